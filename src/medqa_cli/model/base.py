@@ -1,0 +1,134 @@
+"""Loading a base model and its tokenizer, quantized by bitsandbytes where the config says so.
+
+Does not add adapters: ``adapter`` does.
+"""
+
+from __future__ import annotations
+
+from typing import Any
+
+import torch
+from safetensors import SafetensorError
+
+from medqa_cli import console
+from medqa_cli.config.sections import ModelConfig
+from medqa_cli.errors import InputError
+from medqa_cli.model.packing import PACKED_ATTENTION, register_packed_attention
+from medqa_cli.model.source import THREE_WAYS, BaseSource
+
+
+def quiet_libraries() -> None:
+    """Silence the notices and bars of Transformers: medqa says itself what it is doing."""
+    import transformers
+
+    transformers.utils.logging.set_verbosity_error()
+    transformers.utils.logging.disable_progress_bar()
+
+
+def load_tokenizer(location: str, revision: str | None = None) -> Any:
+    """Load the tokenizer of a hub id or folder.
+
+    Raises:
+        InputError: there is none.
+    """
+    from transformers import AutoTokenizer
+
+    quiet_libraries()
+    try:
+        return AutoTokenizer.from_pretrained(location, revision=revision)
+    except (OSError, ValueError) as error:
+        raise _not_loadable("tokenizer", location, error) from error
+
+
+def stored_dtype_of(source: BaseSource) -> torch.dtype:
+    """Return the type that the base's weights are stored in, as its config.json says; float32 where it is silent.
+
+    Raises:
+        InputError: the model is not there.
+    """
+    from transformers import AutoConfig
+
+    try:
+        dtype = AutoConfig.from_pretrained(source.location, revision=source.revision).dtype
+    except (OSError, ValueError) as error:
+        raise _not_loadable("config", source.location, error) from error
+    return dtype if isinstance(dtype, torch.dtype) else torch.float32
+
+
+def load_base(
+    source: BaseSource,
+    config: ModelConfig,
+    device: torch.device,
+    dtype: torch.dtype,
+    *,
+    packed: bool,
+) -> Any:
+    """Load the frozen base model on one device.
+
+    Args:
+        source: where it lies.
+        config: precision of the weights.
+        device: where it goes.
+        dtype: type of the unquantized tensors and of the matrix products.
+        packed: for padding-free forwards (training, likelihoods) rather than for generation.
+
+    Returns:
+        A Transformers causal language model in eval mode; no parameter requires a gradient.
+
+    Raises:
+        InputError: the model is not there or cannot be loaded.
+    """
+    from transformers import AutoModelForCausalLM
+
+    quiet_libraries()
+    register_packed_attention()
+    try:
+        with console.status(f"loading {source.name} ..."):
+            model = AutoModelForCausalLM.from_pretrained(
+                source.location,
+                revision=source.revision,
+                dtype=dtype,
+                device_map={"": str(device)},
+                quantization_config=_quantization_config(config, dtype),
+                attn_implementation=PACKED_ATTENTION if packed else "sdpa",
+            )
+    except (OSError, ValueError, SafetensorError) as error:
+        raise _not_loadable("model", source.location, error) from error
+    model.requires_grad_(False)
+    if packed:
+        _keep_weights_differentiable(model)
+    return model.eval()
+
+
+def _quantization_config(config: ModelConfig, dtype: torch.dtype) -> Any:
+    from transformers import BitsAndBytesConfig
+
+    if config.quantization == "none":
+        return None
+    if config.quantization == "int8":
+        return BitsAndBytesConfig(load_in_8bit=True)
+    return BitsAndBytesConfig(
+        load_in_4bit=True,
+        bnb_4bit_quant_type=config.quantization,
+        bnb_4bit_use_double_quant=config.double_quantization,
+        bnb_4bit_compute_dtype=dtype,
+    )
+
+
+def _keep_weights_differentiable(model: torch.nn.Module) -> None:
+    """Stop bitsandbytes from repacking 4-bit weights on CPUs with AVX512-BF16.
+
+    In 0.50 one forward in eval mode repacks the weights for good: later training forwards then have no gradient
+    (``matmul_4bit`` takes a kernel without a backward) and the constants are rounded to bfloat16, so that validation
+    would score other weights than training sees. See docs/footguns.md.
+    """
+    import bitsandbytes as bnb
+
+    for module in model.modules():
+        if isinstance(module, bnb.nn.Linear4bit):
+            module.support_avx512bf16_for_cpu = False
+
+
+def _not_loadable(what: str, location: str, error: Exception) -> InputError:
+    first_line = str(error).strip().splitlines()[0] if str(error).strip() else type(error).__name__
+    return InputError(f"cannot load the {what} of {location}: {first_line}", THREE_WAYS)

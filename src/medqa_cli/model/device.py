@@ -1,0 +1,49 @@
+"""Which device and number type the work runs on, and how much memory it took.
+
+Does not move models: ``base`` loads them where they belong.
+"""
+
+from __future__ import annotations
+
+import os
+import resource
+import sys
+
+import torch
+
+_DTYPES = {"bfloat16": torch.bfloat16, "float16": torch.float16, "float32": torch.float32}
+
+
+def pick_device() -> torch.device:
+    """Return this process's CUDA device where there is one, else the CPU."""
+    if torch.cuda.is_available():
+        return torch.device("cuda", int(os.environ.get("LOCAL_RANK", "0")))
+    return torch.device("cpu")
+
+
+def pick_compute_dtype(name: str, device: torch.device) -> torch.dtype:
+    """Turn ``model.compute_dtype`` into a dtype; ``auto`` takes what the device computes fast.
+
+    A T4 (compute capability 7.5) only emulates bfloat16, so ``auto`` gives it float16. A CPU gets bfloat16 only with
+    AMX: with AVX512-BF16 alone it was half as fast as float32 (docs/experiments.md, 2026-11-22).
+    """
+    if name != "auto":
+        return _DTYPES[name]
+    if device.type == "cuda":
+        return torch.bfloat16 if torch.cuda.get_device_capability(device) >= (8, 0) else torch.float16
+    return torch.bfloat16 if torch.cpu._is_amx_tile_supported() else torch.float32
+
+
+def peak_memory_bytes(device: torch.device) -> int:
+    """Return the peak so far, in bytes: allocated on the GPU, or resident in the whole process on the CPU."""
+    if device.type == "cuda":
+        return int(torch.cuda.max_memory_allocated(device))
+    peak = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss
+    return peak if sys.platform == "darwin" else peak * 1024
+
+
+def describe_device(device: torch.device) -> str:
+    """Return the device's name for people."""
+    if device.type == "cuda":
+        return torch.cuda.get_device_name(device)
+    return f"CPU, {torch.get_num_threads()} threads"

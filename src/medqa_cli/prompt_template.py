@@ -1,0 +1,198 @@
+"""The text side of the prompt contract: templates, and what stands around a question and before its answer.
+
+Does not know about token ids: ``prompt`` binds these texts to a tokenizer.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any, Protocol
+
+from medqa_cli.config.sections import PromptConfig
+from medqa_cli.errors import InputError
+
+# llama2: Meta's generation.py (B_SYS and E_SYS carry their newlines); alpaca: tatsu-lab/stanford_alpaca, train.py.
+_TEMPLATES = {
+    "llama2": "[INST] {% if system %}<<SYS>>\n{{ system }}\n<</SYS>>\n\n{% endif %}{{ question }} [/INST]",
+    "alpaca": "{{ system or 'Below is an instruction that describes a task. Write a response that appropriately "
+    "completes the request.' }}\n\n### Instruction:\n{{ question }}\n\n### Response:\n",
+    "plain": "{% if system %}{{ system }}\n\n{% endif %}Question: {{ question }}\nAnswer:",
+}
+_ANSWER_PREFIXES = {"llama2": " ", "alpaca": "", "plain": " "}
+_TEXT_MARKERS = (
+    "[INST]",
+    "[/INST]",
+    "<<SYS>>",
+    "<</SYS>>",
+    "### Instruction:",
+    "### Response:",
+    "\nQuestion:",
+    "\nAnswer:",
+)
+_QUESTION_SLOT = "\ue000question\ue001"
+_ANSWER_SLOT = "\ue000answer\ue001"
+
+
+class Tokenizer(Protocol):
+    """What the contract needs of a Transformers tokenizer."""
+
+    bos_token: str | None
+    bos_token_id: int | None
+    eos_token: str | None
+    eos_token_id: int | None
+    chat_template: Any
+    added_tokens_decoder: Mapping[int, Any]
+
+    def __len__(self) -> int:
+        """Return the number of token ids, added tokens included."""
+
+    def __call__(self, text: Any, **kwargs: Any) -> Any:
+        """Encode one text or a list of texts."""
+
+    def apply_chat_template(self, conversation: list[dict[str, str]], **kwargs: Any) -> Any:
+        """Render messages by the tokenizer's chat template."""
+
+    def decode(self, token_ids: Sequence[int], **kwargs: Any) -> Any:
+        """Turn token ids into text."""
+
+
+@dataclass(frozen=True)
+class PromptText:
+    """The text side of the contract: everything around a question and before its answer."""
+
+    template: str
+    system: str | None
+    before_question: str
+    after_question: str
+    answer_prefix: str
+    markers: tuple[str, ...]
+
+    def defuse(self, text: str) -> str:
+        """Break turn markers that are ordinary text (``[INST]`` -> ``[ INST]``), so that no text can forge a turn."""
+        for marker in self.markers:
+            text = text.replace(marker, f"{marker[0]} {marker[1:]}")
+        return text
+
+    def render(self, question: str, answer: str) -> str:
+        """Return prompt and answer as one text, without BOS and end token: a tokenizer or trainer adds those."""
+        return (
+            self.before_question
+            + self.defuse(question)
+            + self.after_question
+            + self.answer_prefix
+            + self.defuse(answer)
+        )
+
+
+def make_prompt_text(config: PromptConfig, tokenizer: Tokenizer | None = None) -> PromptText:
+    """Render the template around an empty slot.
+
+    Args:
+        config: template and system line.
+        tokenizer: needed for ``template: chat`` only.
+
+    Raises:
+        InputError: the template cannot be read or does not hold the question exactly once as it is.
+    """
+    if config.template == "chat":
+        return _chat_prompt_text(config, tokenizer)
+    source = _TEMPLATES.get(config.template) or _read_template(config.template)
+    names = {
+        "bos_token": getattr(tokenizer, "bos_token", None) or "",
+        "eos_token": getattr(tokenizer, "eos_token", None) or "",
+    }
+
+    def render(question: str) -> str:
+        return _render_jinja(source, config.template, question=question, system=config.system, **names)
+
+    before, after = _split_at_slot(render(_QUESTION_SLOT), config.template)
+    probe = "How is it?"
+    if render(probe) != before + probe + after:
+        raise InputError(
+            f"{config.template}: the template must hold the question as it is, without filters or conditions on it"
+        )
+    return _finish_text(config, before, after, _ANSWER_PREFIXES.get(config.template, ""))
+
+
+def _chat_prompt_text(config: PromptConfig, tokenizer: Tokenizer | None) -> PromptText:
+    if tokenizer is None or not tokenizer.chat_template:
+        raise InputError(
+            "prompt.template is chat, but the model's tokenizer has no chat template"
+            if tokenizer is not None
+            else "prompt.template is chat: the tokenizer of the model is needed to render it",
+            "set prompt.template to llama2, alpaca or plain",
+        )
+    prompt = _render_chat(config, tokenizer, None)
+    before, after = _split_at_slot(prompt, "the chat template")
+    full = _render_chat(config, tokenizer, _ANSWER_SLOT)
+    lead = full[len(prompt) : full.find(_ANSWER_SLOT)] if full.startswith(prompt) else ""
+    if lead.strip():
+        # More than a space, such as an empty reasoning block: part of the prompt, not of the answer.
+        return _finish_text(config, before, after + lead, "")
+    return _finish_text(config, before, after, lead)
+
+
+def _finish_text(config: PromptConfig, before: str, after: str, answer_prefix: str) -> PromptText:
+    markers = [marker for marker in _TEXT_MARKERS if marker.strip() in before + after]
+    if config.template not in _TEMPLATES and config.template != "chat":
+        markers += [line for line in after.splitlines() if len(line.strip()) > 3 and line not in markers]
+    return PromptText(config.template, config.system, before, after, answer_prefix, tuple(markers))
+
+
+def _render_chat(config: PromptConfig, tokenizer: Tokenizer, answer: str | None) -> str:
+    messages = [{"role": "user", "content": _QUESTION_SLOT}]
+    if config.system:
+        messages.insert(0, {"role": "system", "content": config.system})
+    if answer is not None:
+        messages.append({"role": "assistant", "content": answer})
+    import jinja2
+
+    try:
+        return str(tokenizer.apply_chat_template(messages, tokenize=False, add_generation_prompt=answer is None))
+    except jinja2.TemplateError as error:
+        raise InputError(
+            f"the model's chat template refuses these messages: {error}", "try prompt.system: null"
+        ) from error
+
+
+def chat_end_token_id(config: PromptConfig, tokenizer: Tokenizer) -> int | None:
+    """Return the first special token after an answer in the chat template; the tokenizer's EOS where there is none."""
+    tail = _render_chat(config, tokenizer, _ANSWER_SLOT).partition(_ANSWER_SLOT)[2]
+    special = set(tokenizer.added_tokens_decoder)
+    ids = tokenizer(tail, add_special_tokens=False)["input_ids"] if tail else []
+    return next((i for i in ids if i in special), tokenizer.eos_token_id)
+
+
+def _read_template(path_text: str) -> str:
+    try:
+        return Path(path_text).read_text(encoding="utf-8")
+    except (OSError, UnicodeDecodeError) as error:
+        raise InputError(
+            f"prompt.template: cannot read {path_text}: {error}",
+            "use llama2, chat, alpaca, plain or the path of a Jinja file",
+        ) from error
+
+
+def _render_jinja(source: str, name: str, **values: Any) -> str:
+    import jinja2
+    from jinja2.sandbox import ImmutableSandboxedEnvironment
+
+    # An editor ends a file with a newline that its author does not mean; a built-in template means what it says.
+    keep_newline = name in _TEMPLATES
+    environment = ImmutableSandboxedEnvironment(undefined=jinja2.StrictUndefined, keep_trailing_newline=keep_newline)
+    try:
+        return environment.from_string(source).render(**values)
+    except jinja2.TemplateError as error:
+        line = getattr(error, "lineno", None)
+        raise InputError(f"{name}{f':{line}' if line else ''}: the template fails: {error}") from error
+
+
+def _split_at_slot(rendered: str, name: str) -> tuple[str, str]:
+    if rendered.count(_QUESTION_SLOT) != 1:
+        raise InputError(
+            f"{name}: the template must hold the question once, it holds it {rendered.count(_QUESTION_SLOT)} times"
+        )
+    before, _, after = rendered.partition(_QUESTION_SLOT)
+    return before, after

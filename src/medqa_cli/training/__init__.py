@@ -1,0 +1,1 @@
+"""Training an adapter: encoded examples, the Trainer subclass, what a person sees, the work of ``medqa train``."""

@@ -1,0 +1,94 @@
+"""The checkpoints of a run: which one is whole, and what stands in the way of a new training.
+
+Does not write checkpoints: Transformers' Trainer does.
+"""
+
+from __future__ import annotations
+
+import json
+import shutil
+import zipfile
+from pathlib import Path
+
+from safetensors import SafetensorError, safe_open
+
+from medqa_cli import console
+from medqa_cli.errors import InputError
+from medqa_cli.run_folder import RunFolder
+from medqa_cli.training.monitor import keep_log_until
+
+_CHECKPOINT_FILES = ("trainer_state.json", "optimizer.pt", "scheduler.pt", "adapter_model.safetensors")
+
+
+def latest_checkpoint(checkpoints_dir: Path) -> Path | None:
+    """Return the newest complete checkpoint; a damaged newer one is named and passed over."""
+    numbered = [path for path in checkpoints_dir.glob("checkpoint-*") if path.name.rpartition("-")[2].isdecimal()]
+    for path in sorted(numbered, key=_step_of, reverse=True):
+        missing = [name for name in _CHECKPOINT_FILES if not (path / name).is_file()]
+        damaged = [name for name in _CHECKPOINT_FILES if name not in missing and not _is_whole(path / name)]
+        if not missing and not damaged:
+            return path
+        problem = f"incomplete ({', '.join(missing)} missing)" if missing else f"damaged ({', '.join(damaged)})"
+        console.warn(f"{path} is {problem}; looking for an earlier checkpoint")
+    return None
+
+
+def _is_whole(path: Path) -> bool:
+    """Tell whether a file of a checkpoint ends where its format says; a full disk or a crash cuts it short."""
+    try:
+        if path.suffix == ".json":
+            json.loads(path.read_text(encoding="utf-8"))
+        elif path.suffix == ".safetensors":
+            with safe_open(path, "pt"):
+                pass
+        else:
+            return zipfile.is_zipfile(path)
+    except (OSError, ValueError, SafetensorError):
+        return False
+    return True
+
+
+def _step_of(checkpoint: Path) -> int:
+    return int(checkpoint.name.rpartition("-")[2])
+
+
+def find_checkpoint(run: RunFolder, *, resume: bool, restart: bool) -> Path | None:
+    """Return the checkpoint to go on from; None for a fresh start. Changes nothing.
+
+    Raises:
+        InputError: there is nothing to resume, or an earlier training stands in the way.
+    """
+    if restart:
+        return None
+    checkpoint = latest_checkpoint(run.checkpoints_dir)
+    if resume and checkpoint is None:
+        raise InputError(
+            f"no checkpoint to resume from in {run.checkpoints_dir}", "start over with: medqa train --restart"
+        )
+    if not resume and (checkpoint is not None or run.adapter_dir.exists()):
+        raise InputError(
+            f"{run.path} already holds a training",
+            "go on with --resume, start over with --restart, or choose another folder: --set run_dir=...",
+        )
+    return checkpoint
+
+
+def prepare_run_folder(run: RunFolder, checkpoint: Path | None, *, restart: bool) -> None:
+    """Make the folder; ``restart`` deletes the earlier training and all that was made from its adapter.
+
+    Raises:
+        InputError: the folder cannot be written.
+    """
+    if restart:
+        for folder in (run.checkpoints_dir, run.adapter_dir, run.merged_dir, run.eval_dir):
+            shutil.rmtree(folder, ignore_errors=True)
+        for path in (run.train_log_path, run.train_json_path, run.loss_plot_path):
+            path.unlink(missing_ok=True)
+    try:
+        run.path.mkdir(parents=True, exist_ok=True)
+    except OSError as error:
+        raise InputError(f"run_dir: cannot write {run.path}: {error.strerror}", "--set run_dir=DIR") from error
+    if checkpoint is None:
+        run.train_log_path.unlink(missing_ok=True)
+    else:
+        keep_log_until(run.train_log_path, _step_of(checkpoint))

@@ -1,0 +1,35 @@
+"""The table that ``medqa train`` prints. Does not compute anything."""
+
+from __future__ import annotations
+
+from typing import Any
+
+from medqa_cli import console
+from medqa_cli.run_folder import RunFolder
+
+
+def show(summary: dict[str, Any], run: RunFolder) -> None:
+    """Print what was trained, the losses, speed, memory, and where everything lies."""
+    rows = [
+        ["examples", f"{summary['num_train_examples']:,}"],
+        ["answers cut at max_length", f"{summary['num_truncated_answers']:,}"],
+        ["optimizer steps", f"{summary['global_step']:,}"],
+        ["tokens", f"{summary['num_train_tokens']:,}"],
+        ["training loss, first and last", _losses(summary["train_loss"])],
+    ]
+    if summary["num_examples_without_answer"]:
+        rows.insert(2, ["rows without room for an answer", f"{summary['num_examples_without_answer']:,}"])
+    if summary["validation_loss"]:
+        label = f"validation loss before, best, last ({summary['num_validation_examples']} questions)"
+        rows.append([label, _losses(summary["validation_loss"])])
+    rows += [
+        ["tokens per second", f"{summary['tokens_per_second']:,.0f}"],
+        ["peak memory", f"{summary['peak_memory_bytes'] / 2**30:.2f} GiB"],
+        ["time", f"{summary['seconds']:.0f} s"],
+    ]
+    console.table(f"Training {summary['status']}", rows)
+    console.line(f"adapter: {run.adapter_dir}   curves: {run.loss_plot_path}   log: {run.train_log_path}")
+
+
+def _losses(losses: list[float] | None) -> str:
+    return " -> ".join(f"{loss:.4f}" for loss in losses) if losses else "-"

@@ -1,0 +1,524 @@
+"""Each wrong use gives one clear message on stderr, nothing on stdout, the right exit code, and no traceback."""
+
+from __future__ import annotations
+
+import io
+import json
+import os
+import shutil
+import subprocess
+import sys
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+import pytest
+from conftest import Outcome
+
+Medqa = Callable[..., Outcome]
+
+CONDITIONS = ("glaucoma", "asthma", "gout", "anemia", "migraine", "eczema", "measles", "rabies", "scurvy", "tetanus")
+ROWS = [
+    (f"{asked} {name}?", f"{name.capitalize()} {told}, as case {number} shows.")
+    for number, name in enumerate(CONDITIONS)
+    for asked, told in (("What is", "is a disease of one organ"), ("How to treat", "is treated with one medicine"))
+]
+CONFIG = """\
+data: {{dir: data, validation_fraction: 0.2, test_fraction: 0.2}}
+run_dir: run
+prompt: {{template: chat}}
+model: {{name_or_path: {model}, quantization: none, max_length: 256}}
+lora: {{r: 2}}
+train: {{max_steps: 2, gradient_checkpointing: false, logging_steps: 1}}
+generate: {{max_new_tokens: 8}}
+eval: {{bootstrap_draws: 100}}
+"""
+
+
+def write_csv(path: Path, rows: list[tuple[str, str]], header: str = "question,answer") -> None:
+    path.write_text("\n".join([header, *(f'"{q}","{a}"' for q, a in rows)]) + "\n", encoding="utf-8")
+
+
+def write_workspace(folder: Path, model: Path) -> None:
+    write_csv(folder / "qa.csv", ROWS)
+    (folder / "medqa.yaml").write_text(CONFIG.format(model=model), encoding="utf-8")
+
+
+@pytest.fixture
+def workspace(tmp_path: Path, tiny_model_dir: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
+    """The current folder, with a spreadsheet and a configuration."""
+    write_workspace(tmp_path, tiny_model_dir)
+    monkeypatch.chdir(tmp_path)
+    return tmp_path
+
+
+@pytest.fixture(scope="module")
+def trained_once(tmp_path_factory: pytest.TempPathFactory, tiny_model_dir: Path) -> Path:
+    from medqa_cli.cli import main
+
+    folder = tmp_path_factory.mktemp("trained")
+    write_workspace(folder, tiny_model_dir)
+    with pytest.MonkeyPatch.context() as patch:
+        patch.chdir(folder)
+        for arguments in (["convert", "qa.csv"], ["train"]):
+            patch.setattr(sys, "argv", ["medqa", *arguments])
+            with pytest.raises(SystemExit) as ending:
+                main()
+            assert ending.value.code == 0
+    return folder
+
+
+@pytest.fixture
+def trained(trained_once: Path, workspace: Path) -> Path:
+    """The current folder after ``convert`` and ``train``; a copy that a test may damage."""
+    shutil.copytree(trained_once, workspace, dirs_exist_ok=True)
+    return workspace
+
+
+def fails(outcome: Outcome, code: int, *said: str) -> None:
+    """Assert that a command ended with one error message that says all of ``said``, and with nothing else."""
+    assert outcome.code == code, outcome.err
+    assert outcome.out == ""
+    assert "Traceback" not in outcome.err
+    lines = outcome.err.splitlines()
+    start = [number for number, line in enumerate(lines) if line.startswith("error: ")]
+    assert len(start) == 1, outcome.err
+    # The message is the last thing on the screen: one line, and one with the hint.
+    message = lines[start[0] :]
+    assert len(message) <= 2, outcome.err
+    assert all(line.startswith("hint: ") for line in message[1:]), outcome.err
+    missing = [text for text in said if text not in "\n".join(message)]
+    assert not missing, outcome.err
+
+
+THREE_WAYS = ("three ways to get a model", "hub id", "a folder with config.json", "a .gguf file")
+
+
+# Commands in the wrong order
+
+
+@pytest.mark.parametrize(
+    ("arguments", "said"),
+    [
+        (["train"], ["nothing has been converted yet", "medqa convert FILE"]),
+        (["eval"], ["nothing has been converted yet", "medqa convert FILE"]),
+        (["merge"], ["nothing has been trained there yet", "medqa train"]),
+        (["ask", "What is gout?"], ["nothing has been trained there yet", "medqa train"]),
+        (["ask", "What is gout?", "--model", "merged"], ["no merged model", "medqa merge"]),
+        (["convert"], ["no source", "medqa convert FILE"]),
+    ],
+)
+def test_a_command_before_its_turn(workspace: Path, medqa: Medqa, arguments: list[str], said: list[str]) -> None:
+    fails(medqa(*arguments), 2, *said)
+
+
+def test_eval_before_training(workspace: Path, medqa: Medqa) -> None:
+    assert medqa("convert", "qa.csv").code == 0
+    fails(medqa("eval"), 2, "nothing has been trained there yet", "medqa train")
+
+
+# The configuration
+
+
+def test_a_typo_in_the_config(workspace: Path, medqa: Medqa) -> None:
+    (workspace / "medqa.yaml").write_text("seed: 1\ntrain:\n  learning_rat: 1e-4\n")
+    fails(medqa("train"), 2, "medqa.yaml:3: unknown key train.learning_rat; did you mean train.learning_rate?")
+
+
+def test_several_problems_at_once_are_one_line_each(workspace: Path, medqa: Medqa) -> None:
+    (workspace / "medqa.yaml").write_text("seed: x\ntrain:\n  learning_rate: -1\nlora: {r: 0}\n")
+    outcome = medqa("config", "check")
+    assert (outcome.code, outcome.out) == (2, "")
+    lines = [line for line in outcome.err.splitlines() if line.startswith("error: ")]
+    assert [line.split(": ")[1] for line in lines] == ["medqa.yaml:1", "medqa.yaml:3", "medqa.yaml:4"]
+    assert len(outcome.err.splitlines()) == 4  # and one hint
+
+
+@pytest.mark.parametrize(
+    ("name", "content", "said"),
+    [
+        ("none.yaml", None, "none.yaml: there is no such file"),
+        ("empty.yaml", "", "empty.yaml: is empty"),
+        ("comment.yaml", "# nothing yet\n", "comment.yaml: is empty"),
+        ("broken.yaml", "train: [1,\n", "broken.yaml:"),
+        (".", None, "folder"),
+    ],
+)
+def test_an_unusable_config_file(workspace: Path, medqa: Medqa, name: str, content: str | None, said: str) -> None:
+    if content is not None:
+        (workspace / name).write_text(content)
+    fails(medqa("config", "check", "-c", name), 2, said)
+
+
+@pytest.mark.parametrize("override", ["train.learning_rat=1", "train.learning_rate=x", "seed"])
+def test_a_wrong_override(workspace: Path, medqa: Medqa, override: str) -> None:
+    fails(medqa("config", "check", "--set", override), 2, f"--set {override}: ")
+
+
+# The spreadsheet
+
+
+@pytest.mark.parametrize(
+    ("name", "content", "said"),
+    [
+        ("bad.csv", b"title,body\na,b\n", ["no question column found", "'title', 'body'", "data.question_column=NAME"]),
+        ("half.csv", b"question,body\na,b\n", ["no answer column found", "data.answer_column=NAME"]),
+        ("empty.csv", b"", ["empty.csv is empty (0 bytes)"]),
+        ("header.csv", b"question,answer\n", ["header.csv has no data rows"]),
+        ("blank.csv", b"question,answer\n,\n,\n", ["none of its 2 rows can be used"]),
+        ("qa.xls", b"question,answer\na,b\n", ["unknown format ('.xls')", ".csv", "export it as CSV"]),
+        ("folder.csv", None, ["is a folder"]),
+    ],
+)
+def test_an_unusable_spreadsheet(
+    workspace: Path, medqa: Medqa, name: str, content: bytes | None, said: list[str]
+) -> None:
+    if content is None:
+        (workspace / name).mkdir()
+    else:
+        (workspace / name).write_bytes(content)
+    fails(medqa("convert", name), 2, *said)
+    assert not (workspace / "data").exists()
+
+
+def test_a_missing_spreadsheet(workspace: Path, medqa: Medqa) -> None:
+    fails(medqa("convert", "qa.cvs"), 2, "qa.cvs does not exist", "did you mean 'qa.csv'?")
+
+
+def test_latin_1_is_read_as_it_was_meant(workspace: Path, medqa: Medqa) -> None:
+    text = 'question,answer\n"What is Ménière\'s disease?","It affects the café owner\'s ear. Größe: 5 µm."\n'
+    (workspace / "latin.csv").write_bytes(text.encode("latin-1"))
+    outcome = medqa("convert", "latin.csv", "--set", "data.test_fraction=0", "--set", "data.validation_fraction=0")
+    assert outcome.code == 0, outcome.err
+    row = json.loads((workspace / "data" / "train.jsonl").read_text(encoding="utf-8"))
+    assert row["question"] == "What is Ménière's disease?"
+    assert row["answer"] == "It affects the café owner's ear. Größe: 5 µm."
+
+
+def test_converting_over_another_source(workspace: Path, medqa: Medqa) -> None:
+    write_csv(workspace / "other.csv", ROWS[:10])
+    assert medqa("convert", "qa.csv").code == 0
+    before = (workspace / "data" / "train.jsonl").read_bytes()
+    fails(medqa("convert", "other.csv"), 2, "was made from another source, qa.csv", "--force")
+    assert (workspace / "data" / "train.jsonl").read_bytes() == before
+    assert medqa("convert", "other.csv", "--force").code == 0
+    assert (workspace / "data" / "train.jsonl").read_bytes() != before
+
+
+# Training
+
+
+def test_training_over_a_training(trained: Path, medqa: Medqa) -> None:
+    before = (trained / "run" / "adapter" / "adapter_model.safetensors").read_bytes()
+    fails(medqa("train"), 2, "run already holds a training", "--resume", "--restart", "run_dir=")
+    assert (trained / "run" / "adapter" / "adapter_model.safetensors").read_bytes() == before
+
+
+def test_resume_without_a_checkpoint(trained: Path, medqa: Medqa) -> None:
+    fails(medqa("train", "--resume", "--set", "run_dir=new"), 2, "no checkpoint to resume from")
+
+
+def test_resume_and_restart(trained: Path, medqa: Medqa) -> None:
+    fails(medqa("train", "--resume", "--restart"), 2, "--resume and --restart exclude each other")
+
+
+def test_restart_that_cannot_start_keeps_what_there_is(trained: Path, medqa: Medqa) -> None:
+    before = sorted(path for path in (trained / "run").rglob("*") if path.is_file())
+    fails(medqa("train", "--restart", "--set", "model.name_or_path=./no-model"), 2, *THREE_WAYS)
+    fails(medqa("train", "--restart", "--set", "lora.target_modules=[no_proj]"), 2, "lora.target_modules")
+    assert sorted(path for path in (trained / "run").rglob("*") if path.is_file()) == before
+    assert medqa("ask", "What is gout?").code == 0
+
+
+def test_restart_replaces_the_training(trained: Path, medqa: Medqa) -> None:
+    outcome = medqa("train", "--restart", "--json", "--set", "train.max_steps=1")
+    assert json.loads(outcome.out)["global_step"] == 1
+    assert [path.name for path in (trained / "run" / "checkpoints").iterdir()] == ["checkpoint-1"]
+    assert {json.loads(line)["step"] for line in (trained / "run" / "train.jsonl").open()} == {0, 1}
+
+
+@pytest.mark.parametrize("file", ["adapter_model.safetensors", "optimizer.pt", "trainer_state.json"])
+def test_a_damaged_checkpoint_is_named_and_passed_over(trained: Path, medqa: Medqa, file: str) -> None:
+    checkpoints = trained / "run" / "checkpoints"
+    (checkpoints / "checkpoint-mine").mkdir()  # not ours, so not in the way
+    shutil.copytree(checkpoints / "checkpoint-2", checkpoints / "checkpoint-10")
+    truncate(checkpoints / "checkpoint-10" / file)
+    outcome = medqa("train", "--resume", "--json", "--set", "train.max_steps=3")
+    assert outcome.code == 0, outcome.err
+    assert f"checkpoint-10 is damaged ({file})" in outcome.err
+    assert json.loads(outcome.out)["global_step"] == 3
+
+
+@pytest.mark.parametrize("place", ["qa.csv", "qa.csv/run"])
+def test_a_run_folder_that_cannot_be_made(trained: Path, medqa: Medqa, place: str) -> None:
+    fails(medqa("train", "--set", f"run_dir={place}"), 2, f"run_dir: cannot write {place}")
+
+
+@pytest.mark.parametrize(
+    ("setting", "said"), [("train.report_to=wandb", "wandb to be installed"), ("train.optim=lomo", "lomo-optim")]
+)
+def test_an_optional_package_that_is_not_installed(
+    trained: Path, medqa: Medqa, monkeypatch: pytest.MonkeyPatch, setting: str, said: str
+) -> None:
+    monkeypatch.setattr("transformers.integrations.integration_utils.is_wandb_available", lambda: False)
+    monkeypatch.setattr("transformers.trainer_optimizer.is_lomo_available", lambda: False, raising=False)
+    fails(medqa("train", "--set", "run_dir=new", "--set", setting), 2, said, "train.report_to")
+
+
+def test_an_adapter_of_the_embedding_has_an_effect(trained: Path, medqa: Medqa) -> None:
+    outcome = medqa("train", "--json", "--set", "run_dir=new", "--set", "lora.target_modules=[embed_tokens]")
+    assert outcome.code == 0, outcome.err
+
+
+def test_target_modules_that_do_not_exist(trained: Path, medqa: Medqa) -> None:
+    outcome = medqa("train", "--set", "run_dir=new", "--set", "lora.target_modules=[no_proj]")
+    fails(outcome, 2, "lora.target_modules", "no_proj")
+    assert not (trained / "new" / "adapter").exists()
+
+
+def test_max_length_without_room_for_an_answer(trained: Path, medqa: Medqa) -> None:
+    outcome = medqa("train", "--set", "run_dir=new", "--set", "model.max_length=8")
+    fails(outcome, 1, "no supervised token", "model.max_length = 8", "raise model.max_length")
+    assert not (trained / "new" / "adapter").exists()
+
+
+def test_a_warm_up_over_all_steps_is_that(trained: Path, medqa: Medqa) -> None:
+    """Transformers would read 1.0 as one step."""
+    settings = ("train.lr_scheduler_type=constant_with_warmup", "train.warmup_ratio=1.0", "train.max_steps=4")
+    more = ("run_dir=new", "train.learning_rate=1e-4")
+    outcome = medqa("train", *(part for setting in (*settings, *more) for part in ("--set", setting)))
+    assert outcome.code == 0, outcome.err
+    lines = [json.loads(line) for line in (trained / "new" / "train.jsonl").read_text().splitlines()]
+    rates = [line["learning_rate"] for line in lines if "loss" in line]
+    assert rates == pytest.approx([0.0, 0.25e-4, 0.5e-4, 0.75e-4])
+
+
+def test_an_adapter_without_effect_is_not_saved(trained: Path, medqa: Medqa) -> None:
+    """The only step is a warm-up step, whose learning rate is 0."""
+    schedule = ("train.lr_scheduler_type=constant_with_warmup", "train.warmup_ratio=0.5", "train.max_steps=1")
+    outcome = medqa("train", "--set", "run_dir=new", *(part for key in schedule for part in ("--set", key)))
+    fails(outcome, 1, "the adapter has no effect", "train.learning_rate", "no adapter was saved")
+    assert json.loads((trained / "new" / "train.jsonl").read_text().splitlines()[1])["learning_rate"] == 0
+    assert not (trained / "new" / "adapter").exists()
+
+
+# Models
+
+
+@pytest.mark.parametrize(
+    ("name", "said"),
+    [
+        ("medqa-tests/there-is-no-such-model", "medqa-tests/there-is-no-such-model"),
+        ("./no/such/folder", "./no/such/folder is neither a folder, a .gguf file nor a hub id"),
+        ("empty", "the folder empty holds no config.json"),
+        ("package:no_such_package/model.gguf", "the Python package 'no_such_package' is not installed"),
+        ("package:medqa_cli/model.gguf", "the package medqa_cli ships no file 'model.gguf'"),
+        ("no-such.gguf", "no file no-such.gguf"),
+        ("garbage.gguf", "cannot read garbage.gguf as a GGUF model"),
+    ],
+)
+@pytest.mark.parametrize("command", ["train", "ask", "convert"])
+def test_a_model_that_is_not_there(
+    trained: Path, medqa: Medqa, monkeypatch: pytest.MonkeyPatch, command: str, name: str, said: str
+) -> None:
+    (trained / "empty").mkdir()
+    (trained / "garbage.gguf").write_bytes(b"no model " * 100)
+    monkeypatch.setenv("MEDQA_CACHE_DIR", str(trained / "cache"))
+    arguments = {"train": [], "ask": ["What is gout?", "--model", "base"], "convert": ["qa.csv", "--out", "new"]}
+    outcome = medqa(command, *arguments[command], "--set", "run_dir=new-run", "--set", f"model.name_or_path={name}")
+    fails(outcome, 2, said, *THREE_WAYS)
+    assert not (trained / "new").exists()
+    assert [path for path in trained.glob("cache/models/*") if path.is_dir()] == []
+
+
+def test_no_model_at_all(trained: Path, medqa: Medqa) -> None:
+    fails(medqa("train", "--set", "run_dir=new", "--set", "model.name_or_path=null"), 2, "is not set", *THREE_WAYS)
+
+
+def test_a_base_with_damaged_weights(trained: Path, medqa: Medqa, tiny_model_dir: Path) -> None:
+    shutil.copytree(tiny_model_dir, trained / "base")
+    truncate(trained / "base" / "model.safetensors")
+    fails(medqa("ask", "Why?", "--model", "./base"), 2, "cannot load the model of base")
+
+
+# What a run left behind, damaged
+
+
+def truncate(path: Path) -> None:
+    content = path.read_bytes()
+    path.write_bytes(content[: len(content) // 2])
+
+
+@pytest.mark.parametrize(
+    "arguments", [["ask", "What is gout?"], ["eval"], ["merge"]], ids=lambda arguments: str(arguments[0])
+)
+def test_damaged_adapter_weights(trained: Path, medqa: Medqa, arguments: list[str]) -> None:
+    truncate(trained / "run" / "adapter" / "adapter_model.safetensors")
+    fails(medqa(*arguments), 2, "cannot load the adapter in run/adapter")
+
+
+@pytest.mark.parametrize("content", ["", "[]", '{"peft_type": "LORA"}', '{"base_model_name_or_path": 5}'])
+def test_a_damaged_adapter_config(trained: Path, medqa: Medqa, content: str) -> None:
+    (trained / "run" / "adapter" / "adapter_config.json").write_text(content)
+    problem = "is damaged: it names no base model" if content else "cannot be read as JSON"
+    fails(medqa("ask", "What is gout?"), 2, f"run/adapter/adapter_config.json {problem}")
+
+
+@pytest.mark.parametrize("content", ["", "[]", '{"format_version": 1}'])
+def test_a_damaged_prompt_contract(trained: Path, medqa: Medqa, content: str) -> None:
+    (trained / "run" / "adapter" / "prompt.json").write_text(content)
+    fails(medqa("ask", "What is gout?"), 2, "run/adapter/prompt.json is damaged", "train again")
+
+
+def test_a_damaged_tokenizer(trained: Path, medqa: Medqa) -> None:
+    truncate(trained / "run" / "adapter" / "tokenizer.json")
+    fails(medqa("ask", "What is gout?"), 2, "cannot load the tokenizer of run/adapter")
+
+
+@pytest.mark.parametrize("damage", ['{"id": "1", "question": "cut', '{"id": "1"}', "[]", "\xff"])
+def test_a_damaged_line_of_data(trained: Path, medqa: Medqa, damage: str) -> None:
+    path = trained / "data" / "train.jsonl"
+    lines = path.read_bytes().splitlines()
+    path.write_bytes(b"\n".join([lines[0], damage.encode("latin-1"), *lines[2:]]) + b"\n")
+    fails(medqa("train", "--set", "run_dir=new"), 2, "data/train.jsonl:2: damaged line", "medqa convert")
+
+
+# Questions
+
+
+def test_an_empty_question(trained: Path, medqa: Medqa) -> None:
+    fails(medqa("ask", ""), 2, "the question is empty", "medqa ask")
+
+
+@pytest.mark.parametrize("content", [b"", b" \n\t\n"])
+def test_an_empty_question_on_standard_input(
+    trained: Path, medqa: Medqa, monkeypatch: pytest.MonkeyPatch, content: bytes
+) -> None:
+    monkeypatch.setattr(sys, "stdin", io.TextIOWrapper(io.BytesIO(content)))
+    fails(medqa("ask"), 2, "the question is empty", "medqa ask")
+
+
+def test_a_question_on_standard_input_is_answered(trained: Path, medqa: Medqa, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(sys, "stdin", io.TextIOWrapper(io.BytesIO("What is\n Ménière?\n".encode())))
+    outcome = medqa("ask", "--json")
+    assert outcome.code == 0, outcome.err
+    assert json.loads(outcome.out)["question"] == "What is Ménière?"
+
+
+def test_a_question_in_another_encoding(trained: Path, medqa: Medqa) -> None:
+    """A Latin-1 terminal passes bytes that Python turns into lone surrogates; no tokenizer takes those."""
+    outcome = medqa("ask", "What is M\udce9ni\udce8re?", "--json")
+    assert outcome.code == 0, outcome.err
+    assert json.loads(outcome.out)["question"] == "What is M\ufffdni\ufffdre?"
+
+
+def test_a_question_longer_than_the_context(trained: Path, medqa: Medqa) -> None:
+    fails(medqa("ask", "gout " * 600), 2, "the model's context is 512 tokens", "shorter question")
+
+
+# Options
+
+
+@pytest.mark.parametrize(("given", "named"), [("tuned", "tuned"), ("adapter,bse", "bse"), (",", "(none)")])
+def test_eval_of_an_unknown_model(trained: Path, medqa: Medqa, given: str, named: str) -> None:
+    fails(medqa("eval", "--model", given), 2, f"unknown model {named}", "adapter, base, merged")
+
+
+def test_eval_of_a_merged_model_that_was_not_made(trained: Path, medqa: Medqa, monkeypatch: pytest.MonkeyPatch) -> None:
+    def too_early(*_: Any, **__: Any) -> None:
+        raise AssertionError("the adapter was scored before the merged model was looked for")
+
+    monkeypatch.setattr("medqa_cli.evaluation.likelihood.score_answers", too_early)
+    fails(medqa("eval", "--model", "adapter,merged"), 2, "no merged model in run/merged", "medqa merge")
+
+
+def test_eval_of_an_empty_split(trained: Path, medqa: Medqa) -> None:
+    (trained / "data" / "test.jsonl").write_text("")
+    fails(medqa("eval"), 2, "the test split of data is empty")
+
+
+def test_merging_over_somebody_elses_folder(trained: Path, medqa: Medqa) -> None:
+    (trained / "mine").mkdir()
+    (trained / "mine" / "thesis.txt").write_text("years of work")
+    fails(medqa("merge", "--out", "mine"), 2, "mine exists and was not made by medqa merge", "--out DIR")
+    assert (trained / "mine" / "thesis.txt").read_text() == "years of work"
+
+
+@pytest.mark.parametrize(
+    ("arguments", "said"),
+    [
+        (["train", "--no-such-option"], "No such option: --no-such-option"),
+        (["trian"], "No such command 'trian'"),
+        (["config", "chek"], "No such command 'chek'"),
+        (["eval", "--limit", "many"], "Invalid value for '--limit'"),
+        (["eval", "--limit", "0"], "Invalid value for '--limit'"),
+        (["ask", "a", "b"], "unexpected extra argument"),
+    ],
+)
+def test_wrong_usage(workspace: Path, medqa: Medqa, arguments: list[str], said: str) -> None:
+    outcome = medqa(*arguments)
+    assert (outcome.code, outcome.out) == (2, "")
+    assert said in outcome.err
+    assert outcome.err.count("Error: ") == 1
+    assert "Traceback" not in outcome.err
+
+
+# Debugging and JSON
+
+
+def run_medqa(folder: Path, *arguments: str, **environment: str) -> subprocess.CompletedProcess[str]:
+    return subprocess.run(
+        [sys.executable, "-m", "medqa_cli", *arguments],
+        cwd=folder,
+        env={**os.environ, **environment},
+        capture_output=True,
+        text=True,
+        check=False,
+    )
+
+
+def test_only_medqa_debug_shows_the_traceback(workspace: Path) -> None:
+    quiet = run_medqa(workspace, "convert", "none.csv", MEDQA_DEBUG="")
+    fails(Outcome(quiet.returncode, quiet.stdout, quiet.stderr), 2, "none.csv does not exist")
+    loud = run_medqa(workspace, "convert", "none.csv", MEDQA_DEBUG="1")
+    assert loud.stdout == ""
+    assert loud.returncode != 0
+    assert "Traceback" in loud.stderr
+    assert "check_file" in loud.stderr
+    assert "none.csv does not exist" in loud.stderr
+
+
+def one_object(outcome: Outcome) -> dict[str, Any]:
+    """The one JSON object on stdout, in strict JSON: no NaN, no second document, no text beside it."""
+
+    def refuse(constant: str) -> None:
+        raise AssertionError(f"{constant} is not JSON")
+
+    assert outcome.code == 0, outcome.err
+    assert outcome.out.endswith("}\n")
+    found = json.loads(outcome.out, parse_constant=refuse)
+    assert isinstance(found, dict)
+    return found
+
+
+def test_json_is_one_object_for_every_command(workspace: Path, medqa: Medqa) -> None:
+    assert one_object(medqa("config", "check", "--json")) == {"valid": True, "path": "medqa.yaml"}
+    shown = one_object(medqa("config", "show", "--json", "--set", "lora.r=4"))
+    assert "--set" in json.dumps(shown)
+    report = one_object(medqa("convert", "qa.csv", "--json"))
+    assert report == json.loads((workspace / "data" / "report.json").read_text(encoding="utf-8"))
+    assert report["rows"]["read"] == len(ROWS)
+    summary = one_object(medqa("train", "--json", "--set", "model.quantization=nf4"))
+    assert summary == json.loads((workspace / "run" / "train.json").read_text(encoding="utf-8"))
+    assert (summary["status"], summary["global_step"]) == ("completed", 2)
+    answer = one_object(medqa("ask", "What is gout?", "--json"))
+    assert (answer["question"], answer["model"]["name"]) == ("What is gout?", "adapter")
+    merged = one_object(medqa("merge", "--json"))
+    assert merged == json.loads((workspace / "run" / "merged" / "merge.json").read_text(encoding="utf-8"))
+    results = one_object(medqa("eval", "--json", "--model", "adapter,base,merged"))
+    assert results == json.loads((workspace / "run" / "eval" / "results.json").read_text(encoding="utf-8"))
+    assert list(results["models"]) == ["adapter", "base", "merged"]
+
+
+def test_an_error_under_json_leaves_stdout_empty(workspace: Path, medqa: Medqa) -> None:
+    fails(medqa("ask", "What is gout?", "--json"), 2, "nothing has been trained there yet")

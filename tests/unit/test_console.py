@@ -1,0 +1,118 @@
+"""Results go to stdout, all else to stderr; nothing that comes from data or a model controls the terminal."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Callable
+
+import pytest
+
+from medqa_cli import console
+from medqa_cli.errors import ConfigError, InputError
+
+MARKUP = "[red]a[/red] [b] [/] [link=x]"
+CONTROL = "a\x1b[2Jb\rc\x07d\x9be\x7f"
+CLEANED = "a\ufffd[2Jb\ufffdc\ufffdd\ufffde\ufffd"
+
+
+@pytest.fixture(autouse=True)
+def tables() -> None:
+    """Whatever an earlier test chose."""
+    console.use_json(False)
+
+
+def test_control_characters_are_replaced() -> None:
+    assert console.printable(CONTROL) == CLEANED
+    assert console.printable("line\n\ttab Ménière € 😀") == "line\n\ttab Ménière € 😀"
+
+
+def test_a_result_is_shown_or_json_never_both(capsys: pytest.CaptureFixture[str]) -> None:
+    data = {"question": "Ménière?", "n": 1}
+    console.result(data, lambda: console.line("shown"))
+    assert capsys.readouterr() == ("shown\n", "")
+    console.use_json(True)
+    assert console.json_enabled()
+    console.result(data, lambda: pytest.fail("shown under --json"))
+    captured = capsys.readouterr()
+    assert captured.out == '{"question": "Ménière?", "n": 1}\n'
+    assert json.loads(captured.out) == data
+    assert captured.err == ""
+
+
+def test_results_go_to_stdout(capsys: pytest.CaptureFixture[str]) -> None:
+    console.line("a line")
+    console.stream("piece ")
+    console.stream("by piece")
+    assert capsys.readouterr() == ("a line\npiece by piece", "")
+
+
+SAYERS: dict[str, tuple[Callable[[str], None], str]] = {
+    "note": (console.note, ""),
+    "warn": (console.warn, "warning: "),
+    "error": (lambda text: console.error(InputError(text)), "error: "),
+}
+
+
+@pytest.mark.parametrize("name", SAYERS)
+@pytest.mark.parametrize(("text", "expected"), [(MARKUP, MARKUP), (CONTROL, CLEANED), ("x" * 500, "x" * 500)])
+def test_all_else_goes_to_stderr(capsys: pytest.CaptureFixture[str], name: str, text: str, expected: str) -> None:
+    say, label = SAYERS[name]
+    say(text)
+    assert capsys.readouterr() == ("", f"{label}{expected}\n")
+
+
+@pytest.mark.parametrize(("text", "expected"), [(MARKUP, MARKUP), (CONTROL, CLEANED), ("x" * 500, "x" * 500)])
+def test_a_line_is_printed_as_it_is(capsys: pytest.CaptureFixture[str], text: str, expected: str) -> None:
+    console.line(text)
+    assert capsys.readouterr().out == expected + "\n"
+
+
+def test_a_stream_is_cleaned_and_not_interpreted(capsys: pytest.CaptureFixture[str]) -> None:
+    console.stream(MARKUP + CONTROL)
+    assert capsys.readouterr().out == MARKUP + CLEANED
+
+
+def test_an_error_with_a_hint(capsys: pytest.CaptureFixture[str]) -> None:
+    console.error(InputError("no file [b]", "try [i]"))
+    assert capsys.readouterr() == ("", "error: no file [b]\nhint: try [i]\n")
+
+
+def test_every_problem_of_a_config_has_its_line(capsys: pytest.CaptureFixture[str]) -> None:
+    console.error(ConfigError(["m.yaml:1: a", "m.yaml:2: b"], "see the schema"))
+    assert capsys.readouterr().err == "error: m.yaml:1: a\nerror: m.yaml:2: b\nhint: see the schema\n"
+
+
+def test_a_table(capsys: pytest.CaptureFixture[str]) -> None:
+    console.table("Title [b]", [["label [i]", "1"], ["b\x1b", "22,000"]], header=("name", "count"))
+    captured = capsys.readouterr()
+    lines = [line.rstrip() for line in captured.out.splitlines()]
+    assert lines == ["Title [b]", "name        count", "label [i]       1", "b\ufffd         22,000", ""]
+    assert captured.err == ""
+
+
+def test_rows_of_a_table_may_be_shorter_than_its_longest(capsys: pytest.CaptureFixture[str]) -> None:
+    console.table("T", [["read", "5"], ["kept", "4", "80 %"]])
+    assert [line.rstrip() for line in capsys.readouterr().out.splitlines()] == ["T", "read  5", "kept  4  80 %", ""]
+
+
+def test_progress_is_silent_without_a_terminal(capsys: pytest.CaptureFixture[str]) -> None:
+    assert not console.is_live()
+    with console.progress("scoring", 3) as bar:
+        for done in range(4):
+            bar.update(done, "[b]")
+    assert capsys.readouterr() == ("", "")
+
+
+def test_progress_on_a_terminal_is_drawn_on_stderr(
+    capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("FORCE_COLOR", "1")
+    monkeypatch.delenv("NO_COLOR")
+    assert console.is_live()
+    with console.progress("scoring", 3) as bar:
+        bar.update(2, "loss [b] 1.5")
+    captured = capsys.readouterr()
+    assert captured.out == ""
+    assert "scoring" in captured.err
+    assert "2/3" in captured.err
+    assert "loss [b] 1.5" in captured.err

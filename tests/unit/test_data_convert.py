@@ -1,0 +1,405 @@
+"""The whole of ``medqa convert``: counts, files, repeatability, what it refuses to overwrite, what is read back."""
+
+from __future__ import annotations
+
+import csv
+import json
+import os
+import subprocess
+import sys
+from collections.abc import Sequence
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from medqa_cli import console
+from medqa_cli.config.sections import DataConfig
+from medqa_cli.data import pipeline
+from medqa_cli.data.dataset import QaRow, read_split
+from medqa_cli.data.dedup import fold
+from medqa_cli.data.lengths import percentile
+from medqa_cli.data.pipeline import check_counts, convert
+from medqa_cli.data.report import show
+from medqa_cli.errors import InputError, MedqaError
+
+FILES = ["rejected.jsonl", "report.json", "test.jsonl", "train.jsonl", "validation.jsonl"]
+MEDQUAD = Path(__file__).parents[2].parent / "shared/data/medquad/medquad_two_columns.csv"
+
+
+def render(question: str, answer: str) -> str:
+    return f"<{question}>{answer}"
+
+
+def count_words(texts: Sequence[str]) -> list[int]:
+    return [len(text.split()) for text in texts]
+
+
+def run(source: Path, out_dir: Path, seed: int = 42, force: bool = False, **data: Any) -> dict[str, Any]:
+    return convert(source, DataConfig(**data), seed, render, count_words, 8, out_dir, force=force)
+
+
+def write_csv(path: Path, rows: Sequence[Sequence[str]], header: Sequence[str] = ("question", "answer")) -> Path:
+    with open(path, "w", encoding="utf-8", newline="") as file:
+        csv.writer(file).writerows([header, *rows])
+    return path
+
+
+def lines_of(path: Path) -> list[dict[str, Any]]:
+    return [json.loads(line) for line in path.read_text(encoding="utf-8").split("\n")[:-1]]
+
+
+@pytest.fixture
+def messy(tmp_path: Path) -> Path:
+    """A hundred good rows and each kind of bad one."""
+    rows = [[f" What  is disease {i}?", f"It is\xa0number {i} – of  many."] for i in range(100)]
+    rows[10:10] = [
+        ["", "no question"],
+        ["no answer", "  "],
+        ["missing", "NaN"],
+        ["what is disease 3", "It is number 3 of many"],
+        ["nul", "a\0b"],
+        ["ragged"],
+        ["ragged", "a", "b"],
+    ]
+    return write_csv(tmp_path / "messy.csv", rows)
+
+
+def test_each_row_is_in_a_split_or_rejected(messy: Path, tmp_path: Path) -> None:
+    report = run(messy, tmp_path / "out")
+    assert sorted(path.name for path in (tmp_path / "out").iterdir()) == FILES
+    assert report == json.loads((tmp_path / "out/report.json").read_text())
+    assert list(report) == ["source", "rows", "splits", "cleaning", "leakage", "tokens", "seconds"]
+    assert report["rows"] == {
+        "read": 107,
+        "kept": 100,
+        "rejected": {
+            "empty_answer": 2,
+            "empty_question": 1,
+            "exact_duplicate": 1,
+            "nul_byte": 1,
+            "ragged_row": 2,
+        },
+    }
+    assert report["splits"] == {"train": 85, "validation": 5, "test": 10}
+    assert report["cleaning"] == {"whitespace": 100}
+    kept = {split: lines_of(tmp_path / "out" / f"{split}.jsonl") for split in report["splits"]}
+    assert {split: len(rows) for split, rows in kept.items()} == report["splits"]
+    questions = [row["question"] for rows in kept.values() for row in rows]
+    assert sorted(questions) == sorted(f"What is disease {i}?" for i in range(100))
+    rejected = lines_of(tmp_path / "out/rejected.jsonl")
+    assert [row["row"] for row in rejected] == [11, 12, 13, 14, 15, 16, 17]
+    assert list(rejected[0]) == ["row", "reason", "question", "answer", "line"]
+    assert rejected[1] == {"row": 12, "reason": "empty_answer", "question": "no answer", "answer": "  ", "line": 13}
+    assert rejected[4]["answer"] == "a\0b"
+    assert rejected[6]["text"] == "ragged,a,b"
+
+
+def test_the_written_rows(messy: Path, tmp_path: Path) -> None:
+    run(messy, tmp_path / "out")
+    content = (tmp_path / "out/train.jsonl").read_bytes()
+    assert b"\r" not in content
+    assert "–".encode() in content
+    rows = lines_of(tmp_path / "out/train.jsonl")
+    assert list(rows[0]) == ["id", "question", "answer", "topic", "source", "text"]
+    assert rows[0]["text"] == render(rows[0]["question"], rows[0]["answer"])
+    assert (rows[0]["topic"], rows[0]["source"]) == ("", "messy.csv")
+    numbers = [int(row["question"].split()[-1][:-1]) for row in rows]
+    assert numbers == sorted(numbers)
+    assert len({row["id"] for row in rows}) == len(rows) == 85
+    assert {len(row["id"]) for row in rows} == {16}
+
+
+def test_same_input_config_and_seed_give_the_same_bytes(messy: Path, tmp_path: Path) -> None:
+    for name in ("one", "two"):
+        run(messy, tmp_path / name, max_rows=60)
+    run(messy, tmp_path / "other", seed=7, max_rows=60)
+    same = [name for name in FILES if name != "report.json"]
+    for name in same:
+        content = (tmp_path / "one" / name).read_bytes()
+        assert content
+        assert content == (tmp_path / "two" / name).read_bytes()
+    assert (tmp_path / "one/test.jsonl").read_bytes() != (tmp_path / "other/test.jsonl").read_bytes()
+    reports = [json.loads((tmp_path / name / "report.json").read_text()) for name in ("one", "two")]
+    assert reports[0].pop("seconds") >= 0
+    reports[1].pop("seconds")
+    assert reports[0] == reports[1]
+
+
+def test_rows_not_drawn_are_rejected_with_their_raw_text(messy: Path, tmp_path: Path) -> None:
+    report = run(messy, tmp_path / "out", max_rows=60)
+    assert report["rows"]["kept"] == 60
+    assert report["rows"]["rejected"]["not_sampled"] == 40
+    assert sum(report["rows"]["rejected"].values()) == 47
+    rejected = lines_of(tmp_path / "out/rejected.jsonl")
+    assert [row["row"] for row in rejected] == sorted(row["row"] for row in rejected)
+    not_sampled = [row for row in rejected if row["reason"] == "not_sampled"]
+    assert not_sampled[0]["question"].startswith(" What  is disease")
+
+
+def test_copies_of_an_answer_and_their_leaks(tmp_path: Path) -> None:
+    rows = [[f"Is disease {i} inherited?", "It is autosomal recessive."] for i in range(40)]
+    source = write_csv(tmp_path / "copies.csv", rows)
+    report = run(source, tmp_path / "out", test_fraction=0.25, validation_fraction=0.1)
+    assert report["splits"] == {"train": 26, "validation": 4, "test": 10}
+    assert report["leakage"] == {
+        "test": {"question": 0, "answer": 10, "near_duplicate_answer": None, "topic": None},
+        "validation": {"question": 0, "answer": 4, "near_duplicate_answer": None, "topic": None},
+    }
+    limited = run(source, tmp_path / "limited", max_copies_of_an_answer=12)
+    assert limited["rows"] == {"read": 40, "kept": 12, "rejected": {"over_copy_limit": 28}}
+
+
+def test_leaks_of_the_report_are_those_of_the_files(tmp_path: Path) -> None:
+    rows = [[f"Question {i % 70}", f"Answer {i % 45}", f"topic {i % 90}"] for i in range(300)]
+    source = write_csv(tmp_path / "shared.csv", rows, ("question", "answer", "disease"))
+    report = run(source, tmp_path / "out", test_fraction=0.2)
+    splits = {name: lines_of(tmp_path / "out" / f"{name}.jsonl") for name in ("train", "validation", "test")}
+    for name in ("test", "validation"):
+        for key in ("question", "answer"):
+            in_train = {fold(row[key]) for row in splits["train"]}
+            assert report["leakage"][name][key] == sum(fold(row[key]) in in_train for row in splits[name])
+    assert report["leakage"]["test"]["answer"] > 0
+    assert report["leakage"]["test"]["question"] == 0
+
+
+def test_topics_are_kept_and_keep_rows_together(tmp_path: Path) -> None:
+    rows = [[f"Question {i}", f"Answer {i}", f" Topic  {i % 30}", "NIH"] for i in range(120)]
+    source = write_csv(tmp_path / "topics.csv", rows, ("question", "answer", "Focus", "source"))
+    report = run(source, tmp_path / "out", topic_column="focus", test_fraction=0.2)
+    assert report["leakage"]["test"]["topic"] == 0
+    test = lines_of(tmp_path / "out/test.jsonl")
+    train = lines_of(tmp_path / "out/train.jsonl")
+    assert len(test) == report["splits"]["test"] == 24
+    assert test[0]["topic"].startswith("Topic ")
+    assert test[0]["source"] == "NIH"
+    assert not {row["topic"] for row in test} & {row["topic"] for row in train}
+
+
+def test_token_lengths(tmp_path: Path) -> None:
+    rows = [[f"Question {i}", " ".join(["word"] * (i + 1))] for i in range(100)]
+    report = run(write_csv(tmp_path / "qa.csv", rows), tmp_path / "out")
+    # The rendered text has one word more than the answer: "<Question 0>word".
+    assert report["tokens"] == {"answer": {"p50": 50, "p90": 90, "p99": 99, "max": 100}, "longer_than_max_length": 93}
+    assert percentile([5], 0.5) == percentile([5], 1.0) == 5
+    without = convert(tmp_path / "qa.csv", DataConfig(), 42, render, None, 8, tmp_path / "without")
+    assert without["tokens"] is None
+
+
+def test_cleaning_can_be_switched_off(messy: Path, tmp_path: Path) -> None:
+    report = run(messy, tmp_path / "out", cleaning={"whitespace": False})
+    assert report["cleaning"] == {}
+    assert lines_of(tmp_path / "out/train.jsonl")[0]["question"].startswith(" What  is")
+
+
+def test_text_that_is_no_unicode_is_rejected_and_kept(tmp_path: Path) -> None:
+    source = tmp_path / "qa.jsonl"
+    rows = [json.dumps({"question": f"q{i}", "answer": f"a{i}"}) for i in range(5)]
+    source.write_text("\n".join([*rows, r'{"question": "bad", "answer": "\ud800 x"}']))
+    report = run(source, tmp_path / "out")
+    assert report["rows"]["rejected"] == {"invalid_unicode": 1}
+    assert lines_of(tmp_path / "out/rejected.jsonl")[0]["answer"] == "\ud800 x"
+
+
+def test_all_rows_rejected(tmp_path: Path) -> None:
+    source = write_csv(tmp_path / "qa.csv", [["q", ""], ["", "a"], ["q", "nan"]])
+    with pytest.raises(InputError, match="none of its 3 rows can be used: 2 empty_answer, 1 empty_question") as caught:
+        run(source, tmp_path / "out")
+    assert "row 1: empty_answer" in caught.value.message
+    assert sorted(path.name for path in tmp_path.iterdir()) == ["qa.csv"]
+
+
+def test_too_few_questions(tmp_path: Path) -> None:
+    with pytest.raises(InputError, match="need at least 3"):
+        run(write_csv(tmp_path / "qa.csv", [["q", "a"], ["q", "b"]]), tmp_path / "out")
+
+
+def test_counts_that_do_not_add_up() -> None:
+    rows = {"read": 3, "kept": 2, "rejected": {"empty_answer": 1}}
+    check_counts({"rows": rows, "splits": {"train": 1, "test": 1}})
+    with pytest.raises(MedqaError, match="do not add up"):
+        check_counts({"rows": rows, "splits": {"train": 1, "test": 0}})
+    with pytest.raises(MedqaError, match="do not add up"):
+        check_counts({"rows": {**rows, "rejected": {}}, "splits": {"train": 1, "test": 1}})
+
+
+def test_a_row_lost_on_the_way_stops_the_run(messy: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    spooled = pipeline._spooled
+    monkeypatch.setattr(pipeline, "_spooled", lambda path: (entry for entry in spooled(path) if entry.get("row") != 12))
+    with pytest.raises(MedqaError, match="107 read, 100 kept, 6 rejected"):
+        run(messy, tmp_path / "out")
+    assert sorted(path.name for path in tmp_path.iterdir()) == ["messy.csv"]
+
+
+def test_the_bytes_do_not_depend_on_pythons_hash_seed(messy: Path, tmp_path: Path) -> None:
+    script = """
+import sys
+from pathlib import Path
+from medqa_cli.config.sections import DataConfig
+from medqa_cli.data.pipeline import convert
+convert(Path(sys.argv[1]), DataConfig(max_rows=60), 42, "{}|{}".format, None, 8, Path(sys.argv[2]))
+print(sorted(name for name in sys.modules if name in ("torch", "transformers", "pyarrow", "pandas")))
+"""
+    for name, hash_seed in (("one", "1"), ("two", "2")):
+        environment = {**os.environ, "PYTHONHASHSEED": hash_seed, "PYTHONPATH": os.pathsep.join(sys.path)}
+        command = [sys.executable, "-c", script, str(messy), str(tmp_path / name)]
+        done = subprocess.run(command, env=environment, capture_output=True, text=True, timeout=60)
+        assert done.returncode == 0, done.stderr
+        assert done.stdout == "[]\n"  # a CSV needs none of the large packages
+    for split in ("train", "validation", "test"):
+        content = (tmp_path / "one" / f"{split}.jsonl").read_bytes()
+        assert content
+        assert content == (tmp_path / "two" / f"{split}.jsonl").read_bytes()
+
+
+class TestWhatIsOverwritten:
+    def contents(self, folder: Path) -> dict[str, bytes]:
+        found = {path.name: path.read_bytes() for path in folder.iterdir()}
+        assert found
+        return found
+
+    def test_own_folder_of_the_same_source(self, messy: Path, tmp_path: Path) -> None:
+        run(messy, tmp_path / "out")
+        run(messy, tmp_path / "out", seed=3)
+        with open(messy, "a") as file:
+            file.write("new question,new answer\n")
+        assert run(messy, tmp_path / "out")["rows"]["read"] == 108
+        assert sorted(self.contents(tmp_path / "out")) == FILES
+        assert sorted(path.name for path in tmp_path.iterdir()) == ["messy.csv", "out"]
+
+    def test_empty_folder(self, messy: Path, tmp_path: Path) -> None:
+        (tmp_path / "out").mkdir()
+        assert run(messy, tmp_path / "out")["rows"]["read"] == 107
+
+    def test_another_source(self, messy: Path, tmp_path: Path) -> None:
+        run(messy, tmp_path / "out")
+        before = self.contents(tmp_path / "out")
+        other = write_csv(tmp_path / "other.csv", [[f"q{i}", f"a{i}"] for i in range(9)])
+        with pytest.raises(InputError, match="made from another source") as caught:
+            run(other, tmp_path / "out")
+        assert "--force" in caught.value.hint
+        assert self.contents(tmp_path / "out") == before
+        assert run(other, tmp_path / "out", force=True)["rows"]["read"] == 9
+
+    @pytest.mark.parametrize("force", [False, True])
+    @pytest.mark.parametrize("name", ["notes.txt", "train.jsonl", "report.json"])
+    def test_a_folder_of_the_user(self, messy: Path, tmp_path: Path, name: str, force: bool) -> None:
+        (tmp_path / "out").mkdir()
+        (tmp_path / "out" / name).write_text('{"mine": 1}')
+        with pytest.raises(InputError, match=f"did not write: '{name}'"):
+            run(messy, tmp_path / "out", force=force)
+        assert self.contents(tmp_path / "out") == {name: b'{"mine": 1}'}
+
+    def test_a_file_of_the_user_in_the_data_folder(self, messy: Path, tmp_path: Path) -> None:
+        run(messy, tmp_path / "out")
+        (tmp_path / "out/notes.txt").write_text("mine")
+        with pytest.raises(InputError, match=r"also holds 'notes\.txt'"):
+            run(messy, tmp_path / "out", force=True)
+        assert (tmp_path / "out/notes.txt").read_text() == "mine"
+
+    def test_the_source_itself(self, messy: Path, tmp_path: Path) -> None:
+        run(messy, tmp_path / "out")
+        with pytest.raises(InputError, match="lies in"):
+            run(tmp_path / "out/train.jsonl", tmp_path / "out", force=True)
+
+    def test_a_file_and_the_current_folder(self, messy: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+        with pytest.raises(InputError, match=r"lies in|is a file"):
+            run(messy, messy)
+        (tmp_path / "file").write_text("mine")
+        with pytest.raises(InputError, match="is a file"):
+            run(messy, tmp_path / "file")
+        (tmp_path / "here").mkdir()
+        monkeypatch.chdir(tmp_path / "here")
+        with pytest.raises(InputError, match="current folder"):
+            run(messy, Path())
+
+    def test_a_link_to_a_folder_stays_a_link(self, messy: Path, tmp_path: Path) -> None:
+        (tmp_path / "real").mkdir()
+        (tmp_path / "link").symlink_to(tmp_path / "real")
+        for _ in range(2):
+            run(messy, tmp_path / "link")
+        assert (tmp_path / "link").is_symlink()
+        assert sorted(self.contents(tmp_path / "real")) == FILES
+
+    @pytest.mark.parametrize("error", [KeyboardInterrupt, MedqaError("no"), RuntimeError])
+    def test_an_interrupted_run_leaves_the_old_folder(self, messy: Path, tmp_path: Path, error: Any) -> None:
+        run(messy, tmp_path / "out")
+        before = self.contents(tmp_path / "out")
+        left = [60]
+
+        def failing(question: str, answer: str) -> str:
+            left[0] -= 1
+            if not left[0]:
+                raise error
+            return "other " + render(question, answer)
+
+        with pytest.raises(error if isinstance(error, type) else type(error)):
+            convert(messy, DataConfig(), 1, failing, None, 8, tmp_path / "out")
+        assert left == [0]
+        assert self.contents(tmp_path / "out") == before
+        assert sorted(path.name for path in tmp_path.iterdir()) == ["messy.csv", "out"]
+
+    def test_a_full_disk(self, messy: Path, tmp_path: Path) -> None:
+        def failing(question: str, answer: str) -> str:
+            raise OSError(28, "No space left on device")
+
+        with pytest.raises(MedqaError, match="No space left on device") as caught:
+            convert(messy, DataConfig(), 1, failing, None, 8, tmp_path / "out")
+        assert caught.value.exit_code == 1
+
+
+def test_show(messy: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    console.use_json(False)
+    report = run(messy, tmp_path / "out")
+    assert "UTF-8, delimiter ','" in capsys.readouterr().err.replace("\n", " ")
+    show(report, tmp_path / "out")
+    lines = [line.split() for line in capsys.readouterr().out.split("\n")]
+    assert ["read", "107"] in lines
+    assert ["kept", "100", "93.5", "%"] in lines
+    assert ["rejected:", "ragged_row", "2", "1.9", "%"] in lines
+    assert ["split:", "test", "10", "10.0", "%"] in lines
+    assert ["test", "rows", "whose", "question", "is", "also", "in", "train", "0", "0.0", "%"] in lines
+    assert any("written to" in " ".join(line) for line in lines)
+
+
+class TestReadSplit:
+    def test_reads_what_convert_wrote(self, messy: Path, tmp_path: Path) -> None:
+        run(messy, tmp_path / "out", validation_fraction=0.0)
+        rows = read_split(tmp_path / "out", "test")
+        written = lines_of(tmp_path / "out/test.jsonl")
+        assert len(rows) == 10
+        assert rows[0] == QaRow(**{key: value for key, value in written[0].items() if key != "text"})
+        assert read_split(tmp_path / "out", "validation") == []
+
+    def test_missing_folder_file_and_split(self, messy: Path, tmp_path: Path) -> None:
+        with pytest.raises(InputError, match=r"no data in .*out$") as caught:
+            read_split(tmp_path / "out", "train")
+        assert caught.value.hint == "run: medqa convert FILE"
+        run(messy, tmp_path / "out")
+        (tmp_path / "out/test.jsonl").unlink()
+        with pytest.raises(InputError, match=r"no data in .*: test.jsonl is missing"):
+            read_split(tmp_path / "out", "test")
+        with pytest.raises(InputError, match="no split is named 'dev'"):
+            read_split(tmp_path / "out", "dev")
+
+    @pytest.mark.parametrize("damage", [b'{"id": "x"', b"[]", b'{"id": "x", "question": "q"}', b"\xff"])
+    def test_damaged_line(self, messy: Path, tmp_path: Path, damage: bytes) -> None:
+        run(messy, tmp_path / "out")
+        path = tmp_path / "out/test.jsonl"
+        path.write_bytes(path.read_bytes() + damage + b"\n")
+        with pytest.raises(InputError, match=r"test\.jsonl:11: damaged line"):
+            read_split(tmp_path / "out", "test")
+
+
+@pytest.mark.skipif(not MEDQUAD.exists(), reason="MedQuAD is not on this machine (../shared/data/medquad)")
+def test_medquad(tmp_path: Path) -> None:
+    report = convert(MEDQUAD, DataConfig(), 42, render, count_words, 1024, tmp_path / "out")
+    assert report["rows"] == {"read": 16407, "kept": 16359, "rejected": {"exact_duplicate": 48}}
+    assert report["splits"]["test"] == pytest.approx(1636, abs=10)
+    assert report["splits"]["validation"] == pytest.approx(818, abs=10)
+    assert report["tokens"]["answer"]["p50"] == 138
+    assert report["leakage"]["test"]["question"] == 0
+    assert 20 < report["leakage"]["test"]["answer"] < 120
+    questions = {name: {fold(row.question) for row in read_split(tmp_path / "out", name)} for name in report["splits"]}
+    assert len(questions["train"] | questions["validation"] | questions["test"]) == 14298
+    assert sum(len(found) for found in questions.values()) == 14298

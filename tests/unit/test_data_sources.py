@@ -1,0 +1,338 @@
+"""Reading: encodings, delimiters, broken rows, columns, formats, and the messages where a file cannot be used."""
+
+from __future__ import annotations
+
+import json
+from pathlib import Path
+
+import pytest
+
+from medqa_cli.data.dedup import unusable
+from medqa_cli.data.rows import RawRow, SourceRows, UnreadRow
+from medqa_cli.data.sources import read_rows
+from medqa_cli.errors import InputError
+
+UMLAUT_CSV = 'question,answer\nWhat is Sjögren syndrome?,"A disease: naïve, 37 °C"\nWhat is flu?,An infection\n'
+
+
+def read(path: Path, **columns: str) -> SourceRows:
+    return read_rows(path, columns.get("question"), columns.get("answer"), columns.get("topic"))
+
+
+def write(folder: Path, name: str, content: str | bytes) -> Path:
+    path = folder / name
+    path.write_bytes(content if isinstance(content, bytes) else content.encode("utf-8"))
+    return path
+
+
+def good_rows(opened: SourceRows) -> list[RawRow]:
+    rows = list(opened.rows)
+    assert rows
+    assert all(isinstance(row, RawRow) for row in rows), rows
+    return [row for row in rows if isinstance(row, RawRow)]
+
+
+def pairs(opened: SourceRows) -> list[tuple[str, str]]:
+    return [(row.question, row.answer) for row in good_rows(opened)]
+
+
+@pytest.mark.parametrize(
+    ("codec", "shown"),
+    [
+        ("utf-8", "UTF-8"),
+        ("utf-8-sig", "UTF-8 with a byte order mark"),
+        ("utf-16", "UTF-16"),
+        ("cp1252", "Windows-1252"),
+        ("latin-1", "Windows-1252"),
+    ],
+)
+@pytest.mark.parametrize(("suffix", "content"), [(".csv", UMLAUT_CSV), (".jsonl", None), (".json", None)])
+def test_each_encoding_gives_the_same_texts(
+    tmp_path: Path, codec: str, shown: str, suffix: str, content: str | None
+) -> None:
+    expected = [("What is Sjögren syndrome?", "A disease: naïve, 37 °C"), ("What is flu?", "An infection")]
+    objects = [json.dumps({"question": q, "answer": a}, ensure_ascii=False) for q, a in expected]
+    if content is None:
+        content = "\n".join(objects) if suffix == ".jsonl" else f"[{','.join(objects)}]"
+    opened = read(write(tmp_path, f"qa{suffix}", content.encode(codec)))
+    assert pairs(opened) == expected
+    assert shown in opened.description
+
+
+def test_big_endian_utf16(tmp_path: Path) -> None:
+    opened = read(write(tmp_path, "qa.csv", b"\xfe\xff" + UMLAUT_CSV.encode("utf-16-be")))
+    assert pairs(opened)[0] == ("What is Sjögren syndrome?", "A disease: naïve, 37 °C")
+
+
+def test_one_bad_byte_does_not_turn_a_utf8_file_into_windows_1252(tmp_path: Path) -> None:
+    content = UMLAUT_CSV.encode() + b"What is 5 \xb5g?,Micrograms\n"
+    opened = read(write(tmp_path, "qa.csv", content))
+    assert [question for question, _ in pairs(opened)] == ["What is Sjögren syndrome?", "What is flu?", "What is 5 µg?"]
+    assert "1 bytes of it Windows-1252" in opened.description
+
+
+def test_no_sequence_of_bytes_raises_a_decode_error(tmp_path: Path) -> None:
+    every_byte = bytes(range(1, 256)).replace(b"\n", b"").replace(b"\r", b"").replace(b",", b"").replace(b'"', b"")
+    for index, start in enumerate((b"", b"\xef\xbb\xbf", "é".encode() * 500)):
+        opened = read(
+            write(tmp_path, f"{index}.csv", start + b"question,answer\nq," + every_byte + b"\n"),
+            question=(start.decode("utf-8-sig") + "question"),
+        )
+        assert len(list(opened.rows)) == 1
+    odd_utf16 = UMLAUT_CSV.encode("utf-16") + b"\x00\xd8\x41"
+    assert list(read(write(tmp_path, "odd.csv", odd_utf16)).rows)
+
+
+@pytest.mark.parametrize(("delimiter", "shown"), [(",", "','"), (";", "';'"), ("\t", "tab"), ("|", "'|'")])
+@pytest.mark.parametrize("suffix", [".csv", ".tsv", ".CSV"])
+def test_delimiter_comes_from_the_header_not_from_the_text(
+    tmp_path: Path, delimiter: str, shown: str, suffix: str
+) -> None:
+    text = "one; two, three| four"
+    content = f'id{delimiter}question{delimiter}answer\n1{delimiter}"{text}"{delimiter}"{text}"\n'
+    opened = read(write(tmp_path, f"qa{suffix}", content))
+    assert pairs(opened) == [(text, text)]
+    assert opened.description.endswith(f"delimiter {shown}")
+
+
+def test_delimiter_within_a_quoted_column_name(tmp_path: Path) -> None:
+    opened = read(write(tmp_path, "qa.csv", '"note, free, long";question;answer\nx;q;a, b\n'))
+    assert pairs(opened) == [("q", "a, b")]
+
+
+def test_excels_sep_line_and_blank_lines_are_no_rows(tmp_path: Path) -> None:
+    opened = read(write(tmp_path, "qa.csv", "sep=;\r\nquestion;answer\r\n\r\nq1;a1\r\n   \r\nq2;a2\r\n\r\n"))
+    rows = good_rows(opened)
+    assert [(row.row, row.line, row.question) for row in rows] == [(1, 4, "q1"), (2, 6, "q2")]
+
+
+def test_space_after_the_delimiter_where_the_header_has_it(tmp_path: Path) -> None:
+    opened = read(write(tmp_path, "qa.csv", 'question, answer\nq1, "a, b"\n'))
+    assert pairs(opened) == [("q1", "a, b")]
+
+
+def test_multi_line_cells_and_their_lines(tmp_path: Path) -> None:
+    opened = read(write(tmp_path, "qa.csv", 'question,answer\r\nq1,"first\r\nsecond ""quoted"""\r\nq2,a2\r\n'))
+    rows = good_rows(opened)
+    assert rows[0].answer == 'first\r\nsecond "quoted"'
+    assert [(row.row, row.line) for row in rows] == [(1, 2), (2, 4)]
+
+
+@pytest.mark.parametrize("length", [30_000, 200_000])
+def test_very_large_cells(tmp_path: Path, length: int) -> None:
+    assert length > 131_072 or length == 30_000  # the csv module's own limit lies between
+    opened = read(write(tmp_path, "qa.csv", f'question,answer\nq,"{"x" * length}"\n'))
+    assert [len(answer) for _, answer in pairs(opened)] == [length]
+
+
+def test_ragged_rows_are_kept_apart_with_all_their_text(tmp_path: Path) -> None:
+    opened = read(write(tmp_path, "qa.csv", "question,answer\nq1,a1\nonly one\nq3,a3, and more\nq4,a4,,\nq5,a5\n"))
+    rows = list(opened.rows)
+    assert [row.row for row in rows] == [1, 2, 3, 4, 5]
+    unread = [row for row in rows if isinstance(row, UnreadRow)]
+    assert [(row.row, row.line, row.reason, row.text) for row in unread] == [
+        (2, 3, "ragged_row", "only one"),
+        (3, 4, "ragged_row", "q3,a3, and more"),
+    ]
+    assert (unread[1].question, unread[1].answer) == ("q3", "a3")
+
+
+def test_a_quote_that_is_never_closed_costs_its_own_row_only(tmp_path: Path) -> None:
+    content = 'question,answer\nq1,a1\nq2,"a2 is open\nq3,a3\nq4,a4\n'
+    rows = list(read(write(tmp_path, "qa.csv", content)).rows)
+    assert [(row.row, row.line, row.question) for row in rows if isinstance(row, RawRow)] == [
+        (1, 2, "q1"),
+        (3, 4, "q3"),
+        (4, 5, "q4"),
+    ]
+    assert [(row.row, row.line, row.reason, row.text) for row in rows if isinstance(row, UnreadRow)] == [
+        (2, 3, "unclosed_quote", 'q2,"a2 is open')
+    ]
+
+
+def test_text_after_a_closing_quote_never_merges_two_rows_silently(tmp_path: Path) -> None:
+    content = 'question,answer\nq1,"a1 is open\nq2,"a2"\nq3,a3\n'
+    rows = list(read(write(tmp_path, "qa.csv", content)).rows)
+    assert [row.question for row in rows if isinstance(row, RawRow)] == ["q3"]
+    unread = [row for row in rows if isinstance(row, UnreadRow)]
+    assert [(row.reason, row.text) for row in unread] == [("malformed_quotes", 'q1,"a1 is open\nq2,"a2"')]
+
+
+def test_a_repeated_topic_and_source_column(tmp_path: Path) -> None:
+    opened = read(
+        write(tmp_path, "qa.csv", "Question,Answer,Disease,Source\nq1,a1,flu,NIH\nq2,a2,,\n"), topic="disease"
+    )
+    assert [(row.topic, row.source) for row in good_rows(opened)] == [("flu", "NIH"), ("", "qa.csv")]
+
+
+@pytest.mark.parametrize(
+    "header",
+    ["question,answer", " Question , ANSWER ", "q,a", "Questions,Response", "prompt,completion", "instruction,output"],
+)
+def test_columns_are_found_by_name(tmp_path: Path, header: str) -> None:
+    assert pairs(read(write(tmp_path, "qa.csv", f"{header}\nq1,a1\n"))) == [("q1", "a1")]
+
+
+def test_the_plain_name_wins_over_other_candidates(tmp_path: Path) -> None:
+    opened = read(write(tmp_path, "qa.csv", "prompt,question,answer,output\nx,q1,a1,y\n"))
+    assert pairs(opened) == [("q1", "a1")]
+
+
+def test_named_columns(tmp_path: Path) -> None:
+    path = write(tmp_path, "qa.csv", "text,Reply,question\nq1,a1,x\n")
+    assert pairs(read(path, question="text", answer="reply")) == [("q1", "a1")]
+
+
+@pytest.mark.parametrize(
+    ("content", "columns", "expected"),
+    [
+        ("id,text\n1,x\n", {}, ["'id', 'text'", "data.question_column=NAME"]),
+        ("question,text\n1,x\n", {}, ["'question', 'text'", "data.answer_column=NAME"]),
+        ("instruction,input,output\n1,x,y\n", {}, ["2 columns", "'instruction', 'input'", "data.question_column=NAME"]),
+        ("question,answer,answer\n1,x,y\n", {}, ["2 columns", "data.answer_column=NAME"]),
+        ("Question,QUESTION,answer\n1,x,y\n", {}, ["2 columns", "'Question', 'QUESTION'"]),
+        ("query_text,answer\n1,x\n", {"question": "query_txt"}, ["did you mean 'query_text'?"]),
+        ("question,answer\n1,x\n", {"topic": "focus"}, ["data.topic_column", "'question', 'answer'"]),
+        ("question,answer\n1,x\n", {"answer": "question"}, ["one column"]),
+        ("\nWhat is flu?,An infection\n", {}, ["'What is flu?'", "header line"]),
+    ],
+)
+def test_columns_that_cannot_be_found(
+    tmp_path: Path, content: str, columns: dict[str, str], expected: list[str]
+) -> None:
+    path = write(tmp_path, "qa.csv", content)
+    with pytest.raises(InputError) as caught:
+        read(path, **columns)
+    said = f"{caught.value.message} {caught.value.hint}"
+    assert str(path) in said
+    assert [part for part in expected if part not in said] == []
+    assert caught.value.exit_code == 2
+
+
+@pytest.mark.parametrize(
+    ("name", "content", "expected"),
+    [
+        ("empty.csv", "", "is empty"),
+        ("blank.csv", "\n \n\n", "is empty"),
+        ("header.csv", "question,answer\n", "no data rows"),
+        ("header.tsv", "question\tanswer", "no data rows"),
+        ("empty.json", "[]", "no data rows"),
+        ("blank.jsonl", "\n\n", "no data rows"),
+        ("cut.json", '[{"question": "q", "answer"', "no valid JSON"),
+        ("columns.json", '{"question": ["q"], "answer": ["a"]}', "2 lists"),
+        ("frame.json", '{"question": {"0": "q"}, "answer": {"0": "a"}}', "0 lists"),
+        ("number.json", "3", "expected a list of objects"),
+        ("deep.json", "[" * 100_000, "nested too deeply"),
+        ("texts.jsonl", '"a"\n"b"\n', "none of the first 2 entries"),
+        ("book.xlsx", b"PK\x03\x04", "'.xlsx'"),
+        ("disguised.csv", b"PK\x03\x04\x00\x00,\x00\n\x00", "NUL bytes"),
+        ("no_suffix", "question,answer\nq,a\n", "no suffix"),
+        ("cut.parquet", b"PAR1\x00\x00", "cannot be read as Parquet"),
+    ],
+)
+def test_files_that_cannot_be_used(tmp_path: Path, name: str, content: str | bytes, expected: str) -> None:
+    path = write(tmp_path, name, content)
+    with pytest.raises(InputError) as caught:
+        read(path)
+    assert expected in caught.value.message
+    assert str(path) in caught.value.message
+    assert caught.value.hint
+
+
+def test_missing_file_and_folder(tmp_path: Path) -> None:
+    write(tmp_path, "medquad.csv", UMLAUT_CSV)
+    with pytest.raises(InputError, match=r"does not exist; did you mean 'medquad\.csv'\?"):
+        read(tmp_path / "medqaud.csv")
+    with pytest.raises(InputError, match="there is no folder"):
+        read(tmp_path / "nowhere" / "medquad.csv")
+    with pytest.raises(InputError, match="is a folder"):
+        read(tmp_path)
+
+
+def test_unreadable_file(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    path = write(tmp_path, "qa.csv", UMLAUT_CSV)
+
+    def refuse(*_: object, **__: object) -> None:
+        raise PermissionError(13, "Permission denied")
+
+    monkeypatch.setattr("builtins.open", refuse)
+    with pytest.raises(InputError, match="cannot be read: Permission denied"):
+        read(path)
+
+
+def test_json_cells_that_are_no_strings(tmp_path: Path) -> None:
+    content = (
+        '{"data": [{"question": "q1", "answer": 1.50}, {"question": "q2", "answer": null}, {"question": "q3"},'
+        ' {"question": "q4", "answer": NaN}, {"question": "q5", "answer": true}, {"question": "q6", "answer": ["a"]},'
+        ' "text"], "version": 1}'
+    )
+    rows = list(read(write(tmp_path, "qa.json", content)).rows)
+    assert [row.answer for row in rows if isinstance(row, RawRow)] == ["1.50", "", "", "", "true"]
+    assert [(row.row, row.reason) for row in rows if isinstance(row, UnreadRow)] == [
+        (6, "not_text"),
+        (7, "not_an_object"),
+    ]
+
+
+def test_a_bad_line_of_json_lines_is_one_rejected_row(tmp_path: Path) -> None:
+    content = '{"question": "q1", "answer": "a1"}\n\n{"question": "q2", "ans\n{"Question": "q3", "answer": "a3"}\n[1]\n'
+    rows = list(read(write(tmp_path, "qa.jsonl", content)).rows)
+    assert [(row.row, row.line) for row in rows] == [(1, 1), (2, 3), (3, 4), (4, 5)]
+    assert [(row.reason, row.text) for row in rows if isinstance(row, UnreadRow)] == [
+        ("invalid_json", '{"question": "q2", "ans'),
+        ("not_an_object", "[1]"),
+    ]
+
+
+def test_json_lines_named_json(tmp_path: Path) -> None:
+    content = '{"question": "q1", "answer": "a1"}\n{"question": "q2", "answer": "a2"}\n'
+    opened = read(write(tmp_path, "qa.json", content))
+    assert pairs(opened) == [("q1", "a1"), ("q2", "a2")]
+    assert opened.description.startswith("JSON Lines")
+
+
+def test_parquet(tmp_path: Path) -> None:
+    import pyarrow
+    import pyarrow.parquet
+
+    count = 2500  # more than one batch
+    table = pyarrow.table(
+        {
+            "Answer": pyarrow.array([None, *range(1, count)]),
+            "extra": ["x"] * count,
+            "question": pyarrow.array([f"q{i}" for i in range(count)]).dictionary_encode(),
+        }
+    )
+    path = tmp_path / "qa.parquet"
+    pyarrow.parquet.write_table(table, path)
+    found = pairs(read(path))
+    assert len(found) == count
+    assert found[0] == ("q0", "")
+    assert found[-1] == ("q2499", "2499")
+
+    cut = write(tmp_path, "cut.parquet", path.read_bytes()[:-100])
+    with pytest.raises(InputError, match="cannot be read as Parquet"):
+        read(cut)
+
+
+def test_parquet_text_that_is_no_utf8_costs_its_own_row_only(tmp_path: Path) -> None:
+    import pyarrow
+    import pyarrow.parquet
+
+    answers = pyarrow.array([b"fine", b"caf\xe9", "µg".encode()])
+    unchecked = pyarrow.StringArray.from_buffers(3, *answers.buffers()[1:])
+    path = tmp_path / "qa.parquet"
+    pyarrow.parquet.write_table(pyarrow.table({"question": ["q1", "q2", "q3"], "answer": unchecked}), path)
+    found = [answer for _, answer in pairs(read(path))]
+    assert found == ["fine", "caf\udce9", "µg"]
+    assert [unusable("q", answer) for answer in found] == [None, "invalid_unicode", None]
+
+
+def test_parquet_without_rows(tmp_path: Path) -> None:
+    import pyarrow
+    import pyarrow.parquet
+
+    path = tmp_path / "qa.parquet"
+    pyarrow.parquet.write_table(pyarrow.table({"question": pyarrow.array([], "string"), "answer": ["a"][:0]}), path)
+    with pytest.raises(InputError, match="no data rows"):
+        read(path)

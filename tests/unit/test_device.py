@@ -1,0 +1,81 @@
+"""Which device and number type the work runs on, without needing the devices."""
+
+from __future__ import annotations
+
+from types import SimpleNamespace
+
+import pytest
+import torch
+
+from medqa_cli.model.device import describe_device, peak_memory_bytes, pick_compute_dtype, pick_device
+
+CPU = torch.device("cpu")
+CUDA = torch.device("cuda", 1)
+
+
+def test_without_a_gpu_it_is_the_cpu(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(torch.cuda, "is_available", lambda: False)
+    monkeypatch.setenv("LOCAL_RANK", "3")
+    assert pick_device() == CPU
+
+
+@pytest.mark.parametrize(("rank", "index"), [(None, 0), ("0", 0), ("3", 3)])
+def test_each_process_takes_its_own_gpu(monkeypatch: pytest.MonkeyPatch, rank: str | None, index: int) -> None:
+    monkeypatch.setattr(torch.cuda, "is_available", lambda: True)
+    monkeypatch.delenv("LOCAL_RANK", raising=False)
+    if rank is not None:
+        monkeypatch.setenv("LOCAL_RANK", rank)
+    assert pick_device() == torch.device("cuda", index)
+
+
+@pytest.mark.parametrize("device", [CPU, CUDA])
+@pytest.mark.parametrize("name", ["bfloat16", "float16", "float32"])
+def test_a_named_type_is_taken_as_it_is(name: str, device: torch.device) -> None:
+    assert pick_compute_dtype(name, device) == getattr(torch, name)
+
+
+@pytest.mark.parametrize(
+    ("capability", "expected"),
+    [((7, 5), torch.float16), ((8, 0), torch.bfloat16), ((8, 9), torch.bfloat16), ((9, 0), torch.bfloat16)],
+)
+def test_auto_on_a_gpu(monkeypatch: pytest.MonkeyPatch, capability: tuple[int, int], expected: torch.dtype) -> None:
+    asked: list[torch.device] = []
+
+    def get_device_capability(device: torch.device) -> tuple[int, int]:
+        asked.append(device)
+        return capability
+
+    monkeypatch.setattr(torch.cuda, "get_device_capability", get_device_capability)
+    assert pick_compute_dtype("auto", CUDA) == expected
+    assert asked == [CUDA]
+
+
+@pytest.mark.parametrize(("has_amx", "expected"), [(True, torch.bfloat16), (False, torch.float32)])
+def test_auto_on_the_cpu(monkeypatch: pytest.MonkeyPatch, has_amx: bool, expected: torch.dtype) -> None:
+    monkeypatch.setattr(torch.cpu, "_is_amx_tile_supported", lambda: has_amx)
+    assert pick_compute_dtype("auto", CPU) == expected
+
+
+@pytest.mark.parametrize(("platform", "expected"), [("linux", 5 * 1024), ("darwin", 5)])
+def test_peak_memory_is_in_bytes_everywhere(monkeypatch: pytest.MonkeyPatch, platform: str, expected: int) -> None:
+    """getrusage counts KiB on Linux and bytes on macOS."""
+    monkeypatch.setattr("resource.getrusage", lambda who: SimpleNamespace(ru_maxrss=5))
+    monkeypatch.setattr("sys.platform", platform)
+    assert peak_memory_bytes(CPU) == expected
+
+
+def test_peak_memory_of_this_process_is_plausible() -> None:
+    # An interpreter with PyTorch takes more than 64 MiB; a unit mistaken by 1024 would leave these bounds.
+    assert 2**26 < peak_memory_bytes(CPU) < 2**38
+
+
+def test_peak_memory_of_a_gpu(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(torch.cuda, "max_memory_allocated", lambda device: {CUDA: 7}[device])
+    assert peak_memory_bytes(CUDA) == 7
+
+
+def test_names_for_people(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(torch, "get_num_threads", lambda: 2)
+    monkeypatch.setattr(torch.cuda, "get_device_name", lambda device: {CUDA: "NVIDIA T4"}[device])
+    assert describe_device(CPU) == "CPU, 2 threads"
+    assert describe_device(CUDA) == "NVIDIA T4"

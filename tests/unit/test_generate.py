@@ -1,0 +1,214 @@
+"""One question, one answer: streamed whole, ended for the reason that is given, bounded by the context."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import replace
+from typing import Any
+
+import conftest
+import pytest
+import torch
+from transformers import LlamaForCausalLM
+
+from medqa_cli.answering import generate
+from medqa_cli.answering.generate import NOTICE, Answer, answer_question, as_json
+from medqa_cli.answering.models import Answerer
+from medqa_cli.config.sections import GenerateConfig, PromptConfig
+from medqa_cli.errors import InputError
+from medqa_cli.prompt import PromptEncoder, make_contract
+
+QUESTION = "What is glaucoma?"
+# Two, three and four bytes a character, at the end of an answer too; the tiny tokenizers know none of them.
+MULTI_BYTE = "Ménière: 5 µm, 日本語 😀 naïve…"
+
+
+class ScriptedLlama(LlamaForCausalLM):
+    """A Llama that says what it is told to; all else of generation is the real thing."""
+
+    script: list[int]
+    prompts: list[list[int]]
+
+    def forward(self, *args: Any, **kwargs: Any) -> Any:
+        output = super().forward(*args, **kwargs)
+        if kwargs["input_ids"].shape[1] > 1:
+            self.prompts.append(kwargs["input_ids"][0].tolist())
+            self._next = 0
+        output.logits = torch.full_like(output.logits, -10.0)
+        output.logits[:, -1, self.script[self._next % len(self.script)]] = 10.0
+        self._next += 1
+        return output
+
+
+def make_answerer(tokenizer: Any, script: Sequence[int] = (), template: str = "chat") -> Answerer:
+    model = ScriptedLlama(conftest.make_tiny_model(len(tokenizer)).config).eval()
+    model.script, model.prompts = list(script), []
+    encoder = PromptEncoder(make_contract(PromptConfig(template=template), tokenizer), tokenizer)
+    return Answerer("adapter", "tiny", model, encoder, torch.device("cpu"), torch.float32)
+
+
+def ids_of(answerer: Answerer, text: str) -> list[int]:
+    """The ids that training would have the model say for ``text``, end token included."""
+    example = answerer.encoder.encode_examples([QUESTION], [text], 500)[0]
+    return [label for label in example.labels if label >= 0]
+
+
+def scripted(tokenizer: Any, text: str, template: str = "chat") -> Answerer:
+    answerer = make_answerer(tokenizer, template=template)
+    answerer.model.script = ids_of(answerer, text)
+    return answerer
+
+
+def ask(answerer: Answerer, question: str = QUESTION, **settings: Any) -> tuple[Answer, list[str]]:
+    pieces: list[str] = []
+    config = GenerateConfig(**{"max_new_tokens": 200, **settings})
+    return answer_question(answerer, question, config, write=pieces.append), pieces
+
+
+@pytest.fixture(params=["bos", "chatml"])
+def tokenizer(request: pytest.FixtureRequest, bos_tokenizer: Any, chatml_tokenizer: Any) -> Any:
+    return bos_tokenizer if request.param == "bos" else chatml_tokenizer
+
+
+@pytest.mark.parametrize("template", ["chat", "plain"])
+@pytest.mark.parametrize("text", ["A disease of the optic nerve.", MULTI_BYTE, "One.\n\n- two\n- three", "é"])
+def test_the_pieces_make_the_answer(tokenizer: Any, template: str, text: str) -> None:
+    answerer = scripted(tokenizer, text, template)
+    answer, pieces = ask(answerer)
+    assert answer.text == text
+    assert "".join(pieces) == text
+    assert "\ufffd" not in "".join(pieces)  # no character was shown before it was whole
+    assert (answer.finish_reason, answer.complete) == ("stop", True)
+    assert answer.answer_tokens == len(answerer.model.script) - 1
+
+
+def test_the_fixture_splits_characters_over_tokens(tokenizer: Any) -> None:
+    answerer = make_answerer(tokenizer)
+    parts = [answerer.encoder.decode_answer([i]) for i in ids_of(answerer, MULTI_BYTE)]
+    assert sum("\ufffd" in part for part in parts) > 10
+
+
+def test_an_answer_is_written_while_it_is_made(chatml_tokenizer: Any, monkeypatch: pytest.MonkeyPatch) -> None:
+    answerer = scripted(chatml_tokenizer, "A disease of the optic nerve.")
+    steps_at_write: list[int] = []
+    answer_question(
+        answerer, QUESTION, GenerateConfig(), write=lambda piece: steps_at_write.append(answerer.model._next)
+    )
+    assert steps_at_write[:4] == [1, 2, 3, 4]
+
+
+def test_without_a_writer_the_answer_is_the_same(tokenizer: Any) -> None:
+    answerer = scripted(tokenizer, MULTI_BYTE)
+    silent = answer_question(answerer, QUESTION, GenerateConfig())
+    assert replace(silent, seconds=0.0) == replace(ask(answerer)[0], seconds=0.0)
+    assert silent.seconds > 0
+
+
+def test_an_answer_that_is_cut(tokenizer: Any) -> None:
+    answerer = scripted(tokenizer, "A disease of the optic nerve.")
+    whole = answerer.model.script
+    answer, pieces = ask(answerer, max_new_tokens=3)
+    assert (answer.finish_reason, answer.complete, answer.answer_tokens) == ("length", False, 3)
+    assert answer.text == "".join(pieces) == answerer.encoder.decode_answer(whole[:3])
+    # The end token may still come as the last token allowed.
+    assert ask(answerer, max_new_tokens=len(whole))[0].finish_reason == "stop"
+    assert ask(answerer, max_new_tokens=len(whole) - 1)[0].finish_reason == "length"
+
+
+def test_an_answer_cut_inside_a_character_is_shown_once(chatml_tokenizer: Any) -> None:
+    answerer = scripted(chatml_tokenizer, "ab 😀")
+    answer, pieces = ask(answerer, max_new_tokens=len(answerer.model.script) - 2)
+    assert answer.text == "".join(pieces) == "ab \ufffd"
+
+
+def test_an_empty_answer(tokenizer: Any) -> None:
+    answerer = make_answerer(tokenizer)
+    answerer.model.script = [answerer.encoder.contract.end_token_id]
+    answer, pieces = ask(answerer)
+    assert (answer.text, "".join(pieces), answer.answer_tokens, answer.finish_reason) == ("", "", 0, "stop")
+
+
+def test_every_stop_id_of_the_contract_ends_the_answer(chatml_tokenizer: Any) -> None:
+    tokenizer = conftest.make_chatml_tokenizer()
+    tokenizer.eos_token = "<|endoftext|>"  # the turn ends with another token than a document does
+    answerer = make_answerer(tokenizer)
+    end, document_end = answerer.encoder.contract.stop_token_ids
+    assert tokenizer.convert_ids_to_tokens([end, document_end]) == ["<|im_end|>", "<|endoftext|>"]
+    words = ids_of(answerer, "Of the nerve")[:-1]
+    for stop in (end, document_end):
+        answerer.model.script = [*words, stop, *words]
+        answer, pieces = ask(answerer)
+        assert answer.text == "".join(pieces) == "Of the nerve"
+        assert (answer.finish_reason, answer.answer_tokens) == ("stop", len(words))
+
+
+def test_the_models_own_settings_do_not_decide(chatml_tokenizer: Any) -> None:
+    """Chat models come with temperatures, penalties and end tokens of their own."""
+    answerer = scripted(chatml_tokenizer, "A disease of the optic nerve.")
+    own = answerer.model.generation_config
+    own.do_sample, own.temperature, own.repetition_penalty, own.no_repeat_ngram_size = True, 50.0, 30.0, 1
+    own.eos_token_id, own.max_length = answerer.model.script[1], 4
+    answers = {ask(answerer)[0].text for _ in range(3)}
+    assert answers == {"A disease of the optic nerve."}
+
+
+def test_sampling_follows_the_config(chatml_tokenizer: Any) -> None:
+    answerer = scripted(chatml_tokenizer, "A disease of the optic nerve.")
+    torch.manual_seed(0)
+    hot = {ask(answerer, temperature=50.0, max_new_tokens=20)[0].text for _ in range(3)}
+    assert len(hot) == 3
+    certain = {ask(answerer, temperature=50.0, top_p=1e-6)[0].text for _ in range(3)}
+    assert certain == {"A disease of the optic nerve."}
+
+
+def test_the_prompt_is_that_of_the_contract(tokenizer: Any) -> None:
+    answerer = scripted(tokenizer, "Yes.")
+    answer, _ = ask(answerer, "  What is\n\tglaucoma? ")
+    assert answer.question == QUESTION
+    assert answerer.model.prompts == [answerer.encoder.encode_prompt(QUESTION)]
+    assert answer.prompt_tokens == len(answerer.model.prompts[0])
+
+
+@pytest.mark.parametrize("question", ["", " \n\t"])
+def test_an_empty_question_is_refused(chatml_tokenizer: Any, question: str) -> None:
+    answerer = make_answerer(chatml_tokenizer)
+    with pytest.raises(InputError, match="the question is empty"):
+        ask(answerer, question)
+    assert answerer.model.prompts == []
+
+
+def test_prompt_and_answer_share_the_context(chatml_tokenizer: Any) -> None:
+    answerer = make_answerer(chatml_tokenizer)
+    answerer.model.script = ids_of(answerer, "disease")[:1]  # never ends
+    size = len(answerer.encoder.encode_prompt(QUESTION))
+    answerer.model.config.max_position_embeddings = size + 5
+    answer, _ = ask(answerer)
+    assert (answer.finish_reason, answer.answer_tokens) == ("length", 5)
+    assert ask(answerer, max_new_tokens=4)[0].answer_tokens == 4
+    answerer.model.config.max_position_embeddings = size
+    with pytest.raises(InputError, match=rf"a prompt of {size} tokens, but the model's context is {size} tokens"):
+        ask(answerer)
+
+
+def test_a_model_without_a_stated_context(chatml_tokenizer: Any) -> None:
+    answerer = scripted(chatml_tokenizer, "Yes.")
+    del answerer.model.config.__dict__["max_position_embeddings"]
+    assert ask(answerer)[0].text == "Yes."
+
+
+def test_the_json_of_an_answer(chatml_tokenizer: Any) -> None:
+    answerer = make_answerer(chatml_tokenizer)
+    answer = Answer(QUESTION, "A disease.", "length", 20, 3, 1.23456)
+    assert as_json(answer, answerer) == {
+        "question": QUESTION,
+        "answer": "A disease.",
+        "finish_reason": "length",
+        "complete": False,
+        "prompt_tokens": 20,
+        "answer_tokens": 3,
+        "seconds": 1.235,
+        "model": {"name": "adapter", "base": "tiny", "template": "chat"},
+        "notices": [NOTICE],
+        "sources": [],
+    }
+    assert "not medical advice" in generate.NOTICE

@@ -1,0 +1,214 @@
+"""Imports go downwards only, and the light commands import nothing heavy."""
+
+from __future__ import annotations
+
+import ast
+import json
+import os
+import subprocess
+import sys
+from collections.abc import Iterator
+from dataclasses import dataclass
+from pathlib import Path
+
+import pytest
+
+import medqa_cli
+
+PACKAGE = "medqa_cli"
+ROOT = Path(medqa_cli.__file__).parent
+
+# Each part (a module or package right below medqa_cli) and the parts that it may import. ``__init__`` is the package
+# itself, which holds the version. A part that is missing here is a violation: it has no place in the design yet.
+_GROUND = {"errors", "config", "console", "run_folder", "prompt_template", "prompt"}
+_WORKERS = {"training", "merging", "answering"}
+ALLOWED: dict[str, set[str]] = {
+    "__init__": set(),
+    "errors": set(),
+    "config": {"config", "errors"},
+    "console": {"errors"},
+    "run_folder": {"errors"},
+    "prompt_template": {"errors", "config"},
+    "prompt": {"errors", "config", "prompt_template"},
+    "data": _GROUND | {"data"},
+    "model": _GROUND | {"model"},
+    "training": _GROUND | {"data", "model", "training"},
+    "merging": _GROUND | {"data", "model", "merging"},
+    "answering": _GROUND | {"data", "model", "answering"},
+    "evaluation": _GROUND | {"data", "model", "evaluation"} | _WORKERS,
+    "cli": {"__init__", "data", "model", "evaluation"} | _GROUND | _WORKERS,
+    "__main__": {"cli"},
+}
+# Which parts may import these at all.
+THIRD_PARTY = {"click": set[str](), "rich": {"console"}, "typer": {"cli"}}
+HEAVY = ("torch", "transformers", "peft", "datasets", "bitsandbytes", "pandas", "matplotlib")
+
+
+@dataclass(frozen=True)
+class Import:
+    """One imported name: ``module`` is a full dotted path, ``name`` what is taken from it (empty for ``import x``)."""
+
+    place: str
+    part: str
+    module: str
+    name: str
+
+
+def imports(root: Path) -> Iterator[Import]:
+    """Every import below ``root``, inside functions and ``if TYPE_CHECKING`` too."""
+    for path in sorted(root.rglob("*.py")):
+        relative = path.relative_to(root)
+        part = relative.parts[0].removesuffix(".py")
+        package = [PACKAGE, *relative.parts[:-1]]
+        for node in ast.walk(ast.parse(path.read_text(encoding="utf-8"))):
+            place = f"{relative.as_posix()}:{getattr(node, 'lineno', 0)}"
+            if isinstance(node, ast.Import):
+                for alias in node.names:
+                    yield Import(place, part, alias.name, "")
+            elif isinstance(node, ast.ImportFrom):
+                above = package[: len(package) - node.level + 1] if node.level else []
+                module = ".".join([*above, *([node.module] if node.module else [])])
+                for alias in node.names:
+                    yield Import(place, part, module, alias.name)
+
+
+def part_of(root: Path, found: Import) -> str | None:
+    """The part of medqa that an import reaches; None for other packages."""
+    names = [*found.module.split("."), *([found.name] if found.name else [])]
+    if names[0] != PACKAGE:
+        return None
+    inner = names[1] if len(names) > 1 else "__init__"
+    exists = (root / inner).is_dir() or (root / f"{inner}.py").is_file()
+    # ``from medqa_cli import __version__`` takes a name of the package, not a module.
+    return inner if exists or found.module != PACKAGE else "__init__"
+
+
+def is_allowed(root: Path, found: Import) -> bool:
+    target = part_of(root, found)
+    if target == "config" and found.part not in ("config", "cli"):
+        # A section is all that a worker may know of the configuration.
+        own = found.module == f"{PACKAGE}.config.sections" and found.name not in ("Config", "*")
+        return own and target in ALLOWED.get(found.part, set())
+    if target is not None:
+        return target in ALLOWED.get(found.part, set())
+    top, *below = found.module.split(".")
+    private = top == "typer" and any(name.startswith("_") for name in [*below, found.name])
+    return not private and (top not in THIRD_PARTY or found.part in THIRD_PARTY[top])
+
+
+def violations(root: Path) -> list[str]:
+    """Every import below ``root`` that the tables do not allow, and every use of a private part of typer."""
+    wrong = [
+        f"{found.place} imports {found.module} {found.name}".rstrip()
+        for found in imports(root)
+        if not is_allowed(root, found)
+    ]
+    return wrong + private_typer(root)
+
+
+def private_typer(root: Path) -> list[str]:
+    """Uses of ``typer._something``, which any release may drop."""
+    return [
+        f"{path.relative_to(root).as_posix()}:{node.lineno} uses typer.{node.attr}"
+        for path in sorted(root.rglob("*.py"))
+        for node in ast.walk(ast.parse(path.read_text(encoding="utf-8")))
+        if isinstance(node, ast.Attribute)
+        and isinstance(node.value, ast.Name)
+        and node.value.id == "typer"
+        and node.attr.startswith("_")
+    ]
+
+
+def test_imports_go_downwards_only() -> None:
+    parts = {found.part for found in imports(ROOT)}
+    # The walk saw the whole package, not an empty folder.
+    assert {"config", "data", "model", "training", "merging", "answering", "evaluation", "cli"} <= parts
+    assert violations(ROOT) == []
+
+
+def test_every_part_has_a_place_in_the_table() -> None:
+    found = {path.name.removesuffix(".py") for path in ROOT.iterdir() if path.suffix == ".py" or path.is_dir()}
+    assert found - {"__pycache__"} == set(ALLOWED)
+
+
+def test_the_table_itself_has_layers() -> None:
+    """Whoever may be imported may not import back, at any distance; so no layer can be widened into a circle."""
+    reached = {part: allowed - {part} for part, allowed in ALLOWED.items()}
+    for _ in ALLOWED:
+        reached = {part: below.union(*(reached[other] for other in below)) for part, below in reached.items()}
+    assert [part for part, below in reached.items() if part in below] == []
+    assert all(not (_WORKERS - {worker}) & reached[worker] for worker in _WORKERS)
+    assert [part for part, allowed in ALLOWED.items() if "cli" in allowed] == ["__main__"]
+
+
+PLANTED = {
+    "upwards": ("model/base.py", "from medqa_cli.training import run"),
+    "upwards, in a function": ("data/rows.py", "def f():\n    import medqa_cli.evaluation.run"),
+    "upwards, by the package": ("console.py", "from medqa_cli import config"),
+    "upwards, relative": ("model/deep.py", "from ..answering import generate"),
+    "relative, without a module": ("errors.py", "from . import console"),
+    "typing only": ("errors.py", "from typing import TYPE_CHECKING\nif TYPE_CHECKING:\n    import medqa_cli.prompt"),
+    "sideways": ("training/run.py", "from medqa_cli.merging.merge import merge"),
+    "sideways in a lower layer": ("data/rows.py", "from medqa_cli.model import source"),
+    "the command line": ("evaluation/run.py", "from medqa_cli.cli import main"),
+    "the whole config": ("training/run.py", "from medqa_cli.config.sections import Config"),
+    "the config's reader": ("training/run.py", "from medqa_cli.config import load"),
+    "click": ("cli.py", "import click.exceptions"),
+    "rich": ("training/report.py", "def f():\n    from rich.table import Table"),
+    "typer below": ("model/base.py", "import typer"),
+    "private typer": ("cli.py", "import typer\ntyper._click"),
+    "private typer module": ("cli.py", "from typer._click import Context"),
+    "a new part": ("helpers.py", "from medqa_cli import errors"),
+}
+
+
+@pytest.mark.parametrize("name", PLANTED)
+def test_the_walk_finds_a_planted_violation(tmp_path: Path, name: str) -> None:
+    for part in ALLOWED:
+        path = tmp_path / f"{part}.py" if (ROOT / f"{part}.py").is_file() else tmp_path / part / "__init__.py"
+        path.parent.mkdir(exist_ok=True)
+        path.write_text("")
+    (tmp_path / "cli.py").write_text("import typer\nfrom medqa_cli import __version__, console\ntyper.Typer()\n")
+    (tmp_path / "model" / "base.py").write_text("from medqa_cli.config.sections import ModelConfig\n")
+    assert violations(tmp_path) == []
+    file, code = PLANTED[name]
+    with open(tmp_path / file, "a", encoding="utf-8") as opened:
+        opened.write(code + "\n")
+    assert len(violations(tmp_path)) == 1
+    assert violations(tmp_path)[0].startswith(file)
+
+
+RUN_AND_LIST_MODULES = """
+import json, sys
+from pathlib import Path
+from medqa_cli.cli import main
+try:
+    main()
+finally:
+    Path("modules.json").write_text(json.dumps(sorted(sys.modules)))
+"""
+
+
+@pytest.mark.parametrize(
+    ("arguments", "code", "said"),
+    [
+        (["--help"], 0, "convert"),
+        (["config", "check"], 0, "no problem found"),
+        (["config", "show"], 0, "learning_rate"),
+        (["ask", "What is glaucoma?"], 2, "nothing has been trained"),
+        (["train"], 2, "nothing has been converted"),
+    ],
+)
+def test_light_commands_import_nothing_heavy(tmp_path: Path, arguments: list[str], code: int, said: str) -> None:
+    done = subprocess.run(
+        [sys.executable, "-c", RUN_AND_LIST_MODULES, *arguments],
+        cwd=tmp_path,
+        env={**os.environ, "COLUMNS": "200"},
+        capture_output=True,
+        text=True,
+        check=False,
+    )
+    assert (done.returncode, said in done.stdout + done.stderr) == (code, True), done.stderr
+    modules = set(json.loads((tmp_path / "modules.json").read_text()))
+    assert f"{PACKAGE}.cli" in modules
+    assert sorted(modules & set(HEAVY)) == []

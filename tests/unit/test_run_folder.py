@@ -1,0 +1,207 @@
+"""Files and folders appear whole or not at all; damaged ones are named."""
+
+from __future__ import annotations
+
+import contextlib
+import hashlib
+import importlib.metadata
+import json
+import os
+import stat
+from collections.abc import Callable, Iterator
+from pathlib import Path
+
+import pytest
+
+from medqa_cli.errors import InputError
+from medqa_cli.run_folder import (
+    RunFolder,
+    atomic_dir,
+    atomic_file,
+    describe_environment,
+    read_json,
+    sha256_of_file,
+    write_json,
+)
+
+
+class StoppedError(Exception):
+    """Stands for whatever ends a write half-way."""
+
+
+def names(folder: Path) -> list[str]:
+    return sorted(path.name for path in folder.iterdir())
+
+
+@pytest.fixture
+def umask() -> Iterator[int]:
+    before = os.umask(0o027)
+    yield 0o027
+    os.umask(before)
+
+
+def test_paths_are_those_of_the_design() -> None:
+    run = RunFolder(Path("runs/x"))
+    found = {name: getattr(run, name).as_posix() for name in dir(RunFolder) if name.endswith(("_path", "_dir"))}
+    assert found == {
+        "config_path": "runs/x/config.yaml",
+        "environment_path": "runs/x/environment.json",
+        "adapter_dir": "runs/x/adapter",
+        "checkpoints_dir": "runs/x/checkpoints",
+        "train_log_path": "runs/x/train.jsonl",
+        "train_json_path": "runs/x/train.json",
+        "loss_plot_path": "runs/x/loss.png",
+        "merged_dir": "runs/x/merged",
+        "eval_dir": "runs/x/eval",
+        "results_path": "runs/x/eval/results.json",
+    }
+
+
+def test_sha256(tmp_path: Path) -> None:
+    (tmp_path / "a").write_bytes(b"abc" * 100_000)
+    assert sha256_of_file(tmp_path / "a") == hashlib.sha256(b"abc" * 100_000).hexdigest()
+
+
+def test_a_file_is_replaced_when_its_block_ends(tmp_path: Path, umask: int) -> None:
+    path = tmp_path / "deep" / "a.txt"
+    for text in ("first\n", "zweite Größe\nline\n"):
+        with atomic_file(path) as file:
+            file.write(text)
+            file.flush()
+            assert not path.exists() or path.read_text() == "first\n"
+        assert path.read_bytes() == text.encode("utf-8")
+    assert names(path.parent) == ["a.txt"]
+    assert stat.S_IMODE(path.stat().st_mode) == 0o666 & ~umask
+
+
+@pytest.mark.parametrize("ending", [StoppedError, KeyboardInterrupt])
+def test_a_stopped_write_leaves_the_old_file(tmp_path: Path, ending: type[BaseException]) -> None:
+    path = tmp_path / "a.txt"
+    path.write_text("old")
+
+    def write_half() -> None:
+        with atomic_file(path) as file:
+            file.write("half of the ne")
+            raise ending
+
+    with pytest.raises(ending):
+        write_half()
+    assert path.read_text() == "old"
+    assert names(tmp_path) == ["a.txt"]
+
+
+def test_a_folder_is_replaced_when_its_block_ends(tmp_path: Path, umask: int) -> None:
+    path = tmp_path / "deep" / "data"
+    for name in ("first", "second"):
+        with atomic_dir(path) as folder:
+            (folder / name).write_text(name)
+            assert folder.parent == path.parent  # a rename across disks would not be atomic
+            assert not path.exists() or names(path) == ["first"]
+        assert names(path) == [name]
+    assert names(path.parent) == ["data"]
+    assert stat.S_IMODE(path.stat().st_mode) == 0o777 & ~umask
+
+
+@pytest.mark.parametrize("ending", [StoppedError, KeyboardInterrupt])
+def test_a_stopped_write_leaves_the_old_folder(tmp_path: Path, ending: type[BaseException]) -> None:
+    path = tmp_path / "data"
+    path.mkdir()
+    (path / "old").touch()
+
+    def write_half() -> None:
+        with atomic_dir(path) as folder:
+            (folder / "new").touch()
+            raise ending
+
+    with pytest.raises(ending):
+        write_half()
+    assert names(path) == ["old"]
+    assert names(tmp_path) == ["data"]
+
+
+def test_the_old_folder_comes_back_where_the_new_one_cannot_take_its_place(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    path = tmp_path / "data"
+    path.mkdir()
+    (path / "old").touch()
+    rename = Path.rename
+
+    def refuse_the_new_one(self: Path, target: Path) -> Path:
+        if self.suffix == ".tmp":
+            raise PermissionError("no")
+        return rename(self, target)
+
+    monkeypatch.setattr(Path, "rename", refuse_the_new_one)
+    with pytest.raises(PermissionError), atomic_dir(path) as folder:
+        (folder / "new").touch()
+    assert names(path) == ["old"]
+    assert names(tmp_path) == ["data"]
+
+
+@pytest.mark.parametrize("write", [atomic_file, atomic_dir])
+def test_a_place_that_cannot_be_written(
+    tmp_path: Path, write: Callable[[Path], contextlib.AbstractContextManager[object]]
+) -> None:
+    (tmp_path / "file").touch()
+    with pytest.raises(InputError, match=r"cannot write .*file/below/a: "), write(tmp_path / "file" / "below" / "a"):
+        pytest.fail("the block must not run")
+
+
+def test_json_there_and_back(tmp_path: Path) -> None:
+    value = {"name": "Ménière", "numbers": [1, 2.5, None, True]}
+    write_json(tmp_path / "a.json", value)
+    assert read_json(tmp_path / "a.json") == value
+    text = (tmp_path / "a.json").read_text(encoding="utf-8")
+    assert "Ménière" in text
+    assert text.endswith("}\n")
+
+
+def test_json_that_cannot_be_written_leaves_the_old_one(tmp_path: Path) -> None:
+    write_json(tmp_path / "a.json", {"old": 1})
+    with pytest.raises(TypeError):
+        write_json(tmp_path / "a.json", {"new": [1, object()]})
+    assert read_json(tmp_path / "a.json") == {"old": 1}
+    assert names(tmp_path) == ["a.json"]
+
+
+@pytest.mark.parametrize(
+    ("content", "said"),
+    [(None, "is missing"), (b"", "cannot be read as JSON"), (b'{"a": ', "cannot be read"), (b"\xff", "cannot be read")],
+)
+def test_a_damaged_json_file_is_named(tmp_path: Path, content: bytes | None, said: str) -> None:
+    path = tmp_path / "train.json"
+    if content is not None:
+        path.write_bytes(content)
+    with pytest.raises(InputError, match=rf"train\.json {said}"):
+        read_json(path)
+
+
+def test_the_environment_tells_how_to_repeat_a_run(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("sys.argv", ["medqa", "train", "-c", "x.yaml"])
+    # Outside of any working tree, also where the temporary folder lies in one.
+    monkeypatch.setenv("GIT_DIR", str(tmp_path / "none"))
+    found = describe_environment()
+    assert found["command"] == ["medqa", "train", "-c", "x.yaml"]
+    assert found["packages"]["torch"] == importlib.metadata.version("torch")
+    assert {"transformers", "peft", "bitsandbytes", "medqa-cli"} <= set(found["packages"])
+    assert found["python"].startswith("3.")
+    assert found["git_commit"] is None
+    json.dumps(found)
+
+
+def test_the_environment_names_the_commit(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    import subprocess
+
+    who = ["-c", "user.name=a", "-c", "user.email=a@example.org", "-c", "commit.gpgsign=false"]
+    for arguments in (["init", "-q"], [*who, "commit", "-q", "--allow-empty", "-m", "x"]):
+        subprocess.run(["git", *arguments], cwd=tmp_path, check=True, capture_output=True)
+    head = subprocess.run(["git", "rev-parse", "HEAD"], cwd=tmp_path, check=True, capture_output=True, text=True)
+    monkeypatch.chdir(tmp_path)
+    assert len(head.stdout.strip()) >= 40
+    assert describe_environment()["git_commit"] == head.stdout.strip()
+
+
+def test_without_git_there_is_no_commit(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("PATH", "")
+    assert describe_environment()["git_commit"] is None

@@ -1,0 +1,161 @@
+"""Finding the base model that the config names, and saying how to get one where it is not there."""
+
+from __future__ import annotations
+
+import sys
+from pathlib import Path
+from typing import Any
+
+import conftest
+import pytest
+
+from medqa_cli.errors import InputError
+from medqa_cli.model import source
+from medqa_cli.model.source import THREE_WAYS, BaseSource, cache_dir, find_base
+
+GGUF_HEADER = b"GGUF" + (3).to_bytes(4, "little")
+
+
+@pytest.fixture(autouse=True)
+def in_an_empty_folder(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.chdir(tmp_path)
+    monkeypatch.setenv("MEDQA_CACHE_DIR", "cache")
+
+
+@pytest.fixture
+def package(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> str:
+    """An installed package with a GGUF file; it must be found without running its code."""
+    folder = tmp_path / "site" / "medqa_test_weights"
+    (folder / "deep").mkdir(parents=True)
+    (folder / "__init__.py").write_text("raise RuntimeError('imported')\n")
+    (folder / "deep" / "m.gguf").write_bytes(b"packaged")
+    (tmp_path / "site" / "secret.gguf").write_bytes(b"outside of the package")
+    monkeypatch.syspath_prepend(str(tmp_path / "site"))
+    return folder.name
+
+
+@pytest.fixture
+def read_files(monkeypatch: pytest.MonkeyPatch, chatml_tokenizer: Any) -> list[Path]:
+    """Stands in for the reading of GGUF files; returns what was read."""
+    read: list[Path] = []
+
+    def read_gguf(path: Path) -> tuple[Any, Any]:
+        read.append(path)
+        return conftest.make_tiny_model(len(chatml_tokenizer)), chatml_tokenizer
+
+    monkeypatch.setattr(source, "_read_gguf", read_gguf)
+    return read
+
+
+def message(name: str | None) -> str:
+    with pytest.raises(InputError) as caught:
+        find_base(name)
+    assert caught.value.hint == THREE_WAYS
+    return caught.value.message
+
+
+def test_a_folder(tiny_model_dir: Path) -> None:
+    name = str(tiny_model_dir)
+    assert find_base(name, "main") == BaseSource(name, name, "folder", None)
+
+
+def test_a_folder_of_the_home_folder(tiny_model_dir: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("HOME", str(tiny_model_dir.parent))
+    assert find_base(f"~/{tiny_model_dir.name}").location == str(tiny_model_dir)
+
+
+@pytest.mark.parametrize("name", ["HuggingFaceTB/SmolLM2-135M-Instruct", "gpt2", "a/b.c-d_e"])
+def test_a_hub_id_keeps_its_revision(name: str) -> None:
+    assert find_base(name, "v2") == BaseSource(name, name, "hub", "v2")
+
+
+def test_a_folder_goes_before_a_hub_id_of_that_name(tiny_model_dir: Path) -> None:
+    Path("gpt2").symlink_to(tiny_model_dir)
+    assert find_base("gpt2").kind == "folder"
+
+
+@pytest.mark.parametrize(
+    ("name", "said"),
+    [
+        (None, "model.name_or_path is not set"),
+        ("", "model.name_or_path is not set"),
+        ("here", "the folder here holds no config.json"),
+        ("weights.bin", "weights.bin is neither a folder, a .gguf file nor a hub id"),
+        ("no/such/folder", "no/such/folder is neither"),
+        ("./gpt2/x", "./gpt2/x is neither"),
+        ("none.gguf", "no file none.gguf"),
+        ("some/none.GGUF", "no file some/none.GGUF"),
+        ("package:no_such_package_/m.gguf", "the Python package 'no_such_package_' is not installed"),
+        ("package:", "the Python package '' is not installed"),
+        ("package:os.path/m.gguf", "the Python package 'os.path' is not installed"),
+        ("package:json/m.gguf", "the package json ships no file 'm.gguf'"),
+        ("package:json", "the package json ships no file ''"),
+    ],
+)
+def test_what_is_not_there(name: str | None, said: str) -> None:
+    Path("here").mkdir()
+    Path("weights.bin").touch()
+    assert said in message(name)
+
+
+def test_the_hint_names_the_three_ways() -> None:
+    for way in ("(1) a hub id", "(2) a folder", "(3) a .gguf file", "HF_HUB_OFFLINE", "package:"):
+        assert way in THREE_WAYS
+
+
+def test_a_file_outside_of_the_package_is_refused(package: str) -> None:
+    assert "ships no file '../secret.gguf'" in message(f"package:{package}/../secret.gguf")
+
+
+def test_a_gguf_file_of_a_package(package: str, read_files: list[Path]) -> None:
+    found = find_base(f"package:{package}/deep/m.gguf", "main")
+    assert (found.name, found.kind, found.revision) == (f"package:{package}/deep/m.gguf", "gguf", None)
+    assert [path.read_bytes() for path in read_files] == [b"packaged"]
+    assert package not in sys.modules
+
+
+def test_a_gguf_file_is_converted_once(read_files: list[Path]) -> None:
+    Path("m.gguf").write_bytes(b"one")
+    first = find_base("m.gguf")
+    folder = Path(first.location)
+    assert folder.parent == Path("cache/models")
+    assert {"config.json", "model.safetensors", "tokenizer.json"} <= {path.name for path in folder.iterdir()}
+    Path("copy.gguf").write_bytes(b"one")
+    assert find_base("m.gguf") == first
+    assert len(read_files) == 1
+    Path("m.gguf").write_bytes(b"two")
+    assert find_base("m.gguf").location != first.location
+    assert len(read_files) == 2
+
+
+def test_a_conversion_that_was_cut_short_is_done_again(
+    monkeypatch: pytest.MonkeyPatch, read_files: list[Path], chatml_tokenizer: Any
+) -> None:
+    Path("m.gguf").write_bytes(b"one")
+
+    def interrupt(*_: Any, **__: Any) -> None:
+        raise KeyboardInterrupt
+
+    with monkeypatch.context() as patch:
+        patch.setattr(type(chatml_tokenizer), "save_pretrained", interrupt)
+        with pytest.raises(KeyboardInterrupt):
+            find_base("m.gguf")
+    assert list(Path("cache/models").iterdir()) == []
+    assert (Path(find_base("m.gguf").location) / "tokenizer.json").is_file()
+
+
+@pytest.mark.parametrize("content", [b"", b"not a model", GGUF_HEADER, GGUF_HEADER + (1).to_bytes(8, "little") * 2])
+def test_a_file_that_is_no_gguf(content: bytes) -> None:
+    Path("m.gguf").write_bytes(content)
+    assert "cannot read m.gguf as a GGUF model" in message("m.gguf")
+    assert not Path("cache").exists()
+
+
+def test_where_the_cache_lies(monkeypatch: pytest.MonkeyPatch) -> None:
+    assert cache_dir() == Path("cache")
+    monkeypatch.delenv("MEDQA_CACHE_DIR")
+    monkeypatch.setenv("XDG_CACHE_HOME", "xdg")
+    assert cache_dir() == Path("xdg/medqa")
+    monkeypatch.delenv("XDG_CACHE_HOME")
+    monkeypatch.setenv("HOME", "home")
+    assert cache_dir() == Path("home/.cache/medqa")

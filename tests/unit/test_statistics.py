@@ -1,0 +1,189 @@
+"""Intervals: right on hand-computed cases, honest on simulated ones, paired, and drawn by cluster."""
+
+from __future__ import annotations
+
+import json
+from dataclasses import dataclass
+
+import numpy as np
+import pytest
+
+from medqa_cli.evaluation.statistics import ClusterBootstrap, Estimate, as_json, better_of
+
+
+@dataclass(frozen=True)
+class Simulated:
+    """Questions in clusters: every cluster has its own level, every question its own length."""
+
+    clusters: list[str]
+    nll_sums: list[float]
+    tokens: list[float]
+
+
+def simulate(seed: int, mean: float = 2.0, num_clusters: int = 60) -> Simulated:
+    generator = np.random.default_rng(seed)
+    sizes = generator.integers(1, 9, num_clusters)
+    levels = np.repeat(generator.normal(mean, 0.5, num_clusters), sizes)
+    tokens = generator.integers(5, 60, sizes.sum()).astype(float)
+    nll_sums = tokens * (levels + generator.normal(0, 0.2, sizes.sum()))
+    clusters = [f"topic {index}" for index in np.repeat(np.arange(num_clusters), sizes)]
+    return Simulated(clusters, nll_sums.tolist(), tokens.tolist())
+
+
+def width(estimate: Estimate) -> float:
+    return estimate.high - estimate.low
+
+
+def test_the_value_is_the_ratio_of_the_sums_not_a_mean_of_ratios() -> None:
+    found = ClusterBootstrap(["a", "a", "b"], 1000, seed=1).ratio([2.0, 4.0, 30.0], [1.0, 2.0, 5.0])
+    assert found.value == pytest.approx(36 / 8)
+    # Only three draws are possible: a twice (6/3), both (36/8), b twice (30/5).
+    assert (found.low, found.high) == (pytest.approx(2.0), pytest.approx(6.0))
+
+
+def test_questions_of_one_topic_are_drawn_together() -> None:
+    """Opposite questions in each cluster cancel; drawn one by one they would not."""
+    numerators, ones = [1.0, -1.0] * 10, [1.0] * 20
+    together = ClusterBootstrap([f"topic {i // 2}" for i in range(20)], 500, seed=1).ratio(numerators, ones)
+    assert together == Estimate(0.0, 0.0, 0.0)
+    apart = ClusterBootstrap([str(i) for i in range(20)], 500, seed=1).ratio(numerators, ones)
+    assert apart.low < -0.2
+    assert apart.high > 0.2
+
+
+def test_clusters_need_not_stand_together() -> None:
+    data = simulate(3)
+    order = np.random.default_rng(0).permutation(len(data.clusters))
+    mixed = [data.clusters[i] for i in order]
+    first = ClusterBootstrap(data.clusters, 2000, seed=1)
+    second = ClusterBootstrap(mixed, 2000, seed=1)
+    assert first.num_clusters == second.num_clusters == 60
+    expected = first.ratio(data.nll_sums, data.tokens)
+    found = second.ratio([data.nll_sums[i] for i in order], [data.tokens[i] for i in order])
+    assert found.value == pytest.approx(expected.value)
+    assert width(found) == pytest.approx(width(expected), rel=0.1)
+
+
+def test_the_seed_decides() -> None:
+    data = simulate(3)
+
+    def estimate(seed: int) -> Estimate:
+        return ClusterBootstrap(data.clusters, 200, seed).ratio(data.nll_sums, data.tokens)
+
+    assert estimate(1) == estimate(1)
+    assert estimate(1) != estimate(2)
+
+
+def test_equal_models_show_no_difference() -> None:
+    data = simulate(4)
+    own = (data.nll_sums, data.tokens)
+    found = ClusterBootstrap(data.clusters, 500, seed=1).ratio_difference(own, own)
+    assert found == Estimate(0.0, 0.0, 0.0)
+    assert better_of(found, lower_is_better=True) is None
+    assert better_of(found, lower_is_better=False) is None
+
+
+def test_a_clear_difference_has_a_direction() -> None:
+    data = simulate(5)
+    bootstrap = ClusterBootstrap(data.clusters, 500, seed=1)
+    worse = ([nll + 0.1 * tokens for nll, tokens in zip(data.nll_sums, data.tokens, strict=True)], data.tokens)
+    own = (data.nll_sums, data.tokens)
+    lower, higher = bootstrap.ratio_difference(own, worse), bootstrap.ratio_difference(worse, own)
+    assert lower.value == pytest.approx(-0.1)
+    assert higher.value == pytest.approx(0.1)
+    assert better_of(lower, lower_is_better=True) is True
+    assert better_of(higher, lower_is_better=True) is False
+    assert better_of(lower, lower_is_better=False) is False
+    assert better_of(higher, lower_is_better=False) is True
+
+
+def test_pairing_finds_what_two_separate_intervals_hide() -> None:
+    data = simulate(6)
+    bootstrap = ClusterBootstrap(data.clusters, 500, seed=1)
+    noise = np.random.default_rng(1).normal(-0.05, 0.05, len(data.tokens))
+    better = [nll + shift * tokens for nll, shift, tokens in zip(data.nll_sums, noise, data.tokens, strict=True)]
+    first, second = bootstrap.ratio(better, data.tokens), bootstrap.ratio(data.nll_sums, data.tokens)
+    assert first.low < second.value < first.high  # the intervals overlap by far
+    difference = bootstrap.ratio_difference((better, data.tokens), (data.nll_sums, data.tokens))
+    assert difference.value == pytest.approx(first.value - second.value)
+    assert better_of(difference, lower_is_better=True) is True
+
+
+@pytest.mark.parametrize(
+    ("low", "high", "lower_is_better", "expected"),
+    [
+        (-2, -1, True, True),
+        (-2, -1, False, False),
+        (1, 2, True, False),
+        (1, 2, False, True),
+        (-1, 2, True, None),
+        (-1, 0, True, None),
+        (0, 2, False, None),
+        (float("nan"), float("nan"), True, None),
+        (float("nan"), float("nan"), False, None),
+    ],
+)
+def test_better_of(low: float, high: float, lower_is_better: bool, expected: bool | None) -> None:
+    found = better_of(Estimate((low + high) / 2, low, high), lower_is_better=lower_is_better)
+    assert found is expected
+
+
+def test_the_interval_covers_the_truth_as_often_as_it_says() -> None:
+    covered = 0
+    for seed in range(300):
+        data = simulate(seed)
+        found = ClusterBootstrap(data.clusters, 400, seed).ratio(data.nll_sums, data.tokens)
+        assert found.low < found.value < found.high
+        covered += found.low <= 2.0 <= found.high
+    assert 0.90 * 300 <= covered <= 0.99 * 300
+
+
+def test_the_interval_of_a_difference_covers_the_truth_as_often_as_it_says() -> None:
+    covered = 0
+    for seed in range(300):
+        first, noise = simulate(seed), np.random.default_rng(seed + 1000).normal(0.3, 0.2, 60)
+        shift = {f"topic {index}": value for index, value in enumerate(noise)}
+        moved = [
+            nll + shift[cluster] * tokens
+            for nll, cluster, tokens in zip(first.nll_sums, first.clusters, first.tokens, strict=True)
+        ]
+        bootstrap = ClusterBootstrap(first.clusters, 400, seed)
+        found = bootstrap.ratio_difference((moved, first.tokens), (first.nll_sums, first.tokens))
+        covered += found.low <= 0.3 <= found.high
+    assert 0.90 * 300 <= covered <= 0.99 * 300
+
+
+def test_with_many_clusters_the_interval_is_that_of_the_normal_distribution() -> None:
+    data = simulate(8, num_clusters=1000)
+    found = ClusterBootstrap(data.clusters, 5000, seed=1).ratio(data.nll_sums, data.tokens)
+    # The linearised standard error of a ratio over clusters.
+    residuals: dict[str, float] = {}
+    for cluster, nll, tokens in zip(data.clusters, data.nll_sums, data.tokens, strict=True):
+        residuals[cluster] = residuals.get(cluster, 0.0) + nll - found.value * tokens
+    standard_error = float(np.sqrt(np.sum(np.square(list(residuals.values()))))) / sum(data.tokens)
+    assert width(found) == pytest.approx(2 * 1.96 * standard_error, rel=0.05)
+
+
+def test_on_clustered_data_the_interval_is_wider_than_one_over_single_questions() -> None:
+    ratios = []
+    for seed in range(20):
+        data = simulate(seed)
+        by_topic = ClusterBootstrap(data.clusters, 400, seed).ratio(data.nll_sums, data.tokens)
+        singly = ClusterBootstrap([str(i) for i in range(len(data.tokens))], 400, seed).ratio(
+            data.nll_sums, data.tokens
+        )
+        assert by_topic.value == pytest.approx(singly.value)
+        ratios.append(width(by_topic) / width(singly))
+    assert min(ratios) > 1.1
+    assert sum(ratios) / len(ratios) > 1.4
+
+
+def test_more_questions_narrow_the_interval() -> None:
+    few, many = simulate(7, num_clusters=30), simulate(7, num_clusters=1000)
+    narrow = ClusterBootstrap(many.clusters, 400, 1).ratio(many.nll_sums, many.tokens)
+    wide = ClusterBootstrap(few.clusters, 400, 1).ratio(few.nll_sums, few.tokens)
+    assert width(narrow) < width(wide) / 3
+
+
+def test_the_form_of_the_results() -> None:
+    assert json.loads(json.dumps(as_json(Estimate(1.5, 1.0, 2.0)))) == {"value": 1.5, "ci95": [1.0, 2.0]}

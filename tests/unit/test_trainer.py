@@ -1,0 +1,163 @@
+"""The Trainer subclass: grouping does not change the step, quantized weights stay differentiable after scoring."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Any
+
+import pytest
+import torch
+from test_packing import make_examples
+
+from medqa_cli import console
+from medqa_cli.config.sections import LoraConfig, ModelConfig, TrainConfig
+from medqa_cli.errors import InputError, MedqaError
+from medqa_cli.model.adapter import add_lora, has_effect
+from medqa_cli.model.base import load_base
+from medqa_cli.model.packing import answer_token_losses, pack
+from medqa_cli.model.scoring import score_answers
+from medqa_cli.model.source import find_base
+from medqa_cli.prompt import Example
+from medqa_cli.training.examples import encode_rows, evenly_spaced
+from medqa_cli.training.monitor import TrainingMonitor
+from medqa_cli.training.trainer import MedqaTrainer, make_training_arguments, optimizer_on, uses_checkpointing
+
+CPU = torch.device("cpu")
+
+
+def make_model(folder: Path, quantization: Any = "nf4") -> Any:
+    torch.manual_seed(3)
+    source = find_base(str(folder))
+    base = load_base(source, ModelConfig(quantization=quantization), CPU, torch.float32, packed=True)
+    lora = LoraConfig(r=4, lora_dropout=0.0, target_modules="all-linear")
+    return add_lora(base, lora, source.name, None)
+
+
+def run_steps(
+    model: Any, examples: list[Example], tmp_path: Path, **settings: Any
+) -> tuple[dict[str, torch.Tensor], list[float]]:
+    config = TrainConfig(
+        **{
+            "max_steps": 3,
+            "learning_rate": 1e-2,
+            "gradient_checkpointing": False,
+            "logging_steps": 1,
+            "save_steps": 100,
+            **settings,
+        }
+    )
+    trainer = MedqaTrainer(
+        model=model,
+        args=make_training_arguments(config, seed=5, output_dir=tmp_path, device=CPU, compute_dtype=torch.float32),
+        examples=examples,
+        validation=[],
+        max_tokens_per_forward=config.max_tokens_per_forward if isinstance(config.max_tokens_per_forward, int) else 64,
+        compute_dtype=torch.float32,
+        callbacks=[TrainingMonitor(tmp_path / "log.jsonl", console.ProgressHandle(lambda done, status: None), None)],
+    )
+    trainer.train()
+    weights = {name: p.detach().clone() for name, p in model.named_parameters() if p.requires_grad}
+    return weights, [line["loss"] for line in trainer.state.log_history if "loss" in line]
+
+
+VARIANTS = {
+    "one example per forward": {"max_tokens_per_forward": 1},
+    "all in one forward": {"max_tokens_per_forward": 10_000},
+    "8 x 1 instead of 2 x 4": {"per_device_train_batch_size": 8, "gradient_accumulation_steps": 1},
+    "activations recomputed": {"gradient_checkpointing": True},
+}
+
+
+@pytest.mark.parametrize("variant", VARIANTS)
+def test_how_a_step_is_computed_does_not_change_it(tiny_model_dir: Path, tmp_path: Path, variant: str) -> None:
+    examples = make_examples([(3 + i % 5, 2 + 3 * (i % 7)) for i in range(24)])
+    expected, expected_losses = run_steps(make_model(tiny_model_dir), examples, tmp_path / "a")
+    got, losses = run_steps(make_model(tiny_model_dir), examples, tmp_path / "b", **VARIANTS[variant])
+    assert losses == pytest.approx(expected_losses, rel=1e-4)
+    assert len(losses) == 3
+    assert has_effect(make_model(tiny_model_dir)) is False
+    moved = max(float(value.abs().max()) for name, value in expected.items() if "lora_B" in name)
+    assert moved > 1e-3
+    for name, value in expected.items():
+        torch.testing.assert_close(got[name], value, rtol=1e-2, atol=2e-4, msg=name)
+
+
+def test_the_step_loss_is_the_mean_over_its_answer_tokens(tiny_model_dir: Path, tmp_path: Path) -> None:
+    """Not the mean of per-batch means: a long answer counts by its tokens."""
+    examples = make_examples([(3, 1)] * 4 + [(3, 30)] * 4)
+    model = make_model(tiny_model_dir)
+    with torch.no_grad():
+        expected = float(answer_token_losses(model.train(), pack(examples, CPU)).mean())
+    _, losses = run_steps(model, examples, tmp_path, max_steps=1)
+    assert losses == [pytest.approx(expected, rel=1e-4)]
+
+
+def test_training_after_scoring_still_has_gradients(tiny_model_dir: Path) -> None:
+    """bitsandbytes repacks 4-bit weights in eval mode on AVX512-BF16 CPUs; the gradient would be gone silently."""
+    model = make_model(tiny_model_dir)
+    for name, parameter in model.named_parameters():
+        if "lora_B" in name:
+            torch.nn.init.normal_(parameter, std=0.1)
+    examples = make_examples([(3, 9)])
+
+    def gradients() -> dict[str, torch.Tensor]:
+        model.train()
+        model.zero_grad()
+        answer_token_losses(model, pack(examples, CPU)).sum().backward()
+        return {name: p.grad.clone() for name, p in model.named_parameters() if p.requires_grad}
+
+    before = gradients()
+    score_answers(model, examples, batch_size=1, device=CPU, dtype=torch.float32)
+    after = gradients()
+    assert min(float(g.abs().max()) for g in before.values()) > 0
+    for name, gradient in before.items():
+        torch.testing.assert_close(after[name], gradient, rtol=0, atol=0, msg=name)
+
+
+def test_optimizer_names() -> None:
+    assert optimizer_on("paged_adamw_32bit", CPU) == "adamw_torch"
+    assert optimizer_on("paged_adamw_32bit", torch.device("cuda")) == "paged_adamw_32bit"
+    assert optimizer_on("adafactor", CPU) == "adafactor"
+
+
+def test_checkpointing_choice() -> None:
+    assert not uses_checkpointing(TrainConfig(gradient_checkpointing="auto"), CPU)
+    assert uses_checkpointing(TrainConfig(gradient_checkpointing="auto"), torch.device("cuda"))
+    assert uses_checkpointing(TrainConfig(gradient_checkpointing=True), CPU)
+
+
+def test_unusable_tracker_is_an_input_error(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    import transformers
+
+    def broken(**_: Any) -> None:
+        raise ImportError("tensorboard is not installed")
+
+    monkeypatch.setattr("medqa_cli.training.trainer.TrainingArguments", broken)
+    assert transformers is not None
+    with pytest.raises(InputError, match="tensorboard is not installed"):
+        make_training_arguments(TrainConfig(), seed=1, output_dir=tmp_path, device=CPU, compute_dtype=torch.float32)
+
+
+def test_encode_rows_counts_what_it_cuts_and_leaves_out(chatml_tokenizer: Any) -> None:
+    from medqa_cli.config.sections import PromptConfig
+    from medqa_cli.data.dataset import QaRow
+    from medqa_cli.prompt import PromptEncoder, make_contract
+
+    encoder = PromptEncoder(make_contract(PromptConfig(template="chat"), chatml_tokenizer), chatml_tokenizer)
+    rows = [
+        QaRow("1", "What is glaucoma?", "A disease.", "", ""),
+        QaRow("2", "What is glaucoma?", "A disease of the nerve. " * 9, "", ""),
+        QaRow("3", "What is glaucoma? " * 20, "A disease.", "", ""),
+    ]
+    split = encode_rows(rows, encoder, 60)
+    assert (len(split.examples), split.num_truncated_answers, split.num_without_answer) == (2, 1, 1)
+    assert split.examples[0].labels[-1] == encoder.contract.end_token_id
+    assert len(split.examples[1].input_ids) == 60
+    with pytest.raises(MedqaError, match="no supervised token: all 3 prompts"):
+        encode_rows(rows, encoder, 8)
+
+
+def test_evenly_spaced() -> None:
+    examples = make_examples([(1, i + 1) for i in range(10)])
+    assert evenly_spaced(examples, 3) == [examples[0], examples[3], examples[6]]
+    assert evenly_spaced(examples, 30) == examples
