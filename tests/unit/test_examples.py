@@ -1,0 +1,97 @@
+"""The examples are what they say: valid configs, the original run's settings, and the sample data with its flaws."""
+
+from __future__ import annotations
+
+import csv
+from collections import Counter
+from pathlib import Path
+
+import pytest
+
+from medqa_cli.config import load
+
+EXAMPLES = Path(__file__).parents[2] / "examples"
+
+# The first version's settings (mid 2024), but for its defects.
+ORIGINAL = {
+    "model.name_or_path": "abhishek/llama-2-7b-hf-small-shards",
+    "model.quantization": "nf4",
+    "model.compute_dtype": "float16",
+    "model.double_quantization": False,
+    "model.max_length": 1024,
+    "prompt.template": "llama2",
+    "prompt.system": "Answer the Question",
+    "lora.r": 64,
+    "lora.lora_alpha": 16,
+    "lora.lora_dropout": 0.1,
+    "lora.bias": "none",
+    "lora.target_modules": "auto",
+    "train.num_train_epochs": 1,
+    "train.per_device_train_batch_size": 2,
+    "train.gradient_accumulation_steps": 4,
+    "train.gradient_checkpointing": True,
+    "train.learning_rate": 2e-4,
+    "train.lr_scheduler_type": "constant",
+    "train.warmup_ratio": 0.03,
+    "train.weight_decay": 0.001,
+    "train.max_grad_norm": 0.3,
+    "train.optim": "paged_adamw_32bit",
+    "train.save_steps": 75,
+    "train.logging_steps": 75,
+    "train.report_to": "tensorboard",
+}
+HAS_OWN_VALUE = {"model.name_or_path", "model.compute_dtype", "train.report_to"}
+
+
+def value_at(config: object, dotted: str) -> object:
+    for name in dotted.split("."):
+        config = getattr(config, name)
+    return config
+
+
+@pytest.mark.parametrize("name", ["quickstart", "llama2-7b-qlora", "medquad-smollm2"])
+def test_example_is_valid(name: str) -> None:
+    assert load(EXAMPLES / f"{name}.yaml").config.model.name_or_path
+
+
+def test_there_is_no_untested_example() -> None:
+    assert len(list(EXAMPLES.glob("*.yaml"))) == 3
+
+
+def test_the_llama2_example_is_the_original_run() -> None:
+    loaded = load(EXAMPLES / "llama2-7b-qlora.yaml")
+    assert {key: value_at(loaded.config, key) for key in ORIGINAL} == ORIGINAL
+    unwritten = [key for key in ORIGINAL if loaded.sources[key] == "default"]
+    assert unwritten == []  # each is there to be read, with its comment
+
+
+def test_every_value_of_the_llama2_example_has_a_comment() -> None:
+    lines = (EXAMPLES / "llama2-7b-qlora.yaml").read_text(encoding="utf-8").splitlines()
+    values = [line for line in lines if line.strip() and not line.strip().startswith("#") and not line.endswith(":")]
+    bare = [line.strip() for line in values if "#" not in line]
+    assert bare == []
+    assert len(values) > 30
+
+
+def test_the_defaults_are_those_of_the_original_run(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.chdir(tmp_path)
+    config = load(None).config
+    for key in ORIGINAL.keys() - HAS_OWN_VALUE:
+        assert value_at(config, key) == ORIGINAL[key], key
+
+
+def test_sample_data() -> None:
+    with open(EXAMPLES / "data/consumer_health_qa.csv", encoding="utf-8", newline="") as file:
+        rows = list(csv.DictReader(file))
+    assert list(rows[0]) == ["question", "answer"]
+    good = [row for row in rows if row["question"].strip() and row["answer"].strip()]
+    questions = Counter(" ".join(row["question"].lower().split()) for row in good)
+    assert len(questions) >= 240
+    assert all(50 <= len(row["answer"].split()) <= 130 for row in good)
+    for topic in ("glaucoma", "osteoporosis", "lung cancer"):
+        assert sum(topic in question for question in questions) >= 4, topic
+    assert sum(not row["answer"].strip() for row in rows) == 1
+    assert questions["how is glaucoma treated?"] == 2
+    exact = Counter((row["question"], row["answer"]) for row in good)
+    assert max(exact.values()) == 2
+    assert any(row["question"] != row["question"].strip() for row in good)
