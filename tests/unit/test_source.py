@@ -39,11 +39,12 @@ def read_files(monkeypatch: pytest.MonkeyPatch, chatml_tokenizer: Any) -> list[P
     """Stands in for the reading of GGUF files; returns what was read."""
     read: list[Path] = []
 
-    def read_gguf(path: Path) -> tuple[Any, Any]:
+    def dequantize(path: Path, folder: Path) -> None:
         read.append(path)
-        return conftest.make_tiny_model(len(chatml_tokenizer)), chatml_tokenizer
+        conftest.make_tiny_model(len(chatml_tokenizer)).save_pretrained(folder)
+        chatml_tokenizer.save_pretrained(folder)
 
-    monkeypatch.setattr(source, "_read_gguf", read_gguf)
+    monkeypatch.setattr(source, "_dequantize", dequantize)
     return read
 
 
@@ -148,7 +149,7 @@ def test_a_conversion_that_was_cut_short_is_done_again(
 def test_a_file_that_is_no_gguf(content: bytes) -> None:
     Path("m.gguf").write_bytes(content)
     assert "cannot read m.gguf as a GGUF model" in message("m.gguf")
-    assert not Path("cache").exists()
+    assert list(Path("cache/models").iterdir()) == []  # nothing half-made that a later run would take for a model
 
 
 def test_where_the_cache_lies(monkeypatch: pytest.MonkeyPatch) -> None:

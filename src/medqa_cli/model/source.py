@@ -13,7 +13,7 @@ import re
 import struct
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any, Literal
+from typing import Literal
 
 from medqa_cli import console
 from medqa_cli.errors import InputError
@@ -97,26 +97,25 @@ def _converted_gguf(path: Path) -> Path:
         return folder
     console.note(f"dequantizing {path.name} once into {folder} ...")
     try:
-        # Its progress bar cannot be switched off and would cut through our own output.
-        with contextlib.redirect_stderr(io.StringIO()):
-            model, tokenizer = _read_gguf(path)
+        with _silenced(), atomic_dir(folder) as temporary:
+            _dequantize(path, temporary)
     except (ValueError, LookupError, struct.error, OSError, NotImplementedError) as error:
         raise InputError(f"cannot read {path.name} as a GGUF model: {error}", THREE_WAYS) from error
-    with atomic_dir(folder) as temporary:
-        model.save_pretrained(temporary)
-        tokenizer.save_pretrained(temporary)
     return folder
 
 
-def _read_gguf(path: Path) -> tuple[Any, Any]:
+def _silenced() -> contextlib.redirect_stderr[io.StringIO]:
+    """Hide the progress bars of the conversion: they cannot be switched off and would cut through our own output."""
+    return contextlib.redirect_stderr(io.StringIO())
+
+
+def _dequantize(path: Path, folder: Path) -> None:
     import torch
     from transformers import AutoModelForCausalLM, AutoTokenizer, GgufConfig
 
-    from medqa_cli.model.base import quiet_libraries
-
-    quiet_libraries()
     # dequantize=True: otherwise Transformers keeps the weights packed and refuses to save or quantize them.
     model = AutoModelForCausalLM.from_pretrained(
         path.parent, gguf_file=path.name, quantization_config=GgufConfig(dequantize=True), dtype=torch.bfloat16
     )
-    return model, AutoTokenizer.from_pretrained(path.parent, gguf_file=path.name)
+    model.save_pretrained(folder)
+    AutoTokenizer.from_pretrained(path.parent, gguf_file=path.name).save_pretrained(folder)
