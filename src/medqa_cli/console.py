@@ -33,11 +33,12 @@ def json_enabled() -> bool:
 
 
 def _out() -> Console:
-    return Console(highlight=False, soft_wrap=True)
+    # emoji=False: a text of the user may hold ":pill:".
+    return Console(highlight=False, soft_wrap=True, emoji=False)
 
 
 def _err() -> Console:
-    return Console(stderr=True, highlight=False, soft_wrap=True)
+    return Console(stderr=True, highlight=False, soft_wrap=True, emoji=False)
 
 
 def printable(text: str) -> str:

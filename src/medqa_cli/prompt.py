@@ -53,6 +53,10 @@ class PromptContract:
         try:
             payload = json.loads(path.read_text(encoding="utf-8"))
             version = payload.pop("format_version")
+            if version != FORMAT_VERSION:
+                raise InputError(
+                    f"{path} has format {version}; this medqa reads format {FORMAT_VERSION}", "update medqa"
+                )
             text = payload.pop("text")
             text["markers"] = tuple(text["markers"])
             payload["stop_token_ids"] = tuple(payload["stop_token_ids"])
@@ -61,8 +65,6 @@ class PromptContract:
             raise InputError(f"{path} is missing: {folder} was not made by medqa") from error
         except (OSError, ValueError, KeyError, TypeError) as error:
             raise InputError(f"{path} is damaged: {error}", "train again, or restore the file") from error
-        if version != FORMAT_VERSION:
-            raise InputError(f"{path} has format {version}; this medqa reads format {FORMAT_VERSION}", "update medqa")
         return contract
 
 

@@ -173,6 +173,14 @@ def read_json(path: Path) -> Any:
         raise InputError(f"{path} cannot be read as JSON: {error}") from error
 
 
+def recorded_data(run: RunFolder) -> str | None:
+    """Return the SHA-256 of the ``train.jsonl`` that a run was trained on; None where the run does not say."""
+    if not run.environment_path.is_file():
+        return None
+    recorded = read_json(run.environment_path)
+    return recorded.get("train_sha256") if isinstance(recorded, dict) else None
+
+
 def describe_environment() -> dict[str, Any]:
     """Return what one needs to repeat a run: versions, machine, command, commit of the working tree."""
     versions = {}

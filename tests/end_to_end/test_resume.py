@@ -103,6 +103,26 @@ def test_a_damaged_newest_checkpoint_is_passed_over(workspace: Path, medqa: Call
     assert [step for step, _ in losses("cut")] == [step for step, _ in losses("whole")]
 
 
+def test_resuming_what_is_finished_changes_nothing(workspace: Path, medqa: Callable[..., Outcome]) -> None:
+    """Transformers' Trainer takes one step more when it resumes from the checkpoint of the last step."""
+    assert medqa("convert").code == 0
+    short = ("--set", "run_dir=short", "--set", "train.max_steps=3")
+    assert medqa("train", *short).code == 0
+    adapter, lines = adapter_bytes("short"), losses("short")
+    resumed = medqa("train", "--resume", "--json", *short)
+    assert resumed.code == 0, resumed.err
+    summary = json.loads(resumed.out)
+    assert (summary["status"], summary["global_step"]) == ("completed", 3)
+    assert adapter_bytes("short") == adapter
+    assert losses("short") == lines
+
+    other = medqa("train", "--resume", "--set", "lora.r=8", "--set", "train.optim=sgd", *short)
+    assert other.code == 2
+    assert "lora.r was 4, is 8; train.optim was paged_adamw_32bit, is sgd" in other.err
+    assert "--restart" in other.err
+    assert adapter_bytes("short") == adapter
+
+
 WILD = ("train.learning_rate=1e30", "train.eval_steps=null", "train.warmup_ratio=0")
 
 

@@ -116,3 +116,12 @@ def test_progress_on_a_terminal_is_drawn_on_stderr(
     assert "scoring" in captured.err
     assert "2/3" in captured.err
     assert "loss [b] 1.5" in captured.err
+
+
+def test_names_of_emoji_in_a_text_stay_as_they_are(capsys: pytest.CaptureFixture[str]) -> None:
+    console.line("a:pill:b")
+    console.note("c:pill:d")
+    console.table("e:pill:f", [["g:pill:h", "1"]])
+    captured = capsys.readouterr()
+    assert captured.out.startswith("a:pill:b\ne:pill:f\ng:pill:h")
+    assert captured.err == "c:pill:d\n"

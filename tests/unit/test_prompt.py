@@ -176,7 +176,13 @@ def test_save_and_load(tokenizer: Any, template: str, tmp_path: Path) -> None:
     assert PromptContract.load(tmp_path) == contract
 
 
-@pytest.mark.parametrize("damage", ["", "[]", '{"format_version": 1}', '{"format_version": 99}'])
+def test_a_newer_prompt_file_asks_for_a_newer_medqa(tmp_path: Path) -> None:
+    (tmp_path / "prompt.json").write_text('{"format_version": 99, "parts": []}')
+    with pytest.raises(InputError, match="has format 99; this medqa reads format 1"):
+        PromptContract.load(tmp_path)
+
+
+@pytest.mark.parametrize("damage", ["", "[]", '{"format_version": 1}'])
 def test_a_damaged_contract_is_refused(chatml_tokenizer: Any, tmp_path: Path, damage: str) -> None:
     (tmp_path / "prompt.json").write_text(damage)
     with pytest.raises(InputError, match=r"prompt\.json"):

@@ -47,9 +47,12 @@ def load_answerer(choice: str, run: RunFolder, model: ModelConfig, prompt: Promp
     if choice == "merged" and not run.merged_dir.is_dir():
         raise InputError(f"no merged model in {run.merged_dir}", "make one: medqa merge")
     name = {"base": model.name_or_path, "merged": str(run.merged_dir)}.get(choice, choice)
-    source = find_base(name, model.revision if choice == "base" else None)
+    source = find_base(name, model.revision) if choice == "base" else find_base(name, named_by="--model")
     tokenizer = load_tokenizer(source.location, source.revision)
     contract = _contract_beside(source, run) or make_contract(prompt, tokenizer)
+    if choice == "merged":
+        # As eval scores it and other tools load it: merged weights are not quantized again.
+        model = ModelConfig(quantization="none")
     loaded = load_base(source, model, device, dtype, packed=False)
     return Answerer(choice, source.name, loaded, PromptEncoder(contract, tokenizer), device, dtype)
 

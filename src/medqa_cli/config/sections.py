@@ -146,7 +146,9 @@ class TrainConfig:
     )
     save_total_limit: int | None = setting(None, "Keep only the newest checkpoints; null: all.", at_least=1)
     early_stopping_patience: int | None = setting(
-        None, "Stop after this many looks without a better validation loss; null: never.", at_least=1
+        None,
+        "Stop after this many looks without a better validation loss (the last step's adapter is kept); null: never.",
+        at_least=1,
     )
     max_tokens_per_forward: Literal["auto"] | int = setting(
         "auto", "Tokens in one padding-free forward; auto: per_device_train_batch_size x model.max_length.", at_least=1

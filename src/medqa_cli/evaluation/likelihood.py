@@ -60,9 +60,16 @@ class Scorer:
             tuned, _, _ = load_tuned(self.run.adapter_dir, self.model, device, dtype, packed=True)
             if "adapter" in names:
                 scores["adapter"] = self._score("adapter", tuned, examples, device, dtype)
-            if "base" in names:
+            if "base" in names and tuned.peft_config["default"].bias == "none":
                 with tuned.disable_adapter():
                     scores["base"] = self._score("base", tuned, examples, device, dtype)
+            elif "base" in names:
+                # Trained biases stand in the base's own layers, and switching the adapter off leaves them there.
+                del tuned
+                source = base_of_adapter(self.run.adapter_dir)
+                scores["base"] = self._score(
+                    "base", load_base(source, self.model, device, dtype, packed=True), examples, device, dtype
+                )
         if "merged" in names:
             scores["merged"] = self._score("merged", self._load_merged(device, dtype), examples, device, dtype)
         return {name: scores[name] for name in names}

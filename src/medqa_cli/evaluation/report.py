@@ -41,10 +41,10 @@ def show(results: dict[str, Any], results_path: Path) -> None:
 
 def _interval(figure: dict[str, Any]) -> str:
     low, high = figure["ci95"]
-    return f"{figure['value']:.4f} [{low:.4f}, {high:.4f}]"
+    return f"{figure['value']:.3f} [{low:.3f}, {high:.3f}]"
 
 
 def _difference(figure: dict[str, Any]) -> str:
     low, high = figure["ci95"]
     verdict = {True: "better", False: "worse", None: "no difference shown"}[figure["better"]]
-    return f"{figure['value']:+.4f} [{low:+.4f}, {high:+.4f}] {verdict}"
+    return f"{figure['value']:+.3f} [{low:+.3f}, {high:+.3f}] {verdict}"

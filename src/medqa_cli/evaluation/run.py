@@ -21,7 +21,7 @@ from medqa_cli.evaluation.likelihood import MODEL_NAMES, Scorer, unigram_scores
 from medqa_cli.evaluation.statistics import ClusterBootstrap, Estimate, as_json, better_of
 from medqa_cli.model.scoring import AnswerScore
 from medqa_cli.prompt import IGNORE_INDEX, Example, PromptEncoder
-from medqa_cli.run_folder import RunFolder, atomic_file, write_json
+from medqa_cli.run_folder import RunFolder, atomic_file, recorded_data, sha256_of_file, write_json
 from medqa_cli.training.examples import encode_rows
 
 FLOOR = "unigram"
@@ -63,6 +63,11 @@ def evaluate(job: EvalJob) -> dict[str, Any]:
     if not rows:
         raise InputError(
             f"the {job.settings.split} split of {job.data_dir} is empty", "set eval.split, or convert again"
+        )
+    if recorded_data(job.run) not in (None, sha256_of_file(job.data_dir / "train.jsonl")):
+        console.warn(
+            f"{job.data_dir} was converted anew since {job.run.path} was trained: the {job.settings.split} split may "
+            "hold questions that were trained on"
         )
     scorer = Scorer(job.run, job.model, job.settings.batch_size)
     encoder = scorer.load_encoder()

@@ -7,6 +7,7 @@ close to, not equal to, base + adapter; ``medqa eval --model adapter,merged`` me
 from __future__ import annotations
 
 import time
+from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
@@ -47,9 +48,11 @@ def merge(run: RunFolder, out_dir: Path) -> dict[str, Any]:
     stored_dtype = stored_dtype_of(source)
     unquantized = ModelConfig(quantization="none")
     base = load_base(source, unquantized, torch.device("cpu"), torch.float32, packed=False)
-    merged = load_adapter(base, run.adapter_dir).merge_and_unload(safe_merge=True).to(stored_dtype)
+    tuned = load_adapter(base, run.adapter_dir)
+    _untie_adapted_embeddings(tuned)
+    merged = tuned.merge_and_unload(safe_merge=True).to(stored_dtype)
     with atomic_dir(out_dir) as temporary:
-        merged.generation_config.eos_token_id = list(contract.stop_token_ids)
+        _settle_generation_config(merged.generation_config, contract.stop_token_ids)
         merged.save_pretrained(temporary)
         tokenizer.save_pretrained(temporary)
         contract.save(temporary)
@@ -63,6 +66,26 @@ def merge(run: RunFolder, out_dir: Path) -> dict[str, Any]:
         }
         write_json(temporary / MERGE_FILE_NAME, summary)
     return summary
+
+
+def _untie_adapted_embeddings(tuned: Any) -> None:
+    """Give the output layer weights of its own where an adapter changes only one of two tied layers."""
+    from peft.tuners.tuners_utils import BaseTunerLayer
+
+    model = tuned.get_base_model()
+    embedding, output = model.get_input_embeddings(), model.get_output_embeddings()
+    adapted = [layer for layer in (embedding, output) if isinstance(layer, BaseTunerLayer)]
+    if adapted and output is not None and output.weight is embedding.weight:
+        plain = output.get_base_layer() if isinstance(output, BaseTunerLayer) else output
+        plain.weight = torch.nn.Parameter(plain.weight.detach().clone(), requires_grad=False)
+        model.config.tie_word_embeddings = False
+
+
+def _settle_generation_config(config: Any, stop_token_ids: Sequence[int]) -> None:
+    """Set the end tokens, and sampling where the base names a temperature without it: that file is not savable."""
+    config.eos_token_id = list(stop_token_ids)
+    if not config.do_sample and any(value not in (None, 1.0) for value in (config.temperature, config.top_p)):
+        config.do_sample = True
 
 
 def show(summary: dict[str, Any], out_dir: Path) -> None:
@@ -79,5 +102,6 @@ def show(summary: dict[str, Any], out_dir: Path) -> None:
 
 
 def _require_replaceable(out_dir: Path) -> None:
-    if out_dir.exists() and not (out_dir / MERGE_FILE_NAME).is_file():
+    is_empty = out_dir.is_dir() and not any(out_dir.iterdir())
+    if out_dir.exists() and not is_empty and not (out_dir / MERGE_FILE_NAME).is_file():
         raise InputError(f"{out_dir} exists and was not made by medqa merge", "choose another folder: --out DIR")

@@ -44,6 +44,7 @@ def add_lora(model: Any, config: LoraConfig, base_name: str, revision: str | Non
         bias=config.bias,
         task_type="CAUSAL_LM",
     )
+    _refuse_dora_on_int8_cpu(model, config.use_dora)
     try:
         adapted = get_peft_model(model, peft_config)
     except ValueError as error:
@@ -63,9 +64,19 @@ def load_adapter(model: Any, adapter_dir: Path) -> Any:
     from peft import PeftModel
 
     try:
-        return PeftModel.from_pretrained(model, str(adapter_dir)).eval()
+        adapted = PeftModel.from_pretrained(model, str(adapter_dir)).eval()
     except (OSError, ValueError, RuntimeError, SafetensorError) as error:
         raise InputError(f"cannot load the adapter in {adapter_dir}: {str(error).splitlines()[0]}") from error
+    _refuse_dora_on_int8_cpu(model, adapted.peft_config["default"].use_dora)
+    return adapted
+
+
+def _refuse_dora_on_int8_cpu(model: Any, use_dora: bool) -> None:
+    # PEFT 0.21 (dequantize_module_weight) drops the constants of int8 weights there: the second forward fails.
+    if use_dora and getattr(model, "is_loaded_in_8bit", False) and model.device.type == "cpu":
+        raise InputError(
+            "lora.use_dora with model.quantization int8 works on a GPU only", "set model.quantization to nf4 or none"
+        )
 
 
 def has_effect(model: Any) -> bool:

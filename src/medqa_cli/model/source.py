@@ -45,30 +45,35 @@ class BaseSource:
     revision: str | None = None
 
 
-def find_base(name_or_path: str | None, revision: str | None = None) -> BaseSource:
-    """Find the base model that the config names. A GGUF file is converted at its first use (about 20 s).
+def find_base(
+    name_or_path: str | None, revision: str | None = None, *, named_by: str = "model.name_or_path"
+) -> BaseSource:
+    """Find the model that the config names. A GGUF file is converted at its first use (about 20 s).
+
+    Args:
+        name_or_path: hub id, folder, ``.gguf`` file or ``package:`` name.
+        revision: branch, tag or commit, for a hub id.
+        named_by: the key or option that names it, for the message.
 
     Raises:
         InputError: it is not there; the message names the three ways to get one.
     """
     if not name_or_path:
-        raise InputError("model.name_or_path is not set: no base model to work with", THREE_WAYS)
+        raise InputError(f"{named_by} is not set: no model to work with", THREE_WAYS)
     if name_or_path.startswith(PACKAGE_PREFIX):
-        path = _package_file(name_or_path.removeprefix(PACKAGE_PREFIX))
+        path = _package_file(name_or_path.removeprefix(PACKAGE_PREFIX), named_by)
     else:
         path = Path(name_or_path).expanduser()
     if path.suffix.lower() == ".gguf":
         if not path.is_file():
-            raise InputError(f"model.name_or_path: no file {name_or_path}", THREE_WAYS)
+            raise InputError(f"{named_by}: no file {name_or_path}", THREE_WAYS)
         return BaseSource(name_or_path, str(_converted_gguf(path)), "gguf")
     if path.is_dir():
         if not (path / "config.json").is_file():
-            raise InputError(f"model.name_or_path: the folder {name_or_path} holds no config.json", THREE_WAYS)
+            raise InputError(f"{named_by}: the folder {name_or_path} holds no config.json", THREE_WAYS)
         return BaseSource(name_or_path, str(path), "folder")
     if path.exists() or not _HUB_ID.fullmatch(name_or_path):
-        raise InputError(
-            f"model.name_or_path: {name_or_path} is neither a folder, a .gguf file nor a hub id", THREE_WAYS
-        )
+        raise InputError(f"{named_by}: {name_or_path} is neither a folder, a .gguf file nor a hub id", THREE_WAYS)
     return BaseSource(name_or_path, name_or_path, "hub", revision)
 
 
@@ -79,15 +84,15 @@ def cache_dir() -> Path:
     return Path(os.environ.get("XDG_CACHE_HOME") or Path.home() / ".cache") / "medqa"
 
 
-def _package_file(spec: str) -> Path:
+def _package_file(spec: str, named_by: str) -> Path:
     package, _, inner = spec.partition("/")
     # find_spec looks the package up without running its code.
     found = importlib.util.find_spec(package) if package.isidentifier() else None
     if found is None or not found.submodule_search_locations:
-        raise InputError(f"model.name_or_path: the Python package {package!r} is not installed", THREE_WAYS)
+        raise InputError(f"{named_by}: the Python package {package!r} is not installed", THREE_WAYS)
     path = Path(next(iter(found.submodule_search_locations))) / inner
     if ".." in Path(inner).parts or not path.is_file():
-        raise InputError(f"model.name_or_path: the package {package} ships no file {inner!r}", THREE_WAYS)
+        raise InputError(f"{named_by}: the package {package} ships no file {inner!r}", THREE_WAYS)
     return path
 
 

@@ -73,7 +73,7 @@ class MedqaTrainer(Trainer):
         """
         try:
             optimizer: torch.optim.Optimizer = super().create_optimizer(*args, **kwargs)
-        except ImportError as error:
+        except (ImportError, ValueError) as error:
             raise _not_set_up(error) from error
         return optimizer
 
@@ -113,6 +113,13 @@ class MedqaTrainer(Trainer):
             raise DivergedError(f"the loss of step {self.state.global_step + 1} is {float(total)}")
         self.state.num_input_tokens_seen += sum(len(example.input_ids) for example in examples)
         return total
+
+    def _run_epoch(self, **kwargs: Any) -> None:
+        # Resumed from the checkpoint of its last step: the Trainer would take one step more before it looks.
+        if self.state.global_step >= self.state.max_steps:
+            self.control.should_training_stop = True
+        else:
+            super()._run_epoch(**kwargs)
 
     def evaluate(self, *_: Any, **__: Any) -> dict[str, float]:
         """Score the validation examples: nats per answer token, as ``eval_loss``.
