@@ -11,7 +11,6 @@ import os
 import sys
 import warnings
 from collections.abc import Callable
-from dataclasses import asdict
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any, ParamSpec, TypeVar
 
@@ -158,8 +157,6 @@ def train(
     loaded = load(config, overrides or ())
     settings = loaded.config
     _require_data(settings)
-    if resume:
-        _require_same_training(_run_folder(settings), settings)
     from medqa_cli.config.show import resolved_yaml
     from medqa_cli.training import report
     from medqa_cli.training import run as training
@@ -326,29 +323,6 @@ def _require_adapter(run: RunFolder) -> None:
             f"no adapter in {run.adapter_dir}: nothing has been trained there yet",
             "train one with: medqa train   (or name another run: -c FILE or --set run_dir=DIR; or ask --model base)",
         )
-
-
-def _require_same_training(run: RunFolder, settings: Config) -> None:
-    """Fail where the checkpoints of a run do not fit the config: another adapter, base, prompt or optimizer."""
-    if not run.config_path.is_file():
-        return
-    before, now = _fixed_by_checkpoints(load(run.config_path).config), _fixed_by_checkpoints(settings)
-    changed = [f"{key} was {before[key]}, is {value}" for key, value in now.items() if value != before[key]]
-    if changed:
-        raise InputError(
-            f"the checkpoints of {run.path} do not fit the config: {'; '.join(changed)}",
-            f"set what {run.config_path} says, or start over with: medqa train --restart",
-        )
-
-
-def _fixed_by_checkpoints(settings: Config) -> dict[str, object]:
-    base = ("name_or_path", "revision", "quantization", "double_quantization")
-    return {
-        **{f"lora.{key}": value for key, value in asdict(settings.lora).items()},
-        **{f"model.{key}": getattr(settings.model, key) for key in base},
-        **{f"prompt.{key}": value for key, value in asdict(settings.prompt).items()},
-        "train.optim": settings.train.optim,
-    }
 
 
 def _question(given: str | None) -> str:

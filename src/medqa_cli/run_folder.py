@@ -22,6 +22,8 @@ from typing import IO, Any
 
 from medqa_cli.errors import InputError
 
+# The key of the training split's hash among the recorded settings.
+TRAIN_SHA256 = "train_sha256"
 RECORDED_PACKAGES = (
     "torch",
     "transformers",
@@ -173,12 +175,13 @@ def read_json(path: Path) -> Any:
         raise InputError(f"{path} cannot be read as JSON: {error}") from error
 
 
-def recorded_data(run: RunFolder) -> str | None:
-    """Return the SHA-256 of the ``train.jsonl`` that a run was trained on; None where the run does not say."""
+def recorded_settings(run: RunFolder) -> dict[str, Any]:
+    """Return the settings that a run's training is bound to, as ``environment.json`` has them; empty if it has none."""
     if not run.environment_path.is_file():
-        return None
+        return {}
     recorded = read_json(run.environment_path)
-    return recorded.get("train_sha256") if isinstance(recorded, dict) else None
+    settings = recorded.get("trained_with") if isinstance(recorded, dict) else None
+    return settings if isinstance(settings, dict) else {}
 
 
 def describe_environment() -> dict[str, Any]:

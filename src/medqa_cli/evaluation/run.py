@@ -7,7 +7,6 @@ from __future__ import annotations
 
 import json
 import math
-from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -21,8 +20,8 @@ from medqa_cli.evaluation.likelihood import MODEL_NAMES, Scorer, unigram_scores
 from medqa_cli.evaluation.statistics import ClusterBootstrap, Estimate, as_json, better_of
 from medqa_cli.model.scoring import AnswerScore
 from medqa_cli.prompt import IGNORE_INDEX, Example, PromptEncoder
-from medqa_cli.run_folder import RunFolder, atomic_file, recorded_data, sha256_of_file, write_json
-from medqa_cli.training.examples import encode_rows
+from medqa_cli.run_folder import TRAIN_SHA256, RunFolder, atomic_file, recorded_settings, sha256_of_file, write_json
+from medqa_cli.training.examples import encode_rows, evenly_spaced
 
 FLOOR = "unigram"
 
@@ -64,14 +63,15 @@ def evaluate(job: EvalJob) -> dict[str, Any]:
         raise InputError(
             f"the {job.settings.split} split of {job.data_dir} is empty", "set eval.split, or convert again"
         )
-    if recorded_data(job.run) not in (None, sha256_of_file(job.data_dir / "train.jsonl")):
+    trained_on = recorded_settings(job.run).get(TRAIN_SHA256)
+    if trained_on not in (None, sha256_of_file(job.data_dir / "train.jsonl")):
         console.warn(
             f"{job.data_dir} was converted anew since {job.run.path} was trained: the {job.settings.split} split may "
             "hold questions that were trained on"
         )
     scorer = Scorer(job.run, job.model, job.settings.batch_size)
     encoder = scorer.load_encoder()
-    questions = _encode(sample_rows(rows, job.limit), encoder, job.model.max_length)
+    questions = _encode(evenly_spaced(rows, job.limit), encoder, job.model.max_length)
     scores = scorer.score(job.models, questions.examples)
     train = encode_rows(read_split(job.data_dir, "train"), encoder, job.model.max_length)
     floor = unigram_scores(train.examples, questions.examples, encoder.vocabulary_size)
@@ -79,13 +79,6 @@ def evaluate(job: EvalJob) -> dict[str, Any]:
     _write_samples(job.run.eval_dir / "samples.jsonl", questions, scores)
     write_json(job.run.results_path, results)
     return results
-
-
-def sample_rows(rows: Sequence[QaRow], limit: int | None) -> list[QaRow]:
-    """Return at most ``limit`` rows spread evenly over the split; the same ones every time."""
-    if limit is None or limit >= len(rows):
-        return list(rows)
-    return [rows[i * len(rows) // limit] for i in range(limit)]
 
 
 def _encode(rows: list[QaRow], encoder: PromptEncoder, max_length: int) -> _Questions:

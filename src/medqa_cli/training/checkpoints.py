@@ -8,16 +8,20 @@ from __future__ import annotations
 import json
 import shutil
 import zipfile
+from dataclasses import asdict
 from pathlib import Path
+from typing import Any
 
 from safetensors import SafetensorError, safe_open
 
 from medqa_cli import console
+from medqa_cli.config.sections import LoraConfig, ModelConfig, PromptConfig
 from medqa_cli.errors import InputError
-from medqa_cli.run_folder import RunFolder
+from medqa_cli.run_folder import TRAIN_SHA256, RunFolder, recorded_settings
 from medqa_cli.training.monitor import keep_log_until
 
 _CHECKPOINT_FILES = ("trainer_state.json", "optimizer.pt", "scheduler.pt", "adapter_model.safetensors")
+_FIXED_MODEL_KEYS = ("name_or_path", "revision", "quantization", "double_quantization")
 
 
 def latest_checkpoint(checkpoints_dir: Path) -> Path | None:
@@ -71,6 +75,41 @@ def find_checkpoint(run: RunFolder, *, resume: bool, restart: bool) -> Path | No
             "go on with --resume, start over with --restart, or choose another folder: --set run_dir=...",
         )
     return checkpoint
+
+
+def fixed_settings(
+    prompt: PromptConfig, model: ModelConfig, lora: LoraConfig, optim: str, train_sha256: str
+) -> dict[str, Any]:
+    """Return what a checkpoint is bound to (prompt, base, adapter, optimizer, data), as JSON gives it back."""
+    settings = {
+        **{f"lora.{key}": value for key, value in asdict(lora).items()},
+        **{f"model.{key}": getattr(model, key) for key in _FIXED_MODEL_KEYS},
+        **{f"prompt.{key}": value for key, value in asdict(prompt).items()},
+        "train.optim": optim,
+        TRAIN_SHA256: train_sha256,
+    }
+    recorded: dict[str, Any] = json.loads(json.dumps(settings))
+    return recorded
+
+
+def check_fits(run: RunFolder, now: dict[str, Any]) -> None:
+    """Check that the checkpoints of a run were made with these ``fixed_settings``.
+
+    Raises:
+        InputError: they were not; the message names each key that changed.
+    """
+    before = recorded_settings(run)
+    changed = [f"{key} was {before[key]}, is {value}" for key, value in now.items() if value != before.get(key, value)]
+    if before.get(TRAIN_SHA256, now[TRAIN_SHA256]) != now[TRAIN_SHA256]:
+        raise InputError(
+            f"the data was converted anew since the checkpoints of {run.path} were saved",
+            "start over with: medqa train --restart",
+        )
+    if changed:
+        raise InputError(
+            f"the checkpoints of {run.path} do not fit the config: {'; '.join(changed)}",
+            f"set what {run.config_path} says, or start over with: medqa train --restart",
+        )
 
 
 def prepare_run_folder(run: RunFolder, checkpoint: Path | None, *, restart: bool) -> None:

@@ -7,12 +7,15 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import dataclass
+from typing import TypeVar
 
 from medqa_cli.data.dataset import QaRow
 from medqa_cli.errors import MedqaError
 from medqa_cli.prompt import Example, PromptEncoder
 
 _ENCODE_BATCH = 1000
+
+T = TypeVar("T")
 
 
 @dataclass(frozen=True)
@@ -47,8 +50,8 @@ def encode_rows(rows: Sequence[QaRow], encoder: PromptEncoder, max_length: int) 
     return EncodedSplit(kept, sum(example.truncated for example in kept), len(encoded) - len(kept))
 
 
-def evenly_spaced(examples: Sequence[Example], count: int) -> list[Example]:
-    """Return at most ``count`` examples, spread over the whole split; always the same ones."""
-    if len(examples) <= count:
-        return list(examples)
-    return [examples[i * len(examples) // count] for i in range(count)]
+def evenly_spaced(items: Sequence[T], count: int | None) -> list[T]:
+    """Return at most ``count`` items, spread over the whole split; always the same ones. None: all."""
+    if count is None or len(items) <= count:
+        return list(items)
+    return [items[i * len(items) // count] for i in range(count)]

@@ -18,7 +18,7 @@ from transformers.trainer_utils import IntervalStrategy
 from medqa_cli import console
 from medqa_cli.config.sections import LoraConfig, ModelConfig, PromptConfig, TrainConfig
 from medqa_cli.data.dataset import read_split
-from medqa_cli.errors import InputError, Interrupted, MedqaError
+from medqa_cli.errors import Interrupted, MedqaError
 from medqa_cli.model.adapter import add_lora, all_finite, has_effect
 from medqa_cli.model.base import load_base, load_tokenizer
 from medqa_cli.model.device import describe_device, peak_memory_bytes, pick_compute_dtype, pick_device
@@ -29,11 +29,10 @@ from medqa_cli.run_folder import (
     atomic_dir,
     atomic_file,
     describe_environment,
-    recorded_data,
     sha256_of_file,
     write_json,
 )
-from medqa_cli.training.checkpoints import find_checkpoint, prepare_run_folder
+from medqa_cli.training.checkpoints import check_fits, find_checkpoint, fixed_settings, prepare_run_folder
 from medqa_cli.training.examples import EncodedSplit, encode_rows, evenly_spaced
 from medqa_cli.training.monitor import TrainingMonitor, read_log, stop_on_signal
 from medqa_cli.training.plot import plot_losses
@@ -77,11 +76,11 @@ def train(job: TrainJob, *, resume: bool = False, restart: bool = False) -> dict
     train_rows = read_split(job.data_dir, "train")
     validation_rows = read_split(job.data_dir, "validation")
     checkpoint = find_checkpoint(job.run, resume=resume, restart=restart)
-    train_sha256 = sha256_of_file(job.data_dir / "train.jsonl")
-    if checkpoint is not None and recorded_data(job.run) not in (None, train_sha256):
-        raise InputError(
-            f"{job.data_dir} was converted anew since {checkpoint} was saved", "start over with: medqa train --restart"
-        )
+    trained_with = fixed_settings(
+        job.prompt, job.model, job.lora, job.train.optim, sha256_of_file(job.data_dir / "train.jsonl")
+    )
+    if checkpoint is not None:
+        check_fits(job.run, trained_with)
     source = find_base(job.model.name_or_path, job.model.revision)
     tokenizer = load_tokenizer(source.location, source.revision)
     contract = make_contract(job.prompt, tokenizer)
@@ -98,7 +97,7 @@ def train(job: TrainJob, *, resume: bool = False, restart: bool = False) -> dict
     prepare_run_folder(job.run, checkpoint, restart=restart)
     with atomic_file(job.run.config_path) as file:
         file.write(job.resolved_config)
-    environment = {**describe_environment(), "device": describe_device(device), "train_sha256": train_sha256}
+    environment = {**describe_environment(), "device": describe_device(device), "trained_with": trained_with}
     write_json(job.run.environment_path, environment)
 
     outcome = _fit(job, model, data, validation, device, dtype, checkpoint)
