@@ -10,7 +10,7 @@ import contextlib
 import json
 import sys
 import unicodedata
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Collection, Iterator, Sequence
 from typing import Any
 
 from rich.console import Console
@@ -55,15 +55,28 @@ def result(data: Any, show: Callable[[], None]) -> None:
         show()
 
 
-def table(title: str, rows: Sequence[Sequence[str]], header: Sequence[str] = ()) -> None:
-    """Print a table to stdout; the first column is the label, the others are right-aligned figures."""
+def table(
+    title: str,
+    rows: Sequence[Sequence[str]],
+    header: Sequence[str] = (),
+    alarming: Collection[tuple[int, int]] = (),
+) -> None:
+    """Print a table to stdout.
+
+    Args:
+        title: stands above it; empty: none.
+        rows: the cells; the first column is the label, the others are right-aligned figures.
+        header: names of the columns.
+        alarming: (row, column) of the cells that are shown in red.
+    """
     columns = max(len(row) for row in rows)
-    grid = Table(title=escape(title), title_justify="left", show_header=bool(header), box=None, pad_edge=False)
+    grid = Table(title=escape(title) or None, title_justify="left", show_header=bool(header), box=None, pad_edge=False)
     for index in range(columns):
         label = escape(header[index]) if header else ""
         grid.add_column(label, justify="left" if index == 0 else "right", overflow="fold")
-    for row in rows:
-        grid.add_row(*[escape(printable(cell)) for cell in row])
+    for number, row in enumerate(rows):
+        cells = [escape(printable(cell)) for cell in row]
+        grid.add_row(*[f"[bold red]{cell}[/]" if (number, i) in alarming else cell for i, cell in enumerate(cells)])
     console = _out()
     console.print(grid)
     console.print()
@@ -133,11 +146,14 @@ def progress(description: str, total: int) -> Iterator[ProgressHandle]:
 
 
 @contextlib.contextmanager
-def status(text: str) -> Iterator[None]:
-    """Show what is being done, on a terminal only and gone afterwards."""
+def status(text: str) -> Iterator[Callable[[str], None]]:
+    """Show what is being done, on a terminal only and gone afterwards; yields a function that replaces the text."""
     console = _err()
-    with console.status(escape(printable(text))) if console.is_terminal else contextlib.nullcontext():
-        yield
+    if not console.is_terminal:
+        yield lambda text: None
+        return
+    with console.status(escape(printable(text))) as shown:
+        yield lambda text: shown.update(escape(printable(text)))
 
 
 def is_live() -> bool:

@@ -18,6 +18,7 @@ from pathlib import Path
 from medqa_cli.config.sections import PromptConfig
 from medqa_cli.errors import InputError
 from medqa_cli.prompt_template import PromptText, Tokenizer, chat_end_token_id, make_prompt_text
+from medqa_cli.sentence_ends import last_cut
 
 IGNORE_INDEX = -100
 PROMPT_FILE_NAME = "prompt.json"
@@ -72,7 +73,7 @@ class PromptContract:
 class Example:
     """One training example. ``input_ids`` and ``labels`` have the same length; the prompt is labelled -100.
 
-    ``truncated``: the answer was cut at ``max_length`` and carries no end token.
+    ``truncated``: the answer was cut to fit ``max_length`` and carries no end token.
     """
 
     input_ids: list[int]
@@ -133,6 +134,11 @@ class PromptEncoder:
         """Number of token ids, added tokens included."""
         return len(self._tokenizer)
 
+    @property
+    def num_special_tokens(self) -> int:
+        """Number of tokens that an example has beside those of its rendered text: the end token, and any BOS."""
+        return 1 if self.contract.bos_token_id is None else 2
+
     def encode_prompt(self, question: str) -> list[int]:
         """Return the ids of the prompt for one question, BOS included where the model has one."""
         return self.encode_prompts([question])[0]
@@ -157,13 +163,15 @@ class PromptEncoder:
     def encode_examples(self, questions: Sequence[str], answers: Sequence[str], max_length: int) -> list[Example]:
         """Return one example per pair: the loss falls on the answer's tokens and its end token only.
 
-        An example longer than ``max_length`` tokens loses the end of its answer and its end token. Where the prompt
-        alone fills ``max_length``, nothing is supervised; the caller counts and skips such examples.
+        An example longer than ``max_length`` tokens loses the end of its answer, from a sentence end on (``last_cut``),
+        and its end token. Where the prompt alone fills ``max_length``, nothing is supervised; the caller counts and
+        skips such examples.
         """
         prompts = self.encode_prompts(questions)
+        texts = [self._answer_text(answer) for answer in answers]
         return [
-            self._example(prompt, answer, max_length)
-            for prompt, answer in zip(prompts, self._encode_answers(answers), strict=True)
+            self._example(prompt, text, answer, max_length)
+            for prompt, text, answer in zip(prompts, texts, self._encode_answers(texts), strict=True)
         ]
 
     def count_tokens(self, texts: Sequence[str]) -> list[int]:
@@ -180,26 +188,60 @@ class PromptEncoder:
             )
         ).strip()
 
-    def _example(self, prompt: list[int], answer: list[int], max_length: int) -> Example:
+    def _example(self, prompt: list[int], text: str, answer: list[int], max_length: int) -> Example:
         room = max(0, max_length - len(prompt))
         supervised = [*answer, self.contract.end_token_id]
         truncated = len(supervised) > room
-        supervised = answer[:room] if truncated else supervised
+        if truncated:
+            supervised = answer[: self._num_kept(text, answer, room)]
         prompt = prompt[:max_length]
         return Example(prompt + supervised, [IGNORE_INDEX] * len(prompt) + supervised, truncated)
 
-    def _encode_answers(self, answers: Sequence[str]) -> list[list[int]]:
-        if not answers:
-            return []
+    def _num_kept(self, text: str, answer: list[int], room: int) -> int:
+        """Return how many tokens of a too long answer to keep; they stay the ones that it has in full length."""
+        if room == 0:
+            return 0
+        offsets = self._answer_offsets(text, answer)
+        if offsets is not None:
+            ends = _token_ends(text, offsets, room)
+            # Without a word end, whole characters: what is cut must still be text.
+            return last_cut(text, ends.get, room) or max(ends.values(), default=room)
+        # Some characters more than the tokens spell by themselves: a decoder may drop a space.
+        reach = len(self._tokenizer.decode(answer[:room], clean_up_tokenization_spaces=False)) + 8
+
+        def tokens_up_to(end: int) -> int | None:
+            part = self._encode_answers([text[:end]])[0] if end <= reach else None
+            return len(part) if part is not None and part == answer[: len(part)] else None
+
+        return last_cut(text, tokens_up_to, room) or room
+
+    def _answer_text(self, answer: str) -> str:
+        """Return what is encoded of an answer: what leads into it, and no forged turn in it."""
         text = self.contract.text
-        safe = [text.answer_prefix + self._without_control(text.defuse(answer)) for answer in answers]
+        return text.answer_prefix + self._without_control(text.defuse(answer))
+
+    def _encode_answers(self, texts: Sequence[str]) -> list[list[int]]:
+        if not texts:
+            return []
         # Encoded after the end of the prompt, so that the first token is the one that follows it in running text.
-        in_context = self._plain([self._anchor + answer for answer in safe])
+        in_context = self._plain([self._anchor + text for text in texts])
         size = len(self._anchor_ids)
         return [
-            ids[size:] if ids[:size] == self._anchor_ids else self._plain([answer])[0]
-            for ids, answer in zip(in_context, safe, strict=True)
+            ids[size:] if ids[:size] == self._anchor_ids else self._plain([text])[0]
+            for ids, text in zip(in_context, texts, strict=True)
         ]
+
+    def _answer_offsets(self, text: str, answer: list[int]) -> list[tuple[int, int]] | None:
+        """Return where in the text each token of an answer stands; None if the tokenizer cannot tell."""
+        if not getattr(self._tokenizer, "is_fast", False):
+            return None
+        for lead, size in ((self._anchor, len(self._anchor_ids)), ("", 0)):
+            encoded = self._tokenizer(
+                lead + text, add_special_tokens=False, split_special_tokens=True, return_offsets_mapping=True
+            )
+            if encoded["input_ids"][size:] == answer:
+                return [(start - len(lead), end - len(lead)) for start, end in encoded["offset_mapping"][size:]]
+        return None
 
     def _encode_forged(self, question: str) -> list[int]:
         middle = self._head_tail + self._without_control(question) + self._tail_head
@@ -230,6 +272,22 @@ def _adds_bos(tokenizer: Tokenizer) -> bool:
         return False
     with_special = list(tokenizer("a")["input_ids"])
     return with_special[:1] == [tokenizer.bos_token_id]
+
+
+def _token_ends(text: str, offsets: Sequence[tuple[int, int]], room: int) -> dict[int, int]:
+    """Return the positions at which one of the first ``room`` tokens ends, each with the number of tokens up to there.
+
+    White space at the end of a token does not count: some tokenizers join a full stop and the line breaks after it.
+    """
+    ends: dict[int, int] = {}
+    next_starts = [start for start, _ in offsets[1:]] + [len(text)]
+    for count, ((_, end), next_start) in enumerate(zip(offsets[:room], next_starts, strict=False), start=1):
+        # Bytes of one character are several tokens with the same place: only the last of them ends it.
+        if next_start >= end:
+            while end > 0 and text[end - 1].isspace():
+                end -= 1
+            ends.setdefault(end, count)
+    return ends
 
 
 def _split_after_last(text: str, tokens: Sequence[str]) -> tuple[str, str]:

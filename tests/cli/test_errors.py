@@ -166,8 +166,9 @@ def test_a_wrong_override(workspace: Path, medqa: Medqa, override: str) -> None:
         ("empty.csv", b"", ["empty.csv is empty (0 bytes)"]),
         ("header.csv", b"question,answer\n", ["header.csv has no data rows"]),
         ("blank.csv", b"question,answer\n,\n,\n", ["none of its 2 rows can be used"]),
-        ("qa.xls", b"question,answer\na,b\n", ["unknown format ('.xls')", ".csv", "export it as CSV"]),
-        ("folder.csv", None, ["is a folder"]),
+        ("qa.xls", b"question,answer\na,b\n", ["qa.xls cannot be read as a spreadsheet"]),
+        ("qa.docx", b"question,answer\na,b\n", ["unknown format ('.docx')", ".csv", "export it as CSV"]),
+        ("folder.csv", None, ["holds no XML documents and no tables"]),
     ],
 )
 def test_an_unusable_spreadsheet(
@@ -484,7 +485,7 @@ def test_only_medqa_debug_shows_the_traceback(workspace: Path) -> None:
     assert loud.stdout == ""
     assert loud.returncode != 0
     assert "Traceback" in loud.stderr
-    assert "check_file" in loud.stderr
+    assert "check_sources" in loud.stderr
     assert "none.csv does not exist" in loud.stderr
 
 

@@ -57,7 +57,8 @@ def test_pipeline(workspace: Path, medqa: Callable[..., Outcome], monkeypatch: p
 def check_convert(outcome: Outcome, workspace: Path) -> None:
     assert outcome.code == 0, outcome.err
     data = workspace / "data/tiny"
-    names = {"train.jsonl", "validation.jsonl", "test.jsonl", "rejected.jsonl", "report.json"}
+    names = {*(f"{name}.jsonl" for name in ("train", "validation", "test", "rejected"))}
+    names |= {"report.json", "README.md", "lengths.png"}
     assert files_below(data) == names
     report = json.loads((data / "report.json").read_text())
     assert report["rows"] == {"read": 41, "kept": 40, "rejected": {"empty_answer": 1}}

@@ -179,8 +179,6 @@ def test_values(text, dotted, expected):
         ("eval: {metrics: nll}",
          'c.yaml:1: eval.metrics must be a list of one of nll, bits_per_byte, got "nll"; write [nll]'),
         ("data: {cleaning: {whitespace: 3}}", "c.yaml:1: data.cleaning.whitespace must be true or false, got 3"),
-        ("data: {near_duplicate_threshold: 0.7}", "c.yaml:1: data.near_duplicate_threshold is part of the contract but "
-         "this version does not act on it yet; remove it"),
         ("eval: {multiple_choice: [{name: a, path: b}]}", "c.yaml:1: eval.multiple_choice is part of the contract but "
          "this version does not act on it yet; remove it"),
         ("eval:\n  multiple_choice:\n    - {name: a, pth: b, path: c}",

@@ -205,7 +205,6 @@ BAD = [
     "prompt: {template: llama}",
     "prompt: {template: .jinja}",
     "data: {cleaning: {a: 3}}",
-    "data: {near_duplicate_threshold: 0.7}",
     "eval: {metrics: [rouge]}",
     "eval: {multiple_choice: [{name: a, path: b}]}",
 ]

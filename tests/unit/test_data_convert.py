@@ -15,15 +15,26 @@ import pytest
 
 from medqa_cli import console
 from medqa_cli.config.sections import DataConfig
-from medqa_cli.data import pipeline
+from medqa_cli.data import pipeline, writing
+from medqa_cli.data.cleaning.rules import RULES
 from medqa_cli.data.dataset import QaRow, read_split
 from medqa_cli.data.dedup import fold
 from medqa_cli.data.lengths import percentile
-from medqa_cli.data.pipeline import check_counts, convert
+from medqa_cli.data.pipeline import Converted, TextTools, check_counts, convert
 from medqa_cli.data.report import show
 from medqa_cli.errors import InputError, MedqaError
 
-FILES = ["rejected.jsonl", "report.json", "test.jsonl", "train.jsonl", "validation.jsonl"]
+FILES = [
+    "README.md",
+    "lengths.png",
+    "rejected.jsonl",
+    "report.json",
+    "test.jsonl",
+    "train.jsonl",
+    "validation.jsonl",
+]
+SPLITS = ("train", "validation", "test")
+NONE = {"question": 0, "answer": 0, "near_duplicate_answer": 0, "topic": 0}
 MEDQUAD = Path(__file__).parents[2].parent / "shared/data/medquad/medquad_two_columns.csv"
 
 
@@ -35,8 +46,12 @@ def count_words(texts: Sequence[str]) -> list[int]:
     return [len(text.split()) for text in texts]
 
 
+def converted(source: Path, out_dir: Path, seed: int = 42, force: bool = False, **data: Any) -> Converted:
+    return convert([str(source)], DataConfig(**data), seed, TextTools(render, count_words, 8), out_dir, force=force)
+
+
 def run(source: Path, out_dir: Path, seed: int = 42, force: bool = False, **data: Any) -> dict[str, Any]:
-    return convert(source, DataConfig(**data), seed, render, count_words, 8, out_dir, force=force)
+    return converted(source, out_dir, seed, force, **data).report
 
 
 def write_csv(path: Path, rows: Sequence[Sequence[str]], header: Sequence[str] = ("question", "answer")) -> Path:
@@ -69,7 +84,18 @@ def test_each_row_is_in_a_split_or_rejected(messy: Path, tmp_path: Path) -> None
     report = run(messy, tmp_path / "out")
     assert sorted(path.name for path in (tmp_path / "out").iterdir()) == FILES
     assert report == json.loads((tmp_path / "out/report.json").read_text())
-    assert list(report) == ["source", "rows", "splits", "cleaning", "leakage", "tokens", "seconds"]
+    assert list(report) == [
+        "source",
+        "rows",
+        "splits",
+        "paraphrases",
+        "topics",
+        "cleaning",
+        "leakage",
+        "tokens",
+        "seconds",
+        "stage_seconds",
+    ]
     assert report["rows"] == {
         "read": 107,
         "kept": 100,
@@ -82,7 +108,8 @@ def test_each_row_is_in_a_split_or_rejected(messy: Path, tmp_path: Path) -> None
         },
     }
     assert report["splits"] == {"train": 85, "validation": 5, "test": 10}
-    assert report["cleaning"] == {"whitespace": 100}
+    assert {rule: count for rule, count in report["cleaning"].items() if count} == {"whitespace": 100}
+    assert report["topics"] == {"column": None, "known": 100, "distinct": 100}
     kept = {split: lines_of(tmp_path / "out" / f"{split}.jsonl") for split in report["splits"]}
     assert {split: len(rows) for split, rows in kept.items()} == report["splits"]
     questions = [row["question"] for rows in kept.values() for row in rows]
@@ -103,7 +130,7 @@ def test_the_written_rows(messy: Path, tmp_path: Path) -> None:
     rows = lines_of(tmp_path / "out/train.jsonl")
     assert list(rows[0]) == ["id", "question", "answer", "topic", "source", "text"]
     assert rows[0]["text"] == render(rows[0]["question"], rows[0]["answer"])
-    assert (rows[0]["topic"], rows[0]["source"]) == ("", "messy.csv")
+    assert (rows[0]["topic"], rows[0]["source"]) == (rows[0]["question"][8:-1], "messy.csv")
     numbers = [int(row["question"].split()[-1][:-1]) for row in rows]
     assert numbers == sorted(numbers)
     assert len({row["id"] for row in rows}) == len(rows) == 85
@@ -114,15 +141,14 @@ def test_same_input_config_and_seed_give_the_same_bytes(messy: Path, tmp_path: P
     for name in ("one", "two"):
         run(messy, tmp_path / name, max_rows=60)
     run(messy, tmp_path / "other", seed=7, max_rows=60)
-    same = [name for name in FILES if name != "report.json"]
-    for name in same:
+    for name in set(FILES) - {"report.json"}:
         content = (tmp_path / "one" / name).read_bytes()
         assert content
         assert content == (tmp_path / "two" / name).read_bytes()
     assert (tmp_path / "one/test.jsonl").read_bytes() != (tmp_path / "other/test.jsonl").read_bytes()
     reports = [json.loads((tmp_path / name / "report.json").read_text()) for name in ("one", "two")]
-    assert reports[0].pop("seconds") >= 0
-    reports[1].pop("seconds")
+    for report in reports:
+        assert report.pop("seconds") >= sum(report.pop("stage_seconds").values()) - 0.1
     assert reports[0] == reports[1]
 
 
@@ -137,30 +163,83 @@ def test_rows_not_drawn_are_rejected_with_their_raw_text(messy: Path, tmp_path: 
     assert not_sampled[0]["question"].startswith(" What  is disease")
 
 
-def test_copies_of_an_answer_and_their_leaks(tmp_path: Path) -> None:
+def test_copies_of_an_answer(tmp_path: Path) -> None:
     rows = [[f"Is disease {i} inherited?", "It is autosomal recessive."] for i in range(40)]
+    rows += [[f"What causes disease {i}?", f"Cause number {i}."] for i in range(40)]
     source = write_csv(tmp_path / "copies.csv", rows)
     report = run(source, tmp_path / "out", test_fraction=0.25, validation_fraction=0.1)
-    assert report["splits"] == {"train": 26, "validation": 4, "test": 10}
-    assert report["leakage"] == {
-        "test": {"question": 0, "answer": 10, "near_duplicate_answer": None, "topic": None},
-        "validation": {"question": 0, "answer": 4, "near_duplicate_answer": None, "topic": None},
-    }
+    assert report["rows"]["rejected"]["over_copy_limit"] == 20  # the default keeps 20
+    # 60 rows of 40 diseases; of the 20 copies only those stay that the test split took.
+    rejected = {**report["rows"]["rejected"], "over_copy_limit": 0}
+    assert set(rejected) == {"near_duplicate_of_test", "over_copy_limit"}
+    test = lines_of(tmp_path / "out/test.jsonl")
+    copies = sum(row["answer"] == "It is autosomal recessive." for row in test)
+    assert 0 < copies == 20 - report["rows"]["rejected"]["near_duplicate_of_test"]
+    assert report["leakage"] == {"test": NONE, "validation": NONE}
     limited = run(source, tmp_path / "limited", max_copies_of_an_answer=12)
-    assert limited["rows"] == {"read": 40, "kept": 12, "rejected": {"over_copy_limit": 28}}
+    assert limited["rows"]["rejected"]["over_copy_limit"] == 28
+    unlimited = run(source, tmp_path / "unlimited", max_copies_of_an_answer=None)
+    assert "over_copy_limit" not in unlimited["rows"]["rejected"]
 
 
-def test_leaks_of_the_report_are_those_of_the_files(tmp_path: Path) -> None:
-    rows = [[f"Question {i % 70}", f"Answer {i % 45}", f"topic {i % 90}"] for i in range(300)]
-    source = write_csv(tmp_path / "shared.csv", rows, ("question", "answer", "disease"))
-    report = run(source, tmp_path / "out", test_fraction=0.2)
-    splits = {name: lines_of(tmp_path / "out" / f"{name}.jsonl") for name in ("train", "validation", "test")}
-    for name in ("test", "validation"):
-        for key in ("question", "answer"):
-            in_train = {fold(row[key]) for row in splits["train"]}
-            assert report["leakage"][name][key] == sum(fold(row[key]) in in_train for row in splits[name])
-    assert report["leakage"]["test"]["answer"] > 0
-    assert report["leakage"]["test"]["question"] == 0
+def test_answers_that_are_all_equal_leave_nothing_to_train_on(tmp_path: Path) -> None:
+    source = write_csv(tmp_path / "same.csv", [[f"Is disease {i} inherited?", "Yes."] for i in range(40)])
+    with pytest.raises(
+        InputError, match=r"no row is left for training: \d+ rows have an answer that is equal"
+    ) as caught:
+        run(source, tmp_path / "out", max_copies_of_an_answer=None)
+    assert "--set data.test_fraction=0" in caught.value.hint
+    report = run(source, tmp_path / "out", validation_fraction=0, test_fraction=0, max_copies_of_an_answer=None)
+    assert report["splits"] == {"train": 40, "validation": 0, "test": 0}
+
+
+def test_near_copies_of_held_out_answers_leave_train(tmp_path: Path) -> None:
+    fixed = "of {} tell your doctor at once and do not wait until the next morning because it may get worse over night"
+    rows = [[f"What are the symptoms of illness{i}?", f"Word{i} " * 5 + fixed.format(f"illness{i}")] for i in range(60)]
+    rows += [[f"What causes harm{i}?", " ".join(f"cause{i}-{j}" for j in range(9))] for i in range(60)]
+    source = write_csv(tmp_path / "near.csv", rows)
+    report = run(source, tmp_path / "out", near_duplicate_threshold=0.5, test_fraction=0.2)
+    rejected = [row for row in lines_of(tmp_path / "out/rejected.jsonl") if row["reason"] == "near_duplicate_of_test"]
+    assert len(rejected) == report["rows"]["rejected"]["near_duplicate_of_test"] > 10
+    assert {row["question"].split("illness")[0] for row in rejected} == {"What are the symptoms of "}
+    assert report["leakage"] == {"test": NONE, "validation": NONE}
+    strict = run(source, tmp_path / "strict", near_duplicate_threshold=0.99, test_fraction=0.2)
+    assert strict["rows"]["rejected"] == {}
+
+
+def test_the_leaks_are_counted_on_the_files(messy: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """A fault in the split must not hide itself."""
+
+    def careless(keys: Sequence[Any], *_: Any) -> list[str]:
+        return ["train" if i % 4 else "test" for i in range(len(keys))]
+
+    monkeypatch.setattr(pipeline, "place_rows", careless)
+    rows = [[f"What is illness{i // 2}?", f"Answer {i % 30}"] for i in range(120)]
+    report = run(write_csv(tmp_path / "in.csv", rows), tmp_path / "out", max_copies_of_an_answer=None)
+    assert report["leakage"]["test"] == {"question": 30, "answer": 30, "near_duplicate_answer": 30, "topic": 30}
+
+
+def test_paraphrases_are_made_of_training_questions_only(tmp_path: Path) -> None:
+    rows = [[f"What are the treatments for illness{i} ?", f"Remedy {i}."] for i in range(60)]
+    source = write_csv(tmp_path / "in.csv", rows)
+    plain = run(source, tmp_path / "plain")
+    report = run(source, tmp_path / "out", paraphrases_per_question=3)
+    assert report["splits"] == plain["splits"]
+    assert report["rows"] == plain["rows"]
+    assert report["paraphrases"] == 3 * report["splits"]["train"]
+    rows_of = {split: lines_of(tmp_path / "out" / f"{split}.jsonl") for split in SPLITS}
+    assert not any(row["paraphrase_of"] for split in ("validation", "test") for row in rows_of[split])
+    train = rows_of["train"]
+    originals = {row["id"]: row for row in train if not row["paraphrase_of"]}
+    assert len(originals) == report["splits"]["train"]
+    for row in train:
+        if row["paraphrase_of"]:
+            original = originals[row["paraphrase_of"]]
+            assert (row["answer"], row["topic"]) == (original["answer"], original["topic"])
+            assert row["id"].startswith(original["id"] + "-p")
+            assert row["text"] == render(row["question"], row["answer"])
+    assert len({fold(row["question"]) for row in train}) == len(train)
+    assert "paraphrase_of" not in lines_of(tmp_path / "plain/train.jsonl")[0]
 
 
 def test_topics_are_kept_and_keep_rows_together(tmp_path: Path) -> None:
@@ -177,17 +256,19 @@ def test_topics_are_kept_and_keep_rows_together(tmp_path: Path) -> None:
 
 
 def test_token_lengths(tmp_path: Path) -> None:
-    rows = [[f"Question {i}", " ".join(["word"] * (i + 1))] for i in range(100)]
+    rows = [[f"Question {i}", " ".join(f"w{i}-{j}" for j in range(i + 1))] for i in range(100)]
     report = run(write_csv(tmp_path / "qa.csv", rows), tmp_path / "out")
     # The rendered text has one word more than the answer: "<Question 0>word".
     assert report["tokens"] == {"answer": {"p50": 50, "p90": 90, "p99": 99, "max": 100}, "longer_than_max_length": 93}
     assert percentile([5], 0.5) == percentile([5], 1.0) == 5
-    without = convert(tmp_path / "qa.csv", DataConfig(), 42, render, None, 8, tmp_path / "without")
-    assert without["tokens"] is None
+    without = convert([str(tmp_path / "qa.csv")], DataConfig(), 42, TextTools(render, None, 8), tmp_path / "without")
+    assert without.report["tokens"] is None
+    assert without.advice == ""
+    assert not (tmp_path / "without/lengths.png").exists()
 
 
 def test_cleaning_can_be_switched_off(messy: Path, tmp_path: Path) -> None:
-    report = run(messy, tmp_path / "out", cleaning={"whitespace": False})
+    report = run(messy, tmp_path / "out", cleaning=dict.fromkeys(RULES, False))
     assert report["cleaning"] == {}
     assert lines_of(tmp_path / "out/train.jsonl")[0]["question"].startswith(" What  is")
 
@@ -224,8 +305,8 @@ def test_counts_that_do_not_add_up() -> None:
 
 
 def test_a_row_lost_on_the_way_stops_the_run(messy: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    spooled = pipeline._spooled
-    monkeypatch.setattr(pipeline, "_spooled", lambda path: (entry for entry in spooled(path) if entry.get("row") != 12))
+    read = writing.read_lines
+    monkeypatch.setattr(writing, "read_lines", lambda path: (entry for entry in read(path) if entry.get("row") != 12))
     with pytest.raises(MedqaError, match="107 read, 100 kept, 6 rejected"):
         run(messy, tmp_path / "out")
     assert sorted(path.name for path in tmp_path.iterdir()) == ["messy.csv"]
@@ -236,8 +317,8 @@ def test_the_bytes_do_not_depend_on_pythons_hash_seed(messy: Path, tmp_path: Pat
 import sys
 from pathlib import Path
 from medqa_cli.config.sections import DataConfig
-from medqa_cli.data.pipeline import convert
-convert(Path(sys.argv[1]), DataConfig(max_rows=60), 42, "{}|{}".format, None, 8, Path(sys.argv[2]))
+from medqa_cli.data.pipeline import TextTools, convert
+convert([sys.argv[1]], DataConfig(max_rows=60), 42, TextTools("{}|{}".format, None, 8), Path(sys.argv[2]))
 print(sorted(name for name in sys.modules if name in ("torch", "transformers", "pyarrow", "pandas")))
 """
     for name, hash_seed in (("one", "1"), ("two", "2")):
@@ -334,7 +415,7 @@ class TestWhatIsOverwritten:
             return "other " + render(question, answer)
 
         with pytest.raises(error if isinstance(error, type) else type(error)):
-            convert(messy, DataConfig(), 1, failing, None, 8, tmp_path / "out")
+            convert([str(messy)], DataConfig(), 1, TextTools(failing, None, 8), tmp_path / "out")
         assert left == [0]
         assert self.contents(tmp_path / "out") == before
         assert sorted(path.name for path in tmp_path.iterdir()) == ["messy.csv", "out"]
@@ -344,21 +425,22 @@ class TestWhatIsOverwritten:
             raise OSError(28, "No space left on device")
 
         with pytest.raises(MedqaError, match="No space left on device") as caught:
-            convert(messy, DataConfig(), 1, failing, None, 8, tmp_path / "out")
+            convert([str(messy)], DataConfig(), 1, TextTools(failing, None, 8), tmp_path / "out")
         assert caught.value.exit_code == 1
 
 
 def test_show(messy: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
     console.use_json(False)
-    report = run(messy, tmp_path / "out")
+    done = converted(messy, tmp_path / "out")
     assert "UTF-8, delimiter ','" in capsys.readouterr().err.replace("\n", " ")
-    show(report, tmp_path / "out")
+    show(done.report, done.advice, tmp_path / "out")
     lines = [line.split() for line in capsys.readouterr().out.split("\n")]
     assert ["read", "107"] in lines
     assert ["kept", "100", "93.5", "%"] in lines
     assert ["rejected:", "ragged_row", "2", "1.9", "%"] in lines
-    assert ["split:", "test", "10", "10.0", "%"] in lines
-    assert ["test", "rows", "whose", "question", "is", "also", "in", "train", "0", "0.0", "%"] in lines
+    assert ["kept,", "changed", "by:", "whitespace", "100", "100.0", "%"] in lines
+    assert ["train", "85", "85.0", "%"] in lines
+    assert ["test", "10", "10.0", "%", "0", "0", "0", "0"] in lines
     assert any("written to" in " ".join(line) for line in lines)
 
 
@@ -389,17 +471,3 @@ class TestReadSplit:
         path.write_bytes(path.read_bytes() + damage + b"\n")
         with pytest.raises(InputError, match=r"test\.jsonl:11: damaged line"):
             read_split(tmp_path / "out", "test")
-
-
-@pytest.mark.skipif(not MEDQUAD.exists(), reason="MedQuAD is not on this machine (../shared/data/medquad)")
-def test_medquad(tmp_path: Path) -> None:
-    report = convert(MEDQUAD, DataConfig(), 42, render, count_words, 1024, tmp_path / "out")
-    assert report["rows"] == {"read": 16407, "kept": 16359, "rejected": {"exact_duplicate": 48}}
-    assert report["splits"]["test"] == pytest.approx(1636, abs=10)
-    assert report["splits"]["validation"] == pytest.approx(818, abs=10)
-    assert report["tokens"]["answer"]["p50"] == 138
-    assert report["leakage"]["test"]["question"] == 0
-    assert 20 < report["leakage"]["test"]["answer"] < 120
-    questions = {name: {fold(row.question) for row in read_split(tmp_path / "out", name)} for name in report["splits"]}
-    assert len(questions["train"] | questions["validation"] | questions["test"]) == 14298
-    assert sum(len(found) for found in questions.values()) == 14298

@@ -2,21 +2,25 @@
 
 from __future__ import annotations
 
+import gzip
+import hashlib
 import json
+import os
 from pathlib import Path
 
 import pytest
 
 from medqa_cli.data.dedup import unusable
-from medqa_cli.data.rows import RawRow, SourceRows, UnreadRow
-from medqa_cli.data.sources import read_rows
+from medqa_cli.data.reading.columns import ColumnNames
+from medqa_cli.data.reading.rows import RawRow, SourceRows, UnreadRow
+from medqa_cli.data.reading.sources import check_sources, local_paths, open_sources
 from medqa_cli.errors import InputError
 
 UMLAUT_CSV = 'question,answer\nWhat is Sjögren syndrome?,"A disease: naïve, 37 °C"\nWhat is flu?,An infection\n'
 
 
 def read(path: Path, **columns: str) -> SourceRows:
-    return read_rows(path, columns.get("question"), columns.get("answer"), columns.get("topic"))
+    return open_sources([str(path)], ColumnNames(**columns))
 
 
 def write(folder: Path, name: str, content: str | bytes) -> Path:
@@ -104,6 +108,10 @@ def test_excels_sep_line_and_blank_lines_are_no_rows(tmp_path: Path) -> None:
     opened = read(write(tmp_path, "qa.csv", "sep=;\r\nquestion;answer\r\n\r\nq1;a1\r\n   \r\nq2;a2\r\n\r\n"))
     rows = good_rows(opened)
     assert [(row.row, row.line, row.question) for row in rows] == [(1, 4, "q1"), (2, 6, "q2")]
+
+
+def test_only_a_first_line_can_be_excels_sep_line(tmp_path: Path) -> None:
+    assert pairs(read(write(tmp_path, "qa.csv", "question;answer\nsep=;\nq2;a2\n"))) == [("sep=", ""), ("q2", "a2")]
 
 
 def test_space_after_the_delimiter_where_the_header_has_it(tmp_path: Path) -> None:
@@ -224,8 +232,11 @@ def test_columns_that_cannot_be_found(
         ("number.json", "3", "expected a list of objects"),
         ("deep.json", "[" * 100_000, "nested too deeply"),
         ("texts.jsonl", '"a"\n"b"\n', "none of the first 2 entries"),
-        ("book.xlsx", b"PK\x03\x04", "'.xlsx'"),
-        ("disguised.csv", b"PK\x03\x04\x00\x00,\x00\n\x00", "NUL bytes"),
+        ("disguised.csv", b"PK\x03\x04\x00\x00,\x00\n\x00", "a ZIP archive or an Excel file (.zip, .xlsx)"),
+        ("image.jsonl", b"\x89PNG\r\n\x1a\n\x00", "a PNG image"),
+        ("old.tsv", b"\xd0\xcf\x11\xe0\xa1\xb1", "an old Excel or Word file (.xls)"),
+        ("binary.csv", b"\x7fELF\x02\x01\x00\x00\x00\n\x00\x01", "NUL bytes"),
+        ("page.html", "<html></html>", "unknown format ('.html')"),
         ("no_suffix", "question,answer\nq,a\n", "no suffix"),
         ("cut.parquet", b"PAR1\x00\x00", "cannot be read as Parquet"),
     ],
@@ -245,8 +256,125 @@ def test_missing_file_and_folder(tmp_path: Path) -> None:
         read(tmp_path / "medqaud.csv")
     with pytest.raises(InputError, match="there is no folder"):
         read(tmp_path / "nowhere" / "medquad.csv")
-    with pytest.raises(InputError, match="is a folder"):
-        read(tmp_path)
+    with pytest.raises(InputError, match=r"^https://example\.org/medquad\.csv is an address; medqa does not download"):
+        check_sources(["https://example.org/medquad.csv"])
+    with pytest.raises(InputError, match="has no name"):
+        check_sources([""])
+
+
+def test_what_is_neither_a_file_nor_a_folder(tmp_path: Path) -> None:
+    os.mkfifo(tmp_path / "pipe.csv")
+    with pytest.raises(InputError, match="is neither a file nor a folder"):
+        read(tmp_path / "pipe.csv")
+
+
+def test_links_to_nothing_and_in_a_circle(tmp_path: Path) -> None:
+    for name, target in {"broken.csv": "none.csv", "circle.csv": "circle.csv"}.items():
+        (tmp_path / name).symlink_to(tmp_path / target)
+        with pytest.raises(InputError, match="is a link to something that does not exist"):
+            read(tmp_path / name)
+
+
+def test_a_file_that_vanishes_between_check_and_reading(tmp_path: Path) -> None:
+    path = write(tmp_path, "qa.csv", UMLAUT_CSV)
+    check_sources([str(path)])
+    opened = read(path)
+    path.unlink()
+    assert len(list(opened.rows)) == 2  # the open file stays readable
+    with pytest.raises(InputError, match="does not exist"):
+        read(path)
+
+
+@pytest.mark.parametrize("codec", ["utf-16-le", "utf-16-be"])
+@pytest.mark.parametrize("suffix", [".csv", ".tsv", ".jsonl"])
+def test_utf16_without_a_mark(tmp_path: Path, codec: str, suffix: str) -> None:
+    content = '{"question": "q1", "answer": "a1"}\n' if suffix == ".jsonl" else "question\tanswer\nq1\ta1\n"
+    opened = read(write(tmp_path, f"qa{suffix}", content.encode(codec)))
+    assert "UTF-16 without a byte order mark" in opened.description
+    assert pairs(opened) == [("q1", "a1")]
+
+
+def test_nul_bytes_within_cells_are_no_utf16(tmp_path: Path) -> None:
+    opened = read(write(tmp_path, "qa.csv", b"question,answer\nq\x00,\x00\x00\x00\n"))
+    assert pairs(opened) == [("q\0", "\0\0\0")]
+    assert "UTF-8" in opened.description
+
+
+def test_a_text_file_with_a_header(tmp_path: Path) -> None:
+    assert pairs(read(write(tmp_path, "qa.txt", "question\tanswer\nq1\ta, 1\n"))) == [("q1", "a, 1")]
+    with pytest.raises(InputError, match="no question column found"):
+        read(write(tmp_path, "notes.txt", "Some notes\nand more\n"))
+
+
+@pytest.mark.parametrize("name", ["qa.csv.gz", "qa.CSV.GZ", "qa.jsonl.gz"])
+def test_a_packed_table(tmp_path: Path, name: str) -> None:
+    content = '{"question": "q1", "answer": "a1"}\n' if "jsonl" in name else "question,answer\nq1,a1\n"
+    packed = gzip.compress(content.encode())
+    opened = read(write(tmp_path, name, packed))
+    assert opened.description.endswith("unpacked with gzip")
+    assert [(row.question, row.source, row.file) for row in good_rows(opened)] == [("q1", name, "")]
+    assert opened.files[0].sha256 == hashlib.sha256(packed).hexdigest()
+    with pytest.raises(InputError, match="is damaged"):
+        read(write(tmp_path, f"cut-{name}", packed[:-5]))
+
+
+@pytest.mark.parametrize(
+    ("header", "topic", "kind"),
+    [
+        ("question,answer,Focus,qtype", "Focus", "qtype"),
+        ("disease,question,answer,topic", "topic", None),
+        ("condition,question,Question_Type,answer", "condition", "Question_Type"),
+        ("question,answer,subject", None, None),
+    ],
+)
+def test_topic_and_kind_are_found_by_name(tmp_path: Path, header: str, topic: str | None, kind: str | None) -> None:
+    opened = read(write(tmp_path, "qa.csv", f"{header}\n{','.join(name + ' cell' for name in header.split(','))}\n"))
+    (row,) = good_rows(opened)
+    assert (row.topic, row.kind) == (f"{topic} cell" if topic else "", f"{kind} cell" if kind else "")
+    assert (f"topic '{topic}'" in opened.columns.describe()) == (topic is not None)
+
+
+def test_several_sources_keep_their_order_and_name_their_rows(tmp_path: Path) -> None:
+    second = write(tmp_path, "b.csv", "Question;Answer;topic\nq2;a2;flu\nq3\n")
+    first = write(tmp_path, "c.jsonl", '{"question": "q1", "answer": "a1"}\n')
+    opened = open_sources([str(first), str(second)], ColumnNames())
+    rows = list(opened.rows)
+    assert [(row.file, row.row, row.question) for row in rows] == [
+        ("c.jsonl", 1, "q1"),
+        ("b.csv", 1, "q2"),
+        ("b.csv", 2, "q3"),
+    ]
+    assert isinstance(rows[2], UnreadRow)
+    assert [file.path for file in opened.files] == [str(first), str(second)]
+    assert [file.sha256 for file in opened.files] == [
+        hashlib.sha256(path.read_bytes()).hexdigest() for path in (first, second)
+    ]
+    assert f"{first}: JSON Lines, UTF-8; {second}: CSV, UTF-8, delimiter ';' (columns: " in opened.description
+    assert local_paths([str(first), "owner/name", str(second)]) == [first, second]
+
+
+def test_sources_of_one_name_are_told_apart(tmp_path: Path) -> None:
+    paths = []
+    for folder in ("x", "y"):
+        (tmp_path / folder).mkdir()
+        paths.append(str(write(tmp_path / folder, "qa.csv", f"question,answer\nq {folder},a\n")))
+    assert [row.file for row in open_sources(paths, ColumnNames()).rows] == paths
+
+
+def test_what_several_sources_refuse(tmp_path: Path) -> None:
+    good = str(write(tmp_path, "good.csv", "question,answer\nq1,a1\n"))
+    other = str(write(tmp_path, "other.csv", "query_text,answer\nq1,a1\n"))
+    empty = str(write(tmp_path, "header.csv", "question,answer\n"))
+    with pytest.raises(InputError, match=r"other\.csv: no question column found"):
+        open_sources([good, other], ColumnNames())
+    with pytest.raises(InputError, match=r"good\.csv: data\.question_column is 'query_text', but"):
+        open_sources([other, good], ColumnNames(question="query_text"))
+    with pytest.raises(InputError, match="named twice"):
+        check_sources([good, str(tmp_path / "." / "good.csv")])
+    with pytest.raises(InputError, match=r"header\.csv has no data rows"):
+        list(open_sources([good, empty], ColumnNames()).rows)
+    with pytest.raises(InputError, match="no source"):
+        check_sources([])
 
 
 def test_unreadable_file(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
@@ -272,6 +400,15 @@ def test_json_cells_that_are_no_strings(tmp_path: Path) -> None:
         (6, "not_text"),
         (7, "not_an_object"),
     ]
+
+
+def test_a_long_json_list_that_breaks_off_is_refused_with_its_line(tmp_path: Path) -> None:
+    good = ",\n".join('{"question": "q", "answer": "a"}' for _ in range(3000))
+    opened = read(write(tmp_path, "qa.json", f"[\n{good},\nbroken]"))
+    with pytest.raises(InputError, match=r"qa\.json is no valid JSON: Expecting value \(line 3002\)"):
+        list(opened.rows)
+    with pytest.raises(InputError, match=r"Extra data \(line 3\)"):
+        read(write(tmp_path, "qa.json", '[{"question": "q", "answer": "a"}]\n\n[]'))
 
 
 def test_a_bad_line_of_json_lines_is_one_rejected_row(tmp_path: Path) -> None:
@@ -326,6 +463,16 @@ def test_parquet_text_that_is_no_utf8_costs_its_own_row_only(tmp_path: Path) -> 
     found = [answer for _, answer in pairs(read(path))]
     assert found == ["fine", "caf\udce9", "µg"]
     assert [unusable("q", answer) for answer in found] == [None, "invalid_unicode", None]
+
+
+def test_parquet_cells_that_python_cannot_hold(tmp_path: Path) -> None:
+    import pyarrow
+    import pyarrow.parquet
+
+    days = pyarrow.array([0, 4_000_000], "int32").cast("date32")
+    path = tmp_path / "qa.parquet"
+    pyarrow.parquet.write_table(pyarrow.table({"question": ["q1", "q2"], "answer": days}), path)
+    assert pairs(read(path)) == [("q1", "1970-01-01"), ("q2", "12921-08-18")]
 
 
 def test_parquet_without_rows(tmp_path: Path) -> None:

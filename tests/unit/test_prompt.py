@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from dataclasses import replace
 from pathlib import Path
-from typing import Any
+from typing import Any, ClassVar
 
 import pytest
 
@@ -109,6 +109,140 @@ def test_a_truncated_answer_gets_no_end_token(tokenizer: Any, template: str) -> 
     assert encoder.contract.end_token_id not in cut.labels
     exact = encoder.encode_examples([QUESTION], [ANSWER], len(whole.input_ids))[0]
     assert exact == whole
+
+
+LONG_ANSWER = "A disease. It hurts the nerve. Treat causes."
+BOS_LONG = "▁A ▁disease . ▁I t ▁ h u r t s ▁the ▁ner ve. ▁ T reat ▁cau se s."
+CHATML_LONG = "A Ġdisease . ĠI t Ġ h u r t s Ġthe Ġnerve . Ġ T reat Ġcauses ."
+# Tokens kept for a room of so many: up to a sentence end in its second half, else up to a word end.
+BOS_KEPT = {0: 0, 1: 1, 2: 1, 3: 3, 6: 3, 8: 5, 12: 12, 13: 12, 14: 14, 19: 14, 20: 20}
+CHATML_KEPT = {0: 0, 1: 1, 2: 1, 3: 3, 6: 3, 8: 5, 12: 12, 13: 12, 14: 14, 18: 14, 19: 19}
+
+
+def kept_in(encoder: PromptEncoder, answer: str, room: int) -> list[int]:
+    """The supervised ids of an answer that does not fit into ``room`` tokens."""
+    size = len(encoder.encode_prompt(QUESTION))
+    whole = encoder.encode_examples([QUESTION], [answer], 5000)[0].input_ids
+    cut = encoder.encode_examples([QUESTION], [answer], size + room)[0]
+    assert cut.truncated
+    assert cut.input_ids == whole[: len(cut.input_ids)]
+    assert cut.labels == [IGNORE_INDEX] * size + cut.input_ids[size:]
+    assert encoder.contract.end_token_id not in cut.input_ids[size:]
+    return cut.input_ids[size:]
+
+
+@pytest.mark.parametrize("template", TEMPLATES)
+def test_a_long_answer_is_cut_at_a_sentence_end(tokenizer: Any, bos_tokenizer: Any, template: str) -> None:
+    encoder = encoder_for(tokenizer, template)
+    has_bos = tokenizer is bos_tokenizer
+    pieces, kept = (BOS_LONG, BOS_KEPT) if has_bos else (CHATML_LONG, CHATML_KEPT)
+    spaced = encoder.contract.text.answer_prefix == " "
+    if has_bos and not spaced:
+        pieces = pieces.replace("▁A", "A", 1)
+    # The byte-level tokenizer has the space before the answer as a token of its own.
+    lead = 1 if spaced and not has_bos else 0
+    expected = ids(tokenizer, "Ġ " * lead + pieces)
+    for room, count in kept.items():
+        if room:
+            assert kept_in(encoder, LONG_ANSWER, room + lead) == expected[: count + lead]
+    assert kept_in(encoder, LONG_ANSWER, 0) == []
+
+
+def test_room_for_one_token(chatml_tokenizer: Any) -> None:
+    """Not even the first word fits behind the space: then the room decides, as nothing to learn would be worse."""
+    encoder = encoder_for(chatml_tokenizer, "plain")
+    assert kept_in(encoder, LONG_ANSWER, 1) == ids(chatml_tokenizer, "Ġ")
+
+
+@pytest.mark.parametrize(
+    ("answer", "room", "text"),
+    [
+        ("It hurts the nerve of the disease without an end.", 15, "It hurts the nerve of the disease"),
+        ("It hurts the nerve.\nTreat the causes, the disease.", 12, "It hurts the nerve."),
+        ("The disease:\n- nerve\n- causes\n- treatments of the disease", 15, "The disease:\n- nerve\n- causes"),
+        ("The disease. Treat, e.g. Asthma, with the medicines.", 15, "The disease. Treat, e.g. Asthma,"),
+        ("The causes né. The nerve is treated.", 12, "The causes né."),
+        ("The causes né. The nerve is treated.", 7, "The causes né"),
+        ("The causes né. The nerve is treated.", 6, "The causes"),
+        ("糖尿病。治療", 14, "糖尿病。"),
+        ("糖尿病治療", 11, "糖尿病"),
+        ("☃☃☃", 2, None),
+    ],
+)
+def test_what_is_kept_of_an_answer(chatml_tokenizer: Any, answer: str, room: int, text: str | None) -> None:
+    kept = kept_in(encoder_for(chatml_tokenizer, "chat"), answer, room)
+    if text is None:  # less than one character fits: its bytes are kept all the same
+        assert len(kept) == room
+    else:
+        assert chatml_tokenizer.decode(kept) == text
+
+
+def test_line_breaks_in_the_token_of_a_full_stop() -> None:
+    """Some tokenizers join the two, and some leave white space out of the offsets: both still end a sentence."""
+    import conftest
+    from tokenizers import processors
+
+    tokenizer = conftest.make_chatml_tokenizer()
+    tokenizer.add_tokens([".\n\n"])
+    for trim_offsets in (False, True):
+        tokenizer.backend_tokenizer.post_processor = processors.ByteLevel(trim_offsets=trim_offsets)
+        encoder = encoder_for(tokenizer, "chat")
+        kept = kept_in(encoder, "The disease.\n\nThe nerve is treated", 7)
+        assert tokenizer.decode(kept) == "The disease.\n\n"
+
+
+class WithoutOffsets:
+    """A tokenizer that cannot tell where its tokens stand, as those written in Python."""
+
+    is_fast = False
+
+    def __init__(self, tokenizer: Any) -> None:
+        self._tokenizer = tokenizer
+
+    def __getattr__(self, name: str) -> Any:
+        return getattr(self._tokenizer, name)
+
+    def __len__(self) -> int:
+        return len(self._tokenizer)
+
+    def __call__(self, text: Any, **kwargs: Any) -> Any:
+        assert not kwargs.get("return_offsets_mapping")
+        return self._tokenizer(text, **kwargs)
+
+
+@pytest.mark.parametrize("template", ["chat", "plain"])
+def test_a_tokenizer_without_offsets_cuts_at_the_same_place(tokenizer: Any, template: str) -> None:
+    fast, slow = (encoder_for(each, template) for each in (tokenizer, WithoutOffsets(tokenizer)))
+    answer = "It hurts é ☃. Treat:\n- the causes\n- the nerve, e.g. The disease\nIt is 0.5 of the symptoms."
+    size = len(fast.encode_prompt(QUESTION))
+    whole = len(fast.encode_examples([QUESTION], [answer], 500)[0].input_ids) - size
+    cuts = {room: len(kept_in(slow, answer, room)) for room in range(1, whole)}
+    assert cuts == {room: len(kept_in(fast, answer, room)) for room in range(1, whole)}
+    assert len(set(cuts.values())) > 10
+    assert cuts[whole - 1] == whole - 1
+
+
+def test_short_answers_are_encoded_once(chatml_tokenizer: Any) -> None:
+    class Counting(WithoutOffsets):
+        is_fast = True
+        calls: ClassVar[list[Any]] = []
+
+        def __call__(self, text: Any, **kwargs: Any) -> Any:
+            self.calls.append((text, kwargs.get("return_offsets_mapping", False)))
+            return self._tokenizer(text, **kwargs)
+
+    encoder = encoder_for(Counting(chatml_tokenizer), "chat")
+    Counting.calls.clear()
+    size = len(encoder.encode_prompt(QUESTION))
+    encoder.encode_examples([QUESTION] * 3, [ANSWER, LONG_ANSWER, ANSWER], size + 10)
+    assert [text for text, offsets in Counting.calls if offsets] == [encoder._anchor + LONG_ANSWER]
+
+
+def test_special_tokens_of_an_example(tokenizer: Any) -> None:
+    encoder = encoder_for(tokenizer, "plain")
+    text = encoder.contract.text.render(QUESTION, ANSWER)
+    whole = encoder.encode_examples([QUESTION], [ANSWER], 500)[0]
+    assert encoder.count_tokens([text])[0] + encoder.num_special_tokens == len(whole.input_ids)
 
 
 def test_a_prompt_that_fills_max_length_has_nothing_to_learn(tokenizer: Any) -> None:

@@ -55,27 +55,35 @@ def setting(
 class DataConfig:
     """Where questions and answers come from and how they are split."""
 
-    source: str | None = setting(
-        None, "The spreadsheet: CSV, TSV, JSON, JSONL or Parquet. `medqa convert SOURCE` overrides it."
+    source: str | tuple[str, ...] | None = setting(
+        None,
+        "The spreadsheet: CSV, TSV, Excel, JSON, JSONL, Parquet, a folder or archive of these or of MedQuAD XML, a hub "
+        "data set id, or a list of such. `medqa convert SOURCE` overrides it.",
     )
     question_column: str | None = setting(None, "Column that holds the question; null: found by its name.")
     answer_column: str | None = setting(None, "Column that holds the answer; null: found by its name.")
     topic_column: str | None = setting(
-        None, "Column that holds the topic (the disease); rows of one topic stay in one split. null: none."
+        None,
+        "Column that holds the topic (the disease); rows of one topic stay in one split. "
+        "null: found by its name, else taken from the question.",
     )
     dir: str = setting("data/medqa", "Folder that `medqa convert` writes and the other commands read.")
     cleaning: dict[str, bool] = setting(dict, "Cleaning rules to switch on or off by name, e.g. {whitespace: false}.")
     validation_fraction: float = setting(0.05, "Share of the rows held out to watch the training.", at_least=0, below=1)
     test_fraction: float = setting(0.1, "Share of the rows held out for `medqa eval`.", at_least=0, below=1)
     near_duplicate_threshold: float = setting(
-        0.8, "5-gram Jaccard similarity from which two answers count as copies.", above=0, at_most=1, planned=True
+        0.8,
+        "Jaccard similarity of runs of five words from which two answers count as near copies; "
+        "those of held-out answers are left out of train.",
+        above=0,
+        at_most=1,
     )
     max_rows: int | None = setting(None, "Keep at most this many rows, drawn by the seed; null: all.", at_least=1)
     max_copies_of_an_answer: int | None = setting(
-        None, "Reject further rows once this many carry the same answer; null: no limit.", at_least=1
+        20, "Reject further rows once this many carry the same answer; null: no limit.", at_least=1
     )
     paraphrases_per_question: int = setting(
-        0, "Further wordings of each training question; 0: none.", at_least=0, planned=True
+        0, "Further wordings of each training question, as people ask; 0: none.", at_least=0
     )
 
 

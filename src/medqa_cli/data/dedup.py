@@ -64,42 +64,49 @@ def draw(keys: Sequence[bytes], max_rows: int | None, seed: int) -> list[bool]:
     return [index in drawn for index in range(len(keys))]
 
 
-@dataclass(frozen=True)
+@dataclass(frozen=True, slots=True)
 class RowKeys:
-    """The keys by which rows are compared; no topic: None."""
+    """The keys by which rows are compared; no topic: no key, a topic with two names: two keys."""
 
     pair: bytes
     question: bytes
     answer: bytes
-    topic: bytes | None
+    topics: tuple[bytes, ...]
+
+
+def row_keys(folded_question: str, folded_answer: str, topic_names: Sequence[str]) -> RowKeys:
+    """Return the keys of a row.
+
+    Args:
+        folded_question: the question as ``fold`` returns it.
+        folded_answer: the answer likewise.
+        topic_names: the names of its topic; none: it has no topic.
+    """
+    return RowKeys(
+        key_of(folded_question, folded_answer),
+        key_of(folded_question),
+        key_of(folded_answer),
+        tuple(key_of(name) for name in topic_names),
+    )
 
 
 @dataclass
 class Screen:
-    """Decides row by row, in the order of the file, and remembers the keys of what it has let through."""
+    """Lets rows through in the order of the file and remembers the keys of those."""
 
     max_copies_of_an_answer: int | None
     _pairs: set[bytes] = field(default_factory=set)
     _answers: Counter[bytes] = field(default_factory=Counter)
 
-    def judge(self, question: str, answer: str, topic: str = "", source: str = "") -> RowKeys | str:
-        """Return the keys of a row that is let through, or the reason why it is rejected."""
-        if reason := unusable(question, answer, topic, source):
-            return reason
-        folded_question, folded_answer = fold(question), fold(answer)
-        keys = RowKeys(
-            key_of(folded_question, folded_answer),
-            key_of(folded_question),
-            key_of(folded_answer),
-            key_of(fold(topic)) if topic else None,
-        )
+    def refusal(self, keys: RowKeys) -> str | None:
+        """Return why a row is rejected for the rows before it, or None: then it counts as let through."""
         if keys.pair in self._pairs:
             return "exact_duplicate"
         if self.max_copies_of_an_answer is not None and self._answers[keys.answer] >= self.max_copies_of_an_answer:
             return "over_copy_limit"
         self._pairs.add(keys.pair)
         self._answers[keys.answer] += 1
-        return keys
+        return None
 
 
 def unusable(question: str, answer: str, *others: str) -> str | None:

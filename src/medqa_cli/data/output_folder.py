@@ -6,6 +6,7 @@ Does not write or delete anything.
 from __future__ import annotations
 
 import json
+from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
@@ -15,16 +16,19 @@ from medqa_cli.errors import InputError
 
 REPORT_NAME = "report.json"
 REJECTED_NAME = "rejected.jsonl"
-OWN_FILES = frozenset({REPORT_NAME, REJECTED_NAME, "lengths.png", *(f"{split}.jsonl" for split in SPLITS)})
+LENGTHS_NAME = "lengths.png"
+CARD_NAME = "README.md"
+OWN_FILES = frozenset({REPORT_NAME, REJECTED_NAME, LENGTHS_NAME, CARD_NAME, *(f"{split}.jsonl" for split in SPLITS)})
 
 
-def check_replaceable(out_dir: Path, source: Path, sha256: str, force: bool) -> None:
+def check_replaceable(out_dir: Path, name: str, paths: Sequence[Path], sha256: str | None, force: bool) -> None:
     """Check that writing the data set destroys nothing but an earlier data set of the same source.
 
     Args:
         out_dir: the folder to be written.
-        source: the file to be converted, as the user named it.
-        sha256: its digest.
+        name: the source as the report names it.
+        paths: the files and folders to be converted.
+        sha256: their digest; None: not known yet.
         force: allow to replace the data set of another source, though nothing else.
 
     Raises:
@@ -33,8 +37,9 @@ def check_replaceable(out_dir: Path, source: Path, sha256: str, force: bool) -> 
     resolved = out_dir.resolve()
     if Path.cwd().resolve().is_relative_to(resolved):
         raise InputError(f"{out_dir} is or holds the current folder", "choose another: --out DIR")
-    if source.resolve().is_relative_to(resolved):
-        raise InputError(f"{source} lies in {out_dir}, which is replaced as a whole", "choose another: --out DIR")
+    for path in paths:
+        if path.resolve().is_relative_to(resolved):
+            raise InputError(f"{path} lies in {out_dir}, which is replaced as a whole", "choose another: --out DIR")
     if not resolved.exists():
         return
     if not resolved.is_dir():
@@ -42,7 +47,7 @@ def check_replaceable(out_dir: Path, source: Path, sha256: str, force: bool) -> 
     found = sorted(entry.name for entry in resolved.iterdir())
     if not found:
         return
-    report = _report_of(resolved)
+    report = report_of(resolved)
     if report is None:
         raise InputError(
             f"{out_dir} holds files that medqa convert did not write: {listed(found)}", "choose another: --out DIR"
@@ -53,14 +58,15 @@ def check_replaceable(out_dir: Path, source: Path, sha256: str, force: bool) -> 
             f"{out_dir} also holds {listed(foreign)}, which would be lost", "move it away, or choose another: --out DIR"
         )
     earlier = report["source"]
-    if not force and earlier.get("sha256") != sha256 and earlier.get("path") != str(source):
+    if not force and earlier.get("sha256") != sha256 and earlier.get("path") != name:
         raise InputError(
             f"{out_dir} was made from another source, {earlier.get('path')}",
             "replace it with --force, or choose another: --out DIR",
         )
 
 
-def _report_of(folder: Path) -> dict[str, Any] | None:
+def report_of(folder: Path) -> dict[str, Any] | None:
+    """Return the report of a folder that ``medqa convert`` wrote, or None for any other folder."""
     try:
         report = json.loads((folder / REPORT_NAME).read_text(encoding="utf-8"))
     except (OSError, ValueError, RecursionError):

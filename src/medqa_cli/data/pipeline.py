@@ -1,102 +1,123 @@
-"""The work of ``medqa convert``: read, clean, screen, split, render, write, report.
+"""The work of ``medqa convert``: read, clean, screen, split, purge, write, audit, report.
 
-The rows pass twice: once from the source to a spool file, while only their keys are kept; once from there to the
-files of their splits. Does not parse formats, clean or split by itself: the modules beside it do.
+The rows pass twice: once from the source to a spool file, while only their keys and signatures are kept; once from
+there to the files of their splits. Does none of these steps by itself: the modules beside it do.
 """
 
 from __future__ import annotations
 
 import contextlib
-import json
-import time
-from collections import Counter
-from collections.abc import Callable, Iterator, Sequence
-from dataclasses import dataclass, field
-from itertools import compress
+import hashlib
+from collections.abc import Iterator, Sequence
+from dataclasses import asdict, dataclass
 from pathlib import Path
-from typing import Any, TextIO
+from typing import Any
 
-from medqa_cli import console
+from medqa_cli import __version__, console
 from medqa_cli.config.sections import DataConfig
-from medqa_cli.data.cleaning import clean, enabled_rules, one_line
-from medqa_cli.data.dedup import RowKeys, Screen, draw, unique_id
-from medqa_cli.data.leakage import count_leaks
+from medqa_cli.data.audit import Audit, audit_written
+from medqa_cli.data.cleaning.rules import RULES, enabled_rules
+from medqa_cli.data.data_card import CardInfo, data_card
+from medqa_cli.data.holding_out import place_rows
 from medqa_cli.data.lengths import CountTokens, TokenLengths
-from medqa_cli.data.output_folder import REPORT_NAME, check_replaceable
-from medqa_cli.data.rows import RawRow, SourceRows, UnreadRow
-from medqa_cli.data.sources import read_rows
-from medqa_cli.data.splitting import SPLITS, assign_splits, check_fractions
-from medqa_cli.data.wording import counted
-from medqa_cli.errors import InputError, MedqaError
-from medqa_cli.run_folder import atomic_dir, sha256_of_file, write_json
+from medqa_cli.data.near_duplicates import AnswerSketches
+from medqa_cli.data.output_folder import CARD_NAME, LENGTHS_NAME, REPORT_NAME, check_replaceable
+from medqa_cli.data.reading.columns import ColumnNames
+from medqa_cli.data.reading.rows import SourceRows
+from medqa_cli.data.reading.sources import SourceFile, local_paths, open_sources
+from medqa_cli.data.screening import Screened, check_something_kept, screen_rows
+from medqa_cli.data.splitting import SPLITS, check_fractions
+from medqa_cli.data.stages import Stages
+from medqa_cli.data.writing import Render, Wording, Written, write_rows
+from medqa_cli.errors import MedqaError
+from medqa_cli.run_folder import atomic_dir, write_json
 
 SPOOL_NAME = "spool.tmp"
-NOT_SAMPLED = "not_sampled"  # beside the splits: what becomes of a row that is not drawn
-
-Render = Callable[[str, str], str]
+SETS_NAME = "sets.tmp"
 
 
-@dataclass
-class _Screened:
-    """What is known of the rows after the first pass: the keys of those let through, and the counts."""
+@dataclass(frozen=True)
+class TextTools:
+    """What is made of a question and an answer besides storing them.
 
-    keys: list[RowKeys] = field(default_factory=list)
-    read: int = 0
-    rejected: Counter[str] = field(default_factory=Counter)
-    first_rejected: str = ""
+    ``render`` makes the ``text``; ``count_tokens`` counts the tokens of each of many texts (None: no tokenizer at hand,
+    lengths are not measured); ``max_length``: longest example in tokens, for the report only; ``num_special_tokens``:
+    what training adds to a ``text``.
+    """
+
+    render: Render
+    count_tokens: CountTokens | None
+    max_length: int
+    num_special_tokens: int = 0
+
+    def lengths(self) -> TokenLengths | None:
+        """Return a new counter of token lengths, or None without a tokenizer."""
+        if self.count_tokens is None:
+            return None
+        return TokenLengths(self.count_tokens, self.max_length, self.num_special_tokens)
+
+
+@dataclass(frozen=True)
+class Converted:
+    """The report, as written to ``report.json``, and one sentence on the long answers (empty: not measured)."""
+
+    report: dict[str, Any]
+    advice: str
 
 
 def convert(
-    source: Path,
-    data: DataConfig,
-    seed: int,
-    render: Render,
-    count_tokens: CountTokens | None,
-    max_length: int,
-    out_dir: Path,
-    force: bool = False,
-) -> dict[str, Any]:
-    """Turn a spreadsheet into a data folder. Same input, config and seed give the same bytes, but for ``seconds``.
+    sources: Sequence[str], data: DataConfig, seed: int, tools: TextTools, out_dir: Path, force: bool = False
+) -> Converted:
+    """Turn spreadsheets into a data folder. Same input, config and seed give the same bytes, but for the seconds.
 
     Args:
-        source: the spreadsheet.
+        sources: files, folders, archives or hub ids.
         data: the section of the config.
-        seed: draws the rows of ``max_rows`` and the splits.
-        render: makes the ``text`` of a question and an answer.
-        count_tokens: counts the tokens of each of many texts; None: ``tokens`` of the report is null.
-        max_length: longest example in tokens, for the report only.
+        seed: draws the rows of ``max_rows``, the splits and the paraphrases.
+        tools: rendering and token counts.
         out_dir: the folder to write, as a whole or not at all.
         force: replace the data folder of another source.
 
     Returns:
-        the report, as written to ``report.json``.
+        the report and the advice.
 
     Raises:
-        InputError: the source, the config or the folder to write is wrong.
+        InputError: a source, the config or the folder to write is wrong.
         MedqaError: the folder could not be written, or rows do not add up.
     """
-    started = time.perf_counter()
-    rules = enabled_rules(data.cleaning)
+    stages = Stages()
+    enabled_rules(data.cleaning)  # a wrong name is told before anything is read
     check_fractions(data.validation_fraction, data.test_fraction)
-    opened = read_rows(source, data.question_column, data.answer_column, data.topic_column)
-    sha256 = sha256_of_file(source)
-    check_replaceable(out_dir, source, sha256, force)
-    console.note(f"reading {source}: {opened.description}; columns: {opened.columns.describe()}")
-    report: dict[str, Any] = {"source": {"path": str(source), "sha256": sha256}}
-    lengths = None if count_tokens is None else TokenLengths(count_tokens, max_length)
+    with stages.stage("open"):
+        opened = open_sources(sources, column_names(data))
+    name = ", ".join(sources)
+    check_replaceable(out_dir, name, local_paths(sources), _sha256(opened.files), force)
+    console.note(f"reading {name}: {opened.description}; columns: {opened.columns.describe()}")
+    lengths = tools.lengths()
     # Resolved, because a link to a folder has to stay a link.
     with _writing(out_dir), atomic_dir(out_dir.resolve()) as folder:
-        screened = _screen(opened, data, rules, folder / SPOOL_NAME)
-        _check_something_kept(screened, source)
-        splits = _assign(screened, data, seed)
-        report |= _write_rows(folder, screened, splits, rules, render, lengths)
-        (folder / SPOOL_NAME).unlink()
-        report["leakage"] = count_leaks(screened.keys, splits, opened.columns.topic is not None)
-        report["tokens"] = None if lengths is None else lengths.summary()
-        report["seconds"] = round(time.perf_counter() - started, 2)
+        passed = _pass_twice(folder, opened, data, seed, tools.render, lengths, stages)
+        with stages.stage("audit"):
+            audit = _audit(folder, data.near_duplicate_threshold, passed.written)
+        report = {"source": _source(name, opened.files, passed.screened)} | _counts(opened, passed, data)
+        report |= {"leakage": audit.leakage, "tokens": None if lengths is None else lengths.summary()}
         check_counts(report)
+        with stages.stage("report"):
+            _write_card(
+                folder,
+                report,
+                CardInfo(Path(sources[0]).name, seed, opened.licence, __version__, asdict(data), _docs()),
+            )
+            if lengths is not None:
+                lengths.draw(folder / LENGTHS_NAME)
+        report |= {"seconds": stages.total(), "stage_seconds": stages.seconds()}
         write_json(folder / REPORT_NAME, report)
-    return report
+    return Converted(report, "" if lengths is None else lengths.advice())
+
+
+def column_names(data: DataConfig) -> ColumnNames:
+    """Return the columns that the config names."""
+    return ColumnNames(data.question_column, data.answer_column, data.topic_column)
 
 
 def check_counts(report: dict[str, Any]) -> None:
@@ -114,6 +135,77 @@ def check_counts(report: dict[str, Any]) -> None:
         )
 
 
+@dataclass(frozen=True)
+class _Passed:
+    """What both passes leave: the keys and counts of the rows, where each went, and what was written."""
+
+    screened: Screened
+    places: Sequence[str]
+    written: Written
+
+
+def _pass_twice(
+    folder: Path,
+    opened: SourceRows,
+    data: DataConfig,
+    seed: int,
+    render: Render,
+    lengths: TokenLengths | None,
+    stages: Stages,
+) -> _Passed:
+    spool_path, sets_path = folder / SPOOL_NAME, folder / SETS_NAME
+    with AnswerSketches(sets_path, data.near_duplicate_threshold) as sketches:
+        with stages.stage("read and clean"):
+            screened = screen_rows(opened, data, enabled_rules(data.cleaning), spool_path, sketches)
+        check_something_kept(screened, opened.description)
+        with stages.stage("split and purge"), console.status("splitting ..."):
+            places = place_rows(screened.keys, sketches, data, seed)
+    sets_path.unlink()
+    with stages.stage("write"), console.status("writing ..."):
+        wording = Wording(render, data.paraphrases_per_question, seed)
+        written = write_rows(folder, spool_path, screened, places, wording, lengths)
+    spool_path.unlink()
+    return _Passed(screened, places, written)
+
+
+def _audit(folder: Path, threshold: float, written: Written) -> Audit:
+    """Audit the files by reading them again, and check that they hold what was written."""
+    audit = audit_written(folder, threshold)
+    if (audit.rows, audit.paraphrases) != (written.splits, written.paraphrases):
+        raise MedqaError(f"wrote {written.splits} rows but read back {audit.rows}", "check the disk")
+    return audit
+
+
+def _counts(opened: SourceRows, passed: _Passed, data: DataConfig) -> dict[str, Any]:
+    written = passed.written
+    kept = {"read": passed.screened.read, "kept": sum(written.splits.values())}
+    return {
+        "rows": {**kept, "rejected": dict(sorted(written.rejected.items()))},
+        "splits": written.splits,
+        "paraphrases": written.paraphrases,
+        "topics": _topics(opened, passed),
+        "cleaning": {rule: written.changed[rule] for rule in enabled_rules(data.cleaning)},
+    }
+
+
+def _topics(opened: SourceRows, passed: _Passed) -> dict[str, Any]:
+    column = opened.columns.topic
+    topics = [key.topics for key, place in zip(passed.screened.keys, passed.places, strict=True) if place in SPLITS]
+    return {
+        "column": None if column is None else opened.columns.names[column],
+        "known": sum(bool(names) for names in topics),
+        "distinct": len(set(topics) - {()}),
+    }
+
+
+def _write_card(folder: Path, report: dict[str, Any], info: CardInfo) -> None:
+    (folder / CARD_NAME).write_text(data_card(report, info), encoding="utf-8", newline="\n")
+
+
+def _docs() -> dict[str, str]:
+    return {name: rule.doc for name, rule in RULES.items()}
+
+
 @contextlib.contextmanager
 def _writing(out_dir: Path) -> Iterator[None]:
     try:
@@ -124,110 +216,18 @@ def _writing(out_dir: Path) -> Iterator[None]:
         ) from error
 
 
-def _screen(opened: SourceRows, data: DataConfig, rules: Sequence[str], spool_path: Path) -> _Screened:
-    """First pass: clean and judge each row, spool all of them, keep the keys of those let through."""
-    screened = _Screened()
-    screen = Screen(data.max_copies_of_an_answer)
-    with _create(spool_path) as spool:
-        for row in opened.rows:
-            screened.read += 1
-            entry = _judged(row, screen, rules, screened.keys)
-            if reason := entry.get("reason"):
-                screened.rejected[reason] += 1
-                screened.first_rejected = screened.first_rejected or f"row {row.row}: {reason}"
-            _write_line(spool, entry)
-    return screened
+def _source(name: str, files: Sequence[SourceFile], screened: Screened) -> dict[str, Any]:
+    source: dict[str, Any] = {"path": name, "sha256": _sha256(files) or screened.sha256}
+    if len(files) > 1:
+        source["files"] = [{"path": file.path, "sha256": file.sha256} for file in files]
+    return source
 
 
-def _judged(row: RawRow | UnreadRow, screen: Screen, rules: Sequence[str], keys: list[RowKeys]) -> dict[str, Any]:
-    """Return what is spooled of a row: it as rejected (with a ``reason``), or its raw and its cleaned texts."""
-    if isinstance(row, UnreadRow):
-        return _rejected(row, row.reason)
-    cleaned = clean(row.question, row.answer, rules)
-    topic = one_line(row.topic)
-    judgement = screen.judge(cleaned.question, cleaned.answer, topic, row.source)
-    if isinstance(judgement, str):
-        return _rejected(row, judgement)
-    keys.append(judgement)
-    return {
-        "not_drawn": _rejected(row, NOT_SAMPLED),
-        "changed": cleaned.changed,
-        "kept": {"question": cleaned.question, "answer": cleaned.answer, "topic": topic, "source": row.source},
-    }
-
-
-def _rejected(row: RawRow | UnreadRow, reason: str) -> dict[str, Any]:
-    """Return a line of ``rejected.jsonl``."""
-    entry: dict[str, Any] = {"row": row.row, "reason": reason, "question": row.question, "answer": row.answer}
-    if row.line is not None:
-        entry["line"] = row.line
-    if isinstance(row, UnreadRow) and row.text:
-        entry["text"] = row.text
-    return entry
-
-
-def _check_something_kept(screened: _Screened, source: Path) -> None:
-    if not screened.keys:
-        raise InputError(
-            f"{source}: none of its {screened.read:,} rows can be used: {counted(screened.rejected)} "
-            f"(the first: {screened.first_rejected})",
-            "check the file, or whether data.question_column and data.answer_column name the right columns",
-        )
-
-
-def _assign(screened: _Screened, data: DataConfig, seed: int) -> list[str]:
-    """Return the split of each row let through, or ``not_sampled``."""
-    drawn = draw([key.pair for key in screened.keys], data.max_rows, seed)
-    keys = list(compress(screened.keys, drawn))
-    assigned = iter(assign_splits(keys, data.validation_fraction, data.test_fraction, seed))
-    return [next(assigned) if is_drawn else NOT_SAMPLED for is_drawn in drawn]
-
-
-def _write_rows(
-    folder: Path,
-    screened: _Screened,
-    splits: Sequence[str],
-    rules: Sequence[str],
-    render: Render,
-    lengths: TokenLengths | None,
-) -> dict[str, Any]:
-    """Second pass: write each spooled row to its split or to the rejected ones; return the counts of the report."""
-    written = dict.fromkeys(SPLITS, 0)
-    rejected: Counter[str] = Counter()
-    changed = dict.fromkeys(rules, 0)
-    taken: Counter[str] = Counter()
-    let_through = zip(screened.keys, splits, strict=True)
-    with contextlib.ExitStack() as stack:
-        files = {name: stack.enter_context(_create(folder / f"{name}.jsonl")) for name in (*SPLITS, "rejected")}
-        for entry in _spooled(folder / SPOOL_NAME):
-            key, split = next(let_through) if "kept" in entry else (None, "")
-            if key is None or split == NOT_SAMPLED:
-                entry = entry.get("not_drawn", entry)
-                rejected[entry["reason"]] += 1
-                _write_line(files["rejected"], entry)
-                continue
-            kept = entry["kept"]
-            text = render(kept["question"], kept["answer"])
-            _write_line(files[split], {"id": unique_id(key.pair, taken), **kept, "text": text})
-            written[split] += 1
-            for rule in entry["changed"]:
-                changed[rule] += 1
-            if lengths is not None:
-                lengths.add(kept["answer"], text)
-    rows = {"read": screened.read, "kept": sum(written.values()), "rejected": dict(sorted(rejected.items()))}
-    return {"rows": rows, "splits": written, "cleaning": changed}
-
-
-def _create(path: Path) -> TextIO:
-    # A lone surrogate of a rejected row is written as \udXXX, which JSON reads back.
-    return open(path, "w", encoding="utf-8", errors="backslashreplace", newline="\n")
-
-
-def _write_line(file: TextIO, entry: dict[str, Any]) -> None:
-    file.write(json.dumps(entry, ensure_ascii=False) + "\n")
-
-
-def _spooled(path: Path) -> Iterator[dict[str, Any]]:
-    with open(path, encoding="utf-8", newline="\n") as file:
-        for line in file:
-            yield json.loads(line)
+def _sha256(files: Sequence[SourceFile]) -> str | None:
+    """Return one digest for all sources, or None where one of them is not a file."""
+    digests = [file.sha256 for file in files]
+    if None in digests:
+        return None
+    if len(digests) == 1:
+        return digests[0]
+    return hashlib.sha256("\n".join(filter(None, digests)).encode("ascii")).hexdigest()

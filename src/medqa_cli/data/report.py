@@ -1,4 +1,4 @@
-"""Shows the report of ``medqa convert`` so that a person reads it in ten seconds. Does not compute anything."""
+"""Shows the results of ``medqa convert`` so that a person reads them in ten seconds. Does not compute anything."""
 
 from __future__ import annotations
 
@@ -6,42 +6,84 @@ from pathlib import Path
 from typing import Any
 
 from medqa_cli import console
+from medqa_cli.data.audit import HELD_OUT, KINDS, Audit
+from medqa_cli.data.cleaning.rule_examples import RuleExample
+from medqa_cli.data.output_folder import LENGTHS_NAME, REJECTED_NAME
 from medqa_cli.data.splitting import SPLITS
 
+_SHARED = ("question", "answer", "near copy of answer", "topic")  # the headings of ``audit.KINDS``
 
-def show(report: dict[str, Any], out_dir: Path) -> None:
-    """Print the report as a table to stdout.
+
+def show(report: dict[str, Any], advice: str, out_dir: Path) -> None:
+    """Print the report of a conversion to stdout.
 
     Args:
         report: what ``pipeline.convert`` returned.
+        advice: its sentence on the long answers; empty: none.
         out_dir: the folder that was written.
     """
     rows = report["rows"]
     lines = [["read", f"{rows['read']:,}", ""], ["kept", *_counted(rows["kept"], rows["read"])]]
-    for reason, count in sorted(rows["rejected"].items(), key=lambda item: (-item[1], item[0])):
-        lines.append([f"rejected: {reason}", *_counted(count, rows["read"])])
-    for split in SPLITS:
-        lines.append([f"split: {split}", *_counted(report["splits"][split], rows["kept"])])
-    for rule, count in report["cleaning"].items():
-        lines.append([f"changed by: {rule}", *_counted(count, rows["kept"])])
-    lines += _leak_lines(report)
+    lines += [[f"rejected: {name}", *_counted(count, rows["read"])] for name, count in _by_count(rows["rejected"])]
+    cleaned = [(name, count) for name, count in _by_count(report["cleaning"]) if count]
+    lines += [[f"kept, changed by: {name}", *_counted(count, rows["kept"])] for name, count in cleaned]
     console.table(f"{report['source']['path']} ({report['seconds']:.1f} s)", lines, header=("rows", "", "share"))
+    show_splits(report["splits"], report["leakage"])
+    topics = report["topics"]
+    origin = f"column '{topics['column']}'" if topics["column"] else "the questions"
+    console.line(
+        f"topics: {topics['distinct']:,}, known for {topics['known']:,} of {rows['kept']:,} rows, from {origin}"
+    )
+    if report["paraphrases"]:
+        console.line(f"paraphrases: {report['paraphrases']:,} more training questions, not counted above")
     if report["tokens"] is not None:
         answer = report["tokens"]["answer"]
         console.line("tokens of an answer: " + ", ".join(f"{name} {count:,}" for name, count in answer.items()))
-        console.line(f"longer than model.max_length: {report['tokens']['longer_than_max_length']:,} rows")
-    rejected = sum(rows["rejected"].values())
-    console.line(f"written to {out_dir}" + (f"; the rejected rows: {out_dir / 'rejected.jsonl'}" if rejected else ""))
+        console.line(advice)
+    files = "README.md, report.json" + (f", {LENGTHS_NAME}" if report["tokens"] else "")
+    rejected = f"; the rejected rows: {REJECTED_NAME}" if rows["rejected"] else ""
+    console.line(f"written to {out_dir} ({files}{rejected})")
 
 
-def _leak_lines(report: dict[str, Any]) -> list[list[str]]:
-    lines = []
-    for split in ("test", "validation"):
-        held_out = report["splits"][split]
-        for what, count in report["leakage"][split].items():
-            if held_out and count is not None:
-                lines.append([f"{split} rows whose {what} is also in train", *_counted(count, held_out)])
-    return lines
+def show_audit(audit: Audit, folder: Path) -> None:
+    """Print the audit of a folder to stdout."""
+    console.line(f"audit of {folder}")
+    show_splits(audit.rows, audit.leakage)
+    for example in audit.examples:
+        console.line(f"  {example['leak']}: {example['row']} and {example['also']}")
+    if audit.unusable:
+        console.line(f"rows that hold no question and answer, not looked at: {audit.unusable:,}")
+
+
+def show_splits(splits: dict[str, int], leakage: dict[str, dict[str, int | None]]) -> None:
+    """Print the splits, and what the held-out ones share with those that they are held out from."""
+    whole = sum(splits.values())
+    lines, alarming = [], set()
+    for number, name in enumerate(SPLITS):
+        line = [name, *_counted(splits[name], whole)]
+        for kind in KINDS if name in HELD_OUT and splits[name] else ():
+            count = leakage[name][kind]
+            if count:
+                alarming.add((number, len(line)))
+            line.append("unknown" if count is None else f"{count:,}")
+        lines.append(line)
+    console.table(
+        "", lines, header=("split", "rows", "share", *(f"shared {name}" for name in _SHARED)), alarming=alarming
+    )
+
+
+def show_rule(rule: str, examples: list[RuleExample]) -> None:
+    """Print what a cleaning rule does to some rows, before and after."""
+    if not examples:
+        console.line(f"{rule} changes no row of this source")
+    for example in examples:
+        console.line(f"{example.file or 'row'} {example.row}, {example.field}")
+        console.line(f"  before: {example.before}")
+        console.line(f"  after:  {example.after}")
+
+
+def _by_count(counts: dict[str, int]) -> list[tuple[str, int]]:
+    return sorted(counts.items(), key=lambda item: (-item[1], item[0]))
 
 
 def _counted(count: int, whole: int) -> list[str]:

@@ -100,10 +100,9 @@ def _groups(keys: Sequence[RowKeys], seed: int) -> list[_Group]:
 
     first_with: dict[tuple[str, bytes], int] = {}
     for row, key in enumerate(keys):
-        for shared in (("question", key.question), ("topic", key.topic)):
-            if shared[1] is not None:
-                other = first_with.setdefault((shared[0], shared[1]), row)
-                parent[root(row)] = root(other)
+        for shared in (("question", key.question), *(("topic", topic) for topic in key.topics)):
+            other = first_with.setdefault(shared, row)
+            parent[root(row)] = root(other)
     members: dict[int, list[int]] = defaultdict(list)
     for row in range(len(keys)):
         members[root(row)].append(row)

@@ -11,9 +11,9 @@ from collections.abc import Iterator, Sequence
 from pathlib import Path
 from typing import TextIO
 
-from medqa_cli.data.columns import ColumnNames, Columns, find_columns
-from medqa_cli.data.decoding import Encoding, detect_encoding
-from medqa_cli.data.rows import RawRow, SourceRows, UnreadRow, row_of_cells
+from medqa_cli.data.reading.columns import ColumnNames, Columns, find_columns
+from medqa_cli.data.reading.decoding import Encoding, detect_encoding
+from medqa_cli.data.reading.rows import RawRow, Rows, Table, TableFile, UnreadRow, row_of_cells
 from medqa_cli.errors import InputError
 
 DELIMITERS = (",", ";", "\t", "|")
@@ -65,11 +65,11 @@ class _Format:
         return csv.reader(lines, delimiter=self.delimiter, skipinitialspace=self.skip_spaces, strict=strict)
 
 
-def read_delimited(path: Path, wanted: ColumnNames) -> SourceRows:
+def read_delimited(file: TableFile, wanted: ColumnNames) -> Table:
     """Open a CSV or TSV file.
 
     Args:
-        path: the file; it exists and is not empty.
+        file: the file; it exists and is not empty.
         wanted: the columns that the user named.
 
     Returns:
@@ -79,67 +79,64 @@ def read_delimited(path: Path, wanted: ColumnNames) -> SourceRows:
         InputError: there is no header, or a column is missing.
     """
     csv.field_size_limit(LARGEST_CELL)
-    encoding = detect_encoding(path)
-    form, columns = _detect(path, encoding, wanted)
+    encoding = detect_encoding(file.path)
+    form, columns = _detect(file, encoding, wanted)
     delimiter = "tab" if form.delimiter == "\t" else f"'{form.delimiter}'"
     kind = "TSV" if form.delimiter == "\t" else "CSV"
-    return SourceRows(f"{kind}, {encoding.description}, delimiter {delimiter}", columns, _rows(path, form, columns))
+    return Table(f"{kind}, {encoding.description}, delimiter {delimiter}", columns, _rows(file, form, columns))
 
 
-def _detect(path: Path, encoding: Encoding, wanted: ColumnNames) -> tuple[_Format, Columns]:
+def _detect(file: TableFile, encoding: Encoding, wanted: ColumnNames) -> tuple[_Format, Columns]:
     """Take the delimiter that shows the columns wanted, else the one that shows most columns (for the message)."""
-    declared = _declared_delimiter(path, encoding)
-    headers = {delimiter: _header(path, encoding, delimiter) for delimiter in (declared and [declared]) or DELIMITERS}
+    declared = _declared_delimiter(file.path, encoding)
+    headers = {delimiter: _header(file, encoding, delimiter) for delimiter in (declared and [declared]) or DELIMITERS}
     for delimiter, header in headers.items():
         try:
-            columns = find_columns(wanted, header, path)
+            columns = find_columns(wanted, header, file)
         except InputError:
             continue
         return _Format(encoding, delimiter, header), columns
     widest = max(headers, key=lambda delimiter: len(headers[delimiter]))
-    return _Format(encoding, widest, headers[widest]), find_columns(wanted, headers[widest], path)
+    return _Format(encoding, widest, headers[widest]), find_columns(wanted, headers[widest], file)
 
 
 def _declared_delimiter(path: Path, encoding: Encoding) -> str | None:
     """Return the delimiter of a first line ``sep=;``, which Excel writes and reads."""
-    with open(path, encoding=encoding.codec, errors=encoding.errors) as file:
-        line = file.readline(100).rstrip("\n")
+    with open(path, encoding=encoding.codec, errors=encoding.errors) as text:
+        line = text.readline(100).rstrip("\n")
     return line[4] if len(line) == 5 and line.lower().startswith("sep=") and line[4] not in '"\r\n' else None
 
 
-def _header(path: Path, encoding: Encoding, delimiter: str) -> list[str]:
+def _header(file: TableFile, encoding: Encoding, delimiter: str) -> list[str]:
     form = _Format(encoding, delimiter, [])
-    with form.open(path) as file:
-        rows = form.reader(itertools.islice(file, MOST_HEADER_LINES), strict=False)
-        header = next((row for row in rows if not _is_skipped(row, delimiter)), None)
+    with form.open(file.path) as text:
+        rows = form.reader(itertools.islice(text, MOST_HEADER_LINES), strict=False)
+        header = next((row for n, row in enumerate(rows, start=1) if not _is_skipped(row, n, delimiter)), None)
     if header is None:
-        raise InputError(f"{path} is empty: no header line", "give a file with a header line and one row per question")
+        raise InputError(f"{file} is empty: no header line", "give a file with a header line and one row per question")
     if any("\0" in name for name in header):
-        raise InputError(
-            f"{path} is no plain text: it has NUL bytes in its first line (a spreadsheet? UTF-16 without a mark?)",
-            "save it as 'CSV UTF-8'",
-        )
+        raise InputError(f"{file} is no plain text: it has NUL bytes in its first line", "save it as 'CSV UTF-8'")
     return header
 
 
-def _is_skipped(row: Sequence[str], delimiter: str) -> bool:
-    """Tell a blank line or the line ``sep=;`` from a row."""
+def _is_skipped(row: Sequence[str], line: int, delimiter: str) -> bool:
+    """Tell a blank line, or a first line ``sep=;``, from a row."""
     text = delimiter.join(row)
-    return (len(row) <= 1 and not text.strip()) or text.lower() == f"sep={delimiter}"
+    return (len(row) <= 1 and not text.strip()) or (line == 1 and text.lower() == f"sep={delimiter}")
 
 
-def _rows(path: Path, form: _Format, columns: Columns) -> Iterator[RawRow | UnreadRow]:
-    with form.open(path) as file:
-        lines = _Lines(file)
+def _rows(file: TableFile, form: _Format, columns: Columns) -> Rows:
+    with form.open(file.path) as text_file:
+        lines = _Lines(text_file)
         number = 0
         for line, cells, problem in _records(lines, form):
-            if problem is None and _is_skipped(cells, form.delimiter):
+            if problem is None and _is_skipped(cells, line, form.delimiter):
                 continue
             if number == 0:
                 number = 1  # the header, read before
                 continue
             text = "".join(lines.of_row) if problem is None else cells[0]
-            yield _row(number, line, cells, problem, text, columns, path.name)
+            yield _row(number, line, cells, problem, text, columns, file)
             number += 1
 
 
@@ -164,13 +161,13 @@ def _records(lines: _Lines, form: _Format) -> Iterator[tuple[int, list[str], str
 
 
 def _row(
-    number: int, line: int, cells: list[str], problem: str | None, text: str, columns: Columns, default_source: str
+    number: int, line: int, cells: list[str], problem: str | None, text: str, columns: Columns, file: TableFile
 ) -> RawRow | UnreadRow:
     text = text.rstrip("\r\n")
     if problem is not None:
-        return UnreadRow(number, line, problem, text=text)
+        return UnreadRow(number, line, problem, text=text, file=file.member)
     width = len(columns.names)
     if len(cells) < width or any(cell.strip() for cell in cells[width:]):
         question, answer = (cells[index] if index < len(cells) else "" for index in (columns.question, columns.answer))
-        return UnreadRow(number, line, "ragged_row", question, answer, text)
-    return row_of_cells(number, line, cells, columns, default_source)
+        return UnreadRow(number, line, "ragged_row", question, answer, text, file.member)
+    return row_of_cells(number, line, cells, columns, file)

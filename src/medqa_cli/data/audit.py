@@ -1,0 +1,238 @@
+"""Counts what held-out rows share with the splits they are held out from, on the files as they are written.
+
+Works on any folder of train, validation and test files, whoever made it. Does not remove anything.
+"""
+
+from __future__ import annotations
+
+import itertools
+import re
+import tempfile
+from collections.abc import Callable, Iterable, Iterator, Sequence
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any
+
+from medqa_cli import console
+from medqa_cli.data.dataset import iterate_split
+from medqa_cli.data.dedup import fold, key_of, unusable
+from medqa_cli.data.near_duplicates import NOT_FOUND, AnswerSketches
+from medqa_cli.data.output_folder import report_of
+from medqa_cli.data.questions.topics import topic_names, topic_of
+from medqa_cli.data.reading.columns import ColumnNames
+from medqa_cli.data.reading.rows import UnreadRow
+from medqa_cli.data.reading.sources import open_sources
+from medqa_cli.data.splitting import SPLITS
+from medqa_cli.errors import InputError
+
+KINDS = ("question", "answer", "near_duplicate_answer", "topic")
+HELD_OUT = {"test": ("train", "validation"), "validation": ("train",)}
+SPLIT_OF_NAME = {"train": "train", "training": "train", "test": "test"} | dict.fromkeys(
+    ("validation", "valid", "val", "dev", "eval"), "validation"
+)
+MOST_EXAMPLES = 5
+
+_SPLIT_FILE = re.compile(
+    rf"({'|'.join(SPLIT_OF_NAME)})(?:[-_.].*)?\.(?:csv|tsv|json|jsonl|ndjson|parquet|xlsx)", re.IGNORECASE
+)
+
+
+@dataclass(frozen=True, slots=True)
+class _Row:
+    """A usable row of a split; ``place`` is its file and number."""
+
+    place: str
+    question: str
+    answer: str
+    topic: str
+    is_paraphrase: bool = False
+
+
+@dataclass
+class _Split:
+    """The keys of the rows of one split, and where each row stands."""
+
+    places: list[str] = field(default_factory=list)
+    questions: list[bytes] = field(default_factory=list)
+    answers: list[bytes] = field(default_factory=list)
+    topics: list[tuple[bytes, ...]] = field(default_factory=list)
+    sketches: list[int] = field(default_factory=list)
+    paraphrases: int = 0
+    unusable: int = 0
+
+
+@dataclass(frozen=True)
+class Audit:
+    """The counts; ``examples`` name places of leaks, never texts."""
+
+    rows: dict[str, int]
+    paraphrases: int
+    unusable: int
+    leakage: dict[str, dict[str, int | None]]
+    examples: list[dict[str, str]]
+
+    @property
+    def leaks(self) -> int:
+        """Return the sum of all counts."""
+        return sum(count or 0 for counts in self.leakage.values() for count in counts.values())
+
+    def as_json(self) -> dict[str, Any]:
+        """Return the audit as shown by ``--json``."""
+        return {
+            "rows": self.rows,
+            "paraphrases": self.paraphrases,
+            "unusable": self.unusable,
+            "leakage": self.leakage,
+            "examples": self.examples,
+        }
+
+
+def audit_written(folder: Path, threshold: float) -> Audit:
+    """Audit the files that ``medqa convert`` wrote.
+
+    Args:
+        folder: the folder with the files.
+        threshold: Jaccard similarity of runs of five words from which two answers are near copies.
+
+    Returns:
+        for ``test`` the number of rows that share a question, an answer, a near copy of the answer or a topic with
+        train or validation; for ``validation`` likewise with train. A topic's count is null where no topic is known.
+
+    Raises:
+        InputError: a file is missing or damaged.
+    """
+    return _audit({name: _own_rows(folder, name) for name in SPLITS}, threshold)
+
+
+def audit_folder(folder: Path, threshold: float, wanted: ColumnNames) -> Audit:
+    """Audit any folder of files named after splits: ``train.csv``, ``val-00000.parquet``, ``data/test.jsonl``.
+
+    Args:
+        folder: the folder.
+        threshold: as for ``audit_written``.
+        wanted: columns that the user named, for folders that medqa did not write.
+
+    Returns:
+        the same counts; topics come from a column or from the questions.
+
+    Raises:
+        InputError: there is no training file or no held-out one, or a file cannot be read.
+    """
+    if report_of(folder) is not None:
+        return audit_written(folder, threshold)
+    files = _split_files(folder)
+    return _audit({name: _foreign_rows(files[name], wanted) for name in SPLITS}, threshold)
+
+
+def _audit(rows: dict[str, Iterator[_Row | None]], threshold: float) -> Audit:
+    with tempfile.TemporaryDirectory(prefix="medqa-") as scratch, _sketches(scratch, threshold) as sketches:
+        splits = {name: _read(rows[name], sketches, name) for name in SPLITS}
+        found = {name: _shared(name, splits, sketches) for name in HELD_OUT}
+    return Audit(
+        {name: len(splits[name].places) - splits[name].paraphrases for name in SPLITS},
+        sum(split.paraphrases for split in splits.values()),
+        sum(split.unusable for split in splits.values()),
+        {name: {kind: None if hits is None else len(hits) for kind, hits in found[name].items()} for name in HELD_OUT},
+        _examples(found),
+    )
+
+
+def _sketches(scratch: str, threshold: float) -> AnswerSketches:
+    return AnswerSketches(Path(scratch) / "sets", threshold)
+
+
+def _own_rows(folder: Path, split: str) -> Iterator[_Row | None]:
+    for number, row in enumerate(iterate_split(folder, split), start=1):
+        topic = topic_of(row.question, row.topic)
+        yield _Row(f"{split}.jsonl:{number}", row.question, row.answer, topic, bool(row.paraphrase_of))
+
+
+def _foreign_rows(files: Sequence[Path], wanted: ColumnNames) -> Iterator[_Row | None]:
+    for path in files:
+        for row in open_sources([str(path)], wanted).rows:
+            if isinstance(row, UnreadRow) or unusable(row.question, row.answer, row.topic):
+                yield None
+                continue
+            yield _Row(
+                f"{path.name}:{row.line or row.row}", row.question, row.answer, topic_of(row.question, row.topic)
+            )
+
+
+def _split_files(folder: Path) -> dict[str, list[Path]]:
+    if not folder.is_dir():
+        raise InputError(f"{folder} is no folder", "name a folder with train, validation and test files")
+    found: dict[str, list[Path]] = {name: [] for name in SPLITS}
+    for path in sorted(itertools.chain(folder.iterdir(), folder.glob("*/*"))):
+        matched = _SPLIT_FILE.fullmatch(path.name)
+        if matched and path.is_file():
+            found[SPLIT_OF_NAME[matched[1].lower()]].append(path)
+    if not found["train"] or not (found["validation"] or found["test"]):
+        names = sorted(path.name for path in itertools.chain(*found.values()))
+        raise InputError(
+            f"{folder}: expected a training file and a held-out one, found {', '.join(names) or 'neither'}",
+            "name them after their splits: train.csv, validation.csv, test.csv (or .jsonl, .parquet, ...)",
+        )
+    return found
+
+
+def _read(rows: Iterable[_Row | None], sketches: AnswerSketches, name: str) -> _Split:
+    split = _Split()
+    with console.status(f"auditing {name} ..."):
+        for row in rows:
+            if row is None:
+                split.unusable += 1
+                continue
+            folded_answer = fold(row.answer)
+            answer = key_of(folded_answer)
+            split.sketches.append(len(sketches))
+            sketches.add(folded_answer, answer)
+            split.places.append(row.place)
+            split.questions.append(key_of(fold(row.question)))
+            split.answers.append(answer)
+            split.topics.append(tuple(key_of(name) for name in topic_names(row.topic)))
+            split.paraphrases += row.is_paraphrase
+    return split
+
+
+def _shared(name: str, splits: dict[str, _Split], sketches: AnswerSketches) -> dict[str, list[tuple[str, str]] | None]:
+    """Return for each kind of leak the places of the held-out rows concerned, each with that of a partner."""
+    held_out, others = splits[name], [splits[other] for other in HELD_OUT[name]]
+    place_of = {sketch: place for other in others for sketch, place in zip(other.sketches, other.places, strict=True)}
+    near = sketches.near(held_out.sketches, list(place_of))
+    return {
+        "question": _hits(held_out, others, lambda split: [(key,) for key in split.questions]),
+        "answer": _hits(held_out, others, lambda split: [(key,) for key in split.answers]),
+        "near_duplicate_answer": [
+            (place, place_of[other]) for place, other in zip(held_out.places, near, strict=True) if other != NOT_FOUND
+        ],
+        "topic": _hits(held_out, others, lambda split: split.topics) if _topics_known(held_out, others) else None,
+    }
+
+
+def _topics_known(held_out: _Split, others: Sequence[_Split]) -> bool:
+    return any(held_out.topics) and any(names for other in others for names in other.topics)
+
+
+def _hits(
+    held_out: _Split, others: Sequence[_Split], keys_of: Callable[[_Split], Sequence[tuple[bytes, ...]]]
+) -> list[tuple[str, str]]:
+    first: dict[bytes, str] = {}
+    for other in others:
+        for keys, place in zip(keys_of(other), other.places, strict=True):
+            for key in keys:
+                first.setdefault(key, place)
+    hits = []
+    for keys, place in zip(keys_of(held_out), held_out.places, strict=True):
+        shared = next((first[key] for key in keys if key in first), None)
+        if shared is not None:
+            hits.append((place, shared))
+    return hits
+
+
+def _examples(found: dict[str, dict[str, list[tuple[str, str]] | None]]) -> list[dict[str, str]]:
+    return [
+        {"leak": kind, "row": row, "also": other}
+        for kinds in found.values()
+        for kind, hits in kinds.items()
+        for row, other in (hits or [])[:MOST_EXAMPLES]
+    ]

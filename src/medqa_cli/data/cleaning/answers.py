@@ -1,0 +1,206 @@
+"""The cleaning rules for the furniture of web pages in an answer: list signs, fixed blocks, openers, dead pointers.
+
+They cut out or set apart whole pieces and leave the wording of the rest alone. The echoed question: see
+``cleaning_questions``.
+"""
+
+from __future__ import annotations
+
+import re
+
+# A run of spaces is matched as a whole, with or without a sign behind it, so that no run is scanned twice.
+_WIDE_SIGN = re.compile(r"  [^\S\n]*(-[^\S\n]+(?=\S))?")
+_NARROW_SIGN = re.compile(r" -[^\S\n]+(?=\S)")
+
+_HPO_NAME = "Human Phenotype Ontology"
+_HPO_START = "The Human Phenotype Ontology provides the following list of signs and symptoms for "
+_HPO_HEADER = "Signs and Symptoms Approximate number of patients (when available)"
+_HPO_END = "The Human Phenotype Ontology (HPO) has collected information on how often"
+_HPO_LAST_WORDS = "In these cases, the sign or symptom may be rare or common."
+_HPO_INTRO_CHARACTERS = 1000  # between start and header lie three sentences and the name of a disease
+_HPO_END_CHARACTERS = 1200
+_HPO_LIST_HEADER = "Signs and symptoms (approximate number of patients, when available):"
+_FREQUENCY = re.compile(r"-|\d{1,3}(?:\.\d+)?%|\d{1,4}/\d{1,4}")
+_SYMPTOM = re.compile(r"[A-Z0-9][^%{}]{1,119}")
+
+_NIH_TAIL = re.compile(r"NIH:\s+National [A-Z][\w ,&-]{3,120}")
+_SENTENCE_END = frozenset(".!?)\"':;")
+_LEADS_ON = frozenset(re.findall(r"\w+", "a an and at by contact for from in of on or see the to visit with"))
+
+_OPENER = re.compile(
+    r"\s*(?:(?:Summary|Key [Pp]oints?)[^\S\n]*(?::\s*|[–—-][^\S\n]+|\n\s*)|Espa(?:ño|o)l[^\S\n]*\n\s*)"
+)
+
+_PICTURE = r"(?:video|animation|diagram|graphic|image|picture|illustration|photo|slideshow|chart)"
+_REST = r"[^.!?()\n]"
+_DEAD_PARENTHESIS = re.compile(
+    r"\((?:(?:Watch (?:the|this|an?)|To (?:enlarge|start) the|(?:Click|View) (?:on )?(?:the|this))"
+    rf" (?:\w+ )?{_PICTURE}s?|Click the table)\b[^()]{{0,400}}(?:\([^()]{{0,80}}\)[^()]{{0,200}})?\)"
+)
+_TARGET = rf"(?:resources?|information|links?|{_PICTURE})"
+_THERE = r"(?:here|on the (?:highlighted text|links?)(?: (?:above|below))?|the links?)"
+_CLICK = rf"lick {_THERE} to (?:access|view|see) (?:the|this|these|an?) (?:\w+ )?{_TARGET}\b(?: of{_REST}{{1,80}})?\."
+_SEE = rf" (?:this|the|an?) (?:\w+ )?{_PICTURE}\b(?:\s(?:about|for|of|that|below|above)\b{_REST}{{0,200}})?\."
+_CLICK_AT_LAST = rf"{_REST}{{0,160}},? (?:please )?click (?:here|on the links?)\."
+# Each pointer is a whole sentence in a form that can hold nothing but the pointer. Each branch begins with a letter,
+# so that the search skips at once to these letters.
+_DEAD_POINTER = re.compile(
+    r"(?:"
+    rf"Watch (?:the|this|an?) (?:\w+ )?{_PICTURE}s?\b{_REST}{{0,200}}\."
+    rf"|To (?:enlarge|reduce|start|play) the {_PICTURE}s?\b[^.!?\n]{{0,160}}\."
+    rf"|See{_SEE}|View{_SEE}|C{_CLICK}|Please c{_CLICK}"
+    rf"|The animation below shows (?!how\b){_REST}{{1,160}}\."
+    r'|Click the "start" button to play the animation\.'
+    r"|Written and spoken explanations are provided with each frame\."
+    rf"|Use the buttons in the lower right corner to pause, restart, or replay the animation{_REST}{{0,120}}\."
+    rf"|To (?:access|view|see|obtain) {_CLICK_AT_LAST}"
+    rf"|For (?:more|additional|further) (?:\w+ )?information\b{_CLICK_AT_LAST}"
+    r")(?=\s|$)"
+)
+_POINTER_SIGNS = ("lick ", "Watch ", "See th", "See a", "nimation ", "(To ", "View ")
+
+
+def inline_bullets(answer: str) -> str:
+    """Set each list sign within a line, ``text    - one    - two``, on a line of its own.
+
+    Args:
+        answer: the raw answer; runs of spaces, which tell a list sign from a dash, must still be there.
+
+    Returns:
+        the answer with lines ``- one``. Hyphens, ranges of numbers and minus signs stay as they are.
+    """
+    if "  -" not in answer or not any(_is_list_sign(answer, run) for run in _WIDE_SIGN.finditer(answer)):
+        return answer
+    answer = _WIDE_SIGN.sub(lambda run: "\n- " if _is_list_sign(answer, run, known_list=True) else run[0], answer)
+    # The first item of a list often follows its heading with a single space.
+    return _NARROW_SIGN.sub(lambda sign: "\n- " if sign.string[sign.start() - 1] in ".:;" else sign[0], answer)
+
+
+def _is_list_sign(text: str, run: re.Match[str], known_list: bool = False) -> bool:
+    """Tell whether a hyphen after a run of spaces opens a list item, and is no dash, range or start of a line."""
+    if not run[1] or run.start() == 0:
+        return False
+    before, after = text[run.start() - 1], text[run.end()]
+    if before == "\n" or (before.isdigit() and after.isdigit()):
+        return False
+    return known_list or run.start(1) - run.start() >= len(run[1])
+
+
+def hpo_block(answer: str) -> str:
+    """Turn the table that one source copies from the Human Phenotype Ontology into a list, without its fixed frame.
+
+    Args:
+        answer: an answer with single spaces between words.
+
+    Returns:
+        the answer with a line ``- Seizures (50%)`` for each symptom of the table. Where the flattened table cannot be
+        read with certainty it stays, and only the fixed sentences around it go.
+    """
+    if _HPO_NAME not in answer:
+        return answer
+    while (start := answer.find(_HPO_START)) >= 0:
+        header = answer.find(_HPO_HEADER, start, start + _HPO_INTRO_CHARACTERS)
+        if header < 0:
+            break
+        table_start = header + len(_HPO_HEADER)
+        table_end, rest_start = _end_of_table(answer, table_start)
+        table = answer[table_start:table_end].strip()
+        items = _symptoms(table)
+        shown = "\n".join([_HPO_LIST_HEADER, *items]) if items else f"{_HPO_HEADER} {table}".strip()
+        parts = (answer[:start].rstrip(), shown, answer[rest_start:].lstrip())
+        answer = "\n\n".join(part for part in parts if part)
+    return answer
+
+
+def _end_of_table(answer: str, table_start: int) -> tuple[int, int]:
+    """Return where the table ends and where the text after the closing sentences starts."""
+    end = answer.find(_HPO_END, table_start)
+    if end < 0:
+        return len(answer), len(answer)
+    last = answer.find(_HPO_LAST_WORDS, end, end + _HPO_END_CHARACTERS)
+    return (end, end) if last < 0 else (end, last + len(_HPO_LAST_WORDS))
+
+
+def _symptoms(table: str) -> list[str]:
+    """Return the rows of the flattened table as list items; nothing if a single one is in doubt."""
+    items: list[str] = []
+    name: list[str] = []
+    for word in table.split():
+        if not _FREQUENCY.fullmatch(word):
+            name.append(word)
+            continue
+        symptom = " ".join(name)
+        if not _SYMPTOM.fullmatch(symptom):
+            return []
+        items.append(f"- {symptom}" if word == "-" else f"- {symptom} ({word})")
+        name = []
+    return [] if name else items
+
+
+def nih_tail(answer: str) -> str:
+    """Remove the source at the end of an answer: ``NIH: National Cancer Institute``.
+
+    Args:
+        answer: the answer.
+
+    Returns:
+        the answer without it; an answer that is nothing else stays as it is.
+    """
+    while (start := answer.rfind("NIH:")) > 0 and _NIH_TAIL.fullmatch(answer[start:].rstrip(" \n.")):
+        before = answer[:start].rstrip()
+        if not before or before[before.rfind(" ") + 1 :].casefold() in _LEADS_ON:
+            break
+        answer = before
+    return answer
+
+
+def openers(answer: str) -> str:
+    """Remove the heading of a web page at the start of an answer: ``Key Points``, ``Summary :``.
+
+    Args:
+        answer: the answer.
+
+    Returns:
+        the answer without it; an answer that is nothing else stays as it is.
+    """
+    while (opener := _OPENER.match(answer)) and opener.end() < len(answer):
+        answer = answer[opener.end() :]
+    return answer
+
+
+def media_leftovers(answer: str) -> str:
+    """Remove whole sentences and parentheses that point at a video, a picture or a link that is not there.
+
+    Args:
+        answer: the answer.
+
+    Returns:
+        the answer without them; an answer that is nothing else stays as it is.
+    """
+    if not any(sign in answer for sign in _POINTER_SIGNS):
+        return answer
+    without = _without(_DEAD_POINTER, _without(_DEAD_PARENTHESIS, answer), only_sentences=True)
+    return without if without else answer
+
+
+def _without(pattern: re.Pattern[str], text: str, only_sentences: bool = False) -> str:
+    """Return the text without what the pattern matches; each cut leaves the widest break that was around it."""
+    kept: list[str] = []
+    end = 0
+    for match in pattern.finditer(text):
+        start, rest = match.span()
+        while start > end and text[start - 1].isspace():
+            start -= 1
+        if only_sentences and start > end and not _starts_a_sentence(text, start, match.start()):
+            continue
+        while rest < len(text) and text[rest].isspace():
+            rest += 1
+        breaks = text.count("\n", start, match.start()) + text.count("\n", match.end(), rest)
+        kept += [text[end:start], "\n\n" if breaks > 1 else "\n" if breaks else " "]
+        end = rest
+    return "".join([*kept, text[end:]]).strip() if kept else text
+
+
+def _starts_a_sentence(text: str, gap_start: int, at: int) -> bool:
+    gap = text[gap_start:at]
+    return "\n" in gap or (gap != "" and text[gap_start - 1] in _SENTENCE_END)

@@ -1,0 +1,118 @@
+"""The cleaning rules for the form of a question, and for an answer that begins by repeating its question.
+
+They know the fixed forms in which MedQuAD asks. They do not find the topic of a question.
+"""
+
+from __future__ import annotations
+
+import re
+import unicodedata
+
+_SPACED_MARKS = re.compile(r"(?<![\s?])[\s?]*\?")
+_WHAT_IS_ARE = re.compile(r"What is ?\(are\)\s+(?=[^\s?])")
+
+ECHO_CHARACTERS = 300  # the longest echoed question of MedQuAD has 196
+_BREAK = re.compile(r"[.!:;]\s|\n")
+_PARENTHESIS = re.compile(r"\([^()]{0,200}\)")
+_WORD = re.compile(r"[^\W_]+")
+_ASKS = re.compile(r"(?:what|how|is|are|can|does|do|which|why)\b", re.IGNORECASE)
+_YES_NO_QUESTION = re.compile(r"(?:is|are|can|does|do)\b", re.IGNORECASE)
+_YES_OR_NO = re.compile(r"(?:yes|no)[,.;:!]", re.IGNORECASE)
+# What is asked, by how a word begins.
+_KINDS = {
+    "symptoms": r"signs?\b|symptom|features?\b|characteristics?\b",
+    "treatment": r"treat|therap|manage|cured?\b|medicines?\b",
+    "causes": r"caus|genes?\b",
+    "inheritance": r"inherit",
+    "diagnosis": r"diagnos|test(?:s|ed|ing)?\b|evaluations?\b",
+    "outlook": r"prognosis|outlook",
+    "prevention": r"prevent",
+}
+_KIND = re.compile("|".join(f"(?P<{kind}>{begins})" for kind, begins in _KINDS.items()))
+# Words that a question may hold without asking for anything else or for less.
+_MANNER = frozenset(
+    _WORD.findall(
+        """a an the of for in to with on by at and or what which how why is are was be been do does can may might
+        must should will have has had get there this these that it its as from any people patients person individuals
+        affected available associated related common commonly seen observed typically usually recommended genetic
+        condition disease disorder syndrome type options used most current kind kinds"""
+    )
+)
+_STEM = 5
+
+
+def question_mark_space(question: str) -> str:
+    """Remove space before a question mark, and repeated question marks: ``flu ? ?`` becomes ``flu?``.
+
+    Args:
+        question: the question.
+
+    Returns:
+        the question with each run of question marks as one, right behind the word.
+    """
+    return _SPACED_MARKS.sub("?", question)
+
+
+def what_is_are(question: str) -> str:
+    """Turn the fixed form ``What is (are) X`` into ``What is X``.
+
+    Args:
+        question: the question.
+
+    Returns:
+        the question; without an X it stays as it is.
+    """
+    found = _WHAT_IS_ARE.match(question)
+    return f"What is {question[found.end() :]}" if found else question
+
+
+def question_echo(question: str, answer: str) -> str:
+    """Remove a question at the start of an answer that asks the same as the question of the row.
+
+    Asking the same: a single sentence about the same kind of thing (symptoms, treatment, ...), with at least half of
+    the question's topic words and no others. A leading question that asks for less (``... in children?``) tells what
+    the answer is about, so it stays; and so does one that is answered by a yes or no which the row's question does not
+    ask for, and one that is the whole answer.
+
+    Args:
+        question: the question of the row.
+        answer: the answer.
+
+    Returns:
+        the answer without the echo.
+    """
+    while (end := answer.find("?", 0, ECHO_CHARACTERS) + 1) > 0:
+        rest = answer[end:].lstrip()
+        lead = answer[:end].strip()
+        if not rest or not rest[0].isalnum() or _BREAK.search(lead) or not _asks_the_same(lead, question):
+            break
+        if _YES_OR_NO.match(rest) and not _YES_NO_QUESTION.match(question.lstrip()):
+            break
+        answer = rest
+    return answer
+
+
+def _asks_the_same(lead: str, question: str) -> bool:
+    if not _ASKS.match(lead):
+        return False
+    # An abbreviation in parentheses adds nothing; the words are compared by how they begin, for plurals and slips.
+    lead_kinds, lead_topic, refers_back = _parts(_PARENTHESIS.sub(" ", lead))
+    kinds, topic, _ = _parts(question)
+    if not lead_kinds & kinds:
+        return False
+    if not lead_topic:
+        return refers_back
+    return lead_topic <= topic and 2 * len(lead_topic) >= len(topic)
+
+
+def _parts(question: str) -> tuple[set[str], set[str], bool]:
+    """Return the kinds of thing asked, the stems of the topic words, and whether it says "this"."""
+    plain = unicodedata.normalize("NFKD", question.replace("'s ", " ").casefold())
+    words = _WORD.findall("".join(c for c in plain if not unicodedata.combining(c)))
+    kinds, topic = set(), set()
+    for word in words:
+        if kind := _KIND.match(word):
+            kinds.add(kind.lastgroup or "")
+        elif word not in _MANNER:
+            topic.add(word.removesuffix("s")[:_STEM])
+    return kinds, topic, "this" in words

@@ -1,0 +1,83 @@
+"""What one cleaning rule does to the rows of a source, for a person to judge. Does not write anything."""
+
+from __future__ import annotations
+
+import heapq
+import itertools
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass
+
+from medqa_cli.data.cleaning.rules import RULES, clean, enabled_rules
+from medqa_cli.data.dedup import key_of, rank_of, unusable
+from medqa_cli.data.reading.rows import SourceRows, UnreadRow
+
+CONTEXT_CHARACTERS = 60
+LONGEST_SHOWN = 400
+
+
+@dataclass(frozen=True)
+class RuleExample:
+    """One text before and after a rule, cut to what differs and some characters around it; line breaks as ⏎."""
+
+    file: str
+    row: int
+    field: str
+    before: str
+    after: str
+
+
+def rule_examples(opened: SourceRows, rule: str, count: int, seed: int) -> list[RuleExample]:
+    """Draw rows that a rule changes; the rules before it have been applied, whether they are on or not is the default.
+
+    Args:
+        opened: the source.
+        rule: name of the rule.
+        count: most examples to return.
+        seed: draws them.
+
+    Returns:
+        the examples in the order of the source.
+
+    Raises:
+        ConfigError: there is no such rule.
+    """
+    enabled_rules({rule: True})
+    names = list(RULES)
+    earlier = [name for name in enabled_rules({}) if names.index(name) < names.index(rule)]
+    numbered = enumerate(_changes(opened, rule, earlier))
+    drawn = heapq.nsmallest(
+        count, ((rank_of(seed, "show", key), number, example) for number, (key, example) in numbered)
+    )
+    return [example for _, _, example in sorted(drawn, key=lambda item: item[1])]
+
+
+def _changes(opened: SourceRows, rule: str, earlier: Sequence[str]) -> Iterator[tuple[bytes, RuleExample]]:
+    for row in opened.rows:
+        if isinstance(row, UnreadRow) or unusable(row.question, row.answer):
+            continue
+        before = clean(row.question, row.answer, earlier)
+        after = clean(before.question, before.answer, [rule])
+        for field in ("question", "answer"):
+            old, new = getattr(before, field), getattr(after, field)
+            if old != new:
+                yield key_of(old), RuleExample(row.file, row.row, field, *_difference(old, new))
+
+
+def _difference(old: str, new: str) -> tuple[str, str]:
+    """Cut two texts to the part in which they differ."""
+    same_start = _shared_length(old, new)
+    rest_old, rest_new = old[same_start:], new[same_start:]
+    same_end = _shared_length(rest_old[::-1], rest_new[::-1])
+    start, same = max(same_start - CONTEXT_CHARACTERS, 0), max(same_end - CONTEXT_CHARACTERS, 0)
+    return _shown(old, start, len(old) - same), _shown(new, start, len(new) - same)
+
+
+def _shared_length(one: str, other: str) -> int:
+    return sum(1 for _ in itertools.takewhile(lambda pair: pair[0] == pair[1], zip(one, other, strict=False)))
+
+
+def _shown(text: str, start: int, end: int) -> str:
+    part = text[start:end].replace("\n", "⏎")
+    if len(part) > LONGEST_SHOWN:
+        part = f"{part[: LONGEST_SHOWN // 2]} [...] {part[-LONGEST_SHOWN // 2 :]}"
+    return ("..." if start > 0 else "") + part + ("..." if end < len(text) else "")

@@ -1,0 +1,1 @@
+"""From files, folders, archives and hub data sets to rows. ``sources`` is the door; the others serve it."""

@@ -1,0 +1,187 @@
+"""Folders and archives of MedQuAD XML documents or of tables, read in the order of their members' names.
+
+Does not mix the two kinds: where a container holds both, its user has to say which is meant.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import re
+from collections import Counter
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+from pathlib import Path, PurePosixPath
+
+from medqa_cli.data.output_folder import REPORT_NAME
+from medqa_cli.data.reading import medquad_xml
+from medqa_cli.data.reading.columns import ColumnNames, Columns
+from medqa_cli.data.reading.containers import Container, Member, Scratch, open_container, read_member
+from medqa_cli.data.reading.rows import Rows, TableFile, UnreadRow
+from medqa_cli.data.reading.tables import open_table, table_suffix
+from medqa_cli.data.wording import counted, listed
+from medqa_cli.errors import InputError
+
+ARCHIVE_SUFFIXES = (".zip", ".tar", ".tgz", ".tar.gz")
+LARGEST_DOCUMENT = 50_000_000  # bytes of XML; MedQuAD's largest has 0.3 million
+LARGEST_LICENCE_TEXT = 1_000_000
+
+# What stands beside data and is none.
+_ABOUT = re.compile(r"(readme|licen[cs]e|copying|citation|notice)\b", re.IGNORECASE)
+_METADATA = {"dataset-metadata.json", "dataset_info.json", "dataset_infos.json", "dataset_dict.json", "state.json"}
+_LICENCES = {
+    "cc-by-4.0": "Creative Commons Attribution 4.0",
+    "cc-by-sa-4.0": "Creative Commons Attribution-ShareAlike 4.0",
+    "cc-by-nc-4.0": "Creative Commons Attribution-NonCommercial 4.0",
+    "cc0-1.0": "CC0 1.0",
+    "mit": "MIT License",
+    "apache-2.0": "Apache License",
+}
+
+
+@dataclass(frozen=True)
+class Part:
+    """Rows that were opened in one way; ``rows`` starts to read them."""
+
+    description: str
+    columns: Columns
+    rows: Callable[[], Rows]
+
+
+@dataclass(frozen=True)
+class Contents:
+    """The members of a container that are used (either kind), and how many are passed over."""
+
+    documents: list[Member]
+    tables: list[Member]
+    about: list[Member]
+    others: int
+
+
+def find_contents(container: Container, shown: str) -> Contents:
+    """Sort the members of a container.
+
+    Raises:
+        InputError: it holds documents and tables, neither of them, or a data set that medqa wrote.
+    """
+    members = [member for member in container.members if not _is_hidden(member.name)]
+    names = {member.name for member in members}
+    if {REPORT_NAME, "train.jsonl"} <= names:
+        raise InputError(f"{shown} is a data set that was converted before", f"run: medqa convert --audit {shown}")
+    about = [member for member in members if _ABOUT.match(PurePosixPath(member.name).name)]
+    data = [member for member in members if member not in about and PurePosixPath(member.name).name not in _METADATA]
+    documents = [member for member in data if member.name.lower().endswith(".xml")]
+    # In a folder, .txt is a note more often than a table.
+    tables = [member for member in data if table_suffix(member.name) not in ("", ".txt") and member.size]
+    if documents and tables:
+        raise InputError(
+            f"{shown} holds {len(documents):,} XML documents and {len(tables):,} tables "
+            f"({listed([member.name for member in tables])}); expected one kind",
+            "name one of the files or folders in it (unpack an archive first)",
+        )
+    if not documents and not tables:
+        suffixes = Counter(PurePosixPath(member.name).suffix or "no suffix" for member in members)
+        found = f"only {counted(suffixes)}" if members else "no files"
+        raise InputError(
+            f"{shown} holds no XML documents and no tables; found {found}",
+            "name a file, or a folder or archive that holds .xml, .csv, .tsv, .json, .jsonl, .parquet or .xlsx files",
+        )
+    return Contents(documents, tables, about, len(members) - len(documents) - len(tables) - len(about))
+
+
+def is_archive(name: str) -> bool:
+    """Tell whether a file name is that of an archive."""
+    return name.lower().endswith(ARCHIVE_SUFFIXES)
+
+
+def open_bundle(path: Path, prefix: str, wanted: ColumnNames, scratch: Scratch) -> tuple[list[Part], Container]:
+    """Open a folder or an archive.
+
+    Args:
+        path: the folder or archive.
+        prefix: what stands before a member's name in the ``file`` of its rows, ``/`` included; may be empty.
+        wanted: the columns that the user named.
+        scratch: for private copies of tables in archives.
+
+    Returns:
+        one part for all documents, or one for each table; and the container.
+
+    Raises:
+        InputError: it cannot be unpacked or used, or one of its tables cannot.
+    """
+    container = open_container(path)
+    contents = find_contents(container, str(path))
+    passed = f"; {contents.others:,} other files not read" if contents.others else ""
+    if contents.documents:
+        description = f"MedQuAD XML, {len(contents.documents):,} documents{passed}"
+        name = path.name or path.resolve().name
+
+        def rows() -> Rows:
+            return _document_rows(container, contents.documents, prefix, name)
+
+        return [Part(description, medquad_xml.COLUMNS, rows)], container
+    files = [_table_file(container, member, path, prefix, scratch) for member in contents.tables]
+    return [_table_part(file, wanted, scratch) for file in files], container
+
+
+def digest_of_folder(container: Container) -> str:
+    """Return the SHA-256 over the names and digests of the members that are used, in their order."""
+    contents = find_contents(container, "")
+    total = hashlib.sha256()
+    for member in contents.documents or contents.tables:
+        with container.open(member) as file:
+            digest = hashlib.file_digest(file, "sha256").hexdigest()  # type: ignore[arg-type]
+        total.update(f"{member.name}\0{digest}\n".encode())
+    return total.hexdigest()
+
+
+def stated_licence(container: Container, shown: str) -> str | None:
+    """Return the hub's name of the licence, where the files beside the data agree on one that is known."""
+    found = set()
+    for member in find_contents(container, shown).about:
+        if member.size <= LARGEST_LICENCE_TEXT:
+            text = " ".join(read_member(container, member).decode("utf-8", "replace").split()).casefold()
+            found |= {licence for licence, phrase in _LICENCES.items() if phrase.casefold() in text}
+    return found.pop() if len(found) == 1 else None
+
+
+def document_rows(path: Path, member: str) -> Rows:
+    """Read a single XML document."""
+    size = path.stat().st_size
+    if size > LARGEST_DOCUMENT:
+        yield _too_large(member, size)
+        return
+    yield from medquad_xml.read_document(path.read_bytes(), member, path.name)
+
+
+def _document_rows(container: Container, documents: Sequence[Member], prefix: str, name: str) -> Rows:
+    for member in documents:
+        file = prefix + member.name
+        if member.size > LARGEST_DOCUMENT:
+            yield _too_large(file, member.size)
+            continue
+        folder = PurePosixPath(member.name).parent.name or name
+        yield from medquad_xml.read_document(read_member(container, member), file, folder)
+
+
+def _too_large(file: str, size: int) -> UnreadRow:
+    return UnreadRow(1, None, "too_large", text=f"{size:,} bytes; at most {LARGEST_DOCUMENT:,} are read", file=file)
+
+
+def _table_file(container: Container, member: Member, path: Path, prefix: str, scratch: Scratch) -> TableFile:
+    return TableFile(container.path_of(member, scratch), f"{path}/{member.name}", prefix + member.name)
+
+
+def _table_part(file: TableFile, wanted: ColumnNames, scratch: Scratch) -> Part:
+    # Opened now for its columns and again when its turn comes, so that a thousand tables are never open at once.
+    table = open_table(file, wanted, scratch)
+
+    def rows() -> Rows:
+        return open_table(file, wanted, scratch).rows
+
+    return Part(table.description, table.columns, rows)
+
+
+def _is_hidden(name: str) -> bool:
+    return any(
+        part == "__MACOSX" or (part.startswith((".", "~$")) and part != "..") for part in PurePosixPath(name).parts
+    )

@@ -1,0 +1,264 @@
+"""Folders, .zip and .tar(.gz) files as lists of members that can be read in any order.
+
+Does not extract by member name: a member is read into memory or copied to a private temporary file. Links and devices
+in an archive are passed over. Does not know what the members mean: ``bundles`` does.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import gzip
+import os
+import stat
+import tarfile
+import tempfile
+import zipfile
+import zlib
+from collections.abc import Iterator
+from dataclasses import dataclass
+from pathlib import Path
+from typing import IO, Any, Protocol
+
+from medqa_cli.errors import InputError
+
+BLOCK = 1 << 20
+ALWAYS_UNPACKED = 1 << 30  # bytes; text packs to a fifth or a tenth, a bomb to a thousandth
+LARGEST_RATIO = 100
+GZIP_MAGIC = b"\x1f\x8b"
+ZIP_MAGICS = (b"PK\x03\x04", b"PK\x05\x06")  # with members, without any
+
+
+@dataclass(frozen=True)
+class Member:
+    """A regular file of a container: its name with ``/`` between the parts, and its size in bytes when unpacked."""
+
+    name: str
+    size: int
+
+
+class Readable(Protocol):
+    """A binary file as far as copying needs it."""
+
+    def read(self, size: int, /) -> bytes:
+        """Return at most ``size`` bytes, none at the end."""
+
+
+class Container(Protocol):
+    """What a folder and an archive have in common; ``members`` is sorted by the bytes of the names."""
+
+    members: list[Member]
+
+    def open(self, member: Member) -> contextlib.AbstractContextManager[IO[bytes]]:
+        """Open a member for reading."""
+
+    def path_of(self, member: Member, scratch: Scratch) -> Path:
+        """Return a local file with the content of a member."""
+
+
+class Scratch:
+    """A private temporary folder, made when first asked for and deleted by ``close``."""
+
+    def __init__(self) -> None:
+        self._folder: tempfile.TemporaryDirectory[str] | None = None
+        self._files = 0
+
+    def new_path(self, suffix: str) -> Path:
+        """Return the path of a file that does not exist yet."""
+        if self._folder is None:
+            self._folder = tempfile.TemporaryDirectory(prefix="medqa-")
+        self._files += 1
+        return Path(self._folder.name) / f"{self._files}{suffix}"
+
+    def close(self) -> None:
+        """Delete the folder and all in it."""
+        if self._folder is not None:
+            self._folder.cleanup()
+
+
+def open_container(path: Path) -> Container:
+    """Open a folder or an archive; the content of the file tells which archive it is.
+
+    Raises:
+        InputError: it is damaged, protected by a password, or unpacks to far more than it should.
+    """
+    if path.is_dir():
+        return _Folder(path)
+    # Not zipfile.is_zipfile: it also takes a tar file whose last member is a zip.
+    with open(path, "rb") as file:
+        is_zip = file.read(4) in ZIP_MAGICS
+    return _Zip(path) if is_zip else _Tar(path)
+
+
+def copy_unpacked(source: Readable, target: IO[bytes], packed_size: int, shown: str) -> None:
+    """Copy what a packed file unpacks to.
+
+    Args:
+        source: the unpacking file.
+        target: where to write.
+        packed_size: size in bytes of the packed file.
+        shown: its name, for the message.
+
+    Raises:
+        InputError: it unpacks to over 1 GiB and over a hundred times its size.
+    """
+    written = 0
+    while block := source.read(BLOCK):
+        written += len(block)
+        check_unpacked_size(written, packed_size, shown)
+        target.write(block)
+
+
+def check_unpacked_size(size: int, packed_size: int, shown: str) -> None:
+    """Check that a file does not unpack to more than data ever does.
+
+    Args:
+        size: size in bytes, unpacked.
+        packed_size: size in bytes of the packed file.
+        shown: its name, for the message.
+
+    Raises:
+        InputError: it unpacks to over 1 GiB and over a hundred times its size.
+    """
+    most = max(ALWAYS_UNPACKED, LARGEST_RATIO * packed_size)
+    if size > most:
+        raise InputError(
+            f"{shown} unpacks to more than {most >> 20:,} MiB from {packed_size:,} bytes: it looks like a bomb",
+            "if you trust it, unpack it yourself and name the file or folder",
+        )
+
+
+@contextlib.contextmanager
+def damage_reported(shown: str) -> Iterator[None]:
+    """Turn what the unpackers raise into InputError; the disk's own errors pass."""
+    try:
+        yield
+    except (zipfile.BadZipFile, tarfile.TarError, gzip.BadGzipFile, zlib.error, EOFError) as error:
+        raise InputError(
+            f"{shown} is damaged: {error or type(error).__name__}", "it may be cut off: copy or download it again"
+        ) from error
+    except (RuntimeError, NotImplementedError) as error:
+        # zipfile: a password, or a method that Python cannot unpack.
+        raise InputError(f"{shown} cannot be unpacked: {error}", "unpack it yourself and name the folder") from error
+
+
+class _Folder:
+    def __init__(self, path: Path) -> None:
+        self._path = path
+        found = {}
+        for folder, _, names in os.walk(path, onerror=_raise):
+            for name in names:
+                file = Path(folder) / name
+                # False for what vanished, for broken links and for links in a circle.
+                if file.is_file():
+                    found[_printable(file.relative_to(path).as_posix())] = file
+        self._files = {name: found[name] for name in _sorted(found)}
+        self.members = [Member(name, file.stat().st_size) for name, file in self._files.items()]
+
+    def open(self, member: Member) -> IO[bytes]:
+        return open(self._files[member.name], "rb")
+
+    def path_of(self, member: Member, scratch: Scratch) -> Path:
+        return self._files[member.name]
+
+
+class _Archive:
+    """What zip and tar share: a member's own file is a private copy."""
+
+    def __init__(self, path: Path) -> None:
+        self._shown = str(path)
+        self._size = path.stat().st_size
+
+    def open(self, member: Member) -> contextlib.AbstractContextManager[IO[bytes]]:
+        raise NotImplementedError
+
+    def path_of(self, member: Member, scratch: Scratch) -> Path:
+        path = scratch.new_path("".join(Path(member.name).suffixes[-2:]))
+        with self.open(member) as packed, open(path, "wb") as copy:
+            copy_unpacked(packed, copy, self._size, f"{self._shown}/{member.name}")
+        return path
+
+
+class _Zip(_Archive):
+    def __init__(self, path: Path) -> None:
+        super().__init__(path)
+        with damage_reported(self._shown):
+            self._zip = zipfile.ZipFile(path)
+        # Of two members of one name the last counts, as it does when the archive is unpacked.
+        found = {
+            _printable(info.filename.replace("\\", "/")): info
+            for info in self._zip.infolist()
+            if not info.is_dir() and stat.S_IFMT(info.external_attr >> 16) in (0, stat.S_IFREG)
+        }
+        self._infos = {name: found[name] for name in _sorted(found)}
+        self.members = [Member(name, info.file_size) for name, info in self._infos.items()]
+
+    @contextlib.contextmanager
+    def open(self, member: Member) -> Iterator[IO[bytes]]:
+        with damage_reported(self._shown), self._zip.open(self._infos[member.name]) as file:
+            yield file
+
+
+class _Tar(_Archive):
+    """A tar file; a packed one is unpacked to an unnamed temporary file, since its members are needed in order."""
+
+    def __init__(self, path: Path) -> None:
+        super().__init__(path)
+        with damage_reported(self._shown):
+            self._tar = tarfile.TarFile(fileobj=self._unpacked(path))
+            infos = self._tar.getmembers()
+            self._check_end()
+        found = {_printable(info.name.removeprefix("./")): info for info in infos if info.isreg()}
+        self._infos = {name: found[name] for name in _sorted(found)}
+        self.members = [Member(name, info.size) for name, info in self._infos.items()]
+
+    def _unpacked(self, path: Path) -> IO[bytes]:
+        file = open(path, "rb")  # noqa: SIM115 - closed with the archive
+        packed = file.read(len(GZIP_MAGIC)) == GZIP_MAGIC
+        file.seek(0)
+        if not packed:
+            return file
+        with file, gzip.open(file) as unpacking:
+            spool = tempfile.TemporaryFile(prefix="medqa-")  # noqa: SIM115 - closed with the archive
+            copy_unpacked(unpacking, spool, self._size, self._shown)
+        spool.seek(0)
+        return spool
+
+    def _check_end(self) -> None:
+        """Refuse an archive without its end mark: at a damaged header or a cut, tarfile stops in silence."""
+        file = self._tar.fileobj
+        if file is not None:
+            file.seek(self._tar.offset)
+            block = file.read(tarfile.BLOCKSIZE)
+            if not block or block.strip(b"\0"):
+                raise tarfile.ReadError("it ends or cannot be read after " + (self._last_name() or "its start"))
+
+    def _last_name(self) -> str:
+        infos = self._tar.getmembers()
+        return _printable(infos[-1].name) if infos else ""
+
+    @contextlib.contextmanager
+    def open(self, member: Member) -> Iterator[IO[bytes]]:
+        file = self._tar.extractfile(self._infos[member.name])
+        if file is None:
+            raise InputError(f"{self._shown}: {member.name} is no file", "unpack it yourself and name the folder")
+        with damage_reported(self._shown), file:
+            yield file
+
+
+def read_member(container: Container, member: Member) -> bytes:
+    """Return the content of a small member."""
+    with container.open(member) as file:
+        return file.read()
+
+
+def _raise(error: OSError) -> None:
+    raise error
+
+
+def _sorted(names: dict[str, Any]) -> list[str]:
+    return sorted(names, key=lambda name: name.encode("utf-8"))
+
+
+def _printable(name: str) -> str:
+    """Return a name that can be written as UTF-8: names of other encodings hold lone surrogates."""
+    return name.encode("utf-8", "backslashreplace").decode("utf-8")

@@ -1,0 +1,127 @@
+"""Reads Excel and OpenDocument sheets (.xlsx, .xlsm, .xls, .ods): the first sheet that has the columns.
+
+Does not compute formulas (the values saved with them count) and does not read password-protected files.
+"""
+
+from __future__ import annotations
+
+import datetime
+import itertools
+import zipfile
+from collections.abc import Iterator
+from dataclasses import dataclass
+from typing import Any
+
+from medqa_cli.data.reading.columns import ColumnNames, Columns, find_columns
+from medqa_cli.data.reading.containers import check_unpacked_size, damage_reported
+from medqa_cli.data.reading.rows import Rows, Table, TableFile, row_of_cells
+from medqa_cli.data.wording import listed
+from medqa_cli.errors import InputError
+
+
+@dataclass(frozen=True)
+class _Sheet:
+    name: str
+    header_line: int
+    header: list[str]
+
+
+def read_excel(file: TableFile, wanted: ColumnNames) -> Table:
+    """Open a workbook.
+
+    Args:
+        file: the workbook.
+        wanted: the columns that the user named.
+
+    Returns:
+        the rows of the first sheet that has the columns; ``line`` is the row of the sheet.
+
+    Raises:
+        InputError: the file is damaged or protected, all sheets are empty, or none has the columns.
+    """
+    workbook = _open(file)
+    sheets = [sheet for name in workbook.sheet_names if (sheet := _sheet(workbook, name, file)) is not None]
+    if not sheets:
+        raise InputError(f"{file} is empty: its {len(workbook.sheet_names)} sheets hold no cells", "give a filled one")
+    fitting = [(sheet, columns) for sheet in sheets if (columns := _columns(sheet, wanted, file)) is not None]
+    if not fitting:
+        # For its message: what the first sheet lacks.
+        find_columns(wanted, sheets[0].header, _shown(file, sheets[0]))
+    (sheet, columns), *others = fitting
+    also = f"; not read: {listed([other.name for other, _ in others])}, with such columns too" if others else ""
+    rows = _rows(workbook, sheet, columns, file)
+    return Table(f"spreadsheet, sheet '{sheet.name}' of {len(workbook.sheet_names)}{also}", columns, rows)
+
+
+def _open(file: TableFile) -> Any:
+    from python_calamine import CalamineError, CalamineWorkbook, PasswordError
+
+    _check_unpacked_size(file)
+    try:
+        return CalamineWorkbook.from_path(file.path)
+    except PasswordError as error:
+        raise InputError(f"{file} is protected by a password", "save it without one, or as 'CSV UTF-8'") from error
+    except CalamineError as error:
+        raise _damaged(file, error) from error
+
+
+def _check_unpacked_size(file: TableFile) -> None:
+    """Refuse a bomb: calamine unpacks a whole sheet into memory. What is no zip (.xls) is not packed."""
+    if zipfile.is_zipfile(file.path):
+        with damage_reported(file.shown), zipfile.ZipFile(file.path) as packed:
+            unpacked_size = sum(info.file_size for info in packed.infolist())
+        check_unpacked_size(unpacked_size, file.path.stat().st_size, file.shown)
+
+
+def _damaged(file: TableFile, error: Exception) -> InputError:
+    return InputError(
+        f"{file} cannot be read as a spreadsheet: {error}",
+        "open it and save it as .xlsx or 'CSV UTF-8'; a text file with this name needs the suffix .csv or .tsv",
+    )
+
+
+def _sheet(workbook: Any, name: str, file: TableFile) -> _Sheet | None:
+    """Return a sheet with its header, the first row that is not empty; None for an empty sheet."""
+    filled = next(_filled_rows(workbook, name, file), None)
+    return None if filled is None else _Sheet(name, filled[0], [cell.strip() for cell in filled[1]])
+
+
+def _columns(sheet: _Sheet, wanted: ColumnNames, file: TableFile) -> Columns | None:
+    try:
+        return find_columns(wanted, sheet.header, _shown(file, sheet))
+    except InputError:
+        return None
+
+
+def _shown(file: TableFile, sheet: _Sheet) -> str:
+    return f"{file}, sheet '{sheet.name}'"
+
+
+def _rows(workbook: Any, sheet: _Sheet, columns: Columns, file: TableFile) -> Rows:
+    filled = itertools.islice(_filled_rows(workbook, sheet.name, file), 1, None)
+    for row, (line, cells) in enumerate(filled, start=1):
+        yield row_of_cells(row, line, cells, columns, file)
+
+
+def _filled_rows(workbook: Any, name: str, file: TableFile) -> Iterator[tuple[int, list[str]]]:
+    """Yield number and cells of each row of a sheet that is not empty."""
+    from python_calamine import CalamineError
+
+    try:
+        for line, values in enumerate(workbook.get_sheet_by_name(name).iter_rows(), start=1):
+            cells = [_text(value) for value in values]
+            if any(cell.strip() for cell in cells):
+                yield line, cells
+    except CalamineError as error:
+        raise _damaged(file, error) from error
+
+
+def _text(value: object) -> str:
+    """Return a cell as text: Excel stores each number as a float, 12 as 12.0."""
+    if isinstance(value, bool):
+        return str(value).lower()
+    if isinstance(value, float):
+        return str(int(value)) if value.is_integer() and abs(value) < 1e15 else repr(value)
+    if isinstance(value, datetime.date | datetime.time):
+        return value.isoformat()
+    return str(value)

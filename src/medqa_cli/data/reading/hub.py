@@ -1,0 +1,174 @@
+"""Streams a data set of the Hugging Face hub: ``owner/name[@revision][:split | :config/split | :config/]``.
+
+Does not run code of a data set, and does not download anything that was not named.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import re
+from collections.abc import Iterator, Mapping
+from dataclasses import dataclass
+from functools import partial
+from pathlib import Path
+from typing import Any
+
+from medqa_cli.data.reading.bundles import Part
+from medqa_cli.data.reading.columns import ColumnNames, Columns, find_columns
+from medqa_cli.data.reading.exchanges import split_exchange_column
+from medqa_cli.data.reading.rows import Rows, Table, TableFile, row_of_cells
+from medqa_cli.data.wording import did_you_mean, listed
+from medqa_cli.errors import InputError
+
+SPLIT_ORDER = ("train", "validation", "test")
+
+_ID = re.compile(
+    r"(?P<name>[A-Za-z0-9][\w.-]{0,95}/[A-Za-z0-9_][\w.-]{0,95})"
+    r"(@(?P<revision>[^:\s]+))?(:((?P<config>[^/:\s]+)/)?(?P<split>[^/:\s]*))?"
+)
+
+
+@dataclass(frozen=True)
+class HubId:
+    """A data set as its user named it."""
+
+    name: str
+    revision: str | None = None
+    config: str | None = None
+    split: str | None = None
+
+
+@dataclass(frozen=True)
+class HubParts:
+    """The splits of a data set, the commit they are from and the licence of its card; None: not known."""
+
+    parts: list[Part]
+    commit: str | None
+    licence: str | None
+
+
+def parse_hub_id(text: str) -> HubId | None:
+    """Return the parts of a hub id, or None where the text has another form."""
+    found = _ID.fullmatch(text)
+    if found is None or ".." in found["name"] or "--" in found["name"]:
+        return None
+    return HubId(found["name"], found["revision"], found["config"], found["split"] or None)
+
+
+def open_hub(text: str, prefix: str, wanted: ColumnNames) -> HubParts:
+    """Open a data set of the hub: all its splits (train, validation, test, others), or the one that is named.
+
+    Args:
+        text: the id as the user gave it.
+        prefix: what stands before the split in the ``file`` of the rows, ``/`` included; may be empty.
+        wanted: the columns that the user named.
+
+    Returns:
+        one part for each split.
+
+    Raises:
+        InputError: the hub or the data set cannot be reached or read, or a split or column is missing.
+    """
+    hub_id = parse_hub_id(text)
+    if hub_id is None:
+        raise InputError(f"'{text}' is no data set id", "expected owner/name, owner/name@revision or owner/name:split")
+    commit, licence = _card(hub_id)
+    splits = _load(hub_id, commit)
+    names = sorted(splits, key=lambda name: SPLIT_ORDER.index(name) if name in SPLIT_ORDER else len(SPLIT_ORDER))
+    if hub_id.split is not None:
+        if hub_id.split not in splits:
+            raise InputError(
+                f"{hub_id.name} has no split '{hub_id.split}'; it has {listed(names)}"
+                f"{did_you_mean(hub_id.split, names)}",
+                f"name one: {hub_id.name}:SPLIT, or {hub_id.name}:CONFIG/SPLIT for another configuration",
+            )
+        names = [hub_id.split]
+    return HubParts([_part(splits[name], hub_id, name, prefix, wanted) for name in names], commit, licence)
+
+
+def _card(hub_id: HubId) -> tuple[str | None, str | None]:
+    """Return commit and licence, as far as the hub tells them; ``_load`` reports what is wrong."""
+    import huggingface_hub
+
+    with contextlib.suppress(Exception):
+        info = huggingface_hub.dataset_info(hub_id.name, revision=hub_id.revision, timeout=20)
+        licence = info.card_data.get("license") if info.card_data else None
+        return info.sha, licence if isinstance(licence, str) else None
+    return None, None
+
+
+def _load(hub_id: HubId, commit: str | None) -> Mapping[str, Any]:
+    import datasets
+
+    datasets.disable_progress_bars()
+    with _reported(hub_id):
+        # No trust_remote_code: a data set that needs its own code is refused by the library.
+        splits: Mapping[str, Any] = datasets.load_dataset(
+            hub_id.name, name=hub_id.config, revision=commit or hub_id.revision, streaming=True
+        )
+    return splits
+
+
+def _part(split: Any, hub_id: HubId, name: str, prefix: str, wanted: ColumnNames) -> Part:
+    file = TableFile(Path(), f"{hub_id.name}:{name}", prefix + name)
+    with _reported(hub_id):
+        header = split.column_names or list(next(iter(split), {}))
+    if not header:
+        raise InputError(f"{file} has no rows", f"name another split: {hub_id.name}:SPLIT")
+    columns = find_columns(wanted, header, file)
+    opened = partial(_open, split, hub_id, columns, file)
+    table = opened()
+    return Part(table.description, table.columns, lambda: opened().rows)
+
+
+def _open(split: Any, hub_id: HubId, columns: Columns, file: TableFile) -> Table:
+    table = Table(
+        f"hub data set, split '{file.shown.rpartition(':')[2]}'", columns, _rows(split, hub_id, columns, file)
+    )
+    return split_exchange_column(table, file)
+
+
+def _rows(split: Any, hub_id: HubId, columns: Columns, file: TableFile) -> Rows:
+    for row, record in enumerate(_records(split, hub_id), start=1):
+        yield row_of_cells(row, None, [record.get(name) for name in columns.names], columns, file)
+
+
+def _records(split: Any, hub_id: HubId) -> Iterator[Mapping[str, Any]]:
+    records = iter(split)
+    while True:
+        with _reported(hub_id):
+            record = next(records, None)
+        if record is None:
+            return
+        yield record
+
+
+@contextlib.contextmanager
+def _reported(hub_id: HubId) -> Iterator[None]:
+    """Turn whatever the library raises into InputError: it reads every format, over the network, with many packages."""
+    from datasets.exceptions import DatasetNotFoundError
+
+    name = hub_id.name
+    try:
+        yield
+    except InputError:
+        raise
+    except DatasetNotFoundError as error:
+        raise InputError(
+            f"the hub has no data set '{name}' that you may read: {error}",
+            f"check the name and the revision; a gated one: accept its terms at https://huggingface.co/datasets/{name}"
+            ", then run: hf auth login. A local file or folder of that name does not exist either",
+        ) from error
+    except ConnectionError as error:
+        raise InputError(
+            f"the hub cannot be reached for '{name}': {error}",
+            "check the network and HF_HUB_OFFLINE; or on a machine that is online: "
+            f"hf download {name} --repo-type dataset --local-dir DIR, and then: medqa convert DIR",
+        ) from error
+    except Exception as error:
+        hint = f"download it (hf download {name} --repo-type dataset --local-dir DIR) and name the file to convert"
+        if "scripts are no longer supported" in str(error):
+            hint = f"it needs its own program code, which medqa does not run; {hint}"
+        if "Config name is missing" in str(error) or "BuilderConfig" in str(error):
+            hint = f"name a configuration: medqa convert {name}:CONFIG/ or {name}:CONFIG/SPLIT"
+        raise InputError(f"'{name}' cannot be read from the hub: {' '.join(str(error).split())}", hint) from error

@@ -1,0 +1,110 @@
+"""Opens one table of any format: which reader, packed or not, and what a file is that its name does not tell.
+
+Does not know about folders and archives: ``bundles`` does.
+"""
+
+from __future__ import annotations
+
+import gzip
+from collections.abc import Callable
+from dataclasses import replace
+from pathlib import Path, PurePath
+
+from medqa_cli.data.reading.columns import ColumnNames
+from medqa_cli.data.reading.containers import Scratch, copy_unpacked, damage_reported
+from medqa_cli.data.reading.delimited import read_delimited
+from medqa_cli.data.reading.excel import read_excel
+from medqa_cli.data.reading.exchanges import split_exchange_column
+from medqa_cli.data.reading.json_records import read_json_file, read_json_lines
+from medqa_cli.data.reading.parquet_records import read_parquet
+from medqa_cli.data.reading.rows import Table, TableFile
+from medqa_cli.errors import InputError
+
+READERS: dict[str, Callable[[TableFile, ColumnNames], Table]] = {
+    ".csv": read_delimited,
+    ".tsv": read_delimited,
+    ".txt": read_delimited,
+    ".json": read_json_file,
+    ".jsonl": read_json_lines,
+    ".ndjson": read_json_lines,
+    ".parquet": read_parquet,
+    ".xlsx": read_excel,
+    ".xlsm": read_excel,
+    ".xls": read_excel,
+    ".ods": read_excel,
+}
+PACKED = ".gz"
+_TEXT = (".csv", ".tsv", ".txt", ".json", ".jsonl", ".ndjson")
+_SIGNATURES = {
+    b"PK\x03\x04": "a ZIP archive or an Excel file (.zip, .xlsx)",
+    b"\xd0\xcf\x11\xe0": "an old Excel or Word file (.xls)",
+    b"PAR1": "a Parquet file (.parquet)",
+    b"\x1f\x8b": "packed with gzip (.gz)",
+    b"BZh": "packed with bzip2",
+    b"7z\xbc\xaf": "a 7z archive",
+    b"\xfd7zXZ": "packed with xz",
+    b"\x28\xb5\x2f\xfd": "packed with zstd",
+    b"SQLite format 3": "an SQLite database",
+    b"%PDF-": "a PDF file",
+    b"\x89PNG": "a PNG image",
+    b"\xff\xd8\xff": "a JPEG image",
+    b"GIF8": "a GIF image",
+}
+
+
+def table_suffix(name: str) -> str:
+    """Return the suffix that tells the format of a table (``.csv`` for ``qa.CSV.gz``), or nothing for no table."""
+    path = PurePath(name.lower())
+    suffix = PurePath(path.stem).suffix if path.suffix == PACKED else path.suffix
+    return suffix if suffix in READERS else ""
+
+
+def open_table(file: TableFile, wanted: ColumnNames, scratch: Scratch) -> Table:
+    """Open a table.
+
+    Args:
+        file: a file whose name ``table_suffix`` knows.
+        wanted: the columns that the user named.
+        scratch: where to unpack it, if it is packed.
+
+    Returns:
+        the format found, the columns in use and the rows.
+
+    Raises:
+        InputError: the file is empty, damaged or of another format than its name says, or lacks a column.
+    """
+    packed = file.path.suffix.lower() == PACKED
+    if packed:
+        file = _unpacked(file, scratch)
+    check_content(file)
+    table = split_exchange_column(READERS[file.path.suffix.lower()](file, wanted), file)
+    return replace(table, description=f"{table.description}, unpacked with gzip") if packed else table
+
+
+def check_content(file: TableFile) -> None:
+    """Check that a file is not empty and, if it should be text, that it does not begin like something else.
+
+    Raises:
+        InputError: it is or does.
+    """
+    with open(file.path, "rb") as content:
+        start = content.read(16)
+    if not start:
+        raise InputError(f"{file} is empty (0 bytes)", "give a file with one row per question")
+    if file.path.suffix.lower() not in _TEXT:
+        return
+    for signature, what in _SIGNATURES.items():
+        if start.startswith(signature):
+            raise InputError(
+                f"{file} is no text file, it is {what}",
+                "give it the name that fits (medqa reads .xlsx, .xls, .ods, .parquet, .zip, .tar.gz and .csv.gz), or "
+                "save it as 'CSV UTF-8'",
+            )
+
+
+def _unpacked(file: TableFile, scratch: Scratch) -> TableFile:
+    target = scratch.new_path(Path(file.path.stem).suffix.lower())
+    packed_size = file.path.stat().st_size
+    with damage_reported(file.shown), gzip.open(file.path) as packed, open(target, "wb") as unpacked:
+        copy_unpacked(packed, unpacked, packed_size, file.shown)
+    return replace(file, path=target)

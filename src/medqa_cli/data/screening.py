@@ -1,0 +1,117 @@
+"""The first pass of ``medqa convert``: clean and judge each row, spool all of them, keep the keys of the good ones.
+
+Does not split and does not look for near copies; it only collects what both need.
+"""
+
+from __future__ import annotations
+
+import hashlib
+from collections import Counter
+from collections.abc import Sequence
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any
+
+from medqa_cli import console
+from medqa_cli.config.sections import DataConfig
+from medqa_cli.data.cleaning.rules import clean
+from medqa_cli.data.cleaning.unhelpful import unhelpful
+from medqa_cli.data.dedup import RowKeys, Screen, fold, row_keys, unusable
+from medqa_cli.data.near_duplicates import AnswerSketches
+from medqa_cli.data.questions.topics import topic_names, topic_of
+from medqa_cli.data.reading.rows import RawRow, SourceRows, UnreadRow
+from medqa_cli.data.spool import create, rejected, write_line
+from medqa_cli.data.wording import counted
+from medqa_cli.errors import InputError
+
+NOT_CHOSEN = "raw"  # key of a spooled row that was let through: the line of rejected.jsonl, should it come to that
+ROWS_PER_UPDATE = 1000
+
+
+@dataclass
+class Screened:
+    """What is known of the rows after the first pass: the keys of those let through, and the counts."""
+
+    keys: list[RowKeys] = field(default_factory=list)
+    read: int = 0
+    rejected: Counter[str] = field(default_factory=Counter)
+    first_rejected: str = ""
+    sha256: str = ""
+
+
+def screen_rows(
+    opened: SourceRows, data: DataConfig, rules: Sequence[str], spool_path: Path, sketches: AnswerSketches
+) -> Screened:
+    """Run through a source.
+
+    Args:
+        opened: the source.
+        data: the section of the config.
+        rules: names of the cleaning rules to apply.
+        spool_path: the file to write all rows to, for the second pass.
+        sketches: gets the answer of each row let through, in the order of ``Screened.keys``.
+
+    Returns:
+        the keys of the rows let through, the counts, and a digest of all that was read.
+    """
+    screened = Screened()
+    screen = Screen(data.max_copies_of_an_answer)
+    digest = hashlib.sha256()
+    with create(spool_path) as spool, console.status("reading and cleaning ...") as show_status:
+        for row in opened.rows:
+            screened.read += 1
+            digest.update("\0".join(_texts(row)).encode("utf-8", "surrogatepass"))
+            entry = _judged(row, screen, rules, screened.keys, sketches)
+            if reason := entry.get("reason"):
+                screened.rejected[reason] += 1
+                screened.first_rejected = screened.first_rejected or f"{row.file or 'row'} {row.row}: {reason}"
+            write_line(spool, entry)
+            if screened.read % ROWS_PER_UPDATE == 0:
+                show_status(f"reading and cleaning: {screened.read:,} rows ...")
+    screened.sha256 = digest.hexdigest()
+    return screened
+
+
+def check_something_kept(screened: Screened, name: str) -> None:
+    """Check that there is something to split.
+
+    Raises:
+        InputError: no row was let through.
+    """
+    if not screened.keys:
+        raise InputError(
+            f"{name}: none of its {screened.read:,} rows can be used: {counted(screened.rejected)} "
+            f"(the first: {screened.first_rejected})",
+            "check the file, or whether data.question_column and data.answer_column name the right columns",
+        )
+
+
+def _texts(row: RawRow | UnreadRow) -> tuple[str, ...]:
+    last = row.text if isinstance(row, UnreadRow) else row.topic
+    return row.question, row.answer, last, ""
+
+
+def _judged(
+    row: RawRow | UnreadRow, screen: Screen, rules: Sequence[str], keys: list[RowKeys], sketches: AnswerSketches
+) -> dict[str, Any]:
+    """Return what is spooled of a row: it as rejected (with a ``reason``), or its raw and its cleaned texts."""
+    if isinstance(row, UnreadRow):
+        return rejected(row, row.reason)
+    if reason := unusable(row.question, row.answer, row.topic, row.source):
+        return rejected(row, reason)
+    cleaned = clean(row.question, row.answer, rules)
+    topic = topic_of(row.question, row.topic)
+    reason = unusable(cleaned.question, cleaned.answer) or unhelpful(cleaned.question, cleaned.answer)
+    if reason:
+        return rejected(row, reason)
+    folded_answer = fold(cleaned.answer)
+    found = row_keys(fold(cleaned.question), folded_answer, topic_names(topic))
+    if refusal := screen.refusal(found):
+        return rejected(row, refusal)
+    keys.append(found)
+    sketches.add(folded_answer, found.answer)
+    return {
+        NOT_CHOSEN: rejected(row, ""),
+        "changed": cleaned.changed,
+        "kept": {"question": cleaned.question, "answer": cleaned.answer, "topic": topic, "source": row.source},
+    }

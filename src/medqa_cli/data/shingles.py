@@ -1,0 +1,66 @@
+"""The set of runs of five words of a text, hashed, and how far two such sets overlap. The same on every platform.
+
+Does not look for near copies: ``near_duplicates`` does.
+"""
+
+from __future__ import annotations
+
+import hashlib
+from typing import TYPE_CHECKING
+
+if TYPE_CHECKING:
+    import numpy as np
+    from numpy.typing import NDArray
+
+SHINGLE_WORDS = 5
+MOST_WORDS_CACHED = 1 << 20
+
+MIX = 0x9E3779B97F4A7C15  # 2**64 divided by the golden ratio: Knuth's multiplicative hashing
+
+
+class _WordHashes(dict[str, int]):
+    """64-bit hashes of words, the same on every platform; forgets them all when they become too many."""
+
+    def __missing__(self, word: str) -> int:
+        if len(self) >= MOST_WORDS_CACHED:
+            self.clear()
+        value = int.from_bytes(hashlib.blake2b(word.encode("utf-8"), digest_size=8).digest(), "little")
+        self[word] = value
+        return value
+
+
+_WORD_HASHES = _WordHashes()
+
+
+def shingles(folded: str) -> NDArray[np.uint64]:
+    """Return the set of hashed runs of five words of a folded text.
+
+    Args:
+        folded: the text as ``dedup.fold`` returns it; one of fewer than five words counts as one run.
+
+    Returns:
+        sorted distinct hashes, uint64, shape ``(n,)`` with n >= 1.
+    """
+    import numpy as np
+
+    words = folded.split()
+    if len(words) < SHINGLE_WORDS:
+        return np.array([_WORD_HASHES[folded]], dtype=np.uint64)
+    hashes = np.fromiter(map(_WORD_HASHES.__getitem__, words), dtype=np.uint64, count=len(words))
+    runs = len(words) - SHINGLE_WORDS + 1
+    mixed = hashes[:runs].copy()
+    for offset in range(1, SHINGLE_WORDS):
+        mixed *= np.uint64(MIX)
+        mixed ^= mixed >> np.uint64(29)
+        mixed += hashes[offset : offset + runs]
+    return np.unique(mixed)
+
+
+def jaccard(one: NDArray[np.uint64], other: NDArray[np.uint64]) -> float:
+    """Return the size of the intersection of two sets of ``shingles`` divided by that of their union."""
+    import numpy as np
+
+    both = np.concatenate((one, other))
+    both.sort()
+    shared = int(np.count_nonzero(both[1:] == both[:-1]))
+    return shared / (len(both) - shared)

@@ -1,0 +1,122 @@
+"""Where a text that is too long is cut: after a sentence, else after a word.
+
+In doubt a place is not called a sentence end, since the one before it serves as well. Knows no tokenizer: the caller
+says how many tokens lead up to a place.
+"""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Callable, Iterator
+from itertools import pairwise
+
+# The possessive quantifiers and the look-behind keep this linear, in a line of 30,000 dots too.
+_MARK = re.compile(r"(?<![.!?…])[.!?…]++[\"'”’»)\]]*+(?=\s|$)|[。！？｡]++[」』”’）]*+")
+_LIST_ITEM = re.compile(r"\s*(?:[-*•‣–·]|\d{1,3}[.)]|[a-z][.)])\s")
+_OPENING = "\"'“‘«([{"
+# The next letter, at most one line break away, if the text goes on with a word.
+_NEXT_LETTER = re.compile(rf"[^\S\n]*+\n?[^\S\n]*+[{re.escape(_OPENING)}]*+([^\W\d_])?")
+# Titles and such, after which a sentence goes on even with a capital or a number. Single letters (J., e.g., U.S., M.D.)
+# are told by their form, all others by a lower-case letter that follows.
+_ABBREVIATION = re.compile(
+    r"drs?|mrs?|ms|prof|rev|st|mt|vs|approx|ca|cf|al|figs?|refs?|nos?|vols?|pp|eds?|spp?|var|dept|est|resp|incl|esp|viz"
+    r"|jr|sr"
+)
+_LONGEST_HEADING = 60  # characters; a line without a mark at its end that is no longer may be a heading
+_LONGEST_WORD = 40  # a longer one before a full stop is no abbreviation
+
+
+def last_cut(text: str, tokens_up_to: Callable[[int], int | None], room: int) -> int | None:
+    """Return how many tokens of a text to keep so that it ends with a sentence.
+
+    Where no sentence ends in the second half of the room, the last word that fits is the end, if it lies there.
+
+    Args:
+        text: the whole text.
+        tokens_up_to: the number of tokens that hold exactly the text up to a position (white space after it aside);
+            None where no token ends there.
+        room: the most tokens to keep.
+
+    Returns:
+        a number of tokens, at most ``room``; None if neither a sentence nor a word ends in the second half.
+    """
+    for ends_of in (sentence_ends, word_ends):
+        for end in reversed(ends_of(text)):
+            count = tokens_up_to(end)
+            if count is None or count > room:
+                continue
+            if 2 * count >= room:
+                return count
+            break
+    return None
+
+
+def sentence_ends(text: str) -> list[int]:
+    """Return where a sentence, a line of a list or a paragraph ends.
+
+    Args:
+        text: any text.
+
+    Returns:
+        positions right after the last character of each (closing quotes included, white space not), ascending.
+    """
+    ends = {match.end() for match in _MARK.finditer(text) if _ends_sentence(text, match)}
+    ends.update(_line_ends(text))
+    ends.add(len(text.rstrip()))
+    return sorted(ends - {0})
+
+
+def word_ends(text: str) -> list[int]:
+    """Return the positions right after each word, with the marks that follow it, ascending; a dash alone is none."""
+    return [match.end() for match in re.finditer(r"\S++", text) if any(map(str.isalnum, match[0]))]
+
+
+def _ends_sentence(text: str, mark: re.Match[str]) -> bool:
+    if mark[0][0] in "。！？｡":
+        return True
+    if _goes_on(text, mark.end()):
+        return False
+    if mark[0][0] != "." or mark[0].startswith(".."):
+        return True
+    before = text[max(0, mark.start() - _LONGEST_WORD) : mark.start()]
+    word = before.split()[-1].lstrip(_OPENING) if before.strip() else ""
+    return not (_is_abbreviation(word) or _is_list_number(word, before))
+
+
+def _goes_on(text: str, end: int) -> bool:
+    """Whether the next word begins with a small letter, on this line or the next."""
+    following = _NEXT_LETTER.match(text, end)
+    return following is not None and (following[1] or "").islower()
+
+
+def _is_abbreviation(word: str) -> bool:
+    last = word.rpartition(".")[2]
+    if len(last) == 1 and last.isalpha():
+        return True
+    # In capitals it is another word: MS is a disease, CF is one.
+    return not word.isupper() and _ABBREVIATION.fullmatch(word.lower()) is not None
+
+
+def _is_list_number(word: str, before: str) -> bool:
+    """Whether ``word`` is the 2 of ``Wash it. 2. Dry it.``, and not the end of ``It fell to 2.``."""
+    if not (word.isdecimal() and len(word) <= 2):
+        return False
+    lead = before.rstrip()[: -len(word)]
+    return not lead.strip() or "\n" in lead[len(lead.rstrip()) :] or lead.rstrip()[-1] in ".!?:;"
+
+
+def _line_ends(text: str) -> Iterator[int]:
+    """Ends of list lines and paragraphs; not of what may lead into the next line: a heading, words before a list."""
+    break_at = -1
+    for line, following in pairwise(text.split("\n")):
+        break_at += len(line) + 1
+        kept = line.rstrip()
+        if not kept or kept.endswith(":"):
+            continue
+        blank_follows, item_follows = not following.strip(), _LIST_ITEM.match(text, break_at) is not None
+        if _LIST_ITEM.match(line):
+            ended = blank_follows or item_follows or not _goes_on(text, break_at)
+        else:
+            ended = blank_follows and not item_follows and len(kept) > _LONGEST_HEADING
+        if ended:
+            yield break_at - (len(line) - len(kept))

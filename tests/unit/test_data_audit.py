@@ -1,0 +1,212 @@
+"""The leak audit: what it counts on hand-made folders, and that it agrees with comparing all pairs on real data."""
+
+from __future__ import annotations
+
+import csv
+import json
+import random
+from collections.abc import Sequence
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from medqa_cli.config.sections import DataConfig
+from medqa_cli.data.audit import Audit, audit_folder
+from medqa_cli.data.dataset import QaRow, read_split
+from medqa_cli.data.dedup import fold
+from medqa_cli.data.pipeline import TextTools, convert
+from medqa_cli.data.questions.topics import topic_names, topic_of
+from medqa_cli.data.reading.columns import ColumnNames
+from medqa_cli.errors import InputError
+
+MEDQUAD = Path(__file__).parents[2].parent / "shared/data/medquad/medquad_two_columns.csv"
+NONE = {"question": 0, "answer": 0, "near_duplicate_answer": 0, "topic": 0}
+LONG = "The cause is not known but it runs in families and smoking makes it worse so that doctors advise to stop soon"
+
+
+def write_csv(path: Path, rows: Sequence[Sequence[str]], header: Sequence[str] = ("question", "answer")) -> Path:
+    path.parent.mkdir(parents=True, exist_ok=True)
+    with open(path, "w", encoding="utf-8", newline="") as file:
+        csv.writer(file).writerows([header, *rows])
+    return path
+
+
+def audit(folder: Path, threshold: float = 0.8, **columns: str) -> Audit:
+    return audit_folder(folder, threshold, ColumnNames(**columns))
+
+
+@pytest.fixture
+def leaky(tmp_path: Path) -> Path:
+    """A test row for each kind of leak, one for all of them, one clean; a validation row that test repeats."""
+    write_csv(
+        tmp_path / "train.csv",
+        [
+            ["What causes gout?", "Uric acid."],
+            ["What is asthma?", LONG],
+            ["Why do we sleep?", "Nobody knows for sure."],
+        ],
+    )
+    write_csv(tmp_path / "valid.csv", [["What is scurvy?", "A lack of vitamin C."], ["Is it late?", "Nobody knows."]])
+    write_csv(
+        tmp_path / "test.csv",
+        [
+            ["What causes GOUT ?", "Crystals in the joints."],  # question, and with it the topic
+            ["What are the symptoms of flu?", "uric acid"],  # answer, which is a near copy of itself
+            ["What is rheumatism?", LONG + " smoking"],  # near copy
+            ["How to treat asthma?", "With an inhaler."],  # topic
+            ["What is scurvy?", "A lack of vitamin C!"],  # all four, with validation
+            ["What is mumps?", "A viral disease."],
+            ["", "no question"],
+        ],
+    )
+    return tmp_path
+
+
+def test_counts_each_kind_of_leak(leaky: Path) -> None:
+    found = audit(leaky)
+    assert found.rows == {"train": 3, "validation": 2, "test": 6}
+    assert found.unusable == 1
+    assert found.leakage == {
+        "test": {"question": 2, "answer": 2, "near_duplicate_answer": 3, "topic": 3},
+        "validation": NONE,
+    }
+    assert found.leaks == 10
+    assert {"leak": "topic", "row": "test.csv:5", "also": "train.csv:3"} in found.examples
+    assert {"leak": "answer", "row": "test.csv:6", "also": "valid.csv:2"} in found.examples
+    assert json.loads(json.dumps(found.as_json()))["leakage"] == found.leakage
+
+
+def test_the_threshold_decides_what_is_near(leaky: Path) -> None:
+    assert audit(leaky, threshold=0.99).leakage["test"]["near_duplicate_answer"] == 2
+
+
+def test_validation_is_compared_with_train_only(leaky: Path) -> None:
+    write_csv(leaky / "valid.csv", [["What is gout?", "Uric acid!"], ["What is mumps?", "It swells the face."]])
+    assert audit(leaky).leakage["validation"] == {"question": 0, "answer": 1, "near_duplicate_answer": 1, "topic": 1}
+
+
+@pytest.mark.parametrize(
+    "names",
+    [
+        ("train.jsonl", "dev.jsonl", "test.jsonl"),
+        ("train-00000-of-00001.jsonl", "validation-00000-of-00001.jsonl", "test-00000-of-00001.jsonl"),
+        ("data/Train.jsonl", "data/VAL.jsonl", "data/Test_set.jsonl"),
+    ],
+)
+def test_folders_as_others_write_them(names: Sequence[str], tmp_path: Path) -> None:
+    for number, name in enumerate(names):
+        (tmp_path / name).parent.mkdir(exist_ok=True)
+        (tmp_path / name).write_text(json.dumps({"question": f"What is {number}?", "answer": "the same"}) + "\n")
+    found = audit(tmp_path)
+    assert found.rows == {"train": 1, "validation": 1, "test": 1}
+    assert found.leakage["test"]["answer"] == found.leakage["validation"]["answer"] == 1
+
+
+def test_columns_and_topics_that_the_user_names(tmp_path: Path) -> None:
+    for name, topic in (("train", "Gout"), ("test", "gout")):
+        write_csv(tmp_path / f"{name}.csv", [[f"q {name}", f"a {name}", topic]], ("frage", "antwort", "thema"))
+    with pytest.raises(InputError, match="no question column found"):
+        audit(tmp_path)
+    found = audit(tmp_path, question="frage", answer="antwort", topic="thema")
+    assert found.leakage["test"] == {**NONE, "topic": 1}
+    unknown = audit(tmp_path, question="frage", answer="antwort")
+    assert unknown.leakage["test"] == {**NONE, "topic": None}
+
+
+def test_a_folder_without_splits(tmp_path: Path) -> None:
+    write_csv(tmp_path / "train.csv", [["q", "a"]])
+    with pytest.raises(InputError, match=r"expected a training file and a held-out one, found train\.csv"):
+        audit(tmp_path)
+    with pytest.raises(InputError, match="is no folder"):
+        audit(tmp_path / "train.csv")
+
+
+def converted(source: Path, out_dir: Path, **data: Any) -> dict[str, Any]:
+    tools = TextTools(lambda question, answer: question + answer, None, 8)
+    return convert([str(source)], DataConfig(**data), 42, tools, out_dir).report
+
+
+def test_paraphrases_are_no_rows_but_their_questions_count(tmp_path: Path) -> None:
+    rows = [[f"What are the treatments for disease{i} ?", f"Remedy number {i}."] for i in range(40)]
+    report = converted(write_csv(tmp_path / "in.csv", rows), tmp_path / "out", paraphrases_per_question=2)
+    found = audit(tmp_path / "out")
+    assert report["paraphrases"] == found.paraphrases == 2 * report["splits"]["train"] > 0
+    assert found.rows == report["splits"]
+    assert found.leaks == 0
+    paraphrase = next(row for row in read_split(tmp_path / "out", "train") if row.paraphrase_of)
+    with open(tmp_path / "out/test.jsonl", "a", encoding="utf-8") as file:
+        row = {"id": "x", "question": paraphrase.question, "answer": "none", "topic": "other", "source": "", "text": ""}
+        file.write(json.dumps(row) + "\n")
+    assert audit(tmp_path / "out").leakage["test"] == {**NONE, "question": 1}
+
+
+def all_pairs(splits: dict[str, list[QaRow]], threshold: float) -> dict[str, dict[str, int]]:
+    """The same counts by comparing all pairs: the sizes of all intersections at once, from a matrix product."""
+    counts = {}
+    for name, others in (("test", ("train", "validation")), ("validation", ("train",))):
+        held_out, other = splits[name], [row for split in others for row in splits[split]]
+        topics = {name for row in other for name in topic_names(topic_of(row.question, row.topic))}
+        counts[name] = {
+            "question": sum(fold(row.question) in {fold(o.question) for o in other} for row in held_out),
+            "answer": sum(fold(row.answer) in {fold(o.answer) for o in other} for row in held_out),
+            "near_duplicate_answer": count_near(held_out, other, threshold),
+            "topic": sum(bool(topics & {*topic_names(topic_of(row.question, row.topic))}) for row in held_out),
+        }
+    return counts
+
+
+def count_near(rows: Sequence[QaRow], others: Sequence[QaRow], threshold: float) -> int:
+    import numpy as np
+    from scipy.sparse import csr_matrix
+
+    columns: dict[tuple[str, ...], int] = {}
+
+    def incidence(part: Sequence[QaRow]) -> Any:
+        pointers, indices = [0], []
+        for row in part:
+            words = fold(row.answer).split()
+            runs = {tuple(words[i : i + 5]) for i in range(len(words) - 4)} or {tuple(words)}
+            indices += [columns.setdefault(run, len(columns)) for run in runs]
+            pointers.append(len(indices))
+        return np.ones(len(indices), dtype=np.int32), indices, pointers
+
+    parts = [incidence(rows), incidence(others)]
+    one, other = (csr_matrix(part, shape=(len(part[2]) - 1, len(columns))) for part in parts)
+    shared = (one @ other.T).tocoo()
+    sizes, other_sizes = np.diff(parts[0][2]), np.diff(parts[1][2])
+    union = sizes[shared.row] + other_sizes[shared.col] - shared.data
+    return len(set(shared.row[shared.data / union >= threshold].tolist()))
+
+
+@pytest.fixture(scope="module")
+def sample(tmp_path_factory: pytest.TempPathFactory) -> list[list[str]]:
+    """3,000 rows of MedQuAD."""
+    if not MEDQUAD.exists():
+        pytest.skip(f"MedQuAD is not at {MEDQUAD}")
+    with open(MEDQUAD, encoding="utf-8", newline="") as file:
+        rows = list(csv.reader(file))[1:]
+    return random.Random(1).sample(rows, 3000)
+
+
+def test_a_random_split_leaks_what_comparing_all_pairs_finds(sample: list[list[str]], tmp_path: Path) -> None:
+    splits = {"test": sample[:300], "validation": sample[300:450], "train": sample[450:]}
+    for name, rows in splits.items():
+        write_csv(tmp_path / f"{name}.csv", rows)
+    found = audit(tmp_path)
+    as_rows = {name: [QaRow("", q, a, "", "") for q, a in rows] for name, rows in splits.items()}
+    assert found.leakage == all_pairs(as_rows, 0.8)
+    assert min(found.leakage["test"].values()) >= 8  # type: ignore[type-var]  # no zero that would hold by itself
+
+
+@pytest.mark.parametrize("threshold", [0.5, 0.8])
+def test_a_converted_sample_leaks_nothing_by_either_count(
+    sample: list[list[str]], threshold: float, tmp_path: Path
+) -> None:
+    report = converted(
+        write_csv(tmp_path / "in.csv", sample), tmp_path / "out", near_duplicate_threshold=threshold, test_fraction=0.2
+    )
+    splits = {name: read_split(tmp_path / "out", name) for name in ("train", "validation", "test")}
+    assert {name: len(rows) for name, rows in splits.items()} == report["splits"]
+    assert report["leakage"] == all_pairs(splits, threshold) == {"test": NONE, "validation": NONE}
+    assert report["rows"]["rejected"]["near_duplicate_of_test"] > 10

@@ -1,0 +1,143 @@
+"""Near copies: the sets and their overlap are exact, and MinHash proposes every pair that comparing all pairs finds."""
+
+from __future__ import annotations
+
+import itertools
+import random
+from collections.abc import Iterator
+from pathlib import Path
+
+import pytest
+
+from medqa_cli.data.dedup import key_of
+from medqa_cli.data.near_duplicates import MISS_PROBABILITY, NOT_FOUND, NUM_PERM, AnswerSketches, bands
+from medqa_cli.data.shingles import jaccard, shingles
+
+WORDS = [f"w{number}" for number in range(400)]
+
+
+def runs(text: str) -> set[tuple[str, ...]]:
+    words = text.split()
+    return {tuple(words[i : i + 5]) for i in range(len(words) - 4)} or {(text,)}
+
+
+def exact(one: str, other: str) -> float:
+    return len(runs(one) & runs(other)) / len(runs(one) | runs(other))
+
+
+def perturbed(text: str, share: float, draw: random.Random) -> str:
+    return " ".join(draw.choice(WORDS) if draw.random() < share else word for word in text.split())
+
+
+def texts(count: int) -> list[str]:
+    """Families of texts whose members differ in no word, few words or many."""
+    draw = random.Random(7)
+    made: list[str] = []
+    while len(made) < count:
+        original = " ".join(draw.choices(WORDS, k=draw.choice([3, 6, 30, 200])))
+        made += [perturbed(original, share, draw) for share in (0, 0, 0.005, 0.01, 0.02, 0.05, 0.2)]
+    draw.shuffle(made)
+    return made[:count]
+
+
+def sketched(answers: list[str], threshold: float, folder: Path) -> AnswerSketches:
+    sketches = AnswerSketches(folder / "sets", threshold)
+    for answer in answers:
+        sketches.add(answer, key_of(answer))
+    return sketches
+
+
+@pytest.fixture(scope="module")
+def answers() -> list[str]:
+    return texts(500)
+
+
+def test_the_sets_are_those_of_the_runs_of_words(answers: list[str]) -> None:
+    pairs = list(itertools.pairwise(answers))
+    pairs += [(text, perturbed(text, 0.02, random.Random(number))) for number, text in enumerate(answers)]
+    overlaps = [exact(one, other) for one, other in pairs]
+    assert [jaccard(shingles(one), shingles(other)) for one, other in pairs] == overlaps
+    assert sum(0 < overlap < 1 for overlap in overlaps) > 100
+
+
+def test_a_repeated_run_counts_once() -> None:
+    assert len(shingles("a b c d e " * 3)) == 5
+    assert len(shingles("a b c d")) == 1
+    assert shingles("a b c d").tolist() != shingles("a b c e").tolist()
+
+
+def test_a_run_is_not_the_same_words_in_another_order() -> None:
+    assert jaccard(shingles("a b c d e"), shingles("e d c b a")) == 0
+
+
+@pytest.mark.parametrize("threshold", [0.05, 0.3, 0.5, 0.8, 0.9, 0.99, 1.0])
+def test_hardly_a_pair_at_the_threshold_is_overlooked(threshold: float) -> None:
+    number, rows = bands(threshold)
+    assert number * rows <= NUM_PERM
+    assert (1 - threshold**rows) ** number <= max(MISS_PROBABILITY, (1 - threshold) ** NUM_PERM)
+    assert bands(0.8) == (40, 5)
+
+
+@pytest.mark.parametrize("threshold", [0.5, 0.8, 0.95, 1.0])
+def test_finds_what_comparing_all_pairs_finds(answers: list[str], threshold: float, tmp_path: Path) -> None:
+    asked, others = list(range(0, 500, 2)), list(range(1, 500, 2))
+    with sketched(answers, threshold, tmp_path) as sketches:
+        found = sketches.near(asked, others)
+        for one, other in zip(asked, found, strict=True):
+            if other != NOT_FOUND:
+                assert other in others
+                assert sketches.similarity(one, other) == exact(answers[one], answers[other]) >= threshold
+    wanted = [any(exact(answers[one], answers[other]) >= threshold for other in others) for one in asked]
+    assert [other != NOT_FOUND for other in found] == wanted
+    assert 50 < sum(wanted) < 245
+
+
+def test_answers_in_another_order_give_the_same(answers: list[str], tmp_path: Path) -> None:
+    half = len(answers) // 2
+    with sketched(answers, 0.8, tmp_path) as sketches:
+        forward = sketches.near(list(range(half)), list(range(half, len(answers))))
+        backward = sketches.near(list(range(half))[::-1], list(range(half, len(answers)))[::-1])
+    assert [n == NOT_FOUND for n in forward] == [n == NOT_FOUND for n in backward[::-1]]
+
+
+def test_short_answers_are_near_only_when_equal(tmp_path: Path) -> None:
+    with sketched(["yes", "yes", "no", "yes it is", "yes it was"], 0.5, tmp_path) as sketches:
+        assert sketches.near([0, 2, 3, 4], [1]) == [1, NOT_FOUND, NOT_FOUND, NOT_FOUND]
+
+
+def test_nothing_to_compare(tmp_path: Path) -> None:
+    with sketched(["yes"], 0.8, tmp_path) as sketches:
+        assert sketches.near([0], []) == [NOT_FOUND]
+        assert sketches.near([], [0]) == []
+
+
+def test_answers_may_be_added_after_a_search(tmp_path: Path) -> None:
+    long = " ".join(WORDS[:100])
+    with sketched([long, "other"], 0.8, tmp_path) as sketches:
+        assert sketches.near([0], [1]) == [NOT_FOUND]
+        sketches.add(long + " more", key_of(long + " more"))
+        assert sketches.near([0], [1, 2]) == [2]
+
+
+def test_many_answers_that_are_all_alike(tmp_path: Path) -> None:
+    """Each is in one bucket with all others: the pairs alone would fill the memory."""
+    draw = random.Random(3)
+    base = " ".join(draw.choices(WORDS, k=150))
+    alike = [f"{base} {number}" for number in range(4000)]
+    with sketched(alike, 0.8, tmp_path) as sketches:
+        found = sketches.near(list(range(2000)), list(range(2000, 4000)))
+    assert all(other >= 2000 for other in found)
+
+
+def _blocks(count: int) -> Iterator[str]:
+    draw = random.Random(11)
+    for _ in range(count):
+        yield " ".join(draw.choices(WORDS, k=20))
+
+
+def test_unrelated_answers_across_several_blocks(tmp_path: Path) -> None:
+    unrelated = list(_blocks(5000))
+    unrelated[4999] = unrelated[17] + " x"
+    with sketched(unrelated, 0.8, tmp_path) as sketches:
+        found = sketches.near(list(range(4000)), list(range(4000, 5000)))
+    assert {row: other for row, other in enumerate(found) if other != NOT_FOUND} == {17: 4999}

@@ -1,0 +1,291 @@
+"""Spreadsheets, and tables whose one column holds question and answer together."""
+
+from __future__ import annotations
+
+import json
+import zipfile
+from collections.abc import Mapping, Sequence
+from pathlib import Path
+
+import pytest
+
+from medqa_cli.data.reading import containers
+from medqa_cli.data.reading.columns import ColumnNames
+from medqa_cli.data.reading.exchanges import parse_exchange
+from medqa_cli.data.reading.rows import RawRow, SourceRows, UnreadRow
+from medqa_cli.data.reading.sources import open_sources
+from medqa_cli.errors import InputError
+
+OFFICE = "http://schemas.openxmlformats.org/officeDocument/2006/relationships"
+SHEETS = "http://schemas.openxmlformats.org/spreadsheetml/2006/main"
+PACKAGE = "http://schemas.openxmlformats.org/package/2006"
+DATE = 43831  # 2020-01-01 in days of Excel
+Cell = str | int | float | bool | None
+
+
+def cell_xml(cell: Cell, style: int = 0) -> str:
+    if cell is None:
+        return "<c/>"
+    if isinstance(cell, bool):
+        return f'<c t="b"><v>{int(cell)}</v></c>'
+    if isinstance(cell, str):
+        return f'<c t="inlineStr"><is><t xml:space="preserve">{cell}</t></is></c>'
+    # Styles 1 and 2 are a date and a date with time, as in write_xlsx.
+    return f'<c s="{style}"><v>{cell}</v></c>'
+
+
+def write_xlsx(path: Path, sheets: Mapping[str, Sequence[Sequence[Cell]]], dates: bool = False) -> Path:
+    """Write the smallest workbook that is one; with ``dates``, whole numbers over 40,000 are dates."""
+
+    def style(cell: Cell) -> int:
+        return 0 if not dates or isinstance(cell, str | bool | None) or cell < 40_000 else 1 if cell == int(cell) else 2
+
+    names = list(sheets)
+    relations = "".join(
+        f'<Relationship Id="r{i}" Type="{OFFICE}/worksheet" Target="worksheets/{i}.xml"/>' for i in range(len(names))
+    )
+    parts = {
+        "_rels/.rels": f'<Relationships xmlns="{PACKAGE}/relationships"><Relationship Id="r" '
+        f'Type="{OFFICE}/officeDocument" Target="xl/workbook.xml"/></Relationships>',
+        "xl/_rels/workbook.xml.rels": f'<Relationships xmlns="{PACKAGE}/relationships">{relations}'
+        f'<Relationship Id="s" Type="{OFFICE}/styles" Target="styles.xml"/></Relationships>',
+        "xl/workbook.xml": f'<workbook xmlns="{SHEETS}" xmlns:r="{OFFICE}"><sheets>'
+        + "".join(f'<sheet name="{name}" sheetId="{i + 1}" r:id="r{i}"/>' for i, name in enumerate(names))
+        + "</sheets></workbook>",
+        "xl/styles.xml": f'<styleSheet xmlns="{SHEETS}"><cellXfs><xf numFmtId="0"/><xf numFmtId="14"/>'
+        '<xf numFmtId="22"/></cellXfs></styleSheet>',
+    }
+    for i, rows in enumerate(sheets.values()):
+        cells = ("".join(cell_xml(cell, style(cell)) for cell in row) for row in rows)
+        body = "".join(f'<row r="{line}">{row}</row>' for line, row in enumerate(cells, start=1))
+        parts[f"xl/worksheets/{i}.xml"] = f'<worksheet xmlns="{SHEETS}"><sheetData>{body}</sheetData></worksheet>'
+    with zipfile.ZipFile(path, "w") as archive:
+        for name, content in parts.items():
+            archive.writestr(name, f'<?xml version="1.0" encoding="UTF-8"?>{content}')
+    return path
+
+
+def read(path: Path, **columns: str) -> SourceRows:
+    return open_sources([str(path)], ColumnNames(**columns))
+
+
+def pairs(opened: SourceRows) -> list[tuple[str, str]]:
+    return [(row.question, row.answer) for row in opened.rows if isinstance(row, RawRow)]
+
+
+def test_cells_of_a_spreadsheet_are_texts_as_they_are_seen(tmp_path: Path) -> None:
+    rows: list[list[Cell]] = [
+        ["", None, None],
+        ["Answer", " Question ", None],
+        [12.0, "whole", None],
+        [0.1, "fraction", None],
+        [True, "truth", None],
+        [DATE, "day", None],
+        [DATE + 0.5, "noon", None],
+        [None, None, None],
+        ["two\nlines &amp; more", "text", "extra"],
+        [None, "empty", None],
+    ]
+    opened = read(write_xlsx(tmp_path / "qa.xlsx", {"Sheet 1": rows}, dates=True))
+    assert opened.description == "spreadsheet, sheet 'Sheet 1' of 1"
+    found = [row for row in opened.rows if isinstance(row, RawRow)]
+    assert [(row.question, row.answer) for row in found] == [
+        ("whole", "12"),
+        ("fraction", "0.1"),
+        ("truth", "true"),
+        ("day", "2020-01-01"),
+        ("noon", "2020-01-01T12:00:00"),
+        ("text", "two\nlines & more"),
+        ("empty", ""),
+    ]
+    # The row without cells is none; `line` is the row that the user sees in the sheet.
+    assert [(row.row, row.line) for row in found] == [(1, 3), (2, 4), (3, 5), (4, 6), (5, 7), (6, 9), (7, 10)]
+
+
+def test_the_first_sheet_that_has_the_columns(tmp_path: Path) -> None:
+    table = [["question", "answer"], ["q1", "a1"]]
+    sheets = {"Empty": [], "Notes": [["Some notes"]], "QA": table, "More": [["q", "a"], ["q2", "a2"]]}
+    opened = read(write_xlsx(tmp_path / "qa.xlsx", sheets))
+    assert pairs(opened) == [("q1", "a1")]
+    assert opened.description == "spreadsheet, sheet 'QA' of 4; not read: 'More', with such columns too"
+
+
+@pytest.mark.parametrize(
+    ("sheets", "said"),
+    [
+        ({"Empty": []}, "is empty: its 1 sheets hold no cells"),
+        ({"Empty": [], "Notes": [["title", "body"]]}, "sheet 'Notes': no question column found"),
+        ({"QA": [["question", "answer"]]}, "has no data rows"),
+    ],
+)
+def test_spreadsheets_without_rows(tmp_path: Path, sheets: dict[str, list[list[str]]], said: str) -> None:
+    with pytest.raises(InputError, match=said):
+        read(write_xlsx(tmp_path / "qa.xlsx", sheets))
+
+
+@pytest.mark.parametrize("name", ["qa.xlsx", "qa.xls", "qa.ods"])
+def test_damaged_spreadsheets(tmp_path: Path, name: str) -> None:
+    whole = write_xlsx(tmp_path / "whole.xlsx", {"QA": [["question", "answer"], ["q1", "a1"]]}).read_bytes()
+    (tmp_path / name).write_bytes(whole[:700])
+    with pytest.raises(InputError, match="cannot be read as a spreadsheet"):
+        read(tmp_path / name)
+    # What some programs call .xls: a text file.
+    (tmp_path / name).write_text("question,answer\nq1,a1\n")
+    with pytest.raises(InputError, match="cannot be read as a spreadsheet") as caught:
+        read(tmp_path / name)
+    assert ".csv" in caught.value.hint
+
+
+def test_a_spreadsheet_bomb(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    path = write_xlsx(tmp_path / "qa.xlsx", {"QA": [["question", "answer"], ["q1", "a1"]]})
+    monkeypatch.setattr(containers, "ALWAYS_UNPACKED", 0)
+    monkeypatch.setattr(containers, "LARGEST_RATIO", 0)
+    with pytest.raises(InputError, match="looks like a bomb"):
+        read(path)
+
+
+LLAMA2 = "<s>[INST] <<SYS>> Answer the Question <</SYS>> What is flu? [/INST] An infection. </s>"
+
+
+@pytest.mark.parametrize(
+    ("text", "form"),
+    [
+        (LLAMA2, "Llama 2"),
+        (f"\n {LLAMA2}\n", "Llama 2"),
+        ("[INST] What is flu? [/INST] An infection.", "Llama 2"),
+        ("<s>[INST]<<SYS>>\nBe kind.\n\nAnd brief.\n<</SYS>>\n\nWhat is flu?[/INST]An infection.</s>", "Llama 2"),
+        ("### Instruction:\nWhat is flu?\n\n### Response:\nAn infection.", "Alpaca"),
+        ("Below is an instruction.\n\n### Instruction: What is flu?\n### Response: An infection.</s>", "Alpaca"),
+        ("<|im_start|>user\nWhat is flu?<|im_end|>\n<|im_start|>assistant\nAn infection.<|im_end|>\n", "ChatML"),
+        (
+            "<|im_start|>system\nBe kind.<|im_end|>\n<|im_start|>user\nWhat is flu?<|im_end|>\n"
+            "<|im_start|>assistant\nAn infection.",
+            "ChatML",
+        ),
+        (
+            '[{"role": "user", "content": "What is flu?"}, {"role": "assistant", "content": "An infection."}]',
+            "messages",
+        ),
+        (
+            '[{"from": "system", "value": "x"}, {"from": "human", "value": "What is flu?"}, '
+            '{"from": "gpt", "value": "An infection."}]',
+            "messages",
+        ),
+        (
+            '[{"role": "user", "content": [{"type": "text", "text": "What is flu?"}]}, '
+            '{"role": "assistant", "content": "An infection."}]',
+            "messages",
+        ),
+    ],
+)
+def test_each_form_is_taken_apart(text: str, form: str) -> None:
+    found = parse_exchange(text)
+    assert (found.form, found.question, found.answer, found.problem) == (form, "What is flu?", "An infection.", "")
+
+
+def test_the_input_of_an_alpaca_text_belongs_to_the_question() -> None:
+    found = parse_exchange(
+        "### Instruction:\nAnswer truthfully\n\n### Input:\nWhat is flu?\n\n### Response:\nAn infection"
+    )
+    assert (found.question, found.answer) == ("Answer truthfully\nWhat is flu?", "An infection")
+
+
+@pytest.mark.parametrize(
+    ("text", "problem"),
+    [
+        ("", "not_rendered_form"),
+        ("An ordinary text about [INST] and ### Instruction: things", "not_rendered_form"),
+        ("[INST] What is flu? An infection.", "not_rendered_form"),
+        ("[INST] <<SYS>> never closed What is flu? [/INST] An infection.", "not_rendered_form"),
+        ("### Response:\na\n### Instruction:\nq", "not_rendered_form"),
+        ("<|im_start|>user\nq<|im_end|>\nstray<|im_start|>assistant\na<|im_end|>", "not_rendered_form"),
+        ("<|im_start|>assistant\na<|im_end|>", "not_rendered_form"),
+        ('[{"role": "user", "content": "q"}]', "not_rendered_form"),
+        ('[{"role": "tool", "content": "q"}, {"role": "assistant", "content": "a"}]', "not_rendered_form"),
+        (
+            '[{"role": "user", "content": [{"type": "image"}]}, {"role": "assistant", "content": "a"}]',
+            "not_rendered_form",
+        ),
+        ("[1, 2]", "not_rendered_form"),
+        ("[not json", "not_rendered_form"),
+        ("[" * 100_000, "not_rendered_form"),
+        ("<s>[INST] q1 [/INST] a1 </s><s>[INST] q2 [/INST] a2 </s>", "several_turns"),
+        ("### Instruction:\nq1\n### Response:\na1\n### Instruction:\nq2\n### Response:\na2", "several_turns"),
+        (
+            "<|im_start|>user\nq<|im_end|>\n<|im_start|>assistant\na<|im_end|>\n<|im_start|>user\nb<|im_end|>",
+            "several_turns",
+        ),
+    ],
+)
+def test_texts_that_are_not_taken_apart(text: str, problem: str) -> None:
+    assert parse_exchange(text).problem == problem
+
+
+def test_the_file_of_the_first_version(tmp_path: Path) -> None:
+    path = tmp_path / "train.csv"
+    path.write_text(
+        f'text\n"{LLAMA2}"\n"no form, at all"\n"<s>[INST] q, 2 [/INST] line 1\nline 2 </s>"\n', encoding="utf-8"
+    )
+    opened = read(path)
+    assert opened.description == "CSV, UTF-8, delimiter ','; column 'text' taken apart (Llama 2 form)"
+    assert opened.columns.describe() == "question and answer 'text'"
+    rows = list(opened.rows)
+    assert [(row.row, row.line, row.question, row.answer) for row in rows] == [
+        (1, 2, "What is flu?", "An infection."),
+        (2, 3, "", ""),
+        (3, 4, "q, 2", "line 1\nline 2"),
+    ]
+    assert rows[1] == UnreadRow(2, 3, "not_rendered_form", text="no form, at all")
+
+
+@pytest.mark.parametrize("suffix", [".jsonl", ".json", ".parquet"])
+def test_a_column_of_messages(tmp_path: Path, suffix: str) -> None:
+    user, assistant = {"role": "user", "content": "q1"}, {"role": "assistant", "content": "a1"}
+    records = [
+        {"prompt": "q1", "messages": [user, assistant], "topic": "flu"},
+        {"prompt": "q2", "messages": [user, assistant, user, assistant], "topic": "flu"},
+    ]
+    path = tmp_path / f"chat{suffix}"
+    if suffix == ".parquet":
+        import pyarrow
+        import pyarrow.parquet
+
+        pyarrow.parquet.write_table(pyarrow.Table.from_pylist(records), path)
+    elif suffix == ".json":
+        path.write_text(json.dumps(records))
+    else:
+        path.write_text("\n".join(map(json.dumps, records)))
+    opened = read(path)
+    assert opened.description.endswith("; column 'messages' taken apart (messages form)")
+    rows = list(opened.rows)
+    assert isinstance(rows[0], RawRow)
+    assert (rows[0].question, rows[0].answer, rows[0].topic) == ("q1", "a1", "flu")
+    assert isinstance(rows[1], UnreadRow)
+    assert rows[1].reason == "several_turns"
+    assert json.loads(rows[1].text) == records[1]["messages"]
+
+
+def test_messages_nested_as_deep_as_python_goes_are_rows(tmp_path: Path) -> None:
+    path = tmp_path / "deep.jsonl"
+    depths = range(800, 1100)
+    path.write_text("\n".join('{"messages": %s}' % ("[" * depth + "]" * depth) for depth in depths))
+    with pytest.raises(InputError, match="no question column found"):
+        read(path)
+    turns = [{"role": "user", "content": "q1"}, {"role": "assistant", "content": "a1"}]
+    path.write_text(f"{json.dumps({'messages': turns})}\n{path.read_text()}")
+    rows = list(read(path).rows)
+    assert len(rows) == 1 + len(depths)
+    assert {row.reason for row in rows if isinstance(row, UnreadRow)} == {"not_rendered_form", "invalid_json"}
+
+
+def test_question_and_answer_columns_win_over_a_rendered_text(tmp_path: Path) -> None:
+    path = tmp_path / "train.csv"
+    path.write_text(f'question,answer,text,messages\nq1,a1,"{LLAMA2}",[]\n')
+    assert pairs(read(path)) == [("q1", "a1")]
+
+
+def test_a_text_column_without_a_form_is_no_source(tmp_path: Path) -> None:
+    path = tmp_path / "notes.csv"
+    path.write_text("id,text\n1,x\n")
+    with pytest.raises(InputError, match=r"no question column found.*'id', 'text'; 'text' does not hold questions"):
+        read(path)
