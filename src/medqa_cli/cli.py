@@ -11,7 +11,6 @@ import os
 import sys
 import warnings
 from collections.abc import Callable
-from dataclasses import asdict
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, ParamSpec, TypeVar
 
@@ -23,8 +22,7 @@ from medqa_cli.errors import InputError, Interrupted, MedqaError
 from medqa_cli.run_folder import RunFolder
 
 if TYPE_CHECKING:
-    from medqa_cli.data.pipeline import TextTools
-    from medqa_cli.prompt import PromptEncoder
+    pass
 
 app = typer.Typer(
     help="From a spreadsheet of medical questions and answers to a tuned language model, with honest figures.",
@@ -47,8 +45,6 @@ SetOption = Annotated[
 ]
 JsonOption = Annotated[bool, typer.Option("--json", help="Print one JSON object on stdout instead of tables.")]
 OutOption = Annotated[Path | None, typer.Option("--out", help="Folder to write.", show_default=False)]
-
-EXAMPLES_SHOWN = 10
 
 P = ParamSpec("P")
 R = TypeVar("R")
@@ -144,22 +140,30 @@ def convert(
     """
     console.use_json(as_json)
     settings = load(config, overrides or ()).config
-    if audit is not None:
-        _audit(audit, sources, show, settings)
-        return
-    from medqa_cli.data import pipeline, report
-    from medqa_cli.data.reading.sources import check_sources
+    from medqa_cli import conversion
 
-    chosen = _sources(sources, settings)
-    # Before the tokenizer, which takes seconds to load.
-    check_sources(chosen)
-    if show is not None:
-        _show_rule(show, chosen, settings)
+    if audit is not None:
+        if sources or show:
+            raise InputError("--audit looks at a folder that is already split; it takes no SOURCE and no --show")
+        conversion.audit(audit, settings.data)
         return
-    out_dir = out or Path(settings.data.dir)
-    converted = pipeline.convert(chosen, settings.data, settings.seed, _text_tools(settings), out_dir, force)
-    console.result(converted.report, lambda: report.show(converted.report, converted.advice, out_dir))
-    _check_no_leak(converted.report["leakage"], out_dir)
+    named = settings.data.source
+    chosen = sources or ([named] if isinstance(named, str) else list(named or ()))
+    if not chosen:
+        raise InputError("no source: neither an argument nor data.source names a file", "run: medqa convert FILE")
+    if show is not None:
+        conversion.show_rule(show, chosen, settings.data, settings.seed)
+        return
+    job = conversion.ConvertJob(
+        sources=chosen,
+        out_dir=out or Path(settings.data.dir),
+        data=settings.data,
+        prompt=settings.prompt,
+        model=settings.model,
+        seed=settings.seed,
+        force=force,
+    )
+    conversion.convert(job)
 
 
 @app.command()
@@ -359,70 +363,3 @@ def _question(given: str | None) -> str:
     if not given.strip():
         raise InputError("the question is empty", 'ask like this: medqa ask "How to treat glaucoma?"')
     return given
-
-
-def _sources(given: list[str] | None, settings: Config) -> list[str]:
-    named = settings.data.source
-    chosen = list(given or ([named] if isinstance(named, str) else named or []))
-    if not chosen:
-        raise InputError("no source: neither an argument nor data.source names a file", "run: medqa convert FILE")
-    return chosen
-
-
-def _audit(folder: Path, sources: list[str] | None, show: str | None, settings: Config) -> None:
-    if sources or show:
-        raise InputError("--audit looks at a folder that is already split; it takes no SOURCE and no --show")
-    from medqa_cli.data import audit, pipeline, report
-
-    found = audit.audit_folder(folder, settings.data.near_duplicate_threshold, pipeline.column_names(settings.data))
-    console.result(found.as_json(), lambda: report.show_audit(found, folder))
-    _check_no_leak(found.leakage, folder)
-
-
-def _check_no_leak(leakage: dict[str, dict[str, int | None]], folder: Path) -> None:
-    """End with exit code 1 where held-out rows are not held out."""
-    leaks = [
-        f"{split}: {count:,} by {kind.replace('_', ' ')}"
-        for split, counts in leakage.items()
-        for kind, count in counts.items()
-        if count
-    ]
-    if leaks:
-        raise MedqaError(
-            f"{folder} leaks; held-out rows that are not held out: {', '.join(leaks)}",
-            "figures on such rows say little; split the whole anew: medqa convert FILE",
-        )
-
-
-def _show_rule(rule: str, sources: list[str], settings: Config) -> None:
-    from medqa_cli.data import pipeline, report
-    from medqa_cli.data.cleaning.rule_examples import rule_examples
-    from medqa_cli.data.reading.sources import open_sources
-
-    opened = open_sources(sources, pipeline.column_names(settings.data))
-    examples = rule_examples(opened, rule, EXAMPLES_SHOWN, settings.seed)
-    console.result([asdict(example) for example in examples], lambda: report.show_rule(rule, examples))
-
-
-def _text_tools(settings: Config) -> TextTools:
-    """Return what renders the ``text`` column and what counts tokens; the latter only with a model at hand."""
-    from medqa_cli.data.pipeline import TextTools
-    from medqa_cli.prompt_template import make_prompt_text
-
-    if settings.model.name_or_path is None:
-        console.note("model.name_or_path is not set: token lengths are not measured")
-        return TextTools(make_prompt_text(settings.prompt).render, None, settings.model.max_length)
-    encoder = _load_encoder(settings)
-    return TextTools(
-        encoder.contract.text.render, encoder.count_tokens, settings.model.max_length, encoder.num_special_tokens
-    )
-
-
-def _load_encoder(settings: Config) -> PromptEncoder:
-    from medqa_cli.model.base import load_tokenizer
-    from medqa_cli.model.source import find_base
-    from medqa_cli.prompt import PromptEncoder, make_contract
-
-    source = find_base(settings.model.name_or_path, settings.model.revision)
-    tokenizer = load_tokenizer(source.location, source.revision)
-    return PromptEncoder(make_contract(settings.prompt, tokenizer), tokenizer)

@@ -61,6 +61,8 @@ def answer_of(rule: str, answer: str, question: str = "What is flu?") -> str:
         ("Use warm  - not hot - water.", "Use warm\n- not hot - water."),
         ("at 37 degrees  - 2 tablets", "at 37 degrees\n- 2 tablets"),
         ("Signs\n    - fever    - cough", "Signs\n    - fever\n- cough"),
+        ("Signs:   - fever   - a cough       Doctors see it.", "Signs:\n- fever\n- a cough\nDoctors see it."),
+        ("Dose:   - a pill   per day   - none", "Dose:\n- a pill   per day\n- none"),
     ],
 )
 def test_list_signs_within_a_line_become_lines(raw: str, clean_text: str) -> None:
@@ -432,7 +434,7 @@ def test_medquad() -> None:
         words_after += len(cleaned.answer.split())
     assert changed == {
         "inline_bullets": 3237,
-        "whitespace": 7631,
+        "whitespace": 6280,
         "glued_sentences": 103,
         "lost_letters": 926,
         "question_mark_space": 16090,

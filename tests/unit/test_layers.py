@@ -37,7 +37,8 @@ ALLOWED: dict[str, set[str]] = {
     "merging": _GROUND | {"data", "model", "merging"},
     "answering": _GROUND | {"data", "model", "answering"},
     "evaluation": _GROUND | {"data", "model", "evaluation"} | _WORKERS,
-    "cli": {"__init__", "data", "model", "evaluation"} | _GROUND | _WORKERS,
+    "conversion": _GROUND | {"data", "model"},
+    "cli": {"__init__", "conversion", "data", "model", "evaluation"} | _GROUND | _WORKERS,
     "__main__": {"cli"},
 }
 # Which parts may import these at all.

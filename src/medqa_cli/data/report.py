@@ -11,7 +11,7 @@ from medqa_cli.data.cleaning.rule_examples import RuleExample
 from medqa_cli.data.output_folder import LENGTHS_NAME, REJECTED_NAME
 from medqa_cli.data.splitting import SPLITS
 
-_SHARED = ("question", "answer", "near copy of answer", "topic")  # the headings of ``audit.KINDS``
+_SHARED = ("question", "answer", "near copy", "topic")  # the headings of ``audit.KINDS``
 
 
 def show(report: dict[str, Any], advice: str, out_dir: Path) -> None:
@@ -67,9 +67,8 @@ def show_splits(splits: dict[str, int], leakage: dict[str, dict[str, int | None]
                 alarming.add((number, len(line)))
             line.append("unknown" if count is None else f"{count:,}")
         lines.append(line)
-    console.table(
-        "", lines, header=("split", "rows", "share", *(f"shared {name}" for name in _SHARED)), alarming=alarming
-    )
+    title = "held-out rows whose question, answer (or a near copy of it) or topic stands in another split"
+    console.table(title, lines, header=("split", "rows", "share", *_SHARED), alarming=alarming)
 
 
 def show_rule(rule: str, examples: list[RuleExample]) -> None:

@@ -1,7 +1,7 @@
 """The cleaning rules for the furniture of web pages in an answer: list signs, fixed blocks, openers, dead pointers.
 
 They cut out or set apart whole pieces and leave the wording of the rest alone. The echoed question: see
-``cleaning_questions``.
+``questions``.
 """
 
 from __future__ import annotations
@@ -11,6 +11,8 @@ import re
 # A run of spaces is matched as a whole, with or without a sign behind it, so that no run is scanned twice.
 _WIDE_SIGN = re.compile(r"  [^\S\n]*(-[^\S\n]+(?=\S))?")
 _NARROW_SIGN = re.compile(r" -[^\S\n]+(?=\S)")
+_LIST_LINE = re.compile(r"^- .*$", re.MULTILINE)
+_WIDE_GAP = re.compile(r"(?<=\S) {3,}(?=[A-Z])")
 
 _HPO_NAME = "Human Phenotype Ontology"
 _HPO_START = "The Human Phenotype Ontology provides the following list of signs and symptoms for "
@@ -73,7 +75,9 @@ def inline_bullets(answer: str) -> str:
         return answer
     answer = _WIDE_SIGN.sub(lambda run: "\n- " if _is_list_sign(answer, run, known_list=True) else run[0], answer)
     # The first item of a list often follows its heading with a single space.
-    return _NARROW_SIGN.sub(lambda sign: "\n- " if sign.string[sign.start() - 1] in ".:;" else sign[0], answer)
+    answer = _NARROW_SIGN.sub(lambda sign: "\n- " if sign.string[sign.start() - 1] in ".:;" else sign[0], answer)
+    # What follows the last item has to leave its line, or "- blood in the urine" would go on with "Doctors diagnose".
+    return _LIST_LINE.sub(lambda line: _WIDE_GAP.sub("\n", line[0]), answer)
 
 
 def _is_list_sign(text: str, run: re.Match[str], known_list: bool = False) -> bool:

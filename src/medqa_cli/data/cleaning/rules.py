@@ -1,7 +1,7 @@
 """The cleaning rules: each a named, idempotent function on (question, answer), applied in the order of ``RULES``.
 
-Does not drop rows. The rules themselves, but for white space, are in ``cleaning_questions``, ``cleaning_answers`` and
-``cleaning_letters``.
+Does not drop rows. The rules themselves, but for white space, are in ``questions``, ``answers`` and
+``letters``.
 """
 
 from __future__ import annotations

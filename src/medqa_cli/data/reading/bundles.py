@@ -25,6 +25,13 @@ ARCHIVE_SUFFIXES = (".zip", ".tar", ".tgz", ".tar.gz")
 LARGEST_DOCUMENT = 50_000_000  # bytes of XML; MedQuAD's largest has 0.3 million
 LARGEST_LICENCE_TEXT = 1_000_000
 
+# What to do about a document that cannot be read, by the reason.
+_REPAIRS = {
+    "unsafe_xml": "take its <!DOCTYPE ...> out: medqa resolves no entities, since they can name other files",
+    "malformed_xml": "it may be cut off: repair it or download it again",
+    "not_medquad_xml": "medqa reads no XML but MedQuAD's; export it as 'CSV UTF-8'",
+    "too_large": "split it into smaller documents",
+}
 # What stands beside data and is none.
 _ABOUT = re.compile(r"(readme|licen[cs]e|copying|citation|notice)\b", re.IGNORECASE)
 _METADATA = {"dataset-metadata.json", "dataset_info.json", "dataset_infos.json", "dataset_dict.json", "state.json"}
@@ -145,12 +152,21 @@ def stated_licence(container: Container, shown: str) -> str | None:
 
 
 def document_rows(path: Path, member: str) -> Rows:
-    """Read a single XML document."""
+    """Read an XML document that is a source of its own.
+
+    Raises:
+        InputError: it cannot be read; in a folder or an archive, it would be an unread row among others.
+    """
     size = path.stat().st_size
     if size > LARGEST_DOCUMENT:
-        yield _too_large(member, size)
-        return
-    yield from medquad_xml.read_document(path.read_bytes(), member, path.name)
+        rows: Rows = iter([_too_large(member, size)])
+    else:
+        rows = medquad_xml.read_document(path.read_bytes(), member, path.name)
+    for row in rows:
+        if isinstance(row, UnreadRow) and row.reason in _REPAIRS:
+            place = f"{path}:{row.line}" if row.line else str(path)
+            raise InputError(f"{place} cannot be read: {row.text}", _REPAIRS[row.reason])
+        yield row
 
 
 def _document_rows(container: Container, documents: Sequence[Member], prefix: str, name: str) -> Rows:

@@ -26,6 +26,7 @@ ALWAYS_UNPACKED = 1 << 30  # bytes; text packs to a fifth or a tenth, a bomb to 
 LARGEST_RATIO = 100
 GZIP_MAGIC = b"\x1f\x8b"
 ZIP_MAGICS = (b"PK\x03\x04", b"PK\x05\x06")  # with members, without any
+ENCRYPTED = 1  # bit of ZipInfo.flag_bits
 
 
 @dataclass(frozen=True)
@@ -134,10 +135,11 @@ def damage_reported(shown: str) -> Iterator[None]:
         yield
     except (zipfile.BadZipFile, tarfile.TarError, gzip.BadGzipFile, zlib.error, EOFError) as error:
         raise InputError(
-            f"{shown} is damaged: {error or type(error).__name__}", "it may be cut off: copy or download it again"
+            f"{shown} is damaged: {error or type(error).__name__}",
+            "it may be cut off, or another kind of file: copy or download it again",
         ) from error
     except (RuntimeError, NotImplementedError) as error:
-        # zipfile: a password, or a method that Python cannot unpack.
+        # A password, or a method of packing that zipfile does not know.
         raise InputError(f"{shown} cannot be unpacked: {error}", "unpack it yourself and name the folder") from error
 
 
@@ -183,6 +185,8 @@ class _Zip(_Archive):
         super().__init__(path)
         with damage_reported(self._shown):
             self._zip = zipfile.ZipFile(path)
+            if any(info.flag_bits & ENCRYPTED for info in self._zip.infolist()):
+                raise RuntimeError("it is protected by a password")
         # Of two members of one name the last counts, as it does when the archive is unpacked.
         found = {
             _printable(info.filename.replace("\\", "/")): info

@@ -1,6 +1,7 @@
 """Reads CSV and TSV: delimiter by the header, multi-line cells of any size, broken rows handed on as such.
 
-Does not repair rows: a row whose fields or quotes do not add up is yielded as unread, with its text.
+Does not repair rows: a row whose fields or quotes do not add up, or that repeats the header, is
+yielded as unread, with its text.
 """
 
 from __future__ import annotations
@@ -81,9 +82,10 @@ def read_delimited(file: TableFile, wanted: ColumnNames) -> Table:
     csv.field_size_limit(LARGEST_CELL)
     encoding = detect_encoding(file.path)
     form, columns = _detect(file, encoding, wanted)
-    delimiter = "tab" if form.delimiter == "\t" else f"'{form.delimiter}'"
     kind = "TSV" if form.delimiter == "\t" else "CSV"
-    return Table(f"{kind}, {encoding.description}, delimiter {delimiter}", columns, _rows(file, form, columns))
+    return Table(
+        f"{kind}, {encoding.description}, delimiter {_shown(form.delimiter)}", columns, _rows(file, form, columns)
+    )
 
 
 def _detect(file: TableFile, encoding: Encoding, wanted: ColumnNames) -> tuple[_Format, Columns]:
@@ -97,7 +99,20 @@ def _detect(file: TableFile, encoding: Encoding, wanted: ColumnNames) -> tuple[_
             continue
         return _Format(encoding, delimiter, header), columns
     widest = max(headers, key=lambda delimiter: len(headers[delimiter]))
-    return _Format(encoding, widest, headers[widest]), find_columns(wanted, headers[widest], file)
+    try:
+        return _Format(encoding, widest, headers[widest]), find_columns(wanted, headers[widest], file)
+    except InputError as error:
+        if len(headers[widest]) > 1:
+            raise
+        tried = " or ".join(map(_shown, headers))
+        raise InputError(
+            f"{error.message}; the first line is one column, whether it is split at {tried}",
+            "save it as 'CSV UTF-8' with one column for the question and one for the answer",
+        ) from error
+
+
+def _shown(delimiter: str) -> str:
+    return "tab" if delimiter == "\t" else f"'{delimiter}'"
 
 
 def _declared_delimiter(path: Path, encoding: Encoding) -> str | None:
@@ -116,7 +131,12 @@ def _header(file: TableFile, encoding: Encoding, delimiter: str) -> list[str]:
         raise InputError(f"{file} is empty: no header line", "give a file with a header line and one row per question")
     if any("\0" in name for name in header):
         raise InputError(f"{file} is no plain text: it has NUL bytes in its first line", "save it as 'CSV UTF-8'")
-    return header
+    return _names(header)
+
+
+def _names(header: Sequence[str]) -> list[str]:
+    # Programs that do not know the byte order mark write a second one, or leave it where files are joined.
+    return [name.strip("\ufeff") for name in header]
 
 
 def _is_skipped(row: Sequence[str], line: int, delimiter: str) -> bool:
@@ -166,6 +186,8 @@ def _row(
     text = text.rstrip("\r\n")
     if problem is not None:
         return UnreadRow(number, line, problem, text=text, file=file.member)
+    if _names(cells) == list(columns.names):
+        return UnreadRow(number, line, "repeated_header", text=text, file=file.member)
     width = len(columns.names)
     if len(cells) < width or any(cell.strip() for cell in cells[width:]):
         question, answer = (cells[index] if index < len(cells) else "" for index in (columns.question, columns.answer))

@@ -20,6 +20,7 @@ from medqa_cli.data.reading.rows import RawRow, Table, TableFile, UnreadRow, jso
 from medqa_cli.data.wording import listed
 from medqa_cli.errors import InputError
 
+EXAMPLE = '{"question": "...", "answer": "..."}'
 ROWS_FOR_COLUMNS = 1000  # the columns are the keys of so many first rows
 
 
@@ -69,7 +70,7 @@ def _json_errors(file: TableFile) -> Iterator[None]:
     try:
         yield
     except RecursionError as error:
-        raise InputError(f"{file} is nested too deeply", "give a list of objects") from error
+        raise InputError(f"{file} is nested too deeply", f"give a list of objects like {EXAMPLE}") from error
     except ValueError as error:
         raise InputError(
             f"{file} is no valid JSON: {error}", "repair or export it again; one object per line is a .jsonl file"
@@ -107,7 +108,7 @@ def _list_in(value: Any, file: TableFile) -> list[Any]:
             return lists[0]
         found = f"an object with the keys {listed(list(value))} and {len(lists)} lists" if value else "an empty object"
     else:
-        found = f"a single {type(value).__name__}"
+        found = "a single text or number"
     raise InputError(
         f"{file} holds {found}; expected a list of objects, or an object with one such list",
         "from pandas: frame.to_json(FILE, orient='records')",
@@ -134,7 +135,8 @@ def _source_rows(description: str, records: Iterable[_Record], wanted: ColumnNam
     objects = [record.value for record in head if isinstance(record.value, dict)]
     if head and not objects:
         raise InputError(
-            f"{file}: none of the first {len(head):,} entries is a JSON object", "expected one object per question"
+            f"{file}: none of the first {len(head):,} entries is a JSON object; expected one per question",
+            f"write each like this: {EXAMPLE}",
         )
     if not head:
         raise InputError(f"{file} has no data rows", "give a file with one object per question")

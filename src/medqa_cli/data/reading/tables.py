@@ -5,13 +5,14 @@ Does not know about folders and archives: ``bundles`` does.
 
 from __future__ import annotations
 
+import codecs
 import gzip
 from collections.abc import Callable
 from dataclasses import replace
 from pathlib import Path, PurePath
 
 from medqa_cli.data.reading.columns import ColumnNames
-from medqa_cli.data.reading.containers import Scratch, copy_unpacked, damage_reported
+from medqa_cli.data.reading.containers import GZIP_MAGIC, Scratch, copy_unpacked, damage_reported
 from medqa_cli.data.reading.delimited import read_delimited
 from medqa_cli.data.reading.excel import read_excel
 from medqa_cli.data.reading.exchanges import split_exchange_column
@@ -50,6 +51,15 @@ _SIGNATURES = {
     b"\xff\xd8\xff": "a JPEG image",
     b"GIF8": "a GIF image",
 }
+# Under any name: what programs leave in the place of the file that was asked for; each with what to do.
+_PAGE = ("a web page (HTML)", "save a table in it as 'CSV UTF-8'; download again what turned into an error page")
+_INSTEAD = {
+    b"version https://git-lfs": ("only a pointer of Git LFS", "fetch the file itself: git lfs pull"),
+    b"<!doctype html": _PAGE,
+    b"<html": _PAGE,
+    b"{\\rtf": ("a text document (RTF)", "save a table in it as 'CSV UTF-8'"),
+}
+_START = 64  # bytes that tell any of these
 
 
 def table_suffix(name: str) -> str:
@@ -82,15 +92,19 @@ def open_table(file: TableFile, wanted: ColumnNames, scratch: Scratch) -> Table:
 
 
 def check_content(file: TableFile) -> None:
-    """Check that a file is not empty and, if it should be text, that it does not begin like something else.
+    """Check that a file is not empty, no web page and the like, and no binary file if it should be text.
 
     Raises:
         InputError: it is or does.
     """
     with open(file.path, "rb") as content:
-        start = content.read(16)
+        start = content.read(_START)
     if not start:
         raise InputError(f"{file} is empty (0 bytes)", "give a file with one row per question")
+    folded = start.removeprefix(codecs.BOM_UTF8).lstrip().lower()
+    for beginning, (what, hint) in _INSTEAD.items():
+        if folded.startswith(beginning):
+            raise InputError(f"{file} is {what}, not a file of questions and answers", hint)
     if file.path.suffix.lower() not in _TEXT:
         return
     for signature, what in _SIGNATURES.items():
@@ -105,6 +119,11 @@ def check_content(file: TableFile) -> None:
 def _unpacked(file: TableFile, scratch: Scratch) -> TableFile:
     target = scratch.new_path(Path(file.path.stem).suffix.lower())
     packed_size = file.path.stat().st_size
+    with open(file.path, "rb") as content:
+        if content.read(len(GZIP_MAGIC)) != GZIP_MAGIC:
+            raise InputError(
+                f"{file} is not packed with gzip", f"if it is a plain table, name it {Path(file.name).stem}"
+            )
     with damage_reported(file.shown), gzip.open(file.path) as packed, open(target, "wb") as unpacked:
         copy_unpacked(packed, unpacked, packed_size, file.shown)
     return replace(file, path=target)

@@ -1,0 +1,126 @@
+"""``medqa convert`` as a user types it: several sources, the audit of a folder, what a rule does, exit codes."""
+
+from __future__ import annotations
+
+import csv
+import json
+import random
+import zipfile
+from collections.abc import Callable, Sequence
+from pathlib import Path
+
+import pytest
+from conftest import Outcome
+
+Medqa = Callable[..., Outcome]
+
+WORDS = [f"word{number}" for number in range(300)]
+
+
+@pytest.fixture
+def workspace(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
+    monkeypatch.chdir(tmp_path)
+    return tmp_path
+
+
+def write_csv(path: Path, rows: Sequence[Sequence[str]]) -> Path:
+    path.parent.mkdir(parents=True, exist_ok=True)
+    with open(path, "w", encoding="utf-8", newline="") as file:
+        csv.writer(file).writerows([("question", "answer"), *rows])
+    return path
+
+
+def some_rows(name: str, count: int = 40) -> list[list[str]]:
+    draw = random.Random(name)
+    return [
+        [f"What is (are) {name}{number} ?", f"{name}{number} doesnt last. " + " ".join(draw.choices(WORDS, k=30))]
+        for number in range(count)
+    ]
+
+
+def test_several_sources_by_hand_and_by_the_config(workspace: Path, medqa: Medqa) -> None:
+    write_csv(workspace / "one.csv", some_rows("gout"))
+    write_csv(workspace / "two.csv", [*some_rows("flu"), ["empty", ""]])
+    given = medqa("convert", "one.csv", "two.csv", "--json")
+    assert given.code == 0, given.err
+    report = json.loads(given.out)
+    assert report["rows"] == {"read": 81, "kept": 80, "rejected": {"empty_answer": 1}}
+    assert [file["path"] for file in report["source"]["files"]] == ["one.csv", "two.csv"]
+    rejected = json.loads((workspace / "data/medqa/rejected.jsonl").read_text())
+    assert (rejected["file"], rejected["row"], rejected["line"]) == ("two.csv", 41, 42)
+    sources = {json.loads(line)["source"] for line in (workspace / "data/medqa/train.jsonl").open()}
+    assert sources == {"one.csv", "two.csv"}
+    (workspace / "medqa.yaml").write_text("data: {source: [one.csv, two.csv]}\n")
+    again = json.loads(medqa("convert", "--json").out)
+    for timed in ("seconds", "stage_seconds"):
+        del report[timed], again[timed]
+    assert again == report
+
+
+def test_the_audit_of_a_clean_folder(workspace: Path, medqa: Medqa) -> None:
+    write_csv(workspace / "one.csv", some_rows("gout"))
+    assert medqa("convert", "one.csv").code == 0
+    found = medqa("convert", "--audit", "data/medqa")
+    assert found.code == 0, found.err
+    assert "stands in another split" in found.out
+    assert "error" not in found.err
+
+
+def test_the_audit_of_a_leaking_folder(workspace: Path, medqa: Medqa) -> None:
+    rows = some_rows("gout", 20)
+    write_csv(workspace / "split/train.csv", rows)
+    write_csv(workspace / "split/test.csv", [*rows[:3], *some_rows("flu", 5)])
+    found = medqa("convert", "--audit", "split")
+    assert found.code == 1
+    assert found.err.count("error: ") == 1
+    assert "split leaks: 3 test rows by question, 3 test rows by answer, 3 test rows by near duplicate" in found.err
+    assert "test.csv:2 and train.csv:2" in found.out
+    assert "word" not in found.out + found.err  # places, no texts
+    as_json = medqa("convert", "--audit", "split", "--json")
+    assert as_json.code == 1
+    counts = json.loads(as_json.out)
+    assert counts["rows"] == {"train": 20, "validation": 0, "test": 8}
+    assert counts["leakage"]["test"] == {"question": 3, "answer": 3, "near_duplicate_answer": 3, "topic": 3}
+    assert not (workspace / "data").exists()
+
+
+@pytest.mark.parametrize("more", [["one.csv"], ["--show", "whitespace"]])
+def test_the_audit_takes_nothing_else(workspace: Path, medqa: Medqa, more: list[str]) -> None:
+    outcome = medqa("convert", "--audit", "split", *more)
+    assert (outcome.code, outcome.out) == (2, "")
+    assert "it takes no SOURCE and no --show" in outcome.err
+
+
+def test_what_a_rule_does(workspace: Path, medqa: Medqa) -> None:
+    write_csv(workspace / "one.csv", some_rows("gout"))
+    shown = medqa("convert", "one.csv", "--show", "lost_letters")
+    assert shown.code == 0, shown.err
+    assert shown.out.count("before: ") == shown.out.count("after: ") == 10
+    assert "doesn't last" in shown.out
+    examples = json.loads(medqa("convert", "one.csv", "--show", "what_is_are", "--json").out)
+    assert len(examples) == 10
+    first = examples[0]
+    number = first["row"] - 1
+    assert (first["field"], first["before"]) == ("question", f"What is (are) gout{number}?")
+    assert first["after"] == f"What is gout{number}?"
+    assert [example["row"] for example in examples] == sorted(example["row"] for example in examples)
+    assert "changes no row" in medqa("convert", "one.csv", "--show", "hpo_block").out
+    assert not (workspace / "data").exists()
+
+
+def test_a_rule_that_is_none(workspace: Path, medqa: Medqa) -> None:
+    write_csv(workspace / "one.csv", some_rows("gout"))
+    outcome = medqa("convert", "one.csv", "--show", "whitespce")
+    assert (outcome.code, outcome.out) == (2, "")
+    assert "did you mean 'whitespace'?" in outcome.err
+    assert "'question_echo'" in outcome.err
+
+
+def test_an_archive_as_kaggle_gives_it(workspace: Path, medqa: Medqa) -> None:
+    write_csv(workspace / "medquad.csv", some_rows("gout"))
+    with zipfile.ZipFile(workspace / "archive.zip", "w") as archive:
+        archive.write("medquad.csv")
+    assert medqa("convert", "archive.zip").code == 0
+    assert medqa("convert", "medquad.csv", "--out", "plain").code == 0
+    rows = [(workspace / folder / "test.jsonl").read_text() for folder in ("data/medqa", "plain")]
+    assert rows[0] == rows[1] != ""
