@@ -286,7 +286,7 @@ def test_all_rows_rejected(tmp_path: Path) -> None:
     source = write_csv(tmp_path / "qa.csv", [["q", ""], ["", "a"], ["q", "nan"]])
     with pytest.raises(InputError, match="none of its 3 rows can be used: 2 empty_answer, 1 empty_question") as caught:
         run(source, tmp_path / "out")
-    assert "row 1: empty_answer" in caught.value.message
+    assert "row 1 (line 2): empty_answer" in caught.value.message
     assert sorted(path.name for path in tmp_path.iterdir()) == ["qa.csv"]
 
 

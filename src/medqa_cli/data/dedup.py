@@ -14,7 +14,8 @@ from dataclasses import dataclass, field
 
 KEY_BYTES = 16
 ID_DIGITS = 16
-NOT_A_TEXT = frozenset({"nan", "NaN", "NULL", "None"})  # what pandas, SQL and Python write for a missing value
+# What pandas, SQL, Python and spreadsheets write for a missing value. "NA" and "none" may be answers.
+NOT_A_TEXT = frozenset({"nan", "NaN", "NULL", "null", "None", "<NA>", "#N/A"})
 
 
 class _FoldTable(dict[int, int]):

@@ -96,7 +96,7 @@ def convert(
     lengths = tools.lengths()
     # Resolved, because a link to a folder has to stay a link.
     with _writing(out_dir), atomic_dir(out_dir.resolve()) as folder:
-        passed = _pass_twice(folder, opened, data, seed, tools.render, lengths, stages)
+        passed = _pass_twice(folder, name, opened, data, seed, tools.render, lengths, stages)
         with stages.stage("audit"):
             audit = _audit(folder, data.near_duplicate_threshold, passed.written)
         report = {"source": _source(name, opened.files, passed.screened)} | _counts(opened, passed, data)
@@ -146,6 +146,7 @@ class _Passed:
 
 def _pass_twice(
     folder: Path,
+    name: str,
     opened: SourceRows,
     data: DataConfig,
     seed: int,
@@ -157,7 +158,7 @@ def _pass_twice(
     with AnswerSketches(sets_path, data.near_duplicate_threshold) as sketches:
         with stages.stage("read and clean"):
             screened = screen_rows(opened, data, enabled_rules(data.cleaning), spool_path, sketches)
-        check_something_kept(screened, opened.description)
+        check_something_kept(screened, name)
         with stages.stage("split and purge"), console.status("splitting ..."):
             places = place_rows(screened.keys, sketches, data, seed)
     sets_path.unlink()

@@ -64,7 +64,7 @@ def screen_rows(
             entry = _judged(row, screen, rules, screened.keys, sketches)
             if reason := entry.get("reason"):
                 screened.rejected[reason] += 1
-                screened.first_rejected = screened.first_rejected or f"{row.file or 'row'} {row.row}: {reason}"
+                screened.first_rejected = screened.first_rejected or f"{_place(row)}: {reason}"
             write_line(spool, entry)
             if screened.read % ROWS_PER_UPDATE == 0:
                 show_status(f"reading and cleaning: {screened.read:,} rows ...")
@@ -84,6 +84,11 @@ def check_something_kept(screened: Screened, name: str) -> None:
             f"(the first: {screened.first_rejected})",
             "check the file, or whether data.question_column and data.answer_column name the right columns",
         )
+
+
+def _place(row: RawRow | UnreadRow) -> str:
+    line = "" if row.line is None else f" (line {row.line})"
+    return f"{row.file} row {row.row}{line}".lstrip()
 
 
 def _texts(row: RawRow | UnreadRow) -> tuple[str, ...]:
