@@ -5,12 +5,15 @@ Nothing heavy is imported at the top, so that ``medqa --help`` answers at once.
 
 from __future__ import annotations
 
+import contextlib
 import functools
 import logging
 import os
+import signal
 import sys
+import threading
 import warnings
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, ParamSpec, TypeVar
 
@@ -54,7 +57,10 @@ def main() -> None:
     """Run the program. Errors that a user can act on become a message and an exit code; others are bugs and show."""
     _quiet_libraries()
     try:
-        app()
+        with _ended_like_ctrl_c():
+            app()
+    except KeyboardInterrupt:  # while a command was still being imported
+        sys.exit(Interrupted.exit_code)
     except MedqaError as error:
         if os.environ.get("MEDQA_DEBUG") == "1":
             raise
@@ -64,6 +70,19 @@ def main() -> None:
         # The reader of our output went away (medqa ask ... | head): nothing is wrong, nothing more can be written.
         os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
         sys.exit(1)
+
+
+@contextlib.contextmanager
+def _ended_like_ctrl_c() -> Iterator[None]:
+    """Let SIGTERM end a command as Ctrl-C does: nothing half-written stays, least of all someone's texts."""
+    if threading.current_thread() is not threading.main_thread():
+        yield
+        return
+    before = signal.signal(signal.SIGTERM, signal.default_int_handler)
+    try:
+        yield
+    finally:
+        signal.signal(signal.SIGTERM, before)
 
 
 def _quiet_libraries() -> None:

@@ -68,7 +68,7 @@ def show_rule(rule: str, sources: Sequence[str], data: DataConfig, seed: int) ->
         ConfigError: there is no such rule.
     """
     opened = open_sources(sources, pipeline.column_names(data))
-    examples = rule_examples(opened, rule, EXAMPLES_SHOWN, seed)
+    examples = rule_examples(opened, rule, data.cleaning, EXAMPLES_SHOWN, seed)
     console.result([asdict(example) for example in examples], lambda: report.show_rule(rule, examples))
 
 

@@ -5,6 +5,9 @@ from __future__ import annotations
 import csv
 import json
 import random
+import subprocess
+import sys
+import time
 import zipfile
 from collections.abc import Callable, Sequence
 from pathlib import Path
@@ -124,3 +127,20 @@ def test_an_archive_as_kaggle_gives_it(workspace: Path, medqa: Medqa) -> None:
     assert medqa("convert", "medquad.csv", "--out", "plain").code == 0
     rows = [(workspace / folder / "test.jsonl").read_text() for folder in ("data/medqa", "plain")]
     assert rows[0] == rows[1] != ""
+
+
+def test_a_terminated_conversion_leaves_no_texts(workspace: Path) -> None:
+    write_csv(workspace / "one.csv", some_rows("gout", 4000))
+    command = [sys.executable, "-m", "medqa_cli", "convert", "one.csv"]
+    process = subprocess.Popen(command, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True)
+    deadline = time.monotonic() + 60
+    while not list(workspace.glob("data/.medqa.*.tmp/spool.tmp")):
+        assert process.poll() is None, process.communicate()
+        assert time.monotonic() < deadline
+        time.sleep(0.01)
+    process.terminate()
+    out, err = process.communicate(timeout=60)
+    assert (process.returncode, out) == (130, "")
+    assert "Traceback" not in err
+    assert "interrupted" in err
+    assert list((workspace / "data").iterdir()) == []

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import csv
+import gzip
 import json
 import random
 from collections.abc import Sequence
@@ -18,7 +19,7 @@ from medqa_cli.data.dedup import fold
 from medqa_cli.data.pipeline import TextTools, convert
 from medqa_cli.data.questions.topics import topic_names, topic_of
 from medqa_cli.data.reading.columns import ColumnNames
-from medqa_cli.errors import InputError
+from medqa_cli.errors import InputError, MedqaError
 
 MEDQUAD = Path(__file__).parents[2].parent / "shared/data/medquad/medquad_two_columns.csv"
 NONE = {"question": 0, "answer": 0, "near_duplicate_answer": 0, "topic": 0}
@@ -66,7 +67,7 @@ def leaky(tmp_path: Path) -> Path:
 def test_counts_each_kind_of_leak(leaky: Path) -> None:
     found = audit(leaky)
     assert found.rows == {"train": 3, "validation": 2, "test": 6}
-    assert found.unusable == 1
+    assert found.unusable == {"train": 0, "validation": 0, "test": 1}
     assert found.leakage == {
         "test": {"question": 2, "answer": 2, "near_duplicate_answer": 3, "topic": 3},
         "validation": NONE,
@@ -92,6 +93,8 @@ def test_validation_is_compared_with_train_only(leaky: Path) -> None:
         ("train.jsonl", "dev.jsonl", "test.jsonl"),
         ("train-00000-of-00001.jsonl", "validation-00000-of-00001.jsonl", "test-00000-of-00001.jsonl"),
         ("data/Train.jsonl", "data/VAL.jsonl", "data/Test_set.jsonl"),
+        ("train/0000.jsonl", "validation/0000.jsonl", "test/0000.jsonl"),
+        ("my_train.jsonl", "my-dev.jsonl", "my_test_v2.jsonl"),
     ],
 )
 def test_folders_as_others_write_them(names: Sequence[str], tmp_path: Path) -> None:
@@ -101,6 +104,52 @@ def test_folders_as_others_write_them(names: Sequence[str], tmp_path: Path) -> N
     found = audit(tmp_path)
     assert found.rows == {"train": 1, "validation": 1, "test": 1}
     assert found.leakage["test"]["answer"] == found.leakage["validation"]["answer"] == 1
+
+
+def test_files_that_are_no_split_are_named(leaky: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    (leaky / "eval_results.json").write_text('{"loss": 1.5}')
+    write_csv(leaky / "holdout.csv", [["What causes gout?", "Uric acid."]])
+    (leaky / "README.md").write_text("mine")
+    assert audit(leaky).rows == {"train": 3, "validation": 2, "test": 6}
+    shown = " ".join(capsys.readouterr().err.split())
+    assert "not looked at, for the name tells no split: 'eval_results.json', 'holdout.csv'" in shown
+    assert "train: 'train.csv'" in shown
+
+
+def test_a_file_beside_those_of_convert_is_named(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    converted(write_csv(tmp_path / "in.csv", [[f"q {i}", f"a {i}"] for i in range(40)]), tmp_path / "out")
+    (tmp_path / "out/test_extra.jsonl").write_bytes((tmp_path / "out/train.jsonl").read_bytes())
+    assert audit(tmp_path / "out").leaks == 0
+    assert "'test_extra.jsonl'" in " ".join(capsys.readouterr().err.split())
+
+
+def test_gzipped_and_empty_files(leaky: Path) -> None:
+    plain = (leaky / "train.csv").read_bytes()
+    (leaky / "train.csv").unlink()
+    (leaky / "train.csv.gz").write_bytes(gzip.compress(plain))
+    (leaky / "valid.csv").write_bytes(b"")
+    found = audit(leaky)
+    assert found.rows == {"train": 3, "validation": 0, "test": 6}
+    assert found.leakage["test"]["question"] == 1
+
+
+@pytest.mark.parametrize("emptied", ["train", "test"])
+def test_zeros_of_nothing_are_no_pass(emptied: str, tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    for name in ("train", "test"):
+        write_csv(tmp_path / f"{name}.csv", [["", "a"]] if name == emptied else [["What is gout?", "a"]])
+    with pytest.raises(InputError, match=f"nothing to compare: usable rows: .*0 in {emptied}"):
+        audit(tmp_path)
+    assert f"1 {emptied} rows hold no question" in " ".join(capsys.readouterr().err.split())
+
+
+def test_no_room_for_the_scratch_file(leaky: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    def full(*_: object, **__: object) -> None:
+        raise OSError(28, "No space left on device")
+
+    monkeypatch.setattr("tempfile.mkdtemp", full)
+    with pytest.raises(MedqaError, match="No space left on device") as caught:
+        audit(leaky)
+    assert caught.value.exit_code == 1
 
 
 def test_columns_and_topics_that_the_user_names(tmp_path: Path) -> None:
@@ -116,7 +165,7 @@ def test_columns_and_topics_that_the_user_names(tmp_path: Path) -> None:
 
 def test_a_folder_without_splits(tmp_path: Path) -> None:
     write_csv(tmp_path / "train.csv", [["q", "a"]])
-    with pytest.raises(InputError, match=r"expected a training file and a held-out one, found train\.csv"):
+    with pytest.raises(InputError, match=r"expected a training file and a held-out one, found 'train\.csv'"):
         audit(tmp_path)
     with pytest.raises(InputError, match="is no folder"):
         audit(tmp_path / "train.csv")

@@ -471,3 +471,42 @@ class TestReadSplit:
         path.write_bytes(path.read_bytes() + damage + b"\n")
         with pytest.raises(InputError, match=r"test\.jsonl:11: damaged line"):
             read_split(tmp_path / "out", "test")
+
+
+def test_signs_make_another_row(tmp_path: Path) -> None:
+    rows = [[f"Is a value {sign}38 a fever?", "Ask a doctor."] for sign in (">", "<", "", "> ")]
+    rows += [[f"Is HER2{sign} breast cancer rare?", "Ask a doctor."] for sign in ("+", "-", " -", "?")]
+    rows += [[f"other {i}", f"answer {i}"] for i in range(30)]
+    report = run(write_csv(tmp_path / "in.csv", rows), tmp_path / "out", test_fraction=0, validation_fraction=0)
+    assert report["rows"]["rejected"] == {"exact_duplicate": 2}  # "> 38", and "HER2 -" beside "HER2?"
+
+
+def test_a_question_whose_topic_shows_only_when_cleaned(tmp_path: Path) -> None:
+    rows = [[f"Whats illness{i % 60}?", f"Thing {i} of {i}."] for i in range(180)]
+    report = run(write_csv(tmp_path / "in.csv", rows), tmp_path / "out", test_fraction=0.2)
+    assert report["topics"]["known"] == report["rows"]["kept"]
+    assert report["leakage"] == {"test": NONE, "validation": NONE}
+
+
+def test_an_emptied_or_odd_split_is_told(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    rows = [[f"question {i}", f"answer {i}", f"category {i % 3}"] for i in range(90)]
+    source = write_csv(tmp_path / "in.csv", rows, ("question", "answer", "topic"))
+    report = run(source, tmp_path / "out")
+    assert report["splits"] == {"train": 30, "validation": 30, "test": 30}
+    assert "the test split holds 30 of 90 rows, not 10 %" in " ".join(capsys.readouterr().err.split())
+
+
+def test_what_a_killed_run_left_is_named(messy: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    (tmp_path / ".out.abc.tmp").mkdir()
+    run(messy, tmp_path / "out")
+    assert ".out.abc.tmp was left by a run that was killed" in " ".join(capsys.readouterr().err.split())
+
+
+def test_sources_of_one_name(tmp_path: Path) -> None:
+    for name in ("one", "two"):
+        (tmp_path / name).mkdir()
+        rows = [[f"{name} {i}", f"answer {name} {i}"] for i in range(20)]
+        write_csv(tmp_path / name / "d.csv", [*rows, ["", ""]])
+    sources = [str(tmp_path / name / "d.csv") for name in ("one", "two")]
+    convert(sources, DataConfig(), 42, TextTools(render, None, 8), tmp_path / "out")
+    assert [row["file"] for row in lines_of(tmp_path / "out/rejected.jsonl")] == ["one/d.csv", "two/d.csv"]

@@ -10,7 +10,8 @@ from pathlib import Path
 import pytest
 
 from medqa_cli.data.dedup import key_of
-from medqa_cli.data.near_duplicates import MISS_PROBABILITY, NOT_FOUND, NUM_PERM, AnswerSketches, bands
+from medqa_cli.data.near_duplicates import MISS_PROBABILITY, AnswerSketches, bands
+from medqa_cli.data.near_search import NOT_FOUND, NUM_PERM
 from medqa_cli.data.shingles import jaccard, shingles
 
 WORDS = [f"w{number}" for number in range(400)]

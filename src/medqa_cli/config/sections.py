@@ -75,7 +75,7 @@ class DataConfig:
         0.8,
         "Jaccard similarity of runs of five words from which two answers count as near copies; "
         "those of held-out answers are left out of train.",
-        above=0,
+        at_least=0.1,
         at_most=1,
     )
     max_rows: int | None = setting(None, "Keep at most this many rows, drawn by the seed; null: all.", at_least=1)

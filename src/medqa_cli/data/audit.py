@@ -5,8 +5,6 @@ Works on any folder of train, validation and test files, whoever made it. Does n
 
 from __future__ import annotations
 
-import itertools
-import re
 import tempfile
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from dataclasses import dataclass, field
@@ -16,25 +14,21 @@ from typing import Any
 from medqa_cli import console
 from medqa_cli.data.dataset import iterate_split
 from medqa_cli.data.dedup import fold, key_of, unusable
-from medqa_cli.data.near_duplicates import NOT_FOUND, AnswerSketches
+from medqa_cli.data.near_duplicates import AnswerSketches
+from medqa_cli.data.near_search import NOT_FOUND
 from medqa_cli.data.output_folder import report_of
 from medqa_cli.data.questions.topics import topic_names, topic_of
 from medqa_cli.data.reading.columns import ColumnNames
 from medqa_cli.data.reading.rows import UnreadRow
 from medqa_cli.data.reading.sources import open_sources
+from medqa_cli.data.split_files import find_split_files
 from medqa_cli.data.splitting import SPLITS
-from medqa_cli.errors import InputError
+from medqa_cli.data.wording import listed
+from medqa_cli.errors import InputError, MedqaError
 
 KINDS = ("question", "answer", "near_duplicate_answer", "topic")
 HELD_OUT = {"test": ("train", "validation"), "validation": ("train",)}
-SPLIT_OF_NAME = {"train": "train", "training": "train", "test": "test"} | dict.fromkeys(
-    ("validation", "valid", "val", "dev", "eval"), "validation"
-)
 MOST_EXAMPLES = 5
-
-_SPLIT_FILE = re.compile(
-    rf"({'|'.join(SPLIT_OF_NAME)})(?:[-_.].*)?\.(?:csv|tsv|json|jsonl|ndjson|parquet|xlsx)", re.IGNORECASE
-)
 
 
 @dataclass(frozen=True, slots=True)
@@ -67,7 +61,7 @@ class Audit:
 
     rows: dict[str, int]
     paraphrases: int
-    unusable: int
+    unusable: dict[str, int]
     leakage: dict[str, dict[str, int | None]]
     examples: list[dict[str, str]]
 
@@ -88,7 +82,7 @@ class Audit:
 
 
 def audit_written(folder: Path, threshold: float) -> Audit:
-    """Audit the files that ``medqa convert`` wrote.
+    """Audit the files that ``medqa convert`` is writing; the scratch file lies in their folder.
 
     Args:
         folder: the folder with the files.
@@ -101,11 +95,11 @@ def audit_written(folder: Path, threshold: float) -> Audit:
     Raises:
         InputError: a file is missing or damaged.
     """
-    return _audit({name: _own_rows(folder, name) for name in SPLITS}, threshold)
+    return _audit({name: _own_rows(folder, name) for name in SPLITS}, threshold, folder)
 
 
 def audit_folder(folder: Path, threshold: float, wanted: ColumnNames) -> Audit:
-    """Audit any folder of files named after splits: ``train.csv``, ``val-00000.parquet``, ``data/test.jsonl``.
+    """Audit any folder of files that ``split_files`` finds.
 
     Args:
         folder: the folder.
@@ -116,29 +110,58 @@ def audit_folder(folder: Path, threshold: float, wanted: ColumnNames) -> Audit:
         the same counts; topics come from a column or from the questions.
 
     Raises:
-        InputError: there is no training file or no held-out one, or a file cannot be read.
+        InputError: there is no training file or no held-out one, a file cannot be read, or none of its rows be used.
+        MedqaError: there is no room for the scratch file.
     """
+    found = find_split_files(folder)
+    for name, files in found.files.items():
+        console.note(f"{name}: {listed([path.name for path in files]) or 'no file'}")
+    if found.others:
+        console.warn(f"not looked at, for the name tells no split: {listed([path.name for path in found.others])}")
     if report_of(folder) is not None:
-        return audit_written(folder, threshold)
-    files = _split_files(folder)
-    return _audit({name: _foreign_rows(files[name], wanted) for name in SPLITS}, threshold)
+        rows = {name: _own_rows(folder, name) for name in SPLITS}
+    else:
+        rows = {name: _foreign_rows(found.files[name], wanted) for name in SPLITS}
+    try:
+        with tempfile.TemporaryDirectory(prefix="medqa-") as scratch:
+            audit = _audit(rows, threshold, Path(scratch))
+    except OSError as error:
+        raise MedqaError(
+            f"auditing {folder} failed: {error.strerror or error}",
+            "check the free space of the temporary folder (TMPDIR)",
+        ) from error
+    _check_looked(folder, audit)
+    return audit
 
 
-def _audit(rows: dict[str, Iterator[_Row | None]], threshold: float) -> Audit:
-    with tempfile.TemporaryDirectory(prefix="medqa-") as scratch, _sketches(scratch, threshold) as sketches:
-        splits = {name: _read(rows[name], sketches, name) for name in SPLITS}
-        found = {name: _shared(name, splits, sketches) for name in HELD_OUT}
+def _check_looked(folder: Path, audit: Audit) -> None:
+    """Check that there was something to compare: zeros of nothing would look like a pass."""
+    for name, count in audit.unusable.items():
+        if count:
+            console.warn(f"{count:,} {name} rows hold no question and answer and were not looked at")
+    if not audit.rows["train"] or not (audit.rows["test"] or audit.rows["validation"]):
+        usable = ", ".join(f"{count:,} in {name}" for name, count in audit.rows.items())
+        raise InputError(
+            f"{folder}: nothing to compare: usable rows: {usable}",
+            "check the files, or name the columns: --set data.question_column=... --set data.answer_column=...",
+        )
+
+
+def _audit(rows: dict[str, Iterator[_Row | None]], threshold: float, scratch: Path) -> Audit:
+    sets_path = scratch / "audit.tmp"
+    try:
+        with AnswerSketches(sets_path, threshold) as sketches:
+            splits = {name: _read(rows[name], sketches, name) for name in SPLITS}
+            found = {name: _shared(name, splits, sketches) for name in HELD_OUT}
+    finally:
+        sets_path.unlink(missing_ok=True)
     return Audit(
         {name: len(splits[name].places) - splits[name].paraphrases for name in SPLITS},
         sum(split.paraphrases for split in splits.values()),
-        sum(split.unusable for split in splits.values()),
+        {name: splits[name].unusable for name in SPLITS},
         {name: {kind: None if hits is None else len(hits) for kind, hits in found[name].items()} for name in HELD_OUT},
         _examples(found),
     )
-
-
-def _sketches(scratch: str, threshold: float) -> AnswerSketches:
-    return AnswerSketches(Path(scratch) / "sets", threshold)
 
 
 def _own_rows(folder: Path, split: str) -> Iterator[_Row | None]:
@@ -149,6 +172,8 @@ def _own_rows(folder: Path, split: str) -> Iterator[_Row | None]:
 
 def _foreign_rows(files: Sequence[Path], wanted: ColumnNames) -> Iterator[_Row | None]:
     for path in files:
+        if not path.stat().st_size:
+            continue  # an empty split
         for row in open_sources([str(path)], wanted).rows:
             if isinstance(row, UnreadRow) or unusable(row.question, row.answer, row.topic):
                 yield None
@@ -156,23 +181,6 @@ def _foreign_rows(files: Sequence[Path], wanted: ColumnNames) -> Iterator[_Row |
             yield _Row(
                 f"{path.name}:{row.line or row.row}", row.question, row.answer, topic_of(row.question, row.topic)
             )
-
-
-def _split_files(folder: Path) -> dict[str, list[Path]]:
-    if not folder.is_dir():
-        raise InputError(f"{folder} is no folder", "name a folder with train, validation and test files")
-    found: dict[str, list[Path]] = {name: [] for name in SPLITS}
-    for path in sorted(itertools.chain(folder.iterdir(), folder.glob("*/*"))):
-        matched = _SPLIT_FILE.fullmatch(path.name)
-        if matched and path.is_file():
-            found[SPLIT_OF_NAME[matched[1].lower()]].append(path)
-    if not found["train"] or not (found["validation"] or found["test"]):
-        names = sorted(path.name for path in itertools.chain(*found.values()))
-        raise InputError(
-            f"{folder}: expected a training file and a held-out one, found {', '.join(names) or 'neither'}",
-            "name them after their splits: train.csv, validation.csv, test.csv (or .jsonl, .parquet, ...)",
-        )
-    return found
 
 
 def _read(rows: Iterable[_Row | None], sketches: AnswerSketches, name: str) -> _Split:

@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import hashlib
 import heapq
+import re
 import unicodedata
 from collections import Counter
 from collections.abc import Sequence
@@ -16,6 +17,10 @@ KEY_BYTES = 16
 ID_DIGITS = 16
 # What pandas, SQL, Python and spreadsheets write for a missing value. "NA" and "none" may be answers.
 NOT_A_TEXT = frozenset({"nan", "NaN", "NULL", "null", "None", "<NA>", "#N/A"})
+
+
+# Signs of comparison, charges, negative numbers (no hyphens between words, no dashes), and raised or lowered digits.
+_SIGNS = re.compile(r"[+<>≤≥±%=⁰¹²³⁴-⁹⁺⁻₀-₉]|(?<=\w)[-−](?![\w-])|(?<![\w-])[-−](?=\d)")
 
 
 class _FoldTable(dict[int, int]):
@@ -36,6 +41,11 @@ def fold(text: str) -> str:
     """Return the text without case, punctuation and spacing, for comparison; a text of nothing else stays as it is."""
     folded = unicodedata.normalize("NFKC", text).casefold().translate(_FOLD_TABLE)
     return " ".join(folded.split()) or text.strip()
+
+
+def signs(text: str) -> str:
+    """Return the signs that ``fold`` drops and that yet make another text: >38 is not <38, HER2+ is not HER2-."""
+    return "".join(_SIGNS.findall(text))
 
 
 def key_of(*folded: str) -> bytes:
@@ -67,7 +77,10 @@ def draw(keys: Sequence[bytes], max_rows: int | None, seed: int) -> list[bool]:
 
 @dataclass(frozen=True, slots=True)
 class RowKeys:
-    """The keys by which rows are compared; no topic: no key, a topic with two names: two keys."""
+    """The keys by which rows are compared; no topic: no key, a topic with two names: two keys.
+
+    ``pair`` tells duplicates and minds signs; the others keep splits apart and do not, so that they join more.
+    """
 
     pair: bytes
     question: bytes
@@ -75,16 +88,17 @@ class RowKeys:
     topics: tuple[bytes, ...]
 
 
-def row_keys(folded_question: str, folded_answer: str, topic_names: Sequence[str]) -> RowKeys:
+def row_keys(question: str, answer: str, topic_names: Sequence[str]) -> RowKeys:
     """Return the keys of a row.
 
     Args:
-        folded_question: the question as ``fold`` returns it.
-        folded_answer: the answer likewise.
+        question: the question, cleaned.
+        answer: the answer, cleaned.
         topic_names: the names of its topic; none: it has no topic.
     """
+    folded_question, folded_answer = fold(question), fold(answer)
     return RowKeys(
-        key_of(folded_question, folded_answer),
+        key_of(folded_question, folded_answer, signs(question), signs(answer)),
         key_of(folded_question),
         key_of(folded_answer),
         tuple(key_of(name) for name in topic_names),

@@ -8,12 +8,15 @@ from __future__ import annotations
 from collections.abc import Sequence
 from itertools import compress
 
+from medqa_cli import console
 from medqa_cli.config.sections import DataConfig
 from medqa_cli.data.dedup import RowKeys, draw
-from medqa_cli.data.near_duplicates import NOT_FOUND, AnswerSketches
+from medqa_cli.data.near_duplicates import AnswerSketches
+from medqa_cli.data.near_search import NOT_FOUND
 from medqa_cli.data.splitting import SPLITS, assign_splits
 from medqa_cli.errors import InputError
 
+SMALL_DIFFERENCE = 5  # rows
 NOT_SAMPLED = "not_sampled"
 NEAR_TEST = "near_duplicate_of_test"
 NEAR_VALIDATION = "near_duplicate_of_validation"
@@ -42,6 +45,8 @@ def place_rows(keys: Sequence[RowKeys], sketches: AnswerSketches, data: DataConf
     _purge(places, sketches, ("validation", "train"), "test", NEAR_TEST)
     _purge(places, sketches, ("train",), "validation", NEAR_VALIDATION)
     _check_splits_left(places)
+    for name, share in (("validation", data.validation_fraction), ("test", data.test_fraction)):
+        _warn_of_odd_size(name, share, places)
     return places
 
 
@@ -63,3 +68,14 @@ def _check_splits_left(places: Sequence[str]) -> None:
         "answers that repeat (yes, no) leave nothing to hold out: give rows with answers of their own, "
         "or hold out nothing: --set data.validation_fraction=0 --set data.test_fraction=0",
     )
+
+
+def _warn_of_odd_size(name: str, wanted: float, places: Sequence[str]) -> None:
+    """Say where a split is empty or far from its share: large topics cannot be divided, and the purge takes rows."""
+    kept = sum(place in SPLITS for place in places)
+    held_out = places.count(name)
+    if wanted and (not held_out or abs(held_out - wanted * kept) > max(wanted * kept / 2, SMALL_DIFFERENCE)):
+        console.warn(
+            f"the {name} split holds {held_out:,} of {kept:,} rows, not {100 * wanted:.0f} %: rows of one topic stay "
+            "together, and near copies of test answers leave validation (is data.topic_column a coarse category?)"
+        )

@@ -93,6 +93,7 @@ def convert(
     name = ", ".join(sources)
     check_replaceable(out_dir, name, local_paths(sources), _sha256(opened.files), force)
     console.note(f"reading {name}: {opened.description}; columns: {opened.columns.describe()}")
+    _warn_of_leftovers(out_dir)
     lengths = tools.lengths()
     # Resolved, because a link to a folder has to stay a link.
     with _writing(out_dir), atomic_dir(out_dir.resolve()) as folder:
@@ -205,6 +206,13 @@ def _write_card(folder: Path, report: dict[str, Any], info: CardInfo) -> None:
 
 def _docs() -> dict[str, str]:
     return {name: rule.doc for name, rule in RULES.items()}
+
+
+def _warn_of_leftovers(out_dir: Path) -> None:
+    """Name what a killed run left: it holds the source's texts."""
+    out_dir = out_dir.resolve()
+    for leftover in sorted(out_dir.parent.glob(f".{out_dir.name}.*.tmp")):
+        console.warn(f"{leftover} was left by a run that was killed (or is still running) and holds texts: delete it")
 
 
 @contextlib.contextmanager

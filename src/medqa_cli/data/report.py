@@ -51,8 +51,6 @@ def show_audit(audit: Audit, folder: Path) -> None:
     show_splits(audit.rows, audit.leakage)
     for example in audit.examples:
         console.line(f"  {example['leak']}: {example['row']} and {example['also']}")
-    if audit.unusable:
-        console.line(f"rows that hold no question and answer, not looked at: {audit.unusable:,}")
 
 
 def show_splits(splits: dict[str, int], leakage: dict[str, dict[str, int | None]]) -> None:

@@ -105,16 +105,16 @@ def _judged(
     if reason := unusable(row.question, row.answer, row.topic, row.source):
         return rejected(row, reason)
     cleaned = clean(row.question, row.answer, rules)
-    topic = topic_of(row.question, row.topic)
+    # The question as it was read comes first: a repaired name would no longer be that of a topic column.
+    topic = topic_of(row.question, row.topic) or topic_of(cleaned.question, "")
     reason = unusable(cleaned.question, cleaned.answer) or unhelpful(cleaned.question, cleaned.answer)
     if reason:
         return rejected(row, reason)
-    folded_answer = fold(cleaned.answer)
-    found = row_keys(fold(cleaned.question), folded_answer, topic_names(topic))
+    found = row_keys(cleaned.question, cleaned.answer, topic_names(topic))
     if refusal := screen.refusal(found):
         return rejected(row, refusal)
     keys.append(found)
-    sketches.add(folded_answer, found.answer)
+    sketches.add(fold(cleaned.answer), found.answer)
     return {
         NOT_CHOSEN: rejected(row, ""),
         "changed": cleaned.changed,

@@ -6,6 +6,7 @@ Does not look for near copies: ``near_duplicates`` does.
 from __future__ import annotations
 
 import hashlib
+from collections.abc import Sequence
 from typing import TYPE_CHECKING
 
 if TYPE_CHECKING:
@@ -64,3 +65,23 @@ def jaccard(one: NDArray[np.uint64], other: NDArray[np.uint64]) -> float:
     both.sort()
     shared = int(np.count_nonzero(both[1:] == both[:-1]))
     return shared / (len(both) - shared)
+
+
+def similarities(one: NDArray[np.uint64], others: Sequence[NDArray[np.uint64]]) -> NDArray[np.float64]:
+    """Return the ``jaccard`` of one set with each of several, in one go.
+
+    Args:
+        one: a set as ``shingles`` returns it.
+        others: at least one such set.
+
+    Returns:
+        float64, shape ``(len(others),)``.
+    """
+    import numpy as np
+
+    sizes = np.array([len(other) for other in others])
+    joined = np.concatenate(others)
+    place = np.searchsorted(one, joined)
+    place[place == len(one)] = 0
+    shared = np.add.reduceat(one[place] == joined, np.cumsum(sizes) - sizes, dtype=np.int64)
+    return np.asarray(shared / (len(one) + sizes - shared))

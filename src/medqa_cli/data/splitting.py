@@ -1,6 +1,6 @@
 """Assigns rows to train, validation and test so that rows which belong together stay in one split.
 
-Does not see texts, only keys; does not measure leaks: ``leakage`` does.
+Does not see texts, only keys; does not measure leaks: ``audit`` does.
 """
 
 from __future__ import annotations

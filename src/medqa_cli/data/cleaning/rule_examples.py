@@ -4,10 +4,10 @@ from __future__ import annotations
 
 import heapq
 import itertools
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 
-from medqa_cli.data.cleaning.rules import RULES, clean, enabled_rules
+from medqa_cli.data.cleaning.rules import clean, enabled_rules
 from medqa_cli.data.dedup import key_of, rank_of, unusable
 from medqa_cli.data.reading.rows import SourceRows, UnreadRow
 
@@ -26,24 +26,26 @@ class RuleExample:
     after: str
 
 
-def rule_examples(opened: SourceRows, rule: str, count: int, seed: int) -> list[RuleExample]:
-    """Draw rows that a rule changes; the rules before it have been applied, whether they are on or not is the default.
+def rule_examples(
+    opened: SourceRows, rule: str, cleaning: Mapping[str, bool], count: int, seed: int
+) -> list[RuleExample]:
+    """Draw rows that a rule changes, after the enabled rules that come before it.
 
     Args:
         opened: the source.
-        rule: name of the rule.
+        rule: name of the rule; it may be switched off.
+        cleaning: the section ``data.cleaning``.
         count: most examples to return.
         seed: draws them.
 
     Returns:
-        the examples in the order of the source.
+        the examples in the order of the source; rows that ``convert`` rejects later are among them.
 
     Raises:
         ConfigError: there is no such rule.
     """
-    enabled_rules({rule: True})
-    names = list(RULES)
-    earlier = [name for name in enabled_rules({}) if names.index(name) < names.index(rule)]
+    names = enabled_rules({**cleaning, rule: True})
+    earlier = names[: names.index(rule)]
     numbered = enumerate(_changes(opened, rule, earlier))
     drawn = heapq.nsmallest(
         count, ((rank_of(seed, "show", key), number, example) for number, (key, example) in numbered)

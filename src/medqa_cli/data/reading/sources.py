@@ -177,8 +177,13 @@ def _names(sources: Sequence[str]) -> list[str]:
     """Return what stands for each source in the ``file`` of its rows: nothing for a single one, else a short name."""
     if len(sources) == 1:
         return [""]
-    short = [source if looks_like_hub_id(source) else Path(source).resolve().name for source in sources]
-    return short if len(set(short)) == len(short) else list(sources)
+    parts = [(source,) if looks_like_hub_id(source) else Path(source).resolve().parts for source in sources]
+    # The shortest ends that differ, so that no name holds more of this machine's paths than it must.
+    for length in range(1, max(map(len, parts))):
+        short = ["/".join(part[-length:]) for part in parts]
+        if len(set(short)) == len(short):
+            return short
+    return [f"{'/'.join(part[-1:])}#{number}" for number, part in enumerate(parts, start=1)]
 
 
 def _open(source: str, name: str, wanted: ColumnNames, scratch: Scratch) -> _Opened:
