@@ -476,9 +476,13 @@ class TestReadSplit:
 def test_signs_make_another_row(tmp_path: Path) -> None:
     rows = [[f"Is a value {sign}38 a fever?", "Ask a doctor."] for sign in (">", "<", "", "> ")]
     rows += [[f"Is HER2{sign} breast cancer rare?", "Ask a doctor."] for sign in ("+", "-", " -", "?")]
-    rows += [[f"other {i}", f"answer {i}"] for i in range(30)]
+    rows += [
+        ["Which type?", answer]
+        for answer in ("HER2-", "HER2+", "HER2", "HER2 - ", "-5", "5", "10⁵", "105", "a-b", "a b")
+    ]
     report = run(write_csv(tmp_path / "in.csv", rows), tmp_path / "out", test_fraction=0, validation_fraction=0)
-    assert report["rows"]["rejected"] == {"exact_duplicate": 2}  # "> 38", and "HER2 -" beside "HER2?"
+    # "> 38" beside ">38", "HER2 -" beside "HER2?" and again beside "HER2", "a b" beside "a-b"
+    assert report["rows"]["rejected"] == {"exact_duplicate": 4}
 
 
 def test_a_question_whose_topic_shows_only_when_cleaned(tmp_path: Path) -> None:

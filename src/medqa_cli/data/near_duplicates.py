@@ -62,8 +62,8 @@ class AnswerSketches:
         self._end = 0
         self._signatures: list[NDArray[np.uint8]] = []
         self._band_keys: list[NDArray[np.uint32]] = []
-        self._pending: list[NDArray[np.uint32]] = []
-        self._permutations: Any = None
+        self._pending: list[str] = []
+        self._minhash: Any = None
 
     def __enter__(self) -> AnswerSketches:
         return self
@@ -86,10 +86,12 @@ class AnswerSketches:
             folded: the folded answer.
             key: its key; answers with the same key are taken as equal.
         """
-        sketch = self._sketch_of_key.setdefault(key, len(self._sizes))
+        sketch = self._sketch_of_key.setdefault(key, len(self._sketch_of_key))
         self._sketch_of_answer.append(sketch)
-        if sketch == len(self._sizes):
-            self._add_sketch(shingles(folded))
+        if sketch == len(self._sizes) + len(self._pending):
+            self._pending.append(folded)
+            if len(self._pending) == PENDING_ANSWERS:
+                self._flush()
 
     def near(self, answers: Sequence[int], others: Sequence[int]) -> list[int]:
         """Look for near copies.
@@ -127,29 +129,35 @@ class AnswerSketches:
 
     def similarity(self, one: int, other: int) -> float:
         """Return the exact Jaccard similarity of two answers, by their numbers."""
+        self._flush()
         return jaccard(self._set(self._sketch_of_answer[one]), self._set(self._sketch_of_answer[other]))
 
-    def _add_sketch(self, items: NDArray[np.uint64]) -> None:
-        from datasketch import MinHash
+    def _flush(self) -> None:
+        """Make the sketches of the pending answers: many at a time, as each alone would find the caches cold."""
+        if self._pending:
+            minima = [self._minima(shingles(folded)) for folded in self._pending]
+            self._pending = []
+            self._store(minima)
+        self._file.flush()
 
-        if self._permutations is None:
-            self._permutations = MinHash(num_perm=NUM_PERM, scheme="affine32").permutations
-        sketch = MinHash(num_perm=NUM_PERM, scheme="affine32", hashfunc=_as_is, permutations=self._permutations)
-        sketch.update_batch((items >> 32).tolist())
-        self._pending.append(sketch.hashvalues)
+    def _minima(self, items: NDArray[np.uint64]) -> NDArray[np.uint32]:
+        """Return the signature of a set, uint32, shape (``NUM_PERM``,), and write the set to the file."""
+        if self._minhash is None:
+            from datasketch import MinHash
+
+            self._minhash = MinHash(num_perm=NUM_PERM, scheme="affine32", hashfunc=_as_is)
+        self._minhash.clear()  # one object for all answers: making it takes as long as filling it
+        self._minhash.update_batch((items >> 32).tolist())
         self._sizes.append(len(items))
         self._starts.append(self._end)
         self._end += self._file.write(items.tobytes())
-        if len(self._pending) == PENDING_ANSWERS:
-            self._flush()
+        minima: NDArray[np.uint32] = self._minhash.hashvalues
+        return minima
 
-    def _flush(self) -> None:
+    def _store(self, minima: list[NDArray[np.uint32]]) -> None:
         import numpy as np
 
-        self._file.flush()
-        if not self._pending:
-            return
-        whole = np.array(self._pending, dtype=np.uint32)
+        whole = np.array(minima, dtype=np.uint32)
         used = whole[:, : self._num_bands * self._band_rows].astype(np.uint64)
         keys = np.zeros((len(whole), self._num_bands), dtype=np.uint64)
         for row in range(self._band_rows):
@@ -158,7 +166,6 @@ class AnswerSketches:
         # A collision of these 32 bits costs one look too many, the low byte of each minimum estimates as well as all.
         self._band_keys.append((keys >> np.uint64(16)).astype(np.uint32))
         self._signatures.append(whole.astype(np.uint8))
-        self._pending = []
 
     def _set(self, sketch: int) -> NDArray[np.uint64]:
         import numpy as np

@@ -9,6 +9,8 @@ from typing import Any, TextIO
 
 from medqa_cli.data.reading.rows import RawRow, UnreadRow
 
+_ENCODER = json.JSONEncoder(ensure_ascii=False)
+
 
 def create(path: Path) -> TextIO:
     """Open a new JSON Lines file for writing."""
@@ -18,7 +20,7 @@ def create(path: Path) -> TextIO:
 
 def write_line(file: TextIO, entry: dict[str, Any]) -> None:
     """Write one object."""
-    file.write(json.dumps(entry, ensure_ascii=False) + "\n")
+    file.write(_ENCODER.encode(entry) + "\n")
 
 
 def read_lines(path: Path) -> Iterator[dict[str, Any]]:

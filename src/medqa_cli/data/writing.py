@@ -62,7 +62,7 @@ class _Writer:
         text = self._write(split, row_id, kept, "")
         if self._lengths is not None:
             self._lengths.add(kept["answer"], text)
-        if split == "train":
+        if split == "train" and self._wording.paraphrases_per_question:
             for number, question in enumerate(self._paraphrases(kept["question"]), start=1):
                 self._write(split, f"{row_id}-p{number}", {**kept, "question": question}, row_id)
                 self.written.paraphrases += 1
