@@ -206,7 +206,13 @@ def _shared(name: str, splits: dict[str, _Split], sketches: AnswerSketches) -> d
     """Return for each kind of leak the places of the held-out rows concerned, each with that of a partner."""
     held_out, others = splits[name], [splits[other] for other in HELD_OUT[name]]
     place_of = {sketch: place for other in others for sketch, place in zip(other.sketches, other.places, strict=True)}
-    near = sketches.near(held_out.sketches, list(place_of))
+    # Only what is near some held-out row can be near this one: so the few are searched for the many, not the reverse.
+    candidates = [
+        sketch
+        for sketch, other in zip(place_of, sketches.near(list(place_of), held_out.sketches), strict=True)
+        if other != NOT_FOUND
+    ]
+    near = sketches.near(held_out.sketches, candidates)
     return {
         "question": _hits(held_out, others, lambda split: [(key,) for key in split.questions]),
         "answer": _hits(held_out, others, lambda split: [(key,) for key in split.answers]),

@@ -5,6 +5,7 @@ Does not group rows: ``splitting`` does.
 
 from __future__ import annotations
 
+import functools
 import re
 import unicodedata
 
@@ -39,6 +40,7 @@ def topic_of(question: str, given: str) -> str:
     return "" if form is None else form.topic
 
 
+@functools.lru_cache(maxsize=1 << 16)
 def topic_names(topic: str) -> tuple[str, ...]:
     """Return the names by which topics are compared; an abbreviation is a name of its own.
 
