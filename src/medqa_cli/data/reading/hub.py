@@ -156,8 +156,8 @@ def _reported(hub_id: HubId) -> Iterator[None]:
     except DatasetNotFoundError as error:
         raise InputError(
             f"the hub has no data set '{name}' that you may read: {error}",
-            f"check the name and the revision; a gated one: accept its terms at https://huggingface.co/datasets/{name}"
-            ", then run: hf auth login. A local file or folder of that name does not exist either",
+            "check the name and the revision; a gated one: accept its terms on its page, then run: hf auth login. "
+            "A local file or folder of that name does not exist either",
         ) from error
     except ConnectionError as error:
         raise InputError(
@@ -165,7 +165,7 @@ def _reported(hub_id: HubId) -> Iterator[None]:
             "check the network and HF_HUB_OFFLINE; or on a machine that is online: "
             f"hf download {name} --repo-type dataset --local-dir DIR, and then: medqa convert DIR",
         ) from error
-    except Exception as error:
+    except Exception as error:  # the library passes on whatever its readers and its network raise
         hint = f"download it (hf download {name} --repo-type dataset --local-dir DIR) and name the file to convert"
         if "scripts are no longer supported" in str(error):
             hint = f"it needs its own program code, which medqa does not run; {hint}"
