@@ -19,7 +19,7 @@ from typing import TYPE_CHECKING, Annotated, ParamSpec, TypeVar
 
 import typer
 
-from medqa_cli import __version__, console
+from medqa_cli import __version__, allocator, console
 from medqa_cli.config import Config, Loaded, load
 from medqa_cli.errors import InputError, Interrupted, MedqaError
 from medqa_cli.run_folder import RunFolder
@@ -204,6 +204,7 @@ def train(
     loaded = load(config, overrides or ())
     settings = loaded.config
     _require_data(settings)
+    allocator.keep_freed_memory()
     from medqa_cli.config.show import resolved_yaml
     from medqa_cli.training import report
     from medqa_cli.training import run as training
@@ -297,6 +298,7 @@ def evaluate(
     run = _run_folder(settings)
     _require_data(settings)
     _require_adapter(run)
+    allocator.keep_freed_memory()
     from medqa_cli.evaluation import report
     from medqa_cli.evaluation import run as evaluation
 

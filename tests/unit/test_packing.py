@@ -9,14 +9,9 @@ import conftest
 import pytest
 import torch
 
-from medqa_cli.model.packing import (
-    PACKED_ATTENTION,
-    answer_token_losses,
-    group_by_tokens,
-    pack,
-    packed_attention,
-    register_packed_attention,
-)
+from medqa_cli.model.answer_loss import install_answer_losses
+from medqa_cli.model.attention import PACKED_ATTENTION, packed_attention, register_packed_attention
+from medqa_cli.model.packing import answer_token_losses, group_by_tokens, pack
 from medqa_cli.model.scoring import mean_nll, score_answers
 from medqa_cli.prompt import IGNORE_INDEX, Example
 
@@ -40,6 +35,7 @@ def models() -> tuple[Any, Any]:
     plain = conftest.make_tiny_model(200).train()
     packed = copy.deepcopy(plain)
     packed.set_attn_implementation(PACKED_ATTENTION)
+    install_answer_losses(packed)
     return plain, packed
 
 
@@ -119,4 +115,8 @@ def test_scores_are_in_the_order_given_whatever_the_batch(models: tuple[Any, Any
         assert [score.nll_sum for score in scores[:4]] == pytest.approx(expected, rel=1e-4)
         assert [score.num_tokens for score in scores] == [20, 3, 11, 1, 0]
         assert mean_nll(scores) == pytest.approx(sum(expected) / 35, rel=1e-4)
+    few_tokens = score_answers(
+        packed, [*examples, nothing], batch_size=8, device=CPU, dtype=torch.float32, max_tokens=20
+    )
+    assert [score.nll_sum for score in few_tokens[:4]] == pytest.approx(expected, rel=1e-4)
     assert packed.training  # left as it was

@@ -139,7 +139,7 @@ class TrainConfig:
     per_device_train_batch_size: int = setting(2, "Examples per device and accumulation step.", at_least=1)
     gradient_accumulation_steps: int = setting(4, "Accumulation steps per optimizer step.", at_least=1)
     gradient_checkpointing: Literal["auto"] | bool = setting(
-        True, "Recompute activations to save memory; auto: only on a GPU."
+        True, "Recompute activations to save memory; auto: on a GPU whose memory is not plentiful."
     )
     learning_rate: float = setting(2e-4, "Peak learning rate.", above=0)
     lr_scheduler_type: str = setting("constant", "Transformers' name of the schedule: constant, cosine, linear, ...")
@@ -159,7 +159,7 @@ class TrainConfig:
         at_least=1,
     )
     max_tokens_per_forward: Literal["auto"] | int = setting(
-        "auto", "Tokens in one padding-free forward; auto: per_device_train_batch_size x model.max_length.", at_least=1
+        "auto", "Tokens in one padding-free forward; auto: as many as are fast and fit the memory at hand.", at_least=1
     )
     report_to: str = setting("none", "Experiment tracker: none, tensorboard, wandb, mlflow or trackio.")
 

@@ -15,6 +15,7 @@ from medqa_cli import console
 from medqa_cli.config.sections import LoraConfig, ModelConfig
 from medqa_cli.errors import InputError
 from medqa_cli.model.base import load_base, load_tokenizer
+from medqa_cli.model.fused_layers import fuse_layers
 from medqa_cli.model.source import BaseSource, find_base
 from medqa_cli.prompt import PromptContract
 from medqa_cli.run_folder import read_json
@@ -123,4 +124,6 @@ def load_tuned(
     contract = PromptContract.load(adapter_dir)
     tokenizer = load_tokenizer(str(adapter_dir))
     model = load_adapter(load_base(source, config, device, dtype, packed=packed), adapter_dir)
+    if packed:
+        fuse_layers(model)
     return model, tokenizer, contract

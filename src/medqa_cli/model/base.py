@@ -13,7 +13,8 @@ from safetensors import SafetensorError
 from medqa_cli import console
 from medqa_cli.config.sections import ModelConfig
 from medqa_cli.errors import InputError
-from medqa_cli.model.packing import PACKED_ATTENTION, register_packed_attention
+from medqa_cli.model.answer_loss import install_answer_losses
+from medqa_cli.model.attention import PACKED_ATTENTION, register_packed_attention
 from medqa_cli.model.source import THREE_WAYS, BaseSource
 
 
@@ -97,6 +98,7 @@ def load_base(
     model.requires_grad_(False)
     if packed:
         _keep_weights_differentiable(model)
+        install_answer_losses(model)
     return model.eval()
 
 

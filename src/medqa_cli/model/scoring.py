@@ -5,7 +5,7 @@ Used to watch the training, to evaluate and to verify a merge. Does not compute 
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
 from typing import Any
 
@@ -30,6 +30,7 @@ def score_answers(
     batch_size: int,
     device: torch.device,
     dtype: torch.dtype,
+    max_tokens: int | None = None,
     on_progress: Callable[[int], None] = lambda done: None,
 ) -> list[AnswerScore]:
     """Score each example's answer, in the order given. Leaves the model in the mode that it was in.
@@ -40,6 +41,7 @@ def score_answers(
         batch_size: examples in one padding-free forward.
         device: where the model is.
         dtype: type of the matrix products.
+        max_tokens: tokens in one forward at most (a longer example goes alone); None: no limit.
         on_progress: called with the number of examples scored so far.
     """
     # Examples of like length together: the longest forward decides the peak memory.
@@ -48,8 +50,8 @@ def score_answers(
     was_training = model.training
     model.eval()
     try:
-        for start in range(0, len(order), batch_size):
-            chosen = order[start : start + batch_size]
+        done = 0
+        for chosen in _batches(order, examples, batch_size, max_tokens):
             batch = pack([examples[i] for i in chosen], device)
             if len(batch.targets):
                 with torch.inference_mode(), torch.autocast(device.type, dtype, enabled=dtype != torch.float32):
@@ -57,10 +59,27 @@ def score_answers(
                 for place, index in enumerate(chosen):
                     own = losses[batch.example_of_target == place]
                     scores[index] = AnswerScore(float(own.sum(dtype=torch.float64)), len(own))
-            on_progress(min(start + batch_size, len(order)))
+            done += len(chosen)
+            on_progress(done)
     finally:
         model.train(was_training)
     return scores
+
+
+def _batches(
+    order: Sequence[int], examples: Sequence[Example], batch_size: int, max_tokens: int | None
+) -> Iterator[list[int]]:
+    batch: list[int] = []
+    size = 0
+    for index in order:
+        length = len(examples[index].input_ids)
+        if batch and (len(batch) == batch_size or (max_tokens is not None and size + length > max_tokens)):
+            yield batch
+            batch, size = [], 0
+        batch.append(index)
+        size += length
+    if batch:
+        yield batch
 
 
 def mean_nll(scores: Sequence[AnswerScore]) -> float:

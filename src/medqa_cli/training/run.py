@@ -22,6 +22,8 @@ from medqa_cli.errors import Interrupted, MedqaError
 from medqa_cli.model.adapter import add_lora, all_finite, has_effect
 from medqa_cli.model.base import load_base, load_tokenizer
 from medqa_cli.model.device import describe_device, peak_memory_bytes, pick_compute_dtype, pick_device
+from medqa_cli.model.forward_size import activation_bytes_per_token, tokens_per_forward, tokens_that_fit
+from medqa_cli.model.fused_layers import fuse_layers
 from medqa_cli.model.source import BaseSource, find_base
 from medqa_cli.prompt import PromptContract, PromptEncoder, make_contract
 from medqa_cli.run_folder import (
@@ -36,7 +38,13 @@ from medqa_cli.training.checkpoints import check_fits, find_checkpoint, fixed_se
 from medqa_cli.training.examples import EncodedSplit, encode_rows, evenly_spaced
 from medqa_cli.training.monitor import TrainingMonitor, read_log, stop_on_signal
 from medqa_cli.training.plot import plot_losses
-from medqa_cli.training.trainer import DivergedError, MedqaTrainer, make_training_arguments, optimizer_on
+from medqa_cli.training.trainer import (
+    DivergedError,
+    MedqaTrainer,
+    make_training_arguments,
+    optimizer_on,
+    uses_checkpointing,
+)
 
 # A look at the validation split costs a forward over it; this many questions settle a mean loss to about 0.05 nats.
 MAX_VALIDATION_EXAMPLES = 128
@@ -137,7 +145,9 @@ def _make_model(job: TrainJob, source: BaseSource, device: torch.device, dtype: 
     # Seeded before the adapter is made: its A matrices are random.
     transformers.set_seed(job.seed)
     base = load_base(source, job.model, device, dtype, packed=True)
-    return add_lora(base, job.lora, source.name, source.revision)
+    model = add_lora(base, job.lora, source.name, source.revision)
+    fuse_layers(model)
+    return model
 
 
 def _fit(
@@ -150,8 +160,14 @@ def _fit(
     checkpoint: Path | None,
 ) -> _Outcome:
     watched = evenly_spaced(validation.examples, MAX_VALIDATION_EXAMPLES)
+    max_tokens, memory_is_plentiful = _forward_limits(job, model, device, dtype)
     arguments = make_training_arguments(
-        job.train, seed=job.seed, output_dir=job.run.checkpoints_dir, device=device, compute_dtype=dtype
+        job.train,
+        seed=job.seed,
+        output_dir=job.run.checkpoints_dir,
+        device=device,
+        compute_dtype=dtype,
+        memory_is_plentiful=memory_is_plentiful,
     )
     # Before the first step the adapter is zero: the first look is the base model's loss.
     arguments.eval_on_start = bool(watched) and checkpoint is None
@@ -164,7 +180,7 @@ def _fit(
             args=arguments,
             examples=data.examples,
             validation=watched,
-            max_tokens_per_forward=_max_tokens_per_forward(job.train, job.model.max_length),
+            max_tokens_per_forward=max_tokens,
             compute_dtype=dtype,
             callbacks=[monitor],
         )
@@ -208,10 +224,17 @@ def _num_steps(config: TrainConfig, num_examples: int) -> int:
     return math.ceil(math.ceil(num_examples / per_step) * config.num_train_epochs)
 
 
-def _max_tokens_per_forward(config: TrainConfig, max_length: int) -> int:
-    if config.max_tokens_per_forward == "auto":
-        return config.per_device_train_batch_size * max_length
-    return config.max_tokens_per_forward
+def _forward_limits(job: TrainJob, model: Any, device: torch.device, dtype: torch.dtype) -> tuple[int, bool]:
+    """Return the tokens of one forward, and whether a step of them fits without recomputing activations."""
+    config = model.get_base_model().config
+    kept = activation_bytes_per_token(config, dtype, recomputed=False)
+    # Twice the fastest size with room to spare: then recomputing buys nothing.
+    plentiful = tokens_that_fit(kept, device) >= 2 * tokens_per_forward(0, device, job.model.max_length)
+    if job.train.max_tokens_per_forward != "auto":
+        return job.train.max_tokens_per_forward, plentiful
+    recomputed = uses_checkpointing(job.train, device, plentiful)
+    bytes_per_token = activation_bytes_per_token(config, dtype, recomputed=recomputed)
+    return tokens_per_forward(bytes_per_token, device, job.model.max_length), plentiful
 
 
 def _report_counts(data: EncodedSplit, max_length: int) -> None:

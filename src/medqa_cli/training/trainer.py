@@ -131,6 +131,7 @@ class MedqaTrainer(Trainer):
             self.model,
             self._validation,
             batch_size=self.args.per_device_eval_batch_size,
+            max_tokens=self._max_tokens_per_forward,
             device=self.args.device,
             dtype=self._compute_dtype,
         )
@@ -152,9 +153,17 @@ class MedqaTrainer(Trainer):
 
 
 def make_training_arguments(
-    config: TrainConfig, *, seed: int, output_dir: Path, device: torch.device, compute_dtype: torch.dtype
+    config: TrainConfig,
+    *,
+    seed: int,
+    output_dir: Path,
+    device: torch.device,
+    compute_dtype: torch.dtype,
+    memory_is_plentiful: bool = False,
 ) -> TrainingArguments:
     """Translate the config into Transformers' arguments.
+
+    ``memory_is_plentiful``: the device holds a step's activations, so that ``auto`` need not recompute them.
 
     Raises:
         InputError: the optimizer or the tracker does not work here.
@@ -167,9 +176,9 @@ def make_training_arguments(
             num_train_epochs=config.num_train_epochs,
             max_steps=config.max_steps,
             per_device_train_batch_size=step_examples,
-            per_device_eval_batch_size=config.per_device_train_batch_size,
+            per_device_eval_batch_size=step_examples,
             gradient_accumulation_steps=1,
-            activation_checkpointing=uses_checkpointing(config, device),
+            activation_checkpointing=uses_checkpointing(config, device, memory_is_plentiful),
             activation_checkpointing_kwargs={"use_reentrant": False},
             learning_rate=config.learning_rate,
             lr_scheduler_type=config.lr_scheduler_type,
@@ -214,8 +223,8 @@ def optimizer_on(name: str, device: torch.device) -> str:
     return _CPU_EQUIVALENTS.get(name, name) if device.type == "cpu" else name
 
 
-def uses_checkpointing(config: TrainConfig, device: torch.device) -> bool:
-    """Tell whether activations are recomputed; ``auto`` does so on a GPU, where memory is the scarcer thing."""
+def uses_checkpointing(config: TrainConfig, device: torch.device, memory_is_plentiful: bool = False) -> bool:
+    """Tell whether activations are recomputed; ``auto`` does so on a GPU unless its memory is plentiful."""
     if config.gradient_checkpointing == "auto":
-        return device.type == "cuda"
+        return device.type == "cuda" and not memory_is_plentiful
     return config.gradient_checkpointing

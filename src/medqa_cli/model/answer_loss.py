@@ -1,0 +1,116 @@
+"""Losses of answer tokens without the whole logits: a chunk at a time, its gradient taken at once.
+
+The full logits of a step of 8 answers are the largest tensors of the training of a small model (vocabulary 49,152:
+192 KB a token), and autograd keeps several copies. Here a chunk of them lives at a time. The idea is that of
+fused linear cross-entropy (Liger-Kernel, ``fused_linear_cross_entropy.py``); the code is plain PyTorch. Does not touch
+the layers below the output layer.
+"""
+
+from __future__ import annotations
+
+import types
+from typing import Any
+
+import torch
+import torch.nn.functional as F
+from torch.utils.checkpoint import checkpoint
+
+# Bytes of float32 logits in one chunk: large enough for full speed, small beside everything else.
+CHUNK_BYTES = {"cpu": 24 << 20, "cuda": 256 << 20}
+# Config keys of architectures that change the logits after the output layer.
+_LOGIT_CHANGES = ("final_logit_softcapping", "logits_scaling", "logit_scale", "lm_head_multiplier")
+
+
+def install_answer_losses(causal_lm: Any) -> None:
+    """Let a Transformers causal language model take ``targets`` and return per-token losses instead of logits.
+
+    With ``targets`` (``(N,)`` int64) and ``logits_to_keep`` (``(N,)`` int64, positions in the one row of the batch)
+    ``forward`` returns ``(N,)`` float32 losses in nats. Without ``targets`` it is the model's own.
+    """
+    own_forward = causal_lm.forward
+
+    def forward(self: Any, *args: Any, targets: torch.Tensor | None = None, **kwargs: Any) -> Any:
+        if targets is None:
+            return own_forward(*args, **kwargs)
+        if not _is_plain(self):
+            logits = own_forward(*args, **kwargs).logits[0]  # (N, V)
+            return F.cross_entropy(logits.float(), targets, reduction="none")
+        positions = kwargs.pop("logits_to_keep")
+        hidden = self.base_model(*args, **kwargs)[0][0, positions]  # (N, hidden_size)
+        return answer_losses(hidden, self.get_output_embeddings(), targets)
+
+    causal_lm.forward = types.MethodType(forward, causal_lm)
+
+
+def answer_losses(hidden: torch.Tensor, output_layer: torch.nn.Module, targets: torch.Tensor) -> torch.Tensor:
+    """Return the negative log-likelihood of each target: ``(N,)`` float32, in nats.
+
+    Args:
+        hidden: ``(N, hidden_size)``, the last layer's output at the places whose next token is a target.
+        output_layer: a linear layer to the vocabulary; it may carry an adapter.
+        targets: ``(N,)`` int64.
+    """
+    weight = getattr(output_layer, "weight", None)
+    rows = _chunk_rows(output_layer, hidden.device.type)
+    if type(output_layer) is torch.nn.Linear and weight is not None and not weight.requires_grad:
+        if torch.is_autocast_enabled(hidden.device.type):
+            hidden = hidden.to(torch.get_autocast_dtype(hidden.device.type))
+        losses: torch.Tensor = _FrozenHeadLosses.apply(hidden, weight, output_layer.bias, targets, rows)
+        return losses
+
+    def chunk_losses(part: torch.Tensor, wanted: torch.Tensor) -> torch.Tensor:
+        return F.cross_entropy(output_layer(part).float(), wanted, reduction="none")
+
+    parts = zip(hidden.split(rows), targets.split(rows), strict=True)
+    if not torch.is_grad_enabled():
+        return torch.cat([chunk_losses(part, wanted) for part, wanted in parts])
+    # Trained or quantized output layers: the chunk's logits are made again in the backward pass.
+    return torch.cat([checkpoint(chunk_losses, part, wanted, use_reentrant=False) for part, wanted in parts])
+
+
+def _is_plain(causal_lm: Any) -> bool:
+    """Tell whether the logits are the output layer's own, applied to the last hidden state."""
+    config = causal_lm.config
+    changed = any(getattr(config, key, None) not in (None, 1, 1.0) for key in _LOGIT_CHANGES)
+    return not changed and causal_lm.base_model is not causal_lm and causal_lm.get_output_embeddings() is not None
+
+
+def _chunk_rows(output_layer: Any, device_type: str) -> int:
+    vocabulary_size = int(getattr(output_layer, "out_features", 1 << 15))
+    return max(16, CHUNK_BYTES.get(device_type, CHUNK_BYTES["cpu"]) // (4 * vocabulary_size))
+
+
+class _FrozenHeadLosses(torch.autograd.Function):
+    """Cross-entropy after a frozen linear layer; keeps only the gradient of ``hidden``."""
+
+    @staticmethod
+    def forward(
+        ctx: Any,
+        hidden: torch.Tensor,
+        weight: torch.Tensor,
+        bias: torch.Tensor | None,
+        targets: torch.Tensor,
+        rows: int,
+    ) -> torch.Tensor:
+        losses = hidden.new_empty(len(targets), dtype=torch.float32)
+        grad = torch.empty_like(hidden) if ctx.needs_input_grad[0] else None
+        with torch.autocast(hidden.device.type, enabled=False):
+            weight = weight.to(hidden.dtype)
+            for start in range(0, len(targets), rows):
+                part = slice(start, start + rows)
+                wanted = targets[part, None]
+                logits = F.linear(hidden[part], weight, bias).float()  # (rows, V)
+                log_sums = logits.logsumexp(-1, keepdim=True)
+                losses[part] = (log_sums - logits.gather(1, wanted))[:, 0]
+                if grad is not None:
+                    probabilities = logits.sub_(log_sums).exp_()
+                    probabilities.scatter_add_(1, wanted, torch.full_like(log_sums, -1.0))
+                    torch.mm(probabilities.to(hidden.dtype), weight, out=grad[part])
+        if grad is not None:
+            ctx.save_for_backward(grad)
+        return losses
+
+    @staticmethod
+    def backward(ctx: Any, *grads: torch.Tensor) -> tuple[torch.Tensor | None, ...]:
+        (grad,) = ctx.saved_tensors
+        return (grad * grads[0].to(grad.dtype)[:, None], None, None, None, None)

@@ -1,0 +1,292 @@
+"""Layers that compute what Transformers' and PEFT's compute, in fewer passes over memory and keeping less for backward.
+
+Three of them, put into a model by ``fuse_layers``: a LoRA layer on a frozen (4-bit or plain) linear layer, a gated
+SiLU followed by such a layer, and RMSNorm. What does not fit the pattern (DoRA, int8, LoRA biases, other activations)
+keeps its own code. Parameters, names and files stay those of PEFT.
+"""
+
+from __future__ import annotations
+
+import types
+from typing import Any
+
+import torch
+import torch.nn.functional as F
+
+_Grads = tuple[torch.Tensor | None, ...]
+
+
+def fuse_layers(model: torch.nn.Module) -> int:
+    """Replace the forwards of the layers that fit; return how many were replaced.
+
+    Args:
+        model: a PEFT model, already loaded and on its device.
+    """
+    from peft.tuners.lora import LoraLayer
+
+    replaced = 0
+    for module in model.modules():
+        if isinstance(module, LoraLayer) and _is_lora_linear(module):
+            _replace_forward(module, _lora_forward)
+        elif _is_gated_silu(module):
+            _replace_forward(module, _gated_silu_forward)
+        elif _is_rms_norm(module):
+            _replace_forward(module, _rms_norm_forward)
+        else:
+            continue
+        replaced += 1
+    return replaced
+
+
+def _replace_forward(module: Any, forward: Any) -> None:
+    module.plain_forward = module.forward
+    module.forward = types.MethodType(forward, module)
+
+
+def _is_lora_linear(module: Any) -> bool:
+    import bitsandbytes as bnb
+
+    base = module.get_base_layer()
+    return type(base) is torch.nn.Linear or type(base) is bnb.nn.Linear4bit
+
+
+def _is_gated_silu(module: torch.nn.Module) -> bool:
+    names = ("gate_proj", "up_proj", "down_proj")
+    has_layers = all(isinstance(getattr(module, name, None), torch.nn.Module) for name in names)
+    # No other layer that we know nothing about: only the activation may stand beside the three.
+    children = {name for name, _ in module.named_children()}
+    activation = getattr(module, "act_fn", None)
+    return has_layers and children <= {*names, "act_fn"} and _is_silu(activation)
+
+
+def _is_silu(activation: Any) -> bool:
+    return isinstance(activation, torch.nn.SiLU) or type(activation).__name__ == "SiLUActivation"
+
+
+def _is_rms_norm(module: Any) -> bool:
+    # By name and attributes: each architecture has a class of its own with the same code (Gemma adds 1 to the weight).
+    name = type(module).__name__
+    return name in _RMS_NORMS and hasattr(module, "variance_epsilon") and not module.weight.requires_grad
+
+
+_RMS_NORMS = ("LlamaRMSNorm", "MistralRMSNorm", "Qwen2RMSNorm", "Qwen3RMSNorm", "SmolLM3RMSNorm", "Phi3RMSNorm")
+
+
+def _active_adapter(module: Any) -> str | None:
+    """Return the name of the one plain LoRA adapter that acts in this layer, or None."""
+    if module.disable_adapters or module.merged or len(module.active_adapters) != 1:
+        return None
+    name: str = module.active_adapters[0]
+    if name not in module.lora_A or name in module.lora_variant or module.lora_bias.get(name):
+        return None
+    return None if module.get_base_layer().weight.requires_grad else name
+
+
+def _lora_forward(self: Any, x: torch.Tensor, *args: Any, **kwargs: Any) -> Any:
+    name = _active_adapter(self)
+    if name is None or args or kwargs:
+        return self.plain_forward(x, *args, **kwargs)
+    x = _in_compute_type(x)
+    dropped = _dropped(self, name, x)
+    return _LoraLinear.apply(
+        x, dropped, self.lora_A[name].weight, self.lora_B[name].weight, self.get_base_layer(), self.scaling[name]
+    )
+
+
+def _gated_silu_forward(self: Any, x: torch.Tensor) -> Any:
+    gate, up, down = self.gate_proj(x), self.up_proj(x), self.down_proj
+    name = _active_adapter(down) if hasattr(down, "lora_A") and hasattr(down, "plain_forward") else None
+    if name is None or (down.training and _dropout_probability(down, name)):
+        return down(_GatedSilu.apply(gate, up))
+    return _GatedSiluLoraLinear.apply(
+        gate, up, down.lora_A[name].weight, down.lora_B[name].weight, down.get_base_layer(), down.scaling[name]
+    )
+
+
+def _rms_norm_forward(self: Any, hidden_states: torch.Tensor) -> Any:
+    return _RmsNorm.apply(hidden_states, self.weight, self.variance_epsilon)
+
+
+def _in_compute_type(x: torch.Tensor) -> torch.Tensor:
+    device_type = x.device.type
+    return x.to(torch.get_autocast_dtype(device_type)) if torch.is_autocast_enabled(device_type) else x
+
+
+def _dropout_probability(module: Any, name: str) -> float:
+    return float(getattr(module.lora_dropout[name], "p", 0.0))
+
+
+def _dropped(module: Any, name: str, x: torch.Tensor) -> torch.Tensor | None:
+    """Return the adapter's input after dropout; None where it is ``x`` itself."""
+    if not module.training or not _dropout_probability(module, name):
+        return None
+    dropped: torch.Tensor = module.lora_dropout[name](x)
+    return dropped
+
+
+def _dense_weight(base: Any, dtype: torch.dtype) -> tuple[torch.Tensor, bool]:
+    """Return the frozen weight ``(out, in)`` in ``dtype``, and whether it is a copy that may be overwritten."""
+    state = getattr(base.weight, "quant_state", None)
+    if state is None:
+        weight = base.weight.detach()
+        return weight.to(dtype), weight.dtype != dtype
+    import bitsandbytes as bnb
+
+    return bnb.functional.dequantize_4bit(base.weight.detach(), state).to(dtype), True
+
+
+def _sum_is_exact_enough(dtype: torch.dtype) -> bool:
+    """Tell whether W + s B A may be summed before the product: in 16 bits the small update would round away."""
+    return dtype == torch.float32
+
+
+def _adapted_weight(base: Any, lora_a: torch.Tensor, lora_b: torch.Tensor, scaling: float) -> torch.Tensor:
+    weight, owned = _dense_weight(base, torch.float32)
+    return torch.addmm(weight, lora_b, lora_a, alpha=scaling, out=weight if owned else None)
+
+
+def _product(
+    x: torch.Tensor, dropped: torch.Tensor | None, lora_a: torch.Tensor, lora_b: torch.Tensor, base: Any, scaling: float
+) -> torch.Tensor:
+    """Return x W' + bias + s (dropped A') B' for two-dimensional ``x`` of shape (tokens, in)."""
+    if dropped is None and _sum_is_exact_enough(x.dtype):
+        return F.linear(x, _adapted_weight(base, lora_a, lora_b, scaling), base.bias)
+    weight, _ = _dense_weight(base, x.dtype)
+    y = F.linear(x, weight, None if base.bias is None else base.bias.to(x.dtype))
+    narrow = torch.mm(x if dropped is None else dropped, lora_a.to(x.dtype).t())  # (tokens, r)
+    return y.addmm_(narrow, lora_b.to(x.dtype).t(), alpha=scaling)
+
+
+def _product_backward(
+    grad: torch.Tensor,
+    x: torch.Tensor,
+    dropped: torch.Tensor | None,
+    lora: tuple[torch.Tensor, torch.Tensor],
+    base: Any,
+    scaling: float,
+    needs_input: bool,
+) -> tuple[torch.Tensor | None, torch.Tensor | None, torch.Tensor, torch.Tensor]:
+    """Return the gradients of x, dropped, A and B; ``grad`` and ``x`` are two-dimensional."""
+    lora_a, lora_b = lora
+    source = x if dropped is None else dropped
+    narrow_a, narrow_b = lora_a.to(x.dtype), lora_b.to(x.dtype)
+    narrow = torch.mm(source, narrow_a.t())  # (tokens, r)
+    narrow_grad = torch.mm(grad, narrow_b).mul_(scaling)  # (tokens, r)
+    grad_b = torch.mm(grad.t(), narrow).mul_(scaling).to(lora_b.dtype)
+    grad_a = torch.mm(narrow_grad.t(), source).to(lora_a.dtype)
+    grad_x = grad_dropped = None
+    if dropped is not None:
+        grad_dropped = torch.mm(narrow_grad, narrow_a)
+        grad_x = torch.mm(grad, _dense_weight(base, grad.dtype)[0]) if needs_input else None
+    elif needs_input and _sum_is_exact_enough(grad.dtype):
+        grad_x = torch.mm(grad, _adapted_weight(base, lora_a, lora_b, scaling))
+    elif needs_input:
+        grad_x = torch.mm(grad, _dense_weight(base, grad.dtype)[0]).addmm_(narrow_grad, narrow_a)
+    return grad_x, grad_dropped, grad_a, grad_b
+
+
+class _LoraLinear(torch.autograd.Function):
+    """x W' + s A' B' in one step; keeps the input and the adapter, never the dequantized weight."""
+
+    @staticmethod
+    def forward(
+        ctx: Any,
+        x: torch.Tensor,
+        dropped: torch.Tensor | None,
+        lora_a: torch.Tensor,
+        lora_b: torch.Tensor,
+        base: Any,
+        scaling: float,
+    ) -> torch.Tensor:
+        ctx.save_for_backward(x, dropped, lora_a, lora_b)
+        ctx.base, ctx.scaling = base, scaling
+        with torch.autocast(x.device.type, enabled=False):
+            flat = None if dropped is None else dropped.flatten(0, -2)
+            return _product(x.flatten(0, -2), flat, lora_a, lora_b, base, scaling).view(*x.shape[:-1], -1)
+
+    @staticmethod
+    def backward(ctx: Any, *grads: torch.Tensor) -> _Grads:
+        x, dropped, lora_a, lora_b = ctx.saved_tensors
+        grad = grads[0].flatten(0, -2)
+        flat = None if dropped is None else dropped.flatten(0, -2)
+        grad_x, grad_dropped, grad_a, grad_b = _product_backward(
+            grad, x.flatten(0, -2), flat, (lora_a, lora_b), ctx.base, ctx.scaling, ctx.needs_input_grad[0]
+        )
+        return (
+            None if grad_x is None else grad_x.view(x.shape),
+            None if grad_dropped is None else grad_dropped.view(x.shape),
+            grad_a,
+            grad_b,
+            None,
+            None,
+        )
+
+
+class _GatedSiluLoraLinear(torch.autograd.Function):
+    """The LoRA layer after silu(gate) * up; the product is made again in the backward pass instead of kept."""
+
+    @staticmethod
+    def forward(
+        ctx: Any,
+        gate: torch.Tensor,
+        up: torch.Tensor,
+        lora_a: torch.Tensor,
+        lora_b: torch.Tensor,
+        base: Any,
+        scaling: float,
+    ) -> torch.Tensor:
+        ctx.save_for_backward(gate, up, lora_a, lora_b)
+        ctx.base, ctx.scaling = base, scaling
+        with torch.autocast(gate.device.type, enabled=False):
+            x = F.silu(gate).mul_(up).flatten(0, -2)
+            return _product(x, None, lora_a, lora_b, base, scaling).view(*gate.shape[:-1], -1)
+
+    @staticmethod
+    def backward(ctx: Any, *grads: torch.Tensor) -> _Grads:
+        gate, up, lora_a, lora_b = ctx.saved_tensors
+        activated = F.silu(gate)
+        x = activated * up
+        grad_x, _, grad_a, grad_b = _product_backward(
+            grads[0].flatten(0, -2), x.flatten(0, -2), None, (lora_a, lora_b), ctx.base, ctx.scaling, True
+        )
+        assert grad_x is not None
+        grad_x = grad_x.view(x.shape)
+        grad_gate = torch.ops.aten.silu_backward(torch.mul(grad_x, up, out=x), gate)
+        return grad_gate, grad_x.mul_(activated), grad_a, grad_b, None, None
+
+
+class _GatedSilu(torch.autograd.Function):
+    """silu(gate) * up; keeps its two inputs only."""
+
+    @staticmethod
+    def forward(ctx: Any, gate: torch.Tensor, up: torch.Tensor) -> torch.Tensor:
+        ctx.save_for_backward(gate, up)
+        return F.silu(gate).mul_(up)
+
+    @staticmethod
+    def backward(ctx: Any, *grads: torch.Tensor) -> _Grads:
+        gate, up = ctx.saved_tensors
+        grad_gate = torch.ops.aten.silu_backward(grads[0] * up, gate)
+        return grad_gate, F.silu(gate).mul_(grads[0])
+
+
+class _RmsNorm(torch.autograd.Function):
+    """w x / sqrt(mean(x^2) + eps) with a frozen w, in float32 inside; keeps its input and one float per token."""
+
+    @staticmethod
+    def forward(ctx: Any, x: torch.Tensor, weight: torch.Tensor, epsilon: float) -> torch.Tensor:
+        wide = x.float()
+        # linalg.vecdot makes no squared copy.
+        inverse = torch.linalg.vecdot(wide, wide).div_(x.shape[-1]).add_(epsilon).rsqrt_().unsqueeze(-1)
+        ctx.save_for_backward(x, weight, inverse)
+        normed = (wide * inverse).to(x.dtype)
+        product: torch.Tensor = normed.mul_(weight) if normed.dtype == weight.dtype else weight * normed
+        return product
+
+    @staticmethod
+    def backward(ctx: Any, *grads: torch.Tensor) -> _Grads:
+        x, weight, inverse = ctx.saved_tensors
+        wide = x.float()
+        grad = grads[0].float() * weight.float()
+        along = torch.linalg.vecdot(grad, wide).unsqueeze(-1).mul_(inverse.pow(3)).div_(-x.shape[-1])
+        return grad.mul_(inverse).addcmul_(wide, along).to(x.dtype), None, None

@@ -1,0 +1,82 @@
+"""Attention per example and chunked losses: values and gradients against the plain computation."""
+
+from __future__ import annotations
+
+import pytest
+import torch
+import torch.nn.functional as F
+
+from medqa_cli.model import answer_loss, attention
+from medqa_cli.model.answer_loss import answer_losses
+from medqa_cli.model.attention import packed_attention
+from medqa_cli.model.forward_size import activation_bytes_per_token, tokens_per_forward
+
+
+def by_hand(query: torch.Tensor, key: torch.Tensor, value: torch.Tensor, lengths: tuple[int, ...]) -> torch.Tensor:
+    """Softmax over a block-diagonal causal mask; key heads repeated."""
+    group = query.shape[1] // key.shape[1]
+    example = torch.repeat_interleave(torch.arange(len(lengths)), torch.tensor(lengths))
+    place = torch.arange(sum(lengths))
+    allowed = (example[:, None] == example[None, :]) & (place[:, None] >= place[None, :])
+    scores = query @ key.repeat_interleave(group, 1).transpose(2, 3) / query.shape[-1] ** 0.5
+    weights = scores.masked_fill(~allowed, float("-inf")).softmax(-1)
+    return (weights @ value.repeat_interleave(group, 1)).transpose(1, 2)
+
+
+@pytest.mark.parametrize("block", [1, 4, 7, 192])
+@pytest.mark.parametrize(("heads", "kv_heads"), [(4, 4), (6, 2), (3, 1)])
+def test_attention(heads: int, kv_heads: int, block: int, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(attention, "QUERY_BLOCK", block)
+    lengths = (5, 1, 9, 12)
+    torch.manual_seed(0)
+    shapes = [(1, heads, 27, 8), (1, kv_heads, 27, 8), (1, kv_heads, 27, 8)]
+    inputs = [(3 * torch.randn(shape)).requires_grad_() for shape in shapes]
+    direction = torch.randn(1, 27, heads, 8)
+    ours, _ = packed_attention(torch.nn.Identity(), *inputs, None, example_lengths=lengths)
+    expected = by_hand(*inputs, lengths)
+    torch.testing.assert_close(ours, expected, rtol=1e-4, atol=1e-5)
+    got = torch.autograd.grad((ours * direction).sum(), inputs)
+    wanted = torch.autograd.grad((expected * direction).sum(), inputs)
+    assert all(float(gradient.abs().max()) > 0.1 for gradient in wanted)
+    for gradient, other in zip(got, wanted, strict=True):
+        torch.testing.assert_close(gradient, other, rtol=1e-3, atol=1e-4)
+
+
+@pytest.mark.parametrize("trained_head", [False, True])
+@pytest.mark.parametrize("rows", [1, 3, 10, 99])
+def test_chunked_losses(rows: int, trained_head: bool, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(answer_loss, "_chunk_rows", lambda layer, device_type: rows)
+    torch.manual_seed(0)
+    head = torch.nn.Linear(6, 50).requires_grad_(trained_head)
+    hidden = torch.randn(10, 6, requires_grad=True)
+    targets, weights = torch.randint(50, (10,)), torch.rand(10)
+    wanted = [hidden, *head.parameters()] if trained_head else [hidden]
+    expected = F.cross_entropy(head(hidden), targets, reduction="none")
+    expected_gradients = torch.autograd.grad((expected * weights).sum(), wanted)
+    losses = answer_losses(hidden, head, targets)
+    torch.testing.assert_close(losses, expected)
+    for gradient, other in zip(torch.autograd.grad((losses * weights).sum(), wanted), expected_gradients, strict=True):
+        torch.testing.assert_close(gradient, other, rtol=1e-4, atol=1e-6)
+    with torch.no_grad():
+        torch.testing.assert_close(answer_losses(hidden, head, targets), expected)
+
+
+def test_chunks_hold_the_bytes_they_may() -> None:
+    head = torch.nn.Linear(2, 49_152, device="meta")
+    assert answer_loss._chunk_rows(head, "cpu") == (24 << 20) // (4 * 49_152)
+
+
+def test_forward_size() -> None:
+    from transformers import LlamaConfig
+
+    config = LlamaConfig(
+        hidden_size=576, intermediate_size=1536, num_hidden_layers=30, num_attention_heads=9, num_key_value_heads=3
+    )
+    kept = activation_bytes_per_token(config, torch.float32, recomputed=False)
+    assert kept == 30 * (6 * 576 + 2 * 192 + 2 * 1536) * 4
+    recomputed = activation_bytes_per_token(config, torch.bfloat16, recomputed=True)
+    assert recomputed == (30 * 576 + 6 * 576 + 2 * 192 + 2 * 1536) * 2
+    cpu = torch.device("cpu")
+    assert tokens_per_forward(kept, cpu, 512) == 768
+    assert tokens_per_forward(kept, cpu, 2048) == 2048
+    assert tokens_per_forward(1 << 60, cpu, 300) == 300  # nothing fits: the longest example alone

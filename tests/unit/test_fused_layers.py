@@ -1,0 +1,132 @@
+"""The fused layers compute what PEFT's and Transformers' own compute: outputs, losses and gradients."""
+
+from __future__ import annotations
+
+import copy
+from pathlib import Path
+from typing import Any
+
+import pytest
+import torch
+from test_packing import make_examples
+
+from medqa_cli.config.sections import LoraConfig, ModelConfig
+from medqa_cli.model.adapter import add_lora
+from medqa_cli.model.base import load_base
+from medqa_cli.model.fused_layers import fuse_layers
+from medqa_cli.model.packing import answer_token_losses, pack
+from medqa_cli.model.source import find_base
+
+CPU = torch.device("cpu")
+
+
+def make_model(folder: Path, quantization: Any = "nf4", **lora: Any) -> Any:
+    torch.manual_seed(3)
+    source = find_base(str(folder))
+    base = load_base(source, ModelConfig(quantization=quantization), CPU, torch.float32, packed=True)
+    settings = {"r": 4, "lora_dropout": 0.0, "target_modules": "all-linear", **lora}
+    model = add_lora(base, LoraConfig(**settings), source.name, None)
+    for name, parameter in model.named_parameters():
+        if "lora_B" in name:
+            torch.nn.init.normal_(parameter, std=0.1)
+        if "norm.weight" in name or "layernorm.weight" in name:
+            parameter.data.uniform_(0.5, 1.5)
+    return model.train()
+
+
+def step(model: Any, dtype: torch.dtype = torch.float32) -> tuple[torch.Tensor, dict[str, torch.Tensor]]:
+    torch.manual_seed(7)  # of the dropout
+    batch = pack(make_examples([(5, 7), (12, 1), (3, 20)]), CPU)
+    with torch.autocast("cpu", dtype, enabled=dtype != torch.float32):
+        losses = answer_token_losses(model, batch)
+    model.zero_grad()
+    losses.mean().backward()
+    gradients = {name: p.grad.clone() for name, p in model.named_parameters() if p.grad is not None}
+    return losses.detach(), gradients
+
+
+MODELS: dict[str, dict[str, Any]] = {
+    "nf4": {},
+    "fp4": {"quantization": "fp4"},
+    "unquantized": {"quantization": "none"},
+    "q and v only": {"target_modules": ("q_proj", "v_proj")},
+    "up only": {"target_modules": ("up_proj",)},
+    "rslora": {"use_rslora": True},
+    "dropout": {"lora_dropout": 0.3, "target_modules": ("v_proj",)},
+}
+
+
+@pytest.mark.parametrize("case", MODELS)
+def test_losses_and_gradients_are_those_of_the_plain_layers(tiny_model_dir: Path, case: str) -> None:
+    model = make_model(tiny_model_dir, **MODELS[case])
+    losses, gradients = step(model)
+    assert fuse_layers(model) >= 2 + 5 + 2  # adapters, norms, gated layers
+    fused_losses, fused_gradients = step(model)
+    torch.testing.assert_close(fused_losses, losses, rtol=1e-5, atol=1e-5)
+    assert gradients.keys() == fused_gradients.keys()
+    assert min(float(gradient.abs().max()) for gradient in gradients.values()) > 1e-6
+    for name, gradient in gradients.items():
+        torch.testing.assert_close(fused_gradients[name], gradient, rtol=1e-3, atol=1e-6, msg=name)
+
+
+def test_in_bfloat16_they_are_as_near_to_float32_as_the_plain_ones(tiny_model_dir: Path) -> None:
+    model = make_model(tiny_model_dir, "none")
+    exact, exact_gradients = step(model)
+    plain, plain_gradients = step(model, torch.bfloat16)
+    fuse_layers(model)
+    fused, fused_gradients = step(model, torch.bfloat16)
+
+    def distance(gradients: dict[str, torch.Tensor]) -> float:
+        return sum(float((gradients[name] - exact_gradients[name]).norm()) for name in exact_gradients)
+
+    assert float((fused - exact).abs().mean()) < 2 * float((plain - exact).abs().mean()) + 1e-3
+    assert 0 < distance(fused_gradients) < 1.5 * distance(plain_gradients)
+    assert all(gradient.dtype == torch.float32 for gradient in fused_gradients.values())
+
+
+def test_without_the_adapter_the_base_answers(tiny_model_dir: Path) -> None:
+    model = make_model(tiny_model_dir)
+    batch = pack(make_examples([(5, 7)]), CPU)
+    with torch.no_grad(), model.disable_adapter():
+        expected = answer_token_losses(model, batch)
+    fuse_layers(model)
+    with torch.no_grad():
+        adapted = answer_token_losses(model, batch)
+        with model.disable_adapter():
+            base = answer_token_losses(model, batch)
+    torch.testing.assert_close(base, expected, rtol=1e-5, atol=1e-5)
+    assert float((adapted - base).abs().max()) > 1e-3
+
+
+def test_what_does_not_fit_keeps_its_own_code(tiny_model_dir: Path) -> None:
+    model = make_model(tiny_model_dir, "none", use_dora=True)
+    losses, gradients = step(model)
+    fuse_layers(model)
+    fused_losses, fused_gradients = step(model)
+    torch.testing.assert_close(fused_losses, losses, rtol=1e-5, atol=1e-5)
+    for name, gradient in gradients.items():
+        torch.testing.assert_close(fused_gradients[name], gradient, rtol=1e-3, atol=1e-6, msg=name)
+
+
+def test_frozen_weights_stay_as_they_are(tiny_model_dir: Path) -> None:
+    """The sum with the adapter must never be written into an unquantized base."""
+    model = make_model(tiny_model_dir, "none")
+    before = copy.deepcopy({name: p for name, p in model.named_parameters() if not p.requires_grad})
+    fuse_layers(model)
+    step(model)
+    after = dict(model.named_parameters())
+    assert len(before) > 10
+    for name, value in before.items():
+        torch.testing.assert_close(after[name], value, rtol=0, atol=0, msg=name)
+
+
+def test_files_of_the_adapter_are_those_of_peft(tiny_model_dir: Path, tmp_path: Path) -> None:
+    from safetensors.torch import load_file
+
+    model = make_model(tiny_model_dir)
+    model.save_pretrained(tmp_path / "plain", save_embedding_layers=False)
+    fuse_layers(model)
+    model.save_pretrained(tmp_path / "fused", save_embedding_layers=False)
+    plain, fused = (load_file(tmp_path / name / "adapter_model.safetensors") for name in ("plain", "fused"))
+    assert list(plain) == list(fused)
+    assert all(torch.equal(plain[name], fused[name]) for name in plain)
