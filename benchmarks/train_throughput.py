@@ -4,7 +4,7 @@
     python benchmarks/train_throughput.py --shape llama2-7b                          # CUDA: random weights, no download
 
 TRL runs three times: at its defaults (padded, gradient checkpointing, bfloat16), with the number type that medqa chose
-for the device, and at its fastest setting that keeps examples apart here (padding-free needs a flash kernel; without one
+for the device, and at its fastest setting that keeps examples apart here (padding-free needs a flash kernel; without it
 no gradient checkpointing). Each side runs in a process of its own, one after the other. Losses of each step must
 agree within 1 %, otherwise the ratio means nothing and the script exits with 1. Tokens are those that are not padding.
 """
