@@ -7,6 +7,7 @@ there to the files of their splits. Does none of these steps by itself: the modu
 from __future__ import annotations
 
 import contextlib
+import gc
 import hashlib
 from collections.abc import Iterator, Sequence
 from dataclasses import asdict, dataclass
@@ -96,7 +97,7 @@ def convert(
     _warn_of_leftovers(out_dir)
     lengths = tools.lengths()
     # Resolved, because a link to a folder has to stay a link.
-    with _writing(out_dir), atomic_dir(out_dir.resolve()) as folder:
+    with _writing(out_dir), _without_cycle_search(), atomic_dir(out_dir.resolve()) as folder:
         passed = _pass_twice(folder, name, opened, data, seed, tools.render, lengths, stages)
         with stages.stage("audit"):
             audit = _audit(folder, data.near_duplicate_threshold, passed.written)
@@ -213,6 +214,18 @@ def _warn_of_leftovers(out_dir: Path) -> None:
     out_dir = out_dir.resolve()
     for leftover in sorted(out_dir.parent.glob(f".{out_dir.name}.*.tmp")):
         console.warn(f"{leftover} was left by a run that was killed (or is still running) and holds texts: delete it")
+
+
+@contextlib.contextmanager
+def _without_cycle_search() -> Iterator[None]:
+    """Keep Python from searching the rows' keys for cycles again and again: there are none, and millions of keys."""
+    was_enabled = gc.isenabled()
+    gc.disable()
+    try:
+        yield
+    finally:
+        if was_enabled:
+            gc.enable()
 
 
 @contextlib.contextmanager
