@@ -9,13 +9,16 @@ from __future__ import annotations
 import contextlib
 import json
 import sys
+import time
 import unicodedata
 from collections.abc import Callable, Collection, Iterator, Sequence
 from typing import Any
 
-from rich.console import Console
+from rich.cells import cell_len
+from rich.console import Console, ConsoleOptions, RenderResult
 from rich.markup import escape
 from rich.table import Table
+from rich.text import Text
 
 from medqa_cli.errors import ConfigError, MedqaError
 
@@ -157,5 +160,85 @@ def status(text: str) -> Iterator[Callable[[str], None]]:
 
 
 def is_live() -> bool:
-    """Tell whether stderr is a terminal, so that a live display is drawn."""
-    return _err().is_terminal
+    """Tell whether stderr is a terminal that can redraw lines, so that a live display is drawn."""
+    console = _err()
+    return console.is_terminal and not console.is_dumb_terminal
+
+
+class RunDisplay:
+    """What a long run shows: how far it is on a line with a bar, and figures below it, as wide as the window allows."""
+
+    def __init__(self, description: str, total: int) -> None:
+        self._description = description
+        self._total = total
+        self._completed = 0
+        self._figures: tuple[str, ...] = ()
+        self._started = time.monotonic()
+
+    def update(self, completed: int, figures: Sequence[str]) -> None:
+        """Show ``completed`` of the total, and these short texts; each is kept on one line."""
+        self._completed = completed
+        self._figures = tuple(printable(figure) for figure in figures)
+
+    def __rich_console__(self, console: Console, options: ConsoleOptions) -> RenderResult:
+        """Draw the lines for the width at hand; rich calls this."""
+        elapsed = clock(time.monotonic() - self._started)
+        share = self._completed / max(1, self._total)
+        head = f"{self._description} {self._completed}/{self._total}  {share:.0%}  {elapsed}"
+        # On a window that leaves the bar no room there is none.
+        bar_width = min(40, options.max_width - cell_len(head) - 2)
+        filled = round(share * bar_width)
+        full, empty = ("━", "─") if _draws(console, "━─") else ("#", "-")
+        bar = f"  {full * filled}{empty * (bar_width - filled)}" if bar_width >= 8 else ""
+        yield Text(head, no_wrap=True, overflow="ellipsis") + Text(bar, style="cyan")
+        for row in _rows_of(self._figures, options.max_width):
+            yield Text(row, no_wrap=True, overflow="ellipsis")
+
+
+def _rows_of(figures: Sequence[str], width: int) -> list[str]:
+    """Lay short texts out on as few lines as the width allows, in their order."""
+    rows: list[str] = []
+    for figure in figures:
+        if rows and cell_len(rows[-1]) + 3 + cell_len(figure) <= width:
+            rows[-1] += f"   {figure}"
+        else:
+            rows.append(figure)
+    return rows
+
+
+@contextlib.contextmanager
+def run_display(description: str, total: int) -> Iterator[RunDisplay]:
+    """Show a run on stderr: redrawn in place on a terminal, nothing by itself elsewhere."""
+    shown = RunDisplay(description, total)
+    if not is_live():
+        yield shown
+        return
+    from rich.live import Live
+
+    with Live(shown, console=_err(), transient=True, refresh_per_second=2, vertical_overflow="crop"):
+        yield shown
+
+
+def clock(seconds: float) -> str:
+    """Return a duration as people read it: 0:42, 12:05, 3:07:00."""
+    minutes, rest = divmod(round(seconds), 60)
+    hours, minutes = divmod(minutes, 60)
+    return f"{hours}:{minutes:02}:{rest:02}" if hours else f"{minutes}:{rest:02}"
+
+
+def sparkline(values: Sequence[float]) -> str:
+    """Return a curve of one line, a block per value; empty where the terminal cannot draw it."""
+    blocks = "▁▂▃▄▅▆▇█"
+    if not values or not _draws(_err(), blocks):
+        return ""
+    low, high = min(values), max(values)
+    step = (high - low) / (len(blocks) - 1) or 1.0
+    return "".join(blocks[round((value - low) / step)] for value in values)
+
+
+def _draws(console: Console, characters: str) -> bool:
+    try:
+        characters.encode(console.encoding)
+    except UnicodeEncodeError:
+        return False
+    return True

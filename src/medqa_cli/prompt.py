@@ -73,12 +73,14 @@ class PromptContract:
 class Example:
     """One training example. ``input_ids`` and ``labels`` have the same length; the prompt is labelled -100.
 
-    ``truncated``: the answer was cut to fit ``max_length`` and carries no end token.
+    ``truncated``: the answer was cut to fit ``max_length`` and carries no end token; ``row_id``: id of its row in the
+    data folder, empty where nobody named one.
     """
 
     input_ids: list[int]
     labels: list[int]
     truncated: bool
+    row_id: str = ""
 
     @property
     def num_answer_tokens(self) -> int:

@@ -2,10 +2,11 @@
 
 from __future__ import annotations
 
+import errno
 import json
 import os
 import signal
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -13,10 +14,12 @@ import pytest
 from transformers import TrainerControl, TrainerState
 
 from medqa_cli import console
-from medqa_cli.training import monitor as monitor_module
+from medqa_cli.training import pace as pace_module
+from medqa_cli.training.checkpoint_files import NotWrittenError
+from medqa_cli.training.guards import StepGuard
 from medqa_cli.training.monitor import TrainingMonitor, keep_log_until, read_log, stop_on_signal
 
-ARGS: Any = None  # the monitor never looks at the training arguments
+GIB = 2**30
 
 
 class Clock:
@@ -32,33 +35,60 @@ class Clock:
 @pytest.fixture
 def clock(monkeypatch: pytest.MonkeyPatch) -> Clock:
     made = Clock()
-    monkeypatch.setattr(monitor_module, "time", made)
+    monkeypatch.setattr(pace_module, "time", made)
     return made
+
+
+class Args:
+    """All that the monitor asks of the training arguments."""
+
+    eval_strategy = "steps"
+    eval_steps = 5
+
+
+ARGS: Any = Args
+
+
+class Display(console.RunDisplay):
+    """Keeps what it was told."""
+
+    def __init__(self) -> None:
+        super().__init__("training", 10)
+        self.shown: list[tuple[int, list[str]]] = []
+
+    def update(self, completed: int, figures: Sequence[str]) -> None:
+        self.shown.append((completed, list(figures)))
 
 
 class Run:
     """Drives a monitor the way the Trainer does."""
 
-    def __init__(self, log_path: Path, clock: Clock | None = None, patience: int | None = None) -> None:
-        self.shown: list[tuple[int, str]] = []
-        bar = console.ProgressHandle(lambda done, status: self.shown.append((done, status)))
-        self.monitor = TrainingMonitor(log_path, bar, patience)
+    def __init__(self, log_path: Path, clock: Clock | None = None) -> None:
+        self.display = Display()
+        self.guard = StepGuard()
+        self.monitor = TrainingMonitor(log_path, self.display, self.guard, lambda: 3 * GIB)
         self.state = TrainerState(max_steps=10, epoch=0.0, num_input_tokens_seen=0)
         self.control = TrainerControl()
         self.clock = clock
+        self.monitor.on_train_begin(ARGS, self.state, self.control)
 
-    def step(self, tokens: int = 0, seconds: float = 0.0) -> None:
-        self.monitor.on_step_begin(ARGS, self.state, self.control)
-        self.state.global_step += 1
-        self.state.num_input_tokens_seen += tokens
+    def wait(self, seconds: float) -> None:
         if self.clock is not None:
             self.clock.now += seconds
+
+    def step(self, tokens: int = 0, seconds: float = 0.0, loss: float = 2.0) -> None:
+        self.monitor.on_step_begin(ARGS, self.state, self.control)
+        self.guard.losses.append(loss)
+        self.state.global_step += 1
+        self.state.num_input_tokens_seen += tokens
+        self.wait(seconds)
         self.monitor.on_step_end(ARGS, self.state, self.control)
 
     def log(self, **logs: Any) -> None:
         self.monitor.on_log(ARGS, self.state, self.control, logs)
 
-    def look(self, loss: float) -> None:
+    def look(self, loss: float, seconds: float = 0.0) -> None:
+        self.wait(seconds)
         self.log(eval_loss=loss)
         self.monitor.on_evaluate(ARGS, self.state, self.control, metrics={"eval_loss": loss})
 
@@ -86,39 +116,89 @@ def test_the_lines_of_the_log(tmp_path: Path, clock: Clock, capsys: pytest.Captu
     captured = capsys.readouterr()
     assert captured.out == ""
     assert captured.err.splitlines() == [
-        "step 0/10: validation loss 3.5000",
-        "step 1/10: loss 3.2500, 150 tokens/s, 18 s left",
+        "step 0/10: validation loss 3.5000 (the base model)",
+        "step 1/10: loss 3.2500, 150 tokens/s, 3.00 GiB, 0:18 left",
     ]
 
 
-def test_on_a_terminal_the_bar_tells_and_no_lines_are_printed(
+def test_on_a_terminal_the_display_tells_and_only_looks_are_printed(
     tmp_path: Path, clock: Clock, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr(console, "is_live", lambda: True)
+    monkeypatch.setattr(console, "sparkline", lambda losses: "/".join(f"{loss:g}" for loss in losses))
     run = Run(tmp_path / "train.jsonl", clock)
-    run.step(tokens=3000, seconds=2.0)
-    run.log(loss=3.25, grad_norm=0.5, learning_rate=1e-4)
-    run.step(tokens=3000, seconds=1.0)
-    assert [done for done, _ in run.shown] == [1, 2]
-    assert run.shown[1][1] == "loss 3.250  2,000 tokens/s"
-    assert len(read_log(tmp_path / "train.jsonl")) == 1
+    run.look(3.0, seconds=4.0)
+    run.step(tokens=3000, seconds=2.0, loss=2.5)
+    run.log(loss=2.5, grad_norm=0.5, learning_rate=1e-4)
+    run.step(tokens=3000, seconds=1.0, loss=2.0)
+    assert [done for done, _ in run.display.shown] == [0, 1, 2]
+    assert run.display.shown[2][1] == [
+        "loss 2.000 2.5/2",
+        "validation loss 3.0000 (the base model)",
+        "2,000 tokens/s",
+        "3.00 GiB",
+        "0:20 left",  # eight steps of 1.5 s, and two looks of 4 s
+    ]
+    assert len(read_log(tmp_path / "train.jsonl")) == 2
+    assert capsys.readouterr() == ("", "step 0/10: validation loss 3.0000 (the base model)\n")
+
+
+def test_looks_are_told_beside_the_best(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    run = Run(tmp_path / "train.jsonl")
+    for loss in (1.0, 3.0, 2.0, 2.5):  # the base model's is no adapter's
+        run.look(loss)
+        run.step()
+    resumed = Run(tmp_path / "train.jsonl")
+    resumed.state.global_step = 4
+    resumed.look(2.25)
+    assert [line.partition(": ")[2] for line in capsys.readouterr().err.splitlines()] == [
+        "validation loss 1.0000 (the base model)",
+        "validation loss 3.0000 (the best)",
+        "validation loss 2.0000 (the best)",
+        "validation loss 2.5000 (best: 2.0000 at step 2)",
+        "validation loss 2.2500 (best: 2.0000 at step 2)",
+    ]
+
+
+def test_a_norm_that_is_not_finite_leaves_the_log_json(tmp_path: Path) -> None:
+    run = Run(tmp_path / "train.jsonl")
+    run.log(loss=2.0, grad_norm=float("inf"), learning_rate=1e-4)
+    assert json.loads((tmp_path / "train.jsonl").read_text(), parse_constant=pytest.fail)["grad_norm"] is None
+
+
+def test_a_full_disk_is_no_traceback(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    def full(handle: int) -> None:
+        raise OSError(errno.ENOSPC, os.strerror(errno.ENOSPC))
+
+    run = Run(tmp_path / "train.jsonl")
+    monkeypatch.setattr(os, "fsync", full)
+    with pytest.raises(NotWrittenError, match=r"train\.jsonl could not be written: No space left on device"):
+        run.log(loss=2.0, learning_rate=1e-4)
+
+
+def test_only_the_first_process_writes(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    run = Run(tmp_path / "train.jsonl")
+    run.state.is_world_process_zero = False
+    run.log(loss=2.0, learning_rate=1e-4)
+    run.look(2.0)
+    assert not (tmp_path / "train.jsonl").exists()
     assert capsys.readouterr() == ("", "")
 
 
 def test_speed_counts_steps_only(tmp_path: Path, clock: Clock) -> None:
     run = Run(tmp_path / "train.jsonl", clock)
-    assert run.monitor.tokens_per_second == 0.0
+    assert run.monitor.pace.tokens_per_second == 0.0
     run.step(tokens=100, seconds=1.0)
     clock.now += 500  # validation, saving
     run.step(tokens=500, seconds=2.0)
-    assert run.monitor.tokens_per_second == pytest.approx(200.0)
+    assert run.monitor.pace.tokens_per_second == pytest.approx(200.0)
 
 
 def test_speed_of_a_resumed_run_leaves_out_what_was_done_before(tmp_path: Path, clock: Clock) -> None:
     run = Run(tmp_path / "train.jsonl", clock)
     run.state.global_step, run.state.num_input_tokens_seen = 5, 1_000_000
     run.step(tokens=100, seconds=1.0)
-    assert run.monitor.tokens_per_second == pytest.approx(100.0)
+    assert run.monitor.pace.tokens_per_second == pytest.approx(100.0)
     run.log(loss=1.0, learning_rate=1e-4)
     assert read_log(tmp_path / "train.jsonl")[0]["num_tokens"] == 1_000_100
 
@@ -128,7 +208,7 @@ def test_the_time_left(tmp_path: Path, clock: Clock, capsys: pytest.CaptureFixtu
     run.state.global_step = 4  # resumed: only its own steps tell how long a step takes
     run.step(tokens=10, seconds=60.0)
     run.log(loss=1.0, learning_rate=1e-4)
-    assert "step 5/10: loss 1.0000, 0 tokens/s, 5 min left" in capsys.readouterr().err
+    assert "step 5/10: loss 1.0000, 0 tokens/s, 3.00 GiB, 5:00 left" in capsys.readouterr().err
 
 
 def test_the_last_step_is_logged(tmp_path: Path) -> None:
@@ -139,43 +219,6 @@ def test_the_last_step_is_logged(tmp_path: Path) -> None:
         run.step()
         wanted.append(run.control.should_log)
     assert wanted == [False] * 9 + [True]
-
-
-LOSSES = [3.0, 2.0, 2.5, 1.9, 1.9, 2.2, 1.8]
-
-
-@pytest.mark.parametrize(("patience", "stops_after"), [(1, 3), (2, 6), (3, None), (None, None)])
-def test_early_stopping(tmp_path: Path, patience: int | None, stops_after: int | None) -> None:
-    """A look without gain counts, equal is no gain, and a better one starts the count again."""
-    run = Run(tmp_path / "train.jsonl", patience=patience)
-    stopped = None
-    for number, loss in enumerate(LOSSES, start=1):
-        run.look(loss)
-        if run.control.should_training_stop and stopped is None:
-            stopped = number
-            assert run.control.should_save
-    assert stopped == stops_after
-    assert run.monitor.stopped_early == (stops_after is not None)
-
-
-@pytest.mark.parametrize("seen", range(1, 6))
-def test_early_stopping_goes_on_counting_after_a_resume(tmp_path: Path, seen: int) -> None:
-    path = tmp_path / "train.jsonl"
-    before = Run(path, patience=2)
-    for loss in LOSSES[:seen]:
-        before.look(loss)
-    assert not before.control.should_training_stop
-    after = Run(path, patience=2)
-    for number, loss in enumerate(LOSSES[seen:6], start=seen + 1):
-        after.look(loss)
-        assert after.control.should_training_stop == (number == 6)
-
-
-def test_a_loss_that_is_not_a_number_is_no_gain(tmp_path: Path) -> None:
-    run = Run(tmp_path / "train.jsonl", patience=2)
-    for loss in (2.0, float("nan"), float("nan")):
-        run.look(loss)
-    assert run.control.should_training_stop
 
 
 def test_a_resume_drops_the_lines_after_its_checkpoint(tmp_path: Path) -> None:
@@ -233,10 +276,34 @@ def test_a_signal_ends_the_run_after_its_step(
         assert run.monitor.interrupted
         assert not run.control.should_training_stop
         run.step()
-        assert (run.control.should_training_stop, run.control.should_save, run.control.should_log) == (True,) * 3
+        assert (run.control.should_training_stop, run.control.should_save) == (True, True)
+        # A line that an uninterrupted run would not have.
+        assert not run.control.should_log
         assert "stopping after this step and saving a checkpoint" in capsys.readouterr().err
     os.kill(os.getpid(), number)
     assert own_handlers == [number]  # handed back
+
+
+def test_a_signal_during_a_look_ends_the_run_before_another_step(tmp_path: Path, own_handlers: list[int]) -> None:
+    run = Run(tmp_path / "train.jsonl")
+    with stop_on_signal(run.monitor):
+        run.step()
+        os.kill(os.getpid(), signal.SIGTERM)
+        run.look(2.0)
+        assert (run.control.should_training_stop, run.control.should_save) == (True, True)
+
+
+def test_a_signal_in_the_middle_of_a_write_is_obeyed_all_the_same(
+    tmp_path: Path, own_handlers: list[int], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def reentrant(text: str) -> None:
+        raise RuntimeError("reentrant call inside <_io.BufferedWriter name='<stderr>'>")
+
+    run = Run(tmp_path / "train.jsonl")
+    monkeypatch.setattr(console, "warn", reentrant)
+    with stop_on_signal(run.monitor):
+        os.kill(os.getpid(), signal.SIGINT)
+    assert run.monitor.interrupted
 
 
 def test_a_second_ctrl_c_ends_it_at_once(tmp_path: Path, own_handlers: list[int]) -> None:

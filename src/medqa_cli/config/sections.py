@@ -152,10 +152,13 @@ class TrainConfig:
     eval_steps: int | None = setting(
         None, "Optimizer steps between looks at the validation split; null: only before and after.", at_least=1
     )
-    save_total_limit: int | None = setting(None, "Keep only the newest checkpoints; null: all.", at_least=1)
+    save_total_limit: int | None = setting(
+        None, "Keep only the newest checkpoints, and that of the best validation loss; null: all.", at_least=1
+    )
     early_stopping_patience: int | None = setting(
         None,
-        "Stop after this many looks without a better validation loss (the last step's adapter is kept); null: never.",
+        "Stop after this many looks without a better validation loss, and keep the best look's adapter rather than "
+        "the last step's; null: never.",
         at_least=1,
     )
     max_tokens_per_forward: Literal["auto"] | int = setting(

@@ -7,13 +7,14 @@ this machine. Does not write files.
 from __future__ import annotations
 
 import re
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
 import yaml
 
 from medqa_cli.data.splitting import SPLITS
+from medqa_cli.markdown import escaped, file_name, one_line, table
 
 MOST_FILES = 20  # that are named one by one
 
@@ -75,9 +76,9 @@ def data_card(report: Mapping[str, Any], info: CardInfo) -> str:
         YAML front matter as the hub reads it and a page of Markdown. Names out of the source are escaped.
     """
     parts = [
-        f"# {_escaped(info.name)}",
+        f"# {escaped(info.name)}",
         "Questions and answers on health, cleaned and split for training a language model and testing it. "
-        f"Made by `medqa convert` (medqa {_escaped(info.medqa_version)}).",
+        f"Made by `medqa convert` (medqa {escaped(info.medqa_version)}).",
         *_source(report["source"]),
         *_licence(info.licence),
         *_rows(report["rows"]),
@@ -100,7 +101,7 @@ def _front_matter(report: Mapping[str, Any], info: CardInfo) -> str:
     # A split without rows is left out: its file is empty, and `datasets` cannot load it.
     files = [{"split": name, "path": f"{name}.jsonl"} for name in SPLITS if report["splits"].get(name)]
     front = {
-        "pretty_name": _one_line(info.name),
+        "pretty_name": one_line(info.name),
         **_licence_keys(info.licence),
         "task_categories": ["question-answering", "text-generation"],
         "tags": ["medical"],
@@ -122,13 +123,13 @@ def _licence_keys(licence: str | None) -> dict[str, str]:
 def _licence(licence: str | None) -> list[str]:
     if licence is None:
         return ["## Licence", "Licence of the source: unknown; check before you share."]
-    return ["## Licence", f"Licence of the source, as stated there: {_escaped(licence)}."]
+    return ["## Licence", f"Licence of the source, as stated there: {escaped(licence)}."]
 
 
 def _source(source: Mapping[str, Any]) -> list[str]:
     files: Sequence[Mapping[str, Any]] = source.get("files") or [source]
-    rows = [(_escaped(_file_name(file["path"])), file["sha256"] or "") for file in files]
-    parts = ["## Source", _table(("file", "SHA-256"), rows[:MOST_FILES])]
+    rows = [(escaped(file_name(file["path"])), file["sha256"] or "") for file in files]
+    parts = ["## Source", table(("file", "SHA-256"), rows[:MOST_FILES])]
     return parts + ([f"and {len(rows) - MOST_FILES:,} more files."] if len(rows) > MOST_FILES else [])
 
 
@@ -138,7 +139,7 @@ def _rows(rows: Mapping[str, Any]) -> list[str]:
     parts = ["## Rows", f"{rows['read']:,} rows read = {rows['kept']:,} kept + {total:,} rejected."]
     if rejected:
         ordered = sorted(rejected.items(), key=lambda item: (-item[1], item[0]))
-        parts.append(_table(("rejected because", "rows"), [(f"`{reason}`", f"{n:,}") for reason, n in ordered]))
+        parts.append(table(("rejected because", "rows"), [(f"`{reason}`", f"{n:,}") for reason, n in ordered]))
     return parts
 
 
@@ -150,7 +151,7 @@ def _splits(report: Mapping[str, Any]) -> list[str]:
     ]
     return [
         "## Splits",
-        _table(("split", "file", "rows", "share"), rows),
+        table(("split", "file", "rows", "share"), rows),
         *_paraphrases(report.get("paraphrases", 0)),
         *_topics(report.get("topics"), kept),
         *_leakage(report["leakage"]),
@@ -172,7 +173,7 @@ def _topics(topics: Mapping[str, Any] | None, kept: int) -> list[str]:
     if not topics["known"]:
         return ["No topic is known of any row."]
     column = topics["column"]
-    origin = f"from the column {_escaped(column)}" if column is not None else "told by the wording of the question"
+    origin = f"from the column {escaped(column)}" if column is not None else "told by the wording of the question"
     return [
         f"{topics['known']:,} of {kept:,} rows have a topic, {topics['distinct']:,} different ones, {origin}. "
         "Rows of one topic were put into one split."
@@ -182,14 +183,14 @@ def _topics(topics: Mapping[str, Any] | None, kept: int) -> list[str]:
 def _leakage(leakage: Mapping[str, Mapping[str, int | None]]) -> list[str]:
     whats = dict.fromkeys(what for counts in leakage.values() for what in counts)
     rows = [(_SHARED.get(what, what), *(_count(counts.get(what)) for counts in leakage.values())) for what in whats]
-    return ["Held-out rows that share something with the training rows:", _table(("shared", *leakage), rows)]
+    return ["Held-out rows that share something with the training rows:", table(("shared", *leakage), rows)]
 
 
 def _cleaning(changed: Mapping[str, int], rule_docs: Mapping[str, str]) -> list[str]:
     if not changed:
         return ["## Cleaning", "No cleaning rule was switched on."]
-    rows = [(f"`{rule}`", _escaped(rule_docs.get(rule, "")), f"{count:,}") for rule, count in changed.items()]
-    return ["## Cleaning", _table(("rule", "what it does", "rows changed"), rows)]
+    rows = [(f"`{rule}`", escaped(rule_docs.get(rule, "")), f"{count:,}") for rule, count in changed.items()]
+    return ["## Cleaning", table(("rule", "what it does", "rows changed"), rows)]
 
 
 def _settings(info: CardInfo) -> list[str]:
@@ -197,8 +198,8 @@ def _settings(info: CardInfo) -> list[str]:
     for name, meaning in _SETTINGS.items():
         if name in info.settings:
             value = info.settings[name]
-            rows.append((f"`{name}`", meaning, "no limit" if value is None else _escaped(str(value))))
-    return ["## Settings", _table(("setting", "meaning", "value"), rows)]
+            rows.append((f"`{name}`", meaning, "no limit" if value is None else escaped(str(value))))
+    return ["## Settings", table(("setting", "meaning", "value"), rows)]
 
 
 def _tokens(tokens: Mapping[str, Any] | None) -> list[str]:
@@ -216,30 +217,8 @@ def _columns(settings: Mapping[str, Any]) -> list[str]:
     rows = [(f"`{name}`", content) for name, content in _COLUMNS.items()]
     if settings.get("paraphrases_per_question"):
         rows.append(("`paraphrase_of`", "the id of the row that this one words anew; empty for a row of the source"))
-    return ["## Columns", _table(("column", "content"), rows)]
+    return ["## Columns", table(("column", "content"), rows)]
 
 
 def _count(count: int | None) -> str:
     return "not measured" if count is None else f"{count:,}"
-
-
-def _table(header: Sequence[str], rows: Iterable[Sequence[str]]) -> str:
-    """Return a Markdown table of cells that are escaped already."""
-    lines = [header, ["---"] * len(header), *rows]
-    return "\n".join(f"| {' | '.join(line)} |" for line in lines)
-
-
-def _file_name(path: str) -> str:
-    """Return the last part of a path of any system: the folders above it are nobody's business."""
-    parts = [part for part in re.split(r"[/\\]", path) if part]
-    return parts[-1] if parts else path
-
-
-def _one_line(text: str) -> str:
-    """Return the text on one line, without control characters and what is no character at all."""
-    return " ".join("".join(c if c.isprintable() else " " for c in text).split())
-
-
-def _escaped(text: str) -> str:
-    """Return the text on one line, as Markdown that shows it as it is, in a table too."""
-    return re.sub(r"([\\`*_\[\]<>|~&$#])", r"\\\1", _one_line(text))

@@ -1,59 +1,34 @@
-"""The checkpoints of a run: which one is whole, and what stands in the way of a new training.
+"""The checkpoints of a run: which one to go on from, and what stands in the way of a new training.
 
-Does not write checkpoints: Transformers' Trainer does.
+Does not write checkpoints: ``safe_trainer`` does.
 """
 
 from __future__ import annotations
 
 import json
 import shutil
-import zipfile
 from dataclasses import asdict
 from pathlib import Path
 from typing import Any
 
-from safetensors import SafetensorError, safe_open
-
 from medqa_cli import console
-from medqa_cli.config.sections import LoraConfig, ModelConfig, PromptConfig
+from medqa_cli.config.sections import LoraConfig, ModelConfig, PromptConfig, TrainConfig
 from medqa_cli.errors import InputError
 from medqa_cli.run_folder import TRAIN_SHA256, RunFolder, recorded_settings
+from medqa_cli.training.checkpoint_files import numbered_checkpoints, problem_of, remove_leftovers, step_of
 from medqa_cli.training.monitor import keep_log_until
 
-_CHECKPOINT_FILES = ("trainer_state.json", "optimizer.pt", "scheduler.pt", "adapter_model.safetensors")
 _FIXED_MODEL_KEYS = ("name_or_path", "revision", "quantization", "double_quantization")
 
 
 def latest_checkpoint(checkpoints_dir: Path) -> Path | None:
-    """Return the newest complete checkpoint; a damaged newer one is named and passed over."""
-    numbered = [path for path in checkpoints_dir.glob("checkpoint-*") if path.name.rpartition("-")[2].isdecimal()]
-    for path in sorted(numbered, key=_step_of, reverse=True):
-        missing = [name for name in _CHECKPOINT_FILES if not (path / name).is_file()]
-        damaged = [name for name in _CHECKPOINT_FILES if name not in missing and not _is_whole(path / name)]
-        if not missing and not damaged:
+    """Return the newest whole checkpoint; a damaged newer one is named and passed over."""
+    for path in reversed(numbered_checkpoints(checkpoints_dir)):
+        problem = problem_of(path)
+        if problem is None:
             return path
-        problem = f"incomplete ({', '.join(missing)} missing)" if missing else f"damaged ({', '.join(damaged)})"
         console.warn(f"{path} is {problem}; looking for an earlier checkpoint")
     return None
-
-
-def _is_whole(path: Path) -> bool:
-    """Tell whether a file of a checkpoint ends where its format says; a full disk or a crash cuts it short."""
-    try:
-        if path.suffix == ".json":
-            json.loads(path.read_text(encoding="utf-8"))
-        elif path.suffix == ".safetensors":
-            with safe_open(path, "pt"):
-                pass
-        else:
-            return zipfile.is_zipfile(path)
-    except (OSError, ValueError, SafetensorError):
-        return False
-    return True
-
-
-def _step_of(checkpoint: Path) -> int:
-    return int(checkpoint.name.rpartition("-")[2])
 
 
 def find_checkpoint(run: RunFolder, *, resume: bool, restart: bool) -> Path | None:
@@ -113,7 +88,9 @@ def check_fits(run: RunFolder, now: dict[str, Any]) -> None:
 
 
 def prepare_run_folder(run: RunFolder, checkpoint: Path | None, *, restart: bool) -> None:
-    """Make the folder; ``restart`` deletes the earlier training and all that was made from its adapter.
+    """Make the folder and clear away what a killed run left half done.
+
+    ``restart`` deletes the earlier training and all that was made from its adapter.
 
     Raises:
         InputError: the folder cannot be written.
@@ -127,7 +104,33 @@ def prepare_run_folder(run: RunFolder, checkpoint: Path | None, *, restart: bool
         run.path.mkdir(parents=True, exist_ok=True)
     except OSError as error:
         raise InputError(f"run_dir: cannot write {run.path}: {error.strerror}", "--set run_dir=DIR") from error
+    remove_leftovers(run.checkpoints_dir)
+    for leftover in run.path.glob(f".{run.adapter_dir.name}.*"):
+        shutil.rmtree(leftover, ignore_errors=True)
+    # What it says is no longer so; it comes back at the end.
+    run.train_json_path.unlink(missing_ok=True)
     if checkpoint is None:
         run.train_log_path.unlink(missing_ok=True)
     else:
-        keep_log_until(run.train_log_path, _step_of(checkpoint))
+        keep_log_until(run.train_log_path, step_of(checkpoint))
+
+
+def warn_if_disk_is_small(run: RunFolder, config: TrainConfig, num_steps: int, num_trained: int) -> None:
+    """Say before a training, not after hours of it, that its checkpoints may not find room.
+
+    Args:
+        run: where they go.
+        config: how many there will be.
+        num_steps: optimizer steps of the run.
+        num_trained: parameters that are trained.
+    """
+    # Weights and two moments in float32. One more is written before an old one goes, and the best look's is kept.
+    each = num_trained * 4 * 3
+    saves = -(-num_steps // config.save_steps)
+    most = saves if config.save_total_limit is None else min(saves, config.save_total_limit + 2)
+    free = shutil.disk_usage(run.path).free
+    if most * each > free:
+        console.warn(
+            f"{most} checkpoints of about {each / 2**20:,.0f} MiB may not fit: {free / 2**20:,.0f} MiB are free in "
+            f"{run.path}; train.save_total_limit keeps fewer, train.save_steps makes fewer"
+        )

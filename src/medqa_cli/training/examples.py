@@ -6,7 +6,7 @@ Does not read files: ``data.dataset`` does.
 from __future__ import annotations
 
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import TypeVar
 
 from medqa_cli.data.dataset import QaRow
@@ -32,7 +32,7 @@ class EncodedSplit:
 
 
 def encode_rows(rows: Sequence[QaRow], encoder: PromptEncoder, max_length: int) -> EncodedSplit:
-    """Encode rows in order.
+    """Encode rows in order; each example carries the id of its row.
 
     Raises:
         MedqaError: no row has a supervised token.
@@ -40,7 +40,8 @@ def encode_rows(rows: Sequence[QaRow], encoder: PromptEncoder, max_length: int) 
     encoded: list[Example] = []
     for start in range(0, len(rows), _ENCODE_BATCH):
         part = rows[start : start + _ENCODE_BATCH]
-        encoded += encoder.encode_examples([row.question for row in part], [row.answer for row in part], max_length)
+        examples = encoder.encode_examples([row.question for row in part], [row.answer for row in part], max_length)
+        encoded += [replace(example, row_id=row.id) for example, row in zip(examples, part, strict=True)]
     kept = [example for example in encoded if example.num_answer_tokens]
     if rows and not kept:
         raise MedqaError(

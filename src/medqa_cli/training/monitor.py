@@ -5,10 +5,12 @@ Does not compute losses.
 
 from __future__ import annotations
 
+import contextlib
 import json
+import math
+import os
 import signal
-import time
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
@@ -17,49 +19,65 @@ from transformers import TrainerCallback, TrainerControl, TrainerState, Training
 
 from medqa_cli import console
 from medqa_cli.run_folder import atomic_file
+from medqa_cli.training.checkpoint_files import writing
+from medqa_cli.training.guards import StepGuard
+from medqa_cli.training.pace import Pace, trend_of
+
+# Losses in the display's curve.
+_CURVE_STEPS = 24
 
 
 class TrainingMonitor(TrainerCallback):
-    """Writes ``train.jsonl``, moves the progress bar, stops on request or when validation stops improving."""
+    """Writes ``train.jsonl``, feeds the display, stops the run on request.
 
-    def __init__(self, log_path: Path, bar: console.ProgressHandle, early_stopping_patience: int | None) -> None:
+    Args:
+        log_path: ``train.jsonl``.
+        display: shows the run on a terminal.
+        guard: has each step's raw loss.
+        peak_memory: returns the peak so far, in bytes.
+    """
+
+    def __init__(
+        self,
+        log_path: Path,
+        display: console.RunDisplay,
+        guard: StepGuard | None = None,
+        peak_memory: Callable[[], int] = lambda: 0,
+    ) -> None:
         self.log_path = log_path
-        self.seconds_in_steps = 0.0
-        self.tokens_in_steps = 0
+        self.pace = Pace()
         self.interrupted = False
-        self.stopped_early = False
-        self._bar = bar
-        self._patience = early_stopping_patience
-        self._best = float("inf")
-        self._looks_without_gain = 0
-        self._steps_done = 0
-        self._step_started = 0.0
+        self._display = display
+        self._guard = guard or StepGuard()
+        self._peak_memory = peak_memory
         self._tokens_before = 0
-        self._last_loss = float("nan")
-        for line in read_log(log_path):
-            if "validation_loss" in line:
-                self._count_look(line["validation_loss"])
+        self._looks = [
+            (line["step"], line["validation_loss"]) for line in read_log(log_path) if "validation_loss" in line
+        ]
 
-    @property
-    def tokens_per_second(self) -> float:
-        """Tokens through the model per second of training steps; validation and saving do not count."""
-        return self.tokens_in_steps / self.seconds_in_steps if self.seconds_in_steps else 0.0
+    def on_train_begin(self, args: TrainingArguments, state: TrainerState, control: TrainerControl, **_: Any) -> None:
+        """Start the clock: a look may come before the first step."""
+        self.pace.start()
 
     def on_step_begin(self, args: TrainingArguments, state: TrainerState, control: TrainerControl, **_: Any) -> None:
         """Start the clock of a step."""
-        self._step_started = time.perf_counter()
+        self.pace.start()
         self._tokens_before = state.num_input_tokens_seen
 
     def on_step_end(self, args: TrainingArguments, state: TrainerState, control: TrainerControl, **_: Any) -> None:
-        """Stop the clock, move the bar, and stop the run where somebody asked for it."""
-        self.seconds_in_steps += time.perf_counter() - self._step_started
-        self._steps_done += 1
-        self.tokens_in_steps += state.num_input_tokens_seen - self._tokens_before
+        """Stop the clock, show the step, and stop the run where somebody asked for it."""
+        self.pace.end_step(state.num_input_tokens_seen - self._tokens_before)
+        self.pace.start()
         if state.global_step >= state.max_steps:
             control.should_log = True
-        if self.interrupted:
-            control.should_log = control.should_save = control.should_training_stop = True
-        self._bar.update(state.global_step, self._status())
+        self._stop_if_asked(control)
+        self._display.update(state.global_step, self._figures(args, state))
+
+    def on_evaluate(self, args: TrainingArguments, state: TrainerState, control: TrainerControl, **_: Any) -> None:
+        """Stop the clock of a look; do not go on to a further step where somebody asked to stop."""
+        self.pace.end_look()
+        self._stop_if_asked(control)
+        self._display.update(state.global_step, self._figures(args, state))
 
     def on_log(
         self,
@@ -69,54 +87,80 @@ class TrainingMonitor(TrainerCallback):
         logs: dict[str, Any] | None = None,
         **_: Any,
     ) -> None:
-        """Append one line to the log and, without a terminal, say it."""
+        """Append one line to the log and, without a terminal, say it; looks at validation are said everywhere.
+
+        Raises:
+            NotWrittenError: the disk is full.
+        """
         logs = logs or {}
         line: dict[str, Any] = {"step": state.global_step, "epoch": round(state.epoch or 0.0, 4)}
         if "loss" in logs:
-            self._last_loss = logs["loss"]
             line |= {
                 "loss": logs["loss"],
-                "grad_norm": logs.get("grad_norm"),
+                "grad_norm": _finite(logs.get("grad_norm")),
                 "learning_rate": logs["learning_rate"],
                 "num_tokens": state.num_input_tokens_seen,
-                "tokens_per_second": round(self.tokens_per_second, 1),
+                "tokens_per_second": round(self.pace.tokens_per_second, 1),
             }
         elif "eval_loss" in logs:
             line["validation_loss"] = logs["eval_loss"]
+            self._looks.append((state.global_step, logs["eval_loss"]))
         else:
             return
-        with open(self.log_path, "a", encoding="utf-8") as file:
+        if not state.is_world_process_zero:
+            return
+        with writing(self.log_path), open(self.log_path, "a", encoding="utf-8") as file:
             file.write(json.dumps(line) + "\n")
-        if not console.is_live():
-            console.note(self._plain_line(line, state.max_steps))
-
-    def on_evaluate(self, args: TrainingArguments, state: TrainerState, control: TrainerControl, **kw: Any) -> None:
-        """Stop when validation has not improved for ``early_stopping_patience`` looks."""
-        self._count_look(kw["metrics"]["eval_loss"])
-        if self._patience is not None and self._looks_without_gain >= self._patience:
-            self.stopped_early = True
-            control.should_training_stop = control.should_save = True
-
-    def _count_look(self, validation_loss: float) -> None:
-        improved = validation_loss < self._best
-        self._best = min(self._best, validation_loss)
-        self._looks_without_gain = 0 if improved else self._looks_without_gain + 1
-
-    def _status(self) -> str:
-        return f"loss {self._last_loss:.3f}  {self.tokens_per_second:,.0f} tokens/s"
-
-    def _plain_line(self, line: dict[str, Any], max_steps: int) -> str:
+            file.flush()
+            # A checkpoint must not outlive the lines before it.
+            os.fsync(file.fileno())
         if "validation_loss" in line:
-            return f"step {line['step']}/{max_steps}: validation loss {line['validation_loss']:.4f}"
-        remaining = (max_steps - line["step"]) * self.seconds_in_steps / max(1, self._steps_done)
-        return (
-            f"step {line['step']}/{max_steps}: loss {line['loss']:.4f}, {line['tokens_per_second']:,.0f} tokens/s, "
-            f"{_duration(remaining)} left"
-        )
+            console.note(f"step {line['step']}/{state.max_steps}: {self._validation()}")
+        elif not console.is_live():
+            console.note(f"step {line['step']}/{state.max_steps}: {self._plain(line, args, state)}")
+
+    def _stop_if_asked(self, control: TrainerControl) -> None:
+        if self.interrupted:
+            control.should_save = control.should_training_stop = True
+
+    def _figures(self, args: TrainingArguments, state: TrainerState) -> list[str]:
+        losses = list(self._guard.losses)
+        loss = f"loss {losses[-1]:.3f}" if losses else "loss -"
+        words = [loss, console.sparkline(losses[-_CURVE_STEPS:]), trend_of(losses)]
+        figures = [" ".join(word for word in words if word)]
+        if self._looks:
+            figures.append(self._validation())
+        return [*figures, *self._speed(args, state)]
+
+    def _plain(self, line: dict[str, Any], args: TrainingArguments, state: TrainerState) -> str:
+        trend = trend_of(self._guard.losses)
+        loss = f"loss {line['loss']:.4f}" + (f" ({trend})" if trend else "")
+        return ", ".join([loss, *self._speed(args, state)])
+
+    def _speed(self, args: TrainingArguments, state: TrainerState) -> list[str]:
+        looks = 0
+        if args.eval_strategy == "steps":
+            looks = state.max_steps // args.eval_steps - state.global_step // args.eval_steps
+        left = self.pace.seconds_left(state.max_steps - state.global_step, int(looks))
+        figures = [f"{self.pace.tokens_per_second:,.0f} tokens/s", f"{self._peak_memory() / 2**30:.2f} GiB"]
+        if not math.isnan(left):
+            figures.append(f"{console.clock(left)} left")
+        if self._guard.num_skipped_steps:
+            figures.append(f"{self._guard.num_skipped_steps} skipped by the loss scaler")
+        return figures
+
+    def _validation(self) -> str:
+        """Return the newest look beside the best one of an adapter."""
+        step, loss = self._looks[-1]
+        if step == 0:
+            return f"validation loss {loss:.4f} (the base model)"
+        best_step, best = min((look for look in self._looks if look[0]), key=lambda look: look[1])
+        is_best = best_step == step
+        return f"validation loss {loss:.4f} ({'the best' if is_best else f'best: {best:.4f} at step {best_step}'})"
 
 
-def _duration(seconds: float) -> str:
-    return f"{seconds:.0f} s" if seconds < 100 else f"{seconds / 60:.0f} min"
+def _finite(value: Any) -> float | None:
+    return float(value) if value is not None and math.isfinite(value) else None
 
 
 @contextmanager
@@ -127,7 +171,9 @@ def stop_on_signal(monitor: TrainingMonitor) -> Iterator[None]:
         if monitor.interrupted and number == signal.SIGINT:
             raise KeyboardInterrupt
         monitor.interrupted = True
-        console.warn("stopping after this step and saving a checkpoint; press Ctrl-C again to stop at once")
+        # The signal may have come in the middle of a write to stderr, which Python then refuses to enter again.
+        with contextlib.suppress(RuntimeError):
+            console.warn("stopping after this step and saving a checkpoint; press Ctrl-C again to stop at once")
 
     before = {number: signal.signal(number, request_stop) for number in (signal.SIGINT, signal.SIGTERM)}
     try:

@@ -1,4 +1,4 @@
-"""The loss curves of a run as a picture. Does not compute anything."""
+"""The loss curves of a run as a picture. Does not compute anything but a running mean."""
 
 from __future__ import annotations
 
@@ -7,26 +7,90 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
+from medqa_cli import console
+
+# From this many logged losses on, a running mean is drawn over them.
+_MANY = 40
+_TRAIN, _VALIDATION, _BASE = "tab:blue", "tab:orange", "tab:gray"
+
+Points = list[tuple[int, float]]
+
 
 def plot_losses(log: Sequence[dict[str, Any]], path: Path) -> None:
-    """Draw training and validation loss over optimizer steps into a PNG file, whole or not at all."""
+    """Draw training and validation loss over optimizer steps into a PNG file, whole or not at all.
+
+    A picture that cannot be written is said and left out.
+
+    Args:
+        log: the lines of ``train.jsonl``.
+        path: the file; replaced.
+    """
+    picture = io.BytesIO()
+    _draw(log).savefig(picture, format="png")
+    temporary = path.with_suffix(".tmp")
+    try:
+        temporary.write_bytes(picture.getvalue())
+        temporary.replace(path)
+    except OSError as error:
+        temporary.unlink(missing_ok=True)
+        console.warn(f"{path} could not be written: {error.strerror}")
+
+
+def _draw(log: Sequence[dict[str, Any]]) -> Any:
     from matplotlib.backends.backend_agg import FigureCanvasAgg
     from matplotlib.figure import Figure
+    from matplotlib.ticker import MaxNLocator
 
-    train = [(line["step"], line["loss"]) for line in log if "loss" in line]
-    validation = [(line["step"], line["validation_loss"]) for line in log if "validation_loss" in line]
-    figure = Figure(figsize=(7, 4), dpi=120, layout="constrained")
+    train: Points = [(line["step"], line["loss"]) for line in log if "loss" in line]
+    looks: Points = [(line["step"], line["validation_loss"]) for line in log if "validation_loss" in line]
+    figure = Figure(figsize=(8, 4.5), dpi=120, layout="constrained")
     FigureCanvasAgg(figure)
     axes = figure.add_subplot()
-    for points, label, style in ((train, "training", "-"), (validation, "validation", "o--")):
-        if points:
-            axes.plot([p[0] for p in points], [p[1] for p in points], style, label=label, linewidth=1.5, markersize=4)
+    _draw_train(axes, train)
+    _draw_looks(axes, looks)
     axes.set_xlabel("optimizer step")
     axes.set_ylabel("loss (nats per answer token)")
+    axes.xaxis.set_major_locator(MaxNLocator(integer=True))
     axes.grid(alpha=0.3)
-    axes.legend()
-    picture = io.BytesIO()
-    figure.savefig(picture, format="png")
-    temporary = path.with_suffix(".tmp")
-    temporary.write_bytes(picture.getvalue())
-    temporary.replace(path)
+    if train or looks:
+        axes.legend(frameon=False)
+    return figure
+
+
+def _draw_train(axes: Any, points: Points) -> None:
+    if not points:
+        return
+    steps, losses = zip(*points, strict=True)
+    if len(points) < _MANY:
+        axes.plot(steps, losses, color=_TRAIN, linewidth=1.5, marker=".", label="training")
+        return
+    axes.plot(steps, losses, color=_TRAIN, linewidth=0.7, alpha=0.35, label="training")
+    window = max(5, len(points) // 20)
+    axes.plot(
+        steps,
+        running_mean(losses, window),
+        color=_TRAIN,
+        linewidth=1.8,
+        label=f"training, mean of {window} logged losses",
+    )
+
+
+def _draw_looks(axes: Any, points: Points) -> None:
+    tuned = [point for point in points if point[0] > 0]
+    if points and points[0][0] == 0:
+        base = points[0][1]
+        axes.axhline(base, color=_BASE, linestyle="--", linewidth=1.2, label=f"base model on validation: {base:.3f}")
+    if not tuned:
+        return
+    steps, losses = zip(*points, strict=True)
+    axes.plot(steps, losses, color=_VALIDATION, linewidth=1.5, marker="o", markersize=4, label="validation")
+    best_step, best = min(tuned, key=lambda point: point[1])
+    label = f"best: {best:.3f} at step {best_step}"
+    axes.plot([best_step], [best], color=_VALIDATION, marker="*", markersize=12, linestyle="none", label=label)
+
+
+def running_mean(values: Sequence[float], window: int) -> list[float]:
+    """Return the mean of each value and those around it: ``window`` values, fewer at the ends."""
+    before, after = (window - 1) // 2, window // 2
+    parts = [values[max(0, i - before) : i + after + 1] for i in range(len(values))]
+    return [sum(part) / len(part) for part in parts]

@@ -22,13 +22,26 @@ def show(summary: dict[str, Any], run: RunFolder) -> None:
     if summary["validation_loss"]:
         label = f"validation loss before, best, last ({summary['num_validation_examples']} questions)"
         rows.append([label, _losses(summary["validation_loss"])])
+    rows.append(["adapter saved", _adapter(summary)])
+    if summary["num_skipped_steps"]:
+        rows.append(["updates skipped by the loss scaler", f"{summary['num_skipped_steps']:,}"])
     rows += [
         ["tokens per second", f"{summary['tokens_per_second']:,.0f}"],
         ["peak memory", f"{summary['peak_memory_bytes'] / 2**30:.2f} GiB"],
         ["time", f"{summary['seconds']:.0f} s"],
     ]
-    console.table(f"Training {summary['status']}", rows)
+    early = ", stopped early" if summary["stop_reason"] == "early_stopping" else ""
+    console.table(f"Training {summary['status']}{early}", rows)
     console.line(f"adapter: {run.adapter_dir}   curves: {run.loss_plot_path}   log: {run.train_log_path}")
+
+
+def _adapter(summary: dict[str, Any]) -> str:
+    step, last, best = summary["adapter_step"], summary["global_step"], summary["best_step"]
+    if step != last:
+        return f"after step {step:,}, the best look at validation"
+    if best is None:
+        return f"after step {step:,}, the last"
+    return f"after step {step:,}, the last" + (" and best" if best == step else f"; validation was best at {best:,}")
 
 
 def _losses(losses: list[float] | None) -> str:

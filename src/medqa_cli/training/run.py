@@ -5,6 +5,7 @@ Does not compute losses (``trainer``) and does not draw (``console``, ``plot``).
 
 from __future__ import annotations
 
+import contextlib
 import math
 import time
 from dataclasses import dataclass
@@ -18,33 +19,33 @@ from transformers.trainer_utils import IntervalStrategy
 from medqa_cli import console
 from medqa_cli.config.sections import LoraConfig, ModelConfig, PromptConfig, TrainConfig
 from medqa_cli.data.dataset import read_split
-from medqa_cli.errors import Interrupted, MedqaError
-from medqa_cli.model.adapter import add_lora, all_finite, has_effect
+from medqa_cli.errors import InputError
+from medqa_cli.model.adapter import add_lora
 from medqa_cli.model.base import load_base, load_tokenizer
 from medqa_cli.model.device import describe_device, peak_memory_bytes, pick_compute_dtype, pick_device
 from medqa_cli.model.forward_size import activation_bytes_per_token, tokens_per_forward, tokens_that_fit
 from medqa_cli.model.fused_layers import fuse_layers
 from medqa_cli.model.source import BaseSource, find_base
 from medqa_cli.prompt import PromptContract, PromptEncoder, make_contract
-from medqa_cli.run_folder import (
-    RunFolder,
-    atomic_dir,
-    atomic_file,
-    describe_environment,
-    sha256_of_file,
-    write_json,
+from medqa_cli.run_folder import RunFolder, atomic_file, describe_environment, read_json, sha256_of_file, write_json
+from medqa_cli.training.adapter_folder import AdapterParts, save_adapter
+from medqa_cli.training.checkpoint_files import NotWrittenError, full_disk_is_an_error
+from medqa_cli.training.checkpoints import (
+    check_fits,
+    find_checkpoint,
+    fixed_settings,
+    prepare_run_folder,
+    warn_if_disk_is_small,
 )
-from medqa_cli.training.checkpoints import check_fits, find_checkpoint, fixed_settings, prepare_run_folder
+from medqa_cli.training.ending import Ending, Outcome, adapter_checkpoint, error_of, summarize
 from medqa_cli.training.examples import EncodedSplit, encode_rows, evenly_spaced
+from medqa_cli.training.guards import DivergedError, StepGuard
+from medqa_cli.training.looks import ValidationLooks
+from medqa_cli.training.model_card import CardFacts, model_card
 from medqa_cli.training.monitor import TrainingMonitor, read_log, stop_on_signal
 from medqa_cli.training.plot import plot_losses
-from medqa_cli.training.trainer import (
-    DivergedError,
-    MedqaTrainer,
-    make_training_arguments,
-    optimizer_on,
-    uses_checkpointing,
-)
+from medqa_cli.training.trackers import keep_in_run_folder, require_tracker
+from medqa_cli.training.trainer import MedqaTrainer, make_training_arguments, optimizer_on, uses_checkpointing
 
 # A look at the validation split costs a forward over it; this many questions settle a mean loss to about 0.05 nats.
 MAX_VALIDATION_EXAMPLES = 128
@@ -78,9 +79,11 @@ def train(job: TrainJob, *, resume: bool = False, restart: bool = False) -> dict
     Raises:
         InputError: data, model or an earlier run stand in the way.
         Interrupted: stopped by a signal, checkpoint saved.
-        MedqaError: nothing to learn, or the adapter came out without effect.
+        NotWrittenError: the disk is full; the checkpoints before are kept.
+        MedqaError: the training diverged, there was nothing to learn, or the adapter came out without effect.
     """
     started = time.perf_counter()
+    require_tracker(job.train.report_to)
     train_rows = read_split(job.data_dir, "train")
     validation_rows = read_split(job.data_dir, "validation")
     checkpoint = find_checkpoint(job.run, resume=resume, restart=restart)
@@ -101,41 +104,23 @@ def train(job: TrainJob, *, resume: bool = False, restart: bool = False) -> dict
     dtype = pick_compute_dtype(job.model.compute_dtype, device)
     model = _make_model(job, source, device, dtype)
     _describe_run(job, model, device, dtype)
-    # Only now: whatever was wrong with data, model or config has left an earlier training untouched.
-    prepare_run_folder(job.run, checkpoint, restart=restart)
-    with atomic_file(job.run.config_path) as file:
-        file.write(job.resolved_config)
-    environment = {**describe_environment(), "device": describe_device(device), "trained_with": trained_with}
-    write_json(job.run.environment_path, environment)
-
-    outcome = _fit(job, model, data, validation, device, dtype, checkpoint)
-    summary = _summarize(job, outcome, data, device, time.perf_counter() - started)
-    if outcome.status == "interrupted":
-        write_json(job.run.train_json_path, summary)
-        raise Interrupted(
-            f"stopped at step {outcome.global_step}; a checkpoint was saved", "go on with: medqa train --resume"
+    with full_disk_is_an_error(job.run.path):
+        # Only now: whatever was wrong with data, model or config has left an earlier training untouched.
+        prepare_run_folder(job.run, checkpoint, restart=restart)
+        environment = _record(job, trained_with, device)
+        warn_if_disk_is_small(
+            job.run, job.train, _num_steps(job.train, len(data.examples)), model.get_nb_trainable_parameters()[0]
         )
-    if outcome.diverged:
+        outcome = _fit(job, model, data, validation, device, dtype, checkpoint)
+        summary = _summarize(job, outcome, data, device, time.perf_counter() - started)
+        _raise_if_incomplete(job, outcome, summary)
         write_json(job.run.train_json_path, summary)
-        raise MedqaError(
-            f"{outcome.diverged}; the run was stopped and no adapter was saved",
-            "lower train.learning_rate, then start over with: medqa train --restart",
-        )
-    _check_adapter(model)
-    _save_adapter(model, tokenizer, contract, job.run.adapter_dir)
-    write_json(job.run.train_json_path, summary)
+        chosen = adapter_checkpoint(job.run, outcome, job.train.early_stopping_patience)
+        summary["adapter_step"] = outcome.global_step if chosen is None else outcome.looks.best_step
+        card = _card(job, source, contract, dtype, summary, environment)
+        save_adapter(job.run.adapter_dir, model, chosen, AdapterParts(tokenizer, contract, card))
+        write_json(job.run.train_json_path, summary)
     return summary
-
-
-@dataclass(frozen=True)
-class _Outcome:
-    status: str
-    diverged: str
-    global_step: int
-    num_tokens: int
-    tokens_per_second: float
-    validation_loss: list[float] | None
-    num_validation_examples: int
 
 
 _EMPTY = EncodedSplit([], 0, 0)
@@ -150,6 +135,15 @@ def _make_model(job: TrainJob, source: BaseSource, device: torch.device, dtype: 
     return model
 
 
+def _record(job: TrainJob, trained_with: dict[str, Any], device: torch.device) -> dict[str, Any]:
+    """Write what the run is made with; return the environment."""
+    with atomic_file(job.run.config_path) as file:
+        file.write(job.resolved_config)
+    environment = {**describe_environment(), "device": describe_device(device), "trained_with": trained_with}
+    write_json(job.run.environment_path, environment)
+    return environment
+
+
 def _fit(
     job: TrainJob,
     model: Any,
@@ -158,7 +152,7 @@ def _fit(
     device: torch.device,
     dtype: torch.dtype,
     checkpoint: Path | None,
-) -> _Outcome:
+) -> Outcome:
     watched = evenly_spaced(validation.examples, MAX_VALIDATION_EXAMPLES)
     max_tokens, memory_is_plentiful = _forward_limits(job, model, device, dtype)
     arguments = make_training_arguments(
@@ -173,8 +167,11 @@ def _fit(
     arguments.eval_on_start = bool(watched) and checkpoint is None
     if not watched:
         arguments.eval_strategy = IntervalStrategy.NO
-    with console.progress("training", _num_steps(job.train, len(data.examples))) as bar:
-        monitor = TrainingMonitor(job.run.train_log_path, bar, job.train.early_stopping_patience)
+    keep_in_run_folder(job.train.report_to, job.run.path)
+    guard = StepGuard()
+    looks = ValidationLooks(read_log(job.run.train_log_path), job.train.early_stopping_patience)
+    with console.run_display("training", _num_steps(job.train, len(data.examples))) as display:
+        monitor = TrainingMonitor(job.run.train_log_path, display, guard, lambda: peak_memory_bytes(device))
         trainer = MedqaTrainer(
             model=model,
             args=arguments,
@@ -182,34 +179,48 @@ def _fit(
             validation=watched,
             max_tokens_per_forward=max_tokens,
             compute_dtype=dtype,
-            callbacks=[monitor],
+            callbacks=[monitor, looks] if watched else [monitor],
+            guard=guard,
         )
+        trainer.kept_steps = looks.kept_steps
         with stop_on_signal(monitor):
-            status, diverged = _run_to_the_end(trainer, monitor, checkpoint)
-    log = read_log(job.run.train_log_path)
-    plot_losses(log, job.run.loss_plot_path)
-    looks = [line["validation_loss"] for line in log if line.get("validation_loss") is not None]
-    return _Outcome(
-        status=status,
-        diverged=diverged,
+            ending = _run_to_the_end(trainer, monitor, looks, checkpoint)
+    plot_losses(read_log(job.run.train_log_path), job.run.loss_plot_path)
+    return Outcome(
+        ending=ending,
         global_step=trainer.state.global_step,
         num_tokens=trainer.state.num_input_tokens_seen,
-        tokens_per_second=monitor.tokens_per_second,
-        validation_loss=[looks[0], min(looks), looks[-1]] if looks else None,
+        tokens_per_second=monitor.pace.tokens_per_second,
+        num_skipped_steps=guard.num_skipped_steps,
         num_validation_examples=len(watched),
+        looks=looks,
     )
 
 
-def _run_to_the_end(trainer: MedqaTrainer, monitor: TrainingMonitor, checkpoint: Path | None) -> tuple[str, str]:
-    """Train; return the status and, where it diverged, what was seen."""
+def _run_to_the_end(
+    trainer: MedqaTrainer, monitor: TrainingMonitor, looks: ValidationLooks, checkpoint: Path | None
+) -> Ending:
+    """Train; return how it ended."""
+    ending = Ending("interrupted", "signal")
     try:
         trainer.train(resume_from_checkpoint=str(checkpoint) if checkpoint else None)
-        finished = not monitor.interrupted or trainer.state.global_step >= trainer.state.max_steps
-        if finished and trainer.eval_dataset and not _just_validated(monitor.log_path, trainer):
+        at_the_end = trainer.state.global_step >= trainer.state.max_steps
+        if at_the_end and trainer.eval_dataset and not _just_validated(monitor.log_path, trainer):
+            # Resumed from a checkpoint of the last step that had not been looked at.
             trainer.evaluate()
+        if at_the_end or not monitor.interrupted:
+            ending = Ending("completed", "max_steps" if at_the_end and not looks.stopped_early else "early_stopping")
     except DivergedError as error:
-        return "diverged", str(error)
-    return "completed" if finished else "interrupted", ""
+        ending = Ending("diverged", "diverged", error)
+    except NotWrittenError as error:
+        ending = Ending("interrupted", "not_written", error)
+    except KeyboardInterrupt:
+        # A second Ctrl-C: at once, with the checkpoints that there are.
+        console.warn("stopping at once")
+    if ending.error is not None:
+        # Trackers close their runs here; the Trainer does not get that far.
+        trainer.callback_handler.on_train_end(trainer.args, trainer.state, trainer.control)
+    return ending
 
 
 def _just_validated(log_path: Path, trainer: MedqaTrainer) -> bool:
@@ -260,42 +271,50 @@ def _describe_run(job: TrainJob, model: Any, device: torch.device, dtype: torch.
         console.note(f"train.optim: {job.train.optim} needs a GPU; {optimizer} computes the same steps here")
 
 
-def _check_adapter(model: Any) -> None:
-    if not all_finite(model):
-        raise MedqaError(
-            "the adapter holds values that are not finite: the last step diverged; no adapter was saved",
-            "lower train.learning_rate, then start over with: medqa train --restart",
-        )
-    if not has_effect(model):
-        raise MedqaError(
-            "the adapter has no effect: all its B matrices are still zero, so it answers exactly like the base model",
-            "check train.learning_rate and train.max_steps (no adapter was saved), then: medqa train --restart",
-        )
+def _raise_if_incomplete(job: TrainJob, outcome: Outcome, summary: dict[str, Any]) -> None:
+    error = error_of(outcome, job.run, job.data_dir)
+    if error is None:
+        return
+    # On a full disk it may not find room either; the message says what matters.
+    with contextlib.suppress(OSError, InputError):
+        write_json(job.run.train_json_path, summary)
+    raise error
 
 
-def _save_adapter(model: Any, tokenizer: Any, contract: PromptContract, adapter_dir: Path) -> None:
-    with atomic_dir(adapter_dir) as temporary:
-        model.save_pretrained(temporary, save_embedding_layers=False)
-        tokenizer.save_pretrained(temporary)
-        contract.save(temporary)
+def _card(
+    job: TrainJob,
+    source: BaseSource,
+    contract: PromptContract,
+    dtype: torch.dtype,
+    summary: dict[str, Any],
+    environment: dict[str, Any],
+) -> str:
+    report_path = job.data_dir / "report.json"
+    return model_card(
+        CardFacts(
+            source=source,
+            contract=contract,
+            model=job.model,
+            lora=job.lora,
+            train=job.train,
+            seed=job.seed,
+            compute_dtype=str(dtype).removeprefix("torch."),
+            summary=summary,
+            data=read_json(report_path) if report_path.is_file() else None,
+            versions=environment["packages"],
+        )
+    )
 
 
 def _summarize(
-    job: TrainJob, outcome: _Outcome, data: EncodedSplit, device: torch.device, seconds: float
+    job: TrainJob, outcome: Outcome, data: EncodedSplit, device: torch.device, seconds: float
 ) -> dict[str, Any]:
-    losses = [line["loss"] for line in read_log(job.run.train_log_path) if "loss" in line]
     return {
-        "status": outcome.status,
-        "global_step": outcome.global_step,
+        **summarize(outcome, job.run, read_log(job.run.train_log_path)),
         "num_train_examples": len(data.examples),
-        "num_train_tokens": outcome.num_tokens,
         "num_truncated_answers": data.num_truncated_answers,
         "num_examples_without_answer": data.num_without_answer,
-        "num_validation_examples": outcome.num_validation_examples,
-        "tokens_per_second": round(outcome.tokens_per_second, 1),
         "peak_memory_bytes": peak_memory_bytes(device),
         "predicted_peak_memory_bytes": None,
         "seconds": round(seconds, 1),
-        "train_loss": [losses[0], losses[-1]] if losses else None,
-        "validation_loss": outcome.validation_loss,
     }

@@ -12,30 +12,26 @@ from pathlib import Path
 from typing import Any
 
 import torch
-from transformers import PrinterCallback, Trainer, TrainerCallback, TrainerControl, TrainingArguments
+from transformers import PrinterCallback, TrainerCallback, TrainingArguments
 
 from medqa_cli.config.sections import TrainConfig
 from medqa_cli.errors import InputError
 from medqa_cli.model.packing import answer_token_losses, group_by_tokens, pack
 from medqa_cli.model.scoring import mean_nll, score_answers
 from medqa_cli.prompt import Example
+from medqa_cli.training.guards import StepGuard
+from medqa_cli.training.safe_trainer import SafeTrainer
 
 # On the CPU there is no second memory to page to, and AdamW in 32 bits is the same arithmetic.
 _CPU_EQUIVALENTS = {"paged_adamw_32bit": "adamw_torch"}
 
 
-class DivergedError(Exception):
-    """The loss of a step or of the validation split is not finite."""
-
-
-class MedqaTrainer(Trainer):
+class MedqaTrainer(SafeTrainer):
     """Trains a PEFT model on lists of ``Example``.
 
     One batch of the data loader is one optimizer step: per_device_train_batch_size x gradient_accumulation_steps
     examples, regrouped into forwards of at most ``max_tokens_per_forward`` tokens.
     """
-
-    control: TrainerControl
 
     def __init__(
         self,
@@ -47,6 +43,7 @@ class MedqaTrainer(Trainer):
         max_tokens_per_forward: int,
         compute_dtype: torch.dtype,
         callbacks: list[TrainerCallback],
+        guard: StepGuard | None = None,
     ) -> None:
         try:
             super().__init__(
@@ -56,6 +53,7 @@ class MedqaTrainer(Trainer):
                 eval_dataset=list(validation) or None,
                 data_collator=lambda batch: {"examples": batch},
                 callbacks=callbacks,
+                guard=guard,
             )
         except (ImportError, RuntimeError) as error:
             # A tracker (train.report_to) whose package is not installed.
@@ -91,7 +89,7 @@ class MedqaTrainer(Trainer):
             The step's mean loss over answer tokens: a scalar, float32, detached.
 
         Raises:
-            DivergedError: that loss is not finite.
+            DivergedError: that loss is not finite, or far above those before it.
         """
         model.train()
         examples: list[Example] = inputs["examples"]
@@ -108,18 +106,9 @@ class MedqaTrainer(Trainer):
             loss = losses.sum() * scale
             self.accelerator.backward(loss)
             total += loss.detach()
-        if not torch.isfinite(total):
-            # Before the optimizer's step: what is in memory is still the last good state.
-            raise DivergedError(f"the loss of step {self.state.global_step + 1} is {float(total)}")
+        self.check_loss(total, examples, int(step_tokens))
         self.state.num_input_tokens_seen += sum(len(example.input_ids) for example in examples)
         return total
-
-    def _run_epoch(self, **kwargs: Any) -> None:
-        # Resumed from the checkpoint of its last step: the Trainer would take one step more before it looks.
-        if self.state.global_step >= self.state.max_steps:
-            self.control.should_training_stop = True
-        else:
-            super()._run_epoch(**kwargs)
 
     def evaluate(self, *_: Any, **__: Any) -> dict[str, float]:
         """Score the validation examples: nats per answer token, as ``eval_loss``.
@@ -136,8 +125,7 @@ class MedqaTrainer(Trainer):
             dtype=self._compute_dtype,
         )
         metrics = {"eval_loss": mean_nll(scores)}
-        if not math.isfinite(metrics["eval_loss"]):
-            raise DivergedError(f"the validation loss after step {self.state.global_step} is {metrics['eval_loss']}")
+        self.check_validation(metrics["eval_loss"], [score.nll_sum for score in scores])
         self.log(dict(metrics))
         self.control = self.callback_handler.on_evaluate(self.args, self.state, self.control, metrics)
         return metrics
@@ -145,11 +133,6 @@ class MedqaTrainer(Trainer):
     def floating_point_ops(self, inputs: dict[str, Any]) -> int:
         """Count nothing: medqa reports tokens, not estimated operations."""
         return 0
-
-    def _save(self, output_dir: str | None = None, state_dict: dict[str, Any] | None = None) -> None:
-        # save_embedding_layers=False: otherwise PEFT asks the hub whether the vocabulary was resized.
-        if self.args.should_save:
-            self.model.save_pretrained(output_dir or self.args.output_dir, save_embedding_layers=False)
 
 
 def make_training_arguments(

@@ -1,0 +1,217 @@
+"""Checkpoints as files: written aside and renamed when whole, with a manifest by which damage is seen.
+
+Knows nothing of what they hold: ``safe_trainer`` fills them, ``checkpoints`` decides which one to go on from.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import errno
+import json
+import os
+import shutil
+import tempfile
+from collections.abc import Collection, Iterator
+from pathlib import Path
+
+from safetensors import SafetensorError
+
+from medqa_cli.errors import InputError, MedqaError
+from medqa_cli.run_folder import sha256_of_file
+
+MANIFEST_NAME = "manifest.json"
+MANIFEST_FORMAT = 1
+PREFIX = "checkpoint-"
+# Below the checkpoints folder while something is under way; whatever is found there later is rubbish.
+_SAVING, _DELETING = ".saving", ".deleting"
+_PROBE_BYTES = 1 << 20
+HINT = "make room (train.save_total_limit keeps fewer checkpoints), then: medqa train --resume"
+
+
+class NotWrittenError(MedqaError):
+    """Something of the run could not be written, mostly because the disk is full: exit code 1."""
+
+
+def step_of(checkpoint: Path) -> int:
+    """Return the optimizer step after which a checkpoint was saved."""
+    return int(checkpoint.name.removeprefix(PREFIX))
+
+
+def numbered_checkpoints(checkpoints_dir: Path) -> list[Path]:
+    """Return the checkpoints, whole or not, by step."""
+    found = [path for path in checkpoints_dir.glob(f"{PREFIX}*") if path.name.removeprefix(PREFIX).isdecimal()]
+    return sorted(found, key=step_of)
+
+
+def checkpoint_at(checkpoints_dir: Path, step: int) -> Path:
+    """Return the path of the checkpoint of ``step``."""
+    return checkpoints_dir / f"{PREFIX}{step}"
+
+
+@contextlib.contextmanager
+def writing(path: Path) -> Iterator[None]:
+    """Report a disk that is full or fails while ``path`` is written as what it is.
+
+    Raises:
+        NotWrittenError: it could not be written.
+    """
+    try:
+        yield
+    except (OSError, RuntimeError, SafetensorError) as error:
+        reason = _reason_not_written(error, path.parent)
+        if reason is None:
+            raise
+        raise NotWrittenError(f"{path} could not be written: {reason}", HINT) from error
+
+
+@contextlib.contextmanager
+def saving(checkpoints_dir: Path, step: int) -> Iterator[Path]:
+    """Yield a folder to write ``checkpoint-STEP`` into; nothing of it is seen until ``publish``.
+
+    Raises:
+        NotWrittenError: the disk is full or failed. What was there before is untouched.
+    """
+    aside = checkpoints_dir / _SAVING
+    try:
+        with writing(checkpoint_at(checkpoints_dir, step)):
+            aside.mkdir(parents=True, exist_ok=True)
+            yield aside
+    finally:
+        shutil.rmtree(aside, ignore_errors=True)
+
+
+def publish(aside: Path, checkpoints_dir: Path, step: int) -> None:
+    """Give a written checkpoint its name, once all of it is on the disk."""
+    written = checkpoint_at(aside, step)
+    _write_manifest(written, step)
+    sync_folder(written)
+    final = checkpoint_at(checkpoints_dir, step)
+    if final.exists():
+        # A damaged one of the same step: a run that was resumed from an earlier one has come here again.
+        _delete(final)
+    written.rename(final)
+    _sync(checkpoints_dir)
+
+
+def rotate(checkpoints_dir: Path, newest_step: int, limit: int | None, keep: Collection[int]) -> None:
+    """Delete what is beyond the newest ``limit`` checkpoints up to ``newest_step``.
+
+    Args:
+        checkpoints_dir: the folder that holds them.
+        newest_step: the one that was just published. Later ones are none of this run's: damaged, or of a longer one.
+        limit: how many to keep; None: all.
+        keep: steps that are kept besides.
+    """
+    if limit is None:
+        return
+    own = [path for path in numbered_checkpoints(checkpoints_dir) if step_of(path) <= newest_step]
+    for path in own[:-limit]:
+        if step_of(path) not in keep:
+            _delete(path)
+
+
+def remove_leftovers(checkpoints_dir: Path) -> None:
+    """Remove what a run that was killed while it saved or deleted left half done."""
+    for name in (_SAVING, _DELETING):
+        shutil.rmtree(checkpoints_dir / name, ignore_errors=True)
+
+
+def problem_of(checkpoint: Path) -> str | None:
+    """Return what is wrong with a checkpoint, ``incomplete (...)`` or ``damaged (...)``; None: it is whole.
+
+    Each file is read and compared with its hash of when it was saved.
+    """
+    files = _read_manifest(checkpoint)
+    if isinstance(files, str):
+        return files
+    missing = [name for name in sorted(files) if not (checkpoint / name).is_file()]
+    if missing:
+        return f"incomplete ({', '.join(missing)} missing)"
+    damaged = [name for name in sorted(files) if _differs(checkpoint / name, *files[name])]
+    return f"damaged ({', '.join(damaged)})" if damaged else None
+
+
+def _write_manifest(folder: Path, step: int) -> None:
+    files = {
+        str(path.relative_to(folder)): {"bytes": path.stat().st_size, "sha256": sha256_of_file(path)}
+        for path in sorted(folder.rglob("*"))
+        if path.is_file()
+    }
+    manifest = {"format": MANIFEST_FORMAT, "step": step, "files": files}
+    (folder / MANIFEST_NAME).write_text(json.dumps(manifest, indent=2) + "\n", encoding="utf-8")
+
+
+def _read_manifest(checkpoint: Path) -> dict[str, tuple[int, str]] | str:
+    try:
+        manifest = json.loads((checkpoint / MANIFEST_NAME).read_text(encoding="utf-8"))
+        return {name: (int(file["bytes"]), str(file["sha256"])) for name, file in manifest["files"].items()}
+    except FileNotFoundError:
+        return f"incomplete ({MANIFEST_NAME} missing)"
+    except (OSError, ValueError, TypeError, KeyError, AttributeError):
+        return f"damaged ({MANIFEST_NAME})"
+
+
+def _differs(path: Path, size: int, sha256: str) -> bool:
+    try:
+        return path.stat().st_size != size or sha256_of_file(path) != sha256
+    except OSError:
+        return True
+
+
+def _delete(checkpoint: Path) -> None:
+    """Delete a checkpoint so that a kill in between leaves none that looks like one."""
+    aside = checkpoint.parent / _DELETING
+    shutil.rmtree(aside, ignore_errors=True)
+    checkpoint.rename(aside)
+    shutil.rmtree(aside, ignore_errors=True)
+
+
+def sync_folder(folder: Path) -> None:
+    """Wait until all files below ``folder`` are on the disk."""
+    for path in (*folder.rglob("*"), folder):
+        _sync(path)
+
+
+def _sync(path: Path) -> None:
+    if os.name == "nt":
+        return  # Windows opens no folders, and syncs no file that is open for reading
+    handle = os.open(path, os.O_RDONLY)
+    try:
+        os.fsync(handle)
+    finally:
+        os.close(handle)
+
+
+def _reason_not_written(error: Exception, folder: Path) -> str | None:
+    """Return why a file could not be written; None where the error is about something else."""
+    if isinstance(error, OSError):
+        return os.strerror(error.errno) if error.errno else str(error)
+    text = f"{error} {error.__context__}"
+    if isinstance(error, RuntimeError) and not any(word in text for word in ("inline_container", "iostream")):
+        return None
+    # torch.save and safetensors say in their own words that a write failed: ask the disk itself.
+    try:
+        with tempfile.TemporaryFile(dir=folder) as probe:
+            probe.write(bytes(_PROBE_BYTES))
+            probe.flush()
+            os.fsync(probe.fileno())
+    except OSError as full:
+        return os.strerror(full.errno) if full.errno else str(full)
+    return str(error).splitlines()[0]
+
+
+@contextlib.contextmanager
+def full_disk_is_an_error(folder: Path) -> Iterator[None]:
+    """Report a full disk or quota, wherever it is met below ``folder``, with a sentence instead of a traceback.
+
+    Raises:
+        NotWrittenError: something could not be written for want of room.
+    """
+    try:
+        yield
+    except (OSError, InputError) as error:
+        behind = error.__cause__ if isinstance(error, InputError) else error
+        if not isinstance(behind, OSError) or behind.errno not in (errno.ENOSPC, errno.EDQUOT):
+            raise
+        place = behind.filename or folder
+        raise NotWrittenError(f"{place} could not be written: {os.strerror(behind.errno)}", HINT) from error

@@ -1,0 +1,178 @@
+"""The Trainer's safety: guards before each update, checkpoints that are whole or not there, exact resuming.
+
+Transformers' ``Trainer`` does the loop and writes the files of a checkpoint; here is decided when an update must not be
+made, where a checkpoint is written, and what beyond Transformers' own state a resumed run needs. Does not compute
+losses: ``trainer`` does.
+"""
+
+from __future__ import annotations
+
+import json
+import math
+from collections.abc import Sequence
+from pathlib import Path
+from typing import Any
+
+import torch
+from transformers import Trainer, TrainerControl
+from transformers.trainer_callback import CallbackHandler
+
+from medqa_cli import console
+from medqa_cli.model.adapter import all_finite
+from medqa_cli.prompt import Example
+from medqa_cli.training.checkpoint_files import checkpoint_at, publish, rotate, saving
+from medqa_cli.training.guards import DivergedError, StepGuard, StepLoss
+
+# In each checkpoint, beside Transformers' trainer_state.json.
+RESUME_STATE_NAME = "medqa_state.json"
+
+
+class SafeTrainer(Trainer):
+    """A Trainer that stops before a bad update and never leaves half a checkpoint.
+
+    Args:
+        guard: judges each step; None: a fresh one.
+        trainer_arguments: those of Transformers' ``Trainer``.
+    """
+
+    control: TrainerControl
+    callback_handler: CallbackHandler
+
+    def __init__(self, *, guard: StepGuard | None = None, **trainer_arguments: Any) -> None:
+        super().__init__(**trainer_arguments)
+        self.guard = guard or StepGuard()
+        # Steps whose checkpoints outlive the rotation: that of the best look at validation.
+        self.kept_steps: set[int] = set()
+        self._examples: Sequence[Example] = ()
+        self._saving_dir: Path | None = None
+        self._is_restored = False
+
+    # Guards
+
+    def check_loss(self, loss: torch.Tensor, examples: Sequence[Example], step_tokens: int) -> None:
+        """Judge the loss of the step at hand, before the optimizer's step.
+
+        Args:
+            loss: scalar; this rank's share of the loss, such that the mean over ranks is the step's loss.
+            examples: this rank's examples of the step.
+            step_tokens: answer tokens of the step over all ranks.
+
+        Raises:
+            DivergedError: on all ranks alike, since all judge the same number.
+        """
+        self._examples = examples
+        mean = float(self.accelerator.reduce(loss.detach(), reduction="mean"))
+        num_examples = len(examples) * self.accelerator.num_processes
+        step = self.state.global_step + 1
+        self.guard.check_loss(step, StepLoss(mean, step_tokens, num_examples), self._row_ids())
+
+    def check_validation(self, loss: float, nll_of_examples: Sequence[float]) -> None:
+        """Judge a look at the validation split.
+
+        Args:
+            loss: its mean, in nats per answer token.
+            nll_of_examples: summed loss of each example of ``eval_dataset``, in its order.
+
+        Raises:
+            DivergedError: the mean is not finite.
+        """
+        if not math.isfinite(loss):
+            pairs = zip(self.eval_dataset, nll_of_examples, strict=True)
+            wrong = [example.row_id for example, nll in pairs if not math.isfinite(nll)]
+            step = self.state.global_step
+            raise DivergedError(f"the validation loss after step {step} is {loss}", step, wrong, "validation")
+
+    def _get_grad_norm(self, model: torch.nn.Module, grad_norm: Any = None) -> Any:
+        # Transformers calls this between clipping and the optimizer's step; clipping has not touched the weights.
+        norm = super()._get_grad_norm(model, grad_norm=grad_norm)
+        if norm is not None:
+            scaler = getattr(self.accelerator, "scaler", None)
+            loss_scale = float(scaler.get_scale()) if scaler is not None else None
+            self.guard.check_gradients(self.state.global_step + 1, float(norm), loss_scale, self._row_ids())
+        return norm
+
+    def _row_ids(self) -> list[str]:
+        return [example.row_id for example in self._examples]
+
+    # Checkpoints
+
+    def _get_output_dir(self, trial: Any = None) -> str:
+        return str(self._saving_dir) if self._saving_dir is not None else str(super()._get_output_dir(trial))
+
+    def _save_checkpoint(self, model: torch.nn.Module, trial: Any = None) -> None:
+        """Write a checkpoint aside, publish it, then delete old ones.
+
+        Raises:
+            DivergedError: the last update left weights that are not finite.
+            NotWrittenError: the disk is full or failed.
+        """
+        step = self.state.global_step
+        if not all_finite(self.model):
+            raise DivergedError(f"the update of step {step} left weights that are not finite", step, self._row_ids())
+        checkpoints_dir = Path(self.args.output_dir)
+        resume_state = self._resume_state()
+        with saving(checkpoints_dir, step) as self._saving_dir:
+            try:
+                super()._save_checkpoint(model, trial)
+                self.accelerator.wait_for_everyone()
+                if self.args.should_save:
+                    written = checkpoint_at(self._saving_dir, step)
+                    (written / RESUME_STATE_NAME).write_text(json.dumps(resume_state), encoding="utf-8")
+                    publish(self._saving_dir, checkpoints_dir, step)
+                # Nobody cleans up before the one that publishes is done.
+                self.accelerator.wait_for_everyone()
+            finally:
+                self._saving_dir = None
+        if self.args.should_save:
+            rotate(checkpoints_dir, step, self.args.save_total_limit, self.kept_steps)
+
+    def _save(self, output_dir: str | None = None, state_dict: dict[str, Any] | None = None) -> None:
+        # save_embedding_layers=False: otherwise PEFT asks the hub whether the vocabulary was resized.
+        if self.args.should_save:
+            self.model.save_pretrained(output_dir or self.args.output_dir, save_embedding_layers=False)
+
+    # Resuming
+
+    def _resume_state(self) -> dict[str, Any]:
+        """Return what Transformers forgets: the loss since the last logged line, and what the guard has seen."""
+        return {
+            "loss_since_logged": float(self.accelerator.reduce(self._tr_loss, reduction="mean")),
+            "last_logged_step": self._globalstep_last_logged,
+            "learning_rate": self.args.learning_rate,
+            "guard": self.guard.state(),
+        }
+
+    def _run_epoch(self, **kwargs: Any) -> None:
+        checkpoint = kwargs["resume_from_checkpoint"]
+        if checkpoint is not None and not self._is_restored:
+            state = _read_resume_state(checkpoint)
+            self._tr_loss += state["loss_since_logged"]
+            self._globalstep_last_logged = state["last_logged_step"]
+            self.guard.restore(state["guard"])
+            self._is_restored = True
+        # Resumed from the checkpoint of its last step: the Trainer would take one step more before it looks.
+        if self.control.should_training_stop or self.state.global_step >= self.state.max_steps:
+            self.control.should_training_stop = True
+        else:
+            super()._run_epoch(**kwargs)
+
+    def _load_optimizer_and_scheduler(self, checkpoint: str | None) -> None:
+        super()._load_optimizer_and_scheduler(checkpoint)
+        if checkpoint is None:
+            return
+        # Both come back with the learning rate of the checkpoint; a new one in the config would be ignored.
+        before, now = _read_resume_state(checkpoint)["learning_rate"], self.args.learning_rate
+        if before == now:
+            return
+        console.note(f"train.learning_rate was {before:g} up to this checkpoint and is {now:g} from here on")
+        for group in self.optimizer.param_groups:
+            for key in ("lr", "initial_lr"):
+                if key in group:
+                    group[key] *= now / before
+        if hasattr(self.lr_scheduler, "base_lrs"):
+            self.lr_scheduler.base_lrs = [rate * now / before for rate in self.lr_scheduler.base_lrs]
+
+
+def _read_resume_state(checkpoint: str) -> dict[str, Any]:
+    state: dict[str, Any] = json.loads((Path(checkpoint) / RESUME_STATE_NAME).read_text(encoding="utf-8"))
+    return state
