@@ -53,7 +53,7 @@ def run_steps(
         validation=[],
         max_tokens_per_forward=config.max_tokens_per_forward if isinstance(config.max_tokens_per_forward, int) else 64,
         compute_dtype=torch.float32,
-        callbacks=[TrainingMonitor(tmp_path / "log.jsonl", console.ProgressHandle(lambda done, status: None), None)],
+        callbacks=[TrainingMonitor(tmp_path / "log.jsonl", console.RunDisplay("training", 3))],
     )
     trainer.train()
     weights = {name: p.detach().clone() for name, p in model.named_parameters() if p.requires_grad}

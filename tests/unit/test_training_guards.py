@@ -102,6 +102,29 @@ def test_one_wild_step_of_a_small_batch_is_enough() -> None:
         guard.check_loss(101, StepLoss(200.0, 40, 1), ROWS)
 
 
+def test_it_is_told_since_when_the_loss_was_high() -> None:
+    """Checkpoints saved in between are no good: with 2e-2 as the rate, the quickstart's losses went like this."""
+    guard = StepGuard()
+    losses = [3.3, 3.4, 3.2, 9.0, 6.3]
+    assert feed(guard, losses) is None
+    with pytest.raises(DivergedError) as caught:
+        guard.check_loss(6, StepLoss(12.4, 1000, 8), ROWS)
+    assert (caught.value.step, caught.value.risen_since) == (6, 4)
+    again = StepGuard()
+    feed(again, losses)
+    with pytest.raises(DivergedError) as caught:
+        again.check_loss(6, StepLoss(math.nan, 1000, 8), ROWS)
+    assert (caught.value.step, caught.value.risen_since) == (6, 4)
+
+
+def test_out_of_the_blue_it_is_high_since_its_step() -> None:
+    guard = StepGuard()
+    feed(guard, [3.3, 3.4, 3.2, 3.1])
+    with pytest.raises(DivergedError) as caught:
+        guard.check_loss(5, StepLoss(math.nan, 1000, 8), ROWS)
+    assert caught.value.risen_since == caught.value.step == 5
+
+
 def test_a_gradient_that_is_not_finite_stops_the_run() -> None:
     guard = StepGuard()
     guard.check_gradients(1, 1e9, None, ROWS)

@@ -24,6 +24,7 @@ MANIFEST_FORMAT = 1
 PREFIX = "checkpoint-"
 # Below the checkpoints folder while something is under way; whatever is found there later is rubbish.
 _SAVING, _DELETING = ".saving", ".deleting"
+_ASIDE_PREFIX = "risen-"
 _PROBE_BYTES = 1 << 20
 HINT = "make room (train.save_total_limit keeps fewer checkpoints), then: medqa train --resume"
 
@@ -108,6 +109,17 @@ def rotate(checkpoints_dir: Path, newest_step: int, limit: int | None, keep: Col
     for path in own[:-limit]:
         if step_of(path) not in keep:
             _delete(path)
+
+
+def set_aside(checkpoints_dir: Path, from_step: int) -> list[Path]:
+    """Rename the checkpoints from a step on, so that no run goes on from them; return their new places."""
+    moved = []
+    for path in numbered_checkpoints(checkpoints_dir):
+        if step_of(path) >= from_step:
+            place = path.with_name(f"{_ASIDE_PREFIX}{path.name}")
+            shutil.rmtree(place, ignore_errors=True)
+            moved.append(path.rename(place))
+    return moved
 
 
 def remove_leftovers(checkpoints_dir: Path) -> None:

@@ -16,6 +16,8 @@ from typing import Any
 # A loss of this many times its running median has diverged. MedQuAD's steps of 8 rows stay below 1.3 times theirs, its
 # worst single row below 1.7 times (docs/experiments.md, 2026-11-24).
 LOSS_FACTOR = 3.0
+# Where a run diverges, the steps before it whose losses were this many times the median belong to it already.
+RISEN_FACTOR = 1.5
 # Below this many nats per token a ratio says nothing: a run that knows its rows by heart meets one that it does not.
 LOSS_FLOOR = 1.0
 # Judged losses behind the running median, and how many there must be before anything is judged by it.
@@ -37,14 +39,23 @@ class DivergedError(Exception):
         step: the optimizer step (from 1) whose update was not made; for a validation loss, the step it was seen after.
         row_ids: ids of the rows that the step was computed from, or whose validation loss is not finite.
         split: the split that these rows stand in.
+        risen_since: the first of the steps up to this one whose losses were high already; ``step`` where none was.
     """
 
-    def __init__(self, reason: str, step: int, row_ids: Sequence[str] = (), split: str = "train") -> None:
+    def __init__(
+        self,
+        reason: str,
+        step: int,
+        row_ids: Sequence[str] = (),
+        split: str = "train",
+        risen_since: int | None = None,
+    ) -> None:
         super().__init__(reason)
         self.reason = reason
         self.step = step
         self.row_ids = [row_id for row_id in row_ids if row_id]
         self.split = split
+        self.risen_since = step if risen_since is None else risen_since
 
 
 @dataclass(frozen=True)
@@ -77,8 +88,9 @@ class StepGuard:
         Raises:
             DivergedError: it is not finite, or over ``LOSS_FACTOR`` times its running median.
         """
+        risen_since = self._risen_since(step)
         if not math.isfinite(loss.mean):
-            raise DivergedError(f"the loss of step {step} is {loss.mean}", step, row_ids)
+            raise DivergedError(f"the loss of step {step} is {loss.mean}", step, row_ids, risen_since=risen_since)
         self.losses.append(loss.mean)
         pooled = self._pooled_with(loss)
         if pooled is None:
@@ -92,6 +104,7 @@ class StepGuard:
                     + f", over {LOSS_FACTOR:g} times its running median of {reference:.4g}",
                     step,
                     row_ids,
+                    risen_since=risen_since,
                 )
         # Overlapping means are one mean told often: the median is over those that share no step.
         self._steps_since_judged += 1
@@ -106,6 +119,17 @@ class StepGuard:
             # That of a few losses may be low by chance.
             self._lowest_median = min(self._lowest_median, now)
         return min(now, self._lowest_median)
+
+    def _risen_since(self, step: int) -> int:
+        """Return the first of the steps in a row before ``step`` whose losses were high; ``step`` where none was."""
+        if len(self._judged) < MIN_HISTORY:
+            return step
+        high = RISEN_FACTOR * max(LOSS_FLOOR, self._reference())
+        for loss in reversed(self.losses):
+            if loss <= high:
+                break
+            step -= 1
+        return step
 
     def _pooled_with(self, loss: StepLoss) -> float | None:
         """Return the mean over the newest steps that make up enough examples and tokens; None: there are too few."""

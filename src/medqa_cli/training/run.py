@@ -29,7 +29,7 @@ from medqa_cli.model.source import BaseSource, find_base
 from medqa_cli.prompt import PromptContract, PromptEncoder, make_contract
 from medqa_cli.run_folder import RunFolder, atomic_file, describe_environment, read_json, sha256_of_file, write_json
 from medqa_cli.training.adapter_folder import AdapterParts, save_adapter
-from medqa_cli.training.checkpoint_files import NotWrittenError, full_disk_is_an_error
+from medqa_cli.training.checkpoint_files import NotWrittenError, full_disk_is_an_error, set_aside
 from medqa_cli.training.checkpoints import (
     check_fits,
     find_checkpoint,
@@ -212,6 +212,11 @@ def _run_to_the_end(
             ending = Ending("completed", "max_steps" if at_the_end and not looks.stopped_early else "early_stopping")
     except DivergedError as error:
         ending = Ending("diverged", "diverged", error)
+        if error.risen_since < error.step and trainer.args.should_save:
+            # What was saved since then is part of the trouble.
+            moved = set_aside(Path(trainer.args.output_dir), error.risen_since - 1)
+            for path in moved:
+                console.warn(f"{path} was saved when the loss was rising already; --resume does not go on from it")
     except NotWrittenError as error:
         ending = Ending("interrupted", "not_written", error)
     except KeyboardInterrupt:
