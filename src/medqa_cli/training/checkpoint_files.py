@@ -81,10 +81,17 @@ def saving(checkpoints_dir: Path, step: int) -> Iterator[Path]:
         shutil.rmtree(aside, ignore_errors=True)
 
 
-def publish(aside: Path, checkpoints_dir: Path, step: int) -> None:
-    """Give a written checkpoint its name, once all of it is on the disk."""
+def publish(aside: Path, checkpoints_dir: Path, step: int, *, scheduled: bool) -> None:
+    """Give a written checkpoint its name, once all of it is on the disk.
+
+    Args:
+        aside: what ``saving`` yielded.
+        checkpoints_dir: where it appears.
+        step: its step.
+        scheduled: whether it was its turn; one that was saved for a signal or a best look goes when it is not needed.
+    """
     written = checkpoint_at(aside, step)
-    _write_manifest(written, step)
+    _write_manifest(written, step, scheduled)
     sync_folder(written)
     final = checkpoint_at(checkpoints_dir, step)
     if final.exists():
@@ -95,7 +102,7 @@ def publish(aside: Path, checkpoints_dir: Path, step: int) -> None:
 
 
 def rotate(checkpoints_dir: Path, newest_step: int, limit: int | None, keep: Collection[int]) -> None:
-    """Delete what is beyond the newest ``limit`` checkpoints up to ``newest_step``.
+    """Delete what is beyond the newest ``limit`` checkpoints up to ``newest_step``, and older ones out of turn.
 
     Args:
         checkpoints_dir: the folder that holds them.
@@ -103,11 +110,10 @@ def rotate(checkpoints_dir: Path, newest_step: int, limit: int | None, keep: Col
         limit: how many to keep; None: all.
         keep: steps that are kept besides.
     """
-    if limit is None:
-        return
     own = [path for path in numbered_checkpoints(checkpoints_dir) if step_of(path) <= newest_step]
-    for path in own[:-limit]:
-        if step_of(path) not in keep:
+    beyond = [] if limit is None else own[:-limit]
+    for path in own[:-1]:
+        if step_of(path) not in keep and (path in beyond or _is_out_of_turn(path)):
             _delete(path)
 
 
@@ -143,13 +149,21 @@ def problem_of(checkpoint: Path) -> str | None:
     return f"damaged ({', '.join(damaged)})" if damaged else None
 
 
-def _write_manifest(folder: Path, step: int) -> None:
+def _is_out_of_turn(checkpoint: Path) -> bool:
+    try:
+        manifest = json.loads((checkpoint / MANIFEST_NAME).read_text(encoding="utf-8"))
+    except (OSError, ValueError):
+        return False
+    return isinstance(manifest, dict) and manifest.get("scheduled") is False
+
+
+def _write_manifest(folder: Path, step: int, scheduled: bool) -> None:
     files = {
         str(path.relative_to(folder)): {"bytes": path.stat().st_size, "sha256": sha256_of_file(path)}
         for path in sorted(folder.rglob("*"))
         if path.is_file()
     }
-    manifest = {"format": MANIFEST_FORMAT, "step": step, "files": files}
+    manifest = {"format": MANIFEST_FORMAT, "step": step, "scheduled": scheduled, "files": files}
     (folder / MANIFEST_NAME).write_text(json.dumps(manifest, indent=2) + "\n", encoding="utf-8")
 
 

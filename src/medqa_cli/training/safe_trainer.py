@@ -118,7 +118,8 @@ class SafeTrainer(Trainer):
                 if self.args.should_save:
                     written = checkpoint_at(self._saving_dir, step)
                     (written / RESUME_STATE_NAME).write_text(json.dumps(resume_state), encoding="utf-8")
-                    publish(self._saving_dir, checkpoints_dir, step)
+                    scheduled = step % self.state.save_steps == 0 or step >= self.state.max_steps
+                    publish(self._saving_dir, checkpoints_dir, step, scheduled=scheduled)
                 # Nobody cleans up before the one that publishes is done.
                 self.accelerator.wait_for_everyone()
             finally:
