@@ -28,11 +28,8 @@ ALLOWED: dict[str, set[str]] = {
     "config": {"config", "errors"},
     "console": {"errors"},
     "run_folder": {"errors"},
-<<<<<<< HEAD
     "allocator": set(),
-=======
     "markdown": set(),
->>>>>>> d83cc1a (train: guards on every step, checkpoints that are whole or absent, the best look's adapter, a card)
     "prompt_template": {"errors", "config"},
     "sentence_ends": {"errors"},
     "prompt": {"errors", "config", "prompt_template", "sentence_ends"},
