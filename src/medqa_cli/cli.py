@@ -15,7 +15,7 @@ import threading
 import warnings
 from collections.abc import Callable, Iterator
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated, ParamSpec, TypeVar
+from typing import TYPE_CHECKING, Annotated, Literal, ParamSpec, TypeVar
 
 import typer
 
@@ -226,9 +226,19 @@ def train(
 @app.command()
 @_interruptible
 def merge(
-    out: OutOption = None, config: ConfigOption = None, overrides: SetOption = None, as_json: JsonOption = False
+    base_weights: Annotated[
+        Literal["nf4", "original", "auto"],
+        typer.Option(
+            "--base-weights",
+            help="Onto the base as 4-bit training saw it, the unquantized one, or what answers better.",
+        ),
+    ] = "auto",
+    out: OutOption = None,
+    config: ConfigOption = None,
+    overrides: SetOption = None,
+    as_json: JsonOption = False,
 ) -> None:
-    """Merge the adapter into its unquantized base: one plain Transformers folder.
+    """Merge the adapter into its base, one plain Transformers folder, and compare it with base + adapter.
 
     Example: medqa merge
     """
@@ -236,12 +246,19 @@ def merge(
     settings = _load_for_run(config, overrides).config
     run = _run_folder(settings)
     _require_adapter(run)
-    from medqa_cli.merging import merge as merging
+    from medqa_cli.merging import report
+    from medqa_cli.merging import run as merging
 
-    out_dir = out or run.merged_dir
-    console.note("merging the adapter into the unquantized base ...")
-    summary = merging.merge(run, out_dir)
-    console.result(summary, lambda: merging.show(summary, out_dir))
+    job = merging.MergeJob(
+        run=run,
+        out_dir=out or run.merged_dir,
+        data_dir=Path(settings.data.dir),
+        model=settings.model,
+        prompt=settings.prompt,
+        base_weights=base_weights,
+    )
+    summary = merging.merge(job)
+    console.result(summary, lambda: report.show(summary, job.out_dir))
 
 
 @app.command()

@@ -1,0 +1,144 @@
+"""The base model without its weights: names, shapes, kinds of layers, ties, and which layers 4-bit loading quantizes.
+
+All of it is asked of Transformers' own code on a model whose tensors are on the meta device, so that it is what
+loading for the training does. Does not read weights.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterable
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any, Literal
+
+import torch
+
+from medqa_cli.errors import InputError
+from medqa_cli.model.base import quiet_libraries
+from medqa_cli.run_folder import read_json
+
+LayerKind = Literal["linear", "conv1d", "embedding", "other"]
+
+
+@dataclass(frozen=True)
+class Skeleton:
+    """What is known of a model before its weights are read.
+
+    ``shapes``: of each parameter, by its name in the model; ``kinds``: of each layer; ``four_bit``: layers that are
+    quantized when the model is loaded in 4 bit; ``tied``: parameter -> the one whose values it shares, where the
+    config ties them; ``embedding`` and ``output``: names of the weights of these two layers, empty where there is none.
+    """
+
+    shapes: dict[str, tuple[int, ...]]
+    kinds: dict[str, LayerKind]
+    four_bit: frozenset[str]
+    tied: dict[str, str]
+    embedding: str
+    output: str
+
+
+@dataclass(frozen=True)
+class StoredNames:
+    """How the names in the weight files and in the model go together.
+
+    ``of_parameter``: parameter of the model -> name in the files; ``rearranged``: names in the files of tensors that
+    Transformers joins or splits while it loads them, so that no single one is a parameter.
+    """
+
+    of_parameter: dict[str, str]
+    rearranged: frozenset[str]
+
+
+def build_skeleton(folder: Path) -> tuple[Skeleton, Any]:
+    """Build the model of a folder without weights.
+
+    Returns:
+        What is known of it, and the model itself, whose parameters are on the meta device.
+
+    Raises:
+        InputError: Transformers does not know the architecture, or the weights are stored quantized.
+    """
+    from transformers import AutoConfig, AutoModelForCausalLM
+
+    quiet_libraries()
+    method = (read_json(folder / "config.json").get("quantization_config") or {}).get("quant_method")
+    if method:
+        raise InputError(
+            f"the base model in {folder} is stored quantized ({method}): an adapter cannot be added to such weights",
+            "train and merge on the 16-bit version of the model",
+        )
+    try:
+        config = AutoConfig.from_pretrained(folder)
+        with torch.device("meta"):
+            model = AutoModelForCausalLM.from_config(config)
+    except (OSError, ValueError) as error:
+        raise InputError(f"cannot build the model of {folder}: {str(error).splitlines()[0]}") from error
+    return _describe(model), model
+
+
+def stored_names(model: Any, names: Iterable[str]) -> StoredNames:
+    """Match the names in the weight files with the parameters of ``model`` (a skeleton), as loading does."""
+    from transformers.conversion_mapping import get_model_conversion_mapping
+    from transformers.core_model_loading import WeightConverter, WeightRenaming, rename_source_key
+
+    transforms = get_model_conversion_mapping(model)
+    renamings = [entry for entry in transforms if isinstance(entry, WeightRenaming)]
+    converters = [entry for entry in transforms if isinstance(entry, WeightConverter)]
+    parameters = model.state_dict()
+    of_parameter: dict[str, str] = {}
+    rearranged = set()
+    for name in names:
+        renamed, pattern = rename_source_key(name, renamings, converters, model.base_model_prefix, parameters)
+        if renamed not in parameters and name in parameters:
+            renamed, pattern = name, None
+        if pattern is not None:
+            rearranged.add(name)
+        elif renamed in parameters:
+            of_parameter[renamed] = name
+    return StoredNames(of_parameter, frozenset(rearranged))
+
+
+def _describe(model: Any) -> Skeleton:
+    shapes = {name: tuple(value.shape) for name, value in model.state_dict().items()}
+    kinds = {name: _kind(module) for name, module in model.named_modules()}
+    tied = {name: source for name, source in _tied(model).items() if name != source}
+    embedding, output = (_weight_name(model, layer) for layer in (_embedding(model), model.get_output_embeddings()))
+    # Last: it replaces the linear layers of the model.
+    return Skeleton(shapes, kinds, _four_bit_layers(model), tied, embedding, output)
+
+
+def _embedding(model: Any) -> Any:
+    try:
+        return model.get_input_embeddings()
+    except NotImplementedError:
+        return None
+
+
+def _tied(model: Any) -> dict[str, str]:
+    return dict(getattr(model, "all_tied_weights_keys", None) or {})
+
+
+def _kind(module: Any) -> LayerKind:
+    from transformers.pytorch_utils import Conv1D
+
+    if isinstance(module, torch.nn.Linear):
+        return "linear"
+    if isinstance(module, Conv1D):
+        return "conv1d"
+    return "embedding" if isinstance(module, torch.nn.Embedding) else "other"
+
+
+def _weight_name(model: Any, layer: Any) -> str:
+    found = next((name for name, module in model.named_modules() if layer is not None and module is layer), None)
+    return "" if found is None else f"{found}.weight"
+
+
+def _four_bit_layers(model: Any) -> frozenset[str]:
+    import bitsandbytes as bnb
+    from transformers import BitsAndBytesConfig
+    from transformers.quantizers.auto import AutoHfQuantizer
+
+    # Kind and constants of the quantization do not change which layers it takes.
+    quantizer = AutoHfQuantizer.from_config(BitsAndBytesConfig(load_in_4bit=True), pre_quantized=False)
+    quantizer.preprocess_model(model=model, device_map={"": "cpu"})
+    return frozenset(name for name, module in model.named_modules() if isinstance(module, bnb.nn.Linear4bit))

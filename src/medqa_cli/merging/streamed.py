@@ -1,0 +1,143 @@
+"""A model that reads its weights while it computes: each layer a few rows at a time, in float32.
+
+It makes a comparison of a large merged model possible on a small machine, and reads the files that were written rather
+than something kept in memory. Slow for single questions (every forward reads all weights), fine for a few large
+batches. Does not load quantized models (``reference``).
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Iterator
+from pathlib import Path
+from typing import Any, Protocol
+
+import torch
+import torch.nn.functional as F
+
+from medqa_cli.errors import MedqaError
+from medqa_cli.merging.skeleton import stored_names
+from medqa_cli.model.base import quiet_libraries
+from medqa_cli.model.packing import PACKED_ATTENTION, register_packed_attention
+
+
+class WeightSource(Protocol):
+    """Where weights come from: files (``WeightFiles``), or base and adapter (``MergedWeights``)."""
+
+    @property
+    def names(self) -> Iterable[str]:
+        """Names of all tensors."""
+
+    def shape(self, name: str) -> tuple[int, ...]:
+        """Return the shape of a tensor."""
+
+    def pieces(self, name: str) -> Iterator[torch.Tensor]:
+        """Yield a tensor as consecutive groups of rows."""
+
+
+class NotStreamable(MedqaError):
+    """The model's parameters are not the tensors of its files, so that it cannot be read layer by layer."""
+
+
+def streamed_model(config_dir: Path, source: WeightSource, device: torch.device, *, untied: bool) -> Any:
+    """Build a causal language model around weights that are read when they are needed.
+
+    Args:
+        config_dir: folder with the model's ``config.json``.
+        source: the weights.
+        device: where it computes.
+        untied: output layer and embedding do not share weights, whatever the config says.
+
+    Returns:
+        The model in eval mode, for padding-free forwards in float32.
+
+    Raises:
+        NotStreamable: a parameter has no tensor of its own.
+    """
+    from accelerate import init_empty_weights
+    from transformers import AutoConfig, AutoModelForCausalLM
+
+    quiet_libraries()
+    register_packed_attention()
+    config = AutoConfig.from_pretrained(config_dir)
+    if untied:
+        config.tie_word_embeddings = False
+    # Buffers are made for real: they are computed, not stored.
+    with init_empty_weights(include_buffers=False):
+        model = AutoModelForCausalLM.from_config(config, attn_implementation=PACKED_ATTENTION, dtype=torch.float32)
+    _connect(model, source, device)
+    return model.requires_grad_(False).to(device).eval()
+
+
+def _connect(model: Any, source: WeightSource, device: torch.device) -> None:
+    names = stored_names(model, source.names).of_parameter
+    tied = dict(model.all_tied_weights_keys or {})
+    for parameter, shares_with in tied.items():
+        for one, other in ((parameter, shares_with), (shares_with, parameter)):
+            if other in names:
+                names.setdefault(one, names[other])
+    missing = [name for name in model.state_dict() if name not in names]
+    if missing:
+        raise NotStreamable(f"the files hold no tensor for {missing[0]} by itself")
+    for path, module in list(model.named_modules()):
+        if type(module) is torch.nn.Linear:
+            bias = _whole(source, names[f"{path}.bias"]) if module.bias is not None else None
+            model.set_submodule(path, _StreamedLinear(source, names[f"{path}.weight"], bias, device))
+        elif type(module) is torch.nn.Embedding:
+            model.set_submodule(path, _StreamedEmbedding(source, names[f"{path}.weight"], device))
+        else:
+            _load_own(module, path, source, names)
+
+
+def _load_own(module: torch.nn.Module, path: str, source: WeightSource, names: dict[str, str]) -> None:
+    """Load what a module other than a linear layer or an embedding holds itself: norms, as a rule."""
+    prefix = f"{path}." if path else ""
+    for name in list(module._parameters):
+        if module._parameters[name] is not None:
+            module._parameters[name] = torch.nn.Parameter(
+                _whole(source, names[prefix + name]).float(), requires_grad=False
+            )
+    for name, buffer in list(module._buffers.items()):
+        if buffer is not None and prefix + name in names:
+            module._buffers[name] = _whole(source, names[prefix + name]).to(buffer.dtype)
+
+
+def _whole(source: WeightSource, name: str) -> torch.Tensor:
+    return torch.cat(list(source.pieces(name))).float()
+
+
+class _StreamedLinear(torch.nn.Module):
+    def __init__(self, source: WeightSource, name: str, bias: torch.Tensor | None, device: torch.device) -> None:
+        super().__init__()
+        self._source, self._name, self._device = source, name, device
+        self.out_features, self.in_features = source.shape(name)
+        self._bias = bias.to(device) if bias is not None else None
+
+    def forward(self, x: torch.Tensor) -> torch.Tensor:
+        """Return ``x @ weight.T + bias``: ``(..., in)`` -> ``(..., out)`` float32."""
+        x = x.float()
+        result = x.new_empty((*x.shape[:-1], self.out_features))
+        start = 0
+        for rows in self._source.pieces(self._name):
+            stop = start + len(rows)
+            result[..., start:stop] = F.linear(x, rows.to(self._device, torch.float32))
+            start = stop
+        return result if self._bias is None else result + self._bias
+
+
+class _StreamedEmbedding(torch.nn.Module):
+    def __init__(self, source: WeightSource, name: str, device: torch.device) -> None:
+        super().__init__()
+        self._source, self._name, self._device = source, name, device
+        self.num_embeddings, self.embedding_dim = source.shape(name)
+
+    def forward(self, input_ids: torch.Tensor) -> torch.Tensor:
+        """Return the rows of ``input_ids``: ``(...)`` int64 -> ``(..., hidden)`` float32."""
+        result = torch.empty((*input_ids.shape, self.embedding_dim), device=self._device)
+        start = 0
+        for rows in self._source.pieces(self._name):
+            stop = start + len(rows)
+            wanted = (input_ids >= start) & (input_ids < stop)
+            if wanted.any():
+                result[wanted] = F.embedding(input_ids[wanted] - start, rows.to(self._device, torch.float32))
+            start = stop
+        return result

@@ -1,0 +1,173 @@
+"""Compares merged models with base + adapter on held-out questions, judges them and picks one.
+
+Which bound holds for which: merged onto the weights that training saw, a model must answer like base + adapter
+(``MIN_TOP1_AGREEMENT``, ``MAX_MEAN_KL``). Merged onto other weights it differs by construction, and must only not be
+worse: its answer NLL may exceed the adapter's by what the questions cannot tell from chance, or by
+``NLL_TOLERANCE``. Does not write anything.
+"""
+
+from __future__ import annotations
+
+import math
+import time
+from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import dataclass, field
+from typing import Any
+
+import torch
+
+from medqa_cli import console
+from medqa_cli.data.dataset import QaRow
+from medqa_cli.merging.comparison import Measured, answer_logits, paired_difference
+from medqa_cli.merging.reference import computing_in
+from medqa_cli.model.packing import pack
+from medqa_cli.prompt import Example, PromptEncoder
+
+# The bounds of the issue that asked for this: what two runs of one model in bfloat16 differ by is of the same order.
+MIN_TOP1_AGREEMENT = 0.99
+MAX_MEAN_KL = 1e-3
+# One percent of perplexity: nats per answer token.
+NLL_TOLERANCE = 0.01
+
+# Answer tokens to compare on, where the split has them.
+_WANTED_TOKENS = 2500
+# Values of one set of logits, (N, V) float32: 128 MiB.
+_MAX_LOGITS = 1 << 25
+_MAX_TOKENS = 4096
+_MAX_ROWS = 2000
+
+
+@dataclass
+class Verification:
+    """What was measured. ``faithful``: the names of the candidates that stand on the weights training saw."""
+
+    adapter: Measured = field(default_factory=Measured)
+    noise_floor: Measured = field(default_factory=Measured)
+    candidates: dict[str, Measured] = field(default_factory=dict)
+    faithful: frozenset[str] = frozenset()
+    num_questions: int = 0
+    seconds: float = 0.0
+
+    def problem(self, name: str) -> str:
+        """Say which bound a candidate does not meet; empty where it meets all that hold for it."""
+        measured = self.candidates[name]
+        if not math.isfinite(measured.difference.kl_sum) or not math.isfinite(measured.nll):
+            return "its logits are not finite"
+        if name in self.faithful:
+            top1, kl = measured.difference.top1_agreement, measured.difference.mean_kl
+            if top1 < MIN_TOP1_AGREEMENT or kl > MAX_MEAN_KL:
+                return (
+                    f"top-1 agreement with base + adapter is {top1:.4f} (at least {MIN_TOP1_AGREEMENT} is asked for), "
+                    f"mean KL divergence {kl:.2e} nats (at most {MAX_MEAN_KL:.0e})"
+                )
+            return ""
+        worse, error = paired_difference(measured.scores, self.adapter.scores)
+        if worse > NLL_TOLERANCE and worse > 1.96 * error:
+            return (
+                f"its answers are less likely than the adapter's by {worse:.4f} nats per token "
+                f"(standard error {error:.4f}; up to {NLL_TOLERANCE} is let pass)"
+            )
+        return ""
+
+    def better(self) -> str:
+        """Return the candidate with the lower answer NLL among those that meet their bounds; else among all."""
+        fit = [name for name in self.candidates if not self.problem(name)]
+        return min(fit or self.candidates, key=lambda name: self.candidates[name].nll)
+
+    def as_json(self, chosen: str) -> dict[str, Any]:
+        """Return what stands in ``merge.json`` under ``verification``."""
+        figures = self.candidates[chosen].as_json()
+        nll = {name: measured.nll for name, measured in self.candidates.items()}
+        problem = self.problem(chosen)
+        return {
+            "questions": self.num_questions,
+            "answer_tokens": self.adapter.difference.num_tokens,
+            **{key: figures[key] for key in ("mean_kl", "max_abs_logit_difference", "top1_agreement")},
+            "answer_nll": {"adapter": self.adapter.nll, "nf4": nll.get("nf4"), "original": nll.get("original")},
+            "nll_difference": self._nll_differences(),
+            "noise_floor": self.noise_floor.as_json(),
+            "candidates": {name: measured.as_json() for name, measured in self.candidates.items()},
+            "passed": not problem,
+            "problem": problem or None,
+            "seconds": round(self.seconds, 1),
+        }
+
+    def _nll_differences(self) -> dict[str, dict[str, float | None]]:
+        pairs = {f"{name}-adapter": (measured, self.adapter) for name, measured in self.candidates.items()}
+        if {"nf4", "original"} <= self.candidates.keys():
+            pairs["original-nf4"] = (self.candidates["original"], self.candidates["nf4"])
+        found = {name: paired_difference(one.scores, two.scores) for name, (one, two) in pairs.items()}
+        return {
+            name: {"value": value, "standard_error": error if math.isfinite(error) else None}
+            for name, (value, error) in found.items()
+        }
+
+
+def compare(
+    reference: Any, candidates: Mapping[str, Any], examples: Sequence[Example], device: torch.device, num_logits: int
+) -> Verification:
+    """Run base + adapter and each candidate over the examples, a batch at a time, and keep sums.
+
+    Args:
+        reference: base + adapter (``load_reference``).
+        candidates: merged models by name, in float32.
+        examples: held-out questions with their answers.
+        device: where all of them are.
+        num_logits: size of the vocabulary.
+
+    Returns:
+        The figures; ``noise_floor`` is base + adapter in bfloat16, one question at a time, against itself.
+    """
+    started = time.perf_counter()
+    found = Verification(candidates={name: Measured() for name in candidates}, num_questions=len(examples))
+    with console.progress("comparing", len(examples)) as bar, computing_in(reference, torch.float32):
+        done = 0
+        for group in _batches(examples, num_logits):
+            batch = pack(group, device)
+            expected = answer_logits(reference, batch)
+            found.adapter.add(expected, expected, batch)
+            for name, model in candidates.items():
+                found.candidates[name].add(expected, answer_logits(model, batch), batch)
+            with computing_in(reference, torch.bfloat16):
+                # Another batch size: each question by itself.
+                rough = [answer_logits(reference, pack([example], device)) for example in group]
+            found.noise_floor.add(expected, torch.cat(rough), batch)
+            done += len(group)
+            bar.update(done)
+    found.seconds = time.perf_counter() - started
+    return found
+
+
+def pick_examples(rows: Sequence[QaRow], encoder: PromptEncoder, max_length: int) -> list[Example]:
+    """Encode rows spread over the whole split until they have enough answer tokens; always the same ones."""
+    rows = _spread(rows, _MAX_ROWS)
+    encoded = encoder.encode_examples([row.question for row in rows], [row.answer for row in rows], max_length)
+    examples = [example for example in encoded if example.num_answer_tokens]
+    total = sum(example.num_answer_tokens for example in examples)
+    count = math.ceil(len(examples) * _WANTED_TOKENS / total) if total else 0
+    chosen = _spread(examples, count)
+    while count < len(examples) and sum(example.num_answer_tokens for example in chosen) < _WANTED_TOKENS:
+        count += 1
+        chosen = _spread(examples, count)
+    return chosen
+
+
+def _spread(items: Sequence[Any], count: int) -> list[Any]:
+    if len(items) <= count:
+        return list(items)
+    return [items[index * len(items) // count] for index in range(count)]
+
+
+def _batches(examples: Sequence[Example], num_logits: int) -> Iterator[list[Example]]:
+    """Yield consecutive groups whose logits and tokens stay within bounds; a larger example makes its own group."""
+    group: list[Example] = []
+    answer_tokens = tokens = 0
+    for example in examples:
+        more, longer = answer_tokens + example.num_answer_tokens, tokens + len(example.input_ids)
+        if group and (more * num_logits > _MAX_LOGITS or longer > _MAX_TOKENS):
+            yield group
+            group, more, longer = [], example.num_answer_tokens, len(example.input_ids)
+        group.append(example)
+        answer_tokens, tokens = more, longer
+    if group:
+        yield group
