@@ -2,7 +2,8 @@
 
 A model of TinyLlama's shape with random bfloat16 weights and an adapter of rank 16 on all linear layers are made in a
 temporary folder (7 GB of disk). Each way runs in a process of its own; memory is the peak above what the imported
-libraries take, from the kernel's high-water mark. All files are in the page cache, and written pages are flushed between the ways.
+libraries take, from the kernel's high-water mark. All files are in the page cache; what was written is flushed to the
+disk between the ways.
 
     python benchmarks/merge.py [--layers 22] [--repeat 3]
 """
@@ -17,7 +18,9 @@ import subprocess
 import sys
 import tempfile
 import time
+from collections.abc import Callable
 from pathlib import Path
+from typing import Any
 
 SHAPE = {"vocab_size": 32000, "hidden_size": 2048, "intermediate_size": 5632}
 HEADS = {"num_attention_heads": 32, "num_key_value_heads": 4}
@@ -26,6 +29,7 @@ RANK = 16
 
 
 def main() -> None:
+    """Make the model, run each way, print the table."""
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--layers", type=int, default=22, help="layers of the model; 22: 1.1 billion parameters")
     parser.add_argument("--repeat", type=int, default=3, help="runs of each way; the fastest counts")
@@ -91,7 +95,7 @@ def run_way(way: str, folder: Path) -> None:
     shutil.rmtree(out_dir)
 
 
-def prepare_medqa(folder: Path, out_dir: Path, base_weights: str):  # noqa: ANN201 -- a function without arguments
+def prepare_medqa(folder: Path, out_dir: Path, base_weights: str) -> Callable[[], object]:
     """Import everything that the merge imports; return the merge."""
     import bitsandbytes  # noqa: F401 -- imported for its memory
     import peft.utils.other  # noqa: F401
@@ -114,7 +118,7 @@ def prepare_medqa(folder: Path, out_dir: Path, base_weights: str):  # noqa: ANN2
     return lambda: merge(job)
 
 
-def prepare_peft(folder: Path, out_dir: Path):  # noqa: ANN201 -- a function without arguments
+def prepare_peft(folder: Path, out_dir: Path) -> Callable[[], object]:
     """Import what PEFT's merge imports; return that merge, in the base's type as its documentation does it."""
     import torch
     from peft import PeftModel
@@ -172,7 +176,7 @@ def make(folder: Path) -> None:
     make_tokenizer().save_pretrained(adapter_dir)
 
 
-def make_tokenizer():  # noqa: ANN201 -- transformers is imported late
+def make_tokenizer() -> Any:
     """A byte-level tokenizer of 257 tokens: the merge only copies it."""
     from tokenizers import Tokenizer, decoders, models, pre_tokenizers
     from transformers import PreTrainedTokenizerFast

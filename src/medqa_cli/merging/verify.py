@@ -18,9 +18,11 @@ import torch
 
 from medqa_cli import console
 from medqa_cli.data.dataset import QaRow
-from medqa_cli.merging.comparison import Measured, answer_logits, paired_difference
+from medqa_cli.merging.comparison import Measured, answer_logits, answer_scores, paired_difference
 from medqa_cli.merging.reference import computing_in
+from medqa_cli.model.device import pick_compute_dtype
 from medqa_cli.model.packing import pack
+from medqa_cli.model.scoring import AnswerScore, mean_nll
 from medqa_cli.prompt import Example, PromptEncoder
 
 # The bounds of the issue that asked for this: what two runs of one model in bfloat16 differ by is of the same order.
@@ -31,6 +33,8 @@ NLL_TOLERANCE = 0.01
 
 # Answer tokens to compare on, where the split has them.
 _WANTED_TOKENS = 2500
+# For the noise floor on devices that compute bfloat16 several times as slowly as float32.
+_FEW_TOKENS = 500
 # Values of one set of logits, (N, V) float32: 128 MiB.
 _MAX_LOGITS = 1 << 25
 _MAX_TOKENS = 4096
@@ -41,7 +45,7 @@ _MAX_ROWS = 2000
 class Verification:
     """What was measured. ``faithful``: the names of the candidates that stand on the weights training saw."""
 
-    adapter: Measured = field(default_factory=Measured)
+    adapter_scores: list[AnswerScore] = field(default_factory=list)
     noise_floor: Measured = field(default_factory=Measured)
     candidates: dict[str, Measured] = field(default_factory=dict)
     faithful: frozenset[str] = frozenset()
@@ -61,7 +65,7 @@ class Verification:
                     f"mean KL divergence {kl:.2e} nats (at most {MAX_MEAN_KL:.0e})"
                 )
             return ""
-        worse, error = paired_difference(measured.scores, self.adapter.scores)
+        worse, error = paired_difference(measured.scores, self.adapter_scores)
         if worse > NLL_TOLERANCE and worse > 1.96 * error:
             return (
                 f"its answers are less likely than the adapter's by {worse:.4f} nats per token "
@@ -81,9 +85,13 @@ class Verification:
         problem = self.problem(chosen)
         return {
             "questions": self.num_questions,
-            "answer_tokens": self.adapter.difference.num_tokens,
+            "answer_tokens": sum(score.num_tokens for score in self.adapter_scores),
             **{key: figures[key] for key in ("mean_kl", "max_abs_logit_difference", "top1_agreement")},
-            "answer_nll": {"adapter": self.adapter.nll, "nf4": nll.get("nf4"), "original": nll.get("original")},
+            "answer_nll": {
+                "adapter": mean_nll(self.adapter_scores),
+                "nf4": nll.get("nf4"),
+                "original": nll.get("original"),
+            },
             "nll_difference": self._nll_differences(),
             "noise_floor": self.noise_floor.as_json(),
             "candidates": {name: measured.as_json() for name, measured in self.candidates.items()},
@@ -93,10 +101,11 @@ class Verification:
         }
 
     def _nll_differences(self) -> dict[str, dict[str, float | None]]:
-        pairs = {f"{name}-adapter": (measured, self.adapter) for name, measured in self.candidates.items()}
-        if {"nf4", "original"} <= self.candidates.keys():
-            pairs["original-nf4"] = (self.candidates["original"], self.candidates["nf4"])
-        found = {name: paired_difference(one.scores, two.scores) for name, (one, two) in pairs.items()}
+        scores = {name: measured.scores for name, measured in self.candidates.items()}
+        pairs = {f"{name}-adapter": (own, self.adapter_scores) for name, own in scores.items()}
+        if {"nf4", "original"} <= scores.keys():
+            pairs["original-nf4"] = (scores["original"], scores["nf4"])
+        found = {name: paired_difference(one, two) for name, (one, two) in pairs.items()}
         return {
             name: {"value": value, "standard_error": error if math.isfinite(error) else None}
             for name, (value, error) in found.items()
@@ -116,7 +125,8 @@ def compare(
         num_logits: size of the vocabulary.
 
     Returns:
-        The figures; ``noise_floor`` is base + adapter in bfloat16, one question at a time, against itself.
+        The figures; ``noise_floor`` is base + adapter in bfloat16, one question at a time, against itself, on some of
+        the questions where bfloat16 is slow.
     """
     started = time.perf_counter()
     found = Verification(candidates={name: Measured() for name in candidates}, num_questions=len(examples))
@@ -125,17 +135,24 @@ def compare(
         for group in _batches(examples, num_logits):
             batch = pack(group, device)
             expected = answer_logits(reference, batch)
-            found.adapter.add(expected, expected, batch)
+            found.adapter_scores += answer_scores(expected, batch)
             for name, model in candidates.items():
                 found.candidates[name].add(expected, answer_logits(model, batch), batch)
-            with computing_in(reference, torch.bfloat16):
-                # Another batch size: each question by itself.
-                rough = [answer_logits(reference, pack([example], device)) for example in group]
-            found.noise_floor.add(expected, torch.cat(rough), batch)
+            if found.noise_floor.difference.num_tokens < _noise_tokens(device):
+                with computing_in(reference, torch.bfloat16):
+                    # Another batch size: each question by itself.
+                    rough = [answer_logits(reference, pack([example], device)) for example in group]
+                found.noise_floor.add(expected, torch.cat(rough), batch)
             done += len(group)
             bar.update(done)
     found.seconds = time.perf_counter() - started
     return found
+
+
+def _noise_tokens(device: torch.device) -> int:
+    """Return on how many answer tokens the noise floor is measured: fewer where bfloat16 is emulated."""
+    is_fast = pick_compute_dtype("auto", device) == torch.bfloat16
+    return _WANTED_TOKENS if is_fast else _FEW_TOKENS
 
 
 def pick_examples(rows: Sequence[QaRow], encoder: PromptEncoder, max_length: int) -> list[Example]:
