@@ -226,6 +226,13 @@ def train(
 @app.command()
 @_interruptible
 def merge(
+    more_types: Annotated[list[str] | None, typer.Argument(metavar="TYPE", hidden=True)] = None,
+    gguf: Annotated[
+        list[str] | None,
+        typer.Option(
+            "--gguf", metavar="TYPE...", help="Write GGUF files as well: f16, q8_0, q4_0.", show_default=False
+        ),
+    ] = None,
     base_weights: Annotated[
         Literal["nf4", "original", "auto"],
         typer.Option(
@@ -240,15 +247,20 @@ def merge(
 ) -> None:
     """Merge the adapter into its base, one plain Transformers folder, and compare it with base + adapter.
 
-    Example: medqa merge
+    With --gguf also files for llama.cpp and Ollama.
+
+    Example: medqa merge --gguf q8_0 f16
     """
     console.use_json(as_json)
     settings = _load_for_run(config, overrides).config
     run = _run_folder(settings)
     _require_adapter(run)
-    from medqa_cli.merging import report
+    from medqa_cli.merging import gguf_export, report
     from medqa_cli.merging import run as merging
 
+    types = gguf_export.parse_types(gguf, more_types)
+    if types:
+        gguf_export.require_exportable(run.adapter_dir)
     job = merging.MergeJob(
         run=run,
         out_dir=out or run.merged_dir,
@@ -258,7 +270,14 @@ def merge(
         base_weights=base_weights,
     )
     summary = merging.merge(job)
-    console.result(summary, lambda: report.show(summary, job.out_dir))
+    files = gguf_export.export_run(run, job.out_dir, types, settings.generate) if types else []
+
+    def show() -> None:
+        report.show(summary, job.out_dir)
+        if types:
+            gguf_export.show(files, run)
+
+    console.result({**summary, "gguf": files} if types else summary, show)
 
 
 @app.command()

@@ -83,6 +83,11 @@ class RunFolder:
         return self.path / "merged"
 
     @property
+    def gguf_dir(self) -> Path:
+        """The merged model as GGUF files, and an Ollama Modelfile."""
+        return self.path / "gguf"
+
+    @property
     def eval_dir(self) -> Path:
         """Samples and results of the evaluation."""
         return self.path / "eval"

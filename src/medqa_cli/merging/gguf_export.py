@@ -1,0 +1,243 @@
+"""GGUF files of a merged model, and an Ollama ``Modelfile`` beside them: the entry, with its checks and its summary.
+
+Each file appears whole or not at all. Does not merge (``merge`` does) and does not run llama.cpp.
+"""
+
+from __future__ import annotations
+
+import shutil
+import tempfile
+import time
+from collections import Counter
+from collections.abc import Sequence
+from dataclasses import dataclass
+from math import prod
+from pathlib import Path
+from typing import Any
+
+import gguf
+
+from medqa_cli import console
+from medqa_cli.config.sections import GenerateConfig
+from medqa_cli.errors import InputError
+from medqa_cli.merging.gguf_hyperparameters import (
+    ARCHITECTURE,
+    add_hyperparameters,
+    context_length,
+    read_config,
+    rope_factors,
+)
+from medqa_cli.merging.gguf_modelfile import modelfile
+from medqa_cli.merging.gguf_template import contract_template
+from medqa_cli.merging.gguf_tensors import FILE_TYPES, PlannedTensor, convert, plan_tensors, stored_tensors
+from medqa_cli.merging.gguf_tokenizer import GgufTokenizer, read_tokenizer
+from medqa_cli.model.adapter import base_of_adapter
+from medqa_cli.model.base import load_tokenizer
+from medqa_cli.prompt import PROMPT_FILE_NAME, PromptContract
+from medqa_cli.run_folder import RunFolder, atomic_file
+
+MODELFILE_NAME = "Modelfile"
+# q8_0 answers as f16 does (docs/gguf.md) at half the size.
+_BEST_FIRST = ("q8_0", "f16", "q4_0")
+_FILE_TYPE_CODES = {
+    "f16": gguf.LlamaFileType.MOSTLY_F16,
+    "q8_0": gguf.LlamaFileType.MOSTLY_Q8_0,
+    "q4_0": gguf.LlamaFileType.MOSTLY_Q4_0,
+}
+
+
+@dataclass(frozen=True)
+class _Model:
+    """What every file of a model holds beside its tensors."""
+
+    name: str
+    config: Any
+    tokenizer: GgufTokenizer
+    chat_template: str
+
+
+def parse_types(given: Sequence[str] | None, more: Sequence[str] | None = None) -> tuple[str, ...]:
+    """Return the file types that a user asked for, each once.
+
+    Args:
+        given: values of ``--gguf``, each one type or several with commas.
+        more: words after the options: ``--gguf f16 q8_0`` leaves q8_0 there.
+
+    Raises:
+        InputError: one is not known, or there are words without ``--gguf``.
+    """
+    if more and not given:
+        raise InputError(f"merge takes no argument; got: {' '.join(more)}", "GGUF files: medqa merge --gguf q8_0")
+    names = [name.strip().lower() for one in [*(given or ()), *(more or ())] for name in one.split(",") if name.strip()]
+    for name in names:
+        if name not in FILE_TYPES:
+            raise InputError(
+                f"--gguf {name}: no such file type", f"choose among {', '.join(FILE_TYPES)}, e.g. --gguf f16,q8_0"
+            )
+    return tuple(dict.fromkeys(names))
+
+
+def require_exportable(adapter_dir: Path) -> None:
+    """Refuse a model that cannot be exported before it is merged, which may take long.
+
+    Raises:
+        InputError: its base or its tokenizer is of a kind that medqa does not write as GGUF.
+    """
+    base = base_of_adapter(adapter_dir)
+    config = read_config(base.location, base.revision)
+    if (adapter_dir / PROMPT_FILE_NAME).is_file():  # an adapter that medqa did not train may have none
+        read_tokenizer(load_tokenizer(str(adapter_dir)), config.vocab_size, PromptContract.load(adapter_dir))
+
+
+def export_gguf(
+    merged_dir: Path, contract: PromptContract, types: Sequence[str], out_dir: Path, name: str, generate: GenerateConfig
+) -> list[dict[str, Any]]:
+    """Write ``out_dir/NAME-<type>.gguf`` for each type and ``out_dir/Modelfile``.
+
+    Args:
+        merged_dir: a Transformers folder with safetensors and tokenizer.
+        contract: the prompt that the model was tuned with.
+        types: of ``f16``, ``q8_0``, ``q4_0``.
+        out_dir: made where it is missing; files of the same names are replaced, others left.
+        name: of the model; the file names begin with it.
+        generate: decoding, for the Modelfile.
+
+    Returns:
+        One object per file: ``type, path, bytes, tensors`` (number by type), ``stored_as_f16`` (matrices whose rows do
+        not divide into blocks), ``seconds``.
+
+    Raises:
+        InputError: the model is of another kind, damaged, or does not fit the disk.
+        MedqaError: its weights cannot be written in that type.
+    """
+    config = read_config(str(merged_dir))
+    tokenizer = load_tokenizer(str(merged_dir))
+    translated = read_tokenizer(tokenizer, config.vocab_size, contract)
+    model = _Model(name, config, translated, contract_template(contract, tokenizer))
+    stored = stored_tensors(merged_dir)
+    plans = {kind: plan_tensors(config, stored, kind) for kind in types}
+    for warning in translated.warnings:
+        console.warn(f"GGUF: {warning}")
+    _make_folder(out_dir)
+    _require_space(out_dir, sum(_estimated_bytes(plan, translated) for plan in plans.values()))
+    written = [_write_file(out_dir / f"{name}-{kind}.gguf", model, kind, plan) for kind, plan in plans.items()]
+    best = next(kind for kind in _BEST_FIRST if kind in plans)
+    stops = [translated.tokens[token_id] for token_id in contract.stop_token_ids]
+    with atomic_file(out_dir / MODELFILE_NAME) as file:
+        file.write(modelfile(contract, f"{name}-{best}.gguf", stops, generate, context_length(config)))
+    _mention_older(out_dir, [Path(one["path"]) for one in written])
+    return written
+
+
+def export_run(
+    run: RunFolder, merged_dir: Path, types: Sequence[str], generate: GenerateConfig
+) -> list[dict[str, Any]]:
+    """Export the merged model of a run into its own folder, under the run's name (see ``export_gguf``)."""
+    return export_gguf(merged_dir, PromptContract.load(merged_dir), types, run.gguf_dir, _name_of(run), generate)
+
+
+def show(written: Sequence[dict[str, Any]], run: RunFolder) -> None:
+    """Print what was written and how to use it."""
+    rows = [
+        [Path(one["path"]).name, f"{one['bytes'] / 2**20:,.0f} MiB", f"{one['seconds']:.0f} s", _types_in_words(one)]
+        for one in written
+    ]
+    console.table("GGUF", rows, header=["file", "size", "time", "tensors"])
+    console.line(f"Ollama: ollama create {_name_of(run)} -f {run.gguf_dir / MODELFILE_NAME}")
+
+
+def _name_of(run: RunFolder) -> str:
+    return run.path.resolve().name
+
+
+def _write_file(path: Path, model: _Model, kind: str, plan: Sequence[PlannedTensor]) -> dict[str, Any]:
+    """Write one GGUF file under a temporary name, rename it when it is complete, return its summary."""
+    started = time.perf_counter()
+    try:
+        with tempfile.TemporaryDirectory(dir=path.parent, prefix=f".{path.name}.", suffix=".tmp") as folder:
+            temporary = Path(folder) / path.name
+            writer = gguf.GGUFWriter(temporary, ARCHITECTURE)
+            try:
+                _add_metadata(writer, model, kind, plan)
+                _write_tensors(writer, path.name, plan, rope_factors(model.config))
+            finally:
+                writer.close()
+            temporary.replace(path)
+    except OSError as error:
+        raise InputError(f"cannot write {path}: {error.strerror or error}") from error
+    return _summary(kind, path, plan, time.perf_counter() - started)
+
+
+def _add_metadata(writer: gguf.GGUFWriter, model: _Model, kind: str, plan: Sequence[PlannedTensor]) -> None:
+    parameters = sum(prod(tensor.stored.shape) for tensor in plan)
+    writer.add_type(gguf.GGUFType.MODEL)
+    writer.add_name(model.name)
+    writer.add_size_label(gguf.size_label(parameters, parameters, 0, 0))
+    writer.add_file_type(_FILE_TYPE_CODES[kind])
+    writer.add_quantization_version(gguf.GGML_QUANT_VERSION)
+    add_hyperparameters(writer, model.config)
+    model.tokenizer.add_to(writer, model.chat_template)
+
+
+def _write_tensors(writer: gguf.GGUFWriter, name: str, plan: Sequence[PlannedTensor], factors: Any) -> None:
+    """Announce all tensors, then write them one after the other: none waits in memory."""
+    for tensor in plan:
+        writer.add_tensor_info(tensor.name, tensor.byte_shape, tensor.dtype, tensor.num_bytes, raw_dtype=tensor.type)
+    if factors is not None:
+        writer.add_tensor_info("rope_freqs.weight", factors.shape, factors.dtype, factors.nbytes)
+    writer.write_header_to_file()
+    writer.write_kv_data_to_file()
+    writer.write_ti_data_to_file()
+    with console.progress(f"writing {name}", len(plan)) as progress:
+        for done, tensor in enumerate(plan, start=1):
+            writer.write_tensor_data(convert(tensor))
+            progress.update(done)
+    if factors is not None:
+        writer.write_tensor_data(factors)
+
+
+def _summary(kind: str, path: Path, plan: Sequence[PlannedTensor], seconds: float) -> dict[str, Any]:
+    fell_back = sum(tensor.fell_back for tensor in plan)
+    if fell_back:
+        console.note(f"{path.name}: {fell_back} matrices are stored as f16: their rows are not a multiple of 32 long")
+    return {
+        "type": kind,
+        "path": str(path),
+        "bytes": path.stat().st_size,
+        "tensors": dict(Counter(tensor.type.name.lower() for tensor in plan)),
+        "stored_as_f16": fell_back,
+        "seconds": round(seconds, 1),
+    }
+
+
+def _types_in_words(written: dict[str, Any]) -> str:
+    return ", ".join(f"{count} {kind}" for kind, count in written["tensors"].items())
+
+
+def _estimated_bytes(plan: Sequence[PlannedTensor], tokenizer: GgufTokenizer) -> int:
+    """Return the size of the file, a little too large: padding for each tensor, 32 bytes for each token and merge."""
+    texts = [*tokenizer.tokens, *tokenizer.merges]
+    text_bytes = sum(len(text.encode()) + 32 for text in texts)
+    return sum(tensor.num_bytes + 256 for tensor in plan) + text_bytes + 2**16
+
+
+def _make_folder(folder: Path) -> None:
+    try:
+        folder.mkdir(parents=True, exist_ok=True)
+    except OSError as error:
+        raise InputError(f"cannot write {folder}: {error.strerror}") from error
+
+
+def _require_space(folder: Path, needed: int) -> None:
+    free = shutil.disk_usage(folder).free
+    if free < needed:
+        raise InputError(
+            f"the GGUF files need {needed / 2**30:.1f} GiB, {folder} has {free / 2**30:.1f} GiB free",
+            "free some space, or ask for fewer types: --gguf q8_0",
+        )
+
+
+def _mention_older(folder: Path, written: Sequence[Path]) -> None:
+    older = sorted(path.name for path in folder.glob("*.gguf") if path not in written)
+    if older:
+        console.warn(f"{folder} also holds files of earlier exports: {', '.join(older)}")

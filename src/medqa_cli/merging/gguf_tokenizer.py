@@ -1,0 +1,213 @@
+"""A model's tokenizer as llama.cpp reads it: tokens, types, scores, merges, pre-tokenizer, special ids.
+
+Two kinds: SentencePiece-like BPE with byte fallback (``llama``) and byte-level BPE (``gpt2``). Read from the structure
+of the tokenizer that medqa itself encodes with. What llama.cpp would split otherwise is refused or said.
+"""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Sequence
+from dataclasses import dataclass, field, replace
+from typing import Any
+
+from gguf import TokenType
+
+from medqa_cli.errors import InputError
+from medqa_cli.merging.gguf_hyperparameters import unsupported
+from medqa_cli.merging.gguf_pretokenizer import byte_level_name, space_prefix
+from medqa_cli.prompt import PromptContract
+
+_SPACE = "▁"
+
+
+@dataclass(frozen=True)
+class GgufTokenizer:
+    """The tokenizer's part of a GGUF file, in llama.cpp's terms.
+
+    ``scores``: SentencePiece only, higher merges first; ``add_space_prefix``: SentencePiece only; ``warnings``: where
+    llama.cpp may give other ids than the tokenizer does.
+    """
+
+    model: str
+    pre: str
+    tokens: list[str]
+    types: list[int]
+    merges: list[str]
+    special_ids: dict[str, int]
+    add_bos: bool
+    scores: list[float] = field(default_factory=list)
+    add_space_prefix: bool | None = None
+    warnings: list[str] = field(default_factory=list)
+
+    def add_to(self, writer: Any, chat_template: str) -> None:
+        """Put it into a ``gguf.GGUFWriter``."""
+        writer.add_tokenizer_model(self.model)
+        writer.add_tokenizer_pre(self.pre)
+        writer.add_token_list(self.tokens)
+        writer.add_token_types(self.types)
+        writer.add_token_scores(self.scores)
+        # llama.cpp merges a SentencePiece vocabulary by scores alone; Transformers' loader takes the merges.
+        writer.add_token_merges(self.merges)
+        for name, token_id in self.special_ids.items():
+            getattr(writer, f"add_{name}_token_id")(token_id)
+        writer.add_add_bos_token(self.add_bos)
+        writer.add_add_eos_token(False)
+        if self.add_space_prefix is not None:
+            writer.add_add_space_prefix(self.add_space_prefix)
+        writer.add_chat_template(chat_template)
+
+
+def read_tokenizer(tokenizer: Any, vocab_size: int, contract: PromptContract) -> GgufTokenizer:
+    """Translate a fast tokenizer.
+
+    Args:
+        tokenizer: as Transformers loads it.
+        vocab_size: rows of the model's embedding; ids without a token are filled up.
+        contract: decides on the BOS and on the tokens that end an answer.
+
+    Raises:
+        InputError: it is of another kind, or llama.cpp has no name for how it splits text.
+    """
+    if not getattr(tokenizer, "is_fast", False):
+        raise unsupported("the tokenizer has no tokenizer.json")
+    saved = json.loads(tokenizer.backend_tokenizer.to_str())
+    model = saved["model"]
+    if model.get("type") != "BPE":
+        raise unsupported(f"its tokenizer is a {model.get('type')} model; medqa writes BPE, also SentencePiece's")
+    found = _Saved(
+        content=saved,
+        added={token["id"]: token for token in saved["added_tokens"]},
+        texts={token_id: text for text, token_id in model["vocab"].items()},
+        merges=[tuple(pair) if isinstance(pair, list) else tuple(pair.split(" ")) for pair in model["merges"]],
+    )
+    found.texts.update({token_id: str(token["content"]) for token_id, token in found.added.items()})
+    if max(found.texts) >= vocab_size:
+        raise unsupported(f"the tokenizer has token {max(found.texts)}, but the model embeds {vocab_size} tokens")
+    tokens, types = _tokens_and_types(found, vocab_size)
+    plain = GgufTokenizer(
+        model="gpt2",
+        pre="",
+        tokens=tokens,
+        types=types,
+        merges=[" ".join(pair) for pair in found.merges],
+        special_ids=_special_ids(tokenizer, contract),
+        add_bos=contract.adds_bos,
+    )
+    finished = _sentencepiece(plain, found, contract) if model.get("byte_fallback") else _byte_level(plain, found)
+    _require_distinct(finished.tokens)
+    return finished
+
+
+@dataclass(frozen=True)
+class _Saved:
+    """``tokenizer.json``: its content, its added tokens by id, the text of every id, its merges in order."""
+
+    content: dict[str, Any]
+    added: dict[int, dict[str, Any]]
+    texts: dict[int, str]
+    merges: list[tuple[str, ...]]
+
+
+def _byte_level(plain: GgufTokenizer, saved: _Saved) -> GgufTokenizer:
+    name, warnings = byte_level_name(saved.content)
+    return replace(plain, pre=name, warnings=warnings)
+
+
+def _sentencepiece(plain: GgufTokenizer, saved: _Saved, contract: PromptContract) -> GgufTokenizer:
+    ids = {text: token_id for token_id, text in saved.texts.items()}
+    byte_ids = {ids.get(f"<0x{value:02X}>") for value in range(256)}
+    if None in byte_ids:
+        raise unsupported("its tokenizer lacks some of the 256 byte tokens that llama.cpp falls back on")
+    prefix, exact = space_prefix(saved.content, contract, [str(token["content"]) for token in saved.added.values()])
+    tokens, types = list(plain.tokens), list(plain.types)
+    unknown = ids.get(saved.content["model"].get("unk_token") or "")
+    for token_id in range(len(tokens)):
+        if token_id in byte_ids:
+            types[token_id] = int(TokenType.BYTE)
+        elif token_id == unknown:
+            types[token_id] = int(TokenType.UNKNOWN)
+        elif types[token_id] == TokenType.USER_DEFINED:
+            tokens[token_id] = tokens[token_id].replace(_SPACE, " ")  # llama.cpp looks for them in the raw text
+    warnings = [] if exact else ["llama.cpp puts a space before some text of the prompt where the tokenizer has none"]
+    if deviant := _merged_otherwise(saved):
+        warnings.append(
+            f"{deviant:,} of the tokenizer's {len(saved.texts):,} tokens are merged in an order that llama.cpp cannot "
+            "keep: it goes by one score per token, and may cut some words otherwise"
+        )
+    return replace(
+        plain,
+        model="llama",
+        pre="default",
+        tokens=tokens,
+        types=types,
+        scores=_scores(tokens, types, saved.merges),
+        add_space_prefix=prefix,
+        warnings=warnings,
+    )
+
+
+def _tokens_and_types(saved: _Saved, vocab_size: int) -> tuple[list[str], list[int]]:
+    tokens, types = [], []
+    for token_id in range(vocab_size):
+        if token_id not in saved.texts:
+            tokens.append(f"[PAD{token_id}]")  # the name that llama.cpp's converter gives
+            types.append(TokenType.UNUSED)
+            continue
+        tokens.append(saved.texts[token_id])
+        if token_id in saved.added:
+            types.append(TokenType.CONTROL if saved.added[token_id]["special"] else TokenType.USER_DEFINED)
+        else:
+            types.append(TokenType.NORMAL)
+    return tokens, [int(kind) for kind in types]
+
+
+def _scores(tokens: Sequence[str], types: Sequence[int], merges: Sequence[tuple[str, ...]]) -> list[float]:
+    """Give each token the negative rank of the first merge that makes it, so that llama.cpp merges in that order."""
+    rank: dict[str, int] = {}
+    for position, pair in enumerate(merges):
+        rank.setdefault("".join(pair), position)
+    worst = float(len(merges) + 1)
+    return [
+        -float(rank.get(token, worst)) if kind == TokenType.NORMAL else 0.0
+        for token, kind in zip(tokens, types, strict=True)
+    ]
+
+
+def _merged_otherwise(saved: _Saved) -> int:
+    """Count the tokens that llama.cpp may build where the tokenizer does not, or at another turn.
+
+    llama.cpp joins any two neighbours that together are a token, the best score first. That is what the merges do if
+    every way to cut a token in two is among them, all ways of one token in a row. SentencePiece models are like that.
+    """
+    known = {text for token_id, text in saved.texts.items() if token_id not in saved.added}
+    ranks: dict[str, list[int]] = {}
+    for position, pair in enumerate(saved.merges):
+        ranks.setdefault("".join(pair), []).append(position)
+    pairs = set(saved.merges)
+    deviant = 0
+    for text in known:
+        cuts = [(text[:i], text[i:]) for i in range(1, len(text)) if text[:i] in known and text[i:] in known]
+        own = ranks.get(text, [])
+        in_a_row = not own or own[-1] - own[0] == len(own) - 1
+        if not in_a_row or any(cut not in pairs for cut in cuts):
+            deviant += 1
+    return deviant
+
+
+def _special_ids(tokenizer: Any, contract: PromptContract) -> dict[str, int]:
+    found = {
+        "bos": contract.bos_token_id if contract.adds_bos else tokenizer.bos_token_id,
+        "eos": contract.end_token_id if tokenizer.eos_token_id is None else tokenizer.eos_token_id,
+        # Ends an answer as well as EOS does.
+        "eot": contract.end_token_id,
+        "unk": tokenizer.unk_token_id,
+        "pad": tokenizer.pad_token_id,
+    }
+    return {name: int(token_id) for name, token_id in found.items() if token_id is not None}
+
+
+def _require_distinct(tokens: Sequence[str]) -> None:
+    """Refuse what llama.cpp aborts on."""
+    if len(set(tokens)) != len(tokens) or "" in tokens:
+        raise InputError("no GGUF export: two tokens of the tokenizer have the same text, or one has none")
