@@ -16,8 +16,8 @@ import torch.nn.functional as F
 
 from medqa_cli.errors import MedqaError
 from medqa_cli.merging.skeleton import stored_names
+from medqa_cli.model.attention import PACKED_ATTENTION, register_packed_attention
 from medqa_cli.model.base import quiet_libraries
-from medqa_cli.model.packing import PACKED_ATTENTION, register_packed_attention
 
 
 class WeightSource(Protocol):
