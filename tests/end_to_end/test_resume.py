@@ -2,39 +2,25 @@
 
 from __future__ import annotations
 
+import errno
 import json
 import os
+import random
+import shutil
 import signal
 import subprocess
 import sys
-import time
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from pathlib import Path
+from typing import Any
 
 import pytest
 from conftest import Outcome
 
+from medqa_cli.training import checkpoint_files
+from medqa_cli.training.checkpoint_files import numbered_checkpoints, problem_of, step_of
+
 STEPS = 40
-
-
-@pytest.fixture
-def workspace(tmp_path: Path, tiny_model_dir: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
-    monkeypatch.chdir(tmp_path)
-    rows = [f"What is disease {i}?,Disease {i} is number {i * 7} of the list of diseases." for i in range(60)]
-    Path("qa.csv").write_text("question,answer\n" + "\n".join(rows) + "\n", encoding="utf-8")
-    # Dropout and several epochs: random state and data order have to survive the interruption.
-    Path("medqa.yaml").write_text(
-        f"""
-data: {{source: qa.csv, dir: data, validation_fraction: 0.1, test_fraction: 0.1}}
-prompt: {{template: chat}}
-model: {{name_or_path: {tiny_model_dir}, max_length: 64, compute_dtype: float32}}
-lora: {{r: 4, target_modules: all-linear, lora_dropout: 0.2}}
-train: {{num_train_epochs: 20, max_steps: {STEPS}, learning_rate: 5e-3, lr_scheduler_type: cosine, save_steps: 7,
-         logging_steps: 1, eval_steps: 10, gradient_checkpointing: true}}
-""",
-        encoding="utf-8",
-    )
-    return tmp_path
 
 
 def adapter_bytes(run_dir: str) -> bytes:
@@ -46,54 +32,116 @@ def losses(run_dir: str) -> list[tuple[int, float]]:
     return [(line["step"], line.get("loss", line.get("validation_loss"))) for line in lines]
 
 
-def train_and_interrupt(run_dir: str, after_step: int, sent: signal.Signals) -> int:
-    """Start a training in a process of its own and send it a signal once it has logged ``after_step``."""
-    log = Path(run_dir, "train.jsonl")
-    process = subprocess.Popen(
-        [sys.executable, "-m", "medqa_cli", "train", "--set", f"run_dir={run_dir}"],
-        stdin=subprocess.DEVNULL,
-        stderr=subprocess.PIPE,
-        text=True,
-        env={**os.environ},
+def lines(run_dir: str) -> list[dict[str, Any]]:
+    """The log without what depends on the clock."""
+    found = [json.loads(line) for line in Path(run_dir, "train.jsonl").read_text().splitlines()]
+    return [{key: value for key, value in line.items() if key != "tokens_per_second"} for line in found]
+
+
+class Starter:
+    """Starts ``medqa`` in processes of its own, quickly: see fork_starter."""
+
+    def __init__(self, folder: Path) -> None:
+        self.errors = ""
+        self._errors_path = folder / "errors.txt"
+        self._process = subprocess.Popen(
+            [sys.executable, str(Path(__file__).with_name("fork_starter.py"))],
+            stdin=subprocess.PIPE,
+            stdout=subprocess.PIPE,
+            text=True,
+            cwd=folder,
+            env={**os.environ},
+        )
+
+    def run(
+        self, *arguments: str, step: int | None = None, delay: float = 0.0, sent: int = 0, run_dir: str = ""
+    ) -> int:
+        """Run to the end, or until the signal ``sent`` ends it once ``run_dir`` has logged ``step``."""
+        job = {
+            "arguments": [*arguments, *(("--set", f"run_dir={run_dir}") if run_dir else ())],
+            "errors": str(self._errors_path),
+            "watch": None if step is None else f"{run_dir}/train.jsonl",
+            "step": step,
+            "delay": delay,
+            "signal": sent,
+        }
+        assert self._process.stdin is not None
+        assert self._process.stdout is not None
+        self._process.stdin.write(json.dumps(job) + "\n")
+        self._process.stdin.flush()
+        answer = json.loads(self._process.stdout.readline())
+        self.errors = self._errors_path.read_text(encoding="utf-8")
+        return int(answer["code"])
+
+    def close(self) -> None:
+        assert self._process.stdin is not None
+        self._process.stdin.close()
+        self._process.wait(timeout=60)
+
+
+@pytest.fixture(scope="module")
+def prepared(tmp_path_factory: pytest.TempPathFactory, tiny_model_dir: Path) -> Iterator[tuple[Path, Starter]]:
+    """A folder with converted data and an uninterrupted training in ``whole``, and a starter that works in it."""
+    folder = tmp_path_factory.mktemp("resume")
+    rows = [f"What is disease {i}?,Disease {i} is number {i * 7} of the list of diseases." for i in range(60)]
+    (folder / "qa.csv").write_text("question,answer\n" + "\n".join(rows) + "\n", encoding="utf-8")
+    # Dropout and several epochs: random state and data order have to survive the interruption.
+    (folder / "medqa.yaml").write_text(
+        f"""
+data: {{source: qa.csv, dir: data, validation_fraction: 0.1, test_fraction: 0.1}}
+prompt: {{template: chat}}
+model: {{name_or_path: {tiny_model_dir}, max_length: 64, compute_dtype: float32}}
+lora: {{r: 4, target_modules: all-linear, lora_dropout: 0.2}}
+train: {{num_train_epochs: 20, max_steps: {STEPS}, learning_rate: 5e-3, lr_scheduler_type: cosine, save_steps: 7,
+         logging_steps: 1, eval_steps: 10, gradient_checkpointing: true}}
+""",
+        encoding="utf-8",
     )
-    deadline = time.monotonic() + 120
-    while process.poll() is None and time.monotonic() < deadline:
-        if log.is_file() and f'"step": {after_step},' in log.read_text():
-            process.send_signal(sent)
-            break
-        time.sleep(0.01)
-    _, errors = process.communicate(timeout=120)
-    assert "Traceback" not in errors
-    assert "medqa train --resume" in errors
-    return process.returncode
+    starter = Starter(folder)
+    assert starter.run("convert") == 0, starter.errors
+    assert starter.run("train", run_dir="whole") == 0, starter.errors
+    yield folder, starter
+    starter.close()
+
+
+@pytest.fixture
+def workspace(prepared: tuple[Path, Starter], monkeypatch: pytest.MonkeyPatch) -> Path:
+    """The prepared folder as the current one; each test trains in run folders of its own."""
+    monkeypatch.chdir(prepared[0])
+    return prepared[0]
+
+
+@pytest.fixture
+def starter(prepared: tuple[Path, Starter], workspace: Path) -> Starter:
+    return prepared[1]
 
 
 @pytest.mark.parametrize("sent", [signal.SIGINT, signal.SIGTERM])
-def test_resumed_equals_uninterrupted(workspace: Path, medqa: Callable[..., Outcome], sent: signal.Signals) -> None:
-    assert medqa("convert").code == 0
-    assert medqa("train", "--set", "run_dir=whole").code == 0
-
-    assert train_and_interrupt("broken", 3, sent) == 130
-    stopped = json.loads(Path("broken/train.json").read_text())
-    assert stopped["status"] == "interrupted"
-    assert 3 <= stopped["global_step"] < STEPS
-    assert not Path("broken/adapter").exists()
-    refused = medqa("train", "--set", "run_dir=broken")
+def test_resumed_equals_uninterrupted(
+    workspace: Path, medqa: Callable[..., Outcome], starter: Starter, sent: signal.Signals
+) -> None:
+    broken = f"broken-{sent.name}"
+    assert starter.run("train", run_dir=broken, step=3, sent=sent) == 130
+    assert "Traceback" not in starter.errors
+    assert "medqa train --resume" in starter.errors
+    stopped = json.loads(Path(broken, "train.json").read_text())
+    assert (stopped["status"], stopped["stop_reason"]) == ("interrupted", "signal")
+    assert 3 <= stopped["global_step"] == stopped["checkpoint_step"] < STEPS
+    assert not Path(broken, "adapter").exists()
+    refused = medqa("train", "--set", f"run_dir={broken}")
     assert refused.code == 2
     assert "--resume" in refused.err
 
-    assert medqa("train", "--resume", "--set", "run_dir=broken").code == 0
-    assert adapter_bytes("broken") == adapter_bytes("whole")
-    assert losses("broken") == losses("whole")
+    assert starter.run("train", "--resume", run_dir=broken) == 0
+    assert adapter_bytes(broken) == adapter_bytes("whole")
+    assert lines(broken) == lines("whole")
     assert len(losses("whole")) == STEPS + 5  # the first look at the validation split, and four more
-    resumed, whole = (json.loads(Path(run, "train.json").read_text()) for run in ("broken", "whole"))
+    resumed, whole = (json.loads(Path(run, "train.json").read_text()) for run in (broken, "whole"))
     for key in ("global_step", "num_train_tokens", "train_loss", "validation_loss", "status"):
         assert resumed[key] == whole[key], key
 
 
 def test_a_damaged_newest_checkpoint_is_passed_over(workspace: Path, medqa: Callable[..., Outcome]) -> None:
-    assert medqa("convert").code == 0
-    assert medqa("train", "--set", "run_dir=whole").code == 0
     assert medqa("train", "--set", "run_dir=cut", "--set", "train.max_steps=21").code == 0
     Path("cut/checkpoints/checkpoint-21/optimizer.pt").unlink()
     # max_steps shapes the cosine schedule, so the run up to step 14 is repeated with the whole schedule.
@@ -105,7 +153,6 @@ def test_a_damaged_newest_checkpoint_is_passed_over(workspace: Path, medqa: Call
 
 def test_resuming_what_is_finished_changes_nothing(workspace: Path, medqa: Callable[..., Outcome]) -> None:
     """Transformers' Trainer takes one step more when it resumes from the checkpoint of the last step."""
-    assert medqa("convert").code == 0
     short = ("--set", "run_dir=short", "--set", "train.max_steps=3")
     assert medqa("train", *short).code == 0
     adapter, lines = adapter_bytes("short"), losses("short")
@@ -123,6 +170,111 @@ def test_resuming_what_is_finished_changes_nothing(workspace: Path, medqa: Calla
     assert adapter_bytes("short") == adapter
 
 
+def newest_whole_step(run_dir: str) -> int:
+    """Step of the newest checkpoint; each one that has its name must be whole."""
+    found = numbered_checkpoints(Path(run_dir, "checkpoints"))
+    assert [problem_of(path) for path in found] == [None] * len(found)
+    return step_of(found[-1]) if found else 0
+
+
+def test_killed_again_and_again(starter: Starter) -> None:
+    """SIGKILL at random moments, as a power cut or the kernel's memory killer gives no time to do anything."""
+    settings = ("--set", "train.save_steps=4", "--set", "train.logging_steps=3", "--set", "train.save_total_limit=2")
+    assert starter.run("train", *settings, run_dir="unkilled") == 0
+
+    drawn, kills, resumed = random.Random(1), 0, 0
+    for _ in range(40):
+        start = newest_whole_step("killed") if Path("killed/checkpoints").is_dir() else 0
+        go_on = ("--resume",) if start else ()
+        resumed += bool(go_on)
+        step = start + drawn.randint(1, 7) if kills < 7 else None
+        code = starter.run(
+            "train", *go_on, *settings, run_dir="killed", step=step, delay=drawn.random() / 10, sent=signal.SIGKILL
+        )
+        if code == 0:
+            break
+        assert code == -signal.SIGKILL, starter.errors
+        kills += 1
+        reached = max(line["step"] for line in lines("killed"))
+        assert reached - newest_whole_step("killed") <= 4
+    assert kills >= 5
+    assert resumed >= 5
+
+    assert adapter_bytes("killed") == adapter_bytes("unkilled")
+    assert lines("killed") == lines("unkilled")
+    assert [line["step"] for line in lines("unkilled") if "loss" in line] == [1, *range(3, STEPS, 3), STEPS]
+    killed, whole = (json.loads(Path(run, "train.json").read_text()) for run in ("killed", "unkilled"))
+    differ = {"seconds", "tokens_per_second", "peak_memory_bytes"}
+    assert {key: killed[key] for key in killed.keys() - differ} == {key: whole[key] for key in whole.keys() - differ}
+    names = sorted(path.name for path in Path("unkilled/checkpoints").iterdir())
+    assert sorted(path.name for path in Path("killed/checkpoints").iterdir()) == names
+    assert not list(Path("killed").glob(".*"))
+
+
+def fill_after(step: int, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Let the disk be full from the checkpoint after ``step`` on."""
+    write = checkpoint_files._write_manifest
+
+    def full(folder: Path, number: int, scheduled: bool) -> None:
+        if number > step:
+            raise OSError(errno.ENOSPC, os.strerror(errno.ENOSPC), str(folder))
+        write(folder, number, scheduled)
+
+    monkeypatch.setattr(checkpoint_files, "_write_manifest", full)
+
+
+def test_a_full_disk_ends_the_run_and_loses_nothing(
+    workspace: Path, medqa: Callable[..., Outcome], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    settings = ("--set", "train.eval_steps=null", "--set", "train.max_steps=21")
+    assert medqa("train", "--set", "run_dir=unfilled", *settings).code == 0
+    with monkeypatch.context() as patch:
+        fill_after(7, patch)
+        outcome = medqa("train", "--set", "run_dir=full", *settings)
+    assert outcome.code == 1
+    assert outcome.out == ""
+    error, hint = outcome.err.splitlines()[-2:]
+    assert error == (
+        "error: full/checkpoints/checkpoint-14 could not be written: No space left on device; the checkpoint of step 7 "
+        "is kept"
+    )
+    assert hint.startswith("hint: make room")
+    assert "medqa train --resume" in hint
+    summary = json.loads(Path("full/train.json").read_text())
+    assert (summary["status"], summary["stop_reason"]) == ("interrupted", "not_written")
+    assert (summary["global_step"], summary["checkpoint_step"], summary["adapter_step"]) == (14, 7, None)
+    assert not Path("full/adapter").exists()
+    assert medqa("train", "--resume", "--set", "run_dir=full", *settings).code == 0
+    assert adapter_bytes("full") == adapter_bytes("unfilled")
+    assert lines("full") == lines("unfilled")
+
+
+@pytest.fixture
+def small_disk(workspace: Path) -> Iterator[str]:
+    """A disk with room for two checkpoints and a half; skipped where nobody may mount one."""
+    mount = shutil.which("mount")
+    Path("disk").mkdir()
+    if (
+        mount is None
+        or subprocess.run([mount, "-t", "tmpfs", "-o", "size=450k", "tmpfs", "disk"], check=False).returncode
+    ):
+        pytest.skip("needs the right to mount a tmpfs")
+    yield "disk/run"
+    subprocess.run(["umount", "-l", "disk"], check=True)
+
+
+def test_a_disk_that_is_really_full(small_disk: str, medqa: Callable[..., Outcome]) -> None:
+    settings = ("--set", f"run_dir={small_disk}", "--set", "train.eval_steps=null")
+    outcome = medqa("train", *settings)
+    assert outcome.code == 1, outcome.err
+    said = [line for line in outcome.err.splitlines() if "checkpoints of about" in line or line.startswith("step 1/")]
+    assert "may not fit" in said[0]  # before the first step
+    assert len(said) == 2
+    assert "No space left on device; the checkpoint of step 14 is kept" in outcome.err
+    assert "Traceback" not in outcome.err
+    assert newest_whole_step(small_disk) == 14
+
+
 WILD = ("train.learning_rate=1e30", "train.eval_steps=null", "train.warmup_ratio=0")
 
 
@@ -132,20 +284,26 @@ def train_wildly(medqa: Callable[..., Outcome], *more: str) -> Outcome:
 
 
 def test_a_diverging_run_stops_and_says_so(workspace: Path, medqa: Callable[..., Outcome]) -> None:
-    assert medqa("convert").code == 0
     outcome = train_wildly(medqa)
     assert outcome.code == 1
     assert outcome.out == ""
     assert "the loss of step 2 is nan" in outcome.err
     summary = json.loads(Path("wild/train.json").read_text())
     assert (summary["status"], summary["global_step"]) == ("diverged", 1)
+    diverged = summary["diverged"]
+    assert (diverged["step"], diverged["split"]) == (2, "train")
+    ids = {json.loads(line)["id"] for line in Path("data/train.jsonl").read_text().splitlines()}
+    assert len(diverged["rows"]) == 8
+    assert set(diverged["rows"]) < ids
+    assert f"its rows in data/train.jsonl: {', '.join(diverged['rows'])}" in outcome.err
     assert not Path("wild/adapter").exists()
 
 
 def test_a_last_step_that_diverges_saves_no_adapter(workspace: Path, medqa: Callable[..., Outcome]) -> None:
     """No later training loss can tell: the validation split does."""
-    assert medqa("convert").code == 0
     outcome = train_wildly(medqa, "train.max_steps=1")
     assert outcome.code == 1
     assert "the validation loss after step 1 is nan" in outcome.err
+    ids = [json.loads(line)["id"] for line in Path("data/validation.jsonl").read_text().splitlines()]
+    assert json.loads(Path("wild/train.json").read_text())["diverged"]["rows"] == ids
     assert not Path("wild/adapter").exists()

@@ -56,6 +56,8 @@ def save_adapter(adapter_dir: Path, model: Any, checkpoint: Path | None, parts: 
         parts.contract.save(temporary)
         # In the place of PEFT's card, a template of questions.
         (temporary / CARD_NAME).write_text(parts.card, encoding="utf-8")
+        # safetensors makes its files private; those of a result are as readable as the others.
+        shutil.copymode(temporary / CARD_NAME, temporary / WEIGHTS_NAME)
         sync_folder(temporary)
 
 

@@ -130,7 +130,10 @@ class SafeTrainer(Trainer):
     def _save(self, output_dir: str | None = None, state_dict: dict[str, Any] | None = None) -> None:
         # save_embedding_layers=False: otherwise PEFT asks the hub whether the vocabulary was resized.
         if self.args.should_save:
-            self.model.save_pretrained(output_dir or self.args.output_dir, save_embedding_layers=False)
+            folder = Path(output_dir or self.args.output_dir)
+            self.model.save_pretrained(folder, save_embedding_layers=False)
+            # PEFT's card is a form to fill in; a checkpoint needs none.
+            (folder / "README.md").unlink(missing_ok=True)
 
     # Resuming
 
