@@ -41,7 +41,7 @@ class CardFacts:
     """What a card is written from.
 
     ``summary``: the content of ``train.json``; ``data``: the content of the data folder's ``report.json``, None where
-    there is none; ``versions``: packages and their versions; ``compute_dtype``: name of the type of the products.
+    there is none; ``environment``: that of ``environment.json``; ``compute_dtype``: name of the type of the products.
     """
 
     source: BaseSource
@@ -53,7 +53,7 @@ class CardFacts:
     compute_dtype: str
     summary: Mapping[str, Any]
     data: Mapping[str, Any] | None
-    versions: Mapping[str, str]
+    environment: Mapping[str, Any]
 
 
 def model_card(facts: CardFacts) -> str:
@@ -76,7 +76,7 @@ def model_card(facts: CardFacts) -> str:
         "It knows what its base model and its data know, mistakes and gaps of both included, and nothing newer. It was "
         "trained to answer single questions, not to hold a conversation. Likelihood of reference answers says little "
         "about medical correctness.",
-        "Made by medqa " + escaped(facts.versions.get("medqa-cli", "")) + " with " + _versions(facts) + ".",
+        _made_by(facts.environment),
     ]
     return f"---\n{_front_matter(facts)}---\n\n" + "\n\n".join(parts) + "\n"
 
@@ -186,6 +186,7 @@ def _settings(facts: CardFacts) -> str:
         ("optimizer steps", f"{summary['global_step']:,}"),
         ("weights saved are those after step", f"{summary['adapter_step']:,}"),
         ("seed", str(facts.seed)),
+        ("trained on", escaped(facts.environment["device"])),
     ]
     return table(("setting", "value"), rows)
 
@@ -222,6 +223,8 @@ def _figures(summary: Mapping[str, Any]) -> str:
     return "Losses in nats per answer token.\n\n" + table(("figure", "value"), rows)
 
 
-def _versions(facts: CardFacts) -> str:
+def _made_by(environment: Mapping[str, Any]) -> str:
+    versions = environment["packages"]
     names = ("torch", "transformers", "peft", "bitsandbytes")
-    return ", ".join(f"{name} {escaped(facts.versions[name])}" for name in names if name in facts.versions)
+    others = ", ".join(f"{name} {escaped(versions[name])}" for name in names if name in versions)
+    return f"Made by medqa {escaped(versions.get('medqa-cli', ''))} with {others}."

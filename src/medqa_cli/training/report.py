@@ -38,10 +38,10 @@ def show(summary: dict[str, Any], run: RunFolder) -> None:
 def _adapter(summary: dict[str, Any]) -> str:
     step, last, best = summary["adapter_step"], summary["global_step"], summary["best_step"]
     if step != last:
-        return f"after step {step:,}, the best look at validation"
+        return f"of step {step:,}, the best look at validation"
     if best is None:
-        return f"after step {step:,}, the last"
-    return f"after step {step:,}, the last" + (" and best" if best == step else f"; validation was best at {best:,}")
+        return f"of step {step:,}, the last"
+    return f"of step {step:,}, the last" + (" and best" if best == step else f" (best look: {best:,})")
 
 
 def _losses(losses: list[float] | None) -> str:

@@ -306,7 +306,7 @@ def _card(
             compute_dtype=str(dtype).removeprefix("torch."),
             summary=summary,
             data=read_json(report_path) if report_path.is_file() else None,
-            versions=environment["packages"],
+            environment=environment,
         )
     )
 
