@@ -256,12 +256,13 @@ def merge(
     run = _run_folder(settings)
     _require_adapter(run)
     from medqa_cli.merging import gguf_export, report
-    from medqa_cli.merging import run as merging
+    from medqa_cli.merging.parts import MergeJob
+    from medqa_cli.merging.run import merge as merge_adapter
 
     types = gguf_export.parse_types(gguf, more_types)
     if types:
         gguf_export.require_exportable(run.adapter_dir)
-    job = merging.MergeJob(
+    job = MergeJob(
         run=run,
         out_dir=out or run.merged_dir,
         data_dir=Path(settings.data.dir),
@@ -269,7 +270,7 @@ def merge(
         prompt=settings.prompt,
         base_weights=base_weights,
     )
-    summary = merging.merge(job)
+    summary = merge_adapter(job)
     files = gguf_export.export_run(run, job.out_dir, types, settings.generate) if types else []
 
     def show() -> None:

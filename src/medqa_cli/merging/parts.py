@@ -1,0 +1,165 @@
+"""What a merge is asked to do and what it works on: base, adapter, plan and quantization, brought together.
+
+Reads headers and configs only, which takes no time. The work itself is in ``run``.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any, Literal
+
+import torch
+
+from medqa_cli import console
+from medqa_cli.config.sections import ModelConfig, PromptConfig
+from medqa_cli.errors import InputError
+from medqa_cli.merging.adapter_file import AdapterFile
+from medqa_cli.merging.base_folder import base_folder, trained_how
+from medqa_cli.merging.four_bit import FourBit
+from medqa_cli.merging.merged_weights import MergedWeights
+from medqa_cli.merging.plan import MergePlan, make_plan
+from medqa_cli.merging.skeleton import Skeleton, build_skeleton, stored_names
+from medqa_cli.merging.weight_files import StoredTensor, WeightFiles
+from medqa_cli.model.adapter import base_of_adapter
+from medqa_cli.model.device import describe_device, pick_compute_dtype, pick_device
+from medqa_cli.model.source import BaseSource
+from medqa_cli.run_folder import RunFolder, read_json
+
+BaseWeights = Literal["nf4", "original", "auto"]
+
+
+@dataclass(frozen=True)
+class MergeJob:
+    """What one merge needs."""
+
+    run: RunFolder
+    out_dir: Path
+    data_dir: Path
+    model: ModelConfig
+    prompt: PromptConfig
+    base_weights: BaseWeights
+
+
+@dataclass(frozen=True)
+class Given:
+    """The base as it lies on the disk, and how the adapter was trained beside it.
+
+    ``names``: the base weights that come into question, the one that is tried first at the front; ``trained``: the
+    model section with the quantization of the training; ``compute_dtype``: the type that training computed in.
+    """
+
+    source: BaseSource
+    base: WeightFiles
+    names: tuple[str, ...]
+    trained: ModelConfig
+    device: torch.device
+    compute_dtype: torch.dtype
+
+    def options(self, job: MergeJob) -> dict[str, Any]:
+        """Return the settings that decide about the merged folder."""
+        return {
+            "base_weights": job.base_weights,
+            "quantization": self.trained.quantization,
+            "double_quantization": self.trained.double_quantization,
+            "compute_dtype": str(self.compute_dtype).removeprefix("torch."),
+            "max_length": job.model.max_length,
+        }
+
+
+@dataclass(frozen=True)
+class Parts:
+    """Everything that is known before the first weight is read. ``four_bit``: None if not trained beside 4 bits."""
+
+    given: Given
+    skeleton: Skeleton
+    adapter: AdapterFile
+    plan: MergePlan
+    four_bit: FourBit | None
+
+    def weights(self, name: str) -> MergedWeights:
+        """Return the merged weights onto ``nf4`` or ``original`` base weights."""
+        plan = self.plan if name == "nf4" else self.plan.without_four_bit()
+        return MergedWeights(self.given.base, self.adapter, plan, self.four_bit if name == "nf4" else None)
+
+    @property
+    def tensors(self) -> tuple[StoredTensor, ...]:
+        """The tensors of the merged model, each with the base's file that it comes from."""
+        stored = self.given.base.tensors
+        return tuple(
+            StoredTensor(recipe.name, stored[recipe.base_name].path, recipe.type_name, recipe.shape, -1)
+            for recipe in self.plan.recipes
+        )
+
+    @property
+    def faithful(self) -> frozenset[str]:
+        """The base weights onto which the merged model is, up to rounding, base + adapter as it was trained."""
+        if self.four_bit is not None:
+            return frozenset({"nf4"})
+        return frozenset({"original"} if self.given.trained.quantization == "none" else ())
+
+
+def look_up(job: MergeJob) -> Given:
+    """Find the base and how it was quantized in training.
+
+    Raises:
+        InputError: the base is missing or damaged, or the wanted base weights do not go with the training.
+    """
+    source = base_of_adapter(job.run.adapter_dir)
+    trained = trained_how(job.run, job.model)
+    names = _base_weights_in_question(job.base_weights, trained.quantization)
+    device = pick_device()
+    return Given(
+        source=source,
+        base=WeightFiles.open(base_folder(source)),
+        names=names,
+        trained=trained,
+        device=device,
+        compute_dtype=pick_compute_dtype(job.model.compute_dtype, device),
+    )
+
+
+def bring_together(job: MergeJob, given: Given) -> Parts:
+    """Match the adapter with the base.
+
+    Raises:
+        InputError: they do not fit.
+    """
+    adapter = AdapterFile(job.run.adapter_dir)
+    skeleton, model = build_skeleton(given.base.folder)
+    four_bit = None
+    if given.trained.quantization == "nf4" or given.trained.quantization == "fp4":
+        how = given.trained
+        four_bit = FourBit(given.trained.quantization, how.double_quantization, given.compute_dtype, given.device)
+        _note_unsure_type(job, given)
+    names = stored_names(model, given.base.names)
+    plan = make_plan(given.base, skeleton, names, adapter, four_bit=four_bit is not None)
+    return Parts(given, skeleton, adapter, plan, four_bit)
+
+
+def _base_weights_in_question(wanted: BaseWeights, quantization: str) -> tuple[str, ...]:
+    if quantization in ("nf4", "fp4"):
+        return ("original", "nf4") if wanted == "original" else ("nf4", "original")
+    if wanted == "nf4":
+        kind = "unquantized" if quantization == "none" else quantization
+        raise InputError(
+            f"--base-weights nf4: the adapter was trained beside {kind} weights, not 4-bit ones",
+            "merge onto the original weights: --base-weights original (or auto)",
+        )
+    return ("original",)
+
+
+def _note_unsure_type(job: MergeJob, given: Given) -> None:
+    """Say so where the 4-bit weights depend on a type that training chose on another device and did not record.
+
+    Weights are cast to that type before they are quantized, which changes those that are not stored as bfloat16.
+    """
+    stored = {tensor.type_name for tensor in given.base.tensors.values() if len(tensor.shape) == 2}
+    path = job.run.environment_path
+    trained_on = read_json(path).get("device") if path.is_file() else None
+    if job.model.compute_dtype == "auto" and stored != {"BF16"} and trained_on != describe_device(given.device):
+        type_name = str(given.compute_dtype).removeprefix("torch.")
+        console.note(
+            f"the base is stored as {', '.join(sorted(stored))}: 4-bit weights are made as a training in {type_name} "
+            "makes them; if it ran in another type, set model.compute_dtype to that"
+        )
