@@ -19,7 +19,7 @@ from typing import TYPE_CHECKING, Annotated, Literal, ParamSpec, TypeVar
 
 import typer
 
-from medqa_cli import __version__, allocator, console
+from medqa_cli import __version__, allocator, console, ranks
 from medqa_cli.config import Config, Loaded, load
 from medqa_cli.errors import InputError, Interrupted, MedqaError
 from medqa_cli.run_folder import RunFolder
@@ -56,15 +56,21 @@ R = TypeVar("R")
 def main() -> None:
     """Run the program. Errors that a user can act on become a message and an exit code; others are bugs and show."""
     _quiet_libraries()
+    if not ranks.is_main():
+        console.silence()
     try:
         with _ended_like_ctrl_c():
             app()
     except KeyboardInterrupt:  # while a command was still being imported
         sys.exit(Interrupted.exit_code)
     except MedqaError as error:
+        if not ranks.has_joined() and not isinstance(error, Interrupted):
+            console.speak()  # rank 0 does not know of it
         if os.environ.get("MEDQA_DEBUG") == "1":
             raise
         console.error(error)
+        if not isinstance(error, ranks.LostRankError):
+            ranks.part()
         sys.exit(error.exit_code)
     except BrokenPipeError:
         # The reader of our output went away (medqa ask ... | head): nothing is wrong, nothing more can be written.
@@ -199,16 +205,23 @@ def train(
     Example: medqa train -c medqa.yaml
     """
     console.use_json(as_json)
-    if resume and restart:
-        raise InputError("--resume and --restart exclude each other")
-    loaded = load(config, overrides or ())
-    settings = loaded.config
-    _require_data(settings)
+    # First: to agree, several ranks import torch.
     allocator.keep_freed_memory()
+    with ranks.agreed():
+        if resume and restart:
+            raise InputError("--resume and --restart exclude each other")
+        loaded = load(config, overrides or ())
+        _require_data(loaded.config)
+    _train(loaded, resume=resume, restart=restart)
+    ranks.part()
+
+
+def _train(loaded: Loaded, *, resume: bool, restart: bool) -> None:
     from medqa_cli.config.show import resolved_yaml
     from medqa_cli.training import report
     from medqa_cli.training import run as training
 
+    settings = loaded.config
     job = training.TrainJob(
         run=_run_folder(settings),
         data_dir=Path(settings.data.dir),

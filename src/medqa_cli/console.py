@@ -8,11 +8,13 @@ from __future__ import annotations
 
 import contextlib
 import json
+import os
 import sys
 import time
 import unicodedata
 from collections.abc import Callable, Collection, Iterator, Sequence
-from typing import Any
+from types import TracebackType
+from typing import Any, TextIO
 
 from rich.cells import cell_len
 from rich.console import Console, ConsoleOptions, RenderResult
@@ -23,6 +25,7 @@ from rich.text import Text
 from medqa_cli.errors import ConfigError, MedqaError
 
 _state = {"json": False}
+_silenced: dict[str, TextIO] = {}
 
 
 def use_json(enabled: bool) -> None:
@@ -33,6 +36,29 @@ def use_json(enabled: bool) -> None:
 def json_enabled() -> bool:
     """Tell whether stdout carries JSON."""
     return _state["json"]
+
+
+def silence() -> None:
+    """Say nothing from here on, libraries and Python warnings included: another process speaks for this one.
+
+    An exception that nobody catches is shown all the same, on the stderr of before.
+    """
+    if _silenced:
+        return
+    _silenced.update(stdout=sys.stdout, stderr=sys.stderr)
+    sys.stdout = sys.stderr = open(os.devnull, "w", encoding="utf-8")  # noqa: SIM115 -- it stays open to the end
+    sys.excepthook = _show_despite_silence
+
+
+def speak() -> None:
+    """End ``silence``: what follows concerns this process alone."""
+    if _silenced:
+        sys.stdout, sys.stderr = _silenced.pop("stdout"), _silenced.pop("stderr")
+
+
+def _show_despite_silence(kind: type[BaseException], value: BaseException, traceback: TracebackType | None) -> None:
+    speak()
+    sys.__excepthook__(kind, value, traceback)
 
 
 def _out() -> Console:

@@ -7,6 +7,7 @@ from types import SimpleNamespace
 import pytest
 import torch
 
+from medqa_cli.errors import InputError
 from medqa_cli.model.device import describe_device, peak_memory_bytes, pick_compute_dtype, pick_device
 
 CPU = torch.device("cpu")
@@ -19,13 +20,32 @@ def test_without_a_gpu_it_is_the_cpu(monkeypatch: pytest.MonkeyPatch) -> None:
     assert pick_device() == CPU
 
 
-@pytest.mark.parametrize(("rank", "index"), [(None, 0), ("0", 0), ("3", 3)])
-def test_each_process_takes_its_own_gpu(monkeypatch: pytest.MonkeyPatch, rank: str | None, index: int) -> None:
+def launched_as(monkeypatch: pytest.MonkeyPatch, local_rank: int | None) -> None:
+    """Eight processes on two hosts of four GPUs each, as torchrun starts them; None: no launcher."""
     monkeypatch.setattr(torch.cuda, "is_available", lambda: True)
-    monkeypatch.delenv("LOCAL_RANK", raising=False)
-    if rank is not None:
-        monkeypatch.setenv("LOCAL_RANK", rank)
+    monkeypatch.setattr(torch.cuda, "device_count", lambda: 4)
+    for name, value in (("WORLD_SIZE", 8), ("RANK", 4 + (local_rank or 0)), ("LOCAL_RANK", local_rank)):
+        monkeypatch.delenv(name, raising=False)
+        if local_rank is not None:
+            monkeypatch.setenv(name, str(value))
+
+
+@pytest.mark.parametrize(("local_rank", "index"), [(None, 0), (0, 0), (3, 3)])
+def test_each_process_takes_its_own_gpu(monkeypatch: pytest.MonkeyPatch, local_rank: int | None, index: int) -> None:
+    launched_as(monkeypatch, local_rank)
     assert pick_device() == torch.device("cuda", index)
+
+
+def test_a_process_too_many_has_no_gpu(monkeypatch: pytest.MonkeyPatch) -> None:
+    launched_as(monkeypatch, 4)
+    with pytest.raises(InputError, match="no GPU is left for process 4 of this host: it has 4"):
+        pick_device()
+
+
+def test_the_launcher_may_ask_for_the_cpu(monkeypatch: pytest.MonkeyPatch) -> None:
+    launched_as(monkeypatch, 1)
+    monkeypatch.setenv("ACCELERATE_USE_CPU", "True")
+    assert pick_device() == CPU
 
 
 @pytest.mark.parametrize("device", [CPU, CUDA])

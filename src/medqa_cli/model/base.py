@@ -63,6 +63,7 @@ def load_base(
     dtype: torch.dtype,
     *,
     packed: bool,
+    sharded: bool = False,
 ) -> Any:
     """Load the frozen base model on one device.
 
@@ -72,6 +73,8 @@ def load_base(
         device: where it goes.
         dtype: type of the unquantized tensors and of the matrix products.
         packed: for padding-free forwards (training, likelihoods) rather than for generation.
+        sharded: leave it in host memory, in a form that FSDP can divide among devices, which takes each layer
+            from there.
 
     Returns:
         A Transformers causal language model in eval mode; no parameter requires a gradient.
@@ -89,8 +92,8 @@ def load_base(
                 source.location,
                 revision=source.revision,
                 dtype=dtype,
-                device_map={"": str(device)},
-                quantization_config=_quantization_config(config, dtype),
+                device_map={"": "cpu" if sharded else str(device)},
+                quantization_config=_quantization_config(config, dtype, sharded=sharded),
                 attn_implementation=PACKED_ATTENTION if packed else "sdpa",
             )
     except (OSError, ValueError, SafetensorError) as error:
@@ -102,7 +105,7 @@ def load_base(
     return model.eval()
 
 
-def _quantization_config(config: ModelConfig, dtype: torch.dtype) -> Any:
+def _quantization_config(config: ModelConfig, dtype: torch.dtype, *, sharded: bool) -> Any:
     from transformers import BitsAndBytesConfig
 
     if config.quantization == "none":
@@ -114,6 +117,8 @@ def _quantization_config(config: ModelConfig, dtype: torch.dtype) -> Any:
         bnb_4bit_quant_type=config.quantization,
         bnb_4bit_use_double_quant=config.double_quantization,
         bnb_4bit_compute_dtype=dtype,
+        # The same bytes either way. FSDP divides floating-point tensors only and leaves others whole on every device.
+        bnb_4bit_quant_storage=dtype if sharded else torch.uint8,
     )
 
 

@@ -5,20 +5,31 @@ Does not move models: ``base`` loads them where they belong.
 
 from __future__ import annotations
 
-import os
 import resource
 import sys
 
 import torch
 
+from medqa_cli import ranks
+from medqa_cli.errors import InputError
+
 _DTYPES = {"bfloat16": torch.bfloat16, "float16": torch.float16, "float32": torch.float32}
 
 
 def pick_device() -> torch.device:
-    """Return this process's CUDA device where there is one, else the CPU."""
-    if torch.cuda.is_available():
-        return torch.device("cuda", int(os.environ.get("LOCAL_RANK", "0")))
-    return torch.device("cpu")
+    """Return this process's own CUDA device where there are any, else the CPU.
+
+    Raises:
+        InputError: more processes were started on this host than it has GPUs.
+    """
+    if ranks.cpu_wanted() or not torch.cuda.is_available():
+        return torch.device("cpu")
+    if ranks.local_rank() >= torch.cuda.device_count():
+        raise InputError(
+            f"no GPU is left for process {ranks.local_rank()} of this host: it has {torch.cuda.device_count()}",
+            "start one process per GPU: --nproc-per-node (torchrun), --num_processes (accelerate launch)",
+        )
+    return torch.device("cuda", ranks.local_rank())
 
 
 def pick_compute_dtype(name: str, device: torch.device) -> torch.dtype:

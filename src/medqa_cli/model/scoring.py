@@ -54,7 +54,8 @@ def score_answers(
         for chosen in _batches(order, examples, batch_size, max_tokens):
             batch = pack([examples[i] for i in chosen], device)
             if len(batch.targets):
-                with torch.inference_mode(), torch.autocast(device.type, dtype, enabled=dtype != torch.float32):
+                # Not inference_mode: the buffers that FSDP gathers weights into would be lost for training.
+                with torch.no_grad(), torch.autocast(device.type, dtype, enabled=dtype != torch.float32):
                     losses = answer_token_losses(model, batch)
                 for place, index in enumerate(chosen):
                     own = losses[batch.example_of_target == place]

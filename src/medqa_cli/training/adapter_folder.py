@@ -10,6 +10,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
+import torch
 from safetensors import safe_open
 
 from medqa_cli.errors import MedqaError
@@ -24,11 +25,15 @@ CARD_NAME = "README.md"
 
 @dataclass(frozen=True)
 class AdapterParts:
-    """What an adapter folder is made of besides its weights; ``card`` is the text of its README.md."""
+    """What an adapter folder is made of; ``card`` is the text of its README.md.
+
+    ``weights``: the trained parameters of a model that lies in parts on several ranks; None: the model has them whole.
+    """
 
     tokenizer: Any
     contract: PromptContract
     card: str
+    weights: dict[str, torch.Tensor] | None = None
 
 
 def save_adapter(adapter_dir: Path, model: Any, checkpoint: Path | None, parts: AdapterParts) -> None:
@@ -47,7 +52,7 @@ def save_adapter(adapter_dir: Path, model: Any, checkpoint: Path | None, parts: 
     with writing(adapter_dir), atomic_dir(adapter_dir) as temporary:
         if checkpoint is None:
             # save_embedding_layers=False: otherwise PEFT asks the hub whether the vocabulary was resized.
-            model.save_pretrained(temporary, save_embedding_layers=False)
+            model.save_pretrained(temporary, state_dict=parts.weights, save_embedding_layers=False)
         else:
             for name in (WEIGHTS_NAME, CONFIG_NAME):
                 shutil.copyfile(checkpoint / name, temporary / name)

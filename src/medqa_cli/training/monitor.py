@@ -17,7 +17,7 @@ from typing import Any
 
 from transformers import TrainerCallback, TrainerControl, TrainerState, TrainingArguments
 
-from medqa_cli import console
+from medqa_cli import console, ranks
 from medqa_cli.run_folder import atomic_file
 from medqa_cli.training.checkpoint_files import writing
 from medqa_cli.training.guards import StepGuard
@@ -52,7 +52,9 @@ class TrainingMonitor(TrainerCallback):
         self._peak_memory = peak_memory
         self._tokens_before = 0
         self._looks = [
-            (line["step"], line["validation_loss"]) for line in read_log(log_path) if "validation_loss" in line
+            (line["step"], line["validation_loss"])
+            for line in ranks.from_main(lambda: read_log(log_path))
+            if "validation_loss" in line
         ]
 
     def on_train_begin(self, args: TrainingArguments, state: TrainerState, control: TrainerControl, **_: Any) -> None:
@@ -107,20 +109,24 @@ class TrainingMonitor(TrainerCallback):
             self._looks.append((state.global_step, logs["eval_loss"]))
         else:
             return
-        if not state.is_world_process_zero:
-            return
-        with writing(self.log_path), open(self.log_path, "a", encoding="utf-8") as file:
-            file.write(json.dumps(line) + "\n")
-            file.flush()
-            # A checkpoint must not outlive the lines before it.
-            os.fsync(file.fileno())
+        # All ranks or none: one that cannot write must not leave others waiting.
+        ranks.from_main(lambda: self._append(line))
         if "validation_loss" in line:
             console.note(f"step {line['step']}/{state.max_steps}: {self._validation()}")
         elif not console.is_live():
             console.note(f"step {line['step']}/{state.max_steps}: {self._plain(line, args, state)}")
 
+    def _append(self, line: dict[str, Any]) -> None:
+        with writing(self.log_path), open(self.log_path, "a", encoding="utf-8") as file:
+            file.write(json.dumps(line) + "\n")
+            file.flush()
+            # A checkpoint must not outlive the lines before it.
+            os.fsync(file.fileno())
+
     def _stop_if_asked(self, control: TrainerControl) -> None:
-        if self.interrupted:
+        # A signal that reached any rank stops all of them after the same step.
+        if ranks.any_rank(self.interrupted):
+            self.interrupted = True
             control.should_save = control.should_training_stop = True
 
     def _figures(self, args: TrainingArguments, state: TrainerState) -> list[str]:

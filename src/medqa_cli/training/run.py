@@ -8,15 +8,16 @@ from __future__ import annotations
 import contextlib
 import math
 import time
+from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
+from typing import Any, TypeVar
 
 import torch
 import transformers
 from transformers.trainer_utils import IntervalStrategy
 
-from medqa_cli import console
+from medqa_cli import console, ranks
 from medqa_cli.config.sections import LoraConfig, ModelConfig, PromptConfig, TrainConfig
 from medqa_cli.data.dataset import read_split
 from medqa_cli.errors import InputError
@@ -25,18 +26,12 @@ from medqa_cli.model.base import load_base, load_tokenizer
 from medqa_cli.model.device import describe_device, peak_memory_bytes, pick_compute_dtype, pick_device
 from medqa_cli.model.forward_size import activation_bytes_per_token, tokens_per_forward, tokens_that_fit
 from medqa_cli.model.fused_layers import fuse_layers
-from medqa_cli.model.source import BaseSource, find_base
+from medqa_cli.model.source import BaseSource
 from medqa_cli.prompt import PromptContract, PromptEncoder, make_contract
-from medqa_cli.run_folder import RunFolder, atomic_file, describe_environment, read_json, sha256_of_file, write_json
+from medqa_cli.run_folder import RunFolder, atomic_file, describe_environment, read_json, write_json
 from medqa_cli.training.adapter_folder import AdapterParts, save_adapter
 from medqa_cli.training.checkpoint_files import NotWrittenError, full_disk_is_an_error, set_aside
-from medqa_cli.training.checkpoints import (
-    check_fits,
-    find_checkpoint,
-    fixed_settings,
-    prepare_run_folder,
-    warn_if_disk_is_small,
-)
+from medqa_cli.training.checkpoints import prepare_run_folder, warn_if_disk_is_small
 from medqa_cli.training.ending import Ending, Outcome, adapter_checkpoint, error_of, summarize
 from medqa_cli.training.examples import EncodedSplit, encode_rows, evenly_spaced
 from medqa_cli.training.guards import DivergedError, StepGuard
@@ -44,11 +39,21 @@ from medqa_cli.training.looks import ValidationLooks
 from medqa_cli.training.model_card import CardFacts, model_card
 from medqa_cli.training.monitor import TrainingMonitor, read_log, stop_on_signal
 from medqa_cli.training.plot import plot_losses
+from medqa_cli.training.preflight import (
+    bound_to,
+    check_same_on_all_ranks,
+    checkpoint_to_go_on_from,
+    examples_per_step,
+    find_base_in_turns,
+)
+from medqa_cli.training.sharding import check_sharding, whole_adapter
 from medqa_cli.training.trackers import keep_in_run_folder, require_tracker
 from medqa_cli.training.trainer import MedqaTrainer, make_training_arguments, optimizer_on, uses_checkpointing
 
 # A look at the validation split costs a forward over it; this many questions settle a mean loss to about 0.05 nats.
 MAX_VALIDATION_EXAMPLES = 128
+
+T = TypeVar("T")
 
 
 @dataclass(frozen=True)
@@ -83,44 +88,63 @@ def train(job: TrainJob, *, resume: bool = False, restart: bool = False) -> dict
         MedqaError: the training diverged, there was nothing to learn, or the adapter came out without effect.
     """
     started = time.perf_counter()
-    require_tracker(job.train.report_to)
-    train_rows = read_split(job.data_dir, "train")
-    validation_rows = read_split(job.data_dir, "validation")
-    checkpoint = find_checkpoint(job.run, resume=resume, restart=restart)
-    trained_with = fixed_settings(
-        job.prompt, job.model, job.lora, job.train.optim, sha256_of_file(job.data_dir / "train.jsonl")
-    )
-    if checkpoint is not None:
-        check_fits(job.run, trained_with)
-    source = find_base(job.model.name_or_path, job.model.revision)
-    tokenizer = load_tokenizer(source.location, source.revision)
-    contract = make_contract(job.prompt, tokenizer)
-    encoder = PromptEncoder(contract, tokenizer)
-    data = encode_rows(train_rows, encoder, job.model.max_length)
-    validation = encode_rows(validation_rows, encoder, job.model.max_length) if validation_rows else _EMPTY
-    _report_counts(data, job.model.max_length)
+    with ranks.agreed():
+        check_sharding(job.model, job.train)
+        require_tracker(job.train.report_to)
+        train_rows = read_split(job.data_dir, "train")
+        validation_rows = read_split(job.data_dir, "validation")
+        device = pick_device()
+        optimizer = optimizer_on(job.train.optim, device)
+        trained_with = bound_to(job.prompt, job.model, job.lora, job.train, job.data_dir, optimizer)
+        dtype = pick_compute_dtype(job.model.compute_dtype, device)
+    check_same_on_all_ranks(job.resolved_config, trained_with, dtype)
+    checkpoint = checkpoint_to_go_on_from(job.run, trained_with, resume=resume, restart=restart)
+    source = find_base_in_turns(job.model)
+    with ranks.agreed():
+        tokenizer = load_tokenizer(source.location, source.revision)
+        contract = make_contract(job.prompt, tokenizer)
+        encoder = PromptEncoder(contract, tokenizer)
+        data = encode_rows(train_rows, encoder, job.model.max_length)
+        validation = encode_rows(validation_rows, encoder, job.model.max_length) if validation_rows else _EMPTY
+        _report_counts(data, job.model.max_length)
+        model = _make_model(job, source, device, dtype)
+        _describe_run(job, model, device, dtype)
 
-    device = pick_device()
-    dtype = pick_compute_dtype(job.model.compute_dtype, device)
-    model = _make_model(job, source, device, dtype)
-    _describe_run(job, model, device, dtype)
-    with full_disk_is_an_error(job.run.path):
+    def begin() -> dict[str, Any]:
         # Only now: whatever was wrong with data, model or config has left an earlier training untouched.
         prepare_run_folder(job.run, checkpoint, restart=restart)
-        environment = _record(job, trained_with, device)
-        warn_if_disk_is_small(
-            job.run, job.train, _num_steps(job.train, len(data.examples)), model.get_nb_trainable_parameters()[0]
-        )
+        num_trained = model.get_nb_trainable_parameters()[0]
+        warn_if_disk_is_small(job.run, job.train, _num_steps(job.train, len(data.examples)), num_trained)
+        return _record(job, trained_with, device)
+
+    environment = _written_by_main(job.run, begin)
+    with full_disk_is_an_error(job.run.path):
         outcome = _fit(job, model, data, validation, device, dtype, checkpoint)
-        summary = _summarize(job, outcome, data, device, time.perf_counter() - started)
-        _raise_if_incomplete(job, outcome, summary)
-        write_json(job.run.train_json_path, summary)
-        chosen = adapter_checkpoint(job.run, outcome, job.train.early_stopping_patience)
-        summary["adapter_step"] = outcome.global_step if chosen is None else outcome.looks.best_step
+    summary = _summarize(job, outcome, data, device, time.perf_counter() - started)
+    ranks.from_main(lambda: _raise_if_incomplete(job, outcome, summary))
+    chosen = ranks.from_main(lambda: adapter_checkpoint(job.run, outcome, job.train.early_stopping_patience))
+    summary["adapter_step"] = outcome.global_step if chosen is None else outcome.looks.best_step
+    weights = whole_adapter(model) if ranks.is_sharded() and chosen is None else None
+
+    def finish() -> None:
+        # Without adapter_step until there is an adapter.
+        write_json(job.run.train_json_path, {**summary, "adapter_step": None})
         card = _card(job, source, contract, dtype, summary, environment)
-        save_adapter(job.run.adapter_dir, model, chosen, AdapterParts(tokenizer, contract, card))
+        save_adapter(job.run.adapter_dir, model, chosen, AdapterParts(tokenizer, contract, card, weights))
         write_json(job.run.train_json_path, summary)
+
+    _written_by_main(job.run, finish)
     return summary
+
+
+def _written_by_main(run: RunFolder, write: Callable[[], T]) -> T:
+    """Do on rank 0 what writes into the run's folder; a full disk is an error on all ranks."""
+
+    def guarded() -> T:
+        with full_disk_is_an_error(run.path):
+            return write()
+
+    return ranks.from_main(guarded)
 
 
 _EMPTY = EncodedSplit([], 0, 0)
@@ -129,9 +153,11 @@ _EMPTY = EncodedSplit([], 0, 0)
 def _make_model(job: TrainJob, source: BaseSource, device: torch.device, dtype: torch.dtype) -> Any:
     # Seeded before the adapter is made: its A matrices are random.
     transformers.set_seed(job.seed)
-    base = load_base(source, job.model, device, dtype, packed=True)
+    base = load_base(source, job.model, device, dtype, packed=True, sharded=ranks.is_sharded())
     model = add_lora(base, job.lora, source.name, source.revision)
-    fuse_layers(model)
+    if not ranks.is_sharded():
+        # Their backward passes read the base's weights, which FSDP has given away by then.
+        fuse_layers(model)
     return model
 
 
@@ -139,7 +165,12 @@ def _record(job: TrainJob, trained_with: dict[str, Any], device: torch.device) -
     """Write what the run is made with; return the environment."""
     with atomic_file(job.run.config_path) as file:
         file.write(job.resolved_config)
-    environment = {**describe_environment(), "device": describe_device(device), "trained_with": trained_with}
+    environment = {
+        **describe_environment(),
+        "device": describe_device(device),
+        "num_processes": ranks.world_size(),
+        "trained_with": trained_with,
+    }
     write_json(job.run.environment_path, environment)
     return environment
 
@@ -155,21 +186,23 @@ def _fit(
 ) -> Outcome:
     watched = evenly_spaced(validation.examples, MAX_VALIDATION_EXAMPLES)
     max_tokens, memory_is_plentiful = _forward_limits(job, model, device, dtype)
-    arguments = make_training_arguments(
-        job.train,
-        seed=job.seed,
-        output_dir=job.run.checkpoints_dir,
-        device=device,
-        compute_dtype=dtype,
-        memory_is_plentiful=memory_is_plentiful,
-    )
+    with ranks.agreed():
+        arguments = make_training_arguments(
+            job.train,
+            seed=job.seed,
+            output_dir=job.run.checkpoints_dir,
+            device=device,
+            compute_dtype=dtype,
+            memory_is_plentiful=memory_is_plentiful,
+        )
     # Before the first step the adapter is zero: the first look is the base model's loss.
     arguments.eval_on_start = bool(watched) and checkpoint is None
     if not watched:
         arguments.eval_strategy = IntervalStrategy.NO
     keep_in_run_folder(job.train.report_to, job.run.path)
     guard = StepGuard()
-    looks = ValidationLooks(read_log(job.run.train_log_path), job.train.early_stopping_patience)
+    log = ranks.from_main(lambda: read_log(job.run.train_log_path))
+    looks = ValidationLooks(log, job.train.early_stopping_patience)
     with console.run_display("training", _num_steps(job.train, len(data.examples))) as display:
         monitor = TrainingMonitor(job.run.train_log_path, display, guard, lambda: peak_memory_bytes(device))
         trainer = MedqaTrainer(
@@ -185,7 +218,7 @@ def _fit(
         trainer.kept_steps = looks.kept_steps
         with stop_on_signal(monitor):
             ending = _run_to_the_end(trainer, monitor, looks, checkpoint)
-    plot_losses(read_log(job.run.train_log_path), job.run.loss_plot_path)
+    _written_by_main(job.run, lambda: plot_losses(read_log(job.run.train_log_path), job.run.loss_plot_path))
     return Outcome(
         ending=ending,
         global_step=trainer.state.global_step,
@@ -208,19 +241,22 @@ def _run_to_the_end(
         if at_the_end and trainer.eval_dataset and not _just_validated(monitor.log_path, trainer):
             # Resumed from a checkpoint of the last step that had not been looked at.
             trainer.evaluate()
-        if at_the_end or not monitor.interrupted:
+        if at_the_end or not ranks.any_rank(monitor.interrupted):
             ending = Ending("completed", "max_steps" if at_the_end and not looks.stopped_early else "early_stopping")
     except DivergedError as error:
         ending = Ending("diverged", "diverged", error)
-        if error.risen_since < error.step and trainer.args.should_save:
+        if error.risen_since < error.step:
             # What was saved since then is part of the trouble.
-            moved = set_aside(Path(trainer.args.output_dir), error.risen_since - 1)
+            checkpoints_dir, since = Path(trainer.args.output_dir), error.risen_since - 1
+            moved = ranks.from_main(lambda: set_aside(checkpoints_dir, since))
             for path in moved:
                 console.warn(f"{path} was saved when the loss was rising already; --resume does not go on from it")
     except NotWrittenError as error:
         ending = Ending("interrupted", "not_written", error)
     except KeyboardInterrupt:
-        # A second Ctrl-C: at once, with the checkpoints that there are.
+        # A second Ctrl-C: at once, with the checkpoints that there are. Other ranks may be anywhere by now.
+        if ranks.world_size() > 1:
+            raise
         console.warn("stopping at once")
     if ending.error is not None:
         # Trackers close their runs here; the Trainer does not get that far.
@@ -230,27 +266,28 @@ def _run_to_the_end(
 
 def _just_validated(log_path: Path, trainer: MedqaTrainer) -> bool:
     step = trainer.state.global_step
-    return any(line["step"] == step and "validation_loss" in line for line in read_log(log_path))
+    log = ranks.from_main(lambda: read_log(log_path))
+    return any(line["step"] == step and "validation_loss" in line for line in log)
 
 
 def _num_steps(config: TrainConfig, num_examples: int) -> int:
     if config.max_steps > 0:
         return config.max_steps
-    per_step = config.per_device_train_batch_size * config.gradient_accumulation_steps
-    return math.ceil(math.ceil(num_examples / per_step) * config.num_train_epochs)
+    return math.ceil(math.ceil(num_examples / examples_per_step(config)) * config.num_train_epochs)
 
 
 def _forward_limits(job: TrainJob, model: Any, device: torch.device, dtype: torch.dtype) -> tuple[int, bool]:
     """Return the tokens of one forward, and whether a step of them fits without recomputing activations."""
     config = model.get_base_model().config
     kept = activation_bytes_per_token(config, dtype, recomputed=False)
-    # Twice the fastest size with room to spare: then recomputing buys nothing.
-    plentiful = tokens_that_fit(kept, device) >= 2 * tokens_per_forward(0, device, job.model.max_length)
+    # Twice the fastest size with room to spare: then recomputing buys nothing. The ranks do as the smallest must.
+    fits = min(ranks.gathered(tokens_that_fit(kept, device)))
+    plentiful = fits >= 2 * tokens_per_forward(0, device, job.model.max_length)
     if job.train.max_tokens_per_forward != "auto":
         return job.train.max_tokens_per_forward, plentiful
     recomputed = uses_checkpointing(job.train, device, plentiful)
     bytes_per_token = activation_bytes_per_token(config, dtype, recomputed=recomputed)
-    return tokens_per_forward(bytes_per_token, device, job.model.max_length), plentiful
+    return min(ranks.gathered(tokens_per_forward(bytes_per_token, device, job.model.max_length))), plentiful
 
 
 def _report_counts(data: EncodedSplit, max_length: int) -> None:
@@ -271,9 +308,11 @@ def _describe_run(job: TrainJob, model: Any, device: torch.device, dtype: torch.
     console.note(
         f"{job.model.name_or_path}: {job.model.quantization} base, {str(dtype).removeprefix('torch.')} products, "
         f"{trainable:,} of {total:,} parameters trained, on {describe_device(device)}"
+        + (f", in each of {ranks.world_size()} processes" if ranks.world_size() > 1 else "")
     )
     if optimizer != job.train.optim:
-        console.note(f"train.optim: {job.train.optim} needs a GPU; {optimizer} computes the same steps here")
+        why = "works on whole tensors" if ranks.is_sharded() else "needs a GPU"
+        console.note(f"train.optim: {job.train.optim} {why}; {optimizer} computes the same steps here")
 
 
 def _raise_if_incomplete(job: TrainJob, outcome: Outcome, summary: dict[str, Any]) -> None:
@@ -315,11 +354,11 @@ def _summarize(
     job: TrainJob, outcome: Outcome, data: EncodedSplit, device: torch.device, seconds: float
 ) -> dict[str, Any]:
     return {
-        **summarize(outcome, job.run, read_log(job.run.train_log_path)),
+        **ranks.from_main(lambda: summarize(outcome, job.run, read_log(job.run.train_log_path))),
         "num_train_examples": len(data.examples),
         "num_truncated_answers": data.num_truncated_answers,
         "num_examples_without_answer": data.num_without_answer,
-        "peak_memory_bytes": peak_memory_bytes(device),
+        "peak_memory_bytes": max(ranks.gathered(peak_memory_bytes(device))),
         "predicted_peak_memory_bytes": None,
         "seconds": round(seconds, 1),
     }

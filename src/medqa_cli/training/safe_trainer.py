@@ -14,20 +14,23 @@ from pathlib import Path
 from typing import Any
 
 import torch
-from transformers import Trainer, TrainerControl
+from transformers import TrainerControl
 from transformers.trainer_callback import CallbackHandler
+from transformers.training_args import ParallelMode
 
-from medqa_cli import console
+from medqa_cli import console, ranks
 from medqa_cli.model.adapter import all_finite
 from medqa_cli.prompt import Example
 from medqa_cli.training.checkpoint_files import checkpoint_at, publish, rotate, saving
 from medqa_cli.training.guards import DivergedError, StepGuard, StepLoss
+from medqa_cli.training.random_states import random_state, random_state_name
+from medqa_cli.training.sharding import ShardedTrainer
 
 # In each checkpoint, beside Transformers' trainer_state.json.
 RESUME_STATE_NAME = "medqa_state.json"
 
 
-class SafeTrainer(Trainer):
+class SafeTrainer(ShardedTrainer):
     """A Trainer that stops before a bad update and never leaves half a checkpoint.
 
     Args:
@@ -45,6 +48,7 @@ class SafeTrainer(Trainer):
         self.kept_steps: set[int] = set()
         self._examples: Sequence[Example] = ()
         self._saving_dir: Path | None = None
+        self._random_states: list[dict[str, Any]] = []
         self._is_restored = False
 
     # Guards
@@ -53,18 +57,16 @@ class SafeTrainer(Trainer):
         """Judge the loss of the step at hand, before the optimizer's step.
 
         Args:
-            loss: scalar; this rank's share of the loss, such that the mean over ranks is the step's loss.
-            examples: this rank's examples of the step.
+            loss: scalar; the step's mean loss over the answer tokens of all ranks.
+            examples: the step's examples, those of all ranks.
             step_tokens: answer tokens of the step over all ranks.
 
         Raises:
             DivergedError: on all ranks alike, since all judge the same number.
         """
         self._examples = examples
-        mean = float(self.accelerator.reduce(loss.detach(), reduction="mean"))
-        num_examples = len(examples) * self.accelerator.num_processes
         step = self.state.global_step + 1
-        self.guard.check_loss(step, StepLoss(mean, step_tokens, num_examples), self._row_ids())
+        self.guard.check_loss(step, StepLoss(float(loss), step_tokens, len(examples)), self._row_ids())
 
     def check_validation(self, loss: float, nll_of_examples: Sequence[float]) -> None:
         """Judge a look at the validation split.
@@ -85,6 +87,9 @@ class SafeTrainer(Trainer):
     def _get_grad_norm(self, model: torch.nn.Module, grad_norm: Any = None) -> Any:
         # Transformers calls this between clipping and the optimizer's step; clipping has not touched the weights.
         norm = super()._get_grad_norm(model, grad_norm=grad_norm)
+        if hasattr(norm, "full_tensor"):
+            # FSDP: what each rank has of it is only a part.
+            norm = norm.full_tensor()
         if norm is not None:
             scaler = getattr(self.accelerator, "scaler", None)
             loss_scale = float(scaler.get_scale()) if scaler is not None else None
@@ -100,47 +105,47 @@ class SafeTrainer(Trainer):
         return str(self._saving_dir) if self._saving_dir is not None else str(super()._get_output_dir(trial))
 
     def _save_checkpoint(self, model: torch.nn.Module, trial: Any = None) -> None:
-        """Write a checkpoint aside, publish it, then delete old ones.
+        """Let rank 0 write a checkpoint aside, publish it, then delete old ones; all ranks fail where it fails.
 
         Raises:
             DivergedError: the last update left weights that are not finite.
             NotWrittenError: the disk is full or failed.
         """
         step = self.state.global_step
-        if not all_finite(self.model):
+        if ranks.any_rank(not all_finite(self.model)):
             raise DivergedError(f"the update of step {step} left weights that are not finite", step, self._row_ids())
+        # All that takes all ranks comes first: one that cannot write must not leave others waiting.
+        self.gather_parts()
+        is_distributed = self.args.parallel_mode == ParallelMode.DISTRIBUTED
+        self._random_states = ranks.gathered(random_state(all_devices=is_distributed))
+        ranks.from_main(lambda: self._write_checkpoint(model, trial, step))
+
+    def _write_checkpoint(self, model: torch.nn.Module, trial: Any, step: int) -> None:
         checkpoints_dir = Path(self.args.output_dir)
-        resume_state = self._resume_state()
         with saving(checkpoints_dir, step) as self._saving_dir:
             try:
                 super()._save_checkpoint(model, trial)
-                self.accelerator.wait_for_everyone()
-                if self.args.should_save:
-                    written = checkpoint_at(self._saving_dir, step)
-                    (written / RESUME_STATE_NAME).write_text(json.dumps(resume_state), encoding="utf-8")
-                    scheduled = step % self.state.save_steps == 0 or step >= self.state.max_steps
-                    publish(self._saving_dir, checkpoints_dir, step, scheduled=scheduled)
-                # Nobody cleans up before the one that publishes is done.
-                self.accelerator.wait_for_everyone()
+                written = checkpoint_at(self._saving_dir, step)
+                (written / RESUME_STATE_NAME).write_text(json.dumps(self._resume_state()), encoding="utf-8")
+                scheduled = step % self.state.save_steps == 0 or step >= self.state.max_steps
+                publish(self._saving_dir, checkpoints_dir, step, scheduled=scheduled)
             finally:
                 self._saving_dir = None
-        if self.args.should_save:
-            rotate(checkpoints_dir, step, self.args.save_total_limit, self.kept_steps)
+        rotate(checkpoints_dir, step, self.args.save_total_limit, self.kept_steps)
 
-    def _save(self, output_dir: str | None = None, state_dict: dict[str, Any] | None = None) -> None:
-        # save_embedding_layers=False: otherwise PEFT asks the hub whether the vocabulary was resized.
-        if self.args.should_save:
-            folder = Path(output_dir or self.args.output_dir)
-            self.model.save_pretrained(folder, save_embedding_layers=False)
-            # PEFT's card is a form to fill in; a checkpoint needs none.
-            (folder / "README.md").unlink(missing_ok=True)
+    def _save_rng_state(self, output_dir: str) -> None:
+        for number, state in enumerate(self._random_states):
+            torch.save(state, Path(output_dir, random_state_name(number, len(self._random_states))))
+
+    def store_flos(self) -> None:
+        """Store nothing: Transformers would wait for the other ranks here."""
 
     # Resuming
 
     def _resume_state(self) -> dict[str, Any]:
         """Return what Transformers forgets: the loss since the last logged line, and what the guard has seen."""
         return {
-            "loss_since_logged": float(self.accelerator.reduce(self._tr_loss, reduction="mean")),
+            "loss_since_logged": float(self._tr_loss),  # the same on all ranks
             "last_logged_step": self._globalstep_last_logged,
             "learning_rate": self.args.learning_rate,
             "guard": self.guard.state(),

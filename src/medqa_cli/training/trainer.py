@@ -6,14 +6,17 @@ loss is computed: summed over answer tokens and divided by their number in the w
 
 from __future__ import annotations
 
+import contextlib
 import math
 from collections.abc import Sequence
 from pathlib import Path
-from typing import Any
+from typing import Any, cast
 
 import torch
-from transformers import PrinterCallback, TrainerCallback, TrainingArguments
+from torch.utils.data import DataLoader
+from transformers import PrinterCallback, TrainerCallback, TrainingArguments, set_seed
 
+from medqa_cli import ranks
 from medqa_cli.config.sections import TrainConfig
 from medqa_cli.errors import InputError
 from medqa_cli.model.packing import answer_token_losses, group_by_tokens, pack
@@ -21,6 +24,8 @@ from medqa_cli.model.scoring import mean_nll, score_answers
 from medqa_cli.prompt import Example
 from medqa_cli.training.guards import StepGuard
 from medqa_cli.training.safe_trainer import SafeTrainer
+from medqa_cli.training.sharding import OPTIMIZERS_ON_PARTS
+from medqa_cli.training.step_shares import StepSampler, shares_of_step
 
 # On the CPU there is no second memory to page to, and AdamW in 32 bits is the same arithmetic.
 _CPU_EQUIVALENTS = {"paged_adamw_32bit": "adamw_torch"}
@@ -30,7 +35,8 @@ class MedqaTrainer(SafeTrainer):
     """Trains a PEFT model on lists of ``Example``.
 
     One batch of the data loader is one optimizer step: per_device_train_batch_size x gradient_accumulation_steps
-    examples, regrouped into forwards of at most ``max_tokens_per_forward`` tokens.
+    examples per rank. Each rank takes its share and regroups it into forwards of at most ``max_tokens_per_forward``
+    tokens (the same on all ranks).
     """
 
     def __init__(
@@ -45,6 +51,10 @@ class MedqaTrainer(SafeTrainer):
         callbacks: list[TrainerCallback],
         guard: StepGuard | None = None,
     ) -> None:
+        # PEFT's layers take part in every forward; only the experts of a mixture may be left out of one.
+        args.ddp_find_unused_parameters = any(
+            "expert" in name for name, p in model.named_parameters() if p.requires_grad
+        )
         try:
             super().__init__(
                 model=model,
@@ -62,6 +72,20 @@ class MedqaTrainer(SafeTrainer):
         self._validation = list(validation)
         self._max_tokens_per_forward = max_tokens_per_forward
         self._compute_dtype = compute_dtype
+        if args.process_index > 0:
+            # Each rank drops other activations. The adapter was made before, from the same seed on all.
+            set_seed(args.seed + args.process_index)
+
+    def get_train_dataloader(self) -> DataLoader[Any]:
+        """Return the loader of whole steps: with several ranks, each sees all examples of a step."""
+        if self.args.world_size == 1:
+            loader: DataLoader[Any] = super().get_train_dataloader()
+            return loader
+        num_examples = len(self.train_dataset)
+        seed = None if self.args.train_sampling_strategy == "sequential" else self.args.seed
+        steps = StepSampler(num_examples, self.args.train_batch_size * self.args.world_size, seed)
+        # Not prepared by accelerate: it would fill up the last step with examples of the first.
+        return DataLoader(self.train_dataset, batch_sampler=steps, collate_fn=self.data_collator)
 
     def create_optimizer(self, *args: Any, **kwargs: Any) -> torch.optim.Optimizer:
         """Make the optimizer; some need a package of their own.
@@ -82,53 +106,88 @@ class MedqaTrainer(SafeTrainer):
 
         Args:
             model: the wrapped model.
-            inputs: ``{"examples": [Example, ...]}``.
+            inputs: ``{"examples": [Example, ...]}``, those of all ranks.
             num_items_in_batch: unused; the answer tokens are counted here.
 
         Returns:
-            The step's mean loss over answer tokens: a scalar, float32, detached.
+            The step's mean loss over the answer tokens of all ranks: a scalar, float32, detached; the same on all.
 
         Raises:
             DivergedError: that loss is not finite, or far above those before it.
         """
         model.train()
         examples: list[Example] = inputs["examples"]
-        device = self.args.device
-        own_tokens = sum(example.num_answer_tokens for example in examples)
-        step_tokens = self.accelerator.reduce(torch.tensor(own_tokens, device=device), reduction="sum")
-        # DDP averages gradients over ranks; the factor turns that average back into a sum.
-        scale = self.accelerator.num_processes / step_tokens
+        device, num_ranks = self.args.device, self.args.world_size
+        # DDP and FSDP average gradients over ranks; the factor turns that average back into a sum.
+        step_tokens = sum(example.num_answer_tokens for example in examples)
+        scale = num_ranks / step_tokens
         total = torch.zeros((), device=device)
-        for group in group_by_tokens(examples, self._max_tokens_per_forward):
+        forwards = self._own_forwards(examples)
+        for number, (group, counts) in enumerate(forwards, start=1):
             batch = pack(group, device)
-            with torch.autocast(device.type, self._compute_dtype, enabled=self._compute_dtype != torch.float32):
-                losses = answer_token_losses(model, batch)
-            loss = losses.sum() * scale
-            self.accelerator.backward(loss)
+            with self._synchronizing(model, number == len(forwards)):
+                with torch.autocast(device.type, self._compute_dtype, enabled=self._compute_dtype != torch.float32):
+                    losses = answer_token_losses(model, batch)
+                loss = losses.sum() * (scale if counts else 0.0)
+                self.accelerator.backward(loss)
             total += loss.detach()
-        self.check_loss(total, examples, int(step_tokens))
+        total = cast(torch.Tensor, self.accelerator.reduce(total, reduction="mean"))
+        self.check_loss(total, examples, step_tokens)
         self.state.num_input_tokens_seen += sum(len(example.input_ids) for example in examples)
         return total
 
+    def _own_forwards(self, examples: Sequence[Example]) -> list[tuple[list[Example], bool]]:
+        """Return this rank's forwards of a step, at least one, and whether each counts.
+
+        One that does not count only keeps step with the other ranks: the gradients are exchanged in the last backward
+        of each, and FSDP gathers weights in every forward.
+        """
+        shares = [
+            list(group_by_tokens(share, self._max_tokens_per_forward))
+            for share in shares_of_step(examples, self.args.world_size)
+        ]
+        own = shares[self.args.process_index]
+        needed = max(map(len, shares)) if self.is_fsdp_enabled else 1
+        shortest = min(examples, key=lambda example: len(example.input_ids))
+        return [(group, True) for group in own] + [([shortest], False)] * (needed - len(own))
+
+    def _synchronizing(self, model: torch.nn.Module, is_last: bool) -> contextlib.AbstractContextManager[None]:
+        """Exchange gradients once a step, in the last backward."""
+        return contextlib.nullcontext() if is_last else self.accelerator.no_sync(model)
+
     def evaluate(self, *_: Any, **__: Any) -> dict[str, float]:
-        """Score the validation examples: nats per answer token, as ``eval_loss``.
+        """Score the validation examples: nats per answer token, as ``eval_loss``; each rank scores its part of them.
 
         Raises:
             DivergedError: that loss is not finite.
         """
+        num_ranks = self.args.world_size
+        own = self._validation[self.args.process_index :: num_ranks]
+        # FSDP gathers weights in every forward: ranks with an example less score one that does not count.
+        fill = self._validation[: -(-len(self._validation) // num_ranks) - len(own)]
         scores = score_answers(
             self.model,
-            self._validation,
-            batch_size=self.args.per_device_eval_batch_size,
-            max_tokens=self._max_tokens_per_forward,
+            [*own, *fill],
+            **self._eval_batches(),
             device=self.args.device,
             dtype=self._compute_dtype,
         )
-        metrics = {"eval_loss": mean_nll(scores)}
-        self.check_validation(metrics["eval_loss"], [score.nll_sum for score in scores])
+        # In the order of the split, whichever rank scored them.
+        parts = ranks.gathered(scores[: len(own)])
+        all_scores = [parts[i % num_ranks][i // num_ranks] for i in range(len(self._validation))]
+        metrics = {"eval_loss": mean_nll(all_scores)}
+        self.check_validation(metrics["eval_loss"], [score.nll_sum for score in all_scores])
         self.log(dict(metrics))
         self.control = self.callback_handler.on_evaluate(self.args, self.state, self.control, metrics)
         return metrics
+
+    def _eval_batches(self) -> dict[str, Any]:
+        size = self.args.per_device_eval_batch_size
+        if not self.is_fsdp_enabled:
+            return {"batch_size": size, "max_tokens": self._max_tokens_per_forward}
+        # As many forwards on each rank, however long its examples are.
+        longest = max(len(example.input_ids) for example in self._validation)
+        return {"batch_size": max(1, min(size, self._max_tokens_per_forward // longest)), "max_tokens": None}
 
     def floating_point_ops(self, inputs: dict[str, Any]) -> int:
         """Count nothing: medqa reports tokens, not estimated operations."""
@@ -188,6 +247,8 @@ def make_training_arguments(
             log_level="error",
             remove_unused_columns=False,
             dataloader_pin_memory=False,
+            # Buffers (rotary frequencies) never change.
+            ddp_broadcast_buffers=False,
         )
     except (ImportError, ValueError, RuntimeError) as error:
         raise _not_set_up(error) from error
@@ -202,7 +263,9 @@ def _not_set_up(error: Exception) -> InputError:
 
 
 def optimizer_on(name: str, device: torch.device) -> str:
-    """Return the optimizer that runs on ``device`` for the configured name."""
+    """Return the optimizer that runs on ``device``, and on parts of tensors under FSDP, for the configured name."""
+    if ranks.is_sharded():
+        name = OPTIMIZERS_ON_PARTS.get(name, name)
     return _CPU_EQUIVALENTS.get(name, name) if device.type == "cpu" else name
 
 

@@ -1,0 +1,167 @@
+"""FSDP: a base that does not fit one GPU lies in parts on all of them, gathered layer by layer as they are needed.
+
+``accelerate launch --config_file examples/accelerate_fsdp.yaml`` asks for it; accelerate and PyTorch (FSDP2,
+``fully_shard``) do it. Here is what the Trainer would do otherwise: only the adapter and its optimizer state are
+gathered and saved, never the base. Does not shard by itself.
+"""
+
+from __future__ import annotations
+
+import os
+from pathlib import Path
+from typing import Any, cast
+
+import torch
+from torch.distributed.checkpoint.state_dict import (
+    StateDictOptions,
+    get_model_state_dict,
+    get_optimizer_state_dict,
+    set_optimizer_state_dict,
+)
+from transformers import Trainer
+from transformers.trainer import OPTIMIZER_NAME, SCHEDULER_NAME
+
+from medqa_cli import ranks
+from medqa_cli.config.sections import ModelConfig, TrainConfig
+from medqa_cli.errors import InputError
+
+# bitsandbytes' optimizers work on the memory of whole tensors; these compute the same on parts.
+OPTIMIZERS_ON_PARTS = {"paged_adamw_32bit": "adamw_torch"}
+_BITSANDBYTES_OPTIMIZERS = ("8bit", "32bit", "bnb", "paged", "ademamix", "lion")
+_LEFT_TO_MEDQA = {
+    "activation_checkpointing": "train.gradient_checkpointing decides that",
+    "cpu_ram_efficient_loading": "each process loads the base itself, because 4-bit weights cannot be sent to it",
+}
+_EXAMPLE = "start from examples/accelerate_fsdp.yaml"
+
+
+def check_sharding(model: ModelConfig, train: TrainConfig) -> None:
+    """Check that what the launcher and the config ask for can be sharded.
+
+    Raises:
+        InputError: it cannot.
+    """
+    if os.environ.get("ACCELERATE_USE_DEEPSPEED", "").lower() == "true":
+        raise InputError("accelerate's config asks for DeepSpeed; medqa shards with FSDP", _EXAMPLE)
+    if not ranks.is_sharded():
+        return
+    if os.environ.get("FSDP_VERSION") != "2":
+        raise InputError("accelerate's config asks for FSDP 1, which cannot hold 4-bit weights in parts", _EXAMPLE)
+    for key, instead in _LEFT_TO_MEDQA.items():
+        if os.environ.get(f"FSDP_{key.upper()}", "").lower() == "true":
+            raise InputError(f"accelerate's config sets fsdp_{key}; {instead}", f"set it to false, or {_EXAMPLE}")
+    if model.quantization == "int8":
+        raise InputError("model.quantization: int8 weights cannot be sharded", "set model.quantization: nf4, or none")
+    own = OPTIMIZERS_ON_PARTS.get(train.optim, train.optim)
+    if any(word in own for word in _BITSANDBYTES_OPTIMIZERS) and not own.startswith("adamw_torch"):
+        raise InputError(
+            f"train.optim: {own} works on whole tensors, and FSDP leaves parts of them to each GPU",
+            "set train.optim: adamw_torch; the adapter's state is divided among the GPUs",
+        )
+
+
+def whole_adapter(model: torch.nn.Module) -> dict[str, torch.Tensor]:
+    """Gather the trained parameters of a sharded model on rank 0's CPU; empty elsewhere. All ranks must call it."""
+    options = StateDictOptions(full_state_dict=True, cpu_offload=True, ignore_frozen_params=True)
+    trained = {name for name, parameter in model.named_parameters() if parameter.requires_grad}
+    gathered = cast(dict[str, torch.Tensor], get_model_state_dict(model, options=options))
+    return {name: tensor for name, tensor in gathered.items() if name in trained}
+
+
+def same_adapter_on_all_ranks(model: torch.nn.Module) -> None:
+    """Give all ranks rank 0's trained parameters: each keeps its part of its own copy. All ranks must call it."""
+    trained = {name: p for name, p in model.named_parameters() if p.requires_grad}
+    values = ranks.from_main(lambda: {name: p.detach().cpu() for name, p in trained.items()})
+    with torch.no_grad():
+        for name, parameter in trained.items():
+            parameter.copy_(values[name])
+
+
+def whole_optimizer_state(model: torch.nn.Module, optimizer: Any) -> dict[str, Any]:
+    """Gather a sharded optimizer's state on rank 0's CPU, numbered as ``torch.optim`` does; empty elsewhere.
+
+    All ranks must call it.
+    """
+    options = StateDictOptions(full_state_dict=True, cpu_offload=True)
+    gathered = cast(dict[str, Any], get_optimizer_state_dict(model, optimizer, options=options))
+    if not ranks.is_main():
+        return {}
+    numbers = {name: number for number, name in enumerate(_names_of_parameters(model, optimizer))}
+    return {
+        "state": {numbers[name]: state for name, state in gathered["state"].items()},
+        "param_groups": [
+            {**group, "params": [numbers[name] for name in group["params"]]} for group in gathered["param_groups"]
+        ],
+    }
+
+
+def divide_optimizer_state(model: torch.nn.Module, optimizer: Any, path: Path) -> None:
+    """Give a sharded optimizer the state of a file that holds it whole; rank 0 reads it. All ranks must call it."""
+    state: dict[str, Any] = {}
+    if ranks.is_main():
+        whole = torch.load(path, map_location="cpu", weights_only=True)
+        names = _names_of_parameters(model, optimizer)
+        state = {
+            "state": {names[number]: values for number, values in whole["state"].items()},
+            "param_groups": [
+                {**group, "params": [names[number] for number in group["params"]]} for group in whole["param_groups"]
+            ],
+        }
+    options = StateDictOptions(full_state_dict=True, broadcast_from_rank0=True)
+    set_optimizer_state_dict(model, optimizer, state, options=options)
+
+
+def _names_of_parameters(model: torch.nn.Module, optimizer: Any) -> list[str]:
+    names = {id(parameter): name for name, parameter in model.named_parameters()}
+    return [names[id(parameter)] for group in optimizer.param_groups for parameter in group["params"]]
+
+
+class ShardedTrainer(Trainer):
+    """A Trainer whose checkpoints are the same files with and without FSDP: one is resumed by the other."""
+
+    def train(self, resume_from_checkpoint: str | None = None, **more: Any) -> Any:
+        """Train; see ``Trainer.train``."""
+        if self.is_fsdp_enabled:
+            # While each rank still has the whole adapter.
+            if resume_from_checkpoint is not None:
+                super()._load_from_checkpoint(resume_from_checkpoint)
+            same_adapter_on_all_ranks(self.model)
+        return super().train(resume_from_checkpoint=resume_from_checkpoint, **more)
+
+    def _load_from_checkpoint(self, resume_from_checkpoint: str, model: Any = None) -> None:
+        if not self.is_fsdp_enabled:
+            super()._load_from_checkpoint(resume_from_checkpoint, model)
+
+    def gather_parts(self) -> None:
+        """Gather on rank 0 what ``_save_checkpoint`` writes there, which then needs no other rank. All must call it."""
+        if self.is_fsdp_enabled:
+            self._whole = whole_adapter(self.model), whole_optimizer_state(self.model, self.optimizer)
+
+    def save_model(self, output_dir: str | None = None, _internal_call: bool = False) -> None:
+        """Save the adapter into a checkpoint."""
+        if self.is_fsdp_enabled:
+            self._save(output_dir, self._whole[0])
+        else:
+            super().save_model(output_dir, _internal_call)
+
+    def _save(self, output_dir: str | None = None, state_dict: dict[str, Any] | None = None) -> None:
+        # save_embedding_layers=False: otherwise PEFT asks the hub whether the vocabulary was resized.
+        if self.args.should_save:
+            folder = Path(output_dir or self.args.output_dir)
+            self.model.save_pretrained(folder, state_dict=state_dict, save_embedding_layers=False)
+            # PEFT's card is a form to fill in; a checkpoint needs none.
+            (folder / "README.md").unlink(missing_ok=True)
+
+    def _save_optimizer_and_scheduler(self, output_dir: str) -> None:
+        if not self.is_fsdp_enabled:
+            super()._save_optimizer_and_scheduler(output_dir)
+        elif self.args.should_save:
+            torch.save(self._whole[1], Path(output_dir, OPTIMIZER_NAME))
+            torch.save(self.lr_scheduler.state_dict(), Path(output_dir, SCHEDULER_NAME))
+
+    def _load_optimizer_and_scheduler(self, checkpoint: str | None) -> None:
+        if checkpoint is None or not self.is_fsdp_enabled:
+            super()._load_optimizer_and_scheduler(checkpoint)
+            return
+        divide_optimizer_state(self.model, self.optimizer, Path(checkpoint, OPTIMIZER_NAME))
+        self.lr_scheduler.load_state_dict(torch.load(Path(checkpoint, SCHEDULER_NAME), weights_only=True))
