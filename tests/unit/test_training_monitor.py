@@ -176,15 +176,6 @@ def test_a_full_disk_is_no_traceback(tmp_path: Path, monkeypatch: pytest.MonkeyP
         run.log(loss=2.0, learning_rate=1e-4)
 
 
-def test_only_the_first_process_writes(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
-    run = Run(tmp_path / "train.jsonl")
-    run.state.is_world_process_zero = False
-    run.log(loss=2.0, learning_rate=1e-4)
-    run.look(2.0)
-    assert not (tmp_path / "train.jsonl").exists()
-    assert capsys.readouterr() == ("", "")
-
-
 def test_speed_counts_steps_only(tmp_path: Path, clock: Clock) -> None:
     run = Run(tmp_path / "train.jsonl", clock)
     assert run.monitor.pace.tokens_per_second == 0.0

@@ -1,0 +1,154 @@
+"""Two processes, started by the real launchers, compute what one computes with the same examples per step."""
+
+from __future__ import annotations
+
+import json
+import os
+import shutil
+import signal
+import subprocess
+import sys
+import time
+from collections.abc import Callable
+from pathlib import Path
+
+import psutil
+import pytest
+import torch
+from conftest import Outcome
+from safetensors.torch import load_file
+
+ROOT = Path(__file__).parents[2]
+LAUNCH = (sys.executable, "-m", "accelerate.commands.launch")
+TORCHRUN = (sys.executable, "-m", "torch.distributed.run", "--nproc-per-node", "2", "--master-port", "0")
+STEPS = 21  # 3 epochs of 49 rows, 8 rows per step: the last step of an epoch has one row for two ranks
+
+
+@pytest.fixture
+def workspace(tmp_path: Path, tiny_model_dir: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
+    monkeypatch.chdir(tmp_path)
+    rows = [f"What is disease {i}?,Disease {i} is number {i * 7}." + " It is long." * (i % 7) for i in range(61)]
+    Path("qa.csv").write_text("question,answer\n" + "\n".join(rows) + "\n", encoding="utf-8")
+    # No dropout: two ranks draw other numbers than one. Forwards are short, so that ranks make several, not equally many.
+    Path("medqa.yaml").write_text(
+        f"""
+data: {{source: qa.csv, dir: data, validation_fraction: 0.1, test_fraction: 0.1}}
+prompt: {{template: chat}}
+model: {{name_or_path: {tiny_model_dir}, max_length: 96, compute_dtype: float32}}
+lora: {{r: 4, target_modules: all-linear, lora_dropout: 0.0}}
+train: {{num_train_epochs: 3, learning_rate: 5e-3, lr_scheduler_type: cosine, save_steps: 8, logging_steps: 1,
+         eval_steps: 4, gradient_checkpointing: true, max_tokens_per_forward: 120,
+         per_device_train_batch_size: 2, gradient_accumulation_steps: 2}}
+""",
+        encoding="utf-8",
+    )
+    return tmp_path
+
+
+def train_by_itself(medqa: Callable[..., Outcome]) -> None:
+    """Convert, and train with one process: twice the examples, as many per step as two ranks have."""
+    assert medqa("convert").code == 0
+    outcome = medqa("train", "--set", "run_dir=one", "--set", "train.per_device_train_batch_size=4")
+    assert outcome.code == 0, outcome.err
+    assert len(log_of("one")) == STEPS + 7  # looks at the validation split: before, every 4 steps, at the end
+
+
+def log_of(run_dir: str) -> list[dict[str, float]]:
+    return [json.loads(line) for line in Path(run_dir, "train.jsonl").read_text().splitlines()]
+
+
+def assert_same_training(got: str, expected: str) -> None:
+    keys = ("step", "epoch", "num_tokens", "learning_rate")
+    assert [[line.get(key) for key in keys] for line in log_of(got)] == [
+        [line.get(key) for key in keys] for line in log_of(expected)
+    ]
+    for key in ("loss", "validation_loss", "grad_norm"):
+        values = [line[key] for line in log_of(expected) if key in line]
+        assert len(values) >= 7
+        assert [line[key] for line in log_of(got) if key in line] == pytest.approx(values, rel=1e-4), key
+    weights, expected_weights = (load_file(Path(run, "adapter/adapter_model.safetensors")) for run in (got, expected))
+    assert weights.keys() == expected_weights.keys()
+    assert max(float(weight.abs().max()) for name, weight in expected_weights.items() if "lora_B" in name) > 0.01
+    for name, weight in expected_weights.items():
+        torch.testing.assert_close(weights[name], weight, rtol=1e-3, atol=1e-5, msg=name)
+    summaries = [json.loads(Path(run, "train.json").read_text()) for run in (got, expected)]
+    for key in ("status", "global_step", "num_train_examples", "num_train_tokens", "num_truncated_answers"):
+        assert summaries[0][key] == summaries[1][key], key
+
+
+def start(launcher: tuple[str, ...], *arguments: str) -> subprocess.Popen[str]:
+    environment = {**os.environ, "OMP_NUM_THREADS": "1"}
+    return subprocess.Popen(
+        [*launcher, *arguments], env=environment, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True
+    )
+
+
+def signal_rank(launcher: subprocess.Popen[str], rank: int, sent: signal.Signals) -> None:
+    workers = psutil.Process(launcher.pid).children(recursive=True)
+    (worker,) = (child for child in workers if child.environ().get("RANK") == str(rank))
+    worker.send_signal(sent)
+
+
+def test_two_ranks_train_as_one_process(workspace: Path, medqa: Callable[..., Outcome]) -> None:
+    """Stopped by a signal to rank 1 alone, then gone on with by the other launcher."""
+    train_by_itself(medqa)
+    launcher = start(TORCHRUN, "-m", "medqa_cli", "train", "--set", "run_dir=two")
+    deadline = time.monotonic() + 240
+    while launcher.poll() is None and time.monotonic() < deadline:
+        if Path("two/train.jsonl").is_file() and '"step": 3,' in Path("two/train.jsonl").read_text():
+            signal_rank(launcher, 1, signal.SIGTERM)
+            break
+        time.sleep(0.01)
+    out, err = launcher.communicate(timeout=240)
+    assert launcher.returncode == 1, err  # whatever its processes say
+    summary = json.loads(Path("two/train.json").read_text())
+    stopped_at = summary["global_step"]
+    assert (summary["status"], 3 <= stopped_at < STEPS) == ("interrupted", True)
+    assert out == ""
+    # Rank 0 alone speaks.
+    assert err.count(f"stopped at step {stopped_at}; a checkpoint was saved") == 1
+    assert err.count(f"step 3/{STEPS}: loss") == 1
+    assert err.count("in each of 2 processes") == 1
+    assert [line["step"] for line in log_of("two") if "loss" in line] == list(range(1, stopped_at + 1))
+    checkpoint = max(Path("two/checkpoints").iterdir(), key=lambda path: path.stat().st_mtime)
+    assert checkpoint.name == f"checkpoint-{stopped_at}"
+    assert {path.name for path in checkpoint.glob("rng_state*")} == {"rng_state_0.pth", "rng_state_1.pth"}
+    assert not Path("two/adapter").exists()
+
+    launcher = start(
+        LAUNCH, "--multi_gpu", "--num_processes", "2", "--main_process_port", "0",
+        "-m", "medqa_cli", "train", "--resume", "--json", "--set", "run_dir=two",
+    )  # fmt: skip
+    out, err = launcher.communicate(timeout=240)
+    assert launcher.returncode == 0, err
+    assert json.loads(out)["status"] == "completed"
+    assert err.count(f"step {STEPS}/{STEPS}: loss") == 1
+    assert_same_training("two", "one")
+    assert json.loads(Path("two/environment.json").read_text())["num_processes"] == 2
+
+
+def test_a_sharded_base_trains_as_a_whole_one(workspace: Path, medqa: Callable[..., Outcome]) -> None:
+    """Half of the training by one process, the other half by two that hold half of the NF4 base each."""
+    train_by_itself(medqa)
+    shutil.copytree("one", "sharded")
+    shutil.rmtree("sharded/adapter")
+    for step in (16, STEPS):
+        shutil.rmtree(f"sharded/checkpoints/checkpoint-{step}")
+    config = ROOT / "examples/accelerate_fsdp.yaml"
+    driver = ROOT / "tests/end_to_end/fsdp_on_cpu.py"
+    launcher = start(
+        LAUNCH, "--config_file", str(config), "--num_processes", "2", "--main_process_port", "0",
+        str(driver), "train", "--resume", "--set", "run_dir=sharded",
+    )  # fmt: skip
+    out, err = launcher.communicate(timeout=240)
+    assert launcher.returncode == 0, err
+    assert out.count("Training completed") == 1
+    assert "8/21" not in err
+    assert "9/21" in err
+    assert_same_training("sharded", "one")
+    states = [torch.load(f"{run}/checkpoints/checkpoint-{STEPS}/optimizer.pt")["state"] for run in ("sharded", "one")]
+    assert states[0].keys() == states[1].keys()
+    assert len(states[0]) == 28  # seven layers of two blocks, A and B
+    for number, state in states[1].items():
+        for name, value in state.items():
+            torch.testing.assert_close(states[0][number][name], value, rtol=1e-3, atol=1e-6, msg=f"{number} {name}")
