@@ -15,12 +15,14 @@ from pathlib import Path
 import psutil
 import pytest
 import torch
-from conftest import Outcome
+from conftest import Outcome, two_processes
 from safetensors.torch import load_file
+
+from medqa_cli.training.checkpoint_files import problem_of
 
 ROOT = Path(__file__).parents[2]
 LAUNCH = (sys.executable, "-m", "accelerate.commands.launch")
-TORCHRUN = (sys.executable, "-m", "torch.distributed.run", "--nproc-per-node", "2", "--master-port", "0")
+TORCHRUN = (sys.executable, "-m", "torch.distributed.run", "--standalone", "--nproc-per-node", "2")
 STEPS = 21  # 3 epochs of 49 rows, 8 rows per step: the last step of an epoch has one row for two ranks
 
 
@@ -29,7 +31,7 @@ def workspace(tmp_path: Path, tiny_model_dir: Path, monkeypatch: pytest.MonkeyPa
     monkeypatch.chdir(tmp_path)
     rows = [f"What is disease {i}?,Disease {i} is number {i * 7}." + " It is long." * (i % 7) for i in range(61)]
     Path("qa.csv").write_text("question,answer\n" + "\n".join(rows) + "\n", encoding="utf-8")
-    # No dropout: two ranks draw other numbers than one. Forwards are short, so that ranks make several, not equally many.
+    # No dropout: two ranks draw other numbers than one. Forwards are short: ranks make several, not equally many.
     Path("medqa.yaml").write_text(
         f"""
 data: {{source: qa.csv, dir: data, validation_fraction: 0.1, test_fraction: 0.1}}
@@ -127,13 +129,63 @@ def test_two_ranks_train_as_one_process(workspace: Path, medqa: Callable[..., Ou
     assert json.loads(Path("two/environment.json").read_text())["num_processes"] == 2
 
 
+TROUBLE = """
+import errno, sys
+from medqa_cli import ranks
+from medqa_cli.cli import main
+from medqa_cli.training import safe_trainer, trainer
+
+publish, losses_of = safe_trainer.publish, trainer.answer_token_losses
+seen = []
+
+def publish_until_full(aside, folder, step, **more):
+    if step > 4:
+        raise OSError(errno.ENOSPC, "No space left on device")
+    publish(aside, folder, step, **more)
+
+def losses_until_spoiled(model, batch):
+    seen.append(batch)
+    return losses_of(model, batch) * (float("nan") if len(seen) > 9 else 1.0)
+
+if sys.argv[1:] == ["full"]:
+    safe_trainer.publish = publish_until_full
+elif ranks.rank() == 1:
+    trainer.answer_token_losses = losses_until_spoiled
+sys.argv = ["medqa", "train", "--set", "run_dir=two", "--set", "train.save_steps=2", "--set", "train.max_steps=8"]
+main()
+"""
+
+
+@pytest.mark.parametrize(
+    ("trouble", "reason", "said"),
+    [
+        ("full", "not_written", "checkpoint-6 could not be written: No space left on device; the checkpoint of step 4"),
+        ("spoiled on rank 1", "diverged", "is nan; the run was stopped and no adapter was saved"),
+    ],
+)
+def test_trouble_on_one_rank_ends_both(
+    workspace: Path, medqa: Callable[..., Outcome], trouble: str, reason: str, said: str
+) -> None:
+    assert medqa("convert").code == 0
+    main, other = two_processes(workspace, TROUBLE, trouble)
+    assert (main.returncode, other.returncode) == (1, 1), main.stderr + other.stderr
+    assert main.stderr.count(said) == 1, main.stderr
+    assert (main.stdout, other.stdout, other.stderr) == ("", "", "")
+    assert json.loads(Path("two/train.json").read_text())["stop_reason"] == reason
+    assert not Path("two/adapter").exists()
+    saved = sorted(path.name for path in Path("two/checkpoints").iterdir())
+    assert saved
+    assert all(problem_of(Path("two/checkpoints", name)) is None for name in saved)
+
+
 def test_a_sharded_base_trains_as_a_whole_one(workspace: Path, medqa: Callable[..., Outcome]) -> None:
     """Half of the training by one process, the other half by two that hold half of the NF4 base each."""
     train_by_itself(medqa)
     shutil.copytree("one", "sharded")
     shutil.rmtree("sharded/adapter")
-    for step in (16, STEPS):
-        shutil.rmtree(f"sharded/checkpoints/checkpoint-{step}")
+    for checkpoint in Path("sharded/checkpoints").iterdir():
+        if int(checkpoint.name.removeprefix("checkpoint-")) > 8:
+            shutil.rmtree(checkpoint)
     config = ROOT / "examples/accelerate_fsdp.yaml"
     driver = ROOT / "tests/end_to_end/fsdp_on_cpu.py"
     launcher = start(

@@ -3,13 +3,11 @@
 from __future__ import annotations
 
 import json
-import os
 import socket
-import subprocess
-import sys
 from pathlib import Path
 
 import pytest
+from conftest import two_processes
 
 from medqa_cli import ranks
 from medqa_cli.errors import InputError, MedqaError
@@ -60,25 +58,6 @@ Path(f"seen-{ranks.rank()}.json").write_text(json.dumps(seen))
 sys.argv = ["medqa", "train", "-c", "nowhere.yaml"]
 main()
 """
-
-
-def two_processes(folder: Path, script: str) -> list[subprocess.CompletedProcess[str]]:
-    """Run ``script`` twice at once, as torchrun would; return both outcomes, by rank."""
-    with socket.socket() as free:
-        free.bind(("127.0.0.1", 0))
-        port = str(free.getsockname()[1])
-    started = []
-    for rank in range(2):
-        environment = {**os.environ, "OMP_NUM_THREADS": "1", "MASTER_ADDR": "127.0.0.1", "MASTER_PORT": port}
-        environment |= {"WORLD_SIZE": "2", "RANK": str(rank), "LOCAL_RANK": str(rank), "LOCAL_WORLD_SIZE": "2"}
-        command = [sys.executable, "-c", script]
-        pipe = subprocess.PIPE
-        started.append(subprocess.Popen(command, cwd=folder, env=environment, stdout=pipe, stderr=pipe, text=True))
-    done = []
-    for process in started:
-        out, err = process.communicate(timeout=120)
-        done.append(subprocess.CompletedProcess(process.args, process.returncode, out, err))
-    return done
 
 
 def test_two_processes_agree(tmp_path: Path) -> None:

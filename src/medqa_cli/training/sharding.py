@@ -147,10 +147,8 @@ class ShardedTrainer(Trainer):
     def _save(self, output_dir: str | None = None, state_dict: dict[str, Any] | None = None) -> None:
         # save_embedding_layers=False: otherwise PEFT asks the hub whether the vocabulary was resized.
         if self.args.should_save:
-            folder = Path(output_dir or self.args.output_dir)
+            folder = output_dir or self.args.output_dir
             self.model.save_pretrained(folder, state_dict=state_dict, save_embedding_layers=False)
-            # PEFT's card is a form to fill in; a checkpoint needs none.
-            (folder / "README.md").unlink(missing_ok=True)
 
     def _save_optimizer_and_scheduler(self, output_dir: str) -> None:
         if not self.is_fsdp_enabled:
