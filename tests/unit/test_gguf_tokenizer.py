@@ -135,7 +135,7 @@ def test_more_tokens_than_the_model_embeds_are_refused(chatml_tokenizer: Any) ->
 
 def test_the_end_token_of_the_contract_ends_an_answer(chatml_tokenizer: Any) -> None:
     """Where the template ends answers otherwise than the tokenizer's EOS, llama.cpp must stop at both."""
-    tokenizer = copy.copy(chatml_tokenizer)
+    tokenizer = copy.deepcopy(chatml_tokenizer)  # shared with other tests
     tokenizer.eos_token = "<|endoftext|>"
     contract = make_contract(PromptConfig(template="chat", system=None), tokenizer)
     found = read_tokenizer(tokenizer, len(tokenizer), contract)

@@ -52,6 +52,7 @@ def test_paths_are_those_of_the_design() -> None:
         "train_json_path": "runs/x/train.json",
         "loss_plot_path": "runs/x/loss.png",
         "merged_dir": "runs/x/merged",
+        "gguf_dir": "runs/x/gguf",
         "eval_dir": "runs/x/eval",
         "results_path": "runs/x/eval/results.json",
     }

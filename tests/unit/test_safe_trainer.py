@@ -217,10 +217,11 @@ def test_a_loss_scaler_that_does_not_help_ends_the_run(
     before = WeightsBefore(model)
     trainer = make_trainer(model, tmp_path, [injection, before], max_steps=60, save_steps=1000)
     monkeypatch.setattr(trainer.accelerator.state, "_mixed_precision", trainer.accelerator.state._mixed_precision)
-    Float16(trainer, 2.0**24)
+    float16 = Float16(trainer, 2.0**24)
     error = stopped(trainer)
     assert error.step == BAD_STEP + MAX_OVERFLOWS
-    assert "though the loss scale was lowered to 0.0625" in error.reason
+    assert f"though the loss scale was lowered to {float16.scaler.get_scale():g}" in error.reason
+    assert float16.scaler.get_scale() <= 2.0 ** (24 - MAX_OVERFLOWS)
     for name, value in trained(model).items():
         torch.testing.assert_close(value, before.weights[name], rtol=0, atol=0, msg=name)
 

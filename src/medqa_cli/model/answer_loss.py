@@ -50,12 +50,12 @@ def answer_losses(hidden: torch.Tensor, output_layer: torch.nn.Module, targets: 
         output_layer: a linear layer to the vocabulary; it may carry an adapter.
         targets: ``(N,)`` int64.
     """
-    weight = getattr(output_layer, "weight", None)
     rows = _chunk_rows(output_layer, hidden.device.type)
-    if type(output_layer) is torch.nn.Linear and weight is not None and not weight.requires_grad:
+    if _is_frozen_linear(output_layer):
+        assert isinstance(output_layer, torch.nn.Linear)
         if torch.is_autocast_enabled(hidden.device.type):
             hidden = hidden.to(torch.get_autocast_dtype(hidden.device.type))
-        losses: torch.Tensor = _FrozenHeadLosses.apply(hidden, weight, output_layer.bias, targets, rows)
+        losses: torch.Tensor = _FrozenHeadLosses.apply(hidden, output_layer.weight, output_layer.bias, targets, rows)
         return losses
 
     def chunk_losses(part: torch.Tensor, wanted: torch.Tensor) -> torch.Tensor:
@@ -66,6 +66,12 @@ def answer_losses(hidden: torch.Tensor, output_layer: torch.nn.Module, targets: 
         return torch.cat([chunk_losses(part, wanted) for part, wanted in parts])
     # Trained or quantized output layers: the chunk's logits are made again in the backward pass.
     return torch.cat([checkpoint(chunk_losses, part, wanted, use_reentrant=False) for part, wanted in parts])
+
+
+def _is_frozen_linear(layer: torch.nn.Module) -> bool:
+    """Tell whether the layer is its frozen weight and nothing else; a hook on it wants to see it called."""
+    hooks = (layer._forward_hooks, layer._forward_pre_hooks, layer._backward_hooks, layer._backward_pre_hooks)
+    return type(layer) is torch.nn.Linear and not layer.weight.requires_grad and not any(hooks)
 
 
 def _is_plain(causal_lm: Any) -> bool:
