@@ -63,12 +63,12 @@ class Difference:
     @property
     def mean_kl(self) -> float:
         """KL(reference || other) in nats, mean over tokens."""
-        return self.kl_sum / self.num_tokens
+        return self.kl_sum / self.num_tokens if self.num_tokens else math.nan
 
     @property
     def top1_agreement(self) -> float:
         """Share of tokens after which both find the same token the likeliest."""
-        return self.num_top1_equal / self.num_tokens
+        return self.num_top1_equal / self.num_tokens if self.num_tokens else math.nan
 
 
 def _divergences(first: torch.Tensor, second: torch.Tensor) -> torch.Tensor:

@@ -13,6 +13,8 @@ from typing import Literal
 
 import torch
 
+from medqa_cli.merging.ahead import in_order
+
 # Transformers' and bitsandbytes' defaults (Params4bit; quantize_4bit with compress_statistics), which loading uses.
 BLOCK_SIZE = 64
 _NESTED_BLOCK_SIZE = 256
@@ -52,16 +54,18 @@ class QuantizedWeight:
         import bitsandbytes as bnb
 
         self._shape, self._how, self._rows = shape, how, rows_at_once
-        self._codes: list[torch.Tensor] = []
-        constants = []
-        for start in range(0, shape[0], rows_at_once):
+
+        def quantize(index: int) -> tuple[torch.Tensor, torch.Tensor]:
+            start = index * rows_at_once
             piece = read(start, min(start + rows_at_once, shape[0])).to(how.device, how.source_dtype)
             codes, state = bnb.functional.quantize_4bit(
                 piece.contiguous(), blocksize=BLOCK_SIZE, compress_statistics=False, quant_type=how.quant_type
             )
-            self._codes.append(codes)
-            constants.append(state.absmax)
-        self._constants = torch.cat(constants)
+            return codes, state.absmax
+
+        pieces = list(in_order(quantize, -(-shape[0] // rows_at_once)))
+        self._codes = [codes for codes, _ in pieces]
+        self._constants = torch.cat([constants for _, constants in pieces])
         if how.double_quantization:
             self._constants = _quantized_constants(self._constants)
 

@@ -12,6 +12,7 @@ import torch
 
 from medqa_cli.errors import MedqaError
 from medqa_cli.merging.adapter_file import AdapterFile, LoraUpdate
+from medqa_cli.merging.ahead import in_order
 from medqa_cli.merging.four_bit import FourBit, QuantizedWeight
 from medqa_cli.merging.plan import MergePlan, Recipe
 from medqa_cli.merging.weight_files import WeightFiles, as_bytes, rows_in_a_piece
@@ -38,8 +39,7 @@ class MergedWeights:
     def pieces(self, name: str) -> Iterator[torch.Tensor]:
         """Yield a tensor as consecutive groups of rows, in its stored type, on the CPU."""
         tensor = self._tensor(self.recipes[name])
-        for index in range(tensor.num_pieces):
-            yield tensor.piece(index)
+        yield from in_order(tensor.piece, tensor.num_pieces)
 
     def raw_blocks(self, name: str) -> Iterator[memoryview]:
         """Yield the bytes of a tensor; a block is valid until the next one is asked for."""

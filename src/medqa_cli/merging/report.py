@@ -12,13 +12,14 @@ from medqa_cli import console
 def show(summary: Mapping[str, Any], out_dir: Path) -> None:
     """Print what was written, how far it is from base + adapter, and how to use it."""
     rows = [
-        ["base weights", f"{summary['base_weights']} ({summary['reason']})"],
+        ["base weights", summary["base_weights"]],
         ["trained beside", summary["trained_with"]["quantization"]],
         ["written as", f"{summary['dtype']}, {summary['total_size_bytes'] / 1e9:.2f} GB"],
         ["peak memory of the merge", f"{summary['peak_memory_bytes'] / 2**30:.2f} GiB"],
         ["time", f"{summary['seconds']:.0f} s"],
     ]
     console.table("Merged", rows)
+    console.line(f"why {summary['base_weights']}: {summary['reason']}")
     found = summary["verification"]
     if found is None:
         console.line(f"not compared with base + adapter: {summary['not_verified']}")

@@ -10,6 +10,7 @@ from __future__ import annotations
 import json
 import os
 import pickle
+import threading
 from collections.abc import Iterable, Iterator
 from dataclasses import dataclass
 from math import gcd, prod
@@ -77,6 +78,7 @@ class WeightFiles:
         self.tensors = tensors
         self._open_path: Path | None = None
         self._descriptor = -1
+        self._lock = threading.Lock()
         self._mapped: tuple[str, torch.Tensor] | None = None
 
     @classmethod
@@ -169,9 +171,10 @@ class WeightFiles:
         return raw.view(tensor.dtype).view(())
 
     def _read_into(self, buffer: memoryview, path: Path, offset: int) -> None:
-        if self._open_path != path:
-            self.close()
-            self._descriptor, self._open_path = os.open(path, os.O_RDONLY), path
+        with self._lock:  # pieces of one tensor are read by several threads
+            if self._open_path != path:
+                self.close()
+                self._descriptor, self._open_path = os.open(path, os.O_RDONLY), path
         done = 0
         while done < len(buffer):
             count = os.preadv(self._descriptor, [buffer[done:]], offset + done)
@@ -180,10 +183,11 @@ class WeightFiles:
             done += count
 
     def _mapped_tensor(self, tensor: StoredTensor) -> torch.Tensor:
-        if self._mapped is None or self._mapped[0] != tensor.name:
-            self._mapped = None  # before the next map is made
-            self._mapped = (tensor.name, pytorch_tensors(tensor.path)[tensor.name].contiguous())
-        return self._mapped[1]
+        with self._lock:
+            if self._mapped is None or self._mapped[0] != tensor.name:
+                self._mapped = None  # before the next map is made
+                self._mapped = (tensor.name, pytorch_tensors(tensor.path)[tensor.name].contiguous())
+            return self._mapped[1]
 
 
 def rows_in_a_piece(shape: tuple[int, ...]) -> int:

@@ -1,0 +1,50 @@
+"""Pieces of a tensor computed ahead by a few threads, each of which computes alone, and handed out in order.
+
+A piece is too small for PyTorch's own threads: they would meet after every operation, and wait for each other there
+whenever the machine does something else.
+"""
+
+from __future__ import annotations
+
+import os
+from collections import deque
+from collections.abc import Callable, Iterator
+from concurrent.futures import Future, ThreadPoolExecutor
+from functools import cache
+from typing import TypeVar
+
+import torch
+
+T = TypeVar("T")
+
+_MOST_THREADS = 8
+
+
+def in_order(work: Callable[[int], T], count: int) -> Iterator[T]:
+    """Yield ``work(0)`` to ``work(count - 1)``; up to two results per thread are computed ahead."""
+    if count == 1:
+        yield work(0)
+        return
+    pool, num_threads = _pool()
+    waiting: deque[Future[T]] = deque()
+    try:
+        for index in range(count):
+            waiting.append(pool.submit(work, index))
+            if len(waiting) >= 2 * num_threads:
+                yield waiting.popleft().result()
+        while waiting:
+            yield waiting.popleft().result()
+    finally:
+        # Whoever stops early must not find threads at work on what is closed then.
+        for future in waiting:
+            future.cancel()
+        for future in waiting:
+            if not future.cancelled():
+                future.exception()
+
+
+@cache
+def _pool() -> tuple[ThreadPoolExecutor, int]:
+    num_threads = max(1, min(_MOST_THREADS, torch.get_num_threads(), os.cpu_count() or 1))
+    # The setting holds for the thread that makes it.
+    return ThreadPoolExecutor(num_threads, "medqa-merge", initializer=torch.set_num_threads, initargs=(1,)), num_threads
