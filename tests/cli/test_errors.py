@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import importlib.util
 import io
 import json
 import os
@@ -255,15 +256,25 @@ def test_a_run_folder_that_cannot_be_made(trained: Path, medqa: Medqa, place: st
     fails(medqa("train", "--set", f"run_dir={place}"), 2, f"run_dir: cannot write {place}")
 
 
-@pytest.mark.parametrize(
-    ("setting", "said"), [("train.report_to=wandb", "wandb to be installed"), ("train.optim=lomo", "lomo-optim")]
-)
-def test_an_optional_package_that_is_not_installed(
-    trained: Path, medqa: Medqa, monkeypatch: pytest.MonkeyPatch, setting: str, said: str
+def test_an_optimizer_whose_package_is_not_installed(
+    trained: Path, medqa: Medqa, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr("transformers.integrations.integration_utils.is_wandb_available", lambda: False)
     monkeypatch.setattr("transformers.trainer_optimizer.is_lomo_available", lambda: False, raising=False)
-    fails(medqa("train", "--set", "run_dir=new", "--set", setting), 2, said, "train.report_to")
+    fails(medqa("train", "--set", "run_dir=new", "--set", "train.optim=lomo"), 2, "lomo-optim", "train.optim")
+
+
+@pytest.mark.parametrize("name", ["tensorboard", "wandb", "mlflow", "trackio"])
+def test_a_tracker_whose_package_is_not_installed(
+    trained: Path, medqa: Medqa, monkeypatch: pytest.MonkeyPatch, name: str
+) -> None:
+    """Said before anything is loaded, and without an "Exception ignored" of a callback that was half made."""
+    find_spec = importlib.util.find_spec
+    hidden = {"tensorboard", "tensorboardX", "wandb", "mlflow", "trackio"}
+    monkeypatch.setattr(importlib.util, "find_spec", lambda n, *rest: None if n in hidden else find_spec(n, *rest))
+    outcome = medqa("train", "--set", "run_dir=new", "--set", f"train.report_to={name}")
+    fails(outcome, 2, f"train.report_to is {name}, whose package is not installed", f"pip install {name}")
+    assert len(outcome.err.splitlines()) == 2
+    assert not Path("new").exists()
 
 
 def test_an_adapter_of_the_embedding_has_an_effect(trained: Path, medqa: Medqa) -> None:

@@ -2,10 +2,12 @@
 
 from __future__ import annotations
 
+import io
 import json
 from collections.abc import Callable
 
 import pytest
+from rich.console import Console
 
 from medqa_cli import console
 from medqa_cli.errors import ConfigError, InputError
@@ -116,6 +118,51 @@ def test_progress_on_a_terminal_is_drawn_on_stderr(
     assert "scoring" in captured.err
     assert "2/3" in captured.err
     assert "loss [b] 1.5" in captured.err
+
+
+def drawn(width: int, encoding: str = "utf-8") -> list[str]:
+    """The lines of a display on a window of this width."""
+    display = console.RunDisplay("training", 52)
+    display.update(
+        26, ["loss 2.512 falling", "validation loss 2.6100 (the best)", "250 tokens/s", "3.41 GiB", "1:12 left"]
+    )
+    buffer = io.TextIOWrapper(io.BytesIO(), encoding=encoding, newline="\n")
+    Console(file=buffer, width=width, force_terminal=True, color_system=None).print(display)
+    buffer.seek(0)
+    return [line.rstrip() for line in buffer.read().splitlines()]
+
+
+def test_a_run_on_a_wide_window() -> None:
+    bar = "━" * 20 + "─" * 20
+    assert drawn(120) == [
+        f"training 26/52  50%  0:00  {bar}",
+        "loss 2.512 falling   validation loss 2.6100 (the best)   250 tokens/s   3.41 GiB   1:12 left",
+    ]
+
+
+def test_a_run_on_a_narrow_window_keeps_each_figure_whole() -> None:
+    assert drawn(36) == [
+        "training 26/52  50%  0:00  ━━━━─────",
+        "loss 2.512 falling",
+        "validation loss 2.6100 (the best)",
+        "250 tokens/s   3.41 GiB   1:12 left",
+    ]
+    assert all(len(line) <= 12 for line in drawn(12))
+
+
+def test_a_terminal_without_the_signs_gets_plain_ones() -> None:
+    assert drawn(44, "ascii")[0] == "training 26/52  50%  0:00  ########-------"
+
+
+@pytest.mark.parametrize(("seconds", "shown"), [(0.4, "0:00"), (59.6, "1:00"), (725, "12:05"), (11_220, "3:07:00")])
+def test_durations(seconds: float, shown: str) -> None:
+    assert console.clock(seconds) == shown
+
+
+def test_a_curve_of_one_line() -> None:
+    assert console.sparkline([]) == ""
+    assert console.sparkline([2.0, 2.0]) == "▁▁"
+    assert console.sparkline([8, 7, 6, 5, 4, 3, 2, 1]) == "█▇▆▅▄▃▂▁"
 
 
 def test_names_of_emoji_in_a_text_stay_as_they_are(capsys: pytest.CaptureFixture[str]) -> None:

@@ -29,6 +29,7 @@ from medqa_cli.model.fused_layers import fuse_layers
 from medqa_cli.model.source import BaseSource
 from medqa_cli.prompt import PromptContract, PromptEncoder, make_contract
 from medqa_cli.run_folder import RunFolder, atomic_file, describe_environment, read_json, write_json
+from medqa_cli.training import trackers
 from medqa_cli.training.adapter_folder import AdapterParts, save_adapter
 from medqa_cli.training.checkpoint_files import NotWrittenError, full_disk_is_an_error, set_aside
 from medqa_cli.training.checkpoints import prepare_run_folder, warn_if_disk_is_small
@@ -47,7 +48,6 @@ from medqa_cli.training.preflight import (
     find_base_in_turns,
 )
 from medqa_cli.training.sharding import check_sharding, whole_adapter
-from medqa_cli.training.trackers import keep_in_run_folder, require_tracker
 from medqa_cli.training.trainer import MedqaTrainer, make_training_arguments, optimizer_on, uses_checkpointing
 
 # A look at the validation split costs a forward over it; this many questions settle a mean loss to about 0.05 nats.
@@ -90,7 +90,7 @@ def train(job: TrainJob, *, resume: bool = False, restart: bool = False) -> dict
     started = time.perf_counter()
     with ranks.agreed():
         check_sharding(job.model, job.train)
-        require_tracker(job.train.report_to)
+        trackers.require_tracker(job.train.report_to)
         train_rows = read_split(job.data_dir, "train")
         validation_rows = read_split(job.data_dir, "validation")
         device = pick_device()
@@ -199,7 +199,7 @@ def _fit(
     arguments.eval_on_start = bool(watched) and checkpoint is None
     if not watched:
         arguments.eval_strategy = IntervalStrategy.NO
-    keep_in_run_folder(job.train.report_to, job.run.path)
+    trackers.set_up(arguments, job.run.path)
     guard = StepGuard()
     log = ranks.from_main(lambda: read_log(job.run.train_log_path))
     looks = ValidationLooks(log, job.train.early_stopping_patience)

@@ -9,8 +9,11 @@ import importlib.util
 import os
 from pathlib import Path
 
+from transformers import TrainingArguments
+
 from medqa_cli.errors import InputError
 
+_PROJECT = "medqa"
 # Any one of these modules is enough.
 _MODULES = {
     "tensorboard": ("tensorboard", "tensorboardX"),
@@ -36,14 +39,20 @@ def require_tracker(name: str) -> None:
         )
 
 
-def keep_in_run_folder(name: str, run_dir: Path) -> None:
-    """Let a tracker write its files below ``run_dir``, unless its environment variables say otherwise."""
+def set_up(arguments: TrainingArguments, run_dir: Path) -> None:
+    """Name the run after its folder, and let its tracker write below it unless environment variables say otherwise."""
+    arguments.run_name = run_dir.name
+    arguments.project = _PROJECT
     places = {
-        "tensorboard": ("TENSORBOARD_LOGGING_DIR", str(run_dir / "tensorboard")),
-        "wandb": ("WANDB_DIR", str(run_dir)),
-        "mlflow": ("MLFLOW_TRACKING_URI", f"sqlite:///{(run_dir / 'mlflow.db').resolve()}"),
-        "trackio": ("TRACKIO_DIR", str(run_dir / "trackio")),
+        "tensorboard": {"TENSORBOARD_LOGGING_DIR": str(run_dir / "tensorboard")},
+        "wandb": {"WANDB_DIR": str(run_dir), "WANDB_PROJECT": _PROJECT},
+        "mlflow": {"MLFLOW_TRACKING_URI": _mlflow_place(run_dir), "MLFLOW_EXPERIMENT_NAME": _PROJECT},
+        "trackio": {"TRACKIO_DIR": str(run_dir / "trackio")},
     }
-    if name in places:
-        variable, value = places[name]
-        os.environ.setdefault(variable, value)
+    for name in arguments.report_to:
+        for variable, value in places.get(name, {}).items():
+            os.environ.setdefault(variable, value)
+
+
+def _mlflow_place(run_dir: Path) -> str:
+    return f"sqlite:///{(run_dir / 'mlflow.db').resolve()}"
