@@ -151,7 +151,7 @@ def test_a_run_on_a_narrow_window_keeps_each_figure_whole() -> None:
 
 
 def test_a_terminal_without_the_signs_gets_plain_ones() -> None:
-    assert drawn(44, "ascii")[0] == "training 26/52  50%  0:00  ########-------"
+    assert drawn(44, "ascii")[0] == "training 26/52  50%  0:00  ########---------"
 
 
 @pytest.mark.parametrize(("seconds", "shown"), [(0.4, "0:00"), (59.6, "1:00"), (725, "12:05"), (11_220, "3:07:00")])
