@@ -27,6 +27,8 @@ from medqa_cli.errors import ConfigError, MedqaError
 _state = {"json": False}
 _silenced: dict[str, TextIO] = {}
 
+_live: list[Console] = []
+
 
 def use_json(enabled: bool) -> None:
     """Choose between tables and one JSON object on stdout for the rest of the process."""
@@ -67,6 +69,9 @@ def _out() -> Console:
 
 
 def _err() -> Console:
+    # What is printed beside a live display goes through the display's own console, which moves it out of the way.
+    if _live:
+        return _live[-1]
     return Console(stderr=True, highlight=False, soft_wrap=True, emoji=False)
 
 
@@ -241,8 +246,13 @@ def run_display(description: str, total: int) -> Iterator[RunDisplay]:
         return
     from rich.live import Live
 
-    with Live(shown, console=_err(), transient=True, refresh_per_second=2, vertical_overflow="crop"):
-        yield shown
+    console = _err()
+    with Live(shown, console=console, transient=True, refresh_per_second=2, vertical_overflow="crop"):
+        _live.append(console)
+        try:
+            yield shown
+        finally:
+            _live.pop()
 
 
 def clock(seconds: float) -> str:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import io
 import json
+import re
 from collections.abc import Callable
 
 import pytest
@@ -148,6 +149,24 @@ def test_a_run_on_a_narrow_window_keeps_each_figure_whole() -> None:
         "250 tokens/s   3.41 GiB   1:12 left",
     ]
     assert all(len(line) <= 12 for line in drawn(12))
+
+
+def test_what_is_said_beside_a_run_stands_on_lines_of_its_own(
+    capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("FORCE_COLOR", "1")
+    monkeypatch.delenv("NO_COLOR")
+    monkeypatch.setenv("TERM", "xterm")
+    with console.run_display("training", 4) as display:
+        display.update(1, ["loss 2.5"])
+        console.note("step 1/4: validation loss 2.6")
+    shown = capsys.readouterr().err
+    before, _, after = shown.partition("step 1/4: validation loss 2.6")
+    # The line begins where the cursor was put back to: behind the codes that erase the display, not behind its bar.
+    assert re.search(r"\x1b\[2K(\x1b\[2m)?$", before), repr(before[-40:])
+    assert "loss 2.5" in after
+    console.note("after")
+    assert "after" in capsys.readouterr().err
 
 
 def test_a_terminal_without_the_signs_gets_plain_ones() -> None:
