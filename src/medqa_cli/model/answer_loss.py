@@ -9,6 +9,7 @@ the layers below the output layer.
 from __future__ import annotations
 
 import types
+from collections.abc import Callable
 from typing import Any
 
 import torch
@@ -50,13 +51,20 @@ def answer_losses(hidden: torch.Tensor, output_layer: torch.nn.Module, targets: 
         output_layer: a linear layer to the vocabulary; it may carry an adapter.
         targets: ``(N,)`` int64.
     """
+    is_sharded = _is_sharded(output_layer)
     rows = _chunk_rows(output_layer, hidden.device.type)
     if _is_frozen_linear(output_layer):
-        assert isinstance(output_layer, torch.nn.Linear)
-        if torch.is_autocast_enabled(hidden.device.type):
-            hidden = hidden.to(torch.get_autocast_dtype(hidden.device.type))
-        losses: torch.Tensor = _FrozenHeadLosses.apply(hidden, output_layer.weight, output_layer.bias, targets, rows)
-        return losses
+
+        def frozen_losses() -> torch.Tensor:
+            losses: torch.Tensor = _FrozenHeadLosses.apply(part, output_layer.weight, output_layer.bias, targets, rows)
+            return losses
+
+        autocast = torch.is_autocast_enabled(hidden.device.type)
+        part = hidden.to(torch.get_autocast_dtype(hidden.device.type)) if autocast else hidden
+        return _as_forward_of(output_layer, hidden, frozen_losses) if is_sharded else frozen_losses()
+    if is_sharded:
+        # FSDP gathers the weights at each call, and all ranks must call equally often.
+        rows = len(targets)
 
     def chunk_losses(part: torch.Tensor, wanted: torch.Tensor) -> torch.Tensor:
         return F.cross_entropy(output_layer(part).float(), wanted, reduction="none")
@@ -68,10 +76,27 @@ def answer_losses(hidden: torch.Tensor, output_layer: torch.nn.Module, targets: 
     return torch.cat([checkpoint(chunk_losses, part, wanted, use_reentrant=False) for part, wanted in parts])
 
 
-def _is_frozen_linear(layer: torch.nn.Module) -> bool:
+def _is_frozen_linear(layer: Any) -> bool:
     """Tell whether the layer is its frozen weight and nothing else; a hook on it wants to see it called."""
+    if _is_sharded(layer):
+        # FSDP puts a class of its own before the layer's, and hooks that ``_as_forward_of`` calls.
+        return type(layer).__bases__[-1] is torch.nn.Linear and not layer.weight.requires_grad
     hooks = (layer._forward_hooks, layer._forward_pre_hooks, layer._backward_hooks, layer._backward_pre_hooks)
     return type(layer) is torch.nn.Linear and not layer.weight.requires_grad and not any(hooks)
+
+
+def _is_sharded(layer: Any) -> bool:
+    return hasattr(layer, "unshard")  # torch.distributed.fsdp.FSDPModule
+
+
+def _as_forward_of(layer: Any, hidden: torch.Tensor, compute: Callable[[], torch.Tensor]) -> torch.Tensor:
+    """Run ``compute`` in the place of a layer's forward pass, once: FSDP gathers the layer's weights for it."""
+    layer.forward = lambda hidden: compute()
+    try:
+        losses: torch.Tensor = layer(hidden)
+    finally:
+        del layer.forward  # the class's own appears again
+    return losses
 
 
 def _is_plain(causal_lm: Any) -> bool:
