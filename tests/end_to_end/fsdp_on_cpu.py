@@ -1,7 +1,8 @@
 """``python -m medqa_cli``, with FSDP on the CPU: a stand-in for GPUs. Started by a launcher, not by pytest.
 
 accelerate ignores the request for FSDP where there is no accelerator. PyTorch's ``fully_shard`` runs on the CPU as
-well, so that everything else (sharding, gathering, saving, all of medqa) is the real thing.
+well, so that everything else (sharding, gathering, saving, all of medqa) is the real thing. The losses are computed in
+chunks of 16 tokens, of which ranks have different numbers.
 """
 
 from __future__ import annotations
@@ -12,6 +13,7 @@ import accelerate.state
 from accelerate.utils import DistributedType
 
 from medqa_cli.cli import main
+from medqa_cli.model import answer_loss
 
 State, PartialState = accelerate.state.AcceleratorState, accelerate.state.PartialState
 initialize = State.__init__
@@ -25,6 +27,8 @@ def initialize_with_fsdp(self: Any, *args: Any, fsdp_plugin: Any = None, **kwarg
 
 
 State.__init__ = initialize_with_fsdp
+
+answer_loss.CHUNK_BYTES["cpu"] = 1
 
 if __name__ == "__main__":
     main()

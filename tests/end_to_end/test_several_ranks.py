@@ -47,6 +47,17 @@ train: {{num_train_epochs: 3, learning_rate: 5e-3, lr_scheduler_type: cosine, sa
     return tmp_path
 
 
+def untie(model_dir: Path) -> Path:
+    """The tiny model with an output layer of its own, as Llama 2 has one: FSDP gathers it by itself."""
+    from transformers import LlamaConfig, LlamaForCausalLM
+
+    shutil.copytree(model_dir, "untied")
+    config = LlamaConfig.from_pretrained(model_dir, tie_word_embeddings=False)
+    torch.manual_seed(0)
+    LlamaForCausalLM(config).save_pretrained("untied")
+    return Path("untied")
+
+
 def train_by_itself(medqa: Callable[..., Outcome]) -> None:
     """Convert, and train with one process: twice the examples, as many per step as two ranks have."""
     assert medqa("convert").code == 0
@@ -178,18 +189,22 @@ def test_trouble_on_one_rank_ends_both(
     assert all(problem_of(Path("two/checkpoints", name)) is None for name in saved)
 
 
-def test_a_sharded_base_trains_as_a_whole_one(workspace: Path, medqa: Callable[..., Outcome]) -> None:
+def test_a_sharded_base_trains_as_a_whole_one(
+    workspace: Path, tiny_model_dir: Path, medqa: Callable[..., Outcome]
+) -> None:
     """Half of the training by one process, the other half by two that hold half of the NF4 base each."""
+    config = Path("medqa.yaml")
+    config.write_text(config.read_text().replace(str(tiny_model_dir), str(untie(tiny_model_dir))))
     train_by_itself(medqa)
     shutil.copytree("one", "sharded")
     shutil.rmtree("sharded/adapter")
     for checkpoint in Path("sharded/checkpoints").iterdir():
         if int(checkpoint.name.removeprefix("checkpoint-")) > 8:
             shutil.rmtree(checkpoint)
-    config = ROOT / "examples/accelerate_fsdp.yaml"
+    fsdp = ROOT / "examples/accelerate_fsdp.yaml"
     driver = ROOT / "tests/end_to_end/fsdp_on_cpu.py"
     launcher = start(
-        LAUNCH, "--config_file", str(config), "--num_processes", "2", "--main_process_port", "0",
+        LAUNCH, "--config_file", str(fsdp), "--num_processes", "2", "--main_process_port", "0",
         str(driver), "train", "--resume", "--set", "run_dir=sharded",
     )  # fmt: skip
     out, err = launcher.communicate(timeout=240)

@@ -80,7 +80,8 @@ def checkpoint_to_go_on_from(
     """Let rank 0 choose a checkpoint that fits; None for a fresh start.
 
     Raises:
-        InputError: there is none to resume, it does not fit, or an earlier training stands in the way.
+        InputError: there is none to resume, it does not fit, another host does not see it, or an earlier training
+            stands in the way.
     """
 
     def choose() -> Path | None:
@@ -90,7 +91,13 @@ def checkpoint_to_go_on_from(
             _warn_of_other_ranks(checkpoint)
         return checkpoint
 
-    return ranks.from_main(choose)
+    chosen = ranks.from_main(choose)
+    with ranks.agreed():
+        if chosen is not None and not chosen.is_dir():
+            raise InputError(
+                f"there is no {chosen} here", "to resume on several hosts, put run_dir on a file system that they share"
+            )
+    return chosen
 
 
 def _warn_of_other_ranks(checkpoint: Path) -> None:
