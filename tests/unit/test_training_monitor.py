@@ -13,7 +13,7 @@ from typing import Any
 import pytest
 from transformers import TrainerControl, TrainerState
 
-from medqa_cli import console
+from medqa_cli import console, ranks
 from medqa_cli.training import pace as pace_module
 from medqa_cli.training.checkpoint_files import NotWrittenError
 from medqa_cli.training.guards import StepGuard
@@ -174,6 +174,26 @@ def test_a_full_disk_is_no_traceback(tmp_path: Path, monkeypatch: pytest.MonkeyP
     monkeypatch.setattr(os, "fsync", full)
     with pytest.raises(NotWrittenError, match=r"train\.jsonl could not be written: No space left on device"):
         run.log(loss=2.0, learning_rate=1e-4)
+
+
+def test_only_the_first_process_writes(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    done_by_main: list[Any] = []
+    run = Run(tmp_path / "train.jsonl")
+    # Another rank: the work is left to rank 0.
+    monkeypatch.setattr(ranks, "from_main", done_by_main.append)
+    run.log(loss=2.0, learning_rate=1e-4)
+    run.look(2.0)
+    assert not (tmp_path / "train.jsonl").exists()
+    assert len(done_by_main) == 2
+
+
+def test_a_signal_to_another_process_stops_this_one_too(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    run = Run(tmp_path / "train.jsonl")
+    run.step(tokens=100, seconds=1.0)
+    assert (run.monitor.interrupted, run.control.should_training_stop) == (False, False)
+    monkeypatch.setattr(ranks, "any_rank", lambda condition: True)
+    run.step(tokens=100, seconds=1.0)
+    assert (run.monitor.interrupted, run.control.should_training_stop, run.control.should_save) == (True, True, True)
 
 
 def test_speed_counts_steps_only(tmp_path: Path, clock: Clock) -> None:
