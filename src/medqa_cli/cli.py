@@ -69,8 +69,11 @@ def main() -> None:
         if os.environ.get("MEDQA_DEBUG") == "1":
             raise
         console.error(error)
-        if not isinstance(error, ranks.LostRankError):
-            ranks.part()
+        if isinstance(error, ranks.LostRankError):
+            # Gloo's threads, still waiting for the lost rank, abort a Python that is shutting down.
+            sys.stderr.flush()
+            os._exit(error.exit_code)
+        ranks.part()
         sys.exit(error.exit_code)
     except BrokenPipeError:
         # The reader of our output went away (medqa ask ... | head): nothing is wrong, nothing more can be written.
