@@ -61,6 +61,9 @@ def speak() -> None:
 def _show_despite_silence(kind: type[BaseException], value: BaseException, traceback: TracebackType | None) -> None:
     speak()
     sys.__excepthook__(kind, value, traceback)
+    sys.stderr.flush()
+    # Threads that still wait for other processes (Gloo's) would abort a Python that is shutting down.
+    os._exit(1)
 
 
 def _out() -> Console:

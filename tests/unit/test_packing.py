@@ -90,6 +90,8 @@ def test_group_by_tokens_keeps_order_and_everything() -> None:
     groups = list(group_by_tokens(examples, 20))
     assert [[len(e.input_ids) for e in group] for group in groups] == [[5, 5, 10], [31], [2]]
     assert [e for group in groups for e in group] == examples
+    assert [len(group) for group in group_by_tokens(examples, None, 2)] == [2, 2, 1]
+    assert [len(group) for group in group_by_tokens(examples, 20, 2)] == [2, 1, 1, 1]
 
 
 @pytest.mark.parametrize("window", [None, 4, 100])

@@ -8,6 +8,7 @@ costs several times what plain matrix products cost for such lengths, so those a
 
 from __future__ import annotations
 
+import functools
 import importlib.util
 from collections.abc import Callable, Iterator
 from functools import lru_cache
@@ -105,11 +106,12 @@ def _varlen_kernel(device_type: str) -> VarlenAttention | None:
     if device_type != "cuda":
         return None
     if importlib.util.find_spec("torch.nn.attention.varlen"):
-        return _torch_varlen
-    return _flash_attn_varlen if importlib.util.find_spec("flash_attn") else None
+        return functools.partial(_varlen_attention, _torch_kernel)
+    return functools.partial(_varlen_attention, _flash_attn_kernel) if importlib.util.find_spec("flash_attn") else None
 
 
-def _torch_varlen(
+def _varlen_attention(
+    kernel: Callable[..., torch.Tensor],
     query: torch.Tensor,
     key: torch.Tensor,
     value: torch.Tensor,
@@ -117,35 +119,29 @@ def _torch_varlen(
     scale: float,
     window: int | None,
 ) -> torch.Tensor:
-    from torch.nn.attention.varlen import varlen_attn
-
     q, k, v = (tensor[0].transpose(0, 1) for tensor in (query, key, value))  # (T, heads, head_dim)
     starts, longest = example_starts(lengths, query.device), max(lengths)
     # (-1, 0): causal, without a limit to the left.
-    left = -1 if window is None else window - 1
-    grouped = q.shape[1] != k.shape[1]
-    out = varlen_attn(q, k, v, starts, starts, longest, longest, scale=scale, window_size=(left, 0), enable_gqa=grouped)
+    window_size = (-1 if window is None else window - 1, 0)
+    return kernel(q, k, v, starts, starts, longest, longest, scale, window_size)[None]
+
+
+def _torch_kernel(*arguments: Any) -> torch.Tensor:
+    from torch.nn.attention.varlen import varlen_attn
+
+    *inputs, scale, window_size = arguments
+    grouped = inputs[0].shape[1] != inputs[1].shape[1]
+    out = varlen_attn(*inputs, scale=scale, window_size=window_size, enable_gqa=grouped)
     assert isinstance(out, torch.Tensor)
-    return out[None]
+    return out
 
 
-def _flash_attn_varlen(
-    query: torch.Tensor,
-    key: torch.Tensor,
-    value: torch.Tensor,
-    lengths: tuple[int, ...],
-    scale: float,
-    window: int | None,
-) -> torch.Tensor:
+def _flash_attn_kernel(*arguments: Any) -> torch.Tensor:
     from flash_attn import flash_attn_varlen_func
 
-    q, k, v = (tensor[0].transpose(0, 1) for tensor in (query, key, value))
-    starts, longest = example_starts(lengths, query.device), max(lengths)
-    left = -1 if window is None else window - 1
-    out: torch.Tensor = flash_attn_varlen_func(
-        q, k, v, starts, starts, longest, longest, softmax_scale=scale, causal=True, window_size=(left, 0)
-    )
-    return out[None]
+    *inputs, scale, window_size = arguments
+    out: torch.Tensor = flash_attn_varlen_func(*inputs, softmax_scale=scale, causal=True, window_size=window_size)
+    return out
 
 
 @lru_cache(maxsize=2)

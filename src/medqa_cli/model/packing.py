@@ -71,13 +71,19 @@ def answer_token_losses(model: Any, batch: PackedBatch) -> torch.Tensor:
     return losses
 
 
-def group_by_tokens(examples: Sequence[Example], max_tokens: int) -> Iterator[list[Example]]:
-    """Yield consecutive groups of at most ``max_tokens`` tokens; a longer example makes a group of its own."""
+def group_by_tokens(
+    examples: Sequence[Example], max_tokens: int | None, max_examples: int | None = None
+) -> Iterator[list[Example]]:
+    """Yield consecutive groups of at most ``max_tokens`` tokens and ``max_examples`` examples (None: no limit).
+
+    A longer example makes a group of its own.
+    """
     group: list[Example] = []
     size = 0
     for example in examples:
         length = len(example.input_ids)
-        if group and size + length > max_tokens:
+        too_long = max_tokens is not None and size + length > max_tokens
+        if group and (too_long or len(group) == max_examples):
             yield group
             group, size = [], 0
         group.append(example)

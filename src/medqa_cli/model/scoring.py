@@ -5,13 +5,13 @@ Used to watch the training, to evaluate and to verify a merge. Does not compute 
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from typing import Any
 
 import torch
 
-from medqa_cli.model.packing import answer_token_losses, pack
+from medqa_cli.model.packing import answer_token_losses, group_by_tokens, pack
 from medqa_cli.prompt import Example
 
 
@@ -51,8 +51,9 @@ def score_answers(
     model.eval()
     try:
         done = 0
-        for chosen in _batches(order, examples, batch_size, max_tokens):
-            batch = pack([examples[i] for i in chosen], device)
+        for group in group_by_tokens([examples[i] for i in order], max_tokens, batch_size):
+            chosen = order[done : done + len(group)]
+            batch = pack(group, device)
             if len(batch.targets):
                 # Not inference_mode: the buffers that FSDP gathers weights into would be lost for training.
                 with torch.no_grad(), torch.autocast(device.type, dtype, enabled=dtype != torch.float32):
@@ -65,22 +66,6 @@ def score_answers(
     finally:
         model.train(was_training)
     return scores
-
-
-def _batches(
-    order: Sequence[int], examples: Sequence[Example], batch_size: int, max_tokens: int | None
-) -> Iterator[list[int]]:
-    batch: list[int] = []
-    size = 0
-    for index in order:
-        length = len(examples[index].input_ids)
-        if batch and (len(batch) == batch_size or (max_tokens is not None and size + length > max_tokens)):
-            yield batch
-            batch, size = [], 0
-        batch.append(index)
-        size += length
-    if batch:
-        yield batch
 
 
 def mean_nll(scores: Sequence[AnswerScore]) -> float:
