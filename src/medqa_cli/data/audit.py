@@ -81,12 +81,13 @@ class Audit:
         }
 
 
-def audit_written(folder: Path, threshold: float) -> Audit:
-    """Audit the files that ``medqa convert`` is writing; the scratch file lies in their folder.
+def audit_written(folder: Path, sketches: AnswerSketches) -> Audit:
+    """Audit the files that ``medqa convert`` is writing.
 
     Args:
         folder: the folder with the files.
-        threshold: Jaccard similarity of runs of five words from which two answers are near copies.
+        sketches: those of the conversion. Each answer is found there by the hash of its text as it was read back; only
+            one that the conversion did not see, which would be a fault, gets a new sketch.
 
     Returns:
         for ``test`` the number of rows that share a question, an answer, a near copy of the answer or a topic with
@@ -95,7 +96,7 @@ def audit_written(folder: Path, threshold: float) -> Audit:
     Raises:
         InputError: a file is missing or damaged.
     """
-    return _audit({name: _own_rows(folder, name) for name in SPLITS}, threshold, folder)
+    return _audit({name: _own_rows(folder, name) for name in SPLITS}, sketches)
 
 
 def audit_folder(folder: Path, threshold: float, wanted: ColumnNames) -> Audit:
@@ -103,7 +104,7 @@ def audit_folder(folder: Path, threshold: float, wanted: ColumnNames) -> Audit:
 
     Args:
         folder: the folder.
-        threshold: as for ``audit_written``.
+        threshold: Jaccard similarity of runs of five words from which two answers are near copies.
         wanted: columns that the user named, for folders that medqa did not write.
 
     Returns:
@@ -123,8 +124,11 @@ def audit_folder(folder: Path, threshold: float, wanted: ColumnNames) -> Audit:
     else:
         rows = {name: _foreign_rows(found.files[name], wanted) for name in SPLITS}
     try:
-        with tempfile.TemporaryDirectory(prefix="medqa-") as scratch:
-            audit = _audit(rows, threshold, Path(scratch))
+        with (
+            tempfile.TemporaryDirectory(prefix="medqa-") as scratch,
+            AnswerSketches(Path(scratch, "audit.tmp"), threshold) as sketches,
+        ):
+            audit = _audit(rows, sketches)
     except OSError as error:
         raise MedqaError(
             f"auditing {folder} failed: {error.strerror or error}",
@@ -147,14 +151,9 @@ def _check_looked(folder: Path, audit: Audit) -> None:
         )
 
 
-def _audit(rows: dict[str, Iterator[_Row | None]], threshold: float, scratch: Path) -> Audit:
-    sets_path = scratch / "audit.tmp"
-    try:
-        with AnswerSketches(sets_path, threshold) as sketches:
-            splits = {name: _read(rows[name], sketches, name) for name in SPLITS}
-            found = {name: _shared(name, splits, sketches) for name in HELD_OUT}
-    finally:
-        sets_path.unlink(missing_ok=True)
+def _audit(rows: dict[str, Iterator[_Row | None]], sketches: AnswerSketches) -> Audit:
+    splits = {name: _read(rows[name], sketches, name) for name in SPLITS}
+    found = {name: _shared(name, splits, sketches) for name in HELD_OUT}
     return Audit(
         {name: len(splits[name].places) - splits[name].paraphrases for name in SPLITS},
         sum(split.paraphrases for split in splits.values()),

@@ -13,9 +13,10 @@ from array import array
 from collections.abc import Sequence
 from pathlib import Path
 from types import TracebackType
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 
-from medqa_cli.data.near_search import NOT_FOUND, NUM_PERM, NearSearch, SketchArrays
+from medqa_cli.data.minhash import NUM_PERM, signature
+from medqa_cli.data.near_search import NOT_FOUND, NearSearch, SketchArrays
 from medqa_cli.data.shingles import MIX, jaccard, shingles
 
 if TYPE_CHECKING:
@@ -63,7 +64,6 @@ class AnswerSketches:
         self._signatures: list[NDArray[np.uint8]] = []
         self._band_keys: list[NDArray[np.uint32]] = []
         self._pending: list[str] = []
-        self._minhash: Any = None
 
     def __enter__(self) -> AnswerSketches:
         return self
@@ -142,17 +142,10 @@ class AnswerSketches:
 
     def _minima(self, items: NDArray[np.uint64]) -> NDArray[np.uint32]:
         """Return the signature of a set, uint32, shape (``NUM_PERM``,), and write the set to the file."""
-        if self._minhash is None:
-            from datasketch import MinHash
-
-            self._minhash = MinHash(num_perm=NUM_PERM, scheme="affine32", hashfunc=_as_is)
-        self._minhash.clear()  # one object for all answers: making it takes as long as filling it
-        self._minhash.update_batch((items >> 32).tolist())
         self._sizes.append(len(items))
         self._starts.append(self._end)
         self._end += self._file.write(items.tobytes())
-        minima: NDArray[np.uint32] = self._minhash.hashvalues
-        return minima
+        return signature(items)
 
     def _store(self, minima: list[NDArray[np.uint32]]) -> None:
         import numpy as np
@@ -172,7 +165,3 @@ class AnswerSketches:
 
         self._reader.seek(self._starts[sketch])
         return np.frombuffer(self._reader.read(self._sizes[sketch] * SET_ITEM_BYTES), dtype=np.uint64)
-
-
-def _as_is(value: int) -> int:
-    return value

@@ -10,13 +10,13 @@ from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
+from medqa_cli.data.minhash import NUM_PERM
 from medqa_cli.data.shingles import similarities
 
 if TYPE_CHECKING:
     import numpy as np
     from numpy.typing import NDArray
 
-NUM_PERM = 200
 STANDARD_DEVIATIONS = 5.5  # of the signature's estimate, below which a pair is not looked at: one miss in 50 million
 QUICK_LOOKS = 3
 QUERY_BLOCK = 2048

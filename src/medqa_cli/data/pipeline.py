@@ -98,9 +98,12 @@ def convert(
     lengths = tools.lengths()
     # Resolved, because a link to a folder has to stay a link.
     with _writing(out_dir), _without_cycle_search(), atomic_dir(out_dir.resolve()) as folder:
-        passed = _pass_twice(folder, name, opened, data, seed, tools.render, lengths, stages)
-        with stages.stage("audit"):
-            audit = _audit(folder, data.near_duplicate_threshold, passed.written)
+        sets_path = folder / SETS_NAME
+        with AnswerSketches(sets_path, data.near_duplicate_threshold) as sketches:
+            passed = _pass_twice(folder, name, opened, data, seed, tools.render, lengths, sketches, stages)
+            with stages.stage("audit"):
+                audit = _audit(folder, passed.written, sketches)
+        sets_path.unlink()
         report = {"source": _source(name, opened.files, passed.screened)} | _counts(opened, passed, data)
         report |= {"leakage": audit.leakage, "tokens": None if lengths is None else lengths.summary()}
         check_counts(report)
@@ -154,16 +157,15 @@ def _pass_twice(
     seed: int,
     render: Render,
     lengths: TokenLengths | None,
+    sketches: AnswerSketches,
     stages: Stages,
 ) -> _Passed:
-    spool_path, sets_path = folder / SPOOL_NAME, folder / SETS_NAME
-    with AnswerSketches(sets_path, data.near_duplicate_threshold) as sketches:
-        with stages.stage("read and clean"):
-            screened = screen_rows(opened, data, enabled_rules(data.cleaning), spool_path, sketches)
-        check_something_kept(screened, name)
-        with stages.stage("split and purge"), console.status("splitting ..."):
-            places = place_rows(screened.keys, sketches, data, seed)
-    sets_path.unlink()
+    spool_path = folder / SPOOL_NAME
+    with stages.stage("read and clean"):
+        screened = screen_rows(opened, data, enabled_rules(data.cleaning), spool_path, sketches)
+    check_something_kept(screened, name)
+    with stages.stage("split and purge"), console.status("splitting ..."):
+        places = place_rows(screened.keys, sketches, data, seed)
     with stages.stage("write"), console.status("writing ..."):
         wording = Wording(render, data.paraphrases_per_question, seed)
         written = write_rows(folder, spool_path, screened, places, wording, lengths)
@@ -171,9 +173,9 @@ def _pass_twice(
     return _Passed(screened, places, written)
 
 
-def _audit(folder: Path, threshold: float, written: Written) -> Audit:
+def _audit(folder: Path, written: Written, sketches: AnswerSketches) -> Audit:
     """Audit the files by reading them again, and check that they hold what was written."""
-    audit = audit_written(folder, threshold)
+    audit = audit_written(folder, sketches)
     if (audit.rows, audit.paraphrases) != (written.splits, written.paraphrases):
         raise MedqaError(f"wrote {written.splits} rows but read back {audit.rows}", "check the disk")
     return audit

@@ -54,7 +54,11 @@ def shingles(folded: str) -> NDArray[np.uint64]:
         mixed *= np.uint64(MIX)
         mixed ^= mixed >> np.uint64(29)
         mixed += hashes[offset : offset + runs]
-    return np.unique(mixed)
+    mixed.sort()  # and no np.unique, which takes four times as long for so few
+    is_new = np.empty(runs, dtype=np.bool_)
+    is_new[0] = True
+    np.not_equal(mixed[1:], mixed[:-1], out=is_new[1:])
+    return mixed[is_new]
 
 
 def jaccard(one: NDArray[np.uint64], other: NDArray[np.uint64]) -> float:
