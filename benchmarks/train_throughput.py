@@ -223,9 +223,10 @@ def make_medqa(options: argparse.Namespace, examples: list[Any], clock: Any) -> 
     """Build medqa's trainer, examples in file order."""
     from medqa_cli.config import TrainConfig
     from medqa_cli.model.device import pick_compute_dtype, pick_device
-    from medqa_cli.model.forward_size import activation_bytes_per_token, tokens_per_forward
     from medqa_cli.model.fused_layers import fuse_layers
-    from medqa_cli.training.trainer import MedqaTrainer, make_training_arguments, uses_checkpointing
+    from medqa_cli.training.prediction import Predictor, Settings
+    from medqa_cli.training.preparation import device_at_hand
+    from medqa_cli.training.trainer import MedqaTrainer, make_training_arguments
 
     device = pick_device()
     dtype = pick_compute_dtype("auto", device)
@@ -237,20 +238,26 @@ def make_medqa(options: argparse.Namespace, examples: list[Any], clock: Any) -> 
         optim="adamw_torch",
         gradient_checkpointing=checkpointing,
     )
+    target = device_at_hand(device)
     model = make_model(options, packed=True)
+    predictor = Predictor(model.get_base_model().config, examples, dtype, target)
+    limits = predictor.predict(Settings(*base_and_lora(options)[1:], config)).limits
     fuse_layers(model)
     args = make_training_arguments(
-        config, seed=0, output_dir=Path(tempfile.mkdtemp()), device=device, compute_dtype=dtype
+        config,
+        seed=0,
+        output_dir=Path(tempfile.mkdtemp()),
+        device=device,
+        compute_dtype=dtype,
+        memory_is_plentiful=limits.memory_is_plentiful,
     )
     args.save_strategy, args.train_sampling_strategy = "no", "sequential"
-    recomputed = uses_checkpointing(config, device)
-    kept = activation_bytes_per_token(model.get_base_model().config, dtype, recomputed=recomputed)
     return MedqaTrainer(
         model=model,
         args=args,
         examples=examples,
         validation=[],
-        max_tokens_per_forward=options.max_tokens_per_forward or tokens_per_forward(kept, device, options.max_length),
+        max_tokens_per_forward=options.max_tokens_per_forward or limits.max_tokens,
         compute_dtype=dtype,
         callbacks=[clock],
     )

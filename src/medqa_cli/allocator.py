@@ -1,7 +1,10 @@
-"""What the memory allocator of the C library needs for training on a CPU, set by the program itself at its start.
+"""What the memory allocator of the C library needs for training on a CPU, set by the program itself.
 
-glibc gives every large block back to the system when it is freed and asks for it anew a millisecond later; the system
-fills it with zeros each time. A training step does that thousands of times. Does nothing elsewhere than on glibc.
+glibc gives a large block back to the system when it is freed and asks for it anew a millisecond later; the system fills
+it with zeros each time. A training step does that thousands of times, so freed blocks are kept at first. They do not
+fit together again as well as they might (up to 1.3 times a step's own memory lay idle between blocks, see
+docs/experiments.md, 2026-11-24), so that where memory is short they are given back after all, which costs a fifth of
+the speed. ``MEDQA_KEEP_FREED_MEMORY`` = 1 or 0 decides instead. Does nothing elsewhere than on glibc.
 """
 
 from __future__ import annotations
@@ -12,9 +15,14 @@ import os
 # <malloc.h> of glibc.
 _M_TRIM_THRESHOLD = -1
 _M_TOP_PAD = -2
+_M_MMAP_THRESHOLD = -3
 _M_MMAP_MAX = -4
 _TOP_PAD_BYTES = 64 << 20
+_GIVEN_BACK_FROM_BYTES = 1 << 20
+_MOST_BLOCKS = 1 << 16
 _NEVER = 2**31 - 1
+
+VARIABLE = "MEDQA_KEEP_FREED_MEMORY"
 
 
 def keep_freed_memory() -> bool:
@@ -25,9 +33,30 @@ def keep_freed_memory() -> bool:
     """
     # Read by PyTorch's CPU allocator (c10/core/impl/alloc_cpu.cpp) at its first allocation.
     os.environ.setdefault("THP_MEM_ALLOC_ENABLE", "1")
+    return _set((_M_MMAP_MAX, 0), (_M_TRIM_THRESHOLD, _NEVER), (_M_TOP_PAD, _TOP_PAD_BYTES))
+
+
+def give_back_freed_memory() -> bool:
+    """Give large blocks back from now on when they are freed, and all that is idle at once.
+
+    Returns:
+        whether the C library took the settings.
+    """
+    taken = _set((_M_MMAP_THRESHOLD, _GIVEN_BACK_FROM_BYTES), (_M_MMAP_MAX, _MOST_BLOCKS))
+    if taken:
+        ctypes.CDLL(None).malloc_trim(ctypes.c_size_t(0))
+    return taken
+
+
+def is_kept(is_plentiful: bool) -> bool:
+    """Tell whether freed memory is kept: as the environment says, else if memory is plentiful."""
+    wanted = os.environ.get(VARIABLE, "")
+    return wanted != "0" if wanted in ("0", "1") else is_plentiful
+
+
+def _set(*settings: tuple[int, int]) -> bool:
     try:
         mallopt = ctypes.CDLL(None).mallopt
     except (AttributeError, OSError, TypeError):  # macOS, musl, Windows
         return False
-    settings = ((_M_MMAP_MAX, 0), (_M_TRIM_THRESHOLD, _NEVER), (_M_TOP_PAD, _TOP_PAD_BYTES))
     return all(mallopt(parameter, value) == 1 for parameter, value in settings)

@@ -25,7 +25,7 @@ from medqa_cli.errors import InputError, Interrupted, MedqaError
 from medqa_cli.run_folder import RunFolder
 
 if TYPE_CHECKING:
-    pass
+    from medqa_cli.training.preparation import TrainJob
 
 app = typer.Typer(
     help="From a spreadsheet of medical questions and answers to a tuned language model, with honest figures.",
@@ -199,6 +199,18 @@ def convert(
 def train(
     resume: Annotated[bool, typer.Option("--resume", help="Go on from the newest checkpoint.")] = False,
     restart: Annotated[bool, typer.Option("--restart", help="Delete the earlier training of this run first.")] = False,
+    plan: Annotated[
+        bool, typer.Option("--plan", help="Train nothing; say what it would take, before any weight is loaded.")
+    ] = False,
+    gpu_memory: Annotated[
+        float | None,
+        typer.Option(
+            "--gpu-memory", metavar="GB", min=1, help="With --plan: for a GPU of this size, also without one here."
+        ),
+    ] = None,
+    probe: Annotated[
+        bool, typer.Option("--probe", help="With --plan: load the weights and time two steps as well.")
+    ] = False,
     config: ConfigOption = None,
     overrides: SetOption = None,
     as_json: JsonOption = False,
@@ -206,6 +218,8 @@ def train(
     """Train a QLoRA adapter on the converted data.
 
     Example: medqa train -c medqa.yaml
+
+    Before that: medqa train --plan --gpu-memory 16
     """
     console.use_json(as_json)
     # First: to agree, several ranks import torch.
@@ -213,19 +227,42 @@ def train(
     with ranks.agreed():
         if resume and restart:
             raise InputError("--resume and --restart exclude each other")
+        if plan and (resume or restart):
+            raise InputError("--plan trains nothing; it takes neither --resume nor --restart")
+        if not plan and (probe or gpu_memory is not None):
+            raise InputError("--probe and --gpu-memory belong to --plan", "run: medqa train --plan ...")
         loaded = load(config, overrides or ())
         _require_data(loaded.config)
+    if plan:
+        _plan(loaded, gpu_memory, probe)
+        return
     _train(loaded, resume=resume, restart=restart)
     ranks.part()
 
 
+def _plan(loaded: Loaded, gpu_memory_gb: float | None, probe: bool) -> None:
+    from medqa_cli.training import plan as planning
+    from medqa_cli.training import plan_report
+
+    found = planning.plan(_train_job(loaded), gpu_memory_gb=gpu_memory_gb, probe=probe)
+    console.result(found, lambda: plan_report.show(found))
+
+
 def _train(loaded: Loaded, *, resume: bool, restart: bool) -> None:
-    from medqa_cli.config.show import resolved_yaml
     from medqa_cli.training import report
     from medqa_cli.training import run as training
 
+    job = _train_job(loaded)
+    summary = training.train(job, resume=resume, restart=restart)
+    console.result(summary, lambda: report.show(summary, job.run))
+
+
+def _train_job(loaded: Loaded) -> TrainJob:
+    from medqa_cli.config.show import resolved_yaml
+    from medqa_cli.training.preparation import TrainJob
+
     settings = loaded.config
-    job = training.TrainJob(
+    return TrainJob(
         run=_run_folder(settings),
         data_dir=Path(settings.data.dir),
         prompt=settings.prompt,
@@ -235,8 +272,6 @@ def _train(loaded: Loaded, *, resume: bool, restart: bool) -> None:
         seed=settings.seed,
         resolved_config=resolved_yaml(loaded),
     )
-    summary = training.train(job, resume=resume, restart=restart)
-    console.result(summary, lambda: report.show(summary, job.run))
 
 
 @app.command()
@@ -255,6 +290,10 @@ def merge(
             "--base-weights",
             help="Onto the base as 4-bit training saw it, the unquantized one, or what answers better.",
         ),
+    ] = "auto",
+    dtype: Annotated[
+        Literal["auto", "bfloat16", "float16", "float32"],
+        typer.Option("--dtype", help="Type of the written weights; auto: the base's, or a finer one of the same size."),
     ] = "auto",
     out: OutOption = None,
     config: ConfigOption = None,
@@ -285,6 +324,7 @@ def merge(
         model=settings.model,
         prompt=settings.prompt,
         base_weights=base_weights,
+        dtype=dtype,
     )
     summary = merge_adapter(job)
     files = gguf_export.export_run(run, job.out_dir, types, settings.generate) if types else []

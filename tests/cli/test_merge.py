@@ -17,6 +17,7 @@ from conftest import Outcome
 
 from medqa_cli.merging import run as merging
 from medqa_cli.merging import verify, writing
+from medqa_cli.model.weight_files import WeightFiles
 
 Medqa = Callable[..., Outcome]
 
@@ -212,7 +213,7 @@ def test_plain_transformers_computes_base_plus_adapter(trained: Path, medqa: Med
     tokenizer = AutoTokenizer.from_pretrained("run/merged")
     model, info = AutoModelForCausalLM.from_pretrained("run/merged", output_loading_info=True)
     assert not any(info[key] for key in ("missing_keys", "unexpected_keys", "mismatched_keys"))
-    assert model.dtype == torch.bfloat16
+    assert model.dtype == torch.float16  # the base is stored as bfloat16, the training computed in float32
     how = BitsAndBytesConfig(load_in_4bit=True, bnb_4bit_quant_type="nf4", bnb_4bit_use_double_quant=True)
     base = AutoModelForCausalLM.from_pretrained("base", dtype=torch.float32, quantization_config=how)
     tuned = PeftModel.from_pretrained(base, "run/adapter").eval()
@@ -226,6 +227,49 @@ def test_plain_transformers_computes_base_plus_adapter(trained: Path, medqa: Med
     stops = json.loads(Path("run/merged/prompt.json").read_text())["stop_token_ids"]
     assert model.generation_config.eos_token_id == stops == [tokenizer.eos_token_id]
     assert model.generate(**inputs, max_new_tokens=4, do_sample=False).shape[1] > inputs["input_ids"].shape[1]
+
+
+def types_of(folder: str) -> tuple[set[str], str]:
+    """The types of the tensors in the files, and what config.json says."""
+    config = json.loads(Path(folder, "config.json").read_text())
+    tensors = WeightFiles.open(Path(folder)).tensors.values()
+    return {tensor.type_name for tensor in tensors}, config.get("dtype") or config["torch_dtype"]
+
+
+def test_a_finer_type_of_the_same_size_is_nearer_to_base_and_adapter(trained: Path, medqa: Medqa) -> None:
+    finer = merged(medqa("merge", "--json", "--base-weights", "nf4"))
+    assert types_of("run/merged") == ({"F16"}, "float16")
+    assert finer["dtype"] == "float16"
+    coarser = merged(medqa("merge", "--json", "--base-weights", "nf4", "--dtype", "bfloat16"))
+    assert types_of("run/merged") == ({"BF16"}, "bfloat16")
+    assert coarser["dtype"] == "bfloat16"
+    assert finer["total_size_bytes"] == coarser["total_size_bytes"]
+    # Steps of a float16 are 8 times finer, the divergence goes with their square.
+    assert finer["verification"]["mean_kl"] < 0.1 * coarser["verification"]["mean_kl"]
+    exact = merged(medqa("merge", "--json", "--base-weights", "nf4", "--dtype", "float32"))
+    assert types_of("run/merged") == ({"F32"}, "float32")
+    assert exact["verification"]["mean_kl"] < 0.1 * finer["verification"]["mean_kl"]
+    assert exact["total_size_bytes"] == 2 * finer["total_size_bytes"]
+
+
+def test_large_activations_keep_the_type_of_the_base(
+    trained: Path, medqa: Medqa, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(merging, "largest_activation", lambda model: 60_000.0)
+    outcome = medqa("merge", "--json", "--base-weights", "nf4")
+    summary = merged(outcome)
+    assert "activations reach 6e+04, too large for float16" in outcome.err
+    assert types_of("run/merged") == ({"BF16"}, "bfloat16")
+    assert summary["dtype"] == "bfloat16"
+    asked_for = merged(medqa("merge", "--json", "--base-weights", "nf4", "--dtype", "float16"))
+    assert types_of("run/merged")[0] == {"F16"}
+    assert asked_for["verification"]["largest_activation"] == 60_000.0
+
+
+def test_without_a_comparison_the_type_of_the_base_is_kept(trained: Path, medqa: Medqa) -> None:
+    Path("data/validation.jsonl").unlink()
+    merged(medqa("merge", "--json", "--base-weights", "nf4"))
+    assert types_of("run/merged") == ({"BF16"}, "bfloat16")
 
 
 def test_the_chat_template_asks_as_medqa_does(trained: Path, medqa: Medqa) -> None:

@@ -9,7 +9,7 @@ import torch.nn.functional as F
 from medqa_cli.model import answer_loss, attention
 from medqa_cli.model.answer_loss import answer_losses
 from medqa_cli.model.attention import packed_attention
-from medqa_cli.model.forward_size import activation_bytes_per_token, tokens_per_forward
+from medqa_cli.model.forward_size import tokens_per_forward
 
 
 def by_hand(query: torch.Tensor, key: torch.Tensor, value: torch.Tensor, lengths: tuple[int, ...]) -> torch.Tensor:
@@ -67,16 +67,9 @@ def test_chunks_hold_the_bytes_they_may() -> None:
 
 
 def test_forward_size() -> None:
-    from transformers import LlamaConfig
-
-    config = LlamaConfig(
-        hidden_size=576, intermediate_size=1536, num_hidden_layers=30, num_attention_heads=9, num_key_value_heads=3
-    )
-    kept = activation_bytes_per_token(config, torch.float32, recomputed=False)
-    assert kept == 30 * (6 * 576 + 2 * 192 + 2 * 1536) * 4
-    recomputed = activation_bytes_per_token(config, torch.bfloat16, recomputed=True)
-    assert recomputed == (30 * 576 + 6 * 576 + 2 * 192 + 2 * 1536) * 2
-    cpu = torch.device("cpu")
-    assert tokens_per_forward(kept, cpu, 512) == 768
-    assert tokens_per_forward(kept, cpu, 2048) == 2048
-    assert tokens_per_forward(1 << 60, cpu, 300) == 300  # nothing fits: the longest example alone
+    kept = 800_000.0
+    assert tokens_per_forward(kept, 8 << 30, "cpu", 512) == 768  # more would not be faster
+    assert tokens_per_forward(kept, 8 << 30, "cpu", 2048) == 2048  # the longest example alone
+    assert tokens_per_forward(kept, 1 << 30, "cpu", 512) == int((1 << 29) / kept)  # half of what is free
+    assert tokens_per_forward(kept, 0, "cpu", 300) == 300  # nothing fits: the longest example alone
+    assert tokens_per_forward(kept, 80 << 30, "cuda", 512) == 16_384

@@ -14,9 +14,9 @@ from transformers import GPT2Config, GPT2LMHeadModel
 from medqa_cli.config.sections import ModelConfig
 from medqa_cli.merging.four_bit import FourBit, QuantizedWeight
 from medqa_cli.merging.skeleton import build_skeleton
-from medqa_cli.merging.weight_files import WeightFiles, rows_in_a_piece
 from medqa_cli.model.base import load_base
 from medqa_cli.model.source import BaseSource
+from medqa_cli.model.weight_files import WeightFiles, rows_in_a_piece
 
 CPU = torch.device("cpu")
 

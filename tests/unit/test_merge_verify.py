@@ -19,11 +19,11 @@ from medqa_cli.merging.comparison import Difference, Measured, answer_logits, an
 from medqa_cli.merging.reference import computing_in, memory_available_bytes, memory_needed_bytes
 from medqa_cli.merging.streamed import NotStreamable, streamed_model
 from medqa_cli.merging.verify import Verification, compare, pick_examples
-from medqa_cli.merging.weight_files import WeightFiles
 from medqa_cli.model.base import load_base
 from medqa_cli.model.packing import pack
 from medqa_cli.model.scoring import AnswerScore, score_answers
 from medqa_cli.model.source import BaseSource
+from medqa_cli.model.weight_files import WeightFiles
 from medqa_cli.prompt import Example, PromptEncoder, make_contract
 
 CPU = torch.device("cpu")

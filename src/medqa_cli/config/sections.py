@@ -127,6 +127,11 @@ class LoraConfig:
     )
     use_rslora: bool = setting(False, "Scale by lora_alpha / sqrt(r) instead (arXiv 2312.03732).")
     use_dora: bool = setting(False, "Learn magnitude and direction apart (DoRA, arXiv 2402.09353).")
+    init_lora_weights: Literal["default", "loftq", "pissa"] = setting(
+        "default",
+        "What the adapter starts from: default: no change; loftq: what 4 bits took away (arXiv 2310.08659); "
+        "pissa: the main directions of unquantized weights (arXiv 2404.02948).",
+    )
     bias: Literal["none", "all", "lora_only"] = setting("none", "Which bias vectors are trained.")
 
 

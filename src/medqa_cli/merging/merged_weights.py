@@ -1,6 +1,6 @@
 """The weights of the merged model, computed from base and adapter a few rows at a time.
 
-Sums are made in float32 and rounded once, to the type that the base is stored in. The formulas are those of PEFT's own
+Sums are made in float32 and rounded once, to the type that the plan names. The formulas are those of PEFT's own
 merge. Knows nothing of files to write (``writing``) or of models that run (``streamed``).
 """
 
@@ -15,7 +15,7 @@ from medqa_cli.merging.adapter_file import AdapterFile, LoraUpdate
 from medqa_cli.merging.ahead import in_order
 from medqa_cli.merging.four_bit import FourBit, QuantizedWeight
 from medqa_cli.merging.plan import MergePlan, Recipe
-from medqa_cli.merging.weight_files import WeightFiles, as_bytes, rows_in_a_piece
+from medqa_cli.model.weight_files import WeightFiles, as_bytes, dtype_of, rows_in_a_piece
 
 
 class MergedWeights:
@@ -66,7 +66,7 @@ class _Tensor:
 
     def __init__(self, recipe: Recipe, base: WeightFiles, adapter: AdapterFile, four_bit: FourBit | None) -> None:
         self.recipe = recipe
-        self._base, self._dtype = base, base.tensors[recipe.base_name].dtype
+        self._base, self._dtype = base, dtype_of(recipe.type_name)
         self._replacement = adapter.tensor(recipe.replacement_key) if recipe.replacement_key else None
         self._rows_at_once = self._choose_rows()
         shape = recipe.shape
@@ -98,7 +98,7 @@ class _Tensor:
             raise MedqaError(
                 f"the merged {self.recipe.name} holds values that are not finite: the adapter is broken, or its sum "
                 f"with the base exceeds {self.recipe.type_name}",
-                "train again with a lower learning rate",
+                "train again with a lower learning rate, or write it in a wider type: --dtype bfloat16",
             )
         return values.to(self._dtype)
 

@@ -10,6 +10,8 @@ import json
 from pathlib import Path
 from typing import Any
 
+import torch
+
 from medqa_cli import console
 from medqa_cli.config.sections import PromptConfig
 from medqa_cli.errors import InputError
@@ -41,8 +43,8 @@ def load_contract(adapter_dir: Path, base_dir: Path, prompt: PromptConfig) -> tu
     return make_contract(prompt, tokenizer), tokenizer
 
 
-def write_companions(folder: Path, base_dir: Path, contract: PromptContract, tokenizer: Any, *, untied: bool) -> bool:
-    """Write everything but the weights and the model card.
+def write_companions(folder: Path, base_dir: Path, contract: PromptContract, tokenizer: Any) -> bool:
+    """Write everything but the weights, their config and the model card.
 
     Returns:
         Whether the tokenizer's chat template gives exactly the contract's prompt ids.
@@ -50,7 +52,6 @@ def write_companions(folder: Path, base_dir: Path, contract: PromptContract, tok
     Raises:
         InputError: the base's config cannot be read.
     """
-    write_config(folder, base_dir, untied=untied)
     _write_generation_config(folder, base_dir, contract)
     same = install_chat_template(tokenizer, contract)
     tokenizer.save_pretrained(folder)
@@ -63,12 +64,26 @@ def write_companions(folder: Path, base_dir: Path, contract: PromptContract, tok
     return same
 
 
-def write_config(folder: Path, base_dir: Path, *, untied: bool) -> None:
-    """Write the base's ``config.json``, with the tie of embedding and output layer cut where they now differ."""
+def write_config(folder: Path, base_dir: Path, *, untied: bool, dtype: torch.dtype | None = None) -> None:
+    """Write the base's ``config.json`` as it holds for the merged weights.
+
+    Args:
+        folder: where it goes.
+        base_dir: where the base's lies.
+        untied: embedding and output layer now differ.
+        dtype: the type that all weights are written in; None: the base's.
+    """
     config = read_json(base_dir / "config.json")
     if not isinstance(config, dict):
         raise InputError(f"{base_dir / 'config.json'} is damaged: not an object", "copy or download it again")
     config.pop("_name_or_path", None)
+    if dtype is not None:
+        # Transformers 4 called it torch_dtype; of a model of several parts each has its own.
+        for part in (config, *(part for part in config.values() if isinstance(part, dict))):
+            for key in ("dtype", "torch_dtype"):
+                if key in part:
+                    part[key] = str(dtype).removeprefix("torch.")
+        config.setdefault("torch_dtype" if "dtype" not in config else "dtype", str(dtype).removeprefix("torch."))
     if untied:
         config["tie_word_embeddings"] = False
         for part in config.values():

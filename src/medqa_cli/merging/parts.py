@@ -5,7 +5,7 @@ Reads headers and configs only, which takes no time. The work itself is in ``run
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any, Literal
 
@@ -15,18 +15,21 @@ from medqa_cli import console
 from medqa_cli.config.sections import ModelConfig, PromptConfig
 from medqa_cli.errors import InputError
 from medqa_cli.merging.adapter_file import AdapterFile
-from medqa_cli.merging.base_folder import base_folder, trained_how
 from medqa_cli.merging.four_bit import FourBit
 from medqa_cli.merging.merged_weights import MergedWeights
 from medqa_cli.merging.plan import MergePlan, make_plan
 from medqa_cli.merging.skeleton import Skeleton, build_skeleton, stored_names
-from medqa_cli.merging.weight_files import StoredTensor, WeightFiles
+from medqa_cli.merging.trained_how import trained_how
 from medqa_cli.model.adapter import base_of_adapter
+from medqa_cli.model.base_folder import base_folder
 from medqa_cli.model.device import describe_device, pick_compute_dtype, pick_device
 from medqa_cli.model.source import BaseSource
+from medqa_cli.model.weight_files import FLOAT_TYPES, StoredTensor, WeightFiles, dtype_of
 from medqa_cli.run_folder import RunFolder, read_json
 
 BaseWeights = Literal["nf4", "original", "auto"]
+StoredType = Literal["auto", "bfloat16", "float16", "float32"]
+_TYPE_NAMES = {"bfloat16": "BF16", "float16": "F16", "float32": "F32"}
 
 
 @dataclass(frozen=True)
@@ -39,6 +42,7 @@ class MergeJob:
     model: ModelConfig
     prompt: PromptConfig
     base_weights: BaseWeights
+    dtype: StoredType = "auto"
 
 
 @dataclass(frozen=True)
@@ -60,6 +64,7 @@ class Given:
         """Return the settings that decide about the merged folder."""
         return {
             "base_weights": job.base_weights,
+            "dtype": job.dtype,
             "quantization": self.trained.quantization,
             "double_quantization": self.trained.double_quantization,
             "compute_dtype": str(self.compute_dtype).removeprefix("torch."),
@@ -76,6 +81,16 @@ class Parts:
     adapter: AdapterFile
     plan: MergePlan
     four_bit: FourBit | None
+
+    def stored_as(self, type_name: str) -> Parts:
+        """Return the same with all tensors of the merged model in one type, named as in safetensors."""
+        return replace(self, plan=self.plan.stored_as(type_name))
+
+    @property
+    def one_type(self) -> torch.dtype | None:
+        """The type of all tensors of the merged model where it is another than the base's; None: the base's types."""
+        cast = next((recipe for recipe in self.plan.recipes if recipe.is_cast), None)
+        return None if cast is None else dtype_of(cast.type_name)
 
     def weights(self, name: str) -> MergedWeights:
         """Return the merged weights onto ``nf4`` or ``original`` base weights."""
@@ -135,6 +150,20 @@ def bring_together(job: MergeJob, given: Given) -> Parts:
     names = stored_names(model, given.base.names)
     plan = make_plan(given.base, skeleton, names, adapter, four_bit=four_bit is not None)
     return Parts(given, skeleton, adapter, plan, four_bit)
+
+
+def types_to_try(job: MergeJob, given: Given) -> list[str | None]:
+    """Return the types to write the merged model in, the best first; None: those of the base.
+
+    Rounded to bfloat16, merged weights lose one bit in 2**8, which turns near ties. Where the training computed more
+    finely than the base is stored, ``auto`` takes float16, as large and eight times finer; if activations do not fit
+    it, the base's own type.
+    """
+    if job.dtype != "auto":
+        return [_TYPE_NAMES[job.dtype]]
+    stored = {tensor.type_name for tensor in given.base.tensors.values()} & FLOAT_TYPES.keys()
+    finer = stored == {"BF16"} and given.compute_dtype != torch.bfloat16
+    return ["F16", None] if finer else [None]
 
 
 def _base_weights_in_question(wanted: BaseWeights, quantization: str) -> tuple[str, ...]:

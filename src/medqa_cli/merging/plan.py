@@ -10,7 +10,7 @@ from dataclasses import dataclass, replace
 from medqa_cli.errors import InputError
 from medqa_cli.merging.adapter_file import AdapterFile, LoraUpdate
 from medqa_cli.merging.skeleton import Skeleton, StoredNames
-from medqa_cli.merging.weight_files import FLOAT_TYPES, WeightFiles
+from medqa_cli.model.weight_files import FLOAT_TYPES, WeightFiles
 
 _HINT = "check that the adapter was trained on this base: base_model_name_or_path in adapter_config.json"
 
@@ -22,7 +22,8 @@ class Recipe:
     ``name``: in the written files; ``base_name``: the base's tensor that it starts from; ``replacement_key``: the
     adapter's tensor that stands in its place; ``four_bit``: it was quantized in training; ``columns_are_outputs``: it
     is stored as (in, out), as Conv1D layers are, or is an embedding; ``update``: the change by the adapter;
-    ``is_bias_of_update``: it is the bias that ``update`` changes, not the weight.
+    ``is_bias_of_update``: it is the bias that ``update`` changes, not the weight; ``is_cast``: it is written in another
+    type than the base's.
     """
 
     name: str
@@ -34,11 +35,12 @@ class Recipe:
     conv1d: bool = False
     update: LoraUpdate | None = None
     is_bias_of_update: bool = False
+    is_cast: bool = False
 
     @property
     def is_copy(self) -> bool:
         """Whether the bytes of the base are taken as they are."""
-        return self.update is None and self.replacement_key is None and not self.four_bit
+        return self.update is None and self.replacement_key is None and not self.four_bit and not self.is_cast
 
     @property
     def columns_are_outputs(self) -> bool:
@@ -56,6 +58,16 @@ class MergePlan:
     def without_four_bit(self) -> MergePlan:
         """Return the plan onto the unquantized base."""
         return replace(self, recipes=tuple(replace(recipe, four_bit=False) for recipe in self.recipes))
+
+    def stored_as(self, type_name: str) -> MergePlan:
+        """Return the plan that writes all floating-point tensors in one type, named as in safetensors."""
+        recipes = [
+            replace(recipe, type_name=type_name, is_cast=recipe.type_name != type_name)
+            if recipe.type_name in FLOAT_TYPES
+            else recipe
+            for recipe in self.recipes
+        ]
+        return replace(self, recipes=tuple(recipes))
 
 
 def make_plan(

@@ -21,15 +21,15 @@ from medqa_cli.errors import MedqaError
 from medqa_cli.merging.inputs import MERGE_FILE_NAME, describe_inputs, file_sizes, finished_merge
 from medqa_cli.merging.merged_weights import MergedWeights
 from medqa_cli.merging.model_card import model_card
-from medqa_cli.merging.model_folder import load_contract, write_companions
-from medqa_cli.merging.parts import MergeJob, Parts, bring_together, look_up
+from medqa_cli.merging.model_folder import load_contract, write_companions, write_config
+from medqa_cli.merging.parts import MergeJob, Parts, bring_together, look_up, types_to_try
 from medqa_cli.merging.reference import load_reference, memory_available_bytes, memory_needed_bytes
-from medqa_cli.merging.streamed import NotStreamable, WeightSource, streamed_model
+from medqa_cli.merging.streamed import NotStreamable, WeightSource, largest_activation, streamed_model
 from medqa_cli.merging.summary import summarize
 from medqa_cli.merging.verify import Verification, compare, pick_examples
-from medqa_cli.merging.weight_files import StoredTensor, WeightFiles
 from medqa_cli.merging.writing import Shard, check_disk_space, make_shards, total_bytes, write_shards
 from medqa_cli.model.device import peak_memory_bytes
+from medqa_cli.model.weight_files import StoredTensor, WeightFiles
 from medqa_cli.prompt import Example, PromptEncoder
 from medqa_cli.run_folder import atomic_dir, write_json
 
@@ -58,12 +58,10 @@ def merge(job: MergeJob) -> dict[str, Any]:
     examples, reason = _held_out(job, PromptEncoder(contract, tokenizer))
     _note_leftovers(job.out_dir)
     with atomic_dir(job.out_dir) as folder:
-        exact = write_companions(folder, given.base.folder, contract, tokenizer, untied=parts.plan.untied)
-        first = given.names[0]
-        _write(job, parts, first, folder)
-        peak = peak_memory_bytes(torch.device("cpu"))
+        exact = write_companions(folder, given.base.folder, contract, tokenizer)
         reason = reason or _no_memory_for(parts)
-        found, reason = (None, reason) if reason else _compare(job, parts, first, examples, folder)
+        first = given.names[0]
+        parts, found, reason, peak = _write_and_compare(job, parts, examples, reason, folder)
         if found is None:
             console.warn(f"the merged model was not compared with base + adapter: {reason}")
         chosen = _choose(job, parts, first, found, folder)
@@ -77,6 +75,31 @@ def merge(job: MergeJob) -> dict[str, Any]:
         if found is not None and (problem := found.problem(chosen)):
             _put_aside(folder, job.out_dir, chosen, problem)
     return summary
+
+
+def _write_and_compare(
+    job: MergeJob, parts: Parts, examples: Sequence[Example], reason: str, folder: Path
+) -> tuple[Parts, Verification | None, str, int]:
+    """Write the model in the finest type that suits it, and compare it; ``reason``: why it cannot be compared.
+
+    Returns:
+        The parts as they were written, what was measured or None and why nothing was, and the peak memory of writing.
+    """
+    first, peak = parts.given.names[0], 0
+    found: Verification | None = None
+    # Whether activations fit a type shows in the comparison only: without one the base's own is taken.
+    types = types_to_try(job, parts.given)[-1 if reason else 0 :]
+    for type_name in types:
+        typed = parts if type_name is None else parts.stored_as(type_name)
+        write_config(folder, parts.given.base.folder, untied=parts.plan.untied, dtype=typed.one_type)
+        _write(job, typed, first, folder)
+        peak = peak or peak_memory_bytes(torch.device("cpu"))
+        if not reason:
+            found, reason = _compare(job, typed, first, examples, folder)
+        if found is None or type_name is None or found.fits(typed.one_type) or type_name == types[-1]:
+            break
+        console.note(f"activations reach {found.largest_activation:.3g}, too large for float16: taking the base's type")
+    return typed, found, reason, peak
 
 
 def _held_out(job: MergeJob, encoder: PromptEncoder) -> tuple[list[Example], str]:
@@ -143,6 +166,7 @@ def _compare(
     vocabulary_size = parts.skeleton.shapes[parts.skeleton.output or parts.skeleton.embedding][0]
     found = compare(reference, candidates, examples, device, vocabulary_size)
     found.faithful = parts.faithful
+    found.largest_activation = max(map(largest_activation, candidates.values()))
     return found, ""
 
 

@@ -68,6 +68,16 @@ def streamed_model(config_dir: Path, source: WeightSource, device: torch.device,
     return model.requires_grad_(False).to(device).eval()
 
 
+def largest_activation(model: Any) -> float:
+    """Return the largest absolute value that went into or came out of a linear layer of a streamed model so far."""
+    return max(module.largest_value for module in model.modules() if isinstance(module, _StreamedLinear))
+
+
+def _largest(values: torch.Tensor) -> float:
+    low, high = values.aminmax() if values.numel() else (torch.zeros(()), torch.zeros(()))
+    return max(-float(low), float(high))
+
+
 def _connect(model: Any, source: WeightSource, device: torch.device) -> None:
     names = stored_names(model, source.names).of_parameter
     tied = dict(model.all_tied_weights_keys or {})
@@ -111,6 +121,7 @@ class _StreamedLinear(torch.nn.Module):
         self._source, self._name, self._device = source, name, device
         self.out_features, self.in_features = source.shape(name)
         self._bias = bias.to(device) if bias is not None else None
+        self.largest_value = 0.0
 
     def forward(self, x: torch.Tensor) -> torch.Tensor:
         """Return ``x @ weight.T + bias``: ``(..., in)`` -> ``(..., out)`` float32."""
@@ -121,7 +132,9 @@ class _StreamedLinear(torch.nn.Module):
             stop = start + len(rows)
             result[..., start:stop] = F.linear(x, rows.to(self._device, torch.float32))
             start = stop
-        return result if self._bias is None else result + self._bias
+        result = result if self._bias is None else result + self._bias
+        self.largest_value = max(self.largest_value, _largest(x), _largest(result))
+        return result
 
 
 class _StreamedEmbedding(torch.nn.Module):

@@ -33,6 +33,9 @@ _TOKENS_FOR_TOP1 = 1000
 # One percent of perplexity: nats per answer token.
 NLL_TOLERANCE = 0.01
 
+# Other questions may drive activations higher than those that were seen.
+_ROOM_FOR_ACTIVATIONS = 8
+
 # Answer tokens to compare on, where the split has them.
 _WANTED_TOKENS = 2500
 # For the noise floor on devices that compute bfloat16 several times as slowly as float32.
@@ -45,7 +48,10 @@ _MAX_ROWS = 2000
 
 @dataclass
 class Verification:
-    """What was measured. ``faithful``: the names of the candidates that stand on the weights training saw."""
+    """What was measured. ``faithful``: the names of the candidates that stand on the weights training saw.
+
+    ``largest_activation``: the largest absolute value into or out of a linear layer of a candidate.
+    """
 
     adapter_scores: list[AnswerScore] = field(default_factory=list)
     noise_floor: Measured = field(default_factory=Measured)
@@ -53,6 +59,11 @@ class Verification:
     faithful: frozenset[str] = frozenset()
     num_questions: int = 0
     seconds: float = 0.0
+    largest_activation: float = 0.0
+
+    def fits(self, dtype: torch.dtype | None) -> bool:
+        """Tell whether all activations that were seen fit a type with room to spare; None: the base's, which do."""
+        return dtype is None or self.largest_activation * _ROOM_FOR_ACTIVATIONS <= torch.finfo(dtype).max
 
     def problem(self, name: str) -> str:
         """Say which bound a candidate does not meet; empty where it meets all that hold for it."""
@@ -109,6 +120,7 @@ class Verification:
             "nll_difference": self._nll_differences(),
             "noise_floor": self.noise_floor.as_json(),
             "candidates": {name: measured.as_json() for name, measured in self.candidates.items()},
+            "largest_activation": self.largest_activation,
             "passed": not problem,
             "problem": problem or None,
             "seconds": round(self.seconds, 1),

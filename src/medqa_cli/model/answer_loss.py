@@ -9,7 +9,9 @@ the layers below the output layer.
 from __future__ import annotations
 
 import types
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from contextvars import ContextVar
 from typing import Any
 
 import torch
@@ -108,7 +110,21 @@ def _is_plain(causal_lm: Any) -> bool:
 
 def _chunk_rows(output_layer: Any, device_type: str) -> int:
     vocabulary_size = int(getattr(output_layer, "out_features", 1 << 15))
-    return max(16, CHUNK_BYTES.get(device_type, CHUNK_BYTES["cpu"]) // (4 * vocabulary_size))
+    chunk_bytes = CHUNK_BYTES.get(_chunks_of.get() or device_type, CHUNK_BYTES["cpu"])
+    return max(16, chunk_bytes // (4 * vocabulary_size))
+
+
+_chunks_of: ContextVar[str | None] = ContextVar("chunks_of", default=None)
+
+
+@contextmanager
+def chunks_as_on(device_type: str) -> Iterator[None]:
+    """Take the chunks that another kind of device would take, wherever the tensors are."""
+    token = _chunks_of.set(device_type)
+    try:
+        yield
+    finally:
+        _chunks_of.reset(token)
 
 
 class _FrozenHeadLosses(torch.autograd.Function):

@@ -47,13 +47,23 @@ def stored_dtype_of(source: BaseSource) -> torch.dtype:
     Raises:
         InputError: the model is not there.
     """
+    dtype = load_config(source.location, source.revision).dtype
+    return dtype if isinstance(dtype, torch.dtype) else torch.float32
+
+
+def load_config(location: str, revision: str | None = None) -> Any:
+    """Load the Transformers config of the model in a hub id or folder.
+
+    Raises:
+        InputError: there is none.
+    """
     from transformers import AutoConfig
 
+    quiet_libraries()
     try:
-        dtype = AutoConfig.from_pretrained(source.location, revision=source.revision).dtype
+        return AutoConfig.from_pretrained(location, revision=revision)
     except (OSError, ValueError) as error:
-        raise _not_loadable("config", source.location, error) from error
-    return dtype if isinstance(dtype, torch.dtype) else torch.float32
+        raise _not_loadable("config", location, error) from error
 
 
 def load_base(
@@ -93,7 +103,7 @@ def load_base(
                 revision=source.revision,
                 dtype=dtype,
                 device_map={"": "cpu" if sharded else str(device)},
-                quantization_config=_quantization_config(config, dtype, sharded=sharded),
+                quantization_config=quantization_config(config, dtype, sharded=sharded),
                 attn_implementation=PACKED_ATTENTION if packed else "sdpa",
             )
     except (OSError, ValueError, SafetensorError) as error:
@@ -105,7 +115,8 @@ def load_base(
     return model.eval()
 
 
-def _quantization_config(config: ModelConfig, dtype: torch.dtype, *, sharded: bool) -> Any:
+def quantization_config(config: ModelConfig, dtype: torch.dtype, *, sharded: bool) -> Any:
+    """Return what Transformers is told of the quantization; None: there is none. Arguments as of ``load_base``."""
     from transformers import BitsAndBytesConfig
 
     if config.quantization == "none":

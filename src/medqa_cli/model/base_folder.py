@@ -1,4 +1,4 @@
-"""From a base model's name to a folder with its weight files, and to how it was quantized in training.
+"""From a base model's name to a folder with its weight files.
 
 A hub id becomes its folder in the hub's cache; missing files are downloaded, unless ``HF_HUB_OFFLINE`` is set. Does not
 read weights.
@@ -6,18 +6,12 @@ read weights.
 
 from __future__ import annotations
 
-from dataclasses import replace
 from pathlib import Path
-from typing import Any
 
 from medqa_cli import console
-from medqa_cli.config.sections import ModelConfig
 from medqa_cli.errors import InputError
-from medqa_cli.merging.weight_files import WEIGHT_FILES, shard_names
 from medqa_cli.model.source import THREE_WAYS, BaseSource
-from medqa_cli.run_folder import RunFolder, recorded_settings
-
-_QUANTIZATIONS = ("nf4", "fp4", "int8", "none")
+from medqa_cli.model.weight_files import WEIGHT_FILES, shard_names
 
 
 def base_folder(source: BaseSource) -> Path:
@@ -36,7 +30,7 @@ def base_folder(source: BaseSource) -> Path:
             raise InputError(f"{source.name} holds no config.json", THREE_WAYS)
         found = next((path for name in WEIGHT_FILES if (path := _from_hub(source, name))), None)
         if found is None:
-            raise InputError(f"{source.name} holds no weights that medqa merge reads", THREE_WAYS)
+            raise InputError(f"{source.name} holds no weights that medqa reads", THREE_WAYS)
         for name in shard_names(found) if found.name.endswith(".index.json") else []:
             with console.status(f"looking for {name} of {source.name} ..."):
                 if _from_hub(source, name) is None:
@@ -55,23 +49,3 @@ def _from_hub(source: BaseSource, name: str) -> Path | None:
         return Path(hf_hub_download(source.location, name, revision=source.revision))
     except EntryNotFoundError:  # also: not in the cache, and no network
         return None
-
-
-def trained_how(run: RunFolder, model: ModelConfig) -> ModelConfig:
-    """Return the config's model section with the quantization that the run was trained with, where that is recorded.
-
-    Raises:
-        InputError: the record is damaged.
-    """
-    recorded: dict[str, Any] = recorded_settings(run)
-    quantization = recorded.get("model.quantization")
-    if quantization is None:
-        console.warn(
-            f"{run.path} does not record how the base was quantized in training; taking the config's "
-            f"model.quantization {model.quantization}, double_quantization {str(model.double_quantization).lower()}"
-        )
-        return model
-    if quantization not in _QUANTIZATIONS:
-        raise InputError(f"{run.environment_path} is damaged: model.quantization {quantization!r}", "restore the file")
-    double = bool(recorded.get("model.double_quantization"))
-    return replace(model, quantization=quantization, double_quantization=double)

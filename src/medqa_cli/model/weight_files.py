@@ -42,6 +42,13 @@ _TYPES = {
     "BOOL": torch.bool,
 }
 _TYPE_NAMES = {dtype: name for name, dtype in _TYPES.items()}
+
+
+def dtype_of(type_name: str) -> torch.dtype:
+    """Return the type that the safetensors format calls so."""
+    return _TYPES[type_name]
+
+
 _BLOCK_BYTES = 4 << 20
 # Values in one piece of a matrix: few enough for the cache of a core, enough that the work outweighs the calls.
 _PIECE_VALUES = 1 << 19
@@ -62,7 +69,7 @@ class StoredTensor:
     @property
     def dtype(self) -> torch.dtype:
         """The type of its values."""
-        return _TYPES[self.type_name]
+        return dtype_of(self.type_name)
 
     @property
     def num_bytes(self) -> int:

@@ -12,10 +12,12 @@ from typing import Any
 
 import torch
 from safetensors import safe_open
+from safetensors.torch import load_file, save_file
 
 from medqa_cli.errors import MedqaError
+from medqa_cli.model.adapter_init import as_plain_lora, plain_lora_config
 from medqa_cli.prompt import PromptContract
-from medqa_cli.run_folder import atomic_dir
+from medqa_cli.run_folder import atomic_dir, read_json, write_json
 from medqa_cli.training.checkpoint_files import sync_folder, writing
 
 WEIGHTS_NAME = "adapter_model.safetensors"
@@ -56,6 +58,7 @@ def save_adapter(adapter_dir: Path, model: Any, checkpoint: Path | None, parts: 
         else:
             for name in (WEIGHTS_NAME, CONFIG_NAME):
                 shutil.copyfile(checkpoint / name, temporary / name)
+        _make_plain(temporary, model)
         _check_weights(temporary / WEIGHTS_NAME)
         parts.tokenizer.save_pretrained(temporary)
         parts.contract.save(temporary)
@@ -64,6 +67,14 @@ def save_adapter(adapter_dir: Path, model: Any, checkpoint: Path | None, parts: 
         # safetensors makes its files private; those of a result are as readable as the others.
         shutil.copymode(temporary / CARD_NAME, temporary / WEIGHTS_NAME)
         sync_folder(temporary)
+
+
+def _make_plain(folder: Path, model: Any) -> None:
+    """Rewrite an adapter that started inside the base's weights (PiSSA) as one to the untouched base."""
+    plain = as_plain_lora(model, load_file(folder / WEIGHTS_NAME))
+    if plain is not None:
+        save_file(plain, folder / WEIGHTS_NAME, metadata={"format": "pt"})
+        write_json(folder / CONFIG_NAME, plain_lora_config(read_json(folder / CONFIG_NAME)))
 
 
 def _check_weights(path: Path) -> None:

@@ -5,6 +5,7 @@ Does not change the run's folder and does not load weights.
 
 from __future__ import annotations
 
+import math
 from pathlib import Path
 from typing import Any
 
@@ -22,6 +23,13 @@ from medqa_cli.training.random_states import random_state_name
 def examples_per_step(config: TrainConfig) -> int:
     """Return the examples of an optimizer step over all ranks."""
     return config.per_device_train_batch_size * config.gradient_accumulation_steps * ranks.world_size()
+
+
+def num_steps(config: TrainConfig, num_examples: int) -> int:
+    """Return the optimizer steps of a training on so many examples."""
+    if config.max_steps > 0:
+        return config.max_steps
+    return math.ceil(math.ceil(num_examples / examples_per_step(config)) * config.num_train_epochs)
 
 
 def bound_to(

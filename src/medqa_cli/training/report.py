@@ -27,12 +27,20 @@ def show(summary: dict[str, Any], run: RunFolder) -> None:
         rows.append(["updates skipped by the loss scaler", f"{summary['num_skipped_steps']:,}"])
     rows += [
         ["tokens per second", f"{summary['tokens_per_second']:,.0f}"],
-        ["peak memory", f"{summary['peak_memory_bytes'] / 2**30:.2f} GiB"],
+        [_peak_label(summary), f"{summary['peak_memory_bytes'] / 2**30:.2f} GiB"],
         ["time", f"{summary['seconds']:.0f} s"],
     ]
     early = ", stopped early" if summary["stop_reason"] == "early_stopping" else ""
     console.table(f"Training {summary['status']}{early}", rows)
     console.line(f"adapter: {run.adapter_dir}   curves: {run.loss_plot_path}   log: {run.train_log_path}")
+
+
+def _peak_label(summary: dict[str, Any]) -> str:
+    predicted = summary["predicted_peak_memory_bytes"]
+    if predicted is None:
+        return "peak memory"
+    idle = " in use, freed memory kept for speed" if summary["keeps_freed_memory"] else ""
+    return f"peak memory (predicted {predicted / 2**30:.2f} GiB{idle})"
 
 
 def _adapter(summary: dict[str, Any]) -> str:

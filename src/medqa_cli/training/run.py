@@ -6,10 +6,8 @@ Does not compute losses (``trainer``) and does not draw (``console``, ``plot``).
 from __future__ import annotations
 
 import contextlib
-import math
 import time
 from collections.abc import Callable
-from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, TypeVar
 
@@ -17,57 +15,36 @@ import torch
 import transformers
 from transformers.trainer_utils import IntervalStrategy
 
-from medqa_cli import console, ranks
-from medqa_cli.config.sections import LoraConfig, ModelConfig, PromptConfig, TrainConfig
-from medqa_cli.data.dataset import read_split
+from medqa_cli import allocator, console, ranks
 from medqa_cli.errors import InputError
 from medqa_cli.model.adapter import add_lora
-from medqa_cli.model.base import load_base, load_tokenizer
+from medqa_cli.model.adapter_init import check_init, init_adapter
+from medqa_cli.model.base import load_base
 from medqa_cli.model.device import describe_device, peak_memory_bytes, pick_compute_dtype, pick_device
-from medqa_cli.model.forward_size import activation_bytes_per_token, tokens_per_forward, tokens_that_fit
+from medqa_cli.model.dry_run import UnknownMemoryError
 from medqa_cli.model.fused_layers import fuse_layers
-from medqa_cli.model.source import BaseSource
-from medqa_cli.prompt import PromptContract, PromptEncoder, make_contract
 from medqa_cli.run_folder import RunFolder, atomic_file, describe_environment, read_json, write_json
 from medqa_cli.training import trackers
 from medqa_cli.training.adapter_folder import AdapterParts, save_adapter
 from medqa_cli.training.checkpoint_files import NotWrittenError, full_disk_is_an_error, set_aside
 from medqa_cli.training.checkpoints import prepare_run_folder, warn_if_disk_is_small
 from medqa_cli.training.ending import Ending, Outcome, adapter_checkpoint, error_of, summarize
-from medqa_cli.training.examples import EncodedSplit, encode_rows, evenly_spaced
+from medqa_cli.training.examples import evenly_spaced
 from medqa_cli.training.guards import DivergedError, StepGuard
 from medqa_cli.training.looks import ValidationLooks
 from medqa_cli.training.model_card import CardFacts, model_card
 from medqa_cli.training.monitor import TrainingMonitor, read_log, stop_on_signal
 from medqa_cli.training.plot import plot_losses
-from medqa_cli.training.preflight import (
-    bound_to,
-    check_same_on_all_ranks,
-    checkpoint_to_go_on_from,
-    examples_per_step,
-    find_base_in_turns,
-)
+from medqa_cli.training.prediction import Prediction, forward_limits
+from medqa_cli.training.preflight import bound_to, check_same_on_all_ranks, checkpoint_to_go_on_from, num_steps
+from medqa_cli.training.preparation import Prepared, TrainJob, device_at_hand, predictor, prepare, settings_of
 from medqa_cli.training.sharding import check_sharding, whole_adapter
-from medqa_cli.training.trainer import MedqaTrainer, make_training_arguments, optimizer_on, uses_checkpointing
+from medqa_cli.training.trainer import MedqaTrainer, make_training_arguments, optimizer_on
 
 # A look at the validation split costs a forward over it; this many questions settle a mean loss to about 0.05 nats.
 MAX_VALIDATION_EXAMPLES = 128
 
 T = TypeVar("T")
-
-
-@dataclass(frozen=True)
-class TrainJob:
-    """What one training needs: sections of the config, the run's folder, and its resolved config as text."""
-
-    run: RunFolder
-    data_dir: Path
-    prompt: PromptConfig
-    model: ModelConfig
-    lora: LoraConfig
-    train: TrainConfig
-    seed: int
-    resolved_config: str
 
 
 def train(job: TrainJob, *, resume: bool = False, restart: bool = False) -> dict[str, Any]:
@@ -90,37 +67,31 @@ def train(job: TrainJob, *, resume: bool = False, restart: bool = False) -> dict
     started = time.perf_counter()
     with ranks.agreed():
         check_sharding(job.model, job.train)
+        check_init(job.model, job.lora, sharded=ranks.is_sharded())
         trackers.require_tracker(job.train.report_to)
-        train_rows = read_split(job.data_dir, "train")
-        validation_rows = read_split(job.data_dir, "validation")
         device = pick_device()
         optimizer = optimizer_on(job.train.optim, device)
         trained_with = bound_to(job.prompt, job.model, job.lora, job.train, job.data_dir, optimizer)
         dtype = pick_compute_dtype(job.model.compute_dtype, device)
     check_same_on_all_ranks(job.resolved_config, trained_with, dtype)
     checkpoint = checkpoint_to_go_on_from(job.run, trained_with, resume=resume, restart=restart)
-    source = find_base_in_turns(job.model)
+    prepared = prepare(job, device, dtype)
     with ranks.agreed():
-        tokenizer = load_tokenizer(source.location, source.revision)
-        contract = make_contract(job.prompt, tokenizer)
-        encoder = PromptEncoder(contract, tokenizer)
-        data = encode_rows(train_rows, encoder, job.model.max_length)
-        validation = encode_rows(validation_rows, encoder, job.model.max_length) if validation_rows else _EMPTY
-        _report_counts(data, job.model.max_length)
-        model = _make_model(job, source, device, dtype)
-        _describe_run(job, model, device, dtype)
+        prediction = predicted(job, prepared)
+        model = make_model(job, prepared)
+        _describe_run(job, model, prepared)
 
     def begin() -> dict[str, Any]:
         # Only now: whatever was wrong with data, model or config has left an earlier training untouched.
         prepare_run_folder(job.run, checkpoint, restart=restart)
         num_trained = model.get_nb_trainable_parameters()[0]
-        warn_if_disk_is_small(job.run, job.train, _num_steps(job.train, len(data.examples)), num_trained)
+        warn_if_disk_is_small(job.run, job.train, num_steps(job.train, len(prepared.data.examples)), num_trained)
         return _record(job, trained_with, device)
 
     environment = _written_by_main(job.run, begin)
     with full_disk_is_an_error(job.run.path):
-        outcome = _fit(job, model, data, validation, device, dtype, checkpoint)
-    summary = _summarize(job, outcome, data, device, time.perf_counter() - started)
+        outcome = fit(job, model, prepared, prediction, checkpoint)
+    summary = _summarize(job, outcome, prepared, prediction, time.perf_counter() - started)
     ranks.from_main(lambda: _raise_if_incomplete(job, outcome, summary))
     chosen = ranks.from_main(lambda: adapter_checkpoint(job.run, outcome, job.train.early_stopping_patience))
     summary["adapter_step"] = outcome.global_step if chosen is None else outcome.looks.best_step
@@ -129,8 +100,9 @@ def train(job: TrainJob, *, resume: bool = False, restart: bool = False) -> dict
     def finish() -> None:
         # Without adapter_step until there is an adapter.
         write_json(job.run.train_json_path, {**summary, "adapter_step": None})
-        card = _card(job, source, contract, dtype, summary, environment)
-        save_adapter(job.run.adapter_dir, model, chosen, AdapterParts(tokenizer, contract, card, weights))
+        card = _card(job, prepared, summary, environment)
+        parts = AdapterParts(prepared.tokenizer, prepared.contract, card, weights)
+        save_adapter(job.run.adapter_dir, model, chosen, parts)
         write_json(job.run.train_json_path, summary)
 
     _written_by_main(job.run, finish)
@@ -147,14 +119,23 @@ def _written_by_main(run: RunFolder, write: Callable[[], T]) -> T:
     return ranks.from_main(guarded)
 
 
-_EMPTY = EncodedSplit([], 0, 0)
+def predicted(job: TrainJob, prepared: Prepared) -> Prediction | None:
+    """Predict the memory of the training here; None where a layer of the architecture needs real numbers."""
+    try:
+        return predictor(prepared, device_at_hand(prepared.device)).predict(settings_of(job))
+    except UnknownMemoryError as error:
+        console.note(f"{error.message}; the size of a forward is the fastest, whether it fits or not")
+        return None
 
 
-def _make_model(job: TrainJob, source: BaseSource, device: torch.device, dtype: torch.dtype) -> Any:
+def make_model(job: TrainJob, prepared: Prepared) -> Any:
+    """Load the base and put a fresh adapter on it, as it is trained."""
     # Seeded before the adapter is made: its A matrices are random.
     transformers.set_seed(job.seed)
-    base = load_base(source, job.model, device, dtype, packed=True, sharded=ranks.is_sharded())
+    source = prepared.source
+    base = load_base(source, job.model, prepared.device, prepared.dtype, packed=True, sharded=ranks.is_sharded())
     model = add_lora(base, job.lora, source.name, source.revision)
+    init_adapter(model, job.lora, source)
     if not ranks.is_sharded():
         # Their backward passes read the base's weights, which FSDP has given away by then.
         fuse_layers(model)
@@ -175,17 +156,23 @@ def _record(job: TrainJob, trained_with: dict[str, Any], device: torch.device) -
     return environment
 
 
-def _fit(
-    job: TrainJob,
-    model: Any,
-    data: EncodedSplit,
-    validation: EncodedSplit,
-    device: torch.device,
-    dtype: torch.dtype,
-    checkpoint: Path | None,
+def fit(
+    job: TrainJob, model: Any, prepared: Prepared, prediction: Prediction | None, checkpoint: Path | None
 ) -> Outcome:
-    watched = evenly_spaced(validation.examples, MAX_VALIDATION_EXAMPLES)
-    max_tokens, memory_is_plentiful = _forward_limits(job, model, device, dtype)
+    """Run the training loop; what it does is in the run's folder, but for the adapter.
+
+    Args:
+        job: what to train on what.
+        model: of ``make_model``.
+        prepared: data and device.
+        prediction: the size of a forward.
+        checkpoint: where to go on from.
+    """
+    if prepared.device.type == "cpu" and prediction is not None and not prediction.keeps_freed_memory:
+        allocator.give_back_freed_memory()
+    device, dtype, examples = prepared.device, prepared.dtype, prepared.data.examples
+    watched = evenly_spaced(prepared.validation.examples, MAX_VALIDATION_EXAMPLES)
+    limits = forward_limits(job.model, job.train, device) if prediction is None else prediction.limits
     with ranks.agreed():
         arguments = make_training_arguments(
             job.train,
@@ -193,7 +180,7 @@ def _fit(
             output_dir=job.run.checkpoints_dir,
             device=device,
             compute_dtype=dtype,
-            memory_is_plentiful=memory_is_plentiful,
+            memory_is_plentiful=limits.memory_is_plentiful,
         )
     # Before the first step the adapter is zero: the first look is the base model's loss.
     arguments.eval_on_start = bool(watched) and checkpoint is None
@@ -203,14 +190,14 @@ def _fit(
     guard = StepGuard()
     log = ranks.from_main(lambda: read_log(job.run.train_log_path))
     looks = ValidationLooks(log, job.train.early_stopping_patience)
-    with console.run_display("training", _num_steps(job.train, len(data.examples))) as display:
+    with console.run_display("training", num_steps(job.train, len(examples))) as display:
         monitor = TrainingMonitor(job.run.train_log_path, display, guard, lambda: peak_memory_bytes(device))
         trainer = MedqaTrainer(
             model=model,
             args=arguments,
-            examples=data.examples,
+            examples=examples,
             validation=watched,
-            max_tokens_per_forward=max_tokens,
+            max_tokens_per_forward=limits.max_tokens,
             compute_dtype=dtype,
             callbacks=[monitor, looks] if watched else [monitor],
             guard=guard,
@@ -270,39 +257,8 @@ def _just_validated(log_path: Path, trainer: MedqaTrainer) -> bool:
     return any(line["step"] == step and "validation_loss" in line for line in log)
 
 
-def _num_steps(config: TrainConfig, num_examples: int) -> int:
-    if config.max_steps > 0:
-        return config.max_steps
-    return math.ceil(math.ceil(num_examples / examples_per_step(config)) * config.num_train_epochs)
-
-
-def _forward_limits(job: TrainJob, model: Any, device: torch.device, dtype: torch.dtype) -> tuple[int, bool]:
-    """Return the tokens of one forward, and whether a step of them fits without recomputing activations."""
-    config = model.get_base_model().config
-    kept = activation_bytes_per_token(config, dtype, recomputed=False)
-    # Twice the fastest size with room to spare: then recomputing buys nothing. The ranks do as the smallest must.
-    fits = min(ranks.gathered(tokens_that_fit(kept, device)))
-    plentiful = fits >= 2 * tokens_per_forward(0, device, job.model.max_length)
-    if job.train.max_tokens_per_forward != "auto":
-        return job.train.max_tokens_per_forward, plentiful
-    recomputed = uses_checkpointing(job.train, device, plentiful)
-    bytes_per_token = activation_bytes_per_token(config, dtype, recomputed=recomputed)
-    return min(ranks.gathered(tokens_per_forward(bytes_per_token, device, job.model.max_length))), plentiful
-
-
-def _report_counts(data: EncodedSplit, max_length: int) -> None:
-    if data.num_truncated_answers:
-        console.warn(
-            f"{data.num_truncated_answers} of {len(data.examples)} answers do not fit model.max_length = {max_length}: "
-            "they are cut and get no end token"
-        )
-    if data.num_without_answer:
-        console.warn(
-            f"{data.num_without_answer} rows left out: their prompt alone fills model.max_length = {max_length}"
-        )
-
-
-def _describe_run(job: TrainJob, model: Any, device: torch.device, dtype: torch.dtype) -> None:
+def _describe_run(job: TrainJob, model: Any, prepared: Prepared) -> None:
+    device, dtype = prepared.device, prepared.dtype
     trainable, total = model.get_nb_trainable_parameters()
     optimizer = optimizer_on(job.train.optim, device)
     console.note(
@@ -325,24 +281,17 @@ def _raise_if_incomplete(job: TrainJob, outcome: Outcome, summary: dict[str, Any
     raise error
 
 
-def _card(
-    job: TrainJob,
-    source: BaseSource,
-    contract: PromptContract,
-    dtype: torch.dtype,
-    summary: dict[str, Any],
-    environment: dict[str, Any],
-) -> str:
+def _card(job: TrainJob, prepared: Prepared, summary: dict[str, Any], environment: dict[str, Any]) -> str:
     report_path = job.data_dir / "report.json"
     return model_card(
         CardFacts(
-            source=source,
-            contract=contract,
+            source=prepared.source,
+            contract=prepared.contract,
             model=job.model,
             lora=job.lora,
             train=job.train,
             seed=job.seed,
-            compute_dtype=str(dtype).removeprefix("torch."),
+            compute_dtype=str(prepared.dtype).removeprefix("torch."),
             summary=summary,
             data=read_json(report_path) if report_path.is_file() else None,
             environment=environment,
@@ -351,14 +300,17 @@ def _card(
 
 
 def _summarize(
-    job: TrainJob, outcome: Outcome, data: EncodedSplit, device: torch.device, seconds: float
+    job: TrainJob, outcome: Outcome, prepared: Prepared, prediction: Prediction | None, seconds: float
 ) -> dict[str, Any]:
+    data = prepared.data
     return {
         **ranks.from_main(lambda: summarize(outcome, job.run, read_log(job.run.train_log_path))),
         "num_train_examples": len(data.examples),
         "num_truncated_answers": data.num_truncated_answers,
         "num_examples_without_answer": data.num_without_answer,
-        "peak_memory_bytes": max(ranks.gathered(peak_memory_bytes(device))),
-        "predicted_peak_memory_bytes": None,
+        "peak_memory_bytes": max(ranks.gathered(peak_memory_bytes(prepared.device))),
+        # FSDP's own buffers are not part of the prediction.
+        "predicted_peak_memory_bytes": None if prediction is None or ranks.is_sharded() else prediction.peak_bytes,
+        "keeps_freed_memory": prediction is not None and prediction.keeps_freed_memory,
         "seconds": round(seconds, 1),
     }

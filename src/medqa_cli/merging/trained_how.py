@@ -1,0 +1,33 @@
+"""How the base of an adapter was quantized in its training. Does not read weights."""
+
+from __future__ import annotations
+
+from dataclasses import replace
+from typing import Any
+
+from medqa_cli import console
+from medqa_cli.config.sections import ModelConfig
+from medqa_cli.errors import InputError
+from medqa_cli.run_folder import RunFolder, recorded_settings
+
+_QUANTIZATIONS = ("nf4", "fp4", "int8", "none")
+
+
+def trained_how(run: RunFolder, model: ModelConfig) -> ModelConfig:
+    """Return the config's model section with the quantization that the run was trained with, where that is recorded.
+
+    Raises:
+        InputError: the record is damaged.
+    """
+    recorded: dict[str, Any] = recorded_settings(run)
+    quantization = recorded.get("model.quantization")
+    if quantization is None:
+        console.warn(
+            f"{run.path} does not record how the base was quantized in training; taking the config's "
+            f"model.quantization {model.quantization}, double_quantization {str(model.double_quantization).lower()}"
+        )
+        return model
+    if quantization not in _QUANTIZATIONS:
+        raise InputError(f"{run.environment_path} is damaged: model.quantization {quantization!r}", "restore the file")
+    double = bool(recorded.get("model.double_quantization"))
+    return replace(model, quantization=quantization, double_quantization=double)

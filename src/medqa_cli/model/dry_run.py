@@ -1,0 +1,345 @@
+"""How much memory a training step takes, found by running the step on tensors that have shapes but no content.
+
+The layers, losses and checkpointing are those of the training itself, in PyTorch's ``FakeTensorMode``; every storage
+that the step makes is counted from its allocation to its release. The step is run with two and with three layers, and
+what one more layer takes is counted for each of the others. Loads no weights and computes no numbers. Where a GPU is
+planned for, its kernels are stood for by those of the CPU, which keep the same tensors for the backward pass.
+"""
+
+from __future__ import annotations
+
+import copy
+import weakref
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
+from dataclasses import asdict, dataclass
+from typing import Any
+
+import torch
+from torch._subclasses.fake_tensor import FakeTensorMode
+from torch.utils._python_dispatch import TorchDispatchMode
+from torch.utils._pytree import tree_leaves
+
+from medqa_cli.config.sections import LoraConfig, ModelConfig
+from medqa_cli.errors import MedqaError
+from medqa_cli.model.adapter import add_lora
+from medqa_cli.model.answer_loss import chunks_as_on, install_answer_losses
+from medqa_cli.model.attention import PACKED_ATTENTION, register_packed_attention
+from medqa_cli.model.base import quantization_config, quiet_libraries
+from medqa_cli.model.fused_layers import fuse_layers
+from medqa_cli.model.packing import answer_token_losses, pack
+from medqa_cli.prompt import Example
+
+# bitsandbytes quantizes the constants of 4-bit weights in blocks of 256.
+_CONSTANTS_PER_BLOCK = 256
+_WEIGHTS_PER_BLOCK = 64
+# Layers that the step is run with. All layers of a model are taken to be alike.
+_FEW_LAYERS = (2, 3)
+
+
+class UnknownMemoryError(MedqaError):
+    """A layer of this architecture looks at the numbers, so that it cannot run without them."""
+
+
+@dataclass(frozen=True)
+class StepMemory:
+    """The memory of one optimizer step, in bytes, and the parameters.
+
+    ``base_bytes``: frozen weights with their quantization constants; ``adapter_bytes``: trained weights;
+    ``gradient_bytes``: their gradients; ``activation_bytes``: what the largest forward keeps for its backward pass;
+    ``logit_bytes``: logits of answer tokens, as many as live at a time; ``working_bytes``: what else lives at the
+    peak (dequantized weights, gradients of activations). ``num_trainable`` and ``num_parameters`` count parameters,
+    quantized ones as they were before. ``working_bytes`` is below zero where the adapter's gradients do not all live at
+    the peak.
+    """
+
+    base_bytes: int
+    adapter_bytes: int
+    gradient_bytes: int
+    activation_bytes: int
+    logit_bytes: int
+    working_bytes: int
+    num_trainable: int
+    num_parameters: int
+
+    @property
+    def step_bytes(self) -> int:
+        """Return what a step takes beside weights and optimizer state."""
+        return self.gradient_bytes + self.activation_bytes + self.logit_bytes + self.working_bytes
+
+
+class ShapeModel:
+    """The model that would be trained, without the content of its weights."""
+
+    def __init__(self, hf_config: Any, model: ModelConfig, lora: LoraConfig, dtype: torch.dtype) -> None:
+        """Build it.
+
+        Args:
+            hf_config: the Transformers config of the base.
+            model: section of the config.
+            lora: section of the config.
+            dtype: type of the unquantized tensors and of the matrix products.
+
+        Raises:
+            InputError: a target module of the adapter does not exist.
+            UnknownMemoryError: the architecture cannot be built so.
+        """
+        quiet_libraries()
+        register_packed_attention()
+        self._num_layers = int(hf_config.get_text_config().num_hidden_layers)
+        depths = _FEW_LAYERS if self._num_layers > max(_FEW_LAYERS) else (self._num_layers,)
+        with _unknown_where_it_fails():
+            self._models = [_OneDepth(_with_layers(hf_config, depth), model, lora, dtype) for depth in depths]
+
+    def step_memory(
+        self, largest: Sequence[Example], *, device_type: str, recomputed: bool, several_forwards: bool
+    ) -> StepMemory:
+        """Run a step.
+
+        Args:
+            largest: the examples of its largest forward.
+            device_type: ``cpu`` or ``cuda``.
+            recomputed: gradient checkpointing is on.
+            several_forwards: the step has more than one, so that gradients live during the largest.
+
+        Raises:
+            UnknownMemoryError: a layer needs real numbers.
+        """
+        with _unknown_where_it_fails(), chunks_as_on(device_type):
+            found = [model.step_memory(largest, recomputed, several_forwards) for model in self._models]
+        if len(found) == 1:
+            return found[0]
+        few, more = (asdict(memory) for memory in found)
+        extra = self._num_layers - _FEW_LAYERS[0]
+        return StepMemory(**{name: few[name] + extra * (more[name] - few[name]) for name in few})
+
+
+class _OneDepth:
+    """The model with some number of layers."""
+
+    def __init__(self, hf_config: Any, model: ModelConfig, lora: LoraConfig, dtype: torch.dtype) -> None:
+        from transformers import AutoModelForCausalLM
+
+        self._mode = FakeTensorMode(allow_non_fake_inputs=True)
+        with torch.device("meta"):
+            base = AutoModelForCausalLM.from_config(hf_config, dtype=dtype, attn_implementation=PACKED_ATTENTION)
+            _replace_layers(base, model, dtype)
+            _give_quantized_weights(base, model, dtype)  # DoRA asks for their norms
+            base.requires_grad_(False)
+            self._model = add_lora(base, lora, "", None)
+        with self._mode:
+            _leave_meta_device(self._model)
+            _give_quantized_weights(base, model, dtype)
+        install_answer_losses(base)
+        fuse_layers(self._model)
+        self._model.train()
+
+    def step_memory(self, largest: Sequence[Example], recomputed: bool, several_forwards: bool) -> StepMemory:
+        model, live = self._model, _LiveBytes()
+        causal_lm = model.get_base_model()
+        _switch_checkpointing(causal_lm, recomputed)
+        trained = [p for p in model.parameters() if p.requires_grad]
+        with self._mode, live:
+            for parameter in trained:
+                parameter.grad = torch.empty_like(parameter) if several_forwards else None
+            before = live.now
+            with _watched(causal_lm.base_model, live) as after_layers:
+                losses = answer_token_losses(model, pack(largest, torch.device("cpu")))
+            activations, logits = after_layers[0] - before, live.peak_since_mark - after_layers[0]
+            losses.sum().backward()
+        for parameter in trained:
+            parameter.grad = None
+        gradients = _bytes_of(trained)
+        return StepMemory(
+            base_bytes=_base_bytes(model),
+            adapter_bytes=gradients,
+            gradient_bytes=gradients,
+            activation_bytes=activations,
+            logit_bytes=logits,
+            working_bytes=live.peak - gradients - activations - logits,
+            num_trainable=sum(p.numel() for p in trained),
+            num_parameters=_num_parameters(model),
+        )
+
+
+def _with_layers(hf_config: Any, count: int) -> Any:
+    """Return the config of the same model with fewer layers."""
+    config = copy.deepcopy(hf_config)
+    text = config.get_text_config()
+    text.num_hidden_layers = count
+    if getattr(text, "layer_types", None):
+        text.layer_types = text.layer_types[:count]
+    return config
+
+
+@contextmanager
+def _unknown_where_it_fails() -> Iterator[None]:
+    """Turn what a layer raises that wants real numbers into an error with a name; models are many, and so are these."""
+    try:
+        yield
+    except (MedqaError, MemoryError):
+        raise
+    except Exception as error:
+        reason = (str(error).strip().splitlines() or [type(error).__name__])[0]
+        raise UnknownMemoryError(f"the memory of this model's training cannot be predicted: {reason}") from error
+
+
+class _LiveBytes(TorchDispatchMode):
+    """Counts the bytes of all storages made while it is active and not yet released."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.now = self.peak = self.peak_since_mark = 0
+        self._known: dict[int, Any] = {}
+
+    def mark(self) -> int:
+        """Begin a new ``peak_since_mark``; return the live bytes."""
+        self.peak_since_mark = self.now
+        return self.now
+
+    def __torch_dispatch__(self, func: Any, types: Any, args: Any = (), kwargs: Any = None) -> Any:
+        result = func(*args, **(kwargs or {}))
+        for leaf in tree_leaves(result):
+            if isinstance(leaf, torch.Tensor):
+                self._count(leaf.untyped_storage())
+        return result
+
+    def _count(self, storage: torch.UntypedStorage) -> None:
+        key = storage._cdata
+        if key in self._known:
+            return
+        size = storage.nbytes()
+        self._known[key] = weakref.ref(storage, lambda _: self._released(key, size))
+        self.now += size
+        self.peak = max(self.peak, self.now)
+        self.peak_since_mark = max(self.peak_since_mark, self.now)
+
+    def _released(self, key: int, size: int) -> None:
+        del self._known[key]
+        self.now -= size
+
+
+@contextmanager
+def _watched(layers: torch.nn.Module, live: _LiveBytes) -> Iterator[list[int]]:
+    """Yield a list that gets the live bytes at the moment when the layers below the output layer are through."""
+    seen: list[int] = []
+    handle = layers.register_forward_hook(lambda *_: seen.append(live.mark()))
+    try:
+        yield seen
+    finally:
+        handle.remove()
+
+
+def _replace_layers(base: Any, config: ModelConfig, dtype: torch.dtype) -> None:
+    """Put bitsandbytes' layers where loading the model would; their weights are on the meta device."""
+    settings = quantization_config(config, dtype, sharded=False)
+    if settings is None:
+        return
+    from transformers.quantizers.auto import AutoHfQuantizer
+
+    quantizer = AutoHfQuantizer.from_config(settings, pre_quantized=False)
+    quantizer.preprocess_model(model=base, device_map={"": "cpu"})
+    base.is_loaded_in_4bit = config.quantization in ("nf4", "fp4")
+    base.is_loaded_in_8bit = config.quantization == "int8"
+
+
+def _leave_meta_device(model: torch.nn.Module) -> None:
+    """Put fake tensors of the CPU in the place of all parameters and buffers; what was shared stays shared."""
+    made: dict[int, Any] = {}
+    for module in model.modules():
+        for tensors in (module._parameters, module._buffers):
+            for name, tensor in tensors.items():
+                if tensor is None:
+                    continue
+                if id(tensor) not in made:
+                    fake = torch.empty(tensor.shape, dtype=tensor.dtype, device="cpu")
+                    is_parameter = isinstance(tensor, torch.nn.Parameter)
+                    # The old one is kept as well: a freed tensor's id may come again.
+                    made[id(tensor)] = tensor, torch.nn.Parameter(fake, tensor.requires_grad) if is_parameter else fake
+                tensors[name] = made[id(tensor)][1]
+
+
+def _give_quantized_weights(base: Any, config: ModelConfig, dtype: torch.dtype) -> None:
+    """Give bitsandbytes' layers weights of the size that quantization makes."""
+    import bitsandbytes as bnb
+
+    for module in base.modules():
+        if isinstance(module, bnb.nn.Linear4bit):
+            _give_four_bit_weight(module, config, dtype)
+        elif isinstance(module, bnb.nn.Linear8bitLt):
+            _give_eight_bit_weight(module)
+
+
+def _give_four_bit_weight(module: Any, config: ModelConfig, dtype: torch.dtype) -> None:
+    """Give a layer a packed weight and constants of the sizes that bitsandbytes makes."""
+    from bitsandbytes.functional import QuantState
+
+    shape = (module.out_features, module.in_features)
+    count = shape[0] * shape[1]
+    blocks = -(-count // _WEIGHTS_PER_BLOCK)
+    state = QuantState(
+        absmax=torch.empty(blocks),
+        shape=torch.Size(shape),
+        code=torch.empty(16),
+        blocksize=_WEIGHTS_PER_BLOCK,
+        quant_type=config.quantization,
+        dtype=dtype,
+    )
+    if config.double_quantization:
+        state.absmax, state.offset, state.nested = torch.empty(blocks, dtype=torch.uint8), torch.empty(()), True
+        state.state2 = QuantState(
+            absmax=torch.empty(-(-blocks // _CONSTANTS_PER_BLOCK)),
+            code=torch.empty(256),
+            blocksize=_CONSTANTS_PER_BLOCK,
+            dtype=torch.float32,
+        )
+    weight: Any = torch.nn.Parameter(torch.empty((count + 1) // 2, 1, dtype=torch.uint8), requires_grad=False)
+    # PEFT knows 4-bit weights by this name; bitsandbytes' own class cannot be made of a tensor without content.
+    weight.__class__ = type("Params4bit", (type(weight),), {"__deepcopy__": lambda self, _: self})
+    weight.quant_state, weight.quant_type = state, config.quantization
+    weight.compress_statistics = config.double_quantization
+    module.weight = weight
+    module.support_avx512bf16_for_cpu = False  # as in ``base``
+
+
+def _give_eight_bit_weight(module: Any) -> None:
+    values = torch.empty(module.out_features, module.in_features, dtype=torch.int8)
+    weight: Any = torch.nn.Parameter(values, requires_grad=False)
+    weight.CB = weight.SCB = None  # as after the first forward, which hands them to the layer's state
+    module.weight = weight
+    module.state.CB, module.state.SCB = values, torch.empty(module.out_features)
+
+
+def _switch_checkpointing(causal_lm: Any, recomputed: bool) -> None:
+    if recomputed:
+        # The state of the random numbers is 5 KB, and asking a GPU for it would need one.
+        causal_lm.activation_checkpointing_enable({"use_reentrant": False, "preserve_rng_state": False})
+    else:
+        causal_lm.activation_checkpointing_disable()
+
+
+def _bytes_of(tensors: Sequence[torch.Tensor]) -> int:
+    storages = {tensor.untyped_storage()._cdata: tensor.untyped_storage().nbytes() for tensor in tensors}
+    return sum(storages.values())
+
+
+def _quant_states(model: torch.nn.Module) -> list[torch.Tensor]:
+    tensors = []
+    for module in model.modules():
+        state = getattr(getattr(module, "weight", None), "quant_state", None)
+        while state is not None:
+            tensors += [state.absmax, state.code]
+            state = state.state2
+        scales = getattr(getattr(module, "state", None), "SCB", None)
+        tensors += [] if scales is None else [scales]
+    return tensors
+
+
+def _base_bytes(model: torch.nn.Module) -> int:
+    frozen = [p for p in model.parameters() if not p.requires_grad]
+    return _bytes_of([*frozen, *model.buffers(), *_quant_states(model)])
+
+
+def _num_parameters(model: torch.nn.Module) -> int:
+    """Count parameters; a 4-bit weight counts as many as it stands for."""
+    return sum(p.quant_state.shape.numel() if hasattr(p, "quant_state") else p.numel() for p in model.parameters())

@@ -1,0 +1,192 @@
+"""The work of ``medqa train --plan``: what the training would take, whether it fits, and what to change if it does not.
+
+Loads no weights, but for ``probe``: that takes two real steps and tells the time. Does not touch the run's folder.
+"""
+
+from __future__ import annotations
+
+import tempfile
+from collections.abc import Iterator
+from dataclasses import dataclass, replace
+from pathlib import Path
+from typing import Any
+
+from medqa_cli import console
+from medqa_cli.config.sections import TrainConfig
+from medqa_cli.data.stages import Stages
+from medqa_cli.errors import InputError
+from medqa_cli.model.adapter_init import check_init
+from medqa_cli.model.device import describe_device, peak_memory_bytes, pick_compute_dtype, pick_device
+from medqa_cli.run_folder import RunFolder
+from medqa_cli.training.prediction import Prediction, Predictor, Settings, Target
+from medqa_cli.training.preflight import num_steps
+from medqa_cli.training.preparation import (
+    Prepared,
+    TrainJob,
+    device_at_hand,
+    predictor,
+    prepare,
+    settings_of,
+    without_validation,
+)
+from medqa_cli.training.run import fit, make_model
+
+GB = 10**9
+# What a process takes of a GPU beside PyTorch's tensors: the CUDA context, cuBLAS' workspaces, fragmentation.
+CUDA_OVERHEAD_BYTES = 800 << 20
+PROBE_STEPS = 2
+LEAST_MAX_LENGTH = 256
+
+
+@dataclass(frozen=True)
+class Advice:
+    """A change of the config (key: value) and the predicted peak once it and those before it are made."""
+
+    change: dict[str, Any]
+    peak_bytes: int
+    fits: bool
+
+
+def plan(job: TrainJob, *, gpu_memory_gb: float | None = None, probe: bool = False) -> dict[str, Any]:
+    """Predict a training.
+
+    Args:
+        job: what would be trained.
+        gpu_memory_gb: plan for a GPU with this much memory (10**9 bytes) instead of the device at hand.
+        probe: load the weights and take two steps as well.
+
+    Returns:
+        What ``--json`` prints; all memory in bytes, times in seconds.
+
+    Raises:
+        InputError: data or base are missing, or a probe is asked for on a device that is not there.
+        UnknownMemoryError: the architecture's step cannot be run without weights.
+    """
+    if probe and gpu_memory_gb is not None:
+        raise InputError("--probe takes steps on the device at hand; --gpu-memory plans for another", "leave one out")
+    check_init(job.model, job.lora, sharded=False)
+    device = pick_device()
+    prepared = prepare(job, device, pick_compute_dtype(job.model.compute_dtype, device))
+    target, device_name = device_at_hand(device), describe_device(device)
+    if gpu_memory_gb is not None:
+        target, prepared, device_name = _imagined(job, prepared, gpu_memory_gb)
+    predict = predictor(prepared, target)
+    prediction = predict.predict(settings_of(job))
+    examples = prepared.data.examples
+    tokens = sum(len(example.input_ids) for example in examples)
+    steps = num_steps(job.train, len(examples))
+    train_tokens = round(tokens * _trained_examples(job.train, len(examples), steps) / len(examples))
+    result: dict[str, Any] = {
+        "model": prepared.source.name,
+        "device": device_name,
+        "parameters": {"total": prediction.step.num_parameters, "trainable": prediction.step.num_trainable},
+        "num_train_examples": len(examples),
+        "tokens_per_epoch": tokens,
+        "optimizer_steps": steps,
+        "train_tokens": train_tokens,
+        "max_tokens_per_forward": prediction.limits.max_tokens,
+        "largest_forward_tokens": prediction.largest_forward_tokens,
+        "gradient_checkpointing": prediction.limits.recomputed,
+        "memory_bytes": prediction.parts(),
+        "predicted_peak_memory_bytes": prediction.peak_bytes,
+        "most_idle_bytes": prediction.idle_bytes,
+        "device_memory_bytes": target.total_bytes,
+        "available_memory_bytes": available_bytes(target),
+        "fits": fits(prediction, target),
+        "advice": [],
+        "probe": None,
+    }
+    if not result["fits"]:
+        result["advice"] = [vars(advice) for advice in advise(predict, settings_of(job), prediction)]
+    if probe:
+        result["probe"] = _probe(job, prepared, prediction, train_tokens)
+    return result
+
+
+def available_bytes(target: Target) -> int:
+    """Return how much of the device's memory a training may take, measured as its peak is."""
+    return target.free_bytes - (CUDA_OVERHEAD_BYTES if target.device_type == "cuda" else 0)
+
+
+def fits(prediction: Prediction, target: Target) -> bool:
+    """Tell whether the training has room, its optimizer state on the device."""
+    paged = prediction.optimizer_bytes if prediction.optimizer_is_paged else 0
+    return prediction.peak_bytes + paged <= available_bytes(target)
+
+
+def advise(predict: Predictor, settings: Settings, prediction: Prediction) -> list[Advice]:
+    """Return the changes that make a training fit, the cheapest first, each on top of those before it.
+
+    The last one fits, unless none does.
+    """
+    advices: list[Advice] = []
+    current, lowest = settings, prediction.peak_bytes
+    for change in _changes(settings):
+        changed = _with(current, change)
+        found = predict.predict(changed)
+        if found.peak_bytes >= lowest:
+            continue
+        current, lowest = changed, found.peak_bytes
+        advices.append(Advice(dict(change), lowest, fits(found, predict.target)))
+        if advices[-1].fits:
+            break
+    return advices
+
+
+def _changes(settings: Settings) -> Iterator[dict[str, Any]]:
+    """Yield changes of the config that may save memory; those of no use are told by their prediction."""
+    length = settings.model.max_length
+    yield {"train.gradient_checkpointing": True}
+    yield {"train.max_tokens_per_forward": length}
+    if settings.model.quantization not in ("nf4", "fp4"):
+        yield {"model.quantization": "nf4"}
+    yield {"model.double_quantization": True}
+    while length // 2 >= LEAST_MAX_LENGTH:
+        length //= 2
+        yield {"model.max_length": length, "train.max_tokens_per_forward": length}
+
+
+def _with(settings: Settings, change: dict[str, Any]) -> Settings:
+    for key, value in change.items():
+        section, name = key.split(".")
+        settings = replace(settings, **{section: replace(getattr(settings, section), **{name: value})})
+    return settings
+
+
+def _imagined(job: TrainJob, prepared: Prepared, memory_gb: float) -> tuple[Target, Prepared, str]:
+    """Return a GPU that is not there, and the data prepared for it."""
+    import torch
+
+    names = {"float16": torch.float16, "float32": torch.float32}
+    dtype = names.get(job.model.compute_dtype, torch.bfloat16)
+    size = round(memory_gb * GB)
+    return Target("cuda", size, size, 0), replace(prepared, dtype=dtype), f"a GPU with {memory_gb:g} GB"
+
+
+def _trained_examples(config: TrainConfig, num_examples: int, steps: int) -> float:
+    if config.max_steps <= 0:
+        return num_examples * config.num_train_epochs
+    return steps * min(num_examples, config.per_device_train_batch_size * config.gradient_accumulation_steps)
+
+
+def _probe(job: TrainJob, prepared: Prepared, prediction: Prediction, train_tokens: int) -> dict[str, Any]:
+    """Load the weights and take two steps in a folder that is deleted; return speed, time and the measured peak."""
+    stages = Stages()
+    with stages.stage("load"):
+        model = make_model(job, prepared)
+    quiet = replace(
+        job.train, max_steps=PROBE_STEPS, save_steps=PROBE_STEPS + 1, logging_steps=1, eval_steps=None, report_to="none"
+    )
+    with tempfile.TemporaryDirectory(prefix="medqa-plan-") as folder:
+        run = RunFolder(Path(folder))
+        outcome = fit(replace(job, run=run, train=quiet), model, without_validation(prepared), prediction, None)
+    if not outcome.tokens_per_second:
+        console.warn("the two steps were too few to tell the speed")
+    speed = outcome.tokens_per_second
+    load_seconds = stages.seconds()["load"]
+    return {
+        "tokens_per_second": round(speed, 1),
+        "load_seconds": load_seconds,
+        "training_seconds": round(train_tokens / speed, 1) if speed else None,
+        "measured_peak_memory_bytes": peak_memory_bytes(prepared.device),
+    }

@@ -1,0 +1,223 @@
+"""What a training will take, predicted before any weight is loaded: tokens in a forward, memory by part.
+
+Does not load weights and does not print: ``plan`` and ``run`` do.
+"""
+
+from __future__ import annotations
+
+import random
+from collections.abc import Iterator, Sequence
+from dataclasses import asdict, dataclass, replace
+from typing import Any
+
+import torch
+
+from medqa_cli import ranks
+from medqa_cli.allocator import is_kept
+from medqa_cli.config.sections import LoraConfig, ModelConfig, TrainConfig
+from medqa_cli.model.dry_run import ShapeModel, StepMemory
+from medqa_cli.model.forward_size import enough_tokens, tokens_per_forward, tokens_that_fit
+from medqa_cli.model.packing import group_by_tokens
+from medqa_cli.prompt import Example
+from medqa_cli.training.trainer import optimizer_on, uses_checkpointing
+
+# Bytes of optimizer state per trained parameter, by what the name of the optimizer holds; the first that fits counts.
+_STATE_BYTES = (
+    ("sgd", 0.0),
+    ("adafactor", 0.1),
+    ("lion_8bit", 1.0),
+    ("lion", 4.0),
+    ("adagrad", 4.0),
+    ("rmsprop_8bit", 1.0),
+    ("rmsprop", 4.0),
+    ("8bit", 2.0),
+    ("ademamix", 12.0),
+    ("", 8.0),  # Adam and its kin: two float32 moments
+)
+_ORDER_SEED = 0
+# Freed memory that is kept, beside what a step uses: the most that was measured (docs/experiments.md, 2026-11-24).
+MOST_IDLE_SHARE = 1.3
+
+
+@dataclass(frozen=True)
+class Target:
+    """The device that is planned for.
+
+    ``device_type``: ``cpu`` or ``cuda``; ``total_bytes``: its memory; ``free_bytes``: what of it is free for the
+    training, the program itself included; ``program_bytes``: what the program takes there before the model is loaded;
+    ``num_shards``: how many devices share the weights (FSDP).
+    """
+
+    device_type: str
+    total_bytes: int
+    free_bytes: int
+    program_bytes: int
+    num_shards: int = 1
+
+
+@dataclass(frozen=True)
+class Settings:
+    """The sections of the config on which memory depends."""
+
+    model: ModelConfig
+    lora: LoraConfig
+    train: TrainConfig
+
+
+@dataclass(frozen=True)
+class ForwardLimits:
+    """How many tokens a forward may hold, and whether activations are recomputed."""
+
+    max_tokens: int
+    recomputed: bool
+    memory_is_plentiful: bool
+
+
+@dataclass(frozen=True)
+class Prediction:
+    """The memory of a training at its peak.
+
+    ``optimizer_is_paged``: its state may move to the host's memory; ``keeps_freed_memory``: there is so much of it that
+    freed blocks stay with the process, so that up to ``idle_bytes`` more are resident than are in use.
+    """
+
+    step: StepMemory
+    limits: ForwardLimits
+    largest_forward_tokens: int
+    optimizer_bytes: int
+    optimizer_is_paged: bool
+    program_bytes: int
+    keeps_freed_memory: bool
+
+    @property
+    def peak_bytes(self) -> int:
+        """Return the peak as it is measured: resident in the process on a CPU, allocated by PyTorch on a GPU."""
+        optimizer = 0 if self.optimizer_is_paged else self.optimizer_bytes
+        return self.program_bytes + self.step.base_bytes + self.step.adapter_bytes + optimizer + self.step.step_bytes
+
+    @property
+    def idle_bytes(self) -> int:
+        """Return how much freed memory is kept at most."""
+        return round(MOST_IDLE_SHARE * self.step.step_bytes) if self.keeps_freed_memory else 0
+
+    def parts(self) -> dict[str, int]:
+        """Return the bytes of each part."""
+        step = asdict(self.step)
+        names = ("base", "adapter", "gradient", "activation", "logit", "working")
+        parts = {"program": self.program_bytes} if self.program_bytes else {}
+        parts |= {name: step[f"{name}_bytes"] for name in names}
+        return parts | {"optimizer": self.optimizer_bytes}
+
+
+class Predictor:
+    """Predicts for one base model and one training split, under changing settings."""
+
+    def __init__(self, hf_config: Any, examples: Sequence[Example], dtype: torch.dtype, target: Target) -> None:
+        """Remember what all predictions share.
+
+        Args:
+            hf_config: the Transformers config of the base.
+            examples: the encoded training split.
+            dtype: type of the matrix products.
+            target: the device.
+        """
+        self._hf_config, self._examples, self._dtype, self.target = hf_config, examples, dtype, target
+        self._shapes: dict[tuple[ModelConfig, LoraConfig], ShapeModel] = {}
+
+    def predict(self, settings: Settings) -> Prediction:
+        """Return the memory that a training with these settings takes.
+
+        Raises:
+            InputError: a target module of the adapter does not exist.
+        """
+        shape = self._shape(settings)
+        examples = [_cut(example, settings.model.max_length) for example in self._examples]
+        limits = self._limits(settings, shape, examples)
+        largest, several = _largest_forward(examples, settings.train, limits.max_tokens)
+        step = self._step(shape, largest, limits.recomputed, several)
+        name = optimizer_on(settings.train.optim, torch.device(self.target.device_type))
+        found = Prediction(
+            step=step,
+            limits=limits,
+            largest_forward_tokens=sum(len(example.input_ids) for example in largest),
+            optimizer_bytes=round(step.num_trainable * _state_bytes(name)),
+            optimizer_is_paged="paged" in name and self.target.device_type == "cuda",
+            program_bytes=self.target.program_bytes,
+            keeps_freed_memory=False,
+        )
+        # On a CPU blocks that are kept for reuse come on top of what is in use.
+        idle = round(MOST_IDLE_SHARE * found.step.step_bytes)
+        kept = self.target.device_type == "cpu" and is_kept(found.peak_bytes + idle <= self.target.free_bytes)
+        return replace(found, keeps_freed_memory=kept)
+
+    def _shape(self, settings: Settings) -> ShapeModel:
+        # max_length changes nothing in the model.
+        key = (replace(settings.model, max_length=ModelConfig.max_length), settings.lora)
+        if key not in self._shapes:
+            self._shapes = {key: ShapeModel(self._hf_config, settings.model, settings.lora, self._dtype)}
+        return self._shapes[key]
+
+    def _step(self, shape: ShapeModel, largest: Sequence[Example], recomputed: bool, several: bool) -> StepMemory:
+        return shape.step_memory(
+            largest, device_type=self.target.device_type, recomputed=recomputed, several_forwards=several
+        )
+
+    def _limits(self, settings: Settings, shape: ShapeModel, examples: Sequence[Example]) -> ForwardLimits:
+        """Fit a forward into the memory that weights and optimizer leave free. The ranks do as the smallest must."""
+        device_type, max_length = self.target.device_type, settings.model.max_length
+        probe = [max(examples, key=lambda example: len(example.input_ids))]
+        tokens = len(probe[0].input_ids)
+        plain = self._step(shape, probe, False, True)
+        name = optimizer_on(settings.train.optim, torch.device(device_type))
+        weights = plain.base_bytes + plain.adapter_bytes + plain.gradient_bytes
+        weights += round(plain.num_trainable * _state_bytes(name))
+        free = self.target.free_bytes - self.target.program_bytes - weights // self.target.num_shards
+        # Twice the fastest size with room to spare: then recomputing buys nothing.
+        fits = min(ranks.gathered(tokens_that_fit(plain.activation_bytes / tokens, free)))
+        plentiful = fits >= 2 * max(max_length, enough_tokens(device_type))
+        recomputed = uses_checkpointing(settings.train, torch.device(device_type), plentiful)
+        if settings.train.max_tokens_per_forward != "auto":
+            return ForwardLimits(settings.train.max_tokens_per_forward, recomputed, plentiful)
+        kept = self._step(shape, probe, True, True).activation_bytes if recomputed else plain.activation_bytes
+        fitting = tokens_per_forward(kept / tokens, free, device_type, max_length)
+        return ForwardLimits(min(ranks.gathered(fitting)), recomputed, plentiful)
+
+
+def forward_limits(model: ModelConfig, train: TrainConfig, device: torch.device) -> ForwardLimits:
+    """Return the limits where memory is not known: the fastest forward, activations recomputed on a GPU."""
+    fastest = max(model.max_length, enough_tokens(device.type))
+    max_tokens = fastest if train.max_tokens_per_forward == "auto" else train.max_tokens_per_forward
+    return ForwardLimits(max_tokens, uses_checkpointing(train, device), False)
+
+
+def _state_bytes(optimizer: str) -> float:
+    return next(value for part, value in _STATE_BYTES if part in optimizer)
+
+
+def _cut(example: Example, max_length: int) -> Example:
+    if len(example.input_ids) <= max_length:
+        return example
+    return replace(example, input_ids=example.input_ids[:max_length], labels=example.labels[:max_length])
+
+
+def _largest_forward(examples: Sequence[Example], config: TrainConfig, max_tokens: int) -> tuple[list[Example], bool]:
+    """Return the examples of the largest forward of an epoch in some order, and whether steps have several."""
+    largest: list[Example] = []
+    most_tokens, several = 0, False
+    for step in _steps(examples, config):
+        groups = list(group_by_tokens(step, max_tokens))
+        several = several or len(groups) > 1
+        for group in groups:
+            tokens = sum(len(example.input_ids) for example in group)
+            if tokens > most_tokens:
+                largest, most_tokens = group, tokens
+    return largest, several
+
+
+def _steps(examples: Sequence[Example], config: TrainConfig) -> Iterator[list[Example]]:
+    """Yield one rank's share of each step of an epoch."""
+    order = list(examples)
+    random.Random(_ORDER_SEED).shuffle(order)
+    size = config.per_device_train_batch_size * config.gradient_accumulation_steps
+    for start in range(0, len(order), size):
+        yield order[start : start + size]

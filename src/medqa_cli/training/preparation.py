@@ -1,0 +1,118 @@
+"""What a training or its plan needs before weights are loaded: base, tokenizer, encoded examples, predicted memory.
+
+Does not load weights and does not change the run's folder.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, replace
+from pathlib import Path
+from typing import Any
+
+import psutil
+import torch
+
+from medqa_cli import console, ranks
+from medqa_cli.config.sections import LoraConfig, ModelConfig, PromptConfig, TrainConfig
+from medqa_cli.data.dataset import read_split
+from medqa_cli.model.base import load_config, load_tokenizer
+from medqa_cli.model.forward_size import free_memory_bytes
+from medqa_cli.model.source import BaseSource
+from medqa_cli.prompt import PromptContract, PromptEncoder, make_contract
+from medqa_cli.run_folder import RunFolder
+from medqa_cli.training.examples import EncodedSplit, encode_rows
+from medqa_cli.training.prediction import Predictor, Settings, Target
+from medqa_cli.training.preflight import find_base_in_turns
+
+_NO_EXAMPLES = EncodedSplit([], 0, 0)
+
+
+@dataclass(frozen=True)
+class TrainJob:
+    """What one training needs: sections of the config, the run's folder, and its resolved config as text."""
+
+    run: RunFolder
+    data_dir: Path
+    prompt: PromptConfig
+    model: ModelConfig
+    lora: LoraConfig
+    train: TrainConfig
+    seed: int
+    resolved_config: str
+
+
+@dataclass(frozen=True)
+class Prepared:
+    """What the config's names stand for here; ``dtype`` is the type of the matrix products."""
+
+    device: torch.device
+    dtype: torch.dtype
+    source: BaseSource
+    tokenizer: Any
+    contract: PromptContract
+    data: EncodedSplit
+    validation: EncodedSplit
+
+
+def prepare(job: TrainJob, device: torch.device, dtype: torch.dtype) -> Prepared:
+    """Find the base, read and encode the data. All ranks must call it.
+
+    Raises:
+        InputError: data or base are not there or cannot be used.
+        MedqaError: there is nothing to learn.
+    """
+    with ranks.agreed():
+        train_rows = read_split(job.data_dir, "train")
+        validation_rows = read_split(job.data_dir, "validation")
+    source = find_base_in_turns(job.model)
+    with ranks.agreed():
+        tokenizer = load_tokenizer(source.location, source.revision)
+        contract = make_contract(job.prompt, tokenizer)
+        encoder = PromptEncoder(contract, tokenizer)
+        data = encode_rows(train_rows, encoder, job.model.max_length)
+        validation = encode_rows(validation_rows, encoder, job.model.max_length) if validation_rows else _NO_EXAMPLES
+        _report_counts(data, job.model.max_length)
+    return Prepared(device, dtype, source, tokenizer, contract, data, validation)
+
+
+def _report_counts(data: EncodedSplit, max_length: int) -> None:
+    if data.num_truncated_answers:
+        console.warn(
+            f"{data.num_truncated_answers} of {len(data.examples)} answers do not fit model.max_length = {max_length}: "
+            "they are cut and get no end token"
+        )
+    if data.num_without_answer:
+        console.warn(
+            f"{data.num_without_answer} rows left out: their prompt alone fills model.max_length = {max_length}"
+        )
+
+
+def settings_of(job: TrainJob) -> Settings:
+    """Return the sections on which memory depends."""
+    return Settings(job.model, job.lora, job.train)
+
+
+def predictor(prepared: Prepared, target: Target) -> Predictor:
+    """Return what predicts the memory of this training on a device.
+
+    Raises:
+        InputError: the base's config cannot be read.
+        MedqaError: its step cannot be run without weights.
+    """
+    config = load_config(prepared.source.location, prepared.source.revision)
+    return Predictor(config, prepared.data.examples, prepared.dtype, target)
+
+
+def device_at_hand(device: torch.device) -> Target:
+    """Return the device that this process would train on."""
+    free = free_memory_bytes(device)
+    num_shards = ranks.world_size() if ranks.is_sharded() else 1
+    if device.type == "cuda":
+        return Target("cuda", int(torch.cuda.get_device_properties(device).total_memory), free, 0, num_shards)
+    resident = int(psutil.Process().memory_info().rss)
+    return Target("cpu", int(psutil.virtual_memory().total), free + resident, resident, num_shards)
+
+
+def without_validation(prepared: Prepared) -> Prepared:
+    """Return the same without validation examples."""
+    return replace(prepared, validation=_NO_EXAMPLES)

@@ -1,0 +1,124 @@
+"""``medqa train --plan``: what it counts, what it advises, and that it leaves everything as it was."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+import pytest
+from conftest import Outcome
+from test_errors import fails, write_workspace
+
+Medqa = Callable[..., Outcome]
+
+
+@pytest.fixture
+def converted(
+    tmp_path: Path, tiny_model_dir: Path, medqa: Medqa, monkeypatch: pytest.MonkeyPatch, bos_tokenizer: Any
+) -> Path:
+    """The current folder after ``convert``; ``llama2-7b`` in it holds the config of that model and a tokenizer."""
+    from transformers import LlamaConfig
+
+    write_workspace(tmp_path, tiny_model_dir)
+    monkeypatch.chdir(tmp_path)
+    assert medqa("convert", "qa.csv").code == 0
+    LlamaConfig(dtype="float16").save_pretrained(tmp_path / "llama2-7b")  # its defaults are those of Llama-2-7B
+    bos_tokenizer.save_pretrained(tmp_path / "llama2-7b")
+    return tmp_path
+
+
+def plan_of(medqa: Medqa, *arguments: str) -> dict[str, Any]:
+    outcome = medqa("train", "--plan", "--json", *arguments)
+    assert outcome.code == 0, outcome.err
+    found: dict[str, Any] = json.loads(outcome.out)
+    return found
+
+
+LLAMA = ("--set", "model.name_or_path=llama2-7b", "--set", "train.gradient_checkpointing=true", "--set", "lora.r=64")
+
+
+def test_counts_and_memory_of_a_small_run(converted: Path, medqa: Medqa) -> None:
+    before = sorted(converted.rglob("*"))
+    plan = plan_of(medqa, "--set", "train.max_steps=-1", "--set", "train.num_train_epochs=3")
+    assert sorted(converted.rglob("*")) == before
+    rows = (converted / "data/train.jsonl").read_text().splitlines()
+    assert plan["num_train_examples"] == len(rows)
+    assert plan["optimizer_steps"] == 3 * -(-len(rows) // 8)
+    assert plan["train_tokens"] == 3 * plan["tokens_per_epoch"]
+    assert plan["parameters"]["trainable"] == 2 * 2 * (64 + 64) + 2 * 2 * (64 + 32) - 2 * 2 * 64 + 2 * 2 * 64
+    assert plan["predicted_peak_memory_bytes"] == sum(plan["memory_bytes"].values())
+    assert plan["memory_bytes"]["optimizer"] == 8 * plan["parameters"]["trainable"]
+    assert plan["fits"]
+    assert not plan["advice"]
+    assert plan["probe"] is None
+    assert plan["largest_forward_tokens"] <= plan["max_tokens_per_forward"]
+
+
+def test_llama2_7b_fits_a_card_of_16_gb_in_4_bits_only(converted: Path, medqa: Medqa) -> None:
+    quantized = plan_of(medqa, *LLAMA, "--gpu-memory", "16", "--set", "model.quantization=nf4")
+    assert quantized["parameters"] == {"total": 6_738_415_616 + 33_554_432, "trainable": 33_554_432}
+    # 0.5625 bytes for each weight of the linear layers, 2 for each of embedding, output layer and norms.
+    linear = 32 * (4 * 4096**2 + 3 * 4096 * 11008)
+    others = 2 * 32000 * 4096 + 65 * 4096
+    assert quantized["memory_bytes"]["base"] == pytest.approx(linear * 0.5625 + others * 2, rel=1e-3)
+    assert quantized["fits"]
+    assert quantized["device_memory_bytes"] == 16 * 10**9
+    whole = plan_of(medqa, *LLAMA, "--gpu-memory", "16", "--set", "model.quantization=none")
+    assert not whole["fits"]
+    assert whole["memory_bytes"]["base"] == pytest.approx((linear + others) * 2, rel=1e-3)
+    last = whole["advice"][-1]
+    assert last["fits"]
+    assert last["change"] == {"model.quantization": "nf4"}
+    assert last["peak_bytes"] == quantized["predicted_peak_memory_bytes"]
+
+
+def test_what_fits_nowhere_is_said(converted: Path, medqa: Medqa) -> None:
+    outcome = medqa("train", "--plan", *LLAMA, "--gpu-memory", "3", "--set", "model.quantization=nf4")
+    assert outcome.code == 0
+    assert "it does not fit, and no setting makes it fit" in outcome.out
+    assert "--set model.double_quantization=true" in outcome.out
+    assert "docs/several_gpus.md" in outcome.out
+
+
+def test_a_probe_tells_time_and_measured_peak(converted: Path, medqa: Medqa) -> None:
+    before = sorted(converted.rglob("*"))
+    plan = plan_of(medqa, "--probe", "--set", "train.max_steps=50")
+    probe = plan["probe"]
+    assert probe["training_seconds"] == pytest.approx(
+        plan["train_tokens"] / probe["tokens_per_second"], rel=0.02, abs=0.1
+    )
+    assert probe["measured_peak_memory_bytes"] > plan["memory_bytes"]["base"]
+    assert sorted(converted.rglob("*")) == before
+    table = medqa("train", "--plan", "--probe")
+    assert "measured in two steps" in table.out
+    assert "tokens per second the training takes" in table.out
+
+
+def test_the_prediction_stands_beside_the_measured_peak(converted: Path, medqa: Medqa) -> None:
+    outcome = medqa("train", "--json")
+    assert outcome.code == 0, outcome.err
+    summary = json.loads(outcome.out)
+    assert summary["predicted_peak_memory_bytes"] > 100 << 20
+    assert summary["keeps_freed_memory"] is True
+    shown = medqa("train", "--restart")
+    assert "peak memory (predicted " in shown.out
+
+
+@pytest.mark.parametrize(
+    ("arguments", "said"),
+    [
+        (("--plan", "--resume"), "--plan trains nothing"),
+        (("--plan", "--restart"), "--plan trains nothing"),
+        (("--probe",), "belong to --plan"),
+        (("--gpu-memory", "16"), "belong to --plan"),
+        (("--plan", "--probe", "--gpu-memory", "16"), "leave one out"),
+    ],
+)
+def test_what_does_not_go_together(converted: Path, medqa: Medqa, arguments: tuple[str, ...], said: str) -> None:
+    fails(medqa("train", *arguments), 2, said)
+
+
+def test_a_plan_needs_data(converted: Path, medqa: Medqa) -> None:
+    fails(medqa("train", "--plan", "--set", "data.dir=elsewhere"), 2, "nothing has been converted yet")
