@@ -9,6 +9,7 @@ from __future__ import annotations
 import contextlib
 import json
 import os
+import stat
 import sys
 import time
 import unicodedata
@@ -56,6 +57,17 @@ def speak() -> None:
     """End ``silence``: what follows concerns this process alone."""
     if _silenced:
         sys.stdout, sys.stderr = _silenced.pop("stdout"), _silenced.pop("stderr")
+
+
+def leave_terminal() -> None:
+    """Send what is still printed nowhere where it went to a terminal that is gone: each write there would fail."""
+    nowhere = os.open(os.devnull, os.O_WRONLY)
+    for descriptor in (1, 2):
+        # A terminal that hung up no longer says that it is one; files and pipes are no character devices.
+        with contextlib.suppress(OSError):
+            if stat.S_ISCHR(os.fstat(descriptor).st_mode):
+                os.dup2(nowhere, descriptor)
+    os.close(nowhere)
 
 
 def _show_despite_silence(kind: type[BaseException], value: BaseException, traceback: TracebackType | None) -> None:

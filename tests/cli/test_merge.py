@@ -266,6 +266,16 @@ def test_large_activations_keep_the_type_of_the_base(
     assert asked_for["verification"]["largest_activation"] == 60_000.0
 
 
+def test_a_training_that_computed_as_coarsely_as_the_base_is_stored(trained: Path, medqa: Medqa) -> None:
+    path = Path("run/environment.json")
+    recorded = json.loads(path.read_text())
+    assert recorded["compute_dtype"] == "float32"
+    path.write_text(json.dumps({**recorded, "compute_dtype": "bfloat16"}))
+    summary = merged(medqa("merge", "--json", "--base-weights", "nf4"))
+    assert types_of("run/merged") == ({"BF16"}, "bfloat16")
+    assert summary["trained_with"]["compute_dtype"] == "bfloat16"
+
+
 def test_without_a_comparison_the_type_of_the_base_is_kept(trained: Path, medqa: Medqa) -> None:
     Path("data/validation.jsonl").unlink()
     merged(medqa("merge", "--json", "--base-weights", "nf4"))

@@ -11,7 +11,9 @@ from pathlib import Path
 
 import pytest
 from conftest import Outcome
+from transformers import AutoTokenizer
 
+from medqa_cli.prompt import PromptContract, PromptEncoder
 from medqa_cli.training.model_card import PLACEHOLDER
 
 
@@ -63,6 +65,10 @@ generate: {{max_new_tokens: 16}}
         "README.md",
     }
     assert len({path.stat().st_mode for path in adapter.iterdir()}) == 1  # all as readable as the others
+    tokenizer, contract = AutoTokenizer.from_pretrained(adapter), PromptContract.load(adapter)
+    message = {"role": "user", "content": "How to treat glaucoma?"}
+    asked = tokenizer.apply_chat_template([message], add_generation_prompt=True, return_dict=False)
+    assert list(asked) == PromptEncoder(contract, tokenizer).encode_prompt("How to treat glaucoma?")
     card = (adapter / "README.md").read_text(encoding="utf-8")
     assert str(tmp_path) not in card
     code = card.partition("```python\n")[2].partition("\n```")[0]

@@ -15,6 +15,7 @@ import pytest
 
 from medqa_cli import console
 from medqa_cli.errors import InputError
+from medqa_cli.run_folder import RunFolder
 from medqa_cli.training import checkpoint_files
 from medqa_cli.training.checkpoint_files import (
     MANIFEST_NAME,
@@ -29,7 +30,7 @@ from medqa_cli.training.checkpoint_files import (
     set_aside,
     writing,
 )
-from medqa_cli.training.checkpoints import latest_checkpoint
+from medqa_cli.training.checkpoints import latest_checkpoint, lock, prepare_run_folder
 
 FILES = {"adapter_model.safetensors": b"weights", "optimizer.pt": b"moments" * 100, "part/0.bin": b""}
 
@@ -292,3 +293,29 @@ def test_a_full_disk_is_told_wherever_it_is_met(tmp_path: Path, number: int) -> 
         raise OSError(number, os.strerror(number), "train.json")
     with pytest.raises(NotWrittenError), full_disk_is_an_error(tmp_path):
         raise InputError("cannot write config.yaml") from OSError(number, os.strerror(number))
+
+
+def test_two_trainings_do_not_share_a_folder(tmp_path: Path) -> None:
+    run = RunFolder(tmp_path / "run")
+    held = lock(run)
+    assert held is not None
+    with pytest.raises(InputError, match="another medqa train is running"):
+        lock(run)
+    os.close(held)
+    again = lock(run)
+    assert again is not None
+    os.close(again)
+    assert list((tmp_path / "run").iterdir()) == []  # nothing is left behind
+
+
+def test_starting_over_deletes_all_that_the_earlier_adapter_made(tmp_path: Path) -> None:
+    run = RunFolder(tmp_path)
+    made = ("checkpoints", "adapter", "merged", "merged.failed", "gguf", "eval")
+    for name in made:
+        (tmp_path / name).mkdir()
+        (tmp_path / name / "file").touch()
+    (tmp_path / "mine.txt").touch()
+    prepare_run_folder(run, None, restart=False)
+    assert {path.name for path in tmp_path.iterdir()} == {*made, "mine.txt"}
+    prepare_run_folder(run, None, restart=True)
+    assert [path.name for path in tmp_path.iterdir()] == ["mine.txt"]

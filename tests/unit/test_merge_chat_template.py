@@ -11,8 +11,8 @@ import pytest
 from conftest import make_bos_tokenizer, make_chatml_tokenizer
 from transformers import AutoTokenizer
 
+from medqa_cli.chat_template import PROBES, chat_prompt_ids, install_chat_template
 from medqa_cli.config.sections import PromptConfig
-from medqa_cli.merging.chat_template import PROBES, chat_prompt_ids, install_chat_template
 from medqa_cli.prompt import PromptContract, PromptEncoder, make_contract
 
 

@@ -160,3 +160,27 @@ def test_where_the_cache_lies(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.delenv("XDG_CACHE_HOME")
     monkeypatch.setenv("HOME", "home")
     assert cache_dir() == Path("home/.cache/medqa")
+
+
+@pytest.mark.parametrize(
+    ("scaling", "tensor", "said"),
+    [
+        ("linear", "output_norm.weight", "a scaling of the rotary embedding"),
+        (None, "rope_freqs.weight", "a scaling of the rotary embedding"),
+        (None, "blk.0.attn_q.bias", "biases in the attention"),
+    ],
+)
+def test_what_the_loader_of_gguf_files_would_lose(scaling: str | None, tensor: str, said: str) -> None:
+    import gguf
+    import numpy as np
+
+    writer = gguf.GGUFWriter("m.gguf", "llama")
+    if scaling is not None:
+        writer.add_string("llama.rope.scaling.type", scaling)
+    writer.add_tensor(tensor, np.ones(32, dtype=np.float32))
+    for write in (writer.write_header_to_file, writer.write_kv_data_to_file, writer.write_tensors_to_file):
+        write()
+    writer.close()
+    assert f"it has {said}" in message("m.gguf")
+    assert "safetensors folder or hub id" in message("m.gguf")
+    assert not list(Path("cache").rglob("config.json"))

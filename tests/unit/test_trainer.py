@@ -8,6 +8,7 @@ from typing import Any
 import pytest
 import torch
 from test_packing import make_examples
+from transformers.training_args import OptimizerNames
 
 from medqa_cli import console
 from medqa_cli.config.sections import LoraConfig, ModelConfig, TrainConfig
@@ -20,7 +21,13 @@ from medqa_cli.model.source import find_base
 from medqa_cli.prompt import Example
 from medqa_cli.training.examples import encode_rows, evenly_spaced
 from medqa_cli.training.monitor import TrainingMonitor
-from medqa_cli.training.trainer import MedqaTrainer, make_training_arguments, optimizer_on, uses_checkpointing
+from medqa_cli.training.trainer import (
+    MedqaTrainer,
+    check_optimizer,
+    make_training_arguments,
+    optimizer_on,
+    uses_checkpointing,
+)
 
 CPU = torch.device("cpu")
 
@@ -118,6 +125,27 @@ def test_optimizer_names() -> None:
     assert optimizer_on("paged_adamw_32bit", CPU) == "adamw_torch"
     assert optimizer_on("paged_adamw_32bit", torch.device("cuda")) == "paged_adamw_32bit"
     assert optimizer_on("adafactor", CPU) == "adafactor"
+
+
+def test_each_paged_optimizer_has_its_equivalent_on_a_cpu() -> None:
+    names = {name.value for name in OptimizerNames}
+    paged = {name for name in names if name.startswith("paged")}
+    assert len(paged) >= 6
+    for name in paged:
+        assert optimizer_on(name, CPU) in names - paged
+        assert optimizer_on(name, torch.device("cuda")) == name
+
+
+def test_optimizers_that_would_compute_other_steps_are_refused() -> None:
+    refused = {}
+    for name in OptimizerNames:
+        try:
+            check_optimizer(name.value)
+        except InputError as error:
+            refused[name.value] = error.message
+    assert all(message.startswith(f"train.optim: {name} ") for name, message in refused.items())
+    assert {"lomo", "adalomo", "schedule_free_adamw", "galore_adamw_layerwise"} <= set(refused)
+    assert not {"adamw_torch", "paged_adamw_32bit", "adafactor", "galore_adamw"} & set(refused)
 
 
 def test_checkpointing_choice() -> None:

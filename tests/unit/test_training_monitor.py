@@ -6,6 +6,8 @@ import errno
 import json
 import os
 import signal
+import subprocess
+import sys
 from collections.abc import Iterator, Sequence
 from pathlib import Path
 from typing import Any
@@ -268,14 +270,15 @@ def own_handlers() -> Iterator[list[int]]:
     """Handlers of the test, so that a signal that slips through is recorded instead of ending pytest."""
     received: list[int] = []
     before = {
-        number: signal.signal(number, lambda n, frame: received.append(n)) for number in (signal.SIGINT, signal.SIGTERM)
+        number: signal.signal(number, lambda n, frame: received.append(n))
+        for number in (signal.SIGINT, signal.SIGTERM, signal.SIGHUP)
     }
     yield received
     for number, handler in before.items():
         signal.signal(number, handler)
 
 
-@pytest.mark.parametrize("number", [signal.SIGINT, signal.SIGTERM])
+@pytest.mark.parametrize("number", [signal.SIGINT, signal.SIGTERM, signal.SIGHUP])
 def test_a_signal_ends_the_run_after_its_step(
     tmp_path: Path, own_handlers: list[int], capsys: pytest.CaptureFixture[str], number: signal.Signals
 ) -> None:
@@ -315,6 +318,30 @@ def test_a_signal_in_the_middle_of_a_write_is_obeyed_all_the_same(
     with stop_on_signal(run.monitor):
         os.kill(os.getpid(), signal.SIGINT)
     assert run.monitor.interrupted
+
+
+def test_what_nohup_ignores_stays_ignored(tmp_path: Path, own_handlers: list[int]) -> None:
+    run = Run(tmp_path / "train.jsonl")
+    signal.signal(signal.SIGHUP, signal.SIG_IGN)
+    with stop_on_signal(run.monitor):
+        os.kill(os.getpid(), signal.SIGHUP)
+    assert not run.monitor.interrupted
+
+
+def test_a_terminal_that_is_gone_is_written_to_no_more(tmp_path: Path) -> None:
+    """A pseudo-terminal whose other end closes: printing to it fails from then on, unless it is left."""
+    program = (
+        "import os, pty, sys\n"
+        "from medqa_cli import console\n"
+        "master, slave = pty.openpty()\n"
+        "os.dup2(slave, 2); os.close(slave); os.close(master)\n"
+        "try:\n    os.write(2, b'x')\nexcept OSError:\n    print('gone')\n"
+        "console.leave_terminal()\n"
+        "console.warn('nobody reads this')\n"
+        "print('still here')\n"
+    )
+    done = subprocess.run([sys.executable, "-c", program], capture_output=True, text=True, check=True)
+    assert done.stdout.splitlines() == ["gone", "still here"]
 
 
 def test_a_second_ctrl_c_ends_it_at_once(tmp_path: Path, own_handlers: list[int]) -> None:

@@ -19,12 +19,16 @@ if TYPE_CHECKING:
 
 STANDARD_DEVIATIONS = 5.5  # of the signature's estimate, below which a pair is not looked at: one miss in 50 million
 QUICK_LOOKS = 3
-QUERY_BLOCK = 2048
+QUERY_BLOCK = 16384
 PAIR_BLOCK = 1 << 15
 MOST_PAIRS = 1 << 21
 SETS_AT_A_TIME = 64
 MOST_ITEMS_CACHED = 1 << 23  # 64 MiB of sets
 NOT_FOUND = -1
+KEY_BITS = 32
+# Places of the table that tells whether some target may have a key: one in 32 is taken by chance.
+TABLE_PLACES_PER_TARGET = 32
+MOST_TABLE_BITS = 24
 
 
 @dataclass(frozen=True)
@@ -59,6 +63,9 @@ class NearSearch:
         keys = sketches.band_keys
         self._order = [np.argsort(keys[targets, band], kind="stable") for band in range(keys.shape[1])]
         self._sorted = [keys[targets[order], band] for band, order in enumerate(self._order)]
+        bits = min(MOST_TABLE_BITS, (TABLE_PLACES_PER_TARGET * len(targets)).bit_length())
+        self._shift = np.uint32(KEY_BITS - bits)
+        self._tables = [_table(ordered >> self._shift, bits) for ordered in self._sorted]
         self._sets: dict[int, NDArray[np.uint64]] = {}
         self._items_cached = 0
         agreeing = sketches.threshold + (1 - sketches.threshold) / 256  # low bytes also agree by chance
@@ -85,9 +92,14 @@ class NearSearch:
         import numpy as np
 
         keys = self._sketches.band_keys[asked]
-        low = [np.searchsorted(ordered, keys[:, band], "left") for band, ordered in enumerate(self._sorted)]
-        high = [np.searchsorted(ordered, keys[:, band], "right") for band, ordered in enumerate(self._sorted)]
-        return np.array(low), np.array(high)
+        low = np.zeros((keys.shape[1], len(asked)), dtype=np.int64)
+        high = np.zeros_like(low)
+        for band, ordered in enumerate(self._sorted):
+            # Most keys are those of no target, which one look at a table tells without a search.
+            some = np.flatnonzero(self._tables[band][keys[:, band] >> self._shift])
+            low[band, some] = np.searchsorted(ordered, keys[some, band], "left")
+            high[band, some] = np.searchsorted(ordered, keys[some, band], "right")
+        return low, high
 
     def _first_of_buckets(
         self, block: NDArray[np.int64], low: NDArray[np.int64], high: NDArray[np.int64]
@@ -172,6 +184,14 @@ class NearSearch:
         )
         likely[kept] = agreeing >= self._least_agreeing
         return np.asarray(likely)
+
+
+def _table(places: NDArray[np.uint32], bits: int) -> NDArray[np.bool_]:
+    import numpy as np
+
+    table = np.zeros(1 << bits, dtype=np.bool_)
+    table[places] = True
+    return table
 
 
 def _parts(

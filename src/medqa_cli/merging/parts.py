@@ -19,7 +19,7 @@ from medqa_cli.merging.four_bit import FourBit
 from medqa_cli.merging.merged_weights import MergedWeights
 from medqa_cli.merging.plan import MergePlan, make_plan
 from medqa_cli.merging.skeleton import Skeleton, build_skeleton, stored_names
-from medqa_cli.merging.trained_how import trained_how
+from medqa_cli.merging.trained_how import trained_dtype, trained_how
 from medqa_cli.model.adapter import base_of_adapter
 from medqa_cli.model.base_folder import base_folder
 from medqa_cli.model.device import describe_device, pick_compute_dtype, pick_device
@@ -130,7 +130,7 @@ def look_up(job: MergeJob) -> Given:
         names=names,
         trained=trained,
         device=device,
-        compute_dtype=pick_compute_dtype(job.model.compute_dtype, device),
+        compute_dtype=trained_dtype(job.run) or pick_compute_dtype(job.model.compute_dtype, device),
     )
 
 
@@ -186,7 +186,8 @@ def _note_unsure_type(job: MergeJob, given: Given) -> None:
     stored = {tensor.type_name for tensor in given.base.tensors.values() if len(tensor.shape) == 2}
     path = job.run.environment_path
     trained_on = read_json(path).get("device") if path.is_file() else None
-    if job.model.compute_dtype == "auto" and stored != {"BF16"} and trained_on != describe_device(given.device):
+    recorded = trained_dtype(job.run) is not None or trained_on == describe_device(given.device)
+    if job.model.compute_dtype == "auto" and stored != {"BF16"} and not recorded:
         type_name = str(given.compute_dtype).removeprefix("torch.")
         console.note(
             f"the base is stored as {', '.join(sorted(stored))}: 4-bit weights are made as a training in {type_name} "

@@ -1,15 +1,18 @@
-"""How the base of an adapter was quantized in its training. Does not read weights."""
+"""How the base of an adapter was quantized in its training, and in which type it computed. Does not read weights."""
 
 from __future__ import annotations
 
 from dataclasses import replace
 from typing import Any
 
+import torch
+
 from medqa_cli import console
 from medqa_cli.config.sections import ModelConfig
 from medqa_cli.errors import InputError
-from medqa_cli.run_folder import RunFolder, recorded_settings
+from medqa_cli.run_folder import RunFolder, read_json, recorded_settings
 
+_DTYPES = {"float32": torch.float32, "bfloat16": torch.bfloat16, "float16": torch.float16}
 _QUANTIZATIONS = ("nf4", "fp4", "int8", "none")
 
 
@@ -31,3 +34,10 @@ def trained_how(run: RunFolder, model: ModelConfig) -> ModelConfig:
         raise InputError(f"{run.environment_path} is damaged: model.quantization {quantization!r}", "restore the file")
     double = bool(recorded.get("model.double_quantization"))
     return replace(model, quantization=quantization, double_quantization=double)
+
+
+def trained_dtype(run: RunFolder) -> torch.dtype | None:
+    """Return the type that the run's training computed in; None where that is not recorded."""
+    recorded = read_json(run.environment_path) if run.environment_path.is_file() else None
+    name = recorded.get("compute_dtype") if isinstance(recorded, dict) else None
+    return _DTYPES.get(name) if isinstance(name, str) else None

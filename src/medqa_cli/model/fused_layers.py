@@ -13,6 +13,8 @@ from typing import Any
 import torch
 import torch.nn.functional as F
 
+from medqa_cli.model.liger import uses_liger_kernels
+
 _Grads = tuple[torch.Tensor | None, ...]
 
 
@@ -25,12 +27,13 @@ def fuse_layers(model: torch.nn.Module) -> int:
     from peft.tuners.lora import LoraLayer
 
     replaced = 0
+    norms_are_fused = uses_liger_kernels(model)
     for module in model.modules():
         if isinstance(module, LoraLayer) and _is_lora_linear(module):
             _replace_forward(module, _lora_forward)
         elif _is_gated_silu(module):
             _replace_forward(module, _gated_silu_forward)
-        elif _is_rms_norm(module):
+        elif _is_rms_norm(module) and not norms_are_fused:
             _replace_forward(module, _rms_norm_forward)
         else:
             continue

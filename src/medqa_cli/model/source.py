@@ -22,7 +22,7 @@ from medqa_cli.run_folder import atomic_dir, sha256_of_file
 PACKAGE_PREFIX = "package:"
 _HUB_ID = re.compile(r"[\w.-]+(/[\w.-]+)?")
 # Raise it when the conversion below changes, so that old folders are not reused.
-_CACHE_VERSION = 1
+_CACHE_VERSION = 2
 
 THREE_WAYS = (
     "three ways to get a model: (1) a hub id such as HuggingFaceTB/SmolLM2-135M-Instruct, downloaded at first use "
@@ -118,9 +118,36 @@ def _dequantize(path: Path, folder: Path) -> None:
     import torch
     from transformers import AutoModelForCausalLM, AutoTokenizer, GgufConfig
 
+    _refuse_what_would_be_lost(path)
     # dequantize=True: otherwise Transformers keeps the weights packed and refuses to save or quantize them.
     model = AutoModelForCausalLM.from_pretrained(
         path.parent, gguf_file=path.name, quantization_config=GgufConfig(dequantize=True), dtype=torch.bfloat16
     )
     model.save_pretrained(folder)
     AutoTokenizer.from_pretrained(path.parent, gguf_file=path.name).save_pretrained(folder)
+
+
+def _refuse_what_would_be_lost(path: Path) -> None:
+    """Refuse a Llama whose GGUF file says more than Transformers' loader takes over: answers would be subtly wrong.
+
+    Transformers 5 (``integrations/ggml.py``) reads neither a scaling of the rotary embedding nor, for ``llama``, the
+    biases of the attention.
+
+    Raises:
+        NotImplementedError: the file has one of them.
+    """
+    from gguf import GGUFReader
+
+    reader = GGUFReader(path)
+    field = reader.get_field("general.architecture")
+    if field is None or field.contents() != "llama":
+        return
+    scaling = reader.get_field("llama.rope.scaling.type")
+    names = {tensor.name for tensor in reader.tensors}
+    lost = ""
+    if "rope_freqs.weight" in names or (scaling is not None and scaling.contents() != "none"):
+        lost = "a scaling of the rotary embedding (as Llama 3.1 has)"
+    elif any(name.endswith(("attn_q.bias", "attn_k.bias", "attn_v.bias", "attn_output.bias")) for name in names):
+        lost = "biases in the attention"
+    if lost:
+        raise NotImplementedError(f"it has {lost}, which would be lost; take the model's safetensors folder or hub id")

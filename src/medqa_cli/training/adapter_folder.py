@@ -5,6 +5,7 @@ Does not decide which weights it gets; ``run`` does.
 
 from __future__ import annotations
 
+import copy
 import shutil
 from dataclasses import dataclass
 from pathlib import Path
@@ -14,6 +15,7 @@ import torch
 from safetensors import safe_open
 from safetensors.torch import load_file, save_file
 
+from medqa_cli.chat_template import install_chat_template
 from medqa_cli.errors import MedqaError
 from medqa_cli.model.adapter_init import as_plain_lora, plain_lora_config
 from medqa_cli.prompt import PromptContract
@@ -60,7 +62,10 @@ def save_adapter(adapter_dir: Path, model: Any, checkpoint: Path | None, parts: 
                 shutil.copyfile(checkpoint / name, temporary / name)
         _make_plain(temporary, model)
         _check_weights(temporary / WEIGHTS_NAME)
-        parts.tokenizer.save_pretrained(temporary)
+        # Its template is how other tools ask; nobody in this process needs to see it.
+        tokenizer = copy.deepcopy(parts.tokenizer)
+        install_chat_template(tokenizer, parts.contract)
+        tokenizer.save_pretrained(temporary)
         parts.contract.save(temporary)
         # In the place of PEFT's card, a template of questions.
         (temporary / CARD_NAME).write_text(parts.card, encoding="utf-8")

@@ -6,6 +6,7 @@ Does not write checkpoints: ``safe_trainer`` does.
 from __future__ import annotations
 
 import json
+import os
 import shutil
 from dataclasses import asdict
 from pathlib import Path
@@ -96,7 +97,15 @@ def prepare_run_folder(run: RunFolder, checkpoint: Path | None, *, restart: bool
         InputError: the folder cannot be written.
     """
     if restart:
-        for folder in (run.checkpoints_dir, run.adapter_dir, run.merged_dir, run.eval_dir):
+        failed_merge = run.merged_dir.with_name(f"{run.merged_dir.name}.failed")
+        for folder in (
+            run.checkpoints_dir,
+            run.adapter_dir,
+            run.merged_dir,
+            failed_merge,
+            run.gguf_dir,
+            run.eval_dir,
+        ):
             shutil.rmtree(folder, ignore_errors=True)
         for path in (run.train_log_path, run.train_json_path, run.loss_plot_path):
             path.unlink(missing_ok=True)
@@ -113,6 +122,37 @@ def prepare_run_folder(run: RunFolder, checkpoint: Path | None, *, restart: bool
         run.train_log_path.unlink(missing_ok=True)
     else:
         keep_log_until(run.train_log_path, step_of(checkpoint))
+
+
+def lock(run: RunFolder) -> int | None:
+    """Keep other trainings out of a run's folder until this process ends or the descriptor is closed.
+
+    Returns:
+        the descriptor that holds the lock; None where the system has no such locks.
+
+    Raises:
+        InputError: another process trains there.
+    """
+    try:
+        import fcntl
+    except ImportError:  # Windows
+        return None
+    try:
+        run.path.mkdir(parents=True, exist_ok=True)
+        descriptor = os.open(run.path, os.O_RDONLY)
+    except OSError:  # said by whoever writes there
+        return None
+    try:
+        fcntl.flock(descriptor, fcntl.LOCK_EX | fcntl.LOCK_NB)
+    except BlockingIOError:
+        os.close(descriptor)
+        raise InputError(
+            f"another medqa train is running in {run.path}", "wait for it, or choose another folder: --set run_dir=DIR"
+        ) from None
+    except OSError:  # a file system without locks
+        os.close(descriptor)
+        return None
+    return descriptor
 
 
 def warn_if_disk_is_small(run: RunFolder, config: TrainConfig, num_steps: int, num_trained: int) -> None:

@@ -171,9 +171,14 @@ def _finite(value: Any) -> float | None:
 
 @contextmanager
 def stop_on_signal(monitor: TrainingMonitor) -> Iterator[None]:
-    """Let SIGINT and SIGTERM end the run after the current step, checkpoint saved; a second SIGINT ends it at once."""
+    """Let a signal end the run after the current step, checkpoint saved; a second SIGINT ends it at once.
+
+    SIGINT, SIGTERM, and SIGHUP (the terminal is gone) unless ``nohup`` has it ignored.
+    """
 
     def request_stop(number: int, frame: Any) -> None:
+        if number == getattr(signal, "SIGHUP", None):
+            console.leave_terminal()
         if monitor.interrupted and number == signal.SIGINT:
             raise KeyboardInterrupt
         monitor.interrupted = True
@@ -181,7 +186,10 @@ def stop_on_signal(monitor: TrainingMonitor) -> Iterator[None]:
         with contextlib.suppress(RuntimeError):
             console.warn("stopping after this step and saving a checkpoint; press Ctrl-C again to stop at once")
 
-    before = {number: signal.signal(number, request_stop) for number in (signal.SIGINT, signal.SIGTERM)}
+    numbers = [signal.SIGINT, signal.SIGTERM]
+    if hasattr(signal, "SIGHUP") and signal.getsignal(signal.SIGHUP) != signal.SIG_IGN:
+        numbers.append(signal.SIGHUP)
+    before = {number: signal.signal(number, request_stop) for number in numbers}
     try:
         yield
     finally:

@@ -6,12 +6,12 @@ Does not compute losses (``trainer``) and does not draw (``console``, ``plot``).
 from __future__ import annotations
 
 import contextlib
+import os
 import time
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any, TypeVar
 
-import torch
 import transformers
 from transformers.trainer_utils import IntervalStrategy
 
@@ -23,11 +23,12 @@ from medqa_cli.model.base import load_base
 from medqa_cli.model.device import describe_device, peak_memory_bytes, pick_compute_dtype, pick_device
 from medqa_cli.model.dry_run import UnknownMemoryError
 from medqa_cli.model.fused_layers import fuse_layers
+from medqa_cli.model.liger import use_liger_kernels
 from medqa_cli.run_folder import RunFolder, atomic_file, describe_environment, read_json, write_json
 from medqa_cli.training import trackers
 from medqa_cli.training.adapter_folder import AdapterParts, save_adapter
 from medqa_cli.training.checkpoint_files import NotWrittenError, full_disk_is_an_error, set_aside
-from medqa_cli.training.checkpoints import prepare_run_folder, warn_if_disk_is_small
+from medqa_cli.training.checkpoints import lock, prepare_run_folder, warn_if_disk_is_small
 from medqa_cli.training.ending import Ending, Outcome, adapter_checkpoint, error_of, summarize
 from medqa_cli.training.examples import evenly_spaced
 from medqa_cli.training.guards import DivergedError, StepGuard
@@ -39,7 +40,7 @@ from medqa_cli.training.prediction import Prediction, forward_limits
 from medqa_cli.training.preflight import bound_to, check_same_on_all_ranks, checkpoint_to_go_on_from, num_steps
 from medqa_cli.training.preparation import Prepared, TrainJob, device_at_hand, predictor, prepare, settings_of
 from medqa_cli.training.sharding import check_sharding, whole_adapter
-from medqa_cli.training.trainer import MedqaTrainer, make_training_arguments, optimizer_on
+from medqa_cli.training.trainer import MedqaTrainer, check_optimizer, make_training_arguments, optimizer_on
 
 # A look at the validation split costs a forward over it; this many questions settle a mean loss to about 0.05 nats.
 MAX_VALIDATION_EXAMPLES = 128
@@ -64,10 +65,16 @@ def train(job: TrainJob, *, resume: bool = False, restart: bool = False) -> dict
         NotWrittenError: the disk is full; the checkpoints before are kept.
         MedqaError: the training diverged, there was nothing to learn, or the adapter came out without effect.
     """
+    with contextlib.ExitStack() as locks:
+        return _train(job, locks, resume=resume, restart=restart)
+
+
+def _train(job: TrainJob, locks: contextlib.ExitStack, *, resume: bool, restart: bool) -> dict[str, Any]:
     started = time.perf_counter()
     with ranks.agreed():
         check_sharding(job.model, job.train)
         check_init(job.model, job.lora, sharded=ranks.is_sharded())
+        check_optimizer(job.train.optim)
         trackers.require_tracker(job.train.report_to)
         device = pick_device()
         optimizer = optimizer_on(job.train.optim, device)
@@ -83,10 +90,12 @@ def train(job: TrainJob, *, resume: bool = False, restart: bool = False) -> dict
 
     def begin() -> dict[str, Any]:
         # Only now: whatever was wrong with data, model or config has left an earlier training untouched.
+        if (held := lock(job.run)) is not None:
+            locks.callback(os.close, held)
         prepare_run_folder(job.run, checkpoint, restart=restart)
         num_trained = model.get_nb_trainable_parameters()[0]
         warn_if_disk_is_small(job.run, job.train, num_steps(job.train, len(prepared.data.examples)), num_trained)
-        return _record(job, trained_with, device)
+        return _record(job, trained_with, prepared)
 
     environment = _written_by_main(job.run, begin)
     with full_disk_is_an_error(job.run.path):
@@ -134,6 +143,8 @@ def make_model(job: TrainJob, prepared: Prepared) -> Any:
     transformers.set_seed(job.seed)
     source = prepared.source
     base = load_base(source, job.model, prepared.device, prepared.dtype, packed=True, sharded=ranks.is_sharded())
+    if not ranks.is_sharded():
+        use_liger_kernels(base, prepared.device)
     model = add_lora(base, job.lora, source.name, source.revision)
     init_adapter(model, job.lora, source)
     if not ranks.is_sharded():
@@ -142,13 +153,14 @@ def make_model(job: TrainJob, prepared: Prepared) -> Any:
     return model
 
 
-def _record(job: TrainJob, trained_with: dict[str, Any], device: torch.device) -> dict[str, Any]:
+def _record(job: TrainJob, trained_with: dict[str, Any], prepared: Prepared) -> dict[str, Any]:
     """Write what the run is made with; return the environment."""
     with atomic_file(job.run.config_path) as file:
         file.write(job.resolved_config)
     environment = {
         **describe_environment(),
-        "device": describe_device(device),
+        "device": describe_device(prepared.device),
+        "compute_dtype": str(prepared.dtype).removeprefix("torch."),
         "num_processes": ranks.world_size(),
         "trained_with": trained_with,
     }

@@ -27,8 +27,21 @@ from medqa_cli.training.safe_trainer import SafeTrainer
 from medqa_cli.training.sharding import OPTIMIZERS_ON_PARTS
 from medqa_cli.training.step_shares import StepSampler, shares_of_step
 
-# On the CPU there is no second memory to page to, and AdamW in 32 bits is the same arithmetic.
-_CPU_EQUIVALENTS = {"paged_adamw_32bit": "adamw_torch"}
+# On the CPU there is no second memory to page to; the arithmetic is the same.
+_CPU_EQUIVALENTS = {
+    "paged_adamw_32bit": "adamw_torch",
+    "paged_adamw_8bit": "adamw_8bit",
+    "paged_ademamix_32bit": "ademamix",
+    "paged_ademamix_8bit": "ademamix_8bit",
+    "paged_lion_32bit": "lion_32bit",
+    "paged_lion_8bit": "lion_8bit",
+}
+# What would compute other steps than it should, without a word.
+_REFUSED_OPTIMIZERS = {
+    "layerwise": "updates weights during the backward pass, of which a step has several here",
+    "lomo": "updates weights during the backward pass, of which a step has several here",
+    "schedule_free": "has to be told when the model is looked at or saved, which medqa does not do",
+}
 
 
 class MedqaTrainer(SafeTrainer):
@@ -260,6 +273,17 @@ def make_training_arguments(
 def _not_set_up(error: Exception) -> InputError:
     message = f"the training cannot be set up: {str(error).splitlines()[0]}"
     return InputError(message, "install what is missing, or change train.optim or train.report_to")
+
+
+def check_optimizer(name: str) -> None:
+    """Check that an optimizer goes with how medqa computes a step.
+
+    Raises:
+        InputError: it does not.
+    """
+    for part, reason in _REFUSED_OPTIMIZERS.items():
+        if part in name:
+            raise InputError(f"train.optim: {name} {reason}", "take another: adamw_torch, adamw_8bit, adafactor, ...")
 
 
 def optimizer_on(name: str, device: torch.device) -> str:

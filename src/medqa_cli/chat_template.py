@@ -1,4 +1,4 @@
-"""The tokenizer's chat template of a merged model: it renders one user message to the contract's own prompt.
+"""The tokenizer's chat template of a tuned model: it renders one user message to the contract's own prompt.
 
 Other tools know a model's prompt by this template only. Whether it gives the very token ids of the contract depends on
 the tokenizer, so it is tried on questions here. Does not change the contract.
