@@ -97,3 +97,34 @@ def test_other_data_than_the_run_was_trained_on_is_noticed(workspace: Path, medq
     resumed = medqa("train", "--resume")
     assert resumed.code == 2
     assert "data was converted anew" in resumed.err
+
+
+@pytest.mark.parametrize(("start", "quantization"), [("loftq", "nf4"), ("pissa", "none")])
+def test_other_starts_train_resume_merge_and_score_as_one_model(
+    workspace: Path, medqa: Medqa, start: str, quantization: str
+) -> None:
+    options = ("--set", f"lora.init_lora_weights={start}", "--set", f"model.quantization={quantization}")
+    options += ("--set", "lora.lora_alpha=2", "--set", "train.learning_rate=1e-3", "--set", "train.save_steps=3")
+    whole = medqa("train", "--json", *options, "--set", "train.max_steps=6")
+    assert whole.code == 0, whole.err
+    weights = Path("run/adapter/adapter_model.safetensors").read_bytes()
+    last = json.loads(whole.out)["validation_loss"][-1]
+    # The run's own last look and the adapter folder on the untouched base are one model.
+    scored = nll_of(medqa, "--model", "adapter", *options, "--set", "eval.split=validation")
+    assert scored["adapter"] == pytest.approx(last, abs=1e-4)
+    # Interrupted after half of its steps: the start is made again, then the checkpoint's weights are put in its place.
+    shutil.rmtree("run/checkpoints/checkpoint-6")
+    resumed = medqa("train", "--resume", *options, "--set", "train.max_steps=6")
+    assert resumed.code == 0, resumed.err
+    assert Path("run/adapter/adapter_model.safetensors").read_bytes() == weights
+    merged = medqa("merge", "--json", *options)
+    assert merged.code == 0, merged.err
+    nll = nll_of(medqa, "--model", "adapter,merged", *options)
+    assert nll["merged"] == pytest.approx(nll["adapter"], abs=2e-2)
+
+
+def test_a_start_that_does_not_go_with_the_base_is_said(workspace: Path, medqa: Medqa) -> None:
+    for arguments in (("train",), ("train", "--plan")):
+        outcome = medqa(*arguments, "--set", "lora.init_lora_weights=loftq")
+        assert outcome.code == 2
+        assert "makes up for 4-bit quantization" in outcome.err
