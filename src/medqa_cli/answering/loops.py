@@ -40,8 +40,9 @@ class LoopWatch:
 
     @property
     def period(self) -> int | None:
-        """Number of tokens after which the end repeats itself; None: it is no loop."""
-        return next((distance for distance, matched in self._matched.items() if _is_loop(distance, matched)), None)
+        """Number of tokens after which the end repeats itself, the smallest; None: it is no loop."""
+        loops = (distance for distance, matched in self._matched.items() if _is_loop(distance, matched))
+        return min(loops, default=None)
 
 
 def _is_loop(distance: int, matched: int) -> bool:

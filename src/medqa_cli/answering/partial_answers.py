@@ -82,17 +82,18 @@ def _write_lines(file: IO[str], values: Iterable[Any]) -> None:
 
 def _read(path: Path, belongs_to: str) -> Answers:
     try:
-        lines = path.read_text(encoding="utf-8", errors="replace").splitlines()
+        lines = path.read_text(encoding="utf-8", errors="replace").split("\n")
     except FileNotFoundError:
         return {}
     except OSError as error:
         raise InputError(f"{path} cannot be read: {error.strerror}") from error
     values = []
-    for line in lines:
+    # Not splitlines: JSON leaves other line ends inside a text as they are. What has no line end is cut off.
+    for line in lines[:-1]:
         try:
             values.append(json.loads(line))
         except ValueError:
-            break  # cut off when the run was killed
+            break
     if not values or values[0] != {"belongs_to": belongs_to}:
         raise InputError(
             f"{path} holds answers to other questions, of another model or with other settings",

@@ -8,6 +8,7 @@ from __future__ import annotations
 import csv
 import io
 import json
+import re
 import sys
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
@@ -22,6 +23,7 @@ STANDARD_INPUT = "-"
 _DELIMITERS = {".csv": ",;\t|", ".tsv": "\t"}
 _KINDS = ("a text file with one question on each line", ".jsonl", ".csv", ".tsv")
 _LARGEST_CELL = 2**31 - 1
+_LINE_END = re.compile(r"\r\n|\n|\r")  # not those of str.splitlines: JSON leaves U+2028 inside a text
 
 
 @dataclass(frozen=True)
@@ -51,7 +53,7 @@ def read_questions(name: str, question_column: str | None = None) -> list[AskedR
     elif suffix in _DELIMITERS:
         rows = list(_table_rows(text, name, question_column, _DELIMITERS[suffix]))
     else:
-        rows = [AskedRow(line.strip(), {}) for line in text.splitlines() if line.strip()]
+        rows = [AskedRow(line.strip(), {}) for line in _LINE_END.split(text) if line.strip()]
     if not rows:
         raise InputError(f"{_shown(name)} holds no question", f"expected {', '.join(_KINDS)}")
     return rows
@@ -73,7 +75,7 @@ def _read(name: str) -> tuple[str, str]:
 
 
 def _json_rows(text: str, name: str, question_column: str | None) -> Iterator[AskedRow]:
-    for number, line in enumerate(text.splitlines(), start=1):
+    for number, line in enumerate(_LINE_END.split(text), start=1):
         if not line.strip():
             continue
         place = f"{_shown(name)}:{number}"
