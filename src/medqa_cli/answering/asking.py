@@ -183,6 +183,10 @@ def _answer_and_show(
     shown = None if console.json_enabled() else console.AnswerStream()
     try:
         answer = generate.answer_question(answerer, question, settings, write=shown.write if shown else None)
+    except KeyboardInterrupt:
+        # What was shown until then is an answer too.
+        console.note(f"\n{generate.NOTICE}")
+        raise
     finally:
         if shown is not None:
             shown.end()
