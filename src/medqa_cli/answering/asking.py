@@ -17,6 +17,7 @@ from medqa_cli.answering import generate, many, references
 from medqa_cli.answering.conversation import Conversation
 from medqa_cli.answering.emergencies import emergency_notices
 from medqa_cli.answering.models import Answerer, load_answerer
+from medqa_cli.answering.partial_answers import require_new
 from medqa_cli.answering.question_files import read_questions
 from medqa_cli.answering.references import Reference, References
 from medqa_cli.config.sections import GenerateConfig, ModelConfig, PromptConfig
@@ -96,6 +97,8 @@ def ask_file(job: AskJob, name: str, out: Path | None) -> None:
         Interrupted: Ctrl-C; the answers so far are kept.
     """
     rows = read_questions(name, job.question_column)
+    if out is not None:
+        require_new(out)
     library = References(job.data_dir) if job.num_sources else None
     answerer = job.load()
     folder = {"adapter": job.run.adapter_dir, "merged": job.run.merged_dir}.get(job.choice, Path(job.choice))

@@ -25,6 +25,16 @@ def fingerprint(*parts: Any) -> str:
     return hashlib.sha256(json.dumps(parts, ensure_ascii=False, sort_keys=True, default=str).encode()).hexdigest()
 
 
+def require_new(out: Path) -> None:
+    """Refuse an output file that is there.
+
+    Raises:
+        InputError: it is.
+    """
+    if out.exists():
+        raise InputError(f"{out} is already there", "delete it, or name another file with --out")
+
+
 class PartialAnswers:
     """The file ``OUT.partial``; a context manager that keeps it open for appending.
 
@@ -37,8 +47,7 @@ class PartialAnswers:
     """
 
     def __init__(self, out: Path, belongs_to: str) -> None:
-        if out.exists():
-            raise InputError(f"{out} is already there", "delete it, or name another file with --out")
+        require_new(out)
         self._out = out
         self.path = out.with_name(f"{out.name}.partial")
         self.answers = _read(self.path, belongs_to)
