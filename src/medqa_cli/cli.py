@@ -384,6 +384,8 @@ def ask(
         _require_adapter(run)
     if sources:
         _require_data(settings)
+    if file is not None:
+        allocator.keep_freed_memory()
     with console.status("starting ..."):
         from medqa_cli.answering import asking
     job = asking.AskJob(

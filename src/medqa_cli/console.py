@@ -171,6 +171,9 @@ class AnswerStream:
                 self._put_space(character)
             else:
                 self._word += character
+                if cell_len(character) > 1:
+                    # Scripts of wide characters have no spaces: a line may end after each.
+                    self._put_word()
         sys.stdout.flush()
 
     def end(self) -> None:

@@ -45,8 +45,8 @@ def test_a_terminal_gets_whole_words_on_each_line(monkeypatch: pytest.MonkeyPatc
         "or surgery.",
         "",
         "- one  two",
-        "- Ménière",
-        "日本語日本語日本語",
+        "- Ménière 日本語日本",
+        "語日本語",
         "",
     ]
 

@@ -11,8 +11,10 @@ from typing import Any
 import conftest
 import pytest
 import torch
+from transformers.cache_utils import DynamicLayer
 
 from medqa_cli.answering import generate, many
+from medqa_cli.answering.cache import SPARE, GrowingLayer
 from medqa_cli.answering.decoding import decode_batch
 from medqa_cli.answering.ending import AnswerState
 from medqa_cli.answering.generate import answer_question, answer_questions
@@ -85,6 +87,23 @@ def test_the_tokens_are_those_of_transformers(answerer: Answerer, settings: dict
     for prompt, state in zip(prompts, decode(answerer, prompts, set(), **settings), strict=True):
         assert len(state.ids) > 10
         assert state.ids == plain_generate(answerer, prompt, **settings)[: len(state.ids)]
+
+
+def test_the_cache_holds_what_transformers_own_layer_holds() -> None:
+    torch.manual_seed(0)
+    growing, plain = GrowingLayer(), DynamicLayer()
+    rows = 5
+    for step, size in enumerate([30, *[1] * (2 * SPARE + 3), 7]):
+        if step in (3, 40, SPARE + 1):
+            places = torch.randperm(rows)[: rows - 1]
+            rows -= 1
+            growing.batch_select_indices(places)
+            plain.batch_select_indices(places)
+        keys, values = torch.randn(rows, 2, size, 4), torch.randn(rows, 2, size, 4)
+        for own, other in zip(growing.update(keys, values), plain.update(keys, values), strict=True):
+            assert torch.equal(own, other)
+    assert growing.get_seq_length() == plain.get_seq_length() == 30 + 2 * SPARE + 3 + 7
+    assert growing.keys.shape[0] == 2
 
 
 def test_finished_rows_leave_the_batch(answerer: Answerer, monkeypatch: pytest.MonkeyPatch) -> None:

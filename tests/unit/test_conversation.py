@@ -68,12 +68,11 @@ def test_each_question_stands_alone() -> None:
 
 
 def test_follow_puts_the_last_answer_before_the_question(capsys: pytest.CaptureFixture[str]) -> None:
-    partner, _ = talk("/follow", "What is gout?", "Is it painful?", "/follow", "What is asthma?")
-    assert partner.asked == [
-        "What is gout?",
-        "Earlier question: What is gout? Earlier answer: About What is gout? Question: Is it painful?",
-        "What is asthma?",
-    ]
+    partner, conversation = talk("/follow", "What is gout?", "Is it painful?", "Is it rare?", "/follow", "And asthma?")
+    second = "Earlier question: What is gout? Earlier answer: About What is gout? Question: Is it painful?"
+    third = f"Earlier question: Is it painful? Earlier answer: About {second} Question: Is it rare?"
+    assert partner.asked == ["What is gout?", second, third, "And asthma?"]
+    assert [each["question"] for each in conversation.said][1:3] == ["Is it painful?", "Is it rare?"]
     assert "trained on single questions" in capsys.readouterr().err
 
 

@@ -183,16 +183,7 @@ class _Session:
 def _answer_and_show(
     answerer: Answerer, question: str, settings: GenerateConfig, library: References | None, count: int
 ) -> dict[str, Any]:
-    shown = None if console.json_enabled() else console.AnswerStream()
-    try:
-        answer = generate.answer_question(answerer, question, settings, write=shown.write if shown else None)
-    except KeyboardInterrupt:
-        # What was shown until then is an answer too.
-        console.note(f"\n{generate.NOTICE}")
-        raise
-    finally:
-        if shown is not None:
-            shown.end()
+    answer = _shown_answer(answerer, question, settings)
     found = library.nearest(question, count) if library else []
     unsupported = references.unsupported_sentences(answer.text, found) if found else []
     data = generate.as_json(answer, answerer, references.as_json(found))
@@ -202,6 +193,22 @@ def _answer_and_show(
     _say_how_it_ended(answer, settings)
     console.note(generate.NOTICE)
     return data
+
+
+def _shown_answer(answerer: Answerer, question: str, settings: GenerateConfig) -> generate.Answer:
+    """Answer, and unless the result is JSON show the text as it is made."""
+    if console.json_enabled():
+        return generate.answer_question(answerer, question, settings)
+    shown = console.AnswerStream()
+    try:
+        answer = generate.answer_question(answerer, question, settings, write=shown.write)
+    except KeyboardInterrupt:
+        # What was shown until then is an answer too.
+        shown.end()
+        console.note(generate.NOTICE)
+        raise
+    shown.end()
+    return answer
 
 
 def _say_how_it_ended(answer: generate.Answer, settings: GenerateConfig) -> None:

@@ -66,7 +66,9 @@ class Conversation:
             if line.startswith("/"):
                 self._command(line)
             else:
-                self.said.append(self.answer(self._question(line)))
+                line = line.encode("utf-8", errors="surrogateescape").decode("utf-8", errors="replace")
+                # As it was typed: with /follow the question that was put holds the one before.
+                self.said.append({**self.answer(self._question(line)), "question": line})
         except MedqaError as error:
             console.error(error)
         except KeyboardInterrupt:
@@ -74,7 +76,6 @@ class Conversation:
             console.note("stopped")
 
     def _question(self, line: str) -> str:
-        line = line.encode("utf-8", errors="surrogateescape").decode("utf-8", errors="replace")
         if not (self.follows and self.said):
             return line
         last = self.said[-1]

@@ -12,6 +12,7 @@ from typing import Any
 
 import torch
 
+from medqa_cli.answering.cache import make_cache
 from medqa_cli.answering.ending import AnswerState
 from medqa_cli.config.sections import GenerateConfig
 
@@ -65,7 +66,7 @@ class _Batch:
         self._ids = torch.tensor(padded, device=device)  # (B, T) int64
         # (B, T) int64, 1 where a token stands
         self._mask = torch.tensor([[0] * (longest - len(ids)) + [1] * len(ids) for ids in prompts], device=device)
-        self._cache: Any = None
+        self._cache = make_cache(model)
         self._accepted = _parameters_of(model)
 
     def prefill(self) -> torch.Tensor:
