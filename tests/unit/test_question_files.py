@@ -50,6 +50,7 @@ def test_a_table_in_the_windows_encoding(tmp_path: Path) -> None:
 def test_a_named_column(tmp_path: Path) -> None:
     name = write(tmp_path, "q.csv", "question,asked\nx,What is gout?\n")
     assert read_questions(name, "asked") == [AskedRow("What is gout?", {"question": "x"})]
+    assert read_questions(name, "of the training data") == [AskedRow("x", {"asked": "What is gout?"})]
 
 
 @pytest.mark.parametrize(

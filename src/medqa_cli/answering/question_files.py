@@ -39,7 +39,7 @@ def read_questions(name: str, question_column: str | None = None) -> list[AskedR
 
     Args:
         name: path, or ``-`` for standard input, which holds text lines or JSON Lines.
-        question_column: column that holds the question; None: found by its name.
+        question_column: column that holds the question where the file has it; else it is found by its name.
 
     Returns:
         the rows in the file's order; a question may be empty where its cell is.
@@ -117,10 +117,11 @@ def _table_rows(text: str, name: str, question_column: str | None, delimiters: s
 
 def _question_column(names: Sequence[str], place: str, wanted: str | None) -> str:
     by_folded = {name.strip().casefold(): name for name in reversed(names)}
-    for candidate in (wanted,) if wanted is not None else CANDIDATES["question"]:
+    # The config names the column of the training data; a file of questions may have another.
+    for candidate in (*([wanted] if wanted is not None else []), *CANDIDATES["question"]):
         if candidate.casefold() in by_folded:
             return by_folded[candidate.casefold()]
-    expected = f"'{wanted}'" if wanted is not None else "'question'"
+    expected = f"'{wanted}' or 'question'" if wanted is not None else "'question'"
     raise InputError(
         f"{place}: no column {expected}; found {', '.join(map(repr, names)) or 'none'}",
         "name it: --set data.question_column=NAME",
