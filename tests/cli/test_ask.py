@@ -13,6 +13,8 @@ from typing import Any
 import pytest
 from conftest import Outcome
 
+from medqa_cli import console
+
 Medqa = Callable[..., Outcome]
 
 CONFIG = """\
@@ -20,7 +22,7 @@ data: {{dir: data}}
 run_dir: run
 prompt: {{template: chat}}
 model: {{name_or_path: {model}, quantization: none, max_length: 256}}
-generate: {{max_new_tokens: 8}}
+generate: {{max_new_tokens: 16}}
 """
 ROWS = [
     ("r1", "How to treat gout?", "Gout is treated with rest and medicines.", "gout"),
@@ -30,9 +32,9 @@ EMERGENCY = "My father's face is drooping, what now?"
 
 
 @pytest.fixture
-def workspace(tmp_path: Path, tiny_model_dir: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
+def workspace(tmp_path: Path, talking_model_dir: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
     """The current folder, with data and a configuration, but nothing trained: the base model answers."""
-    (tmp_path / "medqa.yaml").write_text(CONFIG.format(model=tiny_model_dir), encoding="utf-8")
+    (tmp_path / "medqa.yaml").write_text(CONFIG.format(model=talking_model_dir), encoding="utf-8")
     (tmp_path / "data").mkdir()
     rows = [{"id": i, "question": q, "answer": a, "topic": t, "source": "here"} for i, q, a, t in ROWS]
     (tmp_path / "data" / "train.jsonl").write_text("".join(json.dumps(row) + "\n" for row in rows), encoding="utf-8")
@@ -49,7 +51,8 @@ def test_one_question(workspace: Path, medqa: Medqa) -> None:
     plain = medqa("ask", "--model", "base", "What is gout?")
     assert plain.code == 0, plain.err
     as_json = json.loads(medqa("ask", "--model", "base", "--json", "What is gout?").out)
-    assert plain.out == as_json["answer"] + "\n"
+    assert len(as_json["answer"]) > 10
+    assert plain.out == console.printable(as_json["answer"]) + "\n"
     assert "not medical advice" in plain.err
     assert "\x1b" not in plain.out + plain.err
     assert as_json["finish_reason"] in ("stop", "length", "repetition")
@@ -117,10 +120,10 @@ def test_sources(workspace: Path, medqa: Medqa) -> None:
     assert "nothing close in the data" in nothing.out
 
 
-def test_several_models_side_by_side(workspace: Path, medqa: Medqa, tiny_model_dir: Path) -> None:
-    shown = medqa("ask", "--compare", f"base,{tiny_model_dir}", "What is gout?")
+def test_several_models_side_by_side(workspace: Path, medqa: Medqa, talking_model_dir: Path) -> None:
+    shown = medqa("ask", "--compare", f"base,{talking_model_dir}", "What is gout?")
     assert shown.code == 0, shown.err
-    as_json = json.loads(medqa("ask", "--json", "--compare", f"base,{tiny_model_dir}", "What is gout?").out)
+    as_json = json.loads(medqa("ask", "--json", "--compare", f"base,{talking_model_dir}", "What is gout?").out)
     one = json.loads(medqa("ask", "--json", "--model", "base", "What is gout?").out)
     assert [each["answer"] for each in as_json["answers"]] == [one["answer"]] * 2
     assert "base" in shown.out

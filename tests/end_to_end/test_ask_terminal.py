@@ -77,9 +77,9 @@ class Terminal:
 
 
 @pytest.fixture
-def terminal(tmp_path: Path, tiny_model_dir: Path) -> Iterator[Terminal]:
+def terminal(tmp_path: Path, talking_model_dir: Path) -> Iterator[Terminal]:
     settings = ("prompt.template=chat", "model.quantization=none", "generate.max_new_tokens=60")
-    command = [sys.executable, "-c", SLOWED, "ask", "--model", str(tiny_model_dir)]
+    command = [sys.executable, "-c", SLOWED, "ask", "--model", str(talking_model_dir)]
     for setting in settings:
         command += ["--set", setting]
     opened = Terminal(command, tmp_path)

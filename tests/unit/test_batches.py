@@ -8,9 +8,9 @@ from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
-import conftest
 import pytest
 import torch
+from transformers import LlamaForCausalLM
 from transformers.cache_utils import DynamicLayer
 
 from medqa_cli.answering import generate, many
@@ -36,13 +36,9 @@ ROOM = 40
 
 
 @pytest.fixture(scope="module")
-def answerer(chatml_tokenizer: Any) -> Answerer:
+def answerer(talking_model_dir: Path, chatml_tokenizer: Any) -> Answerer:
     """A tiny model of random weights, float32, that says many different things."""
-    model = conftest.make_tiny_model(len(chatml_tokenizer)).eval()
-    torch.manual_seed(3)
-    for parameter in model.parameters():
-        if parameter.dim() > 1:
-            parameter.data.normal_(std=0.2)
+    model = LlamaForCausalLM.from_pretrained(talking_model_dir, dtype=torch.float32).eval()
     encoder = PromptEncoder(make_contract(PromptConfig(template="chat"), chatml_tokenizer), chatml_tokenizer)
     return Answerer("adapter", "tiny", model, encoder, torch.device("cpu"), torch.float32)
 
@@ -167,6 +163,7 @@ def test_an_interrupted_file_goes_on_and_ends_alike(
     answerer: Answerer, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     out = tmp_path / "answers.jsonl"
+    expected = texts(answerer)
     real, batches = generate.answer_questions, []
 
     def interrupted(answerer: Answerer, questions: Sequence[str], *args: Any, **more: Any) -> Any:
@@ -186,7 +183,7 @@ def test_an_interrupted_file_goes_on_and_ends_alike(
     )
     # The size of the batches does not decide the answers.
     lines = many.answer_file(answerer, ROWS, replace(SMALL, batch_size=5), out, "me")
-    assert [line["answer"] for line in lines] == texts(answerer)
+    assert [line["answer"] for line in lines] == expected
     assert sorted(question for batch in batches for question in batch) == sorted(QUESTIONS)  # each answered once
     assert list(tmp_path.iterdir()) == [out]
 
