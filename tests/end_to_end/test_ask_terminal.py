@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import codecs
 import fcntl
 import os
 import re
@@ -48,6 +49,7 @@ class Terminal:
         )
         os.close(slave)
         self._unread = ""
+        self._decoder = codecs.getincrementaldecoder("utf-8")("replace")
 
     def resize(self, columns: int) -> None:
         fcntl.ioctl(self._master, termios.TIOCSWINSZ, struct.pack("HHHH", 24, columns, 0, 0))
@@ -67,7 +69,10 @@ class Terminal:
             left = deadline - time.monotonic()
             assert left > 0, f"waited for {texts}, got {seen!r}"
             if select.select([self._master], [], [], left)[0]:
-                self._unread += os.read(self._master, 4096).decode(errors="replace")
+                try:
+                    self._unread += self._decoder.decode(os.read(self._master, 4096))
+                except OSError:
+                    raise AssertionError(f"the program ended; waited for {texts}, got {seen!r}") from None
 
     def close(self) -> None:
         if self.process.poll() is None:
@@ -107,15 +112,16 @@ def test_a_conversation(terminal: Terminal, tmp_path: Path) -> None:
 
     # Arrow up brings the last question back; it can be edited.
     terminal.type("\x1b[A\x7f now?\r")
-    assert "What is gout now?" in terminal.until("now?", NOTICE, PROMPT)
+    edited = terminal.until("now?", NOTICE, PROMPT)
+    assert "What is gout now?" in edited.replace("?\b", "")
 
     terminal.resize(24)
     terminal.type("/set max_new_tokens 50\r")
     terminal.until("generate.max_new_tokens is 50", PROMPT)
     terminal.type("Why?\r")
-    narrow = terminal.until("This answer was written").split("Why?")[-1]
+    narrow = terminal.until("This answer was written").split("Why?")[-1].split("warning:")[0]
     lines = [line.strip("\r") for line in narrow.split("\n")][1:-1]
-    assert lines
+    assert len(lines) > 2
     assert all(len(line) <= 24 or " " not in line.strip() for line in lines), lines
     terminal.until(PROMPT)
 
