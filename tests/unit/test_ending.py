@@ -94,6 +94,67 @@ def test_the_osteoporosis_answer_of_the_first_version_is_reported() -> None:
     assert seq_rep_4(state.text()) == 0
 
 
+def feed(pieces: Sequence[str], *, streamed: bool) -> tuple[AnswerState, str]:
+    """Feed tokens given by their text, up to the end of the answer."""
+    known = ["", *dict.fromkeys(pieces)]
+    state = AnswerState(lambda ids: "".join(known[i] for i in ids).strip(), {STOP}, 500)
+    shown = ""
+    for piece in [*pieces, ""]:
+        state.add(known.index(piece))
+        shown += state.new_text() if streamed else ""
+        if state.finish_reason is not None:
+            break
+    return state, shown
+
+
+@pytest.mark.parametrize("streamed", [True, False])
+def test_a_sentence_said_again_in_a_new_paragraph_is_a_loop(streamed: bool) -> None:
+    """Its first word is another token there, so that the tokens alone tell it one round too late."""
+    words = [" options", " are", " drops", ",", " laser", " and", " surgery", " for", " all", "."]
+    pieces = ["Glaucoma", " harms", " eyes", ".", " The", *words, "\n\n", "The", *words, " The", *words]
+    state, shown = feed(pieces, streamed=streamed)
+    assert state.finish_reason == "repetition"
+    assert state.text() == "Glaucoma harms eyes. The options are drops, laser and surgery for all."
+    if streamed:
+        assert shown == state.text()
+
+
+@pytest.mark.parametrize("streamed", [True, False])
+def test_a_block_of_sentences_said_again_is_a_loop(streamed: bool) -> None:
+    block = [
+        f" {word}"
+        for word in [
+            "See",
+            "a",
+            "doctor",
+            "soon",
+            "about",
+            "it.",
+            "Take",
+            "the",
+            "drops",
+            "twice",
+            "on",
+            "every",
+            "day.",
+            "Rest.",
+        ]
+    ]
+    pieces = ["First", " this", ".", *block, " Then", " something", " else", ".", *block, *block]
+    state, shown = feed(pieces, streamed=streamed)
+    assert state.finish_reason == "repetition"
+    assert state.text() == "".join(pieces[: -2 * len(block)])
+    assert shown == (state.text() if streamed else "")
+
+
+def test_short_items_of_a_list_may_return() -> None:
+    items = ["-", " Fever", ".", "\n", "-", " Cough", ".", "\n", "-", " Chest", " pain", ".", "\n"]
+    pieces = ["Flu", ":", "\n", *items, "Cold", ":", "\n", *items, "Ask", " your", " doctor", "."]
+    state, shown = feed(pieces, streamed=True)
+    assert state.finish_reason == "stop"
+    assert shown == state.text() == "".join(pieces)
+
+
 def test_numbered_items_that_say_the_same_are_reported_when_they_are_too_many() -> None:
     items = " ".join(
         f"{n}. The medicine {n} may cause nausea, vomiting and loss of appetite in adults." for n in range(40)

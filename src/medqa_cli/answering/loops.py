@@ -6,6 +6,7 @@ Knows token ids and text, no model. Does not cut an answer: ``ending`` does.
 from __future__ import annotations
 
 import re
+from collections.abc import Sequence
 
 # A whole sentence said twice in a row is a loop; a shorter phrase has to come three times.
 LONG_PERIOD = 12  # tokens
@@ -14,6 +15,9 @@ SHORTEST_LOOP = 24  # tokens, all rounds of a short phrase together: "no, no, no
 MOST_REPEATED = 0.3
 MOST_REPEATED_SO_FAR = 0.4  # while more is to come: a list may begin alike and then differ
 _RUN = 4  # words
+# In a list short items may well return; these many words do not.
+_DOUBLED_WORDS = 5
+_REPEATED_WORDS = 16
 _WORD = re.compile(r"\w+")
 
 
@@ -49,6 +53,24 @@ def _is_loop(distance: int, matched: int) -> bool:
     if distance >= LONG_PERIOD:
         return matched >= distance
     return matched >= 2 * distance and matched + distance >= SHORTEST_LOOP
+
+
+def repeated_sentences(sentences: Sequence[str]) -> tuple[int, bool]:
+    """Look at the sentences at the end that were said before.
+
+    Args:
+        sentences: those of the answer so far, whole ones only.
+
+    Returns:
+        how many there are, and whether they are a loop: a sentence right after itself, or several in a row.
+    """
+    words = [tuple(sentence.split()) for sentence in sentences]
+    count = 0
+    while count < len(words) and words[-1 - count] in words[: -1 - count]:
+        count += 1
+    repeated = words[len(words) - count :]
+    doubled = count > 0 and words[-1] == words[-2] and len(words[-1]) >= _DOUBLED_WORDS
+    return count, doubled or (count > 1 and sum(map(len, repeated)) >= _REPEATED_WORDS)
 
 
 def seq_rep_4(text: str) -> float:
