@@ -1,6 +1,6 @@
 """How fast ``medqa ask`` is: time to the first token from a cold start, tokens/s alone and in batches.
 
-    python benchmarks/ask.py [--model MODEL] [--questions 64] [--tokens 64] [--skip-cold]
+    python benchmarks/ask.py [--model MODEL] [--questions 64] [--tokens 64] [--rounds 3] [--skip-cold]
 
 Beside each figure stands plain ``model.generate`` of Transformers on the same model in the same run: a script of 15
 lines for the cold start (process start to the first text), one question at a time, and one padded batch. Weights in
@@ -88,7 +88,7 @@ def plain_batch(answerer: Any, questions: list[str], tokens: int) -> int:
     return int((output.shape[1] - longest) * len(prompts))
 
 
-def speed(location: str, num_questions: int, tokens: int) -> None:
+def speed(location: str, num_questions: int, tokens: int, rounds: int) -> None:
     """Print tokens/s of the four ways."""
     from medqa_cli.answering.generate import answer_questions
     from medqa_cli.answering.models import load_answerer
@@ -107,17 +107,18 @@ def speed(location: str, num_questions: int, tokens: int) -> None:
         return sum(answer.answer_tokens for answer in answer_questions(answerer, asked, config))
 
     ways = {
-        "medqa, one at a time": lambda: sum(ours([question]) for question in questions[:8]),
-        "Transformers, one at a time": lambda: sum(plain_batch(answerer, [q], tokens) for q in questions[:8]),
+        "medqa, one at a time": lambda: sum(ours([question]) for question in questions[:4]),
+        "Transformers, one at a time": lambda: sum(plain_batch(answerer, [q], tokens) for q in questions[:4]),
         f"medqa, {num_questions} in a batch": lambda: ours(questions),
         f"Transformers, {num_questions} in a batch": lambda: plain_batch(answerer, questions, tokens),
     }
     rates: dict[str, list[float]] = {name: [] for name in ways}
-    for _ in range(3):
+    for _ in range(rounds):
         for name, way in ways.items():
             started = time.perf_counter()
             made = way()
             rates[name].append(made / (time.perf_counter() - started))
+            print(f"  {name}: {rates[name][-1]:.1f} tokens/s", file=sys.stderr, flush=True)
     for name, found in rates.items():
         print(f"{name}: {statistics.median(found):.0f} tokens/s")
     alone, _, batch, _ = (statistics.median(found) for found in rates.values())
@@ -130,6 +131,7 @@ def main() -> None:
     parser.add_argument("--model", default=MODEL)
     parser.add_argument("--questions", type=int, default=64)
     parser.add_argument("--tokens", type=int, default=64)
+    parser.add_argument("--rounds", type=int, default=3)
     parser.add_argument("--skip-cold", action="store_true")
     options = parser.parse_args()
     from medqa_cli.model.source import find_base
@@ -137,7 +139,7 @@ def main() -> None:
     location = find_base(options.model).location
     if not options.skip_cold:
         cold_start(location)
-    speed(location, options.questions, options.tokens)
+    speed(location, options.questions, options.tokens, options.rounds)
 
 
 if __name__ == "__main__":
