@@ -131,6 +131,22 @@ def tiny_model_dir(tmp_path_factory: pytest.TempPathFactory, chatml_tokenizer: A
     return folder
 
 
+@pytest.fixture(scope="session")
+def talking_model_dir(tmp_path_factory: pytest.TempPathFactory, chatml_tokenizer: Any) -> Path:
+    """A tiny model whose weights are so large that it says something else to each question, and for long."""
+    import torch
+
+    folder = tmp_path_factory.mktemp("talking-model")
+    model = make_tiny_model(len(chatml_tokenizer))
+    torch.manual_seed(3)
+    for parameter in model.parameters():
+        if parameter.dim() > 1:
+            parameter.data.normal_(std=0.2)
+    model.save_pretrained(folder)
+    chatml_tokenizer.save_pretrained(folder)
+    return folder
+
+
 @dataclass(frozen=True)
 class Outcome:
     """What a command printed and how it ended."""

@@ -50,7 +50,7 @@ ALLOWED: dict[str, set[str]] = {
     "model": _GROUND | {"model"},
     "training": _GROUND | {"data", "model", "training"},
     "merging": _GROUND | {"data", "model", "merging"},
-    "answering": _GROUND | {"data", "model", "answering"},
+    "answering": _GROUND | {"sentence_ends", "data", "model", "answering"},
     "evaluation": _GROUND | {"data", "model", "evaluation"} | _WORKERS,
     "conversion": _GROUND | {"data", "model"},
     "cli": {"__init__", "conversion", "data", "model", "evaluation"} | _GROUND | _WORKERS,

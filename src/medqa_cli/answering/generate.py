@@ -1,6 +1,6 @@
-"""One question, one answer, streamed as it is made, with the reason why it ended.
+"""One question or many: the answers, and the reason why each ended. One question can be streamed as it is made.
 
-Does not load models (``models``) and does not judge answers.
+Does not load models (``models``), does not choose tokens (``decoding``) and does not judge answers.
 """
 
 from __future__ import annotations
@@ -10,8 +10,9 @@ from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from typing import Any
 
-import torch
-
+from medqa_cli.answering.decoding import decode_batch
+from medqa_cli.answering.emergencies import emergency_notices
+from medqa_cli.answering.ending import AnswerState
 from medqa_cli.answering.models import Answerer
 from medqa_cli.config.sections import GenerateConfig
 from medqa_cli.errors import InputError
@@ -20,11 +21,17 @@ NOTICE = (
     "This answer was written by a language model and may be wrong. It is not medical advice: ask a clinician. "
     "In an emergency call your local emergency number."
 )
+EMPTY = InputError("the question is empty", 'ask like this: medqa ask "How to treat glaucoma?"')
 
 
 @dataclass(frozen=True)
 class Answer:
-    """An answer and how it ended: ``stop`` at the end token, ``length`` at ``max_new_tokens``."""
+    """An answer and how it ended.
+
+    ``finish_reason``: ``stop`` at the end token, ``length`` at ``max_new_tokens`` or a full context, ``repetition``
+    where the model ran in a circle. ``text`` is cut back to a sentence in the last two cases; ``answer_tokens`` counts
+    what was generated, without the end token. ``seconds``: from the start of its batch.
+    """
 
     question: str
     text: str
@@ -39,34 +46,9 @@ class Answer:
         return self.finish_reason == "stop"
 
 
-class _TextStream:
-    """Hands finished pieces of text on while token ids come in; waits with ids that do not form whole characters."""
-
-    def __init__(
-        self, decode: Callable[[Sequence[int]], str], write: Callable[[str], None], stop_ids: set[int]
-    ) -> None:
-        self._decode = decode
-        self._write = write
-        self._stop_ids = stop_ids
-        self._ids: list[int] = []
-        self._shown = 0
-        self._prompt_seen = False
-
-    def put(self, value: torch.Tensor) -> None:
-        """Take the next token; the first call carries the prompt."""
-        if not self._prompt_seen:
-            self._prompt_seen = True
-            return
-        self._ids += [i for i in value.reshape(-1).tolist() if i not in self._stop_ids]
-        text = self._decode(self._ids)
-        # U+FFFD at the end: the last character is not complete yet. Trailing space: the decoder strips it at the end.
-        if not text.endswith("\ufffd"):
-            self._write(text[self._shown :])
-            self._shown = len(text)
-
-    def end(self) -> None:
-        """Write what is left."""
-        self._write(self._decode(self._ids)[self._shown :])
+def tidy(question: str) -> str:
+    """Return a question on one line, as it is put to the model."""
+    return " ".join(question.split())
 
 
 def answer_question(
@@ -78,42 +60,69 @@ def answer_question(
         answerer: model and prompt contract.
         question: plain text; control tokens in it stay text.
         config: decoding.
-        write: gets pieces of the answer as they are made; None: no streaming.
+        write: gets pieces of the answer as they are made, together exactly its text; None: no streaming.
 
     Raises:
         InputError: the question is empty, or prompt and answer cannot fit the model's context.
     """
-    question = " ".join(question.split())
-    if not question:
-        raise InputError("the question is empty", 'ask like this: medqa ask "How to treat glaucoma?"')
-    prompt_ids = answerer.encoder.encode_prompt(question)
-    max_new_tokens = _room(answerer, len(prompt_ids), config.max_new_tokens)
-    contract = answerer.encoder.contract
-    stream = None
-    if write is not None:
-        stream = _TextStream(answerer.encoder.decode_answer, write, set(contract.stop_token_ids))
+    return answer_questions(answerer, [question], config, write=write)[0]
+
+
+def answer_questions(
+    answerer: Answerer,
+    questions: Sequence[str],
+    config: GenerateConfig,
+    *,
+    write: Callable[[str], None] | None = None,
+    on_finished: Callable[[int], None] | None = None,
+) -> list[Answer]:
+    """Answer questions in one batch; greedy answers are those that each question gets alone.
+
+    Args:
+        answerer: model and prompt contract.
+        questions: plain texts.
+        config: decoding.
+        write: as of ``answer_question``; for a single question only.
+        on_finished: called with the number of an answer when it has ended.
+
+    Raises:
+        InputError: a question is empty, or its prompt and an answer cannot fit the model's context.
+    """
+    asked = [tidy(question) for question in questions]
+    if not all(asked):
+        raise EMPTY
+    prompts = answerer.encoder.encode_prompts(asked)
+    stop_ids = frozenset(answerer.encoder.contract.stop_token_ids)
+    states = [
+        AnswerState(answerer.encoder.decode_answer, stop_ids, room(answerer, len(prompt), config.max_new_tokens))
+        for prompt in prompts
+    ]
+    seconds = [0.0] * len(asked)
     started = time.perf_counter()
-    input_ids = torch.tensor([prompt_ids], device=answerer.device)  # (1, T)
-    with torch.inference_mode():
-        output = answerer.model.generate(
-            input_ids=input_ids,
-            attention_mask=torch.ones_like(input_ids),
-            generation_config=_generation_config(config, max_new_tokens, contract.stop_token_ids),
-            streamer=stream,
+
+    def follow(row: int) -> None:
+        if write is not None and (piece := states[row].new_text()):
+            write(piece)
+        if states[row].finish_reason is not None:
+            seconds[row] = time.perf_counter() - started
+            if on_finished is not None:
+                on_finished(row)
+
+    decode_batch(answerer.model, answerer.device, prompts, states, config, follow)
+    return [
+        Answer(
+            question=question,
+            text=state.text(),
+            finish_reason=state.finish_reason or "length",
+            prompt_tokens=len(prompt),
+            answer_tokens=len(state.ids),
+            seconds=spent,
         )
-    new_ids = output[0, len(prompt_ids) :].tolist()
-    stopped = bool(new_ids) and new_ids[-1] in contract.stop_token_ids
-    return Answer(
-        question=question,
-        text=answerer.encoder.decode_answer(new_ids),
-        finish_reason="stop" if stopped else "length",
-        prompt_tokens=len(prompt_ids),
-        answer_tokens=len(new_ids) - stopped,
-        seconds=time.perf_counter() - started,
-    )
+        for question, prompt, state, spent in zip(asked, prompts, states, seconds, strict=True)
+    ]
 
 
-def as_json(answer: Answer, answerer: Answerer) -> dict[str, Any]:
+def as_json(answer: Answer, answerer: Answerer, sources: Sequence[dict[str, Any]] = ()) -> dict[str, Any]:
     """Return the object that ``ask --json`` prints (design, section 5)."""
     return {
         "question": answer.question,
@@ -124,12 +133,17 @@ def as_json(answer: Answer, answerer: Answerer) -> dict[str, Any]:
         "answer_tokens": answer.answer_tokens,
         "seconds": round(answer.seconds, 3),
         "model": {"name": answerer.name, "base": answerer.base, "template": answerer.encoder.contract.text.template},
-        "notices": [NOTICE],
-        "sources": [],
+        "notices": [*emergency_notices(answer.question), NOTICE],
+        "sources": list(sources),
     }
 
 
-def _room(answerer: Answerer, prompt_tokens: int, max_new_tokens: int) -> int:
+def room(answerer: Answerer, prompt_tokens: int, max_new_tokens: int) -> int:
+    """Return how many tokens an answer may have.
+
+    Raises:
+        InputError: the prompt fills the model's context.
+    """
     context = getattr(answerer.model.config, "max_position_embeddings", None) or prompt_tokens + max_new_tokens
     if prompt_tokens >= context:
         raise InputError(
@@ -137,20 +151,3 @@ def _room(answerer: Answerer, prompt_tokens: int, max_new_tokens: int) -> int:
             "ask a shorter question",
         )
     return min(max_new_tokens, int(context) - prompt_tokens)
-
-
-def _generation_config(config: GenerateConfig, max_new_tokens: int, stop_ids: Sequence[int]) -> Any:
-    from transformers import GenerationConfig
-
-    # top_k=0: Transformers' default of 50 would cut the distribution that temperature and top_p describe.
-    sampling = {"temperature": config.temperature, "top_p": config.top_p, "top_k": 0} if config.temperature > 0 else {}
-    return GenerationConfig(
-        max_new_tokens=max_new_tokens,
-        do_sample=config.temperature > 0,
-        repetition_penalty=config.repetition_penalty,
-        no_repeat_ngram_size=config.no_repeat_ngram_size,
-        eos_token_id=list(stop_ids),
-        pad_token_id=stop_ids[0],
-        use_cache=True,
-        **sampling,
-    )

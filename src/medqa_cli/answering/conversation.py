@@ -1,0 +1,136 @@
+"""A conversation at the terminal: questions, commands that begin with a slash, Ctrl-C stops an answer.
+
+History lives in memory only; nothing is written unless ``/save`` says so. Does not load models or draw answers: the
+caller hands both in.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import json
+import shlex
+from collections.abc import Callable
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any
+
+from medqa_cli import console
+from medqa_cli.errors import InputError, MedqaError
+from medqa_cli.run_folder import atomic_file
+
+HELP = """\
+Type a question. Each one stands alone unless /follow is on, since the model was trained on single questions.
+  /follow          put the last question and answer before the next question (again: stop that)
+  /sources [N]     show the N reference answers nearest to the last question
+  /model [NAME]    say which model answers, or take another: adapter, merged, base, a folder, a hub id
+  /set KEY VALUE   change a key of the section generate, e.g. /set temperature 0.3
+  /save FILE       write the conversation to a new file, one JSON object a line
+  /help  /exit     Ctrl-C stops an answer, Ctrl-D ends the conversation"""
+
+
+@dataclass
+class Conversation:
+    """What a conversation needs from its caller, and what was said so far.
+
+    ``answer``: answers a question and shows the answer, returns the object of ``ask --json``; ``show_sources``: shows
+    reference answers; ``use_model`` and ``change``: take another model or setting, return what to say about it.
+    """
+
+    answer: Callable[[str], dict[str, Any]]
+    show_sources: Callable[[str, int], None]
+    use_model: Callable[[str], str]
+    change: Callable[[str, str], str]
+    said: list[dict[str, Any]] = field(default_factory=list)
+    follows: bool = False
+
+    def run(self, read: Callable[[str], str] = input) -> None:
+        """Read lines until ``/exit`` or the end of the input."""
+        _load_line_editing()
+        console.note(f"{HELP.splitlines()[0]} /help shows the commands.")
+        while True:
+            try:
+                line = read("medqa> ").strip()
+            except KeyboardInterrupt:
+                console.note("(Ctrl-D or /exit ends the conversation)")
+                continue
+            except EOFError:
+                console.line()
+                return
+            if line in ("/exit", "/quit"):
+                return
+            if line:
+                self._do(line)
+
+    def _do(self, line: str) -> None:
+        try:
+            if line.startswith("/"):
+                self._command(line)
+            else:
+                line = line.encode("utf-8", errors="surrogateescape").decode("utf-8", errors="replace")
+                # As it was typed: with /follow the question that was put holds the one before.
+                self.said.append({**self.answer(self._question(line)), "question": line})
+        except MedqaError as error:
+            console.error(error)
+        except KeyboardInterrupt:
+            console.line()
+            console.note("stopped")
+
+    def _question(self, line: str) -> str:
+        if not (self.follows and self.said):
+            return line
+        last = self.said[-1]
+        return f"Earlier question: {last['question']} Earlier answer: {last['answer']} Question: {line}"
+
+    def _command(self, line: str) -> None:
+        name, _, rest = line.partition(" ")
+        rest = rest.strip()
+        if name == "/help":
+            console.note(HELP)
+        elif name == "/follow":
+            self.follows = not self.follows
+            told = "on: the model was trained on single questions, so answers may get worse" if self.follows else "off"
+            console.note(f"/follow is {told}")
+        elif name == "/sources":
+            self.show_sources(self._last()["question"], _count(rest))
+        elif name == "/model":
+            console.note(self.use_model(rest))
+        elif name == "/set":
+            key, _, value = rest.replace("=", " ", 1).partition(" ")
+            if not key or not value.strip():
+                raise InputError("/set needs a key and a value", "for example: /set temperature 0.3")
+            console.note(self.change(key, value.strip()))
+        elif name == "/save":
+            self._save(rest)
+        else:
+            raise InputError(f"no command {name}", "/help shows the commands")
+
+    def _last(self) -> dict[str, Any]:
+        if not self.said:
+            raise InputError("nothing has been asked yet", "ask a question first")
+        return self.said[-1]
+
+    def _save(self, rest: str) -> None:
+        names = shlex.split(rest)
+        if len(names) != 1:
+            raise InputError("/save needs the name of one file", "for example: /save answers.jsonl")
+        self._last()
+        path = Path(names[0]).expanduser()
+        if path.exists():
+            raise InputError(f"{path} is already there", "name another file")
+        with atomic_file(path) as file:
+            file.writelines(json.dumps(each, ensure_ascii=False) + "\n" for each in self.said)
+        console.note(f"wrote {len(self.said)} answers to {path}")
+
+
+def _count(text: str) -> int:
+    if not text:
+        return 3
+    if not text.isdecimal() or int(text) < 1:
+        raise InputError(f"/sources takes a number, not {text!r}", "for example: /sources 3")
+    return int(text)
+
+
+def _load_line_editing() -> None:
+    """Give ``input`` history and editing where the platform has readline."""
+    with contextlib.suppress(ImportError):
+        import readline  # noqa: F401

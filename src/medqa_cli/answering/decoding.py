@@ -1,0 +1,146 @@
+"""The token loop: many prompts in one batch, finished rows leave it, each row's state is told of each token.
+
+A batch of one is the streamed answer, so one answer and many are the same code. Does not turn ids into text and does
+not load models.
+"""
+
+from __future__ import annotations
+
+import inspect
+from collections.abc import Callable, Sequence
+from typing import Any
+
+import torch
+
+from medqa_cli.answering.cache import make_cache
+from medqa_cli.answering.ending import AnswerState
+from medqa_cli.config.sections import GenerateConfig
+
+
+def decode_batch(
+    model: Any,
+    device: torch.device,
+    prompts: Sequence[Sequence[int]],
+    states: Sequence[AnswerState],
+    config: GenerateConfig,
+    on_token: Callable[[int], None] | None = None,
+) -> None:
+    """Let the model continue all prompts until each state has a finish reason.
+
+    Args:
+        model: a causal language model of Transformers.
+        device: where it is.
+        prompts: ids of each prompt, none of them empty.
+        states: one per prompt; they take the tokens and decide when their row ends.
+        config: how tokens are chosen.
+        on_token: called with the number of a row after it took a token.
+    """
+    choose = _Choice(config)
+    rows = list(range(len(prompts)))
+    with torch.inference_mode():
+        batch = _Batch(model, device, prompts)
+        logits = batch.prefill()
+        while True:
+            chosen = choose(logits, [[*prompts[row], *states[row].ids] for row in rows] if choose.needs_history else [])
+            for row, token_id in zip(rows, chosen.tolist(), strict=True):
+                states[row].add(token_id)
+                if on_token is not None:
+                    on_token(row)
+            going_on = [place for place, row in enumerate(rows) if states[row].finish_reason is None]
+            if not going_on:
+                return
+            if len(going_on) < len(rows):
+                places = torch.tensor(going_on, device=device)
+                rows, chosen = [rows[place] for place in going_on], chosen[places]
+                batch.keep(places)
+            logits = batch.step(chosen)
+
+
+class _Batch:
+    """Rows that are continued together, padded on the left, with the keys and values of what they have read."""
+
+    def __init__(self, model: Any, device: torch.device, prompts: Sequence[Sequence[int]]) -> None:
+        self._model = model
+        longest = max(map(len, prompts))
+        padded = [[0] * (longest - len(ids)) + list(ids) for ids in prompts]
+        self._ids = torch.tensor(padded, device=device)  # (B, T) int64
+        # (B, T) int64, 1 where a token stands
+        self._mask = torch.tensor([[0] * (longest - len(ids)) + [1] * len(ids) for ids in prompts], device=device)
+        self._cache = make_cache(model)
+        self._accepted = _parameters_of(model)
+
+    def prefill(self) -> torch.Tensor:
+        """Read the prompts; return ``(B, V)`` logits of the next token."""
+        return self._forward(self._ids, (self._mask.cumsum(-1) - 1).clamp(min=0))
+
+    def step(self, token_ids: torch.Tensor) -> torch.Tensor:
+        """Read one more token per row, ``(B,)`` int64; return ``(B, V)`` logits of the next one."""
+        self._mask = torch.cat([self._mask, self._mask.new_ones(len(token_ids), 1)], dim=1)
+        return self._forward(token_ids[:, None], self._mask.sum(-1, keepdim=True) - 1)
+
+    def keep(self, places: torch.Tensor) -> None:
+        """Go on with these rows only: finished ones cost no more time."""
+        self._cache.batch_select_indices(places)
+        self._mask = self._mask[places]
+
+    def _forward(self, input_ids: torch.Tensor, position_ids: torch.Tensor) -> torch.Tensor:
+        more: dict[str, Any] = {}
+        if "position_ids" in self._accepted:
+            more["position_ids"] = position_ids
+        if "logits_to_keep" in self._accepted:
+            # The vocabulary's logits of a whole prompt are large and only the last ones are used.
+            more["logits_to_keep"] = 1
+        output = self._model(
+            input_ids=input_ids, attention_mask=self._mask, past_key_values=self._cache, use_cache=True, **more
+        )
+        self._cache = output.past_key_values
+        logits: torch.Tensor = output.logits[:, -1]
+        return logits
+
+
+def _parameters_of(model: Any) -> set[str]:
+    inner = model.get_base_model() if hasattr(model, "get_base_model") else model
+    return set(inspect.signature(inner.forward).parameters)
+
+
+class _Choice:
+    """Picks the next token of each row as the config says; nothing of the model's own settings counts."""
+
+    def __init__(self, config: GenerateConfig) -> None:
+        from transformers import (
+            NoRepeatNGramLogitsProcessor,
+            RepetitionPenaltyLogitsProcessor,
+            TemperatureLogitsWarper,
+            TopPLogitsWarper,
+        )
+
+        self._sampled = config.temperature > 0
+        self._penalties: list[Any] = []
+        if config.repetition_penalty != 1:
+            self._penalties.append(RepetitionPenaltyLogitsProcessor(config.repetition_penalty))
+        if config.no_repeat_ngram_size > 0:
+            self._penalties.append(NoRepeatNGramLogitsProcessor(config.no_repeat_ngram_size))
+        self._warpers: list[Any] = []
+        if self._sampled and config.temperature != 1:
+            self._warpers.append(TemperatureLogitsWarper(config.temperature))
+        if self._sampled and config.top_p < 1:
+            self._warpers.append(TopPLogitsWarper(config.top_p))
+
+    @property
+    def needs_history(self) -> bool:
+        """Whether a row's earlier tokens play a part."""
+        return bool(self._penalties)
+
+    def __call__(self, logits: torch.Tensor, histories: Sequence[Sequence[int]]) -> torch.Tensor:
+        """Return ``(B,)`` int64 ids for ``(B, V)`` logits; ``histories``: each row's prompt and answer, if needed."""
+        scores = logits.float()
+        for place, history in enumerate(histories):
+            # Row by row: the padding of a batch is no part of what a row has said.
+            ids = torch.tensor([list(history)], device=logits.device)
+            for penalty in self._penalties:
+                scores[place : place + 1] = penalty(ids, scores[place : place + 1])
+        if not self._sampled:
+            return scores.argmax(-1)
+        for warper in self._warpers:
+            scores = warper(None, scores)
+        return torch.multinomial(scores.softmax(-1), 1)[:, 0]

@@ -1,0 +1,83 @@
+"""Whether an answer runs in a circle: a tail that repeats itself, or too many words that were said before.
+
+Knows token ids and text, no model. Does not cut an answer: ``ending`` does.
+"""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Sequence
+
+# A whole sentence said twice in a row is a loop; a shorter phrase has to come three times.
+LONG_PERIOD = 12  # tokens
+SHORTEST_LOOP = 24  # tokens, all rounds of a short phrase together: "no, no, no" is none
+# Share of four-word runs that occurred before. Of MedQuAD's reference answers 0.6 % are over 0.3.
+MOST_REPEATED = 0.3
+MOST_REPEATED_SO_FAR = 0.4  # while more is to come: a list may begin alike and then differ
+_RUN = 4  # words
+# In a list short items may well return; these many words do not.
+_DOUBLED_WORDS = 5
+_REPEATED_WORDS = 16
+_WORD = re.compile(r"\w+")
+
+
+class LoopWatch:
+    """Follows the token ids of one answer; each ``add`` costs as much as the token occurred before."""
+
+    def __init__(self) -> None:
+        self._count = 0
+        self._places: dict[int, list[int]] = {}
+        # For each distance: how many of the last tokens equal those that stand so far before them.
+        self._matched: dict[int, int] = {}
+
+    def add(self, token_id: int) -> None:
+        """Take the next token."""
+        places = self._places.setdefault(token_id, [])
+        self._matched = {self._count - place: self._matched.get(self._count - place, 0) + 1 for place in places}
+        places.append(self._count)
+        self._count += 1
+
+    @property
+    def repeated(self) -> int:
+        """Number of tokens at the end that have stood before in this order."""
+        return max(self._matched.values(), default=0)
+
+    @property
+    def period(self) -> int | None:
+        """Number of tokens after which the end repeats itself, the smallest; None: it is no loop."""
+        loops = (distance for distance, matched in self._matched.items() if _is_loop(distance, matched))
+        return min(loops, default=None)
+
+
+def _is_loop(distance: int, matched: int) -> bool:
+    if distance >= LONG_PERIOD:
+        return matched >= distance
+    return matched >= 2 * distance and matched + distance >= SHORTEST_LOOP
+
+
+def repeated_sentences(sentences: Sequence[str]) -> tuple[int, bool]:
+    """Look at the sentences at the end that were said before.
+
+    Args:
+        sentences: those of the answer so far, whole ones only.
+
+    Returns:
+        how many there are, and whether they are a loop: a sentence right after itself, or several in a row.
+    """
+    words = [tuple(sentence.split()) for sentence in sentences]
+    count = 0
+    while count < len(words) and words[-1 - count] in words[: -1 - count]:
+        count += 1
+    repeated = words[len(words) - count :]
+    doubled = count > 0 and words[-1] == words[-2] and len(words[-1]) >= _DOUBLED_WORDS
+    return count, doubled or (count > 1 and sum(map(len, repeated)) >= _REPEATED_WORDS)
+
+
+def seq_rep_4(text: str) -> float:
+    """Return the share of runs of four words that stood before in the text (Welleck et al. 2019, arXiv 1908.04319).
+
+    Words are compared without case and punctuation; a text of fewer than four words has 0.
+    """
+    words = _WORD.findall(text.lower())
+    runs = [tuple(words[start : start + _RUN]) for start in range(len(words) - _RUN + 1)]
+    return 1 - len(set(runs)) / len(runs) if runs else 0.0

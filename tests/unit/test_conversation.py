@@ -1,0 +1,157 @@
+"""The conversation at the terminal, driven line by line: its commands, what Ctrl-C stops, what is written."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Callable, Iterator
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from medqa_cli import console
+from medqa_cli.answering.conversation import Conversation
+from medqa_cli.errors import InputError
+
+
+class Partner:
+    """Stands for the model and the library; keeps what it was asked."""
+
+    def __init__(self) -> None:
+        self.asked: list[str] = []
+        self.done: list[Any] = []
+
+    def answer(self, question: str) -> dict[str, Any]:
+        self.asked.append(question)
+        if question == "stop me":
+            raise KeyboardInterrupt
+        if question == "too long":
+            raise InputError("the question makes a prompt of 9 tokens, but the model's context is 8 tokens")
+        return {"question": question, "answer": f"About {question}"}
+
+    def sources(self, question: str, count: int) -> None:
+        self.done.append(("sources", question, count))
+
+    def model(self, name: str) -> str:
+        self.done.append(("model", name))
+        return "base answers"
+
+    def change(self, key: str, value: str) -> str:
+        if key != "temperature":
+            raise InputError(f"unknown key generate.{key}")
+        self.done.append(("set", key, value))
+        return f"generate.{key} is {value}"
+
+
+def talk(*lines: str | type[BaseException]) -> tuple[Partner, Conversation]:
+    """Type the lines, an exception being Ctrl-C or Ctrl-D; the end of the lines is Ctrl-D."""
+    console.use_json(False)
+    partner = Partner()
+    conversation = Conversation(partner.answer, partner.sources, partner.model, partner.change)
+    typed: Iterator[str | type[BaseException]] = iter(lines)
+
+    def read(prompt: str) -> str:
+        line = next(typed, EOFError)
+        if isinstance(line, str):
+            return line
+        raise line
+
+    conversation.run(read)
+    assert next(typed, None) is None or "/exit" in lines
+    return partner, conversation
+
+
+def test_each_question_stands_alone() -> None:
+    partner, conversation = talk("What is gout?", "  ", "  And asthma? ")
+    assert partner.asked == ["What is gout?", "And asthma?"]
+    assert [each["answer"] for each in conversation.said] == ["About What is gout?", "About And asthma?"]
+
+
+def test_follow_puts_the_last_answer_before_the_question(capsys: pytest.CaptureFixture[str]) -> None:
+    partner, conversation = talk("/follow", "What is gout?", "Is it painful?", "Is it rare?", "/follow", "And asthma?")
+    second = "Earlier question: What is gout? Earlier answer: About What is gout? Question: Is it painful?"
+    third = f"Earlier question: Is it painful? Earlier answer: About {second} Question: Is it rare?"
+    assert partner.asked == ["What is gout?", second, third, "And asthma?"]
+    assert [each["question"] for each in conversation.said][1:3] == ["Is it painful?", "Is it rare?"]
+    assert "trained on single questions" in capsys.readouterr().err
+
+
+def test_ctrl_c_stops_the_answer_and_not_the_program(capsys: pytest.CaptureFixture[str]) -> None:
+    partner, conversation = talk("stop me", KeyboardInterrupt, "What is gout?")
+    assert partner.asked == ["stop me", "What is gout?"]
+    assert len(conversation.said) == 1
+    assert "stopped" in capsys.readouterr().err
+
+
+def test_exit_ends_it() -> None:
+    partner, _ = talk("/exit", "What is gout?")
+    assert partner.asked == []
+
+
+def test_the_commands_reach_their_work(capsys: pytest.CaptureFixture[str]) -> None:
+    partner, _ = talk("What is gout?", "/sources", "/sources 5", "/model base", "/model", "/set temperature 0.3")
+    assert partner.done == [
+        ("sources", "What is gout?", 3),
+        ("sources", "What is gout?", 5),
+        ("model", "base"),
+        ("model", ""),
+        ("set", "temperature", "0.3"),
+    ]
+    said = capsys.readouterr()
+    assert "generate.temperature is 0.3" in said.err
+    assert said.out.strip() == ""
+
+
+@pytest.mark.parametrize(
+    ("line", "said"),
+    [
+        ("/sauces", "no command /sauces"),
+        ("/sources", "nothing has been asked yet"),
+        ("/save", "/save needs the name of one file"),
+        ("/save a.jsonl", "nothing has been asked yet"),
+        ("/set temperature", "/set needs a key and a value"),
+        ("/set colour red", "unknown key generate.colour"),
+        ("too long", "the question makes a prompt of 9 tokens, but the model's context is 8 tokens"),
+    ],
+)
+def test_a_mistake_is_told_and_the_conversation_goes_on(
+    capsys: pytest.CaptureFixture[str], line: str, said: str
+) -> None:
+    partner, _ = talk(line, "What is gout?")
+    assert partner.asked[-1] == "What is gout?"
+    assert f"error: {said}" in capsys.readouterr().err
+
+
+@pytest.mark.parametrize("count", ["0", "-1", "many"])
+def test_a_wrong_number_of_sources(capsys: pytest.CaptureFixture[str], count: str) -> None:
+    partner, _ = talk("What is gout?", f"/sources {count}")
+    assert partner.done == []
+    assert "takes a number" in capsys.readouterr().err
+
+
+def test_help_names_every_command(capsys: pytest.CaptureFixture[str]) -> None:
+    talk("/help")
+    shown = capsys.readouterr().err
+    missing = [
+        name for name in ("/follow", "/sources", "/model", "/set", "/save", "/help", "/exit") if name not in shown
+    ]
+    assert missing == []
+
+
+@pytest.fixture
+def in_folder(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Callable[[], list[str]]:
+    monkeypatch.chdir(tmp_path)
+    return lambda: sorted(path.name for path in tmp_path.iterdir())
+
+
+def test_nothing_is_written_unless_asked_for(in_folder: Callable[[], list[str]]) -> None:
+    talk("What is gout?", "/sources", "/model")
+    assert in_folder() == []
+
+
+def test_save_writes_what_was_said(in_folder: Callable[[], list[str]], capsys: pytest.CaptureFixture[str]) -> None:
+    talk("What is Ménière?", "Why?", "/save 'my talk.jsonl'", "/save 'my talk.jsonl'")
+    assert in_folder() == ["my talk.jsonl"]
+    lines = Path("my talk.jsonl").read_text(encoding="utf-8").splitlines()
+    assert [json.loads(line)["question"] for line in lines] == ["What is Ménière?", "Why?"]
+    assert "my talk.jsonl is already there" in capsys.readouterr().err

@@ -1,0 +1,90 @@
+"""Signs of an emergency: hits and false alarms on a labelled set, and what the notices say.
+
+The set was written by hand in four rounds, each before the rules had seen it; after a round was measured, the rules
+were extended by what they missed, so that the figure over all rounds says how well known wordings are found, not how
+well new ones are. At first sight the rounds 2, 3 (wordings made odd on purpose) and 4 had a recall of 0.77, 0.42 and
+0.63, and one false alarm in 90 look-alikes (docs/asking.md). Questions that a person could label either way
+("What do I do if someone chokes?") were left out.
+"""
+
+from __future__ import annotations
+
+import json
+import re
+from collections import Counter
+from pathlib import Path
+
+import pytest
+
+from medqa_cli.answering.emergencies import emergencies_in, emergency_notices
+from medqa_cli.answering.emergency_signs import KINDS
+
+LABELLED = [
+    json.loads(line)
+    for line in (Path(__file__).parents[1] / "data" / "emergencies.jsonl").read_text(encoding="utf-8").splitlines()
+]
+EMERGENCIES = [row for row in LABELLED if row["kind"] is not None]
+LOOK_ALIKES = [row for row in LABELLED if row["kind"] is None]
+
+
+def test_the_labelled_set_is_large_and_balanced() -> None:
+    assert len(LABELLED) >= 120
+    assert abs(len(EMERGENCIES) - len(LOOK_ALIKES)) <= 4
+    assert len({row["question"] for row in LABELLED}) == len(LABELLED)
+    per_kind = Counter(row["kind"] for row in EMERGENCIES)
+    assert set(per_kind) == {kind.name for kind in KINDS}
+    assert min(per_kind.values()) >= 10
+
+
+def test_recall_and_false_alarms() -> None:
+    found = sum(bool(emergencies_in(row["question"])) for row in EMERGENCIES)
+    alarms = [row["question"] for row in LOOK_ALIKES if emergencies_in(row["question"])]
+    assert found / len(EMERGENCIES) >= 0.95
+    assert len(alarms) / len(LOOK_ALIKES) <= 0.05, alarms
+
+
+def test_the_right_kind_is_named() -> None:
+    named = sum(row["kind"] in emergencies_in(row["question"]) for row in EMERGENCIES)
+    assert named / len(EMERGENCIES) >= 0.95
+
+
+@pytest.mark.parametrize(
+    ("person", "topic"),
+    [
+        ("my father's face is drooping", "What causes a drooping face?"),
+        ("My father’s face is drooping", "What does a drooping face look like in Bell's palsy?"),
+        ("I have chest pain and I am sweating", "What are the causes of chest pain with sweating?"),
+        ("I have chest pain", "I have no chest pain, can I stop my beta blocker?"),
+        ("she is having a seizure", "What is a seizure?"),
+        ("I want to kill myself", "Which medicines make people want to kill themselves?"),
+        ("My chest hurts since an hour ago", "My chest hurt years ago, is an ECG useful?"),
+    ],
+)
+def test_a_person_now_is_told_from_a_topic(person: str, topic: str) -> None:
+    assert emergencies_in(person)
+    assert emergencies_in(topic) == []
+
+
+def test_an_old_story_does_not_excuse_what_happens_now() -> None:
+    old = "My husband had a stroke two years ago, can he drive?"
+    assert emergencies_in(old) == []
+    assert emergencies_in("My husband had a stroke two years ago and suddenly his speech is slurred") == ["stroke"]
+
+
+def test_case_line_breaks_and_quotes_do_not_matter() -> None:
+    assert emergencies_in("MY SON\nCAN’T  BREATHE") == ["breathing trouble"]
+
+
+@pytest.mark.parametrize("kind", KINDS, ids=lambda kind: str(kind.name))
+def test_a_notice_is_short_and_fits_every_country(kind: object) -> None:
+    notice = kind.notice  # type: ignore[attr-defined]
+    assert notice.startswith("Call your local emergency number now.")
+    assert len(notice) < 260
+    assert re.search(r"\d", notice) is None
+
+
+def test_at_most_two_notices_come_before_an_answer() -> None:
+    question = "My newborn is limp, blue, not breathing, had a seizure and bleeding won't stop, I want to die, help now"
+    assert len(emergencies_in(question)) > 2
+    assert len(emergency_notices(question)) == 2
+    assert emergency_notices("How to treat glaucoma?") == []

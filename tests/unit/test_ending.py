@@ -1,0 +1,257 @@
+"""How an answer ends: loops, the limit, and that no text is shown that does not stay."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+
+import pytest
+
+from medqa_cli.answering.ending import AnswerState
+from medqa_cli.answering.loops import LoopWatch, seq_rep_4
+
+STOP = 0
+FACTS = (
+    "Glaucoma harms the optic nerve. It is treated with eye drops, laser or surgery. Drops lower the pressure. "
+    "See an eye doctor every year, since vision that is lost does not come back."
+)
+
+
+class Words:
+    """Ids for words with the space before them, as a tokenizer has them."""
+
+    def __init__(self) -> None:
+        self.known = ["<end>"]
+
+    def ids(self, text: str) -> list[int]:
+        pieces = [f" {word}" for word in text.split()]
+        self.known += [piece for piece in dict.fromkeys(pieces) if piece not in self.known]
+        return [self.known.index(piece) for piece in pieces]
+
+    def decode(self, ids: Sequence[int]) -> str:
+        return "".join(self.known[i] for i in ids).strip()
+
+
+def run(text: str, room: int = 500, *, stops: bool = True) -> tuple[AnswerState, str, int]:
+    """Feed an answer; return its state, all text that was shown, and how many tokens it took."""
+    words = Words()
+    ids = [*words.ids(text), *([STOP] if stops else [])]
+    state = AnswerState(words.decode, {STOP}, room)
+    shown = ""
+    for count, token in enumerate(ids, start=1):
+        state.add(token)
+        shown += state.new_text()
+        if state.finish_reason is not None:
+            return state, shown, count
+    raise AssertionError("the text ended before the answer did")
+
+
+def test_an_answer_that_ends_by_itself() -> None:
+    state, shown, _ = run(FACTS)
+    assert (state.finish_reason, state.text(), shown) == ("stop", FACTS, FACTS)
+
+
+def test_a_sentence_said_twice_in_a_row_is_a_loop() -> None:
+    sentence = "Osteoporosis is a disease that makes bones weak and more likely to break in falls."
+    state, shown, count = run(f"{FACTS} {sentence} {sentence} {sentence}")
+    assert state.finish_reason == "repetition"
+    assert state.text() == shown == f"{FACTS} {sentence}"
+    # It was noticed when the second round was over, not at the end.
+    assert count == len(FACTS.split()) + 2 * len(sentence.split())
+
+
+def test_a_sentence_that_returns_once_later_is_no_loop() -> None:
+    again = "It is treated with eye drops, laser or surgery."
+    state, shown, _ = run(f"{FACTS} {again} Ask about side effects before you begin.")
+    assert state.finish_reason == "stop"
+    assert shown == state.text()
+    assert shown.count(again) == 2
+
+
+def test_a_short_phrase_may_come_twice_but_not_for_ever() -> None:
+    state, _, _ = run("Rest well. Drink water often. Drink water often. Then see a doctor about it.")
+    assert state.finish_reason == "stop"
+    state, shown, count = run("The signs are " + "pain and swelling and " * 40)
+    assert (state.finish_reason, shown) == ("repetition", state.text())
+    assert state.text() == "The signs are pain and swelling and"
+    assert count < 35
+
+
+def test_a_loop_that_begins_inside_a_sentence_keeps_its_end() -> None:
+    tail = "and it is not known what causes it in most people at all."
+    state, shown, _ = run(f"The first is rare {tail} The second is rare {tail} The second is rare {tail} The second")
+    assert state.finish_reason == "repetition"
+    assert shown == state.text()
+    assert state.text().endswith(".")
+
+
+def test_the_osteoporosis_answer_of_the_first_version_is_reported() -> None:
+    """Its shape: one sentence three times, cut in the fourth; seq-rep-4 of 0.38 and more."""
+    sentence = "The bones become weak and brittle and may break from a minor fall or even a cough."
+    text = f"Osteoporosis means porous bones. {sentence} {sentence} {sentence} The bones become"
+    assert seq_rep_4(text) > 0.38
+    state, _, _ = run(text, stops=True)
+    assert state.finish_reason == "repetition"
+    assert seq_rep_4(state.text()) == 0
+
+
+def feed(pieces: Sequence[str], *, streamed: bool) -> tuple[AnswerState, str]:
+    """Feed tokens given by their text, up to the end of the answer."""
+    known = ["", *dict.fromkeys(pieces)]
+    state = AnswerState(lambda ids: "".join(known[i] for i in ids).strip(), {STOP}, 500)
+    shown = ""
+    for piece in [*pieces, ""]:
+        state.add(known.index(piece))
+        shown += state.new_text() if streamed else ""
+        if state.finish_reason is not None:
+            break
+    return state, shown
+
+
+@pytest.mark.parametrize("streamed", [True, False])
+def test_a_sentence_said_again_in_a_new_paragraph_is_a_loop(streamed: bool) -> None:
+    """Its first word is another token there, so that the tokens alone tell it one round too late."""
+    words = [" options", " are", " drops", ",", " laser", " and", " surgery", " for", " all", "."]
+    pieces = ["Glaucoma", " harms", " eyes", ".", " The", *words, "\n\n", "The", *words, " The", *words]
+    state, shown = feed(pieces, streamed=streamed)
+    assert state.finish_reason == "repetition"
+    assert state.text() == "Glaucoma harms eyes. The options are drops, laser and surgery for all."
+    if streamed:
+        assert shown == state.text()
+
+
+@pytest.mark.parametrize("streamed", [True, False])
+def test_a_block_of_sentences_said_again_is_a_loop(streamed: bool) -> None:
+    block = [
+        f" {word}"
+        for word in [
+            "See",
+            "a",
+            "doctor",
+            "soon",
+            "about",
+            "it.",
+            "Take",
+            "the",
+            "drops",
+            "twice",
+            "on",
+            "every",
+            "day.",
+            "Rest.",
+        ]
+    ]
+    pieces = ["First", " this", ".", *block, " Then", " something", " else", ".", *block, *block]
+    state, shown = feed(pieces, streamed=streamed)
+    assert state.finish_reason == "repetition"
+    assert state.text() == "".join(pieces[: -2 * len(block)])
+    assert shown == (state.text() if streamed else "")
+
+
+def test_short_items_of_a_list_may_return() -> None:
+    items = ["-", " Fever", ".", "\n", "-", " Cough", ".", "\n", "-", " Chest", " pain", ".", "\n"]
+    pieces = ["Flu", ":", "\n", *items, "Cold", ":", "\n", *items, "Ask", " your", " doctor", "."]
+    state, shown = feed(pieces, streamed=True)
+    assert state.finish_reason == "stop"
+    assert shown == state.text() == "".join(pieces)
+
+
+def test_numbered_items_that_say_the_same_are_reported_when_they_are_too_many() -> None:
+    items = " ".join(
+        f"{n}. The medicine {n} may cause nausea, vomiting and loss of appetite in adults." for n in range(40)
+    )
+    state, shown, count = run(items)
+    assert state.finish_reason == "repetition"
+    assert shown == state.text()
+    assert count < len(items.split()) / 4
+
+
+def test_every_answer_over_the_bound_is_reported_when_it_ends() -> None:
+    text = "Take the red pill now. Take the red pill now. Take the red pill now."
+    assert seq_rep_4(text) > 0.3
+    assert run(text)[0].finish_reason == "repetition"
+
+
+def test_the_limit_cuts_back_to_a_sentence() -> None:
+    words = FACTS.split()
+    for room in range(4, len(words)):
+        state, shown, _ = run(FACTS, room, stops=False)
+        assert state.finish_reason == "length"
+        assert shown == state.text()
+        assert FACTS.startswith(shown)
+        end = FACTS.rfind(".", 0, len(" ".join(words[:room]))) + 1
+        in_second_half = end >= len(" ".join(words[: room // 2]))
+        assert shown == (FACTS[:end] if end and in_second_half else " ".join(words[:room])), room
+
+
+def test_nothing_of_a_cut_sentence_is_shown_where_one_ended_in_the_second_half() -> None:
+    state, shown, _ = run(FACTS, 25, stops=False)
+    assert (
+        shown
+        == state.text()
+        == "Glaucoma harms the optic nerve. It is treated with eye drops, laser or surgery. Drops lower the pressure."
+    )
+
+
+def test_the_first_half_is_shown_word_by_word() -> None:
+    words = Words()
+    state = AnswerState(words.decode, {STOP}, 500)
+    shown = []
+    for token in words.ids("Glaucoma harms the optic nerve."):
+        state.add(token)
+        shown.append(state.new_text())
+    assert shown == ["Glaucoma", " harms", " the", " optic", " nerve."]
+
+
+@pytest.mark.parametrize("text", ["", "Yes.", "é"])
+def test_short_answers(text: str) -> None:
+    state, shown, _ = run(text)
+    assert (state.finish_reason, state.text(), shown) == ("stop", text, text)
+
+
+def test_an_end_token_at_the_limit_is_a_stop() -> None:
+    assert run("One two three.", room=4)[0].finish_reason == "stop"
+
+
+# The watch itself
+
+
+def brute_force_repeated(ids: Sequence[int]) -> int:
+    """The longest end of ``ids`` that stands earlier in it."""
+    for size in range(len(ids) - 1, 0, -1):
+        tail = list(ids[-size:])
+        if any(list(ids[start : start + size]) == tail for start in range(len(ids) - size)):
+            return size
+    return 0
+
+
+def test_the_watch_agrees_with_a_search_by_brute_force() -> None:
+    import random
+
+    draw = random.Random(5)
+    seen = set()
+    for _ in range(60):
+        watch, ids = LoopWatch(), []
+        for _ in range(40):
+            ids.append(draw.randrange(3))
+            watch.add(ids[-1])
+            assert watch.repeated == brute_force_repeated(ids)
+            seen.add(watch.repeated)
+    assert max(seen) > 6
+
+
+@pytest.mark.parametrize(
+    ("period", "rounds", "loops"),
+    [(1, 23, False), (1, 24, True), (8, 2, False), (8, 3, True), (12, 1, False), (12, 2, True), (50, 2, True)],
+)
+def test_what_counts_as_a_loop(period: int, rounds: int, loops: bool) -> None:
+    watch = LoopWatch()
+    for token in list(range(100, 130)) + list(range(period)) * rounds:
+        watch.add(token)
+    assert (watch.period == period) is loops
+    assert (watch.period is not None) is loops
+
+
+def test_seq_rep_4_counts_by_hand() -> None:
+    assert seq_rep_4("one two three") == 0
+    assert seq_rep_4("a b c d a b c d") == pytest.approx(1 - 4 / 5)
+    assert seq_rep_4("A b, c d! a B c D") == pytest.approx(1 - 4 / 5)

@@ -1,0 +1,78 @@
+"""Answers of an unfinished run: kept whole, taken up by the same run only, gone when all is written."""
+
+from __future__ import annotations
+
+import json
+from pathlib import Path
+
+import pytest
+
+from medqa_cli.answering.partial_answers import PartialAnswers, fingerprint
+from medqa_cli.errors import InputError
+
+FIRST, SECOND, THIRD = ({"answer": text} for text in ("one", "zwei \u2028 é", "three"))
+
+
+def test_answers_are_written_in_the_order_of_their_questions(tmp_path: Path) -> None:
+    out = tmp_path / "new" / "answers.jsonl"
+    with PartialAnswers(out, "run") as partial:
+        partial.add({2: THIRD})
+        partial.add({0: FIRST, 1: SECOND})
+        assert not out.exists()
+        partial.finish()
+    assert [json.loads(line) for line in out.read_text("utf-8").split("\n") if line] == [FIRST, SECOND, THIRD]
+    assert [path.name for path in out.parent.iterdir()] == ["answers.jsonl"]
+
+
+def test_a_run_goes_on_where_it_was_interrupted(tmp_path: Path) -> None:
+    out = tmp_path / "answers.jsonl"
+    with PartialAnswers(out, "run") as partial:
+        partial.add({1: SECOND})
+    with PartialAnswers(out, "run") as partial:
+        assert partial.answers == {1: SECOND}
+        partial.add({0: FIRST})
+    with PartialAnswers(out, "run") as partial:
+        assert partial.answers == {0: FIRST, 1: SECOND}
+
+
+def test_a_line_that_a_killed_run_left_half_written_is_dropped(tmp_path: Path) -> None:
+    out = tmp_path / "answers.jsonl"
+    with PartialAnswers(out, "run") as partial:
+        partial.add({0: FIRST, 1: SECOND})
+    whole = partial.path.read_bytes()
+    for cut in range(1, len(json.dumps({"number": 1, "answer": SECOND}, ensure_ascii=False).encode())):
+        partial.path.write_bytes(whole[:-cut])
+        with PartialAnswers(out, "run") as again:
+            assert again.answers in ({0: FIRST}, {0: FIRST, 1: SECOND})
+            again.add({1: SECOND})
+        with PartialAnswers(out, "run") as again:
+            assert again.answers == {0: FIRST, 1: SECOND}
+
+
+def test_answers_of_another_run_are_not_taken_up(tmp_path: Path) -> None:
+    out = tmp_path / "answers.jsonl"
+    with PartialAnswers(out, "run") as partial:
+        partial.add({0: FIRST})
+    before = partial.path.read_bytes()
+    with pytest.raises(InputError, match="other questions, of another model or with other settings"):
+        PartialAnswers(out, "another")
+    assert partial.path.read_bytes() == before
+
+
+def test_an_output_that_is_there_is_not_overwritten(tmp_path: Path) -> None:
+    out = tmp_path / "answers.jsonl"
+    out.write_text("mine")
+    with pytest.raises(InputError, match="is already there"):
+        PartialAnswers(out, "run")
+    assert out.read_text() == "mine"
+
+
+def test_a_fingerprint_tells_what_decides_the_answers() -> None:
+    parts = (["What is gout?"], {"model": "adapter"}, {"temperature": 0.0})
+    others = [
+        (["What is Gout?"], *parts[1:]),
+        (parts[0], {"model": "base"}, parts[2]),
+        (*parts[:2], {"temperature": 1}),
+    ]
+    assert len({fingerprint(*each) for each in (parts, *others)}) == 4
+    assert fingerprint(*parts) == fingerprint(*parts)

@@ -1,0 +1,90 @@
+"""The nearest reference answers: which rows are found, when nothing is close, which sentences have no support."""
+
+from __future__ import annotations
+
+import json
+from pathlib import Path
+
+import pytest
+
+from medqa_cli.answering.references import Reference, References, as_json, content_words, unsupported_sentences
+from medqa_cli.errors import InputError
+
+ROWS = [
+    ("How to treat glaucoma?", "Glaucoma is treated with eye drops that lower the pressure, with laser or surgery."),
+    ("What is glaucoma?", "Glaucoma is a group of diseases that damage the optic nerve."),
+    ("How to treat asthma?", "Asthma is treated with inhaled medicines. Avoid smoke."),
+    ("How to treat eczema?", "Eczema is treated with creams."),
+    ("How to treat migraine?", "Migraine is treated with pain relief and rest."),
+    ("What is gout?", "Gout is a painful form of arthritis caused by uric acid crystals in a joint."),
+    ("What are the symptoms of anemia?", "Tiredness and pale skin are the main symptoms."),
+    *(
+        (f"What is {name}?", f"{name.capitalize()} is known for long.")
+        for name in ("measles", "rabies", "scurvy", "tetanus", "mumps", "rickets", "leprosy", "cholera")
+    ),
+]
+
+
+@pytest.fixture
+def library(tmp_path: Path) -> References:
+    lines = [
+        {"id": f"r{n}", "question": q, "answer": a, "topic": q.split()[-1].strip("?"), "source": "test"}
+        for n, (q, a) in enumerate(ROWS)
+    ]
+    lines.append({**lines[0], "id": "copy", "question": "Glaucoma: treatment", "paraphrase_of": "r0"})
+    (tmp_path / "train.jsonl").write_text("".join(json.dumps(line) + "\n" for line in lines), encoding="utf-8")
+    return References(tmp_path)
+
+
+def test_the_nearest_row_comes_first(library: References) -> None:
+    found = library.nearest("How is glaucoma treated?", 3)
+    assert [each.id for each in found][:2] == ["r0", "r1"]
+    assert found[0].score > found[1].score
+    assert (found[0].topic, found[0].source, found[0].answer) == ("glaucoma", "test", ROWS[0][1])
+    assert len(library.nearest("How is glaucoma treated?", 1)) == 1
+
+
+def test_paraphrases_of_a_row_are_not_shown_again(library: References) -> None:
+    assert "copy" not in {each.id for each in library.nearest("glaucoma treatment", 10)}
+
+
+@pytest.mark.parametrize("question", ["How to repair a bicycle chain?", "What is lupus?", "", "?!", "what is the"])
+def test_nothing_close(library: References, question: str) -> None:
+    assert library.nearest(question, 3) == []
+
+
+@pytest.mark.parametrize("question", ['gout" OR "gout', "gout AND NOT gout*", "NOT gout", "-gout", "^gout + gout"])
+def test_the_syntax_of_the_search_is_plain_text(library: References, question: str) -> None:
+    assert [each.id for each in library.nearest(question, 5)] == ["r5"]
+
+
+@pytest.mark.parametrize("question", ["NEAR(gout asthma)", "nothing:gout", "{gout}: asthma lupus"])
+def test_words_that_stand_nowhere_make_a_question_strange(library: References, question: str) -> None:
+    assert library.nearest(question, 5) == []
+
+
+def test_no_data(tmp_path: Path) -> None:
+    with pytest.raises(InputError, match="no data"):
+        References(tmp_path / "absent")
+
+
+def test_sentences_without_support(library: References) -> None:
+    found = library.nearest("How to treat glaucoma?", 2)
+    answer = "Glaucoma is treated with eye drops. Bananas cure every kind of blindness within days. Laser helps."
+    assert unsupported_sentences(answer, found) == ["Bananas cure every kind of blindness within days."]
+    assert unsupported_sentences("", found) == []
+
+
+def test_the_json_of_a_reference() -> None:
+    reference = Reference("r0", "q", "a", "t", "s", 1.5)
+    assert as_json([reference]) == [
+        {"id": "r0", "question": "q", "answer": "a", "topic": "t", "source": "s", "score": 1.5}
+    ]
+
+
+def test_content_words_leave_out_what_every_question_has() -> None:
+    assert content_words("What are the Symptoms of symptoms, in Ménière's disease?") == [
+        "symptoms",
+        "ménière",
+        "disease",
+    ]
