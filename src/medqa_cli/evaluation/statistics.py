@@ -1,18 +1,23 @@
 """Intervals: a percentile bootstrap over clusters of questions, paired between models.
 
 Rows about one topic are not independent, so whole clusters are drawn (Miller 2024, arXiv 2411.00640; Koehn 2004, ACL
-W04-3250 for pairing). Does not know what the figures mean.
+W04-3250 for pairing). A figure is any function of sums over questions: a mean, a ratio, a corpus BLEU, a macro-F1; it
+is computed anew from the sums of each draw. Does not know what the figures mean.
 """
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 
 import numpy as np
 import numpy.typing as npt
 
 FloatArray = npt.NDArray[np.float64]
+# From sums over questions, (draws, parts), to the figure of each draw, (draws,).
+Reduce = Callable[[FloatArray], FloatArray]
+# A two-sided test at 5 % finds a difference of this many standard errors in 80 % of samples: 1.96 + 0.84.
+_POWER_80 = 2.8
 
 
 @dataclass(frozen=True)
@@ -22,6 +27,26 @@ class Estimate:
     value: float
     low: float
     high: float
+
+
+@dataclass(frozen=True)
+class Resampled:
+    """A figure, and in each draw: ``draws`` is float64, ``(draws,)``, NaN where a draw leaves it undefined."""
+
+    value: float
+    draws: FloatArray
+
+    def __sub__(self, other: Resampled) -> Resampled:
+        """Return the paired difference: both must come from the same draws."""
+        return Resampled(self.value - other.value, self.draws - other.draws)
+
+    def estimate(self) -> Estimate:
+        """Return the value with the interval between the 2.5 and 97.5 % quantiles of the draws."""
+        return _estimate(self.value, self.draws)
+
+    def detectable(self) -> float:
+        """Return the least true size that a sample like this shows in 80 of 100 cases (two-sided test at 5 %)."""
+        return _POWER_80 * float(np.nanstd(self.draws))
 
 
 class ClusterBootstrap:
@@ -42,6 +67,18 @@ class ClusterBootstrap:
         self._weights = generator.multinomial(
             self.num_clusters, np.full(self.num_clusters, 1 / self.num_clusters), draws
         )
+
+    def figure(self, parts: FloatArray, reduce: Reduce) -> Resampled:
+        """Compute a figure from sums, for the sample and for each draw.
+
+        Args:
+            parts: float64, ``(questions, parts)``: what each question adds to the sums.
+            reduce: from sums, ``(n, parts)``, to figures, ``(n,)``; NaN where the sums leave it undefined.
+        """
+        sums = np.zeros((self.num_clusters, parts.shape[1]))
+        np.add.at(sums, self._cluster_of, parts)
+        value = float(reduce(sums.sum(axis=0, keepdims=True))[0])
+        return Resampled(value, reduce(self._weights @ sums))
 
     def ratio(self, numerators: Sequence[float], denominators: Sequence[float]) -> Estimate:
         """Estimate sum(numerators) / sum(denominators), e.g. nats per token over all answers."""
@@ -81,6 +118,14 @@ def as_json(estimate: Estimate) -> Mapping[str, object]:
     return {"value": estimate.value, "ci95": [estimate.low, estimate.high]}
 
 
+def ratio_of_sums(sums: FloatArray) -> FloatArray:
+    """Reduce ``(n, 2)`` to numerator / denominator; NaN where the denominator is 0."""
+    top, bottom = sums[:, 0], sums[:, 1]
+    ratios: FloatArray = np.divide(top, bottom, out=np.full(len(sums), np.nan), where=bottom != 0)
+    return ratios
+
+
 def _estimate(value: float, draws: FloatArray) -> Estimate:
-    low, high = np.quantile(draws, [0.025, 0.975])
+    # A draw without any question that the figure is defined for says nothing about it.
+    low, high = np.nanquantile(draws, [0.025, 0.975])
     return Estimate(value, float(low), float(high))
