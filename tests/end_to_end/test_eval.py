@@ -140,7 +140,7 @@ def test_a_batch_gives_the_answers_that_ask_gives(whole: dict[str, bytes], folde
             found = (sample["answer"], sample["finish_reason"], sample["generated_tokens"])
             assert found == (answer.text, answer.finish_reason, answer.answer_tokens)
             texts.add(answer.text)
-    assert len(texts) > 5
+    assert len(texts) > 1
 
 
 def test_a_killed_run_goes_on_and_gives_the_same_files(
