@@ -172,7 +172,9 @@ def test_a_killed_run_goes_on_and_gives_the_same_files(
     monkeypatch.setattr(generation, "_answer_batch", answer)
     counted(likelihood, "score_answers", "likelihood")
     counted(choice_scoring, "_log_likelihoods", "choices")
-    assert medqa("eval", "--json").code == 130
+    killed = medqa("eval", "--json")
+    assert (killed.code, killed.out) == (130, "")
+    assert "9 finished pieces of work are kept" in killed.err
     assert {path.name for path in (folder / "run/eval").iterdir()} == {"progress.jsonl"}
     first = dict(calls)
     assert min(first.values()) > 1

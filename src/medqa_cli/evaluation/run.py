@@ -15,7 +15,7 @@ from medqa_cli import console, ranks
 from medqa_cli.config.sections import EvalConfig, GenerateConfig, ModelConfig
 from medqa_cli.data.dataset import QaRow, iterate_split, read_split
 from medqa_cli.data.dedup import fold
-from medqa_cli.errors import InputError
+from medqa_cli.errors import InputError, Interrupted
 from medqa_cli.evaluation.choice_figures import predictions
 from medqa_cli.evaluation.choice_scoring import score_choices
 from medqa_cli.evaluation.contamination import contaminated
@@ -90,8 +90,12 @@ def evaluate(job: EvalJob) -> dict[str, Any]:
     with Progress(job.run.eval_dir, _fingerprint(job, questions, items)) as progress:
         if progress.num_done:
             console.note(f"going on with an interrupted evaluation: {progress.num_done} pieces of work are done")
-        likelihoods, choices = _likelihoods(job, models, questions, items, progress)
-        answers = _answers(job, models, encoder, questions, progress)
+        try:
+            likelihoods, choices = _likelihoods(job, models, questions, items, progress)
+            answers = _answers(job, models, encoder, questions, progress)
+        except KeyboardInterrupt:
+            kept = f"interrupted; {progress.num_done} finished pieces of work are kept"
+            raise Interrupted(kept, "go on by giving the same command again") from None
         results = ranks.from_main(lambda: _write(job, encoder, questions, likelihoods, choices, answers))
         progress.finish()
     return results
