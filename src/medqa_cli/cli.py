@@ -378,7 +378,7 @@ def evaluate(
         str | None,
         typer.Option(
             "--model",
-            help="Models to measure, comma-separated: adapter, base, merged. Default: adapter,base.",
+            help="Models to measure, comma-separated: adapter, base, merged, openai:URL. Default: adapter,base.",
             show_default=False,
         ),
     ] = None,
@@ -406,10 +406,13 @@ def evaluate(
     options = command.EvalOptions(command.model_names(model), limit, gate.parse_conditions(fail_on or ()), rescore)
     if not rescore:
         _require_data(settings)
-        _require_adapter(run)
+        if command.needs_adapter(options.models):
+            _require_adapter(run)
         allocator.keep_freed_memory()
     data_dir = Path(settings.data.dir)
-    command.run_eval(run, data_dir, settings.model, settings.eval, settings.generate, settings.seed, options)
+    command.run_eval(
+        run, data_dir, settings.model, settings.eval, settings.generate, settings.prompt, settings.seed, options
+    )
 
 
 @config_app.command("show")

@@ -10,7 +10,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from medqa_cli import console
-from medqa_cli.config.sections import EvalConfig, GenerateConfig, ModelConfig
+from medqa_cli.config.sections import EvalConfig, GenerateConfig, ModelConfig, PromptConfig
 from medqa_cli.evaluation.gate import Condition, check_gate
 from medqa_cli.run_folder import RunFolder
 
@@ -33,12 +33,18 @@ def model_names(text: str | None) -> tuple[str, ...] | None:
     return None if text is None else tuple(dict.fromkeys(name.strip() for name in text.split(",") if name.strip()))
 
 
+def needs_adapter(models: tuple[str, ...] | None) -> bool:
+    """Tell whether any of the models is loaded here, which takes the run's adapter for its prompt."""
+    return models is None or not models or any(not name.startswith("openai:") for name in models)
+
+
 def run_eval(
     run: RunFolder,
     data_dir: Path,
     model: ModelConfig,
     settings: EvalConfig,
     generate: GenerateConfig,
+    prompt: PromptConfig,
     seed: int,
     options: EvalOptions,
 ) -> None:
@@ -58,6 +64,8 @@ def run_eval(
         from medqa_cli.evaluation.run import EvalJob, evaluate
 
         models = DEFAULT_MODELS if options.models is None else options.models
-        results = evaluate(EvalJob(run, data_dir, model, settings, seed, models, options.limit, generate))
+        results = evaluate(
+            EvalJob(run, data_dir, model, settings, seed, models, options.limit, generate, prompt.system)
+        )
     console.result(results, lambda: report.show(results, run.results_path, run.eval_dir / REPORT_NAME))
     check_gate(options.conditions, results)

@@ -7,19 +7,18 @@ from __future__ import annotations
 
 import importlib.metadata
 from collections.abc import Sequence
-from dataclasses import asdict, dataclass, field
+from dataclasses import asdict, dataclass, field, replace
 from pathlib import Path
 from typing import Any
 
 from medqa_cli import console, ranks
 from medqa_cli.config.sections import EvalConfig, GenerateConfig, ModelConfig
 from medqa_cli.data.dataset import QaRow, iterate_split, read_split
-from medqa_cli.data.dedup import fold
 from medqa_cli.errors import InputError, Interrupted
 from medqa_cli.evaluation.choice_figures import predictions
 from medqa_cli.evaluation.choice_scoring import score_choices
 from medqa_cli.evaluation.contamination import contaminated
-from medqa_cli.evaluation.floors import floor_answers, swapped_references
+from medqa_cli.evaluation.floors import floor_answers
 from medqa_cli.evaluation.generation import BATCHES_PER_FORWARD, GeneratedAnswer, generate_answers
 from medqa_cli.evaluation.likelihood import score_likelihood, unigram_scores
 from medqa_cli.evaluation.metrics import LIKELIHOOD, text_metrics
@@ -27,12 +26,14 @@ from medqa_cli.evaluation.models import MODEL_NAMES, ModelSet
 from medqa_cli.evaluation.multiple_choice import ChoiceItem, read_choice_file
 from medqa_cli.evaluation.output import write_all
 from medqa_cli.evaluation.progress import Progress
+from medqa_cli.evaluation.questions import Questions, make_questions
 from medqa_cli.evaluation.results import ChoiceResults, Measured, Statistics, floor_sample, make_results
 from medqa_cli.evaluation.samples import Sample
+from medqa_cli.evaluation.served import PREFIX, SERVED, ServedModel, connect, served_answers
 from medqa_cli.model.adapter import base_of_adapter
 from medqa_cli.model.base import load_tokenizer
 from medqa_cli.model.scoring import AnswerScore
-from medqa_cli.prompt import IGNORE_INDEX, Example, PromptContract, PromptEncoder
+from medqa_cli.prompt import PromptContract, PromptEncoder
 from medqa_cli.run_folder import TRAIN_SHA256, RunFolder, recorded_settings, sha256_of_file
 from medqa_cli.training.examples import encode_rows, evenly_spaced
 
@@ -43,7 +44,7 @@ _MANY_ANSWERS = 50
 
 @dataclass(frozen=True)
 class EvalJob:
-    """What one evaluation needs."""
+    """What one evaluation needs. ``system``: the system line for a server; the others have it in their contract."""
 
     run: RunFolder
     data_dir: Path
@@ -53,17 +54,7 @@ class EvalJob:
     models: tuple[str, ...]
     limit: int | None
     generate: GenerateConfig = field(default_factory=GenerateConfig)
-
-
-@dataclass(frozen=True)
-class _Questions:
-    """What is asked; ``references`` and ``swapped`` in the order of the rows."""
-
-    rows: list[QaRow]
-    examples: list[Example]
-    answer_bytes: list[int]
-    references: list[tuple[str, ...]]
-    swapped: list[str | None]
+    system: str | None = None
 
 
 def evaluate(job: EvalJob) -> dict[str, Any]:
@@ -77,22 +68,25 @@ def evaluate(job: EvalJob) -> dict[str, Any]:
     Raises:
         InputError: an unknown model name, no data, or no adapter.
     """
-    unknown = [name for name in job.models if name not in MODEL_NAMES]
-    if unknown or not job.models:
-        raise InputError(f"--model: unknown model {', '.join(unknown) or '(none)'}", f"known: {', '.join(MODEL_NAMES)}")
+    local, addresses = _local_and_served(job.models)
     rows = _rows(job)
     items = _choice_items(job.settings)
     models = ModelSet(job.run, job.model)
-    models.require(job.models)
-    base_of_adapter(job.run.adapter_dir)
-    encoder = PromptEncoder(PromptContract.load(job.run.adapter_dir), load_tokenizer(str(job.run.adapter_dir)))
-    questions = _encode(rows, evenly_spaced(rows, job.limit), encoder, job.model.max_length)
-    with Progress(job.run.eval_dir, _fingerprint(job, questions, items)) as progress:
+    models.require(local)
+    if addresses and not text_metrics(job.settings.metric_names):
+        raise InputError("of a served model only answers can be measured", "set eval.metrics to all, or leave it out")
+    served = connect(addresses[0], job.system) if addresses else None
+    encoder = _encoder(job) if local else None
+    questions = make_questions(rows, evenly_spaced(rows, job.limit), encoder, job.model.max_length)
+    job = replace(job, models=(*local, *([SERVED] if served else [])))
+    with Progress(job.run.eval_dir, _fingerprint(job, served, questions, items)) as progress:
         if progress.num_done:
             console.note(f"going on with an interrupted evaluation: {progress.num_done} pieces of work are done")
         try:
-            likelihoods, choices = _likelihoods(job, models, questions, items, progress)
-            answers = _answers(job, models, encoder, questions, progress)
+            likelihoods, choices = _likelihoods(job, local, models, questions, items, progress)
+            answers = {} if encoder is None else _answers(job, local, models, encoder, questions, progress)
+            if served is not None:
+                answers[SERVED] = _by_row(questions, served_answers(served, questions.texts, job.generate, progress))
         except KeyboardInterrupt:
             kept = f"interrupted; {progress.num_done} finished pieces of work are kept"
             raise Interrupted(kept, "go on by giving the same command again") from None
@@ -101,10 +95,28 @@ def evaluate(job: EvalJob) -> dict[str, Any]:
     return results
 
 
+def _local_and_served(names: Sequence[str]) -> tuple[tuple[str, ...], list[str]]:
+    """Tell models that are loaded here from addresses of servers."""
+    addresses = [name for name in names if name.startswith(PREFIX)]
+    local = tuple(name for name in names if name not in addresses)
+    unknown = [name for name in local if name not in MODEL_NAMES]
+    if unknown or not names:
+        known = f"known: {', '.join(MODEL_NAMES)}, or {PREFIX}URL of a server"
+        raise InputError(f"--model: unknown model {', '.join(unknown) or '(none)'}", known)
+    if len(addresses) > 1:
+        raise InputError("--model names two servers", "measure one after the other, each with a run_dir of its own")
+    return local, addresses
+
+
+def _encoder(job: EvalJob) -> PromptEncoder:
+    base_of_adapter(job.run.adapter_dir)
+    return PromptEncoder(PromptContract.load(job.run.adapter_dir), load_tokenizer(str(job.run.adapter_dir)))
+
+
 def _write(
     job: EvalJob,
-    encoder: PromptEncoder,
-    questions: _Questions,
+    encoder: PromptEncoder | None,
+    questions: Questions,
     likelihoods: dict[str, list[AnswerScore]],
     choices: dict[str, ChoiceResults],
     answers: dict[str, list[GeneratedAnswer]],
@@ -142,50 +154,28 @@ def _rows(job: EvalJob) -> list[QaRow]:
     return rows
 
 
-def _encode(split: list[QaRow], rows: list[QaRow], encoder: PromptEncoder, max_length: int) -> _Questions:
-    examples = encoder.encode_examples([row.question for row in rows], [row.answer for row in rows], max_length)
-    kept = [(row, example) for row, example in zip(rows, examples, strict=True) if example.num_answer_tokens]
-    if not kept:
-        raise InputError("no question leaves room for an answer", "raise model.max_length")
-    if len(kept) < len(rows):
-        console.warn(f"{len(rows) - len(kept)} questions fill model.max_length by themselves and are not scored")
-    # References and swapped references come from the whole split, however few of its questions are asked.
-    answers: dict[str, list[str]] = {}
-    for row in split:
-        answers.setdefault(fold(row.question), []).append(row.answer)
-    swapped = dict(zip((row.id for row in split), swapped_references(split), strict=True))
-    return _Questions(
-        rows=[row for row, _ in kept],
-        examples=[example for _, example in kept],
-        answer_bytes=[_scored_bytes(row, example, encoder) for row, example in kept],
-        references=[tuple(dict.fromkeys([row.answer, *answers[fold(row.question)]])) for row, _ in kept],
-        swapped=[swapped[row.id] for row, _ in kept],
-    )
-
-
-def _scored_bytes(row: QaRow, example: Example, encoder: PromptEncoder) -> int:
-    if not example.truncated:
-        return len(row.answer.encode())
-    return len(encoder.decode_answer([label for label in example.labels if label != IGNORE_INDEX]).encode())
-
-
 def _likelihoods(
     job: EvalJob,
+    local: tuple[str, ...],
     models: ModelSet,
-    questions: _Questions,
+    questions: Questions,
     items: dict[str, list[ChoiceItem]],
     progress: Progress,
 ) -> tuple[dict[str, list[AnswerScore]], dict[str, ChoiceResults]]:
     wants_scores = bool(set(job.settings.metric_names) & set(LIKELIHOOD))
     scores: dict[str, list[AnswerScore]] = {}
     predicted: dict[str, dict[str, list[int]]] = {name: {} for name in items}
-    if wants_scores or items:
+    if SERVED in job.models and (wants_scores or items):
+        console.note("likelihood and multiple choice need the weights: not measured for the served model")
+    if local and (wants_scores or items):
         tokenizer = load_tokenizer(str(job.run.adapter_dir))
-        for loaded in models.each(job.models, packed=True):
+        for loaded in models.each(local, packed=True):
             if wants_scores:
                 scores[loaded.name] = score_likelihood(loaded, questions.examples, job.settings.batch_size, progress)
             for name, own in items.items():
                 predicted[name][loaded.name] = predictions(score_choices(loaded, tokenizer, name, own, progress))
+    if not local:
+        return scores, {}
     return scores, {name: _choice_results(job, own, predicted[name]) for name, own in items.items()}
 
 
@@ -194,36 +184,43 @@ def _choice_results(job: EvalJob, items: Sequence[ChoiceItem], predicted: dict[s
     return ChoiceResults(
         items[0].choices,
         tuple(item.gold for item in items),
-        {model: predicted[model] for model in job.models},
+        {model: predicted[model] for model in job.models if model in predicted},
         tuple(item.id for item in items),
         frozenset(item.id for item, is_seen in zip(items, seen, strict=True) if is_seen),
     )
 
 
 def _answers(
-    job: EvalJob, models: ModelSet, encoder: PromptEncoder, questions: _Questions, progress: Progress
+    job: EvalJob,
+    local: tuple[str, ...],
+    models: ModelSet,
+    encoder: PromptEncoder,
+    questions: Questions,
+    progress: Progress,
 ) -> dict[str, list[GeneratedAnswer]]:
     if not text_metrics(job.settings.metric_names):
         return {}
-    # Rows with the same question get the same answer.
-    asked = list(dict.fromkeys(row.question for row in questions.rows))
-    if len(asked) * len(job.models) > _MANY_ANSWERS:
+    asked = questions.texts
+    if len(asked) * len(local) > _MANY_ANSWERS:
         console.note(
-            f"{len(asked)} questions x {len(job.models)} models, up to {job.generate.max_new_tokens} tokens an answer; "
+            f"{len(asked)} questions x {len(local)} models, up to {job.generate.max_new_tokens} tokens an answer; "
             "an interrupted run goes on. Faster: --limit N, or --set 'eval.metrics=[nll, bits_per_byte]'"
         )
     batch_size = job.settings.batch_size * BATCHES_PER_FORWARD
-    answers = {}
-    for loaded in models.each(job.models, packed=False):
-        own = generate_answers(loaded, encoder, asked, job.generate, batch_size, progress)
-        by_question = dict(zip(asked, own, strict=True))
-        answers[loaded.name] = [by_question[row.question] for row in questions.rows]
-    return answers
+    return {
+        loaded.name: _by_row(questions, generate_answers(loaded, encoder, asked, job.generate, batch_size, progress))
+        for loaded in models.each(local, packed=False)
+    }
+
+
+def _by_row(questions: Questions, answers: Sequence[GeneratedAnswer]) -> list[GeneratedAnswer]:
+    by_question = dict(zip(questions.texts, answers, strict=True))
+    return [by_question[row.question] for row in questions.rows]
 
 
 def _samples(
     name: str,
-    questions: _Questions,
+    questions: Questions,
     scores: Sequence[AnswerScore] | None,
     answers: Sequence[GeneratedAnswer] | None,
 ) -> list[Sample]:
@@ -242,7 +239,7 @@ def _samples(
                 nll_sum=score.nll_sum if score else None,
                 answer_tokens=score.num_tokens if score else None,
                 answer_bytes=questions.answer_bytes[place] if score else None,
-                truncated=questions.examples[place].truncated,
+                truncated=bool(score) and questions.examples[place].truncated,
                 answer=answer.text if answer else None,
                 finish_reason=answer.finish_reason if answer else None,
                 generated_tokens=answer.num_tokens if answer else None,
@@ -251,10 +248,10 @@ def _samples(
     return samples
 
 
-def _floors(job: EvalJob, encoder: PromptEncoder, questions: _Questions) -> dict[str, list[Sample]]:
+def _floors(job: EvalJob, encoder: PromptEncoder | None, questions: Questions) -> dict[str, list[Sample]]:
     train = read_split(job.data_dir, "train")
     floors: dict[str, list[Sample]] = {}
-    if set(job.settings.metric_names) & set(LIKELIHOOD):
+    if encoder is not None and set(job.settings.metric_names) & set(LIKELIHOOD):
         encoded = encode_rows(train, encoder, job.model.max_length)
         scores = unigram_scores(encoded.examples, questions.examples, encoder.vocabulary_size)
         floors[UNIGRAM] = _samples(UNIGRAM, questions, scores, None)
@@ -280,7 +277,9 @@ def _settings(job: EvalJob) -> dict[str, Any]:
     }
 
 
-def _fingerprint(job: EvalJob, questions: _Questions, items: dict[str, list[ChoiceItem]]) -> dict[str, Any]:
+def _fingerprint(
+    job: EvalJob, served: ServedModel | None, questions: Questions, items: dict[str, list[ChoiceItem]]
+) -> dict[str, Any]:
     """Return all that pieces of work depend on; another value of any makes an interrupted run start anew."""
     folders = [job.run.adapter_dir, job.run.merged_dir] if "merged" in job.models else [job.run.adapter_dir]
     weights = [path for folder in folders for path in sorted(folder.glob("*.safetensors"))]
@@ -288,7 +287,9 @@ def _fingerprint(job: EvalJob, questions: _Questions, items: dict[str, list[Choi
         "settings": _settings(job) | {"limit": None, "metrics": None},
         "batch_size": job.settings.batch_size,
         "model": asdict(job.model),
+        "questions": questions.texts,
         "examples": [example.input_ids for example in questions.examples],
+        "served": None if served is None else asdict(served),
         "multiple_choice": {name: [asdict(item) for item in own] for name, own in items.items()},
         "weights": {str(path): _identity(path) for path in weights},
         "packages": {name: importlib.metadata.version(name) for name in ("torch", "transformers")},
