@@ -22,7 +22,11 @@ _TABLES = (
 def show(results: Mapping[str, Any], results_path: Path, report_path: Path) -> None:
     """Print models, floors and differences with their intervals, and how many questions stand behind them."""
     for title, names in _TABLES:
-        _show_group(title, names, results)
+        if names[0].endswith(STRIPPED) and _as_unstripped(names, results):
+            console.line("Overlap, boilerplate stripped: the same figures; there was nothing to strip")
+            console.line()
+        else:
+            _show_group(title, names, results)
     for name, own in results["multiple_choice"].items():
         _show_group(f"{name}: {own['items']} multiple-choice items", ("accuracy", "macro_f1"), own)
         if "contaminated" in own:
@@ -51,7 +55,8 @@ def power_sentences(results: Mapping[str, Any]) -> list[str]:
     """Say for each pair of models which differences a sample of this size cannot show."""
     sentences = []
     for pair, figures in results["differences"].items():
-        shown = [name for name in ("nll", "rougeL", "topic_coverage") if name in figures]
+        wanted = ("nll", "rougeL", "topic_coverage")
+        shown = [name for name in wanted if name in figures and figures[name]["detectable"] > 1e-9]
         if shown:
             least = ", ".join(f"{figures[name]['detectable']:.2g} in {name}" for name in shown)
             sentences.append(
@@ -70,7 +75,10 @@ def _show_group(title: str, names: Sequence[str], results: Mapping[str, Any]) ->
     rows += [_row(f"floor: {who}", figures, names) for who, figures in results["floors"].items()]
     rows = [row for row in rows if any(row[1:])]
     rows += [
-        [who.replace("-", " - "), *(_difference(figures[name]) if name in figures else "" for name in names)]
+        [
+            who.replace("-", " - "),
+            *(_difference(figures[name], len(names)) if name in figures else "" for name in names),
+        ]
         for who, figures in results["differences"].items()
     ]
     console.table(f"{title}{_direction(names)}", rows, ["", *(metric(name).title for name in names)])
@@ -89,10 +97,24 @@ def _row(who: str, figures: Mapping[str, Any], names: Sequence[str]) -> list[str
 
 def _interval(figure: Mapping[str, Any]) -> str:
     low, high = figure["ci95"]
-    return f"{figure['value']:.3f} [{low:.3f}, {high:.3f}]"
+    digits = _digits(figure)
+    return f"{figure['value']:.{digits}f} [{low:.{digits}f}, {high:.{digits}f}]"
 
 
-def _difference(figure: Mapping[str, Any]) -> str:
+def _difference(figure: Mapping[str, Any], num_columns: int) -> str:
     low, high = figure["ci95"]
-    verdict = {True: "better", False: "worse", None: "no difference shown"}[figure["better"]]
-    return f"{figure['value']:+.3f} [{low:+.3f}, {high:+.3f}] {verdict}"
+    digits = _digits(figure)
+    # Many columns leave no room for more words in a terminal.
+    verdict = {True: "better", False: "worse", None: "no difference shown" if num_columns <= 2 else "not shown"}
+    return f"{figure['value']:+.{digits}f} [{low:+.{digits}f}, {high:+.{digits}f}] {verdict[figure['better']]}"
+
+
+def _digits(figure: Mapping[str, Any]) -> int:
+    # chrF and BLEU go to 100: three decimals of them say nothing.
+    return 1 if max(abs(end) for end in figure["ci95"]) >= 10 else 3
+
+
+def _as_unstripped(names: Sequence[str], results: Mapping[str, Any]) -> bool:
+    everyone = [*results["models"].values(), *results["floors"].values()]
+    pairs = [(own[name], own[name.removesuffix(STRIPPED)]) for own in everyone for name in names if name in own]
+    return bool(pairs) and all(one == other for one, other in pairs)
