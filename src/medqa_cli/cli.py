@@ -438,37 +438,44 @@ def _check_ask_options(
 @_interruptible
 def evaluate(
     model: Annotated[
-        str, typer.Option("--model", help="Models to score, comma-separated: adapter,base,merged.")
-    ] = "adapter,base",
-    limit: Annotated[int | None, typer.Option("--limit", min=1, help="Score only this many questions.")] = None,
+        str | None,
+        typer.Option(
+            "--model",
+            help="Models to measure, comma-separated: adapter, base, merged, openai:URL. Default: adapter,base.",
+            show_default=False,
+        ),
+    ] = None,
+    limit: Annotated[int | None, typer.Option("--limit", min=1, help="Ask only this many questions.")] = None,
+    fail_on: Annotated[
+        list[str] | None,
+        typer.Option("--fail-on", metavar="EXPR", help="Exit 1 if 'adapter.nll > base.nll' or the like; repeatable."),
+    ] = None,
+    rescore: Annotated[
+        bool, typer.Option("--rescore", help="Compute the figures anew from the saved samples; no model is loaded.")
+    ] = False,
     config: ConfigOption = None,
     overrides: SetOption = None,
     as_json: JsonOption = False,
 ) -> None:
-    """Measure adapter and base on held-out questions, with intervals.
+    """Measure adapter and base on held-out questions, with intervals and floors.
 
-    Example: medqa eval --limit 200
+    Example: medqa eval --limit 200 --fail-on 'adapter.nll > base.nll'
     """
     console.use_json(as_json)
     settings = _load_for_run(config, overrides).config
     run = _run_folder(settings)
-    _require_data(settings)
-    _require_adapter(run)
-    allocator.keep_freed_memory()
-    from medqa_cli.evaluation import report
-    from medqa_cli.evaluation import run as evaluation
+    from medqa_cli.evaluation import command, gate
 
-    job = evaluation.EvalJob(
-        run=run,
-        data_dir=Path(settings.data.dir),
-        model=settings.model,
-        settings=settings.eval,
-        seed=settings.seed,
-        models=tuple(dict.fromkeys(name.strip() for name in model.split(",") if name.strip())),
-        limit=limit,
+    options = command.EvalOptions(command.model_names(model), limit, gate.parse_conditions(fail_on or ()), rescore)
+    if not rescore:
+        _require_data(settings)
+        if command.needs_adapter(options.models):
+            _require_adapter(run)
+        allocator.keep_freed_memory()
+    data_dir = Path(settings.data.dir)
+    command.run_eval(
+        run, data_dir, settings.model, settings.eval, settings.generate, settings.prompt, settings.seed, options
     )
-    results = evaluation.evaluate(job)
-    console.result(results, lambda: report.show(results, run.results_path))
 
 
 @config_app.command("show")

@@ -177,10 +177,11 @@ def test_values(text, dotted, expected):
          "c.yaml:4: lora.target_modules[1] repeats q, which the list holds already"),
         ("lora: {target_modules: &a [*a]}", "c.yaml:1: lora.target_modules[0] must be text, got a list"),
         ("eval: {metrics: nll}",
-         'c.yaml:1: eval.metrics must be a list of one of nll, bits_per_byte, got "nll"; write [nll]'),
+         "c.yaml:1: eval.metrics must be all or a list of one of nll, bits_per_byte, rouge1, rouge2, rougeL, chrf, "
+         "bleu, topic_coverage, reference_swap_margin, seq_rep_4, loop_rate, finished_rate, length_ratio, "
+         "prompt_echo_rate, "
+         'got "nll"; write [nll]'),
         ("data: {cleaning: {whitespace: 3}}", "c.yaml:1: data.cleaning.whitespace must be true or false, got 3"),
-        ("eval: {multiple_choice: [{name: a, path: b}]}", "c.yaml:1: eval.multiple_choice is part of the contract but "
-         "this version does not act on it yet; remove it"),
         ("eval:\n  multiple_choice:\n    - {name: a, pth: b, path: c}",
          "c.yaml:3: eval.multiple_choice[0]: has the unknown key pth; did you mean path?"),
         ("eval:\n  multiple_choice:\n    - {name: a}", "c.yaml:3: eval.multiple_choice[0]: lacks the key path"),

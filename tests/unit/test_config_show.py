@@ -170,6 +170,7 @@ GOOD = [
     "prompt: {template: chat, system: null}",
     "data: {cleaning: {a: true}, max_rows: null, near_duplicate_threshold: 0.8}",
     "eval: {metrics: [nll], multiple_choice: []}",
+    "eval: {metrics: [nll, rougeL, loop_rate], multiple_choice: [{name: a, path: b}]}",
 ]
 BAD = [
     "{}",
@@ -206,7 +207,7 @@ BAD = [
     "prompt: {template: .jinja}",
     "data: {cleaning: {a: 3}}",
     "eval: {metrics: [rouge]}",
-    "eval: {multiple_choice: [{name: a, path: b}]}",
+    "eval: {multiple_choice: [{name: a, pth: b}]}",
 ]
 
 

@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import re
 import types
+from dataclasses import is_dataclass
 from typing import Any, Literal, get_args, get_origin
 
 from medqa_cli.config.checks import CHOICES, TEMPLATE_SUFFIXES
@@ -93,14 +94,14 @@ def _one(one: Any, bounds: dict[str, float], may_be_blank: bool = False) -> dict
         return {"enum": list(get_args(one))}
     if get_origin(one) is dict:
         return {"type": "object", "additionalProperties": _one(get_args(one)[1], {})}
+    if is_dataclass(one) and isinstance(one, type):
+        keys = keys_of(one)
+        shapes = {name: {"description": key.doc, **_shape(key)} for name, key in keys.items()}
+        return {"type": "object", "properties": shapes, "required": list(keys), "additionalProperties": False}
     if get_origin(one) is tuple:
-        return {
-            "type": "array",
-            "items": _one(get_args(one)[0], {}),
-            "minItems": 1,
-            "maxItems": MAX_LIST_ITEMS,
-            "uniqueItems": True,
-        }
+        item = get_args(one)[0]
+        plain = {} if is_dataclass(item) else {"minItems": 1, "uniqueItems": True}
+        return {"type": "array", "items": _one(item, {}), "maxItems": MAX_LIST_ITEMS, **plain}
     raise TypeError(f"no schema for {one}")
 
 

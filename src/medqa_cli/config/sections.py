@@ -9,7 +9,7 @@ of Llama-2-7B on one 16 GB T4, mid 2024) wherever that run had a setting. Does n
 from __future__ import annotations
 
 from dataclasses import MISSING, dataclass, field, fields
-from typing import Any, Literal
+from typing import Any, Literal, get_args
 
 Template = str
 Quantization = Literal["nf4", "fp4", "int8", "none"]
@@ -194,19 +194,44 @@ class MultipleChoiceSet:
     path: str = setting("", "File in the public format of PubMedQA, MedMCQA or MedQA.")
 
 
+MetricName = Literal[
+    "nll",
+    "bits_per_byte",
+    "rouge1",
+    "rouge2",
+    "rougeL",
+    "chrf",
+    "bleu",
+    "topic_coverage",
+    "reference_swap_margin",
+    "seq_rep_4",
+    "loop_rate",
+    "finished_rate",
+    "length_ratio",
+    "prompt_echo_rate",
+]
+
+
 @dataclass(frozen=True)
 class EvalConfig:
     """What `medqa eval` measures."""
 
     split: Split = setting("test", "Split that is scored.")
-    batch_size: int = setting(8, "Questions in one forward.", at_least=1)
-    metrics: tuple[Literal["nll", "bits_per_byte"], ...] = setting(
-        ("nll", "bits_per_byte"), "Figures to compute: nll (nats per answer token), bits_per_byte."
+    batch_size: int = setting(
+        8, "Questions in one forward of the likelihood; answers are generated for four times as many.", at_least=1
+    )
+    metrics: Literal["all"] | tuple[MetricName, ...] = setting(
+        "all",
+        "Figures to compute. All but nll (nats per answer token) and bits_per_byte need answers to be generated, which "
+        "is slow on a CPU: [nll, bits_per_byte] leaves that out.",
     )
     bootstrap_draws: int = setting(2000, "Draws behind each 95 % interval.", at_least=100)
-    multiple_choice: tuple[MultipleChoiceSet, ...] = setting(
-        (), "Multiple-choice files to score: [{name, path}].", planned=True
-    )
+    multiple_choice: tuple[MultipleChoiceSet, ...] = setting((), "Multiple-choice files to score: [{name, path}].")
+
+    @property
+    def metric_names(self) -> tuple[str, ...]:
+        """The metrics, ``all`` written out."""
+        return get_args(MetricName) if self.metrics == "all" else self.metrics
 
 
 @dataclass(frozen=True)

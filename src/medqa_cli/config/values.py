@@ -256,10 +256,10 @@ def _advice(node: Node, expected: Any, words: Sequence[str]) -> str:
 def _advice_on_a_word(node: ScalarNode, expected: Any, known: Sequence[str]) -> str:
     if node.tag != TEXT:
         return ""
+    item = next((get_args(one)[0] for one in members(expected) if get_origin(one) is tuple), None)
+    if item is not None and node.value in literals(item):
+        return f"; write [{node.value}]"
     near = closest(node.value, known)
     if near is not None:
         return f"; did you mean {near}?"
-    item = next((get_args(one)[0] for one in members(expected) if get_origin(one) is tuple), None)
-    if item is str or (item is not None and node.value in literals(item)):
-        return f"; write [{node.value}]"
-    return ""
+    return f"; write [{node.value}]" if item is str else ""

@@ -1,34 +1,50 @@
-"""The work of ``medqa eval``, first form: answer likelihood on a held-out split, with intervals and a floor.
+"""The work of ``medqa eval``: measures models on a held-out split and writes samples, figures and the report.
 
-Does not show anything (``report``).
+Does not load models (``models``), compute figures (``results``) or show anything (``report``, ``page``).
 """
 
 from __future__ import annotations
 
-import json
-import math
-from dataclasses import dataclass
+import importlib.metadata
+from collections.abc import Sequence
+from dataclasses import asdict, dataclass, field, replace
 from pathlib import Path
 from typing import Any
 
-from medqa_cli import console
-from medqa_cli.config.sections import EvalConfig, ModelConfig
-from medqa_cli.data.dataset import QaRow, read_split
-from medqa_cli.data.dedup import fold
-from medqa_cli.errors import InputError
-from medqa_cli.evaluation.likelihood import MODEL_NAMES, Scorer, unigram_scores
-from medqa_cli.evaluation.statistics import ClusterBootstrap, Estimate, as_json, better_of
+from medqa_cli import console, ranks
+from medqa_cli.config.sections import EvalConfig, GenerateConfig, ModelConfig
+from medqa_cli.data.dataset import QaRow, iterate_split, read_split
+from medqa_cli.errors import InputError, Interrupted
+from medqa_cli.evaluation.choice_figures import predictions
+from medqa_cli.evaluation.choice_scoring import score_choices
+from medqa_cli.evaluation.contamination import contaminated
+from medqa_cli.evaluation.floors import floor_answers
+from medqa_cli.evaluation.generation import BATCHES_PER_FORWARD, GeneratedAnswer, generate_answers
+from medqa_cli.evaluation.likelihood import score_likelihood, unigram_scores
+from medqa_cli.evaluation.metrics import LIKELIHOOD, text_metrics
+from medqa_cli.evaluation.models import MODEL_NAMES, ModelSet
+from medqa_cli.evaluation.multiple_choice import ChoiceItem, read_choice_file
+from medqa_cli.evaluation.output import write_all
+from medqa_cli.evaluation.progress import Progress
+from medqa_cli.evaluation.questions import Questions, make_questions
+from medqa_cli.evaluation.results import ChoiceResults, Measured, Statistics, floor_sample, make_results
+from medqa_cli.evaluation.samples import Sample
+from medqa_cli.evaluation.served import PREFIX, SERVED, ServedModel, connect, served_answers
+from medqa_cli.model.adapter import base_of_adapter
+from medqa_cli.model.base import load_tokenizer
 from medqa_cli.model.scoring import AnswerScore
-from medqa_cli.prompt import IGNORE_INDEX, Example, PromptEncoder
-from medqa_cli.run_folder import TRAIN_SHA256, RunFolder, atomic_file, recorded_settings, sha256_of_file, write_json
+from medqa_cli.prompt import PromptContract, PromptEncoder
+from medqa_cli.run_folder import TRAIN_SHA256, RunFolder, recorded_settings, sha256_of_file
 from medqa_cli.training.examples import encode_rows, evenly_spaced
 
-FLOOR = "unigram"
+UNIGRAM = "unigram"
+# On a CPU a small model writes some ten tokens a second in each answer of a batch.
+_MANY_ANSWERS = 50
 
 
 @dataclass(frozen=True)
 class EvalJob:
-    """What one evaluation needs."""
+    """What one evaluation needs. ``system``: the system line for a server; the others have it in their contract."""
 
     run: RunFolder
     data_dir: Path
@@ -37,17 +53,14 @@ class EvalJob:
     seed: int
     models: tuple[str, ...]
     limit: int | None
-
-
-@dataclass(frozen=True)
-class _Questions:
-    rows: list[QaRow]
-    examples: list[Example]
-    answer_bytes: list[int]
+    generate: GenerateConfig = field(default_factory=GenerateConfig)
+    system: str | None = None
 
 
 def evaluate(job: EvalJob) -> dict[str, Any]:
-    """Score the split under each model and write ``samples.jsonl`` and ``results.json``.
+    """Measure the models and write ``samples.jsonl``, ``results.json`` and the other files of the evaluation.
+
+    A run that was interrupted goes on where it was.
 
     Returns:
         The content of ``results.json``.
@@ -55,9 +68,78 @@ def evaluate(job: EvalJob) -> dict[str, Any]:
     Raises:
         InputError: an unknown model name, no data, or no adapter.
     """
-    unknown = [name for name in job.models if name not in MODEL_NAMES]
-    if unknown or not job.models:
-        raise InputError(f"--model: unknown model {', '.join(unknown) or '(none)'}", f"known: {', '.join(MODEL_NAMES)}")
+    local, addresses = _local_and_served(job.models)
+    rows = _rows(job)
+    items = _choice_items(job.settings)
+    models = ModelSet(job.run, job.model)
+    models.require(local)
+    if addresses and not text_metrics(job.settings.metric_names):
+        raise InputError("of a served model only answers can be measured", "set eval.metrics to all, or leave it out")
+    served = connect(addresses[0], job.system) if addresses else None
+    encoder = _encoder(job) if local else None
+    questions = make_questions(rows, evenly_spaced(rows, job.limit), encoder, job.model.max_length)
+    job = replace(job, models=(*local, *([SERVED] if served else [])))
+    with Progress(job.run.eval_dir, _fingerprint(job, served, questions, items)) as progress:
+        if progress.num_done:
+            console.note(f"going on with an interrupted evaluation: {progress.num_done} pieces of work are done")
+        try:
+            likelihoods, choices = _likelihoods(job, local, models, questions, items, progress)
+            answers = {} if encoder is None else _answers(job, local, models, encoder, questions, progress)
+            if served is not None:
+                answers[SERVED] = _by_row(questions, served_answers(served, questions.texts, job.generate, progress))
+        except KeyboardInterrupt:
+            kept = f"interrupted; {progress.num_done} finished pieces of work are kept"
+            raise Interrupted(kept, "go on by giving the same command again") from None
+        results = ranks.from_main(lambda: _write(job, encoder, questions, likelihoods, choices, answers))
+        progress.finish()
+    return results
+
+
+def _local_and_served(names: Sequence[str]) -> tuple[tuple[str, ...], list[str]]:
+    """Tell models that are loaded here from addresses of servers."""
+    addresses = [name for name in names if name.startswith(PREFIX)]
+    local = tuple(name for name in names if name not in addresses)
+    unknown = [name for name in local if name not in MODEL_NAMES]
+    if unknown or not names:
+        known = f"known: {', '.join(MODEL_NAMES)}, or {PREFIX}URL of a server"
+        raise InputError(f"--model: unknown model {', '.join(unknown) or '(none)'}", known)
+    if len(addresses) > 1:
+        raise InputError("--model names two servers", "measure one after the other, each with a run_dir of its own")
+    return local, addresses
+
+
+def _encoder(job: EvalJob) -> PromptEncoder:
+    base_of_adapter(job.run.adapter_dir)
+    return PromptEncoder(PromptContract.load(job.run.adapter_dir), load_tokenizer(str(job.run.adapter_dir)))
+
+
+def _write(
+    job: EvalJob,
+    encoder: PromptEncoder | None,
+    questions: Questions,
+    likelihoods: dict[str, list[AnswerScore]],
+    choices: dict[str, ChoiceResults],
+    answers: dict[str, list[GeneratedAnswer]],
+) -> dict[str, Any]:
+    """Compute the figures and write all files; returns the content of ``results.json``."""
+    samples = {name: _samples(name, questions, likelihoods.get(name), answers.get(name)) for name in job.models}
+    measured = Measured(samples, _floors(job, encoder, questions), choices)
+    statistics = Statistics(job.settings.bootstrap_draws, job.seed)
+    results = make_results(measured, job.settings.metric_names, statistics, job.settings.split, _settings(job))
+    write_all(job.run, measured, results)
+    return results
+
+
+def _choice_items(settings: EvalConfig) -> dict[str, list[ChoiceItem]]:
+    items: dict[str, list[ChoiceItem]] = {}
+    for own in settings.multiple_choice:
+        if own.name in items:
+            raise InputError(f"eval.multiple_choice names two files {own.name}", "give each its own name")
+        items[own.name] = read_choice_file(Path(own.path))
+    return items
+
+
+def _rows(job: EvalJob) -> list[QaRow]:
     rows = read_split(job.data_dir, job.settings.split)
     if not rows:
         raise InputError(
@@ -69,100 +151,152 @@ def evaluate(job: EvalJob) -> dict[str, Any]:
             f"{job.data_dir} was converted anew since {job.run.path} was trained: the {job.settings.split} split may "
             "hold questions that were trained on"
         )
-    scorer = Scorer(job.run, job.model, job.settings.batch_size)
-    encoder = scorer.load_encoder()
-    questions = _encode(evenly_spaced(rows, job.limit), encoder, job.model.max_length)
-    scores = scorer.score(job.models, questions.examples)
-    train = encode_rows(read_split(job.data_dir, "train"), encoder, job.model.max_length)
-    floor = unigram_scores(train.examples, questions.examples, encoder.vocabulary_size)
-    results = _results(job, questions, scores, floor)
-    _write_samples(job.run.eval_dir / "samples.jsonl", questions, scores)
-    write_json(job.run.results_path, results)
-    return results
+    return rows
 
 
-def _encode(rows: list[QaRow], encoder: PromptEncoder, max_length: int) -> _Questions:
-    examples = encoder.encode_examples([row.question for row in rows], [row.answer for row in rows], max_length)
-    kept = [(row, example) for row, example in zip(rows, examples, strict=True) if example.num_answer_tokens]
-    if not kept:
-        raise InputError("no question leaves room for an answer", "raise model.max_length")
-    if len(kept) < len(rows):
-        console.warn(f"{len(rows) - len(kept)} questions fill model.max_length by themselves and are not scored")
-    return _Questions(
-        rows=[row for row, _ in kept],
-        examples=[example for _, example in kept],
-        answer_bytes=[_scored_bytes(row, example, encoder) for row, example in kept],
+def _likelihoods(
+    job: EvalJob,
+    local: tuple[str, ...],
+    models: ModelSet,
+    questions: Questions,
+    items: dict[str, list[ChoiceItem]],
+    progress: Progress,
+) -> tuple[dict[str, list[AnswerScore]], dict[str, ChoiceResults]]:
+    wants_scores = bool(set(job.settings.metric_names) & set(LIKELIHOOD))
+    scores: dict[str, list[AnswerScore]] = {}
+    predicted: dict[str, dict[str, list[int]]] = {name: {} for name in items}
+    if SERVED in job.models and (wants_scores or items):
+        console.note("likelihood and multiple choice need the weights: not measured for the served model")
+    if local and (wants_scores or items):
+        tokenizer = load_tokenizer(str(job.run.adapter_dir))
+        for loaded in models.each(local, packed=True):
+            if wants_scores:
+                scores[loaded.name] = score_likelihood(loaded, questions.examples, job.settings.batch_size, progress)
+            for name, own in items.items():
+                predicted[name][loaded.name] = predictions(score_choices(loaded, tokenizer, name, own, progress))
+    if not local:
+        return scores, {}
+    return scores, {name: _choice_results(job, own, predicted[name]) for name, own in items.items()}
+
+
+def _choice_results(job: EvalJob, items: Sequence[ChoiceItem], predicted: dict[str, list[int]]) -> ChoiceResults:
+    seen = contaminated([item.question for item in items], iterate_split(job.data_dir, "train"))
+    return ChoiceResults(
+        items[0].choices,
+        tuple(item.gold for item in items),
+        {model: predicted[model] for model in job.models if model in predicted},
+        tuple(item.id for item in items),
+        frozenset(item.id for item, is_seen in zip(items, seen, strict=True) if is_seen),
     )
 
 
-def _scored_bytes(row: QaRow, example: Example, encoder: PromptEncoder) -> int:
-    if not example.truncated:
-        return len(row.answer.encode())
-    return len(encoder.decode_answer([label for label in example.labels if label != IGNORE_INDEX]).encode())
-
-
-def _results(
-    job: EvalJob, questions: _Questions, scores: dict[str, list[AnswerScore]], floor: list[AnswerScore]
-) -> dict[str, Any]:
-    clusters = [row.topic or fold(row.question) for row in questions.rows]
-    bootstrap = ClusterBootstrap(clusters, job.settings.bootstrap_draws, job.seed)
-    bits = [size * math.log(2) for size in questions.answer_bytes]
-
-    def parts(metric: str, own: list[AnswerScore]) -> tuple[list[float], list[float]]:
-        tokens = [float(score.num_tokens) for score in own]
-        return [score.nll_sum for score in own], tokens if metric == "nll" else bits
-
-    def figures(own: list[AnswerScore]) -> dict[str, Any]:
-        return {metric: as_json(bootstrap.ratio(*parts(metric, own))) for metric in job.settings.metrics}
-
-    differences: dict[str, Any] = {}
-    for name in job.models:
-        if name != "base" and "base" in scores:
-            differences[f"{name}-base"] = {}
-            for metric in job.settings.metrics:
-                found = bootstrap.ratio_difference(parts(metric, scores[name]), parts(metric, scores["base"]))
-                verdict = _verdict(found, bootstrap.num_clusters)
-                differences[f"{name}-base"][metric] = {**as_json(found), "better": verdict}
+def _answers(
+    job: EvalJob,
+    local: tuple[str, ...],
+    models: ModelSet,
+    encoder: PromptEncoder,
+    questions: Questions,
+    progress: Progress,
+) -> dict[str, list[GeneratedAnswer]]:
+    if not text_metrics(job.settings.metric_names):
+        return {}
+    asked = questions.texts
+    if len(asked) * len(local) > _MANY_ANSWERS:
+        console.note(
+            f"{len(asked)} questions x {len(local)} models, up to {job.generate.max_new_tokens} tokens an answer; "
+            "an interrupted run goes on. Faster: --limit N, or --set 'eval.metrics=[nll, bits_per_byte]'"
+        )
+    batch_size = job.settings.batch_size * BATCHES_PER_FORWARD
     return {
-        "split": job.settings.split,
-        "questions": len(questions.rows),
-        "topics": len({row.topic for row in questions.rows if row.topic}) or None,
-        "models": {name: figures(own) for name, own in scores.items()},
-        "floors": {FLOOR: figures(floor)},
-        "differences": differences,
-        "settings": _settings(job, questions, bootstrap),
+        loaded.name: _by_row(questions, generate_answers(loaded, encoder, asked, job.generate, batch_size, progress))
+        for loaded in models.each(local, packed=False)
     }
 
 
-def _verdict(found: Estimate, num_clusters: int) -> bool | None:
-    # One cluster is the same in every draw: its interval has no width and shows nothing.
-    return better_of(found, lower_is_better=True) if num_clusters > 1 else None
+def _by_row(questions: Questions, answers: Sequence[GeneratedAnswer]) -> list[GeneratedAnswer]:
+    by_question = dict(zip(questions.texts, answers, strict=True))
+    return [by_question[row.question] for row in questions.rows]
 
 
-def _settings(job: EvalJob, questions: _Questions, bootstrap: ClusterBootstrap) -> dict[str, Any]:
+def _samples(
+    name: str,
+    questions: Questions,
+    scores: Sequence[AnswerScore] | None,
+    answers: Sequence[GeneratedAnswer] | None,
+) -> list[Sample]:
+    samples = []
+    for place, row in enumerate(questions.rows):
+        score = scores[place] if scores is not None else None
+        answer = answers[place] if answers is not None else None
+        samples.append(
+            Sample(
+                id=row.id,
+                topic=row.topic,
+                model=name,
+                question=row.question,
+                references=questions.references[place],
+                swap_reference=questions.swapped[place],
+                nll_sum=score.nll_sum if score else None,
+                answer_tokens=score.num_tokens if score else None,
+                answer_bytes=questions.answer_bytes[place] if score else None,
+                truncated=bool(score) and questions.examples[place].truncated,
+                answer=answer.text if answer else None,
+                finish_reason=answer.finish_reason if answer else None,
+                generated_tokens=answer.num_tokens if answer else None,
+            )
+        )
+    return samples
+
+
+def _floors(job: EvalJob, encoder: PromptEncoder | None, questions: Questions) -> dict[str, list[Sample]]:
+    train = read_split(job.data_dir, "train")
+    floors: dict[str, list[Sample]] = {}
+    if encoder is not None and set(job.settings.metric_names) & set(LIKELIHOOD):
+        encoded = encode_rows(train, encoder, job.model.max_length)
+        scores = unigram_scores(encoded.examples, questions.examples, encoder.vocabulary_size)
+        floors[UNIGRAM] = _samples(UNIGRAM, questions, scores, None)
+    if text_metrics(job.settings.metric_names) and train:
+        plain = _samples("", questions, None, None)
+        for name, answers in floor_answers(train, questions.rows, job.seed).items():
+            floors[name] = [floor_sample(sample, name, text) for sample, text in zip(plain, answers, strict=True)]
+    return floors
+
+
+def _settings(job: EvalJob) -> dict[str, Any]:
     return {
         "limit": job.limit,
-        "answer_tokens": sum(example.num_answer_tokens for example in questions.examples),
-        "num_truncated_answers": sum(example.truncated for example in questions.examples),
-        "clusters": bootstrap.num_clusters,
-        "bootstrap_draws": job.settings.bootstrap_draws,
-        "seed": job.seed,
+        "metrics": list(job.settings.metric_names),
         "max_length": job.model.max_length,
         "quantization": job.model.quantization,
         "double_quantization": job.model.double_quantization,
         "compute_dtype": job.model.compute_dtype,
+        "max_new_tokens": job.generate.max_new_tokens,
+        "decoding": "greedy",
+        "repetition_penalty": job.generate.repetition_penalty,
+        "no_repeat_ngram_size": job.generate.no_repeat_ngram_size,
     }
 
 
-def _write_samples(path: Path, questions: _Questions, scores: dict[str, list[AnswerScore]]) -> None:
-    with atomic_file(path) as file:
-        for name, own in scores.items():
-            for row, score in zip(questions.rows, own, strict=True):
-                sample = {
-                    "id": row.id,
-                    "topic": row.topic,
-                    "model": name,
-                    "nll_sum": score.nll_sum,
-                    "answer_tokens": score.num_tokens,
-                }
-                file.write(json.dumps(sample, ensure_ascii=False) + "\n")
+def _fingerprint(
+    job: EvalJob, served: ServedModel | None, questions: Questions, items: dict[str, list[ChoiceItem]]
+) -> dict[str, Any]:
+    """Return all that pieces of work depend on; another value of any makes an interrupted run start anew."""
+    folders = [job.run.adapter_dir, job.run.merged_dir] if "merged" in job.models else [job.run.adapter_dir]
+    weights = [path for folder in folders for path in sorted(folder.glob("*.safetensors"))]
+    return {
+        "settings": _settings(job) | {"limit": None, "metrics": None},
+        "batch_size": job.settings.batch_size,
+        "model": asdict(job.model),
+        "questions": questions.texts,
+        "examples": [example.input_ids for example in questions.examples],
+        "served": None if served is None else asdict(served),
+        "multiple_choice": {name: [asdict(item) for item in own] for name, own in items.items()},
+        "weights": {str(path): _identity(path) for path in weights},
+        "packages": {name: importlib.metadata.version(name) for name in ("torch", "transformers")},
+    }
+
+
+def _identity(path: Path) -> list[int]:
+    # Merged weights may be many gigabytes: size and time stand for their content.
+    stat = path.stat()
+    return [stat.st_size, stat.st_mtime_ns]

@@ -1,0 +1,129 @@
+"""Which choice a model finds likeliest: lm-evaluation-harness's rule, argmax of the summed log-likelihood of " choice".
+
+Tokens are cut as the harness cuts them (``lm_eval/api/model.py``, ``_encode_pair``): the continuation is what the whole
+text has beyond the tokens of the prompt alone. Where all continuations are single tokens one forward serves them all.
+Does not read files (``multiple_choice``).
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from functools import partial
+from typing import Any
+
+import numpy as np
+import torch
+
+from medqa_cli import console
+from medqa_cli.evaluation.models import LoadedModel
+from medqa_cli.evaluation.multiple_choice import ChoiceItem
+from medqa_cli.evaluation.progress import Progress
+from medqa_cli.model.packing import PackedBatch, answer_token_losses
+
+_ITEMS_PER_PIECE = 16
+_TOKENS_PER_FORWARD = 4096
+_DELIMITER = " "
+
+
+@dataclass(frozen=True)
+class _Row:
+    """One sequence to read and what is asked of it: ``targets`` are (position whose next token, token, choice)."""
+
+    input_ids: list[int]
+    targets: list[tuple[int, int, int]]
+
+
+def score_choices(
+    loaded: LoadedModel, tokenizer: Any, set_name: str, items: Sequence[ChoiceItem], progress: Progress
+) -> list[list[float]]:
+    """Return the log-likelihood in nats of each choice of each item; finished pieces are taken as they are.
+
+    Args:
+        loaded: a packed model.
+        tokenizer: its tokenizer; special tokens are added as it does by itself.
+        set_name: name of the file in the report.
+        items: the questions.
+        progress: where finished pieces are kept.
+    """
+    parts = {
+        f"choices/{set_name}/{loaded.name}/{number}": items[start : start + _ITEMS_PER_PIECE]
+        for number, start in enumerate(range(0, len(items), _ITEMS_PER_PIECE))
+    }
+    done = 0
+    with console.progress(f"{set_name}: scoring {loaded.name}", len(items)) as bar:
+
+        def advance(name: str) -> None:
+            nonlocal done
+            done += len(parts[name])
+            bar.update(done)
+
+        pieces = {name: partial(_log_likelihoods, loaded, tokenizer, part) for name, part in parts.items()}
+        found: list[list[list[float]]] = progress.run(pieces, advance)
+    return [own for piece in found for own in piece]
+
+
+def _log_likelihoods(loaded: LoadedModel, tokenizer: Any, items: Sequence[ChoiceItem]) -> list[list[float]]:
+    context = int(getattr(loaded.model.config, "max_position_embeddings", None) or 1 << 30)
+    rows = [(place, row) for place, item in enumerate(items) for row in _rows_of(item, tokenizer, context)]
+    sums = [[0.0] * len(item.choices) for item in items]
+    group: list[tuple[int, _Row]] = []
+    for place, row in rows:
+        if group and sum(len(own.input_ids) for _, own in group) + len(row.input_ids) > _TOKENS_PER_FORWARD:
+            _add_scores(loaded, group, sums)
+            group = []
+        group.append((place, row))
+    if group:
+        _add_scores(loaded, group, sums)
+    return sums
+
+
+def _rows_of(item: ChoiceItem, tokenizer: Any, context: int) -> list[_Row]:
+    """Return the sequences that an item needs: one where all choices are single tokens, else one a choice."""
+    pairs = [_encode_pair(item.prompt, _DELIMITER + choice, tokenizer, context) for choice in item.choices]
+    if all(len(continuation) == 1 and prompt == pairs[0][0] for prompt, continuation in pairs):
+        prompt = pairs[0][0]
+        return [_Row(prompt, [(len(prompt) - 1, own[0], choice) for choice, (_, own) in enumerate(pairs)])]
+    return [
+        _Row(
+            prompt + own[:-1],
+            [(len(prompt) - 1 + offset, token_id, choice) for offset, token_id in enumerate(own)],
+        )
+        for choice, (prompt, own) in enumerate(pairs)
+    ]
+
+
+def _encode_pair(prompt: str, continuation: str, tokenizer: Any, context: int) -> tuple[list[int], list[int]]:
+    whole = list(tokenizer(prompt + continuation)["input_ids"])
+    own = whole[len(tokenizer(prompt)["input_ids"]) :]
+    # The last token is only a target, so one more than the context fits; what is too long loses its beginning.
+    kept = whole[-(context + 1) :]
+    return kept[: len(kept) - len(own)], own
+
+
+def _add_scores(loaded: LoadedModel, group: Sequence[tuple[int, _Row]], sums: list[list[float]]) -> None:
+    starts = np.cumsum([0, *(len(row.input_ids) for _, row in group)])
+    asked = [
+        (int(start) + position, token_id, place, choice)
+        for start, (place, row) in zip(starts, group, strict=False)
+        for position, token_id, choice in row.targets
+    ]
+
+    def tensor(values: list[int]) -> torch.Tensor:
+        return torch.tensor(values, dtype=torch.int64, device=loaded.device)
+
+    batch = PackedBatch(
+        input_ids=tensor([i for _, row in group for i in row.input_ids])[None],
+        position_ids=tensor([p for _, row in group for p in range(len(row.input_ids))])[None],
+        logit_positions=tensor([position for position, _, _, _ in asked]),
+        targets=tensor([token_id for _, token_id, _, _ in asked]),
+        example_of_target=tensor([place for _, _, place, _ in asked]),
+        example_lengths=tuple(len(row.input_ids) for _, row in group),
+    )
+    with (
+        torch.no_grad(),
+        torch.autocast(loaded.device.type, loaded.dtype, enabled=loaded.dtype != torch.float32),
+    ):
+        losses = answer_token_losses(loaded.model, batch)
+    for (_, _, place, choice), loss in zip(asked, losses.tolist(), strict=True):
+        sums[place][choice] -= loss

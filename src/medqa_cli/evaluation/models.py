@@ -1,0 +1,78 @@
+"""Loads the models that are compared, one after another; base and adapter share one. Does not score or generate."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass
+from typing import Any
+
+import torch
+
+from medqa_cli.config.sections import ModelConfig
+from medqa_cli.errors import InputError
+from medqa_cli.model.adapter import base_of_adapter, load_tuned
+from medqa_cli.model.base import load_base
+from medqa_cli.model.device import pick_compute_dtype, pick_device
+from medqa_cli.model.source import find_base
+from medqa_cli.run_folder import RunFolder
+
+MODEL_NAMES = ("adapter", "base", "merged")
+
+
+@dataclass(frozen=True)
+class LoadedModel:
+    """A model in memory: ``dtype`` is the type of its matrix products."""
+
+    name: str
+    model: Any
+    device: torch.device
+    dtype: torch.dtype
+
+
+@dataclass(frozen=True)
+class ModelSet:
+    """The models of a run."""
+
+    run: RunFolder
+    config: ModelConfig
+
+    def require(self, names: Sequence[str]) -> None:
+        """Fail before hours of work where a model is not there.
+
+        Raises:
+            InputError: it is not.
+        """
+        if "merged" in names and not self.run.merged_dir.is_dir():
+            raise InputError(f"no merged model in {self.run.merged_dir}", "make one: medqa merge")
+
+    def each(self, names: Sequence[str], *, packed: bool) -> Iterator[LoadedModel]:
+        """Yield adapter, base and merged as far as they are named; each is valid until the next one is asked for.
+
+        Args:
+            names: of ``MODEL_NAMES``.
+            packed: for likelihoods (padding-free forwards) rather than for generation.
+
+        Raises:
+            InputError: a model is not there.
+        """
+        self.require(names)
+        device = pick_device()
+        dtype = pick_compute_dtype(self.config.compute_dtype, device)
+        if {"adapter", "base"} & set(names):
+            tuned, _, _ = load_tuned(self.run.adapter_dir, self.config, device, dtype, packed=packed)
+            if "adapter" in names:
+                yield LoadedModel("adapter", tuned, device, dtype)
+            if "base" in names and tuned.peft_config["default"].bias == "none":
+                with tuned.disable_adapter():
+                    yield LoadedModel("base", tuned, device, dtype)
+            elif "base" in names:
+                # Trained biases stand in the base's own layers, and switching the adapter off leaves them there.
+                del tuned
+                source = base_of_adapter(self.run.adapter_dir)
+                yield LoadedModel("base", load_base(source, self.config, device, dtype, packed=packed), device, dtype)
+            tuned = None
+        if "merged" in names:
+            # As other tools load it: merged weights are not quantized again.
+            unquantized = ModelConfig(quantization="none")
+            merged = load_base(find_base(str(self.run.merged_dir)), unquantized, device, dtype, packed=packed)
+            yield LoadedModel("merged", merged, device, dtype)

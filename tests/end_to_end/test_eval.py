@@ -1,0 +1,272 @@
+"""``medqa eval`` on a tiny model, as a user types it: answers, floors, choices, the gate, a kill, scoring again."""
+
+from __future__ import annotations
+
+import json
+import os
+import subprocess
+import sys
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+import pytest
+from conftest import Outcome
+
+Medqa = Callable[..., Outcome]
+
+NAMES = ["glaucoma", "asthma", "gout", "angina", "anemia", "eczema", "migraine", "mumps", "rabies", "scurvy"]
+ROWS = [
+    (question.format(name), f"{name.capitalize()} {answer} of the nerve number {index}.")
+    for index, name in enumerate(NAMES)
+    for question, answer in (
+        ("What is {}?", "is a disease"),
+        ("How to treat {}?", "is treated by rest"),
+        ("What causes {}?", "is caused by a fault"),
+        ("What causes {}?", "comes from a weakness"),
+    )
+]
+TEXT_METRICS = {"rouge1", "rouge2", "rougeL", "chrf", "bleu"}
+FILES = {"results.json", "samples.jsonl", "floors.jsonl", "report.html"}
+
+
+@pytest.fixture(scope="module")
+def trained(tmp_path_factory: pytest.TempPathFactory, tiny_model_dir: Path) -> Path:
+    """A folder with data, an adapter of a few steps and a multiple-choice file."""
+    folder = tmp_path_factory.mktemp("eval")
+    lines = ["question,answer", *(f'"{question}","{answer}"' for question, answer in ROWS)]
+    (folder / "qa.csv").write_text("\n".join(lines) + "\n", encoding="utf-8")
+    options = dict(zip("ABCD", ("rest", "iron", "salt", "zinc"), strict=True))
+    items = [{"question": f"What helps {n}?", "options": options, "answer_idx": "ABCD"[n % 3]} for n in range(20)]
+    (folder / "choices.jsonl").write_text("\n".join(map(json.dumps, items)), encoding="utf-8")
+    (folder / "medqa.yaml").write_text(
+        f"""
+run_dir: run
+data: {{source: qa.csv, dir: data, validation_fraction: 0.1, test_fraction: 0.3}}
+prompt: {{template: chat}}
+model: {{name_or_path: {tiny_model_dir}, max_length: 128, quantization: none, compute_dtype: float32}}
+lora: {{r: 4, lora_alpha: 16, target_modules: all-linear}}
+train: {{max_steps: 16, learning_rate: 1e-2, save_steps: 100, gradient_checkpointing: false, optim: adamw_torch}}
+generate: {{max_new_tokens: 24}}
+eval: {{bootstrap_draws: 200, batch_size: 1, multiple_choice: [{{name: quiz, path: choices.jsonl}}]}}
+""",
+        encoding="utf-8",
+    )
+    run_in(folder, "convert")
+    run_in(folder, "train")
+    return folder
+
+
+def run_in(folder: Path, *arguments: str) -> None:
+    """Run a command that must succeed, where the function-scoped ``medqa`` cannot be used."""
+    from medqa_cli.cli import main
+
+    with pytest.MonkeyPatch.context() as patch:
+        patch.chdir(folder)
+        patch.setattr(sys, "argv", ["medqa", *arguments])
+        code: Any = 0
+        try:
+            main()
+        except SystemExit as ending:
+            code = ending.code
+    assert not code
+
+
+@pytest.fixture(scope="module")
+def whole(trained: Path) -> dict[str, bytes]:
+    """The files of one evaluation without a break."""
+    run_in(trained, "eval", "--json")
+    found = {path.name: path.read_bytes() for path in (trained / "run/eval").iterdir()}
+    assert found.keys() == FILES
+    return found
+
+
+@pytest.fixture
+def folder(trained: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
+    monkeypatch.chdir(trained)
+    return trained
+
+
+def samples_of(text: bytes) -> list[dict[str, Any]]:
+    return [json.loads(line) for line in text.decode().splitlines()]
+
+
+def test_one_report_has_models_floors_and_differences(whole: dict[str, bytes]) -> None:
+    results = json.loads(whole["results.json"])
+    assert results["questions"] == 12
+    assert results["topics"] == 3
+    everything = {"nll", "bits_per_byte", *TEXT_METRICS, *(f"{name}_stripped" for name in TEXT_METRICS)}
+    everything |= {"topic_coverage", "reference_swap_margin", "seq_rep_4", "loop_rate", "finished_rate"}
+    everything |= {"length_ratio", "prompt_echo_rate"}
+    for own in results["models"].values():
+        assert own.keys() == everything
+        assert all(figure["ci95"][0] <= figure["value"] <= figure["ci95"][1] for figure in own.values())
+    assert list(results["models"]) == ["adapter", "base"]
+    text_floors = {"random_answer", "nearest_question", "wrong_topic", "cut_reference"}
+    assert results["floors"].keys() == {"unigram", *text_floors, "reference"}
+    assert all(results["floors"][name].keys() >= TEXT_METRICS for name in text_floors)
+    # The right template for the wrong disease reads well and earns nothing from the swap.
+    parrot = results["floors"]["wrong_topic"]
+    assert parrot["rougeL"]["value"] > 0.5
+    assert parrot["reference_swap_margin"]["ci95"][0] <= 0 <= parrot["reference_swap_margin"]["ci95"][1]
+    assert results["floors"]["cut_reference"]["reference_swap_margin"]["value"] > 0.1
+    difference = results["differences"]["adapter-base"]
+    assert difference["nll"]["better"] is True
+    assert difference["rougeL"]["better"] is True
+    settings = results["settings"]
+    assert settings["decoding"] == "greedy"
+    assert settings["max_new_tokens"] == 24
+    # "What causes X?" has two answers.
+    assert settings["num_with_several_references"] == 6
+    quiz = results["multiple_choice"]["quiz"]
+    assert quiz["items"] == 20
+    assert quiz["floors"]["majority"]["accuracy"]["value"] == pytest.approx(7 / 20)
+    assert quiz["models"].keys() == {"adapter", "base"}
+
+
+def test_a_batch_gives_the_answers_that_ask_gives(whole: dict[str, bytes], folder: Path, tiny_model_dir: Path) -> None:
+    from medqa_cli.answering.generate import answer_question
+    from medqa_cli.answering.models import load_answerer
+    from medqa_cli.config.sections import GenerateConfig, ModelConfig, PromptConfig
+    from medqa_cli.run_folder import RunFolder
+
+    model = ModelConfig(name_or_path=str(tiny_model_dir), quantization="none", compute_dtype="float32")
+    samples = samples_of(whole["samples.jsonl"])
+    texts = set()
+    for name in ("adapter", "base"):
+        answerer = load_answerer(name, RunFolder(Path("run")), model, PromptConfig())
+        for sample in (own for own in samples if own["model"] == name):
+            answer = answer_question(answerer, sample["question"], GenerateConfig(max_new_tokens=24))
+            found = (sample["answer"], sample["finish_reason"], sample["generated_tokens"])
+            assert found == (answer.text, answer.finish_reason, answer.answer_tokens)
+            texts.add(answer.text)
+    assert len(texts) > 1
+
+
+def test_a_killed_run_goes_on_and_gives_the_same_files(
+    whole: dict[str, bytes], folder: Path, medqa: Medqa, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    from medqa_cli.evaluation import choice_scoring, generation, likelihood
+
+    for name in FILES:
+        (folder / "run/eval" / name).unlink()
+    calls = {"answers": 0, "likelihood": 0, "choices": 0}
+    die_at = {"answers": 2}
+    plain = generation._answer_batch
+
+    def answer(*arguments: Any) -> Any:
+        calls["answers"] += 1
+        if calls["answers"] == die_at.get("answers"):
+            raise KeyboardInterrupt
+        return plain(*arguments)
+
+    def counted(module: Any, name: str, key: str) -> None:
+        inner = getattr(module, name)
+
+        def call(*arguments: Any, **named: Any) -> Any:
+            calls[key] += 1
+            return inner(*arguments, **named)
+
+        monkeypatch.setattr(module, name, call)
+
+    monkeypatch.setattr(generation, "_answer_batch", answer)
+    counted(likelihood, "score_answers", "likelihood")
+    counted(choice_scoring, "_log_likelihoods", "choices")
+    killed = medqa("eval", "--json")
+    assert (killed.code, killed.out) == (130, "")
+    assert "9 finished pieces of work are kept" in killed.err
+    assert {path.name for path in (folder / "run/eval").iterdir()} == {"progress.jsonl"}
+    first = dict(calls)
+    assert min(first.values()) > 1
+    die_at.clear()
+    calls.update(answers=0, likelihood=0, choices=0)
+    outcome = medqa("eval", "--json")
+    assert outcome.code == 0, outcome.err
+    assert "going on with an interrupted evaluation" in outcome.err
+    # Nine questions, a batch of four each: three batches a model; one of the six was done before.
+    assert calls == {"answers": 5, "likelihood": 0, "choices": 0}
+    assert {path.name: path.read_bytes() for path in (folder / "run/eval").iterdir()} == whole
+
+
+def test_the_gate(whole: dict[str, bytes], folder: Path, medqa: Medqa) -> None:
+    passed = medqa("eval", "--json", "--rescore", "--fail-on", "adapter.nll > base.nll")
+    assert passed.code == 0, passed.err
+    failing = ("--fail-on", "adapter.nll < base.nll", "--fail-on", "adapter.quiz.accuracy <= 1")
+    failed = medqa("eval", "--json", "--rescore", *failing)
+    assert failed.code == 1
+    assert "adapter.nll < base.nll: adapter.nll is" in failed.err
+    assert "adapter.quiz.accuracy <= 1" in failed.err
+    assert json.loads(failed.out) == json.loads(passed.out)
+    early = medqa("eval", "--fail-on", "adapter.nlll > 2")
+    assert early.code == 2
+    assert "did you mean 'nll'?" in early.err
+    assert early.out == ""
+
+
+RESCORE = """
+import sys
+from medqa_cli.cli import main
+try:
+    main()
+finally:
+    print("torch" in sys.modules, file=sys.stderr)
+"""
+
+
+def test_scoring_again_needs_neither_model_nor_data(whole: dict[str, bytes], folder: Path, tmp_path: Path) -> None:
+    saved = tmp_path / "run" / "eval"
+    saved.mkdir(parents=True)
+    for name in ("samples.jsonl", "floors.jsonl", "results.json"):
+        (saved / name).write_bytes(whole[name])
+    command = [sys.executable, "-c", RESCORE, "eval", "--rescore", "--json", "--set", "run_dir=run"]
+    command += ["--set", "eval.bootstrap_draws=200"]
+    done = subprocess.run(command, cwd=tmp_path, capture_output=True, text=True, env={**os.environ}, check=False)
+    assert done.returncode == 0, done.stderr
+    assert done.stderr.strip().splitlines()[-1] == "False"
+    assert json.loads(done.stdout) == json.loads(whole["results.json"])
+    assert {path.name: path.read_bytes() for path in saved.iterdir()} == whole
+
+
+def test_scoring_again_sees_what_was_changed(whole: dict[str, bytes], folder: Path, medqa: Medqa) -> None:
+    path = folder / "run/eval/samples.jsonl"
+    try:
+        samples = samples_of(whole["samples.jsonl"])
+        changed = [{**own, "answer": own["references"][0]} if own["model"] == "base" else own for own in samples]
+        path.write_text("".join(json.dumps(own) + "\n" for own in changed), encoding="utf-8")
+        figures = json.loads(medqa("eval", "--json", "--rescore").out)
+        assert figures["models"]["base"]["rougeL"]["value"] == pytest.approx(1)
+        assert figures["differences"]["adapter-base"]["rougeL"]["better"] is False
+        only = json.loads(medqa("eval", "--json", "--rescore", "--model", "base").out)
+        assert list(only["models"]) == ["base"]
+        missing = medqa("eval", "--rescore", "--model", "merged")
+        assert missing.code == 2
+        assert "holds no samples of merged" in missing.err
+    finally:
+        for name, content in whole.items():
+            (folder / "run/eval" / name).write_bytes(content)
+
+
+def test_the_tables(whole: dict[str, bytes], folder: Path, medqa: Medqa) -> None:
+    shown = medqa("eval", "--rescore")
+    assert shown.code == 0, shown.err
+    for expected in ("ROUGE-L", "floor: wrong_topic", "topic words covered", "quiz: 20", "majority", "adapter - base"):
+        assert expected in shown.out, expected
+    assert "smaller differences than" in shown.out
+    assert "report.html" in shown.out
+
+
+def test_likelihood_alone_generates_nothing(
+    whole: dict[str, bytes], folder: Path, medqa: Medqa, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("medqa_cli.evaluation.generation._answer_batch", None)
+    before = json.loads(whole["results.json"])
+    try:
+        outcome = medqa("eval", "--json", "--set", "eval.metrics=[nll]", "--set", "eval.multiple_choice=[]")
+        assert outcome.code == 0, outcome.err
+        results = json.loads(outcome.out)
+        assert {name: list(own) for name, own in results["models"].items()} == {"adapter": ["nll"], "base": ["nll"]}
+        assert list(results["floors"]) == ["unigram"]
+        assert results["models"]["base"]["nll"]["value"] == pytest.approx(before["models"]["base"]["nll"]["value"])
+    finally:
+        for name, content in whole.items():
+            (folder / "run/eval" / name).write_bytes(content)

@@ -1,0 +1,84 @@
+"""The gate: a grammar and nothing else, errors before the work, failures with their values."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import pytest
+
+from medqa_cli.errors import InputError, MedqaError
+from medqa_cli.evaluation.gate import check_gate, parse_conditions
+
+
+def figure(value: float) -> dict[str, Any]:
+    return {"value": value, "ci95": [value - 1, value + 1]}
+
+
+RESULTS = {
+    "models": {"adapter": {"nll": figure(2.0), "rougeL_stripped": figure(0.2)}, "base": {"nll": figure(3.0)}},
+    "floors": {"wrong_topic": {"rougeL_stripped": figure(0.25)}},
+    "differences": {"adapter-base": {"nll": figure(-1.0)}},
+    "multiple_choice": {"pubmedqa": {"models": {"base": {"accuracy": figure(0.5)}}, "floors": {}, "differences": {}}},
+}
+
+
+@pytest.mark.parametrize(
+    ("text", "fails"),
+    [
+        ("adapter.nll > base.nll", False),
+        ("adapter.nll<base.nll", True),
+        ("adapter.nll >= 2", True),
+        ("adapter.nll > 2", False),
+        ("adapter.nll <= 2.0e0", True),
+        ("adapter.nll < 2", False),
+        ("adapter-base.nll > -0.5", False),
+        ("adapter-base.nll > -1.5", True),
+        ("adapter.rougeL_stripped < wrong_topic.rougeL_stripped", True),
+        ("base.pubmedqa.accuracy < .552", True),
+    ],
+)
+def test_conditions(text: str, fails: bool) -> None:
+    conditions = parse_conditions([text])
+    if not fails:
+        check_gate(conditions, RESULTS)
+        return
+    with pytest.raises(MedqaError) as caught:
+        check_gate(conditions, RESULTS)
+    assert caught.value.exit_code == 1
+    assert text in caught.value.message
+
+
+def test_all_failures_are_named_with_their_values() -> None:
+    conditions = parse_conditions(["adapter.nll < base.nll", "adapter.nll > 9", "base.nll > 2.5"])
+    with pytest.raises(MedqaError) as caught:
+        check_gate(conditions, RESULTS)
+    assert caught.value.message.splitlines() == [
+        "--fail-on adapter.nll < base.nll: adapter.nll is 2, base.nll is 3",
+        "--fail-on base.nll > 2.5: base.nll is 3",
+    ]
+
+
+@pytest.mark.parametrize(
+    ("text", "said"),
+    [
+        ("adapter.nll", "is no condition"),
+        ("adapter.nll == 2", "is no condition"),
+        ("adapter.nll > base.nll > 2", "is no condition"),
+        ("2 > adapter.nll", "'2' is neither a figure"),
+        ("adapter.nll > __import__('os')", "neither a figure nor a number"),
+        ("adapter.nll > 2+2", "neither a figure nor a number"),
+        ("adapter.rougel > 2", "did you mean 'rougeL'?"),
+        ("adapter > 2", "neither a figure nor a number"),
+        ("", "is no condition"),
+    ],
+)
+def test_what_is_not_in_the_grammar_is_refused(text: str, said: str) -> None:
+    with pytest.raises(InputError, match=said.replace("(", r"\(").replace("?", r"\?")):
+        parse_conditions([text])
+
+
+@pytest.mark.parametrize("text", ["merged.nll > 2", "base.chrf > 2", "adapter.medqa.accuracy > 2", "2x.nll > 2"])
+def test_what_was_not_measured_is_an_error_and_not_a_pass(text: str) -> None:
+    with pytest.raises(InputError) as caught:
+        check_gate(parse_conditions([text]), RESULTS)
+    assert caught.value.exit_code == 2

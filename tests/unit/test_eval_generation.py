@@ -1,0 +1,79 @@
+"""Answers of a batch are those of single questions, whatever their neighbours do and whenever they end."""
+
+from __future__ import annotations
+
+from collections import Counter
+from dataclasses import replace
+from pathlib import Path
+from typing import Any
+
+import pytest
+import torch
+
+from medqa_cli.answering.generate import answer_question
+from medqa_cli.answering.models import Answerer
+from medqa_cli.config.sections import GenerateConfig, PromptConfig
+from medqa_cli.evaluation.generation import generate_answers
+from medqa_cli.evaluation.models import LoadedModel
+from medqa_cli.evaluation.progress import Progress
+from medqa_cli.prompt import PromptEncoder, make_contract
+
+QUESTIONS = [f"{ask} {name}{'?' * (1 + n % 3)}" for n, (ask, name) in enumerate(
+    (ask, name) for ask in ("What is", "How to treat", "What are the symptoms and causes of") for name in
+    ("gout", "asthma", "glaucoma in adults and in children", "mumps")
+)]  # fmt: skip
+CONFIG = GenerateConfig(max_new_tokens=20)
+
+
+@pytest.fixture
+def loaded(tiny_model_dir: Path) -> LoadedModel:
+    from transformers import AutoModelForCausalLM
+
+    model = AutoModelForCausalLM.from_pretrained(tiny_model_dir).eval()
+    # Random weights repeat one token for ever; with larger ones each prompt goes its own way.
+    torch.manual_seed(1)
+    for parameter in model.parameters():
+        parameter.data += torch.randn_like(parameter) * 0.1
+    return LoadedModel("base", model, torch.device("cpu"), torch.float32)
+
+
+@pytest.fixture
+def encoder(loaded: LoadedModel, chatml_tokenizer: Any) -> PromptEncoder:
+    """A contract whose end token is one that this model says sooner or later to some of the questions."""
+    contract = make_contract(PromptConfig(template="chat"), chatml_tokenizer)
+    plain = PromptEncoder(contract, chatml_tokenizer)
+    said: Counter[int] = Counter()
+    for prompt in plain.encode_prompts(QUESTIONS):
+        ids = torch.tensor([prompt])
+        output = loaded.model.generate(ids, max_new_tokens=20, do_sample=False, eos_token_id=None, pad_token_id=0)
+        said.update(set(output[0, len(prompt) + 2 :].tolist()))
+    half = min(said, key=lambda token: (abs(said[token] - len(QUESTIONS) // 2), token))
+    return PromptEncoder(replace(contract, stop_token_ids=(half,)), chatml_tokenizer)
+
+
+@pytest.mark.parametrize("batch_size", [1, 5, 100])
+def test_a_batch_answers_as_one_by_one(
+    loaded: LoadedModel, encoder: PromptEncoder, tmp_path: Path, batch_size: int
+) -> None:
+    with Progress(tmp_path, 1) as progress:
+        found = generate_answers(loaded, encoder, QUESTIONS, CONFIG, batch_size, progress)
+        assert progress.num_done == -(-len(QUESTIONS) // batch_size)
+    answerer = Answerer("base", "tiny", loaded.model, encoder, loaded.device, loaded.dtype)
+    for question, answer in zip(QUESTIONS, found, strict=True):
+        alone = answer_question(answerer, question, CONFIG)
+        assert (answer.finish_reason, answer.num_tokens) == (alone.finish_reason, alone.answer_tokens)
+        # An ordinary token stands for the end here, and ``ask`` writes ordinary tokens out.
+        end = encoder.decode_answer(encoder.contract.stop_token_ids) if alone.complete else ""
+        assert (answer.text + end).strip() == alone.text
+    assert {answer.finish_reason for answer in found} == {"stop", "length"}
+    assert len({answer.num_tokens for answer in found}) > 2
+    assert len({answer.text for answer in found}) > 5
+
+
+def test_a_prompt_that_fills_the_context_has_no_answer(
+    loaded: LoadedModel, encoder: PromptEncoder, tmp_path: Path
+) -> None:
+    with Progress(tmp_path, 1) as progress:
+        found = generate_answers(loaded, encoder, ["gout " * 600, "What is gout?"], CONFIG, 1, progress)
+    assert (found[0].text, found[0].finish_reason, found[0].num_tokens) == ("", "length", 0)
+    assert found[1].num_tokens > 0

@@ -1,0 +1,122 @@
+"""Finished pieces of work survive a kill, a torn line and nothing else."""
+
+from __future__ import annotations
+
+import copy
+import threading
+from collections.abc import Callable
+from functools import partial
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from medqa_cli.evaluation.progress import Progress
+
+
+def again() -> Any:
+    pytest.fail("computed again")
+
+
+def saying(*values: Any) -> dict[str, Callable[[], Any]]:
+    return {f"piece {number}": (lambda value=value: value) for number, value in enumerate(values)}
+
+
+def test_pieces_are_computed_once_and_given_in_their_order(tmp_path: Path) -> None:
+    folder = tmp_path / "eval"
+    with Progress(folder, {"a": 1}) as progress:
+        assert progress.run(saying([[0.1, "ß\u2028"]])) == [[[0.1, "ß\u2028"]]]
+    with Progress(folder, {"a": 1}) as progress:
+        assert progress.num_done == 1
+        told: list[str] = []
+        pieces = {"new": lambda: 2, "piece 0": again}
+        assert progress.run(pieces, told.append) == [2, [[0.1, "ß\u2028"]]]
+        assert told == ["piece 0", "new"]
+        progress.finish()
+    assert list(folder.iterdir()) == []
+
+
+def test_other_settings_start_anew(tmp_path: Path) -> None:
+    with Progress(tmp_path, {"a": 1}) as progress:
+        progress.run(saying(1))
+    with Progress(tmp_path, {"a": 2}) as progress:
+        assert progress.num_done == 0
+        assert progress.run(saying(2)) == [2]
+
+
+def test_a_torn_line_is_dropped_and_does_not_spoil_the_next(tmp_path: Path) -> None:
+    with Progress(tmp_path, 1) as progress:
+        progress.run(saying(1, [1, 2, 3]))
+    path = tmp_path / "progress.jsonl"
+    path.write_bytes(path.read_bytes()[:-6])
+    with Progress(tmp_path, 1) as progress:
+        assert progress.num_done == 1
+        progress.run({"piece 0": again, "third": lambda: 3})
+    with Progress(tmp_path, 1) as progress:
+        assert progress.num_done == 2
+        assert progress.run({"third": again, "piece 0": again}) == [3, 1]
+
+
+def test_what_other_ranks_have_done_counts(tmp_path: Path) -> None:
+    with Progress(tmp_path, 1) as progress:
+        progress.run(saying(1))
+    (tmp_path / "progress.jsonl").rename(tmp_path / "progress-1.jsonl")
+    with Progress(tmp_path, 1) as progress:
+        progress.run({"own": lambda: 2})
+        assert progress.num_done == 2
+        progress.finish()
+    assert list(tmp_path.iterdir()) == []
+
+
+def test_two_ranks_share_the_work_and_both_have_all_of_it(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Two threads stand for the ranks; they meet where ranks would."""
+    here, barrier = threading.local(), threading.Barrier(2, timeout=20)
+    shared: list[Any] = [None, None]
+
+    def gathered(value: Any) -> list[Any]:
+        shared[here.rank] = value
+        barrier.wait()
+        values = copy.deepcopy(shared)  # real ranks have nothing in common
+        barrier.wait()
+        return values
+
+    def from_main(work: Callable[[], Any]) -> Any:
+        return gathered(work() if here.rank == 0 else None)[0]
+
+    monkeypatch.setattr("medqa_cli.ranks.world_size", lambda: 2)
+    monkeypatch.setattr("medqa_cli.ranks.rank", lambda: here.rank)
+    monkeypatch.setattr("medqa_cli.ranks.is_main", lambda: here.rank == 0)
+    monkeypatch.setattr("medqa_cli.ranks.gathered", gathered)
+    monkeypatch.setattr("medqa_cli.ranks.from_main", from_main)
+    computed: list[list[int]] = [[], []]
+    results: list[Any] = [None, None]
+
+    def work(rank: int, count: int) -> None:
+        here.rank = rank
+
+        def square(number: int) -> int:
+            computed[rank].append(number)
+            return number**2
+
+        with Progress(tmp_path, 1) as progress:
+            results[rank] = progress.run({f"piece {n}": partial(square, n) for n in range(count)})
+
+    for count, expected in ((3, [[0, 2], [1]]), (7, [[3, 5], [4, 6]])):
+        computed[:] = [[], []]
+        threads = [threading.Thread(target=work, args=(rank, count)) for rank in range(2)]
+        for thread in threads:
+            thread.start()
+        for thread in threads:
+            thread.join(30)
+        assert computed == expected  # the second time only what is new
+        assert results == [[n * n for n in range(count)]] * 2
+
+
+def test_a_piece_that_fails_is_not_done(tmp_path: Path) -> None:
+    def fail() -> int:
+        raise KeyboardInterrupt
+
+    with Progress(tmp_path, 1) as progress, pytest.raises(KeyboardInterrupt):
+        progress.run({"one": lambda: 1, "two": fail})
+    with Progress(tmp_path, 1) as progress:
+        assert progress.num_done == 1

@@ -1,0 +1,143 @@
+"""A model behind OpenAI's protocol: what it is asked, what its answers become, and what is said when it fails."""
+
+from __future__ import annotations
+
+import json
+import threading
+from collections.abc import Callable, Iterator
+from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
+from pathlib import Path
+from typing import Any
+
+import pytest
+from conftest import Outcome
+
+from medqa_cli.config.sections import GenerateConfig
+from medqa_cli.errors import InputError, MedqaError
+from medqa_cli.evaluation.generation import GeneratedAnswer
+from medqa_cli.evaluation.progress import Progress
+from medqa_cli.evaluation.served import ServedModel, connect, served_answers
+
+
+class Server(ThreadingHTTPServer):
+    """Remembers what it was asked; ``reply`` makes the body of an answer from a question."""
+
+    asked: list[dict[str, Any]]
+    reply: Callable[[str], Any]
+
+    @property
+    def url(self) -> str:
+        return f"http://127.0.0.1:{self.server_address[1]}/v1"
+
+
+class Handler(BaseHTTPRequestHandler):
+    server: Server
+
+    def do_GET(self) -> None:
+        self.answer(200, {"data": [{"id": "tiny"}]})
+
+    def do_POST(self) -> None:
+        body = json.loads(self.rfile.read(int(self.headers["Content-Length"])))
+        self.server.asked.append(body)
+        if self.path != "/v1/chat/completions":
+            self.answer(404, {"error": "no such path"})
+        else:
+            self.answer(200, self.server.reply(body["messages"][-1]["content"]))
+
+    def answer(self, code: int, body: Any) -> None:
+        text = json.dumps(body).encode()
+        self.send_response(code)
+        self.send_header("Content-Length", str(len(text)))
+        self.end_headers()
+        self.wfile.write(text)
+
+    def log_message(self, *_: Any) -> None:
+        pass
+
+
+def completion(text: str | None, reason: str = "stop") -> dict[str, Any]:
+    message = {"role": "assistant", "content": text}
+    return {"choices": [{"message": message, "finish_reason": reason}], "usage": {"completion_tokens": 7}}
+
+
+@pytest.fixture
+def server(monkeypatch: pytest.MonkeyPatch) -> Iterator[Server]:
+    monkeypatch.setenv("no_proxy", "127.0.0.1")
+    running = Server(("127.0.0.1", 0), Handler)
+    running.asked = []
+    running.reply = lambda question: completion(
+        f" It is {question[8:-1]}. ", "length" if "gout" in question else "stop"
+    )
+    thread = threading.Thread(target=running.serve_forever)
+    thread.start()
+    yield running
+    running.shutdown()
+    thread.join()
+    running.server_close()
+
+
+def test_questions_and_answers_keep_their_order_and_are_asked_once(server: Server, tmp_path: Path) -> None:
+    questions = [f"What is {name}{n}?" for n in range(20) for name in ("gout", "mumps")]
+    served = connect(f"openai:{server.url}/", "Be brief.")
+    assert served == ServedModel(server.url, "tiny", "Be brief.")
+    for _ in range(2):
+        with Progress(tmp_path, 1) as progress:
+            answers = served_answers(served, questions, GenerateConfig(max_new_tokens=9), progress)
+        assert answers[:2] == [
+            GeneratedAnswer("It is gout0.", "length", 7),
+            GeneratedAnswer("It is mumps0.", "stop", 7),
+        ]
+        assert [answer.text for answer in answers] == [f"It is {question[8:-1]}." for question in questions]
+    assert len(server.asked) == 40
+    first = next(body for body in server.asked if body["messages"][-1]["content"] == questions[0])
+    assert first == {
+        "model": "tiny",
+        "messages": [{"role": "system", "content": "Be brief."}, {"role": "user", "content": "What is gout0?"}],
+        "temperature": 0,
+        "max_tokens": 9,
+    }
+
+
+def test_a_named_model_without_a_system_line(server: Server, tmp_path: Path) -> None:
+    served = connect(f"openai:{server.url}#large", None)
+    server.reply = lambda question: completion(None)
+    with Progress(tmp_path, 1) as progress:
+        assert served_answers(served, ["What is gout?"], GenerateConfig(), progress) == [GeneratedAnswer("", "stop", 7)]
+    assert [(body["model"], len(body["messages"])) for body in server.asked] == [("large", 1)]
+
+
+def test_what_fails_is_said(server: Server, tmp_path: Path) -> None:
+    with pytest.raises(InputError, match="no address of a server"):
+        connect("openai:tiny", None)
+    with pytest.raises(InputError, match="refused: 404"), Progress(tmp_path, 1) as progress:
+        served_answers(ServedModel(f"{server.url}/v2", "tiny", None), ["What?"], GenerateConfig(), progress)
+    server.reply = lambda question: {"choices": []}
+    with pytest.raises(MedqaError, match="not in OpenAI's form"), Progress(tmp_path, 1) as progress:
+        served_answers(ServedModel(server.url, "tiny", None), ["What?"], GenerateConfig(), progress)
+    with pytest.raises(InputError, match=r"nothing answers at http://127\.0\.0\.1:9/v1/models"):
+        connect("openai:http://127.0.0.1:9/v1", None)
+
+
+def test_the_command_needs_data_but_no_adapter(
+    server: Server, tmp_path: Path, medqa: Callable[..., Outcome], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.chdir(tmp_path)
+    for split in ("train", "test"):
+        own = [
+            {"id": f"{split}{n}", "question": f"What is disease {n}?", "answer": f"It is disease {n}."}
+            | {"topic": f"disease {n}", "source": "a"}
+            for n in range(8)
+        ]
+        (tmp_path / f"{split}.jsonl").write_text("\n".join(map(json.dumps, own)) + "\n", encoding="utf-8")
+    options = ("--set", "data.dir=.", "--set", "eval.bootstrap_draws=100", "--json", "--model", f"openai:{server.url}")
+    outcome = medqa("eval", *options, "--fail-on", "served.rougeL < 0.9")
+    assert outcome.code == 0, outcome.err
+    assert "not measured for the served model" in outcome.err
+    results = json.loads(outcome.out)
+    assert results["models"]["served"]["rougeL"]["value"] == pytest.approx(1)
+    assert "nll" not in results["models"]["served"]
+    assert results["floors"]["wrong_topic"]["rougeL"]["value"] < 0.9
+    assert "unigram" not in results["floors"]
+    wrong = medqa("eval", *options, "--set", "eval.metrics=[nll]")
+    assert wrong.code == 2
+    assert "only answers can be measured" in wrong.err
