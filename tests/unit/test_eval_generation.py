@@ -14,6 +14,7 @@ from medqa_cli.answering.generate import answer_question
 from medqa_cli.answering.models import Answerer
 from medqa_cli.config.sections import GenerateConfig, PromptConfig
 from medqa_cli.evaluation.generation import generate_answers
+from medqa_cli.evaluation.greedy import decode_greedily
 from medqa_cli.evaluation.models import LoadedModel
 from medqa_cli.evaluation.progress import Progress
 from medqa_cli.prompt import PromptEncoder, make_contract
@@ -68,6 +69,47 @@ def test_a_batch_answers_as_one_by_one(
     assert {answer.finish_reason for answer in found} == {"stop", "length"}
     assert len({answer.num_tokens for answer in found}) > 2
     assert len({answer.text for answer in found}) > 5
+
+
+@pytest.mark.parametrize("penalties", [{}, {"repetition_penalty": 1.4}, {"no_repeat_ngram_size": 2}])
+def test_tokens_are_those_of_transformers_generate(
+    loaded: LoadedModel, encoder: PromptEncoder, penalties: dict[str, Any]
+) -> None:
+    """Prompt by prompt, with and without the penalties; ended rows leave the batch at different times."""
+    prompts = encoder.encode_prompts(QUESTIONS)
+    stop_ids = encoder.contract.stop_token_ids
+    config = GenerateConfig(max_new_tokens=20, **penalties)
+    found = decode_greedily(
+        loaded.model, prompts, stop_ids=stop_ids, max_new_tokens=20, penalties=config, device=loaded.device
+    )
+    for prompt, own in zip(prompts, found, strict=True):
+        expected = loaded.model.generate(
+            torch.tensor([prompt]), max_new_tokens=20, do_sample=False, eos_token_id=list(stop_ids),
+            pad_token_id=stop_ids[0], **penalties,
+        )  # fmt: skip
+        assert own == expected[0, len(prompt) :].tolist()
+    assert len({len(own) for own in found}) > 2
+
+
+def test_a_row_that_has_ended_takes_no_more_work(loaded: LoadedModel, encoder: PromptEncoder) -> None:
+    rows: list[int] = []
+
+    class Counting(torch.nn.Module):
+        config = loaded.model.config
+
+        def forward(self, **inputs: Any) -> Any:
+            rows.append(len(inputs["input_ids"]))
+            return loaded.model(**inputs)
+
+    found = decode_greedily(
+        Counting(),
+        encoder.encode_prompts(QUESTIONS),
+        stop_ids=encoder.contract.stop_token_ids,
+        max_new_tokens=20,
+        penalties=CONFIG,
+        device=loaded.device,
+    )
+    assert sum(rows) == sum(len(own) for own in found) < 20 * len(QUESTIONS)
 
 
 def test_a_prompt_that_fills_the_context_has_no_answer(

@@ -10,10 +10,9 @@ from dataclasses import dataclass
 from functools import partial
 from typing import Any
 
-import torch
-
 from medqa_cli import console
 from medqa_cli.config.sections import GenerateConfig
+from medqa_cli.evaluation.greedy import decode_greedily
 from medqa_cli.evaluation.models import LoadedModel
 from medqa_cli.evaluation.progress import Progress
 from medqa_cli.prompt import PromptEncoder
@@ -86,33 +85,13 @@ def _answer_batch(
     room = min(config.max_new_tokens, int(context) - longest)
     if room <= 0:
         return [GeneratedAnswer("", "length", 0)] * len(prompts)
-    # Padded on the left: each answer begins right after its prompt. (B, T)
-    input_ids = torch.tensor([[stop_ids[0]] * (longest - len(prompt)) + list(prompt) for prompt in prompts])
-    mask = torch.tensor([[0] * (longest - len(prompt)) + [1] * len(prompt) for prompt in prompts])
-    with torch.inference_mode():
-        output = loaded.model.generate(
-            input_ids=input_ids.to(loaded.device),
-            attention_mask=mask.to(loaded.device),
-            generation_config=_greedy(config, room, stop_ids),
-        )
-    return [_cut_at_stop(row, stop_ids, encoder) for row in output[:, longest:].tolist()]
+    found = decode_greedily(
+        loaded.model, prompts, stop_ids=stop_ids, max_new_tokens=room, penalties=config, device=loaded.device
+    )
+    return [_cut_at_stop(token_ids, stop_ids, encoder) for token_ids in found]
 
 
 def _cut_at_stop(token_ids: list[int], stop_ids: Sequence[int], encoder: PromptEncoder) -> GeneratedAnswer:
     end = next((place for place, token_id in enumerate(token_ids) if token_id in stop_ids), None)
     own = token_ids if end is None else token_ids[:end]
     return GeneratedAnswer(encoder.decode_answer(own), "length" if end is None else "stop", len(own))
-
-
-def _greedy(config: GenerateConfig, max_new_tokens: int, stop_ids: Sequence[int]) -> Any:
-    from transformers import GenerationConfig
-
-    return GenerationConfig(
-        max_new_tokens=max_new_tokens,
-        do_sample=False,
-        repetition_penalty=config.repetition_penalty,
-        no_repeat_ngram_size=config.no_repeat_ngram_size,
-        eos_token_id=list(stop_ids),
-        pad_token_id=stop_ids[0],
-        use_cache=True,
-    )

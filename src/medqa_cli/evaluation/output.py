@@ -52,7 +52,7 @@ def rescore(run: RunFolder, settings: EvalConfig, seed: int, models: Sequence[st
     floors_path = run.eval_dir / FLOORS_NAME
     floors = read_samples(floors_path) if floors_path.is_file() and floors_path.stat().st_size else {}
     measured = Measured({name: found[name] for name in models or found}, floors, {})
-    kept = dict(before.get("settings", {}))
+    kept = {**before.get("settings", {}), "metrics": list(settings.metric_names)}
     results = make_results(
         measured,
         settings.metric_names,
