@@ -4,7 +4,8 @@
 
 Beside each figure stands plain ``model.generate`` of Transformers on the same model in the same run: a script of 15
 lines for the cold start (process start to the first text), one question at a time, and one padded batch. Weights in
-what ``model.compute_dtype: auto`` takes on the machine (a CPU without AMX multiplies bfloat16 very slowly), greedy, and every answer goes on to the last token (no end token), so that all ways make as many tokens.
+what ``model.compute_dtype: auto`` takes on the machine (a CPU without AMX multiplies bfloat16 very slowly), greedy,
+and no end token counts, so that all ways make as many tokens where no answer runs in a circle.
 """
 
 from __future__ import annotations
