@@ -4,7 +4,8 @@
 
 Beside each figure stands plain ``model.generate`` of Transformers on the same model in the same run: a script of 15
 lines for the cold start (process start to the first text), one question at a time, and one padded batch. Weights in
-bfloat16, greedy, and every answer goes on to the last token (no end token), so that all ways make as many tokens.
+what ``model.compute_dtype: auto`` takes on the machine (a CPU without AMX multiplies bfloat16 very slowly), greedy,
+and no end token counts, so that all ways make as many tokens where no answer runs in a circle.
 """
 
 from __future__ import annotations
@@ -27,9 +28,9 @@ import sys
 from threading import Thread
 import torch
 from transformers import AutoModelForCausalLM, AutoTokenizer, TextIteratorStreamer
-folder, question = sys.argv[1:]
+folder, dtype, question = sys.argv[1:]
 tokenizer = AutoTokenizer.from_pretrained(folder)
-model = AutoModelForCausalLM.from_pretrained(folder, dtype=torch.bfloat16)
+model = AutoModelForCausalLM.from_pretrained(folder, dtype=getattr(torch, dtype))
 messages = [{"role": "user", "content": question}]
 inputs = tokenizer.apply_chat_template(messages, add_generation_prompt=True, return_tensors="pt", return_dict=True)
 streamer = TextIteratorStreamer(tokenizer, skip_prompt=True, skip_special_tokens=True)
@@ -54,12 +55,15 @@ def first_text(command: list[str], folder: Path) -> float:
 
 def cold_start(location: str, rounds: int = 5) -> None:
     """Print the time to the first text of both programs, in turn."""
+    from medqa_cli.model.device import pick_compute_dtype, pick_device
+
     question = "How to treat glaucoma?"
     settings = ("prompt.template=chat", "model.quantization=none", "generate.max_new_tokens=20")
     ours = [sys.executable, "-m", "medqa_cli", "ask", "--model", location, question]
     for setting in settings:
         ours += ["--set", setting]
-    plain = [sys.executable, "-c", PLAIN, location, question]
+    dtype = str(pick_compute_dtype("auto", pick_device())).removeprefix("torch.")
+    plain = [sys.executable, "-c", PLAIN, location, dtype, question]
     with tempfile.TemporaryDirectory() as folder:
         pairs = [(first_text(ours, Path(folder)), first_text(plain, Path(folder))) for _ in range(rounds + 1)][1:]
     own, other = (statistics.median(column) for column in zip(*pairs, strict=True))
@@ -95,7 +99,7 @@ def speed(location: str, num_questions: int, tokens: int, rounds: int) -> None:
     from medqa_cli.config.sections import GenerateConfig, ModelConfig, PromptConfig
     from medqa_cli.run_folder import RunFolder
 
-    model = ModelConfig(quantization="none", compute_dtype="bfloat16")
+    model = ModelConfig(quantization="none")
     answerer = load_answerer(location, RunFolder(Path("nowhere")), model, PromptConfig(template="chat"))
     answerer = without_end(answerer)
     questions = [form.format(topic) for form in FORMS for topic in TOPICS] * (num_questions // 50 + 1)
