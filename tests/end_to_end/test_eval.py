@@ -137,10 +137,15 @@ def test_a_batch_gives_the_answers_that_ask_gives(whole: dict[str, bytes], folde
         answerer = load_answerer(name, RunFolder(Path("run")), model, PromptConfig())
         for sample in (own for own in samples if own["model"] == name):
             answer = answer_question(answerer, sample["question"], GenerateConfig(max_new_tokens=24))
-            found = (sample["answer"], sample["finish_reason"], sample["generated_tokens"])
-            assert found == (answer.text, answer.finish_reason, answer.answer_tokens)
+            # What a person is shown is cut at a repetition or back to a sentence; eval measures all that was generated.
+            assert sample["answer"].startswith(answer.text)
+            assert answer.answer_tokens <= sample["generated_tokens"]
+            if answer.finish_reason == "stop":
+                assert (sample["answer"], sample["finish_reason"]) == (answer.text, "stop")
+                assert sample["generated_tokens"] == answer.answer_tokens
             texts.add(answer.text)
     assert len(texts) > 1
+    assert all(texts)
 
 
 def test_a_killed_run_goes_on_and_gives_the_same_files(
