@@ -145,7 +145,6 @@ def test_a_batch_gives_the_answers_that_ask_gives(whole: dict[str, bytes], folde
                 assert sample["generated_tokens"] == answer.answer_tokens
             texts.add(answer.text)
     assert len(texts) > 1
-    assert all(texts)
 
 
 def test_a_killed_run_goes_on_and_gives_the_same_files(
