@@ -259,8 +259,13 @@ def test_a_run_folder_that_cannot_be_made(trained: Path, medqa: Medqa, place: st
 def test_an_optimizer_whose_package_is_not_installed(
     trained: Path, medqa: Medqa, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr("transformers.trainer_optimizer.is_lomo_available", lambda: False, raising=False)
-    fails(medqa("train", "--set", "run_dir=new", "--set", "train.optim=lomo"), 2, "lomo-optim", "train.optim")
+    monkeypatch.setattr("transformers.trainer_optimizer.is_torch_optimi_available", lambda: False, raising=False)
+    fails(medqa("train", "--set", "run_dir=new", "--set", "train.optim=stable_adamw"), 2, "torch-optimi", "train.optim")
+
+
+def test_an_optimizer_that_would_compute_other_steps(trained: Path, medqa: Medqa) -> None:
+    fails(medqa("train", "--set", "run_dir=new", "--set", "train.optim=lomo"), 2, "train.optim: lomo updates weights")
+    assert not Path("new").exists()
 
 
 @pytest.mark.parametrize("name", ["tensorboard", "wandb", "mlflow", "trackio"])

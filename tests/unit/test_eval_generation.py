@@ -62,10 +62,12 @@ def test_a_batch_answers_as_one_by_one(
     answerer = Answerer("base", "tiny", loaded.model, encoder, loaded.device, loaded.dtype)
     for question, answer in zip(QUESTIONS, found, strict=True):
         alone = answer_question(answerer, question, CONFIG)
-        assert (answer.finish_reason, answer.num_tokens) == (alone.finish_reason, alone.answer_tokens)
-        # An ordinary token stands for the end here, and ``ask`` writes ordinary tokens out.
-        end = encoder.decode_answer(encoder.contract.stop_token_ids) if alone.complete else ""
-        assert (answer.text + end).strip() == alone.text
+        # What a person is shown is cut at a repetition or back to a sentence; eval measures all that was generated.
+        assert answer.text.strip().startswith(alone.text)
+        assert alone.answer_tokens <= answer.num_tokens
+        if alone.finish_reason == "stop":
+            assert (answer.finish_reason, answer.num_tokens) == ("stop", alone.answer_tokens)
+            assert answer.text.strip() == alone.text
     assert {answer.finish_reason for answer in found} == {"stop", "length"}
     assert len({answer.num_tokens for answer in found}) > 2
     assert len({answer.text for answer in found}) > 5
