@@ -43,9 +43,16 @@ def give_back_freed_memory() -> bool:
         whether the C library took the settings.
     """
     taken = _set((_M_MMAP_THRESHOLD, _GIVEN_BACK_FROM_BYTES), (_M_MMAP_MAX, _MOST_BLOCKS))
-    if taken:
+    return taken and release_idle_memory()
+
+
+def release_idle_memory() -> bool:
+    """Give back what is idle now; return whether the C library can."""
+    try:
         ctypes.CDLL(None).malloc_trim(ctypes.c_size_t(0))
-    return taken
+    except (AttributeError, OSError, TypeError):  # macOS, musl, Windows
+        return False
+    return True
 
 
 def is_kept(is_plentiful: bool) -> bool:

@@ -13,6 +13,7 @@ import psutil
 import torch
 
 from medqa_cli import console, ranks
+from medqa_cli.allocator import release_idle_memory
 from medqa_cli.config.sections import LoraConfig, ModelConfig, PromptConfig, TrainConfig
 from medqa_cli.data.dataset import read_split
 from medqa_cli.model.base import load_config, load_tokenizer
@@ -109,6 +110,7 @@ def device_at_hand(device: torch.device) -> Target:
     num_shards = ranks.world_size() if ranks.is_sharded() else 1
     if device.type == "cuda":
         return Target("cuda", int(torch.cuda.get_device_properties(device).total_memory), free, 0, num_shards)
+    release_idle_memory()  # what imports and encoding left behind is not part of the program
     resident = int(psutil.Process().memory_info().rss)
     return Target("cpu", int(psutil.virtual_memory().total), free + resident, resident, num_shards)
 
