@@ -10,11 +10,12 @@ from typing import Any
 import pytest
 import torch
 
+from medqa_cli.answering.decoding import decode_batch
+from medqa_cli.answering.ending import AnswerState
 from medqa_cli.answering.generate import answer_question
 from medqa_cli.answering.models import Answerer
 from medqa_cli.config.sections import GenerateConfig, PromptConfig
-from medqa_cli.evaluation.generation import generate_answers
-from medqa_cli.evaluation.greedy import decode_greedily
+from medqa_cli.evaluation.generation import WholeAnswer, generate_answers
 from medqa_cli.evaluation.models import LoadedModel
 from medqa_cli.evaluation.progress import Progress
 from medqa_cli.prompt import PromptEncoder, make_contract
@@ -52,6 +53,14 @@ def encoder(loaded: LoadedModel, chatml_tokenizer: Any) -> PromptEncoder:
     return PromptEncoder(replace(contract, stop_token_ids=(half,)), chatml_tokenizer)
 
 
+def decoded(loaded: LoadedModel, encoder: PromptEncoder, questions: list[str], **config: Any) -> list[WholeAnswer]:
+    """All that the model says to each question, in one batch."""
+    prompts = encoder.encode_prompts(questions)
+    answers = [WholeAnswer(encoder.contract.stop_token_ids, 20) for _ in prompts]
+    decode_batch(loaded.model, loaded.device, prompts, answers, GenerateConfig(max_new_tokens=20, **config))
+    return answers
+
+
 @pytest.mark.parametrize("batch_size", [1, 5, 100])
 def test_a_batch_answers_as_one_by_one(
     loaded: LoadedModel, encoder: PromptEncoder, tmp_path: Path, batch_size: int
@@ -62,12 +71,15 @@ def test_a_batch_answers_as_one_by_one(
     answerer = Answerer("base", "tiny", loaded.model, encoder, loaded.device, loaded.dtype)
     for question, answer in zip(QUESTIONS, found, strict=True):
         alone = answer_question(answerer, question, CONFIG)
-        # What a person is shown is cut at a repetition or back to a sentence; eval measures all that was generated.
-        assert answer.text.strip().startswith(alone.text)
-        assert alone.answer_tokens <= answer.num_tokens
-        if alone.finish_reason == "stop":
-            assert (answer.finish_reason, answer.num_tokens) == ("stop", alone.answer_tokens)
-            assert answer.text.strip() == alone.text
+        (whole,) = decoded(loaded, encoder, [question])
+        assert answer.text == encoder.decode_answer(whole.ids)
+        assert (answer.finish_reason, answer.num_tokens) == (whole.finish_reason, len(whole.ids))
+        # What a person is shown is made of the same tokens, by the rules for endings alone.
+        shown = AnswerState(encoder.decode_answer, encoder.contract.stop_token_ids, 20)
+        for token_id in [*whole.ids, *encoder.contract.stop_token_ids]:
+            if shown.finish_reason is None:
+                shown.add(token_id)
+        assert (alone.text, alone.finish_reason) == (shown.text(), shown.finish_reason)
     assert {answer.finish_reason for answer in found} == {"stop", "length"}
     assert len({answer.num_tokens for answer in found}) > 2
     assert len({answer.text for answer in found}) > 5
@@ -80,38 +92,26 @@ def test_tokens_are_those_of_transformers_generate(
     """Prompt by prompt, with and without the penalties; ended rows leave the batch at different times."""
     prompts = encoder.encode_prompts(QUESTIONS)
     stop_ids = encoder.contract.stop_token_ids
-    config = GenerateConfig(max_new_tokens=20, **penalties)
-    found = decode_greedily(
-        loaded.model, prompts, stop_ids=stop_ids, max_new_tokens=20, penalties=config, device=loaded.device
-    )
+    found = decoded(loaded, encoder, QUESTIONS, **penalties)
     for prompt, own in zip(prompts, found, strict=True):
         expected = loaded.model.generate(
             torch.tensor([prompt]), max_new_tokens=20, do_sample=False, eos_token_id=list(stop_ids),
             pad_token_id=stop_ids[0], **penalties,
         )  # fmt: skip
-        assert own == expected[0, len(prompt) :].tolist()
-    assert len({len(own) for own in found}) > 2
+        assert [*own.ids, *(stop_ids if own.finish_reason == "stop" else ())] == expected[0, len(prompt) :].tolist()
+    assert len({len(own.ids) for own in found}) > 2
 
 
 def test_a_row_that_has_ended_takes_no_more_work(loaded: LoadedModel, encoder: PromptEncoder) -> None:
     rows: list[int] = []
 
-    class Counting(torch.nn.Module):
-        config = loaded.model.config
-
-        def forward(self, **inputs: Any) -> Any:
-            rows.append(len(inputs["input_ids"]))
-            return loaded.model(**inputs)
-
-    found = decode_greedily(
-        Counting(),
-        encoder.encode_prompts(QUESTIONS),
-        stop_ids=encoder.contract.stop_token_ids,
-        max_new_tokens=20,
-        penalties=CONFIG,
-        device=loaded.device,
+    handle = loaded.model.register_forward_pre_hook(
+        lambda model, args, inputs: rows.append(len(inputs["input_ids"])), with_kwargs=True
     )
-    assert sum(rows) == sum(len(own) for own in found) < 20 * len(QUESTIONS)
+    found = decoded(loaded, encoder, QUESTIONS)
+    handle.remove()
+    num_tokens = sum(len(own.ids) + (own.finish_reason == "stop") for own in found)
+    assert sum(rows) == num_tokens < 20 * len(QUESTIONS)
 
 
 def test_a_prompt_that_fills_the_context_has_no_answer(

@@ -7,8 +7,9 @@ from pathlib import Path
 
 import pytest
 
+from medqa_cli.answering.loops import seq_rep_4
 from medqa_cli.evaluation.figures import repeats
-from medqa_cli.evaluation.repetition import echoes_question, loops, seq_rep_4
+from medqa_cli.evaluation.repetition import echoes_question, loops
 
 MEDQUAD = Path(__file__).parents[2].parent / "shared/data/medquad/medquad_two_columns.csv"
 # What the run that medqa takes over answered to "What is Osteoporosis?", as its README shows it.

@@ -8,20 +8,32 @@ from __future__ import annotations
 
 import inspect
 from collections.abc import Callable, Sequence
-from typing import Any
+from typing import Any, Protocol
 
 import torch
 
 from medqa_cli.answering.cache import make_cache
-from medqa_cli.answering.ending import AnswerState
 from medqa_cli.config.sections import GenerateConfig
+
+
+class RowState(Protocol):
+    """One answer while it is made (``ending.AnswerState``; evaluation has one that cuts nothing)."""
+
+    ids: list[int]
+
+    @property
+    def finish_reason(self) -> str | None:
+        """Why the row ended; None: it goes on."""
+
+    def add(self, token_id: int) -> None:
+        """Take the next token."""
 
 
 def decode_batch(
     model: Any,
     device: torch.device,
     prompts: Sequence[Sequence[int]],
-    states: Sequence[AnswerState],
+    states: Sequence[RowState],
     config: GenerateConfig,
     on_token: Callable[[int], None] | None = None,
 ) -> None:

@@ -5,8 +5,9 @@ Knows token ids and text, no model. Does not cut an answer: ``ending`` does.
 
 from __future__ import annotations
 
-import re
 from collections.abc import Sequence
+
+from medqa_cli.data.dedup import fold
 
 # A whole sentence said twice in a row is a loop; a shorter phrase has to come three times.
 LONG_PERIOD = 12  # tokens
@@ -18,7 +19,6 @@ _RUN = 4  # words
 # In a list short items may well return; these many words do not.
 _DOUBLED_WORDS = 5
 _REPEATED_WORDS = 16
-_WORD = re.compile(r"\w+")
 
 
 class LoopWatch:
@@ -74,10 +74,12 @@ def repeated_sentences(sentences: Sequence[str]) -> tuple[int, bool]:
 
 
 def seq_rep_4(text: str) -> float:
-    """Return the share of runs of four words that stood before in the text (Welleck et al. 2019, arXiv 1908.04319).
+    """Return the share of runs of four words that stood before in the text.
+
+    Welleck et al. 2019, arXiv 1908.04319, section 3 (there on tokens).
 
     Words are compared without case and punctuation; a text of fewer than four words has 0.
     """
-    words = _WORD.findall(text.lower())
-    runs = [tuple(words[start : start + _RUN]) for start in range(len(words) - _RUN + 1)]
+    words = fold(text).split()
+    runs = list(zip(*(words[start:] for start in range(_RUN)), strict=False))
     return 1 - len(set(runs)) / len(runs) if runs else 0.0

@@ -11,10 +11,11 @@ from collections.abc import Callable, Sequence
 
 import numpy as np
 
+from medqa_cli.answering.loops import seq_rep_4
 from medqa_cli.data.cleaning.rules import clean, enabled_rules
 from medqa_cli.evaluation.metrics import STRIPPED
 from medqa_cli.evaluation.overlap import CORPUS_METRICS, ROUGE, corpus_counts, corpus_score, rouge, rouge_l
-from medqa_cli.evaluation.repetition import HIGH_SEQ_REP_4, echoes_question, loops, seq_rep_4
+from medqa_cli.evaluation.repetition import HIGH_SEQ_REP_4, echoes_question, loops
 from medqa_cli.evaluation.samples import Sample
 from medqa_cli.evaluation.statistics import FloatArray, Reduce, ratio_of_sums
 from medqa_cli.evaluation.words import stemmed_words, topic_words

@@ -1,18 +1,18 @@
 """Greedy answers to many questions, a batch at a time.
 
-Small on purpose: batches of answers are to come from ``answering`` once it makes them. Does not judge answers.
+The token loop is that of ``answering``; only nothing is cut here. Does not judge answers.
 """
 
 from __future__ import annotations
 
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from functools import partial
 from typing import Any
 
 from medqa_cli import console
+from medqa_cli.answering.decoding import decode_batch
 from medqa_cli.config.sections import GenerateConfig
-from medqa_cli.evaluation.greedy import decode_greedily
 from medqa_cli.evaluation.models import LoadedModel
 from medqa_cli.evaluation.progress import Progress
 from medqa_cli.prompt import PromptEncoder
@@ -28,6 +28,24 @@ class GeneratedAnswer:
     text: str
     finish_reason: str
     num_tokens: int
+
+
+class WholeAnswer:
+    """An answer of which nothing is cut: ``ask`` ends a loop and goes back to a sentence, here both are measured."""
+
+    def __init__(self, stop_ids: Sequence[int], room: int) -> None:
+        self._stop_ids, self._room = stop_ids, room
+        self.ids: list[int] = []
+        self.finish_reason: str | None = None
+
+    def add(self, token_id: int) -> None:
+        """Take the next token; the end token is not part of the answer."""
+        if token_id in self._stop_ids:
+            self.finish_reason = "stop"
+            return
+        self.ids.append(token_id)
+        if len(self.ids) >= self._room:
+            self.finish_reason = "length"
 
 
 def generate_answers(
@@ -85,13 +103,9 @@ def _answer_batch(
     room = min(config.max_new_tokens, int(context) - longest)
     if room <= 0:
         return [GeneratedAnswer("", "length", 0)] * len(prompts)
-    found = decode_greedily(
-        loaded.model, prompts, stop_ids=stop_ids, max_new_tokens=room, penalties=config, device=loaded.device
-    )
-    return [_cut_at_stop(token_ids, stop_ids, encoder) for token_ids in found]
-
-
-def _cut_at_stop(token_ids: list[int], stop_ids: Sequence[int], encoder: PromptEncoder) -> GeneratedAnswer:
-    end = next((place for place, token_id in enumerate(token_ids) if token_id in stop_ids), None)
-    own = token_ids if end is None else token_ids[:end]
-    return GeneratedAnswer(encoder.decode_answer(own), "length" if end is None else "stop", len(own))
+    answers = [WholeAnswer(stop_ids, room) for _ in prompts]
+    decode_batch(loaded.model, loaded.device, prompts, answers, replace(config, temperature=0.0))
+    return [
+        GeneratedAnswer(encoder.decode_answer(answer.ids), str(answer.finish_reason), len(answer.ids))
+        for answer in answers
+    ]

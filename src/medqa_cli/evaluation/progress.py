@@ -16,6 +16,7 @@ from typing import IO, Any, Self
 
 from medqa_cli import ranks
 from medqa_cli.errors import InputError
+from medqa_cli.run_folder import atomic_file
 
 _NAME = "progress"
 
@@ -106,9 +107,8 @@ class Progress:
         lines = [json.dumps(self._fingerprint), *(json.dumps(item) for item in done.items())]
         try:
             path.parent.mkdir(parents=True, exist_ok=True)
-            new = path.with_name(path.name + ".tmp")
-            new.write_text("".join(line + "\n" for line in lines), encoding="utf-8")
-            new.replace(path)
+            with atomic_file(path) as file:
+                file.write("".join(line + "\n" for line in lines))
         except OSError as error:
             raise InputError(f"cannot write {path}: {error.strerror}") from error
 

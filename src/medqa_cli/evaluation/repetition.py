@@ -24,16 +24,6 @@ def words_of(text: str) -> list[str]:
     return fold(text).split()
 
 
-def seq_rep_4(text: str) -> float:
-    """Return 1 - distinct runs of four words / all runs of four words; 0 for fewer than four words.
-
-    Welleck et al. 2019, arXiv 1908.04319, section 3 (there on tokens).
-    """
-    words = words_of(text)
-    runs = list(zip(words, words[1:], words[2:], words[3:], strict=False))
-    return 1 - len(set(runs)) / len(runs) if runs else 0.0
-
-
 def loops(text: str) -> bool:
     """Tell whether an answer goes round in circles.
 

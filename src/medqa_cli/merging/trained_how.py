@@ -10,9 +10,9 @@ import torch
 from medqa_cli import console
 from medqa_cli.config.sections import ModelConfig
 from medqa_cli.errors import InputError
+from medqa_cli.model.device import DTYPES
 from medqa_cli.run_folder import RunFolder, read_json, recorded_settings
 
-_DTYPES = {"float32": torch.float32, "bfloat16": torch.bfloat16, "float16": torch.float16}
 _QUANTIZATIONS = ("nf4", "fp4", "int8", "none")
 
 
@@ -40,4 +40,4 @@ def trained_dtype(run: RunFolder) -> torch.dtype | None:
     """Return the type that the run's training computed in; None where that is not recorded."""
     recorded = read_json(run.environment_path) if run.environment_path.is_file() else None
     name = recorded.get("compute_dtype") if isinstance(recorded, dict) else None
-    return _DTYPES.get(name) if isinstance(name, str) else None
+    return DTYPES.get(name) if isinstance(name, str) else None

@@ -13,7 +13,7 @@ import torch
 from medqa_cli import ranks
 from medqa_cli.errors import InputError
 
-_DTYPES = {"bfloat16": torch.bfloat16, "float16": torch.float16, "float32": torch.float32}
+DTYPES = {"bfloat16": torch.bfloat16, "float16": torch.float16, "float32": torch.float32}
 
 
 def pick_device() -> torch.device:
@@ -39,7 +39,7 @@ def pick_compute_dtype(name: str, device: torch.device) -> torch.dtype:
     AMX: with AVX512-BF16 alone it was half as fast as float32 (docs/experiments.md, 2026-11-22).
     """
     if name != "auto":
-        return _DTYPES[name]
+        return DTYPES[name]
     if device.type == "cuda":
         return torch.bfloat16 if torch.cuda.get_device_capability(device) >= (8, 0) else torch.float16
     return torch.bfloat16 if torch.cpu._is_amx_tile_supported() else torch.float32

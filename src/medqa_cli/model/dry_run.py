@@ -179,7 +179,7 @@ def _unknown_where_it_fails() -> Iterator[None]:
         yield
     except (MedqaError, MemoryError):
         raise
-    except Exception as error:
+    except Exception as error:  # whatever its code and PyTorch's stand-ins raise; the reason is shown
         reason = (str(error).strip().splitlines() or [type(error).__name__])[0]
         raise UnknownMemoryError(f"the memory of this model's training cannot be predicted: {reason}") from error
 

@@ -6,17 +6,19 @@ Loads no weights, but for ``probe``: that takes two real steps and tells the tim
 from __future__ import annotations
 
 import tempfile
+import time
 from collections.abc import Iterator
 from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
+import torch
+
 from medqa_cli import console
 from medqa_cli.config.sections import TrainConfig
-from medqa_cli.data.stages import Stages
 from medqa_cli.errors import InputError
 from medqa_cli.model.adapter_init import check_init
-from medqa_cli.model.device import describe_device, peak_memory_bytes, pick_compute_dtype, pick_device
+from medqa_cli.model.device import DTYPES, describe_device, peak_memory_bytes, pick_compute_dtype, pick_device
 from medqa_cli.run_folder import RunFolder
 from medqa_cli.training.prediction import Prediction, Predictor, Settings, Target
 from medqa_cli.training.preflight import num_steps
@@ -155,10 +157,7 @@ def _with(settings: Settings, change: dict[str, Any]) -> Settings:
 
 def _imagined(job: TrainJob, prepared: Prepared, memory_gb: float) -> tuple[Target, Prepared, str]:
     """Return a GPU that is not there, and the data prepared for it."""
-    import torch
-
-    names = {"float16": torch.float16, "float32": torch.float32}
-    dtype = names.get(job.model.compute_dtype, torch.bfloat16)
+    dtype = DTYPES.get(job.model.compute_dtype, torch.bfloat16)
     size = round(memory_gb * GB)
     return Target("cuda", size, size, 0), replace(prepared, dtype=dtype), f"a GPU with {memory_gb:g} GB"
 
@@ -171,9 +170,9 @@ def _trained_examples(config: TrainConfig, num_examples: int, steps: int) -> flo
 
 def _probe(job: TrainJob, prepared: Prepared, prediction: Prediction, train_tokens: int) -> dict[str, Any]:
     """Load the weights and take two steps in a folder that is deleted; return speed, time and the measured peak."""
-    stages = Stages()
-    with stages.stage("load"):
-        model = make_model(job, prepared)
+    started = time.perf_counter()
+    model = make_model(job, prepared)
+    load_seconds = time.perf_counter() - started
     quiet = replace(
         job.train, max_steps=PROBE_STEPS, save_steps=PROBE_STEPS + 1, logging_steps=1, eval_steps=None, report_to="none"
     )
@@ -183,10 +182,9 @@ def _probe(job: TrainJob, prepared: Prepared, prediction: Prediction, train_toke
     if not outcome.tokens_per_second:
         console.warn("the two steps were too few to tell the speed")
     speed = outcome.tokens_per_second
-    load_seconds = stages.seconds()["load"]
     return {
         "tokens_per_second": round(speed, 1),
-        "load_seconds": load_seconds,
+        "load_seconds": round(load_seconds, 1),
         "training_seconds": round(train_tokens / speed, 1) if speed else None,
         "measured_peak_memory_bytes": peak_memory_bytes(prepared.device),
     }
