@@ -1,0 +1,133 @@
+"""``medqa ask``: its options, and where a question comes from."""
+
+from __future__ import annotations
+
+import sys
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated
+
+import typer
+
+from medqa_cli import allocator, console
+from medqa_cli.cli.app import app, interruptible
+from medqa_cli.cli.options import (
+    ConfigOption,
+    JsonOption,
+    SetOption,
+    load_for_run,
+    require_adapter,
+    require_data,
+    run_folder,
+)
+from medqa_cli.errors import InputError
+
+if TYPE_CHECKING:
+    from medqa_cli.answering.asking import AskJob
+    from medqa_cli.config.sections import GenerateConfig
+
+
+@app.command()
+@interruptible
+def ask(
+    question: Annotated[
+        str | None,
+        typer.Argument(help="The question; default: standard input, or a conversation.", show_default=False),
+    ] = None,
+    model: Annotated[
+        str, typer.Option("--model", help="adapter, merged, base, or a folder, GGUF file or hub id.")
+    ] = "adapter",
+    compare: Annotated[
+        str | None,
+        typer.Option("--compare", metavar="A,B", help="Show the answers of several models side by side."),
+    ] = None,
+    file: Annotated[
+        str | None,
+        typer.Option("--file", metavar="FILE", help="Answer a file: lines of text, .jsonl, .csv; -: standard input."),
+    ] = None,
+    out: Annotated[
+        Path | None, typer.Option("--out", metavar="FILE", help="With --file: the JSON Lines to write.")
+    ] = None,
+    sources: Annotated[
+        int, typer.Option("--sources", min=0, max=100, help="Show so many reference answers of the data.")
+    ] = 0,
+    config: ConfigOption = None,
+    overrides: SetOption = None,
+    as_json: JsonOption = False,
+) -> None:
+    """Answer a question with the tuned model; the answer streams to stdout.
+
+    Example: medqa ask "How to treat glaucoma?"
+
+    Many questions: medqa ask --file questions.txt --out answers.jsonl
+    """
+    console.use_json(as_json)
+    _check_ask_options(question, compare, file, out, sources)
+    settings = load_for_run(config, overrides).config
+    talks = question is None and file is None and not as_json and sys.stdin.isatty() and sys.stdout.isatty()
+    asked = _question(question) if file is None and not talks else ""
+    run = run_folder(settings)
+    choices = [name.strip() for name in (compare or model).split(",")] if compare else [model]
+    if "adapter" in choices:
+        require_adapter(run)
+    if sources:
+        require_data(settings)
+    if file is not None:
+        allocator.keep_freed_memory()
+    with console.status("starting ..."):
+        from medqa_cli.answering import asking
+    job = asking.AskJob(
+        run=run,
+        data_dir=Path(settings.data.dir),
+        model=settings.model,
+        prompt=settings.prompt,
+        settings=settings.generate,
+        choice=model,
+        num_sources=sources,
+        question_column=settings.data.question_column,
+    )
+    if file is not None:
+        asking.ask_file(job, file, out)
+    elif compare:
+        asking.ask_several(job, asked, choices)
+    elif talks:
+        _converse(job, config, overrides)
+    else:
+        asking.ask_one(job, asked)
+
+
+def _converse(job: AskJob, config: Path | None, overrides: list[str] | None) -> None:
+    from medqa_cli.answering import asking
+
+    changes = list(overrides or ())
+
+    def change(key: str, value: str) -> GenerateConfig:
+        changed = load_for_run(config, [*changes, f"generate.{key}={value}"]).config.generate
+        changes.append(f"generate.{key}={value}")
+        return changed
+
+    asking.converse(job, change)
+
+
+def _check_ask_options(
+    question: str | None, compare: str | None, file: str | None, out: Path | None, sources: int
+) -> None:
+    if out is not None and file is None:
+        raise InputError("--out belongs to --file", "run: medqa ask --file QUESTIONS --out answers.jsonl")
+    if file is not None and (question is not None or compare is not None):
+        raise InputError("--file takes neither a question nor --compare")
+    if compare is not None and sources:
+        raise InputError("--compare shows no sources", "ask one model: medqa ask --sources 3")
+    if compare is not None and not all(name.strip() for name in compare.split(",")):
+        raise InputError(f"--compare {compare!r} has an empty name", "run: medqa ask --compare base,adapter")
+
+
+def _question(given: str | None) -> str:
+    if given is None:
+        if sys.stdin.isatty():
+            raise InputError("no question", 'ask like this: medqa ask "How to treat glaucoma?"')
+        given = sys.stdin.buffer.read().decode("utf-8", errors="replace")
+    # A terminal in another encoding passes bytes that Python keeps as lone surrogates: no tokenizer takes those.
+    given = given.encode("utf-8", errors="surrogateescape").decode("utf-8", errors="replace")
+    if not given.strip():
+        raise InputError("the question is empty", 'ask like this: medqa ask "How to treat glaucoma?"')
+    return given

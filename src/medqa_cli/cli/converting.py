@@ -1,0 +1,80 @@
+"""``medqa convert``: its options."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Annotated
+
+import typer
+
+from medqa_cli import console
+from medqa_cli.cli.app import app, interruptible
+from medqa_cli.cli.options import (
+    ConfigOption,
+    JsonOption,
+    OutOption,
+    SetOption,
+)
+from medqa_cli.config import load
+from medqa_cli.errors import InputError
+
+
+@app.command()
+@interruptible
+def convert(
+    sources: Annotated[
+        list[str] | None,
+        typer.Argument(
+            metavar="[SOURCE]...",
+            help="CSV, TSV, Excel, JSON, JSONL or Parquet file, folder or archive of these or of MedQuAD XML, hub id.",
+            show_default=False,
+        ),
+    ] = None,
+    out: OutOption = None,
+    force: Annotated[bool, typer.Option("--force", help="Replace the data folder of another source.")] = False,
+    audit: Annotated[
+        Path | None,
+        typer.Option(
+            "--audit", metavar="DIR", help="Convert nothing; count what DIR's splits share.", show_default=False
+        ),
+    ] = None,
+    show: Annotated[
+        str | None,
+        typer.Option(
+            "--show", metavar="RULE", help="Convert nothing; show rows before and after a rule.", show_default=False
+        ),
+    ] = None,
+    config: ConfigOption = None,
+    overrides: SetOption = None,
+    as_json: JsonOption = False,
+) -> None:
+    """Turn a spreadsheet of questions and answers into a clean, split data set.
+
+    Example: medqa convert questions.csv
+    """
+    console.use_json(as_json)
+    settings = load(config, overrides or ()).config
+    from medqa_cli import conversion
+
+    if audit is not None:
+        if sources or show:
+            raise InputError("--audit looks at a folder that is already split; it takes no SOURCE and no --show")
+        conversion.audit(audit, settings.data)
+        return
+    named = settings.data.source
+    chosen = sources or ([named] if isinstance(named, str) else list(named or ()))
+    if not chosen:
+        raise InputError("no source: neither an argument nor data.source names a file", "run: medqa convert FILE")
+    if show is not None:
+        conversion.show_rule(show, chosen, settings.data, settings.seed)
+        return
+    job = conversion.ConvertJob(
+        sources=chosen,
+        out_dir=out or Path(settings.data.dir),
+        data=settings.data,
+        prompt=settings.prompt,
+        model=settings.model,
+        seed=settings.seed,
+        force=force,
+    )
+    conversion.convert(job)

@@ -1,0 +1,54 @@
+"""What the commands share: options, the config of a run, checks that come before the slow imports."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Annotated
+
+import typer
+
+from medqa_cli.config import Config, Loaded, load
+from medqa_cli.errors import InputError
+from medqa_cli.run_folder import RunFolder
+
+ConfigOption = Annotated[
+    Path | None,
+    typer.Option("--config", "-c", help="YAML file; default: medqa.yaml in this folder.", show_default=False),
+]
+SetOption = Annotated[
+    list[str] | None,
+    typer.Option(
+        "--set", help="Override one key, e.g. --set train.learning_rate=1e-4. Repeatable.", metavar="KEY=VALUE"
+    ),
+]
+JsonOption = Annotated[bool, typer.Option("--json", help="Print one JSON object on stdout instead of tables.")]
+OutOption = Annotated[Path | None, typer.Option("--out", help="Folder to write.", show_default=False)]
+
+
+def load_for_run(config: Path | None, overrides: list[str] | None) -> Loaded:
+    """Load the config; without one, that of the run in ``run_dir``, so that its model is used as it was trained."""
+    loaded = load(config, overrides or ())
+    recorded = run_folder(loaded.config).config_path
+    if loaded.path is None and recorded.is_file():
+        return load(recorded, overrides or ())
+    return loaded
+
+
+def run_folder(settings: Config) -> RunFolder:
+    """Return the folder of the run that the config names."""
+    return RunFolder(Path(settings.run_dir))
+
+
+def require_data(settings: Config) -> None:
+    """Fail before the slow imports when nothing has been converted yet."""
+    if not (Path(settings.data.dir) / "train.jsonl").is_file():
+        raise InputError(f"no data in {settings.data.dir}: nothing has been converted yet", "run: medqa convert FILE")
+
+
+def require_adapter(run: RunFolder) -> None:
+    """Fail before the slow imports when nothing has been trained yet."""
+    if not (run.adapter_dir / "adapter_config.json").is_file():
+        raise InputError(
+            f"no adapter in {run.adapter_dir}: nothing has been trained there yet",
+            "train one with: medqa train   (or name another run: -c FILE or --set run_dir=DIR; or ask --model base)",
+        )

@@ -1,0 +1,169 @@
+"""``medqa train`` and ``medqa merge``: their options."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated, Literal
+
+import typer
+
+from medqa_cli import allocator, console, ranks
+from medqa_cli.cli.app import app, interruptible
+from medqa_cli.cli.options import (
+    ConfigOption,
+    JsonOption,
+    OutOption,
+    SetOption,
+    load_for_run,
+    require_adapter,
+    require_data,
+    run_folder,
+)
+from medqa_cli.config import Loaded, load
+from medqa_cli.errors import InputError
+
+if TYPE_CHECKING:
+    from medqa_cli.training.preparation import TrainJob
+
+
+@app.command()
+@interruptible
+def train(
+    resume: Annotated[bool, typer.Option("--resume", help="Go on from the newest checkpoint.")] = False,
+    restart: Annotated[bool, typer.Option("--restart", help="Delete the earlier training of this run first.")] = False,
+    plan: Annotated[
+        bool, typer.Option("--plan", help="Train nothing; say what it would take, before any weight is loaded.")
+    ] = False,
+    gpu_memory: Annotated[
+        float | None,
+        typer.Option(
+            "--gpu-memory", metavar="GB", min=1, help="With --plan: for a GPU of this size, also without one here."
+        ),
+    ] = None,
+    probe: Annotated[
+        bool, typer.Option("--probe", help="With --plan: load the weights and time two steps as well.")
+    ] = False,
+    config: ConfigOption = None,
+    overrides: SetOption = None,
+    as_json: JsonOption = False,
+) -> None:
+    """Train a QLoRA adapter on the converted data.
+
+    Example: medqa train -c medqa.yaml
+
+    Before that: medqa train --plan --gpu-memory 16
+    """
+    console.use_json(as_json)
+    # First: to agree, several ranks import torch.
+    allocator.keep_freed_memory()
+    with ranks.agreed():
+        if resume and restart:
+            raise InputError("--resume and --restart exclude each other")
+        if plan and (resume or restart):
+            raise InputError("--plan trains nothing; it takes neither --resume nor --restart")
+        if not plan and (probe or gpu_memory is not None):
+            raise InputError("--probe and --gpu-memory belong to --plan", "run: medqa train --plan ...")
+        loaded = load(config, overrides or ())
+        require_data(loaded.config)
+    if plan:
+        _plan(loaded, gpu_memory, probe)
+        return
+    _train(loaded, resume=resume, restart=restart)
+    ranks.part()
+
+
+def _plan(loaded: Loaded, gpu_memory_gb: float | None, probe: bool) -> None:
+    from medqa_cli.training import plan as planning
+    from medqa_cli.training import plan_report
+
+    found = planning.plan(_train_job(loaded), gpu_memory_gb=gpu_memory_gb, probe=probe)
+    console.result(found, lambda: plan_report.show(found))
+
+
+def _train(loaded: Loaded, *, resume: bool, restart: bool) -> None:
+    from medqa_cli.training import report
+    from medqa_cli.training import run as training
+
+    job = _train_job(loaded)
+    summary = training.train(job, resume=resume, restart=restart)
+    console.result(summary, lambda: report.show(summary, job.run))
+
+
+def _train_job(loaded: Loaded) -> TrainJob:
+    from medqa_cli.config.show import resolved_yaml
+    from medqa_cli.training.preparation import TrainJob
+
+    settings = loaded.config
+    return TrainJob(
+        run=run_folder(settings),
+        data_dir=Path(settings.data.dir),
+        prompt=settings.prompt,
+        model=settings.model,
+        lora=settings.lora,
+        train=settings.train,
+        seed=settings.seed,
+        resolved_config=resolved_yaml(loaded),
+    )
+
+
+@app.command()
+@interruptible
+def merge(
+    more_types: Annotated[list[str] | None, typer.Argument(metavar="TYPE", hidden=True)] = None,
+    gguf: Annotated[
+        list[str] | None,
+        typer.Option(
+            "--gguf", metavar="TYPE...", help="Write GGUF files as well: f16, q8_0, q4_0.", show_default=False
+        ),
+    ] = None,
+    base_weights: Annotated[
+        Literal["nf4", "original", "auto"],
+        typer.Option(
+            "--base-weights",
+            help="Onto the base as 4-bit training saw it, the unquantized one, or what answers better.",
+        ),
+    ] = "auto",
+    dtype: Annotated[
+        Literal["auto", "bfloat16", "float16", "float32"],
+        typer.Option("--dtype", help="Type of the written weights; auto: the base's, or a finer one of the same size."),
+    ] = "auto",
+    out: OutOption = None,
+    config: ConfigOption = None,
+    overrides: SetOption = None,
+    as_json: JsonOption = False,
+) -> None:
+    """Merge the adapter into its base, one plain Transformers folder, and compare it with base + adapter.
+
+    With --gguf also files for llama.cpp and Ollama.
+
+    Example: medqa merge --gguf q8_0 f16
+    """
+    console.use_json(as_json)
+    settings = load_for_run(config, overrides).config
+    run = run_folder(settings)
+    require_adapter(run)
+    from medqa_cli.merging import gguf_export, report
+    from medqa_cli.merging.parts import MergeJob
+    from medqa_cli.merging.run import merge as merge_adapter
+
+    types = gguf_export.parse_types(gguf, more_types)
+    if types:
+        gguf_export.require_exportable(run.adapter_dir)
+    job = MergeJob(
+        run=run,
+        out_dir=out or run.merged_dir,
+        data_dir=Path(settings.data.dir),
+        model=settings.model,
+        prompt=settings.prompt,
+        base_weights=base_weights,
+        dtype=dtype,
+    )
+    summary = merge_adapter(job)
+    files = gguf_export.export_run(run, job.out_dir, types, settings.generate) if types else []
+
+    def show() -> None:
+        report.show(summary, job.out_dir)
+        if types:
+            gguf_export.show(files, run)
+
+    console.result({**summary, "gguf": files} if types else summary, show)
