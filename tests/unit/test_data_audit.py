@@ -6,6 +6,7 @@ import csv
 import gzip
 import json
 import random
+from collections import Counter
 from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
@@ -191,7 +192,7 @@ def test_paraphrases_are_no_rows_but_their_questions_count(tmp_path: Path) -> No
 
 
 def all_pairs(splits: dict[str, list[QaRow]], threshold: float) -> dict[str, dict[str, int]]:
-    """The same counts by comparing all pairs: the sizes of all intersections at once, from a matrix product."""
+    """The same counts by comparing all pairs, through the five-word runs that they share."""
     counts = {}
     for name, others in (("test", ("train", "validation")), ("validation", ("train",))):
         held_out, other = splits[name], [row for split in others for row in splits[split]]
@@ -206,26 +207,24 @@ def all_pairs(splits: dict[str, list[QaRow]], threshold: float) -> dict[str, dic
 
 
 def count_near(rows: Sequence[QaRow], others: Sequence[QaRow], threshold: float) -> int:
-    import numpy as np
-    from scipy.sparse import csr_matrix
+    runs_of_others = [runs_of_five(other.answer) for other in others]
+    holders: dict[tuple[str, ...], list[int]] = {}
+    for index, runs in enumerate(runs_of_others):
+        for run in runs:
+            holders.setdefault(run, []).append(index)
+    found = 0
+    for row in rows:
+        runs = runs_of_five(row.answer)
+        shared = Counter(index for run in runs for index in holders.get(run, ()))
+        found += any(
+            count / (len(runs) + len(runs_of_others[index]) - count) >= threshold for index, count in shared.items()
+        )
+    return found
 
-    columns: dict[tuple[str, ...], int] = {}
 
-    def incidence(part: Sequence[QaRow]) -> Any:
-        pointers, indices = [0], []
-        for row in part:
-            words = fold(row.answer).split()
-            runs = {tuple(words[i : i + 5]) for i in range(len(words) - 4)} or {tuple(words)}
-            indices += [columns.setdefault(run, len(columns)) for run in runs]
-            pointers.append(len(indices))
-        return np.ones(len(indices), dtype=np.int32), indices, pointers
-
-    parts = [incidence(rows), incidence(others)]
-    one, other = (csr_matrix(part, shape=(len(part[2]) - 1, len(columns))) for part in parts)
-    shared = (one @ other.T).tocoo()
-    sizes, other_sizes = np.diff(parts[0][2]), np.diff(parts[1][2])
-    union = sizes[shared.row] + other_sizes[shared.col] - shared.data
-    return len(set(shared.row[shared.data / union >= threshold].tolist()))
+def runs_of_five(answer: str) -> set[tuple[str, ...]]:
+    words = fold(answer).split()
+    return {tuple(words[i : i + 5]) for i in range(len(words) - 4)} or {tuple(words)}
 
 
 @pytest.fixture(scope="module")
