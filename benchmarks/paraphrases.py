@@ -10,6 +10,7 @@ questions as the file asks them, and after the same questions in words that neit
 from __future__ import annotations
 
 import argparse
+import dataclasses
 import json
 import shutil
 import subprocess
@@ -18,6 +19,7 @@ import tempfile
 from collections import defaultdict
 from pathlib import Path
 
+from figures import add_json_option, write_figures
 from off_template_questions import write_split
 
 from medqa_cli.evaluation.statistics import ClusterBootstrap, Estimate
@@ -80,6 +82,7 @@ def main() -> None:
     parser.add_argument("--paraphrases", type=int, default=2)
     parser.add_argument("--max-length", type=int, default=256)
     parser.add_argument("--work-dir", type=Path)
+    add_json_option(parser)
     options = parser.parse_args()
     found: dict[int, dict[str, dict[str, tuple[str, float, int]]]] = defaultdict(dict)
     with tempfile.TemporaryDirectory(dir=options.work_dir) as name:
@@ -88,18 +91,22 @@ def main() -> None:
             run_dir, data_dir = train(options.source, folder, count, options)
             for way, test_dir in zip(WAYS, both_wordings(data_dir), strict=True):
                 found[count][way] = losses(run_dir, test_dir, options)
+    figures = {}
     for way in WAYS:
         change, with_them, without = difference(found[options.paraphrases][way], found[0][way])
         print(
             f"questions {way}: {with_them:.4f} with paraphrases, {without:.4f} without; "
             f"difference {change.value:+.4f} [{change.low:+.4f}, {change.high:+.4f}] nats per answer token"
         )
+        figures[f"questions {way}"] = {"with": with_them, "without": without, "difference": dataclasses.asdict(change)}
     for count in found:
         change, other, same = difference(found[count][WAYS[1]], found[count][WAYS[0]])
         print(
             f"{count} paraphrases: other words cost {change.value:+.4f} [{change.low:+.4f}, {change.high:+.4f}] "
             f"({same:.4f} -> {other:.4f})"
         )
+        figures[f"{count} paraphrases"] = {"same": same, "other": other, "difference": dataclasses.asdict(change)}
+    write_figures(options.json, figures)
 
 
 def both_wordings(data_dir: Path) -> tuple[Path, Path]:

@@ -18,6 +18,8 @@ import tempfile
 from pathlib import Path
 from typing import Any
 
+from figures import add_json_option, write_figures
+
 ROOT = Path(__file__).resolve().parents[1]
 KINDS: dict[str, tuple[str, ...]] = {
     "none": ("model.quantization=none",),
@@ -88,7 +90,7 @@ def main() -> None:
     parser.add_argument("--config", type=Path, default=ROOT / "examples/quickstart.yaml")
     parser.add_argument("--steps", type=int, default=20)
     parser.add_argument("--work-dir", type=Path)
-    parser.add_argument("--json", type=Path, help="write the rows to this file as well")
+    add_json_option(parser)
     options = parser.parse_args()
     options.config = options.config.resolve()
     source = [str(options.source.resolve())] if options.source else []
@@ -103,8 +105,7 @@ def main() -> None:
     widths = [max(len(row[column]) for row in table) for column in range(len(COLUMNS))]
     for row in table:
         print("  ".join(cell.rjust(width) for cell, width in zip(row, widths, strict=True)))
-    if options.json:
-        options.json.write_text(json.dumps(rows, indent=2) + "\n", encoding="utf-8")
+    write_figures(options.json, {"steps": options.steps, "rows": rows})
 
 
 if __name__ == "__main__":

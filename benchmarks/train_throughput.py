@@ -23,6 +23,8 @@ import time
 from pathlib import Path
 from typing import Any
 
+from figures import add_json_option, write_figures
+
 ROOT = Path(__file__).parents[1]
 SAMPLE = ROOT / "examples/data/consumer_health_qa.csv"
 TOLERANCE = 0.01
@@ -53,7 +55,7 @@ def main() -> int:
         results[side] = in_own_process(side)
         show(side, results[side])
     ours = results["medqa"]
-    worst = 0.0
+    worst, ratios = 0.0, {}
     for side, result in results.items():
         if side == "medqa":
             continue
@@ -62,6 +64,8 @@ def main() -> int:
         ratio = ours["tokens_per_second"] / result["tokens_per_second"]
         memory = ours["peak_memory_bytes"] / result["peak_memory_bytes"]
         print(f"medqa / {side}: speed x {ratio:.2f}, memory x {memory:.2f}, losses differ by {difference:.2%} at most")
+        ratios[side] = {"speed": ratio, "memory": memory, "largest_loss_difference": difference}
+    write_figures(options.json, {"sides": results, "medqa_over": ratios})
     return int(worst > TOLERANCE)
 
 
@@ -75,6 +79,7 @@ def parse() -> argparse.Namespace:
     parser.add_argument("--shape", choices=["smollm2-135m", "llama2-7b"], default="smollm2-135m")
     parser.add_argument("--sides", default=",".join(SIDES), help="comma-separated; medqa must be among them")
     parser.add_argument("--max-tokens-per-forward", type=int, help="medqa: tokens in one forward; default: auto")
+    add_json_option(parser)
     parser.add_argument("--side", choices=SIDES, help=argparse.SUPPRESS)
     return parser.parse_args()
 

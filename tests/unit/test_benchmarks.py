@@ -1,0 +1,87 @@
+"""The program that runs all benchmarks: what it records of one that works, fails or cannot run, and what is drawn."""
+
+from __future__ import annotations
+
+import importlib
+import json
+import subprocess
+import sys
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+ROOT = Path(__file__).parents[2]
+WORKS = """
+import json, sys
+json.dump({"argument": sys.argv[1]}, open(sys.argv[sys.argv.index("--json") + 1], "w"))
+"""
+DISAGREES = WORKS + "sys.exit(1)"
+STOPS = "import sys\nsys.exit('no such model')"
+
+
+@pytest.fixture
+def run_all(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Any:
+    """The module, with three scripts in place of the benchmarks."""
+    monkeypatch.syspath_prepend(str(ROOT / "benchmarks"))
+    module = importlib.import_module("run_all")
+    (tmp_path / "benchmarks").mkdir()
+    for name, text in (("works", WORKS), ("disagrees", DISAGREES), ("stops", STOPS)):
+        (tmp_path / f"benchmarks/{name}.py").write_text(text)
+    monkeypatch.setattr(module, "ROOT", tmp_path)
+    return module
+
+
+def test_the_figures_of_a_script_and_its_command_without_folders(run_all: Any, tmp_path: Path) -> None:
+    entry = run_all.run(run_all.Benchmark("works", (tmp_path / "private/rows.csv", "--times", "1")), tmp_path)
+    assert entry["status"] == "done" and entry["figures"] == {"argument": str(tmp_path / "private/rows.csv")}
+    assert entry["command"] == "python benchmarks/works.py rows.csv --times 1"
+
+
+@pytest.mark.parametrize("name", ["disagrees", "stops"])
+def test_a_script_that_fails_is_recorded_as_failed(run_all: Any, tmp_path: Path, name: str) -> None:
+    entry = run_all.run(run_all.Benchmark(name, ("x",)), tmp_path)
+    assert (entry["status"], entry["exit_code"]) == ("failed", 1)
+    assert ("figures" in entry) == (name == "disagrees")
+
+
+def test_one_that_lacks_something_keeps_its_earlier_figures(run_all: Any, tmp_path: Path) -> None:
+    left_out = run_all.run(run_all.Benchmark("works", missing="needs a GPU"), tmp_path)
+    assert left_out["reason"] == "needs a GPU" and "figures" not in left_out
+    earlier = {"works": {"status": "done", "figures": {}}}
+    assert run_all.merged(earlier, "works", left_out) == earlier
+    assert run_all.merged({}, "works", left_out) == {"works": left_out}
+    again = run_all.run(run_all.Benchmark("works", ("x",)), tmp_path)
+    assert run_all.merged(earlier, "works", again) == {"works": again}
+
+
+def test_the_machine_is_described_without_naming_it(run_all: Any) -> None:
+    found = run_all.machine()
+    assert set(found) == {"cpu", "cpu_features", "cores", "memory_bytes", "gpu", "python", "packages"}
+    assert found["packages"]["torch"] and found["cores"] >= 1
+    assert str(Path.home()) not in json.dumps(found)
+
+
+def test_what_failed_or_was_left_out_is_not_drawn(run_all: Any, tmp_path: Path) -> None:
+    rates = {"tokens_per_second": {"one_by_one": 30.0, "batches": 260.0}}
+    sides = {"sides": {"medqa": {"tokens_per_second": 1.0, "peak_memory_bytes": 1}}}
+    entries = {
+        "eval": {"status": "done", "figures": rates},
+        "train_throughput": {"status": "failed", "figures": sides},
+        "ask": {"status": "left out", "reason": "x"},
+    }
+    (panel,) = run_all.picture.panels(entries)
+    assert panel.bars == {"one question after another": 30.0, "medqa eval": 260.0}
+    run_all.picture.draw(entries, tmp_path / "images/all.png")
+    assert (tmp_path / "images/all.png").read_bytes().startswith(b"\x89PNG")
+    run_all.picture.draw({}, tmp_path / "none.png")
+    assert not (tmp_path / "none.png").exists()
+
+
+def test_every_script_is_in_the_list_or_is_a_part_of_one() -> None:
+    listed = subprocess.run(
+        [sys.executable, "benchmarks/run_all.py", "--list"], cwd=ROOT, capture_output=True, text=True, check=True
+    ).stdout
+    parts = {"figures", "picture", "run_all", "off_template_questions", "gguf_llama_cpp"}
+    scripts = {path.stem for path in (ROOT / "benchmarks").glob("*.py")} - parts
+    assert {line.split("benchmarks/")[1].split(".py")[0] for line in listed.splitlines()} == scripts
