@@ -67,7 +67,7 @@ def merging(figures: dict[str, Any]) -> Panel:
         way: run["peak_bytes"] / 1e6 for way, run in figures.items() if isinstance(run, dict) and "peak_bytes" in run
     }
     bars = {way.replace("peft", "PEFT").replace("medqa ", "medqa, onto "): value for way, value in bars.items()}
-    return Panel(f"Merging {figures['base_bytes'] / 1e9:.1f} GB, peak memory above the imports", "MB", bars, "less")
+    return Panel(f"Merging {figures['base_bytes'] / 1e9:.1f} GB: memory above the imports", "MB", bars, "less")
 
 
 def evaluating(figures: dict[str, Any]) -> Panel:

@@ -34,7 +34,8 @@ def run_all(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Any:
 
 def test_the_figures_of_a_script_and_its_command_without_folders(run_all: Any, tmp_path: Path) -> None:
     entry = run_all.run(run_all.Benchmark("works", (tmp_path / "private/rows.csv", "--times", "1")), tmp_path)
-    assert entry["status"] == "done" and entry["figures"] == {"argument": str(tmp_path / "private/rows.csv")}
+    assert entry["status"] == "done"
+    assert entry["figures"] == {"argument": str(tmp_path / "private/rows.csv")}
     assert entry["command"] == "python benchmarks/works.py rows.csv --times 1"
 
 
@@ -47,7 +48,8 @@ def test_a_script_that_fails_is_recorded_as_failed(run_all: Any, tmp_path: Path,
 
 def test_one_that_lacks_something_keeps_its_earlier_figures(run_all: Any, tmp_path: Path) -> None:
     left_out = run_all.run(run_all.Benchmark("works", missing="needs a GPU"), tmp_path)
-    assert left_out["reason"] == "needs a GPU" and "figures" not in left_out
+    assert left_out["reason"] == "needs a GPU"
+    assert "figures" not in left_out
     earlier = {"works": {"status": "done", "figures": {}}}
     assert run_all.merged(earlier, "works", left_out) == earlier
     assert run_all.merged({}, "works", left_out) == {"works": left_out}
@@ -58,7 +60,8 @@ def test_one_that_lacks_something_keeps_its_earlier_figures(run_all: Any, tmp_pa
 def test_the_machine_is_described_without_naming_it(run_all: Any) -> None:
     found = run_all.machine()
     assert set(found) == {"cpu", "cpu_features", "cores", "memory_bytes", "gpu", "python", "packages"}
-    assert found["packages"]["torch"] and found["cores"] >= 1
+    assert found["packages"]["torch"]
+    assert found["cores"] >= 1
     assert str(Path.home()) not in json.dumps(found)
 
 
