@@ -14,10 +14,7 @@ from typing import Literal
 import torch
 
 from medqa_cli.merging.ahead import in_order
-
-# Transformers' and bitsandbytes' defaults (Params4bit; quantize_4bit with compress_statistics), which loading uses.
-BLOCK_SIZE = 64
-_NESTED_BLOCK_SIZE = 256
+from medqa_cli.model.base import CONSTANTS_PER_BLOCK, WEIGHTS_PER_BLOCK
 
 
 @dataclass(frozen=True)
@@ -59,7 +56,7 @@ class QuantizedWeight:
             start = index * rows_at_once
             piece = read(start, min(start + rows_at_once, shape[0])).to(how.device, how.source_dtype)
             codes, state = bnb.functional.quantize_4bit(
-                piece.contiguous(), blocksize=BLOCK_SIZE, compress_statistics=False, quant_type=how.quant_type
+                piece.contiguous(), blocksize=WEIGHTS_PER_BLOCK, compress_statistics=False, quant_type=how.quant_type
             )
             return codes, state.absmax
 
@@ -86,14 +83,14 @@ class QuantizedWeight:
         num_columns = self._shape[1]
         start = index * self._rows
         num_rows = min(self._rows, self._shape[0] - start)
-        first_block = start * num_columns // BLOCK_SIZE
-        num_blocks = -(-num_rows * num_columns // BLOCK_SIZE)
+        first_block = start * num_columns // WEIGHTS_PER_BLOCK
+        num_blocks = -(-num_rows * num_columns // WEIGHTS_PER_BLOCK)
         state = bnb.functional.QuantState(
             absmax=self._constants[first_block : first_block + num_blocks],
             shape=torch.Size((num_rows, num_columns)),
             # float32: training in a shorter type rounds after this, as a part of its arithmetic.
             dtype=torch.float32,
-            blocksize=BLOCK_SIZE,
+            blocksize=WEIGHTS_PER_BLOCK,
             quant_type=self._how.quant_type,
         )
         found: torch.Tensor = bnb.functional.dequantize_4bit(self._codes[index], state)
@@ -105,6 +102,6 @@ def _quantized_constants(constants: torch.Tensor) -> torch.Tensor:
     import bitsandbytes as bnb
 
     offset = constants.mean()
-    codes, state = bnb.functional.quantize_blockwise(constants - offset, blocksize=_NESTED_BLOCK_SIZE)
+    codes, state = bnb.functional.quantize_blockwise(constants - offset, blocksize=CONSTANTS_PER_BLOCK)
     nested: torch.Tensor = bnb.functional.dequantize_blockwise(codes, state) + offset
     return nested

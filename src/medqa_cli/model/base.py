@@ -17,6 +17,10 @@ from medqa_cli.model.answer_loss import install_answer_losses
 from medqa_cli.model.attention import PACKED_ATTENTION, register_packed_attention
 from medqa_cli.model.source import THREE_WAYS, BaseSource
 
+# Transformers' and bitsandbytes' defaults (Params4bit; quantize_4bit with compress_statistics), which loading uses.
+WEIGHTS_PER_BLOCK = 64
+CONSTANTS_PER_BLOCK = 256
+
 
 def quiet_libraries() -> None:
     """Silence the notices and bars of Transformers: medqa says itself what it is doing."""

@@ -8,16 +8,25 @@ from __future__ import annotations
 import json
 import os
 import shutil
+from collections.abc import Callable
 from dataclasses import asdict
 from pathlib import Path
-from typing import Any
+from typing import Any, TypeVar
 
-from medqa_cli import console
+from medqa_cli import console, ranks
 from medqa_cli.config.sections import LoraConfig, ModelConfig, PromptConfig, TrainConfig
 from medqa_cli.errors import InputError
 from medqa_cli.run_folder import TRAIN_SHA256, RunFolder, recorded_settings
-from medqa_cli.training.checkpoint_files import numbered_checkpoints, problem_of, remove_leftovers, step_of
+from medqa_cli.training.checkpoint_files import (
+    full_disk_is_an_error,
+    numbered_checkpoints,
+    problem_of,
+    remove_leftovers,
+    step_of,
+)
 from medqa_cli.training.monitor import keep_log_until
+
+T = TypeVar("T")
 
 _FIXED_MODEL_KEYS = ("name_or_path", "revision", "quantization", "double_quantization")
 
@@ -174,3 +183,13 @@ def warn_if_disk_is_small(run: RunFolder, config: TrainConfig, num_steps: int, n
             f"{most} checkpoints of about {each / 2**20:,.0f} MiB may not fit: {free / 2**20:,.0f} MiB are free in "
             f"{run.path}; train.save_total_limit keeps fewer, train.save_steps makes fewer"
         )
+
+
+def written_by_main(run: RunFolder, write: Callable[[], T]) -> T:
+    """Do on rank 0 what writes into the run's folder; a full disk is an error on all ranks."""
+
+    def guarded() -> T:
+        with full_disk_is_an_error(run.path):
+            return write()
+
+    return ranks.from_main(guarded)

@@ -20,6 +20,7 @@ from medqa_cli.errors import InputError
 from medqa_cli.model.adapter_init import check_init
 from medqa_cli.model.device import DTYPES, describe_device, peak_memory_bytes, pick_compute_dtype, pick_device
 from medqa_cli.run_folder import RunFolder
+from medqa_cli.training.fit import fit
 from medqa_cli.training.prediction import Prediction, Predictor, Settings, Target
 from medqa_cli.training.preflight import num_steps
 from medqa_cli.training.preparation import (
@@ -31,7 +32,7 @@ from medqa_cli.training.preparation import (
     settings_of,
     without_validation,
 )
-from medqa_cli.training.run import fit, make_model
+from medqa_cli.training.run import make_model
 
 GB = 10**9
 # What a process takes of a GPU beside PyTorch's tensors: the CUDA context, cuBLAS' workspaces, fragmentation.

@@ -1,6 +1,6 @@
 """The work of ``medqa train``: load, train, check, save.
 
-Does not compute losses (``trainer``) and does not draw (``console``, ``plot``).
+Does not run the training loop (``fit``), compute losses (``trainer``) or draw (``console``, ``plot``).
 """
 
 from __future__ import annotations
@@ -8,14 +8,11 @@ from __future__ import annotations
 import contextlib
 import os
 import time
-from collections.abc import Callable
-from pathlib import Path
-from typing import Any, TypeVar
+from typing import Any
 
 import transformers
-from transformers.trainer_utils import IntervalStrategy
 
-from medqa_cli import allocator, console, ranks
+from medqa_cli import console, ranks
 from medqa_cli.errors import InputError
 from medqa_cli.model.adapter import add_lora
 from medqa_cli.model.adapter_init import check_init, init_adapter
@@ -24,28 +21,20 @@ from medqa_cli.model.device import describe_device, peak_memory_bytes, pick_comp
 from medqa_cli.model.dry_run import UnknownMemoryError
 from medqa_cli.model.fused_layers import fuse_layers
 from medqa_cli.model.liger import use_liger_kernels
-from medqa_cli.run_folder import RunFolder, atomic_file, describe_environment, read_json, write_json
+from medqa_cli.run_folder import atomic_file, describe_environment, read_json, write_json
 from medqa_cli.training import trackers
 from medqa_cli.training.adapter_folder import AdapterParts, save_adapter
-from medqa_cli.training.checkpoint_files import NotWrittenError, full_disk_is_an_error, set_aside
-from medqa_cli.training.checkpoints import lock, prepare_run_folder, warn_if_disk_is_small
-from medqa_cli.training.ending import Ending, Outcome, adapter_checkpoint, error_of, summarize
-from medqa_cli.training.examples import evenly_spaced
-from medqa_cli.training.guards import DivergedError, StepGuard
-from medqa_cli.training.looks import ValidationLooks
+from medqa_cli.training.checkpoint_files import full_disk_is_an_error
+from medqa_cli.training.checkpoints import lock, prepare_run_folder, warn_if_disk_is_small, written_by_main
+from medqa_cli.training.ending import Outcome, adapter_checkpoint, error_of, summarize
+from medqa_cli.training.fit import fit
 from medqa_cli.training.model_card import CardFacts, model_card
-from medqa_cli.training.monitor import TrainingMonitor, read_log, stop_on_signal
-from medqa_cli.training.plot import plot_losses
-from medqa_cli.training.prediction import Prediction, forward_limits
+from medqa_cli.training.monitor import read_log
+from medqa_cli.training.prediction import Prediction
 from medqa_cli.training.preflight import bound_to, check_same_on_all_ranks, checkpoint_to_go_on_from, num_steps
 from medqa_cli.training.preparation import Prepared, TrainJob, device_at_hand, predictor, prepare, settings_of
 from medqa_cli.training.sharding import check_sharding, whole_adapter
-from medqa_cli.training.trainer import MedqaTrainer, check_optimizer, make_training_arguments, optimizer_on
-
-# A look at the validation split costs a forward over it; this many questions settle a mean loss to about 0.05 nats.
-MAX_VALIDATION_EXAMPLES = 128
-
-T = TypeVar("T")
+from medqa_cli.training.trainer import check_optimizer, optimizer_on
 
 
 def train(job: TrainJob, *, resume: bool = False, restart: bool = False) -> dict[str, Any]:
@@ -97,7 +86,7 @@ def _train(job: TrainJob, locks: contextlib.ExitStack, *, resume: bool, restart:
         warn_if_disk_is_small(job.run, job.train, num_steps(job.train, len(prepared.data.examples)), num_trained)
         return _record(job, trained_with, prepared)
 
-    environment = _written_by_main(job.run, begin)
+    environment = written_by_main(job.run, begin)
     with full_disk_is_an_error(job.run.path):
         outcome = fit(job, model, prepared, prediction, checkpoint)
     summary = _summarize(job, outcome, prepared, prediction, time.perf_counter() - started)
@@ -114,18 +103,8 @@ def _train(job: TrainJob, locks: contextlib.ExitStack, *, resume: bool, restart:
         save_adapter(job.run.adapter_dir, model, chosen, parts)
         write_json(job.run.train_json_path, summary)
 
-    _written_by_main(job.run, finish)
+    written_by_main(job.run, finish)
     return summary
-
-
-def _written_by_main(run: RunFolder, write: Callable[[], T]) -> T:
-    """Do on rank 0 what writes into the run's folder; a full disk is an error on all ranks."""
-
-    def guarded() -> T:
-        with full_disk_is_an_error(run.path):
-            return write()
-
-    return ranks.from_main(guarded)
 
 
 def predicted(job: TrainJob, prepared: Prepared) -> Prediction | None:
@@ -166,107 +145,6 @@ def _record(job: TrainJob, trained_with: dict[str, Any], prepared: Prepared) -> 
     }
     write_json(job.run.environment_path, environment)
     return environment
-
-
-def fit(
-    job: TrainJob, model: Any, prepared: Prepared, prediction: Prediction | None, checkpoint: Path | None
-) -> Outcome:
-    """Run the training loop; what it does is in the run's folder, but for the adapter.
-
-    Args:
-        job: what to train on what.
-        model: of ``make_model``.
-        prepared: data and device.
-        prediction: the size of a forward.
-        checkpoint: where to go on from.
-    """
-    if prepared.device.type == "cpu" and prediction is not None and not prediction.keeps_freed_memory:
-        allocator.give_back_freed_memory()
-    device, dtype, examples = prepared.device, prepared.dtype, prepared.data.examples
-    watched = evenly_spaced(prepared.validation.examples, MAX_VALIDATION_EXAMPLES)
-    limits = forward_limits(job.model, job.train, device) if prediction is None else prediction.limits
-    with ranks.agreed():
-        arguments = make_training_arguments(
-            job.train,
-            seed=job.seed,
-            output_dir=job.run.checkpoints_dir,
-            device=device,
-            compute_dtype=dtype,
-            memory_is_plentiful=limits.memory_is_plentiful,
-        )
-    # Before the first step the adapter is zero: the first look is the base model's loss.
-    arguments.eval_on_start = bool(watched) and checkpoint is None
-    if not watched:
-        arguments.eval_strategy = IntervalStrategy.NO
-    trackers.set_up(arguments, job.run.path)
-    guard = StepGuard()
-    log = ranks.from_main(lambda: read_log(job.run.train_log_path))
-    looks = ValidationLooks(log, job.train.early_stopping_patience)
-    with console.run_display("training", num_steps(job.train, len(examples))) as display:
-        monitor = TrainingMonitor(job.run.train_log_path, display, guard, lambda: peak_memory_bytes(device))
-        trainer = MedqaTrainer(
-            model=model,
-            args=arguments,
-            examples=examples,
-            validation=watched,
-            max_tokens_per_forward=limits.max_tokens,
-            compute_dtype=dtype,
-            callbacks=[monitor, looks] if watched else [monitor],
-            guard=guard,
-        )
-        trainer.kept_steps = looks.kept_steps
-        with stop_on_signal(monitor):
-            ending = _run_to_the_end(trainer, monitor, looks, checkpoint)
-    _written_by_main(job.run, lambda: plot_losses(read_log(job.run.train_log_path), job.run.loss_plot_path))
-    return Outcome(
-        ending=ending,
-        global_step=trainer.state.global_step,
-        num_tokens=trainer.state.num_input_tokens_seen,
-        tokens_per_second=monitor.pace.tokens_per_second,
-        num_skipped_steps=guard.num_skipped_steps,
-        num_validation_examples=len(watched),
-        looks=looks,
-    )
-
-
-def _run_to_the_end(
-    trainer: MedqaTrainer, monitor: TrainingMonitor, looks: ValidationLooks, checkpoint: Path | None
-) -> Ending:
-    """Train; return how it ended."""
-    ending = Ending("interrupted", "signal")
-    try:
-        trainer.train(resume_from_checkpoint=str(checkpoint) if checkpoint else None)
-        at_the_end = trainer.state.global_step >= trainer.state.max_steps
-        if at_the_end and trainer.eval_dataset and not _just_validated(monitor.log_path, trainer):
-            # Resumed from a checkpoint of the last step that had not been looked at.
-            trainer.evaluate()
-        if at_the_end or not ranks.any_rank(monitor.interrupted):
-            ending = Ending("completed", "max_steps" if at_the_end and not looks.stopped_early else "early_stopping")
-    except DivergedError as error:
-        ending = Ending("diverged", "diverged", error)
-        if error.risen_since < error.step:
-            # What was saved since then is part of the trouble.
-            checkpoints_dir, since = Path(trainer.args.output_dir), error.risen_since - 1
-            moved = ranks.from_main(lambda: set_aside(checkpoints_dir, since))
-            for path in moved:
-                console.warn(f"{path} was saved when the loss was rising already; --resume does not go on from it")
-    except NotWrittenError as error:
-        ending = Ending("interrupted", "not_written", error)
-    except KeyboardInterrupt:
-        # A second Ctrl-C: at once, with the checkpoints that there are. Other ranks may be anywhere by now.
-        if ranks.world_size() > 1:
-            raise
-        console.warn("stopping at once")
-    if ending.error is not None:
-        # Trackers close their runs here; the Trainer does not get that far.
-        trainer.callback_handler.on_train_end(trainer.args, trainer.state, trainer.control)
-    return ending
-
-
-def _just_validated(log_path: Path, trainer: MedqaTrainer) -> bool:
-    step = trainer.state.global_step
-    log = ranks.from_main(lambda: read_log(log_path))
-    return any(line["step"] == step and "validation_loss" in line for line in log)
 
 
 def _describe_run(job: TrainJob, model: Any, prepared: Prepared) -> None:
