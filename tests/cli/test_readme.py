@@ -1,0 +1,64 @@
+"""What the README and the pages of docs/ say: printed blocks are what the commands print, links and files are there."""
+
+from __future__ import annotations
+
+import re
+import shlex
+import shutil
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+
+ROOT = Path(__file__).parents[2]
+PAGES = [ROOT / "README.md", *sorted((ROOT / "docs").glob("*.md"))]
+# Blocks of output begin with the command that printed them.
+COMMAND = re.compile(r"^    \$ (medqa .*)$", re.MULTILINE)
+SECONDS = re.compile(r"\(\d+\.\d s\)")
+
+
+def printed_blocks() -> list[tuple[str, str]]:
+    text = (ROOT / "README.md").read_text(encoding="utf-8")
+    blocks = []
+    for match in COMMAND.finditer(text):
+        lines = []
+        for line in text[match.end() + 1 :].split("\n"):
+            if line and not line.startswith("    "):
+                break
+            lines.append(line[4:])
+        blocks.append((match.group(1), "\n".join(lines).strip()))
+    return blocks
+
+
+def normal(text: str) -> str:
+    """Seconds differ from machine to machine, and Markdown has no spaces at the ends of lines."""
+    return "\n".join(line.rstrip() for line in SECONDS.sub("(N s)", text).strip().splitlines())
+
+
+def test_the_readme_shows_output() -> None:
+    assert [command.split()[1] for command, _ in printed_blocks()] == ["convert", "train"]
+
+
+@pytest.mark.parametrize(("command", "printed"), printed_blocks(), ids=lambda text: text.split("\n")[0][:30])
+def test_a_block_of_output_is_what_the_command_prints(command: str, printed: str, tmp_path: Path) -> None:
+    shutil.copytree(ROOT / "examples", tmp_path / "examples")
+    words = [sys.executable, "-m", "medqa_cli", *shlex.split(command)[1:]]
+    done = subprocess.run(words, cwd=tmp_path, stdout=subprocess.PIPE, stderr=subprocess.STDOUT, text=True)
+    assert normal(done.stdout) == normal(printed)
+
+
+@pytest.mark.parametrize("page", PAGES, ids=lambda page: page.name)
+def test_links_lead_somewhere(page: Path) -> None:
+    text = page.read_text(encoding="utf-8")
+    targets = [target for target in re.findall(r"\]\(([^)#]+)(?:#[^)]*)?\)", text) if "://" not in target]
+    missing = [target for target in targets if not (page.parent / target).exists()]
+    assert not missing
+
+
+@pytest.mark.parametrize("page", PAGES, ids=lambda page: page.name)
+def test_scripts_tests_and_examples_that_are_named_exist(page: Path) -> None:
+    text = page.read_text(encoding="utf-8")
+    named = set(re.findall(r"`(?:python )?((?:benchmarks|tests|examples|tools)/[\w/.-]+\.(?:py|yaml|csv|jsonl))", text))
+    missing = sorted(name for name in named if not (ROOT / name).exists())
+    assert not missing
