@@ -90,8 +90,7 @@ def read_text(path: Path) -> str:
     except FileNotFoundError as error:
         raise UnreadableError(
             "there is no such file",
-            hint="check the path of --config, or write a file with a line model: and below it "
-            "  name_or_path: HUB_ID_OR_FOLDER",
+            hint="check the path of --config, or write a config for this machine: medqa config init --out FILE",
         ) from error
     except IsADirectoryError as error:
         raise UnreadableError(
