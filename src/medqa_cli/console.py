@@ -231,7 +231,12 @@ def error(problem: MedqaError) -> None:
     for text in lines:
         console.print(f"[red]error:[/red] {escape(printable(text))}")
     if problem.hint:
-        console.print(f"[cyan]hint:[/cyan] {escape(printable(problem.hint))}")
+        hint(problem.hint)
+
+
+def hint(text: str) -> None:
+    """Say on stderr what to do next."""
+    _err().print(f"[cyan]hint:[/cyan] {escape(printable(text))}")
 
 
 class ProgressHandle:

@@ -267,7 +267,7 @@ def test_byte_order_mark_and_windows_line_ends_are_fine():
 def test_missing_file_and_folder():
     with pytest.raises(ConfigError, match=r"^no\.yaml: there is no such file$") as caught:
         load(Path("no.yaml"))
-    assert "name_or_path" in caught.value.hint
+    assert "medqa config init --out no.yaml" in caught.value.hint
     Path("d").mkdir()
     with pytest.raises(ConfigError, match=r"^d: is a folder, expected a YAML file$"):
         load(Path("d"))

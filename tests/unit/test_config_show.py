@@ -11,8 +11,7 @@ import yaml
 from medqa_cli.config import Config, load
 from medqa_cli.config.keys import KEYS
 from medqa_cli.config.sections import EvalConfig, MultipleChoiceSet
-from medqa_cli.config.show import _written as written
-from medqa_cli.config.show import json_schema, resolved_dict, resolved_yaml
+from medqa_cli.config.show import json_schema, resolved_dict, resolved_yaml, written
 from medqa_cli.errors import ConfigError
 
 AWKWARD = [

@@ -211,6 +211,8 @@ finally:
     ("arguments", "code", "said"),
     [
         (["--help"], 0, "convert"),
+        ([], 2, "medqa config init"),
+        (["config", "init", "--gpu-memory", "16"], 0, "Llama-2-7b"),
         (["config", "check"], 0, "no problem found"),
         (["config", "show"], 0, "learning_rate"),
         (["ask", "What is glaucoma?"], 2, "nothing has been trained"),

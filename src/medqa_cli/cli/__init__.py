@@ -29,7 +29,8 @@ def main() -> None:
         console.silence()
     try:
         with _ended_like_ctrl_c():
-            app()
+            # Also as python -m medqa_cli: help and the shells' completion name the command that people type.
+            app(prog_name="medqa")
     except KeyboardInterrupt:  # while a command was still being imported
         sys.exit(Interrupted.exit_code)
     except MedqaError as error:

@@ -10,7 +10,9 @@ import typer
 from typer.core import TyperGroup
 
 from medqa_cli import __version__, console
-from medqa_cli.errors import Interrupted
+from medqa_cli.cli import first_steps
+from medqa_cli.config import Config
+from medqa_cli.errors import InputError, Interrupted
 
 _ORDER = ["convert", "train", "merge", "ask", "eval", "config"]
 
@@ -23,14 +25,47 @@ class _InOrder(TyperGroup):
         return sorted(super().list_commands(ctx), key=_ORDER.index)
 
 
+def examples(*calls: str, title: str = "Examples") -> str:
+    """Return the end of a command's help: calls to copy, the usual one first, each with what it does beside it.
+
+    Args:
+        calls: each a call, or a call and what it does with two spaces between.
+        title: stands above them.
+    """
+    parts = [call.partition("  ") for call in calls]
+    width = max((len(call) for call, _, told in parts if told), default=0)
+    lines = [f"  {call:{width}}  {told.strip()}".rstrip() for call, _, told in parts]
+    # \b: what follows is not wrapped.
+    return "\n".join(["\b", f"{title}:", *lines])
+
+
 app = typer.Typer(
     cls=_InOrder,
     help="From a spreadsheet of medical questions and answers to a tuned language model, with honest figures.",
-    no_args_is_help=True,
+    epilog=examples(
+        "medqa config init  write medqa.yaml for this machine",
+        "medqa convert questions.csv  clean and split the data",
+        "medqa train --plan  what the training will take",
+        "medqa train  train the adapter",
+        "medqa eval --limit 200  measure it on held-out questions",
+        'medqa ask "How to treat glaucoma?"  ask it',
+        "medqa COMMAND --help  more on a command, with examples",
+        title="First steps",
+    ),
+    invoke_without_command=True,
     pretty_exceptions_enable=False,
     rich_markup_mode=None,
 )
-config_app = typer.Typer(help="Show, check or describe the configuration.", no_args_is_help=True, rich_markup_mode=None)
+config_app = typer.Typer(
+    help="Write, check or show the configuration.",
+    epilog=examples(
+        "medqa config init  write a commented medqa.yaml for this machine",
+        "medqa config check  say all its mistakes at once",
+        "medqa config show  print each value and where it came from",
+    ),
+    no_args_is_help=True,
+    rich_markup_mode=None,
+)
 app.add_typer(config_app, name="config")
 
 P = ParamSpec("P")
@@ -58,8 +93,14 @@ def _print_version(wanted: bool) -> None:
 
 @app.callback()
 def _root(
+    ctx: typer.Context,
     version: Annotated[
         bool, typer.Option("--version", callback=_print_version, is_eager=True, help="Print the version.")
     ] = False,
 ) -> None:
-    pass
+    if ctx.invoked_subcommand is None:
+        typer.echo(ctx.get_help(), err=True)
+        if first_steps.is_fresh(None, Config()):
+            typer.echo(err=True)
+            console.hint(first_steps.START)
+        raise typer.Exit(InputError.exit_code)

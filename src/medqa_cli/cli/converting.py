@@ -8,7 +8,8 @@ from typing import Annotated
 import typer
 
 from medqa_cli import console
-from medqa_cli.cli.app import app, interruptible
+from medqa_cli.cli import first_steps
+from medqa_cli.cli.app import app, examples, interruptible
 from medqa_cli.cli.options import (
     ConfigOption,
     JsonOption,
@@ -19,7 +20,15 @@ from medqa_cli.config import load
 from medqa_cli.errors import InputError
 
 
-@app.command()
+@app.command(
+    epilog=examples(
+        "medqa convert questions.csv  one table",
+        "medqa convert  the table of data.source",
+        "medqa convert jan.csv feb.xlsx  several at once",
+        "medqa convert questions.csv --show hpo_block  what a rule changes",
+        "medqa convert --audit some/folder  what the splits there share",
+    )
+)
 @interruptible
 def convert(
     sources: Annotated[
@@ -48,9 +57,9 @@ def convert(
     overrides: SetOption = None,
     as_json: JsonOption = False,
 ) -> None:
-    """Turn a spreadsheet of questions and answers into a clean, split data set.
+    """Turn a spreadsheet of questions and answers into a data set.
 
-    Example: medqa convert questions.csv
+    Cleans the rows, splits them by topic, and says what became of each.
     """
     console.use_json(as_json)
     settings = load(config, overrides or ()).config
@@ -64,7 +73,9 @@ def convert(
     named = settings.data.source
     chosen = sources or ([named] if isinstance(named, str) else list(named or ()))
     if not chosen:
-        raise InputError("no source: neither an argument nor data.source names a file", "run: medqa convert FILE")
+        raise InputError(
+            "no source: neither an argument nor data.source names a file", first_steps.before_convert(config, settings)
+        )
     if show is not None:
         conversion.show_rule(show, chosen, settings.data, settings.seed)
         return

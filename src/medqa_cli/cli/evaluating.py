@@ -8,7 +8,7 @@ from typing import Annotated
 import typer
 
 from medqa_cli import allocator, console
-from medqa_cli.cli.app import app, interruptible
+from medqa_cli.cli.app import app, examples, interruptible
 from medqa_cli.cli.options import (
     ConfigOption,
     JsonOption,
@@ -20,7 +20,15 @@ from medqa_cli.cli.options import (
 )
 
 
-@app.command("eval")
+@app.command(
+    "eval",
+    epilog=examples(
+        "medqa eval  adapter and base",
+        "medqa eval --limit 200  on 200 of them",
+        "medqa eval --model adapter,base,merged  the merged model as well",
+        "medqa eval --fail-on 'adapter.nll > base.nll'  a gate for CI",
+    ),
+)
 @interruptible
 def evaluate(
     model: Annotated[
@@ -43,9 +51,9 @@ def evaluate(
     overrides: SetOption = None,
     as_json: JsonOption = False,
 ) -> None:
-    """Measure adapter and base on held-out questions, with intervals and floors.
+    """Measure the models on held-out questions, with intervals.
 
-    Example: medqa eval --limit 200 --fail-on 'adapter.nll > base.nll'
+    Beside each figure stands what a trivial answerer gets.
     """
     console.use_json(as_json)
     settings = load_for_run(config, overrides).config
@@ -54,9 +62,9 @@ def evaluate(
 
     options = command.EvalOptions(command.model_names(model), limit, gate.parse_conditions(fail_on or ()), rescore)
     if not rescore:
-        require_data(settings)
+        require_data(settings, config)
         if command.needs_adapter(options.models):
-            require_adapter(run)
+            require_adapter(settings, config)
         allocator.keep_freed_memory()
     data_dir = Path(settings.data.dir)
     command.run_eval(

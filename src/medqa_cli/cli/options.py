@@ -7,6 +7,7 @@ from typing import Annotated
 
 import typer
 
+from medqa_cli.cli import first_steps
 from medqa_cli.config import Config, Loaded, load
 from medqa_cli.errors import InputError
 from medqa_cli.run_folder import RunFolder
@@ -39,16 +40,21 @@ def run_folder(settings: Config) -> RunFolder:
     return RunFolder(Path(settings.run_dir))
 
 
-def require_data(settings: Config) -> None:
-    """Fail before the slow imports when nothing has been converted yet."""
-    if not (Path(settings.data.dir) / "train.jsonl").is_file():
-        raise InputError(f"no data in {settings.data.dir}: nothing has been converted yet", "run: medqa convert FILE")
+def require_data(settings: Config, config: Path | None) -> None:
+    """Fail before the slow imports when nothing has been converted yet; ``config`` is the file that was named."""
+    if not first_steps.has_data(settings.data.dir):
+        raise InputError(
+            f"no data in {settings.data.dir}: nothing has been converted yet",
+            first_steps.before_convert(config, settings),
+        )
 
 
-def require_adapter(run: RunFolder) -> None:
-    """Fail before the slow imports when nothing has been trained yet."""
+def require_adapter(settings: Config, config: Path | None) -> RunFolder:
+    """Return the run's folder; fail before the slow imports when nothing has been trained in it yet."""
+    run = run_folder(settings)
     if not (run.adapter_dir / "adapter_config.json").is_file():
         raise InputError(
             f"no adapter in {run.adapter_dir}: nothing has been trained there yet",
-            "train one with: medqa train   (or name another run: -c FILE or --set run_dir=DIR; or ask --model base)",
+            first_steps.before_train(config, settings),
         )
+    return run

@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Annotated, Literal
 import typer
 
 from medqa_cli import allocator, console, ranks
-from medqa_cli.cli.app import app, interruptible
+from medqa_cli.cli.app import app, examples, interruptible
 from medqa_cli.cli.options import (
     ConfigOption,
     JsonOption,
@@ -26,7 +26,15 @@ if TYPE_CHECKING:
     from medqa_cli.training.preparation import TrainJob
 
 
-@app.command()
+@app.command(
+    epilog=examples(
+        "medqa train  train by medqa.yaml",
+        "medqa train --plan  what it takes, if it fits",
+        "medqa train --plan --gpu-memory 16  the same for another card",
+        "medqa train --resume  go on after a stop",
+        "medqa train --set run_dir=runs/b --set lora.r=16  another run, another rank",
+    )
+)
 @interruptible
 def train(
     resume: Annotated[bool, typer.Option("--resume", help="Go on from the newest checkpoint.")] = False,
@@ -49,9 +57,7 @@ def train(
 ) -> None:
     """Train a QLoRA adapter on the converted data.
 
-    Example: medqa train -c medqa.yaml
-
-    Before that: medqa train --plan --gpu-memory 16
+    Ctrl-C saves a checkpoint.
     """
     console.use_json(as_json)
     # First: to agree, several ranks import torch.
@@ -64,7 +70,7 @@ def train(
         if not plan and (probe or gpu_memory is not None):
             raise InputError("--probe and --gpu-memory belong to --plan", "run: medqa train --plan ...")
         loaded = load(config, overrides or ())
-        require_data(loaded.config)
+        require_data(loaded.config, config)
     if plan:
         _plan(loaded, gpu_memory, probe)
         return
@@ -106,7 +112,13 @@ def _train_job(loaded: Loaded) -> TrainJob:
     )
 
 
-@app.command()
+@app.command(
+    epilog=examples(
+        "medqa merge  a Transformers folder in run_dir/merged",
+        "medqa merge --gguf q8_0 f16  also files for llama.cpp and Ollama",
+        "medqa merge --base-weights original  onto the unquantized base",
+    )
+)
 @interruptible
 def merge(
     more_types: Annotated[list[str] | None, typer.Argument(metavar="TYPE", hidden=True)] = None,
@@ -132,16 +144,13 @@ def merge(
     overrides: SetOption = None,
     as_json: JsonOption = False,
 ) -> None:
-    """Merge the adapter into its base, one plain Transformers folder, and compare it with base + adapter.
+    """Merge adapter and base into one model that other tools load.
 
-    With --gguf also files for llama.cpp and Ollama.
-
-    Example: medqa merge --gguf q8_0 f16
+    The result is compared with base + adapter; where it is not good enough the exit code is 1.
     """
     console.use_json(as_json)
     settings = load_for_run(config, overrides).config
-    run = run_folder(settings)
-    require_adapter(run)
+    run = require_adapter(settings, config)
     from medqa_cli.merging import gguf_export, report
     from medqa_cli.merging.parts import MergeJob
     from medqa_cli.merging.run import merge as merge_adapter

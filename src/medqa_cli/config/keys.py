@@ -47,6 +47,7 @@ class Key:
     doc: str
     bounds: dict[str, float]
     planned: bool
+    commands: tuple[str, ...] = ()
 
     @property
     def may_be_blank(self) -> bool:
@@ -54,8 +55,8 @@ class Key:
         return self.dotted == "prompt.system"
 
 
-def keys_of(section: type, prefix: str = "") -> dict[str, Key]:
-    """Return the keys of one dataclass by name, in their order."""
+def keys_of(section: type, prefix: str = "", commands: tuple[str, ...] = ()) -> dict[str, Key]:
+    """Return the keys of one dataclass by name, in their order; ``commands`` are those of keys that name none."""
     types = get_type_hints(section)
     found = {}
     for field in fields(section):
@@ -68,6 +69,7 @@ def keys_of(section: type, prefix: str = "") -> dict[str, Key]:
             doc=field.metadata.get("doc", ""),
             bounds=bounds,
             planned=field.metadata.get("planned", False),
+            commands=field.metadata.get("commands") or commands,
         )
     return found
 
@@ -75,7 +77,7 @@ def keys_of(section: type, prefix: str = "") -> dict[str, Key]:
 def _all_keys() -> dict[str, Key]:
     found = {}
     for name, top in keys_of(Config).items():
-        inner = keys_of(top.type, f"{name}.") if name in SECTIONS else {name: top}
+        inner = keys_of(top.type, f"{name}.", top.commands) if name in SECTIONS else {name: top}
         found.update({key.dotted: key for key in inner.values()})
     return found
 

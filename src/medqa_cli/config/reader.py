@@ -37,7 +37,10 @@ DEFAULT_NAME = "medqa.yaml"
 MAX_PROBLEMS = 100
 _NOWHERE = Mark("--set", 0, 0, 0, None, 0)
 _HINT = "`medqa config schema` lists every key with its type, range and default"
-_EMPTY_HINT = "it must at least hold a line model: and below it   name_or_path: HUB_ID_OR_FOLDER"
+_EMPTY_HINT = (
+    "write one for this machine: medqa config init --force; or by hand, at least a line model: and below it"
+    "   name_or_path: HUB_ID_OR_FOLDER"
+)
 
 
 @dataclass(frozen=True)

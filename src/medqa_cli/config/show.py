@@ -19,7 +19,7 @@ from medqa_cli.config.sections import SECTIONS, Config
 from medqa_cli.config.values import members
 from medqa_cli.config.yaml_nodes import is_text_everywhere
 
-__all__ = ["json_schema", "resolved_dict", "resolved_yaml"]
+__all__ = ["json_schema", "resolved_dict", "resolved_yaml", "written"]
 
 # A longer value pushes its own comment to the right, not everybody's.
 _COMMENT_COLUMN_LIMIT = 60
@@ -50,7 +50,7 @@ def _row(dotted: str, value: Any, loaded: Loaded, indent: str) -> tuple[str, str
     key = KEYS[dotted]
     # A comment ends at the end of its line, and the name of a file may hold anything.
     source = "".join(character if character.isprintable() else "?" for character in loaded.sources[dotted])
-    return f"{indent}{dotted.rpartition('.')[2]}: {_written(value, types.NoneType in members(key.type))}", source
+    return f"{indent}{dotted.rpartition('.')[2]}: {written(value, types.NoneType in members(key.type))}", source
 
 
 def _plain(value: Any) -> Any:
@@ -61,7 +61,8 @@ def _plain(value: Any) -> Any:
     return value
 
 
-def _written(value: Any, nullable: bool = False) -> str:
+def written(value: Any, nullable: bool = False) -> str:
+    """Return a value as YAML on one line, as every YAML reader takes it; ``nullable``: its key takes null as well."""
     if value is None:
         return "null"
     if isinstance(value, bool):
@@ -75,9 +76,9 @@ def _written(value: Any, nullable: bool = False) -> str:
     if is_dataclass(value) and not isinstance(value, type):
         value = asdict(value)
     if isinstance(value, dict):
-        return "{" + ", ".join(f"{_written_text(name)}: {_written(inner)}" for name, inner in value.items()) + "}"
+        return "{" + ", ".join(f"{_written_text(name)}: {written(inner)}" for name, inner in value.items()) + "}"
     if isinstance(value, tuple):
-        return "[" + ", ".join(_written(inner) for inner in value) + "]"
+        return "[" + ", ".join(written(inner) for inner in value) + "]"
     return str(value)
 
 

@@ -6,6 +6,7 @@ Does not know any key. Never builds Python objects from the tree, so that tags a
 from __future__ import annotations
 
 import re
+import shlex
 from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
@@ -90,8 +91,7 @@ def read_text(path: Path) -> str:
     except FileNotFoundError as error:
         raise UnreadableError(
             "there is no such file",
-            hint="check the path of --config, or write a file with a line model: and below it "
-            "  name_or_path: HUB_ID_OR_FOLDER",
+            hint=f"check the path of --config, or write one there: medqa config init --out {shlex.quote(str(path))}",
         ) from error
     except IsADirectoryError as error:
         raise UnreadableError(

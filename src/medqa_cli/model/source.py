@@ -59,7 +59,10 @@ def find_base(
         InputError: it is not there; the message names the three ways to get one.
     """
     if not name_or_path:
-        raise InputError(f"{named_by} is not set: no model to work with", THREE_WAYS)
+        raise InputError(
+            f"{named_by} is not set: no model to work with",
+            f"`medqa config init` writes a config with a model that suits this machine; {THREE_WAYS}",
+        )
     if name_or_path.startswith(PACKAGE_PREFIX):
         path = _package_file(name_or_path.removeprefix(PACKAGE_PREFIX), named_by)
     else:

