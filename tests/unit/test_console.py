@@ -45,7 +45,7 @@ def rules(text: str) -> list[str]:
 
 
 def test_json_on_a_terminal_is_text_and_reads_back_as_it_was(capsys: pytest.CaptureFixture[str]) -> None:
-    assert len(rules(SEQUENCES)) == 15
+    assert len(rules(SEQUENCES)) == 13
     console.use_json(True)
     console.result({"answer": SEQUENCES}, lambda: None)
     console.json_lines([{SEQUENCES: 1}, {"Ménière": "😀"}])
