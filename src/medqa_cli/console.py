@@ -7,13 +7,11 @@ through ``printable`` before a terminal sees it.
 from __future__ import annotations
 
 import contextlib
-import json
 import os
 import shutil
 import stat
 import sys
 import time
-import unicodedata
 from collections.abc import Callable, Collection, Iterable, Iterator, Sequence
 from types import TracebackType
 from typing import Any, TextIO
@@ -25,6 +23,7 @@ from rich.table import Table
 from rich.text import Text
 
 from medqa_cli.errors import ConfigError, MedqaError
+from medqa_cli.terminal_text import json_line, printable
 
 _state = {"json": False}
 _silenced: dict[str, TextIO] = {}
@@ -91,15 +90,10 @@ def _err() -> Console:
     return Console(stderr=True, highlight=False, soft_wrap=True, emoji=False)
 
 
-def printable(text: str) -> str:
-    """Replace terminal control characters, newlines and tabs excepted, by U+FFFD."""
-    return "".join("\ufffd" if unicodedata.category(c) == "Cc" and c not in "\n\t" else c for c in text)
-
-
 def result(data: Any, show: Callable[[], None]) -> None:
     """Give a command's result: ``data`` as JSON under ``--json``, otherwise whatever ``show`` prints."""
     if json_enabled():
-        sys.stdout.write(json.dumps(data, ensure_ascii=False, allow_nan=False) + "\n")
+        sys.stdout.write(json_line(data))
         sys.stdout.flush()
     else:
         show()
@@ -120,9 +114,11 @@ def table(
         alarming: (row, column) of the cells that are shown in red.
     """
     columns = max(len(row) for row in rows)
-    grid = Table(title=escape(title) or None, title_justify="left", show_header=bool(header), box=None, pad_edge=False)
+    grid = Table(
+        title=escape(printable(title)) or None, title_justify="left", show_header=bool(header), box=None, pad_edge=False
+    )
     for index in range(columns):
-        label = escape(header[index]) if header else ""
+        label = escape(printable(header[index])) if header else ""
         grid.add_column(label, justify="left" if index == 0 else "right", overflow="fold")
     for number, row in enumerate(rows):
         cells = [escape(printable(cell)) for cell in row]
@@ -140,7 +136,7 @@ def line(text: str = "") -> None:
 def json_lines(rows: Iterable[Any]) -> None:
     """Print one JSON object a line to stdout."""
     for row in rows:
-        sys.stdout.write(json.dumps(row, ensure_ascii=False, allow_nan=False) + "\n")
+        sys.stdout.write(json_line(row))
     sys.stdout.flush()
 
 
@@ -267,8 +263,12 @@ def progress(description: str, total: int) -> Iterator[ProgressHandle]:
         TimeRemainingColumn(compact=True),
     )
     with Progress(*columns, console=console, transient=True) as bar:
-        task = bar.add_task(description, total=total, status="")
-        yield ProgressHandle(lambda completed, status: bar.update(task, completed=completed, status=escape(status)))
+        task = bar.add_task(escape(printable(description)), total=total, status="")
+
+        def update(completed: int, status: str) -> None:
+            bar.update(task, completed=completed, status=escape(printable(status)))
+
+        yield ProgressHandle(update)
 
 
 @contextlib.contextmanager

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import os
+import shutil
 import subprocess
 import sys
 from collections.abc import Callable
@@ -11,7 +12,7 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-from conftest import Outcome
+from conftest import Outcome, two_processes
 
 Medqa = Callable[..., Outcome]
 
@@ -280,3 +281,68 @@ def test_likelihood_alone_generates_nothing(
     finally:
         for name, content in whole.items():
             (folder / "run/eval" / name).write_bytes(content)
+
+
+LAUNCH = (sys.executable, "-m", "accelerate.commands.launch", "--multi_gpu", "--num_processes", "2")
+
+
+def leaves(value: Any, place: str = "") -> dict[str, Any]:
+    """Every number and text of a nested value, by its place."""
+    if not isinstance(value, dict | list):
+        return {place: value}
+    items = value.items() if isinstance(value, dict) else enumerate(value)
+    return {key: leaf for name, own in items for key, leaf in leaves(own, f"{place}/{name}").items()}
+
+
+def test_two_ranks_measure_as_one_process(whole: dict[str, bytes], folder: Path) -> None:
+    shutil.copytree("run/adapter", "two/adapter")
+    shutil.copy("run/config.yaml", "two")
+    command = [*LAUNCH, "--main_process_port", "0", "-m", "medqa_cli", "eval", "--json", "--set", "run_dir=two"]
+    environment = {**os.environ, "OMP_NUM_THREADS": "1"}
+    done = subprocess.run(command, capture_output=True, text=True, env=environment, check=False, timeout=500)
+    assert done.returncode == 0, done.stderr
+    written = {path.name: path.read_bytes() for path in Path("two/eval").iterdir()}
+    # Nothing of the second rank's own work is left, and rank 0 alone speaks.
+    assert written.keys() == FILES
+    assert json.loads(done.stdout) == json.loads(written["results.json"])
+    for name in ("samples.jsonl", "floors.jsonl"):
+        found, expected = samples_of(written[name]), samples_of(whole[name])
+        assert len(found) == len(expected)
+        for own, other in zip(found, expected, strict=True):
+            assert own == {**other, "nll_sum": pytest.approx(other["nll_sum"], rel=1e-5)}, name
+    expected = leaves(json.loads(whole["results.json"]))
+    found = leaves(json.loads(written["results.json"]))
+    assert found.keys() == expected.keys()
+    for place, value in expected.items():
+        assert found[place] == (pytest.approx(value, rel=1e-4, abs=1e-6) if isinstance(value, float) else value), place
+
+
+# Each rank says which files it put in place.
+WATCHED = """
+import json, os, sys
+renamed = []
+sys.addaudithook(lambda event, values: renamed.append(os.path.basename(values[1])) if event == "os.rename" else None)
+from medqa_cli.cli import main
+rank = os.environ["RANK"]
+sys.argv = ["medqa", "eval", *sys.argv[1:]]
+try:
+    main()
+finally:
+    open(f"renamed-{rank}.json", "w").write(json.dumps(renamed))
+"""
+
+
+@pytest.mark.parametrize(
+    "options", [["--rescore"], ["--set", "eval.metrics=[nll]", "--set", "eval.multiple_choice=[]"]]
+)
+def test_one_of_two_ranks_writes(whole: dict[str, bytes], folder: Path, tmp_path: Path, options: list[str]) -> None:
+    run = tmp_path / "run"
+    shutil.copytree("run", run)
+    done = two_processes(folder, WATCHED, *options, "--set", f"run_dir={run}")
+    assert [process.returncode for process in done] == [0, 0], done
+    main, other = (json.loads((folder / f"renamed-{rank}.json").read_text()) for rank in range(2))
+    assert main.count("results.json") == main.count("report.html") == 1
+    assert [name for name in other if not name.startswith("progress")] == []
+    assert (done[1].stdout, done[1].stderr) == ("", "")
+    if options == ["--rescore"]:
+        assert {path.name: path.read_bytes() for path in (run / "eval").iterdir()} == whole

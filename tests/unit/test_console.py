@@ -27,6 +27,64 @@ def tables() -> None:
 def test_control_characters_are_replaced() -> None:
     assert console.printable(CONTROL) == CLEANED
     assert console.printable("line\n\ttab Ménière € 😀") == "line\n\ttab Ménière € 😀"
+    # Overrides of the direction let 05 be read as 50; what Arabic and Hebrew need stays. Half of a pair has no bytes.
+    assert console.printable("\u202e05\u202c mg, \u202d, \u2067ربو\u2069 \ud83d") == (
+        "\ufffd05\u202c mg, \ufffd, \u2067ربو\u2069 \ufffd"
+    )
+
+
+# A colour, a title, the clipboard (OSC 52), a link (OSC 8), a cleared screen; the last two in one character (C1).
+SEQUENCES = (
+    "\x1b[31m \x1b]0;t\x07 \x1b]52;c;cm0=\x1b\\ \x1b]8;;http://x\x1b\\ \x9b2J \x9d52;c;cm0=\x9c \x7f \u202e \ud83d"
+)
+
+
+def rules(text: str) -> list[str]:
+    """What of a text a terminal would obey, or could not be sent."""
+    return re.findall("[\x00-\x09\x0b-\x1f\x7f-\x9f\u202d\u202e\ud800-\udfff]", text)
+
+
+def test_json_on_a_terminal_is_text_and_reads_back_as_it_was(capsys: pytest.CaptureFixture[str]) -> None:
+    assert len(rules(SEQUENCES)) == 13
+    console.use_json(True)
+    console.result({"answer": SEQUENCES}, lambda: None)
+    console.json_lines([{SEQUENCES: 1}, {"Ménière": "😀"}])
+    first, second, third = capsys.readouterr().out.splitlines()
+    assert rules(first + second) == []
+    assert json.loads(first) == {"answer": SEQUENCES}
+    assert json.loads(second) == {SEQUENCES: 1}
+    assert third == '{"Ménière": "😀"}'
+
+
+def test_nothing_that_shows_a_text_lets_it_rule_the_terminal(
+    capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    console.table(SEQUENCES, [[SEQUENCES, SEQUENCES]], header=(SEQUENCES, SEQUENCES), alarming=[(0, 1)])
+    console.line(SEQUENCES)
+    console.side_by_side([SEQUENCES], [SEQUENCES], [SEQUENCES])
+    console.stream(SEQUENCES)
+    answer = console.AnswerStream()
+    answer.write(SEQUENCES)
+    answer.end()
+    for say, _ in SAYERS.values():
+        say(SEQUENCES)
+    console.error(ConfigError([SEQUENCES], SEQUENCES))
+    shown = capsys.readouterr()
+    assert rules(shown.out.replace("\n", "") + shown.err) == []
+    assert shown.out.count("\ufffd") > 80
+    # Live displays write sequences of their own: what may not come is those of the text.
+    monkeypatch.setenv("FORCE_COLOR", "1")
+    monkeypatch.delenv("NO_COLOR")
+    monkeypatch.setenv("TERM", "xterm")
+    with console.progress(SEQUENCES, 2) as bar, console.status(SEQUENCES) as show:
+        bar.update(1, SEQUENCES)
+        show(SEQUENCES)
+    with console.run_display("training", 2) as display:
+        display.update(1, [SEQUENCES])
+    drawn_over = capsys.readouterr().err
+    assert "\ufffd]52;c;" in drawn_over
+    for own in ("\x1b]", "\x9b", "\x9d", "\x07", "\x7f", "\u202e", "\ud83d"):
+        assert own not in drawn_over
 
 
 def test_a_result_is_shown_or_json_never_both(capsys: pytest.CaptureFixture[str]) -> None:

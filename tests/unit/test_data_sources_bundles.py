@@ -6,6 +6,7 @@ import csv
 import gzip
 import hashlib
 import io
+import re
 import tarfile
 import tempfile
 import zipfile
@@ -239,6 +240,21 @@ def test_tables_each_with_its_own_format(tmp_path: Path, make: Make) -> None:
         "JSON Lines, UTF-8",
         "TSV, UTF-8, delimiter tab, unpacked with gzip (columns: question 'prompt', answer 'response')",
     ]
+
+
+@pytest.mark.parametrize("make", [make_zip, make_tar])
+def test_the_name_of_a_member_is_no_path(tmp_path: Path, monkeypatch: pytest.MonkeyPatch, make: Make) -> None:
+    """What stands before the known suffix of a member may be of any length, and may hold anything."""
+    scratch = tmp_path / "scratch"
+    scratch.mkdir()
+    monkeypatch.setattr(tempfile, "tempdir", str(scratch))
+    names = ["../up.csv", "/root.csv", f"a.{'x' * 300}.csv", "b.\x1b]0;t\x07 c.csv", "C:\\d.csv"]
+    opened = read(make(tmp_path, {name: f"question,answer\nq{n},a{n}\n" for n, name in enumerate(names)}))
+    copies = [path for path in scratch.rglob("*") if path.is_file()]
+    assert len(copies) == len(names)
+    assert all(re.fullmatch(r"\d+\.csv", path.name) for path in copies)
+    assert sorted(row.question for row in opened.rows if isinstance(row, RawRow)) == [f"q{n}" for n in range(5)]
+    assert not (tmp_path / "up.csv").exists()
 
 
 def test_private_copies_are_deleted(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:

@@ -31,13 +31,15 @@ _GROUND = {
     "prompt_template",
     "ranks",
     "run_folder",
+    "terminal_text",
 }
 _WORKERS = {"training", "merging", "answering"}
 ALLOWED: dict[str, set[str]] = {
     "__init__": set(),
     "errors": set(),
     "config": {"config", "errors"},
-    "console": {"errors"},
+    "terminal_text": set(),
+    "console": {"errors", "terminal_text"},
     "ranks": {"errors"},
     "run_folder": {"errors"},
     "allocator": set(),

@@ -9,7 +9,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
-from medqa_cli import console
+from medqa_cli import console, ranks
 from medqa_cli.config.sections import EvalConfig, GenerateConfig, ModelConfig, PromptConfig
 from medqa_cli.evaluation.gate import Condition, check_gate
 from medqa_cli.run_folder import RunFolder
@@ -59,7 +59,8 @@ def run_eval(
     if options.rescore:
         from medqa_cli.evaluation.output import rescore
 
-        results = rescore(run, settings, seed, options.models)
+        # By one rank, as no other file is written by several.
+        results = ranks.from_main(lambda: rescore(run, settings, seed, options.models))
     else:
         from medqa_cli.evaluation.run import EvalJob, evaluate
 

@@ -16,6 +16,7 @@ from medqa_cli.evaluation.figures import repeats
 from medqa_cli.evaluation.metrics import metric
 from medqa_cli.evaluation.overlap import rouge
 from medqa_cli.evaluation.samples import Sample
+from medqa_cli.terminal_text import printable
 
 
 def make_page(results: Mapping[str, Any], samples: Mapping[str, Sequence[Sample]]) -> str:
@@ -76,9 +77,11 @@ def _panel(name: str, rows: Sequence[tuple[str, Mapping[str, Any], str]]) -> str
     width = (high - low) or 1.0
     body = "".join(_interval_row(who, figure, kind, low, width) for who, figure, kind in rows)
     direction = {True: "lower is better", False: "higher is better", None: ""}[metric(name).lower_is_better]
+    title = metric(name).title
+    about = ", ".join(word for word in (name, direction) if word and word != title)
     return (
-        f"<div><h3>{_text(metric(name).title)} <span class='soft'>{_text(name)}"
-        f"{', ' + direction if direction else ''}</span></h3><table><tbody>{body}</tbody></table></div>"
+        f"<div><h3>{_text(title)} <span class='soft'>{_text(about)}</span></h3>"
+        f"<table><tbody>{body}</tbody></table></div>"
     )
 
 
@@ -94,20 +97,27 @@ def _interval_row(who: str, figure: Mapping[str, Any], kind: str, start: float, 
 
 
 def _differences(differences: Mapping[str, Any], title: str) -> str:
+    groups = "".join(_pair(pair, figures) for pair, figures in differences.items() if figures)
+    if not groups:
+        return ""
+    # A narrow window scrolls the table; the arrow keys do so once it has the focus.
+    return (
+        f"<section><h2>{title}</h2><div class='scroll' tabindex='0' role='region' aria-label='{title}'><table><thead>"
+        f"<tr><th scope='col'>figure</th><th scope='col'>shown</th><th scope='col' class='n'>difference [95 %]</th>"
+        f"<th scope='col' class='n'>least that can be seen</th></tr></thead>{groups}</table></div></section>"
+    )
+
+
+def _pair(pair: str, figures: Mapping[str, Any]) -> str:
     rows = "".join(
-        f"<tr><th scope='row'>{_text(pair.replace('-', ' - '))}</th><td>{_text(name)}</td>"
+        f"<tr><th scope='row'>{_text(name)}</th>"
+        f"<td>{_verdict(own['better'])}</td>"
         f"<td class='n'>{own['value']:+.3f} [{own['ci95'][0]:+.3f}, {own['ci95'][1]:+.3f}]</td>"
-        f"<td>{_verdict(own['better'])}</td><td class='n'>{own['detectable']:.3f}</td></tr>"
-        for pair, figures in differences.items()
+        f"<td class='n'>{own['detectable']:.3f}</td></tr>"
         for name, own in figures.items()
     )
-    if not rows:
-        return ""
-    return (
-        f"<section><h2>{title}</h2><div class='scroll'><table><thead><tr><th>models</th><th>figure</th>"
-        f"<th>difference [95 %]</th><th>shown</th><th>least that can be seen</th></tr></thead>"
-        f"<tbody>{rows}</tbody></table></div></section>"
-    )
+    title = f"<tr><th scope='rowgroup' colspan='4' class='pair'>{_text(pair.replace('-', ' - '))}</th></tr>"
+    return f"<tbody>{title}{rows}</tbody>"
 
 
 def _verdict(better: bool | None) -> str:
@@ -127,7 +137,7 @@ def _choice_set(name: str, own: Mapping[str, Any]) -> str:
         f"{_differences(own['differences'], 'Differences on ' + _text(name))}</section>"
     )
     apart = own.get("contaminated", {})
-    parts = {"seen": "items that stand in the training data", "unseen": "items that do not"}
+    parts = {"seen": "items that stand in the training data", "unseen": "items that do not stand there"}
     return section + "".join(_choice_set(f"{name}, {parts[part]}", apart[part]) for part in parts if part in apart)
 
 
@@ -171,12 +181,14 @@ def _question(score: float, place: int, by_model: Mapping[str, Sample]) -> str:
     shown = "".join(_flag(flag) for flag in dict.fromkeys(flag for own in flags.values() for flag in own))
     columns = "".join(_answer(name, sample, flags[name]) for name, sample in by_model.items())
     references = "".join(
-        f"<div><h3>reference{f' {number}' if number > 1 else ''}</h3><div class='text'>{_text(text)}</div></div>"
+        f"<div><h3>reference{f' {number}' if number > 1 else ''}</h3>"
+        f"<div class='text' dir='auto'>{_text(text)}</div></div>"
         for number, text in enumerate(first.references, start=1)
     )
     return (
         f'<details data-score="{score:.6f}" data-place="{place}" data-flagged="{int(flagged)}" data-find="{findable}">'
-        f"<summary>{_text(first.question)} {shown}<small>{_text(first.topic)}; score {score:+.3f}</small></summary>"
+        f"<summary><bdi>{_text(first.question)}</bdi> {shown}"
+        f"<small><bdi>{_text(first.topic)}</bdi>; score {score:+.3f}</small></summary>"
         f'<div class="answers">{columns}{references}</div></details>'
     )
 
@@ -198,7 +210,7 @@ def _answer(name: str, sample: Sample, flags: Sequence[str]) -> str:
         figure = f"<p class='soft'>reference: {sample.nll_sum / sample.answer_tokens:.3f} nats per token</p>"
     text = "" if sample.answer is None else marked(sample.answer, sample.references[0])
     shown = "".join(_flag(flag) for flag in flags)
-    return f"<div><h3>{_text(name)} {shown}</h3>{figure}<div class='text'>{text}</div></div>"
+    return f"<div><h3>{_text(name)} {shown}</h3>{figure}<div class='text' dir='auto'>{text}</div></div>"
 
 
 def marked(answer: str, reference: str) -> str:
@@ -228,4 +240,5 @@ def _bare(word: str) -> str:
 
 
 def _text(text: str) -> str:
-    return html.escape(text)
+    """Return a text as HTML, for a content or an attribute; what no reader sees (a zero byte, an escape) as U+FFFD."""
+    return html.escape(printable(text))

@@ -36,7 +36,7 @@ def read_config(location: str, revision: str | None = None) -> Any:
     from transformers import AutoConfig
 
     try:
-        config = AutoConfig.from_pretrained(location, revision=revision)
+        config = AutoConfig.from_pretrained(location, revision=revision, trust_remote_code=False)
     except (OSError, ValueError) as error:
         raise InputError(f"cannot read the model in {location}: {str(error).splitlines()[0]}") from error
     names = getattr(config, "architectures", None) or ["unknown"]

@@ -19,7 +19,7 @@ from safetensors import SafetensorError, safe_open
 
 from medqa_cli.errors import InputError, MedqaError
 from medqa_cli.merging.gguf_hyperparameters import head_dim, key_value_heads, unsupported
-from medqa_cli.run_folder import read_json
+from medqa_cli.model.weight_files import shard_names
 
 FILE_TYPES = {"f16": Type.F16, "q8_0": Type.Q8_0, "q4_0": Type.Q4_0}
 _CHUNK_VALUES = 4 * 2**20
@@ -207,12 +207,8 @@ def _wanted_type(name: str, config: Any, file_type: str) -> Type:
 
 def _shards(folder: Path) -> list[Path]:
     index = folder / "model.safetensors.index.json"
-    if index.is_file():
-        weight_map = read_json(index).get("weight_map", {})
-        names = sorted(set(weight_map.values()))
-    else:
-        names = ["model.safetensors"]
+    names = shard_names(index) if index.is_file() else ["model.safetensors"]
     missing = [name for name in names if not (folder / name).is_file()]
-    if missing or not names:
-        raise InputError(f"{folder} lacks {', '.join(missing) or 'its weights'}", "merge again: medqa merge")
+    if missing:
+        raise InputError(f"{folder} lacks {', '.join(missing)}", "merge again: medqa merge")
     return [folder / name for name in names]

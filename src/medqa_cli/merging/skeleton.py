@@ -68,9 +68,9 @@ def build_skeleton(folder: Path) -> tuple[Skeleton, Any]:
             "train and merge on the 16-bit version of the model",
         )
     try:
-        config = AutoConfig.from_pretrained(folder)
+        config = AutoConfig.from_pretrained(folder, trust_remote_code=False)
         with torch.device("meta"):
-            model = AutoModelForCausalLM.from_config(config)
+            model = AutoModelForCausalLM.from_config(config, trust_remote_code=False)
     except (OSError, ValueError) as error:
         raise InputError(f"cannot build the model of {folder}: {str(error).splitlines()[0]}") from error
     return _describe(model), model

@@ -58,12 +58,14 @@ def streamed_model(config_dir: Path, source: WeightSource, device: torch.device,
 
     quiet_libraries()
     register_packed_attention()
-    config = AutoConfig.from_pretrained(config_dir)
+    config = AutoConfig.from_pretrained(config_dir, trust_remote_code=False)
     if untied:
         config.tie_word_embeddings = False
     # Buffers are made for real: they are computed, not stored.
     with init_empty_weights(include_buffers=False):
-        model = AutoModelForCausalLM.from_config(config, attn_implementation=PACKED_ATTENTION, dtype=torch.float32)
+        model = AutoModelForCausalLM.from_config(
+            config, attn_implementation=PACKED_ATTENTION, dtype=torch.float32, trust_remote_code=False
+        )
     _connect(model, source, device)
     return model.requires_grad_(False).to(device).eval()
 

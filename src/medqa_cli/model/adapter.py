@@ -5,6 +5,7 @@ Does not train or merge them.
 
 from __future__ import annotations
 
+import pickle
 from pathlib import Path
 from typing import Any
 
@@ -64,12 +65,21 @@ def load_adapter(model: Any, adapter_dir: Path) -> Any:
     """
     from peft import PeftModel
 
+    _refuse_named_modules(adapter_dir)
     try:
         adapted = PeftModel.from_pretrained(model, str(adapter_dir)).eval()
-    except (OSError, ValueError, RuntimeError, SafetensorError) as error:
+    except (OSError, ValueError, RuntimeError, SafetensorError, pickle.UnpicklingError) as error:
         raise InputError(f"cannot load the adapter in {adapter_dir}: {str(error).splitlines()[0]}") from error
     _refuse_dora_on_int8_cpu(model, adapted.peft_config["default"].use_dora)
     return adapted
+
+
+def _refuse_named_modules(adapter_dir: Path) -> None:
+    """Refuse an adapter for Megatron: PEFT would import the Python module that its file names, whatever it is."""
+    path = adapter_dir / ADAPTER_CONFIG_NAME
+    config = read_json(path) if path.is_file() else {}
+    if isinstance(config, dict) and config.get("megatron_config"):
+        raise InputError(f"cannot load the adapter in {adapter_dir}: it was made for Megatron's layers")
 
 
 def _refuse_dora_on_int8_cpu(model: Any, use_dora: bool) -> None:

@@ -5,6 +5,8 @@ Does not add adapters: ``adapter`` does.
 
 from __future__ import annotations
 
+import pickle
+from pathlib import Path
 from typing import Any
 
 import torch
@@ -16,6 +18,9 @@ from medqa_cli.errors import InputError
 from medqa_cli.model.answer_loss import install_answer_losses
 from medqa_cli.model.attention import PACKED_ATTENTION, register_packed_attention
 from medqa_cli.model.source import THREE_WAYS, BaseSource
+from medqa_cli.model.weight_files import check_index
+
+NO_FOREIGN_CODE = "medqa runs no program code of a model: take a model that the installed Transformers knows itself"
 
 # Transformers' and bitsandbytes' defaults (Params4bit; quantize_4bit with compress_statistics), which loading uses.
 WEIGHTS_PER_BLOCK = 64
@@ -40,7 +45,7 @@ def load_tokenizer(location: str, revision: str | None = None) -> Any:
 
     quiet_libraries()
     try:
-        return AutoTokenizer.from_pretrained(location, revision=revision)
+        return AutoTokenizer.from_pretrained(location, revision=revision, trust_remote_code=False)
     except (OSError, ValueError) as error:
         raise _not_loadable("tokenizer", location, error) from error
 
@@ -65,7 +70,7 @@ def load_config(location: str, revision: str | None = None) -> Any:
 
     quiet_libraries()
     try:
-        return AutoConfig.from_pretrained(location, revision=revision)
+        return AutoConfig.from_pretrained(location, revision=revision, trust_remote_code=False)
     except (OSError, ValueError) as error:
         raise _not_loadable("config", location, error) from error
 
@@ -100,6 +105,9 @@ def load_base(
 
     quiet_libraries()
     register_packed_attention()
+    if source.kind != "hub":
+        # Transformers would open files outside the folder where the index names them.
+        check_index(Path(source.location))
     try:
         with console.status(f"loading {source.name} ..."):
             model = AutoModelForCausalLM.from_pretrained(
@@ -109,8 +117,9 @@ def load_base(
                 device_map={"": "cpu" if sharded else str(device)},
                 quantization_config=quantization_config(config, dtype, sharded=sharded),
                 attn_implementation=PACKED_ATTENTION if packed else "sdpa",
+                trust_remote_code=False,
             )
-    except (OSError, ValueError, SafetensorError) as error:
+    except (OSError, ValueError, SafetensorError, pickle.UnpicklingError) as error:
         raise _not_loadable("model", source.location, error) from error
     model.requires_grad_(False)
     if packed:
@@ -153,4 +162,6 @@ def _keep_weights_differentiable(model: torch.nn.Module) -> None:
 
 def _not_loadable(what: str, location: str, error: Exception) -> InputError:
     first_line = str(error).strip().splitlines()[0] if str(error).strip() else type(error).__name__
-    return InputError(f"cannot load the {what} of {location}: {first_line}", THREE_WAYS)
+    # Transformers' words where a repository wants to run a program of its own.
+    hint = NO_FOREIGN_CODE if "custom code" in first_line else THREE_WAYS
+    return InputError(f"cannot load the {what} of {location}: {first_line}", hint)

@@ -120,7 +120,9 @@ class _OneDepth:
 
         self._mode = FakeTensorMode(allow_non_fake_inputs=True)
         with torch.device("meta"):
-            base = AutoModelForCausalLM.from_config(hf_config, dtype=dtype, attn_implementation=PACKED_ATTENTION)
+            base = AutoModelForCausalLM.from_config(
+                hf_config, dtype=dtype, attn_implementation=PACKED_ATTENTION, trust_remote_code=False
+            )
             replace_layers(base, model, dtype)
             give_quantized_weights(base, model, dtype)  # DoRA asks for their norms
             base.requires_grad_(False)

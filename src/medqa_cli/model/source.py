@@ -124,10 +124,15 @@ def _dequantize(path: Path, folder: Path) -> None:
     _refuse_what_would_be_lost(path)
     # dequantize=True: otherwise Transformers keeps the weights packed and refuses to save or quantize them.
     model = AutoModelForCausalLM.from_pretrained(
-        path.parent, gguf_file=path.name, quantization_config=GgufConfig(dequantize=True), dtype=torch.bfloat16
+        path.parent,
+        gguf_file=path.name,
+        quantization_config=GgufConfig(dequantize=True),
+        dtype=torch.bfloat16,
+        trust_remote_code=False,
     )
     model.save_pretrained(folder)
-    AutoTokenizer.from_pretrained(path.parent, gguf_file=path.name).save_pretrained(folder)
+    tokenizer = AutoTokenizer.from_pretrained(path.parent, gguf_file=path.name, trust_remote_code=False)
+    tokenizer.save_pretrained(folder)
 
 
 def _refuse_what_would_be_lost(path: Path) -> None:

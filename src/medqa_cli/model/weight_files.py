@@ -239,6 +239,17 @@ def weight_paths(folder: Path) -> list[Path]:
     raise InputError(f"{folder} holds no weights: neither {' nor '.join(WEIGHT_FILES)}", "copy or download them")
 
 
+def check_index(folder: Path) -> None:
+    """Check that the index of a folder, where it has one, names files of the folder only.
+
+    Raises:
+        InputError: it names others, or is damaged.
+    """
+    used = next((folder / name for name in WEIGHT_FILES if (folder / name).is_file()), None)
+    if used is not None and used.name.endswith(".index.json"):
+        shard_names(used)
+
+
 def shard_names(index_path: Path) -> list[str]:
     """Return the file names that an index lists, sorted.
 

@@ -9,6 +9,7 @@ from __future__ import annotations
 import contextlib
 import gzip
 import os
+import re
 import stat
 import tarfile
 import tempfile
@@ -27,6 +28,7 @@ LARGEST_RATIO = 100
 GZIP_MAGIC = b"\x1f\x8b"
 ZIP_MAGICS = (b"PK\x03\x04", b"PK\x05\x06")  # with members, without any
 ENCRYPTED = 1  # bit of ZipInfo.flag_bits
+_SUFFIX = re.compile(r"\.[A-Za-z0-9]{1,10}")
 
 
 @dataclass(frozen=True)
@@ -174,7 +176,9 @@ class _Archive:
         raise NotImplementedError
 
     def path_of(self, member: Member, scratch: Scratch) -> Path:
-        path = scratch.new_path("".join(Path(member.name).suffixes[-2:]))
+        # The name comes from the archive: only what looks like a suffix becomes part of a path here.
+        suffixes = [suffix for suffix in Path(member.name).suffixes[-2:] if _SUFFIX.fullmatch(suffix)]
+        path = scratch.new_path("".join(suffixes))
         with self.open(member) as packed, open(path, "wb") as copy:
             copy_unpacked(packed, copy, self._size, f"{self._shown}/{member.name}")
         return path

@@ -1,0 +1,69 @@
+"""docs/licences.md names every direct dependency, and what it says is read from metadata as packages really have it."""
+
+from __future__ import annotations
+
+import importlib.util
+import tomllib
+from email.message import Message
+from pathlib import Path
+from types import ModuleType
+from typing import Any
+
+import pytest
+
+ROOT = Path(__file__).parents[2]
+
+
+@pytest.fixture(scope="module")
+def licences() -> ModuleType:
+    spec = importlib.util.spec_from_file_location("licences", ROOT / "tools/licences.py")
+    assert spec is not None
+    assert spec.loader is not None
+    module = importlib.util.module_from_spec(spec)
+    spec.loader.exec_module(module)
+    return module
+
+
+def test_every_direct_dependency_is_listed_with_a_licence(licences: ModuleType) -> None:
+    pyproject: dict[str, Any] = tomllib.loads((ROOT / "pyproject.toml").read_text(encoding="utf-8"))
+    uses = licences.requirements(pyproject)
+    assert {"torch", "typer", "sacrebleu"} <= set(uses["run"])
+    listed = licences.lines_by_name(licences.PAGE.read_text(encoding="utf-8"))
+    wanted = {name: use for use, names in uses.items() for name in names}
+    assert {name for name in listed if name != "package"} == set(wanted), "run python tools/licences.py"
+    for name, use in wanted.items():
+        _, _, used_for, licence, version, _ = (cell.strip() for cell in listed[name].split("|"))
+        assert used_for == use
+        assert licence
+        assert version[0].isdigit()
+
+
+@pytest.mark.parametrize(
+    ("fields", "expected"),
+    [
+        ([("License-Expression", "MIT"), ("License", "whatever")], "MIT"),
+        ([("License", "Apache 2.0 License")], "Apache-2.0"),
+        (
+            [("License", "The whole text\nof a licence"), ("Classifier", "License :: OSI Approved :: MIT License")],
+            "MIT",
+        ),
+        ([("License", "x" * 200), ("Classifier", "License :: OSI Approved :: BSD License")], "BSD"),
+        ([("Classifier", "Topic :: Text"), ("Classifier", "License :: A New One")], "A New One"),
+    ],
+)
+def test_a_licence_is_found_where_packages_put_it(
+    licences: ModuleType, fields: list[tuple[str, str]], expected: str
+) -> None:
+    metadata = Message()
+    for name, value in fields:
+        metadata[name] = value
+    assert licences.licence_of(metadata) == expected
+
+
+def test_a_package_that_states_none_is_not_passed_over(licences: ModuleType) -> None:
+    with pytest.raises(ValueError, match="no licence"):
+        licences.licence_of(Message())
+    with pytest.raises(ValueError, match="not installed"):
+        licences.table({"run": ["no-such-package-here"]}, {})
+    kept = licences.table({"run": ["no-such-package-here"]}, {"no-such-package-here": "| as it was |"})
+    assert kept.splitlines()[-1] == "| as it was |"
