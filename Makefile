@@ -44,7 +44,7 @@ lint: $(VENV)/.installed
 	$(BIN)/mypy
 
 test: lint
-	OMP_NUM_THREADS=1 $(BIN)/python -m pytest -n logical --maxprocesses 4 --dist loadfile
+	OMP_NUM_THREADS=1 $(BIN)/python -m pytest -n logical --maxprocesses 4 --dist loadfile --no-loadscope-reorder
 
 # make bench MEDQUAD=file.csv PUBMEDQA=ori_pqal.json ONLY="ask eval"; without MEDQUAD: on the sample.
 bench: $(VENV)/.installed

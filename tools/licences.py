@@ -102,7 +102,7 @@ def main() -> None:
     fresh = table(uses, lines_by_name(page))
     before, after = page[: page.index(START)], page[page.index(END) :]
     PAGE.write_text(f"{before}{START}\n{fresh}\n{after}", encoding="utf-8")
-    print(f"wrote {PAGE}")
+    print(f"wrote {PAGE.relative_to(ROOT)}")
 
 
 if __name__ == "__main__":

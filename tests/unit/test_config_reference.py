@@ -17,8 +17,7 @@ PAGE = Path(__file__).parents[2] / "docs" / "configuration.md"
 def test_the_page_is_what_the_generator_prints() -> None:
     if PAGE.read_text(encoding="utf-8") != page():
         pytest.fail(
-            "docs/configuration.md is not up to date; write it anew:\n"
-            "    python -m medqa_cli.config.reference > docs/configuration.md",
+            "docs/configuration.md is not up to date; write it anew:\n    python tools/configuration_page.py",
             pytrace=False,
         )
 

@@ -22,6 +22,8 @@ from medqa_cli.evaluation.served import ServedModel, connect, served_answers
 class Server(ThreadingHTTPServer):
     """Remembers what it was asked; ``reply`` makes the body of an answer from a question."""
 
+    request_queue_size = 64  # a busy machine accepts late, and five waiting are not enough
+
     asked: list[dict[str, Any]]
     reply: Callable[[str], Any]
 

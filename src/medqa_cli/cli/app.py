@@ -99,8 +99,8 @@ def _root(
     ] = False,
 ) -> None:
     if ctx.invoked_subcommand is None:
-        typer.echo(ctx.get_help(), err=True)
+        console.note(ctx.get_help())
         if first_steps.is_fresh(None, Config()):
-            typer.echo(err=True)
+            console.note("")
             console.hint(first_steps.START)
         raise typer.Exit(InputError.exit_code)

@@ -1,11 +1,10 @@
 """The page docs/configuration.md: every key once, written from the dataclasses of ``sections``.
 
-``python -m medqa_cli.config.reference > docs/configuration.md`` writes it anew; a test holds the page equal to this.
+``python tools/configuration_page.py`` writes it anew; a test holds the page equal to this.
 """
 
 from __future__ import annotations
 
-import sys
 import textwrap
 from collections.abc import Iterator, Sequence
 from dataclasses import is_dataclass
@@ -24,7 +23,7 @@ _WIDTH = 120
 _INTRODUCTION = """\
 # The configuration
 
-<!-- Written by: python -m medqa_cli.config.reference > docs/configuration.md
+<!-- Written by: python tools/configuration_page.py
      Change the texts in src/medqa_cli/config/sections.py, not here. -->
 
 One YAML file, `medqa.yaml` in the current folder or the file of `-c FILE`, with a section for each part of the work.
@@ -128,7 +127,3 @@ def _escaped(text: str) -> str:
 
 def _wrapped(text: str) -> str:
     return textwrap.fill(text, _WIDTH, break_long_words=False, break_on_hyphens=False) + "\n"
-
-
-if __name__ == "__main__":
-    sys.stdout.write(page())
