@@ -31,6 +31,8 @@ _TEXT_MARKERS = (
     "\nQuestion:",
     "\nAnswer:",
 )
+# What the expressions of a template may end with, beside Jinja's own errors.
+_FAILURES = (ArithmeticError, LookupError, RecursionError, TypeError, ValueError)
 _QUESTION_SLOT = "\ue000question\ue001"
 _ANSWER_SLOT = "\ue000answer\ue001"
 
@@ -151,7 +153,7 @@ def _render_chat(config: PromptConfig, tokenizer: Tokenizer, answer: str | None)
 
     try:
         return str(tokenizer.apply_chat_template(messages, tokenize=False, add_generation_prompt=answer is None))
-    except jinja2.TemplateError as error:
+    except (jinja2.TemplateError, *_FAILURES) as error:
         raise InputError(
             f"the model's chat template refuses these messages: {error}", "try prompt.system: null"
         ) from error
@@ -184,7 +186,7 @@ def _render_jinja(source: str, name: str, **values: Any) -> str:
     environment = ImmutableSandboxedEnvironment(undefined=jinja2.StrictUndefined, keep_trailing_newline=keep_newline)
     try:
         return environment.from_string(source).render(**values)
-    except jinja2.TemplateError as error:
+    except (jinja2.TemplateError, *_FAILURES) as error:
         line = getattr(error, "lineno", None)
         raise InputError(f"{name}{f':{line}' if line else ''}: the template fails: {error}") from error
 

@@ -340,6 +340,11 @@ def test_jinja_file(bos_tokenizer: Any, tmp_path: Path) -> None:
         ("{{ question[:5] }}", "must hold the question once"),
         ("{% if question %}", "the template fails"),
         ("{{ question }}{{ qestion }}", "the template fails"),
+        ("{{ question }}{{ 1 / 0 }}", "the template fails: division by zero"),
+        ("{{ question }}{{ 'a' + 1 }}", "the template fails"),
+        # The sandbox: from a string to Python's own objects, and a file of the machine.
+        ("{{ question }}{{ ''.__class__.__mro__ }}", "the template fails: access to attribute '__class__'.*unsafe"),
+        ("{{ question }}{% include '/etc/passwd' %}", "the template fails"),
         ("{{ question }}{% if question == 'How is it?' %}x{% endif %}", "without filters or conditions"),
     ],
 )
