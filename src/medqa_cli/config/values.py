@@ -58,8 +58,6 @@ def convert(node: Node, key: Key, words: Sequence[str], report: Report) -> Any:
     if value is INVALID:
         return INVALID
     problem = _range_problem(value, key.bounds)
-    if problem is None and key.planned and value != key.default:
-        problem = "is part of the contract but this version does not act on it yet; remove it"
     if problem is not None:
         report(None, "", problem)
         return INVALID

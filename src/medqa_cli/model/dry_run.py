@@ -174,14 +174,18 @@ def _with_layers(hf_config: Any, count: int) -> Any:
 
 @contextmanager
 def _unknown_where_it_fails() -> Iterator[None]:
-    """Turn what a layer raises that wants real numbers into an error with a name; models are many, and so are these."""
+    """Turn what a layer raises that wants real numbers into an error with a name.
+
+    All exceptions but two: PyTorch's stand-ins raise RuntimeError and AssertionError, the code of an architecture
+    anything, and a prediction that fails must not stop a training. The error names the exception and carries it.
+    """
     try:
         yield
     except (MedqaError, MemoryError):
         raise
-    except Exception as error:  # whatever its code and PyTorch's stand-ins raise; the reason is shown
-        reason = (str(error).strip().splitlines() or [type(error).__name__])[0]
-        raise UnknownMemoryError(f"the memory of this model's training cannot be predicted: {reason}") from error
+    except Exception as error:
+        reason = ": ".join([type(error).__name__, *str(error).strip().splitlines()[:1]])
+        raise UnknownMemoryError(f"the memory of this model's training cannot be predicted ({reason})") from error
 
 
 class _LiveBytes(TorchDispatchMode):

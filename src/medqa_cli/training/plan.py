@@ -19,6 +19,7 @@ from medqa_cli.config.sections import TrainConfig
 from medqa_cli.errors import InputError
 from medqa_cli.model.adapter_init import check_init
 from medqa_cli.model.device import DTYPES, describe_device, peak_memory_bytes, pick_compute_dtype, pick_device
+from medqa_cli.model.machine import GB
 from medqa_cli.run_folder import RunFolder
 from medqa_cli.training.fit import fit
 from medqa_cli.training.prediction import Prediction, Predictor, Settings, Target
@@ -34,7 +35,6 @@ from medqa_cli.training.preparation import (
 )
 from medqa_cli.training.run import make_model
 
-GB = 10**9
 # What a process takes of a GPU beside PyTorch's tensors: the CUDA context, cuBLAS' workspaces, fragmentation.
 CUDA_OVERHEAD_BYTES = 800 << 20
 PROBE_STEPS = 2

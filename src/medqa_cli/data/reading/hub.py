@@ -145,13 +145,17 @@ def _records(split: Any, hub_id: HubId) -> Iterator[Mapping[str, Any]]:
 
 @contextlib.contextmanager
 def _reported(hub_id: HubId) -> Iterator[None]:
-    """Turn whatever the library raises into InputError: it reads every format, over the network, with many packages."""
+    """Turn whatever the library raises into InputError, which carries the exception.
+
+    It passes on what httpx, pyarrow, fsspec, zlib and its own readers raise, and these have no class in common. Only
+    its calls stand inside of this, none of medqa's own code; memory that runs out is no fault of the data set.
+    """
     from datasets.exceptions import DatasetNotFoundError
 
     name = hub_id.name
     try:
         yield
-    except InputError:
+    except MemoryError:
         raise
     except DatasetNotFoundError as error:
         raise InputError(
@@ -165,10 +169,11 @@ def _reported(hub_id: HubId) -> Iterator[None]:
             "check the network and HF_HUB_OFFLINE; or on a machine that is online: "
             f"hf download {name} --repo-type dataset --local-dir DIR, and then: medqa convert DIR",
         ) from error
-    except Exception as error:  # the library passes on whatever its readers and its network raise
+    except Exception as error:
         hint = f"download it (hf download {name} --repo-type dataset --local-dir DIR) and name the file to convert"
         if "scripts are no longer supported" in str(error):
             hint = f"it needs its own program code, which medqa does not run; {hint}"
         if "Config name is missing" in str(error) or "BuilderConfig" in str(error):
             hint = f"name a configuration: medqa convert {name}:CONFIG/ or {name}:CONFIG/SPLIT"
-        raise InputError(f"'{name}' cannot be read from the hub: {' '.join(str(error).split())}", hint) from error
+        reason = " ".join(str(error).split()) or type(error).__name__
+        raise InputError(f"'{name}' cannot be read from the hub: {reason}", hint) from error
