@@ -500,7 +500,7 @@ def test_nothing_to_compare_on_is_said(trained: Path, medqa: Medqa) -> None:
 
 
 def test_too_little_memory_to_compare_is_said(trained: Path, medqa: Medqa, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(merging, "memory_available_bytes", lambda device: 1 << 29)
+    monkeypatch.setattr(merging, "free_memory_bytes", lambda device: 1 << 29)
     summary = merged(medqa("merge", "--json"))
     assert summary["verification"] is None
     assert "0.5 GiB are available" in summary["not_verified"]

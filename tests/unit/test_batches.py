@@ -214,7 +214,7 @@ def test_the_batch_follows_the_memory(answerer: Answerer, monkeypatch: pytest.Mo
     config = GenerateConfig(max_new_tokens=100)
     sizes = []
     for free in (0, 10**6, 10**7, 10**12):
-        monkeypatch.setattr(many, "_free_bytes", lambda device, free=free: free)
+        monkeypatch.setattr(many, "free_memory_bytes", lambda device, free=free: free)
         sizes.append(many.batch_size(answerer, config, 50))
     assert sizes[0] == 1
     assert sizes == sorted(sizes)

@@ -16,7 +16,7 @@ from medqa_cli.config.sections import ModelConfig, PromptConfig
 from medqa_cli.data.dataset import QaRow
 from medqa_cli.merging import verify
 from medqa_cli.merging.comparison import Difference, Measured, answer_logits, answer_scores, paired_difference
-from medqa_cli.merging.reference import computing_in, memory_available_bytes, memory_needed_bytes
+from medqa_cli.merging.reference import computing_in, memory_needed_bytes
 from medqa_cli.merging.streamed import NotStreamable, streamed_model
 from medqa_cli.merging.verify import Verification, compare, pick_examples
 from medqa_cli.model.base import load_base
@@ -149,7 +149,7 @@ def test_computing_in_another_type_leaves_no_trace(
             assert answer_logits(model, batch).equal(exact)
 
 
-def test_needed_and_available_memory(tmp_path: Path) -> None:
+def test_needed_memory(tmp_path: Path) -> None:
     from medqa_cli.merging.skeleton import Skeleton
 
     shapes = {"a.weight": (1000, 1000), "e.weight": (500, 1000), "h.weight": (500, 1000)}
@@ -160,7 +160,6 @@ def test_needed_and_available_memory(tmp_path: Path) -> None:
     assert unquantized == 6 * 1_500_000 + 4 * 8000
     in_four_bit = memory_needed_bytes(skeleton, adapter, "nf4") - spare
     assert in_four_bit == 562_500 + 6 * 500_000 + 4 * 8000 + 32 * 1_000_000
-    assert 1 << 27 < memory_available_bytes(CPU) < 1 << 45
 
 
 # Judging

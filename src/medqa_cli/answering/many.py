@@ -11,8 +11,6 @@ from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Any
 
-import torch
-
 from medqa_cli import console
 from medqa_cli.answering import generate
 from medqa_cli.answering.models import Answerer
@@ -20,6 +18,7 @@ from medqa_cli.answering.partial_answers import Answers, PartialAnswers, fingerp
 from medqa_cli.answering.question_files import AskedRow
 from medqa_cli.config.sections import GenerateConfig
 from medqa_cli.errors import InputError, Interrupted
+from medqa_cli.model.machine import free_memory_bytes
 
 SourcesOf = Callable[[str], list[dict[str, Any]]]
 MOST_ROWS = 64  # more gain little: the figures are in docs/experiments.md
@@ -146,15 +145,7 @@ def batch_size(answerer: Answerer, config: GenerateConfig, longest_prompt: int) 
     # Keys and values of one token; twice, since a longer cache is made beside the old one.
     token_bytes = 2 * layers * kept_heads * head_size * answerer.dtype.itemsize * 2
     row_bytes = token_bytes * (longest_prompt + config.max_new_tokens)
-    return max(1, min(MOST_ROWS, int(_free_bytes(answerer.device) * _SHARE_OF_MEMORY / row_bytes)))
-
-
-def _free_bytes(device: torch.device) -> int:
-    if device.type == "cuda":
-        return int(torch.cuda.mem_get_info(device)[0])
-    import psutil
-
-    return int(psutil.virtual_memory().available)
+    return max(1, min(MOST_ROWS, int(free_memory_bytes(answerer.device) * _SHARE_OF_MEMORY / row_bytes)))
 
 
 def identity_of(answerer: Answerer, choice: str, weights: Path | None) -> dict[str, Any]:

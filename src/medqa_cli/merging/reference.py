@@ -79,36 +79,3 @@ def memory_needed_bytes(skeleton: Skeleton, adapter: AdapterFile, quantization: 
         total += count * (bytes_of[quantization] if is_quantized else 6.0)
         largest = max(largest, count if is_quantized else 0)
     return int(total + _COPIES_WHILE_QUANTIZING * 4 * largest)
-
-
-def memory_available_bytes(device: torch.device) -> int:
-    """Return how much memory a process can still take: of the GPU, or of the machine and its container."""
-    if device.type == "cuda":
-        free_bytes: int = torch.cuda.mem_get_info(device)[0]
-        return free_bytes
-    limits = [_meminfo_available(), _cgroup_available()]
-    known = [limit for limit in limits if limit is not None]
-    return min(known) if known else 1 << 62
-
-
-def _meminfo_available() -> int | None:
-    try:
-        lines = Path("/proc/meminfo").read_text(encoding="ascii").splitlines()
-    except OSError:
-        return None
-    return next((int(line.split()[1]) * 1024 for line in lines if line.startswith("MemAvailable:")), None)
-
-
-def _cgroup_available() -> int | None:
-    """Return what a container (cgroup v2) may still take; pages of files that it can give back count as free."""
-    try:
-        folder = Path("/sys/fs/cgroup")
-        limit = (folder / "memory.max").read_text(encoding="ascii").strip()
-        used = int((folder / "memory.current").read_text(encoding="ascii"))
-        stat = (folder / "memory.stat").read_text(encoding="ascii").splitlines()
-    except (OSError, ValueError):
-        return None
-    if limit == "max":
-        return None
-    reclaimable = next((int(line.split()[1]) for line in stat if line.startswith("inactive_file ")), 0)
-    return int(limit) - used + reclaimable

@@ -23,12 +23,13 @@ from medqa_cli.merging.merged_weights import MergedWeights
 from medqa_cli.merging.model_card import model_card
 from medqa_cli.merging.model_folder import load_contract, write_companions, write_config
 from medqa_cli.merging.parts import MergeJob, Parts, bring_together, look_up, types_to_try
-from medqa_cli.merging.reference import load_reference, memory_available_bytes, memory_needed_bytes
+from medqa_cli.merging.reference import load_reference, memory_needed_bytes
 from medqa_cli.merging.streamed import NotStreamable, WeightSource, largest_activation, streamed_model
 from medqa_cli.merging.summary import summarize
 from medqa_cli.merging.verify import Verification, compare, pick_examples
 from medqa_cli.merging.writing import Shard, check_disk_space, make_shards, total_bytes, write_shards
 from medqa_cli.model.device import peak_memory_bytes
+from medqa_cli.model.machine import free_memory_bytes
 from medqa_cli.model.weight_files import StoredTensor, WeightFiles
 from medqa_cli.prompt import Example, PromptEncoder
 from medqa_cli.run_folder import atomic_dir, write_json
@@ -113,7 +114,7 @@ def _held_out(job: MergeJob, encoder: PromptEncoder) -> tuple[list[Example], str
 def _no_memory_for(parts: Parts) -> str:
     """Say why base + adapter cannot be loaded for a comparison; empty where it can."""
     needed = memory_needed_bytes(parts.skeleton, parts.adapter, parts.given.trained.quantization)
-    available = memory_available_bytes(parts.given.device)
+    available = free_memory_bytes(parts.given.device)
     if needed <= available:
         return ""
     return f"that takes about {needed / 2**30:.1f} GiB of memory, {available / 2**30:.1f} GiB are available"

@@ -17,6 +17,7 @@ from medqa_cli.config.sections import ModelConfig
 from medqa_cli.errors import InputError
 from medqa_cli.model.answer_loss import install_answer_losses
 from medqa_cli.model.attention import PACKED_ATTENTION, register_packed_attention
+from medqa_cli.model.dequantized import dequantize_layers, gains_from_dequantizing
 from medqa_cli.model.source import THREE_WAYS, BaseSource
 from medqa_cli.model.weight_files import check_index
 
@@ -125,6 +126,8 @@ def load_base(
     if packed:
         _keep_weights_differentiable(model)
         install_answer_losses(model)
+    elif gains_from_dequantizing(model, device, dtype):
+        dequantize_layers(model, dtype)
     return model.eval()
 
 

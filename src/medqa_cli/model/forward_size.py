@@ -5,21 +5,10 @@ Does not know what a token takes: ``dry_run`` finds that.
 
 from __future__ import annotations
 
-import torch
-
 # More tokens in one forward are not faster: matrix products are at full speed, dequantization is spread thin enough.
 ENOUGH_TOKENS = {"cpu": 768, "cuda": 16_384}
 # The rest is for logits, gradients, other programs and what the estimate does not know.
 SHARE_OF_FREE_MEMORY = 0.5
-
-
-def free_memory_bytes(device: torch.device) -> int:
-    """Return the memory that is free on ``device`` now."""
-    if device.type == "cuda":
-        return int(torch.cuda.mem_get_info(device)[0])
-    import psutil
-
-    return int(psutil.virtual_memory().available)
 
 
 def tokens_that_fit(bytes_per_token: float, free_bytes: int) -> int:

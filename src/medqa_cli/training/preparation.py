@@ -17,7 +17,7 @@ from medqa_cli.allocator import release_idle_memory
 from medqa_cli.config.sections import LoraConfig, ModelConfig, PromptConfig, TrainConfig
 from medqa_cli.data.dataset import read_split
 from medqa_cli.model.base import load_config, load_tokenizer
-from medqa_cli.model.forward_size import free_memory_bytes
+from medqa_cli.model.machine import free_memory_bytes, host_memory_bytes
 from medqa_cli.model.source import BaseSource
 from medqa_cli.prompt import PromptContract, PromptEncoder, make_contract
 from medqa_cli.run_folder import RunFolder
@@ -112,7 +112,7 @@ def device_at_hand(device: torch.device) -> Target:
         return Target("cuda", int(torch.cuda.get_device_properties(device).total_memory), free, 0, num_shards)
     release_idle_memory()  # what imports and encoding left behind is not part of the program
     resident = int(psutil.Process().memory_info().rss)
-    return Target("cpu", int(psutil.virtual_memory().total), free + resident, resident, num_shards)
+    return Target("cpu", host_memory_bytes(), free + resident, resident, num_shards)
 
 
 def without_validation(prepared: Prepared) -> Prepared:
