@@ -160,7 +160,8 @@ def make(folder: Path) -> None:
     from transformers import AutoModelForCausalLM, LlamaConfig
 
     from medqa_cli.merging.writing import make_shards, write_shards
-    from medqa_cli.model.weight_files import StoredTensor, as_bytes
+    from medqa_cli.model.weight_files import as_bytes
+    from medqa_cli.model.weight_headers import StoredTensor
 
     layers = int(sys.argv[sys.argv.index("--layers") + 1])
     config = LlamaConfig(num_hidden_layers=layers, tie_word_embeddings=False, dtype="bfloat16", **SHAPE, **HEADS)

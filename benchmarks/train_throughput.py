@@ -212,17 +212,28 @@ def random_llama() -> Path:
 
 
 def make_model(options: argparse.Namespace, *, packed: bool) -> Any:
-    """Load the base with a fresh adapter; the same random numbers on both sides."""
+    """Load the base with a fresh adapter, for medqa (packed) or as TRL's users do; the same random numbers for both."""
     import transformers
 
     from medqa_cli.model.adapter import add_lora
-    from medqa_cli.model.base import load_base
+    from medqa_cli.model.base import load_base, quantization_config
     from medqa_cli.model.device import pick_compute_dtype, pick_device
 
     transformers.set_seed(0)
     source, model, lora = base_and_lora(options)
     device = pick_device()
-    base = load_base(source, model, device, pick_compute_dtype("auto", device), packed=packed)
+    dtype = pick_compute_dtype("auto", device)
+    if packed:
+        base = load_base(source, model, device, dtype, packed=True)
+    else:
+        base = transformers.AutoModelForCausalLM.from_pretrained(
+            source.location,
+            dtype=dtype,
+            device_map={"": str(device)},
+            quantization_config=quantization_config(model, dtype, sharded=False),
+            attn_implementation="sdpa",
+        )
+        base.requires_grad_(False)
     return add_lora(base, lora, source.name, None)
 
 

@@ -39,7 +39,7 @@ ALLOWED: dict[str, set[str]] = {
     "errors": set(),
     "config": {"config", "errors"},
     "terminal_text": set(),
-    "console": {"errors", "terminal_text"},
+    "console": {"errors", "terminal_text", "console"},
     "ranks": {"errors"},
     "run_folder": {"errors"},
     "allocator": set(),

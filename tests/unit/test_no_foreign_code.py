@@ -124,7 +124,7 @@ class Bomb:
 
 def test_a_pickle_in_place_of_weights_is_not_run(tiny_model_dir: Path, tmp_path: Path) -> None:
     from medqa_cli.model.adapter import load_adapter
-    from medqa_cli.model.weight_files import pytorch_tensors
+    from medqa_cli.model.weight_headers import pytorch_tensors
 
     folder, marker = tmp_path / "model", tmp_path / "was-run"
     shutil.copytree(tiny_model_dir, folder)

@@ -17,7 +17,7 @@ from safetensors import SafetensorError, safe_open
 
 from medqa_cli.errors import InputError
 from medqa_cli.model.adapter import ADAPTER_CONFIG_NAME
-from medqa_cli.model.weight_files import pytorch_tensors
+from medqa_cli.model.weight_headers import pytorch_tensors
 from medqa_cli.run_folder import read_json
 
 SAFETENSORS_NAME = "adapter_model.safetensors"

@@ -19,7 +19,7 @@ from safetensors import SafetensorError, safe_open
 
 from medqa_cli.errors import InputError, MedqaError
 from medqa_cli.merging.gguf_hyperparameters import head_dim, key_value_heads, unsupported
-from medqa_cli.model.weight_files import shard_names
+from medqa_cli.model.weight_headers import shard_names
 
 FILE_TYPES = {"f16": Type.F16, "q8_0": Type.Q8_0, "q4_0": Type.Q4_0}
 _CHUNK_VALUES = 4 * 2**20

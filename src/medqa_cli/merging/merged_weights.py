@@ -15,7 +15,8 @@ from medqa_cli.merging.adapter_file import AdapterFile, LoraUpdate
 from medqa_cli.merging.ahead import in_order
 from medqa_cli.merging.four_bit import FourBit, QuantizedWeight
 from medqa_cli.merging.plan import MergePlan, Recipe
-from medqa_cli.model.weight_files import WeightFiles, as_bytes, dtype_of, rows_in_a_piece
+from medqa_cli.model.weight_files import WeightFiles, as_bytes, rows_in_a_piece
+from medqa_cli.model.weight_headers import dtype_of
 
 
 class MergedWeights:

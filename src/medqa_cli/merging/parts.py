@@ -24,7 +24,8 @@ from medqa_cli.model.adapter import base_of_adapter
 from medqa_cli.model.base_folder import base_folder
 from medqa_cli.model.device import describe_device, pick_compute_dtype, pick_device
 from medqa_cli.model.source import BaseSource
-from medqa_cli.model.weight_files import FLOAT_TYPES, StoredTensor, WeightFiles, dtype_of
+from medqa_cli.model.weight_files import WeightFiles
+from medqa_cli.model.weight_headers import FLOAT_TYPES, StoredTensor, dtype_of
 from medqa_cli.run_folder import RunFolder, read_json
 
 BaseWeights = Literal["nf4", "original", "auto"]

@@ -30,7 +30,8 @@ from medqa_cli.merging.verify import Verification, compare, pick_examples
 from medqa_cli.merging.writing import Shard, check_disk_space, make_shards, total_bytes, write_shards
 from medqa_cli.model.device import peak_memory_bytes
 from medqa_cli.model.machine import free_memory_bytes
-from medqa_cli.model.weight_files import StoredTensor, WeightFiles
+from medqa_cli.model.weight_files import WeightFiles
+from medqa_cli.model.weight_headers import StoredTensor
 from medqa_cli.prompt import Example, PromptEncoder
 from medqa_cli.run_folder import atomic_dir, write_json
 

@@ -16,7 +16,7 @@ from itertools import accumulate
 from pathlib import Path
 
 from medqa_cli.errors import InputError
-from medqa_cli.model.weight_files import SAFETENSORS_FILE, SAFETENSORS_INDEX, StoredTensor
+from medqa_cli.model.weight_headers import SAFETENSORS_FILE, SAFETENSORS_INDEX, StoredTensor
 from medqa_cli.run_folder import write_json
 
 # Beside the weights: tokenizer, configs, room for the file system.

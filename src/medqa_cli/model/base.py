@@ -19,7 +19,7 @@ from medqa_cli.model.answer_loss import install_answer_losses
 from medqa_cli.model.attention import PACKED_ATTENTION, register_packed_attention
 from medqa_cli.model.dequantized import dequantize_layers, gains_from_dequantizing
 from medqa_cli.model.source import THREE_WAYS, BaseSource
-from medqa_cli.model.weight_files import check_index
+from medqa_cli.model.weight_headers import check_index
 
 NO_FOREIGN_CODE = "medqa runs no program code of a model: take a model that the installed Transformers knows itself"
 

@@ -11,7 +11,7 @@ from pathlib import Path
 from medqa_cli import console
 from medqa_cli.errors import InputError
 from medqa_cli.model.source import THREE_WAYS, BaseSource
-from medqa_cli.model.weight_files import WEIGHT_FILES, shard_names
+from medqa_cli.model.weight_headers import WEIGHT_FILES, shard_names
 
 
 def base_folder(source: BaseSource) -> Path:

@@ -1,0 +1,79 @@
+"""Which of stdout and stderr is written to, in which form, and when neither is."""
+
+from __future__ import annotations
+
+import contextlib
+import os
+import stat
+import sys
+from types import TracebackType
+from typing import TextIO
+
+from rich.console import Console
+
+_state = {"json": False}
+_silenced: dict[str, TextIO] = {}
+
+# Of the live displays that are drawn now; ``live`` adds and takes away.
+live_consoles: list[Console] = []
+
+
+def use_json(enabled: bool) -> None:
+    """Choose between tables and one JSON object on stdout for the rest of the process."""
+    _state["json"] = enabled
+
+
+def json_enabled() -> bool:
+    """Tell whether stdout carries JSON."""
+    return _state["json"]
+
+
+def silence() -> None:
+    """Say nothing from here on, libraries and Python warnings included: another process speaks for this one.
+
+    An exception that nobody catches is shown all the same, on the stderr of before.
+    """
+    if _silenced:
+        return
+    _silenced.update(stdout=sys.stdout, stderr=sys.stderr)
+    sys.stdout = sys.stderr = open(os.devnull, "w", encoding="utf-8")  # noqa: SIM115 -- it stays open to the end
+    sys.excepthook = _show_despite_silence
+
+
+def speak() -> None:
+    """End ``silence``: what follows concerns this process alone."""
+    if _silenced:
+        sys.stdout, sys.stderr = _silenced.pop("stdout"), _silenced.pop("stderr")
+
+
+def leave_terminal() -> None:
+    """Send what is still printed nowhere where it went to a terminal that is gone: each write there would fail."""
+    nowhere = os.open(os.devnull, os.O_WRONLY)
+    for descriptor in (1, 2):
+        # A terminal that hung up no longer says that it is one; files and pipes are no character devices.
+        with contextlib.suppress(OSError):
+            if stat.S_ISCHR(os.fstat(descriptor).st_mode):
+                os.dup2(nowhere, descriptor)
+    os.close(nowhere)
+
+
+def _show_despite_silence(kind: type[BaseException], value: BaseException, traceback: TracebackType | None) -> None:
+    speak()
+    sys.__excepthook__(kind, value, traceback)
+    sys.stderr.flush()
+    # Threads that still wait for other processes (Gloo's) would abort a Python that is shutting down.
+    os._exit(1)
+
+
+def stdout_console() -> Console:
+    """Return the console of stdout; without wrapping, so that a pipe gets whole lines."""
+    # emoji=False: a text of the user may hold ":pill:".
+    return Console(highlight=False, soft_wrap=True, emoji=False)
+
+
+def stderr_console() -> Console:
+    """Return the console of stderr, or of the live display that is on it now."""
+    # What is printed beside a live display goes through the display's own console, which moves it out of the way.
+    if live_consoles:
+        return live_consoles[-1]
+    return Console(stderr=True, highlight=False, soft_wrap=True, emoji=False)

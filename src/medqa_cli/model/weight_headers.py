@@ -1,0 +1,202 @@
+"""What the weight files of a model folder say of themselves: which files there are, which tensors lie where in them.
+
+Safetensors and PyTorch shards. Does not read weights (``weight_files``) and does not know what they mean.
+"""
+
+from __future__ import annotations
+
+import json
+import pickle
+from dataclasses import dataclass
+from math import prod
+from pathlib import Path
+from typing import Any
+
+import torch
+from safetensors import SafetensorError, safe_open
+
+from medqa_cli.errors import InputError
+
+SAFETENSORS_INDEX = "model.safetensors.index.json"
+SAFETENSORS_FILE = "model.safetensors"
+PYTORCH_INDEX = "pytorch_model.bin.index.json"
+PYTORCH_FILE = "pytorch_model.bin"
+# In the order in which Transformers looks for them.
+WEIGHT_FILES = (SAFETENSORS_FILE, SAFETENSORS_INDEX, PYTORCH_FILE, PYTORCH_INDEX)
+
+# Names of the safetensors format for types that a weight may be computed in, and those that are only copied.
+FLOAT_TYPES = {"F32": torch.float32, "F16": torch.float16, "BF16": torch.bfloat16}
+_TYPES = {
+    **FLOAT_TYPES,
+    "F64": torch.float64,
+    "I64": torch.int64,
+    "I32": torch.int32,
+    "I16": torch.int16,
+    "I8": torch.int8,
+    "U8": torch.uint8,
+    "BOOL": torch.bool,
+}
+_TYPE_NAMES = {dtype: name for name, dtype in _TYPES.items()}
+
+
+def dtype_of(type_name: str) -> torch.dtype:
+    """Return the type that the safetensors format calls so."""
+    return _TYPES[type_name]
+
+
+@dataclass(frozen=True)
+class StoredTensor:
+    """One tensor as it lies in a file. ``offset``: of its first byte; -1 in a PyTorch file, which is not raw."""
+
+    name: str
+    path: Path
+    type_name: str
+    shape: tuple[int, ...]
+    offset: int
+
+    @property
+    def dtype(self) -> torch.dtype:
+        """The type of its values."""
+        return dtype_of(self.type_name)
+
+    @property
+    def num_bytes(self) -> int:
+        """Its size in bytes."""
+        return prod(self.shape) * self.dtype.itemsize
+
+
+def stored_tensors(folder: Path) -> dict[str, StoredTensor]:
+    """Read the headers of all shards of a folder, in order, and check that every file is whole.
+
+    Raises:
+        InputError: a shard is missing, cut short or damaged, or there are no weights.
+    """
+    paths = weight_paths(folder)
+    read = _safetensors_tensors if paths[0].suffix == ".safetensors" else _pytorch_tensors_as_stored
+    tensors: dict[str, StoredTensor] = {}
+    for path in paths:
+        tensors.update({tensor.name: tensor for tensor in read(path)})
+    _check_tensors_of_index(folder, tensors)
+    return tensors
+
+
+def weight_paths(folder: Path) -> list[Path]:
+    """Return the weight files of a folder, in order.
+
+    Raises:
+        InputError: there are none, or one that the index names is missing.
+    """
+    for name in WEIGHT_FILES:
+        path = folder / name
+        if not path.is_file():
+            continue
+        names = shard_names(path) if name.endswith(".index.json") else [name]
+        missing = [shard for shard in names if not (folder / shard).is_file()]
+        if missing:
+            raise InputError(
+                f"the base model in {folder} is incomplete: {', '.join(missing[:3])} missing "
+                f"({len(missing)} of the {len(names)} shards that {name} names)",
+                "copy or download the missing files",
+            )
+        return [folder / shard for shard in names]
+    raise InputError(f"{folder} holds no weights: neither {' nor '.join(WEIGHT_FILES)}", "copy or download them")
+
+
+def check_index(folder: Path) -> None:
+    """Check that the index of a folder, where it has one, names files of the folder only.
+
+    Raises:
+        InputError: it names others, or is damaged.
+    """
+    used = next((folder / name for name in WEIGHT_FILES if (folder / name).is_file()), None)
+    if used is not None and used.name.endswith(".index.json"):
+        shard_names(used)
+
+
+def shard_names(index_path: Path) -> list[str]:
+    """Return the file names that an index lists, sorted.
+
+    Raises:
+        InputError: the index is damaged.
+    """
+    return sorted(set(_weight_map(index_path).values()))
+
+
+def _weight_map(index_path: Path) -> dict[str, str]:
+    try:
+        found = json.loads(index_path.read_text(encoding="utf-8"))["weight_map"]
+        if not found or not all(isinstance(name, str) and Path(name).name == name for name in found.values()):
+            raise ValueError("weight_map does not map names to files of this folder")
+    except (OSError, ValueError, KeyError, TypeError, AttributeError) as error:
+        raise InputError(f"{index_path} is damaged: {error}", "copy or download it again") from error
+    return dict(found)
+
+
+def _check_tensors_of_index(folder: Path, tensors: dict[str, StoredTensor]) -> None:
+    for index in (folder / name for name in WEIGHT_FILES if name.endswith(".index.json")):
+        if index.is_file() and any(tensor.path.name in set(_weight_map(index).values()) for tensor in tensors.values()):
+            absent = [name for name in _weight_map(index) if name not in tensors]
+            if absent:
+                raise InputError(
+                    f"{index} names {absent[0]}, which is in none of the shards ({len(absent)} such tensors)",
+                    "the files are of different models or versions: copy or download them again",
+                )
+
+
+def _safetensors_tensors(path: Path) -> list[StoredTensor]:
+    try:
+        # Checks the header, and that the file ends where the header says.
+        with safe_open(path, "pt"):
+            pass
+        with open(path, "rb") as file:
+            size = int.from_bytes(file.read(8), "little")
+            header: dict[str, Any] = json.loads(file.read(size))
+    except (OSError, ValueError, SafetensorError) as error:
+        raise InputError(
+            f"{path} is damaged or cut short: {str(error).splitlines()[0]}", "copy or download it again"
+        ) from error
+    header.pop("__metadata__", None)
+    start = 8 + size
+    found = [
+        StoredTensor(name, path, entry["dtype"], tuple(entry["shape"]), start + entry["data_offsets"][0])
+        for name, entry in header.items()
+    ]
+    _check_types(path, found)
+    return sorted(found, key=lambda tensor: tensor.offset)
+
+
+def _pytorch_tensors_as_stored(path: Path) -> list[StoredTensor]:
+    found = [
+        StoredTensor(name, path, _TYPE_NAMES.get(value.dtype, str(value.dtype)), tuple(value.shape), -1)
+        for name, value in pytorch_tensors(path).items()
+    ]
+    _check_types(path, found)
+    return found
+
+
+def pytorch_tensors(path: Path) -> dict[str, torch.Tensor]:
+    """Map the tensors of a PyTorch file; no other objects are unpickled.
+
+    Raises:
+        InputError: it is damaged or of the format before PyTorch 1.6, which cannot be mapped.
+    """
+    try:
+        content = torch.load(path, map_location="cpu", weights_only=True, mmap=True)
+    except (OSError, RuntimeError, ValueError, EOFError, pickle.UnpicklingError) as error:
+        first = str(error).strip().splitlines()[0] if str(error).strip() else type(error).__name__
+        raise InputError(
+            f"{path} is damaged, cut short or of PyTorch's old format: {first}",
+            "copy or download it again, or take the safetensors version of the model",
+        ) from error
+    if not isinstance(content, dict):
+        raise InputError(f"{path} holds no weights by name", "take the safetensors version of the model")
+    return {name: value for name, value in content.items() if isinstance(value, torch.Tensor)}
+
+
+def _check_types(path: Path, tensors: list[StoredTensor]) -> None:
+    odd = [tensor for tensor in tensors if tensor.type_name not in _TYPES]
+    if odd:
+        raise InputError(
+            f"{path}: {odd[0].name} is stored as {odd[0].type_name}, which medqa merge does not read",
+            "take the 16-bit version of the model",
+        )
