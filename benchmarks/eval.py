@@ -20,7 +20,7 @@ from medqa_cli.answering.generate import answer_question
 from medqa_cli.answering.models import Answerer
 from medqa_cli.config.sections import GenerateConfig, ModelConfig, PromptConfig
 from medqa_cli.data.dataset import read_split
-from medqa_cli.evaluation.generation import BATCHES_PER_FORWARD, generate_answers
+from medqa_cli.evaluation.generation import generate_answers
 from medqa_cli.evaluation.models import LoadedModel
 from medqa_cli.evaluation.progress import Progress
 from medqa_cli.model.base import load_base, load_tokenizer
@@ -39,7 +39,6 @@ def main() -> None:
     parser.add_argument("--questions", type=int, default=64)
     parser.add_argument("--one-by-one", type=int, default=8)
     parser.add_argument("--max-new-tokens", type=int, default=256)
-    parser.add_argument("--batch-size", type=int, default=8)
     parser.add_argument("--quantization", default="none")
     add_json_option(parser)
     arguments = parser.parse_args()
@@ -58,20 +57,19 @@ def main() -> None:
     alone = [answer_question(answerer, question, config) for question in evenly_spaced(questions, arguments.one_by_one)]
     alone_speed = sum(answer.answer_tokens for answer in alone) / (time.perf_counter() - started)
 
-    size = arguments.batch_size * BATCHES_PER_FORWARD
     started = time.perf_counter()
     with tempfile.TemporaryDirectory() as folder, Progress(Path(folder), 0) as progress:
         loaded = LoadedModel("base", model, device, dtype)
-        answers = generate_answers(loaded, encoder, questions, config, size, progress)
+        answers = generate_answers(loaded, encoder, questions, config, progress)
     seconds = time.perf_counter() - started
     speed = sum(answer.num_tokens for answer in answers) / seconds
     print(f"{source.name}, {arguments.quantization}, {dtype}, {device}, {torch.get_num_threads()} threads")
     print(f"one by one:    {alone_speed:8.1f} answer tokens/s ({len(alone)} questions)")
-    print(f"batches of {size}: {speed:8.1f} answer tokens/s ({len(questions)} questions, {seconds:.0f} s)")
+    print(f"in batches:    {speed:8.1f} answer tokens/s ({len(questions)} questions, {seconds:.0f} s)")
     whole = 400 / len(questions) * seconds
     print(f"ratio: {speed / alone_speed:.1f}; 200 questions x 2 models at this speed: {whole:.0f} s")
     rates = {"one_by_one": alone_speed, "batches": speed}
-    figures = {"tokens_per_second": rates, "batch_size": size, "ratio": speed / alone_speed, "seconds_400": whole}
+    figures = {"tokens_per_second": rates, "ratio": speed / alone_speed, "seconds_400": whole}
     write_figures(arguments.json, figures)
 
 

@@ -13,6 +13,7 @@ from __future__ import annotations
 import argparse
 import importlib.util
 import json
+import shlex
 import subprocess
 import sys
 import tempfile
@@ -25,6 +26,7 @@ from typing import Any
 import picture
 from figures import write_figures
 
+from medqa_cli.model.machine import machine_at_hand
 from medqa_cli.run_folder import describe_environment
 
 ROOT = Path(__file__).resolve().parents[1]
@@ -54,7 +56,7 @@ class Benchmark:
     def shown(self) -> str:
         """Return the command as one would type it, without this machine's folders."""
         words = (argument.name if isinstance(argument, Path) else argument for argument in self.arguments)
-        return " ".join(["python", f"benchmarks/{self.name}.py", *words])
+        return shlex.join(["python", f"benchmarks/{self.name}.py", *words])
 
 
 def suite(options: argparse.Namespace, data_dir: Path) -> list[Benchmark]:
@@ -72,10 +74,20 @@ def suite(options: argparse.Namespace, data_dir: Path) -> list[Benchmark]:
         Benchmark("merge"),
         Benchmark("gguf_export", (merged_dir, data_dir), no_merged),
         Benchmark("quantization", ("--steps", "10")),
-        Benchmark("train_throughput", ("--source", source, "--steps", "3", "--warmup-steps", "1"), absent("trl")),
+        Benchmark("train_throughput", ("--source", source, *training_sides()), absent("trl")),
         Benchmark("harness_parity", (options.pubmedqa or "",), no_pubmedqa or absent("lm_eval")),
         Benchmark("paraphrases", (source,), no_medquad),
     ]
+
+
+def training_sides() -> tuple[str, ...]:
+    """Return which sides of the training benchmark end within minutes here.
+
+    TRL's default number type is bfloat16; a step of eight rows takes many minutes on a CPU that has no such products.
+    """
+    if machine_at_hand().gpu_name is not None or {"avx512_bf16", "amx_bf16"} & set(cpu_line("flags").split()):
+        return ()
+    return ("--sides", "trl same type,trl fastest,medqa")
 
 
 def absent(package: str) -> str | None:
@@ -85,8 +97,6 @@ def absent(package: str) -> str | None:
 
 def machine() -> dict[str, Any]:
     """Describe the machine and the versions, without anything that names its owner."""
-    from medqa_cli.model.machine import machine_at_hand
-
     found, environment, flags = machine_at_hand(), describe_environment(), cpu_line("flags").split()
     del environment["command"]  # holds this machine's folders
     return {

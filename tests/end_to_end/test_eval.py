@@ -48,7 +48,7 @@ prompt: {{template: chat}}
 model: {{name_or_path: {tiny_model_dir}, max_length: 128, quantization: none, compute_dtype: float32}}
 lora: {{r: 4, lora_alpha: 16, target_modules: all-linear}}
 train: {{max_steps: 16, learning_rate: 1e-2, save_steps: 100, gradient_checkpointing: false, optim: adamw_torch}}
-generate: {{max_new_tokens: 24}}
+generate: {{max_new_tokens: 24, batch_size: 4}}
 eval: {{bootstrap_draws: 200, batch_size: 1, multiple_choice: [{{name: quiz, path: choices.jsonl}}]}}
 """,
         encoding="utf-8",

@@ -13,7 +13,7 @@ import torch
 from transformers import LlamaForCausalLM
 from transformers.cache_utils import DynamicLayer
 
-from medqa_cli.answering import generate, many
+from medqa_cli.answering import batch_size, generate, many
 from medqa_cli.answering.cache import SPARE, GrowingLayer
 from medqa_cli.answering.decoding import decode_batch
 from medqa_cli.answering.ending import AnswerState
@@ -211,12 +211,15 @@ def test_questions_that_cannot_be_answered_do_not_stop_the_others(answerer: Answ
 
 
 def test_the_batch_follows_the_memory(answerer: Answerer, monkeypatch: pytest.MonkeyPatch) -> None:
+    def pick(config: GenerateConfig) -> int:
+        return batch_size.pick_batch_size(answerer.model, answerer.device, answerer.dtype, config, 50)
+
     config = GenerateConfig(max_new_tokens=100)
     sizes = []
     for free in (0, 10**6, 10**7, 10**12):
-        monkeypatch.setattr(many, "free_memory_bytes", lambda device, free=free: free)
-        sizes.append(many.batch_size(answerer, config, 50))
+        monkeypatch.setattr(batch_size, "free_memory_bytes", lambda device, free=free: free)
+        sizes.append(pick(config))
     assert sizes[0] == 1
     assert sizes == sorted(sizes)
-    assert sizes[1] < sizes[2] <= sizes[3] == many.MOST_ROWS
-    assert many.batch_size(answerer, replace(config, batch_size=7), 50) == 7
+    assert sizes[1] < sizes[2] <= sizes[3] == batch_size.MOST_ROWS
+    assert pick(replace(config, batch_size=7)) == 7

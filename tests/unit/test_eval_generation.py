@@ -10,11 +10,13 @@ from typing import Any
 import pytest
 import torch
 
+from medqa_cli.answering import batch_size
 from medqa_cli.answering.decoding import decode_batch
 from medqa_cli.answering.ending import AnswerState
 from medqa_cli.answering.generate import answer_question
 from medqa_cli.answering.models import Answerer
 from medqa_cli.config.sections import GenerateConfig, PromptConfig
+from medqa_cli.evaluation import generation
 from medqa_cli.evaluation.generation import WholeAnswer, generate_answers
 from medqa_cli.evaluation.models import LoadedModel
 from medqa_cli.evaluation.progress import Progress
@@ -66,7 +68,7 @@ def test_a_batch_answers_as_one_by_one(
     loaded: LoadedModel, encoder: PromptEncoder, tmp_path: Path, batch_size: int
 ) -> None:
     with Progress(tmp_path, 1) as progress:
-        found = generate_answers(loaded, encoder, QUESTIONS, CONFIG, batch_size, progress)
+        found = generate_answers(loaded, encoder, QUESTIONS, replace(CONFIG, batch_size=batch_size), progress)
         assert progress.num_done == -(-len(QUESTIONS) // batch_size)
     answerer = Answerer("base", "tiny", loaded.model, encoder, loaded.device, loaded.dtype)
     for question, answer in zip(QUESTIONS, found, strict=True):
@@ -114,10 +116,42 @@ def test_a_row_that_has_ended_takes_no_more_work(loaded: LoadedModel, encoder: P
     assert sum(rows) == num_tokens < 20 * len(QUESTIONS)
 
 
-def test_a_prompt_that_fills_the_context_has_no_answer(
+def test_a_prompt_that_fills_the_context_has_no_answer_and_costs_the_others_nothing(
     loaded: LoadedModel, encoder: PromptEncoder, tmp_path: Path
 ) -> None:
-    with Progress(tmp_path, 1) as progress:
-        found = generate_answers(loaded, encoder, ["gout " * 600, "What is gout?"], CONFIG, 1, progress)
-    assert (found[0].text, found[0].finish_reason, found[0].num_tokens) == ("", "length", 0)
-    assert found[1].num_tokens > 0
+    texts = ["gout " * number for number in range(50, 512)]
+    rooms = [512 - len(prompt) for prompt in encoder.encode_prompts(texts)]
+    almost_full, room = next((text, room) for text, room in zip(texts, rooms, strict=True) if room < 10)
+    assert room > 0
+    found = []
+    for place, questions in enumerate((["gout " * 600, almost_full, QUESTIONS[0]], [QUESTIONS[0]], ["gout " * 600])):
+        with Progress(tmp_path / str(place), 1) as progress:
+            found.append(generate_answers(loaded, encoder, questions, CONFIG, progress))
+    together, (alone,), (none,) = found
+    assert (together[0].text, together[0].finish_reason, together[0].num_tokens) == ("", "length", 0)
+    assert together[0] == none
+    assert together[1].num_tokens <= room
+    assert together[2] == alone
+    assert alone.num_tokens > 0
+
+
+def test_pieces_do_not_follow_the_memory_and_suffice_for_all_ranks(
+    loaded: LoadedModel, encoder: PromptEncoder, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    expected = None
+    for free, world_size, num_pieces in ((10**12, 1, 1), (0, 1, 1), (10**12, 4, 4)):
+        monkeypatch.setattr(batch_size, "free_memory_bytes", lambda device, free=free: free)
+        monkeypatch.setattr(generation.ranks, "world_size", lambda: 1)
+        with Progress(tmp_path / f"{free}-{world_size}", 1) as progress:
+            pieces = progress.run
+
+            def run(work: Any, on_done: Any, pieces: Any = pieces) -> list[Any]:
+                monkeypatch.setattr(generation.ranks, "world_size", lambda: 1)
+                return pieces(work, on_done)
+
+            monkeypatch.setattr(progress, "run", run)
+            monkeypatch.setattr(generation.ranks, "world_size", lambda size=world_size: size)
+            found = generate_answers(loaded, encoder, QUESTIONS, CONFIG, progress)
+            assert progress.num_done == num_pieces
+        expected = expected or found
+        assert found == expected

@@ -13,16 +13,14 @@ from typing import Any
 
 from medqa_cli import console
 from medqa_cli.answering import generate
+from medqa_cli.answering.batch_size import pick_batch_size
 from medqa_cli.answering.models import Answerer
 from medqa_cli.answering.partial_answers import Answers, PartialAnswers, fingerprint
 from medqa_cli.answering.question_files import AskedRow
 from medqa_cli.config.sections import GenerateConfig
 from medqa_cli.errors import InputError, Interrupted
-from medqa_cli.model.machine import free_memory_bytes
 
 SourcesOf = Callable[[str], list[dict[str, Any]]]
-MOST_ROWS = 64  # more gain little: the figures are in docs/experiments.md
-_SHARE_OF_MEMORY = 0.25  # of what is free, for keys and values
 
 
 def answer_file(
@@ -89,7 +87,8 @@ class _Work:
         keep(new)
         # Of like length: a batch is padded to its longest prompt.
         waiting = sorted((number for number in lengths if number not in done), key=lambda each: (lengths[each], each))
-        size = batch_size(self.answerer, self.config, max(lengths.values(), default=1))
+        own = self.answerer
+        size = pick_batch_size(own.model, own.device, own.dtype, self.config, max(lengths.values(), default=1))
         with console.progress("answering", len(self.rows)) as bar:
             bar.update(len(done))
             for start in range(0, len(waiting), size):
@@ -131,21 +130,6 @@ def _line(row: AskedRow, answer: dict[str, Any]) -> dict[str, Any]:
     """Join a row's own columns and its answer; a column that has the name of a key of ours gets ``input_``."""
     own = {f"input_{key}" if key in answer else key: cell for key, cell in row.columns.items()}
     return {**own, **answer}
-
-
-def batch_size(answerer: Answerer, config: GenerateConfig, longest_prompt: int) -> int:
-    """Return how many questions are answered at once: ``generate.batch_size``, or as many as the free memory bears."""
-    if config.batch_size != "auto":
-        return config.batch_size
-    shape = answerer.model.config
-    heads = getattr(shape, "num_attention_heads", 32)
-    head_size = getattr(shape, "head_dim", None) or getattr(shape, "hidden_size", 4096) // heads
-    kept_heads = getattr(shape, "num_key_value_heads", None) or heads
-    layers = getattr(shape, "num_hidden_layers", 32)
-    # Keys and values of one token; twice, since a longer cache is made beside the old one.
-    token_bytes = 2 * layers * kept_heads * head_size * answerer.dtype.itemsize * 2
-    row_bytes = token_bytes * (longest_prompt + config.max_new_tokens)
-    return max(1, min(MOST_ROWS, int(free_memory_bytes(answerer.device) * _SHARE_OF_MEMORY / row_bytes)))
 
 
 def identity_of(answerer: Answerer, choice: str, weights: Path | None) -> dict[str, Any]:

@@ -235,9 +235,9 @@ class GenerateConfig:
     )
     batch_size: Literal["auto"] | int = setting(
         "auto",
-        "Questions of `medqa ask --file` that are answered at once; auto: up to 64, as the free memory bears.",
+        "Questions that `medqa ask --file` and `medqa eval` answer at once; auto: up to 64, as the free memory bears.",
         at_least=1,
-        commands="ask",
+        commands="ask eval",
     )
 
 
@@ -272,9 +272,7 @@ class EvalConfig:
     """What `medqa eval` measures."""
 
     split: Split = setting("test", "Split whose questions are asked and scored.")
-    batch_size: int = setting(
-        8, "Questions in one forward of the likelihood; answers are generated for four times as many.", at_least=1
-    )
+    batch_size: int = setting(8, "Questions in one forward of the likelihood.", at_least=1)
     metrics: Literal["all"] | tuple[MetricName, ...] = setting(
         "all",
         "Figures to compute. All but nll (nats per answer token) and bits_per_byte need answers to be generated, which "

@@ -10,15 +10,13 @@ from dataclasses import dataclass, replace
 from functools import partial
 from typing import Any
 
-from medqa_cli import console
+from medqa_cli import console, ranks
+from medqa_cli.answering.batch_size import MOST_ROWS, pick_batch_size
 from medqa_cli.answering.decoding import decode_batch
 from medqa_cli.config.sections import GenerateConfig
 from medqa_cli.evaluation.models import LoadedModel
 from medqa_cli.evaluation.progress import Progress
 from medqa_cli.prompt import PromptEncoder
-
-# Decoding reads all weights for each token of a batch: a batch of answers can be larger than one of likelihoods.
-BATCHES_PER_FORWARD = 4
 
 
 @dataclass(frozen=True)
@@ -53,31 +51,38 @@ def generate_answers(
     encoder: PromptEncoder,
     questions: Sequence[str],
     config: GenerateConfig,
-    batch_size: int,
     progress: Progress,
 ) -> list[GeneratedAnswer]:
-    """Answer each question, in the order given; batches that are done are taken as they are.
+    """Answer each question, in the order given; pieces that are done are taken as they are.
 
     Args:
         loaded: a model for generation, not a packed one.
         encoder: its prompt contract.
         questions: plain texts.
-        config: its limit of new tokens and its penalties hold; the decoding is greedy.
-        batch_size: questions in one forward.
-        progress: where finished batches are kept.
+        config: its limit of new tokens, its batch size and its penalties hold; the decoding is greedy.
+        progress: where finished pieces are kept.
     """
     prompts = encoder.encode_prompts(questions)
-    # Prompts of like length together; always the same batches.
+    # Prompts of like length together; always the same pieces, whatever the memory of a rank or of the next start.
     order = sorted(range(len(prompts)), key=lambda place: len(prompts[place]))
+    size = MOST_ROWS if config.batch_size == "auto" else config.batch_size
+    size = min(size, max(1, -(-len(order) // ranks.world_size())))
     places = {
-        f"answers/{loaded.name}/{number}": order[start : start + batch_size]
-        for number, start in enumerate(range(0, len(order), batch_size))
+        f"answers/{loaded.name}/{size}/{number}": order[start : start + size]
+        for number, start in enumerate(range(0, len(order), size))
     }
+    longest = max((len(prompt) for prompt in prompts), default=1)
+    at_once = pick_batch_size(loaded.model, loaded.device, loaded.dtype, config, longest)
     done = 0
     with console.progress(f"answering with {loaded.name}", len(questions)) as bar:
 
         def compute(own: list[int]) -> list[list[Any]]:
-            found = _answer_batch(loaded, encoder, [prompts[place] for place in own], config)
+            batches = [own[start : start + at_once] for start in range(0, len(own), at_once)]
+            found = [
+                answer
+                for batch in batches
+                for answer in _answer_batch(loaded, encoder, [prompts[place] for place in batch], config)
+            ]
             return [[answer.text, answer.finish_reason, answer.num_tokens] for answer in found]
 
         def advance(name: str) -> None:
@@ -85,10 +90,10 @@ def generate_answers(
             done += len(places[name])
             bar.update(done)
 
-        batches = progress.run({name: partial(compute, own) for name, own in places.items()}, advance)
+        pieces = progress.run({name: partial(compute, own) for name, own in places.items()}, advance)
     by_place = {
         place: GeneratedAnswer(*values)
-        for own, found in zip(places.values(), batches, strict=True)
+        for own, found in zip(places.values(), pieces, strict=True)
         for place, values in zip(own, found, strict=True)
     }
     return [by_place[place] for place in range(len(questions))]
@@ -98,14 +103,17 @@ def _answer_batch(
     loaded: LoadedModel, encoder: PromptEncoder, prompts: Sequence[Sequence[int]], config: GenerateConfig
 ) -> list[GeneratedAnswer]:
     stop_ids = encoder.contract.stop_token_ids
-    longest = max(len(prompt) for prompt in prompts)
-    context = getattr(loaded.model.config, "max_position_embeddings", None) or longest + config.max_new_tokens
-    room = min(config.max_new_tokens, int(context) - longest)
-    if room <= 0:
-        return [GeneratedAnswer("", "length", 0)] * len(prompts)
-    answers = [WholeAnswer(stop_ids, room) for _ in prompts]
-    decode_batch(loaded.model, loaded.device, prompts, answers, replace(config, temperature=0.0))
+    context = getattr(loaded.model.config, "max_position_embeddings", None)
+    rooms = [
+        min(config.max_new_tokens, (context or len(prompt) + config.max_new_tokens) - len(prompt)) for prompt in prompts
+    ]
+    answers = [WholeAnswer(stop_ids, room) for room in rooms]
+    # A prompt that fills the context has no answer, and takes nothing from the others.
+    asked = [place for place, room in enumerate(rooms) if room > 0]
+    if asked:
+        own_prompts, own_answers = [prompts[place] for place in asked], [answers[place] for place in asked]
+        decode_batch(loaded.model, loaded.device, own_prompts, own_answers, replace(config, temperature=0.0))
     return [
-        GeneratedAnswer(encoder.decode_answer(answer.ids), str(answer.finish_reason), len(answer.ids))
+        GeneratedAnswer(encoder.decode_answer(answer.ids), answer.finish_reason or "length", len(answer.ids))
         for answer in answers
     ]

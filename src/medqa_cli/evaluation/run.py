@@ -19,7 +19,7 @@ from medqa_cli.evaluation.choice_figures import predictions
 from medqa_cli.evaluation.choice_scoring import score_choices
 from medqa_cli.evaluation.contamination import contaminated
 from medqa_cli.evaluation.floors import floor_answers
-from medqa_cli.evaluation.generation import BATCHES_PER_FORWARD, GeneratedAnswer, generate_answers
+from medqa_cli.evaluation.generation import GeneratedAnswer, generate_answers
 from medqa_cli.evaluation.likelihood import score_likelihood, unigram_scores
 from medqa_cli.evaluation.metrics import LIKELIHOOD, text_metrics
 from medqa_cli.evaluation.models import MODEL_NAMES, ModelSet
@@ -206,9 +206,8 @@ def _answers(
             f"{len(asked)} questions x {len(local)} models, up to {job.generate.max_new_tokens} tokens an answer; "
             "an interrupted run goes on. Faster: --limit N, or --set 'eval.metrics=[nll, bits_per_byte]'"
         )
-    batch_size = job.settings.batch_size * BATCHES_PER_FORWARD
     return {
-        loaded.name: _by_row(questions, generate_answers(loaded, encoder, asked, job.generate, batch_size, progress))
+        loaded.name: _by_row(questions, generate_answers(loaded, encoder, asked, job.generate, progress))
         for loaded in models.each(local, packed=False)
     }
 
