@@ -5,7 +5,8 @@
 Beside each figure stands plain ``model.generate`` of Transformers on the same model in the same run: a script of 15
 lines for the cold start (process start to the first text), one question at a time, and one padded batch. Weights in
 what ``model.compute_dtype: auto`` takes on the machine (a CPU without AMX multiplies bfloat16 very slowly), greedy,
-and no end token counts, so that all ways make as many tokens where no answer runs in a circle.
+and no end token counts, so that all ways make as many tokens where no answer runs in a circle. In one more round the
+same from NF4 weights, as an adapter is asked by default: on a CPU medqa dequantizes them once, Transformers each time.
 """
 
 from __future__ import annotations
@@ -81,7 +82,23 @@ def without_end(answerer: Any) -> Any:
     return dataclasses.replace(answerer, encoder=PromptEncoder(contract, answerer.encoder._tokenizer))
 
 
-def plain_batch(answerer: Any, questions: list[str], tokens: int) -> int:
+def plain_model(answerer: Any, location: str, model: Any) -> Any:
+    """Return the model as Transformers alone loads it; medqa's own where both are the same."""
+    from transformers import AutoModelForCausalLM
+
+    from medqa_cli.model.base import quantization_config
+
+    if model.quantization == "none":
+        return answerer.model
+    return AutoModelForCausalLM.from_pretrained(
+        location,
+        dtype=answerer.dtype,
+        device_map={"": str(answerer.device)},
+        quantization_config=quantization_config(model, answerer.dtype, sharded=False),
+    )
+
+
+def plain_batch(model: Any, answerer: Any, questions: list[str], tokens: int) -> int:
     """Generate with Transformers, padded on the left; return the number of tokens made."""
     import torch
 
@@ -89,22 +106,23 @@ def plain_batch(answerer: Any, questions: list[str], tokens: int) -> int:
     longest = max(map(len, prompts))
     ids = torch.tensor([[0] * (longest - len(prompt)) + prompt for prompt in prompts])
     mask = torch.tensor([[0] * (longest - len(prompt)) + [1] * len(prompt) for prompt in prompts])
-    output = answerer.model.generate(
+    output = model.generate(
         ids, attention_mask=mask, max_new_tokens=tokens, do_sample=False, eos_token_id=None, pad_token_id=0
     )
     return int((output.shape[1] - longest) * len(prompts))
 
 
-def speed(location: str, num_questions: int, tokens: int, rounds: int) -> dict[str, Any]:
+def speed(location: str, quantization: Any, num_questions: int, tokens: int, rounds: int) -> dict[str, Any]:
     """Print and return tokens/s of the four ways."""
     from medqa_cli.answering.generate import answer_questions
     from medqa_cli.answering.models import load_answerer
     from medqa_cli.config.sections import GenerateConfig, ModelConfig, PromptConfig
     from medqa_cli.run_folder import RunFolder
 
-    model = ModelConfig(quantization="none")
+    model = ModelConfig(quantization=quantization)
     answerer = load_answerer(location, RunFolder(Path("nowhere")), model, PromptConfig(template="chat"))
     answerer = without_end(answerer)
+    plain = plain_model(answerer, location, model)
     questions = [form.format(topic) for form in FORMS for topic in TOPICS] * (num_questions // 50 + 1)
     questions = questions[:num_questions]
     config = GenerateConfig(max_new_tokens=tokens)
@@ -115,9 +133,9 @@ def speed(location: str, num_questions: int, tokens: int, rounds: int) -> dict[s
 
     ways = {
         "medqa, one at a time": lambda: sum(ours([question]) for question in questions[:4]),
-        "Transformers, one at a time": lambda: sum(plain_batch(answerer, [q], tokens) for q in questions[:4]),
+        "Transformers, one at a time": lambda: sum(plain_batch(plain, answerer, [q], tokens) for q in questions[:4]),
         f"medqa, {num_questions} in a batch": lambda: ours(questions),
-        f"Transformers, {num_questions} in a batch": lambda: plain_batch(answerer, questions, tokens),
+        f"Transformers, {num_questions} in a batch": lambda: plain_batch(plain, answerer, questions, tokens),
     }
     rates: dict[str, list[float]] = {name: [] for name in ways}
     for _ in range(rounds):
@@ -127,6 +145,7 @@ def speed(location: str, num_questions: int, tokens: int, rounds: int) -> dict[s
             rates[name].append(made / (time.perf_counter() - started))
             print(f"  {name}: {rates[name][-1]:.1f} tokens/s", file=sys.stderr, flush=True)
     medians = {name: statistics.median(found) for name, found in rates.items()}
+    print(f"weights: {quantization}")
     for name, rate in medians.items():
         print(f"{name}: {rate:.0f} tokens/s")
     alone, _, batch, _ = medians.values()
@@ -148,7 +167,8 @@ def main() -> None:
 
     location = find_base(options.model).location
     figures = {} if options.skip_cold else {"cold_start": cold_start(location)}
-    figures |= speed(location, options.questions, options.tokens, options.rounds)
+    figures |= speed(location, "none", options.questions, options.tokens, options.rounds)
+    figures["nf4"] = speed(location, "nf4", options.questions, options.tokens, 1)
     write_figures(options.json, figures)
 
 

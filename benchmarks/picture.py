@@ -58,7 +58,12 @@ def label(side: str) -> str:
 
 def answering(figures: dict[str, Any]) -> Panel:
     """Tokens per second of medqa and Transformers, alone and in a batch."""
-    return Panel("Answering", "tokens/s", dict(figures["tokens_per_second"]), "more")
+    return Panel("Answering, unquantized", "tokens/s", dict(figures["tokens_per_second"]), "more")
+
+
+def answering_from_nf4(figures: dict[str, Any]) -> Panel:
+    """The same from 4-bit weights."""
+    return Panel("Answering, NF4 base", "tokens/s", dict(figures["nf4"]["tokens_per_second"]), "more")
 
 
 def merging(figures: dict[str, Any]) -> Panel:
@@ -82,6 +87,7 @@ PANELS: tuple[tuple[str, Callable[[dict[str, Any]], Panel]], ...] = (
     ("train_throughput", training_speed),
     ("train_throughput", training_memory),
     ("ask", answering),
+    ("ask", answering_from_nf4),
     ("eval", evaluating),
     ("merge", merging),
 )
