@@ -13,11 +13,11 @@ import pytest
 
 from medqa_cli.data.dataset import QaRow
 from medqa_cli.errors import InputError
+from medqa_cli.evaluation.caveats import floor_sentences, power_sentences, verdict
 from medqa_cli.evaluation.figures import parts_of
 from medqa_cli.evaluation.floors import swapped_references
 from medqa_cli.evaluation.metrics import METRICS
 from medqa_cli.evaluation.page import make_page, marked
-from medqa_cli.evaluation.report import power_sentences
 from medqa_cli.evaluation.results import ChoiceResults, Measured, Statistics, make_results
 from medqa_cli.evaluation.samples import Sample, read_samples, write_samples
 
@@ -134,6 +134,51 @@ def test_references_stand_beside_as_floors() -> None:
     assert floors["cut_reference"]["rougeL"]["value"] == pytest.approx(2 * 6 / (6 + 12))
     assert floors["reference"].keys() == {"seq_rep_4", "loop_rate", "topic_coverage"}
     assert "finished_rate" not in floors["cut_reference"] | floors["wrong_topic"]
+
+
+def test_a_floor_that_is_not_beaten_is_named() -> None:
+    samples = {
+        "adapter": [sample(n, "adapter", good(n)) for n in range(20)],
+        "base": [sample(n, "base", "Take this medicine of ours.") for n in range(20)],
+    }
+    floors = {
+        "wrong_topic": [sample(n, "wrong_topic", PARROT) for n in range(20)],
+        # As the base: neither better nor worse. In words of the reference, but fewer than the adapter has.
+        "random_answer": [sample(n, "random_answer", "Take this medicine of ours.") for n in range(20)],
+        "nearest_question": [sample(n, "nearest_question", sample(n, "x", "").references[0]) for n in range(20)],
+    }
+    results = results_of(samples, ["rougeL", "topic_coverage", "finished_rate", "loop_rate"], floors=floors)
+    assert results["floors_not_beaten"]["adapter"] == {
+        "nearest_question": {"rougeL": False, "rougeL_stripped": False, "topic_coverage": None},
+        # The template of this little data set is longer than what the adapter says.
+        "wrong_topic": {"rougeL": False, "rougeL_stripped": False},
+    }
+    base = results["floors_not_beaten"]["base"]
+    assert base["random_answer"] == {"rougeL": None, "rougeL_stripped": None, "topic_coverage": None}
+    assert base["nearest_question"] == {"rougeL": False, "rougeL_stripped": False, "topic_coverage": False}
+    sentences = floor_sentences(results)
+    assert sentences[0] == (
+        "adapter is not shown to be better than the floor nearest_question in ROUGE-L (worse), topic words covered"
+    )
+    assert [sentence.split()[0] for sentence in sentences] == ["adapter"] * 2 + ["base"] * 3
+    assert results_of({"adapter": samples["adapter"]}, ["rougeL"])["floors_not_beaten"] == {"adapter": {}}
+
+
+@pytest.mark.parametrize(
+    ("name", "better", "ci95", "expected"),
+    [
+        ("rougeL", True, [0.1, 0.2], "better"),
+        ("rougeL", False, [-0.2, -0.1], "worse"),
+        ("rougeL", None, [-0.1, 0.2], "no difference shown"),
+        # One topic alone: an interval without width.
+        ("rougeL", None, [0.2, 0.2], "no difference shown"),
+        ("length_ratio", None, [0.2, 0.2], "no difference shown"),
+        ("length_ratio", None, [-0.1, 0.2], "no difference shown"),
+        ("length_ratio", None, [-0.3, -0.2], "different"),
+    ],
+)
+def test_what_a_difference_shows(name: str, better: bool | None, ci95: list[float], expected: str) -> None:
+    assert verdict(name, {"value": 0.1, "better": better, "ci95": ci95}) == expected
 
 
 def test_what_was_not_measured_is_absent() -> None:

@@ -7,7 +7,7 @@ through ``printable`` before a terminal sees it.
 from medqa_cli.console.answer_stream import AnswerStream, stream
 from medqa_cli.console.live import ProgressHandle, RunDisplay, clock, is_live, progress, run_display, sparkline, status
 from medqa_cli.console.output import error, hint, json_lines, line, note, result, side_by_side, table, warn
-from medqa_cli.console.streams import json_enabled, leave_terminal, silence, speak, use_json
+from medqa_cli.console.streams import json_enabled, leave_terminal, silence, speak, use_json, width
 from medqa_cli.terminal_text import printable
 
 __all__ = [
@@ -36,4 +36,5 @@ __all__ = [
     "table",
     "use_json",
     "warn",
+    "width",
 ]

@@ -77,3 +77,8 @@ def stderr_console() -> Console:
     if live_consoles:
         return live_consoles[-1]
     return Console(stderr=True, highlight=False, soft_wrap=True, emoji=False)
+
+
+def width() -> int:
+    """Return how many columns stdout's window has; 80, or ``COLUMNS``, where it is none."""
+    return stdout_console().width

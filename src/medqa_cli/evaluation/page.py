@@ -12,6 +12,7 @@ from importlib import resources
 from string import Template
 from typing import Any
 
+from medqa_cli.evaluation.caveats import floor_sentences, verdict
 from medqa_cli.evaluation.figures import repeats
 from medqa_cli.evaluation.metrics import metric
 from medqa_cli.evaluation.overlap import rouge
@@ -50,7 +51,7 @@ def _summary(results: Mapping[str, Any]) -> str:
         f"bootstrap over {settings['clusters']} clusters (topics), {settings['bootstrap_draws']:,} draws, seed "
         f"{settings['seed']}.</p>"
         '<p class="soft">Grey: what a trivial answerer gets. These figures do not tell whether an answer is medically '
-        "right.</p>"
+        "right.</p>" + "".join(f"<p>{_text(sentence)}.</p>" for sentence in floor_sentences(results))
     )
 
 
@@ -111,7 +112,7 @@ def _differences(differences: Mapping[str, Any], title: str) -> str:
 def _pair(pair: str, figures: Mapping[str, Any]) -> str:
     rows = "".join(
         f"<tr><th scope='row'>{_text(name)}</th>"
-        f"<td>{_verdict(own['better'])}</td>"
+        f"<td>{_verdict(name, own)}</td>"
         f"<td class='n'>{own['value']:+.3f} [{own['ci95'][0]:+.3f}, {own['ci95'][1]:+.3f}]</td>"
         f"<td class='n'>{own['detectable']:.3f}</td></tr>"
         for name, own in figures.items()
@@ -120,12 +121,10 @@ def _pair(pair: str, figures: Mapping[str, Any]) -> str:
     return f"<tbody>{title}{rows}</tbody>"
 
 
-def _verdict(better: bool | None) -> str:
-    return {
-        True: '<span class="yes">better</span>',
-        False: '<span class="no">worse</span>',
-        None: "no difference shown",
-    }[better]
+def _verdict(name: str, figure: Mapping[str, Any]) -> str:
+    kind = {True: "yes", False: "no", None: ""}[figure["better"]]
+    words = verdict(name, figure)
+    return f'<span class="{kind}">{words}</span>' if kind else words
 
 
 def _choice_set(name: str, own: Mapping[str, Any]) -> str:

@@ -7,9 +7,10 @@ from pathlib import Path
 from typing import Any
 
 from medqa_cli import console
+from medqa_cli.evaluation.caveats import floor_sentences, power_sentences, verdict
 from medqa_cli.evaluation.metrics import BEHAVIOUR, LIKELIHOOD, OVERLAP, STRIPPED, TOPIC, metric
 
-# Tables that fit a terminal of 120 columns: title and the figures in it.
+# Title and the figures in it; a terminal that is too narrow for them gets them in several tables.
 _TABLES = (
     ("Likelihood of the reference answers", LIKELIHOOD),
     ("Overlap with the references", OVERLAP),
@@ -44,26 +45,11 @@ def show(results: Mapping[str, Any], results_path: Path, report_path: Path) -> N
     console.line(
         f"[95 % interval]: bootstrap over {settings['clusters']} {unit}, {settings['bootstrap_draws']:,} draws"
     )
-    for sentence in power_sentences(results):
+    for sentence in (*floor_sentences(results), *power_sentences(results)):
         console.line(sentence)
     if settings["num_truncated_answers"]:
         console.line(f"{settings['num_truncated_answers']} answers were cut at {settings['max_length']} tokens")
     console.line(f"written: {results_path} and {report_path.name}")
-
-
-def power_sentences(results: Mapping[str, Any]) -> list[str]:
-    """Say for each pair of models which differences a sample of this size cannot show."""
-    sentences = []
-    for pair, figures in results["differences"].items():
-        wanted = ("nll", "rougeL", "topic_coverage")
-        shown = [name for name in wanted if name in figures and figures[name]["detectable"] > 1e-9]
-        if shown:
-            least = ", ".join(f"{figures[name]['detectable']:.2g} in {name}" for name in shown)
-            sentences.append(
-                f"{pair.replace('-', ' - ')}: with {results['questions']} questions, smaller differences than "
-                f"{least} cannot be relied on to show"
-            )
-    return sentences
 
 
 def _show_group(title: str, names: Sequence[str], results: Mapping[str, Any]) -> None:
@@ -73,15 +59,40 @@ def _show_group(title: str, names: Sequence[str], results: Mapping[str, Any]) ->
         return
     rows = [_row(who, figures, names) for who, figures in results["models"].items()]
     rows += [_row(f"floor: {who}", figures, names) for who, figures in results["floors"].items()]
-    rows = [row for row in rows if any(row[1:])]
     rows += [
-        [
-            who.replace("-", " - "),
-            *(_difference(figures[name], len(names)) if name in figures else "" for name in names),
-        ]
+        [who.replace("-", " - "), *(_difference(name, figures[name]) if name in figures else "" for name in names)]
         for who, figures in results["differences"].items()
     ]
-    console.table(f"{title}{_direction(names)}", rows, ["", *(metric(name).title for name in names)])
+    header = ["", *(metric(name).title for name in names)]
+    in_one_line = [[cell.replace("\n", " ") for cell in row] for row in rows]
+    if sum(_widths(in_one_line, header)) - 2 <= console.width():
+        rows = in_one_line
+    for number, columns in enumerate(_tables_that_fit(_widths(rows, header), console.width())):
+        part = [[row[0], *(row[column] for column in columns)] for row in rows]
+        part = [row for row in part if any(row[1:])]
+        continued = " (continued)" if number else ""
+        console.table(f"{title}{_direction(names)}{continued}", part, ["", *(header[column] for column in columns)])
+
+
+def _widths(rows: Sequence[Sequence[str]], header: Sequence[str]) -> list[int]:
+    """Return the width of each column with the space before it; a title may be broken between its words."""
+    return [
+        2 + max(len(text) for text in ("", *title.split(), *(line for row in rows for line in row[column].split("\n"))))
+        for column, title in enumerate(header)
+    ]
+
+
+def _tables_that_fit(widths: Sequence[int], room: int) -> list[list[int]]:
+    """Divide the columns after the first, the labels, among tables that are no wider than ``room`` if that can be."""
+    tables: list[list[int]] = []
+    used = room
+    for column, width in list(enumerate(widths))[1:]:
+        if used + width > room:
+            tables.append([])
+            used = widths[0] - 2
+        tables[-1].append(column)
+        used += width
+    return tables
 
 
 def _direction(names: Sequence[str]) -> str:
@@ -92,26 +103,24 @@ def _direction(names: Sequence[str]) -> str:
 
 
 def _row(who: str, figures: Mapping[str, Any], names: Sequence[str]) -> list[str]:
-    return [who, *(_interval(figures[name]) if name in figures else "" for name in names)]
+    return [who, *(_interval(name, figures[name]) if name in figures else "" for name in names)]
 
 
-def _interval(figure: Mapping[str, Any]) -> str:
+def _interval(name: str, figure: Mapping[str, Any]) -> str:
     low, high = figure["ci95"]
-    digits = _digits(figure)
+    digits = _digits(name)
     return f"{figure['value']:.{digits}f} [{low:.{digits}f}, {high:.{digits}f}]"
 
 
-def _difference(figure: Mapping[str, Any], num_columns: int) -> str:
+def _difference(name: str, figure: Mapping[str, Any]) -> str:
     low, high = figure["ci95"]
-    digits = _digits(figure)
-    # Many columns leave no room for more words in a terminal.
-    verdict = {True: "better", False: "worse", None: "no difference shown" if num_columns <= 2 else "not shown"}
-    return f"{figure['value']:+.{digits}f} [{low:+.{digits}f}, {high:+.{digits}f}] {verdict[figure['better']]}"
+    digits = _digits(name)
+    return f"{figure['value']:+.{digits}f} [{low:+.{digits}f}, {high:+.{digits}f}]\n{verdict(name, figure)}"
 
 
-def _digits(figure: Mapping[str, Any]) -> int:
-    # chrF and BLEU go to 100: three decimals of them say nothing.
-    return 1 if max(abs(end) for end in figure["ci95"]) >= 10 else 3
+def _digits(name: str) -> int:
+    # They go to 100: three decimals of them say nothing.
+    return 1 if name.removesuffix(STRIPPED) in ("chrf", "bleu") else 3
 
 
 def _as_unstripped(names: Sequence[str], results: Mapping[str, Any]) -> bool:

@@ -14,7 +14,7 @@ from medqa_cli.data.dedup import fold
 from medqa_cli.evaluation.choice_figures import accuracy_of_sums, confusion_parts, macro_f1_of_sums
 from medqa_cli.evaluation.figures import parts_of, reduce_of
 from medqa_cli.evaluation.floors import cut_words
-from medqa_cli.evaluation.metrics import LIKELIHOOD, metric, text_metrics
+from medqa_cli.evaluation.metrics import LIKELIHOOD, OVERLAP, STRIPPED, TOPIC, metric, text_metrics
 from medqa_cli.evaluation.overlap import CORPUS_METRICS, ROUGE_SETTINGS, signature
 from medqa_cli.evaluation.samples import CUT_REFERENCE, REFERENCE, Sample
 from medqa_cli.evaluation.statistics import ClusterBootstrap, Reduce, Resampled, as_json, better_of
@@ -22,6 +22,9 @@ from medqa_cli.evaluation.statistics import ClusterBootstrap, Reduce, Resampled,
 # What a floor of one kind of answerer has: its own figures would only repeat the others'.
 _ORDER = ("merged", "adapter", "base")
 _OF_REFERENCES = ("seq_rep_4", "loop_rate", "topic_coverage")
+# A trivial answerer writes well, since people wrote its answers: only what it says is compared.
+_TRIVIAL = ("unigram", "random_answer", "nearest_question", "wrong_topic")
+_OF_CONTENT = (*LIKELIHOOD, *OVERLAP, *(name + STRIPPED for name in OVERLAP), *TOPIC)
 
 
 @dataclass(frozen=True)
@@ -100,6 +103,7 @@ def make_results(
         "models": {name: _as_json(figures) for name, figures in models.items()},
         "floors": {name: _as_json(figures) for name, figures in floors.items() if figures},
         "differences": differences,
+        "floors_not_beaten": {name: _not_beaten(own, floors, bootstrap.num_clusters) for name, own in models.items()},
         "multiple_choice": {name: _choice_results(own, statistics) for name, own in measured.choices.items()},
         "settings": {**settings, **_settings(first, names, bootstrap, statistics)},
     }
@@ -165,6 +169,24 @@ def _differences(models: Mapping[str, Mapping[str, Resampled]], num_clusters: in
         }
         for one, other in combinations(order, 2)
     }
+
+
+def _not_beaten(
+    model: Mapping[str, Resampled], floors: Mapping[str, Mapping[str, Resampled]], num_clusters: int
+) -> dict[str, dict[str, bool | None]]:
+    """Return for each trivial answerer the figures in which the model is not shown to be better, on the same draws.
+
+    False: the model is worse; None: no difference is shown.
+    """
+    found: dict[str, dict[str, bool | None]] = {}
+    for floor in _TRIVIAL:
+        own = floors.get(floor, {})
+        for name in _OF_CONTENT:
+            if name in model and name in own:
+                better = _difference(name, model[name] - own[name], num_clusters)["better"]
+                if better is not True:
+                    found.setdefault(floor, {})[name] = better
+    return found
 
 
 def _difference(name: str, found: Resampled, num_clusters: int) -> dict[str, Any]:

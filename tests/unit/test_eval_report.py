@@ -1,0 +1,65 @@
+"""The tables on a terminal: whole cells at every width, in as many tables as that takes."""
+
+from __future__ import annotations
+
+import re
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from medqa_cli import console
+from medqa_cli.evaluation.report import show
+
+OVERLAP = ("rouge1", "rouge2", "rougeL", "chrf", "bleu")
+
+
+def figure(value: float, half: float, **more: Any) -> dict[str, Any]:
+    return {"value": value, "ci95": [value - half, value + half], **more}
+
+
+def results() -> dict[str, Any]:
+    def own(scale: float) -> dict[str, Any]:
+        scores = {name: figure(0.25 * scale * (100 if name in ("chrf", "bleu") else 1), 0.01) for name in OVERLAP}
+        return {**scores, "nll": figure(2.0 * scale, 0.1)}
+
+    difference = {name: figure(0.125, 0.5, better=None, detectable=0.1) for name in (*OVERLAP, "nll")}
+    difference["rouge1"] = figure(-0.125, 0.05, better=False, detectable=0.1)
+    return {
+        "split": "test",
+        "questions": 20,
+        "topics": 10,
+        "models": {"adapter": own(1.0), "base": own(1.1)},
+        "floors": {"nearest_question": {name: figure(0.5, 0.01) for name in OVERLAP}},
+        "differences": {"adapter-base": difference},
+        "floors_not_beaten": {"adapter": {"nearest_question": {"rouge1": False, "rougeL": None}}, "base": {}},
+        "multiple_choice": {},
+        "settings": {
+            "answer_tokens": 900, "clusters": 10, "bootstrap_draws": 2000, "num_truncated_answers": 0, "max_length": 9
+        },
+    }  # fmt: skip
+
+
+@pytest.mark.parametrize(("width", "num_tables"), [("70", 4), ("80", 3), ("120", 2), ("200", 1)])
+def test_no_cell_is_broken(
+    capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch, width: str, num_tables: int
+) -> None:
+    monkeypatch.setenv("COLUMNS", width)
+    console.use_json(False)
+    show(results(), Path("results.json"), Path("report.html"))
+    text = capsys.readouterr().out
+    tables = re.findall(r"^Overlap with the references.*\n((?:.+\n)+)", text, flags=re.MULTILINE)
+    assert len(tables) == num_tables
+    assert all(len(line) <= int(width) for table in tables for line in table.splitlines())
+    titles = [title for table in tables for title in table.splitlines()[0].split()]
+    assert titles == ["ROUGE-1", "ROUGE-2", "ROUGE-L", "chrF", "BLEU"]
+    cells = re.findall(r"[+-]?\d+\.\d+ \[[+-]?\d+\.\d+, [+-]?\d+\.\d+\]", "".join(tables))
+    assert len(cells) == 4 * 5
+    assert "25.0 [25.0, 25.0]" in cells
+    assert "-0.125 [-0.175, -0.075]" in cells
+    assert text.count("no difference shown") == 5
+    assert text.count("worse") == 2
+    assert all(table.count("floor: nearest_question") == 1 for table in tables)
+    # It has no likelihood: no empty row for it.
+    assert text.count("floor: nearest_question") == num_tables
+    assert "adapter is not shown to be better than the floor nearest_question in ROUGE-1 (worse), ROUGE-L" in text
