@@ -20,9 +20,17 @@ def gains_from_dequantizing(model: torch.nn.Module, device: torch.device, dtype:
     """Tell whether generation with these 4-bit layers is faster with plain ones, which have room in memory.
 
     On a CPU with AVX512-BF16 bitsandbytes multiplies with the packed 4-bit weights themselves, and is left to it.
+
+    Args:
+        model: as Transformers loaded it, which notes there whether it is in 4 bits.
+        device: where it is.
+        dtype: of the plain layers.
     """
+    # Importing bitsandbytes takes two seconds, which an answer from an unquantized model need not wait for.
+    if device.type != "cpu" or not getattr(model, "is_loaded_in_4bit", False):
+        return False
     layers = _four_bit_layers(model)
-    if device.type != "cpu" or not layers or layers[0].support_avx512bf16_for_cpu:
+    if not layers or layers[0].support_avx512bf16_for_cpu:
         return False
     needed_bytes: int = sum(layer.in_features * layer.out_features for layer in layers) * dtype.itemsize
     return needed_bytes <= _SHARE_OF_FREE_MEMORY * free_memory_bytes(device)
