@@ -120,21 +120,23 @@ def speed(location: str, quantization: Any, num_questions: int, tokens: int, rou
     from medqa_cli.run_folder import RunFolder
 
     model = ModelConfig(quantization=quantization)
-    answerer = load_answerer(location, RunFolder(Path("nowhere")), model, PromptConfig(template="chat"))
-    answerer = without_end(answerer)
+    run, prompt = RunFolder(Path("nowhere")), PromptConfig(template="chat")
+    answerer, batch_answerer = (
+        without_end(load_answerer(location, run, model, prompt, batches=batches)) for batches in (False, True)
+    )
     plain = plain_model(answerer, location, model)
     questions = [form.format(topic) for form in FORMS for topic in TOPICS] * (num_questions // 50 + 1)
     questions = questions[:num_questions]
     config = GenerateConfig(max_new_tokens=tokens)
 
-    def ours(asked: list[str]) -> int:
+    def ours(answerer: Any, asked: list[str]) -> int:
         # An answer that runs in a circle ends sooner: only what was made counts.
         return sum(answer.answer_tokens for answer in answer_questions(answerer, asked, config))
 
     ways = {
-        "medqa, one at a time": lambda: sum(ours([question]) for question in questions[:4]),
+        "medqa, one at a time": lambda: sum(ours(answerer, [question]) for question in questions[:4]),
         "Transformers, one at a time": lambda: sum(plain_batch(plain, answerer, [q], tokens) for q in questions[:4]),
-        f"medqa, {num_questions} in a batch": lambda: ours(questions),
+        f"medqa, {num_questions} in a batch": lambda: ours(batch_answerer, questions),
         f"Transformers, {num_questions} in a batch": lambda: plain_batch(plain, answerer, questions, tokens),
     }
     rates: dict[str, list[float]] = {name: [] for name in ways}

@@ -46,7 +46,8 @@ def main() -> None:
     dtype = pick_compute_dtype("auto", device)
     source = find_base(MODEL)
     tokenizer = load_tokenizer(source.location, source.revision)
-    model = load_base(source, ModelConfig(quantization=arguments.quantization), device, dtype, packed=False)
+    how = ModelConfig(quantization=arguments.quantization)
+    model = load_base(source, how, device, dtype, packed=False, batches=True)
     encoder = PromptEncoder(make_contract(PromptConfig(template="chat"), tokenizer), tokenizer)
     questions = [row.question for row in evenly_spaced(read_split(arguments.data_dir, "test"), arguments.questions)]
     config = GenerateConfig(max_new_tokens=arguments.max_new_tokens)

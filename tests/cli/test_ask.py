@@ -106,6 +106,26 @@ def test_an_emergency_is_told_before_the_model_is_loaded(
     assert written[0].startswith("Call your local emergency number now.")
 
 
+@pytest.mark.parametrize(("words", "batches"), [(["What is gout?"], False), (["--file", "questions.txt"], True)])
+def test_a_file_is_answered_by_a_model_for_batches(
+    workspace: Path, medqa: Medqa, monkeypatch: pytest.MonkeyPatch, words: list[str], batches: bool
+) -> None:
+    from medqa_cli.answering import asking
+
+    Path("questions.txt").write_text("What is gout?\nWhat is asthma?\n", encoding="utf-8")
+    asked_for: list[bool] = []
+
+    def load(*given: Any, batches: bool) -> Any:
+        asked_for.append(batches)
+        return own(*given, batches=batches)
+
+    own = asking.load_answerer
+    monkeypatch.setattr(asking, "load_answerer", load)
+    done = medqa("ask", "--model", "base", *words)
+    assert done.code == 0, done.err
+    assert asked_for == [batches]
+
+
 def test_sources(workspace: Path, medqa: Medqa) -> None:
     shown = medqa("ask", "--model", "base", "--sources", "2", "How to treat gout?")
     assert shown.code == 0, shown.err

@@ -38,7 +38,7 @@ ROOM = 40
 @pytest.fixture(scope="module")
 def answerer(talking_model_dir: Path, chatml_tokenizer: Any) -> Answerer:
     """A tiny model of random weights, float32, that says many different things."""
-    model = LlamaForCausalLM.from_pretrained(talking_model_dir, dtype=torch.float32).eval()
+    model = LlamaForCausalLM.from_pretrained(talking_model_dir, dtype=torch.float32).eval().requires_grad_(False)
     encoder = PromptEncoder(make_contract(PromptConfig(template="chat"), chatml_tokenizer), chatml_tokenizer)
     return Answerer("adapter", "tiny", model, encoder, torch.device("cpu"), torch.float32)
 
@@ -47,6 +47,20 @@ def decode(answerer: Answerer, prompts: Sequence[list[int]], stops: set[int], **
     states = [AnswerState(answerer.encoder.decode_answer, stops, ROOM) for _ in prompts]
     decode_batch(answerer.model, answerer.device, prompts, states, GenerateConfig(**settings))
     return states
+
+
+def test_the_output_layer_gets_no_view(answerer: Answerer) -> None:
+    """With frozen weights PyTorch would copy the output layer once for each row of a batch."""
+    frozen = not any(parameter.requires_grad for parameter in answerer.model.parameters())
+    inputs: list[torch.Tensor] = []
+    hook = answerer.model.lm_head.register_forward_pre_hook(lambda _, given: inputs.append(given[0]))
+    try:
+        decode(answerer, answerer.encoder.encode_prompts(QUESTIONS), set())
+    finally:
+        hook.remove()
+    assert frozen
+    assert [given.shape[:2] for given in inputs[:2]] == [(len(QUESTIONS), 1)] * 2
+    assert all(given.is_contiguous() for given in inputs)
 
 
 def plain_generate(answerer: Answerer, prompt: list[int], **settings: Any) -> list[int]:

@@ -64,7 +64,7 @@ def test_logits_are_those_of_the_kernel(
     biased_model_dir: Path, monkeypatch: pytest.MonkeyPatch, dtype: torch.dtype, quantization: str, double: bool
 ) -> None:
     plain = with_adapter(load(biased_model_dir, quantization, dtype, double))
-    monkeypatch.setattr(base, "gains_from_dequantizing", lambda *_: False)
+    monkeypatch.setattr(base, "gains_from_dequantizing", lambda *_, **__: False)
     quantized = with_adapter(load(biased_model_dir, quantization, dtype, double))
     assert (num_four_bit(plain), num_four_bit(quantized)) == (0, 14)
 
@@ -86,7 +86,7 @@ def test_logits_are_those_of_the_kernel(
 @pytest.mark.usefixtures("without_avx512bf16")
 def test_another_type_in_the_file_does_not_round_twice(biased_model_dir: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     """A checkpoint stored in 4 bits elsewhere says bfloat16 of itself; the kernel dequantizes to its input's type."""
-    monkeypatch.setattr(base, "gains_from_dequantizing", lambda *_: False)
+    monkeypatch.setattr(base, "gains_from_dequantizing", lambda *_, **__: False)
     model = load(biased_model_dir)
     input_ids = torch.tensor([[5, 6, 7]])
     with torch.inference_mode():
@@ -112,18 +112,22 @@ def test_only_for_generation_where_there_is_room(tiny_model_dir: Path, monkeypat
     assert num_four_bit(load(tiny_model_dir, dtype=torch.bfloat16)) == 0
 
 
-def test_the_packed_kernel_of_avx512bf16_and_gpus_are_left_alone(
+def test_the_packed_kernel_of_avx512bf16_makes_single_answers_only(
     tiny_model_dir: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr(bnb.nn.modules, "has_avx512bf16", lambda: True)
-    model = load(tiny_model_dir)
-    assert num_four_bit(model) == 14
-    for module in model.modules():
-        if isinstance(module, bnb.nn.Linear4bit):
-            module.support_avx512bf16_for_cpu = False
-    assert dequantized.gains_from_dequantizing(model, CPU, torch.float32)
-    assert not dequantized.gains_from_dequantizing(model, torch.device("cuda", 0), torch.float32)
-    assert not dequantized.gains_from_dequantizing(load(tiny_model_dir, "none"), CPU, torch.float32)
+    assert num_four_bit(load(tiny_model_dir, dtype=torch.bfloat16)) == 14
+    assert num_four_bit(load(tiny_model_dir, dtype=torch.bfloat16, batches=True)) == 0
+    # It rounds to bfloat16 whatever the type is.
+    assert num_four_bit(load(tiny_model_dir, dtype=torch.float32)) == 0
+
+
+def test_gpus_are_left_alone(tiny_model_dir: Path) -> None:
+    model = load(tiny_model_dir, packed=True)
+    assert dequantized.gains_from_dequantizing(model, CPU, torch.float32, batches=True)
+    assert not dequantized.gains_from_dequantizing(model, torch.device("cuda", 0), torch.float32, batches=True)
+    unquantized = load(tiny_model_dir, "none")
+    assert not dequantized.gains_from_dequantizing(unquantized, CPU, torch.float32, batches=True)
 
 
 def test_an_unquantized_model_answers_without_bitsandbytes(tiny_model_dir: Path) -> None:

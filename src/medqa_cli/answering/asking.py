@@ -40,9 +40,9 @@ class AskJob:
     num_sources: int = 0
     question_column: str | None = None
 
-    def load(self) -> Answerer:
-        """Load the model; raises as ``load_answerer`` does."""
-        return load_answerer(self.choice, self.run, self.model, self.prompt)
+    def load(self, *, batches: bool = False) -> Answerer:
+        """Load the model, for one answer or many at once; raises as ``load_answerer`` does."""
+        return load_answerer(self.choice, self.run, self.model, self.prompt, batches=batches)
 
 
 def ask_one(job: AskJob, question: str) -> None:
@@ -100,7 +100,7 @@ def ask_file(job: AskJob, name: str, out: Path | None) -> None:
     if out is not None:
         require_new(out)
     library = References(job.data_dir) if job.num_sources else None
-    answerer = job.load()
+    answerer = job.load(batches=True)
     folder = {"adapter": job.run.adapter_dir, "merged": job.run.merged_dir}.get(job.choice, Path(job.choice))
     answers = many.answer_file(
         answerer,

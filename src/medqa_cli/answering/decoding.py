@@ -100,8 +100,9 @@ class _Batch:
         if "position_ids" in self._accepted:
             more["position_ids"] = position_ids
         if "logits_to_keep" in self._accepted:
-            # The vocabulary's logits of a whole prompt are large and only the last ones are used.
-            more["logits_to_keep"] = 1
+            # The vocabulary's logits of a whole prompt are large and only the last ones are used. By its index, which
+            # copies the place: PyTorch multiplies a mere view row by row, by a copy of a frozen output layer for each.
+            more["logits_to_keep"] = torch.tensor([input_ids.shape[1] - 1], device=input_ids.device)
         output = self._model(
             input_ids=input_ids, attention_mask=self._mask, past_key_values=self._cache, use_cache=True, **more
         )

@@ -30,8 +30,12 @@ class Answerer:
     dtype: torch.dtype
 
 
-def load_answerer(choice: str, run: RunFolder, model: ModelConfig, prompt: PromptConfig) -> Answerer:
+def load_answerer(
+    choice: str, run: RunFolder, model: ModelConfig, prompt: PromptConfig, *, batches: bool = False
+) -> Answerer:
     """Load the model that ``--model`` names: ``adapter``, ``base``, ``merged``, or a path or hub id.
+
+    ``batches``: for many answers at once.
 
     Raises:
         InputError: it is not there; the message says which command makes it.
@@ -40,7 +44,7 @@ def load_answerer(choice: str, run: RunFolder, model: ModelConfig, prompt: Promp
     dtype = pick_compute_dtype(model.compute_dtype, device)
     adapter_dir = _adapter_dir(choice, run)
     if adapter_dir is not None:
-        tuned, tokenizer, contract = load_tuned(adapter_dir, model, device, dtype, packed=False)
+        tuned, tokenizer, contract = load_tuned(adapter_dir, model, device, dtype, packed=False, batches=batches)
         return Answerer(
             choice, base_of_adapter(adapter_dir).name, tuned, PromptEncoder(contract, tokenizer), device, dtype
         )
@@ -53,7 +57,7 @@ def load_answerer(choice: str, run: RunFolder, model: ModelConfig, prompt: Promp
     if choice == "merged":
         # As eval scores it and other tools load it: merged weights are not quantized again.
         model = ModelConfig(quantization="none")
-    loaded = load_base(source, model, device, dtype, packed=False)
+    loaded = load_base(source, model, device, dtype, packed=False, batches=batches)
     return Answerer(choice, source.name, loaded, PromptEncoder(contract, tokenizer), device, dtype)
 
 

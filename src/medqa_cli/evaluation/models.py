@@ -58,8 +58,9 @@ class ModelSet:
         self.require(names)
         device = pick_device()
         dtype = pick_compute_dtype(self.config.compute_dtype, device)
+        how = {"packed": packed, "batches": not packed}
         if {"adapter", "base"} & set(names):
-            tuned, _, _ = load_tuned(self.run.adapter_dir, self.config, device, dtype, packed=packed)
+            tuned, _, _ = load_tuned(self.run.adapter_dir, self.config, device, dtype, **how)
             if "adapter" in names:
                 yield LoadedModel("adapter", tuned, device, dtype)
             if "base" in names and tuned.peft_config["default"].bias == "none":
@@ -69,10 +70,10 @@ class ModelSet:
                 # Trained biases stand in the base's own layers, and switching the adapter off leaves them there.
                 del tuned
                 source = base_of_adapter(self.run.adapter_dir)
-                yield LoadedModel("base", load_base(source, self.config, device, dtype, packed=packed), device, dtype)
+                yield LoadedModel("base", load_base(source, self.config, device, dtype, **how), device, dtype)
             tuned = None
         if "merged" in names:
             # As other tools load it: merged weights are not quantized again.
             unquantized = ModelConfig(quantization="none")
-            merged = load_base(find_base(str(self.run.merged_dir)), unquantized, device, dtype, packed=packed)
+            merged = load_base(find_base(str(self.run.merged_dir)), unquantized, device, dtype, **how)
             yield LoadedModel("merged", merged, device, dtype)

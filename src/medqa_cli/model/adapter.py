@@ -119,9 +119,15 @@ def base_of_adapter(adapter_dir: Path) -> BaseSource:
 
 
 def load_tuned(
-    adapter_dir: Path, config: ModelConfig, device: torch.device, dtype: torch.dtype, *, packed: bool
+    adapter_dir: Path,
+    config: ModelConfig,
+    device: torch.device,
+    dtype: torch.dtype,
+    *,
+    packed: bool,
+    batches: bool = False,
 ) -> tuple[Any, Any, PromptContract]:
-    """Load base + adapter, the adapter's tokenizer and its prompt contract.
+    """Load base + adapter, the adapter's tokenizer and its prompt contract; arguments as of ``load_base``.
 
     Raises:
         InputError: any of them is missing or damaged.
@@ -133,7 +139,7 @@ def load_tuned(
         )
     contract = PromptContract.load(adapter_dir)
     tokenizer = load_tokenizer(str(adapter_dir))
-    model = load_adapter(load_base(source, config, device, dtype, packed=packed), adapter_dir)
+    model = load_adapter(load_base(source, config, device, dtype, packed=packed, batches=batches), adapter_dir)
     if packed:
         fuse_layers(model)
     return model, tokenizer, contract

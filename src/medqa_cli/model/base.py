@@ -83,6 +83,7 @@ def load_base(
     dtype: torch.dtype,
     *,
     packed: bool,
+    batches: bool = False,
     sharded: bool = False,
 ) -> Any:
     """Load the frozen base model on one device.
@@ -93,6 +94,7 @@ def load_base(
         device: where it goes.
         dtype: type of the unquantized tensors and of the matrix products.
         packed: for padding-free forwards (training, likelihoods) rather than for generation.
+        batches: for generation, of many answers at once.
         sharded: leave it in host memory, in a form that FSDP can divide among devices, which takes each layer
             from there.
 
@@ -126,7 +128,7 @@ def load_base(
     if packed:
         _keep_weights_differentiable(model)
         install_answer_losses(model)
-    elif gains_from_dequantizing(model, device, dtype):
+    elif gains_from_dequantizing(model, device, dtype, batches=batches):
         dequantize_layers(model, dtype)
     return model.eval()
 
