@@ -67,9 +67,11 @@ def test_chunks_hold_the_bytes_they_may() -> None:
 
 
 def test_forward_size() -> None:
-    kept = 800_000.0
-    assert tokens_per_forward(kept, 8 << 30, "cpu", 512) == 768  # more would not be faster
-    assert tokens_per_forward(kept, 8 << 30, "cpu", 2048) == 2048  # the longest example alone
-    assert tokens_per_forward(kept, 1 << 30, "cpu", 512) == int((1 << 29) / kept)  # half of what is free
-    assert tokens_per_forward(kept, 0, "cpu", 300) == 300  # nothing fits: the longest example alone
-    assert tokens_per_forward(kept, 80 << 30, "cuda", 512) == 16_384
+    kept, wide, narrow = 800_000.0, torch.float32, torch.bfloat16
+    assert tokens_per_forward(kept, 8 << 30, "cpu", wide, 512) == 768  # more would not be faster
+    assert tokens_per_forward(kept, 8 << 30, "cpu", narrow, 512) == 2048
+    assert tokens_per_forward(kept, 8 << 30, "cpu", wide, 1024) == 1024  # the longest example alone
+    assert tokens_per_forward(kept, 1 << 30, "cpu", wide, 512) == int((1 << 29) / kept)  # half of what is free
+    assert tokens_per_forward(kept, 0, "cpu", wide, 300) == 300  # nothing fits: the longest example alone
+    assert tokens_per_forward(kept, 80 << 30, "cuda", narrow, 512) == 16_384
+    assert tokens_per_forward(kept, 80 << 30, "cuda", torch.float16, 512) == 16_384

@@ -46,7 +46,7 @@ def fit(
         allocator.give_back_freed_memory()
     device, dtype, examples = prepared.device, prepared.dtype, prepared.data.examples
     watched = evenly_spaced(prepared.validation.examples, MAX_VALIDATION_EXAMPLES)
-    limits = forward_limits(job.model, job.train, device) if prediction is None else prediction.limits
+    limits = forward_limits(job.model, job.train, device, dtype) if prediction is None else prediction.limits
     with ranks.agreed():
         arguments = make_training_arguments(
             job.train,

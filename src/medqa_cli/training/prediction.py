@@ -174,18 +174,18 @@ class Predictor:
         free = self.target.free_bytes - self.target.program_bytes - weights // self.target.num_shards
         # Twice the fastest size with room to spare: then recomputing buys nothing.
         fits = min(ranks.gathered(tokens_that_fit(plain.activation_bytes / tokens, free)))
-        plentiful = fits >= 2 * max(max_length, enough_tokens(device_type))
+        plentiful = fits >= 2 * max(max_length, enough_tokens(device_type, self._dtype))
         recomputed = uses_checkpointing(settings.train, torch.device(device_type), plentiful)
         if settings.train.max_tokens_per_forward != "auto":
             return ForwardLimits(settings.train.max_tokens_per_forward, recomputed, plentiful)
         kept = self._step(shape, probe, True, True).activation_bytes if recomputed else plain.activation_bytes
-        fitting = tokens_per_forward(kept / tokens, free, device_type, max_length)
+        fitting = tokens_per_forward(kept / tokens, free, device_type, self._dtype, max_length)
         return ForwardLimits(min(ranks.gathered(fitting)), recomputed, plentiful)
 
 
-def forward_limits(model: ModelConfig, train: TrainConfig, device: torch.device) -> ForwardLimits:
+def forward_limits(model: ModelConfig, train: TrainConfig, device: torch.device, dtype: torch.dtype) -> ForwardLimits:
     """Return the limits where memory is not known: the fastest forward, activations recomputed on a GPU."""
-    fastest = max(model.max_length, enough_tokens(device.type))
+    fastest = max(model.max_length, enough_tokens(device.type, dtype))
     max_tokens = fastest if train.max_tokens_per_forward == "auto" else train.max_tokens_per_forward
     return ForwardLimits(max_tokens, uses_checkpointing(train, device), False)
 
