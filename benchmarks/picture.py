@@ -16,6 +16,7 @@ from typing import Any
 
 OURS, THEIRS = "#1f5f8b", "#b9c4cc"
 COLUMNS = 2
+SIDES = {"trl same type": "TRL, medqa's number type", "trl fastest": "TRL, fastest setting"}
 KINDS = {"question": "question", "answer": "answer", "near_duplicate_answer": "near copy", "topic": "topic"}
 
 
@@ -53,7 +54,7 @@ def training_memory(figures: dict[str, Any]) -> Panel:
 
 def label(side: str) -> str:
     """Return the name of a side of the training benchmark as people write it."""
-    return side.replace("trl", "TRL")
+    return SIDES.get(side, side.replace("trl", "TRL"))
 
 
 def answering(figures: dict[str, Any]) -> Panel:

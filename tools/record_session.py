@@ -10,6 +10,7 @@ from __future__ import annotations
 
 import argparse
 import os
+import re
 import subprocess
 import sys
 import tempfile
@@ -59,6 +60,11 @@ def shown(lines: list[str], step: Step) -> list[str]:
     return [*lines[: step.head], f"    ... {left_out} more lines ...", *lines[len(lines) - step.tail :]]
 
 
+def without_web_fonts(svg: str) -> str:
+    """Take out the rules by which rich's picture would have its reader's browser fetch fonts."""
+    return re.sub(r"\s*@font-face \{.*?\}", "", svg, flags=re.DOTALL)
+
+
 def draw(outputs: list[tuple[str, list[str]]], path: Path) -> None:
     """Draw commands and lines as a terminal window."""
     with open(os.devnull, "w", encoding="utf-8") as nowhere:
@@ -68,7 +74,7 @@ def draw(outputs: list[tuple[str, list[str]]], path: Path) -> None:
             for line in lines:
                 console.print(Text(line), style="dim" if line.startswith("    ... ") else None)
             console.print()
-        svg = console.export_svg(title="medqa", unique_id="medqa-session")
+        svg = without_web_fonts(console.export_svg(title="medqa", unique_id="medqa-session"))
     path.parent.mkdir(parents=True, exist_ok=True)
     with tempfile.NamedTemporaryFile("w", dir=path.parent, delete=False, encoding="utf-8") as file:
         file.write(svg)

@@ -5,6 +5,9 @@ it with zeros each time. A training step does that thousands of times, so freed 
 fit together again as well as they might (up to 1.3 times a step's own memory lay idle between blocks, see
 docs/experiments.md, 2026-11-24), so that where memory is short they are given back after all, which costs a fifth of
 the speed. ``MEDQA_KEEP_FREED_MEMORY`` = 1 or 0 decides instead. Does nothing elsewhere than on glibc.
+
+oneDNN, which computes bfloat16 products, compiles a kernel for each shape that it meets and keeps 1,024 of them.
+Forwards of ever new lengths fill that with 0.8 GB; 300 hold what a step meets, at the same speed.
 """
 
 from __future__ import annotations
@@ -22,18 +25,30 @@ _GIVEN_BACK_FROM_BYTES = 512 << 10
 _MOST_BLOCKS = 1 << 16
 _NEVER = 2**31 - 1
 
+_KERNELS_KEPT = 300
+_KERNEL_BYTES = 800_000  # of one, on a CPU with AMX: docs/experiments.md, 2026-11-28
+
 VARIABLE = "MEDQA_KEEP_FREED_MEMORY"
 
 
 def keep_freed_memory() -> bool:
-    """Let freed blocks stay with the process, and let PyTorch ask for large pages; call it before torch is imported.
+    """Let freed blocks stay with the process, PyTorch ask for large pages, and oneDNN keep fewer kernels.
+
+    Call it before torch is imported.
 
     Returns:
         whether the C library took the settings.
     """
+    # Read by oneDNN (src/common/primitive_cache.cpp) at its first product.
+    os.environ.setdefault("ONEDNN_PRIMITIVE_CACHE_CAPACITY", str(_KERNELS_KEPT))
     # Read by PyTorch's CPU allocator (c10/core/impl/alloc_cpu.cpp) at its first allocation.
     os.environ.setdefault("THP_MEM_ALLOC_ENABLE", "1")
     return _set((_M_MMAP_MAX, 0), (_M_TRIM_THRESHOLD, _NEVER), (_M_TOP_PAD, _TOP_PAD_BYTES))
+
+
+def kept_kernel_bytes() -> int:
+    """Return what the kernels take that oneDNN keeps, at most."""
+    return _KERNELS_KEPT * _KERNEL_BYTES
 
 
 def give_back_freed_memory() -> bool:

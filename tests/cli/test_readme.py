@@ -62,3 +62,10 @@ def test_scripts_tests_and_examples_that_are_named_exist(page: Path) -> None:
     named = set(re.findall(r"`(?:python )?((?:benchmarks|tests|examples|tools)/[\w/.-]+\.(?:py|yaml|csv|jsonl))", text))
     missing = sorted(name for name in named if not (ROOT / name).exists())
     assert not missing
+
+
+@pytest.mark.parametrize("picture", sorted((ROOT / "docs").rglob("*.svg")), ids=lambda picture: picture.name)
+def test_a_picture_fetches_nothing(picture: Path) -> None:
+    text = picture.read_text(encoding="utf-8")
+    assert "<text" in text
+    assert not re.findall(r"@import|@font-face|(?:url\(|href=|src=)[\"']?\w+:[^\"')]*", text)

@@ -102,7 +102,7 @@ def load_base(
         A Transformers causal language model in eval mode; no parameter requires a gradient.
 
     Raises:
-        InputError: the model is not there or cannot be loaded.
+        InputError: the model is not there, cannot be loaded, or would be computed wrongly on this CPU.
     """
     from transformers import AutoModelForCausalLM
 
@@ -125,6 +125,10 @@ def load_base(
     except (OSError, ValueError, SafetensorError, pickle.UnpicklingError) as error:
         raise _not_loadable("model", source.location, error) from error
     model.requires_grad_(False)
+    if config.quantization != "none" and device.type == "cpu" and not sharded:
+        _let_go_of_file(model)
+    if device.type == "cpu" and getattr(model, "is_loaded_in_4bit", False):
+        _refuse_rows_dequantized_wrongly(model, source.name)
     if packed:
         _keep_weights_differentiable(model)
         install_answer_losses(model)
@@ -149,6 +153,35 @@ def quantization_config(config: ModelConfig, dtype: torch.dtype, *, sharded: boo
         # The same bytes either way. FSDP divides floating-point tensors only and leaves others whole on every device.
         bnb_4bit_quant_storage=dtype if sharded else torch.uint8,
     )
+
+
+def _let_go_of_file(model: torch.nn.Module) -> None:
+    """Copy what was not quantized: tensors of the file's own type are views of the mapped file, all of which counts.
+
+    An unquantized model stays mapped, as its pages are all in use and the system can take them back.
+    """
+    for tensor in (*model.parameters(), *model.buffers()):
+        if tensor.is_floating_point():
+            tensor.data = tensor.data.clone()
+
+
+def _refuse_rows_dequantized_wrongly(model: torch.nn.Module, name: str) -> None:
+    """Refuse 4-bit rows that do not fill whole blocks, on CPUs with AVX-512.
+
+    The kernel of bitsandbytes 0.50 for these takes the constants of other blocks there: errors of half the largest
+    weight, without a word (docs/footguns.md). Published models have rows of whole blocks.
+    """
+    import bitsandbytes as bnb
+    from bitsandbytes.backends.cpu import ops
+
+    layers = (module for module in model.modules() if isinstance(module, bnb.nn.Linear4bit))
+    odd = next((layer for layer in layers if layer.in_features % WEIGHTS_PER_BLOCK), None)
+    if odd is not None and getattr(ops, "_has_avx512", False):
+        raise InputError(
+            f"{name} has layers with {odd.in_features} inputs, no multiple of {WEIGHTS_PER_BLOCK}: bitsandbytes' 4-bit "
+            "code for this CPU (AVX-512) computes such layers wrongly",
+            "set model.quantization: int8 or none, or use a GPU",
+        )
 
 
 def _keep_weights_differentiable(model: torch.nn.Module) -> None:

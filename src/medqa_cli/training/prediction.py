@@ -13,7 +13,7 @@ from typing import Any
 import torch
 
 from medqa_cli import ranks
-from medqa_cli.allocator import is_kept
+from medqa_cli.allocator import is_kept, kept_kernel_bytes
 from medqa_cli.config.sections import LoraConfig, ModelConfig, TrainConfig
 from medqa_cli.model.dry_run import ShapeModel, StepMemory
 from medqa_cli.model.forward_size import enough_tokens, tokens_per_forward, tokens_that_fit
@@ -142,13 +142,17 @@ class Predictor:
             largest_forward_tokens=sum(len(example.input_ids) for example in largest),
             optimizer_bytes=round(step.num_trainable * _state_bytes(name)),
             optimizer_is_paged="paged" in name and self.target.device_type == "cuda",
-            program_bytes=self.target.program_bytes,
+            program_bytes=self._program_bytes(),
             keeps_freed_memory=False,
         )
         # On a CPU blocks that are kept for reuse come on top of what is in use.
         idle = round(MOST_IDLE_SHARE * found.step.step_bytes)
         kept = self.target.device_type == "cpu" and is_kept(found.peak_bytes + idle <= self.target.free_bytes)
         return replace(found, keeps_freed_memory=kept)
+
+    def _program_bytes(self) -> int:
+        compiles = self.target.device_type == "cpu" and self._dtype == torch.bfloat16
+        return self.target.program_bytes + (kept_kernel_bytes() if compiles else 0)
 
     def _shape(self, settings: Settings) -> ShapeModel:
         # max_length changes nothing in the model.
@@ -171,7 +175,7 @@ class Predictor:
         name = optimizer_on(settings.train.optim, torch.device(device_type))
         weights = plain.base_bytes + plain.adapter_bytes + plain.gradient_bytes
         weights += round(plain.num_trainable * _state_bytes(name))
-        free = self.target.free_bytes - self.target.program_bytes - weights // self.target.num_shards
+        free = self.target.free_bytes - self._program_bytes() - weights // self.target.num_shards
         # Twice the fastest size with room to spare: then recomputing buys nothing.
         fits = min(ranks.gathered(tokens_that_fit(plain.activation_bytes / tokens, free)))
         plentiful = fits >= 2 * max(max_length, enough_tokens(device_type, self._dtype))

@@ -1,0 +1,41 @@
+"""Memory beside the training's own: kernels that oneDNN compiles are limited, and the prediction counts them."""
+
+from __future__ import annotations
+
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+import torch
+from test_packing import make_examples
+
+from medqa_cli import allocator
+from medqa_cli.config.sections import LoraConfig, ModelConfig, TrainConfig
+from medqa_cli.model.base import load_config
+from medqa_cli.training.prediction import Predictor, Settings, Target
+
+PROGRAM_BYTES = 300 << 20
+
+
+@pytest.mark.parametrize(("given", "expected"), [("", "300"), ("ONEDNN_PRIMITIVE_CACHE_CAPACITY=7", "7")])
+def test_few_kernels_are_kept_unless_the_environment_says_more(given: str, expected: str) -> None:
+    code = "import os; from medqa_cli import allocator; allocator.keep_freed_memory(); print(os.environ[{!r}])"
+    words = ["env", *given.split(), sys.executable, "-c", code.format("ONEDNN_PRIMITIVE_CACHE_CAPACITY")]
+    done = subprocess.run(words, capture_output=True, text=True, check=True)
+    assert done.stdout.strip() == expected
+
+
+@pytest.mark.parametrize(
+    ("device_type", "dtype", "compiled"),
+    [("cpu", torch.bfloat16, True), ("cpu", torch.float32, False), ("cuda", torch.bfloat16, False)],
+)
+def test_the_prediction_counts_compiled_kernels(
+    tiny_model_dir: Path, device_type: str, dtype: torch.dtype, compiled: bool
+) -> None:
+    target = Target(device_type, 8 << 30, 8 << 30, PROGRAM_BYTES)
+    examples = make_examples([(5, 40), (12, 30), (3, 80)])
+    predictor = Predictor(load_config(str(tiny_model_dir)), examples, dtype, target)
+    found = predictor.predict(Settings(ModelConfig(), LoraConfig(), TrainConfig()))
+    assert found.program_bytes - PROGRAM_BYTES == (allocator.kept_kernel_bytes() if compiled else 0)
+    assert found.peak_bytes > found.program_bytes
