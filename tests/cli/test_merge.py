@@ -26,7 +26,8 @@ CONFIG = """\
 data: {{source: qa.csv, dir: data, validation_fraction: 0.3, test_fraction: 0.1}}
 run_dir: run
 prompt: {{template: chat}}
-model: {{name_or_path: base, quantization: {quantization}, double_quantization: true, max_length: 256, compute_dtype: float32}}
+model: {{name_or_path: base, quantization: {quantization}, double_quantization: true, max_length: 256,
+  compute_dtype: float32}}
 lora: {{r: 4, lora_alpha: 16, target_modules: all-linear}}
 train: {{max_steps: 4, learning_rate: 1e-2, gradient_checkpointing: false, logging_steps: 1}}
 """
