@@ -83,7 +83,7 @@ def export(merged_dir: Path, contract: PromptContract, out_dir: Path) -> list[di
         print(f"{one['type']:5} {one['bytes'] / 2**20:9,.1f} MiB  {one['seconds']:6.1f} s  {one['tensors']}")
     peak = peak_memory_bytes(torch.device("cpu")) - before
     print(f"export: {seconds:.1f} s, peak memory {peak / 2**20:,.0f} MiB above the import of the libraries")
-    return written
+    return [{**one, "path": Path(one["path"]).name} for one in written]  # figures name no folder of this machine
 
 
 def load(name: str, merged_dir: Path, gguf_dir: Path) -> Any:

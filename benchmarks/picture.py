@@ -16,7 +16,7 @@ from typing import Any
 
 OURS, THEIRS = "#1f5f8b", "#b9c4cc"
 COLUMNS = 2
-SIDES = {"trl same type": "TRL, medqa's number type", "trl fastest": "TRL, fastest setting"}
+SIDES = {"trl same type": "TRL, medqa's number type", "trl fastest": "TRL, nothing recomputed"}
 KINDS = {"question": "question", "answer": "answer", "near_duplicate_answer": "near copy", "topic": "topic"}
 
 
