@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import subprocess
 import sys
+from dataclasses import replace
 from pathlib import Path
 
 import pytest
@@ -39,3 +40,8 @@ def test_the_prediction_counts_compiled_kernels(
     found = predictor.predict(Settings(ModelConfig(), LoraConfig(), TrainConfig()))
     assert found.program_bytes - PROGRAM_BYTES == (allocator.kept_kernel_bytes() if compiled else 0)
     assert found.peak_bytes > found.program_bytes
+    for working_bytes in (found.step.working_bytes, -1000):
+        step = replace(found.step, working_bytes=working_bytes)
+        shown = replace(found, step=step, optimizer_is_paged=False)
+        assert min(shown.parts().values()) >= 0
+        assert sum(shown.parts().values()) == shown.peak_bytes

@@ -106,6 +106,9 @@ class Prediction:
         names = ("base", "adapter", "gradient", "activation", "logit", "working")
         parts = {"program": self.program_bytes} if self.program_bytes else {}
         parts |= {name: step[f"{name}_bytes"] for name in names}
+        # Not all gradients live at the peak: those that do are shown, instead of less than no working space.
+        missing = min(0, parts["working"])
+        parts |= {"gradient": parts["gradient"] + missing, "working": parts["working"] - missing}
         return parts | {"optimizer": self.optimizer_bytes}
 
 
