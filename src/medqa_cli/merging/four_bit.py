@@ -87,7 +87,11 @@ class QuantizedWeight:
         num_blocks = -(-num_rows * num_columns // WEIGHTS_PER_BLOCK)
         state = bnb.functional.QuantState(
             absmax=self._constants[first_block : first_block + num_blocks],
-            shape=torch.Size((num_rows, num_columns)),
+            # Rows that end inside a block as one long row: bitsandbytes' AVX-512 kernel counts blocks from each row's
+            # start (docs/footguns.md).
+            shape=torch.Size(
+                (num_rows, num_columns) if num_columns % WEIGHTS_PER_BLOCK == 0 else (1, num_rows * num_columns)
+            ),
             # float32: training in a shorter type rounds after this, as a part of its arithmetic.
             dtype=torch.float32,
             blocksize=WEIGHTS_PER_BLOCK,

@@ -172,11 +172,10 @@ def _refuse_rows_dequantized_wrongly(model: torch.nn.Module, name: str) -> None:
     weight, without a word (docs/footguns.md). Published models have rows of whole blocks.
     """
     import bitsandbytes as bnb
-    from bitsandbytes.backends.cpu import ops
 
     layers = (module for module in model.modules() if isinstance(module, bnb.nn.Linear4bit))
     odd = next((layer for layer in layers if layer.in_features % WEIGHTS_PER_BLOCK), None)
-    if odd is not None and getattr(ops, "_has_avx512", False):
+    if odd is not None and torch.backends.cpu.get_cpu_capability() == "AVX512":
         raise InputError(
             f"{name} has layers with {odd.in_features} inputs, no multiple of {WEIGHTS_PER_BLOCK}: bitsandbytes' 4-bit "
             "code for this CPU (AVX-512) computes such layers wrongly",
