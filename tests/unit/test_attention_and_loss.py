@@ -6,7 +6,7 @@ import pytest
 import torch
 import torch.nn.functional as F
 
-from medqa_cli.model import answer_loss, attention
+from medqa_cli.model import answer_loss, cpu_attention
 from medqa_cli.model.answer_loss import answer_losses
 from medqa_cli.model.attention import packed_attention
 from medqa_cli.model.forward_size import tokens_per_forward
@@ -26,7 +26,7 @@ def by_hand(query: torch.Tensor, key: torch.Tensor, value: torch.Tensor, lengths
 @pytest.mark.parametrize("block", [1, 4, 7, 192])
 @pytest.mark.parametrize(("heads", "kv_heads"), [(4, 4), (6, 2), (3, 1)])
 def test_attention(heads: int, kv_heads: int, block: int, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(attention, "QUERY_BLOCK", block)
+    monkeypatch.setattr(cpu_attention, "QUERY_BLOCK", block)
     lengths = (5, 1, 9, 12)
     torch.manual_seed(0)
     shapes = [(1, heads, 27, 8), (1, kv_heads, 27, 8), (1, kv_heads, 27, 8)]
@@ -40,6 +40,23 @@ def test_attention(heads: int, kv_heads: int, block: int, monkeypatch: pytest.Mo
     assert all(float(gradient.abs().max()) > 0.1 for gradient in wanted)
     for gradient, other in zip(got, wanted, strict=True):
         torch.testing.assert_close(gradient, other, rtol=1e-3, atol=1e-4)
+
+
+@pytest.mark.parametrize("head_dim", [8, 64])
+def test_attention_in_bfloat16_rounds_scores_after_the_subtraction(head_dim: int) -> None:
+    lengths = (40, 300)
+    torch.manual_seed(0)
+    # Scores of up to 100: a unit of bfloat16 is 0.5 there, a factor of 1.6 on a probability.
+    shapes = [(1, 4, 340, head_dim), (1, 2, 340, head_dim), (1, 2, 340, head_dim)]
+    wide = [(torch.randn(shape) * factor).bfloat16().float() for shape, factor in zip(shapes, (5, 5, 1), strict=True)]
+    inputs = [tensor.bfloat16().requires_grad_() for tensor in wide]
+    wide = [tensor.requires_grad_() for tensor in wide]
+    direction = torch.randn(1, 340, 4, head_dim).bfloat16()
+    ours, _ = packed_attention(torch.nn.Identity(), *inputs, None, example_lengths=lengths)
+    got = torch.autograd.grad((ours * direction).sum(), inputs)
+    wanted = torch.autograd.grad((by_hand(*wide, lengths) * direction.float()).sum(), wide)
+    for gradient, other in zip(got, wanted, strict=True):
+        assert float((gradient.float() - other).norm() / other.norm()) < 0.015
 
 
 @pytest.mark.parametrize("trained_head", [False, True])

@@ -141,18 +141,26 @@ class _FrozenHeadLosses(torch.autograd.Function):
     ) -> torch.Tensor:
         losses = hidden.new_empty(len(targets), dtype=torch.float32)
         grad = torch.empty_like(hidden) if ctx.needs_input_grad[0] else None
+        # Made once, not for each chunk: large blocks that come and go scatter the memory, which then grows.
+        products = hidden.new_empty(min(rows, len(targets)), len(weight))
+        wide = products if hidden.dtype == torch.float32 else torch.empty_like(products, dtype=torch.float32)
         with torch.autocast(hidden.device.type, enabled=False):
             weight = weight.to(hidden.dtype)
             for start in range(0, len(targets), rows):
                 part = slice(start, start + rows)
                 wanted = targets[part, None]
-                logits = F.linear(hidden[part], weight, bias).float()  # (rows, V)
-                log_sums = logits.logsumexp(-1, keepdim=True)
-                losses[part] = (log_sums - logits.gather(1, wanted))[:, 0]
+                narrow, logits = products[: len(wanted)], wide[: len(wanted)]  # (rows, V)
+                torch.mm(hidden[part], weight.t(), out=narrow)
+                if bias is not None:
+                    narrow.add_(bias)
+                if wide is not products:
+                    logits.copy_(narrow)
+                losses[part] = _losses_and_probabilities(logits, wanted)
                 if grad is not None:
-                    probabilities = logits.sub_(log_sums).exp_()
-                    probabilities.scatter_add_(1, wanted, torch.full_like(log_sums, -1.0))
-                    torch.mm(probabilities.to(hidden.dtype), weight, out=grad[part])
+                    logits.scatter_add_(1, wanted, torch.full_like(logits[:, :1], -1.0))
+                    if wide is not products:
+                        narrow.copy_(logits)
+                    torch.mm(narrow, weight, out=grad[part])
         if grad is not None:
             ctx.save_for_backward(grad)
         return losses
@@ -161,3 +169,19 @@ class _FrozenHeadLosses(torch.autograd.Function):
     def backward(ctx: Any, *grads: torch.Tensor) -> tuple[torch.Tensor | None, ...]:
         (grad,) = ctx.saved_tensors
         return (grad * grads[0].to(grad.dtype)[:, None], None, None, None, None)
+
+
+def _losses_and_probabilities(logits: torch.Tensor, targets: torch.Tensor) -> torch.Tensor:
+    """Return each row's loss, ``(rows,)`` float32, and turn the logits into probabilities in place.
+
+    In place, since a second tensor of this size, as ``logsumexp`` makes one, costs more than the exponentials.
+
+    Args:
+        logits: ``(rows, V)`` float32; overwritten.
+        targets: ``(rows, 1)`` int64.
+    """
+    target_logits = logits.gather(1, targets)
+    largest = logits.amax(-1, keepdim=True)
+    sums = logits.sub_(largest).exp_().sum(-1, keepdim=True)
+    logits.div_(sums)
+    return (sums.log() + largest - target_logits)[:, 0]

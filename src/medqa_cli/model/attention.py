@@ -1,16 +1,15 @@
 """Causal attention within each of several examples that lie end to end, in the fastest way that the device has.
 
 On CUDA one variable-length flash kernel covers all examples: PyTorch's own, else ``flash_attn``, else one call of
-``scaled_dot_product_attention`` per example. On the CPU the forward is PyTorch's flash kernel per example; its backward
-costs several times what plain matrix products cost for such lengths, so those are used. Does not lay out examples:
-``packing`` does.
+``scaled_dot_product_attention`` per example. The CPU has a way of its own (``cpu_attention``). Does not lay out
+examples: ``packing`` does.
 """
 
 from __future__ import annotations
 
 import functools
 import importlib.util
-from collections.abc import Callable, Iterator
+from collections.abc import Callable
 from functools import lru_cache
 from itertools import accumulate
 from typing import Any
@@ -19,10 +18,9 @@ import torch
 import torch.nn.functional as F
 
 from medqa_cli.errors import MedqaError
+from medqa_cli.model.cpu_attention import CpuAttention
 
 PACKED_ATTENTION = "medqa_packed"
-# Queries in one piece of the backward pass on the CPU: little above the diagonal is computed in vain.
-QUERY_BLOCK = 192
 _FLASH_DTYPES = (torch.float16, torch.bfloat16)
 _MOST_FLASH_HEAD_DIM = 256
 
@@ -75,7 +73,7 @@ def packed_attention(
     if varlen is not None:
         return varlen(query, key, value, lengths, scale, window), None
     if query.device.type == "cpu" and dropout == 0.0 and window is None:
-        out: torch.Tensor = _CpuAttention.apply(query, key, value, lengths, scale)
+        out: torch.Tensor = CpuAttention.apply(query, key, value, lengths, scale)
         return out, None
     return _attention_per_example(query, key, value, lengths, scale, window, dropout), None
 
@@ -189,106 +187,3 @@ def _window_mask(length: int, window: int | None, device: torch.device) -> torch
     position = torch.arange(length, device=device)
     distance = position[:, None] - position[None, :]  # (T, T)
     return (distance >= 0) & (distance < window)
-
-
-class _CpuAttention(torch.autograd.Function):
-    """Flash forward per example; backward from its log-sum-exp by batched matrix products (Dao 2023, arXiv 2307.08691).
-
-    Keeps query, key, value, output and one float per head and token.
-    """
-
-    @staticmethod
-    def forward(
-        ctx: Any,
-        query: torch.Tensor,
-        key: torch.Tensor,
-        value: torch.Tensor,
-        lengths: tuple[int, ...],
-        scale: float,
-    ) -> torch.Tensor:
-        _, heads, tokens, head_dim = query.shape
-        group = heads // key.shape[1]
-        out = query.new_empty(1, tokens, heads, head_dim)
-        log_sums = query.new_empty(heads, tokens, dtype=torch.float32)
-        for start, end in _spans(lengths):
-            k, v = (tensor[:, :, start:end].repeat_interleave(group, 1) for tensor in (key, value))
-            part, part_log_sums = torch.ops.aten._scaled_dot_product_flash_attention_for_cpu(
-                query[:, :, start:end], k, v, 0.0, True, scale=scale
-            )
-            out[:, start:end] = part.transpose(1, 2)
-            # The kernel gives (1, heads, L), in the layout that suits it.
-            log_sums[:, start:end] = part_log_sums[0]
-        ctx.save_for_backward(query, key, value, out, log_sums)
-        ctx.lengths, ctx.scale = lengths, scale
-        return out
-
-    @staticmethod
-    def backward(ctx: Any, *grads: torch.Tensor) -> tuple[torch.Tensor | None, ...]:
-        query, key, value, out, log_sums = ctx.saved_tensors
-        grad_out = grads[0]
-        # In the layout (T, heads, head_dim), which the layers before it want back.
-        grad_query, grad_key, grad_value = (
-            tensor.new_zeros(tensor.shape[2], tensor.shape[1], tensor.shape[3]).transpose(0, 1)
-            for tensor in (query, key, value)
-        )
-        delta = (grad_out[0].float() * out[0].float()).sum(-1).transpose(0, 1)  # (heads, T)
-        for start, end in _spans(ctx.lengths):
-            for first in range(start, end, QUERY_BLOCK):
-                last = min(first + QUERY_BLOCK, end)
-                _backward_block(
-                    (query[0], key[0], value[0]),
-                    grad_out[0].transpose(0, 1),
-                    (log_sums, delta),
-                    (grad_query, grad_key, grad_value),
-                    (start, first, last),
-                    ctx.scale,
-                )
-        return grad_query[None], grad_key[None], grad_value[None], None, None
-
-
-def _spans(lengths: tuple[int, ...]) -> Iterator[tuple[int, int]]:
-    start = 0
-    for length in lengths:
-        yield start, start + length
-        start += length
-
-
-def _backward_block(
-    inputs: tuple[torch.Tensor, torch.Tensor, torch.Tensor],
-    grad_out: torch.Tensor,
-    per_row: tuple[torch.Tensor, torch.Tensor],
-    grads: tuple[torch.Tensor, torch.Tensor, torch.Tensor],
-    span: tuple[int, int, int],
-    scale: float,
-) -> None:
-    """Add the gradients of the queries ``first .. last`` of the example that begins at ``start``.
-
-    Args:
-        inputs: query ``(heads, T, head_dim)``, key and value ``(kv_heads, T, head_dim)``.
-        grad_out: ``(heads, T, head_dim)``.
-        per_row: log-sum-exp of the scores and the row sums of ``grad_out * out``, each ``(heads, T)`` float32.
-        grads: as ``inputs``; added to.
-        span: ``(start, first, last)``.
-        scale: factor on the scores.
-    """
-    query, key, value = inputs
-    start, first, last = span
-    kv_heads = key.shape[0]
-
-    def by_group(tensor: torch.Tensor) -> torch.Tensor:
-        """Join the query heads that share a key head: (kv_heads, group * rows, ...)."""
-        part = tensor[:, first:last]
-        return part.reshape(kv_heads, -1, *part.shape[2:])
-
-    q, grad = by_group(query), by_group(grad_out)
-    log_sums, delta = (by_group(rows).unsqueeze(-1) for rows in per_row)
-    k, v = key[:, start:last], value[:, start:last]
-    probabilities = torch.bmm(q, k.transpose(1, 2)).float().mul_(scale).sub_(log_sums).exp_()
-    # Nothing after the query itself: the last columns are the block's own, below their diagonal only.
-    probabilities.view(-1, last - first, last - start).tril_(first - start)
-    grad_scores = torch.bmm(grad, v.transpose(1, 2)).float().sub_(delta).mul_(probabilities).mul_(scale)
-    weights, grad_scores = probabilities.to(q.dtype), grad_scores.to(q.dtype)
-    grad_query, grad_key, grad_value = grads
-    grad_query[:, first:last] = torch.bmm(grad_scores, k).view(query.shape[0], last - first, -1)
-    grad_key[:, start:last] += torch.bmm(grad_scores.transpose(1, 2), q)
-    grad_value[:, start:last] += torch.bmm(weights.transpose(1, 2), grad)
