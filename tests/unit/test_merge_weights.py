@@ -394,7 +394,10 @@ DAMAGE: dict[str, tuple[Callable[[dict[str, torch.Tensor]], None], str]] = {
     ),
     "tied weights that differ": (
         lambda weights: weights.update(
-            {f"{MODEL}embed_tokens.weight": torch.zeros(300, 64), "base_model.model.lm_head.weight": torch.ones(300, 64)}
+            {
+                f"{MODEL}embed_tokens.weight": torch.zeros(VOCABULARY, 64),
+                "base_model.model.lm_head.weight": torch.ones(VOCABULARY, 64),
+            }
         ),
         "two different tensors for the tied weights model.embed_tokens.weight and lm_head.weight",
     ),
