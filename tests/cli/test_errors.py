@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import errno
 import importlib.util
 import io
 import json
@@ -149,6 +150,11 @@ def test_an_unusable_config_file(workspace: Path, medqa: Medqa, name: str, conte
     if content is not None:
         (workspace / name).write_text(content)
     fails(medqa("config", "check", "-c", name), 2, said)
+
+
+def test_a_config_whose_name_no_file_can_have(workspace: Path, medqa: Medqa) -> None:
+    name = "x" * 300 + ".yaml"
+    fails(medqa("config", "check", "-c", name), 2, f"{name}: cannot be read: File name too long", "its permissions")
 
 
 @pytest.mark.parametrize("override", ["train.learning_rat=1", "train.learning_rate=x", "seed"])
@@ -400,7 +406,109 @@ def test_a_damaged_line_of_data(trained: Path, medqa: Medqa, damage: str) -> Non
     fails(medqa("train", "--set", "run_dir=new"), 2, "data/train.jsonl:2: damaged line", "medqa convert")
 
 
+def test_data_that_cannot_be_read(trained: Path, medqa: Medqa, monkeypatch: pytest.MonkeyPatch) -> None:
+    def refuse(path: Path) -> str:
+        raise PermissionError(errno.EACCES, os.strerror(errno.EACCES), str(path))
+
+    with monkeypatch.context() as patch:
+        patch.setattr("medqa_cli.training.preflight.sha256_of_file", refuse)
+        said = "data/train.jsonl cannot be read: Permission denied"
+        fails(medqa("train", "--set", "run_dir=new"), 2, said, "medqa convert FILE")
+    path = trained / "data" / "validation.jsonl"
+    path.unlink()
+    path.mkdir()
+    said = "data/validation.jsonl cannot be read: Is a directory"
+    fails(medqa("train", "--set", "run_dir=new"), 2, said, "medqa convert FILE")
+    assert not Path("new").exists()
+
+
+@pytest.mark.parametrize("report", ["cut off {", "{}", "[]"])
+def test_a_damaged_report_of_the_data_costs_no_adapter(trained: Path, medqa: Medqa, report: str) -> None:
+    (trained / "data" / "report.json").write_text(report)
+    outcome = medqa("train", "--json", "--set", "run_dir=new")
+    assert outcome.code == 0, outcome.err
+    assert json.loads(outcome.out)["adapter_step"] == 2
+    assert "rows after cleaning" in Path("run/adapter/README.md").read_text(encoding="utf-8")
+    assert "rows after cleaning" not in Path("new/adapter/README.md").read_text(encoding="utf-8")
+
+
+@pytest.mark.parametrize("arguments", [["ask", "What is gout?"], ["eval"]], ids=["ask", "eval"])
+def test_an_adapter_without_its_config_or_prompt(trained: Path, medqa: Medqa, arguments: list[str]) -> None:
+    (trained / "run" / "adapter" / "prompt.json").unlink()
+    fails(medqa(*arguments), 2, "run/adapter/prompt.json is missing", "was not made by medqa")
+    (trained / "run" / "adapter" / "adapter_config.json").unlink()
+    fails(medqa(*arguments), 2, "no adapter in run/adapter", "medqa train")
+
+
+def test_another_base_in_the_config_than_the_adapters(trained: Path, medqa: Medqa, tiny_model_dir: Path) -> None:
+    outcome = medqa("ask", "What is gout?", "--json", "--set", "model.name_or_path=other")
+    assert outcome.code == 0, outcome.err
+    assert f"the adapter was trained on {tiny_model_dir}, which is used; model.name_or_path is other" in outcome.err
+
+
+# A disk that is full
+
+
+def full(*_: Any, **__: Any) -> Any:
+    raise OSError(errno.ENOSPC, os.strerror(errno.ENOSPC))
+
+
+ROOM = ("not everything could be written: No space left on device", "make room, then give the same command again")
+
+
+def test_a_full_disk_while_a_config_is_written(workspace: Path, medqa: Medqa, monkeypatch: pytest.MonkeyPatch) -> None:
+    before = sorted(workspace.iterdir())
+    monkeypatch.setattr(Path, "replace", full)
+    fails(medqa("config", "init", "--out", "new.yaml"), 1, *ROOM)
+    assert sorted(workspace.iterdir()) == before
+
+
+def test_a_full_disk_keeps_the_answers_and_the_measures_that_are_there(
+    trained: Path, medqa: Medqa, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    fsync, calls = os.fsync, []
+
+    def full_at_the_second(descriptor: int) -> None:
+        fsync(descriptor)
+        calls.append(1)
+        if len(calls) == 2:
+            full()
+
+    Path("questions.txt").write_text("What is gout?\nWhat is asthma?\nWhat is glaucoma?\n")
+    ask = ("ask", "--file", "questions.txt", "--out", "answers.jsonl", "--set", "generate.batch_size=1")
+    for command, going_on in ((ask, "going on after"), (("eval",), "going on with an interrupted evaluation")):
+        calls.clear()
+        with monkeypatch.context() as patch:
+            patch.setattr(os, "fsync", full_at_the_second)
+            fails(medqa(*command), 1, *ROOM)
+        assert not Path("answers.jsonl").exists() or command != ask
+        again = medqa(*command)
+        assert again.code == 0, again.err
+        assert going_on in again.err
+    assert len(Path("answers.jsonl").read_text(encoding="utf-8").splitlines()) == 3
+
+
+def test_any_other_failure_of_the_disk_shows_where_it_was(
+    trained: Path, medqa: Medqa, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def broken(descriptor: int) -> None:
+        raise OSError(errno.EIO, os.strerror(errno.EIO))
+
+    monkeypatch.setattr(os, "fsync", broken)
+    with pytest.raises(OSError, match="Input/output error"):
+        medqa("eval")
+
+
 # Questions
+
+
+def test_no_question_at_a_terminal_whose_answer_goes_elsewhere(
+    trained: Path, medqa: Medqa, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    stdin = io.TextIOWrapper(io.BytesIO(b""))
+    monkeypatch.setattr(stdin, "isatty", lambda: True, raising=False)
+    monkeypatch.setattr(sys, "stdin", stdin)
+    fails(medqa("ask"), 2, "no question", 'medqa ask "How to treat glaucoma?"')
 
 
 def test_an_empty_question(trained: Path, medqa: Medqa) -> None:
@@ -447,6 +555,42 @@ def test_eval_of_a_merged_model_that_was_not_made(trained: Path, medqa: Medqa, m
 
     monkeypatch.setattr("medqa_cli.evaluation.likelihood.score_answers", too_early)
     fails(medqa("eval", "--model", "adapter,merged"), 2, "no merged model in run/merged", "medqa merge")
+
+
+def test_eval_of_two_servers(trained: Path, medqa: Medqa) -> None:
+    servers = "openai:http://127.0.0.1:9/v1,openai:http://127.0.0.1:10/v1"
+    fails(medqa("eval", "--model", servers), 2, "--model names two servers", "each with a run_dir of its own")
+
+
+def test_eval_of_two_files_of_one_name(trained: Path, medqa: Medqa) -> None:
+    config = (trained / "medqa.yaml").read_text()
+    item = {"question": "Which?", "options": dict(zip("ABCD", "1234", strict=True)), "answer_idx": "A"}
+    (trained / "quiz.jsonl").write_text(json.dumps(item))
+    two = "multiple_choice: [{name: quiz, path: quiz.jsonl}, {name: quiz, path: other.jsonl}]"
+    (trained / "medqa.yaml").write_text(config.replace("bootstrap_draws: 100", f"bootstrap_draws: 100, {two}"))
+    fails(medqa("eval"), 2, "eval.multiple_choice names two files quiz", "its own name")
+
+
+def test_eval_says_that_many_answers_take_long(trained: Path, medqa: Medqa, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("medqa_cli.evaluation.run._MANY_ANSWERS", 1)
+    outcome = medqa("eval", "--model", "adapter,base", "--limit", "1")
+    assert outcome.code == 0, outcome.err
+    assert "1 questions x 2 models, up to 8 tokens an answer; an interrupted run goes on" in outcome.err
+
+
+def test_rescoring_what_was_not_measured(trained: Path, medqa: Medqa) -> None:
+    fails(medqa("eval", "--rescore"), 2, "no samples in run/eval/samples.jsonl", "measure first: medqa eval")
+    assert medqa("eval", "--model", "base", "--limit", "2").code == 0
+    results = trained / "run" / "eval" / "results.json"
+    results.write_text("[]")
+    fails(medqa("eval", "--rescore"), 2, "run/eval/results.json is damaged: not an object", "medqa eval")
+    assert results.read_text() == "[]"
+
+
+def test_eval_without_room_for_an_answer(trained: Path, medqa: Medqa) -> None:
+    outcome = medqa("eval", "--set", "model.max_length=8")
+    fails(outcome, 2, "no question leaves room for an answer", "raise model.max_length")
+    assert not (trained / "run" / "eval").exists()
 
 
 def test_eval_of_an_empty_split(trained: Path, medqa: Medqa) -> None:

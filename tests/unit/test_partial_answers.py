@@ -67,6 +67,29 @@ def test_an_output_that_is_there_is_not_overwritten(tmp_path: Path) -> None:
     assert out.read_text() == "mine"
 
 
+def test_a_damaged_line_and_all_after_it_are_answered_anew(tmp_path: Path) -> None:
+    out = tmp_path / "answers.jsonl"
+    with PartialAnswers(out, "run") as partial:
+        partial.add({0: FIRST, 1: SECOND, 2: THIRD})
+    lines = partial.path.read_bytes().split(b"\n")
+    lines[2] = b"\0" * len(lines[2])  # what a crash of the machine may leave
+    partial.path.write_bytes(b"\n".join(lines))
+    with PartialAnswers(out, "run") as again:
+        assert again.answers == {0: FIRST}
+
+
+def test_a_place_that_cannot_be_read_or_written(tmp_path: Path) -> None:
+    (tmp_path / "answers.jsonl.partial").mkdir()
+    with pytest.raises(InputError, match=r"answers\.jsonl\.partial cannot be read: Is a directory"):
+        PartialAnswers(tmp_path / "answers.jsonl", "run")
+    (tmp_path / "file").touch()
+    with pytest.raises(InputError, match=r"file/answers\.jsonl\.partial cannot be read: Not a directory"):
+        PartialAnswers(tmp_path / "file" / "answers.jsonl", "run")
+    (tmp_path / "link").symlink_to(tmp_path / "gone")
+    with pytest.raises(InputError, match=r"cannot write .*link/answers\.jsonl\.partial: File exists"):
+        PartialAnswers(tmp_path / "link" / "answers.jsonl", "run")
+
+
 def test_a_fingerprint_tells_what_decides_the_answers() -> None:
     parts = (["What is gout?"], {"model": "adapter"}, {"temperature": 0.0})
     others = [
