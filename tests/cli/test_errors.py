@@ -7,6 +7,7 @@ import importlib.util
 import io
 import json
 import os
+import re
 import shutil
 import subprocess
 import sys
@@ -303,6 +304,42 @@ def test_max_length_without_room_for_an_answer(trained: Path, medqa: Medqa) -> N
     outcome = medqa("train", "--set", "run_dir=new", "--set", "model.max_length=8")
     fails(outcome, 1, "no supervised token", "model.max_length = 8", "raise model.max_length")
     assert not (trained / "new" / "adapter").exists()
+
+
+def test_answers_that_are_cut_and_rows_without_room_for_one_are_told(trained: Path, medqa: Medqa) -> None:
+    path = trained / "data" / "train.jsonl"
+    rows = [json.loads(line) for line in path.read_text(encoding="utf-8").splitlines()]
+    rows[0]["question"] = "What is gout? " * 100
+    rows[1]["answer"] = "Gout is a disease. " * 100
+    path.write_text("".join(json.dumps(row) + "\n" for row in rows), encoding="utf-8")
+    outcome = medqa("train", "--set", "run_dir=new")
+    assert outcome.code == 0, outcome.err
+    assert f"1 of {len(rows) - 1} answers do not fit model.max_length = 256: they are cut" in outcome.err
+    assert "1 rows left out: their prompt alone fills model.max_length = 256" in outcome.err
+    assert re.search(r"rows without room for an answer +1\n", outcome.out)
+
+
+def test_a_training_whose_memory_cannot_be_predicted_runs(
+    trained: Path, medqa: Medqa, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def needs_numbers(model: Any, batch: Any) -> Any:
+        return batch.targets.max().item()
+
+    monkeypatch.setattr("medqa_cli.model.dry_run.answer_token_losses", needs_numbers)
+    outcome = medqa("train", "--set", "run_dir=new")
+    assert outcome.code == 0, outcome.err
+    assert "the size of a forward is the fastest, whether it fits or not" in outcome.err
+    assert re.search(r"peak memory +\d", outcome.out)
+    assert json.loads(Path("new/train.json").read_text())["predicted_peak_memory_bytes"] is None
+
+
+def test_curves_that_cannot_be_written_cost_no_adapter(trained: Path, medqa: Medqa) -> None:
+    (trained / "new" / "loss.png").mkdir(parents=True)
+    outcome = medqa("train", "--set", "run_dir=new")
+    assert outcome.code == 0, outcome.err
+    assert "new/loss.png could not be written: Is a directory" in outcome.err
+    assert sorted(path.name for path in Path("new").iterdir() if "loss" in path.name) == ["loss.png"]
+    assert Path("new/adapter/adapter_model.safetensors").is_file()
 
 
 def test_a_warm_up_over_all_steps_is_that(trained: Path, medqa: Medqa) -> None:

@@ -312,6 +312,23 @@ def test_a_row_lost_on_the_way_stops_the_run(messy: Path, tmp_path: Path, monkey
     assert sorted(path.name for path in tmp_path.iterdir()) == ["messy.csv"]
 
 
+def test_files_that_are_read_back_otherwise_stop_the_run(
+    messy: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    audit_written = pipeline.audit_written
+
+    def lose_a_row(folder: Path, *rest: Any) -> Any:
+        path = folder / "test.jsonl"
+        path.write_bytes(b"".join(path.read_bytes().splitlines(keepends=True)[1:]))
+        return audit_written(folder, *rest)
+
+    monkeypatch.setattr(pipeline, "audit_written", lose_a_row)
+    with pytest.raises(MedqaError, match=r"wrote {.*'test': 10} rows but read back {.*'test': 9}") as caught:
+        run(messy, tmp_path / "out")
+    assert caught.value.hint == "check the disk"
+    assert [path.name for path in tmp_path.iterdir()] == ["messy.csv"]
+
+
 def test_the_bytes_do_not_depend_on_pythons_hash_seed(messy: Path, tmp_path: Path) -> None:
     script = """
 import sys
