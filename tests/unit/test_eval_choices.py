@@ -136,7 +136,9 @@ def test_ties_go_to_the_first_choice() -> None:
     assert predictions([[-1.0, -1.0, -2.0], [-3.0, -1.0, -1.0]]) == [0, 1]
 
 
-@pytest.mark.parametrize("choices", [("a", "b", "c"), ("glaucoma is a disease", "b", "asthma")])
+@pytest.mark.parametrize(
+    "choices", [("a", "b", "c"), ("the", "is", "glaucoma"), ("glaucoma is a disease", "b", "asthma")]
+)
 def test_log_likelihoods_are_those_of_the_harness(
     choices: tuple[str, ...], tiny_model_dir: Path, chatml_tokenizer: Any, tmp_path: Path
 ) -> None:

@@ -4,9 +4,12 @@ from __future__ import annotations
 
 import json
 from pathlib import Path
+from typing import Any
 
 import pytest
+from test_generate import make_answerer
 
+from medqa_cli.answering.many import identity_of
 from medqa_cli.answering.partial_answers import PartialAnswers, fingerprint
 from medqa_cli.errors import InputError
 
@@ -99,3 +102,14 @@ def test_a_fingerprint_tells_what_decides_the_answers() -> None:
     ]
     assert len({fingerprint(*each) for each in (parts, *others)}) == 4
     assert fingerprint(*parts) == fingerprint(*parts)
+
+
+def test_retrained_weights_are_another_model(tmp_path: Path, chatml_tokenizer: Any) -> None:
+    answerer = make_answerer(chatml_tokenizer)
+    assert "weights" not in identity_of(answerer, "base", None)
+    (tmp_path / "adapter_model.safetensors").write_bytes(b"one")
+    first = identity_of(answerer, "adapter", tmp_path)
+    assert first == identity_of(answerer, "adapter", tmp_path)
+    assert [name for name, *_ in first["weights"]] == ["adapter_model.safetensors"]
+    (tmp_path / "adapter_model.safetensors").write_bytes(b"three")
+    assert identity_of(answerer, "adapter", tmp_path) != first
