@@ -333,6 +333,48 @@ def test_a_training_whose_memory_cannot_be_predicted_runs(
     assert json.loads(Path("new/train.json").read_text())["predicted_peak_memory_bytes"] is None
 
 
+def test_a_second_ctrl_c_stops_at_once(trained: Path, medqa: Medqa, monkeypatch: pytest.MonkeyPatch) -> None:
+    def interrupted(*_: Any, **__: Any) -> None:
+        raise KeyboardInterrupt
+
+    monkeypatch.setattr("medqa_cli.training.trainer.MedqaTrainer.train", interrupted)
+    outcome = medqa("train", "--set", "run_dir=new")
+    fails(outcome, 130, "before the first checkpoint; nothing was saved", "start again with: medqa train")
+    assert "warning: stopping at once" in outcome.err
+    assert not Path("new/adapter").exists()
+
+
+def test_what_was_saved_while_the_loss_rose_is_set_aside(
+    trained: Path, medqa: Medqa, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    from medqa_cli.training.guards import DivergedError
+    from medqa_cli.training.trainer import MedqaTrainer
+
+    real = MedqaTrainer.train
+
+    def train_and_diverge(*arguments: Any, **named: Any) -> None:
+        real(*arguments, **named)
+        raise DivergedError("the loss of step 4 is 9", 4, risen_since=3)
+
+    monkeypatch.setattr(MedqaTrainer, "train", train_and_diverge)
+    outcome = medqa("train", "--set", "run_dir=new", "--set", "train.save_steps=1")
+    fails(outcome, 1, "the loss of step 4 is 9; the run was stopped and no adapter was saved", "go on from step 1")
+    assert "risen-checkpoint-2 was saved when the loss was rising already; --resume does not go on" in outcome.err
+    assert {path.name for path in Path("new/checkpoints").iterdir()} == {"checkpoint-1", "risen-checkpoint-2"}
+    assert json.loads(Path("new/train.json").read_text())["status"] == "diverged"
+
+
+def test_a_checkpoint_of_several_processes_is_gone_on_from_by_one(trained: Path, medqa: Medqa) -> None:
+    checkpoint = trained / "run" / "checkpoints" / "checkpoint-2"
+    manifest = checkpoint / "manifest.json"
+    (checkpoint / "rng_state.pth").rename(checkpoint / "rng_state_0.pth")
+    manifest.write_text(manifest.read_text().replace("rng_state.pth", "rng_state_0.pth"))
+    outcome = medqa("train", "--resume", "--json", "--set", "train.max_steps=3")
+    assert outcome.code == 0, outcome.err
+    assert "checkpoint-2 was not saved by 1 process(es): the order of the data and the optimizer go on" in outcome.err
+    assert json.loads(outcome.out)["global_step"] == 3
+
+
 def test_curves_that_cannot_be_written_cost_no_adapter(trained: Path, medqa: Medqa) -> None:
     (trained / "new" / "loss.png").mkdir(parents=True)
     outcome = medqa("train", "--set", "run_dir=new")

@@ -14,7 +14,7 @@ from test_packing import make_examples
 
 from medqa_cli.config.sections import LoraConfig, ModelConfig, PromptConfig
 from medqa_cli.errors import InputError, MedqaError
-from medqa_cli.model.adapter import add_lora, load_adapter
+from medqa_cli.model.adapter import add_lora, base_of_adapter, load_adapter
 from medqa_cli.model.adapter_init import as_plain_lora, check_init, init_adapter
 from medqa_cli.model.base import load_base
 from medqa_cli.model.packing import answer_token_losses, pack
@@ -100,6 +100,12 @@ def test_an_adapter_that_is_not_finite_leaves_the_one_before(
     assert "medqa train --restart" in caught.value.hint
     assert (tmp_path / "adapter" / "adapter_model.safetensors").read_bytes() == before
     assert [path.name for path in tmp_path.iterdir()] == ["adapter"]
+
+
+def test_a_folder_without_an_adapter(tmp_path: Path) -> None:
+    with pytest.raises(InputError, match=f"^no adapter in {tmp_path}$") as caught:
+        base_of_adapter(tmp_path)
+    assert caught.value.hint == "train one: medqa train"
 
 
 def test_loftq_on_files_that_lack_a_weight(tiny_model_dir: Path, tmp_path: Path) -> None:

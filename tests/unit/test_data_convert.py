@@ -219,7 +219,7 @@ def test_the_leaks_are_counted_on_the_files(messy: Path, tmp_path: Path, monkeyp
     assert report["leakage"]["test"] == {"question": 30, "answer": 30, "near_duplicate_answer": 30, "topic": 30}
 
 
-def test_paraphrases_are_made_of_training_questions_only(tmp_path: Path) -> None:
+def test_paraphrases_are_made_of_training_questions_only(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
     rows = [[f"What are the treatments for illness{i} ?", f"Remedy {i}."] for i in range(60)]
     source = write_csv(tmp_path / "in.csv", rows)
     plain = run(source, tmp_path / "plain")
@@ -227,6 +227,10 @@ def test_paraphrases_are_made_of_training_questions_only(tmp_path: Path) -> None
     assert report["splits"] == plain["splits"]
     assert report["rows"] == plain["rows"]
     assert report["paraphrases"] == 3 * report["splits"]["train"]
+    console.use_json(False)
+    show(report, "", tmp_path / "out")
+    shown = capsys.readouterr().out
+    assert f"paraphrases: {report['paraphrases']:,} more training questions, not counted above" in shown
     rows_of = {split: lines_of(tmp_path / "out" / f"{split}.jsonl") for split in SPLITS}
     assert not any(row["paraphrase_of"] for split in ("validation", "test") for row in rows_of[split])
     train = rows_of["train"]
