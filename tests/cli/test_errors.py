@@ -2,10 +2,12 @@
 
 from __future__ import annotations
 
+import errno
 import importlib.util
 import io
 import json
 import os
+import re
 import shutil
 import subprocess
 import sys
@@ -149,6 +151,11 @@ def test_an_unusable_config_file(workspace: Path, medqa: Medqa, name: str, conte
     if content is not None:
         (workspace / name).write_text(content)
     fails(medqa("config", "check", "-c", name), 2, said)
+
+
+def test_a_config_whose_name_no_file_can_have(workspace: Path, medqa: Medqa) -> None:
+    name = "x" * 300 + ".yaml"
+    fails(medqa("config", "check", "-c", name), 2, f"{name}: cannot be read: File name too long", "its permissions")
 
 
 @pytest.mark.parametrize("override", ["train.learning_rat=1", "train.learning_rate=x", "seed"])
@@ -299,6 +306,84 @@ def test_max_length_without_room_for_an_answer(trained: Path, medqa: Medqa) -> N
     assert not (trained / "new" / "adapter").exists()
 
 
+def test_answers_that_are_cut_and_rows_without_room_for_one_are_told(trained: Path, medqa: Medqa) -> None:
+    path = trained / "data" / "train.jsonl"
+    rows = [json.loads(line) for line in path.read_text(encoding="utf-8").splitlines()]
+    rows[0]["question"] = "What is gout? " * 100
+    rows[1]["answer"] = "Gout is a disease. " * 100
+    path.write_text("".join(json.dumps(row) + "\n" for row in rows), encoding="utf-8")
+    outcome = medqa("train", "--set", "run_dir=new")
+    assert outcome.code == 0, outcome.err
+    assert f"1 of {len(rows) - 1} answers do not fit model.max_length = 256: they are cut" in outcome.err
+    assert "1 rows left out: their prompt alone fills model.max_length = 256" in outcome.err
+    assert re.search(r"rows without room for an answer +1\n", outcome.out)
+
+
+def test_a_training_whose_memory_cannot_be_predicted_runs(
+    trained: Path, medqa: Medqa, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def needs_numbers(model: Any, batch: Any) -> Any:
+        return batch.targets.max().item()
+
+    monkeypatch.setattr("medqa_cli.model.dry_run.answer_token_losses", needs_numbers)
+    outcome = medqa("train", "--set", "run_dir=new")
+    assert outcome.code == 0, outcome.err
+    assert "the size of a forward is the fastest, whether it fits or not" in outcome.err
+    assert re.search(r"peak memory +\d", outcome.out)
+    assert json.loads(Path("new/train.json").read_text())["predicted_peak_memory_bytes"] is None
+
+
+def test_a_second_ctrl_c_stops_at_once(trained: Path, medqa: Medqa, monkeypatch: pytest.MonkeyPatch) -> None:
+    def interrupted(*_: Any, **__: Any) -> None:
+        raise KeyboardInterrupt
+
+    monkeypatch.setattr("medqa_cli.training.trainer.MedqaTrainer.train", interrupted)
+    outcome = medqa("train", "--set", "run_dir=new")
+    fails(outcome, 130, "before the first checkpoint; nothing was saved", "start again with: medqa train")
+    assert "warning: stopping at once" in outcome.err
+    assert not Path("new/adapter").exists()
+
+
+def test_what_was_saved_while_the_loss_rose_is_set_aside(
+    trained: Path, medqa: Medqa, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    from medqa_cli.training.guards import DivergedError
+    from medqa_cli.training.trainer import MedqaTrainer
+
+    real = MedqaTrainer.train
+
+    def train_and_diverge(*arguments: Any, **named: Any) -> None:
+        real(*arguments, **named)
+        raise DivergedError("the loss of step 4 is 9", 4, risen_since=3)
+
+    monkeypatch.setattr(MedqaTrainer, "train", train_and_diverge)
+    outcome = medqa("train", "--set", "run_dir=new", "--set", "train.save_steps=1")
+    fails(outcome, 1, "the loss of step 4 is 9; the run was stopped and no adapter was saved", "go on from step 1")
+    assert "risen-checkpoint-2 was saved when the loss was rising already; --resume does not go on" in outcome.err
+    assert {path.name for path in Path("new/checkpoints").iterdir()} == {"checkpoint-1", "risen-checkpoint-2"}
+    assert json.loads(Path("new/train.json").read_text())["status"] == "diverged"
+
+
+def test_a_checkpoint_of_several_processes_is_gone_on_from_by_one(trained: Path, medqa: Medqa) -> None:
+    checkpoint = trained / "run" / "checkpoints" / "checkpoint-2"
+    manifest = checkpoint / "manifest.json"
+    (checkpoint / "rng_state.pth").rename(checkpoint / "rng_state_0.pth")
+    manifest.write_text(manifest.read_text().replace("rng_state.pth", "rng_state_0.pth"))
+    outcome = medqa("train", "--resume", "--json", "--set", "train.max_steps=3")
+    assert outcome.code == 0, outcome.err
+    assert "checkpoint-2 was not saved by 1 process(es): the order of the data and the optimizer go on" in outcome.err
+    assert json.loads(outcome.out)["global_step"] == 3
+
+
+def test_curves_that_cannot_be_written_cost_no_adapter(trained: Path, medqa: Medqa) -> None:
+    (trained / "new" / "loss.png").mkdir(parents=True)
+    outcome = medqa("train", "--set", "run_dir=new")
+    assert outcome.code == 0, outcome.err
+    assert "new/loss.png could not be written: Is a directory" in outcome.err
+    assert sorted(path.name for path in Path("new").iterdir() if "loss" in path.name) == ["loss.png"]
+    assert Path("new/adapter/adapter_model.safetensors").is_file()
+
+
 def test_a_warm_up_over_all_steps_is_that(trained: Path, medqa: Medqa) -> None:
     """Transformers would read 1.0 as one step."""
     settings = ("train.lr_scheduler_type=constant_with_warmup", "train.warmup_ratio=1.0", "train.max_steps=4")
@@ -400,7 +485,109 @@ def test_a_damaged_line_of_data(trained: Path, medqa: Medqa, damage: str) -> Non
     fails(medqa("train", "--set", "run_dir=new"), 2, "data/train.jsonl:2: damaged line", "medqa convert")
 
 
+def test_data_that_cannot_be_read(trained: Path, medqa: Medqa, monkeypatch: pytest.MonkeyPatch) -> None:
+    def refuse(path: Path) -> str:
+        raise PermissionError(errno.EACCES, os.strerror(errno.EACCES), str(path))
+
+    with monkeypatch.context() as patch:
+        patch.setattr("medqa_cli.training.preflight.sha256_of_file", refuse)
+        said = "data/train.jsonl cannot be read: Permission denied"
+        fails(medqa("train", "--set", "run_dir=new"), 2, said, "medqa convert FILE")
+    path = trained / "data" / "validation.jsonl"
+    path.unlink()
+    path.mkdir()
+    said = "data/validation.jsonl cannot be read: Is a directory"
+    fails(medqa("train", "--set", "run_dir=new"), 2, said, "medqa convert FILE")
+    assert not Path("new").exists()
+
+
+@pytest.mark.parametrize("report", ["cut off {", "{}", "[]"])
+def test_a_damaged_report_of_the_data_costs_no_adapter(trained: Path, medqa: Medqa, report: str) -> None:
+    (trained / "data" / "report.json").write_text(report)
+    outcome = medqa("train", "--json", "--set", "run_dir=new")
+    assert outcome.code == 0, outcome.err
+    assert json.loads(outcome.out)["adapter_step"] == 2
+    assert "rows after cleaning" in Path("run/adapter/README.md").read_text(encoding="utf-8")
+    assert "rows after cleaning" not in Path("new/adapter/README.md").read_text(encoding="utf-8")
+
+
+@pytest.mark.parametrize("arguments", [["ask", "What is gout?"], ["eval"]], ids=["ask", "eval"])
+def test_an_adapter_without_its_config_or_prompt(trained: Path, medqa: Medqa, arguments: list[str]) -> None:
+    (trained / "run" / "adapter" / "prompt.json").unlink()
+    fails(medqa(*arguments), 2, "run/adapter/prompt.json is missing", "was not made by medqa")
+    (trained / "run" / "adapter" / "adapter_config.json").unlink()
+    fails(medqa(*arguments), 2, "no adapter in run/adapter", "medqa train")
+
+
+def test_another_base_in_the_config_than_the_adapters(trained: Path, medqa: Medqa, tiny_model_dir: Path) -> None:
+    outcome = medqa("ask", "What is gout?", "--json", "--set", "model.name_or_path=other")
+    assert outcome.code == 0, outcome.err
+    assert f"the adapter was trained on {tiny_model_dir}, which is used; model.name_or_path is other" in outcome.err
+
+
+# A disk that is full
+
+
+def full(*_: Any, **__: Any) -> Any:
+    raise OSError(errno.ENOSPC, os.strerror(errno.ENOSPC))
+
+
+ROOM = ("not everything could be written: No space left on device", "make room, then give the same command again")
+
+
+def test_a_full_disk_while_a_config_is_written(workspace: Path, medqa: Medqa, monkeypatch: pytest.MonkeyPatch) -> None:
+    before = sorted(workspace.iterdir())
+    monkeypatch.setattr(Path, "replace", full)
+    fails(medqa("config", "init", "--out", "new.yaml"), 1, *ROOM)
+    assert sorted(workspace.iterdir()) == before
+
+
+def test_a_full_disk_keeps_the_answers_and_the_measures_that_are_there(
+    trained: Path, medqa: Medqa, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    fsync, calls = os.fsync, []
+
+    def full_at_the_second(descriptor: int) -> None:
+        fsync(descriptor)
+        calls.append(1)
+        if len(calls) == 2:
+            full()
+
+    Path("questions.txt").write_text("What is gout?\nWhat is asthma?\nWhat is glaucoma?\n")
+    ask = ("ask", "--file", "questions.txt", "--out", "answers.jsonl", "--set", "generate.batch_size=1")
+    for command, going_on in ((ask, "going on after"), (("eval",), "going on with an interrupted evaluation")):
+        calls.clear()
+        with monkeypatch.context() as patch:
+            patch.setattr(os, "fsync", full_at_the_second)
+            fails(medqa(*command), 1, *ROOM)
+        assert not Path("answers.jsonl").exists() or command != ask
+        again = medqa(*command)
+        assert again.code == 0, again.err
+        assert going_on in again.err
+    assert len(Path("answers.jsonl").read_text(encoding="utf-8").splitlines()) == 3
+
+
+def test_any_other_failure_of_the_disk_shows_where_it_was(
+    trained: Path, medqa: Medqa, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def broken(descriptor: int) -> None:
+        raise OSError(errno.EIO, os.strerror(errno.EIO))
+
+    monkeypatch.setattr(os, "fsync", broken)
+    with pytest.raises(OSError, match="Input/output error"):
+        medqa("eval")
+
+
 # Questions
+
+
+def test_no_question_at_a_terminal_whose_answer_goes_elsewhere(
+    trained: Path, medqa: Medqa, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    stdin = io.TextIOWrapper(io.BytesIO(b""))
+    monkeypatch.setattr(stdin, "isatty", lambda: True, raising=False)
+    monkeypatch.setattr(sys, "stdin", stdin)
+    fails(medqa("ask"), 2, "no question", 'medqa ask "How to treat glaucoma?"')
 
 
 def test_an_empty_question(trained: Path, medqa: Medqa) -> None:
@@ -447,6 +634,42 @@ def test_eval_of_a_merged_model_that_was_not_made(trained: Path, medqa: Medqa, m
 
     monkeypatch.setattr("medqa_cli.evaluation.likelihood.score_answers", too_early)
     fails(medqa("eval", "--model", "adapter,merged"), 2, "no merged model in run/merged", "medqa merge")
+
+
+def test_eval_of_two_servers(trained: Path, medqa: Medqa) -> None:
+    servers = "openai:http://127.0.0.1:9/v1,openai:http://127.0.0.1:10/v1"
+    fails(medqa("eval", "--model", servers), 2, "--model names two servers", "each with a run_dir of its own")
+
+
+def test_eval_of_two_files_of_one_name(trained: Path, medqa: Medqa) -> None:
+    config = (trained / "medqa.yaml").read_text()
+    item = {"question": "Which?", "options": dict(zip("ABCD", "1234", strict=True)), "answer_idx": "A"}
+    (trained / "quiz.jsonl").write_text(json.dumps(item))
+    two = "multiple_choice: [{name: quiz, path: quiz.jsonl}, {name: quiz, path: other.jsonl}]"
+    (trained / "medqa.yaml").write_text(config.replace("bootstrap_draws: 100", f"bootstrap_draws: 100, {two}"))
+    fails(medqa("eval"), 2, "eval.multiple_choice names two files quiz", "its own name")
+
+
+def test_eval_says_that_many_answers_take_long(trained: Path, medqa: Medqa, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("medqa_cli.evaluation.run._MANY_ANSWERS", 1)
+    outcome = medqa("eval", "--model", "adapter,base", "--limit", "1")
+    assert outcome.code == 0, outcome.err
+    assert "1 questions x 2 models, up to 8 tokens an answer; an interrupted run goes on" in outcome.err
+
+
+def test_rescoring_what_was_not_measured(trained: Path, medqa: Medqa) -> None:
+    fails(medqa("eval", "--rescore"), 2, "no samples in run/eval/samples.jsonl", "measure first: medqa eval")
+    assert medqa("eval", "--model", "base", "--limit", "2").code == 0
+    results = trained / "run" / "eval" / "results.json"
+    results.write_text("[]")
+    fails(medqa("eval", "--rescore"), 2, "run/eval/results.json is damaged: not an object", "medqa eval")
+    assert results.read_text() == "[]"
+
+
+def test_eval_without_room_for_an_answer(trained: Path, medqa: Medqa) -> None:
+    outcome = medqa("eval", "--set", "model.max_length=8")
+    fails(outcome, 2, "no question leaves room for an answer", "raise model.max_length")
+    assert not (trained / "run" / "eval").exists()
 
 
 def test_eval_of_an_empty_split(trained: Path, medqa: Medqa) -> None:

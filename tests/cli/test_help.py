@@ -15,6 +15,9 @@ import pytest
 from conftest import Outcome
 from test_errors import fails
 
+from medqa_cli import __version__
+from medqa_cli.config.schema import json_schema
+
 Medqa = Callable[..., Outcome]
 
 COMMANDS = ["convert", "train", "merge", "ask", "eval", "config"]
@@ -72,6 +75,14 @@ def test_commands_are_listed_in_the_order_of_use_with_a_whole_sentence(
     assert [name for name, _ in found] == names
     for name, told in found:
         assert re.fullmatch(r"[A-Z].{15,}[^.]\.", told), f"{name}: {told}"
+
+
+def test_version_and_schema(medqa: Medqa) -> None:
+    told = medqa("--version")
+    assert (told.code, told.out, told.err) == (0, f"medqa {__version__}\n", "")
+    shown = medqa("config", "schema")
+    assert (shown.code, shown.err) == (0, "")
+    assert json.loads(shown.out) == json.loads(medqa("config", "schema", "--json").out) == json_schema()
 
 
 # The first minute, in an empty folder

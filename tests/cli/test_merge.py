@@ -15,8 +15,9 @@ import pytest
 import torch
 from conftest import Outcome
 
+from medqa_cli.merging import model_folder, verify, writing
 from medqa_cli.merging import run as merging
-from medqa_cli.merging import verify, writing
+from medqa_cli.merging.streamed import NotStreamable
 from medqa_cli.model.weight_files import WeightFiles
 
 Medqa = Callable[..., Outcome]
@@ -505,6 +506,88 @@ def test_too_little_memory_to_compare_is_said(trained: Path, medqa: Medqa, monke
     summary = merged(medqa("merge", "--json"))
     assert summary["verification"] is None
     assert "0.5 GiB are available" in summary["not_verified"]
+
+
+def test_a_model_that_cannot_be_read_layer_by_layer_is_not_compared(
+    trained: Path, medqa: Medqa, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def refuse(*_: Any, **__: Any) -> None:
+        raise NotStreamable("the files hold no tensor for gate_up_proj by itself")
+
+    monkeypatch.setattr(merging, "streamed_model", refuse)
+    outcome = medqa("merge", "--json")
+    assert merged(outcome)["not_verified"] == "the files hold no tensor for gate_up_proj by itself"
+    assert "was not compared with base + adapter: the files hold no tensor for gate_up_proj by itself" in outcome.err
+
+
+def test_a_chat_template_that_is_not_exact_is_said(
+    trained: Path, medqa: Medqa, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(model_folder, "install_chat_template", lambda tokenizer, contract: False)
+    outcome = medqa("merge", "--json")
+    assert merged(outcome)["chat_template_exact"] is False
+    assert "cannot give exactly the prompt that was trained on; use prompt.json, or ask with: medqa ask" in outcome.err
+
+
+def test_what_a_killed_merge_left_behind_is_named(trained: Path, medqa: Medqa) -> None:
+    Path("run/.merged.1234.tmp").mkdir()
+    outcome = medqa("merge", "--json")
+    merged(outcome)
+    assert "run/.merged.1234.tmp belongs to a merge that is still running or was cut off" in outcome.err
+    assert Path("run/.merged.1234.tmp").is_dir()
+
+
+@pytest.mark.parametrize("report", [None, "{}", "[]", "cut off {"])
+def test_a_report_of_the_data_that_says_nothing_does_not_stop_a_merge(
+    trained: Path, medqa: Medqa, report: str | None
+) -> None:
+    path = Path("data/report.json")
+    path.unlink()
+    if report is not None:
+        path.write_text(report)
+    assert merged(medqa("merge", "--json"))["data"] is None
+
+
+def test_a_base_stored_in_another_type_without_a_record_of_the_training(trained: Path, medqa: Medqa) -> None:
+    from transformers import AutoModelForCausalLM
+
+    model = AutoModelForCausalLM.from_pretrained("base", dtype=torch.float32)
+    for path in Path("base").glob("model*"):
+        path.unlink()
+    model.save_pretrained("base")
+    auto = ("--set", "model.compute_dtype=auto")
+    warning = "the base is stored as F32: 4-bit weights are made as a training in "
+    assert warning not in medqa("merge", "--json", *auto).err
+    path = Path("run/environment.json")
+    recorded = json.loads(path.read_text())
+    del recorded["compute_dtype"]
+    path.write_text(json.dumps({**recorded, "device": "another machine"}))
+    outcome = medqa("merge", "--json", *auto)
+    merged(outcome)
+    assert warning in outcome.err
+    assert "set model.compute_dtype to that" in outcome.err
+
+
+@pytest.mark.parametrize(
+    ("name", "content", "said"),
+    [
+        ("base/config.json", "[]", "base/config.json is damaged: not an object"),
+        ("base/generation_config.json", "[]", "base/generation_config.json is damaged: not an object"),
+        ("run/environment.json", '{"trained_with": {"model.quantization": "nf5"}}', "model.quantization 'nf5'"),
+    ],
+)
+def test_a_damaged_file_beside_the_weights(trained: Path, medqa: Medqa, name: str, content: str, said: str) -> None:
+    Path(name).write_text(content)
+    fails(medqa("merge"), 2, said)
+    assert not Path("run/merged").exists()
+    nothing_left_over()
+
+
+def test_an_environment_that_is_none_counts_as_not_recorded(trained: Path, medqa: Medqa) -> None:
+    Path("run/environment.json").write_text("[]")
+    outcome = medqa("merge", "--json", "--set", "model.compute_dtype=auto")
+    assert merged(outcome)["trained_with"]["quantization"] == "nf4"
+    assert "does not record how the base was quantized" in outcome.err
 
 
 def test_a_missing_shard_of_the_base(trained: Path, medqa: Medqa) -> None:

@@ -3,22 +3,24 @@
 from __future__ import annotations
 
 import json
+import shutil
 from pathlib import Path
 from typing import Any
 
 import pytest
 import torch
-from safetensors.torch import load_file
+from safetensors.torch import load_file, save_file
 from test_packing import make_examples
 
-from medqa_cli.config.sections import LoraConfig, ModelConfig
-from medqa_cli.errors import InputError
-from medqa_cli.model.adapter import add_lora, load_adapter
+from medqa_cli.config.sections import LoraConfig, ModelConfig, PromptConfig
+from medqa_cli.errors import InputError, MedqaError
+from medqa_cli.model.adapter import add_lora, base_of_adapter, load_adapter
 from medqa_cli.model.adapter_init import as_plain_lora, check_init, init_adapter
 from medqa_cli.model.base import load_base
 from medqa_cli.model.packing import answer_token_losses, pack
 from medqa_cli.model.source import find_base
-from medqa_cli.training.adapter_folder import _make_plain
+from medqa_cli.prompt import make_contract
+from medqa_cli.training.adapter_folder import AdapterParts, _make_plain, save_adapter
 
 CPU = torch.device("cpu")
 BATCH = pack(make_examples([(5, 7), (12, 9), (3, 20)]), CPU)
@@ -80,6 +82,43 @@ def test_a_pissa_adapter_is_saved_for_the_untouched_base(
     again = load_adapter(base_of(tiny_model_dir, "none"), tmp_path)
     assert (trained - losses(base_of(tiny_model_dir, "none"))).norm() > 0.01
     torch.testing.assert_close(losses(again), trained, rtol=1e-4, atol=1e-4)
+
+
+def test_an_adapter_that_is_not_finite_leaves_the_one_before(
+    tiny_model_dir: Path, tmp_path: Path, chatml_tokenizer: Any
+) -> None:
+    model = adapted(tiny_model_dir, "none")
+    contract = make_contract(PromptConfig(template="chat"), chatml_tokenizer)
+    parts = AdapterParts(chatml_tokenizer, contract, "")
+    parameters = [parameter for name, parameter in model.named_parameters() if "lora_B" in name]
+    parameters[0].data += 1
+    save_adapter(tmp_path / "adapter", model, None, parts)
+    before = (tmp_path / "adapter" / "adapter_model.safetensors").read_bytes()
+    parameters[-1].data += torch.inf
+    with pytest.raises(MedqaError, match="holds values that are not finite: the last step diverged") as caught:
+        save_adapter(tmp_path / "adapter", model, None, parts)
+    assert "medqa train --restart" in caught.value.hint
+    assert (tmp_path / "adapter" / "adapter_model.safetensors").read_bytes() == before
+    assert [path.name for path in tmp_path.iterdir()] == ["adapter"]
+
+
+def test_a_folder_without_an_adapter(tmp_path: Path) -> None:
+    with pytest.raises(InputError, match=f"^no adapter in {tmp_path}$") as caught:
+        base_of_adapter(tmp_path)
+    assert caught.value.hint == "train one: medqa train"
+
+
+def test_loftq_on_files_that_lack_a_weight(tiny_model_dir: Path, tmp_path: Path) -> None:
+    shutil.copytree(tiny_model_dir, tmp_path / "base")
+    path = tmp_path / "base" / "model.safetensors"
+    weights = load_file(path)
+    del weights["model.layers.1.self_attn.o_proj.weight"]
+    save_file(weights, path, metadata={"format": "pt"})
+    config = LoraConfig(init_lora_weights="loftq", target_modules="all-linear")
+    model = add_lora(base_of(tiny_model_dir, "nf4"), config, str(tiny_model_dir), None)
+    with pytest.raises(InputError, match=r"base hold no model\.layers\.1\.self_attn\.o_proj\.weight") as caught:
+        init_adapter(model, config, find_base(str(tmp_path / "base")))
+    assert caught.value.hint == "set it to default"
 
 
 def test_other_adapters_are_saved_as_they_are(tiny_model_dir: Path, tmp_path: Path) -> None:

@@ -45,3 +45,10 @@ def test_the_prediction_counts_compiled_kernels(
         shown = replace(found, step=step, optimizer_is_paged=False)
         assert min(shown.parts().values()) >= 0
         assert sum(shown.parts().values()) == shown.peak_bytes
+
+
+def test_a_c_library_without_these_settings_is_left_alone(monkeypatch: pytest.MonkeyPatch) -> None:
+    """As on macOS and with musl."""
+    monkeypatch.setattr("ctypes.CDLL", lambda name: object())
+    assert allocator.release_idle_memory() is False
+    assert allocator.give_back_freed_memory() is False

@@ -7,6 +7,7 @@ import json
 import os
 import shutil
 import signal
+import sys
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
@@ -124,6 +125,28 @@ def test_a_damaged_one_is_replaced_when_its_step_comes_again(tmp_path: Path) -> 
     assert problem_of(checkpoint) is None
     assert not (checkpoint / "stray.txt").exists()
     assert [path.name for path in tmp_path.iterdir()] == ["checkpoint-7"]
+
+
+def test_a_file_that_the_disk_no_longer_gives_is_damaged(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    real = checkpoint_files.sha256_of_file
+
+    def fail_at_the_optimizer(path: Path) -> str:
+        if path.name == "optimizer.pt":
+            raise OSError(errno.EIO, os.strerror(errno.EIO), str(path))
+        return real(path)
+
+    checkpoint = save(tmp_path, 7)
+    monkeypatch.setattr(checkpoint_files, "sha256_of_file", fail_at_the_optimizer)
+    assert problem_of(checkpoint) == "damaged (optimizer.pt)"
+
+
+def test_a_checkpoint_without_a_readable_manifest_is_rotated_as_a_scheduled_one(tmp_path: Path) -> None:
+    for step in (10, 20, 30):
+        save(tmp_path, step, scheduled=step != 20)
+    for step, damage in ((10, unlink), (20, fill)):
+        damage(tmp_path / f"checkpoint-{step}" / MANIFEST_NAME)
+    rotate(tmp_path, 30, None, set())
+    assert names(tmp_path) == ["checkpoint-10", "checkpoint-20", "checkpoint-30"]
 
 
 def test_rotation(tmp_path: Path) -> None:
@@ -306,6 +329,32 @@ def test_two_trainings_do_not_share_a_folder(tmp_path: Path) -> None:
     assert again is not None
     os.close(again)
     assert list((tmp_path / "run").iterdir()) == []  # nothing is left behind
+
+
+def test_where_there_are_no_locks_a_training_goes_without(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    import fcntl
+
+    closed: list[int] = []
+
+    def refuse(descriptor: int, _: int) -> None:
+        closed.append(descriptor)
+        raise OSError(errno.ENOLCK, os.strerror(errno.ENOLCK))
+
+    monkeypatch.setattr(fcntl, "flock", refuse)
+    assert lock(RunFolder(tmp_path)) is None
+    with pytest.raises(OSError, match="Bad file descriptor"):
+        os.fstat(closed[0])
+    monkeypatch.setitem(sys.modules, "fcntl", None)  # Windows
+    assert lock(RunFolder(tmp_path)) is None
+    assert len(closed) == 1
+
+
+def test_half_an_adapter_of_a_killed_run_goes(tmp_path: Path) -> None:
+    (tmp_path / ".adapter.x1y2.tmp").mkdir()
+    (tmp_path / ".adapter.x1y2.tmp" / "adapter_model.safetensors").touch()
+    (tmp_path / "adapter").mkdir()
+    prepare_run_folder(RunFolder(tmp_path), None, restart=False)
+    assert [path.name for path in tmp_path.iterdir()] == ["adapter"]
 
 
 def test_starting_over_deletes_all_that_the_earlier_adapter_made(tmp_path: Path) -> None:

@@ -219,7 +219,7 @@ def test_the_leaks_are_counted_on_the_files(messy: Path, tmp_path: Path, monkeyp
     assert report["leakage"]["test"] == {"question": 30, "answer": 30, "near_duplicate_answer": 30, "topic": 30}
 
 
-def test_paraphrases_are_made_of_training_questions_only(tmp_path: Path) -> None:
+def test_paraphrases_are_made_of_training_questions_only(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
     rows = [[f"What are the treatments for illness{i} ?", f"Remedy {i}."] for i in range(60)]
     source = write_csv(tmp_path / "in.csv", rows)
     plain = run(source, tmp_path / "plain")
@@ -227,6 +227,10 @@ def test_paraphrases_are_made_of_training_questions_only(tmp_path: Path) -> None
     assert report["splits"] == plain["splits"]
     assert report["rows"] == plain["rows"]
     assert report["paraphrases"] == 3 * report["splits"]["train"]
+    console.use_json(False)
+    show(report, "", tmp_path / "out")
+    shown = capsys.readouterr().out
+    assert f"paraphrases: {report['paraphrases']:,} more training questions, not counted above" in shown
     rows_of = {split: lines_of(tmp_path / "out" / f"{split}.jsonl") for split in SPLITS}
     assert not any(row["paraphrase_of"] for split in ("validation", "test") for row in rows_of[split])
     train = rows_of["train"]
@@ -310,6 +314,23 @@ def test_a_row_lost_on_the_way_stops_the_run(messy: Path, tmp_path: Path, monkey
     with pytest.raises(MedqaError, match="107 read, 100 kept, 6 rejected"):
         run(messy, tmp_path / "out")
     assert sorted(path.name for path in tmp_path.iterdir()) == ["messy.csv"]
+
+
+def test_files_that_are_read_back_otherwise_stop_the_run(
+    messy: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    audit_written = pipeline.audit_written
+
+    def lose_a_row(folder: Path, *rest: Any) -> Any:
+        path = folder / "test.jsonl"
+        path.write_bytes(b"".join(path.read_bytes().splitlines(keepends=True)[1:]))
+        return audit_written(folder, *rest)
+
+    monkeypatch.setattr(pipeline, "audit_written", lose_a_row)
+    with pytest.raises(MedqaError, match=r"wrote {.*'test': 10} rows but read back {.*'test': 9}") as caught:
+        run(messy, tmp_path / "out")
+    assert caught.value.hint == "check the disk"
+    assert [path.name for path in tmp_path.iterdir()] == ["messy.csv"]
 
 
 def test_the_bytes_do_not_depend_on_pythons_hash_seed(messy: Path, tmp_path: Path) -> None:

@@ -2,17 +2,19 @@
 
 from __future__ import annotations
 
+import errno
 import gzip
 import hashlib
 import json
 import os
 from pathlib import Path
+from typing import Any
 
 import pytest
 
 from medqa_cli.data.dedup import unusable
 from medqa_cli.data.reading.columns import ColumnNames
-from medqa_cli.data.reading.rows import RawRow, SourceRows, UnreadRow
+from medqa_cli.data.reading.rows import RawRow, SourceRows, UnreadRow, json_text
 from medqa_cli.data.reading.sources import check_sources, local_paths, open_sources
 from medqa_cli.errors import InputError
 
@@ -250,6 +252,17 @@ def test_files_that_cannot_be_used(tmp_path: Path, name: str, content: str | byt
     assert caught.value.hint
 
 
+def test_a_missing_file_in_a_folder_that_may_not_be_listed(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    def refuse(path: Path) -> None:
+        raise PermissionError(errno.EACCES, os.strerror(errno.EACCES), str(path))
+
+    write(tmp_path, "qa.csv", UMLAUT_CSV)
+    monkeypatch.setattr(Path, "iterdir", refuse)
+    with pytest.raises(InputError) as caught:
+        check_sources([str(tmp_path / "qs.csv")])
+    assert caught.value.message == f"{tmp_path / 'qs.csv'} does not exist"
+
+
 def test_missing_file_and_folder(tmp_path: Path) -> None:
     write(tmp_path, "medquad.csv", UMLAUT_CSV)
     with pytest.raises(InputError, match=r"does not exist; did you mean 'medquad\.csv'\?"):
@@ -483,3 +496,37 @@ def test_parquet_without_rows(tmp_path: Path) -> None:
     pyarrow.parquet.write_table(pyarrow.table({"question": pyarrow.array([], "string"), "answer": ["a"][:0]}), path)
     with pytest.raises(InputError, match="no data rows"):
         read(path)
+
+
+def test_parquet_that_is_damaged_further_on(tmp_path: Path) -> None:
+    import pyarrow
+    import pyarrow.parquet
+
+    path = tmp_path / "qa.parquet"
+    table = pyarrow.table({"question": [f"q{n}" for n in range(500)], "answer": [f"a{n}" for n in range(500)]})
+    pyarrow.parquet.write_table(table, path, row_group_size=100, compression="gzip")
+    content = bytearray(path.read_bytes())
+    middle = len(content) // 2
+    content[middle - 400 : middle + 400] = b"\xff" * 800
+    path.write_bytes(content)
+    with pytest.raises(InputError, match=r"qa\.parquet cannot be read as Parquet: ") as caught:
+        list(read(path).rows)
+    assert "copy or export it again" in caught.value.hint
+
+
+def test_a_json_list_after_much_white_space(tmp_path: Path) -> None:
+    path = write(tmp_path, "qa.json", " \n" * 2_000_000 + '[{"question": "q1", "answer": "a1"}]')
+    assert pairs(read(path)) == [("q1", "a1")]
+
+
+def test_a_value_nested_deeper_than_python_writes() -> None:
+    value: list[Any] = []
+    for _ in range(100_000):
+        value = [value]
+    assert json_text(value) == "nested too deeply to be shown"
+
+
+def test_a_name_that_no_file_can_have(tmp_path: Path) -> None:
+    name = "x" * 300 + ".csv"
+    with pytest.raises(InputError, match=f"{name}.* File name too long"):
+        read(tmp_path / name)

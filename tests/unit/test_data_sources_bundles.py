@@ -3,9 +3,11 @@
 from __future__ import annotations
 
 import csv
+import errno
 import gzip
 import hashlib
 import io
+import os
 import re
 import tarfile
 import tempfile
@@ -191,6 +193,23 @@ def test_a_document_that_is_too_large_is_not_read(tmp_path: Path, make: Make, mo
     assert isinstance(rows[0], UnreadRow)
     assert (rows[0].reason, rows[0].file) == ("too_large", "huge.xml")
     assert [row.file for row in rows[1:]] == ["small.xml", "small.xml"]
+
+
+def test_a_document_that_is_too_large_and_alone(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(bundles, "LARGEST_DOCUMENT", 600)
+    path = make_folder(tmp_path, {"huge.xml": document("Gout") + " " * 1000}) / "huge.xml"
+    with pytest.raises(InputError, match=r"huge\.xml.* cannot be read: [\d,]+ bytes; at most 600 are read"):
+        read(path)
+
+
+def test_a_folder_that_may_not_be_listed(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    def refuse(path: str) -> None:
+        raise PermissionError(errno.EACCES, os.strerror(errno.EACCES), path)
+
+    path = make_folder(tmp_path, {"a.xml": document("Gout")})
+    monkeypatch.setattr(os, "scandir", refuse)
+    with pytest.raises(InputError, match=r"bundle.*: Permission denied"):
+        read(path)
 
 
 def test_links_in_an_archive_are_passed_over(tmp_path: Path) -> None:

@@ -6,8 +6,10 @@ import json
 import zipfile
 from collections.abc import Mapping, Sequence
 from pathlib import Path
+from types import SimpleNamespace
 
 import pytest
+import python_calamine
 
 from medqa_cli.data.reading import containers
 from medqa_cli.data.reading.columns import ColumnNames
@@ -134,6 +136,28 @@ def test_damaged_spreadsheets(tmp_path: Path, name: str) -> None:
     with pytest.raises(InputError, match="cannot be read as a spreadsheet") as caught:
         read(tmp_path / name)
     assert ".csv" in caught.value.hint
+
+
+def test_a_sheet_that_is_damaged_further_on(tmp_path: Path) -> None:
+    rows = [["question", "answer"], *([f"q{number}", f"a{number}"] for number in range(20))]
+    whole = write_xlsx(tmp_path / "whole.xlsx", {"QA": rows})
+    with zipfile.ZipFile(whole) as archive, zipfile.ZipFile(tmp_path / "qa.xlsx", "w") as damaged:
+        for name in archive.namelist():
+            content = archive.read(name)
+            damaged.writestr(name, content[: len(content) // 2] if name == "xl/worksheets/0.xml" else content)
+    with pytest.raises(InputError, match=r"qa\.xlsx cannot be read as a spreadsheet"):
+        list(read(tmp_path / "qa.xlsx").rows)
+
+
+def test_a_spreadsheet_with_a_password(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    def locked(path: Path) -> None:
+        raise python_calamine.PasswordError("Workbook is password protected")
+
+    path = write_xlsx(tmp_path / "qa.xlsx", {"QA": [["question", "answer"], ["q1", "a1"]]})
+    monkeypatch.setattr(python_calamine, "CalamineWorkbook", SimpleNamespace(from_path=locked))
+    with pytest.raises(InputError, match=r"qa\.xlsx is protected by a password") as caught:
+        read(path)
+    assert "without one" in caught.value.hint
 
 
 def test_a_spreadsheet_bomb(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:

@@ -16,7 +16,7 @@ import pytest
 from datasets.exceptions import DatasetNotFoundError
 
 from medqa_cli.data.reading.columns import ColumnNames
-from medqa_cli.data.reading.hub import HubId, parse_hub_id
+from medqa_cli.data.reading.hub import HubId, open_hub, parse_hub_id
 from medqa_cli.data.reading.rows import UnreadRow
 from medqa_cli.data.reading.sources import check_sources, local_paths, looks_like_hub_id, open_sources
 from medqa_cli.errors import InputError
@@ -134,6 +134,27 @@ def test_a_named_split_and_configuration(hub: FakeHub) -> None:
     assert hub.asked == [("owner/name", "en", "c0ffee")]
     with pytest.raises(InputError, match=r"no split 'tset'; it has 'train', 'test'; did you mean 'test'\?"):
         rows_of("owner/name:tset")
+
+
+def test_two_data_sets_are_told_apart_by_their_ids(hub: FakeHub) -> None:
+    hub.splits = {"train": [record(1)]}
+    opened = open_sources(["owner/one", "owner/two:train"], ColumnNames())
+    assert [row.file for row in opened.rows] == ["owner/one/train", "owner/two:train/train"]
+    with pytest.raises(InputError, match="owner/one is named twice as a source"):
+        open_sources(["owner/one", "owner/one"], ColumnNames())
+
+
+def test_what_is_no_id_is_not_asked_for(hub: FakeHub) -> None:
+    with pytest.raises(InputError, match=r"'owner/na me' is no data set id") as caught:
+        open_hub("owner/na me", "", ColumnNames())
+    assert caught.value.hint == "expected owner/name, owner/name@revision or owner/name:split"
+    assert hub.asked == []
+
+
+def test_too_little_memory_is_no_fault_of_the_hub(hub: FakeHub) -> None:
+    hub.error = MemoryError()
+    with pytest.raises(MemoryError):
+        rows_of("owner/name")
 
 
 def test_columns_and_messages_are_found_as_everywhere(hub: FakeHub) -> None:

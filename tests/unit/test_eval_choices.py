@@ -72,6 +72,14 @@ def test_medqa_in_its_own_and_the_hubs_form(tmp_path: Path) -> None:
         ('{"question": "Which?"}', "in no known format"),
         ('{"question": "Which?", "options": {"A": "1", "B": "2"}, "answer_idx": "A"}', "item 1 is damaged: no 'C'"),
         ('{"1": {"QUESTION": "q", "CONTEXTS": [], "final_decision": "unsure"}}', "item 1 is damaged"),
+        (
+            '{"question": "Which?", "options": {"A": "1", "B": "2", "C": "3", "D": "4", "E": "5"}, "answer_idx": "A"}',
+            "item 1 is damaged: 5 options; the four-option file has 4",
+        ),
+        (
+            '{"sent1": "Which?", "ending0": "1", "ending1": "2", "ending2": "3", "ending3": "4", "label": 4}',
+            "item 1 is damaged: the right answer is none of the four",
+        ),
         ('{"question": "Which?"\n', ":1 is no JSON"),
         ("[1, 2]", "in no known format"),
     ],
@@ -87,6 +95,22 @@ def test_files_that_cannot_be_scored(tmp_path: Path, text: str, said: str) -> No
 def test_a_missing_file(tmp_path: Path) -> None:
     with pytest.raises(InputError, match="is missing"):
         read_choice_file(tmp_path / "none.json")
+
+
+def test_files_that_cannot_be_read(tmp_path: Path) -> None:
+    with pytest.raises(InputError, match=r"eval\.multiple_choice: .* cannot be read: .*Is a directory"):
+        read_choice_file(tmp_path)
+    (tmp_path / "latin1.json").write_bytes('{"question": "Ménière?"}'.encode("latin-1"))
+    with pytest.raises(InputError, match=r"latin1\.json cannot be read: 'utf-8' codec can't decode byte 0xe9"):
+        read_choice_file(tmp_path / "latin1.json")
+
+
+@pytest.mark.parametrize("content", ["7", "[[1]]", '["11"]'])
+def test_a_list_of_pubmedqas_test_items_that_is_none(tmp_path: Path, content: str) -> None:
+    path = write(tmp_path / "ori_pqal.json", {"11": {**ABSTRACT, "final_decision": "maybe"}})
+    (tmp_path / "test_ground_truth.json").write_text(content, encoding="utf-8")
+    with pytest.raises(InputError, match=r"test_ground_truth\.json is no object with an id as each key"):
+        read_choice_file(path)
 
 
 def test_pubmedqas_file_has_its_500_test_items() -> None:
@@ -112,7 +136,9 @@ def test_ties_go_to_the_first_choice() -> None:
     assert predictions([[-1.0, -1.0, -2.0], [-3.0, -1.0, -1.0]]) == [0, 1]
 
 
-@pytest.mark.parametrize("choices", [("a", "b", "c"), ("glaucoma is a disease", "b", "asthma")])
+@pytest.mark.parametrize(
+    "choices", [("a", "b", "c"), ("the", "is", "glaucoma"), ("glaucoma is a disease", "b", "asthma")]
+)
 def test_log_likelihoods_are_those_of_the_harness(
     choices: tuple[str, ...], tiny_model_dir: Path, chatml_tokenizer: Any, tmp_path: Path
 ) -> None:

@@ -10,16 +10,19 @@ from typing import Any
 import pytest
 import torch
 
+from medqa_cli import console
 from medqa_cli.answering import batch_size
 from medqa_cli.answering.decoding import decode_batch
 from medqa_cli.answering.ending import AnswerState
 from medqa_cli.answering.generate import answer_question
 from medqa_cli.answering.models import Answerer
 from medqa_cli.config.sections import GenerateConfig, PromptConfig
+from medqa_cli.data.dataset import QaRow
 from medqa_cli.evaluation import generation
 from medqa_cli.evaluation.generation import WholeAnswer, generate_answers
 from medqa_cli.evaluation.models import LoadedModel
 from medqa_cli.evaluation.progress import Progress
+from medqa_cli.evaluation.questions import make_questions
 from medqa_cli.prompt import PromptEncoder, make_contract
 
 QUESTIONS = [f"{ask} {name}{'?' * (1 + n % 3)}" for n, (ask, name) in enumerate(
@@ -155,3 +158,22 @@ def test_pieces_do_not_follow_the_memory_and_suffice_for_all_ranks(
             assert progress.num_done == num_pieces
         expected = expected or found
         assert found == expected
+
+
+def test_questions_without_room_for_an_answer_are_told_and_left_out(
+    chatml_tokenizer: Any, capsys: pytest.CaptureFixture[str]
+) -> None:
+    encoder = PromptEncoder(make_contract(PromptConfig(template="chat"), chatml_tokenizer), chatml_tokenizer)
+    long = "What is gout? " * 40
+    answer = "Gout is a disease. " * 40
+    rows = [QaRow("1", long, "Rest.", "gout", "a"), QaRow("2", "What is gout?", answer, "gout", "a")]
+    console.use_json(False)
+    found = make_questions(rows, rows, encoder, 120)
+    assert "1 questions fill model.max_length by themselves and are not scored" in capsys.readouterr().err
+    assert [row.id for row in found.rows] == ["2"]
+    # Of a cut answer the bytes that were scored count.
+    assert found.examples[0].truncated
+    scored = encoder.decode_answer(found.examples[0].input_ids[-found.examples[0].num_answer_tokens :])
+    assert answer.startswith(scored)
+    assert found.answer_bytes == [len(scored)]
+    assert scored

@@ -11,6 +11,7 @@ from typing import Any
 
 import pytest
 
+from medqa_cli.errors import InputError
 from medqa_cli.evaluation.progress import Progress
 
 
@@ -55,6 +56,13 @@ def test_a_torn_line_is_dropped_and_does_not_spoil_the_next(tmp_path: Path) -> N
     with Progress(tmp_path, 1) as progress:
         assert progress.num_done == 2
         assert progress.run({"third": again, "piece 0": again}) == [3, 1]
+
+
+def test_a_folder_that_cannot_be_made(tmp_path: Path) -> None:
+    (tmp_path / "eval").write_text("a file")
+    with pytest.raises(InputError, match=r"cannot write .*eval/progress\.jsonl: (File exists|Not a directory)"):
+        Progress(tmp_path / "eval", 1).__enter__()
+    assert (tmp_path / "eval").read_text() == "a file"
 
 
 def test_what_other_ranks_have_done_counts(tmp_path: Path) -> None:

@@ -73,5 +73,6 @@ def test_few_reference_answers_loop() -> None:
 def test_an_echo_of_the_question_is_found() -> None:
     assert echoes_question("What is Gout?", "What is gout? Gout is a kind of arthritis.")
     assert echoes_question("What is Gout?", "what is gout")
+    assert echoes_question("How to treat gout?", "What are the treatments for gout? Rest and medicines.")
     assert not echoes_question("What is Gout?", "Gout is a kind of arthritis. What is gout?")
     assert not echoes_question("What is Gout?", json.dumps(""))

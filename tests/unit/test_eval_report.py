@@ -63,3 +63,23 @@ def test_no_cell_is_broken(
     # It has no likelihood: no empty row for it.
     assert text.count("floor: nearest_question") == num_tables
     assert "adapter is not shown to be better than the floor nearest_question in ROUGE-1 (worse), ROUGE-L" in text
+
+
+def test_cut_answers_and_items_seen_in_training_are_told(capsys: pytest.CaptureFixture[str]) -> None:
+    own = results()
+    own["settings"]["num_truncated_answers"] = 3
+    scores = {"models": {"base": {"accuracy": figure(0.5, 0.1)}}, "floors": {}, "differences": {}}
+    rest = {**scores, "models": {"base": {"accuracy": figure(0.25, 0.1)}}, "items": 5}
+    own["multiple_choice"] = {
+        "quiz": {**scores, "items": 7, "contaminated": {"ids": ["b", "d"], "unseen": rest}},
+        "seen": {**scores, "items": 1, "contaminated": {"ids": ["x"]}},
+    }
+    console.use_json(False)
+    show(own, Path("results.json"), Path("report.html"))
+    text = capsys.readouterr().out
+    assert "2 items of quiz stand in the training data; without them:" in text
+    assert "quiz: the other 5 items; higher is better" in text
+    assert "0.250 [0.150, 0.350]" in text
+    assert "1 items of seen stand in the training data; without them:" in text
+    assert "seen: the other" not in text
+    assert "3 answers were cut at 9 tokens" in text

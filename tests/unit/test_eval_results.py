@@ -282,6 +282,17 @@ def test_damaged_samples(tmp_path: Path, text: str, said: str) -> None:
         read_samples(path)
 
 
+def test_samples_that_are_not_there_or_in_another_encoding(tmp_path: Path) -> None:
+    path = tmp_path / "samples.jsonl"
+    with pytest.raises(InputError, match=r"no samples in .*samples\.jsonl") as caught:
+        read_samples(path)
+    assert caught.value.hint == "measure first: medqa eval"
+    path.write_bytes('{"id": "Ménière"}'.encode("latin-1"))
+    with pytest.raises(InputError, match=r"samples\.jsonl cannot be read: 'utf-8' codec") as caught:
+        read_samples(path)
+    assert caught.value.hint == "measure again: medqa eval"
+
+
 class Page(HTMLParser):
     """Reads a page: open and closed elements, attributes, and the texts of one class of element."""
 

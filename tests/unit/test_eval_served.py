@@ -25,6 +25,7 @@ class Server(ThreadingHTTPServer):
     request_queue_size = 64  # a busy machine accepts late, and five waiting are not enough
 
     asked: list[dict[str, Any]]
+    models: Any
     reply: Callable[[str], Any]
 
     @property
@@ -36,7 +37,7 @@ class Handler(BaseHTTPRequestHandler):
     server: Server
 
     def do_GET(self) -> None:
-        self.answer(200, {"data": [{"id": "tiny"}]})
+        self.answer(200, self.server.models)
 
     def do_POST(self) -> None:
         body = json.loads(self.rfile.read(int(self.headers["Content-Length"])))
@@ -67,6 +68,7 @@ def server(monkeypatch: pytest.MonkeyPatch) -> Iterator[Server]:
     monkeypatch.setenv("no_proxy", "127.0.0.1")
     running = Server(("127.0.0.1", 0), Handler)
     running.asked = []
+    running.models = {"data": [{"id": "tiny"}]}
     running.reply = lambda question: completion(
         f" It is {question[8:-1]}. ", "length" if "gout" in question else "stop"
     )
@@ -118,6 +120,21 @@ def test_what_fails_is_said(server: Server, tmp_path: Path) -> None:
         served_answers(ServedModel(server.url, "tiny", None), ["What?"], GenerateConfig(), progress)
     with pytest.raises(InputError, match=r"nothing answers at http://127\.0\.0\.1:9/v1/models"):
         connect("openai:http://127.0.0.1:9/v1", None)
+
+
+@pytest.mark.parametrize("models", [{"data": []}, {"object": "list"}, [], None])
+def test_a_server_that_lists_no_model(server: Server, models: Any) -> None:
+    server.models = models
+    with pytest.raises(InputError, match=f"{server.url}/models lists no model") as caught:
+        connect(f"openai:{server.url}", None)
+    assert caught.value.hint == f"name one: openai:{server.url}#MODEL"
+
+
+def test_a_web_page_is_no_server(server: Server, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(json, "dumps", lambda body: "<!doctype html>")
+    with pytest.raises(InputError, match=f"{server.url}/models did not answer in JSON") as caught:
+        connect(f"openai:{server.url}", None)
+    assert caught.value.hint == "name the address that ends in /v1"
 
 
 def test_the_command_needs_data_but_no_adapter(

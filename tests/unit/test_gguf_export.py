@@ -377,6 +377,10 @@ def test_mistral_and_its_sliding_window(tmp_path: Path, bos_tokenizer: Any, caps
             {"rope_parameters": {"rope_type": "yarn", "rope_theta": 1e4, "factor": 2.0}},
             "its rope scaling is yarn",
         ),
+        (
+            {"rope_parameters": {"rope_type": "default", "rope_theta": 1e4, "partial_rotary_factor": 0.5}},
+            "it rotates a part of each head only",
+        ),
         ({"quantization_config": {"quant_method": "bitsandbytes", "load_in_4bit": True}}, "the weights are quantized"),
     ],
 )
@@ -449,6 +453,33 @@ def test_a_truncated_shard(merged: tuple[Path, PromptContract]) -> None:
     path.write_bytes(path.read_bytes()[:-100])
     with pytest.raises(InputError, match=r"model\.safetensors is damaged"):
         run(folder, contract)
+
+
+def test_a_shard_that_shrinks_while_it_is_exported(
+    merged: tuple[Path, PromptContract], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    folder, contract = merged
+    real = gguf_export.plan_tensors
+
+    def plan_and_cut(*arguments: Any) -> Any:
+        planned = real(*arguments)
+        path = folder / "model.safetensors"
+        path.write_bytes(path.read_bytes()[:-100])
+        return planned
+
+    monkeypatch.setattr(gguf_export, "plan_tensors", plan_and_cut)
+    with pytest.raises(InputError, match=r"model\.safetensors is damaged: ") as caught:
+        run(folder, contract)
+    assert caught.value.hint == "merge again: medqa merge"
+    assert list(folder.parent.glob("gguf/*.gguf")) == []
+
+
+def test_a_place_that_is_no_folder(merged: tuple[Path, PromptContract]) -> None:
+    folder, contract = merged
+    (folder.parent / "gguf").write_text("mine")
+    with pytest.raises(InputError, match=r"cannot write .*gguf: File exists"):
+        run(folder, contract)
+    assert (folder.parent / "gguf").read_text() == "mine"
 
 
 def test_a_missing_shard(tmp_path: Path, chatml_tokenizer: Any) -> None:

@@ -99,6 +99,17 @@ def test_a_template_that_renders_otherwise_gives_way_to_the_contract(chatml_toke
     assert render(tokenizer, template, [user("What?")], tokenize=False) == prompt_text(contract, "What?")
 
 
+def test_a_template_that_refuses_a_system_line_gives_way_to_the_contract(chatml_tokenizer: Any) -> None:
+    contract = contract_of(chatml_tokenizer, "chat")
+    refusal = "{% if messages[0]['role'] == 'system' %}{{ raise_exception('no system role') }}{% endif %}"
+    tokenizer = with_template(chatml_tokenizer, refusal + CHATML)
+    assert not renders_contract(tokenizer.chat_template, contract, tokenizer)
+    template = contract_template(contract, tokenizer)
+    assert "no system role" not in template
+    lead = [{"role": "system", "content": SYSTEM}]
+    assert render(tokenizer, template, [*lead, user("What?")], tokenize=False) == prompt_text(contract, "What?")
+
+
 def test_a_made_template_repeats_the_prompt_for_each_question(bos_tokenizer: Any) -> None:
     contract = contract_of(bos_tokenizer, "llama2")
     template = contract_template(contract, bos_tokenizer)

@@ -97,6 +97,8 @@ def test_names_of_byte_level_pre_tokenizers(steps: list[dict[str, Any]], ignore_
         (saved_with([{"type": "Whitespace"}]), "Whitespace"),
         (saved_with(splitting(QWEN2), ignore_merges=True), r"Split \+ ByteLevel"),
         (saved_with(splitting(LLAMA3.replace("3", "2"))), r"Split \+ ByteLevel"),
+        (saved_with([{**splitting(QWEN2)[0], "invert": True}, splitting(QWEN2)[1]]), r"Split \+ ByteLevel"),
+        (saved_with([DIGITS, splitting(QWEN2)[1]]), r"Digits \+ ByteLevel"),
         ({"pre_tokenizer": None, "model": {}}, "none"),
         (saved_with([BYTE_LEVEL], normalizer={"type": "NFKC"}), "NFKC"),
     ],

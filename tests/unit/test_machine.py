@@ -54,6 +54,12 @@ def test_an_unreadable_limit_is_none(cgroup_dir: Path, content: str) -> None:
     assert (host_memory_bytes(), free_memory_bytes(CPU)) == (64 * GIB, 40 * GIB)
 
 
+def test_an_unreadable_use_is_none(cgroup_dir: Path) -> None:
+    limit_to(cgroup_dir, str(8 * GIB), used=5 * GIB)
+    (cgroup_dir / "memory.current").unlink()
+    assert free_memory_bytes(CPU) == 8 * GIB
+
+
 def test_a_gpu_says_itself_what_is_free(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(torch.cuda, "mem_get_info", lambda device: (3 * GIB, 16 * GIB))
     assert free_memory_bytes(torch.device("cuda", 0)) == 3 * GIB

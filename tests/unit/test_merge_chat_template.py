@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
@@ -13,6 +14,7 @@ from transformers import AutoTokenizer
 
 from medqa_cli.chat_template import PROBES, chat_prompt_ids, install_chat_template
 from medqa_cli.config.sections import PromptConfig
+from medqa_cli.merging.model_folder import write_companions, write_config
 from medqa_cli.prompt import PromptContract, PromptEncoder, make_contract
 
 
@@ -81,6 +83,30 @@ def test_a_model_without_system_line_refuses_one() -> None:
     messages = [{"role": "system", "content": "Be brief."}, {"role": "user", "content": "Q"}]
     with pytest.raises(jinja2.TemplateError, match="tuned without such a system message"):
         tokenizer.apply_chat_template(messages, tokenize=False)
+
+
+def test_a_template_that_refuses_the_system_line_is_replaced() -> None:
+    tokenizer = make_chatml_tokenizer()
+    contract = make_contract(PromptConfig(template="chat", system="Answer."), tokenizer)
+    refusal = "{% if messages[0]['role'] == 'system' %}{{ raise_exception('no system role') }}{% endif %}"
+    tokenizer.chat_template = refusal + tokenizer.chat_template
+    assert install_chat_template(tokenizer, contract)
+    messages = [{"role": "system", "content": "Answer."}, {"role": "user", "content": "What is gout?"}]
+    assert chat_prompt_ids(tokenizer, messages) == PromptEncoder(contract, tokenizer).encode_prompt("What is gout?")
+
+
+def test_generation_config_and_tied_parts_follow_the_contract(tmp_path: Path) -> None:
+    tokenizer = make_bos_tokenizer()
+    base = tmp_path / "base"
+    base.mkdir()
+    (base / "config.json").write_text('{"tie_word_embeddings": true, "text_config": {"tie_word_embeddings": true}}')
+    contract = make_contract(PromptConfig(template="llama2"), tokenizer)
+    assert write_companions(tmp_path, base, contract, tokenizer)
+    found = json.loads((tmp_path / "generation_config.json").read_text())
+    assert found == {"eos_token_id": [2], "bos_token_id": 1}
+    write_config(tmp_path, base, untied=True)
+    untied = {"tie_word_embeddings": False}
+    assert json.loads((tmp_path / "config.json").read_text()) == {**untied, "text_config": untied}
 
 
 def test_a_template_that_cannot_match_is_admitted(monkeypatch: pytest.MonkeyPatch) -> None:

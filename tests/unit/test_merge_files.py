@@ -80,6 +80,19 @@ def test_reading_in_pieces_gives_the_tensor(tmp_path: Path) -> None:
     assert files.rows("brain", 3, 690).equal(tensors["brain"][3:690])
 
 
+def test_a_pytorch_file_gives_the_same_pieces_and_bytes(tmp_path: Path) -> None:
+    tensors = some_tensors()
+    torch.save(tensors, tmp_path / "pytorch_model.bin")
+    files = WeightFiles.open(tmp_path)
+    for name, tensor in tensors.items():
+        assert b"".join(bytes(block) for block in files.raw_blocks(name)) == bytes(as_bytes(tensor)), name
+        if tensor.numel():
+            pieces = list(files.pieces(name))
+            assert (torch.cat(pieces) if tensor.dim() else pieces[0]).equal(tensor), name
+    assert files.are_equal("half", "half")
+    assert not files.are_equal("half", "cube")
+
+
 def test_several_shards_have_an_index_with_the_true_size(tmp_path: Path) -> None:
     tensors = some_tensors()
     groups = [{name: tensors[name] for name in names} for names in (("bytes", "half"), ("brain",), ("scalar", "cube"))]
@@ -182,6 +195,16 @@ def test_damaged_pytorch_files(tmp_path: Path, content: bytes) -> None:
 def test_an_old_pytorch_file(tmp_path: Path) -> None:
     torch.save({"weight": torch.zeros(3)}, tmp_path / "pytorch_model.bin", _use_new_zipfile_serialization=False)
     assert "PyTorch's old format" in refused(tmp_path)
+
+
+def test_a_pytorch_file_without_names(tmp_path: Path) -> None:
+    torch.save([torch.zeros(3)], tmp_path / "pytorch_model.bin")
+    assert refused(tmp_path) == f"{tmp_path / 'pytorch_model.bin'} holds no weights by name"
+
+
+def test_a_type_that_is_not_read(tmp_path: Path) -> None:
+    save_file({"weight": torch.zeros(3, dtype=torch.complex64)}, tmp_path / "model.safetensors")
+    assert "weight is stored as C64, which medqa merge does not read" in refused(tmp_path)
 
 
 # The disk

@@ -11,7 +11,15 @@ import pytest
 import torch
 from conftest import make_tiny_model
 from peft import LoraConfig, PeftModel, get_peft_model
-from transformers import AutoModelForCausalLM, GPT2Config, GPT2LMHeadModel, Qwen2Config, Qwen2ForCausalLM
+from transformers import (
+    AutoModelForCausalLM,
+    GPT2Config,
+    GPT2LMHeadModel,
+    MixtralConfig,
+    MixtralForCausalLM,
+    Qwen2Config,
+    Qwen2ForCausalLM,
+)
 
 from medqa_cli.errors import InputError
 from medqa_cli.merging.adapter_file import AdapterFile
@@ -342,6 +350,124 @@ def test_a_config_that_contradicts_the_weights(tmp_path: Path, change: dict[str,
     adapter_dir = save_adapter(base_dir, tmp_path / "adapter", target_modules=["q_proj"])
     edit_config(adapter_dir, lambda config: config.update(change))
     assert said in refused(base_dir, adapter_dir)
+
+
+def edit_weights(adapter_dir: Path, edit: Callable[[dict[str, torch.Tensor]], None]) -> None:
+    from safetensors.torch import load_file, save_file
+
+    path = adapter_dir / "adapter_model.safetensors"
+    weights = load_file(path)
+    edit(weights)
+    save_file(weights, path, metadata={"format": "pt"})
+
+
+MODEL = "base_model.model.model."
+Q_PROJ = f"{MODEL}layers.0.self_attn.q_proj."
+NORM = f"{MODEL}layers.0.input_layernorm."
+DAMAGE: dict[str, tuple[Callable[[dict[str, torch.Tensor]], None], str]] = {
+    "no tensors": (lambda weights: weights.clear(), "holds no weights"),
+    "a matrix is gone": (
+        lambda weights: weights.pop(f"{Q_PROJ}lora_B.weight"),
+        "is incomplete: model.layers.0.self_attn.q_proj has no lora_B | train again",
+    ),
+    "a part of another method": (
+        lambda weights: weights.update({f"{Q_PROJ}lora_E": torch.zeros(4)}),
+        f"{Q_PROJ}lora_E is not part of a LoRA or DoRA adapter",
+    ),
+    "a layer that is not linear": (
+        lambda weights: weights.update(
+            {f"{NORM}lora_A.weight": torch.zeros(4, 64), f"{NORM}lora_B.weight": torch.zeros(64, 4)}
+        ),
+        "changes model.layers.0.input_layernorm, which is no linear layer in the base model",
+    ),
+    "a parameter too many": (
+        lambda weights: weights.update({f"{MODEL}layers.7.mlp.up_proj.weight": torch.zeros(128, 64)}),
+        "holds model.layers.7.mlp.up_proj.weight, which the base model does not have",
+    ),
+    "a grown vocabulary": (
+        lambda weights: weights.update({f"{MODEL}embed_tokens.weight": torch.zeros(VOCABULARY + 1, 64)}),
+        "holds model.embed_tokens.weight as 301 x 64, the base model has 300 x 64; a changed vocabulary",
+    ),
+    "a bias where the base has none": (
+        lambda weights: weights.update({f"{Q_PROJ}lora_B.bias": torch.zeros(64)}),
+        "has a bias for model.layers.0.self_attn.q_proj (lora_bias), which has none in the base model",
+    ),
+    "tied weights that differ": (
+        lambda weights: weights.update(
+            {
+                f"{MODEL}embed_tokens.weight": torch.zeros(VOCABULARY, 64),
+                "base_model.model.lm_head.weight": torch.ones(VOCABULARY, 64),
+            }
+        ),
+        "two different tensors for the tied weights model.embed_tokens.weight and lm_head.weight",
+    ),
+}
+
+
+@pytest.mark.parametrize("name", DAMAGE)
+def test_weights_of_an_adapter_that_find_no_place(tmp_path: Path, name: str) -> None:
+    damage, said = DAMAGE[name]
+    base_dir = save_base(llama(tied=True), tmp_path / "base")
+    adapter_dir = save_adapter(base_dir, tmp_path / "adapter", target_modules=["q_proj"])
+    edit_weights(adapter_dir, damage)
+    assert said in refused(base_dir, adapter_dir)
+
+
+def test_a_magnitude_of_another_layer(tmp_path: Path) -> None:
+    base_dir = save_base(llama(tied=True), tmp_path / "base")
+    adapter_dir = save_adapter(base_dir, tmp_path / "adapter", target_modules=["q_proj"], use_dora=True)
+    edit_weights(adapter_dir, lambda weights: weights.update({f"{Q_PROJ}lora_magnitude_vector": torch.ones(32)}))
+    assert "the magnitude of model.layers.0.self_attn.q_proj is 32 | train again" in refused(base_dir, adapter_dir)
+
+
+def test_an_adapter_without_its_files(tmp_path: Path) -> None:
+    base_dir = save_base(llama(tied=True), tmp_path / "base")
+    adapter_dir = save_adapter(base_dir, tmp_path / "adapter", target_modules=["q_proj"])
+    (adapter_dir / "adapter_model.safetensors").unlink()
+    assert "adapter_model.safetensors is missing | train again" in refused(base_dir, adapter_dir)
+    (adapter_dir / "adapter_config.json").write_text("[]")
+    assert "adapter_config.json is damaged: not an object" in refused(base_dir, adapter_dir)
+
+
+def test_an_adapter_in_a_pytorch_file(tmp_path: Path) -> None:
+    from safetensors.torch import load_file
+
+    base_dir = save_base(llama(tied=True), tmp_path / "base")
+    adapter_dir = save_adapter(base_dir, tmp_path / "adapter", **KINDS["dora"])
+    expected = our_merge(base_dir, adapter_dir)
+    path = adapter_dir / "adapter_model.safetensors"
+    torch.save(load_file(path), adapter_dir / "adapter_model.bin")
+    path.unlink()
+    found = our_merge(base_dir, adapter_dir)
+    assert found.keys() == expected.keys()
+    assert all(found[name].equal(expected[name]) for name in expected)
+
+
+def test_a_base_that_lacks_a_weight_or_holds_it_as_integers(tmp_path: Path) -> None:
+    base_dir = save_base(llama(tied=True), tmp_path / "base")
+    adapter_dir = save_adapter(base_dir, tmp_path / "adapter", target_modules=["q_proj"])
+    changed = "model.layers.1.self_attn.q_proj.weight"
+    state = {name: value for name, value in torch_state(base_dir).items() if name != "lm_head.weight"}
+    integers = with_weights(base_dir, tmp_path / "integers", {**state, changed: state[changed].to(torch.int8)})
+    assert f"{changed} is stored as I8: an adapter cannot be added to it" in refused(integers, adapter_dir)
+    del state[changed]
+    assert "the adapter changes model.layers.1.self_attn.q_proj, for which the base's files hold no weight" in refused(
+        with_weights(base_dir, tmp_path / "lacking", state), adapter_dir
+    )
+
+
+def test_experts_that_transformers_joins_while_loading(tmp_path: Path) -> None:
+    sizes = {"hidden_size": 64, "intermediate_size": 32, "num_hidden_layers": 1, "num_attention_heads": 4}
+    config = MixtralConfig(vocab_size=VOCABULARY, num_key_value_heads=2, num_local_experts=2, **sizes)
+    base_dir = save_base(MixtralForCausalLM(config), tmp_path / "base")
+    adapter_dir = save_adapter(base_dir, tmp_path / "adapter", target_modules=["q_proj"])
+    assert len(our_merge(base_dir, adapter_dir)) == len(WeightFiles.open(base_dir).names)
+    joined = f"{MODEL}layers.0.mlp.experts.gate_up_proj"
+    edit_weights(adapter_dir, lambda weights: weights.update({joined: torch.zeros(2, 64, 64)}))
+    assert (
+        "model.layers.0.mlp.experts.gate_up_proj, which the weight files hold in pieces that Transformers joins while "
+        "loading; merging into such layers is not supported | merge with PEFT's merge_and_unload"
+    ) in refused(base_dir, adapter_dir)
 
 
 def test_an_adapter_that_makes_a_weight_infinite(tmp_path: Path) -> None:

@@ -4,9 +4,12 @@ from __future__ import annotations
 
 import json
 from pathlib import Path
+from typing import Any
 
 import pytest
+from test_generate import make_answerer
 
+from medqa_cli.answering.many import identity_of
 from medqa_cli.answering.partial_answers import PartialAnswers, fingerprint
 from medqa_cli.errors import InputError
 
@@ -67,6 +70,29 @@ def test_an_output_that_is_there_is_not_overwritten(tmp_path: Path) -> None:
     assert out.read_text() == "mine"
 
 
+def test_a_damaged_line_and_all_after_it_are_answered_anew(tmp_path: Path) -> None:
+    out = tmp_path / "answers.jsonl"
+    with PartialAnswers(out, "run") as partial:
+        partial.add({0: FIRST, 1: SECOND, 2: THIRD})
+    lines = partial.path.read_bytes().split(b"\n")
+    lines[2] = b"\0" * len(lines[2])  # what a crash of the machine may leave
+    partial.path.write_bytes(b"\n".join(lines))
+    with PartialAnswers(out, "run") as again:
+        assert again.answers == {0: FIRST}
+
+
+def test_a_place_that_cannot_be_read_or_written(tmp_path: Path) -> None:
+    (tmp_path / "answers.jsonl.partial").mkdir()
+    with pytest.raises(InputError, match=r"answers\.jsonl\.partial cannot be read: Is a directory"):
+        PartialAnswers(tmp_path / "answers.jsonl", "run")
+    (tmp_path / "file").touch()
+    with pytest.raises(InputError, match=r"file/answers\.jsonl\.partial cannot be read: Not a directory"):
+        PartialAnswers(tmp_path / "file" / "answers.jsonl", "run")
+    (tmp_path / "link").symlink_to(tmp_path / "gone")
+    with pytest.raises(InputError, match=r"cannot write .*link/answers\.jsonl\.partial: File exists"):
+        PartialAnswers(tmp_path / "link" / "answers.jsonl", "run")
+
+
 def test_a_fingerprint_tells_what_decides_the_answers() -> None:
     parts = (["What is gout?"], {"model": "adapter"}, {"temperature": 0.0})
     others = [
@@ -76,3 +102,14 @@ def test_a_fingerprint_tells_what_decides_the_answers() -> None:
     ]
     assert len({fingerprint(*each) for each in (parts, *others)}) == 4
     assert fingerprint(*parts) == fingerprint(*parts)
+
+
+def test_retrained_weights_are_another_model(tmp_path: Path, chatml_tokenizer: Any) -> None:
+    answerer = make_answerer(chatml_tokenizer)
+    assert "weights" not in identity_of(answerer, "base", None)
+    (tmp_path / "adapter_model.safetensors").write_bytes(b"one")
+    first = identity_of(answerer, "adapter", tmp_path)
+    assert first == identity_of(answerer, "adapter", tmp_path)
+    assert [name for name, *_ in first["weights"]] == ["adapter_model.safetensors"]
+    (tmp_path / "adapter_model.safetensors").write_bytes(b"three")
+    assert identity_of(answerer, "adapter", tmp_path) != first

@@ -3,12 +3,14 @@
 from __future__ import annotations
 
 import json
+import sqlite3
 from pathlib import Path
+from typing import Any
 
 import pytest
 
 from medqa_cli.answering.references import Reference, References, as_json, content_words, unsupported_sentences
-from medqa_cli.errors import InputError
+from medqa_cli.errors import InputError, MedqaError
 
 ROWS = [
     ("How to treat glaucoma?", "Glaucoma is treated with eye drops that lower the pressure, with laser or surgery."),
@@ -66,6 +68,19 @@ def test_words_that_stand_nowhere_make_a_question_strange(library: References, q
 def test_no_data(tmp_path: Path) -> None:
     with pytest.raises(InputError, match="no data"):
         References(tmp_path / "absent")
+
+
+def test_a_sqlite_without_fts5(library: References, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    class Plain(sqlite3.Connection):
+        def execute(self, statement: str, *values: Any) -> sqlite3.Cursor:
+            if "fts5" in statement:
+                raise sqlite3.OperationalError("no such module: fts5")
+            return super().execute(statement, *values)
+
+    monkeypatch.setattr(sqlite3, "connect", Plain)
+    with pytest.raises(MedqaError, match=r"--sources needs a SQLite with FTS5: no such module: fts5") as caught:
+        References(tmp_path)
+    assert caught.value.hint == "ask without --sources"
 
 
 def test_sentences_without_support(library: References) -> None:

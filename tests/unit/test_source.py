@@ -7,10 +7,13 @@ from pathlib import Path
 from typing import Any
 
 import conftest
+import huggingface_hub
 import pytest
+from huggingface_hub.errors import LocalEntryNotFoundError
 
 from medqa_cli.errors import InputError
 from medqa_cli.model import source
+from medqa_cli.model.base_folder import base_folder
 from medqa_cli.model.source import THREE_WAYS, BaseSource, cache_dir, find_base
 
 GGUF_HEADER = b"GGUF" + (3).to_bytes(4, "little")
@@ -184,3 +187,50 @@ def test_what_the_loader_of_gguf_files_would_lose(scaling: str | None, tensor: s
     assert f"it has {said}" in message("m.gguf")
     assert "safetensors folder or hub id" in message("m.gguf")
     assert not list(Path("cache").rglob("config.json"))
+
+
+# The files of a hub id
+
+
+class Hub:
+    """Stands for the hub's cache: gives the files that lie in ``folder``, or fails."""
+
+    def __init__(self, folder: Path) -> None:
+        self.folder = folder
+        self.error: Exception | None = None
+
+    def download(self, repo_id: str, name: str, revision: str | None = None) -> str:
+        if self.error is not None:
+            raise self.error
+        if not (self.folder / name).is_file():
+            raise LocalEntryNotFoundError(f"{repo_id} has no {name}")
+        return str(self.folder / name)
+
+
+@pytest.fixture
+def hub(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Hub:
+    fake = Hub(tmp_path / "snapshot")
+    fake.folder.mkdir()
+    monkeypatch.setattr(huggingface_hub, "hf_hub_download", fake.download)
+    return fake
+
+
+def test_the_files_of_a_hub_id_are_named_where_they_are_missing(hub: Hub) -> None:
+    found = find_base("owner/model")
+    for name, said in (
+        ("config.json", "owner/model holds no config.json"),
+        ("model.safetensors", "owner/model holds no weights that medqa reads"),
+    ):
+        with pytest.raises(InputError) as caught:
+            base_folder(found)
+        assert (caught.value.message, caught.value.hint) == (said, THREE_WAYS)
+        (hub.folder / name).touch()
+    assert base_folder(found) == hub.folder
+
+
+@pytest.mark.parametrize("error", [ConnectionError("no route to host\nand more"), ValueError("no route to host")])
+def test_a_hub_that_does_not_answer(hub: Hub, error: Exception) -> None:
+    hub.error = error
+    with pytest.raises(InputError) as caught:
+        base_folder(find_base("owner/model"))
+    assert (caught.value.message, caught.value.hint) == ("cannot get owner/model: no route to host", THREE_WAYS)

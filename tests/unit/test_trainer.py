@@ -166,6 +166,29 @@ def test_unusable_tracker_is_an_input_error(tmp_path: Path, monkeypatch: pytest.
         make_training_arguments(TrainConfig(), seed=1, output_dir=tmp_path, device=CPU, compute_dtype=torch.float32)
 
 
+def test_a_tracker_that_fails_when_it_starts_is_an_input_error(
+    tiny_model_dir: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def broken(*_: Any, **__: Any) -> None:
+        raise RuntimeError("wandb is not reachable\nand more")
+
+    arguments = make_training_arguments(
+        TrainConfig(), seed=1, output_dir=tmp_path, device=CPU, compute_dtype=torch.float32
+    )
+    monkeypatch.setattr("medqa_cli.training.trainer.SafeTrainer.__init__", broken)
+    with pytest.raises(InputError, match=r"^the training cannot be set up: wandb is not reachable$") as caught:
+        MedqaTrainer(
+            model=make_model(tiny_model_dir),
+            args=arguments,
+            examples=make_examples([(3, 5)]),
+            validation=[],
+            max_tokens_per_forward=64,
+            compute_dtype=torch.float32,
+            callbacks=[],
+        )
+    assert "train.report_to" in caught.value.hint
+
+
 def test_encode_rows_counts_what_it_cuts_and_leaves_out(chatml_tokenizer: Any) -> None:
     from medqa_cli.config.sections import PromptConfig
     from medqa_cli.data.dataset import QaRow

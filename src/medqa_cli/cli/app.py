@@ -1,7 +1,8 @@
-"""The program's commands, and how each of them ends on Ctrl-C. Does not know what the commands do."""
+"""The program's commands, and how each of them ends on Ctrl-C or a full disk. Does not know what the commands do."""
 
 from __future__ import annotations
 
+import errno
 import functools
 from collections.abc import Callable
 from typing import Annotated, Any, ParamSpec, TypeVar
@@ -12,7 +13,7 @@ from typer.core import TyperGroup
 from medqa_cli import __version__, console
 from medqa_cli.cli import first_steps
 from medqa_cli.config import Config
-from medqa_cli.errors import InputError, Interrupted
+from medqa_cli.errors import InputError, Interrupted, MedqaError
 
 _ORDER = ["convert", "train", "merge", "ask", "eval", "config"]
 
@@ -73,7 +74,10 @@ R = TypeVar("R")
 
 
 def interruptible(command: Callable[P, R]) -> Callable[P, R]:
-    """Turn Ctrl-C into exit code 130 and a sentence; Typer would print ``Aborted.`` and exit with 1."""
+    """Turn Ctrl-C into exit code 130 and a sentence; Typer would print ``Aborted.`` and exit with 1.
+
+    A full disk, wherever a command meets it, is told too and exits with 1.
+    """
 
     @functools.wraps(command)
     def run(*args: P.args, **kwargs: P.kwargs) -> R:
@@ -81,6 +85,11 @@ def interruptible(command: Callable[P, R]) -> Callable[P, R]:
             return command(*args, **kwargs)
         except KeyboardInterrupt:
             raise Interrupted("interrupted") from None
+        except OSError as error:
+            if error.errno not in (errno.ENOSPC, errno.EDQUOT):
+                raise
+            what = f"{error.filename} could not be written" if error.filename else "not everything could be written"
+            raise MedqaError(f"{what}: {error.strerror}", "make room, then give the same command again") from error
 
     return run
 

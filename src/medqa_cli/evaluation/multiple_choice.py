@@ -81,7 +81,10 @@ def _pubmedqa(records: Mapping[str, Any], path: Path) -> list[ChoiceItem]:
     beside = path.with_name(_TEST_IDS)
     wanted = set(records)
     if beside.is_file():
-        wanted = set(read_json(beside))
+        decisions = read_json(beside)
+        if not isinstance(decisions, dict):
+            raise InputError(f"eval.multiple_choice: {beside} is no object with an id as each key", "restore the file")
+        wanted = set(decisions)
         if missing := wanted - set(records):
             raise InputError(f"eval.multiple_choice: {beside} names {len(missing)} items that {path} does not hold")
 

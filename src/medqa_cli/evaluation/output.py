@@ -42,6 +42,8 @@ def rescore(run: RunFolder, settings: EvalConfig, seed: int, models: Sequence[st
         InputError: nothing was measured yet, or a model was not.
     """
     before = read_json(run.results_path) if run.results_path.is_file() else {}
+    if not isinstance(before, dict):
+        raise InputError(f"{run.results_path} is damaged: not an object", "measure again: medqa eval")
     found = read_samples(run.eval_dir / SAMPLES_NAME)
     missing = [name for name in models or () if name not in found]
     if missing:

@@ -73,9 +73,7 @@ def write_config(folder: Path, base_dir: Path, *, untied: bool, dtype: torch.dty
         untied: embedding and output layer now differ.
         dtype: the type that all weights are written in; None: the base's.
     """
-    config = read_json(base_dir / "config.json")
-    if not isinstance(config, dict):
-        raise InputError(f"{base_dir / 'config.json'} is damaged: not an object", "copy or download it again")
+    config: dict[str, Any] = read_json(base_dir / "config.json")
     config.pop("_name_or_path", None)
     if dtype is not None:
         # Transformers 4 called it torch_dtype; of a model of several parts each has its own.

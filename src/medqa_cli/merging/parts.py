@@ -19,14 +19,14 @@ from medqa_cli.merging.four_bit import FourBit
 from medqa_cli.merging.merged_weights import MergedWeights
 from medqa_cli.merging.plan import MergePlan, make_plan
 from medqa_cli.merging.skeleton import Skeleton, build_skeleton, stored_names
-from medqa_cli.merging.trained_how import trained_dtype, trained_how
+from medqa_cli.merging.trained_how import trained_device, trained_dtype, trained_how
 from medqa_cli.model.adapter import base_of_adapter
 from medqa_cli.model.base_folder import base_folder
 from medqa_cli.model.device import describe_device, pick_compute_dtype, pick_device
 from medqa_cli.model.source import BaseSource
 from medqa_cli.model.weight_files import WeightFiles
 from medqa_cli.model.weight_headers import FLOAT_TYPES, StoredTensor, dtype_of
-from medqa_cli.run_folder import RunFolder, read_json
+from medqa_cli.run_folder import RunFolder
 
 BaseWeights = Literal["nf4", "original", "auto"]
 StoredType = Literal["auto", "bfloat16", "float16", "float32"]
@@ -185,9 +185,7 @@ def _note_unsure_type(job: MergeJob, given: Given) -> None:
     Weights are cast to that type before they are quantized, which changes those that are not stored as bfloat16.
     """
     stored = {tensor.type_name for tensor in given.base.tensors.values() if len(tensor.shape) == 2}
-    path = job.run.environment_path
-    trained_on = read_json(path).get("device") if path.is_file() else None
-    recorded = trained_dtype(job.run) is not None or trained_on == describe_device(given.device)
+    recorded = trained_dtype(job.run) is not None or trained_device(job.run) == describe_device(given.device)
     if job.model.compute_dtype == "auto" and stored != {"BF16"} and not recorded:
         type_name = str(given.compute_dtype).removeprefix("torch.")
         console.note(

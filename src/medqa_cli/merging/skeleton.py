@@ -61,7 +61,10 @@ def build_skeleton(folder: Path) -> tuple[Skeleton, Any]:
     from transformers import AutoConfig, AutoModelForCausalLM
 
     quiet_libraries()
-    method = (read_json(folder / "config.json").get("quantization_config") or {}).get("quant_method")
+    stored = read_json(folder / "config.json")
+    if not isinstance(stored, dict):
+        raise InputError(f"{folder / 'config.json'} is damaged: not an object", "copy or download it again")
+    method = (stored.get("quantization_config") or {}).get("quant_method")
     if method:
         raise InputError(
             f"the base model in {folder} is stored quantized ({method}): an adapter cannot be added to such weights",

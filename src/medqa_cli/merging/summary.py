@@ -10,6 +10,7 @@ from importlib.metadata import version
 from pathlib import Path
 from typing import Any
 
+from medqa_cli.errors import InputError
 from medqa_cli.merging.parts import MergeJob, Parts
 from medqa_cli.merging.verify import Verification
 from medqa_cli.run_folder import read_json
@@ -79,10 +80,10 @@ def _describe_data(data_dir: Path) -> dict[str, Any] | None:
     path = data_dir / "report.json"
     if not path.is_file():
         return None
-    report: Mapping[str, Any] = read_json(path)
     try:
+        report: Mapping[str, Any] = read_json(path)
         source = report["source"]
         # A name, not the path: the folder travels to other people.
         return {**report["splits"], "source": Path(str(source["path"])).name, "sha256": source["sha256"]}
-    except (KeyError, TypeError):
+    except (InputError, KeyError, TypeError):  # damaged: no reason to give up a model that is already written
         return None

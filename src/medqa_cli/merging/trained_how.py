@@ -38,6 +38,16 @@ def trained_how(run: RunFolder, model: ModelConfig) -> ModelConfig:
 
 def trained_dtype(run: RunFolder) -> torch.dtype | None:
     """Return the type that the run's training computed in; None where that is not recorded."""
+    name = _recorded(run, "compute_dtype")
+    return DTYPES.get(name) if name is not None else None
+
+
+def trained_device(run: RunFolder) -> str | None:
+    """Return the description of the device that the run was trained on; None where that is not recorded."""
+    return _recorded(run, "device")
+
+
+def _recorded(run: RunFolder, key: str) -> str | None:
     recorded = read_json(run.environment_path) if run.environment_path.is_file() else None
-    name = recorded.get("compute_dtype") if isinstance(recorded, dict) else None
-    return DTYPES.get(name) if isinstance(name, str) else None
+    value = recorded.get(key) if isinstance(recorded, dict) else None
+    return value if isinstance(value, str) else None

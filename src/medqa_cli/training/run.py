@@ -13,6 +13,7 @@ from typing import Any
 import transformers
 
 from medqa_cli import console, ranks
+from medqa_cli.data.output_folder import report_of
 from medqa_cli.errors import InputError
 from medqa_cli.model.adapter import add_lora
 from medqa_cli.model.adapter_init import check_init, init_adapter
@@ -21,7 +22,7 @@ from medqa_cli.model.device import describe_device, peak_memory_bytes, pick_comp
 from medqa_cli.model.dry_run import UnknownMemoryError
 from medqa_cli.model.fused_layers import fuse_layers
 from medqa_cli.model.liger import use_liger_kernels
-from medqa_cli.run_folder import atomic_file, describe_environment, read_json, write_json
+from medqa_cli.run_folder import atomic_file, describe_environment, write_json
 from medqa_cli.training import trackers
 from medqa_cli.training.adapter_folder import AdapterParts, save_adapter
 from medqa_cli.training.checkpoint_files import full_disk_is_an_error
@@ -172,7 +173,6 @@ def _raise_if_incomplete(job: TrainJob, outcome: Outcome, summary: dict[str, Any
 
 
 def _card(job: TrainJob, prepared: Prepared, summary: dict[str, Any], environment: dict[str, Any]) -> str:
-    report_path = job.data_dir / "report.json"
     return model_card(
         CardFacts(
             source=prepared.source,
@@ -183,7 +183,7 @@ def _card(job: TrainJob, prepared: Prepared, summary: dict[str, Any], environmen
             seed=job.seed,
             compute_dtype=str(prepared.dtype).removeprefix("torch."),
             summary=summary,
-            data=read_json(report_path) if report_path.is_file() else None,
+            data=report_of(job.data_dir),  # None where it is damaged: no reason to give up a trained adapter
             environment=environment,
         )
     )

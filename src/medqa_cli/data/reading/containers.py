@@ -247,8 +247,7 @@ class _Tar(_Archive):
     @contextlib.contextmanager
     def open(self, member: Member) -> Iterator[IO[bytes]]:
         file = self._tar.extractfile(self._infos[member.name])
-        if file is None:
-            raise InputError(f"{self._shown}: {member.name} is no file", "unpack it yourself and name the folder")
+        assert file is not None  # a regular file
         with damage_reported(self._shown), file:
             yield file
 

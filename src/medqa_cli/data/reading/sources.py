@@ -56,11 +56,13 @@ def check_sources(sources: Sequence[str]) -> None:
     """
     if not sources:
         raise InputError("no source", "run: medqa convert FILE")
-    seen: set[Path] = set()
-    for path in local_paths(sources):
-        if path.resolve() in seen:
-            raise InputError(f"{path} is named twice as a source", "name it once")
-        seen.add(path.resolve())
+    seen: set[Path | str] = set()
+    all_named: list[Path | str] = [*local_paths(sources), *filter(looks_like_hub_id, sources)]
+    for named in all_named:
+        place = named.resolve() if isinstance(named, Path) else named
+        if place in seen:
+            raise InputError(f"{named} is named twice as a source", "name it once")
+        seen.add(place)
     for source in sources:
         if not looks_like_hub_id(source):
             with _reported(source):
@@ -179,11 +181,8 @@ def _names(sources: Sequence[str]) -> list[str]:
         return [""]
     parts = [(source,) if looks_like_hub_id(source) else Path(source).resolve().parts for source in sources]
     # The shortest ends that differ, so that no name holds more of this machine's paths than it must.
-    for length in range(1, max(map(len, parts))):
-        short = ["/".join(part[-length:]) for part in parts]
-        if len(set(short)) == len(short):
-            return short
-    return [f"{'/'.join(part[-1:])}#{number}" for number, part in enumerate(parts, start=1)]
+    ends = (["/".join(part[-length:]) for part in parts] for length in range(1, 1 + max(map(len, parts))))
+    return next(names for names in ends if len(set(names)) == len(names))  # no source is named twice
 
 
 def _open(source: str, name: str, wanted: ColumnNames, scratch: Scratch) -> _Opened:
