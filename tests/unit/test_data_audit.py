@@ -196,10 +196,11 @@ def all_pairs(splits: dict[str, list[QaRow]], threshold: float) -> dict[str, dic
     counts = {}
     for name, others in (("test", ("train", "validation")), ("validation", ("train",))):
         held_out, other = splits[name], [row for split in others for row in splits[split]]
+        questions, answers = ({fold(getattr(row, column)) for row in other} for column in ("question", "answer"))
         topics = {name for row in other for name in topic_names(topic_of(row.question, row.topic))}
         counts[name] = {
-            "question": sum(fold(row.question) in {fold(o.question) for o in other} for row in held_out),
-            "answer": sum(fold(row.answer) in {fold(o.answer) for o in other} for row in held_out),
+            "question": sum(fold(row.question) in questions for row in held_out),
+            "answer": sum(fold(row.answer) in answers for row in held_out),
             "near_duplicate_answer": count_near(held_out, other, threshold),
             "topic": sum(bool(topics & {*topic_names(topic_of(row.question, row.topic))}) for row in held_out),
         }
