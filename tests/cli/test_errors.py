@@ -289,6 +289,31 @@ def test_a_tracker_whose_package_is_not_installed(
     assert not Path("new").exists()
 
 
+@pytest.mark.parametrize(
+    ("module", "hint"), [("wandb.errors.errors", "wandb login"), ("mlflow.exceptions", None), ("tensorboard", None)]
+)
+def test_a_tracker_that_fails(
+    trained: Path, medqa: Medqa, monkeypatch: pytest.MonkeyPatch, module: str, hint: str | None
+) -> None:
+    """W&B raises an error of its own where nobody is logged in; an error of anything else is not a tracker's."""
+    name = module.partition(".")[0]
+    error = type("UsageError", (Exception,), {"__module__": module})
+
+    def fail(*_: Any, **__: Any) -> None:
+        raise error("No API key configured.\nMore lines.")
+
+    monkeypatch.setattr("medqa_cli.training.trackers.require_tracker", lambda name: None)
+    monkeypatch.setattr("medqa_cli.training.trainer.MedqaTrainer.train", fail)
+    with monkeypatch.context() as patch:
+        patch.setattr("medqa_cli.training.trackers.set_up", lambda arguments, run_dir: None)
+        patch.setattr("transformers.trainer.get_reporting_integration_callbacks", lambda report_to: [])
+        outcome = medqa("train", "--set", "run_dir=new", "--set", f"train.report_to={name}")
+    fails(outcome, 2, f"train.report_to: {name} failed: No API key configured.", hint or "set train.report_to to none")
+    assert "More lines" not in outcome.err
+    with pytest.raises(error, match="No API key"):
+        medqa("train", "--set", "run_dir=other")
+
+
 def test_an_adapter_of_the_embedding_has_an_effect(trained: Path, medqa: Medqa) -> None:
     outcome = medqa("train", "--json", "--set", "run_dir=new", "--set", "lora.target_modules=[embed_tokens]")
     assert outcome.code == 0, outcome.err

@@ -77,7 +77,7 @@ def fit(
             guard=guard,
         )
         trainer.kept_steps = looks.kept_steps
-        with stop_on_signal(monitor):
+        with stop_on_signal(monitor), trackers.failures_told(arguments.report_to):
             ending = _run_to_the_end(trainer, monitor, looks, checkpoint)
     written_by_main(job.run, lambda: plot_losses(read_log(job.run.train_log_path), job.run.loss_plot_path))
     return Outcome(

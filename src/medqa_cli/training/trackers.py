@@ -5,8 +5,10 @@ Transformers' own callbacks do the reporting: losses, rates and settings, never 
 
 from __future__ import annotations
 
+import contextlib
 import importlib.util
 import os
+from collections.abc import Iterator, Sequence
 from pathlib import Path
 
 from transformers import TrainingArguments
@@ -21,6 +23,8 @@ _MODULES = {
     "mlflow": ("mlflow",),
     "trackio": ("trackio",),
 }
+_HINTS = {"wandb": "log in with: wandb login, or set the variable WANDB_MODE=offline, or set train.report_to to none"}
+_ANY_HINT = "mend that, or set train.report_to to none"
 
 
 def require_tracker(name: str) -> None:
@@ -52,6 +56,27 @@ def set_up(arguments: TrainingArguments, run_dir: Path) -> None:
     for name in arguments.report_to:
         for variable, value in places.get(name, {}).items():
             os.environ.setdefault(variable, value)
+
+
+@contextlib.contextmanager
+def failures_told(trackers: Sequence[str]) -> Iterator[None]:
+    """Tell what a tracker's package raises, such as W&B without a login.
+
+    Args:
+        trackers: those of ``train.report_to``.
+
+    Raises:
+        InputError: a tracker's package raised an error of its own.
+    """
+    try:
+        yield
+    except Exception as error:
+        package = type(error).__module__.partition(".")[0]
+        name = next((name for name in trackers if package in _MODULES.get(name, ())), None)
+        if name is None:
+            raise
+        said = (str(error).splitlines() or [type(error).__name__])[0]
+        raise InputError(f"train.report_to: {name} failed: {said}", _HINTS.get(name, _ANY_HINT)) from error
 
 
 def _mlflow_place(run_dir: Path) -> str:
