@@ -53,7 +53,8 @@ def _draw(log: Sequence[dict[str, Any]]) -> Any:
     axes.xaxis.set_major_locator(MaxNLocator(integer=True))
     axes.grid(alpha=0.3)
     if train or looks:
-        axes.legend(frameon=False)
+        # Above the axes: over no curve, wherever they run.
+        figure.legend(loc="outside upper center", ncols=3, fontsize="small", frameon=False)
     return figure
 
 
