@@ -152,5 +152,5 @@ def test_a_conversation(terminal: Terminal, tmp_path: Path) -> None:
     terminal.until("half a quest")
     terminal.interrupt_until("/exit ends", PROMPT)
     terminal.type("\x04")
-    assert terminal.process.wait(timeout=60) == 0
+    assert terminal.process.wait(timeout=240) == 0
     assert list(tmp_path.iterdir()) == []  # nothing was written

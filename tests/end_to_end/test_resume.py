@@ -76,7 +76,7 @@ class Starter:
     def close(self) -> None:
         assert self._process.stdin is not None
         self._process.stdin.close()
-        self._process.wait(timeout=60)
+        self._process.wait(timeout=240)
 
 
 @pytest.fixture(scope="module")

@@ -86,7 +86,7 @@ from medqa_cli.data.lengths_plot import draw_lengths
 draw_lengths(range(1, 400), range(3, 402), 200, Path({str(tmp_path / "there.png")!r}))
 """
     environment = {**os.environ, "PYTHONHASHSEED": "5", "PYTHONPATH": os.pathsep.join(sys.path)}
-    subprocess.run([sys.executable, "-c", script], cwd=tmp_path, env=environment, check=True, timeout=60)
+    subprocess.run([sys.executable, "-c", script], cwd=tmp_path, env=environment, check=True, timeout=240)
     assert (tmp_path / "there.png").read_bytes() == picture
     measured(range(1, 401), 200).draw(tmp_path / "other.png")
     assert (tmp_path / "other.png").read_bytes() != picture

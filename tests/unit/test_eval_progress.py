@@ -78,7 +78,7 @@ def test_what_other_ranks_have_done_counts(tmp_path: Path) -> None:
 
 def test_two_ranks_share_the_work_and_both_have_all_of_it(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     """Two threads stand for the ranks; they meet where ranks would."""
-    here, barrier = threading.local(), threading.Barrier(2, timeout=20)
+    here, barrier = threading.local(), threading.Barrier(2, timeout=120)
     shared: list[Any] = [None, None]
 
     def gathered(value: Any) -> list[Any]:
