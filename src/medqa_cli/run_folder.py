@@ -38,7 +38,7 @@ RECORDED_PACKAGES = (
 
 @dataclass(frozen=True)
 class RunFolder:
-    """The paths below ``run_dir`` (see the design, section 5)."""
+    """The paths below ``run_dir``: docs/files.md."""
 
     path: Path
 

@@ -691,6 +691,12 @@ def test_rescoring_what_was_not_measured(trained: Path, medqa: Medqa) -> None:
     assert results.read_text() == "[]"
 
 
+def test_a_gate_on_what_is_not_measured(trained: Path, medqa: Medqa) -> None:
+    outcome = medqa("eval", "--fail-on", "adapter.loop_rate > 0.02", "--set", "eval.metrics=[nll]")
+    fails(outcome, 2, "--fail-on: eval.metrics leaves out loop_rate", "add loop_rate to eval.metrics, or all")
+    assert not (trained / "run" / "eval").exists()
+
+
 def test_eval_without_room_for_an_answer(trained: Path, medqa: Medqa) -> None:
     outcome = medqa("eval", "--set", "model.max_length=8")
     fails(outcome, 2, "no question leaves room for an answer", "raise model.max_length")

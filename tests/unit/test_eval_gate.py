@@ -7,7 +7,7 @@ from typing import Any
 import pytest
 
 from medqa_cli.errors import InputError, MedqaError
-from medqa_cli.evaluation.gate import check_gate, parse_conditions
+from medqa_cli.evaluation.gate import check_gate, parse_conditions, require_measured
 
 
 def figure(value: float) -> dict[str, Any]:
@@ -75,6 +75,27 @@ def test_all_failures_are_named_with_their_values() -> None:
 def test_what_is_not_in_the_grammar_is_refused(text: str, said: str) -> None:
     with pytest.raises(InputError, match=said.replace("(", r"\(").replace("?", r"\?")):
         parse_conditions([text])
+
+
+@pytest.mark.parametrize(
+    ("text", "said"),
+    [
+        ("adapter.loop_rate > 0.02", "eval.metrics leaves out loop_rate"),
+        ("adapter.nll > base.rougeL_stripped", "eval.metrics leaves out rougeL"),
+        ("adapter.other.accuracy < 0.5", "no multiple-choice file other"),
+        ("adapter.accuracy < 0.5", "adapter.accuracy is of a multiple-choice file"),
+    ],
+)
+def test_what_will_not_be_measured_is_said_before_anything_is(text: str, said: str) -> None:
+    with pytest.raises(InputError, match=said):
+        require_measured(parse_conditions([text]), ("nll", "chrf"), ("pubmedqa",))
+
+
+@pytest.mark.parametrize(
+    "text", ["adapter-base.nll > 0", "adapter.chrf_stripped < random_answer.chrf", "base.pubmedqa.accuracy < 0.5"]
+)
+def test_what_will_be_measured_is_let_pass(text: str) -> None:
+    require_measured(parse_conditions([text]), ("nll", "chrf"), ("pubmedqa",))
 
 
 @pytest.mark.parametrize("text", ["merged.nll > 2", "base.chrf > 2", "adapter.medqa.accuracy > 2", "2x.nll > 2"])

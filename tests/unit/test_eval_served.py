@@ -25,6 +25,8 @@ class Server(ThreadingHTTPServer):
     request_queue_size = 64  # a busy machine accepts late, and five waiting are not enough
 
     asked: list[dict[str, Any]]
+    keys: list[str | None]
+    wanted_key: str | None
     models: Any
     reply: Callable[[str], Any]
 
@@ -37,7 +39,15 @@ class Handler(BaseHTTPRequestHandler):
     server: Server
 
     def do_GET(self) -> None:
-        self.answer(200, self.server.models)
+        self.server.keys.append(self.headers["Authorization"])
+        if self.server.wanted_key not in (None, self.headers["Authorization"]):
+            self.answer(401, {"error": "no key"})
+        elif self.path.startswith("/old/"):
+            self.send_response(302)
+            self.send_header("Location", self.server.url + "/models")
+            self.end_headers()
+        else:
+            self.answer(200, self.server.models)
 
     def do_POST(self) -> None:
         body = json.loads(self.rfile.read(int(self.headers["Content-Length"])))
@@ -67,7 +77,7 @@ def completion(text: str | None, reason: str = "stop") -> dict[str, Any]:
 def server(monkeypatch: pytest.MonkeyPatch) -> Iterator[Server]:
     monkeypatch.setenv("no_proxy", "127.0.0.1")
     running = Server(("127.0.0.1", 0), Handler)
-    running.asked = []
+    running.asked, running.keys, running.wanted_key = [], [], None
     running.models = {"data": [{"id": "tiny"}]}
     running.reply = lambda question: completion(
         f" It is {question[8:-1]}. ", "length" if "gout" in question else "stop"
@@ -120,6 +130,23 @@ def test_what_fails_is_said(server: Server, tmp_path: Path) -> None:
         served_answers(ServedModel(server.url, "tiny", None), ["What?"], GenerateConfig(), progress)
     with pytest.raises(InputError, match=r"nothing answers at http://127\.0\.0\.1:9/v1/models"):
         connect("openai:http://127.0.0.1:9/v1", None)
+
+
+def test_a_server_that_wants_a_key(server: Server, monkeypatch: pytest.MonkeyPatch) -> None:
+    server.wanted_key = "Bearer own"
+    monkeypatch.setenv("OPENAI_API_KEY", "of another address")
+    with pytest.raises(InputError, match="refused: 401") as caught:
+        connect(f"openai:{server.url}", None)
+    assert caught.value.hint == "set the variable MEDQA_API_KEY to its key"
+    monkeypatch.setenv("MEDQA_API_KEY", "own")
+    assert connect(f"openai:{server.url}", None).model == "tiny"
+    assert server.keys == [None, "Bearer own"]
+
+
+def test_a_key_does_not_follow_a_redirection(server: Server, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("MEDQA_API_KEY", "own")
+    assert connect(f"openai:{server.url.removesuffix('/v1')}/old", None).model == "tiny"
+    assert server.keys == ["Bearer own", None]
 
 
 @pytest.mark.parametrize("models", [{"data": []}, {"object": "list"}, [], None])

@@ -5,8 +5,11 @@ from __future__ import annotations
 import ast
 import builtins
 import json
+import os
 import pickle
 import shutil
+import subprocess
+import sys
 from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Any
@@ -179,3 +182,14 @@ def test_an_index_names_files_of_its_folder_only(name: str, tiny_model_dir: Path
         loaders()["model"](folder)
     with pytest.raises(InputError, match="files of this folder"):
         stored_tensors(folder)
+
+
+def test_no_package_fetches_kernels_from_the_hub(tmp_path: Path) -> None:
+    """bitsandbytes asks ``kernels`` for code of a hub repository when it is imported on some CPUs."""
+    (tmp_path / "kernels.py").write_text("raise SystemExit('kernels was imported')")
+    code = "import medqa_cli, importlib.util; print(importlib.util.find_spec('kernels')); import bitsandbytes, kernels"
+    environment = {**os.environ, "PYTHONPATH": str(tmp_path)}
+    command = [sys.executable, "-c", code]
+    done = subprocess.run(command, env=environment, capture_output=True, text=True, check=False, timeout=240)
+    assert done.stdout == "None\n"
+    assert done.stderr.splitlines()[-1].startswith("ModuleNotFoundError: import of kernels halted")

@@ -11,8 +11,8 @@ import typer
 from medqa_cli import allocator, console
 from medqa_cli.cli.app import app, examples, interruptible
 from medqa_cli.cli.options import (
-    ConfigOption,
     JsonOption,
+    RunConfigOption,
     SetOption,
     load_for_run,
     require_adapter,
@@ -58,7 +58,7 @@ def ask(
     sources: Annotated[
         int, typer.Option("--sources", min=0, max=100, help="Show so many reference answers of the data.")
     ] = 0,
-    config: ConfigOption = None,
+    config: RunConfigOption = None,
     overrides: SetOption = None,
     as_json: JsonOption = False,
 ) -> None:

@@ -10,8 +10,8 @@ import typer
 from medqa_cli import allocator, console
 from medqa_cli.cli.app import app, examples, interruptible
 from medqa_cli.cli.options import (
-    ConfigOption,
     JsonOption,
+    RunConfigOption,
     SetOption,
     load_for_run,
     require_adapter,
@@ -47,7 +47,7 @@ def evaluate(
     rescore: Annotated[
         bool, typer.Option("--rescore", help="Compute the figures anew from the saved samples; no model is loaded.")
     ] = False,
-    config: ConfigOption = None,
+    config: RunConfigOption = None,
     overrides: SetOption = None,
     as_json: JsonOption = False,
 ) -> None:

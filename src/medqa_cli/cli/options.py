@@ -16,6 +16,12 @@ ConfigOption = Annotated[
     Path | None,
     typer.Option("--config", "-c", help="YAML file; default: medqa.yaml in this folder.", show_default=False),
 ]
+RunConfigOption = Annotated[
+    Path | None,
+    typer.Option(
+        "--config", "-c", help="YAML file; default: medqa.yaml in this folder, else the run's own.", show_default=False
+    ),
+]
 SetOption = Annotated[
     list[str] | None,
     typer.Option(

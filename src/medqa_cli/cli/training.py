@@ -13,6 +13,7 @@ from medqa_cli.cli.options import (
     ConfigOption,
     JsonOption,
     OutOption,
+    RunConfigOption,
     SetOption,
     load_for_run,
     require_adapter,
@@ -38,7 +39,12 @@ if TYPE_CHECKING:
 @interruptible
 def train(
     resume: Annotated[bool, typer.Option("--resume", help="Go on from the newest checkpoint.")] = False,
-    restart: Annotated[bool, typer.Option("--restart", help="Delete the earlier training of this run first.")] = False,
+    restart: Annotated[
+        bool,
+        typer.Option(
+            "--restart", help="Delete all that this run made before: adapter, checkpoints, evaluation, merged."
+        ),
+    ] = False,
     plan: Annotated[
         bool, typer.Option("--plan", help="Train nothing; say what it would take, before any weight is loaded.")
     ] = False,
@@ -140,7 +146,7 @@ def merge(
         typer.Option("--dtype", help="Type of the written weights; auto: the base's, or a finer one of the same size."),
     ] = "auto",
     out: OutOption = None,
-    config: ConfigOption = None,
+    config: RunConfigOption = None,
     overrides: SetOption = None,
     as_json: JsonOption = False,
 ) -> None:

@@ -226,7 +226,7 @@ class GenerateConfig:
     )
     repetition_penalty: float = setting(
         1.0,
-        "Above 1 discourages tokens that were there before, and hides the fault; 1: off.",
+        "Above 1 discourages tokens that were there before, which hides that a model repeats itself; 1: off.",
         above=0,
         commands="merge ask eval",
     )

@@ -11,7 +11,7 @@ from pathlib import Path
 
 from medqa_cli import console, ranks
 from medqa_cli.config.sections import EvalConfig, GenerateConfig, ModelConfig, PromptConfig
-from medqa_cli.evaluation.gate import Condition, check_gate
+from medqa_cli.evaluation.gate import Condition, check_gate, require_measured
 from medqa_cli.run_folder import RunFolder
 
 DEFAULT_MODELS = ("adapter", "base")
@@ -64,6 +64,7 @@ def run_eval(
     else:
         from medqa_cli.evaluation.run import EvalJob, evaluate
 
+        require_measured(options.conditions, settings.metric_names, [own.name for own in settings.multiple_choice])
         models = DEFAULT_MODELS if options.models is None else options.models
         results = evaluate(
             EvalJob(run, data_dir, model, settings, seed, models, options.limit, generate, prompt.system)

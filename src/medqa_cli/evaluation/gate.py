@@ -18,7 +18,7 @@ from difflib import get_close_matches
 from typing import Any
 
 from medqa_cli.errors import InputError, MedqaError
-from medqa_cli.evaluation.metrics import all_names
+from medqa_cli.evaluation.metrics import CHOICE, LIKELIHOOD, STRIPPED, all_names, text_metrics
 
 _OPERATORS: Mapping[str, Callable[[float, float], bool]] = {
     "<": operator.lt,
@@ -98,6 +98,34 @@ def parse_conditions(texts: Sequence[str]) -> list[Condition]:
         InputError: one is not in the grammar, or names an unknown metric.
     """
     return [_parse(text) for text in texts]
+
+
+def require_measured(conditions: Sequence[Condition], metrics: Sequence[str], sets: Sequence[str]) -> None:
+    """Check, before anything is measured, that each figure is going to be.
+
+    Args:
+        conditions: of ``parse_conditions``.
+        metrics: the config's ``eval.metrics``, written out.
+        sets: names of the config's ``eval.multiple_choice``.
+
+    Raises:
+        InputError: one is not.
+    """
+    measured = {*text_metrics(metrics), *set(LIKELIHOOD) & set(metrics)}
+    for condition in conditions:
+        for figure in (condition.left, condition.right):
+            if isinstance(figure, float):
+                continue
+            if figure.set_name is not None:
+                if figure.set_name not in sets:
+                    raise InputError(
+                        f"--fail-on: no multiple-choice file {figure.set_name}", "see eval.multiple_choice"
+                    )
+            elif figure.metric in CHOICE:
+                raise InputError(f"--fail-on: {figure} is of a multiple-choice file", "write MODEL.FILE.METRIC")
+            elif figure.metric not in measured:
+                name = figure.metric.removesuffix(STRIPPED)
+                raise InputError(f"--fail-on: eval.metrics leaves out {name}", f"add {name} to eval.metrics, or all")
 
 
 def check_gate(conditions: Sequence[Condition], results: Mapping[str, Any]) -> None:

@@ -1,13 +1,15 @@
 """Answers of a model that a server offers by OpenAI's protocol: vLLM, llama.cpp, Ollama and others.
 
 Answers only: likelihoods of given texts are not part of the protocol. The server renders the prompt by its own chat
-template. Nothing is sent anywhere but to the address that was named, the questions of the split among it.
+template. Nothing is sent anywhere but to the address that was named, the questions of the split among it; a key only
+where the environment variable ``MEDQA_API_KEY`` holds one.
 """
 
 from __future__ import annotations
 
 import http.client
 import json
+import os
 import urllib.error
 import urllib.request
 from collections.abc import Sequence
@@ -24,6 +26,7 @@ from medqa_cli.evaluation.progress import Progress
 
 PREFIX = "openai:"
 SERVED = "served"
+KEY_VARIABLE = "MEDQA_API_KEY"  # not OPENAI_API_KEY: a key that was made for one address is not sent to another
 _AT_ONCE = 16
 _SECONDS = 600
 
@@ -107,12 +110,15 @@ def _ask(served: ServedModel, config: GenerateConfig, question: str) -> list[Any
 def _call(url: str, body: dict[str, Any] | None) -> Any:
     data = None if body is None else json.dumps(body).encode()
     request = urllib.request.Request(url, data, {"Content-Type": "application/json"})
+    if key := os.environ.get(KEY_VARIABLE):
+        request.add_unredirected_header("Authorization", f"Bearer {key}")
     try:
         with urllib.request.urlopen(request, timeout=_SECONDS) as response:
             return json.loads(response.read())
     except urllib.error.HTTPError as error:
         said = error.read(300).decode(errors="replace")
-        raise InputError(f"{url} refused: {error.code} {error.reason}: {said}", "see the server's own log") from error
+        hint = f"set the variable {KEY_VARIABLE} to its key" if error.code == 401 else "see the server's own log"
+        raise InputError(f"{url} refused: {error.code} {error.reason}: {said}", hint) from error
     except (OSError, http.client.HTTPException) as error:
         reason = getattr(error, "reason", error)
         raise InputError(f"nothing answers at {url}: {reason}", "start the server, or correct the address") from error
