@@ -16,6 +16,7 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+import torch
 from conftest import Outcome
 
 Medqa = Callable[..., Outcome]
@@ -590,6 +591,53 @@ def test_a_full_disk_keeps_the_answers_and_the_measures_that_are_there(
         assert again.code == 0, again.err
         assert going_on in again.err
     assert len(Path("answers.jsonl").read_text(encoding="utf-8").splitlines()) == 3
+
+
+# Memory that runs out
+
+
+@pytest.mark.parametrize(
+    "error",
+    [
+        torch.OutOfMemoryError("CUDA out of memory. Tried to allocate 2.00 GiB.\nMore lines."),
+        RuntimeError("[enforce fail at alloc_cpu.cpp:117] err == 0. DefaultCPUAllocator: can't allocate memory"),
+        MemoryError(),
+    ],
+    ids=["gpu", "cpu", "python"],
+)
+@pytest.mark.parametrize(
+    ("place", "arguments"),
+    [
+        ("medqa_cli.training.trainer.MedqaTrainer.train", ["train", "--set", "run_dir=new"]),
+        ("medqa_cli.training.safe_trainer.SafeTrainer.__init__", ["train", "--set", "run_dir=new"]),
+        ("peft.PeftModel.from_pretrained", ["ask", "What is gout?"]),
+        ("medqa_cli.evaluation.likelihood.score_answers", ["eval"]),
+    ],
+    ids=["step", "trainer", "adapter", "eval"],
+)
+def test_memory_that_runs_out(
+    trained: Path, medqa: Medqa, monkeypatch: pytest.MonkeyPatch, place: str, arguments: list[str], error: Exception
+) -> None:
+    def run_out(*_: Any, **__: Any) -> None:
+        raise error
+
+    if "__init__" in place or "peft" in place:
+        error = torch.OutOfMemoryError(*error.args)  # a RuntimeError there is otherwise told as what it is
+    monkeypatch.setattr(place, run_out)
+    outcome = medqa(*arguments)
+    fails(outcome, 1, "memory ran out", "lower train.max_tokens_per_forward, model.max_length, eval.batch_size")
+    assert "More lines" not in outcome.err
+
+
+def test_likelihoods_that_are_no_numbers(trained: Path, medqa: Medqa, monkeypatch: pytest.MonkeyPatch) -> None:
+    from medqa_cli.model.scoring import AnswerScore
+
+    broken = [AnswerScore(float("nan"), 5), AnswerScore(2.0, 5)]
+    monkeypatch.setattr("medqa_cli.evaluation.likelihood.score_answers", lambda *_, **__: broken)
+    outcome = medqa("eval", "--limit", "2")
+    said = "adapter: 1 of 2 likelihoods are not finite in torch."
+    fails(outcome, 1, said, "set model.compute_dtype to float32")
+    assert not (trained / "run" / "eval" / "results.json").exists()
 
 
 def test_any_other_failure_of_the_disk_shows_where_it_was(

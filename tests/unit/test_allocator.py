@@ -42,7 +42,7 @@ def test_the_prediction_counts_compiled_kernels(
     assert found.peak_bytes > found.program_bytes
     for working_bytes in (found.step.working_bytes, -1000):
         step = replace(found.step, working_bytes=working_bytes)
-        shown = replace(found, step=step, optimizer_is_paged=False)
+        shown = replace(found, step=step, paged_bytes=0)
         assert min(shown.parts().values()) >= 0
         assert sum(shown.parts().values()) == shown.peak_bytes
 

@@ -6,7 +6,7 @@ import pytest
 import torch
 import torch.nn.functional as F
 
-from medqa_cli.model import answer_loss, cpu_attention
+from medqa_cli.model import answer_loss, attention, cpu_attention
 from medqa_cli.model.answer_loss import answer_losses
 from medqa_cli.model.attention import packed_attention
 from medqa_cli.model.forward_size import tokens_per_forward
@@ -40,6 +40,27 @@ def test_attention(heads: int, kv_heads: int, block: int, monkeypatch: pytest.Mo
     assert all(float(gradient.abs().max()) > 0.1 for gradient in wanted)
     for gradient, other in zip(got, wanted, strict=True):
         torch.testing.assert_close(gradient, other, rtol=1e-3, atol=1e-4)
+
+
+@pytest.mark.parametrize(("heads", "kv_heads"), [(4, 4), (6, 2)])
+def test_attention_example_by_example(heads: int, kv_heads: int) -> None:
+    """What a GPU without flash kernels takes."""
+    torch.manual_seed(0)
+    query, key, value = (torch.randn(1, number, 27, 8) for number in (heads, kv_heads, kv_heads))
+    lengths = (5, 1, 9, 12)
+    found = attention._attention_per_example(query, key, value, lengths, 8**-0.5, None, 0.0)
+    torch.testing.assert_close(found, by_hand(query, key, value, lengths), rtol=1e-4, atol=1e-5)
+
+
+def test_a_flash_kernel_that_takes_less_is_not_used(monkeypatch: pytest.MonkeyPatch) -> None:
+    from torch.nn.attention import varlen
+
+    assert attention._torch_kernel_is_whole()
+
+    def first_version(query, key, value, cu_seq_q, cu_seq_k, max_q, max_k, is_causal=False): ...  # type: ignore[no-untyped-def]
+
+    monkeypatch.setattr(varlen, "varlen_attn", first_version)
+    assert not attention._torch_kernel_is_whole()
 
 
 @pytest.mark.parametrize("head_dim", [8, 64])

@@ -77,6 +77,13 @@ def test_what_is_not_in_the_grammar_is_refused(text: str, said: str) -> None:
         parse_conditions([text])
 
 
+@pytest.mark.parametrize("text", ["adapter.nll > 2", "base.nll < adapter.nll"])
+def test_a_figure_that_is_no_number_does_not_pass(text: str) -> None:
+    broken = {**RESULTS, "models": {**RESULTS["models"], "adapter": {"nll": {"value": float("nan")}}}}
+    with pytest.raises(MedqaError, match=r"adapter\.nll"):
+        check_gate(parse_conditions([text]), broken)
+
+
 @pytest.mark.parametrize(
     ("text", "said"),
     [

@@ -9,11 +9,14 @@ from typing import Any
 import pytest
 import torch
 from test_packing import make_examples
+from transformers import LlamaConfig, LlamaForCausalLM
+from transformers.models.llama.modeling_llama import LlamaRMSNorm
 
 from medqa_cli.config.sections import LoraConfig, ModelConfig
+from medqa_cli.errors import InputError
 from medqa_cli.model.adapter import add_lora
 from medqa_cli.model.base import load_base
-from medqa_cli.model.fused_layers import fuse_layers
+from medqa_cli.model.fused_layers import _RmsNorm, fuse_layers
 from medqa_cli.model.packing import answer_token_losses, pack
 from medqa_cli.model.source import find_base
 
@@ -82,6 +85,58 @@ def test_in_bfloat16_they_are_as_near_to_float32_as_the_plain_ones(tiny_model_di
     assert float((fused - exact).abs().mean()) < 2 * float((plain - exact).abs().mean()) + 1e-3
     assert 0 < distance(fused_gradients) < 1.5 * distance(plain_gradients)
     assert all(gradient.dtype == torch.float32 for gradient in fused_gradients.values())
+
+
+@pytest.mark.parametrize("dtype", [torch.float16, torch.bfloat16])
+def test_norms_are_computed_in_float32_under_autocast(dtype: torch.dtype) -> None:
+    """The sum of these squares is 400 million; float16 ends at 65,504, where the norm would be 0."""
+    torch.manual_seed(0)
+    norm = LlamaRMSNorm(4096).to(dtype).requires_grad_(False)
+    x = (300 * torch.randn(3, 5, 4096)).to(dtype)
+    inputs = [x.clone().requires_grad_() for _ in range(2)]
+    with torch.autocast("cpu", dtype):
+        plain, fused = norm(inputs[0]), _RmsNorm.apply(inputs[1], norm.weight, norm.variance_epsilon)
+        gradients = torch.autograd.grad(plain.sum(), inputs[0]), torch.autograd.grad(fused.sum(), inputs[1])
+    assert float(plain.abs().max()) > 1
+    unit = 2.0**-10 if dtype == torch.float16 else 2.0**-7
+    torch.testing.assert_close(fused, plain, rtol=unit, atol=0)
+    torch.testing.assert_close(gradients[1][0], gradients[0][0], rtol=4 * unit, atol=unit * 1e-2)
+
+
+def with_biases(tiny_model_dir: Path, folder: Path) -> Path:
+    config = LlamaConfig.from_pretrained(tiny_model_dir, attention_bias=True, mlp_bias=True)
+    LlamaForCausalLM(config).save_pretrained(folder)
+    return folder
+
+
+@pytest.mark.parametrize("quantization", ["none", "nf4"])
+@pytest.mark.parametrize("bias", ["all", "lora_only"])
+def test_trained_biases_get_their_gradients(tiny_model_dir: Path, tmp_path: Path, bias: str, quantization: str) -> None:
+    targets = ("q_proj", "down_proj")
+    model = make_model(with_biases(tiny_model_dir, tmp_path), quantization, bias=bias, target_modules=targets)
+    losses, gradients = step(model)
+    fuse_layers(model)
+    fused_losses, fused_gradients = step(model)
+    torch.testing.assert_close(fused_losses, losses, rtol=1e-5, atol=1e-5)
+    biases = [name for name in gradients if name.endswith(".bias")]
+    assert len(biases) == 2 * (2 if bias == "lora_only" else 7)
+    assert gradients.keys() == fused_gradients.keys() == {n for n, p in model.named_parameters() if p.requires_grad}
+    for name, gradient in gradients.items():
+        torch.testing.assert_close(fused_gradients[name], gradient, rtol=1e-3, atol=1e-6, msg=name)
+
+
+def test_biases_are_trained_in_float32_or_not_at_all(tiny_model_dir: Path, tmp_path: Path) -> None:
+    source = find_base(str(with_biases(tiny_model_dir, tmp_path)))
+    lora = LoraConfig(bias="all", target_modules=("q_proj",))
+    plain = load_base(source, ModelConfig(quantization="none"), CPU, torch.bfloat16, packed=True)
+    model = add_lora(plain, lora, source.name, None)
+    trained = {name: p.dtype for name, p in model.named_parameters() if p.requires_grad}
+    assert sum(name.endswith(".bias") for name in trained) == 14
+    assert set(trained.values()) == {torch.float32}
+    base = load_base(source, ModelConfig(quantization="nf4"), CPU, torch.bfloat16, packed=True)
+    with pytest.raises(InputError, match="would be trained in 16 bits") as caught:
+        add_lora(base, lora, source.name, None)
+    assert "set lora.bias to none" in caught.value.hint
 
 
 def test_without_the_adapter_the_base_answers(tiny_model_dir: Path) -> None:

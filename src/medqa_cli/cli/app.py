@@ -1,4 +1,4 @@
-"""The program's commands, and how each of them ends on Ctrl-C or a full disk. Does not know what the commands do."""
+"""The program's commands, and how each ends on Ctrl-C, a full disk or full memory. Does not know what they do."""
 
 from __future__ import annotations
 
@@ -69,6 +69,11 @@ config_app = typer.Typer(
 )
 app.add_typer(config_app, name="config")
 
+_MORE_ROOM = (
+    "close what else uses the memory, or lower train.max_tokens_per_forward, model.max_length, eval.batch_size or "
+    "generate.batch_size; medqa train --plan says what a training takes, --resume goes on from its last checkpoint"
+)
+
 P = ParamSpec("P")
 R = TypeVar("R")
 
@@ -76,7 +81,7 @@ R = TypeVar("R")
 def interruptible(command: Callable[P, R]) -> Callable[P, R]:
     """Turn Ctrl-C into exit code 130 and a sentence; Typer would print ``Aborted.`` and exit with 1.
 
-    A full disk, wherever a command meets it, is told too and exits with 1.
+    A full disk, and memory that runs out, wherever a command meets it, is told too and exits with 1.
     """
 
     @functools.wraps(command)
@@ -90,6 +95,11 @@ def interruptible(command: Callable[P, R]) -> Callable[P, R]:
                 raise
             what = f"{error.filename} could not be written" if error.filename else "not everything could be written"
             raise MedqaError(f"{what}: {error.strerror}", "make room, then give the same command again") from error
+        except (MemoryError, RuntimeError) as error:
+            if not _is_out_of_memory(error):
+                raise
+            said = (str(error).splitlines() or [""])[0]
+            raise MedqaError(f"memory ran out: {said}" if said else "memory ran out", _MORE_ROOM) from error
 
     return run
 
@@ -113,3 +123,9 @@ def _root(
             console.note("")
             console.hint(first_steps.START)
         raise typer.Exit(InputError.exit_code)
+
+
+def _is_out_of_memory(error: Exception) -> bool:
+    # By name and text: torch is not imported for commands that do without. On a CPU it has no class of its own.
+    on_gpu = type(error).__name__ == "OutOfMemoryError"
+    return isinstance(error, MemoryError) or on_gpu or "DefaultCPUAllocator: can't allocate memory" in str(error)

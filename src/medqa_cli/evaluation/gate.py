@@ -10,6 +10,7 @@ end the program: the command does.
 
 from __future__ import annotations
 
+import math
 import operator
 import re
 from collections.abc import Callable, Mapping, Sequence
@@ -81,7 +82,9 @@ class Condition:
             InputError: a figure was not measured.
         """
         right = self.right if isinstance(self.right, float) else self.right.value(results)
-        return _OPERATORS[self.operator](self.left.value(results), right)
+        left = self.left.value(results)
+        # No comparison with a NaN holds, which would let it pass.
+        return math.isnan(left) or math.isnan(right) or _OPERATORS[self.operator](left, right)
 
     def found(self, results: Mapping[str, Any]) -> str:
         """Return the condition with the values that it met."""

@@ -11,6 +11,7 @@ from collections.abc import Sequence
 from functools import partial
 
 from medqa_cli import console
+from medqa_cli.errors import MedqaError
 from medqa_cli.evaluation.models import LoadedModel
 from medqa_cli.evaluation.progress import Progress
 from medqa_cli.model.scoring import AnswerScore, score_answers
@@ -23,7 +24,11 @@ _FORWARDS_PER_PIECE = 8
 def score_likelihood(
     loaded: LoadedModel, examples: Sequence[Example], batch_size: int, progress: Progress
 ) -> list[AnswerScore]:
-    """Score each example's answer, in the order given; pieces that are done are taken as they are."""
+    """Score each example's answer, in the order given; pieces that are done are taken as they are.
+
+    Raises:
+        MedqaError: a likelihood is not a finite number.
+    """
     # Examples of like length together; always the same pieces.
     order = sorted(range(len(examples)), key=lambda place: len(examples[place].input_ids))
     size = batch_size * _FORWARDS_PER_PIECE
@@ -43,6 +48,12 @@ def score_likelihood(
                 dtype=loaded.dtype,
                 on_progress=lambda count: bar.update(done + count),
             )
+            broken = sum(not math.isfinite(score.nll_sum) for score in found)
+            if broken:
+                raise MedqaError(
+                    f"{loaded.name}: {broken} of {len(found)} likelihoods are not finite in {loaded.dtype}",
+                    "set model.compute_dtype to float32 (or bfloat16), then give the same command again",
+                )
             return [(score.nll_sum, score.num_tokens) for score in found]
 
         def advance(name: str) -> None:

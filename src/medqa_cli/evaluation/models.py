@@ -12,16 +12,16 @@ from medqa_cli.config.sections import ModelConfig
 from medqa_cli.errors import InputError
 from medqa_cli.model.adapter import base_of_adapter, load_tuned
 from medqa_cli.model.base import load_base
-from medqa_cli.model.device import pick_compute_dtype, pick_device
+from medqa_cli.model.device import let_go_of_unused, pick_compute_dtype, pick_device
 from medqa_cli.model.source import find_base
 from medqa_cli.run_folder import RunFolder
 
 MODEL_NAMES = ("adapter", "base", "merged")
 
 
-@dataclass(frozen=True)
+@dataclass
 class LoadedModel:
-    """A model in memory: ``dtype`` is the type of its matrix products."""
+    """A model in memory: ``dtype`` is the type of its matrix products; ``model`` is None once the next is asked for."""
 
     name: str
     model: Any
@@ -48,6 +48,8 @@ class ModelSet:
     def each(self, names: Sequence[str], *, packed: bool) -> Iterator[LoadedModel]:
         """Yield adapter, base and merged as far as they are named; each is valid until the next one is asked for.
 
+        Then it is let go of, also by who was given it: two at once may not fit.
+
         Args:
             names: of ``MODEL_NAMES``.
             packed: for likelihoods (padding-free forwards) rather than for generation.
@@ -59,21 +61,29 @@ class ModelSet:
         device = pick_device()
         dtype = pick_compute_dtype(self.config.compute_dtype, device)
         how = {"packed": packed, "batches": not packed}
+
+        def lent(name: str, model: Any) -> Iterator[LoadedModel]:
+            loaded = LoadedModel(name, model, device, dtype)
+            yield loaded
+            loaded.model = None
+
         if {"adapter", "base"} & set(names):
             tuned, _, _ = load_tuned(self.run.adapter_dir, self.config, device, dtype, **how)
             if "adapter" in names:
-                yield LoadedModel("adapter", tuned, device, dtype)
+                yield from lent("adapter", tuned)
             if "base" in names and tuned.peft_config["default"].bias == "none":
                 with tuned.disable_adapter():
-                    yield LoadedModel("base", tuned, device, dtype)
+                    yield from lent("base", tuned)
             elif "base" in names:
                 # Trained biases stand in the base's own layers, and switching the adapter off leaves them there.
-                del tuned
+                tuned = None
+                let_go_of_unused(device)
                 source = base_of_adapter(self.run.adapter_dir)
-                yield LoadedModel("base", load_base(source, self.config, device, dtype, **how), device, dtype)
+                yield from lent("base", load_base(source, self.config, device, dtype, **how))
             tuned = None
+            let_go_of_unused(device)
         if "merged" in names:
             # As other tools load it: merged weights are not quantized again.
             unquantized = ModelConfig(quantization="none")
-            merged = load_base(find_base(str(self.run.merged_dir)), unquantized, device, dtype, **how)
-            yield LoadedModel("merged", merged, device, dtype)
+            yield from lent("merged", load_base(find_base(str(self.run.merged_dir)), unquantized, device, dtype, **how))
+            let_go_of_unused(device)

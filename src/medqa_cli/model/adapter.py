@@ -25,10 +25,10 @@ ADAPTER_CONFIG_NAME = "adapter_config.json"
 
 
 def add_lora(model: Any, config: LoraConfig, base_name: str, revision: str | None) -> Any:
-    """Put fresh LoRA layers on ``model``. Their weights are float32: bfloat16 loses small updates, float16 overflows.
+    """Put fresh LoRA layers on ``model``. What is trained is float32: bfloat16 loses small updates, float16 overflows.
 
     Raises:
-        InputError: a target module does not exist.
+        InputError: a target module does not exist, or biases cannot be trained.
     """
     from peft import LoraConfig as PeftLoraConfig
     from peft import get_peft_model
@@ -51,10 +51,26 @@ def add_lora(model: Any, config: LoraConfig, base_name: str, revision: str | Non
         adapted = get_peft_model(model, peft_config)
     except ValueError as error:
         raise InputError(f"lora.target_modules: {str(error).splitlines()[0]}") from error
+    _refuse_narrow_biases(adapted)
+    for parameter in adapted.parameters():
+        if parameter.requires_grad:
+            parameter.data = parameter.data.float()
     # The name that the user gave, not a path in this machine's cache.
     adapted.peft_config["default"].base_model_name_or_path = base_name
     adapted.peft_config["default"].revision = revision
     return adapted
+
+
+def _refuse_narrow_biases(model: Any) -> None:
+    # bitsandbytes (0.50, Linear4bit.forward) turns a bias into the type of the products, in place and for good.
+    for name, module in model.named_modules():
+        is_narrow = getattr(module, "compute_dtype", None) in (torch.bfloat16, torch.float16)
+        bias = getattr(module, "bias", None)
+        if is_narrow and isinstance(bias, torch.Tensor) and bias.requires_grad:
+            raise InputError(
+                f"lora.bias: the bias of the 4-bit layer {name} would be trained in 16 bits",
+                "set lora.bias to none, or model.quantization to none",
+            )
 
 
 def load_adapter(model: Any, adapter_dir: Path) -> Any:
@@ -68,6 +84,8 @@ def load_adapter(model: Any, adapter_dir: Path) -> Any:
     _refuse_named_modules(adapter_dir)
     try:
         adapted = PeftModel.from_pretrained(model, str(adapter_dir)).eval()
+    except torch.OutOfMemoryError:
+        raise
     except (OSError, ValueError, RuntimeError, SafetensorError, pickle.UnpicklingError) as error:
         raise InputError(f"cannot load the adapter in {adapter_dir}: {str(error).splitlines()[0]}") from error
     _refuse_dora_on_int8_cpu(model, adapted.peft_config["default"].use_dora)

@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import functools
 import importlib.util
+import inspect
 from collections.abc import Callable
 from functools import lru_cache
 from itertools import accumulate
@@ -103,9 +104,18 @@ def _varlen_kernel(device_type: str) -> VarlenAttention | None:
     """Return the variable-length flash attention of this installation, or None: a T4 or an old PyTorch has none."""
     if device_type != "cuda":
         return None
-    if importlib.util.find_spec("torch.nn.attention.varlen"):
+    if _torch_kernel_is_whole():
         return functools.partial(_varlen_attention, _torch_kernel)
     return functools.partial(_varlen_attention, _flash_attn_kernel) if importlib.util.find_spec("flash_attn") else None
+
+
+def _torch_kernel_is_whole() -> bool:
+    """Tell whether this PyTorch's kernel takes all that it is given here: its first versions took less."""
+    if not importlib.util.find_spec("torch.nn.attention.varlen"):
+        return False
+    from torch.nn.attention.varlen import varlen_attn
+
+    return {"scale", "window_size", "enable_gqa"} <= set(inspect.signature(varlen_attn).parameters)
 
 
 def _varlen_attention(
@@ -160,7 +170,9 @@ def _attention_per_example(
     window: int | None,
     dropout: float,
 ) -> torch.Tensor:
-    grouped = query.shape[1] != key.shape[1]
+    # Not enable_gqa: on CUDA that leaves only the kernel that keeps all scores in float32 (torch/nn/functional.py).
+    group = query.shape[1] // key.shape[1]
+    key, value = (tensor.repeat_interleave(group, 1) if group > 1 else tensor for tensor in (key, value))
     parts = [
         F.scaled_dot_product_attention(
             q,
@@ -170,7 +182,6 @@ def _attention_per_example(
             dropout_p=dropout,
             is_causal=not _exceeds(q.shape[2], window),
             scale=scale,
-            enable_gqa=grouped,
         )
         for q, k, v in zip(query.split(lengths, 2), key.split(lengths, 2), value.split(lengths, 2), strict=True)
     ]

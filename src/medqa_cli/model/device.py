@@ -5,6 +5,7 @@ Does not move models: ``base`` loads them where they belong.
 
 from __future__ import annotations
 
+import gc
 import resource
 import sys
 
@@ -51,6 +52,13 @@ def peak_memory_bytes(device: torch.device) -> int:
         return int(torch.cuda.max_memory_allocated(device))
     peak = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss
     return peak if sys.platform == "darwin" else peak * 1024
+
+
+def let_go_of_unused(device: torch.device) -> None:
+    """Free models that nothing names any more: forwards that were put into a model refer to it in a circle."""
+    gc.collect()
+    if device.type == "cuda":
+        torch.cuda.empty_cache()
 
 
 def describe_device(device: torch.device) -> str:

@@ -33,6 +33,8 @@ from medqa_cli.prompt import Example
 
 # Layers that the step is run with. All layers of a model are taken to be alike.
 _FEW_LAYERS = (2, 3)
+# Elements from which on bitsandbytes keeps an optimizer's state in paged memory (0.50, optim/optimizer.py).
+_PAGED_FROM = 100_000
 
 
 class UnknownMemoryError(MedqaError):
@@ -47,7 +49,8 @@ class StepMemory:
     ``gradient_bytes``: their gradients; ``activation_bytes``: what the largest forward keeps for its backward pass;
     ``logit_bytes``: logits of answer tokens, as many as live at a time; ``working_bytes``: what else lives at the
     peak (dequantized weights, gradients of activations). ``num_trainable`` and ``num_parameters`` count parameters,
-    quantized ones as they were before. ``working_bytes`` is below zero where the adapter's gradients do not all live at
+    quantized ones as they were before; ``num_in_small_tensors``: trained ones in tensors of less than 100,000.
+    ``working_bytes`` is below zero where the adapter's gradients do not all live at
     the peak.
     """
 
@@ -58,6 +61,7 @@ class StepMemory:
     logit_bytes: int
     working_bytes: int
     num_trainable: int
+    num_in_small_tensors: int
     num_parameters: int
 
     @property
@@ -158,6 +162,7 @@ class _OneDepth:
             logit_bytes=logits,
             working_bytes=live.peak - gradients - activations - logits,
             num_trainable=sum(p.numel() for p in trained),
+            num_in_small_tensors=sum(p.numel() for p in trained if p.numel() < _PAGED_FROM),
             num_parameters=_num_parameters(model),
         )
 

@@ -82,7 +82,9 @@ def _active_adapter(module: Any) -> str | None:
     name: str = module.active_adapters[0]
     if name not in module.lora_A or name in module.lora_variant or module.lora_bias.get(name):
         return None
-    return None if module.get_base_layer().weight.requires_grad else name
+    base = module.get_base_layer()
+    is_trained = base.weight.requires_grad or (base.bias is not None and base.bias.requires_grad)
+    return None if is_trained else name
 
 
 def _lora_forward(self: Any, x: torch.Tensor, *args: Any, **kwargs: Any) -> Any:
@@ -279,8 +281,9 @@ class _RmsNorm(torch.autograd.Function):
     @staticmethod
     def forward(ctx: Any, x: torch.Tensor, weight: torch.Tensor, epsilon: float) -> torch.Tensor:
         wide = x.float()
-        # linalg.vecdot makes no squared copy.
-        inverse = torch.linalg.vecdot(wide, wide).div_(x.shape[-1]).add_(epsilon).rsqrt_().unsqueeze(-1)
+        # linalg.vecdot makes no squared copy. Autocast would compute it in 16 bits: float16 ends at 65,504.
+        with torch.autocast(x.device.type, enabled=False):
+            inverse = torch.linalg.vecdot(wide, wide).div_(x.shape[-1]).add_(epsilon).rsqrt_().unsqueeze(-1)
         ctx.save_for_backward(x, weight, inverse)
         normed = (wide * inverse).to(x.dtype)
         product: torch.Tensor = normed.mul_(weight) if normed.dtype == weight.dtype else weight * normed
@@ -291,5 +294,6 @@ class _RmsNorm(torch.autograd.Function):
         x, weight, inverse = ctx.saved_tensors
         wide = x.float()
         grad = grads[0].float() * weight.float()
-        along = torch.linalg.vecdot(grad, wide).unsqueeze(-1).mul_(inverse.pow(3)).div_(-x.shape[-1])
+        with torch.autocast(x.device.type, enabled=False):
+            along = torch.linalg.vecdot(grad, wide).unsqueeze(-1).mul_(inverse.pow(3)).div_(-x.shape[-1])
         return grad.mul_(inverse).addcmul_(wide, along).to(x.dtype), None, None

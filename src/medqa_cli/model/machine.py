@@ -60,7 +60,9 @@ def machine_at_hand() -> Machine:
 def free_memory_bytes(device: torch.device) -> int:
     """Return the memory that a process can still take: of the GPU, or of the host and the container it is in."""
     if device.type == "cuda":
-        return int(torch.cuda.mem_get_info(device)[0])
+        # What PyTorch holds and does not use counts as free: the driver does not know of it.
+        idle = torch.cuda.memory_reserved(device) - torch.cuda.memory_allocated(device)
+        return int(torch.cuda.mem_get_info(device)[0]) + idle
     available = int(psutil.virtual_memory().available)
     limit = _container_limit_bytes()
     if limit is None:

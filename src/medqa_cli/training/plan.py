@@ -113,7 +113,7 @@ def available_bytes(target: Target) -> int:
 
 def fits(prediction: Prediction, target: Target) -> bool:
     """Tell whether the training has room, its optimizer state on the device."""
-    paged = prediction.optimizer_bytes if prediction.optimizer_is_paged else 0
+    paged = prediction.paged_bytes
     return prediction.peak_bytes + paged <= available_bytes(target)
 
 

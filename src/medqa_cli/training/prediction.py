@@ -77,22 +77,22 @@ class ForwardLimits:
 class Prediction:
     """The memory of a training at its peak.
 
-    ``optimizer_is_paged``: its state may move to the host's memory; ``keeps_freed_memory``: there is so much of it that
-    freed blocks stay with the process, so that up to ``idle_bytes`` more are resident than are in use.
+    ``paged_bytes``: part of the optimizer's state that may move to the host's memory; ``keeps_freed_memory``: there is
+    so much of it that freed blocks stay with the process: up to ``idle_bytes`` more are resident than are in use.
     """
 
     step: StepMemory
     limits: ForwardLimits
     largest_forward_tokens: int
     optimizer_bytes: int
-    optimizer_is_paged: bool
+    paged_bytes: int
     program_bytes: int
     keeps_freed_memory: bool
 
     @property
     def peak_bytes(self) -> int:
         """Return the peak as it is measured: resident in the process on a CPU, allocated by PyTorch on a GPU."""
-        optimizer = 0 if self.optimizer_is_paged else self.optimizer_bytes
+        optimizer = self.optimizer_bytes - self.paged_bytes
         return self.program_bytes + self.step.base_bytes + self.step.adapter_bytes + optimizer + self.step.step_bytes
 
     @property
@@ -139,12 +139,13 @@ class Predictor:
         largest, several = _largest_forward(examples, settings.train, limits.max_tokens)
         step = self._step(shape, largest, limits.recomputed, several)
         name = optimizer_on(settings.train.optim, torch.device(self.target.device_type))
+        is_paged = "paged" in name and self.target.device_type == "cuda"
         found = Prediction(
             step=step,
             limits=limits,
             largest_forward_tokens=sum(len(example.input_ids) for example in largest),
             optimizer_bytes=round(step.num_trainable * _state_bytes(name)),
-            optimizer_is_paged="paged" in name and self.target.device_type == "cuda",
+            paged_bytes=round((step.num_trainable - step.num_in_small_tensors) * _state_bytes(name)) * is_paged,
             program_bytes=self._program_bytes(),
             keeps_freed_memory=False,
         )

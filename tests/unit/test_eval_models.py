@@ -1,0 +1,54 @@
+"""Models of an evaluation come one after the other: one that is done with is gone before the next is loaded."""
+
+from __future__ import annotations
+
+import weakref
+from pathlib import Path
+from types import SimpleNamespace
+from typing import Any
+
+import pytest
+import torch
+
+from medqa_cli.config.sections import ModelConfig
+from medqa_cli.evaluation import models
+from medqa_cli.evaluation.models import ModelSet
+from medqa_cli.run_folder import RunFolder
+
+
+class Loader:
+    """Makes models that refer to themselves, as packed ones do, and notes how many are there at each load."""
+
+    def __init__(self, bias: str) -> None:
+        self.bias = bias
+        self.made: list[weakref.ref[Any]] = []
+        self.alive: list[int] = []
+
+    def make(self, *_: Any, **__: Any) -> Any:
+        self.alive.append(sum(model() is not None for model in self.made))
+        model = torch.nn.Linear(1, 1)
+        model.itself = model  # type: ignore[assignment]
+        model.__dict__["peft_config"] = {"default": SimpleNamespace(bias=self.bias)}
+        model.__dict__["disable_adapter"] = lambda: torch.no_grad()
+        self.made.append(weakref.ref(model))
+        return model
+
+
+@pytest.mark.parametrize(("bias", "num_loaded"), [("none", 2), ("all", 3)])
+def test_two_are_never_in_memory_at_once(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, bias: str, num_loaded: int
+) -> None:
+    loader = Loader(bias)
+    (tmp_path / "merged").mkdir()
+    monkeypatch.setattr(models, "load_tuned", lambda *_, **__: (loader.make(), None, None))
+    monkeypatch.setattr(models, "load_base", loader.make)
+    for name in ("base_of_adapter", "find_base"):
+        monkeypatch.setattr(models, name, lambda *_: None)
+    every = ModelSet(RunFolder(tmp_path), ModelConfig())
+    names = []
+    for loaded in every.each(("adapter", "base", "merged"), packed=True):
+        assert loaded.model is not None
+        names.append(loaded.name)
+    assert names == ["adapter", "base", "merged"]
+    assert loader.alive == [0] * num_loaded
+    assert [model() for model in loader.made] == [None] * num_loaded
