@@ -8,6 +8,7 @@ from __future__ import annotations
 from pathlib import Path
 from typing import Any
 
+from transformers import TrainerCallback
 from transformers.trainer_utils import IntervalStrategy
 
 from medqa_cli import allocator, console, ranks
@@ -18,6 +19,7 @@ from medqa_cli.training.checkpoints import written_by_main
 from medqa_cli.training.ending import Ending, Outcome
 from medqa_cli.training.examples import evenly_spaced
 from medqa_cli.training.guards import DivergedError, StepGuard
+from medqa_cli.training.idle_memory import IdleMemoryLimit
 from medqa_cli.training.looks import ValidationLooks
 from medqa_cli.training.monitor import TrainingMonitor, read_log, stop_on_signal
 from medqa_cli.training.plot import plot_losses
@@ -42,8 +44,12 @@ def fit(
         prediction: the size of a forward.
         checkpoint: where to go on from.
     """
-    if prepared.device.type == "cpu" and prediction is not None and not prediction.keeps_freed_memory:
-        allocator.give_back_freed_memory()
+    callbacks: list[TrainerCallback] = []
+    if prepared.device.type == "cpu" and prediction is not None:
+        if prediction.keeps_freed_memory:
+            callbacks.append(IdleMemoryLimit(prediction.peak_bytes + prediction.idle_bytes))
+        else:
+            allocator.give_back_freed_memory()
     device, dtype, examples = prepared.device, prepared.dtype, prepared.data.examples
     watched = evenly_spaced(prepared.validation.examples, MAX_VALIDATION_EXAMPLES)
     limits = forward_limits(job.model, job.train, device, dtype) if prediction is None else prediction.limits
@@ -73,7 +79,7 @@ def fit(
             validation=watched,
             max_tokens_per_forward=limits.max_tokens,
             compute_dtype=dtype,
-            callbacks=[monitor, looks] if watched else [monitor],
+            callbacks=[*callbacks, monitor, looks] if watched else [*callbacks, monitor],
             guard=guard,
         )
         trainer.kept_steps = looks.kept_steps

@@ -35,8 +35,9 @@ _STATE_BYTES = (
     ("", 8.0),  # Adam and its kin: two float32 moments
 )
 _ORDER_SEED = 0
-# Freed memory that is kept, beside what a step uses: the most that was measured (docs/experiments.md, 2026-11-24).
-MOST_IDLE_SHARE = 1.3
+# Freed memory that is kept, beside what a step uses: the most that was measured (docs/experiments.md, 2026-11-24 and
+# 2026-11-28). ``IdleMemoryLimit`` gives it back beyond that.
+MOST_IDLE_SHARE = {torch.float32: 1.3, torch.bfloat16: 2.5, torch.float16: 2.5}
 
 
 @dataclass(frozen=True)
@@ -78,7 +79,7 @@ class Prediction:
     """The memory of a training at its peak.
 
     ``paged_bytes``: part of the optimizer's state that may move to the host's memory; ``keeps_freed_memory``: there is
-    so much of it that freed blocks stay with the process: up to ``idle_bytes`` more are resident than are in use.
+    so much of it that freed blocks stay with the process: up to ``most_idle_bytes`` more are resident than are in use.
     """
 
     step: StepMemory
@@ -88,6 +89,7 @@ class Prediction:
     paged_bytes: int
     program_bytes: int
     keeps_freed_memory: bool
+    most_idle_bytes: int
 
     @property
     def peak_bytes(self) -> int:
@@ -98,7 +100,7 @@ class Prediction:
     @property
     def idle_bytes(self) -> int:
         """Return how much freed memory is kept at most."""
-        return round(MOST_IDLE_SHARE * self.step.step_bytes) if self.keeps_freed_memory else 0
+        return self.most_idle_bytes if self.keeps_freed_memory else 0
 
     def parts(self) -> dict[str, int]:
         """Return the bytes of each part."""
@@ -148,10 +150,11 @@ class Predictor:
             paged_bytes=round((step.num_trainable - step.num_in_small_tensors) * _state_bytes(name)) * is_paged,
             program_bytes=self._program_bytes(),
             keeps_freed_memory=False,
+            most_idle_bytes=round(MOST_IDLE_SHARE[self._dtype] * step.step_bytes),
         )
         # On a CPU blocks that are kept for reuse come on top of what is in use.
-        idle = round(MOST_IDLE_SHARE * found.step.step_bytes)
-        kept = self.target.device_type == "cpu" and is_kept(found.peak_bytes + idle <= self.target.free_bytes)
+        there_is_room = found.peak_bytes + found.most_idle_bytes <= self.target.free_bytes
+        kept = self.target.device_type == "cpu" and is_kept(there_is_room)
         return replace(found, keeps_freed_memory=kept)
 
     def _program_bytes(self) -> int:
