@@ -3,8 +3,8 @@
 glibc gives a large block back to the system when it is freed and asks for it anew a millisecond later; the system fills
 it with zeros each time. A training step does that thousands of times, so freed blocks are kept at first. They do not
 fit together again as well as they might (up to 2.5 times a step's own memory lay idle between blocks, see
-docs/experiments.md, 2026-11-24), so that where memory is short they are given back after all, which costs a fifth of
-the speed. ``MEDQA_KEEP_FREED_MEMORY`` = 1 or 0 decides instead. Does nothing elsewhere than on glibc.
+docs/experiments.md, 2026-11-24 and 2026-11-28), so that where memory is short they are given back after all, which
+costs a fifth of the speed. ``MEDQA_KEEP_FREED_MEMORY`` = 1 or 0 decides instead. Does nothing elsewhere than on glibc.
 
 oneDNN, which computes bfloat16 products, compiles a kernel for each shape that it meets and keeps 1,024 of them.
 Forwards of ever new lengths fill that with 0.8 GB; 300 hold what a step meets, at the same speed.

@@ -6,6 +6,7 @@ Does not know what the files mean: the workers decide that.
 from __future__ import annotations
 
 import contextlib
+import errno
 import hashlib
 import importlib.metadata
 import json
@@ -180,12 +181,24 @@ def read_json(path: Path) -> Any:
         raise InputError(f"{path} cannot be read as JSON: {error}") from error
 
 
+def is_full_disk(error: OSError) -> bool:
+    """Tell whether a file could not be written for want of room, on the disk or in the user's quota."""
+    return error.errno in (errno.ENOSPC, errno.EDQUOT)
+
+
+def recorded_environment(run: RunFolder) -> dict[str, Any]:
+    """Return what ``environment.json`` records of a run's training; empty if it is not there or no object.
+
+    Raises:
+        InputError: it is no JSON.
+    """
+    recorded = read_json(run.environment_path) if run.environment_path.is_file() else None
+    return recorded if isinstance(recorded, dict) else {}
+
+
 def recorded_settings(run: RunFolder) -> dict[str, Any]:
-    """Return the settings that a run's training is bound to, as ``environment.json`` has them; empty if it has none."""
-    if not run.environment_path.is_file():
-        return {}
-    recorded = read_json(run.environment_path)
-    settings = recorded.get("trained_with") if isinstance(recorded, dict) else None
+    """Return the settings that a run's training is bound to; empty if none are recorded. Raises as the above."""
+    settings = recorded_environment(run).get("trained_with")
     return settings if isinstance(settings, dict) else {}
 
 

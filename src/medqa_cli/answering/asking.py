@@ -5,7 +5,6 @@ Puts the parts together and shows what they give; the answers come from ``genera
 
 from __future__ import annotations
 
-import gc
 from collections import Counter
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, replace
@@ -22,6 +21,7 @@ from medqa_cli.answering.question_files import read_questions
 from medqa_cli.answering.references import Reference, References
 from medqa_cli.config.sections import GenerateConfig, ModelConfig, PromptConfig
 from medqa_cli.errors import MedqaError
+from medqa_cli.model.device import let_go_of_unused
 from medqa_cli.run_folder import RunFolder
 
 NOTHING_CLOSE = "nothing close in the data: no reference answer to check this answer against"
@@ -79,8 +79,9 @@ def ask_several(job: AskJob, question: str, choices: Sequence[str]) -> None:
         answer = generate.answer_question(answerer, question, job.settings)
         answers.append(generate.as_json(answer, answerer))
         # One after the other: two models at once may not fit.
+        device = answerer.device
         del answerer
-        gc.collect()
+        let_go_of_unused(device)
     ends = [f"{each['finish_reason']}, {each['answer_tokens']} tokens, {each['seconds']} s" for each in answers]
     texts = [each["answer"] for each in answers]
     data = {"question": generate.tidy(question), "answers": answers}

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import errno
 import functools
 from collections.abc import Callable
 from typing import Annotated, Any, ParamSpec, TypeVar
@@ -14,6 +13,7 @@ from medqa_cli import __version__, console
 from medqa_cli.cli import first_steps
 from medqa_cli.config import Config
 from medqa_cli.errors import InputError, Interrupted, MedqaError
+from medqa_cli.run_folder import is_full_disk
 
 _ORDER = ["convert", "train", "merge", "ask", "eval", "config"]
 
@@ -78,10 +78,10 @@ P = ParamSpec("P")
 R = TypeVar("R")
 
 
-def interruptible(command: Callable[P, R]) -> Callable[P, R]:
-    """Turn Ctrl-C into exit code 130 and a sentence; Typer would print ``Aborted.`` and exit with 1.
+def ending_with_a_message(command: Callable[P, R]) -> Callable[P, R]:
+    """Turn Ctrl-C into exit code 130 and a sentence, a full disk and full memory into exit code 1 and a sentence.
 
-    A full disk, and memory that runs out, wherever a command meets it, is told too and exits with 1.
+    Typer would print ``Aborted.`` for the first, and a traceback for the others.
     """
 
     @functools.wraps(command)
@@ -91,7 +91,7 @@ def interruptible(command: Callable[P, R]) -> Callable[P, R]:
         except KeyboardInterrupt:
             raise Interrupted("interrupted") from None
         except OSError as error:
-            if error.errno not in (errno.ENOSPC, errno.EDQUOT):
+            if not is_full_disk(error):
                 raise
             what = f"{error.filename} could not be written" if error.filename else "not everything could be written"
             raise MedqaError(f"{what}: {error.strerror}", "make room, then give the same command again") from error

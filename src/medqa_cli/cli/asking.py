@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Annotated
 import typer
 
 from medqa_cli import allocator, console
-from medqa_cli.cli.app import app, examples, interruptible
+from medqa_cli.cli.app import app, ending_with_a_message, examples
 from medqa_cli.cli.options import (
     JsonOption,
     RunConfigOption,
@@ -35,7 +35,7 @@ if TYPE_CHECKING:
         'medqa ask --sources 3 "What is gout?"  with reference answers',
     )
 )
-@interruptible
+@ending_with_a_message
 def ask(
     question: Annotated[
         str | None,

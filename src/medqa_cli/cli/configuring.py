@@ -12,7 +12,7 @@ import typer
 
 from medqa_cli import console
 from medqa_cli.cli import first_steps
-from medqa_cli.cli.app import config_app, examples, interruptible
+from medqa_cli.cli.app import config_app, ending_with_a_message, examples
 from medqa_cli.cli.options import (
     ConfigOption,
     JsonOption,
@@ -33,7 +33,7 @@ from medqa_cli.run_folder import atomic_file
         "medqa config init --gpu-memory 24 --out a10.yaml  for another card",
     ),
 )
-@interruptible
+@ending_with_a_message
 def config_init(
     out: Annotated[Path, typer.Option("--out", metavar="FILE", help="File to write.")] = Path(DEFAULT_NAME),
     gpu_memory: Annotated[

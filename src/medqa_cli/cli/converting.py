@@ -9,7 +9,7 @@ import typer
 
 from medqa_cli import console
 from medqa_cli.cli import first_steps
-from medqa_cli.cli.app import app, examples, interruptible
+from medqa_cli.cli.app import app, ending_with_a_message, examples
 from medqa_cli.cli.options import (
     ConfigOption,
     JsonOption,
@@ -29,7 +29,7 @@ from medqa_cli.errors import InputError
         "medqa convert --audit some/folder  what the splits there share",
     )
 )
-@interruptible
+@ending_with_a_message
 def convert(
     sources: Annotated[
         list[str] | None,

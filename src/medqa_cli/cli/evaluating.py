@@ -8,7 +8,7 @@ from typing import Annotated
 import typer
 
 from medqa_cli import allocator, console
-from medqa_cli.cli.app import app, examples, interruptible
+from medqa_cli.cli.app import app, ending_with_a_message, examples
 from medqa_cli.cli.options import (
     JsonOption,
     RunConfigOption,
@@ -29,7 +29,7 @@ from medqa_cli.cli.options import (
         "medqa eval --fail-on 'adapter.nll > base.nll'  a gate for CI",
     ),
 )
-@interruptible
+@ending_with_a_message
 def evaluate(
     model: Annotated[
         str | None,

@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Annotated, Literal
 import typer
 
 from medqa_cli import allocator, console, ranks
-from medqa_cli.cli.app import app, examples, interruptible
+from medqa_cli.cli.app import app, ending_with_a_message, examples
 from medqa_cli.cli.options import (
     ConfigOption,
     JsonOption,
@@ -36,7 +36,7 @@ if TYPE_CHECKING:
         "medqa train --set run_dir=runs/b --set lora.r=16  another run, another rank",
     )
 )
-@interruptible
+@ending_with_a_message
 def train(
     resume: Annotated[bool, typer.Option("--resume", help="Go on from the newest checkpoint.")] = False,
     restart: Annotated[
@@ -125,7 +125,7 @@ def _train_job(loaded: Loaded) -> TrainJob:
         "medqa merge --base-weights original  onto the unquantized base",
     )
 )
-@interruptible
+@ending_with_a_message
 def merge(
     more_types: Annotated[list[str] | None, typer.Argument(metavar="TYPE", hidden=True)] = None,
     gguf: Annotated[

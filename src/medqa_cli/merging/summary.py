@@ -5,15 +5,13 @@ Does not measure anything and does not write.
 
 from __future__ import annotations
 
-from collections.abc import Mapping
 from importlib.metadata import version
 from pathlib import Path
 from typing import Any
 
-from medqa_cli.errors import InputError
+from medqa_cli.data.output_folder import report_of
 from medqa_cli.merging.parts import MergeJob, Parts
 from medqa_cli.merging.verify import Verification
-from medqa_cli.run_folder import read_json
 
 
 def summarize(
@@ -77,13 +75,12 @@ def _describe_adapter(parts: Parts) -> dict[str, Any]:
 
 
 def _describe_data(data_dir: Path) -> dict[str, Any] | None:
-    path = data_dir / "report.json"
-    if not path.is_file():
+    report = report_of(data_dir)
+    if report is None:
         return None
     try:
-        report: Mapping[str, Any] = read_json(path)
         source = report["source"]
         # A name, not the path: the folder travels to other people.
         return {**report["splits"], "source": Path(str(source["path"])).name, "sha256": source["sha256"]}
-    except (InputError, KeyError, TypeError):  # damaged: no reason to give up a model that is already written
+    except (KeyError, TypeError):  # damaged: no reason to give up a model that is already written
         return None

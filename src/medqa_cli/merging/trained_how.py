@@ -11,7 +11,7 @@ from medqa_cli import console
 from medqa_cli.config.sections import ModelConfig
 from medqa_cli.errors import InputError
 from medqa_cli.model.device import DTYPES
-from medqa_cli.run_folder import RunFolder, read_json, recorded_settings
+from medqa_cli.run_folder import RunFolder, recorded_environment, recorded_settings
 
 _QUANTIZATIONS = ("nf4", "fp4", "int8", "none")
 
@@ -48,6 +48,5 @@ def trained_device(run: RunFolder) -> str | None:
 
 
 def _recorded(run: RunFolder, key: str) -> str | None:
-    recorded = read_json(run.environment_path) if run.environment_path.is_file() else None
-    value = recorded.get(key) if isinstance(recorded, dict) else None
+    value = recorded_environment(run).get(key)
     return value if isinstance(value, str) else None

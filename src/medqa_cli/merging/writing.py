@@ -6,7 +6,6 @@ in JSON (type, shape and place of each tensor), the values (safetensors' own REA
 
 from __future__ import annotations
 
-import errno
 import json
 import os
 import shutil
@@ -17,7 +16,7 @@ from pathlib import Path
 
 from medqa_cli.errors import InputError
 from medqa_cli.model.weight_headers import SAFETENSORS_FILE, SAFETENSORS_INDEX, StoredTensor
-from medqa_cli.run_folder import write_json
+from medqa_cli.run_folder import is_full_disk, write_json
 
 # Beside the weights: tokenizer, configs, room for the file system.
 _SPARE_BYTES = 64 << 20
@@ -95,7 +94,7 @@ def write_shards(
                     if done - before != tensor.num_bytes:
                         raise AssertionError(f"{tensor.name}: {done - before} bytes, {tensor.num_bytes} announced")
     except OSError as error:
-        full = error.errno in (errno.ENOSPC, errno.EDQUOT)
+        full = is_full_disk(error)
         what = "no space is left on the disk" if full else f"cannot write: {error.strerror}"
         raise InputError(
             f"the merge was stopped in {folder.parent}: {what}; nothing was changed",

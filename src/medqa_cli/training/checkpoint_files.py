@@ -6,7 +6,6 @@ Knows nothing of what they hold: ``safe_trainer`` fills them, ``checkpoints`` de
 from __future__ import annotations
 
 import contextlib
-import errno
 import json
 import os
 import shutil
@@ -17,7 +16,7 @@ from pathlib import Path
 from safetensors import SafetensorError
 
 from medqa_cli.errors import InputError, MedqaError
-from medqa_cli.run_folder import sha256_of_file
+from medqa_cli.run_folder import is_full_disk, sha256_of_file
 
 MANIFEST_NAME = "manifest.json"
 MANIFEST_FORMAT = 1
@@ -237,7 +236,7 @@ def full_disk_is_an_error(folder: Path) -> Iterator[None]:
         yield
     except (OSError, InputError) as error:
         behind = error.__cause__ if isinstance(error, InputError) else error
-        if not isinstance(behind, OSError) or behind.errno not in (errno.ENOSPC, errno.EDQUOT):
+        if not isinstance(behind, OSError) or not is_full_disk(behind):
             raise
         place = behind.filename or folder
-        raise NotWrittenError(f"{place} could not be written: {os.strerror(behind.errno)}", HINT) from error
+        raise NotWrittenError(f"{place} could not be written: {os.strerror(behind.errno or 0)}", HINT) from error

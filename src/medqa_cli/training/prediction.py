@@ -35,8 +35,8 @@ _STATE_BYTES = (
     ("", 8.0),  # Adam and its kin: two float32 moments
 )
 _ORDER_SEED = 0
-# Freed memory that is kept, beside what a step uses: the most that was measured (docs/experiments.md, 2026-11-24 and
-# 2026-11-28). ``IdleMemoryLimit`` gives it back beyond that.
+# Freed memory that is kept at most, beside what a step uses: float32 reached 1.3 times that, 16 bits 3.1 by the end of
+# an epoch (docs/experiments.md, 2026-11-24 and 2026-11-28). ``IdleMemoryLimit`` gives back what is beyond.
 MOST_IDLE_SHARE = {torch.float32: 1.3, torch.bfloat16: 2.5, torch.float16: 2.5}
 
 
