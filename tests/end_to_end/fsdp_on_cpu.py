@@ -22,6 +22,9 @@ initialize = State.__init__
 def initialize_with_fsdp(self: Any, *args: Any, fsdp_plugin: Any = None, **kwargs: Any) -> None:
     initialize(self, *args, fsdp_plugin=fsdp_plugin, **kwargs)
     if fsdp_plugin is not None:
+        # As accelerate does on accelerators (1.15, state.py).
+        if self._mixed_precision != "no":
+            fsdp_plugin.set_mixed_precision(self._mixed_precision)
         self.distributed_type, self.fsdp_plugin = DistributedType.FSDP, fsdp_plugin
         PartialState._shared_state["distributed_type"] = DistributedType.FSDP
 

@@ -13,8 +13,8 @@ from medqa_cli.config.sections import ModelConfig, TrainConfig
 from medqa_cli.errors import InputError
 from medqa_cli.run_folder import RunFolder
 from medqa_cli.training import preflight
-from medqa_cli.training.sharding import check_sharding
-from medqa_cli.training.trainer import optimizer_on
+from medqa_cli.training.sharding import check_sharded_type, check_sharding
+from medqa_cli.training.trainer import make_training_arguments, optimizer_on
 
 LAUNCHED = {"WORLD_SIZE": "2", "RANK": "0", "LOCAL_RANK": "0"}
 FSDP = {
@@ -23,13 +23,16 @@ FSDP = {
     "FSDP_VERSION": "2",
     "FSDP_ACTIVATION_CHECKPOINTING": "false",
     "FSDP_CPU_RAM_EFFICIENT_LOADING": "false",
+    "ACCELERATE_MIXED_PRECISION": "no",
+    "ACCELERATE_DYNAMO_BACKEND": "NO",
 }
+UNUSUAL = ("ACCELERATE_USE_DEEPSPEED", "ACCELERATE_USE_MEGATRON_LM", "ACCELERATE_USE_PARALLELISM_CONFIG")
 
 
 @pytest.fixture
 def launched(monkeypatch: pytest.MonkeyPatch) -> Any:
     """Set the launcher's variables for this test."""
-    for name in ("ACCELERATE_USE_DEEPSPEED", *FSDP):
+    for name in (*UNUSUAL, *FSDP):
         monkeypatch.delenv(name, raising=False)
     return lambda variables: [monkeypatch.setenv(name, value) for name, value in variables.items()]
 
@@ -50,6 +53,12 @@ def test_what_can_be_sharded(launched: Any, optim: str) -> None:
         ({"FSDP_ACTIVATION_CHECKPOINTING": "true"}, {}, {}, "fsdp_activation_checkpointing; train.gradient_check"),
         ({"FSDP_CPU_RAM_EFFICIENT_LOADING": "true"}, {}, {}, "fsdp_cpu_ram_efficient_loading; each process"),
         ({"ACCELERATE_USE_DEEPSPEED": "true"}, {}, {}, "DeepSpeed"),
+        ({"ACCELERATE_USE_MEGATRON_LM": "true"}, {}, {}, "Megatron-LM"),
+        ({"ACCELERATE_USE_PARALLELISM_CONFIG": "true"}, {}, {}, "parallelism_config"),
+        ({"ACCELERATE_DYNAMO_BACKEND": "INDUCTOR"}, {}, {}, "dynamo_backend, which compiles"),
+        ({"ACCELERATE_MIXED_PRECISION": "bf16"}, {}, {}, "the default that `accelerate config` wrote.* bf16, with"),
+        ({"ACCELERATE_MIXED_PRECISION": "fp16"}, {}, {}, "sets mixed_precision: fp16"),
+        ({"ACCELERATE_MIXED_PRECISION": "fp8"}, {}, {}, "sets mixed_precision: fp8"),
         ({}, {"quantization": "int8"}, {}, "int8 weights cannot be sharded"),
         ({}, {}, {"optim": "adamw_bnb_8bit"}, "adamw_bnb_8bit works on whole tensors"),
         ({}, {}, {"optim": "paged_adamw_8bit"}, "paged_adamw_8bit works on whole tensors"),
@@ -63,6 +72,27 @@ def test_what_cannot(
     launched({**FSDP, **changed})
     with pytest.raises(InputError, match=message):
         check_sharding(ModelConfig(**model), TrainConfig(**train))
+
+
+def test_float16_cannot_be_sharded(launched: Any) -> None:
+    launched(FSDP)
+    check_sharded_type(torch.bfloat16)
+    with pytest.raises(InputError, match="FSDP does not go with float16") as raised:
+        check_sharded_type(torch.float16)
+    assert "model.compute_dtype: bfloat16" in raised.value.hint
+    launched({"ACCELERATE_USE_FSDP": "false"})
+    check_sharded_type(torch.float16)
+
+
+def test_without_fsdp_a_mixed_precision_is_only_left_unused(launched: Any, tmp_path: Path) -> None:
+    """``accelerate launch`` passes that of its default config on, whatever program it starts."""
+    launched({"ACCELERATE_MIXED_PRECISION": "fp16"})
+    check_sharding(ModelConfig(), TrainConfig())
+    for dtype in (torch.float32, torch.bfloat16, torch.float16):
+        args = make_training_arguments(
+            TrainConfig(), seed=0, output_dir=tmp_path, device=torch.device("cpu"), compute_dtype=dtype
+        )
+        assert args.mixed_precision == "no"
 
 
 def test_without_fsdp_nothing_is_refused(launched: Any) -> None:

@@ -89,6 +89,18 @@ def test_how_a_step_is_computed_does_not_change_it(tiny_model_dir: Path, tmp_pat
         torch.testing.assert_close(got[name], value, rtol=1e-2, atol=2e-4, msg=name)
 
 
+def test_a_launchers_mixed_precision_changes_no_number(
+    tiny_model_dir: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """``accelerate launch`` sets the variable from a default config that may have been made for another program."""
+    examples = make_examples([(3 + i % 5, 2 + 3 * (i % 7)) for i in range(16)])
+    expected, expected_losses = run_steps(make_model(tiny_model_dir), examples, tmp_path / "a")
+    monkeypatch.setenv("ACCELERATE_MIXED_PRECISION", "bf16")
+    weights, losses = run_steps(make_model(tiny_model_dir), examples, tmp_path / "b")
+    assert losses == expected_losses
+    assert all(torch.equal(weights[name], value) for name, value in expected.items())
+
+
 def test_the_step_loss_is_the_mean_over_its_answer_tokens(tiny_model_dir: Path, tmp_path: Path) -> None:
     """Not the mean of per-batch means: a long answer counts by its tokens."""
     examples = make_examples([(3, 1)] * 4 + [(3, 30)] * 4)

@@ -34,7 +34,12 @@ from medqa_cli.training.monitor import read_log
 from medqa_cli.training.prediction import Prediction
 from medqa_cli.training.preflight import bound_to, check_same_on_all_ranks, checkpoint_to_go_on_from, num_steps
 from medqa_cli.training.preparation import Prepared, TrainJob, device_at_hand, predictor, prepare, settings_of
-from medqa_cli.training.sharding import check_sharding, whole_adapter
+from medqa_cli.training.sharding import (
+    check_sharded_type,
+    check_sharding,
+    launchers_mixed_precision,
+    whole_adapter,
+)
 from medqa_cli.training.trainer import check_optimizer, optimizer_on
 
 
@@ -70,6 +75,7 @@ def _train(job: TrainJob, locks: contextlib.ExitStack, *, resume: bool, restart:
         optimizer = optimizer_on(job.train.optim, device)
         trained_with = bound_to(job.prompt, job.model, job.lora, job.train, job.data_dir, optimizer)
         dtype = pick_compute_dtype(job.model.compute_dtype, device)
+        check_sharded_type(dtype)
     check_same_on_all_ranks(job.resolved_config, trained_with, dtype)
     checkpoint = checkpoint_to_go_on_from(job.run, trained_with, resume=resume, restart=restart)
     prepared = prepare(job, device, dtype)
@@ -157,6 +163,8 @@ def _describe_run(job: TrainJob, model: Any, prepared: Prepared) -> None:
         f"{trainable:,} of {total:,} parameters trained, on {describe_device(device)}"
         + (f", in each of {ranks.world_size()} processes" if ranks.world_size() > 1 else "")
     )
+    if (ignored := launchers_mixed_precision()) is not None:
+        console.note(f"mixed_precision: {ignored} of accelerate's config has no effect; model.compute_dtype decides")
     if optimizer != job.train.optim:
         why = "works on whole tensors" if ranks.is_sharded() else "needs a GPU"
         console.note(f"train.optim: {job.train.optim} {why}; {optimizer} computes the same steps here")

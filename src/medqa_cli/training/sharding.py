@@ -2,7 +2,8 @@
 
 ``accelerate launch --config_file examples/accelerate_fsdp.yaml`` asks for it; accelerate and PyTorch (FSDP2,
 ``fully_shard``) do it. Here is what the Trainer would do otherwise: only the adapter and its optimizer state are
-gathered and saved, never the base. Does not shard by itself.
+gathered and saved, never the base. What else a launcher's config asks for, and medqa does not do, is refused here.
+Does not shard by itself.
 """
 
 from __future__ import annotations
@@ -33,18 +34,44 @@ _LEFT_TO_MEDQA = {
     "cpu_ram_efficient_loading": "each process loads the base itself, because 4-bit weights cannot be sent to it",
 }
 _EXAMPLE = "start from examples/accelerate_fsdp.yaml"
+# Where ``accelerate config`` writes what ``accelerate launch`` takes when it is given nothing else.
+_LAUNCHERS_CONFIG = "accelerate's config (--config_file, or the default that `accelerate config` wrote)"
+# Variables of ``accelerate launch`` that change how the model is computed: how they look where they change nothing,
+# what they ask for, and what to do.
+_LAUNCHERS_WISHES = {
+    "ACCELERATE_USE_DEEPSPEED": (("false",), "DeepSpeed; medqa shards with FSDP", _EXAMPLE),
+    "ACCELERATE_USE_MEGATRON_LM": (("false",), "Megatron-LM; medqa shards with FSDP", _EXAMPLE),
+    "ACCELERATE_USE_PARALLELISM_CONFIG": (
+        ("false",),
+        "a parallelism_config (tensor, context or sequence parallelism), which medqa does not do",
+        f"leave it out; {_EXAMPLE}",
+    ),
+    "ACCELERATE_DYNAMO_BACKEND": (
+        ("no",),
+        "dynamo_backend, which compiles the model; medqa's forwards have ever new lengths and are not compiled",
+        "set dynamo_backend to NO there, or start with: accelerate launch --dynamo_backend no",
+    ),
+}
 
 
 def check_sharding(model: ModelConfig, train: TrainConfig) -> None:
-    """Check that what the launcher and the config ask for can be sharded.
+    """Check that medqa does what the launcher asks for, and that what the config asks for can be sharded.
 
     Raises:
-        InputError: it cannot.
+        InputError: it does not, or cannot.
     """
-    if os.environ.get("ACCELERATE_USE_DEEPSPEED", "").lower() == "true":
-        raise InputError("accelerate's config asks for DeepSpeed; medqa shards with FSDP", _EXAMPLE)
+    for variable, (harmless, wish, instead) in _LAUNCHERS_WISHES.items():
+        if os.environ.get(variable, "").lower() not in ("", *harmless):
+            raise InputError(f"{_LAUNCHERS_CONFIG} asks for {wish}", instead)
     if not ranks.is_sharded():
         return
+    if launchers_mixed_precision() is not None:
+        raise InputError(
+            f"{_LAUNCHERS_CONFIG} sets mixed_precision: {launchers_mixed_precision()}, with which FSDP would cast the "
+            "4-bit weights and round the losses",
+            "set mixed_precision: 'no' there, or start with: accelerate launch --mixed_precision no; "
+            "model.compute_dtype decides",
+        )
     if os.environ.get("FSDP_VERSION") != "2":
         raise InputError("accelerate's config asks for FSDP 1, which cannot hold 4-bit weights in parts", _EXAMPLE)
     for key, instead in _LEFT_TO_MEDQA.items():
@@ -58,6 +85,25 @@ def check_sharding(model: ModelConfig, train: TrainConfig) -> None:
             f"train.optim: {own} works on whole tensors, and FSDP leaves parts of them to each GPU",
             "set train.optim: adamw_torch; the adapter's state is divided among the GPUs",
         )
+
+
+def check_sharded_type(dtype: torch.dtype) -> None:
+    """Check that the type of the matrix products can be used with FSDP.
+
+    Raises:
+        InputError: it is float16: FSDP would hand out the losses in it, and their sum ends at 65,504.
+    """
+    if ranks.is_sharded() and dtype == torch.float16:
+        raise InputError(
+            "FSDP does not go with float16 products (model.compute_dtype: float16, or auto on GPUs older than Ampere)",
+            "set model.compute_dtype: bfloat16, or float32 on GPUs that do not compute it; or train without FSDP",
+        )
+
+
+def launchers_mixed_precision() -> str | None:
+    """Return what the launcher's config says of ``mixed_precision``; None: nothing, or ``no``."""
+    wanted = os.environ.get("ACCELERATE_MIXED_PRECISION", "").lower()
+    return wanted if wanted not in ("", "no", "none") else None
 
 
 def whole_adapter(model: torch.nn.Module) -> dict[str, torch.Tensor]:

@@ -267,6 +267,9 @@ def make_training_arguments(
         )
     except (ImportError, ValueError, RuntimeError) as error:
         raise _not_set_up(error) from error
+    # ``accelerate launch`` passes on its config's mixed_precision, which the arguments take where they have none of
+    # their own; here model.compute_dtype decides.
+    args.mixed_precision = "fp16" if args.fp16 else "no"
     # One process drives one device; several GPUs are several processes (accelerate launch), never DataParallel.
     args._n_gpu = min(args.n_gpu, 1)
     return args
