@@ -23,6 +23,7 @@ ROOT = Path(medqa_cli.__file__).parent
 _GROUND = {
     "allocator",
     "chat_template",
+    "confined",
     "config",
     "console",
     "errors",
@@ -40,6 +41,7 @@ ALLOWED: dict[str, set[str]] = {
     "config": {"config", "errors"},
     "terminal_text": set(),
     "console": {"errors", "terminal_text", "console"},
+    "confined": {"errors"},
     "ranks": {"errors"},
     "run_folder": {"errors"},
     "allocator": set(),

@@ -1,0 +1,272 @@
+"""Runs a reader of foreign files in a child process, within limits of time and memory.
+
+A reader that crashes, never ends or takes all memory ends as one InputError that names the file. Ctrl-C ends it, and it
+does not outlive its parent. Does not keep a reader from files or the network: it is no sandbox against malicious code.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import os
+import pickle
+import signal
+import subprocess
+import sys
+import tempfile
+import threading
+import traceback
+from collections.abc import Callable, Generator, Iterator
+from dataclasses import dataclass
+from pathlib import Path
+from typing import IO, Any, TypeVar
+
+from medqa_cli.errors import InputError, MedqaError
+
+T = TypeVar("T")
+
+_START = (
+    "import sys, pickle; sys.path[:] = pickle.load(sys.stdin.buffer); from medqa_cli import confined; confined.serve()"
+)
+_TICK = 0.1  # seconds between two looks at the child
+_FIRST_LOOK_AT_MEMORY = 5  # ticks; most readers are done before, and looking takes an import
+_SHOWN_CHARACTERS = 300  # of what a library says
+_OUT_OF_MEMORY = ("memory allocation of", "bad_alloc", "MemoryError", "out of memory")
+# One thread each, whatever the machine: a thread's stack and arena count as its memory.
+_ONE_THREAD = {"OMP_NUM_THREADS": "1", "ARROW_DEFAULT_MEMORY_POOL": "system", "RAYON_NUM_THREADS": "1"}
+
+
+@dataclass(frozen=True)
+class Limits:
+    """What a child may take.
+
+    ``seconds``: the longest wait for its next result; the time in which nobody waits for it does not count.
+    ``memory_bytes``: the most memory that it may fill. ``raised_by``: what the user can do to raise them, as a sentence
+    that follows a hint; may be empty.
+    """
+
+    seconds: float = 30.0
+    memory_bytes: int = 1 << 30
+    raised_by: str = ""
+
+
+class ReaderError(Exception):
+    """What went wrong in the child, with its traceback: the cause of an InputError."""
+
+
+def call(function: Callable[..., T], *arguments: object, what: str, hint: str, limits: Limits = Limits()) -> T:
+    """Return ``function(*arguments)``, computed in a child process.
+
+    Args:
+        function: of a module's top level, so that the child can import it. Its module should import little: the child
+            starts in 0.04 s, and each import adds to that.
+        arguments: must survive pickling, as must the result.
+        what: what is read, as messages name it; usually the path.
+        hint: what to do when it cannot be read.
+        limits: of time and memory.
+
+    Raises:
+        MedqaError: the function raised it.
+        InputError: the function raised anything else, crashed, or went beyond a limit.
+    """
+    results: Generator[T, None, None] = stream(_once, function, arguments, what=what, hint=hint, limits=limits)
+    with contextlib.closing(results):
+        return next(results)
+
+
+def stream(
+    function: Callable[..., Iterator[T]], *arguments: object, what: str, hint: str, limits: Limits = Limits()
+) -> Generator[T, None, None]:
+    """Yield what ``function(*arguments)`` yields, computed in a child process that runs ahead by some 64 kB.
+
+    Arguments and errors are those of ``call``. The child starts with the first item that is asked for, and ends when
+    the iterator is closed.
+    """
+    child = _Child(limits)
+    try:
+        child.send(function, arguments)
+        while True:
+            kind, value = child.receive()
+            if kind == "item":
+                yield value
+            elif kind == "end":
+                return
+            elif kind == "error":
+                raise value
+            else:
+                message, trace = value
+                raise _failed(what, kind, message, hint, limits) from ReaderError(trace)
+    finally:
+        child.close()
+
+
+def serve() -> None:
+    """Be the child: read what to run from stdin, and write items to stdout. Not for other callers."""
+    if signal.getsignal(signal.SIGINT) is not signal.SIG_IGN:
+        # Ctrl-C reaches the child as well: it dies without a word, whatever it is in.
+        signal.signal(signal.SIGINT, signal.SIG_DFL)
+    results = os.fdopen(os.dup(1), "wb", buffering=1 << 18)
+    # What a library prints is no result.
+    os.dup2(2, 1)
+    memory_bytes = pickle.load(sys.stdin.buffer)
+    _limit_memory(memory_bytes)
+    try:
+        function, arguments = pickle.load(sys.stdin.buffer)
+        _end_with_the_parent()
+        for item in function(*arguments):
+            # Whole or not at all: an item that cannot be pickled is an error like another.
+            results.write(pickle.dumps(("item", item)))
+        pickle.dump(("end", None), results)
+    except MedqaError as error:
+        pickle.dump(("error", error), results)
+    except MemoryError:
+        pickle.dump(("memory", ("", traceback.format_exc())), results)
+    except Exception as error:  # a library's, of whatever kind: one message for all of them
+        said = str(error).strip()
+        message = f"{type(error).__name__}: {said}" if said else type(error).__name__
+        pickle.dump(("failed", (message, traceback.format_exc())), results)
+    with contextlib.suppress(BrokenPipeError):
+        results.flush()
+    # Threads and destructors of a library that read something odd are not waited for.
+    os._exit(0)
+
+
+def _once(function: Callable[..., T], arguments: tuple[object, ...]) -> Iterator[T]:
+    yield function(*arguments)
+
+
+def _limit_memory(memory_bytes: int) -> None:
+    if sys.platform != "win32":
+        import resource
+
+        # A file of what was in memory would hold texts.
+        resource.setrlimit(resource.RLIMIT_CORE, (0, 0))
+        # Not RLIMIT_AS: what is reserved and never written is no memory. Where the system does not hold to it, the
+        # parent looks.
+        hard = resource.getrlimit(resource.RLIMIT_DATA)[1]
+        most = memory_bytes if hard == resource.RLIM_INFINITY else min(memory_bytes, hard)
+        resource.setrlimit(resource.RLIMIT_DATA, (most, hard))
+
+
+def _end_with_the_parent() -> None:
+    """Let the end of the pipe from the parent kill this process, even in a library's endless loop."""
+    if sys.platform == "win32":
+        # Works only where the library lets other threads run; Windows has no signal for it.
+        threading.Thread(target=lambda: (sys.stdin.buffer.read(), os._exit(1)), daemon=True).start()
+        return
+    import fcntl
+    import select
+
+    fcntl.fcntl(0, fcntl.F_SETOWN, os.getpid())
+    fcntl.fcntl(0, fcntl.F_SETFL, fcntl.fcntl(0, fcntl.F_GETFL) | os.O_ASYNC)
+    # SIGIO kills, unless this was inherited otherwise; the parent may have ended before.
+    signal.signal(signal.SIGIO, signal.SIG_DFL)
+    if select.select([0], [], [], 0)[0]:
+        os._exit(1)
+
+
+class _Child:
+    """The process and a thread that looks after it."""
+
+    def __init__(self, limits: Limits) -> None:
+        self._limits = limits
+        self._said: IO[bytes] = tempfile.TemporaryFile(prefix="medqa-")  # noqa: SIM115 - closed by close
+        self._process = subprocess.Popen(
+            [sys.executable, "-I", "-S", "-X", f"utf8={sys.flags.utf8_mode}", "-c", _START],
+            stdin=subprocess.PIPE,
+            stdout=subprocess.PIPE,
+            stderr=self._said,
+            bufsize=1 << 18,
+            env={**os.environ, **_ONE_THREAD},
+        )
+        self._fault = ""
+        self._waited = 0.0
+        self._is_waited_for = True
+        self._closed = threading.Event()
+        self._watcher = threading.Thread(target=self._watch, daemon=True)
+        self._watcher.start()
+
+    def send(self, function: Callable[..., Any], arguments: tuple[object, ...]) -> None:
+        stdin = self._process.stdin
+        assert stdin is not None
+        path = [str(Path(__file__).parent.parent), *(entry or str(Path.cwd()) for entry in sys.path)]
+        # A child that died before it read them tells so by its end.
+        with contextlib.suppress(BrokenPipeError):
+            for value in (path, self._limits.memory_bytes, (function, arguments)):
+                pickle.dump(value, stdin)
+            stdin.flush()
+
+    def receive(self) -> tuple[str, Any]:
+        """Return the next message, or what ended the child."""
+        stdout = self._process.stdout
+        assert stdout is not None
+        self._waited, self._is_waited_for = 0.0, True
+        try:
+            kind, value = pickle.load(stdout)
+        except (EOFError, pickle.UnpicklingError):
+            return self._end()
+        self._is_waited_for = False
+        return kind, value
+
+    def close(self) -> None:
+        self._closed.set()
+        self._process.kill()
+        for pipe in (self._process.stdin, self._process.stdout):
+            assert pipe is not None
+            with contextlib.suppress(OSError):  # what it did not read any more
+                pipe.close()
+        self._process.wait()
+        self._watcher.join()
+        self._said.close()
+
+    def _end(self) -> tuple[str, Any]:
+        code = self._process.wait()
+        if code == -signal.SIGINT:
+            raise KeyboardInterrupt
+        self._said.seek(0)
+        said = self._said.read().decode("utf-8", "replace").strip()
+        if self._fault:
+            return self._fault, ("", said)
+        if any(phrase in said for phrase in _OUT_OF_MEMORY):
+            return "memory", ("", said)
+        name = signal.Signals(-code).name if code < 0 and -code in set(signal.Signals) else f"exit code {code}"
+        return "crashed", (name, said)
+
+    def _watch(self) -> None:
+        """Kill the child when it is waited for too long, or has too much memory.
+
+        Counts ticks, not the clock: a computer that sleeps, or a command that is stopped, takes no time.
+        """
+        ticks = 0
+        while not self._closed.wait(_TICK):
+            ticks += 1
+            if self._is_waited_for:
+                self._waited += _TICK
+            if self._waited > self._limits.seconds:
+                self._fault = "time"
+            elif ticks >= _FIRST_LOOK_AT_MEMORY and _memory_of(self._process.pid) > self._limits.memory_bytes * 1.1:
+                self._fault = "memory"
+            if self._fault:
+                self._process.kill()
+                return
+
+
+def _memory_of(pid: int) -> int:
+    import psutil
+
+    try:
+        return int(psutil.Process(pid).memory_info().rss)
+    except psutil.Error:
+        return 0  # it has ended
+
+
+def _failed(what: str, kind: str, message: str, hint: str, limits: Limits) -> InputError:
+    said = " ".join(message.split())[:_SHOWN_CHARACTERS]
+    limited = f"{hint}; {limits.raised_by}" if limits.raised_by else hint
+    if kind == "time":
+        return InputError(f"{what} cannot be read: nothing came out of it in {limits.seconds:g} seconds", limited)
+    if kind == "memory":
+        most = f"{limits.memory_bytes >> 20:,} MiB"
+        return InputError(f"{what} cannot be read: that takes more than {most} of memory", limited)
+    if kind == "crashed":
+        return InputError(f"{what} cannot be read: it crashes the library that reads it ({said})", hint)
+    return InputError(f"{what} cannot be read: {said}", hint)
