@@ -34,6 +34,7 @@ def with_gpus(monkeypatch: pytest.MonkeyPatch, *sizes: int) -> None:
     cards = [SimpleNamespace(name="NVIDIA T4", total_memory=size) for size in sizes]
     monkeypatch.setattr(torch.cuda, "is_available", lambda: bool(cards))
     monkeypatch.setattr(torch.cuda, "device_count", lambda: len(cards))
+    monkeypatch.setattr(torch.cuda, "get_arch_list", list)
     monkeypatch.setattr(torch.cuda, "get_device_properties", cards.__getitem__)
 
 

@@ -24,6 +24,7 @@ def launched_as(monkeypatch: pytest.MonkeyPatch, local_rank: int | None) -> None
     """Eight processes on two hosts of four GPUs each, as torchrun starts them; None: no launcher."""
     monkeypatch.setattr(torch.cuda, "is_available", lambda: True)
     monkeypatch.setattr(torch.cuda, "device_count", lambda: 4)
+    monkeypatch.setattr(torch.cuda, "get_arch_list", list)
     for name, value in (("WORLD_SIZE", 8), ("RANK", 4 + (local_rank or 0)), ("LOCAL_RANK", local_rank)):
         monkeypatch.delenv(name, raising=False)
         if local_rank is not None:

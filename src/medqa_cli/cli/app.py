@@ -86,6 +86,7 @@ def ending_with_a_message(command: Callable[P, R]) -> Callable[P, R]:
 
     @functools.wraps(command)
     def run(*args: P.args, **kwargs: P.kwargs) -> R:
+        console.begin()
         try:
             return command(*args, **kwargs)
         except KeyboardInterrupt:

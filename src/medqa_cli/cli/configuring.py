@@ -86,11 +86,8 @@ def _machine(gpu_memory_gb: float | None) -> tuple[str, float | None]:
         from medqa_cli.model.machine import machine_at_hand
 
         machine = machine_at_hand()
-    if machine.unused_gpu:
-        console.warn(
-            "an NVIDIA driver is installed here, but this PyTorch was built without CUDA: the config is for the CPU. "
-            "Install PyTorch's CUDA build and run it again with --force"
-        )
+    if machine.unused_gpu is not None:
+        console.warn(f"the config is for the CPU: {machine.unused_gpu}. Then run this again with --force")
     return str(machine), machine.gpu_memory_gb
 
 

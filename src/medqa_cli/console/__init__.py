@@ -6,7 +6,19 @@ through ``printable`` before a terminal sees it.
 
 from medqa_cli.console.answer_stream import AnswerStream, stream
 from medqa_cli.console.live import ProgressHandle, RunDisplay, clock, is_live, progress, run_display, sparkline, status
-from medqa_cli.console.output import error, hint, json_lines, line, note, result, side_by_side, table, warn
+from medqa_cli.console.output import (
+    begin,
+    error,
+    hint,
+    json_lines,
+    line,
+    note,
+    result,
+    side_by_side,
+    table,
+    warn,
+    warn_once,
+)
 from medqa_cli.console.streams import json_enabled, leave_terminal, silence, speak, use_json, width
 from medqa_cli.terminal_text import printable
 
@@ -14,6 +26,7 @@ __all__ = [
     "AnswerStream",
     "ProgressHandle",
     "RunDisplay",
+    "begin",
     "clock",
     "error",
     "hint",
@@ -36,5 +49,6 @@ __all__ = [
     "table",
     "use_json",
     "warn",
+    "warn_once",
     "width",
 ]

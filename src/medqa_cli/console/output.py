@@ -14,6 +14,8 @@ from medqa_cli.console.streams import json_enabled, stderr_console, stdout_conso
 from medqa_cli.errors import ConfigError, MedqaError
 from medqa_cli.terminal_text import json_line, printable
 
+_warned_of: set[str] = set()
+
 
 def result(data: Any, show: Callable[[], None]) -> None:
     """Give a command's result: ``data`` as JSON under ``--json``, otherwise whatever ``show`` prints."""
@@ -83,6 +85,18 @@ def note(text: str) -> None:
 def warn(text: str) -> None:
     """Say on stderr what may be wrong."""
     stderr_console().print(f"[yellow]warning:[/yellow] {escape(printable(text))}")
+
+
+def warn_once(text: str) -> None:
+    """Warn, but not again of the same in the same command."""
+    if text not in _warned_of:
+        _warned_of.add(text)
+        warn(text)
+
+
+def begin() -> None:
+    """Begin a command: what was warned of before is forgotten."""
+    _warned_of.clear()
 
 
 def error(problem: MedqaError) -> None:

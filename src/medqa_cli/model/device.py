@@ -11,25 +11,32 @@ import sys
 
 import torch
 
-from medqa_cli import ranks
+from medqa_cli import console, ranks
 from medqa_cli.errors import InputError
+from medqa_cli.model.machine import has_kernels, unused_gpu, without_kernels
 
 DTYPES = {"bfloat16": torch.bfloat16, "float16": torch.float16, "float32": torch.float32}
 
 
 def pick_device() -> torch.device:
-    """Return this process's own CUDA device where there are any, else the CPU.
+    """Return this process's own CUDA device where there are any, else the CPU; warn where a GPU is here and not used.
 
     Raises:
-        InputError: more processes were started on this host than it has GPUs.
+        InputError: more processes were started on this host than it has GPUs, or PyTorch has no kernels for the GPU.
     """
-    if ranks.cpu_wanted() or not torch.cuda.is_available():
+    if ranks.cpu_wanted():
+        return torch.device("cpu")
+    if not torch.cuda.is_available():
+        if (why := unused_gpu()) is not None:
+            console.warn_once(f"computing on the CPU, which is much slower than a GPU: {why}")
         return torch.device("cpu")
     if ranks.local_rank() >= torch.cuda.device_count():
         raise InputError(
             f"no GPU is left for process {ranks.local_rank()} of this host: it has {torch.cuda.device_count()}",
             "start one process per GPU: --nproc-per-node (torchrun), --num_processes (accelerate launch)",
         )
+    if not has_kernels(ranks.local_rank()):
+        raise InputError(*without_kernels(ranks.local_rank()))
     return torch.device("cuda", ranks.local_rank())
 
 

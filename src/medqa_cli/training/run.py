@@ -22,6 +22,7 @@ from medqa_cli.model.device import describe_device, peak_memory_bytes, pick_comp
 from medqa_cli.model.dry_run import UnknownMemoryError
 from medqa_cli.model.fused_layers import fuse_layers
 from medqa_cli.model.liger import use_liger_kernels
+from medqa_cli.model.machine import unused_gpu
 from medqa_cli.run_folder import atomic_file, describe_environment, write_json
 from medqa_cli.training import trackers
 from medqa_cli.training.adapter_folder import AdapterParts, save_adapter
@@ -146,6 +147,7 @@ def _record(job: TrainJob, trained_with: dict[str, Any], prepared: Prepared) -> 
     environment = {
         **describe_environment(),
         "device": describe_device(prepared.device),
+        "unused_gpu": unused_gpu() if prepared.device.type == "cpu" else None,
         "compute_dtype": str(prepared.dtype).removeprefix("torch."),
         "num_processes": ranks.world_size(),
         "trained_with": trained_with,
