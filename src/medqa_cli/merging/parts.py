@@ -23,6 +23,7 @@ from medqa_cli.merging.trained_how import trained_device, trained_dtype, trained
 from medqa_cli.model.adapter import base_of_adapter
 from medqa_cli.model.base_folder import base_folder
 from medqa_cli.model.device import describe_device, pick_compute_dtype, pick_device
+from medqa_cli.model.loaded_weights import refuse_missing
 from medqa_cli.model.source import BaseSource
 from medqa_cli.model.weight_files import WeightFiles
 from medqa_cli.model.weight_headers import FLOAT_TYPES, StoredTensor, dtype_of
@@ -149,6 +150,8 @@ def bring_together(job: MergeJob, given: Given) -> Parts:
         four_bit = FourBit(given.trained.quantization, how.double_quantization, given.compute_dtype, given.device)
         _note_unsure_type(job, given)
     names = stored_names(model, given.base.names)
+    none_fits = not names.of_parameter and not names.rearranged
+    refuse_missing(names.missing, names.unexpected, given.source.name, none_fits=none_fits)
     plan = make_plan(given.base, skeleton, names, adapter, four_bit=four_bit is not None)
     return Parts(given, skeleton, adapter, plan, four_bit)
 

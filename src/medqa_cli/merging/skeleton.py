@@ -6,6 +6,7 @@ loading for the training does. Does not read weights.
 
 from __future__ import annotations
 
+import re
 from collections.abc import Iterable
 from dataclasses import dataclass
 from pathlib import Path
@@ -42,11 +43,14 @@ class StoredNames:
     """How the names in the weight files and in the model go together.
 
     ``of_parameter``: parameter of the model -> name in the files; ``rearranged``: names in the files of tensors that
-    Transformers joins or splits while it loads them, so that no single one is a parameter.
+    Transformers joins or splits while it loads them, so that no single one is a parameter; ``missing``: parameters for
+    which the files hold nothing, also not by a tie; ``unexpected``: names in the files that no parameter has.
     """
 
     of_parameter: dict[str, str]
     rearranged: frozenset[str]
+    missing: frozenset[str] = frozenset()
+    unexpected: frozenset[str] = frozenset()
 
 
 def build_skeleton(folder: Path) -> tuple[Skeleton, Any]:
@@ -89,16 +93,30 @@ def stored_names(model: Any, names: Iterable[str]) -> StoredNames:
     converters = [entry for entry in transforms if isinstance(entry, WeightConverter)]
     parameters = model.state_dict()
     of_parameter: dict[str, str] = {}
-    rearranged = set()
+    rearranged, made, unexpected = set(), set(), set()
+    targets = {source: entry.target_patterns for entry in converters for source in entry.source_patterns}
     for name in names:
         renamed, pattern = rename_source_key(name, renamings, converters, model.base_model_prefix, parameters)
         if renamed not in parameters and name in parameters:
             renamed, pattern = name, None
         if pattern is not None:
             rearranged.add(name)
+            made |= {renamed.replace(targets[pattern][0], target) for target in targets[pattern]}
         elif renamed in parameters:
             of_parameter[renamed] = name
-    return StoredNames(of_parameter, frozenset(rearranged))
+        else:
+            unexpected.add(name)
+    missing = _missing(model, parameters.keys() - of_parameter.keys() - made)
+    return StoredNames(of_parameter, frozenset(rearranged), frozenset(missing), frozenset(unexpected))
+
+
+def _missing(model: Any, without_tensor: set[str]) -> set[str]:
+    """Leave out of the parameters without a tensor those that share another's, and those that may be missing."""
+    tied = _tied(model)
+    ties = [*tied.items(), *((source, name) for name, source in tied.items())]
+    shared = {name for name, other in ties if other not in without_tensor}
+    patterns = model._keys_to_ignore_on_load_missing or ()
+    return {name for name in without_tensor - shared if not any(re.search(pattern, name) for pattern in patterns)}
 
 
 def _describe(model: Any) -> Skeleton:

@@ -7,17 +7,18 @@ from __future__ import annotations
 
 import pickle
 from pathlib import Path
-from typing import Any
+from typing import Any, get_args
 
 import torch
 from safetensors import SafetensorError
 
 from medqa_cli import console
-from medqa_cli.config.sections import ModelConfig
+from medqa_cli.config.sections import ModelConfig, Quantization
 from medqa_cli.errors import InputError
 from medqa_cli.model.answer_loss import install_answer_losses
 from medqa_cli.model.attention import PACKED_ATTENTION, register_packed_attention
 from medqa_cli.model.dequantized import dequantize_layers, gains_from_dequantizing
+from medqa_cli.model.loaded_weights import watching_quantization
 from medqa_cli.model.source import THREE_WAYS, BaseSource
 from medqa_cli.model.weight_headers import check_index
 
@@ -102,18 +103,20 @@ def load_base(
         A Transformers causal language model in eval mode; no parameter requires a gradient.
 
     Raises:
-        InputError: the model is not there, cannot be loaded, or would be computed wrongly on this CPU.
+        InputError: the model is not there, cannot be loaded, lacks weights, has some that are not numbers, or would be
+            computed wrongly on this CPU.
     """
     from transformers import AutoModelForCausalLM
 
     quiet_libraries()
     register_packed_attention()
+    _refuse_other_quantization(load_config(source.location, source.revision), config, source.name)
     if source.kind != "hub":
         # Transformers would open files outside the folder where the index names them.
         check_index(Path(source.location))
     try:
-        with console.status(f"loading {source.name} ..."):
-            model = AutoModelForCausalLM.from_pretrained(
+        with console.status(f"loading {source.name} ..."), watching_quantization() as weights:
+            model, info = AutoModelForCausalLM.from_pretrained(
                 source.location,
                 revision=source.revision,
                 dtype=dtype,
@@ -121,9 +124,13 @@ def load_base(
                 quantization_config=quantization_config(config, dtype, sharded=sharded),
                 attn_implementation=PACKED_ATTENTION if packed else "sdpa",
                 trust_remote_code=False,
+                # Otherwise an error in the words of Transformers; ``check`` says more.
+                ignore_mismatched_sizes=True,
+                output_loading_info=True,
             )
     except (OSError, ValueError, SafetensorError, pickle.UnpicklingError) as error:
         raise _not_loadable("model", source.location, error) from error
+    weights.check(model, info, source.name)
     model.requires_grad_(False)
     if config.quantization != "none" and device.type == "cpu" and not sharded:
         _let_go_of_file(model)
@@ -152,6 +159,28 @@ def quantization_config(config: ModelConfig, dtype: torch.dtype, *, sharded: boo
         bnb_4bit_compute_dtype=dtype,
         # The same bytes either way. FSDP divides floating-point tensors only and leaves others whole on every device.
         bnb_4bit_quant_storage=dtype if sharded else torch.uint8,
+    )
+
+
+def _refuse_other_quantization(hf_config: Any, config: ModelConfig, name: str) -> None:
+    """Refuse weights that are stored quantized in another way than the config says.
+
+    Transformers goes by the files, or takes their 8-bit integers for weights where no quantization is asked for.
+    """
+    stored = getattr(hf_config, "quantization_config", None)
+    stored = stored if isinstance(stored, dict) else stored and stored.to_dict()
+    if not stored:
+        return
+    kind = str(stored.get("quant_method"))
+    if kind == "bitsandbytes":
+        kind = str(stored.get("bnb_4bit_quant_type", "fp4")) if stored.get("load_in_4bit") else "int8"
+    if kind == config.quantization:
+        console.warn(f"{name} is stored quantized ({kind}): an adapter for it can be trained and used, but not merged")
+        return
+    own = f"set model.quantization: {kind}, or take" if kind in get_args(Quantization) else "take"
+    raise InputError(
+        f"{name} is stored quantized ({kind}), and model.quantization is {config.quantization}",
+        f"{own} the 16-bit version of the model, which loading quantizes as the config says",
     )
 
 

@@ -22,7 +22,7 @@ from medqa_cli.run_folder import atomic_dir, sha256_of_file
 PACKAGE_PREFIX = "package:"
 _HUB_ID = re.compile(r"[\w.-]+(/[\w.-]+)?")
 # Raise it when the conversion below changes, so that old folders are not reused.
-_CACHE_VERSION = 2
+_CACHE_VERSION = 3
 
 THREE_WAYS = (
     "three ways to get a model: (1) a hub id such as HuggingFaceTB/SmolLM2-135M-Instruct, downloaded at first use "
@@ -121,15 +121,20 @@ def _dequantize(path: Path, folder: Path) -> None:
     import torch
     from transformers import AutoModelForCausalLM, AutoTokenizer, GgufConfig
 
+    from medqa_cli.model.loaded_weights import LoadedWeights
+
     _refuse_what_would_be_lost(path)
     # dequantize=True: otherwise Transformers keeps the weights packed and refuses to save or quantize them.
-    model = AutoModelForCausalLM.from_pretrained(
+    model, info = AutoModelForCausalLM.from_pretrained(
         path.parent,
         gguf_file=path.name,
         quantization_config=GgufConfig(dequantize=True),
         dtype=torch.bfloat16,
         trust_remote_code=False,
+        ignore_mismatched_sizes=True,
+        output_loading_info=True,
     )
+    LoadedWeights().check(model, info, path.name)
     model.save_pretrained(folder)
     tokenizer = AutoTokenizer.from_pretrained(path.parent, gguf_file=path.name, trust_remote_code=False)
     tokenizer.save_pretrained(folder)
