@@ -19,6 +19,9 @@ import pytest
 import torch
 from conftest import Outcome
 
+from medqa_cli.cli.app import ending_with_a_message
+from medqa_cli.errors import InputError, MedqaError
+
 Medqa = Callable[..., Outcome]
 
 CONDITIONS = ("glaucoma", "asthma", "gout", "anemia", "migraine", "eczema", "measles", "rabies", "scurvy", "tetanus")
@@ -600,10 +603,12 @@ def test_a_full_disk_keeps_the_answers_and_the_measures_that_are_there(
     "error",
     [
         torch.OutOfMemoryError("CUDA out of memory. Tried to allocate 2.00 GiB.\nMore lines."),
+        torch.AcceleratorError("CUDA error: out of memory\nMore lines."),
+        RuntimeError("CUDA error: CUBLAS_STATUS_ALLOC_FAILED when calling `cublasCreate(handle)`"),
         RuntimeError("[enforce fail at alloc_cpu.cpp:117] err == 0. DefaultCPUAllocator: can't allocate memory"),
         MemoryError(),
     ],
-    ids=["gpu", "cpu", "python"],
+    ids=["gpu", "CUDA itself", "cuBLAS", "cpu", "python"],
 )
 @pytest.mark.parametrize(
     ("place", "arguments"),
@@ -621,12 +626,43 @@ def test_memory_that_runs_out(
     def run_out(*_: Any, **__: Any) -> None:
         raise error
 
-    if "__init__" in place or "peft" in place:
-        error = torch.OutOfMemoryError(*error.args)  # a RuntimeError there is otherwise told as what it is
     monkeypatch.setattr(place, run_out)
     outcome = medqa(*arguments)
     fails(outcome, 1, "memory ran out", "lower train.max_tokens_per_forward, model.max_length, eval.batch_size")
     assert "More lines" not in outcome.err
+
+
+@pytest.mark.parametrize(
+    ("error", "is_memory"),
+    [
+        (RuntimeError("HIP out of memory. Tried to allocate 2.00 GiB."), True),
+        (RuntimeError("HIPBLAS_STATUS_ALLOC_FAILED when calling `hipblasCreate`"), True),
+        (RuntimeError("CUDA driver error: out of memory"), True),
+        (RuntimeError("Triton Error [CUDA]: out of memory"), True),
+        (RuntimeError("cudaErrorMemoryAllocation: out of memory"), True),
+        (RuntimeError("DefaultCPUAllocator: not enough memory: you tried to allocate 8 bytes."), True),  # Windows
+        (RuntimeError("unable to mmap 8 bytes from file <model.safetensors>: Cannot allocate memory (12)"), True),
+        (OSError(12, "Cannot allocate memory"), True),
+        (ValueError("some library: std::bad_alloc"), True),
+        (RuntimeError("CUDA error: device-side assert triggered"), False),
+        (RuntimeError("CUBLAS_STATUS_EXECUTION_FAILED"), False),
+        (RuntimeError("mat1 and mat2 shapes cannot be multiplied"), False),
+        (OSError(2, "No such file or directory"), False),
+    ],
+)
+def test_which_errors_mean_that_memory_ran_out(error: Exception, is_memory: bool) -> None:
+    @ending_with_a_message
+    def directly() -> None:
+        raise error
+
+    @ending_with_a_message
+    def told_as_another() -> None:
+        raise InputError("cannot load the base: something") from error
+
+    for command in (directly, told_as_another):
+        with pytest.raises(Exception) as raised:  # noqa: PT011 -- which one it is, is what is tested
+            command()
+        assert raised.value.__class__ is MedqaError if is_memory else "memory" not in str(raised.value)
 
 
 def test_likelihoods_that_are_no_numbers(trained: Path, medqa: Medqa, monkeypatch: pytest.MonkeyPatch) -> None:

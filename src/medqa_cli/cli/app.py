@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import errno
 import functools
+import re
 from collections.abc import Callable
 from typing import Annotated, Any, ParamSpec, TypeVar
 
@@ -71,7 +73,16 @@ app.add_typer(config_app, name="config")
 
 _MORE_ROOM = (
     "close what else uses the memory, or lower train.max_tokens_per_forward, model.max_length, eval.batch_size or "
-    "generate.batch_size; medqa train --plan says what a training takes, --resume goes on from its last checkpoint"
+    "generate.batch_size, or take a smaller base; medqa train --plan says what a training takes, --resume goes on from "
+    "its last checkpoint"
+)
+# What CUDA and ROCm, their libraries (cuBLAS, cuDNN, hipBLAS, ...), PyTorch's CPU allocator on each system, and the
+# system itself say of it.
+_SAID_OF_MEMORY = re.compile(
+    r"(CUDA|HIP|Triton|driver|device)\b.*\bout of memory|STATUS_ALLOC_FAILED"
+    r"|(cuda|hip)Error(MemoryAllocation|OutOfMemory)|rocblas_status_memory_error"
+    r"|DefaultCPUAllocator: (can't allocate|not enough) memory|std::bad_alloc|cannot allocate memory",
+    re.IGNORECASE,
 )
 
 P = ParamSpec("P")
@@ -91,16 +102,14 @@ def ending_with_a_message(command: Callable[P, R]) -> Callable[P, R]:
             return command(*args, **kwargs)
         except KeyboardInterrupt:
             raise Interrupted("interrupted") from None
-        except OSError as error:
-            if not is_full_disk(error):
+        except Exception as error:  # of any kind: libraries have classes of their own for these two
+            if (cause := _out_of_memory(error)) is not None:
+                said = _first_line(cause)
+                raise MedqaError(f"memory ran out: {said}" if said else "memory ran out", _MORE_ROOM) from error
+            if not (isinstance(error, OSError) and is_full_disk(error)):
                 raise
             what = f"{error.filename} could not be written" if error.filename else "not everything could be written"
             raise MedqaError(f"{what}: {error.strerror}", "make room, then give the same command again") from error
-        except (MemoryError, RuntimeError) as error:
-            if not _is_out_of_memory(error):
-                raise
-            said = (str(error).splitlines() or [""])[0]
-            raise MedqaError(f"memory ran out: {said}" if said else "memory ran out", _MORE_ROOM) from error
 
     return run
 
@@ -126,7 +135,19 @@ def _root(
         raise typer.Exit(InputError.exit_code)
 
 
-def _is_out_of_memory(error: Exception) -> bool:
-    # By name and text: torch is not imported for commands that do without. On a CPU it has no class of its own.
-    on_gpu = type(error).__name__ == "OutOfMemoryError"
-    return isinstance(error, MemoryError) or on_gpu or "DefaultCPUAllocator: can't allocate memory" in str(error)
+def _out_of_memory(error: BaseException | None) -> BaseException | None:
+    """Return the error that says that memory ran out: this one, or one that it was made of."""
+    while error is not None:
+        # By name and text: torch is not imported for commands that do without, and only some of its errors of this
+        # kind have a class of their own.
+        by_class = isinstance(error, MemoryError) or type(error).__name__ == "OutOfMemoryError"
+        by_number = isinstance(error, OSError) and error.errno == errno.ENOMEM
+        by_text = not isinstance(error, MedqaError) and _SAID_OF_MEMORY.search(_first_line(error)) is not None
+        if by_class or by_number or by_text:
+            return error
+        error = error.__cause__
+    return None
+
+
+def _first_line(error: BaseException) -> str:
+    return str(error).strip().partition("\n")[0]

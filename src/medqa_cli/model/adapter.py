@@ -84,8 +84,6 @@ def load_adapter(model: Any, adapter_dir: Path) -> Any:
     _refuse_named_modules(adapter_dir)
     try:
         adapted = PeftModel.from_pretrained(model, str(adapter_dir)).eval()
-    except torch.OutOfMemoryError:
-        raise
     except (OSError, ValueError, RuntimeError, SafetensorError, pickle.UnpicklingError) as error:
         raise InputError(f"cannot load the adapter in {adapter_dir}: {str(error).splitlines()[0]}") from error
     _refuse_dora_on_int8_cpu(model, adapted.peft_config["default"].use_dora)

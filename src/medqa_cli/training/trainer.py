@@ -78,8 +78,6 @@ class MedqaTrainer(SafeTrainer):
                 callbacks=callbacks,
                 guard=guard,
             )
-        except torch.OutOfMemoryError:
-            raise
         except (ImportError, RuntimeError) as error:
             # A tracker (train.report_to) whose package is not installed.
             raise _not_set_up(error) from error
