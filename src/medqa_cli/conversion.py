@@ -1,4 +1,4 @@
-"""What ``medqa convert`` does when a user types it: convert, audit a folder, or show what a cleaning rule does.
+"""What ``medqa convert`` does when a user types it: convert, audit a folder, or show what a rule does.
 
 Brings the data together with the tokenizer of the model. The work itself is in ``data``.
 """
@@ -61,11 +61,11 @@ def audit(folder: Path, data: DataConfig) -> None:
 
 
 def show_rule(rule: str, sources: Sequence[str], data: DataConfig, seed: int) -> None:
-    """Show some rows before and after a cleaning rule.
+    """Show some rows before and after a cleaning rule, or that a reason leaves out.
 
     Raises:
         InputError: a source is wrong.
-        ConfigError: there is no such rule.
+        ConfigError: there is no such rule or reason.
     """
     opened = open_sources(sources, pipeline.column_names(data))
     examples = rule_examples(opened, rule, data.cleaning, EXAMPLES_SHOWN, seed)

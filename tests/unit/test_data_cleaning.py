@@ -11,6 +11,7 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
+from medqa_cli.data.cleaning.reasons import enabled_reasons
 from medqa_cli.data.cleaning.rules import RULES, Cleaned, clean, enabled_rules
 from medqa_cli.data.dedup import Screen, draw, fold, is_empty, key_of, row_keys, unique_id, unusable
 from medqa_cli.errors import ConfigError
@@ -477,11 +478,16 @@ def test_keys_are_the_same_on_every_platform_and_version() -> None:
     assert key_of("a b", "c") != key_of("a", "b c")
 
 
-@pytest.mark.parametrize("text", ["", " \t", "nan", "NaN", " NULL ", "None", "\u200b", "\ufeff \u00a0"])
+@pytest.mark.parametrize("text", ["", " \t", "nan", "NaN", " NULL ", "\u200b", "\ufeff \u00a0"])
 def test_empty_cells(text: str) -> None:
     assert is_empty(text)
     assert unusable("q", text) == "empty_answer"
     assert unusable(text, "a") == "empty_question"
+
+
+def test_none_is_an_answer_but_no_question() -> None:
+    assert unusable("q", "None") is None
+    assert unusable("None", "a") == "empty_question"
 
 
 @pytest.mark.parametrize("text", ["none", "Nan bread", "NULL hypothesis", "-", "0", "None."])
@@ -491,7 +497,7 @@ def test_cells_that_only_look_empty(text: str) -> None:
 
 
 def test_screen_rejects_duplicates_and_surplus_copies() -> None:
-    screen = Screen(max_copies_of_an_answer=2)
+    screen = Screen(2, enabled_reasons({}))
     pairs = [("q1", "A!"), ("Q1?", "a"), ("q2", "a"), ("q3", "a"), ("q1", "b"), ("q3", "a")]
     assert [screen.refusal(row_keys(fold(question), fold(answer), [])) for question, answer in pairs] == [
         None,

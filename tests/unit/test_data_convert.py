@@ -90,6 +90,7 @@ def test_each_row_is_in_a_split_or_rejected(messy: Path, tmp_path: Path) -> None
         "splits",
         "paraphrases",
         "topics",
+        "languages",
         "cleaning",
         "leakage",
         "tokens",
@@ -535,3 +536,27 @@ def test_sources_of_one_name(tmp_path: Path) -> None:
     sources = [str(tmp_path / name / "d.csv") for name in ("one", "two")]
     convert(sources, DataConfig(), 42, TextTools(render, None, 8), tmp_path / "out")
     assert [row["file"] for row in lines_of(tmp_path / "out/rejected.jsonl")] == ["one/d.csv", "two/d.csv"]
+
+
+def test_a_reason_that_takes_many_rows_is_told_with_its_key(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    rows = [[f"What is disease {i}?", f"It is number {i} of many."] for i in range(12)]
+    rows[2:2] = [[f"Message {i}", f"Who treats disease {i}?"] for i in range(4)]
+    source = write_csv(tmp_path / "qa.csv", rows)
+    assert run(source, tmp_path / "a")["rows"]["rejected"] == {"answer_is_question": 4}
+    told = " ".join(capsys.readouterr().err.split())
+    assert "answer_is_question takes 4 of 16 rows (25 %), the first: row 3 (line 4); look at rejected.jsonl" in told
+    assert "--set 'data.reasons={answer_is_question: false}'" in told
+    assert run(source, tmp_path / "b", reasons={"answer_is_question": False})["rows"]["kept"] == 16
+    assert " of 16 rows" not in capsys.readouterr().err
+
+
+def test_the_report_counts_languages(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    rows = [[f"What is disease {i}?", f"It is the number {i} of many that you may have."] for i in range(6)]
+    rows += [[f"Maladie {i} ?", f"C'est la maladie numéro {i} et elle est rare."] for i in range(4)]
+    result = converted(write_csv(tmp_path / "qa.csv", rows), tmp_path / "out")
+    assert result.report["languages"] == {"en": 6, "fr": 4}
+    show(result.report, "", tmp_path / "out")
+    assert "languages: 6 en, 4 fr" in capsys.readouterr().out
+    card = (tmp_path / "out/README.md").read_text(encoding="utf-8")
+    assert "language:\n- en\n- fr\n" in card
+    assert "| `fr` | 4 |" in card

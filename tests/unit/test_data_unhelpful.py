@@ -10,8 +10,10 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
+from medqa_cli.data.cleaning.reasons import REASONS, enabled_reasons
 from medqa_cli.data.cleaning.rules import clean, enabled_rules
 from medqa_cli.data.cleaning.unhelpful import unhelpful
+from medqa_cli.errors import ConfigError
 
 MEDQUAD = Path(__file__).parents[2].parent / "shared/data/medquad/medquad_two_columns.csv"
 
@@ -50,7 +52,7 @@ LINKS = (
     ],
 )
 def test_rows_without_an_answer(answer: str, reason: str) -> None:
-    assert unhelpful("What is flu?", answer) == reason
+    assert unhelpful("What is flu?", answer, REASONS) == reason
 
 
 @pytest.mark.parametrize(
@@ -82,20 +84,20 @@ def test_rows_without_an_answer(answer: str, reason: str) -> None:
     ],
 )
 def test_answers(answer: str) -> None:
-    assert unhelpful("What is flu?", answer) is None
+    assert unhelpful("What is flu?", answer, REASONS) is None
 
 
 @settings(derandomize=True, database=None, deadline=None, max_examples=500)
 @given(st.text(max_size=40) | st.lists(st.sampled_from([*" -.?:\n", "Topics", "http://a", LINKS])).map("".join))
 def test_any_text_is_judged(answer: str) -> None:
-    assert unhelpful("q", answer) in (None, "answer_is_question", "stub", "link_list")
+    assert unhelpful("q", answer, REASONS) in (None, "answer_is_question", "stub", "link_list")
 
 
 @pytest.mark.parametrize("piece", [" ", "?", "- ", "(", "www.", "See the ", "These resources a: ", "\n"])
 def test_long_texts_are_judged(piece: str) -> None:
     text = piece * (100_000 // len(piece))
-    assert unhelpful("q", f"A drug helps.{text}") is None
-    assert unhelpful("q", f"{LINKS}{text}It helps.") is None
+    assert unhelpful("q", f"A drug helps.{text}", REASONS) is None
+    assert unhelpful("q", f"{LINKS}{text}It helps.", REASONS) is None
 
 
 @pytest.mark.skipif(not MEDQUAD.exists(), reason=f"no file {MEDQUAD}")
@@ -106,5 +108,90 @@ def test_medquad() -> None:
     with open(MEDQUAD, encoding="utf-8", newline="") as file:
         for row in csv.DictReader(file):
             cleaned = clean(row["question"], row["answer"], rules)
-            reasons[unhelpful(cleaned.question, cleaned.answer)] += 1
+            reasons[unhelpful(cleaned.question, cleaned.answer, enabled_reasons({}))] += 1
     assert reasons == {None: 15295, "link_list": 1089, "answer_is_question": 17, "stub": 6}
+
+
+@pytest.mark.parametrize(
+    "answer",
+    [
+        "How old are you?",
+        "Hi, how old are you?",
+        "Do you have fever, cough, or chills?",
+        "How long has this lasted, and does it hurt?",
+        "疹子多久了？",
+        "您好，请问孩子多大了？有没有发烧？",
+        "¿Cuántos años tiene?",
+        "Quel âge avez-vous ?",
+        "Wie alt sind Sie?",
+        "Сколько вам лет?",
+    ],
+)
+def test_nothing_but_a_question(answer: str) -> None:
+    assert unhelpful("Is it serious?", answer, REASONS) == "answer_is_question"
+
+
+@pytest.mark.parametrize(
+    "answer",
+    [
+        "This is most likely gout, have you eaten a lot of meat or seafood lately?",
+        "i think this is reflux … i recommend you to take omeprazole 20 mg do you also have heartburn?",
+        "take rest and drink water do you have fever?",
+        "What you describe sounds like reflux, do you have heartburn?",
+        "Do you smoke, it makes it worse, you know?",
+        "伤口拆线前请保持干燥。可以用湿毛巾擦身。还有其他问题吗？",
+        "可能是胃食管反流，您最近有反酸吗？",
+        "多喝水！有没有发烧？",
+        "水分を取ってください。熱はありますか？",
+        "आराम करें और पानी पिएं। बुखार है?",
+        "C'est peut-être la goutte, avez-vous mangé de la viande ?",
+        "Puede ser gota, ¿ha comido carne?",
+        "Das ist wohl Gicht, haben Sie viel Fleisch gegessen?",
+    ],
+)
+def test_a_question_behind_advice_is_an_answer(answer: str) -> None:
+    assert unhelpful("Is it serious?", answer, REASONS) is None
+
+
+@pytest.mark.parametrize(
+    "question",
+    [
+        "What should I ask the surgeon before the operation?",
+        "Which of the following questions is best? A. How old are you? B. Why?",
+        "What is the most appropriate response by the nurse?",
+        "Welche Frage stelle ich zuerst?",
+        "看病时应该问什么？",
+    ],
+)
+def test_a_question_that_asks_for_a_question_is_answered_by_one(question: str) -> None:
+    assert unhelpful(question, "How old are you?", REASONS) is None
+
+
+def test_an_address_answers_where() -> None:
+    assert unhelpful("Where can I read more?", "https://a.org/b", REASONS) is None
+    assert unhelpful("What is flu?", "https://a.org/b", REASONS) == "link_list"
+
+
+def test_one_word_answers() -> None:
+    assert unhelpful("What is the symbol of sodium?", "Na", REASONS) is None
+    assert unhelpful("What is flu?", "NA", REASONS) == unhelpful("What is flu?", "na.", REASONS) == "stub"
+    assert unhelpful("Which?", "None", REASONS) == "none_answer"
+    assert unhelpful("Which?", "None", enabled_reasons({})) is None
+
+
+def test_a_reason_can_be_switched_off_by_name() -> None:
+    reasons = enabled_reasons({"answer_is_question": False, "exact_duplicate": False})
+    assert unhelpful("Is it serious?", "How old are you?", reasons) is None
+    assert unhelpful("Is it serious?", "N/A", reasons) == "stub"
+    assert "exact_duplicate" not in reasons
+
+
+def test_wrong_names_of_reasons_are_told_together() -> None:
+    with pytest.raises(ConfigError) as error:
+        enabled_reasons({"answer_is_questoin": False, "near_duplicate_of_test": False, "stub": True})
+    assert error.value.problems == [
+        "data.reasons.answer_is_questoin: no such reason; did you mean 'answer_is_question'?",
+        "data.reasons.near_duplicate_of_test: cannot be switched off: without it the held-out rows are not held out; "
+        "see data.near_duplicate_threshold",
+    ]
+    assert "'answer_is_question', 'stub', 'link_list'" in error.value.hint

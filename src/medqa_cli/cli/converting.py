@@ -50,7 +50,7 @@ def convert(
     show: Annotated[
         str | None,
         typer.Option(
-            "--show", metavar="RULE", help="Convert nothing; show rows before and after a rule.", show_default=False
+            "--show", metavar="RULE", help="Convert nothing; show what a rule or reason does.", show_default=False
         ),
     ] = None,
     config: ConfigOption = None,

@@ -47,6 +47,10 @@ class DataConfig:
     cleaning: dict[str, bool] = setting(
         dict, "Cleaning rules to switch off by name, e.g. {whitespace: false}; docs/data.md lists them. All are on."
     )
+    reasons: dict[str, bool] = setting(
+        dict,
+        "Reasons to leave a row out, to switch off by name, e.g. {answer_is_question: false}; docs/data.md lists them.",
+    )
     validation_fraction: float = setting(
         0.05, "Share of the rows, drawn by topic, held out to watch the training.", at_least=0, below=1
     )

@@ -13,6 +13,7 @@ from typing import Any
 
 import yaml
 
+from medqa_cli.data.languages import UNKNOWN, has_other_languages
 from medqa_cli.data.splitting import SPLITS
 from medqa_cli.markdown import escaped, file_name, one_line, table
 
@@ -82,6 +83,7 @@ def data_card(report: Mapping[str, Any], info: CardInfo) -> str:
         *_source(report["source"]),
         *_licence(info.licence),
         *_rows(report["rows"]),
+        *_languages(report.get("languages", {})),
         *_splits(report),
         *_cleaning(report["cleaning"], info.rule_docs),
         *_settings(info),
@@ -104,11 +106,19 @@ def _front_matter(report: Mapping[str, Any], info: CardInfo) -> str:
         "pretty_name": one_line(info.name),
         **_licence_keys(info.licence),
         "task_categories": ["question-answering", "text-generation"],
+        **_language_keys(report.get("languages", {})),
         "tags": ["medical"],
         "size_categories": [_SIZES[size]],
         "configs": [{"config_name": "default", "data_files": files}],
     }
     return yaml.safe_dump(front, sort_keys=False, allow_unicode=True, width=10_000)
+
+
+def _language_keys(languages: Mapping[str, int]) -> dict[str, list[str]]:
+    """The languages of a hundredth of the rows or more: single rows are told wrongly here and there."""
+    whole = sum(languages.values())
+    told = [name for name, count in languages.items() if name != UNKNOWN and 100 * count >= whole]
+    return {"language": told} if told else {}
 
 
 def _licence_keys(licence: str | None) -> dict[str, str]:
@@ -141,6 +151,13 @@ def _rows(rows: Mapping[str, Any]) -> list[str]:
         ordered = sorted(rejected.items(), key=lambda item: (-item[1], item[0]))
         parts.append(table(("rejected because", "rows"), [(f"`{reason}`", f"{n:,}") for reason, n in ordered]))
     return parts
+
+
+def _languages(languages: Mapping[str, int]) -> list[str]:
+    if not has_other_languages(languages):
+        return []
+    rows = [("not told" if name == UNKNOWN else f"`{name}`", f"{count:,}") for name, count in languages.items()]
+    return ["Languages, told by the answer's script and commonest words:", table(("language", "rows"), rows)]
 
 
 def _splits(report: Mapping[str, Any]) -> list[str]:

@@ -10,13 +10,14 @@ import heapq
 import re
 import unicodedata
 from collections import Counter
-from collections.abc import Sequence
+from collections.abc import Collection, Sequence
 from dataclasses import dataclass, field
 
 KEY_BYTES = 16
 ID_DIGITS = 16
 # What pandas, SQL, Python and spreadsheets write for a missing value. "NA" and "none" may be answers.
 NOT_A_TEXT = frozenset({"nan", "NaN", "NULL", "null", "None", "<NA>", "#N/A"})
+NONE = "None"  # as an answer it may be one: the reason none_answer can be switched on for it
 
 
 # Signs of comparison, charges, negative numbers, raised and lowered digits. One class, as alternatives are much slower.
@@ -116,17 +117,19 @@ def row_keys(question: str, answer: str, topic_names: Sequence[str]) -> RowKeys:
 
 @dataclass
 class Screen:
-    """Lets rows through in the order of the file and remembers the keys of those."""
+    """Lets rows through in the order of the file and remembers the keys of those; ``reasons`` are those that count."""
 
     max_copies_of_an_answer: int | None
+    reasons: Collection[str]
     _pairs: set[bytes] = field(default_factory=set)
     _answers: Counter[bytes] = field(default_factory=Counter)
 
     def refusal(self, keys: RowKeys) -> str | None:
         """Return why a row is rejected for the rows before it, or None: then it counts as let through."""
-        if keys.pair in self._pairs:
+        if keys.pair in self._pairs and "exact_duplicate" in self.reasons:
             return "exact_duplicate"
-        if self.max_copies_of_an_answer is not None and self._answers[keys.answer] >= self.max_copies_of_an_answer:
+        limit = self.max_copies_of_an_answer
+        if limit is not None and self._answers[keys.answer] >= limit and "over_copy_limit" in self.reasons:
             return "over_copy_limit"
         self._pairs.add(keys.pair)
         self._answers[keys.answer] += 1
@@ -142,7 +145,7 @@ def unusable(question: str, answer: str, *others: str) -> str | None:
             return "invalid_unicode"
     if is_empty(question):
         return "empty_question"
-    return "empty_answer" if is_empty(answer) else None
+    return "empty_answer" if is_empty(answer) and answer.strip() != NONE else None
 
 
 def _is_encodable(text: str) -> bool:

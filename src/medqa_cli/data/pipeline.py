@@ -17,12 +17,13 @@ from typing import Any
 from medqa_cli import __version__, console
 from medqa_cli.config.sections import DataConfig
 from medqa_cli.data.audit import Audit, audit_written
+from medqa_cli.data.cleaning.reasons import REASONS, enabled_reasons
 from medqa_cli.data.cleaning.rules import RULES, enabled_rules
 from medqa_cli.data.data_card import CardInfo, data_card
 from medqa_cli.data.holding_out import place_rows
 from medqa_cli.data.lengths import CountTokens, TokenLengths
 from medqa_cli.data.near_duplicates import AnswerSketches
-from medqa_cli.data.output_folder import CARD_NAME, LENGTHS_NAME, REPORT_NAME, check_replaceable
+from medqa_cli.data.output_folder import CARD_NAME, LENGTHS_NAME, REJECTED_NAME, REPORT_NAME, check_replaceable
 from medqa_cli.data.reading.columns import ColumnNames
 from medqa_cli.data.reading.rows import SourceRows
 from medqa_cli.data.reading.sources import SourceFile, local_paths, open_sources
@@ -35,6 +36,8 @@ from medqa_cli.run_folder import atomic_dir, write_json
 
 SPOOL_NAME = "spool.tmp"
 SETS_NAME = "sets.tmp"
+MOST_REJECTED_IN_SILENCE = 0.2  # share of the rows that one reason may take without a warning
+FEWEST_WARNED_OF = 3
 
 
 @dataclass(frozen=True)
@@ -88,6 +91,7 @@ def convert(
     """
     stages = Stages()
     enabled_rules(data.cleaning)  # a wrong name is told before anything is read
+    enabled_reasons(data.reasons)
     check_fractions(data.validation_fraction, data.test_fraction)
     with stages.stage("open"):
         opened = open_sources(sources, column_names(data))
@@ -104,6 +108,7 @@ def convert(
             with stages.stage("audit"):
                 audit = _audit(folder, passed.written, sketches)
         sets_path.unlink()
+        _warn_of_frequent_reasons(passed)
         report = {"source": _source(name, opened.files, passed.screened)} | _counts(opened, passed, data)
         report |= {"leakage": audit.leakage, "tokens": None if lengths is None else lengths.summary()}
         check_counts(report)
@@ -189,6 +194,7 @@ def _counts(opened: SourceRows, passed: _Passed, data: DataConfig) -> dict[str, 
         "splits": written.splits,
         "paraphrases": written.paraphrases,
         "topics": _topics(opened, passed),
+        "languages": dict(sorted(written.languages.items(), key=lambda item: (-item[1], item[0]))),
         "cleaning": {rule: written.changed[rule] for rule in enabled_rules(data.cleaning)},
     }
 
@@ -201,6 +207,21 @@ def _topics(opened: SourceRows, passed: _Passed) -> dict[str, Any]:
         "known": sum(bool(names) for names in topics),
         "distinct": len(set(topics) - {()}),
     }
+
+
+def _warn_of_frequent_reasons(passed: _Passed) -> None:
+    """Say which reasons took so many rows that they may be wrong about this source."""
+    read = passed.screened.read
+    for reason, count in passed.written.rejected.most_common():
+        if count < FEWEST_WARNED_OF or count <= MOST_REJECTED_IN_SILENCE * read or reason == "not_sampled":
+            continue
+        known = REASONS.get(reason)
+        can_be_off = known is not None and not known.fixed
+        console.warn(
+            f"{reason} takes {count:,} of {read:,} rows ({100 * count / read:.0f} %), the first: "
+            f"{passed.written.examples[reason]}; look at {REJECTED_NAME}"
+            + (f", and if these rows are good: --set 'data.reasons={{{reason}: false}}'" if can_be_off else "")
+        )
 
 
 def _write_card(folder: Path, report: dict[str, Any], info: CardInfo) -> None:

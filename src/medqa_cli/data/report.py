@@ -7,7 +7,9 @@ from typing import Any
 
 from medqa_cli import console
 from medqa_cli.data.audit import HELD_OUT, KINDS, Audit
+from medqa_cli.data.cleaning.reasons import REASONS
 from medqa_cli.data.cleaning.rule_examples import RuleExample
+from medqa_cli.data.languages import UNKNOWN, has_other_languages
 from medqa_cli.data.output_folder import LENGTHS_NAME, REJECTED_NAME
 from medqa_cli.data.splitting import SPLITS
 
@@ -34,6 +36,8 @@ def show(report: dict[str, Any], advice: str, out_dir: Path) -> None:
     console.line(
         f"topics: {topics['distinct']:,}, known for {topics['known']:,} of {rows['kept']:,} rows, from {origin}"
     )
+    if has_other_languages(report["languages"]):
+        console.line("languages: " + languages(report["languages"]))
     if report["paraphrases"]:
         console.line(f"paraphrases: {report['paraphrases']:,} more training questions, not counted above")
     if report["tokens"] is not None:
@@ -70,13 +74,20 @@ def show_splits(splits: dict[str, int], leakage: dict[str, dict[str, int | None]
 
 
 def show_rule(rule: str, examples: list[RuleExample]) -> None:
-    """Print what a cleaning rule does to some rows, before and after."""
+    """Print what a cleaning rule does to some rows, before and after, or which answers a reason leaves out."""
+    is_reason = rule in REASONS
     if not examples:
-        console.line(f"{rule} changes no row of this source")
+        console.line(f"{rule} {'takes' if is_reason else 'changes'} no row of this source")
     for example in examples:
         console.line(f"{example.file or 'row'} {example.row}, {example.field}")
-        console.line(f"  before: {example.before}")
-        console.line(f"  after:  {example.after}")
+        console.line(f"  {'left out' if is_reason else 'before'}: {example.before}")
+        if not is_reason:
+            console.line(f"  after:  {example.after}")
+
+
+def languages(counts: dict[str, int]) -> str:
+    """Return ``12,000 en, 3 fr, 2 not told``."""
+    return ", ".join(f"{count:,} {'not told' if name == UNKNOWN else name}" for name, count in _by_count(counts))
 
 
 def _by_count(counts: dict[str, int]) -> list[tuple[str, int]]:

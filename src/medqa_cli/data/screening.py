@@ -7,20 +7,22 @@ from __future__ import annotations
 
 import hashlib
 from collections import Counter
-from collections.abc import Sequence
+from collections.abc import Collection, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
 from medqa_cli import console
 from medqa_cli.config.sections import DataConfig
+from medqa_cli.data.cleaning.reasons import enabled_reasons
 from medqa_cli.data.cleaning.rules import clean
 from medqa_cli.data.cleaning.unhelpful import unhelpful
 from medqa_cli.data.dedup import RowKeys, Screen, fold, row_keys, unusable
+from medqa_cli.data.languages import told_language
 from medqa_cli.data.near_duplicates import AnswerSketches
 from medqa_cli.data.questions.topics import topic_names, topic_of
 from medqa_cli.data.reading.rows import RawRow, SourceRows, UnreadRow
-from medqa_cli.data.spool import create, rejected, write_line
+from medqa_cli.data.spool import create, place_of, rejected, write_line
 from medqa_cli.data.wording import counted
 from medqa_cli.errors import InputError
 
@@ -55,16 +57,17 @@ def screen_rows(
         the keys of the rows let through, the counts, and a digest of all that was read.
     """
     screened = Screened()
-    screen = Screen(data.max_copies_of_an_answer)
+    reasons = enabled_reasons(data.reasons)
+    screen = Screen(data.max_copies_of_an_answer, reasons)
     digest = hashlib.sha256()
     with create(spool_path) as spool, console.status("reading and cleaning ...") as show_status:
         for row in opened.rows:
             screened.read += 1
             digest.update("\0".join(_texts(row)).encode("utf-8", "surrogatepass"))
-            entry = _judged(row, screen, rules, screened.keys, sketches)
+            entry = _judged(row, screen, rules, reasons, screened.keys, sketches)
             if reason := entry.get("reason"):
                 screened.rejected[reason] += 1
-                screened.first_rejected = screened.first_rejected or f"{_place(row)}: {reason}"
+                screened.first_rejected = screened.first_rejected or f"{place_of(entry)}: {reason}"
             write_line(spool, entry)
             if screened.read % ROWS_PER_UPDATE == 0:
                 show_status(f"reading and cleaning: {screened.read:,} rows ...")
@@ -86,18 +89,18 @@ def check_something_kept(screened: Screened, name: str) -> None:
         )
 
 
-def _place(row: RawRow | UnreadRow) -> str:
-    line = "" if row.line is None else f" (line {row.line})"
-    return f"{row.file} row {row.row}{line}".lstrip()
-
-
 def _texts(row: RawRow | UnreadRow) -> tuple[str, ...]:
     last = row.text if isinstance(row, UnreadRow) else row.topic
     return row.question, row.answer, last, ""
 
 
 def _judged(
-    row: RawRow | UnreadRow, screen: Screen, rules: Sequence[str], keys: list[RowKeys], sketches: AnswerSketches
+    row: RawRow | UnreadRow,
+    screen: Screen,
+    rules: Sequence[str],
+    reasons: Collection[str],
+    keys: list[RowKeys],
+    sketches: AnswerSketches,
 ) -> dict[str, Any]:
     """Return what is spooled of a row: it as rejected (with a ``reason``), or its raw and its cleaned texts."""
     if isinstance(row, UnreadRow):
@@ -107,7 +110,7 @@ def _judged(
     cleaned = clean(row.question, row.answer, rules)
     # The question as it was read comes first: a repaired name would no longer be that of a topic column.
     topic = topic_of(row.question, row.topic) or topic_of(cleaned.question, "")
-    reason = unusable(cleaned.question, cleaned.answer) or unhelpful(cleaned.question, cleaned.answer)
+    reason = unusable(cleaned.question, cleaned.answer) or unhelpful(cleaned.question, cleaned.answer, reasons)
     if reason:
         return rejected(row, reason)
     found = row_keys(cleaned.question, cleaned.answer, topic_names(topic))
@@ -118,5 +121,6 @@ def _judged(
     return {
         NOT_CHOSEN: rejected(row, ""),
         "changed": cleaned.changed,
+        "language": told_language(cleaned.answer, cleaned.question),
         "kept": {"question": cleaned.question, "answer": cleaned.answer, "topic": topic, "source": row.source},
     }

@@ -30,6 +30,12 @@ def read_lines(path: Path) -> Iterator[dict[str, Any]]:
             yield json.loads(line)
 
 
+def place_of(entry: dict[str, Any]) -> str:
+    """Return where a rejected row stands, for a message: ``jan.csv row 7 (line 9)``."""
+    line = f" (line {entry['line']})" if "line" in entry else ""
+    return f"{entry.get('file', '')} row {entry['row']}{line}".lstrip()
+
+
 def rejected(row: RawRow | UnreadRow, reason: str) -> dict[str, Any]:
     """Return a line of ``rejected.jsonl``: the row as it was read, why it is rejected and where it stands."""
     entry: dict[str, Any] = {"row": row.row, "reason": reason, "question": row.question, "answer": row.answer}

@@ -18,7 +18,7 @@ from medqa_cli.data.output_folder import REJECTED_NAME
 from medqa_cli.data.questions.paraphrases import paraphrase
 from medqa_cli.data.screening import NOT_CHOSEN, Screened
 from medqa_cli.data.splitting import SPLITS
-from medqa_cli.data.spool import create, read_lines, write_line
+from medqa_cli.data.spool import create, place_of, read_lines, write_line
 
 Render = Callable[[str, str], str]
 
@@ -34,11 +34,13 @@ class Wording:
 
 @dataclass
 class Written:
-    """What was written, counted."""
+    """What was written, counted; ``examples``: where the first row stands that a reason took."""
 
     splits: dict[str, int] = field(default_factory=lambda: dict.fromkeys(SPLITS, 0))
     rejected: Counter[str] = field(default_factory=Counter)
     changed: Counter[str] = field(default_factory=Counter)
+    examples: dict[str, str] = field(default_factory=dict)
+    languages: Counter[str] = field(default_factory=Counter)
     paraphrases: int = 0
 
 
@@ -53,12 +55,14 @@ class _Writer:
 
     def reject(self, entry: dict[str, Any]) -> None:
         self.written.rejected[entry["reason"]] += 1
+        self.written.examples.setdefault(entry["reason"], place_of(entry))
         write_line(self._files["rejected"], entry)
 
     def keep(self, entry: dict[str, Any], key: RowKeys, split: str) -> None:
         kept, row_id = entry["kept"], unique_id(key.pair, self._taken)
         self.written.splits[split] += 1
         self.written.changed.update(entry["changed"])
+        self.written.languages[entry["language"]] += 1
         text = self._write(split, row_id, kept, "")
         if self._lengths is not None:
             self._lengths.add(kept["answer"], text)

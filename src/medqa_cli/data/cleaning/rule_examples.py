@@ -1,4 +1,4 @@
-"""What one cleaning rule does to the rows of a source, for a person to judge. Does not write anything."""
+"""What one cleaning rule or reason does to the rows of a source, for a person to judge. Does not write anything."""
 
 from __future__ import annotations
 
@@ -7,9 +7,13 @@ import itertools
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 
-from medqa_cli.data.cleaning.rules import clean, enabled_rules
+from medqa_cli.data.cleaning.reasons import REASONS, SHOWN
+from medqa_cli.data.cleaning.rules import RULES, clean, enabled_rules
+from medqa_cli.data.cleaning.unhelpful import unhelpful
 from medqa_cli.data.dedup import key_of, rank_of, unusable
 from medqa_cli.data.reading.rows import SourceRows, UnreadRow
+from medqa_cli.data.wording import did_you_mean, listed
+from medqa_cli.errors import ConfigError
 
 CONTEXT_CHARACTERS = 60
 LONGEST_SHOWN = 400
@@ -17,7 +21,10 @@ LONGEST_SHOWN = 400
 
 @dataclass(frozen=True)
 class RuleExample:
-    """One text before and after a rule, cut to what differs and some characters around it; line breaks as ⏎."""
+    """One text before and after a rule, cut to what differs and some characters around it; line breaks as ⏎.
+
+    Of a reason ``before`` is the answer and ``after`` empty: the row is left out.
+    """
 
     file: str
     row: int
@@ -29,11 +36,11 @@ class RuleExample:
 def rule_examples(
     opened: SourceRows, rule: str, cleaning: Mapping[str, bool], count: int, seed: int
 ) -> list[RuleExample]:
-    """Draw rows that a rule changes, after the enabled rules that come before it.
+    """Draw rows that a rule changes, after the enabled rules that come before it, or that a reason leaves out.
 
     Args:
         opened: the source.
-        rule: name of the rule; it may be switched off.
+        rule: name of the rule or of one of ``reasons.SHOWN``; it may be switched off.
         cleaning: the section ``data.cleaning``.
         count: most examples to return.
         seed: draws them.
@@ -42,11 +49,16 @@ def rule_examples(
         the examples in the order of the source; rows that ``convert`` rejects later are among them.
 
     Raises:
-        ConfigError: there is no such rule.
+        ConfigError: there is no such rule or reason.
     """
-    names = enabled_rules({**cleaning, rule: True})
-    earlier = names[: names.index(rule)]
-    numbered = enumerate(_changes(opened, rule, earlier))
+    if rule in RULES:
+        names = enabled_rules({**cleaning, rule: True})
+        found = _changes(opened, rule, names[: names.index(rule)])
+    elif rule in SHOWN:
+        found = _left_out(opened, rule, enabled_rules(cleaning))
+    else:
+        raise _unknown(rule)
+    numbered = enumerate(found)
     drawn = heapq.nsmallest(
         count, ((rank_of(seed, "show", key), number, example) for number, (key, example) in numbered)
     )
@@ -63,6 +75,25 @@ def _changes(opened: SourceRows, rule: str, earlier: Sequence[str]) -> Iterator[
             old, new = getattr(before, field), getattr(after, field)
             if old != new:
                 yield key_of(old), RuleExample(row.file, row.row, field, *_difference(old, new))
+
+
+def _left_out(opened: SourceRows, reason: str, rules: Sequence[str]) -> Iterator[tuple[bytes, RuleExample]]:
+    for row in opened.rows:
+        if isinstance(row, UnreadRow) or unusable(row.question, row.answer):
+            continue
+        cleaned = clean(row.question, row.answer, rules)
+        if unhelpful(cleaned.question, cleaned.answer, (reason,)):
+            shown = _shown(cleaned.answer, 0, len(cleaned.answer))
+            yield key_of(row.question, row.answer), RuleExample(row.file, row.row, "answer", shown, "")
+
+
+def _unknown(name: str) -> ConfigError:
+    known = (*RULES, *SHOWN)
+    if name in REASONS:
+        problem = f"--show {name}: whether a row is left out for it depends on other rows or on the file as a whole"
+    else:
+        problem = f"--show {name}: no such cleaning rule or reason{did_you_mean(name, known)}"
+    return ConfigError([problem], f"those that can be shown are {listed(known)}")
 
 
 def _difference(old: str, new: str) -> tuple[str, str]:

@@ -13,10 +13,17 @@ from dataclasses import dataclass
 from medqa_cli.data.cleaning.answers import hpo_block, inline_bullets, media_leftovers, nih_tail, openers
 from medqa_cli.data.cleaning.letters import glued_sentences, lost_letters
 from medqa_cli.data.cleaning.questions import question_echo, question_mark_space, what_is_are
+from medqa_cli.data.languages import UNKNOWN, told_language
 from medqa_cli.data.wording import did_you_mean, listed
 from medqa_cli.errors import ConfigError
 
 _BLANK_LINES = re.compile(r"\n{3,}")
+_SPACES = re.compile(r"\s+")
+_UNBROKEN = "\xa0\u202f"  # the spaces at which no line breaks
+_FRENCH_MARKS = "?!:;»"
+
+ENGLISH = frozenset({"en"})
+FRENCH = frozenset({"fr"})
 
 
 @dataclass(frozen=True)
@@ -28,12 +35,37 @@ class Rule:
         doc: what it does, in one line.
         enabled: whether it is on unless the config says otherwise.
         uncovers: what it takes away may have hidden something from the rules before it.
+        languages: the languages it is for, as ``languages.language_of`` names them; None: any. A text whose language
+            cannot be told is taken for one of them.
+        not_for: the languages whose texts it leaves alone.
     """
 
     apply: Callable[[str, str], tuple[str, str]]
     doc: str
     enabled: bool = True
     uncovers: bool = False
+    languages: frozenset[str] | None = None
+    not_for: frozenset[str] = frozenset()
+
+    def is_for(self, language: str) -> bool:
+        """Tell whether it may change a text of a language."""
+        return language not in self.not_for and (
+            self.languages is None or language == UNKNOWN or language in self.languages
+        )
+
+    def applied(self, question: str, answer: str) -> tuple[str, str]:
+        """Return what it makes of a row; a text of a language that it is not for stays as it is.
+
+        Each text counts by its own language, and one whose language cannot be told by that of the other.
+        """
+        changed = self.apply(question, answer)
+        if changed == (question, answer) or (self.languages is None and not self.not_for):
+            return changed
+        if changed[0] != question and not self.is_for(told_language(question, answer)):
+            changed = question, changed[1]
+        if changed[1] != answer and not self.is_for(told_language(answer, question)):
+            changed = changed[0], answer
+        return changed
 
 
 @dataclass(frozen=True)
@@ -46,8 +78,20 @@ class Cleaned:
 
 
 def one_line(text: str) -> str:
-    """Return the text with each run of white space, Unicode's kinds and line breaks included, as one space."""
+    """Return the text with each run of white space, Unicode's kinds and line breaks included, as one space.
+
+    A space that does not break stays where French typography has one: before ``?``, ``!``, ``:``, ``;`` and in ``« »``.
+    """
+    if "\xa0" in text or "\u202f" in text:
+        return _SPACES.sub(_one_space, text.strip())
     return " ".join(text.split())
+
+
+def _one_space(run: re.Match[str]) -> str:
+    before, after = run.string[run.start() - 1], run.string[run.end()]
+    if before == "«" or after in _FRENCH_MARKS:
+        return next((space for space in run[0] if space in _UNBROKEN), " ")
+    return " "
 
 
 def tidy_paragraphs(text: str) -> str:
@@ -81,28 +125,43 @@ RULES: dict[str, Rule] = {
     "whitespace": Rule(_whitespace, "The question on one line; no needless spaces, tabs or blank lines in the answer."),
     "glued_sentences": Rule(_to_both(glued_sentences), "A space between sentences that run together: 'term.The'."),
     "lost_letters": Rule(
-        _to_both(lost_letters), "Lost letters and apostrophes are put back where that is certain: 'doesnt', 'Sjgren'."
+        _to_both(lost_letters),
+        "Lost letters and apostrophes are put back where that is certain: 'doesnt', 'Sjgren'.",
+        languages=ENGLISH,
     ),
-    "question_mark_space": Rule(_to_question(question_mark_space), "No space before '?', and '? ?' becomes '?'."),
-    "what_is_are": Rule(_to_question(what_is_are), "'What is (are) X?' becomes 'What is X?'."),
+    "question_mark_space": Rule(
+        _to_question(question_mark_space), "No space before '?', and '? ?' becomes '?'.", not_for=FRENCH
+    ),
+    "what_is_are": Rule(_to_question(what_is_are), "'What is (are) X?' becomes 'What is X?'.", languages=ENGLISH),
     "hpo_block": Rule(
         _to_answer(hpo_block),
         "The flattened table of the Human Phenotype Ontology becomes a list; the fixed sentences around it go.",
         uncovers=True,
+        languages=ENGLISH,
     ),
     "media_leftovers": Rule(
         _to_answer(media_leftovers),
         "Sentences that only point at a video, a picture or a link that is not there are removed.",
         uncovers=True,
+        languages=ENGLISH,
     ),
     "nih_tail": Rule(
-        _to_answer(nih_tail), "The source 'NIH: National ... Institute ...' at the end is removed.", uncovers=True
+        _to_answer(nih_tail),
+        "The source 'NIH: National ... Institute ...' at the end is removed.",
+        uncovers=True,
+        languages=ENGLISH,
     ),
-    "openers": Rule(_to_answer(openers), "'Key Points' and 'Summary :' at the start are removed.", uncovers=True),
+    "openers": Rule(
+        _to_answer(openers),
+        "'Key Points' and 'Summary :' at the start are removed.",
+        uncovers=True,
+        languages=ENGLISH,
+    ),
     "question_echo": Rule(
         lambda question, answer: (question, question_echo(question, answer)),
         "A question at the start of the answer that repeats the row's question is removed.",
         uncovers=True,
+        languages=ENGLISH,
     ),
 }
 
@@ -145,7 +204,7 @@ def clean(question: str, answer: str, enabled: Sequence[str]) -> Cleaned:
         uncovered = False
         for name in enabled:
             rule, before = RULES[name], (question, answer)
-            question, answer = rule.apply(question, answer)
+            question, answer = rule.applied(question, answer)
             if (question, answer) != before:
                 changed.add(name)
                 uncovered = uncovered or rule.uncovers

@@ -7,11 +7,13 @@ from __future__ import annotations
 
 import re
 import unicodedata
+from collections.abc import Callable, Collection
+
+from medqa_cli.data.cleaning.asking import asks_for_a_question, is_only_a_question
+from medqa_cli.data.dedup import NONE
 
 _LONGEST_STUB = 200  # characters; what is longer is no heading
-_LONGEST_QUESTION = 300
 
-_SENTENCE_BREAK = re.compile(r"[.!:](?=\s)|\n")
 _LINE_SIGN = re.compile(r"^[\s*•–—-]+")
 _BRACKETS = re.compile(r"\([^()]*\)")
 
@@ -52,7 +54,6 @@ _MISSING = frozenset(
         "missing",
         "n.a",
         "n/a",
-        "na",
         "no answer",
         "no answer available",
         "no information available",
@@ -66,6 +67,7 @@ _MISSING = frozenset(
     }
 )
 _STUBS = _HEADINGS | _MISSING
+_NOT_AVAILABLE = frozenset({"NA", "na"})  # "Na" is sodium
 _POINTER = re.compile(
     r"(?:please )?(?:see|refer to|go to)"
     r" (?:above|below|also [^.]*|page \d+|(?:table|figure|section|chapter|appendix) \w+"
@@ -81,41 +83,43 @@ _LINK_HEADING = re.compile(
 )
 _MORE_AT = re.compile(r"(?:for )?(?:more|further|additional) (?:detailed |specific )?information\b[^.!?]{0,200}")
 _LINK_TITLE_WORDS = 30
+# A question that an address answers.
+_ASKS_WHERE = re.compile(
+    r"\b(?:where|web ?(?:site|page)s?|links?|addresse?s?|urls?|online|contact)\b"
+    r"|\b(?:d[oó]nde|onde|wo|où|dove|waar|gdzie|var|hvor)\b"
+    r"|哪里|哪儿|网址|网站|どこ|어디|где|कहाँ",
+    re.IGNORECASE,
+)
 _ITEM_SIGN = re.compile(r"(?:^|\s)- ")
 
 
-def unhelpful(question: str, answer: str) -> str | None:
+def unhelpful(question: str, answer: str, reasons: Collection[str]) -> str | None:
     """Return why a cleaned row is of no use, or None.
 
     Args:
-        question: the cleaned question; not looked at so far, since no reason depends on it.
+        question: the cleaned question.
         answer: the cleaned answer, not empty.
+        reasons: the names of the reasons that count.
 
     Returns:
-        ``answer_is_question``: the answer is one or more questions and nothing else;
+        ``answer_is_question``: the answer says nothing but a question, and the row's question does not ask for one;
         ``stub``: the answer is a heading of a page, a sign for "missing", or a pointer to elsewhere;
-        ``link_list``: the answer is a list of titles of links, or addresses only. A list behind an answer is no reason.
+        ``link_list``: the answer is a list of titles of links, or addresses only where the question does not ask where
+        to look. A list behind an answer is no reason;
+        ``none_answer``: the answer is the one word ``None``.
     """
     answer = answer.strip()
-    if _is_question(answer):
-        return "answer_is_question"
-    if _is_stub(answer):
-        return "stub"
-    if _is_link_list(answer):
-        return "link_list"
+    for reason, holds in _REASONS.items():
+        if reason in reasons and holds(question, answer):
+            return reason
     return None
 
 
-def _is_question(answer: str) -> bool:
-    return (
-        answer.endswith(("?", "？"))
-        and len(answer) <= _LONGEST_QUESTION
-        and any(c.isalnum() for c in answer)
-        and not _SENTENCE_BREAK.search(answer)
-    )
+def _is_question(question: str, answer: str) -> bool:
+    return is_only_a_question(answer) and not asks_for_a_question(question)
 
 
-def _is_stub(answer: str) -> bool:
+def _is_stub(question: str, answer: str) -> bool:
     """Tell whether each line is a heading, a sign for "missing", a pointer, or without any letter or digit."""
     if len(answer) > _LONGEST_STUB:
         return False
@@ -126,14 +130,16 @@ def _is_stub(answer: str) -> bool:
 def _is_stub_line(line: str) -> bool:
     if all(unicodedata.category(c)[0] in "PZC" for c in line):
         return True
+    if _LINE_SIGN.sub("", line).strip(" .:;!?\"'") in _NOT_AVAILABLE:
+        return True
     text = _LINE_SIGN.sub("", line).casefold().strip(" .:;!?\"'")
     bare = " ".join(_BRACKETS.sub(" ", text).split()).strip(" .:;")
     return text in _STUBS or bare in _STUBS or bool(_POINTER.fullmatch(text))
 
 
-def _is_link_list(answer: str) -> bool:
+def _is_link_list(question: str, answer: str) -> bool:
     if _has_only_addresses(answer):
-        return True
+        return not _ASKS_WHERE.search(question)
     if not _LINK_HEADING.match(answer):
         return False
     # Without the headings only titles are left; a sentence among them would be an answer.
@@ -148,3 +154,15 @@ def _has_only_addresses(answer: str) -> bool:
     if not addresses:
         return False
     return not any(c.isalnum() for c in without) or bool(_MORE_AT.fullmatch(without.casefold()))
+
+
+def _is_none(question: str, answer: str) -> bool:
+    return answer == NONE
+
+
+_REASONS: dict[str, Callable[[str, str], bool]] = {
+    "answer_is_question": _is_question,
+    "stub": _is_stub,
+    "link_list": _is_link_list,
+    "none_answer": _is_none,
+}
