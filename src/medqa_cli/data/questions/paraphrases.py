@@ -11,6 +11,7 @@ from medqa_cli.data.dedup import fold, key_of, rank_of
 from medqa_cli.data.questions.paraphrase_bank import BANK
 from medqa_cli.data.questions.question_forms import QuestionForm, recognise
 from medqa_cli.data.questions.topic_names import in_running_text, is_illness, is_title
+from medqa_cli.data.questions.topic_phrases import thing_of
 
 
 def paraphrase(question: str, count: int, seed: int) -> list[str]:
@@ -26,7 +27,7 @@ def paraphrase(question: str, count: int, seed: int) -> list[str]:
         where the bank holds fewer, none where the question's form or topic does not allow any.
     """
     form = recognise(question)
-    if form is None or form.kind not in BANK or is_title(form.topic):
+    if form is None or form.kind not in BANK or is_title(form.topic) or thing_of(form.topic) != form.topic:
         return []
     asked = fold(question)
     templates = sorted(suitable(form), key=lambda template: rank_of(seed, "paraphrase", key_of(asked, template)))

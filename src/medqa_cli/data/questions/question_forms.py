@@ -9,6 +9,8 @@ from __future__ import annotations
 import re
 from dataclasses import dataclass
 
+from medqa_cli.data.questions.topic_names import is_capitalised
+
 LONGEST_QUESTION = 400  # characters; MedQuAD's longest has 191, and a longer text is a story, not a form
 OTHER = "other"  # the topic is certain, but what is asked is none of MedQuAD's kinds
 
@@ -144,6 +146,7 @@ _FORMS: dict[str, tuple[str, ...]] = {
         "how (?:serious|dangerous|contagious) (?:is|are) TOPIC",
         "how long (?:does|do) TOPIC last",
         "when should WHO see a doctor (?:for|about) TOPIC",
+        "what (?:is|are) .{2,40}? doing to (?:prevent|control|treat)(?: (?:and|or) (?:prevent|control|treat))? TOPIC",
     ),
     "information": (
         r"what is \(are\) TOPIC",
@@ -177,7 +180,7 @@ _PLEASE = re.compile(
 )
 
 # Topics that name nothing by themselves, in any case.
-_POINTING = re.compile(
+POINTING = re.compile(
     r"(?:it|its|one|he|she|they|them|me|you|us|yourself|myself"
     r"|(?:this|that|these|those|such|any|our)\b.*"
     r"|(?:disease|condition|disorder|illness|problem|symptom|sign|cause|treatment|test|complication|stage|doctor|thing|"
@@ -193,6 +196,12 @@ _CLAUSE = re.compile(
     r"|[^,]*\b(?:and|or|of|for|with|in|on|the|to|by|be)\Z"
     r"|.*[?!]"
 )
+# "how can these diseases be treated for Marine Toxins": a question without a name, and the name that it is about.
+_NAMED_LAST = re.compile(
+    r"(?:how|what|which|who|when|where|why|is|are|can|do|does)\b[^A-Z]* for ([A-Z]\w+(?: [A-Z]\w+)*)"
+)
+# "Am I at Risk for Type 2 Diabetes? Taking Steps to Lower Your Risk": a name of a page that asks.
+_ASKING_TITLE = re.compile(r".*\w\? [A-Z].*")
 
 
 def recognise(question: str) -> QuestionForm | None:
@@ -209,6 +218,12 @@ def recognise(question: str) -> QuestionForm | None:
     text = _PLEASE.sub("", text)
     if not text or len(text) > LONGEST_QUESTION:
         return None
+    form = _form(text)
+    named = _NAMED_LAST.fullmatch(text)
+    return form if named is None or (form and form.topic == named[1]) else QuestionForm(OTHER, named[1])
+
+
+def _form(text: str) -> QuestionForm | None:
     matched = False
     for kind, pattern in _PATTERNS.items():
         if kind == "information" and matched:
@@ -226,4 +241,6 @@ def _topic(text: str) -> str | None:
     topic = (text[article.end() :] if article else text).strip(" ?\"'“”,:")
     if not any(character.isalpha() for character in topic):
         return None
-    return None if _POINTING.fullmatch(topic) or _CLAUSE.match(text) or _CLAUSE.match(topic) else topic
+    if _ASKING_TITLE.fullmatch(topic) and is_capitalised(topic):
+        return topic
+    return None if POINTING.fullmatch(topic) or _CLAUSE.match(text) or _CLAUSE.match(topic) else topic

@@ -33,6 +33,7 @@ _NOT_OF_AN_ADULT = re.compile(
 )
 _MOST_WORDS_OF_AN_ILLNESS = 6
 
+_CAPITALISED_OR_SHORT = re.compile(r"[^a-z]|[a-z]{1,3}\b")
 _CAPITALISED = re.compile(r"(?<![\w'’.])[A-Z][a-z]{2,}(?![\w'’.])")
 # Endings that mark a word of medicine; names of people and places that share one are listed below.
 _MEDICAL_ENDING = re.compile(
@@ -111,6 +112,11 @@ def is_illness(topic: str) -> bool:
         and _ILLNESS.fullmatch(topic) is not None
         and _NOT_OF_AN_ADULT.search(topic) is None
     )
+
+
+def is_capitalised(topic: str) -> bool:
+    """Tell whether all words but short ones begin large, as in names of illnesses and titles of pages."""
+    return topic[:1].isupper() and all(_CAPITALISED_OR_SHORT.match(word) for word in topic.split())
 
 
 def is_title(topic: str) -> bool:

@@ -8,11 +8,13 @@ from __future__ import annotations
 import functools
 import re
 import unicodedata
+from importlib.resources import files
 
 from medqa_cli.data.cleaning.letters import lost_letters
 from medqa_cli.data.cleaning.rules import one_line
 from medqa_cli.data.dedup import fold, is_empty
-from medqa_cli.data.questions.question_forms import recognise
+from medqa_cli.data.questions.question_forms import LONGEST_QUESTION, recognise
+from medqa_cli.data.questions.topic_phrases import only_thing_in, thing_of, without_circumstance, without_manner
 
 # "chronic obstructive pulmonary disease (COPD)": two names of one topic.
 _WITH_ABBREVIATION = re.compile(r"(.*[^\s(])\s*\(((?=[^)]*[A-Z][^)]*[A-Z])[A-Za-z0-9-]{2,10})\)")
@@ -20,6 +22,7 @@ _POSSESSIVE = re.compile(r"(?<=\w)['’]s\b|(?<=s)['’](?=\s|$)")
 _ACCENTS = re.compile("[\u0300-\u036f]")  # of European letters; marks of other scripts are letters
 _NOT_PLURAL = ("ss", "us", "is")
 _SHORTEST_PLURAL = 4
+_TITLE_CASE = re.compile(r"(?:(?:[^\Wa-z][^\s]*|an?|the|of|in|on|for|to|and|or|with|by|at|from|[^\w\s]+)(?:\s+|\Z))+")
 _NO_TOPIC = frozenset({"-", "?", "n/a", "na", "nan", "none", "null", "unknown", "not available"})
 
 
@@ -37,7 +40,18 @@ def topic_of(question: str, given: str) -> str:
     if given and given.casefold() not in _NO_TOPIC and not is_empty(given):
         return given
     form = recognise(question)
-    return "" if form is None else form.topic
+    if form is None and len(question) <= LONGEST_QUESTION:
+        shorter = without_circumstance(question)
+        form = recognise(shorter) if shorter != question else None
+    return only_thing_in(question) if form is None else thing_of(_in_a_sentence(form.topic, question))
+
+
+def _in_a_sentence(topic: str, question: str) -> str:
+    """Return a topic small where it is large only as the question's first word, or as all words of the question are."""
+    if _TITLE_CASE.fullmatch(question):
+        small = topic.lower()
+        return topic if thing_of(small) == small else small
+    return topic[:1].lower() + topic[1:] if question.startswith(topic) and topic[1:2].islower() else topic
 
 
 @functools.lru_cache(maxsize=1 << 16)
@@ -45,18 +59,29 @@ def topic_names(topic: str) -> tuple[str, ...]:
     """Return the names by which topics are compared; an abbreviation is a name of its own.
 
     Rows whose topics share a name are about the same thing: "Cataracts" and "cataract", "COPD" and "chronic obstructive
-    pulmonary disease (COPD)", "Alzheimer disease" and "Alzheimer's disease", "Sjgren" and "Sjögren".
+    pulmonary disease (COPD)", "Alzheimer disease" and "Alzheimer's disease", "Sjgren" and "Sjögren", "heart attack" and
+    "myocardial infarction", "viral gastroenteritis" and "gastroenteritis".
     """
     if not topic:
         return ()
     topic = lost_letters(topic)
     both = _WITH_ABBREVIATION.fullmatch(topic)
-    return tuple(dict.fromkeys(_name(part) for part in (both.groups() if both else (topic,))))
+    names = (_name(part) for part in (both.groups() if both else (topic,)))
+    return tuple(dict.fromkeys(first_names().get(name, name) for name in names))
+
+
+@functools.cache
+def first_names() -> dict[str, str]:
+    """Return for each name in ``synonyms.txt`` but the first of a line the first one, all as they are compared."""
+    lines = files(__package__).joinpath("synonyms.txt").read_text(encoding="utf-8").splitlines()
+    things = [[_name(name) for name in line.split(" = ")] for line in lines if line and not line.startswith("#")]
+    return {name: first for first, *others in things for name in others if name != first}
 
 
 def _name(topic: str) -> str:
+    """Return a name as it is compared: folded, without accents, possessives, plurals and words of manner."""
     plain = _ACCENTS.sub("", unicodedata.normalize("NFKD", _POSSESSIVE.sub("", topic)))
-    return " ".join(_singular(word) for word in fold(plain).split())
+    return without_manner(" ".join(_singular(word) for word in fold(plain).split()))
 
 
 def _singular(word: str) -> str:
