@@ -39,7 +39,10 @@ REFUSED: dict[str, list[str]] = {
     "only_links.csv": ["none of its 2 rows can be used: 2 link_list", *NO_ROW],
     # Columns.
     "no_header.csv": ["'What is gout?', 'Gout is a form of arthritis.'", "without a header line", *QUESTION_COLUMN],
-    "other_language.csv": ["the columns are 'Frage', 'Antwort'", *QUESTION_COLUMN],
+    "other_language.csv": [
+        "the columns are 'Frage', 'Antwort'; did you mean 'Frage' and 'Antwort'?",
+        "name them: --set data.question_column=Frage --set data.answer_column=Antwort",
+    ],
     "one_column.csv": ["no answer column found; expected one named 'answer'", "are 'question'", *ONE_COLUMN],
     "unknown_delimiter.csv": ["the columns are 'question^answer'", *ONE_COLUMN],
     "quoted_header.csv": ["the columns are 'question,answer'", *ONE_COLUMN],
@@ -57,7 +60,7 @@ REFUSED: dict[str, list[str]] = {
     "cut_off_object.json": ["is no valid JSON: ", "line 1 column", "repair or export it again"],
     "single_quotes.json": ["is no valid JSON: ", "double quotes (line 1)", "repair or export it again"],
     "deeply_nested.json": ["is nested too deeply", f"a list of objects like {EXAMPLE}"],
-    "by_column.json": ["the keys 'question', 'answer' and 2 lists", "expected a list of objects", "orient='records'"],
+    "uneven_columns.json": ["the columns 'question', 'answer' with 1 to 2 rows", "orient='records'"],
     "single_text.json": ["holds a single text or number; expected a list of objects", "orient='records'"],
     "list_of_lists.json": ["none of the first 4 entries is a JSON object; expected one per question", EXAMPLE],
     "no_line_is_json.jsonl": ["none of the first 2 entries is a JSON object; expected one per question", EXAMPLE],
@@ -109,6 +112,7 @@ REFUSED: dict[str, list[str]] = {
 
 # File: how many rows are kept, and of each other row its place (file of a folder, line, or else row) and its reason.
 CONVERTED: dict[str, tuple[int, list[tuple[str | int, str]]]] = {
+    "by_column.json": (4, []),
     "broken_lines.jsonl": (
         4,
         [

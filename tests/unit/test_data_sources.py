@@ -13,8 +13,9 @@ from typing import Any
 import pytest
 
 from medqa_cli.data.dedup import unusable
+from medqa_cli.data.reading.cells import json_text
 from medqa_cli.data.reading.columns import ColumnNames
-from medqa_cli.data.reading.rows import RawRow, SourceRows, UnreadRow, json_text
+from medqa_cli.data.reading.rows import RawRow, SourceRows, UnreadRow
 from medqa_cli.data.reading.sources import check_sources, local_paths, open_sources
 from medqa_cli.errors import InputError
 
@@ -198,7 +199,7 @@ def test_named_columns(tmp_path: Path) -> None:
     [
         ("id,text\n1,x\n", {}, ["'id', 'text'", "data.question_column=NAME"]),
         ("question,text\n1,x\n", {}, ["'question', 'text'", "data.answer_column=NAME"]),
-        ("instruction,input,output\n1,x,y\n", {}, ["2 columns", "'instruction', 'input'", "data.question_column=NAME"]),
+        ("prompt,query,output\n1,x,y\n", {}, ["2 columns", "'query', 'prompt'", "data.question_column=NAME"]),
         ("question,answer,answer\n1,x,y\n", {}, ["2 columns", "data.answer_column=NAME"]),
         ("Question,QUESTION,answer\n1,x,y\n", {}, ["2 columns", "'Question', 'QUESTION'"]),
         ("query_text,answer\n1,x\n", {"question": "query_txt"}, ["did you mean 'query_text'?"]),
@@ -229,8 +230,8 @@ def test_columns_that_cannot_be_found(
         ("empty.json", "[]", "no data rows"),
         ("blank.jsonl", "\n\n", "no data rows"),
         ("cut.json", '[{"question": "q", "answer"', "no valid JSON"),
-        ("columns.json", '{"question": ["q"], "answer": ["a"]}', "2 lists"),
-        ("frame.json", '{"question": {"0": "q"}, "answer": {"0": "a"}}', "0 lists"),
+        ("columns.json", '{"question": ["q", "q2"], "answer": ["a"]}', "with 1 to 2 rows"),
+        ("lists.json", '{"train": [{"question": "q"}], "test": [{"question": "q"}]}', "2 lists of objects"),
         ("number.json", "3", "expected a list of objects"),
         ("deep.json", "[" * 100_000, "nested too deeply"),
         ("texts.jsonl", '"a"\n"b"\n', "none of the first 2 entries"),
@@ -404,7 +405,8 @@ def test_unreadable_file(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Non
 def test_json_cells_that_are_no_strings(tmp_path: Path) -> None:
     content = (
         '{"data": [{"question": "q1", "answer": 1.50}, {"question": "q2", "answer": null}, {"question": "q3"},'
-        ' {"question": "q4", "answer": NaN}, {"question": "q5", "answer": true}, {"question": "q6", "answer": ["a"]},'
+        ' {"question": "q4", "answer": NaN}, {"question": "q5", "answer": true},'
+        ' {"question": "q6", "answer": {"a": 1}},'
         ' "text"], "version": 1}'
     )
     rows = list(read(write(tmp_path, "qa.json", content)).rows)

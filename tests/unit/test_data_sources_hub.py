@@ -208,9 +208,8 @@ def test_an_error_in_the_middle_of_a_split(hub: FakeHub, monkeypatch: pytest.Mon
 
     hub.splits = {"train": []}
     monkeypatch.setattr(hub, "_rows", rows)
-    opened = open_sources(["owner/name"], ColumnNames())
     with pytest.raises(InputError, match="the hub cannot be reached for 'owner/name': reset by peer"):
-        list(opened.rows)
+        list(open_sources(["owner/name"], ColumnNames()).rows)
 
 
 def test_an_empty_split(hub: FakeHub) -> None:

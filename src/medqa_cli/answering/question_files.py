@@ -15,7 +15,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from medqa_cli.data.reading.columns import CANDIDATES
+from medqa_cli.data.reading.column_hints import CANDIDATES
 from medqa_cli.data.reading.decoding import detect_encoding
 from medqa_cli.errors import InputError
 

@@ -98,6 +98,8 @@ def convert(
     name = ", ".join(sources)
     check_replaceable(out_dir, name, local_paths(sources), _sha256(opened.files), force)
     console.note(f"reading {name}: {opened.description}; columns: {opened.columns.describe()}")
+    for warning in opened.warnings:
+        console.warn(warning)
     _warn_of_leftovers(out_dir)
     lengths = tools.lengths()
     # Resolved, because a link to a folder has to stay a link.

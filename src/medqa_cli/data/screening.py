@@ -67,7 +67,8 @@ def screen_rows(
             entry = _judged(row, screen, rules, reasons, screened.keys, sketches)
             if reason := entry.get("reason"):
                 screened.rejected[reason] += 1
-                screened.first_rejected = screened.first_rejected or f"{place_of(entry)}: {reason}"
+                detail = f": {entry['detail']}" if "detail" in entry else ""
+                screened.first_rejected = screened.first_rejected or f"{place_of(entry)}: {reason}{detail}"
             write_line(spool, entry)
             if screened.read % ROWS_PER_UPDATE == 0:
                 show_status(f"reading and cleaning: {screened.read:,} rows ...")

@@ -45,4 +45,6 @@ def rejected(row: RawRow | UnreadRow, reason: str) -> dict[str, Any]:
         entry["file"] = row.file
     if isinstance(row, UnreadRow) and row.text:
         entry["text"] = row.text
+    if isinstance(row, UnreadRow) and row.detail:
+        entry["detail"] = row.detail
     return entry

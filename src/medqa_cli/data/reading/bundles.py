@@ -16,7 +16,7 @@ from medqa_cli.data.output_folder import REPORT_NAME
 from medqa_cli.data.reading import medquad_xml
 from medqa_cli.data.reading.columns import ColumnNames, Columns
 from medqa_cli.data.reading.containers import Container, Member, Scratch, open_container, read_member
-from medqa_cli.data.reading.rows import Rows, TableFile, UnreadRow
+from medqa_cli.data.reading.rows import EmptyTable, Rows, TableFile, UnreadRow
 from medqa_cli.data.reading.tables import open_table, table_suffix
 from medqa_cli.data.wording import counted, listed
 from medqa_cli.errors import InputError
@@ -47,11 +47,21 @@ _LICENCES = {
 
 @dataclass(frozen=True)
 class Part:
-    """Rows that were opened in one way; ``rows`` starts to read them."""
+    """Rows that were opened in one way; ``rows`` starts to read them. ``warnings``: what the user has to know."""
 
     description: str
     columns: Columns
     rows: Callable[[], Rows]
+    warnings: tuple[str, ...] = ()
+
+
+@dataclass(frozen=True)
+class Bundle:
+    """An opened folder or archive. ``warnings``: what was passed over."""
+
+    parts: list[Part]
+    container: Container
+    warnings: tuple[str, ...] = ()
 
 
 @dataclass(frozen=True)
@@ -78,7 +88,7 @@ def find_contents(container: Container, shown: str) -> Contents:
     data = [member for member in members if member not in about and PurePosixPath(member.name).name not in _METADATA]
     documents = [member for member in data if member.name.lower().endswith(".xml")]
     # In a folder, .txt is a note more often than a table.
-    tables = [member for member in data if table_suffix(member.name) not in ("", ".txt") and member.size]
+    tables = [member for member in data if table_suffix(member.name) not in ("", ".txt")]
     if documents and tables:
         raise InputError(
             f"{shown} holds {len(documents):,} XML documents and {len(tables):,} tables "
@@ -100,7 +110,7 @@ def is_archive(name: str) -> bool:
     return name.lower().endswith(ARCHIVE_SUFFIXES)
 
 
-def open_bundle(path: Path, prefix: str, wanted: ColumnNames, scratch: Scratch) -> tuple[list[Part], Container]:
+def open_bundle(path: Path, prefix: str, wanted: ColumnNames, scratch: Scratch) -> Bundle:
     """Open a folder or an archive.
 
     Args:
@@ -110,7 +120,7 @@ def open_bundle(path: Path, prefix: str, wanted: ColumnNames, scratch: Scratch) 
         scratch: for private copies of tables in archives.
 
     Returns:
-        one part for all documents, or one for each table; and the container.
+        one part for all documents, or one for each table that is not empty; and the container.
 
     Raises:
         InputError: it cannot be unpacked or used, or one of its tables cannot.
@@ -125,9 +135,19 @@ def open_bundle(path: Path, prefix: str, wanted: ColumnNames, scratch: Scratch) 
         def rows() -> Rows:
             return _document_rows(container, contents.documents, prefix, name)
 
-        return [Part(description, medquad_xml.COLUMNS, rows)], container
+        return Bundle([Part(description, medquad_xml.COLUMNS, rows)], container)
     files = [_table_file(container, member, path, prefix, scratch) for member in contents.tables]
-    return [_table_part(file, wanted, scratch) for file in files], container
+    parts, empty = [], []
+    for file in files:
+        try:
+            parts.append(_table_part(file, wanted, scratch))
+        except EmptyTable as error:
+            empty.append((file, error))
+    if not parts:
+        raise empty[0][1]
+    names = listed([file.member.removeprefix(prefix) for file, _ in empty])
+    told = f"passed over, since they hold no rows: {len(empty):,} of {len(files):,} tables in {path}: {names}"
+    return Bundle(parts, container, (told,) if empty else ())
 
 
 def digest_of_folder(container: Container) -> str:
@@ -194,7 +214,7 @@ def _table_part(file: TableFile, wanted: ColumnNames, scratch: Scratch) -> Part:
     def rows() -> Rows:
         return open_table(file, wanted, scratch).rows
 
-    return Part(table.description, table.columns, rows)
+    return Part(table.description, table.columns, rows, table.warnings)
 
 
 def _is_hidden(name: str) -> bool:

@@ -1,27 +1,37 @@
-"""Which column holds the question, the answer, the topic and the source.
+"""Which column holds the question, the answer, the topic and the source, and which go with them.
 
 Does not look into cells: only names decide.
 """
 
 from __future__ import annotations
 
+import itertools
+import re
 from collections.abc import Sequence, Set
 from dataclasses import dataclass
 
+from medqa_cli.data.reading.column_hints import CANDIDATES, missing_column, unused_warnings
 from medqa_cli.data.wording import did_you_mean, listed
 from medqa_cli.errors import InputError
 
-# The first name of each wins over the others; two of the others in one file are ambiguous.
-CANDIDATES = {
-    "question": ("question", "questions", "q", "query", "prompt", "instruction", "input"),
-    "answer": ("answer", "answers", "a", "response", "output", "completion", "target"),
-}
 # These are optional: the first name that a file has is taken.
 TOPIC_NAMES = ("topic", "focus", "focus_area", "disease", "condition")
 KIND_NAMES = ("qtype", "question_type")
 # A question and its answer in one column: a list of messages, or a text with turn markers.
-MESSAGE_NAMES = ("messages", "conversations", "conversation")
+MESSAGE_NAMES = ("messages", "conversations", "conversation", "dialogue", "dialog", "utterances")
 TEXT_NAMES = ("text",)
+# Alpaca's form: the question is the instruction, and behind it the input where there is one.
+INSTRUCTION, INPUT = "instruction", "input"
+HISTORY_NAMES = ("history", "histories", "chat_history", "dialogue_history", "dialog_history", "conversation_history")
+# The options of a multiple-choice question: one column that holds all of them, or one column each.
+OPTIONS_NAMES = ("options", "option", "choices")
+CORRECT_NAMES = (
+    *("correct", "cop", "answer_idx", "answer_index", "answerKey", "answer_key", "correct_option", "correct_answer"),
+    *("correct_choice", "correct_idx", "correct_index", "right_answer", "ans", "label", "gold"),
+)
+_OPTION_NAME = re.compile(
+    r"(?:(?:op|opt|options?|choices?|ans|answer)[ _.-]?)?([a-h])|(?:op|opt|options?|choices?)[ _.-]?([1-8])"
+)
 
 
 @dataclass(frozen=True)
@@ -38,31 +48,48 @@ class Columns:
     """All columns of a file and the positions of those that are used.
 
     ``exchange``: one column holds question and answer together, ``question`` and ``answer`` are both its position.
+    ``input``: its text follows the question's (Alpaca). ``options``: of a multiple-choice question, all in one column
+    or in one each; the answer tells which of them is right. ``history``: earlier turns, which a row must not have.
     """
 
     names: tuple[str, ...]
     question: int
     answer: int
-    topic: int | None
-    source: int | None
+    topic: int | None = None
+    source: int | None = None
     kind: int | None = None
     exchange: bool = False
+    input: int | None = None
+    options: tuple[int, ...] = ()
+    history: int | None = None
 
     @property
     def used(self) -> tuple[int, ...]:
         """The positions of all columns in use, each once, in the order of the file."""
-        positions = (self.question, self.answer, self.topic, self.source, self.kind)
-        return tuple(sorted({position for position in positions if position is not None}))
+        single = (self.question, self.answer, self.topic, self.source, self.kind, self.input, self.history)
+        return tuple(sorted({position for position in (*single, *self.options) if position is not None}))
 
     def describe(self) -> str:
-        """Return the columns in use, as shown to the user."""
+        """Return the columns in use, and those that are not, as shown to the user."""
         if self.exchange:
             parts = [f"question and answer '{self.names[self.question]}'"]
         else:
-            parts = [f"question '{self.names[self.question]}'", f"answer '{self.names[self.answer]}'"]
+            after = "" if self.input is None else f" + '{self.names[self.input]}'"
+            parts = [f"question '{self.names[self.question]}'{after}", f"answer '{self.names[self.answer]}'"]
+        if self.options:
+            parts.append("options " + " ".join(f"'{self.names[index]}'" for index in self.options))
         optional = {"topic": self.topic, "source": self.source, "kind": self.kind}
         parts += [f"{role} '{self.names[index]}'" for role, index in optional.items() if index is not None]
-        return ", ".join(parts)
+        unused = self.unused()
+        return ", ".join(parts) + (f"; not used: {listed(unused)}" if unused else "")
+
+    def unused(self) -> list[str]:
+        """Return the names of the columns that are not used."""
+        return [name for index, name in enumerate(self.names) if index not in self.used]
+
+    def warnings(self) -> list[str]:
+        """Return what has to be said of columns that are not used and yet belong to the questions or answers."""
+        return unused_warnings(self.unused(), self.names[self.answer])
 
 
 def find_columns(wanted: ColumnNames, header: Sequence[str], file: object) -> Columns:
@@ -79,29 +106,27 @@ def find_columns(wanted: ColumnNames, header: Sequence[str], file: object) -> Co
     Raises:
         InputError: a column is missing or ambiguous, or question and answer are one column.
     """
+    history = _optional(HISTORY_NAMES, header, set())
     exchange = _exchange(wanted, header)
-    question = _find("question", wanted.question, header, file) if exchange is None else exchange
-    answer = _find("answer", wanted.answer, header, file) if exchange is None else exchange
-    if question == answer and exchange is None:
-        raise InputError(
-            f"{file}: question and answer are one column, '{header[question]}'; the file has {listed(header)}",
-            "name another: --set data.answer_column=NAME",
-        )
-    taken = {question, answer}
+    options = _options(wanted, header) if exchange is None else ()
+    if exchange is not None:
+        question, answer, after = exchange, exchange, None
+    else:
+        _check_found(wanted, header, options, file)
+        question, after = _question(wanted, header, options, file)
+        answer = _answer(wanted, header, options, file)
+        options = tuple(index for index in options if index not in (question, answer))
+        if question == answer:
+            raise InputError(
+                f"{file}: question and answer are one column, '{header[question]}'; the file has {listed(header)}",
+                "name another: --set data.answer_column=NAME",
+            )
+    taken = {question, answer, *options}
     topic = _optional(TOPIC_NAMES, header, taken)
     if wanted.topic is not None:
         topic = _named("topic", wanted.topic, header, file)
     source, kind = _optional(("source",), header, taken), _optional(KIND_NAMES, header, taken)
-    return Columns(tuple(header), question, answer, topic, source, kind, exchange is not None)
-
-
-def missing_column(role: str, header: Sequence[str], file: object, why: str = "") -> InputError:
-    """Return the error for a file without a column that could hold the question or the answer."""
-    return InputError(
-        f"{file}: no {role} column found; expected one named {listed(CANDIDATES[role])}, "
-        f"but the columns are {listed(header)}{why}",
-        f"name it: --set data.{role}_column=NAME (a file without a header line needs one)",
-    )
+    return Columns(tuple(header), question, answer, topic, source, kind, exchange is not None, after, options, history)
 
 
 def _exchange(wanted: ColumnNames, header: Sequence[str]) -> int | None:
@@ -114,12 +139,65 @@ def _exchange(wanted: ColumnNames, header: Sequence[str]) -> int | None:
     return _optional(names, header, set())
 
 
+def _options(wanted: ColumnNames, header: Sequence[str]) -> tuple[int, ...]:
+    """Return the columns that hold the options of a multiple-choice question, in their order: A, B, ... or one."""
+    named = {name.strip().casefold() for name in (wanted.question, wanted.answer, wanted.topic) if name is not None}
+    signs: dict[str, int] = {}
+    for index, name in enumerate(header):
+        if (found := _OPTION_NAME.fullmatch(name.strip().casefold())) and name.strip().casefold() not in named:
+            signs.setdefault(found[1] or found[2], index)
+    for first in ("a", "1"):
+        run = list(itertools.takewhile(signs.__contains__, (chr(ord(first) + step) for step in range(len(signs)))))
+        if len(run) > 1:
+            return tuple(signs[sign] for sign in run)
+    single = _optional(OPTIONS_NAMES, header, set())
+    return () if single is None or header[single].strip().casefold() in named else (single,)
+
+
+def _question(
+    wanted: ColumnNames, header: Sequence[str], barred: Sequence[int], file: object
+) -> tuple[int, int | None]:
+    """Return the column of the question, and the one whose text follows it (Alpaca's ``input``)."""
+    after = _optional((INPUT,), header, set())
+    if wanted.question is not None:
+        question = _named("question", wanted.question, header, file)
+    elif after is not None and _optional((INSTRUCTION,), header, set()) is not None:
+        question = _guessed(
+            "question", [name if index != after else "" for index, name in enumerate(header)], barred, file
+        )
+    else:
+        question = _guessed("question", header, barred, file)
+    is_instruction = header[question].strip().casefold() == INSTRUCTION
+    return question, after if is_instruction else None
+
+
+def _answer(wanted: ColumnNames, header: Sequence[str], options: Sequence[int], file: object) -> int:
+    if wanted.answer is not None:
+        return _named("answer", wanted.answer, header, file)
+    if options and not _candidates("answer", header, options):
+        return next(index for name in CORRECT_NAMES for index in _matches(header, name))
+    return _guessed("answer", header, options, file)
+
+
+def _check_found(wanted: ColumnNames, header: Sequence[str], options: Sequence[int], file: object) -> None:
+    """Check that there is something for both roles, so that one message names all that is missing."""
+    missing = []
+    if wanted.question is None and not _candidates("question", header, options):
+        missing.append("question")
+    correct = [index for name in CORRECT_NAMES for index in _matches(header, name)] if options else []
+    if wanted.answer is None and not _candidates("answer", header, options) and not correct:
+        missing.append("answer")
+    if missing:
+        why = ""
+        if options:
+            names = [header[index] for index in options]
+            why = f"; {listed(names)} look like the options of a multiple-choice question, not like its answer"
+        barred = [header[index] for index in options]
+        raise missing_column(missing, [name for name in header if name not in barred], file, why, header)
+
+
 def _optional(names: Sequence[str], header: Sequence[str], taken: Set[int]) -> int | None:
     return next((index for name in names for index in _matches(header, name) if index not in taken), None)
-
-
-def _find(role: str, name: str | None, header: Sequence[str], file: object) -> int:
-    return _guessed(role, header, file) if name is None else _named(role, name, header, file)
 
 
 def _named(role: str, name: str, header: Sequence[str], file: object) -> int:
@@ -132,12 +210,14 @@ def _named(role: str, name: str, header: Sequence[str], file: object) -> int:
     return _only(role, found, header, file)
 
 
-def _guessed(role: str, header: Sequence[str], file: object) -> int:
+def _candidates(role: str, header: Sequence[str], barred: Sequence[int]) -> list[int]:
     first, *others = CANDIDATES[role]
     found = _matches(header, first) or [index for name in others for index in _matches(header, name)]
-    if not found:
-        raise missing_column(role, header, file)
-    return _only(role, found, header, file)
+    return [index for index in found if index not in barred]
+
+
+def _guessed(role: str, header: Sequence[str], barred: Sequence[int], file: object) -> int:
+    return _only(role, _candidates(role, header, barred), header, file)
 
 
 def _only(role: str, found: Sequence[int], header: Sequence[str], file: object) -> int:

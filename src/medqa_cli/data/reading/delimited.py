@@ -6,19 +6,25 @@ yielded as unread, with its text.
 
 from __future__ import annotations
 
+import contextlib
 import csv
 import itertools
+import re
 from collections.abc import Iterator, Sequence
 from pathlib import Path
 from typing import TextIO
 
 from medqa_cli.data.reading.columns import ColumnNames, Columns, find_columns
-from medqa_cli.data.reading.decoding import Encoding, detect_encoding
-from medqa_cli.data.reading.rows import RawRow, Rows, Table, TableFile, UnreadRow, row_of_cells
+from medqa_cli.data.reading.decoding import BLOCK, Encoding, detect_encoding
+from medqa_cli.data.reading.rows import CellRow, CellTable, EmptyTable, TableFile, UnreadRow
 from medqa_cli.errors import InputError
 
 DELIMITERS = (",", ";", "\t", "|")
 LARGEST_CELL = 2**31 - 1  # what the C long of every platform holds
+MOST_TITLES = 5  # rows that may stand above the header
+_BROKEN = ("malformed_quotes", "unclosed_quote", "ragged_row")
+# In such a file a backslash is written twice, and one at the end of a line says that the cell goes on.
+_ESCAPED = re.compile(r'\\(["\\]|\r?\n)')
 MOST_HEADER_LINES = 1000  # bounds the search where the header opens a quote and never closes it
 
 
@@ -51,11 +57,16 @@ class _Lines:
 
 
 class _Format:
-    """How to take the file apart."""
+    """How to take the file apart.
 
-    def __init__(self, encoding: Encoding, delimiter: str, header: list[str]) -> None:
+    ``titles``: rows above the header. ``escapes``: a quote within a cell has a backslash before it, as MySQL writes it.
+    """
+
+    def __init__(self, encoding: Encoding, delimiter: str, header: list[str], titles: int = 0) -> None:
         self.encoding = encoding
         self.delimiter = delimiter
+        self.titles = titles
+        self.escapes = False
         # `a, "b, c"`: only a header with a space after each delimiter tells that the quote opens a cell.
         self.skip_spaces = len(header) > 1 and all(name.startswith(" ") for name in header[1:])
 
@@ -63,10 +74,12 @@ class _Format:
         return open(path, encoding=self.encoding.codec, errors=self.encoding.errors, newline="")
 
     def reader(self, lines: Iterator[str], strict: bool) -> Iterator[list[str]]:
+        if self.escapes:
+            lines = map(_unescaped, lines)
         return csv.reader(lines, delimiter=self.delimiter, skipinitialspace=self.skip_spaces, strict=strict)
 
 
-def read_delimited(file: TableFile, wanted: ColumnNames) -> Table:
+def read_delimited(file: TableFile, wanted: ColumnNames) -> CellTable:
     """Open a CSV or TSV file.
 
     Args:
@@ -82,22 +95,26 @@ def read_delimited(file: TableFile, wanted: ColumnNames) -> Table:
     csv.field_size_limit(LARGEST_CELL)
     encoding = detect_encoding(file.path)
     form, columns = _detect(file, encoding, wanted)
+    form.escapes = _escapes_quotes(file, form, columns)
     kind = "TSV" if form.delimiter == "\t" else "CSV"
-    return Table(
-        f"{kind}, {encoding.description}, delimiter {_shown(form.delimiter)}", columns, _rows(file, form, columns)
-    )
+    told = f", below {form.titles} lines of title" if form.titles else ""
+    told += ", quotes escaped with backslashes" if form.escapes else ""
+    description = f"{kind}, {encoding.description}, delimiter {_shown(form.delimiter)}{told}"
+    return CellTable(description, columns, _rows(file, form, columns))
 
 
 def _detect(file: TableFile, encoding: Encoding, wanted: ColumnNames) -> tuple[_Format, Columns]:
     """Take the delimiter that shows the columns wanted, else the one that shows most columns (for the message)."""
     declared = _declared_delimiter(file.path, encoding)
-    headers = {delimiter: _header(file, encoding, delimiter) for delimiter in (declared and [declared]) or DELIMITERS}
-    for delimiter, header in headers.items():
-        try:
-            columns = find_columns(wanted, header, file)
-        except InputError:
-            continue
-        return _Format(encoding, delimiter, header), columns
+    heads = {delimiter: _head(file, encoding, delimiter) for delimiter in (declared and [declared]) or DELIMITERS}
+    for titles in range(MOST_TITLES + 1):
+        for delimiter, head in heads.items():
+            # A title is alone in its row, as a merged cell is.
+            if titles < len(head) and all(sum(map(bool, map(str.strip, row))) == 1 for row in head[:titles]):
+                with contextlib.suppress(InputError):
+                    columns = find_columns(wanted, head[titles], file)
+                    return _Format(encoding, delimiter, head[titles], titles), columns
+    headers = {delimiter: head[0] for delimiter, head in heads.items()}
     widest = max(headers, key=lambda delimiter: len(headers[delimiter]))
     try:
         return _Format(encoding, widest, headers[widest]), find_columns(wanted, headers[widest], file)
@@ -122,16 +139,43 @@ def _declared_delimiter(path: Path, encoding: Encoding) -> str | None:
     return line[4] if len(line) == 5 and line.lower().startswith("sep=") and line[4] not in '"\r\n' else None
 
 
-def _header(file: TableFile, encoding: Encoding, delimiter: str) -> list[str]:
+def _head(file: TableFile, encoding: Encoding, delimiter: str) -> list[list[str]]:
+    """Return the first rows, of which the header is one."""
     form = _Format(encoding, delimiter, [])
     with form.open(file.path) as text:
         rows = form.reader(itertools.islice(text, MOST_HEADER_LINES), strict=False)
-        header = next((row for n, row in enumerate(rows, start=1) if not _is_skipped(row, n, delimiter)), None)
-    if header is None:
-        raise InputError(f"{file} is empty: no header line", "give a file with a header line and one row per question")
-    if any("\0" in name for name in header):
+        filled = (row for n, row in enumerate(rows, start=1) if not _is_skipped(row, n, delimiter))
+        head = [_names(row) for row in itertools.islice(filled, MOST_TITLES + 1)]
+    if not head:
+        raise EmptyTable(f"{file} is empty: no header line", "give a file with a header line and one row per question")
+    if any("\0" in name for name in head[0]):
         raise InputError(f"{file} is no plain text: it has NUL bytes in its first line", "save it as 'CSV UTF-8'")
-    return _names(header)
+    return head
+
+
+def _escapes_quotes(file: TableFile, form: _Format, columns: Columns) -> bool:
+    """Tell whether the file has backslashes before its quotes: as a whole, fewer rows are broken when read so."""
+    if not _holds(file.path, b'\\"'):
+        return False
+    broken = []
+    for form.escapes in (False, True):
+        rows = _rows(file, form, columns)
+        broken.append(sum(isinstance(row, UnreadRow) and row.reason in _BROKEN for row in rows))
+    return broken[1] < broken[0]
+
+
+def _holds(path: Path, sign: bytes) -> bool:
+    with open(path, "rb") as file:
+        end = b""
+        while block := file.read(BLOCK):
+            if sign in end + block:
+                return True
+            end = block[1 - len(sign) :]
+    return False
+
+
+def _unescaped(line: str) -> str:
+    return _ESCAPED.sub(lambda found: '""' if found[1] == '"' else found[1], line) if "\\" in line else line
 
 
 def _names(header: Sequence[str]) -> list[str]:
@@ -145,15 +189,15 @@ def _is_skipped(row: Sequence[str], line: int, delimiter: str) -> bool:
     return (len(row) <= 1 and not text.strip()) or (line == 1 and text.lower() == f"sep={delimiter}")
 
 
-def _rows(file: TableFile, form: _Format, columns: Columns) -> Rows:
+def _rows(file: TableFile, form: _Format, columns: Columns) -> Iterator[CellRow | UnreadRow]:
     with form.open(file.path) as text_file:
         lines = _Lines(text_file)
-        number = 0
+        number = -form.titles
         for line, cells, problem in _records(lines, form):
             if problem is None and _is_skipped(cells, line, form.delimiter):
                 continue
-            if number == 0:
-                number = 1  # the header, read before
+            if number <= 0:
+                number += 1  # the header, or a title above it: read before
                 continue
             text = "".join(lines.of_row) if problem is None else cells[0]
             yield _row(number, line, cells, problem, text, columns, file)
@@ -182,7 +226,7 @@ def _records(lines: _Lines, form: _Format) -> Iterator[tuple[int, list[str], str
 
 def _row(
     number: int, line: int, cells: list[str], problem: str | None, text: str, columns: Columns, file: TableFile
-) -> RawRow | UnreadRow:
+) -> CellRow | UnreadRow:
     text = text.rstrip("\r\n")
     if problem is not None:
         return UnreadRow(number, line, problem, text=text, file=file.member)
@@ -192,4 +236,4 @@ def _row(
     if len(cells) < width or any(cell.strip() for cell in cells[width:]):
         question, answer = (cells[index] if index < len(cells) else "" for index in (columns.question, columns.answer))
         return UnreadRow(number, line, "ragged_row", question, answer, text, file.member)
-    return row_of_cells(number, line, cells, columns, file)
+    return CellRow(number, line, cells)

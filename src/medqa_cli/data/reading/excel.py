@@ -5,6 +5,7 @@ Does not compute formulas (the values saved with them count) and does not read p
 
 from __future__ import annotations
 
+import contextlib
 import datetime
 import itertools
 import zipfile
@@ -14,19 +15,22 @@ from typing import Any
 
 from medqa_cli.data.reading.columns import ColumnNames, Columns, find_columns
 from medqa_cli.data.reading.containers import check_unpacked_size, damage_reported
-from medqa_cli.data.reading.rows import Rows, Table, TableFile, row_of_cells
+from medqa_cli.data.reading.rows import CellRow, CellTable, EmptyTable, TableFile
 from medqa_cli.data.wording import listed
 from medqa_cli.errors import InputError
+
+MOST_TITLES = 5  # filled rows that may stand above the header
 
 
 @dataclass(frozen=True)
 class _Sheet:
     name: str
-    header_line: int
+    titles: int  # filled rows above the header
     header: list[str]
+    columns: Columns | None
 
 
-def read_excel(file: TableFile, wanted: ColumnNames) -> Table:
+def read_excel(file: TableFile, wanted: ColumnNames) -> CellTable:
     """Open a workbook.
 
     Args:
@@ -40,17 +44,18 @@ def read_excel(file: TableFile, wanted: ColumnNames) -> Table:
         InputError: the file is damaged or protected, all sheets are empty, or none has the columns.
     """
     workbook = _open(file)
-    sheets = [sheet for name in workbook.sheet_names if (sheet := _sheet(workbook, name, file)) is not None]
+    sheets = [sheet for name in workbook.sheet_names if (sheet := _sheet(workbook, name, wanted, file)) is not None]
     if not sheets:
-        raise InputError(f"{file} is empty: its {len(workbook.sheet_names)} sheets hold no cells", "give a filled one")
-    fitting = [(sheet, columns) for sheet in sheets if (columns := _columns(sheet, wanted, file)) is not None]
+        raise EmptyTable(f"{file} is empty: its {len(workbook.sheet_names)} sheets hold no cells", "give a filled one")
+    fitting = [(sheet, sheet.columns) for sheet in sheets if sheet.columns is not None]
     if not fitting:
         # For its message: what the first sheet lacks.
-        find_columns(wanted, sheets[0].header, _shown(file, sheets[0]))
+        find_columns(wanted, sheets[0].header, f"{file}, sheet '{sheets[0].name}'")
     (sheet, columns), *others = fitting
     also = f"; not read: {listed([other.name for other, _ in others])}, with such columns too" if others else ""
-    rows = _rows(workbook, sheet, columns, file)
-    return Table(f"spreadsheet, sheet '{sheet.name}' of {len(workbook.sheet_names)}{also}", columns, rows)
+    titled = f", below {sheet.titles} lines of title" if sheet.titles else ""
+    description = f"spreadsheet, sheet '{sheet.name}' of {len(workbook.sheet_names)}{titled}{also}"
+    return CellTable(description, columns, _rows(workbook, sheet, file))
 
 
 def _open(file: TableFile) -> Any:
@@ -80,27 +85,20 @@ def _damaged(file: TableFile, error: Exception) -> InputError:
     )
 
 
-def _sheet(workbook: Any, name: str, file: TableFile) -> _Sheet | None:
-    """Return a sheet with its header, the first row that is not empty; None for an empty sheet."""
-    filled = next(_filled_rows(workbook, name, file), None)
-    return None if filled is None else _Sheet(name, filled[0], [cell.strip() for cell in filled[1]])
+def _sheet(workbook: Any, name: str, wanted: ColumnNames, file: TableFile) -> _Sheet | None:
+    """Return a sheet with its header: the first row that has the columns, below a title; None for an empty sheet."""
+    filled = itertools.islice(_filled_rows(workbook, name, file), MOST_TITLES + 1)
+    rows = [[cell.strip() for cell in cells] for _, cells in filled]
+    for titles, header in enumerate(rows):
+        with contextlib.suppress(InputError):
+            return _Sheet(name, titles, header, find_columns(wanted, header, file))
+    return _Sheet(name, 0, rows[0], None) if rows else None
 
 
-def _columns(sheet: _Sheet, wanted: ColumnNames, file: TableFile) -> Columns | None:
-    try:
-        return find_columns(wanted, sheet.header, _shown(file, sheet))
-    except InputError:
-        return None
-
-
-def _shown(file: TableFile, sheet: _Sheet) -> str:
-    return f"{file}, sheet '{sheet.name}'"
-
-
-def _rows(workbook: Any, sheet: _Sheet, columns: Columns, file: TableFile) -> Rows:
-    filled = itertools.islice(_filled_rows(workbook, sheet.name, file), 1, None)
+def _rows(workbook: Any, sheet: _Sheet, file: TableFile) -> Iterator[CellRow]:
+    filled = itertools.islice(_filled_rows(workbook, sheet.name, file), sheet.titles + 1, None)
     for row, (line, cells) in enumerate(filled, start=1):
-        yield row_of_cells(row, line, cells, columns, file)
+        yield CellRow(row, line, cells)
 
 
 def _filled_rows(workbook: Any, name: str, file: TableFile) -> Iterator[tuple[int, list[str]]]:

@@ -1,32 +1,35 @@
-"""Takes a question and its answer out of one cell: a rendered training text (Llama 2, Alpaca, ChatML) or messages.
+"""Takes a question and its answer out of one cell: a rendered training text (Llama 2, Alpaca, ChatML), messages, or a
+talk written down with the names of who speaks.
 
 Does not keep system texts, and does not choose among several turns: such a row is handed on as unread.
 """
 
 from __future__ import annotations
 
-import itertools
-import json
 import re
-from collections.abc import Iterable, Mapping
-from dataclasses import dataclass, replace
+from collections.abc import Mapping
+from dataclasses import dataclass
 from typing import Any
 
-from medqa_cli.data.reading.columns import missing_column
-from medqa_cli.data.reading.rows import RawRow, Rows, Table, TableFile, UnreadRow
+from medqa_cli.data.reading.cells import parsed
 
-ROWS_FOR_FORM = 100  # none of so many rows in a known form: the column is ordinary text
 NOT_RENDERED, SEVERAL_TURNS = "not_rendered_form", "several_turns"
 
 _BOS_TOKENS = ("<s>", "<bos>", "<|begin_of_text|>", "<|startoftext|>")
 _END_TOKENS = ("</s>", "<eos>", "<|end_of_text|>", "<|endoftext|>", "<|im_end|>", "<|eot_id|>")
 _ALPACA_MARKER = re.compile(r"^[ \t]*###[ \t]*(Instruction|Input|Response)[ \t]*:", re.MULTILINE)
 _CHATML_ROLE = re.compile(r"\s*(\w+)[ \t]*\n?")
+_USERS = ("user", "human", "prompter", "question", "patient", "client", "病人", "患者", "用户", "问", "q")
+_ASSISTANTS = ("assistant", "gpt", "bot", "model", "answer", "ai", "chatgpt", "doctor", "physician", "therapist")
 _ROLES = {
-    **dict.fromkeys(("user", "human", "prompter", "question"), "user"),
-    **dict.fromkeys(("assistant", "gpt", "bot", "model", "answer"), "assistant"),
+    **dict.fromkeys(_USERS, "user"),
+    **dict.fromkeys((*_ASSISTANTS, "counselor", "医生", "大夫", "助手", "答", "a"), "assistant"),
     "system": "system",
 }
+# "Patient: I cough. Doctor: Since when?": at the start of a line or behind a sentence, else behind any word.
+_NAME = rf"\s*({'|'.join(map(re.escape, _ROLES))})\s*[:：]"
+_SPEAKER = re.compile(rf"(?:^|(?<=[\n.!?。！？…\"”)])){_NAME}", re.IGNORECASE)
+_SPEAKER_ANYWHERE = re.compile(rf"(?:^|(?<=\s)){_NAME}", re.IGNORECASE)
 
 
 @dataclass(frozen=True)
@@ -37,25 +40,6 @@ class Exchange:
     question: str = ""
     answer: str = ""
     problem: str = ""
-
-
-def split_exchange_column(table: Table, file: TableFile) -> Table:
-    """Make questions and answers of a table whose one column holds both; return any other table as it is.
-
-    Raises:
-        InputError: none of the first rows has a known form, so there is no question column after all.
-    """
-    if not table.columns.exchange:
-        return table
-    head = list(itertools.islice(table.rows, ROWS_FOR_FORM))
-    name = table.columns.names[table.columns.question]
-    forms = (parse_exchange(row.question).form for row in head if isinstance(row, RawRow))
-    form = next(filter(None, forms), "")
-    if head and not form:
-        why = f"; '{name}' does not hold questions and answers in the form of Llama 2, Alpaca, ChatML or messages"
-        raise missing_column("question", table.columns.names, file, why)
-    description = f"{table.description}; column '{name}' taken apart ({form} form)"
-    return Table(description, table.columns, _split(itertools.chain(head, table.rows)))
 
 
 def parse_exchange(text: str) -> Exchange:
@@ -76,19 +60,7 @@ def parse_exchange(text: str) -> Exchange:
         return _chatml(body)
     if body.startswith("["):
         return _messages(body)
-    return _alpaca(body)
-
-
-def _split(rows: Iterable[RawRow | UnreadRow]) -> Rows:
-    for row in rows:
-        if isinstance(row, UnreadRow):
-            yield replace(row, question="", answer="")
-            continue
-        found = parse_exchange(row.question)
-        if found.problem:
-            yield UnreadRow(row.row, row.line, found.problem, text=row.question, file=row.file)
-        else:
-            yield replace(row, question=found.question, answer=found.answer)
+    return _talk(body) if _SPEAKER.match(body) else _alpaca(body)
 
 
 def _llama2(body: str) -> Exchange:
@@ -125,28 +97,40 @@ def _chatml(body: str) -> Exchange:
 
 
 def _messages(body: str) -> Exchange:
-    try:
-        messages = json.loads(body)
-    except (ValueError, RecursionError):
+    messages = parsed(body)
+    if not isinstance(messages, list) or not messages:
         return Exchange("", problem=NOT_RENDERED)
-    turns = [_turn(message) for message in messages]
-    known = [turn for turn in turns if turn is not None]
-    if len(known) < len(turns):
-        return Exchange("", problem=NOT_RENDERED)
-    return _exchange_of_turns("messages", known)
+    if all(isinstance(message, str) for message in messages):
+        return _talk("\n".join(messages))
+    turns: list[tuple[str, str]] = []
+    for message in messages:
+        told = _turns(message)
+        if not told:
+            return Exchange("", problem=NOT_RENDERED)
+        turns += told
+    return _exchange_of_turns("messages", turns)
 
 
-def _turn(message: Any) -> tuple[str, str] | None:
-    """Return role and text of ``{role, content}`` or ``{from, value}``; a content of text parts is joined."""
+def _turns(message: Any) -> list[tuple[str, str]]:
+    """Return role and text of ``{role, content}`` or ``{from, value}``, or of each role of ``{human, assistant}``."""
     if not isinstance(message, Mapping):
-        return None
+        return []
     role = message.get("role", message.get("from"))
     content = message.get("content", message.get("value"))
+    if role is None and content is None and message and all(str(key).lower() in _ROLES for key in message):
+        return [(str(key), text) for key, text in message.items() if isinstance(text, str)]
     if isinstance(content, list):
         texts = [part.get("text") for part in content if isinstance(part, Mapping) and part.get("type") == "text"]
         # A message with a picture, or with anything else beside text, is not taken apart.
         content = "\n".join(map(str, texts)) if len(texts) == len(content) and None not in texts else None
-    return (role, content) if isinstance(role, str) and isinstance(content, str) else None
+    return [(role, content)] if isinstance(role, str) and isinstance(content, str) else []
+
+
+def _talk(body: str) -> Exchange:
+    _, *parts = _SPEAKER.split(body)
+    if len(parts) == 2:
+        _, *parts = _SPEAKER_ANYWHERE.split(body)
+    return _exchange_of_turns("dialogue", list(zip(parts[::2], parts[1::2], strict=True)))
 
 
 def _exchange_of_turns(form: str, turns: list[tuple[str, str]]) -> Exchange:
@@ -155,7 +139,7 @@ def _exchange_of_turns(form: str, turns: list[tuple[str, str]]) -> Exchange:
     match [role for role in roles if role != "system"]:
         case ["user", "assistant"]:
             return _exchange(form, texts[0], texts[1])
-        case ["user", "assistant", *_]:
+        case [_, _, _, *_] as told if all(told):
             return Exchange(form, problem=SEVERAL_TURNS)
     return Exchange("", problem=NOT_RENDERED)
 

@@ -15,8 +15,8 @@ from typing import Any
 
 from medqa_cli.data.reading.bundles import Part
 from medqa_cli.data.reading.columns import ColumnNames, Columns, find_columns
-from medqa_cli.data.reading.exchanges import split_exchange_column
-from medqa_cli.data.reading.rows import Rows, Table, TableFile, row_of_cells
+from medqa_cli.data.reading.pairs import questions_and_answers
+from medqa_cli.data.reading.rows import CellRow, CellTable, Table, TableFile
 from medqa_cli.data.wording import did_you_mean, listed
 from medqa_cli.errors import InputError
 
@@ -118,19 +118,17 @@ def _part(split: Any, hub_id: HubId, name: str, prefix: str, wanted: ColumnNames
     columns = find_columns(wanted, header, file)
     opened = partial(_open, split, hub_id, columns, file)
     table = opened()
-    return Part(table.description, table.columns, lambda: opened().rows)
+    return Part(table.description, table.columns, lambda: opened().rows, table.warnings)
 
 
 def _open(split: Any, hub_id: HubId, columns: Columns, file: TableFile) -> Table:
-    table = Table(
-        f"hub data set, split '{file.shown.rpartition(':')[2]}'", columns, _rows(split, hub_id, columns, file)
-    )
-    return split_exchange_column(table, file)
+    table = CellTable(f"hub data set, split '{file.shown.rpartition(':')[2]}'", columns, _rows(split, hub_id, columns))
+    return questions_and_answers(table, file)
 
 
-def _rows(split: Any, hub_id: HubId, columns: Columns, file: TableFile) -> Rows:
+def _rows(split: Any, hub_id: HubId, columns: Columns) -> Iterator[CellRow]:
     for row, record in enumerate(_records(split, hub_id), start=1):
-        yield row_of_cells(row, None, [record.get(name) for name in columns.names], columns, file)
+        yield CellRow(row, None, [record.get(name) for name in columns.names])
 
 
 def _records(split: Any, hub_id: HubId) -> Iterator[Mapping[str, Any]]:

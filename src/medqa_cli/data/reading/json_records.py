@@ -1,41 +1,45 @@
 """Reads JSON (a list of objects, or an object that holds one) and JSON Lines.
 
-Does not flatten nested objects: a cell that is a list or an object is yielded as unread. A list is read item by item,
-an object that holds one as a whole.
+Does not look into cells. A list is read item by item, an object that holds one as a whole.
 """
 
 from __future__ import annotations
 
 import contextlib
 import itertools
+import re
 from collections.abc import Iterable, Iterator
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
+from medqa_cli.data.reading.cells import json_text
 from medqa_cli.data.reading.columns import ColumnNames, Columns, find_columns
 from medqa_cli.data.reading.decoding import Encoding, detect_encoding
+from medqa_cli.data.reading.json_shapes import items_in, spread
 from medqa_cli.data.reading.json_stream import BLOCK, parse_json, stream_list
-from medqa_cli.data.reading.rows import RawRow, Table, TableFile, UnreadRow, json_text, row_of_cells
-from medqa_cli.data.wording import listed
+from medqa_cli.data.reading.rows import CellRow, CellTable, EmptyTable, TableFile, UnreadRow
 from medqa_cli.errors import InputError
 
 EXAMPLE = '{"question": "...", "answer": "..."}'
+START = 1000  # characters
+_OBJECTS = re.compile(r'\s*(?:\[\s*)?\{\s*"')
 ROWS_FOR_COLUMNS = 1000  # the columns are the keys of so many first rows
 
 
 @dataclass(frozen=True)
 class _Record:
-    """A value of the file, its text in JSON Lines, and whether that is JSON at all."""
+    """A value of the file, its text in JSON Lines, and why it is no row (empty: it may be one)."""
 
     row: int
     line: int | None
     value: Any
     text: str = ""
-    is_json: bool = True
+    problem: str = ""
+    form: str = ""
 
 
-def read_json_file(file: TableFile, wanted: ColumnNames) -> Table:
+def read_json_file(file: TableFile, wanted: ColumnNames) -> CellTable:
     """Open a JSON file; one that turns out to be JSON Lines is read as such.
 
     Raises:
@@ -52,16 +56,27 @@ def read_json_file(file: TableFile, wanted: ColumnNames) -> Table:
             if _starts_with_object_line(text):
                 return read_json_lines(file, wanted)
             raise
-    return _source_rows(f"JSON, {encoding.description}", _numbered(_list_in(value, file)), wanted, file)
+    form, items = items_in(value, wanted, file)
+    description = f"JSON, {form}, {encoding.description}" if form else f"JSON, {encoding.description}"
+    return _source_rows(description, _numbered(items), wanted, file)
 
 
-def read_json_lines(file: TableFile, wanted: ColumnNames) -> Table:
+def looks_like_json(path: Path) -> bool:
+    """Tell whether a text file begins like objects of JSON, whatever its name says."""
+    encoding = detect_encoding(path)
+    with open(path, encoding=encoding.codec, errors=encoding.errors) as text:
+        return _OBJECTS.match(text.read(START)) is not None
+
+
+def read_json_lines(file: TableFile, wanted: ColumnNames) -> CellTable:
     """Open a JSON Lines file; a line that is no JSON is yielded as unread.
 
     Raises:
         InputError: no line is an object, or a column is missing.
     """
     encoding = detect_encoding(file.path)
+    if _begins_with_list(file.path, encoding) and not _first_of_several(file.path, encoding):
+        return read_json_file(file, wanted)
     return _source_rows(f"JSON Lines, {encoding.description}", _lines(file.path, encoding), wanted, file)
 
 
@@ -82,13 +97,24 @@ def _begins_with_list(path: Path, encoding: Encoding) -> bool:
         return text.read(BLOCK).lstrip().startswith("[")
 
 
+def _first_of_several(path: Path, encoding: Encoding) -> bool:
+    """Tell whether the first line is a JSON value of its own and others follow."""
+    with open(path, encoding=encoding.codec, errors=encoding.errors) as text:
+        try:
+            parse_json(text.readline())
+        except (ValueError, RecursionError):
+            return False
+        return any(line.strip() for line in text)
+
+
 def _streamed(file: TableFile, encoding: Encoding) -> Iterator[_Record]:
     with open(file.path, encoding=encoding.codec, errors=encoding.errors) as text, _json_errors(file):
         yield from _numbered(stream_list(text))
 
 
 def _numbered(items: Iterable[Any]) -> Iterator[_Record]:
-    return (_Record(row, None, item) for row, item in enumerate(items, start=1))
+    for row, item in enumerate(spread(items), start=1):
+        yield _Record(row, None, item.value, "", item.problem, item.form)
 
 
 def _starts_with_object_line(text: str) -> bool:
@@ -97,22 +123,6 @@ def _starts_with_object_line(text: str) -> bool:
         return isinstance(parse_json(first), dict)
     except (ValueError, RecursionError):
         return False
-
-
-def _list_in(value: Any, file: TableFile) -> list[Any]:
-    if isinstance(value, list):
-        return value
-    if isinstance(value, dict):
-        lists = [item for item in value.values() if isinstance(item, list)]
-        if len(lists) == 1:
-            return lists[0]
-        found = f"an object with the keys {listed(list(value))} and {len(lists)} lists" if value else "an empty object"
-    else:
-        found = "a single text or number"
-    raise InputError(
-        f"{file} holds {found}; expected a list of objects, or an object with one such list",
-        "from pandas: frame.to_json(FILE, orient='records')",
-    )
 
 
 def _lines(path: Path, encoding: Encoding) -> Iterator[_Record]:
@@ -124,12 +134,13 @@ def _lines(path: Path, encoding: Encoding) -> Iterator[_Record]:
                 continue
             row += 1
             try:
-                yield _Record(row, number, parse_json(text), text)
+                (item,) = spread([parse_json(text)])
+                yield _Record(row, number, item.value, text)
             except (ValueError, RecursionError):
-                yield _Record(row, number, None, text, is_json=False)
+                yield _Record(row, number, None, text, "invalid_json")
 
 
-def _source_rows(description: str, records: Iterable[_Record], wanted: ColumnNames, file: TableFile) -> Table:
+def _source_rows(description: str, records: Iterable[_Record], wanted: ColumnNames, file: TableFile) -> CellTable:
     remaining = iter(records)
     head = list(itertools.islice(remaining, ROWS_FOR_COLUMNS))
     objects = [record.value for record in head if isinstance(record.value, dict)]
@@ -139,17 +150,18 @@ def _source_rows(description: str, records: Iterable[_Record], wanted: ColumnNam
             f"write each like this: {EXAMPLE}",
         )
     if not head:
-        raise InputError(f"{file} has no data rows", "give a file with one object per question")
+        raise EmptyTable(f"{file} has no data rows", "give a file with one object per question")
     columns = find_columns(wanted, list(dict.fromkeys(key for item in objects for key in item)), file)
     rows = (_row(record, columns, file) for record in itertools.chain(head, remaining))
-    return Table(description, columns, rows)
+    form = f", {head[0].form} form" if head[0].form else ""
+    return CellTable(f"{description}{form}", columns, rows)
 
 
-def _row(record: _Record, columns: Columns, file: TableFile) -> RawRow | UnreadRow:
-    if not record.is_json:
-        return UnreadRow(record.row, record.line, "invalid_json", text=record.text, file=file.member)
+def _row(record: _Record, columns: Columns, file: TableFile) -> CellRow | UnreadRow:
+    if record.problem:
+        text = record.text or json_text(record.value)
+        return UnreadRow(record.row, record.line, record.problem, text=text, file=file.member)
     if not isinstance(record.value, dict):
         text = record.text or json_text(record.value)
         return UnreadRow(record.row, record.line, "not_an_object", text=text, file=file.member)
-    cells = [record.value.get(name) for name in columns.names]
-    return row_of_cells(record.row, record.line, cells, columns, file)
+    return CellRow(record.row, record.line, [record.value.get(name) for name in columns.names])

@@ -2,16 +2,17 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterator
 from typing import Any
 
 from medqa_cli.data.reading.columns import ColumnNames, Columns, find_columns
-from medqa_cli.data.reading.rows import Rows, Table, TableFile, row_of_cells
+from medqa_cli.data.reading.rows import CellRow, CellTable, TableFile
 from medqa_cli.errors import InputError
 
 BATCH_ROWS = 1024
 
 
-def read_parquet(file: TableFile, wanted: ColumnNames) -> Table:
+def read_parquet(file: TableFile, wanted: ColumnNames) -> CellTable:
     """Open a Parquet file.
 
     Raises:
@@ -25,14 +26,14 @@ def read_parquet(file: TableFile, wanted: ColumnNames) -> Table:
     except (pyarrow.ArrowException, OSError, UnicodeDecodeError) as error:
         raise _damaged(file, error) from error
     columns = find_columns(wanted, parquet.schema_arrow.names, file)
-    return Table("Parquet", columns, _rows(parquet, columns, file))
+    return CellTable("Parquet", columns, _rows(parquet, columns, file))
 
 
 def _damaged(file: TableFile, error: Exception) -> InputError:
     return InputError(f"{file} cannot be read as Parquet: {error}", "the file may be cut off: copy or export it again")
 
 
-def _rows(parquet: Any, columns: Columns, file: TableFile) -> Rows:
+def _rows(parquet: Any, columns: Columns, file: TableFile) -> Iterator[CellRow]:
     import pyarrow
 
     names = {index: columns.names[index] for index in columns.used}
@@ -44,7 +45,7 @@ def _rows(parquet: Any, columns: Columns, file: TableFile) -> Rows:
                 for position in range(batch.num_rows):
                     row += 1
                     cells = [values[i][position] if i in values else None for i in range(len(columns.names))]
-                    yield row_of_cells(row, None, cells, columns, file)
+                    yield CellRow(row, None, cells)
     except (pyarrow.ArrowException, OSError) as error:
         raise _damaged(file, error) from error
 

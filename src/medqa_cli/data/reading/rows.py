@@ -5,13 +5,12 @@ Does not judge a text: an empty or odd cell is passed on as it stands, ``dedup.S
 
 from __future__ import annotations
 
-import json
-import math
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
 from medqa_cli.data.reading.columns import Columns
+from medqa_cli.errors import InputError
 
 
 @dataclass(frozen=True)
@@ -36,7 +35,8 @@ class RawRow:
 class UnreadRow:
     """A row that could not be taken apart; ``text`` holds all of it where the two cells do not.
 
-    Of a whole document that cannot be read (XML), ``text`` says what is wrong with it.
+    Of a whole document that cannot be read (XML), ``text`` says what is wrong with it. ``detail`` says more of the
+    reason, without the texts of the row.
     """
 
     row: int
@@ -46,6 +46,11 @@ class UnreadRow:
     answer: str = ""
     text: str = ""
     file: str = ""
+    detail: str = ""
+
+
+class EmptyTable(InputError):
+    """A table without a single row. In a folder of others it is passed over."""
 
 
 Rows = Iterator[RawRow | UnreadRow]
@@ -72,12 +77,31 @@ class TableFile:
 
 
 @dataclass(frozen=True)
+class CellRow:
+    """One row of a table as its format holds it: a cell of any kind for each of ``Columns.names``."""
+
+    row: int
+    line: int | None
+    cells: Sequence[object]
+
+
+@dataclass(frozen=True)
+class CellTable:
+    """An opened table whose cells are not looked at yet; ``rows`` can be run through once."""
+
+    description: str
+    columns: Columns
+    rows: Iterator[CellRow | UnreadRow]
+
+
+@dataclass(frozen=True)
 class Table:
-    """An opened table; ``rows`` can be run through once."""
+    """An opened table; ``rows`` can be run through once. ``warnings``: what its user has to know of it."""
 
     description: str
     columns: Columns
     rows: Rows
+    warnings: tuple[str, ...] = ()
 
 
 @dataclass(frozen=True)
@@ -93,7 +117,7 @@ class SourceRows:
     """The opened sources; ``rows`` can be run through once.
 
     ``columns`` are those of the first table; ``description`` names those of the others where they differ.
-    ``licence`` is None where the source does not state one.
+    ``licence`` is None where the source does not state one. ``warnings`` are for the user, each once.
     """
 
     description: str
@@ -101,57 +125,4 @@ class SourceRows:
     rows: Rows
     files: tuple[SourceFile, ...] = ()
     licence: str | None = None
-
-
-def cell_text(cell: object) -> str | None:
-    """Return a cell as text, an empty one for null and NaN, or None where the cell is no text (a list, an object)."""
-    if isinstance(cell, str):
-        return cell
-    if cell is None or (isinstance(cell, float) and math.isnan(cell)):
-        return ""
-    if isinstance(cell, bool):
-        return str(cell).lower()
-    if isinstance(cell, bytes):
-        # Bytes that are no UTF-8 become lone surrogates, for which the row is rejected later.
-        return cell.decode("utf-8", "surrogateescape")
-    if isinstance(cell, list | tuple | dict | set):
-        return None
-    return str(cell)
-
-
-def json_text(value: object) -> str:
-    """Return any value as JSON, as far as that can be: what has no form in JSON as its own text."""
-    try:
-        return json.dumps(value, ensure_ascii=False, default=str)
-    except RecursionError:
-        # The parser gets a few levels deeper than the writer does.
-        return "nested too deeply to be shown"
-
-
-def row_of_cells(
-    row: int, line: int | None, cells: Sequence[object], columns: Columns, file: TableFile
-) -> RawRow | UnreadRow:
-    """Make a row of the cells of all columns.
-
-    Args:
-        row: number of the data row, from 1.
-        line: line of the file, where it has lines.
-        cells: one cell per column of ``columns.names``.
-        columns: which cell is which.
-        file: where the row is from.
-
-    Returns:
-        the row, or an unread row with the reason ``not_text``. Where one column holds a whole exchange
-        (``columns.exchange``), its text is both question and answer until ``exchanges`` takes it apart.
-    """
-
-    def text_at(index: int | None) -> str | None:
-        return "" if index is None else cell_text(cells[index])
-
-    question, answer = text_at(columns.question), text_at(columns.answer)
-    if columns.exchange and question is None:
-        question = answer = json_text(cells[columns.question])
-    topic, source, kind = text_at(columns.topic), text_at(columns.source), text_at(columns.kind)
-    if question is None or answer is None or topic is None or source is None or kind is None:
-        return UnreadRow(row, line, "not_text", question or "", answer or "", json_text(list(cells)), file.member)
-    return RawRow(row, line, question, answer, topic, source.strip() or file.name, file.member, kind.strip())
+    warnings: tuple[str, ...] = ()

@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import contextlib
 import itertools
+from collections import Counter
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from functools import partial
@@ -46,6 +47,7 @@ class _Opened:
     parts: list[Part]
     file: SourceFile
     licence: str | None = None
+    warnings: tuple[str, ...] = ()
 
 
 def check_sources(sources: Sequence[str]) -> None:
@@ -102,6 +104,7 @@ def open_sources(sources: Sequence[str], wanted: ColumnNames) -> SourceRows:
         itertools.chain(first, rows),
         tuple(each.file for each in opened),
         licences.pop() if len(licences) == 1 else None,
+        _warnings(opened),
     )
 
 
@@ -193,14 +196,15 @@ def _open(source: str, name: str, wanted: ColumnNames, scratch: Scratch) -> _Ope
         return _Opened(source, hub.parts, SourceFile(at_commit, None), hub.licence)
     path = Path(source)
     if path.is_dir() or is_archive(path.name):
-        parts, container = open_bundle(path, prefix, wanted, scratch)
-        digest = digest_of_folder(container) if path.is_dir() else sha256_of_file(path)
-        return _Opened(source, parts, SourceFile(source, digest), stated_licence(container, source))
+        bundle = open_bundle(path, prefix, wanted, scratch)
+        digest = digest_of_folder(bundle.container) if path.is_dir() else sha256_of_file(path)
+        licence = stated_licence(bundle.container, source)
+        return _Opened(source, bundle.parts, SourceFile(source, digest), licence, bundle.warnings)
     if path.suffix.lower() == DOCUMENT_SUFFIX:
         parts = [Part("MedQuAD XML, one document", medquad_xml.COLUMNS, partial(document_rows, path, name))]
     else:
         table = open_table(TableFile(path, source, name), wanted, scratch)
-        parts = [Part(table.description, table.columns, lambda: table.rows)]
+        parts = [Part(table.description, table.columns, lambda: table.rows, table.warnings)]
     return _Opened(source, parts, SourceFile(source, sha256_of_file(path)))
 
 
@@ -235,6 +239,17 @@ def _describe(opened: Sequence[_Opened]) -> str:
         text = "; ".join(shown[:MOST_DESCRIBED]) + more
         told.append(text if len(opened) == 1 else f"{each.source}: {text}")
     return "; ".join(told)
+
+
+def _warnings(opened: Sequence[_Opened]) -> tuple[str, ...]:
+    """Return each warning once, with the number of tables that it is about where it is not about all."""
+    parts = [part for each in opened for part in each.parts]
+    counts = Counter(warning for part in parts for warning in dict.fromkeys(part.warnings))
+    of_tables = [
+        warning if count == len(parts) else f"{warning} (in {count:,} of {len(parts):,} tables)"
+        for warning, count in counts.items()
+    ]
+    return (*(warning for each in opened for warning in each.warnings), *of_tables)
 
 
 @contextlib.contextmanager

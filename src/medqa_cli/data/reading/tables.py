@@ -15,13 +15,13 @@ from medqa_cli.data.reading.columns import ColumnNames
 from medqa_cli.data.reading.containers import GZIP_MAGIC, Scratch, copy_unpacked, damage_reported
 from medqa_cli.data.reading.delimited import read_delimited
 from medqa_cli.data.reading.excel import read_excel
-from medqa_cli.data.reading.exchanges import split_exchange_column
-from medqa_cli.data.reading.json_records import read_json_file, read_json_lines
+from medqa_cli.data.reading.json_records import looks_like_json, read_json_file, read_json_lines
+from medqa_cli.data.reading.pairs import questions_and_answers
 from medqa_cli.data.reading.parquet_records import read_parquet
-from medqa_cli.data.reading.rows import Table, TableFile
+from medqa_cli.data.reading.rows import CellTable, EmptyTable, Table, TableFile
 from medqa_cli.errors import InputError
 
-READERS: dict[str, Callable[[TableFile, ColumnNames], Table]] = {
+READERS: dict[str, Callable[[TableFile, ColumnNames], CellTable]] = {
     ".csv": read_delimited,
     ".tsv": read_delimited,
     ".txt": read_delimited,
@@ -87,7 +87,10 @@ def open_table(file: TableFile, wanted: ColumnNames, scratch: Scratch) -> Table:
     if packed:
         file = _unpacked(file, scratch)
     check_content(file)
-    table = split_exchange_column(READERS[file.path.suffix.lower()](file, wanted), file)
+    reader = READERS[file.path.suffix.lower()]
+    if reader is read_delimited and looks_like_json(file.path):
+        reader = read_json_file
+    table = questions_and_answers(reader(file, wanted), file)
     return replace(table, description=f"{table.description}, unpacked with gzip") if packed else table
 
 
@@ -100,7 +103,7 @@ def check_content(file: TableFile) -> None:
     with open(file.path, "rb") as content:
         start = content.read(_START)
     if not start:
-        raise InputError(f"{file} is empty (0 bytes)", "give a file with one row per question")
+        raise EmptyTable(f"{file} is empty (0 bytes)", "give a file with one row per question")
     folded = start.removeprefix(codecs.BOM_UTF8).lstrip().lower()
     for beginning, (what, hint) in _INSTEAD.items():
         if folded.startswith(beginning):

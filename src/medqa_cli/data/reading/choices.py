@@ -1,0 +1,206 @@
+"""Multiple-choice questions: the options as they stand in one column or several, and which of them an answer names.
+
+Does not decide what becomes of a row: ``pairs`` does.
+"""
+
+from __future__ import annotations
+
+import re
+import string
+from collections.abc import Iterable, Mapping, Sequence
+from dataclasses import dataclass
+
+from medqa_cli.data.reading.cells import cell_text, parsed, read_cell
+
+_LABEL_KEYS = ("label", "key", "letter", "id", "aid", "option_id", "idx")
+_TEXT_KEYS = ("text", "value", "atext", "content", "option", "option_text", "choice")
+# "A. rest", "(B) iron", "c) bed", "D：铁": a label, and what follows it.
+_LABELLED = re.compile(r"\s*[(（\[]?\s*([A-Za-z]|\d{1,2})\s*(?:[)）\].:：、,]+\s*|\s+-\s+)(?=\S)")
+_LABEL_IN_LINE = re.compile(r"(?:^|(?<=[\s;,|，；。]))[(（\[]?([A-H])(?:[)）\].:：、]+\s*|\s+(?=\S))")
+_NAMED = re.compile(
+    r"(?:the )?(?:correct )?(?:(?:option|answer|choice|opt|op)[ _.:]*(?:is )?)?"
+    r"[(（\[]?\s*([a-h]|\d{1,2})\s*[)）\].:：]?",
+    re.I,
+)
+_SEVERAL = re.compile(r"[A-H](?:(?:\s*[,，、;/&+]\s*|\s+and\s+)?[A-H])+")
+_WHOLE = re.compile(r"-?\d+(?:\.0+)?")
+
+
+@dataclass(frozen=True)
+class Option:
+    """One option: its label, as shown and as an answer may name it, and its text."""
+
+    label: str
+    text: str
+
+
+def read_options(cells: Sequence[object], names: Sequence[str]) -> list[Option] | None:
+    """Return the options of a row.
+
+    Args:
+        cells: the one cell that holds all, or one cell for each.
+        names: the names of their columns.
+
+    Returns:
+        the options with a text, in their order; None where a cell cannot be taken apart.
+    """
+    if len(cells) == 1:
+        return _in_one(cells[0])
+    texts = [read_cell(cell).texts for cell in cells]
+    if any(len(text) != 1 for text in texts):
+        return None
+    return _filled(zip(_labels(names), (text[0] for text in texts), strict=True))
+
+
+def asked_with(question: str, options: Sequence[Option]) -> str:
+    """Return the question followed by its options, a line each; as it is where it holds their texts already."""
+    if all(re.search(rf"(?<!\w){re.escape(option.text)}(?!\w)", question) for option in options):
+        return question
+    return "\n".join([question, *(f"({option.label}) {option.text}" for option in options)])
+
+
+def first_number(rows: Iterable[tuple[object, Sequence[Option]]]) -> int | None:
+    """Tell whether numbers in the answers count the options from 0 or from 1.
+
+    Args:
+        rows: answer and options of the first rows.
+
+    Returns:
+        0 or 1 (1 where no answer is a number); None where numbers are texts of options.
+
+    Raises:
+        ValueError: that cannot be told.
+    """
+    numbers, num_options, texts = set(), 0, False
+    for answer, options in rows:
+        number = _number(answer)
+        if number is None or number < 0:
+            continue
+        num_options = max(num_options, len(options))
+        if any(_folded(option.text) == str(number) for option in options):
+            texts = True
+        else:
+            numbers.add(number)
+    if not numbers:
+        return None if texts else 1
+    if min(numbers) == 0 and max(numbers) < num_options:
+        return 0
+    if max(numbers) == num_options and min(numbers) > 0:
+        return 1
+    raise ValueError(f"the numbers are {min(numbers)} to {max(numbers)}, of {num_options} options")
+
+
+def resolve(answer: object, options: Sequence[Option], first: int | None) -> str | None:
+    """Return the text of the option that an answer names, by its label, its number or its text.
+
+    Args:
+        answer: the cell.
+        options: the options of its row.
+        first: the number of the first option; None: numbers are texts.
+
+    Returns:
+        the text, several with ``; `` between where it names several; the answer itself where it is an answer in words;
+        None where it is a sign for an option that there is not.
+    """
+    text = (cell_text(answer) or "").strip()
+    by_text = {_folded(option.text): option.text for option in options}
+    by_label = {option.label.casefold(): option.text for option in options}
+    number = _number(answer)
+    if number is not None:
+        place = -1 if first is None else number - first
+        at_place = options[place].text if 0 <= place < len(options) else by_text.get(_folded(text))
+        return by_label.get(str(number), at_place)
+    if found := _NAMED.fullmatch(text):
+        return _by_sign(found[1], options, first or 0) or by_text.get(_folded(text))
+    if _folded(text) in by_text:
+        return by_text[_folded(text)]
+    if _SEVERAL.fullmatch(text) and all(sign.casefold() in by_label for sign in re.findall("[A-H]", text)):
+        return "; ".join(by_label[sign.casefold()] for sign in re.findall("[A-H]", text))
+    # "B. rest" and "(B) rest" name it twice.
+    if (label := _LABELLED.match(text)) and _folded(text[label.end() :]) in by_text:
+        return by_text[_folded(text[label.end() :])]
+    return text
+
+
+def is_sign(answer: object) -> bool:
+    """Tell whether an answer is nothing but a label or a number, which says nothing without its options."""
+    text = (cell_text(answer) or "").strip()
+    return bool(re.fullmatch(r"[(\[]?[A-Ha-h][)\].]?", text)) or bool(_SEVERAL.fullmatch(text) and len(text) < 10)
+
+
+def _by_sign(sign: str, options: Sequence[Option], first: int) -> str | None:
+    by_label = {option.label.casefold(): option.text for option in options}
+    if sign.casefold() in by_label:
+        return by_label[sign.casefold()]
+    place = int(sign) - first if sign.isdigit() else string.ascii_lowercase.index(sign.casefold())
+    return options[place].text if 0 <= place < len(options) else None
+
+
+def _number(answer: object) -> int | None:
+    if isinstance(answer, bool):
+        return None
+    text = (cell_text(answer) or "").strip()
+    return int(float(text)) if len(text) < 10 and _WHOLE.fullmatch(text) else None
+
+
+def _folded(text: str) -> str:
+    return " ".join(text.split()).casefold().rstrip(".")
+
+
+def _labels(names: Sequence[str]) -> list[str]:
+    """Return a label for each column: the letter or the number that its name ends with."""
+    return [name.strip()[-1].upper() for name in names]
+
+
+def _filled(labelled: Iterable[tuple[str, str]]) -> list[Option]:
+    return [Option(label.strip(), text.strip()) for label, text in labelled if text.strip()]
+
+
+def _in_one(cell: object) -> list[Option] | None:
+    if isinstance(cell, str):
+        value = parsed(cell)
+        return _of_text(cell) if isinstance(value, str) else _in_one(value)
+    if isinstance(cell, Mapping):
+        texts, labels = cell.get("text"), cell.get("label")
+        if isinstance(texts, list | tuple) and isinstance(labels, list | tuple) and len(texts) == len(labels):
+            return _filled((str(label), str(text)) for label, text in zip(labels, texts, strict=True))
+        pairs = [(str(key), cell_text(value)) for key, value in cell.items()]
+        return None if any(text is None for _, text in pairs) else _filled((key, text or "") for key, text in pairs)
+    if isinstance(cell, list | tuple):
+        return _of_list(cell)
+    return [] if cell_text(cell) == "" else None
+
+
+def _of_list(items: Sequence[object]) -> list[Option] | None:
+    if all(isinstance(item, str) for item in items):
+        texts = [str(item) for item in items]
+        labels = [_LABELLED.match(text) for text in texts]
+        expected = list(string.ascii_uppercase[: len(texts)])
+        if texts and [found and found[1].upper() for found in labels] == expected:
+            texts = [text[found.end() :] for text, found in zip(texts, labels, strict=True) if found]
+        return _filled(zip(string.ascii_uppercase, texts, strict=False))
+    pairs = []
+    for letter, item in zip(string.ascii_uppercase, items, strict=False):
+        if not isinstance(item, Mapping):
+            return None
+        text = next((item[key] for key in _TEXT_KEYS if key in item), None)
+        if not isinstance(text, str):
+            return None
+        pairs.append((str(next((item[key] for key in _LABEL_KEYS if key in item), letter)), text))
+    return _filled(pairs)
+
+
+def _of_text(text: str) -> list[Option] | None:
+    """Take ``A. rest B. iron`` or such lines apart; None where the labels are not A, B, ... in order."""
+    if not text.strip():
+        return []
+    signs: list[re.Match[str]] = []
+    for found in _LABEL_IN_LINE.finditer(text):
+        if found[1] == string.ascii_uppercase[len(signs)]:
+            signs.append(found)
+    if len(signs) < 2 or text[: signs[0].start()].strip(" ([（"):
+        return None
+    ends = [found.start() for found in signs[1:]] + [len(text)]
+    return _filled(
+        (found[1], text[found.end() : end].strip(" \n\t;|，；")) for found, end in zip(signs, ends, strict=True)
+    )

@@ -1,0 +1,156 @@
+"""Where the rows are in a JSON value: a list, an object of records or of columns, SQuAD's paragraphs, a single record.
+
+Does not read files, and does not look at the texts.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Iterator, Mapping
+from dataclasses import dataclass
+from typing import Any
+
+from medqa_cli.data.reading.columns import ColumnNames, find_columns
+from medqa_cli.data.reading.rows import EmptyTable
+from medqa_cli.data.wording import listed
+from medqa_cli.errors import InputError
+
+IMPOSSIBLE = "impossible_question"
+_FROM_PANDAS = "from pandas: frame.to_json(FILE, orient='records')"
+
+
+@dataclass(frozen=True)
+class Item:
+    """One row of a JSON value; ``problem``: it is none, as the value itself says; ``form``: where it stood."""
+
+    value: Any
+    problem: str = ""
+    form: str = ""
+
+
+def items_in(value: Any, wanted: ColumnNames, file: object) -> tuple[str, list[Any]]:
+    """Return the rows of a JSON value that is read as a whole.
+
+    Args:
+        value: the value.
+        wanted: the columns that the user named, to tell records from columns.
+        file: what the messages call the file.
+
+    Returns:
+        what the form is called (empty: a list, which needs no name), and the rows.
+
+    Raises:
+        InputError: there are none, or they could be in several places.
+    """
+    if isinstance(value, list):
+        return "", value
+    if not isinstance(value, dict):
+        raise _shapeless(file, "a single text or number")
+    if not value:
+        raise EmptyTable(f"{file} holds an empty object; expected a list of objects", _FROM_PANDAS)
+    if isinstance(value.get("columns"), list) and isinstance(value.get("data"), list):
+        return "split form of pandas", [dict(zip(value["columns"], row, strict=False)) for row in value["data"]]
+    with_columns = [items for items in value.values() if _are_records(items) and _has_columns(list(items[0]), wanted)]
+    if len(with_columns) == 1:
+        return "", with_columns[0]
+    if _has_columns(list(value), wanted):
+        return _under_column_names(value, file)
+    if all(isinstance(item, dict) for item in value.values()):
+        inner = next(iter(value.values()))
+        if len(value) == 1 and inner and all(isinstance(item, dict) or _are_records(item) for item in inner.values()):
+            return items_in(inner, wanted, file)
+        return "an object of records", list(value.values())
+    return _only_list(value, file)
+
+
+def spread(items: Iterable[Any]) -> Iterator[Item]:
+    """Yield the rows, with those of SQuAD's articles and paragraphs in their place.
+
+    A question that SQuAD calls impossible is yielded as a problem, and one with several answers with all of them.
+    """
+    for item in items:
+        paragraphs = item.get("paragraphs") if isinstance(item, dict) else None
+        if isinstance(paragraphs, list):
+            for paragraph in paragraphs:
+                yield from _of_paragraph(paragraph)
+        elif is_paragraph(item):
+            yield from _of_paragraph(item)
+        elif isinstance(item, dict) and isinstance(item.get("row"), dict) and "row_idx" in item:
+            yield Item(item["row"])  # as the hub's viewer answers
+        elif isinstance(item, list) and _are_messages(item):
+            yield Item({"messages": item})
+        else:
+            yield Item(item)
+
+
+def is_paragraph(item: Any) -> bool:
+    """Tell whether a value is one of SQuAD's paragraphs: a context and questions about it."""
+    return isinstance(item, dict) and isinstance(item.get("qas"), list)
+
+
+def _of_paragraph(paragraph: Any) -> Iterator[Item]:
+    if not is_paragraph(paragraph):
+        yield Item(paragraph)
+        return
+    for qa in paragraph["qas"]:
+        if not isinstance(qa, dict):
+            yield Item(qa)
+            continue
+        record = {
+            "question": qa.get("question"),
+            "answer": qa.get("answers", qa.get("answer")),
+            "context": paragraph.get("context"),
+        }
+        impossible = qa.get("is_impossible") in (True, "true")
+        yield Item(record, IMPOSSIBLE if impossible else "", "SQuAD")
+
+
+def _are_messages(items: list[Any]) -> bool:
+    return bool(items) and all(isinstance(item, dict) and bool({"role", "from"} & set(item)) for item in items)
+
+
+def _are_records(value: Any) -> bool:
+    return isinstance(value, list) and bool(value) and isinstance(value[0], dict)
+
+
+def _has_columns(keys: list[str], wanted: ColumnNames) -> bool:
+    try:
+        find_columns(wanted, keys, "")
+    except InputError:
+        return False
+    return True
+
+
+def _under_column_names(value: Mapping[str, Any], file: object) -> tuple[str, list[Any]]:
+    """Return the rows of an object whose keys are the columns: with a list or an object in each, or one record."""
+    cells = list(value.values())
+    if all(isinstance(cell, dict) for cell in cells):
+        # As pandas writes a frame unless told otherwise: {"question": {"0": ...}, "answer": {"0": ...}}.
+        numbers = list(dict.fromkeys(number for column in cells for number in column))
+        return "columns of pandas", [{name: value[name].get(number) for name in value} for number in numbers]
+    if all(isinstance(cell, list) for cell in cells):
+        lengths = {len(cell) for cell in cells}
+        if len(lengths) > 1:
+            raise _shapeless(file, f"the columns {listed(list(value))} with {min(lengths)} to {max(lengths)} rows")
+        return "lists of columns", [dict(zip(value, row, strict=True)) for row in zip(*cells, strict=True)]
+    return "one record", [dict(value)]
+
+
+def _only_list(value: Mapping[str, Any], file: object) -> tuple[str, list[Any]]:
+    lists = {key: item for key, item in value.items() if isinstance(item, list)}
+    with_objects = {key: item for key, item in lists.items() if _are_records(item)}
+    for found in (lists, with_objects):
+        if len(found) == 1:
+            return "", next(iter(found.values()))
+    what = f"an object with the keys {listed(list(value))} and {len(lists)} lists"
+    if len(with_objects) > 1:
+        raise InputError(
+            f"{file} holds {what} of objects; expected one",
+            "write each list to a file of its own, and name them all: medqa convert FILE FILE",
+        )
+    raise _shapeless(file, what)
+
+
+def _shapeless(file: object, found: str) -> InputError:
+    return InputError(
+        f"{file} holds {found}; expected a list of objects, or an object with one such list", _FROM_PANDAS
+    )
