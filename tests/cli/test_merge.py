@@ -616,6 +616,39 @@ def test_an_adapter_of_another_base(trained: Path, medqa: Medqa, chatml_tokenize
     assert content(Path("run/merged")) == before
 
 
+@pytest.mark.parametrize(
+    ("kept", "said"),
+    [
+        (lambda name: True, "changes nothing: all its B matrices are zero"),
+        (lambda name: ".layers.0." in name, "is incomplete: its file lacks 14 tensors"),
+    ],
+    ids=["zero", "half"],
+)
+def test_an_adapter_without_effect_is_refused_by_every_command(
+    trained: Path, medqa: Medqa, kept: Callable[[str], bool], said: str
+) -> None:
+    from safetensors.torch import load_file, save_file
+
+    path = "run/adapter/adapter_model.safetensors"
+    tensors = {name: value * ("lora_B" not in name) for name, value in load_file(path).items() if kept(name)}
+    save_file(tensors, path, metadata={"format": "pt"})
+    for command in (["merge"], ["ask", "Why?"], ["eval", "--limit", "1"]):
+        fails(medqa(*command), 2, said)
+
+
+def test_a_base_that_lacks_weights_is_refused_by_every_command(trained: Path, medqa: Medqa) -> None:
+    shard = next(Path("base").glob("model-00002-*"))
+    names = json.loads(Path("base/model.safetensors.index.json").read_text())
+    lost = [name for name, file in names["weight_map"].items() if file == shard.name]
+    names["weight_map"] = {name: file for name, file in names["weight_map"].items() if name not in lost}
+    Path("base/model.safetensors.index.json").write_text(json.dumps(names))
+    shard.unlink()
+    said = f"the files of base lack {len(lost)} weights of the model: "
+    for command in (["merge"], ["ask", "Why?"], ["eval", "--limit", "1"], ["train", "--restart"]):
+        fails(medqa(*command), 2, said)
+    assert Path("run/adapter/adapter_model.safetensors").is_file()
+
+
 def test_a_full_disk(trained: Path, medqa: Medqa, monkeypatch: pytest.MonkeyPatch) -> None:
     merged(medqa("merge", "--json", "--base-weights", "original"))
     before = content(Path("run/merged"))

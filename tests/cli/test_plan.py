@@ -58,7 +58,7 @@ def test_counts_and_memory_of_a_small_run(converted: Path, medqa: Medqa) -> None
 
 def test_llama2_7b_fits_a_card_of_16_gb_in_4_bits_only(converted: Path, medqa: Medqa) -> None:
     quantized = plan_of(medqa, *LLAMA, "--gpu-memory", "16", "--set", "model.quantization=nf4")
-    assert quantized["parameters"] == {"total": 6_738_415_616 + 33_554_432, "trainable": 33_554_432}
+    assert quantized["parameters"] == {"total": 6_738_415_616 + 33_554_432, "trainable": 33_554_432, "unquantized": 0}
     # 0.5625 bytes for each weight of the linear layers, 2 for each of embedding, output layer and norms.
     linear = 32 * (4 * 4096**2 + 3 * 4096 * 11008)
     others = 2 * 32000 * 4096 + 65 * 4096

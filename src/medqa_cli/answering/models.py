@@ -10,7 +10,8 @@ import torch
 
 from medqa_cli.config.sections import ModelConfig, PromptConfig
 from medqa_cli.errors import InputError
-from medqa_cli.model.adapter import ADAPTER_CONFIG_NAME, base_of_adapter, load_tuned
+from medqa_cli.model.adapter import base_of_adapter, load_tuned
+from medqa_cli.model.adapter_effect import ADAPTER_CONFIG_NAME
 from medqa_cli.model.base import load_base, load_tokenizer
 from medqa_cli.model.device import pick_compute_dtype, pick_device
 from medqa_cli.model.source import BaseSource, find_base

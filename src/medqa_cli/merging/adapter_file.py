@@ -16,7 +16,7 @@ import torch
 from safetensors import SafetensorError, safe_open
 
 from medqa_cli.errors import InputError
-from medqa_cli.model.adapter import ADAPTER_CONFIG_NAME
+from medqa_cli.model.adapter_effect import ADAPTER_CONFIG_NAME
 from medqa_cli.model.weight_headers import pytorch_tensors
 from medqa_cli.run_folder import read_json
 

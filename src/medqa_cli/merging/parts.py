@@ -18,9 +18,10 @@ from medqa_cli.merging.adapter_file import AdapterFile
 from medqa_cli.merging.four_bit import FourBit
 from medqa_cli.merging.merged_weights import MergedWeights
 from medqa_cli.merging.plan import MergePlan, make_plan
-from medqa_cli.merging.skeleton import Skeleton, build_skeleton, stored_names
+from medqa_cli.merging.skeleton import Skeleton, build_skeleton, expected_tensors, stored_names
 from medqa_cli.merging.trained_how import trained_device, trained_dtype, trained_how
 from medqa_cli.model.adapter import base_of_adapter
+from medqa_cli.model.adapter_effect import refuse_idle, refuse_unmatched
 from medqa_cli.model.base_folder import base_folder
 from medqa_cli.model.device import describe_device, pick_compute_dtype, pick_device
 from medqa_cli.model.loaded_weights import refuse_missing
@@ -153,7 +154,18 @@ def bring_together(job: MergeJob, given: Given) -> Parts:
     none_fits = not names.of_parameter and not names.rearranged
     refuse_missing(names.missing, names.unexpected, given.source.name, none_fits=none_fits)
     plan = make_plan(given.base, skeleton, names, adapter, four_bit=four_bit is not None)
+    _refuse_without_effect(adapter, given.base.folder)
     return Parts(given, skeleton, adapter, plan, four_bit)
+
+
+def _refuse_without_effect(adapter: AdapterFile, base_dir: Path) -> None:
+    """Refuse an adapter that changes nothing, or not all layers that its config names: as loading it does."""
+    missing = expected_tensors(base_dir, adapter.folder) - adapter.shapes.keys()
+    refuse_unmatched(sorted(missing), (), len(adapter.shapes), adapter.folder)
+    updates = adapter.updates.values()
+    idle = [update.b_key for update in updates if not adapter.tensor(update.b_key).count_nonzero()]
+    has_others = bool(adapter.replacements) or any(update.magnitude_key or update.bias_key for update in updates)
+    refuse_idle(idle, len(adapter.updates), adapter.folder, has_others=has_others)
 
 
 def types_to_try(job: MergeJob, given: Given) -> list[str | None]:

@@ -110,6 +110,25 @@ def stored_names(model: Any, names: Iterable[str]) -> StoredNames:
     return StoredNames(of_parameter, frozenset(rearranged), frozenset(missing), frozenset(unexpected))
 
 
+def expected_tensors(base_dir: Path, adapter_dir: Path) -> set[str]:
+    """Return the tensors that the file of an adapter must hold by its config; none where PEFT renames them on loading.
+
+    Args:
+        base_dir: the base's folder.
+        adapter_dir: the adapter's; its config goes with the base.
+    """
+    from peft import LoraConfig, get_peft_model, get_peft_model_state_dict
+    from transformers import AutoConfig, AutoModelForCausalLM
+
+    config = LoraConfig.from_pretrained(str(adapter_dir))
+    with torch.device("meta"):
+        hf_config = AutoConfig.from_pretrained(base_dir, trust_remote_code=False)
+        model = get_peft_model(AutoModelForCausalLM.from_config(hf_config, trust_remote_code=False), config)
+    if config.target_parameters:
+        return set()
+    return set(get_peft_model_state_dict(model, save_embedding_layers=False))
+
+
 def _missing(model: Any, without_tensor: set[str]) -> set[str]:
     """Leave out of the parameters without a tensor those that share another's, and those that may be missing."""
     tied = _tied(model)

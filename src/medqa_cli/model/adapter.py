@@ -6,6 +6,7 @@ Does not train or merge them.
 from __future__ import annotations
 
 import pickle
+import warnings
 from pathlib import Path
 from typing import Any
 
@@ -15,13 +16,13 @@ from safetensors import SafetensorError
 from medqa_cli import console
 from medqa_cli.config.sections import LoraConfig, ModelConfig
 from medqa_cli.errors import InputError
+from medqa_cli.model.adapter_effect import ADAPTER_CONFIG_NAME, check_effect
+from medqa_cli.model.adapter_targets import find_targets
 from medqa_cli.model.base import load_base, load_tokenizer
 from medqa_cli.model.fused_layers import fuse_layers
 from medqa_cli.model.source import BaseSource, find_base
 from medqa_cli.prompt import PromptContract
 from medqa_cli.run_folder import read_json
-
-ADAPTER_CONFIG_NAME = "adapter_config.json"
 
 
 def add_lora(model: Any, config: LoraConfig, base_name: str, revision: str | None) -> Any:
@@ -33,14 +34,13 @@ def add_lora(model: Any, config: LoraConfig, base_name: str, revision: str | Non
     from peft import LoraConfig as PeftLoraConfig
     from peft import get_peft_model
 
-    target: str | list[str] | None = config.target_modules if isinstance(config.target_modules, str) else None
-    if isinstance(config.target_modules, tuple):
-        target = list(config.target_modules)
+    targets = find_targets(model, config)
     peft_config = PeftLoraConfig(
         r=config.r,
         lora_alpha=config.lora_alpha,
         lora_dropout=config.lora_dropout,
-        target_modules=None if target == "auto" else target,
+        target_modules=targets.modules,
+        exclude_modules=targets.excluded,
         use_rslora=config.use_rslora,
         use_dora=config.use_dora,
         bias=config.bias,
@@ -83,10 +83,14 @@ def load_adapter(model: Any, adapter_dir: Path) -> Any:
 
     _refuse_named_modules(adapter_dir)
     try:
-        adapted = PeftModel.from_pretrained(model, str(adapter_dir)).eval()
+        with warnings.catch_warnings():
+            # ``check_effect`` makes an error of it.
+            warnings.filterwarnings("ignore", "Found missing adapter keys")
+            adapted = PeftModel.from_pretrained(model, str(adapter_dir)).eval()
     except (OSError, ValueError, RuntimeError, SafetensorError, pickle.UnpicklingError) as error:
         raise InputError(f"cannot load the adapter in {adapter_dir}: {str(error).splitlines()[0]}") from error
     _refuse_dora_on_int8_cpu(model, adapted.peft_config["default"].use_dora)
+    check_effect(adapted, adapter_dir)
     return adapted
 
 
@@ -104,13 +108,6 @@ def _refuse_dora_on_int8_cpu(model: Any, use_dora: bool) -> None:
         raise InputError(
             "lora.use_dora with model.quantization int8 works on a GPU only", "set model.quantization to nf4 or none"
         )
-
-
-def has_effect(model: Any) -> bool:
-    """Tell whether any LoRA B matrix is non-zero; they start at zero, so all-zero means base and adapter are equal."""
-    # Adapters of embedding layers are named lora_embedding_B.
-    matrices = (p for name, p in model.named_parameters() if "lora_B" in name or "lora_embedding_B" in name)
-    return any(bool(p.detach().count_nonzero()) for p in matrices)
 
 
 def all_finite(model: Any) -> bool:

@@ -26,7 +26,7 @@ from medqa_cli.model.adapter import add_lora
 from medqa_cli.model.answer_loss import chunks_as_on, install_answer_losses
 from medqa_cli.model.attention import PACKED_ATTENTION, register_packed_attention
 from medqa_cli.model.base import quiet_libraries
-from medqa_cli.model.empty_model import give_quantized_weights, leave_meta_device, replace_layers
+from medqa_cli.model.empty_model import give_quantized_weights, leave_meta_device, num_parameters, replace_layers
 from medqa_cli.model.fused_layers import fuse_layers
 from medqa_cli.model.packing import answer_token_losses, pack
 from medqa_cli.prompt import Example
@@ -163,7 +163,7 @@ class _OneDepth:
             working_bytes=live.peak - gradients - activations - logits,
             num_trainable=sum(p.numel() for p in trained),
             num_in_small_tensors=sum(p.numel() for p in trained if p.numel() < _PAGED_FROM),
-            num_parameters=_num_parameters(model),
+            num_parameters=num_parameters(model),
         )
 
 
@@ -267,8 +267,3 @@ def _quant_states(model: torch.nn.Module) -> list[torch.Tensor]:
 def _base_bytes(model: torch.nn.Module) -> int:
     frozen = [p for p in model.parameters() if not p.requires_grad]
     return _bytes_of([*frozen, *model.buffers(), *_quant_states(model)])
-
-
-def _num_parameters(model: torch.nn.Module) -> int:
-    """Count parameters; a 4-bit weight counts as many as it stands for."""
-    return sum(p.quant_state.shape.numel() if hasattr(p, "quant_state") else p.numel() for p in model.parameters())

@@ -9,8 +9,55 @@ from typing import Any
 
 import torch
 
+from medqa_cli import console
 from medqa_cli.config.sections import ModelConfig
 from medqa_cli.model.base import CONSTANTS_PER_BLOCK, WEIGHTS_PER_BLOCK, quantization_config
+
+# Of all weights: less than this is a router.
+_NOTEWORTHY_SHARE = 0.02
+
+
+def empty_base(hf_config: Any, config: ModelConfig, dtype: torch.dtype) -> Any:
+    """Build the base as loading makes it, on the meta device: its layers and the sizes of their weights."""
+    from transformers import AutoModelForCausalLM
+
+    with torch.device("meta"):
+        base = AutoModelForCausalLM.from_config(hf_config, dtype=dtype, trust_remote_code=False)
+        replace_layers(base, config, dtype)
+        give_quantized_weights(base, config, dtype)
+    return base
+
+
+def num_unquantized(base: Any) -> int:
+    """Count the weights of a quantized base that are not: those of matrices that are no linear layers.
+
+    bitsandbytes quantizes linear layers only. Embedding and output layer always stay as they are and do not count, nor
+    do norms and biases; what does are the experts of a mixture, which are parameters.
+    """
+    own = {
+        id(layer.weight) for layer in (base.get_input_embeddings(), base.get_output_embeddings()) if layer is not None
+    }
+    return sum(
+        parameter.numel()
+        for parameter in base.parameters()
+        if parameter.dim() > 1 and parameter.is_floating_point() and id(parameter) not in own
+    )
+
+
+def tell_unquantized(base: Any, config: ModelConfig, dtype: torch.dtype) -> None:
+    """Say where much of a base stays unquantized although the config quantizes it."""
+    count, total = num_unquantized(base), num_parameters(base)
+    if config.quantization != "none" and count > _NOTEWORTHY_SHARE * total:
+        console.warn(
+            f"model.quantization: {config.quantization} takes linear layers only: {count:,} of {total:,} weights (the "
+            f"experts of a mixture, as a rule) stay {str(dtype).removeprefix('torch.')}, "
+            f"{count * dtype.itemsize / 2**30:.2f} GiB"
+        )
+
+
+def num_parameters(model: torch.nn.Module) -> int:
+    """Count parameters; a 4-bit weight counts as many as it stands for."""
+    return sum(p.quant_state.shape.numel() if hasattr(p, "quant_state") else p.numel() for p in model.parameters())
 
 
 def replace_layers(base: Any, config: ModelConfig, dtype: torch.dtype) -> None:

@@ -18,7 +18,10 @@ from medqa_cli import console
 from medqa_cli.config.sections import TrainConfig
 from medqa_cli.errors import InputError
 from medqa_cli.model.adapter_init import check_init
+from medqa_cli.model.adapter_targets import find_targets
+from medqa_cli.model.base import load_config
 from medqa_cli.model.device import DTYPES, describe_device, peak_memory_bytes, pick_compute_dtype, pick_device
+from medqa_cli.model.empty_model import empty_base, num_unquantized, tell_unquantized
 from medqa_cli.model.machine import GB
 from medqa_cli.run_folder import RunFolder
 from medqa_cli.training.fit import fit
@@ -73,6 +76,10 @@ def plan(job: TrainJob, *, gpu_memory_gb: float | None = None, probe: bool = Fal
     target, device_name = device_at_hand(device), describe_device(device)
     if gpu_memory_gb is not None:
         target, prepared, device_name = _imagined(job, prepared, gpu_memory_gb)
+    base = empty_base(load_config(prepared.source.location, prepared.source.revision), job.model, prepared.dtype)
+    tell_unquantized(base, job.model, prepared.dtype)
+    if note := find_targets(base, job.lora).note:
+        console.note(note)
     predict = predictor(prepared, target)
     prediction = predict.predict(settings_of(job))
     examples = prepared.data.examples
@@ -82,7 +89,11 @@ def plan(job: TrainJob, *, gpu_memory_gb: float | None = None, probe: bool = Fal
     result: dict[str, Any] = {
         "model": prepared.source.name,
         "device": device_name,
-        "parameters": {"total": prediction.step.num_parameters, "trainable": prediction.step.num_trainable},
+        "parameters": {
+            "total": prediction.step.num_parameters,
+            "trainable": prediction.step.num_trainable,
+            "unquantized": num_unquantized(base) if job.model.quantization != "none" else None,
+        },
         "num_train_examples": len(examples),
         "tokens_per_epoch": tokens,
         "optimizer_steps": steps,

@@ -17,9 +17,11 @@ from medqa_cli.data.output_folder import report_of
 from medqa_cli.errors import InputError
 from medqa_cli.model.adapter import add_lora
 from medqa_cli.model.adapter_init import check_init, init_adapter
+from medqa_cli.model.adapter_targets import find_targets
 from medqa_cli.model.base import load_base
 from medqa_cli.model.device import describe_device, peak_memory_bytes, pick_compute_dtype, pick_device
 from medqa_cli.model.dry_run import UnknownMemoryError
+from medqa_cli.model.empty_model import tell_unquantized
 from medqa_cli.model.fused_layers import fuse_layers
 from medqa_cli.model.liger import use_liger_kernels
 from medqa_cli.model.machine import unused_gpu
@@ -132,6 +134,9 @@ def make_model(job: TrainJob, prepared: Prepared) -> Any:
     base = load_base(source, job.model, prepared.device, prepared.dtype, packed=True, sharded=ranks.is_sharded())
     if not ranks.is_sharded():
         use_liger_kernels(base, prepared.device)
+    tell_unquantized(base, job.model, prepared.dtype)
+    if note := find_targets(base, job.lora).note:
+        console.note(note)
     model = add_lora(base, job.lora, source.name, source.revision)
     init_adapter(model, job.lora, source)
     if not ranks.is_sharded():
