@@ -11,6 +11,9 @@ import pytest
 from conftest import Outcome
 from test_errors import fails, write_workspace
 
+from medqa_cli.errors import MedqaError
+from medqa_cli.training.prediction import Target
+
 Medqa = Callable[..., Outcome]
 
 
@@ -104,6 +107,33 @@ def test_the_prediction_stands_beside_the_measured_peak(converted: Path, medqa: 
     assert summary["keeps_freed_memory"] is True
     shown = medqa("train", "--restart")
     assert "peak memory (predicted " in shown.out
+
+
+@pytest.mark.parametrize(
+    ("target", "optim", "said"),
+    [
+        (Target("cpu", 1 << 40, 1 << 20, 0), "adamw_torch", "warning: this training will probably run out of memory"),
+        (Target("cuda", 8 << 30, 1 << 20, 0), "paged_adamw_32bit", "warning: this training will probably run out of"),
+        (Target("cuda", 8 << 30, 8 << 30, 0), "paged_adamw_32bit", "and adamw_torch_fused computes the same steps"),
+        (Target("cuda", 8 << 30, 8 << 30, 0), "paged_adamw_8bit", "and adamw_8bit computes the same steps faster"),
+        (Target("cuda", 8 << 30, 8 << 30, 0), "adamw_torch_fused", ""),
+        (Target("cpu", 1 << 40, 1 << 40, 0), "paged_adamw_32bit", ""),
+    ],
+)
+def test_before_anything_is_loaded_a_training_says_what_its_memory_is_like(
+    converted: Path, medqa: Medqa, monkeypatch: pytest.MonkeyPatch, target: Target, optim: str, said: str
+) -> None:
+    def no_base(*_: Any, **__: Any) -> None:
+        raise MedqaError("the base would be loaded here")
+
+    monkeypatch.setattr("medqa_cli.training.run.device_at_hand", lambda device: target)
+    monkeypatch.setattr("medqa_cli.training.run.load_base", no_base)
+    outcome = medqa("train", "--set", f"train.optim={optim}")
+    before = outcome.err.partition("error: the base would be loaded here")[0]
+    assert outcome.code == 1
+    assert said in before
+    assert ("run out of memory" in before) is ("run out of" in said)
+    assert ("computes the same steps faster" in before) is ("same steps" in said)
 
 
 @pytest.mark.parametrize(

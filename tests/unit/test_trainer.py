@@ -88,6 +88,32 @@ def test_how_a_step_is_computed_does_not_change_it(tiny_model_dir: Path, tmp_pat
         torch.testing.assert_close(got[name], value, rtol=1e-2, atol=2e-4, msg=name)
 
 
+def test_a_step_walks_over_the_frozen_modules_only_in_its_forwards(
+    tiny_model_dir: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """A walk over the modules of a 7B model takes 6 to 11 ms; what it would change is the adapter's alone."""
+    walked: list[str] = []
+    for name in ("train", "parameters", "zero_grad"):
+        own = getattr(torch.nn.Module, name)
+
+        def watched(self: Any, *args: Any, own: Any = own, name: str = name, **kwargs: Any) -> Any:
+            if hasattr(self, "peft_config"):
+                walked.append(name)
+            return own(self, *args, **kwargs)
+
+        monkeypatch.setattr(torch.nn.Module, name, watched)
+
+    def walks(steps: int) -> int:
+        model = make_model(tiny_model_dir)
+        walked.clear()
+        run_steps(model, make_examples([(5, 10)] * 40), tmp_path, max_steps=steps)
+        assert all(p.grad is None for p in model.parameters())
+        assert "zero_grad" not in vars(model)
+        return len(walked)
+
+    assert walks(4) == walks(2)
+
+
 def test_a_launchers_mixed_precision_changes_no_number(
     tiny_model_dir: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:

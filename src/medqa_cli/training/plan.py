@@ -25,7 +25,7 @@ from medqa_cli.model.empty_model import empty_base, num_unquantized, tell_unquan
 from medqa_cli.model.machine import GB
 from medqa_cli.run_folder import RunFolder
 from medqa_cli.training.fit import fit
-from medqa_cli.training.prediction import Prediction, Predictor, Settings, Target
+from medqa_cli.training.prediction import Prediction, Predictor, Settings, Target, available_bytes, fits
 from medqa_cli.training.preflight import num_steps
 from medqa_cli.training.preparation import (
     Prepared,
@@ -38,8 +38,6 @@ from medqa_cli.training.preparation import (
 )
 from medqa_cli.training.run import make_model
 
-# What a process takes of a GPU beside PyTorch's tensors: the CUDA context, cuBLAS' workspaces, fragmentation.
-CUDA_OVERHEAD_BYTES = 800 << 20
 PROBE_STEPS = 2
 LEAST_MAX_LENGTH = 256
 
@@ -115,17 +113,6 @@ def plan(job: TrainJob, *, gpu_memory_gb: float | None = None, probe: bool = Fal
     if probe:
         result["probe"] = _probe(job, prepared, prediction, train_tokens)
     return result
-
-
-def available_bytes(target: Target) -> int:
-    """Return how much of the device's memory a training may take, measured as its peak is."""
-    return target.free_bytes - (CUDA_OVERHEAD_BYTES if target.device_type == "cuda" else 0)
-
-
-def fits(prediction: Prediction, target: Target) -> bool:
-    """Tell whether the training has room, its optimizer state on the device."""
-    paged = prediction.paged_bytes
-    return prediction.peak_bytes + paged <= available_bytes(target)
 
 
 def advise(predict: Predictor, settings: Settings, prediction: Prediction) -> list[Advice]:

@@ -35,6 +35,8 @@ _STATE_BYTES = (
     ("", 8.0),  # Adam and its kin: two float32 moments
 )
 _ORDER_SEED = 0
+# What a process takes of a GPU beside PyTorch's tensors: the CUDA context, cuBLAS' workspaces, fragmentation.
+CUDA_OVERHEAD_BYTES = 800 << 20
 # Freed memory that is kept at most, beside what a step uses: float32 reached 1.3 times that, 16 bits 3.1 by the end of
 # an epoch (docs/experiments.md, 2026-11-24 and 2026-11-28). ``IdleMemoryLimit`` gives back what is beyond.
 MOST_IDLE_SHARE = {torch.float32: 1.3, torch.bfloat16: 2.5, torch.float16: 2.5}
@@ -192,6 +194,17 @@ class Predictor:
         kept = self._step(shape, probe, True, True).activation_bytes if recomputed else plain.activation_bytes
         fitting = tokens_per_forward(kept / tokens, free, device_type, self._dtype, max_length)
         return ForwardLimits(min(ranks.gathered(fitting)), recomputed, plentiful)
+
+
+def available_bytes(target: Target) -> int:
+    """Return how much of the device's memory a training may take, measured as its peak is."""
+    return target.free_bytes - (CUDA_OVERHEAD_BYTES if target.device_type == "cuda" else 0)
+
+
+def fits(prediction: Prediction, target: Target) -> bool:
+    """Tell whether the training has room, its optimizer state on the device."""
+    paged = prediction.paged_bytes
+    return prediction.peak_bytes + paged <= available_bytes(target)
 
 
 def forward_limits(model: ModelConfig, train: TrainConfig, device: torch.device, dtype: torch.dtype) -> ForwardLimits:

@@ -34,7 +34,8 @@ from medqa_cli.training.ending import Outcome, adapter_checkpoint, error_of, sum
 from medqa_cli.training.fit import fit
 from medqa_cli.training.model_card import CardFacts, model_card
 from medqa_cli.training.monitor import read_log
-from medqa_cli.training.prediction import Prediction
+from medqa_cli.training.plan_report import gib
+from medqa_cli.training.prediction import Prediction, Target, available_bytes, fits
 from medqa_cli.training.preflight import bound_to, check_same_on_all_ranks, checkpoint_to_go_on_from, num_steps
 from medqa_cli.training.preparation import Prepared, TrainJob, device_at_hand, predictor, prepare, settings_of
 from medqa_cli.training.sharding import (
@@ -43,7 +44,7 @@ from medqa_cli.training.sharding import (
     launchers_mixed_precision,
     whole_adapter,
 )
-from medqa_cli.training.trainer import check_optimizer, optimizer_on
+from medqa_cli.training.trainer import check_optimizer, optimizer_on, unpaged
 
 
 def train(job: TrainJob, *, resume: bool = False, restart: bool = False) -> dict[str, Any]:
@@ -119,11 +120,28 @@ def _train(job: TrainJob, locks: contextlib.ExitStack, *, resume: bool, restart:
 
 def predicted(job: TrainJob, prepared: Prepared) -> Prediction | None:
     """Predict the memory of the training here; None where a layer of the architecture needs real numbers."""
+    target = device_at_hand(prepared.device)
     try:
-        return predictor(prepared, device_at_hand(prepared.device)).predict(settings_of(job))
+        prediction = predictor(prepared, target).predict(settings_of(job))
     except UnknownMemoryError as error:
         console.note(f"{error.message}; the size of a forward is the fastest, whether it fits or not")
         return None
+    if not ranks.is_sharded():  # FSDP's own buffers are not part of the prediction
+        _tell_of_memory(job, prediction, target)
+    return prediction
+
+
+def _tell_of_memory(job: TrainJob, prediction: Prediction, target: Target) -> None:
+    if not fits(prediction, target):
+        console.warn(
+            f"this training will probably run out of memory: it takes {gib(prediction.peak_bytes)} at its peak, and "
+            f"{gib(available_bytes(target))} are available; `medqa train --plan` says which settings make it fit"
+        )
+    elif target.device_type == "cuda" and (instead := unpaged(job.train.optim)) is not None:
+        console.note(
+            f"train.optim: {job.train.optim} waits for the GPU after each of the adapter's tensors; its state "
+            f"({gib(prediction.optimizer_bytes)}) has room here, and {instead} computes the same steps faster"
+        )
 
 
 def make_model(job: TrainJob, prepared: Prepared) -> Any:

@@ -50,6 +50,7 @@ class SafeTrainer(ShardedTrainer):
         self._saving_dir: Path | None = None
         self._random_states: list[dict[str, Any]] = []
         self._is_restored = False
+        self._trained: list[torch.nn.Parameter] = []
 
     # Guards
 
@@ -95,6 +96,16 @@ class SafeTrainer(ShardedTrainer):
             loss_scale = float(scaler.get_scale()) if scaler is not None else None
             self.guard.check_gradients(self.state.global_step + 1, float(norm), loss_scale, self._row_ids())
         return norm
+
+    def _clip_grad_norm(self, model: torch.nn.Module) -> Any:
+        # Each walk over all modules of a 7B model takes 6 ms, and only the adapter has gradients.
+        if self.is_fsdp_enabled or self.args.max_grad_norm <= 0:
+            return super()._clip_grad_norm(model)
+        return self.accelerator.clip_grad_norm_(self._trained, self.args.max_grad_norm)
+
+    def _clear_gradients(self, set_to_none: bool = True) -> None:
+        for parameter in self._trained:
+            parameter.grad = None
 
     def _row_ids(self) -> list[str]:
         return [example.row_id for example in self._examples]
@@ -162,8 +173,14 @@ class SafeTrainer(ShardedTrainer):
         # Resumed from the checkpoint of its last step: the Trainer would take one step more before it looks.
         if self.control.should_training_stop or self.state.global_step >= self.state.max_steps:
             self.control.should_training_stop = True
-        else:
+            return
+        model = kwargs["model"]
+        self._trained = [parameter for parameter in model.parameters() if parameter.requires_grad]
+        model.zero_grad = self._clear_gradients
+        try:
             super()._run_epoch(**kwargs)
+        finally:
+            del model.zero_grad  # the class's own appears again
 
     def _load_optimizer_and_scheduler(self, checkpoint: str | None) -> None:
         super()._load_optimizer_and_scheduler(checkpoint)

@@ -128,7 +128,8 @@ class MedqaTrainer(SafeTrainer):
         Raises:
             DivergedError: that loss is not finite, or far above those before it.
         """
-        model.train()
+        if not (model.training and self.model.training):  # scoring switches the model inside the wrapper
+            model.train()
         examples: list[Example] = inputs["examples"]
         device, num_ranks = self.args.device, self.args.world_size
         # DDP and FSDP average gradients over ranks; the factor turns that average back into a sum.
@@ -294,6 +295,14 @@ def optimizer_on(name: str, device: torch.device) -> str:
     if ranks.is_sharded():
         name = OPTIMIZERS_ON_PARTS.get(name, name)
     return _CPU_EQUIVALENTS.get(name, name) if device.type == "cpu" else name
+
+
+def unpaged(name: str) -> str | None:
+    """Return what computes the steps of a paged optimizer without waiting for the GPU; None: it is not paged."""
+    if name not in _CPU_EQUIVALENTS:
+        return None
+    equivalent = _CPU_EQUIVALENTS[name]
+    return "adamw_torch_fused" if equivalent == "adamw_torch" else equivalent
 
 
 def uses_checkpointing(config: TrainConfig, device: torch.device, memory_is_plentiful: bool = False) -> bool:
