@@ -6,9 +6,9 @@ Does not move models: ``base`` loads them where they belong.
 from __future__ import annotations
 
 import gc
-import resource
 import sys
 
+import psutil
 import torch
 
 from medqa_cli import console, ranks
@@ -57,6 +57,11 @@ def peak_memory_bytes(device: torch.device) -> int:
     """Return the peak so far, in bytes: allocated on the GPU, or resident in the whole process on the CPU."""
     if device.type == "cuda":
         return int(torch.cuda.max_memory_allocated(device))
+    if sys.platform == "win32":
+        memory = psutil.Process().memory_info()
+        return int(getattr(memory, "peak_wset", memory.rss))
+    import resource  # not on Windows
+
     peak = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss
     return peak if sys.platform == "darwin" else peak * 1024
 

@@ -10,6 +10,7 @@ from __future__ import annotations
 import os
 import threading
 from collections.abc import Iterable, Iterator
+from io import FileIO
 from math import gcd, prod
 from pathlib import Path
 from typing import Any
@@ -33,7 +34,7 @@ class WeightFiles:
         self.folder = folder
         self.tensors = tensors
         self._open_path: Path | None = None
-        self._descriptor = -1
+        self._file: FileIO | None = None
         self._lock = threading.Lock()
         self._mapped: tuple[str, torch.Tensor] | None = None
 
@@ -109,9 +110,9 @@ class WeightFiles:
 
     def close(self) -> None:
         """Close the file that is open; the next read opens it again."""
-        if self._open_path is not None:
-            os.close(self._descriptor)
-        self._open_path, self._descriptor, self._mapped = None, -1, None
+        if self._file is not None:
+            self._file.close()
+        self._open_path = self._file = self._mapped = None
 
     def _scalar(self, tensor: StoredTensor) -> torch.Tensor:
         if tensor.offset < 0:
@@ -124,10 +125,17 @@ class WeightFiles:
         with self._lock:  # pieces of one tensor are read by several threads
             if self._open_path != path:
                 self.close()
-                self._descriptor, self._open_path = os.open(path, os.O_RDONLY), path
+                self._file, self._open_path = path.open("rb", buffering=0), path
+            file = self._file
+        assert file is not None
         done = 0
         while done < len(buffer):
-            count = os.preadv(self._descriptor, [buffer[done:]], offset + done)
+            if hasattr(os, "preadv"):
+                count = os.preadv(file.fileno(), [buffer[done:]], offset + done)
+            else:  # Windows: the threads share one place in the file
+                with self._lock:
+                    file.seek(offset + done)
+                    count = file.readinto(buffer[done:])
             if count == 0:
                 raise InputError(f"{path} became shorter while it was read", "copy or download it again")
             done += count
