@@ -77,13 +77,14 @@ def _text_tools(job: ConvertJob) -> pipeline.TextTools:
     if job.model.name_or_path is None:
         console.note("model.name_or_path is not set: token lengths are not measured")
         return pipeline.TextTools(make_prompt_text(job.prompt).render, None, job.model.max_length)
-    from medqa_cli.model.base import load_tokenizer
+    from medqa_cli.model.base import load_config, load_tokenizer, num_embeddings
     from medqa_cli.model.source import find_base
     from medqa_cli.prompt import PromptEncoder, make_contract
 
     source = find_base(job.model.name_or_path, job.model.revision)
     tokenizer = load_tokenizer(source.location, source.revision)
-    encoder = PromptEncoder(make_contract(job.prompt, tokenizer), tokenizer)
+    rows = num_embeddings(load_config(source.location, source.revision))
+    encoder = PromptEncoder(make_contract(job.prompt, tokenizer), tokenizer, rows)
     return pipeline.TextTools(
         encoder.contract.text.render, encoder.count_tokens, job.model.max_length, encoder.num_special_tokens
     )

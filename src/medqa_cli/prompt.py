@@ -116,7 +116,17 @@ def make_contract(config: PromptConfig, tokenizer: Tokenizer) -> PromptContract:
 class PromptEncoder:
     """A contract together with its tokenizer: text to ids and back."""
 
-    def __init__(self, contract: PromptContract, tokenizer: Tokenizer) -> None:
+    def __init__(self, contract: PromptContract, tokenizer: Tokenizer, num_embeddings: int | None = None) -> None:
+        """Bring the two together.
+
+        Args:
+            contract: the prompt.
+            tokenizer: of the same model.
+            num_embeddings: token ids that the model has embeddings for; None: not known.
+
+        Raises:
+            InputError: the prompt itself holds an id beyond them.
+        """
         self.contract = contract
         self._tokenizer = tokenizer
         text = contract.text
@@ -130,6 +140,10 @@ class PromptEncoder:
         self._tail_head, self._tail = _split_before_first(text.after_question, specials)
         _, self._anchor = _split_after_last(text.after_question, specials)
         self._anchor_ids = self._plain([self._anchor])[0] if self._anchor else []
+        highest = max(len(tokenizer) - 1, *added, contract.end_token_id)
+        self._num_embeddings = num_embeddings if num_embeddings is not None and highest >= num_embeddings else None
+        if self._num_embeddings is not None:
+            self._check_ids([*self.encode_prompt("?"), contract.end_token_id])
 
     @property
     def vocabulary_size(self) -> int:
@@ -146,7 +160,7 @@ class PromptEncoder:
         return self.encode_prompts([question])[0]
 
     def encode_prompts(self, questions: Sequence[str]) -> list[list[int]]:
-        """Return the prompt ids of many questions.
+        """Return the prompt ids of many questions; raises InputError where the model has no embedding for one.
 
         A text without control tokens is encoded in one piece, as any other tool would; one that holds some is encoded
         with them as plain text, so that it cannot forge a turn.
@@ -157,17 +171,20 @@ class PromptEncoder:
         safe = [text.defuse(question) for question in questions]
         bos = [self.contract.bos_token_id] if self.contract.bos_token_id is not None else []
         whole = self._encode([text.before_question + question + text.after_question for question in safe])
-        return [
+        prompts = [
             bos + (self._encode_forged(question) if self._holds_control(question) else ids)
             for question, ids in zip(safe, whole, strict=True)
         ]
+        for prompt in prompts:
+            self._check_ids(prompt)
+        return prompts
 
     def encode_examples(self, questions: Sequence[str], answers: Sequence[str], max_length: int) -> list[Example]:
         """Return one example per pair: the loss falls on the answer's tokens and its end token only.
 
         An example longer than ``max_length`` tokens loses the end of its answer, from a sentence end on (``last_cut``),
         and its end token. Where the prompt alone fills ``max_length``, nothing is supervised; the caller counts and
-        skips such examples.
+        skips such examples. Raises InputError where the model has no embedding for an id.
         """
         prompts = self.encode_prompts(questions)
         texts = [self._answer_text(answer) for answer in answers]
@@ -196,8 +213,20 @@ class PromptEncoder:
         truncated = len(supervised) > room
         if truncated:
             supervised = answer[: self._num_kept(text, answer, room)]
+        self._check_ids(supervised)
         prompt = prompt[:max_length]
         return Example(prompt + supervised, [IGNORE_INDEX] * len(prompt) + supervised, truncated)
+
+    def _check_ids(self, ids: Sequence[int]) -> None:
+        if self._num_embeddings is None or max(ids, default=0) < self._num_embeddings:
+            return
+        beyond = max(ids)
+        token = self._tokenizer.decode([beyond])
+        raise InputError(
+            f"the tokenizer gives token id {beyond} ({token!r}), but the model has embeddings for "
+            f"{self._num_embeddings} ids (0 to {self._num_embeddings - 1})",
+            "take tokenizer and weights of one model; for added tokens its embedding must have been resized",
+        )
 
     def _num_kept(self, text: str, answer: list[int], room: int) -> int:
         """Return how many tokens of a too long answer to keep; they stay the ones that it has in full length."""

@@ -649,6 +649,24 @@ def test_a_base_that_lacks_weights_is_refused_by_every_command(trained: Path, me
     assert Path("run/adapter/adapter_model.safetensors").is_file()
 
 
+def test_a_tokenizer_larger_than_the_model_is_refused_by_every_command(trained: Path, medqa: Medqa) -> None:
+    import conftest
+
+    tokenizer = conftest.make_chatml_tokenizer()
+    size = len(tokenizer)
+    tokenizer.add_special_tokens({"additional_special_tokens": ["<|new|>"]})
+    tokenizer.chat_template = tokenizer.chat_template.replace("<|im_start|>", "<|new|>")
+    for folder in ("base", "run/adapter"):
+        tokenizer.save_pretrained(folder)
+    prompt = json.loads(Path("run/adapter/prompt.json").read_text())
+    prompt["text"]["before_question"] = "<|new|>" + prompt["text"]["before_question"]
+    Path("run/adapter/prompt.json").write_text(json.dumps(prompt))
+    said = f"token id {size} ('<|new|>'), but the model has embeddings for {size} ids (0 to {size - 1})"
+    commands = (["convert", "--force"], ["train", "--restart"], ["ask", "Why?"], ["eval", "--limit", "1"], ["merge"])
+    for command in commands:
+        fails(medqa(*command), 2, said)
+
+
 def test_a_full_disk(trained: Path, medqa: Medqa, monkeypatch: pytest.MonkeyPatch) -> None:
     merged(medqa("merge", "--json", "--base-weights", "original"))
     before = content(Path("run/merged"))

@@ -15,7 +15,7 @@ from medqa_cli.answering import generate
 from medqa_cli.answering.generate import NOTICE, Answer, answer_question, as_json
 from medqa_cli.answering.models import Answerer
 from medqa_cli.config.sections import GenerateConfig, PromptConfig
-from medqa_cli.errors import InputError
+from medqa_cli.errors import InputError, MedqaError
 from medqa_cli.prompt import PromptEncoder, make_contract
 
 QUESTION = "What is glaucoma?"
@@ -212,3 +212,23 @@ def test_the_json_of_an_answer(chatml_tokenizer: Any) -> None:
         "sources": [],
     }
     assert "not medical advice" in generate.NOTICE
+
+
+@pytest.mark.parametrize("temperature", [0.0, 0.7])
+@pytest.mark.parametrize("value", [float("nan"), float("inf")])
+def test_a_model_that_gives_no_numbers_is_an_error_and_no_answer(
+    chatml_tokenizer: Any, temperature: float, value: float
+) -> None:
+    answerer = make_answerer(chatml_tokenizer, [5])
+    answerer.model.lm_head.weight.data.fill_(value)
+    with pytest.raises(MedqaError, match="the model gives no numbers") as caught:
+        answer_question(
+            replace(answerer, model=as_plain(answerer.model)), QUESTION, GenerateConfig(temperature=temperature)
+        )
+    assert caught.value.exit_code == 1
+
+
+def as_plain(model: Any) -> Any:
+    plain = LlamaForCausalLM(model.config).eval()
+    plain.load_state_dict(model.state_dict())
+    return plain

@@ -6,6 +6,7 @@ from dataclasses import replace
 from pathlib import Path
 from typing import Any, ClassVar
 
+import conftest
 import pytest
 
 from medqa_cli.config.sections import PromptConfig
@@ -429,3 +430,25 @@ def test_a_lead_in_of_the_chat_template_belongs_to_the_prompt(chatml_tokenizer: 
 def test_contract_is_immutable(chatml_tokenizer: Any) -> None:
     contract = make_contract(PromptConfig(template="plain"), chatml_tokenizer)
     assert replace(contract, end_token_id=5) != contract
+
+
+def test_an_id_beyond_the_embeddings_is_refused_with_both_figures(chatml_tokenizer: Any) -> None:
+    size = len(chatml_tokenizer)
+    contract = make_contract(PromptConfig(template="chat"), chatml_tokenizer)
+    word = chatml_tokenizer.convert_ids_to_tokens(size - 1)
+    encoder = PromptEncoder(contract, chatml_tokenizer, size - 1)
+    said = rf"token id {size - 1} .*, but the model has embeddings for {size - 1} ids \(0 to {size - 2}\)"
+    with pytest.raises(InputError, match=said):
+        encoder.encode_prompts([word.replace("Ġ", " ")])
+    with pytest.raises(InputError, match=said):
+        encoder.encode_examples(["Why?"], [word.replace("Ġ", " ")], 500)
+    # Ids that the tokenizer could give but no text here does are no reason to refuse the model.
+    assert encoder.encode_prompt("Why?") == PromptEncoder(contract, chatml_tokenizer).encode_prompt("Why?")
+
+
+def test_an_end_token_beyond_the_embeddings_is_refused_at_once() -> None:
+    tokenizer = conftest.make_chatml_tokenizer()
+    size = len(tokenizer)
+    tokenizer.add_special_tokens({"eos_token": "<|end|>"})
+    with pytest.raises(InputError, match=rf"token id {size} \('<\|end\|>'\), but the model has embeddings for {size}"):
+        PromptEncoder(make_contract(PromptConfig(template="plain"), tokenizer), tokenizer, size)

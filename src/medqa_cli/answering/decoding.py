@@ -14,6 +14,7 @@ import torch
 
 from medqa_cli.answering.cache import make_cache
 from medqa_cli.config.sections import GenerateConfig
+from medqa_cli.errors import MedqaError
 
 
 class RowState(Protocol):
@@ -46,6 +47,9 @@ def decode_batch(
         states: one per prompt; they take the tokens and decide when their row ends.
         config: how tokens are chosen.
         on_token: called with the number of a row after it took a token.
+
+    Raises:
+        MedqaError: the model gives no numbers.
     """
     choose = _Choice(config)
     rows = list(range(len(prompts)))
@@ -145,8 +149,19 @@ class _Choice:
         return bool(self._penalties)
 
     def __call__(self, logits: torch.Tensor, histories: Sequence[Sequence[int]]) -> torch.Tensor:
-        """Return ``(B,)`` int64 ids for ``(B, V)`` logits; ``histories``: each row's prompt and answer, if needed."""
+        """Return ``(B,)`` int64 ids for ``(B, V)`` logits; ``histories``: each row's prompt and answer, if needed.
+
+        Raises:
+            MedqaError: the logits are no numbers.
+        """
         scores = logits.float()
+        # The likeliest token's score: NaN where any is, and no number where none is.
+        if not bool(scores.amax(-1).isfinite().all()):
+            raise MedqaError(
+                "the model gives no numbers (NaN or infinite) for the next token",
+                "its weights or its adapter are broken, or float16 is too narrow for it: try "
+                "--set model.compute_dtype=float32",
+            )
         for place, history in enumerate(histories):
             # Row by row: the padding of a batch is no part of what a row has said.
             ids = torch.tensor([list(history)], device=logits.device)

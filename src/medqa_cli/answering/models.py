@@ -12,7 +12,7 @@ from medqa_cli.config.sections import ModelConfig, PromptConfig
 from medqa_cli.errors import InputError
 from medqa_cli.model.adapter import base_of_adapter, load_tuned
 from medqa_cli.model.adapter_effect import ADAPTER_CONFIG_NAME
-from medqa_cli.model.base import load_base, load_tokenizer
+from medqa_cli.model.base import load_base, load_tokenizer, num_embeddings
 from medqa_cli.model.device import pick_compute_dtype, pick_device
 from medqa_cli.model.source import BaseSource, find_base
 from medqa_cli.prompt import PROMPT_FILE_NAME, PromptContract, PromptEncoder, make_contract
@@ -46,9 +46,8 @@ def load_answerer(
     adapter_dir = _adapter_dir(choice, run)
     if adapter_dir is not None:
         tuned, tokenizer, contract = load_tuned(adapter_dir, model, device, dtype, packed=False, batches=batches)
-        return Answerer(
-            choice, base_of_adapter(adapter_dir).name, tuned, PromptEncoder(contract, tokenizer), device, dtype
-        )
+        encoder = PromptEncoder(contract, tokenizer, num_embeddings(tuned.config))
+        return Answerer(choice, base_of_adapter(adapter_dir).name, tuned, encoder, device, dtype)
     if choice == "merged" and not run.merged_dir.is_dir():
         raise InputError(f"no merged model in {run.merged_dir}", "make one: medqa merge")
     name = {"base": model.name_or_path, "merged": str(run.merged_dir)}.get(choice, choice)
@@ -59,7 +58,8 @@ def load_answerer(
         # As eval scores it and other tools load it: merged weights are not quantized again.
         model = ModelConfig(quantization="none")
     loaded = load_base(source, model, device, dtype, packed=False, batches=batches)
-    return Answerer(choice, source.name, loaded, PromptEncoder(contract, tokenizer), device, dtype)
+    encoder = PromptEncoder(contract, tokenizer, num_embeddings(loaded.config))
+    return Answerer(choice, source.name, loaded, encoder, device, dtype)
 
 
 def _adapter_dir(choice: str, run: RunFolder) -> Path | None:

@@ -16,6 +16,7 @@ import numpy as np
 import torch
 
 from medqa_cli import console
+from medqa_cli.errors import MedqaError
 from medqa_cli.evaluation.models import LoadedModel
 from medqa_cli.evaluation.multiple_choice import ChoiceItem
 from medqa_cli.evaluation.progress import Progress
@@ -45,6 +46,9 @@ def score_choices(
         set_name: name of the file in the report.
         items: the questions.
         progress: where finished pieces are kept.
+
+    Raises:
+        MedqaError: a likelihood is not a finite number.
     """
     parts = {
         f"choices/{set_name}/{loaded.name}/{number}": items[start : start + _ITEMS_PER_PIECE]
@@ -75,6 +79,11 @@ def _log_likelihoods(loaded: LoadedModel, tokenizer: Any, items: Sequence[Choice
         group.append((place, row))
     if group:
         _add_scores(loaded, group, sums)
+    if not np.isfinite(np.concatenate([np.asarray(own) for own in sums])).all():
+        raise MedqaError(
+            f"{loaded.name}: the likelihoods of choices are not finite in {loaded.dtype}",
+            "set model.compute_dtype to float32 (or bfloat16), then give the same command again",
+        )
     return sums
 
 

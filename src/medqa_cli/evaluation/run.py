@@ -31,7 +31,7 @@ from medqa_cli.evaluation.results import ChoiceResults, Measured, Statistics, fl
 from medqa_cli.evaluation.samples import Sample
 from medqa_cli.evaluation.served import PREFIX, SERVED, ServedModel, connect, served_answers
 from medqa_cli.model.adapter import base_of_adapter
-from medqa_cli.model.base import load_tokenizer
+from medqa_cli.model.base import load_config, load_tokenizer, num_embeddings
 from medqa_cli.model.scoring import AnswerScore
 from medqa_cli.prompt import PromptContract, PromptEncoder
 from medqa_cli.run_folder import TRAIN_SHA256, RunFolder, recorded_settings, sha256_of_file
@@ -109,8 +109,9 @@ def _local_and_served(names: Sequence[str]) -> tuple[tuple[str, ...], list[str]]
 
 
 def _encoder(job: EvalJob) -> PromptEncoder:
-    base_of_adapter(job.run.adapter_dir)
-    return PromptEncoder(PromptContract.load(job.run.adapter_dir), load_tokenizer(str(job.run.adapter_dir)))
+    base = base_of_adapter(job.run.adapter_dir)
+    contract, tokenizer = PromptContract.load(job.run.adapter_dir), load_tokenizer(str(job.run.adapter_dir))
+    return PromptEncoder(contract, tokenizer, num_embeddings(load_config(base.location, base.revision)))
 
 
 def _write(

@@ -28,6 +28,7 @@ from medqa_cli.merging.streamed import NotStreamable, WeightSource, largest_acti
 from medqa_cli.merging.summary import summarize
 from medqa_cli.merging.verify import Verification, compare, pick_examples
 from medqa_cli.merging.writing import Shard, check_disk_space, make_shards, total_bytes, write_shards
+from medqa_cli.model.base import load_config, num_embeddings
 from medqa_cli.model.device import let_go_of_unused, peak_memory_bytes
 from medqa_cli.model.machine import free_memory_bytes
 from medqa_cli.model.weight_files import WeightFiles
@@ -57,7 +58,8 @@ def merge(job: MergeJob) -> dict[str, Any]:
         return before
     parts = bring_together(job, given)
     contract, tokenizer = load_contract(job.run.adapter_dir, given.base.folder, job.prompt)
-    examples, reason = _held_out(job, PromptEncoder(contract, tokenizer))
+    encoder = PromptEncoder(contract, tokenizer, num_embeddings(load_config(str(given.base.folder))))
+    examples, reason = _held_out(job, encoder)
     _note_leftovers(job.out_dir)
     with atomic_dir(job.out_dir) as folder:
         exact = write_companions(folder, given.base.folder, contract, tokenizer)

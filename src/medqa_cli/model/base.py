@@ -77,6 +77,12 @@ def load_config(location: str, revision: str | None = None) -> Any:
         raise _not_loadable("config", location, error) from error
 
 
+def num_embeddings(hf_config: Any) -> int | None:
+    """Return how many token ids a model has embeddings for, as its config says; None: it does not say."""
+    found = getattr(hf_config.get_text_config(), "vocab_size", None)
+    return found if isinstance(found, int) else None
+
+
 def load_base(
     source: BaseSource,
     config: ModelConfig,

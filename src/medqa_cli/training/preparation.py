@@ -16,7 +16,7 @@ from medqa_cli import console, ranks
 from medqa_cli.allocator import release_idle_memory
 from medqa_cli.config.sections import LoraConfig, ModelConfig, PromptConfig, TrainConfig
 from medqa_cli.data.dataset import read_split
-from medqa_cli.model.base import load_config, load_tokenizer
+from medqa_cli.model.base import load_config, load_tokenizer, num_embeddings
 from medqa_cli.model.machine import free_memory_bytes, host_memory_bytes
 from medqa_cli.model.source import BaseSource
 from medqa_cli.prompt import PromptContract, PromptEncoder, make_contract
@@ -69,7 +69,7 @@ def prepare(job: TrainJob, device: torch.device, dtype: torch.dtype) -> Prepared
     with ranks.agreed():
         tokenizer = load_tokenizer(source.location, source.revision)
         contract = make_contract(job.prompt, tokenizer)
-        encoder = PromptEncoder(contract, tokenizer)
+        encoder = PromptEncoder(contract, tokenizer, num_embeddings(load_config(source.location, source.revision)))
         data = encode_rows(train_rows, encoder, job.model.max_length)
         validation = encode_rows(validation_rows, encoder, job.model.max_length) if validation_rows else _NO_EXAMPLES
         _report_counts(data, job.model.max_length)
