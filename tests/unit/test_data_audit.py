@@ -172,6 +172,42 @@ def test_a_folder_without_splits(tmp_path: Path) -> None:
         audit(tmp_path / "train.csv")
 
 
+def fact_sheets(number: int) -> tuple[list[list[str]], int]:
+    """Questions on the same few pages, each with a topic of its own, and how many there are."""
+    kinds = ["toxin", "enzyme", "device", "statute", "survey", "pump", "clinic", "mask"]
+    rows = [[f"What is the {kind}{i} of page {i % 5}?", f"Text {kind} {i}."] for i in range(number) for kind in kinds]
+    return rows, len(rows)
+
+
+def test_topics_that_occur_once_are_not_known_rather_than_0(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    rows, number = fact_sheets(10)
+    report = converted(write_csv(tmp_path / "in.csv", rows), tmp_path / "out")
+    doubt = f"nearly every topic occurs once ({number} topics on {number} rows)"
+    assert report["topics"] == {"column": None, "known": number, "distinct": number, "once": number, "doubt": doubt}
+    unknown = {**NONE, "topic": None}
+    assert report["leakage"] == {"test": unknown, "validation": unknown}
+    assert doubt in " ".join(capsys.readouterr().err.split())
+    found = audit(tmp_path / "out")
+    assert found.leakage == report["leakage"]
+    assert found.as_json()["topics"] == {key: value for key, value in report["topics"].items() if key != "column"}
+    assert found.leaks == 0
+    card = (tmp_path / "out/README.md").read_text(encoding="utf-8")
+    assert f"Yet held-out rows may be about what training rows are about: {doubt}." in card
+    assert "| topic | not known | not known |" in card
+
+
+def test_topics_of_few_rows_are_not_known_either_but_a_shared_one_is_counted(tmp_path: Path) -> None:
+    stories = [[f"My arm {i} hurts, doctor", f"Rest it {i} days."] for i in range(30)]
+    known = [["What is gout?", "A disease."], ["What causes gout?", "Uric acid."], ["What is flu?", "A cold."]]
+    write_csv(tmp_path / "train.csv", stories[:20] + known[:1])
+    write_csv(tmp_path / "test.csv", stories[20:] + known[2:])
+    found = audit(tmp_path)
+    assert found.leakage["test"] == {**NONE, "topic": None}
+    assert found.topics.doubt == "topics are known for only 2 of 32 rows"
+    write_csv(tmp_path / "test.csv", stories[20:] + known[1:])
+    assert audit(tmp_path).leakage["test"] == {**NONE, "topic": 1}
+
+
 def converted(source: Path, out_dir: Path, **data: Any) -> dict[str, Any]:
     tools = TextTools(lambda question, answer: question + answer, None, 8)
     return convert([str(source)], DataConfig(**data), 42, tools, out_dir).report
@@ -188,7 +224,7 @@ def test_paraphrases_are_no_rows_but_their_questions_count(tmp_path: Path) -> No
     with open(tmp_path / "out/test.jsonl", "a", encoding="utf-8") as file:
         row = {"id": "x", "question": paraphrase.question, "answer": "none", "topic": "other", "source": "", "text": ""}
         file.write(json.dumps(row) + "\n")
-    assert audit(tmp_path / "out").leakage["test"] == {**NONE, "question": 1}
+    assert audit(tmp_path / "out").leakage["test"] == {**NONE, "question": 1, "topic": None}  # 40 topics on 40 rows
 
 
 def all_pairs(splits: dict[str, list[QaRow]], threshold: float) -> dict[str, dict[str, int]]:
@@ -217,10 +253,14 @@ def count_near(rows: Sequence[QaRow], others: Sequence[QaRow], threshold: float)
     for row in rows:
         runs = runs_of_five(row.answer)
         shared = Counter(index for run in runs for index in holders.get(run, ()))
-        found += any(
-            count / (len(runs) + len(runs_of_others[index]) - count) >= threshold for index, count in shared.items()
-        )
+        found += any(is_near(runs, runs_of_others[index], count, threshold) for index, count in shared.items())
     return found
+
+
+def is_near(runs: set[Any], others: set[Any], shared: int, threshold: float) -> bool:
+    """Of short answers one has to hold the other: less than 20 runs of words."""
+    smaller = min(len(runs), len(others))
+    return shared / (len(runs) + len(others) - shared) >= threshold and (smaller >= 20 or shared == smaller)
 
 
 def runs_of_five(answer: str) -> set[tuple[str, ...]]:

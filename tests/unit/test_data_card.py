@@ -25,7 +25,7 @@ REPORT: dict[str, Any] = {
         "validation": {"question": 0, "answer": 1, "near_duplicate_answer": None, "topic": 0},
     },
     "tokens": {"answer": {"p50": 178, "p90": 524, "p99": 1_583, "max": 5_405}, "longer_than_max_length": 1_980},
-    "topics": {"column": None, "known": 15_990, "distinct": 5_126},
+    "topics": {"column": None, "known": 15_990, "distinct": 5_126, "once": 2_000, "doubt": None},
     "seconds": 3.18,
 }
 INFO = CardInfo(

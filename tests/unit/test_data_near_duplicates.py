@@ -9,10 +9,10 @@ from pathlib import Path
 
 import pytest
 
-from medqa_cli.data.dedup import key_of
+from medqa_cli.data.dedup import fold, key_of
 from medqa_cli.data.near_duplicates import MISS_PROBABILITY, AnswerSketches, bands
 from medqa_cli.data.near_search import NOT_FOUND, NUM_PERM
-from medqa_cli.data.shingles import jaccard, shingles
+from medqa_cli.data.shingles import jaccard, shingles, words_of
 
 WORDS = [f"w{number}" for number in range(400)]
 
@@ -24,6 +24,12 @@ def runs(text: str) -> set[tuple[str, ...]]:
 
 def exact(one: str, other: str) -> float:
     return len(runs(one) & runs(other)) / len(runs(one) | runs(other))
+
+
+def near(one: str, other: str, threshold: float) -> bool:
+    """Overlapping, and of short answers (less than 20 runs) one has to hold the other."""
+    short = min(len(runs(one)), len(runs(other))) < 20
+    return exact(one, other) >= threshold and not (short and not (runs(one) <= runs(other) or runs(other) <= runs(one)))
 
 
 def perturbed(text: str, share: float, draw: random.Random) -> str:
@@ -88,7 +94,7 @@ def test_finds_what_comparing_all_pairs_finds(answers: list[str], threshold: flo
             if other != NOT_FOUND:
                 assert other in others
                 assert sketches.similarity(one, other) == exact(answers[one], answers[other]) >= threshold
-    wanted = [any(exact(answers[one], answers[other]) >= threshold for other in others) for one in asked]
+    wanted = [any(near(answers[one], answers[other], threshold) for other in others) for one in asked]
     assert [other != NOT_FOUND for other in found] == wanted
     assert 50 < sum(wanted) < 245
 
@@ -142,3 +148,73 @@ def test_unrelated_answers_across_several_blocks(tmp_path: Path) -> None:
     with sketched(unrelated, 0.8, tmp_path) as sketches:
         found = sketches.near(list(range(4000)), list(range(4000, 5000)))
     assert {row: other for row, other in enumerate(found) if other != NOT_FOUND} == {17: 4999}
+
+
+@pytest.mark.parametrize(
+    ("text", "words"),
+    [
+        ("患有胆囊炎", ["患", "有", "胆", "囊", "炎"]),
+        ("her2阳性 乳腺癌", ["her2", "阳", "性", "乳", "腺", "癌"]),
+        ("糖尿病とは", ["糖", "尿", "病", "と", "は"]),
+        ("ปวดหัว", ["ป", "ว", "ด", "ห", "\u0e31", "ว"]),
+        ("ປວດ", ["ປ", "ວ", "ດ"]),
+        ("ឈឺ", ["ឈ", "\u17ba"]),
+        ("နာ", ["န", "\u102c"]),
+        ("당뇨병은 무엇 입니까", ["당뇨병은", "무엇", "입니까"]),
+        ("मधुमेह क्या है", ["मधुमेह", "क्या", "है"]),
+        ("où est l été", ["où", "est", "l", "été"]),
+    ],
+)
+def test_a_character_is_a_word_where_words_have_no_spaces(text: str, words: list[str]) -> None:
+    assert words_of(text) == words
+
+
+HAN = [chr(0x4E00 + number) for number in range(300)]
+THAI = [chr(0x0E01 + number) for number in range(40)]
+
+
+def unspaced_texts(count: int) -> list[str]:
+    """Families of texts in Han or Thai characters, some with words of Latin letters, with few or many changes."""
+    draw = random.Random(5)
+    made: list[str] = []
+    while len(made) < count:
+        alphabet = draw.choice([HAN, THAI])
+        original = draw.choices(alphabet, k=draw.choice([4, 12, 30, 70, 200]))
+        if draw.random() < 0.3:
+            original[len(original) // 2] = " her2 plus "
+        for share in (0, 0.01, 0.02, 0.05, 0.3):
+            made.append("".join(draw.choice(alphabet) if draw.random() < share else sign for sign in original))
+    draw.shuffle(made)
+    return [fold(text) for text in made[:count]]
+
+
+@pytest.mark.parametrize("threshold", [0.5, 0.8])
+def test_text_without_spaces_is_compared_by_runs_of_five_characters(threshold: float, tmp_path: Path) -> None:
+    texts_ = unspaced_texts(400)
+    spaced = [" ".join(words_of(text)) for text in texts_]
+    asked, others = list(range(0, 400, 2)), list(range(1, 400, 2))
+    with sketched(texts_, threshold, tmp_path) as sketches:
+        found = sketches.near(asked, others)
+    wanted = [any(near(spaced[one], spaced[other], threshold) for other in others) for one in asked]
+    assert [other != NOT_FOUND for other in found] == wanted
+    assert 30 < sum(wanted) < 190
+
+
+TEMPLATE = "based on your symptoms it seems like you have a fracture of the"
+
+
+def test_a_short_answer_with_another_word_is_no_copy(tmp_path: Path) -> None:
+    answers_ = [f"{TEMPLATE} {bone}" for bone in ("jaw", "rib", "wrist")]
+    answers_ += [f"{TEMPLATE} jaw bone", "yes " + answers_[1]]
+    assert exact(answers_[0], answers_[1]) > 0.8
+    with sketched(answers_, 0.8, tmp_path) as sketches:
+        assert sketches.near([0, 1, 2], [1, 2, 0]) == [0, 1, 2]  # each is itself among the others
+        assert sketches.near([0], [1, 2]) == sketches.near([2], [0, 1, 3, 4]) == [NOT_FOUND]
+        assert sketches.near([0, 1], [3, 4]) == [3, 4]  # one holds the other
+
+
+@pytest.mark.parametrize(("words", "found"), [(23, False), (24, True)])
+def test_a_longer_answer_may_end_in_another_word(words: int, found: bool, tmp_path: Path) -> None:
+    common = " ".join(WORDS[: words - 1])
+    with sketched([f"{common} jaw", f"{common} rib"], 0.8, tmp_path) as sketches:
+        assert (sketches.near([0], [1]) == [1]) is found

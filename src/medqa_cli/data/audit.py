@@ -5,9 +5,12 @@ Works on any folder of train, validation and test files, whoever made it. Does n
 
 from __future__ import annotations
 
+import itertools
+import operator
 import tempfile
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from dataclasses import dataclass, field
+from itertools import compress
 from pathlib import Path
 from typing import Any
 
@@ -23,6 +26,7 @@ from medqa_cli.data.reading.rows import UnreadRow
 from medqa_cli.data.reading.sources import open_sources
 from medqa_cli.data.split_files import find_split_files
 from medqa_cli.data.splitting import SPLITS
+from medqa_cli.data.topic_counts import TopicCounts, count_topics
 from medqa_cli.data.wording import listed
 from medqa_cli.errors import InputError, MedqaError
 
@@ -51,8 +55,18 @@ class _Split:
     answers: list[bytes] = field(default_factory=list)
     topics: list[tuple[bytes, ...]] = field(default_factory=list)
     sketches: list[int] = field(default_factory=list)
-    paraphrases: int = 0
+    is_paraphrase: bytearray = field(default_factory=bytearray)
     unusable: int = 0
+
+    @property
+    def paraphrases(self) -> int:
+        """The number of rows that word the question of another row anew."""
+        return sum(self.is_paraphrase)
+
+    @property
+    def own_topics(self) -> Iterator[tuple[bytes, ...]]:
+        """The topics of the rows that are no paraphrases of others."""
+        return compress(self.topics, map(operator.not_, self.is_paraphrase))
 
 
 @dataclass(frozen=True)
@@ -63,6 +77,7 @@ class Audit:
     paraphrases: int
     unusable: dict[str, int]
     leakage: dict[str, dict[str, int | None]]
+    topics: TopicCounts
     examples: list[dict[str, str]]
 
     @property
@@ -77,6 +92,7 @@ class Audit:
             "paraphrases": self.paraphrases,
             "unusable": self.unusable,
             "leakage": self.leakage,
+            "topics": self.topics.as_json(),
             "examples": self.examples,
         }
 
@@ -91,7 +107,8 @@ def audit_written(folder: Path, sketches: AnswerSketches) -> Audit:
 
     Returns:
         for ``test`` the number of rows that share a question, an answer, a near copy of the answer or a topic with
-        train or validation; for ``validation`` likewise with train. A topic's count is null where no topic is known.
+        train or validation; for ``validation`` likewise with train. The count of topics is null where none is shared
+        and yet the topics do not tell what belongs together (``TopicCounts.doubt``).
 
     Raises:
         InputError: a file is missing or damaged.
@@ -153,12 +170,14 @@ def _check_looked(folder: Path, audit: Audit) -> None:
 
 def _audit(rows: dict[str, Iterator[_Row | None]], sketches: AnswerSketches) -> Audit:
     splits = {name: _read(rows[name], sketches, name) for name in SPLITS}
-    found = {name: _shared(name, splits, sketches) for name in HELD_OUT}
+    topics = count_topics(itertools.chain.from_iterable(split.own_topics for split in splits.values()))
+    found = {name: _shared(name, splits, sketches, bool(topics.doubt)) for name in HELD_OUT}
     return Audit(
         {name: len(splits[name].places) - splits[name].paraphrases for name in SPLITS},
         sum(split.paraphrases for split in splits.values()),
         {name: splits[name].unusable for name in SPLITS},
         {name: {kind: None if hits is None else len(hits) for kind, hits in found[name].items()} for name in HELD_OUT},
+        topics,
         _examples(found),
     )
 
@@ -197,11 +216,13 @@ def _read(rows: Iterable[_Row | None], sketches: AnswerSketches, name: str) -> _
             split.questions.append(key_of(fold(row.question)))
             split.answers.append(answer)
             split.topics.append(tuple(key_of(name) for name in topic_names(row.topic)))
-            split.paraphrases += row.is_paraphrase
+            split.is_paraphrase.append(row.is_paraphrase)
     return split
 
 
-def _shared(name: str, splits: dict[str, _Split], sketches: AnswerSketches) -> dict[str, list[tuple[str, str]] | None]:
+def _shared(
+    name: str, splits: dict[str, _Split], sketches: AnswerSketches, topics_in_doubt: bool
+) -> dict[str, list[tuple[str, str]] | None]:
     """Return for each kind of leak the places of the held-out rows concerned, each with that of a partner."""
     held_out, others = splits[name], [splits[other] for other in HELD_OUT[name]]
     place_of = {sketch: place for other in others for sketch, place in zip(other.sketches, other.places, strict=True)}
@@ -212,13 +233,14 @@ def _shared(name: str, splits: dict[str, _Split], sketches: AnswerSketches) -> d
         if other != NOT_FOUND
     ]
     near = sketches.near(held_out.sketches, candidates)
+    topics = _hits(held_out, others, lambda split: split.topics)
     return {
         "question": _hits(held_out, others, lambda split: [(key,) for key in split.questions]),
         "answer": _hits(held_out, others, lambda split: [(key,) for key in split.answers]),
         "near_duplicate_answer": [
             (place, place_of[other]) for place, other in zip(held_out.places, near, strict=True) if other != NOT_FOUND
         ],
-        "topic": _hits(held_out, others, lambda split: split.topics) if _topics_known(held_out, others) else None,
+        "topic": topics if topics or (_topics_known(held_out, others) and not topics_in_doubt) else None,
     }
 
 

@@ -191,15 +191,26 @@ def _topics(topics: Mapping[str, Any] | None, kept: int) -> list[str]:
         return ["No topic is known of any row."]
     column = topics["column"]
     origin = f"from the column {escaped(column)}" if column is not None else "told by the wording of the question"
-    return [
+    text = (
         f"{topics['known']:,} of {kept:,} rows have a topic, {topics['distinct']:,} different ones, {origin}. "
         "Rows of one topic were put into one split."
-    ]
+    )
+    doubt = topics.get("doubt")
+    return [f"{text} Yet held-out rows may be about what training rows are about: {doubt}." if doubt else text]
 
 
 def _leakage(leakage: Mapping[str, Mapping[str, int | None]]) -> list[str]:
     whats = dict.fromkeys(what for counts in leakage.values() for what in counts)
-    rows = [(_SHARED.get(what, what), *(_count(counts.get(what)) for counts in leakage.values())) for what in whats]
+    rows = [
+        (
+            _SHARED.get(what, what),
+            *(
+                _count(counts.get(what), "not known" if what == "topic" else "not measured")
+                for counts in leakage.values()
+            ),
+        )
+        for what in whats
+    ]
     return ["Held-out rows that share something with the training rows:", table(("shared", *leakage), rows)]
 
 
@@ -237,5 +248,5 @@ def _columns(settings: Mapping[str, Any]) -> list[str]:
     return ["## Columns", table(("column", "content"), rows)]
 
 
-def _count(count: int | None) -> str:
-    return "not measured" if count is None else f"{count:,}"
+def _count(count: int | None, missing: str) -> str:
+    return missing if count is None else f"{count:,}"

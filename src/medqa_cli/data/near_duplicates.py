@@ -1,7 +1,8 @@
 """Finds answers that are near copies of others: MinHash signatures propose pairs, exact Jaccard similarity decides.
 
 Two answers are near copies when the sets of their runs of five words overlap by the threshold or more (Jaccard; Broder
-1997, "On the resemblance and containment of documents"). The pairs to look at come from banded MinHash signatures
+1997, "On the resemblance and containment of documents"); ``shingles`` says what holds for short answers and for text
+without spaces. The pairs to look at come from banded MinHash signatures
 (Leskovec, Rajaraman and Ullman, "Mining of Massive Datasets", chapter 3); a pair at the threshold is overlooked with a
 probability below ``MISS_PROBABILITY``. Keeps signatures in memory and the sets in a file. Does not decide what
 becomes of a near copy.

@@ -11,7 +11,7 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
 from medqa_cli.data.minhash import NUM_PERM
-from medqa_cli.data.shingles import similarities
+from medqa_cli.data.shingles import are_near
 
 if TYPE_CHECKING:
     import numpy as np
@@ -154,9 +154,7 @@ class NearSearch:
         one = self._sketches.read_set(asked)
         for start in range(0, len(candidates), SETS_AT_A_TIME):
             part = candidates[start : start + SETS_AT_A_TIME]
-            near = np.flatnonzero(
-                similarities(one, [self._target_set(index) for index in part]) >= self._sketches.threshold
-            )
+            near = np.flatnonzero(are_near(one, [self._target_set(index) for index in part], self._sketches.threshold))
             if len(near):
                 return part[int(near[0])]
         return NOT_FOUND

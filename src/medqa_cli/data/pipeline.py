@@ -30,6 +30,7 @@ from medqa_cli.data.reading.sources import SourceFile, local_paths, open_sources
 from medqa_cli.data.screening import Screened, check_something_kept, screen_rows
 from medqa_cli.data.splitting import SPLITS, check_fractions
 from medqa_cli.data.stages import Stages
+from medqa_cli.data.topic_counts import count_topics
 from medqa_cli.data.writing import Render, Wording, Written, write_rows
 from medqa_cli.errors import MedqaError
 from medqa_cli.run_folder import atomic_dir, write_json
@@ -203,12 +204,14 @@ def _counts(opened: SourceRows, passed: _Passed, data: DataConfig) -> dict[str, 
 
 def _topics(opened: SourceRows, passed: _Passed) -> dict[str, Any]:
     column = opened.columns.topic
-    topics = [key.topics for key, place in zip(passed.screened.keys, passed.places, strict=True) if place in SPLITS]
-    return {
-        "column": None if column is None else opened.columns.names[column],
-        "known": sum(bool(names) for names in topics),
-        "distinct": len(set(topics) - {()}),
-    }
+    keys = zip(passed.screened.keys, passed.places, strict=True)
+    counts = count_topics(key.topics for key, place in keys if place in SPLITS)
+    if counts.known and counts.doubt:
+        console.warn(
+            f"{counts.doubt}: whether held-out rows share their topic with train is not known; "
+            "a column that names what a row is about, or the page it is from, would tell: --set data.topic_column=NAME"
+        )
+    return {"column": None if column is None else opened.columns.names[column]} | counts.as_json()
 
 
 def _warn_of_frequent_reasons(passed: _Passed) -> None:

@@ -33,9 +33,7 @@ def show(report: dict[str, Any], advice: str, out_dir: Path) -> None:
     show_splits(report["splits"], report["leakage"])
     topics = report["topics"]
     origin = f"column '{topics['column']}'" if topics["column"] else "the questions"
-    console.line(
-        f"topics: {topics['distinct']:,}, known for {topics['known']:,} of {rows['kept']:,} rows, from {origin}"
-    )
+    _show_topics(topics, rows["kept"], f", from {origin}")
     if has_other_languages(report["languages"]):
         console.line("languages: " + languages(report["languages"]))
     if report["paraphrases"]:
@@ -53,8 +51,14 @@ def show_audit(audit: Audit, folder: Path) -> None:
     """Print the audit of a folder to stdout."""
     console.line(f"audit of {folder}")
     show_splits(audit.rows, audit.leakage)
+    _show_topics(audit.topics.as_json(), audit.topics.rows, "")
     for example in audit.examples:
         console.line(f"  {example['leak']}: {example['row']} and {example['also']}")
+
+
+def _show_topics(topics: dict[str, Any], rows: int, origin: str) -> None:
+    doubt = f"; shared ones are not known, as {topics['doubt']}" if topics["doubt"] else ""
+    console.line(f"topics: {topics['distinct']:,}, known for {topics['known']:,} of {rows:,} rows{origin}{doubt}")
 
 
 def show_splits(splits: dict[str, int], leakage: dict[str, dict[str, int | None]]) -> None:
