@@ -13,6 +13,7 @@ from typing import Any
 import jinja2
 
 from medqa_cli.prompt import PromptContract, PromptEncoder
+from medqa_cli.template_pins import pin_template
 
 # Questions of the usual kinds: plain, with signs and other scripts, on two lines, with turn markers typed by hand.
 PROBES = (
@@ -44,10 +45,28 @@ def install_chat_template(tokenizer: Any, contract: PromptContract) -> bool:
 
 def _candidates(contract: PromptContract, tokenizer: Any, own: str | None) -> Iterator[str]:
     if contract.text.template == "chat" and own is not None:
-        yield _with_default_system(own, contract.text.system)
+        pinned = _with_default_system(pin_template(own), contract.text.system)
+        yield pinned
+        if more := _missing_end(pinned, contract, tokenizer):
+            yield f"{pinned}{{% if add_generation_prompt %}}{{{{ {_literal(more)} }}}}{{% endif %}}"
     bos = tokenizer.bos_token if contract.adds_bos else ""
     # A tokenizer may put a word boundary at the start of a text only, which behind a BOS is no more the start.
     yield from (_template_of(contract, bos + space) for space in ("", " "))
+
+
+def _missing_end(template: str, contract: PromptContract, tokenizer: Any) -> str:
+    """Return what the contract has at the end of a prompt and the template does not: the end of a block of thoughts."""
+    question = PROBES[0]
+    try:
+        rendered = tokenizer.apply_chat_template(
+            [{"role": "user", "content": question}], chat_template=template, tokenize=False, add_generation_prompt=True
+        )
+    except jinja2.TemplateError:
+        return ""
+    if contract.adds_bos:
+        rendered = rendered.removeprefix(tokenizer.bos_token)
+    wanted = contract.text.before_question + question + contract.text.after_question
+    return wanted.removeprefix(rendered) if wanted.startswith(rendered) else ""
 
 
 def _with_default_system(own: str, system: str | None) -> str:

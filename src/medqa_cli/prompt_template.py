@@ -12,6 +12,7 @@ from typing import Any, Protocol
 
 from medqa_cli.config.sections import PromptConfig
 from medqa_cli.errors import InputError
+from medqa_cli.template_pins import closed_thoughts, pin_notes, pin_template
 
 # llama2: Meta's generation.py (B_SYS and E_SYS carry their newlines); alpaca: tatsu-lab/stanford_alpaca, train.py.
 _TEMPLATES = {
@@ -55,6 +56,9 @@ class Tokenizer(Protocol):
 
     def apply_chat_template(self, conversation: list[dict[str, str]], **kwargs: Any) -> Any:
         """Render messages by the tokenizer's chat template."""
+
+    def get_chat_template(self) -> str:
+        """Return the source of the chat template; of several, the default one."""
 
     def decode(self, token_ids: Sequence[int], **kwargs: Any) -> Any:
         """Turn token ids into text."""
@@ -126,14 +130,13 @@ def _chat_prompt_text(config: PromptConfig, tokenizer: Tokenizer | None) -> Prom
             else "prompt.template is chat: the tokenizer of the model is needed to render it",
             "set prompt.template to llama2, alpaca or plain",
         )
-    prompt = _render_chat(config, tokenizer, None)
+    prompt, full = _rendered_chat(config, tokenizer)
     before, after = _split_at_slot(prompt, "the chat template")
-    full = _render_chat(config, tokenizer, _ANSWER_SLOT)
     lead = full[len(prompt) : full.find(_ANSWER_SLOT)] if full.startswith(prompt) else ""
     if lead.strip():
         # More than a space, such as an empty reasoning block: part of the prompt, not of the answer.
-        return _finish_text(config, before, after + lead, "")
-    return _finish_text(config, before, after, lead)
+        after, lead = after + lead, ""
+    return _finish_text(config, before, after + closed_thoughts(after), lead)
 
 
 def _finish_text(config: PromptConfig, before: str, after: str, answer_prefix: str) -> PromptText:
@@ -143,25 +146,67 @@ def _finish_text(config: PromptConfig, before: str, after: str, answer_prefix: s
     return PromptText(config.template, config.system, before, after, answer_prefix, tuple(markers))
 
 
-def _render_chat(config: PromptConfig, tokenizer: Tokenizer, answer: str | None) -> str:
-    messages = [{"role": "user", "content": _QUESTION_SLOT}]
-    if config.system:
-        messages.insert(0, {"role": "system", "content": config.system})
-    if answer is not None:
-        messages.append({"role": "assistant", "content": answer})
+def prompt_notes(config: PromptConfig, tokenizer: Tokenizer) -> list[str]:
+    """Return what the user is to know of the prompt: where it is not what the chat template makes by itself."""
+    if config.template != "chat":
+        return []
+    notes = pin_notes(tokenizer.get_chat_template())
+    prompt, _ = _rendered_chat(config, tokenizer)
+    if closed_thoughts(prompt):
+        notes.append(
+            "the chat template opens a block of thoughts before the answer; it is closed at once, and stays empty"
+        )
+    if config.system and _rendered_once(config, tokenizer, folded=False) is None:
+        notes.append(
+            "the chat template has no place for prompt.system: it stands at the beginning of the question's turn"
+        )
+    return notes
+
+
+def _rendered_chat(config: PromptConfig, tokenizer: Tokenizer) -> tuple[str, str]:
+    """Return a prompt with a slot for its question, and the whole conversation with one for its answer as well.
+
+    A system line that the template refuses or drops goes in front of the question.
+    """
+    rendered = _rendered_once(config, tokenizer, folded=False)
+    if rendered is None:
+        rendered = _rendered_once(config, tokenizer, folded=True)
+    assert rendered is not None  # it raises
+    return rendered
+
+
+def _rendered_once(config: PromptConfig, tokenizer: Tokenizer, *, folded: bool) -> tuple[str, str] | None:
+    """Render prompt and conversation; None where a system line of its own is refused, or not in the prompt."""
     import jinja2
 
+    alone = bool(config.system) and not folded
+    question = f"{config.system}\n\n{_QUESTION_SLOT}" if config.system and folded else _QUESTION_SLOT
+    messages = [{"role": "system", "content": str(config.system)}] if alone else []
+    messages.append({"role": "user", "content": question})
+    full = [*messages, {"role": "assistant", "content": _ANSWER_SLOT}]
+    template = pin_template(tokenizer.get_chat_template())
     try:
-        return str(tokenizer.apply_chat_template(messages, tokenize=False, add_generation_prompt=answer is None))
+        prompt, whole = (
+            str(
+                tokenizer.apply_chat_template(
+                    each, chat_template=template, tokenize=False, add_generation_prompt=each is messages
+                )
+            )
+            for each in (messages, full)
+        )
     except (jinja2.TemplateError, *_FAILURES) as error:
+        if alone:
+            return None
         raise InputError(
-            f"the model's chat template refuses these messages: {error}", "try prompt.system: null"
+            f"the model's chat template refuses a plain question: {error}",
+            "set prompt.template to llama2, alpaca or plain",
         ) from error
+    return None if alone and str(config.system).strip() not in prompt else (prompt, whole)
 
 
 def chat_end_token_id(config: PromptConfig, tokenizer: Tokenizer) -> int | None:
     """Return the first special token after an answer in the chat template; the tokenizer's EOS where there is none."""
-    tail = _render_chat(config, tokenizer, _ANSWER_SLOT).partition(_ANSWER_SLOT)[2]
+    tail = _rendered_chat(config, tokenizer)[1].partition(_ANSWER_SLOT)[2]
     special = set(tokenizer.added_tokens_decoder)
     ids = tokenizer(tail, add_special_tokens=False)["input_ids"] if tail else []
     return next((i for i in ids if i in special), tokenizer.eos_token_id)

@@ -32,6 +32,7 @@ _GROUND = {
     "prompt_template",
     "ranks",
     "run_folder",
+    "template_pins",
     "terminal_text",
 }
 _WORKERS = {"training", "merging", "answering"}
@@ -46,10 +47,11 @@ ALLOWED: dict[str, set[str]] = {
     "run_folder": {"errors"},
     "allocator": set(),
     "markdown": set(),
-    "prompt_template": {"errors", "config"},
+    "template_pins": set(),
+    "prompt_template": {"errors", "config", "template_pins"},
     "sentence_ends": {"errors"},
     "prompt": {"errors", "config", "prompt_template", "sentence_ends"},
-    "chat_template": {"prompt"},
+    "chat_template": {"prompt", "template_pins"},
     "data": _GROUND | {"__init__", "data"},
     "model": _GROUND | {"model"},
     "training": _GROUND | {"data", "model", "training"},

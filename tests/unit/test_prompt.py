@@ -370,18 +370,6 @@ def test_chat_without_a_chat_template(bos_tokenizer: Any) -> None:
         make_contract(PromptConfig(template="chat"), tokenizer)
 
 
-def test_a_chat_template_that_refuses_a_system_line(chatml_tokenizer: Any) -> None:
-    import conftest
-
-    tokenizer = conftest.make_chatml_tokenizer()
-    refusal = "{% if messages[0]['role'] == 'system' %}{{ raise_exception('System role not supported') }}{% endif %}"
-    tokenizer.chat_template = refusal + conftest.CHATML
-    with pytest.raises(InputError, match="chat template refuses these messages: System role not supported") as caught:
-        make_contract(PromptConfig(template="chat"), tokenizer)
-    assert caught.value.hint == "try prompt.system: null"
-    assert make_contract(PromptConfig(template="chat", system=None), tokenizer).text.before_question
-
-
 def test_no_end_token(chatml_tokenizer: Any) -> None:
     import conftest
 

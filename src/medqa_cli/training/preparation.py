@@ -20,6 +20,7 @@ from medqa_cli.model.base import load_config, load_tokenizer, num_embeddings
 from medqa_cli.model.machine import free_memory_bytes, host_memory_bytes
 from medqa_cli.model.source import BaseSource
 from medqa_cli.prompt import PromptContract, PromptEncoder, make_contract
+from medqa_cli.prompt_template import prompt_notes
 from medqa_cli.run_folder import RunFolder
 from medqa_cli.training.examples import EncodedSplit, encode_rows
 from medqa_cli.training.prediction import Predictor, Settings, Target
@@ -69,6 +70,8 @@ def prepare(job: TrainJob, device: torch.device, dtype: torch.dtype) -> Prepared
     with ranks.agreed():
         tokenizer = load_tokenizer(source.location, source.revision)
         contract = make_contract(job.prompt, tokenizer)
+        for note in prompt_notes(job.prompt, tokenizer):
+            console.note(note)
         encoder = PromptEncoder(contract, tokenizer, num_embeddings(load_config(source.location, source.revision)))
         data = encode_rows(train_rows, encoder, job.model.max_length)
         validation = encode_rows(validation_rows, encoder, job.model.max_length) if validation_rows else _NO_EXAMPLES
