@@ -129,7 +129,7 @@ HPO_BLOCK = (
     "In these cases, the sign or symptom may be rare or common."
 )
 LONG = " ".join(f"word{number}" for number in range(30))
-STARTS = ["", "Key Points\n", "Summary : "]
+STARTS = ["", "Key Points\n", "Summary : ", "Doctor: "]
 PIECES = [
     f"{LONG}.",
     "It includes    - pain    - fever    -  rash",
@@ -138,6 +138,9 @@ PIECES = [
     "(To enlarge the image, click on it.)",
     HPO_BLOCK,
     "one two\x0bthree\u2028four\u3000five",
+    "<p>Rest &amp; drink</p><ul><li>p &lt; 0.05</li><li>a<b and c>d</li></ul>",
+    "Look: ![x](data:image/png;base64,iVBORw0KGgo=)",
+    "Rest.\\nDrink.\\n\\nSleep",
     "5 - 10 mg; see https://example.org",
     "a, b; c | d \"e\" 'f'",
     "x" * 20_000,

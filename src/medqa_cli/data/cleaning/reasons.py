@@ -36,6 +36,7 @@ REASONS: dict[str, Reason] = {
     "none_answer": Reason(
         "The answer is the one word 'None', which Python also writes for a missing value.", enabled=False
     ),
+    "several_turns": Reason("The text holds more turns of patient and doctor than one question and its answer."),
     "exact_duplicate": Reason("Question and answer as in an earlier row; case, punctuation and spaces aside."),
     "over_copy_limit": Reason("More than data.max_copies_of_an_answer rows with the same answer."),
     "near_duplicate_of_test": Reason(
@@ -52,7 +53,7 @@ REASONS: dict[str, Reason] = {
 }
 """The reasons that judge a row. All others say that a row cannot be read, and cannot be switched off."""
 
-SHOWN = ("answer_is_question", "stub", "link_list", "none_answer")
+SHOWN = ("answer_is_question", "stub", "link_list", "none_answer", "several_turns")
 """The reasons that a row gives by itself, whatever the others are."""
 
 

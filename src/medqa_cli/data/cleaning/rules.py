@@ -1,7 +1,7 @@
 """The cleaning rules: each a named, idempotent function on (question, answer), applied in the order of ``RULES``.
 
-Does not drop rows. The rules themselves, but for white space, are in ``questions``, ``answers`` and
-``letters``.
+Does not drop rows. The rules themselves, but for white space, are in ``markup``, ``marks``,
+``questions``, ``answers`` and ``letters``.
 """
 
 from __future__ import annotations
@@ -12,6 +12,8 @@ from dataclasses import dataclass
 
 from medqa_cli.data.cleaning.answers import hpo_block, inline_bullets, media_leftovers, nih_tail, openers
 from medqa_cli.data.cleaning.letters import glued_sentences, lost_letters
+from medqa_cli.data.cleaning.marks import prompt_marks, written_breaks
+from medqa_cli.data.cleaning.markup import embedded_pictures, markup
 from medqa_cli.data.cleaning.questions import question_echo, question_mark_space, what_is_are
 from medqa_cli.data.languages import UNKNOWN, told_language
 from medqa_cli.data.wording import did_you_mean, listed
@@ -116,9 +118,27 @@ def _to_both(change: Callable[[str], str]) -> Callable[[str, str], tuple[str, st
     return lambda question, answer: (change(question), change(answer))
 
 
-# In order of application: list signs are told by the spaces that the next rule removes, and an echo is found by
-# comparing texts that are otherwise clean.
+# In order of application: first what programs put around and into a text. List signs are told by the spaces that
+# ``whitespace`` removes, and an echo is found by comparing texts that are otherwise clean.
 RULES: dict[str, Rule] = {
+    "embedded_pictures": Rule(
+        _to_both(embedded_pictures), "Pictures that are written into the text (base64) are removed.", uncovers=True
+    ),
+    "html": Rule(
+        _to_both(markup),
+        "HTML tags become line breaks and list lines, entities the characters they stand for.",
+        uncovers=True,
+    ),
+    "written_breaks": Rule(
+        _to_both(written_breaks),
+        "A line break written out as backslash and n becomes one where that is certain.",
+        uncovers=True,
+    ),
+    "prompt_marks": Rule(
+        prompt_marks,
+        "Marks of prompts and speakers at the ends of the texts are removed: '<s>', '[INST]', 'Q:', 'Doctor:'.",
+        uncovers=True,
+    ),
     "inline_bullets": Rule(
         _to_answer(inline_bullets), "List signs within a line of the answer, 'text    - one    - two', become lines."
     ),

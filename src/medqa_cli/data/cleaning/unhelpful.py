@@ -10,6 +10,7 @@ import unicodedata
 from collections.abc import Callable, Collection
 
 from medqa_cli.data.cleaning.asking import asks_for_a_question, is_only_a_question
+from medqa_cli.data.cleaning.marks import has_more_turns
 from medqa_cli.data.dedup import NONE
 
 _LONGEST_STUB = 200  # characters; what is longer is no heading
@@ -106,7 +107,8 @@ def unhelpful(question: str, answer: str, reasons: Collection[str]) -> str | Non
         ``stub``: the answer is a heading of a page, a sign for "missing", or a pointer to elsewhere;
         ``link_list``: the answer is a list of titles of links, or addresses only where the question does not ask where
         to look. A list behind an answer is no reason;
-        ``none_answer``: the answer is the one word ``None``.
+        ``none_answer``: the answer is the one word ``None``;
+        ``several_turns``: the answer goes on with the patient's or the doctor's next turn.
     """
     answer = answer.strip()
     for reason, holds in _REASONS.items():
@@ -165,4 +167,5 @@ _REASONS: dict[str, Callable[[str, str], bool]] = {
     "stub": _is_stub,
     "link_list": _is_link_list,
     "none_answer": _is_none,
+    "several_turns": has_more_turns,
 }

@@ -52,6 +52,11 @@ def json_text(value: object) -> str:
         return "nested too deeply to be shown"
 
 
+def is_plain(cell: object) -> bool:
+    """Tell whether a cell is a text that does not write down a list."""
+    return isinstance(cell, str) and not cell.startswith(("['", '["'))
+
+
 def read_cell(cell: object) -> Read:
     """Return the texts of a cell: those of a list, also of one written as text, and the one of ``{"text": ...}``.
 
@@ -61,7 +66,7 @@ def read_cell(cell: object) -> Read:
     Returns:
         one text (which may be empty), several, or a problem.
     """
-    if isinstance(cell, str) and cell[:2] in ("['", '["') and isinstance(value := parsed(cell), list):
+    if isinstance(cell, str) and not is_plain(cell) and isinstance(value := parsed(cell), list):
         cell = value
     text = cell_text(cell)
     if text is not None:

@@ -11,7 +11,7 @@ from collections import Counter
 from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass, replace
 
-from medqa_cli.data.reading.cells import cell_text, json_text, optional_text, read_cell, shape, turns_in
+from medqa_cli.data.reading.cells import cell_text, is_plain, json_text, optional_text, read_cell, shape, turns_in
 from medqa_cli.data.reading.choices import asked_with, first_number, is_sign, read_options, resolve
 from medqa_cli.data.reading.column_hints import missing_column
 from medqa_cli.data.reading.columns import Columns
@@ -36,6 +36,11 @@ class _Form:
     file: TableFile
     left_out: str | None = None
     first_option: int | None = 1
+
+    @property
+    def is_plain(self) -> bool:
+        """Whether question and answer are one cell each, which nothing else has a say in."""
+        return self.columns.input is None and not self.columns.options and self.columns.history is None
 
 
 def questions_and_answers(table: CellTable, file: TableFile) -> Table:
@@ -82,6 +87,8 @@ def _made(rows: Iterable[CellRow | UnreadRow], form: _Form) -> Iterator[RawRow |
 
 def _row(row: CellRow, form: _Form) -> RawRow | UnreadRow:
     columns, cells = form.columns, row.cells
+    if form.is_plain and is_plain(asked := cells[columns.question]) and is_plain(told := cells[columns.answer]):
+        return _raw(row, form, str(asked), str(told))
     question, answer = _question(cells, form), read_cell(cells[columns.answer])
     if columns.history is not None and (turns := turns_in(cells[columns.history])):
         detail = f"column '{columns.names[columns.history]}' holds {turns} earlier {'turn' if turns == 1 else 'turns'}"
@@ -195,7 +202,7 @@ def _told_of_input(form: _Form, first: Sequence[CellRow]) -> list[str]:
         return []
     instruction, after = columns.names[columns.question], columns.names[columns.input]
     if form.left_out is None:
-        return [f"the question is column '{instruction}', followed by column '{after}' where that is not empty"]
+        return []
     shown = form.left_out if len(form.left_out) <= LONGEST_SHOWN else f"{form.left_out[:LONGEST_SHOWN]}..."
     return [
         f"the question is column '{after}': column '{instruction}' holds the same text in all rows and is left out, "

@@ -8,6 +8,7 @@ from __future__ import annotations
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
+from typing import NamedTuple
 
 from medqa_cli.data.reading.columns import Columns
 from medqa_cli.errors import InputError
@@ -76,8 +77,7 @@ class TableFile:
         return Path(self.shown).name
 
 
-@dataclass(frozen=True)
-class CellRow:
+class CellRow(NamedTuple):
     """One row of a table as its format holds it: a cell of any kind for each of ``Columns.names``."""
 
     row: int

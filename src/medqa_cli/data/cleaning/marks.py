@@ -1,0 +1,135 @@
+r"""The cleaning rules for what programs put around a text: marks of prompts and of speakers, and ``\n`` written out.
+
+Also tells an answer that goes on with the patient's next turn. Does not change anything within a text but ``\n``.
+"""
+
+from __future__ import annotations
+
+import re
+
+# Tokens of training texts, at either end.
+_TOKEN = r"(?:</?s>|<bos>|<eos>|<pad>|<\|[a-z_]{2,30}\|>(?:\s*(?:user|assistant|system)\s*\n)?|\[/?INST\]|<</?SYS>>)"
+_COLON = r"\s*[:：]\s*"
+_ASKS = r"(?:Question|Q|Patient|User|Human|Frage|Pregunta|问题|问|病人|患者|用户|质问|質問)"
+_TELLS = r"(?:Answer|A|Doctor|Dr|Physician|Assistant|Response|Antwort|Respuesta|回答|答案|答|医生|大夫|助手)"
+_QUESTION_START = re.compile(
+    rf"\s*(?:{_TOKEN}|{_ASKS}{_COLON}|Q\.\s+(?=[A-Z])|#{{2,}}\s*(?:Instruction|Input|Question){_COLON})", re.IGNORECASE
+)
+# "vitamin A:" ends with no mark, unless a mark stands at the start too.
+_ANSWER_NEXT = rf"(?:{_TELLS}|#{{2,}}\s*(?:Response|Answer))\s*[:：]\s*$"
+_QUESTION_END = re.compile(rf"{_TOKEN}\s*$|(?:(?<=[\n.?!。？！])|(?<=[.?!] )){_ANSWER_NEXT}", re.IGNORECASE)
+_MARKED_QUESTION_END = re.compile(rf"{_TOKEN}\s*$|(?<![^\W_]){_ANSWER_NEXT}", re.IGNORECASE)
+_ANSWER_START = re.compile(rf"\s*(?:{_TOKEN}|{_TELLS}{_COLON}|#{{2,}}\s*(?:Response|Answer){_COLON})", re.IGNORECASE)
+_ANSWER_END = re.compile(rf"\s*{_TOKEN}\s*$", re.IGNORECASE)
+_REACH = 80  # characters at either end in which a mark can stand
+_MARK_SIGNS = re.compile(r"[:：<\[#]|\AQ\.")
+# "A: 5 mg, B: 10 mg" is a list, and so is "Doctor: ... Nurse: ...".
+_LETTERED = re.compile(r"\s*A\s*[:：].*?(?<!\w)B\s*[:：]", re.DOTALL)
+
+# A turn of the patient, or the next of the doctor: at the start of a line, or right behind a sentence.
+_PATIENT, _DOCTOR = ("Patient", "病人", "患者"), ("Doctor", "Physician", "医生", "大夫")
+_LINE_PATIENT, _LINE_DOCTOR = ("patient", "User", "Human", "用户"), ("doctor", "Assistant")
+_TURN = re.compile(
+    rf"(?:(?:(?<=\n)|(?<=[.!?。！？…”\")]))\s*(?:({'|'.join(_PATIENT)})|({'|'.join(_DOCTOR)}))"
+    rf"|(?<=\n)\s*(?:({'|'.join(_LINE_PATIENT)})|({'|'.join(_LINE_DOCTOR)})))\s*[:：](?=\s*\S)"
+)
+_SPEAKERS = (*_PATIENT, *_DOCTOR, *_LINE_PATIENT, *_LINE_DOCTOR)
+_LONGEST_NAME = 20  # characters, with spaces behind it
+
+# Commands of LaTeX that begin with n or t: \nu is no break before a "u".
+_LATEX = frozenset(
+    re.findall(
+        r"\w+",
+        """nu ne neq nabla not notin ni newline newcommand nolimits normalsize noindent nonumber natural nearrow nwarrow
+        nmid nless ngtr nleq ngeq nparallel nsim ncong nexists nsubseteq nsupseteq neg nobreak
+        times tau theta text textbf textit textrm texttt textsc textsuperscript textsubscript tan tanh to top tilde
+        triangle triangleq therefore tfrac tiny title table tableofcontents tbinom thinspace tag tabular thickapprox
+        thicksim textstyle trianglelefteq tt ti""",
+    )
+)
+_WRITTEN = re.compile(r"\\r\\n|\\n|\\t")
+_OTHER_ESCAPE = re.compile(r"\\(?!r\\n|[nt])")
+_WORD_AFTER = re.compile(r"[A-Za-z]*")
+_PATH = re.compile(r"(?:[A-Za-z]:\\|\\\\)[^\s\"'<>|]*$")
+
+
+def prompt_marks(question: str, answer: str) -> tuple[str, str]:
+    """Remove marks that a program put at the ends of the texts: ``<s>``, ``[INST]``, ``问：``, ``Q:``, ``Doctor:``.
+
+    Args:
+        question: the question.
+        answer: the answer.
+
+    Returns:
+        both without the marks; a text that is nothing but marks stays as it is.
+    """
+    if _MARK_SIGNS.search(question):
+        marked = _QUESTION_START.match(question)
+        question = _stripped(question, _QUESTION_START, _MARKED_QUESTION_END if marked else _QUESTION_END)
+    if _MARK_SIGNS.search(answer[:_REACH] + answer[-_REACH:]) and not _LETTERED.match(answer):
+        answer = _stripped(answer, _ANSWER_START, _ANSWER_END)
+    return question, answer
+
+
+def _stripped(text: str, start: re.Pattern[str], end: re.Pattern[str]) -> str:
+    rest = text
+    while found := start.match(rest):
+        rest = rest[found.end() :]
+    while found := end.search(rest, max(0, len(rest) - _REACH)):
+        rest = rest[: found.start()].rstrip()
+    return (rest.strip() if rest != text else text) or text
+
+
+def has_more_turns(question: str, answer: str) -> bool:
+    """Tell whether a row holds more than a question and its answer: the patient's or the doctor's next turn.
+
+    Args:
+        question: the cleaned question.
+        answer: the cleaned answer.
+    """
+    if _may_have_turns(answer) and _TURN.search(answer):
+        return True
+    turns = list(_TURN.finditer(question)) if _may_have_turns(question) else []
+    return any(turn[2] or turn[4] for turn in turns[:-1]) and bool(turns[-1][1] or turns[-1][3])
+
+
+def _may_have_turns(text: str) -> bool:
+    return any(piece[-_LONGEST_NAME:].rstrip().endswith(_SPEAKERS) for piece in text.replace("：", ":").split(":")[:-1])
+
+
+def written_breaks(text: str) -> str:
+    r"""Turn ``\n``, ``\r\n`` and ``\t`` that are written out into a line break or a space, where that is certain.
+
+    Args:
+        text: a question or an answer.
+
+    Returns:
+        the text. Commands of LaTeX (``\nu``, ``\times``) and Windows paths (``C:\new``) stay, and so does a single
+        ``\n`` between small letters beside other backslashes.
+    """
+    if "\\" not in text or not _WRITTEN.search(text):
+        return text
+    signs = [sign for sign in _WRITTEN.finditer(text) if _may_be_a_break(text, sign)]
+    certain = not _OTHER_ESCAPE.search(text) and len(signs) == len(_WRITTEN.findall(text))
+    pieces, end = [], 0
+    for sign in signs:
+        if certain or _is_certain(text, sign):
+            pieces += [text[end : sign.start()], " " if sign[0] == "\\t" else "\n"]
+            end = sign.end()
+    return "".join([*pieces, text[end:]])
+
+
+def _may_be_a_break(text: str, sign: re.Match[str]) -> bool:
+    if sign[0] == "\\r\\n":
+        return True
+    after = _WORD_AFTER.match(text, sign.end())
+    word = sign[0][1] + (after[0] if after else "")
+    return word not in _LATEX and not _PATH.search(text, max(0, sign.start() - 200), sign.start())
+
+
+def _is_certain(text: str, sign: re.Match[str]) -> bool:
+    """Tell a break by what stands beside it: a sentence's end, another break, or no small Latin letter behind it."""
+    after, before = text[sign.end() : sign.end() + 2], text[: sign.start()][-2:]
+    if sign[0] == "\\r\\n" or after == "\\n" or before == "\\n":
+        return True
+    return not after[:1].isascii() or not after[:1].isalnum() or (after[:1].isupper() and before[-1:] in ".!?:;,")
