@@ -9,6 +9,7 @@ from importlib.resources import files
 import pytest
 
 from medqa_cli.data.questions.topics import first_names, topic_names, topic_of
+from medqa_cli.data.reading.columns import ColumnNames, find_columns
 
 
 @pytest.mark.parametrize(
@@ -237,3 +238,21 @@ def test_no_name_stands_in_two_lines_of_the_synonyms() -> None:
     assert [name for name, lines_with_it in names.items() if lines_with_it > 1] == []
     assert min(len(thing) for thing in things) >= 2
     assert len(first_names()) > 800
+
+
+@pytest.mark.parametrize(
+    ("header", "topic"),
+    [
+        (["Question", "Focus (Drug)", "Question Type", "Answer"], "Focus (Drug)"),
+        (["question", "answer", "FOCUS (Disease)"], "FOCUS (Disease)"),
+        (["question", "answer", "drug", "topic"], "topic"),
+        (["question", "answer", "disease_name"], "disease_name"),
+        (["question", "answer", "Medical Condition"], "Medical Condition"),
+        (["question", "answer", "fact_sheet"], "fact_sheet"),
+        (["question", "answer", "Focus", "Focus (Drug)"], "Focus"),
+        (["question", "answer", "category", "subject_name", "drugs_taken", "diseases"], None),
+    ],
+)
+def test_the_topic_column_and_its_kin(header: list[str], topic: str | None) -> None:
+    found = find_columns(ColumnNames(), header, "a.csv").topic
+    assert (None if found is None else header[found]) == topic

@@ -16,6 +16,12 @@ from medqa_cli.errors import InputError
 
 # These are optional: the first name that a file has is taken.
 TOPIC_NAMES = ("topic", "focus", "focus_area", "disease", "condition")
+# Their kin, as words: "Focus (Drug)", "topic_name". No coarse ones ("category", "subject"): a topic is not divided.
+_TOPIC_KIN = re.compile(
+    r"(?:topic|focus)s?(?: (?:drug|disease|condition|medication|medicine|area|name|entity|term|title|concept))?"
+    r"|(?:medical|health) condition|(?:disease|condition|illness|disorder|drug|medication|medicine|entity)(?: name)?"
+    r"|illness|disorder|diagnosis|main entity|fact ?sheet|(?:page|document|article) title"
+)
 KIND_NAMES = ("qtype", "question_type")
 # A question and its answer in one column: a list of messages, or a text with turn markers.
 MESSAGE_NAMES = ("messages", "conversations", "conversation", "dialogue", "dialog", "utterances")
@@ -122,11 +128,17 @@ def find_columns(wanted: ColumnNames, header: Sequence[str], file: object) -> Co
                 "name another: --set data.answer_column=NAME",
             )
     taken = {question, answer, *options}
-    topic = _optional(TOPIC_NAMES, header, taken)
-    if wanted.topic is not None:
-        topic = _named("topic", wanted.topic, header, file)
+    topic = _topic(header, taken) if wanted.topic is None else _named("topic", wanted.topic, header, file)
     source, kind = _optional(("source",), header, taken), _optional(KIND_NAMES, header, taken)
     return Columns(tuple(header), question, answer, topic, source, kind, exchange is not None, after, options, history)
+
+
+def _topic(header: Sequence[str], taken: Set[int]) -> int | None:
+    named = _optional(TOPIC_NAMES, header, taken)
+    if named is not None:
+        return named
+    words = (" ".join(re.split(r"[\W_]+", name.casefold())).strip() for name in header)
+    return next((index for index, name in enumerate(words) if index not in taken and _TOPIC_KIN.fullmatch(name)), None)
 
 
 def _exchange(wanted: ColumnNames, header: Sequence[str]) -> int | None:
