@@ -91,6 +91,12 @@ def make_chatml_tokenizer() -> Any:
     )
 
 
+def chat_prompt_ids(tokenizer: Any, messages: list[dict[str, str]]) -> list[int]:
+    """The ids that other tools get for a conversation, by Transformers itself."""
+    found = tokenizer.apply_chat_template(messages, add_generation_prompt=True, tokenize=True, return_dict=False)
+    return list(found)
+
+
 def make_tiny_model(vocabulary_size: int) -> Any:
     """A two-layer Llama with grouped attention, float32, seeded."""
     import torch

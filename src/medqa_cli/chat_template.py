@@ -7,11 +7,10 @@ the tokenizer, so it is tried on questions here. Does not change the contract.
 from __future__ import annotations
 
 import json
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from typing import Any
 
-import jinja2
-
+from medqa_cli.chat_rendering import Rendered, render_chats
 from medqa_cli.prompt import PromptContract, PromptEncoder
 from medqa_cli.template_pins import pin_template
 
@@ -35,12 +34,9 @@ def install_chat_template(tokenizer: Any, contract: PromptContract) -> bool:
     """
     own = tokenizer.chat_template
     candidates = list(_candidates(contract, tokenizer, own if isinstance(own, str) else None))
-    for template in candidates:
-        tokenizer.chat_template = template
-        if _renders_contract(tokenizer, contract):
-            return True
-    tokenizer.chat_template = candidates[0]
-    return False
+    exact = _rendering_contract(candidates, tokenizer, contract)
+    tokenizer.chat_template = candidates[exact or 0]
+    return exact is not None
 
 
 def _candidates(contract: PromptContract, tokenizer: Any, own: str | None) -> Iterator[str]:
@@ -57,11 +53,9 @@ def _candidates(contract: PromptContract, tokenizer: Any, own: str | None) -> It
 def _missing_end(template: str, contract: PromptContract, tokenizer: Any) -> str:
     """Return what the contract has at the end of a prompt and the template does not: the end of a block of thoughts."""
     question = PROBES[0]
-    try:
-        rendered = tokenizer.apply_chat_template(
-            [{"role": "user", "content": question}], chat_template=template, tokenize=False, add_generation_prompt=True
-        )
-    except jinja2.TemplateError:
+    asked = [{"role": "user", "content": question}]
+    rendered = _rendered([template], [asked], tokenizer)[0][0].text
+    if rendered is None:
         return ""
     if contract.adds_bos:
         rendered = rendered.removeprefix(tokenizer.bos_token)
@@ -105,21 +99,33 @@ def _literal(text: str) -> str:
     return json.dumps(text, ensure_ascii=False)
 
 
-def _renders_contract(tokenizer: Any, contract: PromptContract) -> bool:
-    encoder = PromptEncoder(contract, tokenizer)
+def _rendering_contract(templates: Sequence[str], tokenizer: Any, contract: PromptContract) -> int | None:
+    """Return the place of the first template that gives the contract's ids for every probe question, or None."""
     system = [{"role": "system", "content": contract.text.system}] if contract.text.system else []
-    try:
-        return all(
-            chat_prompt_ids(tokenizer, [*lead, {"role": "user", "content": question}])
-            == encoder.encode_prompt(question)
-            for question in PROBES
-            for lead in ([], system)
-        )
-    except jinja2.TemplateError:
-        return False
+    conversations = [[*lead, {"role": "user", "content": question}] for question in PROBES for lead in ([], system)]
+    encoder = PromptEncoder(contract, tokenizer)
+    wanted = [encoder.encode_prompt(question) for question in PROBES for _ in range(2)]
+    rendered = _rendered(templates, conversations, tokenizer)
+    for place, texts in enumerate(rendered):
+        if all(
+            one.text is not None and _ids(tokenizer, one.text) == ids for one, ids in zip(texts, wanted, strict=True)
+        ):
+            return place
+    return None
 
 
-def chat_prompt_ids(tokenizer: Any, messages: list[dict[str, str]]) -> list[int]:
-    """Return the ids that other tools get for a conversation: Transformers, vLLM, lm-evaluation-harness."""
-    found = tokenizer.apply_chat_template(messages, add_generation_prompt=True, tokenize=True, return_dict=False)
-    return list(found)
+def _rendered(
+    templates: Sequence[str], conversations: Sequence[Sequence[dict[str, str]]], tokenizer: Any
+) -> list[list[Rendered]]:
+    return render_chats(
+        templates,
+        conversations,
+        tokenizer.special_tokens_map,
+        add_generation_prompt=[True] * len(conversations),
+        what="the model's chat template",
+    )
+
+
+def _ids(tokenizer: Any, text: str) -> list[int]:
+    """Return the ids that other tools get for a rendered conversation: Transformers, vLLM, lm-evaluation-harness."""
+    return list(tokenizer(text, add_special_tokens=False)["input_ids"])

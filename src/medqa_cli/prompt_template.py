@@ -5,11 +5,13 @@ Does not know about token ids: ``prompt`` binds these texts to a tokenizer.
 
 from __future__ import annotations
 
+import functools
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, Protocol
 
+from medqa_cli.chat_rendering import Rendered, render_chats, render_prompts
 from medqa_cli.config.sections import PromptConfig
 from medqa_cli.errors import InputError
 from medqa_cli.template_pins import closed_thoughts, pin_notes, pin_template
@@ -32,8 +34,6 @@ _TEXT_MARKERS = (
     "\nQuestion:",
     "\nAnswer:",
 )
-# What the expressions of a template may end with, beside Jinja's own errors.
-_FAILURES = (ArithmeticError, LookupError, RecursionError, TypeError, ValueError)
 _QUESTION_SLOT = "\ue000question\ue001"
 _ANSWER_SLOT = "\ue000answer\ue001"
 
@@ -54,8 +54,9 @@ class Tokenizer(Protocol):
     def __call__(self, text: Any, **kwargs: Any) -> Any:
         """Encode one text or a list of texts."""
 
-    def apply_chat_template(self, conversation: list[dict[str, str]], **kwargs: Any) -> Any:
-        """Render messages by the tokenizer's chat template."""
+    @property
+    def special_tokens_map(self) -> Mapping[str, Any]:
+        """The texts of the special tokens by name, such as ``bos_token``."""
 
     def get_chat_template(self) -> str:
         """Return the source of the chat template; of several, the default one."""
@@ -110,12 +111,14 @@ def make_prompt_text(config: PromptConfig, tokenizer: Tokenizer | None = None) -
         "eos_token": getattr(tokenizer, "eos_token", None) or "",
     }
 
-    def render(question: str) -> str:
-        return _render_jinja(source, config.template, question=question, system=config.system, **names)
-
-    before, after = _split_at_slot(render(_QUESTION_SLOT), config.template)
     probe = "How is it?"
-    if render(probe) != before + probe + after:
+    slotted, probed = _render_prompts(
+        source,
+        config,
+        [{"question": question, "system": config.system, **names} for question in (_QUESTION_SLOT, probe)],
+    )
+    before, after = _split_at_slot(slotted, config.template)
+    if probed != before + probe + after:
         raise InputError(
             f"{config.template}: the template must hold the question as it is, without filters or conditions on it"
         )
@@ -177,31 +180,35 @@ def _rendered_chat(config: PromptConfig, tokenizer: Tokenizer) -> tuple[str, str
 
 def _rendered_once(config: PromptConfig, tokenizer: Tokenizer, *, folded: bool) -> tuple[str, str] | None:
     """Render prompt and conversation; None where a system line of its own is refused, or not in the prompt."""
-    import jinja2
-
     alone = bool(config.system) and not folded
-    question = f"{config.system}\n\n{_QUESTION_SLOT}" if config.system and folded else _QUESTION_SLOT
-    messages = [{"role": "system", "content": str(config.system)}] if alone else []
-    messages.append({"role": "user", "content": question})
-    full = [*messages, {"role": "assistant", "content": _ANSWER_SLOT}]
-    template = pin_template(tokenizer.get_chat_template())
-    try:
-        prompt, whole = (
-            str(
-                tokenizer.apply_chat_template(
-                    each, chat_template=template, tokenize=False, add_generation_prompt=each is messages
-                )
-            )
-            for each in (messages, full)
-        )
-    except (jinja2.TemplateError, *_FAILURES) as error:
-        if alone:
-            return None
-        raise InputError(
-            f"the model's chat template refuses a plain question: {error}",
-            "set prompt.template to llama2, alpaca or plain",
-        ) from error
-    return None if alone and str(config.system).strip() not in prompt else (prompt, whole)
+    specials = tuple((name, value) for name, value in tokenizer.special_tokens_map.items() if isinstance(value, str))
+    rendered = _renderings(pin_template(tokenizer.get_chat_template()), config.system, specials)
+    prompt, whole = rendered[:2] if alone else rendered[2:]
+    if prompt.text is not None and whole.text is not None:
+        return None if alone and str(config.system).strip() not in prompt.text else (prompt.text, whole.text)
+    if alone:
+        return None
+    raise InputError(
+        f"the model's chat template refuses a plain question: {prompt.refusal or whole.refusal}",
+        "set prompt.template to llama2, alpaca or plain",
+    )
+
+
+@functools.lru_cache(maxsize=8)
+def _renderings(template: str, system: str | None, specials: tuple[tuple[str, str], ...]) -> list[Rendered]:
+    """Render prompt and whole conversation, first with the system line alone, then with it in front of the question."""
+    folded = f"{system}\n\n{_QUESTION_SLOT}" if system else _QUESTION_SLOT
+    alone = [{"role": "system", "content": str(system)}, {"role": "user", "content": _QUESTION_SLOT}]
+    conversations: list[list[dict[str, str]]] = []
+    for messages in (alone, [{"role": "user", "content": folded}]):
+        conversations += [messages, [*messages, {"role": "assistant", "content": _ANSWER_SLOT}]]
+    return render_chats(
+        [template],
+        conversations,
+        dict(specials),
+        add_generation_prompt=[True, False] * 2,
+        what="the model's chat template",
+    )[0]
 
 
 def chat_end_token_id(config: PromptConfig, tokenizer: Tokenizer) -> int | None:
@@ -222,18 +229,20 @@ def _read_template(path_text: str) -> str:
         ) from error
 
 
-def _render_jinja(source: str, name: str, **values: Any) -> str:
-    import jinja2
-    from jinja2.sandbox import ImmutableSandboxedEnvironment
+def _render_prompts(source: str, config: PromptConfig, values: Sequence[dict[str, Any]]) -> list[str]:
+    if config.template in _TEMPLATES:
+        import jinja2
 
-    # An editor ends a file with a newline that its author does not mean; a built-in template means what it says.
-    keep_newline = name in _TEMPLATES
-    environment = ImmutableSandboxedEnvironment(undefined=jinja2.StrictUndefined, keep_trailing_newline=keep_newline)
-    try:
-        return environment.from_string(source).render(**values)
-    except (jinja2.TemplateError, *_FAILURES) as error:
-        line = getattr(error, "lineno", None)
-        raise InputError(f"{name}{f':{line}' if line else ''}: the template fails: {error}") from error
+        # Our own. An editor ends a file with a newline that its author does not mean; these mean what they say.
+        environment = jinja2.Environment(undefined=jinja2.StrictUndefined, keep_trailing_newline=True, autoescape=False)
+        return [environment.from_string(source).render(**one) for one in values]
+    texts = []
+    for rendered in render_prompts(source, values, what=config.template):
+        if rendered.text is None:
+            place = f"{config.template}:{rendered.line}" if rendered.line else config.template
+            raise InputError(f"{place}: the template fails: {rendered.refusal}")
+        texts.append(rendered.text)
+    return texts
 
 
 def _split_at_slot(rendered: str, name: str) -> tuple[str, str]:

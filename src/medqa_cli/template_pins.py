@@ -13,7 +13,7 @@ from datetime import date
 # resumed one the same prompts. Meta's templates print this one where they are not told another.
 PINNED_DATE = date(2024, 7, 26)
 
-_DATE_CALL = re.compile(r"strftime_now\(\s*(?P<quote>['\"])(?P<format>.*?)(?P=quote)\s*\)")
+_DATE_CALL = re.compile(r"strftime_now\(\s*(?P<quote>['\"])(?P<format>[ !#-&(-~]{0,200})(?P=quote)\s*\)")
 _NO_THOUGHTS = "{% set enable_thinking = false %}"
 # The tag that opens thoughts in R1, Qwen, Magistral, Seed, Command A and others, at the end of a prompt: <think>,
 # [THINK], <|START_THINKING|>, ...

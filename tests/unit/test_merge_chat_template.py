@@ -9,10 +9,10 @@ from typing import Any
 
 import jinja2
 import pytest
-from conftest import make_bos_tokenizer, make_chatml_tokenizer
+from conftest import chat_prompt_ids, make_bos_tokenizer, make_chatml_tokenizer
 from transformers import AutoTokenizer
 
-from medqa_cli.chat_template import PROBES, chat_prompt_ids, install_chat_template
+from medqa_cli.chat_template import PROBES, install_chat_template
 from medqa_cli.config.sections import PromptConfig
 from medqa_cli.merging.model_folder import write_companions, write_config
 from medqa_cli.prompt import PromptContract, PromptEncoder, make_contract

@@ -7,9 +7,10 @@ from typing import Any
 
 import conftest
 import pytest
+from conftest import chat_prompt_ids
 from transformers.utils import chat_template_utils
 
-from medqa_cli.chat_template import chat_prompt_ids, install_chat_template
+from medqa_cli.chat_template import install_chat_template
 from medqa_cli.config.sections import PromptConfig
 from medqa_cli.errors import InputError
 from medqa_cli.prompt import PromptEncoder, make_contract

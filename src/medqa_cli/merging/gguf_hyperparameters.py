@@ -13,6 +13,7 @@ import numpy.typing as npt
 
 from medqa_cli import console
 from medqa_cli.errors import InputError
+from medqa_cli.model.base import load_config
 
 ARCHITECTURE = "llama"
 _TRANSFORMERS_NAMES = ("LlamaForCausalLM", "MistralForCausalLM")
@@ -33,12 +34,7 @@ def read_config(location: str, revision: str | None = None) -> Any:
     Raises:
         InputError: it cannot be read, or the model is not one that can be exported.
     """
-    from transformers import AutoConfig
-
-    try:
-        config = AutoConfig.from_pretrained(location, revision=revision, trust_remote_code=False)
-    except (OSError, ValueError) as error:
-        raise InputError(f"cannot read the model in {location}: {str(error).splitlines()[0]}") from error
+    config = load_config(location, revision)
     names = getattr(config, "architectures", None) or ["unknown"]
     if names[0] not in _TRANSFORMERS_NAMES:
         raise unsupported(f"the model is a {names[0]}; medqa writes {' and '.join(_TRANSFORMERS_NAMES)}")

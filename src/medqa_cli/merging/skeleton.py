@@ -15,8 +15,8 @@ from typing import Any, Literal
 import torch
 
 from medqa_cli.errors import InputError
-from medqa_cli.model.base import quiet_libraries
-from medqa_cli.run_folder import read_json
+from medqa_cli.model.base import load_config
+from medqa_cli.model.loading import loading
 
 LayerKind = Literal["linear", "conv1d", "embedding", "other"]
 
@@ -62,24 +62,18 @@ def build_skeleton(folder: Path) -> tuple[Skeleton, Any]:
     Raises:
         InputError: Transformers does not know the architecture, or the weights are stored quantized.
     """
-    from transformers import AutoConfig, AutoModelForCausalLM
+    from transformers import AutoModelForCausalLM
 
-    quiet_libraries()
-    stored = read_json(folder / "config.json")
-    if not isinstance(stored, dict):
-        raise InputError(f"{folder / 'config.json'} is damaged: not an object", "copy or download it again")
-    method = (stored.get("quantization_config") or {}).get("quant_method")
-    if method:
+    config = load_config(str(folder))
+    stored = getattr(config, "quantization_config", None)
+    if stored:
+        method = stored.get("quant_method") if isinstance(stored, dict) else stored.quant_method
         raise InputError(
             f"the base model in {folder} is stored quantized ({method}): an adapter cannot be added to such weights",
             "train and merge on the 16-bit version of the model",
         )
-    try:
-        config = AutoConfig.from_pretrained(folder, trust_remote_code=False)
-        with torch.device("meta"):
-            model = AutoModelForCausalLM.from_config(config, trust_remote_code=False)
-    except (OSError, ValueError) as error:
-        raise InputError(f"cannot build the model of {folder}: {str(error).splitlines()[0]}") from error
+    with loading("config", folder), torch.device("meta"):
+        model = AutoModelForCausalLM.from_config(config, trust_remote_code=False)
     return _describe(model), model
 
 

@@ -17,7 +17,7 @@ import torch.nn.functional as F
 from medqa_cli.errors import MedqaError
 from medqa_cli.merging.skeleton import stored_names
 from medqa_cli.model.attention import PACKED_ATTENTION, register_packed_attention
-from medqa_cli.model.base import quiet_libraries
+from medqa_cli.model.base import load_config
 
 
 class WeightSource(Protocol):
@@ -54,11 +54,10 @@ def streamed_model(config_dir: Path, source: WeightSource, device: torch.device,
         NotStreamable: a parameter has no tensor of its own.
     """
     from accelerate import init_empty_weights
-    from transformers import AutoConfig, AutoModelForCausalLM
+    from transformers import AutoModelForCausalLM
 
-    quiet_libraries()
     register_packed_attention()
-    config = AutoConfig.from_pretrained(config_dir, trust_remote_code=False)
+    config = load_config(str(config_dir))
     if untied:
         config.tie_word_embeddings = False
     # Buffers are made for real: they are computed, not stored.

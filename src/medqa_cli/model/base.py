@@ -5,24 +5,23 @@ Does not add adapters: ``adapter`` does.
 
 from __future__ import annotations
 
-import pickle
-from pathlib import Path
 from typing import Any, get_args
 
 import torch
-from safetensors import SafetensorError
 
-from medqa_cli import console
+from medqa_cli import console, hub
 from medqa_cli.config.sections import ModelConfig, Quantization
 from medqa_cli.errors import InputError
 from medqa_cli.model.answer_loss import install_answer_losses
 from medqa_cli.model.attention import PACKED_ATTENTION, register_packed_attention
+from medqa_cli.model.base_folder import base_folder, described_folder
+from medqa_cli.model.config_file import check_config, check_layer_types
 from medqa_cli.model.dequantized import dequantize_layers, gains_from_dequantizing
 from medqa_cli.model.loaded_weights import watching_quantization
-from medqa_cli.model.source import THREE_WAYS, BaseSource
-from medqa_cli.model.weight_headers import check_index
-
-NO_FOREIGN_CODE = "medqa runs no program code of a model: take a model that the installed Transformers knows itself"
+from medqa_cli.model.loading import loading
+from medqa_cli.model.source import BaseSource
+from medqa_cli.model.tokenizer_file import check_tokenizer
+from medqa_cli.model.weight_headers import check_weight_files
 
 # Transformers' and bitsandbytes' defaults (Params4bit; quantize_4bit with compress_statistics), which loading uses.
 WEIGHTS_PER_BLOCK = 64
@@ -35,21 +34,25 @@ def quiet_libraries() -> None:
 
     transformers.utils.logging.set_verbosity_error()
     transformers.utils.logging.disable_progress_bar()
+    hub.ask_only_what_is_named()
 
 
 def load_tokenizer(location: str, revision: str | None = None) -> Any:
     """Load the tokenizer of a hub id or folder.
 
     Raises:
-        InputError: there is none.
+        InputError: there is none, or it is damaged or cannot be used.
     """
     from transformers import AutoTokenizer
 
     quiet_libraries()
-    try:
-        return AutoTokenizer.from_pretrained(location, revision=revision, trust_remote_code=False)
-    except (OSError, ValueError) as error:
-        raise _not_loadable("tokenizer", location, error) from error
+    folder = described_folder(location, revision, "tokenizer")
+    check_tokenizer(folder)
+    with loading("tokenizer", location):
+        tokenizer = AutoTokenizer.from_pretrained(folder, trust_remote_code=False, local_files_only=True)
+        # Some values are only read when it is used.
+        tokenizer.decode(tokenizer("How are you?")["input_ids"])
+    return tokenizer
 
 
 def stored_dtype_of(source: BaseSource) -> torch.dtype:
@@ -66,15 +69,17 @@ def load_config(location: str, revision: str | None = None) -> Any:
     """Load the Transformers config of the model in a hub id or folder.
 
     Raises:
-        InputError: there is none.
+        InputError: there is none, or it is damaged or does not go with the weight files.
     """
     from transformers import AutoConfig
 
     quiet_libraries()
-    try:
-        return AutoConfig.from_pretrained(location, revision=revision, trust_remote_code=False)
-    except (OSError, ValueError) as error:
-        raise _not_loadable("config", location, error) from error
+    folder = described_folder(location, revision, "config")
+    check_config(folder)
+    with loading("config", location):
+        config = AutoConfig.from_pretrained(folder, trust_remote_code=False, local_files_only=True)
+        check_layer_types(folder, config.get_text_config())
+    return config
 
 
 def num_embeddings(hf_config: Any) -> int | None:
@@ -117,25 +122,22 @@ def load_base(
     quiet_libraries()
     register_packed_attention()
     _refuse_other_quantization(load_config(source.location, source.revision), config, source.name)
-    if source.kind != "hub":
-        # Transformers would open files outside the folder where the index names them.
-        check_index(Path(source.location))
-    try:
-        with console.status(f"loading {source.name} ..."), watching_quantization() as weights:
-            model, info = AutoModelForCausalLM.from_pretrained(
-                source.location,
-                revision=source.revision,
-                dtype=dtype,
-                device_map={"": "cpu" if sharded else str(device)},
-                quantization_config=quantization_config(config, dtype, sharded=sharded),
-                attn_implementation=PACKED_ATTENTION if packed else "sdpa",
-                trust_remote_code=False,
-                # Otherwise an error in the words of Transformers; ``check`` says more.
-                ignore_mismatched_sizes=True,
-                output_loading_info=True,
-            )
-    except (OSError, ValueError, SafetensorError, pickle.UnpicklingError) as error:
-        raise _not_loadable("model", source.location, error) from error
+    folder = base_folder(source)
+    check_weight_files(folder)
+    status = console.status(f"loading {source.name} ...")
+    with status, loading("model", source.location), watching_quantization() as weights:
+        model, info = AutoModelForCausalLM.from_pretrained(
+            folder,
+            dtype=dtype,
+            device_map={"": "cpu" if sharded else str(device)},
+            quantization_config=quantization_config(config, dtype, sharded=sharded),
+            attn_implementation=PACKED_ATTENTION if packed else "sdpa",
+            trust_remote_code=False,
+            local_files_only=True,
+            # Otherwise an error in the words of Transformers; ``check`` says more.
+            ignore_mismatched_sizes=True,
+            output_loading_info=True,
+        )
     weights.check(model, info, source.name)
     model.requires_grad_(False)
     if config.quantization != "none" and device.type == "cpu" and not sharded:
@@ -230,10 +232,3 @@ def _keep_weights_differentiable(model: torch.nn.Module) -> None:
     for module in model.modules():
         if isinstance(module, bnb.nn.Linear4bit):
             module.support_avx512bf16_for_cpu = False
-
-
-def _not_loadable(what: str, location: str, error: Exception) -> InputError:
-    first_line = str(error).strip().splitlines()[0] if str(error).strip() else type(error).__name__
-    # Transformers' words where a repository wants to run a program of its own.
-    hint = NO_FOREIGN_CODE if "custom code" in first_line else THREE_WAYS
-    return InputError(f"cannot load the {what} of {location}: {first_line}", hint)

@@ -15,7 +15,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Literal
 
-from medqa_cli import console
+from medqa_cli import console, hub
 from medqa_cli.errors import InputError
 from medqa_cli.run_folder import atomic_dir, sha256_of_file
 
@@ -46,7 +46,7 @@ class BaseSource:
 
 
 def find_base(
-    name_or_path: str | None, revision: str | None = None, *, named_by: str = "model.name_or_path"
+    name_or_path: str | None, revision: str | None = None, *, named_by: str = "model.name_or_path", by_user: bool = True
 ) -> BaseSource:
     """Find the model that the config names. A GGUF file is converted at its first use (about 20 s).
 
@@ -54,6 +54,7 @@ def find_base(
         name_or_path: hub id, folder, ``.gguf`` file or ``package:`` name.
         revision: branch, tag or commit, for a hub id.
         named_by: the key or option that names it, for the message.
+        by_user: the user named it, so that a hub id may be downloaded; an adapter's file is not the user.
 
     Raises:
         InputError: it is not there; the message names the three ways to get one.
@@ -77,6 +78,8 @@ def find_base(
         return BaseSource(name_or_path, str(path), "folder")
     if path.exists() or not _HUB_ID.fullmatch(name_or_path):
         raise InputError(f"{named_by}: {name_or_path} is neither a folder, a .gguf file nor a hub id", THREE_WAYS)
+    if by_user:
+        hub.name_repository(name_or_path)
     return BaseSource(name_or_path, name_or_path, "hub", revision)
 
 

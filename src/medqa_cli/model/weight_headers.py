@@ -6,7 +6,6 @@ Safetensors and PyTorch shards. Does not read weights (``weight_files``) and doe
 from __future__ import annotations
 
 import json
-import pickle
 from dataclasses import dataclass
 from math import prod
 from pathlib import Path
@@ -16,6 +15,7 @@ import torch
 from safetensors import SafetensorError, safe_open
 
 from medqa_cli.errors import InputError
+from medqa_cli.model.loading import AGAIN, first_line, read_object
 
 SAFETENSORS_INDEX = "model.safetensors.index.json"
 SAFETENSORS_FILE = "model.safetensors"
@@ -23,6 +23,9 @@ PYTORCH_INDEX = "pytorch_model.bin.index.json"
 PYTORCH_FILE = "pytorch_model.bin"
 # In the order in which Transformers looks for them.
 WEIGHT_FILES = (SAFETENSORS_FILE, SAFETENSORS_INDEX, PYTORCH_FILE, PYTORCH_INDEX)
+
+# DeepSeek-V3's has 9 MB.
+_MOST_INDEX_BYTES = 128 << 20
 
 # Names of the safetensors format for types that a weight may be computed in, and those that are only copied.
 FLOAT_TYPES = {"F32": torch.float32, "F16": torch.float16, "BF16": torch.bfloat16}
@@ -36,6 +39,7 @@ _TYPES = {
     "U8": torch.uint8,
     "BOOL": torch.bool,
 }
+_SAFETENSORS_VERSION = "take the safetensors version of the model"
 _TYPE_NAMES = {dtype: name for name, dtype in _TYPES.items()}
 
 
@@ -102,15 +106,18 @@ def weight_paths(folder: Path) -> list[Path]:
     raise InputError(f"{folder} holds no weights: neither {' nor '.join(WEIGHT_FILES)}", "copy or download them")
 
 
-def check_index(folder: Path) -> None:
-    """Check that the index of a folder, where it has one, names files of the folder only.
+def check_weight_files(folder: Path) -> None:
+    """Check that the index of a folder names files of the folder only, and that PyTorch files hold plain tensors.
+
+    Transformers itself would open files outside the folder, and does not tell a list from weights. Damage of
+    safetensors files is seen when they are loaded.
 
     Raises:
-        InputError: it names others, or is damaged.
+        InputError: it is otherwise, a shard is missing, or there are no weights.
     """
-    used = next((folder / name for name in WEIGHT_FILES if (folder / name).is_file()), None)
-    if used is not None and used.name.endswith(".index.json"):
-        shard_names(used)
+    for path in weight_paths(folder):
+        if path.suffix != ".safetensors":
+            pytorch_tensors(path)
 
 
 def shard_names(index_path: Path) -> list[str]:
@@ -123,13 +130,14 @@ def shard_names(index_path: Path) -> list[str]:
 
 
 def _weight_map(index_path: Path) -> dict[str, str]:
-    try:
-        found = json.loads(index_path.read_text(encoding="utf-8"))["weight_map"]
-        if not found or not all(isinstance(name, str) and Path(name).name == name for name in found.values()):
-            raise ValueError("weight_map does not map names to files of this folder")
-    except (OSError, ValueError, KeyError, TypeError, AttributeError) as error:
-        raise InputError(f"{index_path} is damaged: {error}", "copy or download it again") from error
+    found = read_object(index_path, _MOST_INDEX_BYTES).get("weight_map")
+    if not isinstance(found, dict) or not found or not all(map(_is_file_name, found.values())):
+        raise InputError(f"{index_path} is damaged: weight_map does not map names to files of this folder", AGAIN)
     return dict(found)
+
+
+def _is_file_name(name: Any) -> bool:
+    return isinstance(name, str) and Path(name).name == name and len(name.encode("utf-8", "replace")) <= 255
 
 
 def _check_tensors_of_index(folder: Path, tensors: dict[str, StoredTensor]) -> None:
@@ -151,10 +159,8 @@ def _safetensors_tensors(path: Path) -> list[StoredTensor]:
         with open(path, "rb") as file:
             size = int.from_bytes(file.read(8), "little")
             header: dict[str, Any] = json.loads(file.read(size))
-    except (OSError, ValueError, SafetensorError) as error:
-        raise InputError(
-            f"{path} is damaged or cut short: {str(error).splitlines()[0]}", "copy or download it again"
-        ) from error
+    except (OSError, ValueError, RecursionError, SafetensorError) as error:
+        raise InputError(f"{path} is damaged or cut short: {first_line(error)}", AGAIN) from error
     header.pop("__metadata__", None)
     start = 8 + size
     found = [
@@ -182,15 +188,26 @@ def pytorch_tensors(path: Path) -> dict[str, torch.Tensor]:
     """
     try:
         content = torch.load(path, map_location="cpu", weights_only=True, mmap=True)
-    except (OSError, RuntimeError, ValueError, EOFError, pickle.UnpicklingError) as error:
-        first = str(error).strip().splitlines()[0] if str(error).strip() else type(error).__name__
+    except (MemoryError, torch.OutOfMemoryError):
+        raise
+    except Exception as error:  # what a damaged pickle raises is of every class
         raise InputError(
-            f"{path} is damaged, cut short or of PyTorch's old format: {first}",
+            f"{path} is damaged, cut short or of PyTorch's old format: {first_line(error)}",
             "copy or download it again, or take the safetensors version of the model",
         ) from error
-    if not isinstance(content, dict):
-        raise InputError(f"{path} holds no weights by name", "take the safetensors version of the model")
-    return {name: value for name, value in content.items() if isinstance(value, torch.Tensor)}
+    if not isinstance(content, dict) or not content or not all(isinstance(name, str) for name in content):
+        raise InputError(f"{path} holds no weights by name", _SAFETENSORS_VERSION)
+    tensors = {name: value for name, value in content.items() if isinstance(value, torch.Tensor)}
+    if not tensors:
+        raise InputError(
+            f"{path} holds no weights: its entries are {', '.join(list(content)[:3])}", _SAFETENSORS_VERSION
+        )
+    size = path.stat().st_size
+    for name, value in tensors.items():
+        # A tensor may be laid out so that few bytes stand for many, or hold none at all.
+        if value.layout != torch.strided or value.device.type != "cpu" or value.nbytes > size:
+            raise InputError(f"{path}: {name} is no plain tensor of {size:,} bytes or fewer", _SAFETENSORS_VERSION)
+    return tensors
 
 
 def _check_types(path: Path, tensors: list[StoredTensor]) -> None:

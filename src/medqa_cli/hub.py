@@ -1,0 +1,63 @@
+"""What may be asked of the Hugging Face hub: repositories that the user named, and nothing else.
+
+Libraries ask by themselves for more: for the base that an adapter names, for tags of a tokenizer's repository, for a
+list of programs they may be run by. Does not download.
+"""
+
+from __future__ import annotations
+
+from typing import Any
+
+# In the path of a request, between slashes: owner/name, or name alone.
+_named: set[str] = set()
+# Where the hub sent a request for a named repository on to: renamed ones, and the servers that hold the files.
+_redirected: set[str] = set()
+_installed = False
+
+
+def name_repository(repository: str | None) -> None:
+    """Let requests for ``repository`` through: the user named it, in the config or on the command line."""
+    if repository:
+        _named.add(repository)
+
+
+def is_named(repository: str) -> bool:
+    """Tell whether the user named it."""
+    return repository in _named
+
+
+def ask_only_what_is_named() -> None:
+    """Stop all other requests of ``huggingface_hub`` in this process, as if the machine were offline for them.
+
+    Transformers, PEFT and the hub's own client go through it. Called before any of them loads something.
+    """
+    global _installed
+    if _installed:
+        return
+    _installed = True
+    from huggingface_hub import set_client_factory
+    from huggingface_hub.utils._http import default_client_factory
+
+    def guarded_client() -> Any:
+        client = default_client_factory()
+        hooks = client.event_hooks
+        client.event_hooks = {
+            "request": [_refuse_unnamed, *hooks["request"]],
+            "response": [*hooks["response"], _follow_redirect],
+        }
+        return client
+
+    set_client_factory(guarded_client)
+
+
+def _refuse_unnamed(request: Any) -> None:
+    from huggingface_hub.errors import OfflineModeIsEnabled
+
+    path = f"{request.url.path}/"
+    if str(request.url) not in _redirected and not any(f"/{repository}/" in path for repository in _named):
+        raise OfflineModeIsEnabled(f"{request.url.path} was not asked for: the config does not name it")
+
+
+def _follow_redirect(response: Any) -> None:
+    if location := response.headers.get("location"):
+        _redirected.add(str(response.request.url.join(location)))
