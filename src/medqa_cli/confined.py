@@ -27,6 +27,7 @@ T = TypeVar("T")
 _START = (
     "import sys, pickle; sys.path[:] = pickle.load(sys.stdin.buffer); from medqa_cli import confined; confined.serve()"
 )
+_MOST_AT_ONCE, _SMALL = 64, 1 << 16  # items, and bytes of as many
 _TICK = 0.1  # seconds between two looks at the child
 _FIRST_LOOK_AT_MEMORY = 5  # ticks; most readers are done before, and looking takes an import
 _SHOWN_CHARACTERS = 300  # of what a library says
@@ -86,8 +87,8 @@ def stream(
         child.send(function, arguments)
         while True:
             kind, value = child.receive()
-            if kind == "item":
-                yield value
+            if kind == "items":
+                yield from value
             elif kind == "end":
                 return
             elif kind == "error":
@@ -112,9 +113,7 @@ def serve() -> None:
     try:
         function, arguments = pickle.load(sys.stdin.buffer)
         _end_with_the_parent()
-        for item in function(*arguments):
-            # Whole or not at all: an item that cannot be pickled is an error like another.
-            results.write(pickle.dumps(("item", item)))
+        _write_items(function(*arguments), results)
         pickle.dump(("end", None), results)
     except MedqaError as error:
         pickle.dump(("error", error), results)
@@ -128,6 +127,24 @@ def serve() -> None:
         results.flush()
     # Threads and destructors of a library that read something odd are not waited for.
     os._exit(0)
+
+
+def _write_items(items: Iterator[object], results: IO[bytes]) -> None:
+    """Write the items, some at once where they are small; those before an error too."""
+    pending: list[object] = []
+    most = 1
+    try:
+        for item in items:
+            pending.append(item)
+            if len(pending) == most:
+                # Whole or not at all: an item that cannot be pickled is an error like another.
+                pickled = pickle.dumps(("items", pending))
+                pending = []
+                results.write(pickled)
+                most = min(2 * most, _MOST_AT_ONCE) if len(pickled) < _SMALL else 1
+    finally:
+        if pending:
+            results.write(pickle.dumps(("items", pending)))
 
 
 def _once(function: Callable[..., T], arguments: tuple[object, ...]) -> Iterator[T]:

@@ -11,10 +11,11 @@ from types import SimpleNamespace
 import pytest
 import python_calamine
 
-from medqa_cli.data.reading import containers
+from medqa_cli.data.reading.caps import Caps
 from medqa_cli.data.reading.columns import ColumnNames
+from medqa_cli.data.reading.excel import read_excel
 from medqa_cli.data.reading.exchanges import parse_exchange
-from medqa_cli.data.reading.rows import RawRow, SourceRows, UnreadRow
+from medqa_cli.data.reading.rows import RawRow, SourceRows, TableFile, UnreadRow
 from medqa_cli.data.reading.sources import open_sources
 from medqa_cli.errors import InputError
 
@@ -156,16 +157,18 @@ def test_a_spreadsheet_with_a_password(tmp_path: Path, monkeypatch: pytest.Monke
     path = write_xlsx(tmp_path / "qa.xlsx", {"QA": [["question", "answer"], ["q1", "a1"]]})
     monkeypatch.setattr(python_calamine, "CalamineWorkbook", SimpleNamespace(from_path=locked))
     with pytest.raises(InputError, match=r"qa\.xlsx is protected by a password") as caught:
-        read(path)
+        read_excel(TableFile(path, str(path)), ColumnNames())
     assert "without one" in caught.value.hint
 
 
-def test_a_spreadsheet_bomb(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    path = write_xlsx(tmp_path / "qa.xlsx", {"QA": [["question", "answer"], ["q1", "a1"]]})
-    monkeypatch.setattr(containers, "ALWAYS_UNPACKED", 0)
-    monkeypatch.setattr(containers, "LARGEST_RATIO", 0)
-    with pytest.raises(InputError, match="looks like a bomb"):
-        read(path)
+def test_a_spreadsheet_bomb(tmp_path: Path) -> None:
+    stored = write_xlsx(tmp_path / "qa.xlsx", {"QA": [["question", "answer"], ["q1", "a1"]]})
+    bomb = tmp_path / "bomb.xlsx"
+    with zipfile.ZipFile(stored) as source, zipfile.ZipFile(bomb, "w", zipfile.ZIP_DEFLATED) as target:
+        for name in source.namelist():
+            target.writestr(name, source.read(name) + b" " * 2_000_000)
+    with pytest.raises(InputError, match=r"bomb\.xlsx unpacks to more than 1 MiB from .*: it looks like a bomb"):
+        open_sources([str(bomb)], ColumnNames(caps=Caps(expanded_bytes=1 << 20)))
 
 
 LLAMA2 = "<s>[INST] <<SYS>> Answer the Question <</SYS>> What is flu? [/INST] An infection. </s>"

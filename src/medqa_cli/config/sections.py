@@ -71,6 +71,21 @@ class DataConfig:
     paraphrases_per_question: int = setting(
         0, "Add at most this many other wordings of each training question, as people ask; 0: none.", at_least=0
     )
+    max_row_bytes: int = setting(4 << 20, "A source with a longer row than this is refused.", at_least=1024)
+    max_expanded_bytes: int = setting(
+        128 << 20,
+        "An archive or packed file that unpacks to more bytes than this, and to over a hundred times its own size, is "
+        "refused.",
+        at_least=1024,
+    )
+    max_reader_bytes: int = setting(
+        1 << 30,
+        "Most memory of the process that reads an Excel, OpenDocument, Parquet or large JSON file.",
+        at_least=128 << 20,
+    )
+    max_reader_seconds: float = setting(
+        30.0, "Longest time in which that process may find no row; then the file is refused.", above=0
+    )
 
 
 @dataclass(frozen=True)

@@ -24,6 +24,7 @@ from medqa_cli.data.holding_out import place_rows
 from medqa_cli.data.lengths import CountTokens, TokenLengths
 from medqa_cli.data.near_duplicates import AnswerSketches
 from medqa_cli.data.output_folder import CARD_NAME, LENGTHS_NAME, REJECTED_NAME, REPORT_NAME, check_replaceable
+from medqa_cli.data.reading.caps import Caps
 from medqa_cli.data.reading.columns import ColumnNames
 from medqa_cli.data.reading.rows import SourceRows
 from medqa_cli.data.reading.sources import SourceFile, local_paths, open_sources
@@ -129,8 +130,9 @@ def convert(
 
 
 def column_names(data: DataConfig) -> ColumnNames:
-    """Return the columns that the config names."""
-    return ColumnNames(data.question_column, data.answer_column, data.topic_column)
+    """Return the columns that the config names, and its caps."""
+    caps = Caps(data.max_row_bytes, data.max_expanded_bytes, data.max_reader_bytes, data.max_reader_seconds)
+    return ColumnNames(data.question_column, data.answer_column, data.topic_column, caps)
 
 
 def check_counts(report: dict[str, Any]) -> None:

@@ -22,7 +22,7 @@ from medqa_cli.data.wording import counted, listed
 from medqa_cli.errors import InputError
 
 ARCHIVE_SUFFIXES = (".zip", ".tar", ".tgz", ".tar.gz")
-LARGEST_DOCUMENT = 50_000_000  # bytes of XML; MedQuAD's largest has 0.3 million
+LARGEST_DOCUMENT = 10_000_000  # bytes of XML; MedQuAD's largest has 0.3 million
 LARGEST_LICENCE_TEXT = 1_000_000
 
 # What to do about a document that cannot be read, by the reason.
@@ -125,7 +125,7 @@ def open_bundle(path: Path, prefix: str, wanted: ColumnNames, scratch: Scratch) 
     Raises:
         InputError: it cannot be unpacked or used, or one of its tables cannot.
     """
-    container = open_container(path)
+    container = open_container(path, wanted.caps)
     contents = find_contents(container, str(path))
     passed = f"; {contents.others:,} other files not read" if contents.others else ""
     if contents.documents:
@@ -140,7 +140,7 @@ def open_bundle(path: Path, prefix: str, wanted: ColumnNames, scratch: Scratch) 
     parts, empty = [], []
     for file in files:
         try:
-            parts.append(_table_part(file, wanted, scratch))
+            parts.append(table_part(file, wanted, scratch))
         except EmptyTable as error:
             empty.append((file, error))
     if not parts:
@@ -204,11 +204,12 @@ def _too_large(file: str, size: int) -> UnreadRow:
 
 
 def _table_file(container: Container, member: Member, path: Path, prefix: str, scratch: Scratch) -> TableFile:
-    return TableFile(container.path_of(member, scratch), f"{path}/{member.name}", prefix + member.name)
+    copy = container.path_of(member, scratch)
+    return TableFile(copy, f"{path}/{member.name}", prefix + member.name, container.expansion)
 
 
-def _table_part(file: TableFile, wanted: ColumnNames, scratch: Scratch) -> Part:
-    # Opened now for its columns and again when its turn comes, so that a thousand tables are never open at once.
+def table_part(file: TableFile, wanted: ColumnNames, scratch: Scratch) -> Part:
+    """Open one of several tables for its columns; its rows open it again, so that a thousand are never open at once."""
     table = open_table(file, wanted, scratch)
 
     def rows() -> Rows:

@@ -8,8 +8,9 @@ from __future__ import annotations
 import itertools
 import re
 from collections.abc import Sequence, Set
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 
+from medqa_cli.data.reading.caps import Caps
 from medqa_cli.data.reading.column_hints import CANDIDATES, missing_column, unused_warnings
 from medqa_cli.data.wording import did_you_mean, listed
 from medqa_cli.errors import InputError
@@ -42,11 +43,12 @@ _OPTION_NAME = re.compile(
 
 @dataclass(frozen=True)
 class ColumnNames:
-    """The columns that the user named; None: find it by its name."""
+    """What the user said of the sources: names of columns (None: find it by its name), and how much may be read."""
 
     question: str | None = None
     answer: str | None = None
     topic: str | None = None
+    caps: Caps = field(default_factory=Caps)
 
 
 @dataclass(frozen=True)

@@ -20,11 +20,10 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import IO, Any, Protocol
 
+from medqa_cli.data.reading.caps import Caps, Expansion
 from medqa_cli.errors import InputError
 
 BLOCK = 1 << 20
-ALWAYS_UNPACKED = 1 << 30  # bytes; text packs to a fifth or a tenth, a bomb to a thousandth
-LARGEST_RATIO = 100
 GZIP_MAGIC = b"\x1f\x8b"
 ZIP_MAGICS = (b"PK\x03\x04", b"PK\x05\x06")  # with members, without any
 ENCRYPTED = 1  # bit of ZipInfo.flag_bits
@@ -50,6 +49,10 @@ class Container(Protocol):
     """What a folder and an archive have in common; ``members`` is sorted by the bytes of the names."""
 
     members: list[Member]
+
+    @property
+    def expansion(self) -> Expansion | None:
+        """Counts what an archive unpacks to, also what is packed in it once more; None for a folder."""
 
     def open(self, member: Member) -> contextlib.AbstractContextManager[IO[bytes]]:
         """Open a member for reading."""
@@ -78,7 +81,7 @@ class Scratch:
             self._folder.cleanup()
 
 
-def open_container(path: Path) -> Container:
+def open_container(path: Path, caps: Caps) -> Container:
     """Open a folder or an archive; the content of the file tells which archive it is.
 
     Raises:
@@ -89,45 +92,23 @@ def open_container(path: Path) -> Container:
     # Not zipfile.is_zipfile: it also takes a tar file whose last member is a zip.
     with open(path, "rb") as file:
         is_zip = file.read(4) in ZIP_MAGICS
-    return _Zip(path) if is_zip else _Tar(path)
+    return _Zip(path, caps) if is_zip else _Tar(path, caps)
 
 
-def copy_unpacked(source: Readable, target: IO[bytes], packed_size: int, shown: str) -> None:
+def copy_unpacked(source: Readable, target: IO[bytes], expansion: Expansion) -> None:
     """Copy what a packed file unpacks to.
 
     Args:
         source: the unpacking file.
         target: where to write.
-        packed_size: size in bytes of the packed file.
-        shown: its name, for the message.
+        expansion: counts the bytes.
 
     Raises:
-        InputError: it unpacks to over 1 GiB and over a hundred times its size.
+        InputError: it unpacks to more than it may.
     """
-    written = 0
     while block := source.read(BLOCK):
-        written += len(block)
-        check_unpacked_size(written, packed_size, shown)
+        expansion.add(len(block))
         target.write(block)
-
-
-def check_unpacked_size(size: int, packed_size: int, shown: str) -> None:
-    """Check that a file does not unpack to more than data ever does.
-
-    Args:
-        size: size in bytes, unpacked.
-        packed_size: size in bytes of the packed file.
-        shown: its name, for the message.
-
-    Raises:
-        InputError: it unpacks to over 1 GiB and over a hundred times its size.
-    """
-    most = max(ALWAYS_UNPACKED, LARGEST_RATIO * packed_size)
-    if size > most:
-        raise InputError(
-            f"{shown} unpacks to more than {most >> 20:,} MiB from {packed_size:,} bytes: it looks like a bomb",
-            "if you trust it, unpack it yourself and name the file or folder",
-        )
 
 
 @contextlib.contextmanager
@@ -146,6 +127,8 @@ def damage_reported(shown: str) -> Iterator[None]:
 
 
 class _Folder:
+    expansion: Expansion | None = None
+
     def __init__(self, path: Path) -> None:
         self._path = path
         found = {}
@@ -168,9 +151,17 @@ class _Folder:
 class _Archive:
     """What zip and tar share: a member's own file is a private copy."""
 
-    def __init__(self, path: Path) -> None:
+    def __init__(self, path: Path, caps: Caps) -> None:
         self._shown = str(path)
-        self._size = path.stat().st_size
+        self._expansion = Expansion(path, self._shown, caps)
+
+    @property
+    def expansion(self) -> Expansion:
+        return self._expansion
+
+    def _check_claimed(self, members: list[Member], path: Path, caps: Caps) -> None:
+        """Refuse a bomb before any of it is unpacked."""
+        Expansion(path, self._shown, caps).add(sum(member.size for member in members))
 
     def open(self, member: Member) -> contextlib.AbstractContextManager[IO[bytes]]:
         raise NotImplementedError
@@ -180,13 +171,13 @@ class _Archive:
         suffixes = [suffix for suffix in Path(member.name).suffixes[-2:] if _SUFFIX.fullmatch(suffix)]
         path = scratch.new_path("".join(suffixes))
         with self.open(member) as packed, open(path, "wb") as copy:
-            copy_unpacked(packed, copy, self._size, f"{self._shown}/{member.name}")
+            copy_unpacked(packed, copy, self._expansion)
         return path
 
 
 class _Zip(_Archive):
-    def __init__(self, path: Path) -> None:
-        super().__init__(path)
+    def __init__(self, path: Path, caps: Caps) -> None:
+        super().__init__(path, caps)
         with damage_reported(self._shown):
             self._zip = zipfile.ZipFile(path)
             if any(info.flag_bits & ENCRYPTED for info in self._zip.infolist()):
@@ -199,6 +190,7 @@ class _Zip(_Archive):
         }
         self._infos = {name: found[name] for name in _sorted(found)}
         self.members = [Member(name, info.file_size) for name, info in self._infos.items()]
+        self._check_claimed(self.members, path, caps)
 
     @contextlib.contextmanager
     def open(self, member: Member) -> Iterator[IO[bytes]]:
@@ -209,17 +201,18 @@ class _Zip(_Archive):
 class _Tar(_Archive):
     """A tar file; a packed one is unpacked to an unnamed temporary file, since its members are needed in order."""
 
-    def __init__(self, path: Path) -> None:
-        super().__init__(path)
+    def __init__(self, path: Path, caps: Caps) -> None:
+        super().__init__(path, caps)
         with damage_reported(self._shown):
-            self._tar = tarfile.TarFile(fileobj=self._unpacked(path))
+            self._tar = tarfile.TarFile(fileobj=self._unpacked(path, caps))
             infos = self._tar.getmembers()
             self._check_end()
         found = {_printable(info.name.removeprefix("./")): info for info in infos if info.isreg()}
         self._infos = {name: found[name] for name in _sorted(found)}
         self.members = [Member(name, info.size) for name, info in self._infos.items()]
+        self._check_claimed(self.members, path, caps)
 
-    def _unpacked(self, path: Path) -> IO[bytes]:
+    def _unpacked(self, path: Path, caps: Caps) -> IO[bytes]:
         file = open(path, "rb")  # noqa: SIM115 - closed with the archive
         packed = file.read(len(GZIP_MAGIC)) == GZIP_MAGIC
         file.seek(0)
@@ -227,7 +220,7 @@ class _Tar(_Archive):
             return file
         with file, gzip.open(file) as unpacking:
             spool = tempfile.TemporaryFile(prefix="medqa-")  # noqa: SIM115 - closed with the archive
-            copy_unpacked(unpacking, spool, self._size, self._shown)
+            copy_unpacked(unpacking, spool, Expansion(path, self._shown, caps))
         spool.seek(0)
         return spool
 

@@ -10,10 +10,12 @@ import contextlib
 import csv
 import itertools
 import re
+from collections import deque
 from collections.abc import Iterator, Sequence
 from pathlib import Path
 from typing import TextIO
 
+from medqa_cli.data.reading.caps import Caps, capped_lines
 from medqa_cli.data.reading.columns import ColumnNames, Columns, find_columns
 from medqa_cli.data.reading.decoding import BLOCK, Encoding, detect_encoding
 from medqa_cli.data.reading.rows import CellRow, CellTable, EmptyTable, TableFile, UnreadRow
@@ -25,33 +27,46 @@ MOST_TITLES = 5  # rows that may stand above the header
 _BROKEN = ("malformed_quotes", "unclosed_quote", "ragged_row")
 # In such a file a backslash is written twice, and one at the end of a line says that the cell goes on.
 _ESCAPED = re.compile(r'\\(["\\]|\r?\n)')
+MOST_UNCLOSED_QUOTES = 100  # for each, what follows is read again
 MOST_HEADER_LINES = 1000  # bounds the search where the header opens a quote and never closes it
 
 
 class _Lines:
     """The lines of a file, with those of the current row at hand and room to put lines back."""
 
-    def __init__(self, file: TextIO) -> None:
-        self._lines: Iterator[str] = file
+    def __init__(self, lines: Iterator[str], largest_row: int) -> None:
+        self._lines = lines
+        self._back: deque[str] = deque()
+        self._room = self._largest_row = largest_row
         self.number = 0
         self.of_row: list[str] = []
         self.ended = False
+
+    def begin_row(self) -> None:
+        self.of_row.clear()
+        self._room = self._largest_row
 
     def __iter__(self) -> _Lines:
         return self
 
     def __next__(self) -> str:
         try:
-            line = next(self._lines)
+            line = self._back.popleft() if self._back else next(self._lines)
         except StopIteration:
             self.ended = True
             raise
+        self._room -= len(line)
+        if self._room < 0 and self.of_row:
+            # Its quote is never closed, or not where it was meant to be: as if the file ended here.
+            self._back.appendleft(line)
+            self.ended = True
+            raise StopIteration
         self.number += 1
         self.of_row.append(line)
         return line
 
     def put_back(self, lines: list[str]) -> None:
-        self._lines = itertools.chain(lines, self._lines)
+        self._back.extendleft(reversed(lines))
         self.number -= len(lines)
         self.ended = False
 
@@ -95,18 +110,19 @@ def read_delimited(file: TableFile, wanted: ColumnNames) -> CellTable:
     csv.field_size_limit(LARGEST_CELL)
     encoding = detect_encoding(file.path)
     form, columns = _detect(file, encoding, wanted)
-    form.escapes = _escapes_quotes(file, form, columns)
+    form.escapes = _escapes_quotes(file, form, columns, wanted.caps)
     kind = "TSV" if form.delimiter == "\t" else "CSV"
     told = f", below {form.titles} lines of title" if form.titles else ""
     told += ", quotes escaped with backslashes" if form.escapes else ""
     description = f"{kind}, {encoding.description}, delimiter {_shown(form.delimiter)}{told}"
-    return CellTable(description, columns, _rows(file, form, columns))
+    return CellTable(description, columns, _rows(file, form, columns, wanted.caps))
 
 
 def _detect(file: TableFile, encoding: Encoding, wanted: ColumnNames) -> tuple[_Format, Columns]:
     """Take the delimiter that shows the columns wanted, else the one that shows most columns (for the message)."""
     declared = _declared_delimiter(file.path, encoding)
-    heads = {delimiter: _head(file, encoding, delimiter) for delimiter in (declared and [declared]) or DELIMITERS}
+    delimiters = (declared and [declared]) or DELIMITERS
+    heads = {delimiter: _head(file, encoding, delimiter, wanted.caps) for delimiter in delimiters}
     for titles in range(MOST_TITLES + 1):
         for delimiter, head in heads.items():
             # A title is alone in its row, as a merged cell is.
@@ -139,11 +155,12 @@ def _declared_delimiter(path: Path, encoding: Encoding) -> str | None:
     return line[4] if len(line) == 5 and line.lower().startswith("sep=") and line[4] not in '"\r\n' else None
 
 
-def _head(file: TableFile, encoding: Encoding, delimiter: str) -> list[list[str]]:
+def _head(file: TableFile, encoding: Encoding, delimiter: str, caps: Caps) -> list[list[str]]:
     """Return the first rows, of which the header is one."""
     form = _Format(encoding, delimiter, [])
     with form.open(file.path) as text:
-        rows = form.reader(itertools.islice(text, MOST_HEADER_LINES), strict=False)
+        first_lines = itertools.islice(capped_lines(text, caps, file.shown), MOST_HEADER_LINES)
+        rows = form.reader(first_lines, strict=False)
         filled = (row for n, row in enumerate(rows, start=1) if not _is_skipped(row, n, delimiter))
         head = [_names(row) for row in itertools.islice(filled, MOST_TITLES + 1)]
     if not head:
@@ -153,13 +170,13 @@ def _head(file: TableFile, encoding: Encoding, delimiter: str) -> list[list[str]
     return head
 
 
-def _escapes_quotes(file: TableFile, form: _Format, columns: Columns) -> bool:
+def _escapes_quotes(file: TableFile, form: _Format, columns: Columns, caps: Caps) -> bool:
     """Tell whether the file has backslashes before its quotes: as a whole, fewer rows are broken when read so."""
     if not _holds(file.path, b'\\"'):
         return False
     broken = []
     for form.escapes in (False, True):
-        rows = _rows(file, form, columns)
+        rows = _rows(file, form, columns, caps)
         broken.append(sum(isinstance(row, UnreadRow) and row.reason in _BROKEN for row in rows))
     return broken[1] < broken[0]
 
@@ -189,11 +206,11 @@ def _is_skipped(row: Sequence[str], line: int, delimiter: str) -> bool:
     return (len(row) <= 1 and not text.strip()) or (line == 1 and text.lower() == f"sep={delimiter}")
 
 
-def _rows(file: TableFile, form: _Format, columns: Columns) -> Iterator[CellRow | UnreadRow]:
+def _rows(file: TableFile, form: _Format, columns: Columns, caps: Caps) -> Iterator[CellRow | UnreadRow]:
     with form.open(file.path) as text_file:
-        lines = _Lines(text_file)
+        lines = _Lines(capped_lines(text_file, caps, file.shown), caps.row_bytes)
         number = -form.titles
-        for line, cells, problem in _records(lines, form):
+        for line, cells, problem in _records(lines, form, file.shown):
             if problem is None and _is_skipped(cells, line, form.delimiter):
                 continue
             if number <= 0:
@@ -204,11 +221,12 @@ def _rows(file: TableFile, form: _Format, columns: Columns) -> Iterator[CellRow 
             number += 1
 
 
-def _records(lines: _Lines, form: _Format) -> Iterator[tuple[int, list[str], str | None]]:
+def _records(lines: _Lines, form: _Format, shown: str) -> Iterator[tuple[int, list[str], str | None]]:
     """Yield the first line, the cells and, for a record whose quotes are broken, the problem (its text: one cell)."""
     reader = form.reader(lines, strict=True)
+    unclosed = 0
     while True:
-        lines.of_row.clear()
+        lines.begin_row()
         line = lines.number + 1
         try:
             yield line, next(reader), None
@@ -218,6 +236,12 @@ def _records(lines: _Lines, form: _Format) -> Iterator[tuple[int, list[str], str
             broken, problem = list(lines.of_row), "malformed_quotes"
             if lines.ended:
                 # The quote swallowed the rest of the file: give up its line only and read the others again.
+                unclosed += 1
+                if unclosed > MOST_UNCLOSED_QUOTES:
+                    raise InputError(
+                        f"{shown}:{line}: more than {MOST_UNCLOSED_QUOTES} rows open a quote that is never closed",
+                        "save it as 'CSV UTF-8', or export it again with quotes doubled inside of cells",
+                    ) from None
                 lines.put_back(broken[1:])
                 broken, problem = broken[:1], "unclosed_quote"
                 reader = form.reader(lines, strict=True)

@@ -13,8 +13,9 @@ from collections.abc import Iterator
 from dataclasses import dataclass
 from typing import Any
 
+from medqa_cli.data.reading.caps import Caps, Expansion
 from medqa_cli.data.reading.columns import ColumnNames, Columns, find_columns
-from medqa_cli.data.reading.containers import check_unpacked_size, damage_reported
+from medqa_cli.data.reading.containers import damage_reported
 from medqa_cli.data.reading.rows import CellRow, CellTable, EmptyTable, TableFile
 from medqa_cli.data.wording import listed
 from medqa_cli.errors import InputError
@@ -24,6 +25,7 @@ MOST_TITLES = 5  # filled rows that may stand above the header
 
 @dataclass(frozen=True)
 class _Sheet:
+    content: Any
     name: str
     titles: int  # filled rows above the header
     header: list[str]
@@ -43,7 +45,7 @@ def read_excel(file: TableFile, wanted: ColumnNames) -> CellTable:
     Raises:
         InputError: the file is damaged or protected, all sheets are empty, or none has the columns.
     """
-    workbook = _open(file)
+    workbook = _open(file, wanted.caps)
     sheets = [sheet for name in workbook.sheet_names if (sheet := _sheet(workbook, name, wanted, file)) is not None]
     if not sheets:
         raise EmptyTable(f"{file} is empty: its {len(workbook.sheet_names)} sheets hold no cells", "give a filled one")
@@ -55,13 +57,13 @@ def read_excel(file: TableFile, wanted: ColumnNames) -> CellTable:
     also = f"; not read: {listed([other.name for other, _ in others])}, with such columns too" if others else ""
     titled = f", below {sheet.titles} lines of title" if sheet.titles else ""
     description = f"spreadsheet, sheet '{sheet.name}' of {len(workbook.sheet_names)}{titled}{also}"
-    return CellTable(description, columns, _rows(workbook, sheet, file))
+    return CellTable(description, columns, _rows(sheet, file))
 
 
-def _open(file: TableFile) -> Any:
+def _open(file: TableFile, caps: Caps) -> Any:
     from python_calamine import CalamineError, CalamineWorkbook, PasswordError
 
-    _check_unpacked_size(file)
+    _check_unpacked_size(file, caps)
     try:
         return CalamineWorkbook.from_path(file.path)
     except PasswordError as error:
@@ -70,12 +72,12 @@ def _open(file: TableFile) -> Any:
         raise _damaged(file, error) from error
 
 
-def _check_unpacked_size(file: TableFile) -> None:
+def _check_unpacked_size(file: TableFile, caps: Caps) -> None:
     """Refuse a bomb: calamine unpacks a whole sheet into memory. What is no zip (.xls) is not packed."""
     if zipfile.is_zipfile(file.path):
         with damage_reported(file.shown), zipfile.ZipFile(file.path) as packed:
             unpacked_size = sum(info.file_size for info in packed.infolist())
-        check_unpacked_size(unpacked_size, file.path.stat().st_size, file.shown)
+        Expansion(file.path, file.shown, caps).add(unpacked_size)
 
 
 def _damaged(file: TableFile, error: Exception) -> InputError:
@@ -87,26 +89,36 @@ def _damaged(file: TableFile, error: Exception) -> InputError:
 
 def _sheet(workbook: Any, name: str, wanted: ColumnNames, file: TableFile) -> _Sheet | None:
     """Return a sheet with its header: the first row that has the columns, below a title; None for an empty sheet."""
-    filled = itertools.islice(_filled_rows(workbook, name, file), MOST_TITLES + 1)
+    content = _content(workbook, name, file)
+    filled = itertools.islice(_filled_rows(content, file), MOST_TITLES + 1)
     rows = [[cell.strip() for cell in cells] for _, cells in filled]
     for titles, header in enumerate(rows):
         with contextlib.suppress(InputError):
-            return _Sheet(name, titles, header, find_columns(wanted, header, file))
-    return _Sheet(name, 0, rows[0], None) if rows else None
+            return _Sheet(content, name, titles, header, find_columns(wanted, header, file))
+    return _Sheet(content, name, 0, rows[0], None) if rows else None
 
 
-def _rows(workbook: Any, sheet: _Sheet, file: TableFile) -> Iterator[CellRow]:
-    filled = itertools.islice(_filled_rows(workbook, sheet.name, file), sheet.titles + 1, None)
+def _content(workbook: Any, name: str, file: TableFile) -> Any:
+    from python_calamine import CalamineError
+
+    try:
+        return workbook.get_sheet_by_name(name)
+    except CalamineError as error:
+        raise _damaged(file, error) from error
+
+
+def _rows(sheet: _Sheet, file: TableFile) -> Iterator[CellRow]:
+    filled = itertools.islice(_filled_rows(sheet.content, file), sheet.titles + 1, None)
     for row, (line, cells) in enumerate(filled, start=1):
         yield CellRow(row, line, cells)
 
 
-def _filled_rows(workbook: Any, name: str, file: TableFile) -> Iterator[tuple[int, list[str]]]:
+def _filled_rows(content: Any, file: TableFile) -> Iterator[tuple[int, list[str]]]:
     """Yield number and cells of each row of a sheet that is not empty."""
     from python_calamine import CalamineError
 
     try:
-        for line, values in enumerate(workbook.get_sheet_by_name(name).iter_rows(), start=1):
+        for line, values in enumerate(content.iter_rows(), start=1):
             cells = [_text(value) for value in values]
             if any(cell.strip() for cell in cells):
                 yield line, cells

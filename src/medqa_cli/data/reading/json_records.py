@@ -13,6 +13,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
+from medqa_cli.data.reading.caps import Caps, capped_lines
 from medqa_cli.data.reading.cells import json_text
 from medqa_cli.data.reading.columns import ColumnNames, Columns, find_columns
 from medqa_cli.data.reading.decoding import Encoding, detect_encoding
@@ -47,7 +48,7 @@ def read_json_file(file: TableFile, wanted: ColumnNames) -> CellTable:
     """
     encoding = detect_encoding(file.path)
     if _begins_with_list(file.path, encoding):
-        return _source_rows(f"JSON, {encoding.description}", _streamed(file, encoding), wanted, file)
+        return _source_rows(f"JSON, {encoding.description}", _streamed(file, encoding, wanted.caps), wanted, file)
     text = file.path.read_text(encoding=encoding.codec, errors=encoding.errors)
     with _json_errors(file):
         try:
@@ -77,7 +78,8 @@ def read_json_lines(file: TableFile, wanted: ColumnNames) -> CellTable:
     encoding = detect_encoding(file.path)
     if _begins_with_list(file.path, encoding) and not _first_of_several(file.path, encoding):
         return read_json_file(file, wanted)
-    return _source_rows(f"JSON Lines, {encoding.description}", _lines(file.path, encoding), wanted, file)
+    records = _lines(file, encoding, wanted.caps)
+    return _source_rows(f"JSON Lines, {encoding.description}", records, wanted, file)
 
 
 @contextlib.contextmanager
@@ -107,9 +109,12 @@ def _first_of_several(path: Path, encoding: Encoding) -> bool:
         return any(line.strip() for line in text)
 
 
-def _streamed(file: TableFile, encoding: Encoding) -> Iterator[_Record]:
+def _streamed(file: TableFile, encoding: Encoding, caps: Caps) -> Iterator[_Record]:
+    def check_size(size: int, line: int) -> None:
+        caps.check_row(size, f"{file}:{line}")
+
     with open(file.path, encoding=encoding.codec, errors=encoding.errors) as text, _json_errors(file):
-        yield from _numbered(stream_list(text))
+        yield from _numbered(stream_list(text, check_size))
 
 
 def _numbered(items: Iterable[Any]) -> Iterator[_Record]:
@@ -125,10 +130,10 @@ def _starts_with_object_line(text: str) -> bool:
         return False
 
 
-def _lines(path: Path, encoding: Encoding) -> Iterator[_Record]:
-    with open(path, encoding=encoding.codec, errors=encoding.errors, newline="\n") as file:
+def _lines(file: TableFile, encoding: Encoding, caps: Caps) -> Iterator[_Record]:
+    with open(file.path, encoding=encoding.codec, errors=encoding.errors, newline="\n") as opened:
         row = 0
-        for number, line in enumerate(file, start=1):
+        for number, line in enumerate(capped_lines(opened, caps, file.shown), start=1):
             text = line.strip()
             if not text:
                 continue

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import json
 import re
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from typing import Any, TextIO
 
 BLOCK = 1 << 20  # characters
@@ -24,11 +24,17 @@ def parse_json(text: str) -> Any:
     return json.loads(text, parse_int=str, parse_float=str)
 
 
-def stream_list(text: TextIO) -> Iterator[Any]:
+def _any_size(size: int, line: int) -> None:
+    pass
+
+
+def stream_list(text: TextIO, check_size: Callable[[int, int], None] = _any_size) -> Iterator[Any]:
     """Yield the items of a list.
 
     Args:
         text: the opened file, which begins with ``[`` after white space.
+        check_size: called with a number of characters that may all be of one item, and the line where they begin; may
+            raise.
 
     Yields:
         the items, numbers in them as they are written.
@@ -37,7 +43,7 @@ def stream_list(text: TextIO) -> Iterator[Any]:
         ValueError: the file is no JSON from some place on, which the message names.
         RecursionError: an item is nested too deeply.
     """
-    window = _Window(text)
+    window = _Window(text, check_size)
     window.take("[")
     if window.peek() == "]":
         window.take("]")
@@ -54,8 +60,9 @@ def stream_list(text: TextIO) -> Iterator[Any]:
 class _Window:
     """The part of the file that is being parsed."""
 
-    def __init__(self, text: TextIO) -> None:
+    def __init__(self, text: TextIO, check_size: Callable[[int, int], None]) -> None:
         self._text = text
+        self._check_size = check_size
         self._buffer = ""
         self._position = 0
         self._line = 1  # of the buffer's first character
@@ -102,5 +109,6 @@ class _Window:
         """Drop what was parsed, and double the rest: a long item is then parsed again only a few times."""
         self._line += self._buffer.count("\n", 0, self._position)
         rest = self._buffer[self._position :]
+        self._check_size(len(rest), self._line)
         block = self._text.read(max(BLOCK, len(rest)))
         self._buffer, self._position, self._ended = rest + block, 0, not block

@@ -9,7 +9,7 @@ from medqa_cli.data.reading.columns import ColumnNames, Columns, find_columns
 from medqa_cli.data.reading.rows import CellRow, CellTable, TableFile
 from medqa_cli.errors import InputError
 
-BATCH_ROWS = 1024
+BATCH_ROWS = 64  # a cell of some megabytes costs nothing in the file where it is repeated
 
 
 def read_parquet(file: TableFile, wanted: ColumnNames) -> CellTable:
@@ -22,7 +22,8 @@ def read_parquet(file: TableFile, wanted: ColumnNames) -> CellTable:
     import pyarrow.parquet
 
     try:
-        parquet = pyarrow.parquet.ParquetFile(file.path)
+        # Without memory map and read ahead, the file takes no more memory than its largest pages.
+        parquet = pyarrow.parquet.ParquetFile(file.path, memory_map=False, pre_buffer=False, buffer_size=1 << 20)
     except (pyarrow.ArrowException, OSError, UnicodeDecodeError) as error:
         raise _damaged(file, error) from error
     columns = find_columns(wanted, parquet.schema_arrow.names, file)
@@ -40,7 +41,7 @@ def _rows(parquet: Any, columns: Columns, file: TableFile) -> Iterator[CellRow]:
     row = 0
     try:
         with parquet:
-            for batch in parquet.iter_batches(batch_size=BATCH_ROWS, columns=list(names.values())):
+            for batch in parquet.iter_batches(BATCH_ROWS, columns=list(names.values()), use_threads=False):
                 values = {index: _values(batch.column(name)) for index, name in names.items()}
                 for position in range(batch.num_rows):
                     row += 1

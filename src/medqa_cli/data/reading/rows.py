@@ -10,6 +10,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import NamedTuple
 
+from medqa_cli.data.reading.caps import Expansion
 from medqa_cli.data.reading.columns import Columns
 from medqa_cli.errors import InputError
 
@@ -61,12 +62,14 @@ Rows = Iterator[RawRow | UnreadRow]
 class TableFile:
     """A file with a table in it, and the names under which its user knows it.
 
-    ``path`` may be a private copy; ``shown`` is what messages say, ``member`` the ``file`` of its rows.
+    ``path`` may be a private copy; ``shown`` is what messages say, ``member`` the ``file`` of its rows. ``expansion``
+    counts what the archive that it is from unpacks to; None: it is from none.
     """
 
     path: Path
     shown: str
     member: str = ""
+    expansion: Expansion | None = None
 
     def __str__(self) -> str:
         return self.shown

@@ -23,11 +23,13 @@ from medqa_cli.data.reading.bundles import (
     is_archive,
     open_bundle,
     stated_licence,
+    table_part,
 )
+from medqa_cli.data.reading.caps import Caps
 from medqa_cli.data.reading.columns import ColumnNames
 from medqa_cli.data.reading.containers import Scratch, open_container
 from medqa_cli.data.reading.hub import open_hub, parse_hub_id
-from medqa_cli.data.reading.rows import Rows, SourceFile, SourceRows, TableFile
+from medqa_cli.data.reading.rows import Rows, SourceFile, SourceRows, Table, TableFile
 from medqa_cli.data.reading.tables import READERS, check_content, open_table, table_suffix
 from medqa_cli.data.wording import did_you_mean
 from medqa_cli.errors import InputError
@@ -143,7 +145,7 @@ def _check_local(source: str) -> None:
     if "://" in source:
         raise InputError(f"{source} is an address; medqa does not download files", "download it and name the file")
     if path.is_dir():
-        find_contents(open_container(path), str(path))
+        find_contents(open_container(path, Caps()), str(path))
         return
     if not path.exists():
         raise _missing(path)
@@ -203,9 +205,14 @@ def _open(source: str, name: str, wanted: ColumnNames, scratch: Scratch) -> _Ope
     if path.suffix.lower() == DOCUMENT_SUFFIX:
         parts = [Part("MedQuAD XML, one document", medquad_xml.COLUMNS, partial(document_rows, path, name))]
     else:
-        table = open_table(TableFile(path, source, name), wanted, scratch)
-        parts = [Part(table.description, table.columns, lambda: table.rows, table.warnings)]
+        file = TableFile(path, source, name)
+        # One of several is opened again when its turn comes, so that they are never all open at once.
+        parts = [table_part(file, wanted, scratch)] if name else [_open_part(open_table(file, wanted, scratch))]
     return _Opened(source, parts, SourceFile(source, sha256_of_file(path)))
+
+
+def _open_part(table: Table) -> Part:
+    return Part(table.description, table.columns, lambda: table.rows, table.warnings)
 
 
 def _all_rows(opened: Sequence[_Opened], open_files: contextlib.ExitStack) -> Rows:

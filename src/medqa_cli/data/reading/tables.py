@@ -7,10 +7,13 @@ from __future__ import annotations
 
 import codecs
 import gzip
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from dataclasses import replace
 from pathlib import Path, PurePath
+from typing import cast
 
+from medqa_cli import confined
+from medqa_cli.data.reading.caps import Caps, Expansion
 from medqa_cli.data.reading.columns import ColumnNames
 from medqa_cli.data.reading.containers import GZIP_MAGIC, Scratch, copy_unpacked, damage_reported
 from medqa_cli.data.reading.delimited import read_delimited
@@ -18,7 +21,7 @@ from medqa_cli.data.reading.excel import read_excel
 from medqa_cli.data.reading.json_records import looks_like_json, read_json_file, read_json_lines
 from medqa_cli.data.reading.pairs import questions_and_answers
 from medqa_cli.data.reading.parquet_records import read_parquet
-from medqa_cli.data.reading.rows import CellTable, EmptyTable, Table, TableFile
+from medqa_cli.data.reading.rows import CellTable, EmptyTable, RawRow, Rows, Table, TableFile, UnreadRow
 from medqa_cli.errors import InputError
 
 READERS: dict[str, Callable[[TableFile, ColumnNames], CellTable]] = {
@@ -35,6 +38,8 @@ READERS: dict[str, Callable[[TableFile, ColumnNames], CellTable]] = {
     ".ods": read_excel,
 }
 PACKED = ".gz"
+_BY_LIBRARIES = (".parquet", ".xlsx", ".xlsm", ".xls", ".ods")
+_READ_WHOLE = 32 << 20  # bytes; what a JSON object of that size becomes is no burden
 _TEXT = (".csv", ".tsv", ".txt", ".json", ".jsonl", ".ndjson")
 _SIGNATURES = {
     b"PK\x03\x04": "a ZIP archive or an Excel file (.zip, .xlsx)",
@@ -85,13 +90,51 @@ def open_table(file: TableFile, wanted: ColumnNames, scratch: Scratch) -> Table:
     """
     packed = file.path.suffix.lower() == PACKED
     if packed:
-        file = _unpacked(file, scratch)
+        file = _unpacked(file, scratch, wanted.caps)
     check_content(file)
+    table = _read_confined(file, wanted) if _needs_a_process(file) else _read(file, wanted)
+    return replace(table, description=f"{table.description}, unpacked with gzip") if packed else table
+
+
+def _read(file: TableFile, wanted: ColumnNames) -> Table:
     reader = READERS[file.path.suffix.lower()]
     if reader is read_delimited and looks_like_json(file.path):
         reader = read_json_file
     table = questions_and_answers(reader(file, wanted), file)
-    return replace(table, description=f"{table.description}, unpacked with gzip") if packed else table
+    return replace(table, rows=_capped(table.rows, file, wanted.caps))
+
+
+def _capped(rows: Rows, file: TableFile, caps: Caps) -> Rows:
+    for row in rows:
+        last = row.text if isinstance(row, UnreadRow) else row.topic
+        size = len(row.question) + len(row.answer) + len(last)
+        if size > caps.row_bytes:
+            caps.check_row(size, f"{file}:{row.line}" if row.line else f"{file}, row {row.row}")
+        yield row
+
+
+def _needs_a_process(file: TableFile) -> bool:
+    """Tell whether a library reads it that may abort or fill the memory, as a JSON object does that is read whole."""
+    if file.path.suffix.lower() in _BY_LIBRARIES:
+        return True
+    is_large = file.path.stat().st_size > _READ_WHOLE
+    return is_large and (file.path.suffix.lower() == ".json" or looks_like_json(file.path))
+
+
+def _read_confined(file: TableFile, wanted: ColumnNames) -> Table:
+    hint = "open it and save it again, or as 'CSV UTF-8'"
+    limits = wanted.caps.reader_limits
+    file = replace(file, expansion=None)
+    found = confined.stream(table_and_rows, file, wanted, what=file.shown, hint=hint, limits=limits)
+    table = cast(Table, next(found))
+    return replace(table, rows=cast(Rows, found))
+
+
+def table_and_rows(file: TableFile, wanted: ColumnNames) -> Iterator[Table | RawRow | UnreadRow]:
+    """Yield a table without rows, then its rows; runs in a process of its own."""
+    table = _read(file, wanted)
+    yield replace(table, rows=iter(()))
+    yield from table.rows
 
 
 def check_content(file: TableFile) -> None:
@@ -119,14 +162,13 @@ def check_content(file: TableFile) -> None:
             )
 
 
-def _unpacked(file: TableFile, scratch: Scratch) -> TableFile:
+def _unpacked(file: TableFile, scratch: Scratch, caps: Caps) -> TableFile:
     target = scratch.new_path(Path(file.path.stem).suffix.lower())
-    packed_size = file.path.stat().st_size
     with open(file.path, "rb") as content:
         if content.read(len(GZIP_MAGIC)) != GZIP_MAGIC:
             raise InputError(
                 f"{file} is not packed with gzip", f"if it is a plain table, name it {Path(file.name).stem}"
             )
     with damage_reported(file.shown), gzip.open(file.path) as packed, open(target, "wb") as unpacked:
-        copy_unpacked(packed, unpacked, packed_size, file.shown)
+        copy_unpacked(packed, unpacked, file.expansion or Expansion(file.path, file.shown, caps))
     return replace(file, path=target)
