@@ -223,7 +223,7 @@ def _warn_of_frequent_reasons(passed: _Passed) -> None:
         if count < FEWEST_WARNED_OF or count <= MOST_REJECTED_IN_SILENCE * read or reason == "not_sampled":
             continue
         known = REASONS.get(reason)
-        can_be_off = known is not None and not known.fixed
+        can_be_off = known is not None and not known.fixed and count > passed.screened.unreadable[reason]
         console.warn(
             f"{reason} takes {count:,} of {read:,} rows ({100 * count / read:.0f} %), the first: "
             f"{passed.written.examples[reason]}; look at {REJECTED_NAME}"

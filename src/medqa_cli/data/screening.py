@@ -28,15 +28,27 @@ from medqa_cli.errors import InputError
 
 NOT_CHOSEN = "raw"  # key of a spooled row that was let through: the line of rejected.jsonl, should it come to that
 ROWS_PER_UPDATE = 1000
+# What to do where no row can be used, by the reason.
+_REPAIRS = {
+    "several_turns": "medqa learns a question and its answer: write those turns that stand alone as rows of their own",
+    "several_answers": "keep the answer that is to be learned, or write each as a row of its own",
+    "not_text": "write one text into each cell",
+    "unresolved_option": "write the text of the right option into the answer's column",
+    "impossible_question": "give questions that have an answer",
+}
 
 
 @dataclass
 class Screened:
-    """What is known of the rows after the first pass: the keys of those let through, and the counts."""
+    """What is known of the rows after the first pass: the keys of those let through, and the counts.
+
+    ``unreadable``: those rejected that could not be used whatever the config says, by their reasons.
+    """
 
     keys: list[RowKeys] = field(default_factory=list)
     read: int = 0
     rejected: Counter[str] = field(default_factory=Counter)
+    unreadable: Counter[str] = field(default_factory=Counter)
     first_rejected: str = ""
     sha256: str = ""
 
@@ -67,6 +79,7 @@ def screen_rows(
             entry = _judged(row, screen, rules, reasons, screened.keys, sketches)
             if reason := entry.get("reason"):
                 screened.rejected[reason] += 1
+                screened.unreadable[reason] += isinstance(row, UnreadRow) and row.otherwise is None
                 detail = f": {entry['detail']}" if "detail" in entry else ""
                 screened.first_rejected = screened.first_rejected or f"{place_of(entry)}: {reason}{detail}"
             write_line(spool, entry)
@@ -86,8 +99,13 @@ def check_something_kept(screened: Screened, name: str) -> None:
         raise InputError(
             f"{name}: none of its {screened.read:,} rows can be used: {counted(screened.rejected)} "
             f"(the first: {screened.first_rejected})",
-            "check the file, or whether data.question_column and data.answer_column name the right columns",
+            _advice(screened.rejected.most_common(1)[0][0]),
         )
+
+
+def _advice(reason: str) -> str:
+    general = "check the file, or whether data.question_column and data.answer_column name the right columns"
+    return f"{_REPAIRS[reason]}; or {general}" if reason in _REPAIRS else general
 
 
 def _texts(row: RawRow | UnreadRow) -> tuple[str, ...]:
@@ -105,7 +123,9 @@ def _judged(
 ) -> dict[str, Any]:
     """Return what is spooled of a row: it as rejected (with a ``reason``), or its raw and its cleaned texts."""
     if isinstance(row, UnreadRow):
-        return rejected(row, row.reason)
+        if row.otherwise is None or row.reason in reasons:
+            return rejected(row, row.reason)
+        row = row.otherwise
     if reason := unusable(row.question, row.answer, row.topic, row.source):
         return rejected(row, reason)
     cleaned = clean(row.question, row.answer, rules)

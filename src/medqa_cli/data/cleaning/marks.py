@@ -30,8 +30,8 @@ _LETTERED = re.compile(r"\s*A\s*[:：].*?(?<!\w)B\s*[:：]", re.DOTALL)
 _PATIENT, _DOCTOR = ("Patient", "病人", "患者"), ("Doctor", "Physician", "医生", "大夫")
 _LINE_PATIENT, _LINE_DOCTOR = ("patient", "User", "Human", "用户"), ("doctor", "Assistant")
 _TURN = re.compile(
-    rf"(?:(?:(?<=\n)|(?<=[.!?。！？…”\")]))\s*(?:({'|'.join(_PATIENT)})|({'|'.join(_DOCTOR)}))"
-    rf"|(?<=\n)\s*(?:({'|'.join(_LINE_PATIENT)})|({'|'.join(_LINE_DOCTOR)})))\s*[:：](?=\s*\S)"
+    rf"(?:(?:(?<=\n)|(?<=[.!?。！？…”\")]))\s{0, 9}(?:({'|'.join(_PATIENT)})|({'|'.join(_DOCTOR)}))"
+    rf"|(?<=\n)\s{0, 9}(?:({'|'.join(_LINE_PATIENT)})|({'|'.join(_LINE_DOCTOR)})))\s*[:：](?=\s*\S)"
 )
 _SPEAKERS = (*_PATIENT, *_DOCTOR, *_LINE_PATIENT, *_LINE_DOCTOR)
 _LONGEST_NAME = 20  # characters, with spaces behind it
@@ -72,12 +72,15 @@ def prompt_marks(question: str, answer: str) -> tuple[str, str]:
 
 
 def _stripped(text: str, start: re.Pattern[str], end: re.Pattern[str]) -> str:
-    rest = text
-    while found := start.match(rest):
-        rest = rest[found.end() :]
-    while found := end.search(rest, max(0, len(rest) - _REACH)):
-        rest = rest[: found.start()].rstrip()
-    return (rest.strip() if rest != text else text) or text
+    first, last = 0, len(text)
+    while found := start.match(text, first):
+        first = found.end()
+    while found := end.search(text, max(first, last - _REACH), last):
+        last = found.start()
+        while last > first and text[last - 1].isspace():
+            last -= 1
+    rest = text[first:last].strip()
+    return text if not rest or (first, last) == (0, len(text)) else rest
 
 
 def has_more_turns(question: str, answer: str) -> bool:

@@ -31,17 +31,15 @@ _ATTRIBUTE = (
     r"|(?:checked|controls|disabled|hidden|nowrap|reversed|selected|noshade|async|defer|allowfullscreen)\b)"
 )
 _TAG = re.compile(rf"<(/?)({_NAMES})((?:{_ATTRIBUTE})*)\s*/?>", re.IGNORECASE)
-# What is no text at all.
+# What is no text at all, from here to its end.
 _HIDDEN = re.compile(
-    r"<(script|style|noscript|template)\b[^<>]*>.*?</\1\s*>|<!--.*?-->|<!doctype\s[^<>]*>|<!\[CDATA\[|\]\]>",
-    re.IGNORECASE | re.DOTALL,
+    r"<(script|style|noscript|template)\b[^<>]*>|<(!--)|<!doctype\s[^<>]*>|<!\[CDATA\[|\]\]>", re.IGNORECASE
 )
 _ENTITY = re.compile(r"&(?:#\d{1,7}|#[xX][0-9a-fA-F]{1,6}|[A-Za-z][A-Za-z0-9]{1,31});")
 _RAISED = re.compile(r"<sup(?:\s[^<>]*)?>\s*([0-9+−-]{1,6})\s*</sup>", re.IGNORECASE)
 _TO_RAISED = str.maketrans("0123456789+-−", "⁰¹²³⁴⁵⁶⁷⁸⁹⁺⁻⁻")
 _WRAPPED = re.compile(r"(?<=[^\s>])[^\S\n]*\n[^\S\n]*(?=[a-z(])")
 _NUMBER_AROUND = re.compile(r"[^\s<>]<p>\s*[\d.=-]", re.IGNORECASE)
-_SPACES_AT_BREAK = re.compile(r"[ \t\xa0]*\n[ \t\xa0]*")
 _ITEM_SIGN = re.compile(r"(?:^|\n)(?:-|\d+\.)$")
 _MANY_BREAKS = re.compile(r"\n{3,}")
 
@@ -92,7 +90,7 @@ def _character(entity: re.Match[str]) -> str:
 
 
 def _without_tags(text: str) -> str:
-    text = _HIDDEN.sub("", text)
+    text = _without_hidden(text)
     found = list(_TAG.finditer(text))
     comparisons = _comparisons(found)
     tags = [tag for tag in found if tag.start() not in comparisons]
@@ -106,24 +104,50 @@ def _without_tags(text: str) -> str:
     raised = _RAISED.sub(lambda found: found[1].translate(_TO_RAISED), text)
     if raised != text:
         return _without_tags(raised)
-    return _MANY_BREAKS.sub("\n\n", _SPACES_AT_BREAK.sub("\n", _Writer(text).write(tags))).strip()
+    lines = [line.strip(" \t\xa0") for line in _Writer(text).write(tags).split("\n")]
+    return _MANY_BREAKS.sub("\n\n", "\n".join(lines)).strip()
+
+
+def _without_hidden(text: str) -> str:
+    """Return the text without programs, styles and comments; one that does not end stays."""
+    pieces, end, endless = [], 0, set[str]()
+    for start in _HIDDEN.finditer(text):
+        kind = (start[1] or start[2] or "").casefold()
+        if start.start() < end or kind in endless:
+            continue
+        stop: int | None = start.end()
+        if start[2]:
+            stop = position + 3 if (position := text.find("-->", start.end())) >= 0 else None
+        elif start[1]:
+            closed = re.compile(rf"</{kind}\s*>", re.IGNORECASE).search(text, start.end())
+            stop = closed.end() if closed else None
+        if stop is None:
+            endless.add(kind)
+            continue
+        pieces.append(text[end : start.start()])
+        end = stop
+    return "".join([*pieces, text[end:]])
 
 
 def _comparisons(tags: list[re.Match[str]]) -> set[int]:
     """Return where a tag of one letter opens and is never closed: ``a<b>c`` compares. A ``<p>`` needs no end."""
     opened: dict[str, list[re.Match[str]]] = {}
+    never_opened = []  # </s> ends the text of a prompt
     for tag in tags:
         name = tag[2].casefold()
         if len(name) == 1 and not tag[1]:
             opened.setdefault(name, []).append(tag)
         elif opened.get(name):
             opened[name].pop()
+        elif name == "s":
+            never_opened.append(tag)
     unclosed = [tag for name, left in opened.items() for tag in left if not tag[3]]
-    return {
-        tag.start()
-        for tag in unclosed
-        if tag[2] not in "pP" or _NUMBER_AROUND.match(tag.string[max(0, tag.start() - 1) : tag.end() + 9])
-    }
+    comparing = [tag for tag in unclosed if tag[2] not in "pP" or _NUMBER_AROUND.match(_around(tag))]
+    return {tag.start() for tag in (*comparing, *never_opened)}
+
+
+def _around(tag: re.Match[str]) -> str:
+    return tag.string[max(0, tag.start() - 1) : tag.end() + 9]
 
 
 class _Writer:

@@ -121,7 +121,7 @@ def optional_text(cell: object) -> str | None:
 
 
 def turns_in(cell: object) -> int:
-    """Return how many earlier turns a history holds: 0 for nothing, an empty list, or a text that writes one down."""
+    """Return how many earlier turns a history holds: 0 for nothing, and for lists, also written down, of nothing."""
     if isinstance(cell, str):
         value = parsed(cell)
         if isinstance(value, str):

@@ -45,7 +45,7 @@ _NEEDED = frozenset(
     re.findall(
         r"\S+",
         """context contexts passage passages paragraph paragraphs background abstract document documents evidence
-        snippets""",
+        snippets history""",
     )
 )
 _MORE = frozenset({"explanation", "explanations", "exp", "rationale", "rationales", "reasoning", "cot", "long_answer"})
@@ -81,7 +81,8 @@ def missing_column(
     return InputError(
         f"{file}: {' and '.join(f'no {role} column found' for role in roles)}; expected {expected}, "
         f"but the columns are {listed(list(header if header is not None else free))}{why}{meant}",
-        f"name {'it' if len(roles) == 1 else 'them'}: {settings} (a file without a header line needs one)",
+        f"name {'it' if len(roles) == 1 else 'them'}: {settings}"
+        + ("" if likely else " (a file without a header line needs one)"),
     )
 
 

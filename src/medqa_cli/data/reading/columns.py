@@ -89,7 +89,7 @@ class Columns:
         optional = {"topic": self.topic, "source": self.source, "kind": self.kind}
         parts += [f"{role} '{self.names[index]}'" for role, index in optional.items() if index is not None]
         unused = self.unused()
-        return ", ".join(parts) + (f"; not used: {listed(unused)}" if unused else "")
+        return ", ".join(parts) + (f"; not used: {listed([name or '(no name)' for name in unused])}" if unused else "")
 
     def unused(self) -> list[str]:
         """Return the names of the columns that are not used."""

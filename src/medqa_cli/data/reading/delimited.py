@@ -126,7 +126,7 @@ def _detect(file: TableFile, encoding: Encoding, wanted: ColumnNames) -> tuple[_
     for titles in range(MOST_TITLES + 1):
         for delimiter, head in heads.items():
             # A title is alone in its row, as a merged cell is.
-            if titles < len(head) and all(sum(map(bool, map(str.strip, row))) == 1 for row in head[:titles]):
+            if titles < len(head) and all(sum(map(bool, map(str.strip, row))) <= 1 for row in head[:titles]):
                 with contextlib.suppress(InputError):
                     columns = find_columns(wanted, head[titles], file)
                     return _Format(encoding, delimiter, head[titles], titles), columns

@@ -63,6 +63,13 @@ def parse_exchange(text: str) -> Exchange:
     return _talk(body) if _SPEAKER.match(body) else _alpaca(body)
 
 
+def is_told_of(cell: object) -> bool:
+    """Tell whether a cell named "history" is the history of a patient: a plain text in which nobody speaks."""
+    if not isinstance(cell, str) or cell.strip().casefold() in ("", "none", "null", "nan"):
+        return False
+    return parsed(cell) == cell.strip() and not _SPEAKER.search(cell)
+
+
 def _llama2(body: str) -> Exchange:
     form = "Llama 2"
     if body.count("[INST]") > 1 or body.count("[/INST]") > 1:

@@ -49,7 +49,9 @@ def items_in(value: Any, wanted: ColumnNames, file: object) -> tuple[str, list[A
         raise EmptyTable(f"{file} holds an empty object; expected a list of objects", _FROM_PANDAS)
     if isinstance(value.get("columns"), list) and isinstance(value.get("data"), list):
         return "split form of pandas", [dict(zip(value["columns"], row, strict=False)) for row in value["data"]]
-    with_columns = [items for items in value.values() if _are_records(items) and _has_columns(list(items[0]), wanted)]
+    with_columns = [
+        items for items in value.values() if _are_records(items) and _has_columns(list(_unwrapped(items[0])), wanted)
+    ]
     if len(with_columns) == 1:
         return "", with_columns[0]
     if _has_columns(list(value), wanted):
@@ -59,6 +61,8 @@ def items_in(value: Any, wanted: ColumnNames, file: object) -> tuple[str, list[A
         if len(value) == 1 and inner and all(isinstance(item, dict) or _are_records(item) for item in inner.values()):
             return items_in(inner, wanted, file)
         return "an object of records", list(value.values())
+    if all(isinstance(item, str) for item in value.values()):
+        return _of_texts(value, file)
     return _only_list(value, file)
 
 
@@ -74,12 +78,10 @@ def spread(items: Iterable[Any]) -> Iterator[Item]:
                 yield from _of_paragraph(paragraph)
         elif is_paragraph(item):
             yield from _of_paragraph(item)
-        elif isinstance(item, dict) and isinstance(item.get("row"), dict) and "row_idx" in item:
-            yield Item(item["row"])  # as the hub's viewer answers
         elif isinstance(item, list) and _are_messages(item):
             yield Item({"messages": item})
         else:
-            yield Item(item)
+            yield Item(_unwrapped(item))
 
 
 def is_paragraph(item: Any) -> bool:
@@ -102,6 +104,11 @@ def _of_paragraph(paragraph: Any) -> Iterator[Item]:
         }
         impossible = qa.get("is_impossible") in (True, "true")
         yield Item(record, IMPOSSIBLE if impossible else "", "SQuAD")
+
+
+def _unwrapped(item: Any) -> Any:
+    """Return the row in what the hub's viewer answers: ``{"row_idx": 0, "row": {...}}``."""
+    return item["row"] if isinstance(item, dict) and "row_idx" in item and isinstance(item.get("row"), dict) else item
 
 
 def _are_messages(items: list[Any]) -> bool:
@@ -133,6 +140,20 @@ def _under_column_names(value: Mapping[str, Any], file: object) -> tuple[str, li
             raise _shapeless(file, f"the columns {listed(list(value))} with {min(lengths)} to {max(lengths)} rows")
         return "lists of columns", [dict(zip(value, row, strict=True)) for row in zip(*cells, strict=True)]
     return "one record", [dict(value)]
+
+
+def _of_texts(value: Mapping[str, str], file: object) -> tuple[str, list[Any]]:
+    """Return the rows of an object that maps questions to answers."""
+    questions = sum(key.rstrip().endswith(("?", "？")) or key.strip().count(" ") > 1 for key in value)
+    if 2 * questions < len(value):
+        raise InputError(
+            f"{file} holds an object of {len(value):,} texts under keys that are no questions, such as "
+            f"{listed(list(value)[:3])}; expected a list of objects",
+            "give the file that holds the questions",
+        )
+    return "an object of answers by question", [
+        {"question": question, "answer": answer} for question, answer in value.items()
+    ]
 
 
 def _only_list(value: Mapping[str, Any], file: object) -> tuple[str, list[Any]]:

@@ -15,7 +15,7 @@ from medqa_cli.data.reading.cells import cell_text, is_plain, json_text, optiona
 from medqa_cli.data.reading.choices import asked_with, first_number, is_sign, read_options, resolve
 from medqa_cli.data.reading.column_hints import missing_column
 from medqa_cli.data.reading.columns import Columns
-from medqa_cli.data.reading.exchanges import SEVERAL_TURNS, parse_exchange
+from medqa_cli.data.reading.exchanges import SEVERAL_TURNS, is_told_of, parse_exchange
 from medqa_cli.data.reading.rows import CellRow, CellTable, RawRow, Table, TableFile, UnreadRow
 from medqa_cli.errors import InputError
 
@@ -40,7 +40,7 @@ class _Form:
     @property
     def is_plain(self) -> bool:
         """Whether question and answer are one cell each, which nothing else has a say in."""
-        return self.columns.input is None and not self.columns.options and self.columns.history is None
+        return self.columns.input is None and not self.columns.options
 
 
 def questions_and_answers(table: CellTable, file: TableFile) -> Table:
@@ -61,6 +61,11 @@ def questions_and_answers(table: CellTable, file: TableFile) -> Table:
     looks_far = columns.input is not None or bool(columns.options)
     head = list(itertools.islice(rows, ROWS_LOOKED_AT if looks_far else ROWS_FOR_FORM))
     first = [row for row in head if isinstance(row, CellRow)]
+    if columns.options and not any(cell_text(row.cells[index]) != "" for row in first for index in columns.options):
+        columns = replace(columns, options=())
+    if columns.history is not None and any(is_told_of(row.cells[columns.history]) for row in first):
+        # What is told of a patient is no earlier turn.
+        columns = replace(columns, history=None)
     description, warnings = table.description, columns.warnings()
     form = _Form(columns, file)
     if columns.exchange:
@@ -86,13 +91,19 @@ def _made(rows: Iterable[CellRow | UnreadRow], form: _Form) -> Iterator[RawRow |
 
 
 def _row(row: CellRow, form: _Form) -> RawRow | UnreadRow:
+    columns = form.columns
+    made = _pair(row, form)
+    if columns.history is None or not (turns := turns_in(row.cells[columns.history])) or isinstance(made, UnreadRow):
+        return made
+    detail = f"column '{columns.names[columns.history]}' holds {turns} earlier {'turn' if turns == 1 else 'turns'}"
+    return replace(_unread(row, form, SEVERAL_TURNS, made.question, made.answer, detail), otherwise=made)
+
+
+def _pair(row: CellRow, form: _Form) -> RawRow | UnreadRow:
     columns, cells = form.columns, row.cells
     if form.is_plain and is_plain(asked := cells[columns.question]) and is_plain(told := cells[columns.answer]):
         return _raw(row, form, str(asked), str(told))
     question, answer = _question(cells, form), read_cell(cells[columns.answer])
-    if columns.history is not None and (turns := turns_in(cells[columns.history])):
-        detail = f"column '{columns.names[columns.history]}' holds {turns} earlier {'turn' if turns == 1 else 'turns'}"
-        return _unread(row, form, SEVERAL_TURNS, question.text, detail=detail)
     if question.problem:
         return _unread(row, form, "not_text", "", detail=question.problem)
     if answer.problem:
@@ -100,18 +111,29 @@ def _row(row: CellRow, form: _Form) -> RawRow | UnreadRow:
         return _unread(row, form, "not_text", question.text, detail=detail)
     text = answer.texts[0]
     if columns.options:
-        options = read_options([cells[index] for index in columns.options], [columns.names[i] for i in columns.options])
-        if not options and is_sign(text):
-            return _unread(row, form, "unresolved_option", question.text, text, "its options cannot be told apart")
-        resolved = resolve(text, options, form.first_option) if options else text
-        if resolved is None:
-            detail = f"'{text[:20]}' is none of its {len(options or [])} options"
-            return _unread(row, form, "unresolved_option", question.text, text, detail)
-        return _raw(row, form, asked_with(question.text, options or []), resolved)
+        return _chosen(row, form, question.text, text)
     if len(answer.texts) > 1 and not answer.wordings:
         detail = f"column '{columns.names[columns.answer]}' holds {len(answer.texts)} texts"
         return _unread(row, form, "several_answers", question.text, "\n".join(answer.texts), detail)
     return _raw(row, form, question.text, text)
+
+
+def _chosen(row: CellRow, form: _Form, question: str, answer: str) -> RawRow | UnreadRow:
+    """Make a row of a multiple-choice question."""
+    columns = form.columns
+    cells = [row.cells[index] for index in columns.options]
+    options = read_options(cells, [columns.names[index] for index in columns.options])
+    if not options:
+        if is_sign(answer):
+            detail = f"column '{columns.names[columns.options[0]]}' holds no options that can be told apart"
+            return _unread(row, form, "unresolved_option", question, answer, detail)
+        told = [optional_text(cell) or "" for cell in cells]
+        return _raw(row, form, "\n".join(filter(str.strip, [question, *told])), answer)
+    resolved = resolve(answer, options, form.first_option)
+    if resolved is None:
+        detail = f"'{answer[:20]}' is none of its {len(options)} options"
+        return _unread(row, form, "unresolved_option", question, answer, detail)
+    return _raw(row, form, asked_with(question, options), resolved)
 
 
 @dataclass(frozen=True)
@@ -205,8 +227,9 @@ def _told_of_input(form: _Form, first: Sequence[CellRow]) -> list[str]:
         return []
     shown = form.left_out if len(form.left_out) <= LONGEST_SHOWN else f"{form.left_out[:LONGEST_SHOWN]}..."
     return [
-        f"the question is column '{after}': column '{instruction}' holds the same text in all rows and is left out, "
-        f"as nobody will type it ({shown!r}; to put it before each question, set prompt.system to it)"
+        f"the question is column '{after}': column '{instruction}' holds the same text in each of the first "
+        f"{len(first):,} rows and is left out, as nobody will type it ({shown!r}; to put it before each question, set "
+        "prompt.system to it)"
     ]
 
 

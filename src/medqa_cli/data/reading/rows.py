@@ -38,7 +38,7 @@ class UnreadRow:
     """A row that could not be taken apart; ``text`` holds all of it where the two cells do not.
 
     Of a whole document that cannot be read (XML), ``text`` says what is wrong with it. ``detail`` says more of the
-    reason, without the texts of the row.
+    reason, without the texts of the row. ``otherwise``: the row where its reason is switched off, if any.
     """
 
     row: int
@@ -49,6 +49,7 @@ class UnreadRow:
     text: str = ""
     file: str = ""
     detail: str = ""
+    otherwise: RawRow | None = None
 
 
 class EmptyTable(InputError):

@@ -1,0 +1,430 @@
+"""The forms in which people have questions and answers: what each row of them becomes, and what is said of it."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Sequence
+from pathlib import Path
+from typing import Any
+
+import pytest
+from test_data_sources_formats import write_xlsx
+
+from medqa_cli import console
+from medqa_cli.config.sections import DataConfig
+from medqa_cli.data.pipeline import TextTools, convert
+from medqa_cli.data.reading.columns import ColumnNames
+from medqa_cli.data.reading.rows import RawRow, SourceRows, UnreadRow
+from medqa_cli.data.reading.sources import open_sources
+from medqa_cli.errors import InputError
+
+Q1, A1 = "How is gout treated?", "Colchicine calms the joint."
+Q2, A2 = "What is flu?", "An infection of the airways."
+PAIR = [(Q1, A1)]
+PAIRS = [(Q1, A1), (Q2, A2)]
+ASKED = f"{Q1}\n(A) rest\n(B) iron\n(C) salt\n(D) bed"
+TEXTS = ["rest", "iron", "salt", "bed"]
+LETTERED = dict(zip("ABCD", TEXTS, strict=True))
+INSTRUCTION = "If you are a doctor, answer the patient."
+
+
+def read(path: Path, content: str | bytes, **wanted: str) -> SourceRows:
+    path.write_bytes(content if isinstance(content, bytes) else content.encode())
+    return open_sources([str(path)], ColumnNames(**wanted))
+
+
+def lines(*records: Any) -> str:
+    return "".join(json.dumps(record, ensure_ascii=False) + "\n" for record in records)
+
+
+def pairs(opened: SourceRows) -> list[tuple[str, str]]:
+    """Each row as question and answer, an unread one as its reason and its detail."""
+    return [(row.question, row.answer) if isinstance(row, RawRow) else (row.reason, row.detail) for row in opened.rows]
+
+
+def squad(*qas: Any) -> str:
+    return json.dumps({"version": "v2.0", "data": [{"title": "t", "paragraphs": [{"context": "c", "qas": qas}]}]})
+
+
+# Name of the file, its content, and the rows.
+JSON_FORMS: dict[str, tuple[str, str, Sequence[tuple[str, str]]]] = {
+    "instruction and empty input": ("a.jsonl", lines({"instruction": Q1, "input": "", "output": A1}), PAIR),
+    "instruction and null input": ("a.jsonl", lines({"instruction": Q1, "input": None, "output": A1}), PAIR),
+    "instructions and inputs": (
+        "a.jsonl",
+        lines(
+            {"instruction": "As a nurse.", "input": Q1, "output": A1}, {"instruction": Q2, "input": "", "output": A2}
+        ),
+        [(f"As a nurse.\n\n{Q1}", A1), (Q2, A2)],
+    ),
+    "one instruction for all inputs": (
+        "a.jsonl",
+        lines(*({"instruction": INSTRUCTION, "input": q, "output": a} for q, a in PAIRS)),
+        PAIRS,
+    ),
+    "empty histories": (
+        "a.jsonl",
+        lines(
+            {"question": Q1, "answer": A1, "history": []},
+            {"question": Q2, "answer": A2, "history": [["", ""]]},
+            {"question": Q1, "answer": A1, "history": "[]"},
+            {"question": Q2, "answer": A2, "history": None},
+        ),
+        [*PAIRS, *PAIRS],
+    ),
+    "history of turns": (
+        "a.jsonl",
+        lines({"question": "And is it?", "answer": A1, "history": [[Q1, "Wait."]]}, {"question": Q2, "answer": A2}),
+        [("several_turns", "column 'history' holds 1 earlier turn"), (Q2, A2)],
+    ),
+    "history of messages": (
+        "a.jsonl",
+        lines({"question": "And?", "answer": A1, "history": [{"role": "user", "content": Q1}, {"role": "bot"}]}),
+        [("several_turns", "column 'history' holds 2 earlier turns")],
+    ),
+    "topic that is a list": ("a.jsonl", lines({"question": Q1, "answer": A1, "topic": ["lungs", "chest"]}), PAIR),
+    "list of one text": ("a.json", json.dumps([{"question": [Q1], "answer": [[A1]]}]), PAIR),
+    "list of one text, written down": ("a.jsonl", lines({"question": f"['{Q1}']", "answer": f'["{A1}"]'}), PAIR),
+    "several wordings of a question": ("a.jsonl", lines({"questions": [[Q1, "Gout?"]], "answers": [A1]}), PAIR),
+    "several answers": (
+        "a.jsonl",
+        lines({"question": Q1, "answer": [A1, A2]}, {"question": Q2, "answer": [A2, A2]}),
+        [("several_answers", "column 'answer' holds 2 texts"), (Q2, A2)],
+    ),
+    "an object for an answer": (
+        "a.jsonl",
+        lines({"question": Q1, "answer": {"short": "x", "long": "y"}}, {"question": {"text": Q2}, "answer": A2}),
+        [("not_text", "column 'answer' holds an object with the keys 'short', 'long'"), (Q2, A2)],
+    ),
+    "options in a list": ("a.jsonl", lines({"question": Q1, "options": TEXTS, "answer": "B"}), [(ASKED, "iron")]),
+    "options by letter and an answer in words": (
+        "a.jsonl",
+        lines({"question": Q1, "options": LETTERED, "answer": "Iron.", "answer_idx": "B"}),
+        [(ASKED, "iron")],
+    ),
+    "options of ARC": (
+        "a.jsonl",
+        lines({"question": Q1, "choices": {"text": TEXTS, "label": list("ABCD")}, "answerKey": "D"}),
+        [(ASKED, "bed")],
+    ),
+    "options as key and value": (
+        "a.jsonl",
+        lines({"question": Q1, "options": [{"key": k, "value": v} for k, v in LETTERED.items()], "answer": "(c)"}),
+        [(ASKED, "salt")],
+    ),
+    "options in one text": (
+        "a.jsonl",
+        lines({"question": Q1, "options": "A. rest\nB. iron\nC. salt\nD. bed", "answer": "Option A"}),
+        [(ASKED, "rest")],
+    ),
+    "options that the question holds already": (
+        "a.jsonl",
+        lines({"question": ASKED, "options": TEXTS, "answer": "C. salt"}),
+        [(ASKED, "salt")],
+    ),
+    "numbers from 0": (
+        "a.jsonl",
+        lines(*({"question": Q1, "choices": TEXTS, "answer": number} for number in (0, 3))),
+        [(ASKED, "rest"), (ASKED, "bed")],
+    ),
+    "numbers from 1": (
+        "a.jsonl",
+        lines(
+            *(
+                {"question": Q1, **dict(zip(("opa", "opb", "opc", "opd"), TEXTS, strict=True)), "cop": number}
+                for number in (1, 4)
+            )
+        ),
+        [(ASKED, "rest"), (ASKED, "bed")],
+    ),
+    "numbers that are texts of options": (
+        "a.jsonl",
+        lines({"question": "How many?", "options": ["2", "3"], "answer": "3"}),
+        [("How many?\n(A) 2\n(B) 3", "3")],
+    ),
+    "several right options": (
+        "a.jsonl",
+        lines({"question": Q1, "option": LETTERED, "answer": "AC"}),
+        [(ASKED, "rest; salt")],
+    ),
+    "an option that there is not": (
+        "a.jsonl",
+        lines({"question": Q1, "options": TEXTS, "answer": "E"}, {"question": Q1, "options": TEXTS, "answer": "A"}),
+        [("unresolved_option", "'E' is none of its 4 options"), (ASKED, "rest")],
+    ),
+    "options in words": (
+        "a.jsonl",
+        lines({"question": Q1, "options": "rest or iron", "answer": "Iron helps."}),
+        [(f"{Q1}\nrest or iron", "Iron helps.")],
+    ),
+    "object of records": ("a.json", json.dumps({"10": {"question": Q1, "answer": A1}, "11": {}}), [*PAIR, ("", "")]),
+    "columns of pandas": ("a.json", json.dumps({"question": {"0": Q1, "1": Q2}, "answer": {"0": A1, "1": A2}}), PAIRS),
+    "lists of columns": ("a.json", json.dumps({"question": [Q1, Q2], "answer": [A1, A2]}), PAIRS),
+    "split form of pandas": ("a.json", json.dumps({"columns": ["question", "answer"], "data": [[Q1, A1]]}), PAIR),
+    "answers by question": ("a.json", json.dumps(dict(PAIRS)), PAIRS),
+    "one record": ("a.json", json.dumps({"question": Q1, "answer": A1}, indent=1), PAIR),
+    "rows beside features": (
+        "a.json",
+        json.dumps(
+            {"features": [{"name": "question"}], "rows": [{"row_idx": 0, "row": {"question": Q1, "answer": A1}}]}
+        ),
+        PAIR,
+    ),
+    "SQuAD": (
+        "a.json",
+        squad(
+            {"question": Q1, "answers": [{"text": A1, "answer_start": 1}, {"text": "x", "answer_start": 2}]},
+            {"question": Q2, "answers": [], "is_impossible": True},
+        ),
+        [(Q1, A1), ("impossible_question", "")],
+    ),
+    "SQuAD of the hub": (
+        "a.jsonl",
+        lines({"question": Q1, "context": "c", "answers": {"text": [A1, "x"], "answer_start": [1, 2]}}),
+        PAIR,
+    ),
+    "JSON Lines in .txt": ("a.txt", lines(*({"question": q, "answer": a} for q, a in PAIRS)), PAIRS),
+    "a JSON list in .csv": ("a.csv", json.dumps([{"question": Q1, "answer": A1}], indent=1), PAIR),
+    "a JSON list in .jsonl": ("a.jsonl", json.dumps([{"question": Q1, "answer": A1}], indent=1), PAIR),
+    "lines that are messages": (
+        "a.jsonl",
+        lines(*([{"role": "user", "content": q}, {"role": "assistant", "content": a}] for q, a in PAIRS)),
+        PAIRS,
+    ),
+    "roles of a practice": (
+        "a.jsonl",
+        lines(
+            {"messages": [{"role": "patient", "content": Q1}, {"role": "Doctor", "content": A1}]},
+            {"messages": [{"from": "病人", "value": Q2}, {"from": "医生", "value": A2}]},
+        ),
+        PAIRS,
+    ),
+    "turns by role": ("a.jsonl", lines({"conversation": [{"human": Q1, "assistant": A1}]}), PAIR),
+    "utterances": ("a.jsonl", lines({"description": "x", "utterances": [f"patient: {Q1}", f"doctor: {A1}"]}), PAIR),
+    "a dialogue": (
+        "a.jsonl",
+        lines(
+            {"dialogue": f"Patient: {Q1} Doctor: {A1}"},
+            {"dialogue": f"病人：{Q2}\n医生：{A2}"},
+            {"dialogue": "patient: I cough doctor: rest it"},
+            {"dialogue": "Patient: I cough.\nDoctor: Since when?\nPatient: Monday.\nDoctor: Rest."},
+        ),
+        [*PAIRS, ("I cough", "rest it"), ("several_turns", "")],
+    ),
+    "question and answer in one text": ("a.jsonl", lines({"text": f"Question: {Q1}\nAnswer: {A1}"}), PAIR),
+}
+TABLES: dict[str, tuple[str, Sequence[tuple[str, str]]]] = {
+    "options A to D": (f"question,A,B,C,D,correct\n{Q1},rest,iron,salt,bed,B\n", [(ASKED, "iron")]),
+    "options by name": (
+        f"Question,Option A,Option B,Option C,Option D,Answer\n{Q1},rest,iron,salt,bed,(D)\n",
+        [(ASKED, "bed")],
+    ),
+    "options as Python prints them": (f'question,options,answer_idx\n{Q1},"{TEXTS}",A\n', [(ASKED, "rest")]),
+    "q and a alone": (f"q,a\n{Q1},{A1}\n", PAIR),
+    "an index column": (f"Unnamed: 0,question ,Answer  \n0,{Q1},{A1}\n", PAIR),
+    "a title above the header": (f"FAQ of 2024,,\n,,\nid,question,answer\n1,{Q1},{A1}\n", PAIR),
+    "tabs in .csv": (f"question\tanswer\n{Q1}\t{A1}\n", PAIR),
+    "quotes with backslashes": (
+        'question,answer\n"Is it \\"bad\\"?","Yes, \\"very\\", C:\\\\x"\n"Two\\\nlines?","No"\n',
+        [('Is it "bad"?', 'Yes, "very", C:\\x'), ("Two\nlines?", "No")],
+    ),
+    "a backslash before the end of a cell": (
+        'question,answer\n"Where is ""x""?","In C:\\dir\\"\n"What?","a, ""b"""\n',
+        [('Where is "x"?', "In C:\\dir\\"), ("What?", 'a, "b"')],
+    ),
+}
+
+
+@pytest.mark.parametrize(("name", "content", "expected"), JSON_FORMS.values(), ids=JSON_FORMS)
+def test_a_form_of_json_is_read(tmp_path: Path, name: str, content: str, expected: Sequence[tuple[str, str]]) -> None:
+    assert pairs(read(tmp_path / name, content)) == list(expected)
+
+
+@pytest.mark.parametrize(("content", "expected"), TABLES.values(), ids=TABLES)
+def test_a_form_of_a_table_is_read(tmp_path: Path, content: str, expected: Sequence[tuple[str, str]]) -> None:
+    assert pairs(read(tmp_path / "a.csv", content)) == list(expected)
+
+
+def test_a_title_above_the_header_of_a_sheet(tmp_path: Path) -> None:
+    path = write_xlsx(tmp_path / "a.xlsx", {"FAQ": [["Our questions", None], ["question", "answer"], [Q1, A1]]})
+    opened = open_sources([str(path)], ColumnNames())
+    assert "below 1 lines of title" in opened.description
+    assert pairs(opened) == PAIR
+
+
+def test_what_optional_columns_hold_rejects_no_row(tmp_path: Path) -> None:
+    record = {"question": Q1, "answer": A1}
+    content = lines(
+        {**record, "topic": ["lungs", "chest"], "source": ["a", "b"], "qtype": []},
+        {**record, "topic": [], "source": {"id": 1}, "qtype": {}},
+        {**record, "topic": {"name": "x"}, "source": "c", "qtype": "treatment"},
+    )
+    opened = read(tmp_path / "a.jsonl", content)
+    rows = [row for row in opened.rows if isinstance(row, RawRow)]
+    assert [(row.topic, row.source, row.kind) for row in rows] == [
+        ("lungs, chest", "a, b", ""),
+        ("", "a.jsonl", ""),
+        ("", "c", "treatment"),
+    ]
+    assert opened.warnings == (
+        "column 'topic' is ignored where it holds an object with the keys 'name'",
+        "column 'source' is ignored where it holds an object with the keys 'id'",
+        "column 'qtype' is ignored where it holds an empty object",
+    )
+
+
+@pytest.mark.parametrize(
+    ("record", "said"),
+    [
+        ({"question": Q1, "answer": A1, "context": "c"}, ["column 'context' is not used: a question that cannot"]),
+        (
+            {"question": Q1, "answer": "yes", "LONG_ANSWER": A1},
+            ["column 'LONG_ANSWER' is not used", "--set data.answer_column=LONG_ANSWER"],
+        ),
+        ({"question": Q1, "answer": "B", "id": "1"}, ["holds single letters", "no column of options is found"]),
+        ({"question": Q1, "answer": A1, "history": "a smoker of 52"}, ["column 'history' is not used"]),
+        ({"question": Q1, "A": "x", "B": "y", "answer": "A"}, ["multiple-choice questions", "('A' 'B')"]),
+        (
+            {"instruction": INSTRUCTION, "input": Q1, "output": A1},
+            ["the question is column 'input'", repr(INSTRUCTION), "prompt.system"],
+        ),
+        ({"questions": [Q1, Q2], "answer": A1}, ["several wordings of a question (2 of the first 2 rows)"]),
+    ],
+)
+def test_what_is_left_out_of_the_rows_is_said(tmp_path: Path, record: Any, said: list[str]) -> None:
+    opened = read(tmp_path / "a.jsonl", lines(record, record))
+    told = "\n".join(opened.warnings)
+    assert [text for text in said if text not in told] == []
+
+
+def test_columns_that_are_not_used_are_listed(tmp_path: Path) -> None:
+    opened = read(tmp_path / "a.csv", f",id,question,answer\n0,1,{Q1},{A1}\n")
+    assert opened.columns.describe() == "question 'question', answer 'answer'; not used: '(no name)', 'id'"
+    assert opened.warnings == ()
+
+
+@pytest.mark.parametrize(
+    ("header", "hint"),
+    [
+        ("questionText,answerText", "--set data.question_column=questionText --set data.answer_column=answerText"),
+        ("QUESTION,CONTEXTS,final_decision,LONG_ANSWER", "--set data.answer_column=LONG_ANSWER"),
+        ("department,title,ask,answer", "--set data.question_column=ask"),
+        ("Question Text,answer", "--set 'data.question_column=Question Text'"),
+        ("Fragen,Antwort", "--set data.question_column=Fragen --set data.answer_column=Antwort"),
+        ("questionID,questionTitle,questionText,answer", "--set data.question_column=questionText"),
+        ("id,body,ideal_answer", "--set data.question_column=body --set data.answer_column=ideal_answer"),
+        ("context,target", "--set data.question_column=context"),
+        ("question,Free_form_answer,Must_have", "--set data.answer_column=Free_form_answer"),
+        ("问题,回答", "--set 'data.question_column=问题' --set 'data.answer_column=回答'"),
+    ],
+)
+def test_the_hint_for_a_near_name_works(tmp_path: Path, header: str, hint: str) -> None:
+    row = ",".join("text" for _ in header.split(","))
+    with pytest.raises(InputError, match="did you mean '") as caught:
+        read(tmp_path / "a.csv", f"{header}\n{row}\n")
+    assert caught.value.hint.endswith(hint)
+    settings = [part.strip(" '").partition("=") for part in hint.split("--set ")[1:]]
+    wanted = {key.removeprefix("data.").removesuffix("_column"): name for key, _, name in settings}
+    assert pairs(read(tmp_path / "a.csv", f"{header}\n{row}\n", **wanted)) == [("text", "text")]
+
+
+@pytest.mark.parametrize(
+    ("name", "content", "said"),
+    [
+        ("a.csv", f"question,A,B,C\n{Q1},x,y,z\n", "'A', 'B', 'C' look like the options of a multiple-choice question"),
+        (
+            "a.jsonl",
+            lines({"question": Q1, "options": TEXTS, "answer": 1}, {"question": Q1, "options": TEXTS, "answer": 2}),
+            "cannot be told whether from 0 or from 1: the numbers are 1 to 2, of 4 options",
+        ),
+        ("a.json", json.dumps({"123": "yes", "124": "no"}), "2 texts under keys that are no questions"),
+        ("a.json", json.dumps({"train": [{"question": Q1}], "test": [{"question": Q2}]}), "2 lists of objects"),
+    ],
+)
+def test_a_form_that_cannot_be_told_is_refused_by_name(tmp_path: Path, name: str, content: str, said: str) -> None:
+    with pytest.raises(InputError) as caught:
+        read(tmp_path / name, content)
+    assert said in caught.value.message
+    assert caught.value.hint
+
+
+def test_empty_tables_of_a_folder_are_passed_over_with_one_warning(tmp_path: Path) -> None:
+    folder = tmp_path / "many"
+    folder.mkdir()
+    for number, (question, answer) in enumerate(PAIRS):
+        (folder / f"{number}.jsonl").write_text(lines({"question": question, "answer": answer}))
+    for name, content in (("a.csv", ""), ("b.json", "[]"), ("c.csv", "\n\n"), ("d.json", "{}")):
+        (folder / name).write_text(content)
+    opened = open_sources([str(folder)], ColumnNames())
+    assert pairs(opened) == PAIRS
+    told = f"passed over, since they hold no rows: 4 of 6 tables in {folder}: 'a.csv', 'b.json', 'c.csv', 'd.json'"
+    assert opened.warnings == (told,)
+
+
+@pytest.fixture
+def warned(monkeypatch: pytest.MonkeyPatch) -> list[str]:
+    said: list[str] = []
+    monkeypatch.setattr(console, "note", lambda text: None)
+    monkeypatch.setattr(console, "warn", said.append)
+    return said
+
+
+def converted(path: Path, out: Path, **data: Any) -> tuple[dict[str, Any], list[dict[str, Any]]]:
+    """Convert without holding anything out; return the report and the kept rows."""
+    config = DataConfig(validation_fraction=0, test_fraction=0, **data)
+    report = convert([str(path)], config, 42, TextTools(lambda q, a: q + a, None, 8), out).report
+    return report, [json.loads(line) for line in (out / "train.jsonl").read_text(encoding="utf-8").splitlines()]
+
+
+def test_a_row_with_a_history_is_kept_only_where_the_reason_is_off(tmp_path: Path, warned: list[str]) -> None:
+    path = tmp_path / "a.jsonl"
+    path.write_text(lines({"question": Q1, "answer": A1}, {"question": Q2, "answer": A2, "history": [["a", "b"]]}))
+    report, rows = converted(path, tmp_path / "out")
+    assert (report["rows"]["rejected"], [row["question"] for row in rows]) == ({"several_turns": 1}, [Q1])
+    (entry,) = [json.loads(line) for line in (tmp_path / "out" / "rejected.jsonl").read_text().splitlines()]
+    assert entry["detail"] == "column 'history' holds 1 earlier turn"
+    assert json.loads(entry["text"]) == [Q2, A2, [["a", "b"]]]
+    report, rows = converted(path, tmp_path / "out", reasons={"several_turns": False})
+    assert (report["rows"]["rejected"], [row["question"] for row in rows]) == ({}, [Q1, Q2])
+
+
+def test_a_table_of_no_usable_row_says_what_its_cells_hold(tmp_path: Path, warned: list[str]) -> None:
+    path = tmp_path / "a.jsonl"
+    path.write_text(lines({"question": Q1, "answer": {"x": "private"}}))
+    with pytest.raises(InputError) as caught:
+        converted(path, tmp_path / "out")
+    assert "not_text: column 'answer' holds an object with the keys 'x'" in caught.value.message
+    assert "private" not in caught.value.message
+    assert caught.value.hint.startswith("write one text into each cell")
+
+
+def test_texts_of_web_pages_and_prompts_are_cleaned_and_counted(tmp_path: Path, warned: list[str]) -> None:
+    path = tmp_path / "a.jsonl"
+    path.write_text(
+        lines(
+            {"question": "<s>问：\n感冒要吃抗生素吗？\n答：\n", "answer": "不需要。多喝水。</s>"},
+            {"question": "<p>How is gout&nbsp;treated?</p>", "answer": "<ul><li>rest<li>p &lt; 0.05</ul>"},
+            {"question": "How is mumps seen?", "answer": 'So: <img src="data:image/png;base64,iVBORw0KGgo=">'},
+            {"question": "病人：胃疼要做什么检查？\\n医生：", "answer": "医生：可以做胃镜。"},
+            {"question": "My jaw hurts.", "answer": "We take an X-ray.Patient: Will that hurt?"},
+        )
+    )
+    report, rows = converted(path, tmp_path / "out")
+    assert [(row["question"], row["answer"]) for row in rows] == [
+        ("感冒要吃抗生素吗？", "不需要。多喝水。"),
+        ("How is gout treated?", "- rest\n- p < 0.05"),
+        ("How is mumps seen?", "So:"),
+        ("胃疼要做什么检查？", "可以做胃镜。"),
+    ]
+    counts = {
+        rule: report["cleaning"][rule] for rule in ("embedded_pictures", "html", "written_breaks", "prompt_marks")
+    }
+    assert counts == {"embedded_pictures": 1, "html": 1, "written_breaks": 1, "prompt_marks": 2}
+    assert report["rows"]["rejected"] == {"several_turns": 1}
+
+
+def test_an_unread_row_of_an_exchange_stays_unread(tmp_path: Path) -> None:
+    talk = [{"role": role, "content": "x"} for role in ("user", "assistant", "user", "assistant")]
+    (row,) = read(tmp_path / "a.jsonl", lines({"messages": talk})).rows
+    assert isinstance(row, UnreadRow)
+    assert (row.reason, row.otherwise) == ("several_turns", None)

@@ -1,0 +1,168 @@
+"""The cleaning rules for HTML, pictures, written line breaks and prompt marks, and the turns inside a text."""
+
+from __future__ import annotations
+
+import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
+
+from medqa_cli.data.cleaning.marks import has_more_turns, prompt_marks, written_breaks
+from medqa_cli.data.cleaning.markup import embedded_pictures, markup
+
+# HTML, and what it says.
+PAGES = {
+    "<p>Rest.</p><p>Don&#39;t take &gt;3&nbsp;g &micro;<br></p>": "Rest.\n\nDon't take >3\u00a0g µ",
+    "Try:<ul><li>rest</li><li><p>drink</p></li></ul>then<ol><li>one<li>two</ol>end": (
+        "Try:\n- rest\n- drink\n\nthen\n1. one\n2. two\n\nend"
+    ),
+    "<table><tr><th>Drug</th><th>Dose</th></tr><tr><td>A</td><td>5 mg</td></tr></table>": "Drug | Dose\nA | 5 mg",
+    'See <a href="http://x.org/?a=1&amp;b=2" target=_blank>the page</a>.': "See the page.",
+    "<DIV class=a>One</DIV><div>Two</div>three<br/>four<BR />five": "One\nTwo\nthree\nfour\nfive",
+    "10<sup>9</sup>/L, m<sup>2</sup>, 1<sup>st</sup>, H<sub>2</sub>O, 10<sup>-3</sup>": ("10⁹/L, m², 1st, H2O, 10⁻³"),
+    "a &amp;nbsp; b &amp;lt;5 mg, &lt;p&gt;next&lt;/p&gt;": "a \u00a0 b <5 mg,\n\nnext",
+    "<!-- note --><script>var a = 1 < 2;</script><style>p {}</style>Rest<o:p></o:p>": "Rest",
+    "A line\nthat was wrapped.<br>Next\nItem": "A line that was wrapped.\nNext\nItem",
+    "weeks<p>Rest<p>Sleep": "weeks\n\nRest\n\nSleep",
+    "<b>Bold</b> and a<b>c": "Bold and a<b>c",
+    "<font color='red' size=2>Hi</font>": "Hi",
+}
+NO_MARKUP = [
+    "p < 0.05, <5 mg, >38 °C",
+    "a<b and c>d",
+    "x < y > z",
+    "if a<b>c then n<i>m",
+    "n<p>0.05",
+    "a <name> and <john@x.org> and <http://x.org>",
+    "AT&T, R&D, &foo; &copy &amp http://a.org/?x=1&copy=2",
+    "1 <2> 3 <- 4 -> 5 <= 6",
+    "<s>a prompt",
+    "the end</s>",
+]
+
+
+@pytest.mark.parametrize(("page", "text"), PAGES.items())
+def test_html_becomes_text(page: str, text: str) -> None:
+    assert markup(page) == text
+    assert markup(text) == text
+
+
+@pytest.mark.parametrize("text", NO_MARKUP)
+def test_what_is_no_html_stays(text: str) -> None:
+    assert markup(text) == text
+
+
+@pytest.mark.parametrize(
+    ("text", "without"),
+    [
+        ('Look: <img alt="x" src="data:image/png;base64,iVBO+/R0KG==" width=3> here', "Look: \n here"),
+        ("Look: ![skin](data:image/jpeg;base64,iVBOR0KG) here", "Look: \n here"),
+        ("Look: data:image/gif;base64,R0lGODlh here", "Look: \n here"),
+        ("It is in base64, or data:image/png", "It is in base64, or data:image/png"),
+    ],
+)
+def test_pictures_in_a_text_go(text: str, without: str) -> None:
+    assert embedded_pictures(text) == without
+
+
+def test_long_texts_of_marks_come_to_an_end() -> None:
+    assert embedded_pictures(f'<img src="data:image/png;base64,{"A" * 1_000_000}">') == "\n"
+    for piece in ("<p <b <i <img ", "<script>", "<!--", "</script><script>", "data:image/png;base64,"):
+        text = piece * 20_000
+        assert isinstance(markup(embedded_pictures(text)), str)
+    assert markup("<br>" + " " * 200_000 + "x") == "x"
+    assert prompt_marks("<s>" * 100_000 + "q", "a" + "</s>" * 100_000) == ("q", "a")
+    assert not has_more_turns("q", "\n" * 200_000 + "Patient:")
+
+
+@pytest.mark.parametrize(
+    ("text", "broken"),
+    [
+        ("胃疼要做什么检查？\\n医生：", "胃疼要做什么检查？\n医生："),
+        ("Rest.\\nDrink.\\n\\nSleep.\\r\\nEnd", "Rest.\nDrink.\n\nSleep.\nEnd"),
+        ("- rest\\n- drink\\n- 5\\tmg", "- rest\n- drink\n- 5 mg"),
+        ("see C:\\new\\notes.txt and \\\\server\\team", "see C:\\new\\notes.txt and \\\\server\\team"),
+        ("h\\nu, 3 \\times 4, \\tau, \\text{mg}, \\neq", "h\\nu, 3 \\times 4, \\tau, \\text{mg}, \\neq"),
+        ("$\\alpha$ and one\\ntwo", "$\\alpha$ and one\\ntwo"),
+        ("$\\alpha$ it is.\\nNext", "$\\alpha$ it is.\nNext"),
+        ("no break", "no break"),
+    ],
+)
+def test_a_written_line_break_becomes_one_where_that_is_certain(text: str, broken: str) -> None:
+    assert written_breaks(text) == broken
+    assert written_breaks(broken) == broken
+
+
+@pytest.mark.parametrize(
+    ("question", "answer", "bare_question", "bare_answer"),
+    [
+        ("<s>问：\n能喝咖啡吗？\n答：\n", "可以。</s>", "能喝咖啡吗？", "可以。"),
+        ("病人：要做什么检查？\n医生：", "医生：胃镜。", "要做什么检查？", "胃镜。"),
+        ("Q: What is flu? A:", "A: An infection.", "What is flu?", "An infection."),
+        ("Question: What is flu?", "Answer: An infection.<|endoftext|>", "What is flu?", "An infection."),
+        ("Patient: I cough\nDoctor:", "Doctor: Rest.", "I cough", "Rest."),
+        ("Q. Hello doctor", "Hi.", "Hello doctor", "Hi."),
+        ("<|im_start|>user\nHi there<|im_end|>\n<|im_start|>assistant\n", "Yes<|im_end|>", "Hi there", "Yes"),
+        ("[INST] What is flu? [/INST]", "An infection </s>", "What is flu?", "An infection"),
+        ("### Instruction:\nHi\n### Response:", "Yes", "Hi", "Yes"),
+        # Not marks.
+        ("Which is it?", "A: 5 mg, B: 10 mg", "Which is it?", "A: 5 mg, B: 10 mg"),
+        ("Is it A:B or vitamin A:", "Patient: a man of 45", "Is it A:B or vitamin A:", "Patient: a man of 45"),
+        ("Q fever?", "Doctors: many", "Q fever?", "Doctors: many"),
+        ("Answer:", "A:", "Answer:", "A:"),
+    ],
+)
+def test_marks_at_the_ends_go(question: str, answer: str, bare_question: str, bare_answer: str) -> None:
+    assert prompt_marks(question, answer) == (bare_question, bare_answer)
+    assert prompt_marks(bare_question, bare_answer) == (bare_question, bare_answer)
+
+
+@pytest.mark.parametrize(
+    ("question", "answer", "more"),
+    [
+        ("My jaw hurts.", "We take an X-ray.Patient: Will that hurt?", True),
+        ("My jaw hurts.", "We take an X-ray.\npatient: Will that hurt?", True),
+        ("胃疼。", "可以。病人：要多久？", True),
+        ("I cough. Doctor: Since when? Patient: Monday.", "Rest.", True),
+        ("I cough.", "Rest.", False),
+        ("I cough.", "Ask your doctor: he knows. The patient: an old man.", False),
+        ("My doctor said: wait.", "Patient: a man of 45", False),
+        ("I told the doctor. Patient: me", "Rest.", False),
+    ],
+)
+def test_more_turns_than_a_question_and_an_answer_are_told(question: str, answer: str, more: bool) -> None:
+    assert has_more_turns(question, answer) is more
+
+
+PIECES = st.sampled_from(
+    [
+        *(
+            "<p>",
+            "</p>",
+            "<b>",
+            "</b>",
+            "<",
+            ">",
+            "&lt;",
+            "&amp;",
+            "amp;",
+            "lt;",
+            "&#60;",
+            "\\n",
+            "\\",
+            "n",
+            "\n",
+            "Q:",
+        ),
+        *("A:", " ", "答：", "<s>", "</s>", "<li>", "<td>", "p", "5", "x", "<br>", "<ul>", "Doctor:", ".", "[INST]"),
+        *("<!--", "-->", "<script>", "</script>"),
+    ]
+)
+
+
+@settings(max_examples=300, deadline=None)
+@given(st.lists(PIECES, max_size=12).map("".join))
+def test_each_rule_applied_twice_is_as_applied_once(text: str) -> None:
+    for rule in (embedded_pictures, markup, written_breaks):
+        assert rule(rule(text)) == rule(text)
+    once = prompt_marks(text, text)
+    assert prompt_marks(*once) == once
