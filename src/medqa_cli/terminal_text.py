@@ -24,15 +24,15 @@ def printable(text: str) -> str:
     return "".join("\ufffd" if character in _OVERRIDES or _is_control(character) else character for character in text)
 
 
-def json_line(data: Any) -> str:
+def json_line(data: Any, *, ascii_only: bool = False) -> str:
     """Return one line of JSON that a terminal may see: what ``printable`` replaces is written as an escape here.
 
-    Whoever reads the JSON gets the text unchanged.
+    Whoever reads the JSON gets the text unchanged. ``ascii_only``: escapes for all that is not ASCII.
 
     Raises:
         ValueError: a number is not finite.
     """
-    text = json.dumps(data, ensure_ascii=False, allow_nan=False)
+    text = json.dumps(data, ensure_ascii=ascii_only, allow_nan=False)
     return _UNESCAPED_BY_JSON.sub(lambda found: f"\\u{ord(found[0]):04x}", text) + "\n"
 
 

@@ -24,6 +24,7 @@ __all__ = ["asking", "configuring", "converting", "evaluating", "main", "trainin
 
 def main() -> None:
     """Run the program. Errors that a user can act on become a message and an exit code; others are bugs and show."""
+    console.prepare_streams()
     _quiet_libraries()
     if not ranks.is_main():
         console.silence()

@@ -19,7 +19,7 @@ from medqa_cli.console.output import (
     warn,
     warn_once,
 )
-from medqa_cli.console.streams import json_enabled, leave_terminal, silence, speak, use_json, width
+from medqa_cli.console.streams import json_enabled, leave_terminal, prepare_streams, silence, speak, use_json, width
 from medqa_cli.terminal_text import printable
 
 __all__ = [
@@ -36,6 +36,7 @@ __all__ = [
     "leave_terminal",
     "line",
     "note",
+    "prepare_streams",
     "printable",
     "progress",
     "result",

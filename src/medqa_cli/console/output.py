@@ -10,7 +10,7 @@ from rich.console import Console
 from rich.markup import escape
 from rich.table import Table
 
-from medqa_cli.console.streams import json_enabled, stderr_console, stdout_console
+from medqa_cli.console.streams import encodes_all, json_enabled, stderr_console, stdout_console
 from medqa_cli.errors import ConfigError, MedqaError
 from medqa_cli.terminal_text import json_line, printable
 
@@ -20,7 +20,7 @@ _warned_of: set[str] = set()
 def result(data: Any, show: Callable[[], None]) -> None:
     """Give a command's result: ``data`` as JSON under ``--json``, otherwise whatever ``show`` prints."""
     if json_enabled():
-        sys.stdout.write(json_line(data))
+        sys.stdout.write(json_line(data, ascii_only=not encodes_all(sys.stdout)))
         sys.stdout.flush()
     else:
         show()
@@ -63,7 +63,7 @@ def line(text: str = "") -> None:
 def json_lines(rows: Iterable[Any]) -> None:
     """Print one JSON object a line to stdout."""
     for row in rows:
-        sys.stdout.write(json_line(row))
+        sys.stdout.write(json_line(row, ascii_only=not encodes_all(sys.stdout)))
     sys.stdout.flush()
 
 
