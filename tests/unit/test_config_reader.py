@@ -405,3 +405,21 @@ def test_reading_imports_nothing_heavy_and_leaves_safe_loader_alone():
     )
     done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True, timeout=240)
     assert done.stdout == "[]\n"
+
+
+def test_the_home_folder_stands_for_a_tilde_in_every_path(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("HOME", "/home/me")
+    (tmp_path / "medqa.yaml").write_text(
+        "run_dir: ~/run\ndata: {source: [~/a.csv, b.csv], dir: ~/data}\n"
+        "eval: {multiple_choice: [{name: x, path: ~/x.json}]}\nprompt: {system: ~/no path}\n"
+    )
+    config = load(tmp_path / "medqa.yaml", ["prompt.template=~/t.jinja"]).config
+    assert config.run_dir == "/home/me/run"
+    assert config.data.source == ("/home/me/a.csv", "b.csv")
+    assert config.data.dir == "/home/me/data"
+    assert config.eval.multiple_choice[0].path == "/home/me/x.json"
+    assert config.prompt.template == "/home/me/t.jinja"
+    assert config.prompt.system == "~/no path"
+    # The model is found there as well; its name stays what the user wrote.
+    assert load(tmp_path / "medqa.yaml", ["model.name_or_path=~/m"]).config.model.name_or_path == "~/m"
+    assert load(tmp_path / "medqa.yaml", ["run_dir=~/other"]).config.run_dir == "/home/me/other"

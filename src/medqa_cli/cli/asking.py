@@ -14,6 +14,7 @@ from medqa_cli.cli.options import (
     JsonOption,
     RunConfigOption,
     SetOption,
+    at_home,
     load_for_run,
     require_adapter,
     require_data,
@@ -53,7 +54,8 @@ def ask(
         typer.Option("--file", metavar="FILE", help="Answer a file: lines of text, .jsonl, .csv; -: standard input."),
     ] = None,
     out: Annotated[
-        Path | None, typer.Option("--out", metavar="FILE", help="With --file: the JSON Lines to write.")
+        Path | None,
+        typer.Option("--out", metavar="FILE", help="With --file: the JSON Lines to write.", callback=at_home),
     ] = None,
     sources: Annotated[
         int, typer.Option("--sources", min=0, max=100, help="Show so many reference answers of the data.")

@@ -12,14 +12,26 @@ from medqa_cli.config import Config, Loaded, load
 from medqa_cli.errors import InputError
 from medqa_cli.run_folder import RunFolder
 
+
+def at_home(path: Path | None) -> Path | None:
+    """Return a path with the home folder in the place of ``~``, which shells leave in ``--out=~/x``."""
+    return path.expanduser() if path is not None and str(path).startswith("~") else path
+
+
 ConfigOption = Annotated[
     Path | None,
-    typer.Option("--config", "-c", help="YAML file; default: medqa.yaml in this folder.", show_default=False),
+    typer.Option(
+        "--config", "-c", help="YAML file; default: medqa.yaml in this folder.", show_default=False, callback=at_home
+    ),
 ]
 RunConfigOption = Annotated[
     Path | None,
     typer.Option(
-        "--config", "-c", help="YAML file; default: medqa.yaml in this folder, else the run's own.", show_default=False
+        "--config",
+        "-c",
+        help="YAML file; default: medqa.yaml in this folder, else the run's own.",
+        show_default=False,
+        callback=at_home,
     ),
 ]
 SetOption = Annotated[
@@ -29,7 +41,7 @@ SetOption = Annotated[
     ),
 ]
 JsonOption = Annotated[bool, typer.Option("--json", help="Print one JSON object on stdout instead of tables.")]
-OutOption = Annotated[Path | None, typer.Option("--out", help="Folder to write.", show_default=False)]
+OutOption = Annotated[Path | None, typer.Option("--out", help="Folder to write.", show_default=False, callback=at_home)]
 
 
 def load_for_run(config: Path | None, overrides: list[str] | None) -> Loaded:

@@ -47,6 +47,7 @@ class Key:
     doc: str
     bounds: dict[str, float]
     commands: tuple[str, ...] = ()
+    is_path: bool = False
 
     @property
     def may_be_blank(self) -> bool:
@@ -68,6 +69,7 @@ def keys_of(section: type, prefix: str = "", commands: tuple[str, ...] = ()) -> 
             doc=field.metadata.get("doc", ""),
             bounds=bounds,
             commands=field.metadata.get("commands") or commands,
+            is_path=bool(field.metadata.get("is_path")),
         )
     return found
 

@@ -27,6 +27,7 @@ class DataConfig:
         None,
         "The spreadsheet: CSV, TSV, Excel, JSON, JSONL, Parquet, a folder or archive of these or of MedQuAD XML, a hub "
         "data set id, or a list of such. `medqa convert SOURCE` overrides it.",
+        is_path=True,
     )
     question_column: str | None = setting(
         None,
@@ -42,6 +43,7 @@ class DataConfig:
     dir: str = setting(
         "data/medqa",
         "Folder that `medqa convert` writes and the other commands read.",
+        is_path=True,
         commands="convert train merge ask eval",
     )
     cleaning: dict[str, bool] = setting(
@@ -96,6 +98,7 @@ class PromptConfig:
         "llama2",
         "Form of the prompt: llama2, chat (the tokenizer's own chat template), alpaca, plain, or the path of a Jinja "
         "file. An adapter keeps that of its training.",
+        is_path=True,
     )
     system: str | None = setting(
         "Answer the Question",
@@ -266,7 +269,7 @@ class MultipleChoiceSet:
     """One multiple-choice file to score."""
 
     name: str = setting("", "Name in the report.")
-    path: str = setting("", "File in the public format of PubMedQA, MedMCQA or MedQA.")
+    path: str = setting("", "File in the public format of PubMedQA, MedMCQA or MedQA.", is_path=True)
 
 
 MetricName = Literal[
@@ -314,6 +317,7 @@ class Config:
     run_dir: str = setting(
         "runs/medqa",
         "Folder that holds all a run writes: adapter, checkpoints, logs, evaluation, merged model.",
+        is_path=True,
         commands="train merge ask eval",
     )
     seed: int = setting(

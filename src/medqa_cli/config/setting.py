@@ -18,6 +18,7 @@ def setting(
     at_most: float | None = None,
     below: float | None = None,
     commands: str = "",
+    is_path: bool = False,
 ) -> Any:
     """Declare one key, or (in ``Config``) a section.
 
@@ -29,6 +30,7 @@ def setting(
         at_most: inclusive upper bound.
         below: exclusive upper bound.
         commands: the commands that act on it, in the order of their use; empty: those of its section.
+        is_path: it names a file or folder, in which ``~`` is the home folder.
     """
     metadata = {
         "doc": doc,
@@ -37,6 +39,7 @@ def setting(
         "at_most": at_most,
         "below": below,
         "commands": tuple(commands.split()),
+        "is_path": is_path,
     }
     if callable(default):
         return field(default_factory=default, metadata=metadata)

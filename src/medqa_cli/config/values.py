@@ -6,6 +6,7 @@ Does not know sections, files or overrides: see ``reader``.
 from __future__ import annotations
 
 import math
+import os
 import types
 from collections.abc import Callable, Sequence
 from dataclasses import MISSING, fields, is_dataclass
@@ -61,7 +62,15 @@ def convert(node: Node, key: Key, words: Sequence[str], report: Report) -> Any:
     if problem is not None:
         report(None, "", problem)
         return INVALID
-    return value
+    return _at_home(value) if key.is_path else value
+
+
+def _at_home(value: Any) -> Any:
+    """Return paths with the home folder in the place of ``~``, which no shell has seen here."""
+    if isinstance(value, tuple):
+        return tuple(map(_at_home, value))
+    # Not pathlib's: that one fails on ~NAME of nobody, and rewrites names that are no paths.
+    return os.path.expanduser(value) if isinstance(value, str) else value  # noqa: PTH111
 
 
 def _read(node: Node, expected: Any, words: Sequence[str], report: Report, suffix: str, may_be_blank: bool) -> Any:
@@ -176,7 +185,7 @@ def _read_section(node: MappingNode, section: type[_SECTION], report: Report, su
             continue
         value = _read(item.value, keys[item.name].type, (), report, f"{suffix}.{item.name}", False)
         valid = valid and value is not INVALID
-        found[item.name] = value
+        found[item.name] = _at_home(value) if keys[item.name].is_path else value
     for missing in (name for name in keys if name not in found):
         report_item(line_of(node), f"lacks the key {missing}")
     return section(**found) if valid else INVALID
