@@ -30,8 +30,8 @@ _LETTERED = re.compile(r"\s*A\s*[:：].*?(?<!\w)B\s*[:：]", re.DOTALL)
 _PATIENT, _DOCTOR = ("Patient", "病人", "患者"), ("Doctor", "Physician", "医生", "大夫")
 _LINE_PATIENT, _LINE_DOCTOR = ("patient", "User", "Human", "用户"), ("doctor", "Assistant")
 _TURN = re.compile(
-    rf"(?:(?:(?<=\n)|(?<=[.!?。！？…”\")]))\s{0, 9}(?:({'|'.join(_PATIENT)})|({'|'.join(_DOCTOR)}))"
-    rf"|(?<=\n)\s{0, 9}(?:({'|'.join(_LINE_PATIENT)})|({'|'.join(_LINE_DOCTOR)})))\s*[:：](?=\s*\S)"
+    rf"(?:(?:(?<=\n)|(?<=[.!?。！？…”\")]))\s{{0,9}}(?:({'|'.join(_PATIENT)})|({'|'.join(_DOCTOR)}))"
+    rf"|(?<=\n)\s{{0,9}}(?:({'|'.join(_LINE_PATIENT)})|({'|'.join(_LINE_DOCTOR)})))\s*[:：](?=\s*\S)"
 )
 _SPEAKERS = (*_PATIENT, *_DOCTOR, *_LINE_PATIENT, *_LINE_DOCTOR)
 _LONGEST_NAME = 20  # characters, with spaces behind it
