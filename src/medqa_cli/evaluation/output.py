@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
+from pathlib import Path
 from typing import Any
 
 from medqa_cli.config.sections import EvalConfig
@@ -41,9 +42,7 @@ def rescore(run: RunFolder, settings: EvalConfig, seed: int, models: Sequence[st
     Raises:
         InputError: nothing was measured yet, or a model was not.
     """
-    before = read_json(run.results_path) if run.results_path.is_file() else {}
-    if not isinstance(before, dict):
-        raise InputError(f"{run.results_path} is damaged: not an object", "measure again: medqa eval")
+    before = _results_before(run.results_path)
     found = read_samples(run.eval_dir / SAMPLES_NAME)
     missing = [name for name in models or () if name not in found]
     if missing:
@@ -53,6 +52,9 @@ def rescore(run: RunFolder, settings: EvalConfig, seed: int, models: Sequence[st
         )
     floors_path = run.eval_dir / FLOORS_NAME
     floors = read_samples(floors_path) if floors_path.is_file() and floors_path.stat().st_size else {}
+    ids = [sample.id for sample in next(iter(found.values()))]
+    if any([sample.id for sample in own] != ids for own in floors.values()):
+        raise InputError(f"{floors_path} is about other questions than the samples", "measure again: medqa eval")
     measured = Measured({name: found[name] for name in models or found}, floors, {})
     kept = {**before.get("settings", {}), "metrics": list(settings.metric_names)}
     results = make_results(
@@ -67,3 +69,30 @@ def rescore(run: RunFolder, settings: EvalConfig, seed: int, models: Sequence[st
         file.write(make_page(results, measured.samples))
     write_json(run.results_path, results)
     return results
+
+
+def _results_before(path: Path) -> dict[str, Any]:
+    """Return what is kept of the results of before, or nothing where there are none."""
+    before = read_json(path) if path.is_file() else {}
+    choices = before.get("multiple_choice", {}) if isinstance(before, dict) else None
+    if not (
+        isinstance(choices, dict)
+        and isinstance(before.get("settings", {}), dict)
+        and isinstance(before.get("split", ""), str)
+        and all(isinstance(own, dict) and _are_figures(own) for own in choices.values())
+    ):
+        raise InputError(f"{path} is damaged: not the results of an evaluation", "measure again: medqa eval")
+    return before
+
+
+def _are_figures(own: dict[str, Any]) -> bool:
+    """Tell whether a multiple-choice set holds figures of models: each an object with a number."""
+    kinds = [own.get(kind) for kind in ("models", "floors", "differences")]
+    if not all(isinstance(kind, dict) for kind in kinds) or not isinstance(own.get("items"), int):
+        return False
+    figures = [figures for kind in kinds if kind for figures in kind.values()]
+    return all(isinstance(each, dict) for each in figures) and all(
+        name == "choice" or (isinstance(figure, dict) and isinstance(figure.get("value"), int | float))
+        for each in figures
+        for name, figure in each.items()
+    )

@@ -7,12 +7,9 @@ where the environment variable ``MEDQA_API_KEY`` holds one.
 
 from __future__ import annotations
 
-import http.client
-import json
+import contextlib
 import os
-import urllib.error
-import urllib.request
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
 from functools import partial
@@ -22,13 +19,15 @@ from medqa_cli import console
 from medqa_cli.config.sections import GenerateConfig
 from medqa_cli.errors import InputError, MedqaError
 from medqa_cli.evaluation.generation import GeneratedAnswer
+from medqa_cli.evaluation.http_json import Calls
 from medqa_cli.evaluation.progress import Progress
 
 PREFIX = "openai:"
 SERVED = "served"
 KEY_VARIABLE = "MEDQA_API_KEY"  # not OPENAI_API_KEY: a key that was made for one address is not sent to another
 _AT_ONCE = 16
-_SECONDS = 600
+_MOST_CHARACTERS, _MOST_CHARACTERS_OF_A_TOKEN = 100_000, 100
+_SHOWN = 200
 
 
 @dataclass(frozen=True)
@@ -52,9 +51,11 @@ def connect(named: str, system: str | None) -> ServedModel:
         raise InputError(f"--model {named}: no address of a server", "write it like openai:http://127.0.0.1:8000/v1")
     if not model:
         try:
-            model = str(_call(f"{url}/models", None)["data"][0]["id"])
+            model = Calls().post(f"{url}/models", None, os.environ.get(KEY_VARIABLE))["data"][0]["id"]
         except (KeyError, IndexError, TypeError) as error:
             raise InputError(f"{url}/models lists no model", f"name one: {PREFIX}{url}#MODEL") from error
+        if not isinstance(model, str) or not model.isprintable():
+            raise InputError(f"{url}/models lists a model without a name", f"name one: {PREFIX}{url}#MODEL")
     return ServedModel(url, model, system)
 
 
@@ -72,13 +73,15 @@ def served_answers(
         for number, start in enumerate(range(0, len(questions), _AT_ONCE))
     }
     done = 0
+    calls = Calls()
     with (
         ThreadPoolExecutor(_AT_ONCE) as pool,
+        _ended_with(calls, pool),
         console.progress(f"answering with {served.model}", len(questions)) as bar,
     ):
 
         def compute(part: Sequence[str]) -> list[list[Any]]:
-            return list(pool.map(partial(_ask, served, config), part))
+            return list(pool.map(partial(_ask, served, config, calls), part))
 
         def advance(name: str) -> None:
             nonlocal done
@@ -89,7 +92,18 @@ def served_answers(
     return [GeneratedAnswer(*values) for piece in pieces for values in piece]
 
 
-def _ask(served: ServedModel, config: GenerateConfig, question: str) -> list[Any]:
+@contextlib.contextmanager
+def _ended_with(calls: Calls, pool: ThreadPoolExecutor) -> Iterator[None]:
+    """End all calls on an error or Ctrl-C: threads that wait for a server would keep the program from ending."""
+    try:
+        yield
+    except BaseException:
+        pool.shutdown(wait=False, cancel_futures=True)
+        calls.cut()
+        raise
+
+
+def _ask(served: ServedModel, config: GenerateConfig, calls: Calls, question: str) -> list[Any]:
     messages = [{"role": "system", "content": served.system}] if served.system else []
     body = {
         "model": served.model,
@@ -97,30 +111,30 @@ def _ask(served: ServedModel, config: GenerateConfig, question: str) -> list[Any
         "temperature": 0,
         "max_tokens": config.max_new_tokens,
     }
-    answer = _call(f"{served.url}/chat/completions", body)
+    answer = calls.post(f"{served.url}/chat/completions", body, os.environ.get(KEY_VARIABLE))
     try:
         choice = answer["choices"][0]
-        tokens = int((answer.get("usage") or {}).get("completion_tokens") or 0)
+        text, tokens = choice["message"]["content"], (answer.get("usage") or {}).get("completion_tokens")
         reason = "stop" if choice["finish_reason"] == "stop" else "length"
-        return [str(choice["message"]["content"] or "").strip(), reason, tokens]
-    except (KeyError, IndexError, TypeError, AttributeError, ValueError) as error:
-        raise MedqaError(f"{served.url} gave an answer that is not in OpenAI's form: {str(answer)[:200]}") from error
+    except (KeyError, IndexError, TypeError, AttributeError) as error:
+        raise _not_in_form(served, answer) from error
+    if not isinstance(text, str | None) or not (tokens is None or (type(tokens) is int and 0 <= tokens < 1 << 40)):
+        raise _not_in_form(served, answer)
+    most = max(_MOST_CHARACTERS, _MOST_CHARACTERS_OF_A_TOKEN * config.max_new_tokens)
+    if text is not None and len(text) > most:
+        raise MedqaError(
+            f"{served.url} gave an answer of {len(text):,} characters, though at most {config.max_new_tokens} tokens "
+            "were asked for",
+            "see the server's own log",
+        )
+    # Halves of letters, which JSON can hold and no file.
+    whole = (text or "").encode("utf-16-le", "surrogatepass").decode("utf-16-le", "replace")
+    return [whole.strip(), reason, tokens or 0]
 
 
-def _call(url: str, body: dict[str, Any] | None) -> Any:
-    data = None if body is None else json.dumps(body).encode()
-    request = urllib.request.Request(url, data, {"Content-Type": "application/json"})
-    if key := os.environ.get(KEY_VARIABLE):
-        request.add_unredirected_header("Authorization", f"Bearer {key}")
+def _not_in_form(served: ServedModel, answer: object) -> MedqaError:
     try:
-        with urllib.request.urlopen(request, timeout=_SECONDS) as response:
-            return json.loads(response.read())
-    except urllib.error.HTTPError as error:
-        said = error.read(300).decode(errors="replace")
-        hint = f"set the variable {KEY_VARIABLE} to its key" if error.code == 401 else "see the server's own log"
-        raise InputError(f"{url} refused: {error.code} {error.reason}: {said}", hint) from error
-    except (OSError, http.client.HTTPException) as error:
-        reason = getattr(error, "reason", error)
-        raise InputError(f"nothing answers at {url}: {reason}", "start the server, or correct the address") from error
-    except ValueError as error:
-        raise InputError(f"{url} did not answer in JSON", "name the address that ends in /v1") from error
+        said = ascii(answer)[:_SHOWN]
+    except RecursionError:
+        said = "nested too deeply to be shown"
+    return MedqaError(f"{served.url} gave an answer that is not in OpenAI's form: {said}", "see the server's own log")
