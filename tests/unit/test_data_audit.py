@@ -182,7 +182,7 @@ def fact_sheets(number: int) -> tuple[list[list[str]], int]:
 def test_topics_that_occur_once_are_not_known_rather_than_0(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
     rows, number = fact_sheets(10)
     report = converted(write_csv(tmp_path / "in.csv", rows), tmp_path / "out")
-    doubt = f"nearly every topic occurs once ({number} topics on {number} rows)"
+    doubt = f"{number} of {number} topics occur on one row only ({number} rows)"
     assert report["topics"] == {"column": None, "known": number, "distinct": number, "once": number, "doubt": doubt}
     unknown = {**NONE, "topic": None}
     assert report["leakage"] == {"test": unknown, "validation": unknown}

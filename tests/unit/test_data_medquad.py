@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import csv
 from pathlib import Path
 from typing import Any
 
@@ -10,8 +11,9 @@ import pytest
 from medqa_cli.config.sections import DataConfig
 from medqa_cli.data.cleaning.rules import RULES
 from medqa_cli.data.dataset import QaRow, read_split
-from medqa_cli.data.dedup import fold
+from medqa_cli.data.dedup import fold, key_of
 from medqa_cli.data.pipeline import TextTools, convert
+from medqa_cli.data.questions.topics import topic_names
 
 MEDQUAD = Path(__file__).parents[2].parent / "shared/data/medquad"
 SPLITS = ("train", "validation", "test")
@@ -64,6 +66,25 @@ def test_topics_of_the_questions_are_those_of_the_focus_column(
     shared = [(fold(row.topic), by_id[row.id]) for row in rows_of(two_columns[0]) if row.id in by_id]
     assert len(shared) > 14400
     assert sum(one == other for one, other in shared) >= 0.995 * len(shared)
+
+
+def test_no_held_out_row_shares_its_focus_with_train(two_columns: tuple[Path, dict[str, Any]]) -> None:
+    """By the column that the two-column file lacks; also no other seed could part the rows of a focus."""
+    with open(MEDQUAD / "medquad.csv", encoding="utf-8", newline="") as file:
+        focus_of = {
+            key_of(fold(row["question"].split("?")[0])): row["focus"] for row in csv.DictReader(file) if row["focus"]
+        }
+    groups: dict[str, set[str]] = {}
+    known = 0
+    for split in SPLITS:
+        for row in read_split(two_columns[0], split):
+            question = row.question.split("?")[0].replace("What is ", "What is (are) ", 1)
+            focus = focus_of.get(key_of(fold(question))) or focus_of.get(key_of(fold(row.question.split("?")[0])))
+            known += focus is not None
+            for name in topic_names(focus or ""):
+                groups.setdefault(name, set()).add(split)
+    assert known > 14_000
+    assert {name: found for name, found in groups.items() if len(found) > 1} == {}
 
 
 def test_the_archive_of_xml(tmp_path: Path) -> None:

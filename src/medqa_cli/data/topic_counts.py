@@ -8,7 +8,7 @@ from dataclasses import dataclass
 from typing import Any
 
 LEAST_TOPICS = 8  # fewer say nothing about how often topics repeat
-LARGEST_SHARE_ALONE = 7 / 8
+LARGEST_SHARE_ALONE = 1 / 2
 LEAST_SHARE_KNOWN = 1 / 2
 
 
@@ -25,14 +25,15 @@ class TopicCounts:
     def doubt(self) -> str:
         """Return why rows without a topic in common may yet be about one thing, or an empty text.
 
-        Then no count of shared topics is a proof: where hardly any two rows share one, none can stand in two splits.
+        Then no count of shared topics is a proof: where most rows have a topic that no other row has, hardly any can
+        stand in two splits. MedQuAD has 15 % of such rows, a sample of 3,000 of its rows 43 %.
         """
         if not self.known:
             return "no topic is known"
         if self.known < LEAST_SHARE_KNOWN * self.rows:
             return f"topics are known for only {self.known:,} of {self.rows:,} rows"
-        if self.distinct >= LEAST_TOPICS and self.once >= LARGEST_SHARE_ALONE * self.distinct:
-            return f"nearly every topic occurs once ({self.distinct:,} topics on {self.known:,} rows)"
+        if self.distinct >= LEAST_TOPICS and self.once >= LARGEST_SHARE_ALONE * self.known:
+            return f"{self.once:,} of {self.distinct:,} topics occur on one row only ({self.known:,} rows)"
         return ""
 
     def as_json(self) -> dict[str, Any]:
