@@ -12,16 +12,17 @@ import importlib.metadata
 import json
 import os
 import platform
-import shutil
 import subprocess
 import sys
 import tempfile
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 from pathlib import Path
 from typing import IO, Any
 
+from medqa_cli import console
 from medqa_cli.errors import InputError
+from medqa_cli.leftovers import OLD, held, remove, sweep
 
 # The key of the training split's hash among the recorded settings.
 TRAIN_SHA256 = "train_sha256"
@@ -109,55 +110,80 @@ def sha256_of_file(path: Path) -> str:
 def atomic_file(path: Path) -> Iterator[IO[str]]:
     """Open a UTF-8 text file that replaces ``path`` only when the block ends without an error.
 
+    Removes what killed runs left of writing it.
+
     Raises:
         InputError: the folder cannot be written.
     """
-    try:
-        path.parent.mkdir(parents=True, exist_ok=True)
-        handle, temporary = tempfile.mkstemp(dir=path.parent, prefix=f".{path.name}.", suffix=".tmp")
-    except OSError as error:
-        raise InputError(f"cannot write {path}: {error.strerror}") from error
-    try:
-        with open(handle, "w", encoding="utf-8", newline="\n") as file:
-            yield file
-        # mkstemp makes private files; the result is an ordinary one.
-        Path(temporary).chmod(0o666 & ~_umask())
-        Path(temporary).replace(path)
-    except BaseException:
-        Path(temporary).unlink(missing_ok=True)
-        raise
+    sweep(path)
+    with contextlib.ExitStack() as stack:
+        try:
+            path.parent.mkdir(parents=True, exist_ok=True)
+            handle, temporary = _held_temporary(tempfile.mkstemp, path, stack)
+        except OSError as error:
+            raise InputError(f"cannot write {path}: {error.strerror}") from error
+        try:
+            with open(handle, "w", encoding="utf-8", newline="\n") as file:
+                yield file
+            # mkstemp makes private files; the result is an ordinary one.
+            temporary.chmod(0o666 & ~_umask())
+            temporary.replace(path)
+        except BaseException:
+            remove(temporary)
+            raise
 
 
 @contextlib.contextmanager
 def atomic_dir(path: Path) -> Iterator[Path]:
     """Yield a new folder beside ``path`` that replaces it only when the block ends without an error.
 
+    Removes what killed runs left of writing it.
+
     Raises:
         InputError: the folder cannot be written.
     """
-    try:
-        path.parent.mkdir(parents=True, exist_ok=True)
-        temporary = Path(tempfile.mkdtemp(dir=path.parent, prefix=f".{path.name}.", suffix=".tmp"))
-    except OSError as error:
-        raise InputError(f"cannot write {path}: {error.strerror}") from error
-    try:
-        yield temporary
-        temporary.chmod(0o777 & ~_umask())
-        if path.exists():
-            # Two renames: an interruption between them leaves the old folder under its temporary name, never a mix.
-            old = temporary.with_suffix(".old")
-            path.rename(old)
-            try:
+    sweep(path)
+    with contextlib.ExitStack() as stack:
+        try:
+            path.parent.mkdir(parents=True, exist_ok=True)
+            _, temporary = _held_temporary(lambda **place: (-1, tempfile.mkdtemp(**place)), path, stack)
+        except OSError as error:
+            raise InputError(f"cannot write {path}: {error.strerror}") from error
+        try:
+            yield temporary
+            temporary.chmod(0o777 & ~_umask())
+            if path.exists():
+                _swap(path, temporary, stack)
+            else:
                 temporary.rename(path)
-            except BaseException:
-                old.rename(path)
-                raise
-            shutil.rmtree(old)
-        else:
-            temporary.rename(path)
+        except BaseException:
+            remove(temporary)
+            raise
+
+
+def _held_temporary(make: Callable[..., tuple[int, str]], path: Path, stack: contextlib.ExitStack) -> tuple[int, Path]:
+    """Make a temporary file or folder beside a path and hold it; another run may remove it before it is held."""
+    while True:
+        handle, name = make(dir=path.parent, prefix=f".{path.name}.", suffix=".tmp")
+        stack.enter_context(held(Path(name)))
+        if os.path.lexists(name):
+            return handle, Path(name)
+        if handle >= 0:
+            os.close(handle)
+
+
+def _swap(path: Path, new: Path, stack: contextlib.ExitStack) -> None:
+    """Put a folder in the place of another, by two renames: ``leftovers.sweep`` mends what stops between them."""
+    old = new.with_suffix(OLD)
+    stack.enter_context(held(path))
+    path.rename(old)
+    try:
+        new.rename(path)
     except BaseException:
-        shutil.rmtree(temporary, ignore_errors=True)
+        old.rename(path)
         raise
+    if not remove(old):
+        console.warn(f"{path} is written, but what it replaced could not be deleted: {old}")
 
 
 def write_json(path: Path, value: Any) -> None:

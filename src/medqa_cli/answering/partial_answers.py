@@ -6,6 +6,7 @@ order in which they were made. Does not answer.
 
 from __future__ import annotations
 
+import contextlib
 import hashlib
 import json
 import os
@@ -14,7 +15,9 @@ from pathlib import Path
 from types import TracebackType
 from typing import IO, Any
 
+from medqa_cli import console
 from medqa_cli.errors import InputError
+from medqa_cli.leftovers import remove, sweep
 from medqa_cli.run_folder import atomic_file
 
 Answers = dict[int, dict[str, Any]]
@@ -26,12 +29,14 @@ def fingerprint(*parts: Any) -> str:
 
 
 def require_new(out: Path) -> None:
-    """Refuse an output file that is there.
+    """Refuse an output file that is there; remove the partial file of the run that finished it.
 
     Raises:
         InputError: it is.
     """
+    sweep(out)
     if out.exists():
+        _remove_finished(out)
         raise InputError(f"{out} is already there", "delete it, or name another file with --out")
 
 
@@ -49,7 +54,7 @@ class PartialAnswers:
     def __init__(self, out: Path, belongs_to: str) -> None:
         require_new(out)
         self._out = out
-        self.path = out.with_name(f"{out.name}.partial")
+        self.path = _partial_path(out)
         self.answers = _read(self.path, belongs_to)
         try:
             out.parent.mkdir(parents=True, exist_ok=True)
@@ -78,7 +83,24 @@ class PartialAnswers:
         with atomic_file(self._out) as file:
             _write_lines(file, [self.answers[number] for number in sorted(self.answers)])
         self._file.close()
-        self.path.unlink()
+        if not remove(self.path):
+            console.warn(f"{self._out} is written, but {self.path} could not be deleted")
+
+
+def _partial_path(out: Path) -> Path:
+    return out.with_name(f"{out.name}.partial")
+
+
+def _remove_finished(out: Path) -> None:
+    """Remove a partial file all of whose answers stand in the finished one: a kill came between the two steps."""
+    path = _partial_path(out)
+    sweep(path)
+    with contextlib.suppress(OSError, ValueError, LookupError, TypeError, AttributeError):
+        _, *partial = [json.loads(line) for line in path.read_text(encoding="utf-8").split("\n")[:-1]]
+        answers = {value["number"]: value["answer"] for value in partial}
+        finished = [json.loads(line) for line in out.read_text(encoding="utf-8").split("\n")[:-1]]
+        if [answers[number] for number in sorted(answers)] == finished:
+            remove(path)
 
 
 def _lines_of(answers: Answers) -> list[dict[str, Any]]:

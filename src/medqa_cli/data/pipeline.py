@@ -9,6 +9,7 @@ from __future__ import annotations
 import contextlib
 import gc
 import hashlib
+import os
 from collections.abc import Iterator, Sequence
 from dataclasses import asdict, dataclass
 from pathlib import Path
@@ -34,6 +35,7 @@ from medqa_cli.data.stages import Stages
 from medqa_cli.data.topic_counts import count_topics
 from medqa_cli.data.writing import Render, Wording, Written, write_rows
 from medqa_cli.errors import MedqaError
+from medqa_cli.leftovers import sweep
 from medqa_cli.run_folder import atomic_dir, write_json
 
 SPOOL_NAME = "spool.tmp"
@@ -98,11 +100,11 @@ def convert(
     with stages.stage("open"):
         opened = open_sources(sources, column_names(data))
     name = ", ".join(sources)
+    sweep(Path(os.path.realpath(out_dir)))
     check_replaceable(out_dir, name, local_paths(sources), _sha256(opened.files), force)
     console.note(f"reading {name}: {opened.description}; columns: {opened.columns.describe()}")
     for warning in opened.warnings:
         console.warn(warning)
-    _warn_of_leftovers(out_dir)
     lengths = tools.lengths()
     # Resolved, because a link to a folder has to stay a link.
     with _writing(out_dir), _without_cycle_search(), atomic_dir(out_dir.resolve()) as folder:
@@ -237,13 +239,6 @@ def _write_card(folder: Path, report: dict[str, Any], info: CardInfo) -> None:
 
 def _docs() -> dict[str, str]:
     return {name: rule.doc for name, rule in RULES.items()}
-
-
-def _warn_of_leftovers(out_dir: Path) -> None:
-    """Name what a killed run left: it holds the source's texts."""
-    out_dir = out_dir.resolve()
-    for leftover in sorted(out_dir.parent.glob(f".{out_dir.name}.*.tmp")):
-        console.warn(f"{leftover} was left by a run that was killed (or is still running) and holds texts: delete it")
 
 
 @contextlib.contextmanager

@@ -14,8 +14,9 @@ from pathlib import Path
 from types import TracebackType
 from typing import IO, Any, Self
 
-from medqa_cli import ranks
+from medqa_cli import console, ranks
 from medqa_cli.errors import InputError
+from medqa_cli.leftovers import remove, sweep
 from medqa_cli.run_folder import atomic_file
 
 _NAME = "progress"
@@ -86,7 +87,9 @@ class Progress:
         """Delete the files: everything is in its final place."""
         if ranks.is_main():
             for path in self._folder.glob(f"{_NAME}*.jsonl"):
-                path.unlink(missing_ok=True)
+                sweep(path)
+                if not remove(path):
+                    console.warn(f"all is written, but {path} could not be deleted")
 
     def _keep(self, name: str, value: Any) -> None:
         assert self._file is not None

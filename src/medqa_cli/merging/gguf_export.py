@@ -20,6 +20,7 @@ import gguf
 from medqa_cli import console
 from medqa_cli.config.sections import GenerateConfig
 from medqa_cli.errors import InputError
+from medqa_cli.leftovers import held, sweep
 from medqa_cli.merging.gguf_hyperparameters import (
     ARCHITECTURE,
     add_hyperparameters,
@@ -154,7 +155,11 @@ def _write_file(path: Path, model: _Model, kind: str, plan: Sequence[PlannedTens
     """Write one GGUF file under a temporary name, rename it when it is complete, return its summary."""
     started = time.perf_counter()
     try:
-        with tempfile.TemporaryDirectory(dir=path.parent, prefix=f".{path.name}.", suffix=".tmp") as folder:
+        sweep(path)
+        with (
+            tempfile.TemporaryDirectory(dir=path.parent, prefix=f".{path.name}.", suffix=".tmp") as folder,
+            held(Path(folder)),
+        ):
             temporary = Path(folder) / path.name
             writer = gguf.GGUFWriter(temporary, ARCHITECTURE)
             try:

@@ -60,7 +60,6 @@ def merge(job: MergeJob) -> dict[str, Any]:
     contract, tokenizer = load_contract(job.run.adapter_dir, given.base.folder, job.prompt)
     encoder = PromptEncoder(contract, tokenizer, num_embeddings(load_config(str(given.base.folder))))
     examples, reason = _held_out(job, encoder)
-    _note_leftovers(job.out_dir)
     with atomic_dir(job.out_dir) as folder:
         exact = write_companions(folder, given.base.folder, contract, tokenizer)
         reason = reason or _no_memory_for(parts)
@@ -122,11 +121,6 @@ def _no_memory_for(parts: Parts) -> str:
     if needed <= available:
         return ""
     return f"that takes about {needed / 2**30:.1f} GiB of memory, {available / 2**30:.1f} GiB are available"
-
-
-def _note_leftovers(out_dir: Path) -> None:
-    for path in out_dir.parent.glob(f".{out_dir.name}.*.tmp"):
-        console.warn(f"{path} belongs to a merge that is still running or was cut off; if it was cut off, delete it")
 
 
 def _write(job: MergeJob, parts: Parts, name: str, folder: Path) -> None:
