@@ -104,6 +104,8 @@ def test_a_run_to_the_end_leaves_its_last_step_and_names_a_better_one(
 ) -> None:
     outcome, summary = train(losses=[3.0, 2.5, 2.2, 2.4, 2.6, 2.7])
     assert (summary["global_step"], summary["adapter_step"], summary["best_step"]) == (5, 5, 2)
+    assert summary["validation_rising_since"] == 2
+    assert "warning: the validation loss rises since step 2 (from 2.2000 to 2.7000)" in outcome.err
     assert weights(tmp_path / "adapter") == weights(tmp_path / "checkpoints/checkpoint-5")
     assert (
         "validation was best after step 2 (2.2000, now 2.7000); the adapter is that of the last step, 5" in outcome.err

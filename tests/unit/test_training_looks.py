@@ -110,3 +110,17 @@ def test_there_is_a_look_after_the_last_step() -> None:
     run.state.global_step = 60
     run.looks.on_step_end(ARGS, run.state, run.control)
     assert run.control.should_evaluate
+
+
+@pytest.mark.parametrize(
+    ("losses", "expected"),
+    [
+        ([2.0, 1.5, 1.2, 1.3, 1.4], 2),
+        ([2.0, 1.5, 1.2, 1.3], None),  # one look above the best may be chance
+        ([2.0, 1.5, 1.2, 1.4, 1.3, 1.1], None),
+        ([2.0, 1.5, 1.4, 1.3], None),
+    ],
+)
+def test_a_validation_loss_that_rises_is_dated_from_its_best_look(losses: list[float], expected: int | None) -> None:
+    log = [{"step": step, "validation_loss": loss} for step, loss in enumerate(losses)]
+    assert ValidationLooks(log, None).rising_since == expected

@@ -68,6 +68,12 @@ def adapter_checkpoint(run: RunFolder, outcome: Outcome, patience: int | None) -
         )
     if looks.best_step == step:
         return None
+    if looks.rising_since is not None:
+        console.warn(
+            f"the validation loss rises since step {looks.rising_since} (from {looks.best_loss:.4f} to "
+            f"{looks.last_loss:.4f}): the model learns the training rows by heart; fewer epochs, a lower "
+            "train.learning_rate or more data help"
+        )
     if patience is None:
         console.note(
             f"validation was best after step {looks.best_step} ({looks.best_loss:.4f}, now {looks.last_loss:.4f}); the "
@@ -147,6 +153,7 @@ def summarize(outcome: Outcome, run: RunFolder, log: Sequence[dict[str, Any]]) -
         "global_step": outcome.global_step,
         "adapter_step": None,
         "best_step": outcome.looks.best_step,
+        "validation_rising_since": outcome.looks.rising_since,
         "checkpoint_step": newest_step(run, outcome.global_step),
         "num_train_tokens": outcome.num_tokens,
         "num_skipped_steps": outcome.num_skipped_steps,

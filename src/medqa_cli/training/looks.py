@@ -10,6 +10,9 @@ from typing import Any
 
 from transformers import TrainerCallback, TrainerControl, TrainerState, TrainingArguments
 
+# One look above the best may be chance.
+_LOOKS_OF_A_RISE = 2
+
 
 class ValidationLooks(TrainerCallback):
     """Asks for a look after the last step, for a checkpoint at each best look, and for the end when none gets better.
@@ -34,6 +37,13 @@ class ValidationLooks(TrainerCallback):
         for line in log:
             if "validation_loss" in line:
                 self._count(line["step"], line["validation_loss"])
+
+    @property
+    def rising_since(self) -> int | None:
+        """The step of the best look where the loss has been higher at two looks or more since; None: it is not so."""
+        if self.last_loss is None or self._looks_without_gain < _LOOKS_OF_A_RISE or self.last_loss <= self.best_loss:
+            return None
+        return self.best_step
 
     @property
     def stopped_early(self) -> bool:

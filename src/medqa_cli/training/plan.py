@@ -21,7 +21,7 @@ from medqa_cli.model.adapter_init import check_init
 from medqa_cli.model.adapter_targets import find_targets
 from medqa_cli.model.base import load_config
 from medqa_cli.model.device import DTYPES, describe_device, peak_memory_bytes, pick_compute_dtype, pick_device
-from medqa_cli.model.empty_model import empty_base, num_unquantized, tell_unquantized
+from medqa_cli.model.empty_model import empty_base, num_parameters, num_unquantized, tell_unquantized
 from medqa_cli.model.machine import GB
 from medqa_cli.run_folder import RunFolder
 from medqa_cli.training.fit import fit
@@ -37,6 +37,7 @@ from medqa_cli.training.preparation import (
     without_validation,
 )
 from medqa_cli.training.run import make_model
+from medqa_cli.training.unusual import unusual_settings
 
 PROBE_STEPS = 2
 LEAST_MAX_LENGTH = 256
@@ -84,6 +85,10 @@ def plan(job: TrainJob, *, gpu_memory_gb: float | None = None, probe: bool = Fal
     tokens = sum(len(example.input_ids) for example in examples)
     steps = num_steps(job.train, len(examples))
     train_tokens = round(tokens * _trained_examples(job.train, len(examples), steps) / len(examples))
+    for unusual in unusual_settings(
+        job.lora, job.train, num_parameters=num_parameters(base), num_examples=len(examples), num_steps=steps
+    ):
+        console.note(f"unusual: {unusual}")
     result: dict[str, Any] = {
         "model": prepared.source.name,
         "device": device_name,

@@ -45,6 +45,7 @@ from medqa_cli.training.sharding import (
     whole_adapter,
 )
 from medqa_cli.training.trainer import check_optimizer, optimizer_on, unpaged
+from medqa_cli.training.unusual import unusual_settings
 
 
 def train(job: TrainJob, *, resume: bool = False, restart: bool = False) -> dict[str, Any]:
@@ -190,6 +191,11 @@ def _describe_run(job: TrainJob, model: Any, prepared: Prepared) -> None:
     )
     if (ignored := launchers_mixed_precision()) is not None:
         console.note(f"mixed_precision: {ignored} of accelerate's config has no effect; model.compute_dtype decides")
+    examples = len(prepared.data.examples)
+    for unusual in unusual_settings(
+        job.lora, job.train, num_parameters=total, num_examples=examples, num_steps=num_steps(job.train, examples)
+    ):
+        console.note(f"unusual: {unusual}")
     if optimizer != job.train.optim:
         why = "works on whole tensors" if ranks.is_sharded() else "needs a GPU"
         console.note(f"train.optim: {job.train.optim} {why}; {optimizer} computes the same steps here")
