@@ -14,6 +14,7 @@ from typing import Any, Protocol
 from medqa_cli.chat_rendering import Rendered, render_chats, render_prompts
 from medqa_cli.config.sections import PromptConfig
 from medqa_cli.errors import InputError
+from medqa_cli.plain_file import require_file
 from medqa_cli.template_pins import closed_thoughts, pin_notes, pin_template
 
 # llama2: Meta's generation.py (B_SYS and E_SYS carry their newlines); alpaca: tatsu-lab/stanford_alpaca, train.py.
@@ -220,6 +221,7 @@ def chat_end_token_id(config: PromptConfig, tokenizer: Tokenizer) -> int | None:
 
 
 def _read_template(path_text: str) -> str:
+    require_file(Path(path_text))
     try:
         return Path(path_text).read_text(encoding="utf-8")
     except (OSError, UnicodeDecodeError) as error:

@@ -23,6 +23,7 @@ from typing import IO, Any
 from medqa_cli import console
 from medqa_cli.errors import InputError
 from medqa_cli.leftovers import OLD, held, remove, sweep
+from medqa_cli.plain_file import require_file
 
 # The key of the training split's hash among the recorded settings.
 TRAIN_SHA256 = "train_sha256"
@@ -199,11 +200,12 @@ def read_json(path: Path) -> Any:
     Raises:
         InputError: the file is missing or damaged.
     """
+    require_file(path)
     try:
         return json.loads(path.read_text(encoding="utf-8"))
     except FileNotFoundError as error:
         raise InputError(f"{path} is missing") from error
-    except (OSError, ValueError) as error:
+    except (OSError, ValueError, RecursionError) as error:
         raise InputError(f"{path} cannot be read as JSON: {error}") from error
 
 

@@ -18,6 +18,7 @@ from typing import Any
 from medqa_cli.data.reading.column_hints import CANDIDATES
 from medqa_cli.data.reading.decoding import detect_encoding
 from medqa_cli.errors import InputError
+from medqa_cli.plain_file import odd_kind
 
 STANDARD_INPUT = "-"
 _DELIMITERS = {".csv": ",;\t|", ".tsv": "\t"}
@@ -67,6 +68,8 @@ def _read(name: str) -> tuple[str, str]:
     suffix = path.suffix.lower()
     if suffix not in (".jsonl", ".txt", "", *_DELIMITERS):
         raise InputError(f"--file {name}: unknown format '{suffix}'; expected {', '.join(_KINDS)}")
+    if kind := odd_kind(path):
+        raise InputError(f"--file {name} is {kind}; expected a file", "or give it on standard input: --file -")
     try:
         encoding = detect_encoding(path)
         return path.read_text(encoding=encoding.codec, errors=encoding.errors), suffix

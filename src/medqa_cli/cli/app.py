@@ -85,6 +85,8 @@ _SAID_OF_MEMORY = re.compile(
     re.IGNORECASE,
 )
 
+_SHOWN_OF_A_NAME = 200
+
 P = ParamSpec("P")
 R = TypeVar("R")
 
@@ -106,12 +108,27 @@ def ending_with_a_message(command: Callable[P, R]) -> Callable[P, R]:
             if (cause := _out_of_memory(error)) is not None:
                 said = _first_line(cause)
                 raise MedqaError(f"memory ran out: {said}" if said else "memory ran out", _MORE_ROOM) from error
-            if not (isinstance(error, OSError) and is_full_disk(error)):
+            if isinstance(error, RuntimeError) and str(error).startswith("Symlink loop"):
+                raise InputError(str(error), "name another file or folder") from error
+            if not isinstance(error, OSError) or isinstance(error, BrokenPipeError):
                 raise
+            if not is_full_disk(error):
+                raise _unusable(error) from error
             what = f"{error.filename} could not be written" if error.filename else "not everything could be written"
             raise MedqaError(f"{what}: {error.strerror}", "make room, then give the same command again") from error
 
     return run
+
+
+def _unusable(error: OSError) -> MedqaError:
+    """Return the message for a name that is too long, a link in a circle, a disk that fails and the like."""
+    what = f"{_shortened(str(error.filename))} cannot be used" if error.filename else "a file cannot be read or written"
+    return InputError(f"{what}: {error.strerror or error}", "check the name, its permissions and the disk")
+
+
+def _shortened(name: str) -> str:
+    """Return a name as a message can show it: of thousands of letters both ends."""
+    return name if len(name) <= _SHOWN_OF_A_NAME else f"{name[:60]}...{name[-60:]} ({len(name):,} letters)"
 
 
 def _print_version(wanted: bool) -> None:

@@ -16,6 +16,7 @@ import yaml
 from yaml.nodes import MappingNode, Node, ScalarNode, SequenceNode
 
 from medqa_cli.config.keys import printable, quoted
+from medqa_cli.plain_file import odd_kind
 
 MAX_BYTES = 1_000_000
 
@@ -84,6 +85,8 @@ def read_text(path: Path) -> str:
     Raises:
         UnreadableError: it is missing, no file, too large, or not UTF-8.
     """
+    if kind := odd_kind(path):
+        raise UnreadableError(f"is {kind}, expected a YAML file", hint="copy its content to a file and name that")
     try:
         with open(path, "rb") as file:
             # Bounded before anything is parsed: a wrong path may be a model of many gigabytes.

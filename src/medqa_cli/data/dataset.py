@@ -9,6 +9,7 @@ from pathlib import Path
 
 from medqa_cli.data.splitting import SPLITS
 from medqa_cli.errors import InputError
+from medqa_cli.plain_file import require_file
 
 
 @dataclass(frozen=True)
@@ -47,6 +48,7 @@ def iterate_split(data_dir: Path, split: str) -> Iterator[QaRow]:
     if split not in SPLITS:
         raise InputError(f"no split is named '{split}'; there are {', '.join(SPLITS)}")
     path = data_dir / f"{split}.jsonl"
+    require_file(path)
     try:
         with open(path, "rb") as file:
             for number, line in enumerate(file, start=1):

@@ -13,6 +13,7 @@ from pathlib import Path
 from typing import Any
 
 from medqa_cli.errors import InputError
+from medqa_cli.plain_file import require_file
 from medqa_cli.run_folder import read_json
 
 _LETTERS = ("A", "B", "C", "D")
@@ -43,6 +44,7 @@ def read_choice_file(path: Path) -> list[ChoiceItem]:
     Raises:
         InputError: the file is missing or in none of the formats, or an item is damaged.
     """
+    require_file(path)
     try:
         text = path.read_text(encoding="utf-8")
     except FileNotFoundError as error:

@@ -13,6 +13,7 @@ from pathlib import Path
 from typing import Any
 
 from medqa_cli.errors import InputError
+from medqa_cli.plain_file import require_file
 from medqa_cli.run_folder import atomic_file
 
 CUT_REFERENCE = "cut_reference"
@@ -65,8 +66,7 @@ def read_samples(path: Path) -> dict[str, list[Sample]]:
     """
     found: dict[str, list[Sample]] = {}
     try:
-        if path.exists() and not path.is_file():
-            raise InputError(f"{path} is no file", "measure again: medqa eval")
+        require_file(path)
         with open(path, encoding="utf-8") as file:
             for number in itertools.count(1):
                 line = file.readline(_LONGEST_LINE + 1)
