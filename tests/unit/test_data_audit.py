@@ -183,17 +183,71 @@ def test_topics_that_occur_once_are_not_known_rather_than_0(tmp_path: Path, caps
     rows, number = fact_sheets(10)
     report = converted(write_csv(tmp_path / "in.csv", rows), tmp_path / "out")
     doubt = f"{number} of {number} topics occur on one row only ({number} rows)"
-    assert report["topics"] == {"column": None, "known": number, "distinct": number, "once": number, "doubt": doubt}
+    assert report["topics"] == {
+        "column": None,
+        "pages": False,
+        "known": number,
+        "distinct": number,
+        "once": number,
+        "doubt": doubt,
+    }
     unknown = {**NONE, "topic": None}
     assert report["leakage"] == {"test": unknown, "validation": unknown}
     assert doubt in " ".join(capsys.readouterr().err.split())
     found = audit(tmp_path / "out")
     assert found.leakage == report["leakage"]
-    assert found.as_json()["topics"] == {key: value for key, value in report["topics"].items() if key != "column"}
+    assert found.as_json()["topics"] == {
+        key: value for key, value in report["topics"].items() if key not in ("column", "pages")
+    }
     assert found.leaks == 0
     card = (tmp_path / "out/README.md").read_text(encoding="utf-8")
     assert f"Yet held-out rows may be about what training rows are about: {doubt}." in card
     assert "| topic | not known | not known |" in card
+
+
+PAGES = [
+    [f"What is the {kind}{page} for?", f"Text {kind} {page}.", f"https://a.example/sheets/{page}#{kind}"]
+    for page in range(30)
+    for kind in ("toxin", "enzyme", "device", "statute")
+]
+
+
+def test_rows_of_one_page_stay_together_where_topics_tell_nothing(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    header = ("question", "answer", "URL")
+    report = converted(write_csv(tmp_path / "in.csv", PAGES, header), tmp_path / "out", test_fraction=0.2)
+    expected = {"column": "URL", "pages": True, "known": 120, "distinct": 30, "once": 0, "doubt": None}
+    assert report["topics"] == expected
+    assert report["leakage"] == {"test": NONE, "validation": NONE}
+    assert "warning" not in capsys.readouterr().err
+    pages = {
+        name: {row.source.split("#")[0] for row in read_split(tmp_path / "out", name)}
+        for name in ("train", "validation", "test")
+    }
+    assert len(set.union(*pages.values())) == sum(map(len, pages.values())) == 30
+    assert report["splits"]["test"] == 24
+    assert audit(tmp_path / "out").leakage == report["leakage"]
+
+
+def test_the_audit_of_a_random_split_of_pages_counts_its_rows(tmp_path: Path) -> None:
+    shuffled = random.Random(2).sample(PAGES, len(PAGES))
+    for name, rows in (("train", shuffled[:90]), ("test", shuffled[90:])):
+        write_csv(tmp_path / f"{name}.csv", rows, ("question", "answer", "source"))
+    pages = {row[2].split("#")[0] for row in shuffled[:90]}
+    shared = sum(row[2].split("#")[0] in pages for row in shuffled[90:])
+    assert audit(tmp_path).leakage["test"] == {**NONE, "topic": shared}
+    assert shared > 25
+
+
+@pytest.mark.parametrize("source", ["all", "each", "two"])
+def test_sources_that_are_no_pages_join_nothing(source: str, tmp_path: Path) -> None:
+    """One publisher for all rows, an address for each row, or a few large publishers."""
+    names = {"all": lambda _: "WHO", "each": str, "two": lambda index: f"publisher {index % 2}"}
+    rows = [[question, answer, names[source](index)] for index, (question, answer, _) in enumerate(PAGES)]
+    report = converted(write_csv(tmp_path / "in.csv", rows, ("question", "answer", "source")), tmp_path / "out")
+    assert report["topics"]["pages"] is False
+    assert report["leakage"]["test"] == {**NONE, "topic": None}
 
 
 def test_topics_of_few_rows_are_not_known_either_but_a_shared_one_is_counted(tmp_path: Path) -> None:

@@ -112,7 +112,14 @@ def test_each_row_is_in_a_split_or_rejected(messy: Path, tmp_path: Path) -> None
     assert report["splits"] == {"train": 85, "validation": 5, "test": 10}
     assert {rule: count for rule, count in report["cleaning"].items() if count} == {"whitespace": 100}
     doubt = "100 of 100 topics occur on one row only (100 rows)"
-    assert report["topics"] == {"column": None, "known": 100, "distinct": 100, "once": 100, "doubt": doubt}
+    assert report["topics"] == {
+        "column": None,
+        "pages": False,
+        "known": 100,
+        "distinct": 100,
+        "once": 100,
+        "doubt": doubt,
+    }
     kept = {split: lines_of(tmp_path / "out" / f"{split}.jsonl") for split in report["splits"]}
     assert {split: len(rows) for split, rows in kept.items()} == report["splits"]
     questions = [row["question"] for rows in kept.values() for row in rows]

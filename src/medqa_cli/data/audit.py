@@ -5,18 +5,17 @@ Works on any folder of train, validation and test files, whoever made it. Does n
 
 from __future__ import annotations
 
-import itertools
 import operator
 import tempfile
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from dataclasses import dataclass, field
 from itertools import compress
 from pathlib import Path
-from typing import Any
+from typing import Any, TypeVar
 
 from medqa_cli import console
 from medqa_cli.data.dataset import iterate_split
-from medqa_cli.data.dedup import fold, key_of, unusable
+from medqa_cli.data.dedup import fold, key_of, page_key, unusable
 from medqa_cli.data.near_duplicates import AnswerSketches
 from medqa_cli.data.near_search import NOT_FOUND
 from medqa_cli.data.output_folder import report_of
@@ -26,13 +25,15 @@ from medqa_cli.data.reading.rows import UnreadRow
 from medqa_cli.data.reading.sources import open_sources
 from medqa_cli.data.split_files import find_split_files
 from medqa_cli.data.splitting import SPLITS
-from medqa_cli.data.topic_counts import TopicCounts, count_topics
+from medqa_cli.data.topic_counts import TopicCounts, count_topics, pages_tell
 from medqa_cli.data.wording import listed
 from medqa_cli.errors import InputError, MedqaError
 
 KINDS = ("question", "answer", "near_duplicate_answer", "topic")
 HELD_OUT = {"test": ("train", "validation"), "validation": ("train",)}
 MOST_EXAMPLES = 5
+
+_T = TypeVar("_T")
 
 
 @dataclass(frozen=True, slots=True)
@@ -43,6 +44,7 @@ class _Row:
     question: str
     answer: str
     topic: str
+    source: str
     is_paraphrase: bool = False
 
 
@@ -54,6 +56,7 @@ class _Split:
     questions: list[bytes] = field(default_factory=list)
     answers: list[bytes] = field(default_factory=list)
     topics: list[tuple[bytes, ...]] = field(default_factory=list)
+    pages: list[bytes] = field(default_factory=list)
     sketches: list[int] = field(default_factory=list)
     is_paraphrase: bytearray = field(default_factory=bytearray)
     unusable: int = 0
@@ -63,10 +66,9 @@ class _Split:
         """The number of rows that word the question of another row anew."""
         return sum(self.is_paraphrase)
 
-    @property
-    def own_topics(self) -> Iterator[tuple[bytes, ...]]:
-        """The topics of the rows that are no paraphrases of others."""
-        return compress(self.topics, map(operator.not_, self.is_paraphrase))
+    def own(self, values: Sequence[_T]) -> Iterator[_T]:
+        """Return those of values of each row that are of no paraphrase."""
+        return compress(values, map(operator.not_, self.is_paraphrase))
 
 
 @dataclass(frozen=True)
@@ -97,13 +99,14 @@ class Audit:
         }
 
 
-def audit_written(folder: Path, sketches: AnswerSketches) -> Audit:
+def audit_written(folder: Path, sketches: AnswerSketches, by_page: bool) -> Audit:
     """Audit the files that ``medqa convert`` is writing.
 
     Args:
         folder: the folder with the files.
         sketches: those of the conversion. Each answer is found there by the hash of its text as it was read back; only
             one that the conversion did not see, which would be a fault, gets a new sketch.
+        by_page: rows from one page were kept together, and so count as those of one topic.
 
     Returns:
         for ``test`` the number of rows that share a question, an answer, a near copy of the answer or a topic with
@@ -113,7 +116,7 @@ def audit_written(folder: Path, sketches: AnswerSketches) -> Audit:
     Raises:
         InputError: a file is missing or damaged.
     """
-    return _audit({name: _own_rows(folder, name) for name in SPLITS}, sketches)
+    return _audit({name: _own_rows(folder, name) for name in SPLITS}, sketches, by_page)
 
 
 def audit_folder(folder: Path, threshold: float, wanted: ColumnNames) -> Audit:
@@ -136,7 +139,9 @@ def audit_folder(folder: Path, threshold: float, wanted: ColumnNames) -> Audit:
         console.note(f"{name}: {listed([path.name for path in files]) or 'no file'}")
     if found.others:
         console.warn(f"not looked at, for the name tells no split: {listed([path.name for path in found.others])}")
-    if report_of(folder) is not None:
+    report = report_of(folder)
+    by_page = None if report is None else bool(report.get("topics", {}).get("pages"))
+    if report is not None:
         rows = {name: _own_rows(folder, name) for name in SPLITS}
     else:
         rows = {name: _foreign_rows(found.files[name], wanted) for name in SPLITS}
@@ -145,7 +150,7 @@ def audit_folder(folder: Path, threshold: float, wanted: ColumnNames) -> Audit:
             tempfile.TemporaryDirectory(prefix="medqa-") as scratch,
             AnswerSketches(Path(scratch, "audit.tmp"), threshold) as sketches,
         ):
-            audit = _audit(rows, sketches)
+            audit = _audit(rows, sketches, by_page)
     except OSError as error:
         raise MedqaError(
             f"auditing {folder} failed: {error.strerror or error}",
@@ -168,9 +173,16 @@ def _check_looked(folder: Path, audit: Audit) -> None:
         )
 
 
-def _audit(rows: dict[str, Iterator[_Row | None]], sketches: AnswerSketches) -> Audit:
+def _audit(rows: dict[str, Iterator[_Row | None]], sketches: AnswerSketches, by_page: bool | None) -> Audit:
     splits = {name: _read(rows[name], sketches, name) for name in SPLITS}
-    topics = count_topics(itertools.chain.from_iterable(split.own_topics for split in splits.values()))
+    all_topics = [topics for split in splits.values() for topics in split.own(split.topics)]
+    all_pages = [page for split in splits.values() for page in split.own(split.pages)]
+    if by_page is None:
+        by_page = pages_tell(all_topics, all_pages)
+    if by_page:
+        for split in splits.values():
+            split.topics = [(*topics, page) for topics, page in zip(split.topics, split.pages, strict=True)]
+    topics = count_topics(all_pages if by_page else all_topics)
     found = {name: _shared(name, splits, sketches, bool(topics.doubt)) for name in HELD_OUT}
     return Audit(
         {name: len(splits[name].places) - splits[name].paraphrases for name in SPLITS},
@@ -185,7 +197,7 @@ def _audit(rows: dict[str, Iterator[_Row | None]], sketches: AnswerSketches) -> 
 def _own_rows(folder: Path, split: str) -> Iterator[_Row | None]:
     for number, row in enumerate(iterate_split(folder, split), start=1):
         topic = topic_of(row.question, row.topic)
-        yield _Row(f"{split}.jsonl:{number}", row.question, row.answer, topic, bool(row.paraphrase_of))
+        yield _Row(f"{split}.jsonl:{number}", row.question, row.answer, topic, row.source, bool(row.paraphrase_of))
 
 
 def _foreign_rows(files: Sequence[Path], wanted: ColumnNames) -> Iterator[_Row | None]:
@@ -197,7 +209,11 @@ def _foreign_rows(files: Sequence[Path], wanted: ColumnNames) -> Iterator[_Row |
                 yield None
                 continue
             yield _Row(
-                f"{path.name}:{row.line or row.row}", row.question, row.answer, topic_of(row.question, row.topic)
+                f"{path.name}:{row.line or row.row}",
+                row.question,
+                row.answer,
+                topic_of(row.question, row.topic),
+                row.source,
             )
 
 
@@ -215,6 +231,7 @@ def _read(rows: Iterable[_Row | None], sketches: AnswerSketches, name: str) -> _
             split.places.append(row.place)
             split.questions.append(key_of(fold(row.question)))
             split.answers.append(answer)
+            split.pages.append(page_key(row.source))
             split.topics.append(tuple(key_of(name) for name in topic_names(row.topic)))
             split.is_paraphrase.append(row.is_paraphrase)
     return split

@@ -190,11 +190,14 @@ def _topics(topics: Mapping[str, Any] | None, kept: int) -> list[str]:
     if not topics["known"]:
         return ["No topic is known of any row."]
     column = topics["column"]
-    origin = f"from the column {escaped(column)}" if column is not None else "told by the wording of the question"
+    told = "by the names of the files" if topics.get("pages") else "by the wording of the question"
+    origin = f"from the column {escaped(column)}" if column is not None else f"told {told}"
     text = (
         f"{topics['known']:,} of {kept:,} rows have a topic, {topics['distinct']:,} different ones, {origin}. "
         "Rows of one topic were put into one split."
     )
+    if topics.get("pages"):
+        text += " The topic is the page that a row is from: most rows ask about something of their own."
     doubt = topics.get("doubt")
     return [f"{text} Yet held-out rows may be about what training rows are about: {doubt}." if doubt else text]
 

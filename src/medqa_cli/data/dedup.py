@@ -5,6 +5,7 @@ Keeps 16-byte keys, not texts. Does not find near duplicates.
 
 from __future__ import annotations
 
+import functools
 import hashlib
 import heapq
 import re
@@ -89,6 +90,7 @@ def draw(keys: Sequence[bytes], max_rows: int | None, seed: int) -> list[bool]:
 class RowKeys:
     """The keys by which rows are compared; no topic: no key, a topic with two names: two keys.
 
+    ``page`` is the key of what the row is from, its source.
     ``pair`` tells duplicates and minds signs; the others keep splits apart and do not, so that they join more.
     """
 
@@ -96,15 +98,23 @@ class RowKeys:
     question: bytes
     answer: bytes
     topics: tuple[bytes, ...]
+    page: bytes = b""
 
 
-def row_keys(question: str, answer: str, topic_names: Sequence[str]) -> RowKeys:
+@functools.lru_cache(maxsize=1 << 14)
+def page_key(source: str) -> bytes:
+    """Return the key of a row's source; the part of an address that names a place within its page is left aside."""
+    return key_of("page", fold(source.split("#")[0]))
+
+
+def row_keys(question: str, answer: str, topic_names: Sequence[str], source: str = "") -> RowKeys:
     """Return the keys of a row.
 
     Args:
         question: the question, cleaned.
         answer: the answer, cleaned.
         topic_names: the names of its topic; none: it has no topic.
+        source: what it is from, such as the address of a page.
     """
     folded_question, folded_answer = fold(question), fold(answer)
     return RowKeys(
@@ -112,6 +122,7 @@ def row_keys(question: str, answer: str, topic_names: Sequence[str]) -> RowKeys:
         key_of(folded_question),
         key_of(folded_answer),
         tuple(key_of(name) for name in topic_names),
+        page_key(source),
     )
 
 

@@ -11,7 +11,7 @@ import gc
 import hashlib
 import os
 from collections.abc import Iterator, Sequence
-from dataclasses import asdict, dataclass
+from dataclasses import asdict, dataclass, replace
 from pathlib import Path
 from typing import Any
 
@@ -32,7 +32,7 @@ from medqa_cli.data.reading.sources import SourceFile, local_paths, open_sources
 from medqa_cli.data.screening import Screened, check_something_kept, screen_rows
 from medqa_cli.data.splitting import SPLITS, check_fractions
 from medqa_cli.data.stages import Stages
-from medqa_cli.data.topic_counts import count_topics
+from medqa_cli.data.topic_counts import count_topics, pages_tell
 from medqa_cli.data.writing import Render, Wording, Written, write_rows
 from medqa_cli.errors import MedqaError
 from medqa_cli.leftovers import sweep
@@ -112,7 +112,7 @@ def convert(
         with AnswerSketches(sets_path, data.near_duplicate_threshold) as sketches:
             passed = _pass_twice(folder, name, opened, data, seed, tools.render, lengths, sketches, stages)
             with stages.stage("audit"):
-                audit = _audit(folder, passed.written, sketches)
+                audit = _audit(folder, passed, sketches)
         sets_path.unlink()
         _warn_of_frequent_reasons(passed)
         report = {"source": _source(name, opened.files, passed.screened)} | _counts(opened, passed, data)
@@ -154,11 +154,15 @@ def check_counts(report: dict[str, Any]) -> None:
 
 @dataclass(frozen=True)
 class _Passed:
-    """What both passes leave: the keys and counts of the rows, where each went, and what was written."""
+    """What both passes leave: the keys and counts of the rows, where each went, and what was written.
+
+    ``by_page``: rows of one page stay together, as their topics tell nothing.
+    """
 
     screened: Screened
     places: Sequence[str]
     written: Written
+    by_page: bool
 
 
 def _pass_twice(
@@ -177,17 +181,20 @@ def _pass_twice(
         screened = screen_rows(opened, data, enabled_rules(data.cleaning), spool_path, sketches)
     check_something_kept(screened, name)
     with stages.stage("split and purge"), console.status("splitting ..."):
+        by_page = pages_tell([key.topics for key in screened.keys], [key.page for key in screened.keys])
+        if by_page:
+            screened.keys = [replace(key, topics=(*key.topics, key.page)) for key in screened.keys]
         places = place_rows(screened.keys, sketches, data, seed)
     with stages.stage("write"), console.status("writing ..."):
         wording = Wording(render, data.paraphrases_per_question, seed)
         written = write_rows(folder, spool_path, screened, places, wording, lengths)
     spool_path.unlink()
-    return _Passed(screened, places, written)
+    return _Passed(screened, places, written, by_page)
 
 
-def _audit(folder: Path, written: Written, sketches: AnswerSketches) -> Audit:
+def _audit(folder: Path, passed: _Passed, sketches: AnswerSketches) -> Audit:
     """Audit the files by reading them again, and check that they hold what was written."""
-    audit = audit_written(folder, sketches)
+    audit, written = audit_written(folder, sketches, passed.by_page), passed.written
     if (audit.rows, audit.paraphrases) != (written.splits, written.paraphrases):
         raise MedqaError(f"wrote {written.splits} rows but read back {audit.rows}", "check the disk")
     return audit
@@ -207,15 +214,16 @@ def _counts(opened: SourceRows, passed: _Passed, data: DataConfig) -> dict[str, 
 
 
 def _topics(opened: SourceRows, passed: _Passed) -> dict[str, Any]:
-    column = opened.columns.topic
+    column = opened.columns.source if passed.by_page else opened.columns.topic
     keys = zip(passed.screened.keys, passed.places, strict=True)
-    counts = count_topics(key.topics for key, place in keys if place in SPLITS)
+    counts = count_topics(key.page if passed.by_page else key.topics for key, place in keys if place in SPLITS)
     if counts.known and counts.doubt:
         console.warn(
             f"{counts.doubt}: whether held-out rows share their topic with train is not known; "
             "a column that names what a row is about, or the page it is from, would tell: --set data.topic_column=NAME"
         )
-    return {"column": None if column is None else opened.columns.names[column]} | counts.as_json()
+    name = None if column is None else opened.columns.names[column]
+    return {"column": name, "pages": passed.by_page} | counts.as_json()
 
 
 def _warn_of_frequent_reasons(passed: _Passed) -> None:

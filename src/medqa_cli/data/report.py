@@ -32,8 +32,10 @@ def show(report: dict[str, Any], advice: str, out_dir: Path) -> None:
     console.table(f"{report['source']['path']} ({report['seconds']:.1f} s)", lines, header=("rows", "", "share"))
     show_splits(report["splits"], report["leakage"])
     topics = report["topics"]
-    origin = f"column '{topics['column']}'" if topics["column"] else "the questions"
-    _show_topics(topics, rows["kept"], f", from {origin}")
+    named = f"column '{topics['column']}'" if topics["column"] else None
+    origin = named or ("the names of the files" if topics["pages"] else "the questions")
+    pages = "; rows from one page were kept together, as their topics tell nothing" if topics["pages"] else ""
+    _show_topics(topics, rows["kept"], f", from {origin}{pages}")
     if has_other_languages(report["languages"]):
         console.line("languages: " + languages(report["languages"]))
     if report["paraphrases"]:

@@ -134,7 +134,7 @@ def _judged(
     reason = unusable(cleaned.question, cleaned.answer) or unhelpful(cleaned.question, cleaned.answer, reasons)
     if reason:
         return rejected(row, reason)
-    found = row_keys(cleaned.question, cleaned.answer, topic_names(topic))
+    found = row_keys(cleaned.question, cleaned.answer, topic_names(topic), row.source)
     if refusal := screen.refusal(found):
         return rejected(row, refusal)
     keys.append(found)

@@ -1,15 +1,19 @@
-"""How far the topics of a data set tell which rows belong together, and what to say where they do not."""
+"""How far the topics of a data set tell which rows belong together, and what to do and say where they do not."""
 
 from __future__ import annotations
 
 from collections import Counter
-from collections.abc import Hashable, Iterable
+from collections.abc import Hashable, Iterable, Sequence
 from dataclasses import dataclass
 from typing import Any
 
 LEAST_TOPICS = 8  # fewer say nothing about how often topics repeat
 LARGEST_SHARE_ALONE = 1 / 2
 LEAST_SHARE_KNOWN = 1 / 2
+# Pages: many, with some rows each, and none with a large share of all, as a publisher or a file would have.
+LEAST_PAGES = 20
+LEAST_ROWS_A_PAGE = 1.5
+LARGEST_SHARE_OF_A_PAGE = 1 / 20
 
 
 @dataclass(frozen=True)
@@ -47,3 +51,22 @@ def count_topics(topics: Iterable[Hashable]) -> TopicCounts:
     rows = counts.total()
     known = {topic: count for topic, count in counts.items() if topic}
     return TopicCounts(rows, sum(known.values()), len(known), sum(count == 1 for count in known.values()))
+
+
+def pages_tell(topics: Sequence[Hashable], pages: Sequence[Hashable]) -> bool:
+    """Tell whether rows belong together by the page that they are from, as their topics do not tell.
+
+    Questions on one fact sheet ask about something of their own each: its address in the column ``source`` is what
+    they have in common.
+
+    Args:
+        topics: of each row, empty for none.
+        pages: of each row.
+    """
+    counts = Counter(pages)
+    return (
+        len(counts) >= LEAST_PAGES
+        and len(pages) >= LEAST_ROWS_A_PAGE * len(counts)
+        and max(counts.values()) <= LARGEST_SHARE_OF_A_PAGE * len(pages)
+        and bool(count_topics(topics).doubt)
+    )

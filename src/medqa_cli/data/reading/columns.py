@@ -24,6 +24,11 @@ _TOPIC_KIN = re.compile(
     r"|illness|disorder|diagnosis|main entity|fact ?sheet|(?:page|document|article) title"
 )
 KIND_NAMES = ("qtype", "question_type")
+# What a row is from; rows from one page stay together where topics do not tell what belongs together.
+SOURCE_NAMES = (
+    *("source", "url", "source_url", "page_url", "document_url", "link", "page", "document", "document_id", "doc_id"),
+    *("article_id", "page_id", "pmid", "pubmed_id"),
+)
 # A question and its answer in one column: a list of messages, or a text with turn markers.
 MESSAGE_NAMES = ("messages", "conversations", "conversation", "dialogue", "dialog", "utterances")
 TEXT_NAMES = ("text",)
@@ -131,7 +136,7 @@ def find_columns(wanted: ColumnNames, header: Sequence[str], file: object) -> Co
             )
     taken = {question, answer, *options}
     topic = _topic(header, taken) if wanted.topic is None else _named("topic", wanted.topic, header, file)
-    source, kind = _optional(("source",), header, taken), _optional(KIND_NAMES, header, taken)
+    source, kind = _optional(SOURCE_NAMES, header, taken), _optional(KIND_NAMES, header, taken)
     return Columns(tuple(header), question, answer, topic, source, kind, exchange is not None, after, options, history)
 
 
