@@ -50,6 +50,7 @@ def squad(*qas: Any) -> str:
 JSON_FORMS: dict[str, tuple[str, str, Sequence[tuple[str, str]]]] = {
     "instruction and empty input": ("a.jsonl", lines({"instruction": Q1, "input": "", "output": A1}), PAIR),
     "instruction and null input": ("a.jsonl", lines({"instruction": Q1, "input": None, "output": A1}), PAIR),
+    "a sign for no input": ("a.jsonl", lines({"instruction": Q1, "input": "<noinput>", "output": A1}), PAIR),
     "instructions and inputs": (
         "a.jsonl",
         lines(
@@ -220,6 +221,7 @@ TABLES: dict[str, tuple[str, Sequence[tuple[str, str]]]] = {
         [(ASKED, "bed")],
     ),
     "options as Python prints them": (f'question,options,answer_idx\n{Q1},"{TEXTS}",A\n', [(ASKED, "rest")]),
+    "letters that are no options": (f"question,answer,a,b\n{Q1},{A1},1,2\n{Q2},{A2},3,4\n", PAIRS),
     "q and a alone": (f"q,a\n{Q1},{A1}\n", PAIR),
     "an index column": (f"Unnamed: 0,question ,Answer  \n0,{Q1},{A1}\n", PAIR),
     "a title above the header": (f"FAQ of 2024,,\n,,\nid,question,answer\n1,{Q1},{A1}\n", PAIR),
@@ -337,6 +339,7 @@ def test_the_hint_for_a_near_name_works(tmp_path: Path, header: str, hint: str) 
             lines({"question": Q1, "options": TEXTS, "answer": 1}, {"question": Q1, "options": TEXTS, "answer": 2}),
             "cannot be told whether from 0 or from 1: the numbers are 1 to 2, of 4 options",
         ),
+        ("a.txt", f"id=1\nhttps://x.org/1\nDescription\n{Q1}\nDialogue\n", "MedDialog's own form of text"),
         ("a.json", json.dumps({"123": "yes", "124": "no"}), "2 texts under keys that are no questions"),
         ("a.json", json.dumps({"train": [{"question": Q1}], "test": [{"question": Q2}]}), "2 lists of objects"),
     ],
@@ -346,6 +349,14 @@ def test_a_form_that_cannot_be_told_is_refused_by_name(tmp_path: Path, name: str
         read(tmp_path / name, content)
     assert said in caught.value.message
     assert caught.value.hint
+
+
+def test_a_saved_data_set_is_refused_with_the_command_that_makes_it_a_table(tmp_path: Path) -> None:
+    (tmp_path / "saved").mkdir()
+    (tmp_path / "saved" / "data-00000-of-00001.arrow").write_bytes(b"x")
+    with pytest.raises(InputError, match=r"found only 1 \.arrow") as caught:
+        open_sources([str(tmp_path / "saved")], ColumnNames())
+    assert f"datasets.load_from_disk('{tmp_path}/saved').to_parquet('{tmp_path}/saved.parquet')" in caught.value.hint
 
 
 def test_empty_tables_of_a_folder_are_passed_over_with_one_warning(tmp_path: Path) -> None:

@@ -98,10 +98,15 @@ def find_contents(container: Container, shown: str) -> Contents:
     if not documents and not tables:
         suffixes = Counter(PurePosixPath(member.name).suffix or "no suffix" for member in members)
         found = f"only {counted(suffixes)}" if members else "no files"
-        raise InputError(
-            f"{shown} holds no XML documents and no tables; found {found}",
-            "name a file, or a folder or archive that holds .xml, .csv, .tsv, .json, .jsonl, .parquet or .xlsx files",
-        )
+        hint = "name a file, or a folder or archive that holds .xml, .csv, .tsv, .json, .jsonl, .parquet or .xlsx files"
+        saved = next((member.name for member in members if member.name.endswith(".arrow")), None)
+        if saved is not None:
+            folder = (PurePosixPath(shown) / saved).parent
+            hint = (
+                "a data set that was saved to disk is read as Parquet: "
+                f"python -c \"import datasets; datasets.load_from_disk('{folder}').to_parquet('{folder}.parquet')\""
+            )
+        raise InputError(f"{shown} holds no XML documents and no tables; found {found}", hint)
     return Contents(documents, tables, about, len(members) - len(documents) - len(tables) - len(about))
 
 

@@ -122,6 +122,12 @@ def resolve(answer: object, options: Sequence[Option], first: int | None) -> str
     return text
 
 
+def names_an_option(answer: object, options: Sequence[Option]) -> bool:
+    """Tell whether an answer names one of the options and is no answer in words of its own."""
+    resolved = resolve(answer, options, 0)
+    return resolved is not None and (is_sign(answer) or any(option.text in resolved for option in options))
+
+
 def is_sign(answer: object) -> bool:
     """Tell whether an answer is nothing but a label or a number, which says nothing without its options."""
     text = (cell_text(answer) or "").strip()

@@ -20,12 +20,12 @@ _LIKELY = {
     "question": re.findall(
         r"\S+",
         """question questions frage fragen pregunta preguntas domanda pytanie pergunta fråga 问题 問題 質問 提问 ask
-        query body title description prompt instruction patient user human context""",
+        query body title description prompt instruction patient user human qtext context""",
     ),
     "answer": re.findall(
         r"\S+",
         """answer answers antwort antworten respuesta respuestas risposta odpowiedź resposta réponse svar 回答 答案 答复
-        response reply output completion ideal solution doctor physician assistant gpt correct target""",
+        response reply output completion ideal solution doctor physician assistant gpt correct chosen target""",
     ),
 }
 # Of two names that both hold such a word: questionText rather than questionTitle, and questionID never.

@@ -125,8 +125,7 @@ def _detect(file: TableFile, encoding: Encoding, wanted: ColumnNames) -> tuple[_
     heads = {delimiter: _head(file, encoding, delimiter, wanted.caps) for delimiter in delimiters}
     for titles in range(MOST_TITLES + 1):
         for delimiter, head in heads.items():
-            # A title is alone in its row, as a merged cell is.
-            if titles < len(head) and all(sum(map(bool, map(str.strip, row))) <= 1 for row in head[:titles]):
+            if titles < len(head) and _are_titles(head[:titles], head[titles]):
                 with contextlib.suppress(InputError):
                     columns = find_columns(wanted, head[titles], file)
                     return _Format(encoding, delimiter, head[titles], titles), columns
@@ -153,6 +152,11 @@ def _declared_delimiter(path: Path, encoding: Encoding) -> str | None:
     with open(path, encoding=encoding.codec, errors=encoding.errors) as text:
         line = text.readline(100).rstrip("\n")
     return line[4] if len(line) == 5 and line.lower().startswith("sep=") and line[4] not in '"\r\n' else None
+
+
+def _are_titles(rows: Sequence[Sequence[str]], header: Sequence[str]) -> bool:
+    """Tell whether rows stand above a header: each has a single filled cell, as a merged one is written."""
+    return not rows or (len(header) > 1 and all(sum(bool(cell.strip()) for cell in row) <= 1 for row in rows))
 
 
 def _head(file: TableFile, encoding: Encoding, delimiter: str, caps: Caps) -> list[list[str]]:

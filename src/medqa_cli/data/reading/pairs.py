@@ -12,7 +12,15 @@ from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass, replace
 
 from medqa_cli.data.reading.cells import cell_text, is_plain, json_text, optional_text, read_cell, shape, turns_in
-from medqa_cli.data.reading.choices import asked_with, first_number, is_sign, read_options, resolve
+from medqa_cli.data.reading.choices import (
+    Option,
+    asked_with,
+    first_number,
+    is_sign,
+    names_an_option,
+    read_options,
+    resolve,
+)
 from medqa_cli.data.reading.column_hints import missing_column
 from medqa_cli.data.reading.columns import Columns
 from medqa_cli.data.reading.exchanges import SEVERAL_TURNS, is_told_of, parse_exchange
@@ -22,6 +30,7 @@ from medqa_cli.errors import InputError
 ROWS_LOOKED_AT = 1000  # of the first rows, to tell what a form means
 ROWS_FOR_FORM = 100  # none of so many rows in a known form: the column is ordinary text
 LONGEST_SHOWN = 80
+_NO_INPUT = frozenset({"", "<noinput>", "no input", "nan", "none", "null", "n/a"})
 
 
 @dataclass(frozen=True)
@@ -61,11 +70,7 @@ def questions_and_answers(table: CellTable, file: TableFile) -> Table:
     looks_far = columns.input is not None or bool(columns.options)
     head = list(itertools.islice(rows, ROWS_LOOKED_AT if looks_far else ROWS_FOR_FORM))
     first = [row for row in head if isinstance(row, CellRow)]
-    if columns.options and not any(cell_text(row.cells[index]) != "" for row in first for index in columns.options):
-        columns = replace(columns, options=())
-    if columns.history is not None and any(is_told_of(row.cells[columns.history]) for row in first):
-        # What is told of a patient is no earlier turn.
-        columns = replace(columns, history=None)
+    columns = _really_used(columns, first)
     description, warnings = table.description, columns.warnings()
     form = _Form(columns, file)
     if columns.exchange:
@@ -79,6 +84,29 @@ def questions_and_answers(table: CellTable, file: TableFile) -> Table:
         warnings.append(_told_of_options(columns))
     warnings += _told_of_cells(first, columns)
     return Table(description, columns, _made(itertools.chain(head, rows), form), tuple(warnings))
+
+
+def _really_used(columns: Columns, first: Sequence[CellRow]) -> Columns:
+    """Return the columns without those whose cells are not what their names promise."""
+    if columns.history is not None and any(is_told_of(row.cells[columns.history]) for row in first):
+        # What is told of a patient is no earlier turn.
+        columns = replace(columns, history=None)
+    choices = _choices(columns, first)
+    all_empty = not any(cell_text(row.cells[index]) != "" for row in first for index in columns.options)
+    by_letter = len(columns.options) > 1 and all(len(columns.names[index].strip()) == 1 for index in columns.options)
+    if all_empty or (by_letter and not any(names_an_option(answer, options) for answer, options in choices)):
+        return replace(columns, options=())
+    return columns
+
+
+def _choices(columns: Columns, rows: Sequence[CellRow]) -> list[tuple[object, list[Option]]]:
+    """Return answer and options of those rows that have options."""
+    names = [columns.names[index] for index in columns.options]
+    found = [
+        (row.cells[columns.answer], read_options([row.cells[index] for index in columns.options], names))
+        for row in (rows if names else ())
+    ]
+    return [(answer, options) for answer, options in found if options]
 
 
 def _made(rows: Iterable[CellRow | UnreadRow], form: _Form) -> Iterator[RawRow | UnreadRow]:
@@ -154,10 +182,10 @@ def _question(cells: Sequence[object], form: _Form) -> _Question:
     after = read_cell(cells[columns.input])
     if after.problem:
         return _Question(problem=f"column '{columns.names[columns.input]}' holds {after.problem}")
-    parts = [part for part in (text, after.texts[0]) if part.strip()]
+    parts = [part for part in (text, after.texts[0]) if part.strip().casefold() not in _NO_INPUT]
     if len(parts) == 2 and text.strip() == form.left_out:
         return _Question(parts[1])
-    return _Question("\n\n".join(parts) if len(parts) == 2 else text or after.texts[0])
+    return _Question("\n\n".join(parts))
 
 
 def _raw(row: CellRow, form: _Form, question: str, answer: str) -> RawRow:
@@ -212,7 +240,7 @@ def _left_out(first: Sequence[CellRow], columns: Columns) -> str | None:
     if columns.input is None:
         return None
     texts = [[cell_text(row.cells[index]) for index in (columns.question, columns.input)] for row in first]
-    if len(texts) < 2 or not all(text and after and after.strip() for text, after in texts):
+    if len(texts) < 2 or not all(text and after and after.strip().casefold() not in _NO_INPUT for text, after in texts):
         return None
     instructions = {(text or "").strip() for text, _ in texts}
     return instructions.pop() if len(instructions) == 1 else None
@@ -235,14 +263,8 @@ def _told_of_input(form: _Form, first: Sequence[CellRow]) -> list[str]:
 
 def _first_option(first: Sequence[CellRow], form: _Form) -> int | None:
     columns = form.columns
-    names = [columns.names[index] for index in columns.options]
-    rows = []
-    for row in first:
-        options = read_options([row.cells[index] for index in columns.options], names)
-        if options:
-            rows.append((row.cells[columns.answer], options))
     try:
-        return first_number(rows)
+        return first_number(_choices(columns, first))
     except ValueError as error:
         raise InputError(
             f"{form.file}: column '{columns.names[columns.answer]}' numbers the options of multiple-choice questions, "

@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import codecs
 import gzip
+import re
 from collections.abc import Callable, Iterator
 from dataclasses import replace
 from pathlib import Path, PurePath
@@ -64,6 +65,7 @@ _INSTEAD = {
     b"<html": _PAGE,
     b"{\\rtf": ("a text document (RTF)", "save a table in it as 'CSV UTF-8'"),
 }
+_MEDDIALOG = re.compile(rb"id=\d+\s+https?://")
 _START = 64  # bytes that tell any of these
 
 
@@ -153,6 +155,11 @@ def check_content(file: TableFile) -> None:
             raise InputError(f"{file} is {what}, not a file of questions and answers", hint)
     if file.path.suffix.lower() not in _TEXT:
         return
+    if _MEDDIALOG.match(start):
+        raise InputError(
+            f"{file} is MedDialog's own form of text, which is not read",
+            'write each talk as a line of a .jsonl file: {"dialogue": "Patient: ... Doctor: ..."}',
+        )
     for signature, what in _SIGNATURES.items():
         if start.startswith(signature):
             raise InputError(
