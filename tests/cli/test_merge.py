@@ -284,6 +284,18 @@ def test_without_a_comparison_the_type_of_the_base_is_kept(trained: Path, medqa:
     assert types_of("run/merged") == ({"BF16"}, "bfloat16")
 
 
+def test_changes_that_a_file_is_too_coarse_for_are_counted(trained: Path, medqa: Medqa) -> None:
+    from safetensors.torch import load_file, save_file
+
+    path = "run/adapter/adapter_model.safetensors"
+    tiny = {name: value * (1e-6 if "lora_B" in name else 1) for name, value in load_file(path).items()}
+    save_file(tiny, path, metadata={"format": "pt"})
+    outcome = medqa("merge", "--json", "--gguf", "q4_0")
+    assert outcome.code == 0, outcome.err
+    assert json.loads(Path("run/merged/merge.json").read_text())["changes_below_half_a_step"] == {"q4_0": 1, "q8_0": 1}
+    assert "smaller than half a quantization step: 100.0% of them in q4_0" in " ".join(outcome.err.split())
+
+
 def test_the_chat_template_asks_as_medqa_does(trained: Path, medqa: Medqa) -> None:
     from transformers import AutoTokenizer
 

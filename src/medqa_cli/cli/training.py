@@ -160,6 +160,7 @@ def merge(
     from medqa_cli.merging import gguf_export, report
     from medqa_cli.merging.parts import MergeJob
     from medqa_cli.merging.run import merge as merge_adapter
+    from medqa_cli.merging.small_changes import small_changes_warning
 
     types = gguf_export.parse_types(gguf, more_types)
     if types:
@@ -174,6 +175,8 @@ def merge(
         dtype=dtype,
     )
     summary = merge_adapter(job)
+    if warning := small_changes_warning(summary.get("changes_below_half_a_step"), types):
+        console.warn(warning)
     files = gguf_export.export_run(run, job.out_dir, types, settings.generate) if types else []
 
     def show() -> None:

@@ -15,6 +15,7 @@ from medqa_cli.merging.adapter_file import AdapterFile, LoraUpdate
 from medqa_cli.merging.ahead import in_order
 from medqa_cli.merging.four_bit import FourBit, QuantizedWeight
 from medqa_cli.merging.plan import MergePlan, Recipe
+from medqa_cli.merging.small_changes import SmallChanges
 from medqa_cli.model.weight_files import WeightFiles, as_bytes, rows_in_a_piece
 from medqa_cli.model.weight_headers import dtype_of
 
@@ -25,6 +26,7 @@ class MergedWeights:
     def __init__(self, base: WeightFiles, adapter: AdapterFile, plan: MergePlan, four_bit: FourBit | None) -> None:
         self.plan = plan
         self.recipes = {recipe.name: recipe for recipe in plan.recipes}
+        self.small_changes = SmallChanges()
         self._base, self._adapter, self._four_bit = base, adapter, four_bit
         self._current: _Tensor | None = None
 
@@ -58,15 +60,22 @@ class MergedWeights:
     def _tensor(self, recipe: Recipe) -> _Tensor:
         if self._current is None or self._current.recipe is not recipe:
             self._current = None
-            self._current = _Tensor(recipe, self._base, self._adapter, self._four_bit)
+            self._current = _Tensor(recipe, self._base, self._adapter, self._four_bit, self.small_changes)
         return self._current
 
 
 class _Tensor:
     """One tensor that is being computed, and what its pieces have in common."""
 
-    def __init__(self, recipe: Recipe, base: WeightFiles, adapter: AdapterFile, four_bit: FourBit | None) -> None:
-        self.recipe = recipe
+    def __init__(
+        self,
+        recipe: Recipe,
+        base: WeightFiles,
+        adapter: AdapterFile,
+        four_bit: FourBit | None,
+        small_changes: SmallChanges,
+    ) -> None:
+        self.recipe, self._small_changes = recipe, small_changes
         self._base, self._dtype = base, dtype_of(recipe.type_name)
         self._replacement = adapter.tensor(recipe.replacement_key) if recipe.replacement_key else None
         self._rows_at_once = self._choose_rows()
@@ -91,7 +100,9 @@ class _Tensor:
         start, stop = self._ranges[index]
         values = self._before_change(index)
         if self._change is not None:
-            values = self._change(start, stop, values)
+            before, values = values, self._change(start, stop, values)
+            if not self.recipe.columns_are_outputs:
+                self._small_changes.add(self.recipe.name, index, before, values)
         if self.recipe.is_copy:
             return values
         # The two ends are enough, and quicker than a look at each value; both are NaN where there is one.

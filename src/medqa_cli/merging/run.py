@@ -24,6 +24,7 @@ from medqa_cli.merging.model_card import model_card
 from medqa_cli.merging.model_folder import load_contract, write_companions, write_config
 from medqa_cli.merging.parts import MergeJob, Parts, bring_together, look_up, types_to_try
 from medqa_cli.merging.reference import load_reference, memory_needed_bytes
+from medqa_cli.merging.small_changes import SmallChanges
 from medqa_cli.merging.streamed import NotStreamable, WeightSource, largest_activation, streamed_model
 from medqa_cli.merging.summary import summarize
 from medqa_cli.merging.verify import Verification, compare, pick_examples
@@ -64,11 +65,13 @@ def merge(job: MergeJob) -> dict[str, Any]:
         exact = write_companions(folder, given.base.folder, contract, tokenizer)
         reason = reason or _no_memory_for(parts)
         first = given.names[0]
-        parts, found, reason, peak = _write_and_compare(job, parts, examples, reason, folder)
+        small: dict[str, SmallChanges] = {}
+        parts, found, reason, peak = _write_and_compare(job, parts, examples, reason, folder, small)
         if found is None:
             console.warn(f"the merged model was not compared with base + adapter: {reason}")
-        chosen = _choose(job, parts, first, found, folder)
+        chosen = _choose(job, parts, first, found, folder, small)
         summary = summarize(job, parts, chosen, found, reason)
+        summary |= {"changes_below_half_a_step": small[chosen].shares()}
         summary |= {"chat_template_exact": exact, "peak_memory_bytes": peak}
         summary["seconds"] = round(time.perf_counter() - started, 1)
         card = model_card(summary, given.source.name, given.source.kind, contract)
@@ -81,9 +84,16 @@ def merge(job: MergeJob) -> dict[str, Any]:
 
 
 def _write_and_compare(
-    job: MergeJob, parts: Parts, examples: Sequence[Example], reason: str, folder: Path
+    job: MergeJob,
+    parts: Parts,
+    examples: Sequence[Example],
+    reason: str,
+    folder: Path,
+    small: dict[str, SmallChanges],
 ) -> tuple[Parts, Verification | None, str, int]:
     """Write the model in the finest type that suits it, and compare it; ``reason``: why it cannot be compared.
+
+    ``small`` gets the count of small changes, by base weights.
 
     Returns:
         The parts as they were written, what was measured or None and why nothing was, and the peak memory of writing.
@@ -95,7 +105,7 @@ def _write_and_compare(
     for type_name in types:
         typed = parts if type_name is None else parts.stored_as(type_name)
         write_config(folder, parts.given.base.folder, untied=parts.plan.untied, dtype=typed.one_type)
-        _write(job, typed, first, folder)
+        small[first] = _write(job, typed, first, folder)
         peak = peak or peak_memory_bytes(torch.device("cpu"))
         if not reason:
             found, reason = _compare(job, typed, first, examples, folder)
@@ -123,7 +133,7 @@ def _no_memory_for(parts: Parts) -> str:
     return f"that takes about {needed / 2**30:.1f} GiB of memory, {available / 2**30:.1f} GiB are available"
 
 
-def _write(job: MergeJob, parts: Parts, name: str, folder: Path) -> None:
+def _write(job: MergeJob, parts: Parts, name: str, folder: Path) -> SmallChanges:
     for path in folder.glob("model*.safetensors*"):
         path.unlink()
     weights = parts.weights(name)
@@ -134,6 +144,7 @@ def _write(job: MergeJob, parts: Parts, name: str, folder: Path) -> None:
     with console.progress("writing", total >> 20) as bar:
         write_shards(folder, shards, weights.raw_blocks, lambda done: bar.update(done >> 20, "MiB"))
     weights.release()
+    return weights.small_changes
 
 
 def _shards(parts: Parts) -> list[Shard]:
@@ -169,14 +180,21 @@ def _compare(
     return found, ""
 
 
-def _choose(job: MergeJob, parts: Parts, written: str, found: Verification | None, folder: Path) -> str:
+def _choose(
+    job: MergeJob,
+    parts: Parts,
+    written: str,
+    found: Verification | None,
+    folder: Path,
+    small: dict[str, SmallChanges],
+) -> str:
     """Return the base weights to take; under ``auto`` the better ones, which are written if they are not yet."""
     if found is None or job.base_weights != "auto":
         return written
     better = found.better()
     if better != written:
         console.note(f"onto {better} weights the answers are more likely: writing that one")
-        _write(job, parts, better, folder)
+        small[better] = _write(job, parts, better, folder)
         _check_written(folder, parts.weights(better))
     return better
 
