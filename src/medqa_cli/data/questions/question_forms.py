@@ -138,8 +138,10 @@ _FORMS: dict[str, tuple[str, ...]] = {
         "(?:is|are) TOPIC (?:contagious|infectious|curable|treatable|reversible|genetic|dangerous|serious|fatal)",
         "can TOPIC be (?:cured|treated|managed|detected|diagnosed|reversed)",
         "is there (?:a|any) (?:cure|treatment|vaccine|test) for TOPIC",
-        "how (?:does|do) TOPIC (?:spread|develop|affect (?:people|you|the body))",
-        "how (?:is|are) TOPIC (?:spread|transmitted)",
+        "how (?:does|do) TOPIC (?:spread(?: (?:to|from|between|among|through) .{2,40})?|develop"
+        "|affect (?:people|you|the body))",
+        "how (?:is|are) TOPIC (?:spread|transmitted)(?: (?:to|from|between|among|through|by) .{2,40})?",
+        "how many (?:children|adults|women|men|people worldwide) (?:have|get) TOPIC",
         "how do WHO (?:get|catch) TOPIC",
         "how do WHO know (?:if|that|whether) (?:i|you|they|we) have TOPIC",
         "what (?:does|do) TOPIC (?:sound and )?(?:feel|look|sound) like",

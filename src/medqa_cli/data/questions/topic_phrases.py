@@ -37,6 +37,7 @@ transmission control care advice information fact facts overview target targets 
 timing recovery technique procedure protocol criteria criterion basis nature process case cases episode episodes
 lot diff follow-up trigger triggers accuracy sensitivity specificity
 response responses help results opinion question questions problem problems
+diet diets age ages cut-off cutoff recurrence remission shot shots cure cures
 """
 # Words that make no name of one of the above: "next step", "second opinion", "best treatment".
 _ORDER = re.compile(
@@ -51,7 +52,8 @@ _LEAD = re.compile(
     r"individuals|someone|somebody|those|child|adult|woman|man|baby)\s+"
     r"(?:with|who\s+(?:has|have|had|suffers?\s+from)|having|suffering\s+from|affected\s+by|living\s+with|"
     r"diagnosed\s+with|infected\s+with))\s+"
-    r"|rid\s+of\s+|(?:prevent|treat|cure|avoid|manage|diagnose)\s+|over\s+(?=an?\s)|(?:infected|diagnosed|sick|ill)\s+(?:with|by|from)\s+|(?:infections?|poisoning)\s+(?:with|by|from)\s+)"
+    r"|rid\s+of\s+|over\s+(?=an?\s)|(?:prevent|treat|cur|avoid|manag|diagnos|surviv|hav|gett)(?:e|ing)?\s+"
+    r"|(?:infected|diagnosed|sick|ill|infections?|poisoning)\s+(?:with|by|from)\s+)"
 )
 # Words before an illness that tell how sure, how bad or by which germ, and make no other illness of it.
 _MANNER = re.compile(
@@ -68,17 +70,22 @@ _ANY_ILLNESS = frozenset({"infection", "disease", "illness", "disorder", "fever"
 _CIRCUMSTANCE = re.compile(
     r"\s+(?:(?:in|among|for)\s+(?:(?:an?|the|most|some|very|young|younger|old|older|elderly|pregnant|healthy|small|"
     r"adult|breastfeeding|diabetic)\s+)*"
-    r"(?:children|kids|child|adults|women|men|infants|babies|newborns|toddlers|teenagers|adolescents|elderly|people|"
+    r"(?:children|kids|child|baby|babies|toddlers?|newborns?|infants?|teenagers|adolescents|adults|m[ae]n|wom[ae]n|"
+    r"elderly|people|"
     r"persons|patients|seniors|travell?ers|athletes|smokers|pregnancy|childhood|adulthood|winter|summer|"
     r"africa|europe|asia|general)"
-    r"|(?:during|after|before|in)\s+(?:pregnancy|childbirth|breastfeeding|surgery|menopause|exercise)"
-    r"|at\s+(?:night|home|work)|(?:each|every|per)\s+(?:year|day|week|month)|worldwide|in\s+the\s+world|under\s+(?:the\s+age\s+of\s+)?(?:\w+)(?:\s+years(?:\s+(?:of\s+age|old))?)?"
+    r"|(?:during|after|before|in)\s+(?:pregnancy|childbirth|delivery|breastfeeding|surgery|menopause|exercise)"
+    r"|at\s+(?:night|home|work)|(?:each|every|per)\s+(?:year|day|week|month)|worldwide|in\s+the\s+world"
+    r"|in\s+(?:simple|plain|other)\s+\w+|according\s+to"
+    r"|under\s+(?:the\s+age\s+of\s+)?(?:\w+)(?:\s+years(?:\s+(?:of\s+age|old))?)?"
     r"|over\s+(?:the\s+age\s+of\s+)?\d+)(?=\s|\Z).*"
 )
 _THING = re.compile(
-    r"\b(?:infections?|\w*virus(?:es)?|fever|injur(?:y|ies)|stroke|strokes|HIV|AIDS|HPV|TB|COPD|COVID(?:-19)?|pain|aches?|"
+    r"\b(?:infections?|\w*virus(?:es)?|fever|injur(?:y|ies)|stroke|strokes|HIV|AIDS|HPV|TB|COPD|COVID(?:-19)?|pain|"
+    r"aches?|"
     r"headaches?|migraines?|tumou?rs?|ulcers?|allerg(?:y|ies)|poisoning|failure|failures|fractures?|burns?|wounds?|"
-    r"diarrh?o?ea|constipation|insomnia|cough|cold|colds|stones?|arrest|attacks?|addiction|abuse|h(?:a)?emorrhage|disability|"
+    r"diarrh?o?ea|constipation|insomnia|cough|cold|colds|stones?|arrest|attacks?|addiction|"
+    r"abuse|h(?:a)?emorrhage|disability|"
     r"diseases?|syndromes?|disorders?|cancers?|seizures?|convulsions|rash|rashes|lice|worms?|warts?|herpes|sepsis|"
     r"septic shock|shock|preeclampsia|eclampsia|ebola|zika|dengue|polio|plague|cholera|typhoid|tetanus|leprosy|"
     r"an[a]?emias?|leuk[a]?emia|\w{3,}(?:itis|osis|oses|asis|[^m]oma|omas|emia|aemia|pathy|algia|plegia))\Z",
@@ -90,16 +97,17 @@ _ASKS = re.compile(
 )
 # Not the last word of a name: participles, and adjectives that "mean" or that one "gets".
 _NO_NOUN = re.compile(
-    r"(?!(?:seed|weed|bed|need|feed|speed|breed|blood|flaxseed|linseed|nosebleed|bleed|tumbleweed|knotweed|biomed|red)\Z)"
+    r"(?!(?:seed|weed|bed|need|feed|speed|breed|blood|flaxseed|linseed|nosebleed|bleed|knotweed|red)\Z)"
     r"[a-z]+ed|well|better|worse|sick|ill|pregnant|fit|old|older|young|benign|malignant|positive|negative|normal|"
-    r"abnormal|contagious|infectious|contraindicated|asymptomatic|symptomatic|healthy|unwell|tired|sober|drunk|high|low|"
+    r"abnormal|contagious|infectious|contraindicated|asymptomatic|symptomatic|healthy|unwell|tired|high|low|"
     r"slim|thin|fat|strong|stronger|taller|enough|much|many|often|soon|now|today|again|here|there|away|out|off|up|down|"
-    r"safe|effective|necessary|available|possible|immune|fertile|infertile|dizzy|nauseous|hungry|thirsty|"
+    r"safe|effective|necessary|available|possible|immune|fertile|infertile|dizzy|nauseous|mild|moderate|"
+    r"severe|stable|unstable|terminal|metastatic|chronic|acute|new|hungry|thirsty|"
     r"anxious|nervous|angry|sad|happy|into|free|ready|done|through|over|in|on|at|to|with|for|of|"
     r"(?!belly\Z|jelly\Z|wrinkly\Z)[a-z]+(?:lly|tely|vely|usly|edly|ntly|rly|sly)|safely"
 )
 _ADVERB = re.compile(
-    r"(?:better|worse|really|not|to|away|into|well\s+(?:[a-z]+ed|after|before|from|again|soon|with|enough))"
+    r"(?:better|worse|really|not|ready|new|to|away|into|well\s+(?:[a-z]+ed|after|before|from|again|soon|with|enough))"
     r"(?=\s|\Z)"
 )
 
