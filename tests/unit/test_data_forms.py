@@ -364,11 +364,12 @@ def test_empty_tables_of_a_folder_are_passed_over_with_one_warning(tmp_path: Pat
     folder.mkdir()
     for number, (question, answer) in enumerate(PAIRS):
         (folder / f"{number}.jsonl").write_text(lines({"question": question, "answer": answer}))
-    for name, content in (("a.csv", ""), ("b.json", "[]"), ("c.csv", "\n\n"), ("d.json", "{}")):
+    for name, content in (("a.csv", ""), ("a.csv.gz", ""), ("b.json", "[]"), ("c.csv", "\n\n"), ("d.json", "{}")):
         (folder / name).write_text(content)
     opened = open_sources([str(folder)], ColumnNames())
     assert pairs(opened) == PAIRS
-    told = f"passed over, since they hold no rows: 4 of 6 tables in {folder}: 'a.csv', 'b.json', 'c.csv', 'd.json'"
+    empty = "'a.csv', 'a.csv.gz', 'b.json', 'c.csv', 'd.json'"
+    told = f"passed over, since they hold no rows: 5 of 7 tables in {folder}: {empty}"
     assert opened.warnings == (told,)
 
 

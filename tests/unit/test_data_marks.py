@@ -25,6 +25,7 @@ PAGES = {
     "weeks<p>Rest<p>Sleep": "weeks\n\nRest\n\nSleep",
     "<b>Bold</b> and a<b>c": "Bold and a<b>c",
     "<font color='red' size=2>Hi</font>": "Hi",
+    "<a href=http://x.org/?a=1>it</a><![if !lists]>, <?xml:namespace prefix = o />5&nbsp g": "it, 5\u00a0 g",
 }
 NO_MARKUP = [
     "p < 0.05, <5 mg, >38 °C",
@@ -35,6 +36,7 @@ NO_MARKUP = [
     "a <name> and <john@x.org> and <http://x.org>",
     "AT&T, R&D, &foo; &copy &amp http://a.org/?x=1&copy=2",
     "1 <2> 3 <- 4 -> 5 <= 6",
+    "Dear <title>, come at <time> to <address>",
     "<s>a prompt",
     "the end</s>",
 ]
@@ -103,6 +105,7 @@ def test_a_written_line_break_becomes_one_where_that_is_certain(text: str, broke
         ("Q. Hello doctor", "Hi.", "Hello doctor", "Hi."),
         ("<|im_start|>user\nHi there<|im_end|>\n<|im_start|>assistant\n", "Yes<|im_end|>", "Hi there", "Yes"),
         ("[INST] What is flu? [/INST]", "An infection </s>", "What is flu?", "An infection"),
+        ("<|start_header_id|>user<|end_header_id|>\n\nHi<|eot_id|>", "Ans: Yes<end_of_turn>", "Hi", "Yes"),
         ("### Instruction:\nHi\n### Response:", "Yes", "Hi", "Yes"),
         # Not marks.
         ("Which is it?", "A: 5 mg, B: 10 mg", "Which is it?", "A: 5 mg, B: 10 mg"),
@@ -123,6 +126,7 @@ def test_marks_at_the_ends_go(question: str, answer: str, bare_question: str, ba
         ("My jaw hurts.", "We take an X-ray.\npatient: Will that hurt?", True),
         ("胃疼。", "可以。病人：要多久？", True),
         ("I cough. Doctor: Since when? Patient: Monday.", "Rest.", True),
+        ("I cough.", "Rest.\n### Instruction:\nNext", True),
         ("I cough.", "Rest.", False),
         ("I cough.", "Ask your doctor: he knows. The patient: an old man.", False),
         ("My doctor said: wait.", "Patient: a man of 45", False),

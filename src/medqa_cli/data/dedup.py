@@ -17,7 +17,7 @@ from dataclasses import dataclass, field
 KEY_BYTES = 16
 ID_DIGITS = 16
 # What pandas, SQL, Python and spreadsheets write for a missing value. "NA" and "none" may be answers.
-NOT_A_TEXT = frozenset({"nan", "NaN", "NULL", "null", "None", "<NA>", "#N/A"})
+NOT_A_TEXT = frozenset({"nan", "NaN", "NULL", "null", "None", "<NA>", "#N/A", "\\N"})
 NONE = "None"  # as an answer it may be one: the reason none_answer can be switched on for it
 
 

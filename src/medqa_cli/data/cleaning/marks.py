@@ -8,10 +8,13 @@ from __future__ import annotations
 import re
 
 # Tokens of training texts, at either end.
-_TOKEN = r"(?:</?s>|<bos>|<eos>|<pad>|<\|[a-z_]{2,30}\|>(?:\s*(?:user|assistant|system)\s*\n)?|\[/?INST\]|<</?SYS>>)"
+_TOKEN = (
+    r"(?:</?s>|<bos>|<eos>|<pad>|<\|start_header_id\|>\s*\w+\s*<\|end_header_id\|>|<start_of_turn>(?:user|model)?"
+    r"|<end_of_turn>|<\|[a-z_]{2,30}\|>(?:\s*(?:user|assistant|system)\s*\n)?|\[/?INST\]|<</?SYS>>|\[CLS\]|\[SEP\])"
+)
 _COLON = r"\s*[:：]\s*"
 _ASKS = r"(?:Question|Q|Patient|User|Human|Frage|Pregunta|问题|问|病人|患者|用户|质问|質問)"
-_TELLS = r"(?:Answer|A|Doctor|Dr|Physician|Assistant|Response|Antwort|Respuesta|回答|答案|答|医生|大夫|助手)"
+_TELLS = r"(?:Answer|Ans|A|Doctor|Dr|Physician|Assistant|Response|Antwort|Respuesta|回答|答案|答|医生|大夫|助手)"
 _QUESTION_START = re.compile(
     rf"\s*(?:{_TOKEN}|{_ASKS}{_COLON}|Q\.\s+(?=[A-Z])|#{{2,}}\s*(?:Instruction|Input|Question){_COLON})", re.IGNORECASE
 )
@@ -34,6 +37,7 @@ _TURN = re.compile(
     rf"|(?<=\n)\s{{0,9}}(?:({'|'.join(_LINE_PATIENT)})|({'|'.join(_LINE_DOCTOR)})))\s*[:：](?=\s*\S)"
 )
 _SPEAKERS = (*_PATIENT, *_DOCTOR, *_LINE_PATIENT, *_LINE_DOCTOR)
+_NEXT_PROMPT = ("[INST]", "<|im_start|>", "### Instruction")
 _LONGEST_NAME = 20  # characters, with spaces behind it
 
 # Commands of LaTeX that begin with n or t: \nu is no break before a "u".
@@ -90,7 +94,7 @@ def has_more_turns(question: str, answer: str) -> bool:
         question: the cleaned question.
         answer: the cleaned answer.
     """
-    if _may_have_turns(answer) and _TURN.search(answer):
+    if any(sign in answer for sign in _NEXT_PROMPT) or (_may_have_turns(answer) and _TURN.search(answer)):
         return True
     turns = list(_TURN.finditer(question)) if _may_have_turns(question) else []
     return any(turn[2] or turn[4] for turn in turns[:-1]) and bool(turns[-1][1] or turns[-1][3])

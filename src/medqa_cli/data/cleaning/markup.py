@@ -24,18 +24,28 @@ _INLINE = frozenset(
         tfoot th thead time title tt u var video wbr audio iframe embed object param svg path""",
     )
 )
+# Those that are no words and stand without an end, too; "<time>" or "<b>" alone is a blank to fill or a comparison.
+_ALONE = frozenset(
+    re.findall(
+        r"\S+",
+        """br hr img p li dd dt dl td th tr div ul ol table tbody thead tfoot span font strong em h1 h2 h3 h4 h5 h6
+        blockquote sup sub col colgroup wbr iframe embed o:p figcaption tt bdi bdo dfn kbd samp rp rt svg""",
+    )
+)
 _NAMES = "|".join(sorted((*_BREAK, *_INLINE), key=len, reverse=True))
 # An attribute has a value; those that stand alone are few.
 _ATTRIBUTE = (
-    r"\s+(?:[a-zA-Z_:@][\w:.@-]*\s*=\s*(?:\"[^\"]*\"|'[^']*'|[^\s\"'<>=`]+)"
-    r"|(?:checked|controls|disabled|hidden|nowrap|reversed|selected|noshade|async|defer|allowfullscreen)\b)"
+    r"\s+(?:[a-zA-Z_:@][\w:.@-]*\s*=\s*(?:\"[^\"]*\"|'[^']*'|[^\s\"'<>`]+)"
+    r"|(?:data-[\w-]+|checked|controls|disabled|hidden|nowrap|reversed|selected|noshade|async|defer|allowfullscreen)\b)"
 )
 _TAG = re.compile(rf"<(/?)({_NAMES})((?:{_ATTRIBUTE})*)\s*/?>", re.IGNORECASE)
 # What is no text at all, from here to its end.
 _HIDDEN = re.compile(
-    r"<(script|style|noscript|template)\b[^<>]*>|<(!--)|<!doctype\s[^<>]*>|<!\[CDATA\[|\]\]>", re.IGNORECASE
+    r"<(script|style|noscript|template)\b[^<>]*>|<(!--)|<!doctype\s[^<>]*>|<!\[CDATA\[|\]\]>"
+    r"|<!\[(?:if|endif)\b[^<>]*>|<\?xml\b[^<>]*>",
+    re.IGNORECASE,
 )
-_ENTITY = re.compile(r"&(?:#\d{1,7}|#[xX][0-9a-fA-F]{1,6}|[A-Za-z][A-Za-z0-9]{1,31});")
+_ENTITY = re.compile(r"&(?:#\d{1,7}|#[xX][0-9a-fA-F]{1,6}|[A-Za-z][A-Za-z0-9]{1,31});|&nbsp(?![\w;=])")
 _RAISED = re.compile(r"<sup(?:\s[^<>]*)?>\s*([0-9+−-]{1,6})\s*</sup>", re.IGNORECASE)
 _TO_RAISED = str.maketrans("0123456789+-−", "⁰¹²³⁴⁵⁶⁷⁸⁹⁺⁻⁻")
 _WRAPPED = re.compile(r"(?<=[^\s>])[^\S\n]*\n[^\S\n]*(?=[a-z(])")
@@ -86,6 +96,8 @@ def markup(text: str) -> str:
 
 def _character(entity: re.Match[str]) -> str:
     name = entity[0][1:]
+    if name == "nbsp":
+        return "\xa0"
     return html.unescape(entity[0]) if name[0] == "#" or name in html.entities.html5 else entity[0]
 
 
@@ -130,19 +142,19 @@ def _without_hidden(text: str) -> str:
 
 
 def _comparisons(tags: list[re.Match[str]]) -> set[int]:
-    """Return where a tag of one letter opens and is never closed: ``a<b>c`` compares. A ``<p>`` needs no end."""
+    """Return where a tag opens that needs an end and has none: ``a<b>c`` compares, ``<time>`` is a blank to fill."""
     opened: dict[str, list[re.Match[str]]] = {}
     never_opened = []  # </s> ends the text of a prompt
     for tag in tags:
         name = tag[2].casefold()
-        if len(name) == 1 and not tag[1]:
+        if not tag[1]:
             opened.setdefault(name, []).append(tag)
         elif opened.get(name):
             opened[name].pop()
         elif name == "s":
             never_opened.append(tag)
     unclosed = [tag for name, left in opened.items() for tag in left if not tag[3]]
-    comparing = [tag for tag in unclosed if tag[2] not in "pP" or _NUMBER_AROUND.match(_around(tag))]
+    comparing = [tag for tag in unclosed if tag[2].casefold() not in _ALONE or _NUMBER_AROUND.match(_around(tag))]
     return {tag.start() for tag in (*comparing, *never_opened)}
 
 

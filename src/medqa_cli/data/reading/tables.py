@@ -91,7 +91,7 @@ def open_table(file: TableFile, wanted: ColumnNames, scratch: Scratch) -> Table:
         InputError: the file is empty, damaged or of another format than its name says, or lacks a column.
     """
     packed = file.path.suffix.lower() == PACKED
-    if packed:
+    if packed and file.path.stat().st_size:
         file = _unpacked(file, scratch, wanted.caps)
     check_content(file)
     table = _read_confined(file, wanted) if _needs_a_process(file) else _read(file, wanted)
