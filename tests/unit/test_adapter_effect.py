@@ -97,3 +97,16 @@ def test_a_trained_adapter_is_loaded_without_a_word(
 
 def test_merge_knows_which_tensors_an_adapter_must_have(adapter: Path, tiny_model_dir: Path) -> None:
     assert expected_tensors(tiny_model_dir, adapter) == load_file(adapter / "adapter_model.safetensors").keys()
+
+
+def test_an_adapter_of_a_resized_vocabulary_is_refused_with_both_sizes(tiny_model_dir: Path, tmp_path: Path) -> None:
+    from peft import LoraConfig as PeftLoraConfig
+    from peft import get_peft_model
+
+    model = base_in(tiny_model_dir)
+    size = model.config.vocab_size
+    model.resize_token_embeddings(size + 8)
+    config = PeftLoraConfig(r=4, target_modules=["q_proj"], task_type="CAUSAL_LM", init_lora_weights=False)
+    get_peft_model(model, config).save_pretrained(tmp_path, save_embedding_layers=True)
+    with pytest.raises(InputError, match=rf"size mismatch.*\[{size + 8}, 64\].*\[{size}, 64\]"):
+        load_adapter(base_in(tiny_model_dir), tmp_path)

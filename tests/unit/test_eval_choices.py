@@ -11,6 +11,7 @@ import pytest
 import torch
 
 from medqa_cli.errors import InputError
+from medqa_cli.evaluation import choice_scoring
 from medqa_cli.evaluation.choice_figures import accuracy_of_sums, confusion_parts, macro_f1_of_sums, predictions
 from medqa_cli.evaluation.choice_scoring import score_choices
 from medqa_cli.evaluation.models import LoadedModel
@@ -177,3 +178,16 @@ def harness_log_likelihood(model: Any, tokenizer: Any, prompt: str, continuation
     with torch.no_grad():
         logits = model(input_ids=read).logits.log_softmax(-1)[0]
     return float(logits[-len(own) :].gather(-1, torch.tensor(own)[:, None]).sum())
+
+
+def test_a_tokenizer_that_ends_every_text_changes_no_choice() -> None:
+    """With ``add_eos_token`` the end of the prompt would stand where a choice begins."""
+    import conftest
+    from tokenizers import processors
+
+    ending, plain = conftest.make_bos_tokenizer(), conftest.make_bos_tokenizer()
+    ends = processors.TemplateProcessing(single="<s> $A </s>", special_tokens=[("<s>", 1), ("</s>", 2)])
+    ending.backend_tokenizer.post_processor = ends
+    for prompt in ("Question: why?\nAnswer:", ""):
+        pair = choice_scoring._encode_pair(prompt, " yes", ending, 512)
+        assert pair == choice_scoring._encode_pair(prompt, " yes", plain, 512)

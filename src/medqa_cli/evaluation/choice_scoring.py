@@ -102,9 +102,18 @@ def _rows_of(item: ChoiceItem, tokenizer: Any, context: int) -> list[_Row]:
     ]
 
 
+def _without_end(tokenizer: Any, text: str) -> list[int]:
+    """Encode a text as the tokenizer does by itself, but for an end token that some put behind every text."""
+    ids = list(tokenizer(text)["input_ids"])
+    ends = len(ids) - len(tokenizer(text, add_special_tokens=False)["input_ids"]) > (
+        ids[:1] == [tokenizer.bos_token_id]
+    )
+    return ids[:-1] if ends and ids[-1:] == [tokenizer.eos_token_id] else ids
+
+
 def _encode_pair(prompt: str, continuation: str, tokenizer: Any, context: int) -> tuple[list[int], list[int]]:
-    whole = list(tokenizer(prompt + continuation)["input_ids"])
-    own = whole[len(tokenizer(prompt)["input_ids"]) :]
+    whole, own_prompt = (_without_end(tokenizer, text) for text in (prompt + continuation, prompt))
+    own = whole[len(own_prompt) :]
     # The last token is only a target, so one more than the context fits; what is too long loses its beginning.
     kept = whole[-(context + 1) :]
     return kept[: len(kept) - len(own)], own

@@ -88,7 +88,13 @@ def load_adapter(model: Any, adapter_dir: Path) -> Any:
             warnings.filterwarnings("ignore", "Found missing adapter keys")
             adapted = PeftModel.from_pretrained(model, str(adapter_dir)).eval()
     except (OSError, ValueError, RuntimeError, SafetensorError, pickle.UnpicklingError) as error:
-        raise InputError(f"cannot load the adapter in {adapter_dir}: {str(error).splitlines()[0]}") from error
+        lines = str(error).splitlines() or [type(error).__name__]
+        # PyTorch names the tensors below a headline.
+        said = next((line.strip() for line in lines if "size mismatch" in line), lines[0])
+        raise InputError(
+            f"cannot load the adapter in {adapter_dir}: {said}",
+            "it was trained on another base, or on one with a resized vocabulary: take that one",
+        ) from error
     _refuse_dora_on_int8_cpu(model, adapted.peft_config["default"].use_dora)
     check_effect(adapted, adapter_dir)
     return adapted
