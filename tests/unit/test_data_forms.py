@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import json
+import random
+from collections import Counter
 from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
@@ -440,3 +442,40 @@ def test_an_unread_row_of_an_exchange_stays_unread(tmp_path: Path) -> None:
     (row,) = read(tmp_path / "a.jsonl", lines({"messages": talk})).rows
     assert isinstance(row, UnreadRow)
     assert (row.reason, row.otherwise) == ("several_turns", None)
+
+
+NAMES = (
+    *("question", "answer", "options", "choices", "A", "B", "correct", "cop", "history", "instruction", "input"),
+    *("output", "topic", "source", "messages", "dialogue", "text", "context", "data", "paragraphs", "qas", "columns"),
+    *("rows", "row", "row_idx", "role", "content", "is_impossible", "1", ""),
+)
+CELLS = (
+    *("", "A", "(C)", Q1, "['a','b']", '["x"]', "{'a': 1}", "[[", "A. x B. y", "Patient: a Doctor: b", "2.0", "nan"),
+    *(None, 0, 3, -1, 10**30, 1.5, True, [], {}),
+)
+
+
+def odd_value(draw: random.Random, depth: int = 0) -> Any:
+    kind = draw.randrange(9) if depth < 4 else 0
+    if kind < 5:
+        return draw.choice(CELLS)
+    if kind < 7:
+        return [odd_value(draw, depth + 1) for _ in range(draw.randrange(4))]
+    return {draw.choice(NAMES): odd_value(draw, depth + 1) for _ in range(draw.randrange(4))}
+
+
+def test_odd_values_end_in_rows_or_in_one_message(tmp_path: Path) -> None:
+    """Whatever stands where a text should: each value becomes a row, an unread row or an InputError."""
+    seen: Counter[str] = Counter()
+    for seed in range(600):
+        draw = random.Random(seed)
+        names = {*draw.sample(NAMES, 3), *draw.choice([["question", "answer"], ["question", "options", "answer"], []])}
+        records = [{name: odd_value(draw) for name in sorted(names)} for _ in range(3)]
+        shapes = [lines(*records), json.dumps(records), json.dumps({"a": records, "b": odd_value(draw)})]
+        shapes += [json.dumps(dict(enumerate(records))), json.dumps(records[0])]
+        path = tmp_path / f"{seed}{draw.choice(['.json', '.jsonl', '.txt'])}"
+        try:
+            seen.update(type(row).__name__ for row in read(path, draw.choice(shapes)).rows)
+        except InputError:
+            seen["InputError"] += 1
+    assert min(seen["RawRow"], seen["UnreadRow"], seen["InputError"]) > 50, seen

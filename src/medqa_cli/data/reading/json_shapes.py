@@ -47,8 +47,10 @@ def items_in(value: Any, wanted: ColumnNames, file: object) -> tuple[str, list[A
         raise _shapeless(file, "a single text or number")
     if not value:
         raise EmptyTable(f"{file} holds an empty object; expected a list of objects", _FROM_PANDAS)
-    if isinstance(value.get("columns"), list) and isinstance(value.get("data"), list):
-        return "split form of pandas", [dict(zip(value["columns"], row, strict=False)) for row in value["data"]]
+    names: Any = value.get("columns")
+    rows: Any = value.get("data")
+    if _are(str, names) and _are(list, rows):
+        return "split form of pandas", [dict(zip(names, row, strict=False)) for row in rows]
     with_columns = [
         items for items in value.values() if _are_records(items) and _has_columns(list(_unwrapped(items[0])), wanted)
     ]
@@ -113,6 +115,10 @@ def _unwrapped(item: Any) -> Any:
 
 def _are_messages(items: list[Any]) -> bool:
     return bool(items) and all(isinstance(item, dict) and bool({"role", "from"} & set(item)) for item in items)
+
+
+def _are(kind: type, value: Any) -> bool:
+    return isinstance(value, list) and bool(value) and all(isinstance(item, kind) for item in value)
 
 
 def _are_records(value: Any) -> bool:
