@@ -59,8 +59,10 @@ def answer_of(rule: str, answer: str, question: str = "What is flu?") -> str:
     [
         ("Wash:    - one    - two.    -  three", "Wash:\n- one\n- two.\n- three"),
         ("Risks are these. - age  - smoking  -  weight", "Risks are these.\n- age\n- smoking\n- weight"),
-        ("Use warm  - not hot - water.", "Use warm\n- not hot - water."),
-        ("at 37 degrees  - 2 tablets", "at 37 degrees\n- 2 tablets"),
+        ("Risks may include - age  - smoking", "Risks may include - age\n- smoking"),
+        ("The risks include:     - having had a stroke", "The risks include:\n- having had a stroke"),
+        ("A weight of:    - 40 kg    - 50 kg or more", "A weight of:\n- 40 kg\n- 50 kg or more"),
+        ("Store it:   - dry   - dark   - at  - 20 °C", "Store it:\n- dry\n- dark\n- at  - 20 °C"),
         ("Signs\n    - fever    - cough", "Signs\n    - fever\n- cough"),
         ("Signs:   - fever   - a cough       Doctors see it.", "Signs:\n- fever\n- a cough\nDoctors see it."),
         ("Dose:   - a pill   per day   - none", "Dose:\n- a pill   per day\n- none"),
@@ -81,6 +83,11 @@ def test_list_signs_within_a_line_become_lines(raw: str, clean_text: str) -> Non
         "well-known,  self-limiting",
         "One.\n\n- two\n    - three",
         "See: - a single one",
+        "Use warm  - not hot - water.",
+        "at 37 degrees  - 2 tablets",
+        "Keep it at  - 20 °C. The base excess was  - 6 mmol/l.",
+        "Keep it at    - 20 °C or    - 80 °C.",
+        "These symptoms need to be evaluated  - ask your doctor.",
     ],
 )
 def test_hyphens_and_ranges_are_no_list_signs(text: str) -> None:
@@ -294,6 +301,30 @@ def test_what_may_be_right_is_not_repaired(text: str) -> None:
 )
 def test_glued_sentences(raw: str, clean_text: str) -> None:
     assert RULES["glued_sentences"].apply(raw, raw) == (clean_text, clean_text)
+
+
+_ADDRESSES = [
+    "https://a.org/why-dont-you?Really.The+x",
+    "HTTP://A.ORG/dont",
+    "www.a.org/doesnt/x.The",
+    "a.org/what-dont-know",
+    "praxis.de/cant-x",
+    "dont-reply@clinic.org",
+    "john.dont@a.b.org",
+    "10.1000/x-dont.The",
+    "https://a.org/search??q=dont",
+]
+
+
+@pytest.mark.parametrize("address", _ADDRESSES)
+def test_no_rule_changes_an_address(address: str) -> None:
+    question, answer = (
+        f"Is it true that it doesnt help as {address} says ??",
+        f"It doesnt ({address}).The rest, {address}",
+    )
+    cleaned = clean(question, answer, enabled_rules({}))
+    assert cleaned.question == f"Is it true that it doesn't help as {address} says?"
+    assert cleaned.answer == f"It doesn't ({address}).The rest, {address}"
 
 
 def test_all_rules_together() -> None:

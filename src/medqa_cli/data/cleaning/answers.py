@@ -11,6 +11,17 @@ import re
 # A run of spaces is matched as a whole, with or without a sign behind it, so that no run is scanned twice.
 _WIDE_SIGN = re.compile(r"  [^\S\n]*(-[^\S\n]+(?=\S))?")
 _NARROW_SIGN = re.compile(r" -[^\S\n]+(?=\S)")
+# A number below zero, by what it is a number of: "- 20 °C", "- 6 mmol/l".
+_MINUS = re.compile(
+    r"\d+(?:[.,]\d+)?(?:\s?(?:to|-|–)\s?-?\s?\d+(?:[.,]\d+)?)?\s?"
+    r"(?:[°º]|(?:(?:degrees? )?(?:celsius|fahrenheit)|[µmn]?mol|mEq|mmHg|kPa|[mµ]V|HU|dB|dpt|diopt\w+|SD)\b|[DCFK]\b)",
+    re.IGNORECASE,
+)
+_ANY_LIST_LINE = re.compile(r"^[^\S\n]*-[^\S\n]", re.MULTILINE)
+_LEADS_IN = re.compile(r"(?:[.:;]|\b(?:includ(?:e|es|ing)|are|as))\Z")
+_LEAD_CHARACTERS = 12
+_WIDE_ENOUGH = 4  # spaces before a single sign, or before one with a number behind it
+_FEWEST_SIGNS = 2
 _LIST_LINE = re.compile(r"^- .*$", re.MULTILINE)
 _WIDE_GAP = re.compile(r"(?<=\S) {3,}(?=[A-Z])")
 
@@ -69,15 +80,37 @@ def inline_bullets(answer: str) -> str:
         answer: the raw answer; runs of spaces, which tell a list sign from a dash, must still be there.
 
     Returns:
-        the answer with lines ``- one``. Hyphens, ranges of numbers and minus signs stay as they are.
+        the answer with lines ``- one``. Hyphens, ranges of numbers and minus signs stay as they are, and so does a
+        dash that stands alone.
     """
-    if "  -" not in answer or not any(_is_list_sign(answer, run) for run in _WIDE_SIGN.finditer(answer)):
+    if "  -" not in answer or not _holds_list(answer):
         return answer
     answer = _WIDE_SIGN.sub(lambda run: "\n- " if _is_list_sign(answer, run, known_list=True) else run[0], answer)
     # The first item of a list often follows its heading with a single space.
-    answer = _NARROW_SIGN.sub(lambda sign: "\n- " if sign.string[sign.start() - 1] in ".:;" else sign[0], answer)
+    answer = _NARROW_SIGN.sub(lambda sign: "\n- " if _opens_first_item(sign) else sign[0], answer)
     # What follows the last item has to leave its line, or "- blood in the urine" would go on with "Doctors diagnose".
     return _LIST_LINE.sub(lambda line: _WIDE_GAP.sub("\n", line[0]), answer)
+
+
+def _holds_list(answer: str) -> bool:
+    """Tell whether signs within the lines are those of a list: at least two signs, or one far behind a colon."""
+    signs = [run for run in _WIDE_SIGN.finditer(answer) if _is_list_sign(answer, run)]
+    wide = [run for run in signs if run.start(1) - run.start() >= _WIDE_ENOUGH]
+    if not wide and all(answer[run.end()].isdigit() for run in signs) and not _ANY_LIST_LINE.search(answer):
+        return False
+    if any(answer[run.start() - 1] == ":" for run in wide):
+        return True
+    others = len(_ANY_LIST_LINE.findall(answer)) + sum(map(_opens_item, _NARROW_SIGN.finditer(answer)))
+    return len(signs) + others >= _FEWEST_SIGNS
+
+
+def _opens_first_item(sign: re.Match[str]) -> bool:
+    return sign.string[sign.start() - 1] in ".:;" and not _MINUS.match(sign.string, sign.end())
+
+
+def _opens_item(sign: re.Match[str]) -> bool:
+    lead = sign.string[max(0, sign.start() - _LEAD_CHARACTERS) : sign.start()]
+    return _LEADS_IN.search(lead) is not None and not _MINUS.match(sign.string, sign.end())
 
 
 def _is_list_sign(text: str, run: re.Match[str], known_list: bool = False) -> bool:
@@ -85,7 +118,7 @@ def _is_list_sign(text: str, run: re.Match[str], known_list: bool = False) -> bo
     if not run[1] or run.start() == 0:
         return False
     before, after = text[run.start() - 1], text[run.end()]
-    if before == "\n" or (before.isdigit() and after.isdigit()):
+    if before == "\n" or (after.isdigit() and (before.isdigit() or _MINUS.match(text, run.end()))):
         return False
     return known_list or run.start(1) - run.start() >= len(run[1])
 

@@ -1,7 +1,7 @@
 """The cleaning rules that put back lost characters: letters with diacritics, apostrophes, spaces between sentences.
 
 Only where the repair is certain: a word that is also another word (``wont``, ``its``, ``ill``) stays as it is, and so
-does whatever belongs to a web or mail address. Does not correct spelling.
+does whatever belongs to an address (``addresses``). Does not correct spelling.
 """
 
 from __future__ import annotations
@@ -115,11 +115,11 @@ _WORD_BEFORE = re.compile(r"[\w/@.'’]")
 
 
 def _lost_pattern() -> re.Pattern[str]:
-    """Return the pattern for a web address or a word to repair.
+    """Return the pattern for a word to repair.
 
     One branch for each first letter: then the search skips at once to the letters that a match can begin with.
     """
-    branches = {"h": [r"ttps?://\S*"], "w": [r"ww\.\S*"]}
+    branches: dict[str, list[str]] = {}
     for word in sorted(_REPAIRS, key=len, reverse=True):
         branches.setdefault(word[0], []).append(rf"{word[1:]}{_NO_MORE}{_CONDITIONS.get(word, '')}")
     return re.compile("|".join(f"{letter}(?:{'|'.join(rests)})" for letter, rests in branches.items()))
@@ -155,9 +155,9 @@ def lost_letters(text: str) -> str:
 
 
 def _repaired(found: re.Match[str]) -> str:
-    """Return the repair of a match, or itself where it is an address or the end of a longer word."""
+    """Return the repair of a match, or itself where it is the end of a longer word."""
     follows_a_word = found.start() > 0 and _WORD_BEFORE.match(found.string, found.start() - 1)
-    return found[0] if follows_a_word else _REPAIRS.get(found[0], found[0])
+    return found[0] if follows_a_word else _REPAIRS[found[0]]
 
 
 def glued_sentences(text: str) -> str:

@@ -10,6 +10,7 @@ import re
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 
+from medqa_cli.data.cleaning.addresses import outside_addresses
 from medqa_cli.data.cleaning.answers import hpo_block, inline_bullets, media_leftovers, nih_tail, openers
 from medqa_cli.data.cleaning.letters import glued_sentences, lost_letters
 from medqa_cli.data.cleaning.marks import prompt_marks, written_breaks
@@ -143,14 +144,18 @@ RULES: dict[str, Rule] = {
         _to_answer(inline_bullets), "List signs within a line of the answer, 'text    - one    - two', become lines."
     ),
     "whitespace": Rule(_whitespace, "The question on one line; no needless spaces, tabs or blank lines in the answer."),
-    "glued_sentences": Rule(_to_both(glued_sentences), "A space between sentences that run together: 'term.The'."),
+    "glued_sentences": Rule(
+        _to_both(outside_addresses(glued_sentences)), "A space between sentences that run together: 'term.The'."
+    ),
     "lost_letters": Rule(
-        _to_both(lost_letters),
+        _to_both(outside_addresses(lost_letters)),
         "Lost letters and apostrophes are put back where that is certain: 'doesnt', 'Sjgren'.",
         languages=ENGLISH,
     ),
     "question_mark_space": Rule(
-        _to_question(question_mark_space), "No space before '?', and '? ?' becomes '?'.", not_for=FRENCH
+        _to_question(outside_addresses(question_mark_space)),
+        "No space before '?', and '? ?' becomes '?'.",
+        not_for=FRENCH,
     ),
     "what_is_are": Rule(_to_question(what_is_are), "'What is (are) X?' becomes 'What is X?'.", languages=ENGLISH),
     "hpo_block": Rule(
