@@ -76,10 +76,9 @@ REFUSED: dict[str, list[str]] = {
     "letter.docx": ["unknown format ('.docx'); expected .csv, .tsv", "export it as CSV"],
     "lfs_pointer.csv": POINTER,
     "lfs_pointer.parquet": POINTER,
-    "noise.csv": QUESTION_COLUMN[:2],
+    "noise.csv": ["no UTF-8 (byte 0xa3 at offset 3), and no older encoding", "--set data.encoding=NAME"],
     "nul_in_header.csv": ["is no plain text: it has NUL bytes in its first line", EXPORT],
     "nul_bytes_only.csv": ["is no plain text: it has NUL bytes in its first line", EXPORT],
-    "utf32.csv": ["is no plain text: it has NUL bytes in its first line", EXPORT],
     "table.xlsx": ["cannot be read as a spreadsheet", "a text file with this name needs the suffix .csv or .tsv"],
     "table.parquet": ["cannot be read as Parquet", "copy or export it again"],
     # Workbooks, Parquet and archives that are damaged or hold nothing of use.
@@ -155,6 +154,7 @@ CONVERTED: dict[str, tuple[int, list[tuple[str | int, str]]]] = {
     "two_marks.csv": (4, []),
     "unclosed_quote.csv": (3, [(3, "unclosed_quote")]),
     "useless_answers.csv": (4, [(6, "answer_is_question"), (7, "stub"), (8, "stub"), (9, "link_list")]),
+    "utf32.csv": (4, []),
     "utf16_without_mark.csv": (4, [(6, "ragged_row")]),
 }
 

@@ -198,6 +198,10 @@ def test_values(text, dotted, expected):
          "train.eval_steps; set how often the validation split is looked at"),
         ("train: {lr_scheduler_type: reduce_lr_on_plateau}", "c.yaml:1: train.lr_scheduler_type reduce_lr_on_plateau "
          "needs train.eval_steps; it follows the validation loss"),
+        ("data: {encoding: cp1215}", "c.yaml:1: data.encoding must be an encoding that Python knows, e.g. utf-8, "
+                                     'cp1251, gb18030 or shift_jis, got "cp1215"; did you mean cp1051?'),
+        ("data: {encoding: punycode}", "c.yaml:1: data.encoding must be an encoding that Python knows, e.g. utf-8, "
+                                       'cp1251, gb18030 or shift_jis, got "punycode"'),
         ("train: {lr_scheduler_type: warmup_stable_decay}", "c.yaml:1: train.lr_scheduler_type warmup_stable_decay "
          "needs further arguments, which medqa has no key for; choose another"),
         ("train: {optim: galore_adamw}",

@@ -39,6 +39,7 @@ class AskJob:
     choice: str
     num_sources: int = 0
     question_column: str | None = None
+    encoding: str | None = None
 
     def load(self, *, batches: bool = False) -> Answerer:
         """Load the model, for one answer or many at once; raises as ``load_answerer`` does."""
@@ -97,7 +98,7 @@ def ask_file(job: AskJob, name: str, out: Path | None) -> None:
         MedqaError: some questions could not be answered; all others are.
         Interrupted: Ctrl-C; the answers so far are kept.
     """
-    rows = read_questions(name, job.question_column)
+    rows = read_questions(name, job.question_column, job.encoding)
     if out is not None:
         require_new(out)
     library = References(job.data_dir) if job.num_sources else None

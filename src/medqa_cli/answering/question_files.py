@@ -15,6 +15,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
+from medqa_cli import console
 from medqa_cli.data.reading.column_hints import CANDIDATES
 from medqa_cli.data.reading.decoding import detect_encoding
 from medqa_cli.errors import InputError
@@ -35,12 +36,13 @@ class AskedRow:
     columns: dict[str, Any]
 
 
-def read_questions(name: str, question_column: str | None = None) -> list[AskedRow]:
+def read_questions(name: str, question_column: str | None = None, encoding: str | None = None) -> list[AskedRow]:
     """Read all questions of a file.
 
     Args:
         name: path, or ``-`` for standard input, which holds text lines or JSON Lines.
         question_column: column that holds the question where the file has it; else it is found by its name.
+        encoding: that of the file; None: told by its bytes.
 
     Returns:
         the rows in the file's order; a question may be empty where its cell is.
@@ -48,7 +50,7 @@ def read_questions(name: str, question_column: str | None = None) -> list[AskedR
     Raises:
         InputError: the file is missing or of another format, or it has no question column or no row.
     """
-    text, suffix = _read(name)
+    text, suffix = _read(name, encoding)
     if suffix == ".jsonl":
         rows = list(_json_rows(text, name, question_column))
     elif suffix in _DELIMITERS:
@@ -60,7 +62,7 @@ def read_questions(name: str, question_column: str | None = None) -> list[AskedR
     return rows
 
 
-def _read(name: str) -> tuple[str, str]:
+def _read(name: str, wanted: str | None) -> tuple[str, str]:
     if name == STANDARD_INPUT:
         text = sys.stdin.buffer.read().decode("utf-8-sig", errors="replace")
         return text, ".jsonl" if text.lstrip().startswith("{") else ".txt"
@@ -71,7 +73,9 @@ def _read(name: str) -> tuple[str, str]:
     if kind := odd_kind(path):
         raise InputError(f"--file {name} is {kind}; expected a file", "or give it on standard input: --file -")
     try:
-        encoding = detect_encoding(path)
+        encoding = detect_encoding(path, name, wanted)
+        for warning in encoding.warnings:
+            console.warn(warning)
         return path.read_text(encoding=encoding.codec, errors=encoding.errors), suffix
     except OSError as error:
         raise InputError(f"--file {name} cannot be read: {error.strerror}", "check the name") from error

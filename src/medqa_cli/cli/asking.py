@@ -92,6 +92,7 @@ def ask(
         choice=model,
         num_sources=sources,
         question_column=settings.data.question_column,
+        encoding=settings.data.encoding,
     )
     if file is not None:
         asking.ask_file(job, file, out)

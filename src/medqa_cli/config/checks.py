@@ -6,8 +6,10 @@ them with the installed version.
 
 from __future__ import annotations
 
+import codecs
 from collections.abc import Callable, Collection, Iterator
 from dataclasses import dataclass
+from encodings import aliases
 from pathlib import PurePath
 
 from medqa_cli.config.keys import closest, quoted
@@ -79,6 +81,9 @@ OPTIMIZERS_WITH_ARGUMENTS = (
 TRACKERS = ("none", "tensorboard", "wandb", "mlflow", "trackio")
 TEMPLATES = ("llama2", "chat", "alpaca", "plain")
 TEMPLATE_SUFFIXES = (".jinja", ".jinja2", ".j2", ".txt")
+
+# Codecs of Python that are made for pieces of source code and names of hosts.
+_NO_FILES = ("idna", "punycode", "unicode_escape", "raw_unicode_escape", "undefined")
 
 CHOICES = {
     "train.lr_scheduler_type": SCHEDULERS,
@@ -158,6 +163,24 @@ def _names(config: Config) -> Iterator[Finding]:
             yield Finding((key,), f"{key} must be one of {', '.join(CHOICES[key])}, got {_meant(value, CHOICES[key])}")
 
 
+def _encoding(config: Config) -> Iterator[Finding]:
+    name = config.data.encoding
+    if name is not None and not _is_text_codec(name):
+        yield Finding(
+            ("data.encoding",),
+            f"data.encoding must be an encoding that Python knows, e.g. utf-8, cp1251, gb18030 or shift_jis, got "
+            f"{_meant(name, tuple(filter(_is_text_codec, sorted(aliases.aliases))))}",
+        )
+
+
+def _is_text_codec(name: str) -> bool:
+    try:
+        b"a".decode(name)
+        return codecs.lookup(name).name not in _NO_FILES
+    except (LookupError, UnicodeError, ValueError):
+        return False
+
+
 def _template(config: Config) -> Iterator[Finding]:
     template = config.prompt.template
     is_path = "/" in template or "\\" in template or PurePath(template).suffix in TEMPLATE_SUFFIXES
@@ -179,5 +202,6 @@ _RULES: tuple[Callable[[Config], Iterator[Finding]], ...] = (
     _max_steps,
     _looks_at_validation,
     _names,
+    _encoding,
     _template,
 )

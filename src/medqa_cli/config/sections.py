@@ -40,6 +40,12 @@ class DataConfig:
         "Column that holds the topic (the disease); rows of one topic stay in one split. "
         "null: found by its name, else taken from the question.",
     )
+    encoding: str | None = setting(
+        None,
+        "Encoding of the text files (CSV, TSV, JSON, JSONL, .txt), e.g. utf-8, cp1251, gb18030, shift_jis; null: told "
+        "by their bytes.",
+        commands="convert ask",
+    )
     dir: str = setting(
         "data/medqa",
         "Folder that `medqa convert` writes and the other commands read.",

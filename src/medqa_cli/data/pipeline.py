@@ -132,9 +132,9 @@ def convert(
 
 
 def column_names(data: DataConfig) -> ColumnNames:
-    """Return the columns that the config names, and its caps."""
+    """Return the columns and the encoding that the config names, and its caps."""
     caps = Caps(data.max_row_bytes, data.max_expanded_bytes, data.max_reader_bytes, data.max_reader_seconds)
-    return ColumnNames(data.question_column, data.answer_column, data.topic_column, caps)
+    return ColumnNames(data.question_column, data.answer_column, data.topic_column, data.encoding, caps)
 
 
 def check_counts(report: dict[str, Any]) -> None:

@@ -48,11 +48,14 @@ _OPTION_NAME = re.compile(
 
 @dataclass(frozen=True)
 class ColumnNames:
-    """What the user said of the sources: names of columns (None: find it by its name), and how much may be read."""
+    """What the user said of the sources: names of columns (None: find it by its name), encoding of text files (None:
+    told by their bytes), and how much may be read.
+    """
 
     question: str | None = None
     answer: str | None = None
     topic: str | None = None
+    encoding: str | None = None
     caps: Caps = field(default_factory=Caps)
 
 

@@ -108,7 +108,7 @@ def read_delimited(file: TableFile, wanted: ColumnNames) -> CellTable:
         InputError: there is no header, or a column is missing.
     """
     csv.field_size_limit(LARGEST_CELL)
-    encoding = detect_encoding(file.path)
+    encoding = detect_encoding(file.path, file.shown, wanted.encoding)
     form, columns = _detect(file, encoding, wanted)
     form.escapes = _escapes_quotes(file, form, columns, wanted.caps)
     kind = "TSV" if form.delimiter == "\t" else "CSV"

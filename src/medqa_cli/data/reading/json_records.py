@@ -46,7 +46,7 @@ def read_json_file(file: TableFile, wanted: ColumnNames) -> CellTable:
     Raises:
         InputError: the file is no JSON, has another shape, or lacks a column.
     """
-    encoding = detect_encoding(file.path)
+    encoding = detect_encoding(file.path, file.shown, wanted.encoding)
     if _begins_with_list(file.path, encoding):
         return _source_rows(f"JSON, {encoding.description}", _streamed(file, encoding, wanted.caps), wanted, file)
     text = file.path.read_text(encoding=encoding.codec, errors=encoding.errors)
@@ -62,9 +62,8 @@ def read_json_file(file: TableFile, wanted: ColumnNames) -> CellTable:
     return _source_rows(description, _numbered(items), wanted, file)
 
 
-def looks_like_json(path: Path) -> bool:
+def looks_like_json(path: Path, encoding: Encoding) -> bool:
     """Tell whether a text file begins like objects of JSON, whatever its name says."""
-    encoding = detect_encoding(path)
     with open(path, encoding=encoding.codec, errors=encoding.errors) as text:
         return _OBJECTS.match(text.read(START)) is not None
 
@@ -75,7 +74,7 @@ def read_json_lines(file: TableFile, wanted: ColumnNames) -> CellTable:
     Raises:
         InputError: no line is an object, or a column is missing.
     """
-    encoding = detect_encoding(file.path)
+    encoding = detect_encoding(file.path, file.shown, wanted.encoding)
     if _begins_with_list(file.path, encoding) and not _first_of_several(file.path, encoding):
         return read_json_file(file, wanted)
     records = _lines(file, encoding, wanted.caps)

@@ -17,6 +17,7 @@ from medqa_cli import confined
 from medqa_cli.data.reading.caps import Caps, Expansion
 from medqa_cli.data.reading.columns import ColumnNames
 from medqa_cli.data.reading.containers import GZIP_MAGIC, Scratch, copy_unpacked, damage_reported
+from medqa_cli.data.reading.decoding import detect_encoding
 from medqa_cli.data.reading.delimited import read_delimited
 from medqa_cli.data.reading.excel import read_excel
 from medqa_cli.data.reading.json_records import looks_like_json, read_json_file, read_json_lines
@@ -94,16 +95,21 @@ def open_table(file: TableFile, wanted: ColumnNames, scratch: Scratch) -> Table:
     if packed and file.path.stat().st_size:
         file = _unpacked(file, scratch, wanted.caps)
     check_content(file)
-    table = _read_confined(file, wanted) if _needs_a_process(file) else _read(file, wanted)
+    table = _read_confined(file, wanted) if _needs_a_process(file, wanted) else _read(file, wanted)
     return replace(table, description=f"{table.description}, unpacked with gzip") if packed else table
 
 
 def _read(file: TableFile, wanted: ColumnNames) -> Table:
-    reader = READERS[file.path.suffix.lower()]
-    if reader is read_delimited and looks_like_json(file.path):
-        reader = read_json_file
+    suffix = file.path.suffix.lower()
+    reader = READERS[suffix]
+    warnings: tuple[str, ...] = ()
+    if suffix in _TEXT:
+        encoding = detect_encoding(file.path, file.shown, wanted.encoding)
+        warnings = encoding.warnings
+        if reader is read_delimited and looks_like_json(file.path, encoding):
+            reader = read_json_file
     table = questions_and_answers(reader(file, wanted), file)
-    return replace(table, rows=_capped(table.rows, file, wanted.caps))
+    return replace(table, rows=_capped(table.rows, file, wanted.caps), warnings=(*warnings, *table.warnings))
 
 
 def _capped(rows: Rows, file: TableFile, caps: Caps) -> Rows:
@@ -115,12 +121,14 @@ def _capped(rows: Rows, file: TableFile, caps: Caps) -> Rows:
         yield row
 
 
-def _needs_a_process(file: TableFile) -> bool:
+def _needs_a_process(file: TableFile, wanted: ColumnNames) -> bool:
     """Tell whether a library reads it that may abort or fill the memory, as a JSON object does that is read whole."""
     if file.path.suffix.lower() in _BY_LIBRARIES:
         return True
-    is_large = file.path.stat().st_size > _READ_WHOLE
-    return is_large and (file.path.suffix.lower() == ".json" or looks_like_json(file.path))
+    if file.path.stat().st_size <= _READ_WHOLE:
+        return False
+    encoding = detect_encoding(file.path, file.shown, wanted.encoding)
+    return file.path.suffix.lower() == ".json" or looks_like_json(file.path, encoding)
 
 
 def _read_confined(file: TableFile, wanted: ColumnNames) -> Table:

@@ -1,0 +1,237 @@
+"""Older encodings: each text is read as it is or refused; never other letters without a word."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import pytest
+
+from medqa_cli.data.reading.columns import ColumnNames
+from medqa_cli.data.reading.decoding import detect_encoding
+from medqa_cli.data.reading.sources import open_sources
+from medqa_cli.errors import InputError
+
+# fmt: off
+# Rows of question and answer as people write them, without a comma or quote in them.
+ROWS = {
+    "en": ["Is Ménière’s disease rare?|Usually – yes. It is a disease of the ear.",
+           "At 38 °C?|No: 5 µg at 2–8 °C.",
+           "What is a café-au-lait spot?|A “spot” on the skin of ± 5 mm.",
+           "Is it naïve to rest?|Rest and fluids help."],
+    "fr": ["Quels sont les symptômes de la goutte ?|Une douleur très forte à l'orteil.",
+           "Faut-il jeûner ?|Non.",
+           "Où a-t-on mal ?|Au cœur et à la tête.",
+           "Est-ce héréditaire ?|Ça dépend de la maladie et de l'âge."],
+    "de": ["Was hilft gegen Übelkeit?|Ruhe und Tee. Größere Mahlzeiten meiden.",
+           "Ist die Krankheit häufig?|Ja.",
+           "Wie wirkt die Spritze?|Sie schützt für Jahre.",
+           "Was macht der Arzt?|Er prüft die Füße und hört zu."],
+    "es": ["¿Cuáles son los síntomas?|La fiebre y la tos del niño.",
+           "¿Cómo se trata el asma?|Con un inhalador.",
+           "¿Duele el corazón?|Sí y también el estómago.",
+           "¿Qué debo comer?|Frutas y verduras en otoño."],
+    "sv": ["Är sjukdomen ärftlig?|Nej den är inte det.",
+           "Vad hjälper mot värk?|Vila och vätska.",
+           "När får jag gå hem?|Efter två dagar på sjukhuset.",
+           "Hur ställs diagnosen?|Med blodprov från armen."],
+    "pl": ["Jakie są objawy?|Ból głowy i gorączka.",
+           "Jak leczyć kaszel?|Należy pić ciepłą wodę.",
+           "Czy choroba jest dziedziczna?|Nie jest to możliwe u dzieci.",
+           "Co się dzieje w wątrobie?|Może być zapalenie."],
+    "cs": ["Jaké jsou příznaky?|Bolest hlavy a horečka.",
+           "Jak se léčí kašel?|Pijte hodně teplé vody.",
+           "Je nemoc dědičná?|Ne a není to možné ani u dětí.",
+           "Co dělat při průjmu?|Pokud trvá déle je třeba k lékaři."],
+    "hu": ["Melyek a tünetek?|A fejfájás és a láz.",
+           "Hogyan kezelik az asztmát?|Egy belélegzett szerrel és nem mással.",
+           "Örökletes a betegség?|Nem az.",
+           "Mi történik a tüdőben?|A hörgők összehúzódnak hogy ne jusson be por."],
+    "tr": ["Hastalığın belirtileri nelerdir?|Baş ağrısı ve ateş.",
+           "Astım nasıl tedavi edilir?|Bir ilaç ile.",
+           "Kalıtsal mıdır?|Hayır ama çok sık görülür.",
+           "Ne zaman doktora gidilir?|Ağrı üç gün sürerse."],
+    "ru": ["Как лечить ангину?|Полоскание и таблетки для горла.",
+           "Что такое гастрит?|Воспаление слизистой оболочки.",
+           "Нужно ли пить антибиотики?|Только если их назначил врач.",
+           "Как снизить жар?|Пейте больше жидкости."],
+    "el": ["Ποια είναι τα συμπτώματα;|Πόνος και πυρετός.",
+           "Πώς θεραπεύεται το άσθμα;|Με εισπνεόμενα φάρμακα.",
+           "Είναι κληρονομική η νόσος;|Όχι αλλά είναι συχνή.",
+           "Τι κάνει ο γιατρός;|Ζητά εξέταση αίματος."],
+    "he": ["מהם התסמינים של המחלה?|כאב ראש וחום.",
+           "איך מטפלים באסתמה?|בעזרת משאף ותרופות.",
+           "האם המחלה תורשתית?|לא אבל היא שכיחה.",
+           "מה עושה הרופא?|הוא מזמין בדיקת דם."],
+    "ar": ["ما هي أعراض المرض؟|الصداع والحمى.",
+           "كيف يعالج الربو؟|بالأدوية التي تستنشق.",
+           "هل المرض وراثي؟|لا ولكنه شائع.",
+           "ماذا يفعل الطبيب؟|يطلب فحص الدم."],
+    "th": ["โรคหืดรักษาอย่างไร|ใช้ยาสูดพ่นทุกวัน",
+           "โรคนี้ถ่ายทอดทางพันธุกรรมหรือไม่|ไม่แต่พบได้บ่อย",
+           "ควรทำอย่างไรเมื่อมีไข้|ดื่มน้ำมากๆและพักผ่อน",
+           "แพทย์ทำอะไร|แพทย์สั่งตรวจเลือด"],
+    "zh": ["高血压患者能喝咖啡吗？|每天一小杯通常没有问题。",
+           "感冒要吃抗生素吗？|不需要。多休息、多喝水即可。",
+           "孩子发烧怎么办？|先量体温，超过39度请就医。",
+           "失眠有什么办法？|固定时间起床，睡前不看手机。"],
+    "zh-TW": ["高血壓患者能喝咖啡嗎？|每天一小杯通常沒有問題。",
+           "感冒要吃抗生素嗎？|不需要。多休息、多喝水即可。",
+              "孩子發燒怎麼辦？|先量體溫，超過39度請就醫。",
+           "失眠有什麼辦法？|固定時間起床，睡前不看手機。"],
+    "ja": ["風邪に抗生物質は必要ですか？|必要ありません。水を飲んで休みましょう。",
+           "子供の熱はどうすればいいですか？|まず体温を測ります。",
+           "血圧はいつ測りますか？|毎朝、家で測ってください。",
+           "スイカを食べられますか？|少量なら食べられます。"],
+    "ko": ["감기에 항생제가 필요한가요?|필요하지 않습니다. 물을 많이 마시세요.",
+           "아이가 열이 나면 어떻게 하나요?|먼저 체온을 재세요.",
+           "혈압은 언제 재나요?|매일 아침 집에서 재세요.",
+           "수박을 먹어도 되나요?|조금은 괜찮습니다."],
+}
+# fmt: on
+OLDER = {
+    "en": ("cp1252", "mac_roman"),
+    "fr": ("cp1252", "iso8859_15", "mac_roman"),
+    "de": ("cp1252", "latin-1", "mac_roman", "cp850"),
+    "es": ("cp1252", "mac_roman", "cp850"),
+    "sv": ("cp1252", "mac_roman"),
+    "pl": ("cp1250", "iso8859_2"),
+    "cs": ("cp1250", "iso8859_2"),
+    "hu": ("cp1250", "iso8859_2"),
+    "tr": ("cp1254",),
+    "ru": ("cp1251", "koi8_r", "iso8859_5", "cp866"),
+    "el": ("cp1253", "iso8859_7"),
+    "he": ("cp1255",),
+    "ar": ("cp1256",),
+    "th": ("cp874",),
+    "zh": ("gb18030",),
+    "zh-TW": ("big5",),
+    "ja": ("cp932", "euc_jp", "iso2022_jp"),
+    "ko": ("cp949",),
+}
+CASES = [(language, codec) for language, codecs in OLDER.items() for codec in codecs]
+
+
+def table(language: str, rows: int) -> str:
+    lines = [ROWS[language][number % 4].replace("|", "\t") for number in range(rows)]
+    return "\n".join(["question\tanswer", *lines, ""])
+
+
+def text_of(path: Path, wanted: str | None = None) -> str:
+    encoding = detect_encoding(path, path.name, wanted)
+    return path.read_text(encoding=encoding.codec, errors=encoding.errors)
+
+
+def write(path: Path, content: bytes) -> Path:
+    path.write_bytes(content)
+    return path
+
+
+@pytest.mark.parametrize("rows", [10, 200])
+@pytest.mark.parametrize(("language", "codec"), CASES)
+def test_a_text_in_an_older_encoding_is_read_as_it_is(tmp_path: Path, language: str, codec: str, rows: int) -> None:
+    text = table(language, rows)
+    path = write(tmp_path / "qa.tsv", text.encode(codec))
+    assert text_of(path) == text
+    assert text_of(path, codec) == text
+
+
+@pytest.mark.parametrize(("language", "codec"), CASES)
+def test_a_few_rows_are_read_as_they_are_or_refused(tmp_path: Path, language: str, codec: str) -> None:
+    for rows in (1, 2):
+        text = table(language, rows)
+        path = write(tmp_path / f"{rows}.tsv", text.encode(codec))
+        try:
+            read = text_of(path)
+        except InputError as error:
+            read = error.hint
+        assert read == text or "--set data.encoding=NAME" in read
+
+
+@pytest.mark.parametrize(("language", "codec"), [case for case in CASES if case[1] != "iso2022_jp"])
+def test_each_line_of_joined_files_is_read_by_itself(tmp_path: Path, language: str, codec: str) -> None:
+    text, rows = table(language, 8), "\n".join(table(language, 20).split("\n")[1:])
+    for name, content in {
+        "utf8_first": text.encode() + rows.encode(codec),
+        "older_first": text.encode(codec) + rows.encode(),
+    }.items():
+        path = write(tmp_path / f"{name}.tsv", content)
+        assert text_of(path) == text + rows
+        assert "no UTF-8 (the first: line " in " ".join(detect_encoding(path, path.name).warnings)
+
+
+def test_rows_of_utf8_among_more_of_windows_1252(tmp_path: Path) -> None:
+    rows = [f"What helps against ailment {number}?\tRest at the Café {number}" for number in range(30)]
+    head = "question\tanswer\n"
+    content = (head + "".join(f"{row}\n" for row in rows[:10])).encode() + "\n".join(rows[10:]).encode("cp1252")
+    path = write(tmp_path / "qa.tsv", content)
+    assert text_of(path) == head + "\n".join(rows)
+    found = detect_encoding(path, "qa.tsv")
+    assert found.description == "UTF-8, 20 lines of it Windows-1252"
+    assert found.warnings[0].startswith("qa.tsv: 20 lines of it are no UTF-8 (the first: line 12), as where files")
+
+
+def test_both_encodings_in_one_line(tmp_path: Path) -> None:
+    line = "Is Ménière rare?\t".encode() + "Rest at the café – yes.\n".encode("cp1252")
+    assert text_of(write(tmp_path / "qa.tsv", line * 5)) == "Is Ménière rare?\tRest at the café – yes.\n" * 5
+
+
+def test_a_character_of_utf8_that_was_cut_is_no_other_letter(tmp_path: Path) -> None:
+    good = table("zh", 8).encode()
+    assert (
+        text_of(write(tmp_path / "qa.tsv", good + "感冒".encode()[:-1] + b"\tx\n")) == table("zh", 8) + "感\ufffd\tx\n"
+    )
+
+
+def test_a_german_quote_after_a_sharp_s_is_no_letter_of_utf8(tmp_path: Path) -> None:
+    text = table("de", 8) + "Was ist „Spaß“?\tEtwas Schönes.\n"
+    assert text_of(write(tmp_path / "qa.tsv", text.encode("cp1252"))) == text
+
+
+def test_lines_in_several_older_encodings_are_refused(tmp_path: Path) -> None:
+    content = (table("ru", 400) * 3).encode("cp1251") + (table("el", 400) * 3).encode("cp1253")
+    with pytest.raises(InputError, match=r"no older encoding reads it with certainty|in several encodings"):
+        text_of(write(tmp_path / "qa.tsv", content))
+
+
+@pytest.mark.parametrize("codec", ["utf-8-sig", "utf-16", "utf-32"])
+def test_a_mark_tells_the_encoding(tmp_path: Path, codec: str) -> None:
+    path = write(tmp_path / "qa.tsv", table("cs", 4).encode(codec))
+    assert text_of(path) == text_of(path, codec) == table("cs", 4)
+
+
+def test_the_named_encoding_is_that_of_every_text_file(tmp_path: Path) -> None:
+    for name in ("a.csv", "b.tsv", "c.txt"):
+        delimiter = "\t" if name == "b.tsv" else ";"
+        write(tmp_path / name, table("pl", 1).replace("\t", delimiter).encode("cp775"))
+    write(tmp_path / "d.jsonl", '{"question": "Jakie są objawy?", "answer": "Ból głowy"}'.encode("cp775"))
+    for name in ("a.csv", "b.tsv", "c.txt", "d.jsonl"):
+        rows = list(open_sources([str(tmp_path / name)], ColumnNames(encoding="cp775")).rows)
+        assert [row.question for row in rows] == ["Jakie są objawy?"]
+
+
+def test_a_file_that_is_not_in_the_named_encoding_is_told_with_line_and_offset(tmp_path: Path) -> None:
+    content = table("de", 3).encode("cp1252")
+    path = write(tmp_path / "qa.tsv", content)
+    offset = content.index("Ü".encode("cp1252"))
+    with pytest.raises(InputError) as error:
+        text_of(path, "utf-8")
+    assert error.value.message == (
+        "qa.tsv:2 is not in the encoding that data.encoding names: utf-8 has no character for byte 0xdc at offset "
+        f"{offset} of the file"
+    )
+    with pytest.raises(InputError, match=r"begins with the mark of UTF-16, but data.encoding says cp1251"):
+        text_of(write(tmp_path / "b.tsv", table("de", 3).encode("utf-16")), "cp1251")
+    found = detect_encoding(write(tmp_path / "c.tsv", table("de", 3).encode()), "c.tsv", "cp1252")
+    assert found.warnings == ("c.tsv is valid UTF-8, but read as cp1252, as data.encoding says: look at the rows",)
+
+
+def test_an_offset_far_into_the_file_is_exact(tmp_path: Path) -> None:
+    content = "é".encode() * 600_000 + b"\n\xe9\n"
+    with pytest.raises(InputError, match=r"x\.csv:2 .* byte 0xe9 at offset 1,200,001 "):
+        text_of(write(tmp_path / "x.csv", content), "utf-8")
+
+
+def test_a_line_of_megabytes_is_read_in_pieces(tmp_path: Path) -> None:
+    text = "Ménière est à l'hôpital " * 200_000
+    content = text.encode() + b"\nQui est l\xe0 ?\n"
+    assert text_of(write(tmp_path / "x.txt", content)) == text + "\nQui est là ?\n"
