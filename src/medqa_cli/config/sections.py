@@ -156,8 +156,8 @@ class LoraConfig:
     lora_dropout: float = setting(0.1, "Share of the adapter's inputs that a training step drops.", at_least=0, below=1)
     target_modules: Literal["auto", "all-linear"] | tuple[str, ...] = setting(
         "auto",
-        "Layers that get an adapter; auto: PEFT's choice for the architecture (q_proj and v_proj in Llama); "
-        "all-linear: all but the output layer; or a list of names.",
+        "Layers that get an adapter; auto: PEFT's choice for the architecture (q_proj and v_proj in Llama), else query "
+        "and value; all-linear: all but the output layer and a mixture's experts; or a list of names.",
     )
     use_rslora: bool = setting(False, "Scale the update by lora_alpha / sqrt(r) instead (rsLoRA, arXiv 2312.03732).")
     use_dora: bool = setting(False, "Learn magnitude and direction of each weight apart (DoRA, arXiv 2402.09353).")
