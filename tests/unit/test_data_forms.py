@@ -140,6 +140,20 @@ JSON_FORMS: dict[str, tuple[str, str, Sequence[tuple[str, str]]]] = {
         ),
         [(ASKED, "rest"), (ASKED, "bed")],
     ),
+    "numbers, and an option without a text": (
+        "a.jsonl",
+        lines(*({"question": Q1, "choices": ["rest", "", "iron"], "answer": number} for number in (0, 2, 1))),
+        [
+            (f"{Q1}\n(A) rest\n(C) iron", "rest"),
+            (f"{Q1}\n(A) rest\n(C) iron", "iron"),
+            ("unresolved_option", "'1' is none of its 2 options"),
+        ],
+    ),
+    "options by number": (
+        "a.jsonl",
+        lines({"question": Q1, "option1": "rest", "option2": "iron", "answer": "2"}),
+        [(f"{Q1}\n(1) rest\n(2) iron", "iron")],
+    ),
     "numbers that are texts of options": (
         "a.jsonl",
         lines({"question": "How many?", "options": ["2", "3"], "answer": "3"}),

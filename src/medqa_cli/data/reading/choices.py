@@ -76,7 +76,7 @@ def first_number(rows: Iterable[tuple[object, Sequence[Option]]]) -> int | None:
         number = _number(answer)
         if number is None or number < 0:
             continue
-        num_options = max(num_options, len(options))
+        num_options = max(num_options, _places(options))
         if any(_folded(option.text) == str(number) for option in options):
             texts = True
         else:
@@ -107,9 +107,8 @@ def resolve(answer: object, options: Sequence[Option], first: int | None) -> str
     by_label = {option.label.casefold(): option.text for option in options}
     number = _number(answer)
     if number is not None:
-        place = -1 if first is None else number - first
-        at_place = options[place].text if 0 <= place < len(options) else by_text.get(_folded(text))
-        return by_label.get(str(number), at_place)
+        at_place = None if first is None else _at(number - first, options)
+        return by_label.get(str(number), at_place or by_text.get(_folded(text)))
     if found := _NAMED.fullmatch(text):
         return _by_sign(found[1], options, first or 0) or by_text.get(_folded(text))
     if _folded(text) in by_text:
@@ -138,8 +137,24 @@ def _by_sign(sign: str, options: Sequence[Option], first: int) -> str | None:
     by_label = {option.label.casefold(): option.text for option in options}
     if sign.casefold() in by_label:
         return by_label[sign.casefold()]
-    place = int(sign) - first if sign.isdigit() else string.ascii_lowercase.index(sign.casefold())
+    return _at(int(sign) - first if sign.isdigit() else string.ascii_lowercase.index(sign.casefold()), options)
+
+
+def _at(place: int, options: Sequence[Option]) -> str | None:
+    """Return the text of the option at a place, counted from 0; an option without a text has a place, too."""
+    for labels in (string.ascii_uppercase, [str(number) for number in range(1, 1 + _places(options))]):
+        if all(option.label.upper() in labels for option in options):
+            by_label = {option.label.upper(): option.text for option in options}
+            return by_label.get(labels[place]) if 0 <= place < len(labels) else None
     return options[place].text if 0 <= place < len(options) else None
+
+
+def _places(options: Sequence[Option]) -> int:
+    """Return how many options there are, those without a text between others included."""
+    last = options[-1].label.upper()
+    if len(last) == 1 and last in string.ascii_uppercase:
+        return string.ascii_uppercase.index(last) + 1
+    return int(last) if last.isdecimal() and len(last) < 3 else len(options)
 
 
 def _number(answer: object) -> int | None:
