@@ -42,6 +42,14 @@ def test_a_table_keeps_its_other_columns(tmp_path: Path, suffix: str, delimiter:
     ]
 
 
+def test_the_input_follows_the_instruction_of_alpaca(tmp_path: Path) -> None:
+    name = write(tmp_path, "q.csv", "instruction,input\nAs a nurse.,What is gout?\nWhat is flu?,\n")
+    assert read_questions(name) == [
+        AskedRow("As a nurse.\n\nWhat is gout?", {"input": "What is gout?"}),
+        AskedRow("What is flu?", {"input": ""}),
+    ]
+
+
 def test_a_table_in_the_windows_encoding(tmp_path: Path) -> None:
     name = write(tmp_path, "q.csv", "question\nIs Ménière's rare?\n".encode("cp1252"))
     assert read_questions(name) == [AskedRow("Is Ménière's rare?", {})]

@@ -10,13 +10,14 @@ import io
 import json
 import re
 import sys
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
 from medqa_cli import console
 from medqa_cli.data.reading.column_hints import CANDIDATES
+from medqa_cli.data.reading.columns import INPUT, INSTRUCTION
 from medqa_cli.data.reading.decoding import detect_encoding
 from medqa_cli.errors import InputError
 from medqa_cli.plain_file import odd_kind
@@ -98,7 +99,7 @@ def _json_rows(text: str, name: str, question_column: str | None) -> Iterator[As
         column = _question_column(list(value), place, question_column)
         if not isinstance(value[column], str):
             raise InputError(f"{place}: the question under {column!r} is no text")
-        yield AskedRow(value[column], {key: cell for key, cell in value.items() if key != column})
+        yield _asked(value, column)
 
 
 def _table_rows(text: str, name: str, question_column: str | None, delimiters: str) -> Iterator[AskedRow]:
@@ -119,7 +120,16 @@ def _table_rows(text: str, name: str, question_column: str | None, delimiters: s
                 "put quotes around cells that hold the delimiter",
             )
         row = dict(zip(header, cells, strict=True))
-        yield AskedRow(row[column], {key: cell for key, cell in row.items() if key != column})
+        yield _asked(row, column)
+
+
+def _asked(row: Mapping[str, Any], column: str) -> AskedRow:
+    """Return the question of a row; behind Alpaca's instruction its input, as ``medqa convert`` reads them."""
+    question, others = row[column], {key: cell for key, cell in row.items() if key != column}
+    after = next((cell for key, cell in others.items() if key.strip().casefold() == INPUT), None)
+    if column.strip().casefold() == INSTRUCTION and isinstance(after, str) and after.strip():
+        question = f"{question}\n\n{after}"
+    return AskedRow(question, others)
 
 
 def _question_column(names: Sequence[str], place: str, wanted: str | None) -> str:
