@@ -91,6 +91,7 @@ def test_each_row_is_in_a_split_or_rejected(messy: Path, tmp_path: Path) -> None
         "splits",
         "paraphrases",
         "topics",
+        "encoding",
         "languages",
         "cleaning",
         "leakage",

@@ -115,6 +115,7 @@ def convert(
                 audit = _audit(folder, passed, sketches)
         sets_path.unlink()
         _warn_of_frequent_reasons(passed)
+        _warn_of_garbled(passed.written)
         report = {"source": _source(name, opened.files, passed.screened)} | _counts(opened, passed, data)
         report |= {"leakage": audit.leakage, "tokens": None if lengths is None else lengths.summary()}
         check_counts(report)
@@ -208,6 +209,7 @@ def _counts(opened: SourceRows, passed: _Passed, data: DataConfig) -> dict[str, 
         "splits": written.splits,
         "paraphrases": written.paraphrases,
         "topics": _topics(opened, passed),
+        "encoding": {"named": data.encoding, "garbled_rows": written.garbled},
         "languages": dict(sorted(written.languages.items(), key=lambda item: (-item[1], item[0]))),
         "cleaning": {rule: written.changed[rule] for rule in enabled_rules(data.cleaning)},
     }
@@ -224,6 +226,14 @@ def _topics(opened: SourceRows, passed: _Passed) -> dict[str, Any]:
         )
     name = None if column is None else opened.columns.names[column]
     return {"column": name, "pages": passed.by_page} | counts.as_json()
+
+
+def _warn_of_garbled(written: Written) -> None:
+    if written.garbled:
+        console.warn(
+            f"{written.garbled:,} kept rows hold signs that a wrong decoding leaves ('â€', 'Ã') or lost characters "
+            f"(U+FFFD), the first: {written.first_garbled}; they were in the source, so export it again as UTF-8"
+        )
 
 
 def _warn_of_frequent_reasons(passed: _Passed) -> None:

@@ -14,6 +14,7 @@ from typing import Any
 
 from medqa_cli import console
 from medqa_cli.config.sections import DataConfig
+from medqa_cli.data.cleaning.mojibake import looks_garbled, mojibake
 from medqa_cli.data.cleaning.reasons import enabled_reasons
 from medqa_cli.data.cleaning.rules import clean
 from medqa_cli.data.cleaning.unhelpful import unhelpful
@@ -130,7 +131,8 @@ def _judged(
         return rejected(row, reason)
     cleaned = clean(row.question, row.answer, rules)
     # The question as it was read comes first: a repaired name would no longer be that of a topic column.
-    topic = topic_of(row.question, row.topic) or topic_of(cleaned.question, "")
+    repaired = mojibake if "mojibake" in rules else str
+    topic = topic_of(repaired(row.question), repaired(row.topic)) or topic_of(cleaned.question, "")
     reason = unusable(cleaned.question, cleaned.answer) or unhelpful(cleaned.question, cleaned.answer, reasons)
     if reason:
         return rejected(row, reason)
@@ -143,5 +145,6 @@ def _judged(
         NOT_CHOSEN: rejected(row, ""),
         "changed": cleaned.changed,
         "language": told_language(cleaned.answer, cleaned.question),
+        "garbled": looks_garbled(cleaned.question) or looks_garbled(cleaned.answer),
         "kept": {"question": cleaned.question, "answer": cleaned.answer, "topic": topic, "source": row.source},
     }

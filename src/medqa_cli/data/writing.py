@@ -34,13 +34,18 @@ class Wording:
 
 @dataclass
 class Written:
-    """What was written, counted; ``examples``: where the first row stands that a reason took."""
+    """What was written, counted; ``examples``: where the first row stands that a reason took.
+
+    ``garbled``: kept rows with signs of a wrong decoding.
+    """
 
     splits: dict[str, int] = field(default_factory=lambda: dict.fromkeys(SPLITS, 0))
     rejected: Counter[str] = field(default_factory=Counter)
     changed: Counter[str] = field(default_factory=Counter)
     examples: dict[str, str] = field(default_factory=dict)
     languages: Counter[str] = field(default_factory=Counter)
+    garbled: int = 0
+    first_garbled: str = ""
     paraphrases: int = 0
 
 
@@ -63,6 +68,9 @@ class _Writer:
         self.written.splits[split] += 1
         self.written.changed.update(entry["changed"])
         self.written.languages[entry["language"]] += 1
+        if entry["garbled"]:
+            self.written.garbled += 1
+            self.written.first_garbled = self.written.first_garbled or place_of(entry[NOT_CHOSEN])
         text = self._write(split, row_id, kept, "")
         if self._lengths is not None:
             self._lengths.add(kept["answer"], text)

@@ -15,6 +15,7 @@ from medqa_cli.data.cleaning.answers import hpo_block, inline_bullets, media_lef
 from medqa_cli.data.cleaning.letters import glued_sentences, lost_letters
 from medqa_cli.data.cleaning.marks import prompt_marks, written_breaks
 from medqa_cli.data.cleaning.markup import embedded_pictures, markup
+from medqa_cli.data.cleaning.mojibake import mojibake
 from medqa_cli.data.cleaning.questions import question_echo, question_mark_space, what_is_are
 from medqa_cli.data.languages import UNKNOWN, told_language
 from medqa_cli.data.wording import did_you_mean, listed
@@ -122,6 +123,10 @@ def _to_both(change: Callable[[str], str]) -> Callable[[str, str], tuple[str, st
 # In order of application: first what programs put around and into a text. List signs are told by the spaces that
 # ``whitespace`` removes, and an echo is found by comparing texts that are otherwise clean.
 RULES: dict[str, Rule] = {
+    "mojibake": Rule(
+        _to_both(mojibake),
+        "UTF-8 that was decoded as Windows-1252 is decoded right where that is certain: 'patientâ€™s', 'CafÃ©'.",
+    ),
     "embedded_pictures": Rule(
         _to_both(embedded_pictures), "Pictures that are written into the text (base64) are removed.", uncovers=True
     ),

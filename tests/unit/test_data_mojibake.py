@@ -1,0 +1,87 @@
+"""UTF-8 that was decoded as something else: repaired where certain, else told."""
+
+from __future__ import annotations
+
+import csv
+import json
+from pathlib import Path
+
+import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
+
+from medqa_cli.config.sections import DataConfig
+from medqa_cli.data.cleaning.mojibake import looks_garbled, mojibake
+from medqa_cli.data.pipeline import TextTools, convert
+
+TEXTS = [
+    "patient’s “quote” – 38 °C, 5 µg, café, Ménière à la carte",
+    "naïve Sjögren’s ½ ≥ 5 … • α-blocker ™ €",
+    "Как лечить ангину?",
+    "感冒要吃抗生素吗？",
+    "ÉCOLE À PARIS",
+    "¿Está el niño …?",
+    "Größe „Spaß“",
+    "it is fine 😀",
+]
+
+
+def garbled(text: str, codec: str = "cp1252") -> str:
+    """The text as a program shows its UTF-8 that takes it for Windows-1252; the five bytes without a sign stay."""
+    return "".join(bytes([byte]).decode(codec, "ignore") or chr(byte) for byte in text.encode())
+
+
+@pytest.mark.parametrize("codec", ["cp1252", "latin-1"])
+@pytest.mark.parametrize("text", TEXTS)
+def test_a_text_decoded_wrongly_once_or_more_is_decoded_right(text: str, codec: str) -> None:
+    once = garbled(text, codec)
+    twice = garbled(once, codec)
+    assert [mojibake(wrong) for wrong in (text, once, twice, garbled(twice, codec))] == [text] * 4
+
+
+def test_a_part_of_a_text_that_is_otherwise_right_is_repaired() -> None:
+    assert mojibake(f"Ménière’s: {garbled('the patient’s café')} – yes") == "Ménière’s: the patient’s café – yes"
+
+
+@pytest.mark.parametrize(
+    "text",
+    [
+        "Spaß“ „Ä“ AMANHÔ IRMû",
+        "AMANHÃ” NÃO SÃO",
+        "« à\xa0« la\xa0» café\xa0» déjà\xa0»",
+        "FORÊT »\xa0ÎLE ±5 µg ± 0,5 °C",
+        "français\xa0: Ça va\xa0? Où\xa0?",
+        "MÜ° Ö¹ ß² Ð Þ",
+    ],
+)
+def test_right_texts_stay(text: str) -> None:
+    assert mojibake(text) == text
+
+
+@settings(derandomize=True, database=None, deadline=None, max_examples=300)
+@given(st.text(max_size=30) | st.text(st.characters(max_codepoint=0x17F), max_size=30))
+def test_twice_is_once(text: str) -> None:
+    assert mojibake(mojibake(text)) == mojibake(text)
+
+
+def test_what_cannot_be_repaired_is_told() -> None:
+    lost = ["patientâ€s", "dÃ jÃ  vu", "a\ufffdb", "10 Â±5"]
+    assert [looks_garbled(mojibake(text)) for text in lost] == [True, True, True, False]
+    assert not any(map(looks_garbled, [*TEXTS, "SÃO PAULO", "Âge", "plain"]))
+
+
+def test_convert_repairs_counts_and_warns(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    rows = [[f"What is disease {number}?", f"It is number {number} of many."] for number in range(8)]
+    rows[2][1] = garbled("It is the patient’s café.")
+    rows[5][1] = "It is a lost \ufffd sign."
+    with open(tmp_path / "qa.csv", "w", encoding="utf-8", newline="") as file:
+        csv.writer(file).writerows([("question", "answer"), *rows])
+    tools = TextTools(lambda question, answer: f"{question} {answer}", None, 8)
+    report = convert([str(tmp_path / "qa.csv")], DataConfig(), 1, tools, tmp_path / "out").report
+    assert report["cleaning"]["mojibake"] == 1
+    assert report["encoding"] == {"named": None, "garbled_rows": 1}
+    told = " ".join(capsys.readouterr().err.split())
+    assert "1 kept rows hold signs that a wrong decoding leaves" in told
+    assert "the first: row 6 (line 7)" in told
+    kept = [json.loads(line) for path in (tmp_path / "out").glob("t*.jsonl") for line in path.open(encoding="utf-8")]
+    assert "It is the patient’s café." in {row["answer"] for row in kept}
