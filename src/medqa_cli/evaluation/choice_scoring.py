@@ -20,7 +20,7 @@ from medqa_cli.errors import MedqaError
 from medqa_cli.evaluation.models import LoadedModel
 from medqa_cli.evaluation.multiple_choice import ChoiceItem
 from medqa_cli.evaluation.progress import Progress
-from medqa_cli.model.packing import PackedBatch, answer_token_losses
+from medqa_cli.model.packing import answer_token_losses, packed_batch
 
 _ITEMS_PER_PIECE = 16
 _TOKENS_PER_FORWARD = 4096
@@ -127,17 +127,10 @@ def _add_scores(loaded: LoadedModel, group: Sequence[tuple[int, _Row]], sums: li
         for position, token_id, choice in row.targets
     ]
 
-    def tensor(values: list[int]) -> torch.Tensor:
-        return torch.tensor(values, dtype=torch.int64, device=loaded.device)
-
-    batch = PackedBatch(
-        input_ids=tensor([i for _, row in group for i in row.input_ids])[None],
-        position_ids=tensor([p for _, row in group for p in range(len(row.input_ids))])[None],
-        logit_positions=tensor([position for position, _, _, _ in asked]),
-        targets=tensor([token_id for _, token_id, _, _ in asked]),
-        example_of_target=tensor([place for _, _, place, _ in asked]),
-        example_lengths=tuple(len(row.input_ids) for _, row in group),
-    )
+    positions, targets, places, _ = (np.array(column, np.int64) for column in zip(*asked, strict=True))
+    input_ids = np.array([i for _, row in group for i in row.input_ids], np.int64)
+    lengths = tuple(len(row.input_ids) for _, row in group)
+    batch = packed_batch(input_ids, lengths, positions, targets, places, loaded.device)
     with (
         torch.no_grad(),
         torch.autocast(loaded.device.type, loaded.dtype, enabled=loaded.dtype != torch.float32),

@@ -13,7 +13,8 @@ from medqa_cli.errors import InputError
 from medqa_cli.model.adapter import base_of_adapter, load_tuned
 from medqa_cli.model.base import load_base
 from medqa_cli.model.device import let_go_of_unused, pick_compute_dtype, pick_device
-from medqa_cli.model.source import find_base
+from medqa_cli.model.parity import settle_way
+from medqa_cli.model.source import BaseSource, find_base
 from medqa_cli.run_folder import RunFolder
 
 MODEL_NAMES = ("adapter", "base", "merged")
@@ -62,6 +63,12 @@ class ModelSet:
         dtype = pick_compute_dtype(self.config.compute_dtype, device)
         how = {"packed": packed, "batches": not packed}
 
+        def plain(source: BaseSource, config: ModelConfig) -> Any:
+            model = load_base(source, config, device, dtype, **how)
+            if packed:
+                settle_way(model, source.name, dtype, trains=False, fuses=False)
+            return model
+
         def lent(name: str, model: Any) -> Iterator[LoadedModel]:
             loaded = LoadedModel(name, model, device, dtype)
             yield loaded
@@ -79,11 +86,11 @@ class ModelSet:
                 tuned = None
                 let_go_of_unused(device)
                 source = base_of_adapter(self.run.adapter_dir)
-                yield from lent("base", load_base(source, self.config, device, dtype, **how))
+                yield from lent("base", plain(source, self.config))
             tuned = None
             let_go_of_unused(device)
         if "merged" in names:
             # As other tools load it: merged weights are not quantized again.
             unquantized = ModelConfig(quantization="none")
-            yield from lent("merged", load_base(find_base(str(self.run.merged_dir)), unquantized, device, dtype, **how))
+            yield from lent("merged", plain(find_base(str(self.run.merged_dir)), unquantized))
             let_go_of_unused(device)

@@ -32,6 +32,7 @@ from medqa_cli.merging.writing import Shard, check_disk_space, make_shards, tota
 from medqa_cli.model.base import load_config, num_embeddings
 from medqa_cli.model.device import let_go_of_unused, peak_memory_bytes
 from medqa_cli.model.machine import free_memory_bytes
+from medqa_cli.model.parity import settle_way, use_way
 from medqa_cli.model.weight_files import WeightFiles
 from medqa_cli.model.weight_headers import StoredTensor
 from medqa_cli.prompt import Example, PromptEncoder
@@ -173,6 +174,9 @@ def _compare(
         return None, error.message
     console.note(f"comparing with base + adapter on {len(examples)} validation questions ...")
     reference = load_reference(given.source, job.run.adapter_dir, given.trained, device, given.compute_dtype)
+    way = settle_way(reference, given.source.name, given.compute_dtype, trains=False, fuses=False)
+    for candidate in candidates.values():
+        use_way(candidate, way)
     vocabulary_size = parts.skeleton.shapes[parts.skeleton.output or parts.skeleton.embedding][0]
     found = compare(reference, candidates, examples, device, vocabulary_size)
     found.faithful = parts.faithful

@@ -16,7 +16,8 @@ import torch.nn.functional as F
 
 from medqa_cli.errors import MedqaError
 from medqa_cli.merging.skeleton import stored_names
-from medqa_cli.model.attention import PACKED_ATTENTION, register_packed_attention
+from medqa_cli.model.answer_loss import install_answer_losses
+from medqa_cli.model.attention import own_attention, use_packed_attention
 from medqa_cli.model.base import load_config
 
 
@@ -48,7 +49,7 @@ def streamed_model(config_dir: Path, source: WeightSource, device: torch.device,
         untied: output layer and embedding do not share weights, whatever the config says.
 
     Returns:
-        The model in eval mode, for padding-free forwards in float32.
+        The model in eval mode, for padding-free forwards in float32 where its architecture takes them (``parity``).
 
     Raises:
         NotStreamable: a parameter has no tensor of its own.
@@ -56,16 +57,17 @@ def streamed_model(config_dir: Path, source: WeightSource, device: torch.device,
     from accelerate import init_empty_weights
     from transformers import AutoModelForCausalLM
 
-    register_packed_attention()
     config = load_config(str(config_dir))
     if untied:
         config.tie_word_embeddings = False
     # Buffers are made for real: they are computed, not stored.
     with init_empty_weights(include_buffers=False):
         model = AutoModelForCausalLM.from_config(
-            config, attn_implementation=PACKED_ATTENTION, dtype=torch.float32, trust_remote_code=False
+            config, attn_implementation=own_attention(config), dtype=torch.float32, trust_remote_code=False
         )
     _connect(model, source, device)
+    install_answer_losses(model)
+    use_packed_attention(model)
     return model.requires_grad_(False).to(device).eval()
 
 

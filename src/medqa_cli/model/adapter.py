@@ -19,7 +19,7 @@ from medqa_cli.errors import InputError
 from medqa_cli.model.adapter_effect import ADAPTER_CONFIG_NAME, check_effect
 from medqa_cli.model.adapter_targets import find_targets
 from medqa_cli.model.base import load_base, load_tokenizer
-from medqa_cli.model.fused_layers import fuse_layers
+from medqa_cli.model.parity import settle_way
 from medqa_cli.model.source import BaseSource, find_base
 from medqa_cli.prompt import PromptContract
 from medqa_cli.run_folder import read_json
@@ -160,5 +160,5 @@ def load_tuned(
     tokenizer = load_tokenizer(str(adapter_dir))
     model = load_adapter(load_base(source, config, device, dtype, packed=packed, batches=batches), adapter_dir)
     if packed:
-        fuse_layers(model)
+        settle_way(model, source.name, dtype, trains=False)
     return model, tokenizer, contract

@@ -17,6 +17,9 @@ from typing import Any
 import torch
 import torch.nn.functional as F
 from torch.utils.checkpoint import checkpoint
+from transformers.modeling_outputs import CausalLMOutput
+
+from medqa_cli.model.attention import is_packed
 
 # Bytes of float32 logits in one chunk: large enough for full speed, small beside everything else.
 CHUNK_BYTES = {"cpu": 24 << 20, "cuda": 256 << 20}
@@ -25,24 +28,85 @@ _LOGIT_CHANGES = ("final_logit_softcapping", "logits_scaling", "logit_scale", "l
 
 
 def install_answer_losses(causal_lm: Any) -> None:
-    """Let a Transformers causal language model take ``targets`` and return per-token losses instead of logits.
+    """Let a Transformers causal language model compute several examples, and losses of their answers.
 
-    With ``targets`` (``(N,)`` int64) and ``logits_to_keep`` (``(N,)`` int64, positions in the one row of the batch)
-    ``forward`` returns ``(N,)`` float32 losses in nats. Without ``targets`` it is the model's own.
+    The batch is one row of examples end to end, ``example_lengths`` tokens each; ``logits_to_keep`` (``(N,)`` int64)
+    are positions in it. With ``targets`` (``(N,)`` int64) ``forward`` returns ``(N,)`` float32 losses in nats, without
+    them the ``(1, N, V)`` logits. A model whose attention is not the packed one computes an example at a time, as
+    Transformers does. Without ``example_lengths`` ``forward`` is the model's own.
     """
     own_forward = causal_lm.forward
 
-    def forward(self: Any, *args: Any, targets: torch.Tensor | None = None, **kwargs: Any) -> Any:
-        if targets is None:
+    def forward(
+        self: Any,
+        *args: Any,
+        targets: torch.Tensor | None = None,
+        example_lengths: tuple[int, ...] | None = None,
+        **kwargs: Any,
+    ) -> Any:
+        if example_lengths is None:
             return own_forward(*args, **kwargs)
-        if not _is_plain(self):
-            logits = own_forward(*args, **kwargs).logits[0]  # (N, V)
-            return F.cross_entropy(logits.float(), targets, reduction="none")
-        positions = kwargs.pop("logits_to_keep")
-        hidden = self.base_model(*args, **kwargs)[0][0, positions]  # (N, hidden_size)
-        return answer_losses(hidden, self.get_output_embeddings(), targets)
+        compute = _packed if is_packed(self) else _one_at_a_time
+        return compute(self, own_forward, targets, example_lengths, **kwargs)
 
     causal_lm.forward = types.MethodType(forward, causal_lm)
+
+
+def use_whole_logits(causal_lm: Any, wanted: bool = True) -> None:
+    """Take the losses from the logits that the model itself returns, or where possible a chunk at a time again."""
+    causal_lm.medqa_uses_whole_logits = wanted
+
+
+def _packed(
+    causal_lm: Any,
+    own_forward: Callable[..., Any],
+    targets: torch.Tensor | None,
+    example_lengths: tuple[int, ...],
+    *,
+    logits_to_keep: torch.Tensor,
+    **kwargs: Any,
+) -> Any:
+    kwargs["example_lengths"] = example_lengths
+    if targets is not None and _is_plain(causal_lm):
+        hidden = causal_lm.base_model(**kwargs)[0][0, logits_to_keep]  # (N, hidden_size)
+        return answer_losses(hidden, causal_lm.get_output_embeddings(), targets)
+    output = own_forward(**kwargs, logits_to_keep=logits_to_keep)
+    return output if targets is None else _losses_of(output.logits[0], targets)
+
+
+def _one_at_a_time(
+    causal_lm: Any,
+    own_forward: Callable[..., Any],
+    targets: torch.Tensor | None,
+    example_lengths: tuple[int, ...],
+    *,
+    input_ids: torch.Tensor,
+    logits_to_keep: torch.Tensor,
+    **_: Any,
+) -> Any:
+    """Compute each example by itself: the model makes positions and masks as it does for any single text."""
+    found, order = [], []
+    wanted = logits_to_keep.tolist()
+    start = 0
+    for length in example_lengths:
+        own = [index for index, position in enumerate(wanted) if start <= position < start + length]
+        positions = logits_to_keep[own] - start
+        row = input_ids[:, start : start + length]
+        if targets is not None and _is_plain(causal_lm):
+            hidden = causal_lm.base_model(input_ids=row, use_cache=False)[0][0, positions]
+            found.append(answer_losses(hidden, causal_lm.get_output_embeddings(), targets[own]))
+        else:
+            logits = own_forward(input_ids=row, use_cache=False).logits[0, positions]
+            found.append(logits if targets is None else _losses_of(logits, targets[own]))
+        order += own
+        start += length
+    place = sorted(range(len(order)), key=order.__getitem__)
+    together = torch.cat(found)[place]
+    return together if targets is not None else CausalLMOutput(logits=together[None])
+
+
+def _losses_of(logits: torch.Tensor, targets: torch.Tensor) -> torch.Tensor:
+    return F.cross_entropy(logits.float(), targets, reduction="none")
 
 
 def answer_losses(hidden: torch.Tensor, output_layer: torch.nn.Module, targets: torch.Tensor) -> torch.Tensor:
@@ -103,7 +167,9 @@ def _as_forward_of(layer: Any, hidden: torch.Tensor, compute: Callable[[], torch
 
 def _is_plain(causal_lm: Any) -> bool:
     """Tell whether the logits are the output layer's own, applied to the last hidden state."""
-    config = causal_lm.config
+    if getattr(causal_lm, "medqa_uses_whole_logits", False):
+        return False
+    config = causal_lm.config.get_text_config()
     changed = any(getattr(config, key, None) not in (None, 1, 1.0) for key in _LOGIT_CHANGES)
     return not changed and causal_lm.base_model is not causal_lm and causal_lm.get_output_embeddings() is not None
 

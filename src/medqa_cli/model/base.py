@@ -13,7 +13,7 @@ from medqa_cli import console, hub
 from medqa_cli.config.sections import ModelConfig, Quantization
 from medqa_cli.errors import InputError
 from medqa_cli.model.answer_loss import install_answer_losses
-from medqa_cli.model.attention import PACKED_ATTENTION, register_packed_attention
+from medqa_cli.model.attention import own_attention, use_packed_attention
 from medqa_cli.model.base_folder import base_folder, described_folder
 from medqa_cli.model.config_file import check_config, check_layer_types
 from medqa_cli.model.dequantized import dequantize_layers, gains_from_dequantizing
@@ -105,7 +105,8 @@ def load_base(
         config: precision of the weights.
         device: where it goes.
         dtype: type of the unquantized tensors and of the matrix products.
-        packed: for padding-free forwards (training, likelihoods) rather than for generation.
+        packed: for padding-free forwards (training, likelihoods) rather than for generation, of several examples at
+            once where the architecture takes that; whether its numbers are right then is to be proven (``parity``).
         batches: for generation, of many answers at once.
         sharded: leave it in host memory, in a form that FSDP can divide among devices, which takes each layer
             from there.
@@ -120,8 +121,8 @@ def load_base(
     from transformers import AutoModelForCausalLM
 
     quiet_libraries()
-    register_packed_attention()
-    _refuse_other_quantization(load_config(source.location, source.revision), config, source.name)
+    hf_config = load_config(source.location, source.revision)
+    _refuse_other_quantization(hf_config, config, source.name)
     folder = base_folder(source)
     check_weight_files(folder)
     status = console.status(f"loading {source.name} ...")
@@ -131,7 +132,7 @@ def load_base(
             dtype=dtype,
             device_map={"": "cpu" if sharded else str(device)},
             quantization_config=quantization_config(config, dtype, sharded=sharded),
-            attn_implementation=PACKED_ATTENTION if packed else "sdpa",
+            attn_implementation=own_attention(hf_config),
             trust_remote_code=False,
             local_files_only=True,
             # Otherwise an error in the words of Transformers; ``check`` says more.
@@ -147,6 +148,7 @@ def load_base(
     if packed:
         _keep_weights_differentiable(model)
         install_answer_losses(model)
+        use_packed_attention(model)
     elif gains_from_dequantizing(model, device, dtype, batches=batches):
         dequantize_layers(model, dtype)
     return model.eval()

@@ -9,6 +9,7 @@ planned for, its kernels are stood for by those of the CPU, which keep the same 
 from __future__ import annotations
 
 import copy
+import logging
 import weakref
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
@@ -24,7 +25,13 @@ from medqa_cli.config.sections import LoraConfig, ModelConfig
 from medqa_cli.errors import MedqaError
 from medqa_cli.model.adapter import add_lora
 from medqa_cli.model.answer_loss import chunks_as_on, install_answer_losses
-from medqa_cli.model.attention import PACKED_ATTENTION, register_packed_attention
+from medqa_cli.model.attention import (
+    NotPackableError,
+    is_packed,
+    own_attention,
+    use_own_attention,
+    use_packed_attention,
+)
 from medqa_cli.model.base import quiet_libraries
 from medqa_cli.model.empty_model import give_quantized_weights, leave_meta_device, num_parameters, replace_layers
 from medqa_cli.model.fused_layers import fuse_layers
@@ -87,7 +94,6 @@ class ShapeModel:
             UnknownMemoryError: the architecture cannot be built so.
         """
         quiet_libraries()
-        register_packed_attention()
         self._num_layers = int(hf_config.get_text_config().num_hidden_layers)
         depths = _FEW_LAYERS if self._num_layers > max(_FEW_LAYERS) else (self._num_layers,)
         with _unknown_where_it_fails():
@@ -125,7 +131,7 @@ class _OneDepth:
         self._mode = FakeTensorMode(allow_non_fake_inputs=True)
         with torch.device("meta"):
             base = AutoModelForCausalLM.from_config(
-                hf_config, dtype=dtype, attn_implementation=PACKED_ATTENTION, trust_remote_code=False
+                hf_config, dtype=dtype, attn_implementation=own_attention(hf_config), trust_remote_code=False
             )
             replace_layers(base, model, dtype)
             give_quantized_weights(base, model, dtype)  # DoRA asks for their norms
@@ -135,10 +141,22 @@ class _OneDepth:
             leave_meta_device(self._model)
             give_quantized_weights(base, model, dtype)
         install_answer_losses(base)
+        use_packed_attention(base)
         fuse_layers(self._model)
         self._model.train()
 
     def step_memory(self, largest: Sequence[Example], recomputed: bool, several_forwards: bool) -> StepMemory:
+        """Run a step; one that is not computed packed has one example in a forward."""
+        causal_lm = self._model.get_base_model()
+        try:
+            if is_packed(causal_lm):
+                return self._step_memory(largest, recomputed, several_forwards)
+        except NotPackableError:
+            use_own_attention(causal_lm)
+        longest = max(largest, key=lambda example: len(example.input_ids))
+        return self._step_memory([longest], recomputed, several_forwards or len(largest) > 1)
+
+    def _step_memory(self, largest: Sequence[Example], recomputed: bool, several_forwards: bool) -> StepMemory:
         model, live = self._model, _LiveBytes()
         causal_lm = model.get_base_model()
         _switch_checkpointing(causal_lm, recomputed)
@@ -183,7 +201,10 @@ def _unknown_where_it_fails() -> Iterator[None]:
 
     All exceptions but two: PyTorch's stand-ins raise RuntimeError and AssertionError, the code of an architecture
     anything, and a prediction that fails must not stop a training. The error names the exception and carries it.
+    PyTorch's log of the same exception, with its stack, is not the user's.
     """
+    muted_before = logging.root.manager.disable
+    logging.disable(logging.CRITICAL)
     try:
         yield
     except (MedqaError, MemoryError):
@@ -191,6 +212,8 @@ def _unknown_where_it_fails() -> Iterator[None]:
     except Exception as error:
         reason = ": ".join([type(error).__name__, *str(error).strip().splitlines()[:1]])
         raise UnknownMemoryError(f"the memory of this model's training cannot be predicted ({reason})") from error
+    finally:
+        logging.disable(muted_before)
 
 
 class _LiveBytes(TorchDispatchMode):

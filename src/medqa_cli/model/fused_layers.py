@@ -8,6 +8,7 @@ keeps its own code. Parameters, names and files stay those of PEFT.
 from __future__ import annotations
 
 import types
+from collections.abc import Collection, Iterator
 from typing import Any
 
 import torch
@@ -18,27 +19,53 @@ from medqa_cli.model.liger import uses_liger_kernels
 _Grads = tuple[torch.Tensor | None, ...]
 
 
-def fuse_layers(model: torch.nn.Module) -> int:
+LORA_LINEAR, GATED_SILU, RMS_NORM = "LoRA linear", "gated SiLU", "RMSNorm"
+KINDS = (LORA_LINEAR, GATED_SILU, RMS_NORM)
+
+
+def fuse_layers(model: torch.nn.Module, kinds: Collection[str] = KINDS) -> int:
     """Replace the forwards of the layers that fit; return how many were replaced.
 
     Args:
         model: a PEFT model, already loaded and on its device.
+        kinds: those of ``KINDS`` that are wanted; layers of others get their own forwards back.
     """
+    unfuse_layers(model)
+    replaced = 0
+    for kind, module in _fitting(model):
+        if kind in kinds:
+            _replace_forward(module, _FORWARDS[kind])
+            replaced += 1
+    return replaced
+
+
+def unfuse_layers(model: torch.nn.Module) -> None:
+    """Give all layers their own forwards back."""
+    for module in model.modules():
+        own: Any = vars(module).pop("plain_forward", None)
+        if own is not None:
+            module.forward = own
+
+
+def first_layers(model: torch.nn.Module) -> dict[str, Any]:
+    """Return the first layer of each kind that the model has."""
+    first: dict[str, Any] = {}
+    for kind, module in _fitting(model):
+        first.setdefault(kind, module)
+    return first
+
+
+def _fitting(model: torch.nn.Module) -> Iterator[tuple[str, Any]]:
     from peft.tuners.lora import LoraLayer
 
-    replaced = 0
     norms_are_fused = uses_liger_kernels(model)
     for module in model.modules():
         if isinstance(module, LoraLayer) and _is_lora_linear(module):
-            _replace_forward(module, _lora_forward)
+            yield LORA_LINEAR, module
         elif _is_gated_silu(module):
-            _replace_forward(module, _gated_silu_forward)
+            yield GATED_SILU, module
         elif _is_rms_norm(module) and not norms_are_fused:
-            _replace_forward(module, _rms_norm_forward)
-        else:
-            continue
-        replaced += 1
-    return replaced
+            yield RMS_NORM, module
 
 
 def _replace_forward(module: Any, forward: Any) -> None:
@@ -110,6 +137,9 @@ def _gated_silu_forward(self: Any, x: torch.Tensor) -> Any:
 
 def _rms_norm_forward(self: Any, hidden_states: torch.Tensor) -> Any:
     return _RmsNorm.apply(hidden_states, self.weight, self.variance_epsilon)
+
+
+_FORWARDS = {LORA_LINEAR: _lora_forward, GATED_SILU: _gated_silu_forward, RMS_NORM: _rms_norm_forward}
 
 
 def _in_compute_type(x: torch.Tensor) -> torch.Tensor:

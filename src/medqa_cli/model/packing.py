@@ -8,11 +8,13 @@ from __future__ import annotations
 
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
-from itertools import accumulate
+from itertools import chain
 from typing import Any
 
+import numpy as np
 import torch
 
+from medqa_cli.model.attention import is_packed
 from medqa_cli.prompt import IGNORE_INDEX, Example
 
 
@@ -35,27 +37,42 @@ class PackedBatch:
 
 def pack(examples: Sequence[Example], device: torch.device) -> PackedBatch:
     """Lay examples end to end on ``device``."""
-    input_ids = [i for example in examples for i in example.input_ids]
-    position_ids = [p for example in examples for p in range(len(example.input_ids))]
-    starts = [0, *accumulate(len(example.input_ids) for example in examples)]
-    supervised = [
-        (start + position - 1, label, index)
-        for index, (start, example) in enumerate(zip(starts, examples, strict=False))
-        for position, label in enumerate(example.labels)
-        if label != IGNORE_INDEX and position > 0
-    ]
-
-    def tensor(values: list[int]) -> torch.Tensor:
-        return torch.tensor(values, dtype=torch.int64, device=device)
-
-    return PackedBatch(
-        input_ids=tensor(input_ids)[None],
-        position_ids=tensor(position_ids)[None],
-        logit_positions=tensor([s[0] for s in supervised]),
-        targets=tensor([s[1] for s in supervised]),
-        example_of_target=tensor([s[2] for s in supervised]),
-        example_lengths=tuple(len(example.input_ids) for example in examples),
+    lengths = tuple(len(example.input_ids) for example in examples)
+    labels = np.fromiter(chain.from_iterable(example.labels for example in examples), np.int64)
+    starts = np.cumsum([0, *lengths])[:-1]
+    supervised = labels != IGNORE_INDEX
+    supervised[starts] = False  # nothing stands before a first token that would predict it
+    places = np.flatnonzero(supervised)
+    return packed_batch(
+        np.fromiter(chain.from_iterable(example.input_ids for example in examples), np.int64),
+        lengths,
+        places - 1,
+        labels[places],
+        np.searchsorted(starts, places, side="right") - 1,
+        device,
     )
+
+
+def packed_batch(
+    input_ids: np.ndarray[Any, Any],
+    example_lengths: tuple[int, ...],
+    logit_positions: np.ndarray[Any, Any],
+    targets: np.ndarray[Any, Any],
+    example_of_target: np.ndarray[Any, Any],
+    device: torch.device,
+) -> PackedBatch:
+    """Make a batch of arrays of int64, in one copy to the device; they are what ``PackedBatch`` says."""
+    lengths = np.asarray(example_lengths)
+    position_ids = np.arange(len(input_ids)) - np.repeat(np.cumsum(lengths) - lengths, lengths)
+    parts = (input_ids, position_ids, logit_positions, targets, example_of_target)
+    if device.type == "cuda":
+        # One buffer in pinned memory: its copy does not wait for what the GPU computes.
+        buffer = torch.from_numpy(np.concatenate(parts)).pin_memory().to(device, non_blocking=True)
+        tensors = list(buffer.split([len(part) for part in parts]))
+    else:
+        tensors = [torch.tensor(part, device=device) for part in parts]
+    ids, positions, logits, of_logits, examples = tensors
+    return PackedBatch(ids[None], positions[None], logits, of_logits, examples, example_lengths)
 
 
 def answer_token_losses(model: Any, batch: PackedBatch) -> torch.Tensor:
@@ -69,6 +86,14 @@ def answer_token_losses(model: Any, batch: PackedBatch) -> torch.Tensor:
         use_cache=False,
     )
     return losses
+
+
+def examples_at_once(model: Any, wanted: int | None = None) -> int | None:
+    """Return how many examples a forward of this model may hold (None: no limit), no more than are ``wanted``.
+
+    One where it computes one at a time: more would only be kept in memory for the backward pass.
+    """
+    return wanted if is_packed(model) else 1
 
 
 def group_by_tokens(

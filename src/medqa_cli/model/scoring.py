@@ -11,7 +11,7 @@ from typing import Any
 
 import torch
 
-from medqa_cli.model.packing import answer_token_losses, group_by_tokens, pack
+from medqa_cli.model.packing import answer_token_losses, examples_at_once, group_by_tokens, pack
 from medqa_cli.prompt import Example
 
 
@@ -51,7 +51,7 @@ def score_answers(
     model.eval()
     try:
         done = 0
-        for group in group_by_tokens([examples[i] for i in order], max_tokens, batch_size):
+        for group in group_by_tokens([examples[i] for i in order], max_tokens, examples_at_once(model, batch_size)):
             chosen = order[done : done + len(group)]
             batch = pack(group, device)
             if len(batch.targets):

@@ -36,7 +36,7 @@ from medqa_cli.training.preparation import (
     settings_of,
     without_validation,
 )
-from medqa_cli.training.run import make_model
+from medqa_cli.training.run import make_model, settle_way_for_training
 from medqa_cli.training.unusual import unusual_settings
 
 PROBE_STEPS = 2
@@ -176,6 +176,7 @@ def _probe(job: TrainJob, prepared: Prepared, prediction: Prediction, train_toke
     """Load the weights and take two steps in a folder that is deleted; return speed, time and the measured peak."""
     started = time.perf_counter()
     model = make_model(job, prepared)
+    settle_way_for_training(model, prepared)
     load_seconds = time.perf_counter() - started
     quiet = replace(
         job.train, max_steps=PROBE_STEPS, save_steps=PROBE_STEPS + 1, logging_steps=1, eval_steps=None, report_to="none"

@@ -22,9 +22,9 @@ from medqa_cli.model.base import load_base
 from medqa_cli.model.device import describe_device, peak_memory_bytes, pick_compute_dtype, pick_device
 from medqa_cli.model.dry_run import UnknownMemoryError
 from medqa_cli.model.empty_model import tell_unquantized
-from medqa_cli.model.fused_layers import fuse_layers
 from medqa_cli.model.liger import use_liger_kernels
 from medqa_cli.model.machine import unused_gpu
+from medqa_cli.model.parity import Way, settle_way
 from medqa_cli.run_folder import atomic_file, describe_environment, write_json
 from medqa_cli.training import trackers
 from medqa_cli.training.adapter_folder import AdapterParts, save_adapter
@@ -88,6 +88,7 @@ def _train(job: TrainJob, locks: contextlib.ExitStack, *, resume: bool, restart:
         prediction = predicted(job, prepared)
         model = make_model(job, prepared)
         _describe_run(job, model, prepared)
+    way = settle_way_for_training(model, prepared)
 
     def begin() -> dict[str, Any]:
         # Only now: whatever was wrong with data, model or config has left an earlier training untouched.
@@ -96,7 +97,7 @@ def _train(job: TrainJob, locks: contextlib.ExitStack, *, resume: bool, restart:
         prepare_run_folder(job.run, checkpoint, restart=restart)
         num_trained = model.get_nb_trainable_parameters()[0]
         warn_if_disk_is_small(job.run, job.train, num_steps(job.train, len(prepared.data.examples)), num_trained)
-        return _record(job, trained_with, prepared)
+        return _record(job, trained_with, prepared, way)
 
     environment = written_by_main(job.run, begin)
     with full_disk_is_an_error(job.run.path):
@@ -158,13 +159,20 @@ def make_model(job: TrainJob, prepared: Prepared) -> Any:
         console.note(note)
     model = add_lora(base, job.lora, source.name, source.revision)
     init_adapter(model, job.lora, source)
-    if not ranks.is_sharded():
-        # Their backward passes read the base's weights, which FSDP has given away by then.
-        fuse_layers(model)
     return model
 
 
-def _record(job: TrainJob, trained_with: dict[str, Any], prepared: Prepared) -> dict[str, Any]:
+def settle_way_for_training(model: Any, prepared: Prepared) -> Way:
+    """Let a fresh model compute in the fastest way that is right for it. All ranks must call it.
+
+    Raises:
+        InputError: there is none.
+    """
+    # The backward passes of fused layers read the base's weights, which FSDP has given away by then.
+    return settle_way(model, prepared.source.name, prepared.dtype, trains=True, fuses=not ranks.is_sharded())
+
+
+def _record(job: TrainJob, trained_with: dict[str, Any], prepared: Prepared, way: Way) -> dict[str, Any]:
     """Write what the run is made with; return the environment."""
     with atomic_file(job.run.config_path) as file:
         file.write(job.resolved_config)
@@ -174,6 +182,7 @@ def _record(job: TrainJob, trained_with: dict[str, Any], prepared: Prepared) -> 
         "unused_gpu": unused_gpu() if prepared.device.type == "cpu" else None,
         "compute_dtype": str(prepared.dtype).removeprefix("torch."),
         "num_processes": ranks.world_size(),
+        "forwards": way.as_json(),
         "trained_with": trained_with,
     }
     write_json(job.run.environment_path, environment)

@@ -19,7 +19,7 @@ from transformers import PrinterCallback, TrainerCallback, TrainingArguments, se
 from medqa_cli import ranks
 from medqa_cli.config.sections import TrainConfig
 from medqa_cli.errors import InputError
-from medqa_cli.model.packing import answer_token_losses, group_by_tokens, pack
+from medqa_cli.model.packing import answer_token_losses, examples_at_once, group_by_tokens, pack
 from medqa_cli.model.scoring import mean_nll, score_answers
 from medqa_cli.prompt import Example
 from medqa_cli.training.guards import StepGuard
@@ -157,7 +157,7 @@ class MedqaTrainer(SafeTrainer):
         of each, and FSDP gathers weights in every forward.
         """
         shares = [
-            list(group_by_tokens(share, self._max_tokens_per_forward))
+            list(group_by_tokens(share, self._max_tokens_per_forward, examples_at_once(self.model)))
             for share in shares_of_step(examples, self.args.world_size)
         ]
         own = shares[self.args.process_index]
@@ -196,7 +196,7 @@ class MedqaTrainer(SafeTrainer):
         return metrics
 
     def _eval_batches(self) -> dict[str, Any]:
-        size = self.args.per_device_eval_batch_size
+        size = examples_at_once(self.model, self.args.per_device_eval_batch_size) or 1
         if not self.is_fsdp_enabled:
             return {"batch_size": size, "max_tokens": self._max_tokens_per_forward}
         # As many forwards on each rank, however long its examples are.

@@ -1,0 +1,189 @@
+"""A loaded model for a moment made small enough to try it: few layers, short windows, adapters that have an effect.
+
+Afterwards everything is as before, to the bit, the state of the random numbers included. For ``parity``.
+"""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Iterator
+from contextlib import contextmanager
+from functools import partial
+from typing import Any
+
+import torch
+
+from medqa_cli.prompt import IGNORE_INDEX, Example
+
+# Tokens of the two examples: more than the windows and the convolutions that are tried.
+LENGTHS = (11, 17)
+_WINDOW = 5
+_WINDOW_NAMES = re.compile(r"(sliding_window|window|attention_chunk|local_attention)(_size|_len)?$")
+_LEAST_LAYERS = 2
+# Rows of the embedding and of the output layer that are used.
+_VOCABULARY = 4096
+
+
+def short_examples(hf_config: Any) -> list[Example]:
+    """Return two examples of ordinary tokens; all but the first token of each is an answer."""
+    text = hf_config.get_text_config()
+    special = _special_ids(hf_config) | _special_ids(text)
+    ordinary = [i for i in range(min(int(text.vocab_size), _VOCABULARY)) if i not in special]
+    generator = torch.Generator().manual_seed(0)
+    examples = []
+    for length in LENGTHS:
+        ids = [ordinary[i] for i in torch.randint(len(ordinary), (length,), generator=generator).tolist()]
+        examples.append(Example(ids, [IGNORE_INDEX, *ids[1:]], False))
+    return examples
+
+
+def _special_ids(config: Any) -> set[int]:
+    found: set[int] = set()
+    for name, value in vars(config).items():
+        if name.endswith(("token_id", "token_index")):
+            found.update(value if isinstance(value, list) else [value] if isinstance(value, int) else [])
+    return found
+
+
+@contextmanager
+def few_layers(causal_lm: Any) -> Iterator[None]:
+    """Leave out the layers that only repeat what those before them do, down to two."""
+    count = getattr(causal_lm.config.get_text_config(), "num_hidden_layers", None)
+    stacks = [
+        (parent, name, child)
+        for parent in causal_lm.modules()
+        for name, child in parent.named_children()
+        if isinstance(child, torch.nn.ModuleList) and len(child) == count
+    ]
+    if len(stacks) != 1:
+        yield
+        return
+    parent, name, layers = stacks[0]
+    per_layer = [
+        value
+        for value in vars(causal_lm.config.get_text_config()).values()
+        if isinstance(value, list | tuple) and len(value) == count
+    ]
+    kinds = [
+        (_kind_of(layer, index), [repr(value[index]) for value in per_layer]) for index, layer in enumerate(layers)
+    ]
+    needed = max(_LEAST_LAYERS, 1 + max(kinds.index(kind) for kind in kinds))
+    setattr(parent, name, layers[:needed] if needed < len(layers) else layers)
+    try:
+        yield
+    finally:
+        setattr(parent, name, layers)
+
+
+def _kind_of(layer: torch.nn.Module, index: int) -> list[Any]:
+    """Return what tells a layer from others: classes, settings and shapes of all that it is made of."""
+    found: list[Any] = []
+    for path, module in layer.named_modules():
+        settings = {
+            name: value
+            for name, value in vars(module).items()
+            if isinstance(value, bool | float | str | None)
+            or (isinstance(value, int) and not (value == index and ("layer" in name or "idx" in name)))
+        }
+        shapes = [tuple(parameter.shape) for parameter in module._parameters.values() if parameter is not None]
+        found.append((path, type(module).__name__, settings, shapes))
+    return found
+
+
+@contextmanager
+def short_windows(causal_lm: Any) -> Iterator[bool]:
+    """Shorten the windows that an architecture limits its attention to, in its config and its layers.
+
+    Yields whether there were any that may matter: not longer than the longest text. A window of thousands of tokens,
+    that the model's mask knows and a layer does not hand on, shows itself so in two short examples.
+    """
+    config = causal_lm.config
+    longest = getattr(config.get_text_config(), "max_position_embeddings", None) or 1 << 62
+    changed: list[tuple[dict[str, Any], str, int]] = []
+    for owner in (config, config.get_text_config(), *causal_lm.modules()):
+        for name, value in vars(owner).items():
+            is_window = isinstance(value, int) and not isinstance(value, bool) and _WINDOW_NAMES.search(name)
+            if is_window and _WINDOW < value < longest:
+                changed.append((vars(owner), name, value))
+    for settings, name, _ in changed:
+        settings[name] = _WINDOW
+    try:
+        yield bool(changed)
+    finally:
+        for settings, name, value in changed:
+            settings[name] = value
+
+
+@contextmanager
+def undisturbed(model: Any) -> Iterator[None]:
+    """Run without dropout; give adapters that are zero an effect. Afterwards modes, weights and seeds are as before."""
+    modes = [(module, module.training) for module in model.modules()]
+    zeros = [
+        parameter
+        for name, parameter in model.named_parameters()
+        if ("lora_B" in name or "lora_embedding_B" in name) and not bool(parameter.detach().any())
+    ]
+    device = next(model.parameters()).device
+    with torch.random.fork_rng([device] if device.type == "cuda" else []):
+        model.eval()
+        generator = torch.Generator().manual_seed(0)
+        before = [parameter.detach().clone() for parameter in zeros]
+        try:
+            for parameter in zeros:
+                values = torch.randn(parameter.shape, generator=generator) * 0.05
+                parameter.data.copy_(values)
+            yield
+        finally:
+            for parameter, values in zip(zeros, before, strict=True):
+                parameter.data.copy_(values)
+            for module, mode in modes:
+                module.training = mode
+
+
+@contextmanager
+def in_float32(causal_lm: Any) -> Iterator[None]:
+    """Compute in float32 with the same weights: in 16 bits rounding hides what an architecture is computed wrongly.
+
+    Quantized weights stay as they are and are multiplied in float32. Of the vocabulary only the first tokens are there,
+    since all of it in float32 may take more memory than the training.
+    """
+    import bitsandbytes as bnb
+
+    tables = [
+        layer for layer in (causal_lm.get_input_embeddings(), causal_lm.get_output_embeddings()) if layer is not None
+    ]
+    can_be_cut = all(type(layer) is torch.nn.Linear or isinstance(layer, torch.nn.Embedding) for layer in tables)
+    cut = {id(layer.weight) for layer in tables} if can_be_cut else set()
+    biases = {id(layer.bias) for layer in tables if can_be_cut and getattr(layer, "bias", None) is not None}
+    parameters = [p for p in causal_lm.parameters() if p.is_floating_point() and not hasattr(p, "quant_state")]
+    before: list[tuple[Any, str, Any]] = [(parameter, "data", parameter.data) for parameter in parameters]
+    before += [(layer, "padding_idx", layer.padding_idx) for layer in tables if isinstance(layer, torch.nn.Embedding)]
+    four_bit = [module for module in causal_lm.modules() if isinstance(module, bnb.nn.Linear4bit)]
+    before += [(layer, "compute_dtype", layer.compute_dtype) for layer in four_bit]
+    eight_bit = [module for module in causal_lm.modules() if isinstance(module, bnb.nn.Linear8bitLt)]
+    try:
+        for parameter in parameters:
+            rows = parameter.data[:_VOCABULARY] if id(parameter) in cut | biases else parameter.data
+            parameter.data = rows.float()
+        for owner, name, _ in before:
+            if name == "padding_idx":
+                owner.padding_idx = None  # it may be one that is cut off
+            elif name == "compute_dtype":
+                owner.compute_dtype = torch.float32
+        for layer in eight_bit:
+            layer.forward = partial(_float_forward, layer)
+        yield
+    finally:
+        for layer in eight_bit:
+            del layer.forward
+        for owner, name, value in before:
+            setattr(owner, name, value)
+
+
+def _float_forward(layer: Any, x: torch.Tensor) -> torch.Tensor:
+    """Multiply with 8-bit weights without rounding ``x`` to 8 bits, which depends on all that stands beside it."""
+    values, scales = (
+        (layer.state.CB, layer.state.SCB) if layer.state.CB is not None else (layer.weight.data, layer.weight.SCB)
+    )
+    weight = values.float() * (scales.float() / 127)[:, None]
+    return torch.nn.functional.linear(x, weight, layer.bias)

@@ -1,0 +1,260 @@
+"""A model is computed in the fastest way that gives Transformers' own numbers, and stays as it was otherwise."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import conftest
+import pytest
+import torch
+from tiny_architectures import tiny_model
+
+from medqa_cli import console
+from medqa_cli.config.sections import LoraConfig
+from medqa_cli.errors import InputError
+from medqa_cli.model import attention, parity
+from medqa_cli.model.adapter import add_lora
+from medqa_cli.model.answer_loss import install_answer_losses
+from medqa_cli.model.attention import NotPackableError, is_packed, packed_attention, use_packed_attention
+from medqa_cli.model.fused_layers import GATED_SILU, KINDS, LORA_LINEAR, RMS_NORM
+from medqa_cli.model.packing import answer_token_losses, pack
+from medqa_cli.model.parity import settle_way
+from medqa_cli.model.scoring import score_answers
+from medqa_cli.model.trial_run import few_layers, short_windows
+from medqa_cli.prompt import Example
+
+CPU = torch.device("cpu")
+
+
+def adapted(base: Any, **lora: Any) -> Any:
+    install_answer_losses(base)
+    settings = {"r": 4, "lora_dropout": 0.0, "target_modules": ("q_proj", "v_proj", "down_proj"), **lora}
+    return add_lora(base.requires_grad_(False), LoraConfig(**settings), "", None)
+
+
+def settled(model_type: str, dtype: torch.dtype = torch.float32, **changes: Any) -> parity.Way:
+    return settle_way(adapted(tiny_model(model_type, **changes).to(dtype)), "it", dtype, trains=True)
+
+
+@pytest.mark.parametrize("dtype", [torch.float32, torch.bfloat16])
+def test_a_llama_is_computed_in_the_fastest_way(dtype: torch.dtype) -> None:
+    assert settled("llama", dtype) == parity.Way(True, True, KINDS)
+
+
+@pytest.mark.parametrize("dtype", [torch.float32, torch.bfloat16, torch.float16])
+@pytest.mark.parametrize("model_type", ["qwen2_moe", "falcon_h1", "recurrent_gemma"])
+def test_what_crosses_examples_is_seen_in_every_type(model_type: str, dtype: torch.dtype) -> None:
+    """Rounding in 16 bits is as large as some of these faults in a model as small as this."""
+    assert not settled(model_type, dtype).packed
+
+
+def test_a_window_of_thousands_of_tokens_that_only_the_mask_knows_is_seen() -> None:
+    assert not settled("qwen2_moe", sliding_window=4096, max_position_embeddings=32_768).packed
+
+
+def test_a_window_longer_than_any_text_does_not_matter() -> None:
+    assert settled("qwen2_moe", sliding_window=32_768, max_position_embeddings=32_768).packed
+
+
+def test_nothing_is_left_changed() -> None:
+    model = adapted(tiny_model("mistral", num_hidden_layers=5), lora_dropout=0.1).train()
+    windows = [layer.self_attn.config.sliding_window for layer in model.get_base_model().model.layers]
+    before = {name: tensor.clone() for name, tensor in model.state_dict().items()}
+    torch.manual_seed(5)
+    expected = torch.rand(3)
+    torch.manual_seed(5)
+    settle_way(model, "it", torch.float32, trains=True)
+    assert torch.equal(torch.rand(3), expected)
+    after = model.state_dict()
+    assert list(after) == list(before)
+    assert all(torch.equal(after[name], before[name]) for name in before)
+    assert [layer.self_attn.config.sliding_window for layer in model.get_base_model().model.layers] == windows
+    assert all(parameter.grad is None for parameter in model.parameters())
+    assert all(module.training for module in model.modules())
+
+
+def test_only_layers_of_another_kind_are_tried() -> None:
+    alike = tiny_model("llama", num_hidden_layers=6)
+    with few_layers(alike):
+        assert len(alike.model.layers) == 2
+    assert len(alike.model.layers) == 6
+    kinds = ["sliding_attention"] * 3 + ["full_attention"] + ["sliding_attention"] * 4
+    mixed = tiny_model("gemma3_text", num_hidden_layers=8, layer_types=kinds)
+    with few_layers(mixed):
+        assert len(mixed.model.layers) == 4
+
+
+def test_windows_are_short_for_a_moment() -> None:
+    model = tiny_model("ministral", sliding_window=4096, max_position_embeddings=32_768)
+    with short_windows(model) as has_windows:
+        assert has_windows
+        assert model.config.sliding_window == model.model.layers[0].self_attn.sliding_window == 5
+    assert model.config.sliding_window == model.model.layers[0].self_attn.sliding_window == 4096
+
+
+class Scaled(torch.nn.Module):
+    """A gated layer with a factor of its own, as Falcon-H1's."""
+
+    def __init__(self, mlp: Any) -> None:
+        super().__init__()
+        self.gate_proj, self.up_proj, self.down_proj, self.act_fn = (
+            mlp.gate_proj,
+            mlp.up_proj,
+            mlp.down_proj,
+            mlp.act_fn,
+        )
+
+    def forward(self, x: torch.Tensor) -> torch.Tensor:
+        return self.down_proj(self.act_fn(0.9 * self.gate_proj(x)) * self.up_proj(x))
+
+
+class Dropping(Scaled):
+    """A gated layer with dropout of its own, as Seed-OSS's."""
+
+    def forward(self, x: torch.Tensor) -> torch.Tensor:
+        product = self.down_proj(self.act_fn(self.gate_proj(x)) * self.up_proj(x))
+        return torch.nn.functional.dropout(product, 0.1, self.training)
+
+
+@pytest.mark.parametrize("layer_class", [Scaled, Dropping])
+def test_a_layer_that_only_looks_like_the_standard_one_keeps_its_code(layer_class: type[Scaled]) -> None:
+    base = conftest.make_tiny_model(200)
+    for layer in base.model.layers:
+        layer.mlp = layer_class(layer.mlp)
+    way = settle_way(adapted(base), "it", torch.float32, trains=True)
+    assert way.fused == (LORA_LINEAR, RMS_NORM)
+    assert way.packed
+    assert way.reasons == (f"{GATED_SILU} layers keep their own code, which computes something else",)
+
+
+def test_the_user_is_told_why_once(monkeypatch: pytest.MonkeyPatch) -> None:
+    told: list[str] = []
+    monkeypatch.setattr(console, "note", told.append)
+    model = adapted(tiny_model("bloom"), target_modules=("dense",))
+    way = settle_way(model, "some/bloom", torch.float32, trains=True)
+    assert not way.packed
+    assert [line.split(":")[0] for line in told] == ["some/bloom"]
+    assert "one at a time" in told[0]
+    assert way.as_json()["packed"] is False
+    assert not is_packed(model)
+
+
+@pytest.mark.parametrize("model_type", ["bert", "xlnet"])
+def test_a_model_that_sees_later_tokens_is_refused(model_type: str) -> None:
+    changes = {"is_decoder": False} if model_type == "bert" else {}
+    base = tiny_model(model_type, **changes)
+    install_answer_losses(base)
+    with pytest.raises(InputError, match=f"this {model_type} model sees the tokens that it is to predict"):
+        settle_way(base, "it", torch.float32, trains=False)
+
+
+def test_a_model_that_no_way_computes_is_refused_by_name() -> None:
+    base = conftest.make_tiny_model(200)
+    own = base.model.forward
+    calls = iter(range(1, 1000))
+
+    def restless(*args: Any, **kwargs: Any) -> Any:
+        output = own(*args, **kwargs)
+        output.last_hidden_state = output.last_hidden_state * (1 + 0.01 * (next(calls) > 4))
+        return output
+
+    base.model.forward = restless
+    with pytest.raises(InputError, match="some/model: medqa does not compute llama models as Transformers does"):
+        settle_way(adapted(base), "some/model", torch.float32, trains=True)
+
+
+def test_examples_one_at_a_time_score_as_by_themselves() -> None:
+    model = tiny_model("bloom", vocab_size=200)
+    install_answer_losses(model)
+    assert not use_packed_attention(model)
+    examples = [Example([7, 8, 9, 10], [-100, -100, 9, 10], False), Example([3, 4, 5], [-100, 4, 5], False)]
+    batch = pack(examples, CPU)
+    with torch.no_grad():
+        together = answer_token_losses(model, batch)
+        alone = torch.cat([answer_token_losses(model, pack([example], CPU)) for example in examples])
+        logits = model(input_ids=torch.tensor([[7, 8, 9, 10]])).logits[0, 1:3]
+    assert torch.equal(together, alone)
+    expected = torch.nn.functional.cross_entropy(logits, torch.tensor([9, 10]), reduction="none")
+    torch.testing.assert_close(together[:2], expected)
+    scores = score_answers(model, examples, batch_size=8, device=CPU, dtype=torch.float32)
+    assert [score.nll_sum for score in scores] == pytest.approx([float(together[:2].sum()), float(together[2:].sum())])
+
+
+@pytest.mark.parametrize(
+    ("asked", "reason"),
+    [
+        ({"s_aux": torch.zeros(2)}, "takes s_aux"),
+        ({"softcap": 50.0}, "takes softcap"),
+        ({"position_bias": torch.zeros(1)}, "takes position_bias"),
+        ({"is_causal": False}, "sees later tokens"),
+        ({"attention_mask": torch.ones(1, 1, 9, 9)}, "mask of its own"),
+        ({"example_lengths": None}, "do not pass on which tokens belong together"),
+        ({"example_lengths": (4, 4)}, "sees other tokens"),
+    ],
+)
+def test_attention_that_asks_for_more_is_refused(asked: dict[str, Any], reason: str) -> None:
+    query, key, value = (torch.randn(1, 2, 9, 8) for _ in range(3))
+    arguments = {"attention_mask": None, "example_lengths": (9,), "is_causal": True, "use_cache": False, **asked}
+    with pytest.raises(NotPackableError, match=reason):
+        packed_attention(torch.nn.Identity(), query, key, value, **arguments)
+
+
+def test_values_may_be_narrower_than_keys() -> None:
+    torch.manual_seed(0)
+    query, key, value = torch.randn(1, 2, 9, 8), torch.randn(1, 2, 9, 8), torch.randn(1, 2, 9, 4)
+    found, _ = packed_attention(torch.nn.Identity(), query, key, value, None, example_lengths=(5, 4))
+    scores = query[:, :, 5:] @ key[:, :, 5:].transpose(2, 3) / 8**0.5
+    scores = scores.masked_fill(torch.ones(4, 4).triu(1).bool(), float("-inf"))
+    torch.testing.assert_close(found[:, 5:], (scores.softmax(-1) @ value[:, :, 5:]).transpose(1, 2))
+
+
+Kernel = Any
+
+
+def right_kernel(*arguments: Any) -> torch.Tensor:
+    return attention._attention_per_example(*arguments, dropout=0.0)
+
+
+def wrong_kernel(*arguments: Any) -> torch.Tensor:
+    query, key, value, lengths, scale, _ = arguments
+    return right_kernel(query, key, value, lengths, scale, None)  # knows no windows
+
+
+def wrong_backward(*arguments: Any) -> torch.Tensor:
+    out = right_kernel(*arguments)
+    return out + 0.1 * (out - out.detach())
+
+
+def refusing_kernel(*arguments: Any) -> torch.Tensor:
+    raise RuntimeError("head_size should be a multiple of 8\nand more")
+
+
+@pytest.mark.parametrize(
+    ("kernel", "problem"),
+    [
+        (right_kernel, ""),
+        (wrong_kernel, "heads of 16 in torch.bfloat16: its numbers are off"),
+        (wrong_backward, "heads of 16 in torch.bfloat16: its numbers are off"),
+        (refusing_kernel, "heads of 16 in torch.bfloat16: head_size should be a multiple of 8"),
+    ],
+)
+def test_a_flash_kernel_is_used_only_where_it_is_right(
+    kernel: Kernel, problem: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    used: list[int] = []
+
+    def counted(*arguments: Any) -> torch.Tensor:
+        used.append(1)
+        return kernel(*arguments)
+
+    monkeypatch.setattr(attention, "_flash_takes", lambda query, dropout: True)
+    monkeypatch.setattr(attention, "_varlen_kernel", lambda device_type: counted)
+    monkeypatch.setattr(attention, "_problems", {})
+    query, key, value = (torch.randn(1, heads, 9, 16).bfloat16() for heads in (4, 2, 2))
+    found, _ = packed_attention(torch.nn.Identity(), query, key, value, None, example_lengths=(5, 4))
+    expected = right_kernel(query, key, value, (5, 4), 0.25, None)
+    torch.testing.assert_close(found, expected)
+    assert attention.kernel_problems() == ([problem] if problem else [])
+    proof = len(used)
+    packed_attention(torch.nn.Identity(), query, key, value, None, example_lengths=(5, 4))
+    assert len(used) - proof == (0 if problem else 1)  # proven once, then used or not
