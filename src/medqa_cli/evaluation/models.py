@@ -13,7 +13,6 @@ from medqa_cli.errors import InputError
 from medqa_cli.model.adapter import base_of_adapter, load_tuned
 from medqa_cli.model.base import load_base
 from medqa_cli.model.device import let_go_of_unused, pick_compute_dtype, pick_device
-from medqa_cli.model.parity import settle_way
 from medqa_cli.model.source import BaseSource, find_base
 from medqa_cli.run_folder import RunFolder
 
@@ -64,10 +63,7 @@ class ModelSet:
         how = {"packed": packed, "batches": not packed}
 
         def plain(source: BaseSource, config: ModelConfig) -> Any:
-            model = load_base(source, config, device, dtype, **how)
-            if packed:
-                settle_way(model, source.name, dtype, trains=False, fuses=False)
-            return model
+            return load_base(source, config, device, dtype, **how, settled=packed)
 
         def lent(name: str, model: Any) -> Iterator[LoadedModel]:
             loaded = LoadedModel(name, model, device, dtype)

@@ -19,6 +19,7 @@ from medqa_cli.model.config_file import check_config, check_layer_types
 from medqa_cli.model.dequantized import dequantize_layers, gains_from_dequantizing
 from medqa_cli.model.loaded_weights import watching_quantization
 from medqa_cli.model.loading import loading
+from medqa_cli.model.parity import settle_way
 from medqa_cli.model.source import BaseSource
 from medqa_cli.model.tokenizer_file import check_tokenizer
 from medqa_cli.model.weight_headers import check_weight_files
@@ -95,6 +96,7 @@ def load_base(
     dtype: torch.dtype,
     *,
     packed: bool,
+    settled: bool = False,
     batches: bool = False,
     sharded: bool = False,
 ) -> Any:
@@ -107,6 +109,7 @@ def load_base(
         dtype: type of the unquantized tensors and of the matrix products.
         packed: for padding-free forwards (training, likelihoods) rather than for generation, of several examples at
             once where the architecture takes that; whether its numbers are right then is to be proven (``parity``).
+        settled: it is to be scored as it is: its way of computing several examples is settled at once.
         batches: for generation, of many answers at once.
         sharded: leave it in host memory, in a form that FSDP can divide among devices, which takes each layer
             from there.
@@ -151,7 +154,10 @@ def load_base(
         use_packed_attention(model)
     elif gains_from_dequantizing(model, device, dtype, batches=batches):
         dequantize_layers(model, dtype)
-    return model.eval()
+    model.eval()
+    if settled:
+        settle_way(model, source.name, dtype, trains=False, fuses=False)
+    return model
 
 
 def quantization_config(config: ModelConfig, dtype: torch.dtype, *, sharded: bool) -> Any:
