@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import functools
 import itertools
 import random
 from collections.abc import Iterator
@@ -17,9 +18,10 @@ from medqa_cli.data.shingles import jaccard, shingles, words_of
 WORDS = [f"w{number}" for number in range(400)]
 
 
-def runs(text: str) -> set[tuple[str, ...]]:
+@functools.cache
+def runs(text: str) -> frozenset[tuple[str, ...]]:
     words = text.split()
-    return {tuple(words[i : i + 5]) for i in range(len(words) - 4)} or {(text,)}
+    return frozenset(tuple(words[i : i + 5]) for i in range(len(words) - 4)) or frozenset({(text,)})
 
 
 def exact(one: str, other: str) -> float:
@@ -28,8 +30,8 @@ def exact(one: str, other: str) -> float:
 
 def near(one: str, other: str, threshold: float) -> bool:
     """Overlapping, and of short answers (less than 20 runs) one has to hold the other."""
-    short = min(len(runs(one)), len(runs(other))) < 20
-    return exact(one, other) >= threshold and not (short and not (runs(one) <= runs(other) or runs(other) <= runs(one)))
+    smaller, larger = sorted((runs(one), runs(other)), key=len)
+    return exact(one, other) >= threshold and (len(smaller) >= 20 or smaller <= larger)
 
 
 def perturbed(text: str, share: float, draw: random.Random) -> str:
