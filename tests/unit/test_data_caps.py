@@ -15,6 +15,7 @@ import pytest
 from test_data_sources_formats import write_xlsx
 
 from medqa_cli.config.sections import DataConfig
+from medqa_cli.data import pipeline, screening
 from medqa_cli.data.pipeline import column_names
 from medqa_cli.data.reading.caps import Caps
 from medqa_cli.data.reading.columns import ColumnNames
@@ -186,3 +187,22 @@ def test_repeated_rows_and_cells_of_opendocument(tmp_path: Path, of: str, number
     except InputError as error:
         said = error.message
     assert said.startswith(str(path))
+
+
+def test_a_file_of_blank_lines(tmp_path: Path) -> None:
+    path = tmp_path / "qa.csv"
+    path.write_text("question,answer\n" + "\n" * 2_000_001 + "q,a\n")
+    with pytest.raises(InputError, match=r"qa\.csv holds more than 2,000,000 blank lines"):
+        read(path)
+
+
+def test_a_source_of_which_next_to_nothing_can_be_used_is_not_read_to_its_end(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(screening, "ROWS_THAT_TELL", 100)
+    path = tmp_path / "qa.csv"
+    path.write_text("question,answer\n" + "What is flu?,A viral infection of the airways.\n" * 1000)
+    tools = pipeline.TextTools(lambda question, answer: f"{question} {answer}", None, 100)
+    with pytest.raises(InputError, match="of the first 100 rows only 1 can be used: 99 exact_duplicate"):
+        pipeline.convert([str(path)], DataConfig(), 1, tools, tmp_path / "out")
+    assert not (tmp_path / "out").exists()

@@ -29,6 +29,7 @@ from medqa_cli.errors import InputError
 
 NOT_CHOSEN = "raw"  # key of a spooled row that was let through: the line of rejected.jsonl, should it come to that
 ROWS_PER_UPDATE = 1000
+ROWS_THAT_TELL, FEWEST_KEPT = 500_000, 50  # with fewer kept of so many rows, the rest is not read
 # What to do where no row can be used, by the reason.
 _REPAIRS = {
     "several_turns": "medqa learns a question and its answer: write those turns that stand alone as rows of their own",
@@ -84,6 +85,12 @@ def screen_rows(
                 detail = f": {entry['detail']}" if "detail" in entry else ""
                 screened.first_rejected = screened.first_rejected or f"{place_of(entry)}: {reason}{detail}"
             write_line(spool, entry)
+            if screened.read == ROWS_THAT_TELL and len(screened.keys) < FEWEST_KEPT:
+                raise InputError(
+                    f"of the first {screened.read:,} rows only {len(screened.keys)} can be used: "
+                    f"{counted(screened.rejected)} (the first: {screened.first_rejected})",
+                    "check the file, or whether data.question_column and data.answer_column name the right columns",
+                )
             if screened.read % ROWS_PER_UPDATE == 0:
                 show_status(f"reading and cleaning: {screened.read:,} rows ...")
     screened.sha256 = digest.hexdigest()

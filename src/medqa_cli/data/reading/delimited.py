@@ -27,6 +27,7 @@ MOST_TITLES = 5  # rows that may stand above the header
 _BROKEN = ("malformed_quotes", "unclosed_quote", "ragged_row")
 # In such a file a backslash is written twice, and one at the end of a line says that the cell goes on.
 _ESCAPED = re.compile(r'\\(["\\]|\r?\n)')
+MOST_BLANK_LINES = 2_000_000
 MOST_UNCLOSED_QUOTES = 100  # for each, what follows is read again
 MOST_HEADER_LINES = 1000  # bounds the search where the header opens a quote and never closes it
 
@@ -213,9 +214,12 @@ def _is_skipped(row: Sequence[str], line: int, delimiter: str) -> bool:
 def _rows(file: TableFile, form: _Format, columns: Columns, caps: Caps) -> Iterator[CellRow | UnreadRow]:
     with form.open(file.path) as text_file:
         lines = _Lines(capped_lines(text_file, caps, file.shown), caps.row_bytes)
-        number = -form.titles
+        number, blank = -form.titles, 0
         for line, cells, problem in _records(lines, form, file.shown):
             if problem is None and _is_skipped(cells, line, form.delimiter):
+                blank += 1
+                if blank > MOST_BLANK_LINES:
+                    raise InputError(f"{file} holds more than {MOST_BLANK_LINES:,} blank lines", "take them out")
                 continue
             if number <= 0:
                 number += 1  # the header, or a title above it: read before
