@@ -47,8 +47,17 @@ def text_of(template: str, system: str | None = "Be brief.") -> Any:
     return make_contract(PromptConfig(template="chat", system=system), tokenizer_with(template)).text
 
 
-@pytest.mark.parametrize("system", ["Be brief.", None])
-@pytest.mark.parametrize("template", [OPENS_THOUGHTS, HAS_SWITCH, PRINTS_DATE, DROPS_SYSTEM, REFUSES_SYSTEM])
+@pytest.mark.parametrize(
+    ("template", "system"),
+    [
+        (OPENS_THOUGHTS, "Be brief."),
+        (HAS_SWITCH, None),
+        (PRINTS_DATE, "Be brief."),
+        (PRINTS_DATE, None),
+        (DROPS_SYSTEM, "Be brief."),
+        (REFUSES_SYSTEM, "Be brief."),
+    ],
+)
 def test_the_saved_chat_template_gives_the_trained_ids_on_another_day(
     monkeypatch: pytest.MonkeyPatch, template: str, system: str | None
 ) -> None:
