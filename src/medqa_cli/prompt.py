@@ -43,6 +43,22 @@ class PromptContract:
             json.dumps(payload, ensure_ascii=False, indent=2) + "\n", encoding="utf-8"
         )
 
+    def require_types(self) -> None:
+        """Check the values as they came from a file.
+
+        Raises:
+            TypeError: one is of another type than it is declared.
+        """
+        text = self.text
+        strings = (text.template, text.before_question, text.after_question, text.answer_prefix, self.end_token)
+        ids = (self.end_token_id, *self.stop_token_ids, *([] if self.bos_token_id is None else [self.bos_token_id]))
+        if not all(isinstance(value, str) for value in (*strings, *text.markers, text.system or "")):
+            raise TypeError("a text is none")
+        if not all(type(value) is int and 0 <= value < 1 << 31 for value in ids) or type(self.adds_bos) is not bool:
+            raise TypeError("a token id is no number of a token, or adds_bos is not true or false")
+        if not all(text.markers):
+            raise TypeError("a marker is empty")
+
     @classmethod
     def load(cls, folder: Path) -> PromptContract:
         """Read ``prompt.json`` of an adapter or a merged model.
@@ -62,9 +78,10 @@ class PromptContract:
             text["markers"] = tuple(text["markers"])
             payload["stop_token_ids"] = tuple(payload["stop_token_ids"])
             contract = cls(text=PromptText(**text), **payload)
+            contract.require_types()
         except FileNotFoundError as error:
             raise InputError(f"{path} is missing: {folder} was not made by medqa") from error
-        except (OSError, ValueError, KeyError, TypeError) as error:
+        except (OSError, ValueError, LookupError, TypeError, AttributeError, RecursionError) as error:
             raise InputError(f"{path} is damaged: {error}", "train again, or restore the file") from error
         return contract
 

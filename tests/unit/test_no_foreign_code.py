@@ -141,10 +141,10 @@ def test_a_pickle_in_place_of_weights_is_not_run(tiny_model_dir: Path, tmp_path:
         pytorch_tensors(weights)
     adapter = tmp_path / "adapter"
     adapter.mkdir()
-    config = {"peft_type": "LORA", "task_type": "CAUSAL_LM", "r": 4, "target_modules": ["q_proj"]}
+    config = {"peft_type": "LORA", "task_type": "CAUSAL_LM", "r": 4, "lora_alpha": 8, "target_modules": ["q_proj"]}
     (adapter / "adapter_config.json").write_text(json.dumps(config), encoding="utf-8")
     torch.save({"weight": Bomb(marker)}, adapter / "adapter_model.bin")
-    with pytest.raises(InputError, match="cannot load the adapter"):
+    with pytest.raises(InputError, match="damaged"):
         load_adapter(loaders()["model"](tiny_model_dir), adapter)
     assert not marker.exists()
     # The bomb does go off where pickles are read as such.
@@ -160,7 +160,7 @@ def test_an_adapter_names_no_module_to_import(
     marker = tmp_path / "was-run"
     (tmp_path / "evil_module.py").write_text(EVIL.format(marker=str(marker)), encoding="utf-8")
     monkeypatch.syspath_prepend(tmp_path)
-    config = {"peft_type": "LORA", "task_type": "CAUSAL_LM", "r": 4, "target_modules": ["q_proj"]}
+    config = {"peft_type": "LORA", "task_type": "CAUSAL_LM", "r": 4, "lora_alpha": 8, "target_modules": ["q_proj"]}
     config |= {"megatron_config": {"a": 1}, "megatron_core": "evil_module"}
     (tmp_path / "adapter_config.json").write_text(json.dumps(config), encoding="utf-8")
     with pytest.raises(InputError, match="Megatron"):

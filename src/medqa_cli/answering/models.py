@@ -8,6 +8,7 @@ from typing import Any
 
 import torch
 
+from medqa_cli import hub
 from medqa_cli.config.sections import ModelConfig, PromptConfig
 from medqa_cli.errors import InputError
 from medqa_cli.model.adapter import base_of_adapter, load_tuned
@@ -41,6 +42,7 @@ def load_answerer(
     Raises:
         InputError: it is not there; the message says which command makes it.
     """
+    hub.name_repository(model.name_or_path)
     device = pick_device()
     dtype = pick_compute_dtype(model.compute_dtype, device)
     adapter_dir = _adapter_dir(choice, run)

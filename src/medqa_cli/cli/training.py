@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING, Annotated, Literal
 
 import typer
 
-from medqa_cli import allocator, console, ranks
+from medqa_cli import allocator, console, hub, ranks
 from medqa_cli.cli.app import app, ending_with_a_message, examples
 from medqa_cli.cli.options import (
     ConfigOption,
@@ -164,6 +164,7 @@ def merge(
 
     types = gguf_export.parse_types(gguf, more_types)
     if types:
+        hub.name_repository(settings.model.name_or_path)
         gguf_export.require_exportable(run.adapter_dir)
     job = MergeJob(
         run=run,

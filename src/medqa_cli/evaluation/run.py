@@ -11,7 +11,7 @@ from dataclasses import asdict, dataclass, field, replace
 from pathlib import Path
 from typing import Any
 
-from medqa_cli import console, ranks
+from medqa_cli import console, hub, ranks
 from medqa_cli.config.sections import EvalConfig, GenerateConfig, ModelConfig
 from medqa_cli.data.dataset import QaRow, iterate_split, read_split
 from medqa_cli.errors import InputError, Interrupted
@@ -68,6 +68,7 @@ def evaluate(job: EvalJob) -> dict[str, Any]:
     Raises:
         InputError: an unknown model name, no data, or no adapter.
     """
+    hub.name_repository(job.model.name_or_path)
     local, addresses = _local_and_served(job.models)
     rows = _rows(job)
     items = _choice_items(job.settings)

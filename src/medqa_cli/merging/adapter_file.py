@@ -13,15 +13,13 @@ from pathlib import Path
 from typing import Any
 
 import torch
-from safetensors import SafetensorError, safe_open
+from safetensors import safe_open
 
 from medqa_cli.errors import InputError
+from medqa_cli.model.adapter_config import read_adapter_config, refuse_endless_patterns
 from medqa_cli.model.adapter_effect import ADAPTER_CONFIG_NAME
-from medqa_cli.model.weight_headers import pytorch_tensors
-from medqa_cli.run_folder import read_json
+from medqa_cli.model.weight_headers import adapter_file, pytorch_tensors, safetensors_tensors
 
-SAFETENSORS_NAME = "adapter_model.safetensors"
-PYTORCH_NAME = "adapter_model.bin"
 _PREFIX = "base_model.model."
 # What PEFT puts behind the name of a layer: matrices of a linear layer, of an embedding, DoRA's magnitude, a bias.
 _PART = re.compile(
@@ -79,10 +77,12 @@ class AdapterFile:
             InputError: it is missing, damaged, or of a kind that cannot be merged.
         """
         self.folder = folder
-        self.config = _config(folder / ADAPTER_CONFIG_NAME)
+        self.config = read_adapter_config(folder)
         _refuse_unsupported(self.config, folder)
-        self._load = _opened(folder)
+        self._load = _Tensors(adapter_file(folder))
         self.shapes = self._load.shapes
+        modules = [key.removeprefix(_PREFIX).rpartition(".lora_")[0] for key in self.shapes]
+        refuse_endless_patterns(self.config, modules, folder)
         self.updates: dict[str, LoraUpdate] = {}
         self.replacements: dict[str, str] = {}
         self._sort_keys()
@@ -158,8 +158,7 @@ class _Tensors:
         self._path = path
         self._content: dict[str, torch.Tensor] | None = None
         if path.suffix == ".safetensors":
-            with safe_open(path, "pt") as file:
-                self.shapes = {key: tuple(file.get_slice(key).get_shape()) for key in file.keys()}  # noqa: SIM118 -- no mapping
+            self.shapes = {tensor.name: tensor.shape for tensor in safetensors_tensors(path)}
         else:
             self._content = pytorch_tensors(path)
             self.shapes = {key: tuple(value.shape) for key, value in self._content.items()}
@@ -173,27 +172,7 @@ class _Tensors:
         return tensor
 
 
-def _opened(folder: Path) -> _Tensors:
-    path = next((folder / name for name in (SAFETENSORS_NAME, PYTORCH_NAME) if (folder / name).is_file()), None)
-    if path is None:
-        raise InputError(f"cannot load the adapter in {folder}: {SAFETENSORS_NAME} is missing", "train again")
-    try:
-        return _Tensors(path)
-    except (OSError, ValueError, SafetensorError) as error:
-        raise InputError(f"cannot load the adapter in {folder}: {str(error).splitlines()[0]}", "train again") from error
-
-
-def _config(path: Path) -> dict[str, Any]:
-    config = read_json(path)
-    if not isinstance(config, dict):
-        raise InputError(f"{path} is damaged: not an object", "train again, or restore the file")
-    return config
-
-
 def _refuse_unsupported(config: dict[str, Any], folder: Path) -> None:
-    kind = config.get("peft_type")
-    if kind != "LORA":
-        raise InputError(f"the adapter in {folder} is of type {kind}; only LORA (with rsLoRA and DoRA) can be merged")
     for key, reason in _UNSUPPORTED.items():
         if config.get(key):
             raise InputError(f"the adapter in {folder} cannot be merged: {reason}")

@@ -11,7 +11,7 @@ from typing import Any, Literal
 
 import torch
 
-from medqa_cli import console
+from medqa_cli import console, hub
 from medqa_cli.config.sections import ModelConfig, PromptConfig
 from medqa_cli.errors import InputError
 from medqa_cli.merging.adapter_file import AdapterFile
@@ -123,6 +123,7 @@ def look_up(job: MergeJob) -> Given:
     Raises:
         InputError: the base is missing or damaged, or the wanted base weights do not go with the training.
     """
+    hub.name_repository(job.model.name_or_path)
     source = base_of_adapter(job.run.adapter_dir)
     trained = trained_how(job.run, job.model)
     names = _base_weights_in_question(job.base_weights, trained.quantization)

@@ -5,24 +5,26 @@ Does not train or merge them.
 
 from __future__ import annotations
 
-import pickle
 import warnings
 from pathlib import Path
 from typing import Any
 
 import torch
-from safetensors import SafetensorError
 
-from medqa_cli import console
+from medqa_cli import console, hub
 from medqa_cli.config.sections import LoraConfig, ModelConfig
 from medqa_cli.errors import InputError
+from medqa_cli.model.adapter_config import read_adapter_config, refuse_endless_patterns
 from medqa_cli.model.adapter_effect import ADAPTER_CONFIG_NAME, check_effect
 from medqa_cli.model.adapter_targets import find_targets
 from medqa_cli.model.base import load_base, load_tokenizer
+from medqa_cli.model.loading import loading
 from medqa_cli.model.parity import settle_way
 from medqa_cli.model.source import BaseSource, find_base
+from medqa_cli.model.weight_headers import adapter_file, pytorch_tensors, safetensors_tensors
 from medqa_cli.prompt import PromptContract
-from medqa_cli.run_folder import read_json
+
+_OTHER_BASE = "it was trained on another base, or on one with a resized vocabulary: take that one"
 
 
 def add_lora(model: Any, config: LoraConfig, base_name: str, revision: str | None) -> Any:
@@ -81,31 +83,37 @@ def load_adapter(model: Any, adapter_dir: Path) -> Any:
     """
     from peft import PeftModel
 
-    _refuse_named_modules(adapter_dir)
-    try:
-        with warnings.catch_warnings():
-            # ``check_effect`` makes an error of it.
-            warnings.filterwarnings("ignore", "Found missing adapter keys")
-            adapted = PeftModel.from_pretrained(model, str(adapter_dir)).eval()
-    except (OSError, ValueError, RuntimeError, SafetensorError, pickle.UnpicklingError) as error:
-        lines = str(error).splitlines() or [type(error).__name__]
-        # PyTorch names the tensors below a headline.
-        said = next((line.strip() for line in lines if "size mismatch" in line), lines[0])
-        raise InputError(
-            f"cannot load the adapter in {adapter_dir}: {said}",
-            "it was trained on another base, or on one with a resized vocabulary: take that one",
-        ) from error
+    config = read_adapter_config(adapter_dir)
+    refuse_endless_patterns(config, [name for name, _ in model.named_modules()], adapter_dir)
+    _refuse_absent_weights(config, adapter_dir)
+    with loading("adapter", adapter_dir, _OTHER_BASE), warnings.catch_warnings():
+        # ``check_effect`` makes an error of it.
+        warnings.filterwarnings("ignore", "Found missing adapter keys")
+        adapted = PeftModel.from_pretrained(model, str(adapter_dir)).eval()
     _refuse_dora_on_int8_cpu(model, adapted.peft_config["default"].use_dora)
-    check_effect(adapted, adapter_dir)
+    with loading("adapter", adapter_dir, _OTHER_BASE):
+        check_effect(adapted, adapter_dir)
     return adapted
 
 
-def _refuse_named_modules(adapter_dir: Path) -> None:
-    """Refuse an adapter for Megatron: PEFT would import the Python module that its file names, whatever it is."""
-    path = adapter_dir / ADAPTER_CONFIG_NAME
-    config = read_json(path) if path.is_file() else {}
-    if isinstance(config, dict) and config.get("megatron_config"):
-        raise InputError(f"cannot load the adapter in {adapter_dir}: it was made for Megatron's layers")
+def _refuse_absent_weights(config: dict[str, Any], adapter_dir: Path) -> None:
+    """Refuse ranks that no matrix in the file has: PEFT makes the matrices first, of whatever size.
+
+    Where there is no file at all, PEFT would take the folder for a repository of the hub.
+    """
+    path = adapter_file(adapter_dir)
+    if path.suffix == ".safetensors":
+        shapes = {tensor.name: tensor.shape for tensor in safetensors_tensors(path)}
+    else:
+        shapes = {name: tuple(tensor.shape) for name, tensor in pytorch_tensors(path).items()}
+    ranks = {shape[0] for name, shape in shapes.items() if "lora_A" in name or "lora_embedding_A" in name if shape}
+    wanted = {config["r"], *(config.get("rank_pattern") or {}).values()}
+    if ranks and max(wanted) > max(ranks):
+        raise InputError(
+            f"the adapter in {adapter_dir} contradicts itself: its config speaks of rank {max(wanted):,}, its matrices "
+            f"have {max(ranks):,} at most",
+            "restore adapter_config.json, or train again",
+        )
 
 
 def _refuse_dora_on_int8_cpu(model: Any, use_dora: bool) -> None:
@@ -127,14 +135,12 @@ def base_of_adapter(adapter_dir: Path) -> BaseSource:
     Raises:
         InputError: there is no adapter, or its base is not there.
     """
-    path = adapter_dir / ADAPTER_CONFIG_NAME
-    if not path.is_file():
-        raise InputError(f"no adapter in {adapter_dir}", "train one: medqa train")
-    config = read_json(path)
-    name = config.get("base_model_name_or_path") if isinstance(config, dict) else None
-    if not isinstance(name, str):
+    config = read_adapter_config(adapter_dir)
+    name = config.get("base_model_name_or_path")
+    if not name:
+        path = adapter_dir / ADAPTER_CONFIG_NAME
         raise InputError(f"{path} is damaged: it names no base model", "train again, or restore the file")
-    return find_base(name, config.get("revision"))
+    return find_base(name, config.get("revision"), named_by=f"the base that {adapter_dir} names", by_user=False)
 
 
 def load_tuned(
@@ -151,6 +157,7 @@ def load_tuned(
     Raises:
         InputError: any of them is missing or damaged.
     """
+    hub.name_repository(config.name_or_path)
     source = base_of_adapter(adapter_dir)
     if config.name_or_path not in (None, source.name):
         console.warn(

@@ -46,6 +46,8 @@ _IMPLEMENTATIONS = (
     "_experts_implementation",
     "_experts_implementation_internal",
 )
+# Architectures with one vector for each position under this name; those of GPT-2 call it n_positions.
+_LEARNED_POSITIONS = ("opt", "gpt_neo", "biogpt", "xglm", "xlm-roberta", "bert", "roberta")
 _ROPE = ("rope_scaling", "rope_parameters")
 
 
@@ -156,7 +158,10 @@ def _check_against_files(folder: Path, place: str, values: Mapping[str, Any]) ->
     most = 8 * num_bytes + _ALWAYS_FITS
     widths, inner = (max((_size(values, name) for name in names), default=1) for names in (_WIDTHS, _INNER))
     layers = max((_size(values, name) for name in _LAYERS), default=1)
-    for rows, factors in (("vocab_size", _size(values, "vocab_size") * widths), ("layers", layers * widths * inner)):
+    positions = "max_position_embeddings" if values.get("model_type") in _LEARNED_POSITIONS else "n_positions"
+    matrices = {"layers": layers * widths * inner}
+    matrices |= {name: _size(values, name) * widths for name in ("vocab_size", positions)}
+    for rows, factors in matrices.items():
         if factors > most:
             raise InputError(
                 f"{folder / CONFIG_NAME} does not go with the weights beside it: {place}{rows} and the widths make "

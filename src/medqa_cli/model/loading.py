@@ -17,7 +17,7 @@ from medqa_cli.model.source import THREE_WAYS
 from medqa_cli.run_folder import is_full_disk
 
 NO_FOREIGN_CODE = "medqa runs no program code of a model: take a model that the installed Transformers knows itself"
-AGAIN = "copy or download the file again"
+AGAIN = "copy or download it again"
 _SHOWN_CHARACTERS = 300
 # The largest real one, a config with 3,000 quantized layers, has 400 kB.
 _MOST_JSON_BYTES = 8 << 20
@@ -52,8 +52,11 @@ def loading(what: str, location: str | Path, hint: str = THREE_WAYS) -> Iterator
 def first_line(error: BaseException) -> str:
     """Return the first line of what an error says, of bounded length; its class where that says little."""
     first, _, rest = str(error).strip().partition("\n")
-    # Where the first line only announces the second.
-    said = f"{first} {' '.join(rest.split())}" if first.endswith(":") else first
+    # Where the first line only announces the second. PyTorch names the tensors below a headline.
+    mismatch = rest.find("size mismatch")
+    said = rest[mismatch:].partition("\n")[0] if mismatch >= 0 else first
+    if said.endswith(":"):
+        said = f"{said} {' '.join(rest.split())}"
     if isinstance(error, KeyError | IndexError | AttributeError | TypeError | AssertionError) or not said:
         said = f"{type(error).__name__}: {said}" if said else type(error).__name__
     return said if len(said) <= _SHOWN_CHARACTERS else f"{said[:_SHOWN_CHARACTERS]} ..."
@@ -77,7 +80,7 @@ def read_object(path: Path, most_bytes: int = _MOST_JSON_BYTES) -> dict[str, Any
     except (OSError, ValueError) as error:
         raise InputError(f"{path} is damaged: {first_line(error)}", AGAIN) from error
     if not isinstance(found, dict):
-        raise InputError(f"{path} is damaged: it holds {shown(found)}, not an object", AGAIN)
+        raise InputError(f"{path} is damaged: not an object", AGAIN)
     return found
 
 

@@ -10,17 +10,19 @@ import importlib.util
 import io
 import os
 import re
-import struct
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Literal
 
 from medqa_cli import console, hub
-from medqa_cli.errors import InputError
-from medqa_cli.run_folder import atomic_dir, sha256_of_file
+from medqa_cli.errors import InputError, MedqaError
+from medqa_cli.model.gguf_header import GgufHeader, read_header
+from medqa_cli.run_folder import atomic_dir, is_full_disk, sha256_of_file
 
 PACKAGE_PREFIX = "package:"
 _HUB_ID = re.compile(r"[\w.-]+(/[\w.-]+)?")
+# Characters; in bytes, these are the limits of Linux for a path and for each of its parts.
+_MOST_NAME, _MOST_PART = 4000, 255
 # Raise it when the conversion below changes, so that old folders are not reused.
 _CACHE_VERSION = 3
 
@@ -64,6 +66,8 @@ def find_base(
             f"{named_by} is not set: no model to work with",
             f"`medqa config init` writes a config with a model that suits this machine; {THREE_WAYS}",
         )
+    if len(name_or_path) > _MOST_NAME or any(len(part) > _MOST_PART for part in name_or_path.split("/")):
+        raise InputError(f"{named_by}: no file system has a name as long as {name_or_path[:60]} ...", THREE_WAYS)
     if name_or_path.startswith(PACKAGE_PREFIX):
         path = _package_file(name_or_path.removeprefix(PACKAGE_PREFIX), named_by)
     else:
@@ -110,8 +114,13 @@ def _converted_gguf(path: Path) -> Path:
     try:
         with _silenced(), atomic_dir(folder) as temporary:
             _dequantize(path, temporary)
-    except (ValueError, LookupError, struct.error, OSError, NotImplementedError) as error:
-        raise InputError(f"cannot read {path.name} as a GGUF model: {error}", THREE_WAYS) from error
+    except (MedqaError, MemoryError):
+        raise
+    except Exception as error:  # Transformers and gguf meet odd files with errors of every kind
+        if (isinstance(error, OSError) and is_full_disk(error)) or "can't allocate memory" in str(error):
+            raise
+        said = str(error).strip().partition("\n")[0] or type(error).__name__
+        raise InputError(f"cannot read {path.name} as a GGUF model: {said[:300]}", THREE_WAYS) from error
     return folder
 
 
@@ -126,7 +135,8 @@ def _dequantize(path: Path, folder: Path) -> None:
 
     from medqa_cli.model.loaded_weights import LoadedWeights
 
-    _refuse_what_would_be_lost(path)
+    hub.ask_only_what_is_named()
+    _refuse_what_would_be_lost(read_header(path))
     # dequantize=True: otherwise Transformers keeps the weights packed and refuses to save or quantize them.
     model, info = AutoModelForCausalLM.from_pretrained(
         path.parent,
@@ -143,7 +153,7 @@ def _dequantize(path: Path, folder: Path) -> None:
     tokenizer.save_pretrained(folder)
 
 
-def _refuse_what_would_be_lost(path: Path) -> None:
+def _refuse_what_would_be_lost(header: GgufHeader) -> None:
     """Refuse a Llama whose GGUF file says more than Transformers' loader takes over: answers would be subtly wrong.
 
     Transformers 5 (``integrations/ggml.py``) reads neither a scaling of the rotary embedding nor, for ``llama``, the
@@ -152,18 +162,15 @@ def _refuse_what_would_be_lost(path: Path) -> None:
     Raises:
         NotImplementedError: the file has one of them.
     """
-    from gguf import GGUFReader
-
-    reader = GGUFReader(path)
-    field = reader.get_field("general.architecture")
-    if field is None or field.contents() != "llama":
+    if header.values["general.architecture"] != "llama":
         return
-    scaling = reader.get_field("llama.rope.scaling.type")
-    names = {tensor.name for tensor in reader.tensors}
+    scaling = header.values.get("llama.rope.scaling.type")
+    biases = ("attn_q.bias", "attn_k.bias", "attn_v.bias", "attn_output.bias")
     lost = ""
-    if "rope_freqs.weight" in names or (scaling is not None and scaling.contents() != "none"):
+    names = {tensor.name for tensor in header.tensors}
+    if "rope_freqs.weight" in names or scaling not in (None, "none"):
         lost = "a scaling of the rotary embedding (as Llama 3.1 has)"
-    elif any(name.endswith(("attn_q.bias", "attn_k.bias", "attn_v.bias", "attn_output.bias")) for name in names):
+    elif any(name.endswith(biases) for name in names):
         lost = "biases in the attention"
     if lost:
         raise NotImplementedError(f"it has {lost}, which would be lost; take the model's safetensors folder or hub id")

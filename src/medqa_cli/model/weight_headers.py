@@ -24,6 +24,7 @@ PYTORCH_FILE = "pytorch_model.bin"
 # In the order in which Transformers looks for them.
 WEIGHT_FILES = (SAFETENSORS_FILE, SAFETENSORS_INDEX, PYTORCH_FILE, PYTORCH_INDEX)
 
+ADAPTER_FILES = ("adapter_model.safetensors", "adapter_model.bin")
 # DeepSeek-V3's has 9 MB.
 _MOST_INDEX_BYTES = 128 << 20
 
@@ -76,7 +77,7 @@ def stored_tensors(folder: Path) -> dict[str, StoredTensor]:
         InputError: a shard is missing, cut short or damaged, or there are no weights.
     """
     paths = weight_paths(folder)
-    read = _safetensors_tensors if paths[0].suffix == ".safetensors" else _pytorch_tensors_as_stored
+    read = safetensors_tensors if paths[0].suffix == ".safetensors" else _pytorch_tensors_as_stored
     tensors: dict[str, StoredTensor] = {}
     for path in paths:
         tensors.update({tensor.name: tensor for tensor in read(path)})
@@ -151,7 +152,24 @@ def _check_tensors_of_index(folder: Path, tensors: dict[str, StoredTensor]) -> N
                 )
 
 
-def _safetensors_tensors(path: Path) -> list[StoredTensor]:
+def adapter_file(folder: Path) -> Path:
+    """Return the file with an adapter's weights, in the order in which PEFT looks for it.
+
+    Raises:
+        InputError: there is none.
+    """
+    found = next((folder / name for name in ADAPTER_FILES if (folder / name).is_file()), None)
+    if found is None:
+        raise InputError(f"cannot load the adapter in {folder}: {ADAPTER_FILES[0]} is missing", "train again")
+    return found
+
+
+def safetensors_tensors(path: Path) -> list[StoredTensor]:
+    """Read the header of one safetensors file; the tensors in the order of the file.
+
+    Raises:
+        InputError: it is damaged or cut short, or holds a type that medqa does not read.
+    """
     try:
         # Checks the header, and that the file ends where the header says.
         with safe_open(path, "pt"):

@@ -13,6 +13,7 @@ from functools import partial
 from pathlib import Path
 from typing import Any
 
+from medqa_cli import hub
 from medqa_cli.data.reading.bundles import Part
 from medqa_cli.data.reading.columns import ColumnNames, Columns, find_columns
 from medqa_cli.data.reading.pairs import questions_and_answers
@@ -72,6 +73,8 @@ def open_hub(text: str, prefix: str, wanted: ColumnNames) -> HubParts:
     hub_id = parse_hub_id(text)
     if hub_id is None:
         raise InputError(f"'{text}' is no data set id", "expected owner/name, owner/name@revision or owner/name:split")
+    hub.name_repository(hub_id.name)
+    hub.ask_only_what_is_named()
     commit, licence = _card(hub_id)
     splits = _load(hub_id, commit)
     names = sorted(splits, key=lambda name: SPLIT_ORDER.index(name) if name in SPLIT_ORDER else len(SPLIT_ORDER))
