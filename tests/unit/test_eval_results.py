@@ -352,3 +352,27 @@ def test_differing_words_are_marked() -> None:
     assert marked("Rest helps <much> today", "rest really helps today.") == "Rest helps <mark>&lt;much&gt;</mark> today"
     assert marked("a b", "c d") == "<mark>a b</mark>"
     assert marked("", "c d") in ("", "<mark></mark>")
+
+
+@pytest.mark.parametrize(
+    ("changes", "said"),
+    [
+        ({"id": 5}, "id is 5; expected text that is not empty"),
+        ({"topic": None}, "topic is None; expected text"),
+        ({"question": " "}, "question is ' '; expected text that is not empty"),
+        ({"model": "\ud800"}, r"model is '\\ud800'; expected text that is not empty"),
+        ({"references": []}, r"references is \[\]; expected a list of texts that are not empty"),
+        ({"nll_sum": float("nan")}, "nll_sum is nan; expected a number from 0"),
+        ({"nll_sum": True}, "nll_sum is True; expected a number from 0"),
+        ({"answer_tokens": 1e300}, r"answer_tokens is 1e\+300; expected a whole number"),
+        ({"answer_bytes": -1}, "answer_bytes is -1; expected a whole number"),
+        ({"truncated": 0}, "truncated is 0; expected true or false"),
+        ({"finish_reason": "eos"}, "finish_reason is 'eos'; expected stop, length or null"),
+    ],
+)
+def test_a_sample_with_a_wrong_value_is_named(tmp_path: Path, changes: dict[str, object], said: str) -> None:
+    good = {"id": "1", "topic": "", "model": "base", "question": "What is flu?", "references": ["A cold."]}
+    path = tmp_path / "samples.jsonl"
+    path.write_text(json.dumps(good) + "\n" + json.dumps({**good, "id": "2", **changes}) + "\n")
+    with pytest.raises(InputError, match=rf"samples\.jsonl:2: damaged line: {said}"):
+        read_samples(path)

@@ -14,6 +14,7 @@ from conftest import Outcome
 
 from medqa_cli.config.sections import GenerateConfig
 from medqa_cli.errors import InputError, MedqaError
+from medqa_cli.evaluation import http_json
 from medqa_cli.evaluation.generation import GeneratedAnswer
 from medqa_cli.evaluation.progress import Progress
 from medqa_cli.evaluation.served import ServedModel, connect, served_answers
@@ -187,3 +188,66 @@ def test_the_command_needs_data_but_no_adapter(
     wrong = medqa("eval", *options, "--set", "eval.metrics=[nll]")
     assert wrong.code == 2
     assert "only answers can be measured" in wrong.err
+
+
+@pytest.mark.parametrize(
+    ("reply", "said"),
+    [
+        (completion("x" * 200_000), "an answer of 200,000 characters, though at most 512 tokens were asked for"),
+        ({**completion("x"), "usage": {"completion_tokens": float("inf")}}, "not in OpenAI's form"),
+        ({**completion("x"), "usage": [1]}, "not in OpenAI's form"),
+        ({"choices": [{"message": {"content": ["x"]}, "finish_reason": "stop"}]}, "not in OpenAI's form"),
+        ("x" * (1 << 23), "answers with more than 8,388,608 bytes"),
+    ],
+)
+def test_answers_that_are_none(server: Server, tmp_path: Path, reply: Any, said: str) -> None:
+    server.reply = lambda question: reply
+    with pytest.raises(MedqaError, match=said), Progress(tmp_path, 1) as progress:
+        served_answers(ServedModel(server.url, "tiny", None), ["What is gout?"], GenerateConfig(), progress)
+
+
+def test_half_letters_become_the_replacement_character(server: Server, tmp_path: Path) -> None:
+    server.reply = lambda question: completion("a \ud83d\ude00 b \ud800")
+    with Progress(tmp_path, 1) as progress:
+        answers = served_answers(ServedModel(server.url, "tiny", None), ["What is gout?"], GenerateConfig(), progress)
+    assert answers[0].text == "a \U0001f600 b \ufffd"
+
+
+def test_a_redirect_to_another_address_is_refused(server: Server, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(Server, "url", "http://localhost:9/v1")
+    with pytest.raises(InputError, match="sends elsewhere, to http://localhost:9/v1/models"):
+        connect(f"openai:http://127.0.0.1:{server.server_address[1]}/old", None)
+
+
+def test_a_server_that_begins_and_never_ends_is_left(
+    server: Server, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(http_json, "SECONDS_TO_END", 0.2)
+    ended = threading.Event()
+
+    def drip(handler: Handler, code: int, body: Any) -> None:
+        handler.wfile.write(b"HTTP/1.0 200 OK\r\n")
+        ended.wait(20)
+
+    monkeypatch.setattr(Handler, "answer", drip)
+    with pytest.raises(InputError, match="did not answer to the end in time"), Progress(tmp_path, 1) as progress:
+        served_answers(ServedModel(server.url, "tiny", None), ["What is gout?"], GenerateConfig(), progress)
+    ended.set()
+
+
+def test_an_error_ends_the_calls_that_still_wait(server: Server, tmp_path: Path) -> None:
+    """As Ctrl-C does: the program must not wait ten minutes for threads that wait for a server."""
+    ended = threading.Event()
+
+    def reply(question: str) -> Any:
+        if question == "bad":
+            return []
+        ended.wait(60)
+        return completion("late")
+
+    server.reply = reply
+    with pytest.raises(MedqaError, match="not in OpenAI's form"), Progress(tmp_path, 1) as progress:
+        served_answers(ServedModel(server.url, "tiny", None), ["bad", "slow"], GenerateConfig(), progress)
+    assert not ended.is_set()
+    assert [thread.name for thread in threading.enumerate() if thread.name.startswith("ThreadPoolExecutor")] == []
+    ended.set()

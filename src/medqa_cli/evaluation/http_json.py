@@ -25,6 +25,12 @@ SECONDS_TO_END = 30.0  # after the first byte
 _SHOWN = 200  # characters of what a server says
 
 
+class _Watch(contextlib.ExitStack):
+    """The timers of one call, and whether one of them had to end it."""
+
+    is_late = False
+
+
 class Calls:
     """Calls of several threads, which ``cut`` ends."""
 
@@ -55,28 +61,36 @@ class Calls:
         request = urllib.request.Request(url, data, {"Content-Type": "application/json"})
         if key:
             request.add_unredirected_header("Authorization", f"Bearer {key}")
+        watch = _Watch()
         try:
-            with contextlib.ExitStack() as timers:
+            with watch:
                 opener = urllib.request.build_opener(
-                    _Http(self, timers), _Https(self, timers), _SameAddress(urlsplit(url).netloc)
+                    _Http(self, watch), _Https(self, watch), _SameAddress(urlsplit(url).netloc)
                 )
                 with opener.open(request, timeout=SECONDS_TO_BEGIN) as response:
                     return json.loads(_read(response, url))
         except urllib.error.HTTPError as error:
             hint = "set the variable MEDQA_API_KEY to its key" if error.code == 401 else "see the server's own log"
             raise InputError(f"{url} refused: {error.code} {_shown(error.reason)}: {_said(error)}", hint) from error
-        except (OSError, http.client.HTTPException) as error:
+        except (OSError, http.client.HTTPException, ValueError, RecursionError) as error:
+            if watch.is_late:
+                raise InputError(f"{url} did not answer to the end in time", "see the server's own log") from error
+            if isinstance(error, ValueError | RecursionError) and not isinstance(error, http.client.HTTPException):
+                raise InputError(f"{url} did not answer in JSON", "name the address that ends in /v1") from error
             reason = getattr(error, "reason", error)
             raise InputError(
                 f"nothing answers at {url}: {_shown(reason)}", "start the server, or correct the address"
             ) from error
-        except (ValueError, RecursionError) as error:
-            raise InputError(f"{url} did not answer in JSON", "name the address that ends in /v1") from error
 
     @contextlib.contextmanager
-    def watched(self, each: socket.socket, seconds: float) -> Iterator[None]:
+    def watched(self, each: socket.socket, seconds: float, watch: _Watch) -> Iterator[None]:
         """Cut a socket after so many seconds, or when all calls are cut."""
-        timer = threading.Timer(seconds, _cut, [each])
+
+        def end() -> None:
+            watch.is_late = True
+            _cut(each)
+
+        timer = threading.Timer(seconds, end)
         timer.daemon = True
         with self._lock:
             self._sockets.add(each)
@@ -132,17 +146,17 @@ class _Connection(http.client.HTTPConnection):
     """Waits long for the first byte, and not long for the others."""
 
     calls: Calls
-    timers: contextlib.ExitStack
+    watch: _Watch
     waits_by_itself = True
 
     def connect(self) -> None:
         super().connect()
-        self.timers.enter_context(self.calls.watched(self.sock, SECONDS_TO_BEGIN + SECONDS_TO_END))
+        self.watch.enter_context(self.calls.watched(self.sock, SECONDS_TO_BEGIN + SECONDS_TO_END, self.watch))
 
     def getresponse(self) -> http.client.HTTPResponse:
         # Of an encrypted connection, the first byte is not yet one of the answer.
         if self.waits_by_itself and select.select([self.sock], [], [], SECONDS_TO_BEGIN)[0]:
-            self.timers.enter_context(self.calls.watched(self.sock, SECONDS_TO_END))
+            self.watch.enter_context(self.calls.watched(self.sock, SECONDS_TO_END, self.watch))
         return super().getresponse()
 
 
@@ -151,28 +165,28 @@ class _SecureConnection(http.client.HTTPSConnection, _Connection):
 
 
 class _Http(urllib.request.HTTPHandler):
-    def __init__(self, calls: Calls, timers: contextlib.ExitStack) -> None:
+    def __init__(self, calls: Calls, watch: _Watch) -> None:
         super().__init__()
-        self._watch = calls, timers
+        self._watch = calls, watch
 
     def http_open(self, req: urllib.request.Request) -> Any:
         def connection(host: str, **options: Any) -> _Connection:
             made = _Connection(host, **options)
-            made.calls, made.timers = self._watch
+            made.calls, made.watch = self._watch
             return made
 
         return self.do_open(connection, req)
 
 
 class _Https(urllib.request.HTTPSHandler):
-    def __init__(self, calls: Calls, timers: contextlib.ExitStack) -> None:
+    def __init__(self, calls: Calls, watch: _Watch) -> None:
         super().__init__()
-        self._watch = calls, timers
+        self._watch = calls, watch
 
     def https_open(self, req: urllib.request.Request) -> Any:
         def connection(host: str, **options: Any) -> _SecureConnection:
             made = _SecureConnection(host, **options)
-            made.calls, made.timers = self._watch
+            made.calls, made.watch = self._watch
             return made
 
         return self.do_open(connection, req)
