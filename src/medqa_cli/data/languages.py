@@ -21,7 +21,7 @@ LATIN = {
         all were when we there can an your which their said if do will each about how up out them then she many some
         so these would other into has more her two like him see could no make than been its who now my may did most
         should also such because used you i usually often does people causes treatment symptoms disease disorder
-        inherited per worldwide""",
+        inherited per worldwide within between during through without before every doctor help need given where""",
     ),
     "fr": (
         "àâæçèéêëîïôœùûüÿ",
