@@ -243,7 +243,8 @@ def _weight(sign: str) -> float:
 
 _VOTES = _votes()
 _ONLY_ENGLISH = frozenset(word for word in LATIN["en"][1].split() if len(_VOTES[word]) == 1)
-_ENGLISH_ENOUGH = 4  # different words of English alone
+_ENGLISH_ENOUGH = 4  # different words of English alone, 2 in a text of a few words
+_FEW_WORDS = 12
 
 
 def language_of(text: str) -> str:
@@ -259,7 +260,7 @@ def language_of(text: str) -> str:
     start = text[:_LOOKED_AT]
     if start.isascii():
         words = start.lower().split()
-        if len(_ONLY_ENGLISH.intersection(words)) >= _ENGLISH_ENOUGH:
+        if len(_ONLY_ENGLISH.intersection(words)) >= (_ENGLISH_ENOUGH if len(words) > _FEW_WORDS else 2):
             return "en"
     elif script := _language_by_script(start):
         return script

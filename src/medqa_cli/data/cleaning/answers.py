@@ -95,6 +95,10 @@ def inline_bullets(answer: str) -> str:
 def _holds_list(answer: str) -> bool:
     """Tell whether signs within the lines are those of a list: at least two signs, or one far behind a colon."""
     signs = [run for run in _WIDE_SIGN.finditer(answer) if _is_list_sign(answer, run)]
+    if not signs:
+        return False
+    if len(signs) >= _FEWEST_SIGNS and not answer[signs[0].end()].isdigit():
+        return True
     wide = [run for run in signs if run.start(1) - run.start() >= _WIDE_ENOUGH]
     if not wide and all(answer[run.end()].isdigit() for run in signs) and not _ANY_LIST_LINE.search(answer):
         return False
