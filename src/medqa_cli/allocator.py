@@ -1,10 +1,13 @@
-"""What the memory allocator of the C library needs for training on a CPU, set by the program itself.
+"""What memory allocators need for training, set by the program itself before PyTorch is imported.
 
 glibc gives a large block back to the system when it is freed and asks for it anew a millisecond later; the system fills
 it with zeros each time. A training step does that thousands of times, so freed blocks are kept at first. They do not
 fit together again as well as they might (up to 2.5 times a step's own memory lay idle between blocks, see
 docs/experiments.md, 2026-11-24 and 2026-11-28), so that where memory is short they are given back after all, which
 costs a fifth of the speed. ``MEDQA_KEEP_FREED_MEMORY`` = 1 or 0 decides instead. Does nothing elsewhere than on glibc.
+
+PyTorch's own allocator for NVIDIA GPUs cuts blocks out of segments that cannot grow: with forwards of ever new lengths
+memory lies idle between them. Segments that can be extended leave less of it.
 
 oneDNN, which computes bfloat16 products, compiles a kernel for each shape that it meets and keeps 1,024 of them.
 Forwards of ever new lengths fill that with 0.8 GB; 300 hold what a step meets, at the same speed.
@@ -14,6 +17,7 @@ from __future__ import annotations
 
 import ctypes
 import os
+from pathlib import Path
 
 # <malloc.h> of glibc.
 _M_TRIM_THRESHOLD = -1
@@ -28,17 +32,26 @@ _NEVER = 2**31 - 1
 _KERNELS_KEPT = 300
 _KERNEL_BYTES = 800_000  # of one, on a CPU with AMX: docs/experiments.md, 2026-11-28
 
+_NVIDIA_DRIVER = Path("/proc/driver/nvidia/version")  # Linux alone has it, and extendable segments
+# The name since PyTorch 2.9, and those before it.
+_GPU_ALLOCATOR_VARIABLES = ("PYTORCH_ALLOC_CONF", "PYTORCH_CUDA_ALLOC_CONF", "PYTORCH_HIP_ALLOC_CONF")
+
 VARIABLE = "MEDQA_KEEP_FREED_MEMORY"
 
 
 def keep_freed_memory() -> bool:
     """Let freed blocks stay with the process, PyTorch ask for large pages, and oneDNN keep fewer kernels.
 
+    On a machine with an NVIDIA GPU, PyTorch's segments of its memory can be extended, unless the environment says
+    otherwise.
+
     Call it before torch is imported.
 
     Returns:
         whether the C library took the settings.
     """
+    if _NVIDIA_DRIVER.exists() and not any(name in os.environ for name in _GPU_ALLOCATOR_VARIABLES):
+        os.environ[_GPU_ALLOCATOR_VARIABLES[0]] = "expandable_segments:True"
     # Read by oneDNN (src/common/primitive_cache.cpp) at its first product.
     os.environ.setdefault("ONEDNN_PRIMITIVE_CACHE_CAPACITY", str(_KERNELS_KEPT))
     # Read by PyTorch's CPU allocator (c10/core/impl/alloc_cpu.cpp) at its first allocation.

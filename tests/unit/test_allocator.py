@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 import subprocess
 import sys
 from dataclasses import replace
@@ -25,6 +26,25 @@ def test_few_kernels_are_kept_unless_the_environment_says_more(given: str, expec
     words = ["env", *given.split(), sys.executable, "-c", code.format("ONEDNN_PRIMITIVE_CACHE_CAPACITY")]
     done = subprocess.run(words, capture_output=True, text=True, check=True)
     assert done.stdout.strip() == expected
+
+
+@pytest.mark.parametrize(
+    ("has_driver", "given", "expected"),
+    [
+        (True, {}, "expandable_segments:True"),
+        (True, {"PYTORCH_CUDA_ALLOC_CONF": "max_split_size_mb:64"}, None),
+        (True, {"PYTORCH_ALLOC_CONF": "backend:cudaMallocAsync"}, "backend:cudaMallocAsync"),
+        (False, {}, None),
+    ],
+)
+def test_segments_of_a_gpus_memory_can_grow_unless_the_environment_says_otherwise(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, has_driver: bool, given: dict[str, str], expected: str | None
+) -> None:
+    monkeypatch.setattr(os, "environ", dict(given))
+    monkeypatch.setattr(allocator, "_set", lambda *settings: True)
+    monkeypatch.setattr(allocator, "_NVIDIA_DRIVER", tmp_path if has_driver else tmp_path / "none")
+    allocator.keep_freed_memory()
+    assert os.environ.get("PYTORCH_ALLOC_CONF") == expected
 
 
 @pytest.mark.parametrize(

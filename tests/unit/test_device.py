@@ -31,6 +31,25 @@ def launched_as(monkeypatch: pytest.MonkeyPatch, local_rank: int | None) -> None
             monkeypatch.setenv(name, str(value))
 
 
+@pytest.fixture(autouse=True)
+def given_back(monkeypatch: pytest.MonkeyPatch) -> list[bool]:
+    """The host's memory would be given back in the tests' own process."""
+    calls: list[bool] = []
+    monkeypatch.setattr("medqa_cli.allocator.give_back_freed_memory", lambda: calls.append(True))
+    return calls
+
+
+def test_the_hosts_memory_is_kept_for_tensors_on_the_cpu_only(
+    monkeypatch: pytest.MonkeyPatch, given_back: list[bool]
+) -> None:
+    launched_as(monkeypatch, None)
+    pick_device()
+    assert given_back == [True]
+    monkeypatch.setattr(torch.cuda, "is_available", lambda: False)
+    pick_device()
+    assert given_back == [True]
+
+
 @pytest.mark.parametrize(("local_rank", "index"), [(None, 0), (0, 0), (3, 3)])
 def test_each_process_takes_its_own_gpu(monkeypatch: pytest.MonkeyPatch, local_rank: int | None, index: int) -> None:
     launched_as(monkeypatch, local_rank)

@@ -32,7 +32,7 @@ class RealStep:
         fuse_layers(self.model)
         if recomputed:
             base.activation_checkpointing_enable({"use_reentrant": False, "preserve_rng_state": False})
-        live = dry_run._LiveBytes()
+        live = dry_run._LiveBytes(self.model)
         batch = pack(EXAMPLES, CPU)
         with live:
             with dry_run._watched(base.base_model, live) as after_layers:

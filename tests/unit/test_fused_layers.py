@@ -16,7 +16,7 @@ from medqa_cli.config.sections import LoraConfig, ModelConfig
 from medqa_cli.errors import InputError
 from medqa_cli.model.adapter import add_lora
 from medqa_cli.model.base import load_base
-from medqa_cli.model.fused_layers import _RmsNorm, fuse_layers
+from medqa_cli.model.fused_layers import _RmsNorm, casting_once, fuse_layers, rms_norm_in_one_kernel
 from medqa_cli.model.packing import answer_token_losses, pack
 from medqa_cli.model.source import find_base
 
@@ -185,3 +185,45 @@ def test_files_of_the_adapter_are_those_of_peft(tiny_model_dir: Path, tmp_path: 
     plain, fused = (load_file(tmp_path / name / "adapter_model.safetensors") for name in ("plain", "fused"))
     assert list(plain) == list(fused)
     assert all(torch.equal(plain[name], fused[name]) for name in plain)
+
+
+@pytest.mark.parametrize("recomputed", [False, True])
+def test_weights_that_are_cast_once_give_the_same_bits(tiny_model_dir: Path, recomputed: bool) -> None:
+    model = make_model(tiny_model_dir)
+    fuse_layers(model)
+    if recomputed:
+        model.get_base_model().activation_checkpointing_enable({"use_reentrant": False})
+    losses, gradients = step(model, torch.bfloat16)
+    with casting_once():
+        once, gradients_once = step(model, torch.bfloat16)
+        with torch.no_grad():
+            for name, parameter in model.named_parameters():
+                if "lora_B" in name:
+                    parameter.mul_(2)
+    assert torch.equal(once, losses)
+    assert all(torch.equal(gradients_once[name], gradient) for name, gradient in gradients.items())
+    # In the next step they are other weights.
+    with casting_once():
+        changed, _ = step(model, torch.bfloat16)
+    assert torch.equal(changed, step(model, torch.bfloat16)[0])
+    assert not torch.equal(changed, losses)
+
+
+@pytest.mark.parametrize(
+    ("dtype", "tolerance"), [(torch.float32, 1e-6), (torch.bfloat16, 2**-7), (torch.float16, 2e-3)]
+)
+def test_one_kernel_norms_as_the_plain_layer_does(dtype: torch.dtype, tolerance: float) -> None:
+    """CUDA's kernel; here PyTorch computes the function from its parts."""
+    torch.manual_seed(0)
+    norm = LlamaRMSNorm(96, eps=1e-5).to(dtype).requires_grad_(False)
+    norm.weight.uniform_(0.5, 1.5)
+    x = (100 * torch.randn(2, 7, 96)).to(dtype)
+    inputs = [x.clone().requires_grad_(), x.clone().requires_grad_()]
+    with torch.autocast("cpu", torch.bfloat16, enabled=dtype == torch.bfloat16):
+        plain = norm(inputs[0])
+        fused = rms_norm_in_one_kernel(inputs[1], norm.weight, norm.variance_epsilon)
+    assert fused.dtype == plain.dtype == dtype
+    torch.testing.assert_close(fused, plain, rtol=tolerance, atol=tolerance)
+    direction = torch.randn_like(plain)
+    gradients = [torch.autograd.grad(out, x, direction)[0] for out, x in zip((plain, fused), inputs, strict=True)]
+    torch.testing.assert_close(gradients[1], gradients[0], rtol=10 * tolerance, atol=tolerance)

@@ -68,7 +68,8 @@ def _packed(
 ) -> Any:
     kwargs["example_lengths"] = example_lengths
     if targets is not None and _is_plain(causal_lm):
-        hidden = causal_lm.base_model(**kwargs)[0][0, logits_to_keep]  # (N, hidden_size)
+        # Not [0, positions]: the gradient of an index is sorted on a GPU, that of index_select is not.
+        hidden = causal_lm.base_model(**kwargs)[0][0].index_select(0, logits_to_keep)  # (N, hidden_size)
         return answer_losses(hidden, causal_lm.get_output_embeddings(), targets)
     output = own_forward(**kwargs, logits_to_keep=logits_to_keep)
     return output if targets is None else _losses_of(output.logits[0], targets)

@@ -11,7 +11,9 @@ from __future__ import annotations
 import functools
 import importlib.util
 import inspect
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from contextvars import ContextVar
 from functools import lru_cache
 from itertools import accumulate
 from typing import Any
@@ -83,7 +85,7 @@ def packed_attention(
     varlen = _varlen_kernel_for(query, key) if like_sized and _flash_takes(query, dropout) else None
     if varlen is not None:
         return varlen(query, key, value, lengths, scale, window), None
-    if query.device.type == "cpu" and dropout == 0.0 and window is None and like_sized:
+    if query.device.type == "cpu" and dropout == 0.0 and like_sized and _cpu_way_takes(query, window):
         out: torch.Tensor = CpuAttention.apply(query, key, value, lengths, scale)
         return out, None
     return _attention_per_example(query, key, value, lengths, scale, window, dropout), None
@@ -117,6 +119,32 @@ def _refuse_other_attention(
         reason = "its attention sees other tokens than the examples'"
     if reason:
         raise NotPackableError(reason)
+
+
+def _cpu_way_takes(query: torch.Tensor, window: int | None) -> bool:
+    stands_for_flash = _cpu_stands_for_flash.get()
+    if stands_for_flash is None:
+        return window is None
+    # The flash kernels keep what the CPU's way keeps, windows or not.
+    return stands_for_flash and query.shape[-1] <= _MOST_FLASH_HEAD_DIM
+
+
+_cpu_stands_for_flash: ContextVar[bool | None] = ContextVar("cpu_stands_for_flash", default=None)
+
+
+@contextmanager
+def attention_as_on(device_type: str, has_flash: bool) -> Iterator[None]:
+    """Let tensors on the CPU keep for the backward pass what those of another kind of device would keep.
+
+    Args:
+        device_type: ``cpu`` or ``cuda``.
+        has_flash: with ``cuda``: a variable-length flash kernel is used there; otherwise each example is a call.
+    """
+    token = _cpu_stands_for_flash.set(has_flash if device_type == "cuda" else None)
+    try:
+        yield
+    finally:
+        _cpu_stands_for_flash.reset(token)
 
 
 def register_packed_attention() -> None:
@@ -228,6 +256,11 @@ def _problem_of(kernel: VarlenAttention, device: torch.device, dtype: torch.dtyp
                 if not float((one - own).norm()) <= allowed:  # NaN included
                     return f"heads of {head_dim} in {dtype}: its numbers are off"
     return ""
+
+
+def has_flash_attention(device: torch.device) -> bool:
+    """Tell whether a GPU computes 16-bit attention of all examples of a forward in one flash kernel."""
+    return torch.cuda.get_device_capability(device) >= (8, 0) and _varlen_kernel(device.type) is not None
 
 
 @lru_cache(maxsize=1)

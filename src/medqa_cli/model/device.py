@@ -11,7 +11,7 @@ import sys
 import psutil
 import torch
 
-from medqa_cli import console, ranks
+from medqa_cli import allocator, console, ranks
 from medqa_cli.errors import InputError
 from medqa_cli.model.machine import has_kernels, unused_gpu, without_kernels
 
@@ -37,6 +37,7 @@ def pick_device() -> torch.device:
         )
     if not has_kernels(ranks.local_rank()):
         raise InputError(*without_kernels(ranks.local_rank()))
+    allocator.give_back_freed_memory()  # kept for tensors on the CPU only; here the host only stages weights
     return torch.device("cuda", ranks.local_rank())
 
 

@@ -12,7 +12,7 @@ import copy
 import logging
 import weakref
 from collections.abc import Iterator, Sequence
-from contextlib import contextmanager
+from contextlib import ExitStack, contextmanager
 from dataclasses import asdict, dataclass
 from typing import Any
 
@@ -27,6 +27,7 @@ from medqa_cli.model.adapter import add_lora
 from medqa_cli.model.answer_loss import chunks_as_on, install_answer_losses
 from medqa_cli.model.attention import (
     NotPackableError,
+    attention_as_on,
     is_packed,
     own_attention,
     use_own_attention,
@@ -34,7 +35,7 @@ from medqa_cli.model.attention import (
 )
 from medqa_cli.model.base import quiet_libraries
 from medqa_cli.model.empty_model import give_quantized_weights, leave_meta_device, num_parameters, replace_layers
-from medqa_cli.model.fused_layers import fuse_layers
+from medqa_cli.model.fused_layers import casting_once, fuse_layers
 from medqa_cli.model.packing import answer_token_losses, pack
 from medqa_cli.prompt import Example
 
@@ -94,13 +95,20 @@ class ShapeModel:
             UnknownMemoryError: the architecture cannot be built so.
         """
         quiet_libraries()
+        self._dtype = dtype
         self._num_layers = int(hf_config.get_text_config().num_hidden_layers)
         depths = _FEW_LAYERS if self._num_layers > max(_FEW_LAYERS) else (self._num_layers,)
         with _unknown_where_it_fails():
             self._models = [_OneDepth(_with_layers(hf_config, depth), model, lora, dtype) for depth in depths]
 
     def step_memory(
-        self, largest: Sequence[Example], *, device_type: str, recomputed: bool, several_forwards: bool
+        self,
+        largest: Sequence[Example],
+        *,
+        device_type: str,
+        recomputed: bool,
+        several_forwards: bool,
+        has_flash: bool = True,
     ) -> StepMemory:
         """Run a step.
 
@@ -109,11 +117,13 @@ class ShapeModel:
             device_type: ``cpu`` or ``cuda``.
             recomputed: gradient checkpointing is on.
             several_forwards: the step has more than one, so that gradients live during the largest.
+            has_flash: with ``cuda``: 16-bit attention is one flash kernel for all examples, not a call for each.
 
         Raises:
             UnknownMemoryError: a layer needs real numbers.
         """
-        with _unknown_where_it_fails(), chunks_as_on(device_type):
+        as_there = _as_on(device_type, self._dtype, has_flash)
+        with _unknown_where_it_fails(), as_there:
             found = [model.step_memory(largest, recomputed, several_forwards) for model in self._models]
         if len(found) == 1:
             return found[0]
@@ -157,7 +167,7 @@ class _OneDepth:
         return self._step_memory([longest], recomputed, several_forwards or len(largest) > 1)
 
     def _step_memory(self, largest: Sequence[Example], recomputed: bool, several_forwards: bool) -> StepMemory:
-        model, live = self._model, _LiveBytes()
+        model, live = self._model, _LiveBytes(self._model)
         causal_lm = model.get_base_model()
         _switch_checkpointing(causal_lm, recomputed)
         trained = [p for p in model.parameters() if p.requires_grad]
@@ -183,6 +193,19 @@ class _OneDepth:
             num_in_small_tensors=sum(p.numel() for p in trained if p.numel() < _PAGED_FROM),
             num_parameters=num_parameters(model),
         )
+
+
+@contextmanager
+def _as_on(device_type: str, dtype: torch.dtype, has_flash: bool) -> Iterator[None]:
+    """Compute on the CPU as a training on the device does: its chunks, attention, and types of the products."""
+    is_autocast = dtype != torch.float32
+    with chunks_as_on(device_type), attention_as_on(device_type, has_flash and is_autocast), ExitStack() as stack:
+        if is_autocast and device_type == "cuda":
+            # PEFT's layers ask whether CUDA has autocast on, and cast by themselves where it has not.
+            stack.callback(torch.set_autocast_enabled, "cuda", torch.is_autocast_enabled("cuda"))
+            torch.set_autocast_enabled("cuda", True)
+        with torch.autocast("cpu", dtype, enabled=is_autocast), casting_once(device_type == "cuda"):
+            yield
 
 
 def _with_layers(hf_config: Any, count: int) -> Any:
@@ -217,12 +240,16 @@ def _unknown_where_it_fails() -> Iterator[None]:
 
 
 class _LiveBytes(TorchDispatchMode):
-    """Counts the bytes of all storages made while it is active and not yet released."""
+    """Counts the bytes of all storages made while it is active and not yet released.
 
-    def __init__(self) -> None:
+    ``model``: its weights were there before, and a view of one (``detach``, ``t``) is no new storage.
+    """
+
+    def __init__(self, model: torch.nn.Module) -> None:
         super().__init__()
         self.now = self.peak = self.peak_since_mark = 0
-        self._known: dict[int, Any] = {}
+        storages = (tensor.untyped_storage() for tensor in _weights_of(model))
+        self._known: dict[int, Any] = {storage._cdata: storage for storage in storages}
 
     def mark(self) -> int:
         """Begin a new ``peak_since_mark``; return the live bytes."""
@@ -287,6 +314,9 @@ def _quant_states(model: torch.nn.Module) -> list[torch.Tensor]:
     return tensors
 
 
+def _weights_of(model: torch.nn.Module) -> list[torch.Tensor]:
+    return [*model.parameters(), *model.buffers(), *_quant_states(model)]
+
+
 def _base_bytes(model: torch.nn.Module) -> int:
-    frozen = [p for p in model.parameters() if not p.requires_grad]
-    return _bytes_of([*frozen, *model.buffers(), *_quant_states(model)])
+    return _bytes_of([tensor for tensor in _weights_of(model) if not tensor.requires_grad])

@@ -74,7 +74,7 @@ def replace_layers(base: Any, config: ModelConfig, dtype: torch.dtype) -> None:
 
 
 def leave_meta_device(model: torch.nn.Module) -> None:
-    """Put fake tensors of the CPU in the place of all parameters and buffers; what was shared stays shared."""
+    """Put fake tensors of the default device in the place of all parameters and buffers; what was shared stays so."""
     made: dict[int, Any] = {}
     for module in model.modules():
         for tensors in (module._parameters, module._buffers):
@@ -82,7 +82,7 @@ def leave_meta_device(model: torch.nn.Module) -> None:
                 if tensor is None:
                     continue
                 if id(tensor) not in made:
-                    fake = torch.empty(tensor.shape, dtype=tensor.dtype, device="cpu")
+                    fake = torch.empty(tensor.shape, dtype=tensor.dtype, device=torch.get_default_device())
                     is_parameter = isinstance(tensor, torch.nn.Parameter)
                     # The old one is kept as well: a freed tensor's id may come again.
                     made[id(tensor)] = tensor, torch.nn.Parameter(fake, tensor.requires_grad) if is_parameter else fake

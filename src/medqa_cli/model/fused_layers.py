@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import types
 from collections.abc import Collection, Iterator
+from contextlib import contextmanager
 from typing import Any
 
 import torch
@@ -136,10 +137,22 @@ def _gated_silu_forward(self: Any, x: torch.Tensor) -> Any:
 
 
 def _rms_norm_forward(self: Any, hidden_states: torch.Tensor) -> Any:
+    if hidden_states.is_cuda and hidden_states.dtype == self.weight.dtype and _HAS_RMS_NORM_KERNEL:
+        return rms_norm_in_one_kernel(hidden_states, self.weight, self.variance_epsilon)
     return _RmsNorm.apply(hidden_states, self.weight, self.variance_epsilon)
 
 
 _FORWARDS = {LORA_LINEAR: _lora_forward, GATED_SILU: _gated_silu_forward, RMS_NORM: _rms_norm_forward}
+
+
+# From 2.9 on there are CUDA kernels for forward and backward; before, the function was made of eight others.
+_HAS_RMS_NORM_KERNEL = hasattr(torch.ops.aten, "_fused_rms_norm_backward")
+
+
+def rms_norm_in_one_kernel(x: torch.Tensor, weight: torch.Tensor, epsilon: float) -> torch.Tensor:
+    """Return what ``_RmsNorm`` does, rounded once instead of twice where ``x`` has 16 bits; keeps as much."""
+    with torch.autocast(x.device.type, enabled=False):
+        return F.rms_norm(x, weight.shape, weight, epsilon)
 
 
 def _in_compute_type(x: torch.Tensor) -> torch.Tensor:
@@ -180,6 +193,34 @@ def _adapted_weight(base: Any, lora_a: torch.Tensor, lora_b: torch.Tensor, scali
     return torch.addmm(weight, lora_b, lora_a, alpha=scaling, out=weight if owned else None)
 
 
+# Trained weights in the type of the products, by storage and type; None: each use casts them anew. No context
+# variable, since autograd runs the backward pass of a GPU in a thread of its own.
+_casts: dict[tuple[int, torch.dtype], torch.Tensor] | None = None
+
+
+@contextmanager
+def casting_once(wanted: bool = True) -> Iterator[None]:
+    """Keep the trained weights' casts to the type of the products: they are needed in forward, recompute and backward.
+
+    For a step's forwards and backwards, between which no optimizer changes a weight.
+    """
+    global _casts
+    before, _casts = _casts, {} if wanted else None
+    try:
+        yield
+    finally:
+        _casts = before
+
+
+def _cast(weight: torch.Tensor, dtype: torch.dtype) -> torch.Tensor:
+    if _casts is None or weight.dtype == dtype:
+        return weight.to(dtype)
+    key = (weight.untyped_storage()._cdata, dtype)
+    if key not in _casts:
+        _casts[key] = weight.detach().to(dtype)
+    return _casts[key]
+
+
 def _product(
     x: torch.Tensor, dropped: torch.Tensor | None, lora_a: torch.Tensor, lora_b: torch.Tensor, base: Any, scaling: float
 ) -> torch.Tensor:
@@ -188,8 +229,8 @@ def _product(
         return F.linear(x, _adapted_weight(base, lora_a, lora_b, scaling), base.bias)
     weight, _ = _dense_weight(base, x.dtype)
     y = F.linear(x, weight, None if base.bias is None else base.bias.to(x.dtype))
-    narrow = torch.mm(x if dropped is None else dropped, lora_a.to(x.dtype).t())  # (tokens, r)
-    return y.addmm_(narrow, lora_b.to(x.dtype).t(), alpha=scaling)
+    narrow = torch.mm(x if dropped is None else dropped, _cast(lora_a, x.dtype).t())  # (tokens, r)
+    return y.addmm_(narrow, _cast(lora_b, x.dtype).t(), alpha=scaling)
 
 
 def _product_backward(
@@ -204,7 +245,7 @@ def _product_backward(
     """Return the gradients of x, dropped, A and B; ``grad`` and ``x`` are two-dimensional."""
     lora_a, lora_b = lora
     source = x if dropped is None else dropped
-    narrow_a, narrow_b = lora_a.to(x.dtype), lora_b.to(x.dtype)
+    narrow_a, narrow_b = _cast(lora_a, x.dtype), _cast(lora_b, x.dtype)
     narrow = torch.mm(source, narrow_a.t())  # (tokens, r)
     narrow_grad = torch.mm(grad, narrow_b).mul_(scaling)  # (tokens, r)
     grad_b = torch.mm(grad.t(), narrow).mul_(scaling).to(lora_b.dtype)
@@ -311,7 +352,7 @@ class _RmsNorm(torch.autograd.Function):
     @staticmethod
     def forward(ctx: Any, x: torch.Tensor, weight: torch.Tensor, epsilon: float) -> torch.Tensor:
         wide = x.float()
-        # linalg.vecdot makes no squared copy. Autocast would compute it in 16 bits: float16 ends at 65,504.
+        # Autocast would compute it in 16 bits: float16 ends at 65,504.
         with torch.autocast(x.device.type, enabled=False):
             inverse = torch.linalg.vecdot(wide, wide).div_(x.shape[-1]).add_(epsilon).rsqrt_().unsqueeze(-1)
         ctx.save_for_backward(x, weight, inverse)

@@ -163,7 +163,9 @@ def _imagined(job: TrainJob, prepared: Prepared, memory_gb: float) -> tuple[Targ
     """Return a GPU that is not there, and the data prepared for it."""
     dtype = DTYPES.get(job.model.compute_dtype, torch.bfloat16)
     size = round(memory_gb * GB)
-    return Target("cuda", size, size, 0), replace(prepared, dtype=dtype), f"a GPU with {memory_gb:g} GB"
+    # Who sets float16 has a card without bfloat16, and those have no flash attention either.
+    target = Target("cuda", size, size, 0, has_flash=dtype == torch.bfloat16)
+    return target, replace(prepared, dtype=dtype), f"a GPU with {memory_gb:g} GB"
 
 
 def _trained_examples(config: TrainConfig, num_examples: int, steps: int) -> float:

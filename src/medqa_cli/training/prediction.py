@@ -35,8 +35,10 @@ _STATE_BYTES = (
     ("", 8.0),  # Adam and its kin: two float32 moments
 )
 _ORDER_SEED = 0
-# What a process takes of a GPU beside PyTorch's tensors: the CUDA context, cuBLAS' workspaces, fragmentation.
+# What a process takes of a GPU beside PyTorch's tensors: the CUDA context and cuBLAS' workspaces; and the share that
+# holes between blocks and workspaces of kernels take, which no count of tensors sees. Not measured.
 CUDA_OVERHEAD_BYTES = 800 << 20
+CUDA_UNSEEN_SHARE = 0.08
 # Freed memory that is kept at most, beside what a step uses: float32 reached 1.3 times that, 16 bits 3.1 by the end of
 # an epoch (docs/experiments.md, 2026-11-24 and 2026-11-28). ``IdleMemoryLimit`` gives back what is beyond.
 MOST_IDLE_SHARE = {torch.float32: 1.3, torch.bfloat16: 2.5, torch.float16: 2.5}
@@ -48,7 +50,7 @@ class Target:
 
     ``device_type``: ``cpu`` or ``cuda``; ``total_bytes``: its memory; ``free_bytes``: what of it is free for the
     training, the program itself included; ``program_bytes``: what the program takes there before the model is loaded;
-    ``num_shards``: how many devices share the weights (FSDP).
+    ``num_shards``: how many devices share the weights (FSDP); ``has_flash``: a GPU with flash attention for 16 bits.
     """
 
     device_type: str
@@ -56,6 +58,7 @@ class Target:
     free_bytes: int
     program_bytes: int
     num_shards: int = 1
+    has_flash: bool = True
 
 
 @dataclass(frozen=True)
@@ -172,7 +175,11 @@ class Predictor:
 
     def _step(self, shape: ShapeModel, largest: Sequence[Example], recomputed: bool, several: bool) -> StepMemory:
         return shape.step_memory(
-            largest, device_type=self.target.device_type, recomputed=recomputed, several_forwards=several
+            largest,
+            device_type=self.target.device_type,
+            recomputed=recomputed,
+            several_forwards=several,
+            has_flash=self.target.has_flash,
         )
 
     def _limits(self, settings: Settings, shape: ShapeModel, examples: Sequence[Example]) -> ForwardLimits:
@@ -198,7 +205,9 @@ class Predictor:
 
 def available_bytes(target: Target) -> int:
     """Return how much of the device's memory a training may take, measured as its peak is."""
-    return target.free_bytes - (CUDA_OVERHEAD_BYTES if target.device_type == "cuda" else 0)
+    if target.device_type != "cuda":
+        return target.free_bytes
+    return round(target.free_bytes * (1 - CUDA_UNSEEN_SHARE)) - CUDA_OVERHEAD_BYTES
 
 
 def fits(prediction: Prediction, target: Target) -> bool:

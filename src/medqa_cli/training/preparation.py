@@ -16,6 +16,7 @@ from medqa_cli import console, ranks
 from medqa_cli.allocator import release_idle_memory
 from medqa_cli.config.sections import LoraConfig, ModelConfig, PromptConfig, TrainConfig
 from medqa_cli.data.dataset import read_split
+from medqa_cli.model.attention import has_flash_attention
 from medqa_cli.model.base import load_config, load_tokenizer, num_embeddings
 from medqa_cli.model.machine import free_memory_bytes, host_memory_bytes
 from medqa_cli.model.source import BaseSource
@@ -26,6 +27,9 @@ from medqa_cli.training.examples import EncodedSplit, encode_rows
 from medqa_cli.training.prediction import Predictor, Settings, Target
 from medqa_cli.training.preflight import find_base_in_turns
 
+# What libraries take on a CPU once they compute, beside the tensors: 75 to 115 MiB (docs/experiments.md, 2026-11-24,
+# less the frozen weights that the prediction counted twice then).
+_COMPUTING_BYTES = 100 << 20
 _NO_EXAMPLES = EncodedSplit([], 0, 0)
 
 
@@ -112,10 +116,11 @@ def device_at_hand(device: torch.device) -> Target:
     free = free_memory_bytes(device)
     num_shards = ranks.world_size() if ranks.is_sharded() else 1
     if device.type == "cuda":
-        return Target("cuda", int(torch.cuda.get_device_properties(device).total_memory), free, 0, num_shards)
+        total = int(torch.cuda.get_device_properties(device).total_memory)
+        return Target("cuda", total, free, 0, num_shards, has_flash_attention(device))
     release_idle_memory()  # what imports and encoding left behind is not part of the program
     resident = int(psutil.Process().memory_info().rss)
-    return Target("cpu", host_memory_bytes(), free + resident, resident, num_shards)
+    return Target("cpu", host_memory_bytes(), free + resident, resident + _COMPUTING_BYTES, num_shards)
 
 
 def without_validation(prepared: Prepared) -> Prepared:

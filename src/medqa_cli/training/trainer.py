@@ -19,6 +19,7 @@ from transformers import PrinterCallback, TrainerCallback, TrainingArguments, se
 from medqa_cli import ranks
 from medqa_cli.config.sections import TrainConfig
 from medqa_cli.errors import InputError
+from medqa_cli.model.fused_layers import casting_once
 from medqa_cli.model.packing import answer_token_losses, examples_at_once, group_by_tokens, pack
 from medqa_cli.model.scoring import mean_nll, score_answers
 from medqa_cli.prompt import Example
@@ -137,14 +138,15 @@ class MedqaTrainer(SafeTrainer):
         scale = num_ranks / step_tokens
         total = torch.zeros((), device=device)
         forwards = self._own_forwards(examples)
-        for number, (group, counts) in enumerate(forwards, start=1):
-            batch = pack(group, device)
-            with self._synchronizing(model, number == len(forwards)):
-                with torch.autocast(device.type, self._compute_dtype, enabled=self._compute_dtype != torch.float32):
-                    losses = answer_token_losses(model, batch)
-                loss = losses.sum() * (scale if counts else 0.0)
-                self.accelerator.backward(loss)
-            total += loss.detach()
+        with casting_once(device.type == "cuda"):
+            for number, (group, counts) in enumerate(forwards, start=1):
+                batch = pack(group, device)
+                with self._synchronizing(model, number == len(forwards)):
+                    with torch.autocast(device.type, self._compute_dtype, enabled=self._compute_dtype != torch.float32):
+                        losses = answer_token_losses(model, batch)
+                    loss = losses.sum() * (scale if counts else 0.0)
+                    self.accelerator.backward(loss)
+                total += loss.detach()
         total = cast(torch.Tensor, self.accelerator.reduce(total, reduction="mean"))
         self.check_loss(total, examples, step_tokens)
         self.state.num_input_tokens_seen += sum(len(example.input_ids) for example in examples)
