@@ -14,7 +14,7 @@ from conftest import Outcome
 QUESTIONS = [
     (f"What is {name}{suffix}?", f"{name.capitalize()}{suffix} is a disease of the nerve number {index}.")
     for index, name in enumerate(["glaucoma", "asthma", "gout", "angina", "anemia", "eczema", "migraine", "mumps"])
-    for suffix in ("", " in children", " in adults", " at night", " after surgery")
+    for suffix in ("", " of childhood", " with fever", "osis", "itis")
 ]
 
 
