@@ -581,7 +581,7 @@ def test_a_base_stored_in_another_type_without_a_record_of_the_training(trained:
 @pytest.mark.parametrize(
     ("name", "content", "said"),
     [
-        ("base/config.json", "[]", "base/config.json is damaged: it holds a list of 0, not an object"),
+        ("base/config.json", "[]", "base/config.json is damaged: not an object"),
         ("base/generation_config.json", "[]", "base/generation_config.json is damaged: not an object"),
         ("run/environment.json", '{"trained_with": {"model.quantization": "nf5"}}', "model.quantization 'nf5'"),
     ],
