@@ -135,6 +135,10 @@ def advise(predict: Predictor, settings: Settings, prediction: Prediction) -> li
         current, lowest = changed, found.peak_bytes
         advices.append(Advice(dict(change), lowest, fits(found, predict.target)))
         if advices[-1].fits:
+            by_itself = predict.predict(_with(settings, change))
+            if fits(by_itself, predict.target):
+                # Those before it helped too little, and need not be made.
+                return [Advice(dict(change), by_itself.peak_bytes, True)]
             break
     return advices
 
