@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from pathlib import Path
 from typing import Any
 
 import conftest
@@ -10,16 +11,18 @@ import torch
 from tiny_architectures import tiny_model
 
 from medqa_cli import console
-from medqa_cli.config.sections import LoraConfig
+from medqa_cli.config.sections import LoraConfig, ModelConfig
 from medqa_cli.errors import InputError
 from medqa_cli.model import attention, parity
 from medqa_cli.model.adapter import add_lora
 from medqa_cli.model.answer_loss import install_answer_losses
 from medqa_cli.model.attention import NotPackableError, is_packed, packed_attention, use_packed_attention
+from medqa_cli.model.base import load_base
 from medqa_cli.model.fused_layers import GATED_SILU, KINDS, LORA_LINEAR, RMS_NORM
 from medqa_cli.model.packing import answer_token_losses, pack
 from medqa_cli.model.parity import settle_way
 from medqa_cli.model.scoring import score_answers
+from medqa_cli.model.source import find_base
 from medqa_cli.model.trial_run import few_layers, short_windows
 from medqa_cli.prompt import Example
 
@@ -39,6 +42,17 @@ def settled(model_type: str, dtype: torch.dtype = torch.float32, **changes: Any)
 @pytest.mark.parametrize("dtype", [torch.float32, torch.bfloat16])
 def test_a_llama_is_computed_in_the_fastest_way(dtype: torch.dtype) -> None:
     assert settled("llama", dtype) == parity.Way(True, True, KINDS)
+
+
+@pytest.mark.parametrize("quantization", ["nf4", "int8"])
+def test_a_quantized_llama_in_bfloat16_is_computed_in_the_fastest_way(quantization: str, tiny_model_dir: Path) -> None:
+    config = ModelConfig(quantization=quantization)  # type: ignore[arg-type]
+    base = load_base(find_base(str(tiny_model_dir)), config, CPU, torch.bfloat16, packed=True)
+    settings = LoraConfig(r=4, target_modules="all-linear")
+    model = add_lora(base, settings, "", None)
+    kinds = KINDS if quantization == "nf4" else (GATED_SILU, RMS_NORM)
+    way = settle_way(model, "it", torch.bfloat16, trains=True)
+    assert (way.packed, way.in_chunks, set(way.fused), way.reasons) == (True, True, set(kinds), ())
 
 
 @pytest.mark.parametrize("dtype", [torch.float32, torch.bfloat16, torch.float16])

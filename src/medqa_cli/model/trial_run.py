@@ -160,6 +160,8 @@ def in_float32(causal_lm: Any) -> Iterator[None]:
     before += [(layer, "padding_idx", layer.padding_idx) for layer in tables if isinstance(layer, torch.nn.Embedding)]
     four_bit = [module for module in causal_lm.modules() if isinstance(module, bnb.nn.Linear4bit)]
     before += [(layer, "compute_dtype", layer.compute_dtype) for layer in four_bit]
+    # The type that 4-bit weights are rounded to when they are dequantized.
+    before += [(layer.weight.quant_state, "dtype", layer.weight.quant_state.dtype) for layer in four_bit]
     eight_bit = [module for module in causal_lm.modules() if isinstance(module, bnb.nn.Linear8bitLt)]
     try:
         for parameter in parameters:
@@ -168,8 +170,8 @@ def in_float32(causal_lm: Any) -> Iterator[None]:
         for owner, name, _ in before:
             if name == "padding_idx":
                 owner.padding_idx = None  # it may be one that is cut off
-            elif name == "compute_dtype":
-                owner.compute_dtype = torch.float32
+            elif name in ("compute_dtype", "dtype"):
+                setattr(owner, name, torch.float32)
         for layer in eight_bit:
             layer.forward = partial(_float_forward, layer)
         yield
