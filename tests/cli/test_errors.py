@@ -485,14 +485,26 @@ def truncate(path: Path) -> None:
 )
 def test_damaged_adapter_weights(trained: Path, medqa: Medqa, arguments: list[str]) -> None:
     truncate(trained / "run" / "adapter" / "adapter_model.safetensors")
-    fails(medqa(*arguments), 2, "cannot load the adapter in run/adapter")
+    fails(medqa(*arguments), 2, "run/adapter/adapter_model.safetensors is damaged or cut short")
 
 
-@pytest.mark.parametrize("content", ["", "[]", '{"peft_type": "LORA"}', '{"base_model_name_or_path": 5}'])
-def test_a_damaged_adapter_config(trained: Path, medqa: Medqa, content: str) -> None:
+@pytest.mark.parametrize(
+    ("content", "said"),
+    [
+        ("", "run/adapter/adapter_config.json is damaged: Expecting value"),
+        ("[]", "run/adapter/adapter_config.json is damaged: not an object"),
+        ('{"peft_type": "LORA"}', "run/adapter/adapter_config.json: r is null, expected a number"),
+        ('{"peft_type": "LORA", "r": 4, "lora_alpha": 8}', "adapter_config.json is damaged: it names no base model"),
+        (
+            '{"peft_type": "LORA", "r": 4, "lora_alpha": 8, "base_model_name_or_path": 5}',
+            "run/adapter/adapter_config.json: base_model_name_or_path is 5, expected a name",
+        ),
+        ('{"peft_type": "IA3"}', 'is of type "IA3"; medqa knows LORA'),
+    ],
+)
+def test_a_damaged_adapter_config(trained: Path, medqa: Medqa, content: str, said: str) -> None:
     (trained / "run" / "adapter" / "adapter_config.json").write_text(content)
-    problem = "is damaged: it names no base model" if content else "cannot be read as JSON"
-    fails(medqa("ask", "What is gout?"), 2, f"run/adapter/adapter_config.json {problem}")
+    fails(medqa("ask", "What is gout?"), 2, said)
 
 
 @pytest.mark.parametrize("content", ["", "[]", '{"format_version": 1}'])
