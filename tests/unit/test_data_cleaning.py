@@ -316,6 +316,13 @@ _ADDRESSES = [
 ]
 
 
+@pytest.mark.parametrize("word", ["x" * 100_000 + ".b", "x." * 50_000, "x-" * 50_000 + ".b", "www." * 25_000])
+def test_a_word_of_100_000_characters_is_left_alone_at_once(word: str) -> None:
+    # The pattern of an address takes quadratic time: hours for such a word.
+    cleaned = clean("What is it ?", f"It doesnt {word} and it doesnt end.", enabled_rules({}))
+    assert cleaned.answer == f"It doesn't {word} and it doesn't end."
+
+
 @pytest.mark.parametrize("address", _ADDRESSES)
 def test_no_rule_changes_an_address(address: str) -> None:
     question, answer = (

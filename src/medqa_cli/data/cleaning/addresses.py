@@ -14,12 +14,20 @@ ADDRESS = re.compile(
 )
 _BEHIND = ".,;:!?)]'»"  # marks of the sentence around an address
 _STANDS_FOR = "\ue000"  # a private character, no letter and no mark
+_WORD = re.compile(r"\S+")
+_LONGEST_SEARCHED = 256  # characters; the pattern takes quadratic time, and what is longer is no prose in any case
+
+
+def _may_hold_address(word: str) -> bool:
+    return "/" in word or "@" in word or "." in word[:-1]
 
 
 def _holds_address(text: str) -> bool:
     """Tell whether a text holds an address, looking only at words that may be one: the pattern itself is slow."""
     return any(
-        ADDRESS.search(word) is not None for word in text.split() if "/" in word or "@" in word or "." in word[:-1]
+        len(word) > _LONGEST_SEARCHED or ADDRESS.search(word) is not None
+        for word in text.split()
+        if _may_hold_address(word)
     )
 
 
@@ -44,7 +52,13 @@ def outside_addresses(change: Callable[[str], str]) -> Callable[[str], str]:
             addresses.append(address)
             return _STANDS_FOR + found[0][len(address) :]
 
-        pieces = change(ADDRESS.sub(hide, text)).split(_STANDS_FOR)
+        def hide_in_word(found: re.Match[str]) -> str:
+            word = found[0]
+            if not _may_hold_address(word):
+                return word
+            return hide(found) if len(word) > _LONGEST_SEARCHED else ADDRESS.sub(hide, word)
+
+        pieces = change(_WORD.sub(hide_in_word, text)).split(_STANDS_FOR)
         if len(pieces) != len(addresses) + 1:
             return text
         return pieces[0] + "".join(address + piece for address, piece in zip(addresses, pieces[1:], strict=True))
