@@ -783,7 +783,12 @@ def test_rescoring_what_was_not_measured(trained: Path, medqa: Medqa) -> None:
     assert medqa("eval", "--model", "base", "--limit", "2").code == 0
     results = trained / "run" / "eval" / "results.json"
     results.write_text("[]")
-    fails(medqa("eval", "--rescore"), 2, "run/eval/results.json is damaged: not an object", "medqa eval")
+    fails(
+        medqa("eval", "--rescore"),
+        2,
+        "run/eval/results.json is damaged: not the results of an evaluation",
+        "medqa eval",
+    )
     assert results.read_text() == "[]"
 
 

@@ -113,6 +113,8 @@ def ending_with_a_message(command: Callable[P, R]) -> Callable[P, R]:
             if not isinstance(error, OSError) or isinstance(error, BrokenPipeError):
                 raise
             if not is_full_disk(error):
+                if not error.filename:
+                    raise  # of a file that is open: where it was tells more than a sentence
                 raise _unusable(error) from error
             what = f"{error.filename} could not be written" if error.filename else "not everything could be written"
             raise MedqaError(f"{what}: {error.strerror}", "make room, then give the same command again") from error
@@ -122,8 +124,8 @@ def ending_with_a_message(command: Callable[P, R]) -> Callable[P, R]:
 
 def _unusable(error: OSError) -> MedqaError:
     """Return the message for a name that is too long, a link in a circle, a disk that fails and the like."""
-    what = f"{_shortened(str(error.filename))} cannot be used" if error.filename else "a file cannot be read or written"
-    return InputError(f"{what}: {error.strerror or error}", "check the name, its permissions and the disk")
+    what = f"{_shortened(str(error.filename))} cannot be used: {error.strerror or error}"
+    return InputError(what, "check the name, its permissions and the disk")
 
 
 def _shortened(name: str) -> str:
