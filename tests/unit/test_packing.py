@@ -122,3 +122,22 @@ def test_scores_are_in_the_order_given_whatever_the_batch(models: tuple[Any, Any
     )
     assert [score.nll_sum for score in few_tokens[:4]] == pytest.approx(expected, rel=1e-4)
     assert packed.training  # left as it was
+
+
+@pytest.mark.parametrize("rope_type", ["longrope", "dynamic"])
+def test_positions_that_depend_on_the_length_are_those_of_each_example_alone(rope_type: str) -> None:
+    register_packed_attention()
+    rope: dict[str, Any] = {"rope_type": rope_type, "rope_theta": 10_000.0, "factor": 4.0}
+    if rope_type == "longrope":
+        rope |= {"short_factor": [1.0] * 8, "long_factor": [8.0] * 8, "original_max_position_embeddings": 16}
+    plain = conftest.make_tiny_model(200, rope_parameters=rope, max_position_embeddings=16)
+    packed = copy.deepcopy(plain)
+    packed.set_attn_implementation(PACKED_ATTENTION)
+    install_answer_losses(packed)
+    examples = make_examples([(3, 8), (5, 25), (4, 7)])
+    batch = pack(examples, CPU)
+    losses = answer_token_losses(packed, batch)
+    for index, example in enumerate(examples):
+        row, labels = torch.tensor([example.input_ids]), torch.tensor([example.labels])
+        alone = plain(input_ids=row, labels=labels, use_cache=False).loss * example.num_answer_tokens
+        torch.testing.assert_close(losses[batch.example_of_target == index].sum(), alone, rtol=1e-5, atol=1e-5)

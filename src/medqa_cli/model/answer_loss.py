@@ -46,7 +46,8 @@ def install_answer_losses(causal_lm: Any) -> None:
     ) -> Any:
         if example_lengths is None:
             return own_forward(*args, **kwargs)
-        compute = _packed if is_packed(self) else _one_at_a_time
+        packed = is_packed(self) and not _rotate_differently(self.config, example_lengths)
+        compute = _packed if packed else _one_at_a_time
         return compute(self, own_forward, targets, example_lengths, **kwargs)
 
     causal_lm.forward = types.MethodType(forward, causal_lm)
@@ -89,21 +90,41 @@ def _one_at_a_time(
     found, order = [], []
     wanted = logits_to_keep.tolist()
     start = 0
+    is_asked_for_lengths = is_packed(causal_lm)
     for length in example_lengths:
         own = [index for index, position in enumerate(wanted) if start <= position < start + length]
         positions = logits_to_keep[own] - start
-        row = input_ids[:, start : start + length]
+        row = {"input_ids": input_ids[:, start : start + length], "use_cache": False}
+        if is_asked_for_lengths:
+            row["example_lengths"] = (length,)
         if targets is not None and _is_plain(causal_lm):
-            hidden = causal_lm.base_model(input_ids=row, use_cache=False)[0][0, positions]
+            hidden = causal_lm.base_model(**row)[0][0, positions]
             found.append(answer_losses(hidden, causal_lm.get_output_embeddings(), targets[own]))
         else:
-            logits = own_forward(input_ids=row, use_cache=False).logits[0, positions]
+            logits = own_forward(**row).logits[0, positions]
             found.append(logits if targets is None else _losses_of(logits, targets[own]))
         order += own
         start += length
     place = sorted(range(len(order)), key=order.__getitem__)
     together = torch.cat(found)[place]
     return together if targets is not None else CausalLMOutput(logits=together[None])
+
+
+def _rotate_differently(config: Any, example_lengths: tuple[int, ...]) -> bool:
+    """Tell whether rotary positions depend on the longest example of a forward, so that others would be wrong.
+
+    LongRoPE (Phi-3) and dynamic scaling change them beyond the length of the pretraining (Transformers,
+    ``modeling_rope_utils.py``, ``dynamic_rope_update``).
+    """
+    text_config = config.get_text_config()
+    rope = getattr(text_config, "rope_parameters", None) or {}
+    # One set of values, or one for each type of layer.
+    sets = [values for values in rope.values() if isinstance(values, dict)] or [rope]
+    return len(example_lengths) > 1 and any(
+        max(example_lengths) > (values.get("original_max_position_embeddings") or text_config.max_position_embeddings)
+        for values in sets
+        if values.get("rope_type") in ("longrope", "dynamic")
+    )
 
 
 def _losses_of(logits: torch.Tensor, targets: torch.Tensor) -> torch.Tensor:
