@@ -444,6 +444,7 @@ class Doors:
 
         from medqa_cli.config.sections import ModelConfig
         from medqa_cli.merging.adapter_file import AdapterFile
+        from medqa_cli.merging.skeleton import expected_tensors
         from medqa_cli.model.adapter import base_of_adapter, load_adapter
         from medqa_cli.model.base import load_base
         from medqa_cli.model.source import BaseSource
@@ -462,6 +463,7 @@ class Doors:
                 adapted(torch.tensor([[1, 2, 3, 4]]))
         with collected(outcomes):
             AdapterFile(folder)
+            expected_tensors(self.good / "model", folder)
         raise_worst(outcomes)
 
     def _change_gguf(self, folder: Path, rng: random.Random) -> None:

@@ -15,6 +15,7 @@ from typing import Any, Literal
 import torch
 
 from medqa_cli.errors import InputError
+from medqa_cli.model.adapter_config import read_adapter_config, refuse_endless_patterns
 from medqa_cli.model.base import load_config
 from medqa_cli.model.loading import loading
 
@@ -109,18 +110,25 @@ def expected_tensors(base_dir: Path, adapter_dir: Path) -> set[str]:
 
     Args:
         base_dir: the base's folder.
-        adapter_dir: the adapter's; its config goes with the base.
+        adapter_dir: the adapter's.
+
+    Raises:
+        InputError: the adapter's config does not go with the base.
     """
     from peft import LoraConfig, get_peft_model, get_peft_model_state_dict
-    from transformers import AutoConfig, AutoModelForCausalLM
+    from transformers import AutoModelForCausalLM
 
-    config = LoraConfig.from_pretrained(str(adapter_dir))
-    with torch.device("meta"):
-        hf_config = AutoConfig.from_pretrained(base_dir, trust_remote_code=False)
-        model = get_peft_model(AutoModelForCausalLM.from_config(hf_config, trust_remote_code=False), config)
-    if config.target_parameters:
-        return set()
-    return set(get_peft_model_state_dict(model, save_embedding_layers=False))
+    values = read_adapter_config(adapter_dir)
+    hf_config = load_config(str(base_dir))
+    with loading("config", base_dir), torch.device("meta"):
+        base = AutoModelForCausalLM.from_config(hf_config, trust_remote_code=False)
+    refuse_endless_patterns(values, [name for name, _ in base.named_modules()], adapter_dir)
+    with loading("adapter", adapter_dir, "check that it was trained on this base"), torch.device("meta"):
+        config = LoraConfig.from_pretrained(str(adapter_dir))
+        model = get_peft_model(base, config)
+        if config.target_parameters:
+            return set()
+        return set(get_peft_model_state_dict(model, save_embedding_layers=False))
 
 
 def _missing(model: Any, without_tensor: set[str]) -> set[str]:

@@ -74,7 +74,8 @@ def read_adapter_config(adapter_dir: Path) -> dict[str, Any]:
     _check_layers(checks, values)
     _check_start(checks, values.get("init_lora_weights"))
     for key, reason in _NOT_LOADED.items():
-        if values.get(key):
+        # An empty one switches it on as well.
+        if values.get(key) not in (None, False):
             raise InputError(f"cannot load the adapter in {adapter_dir}: {reason}", "save it as a plain LoRA")
     return values
 

@@ -15,7 +15,7 @@ from medqa_cli.errors import InputError
 from medqa_cli.model.answer_loss import install_answer_losses
 from medqa_cli.model.attention import own_attention, use_packed_attention
 from medqa_cli.model.base_folder import base_folder, described_folder
-from medqa_cli.model.config_file import check_config, check_layer_types
+from medqa_cli.model.config_file import CONFIG_NAME, check_config, check_layer_types
 from medqa_cli.model.dequantized import dequantize_layers, gains_from_dequantizing
 from medqa_cli.model.loaded_weights import watching_quantization
 from medqa_cli.model.loading import loading
@@ -48,6 +48,8 @@ def load_tokenizer(location: str, revision: str | None = None) -> Any:
 
     quiet_libraries()
     folder = described_folder(location, revision, "tokenizer")
+    if (folder / CONFIG_NAME).is_file():
+        check_config(folder)  # Transformers reads it for the tokenizer as well
     check_tokenizer(folder)
     with loading("tokenizer", location):
         tokenizer = AutoTokenizer.from_pretrained(folder, trust_remote_code=False, local_files_only=True)

@@ -109,6 +109,8 @@ def _check_section(checks: Checks, values: Mapping[str, Any]) -> None:
     checks.number("rope_theta", 1e-3, 1e15)
     checks.integer("num_labels", 0, _MOST_LABELS)
     checks.kind("quantization_config", dict, "an object")
+    checks.kind("id2label", dict, "an object")
+    checks.one_of("return_dict", (True,))  # otherwise a model gives tuples, which its own layers do not expect
     if values.get("use_sliding_window") is not False:
         checks.integer("sliding_window", 1, 1 << 40)
     checks.integer("max_position_embeddings", 1, 1 << 40)
