@@ -173,7 +173,7 @@ def test_a_wrong_override(workspace: Path, medqa: Medqa, override: str) -> None:
 @pytest.mark.parametrize(
     ("name", "content", "said"),
     [
-        ("bad.csv", b"first,second\na,b\n", ["no question column found", "'first', 'second'", "data.question_column=NAME"]),
+        ("bad.csv", b"first,second\na,b\n", ["no question column found", "'first', 'second'", "question_column=NAME"]),
         ("half.csv", b"question,body\na,b\n", ["no answer column found", "data.answer_column=NAME"]),
         ("empty.csv", b"", ["empty.csv is empty (0 bytes)"]),
         ("header.csv", b"question,answer\n", ["header.csv has no data rows"]),

@@ -99,10 +99,15 @@ def nvidia(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Any:
 @pytest.mark.parametrize(
     ("driver", "torch_version", "cuda", "said"),
     [
-        ("580.65.06", "2.13.0+cpu", None, ["2.13.0+cpu) was built without CUDA", "pip install torch==2.13.0+cu130 "]),
-        ("560.35.03", "2.13.0+cpu", None, ["NVIDIA driver 560.35.03", "whl/cu126"]),
-        ("470.82.01", "2.13.0+cpu", None, ["NVIDIA driver 470.82.01", "whl/cu130", "update the driver to 580"]),
-        ("535.104.05", "2.13.0", "13.0", ["2.13.0, for CUDA 13.0", "driver 535.104.05", "or newer", "whl/cu126"]),
+        (
+            "580.65.06",
+            "2.13.0+cpu",
+            None,
+            ["2.13.0+cpu) was built without CUDA", "pip install torch==2.13.0+cu130, with"],
+        ),
+        ("560.35.03", "2.13.0+cpu", None, ["NVIDIA driver 560.35.03", "torch==2.13.0+cu126"]),
+        ("470.82.01", "2.13.0+cpu", None, ["NVIDIA driver 470.82.01", "+cu130", "update the driver to 580"]),
+        ("535.104.05", "2.13.0", "13.0", ["2.13.0, for CUDA 13.0", "driver 535.104.05", "or newer", "+cu126"]),
         ("470.82.01", "2.8.0", "12.8", ["CUDA 12.8 needs driver 525 or newer", "update the driver"]),
         ("580.65.06", "2.13.0", "13.0", ["finds no GPU that it can use", "580.65.06", "docker run --gpus all"]),
     ],
@@ -199,7 +204,7 @@ def test_an_old_card_is_told_which_pytorch_has_its_kernels(monkeypatch: pytest.M
     with_card(monkeypatch, (7, 0), OF_PYPI_13_0)
     with pytest.raises(InputError, match="it was built for sm_75 sm_80") as raised:
         pick_device()
-    assert "+cu126 --index-url" in raised.value.hint
+    assert "+cu126, with the --index-url" in raised.value.hint
     assert "CUDA_VISIBLE_DEVICES=-1" in raised.value.hint
     assert "no kernels for the GPU A card" in str(machine_at_hand().unused_gpu)
 

@@ -24,7 +24,6 @@ _AMD_DRIVER = Path("/dev/kfd")
 _BUILD_FOR_DRIVER = ((580, "cu130"), (525, "cu126"))
 # PyTorch's builds for CUDA 13 have nothing for cards older than Turing; those for 12.6 have (torch/cuda/__init__.py).
 _BUILD_FOR_OLD_CARDS = "cu126"
-_BUILDS = "https://download.pytorch.org/whl"
 
 
 @dataclass(frozen=True)
@@ -142,9 +141,9 @@ def _branch(driver: str) -> int:
 
 
 def _install(build: str) -> str:
-    """Return the command that replaces this PyTorch by another build of the same version."""
+    """Return how to replace this PyTorch by another build of the same version."""
     version = torch.__version__.partition("+")[0]
-    return f"pip install torch=={version}+{build} --index-url {_BUILDS}/{build}"
+    return f"pip install torch=={version}+{build}, with the --index-url that pytorch.org gives for {build}"
 
 
 def has_kernels(device: int) -> bool:
