@@ -5,6 +5,7 @@ Does not add adapters: ``adapter`` does.
 
 from __future__ import annotations
 
+from contextlib import nullcontext
 from typing import Any, get_args
 
 import torch
@@ -17,7 +18,7 @@ from medqa_cli.model.attention import own_attention, use_packed_attention
 from medqa_cli.model.base_folder import base_folder, described_folder
 from medqa_cli.model.config_file import CONFIG_NAME, check_config, check_layer_types
 from medqa_cli.model.dequantized import dequantize_layers, gains_from_dequantizing
-from medqa_cli.model.loaded_weights import watching_quantization
+from medqa_cli.model.loaded_weights import LoadedWeights, watching_quantization
 from medqa_cli.model.loading import loading
 from medqa_cli.model.parity import settle_way
 from medqa_cli.model.source import BaseSource
@@ -131,7 +132,9 @@ def load_base(
     folder = base_folder(source)
     check_weight_files(folder)
     status = console.status(f"loading {source.name} ...")
-    with status, loading("model", source.location), watching_quantization() as weights:
+    # Watching imports bitsandbytes, which takes a second and is not needed for whole weights.
+    watching = nullcontext(LoadedWeights()) if config.quantization == "none" else watching_quantization()
+    with status, loading("model", source.location), watching as weights:
         model, info = AutoModelForCausalLM.from_pretrained(
             folder,
             dtype=dtype,
