@@ -609,7 +609,7 @@ def test_a_missing_shard_of_the_base(trained: Path, medqa: Medqa) -> None:
 def test_a_shard_of_the_base_that_was_cut_short(trained: Path, medqa: Medqa) -> None:
     path = next(Path("base").glob("model-00002-*"))
     path.write_bytes(path.read_bytes()[:-100])
-    fails(medqa("merge"), 2, f"{path} is damaged or cut short", "copy or download the file again")
+    fails(medqa("merge"), 2, f"{path} is damaged or cut short", "copy or download it again")
     assert not Path("run/merged").exists()
 
 

@@ -9,6 +9,7 @@ from __future__ import annotations
 import re
 from bisect import bisect_right
 from collections.abc import Mapping
+from functools import lru_cache
 
 UNKNOWN = "und"  # ISO 639-2: undetermined; the others are ISO 639-1
 _LOOKED_AT = 600  # characters of a text; more of them add time and no certainty
@@ -247,6 +248,7 @@ _ENGLISH_ENOUGH = 4  # different words of English alone, 2 in a text of a few wo
 _FEW_WORDS = 12
 
 
+@lru_cache(maxsize=16)
 def language_of(text: str) -> str:
     """Tell the language of a text.
 

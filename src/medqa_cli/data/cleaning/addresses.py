@@ -24,6 +24,8 @@ def _may_hold_address(word: str) -> bool:
 
 def _holds_address(text: str) -> bool:
     """Tell whether a text holds an address, looking only at words that may be one: the pattern itself is slow."""
+    if not _may_hold_address(text):
+        return False
     return any(
         len(word) > _LONGEST_SEARCHED or ADDRESS.search(word) is not None
         for word in text.split()
