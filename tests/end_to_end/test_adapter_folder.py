@@ -30,7 +30,7 @@ def test_the_card_of_an_adapter_tells_how_to_load_it_without_medqa(
     rows = [
         f"What is {name}{more}?,{name.capitalize()}{more} is a disease of the nerve number {index}."
         for index, name in enumerate(names)
-        for more in ("", " in children", " in adults", " at night", " after surgery")
+        for more in ("", " of childhood", " with fever", "osis", "itis")
     ]
     Path("qa.csv").write_text("question,answer\n" + "\n".join(rows) + "\n", encoding="utf-8")
     Path("medqa.yaml").write_text(
