@@ -85,3 +85,25 @@ def test_convert_repairs_counts_and_warns(tmp_path: Path, capsys: pytest.Capture
     assert "the first: row 6 (line 7)" in told
     kept = [json.loads(line) for path in (tmp_path / "out").glob("t*.jsonl") for line in path.open(encoding="utf-8")]
     assert "It is the patient’s café." in {row["answer"] for row in kept}
+
+
+@pytest.mark.parametrize(
+    "text", ["이 약 먹어도 돼요?", "هو مرض و خطر.", "是 癌 吗 癌症", "У меня болит в боку", "Ты и я"]
+)
+def test_a_single_letter_of_another_script_is_repaired_beside_words_of_it(text: str) -> None:
+    shown = "".join(bytes([byte]).decode("cp1252", "ignore") or chr(byte) for byte in text.encode())
+    assert mojibake(shown) == text
+    assert not looks_garbled(text)
+
+
+@pytest.mark.parametrize("codec", ["cp1251", "cp1250", "mac_roman", "cp437"])
+def test_utf_8_that_was_decoded_in_another_code_page_is_told_and_kept(codec: str) -> None:
+    text = {"cp1251": "Как лечить изжогу?", "cp1250": "jeść małe porcje"}.get(codec, "it’s 38 °C")
+    shown = text.encode().decode(codec)
+    assert looks_garbled(shown)
+    assert not looks_garbled(text)
+
+
+def test_a_word_that_is_nothing_but_garbled_signs_is_told() -> None:
+    assert looks_garbled("ä¸\x8d æ˜¯")
+    assert not any(map(looks_garbled, ["Рёбра болят. РОССИЯ", "„Ä“ ist ein Umlaut", "été…\xa0» dit-il", "5 √2 ± ≤ x"]))

@@ -114,8 +114,15 @@ def written_breaks(text: str) -> str:
         the text. Commands of LaTeX (``\nu``, ``\times``) and Windows paths (``C:\new``) stay, and so does a single
         ``\n`` between small letters beside other backslashes.
     """
-    if "\\" not in text or not _WRITTEN.search(text):
-        return text
+    # Again where a break was one: what stands behind it is no path any more.
+    while "\\" in text and _WRITTEN.search(text):
+        before, text = text, _with_breaks(text)
+        if text == before:
+            break
+    return text
+
+
+def _with_breaks(text: str) -> str:
     signs = [sign for sign in _WRITTEN.finditer(text) if _may_be_a_break(text, sign)]
     certain = not _OTHER_ESCAPE.search(text) and len(signs) == len(_WRITTEN.findall(text))
     pieces, end = [], 0
