@@ -301,6 +301,7 @@ def test_what_optional_columns_hold_rejects_no_row(tmp_path: Path) -> None:
         ),
         ({"question": Q1, "answer": "B", "id": "1"}, ["holds single letters", "no column of options is found"]),
         ({"question": Q1, "answer": A1, "history": "a smoker of 52"}, ["column 'history' is not used"]),
+        ({"question": Q1, "answer": A1, "input": "I am pregnant"}, ["column 'input' is not used: a question that"]),
         ({"question": Q1, "A": "x", "B": "y", "answer": "A"}, ["multiple-choice questions", "('A' 'B')"]),
         (
             {"instruction": INSTRUCTION, "input": Q1, "output": A1},

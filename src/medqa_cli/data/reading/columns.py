@@ -105,7 +105,7 @@ class Columns:
 
     def warnings(self) -> list[str]:
         """Return what has to be said of columns that are not used and yet belong to the questions or answers."""
-        return unused_warnings(self.unused(), self.names[self.answer])
+        return unused_warnings(self.unused(), self.names[self.answer], has_options=bool(self.options))
 
 
 def find_columns(wanted: ColumnNames, header: Sequence[str], file: object) -> Columns:
