@@ -109,6 +109,7 @@ def test_a_written_line_break_becomes_one_where_that_is_certain(text: str, broke
         ("### Instruction:\nHi\n### Response:", "Yes", "Hi", "Yes"),
         # Not marks.
         ("Which is it?", "A: 5 mg, B: 10 mg", "Which is it?", "A: 5 mg, B: 10 mg"),
+        ("The note?", "A: Asthma. P: inhaler. S: cough.", "The note?", "A: Asthma. P: inhaler. S: cough."),
         ("Is it A:B or vitamin A:", "Patient: a man of 45", "Is it A:B or vitamin A:", "Patient: a man of 45"),
         ("Q fever?", "Doctors: many", "Q fever?", "Doctors: many"),
         ("Answer:", "A:", "Answer:", "A:"),

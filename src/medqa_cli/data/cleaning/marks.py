@@ -26,8 +26,8 @@ _ANSWER_START = re.compile(rf"\s*(?:{_TOKEN}|{_TELLS}{_COLON}|#{{2,}}\s*(?:Respo
 _ANSWER_END = re.compile(rf"\s*{_TOKEN}\s*$", re.IGNORECASE)
 _REACH = 80  # characters at either end in which a mark can stand
 _MARK_SIGNS = re.compile(r"[:：<\[#]|\AQ\.")
-# "A: 5 mg, B: 10 mg" is a list, and so is "Doctor: ... Nurse: ...".
-_LETTERED = re.compile(r"\s*A\s*[:：].*?(?<!\w)B\s*[:：]", re.DOTALL)
+# "A: 5 mg, B: 10 mg" is a list, and "A: asthma. P: inhaler." a doctor's note (SOAP).
+_LETTERED = re.compile(r"\s*A\s*[:：].*?(?<!\w)[BPSO]\s*[:：]", re.DOTALL)
 
 # A turn of the patient, or the next of the doctor: at the start of a line, or right behind a sentence.
 _PATIENT, _DOCTOR = ("Patient", "病人", "患者"), ("Doctor", "Physician", "医生", "大夫")
