@@ -337,9 +337,9 @@ def edit_config(adapter_dir: Path, edit: Callable[[dict[str, Any]], None]) -> No
 @pytest.mark.parametrize(
     ("change", "said"),
     [
-        ({"peft_type": "LOHA"}, "is of type LOHA"),
+        ({"peft_type": "LOHA"}, 'is of type "LOHA"'),
         ({"r": 8}, "its config says rank 8"),
-        ({"r": None}, "is damaged: r or lora_alpha"),
+        ({"r": None}, "adapter_config.json: r is null, expected a number"),
         ({"use_dora": True}, "use_dora is True, but"),
         ({"layer_replication": [[0, 1], [0, 1]]}, "layer_replication"),
         ({"alora_invocation_tokens": [3]}, "Activated LoRA"),
@@ -475,7 +475,7 @@ def test_an_adapter_that_makes_a_weight_infinite(tmp_path: Path) -> None:
 
     base_dir = save_base(llama(tied=True), tmp_path / "base", torch.float16)
     adapter_dir = save_adapter(base_dir, tmp_path / "adapter", target_modules=["q_proj"])
-    edit_config(adapter_dir, lambda config: config.update(lora_alpha=1e9))
+    edit_config(adapter_dir, lambda config: config.update(lora_alpha=1e7))
     with pytest.raises(MedqaError, match=r"q_proj\.weight holds values that are not finite"):
         our_merge(base_dir, adapter_dir)
 
