@@ -235,3 +235,16 @@ def test_a_line_of_megabytes_is_read_in_pieces(tmp_path: Path) -> None:
     text = "Ménière est à l'hôpital " * 200_000
     content = text.encode() + b"\nQui est l\xe0 ?\n"
     assert text_of(write(tmp_path / "x.txt", content)) == text + "\nQui est là ?\n"
+
+
+@pytest.mark.parametrize(
+    ("line", "name"),
+    [
+        (b"What is gout?,gout\x1b$@ is a disease.\r\n", "UTF-8"),
+        ("痛風とは何ですか？,尿酸が結晶になる病気です。\n".encode("iso2022_jp"), "ISO-2022-JP"),
+    ],
+)
+def test_a_stray_sign_of_seven_bit_japanese_takes_no_words(tmp_path: Path, line: bytes, name: str) -> None:
+    path = tmp_path / "qa.csv"
+    path.write_bytes(b"question,answer\n" + line)
+    assert detect_encoding(path, "qa.csv").description == name

@@ -124,8 +124,21 @@ def _unmarked_utf16(start: bytes) -> str | None:
 
 
 def _holds_seven_bit_japanese(path: Path) -> bool:
+    """Tell ISO-2022-JP: most lines with its signs are valid in it. A stray sign in a text would take what follows."""
+    valid = 0
     with open(path, "rb") as file:
-        return any(sign in line for line in file if b"\x1b" in line for sign in _SEVEN_BIT)
+        for line in file:
+            if b"\x1b" in line and any(sign in line for sign in _SEVEN_BIT):
+                valid += 1 if _is_valid(line, "iso2022_jp") else -1
+    return valid > 0
+
+
+def _is_valid(data: bytes, codec: str) -> bool:
+    try:
+        data.decode(codec)
+    except UnicodeDecodeError:
+        return False
+    return True
 
 
 def _named(path: Path, shown: str, wanted: str, mark: tuple[str, str] | None) -> Encoding:
