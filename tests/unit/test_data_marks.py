@@ -164,7 +164,7 @@ PIECES = st.sampled_from(
 )
 
 
-@settings(max_examples=300, deadline=None)
+@settings(derandomize=True, database=None, deadline=None, max_examples=1000)
 @given(st.lists(PIECES, max_size=12).map("".join))
 def test_each_rule_applied_twice_is_as_applied_once(text: str) -> None:
     for rule in (embedded_pictures, markup, written_breaks):
