@@ -116,7 +116,7 @@ def speed(location: str, quantization: Any, num_questions: int, tokens: int, rou
     """Print and return tokens/s of the four ways."""
     from medqa_cli.answering.generate import answer_questions
     from medqa_cli.answering.models import load_answerer
-    from medqa_cli.config.sections import GenerateConfig, ModelConfig, PromptConfig
+    from medqa_cli.config.schema import GenerateConfig, ModelConfig, PromptConfig
     from medqa_cli.run_folder import RunFolder
 
     model = ModelConfig(quantization=quantization)

@@ -18,7 +18,7 @@ from figures import add_json_option, write_figures
 
 from medqa_cli.answering.generate import answer_question
 from medqa_cli.answering.models import Answerer
-from medqa_cli.config.sections import GenerateConfig, ModelConfig, PromptConfig
+from medqa_cli.config.schema import GenerateConfig, ModelConfig, PromptConfig
 from medqa_cli.data.dataset import read_split
 from medqa_cli.evaluation.generation import generate_answers
 from medqa_cli.evaluation.models import LoadedModel

@@ -27,7 +27,7 @@ import psutil
 import torch
 from figures import add_json_option, write_figures
 
-from medqa_cli.config.sections import GenerateConfig
+from medqa_cli.config.schema import GenerateConfig
 from medqa_cli.errors import MedqaError
 from medqa_cli.merging.gguf_export import export_gguf
 from medqa_cli.merging.gguf_template import prompt_text

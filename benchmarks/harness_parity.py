@@ -21,7 +21,7 @@ from typing import Any
 import torch
 from figures import add_json_option, write_figures
 
-from medqa_cli.config.sections import ModelConfig
+from medqa_cli.config.schema import ModelConfig
 from medqa_cli.evaluation.choice_figures import predictions
 from medqa_cli.evaluation.choice_scoring import score_choices
 from medqa_cli.evaluation.models import LoadedModel

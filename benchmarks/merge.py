@@ -117,7 +117,7 @@ def prepare_medqa(folder: Path, out_dir: Path, base_weights: str) -> Callable[[]
     from transformers import LlamaForCausalLM, PreTrainedTokenizerFast  # noqa: F401
     from transformers.conversion_mapping import get_checkpoint_conversion_mapping
 
-    from medqa_cli.config.sections import ModelConfig, PromptConfig
+    from medqa_cli.config.schema import ModelConfig, PromptConfig
     from medqa_cli.merging.parts import MergeJob
     from medqa_cli.merging.run import merge
     from medqa_cli.run_folder import RunFolder

@@ -138,7 +138,7 @@ def run_side(options: argparse.Namespace) -> dict[str, Any]:
 
 def settings() -> Any:
     """Load the quickstart's config; only its model, prompt and LoRA sections are used."""
-    from medqa_cli.config import load
+    from medqa_cli.config.load import load
 
     return load(ROOT / "examples/quickstart.yaml").config
 
@@ -178,7 +178,7 @@ def base_and_lora(options: argparse.Namespace) -> tuple[Any, Any, Any]:
     """Return where the base lies, its config section and the LoRA section."""
     import dataclasses
 
-    from medqa_cli.config import LoraConfig, ModelConfig
+    from medqa_cli.config.schema import LoraConfig, ModelConfig
     from medqa_cli.model.source import find_base
 
     config = settings()
@@ -239,7 +239,7 @@ def make_model(options: argparse.Namespace, *, packed: bool) -> Any:
 
 def make_medqa(options: argparse.Namespace, examples: list[Any], clock: Any) -> Any:
     """Build medqa's trainer, examples in file order."""
-    from medqa_cli.config import TrainConfig
+    from medqa_cli.config.schema import TrainConfig
     from medqa_cli.model.device import pick_compute_dtype, pick_device
     from medqa_cli.model.fused_layers import fuse_layers
     from medqa_cli.training.prediction import Predictor, Settings
@@ -287,7 +287,7 @@ def make_trl(options: argparse.Namespace, examples: list[Any], clock: Any) -> An
     from datasets import Dataset
     from trl import SFTConfig, SFTTrainer
 
-    from medqa_cli.config import TrainConfig
+    from medqa_cli.config.schema import TrainConfig
     from medqa_cli.model.base import load_tokenizer
     from medqa_cli.model.device import pick_compute_dtype, pick_device
     from medqa_cli.model.source import find_base

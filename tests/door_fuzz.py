@@ -239,7 +239,7 @@ class Doors:
     def _open_config(self, folder: Path) -> None:
         import torch
 
-        from medqa_cli.config.sections import ModelConfig
+        from medqa_cli.config.schema import ModelConfig
         from medqa_cli.merging.skeleton import build_skeleton
         from medqa_cli.model.base import load_base, stored_dtype_of
         from medqa_cli.model.source import find_base
@@ -342,7 +342,7 @@ class Doors:
     def _open_weights(self, folder: Path) -> None:
         import torch
 
-        from medqa_cli.config.sections import ModelConfig
+        from medqa_cli.config.schema import ModelConfig
         from medqa_cli.model.base import load_base
         from medqa_cli.model.source import find_base
         from medqa_cli.model.weight_files import WeightFiles
@@ -380,7 +380,7 @@ class Doors:
             change_file(folder / kind, rng, TOKENIZER_CONFIG_KEYS if "map" in kind else {"<y>": [10**9, "x", -1, None]})
 
     def _open_tokenizer(self, folder: Path) -> None:
-        from medqa_cli.config.sections import PromptConfig
+        from medqa_cli.config.schema import PromptConfig
         from medqa_cli.model.base import load_tokenizer
         from medqa_cli.prompt import PromptEncoder, make_contract
 
@@ -419,7 +419,7 @@ class Doors:
             (folder / "chat_template.jinja").write_text(template, errors="surrogatepass")
 
     def _open_template(self, folder: Path) -> None:
-        from medqa_cli.config.sections import PromptConfig
+        from medqa_cli.config.schema import PromptConfig
         from medqa_cli.model.base import load_tokenizer
         from medqa_cli.prompt import PromptEncoder, make_contract
 
@@ -442,7 +442,7 @@ class Doors:
     def _open_adapter(self, folder: Path) -> None:
         import torch
 
-        from medqa_cli.config.sections import ModelConfig
+        from medqa_cli.config.schema import ModelConfig
         from medqa_cli.merging.adapter_file import AdapterFile
         from medqa_cli.merging.skeleton import expected_tensors
         from medqa_cli.model.adapter import base_of_adapter, load_adapter
@@ -473,7 +473,7 @@ class Doors:
     def _open_gguf(self, folder: Path) -> None:
         import torch
 
-        from medqa_cli.config.sections import ModelConfig
+        from medqa_cli.config.schema import ModelConfig
         from medqa_cli.model.base import load_base, load_tokenizer
         from medqa_cli.model.source import find_base
 
@@ -603,7 +603,7 @@ def make_good(folder: Path) -> None:
 def make_adapter(folder: Path, tokenizer: Any) -> None:
     import torch
 
-    from medqa_cli.config.sections import LoraConfig, ModelConfig, PromptConfig
+    from medqa_cli.config.schema import LoraConfig, ModelConfig, PromptConfig
     from medqa_cli.model.adapter import add_lora
     from medqa_cli.model.base import load_base
     from medqa_cli.model.source import find_base

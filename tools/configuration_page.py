@@ -1,4 +1,4 @@
-"""Writes docs/configuration.md anew from the texts in src/medqa_cli/config/sections.py.
+"""Writes docs/configuration.md anew from the texts in src/medqa_cli/config/schema.py.
 
 python tools/configuration_page.py
 """

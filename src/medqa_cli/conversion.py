@@ -10,7 +10,7 @@ from dataclasses import asdict, dataclass
 from pathlib import Path
 
 from medqa_cli import console
-from medqa_cli.config.sections import DataConfig, ModelConfig, PromptConfig
+from medqa_cli.config.schema import DataConfig, ModelConfig, PromptConfig
 from medqa_cli.data import pipeline, report
 from medqa_cli.data.audit import audit_folder
 from medqa_cli.data.cleaning.rule_examples import rule_examples

@@ -15,7 +15,7 @@ from collections.abc import Sequence
 from dataclasses import asdict, dataclass, replace
 from pathlib import Path
 
-from medqa_cli.config.sections import PromptConfig
+from medqa_cli.config.schema import PromptConfig
 from medqa_cli.errors import InputError
 from medqa_cli.prompt_template import PromptText, Tokenizer, chat_end_token_id, make_prompt_text
 from medqa_cli.sentence_ends import last_cut

@@ -12,7 +12,7 @@ from pathlib import Path
 from typing import Any, Protocol
 
 from medqa_cli.chat_rendering import Rendered, render_chats, render_prompts
-from medqa_cli.config.sections import PromptConfig
+from medqa_cli.config.schema import PromptConfig
 from medqa_cli.errors import InputError
 from medqa_cli.plain_file import require_file
 from medqa_cli.template_pins import closed_thoughts, pin_notes, pin_template

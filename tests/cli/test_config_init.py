@@ -13,8 +13,8 @@ import torch
 from conftest import Outcome
 from test_errors import fails
 
-from medqa_cli.config import load
-from medqa_cli.config.starter import LARGE_MODEL, MIDDLE_MODEL, SMALL_MODEL, SMALL_MODEL_INSTALL
+from medqa_cli.config.load import load
+from medqa_cli.config.presets import LARGE_MODEL, MIDDLE_MODEL, SMALL_MODEL, SMALL_MODEL_INSTALL
 
 Medqa = Callable[..., Outcome]
 GB = 10**9

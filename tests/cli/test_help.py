@@ -16,7 +16,7 @@ from conftest import Outcome
 from test_errors import fails
 
 from medqa_cli import __version__
-from medqa_cli.config.schema import json_schema
+from medqa_cli.config.json_schema import json_schema
 
 Medqa = Callable[..., Outcome]
 

@@ -129,7 +129,7 @@ def test_a_batch_gives_the_answers_that_ask_gives(whole: dict[str, bytes], folde
     from medqa_cli.answering.decoding import decode_batch
     from medqa_cli.answering.generate import answer_question
     from medqa_cli.answering.models import load_answerer
-    from medqa_cli.config.sections import GenerateConfig, ModelConfig, PromptConfig
+    from medqa_cli.config.schema import GenerateConfig, ModelConfig, PromptConfig
     from medqa_cli.evaluation.generation import WholeAnswer
     from medqa_cli.run_folder import RunFolder
 

@@ -191,8 +191,8 @@ def dumped(value: Any) -> str:
 
 
 def config(rng: random.Random, folder: Path) -> None:
-    from medqa_cli.config import load
     from medqa_cli.config.keys import KEYS
+    from medqa_cli.config.load import load
 
     good = GOOD_CONFIG
     path = folder / "medqa.yaml"
@@ -227,7 +227,7 @@ def sheets(rng: random.Random, folder: Path) -> None:
 
 
 def _convert(path: Path, folder: Path, rng: random.Random) -> None:
-    from medqa_cli.config.sections import DataConfig
+    from medqa_cli.config.schema import DataConfig
     from medqa_cli.data import pipeline
 
     tools = pipeline.TextTools(lambda question, answer: f"{question} {answer}", None, 100)
@@ -361,7 +361,7 @@ def _sheet(name: str) -> bytes:
 
 
 def samples(rng: random.Random, folder: Path) -> None:
-    from medqa_cli.config.sections import EvalConfig
+    from medqa_cli.config.schema import EvalConfig
     from medqa_cli.evaluation.gate import check_gate, parse_conditions
     from medqa_cli.evaluation.output import rescore
     from medqa_cli.run_folder import RunFolder
@@ -409,7 +409,7 @@ def samples(rng: random.Random, folder: Path) -> None:
 
 
 def served(rng: random.Random, folder: Path) -> None:
-    from medqa_cli.config.sections import GenerateConfig
+    from medqa_cli.config.schema import GenerateConfig
     from medqa_cli.evaluation.progress import Progress
     from medqa_cli.evaluation.samples import Sample, write_samples
     from medqa_cli.evaluation.served import connect, served_answers

@@ -10,7 +10,7 @@ import pytest
 import torch
 from safetensors.torch import load_file, save_file
 
-from medqa_cli.config.sections import LoraConfig, ModelConfig
+from medqa_cli.config.schema import LoraConfig, ModelConfig
 from medqa_cli.errors import InputError
 from medqa_cli.merging.skeleton import expected_tensors
 from medqa_cli.model.adapter import add_lora, load_adapter

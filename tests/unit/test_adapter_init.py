@@ -12,7 +12,7 @@ import torch
 from safetensors.torch import load_file, save_file
 from test_packing import make_examples
 
-from medqa_cli.config.sections import LoraConfig, ModelConfig, PromptConfig
+from medqa_cli.config.schema import LoraConfig, ModelConfig, PromptConfig
 from medqa_cli.errors import InputError, MedqaError
 from medqa_cli.model.adapter import add_lora, base_of_adapter, load_adapter
 from medqa_cli.model.adapter_init import as_plain_lora, check_init, init_adapter

@@ -7,7 +7,7 @@ from typing import Any
 import pytest
 import torch
 
-from medqa_cli.config.sections import LoraConfig, ModelConfig
+from medqa_cli.config.schema import LoraConfig, ModelConfig
 from medqa_cli.errors import InputError
 from medqa_cli.model.adapter import add_lora
 from medqa_cli.model.adapter_targets import find_targets

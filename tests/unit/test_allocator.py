@@ -13,7 +13,7 @@ import torch
 from test_packing import make_examples
 
 from medqa_cli import allocator
-from medqa_cli.config.sections import LoraConfig, ModelConfig, TrainConfig
+from medqa_cli.config.schema import LoraConfig, ModelConfig, TrainConfig
 from medqa_cli.model.base import load_config
 from medqa_cli.training.prediction import Predictor, Settings, Target
 

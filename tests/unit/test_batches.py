@@ -20,7 +20,7 @@ from medqa_cli.answering.ending import AnswerState
 from medqa_cli.answering.generate import answer_question, answer_questions
 from medqa_cli.answering.models import Answerer
 from medqa_cli.answering.question_files import AskedRow
-from medqa_cli.config.sections import GenerateConfig, PromptConfig
+from medqa_cli.config.schema import GenerateConfig, PromptConfig
 from medqa_cli.errors import InputError, Interrupted
 from medqa_cli.prompt import PromptEncoder, make_contract
 

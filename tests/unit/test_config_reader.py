@@ -8,11 +8,10 @@ from pathlib import Path
 
 import pytest
 
-from medqa_cli.config import Config, load
 from medqa_cli.config.checks import OPTIMIZERS, OPTIMIZERS_WITH_ARGUMENTS, SCHEDULERS, SCHEDULERS_WITH_ARGUMENTS, check
 from medqa_cli.config.keys import KEYS, KNOWN_AS, suggest
-from medqa_cli.config.reader import MAX_PROBLEMS
-from medqa_cli.config.sections import SECTIONS, DataConfig, TrainConfig
+from medqa_cli.config.load import MAX_PROBLEMS, load
+from medqa_cli.config.schema import SECTIONS, Config, DataConfig, TrainConfig
 from medqa_cli.errors import ConfigError
 
 
@@ -403,7 +402,8 @@ def test_check_judges_a_config_that_was_built_in_code():
 
 def test_reading_imports_nothing_heavy_and_leaves_safe_loader_alone():
     code = (
-        "import sys, yaml; import medqa_cli.config, medqa_cli.config.show; medqa_cli.config.load(None)\n"
+        "import sys, yaml; import medqa_cli.config.dump\n"
+        "from medqa_cli.config.load import load; load(None)\n"
         "assert yaml.safe_load('a: 2e-4') == {'a': '2e-4'}\n"
         "print(sorted({'torch', 'transformers', 'rich', 'typer', 'pydantic'} & set(sys.modules)))"
     )

@@ -8,10 +8,10 @@ import jsonschema
 import pytest
 import yaml
 
-from medqa_cli.config import Config, load
+from medqa_cli.config.dump import json_schema, resolved_dict, resolved_yaml, written
 from medqa_cli.config.keys import KEYS
-from medqa_cli.config.sections import EvalConfig, MultipleChoiceSet
-from medqa_cli.config.show import json_schema, resolved_dict, resolved_yaml, written
+from medqa_cli.config.load import load
+from medqa_cli.config.schema import Config, EvalConfig, MultipleChoiceSet
 from medqa_cli.errors import ConfigError
 
 AWKWARD = [

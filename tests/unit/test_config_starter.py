@@ -9,9 +9,9 @@ import pytest
 import yaml
 from test_examples import EXAMPLES, HAS_OWN_VALUE, ORIGINAL, value_at
 
-from medqa_cli.config import Loaded, load
 from medqa_cli.config.keys import KEYS
-from medqa_cli.config.starter import (
+from medqa_cli.config.load import Loaded, load
+from medqa_cli.config.presets import (
     LARGE_MODEL,
     MIDDLE_MODEL,
     SMALL_MODEL,

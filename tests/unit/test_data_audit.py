@@ -13,7 +13,7 @@ from typing import Any
 
 import pytest
 
-from medqa_cli.config.sections import DataConfig
+from medqa_cli.config.schema import DataConfig
 from medqa_cli.data.audit import Audit, audit_folder
 from medqa_cli.data.dataset import QaRow, read_split
 from medqa_cli.data.dedup import fold

@@ -14,7 +14,7 @@ import pyarrow.parquet
 import pytest
 from test_data_sources_formats import write_xlsx
 
-from medqa_cli.config.sections import DataConfig
+from medqa_cli.config.schema import DataConfig
 from medqa_cli.data import pipeline, screening
 from medqa_cli.data.pipeline import column_names
 from medqa_cli.data.reading.caps import Caps

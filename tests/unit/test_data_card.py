@@ -11,7 +11,7 @@ from typing import Any
 import pytest
 import yaml
 
-from medqa_cli.config.sections import DataConfig
+from medqa_cli.config.schema import DataConfig
 from medqa_cli.data.data_card import MOST_FILES, CardInfo, data_card
 
 SHA = "ab" * 32

@@ -14,7 +14,7 @@ from typing import Any
 import pytest
 
 from medqa_cli import console
-from medqa_cli.config.sections import DataConfig
+from medqa_cli.config.schema import DataConfig
 from medqa_cli.data import pipeline, writing
 from medqa_cli.data.cleaning.rules import RULES
 from medqa_cli.data.dataset import QaRow, read_split
@@ -348,7 +348,7 @@ def test_the_bytes_do_not_depend_on_pythons_hash_seed(messy: Path, tmp_path: Pat
     script = """
 import sys
 from pathlib import Path
-from medqa_cli.config.sections import DataConfig
+from medqa_cli.config.schema import DataConfig
 from medqa_cli.data.pipeline import TextTools, convert
 convert([sys.argv[1]], DataConfig(max_rows=60), 42, TextTools("{}|{}".format, None, 8), Path(sys.argv[2]))
 print(sorted(name for name in sys.modules if name in ("torch", "transformers", "pyarrow", "pandas")))

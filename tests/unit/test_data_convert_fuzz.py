@@ -17,7 +17,7 @@ from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
 from medqa_cli import console
-from medqa_cli.config.sections import DataConfig
+from medqa_cli.config.schema import DataConfig
 from medqa_cli.data.cleaning.rules import RULES, clean, enabled_rules
 from medqa_cli.data.pipeline import TextTools, convert
 from medqa_cli.data.splitting import SPLITS

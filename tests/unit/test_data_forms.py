@@ -13,7 +13,7 @@ import pytest
 from test_data_sources_formats import write_xlsx
 
 from medqa_cli import console
-from medqa_cli.config.sections import DataConfig
+from medqa_cli.config.schema import DataConfig
 from medqa_cli.data.pipeline import TextTools, convert
 from medqa_cli.data.reading.columns import ColumnNames
 from medqa_cli.data.reading.rows import RawRow, SourceRows, UnreadRow

@@ -8,7 +8,7 @@ from typing import Any
 
 import pytest
 
-from medqa_cli.config.sections import DataConfig
+from medqa_cli.config.schema import DataConfig
 from medqa_cli.data.cleaning.rules import RULES
 from medqa_cli.data.dataset import QaRow, read_split
 from medqa_cli.data.dedup import fold, key_of

@@ -10,7 +10,7 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from medqa_cli.config.sections import DataConfig
+from medqa_cli.config.schema import DataConfig
 from medqa_cli.data.cleaning.mojibake import looks_garbled, mojibake
 from medqa_cli.data.pipeline import TextTools, convert
 

@@ -13,7 +13,7 @@ import pytest
 import torch
 from peft import LoraConfig, get_peft_model
 
-from medqa_cli.config.sections import ModelConfig
+from medqa_cli.config.schema import ModelConfig
 from medqa_cli.model import base, dequantized
 from medqa_cli.model.base import load_base
 from medqa_cli.model.source import BaseSource
@@ -134,7 +134,7 @@ def test_an_unquantized_model_answers_without_bitsandbytes(tiny_model_dir: Path)
     """Its import takes two seconds, a third of what the first answer waits for."""
     code = f"""
 import sys, torch
-from medqa_cli.config.sections import ModelConfig
+from medqa_cli.config.schema import ModelConfig
 from medqa_cli.model.base import load_base
 from medqa_cli.model.source import BaseSource
 

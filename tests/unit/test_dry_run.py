@@ -10,7 +10,7 @@ import pytest
 import torch
 from test_packing import make_examples
 
-from medqa_cli.config.sections import LoraConfig, ModelConfig
+from medqa_cli.config.schema import LoraConfig, ModelConfig
 from medqa_cli.model import dry_run
 from medqa_cli.model.adapter import add_lora
 from medqa_cli.model.base import load_base, load_config

@@ -146,7 +146,7 @@ def test_log_likelihoods_are_those_of_the_harness(
     """Against whole logits of one text at a time; single tokens (one forward serves all) and longer continuations."""
     from transformers import AutoModelForCausalLM
 
-    from medqa_cli.config.sections import ModelConfig
+    from medqa_cli.config.schema import ModelConfig
     from medqa_cli.model.base import load_base
     from medqa_cli.model.source import find_base
 

@@ -16,7 +16,7 @@ from medqa_cli.answering.decoding import decode_batch
 from medqa_cli.answering.ending import AnswerState
 from medqa_cli.answering.generate import answer_question
 from medqa_cli.answering.models import Answerer
-from medqa_cli.config.sections import GenerateConfig, PromptConfig
+from medqa_cli.config.schema import GenerateConfig, PromptConfig
 from medqa_cli.data.dataset import QaRow
 from medqa_cli.evaluation import generation
 from medqa_cli.evaluation.generation import WholeAnswer, generate_answers

@@ -10,7 +10,7 @@ from typing import Any
 import pytest
 import torch
 
-from medqa_cli.config.sections import ModelConfig
+from medqa_cli.config.schema import ModelConfig
 from medqa_cli.evaluation import models
 from medqa_cli.evaluation.models import ModelSet
 from medqa_cli.run_folder import RunFolder

@@ -12,7 +12,7 @@ from typing import Any
 import pytest
 from conftest import Outcome
 
-from medqa_cli.config.sections import GenerateConfig
+from medqa_cli.config.schema import GenerateConfig
 from medqa_cli.errors import InputError, MedqaError
 from medqa_cli.evaluation import http_json
 from medqa_cli.evaluation.generation import GeneratedAnswer

@@ -8,7 +8,7 @@ from pathlib import Path
 
 import pytest
 
-from medqa_cli.config import load
+from medqa_cli.config.load import load
 
 EXAMPLES = Path(__file__).parents[2] / "examples"
 

@@ -11,7 +11,7 @@ import torch
 from conftest import make_tiny_model
 from transformers import GPT2Config, GPT2LMHeadModel, LlamaForCausalLM
 
-from medqa_cli.config.sections import ModelConfig
+from medqa_cli.config.schema import ModelConfig
 from medqa_cli.errors import InputError
 from medqa_cli.merging.four_bit import FourBit, QuantizedWeight
 from medqa_cli.merging.skeleton import build_skeleton

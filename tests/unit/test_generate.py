@@ -14,7 +14,7 @@ from transformers import LlamaForCausalLM
 from medqa_cli.answering import generate
 from medqa_cli.answering.generate import NOTICE, Answer, answer_question, as_json
 from medqa_cli.answering.models import Answerer
-from medqa_cli.config.sections import GenerateConfig, PromptConfig
+from medqa_cli.config.schema import GenerateConfig, PromptConfig
 from medqa_cli.errors import InputError, MedqaError
 from medqa_cli.prompt import PromptEncoder, make_contract
 

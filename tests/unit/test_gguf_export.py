@@ -17,7 +17,7 @@ import torch
 from conftest import make_bos_tokenizer, make_chatml_tokenizer
 from safetensors.torch import load_file, save_file
 
-from medqa_cli.config.sections import GenerateConfig, PromptConfig
+from medqa_cli.config.schema import GenerateConfig, PromptConfig
 from medqa_cli.errors import InputError, MedqaError
 from medqa_cli.merging import gguf_export, gguf_tensors
 from medqa_cli.merging.gguf_export import export_gguf, parse_types

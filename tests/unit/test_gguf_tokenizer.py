@@ -13,7 +13,7 @@ import pytest
 from conftest import CORPUS
 from gguf import TokenType
 
-from medqa_cli.config.sections import PromptConfig
+from medqa_cli.config.schema import PromptConfig
 from medqa_cli.errors import InputError
 from medqa_cli.merging.gguf_pretokenizer import byte_level_name, space_prefix
 from medqa_cli.merging.gguf_tokenizer import GgufTokenizer, read_tokenizer

@@ -118,7 +118,7 @@ def is_allowed(root: Path, found: Import) -> bool:
     target = part_of(root, found)
     if target == "config" and found.part not in ("config", "cli"):
         # A section is all that a worker may know of the configuration.
-        own = found.module == f"{PACKAGE}.config.sections" and found.name not in ("Config", "*")
+        own = found.module == f"{PACKAGE}.config.schema" and found.name not in ("Config", "*")
         return own and target in ALLOWED.get(found.part, set())
     if target is not None:
         return target in ALLOWED.get(found.part, set())
@@ -183,8 +183,8 @@ PLANTED = {
     "sideways": ("training/run.py", "from medqa_cli.merging.merge import merge"),
     "sideways in a lower layer": ("data/rows.py", "from medqa_cli.model import source"),
     "the command line": ("evaluation/run.py", "from medqa_cli.cli import main"),
-    "the whole config": ("training/run.py", "from medqa_cli.config.sections import Config"),
-    "the config's reader": ("training/run.py", "from medqa_cli.config import load"),
+    "the whole config": ("training/run.py", "from medqa_cli.config.schema import Config"),
+    "the config's reader": ("training/run.py", "from medqa_cli.config.load import load"),
     "click": ("cli.py", "import click.exceptions"),
     "rich": ("training/report.py", "def f():\n    from rich.table import Table"),
     "typer below": ("model/base.py", "import typer"),
@@ -201,7 +201,7 @@ def test_the_walk_finds_a_planted_violation(tmp_path: Path, name: str) -> None:
         path.parent.mkdir(exist_ok=True)
         path.write_text("")
     (tmp_path / "cli.py").write_text("import typer\nfrom medqa_cli import __version__, console\ntyper.Typer()\n")
-    (tmp_path / "model" / "base.py").write_text("from medqa_cli.config.sections import ModelConfig\n")
+    (tmp_path / "model" / "base.py").write_text("from medqa_cli.config.schema import ModelConfig\n")
     assert violations(tmp_path) == []
     file, code = PLANTED[name]
     with open(tmp_path / file, "a", encoding="utf-8") as opened:

@@ -27,7 +27,7 @@ from pathlib import Path
 FILE_OPERATIONS = ("open", "os.rename", "os.remove", "os.mkdir", "os.rmdir", "os.chmod", "fcntl.flock", "shutil.rmtree")
 
 def convert():
-    from medqa_cli.config.sections import DataConfig
+    from medqa_cli.config.schema import DataConfig
     from medqa_cli.data import pipeline
     tools = pipeline.TextTools(lambda question, answer: question + answer, None, 100)
     pipeline.convert(["qa.csv"], DataConfig(), 1, tools, Path("out/data"))

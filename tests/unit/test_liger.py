@@ -10,7 +10,7 @@ from typing import Any
 import pytest
 import torch
 
-from medqa_cli.config.sections import LoraConfig, ModelConfig
+from medqa_cli.config.schema import LoraConfig, ModelConfig
 from medqa_cli.model.adapter import add_lora
 from medqa_cli.model.base import load_base
 from medqa_cli.model.fused_layers import fuse_layers

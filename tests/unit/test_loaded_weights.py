@@ -11,7 +11,7 @@ import torch
 from conftest import make_tiny_model
 from safetensors.torch import load_file, save_file
 
-from medqa_cli.config.sections import GenerateConfig, ModelConfig, PromptConfig, Quantization
+from medqa_cli.config.schema import GenerateConfig, ModelConfig, PromptConfig, Quantization
 from medqa_cli.errors import InputError
 from medqa_cli.merging import gguf_export
 from medqa_cli.merging.skeleton import build_skeleton, stored_names

@@ -13,7 +13,7 @@ from conftest import chat_prompt_ids, make_bos_tokenizer, make_chatml_tokenizer
 from transformers import AutoTokenizer
 
 from medqa_cli.chat_template import PROBES, install_chat_template
-from medqa_cli.config.sections import PromptConfig
+from medqa_cli.config.schema import PromptConfig
 from medqa_cli.merging.model_folder import write_companions, write_config
 from medqa_cli.prompt import PromptContract, PromptEncoder, make_contract
 

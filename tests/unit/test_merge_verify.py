@@ -12,7 +12,7 @@ import torch
 import torch.nn.functional as F
 from conftest import make_tiny_model
 
-from medqa_cli.config.sections import ModelConfig, PromptConfig
+from medqa_cli.config.schema import ModelConfig, PromptConfig
 from medqa_cli.data.dataset import QaRow
 from medqa_cli.merging import verify
 from medqa_cli.merging.comparison import Difference, Measured, answer_logits, answer_scores, paired_difference

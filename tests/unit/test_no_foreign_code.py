@@ -18,7 +18,7 @@ import pytest
 import torch
 
 import medqa_cli
-from medqa_cli.config.sections import ModelConfig
+from medqa_cli.config.schema import ModelConfig
 from medqa_cli.errors import InputError
 
 SOURCE = Path(medqa_cli.__file__).parent

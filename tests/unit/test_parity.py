@@ -11,7 +11,7 @@ import torch
 from tiny_architectures import tiny_model
 
 from medqa_cli import console
-from medqa_cli.config.sections import LoraConfig, ModelConfig
+from medqa_cli.config.schema import LoraConfig, ModelConfig
 from medqa_cli.errors import InputError
 from medqa_cli.model import attention, parity
 from medqa_cli.model.adapter import add_lora

@@ -9,7 +9,7 @@ from typing import Any, ClassVar
 import conftest
 import pytest
 
-from medqa_cli.config.sections import PromptConfig
+from medqa_cli.config.schema import PromptConfig
 from medqa_cli.errors import InputError
 from medqa_cli.prompt import IGNORE_INDEX, PromptContract, PromptEncoder, make_contract
 from medqa_cli.prompt_template import make_prompt_text

@@ -17,7 +17,7 @@ from test_packing import make_examples
 from test_trainer import CPU, make_model
 from transformers import Trainer, TrainerCallback, TrainingArguments
 
-from medqa_cli.config.sections import LoraConfig, ModelConfig, TrainConfig
+from medqa_cli.config.schema import LoraConfig, ModelConfig, TrainConfig
 from medqa_cli.model.adapter import add_lora
 from medqa_cli.model.base import load_base
 from medqa_cli.model.source import find_base

@@ -9,7 +9,7 @@ import pytest
 import torch
 
 from medqa_cli import ranks
-from medqa_cli.config.sections import ModelConfig, TrainConfig
+from medqa_cli.config.schema import ModelConfig, TrainConfig
 from medqa_cli.errors import InputError
 from medqa_cli.run_folder import RunFolder
 from medqa_cli.training import preflight

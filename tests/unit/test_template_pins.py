@@ -11,7 +11,7 @@ from conftest import chat_prompt_ids
 from transformers.utils import chat_template_utils
 
 from medqa_cli.chat_template import install_chat_template
-from medqa_cli.config.sections import PromptConfig
+from medqa_cli.config.schema import PromptConfig
 from medqa_cli.errors import InputError
 from medqa_cli.prompt import PromptEncoder, make_contract
 from medqa_cli.prompt_template import prompt_notes

@@ -11,7 +11,7 @@ from test_packing import make_examples
 from transformers.training_args import OptimizerNames
 
 from medqa_cli import console
-from medqa_cli.config.sections import LoraConfig, ModelConfig, TrainConfig
+from medqa_cli.config.schema import LoraConfig, ModelConfig, TrainConfig
 from medqa_cli.errors import InputError, MedqaError
 from medqa_cli.model.adapter import add_lora
 from medqa_cli.model.base import load_base
@@ -227,7 +227,7 @@ def test_a_tracker_that_fails_when_it_starts_is_an_input_error(
 
 
 def test_encode_rows_counts_what_it_cuts_and_leaves_out(chatml_tokenizer: Any) -> None:
-    from medqa_cli.config.sections import PromptConfig
+    from medqa_cli.config.schema import PromptConfig
     from medqa_cli.data.dataset import QaRow
     from medqa_cli.prompt import PromptEncoder, make_contract
 

@@ -6,7 +6,7 @@ from typing import Any
 
 import pytest
 
-from medqa_cli.config.sections import LoraConfig, TrainConfig
+from medqa_cli.config.schema import LoraConfig, TrainConfig
 from medqa_cli.training.unusual import unusual_settings
 
 

@@ -19,7 +19,7 @@ from medqa_cli.answering.models import Answerer, load_answerer
 from medqa_cli.answering.partial_answers import require_new
 from medqa_cli.answering.question_files import read_questions
 from medqa_cli.answering.references import Reference, References
-from medqa_cli.config.sections import GenerateConfig, ModelConfig, PromptConfig
+from medqa_cli.config.schema import GenerateConfig, ModelConfig, PromptConfig
 from medqa_cli.errors import MedqaError
 from medqa_cli.model.device import let_go_of_unused
 from medqa_cli.run_folder import RunFolder

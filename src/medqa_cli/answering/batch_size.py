@@ -6,7 +6,7 @@ from typing import Any
 
 import torch
 
-from medqa_cli.config.sections import GenerateConfig
+from medqa_cli.config.schema import GenerateConfig
 from medqa_cli.model.machine import free_memory_bytes
 
 MOST_ROWS = 64  # more gain little: the figures are in docs/experiments.md

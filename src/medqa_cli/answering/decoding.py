@@ -13,7 +13,7 @@ from typing import Any, Protocol
 import torch
 
 from medqa_cli.answering.cache import make_cache
-from medqa_cli.config.sections import GenerateConfig
+from medqa_cli.config.schema import GenerateConfig
 from medqa_cli.errors import MedqaError
 
 

@@ -14,7 +14,7 @@ from medqa_cli.answering.decoding import decode_batch
 from medqa_cli.answering.emergencies import emergency_notices
 from medqa_cli.answering.ending import AnswerState
 from medqa_cli.answering.models import Answerer
-from medqa_cli.config.sections import GenerateConfig
+from medqa_cli.config.schema import GenerateConfig
 from medqa_cli.errors import InputError
 
 NOTICE = (

@@ -17,7 +17,7 @@ from medqa_cli.answering.batch_size import pick_batch_size
 from medqa_cli.answering.models import Answerer
 from medqa_cli.answering.partial_answers import Answers, PartialAnswers, fingerprint
 from medqa_cli.answering.question_files import AskedRow
-from medqa_cli.config.sections import GenerateConfig
+from medqa_cli.config.schema import GenerateConfig
 from medqa_cli.errors import InputError, Interrupted
 
 SourcesOf = Callable[[str], list[dict[str, Any]]]

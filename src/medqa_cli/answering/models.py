@@ -9,7 +9,7 @@ from typing import Any
 import torch
 
 from medqa_cli import hub
-from medqa_cli.config.sections import ModelConfig, PromptConfig
+from medqa_cli.config.schema import ModelConfig, PromptConfig
 from medqa_cli.errors import InputError
 from medqa_cli.model.adapter import base_of_adapter, load_tuned
 from medqa_cli.model.adapter_effect import ADAPTER_CONFIG_NAME

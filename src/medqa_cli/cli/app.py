@@ -13,7 +13,7 @@ from typer.core import TyperGroup
 
 from medqa_cli import __version__, console
 from medqa_cli.cli import first_steps
-from medqa_cli.config import Config
+from medqa_cli.config.schema import Config
 from medqa_cli.errors import InputError, Interrupted, MedqaError
 from medqa_cli.run_folder import is_full_disk
 

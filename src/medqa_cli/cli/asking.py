@@ -24,7 +24,7 @@ from medqa_cli.errors import InputError
 
 if TYPE_CHECKING:
     from medqa_cli.answering.asking import AskJob
-    from medqa_cli.config.sections import GenerateConfig
+    from medqa_cli.config.schema import GenerateConfig
 
 
 @app.command(

@@ -18,9 +18,8 @@ from medqa_cli.cli.options import (
     JsonOption,
     SetOption,
 )
-from medqa_cli.config import load
-from medqa_cli.config.reader import DEFAULT_NAME
-from medqa_cli.config.starter import SMALL_MODEL_INSTALL, SMALL_MODEL_PACKAGE, Starter, starter, starter_yaml
+from medqa_cli.config.load import DEFAULT_NAME, load
+from medqa_cli.config.presets import SMALL_MODEL_INSTALL, SMALL_MODEL_PACKAGE, Starter, starter, starter_yaml
 from medqa_cli.errors import InputError
 from medqa_cli.run_folder import atomic_file
 
@@ -137,7 +136,7 @@ def config_show(config: ConfigOption = None, overrides: SetOption = None, as_jso
     """Print each value of the configuration and where it came from."""
     console.use_json(as_json)
     loaded = load(config, overrides or ())
-    from medqa_cli.config.show import resolved_dict, resolved_yaml
+    from medqa_cli.config.dump import resolved_dict, resolved_yaml
 
     console.result(resolved_dict(loaded), lambda: console.line(resolved_yaml(loaded).rstrip("\n")))
     if first_steps.is_fresh(config, loaded.config):
@@ -153,7 +152,7 @@ def config_schema(as_json: JsonOption = False) -> None:
     console.use_json(as_json)
     import json
 
-    from medqa_cli.config.schema import json_schema
+    from medqa_cli.config.json_schema import json_schema
 
     schema = json_schema()
     console.result(schema, lambda: console.line(json.dumps(schema, indent=2, ensure_ascii=False)))

@@ -16,7 +16,7 @@ from medqa_cli.cli.options import (
     OutOption,
     SetOption,
 )
-from medqa_cli.config import load
+from medqa_cli.config.load import load
 from medqa_cli.errors import InputError
 
 

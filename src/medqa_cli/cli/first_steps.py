@@ -5,8 +5,8 @@ from __future__ import annotations
 import os
 from pathlib import Path
 
-from medqa_cli.config import Config
-from medqa_cli.config.reader import DEFAULT_NAME
+from medqa_cli.config.load import DEFAULT_NAME
+from medqa_cli.config.schema import Config
 
 INIT = "medqa config init"
 CONVERT = "medqa convert FILE"

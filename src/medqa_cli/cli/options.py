@@ -8,7 +8,8 @@ from typing import Annotated
 import typer
 
 from medqa_cli.cli import first_steps
-from medqa_cli.config import Config, Loaded, load
+from medqa_cli.config.load import Loaded, load
+from medqa_cli.config.schema import Config
 from medqa_cli.errors import InputError
 from medqa_cli.run_folder import RunFolder
 

@@ -20,7 +20,7 @@ from medqa_cli.cli.options import (
     require_data,
     run_folder,
 )
-from medqa_cli.config import Loaded, load
+from medqa_cli.config.load import Loaded, load
 from medqa_cli.errors import InputError
 
 if TYPE_CHECKING:
@@ -102,7 +102,7 @@ def _train(loaded: Loaded, *, resume: bool, restart: bool) -> None:
 
 
 def _train_job(loaded: Loaded) -> TrainJob:
-    from medqa_cli.config.show import resolved_yaml
+    from medqa_cli.config.dump import resolved_yaml
     from medqa_cli.training.preparation import TrainJob
 
     settings = loaded.config

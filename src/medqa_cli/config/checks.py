@@ -13,7 +13,7 @@ from encodings import aliases
 from pathlib import PurePath
 
 from medqa_cli.config.keys import closest, quoted
-from medqa_cli.config.sections import Config
+from medqa_cli.config.schema import Config
 
 # transformers.trainer_utils.SchedulerType
 SCHEDULERS = (

@@ -1,6 +1,6 @@
 """The catalogue of all configuration keys, built from the dataclasses, and the search for the key that was meant.
 
-Does not read or check values: see ``values`` and ``reader``.
+Does not read or check values: see ``values`` and ``load``.
 """
 
 from __future__ import annotations
@@ -10,7 +10,7 @@ from collections.abc import Iterable
 from dataclasses import MISSING, dataclass, fields
 from typing import Any, get_type_hints
 
-from medqa_cli.config.sections import SECTIONS, Config
+from medqa_cli.config.schema import SECTIONS, Config
 
 BOUND_NAMES = ("at_least", "above", "at_most", "below")
 _SHOWN_CHARACTERS = 60

@@ -11,9 +11,9 @@ from dataclasses import is_dataclass
 from typing import Any, get_args, get_origin
 
 from medqa_cli.config.checks import CHOICES, TEMPLATE_SUFFIXES
+from medqa_cli.config.dump import written
 from medqa_cli.config.keys import KEYS, Key, keys_of
-from medqa_cli.config.sections import SECTIONS, Config
-from medqa_cli.config.show import written
+from medqa_cli.config.schema import SECTIONS, Config
 from medqa_cli.config.values import describe, literals, members
 
 COMMANDS = ("convert", "train", "merge", "ask", "eval")
@@ -24,7 +24,7 @@ _INTRODUCTION = """\
 # The configuration
 
 <!-- Written by: python tools/configuration_page.py
-     Change the texts in src/medqa_cli/config/sections.py, not here. -->
+     Change the texts in src/medqa_cli/config/schema.py, not here. -->
 
 One YAML file, `medqa.yaml` in the current folder or the file of `-c FILE`, with a section for each part of the work.
 Only `model.name_or_path` has to be set, and what to convert: `data.source`, or `medqa convert FILE`.

@@ -1,6 +1,6 @@
 """From one YAML node to the value of one key: types, choices, ranges, and what to say when they do not fit.
 
-Does not know sections, files or overrides: see ``reader``.
+Does not know sections, files or overrides: see ``load``.
 """
 
 from __future__ import annotations
@@ -15,7 +15,7 @@ from typing import Any, Final, Literal, TypeVar, Union, get_args, get_origin
 from yaml.nodes import MappingNode, Node, ScalarNode, SequenceNode
 
 from medqa_cli.config.keys import Key, closest, keys_of
-from medqa_cli.config.yaml_nodes import (
+from medqa_cli.config.yaml_loader import (
     TEXT,
     foreign_tag,
     is_null,

@@ -9,7 +9,7 @@ from collections.abc import Sequence
 from itertools import compress
 
 from medqa_cli import console
-from medqa_cli.config.sections import DataConfig
+from medqa_cli.config.schema import DataConfig
 from medqa_cli.data.dedup import RowKeys, draw
 from medqa_cli.data.near_duplicates import AnswerSketches
 from medqa_cli.data.near_search import NOT_FOUND

@@ -16,7 +16,7 @@ from pathlib import Path
 from typing import Any
 
 from medqa_cli import __version__, console
-from medqa_cli.config.sections import DataConfig
+from medqa_cli.config.schema import DataConfig
 from medqa_cli.data.audit import Audit, audit_written
 from medqa_cli.data.cleaning.reasons import REASONS, enabled_reasons
 from medqa_cli.data.cleaning.rules import RULES, enabled_rules

@@ -13,7 +13,7 @@ from pathlib import Path
 from typing import Any
 
 from medqa_cli import console
-from medqa_cli.config.sections import DataConfig
+from medqa_cli.config.schema import DataConfig
 from medqa_cli.data.cleaning.mojibake import looks_garbled, mojibake
 from medqa_cli.data.cleaning.reasons import enabled_reasons
 from medqa_cli.data.cleaning.rules import clean

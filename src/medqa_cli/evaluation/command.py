@@ -10,7 +10,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from medqa_cli import console, ranks
-from medqa_cli.config.sections import EvalConfig, GenerateConfig, ModelConfig, PromptConfig
+from medqa_cli.config.schema import EvalConfig, GenerateConfig, ModelConfig, PromptConfig
 from medqa_cli.evaluation.gate import Condition, check_gate, require_measured
 from medqa_cli.run_folder import RunFolder
 

@@ -13,7 +13,7 @@ from typing import Any
 from medqa_cli import console, ranks
 from medqa_cli.answering.batch_size import MOST_ROWS, pick_batch_size
 from medqa_cli.answering.decoding import decode_batch
-from medqa_cli.config.sections import GenerateConfig
+from medqa_cli.config.schema import GenerateConfig
 from medqa_cli.evaluation.models import LoadedModel
 from medqa_cli.evaluation.progress import Progress
 from medqa_cli.prompt import PromptEncoder

@@ -8,7 +8,7 @@ from typing import Any
 
 import torch
 
-from medqa_cli.config.sections import ModelConfig
+from medqa_cli.config.schema import ModelConfig
 from medqa_cli.errors import InputError
 from medqa_cli.model.adapter import base_of_adapter, load_tuned
 from medqa_cli.model.base import load_base

@@ -6,7 +6,7 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
-from medqa_cli.config.sections import EvalConfig
+from medqa_cli.config.schema import EvalConfig
 from medqa_cli.errors import InputError
 from medqa_cli.evaluation.page import make_page
 from medqa_cli.evaluation.results import Measured, Statistics, make_results

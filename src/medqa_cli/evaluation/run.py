@@ -12,7 +12,7 @@ from pathlib import Path
 from typing import Any
 
 from medqa_cli import console, hub, ranks
-from medqa_cli.config.sections import EvalConfig, GenerateConfig, ModelConfig
+from medqa_cli.config.schema import EvalConfig, GenerateConfig, ModelConfig
 from medqa_cli.data.dataset import QaRow, iterate_split, read_split
 from medqa_cli.errors import InputError, Interrupted
 from medqa_cli.evaluation.choice_figures import predictions

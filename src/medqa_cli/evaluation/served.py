@@ -16,7 +16,7 @@ from functools import partial
 from typing import Any
 
 from medqa_cli import console
-from medqa_cli.config.sections import GenerateConfig
+from medqa_cli.config.schema import GenerateConfig
 from medqa_cli.errors import InputError, MedqaError
 from medqa_cli.evaluation.generation import GeneratedAnswer
 from medqa_cli.evaluation.http_json import Calls

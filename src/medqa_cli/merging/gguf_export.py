@@ -18,7 +18,7 @@ from typing import Any
 import gguf
 
 from medqa_cli import console
-from medqa_cli.config.sections import GenerateConfig
+from medqa_cli.config.schema import GenerateConfig
 from medqa_cli.errors import InputError
 from medqa_cli.leftovers import held, sweep
 from medqa_cli.merging.gguf_hyperparameters import (

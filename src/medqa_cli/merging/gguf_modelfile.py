@@ -9,7 +9,7 @@ import json
 import re
 from collections.abc import Sequence
 
-from medqa_cli.config.sections import GenerateConfig
+from medqa_cli.config.schema import GenerateConfig
 from medqa_cli.merging.gguf_template import split_at_system
 from medqa_cli.prompt import PromptContract
 

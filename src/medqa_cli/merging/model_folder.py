@@ -14,7 +14,7 @@ import torch
 
 from medqa_cli import console
 from medqa_cli.chat_template import install_chat_template
-from medqa_cli.config.sections import PromptConfig
+from medqa_cli.config.schema import PromptConfig
 from medqa_cli.errors import InputError
 from medqa_cli.model.base import load_tokenizer
 from medqa_cli.prompt import PROMPT_FILE_NAME, PromptContract, make_contract

@@ -12,7 +12,7 @@ from typing import Any, Literal
 import torch
 
 from medqa_cli import console, hub
-from medqa_cli.config.sections import ModelConfig, PromptConfig
+from medqa_cli.config.schema import ModelConfig, PromptConfig
 from medqa_cli.errors import InputError
 from medqa_cli.merging.adapter_file import AdapterFile
 from medqa_cli.merging.four_bit import FourBit

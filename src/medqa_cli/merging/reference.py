@@ -13,7 +13,7 @@ from typing import Any
 
 import torch
 
-from medqa_cli.config.sections import ModelConfig
+from medqa_cli.config.schema import ModelConfig
 from medqa_cli.merging.adapter_file import AdapterFile
 from medqa_cli.merging.skeleton import Skeleton
 from medqa_cli.model.adapter import load_adapter

@@ -8,7 +8,7 @@ from typing import Any
 import torch
 
 from medqa_cli import console
-from medqa_cli.config.sections import ModelConfig
+from medqa_cli.config.schema import ModelConfig
 from medqa_cli.errors import InputError
 from medqa_cli.model.device import DTYPES
 from medqa_cli.run_folder import RunFolder, recorded_environment, recorded_settings

@@ -12,7 +12,7 @@ from typing import Any
 import torch
 
 from medqa_cli import console, hub
-from medqa_cli.config.sections import LoraConfig, ModelConfig
+from medqa_cli.config.schema import LoraConfig, ModelConfig
 from medqa_cli.errors import InputError
 from medqa_cli.model.adapter_config import read_adapter_config, refuse_endless_patterns
 from medqa_cli.model.adapter_effect import ADAPTER_CONFIG_NAME, check_effect

@@ -19,7 +19,7 @@ from typing import Any
 import torch
 
 from medqa_cli import console
-from medqa_cli.config.sections import LoraConfig, ModelConfig
+from medqa_cli.config.schema import LoraConfig, ModelConfig
 from medqa_cli.errors import InputError
 from medqa_cli.model.base_folder import base_folder
 from medqa_cli.model.source import BaseSource

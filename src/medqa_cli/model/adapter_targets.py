@@ -14,7 +14,7 @@ from typing import Any
 
 import torch
 
-from medqa_cli.config.sections import LoraConfig
+from medqa_cli.config.schema import LoraConfig
 from medqa_cli.errors import InputError
 
 # The layers of attention that PEFT takes in Llama and its kin, and what they are called where they are one layer.

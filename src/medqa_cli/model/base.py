@@ -11,7 +11,7 @@ from typing import Any, get_args
 import torch
 
 from medqa_cli import console, hub
-from medqa_cli.config.sections import ModelConfig, Quantization
+from medqa_cli.config.schema import ModelConfig, Quantization
 from medqa_cli.errors import InputError
 from medqa_cli.model.answer_loss import install_answer_losses
 from medqa_cli.model.attention import own_attention, use_packed_attention

@@ -21,7 +21,7 @@ from torch._subclasses.fake_tensor import FakeTensorMode
 from torch.utils._python_dispatch import TorchDispatchMode
 from torch.utils._pytree import tree_leaves
 
-from medqa_cli.config.sections import LoraConfig, ModelConfig
+from medqa_cli.config.schema import LoraConfig, ModelConfig
 from medqa_cli.errors import MedqaError
 from medqa_cli.model.adapter import add_lora
 from medqa_cli.model.answer_loss import chunks_as_on, install_answer_losses

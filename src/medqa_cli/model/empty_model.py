@@ -10,7 +10,7 @@ from typing import Any
 import torch
 
 from medqa_cli import console
-from medqa_cli.config.sections import ModelConfig
+from medqa_cli.config.schema import ModelConfig
 from medqa_cli.model.base import CONSTANTS_PER_BLOCK, WEIGHTS_PER_BLOCK, quantization_config
 
 # Of all weights: less than this is a router.

@@ -14,7 +14,7 @@ from pathlib import Path
 from typing import Any, TypeVar
 
 from medqa_cli import console, ranks
-from medqa_cli.config.sections import LoraConfig, ModelConfig, PromptConfig, TrainConfig
+from medqa_cli.config.schema import LoraConfig, ModelConfig, PromptConfig, TrainConfig
 from medqa_cli.errors import InputError
 from medqa_cli.run_folder import TRAIN_SHA256, RunFolder, recorded_settings
 from medqa_cli.training.checkpoint_files import (

@@ -11,7 +11,7 @@ from typing import Any
 
 import yaml
 
-from medqa_cli.config.sections import LoraConfig, ModelConfig, TrainConfig
+from medqa_cli.config.schema import LoraConfig, ModelConfig, TrainConfig
 from medqa_cli.markdown import code_block, escaped, file_name, table
 from medqa_cli.model.source import BaseSource
 from medqa_cli.prompt import PromptContract

@@ -15,7 +15,7 @@ from typing import Any
 import torch
 
 from medqa_cli import console
-from medqa_cli.config.sections import TrainConfig
+from medqa_cli.config.schema import TrainConfig
 from medqa_cli.errors import InputError
 from medqa_cli.model.adapter_init import check_init
 from medqa_cli.model.adapter_targets import find_targets

@@ -14,7 +14,7 @@ import torch
 
 from medqa_cli import ranks
 from medqa_cli.allocator import is_kept, kept_kernel_bytes
-from medqa_cli.config.sections import LoraConfig, ModelConfig, TrainConfig
+from medqa_cli.config.schema import LoraConfig, ModelConfig, TrainConfig
 from medqa_cli.model.dry_run import ShapeModel, StepMemory
 from medqa_cli.model.forward_size import enough_tokens, tokens_per_forward, tokens_that_fit
 from medqa_cli.model.packing import group_by_tokens

@@ -12,7 +12,7 @@ from typing import Any
 import torch
 
 from medqa_cli import console, ranks
-from medqa_cli.config.sections import LoraConfig, ModelConfig, PromptConfig, TrainConfig
+from medqa_cli.config.schema import LoraConfig, ModelConfig, PromptConfig, TrainConfig
 from medqa_cli.errors import InputError
 from medqa_cli.model.source import BaseSource, find_base
 from medqa_cli.run_folder import RunFolder, sha256_of_file

@@ -14,7 +14,7 @@ import torch
 
 from medqa_cli import console, ranks
 from medqa_cli.allocator import release_idle_memory
-from medqa_cli.config.sections import LoraConfig, ModelConfig, PromptConfig, TrainConfig
+from medqa_cli.config.schema import LoraConfig, ModelConfig, PromptConfig, TrainConfig
 from medqa_cli.data.dataset import read_split
 from medqa_cli.model.attention import has_flash_attention
 from medqa_cli.model.base import load_config, load_tokenizer, num_embeddings

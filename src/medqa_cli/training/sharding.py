@@ -23,7 +23,7 @@ from transformers import Trainer
 from transformers.trainer import OPTIMIZER_NAME, SCHEDULER_NAME
 
 from medqa_cli import ranks
-from medqa_cli.config.sections import ModelConfig, TrainConfig
+from medqa_cli.config.schema import ModelConfig, TrainConfig
 from medqa_cli.errors import InputError
 
 # bitsandbytes' optimizers work on the memory of whole tensors; these compute the same on parts.

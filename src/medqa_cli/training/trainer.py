@@ -17,7 +17,7 @@ from torch.utils.data import DataLoader
 from transformers import PrinterCallback, TrainerCallback, TrainingArguments, set_seed
 
 from medqa_cli import ranks
-from medqa_cli.config.sections import TrainConfig
+from medqa_cli.config.schema import TrainConfig
 from medqa_cli.errors import InputError
 from medqa_cli.model.fused_layers import casting_once
 from medqa_cli.model.packing import answer_token_losses, examples_at_once, group_by_tokens, pack

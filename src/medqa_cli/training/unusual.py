@@ -7,7 +7,7 @@ from __future__ import annotations
 
 import math
 
-from medqa_cli.config.sections import LoraConfig, TrainConfig
+from medqa_cli.config.schema import LoraConfig, TrainConfig
 
 # Parameters of the base -> the highest usual learning rate, five times that of QLoRA (arXiv 2305.14314, table 9:
 # 2e-4 up to 13 billion, 1e-4 above) and of LoRA (arXiv 2106.09685, tables 11 and 12: 2e-4 on GPT-2 and GPT-3). Small

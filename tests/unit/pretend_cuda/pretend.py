@@ -26,7 +26,7 @@ from torch._subclasses import fake_tensor  # noqa: E402
 from torch.utils._python_dispatch import TorchDispatchMode  # noqa: E402
 from torch.utils._pytree import tree_leaves  # noqa: E402
 
-from medqa_cli.config.sections import LoraConfig, ModelConfig, TrainConfig  # noqa: E402
+from medqa_cli.config.schema import LoraConfig, ModelConfig, TrainConfig  # noqa: E402
 from medqa_cli.model import dry_run  # noqa: E402
 from medqa_cli.model.fused_layers import casting_once  # noqa: E402
 from medqa_cli.model.packing import answer_token_losses, pack  # noqa: E402

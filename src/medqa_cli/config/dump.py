@@ -12,12 +12,12 @@ from typing import Any
 
 import yaml
 
+from medqa_cli.config.json_schema import json_schema
 from medqa_cli.config.keys import KEYS, keys_of
-from medqa_cli.config.reader import Loaded
-from medqa_cli.config.schema import json_schema
-from medqa_cli.config.sections import SECTIONS, Config
+from medqa_cli.config.load import Loaded
+from medqa_cli.config.schema import SECTIONS, Config
 from medqa_cli.config.values import members
-from medqa_cli.config.yaml_nodes import is_text_everywhere
+from medqa_cli.config.yaml_loader import is_text_everywhere
 
 __all__ = ["json_schema", "resolved_dict", "resolved_yaml", "written"]
 
