@@ -1,4 +1,4 @@
-"""The cleaning rules for HTML, pictures, written line breaks and prompt marks, and the turns inside a text."""
+"""The cleaning rules for HTML, pictures, written line breaks and prompt marks."""
 
 from __future__ import annotations
 
@@ -6,7 +6,7 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from medqa_cli.data.cleaning.marks import has_more_turns, prompt_marks, written_breaks
+from medqa_cli.data.cleaning.marks import prompt_marks, written_breaks
 from medqa_cli.data.cleaning.markup import embedded_pictures, markup
 
 # HTML, and what it says.
@@ -73,7 +73,6 @@ def test_long_texts_of_marks_come_to_an_end() -> None:
         assert isinstance(markup(embedded_pictures(text)), str)
     assert markup("<br>" + " " * 200_000 + "x") == "x"
     assert prompt_marks("<s>" * 100_000 + "q", "a" + "</s>" * 100_000) == ("q", "a")
-    assert not has_more_turns("q", "\n" * 200_000 + "Patient:")
 
 
 @pytest.mark.parametrize(
@@ -118,24 +117,6 @@ def test_a_written_line_break_becomes_one_where_that_is_certain(text: str, broke
 def test_marks_at_the_ends_go(question: str, answer: str, bare_question: str, bare_answer: str) -> None:
     assert prompt_marks(question, answer) == (bare_question, bare_answer)
     assert prompt_marks(bare_question, bare_answer) == (bare_question, bare_answer)
-
-
-@pytest.mark.parametrize(
-    ("question", "answer", "more"),
-    [
-        ("My jaw hurts.", "We take an X-ray.Patient: Will that hurt?", True),
-        ("My jaw hurts.", "We take an X-ray.\npatient: Will that hurt?", True),
-        ("胃疼。", "可以。病人：要多久？", True),
-        ("I cough. Doctor: Since when? Patient: Monday.", "Rest.", True),
-        ("I cough.", "Rest.\n### Instruction:\nNext", True),
-        ("I cough.", "Rest.", False),
-        ("I cough.", "Ask your doctor: he knows. The patient: an old man.", False),
-        ("My doctor said: wait.", "Patient: a man of 45", False),
-        ("I told the doctor. Patient: me", "Rest.", False),
-    ],
-)
-def test_more_turns_than_a_question_and_an_answer_are_told(question: str, answer: str, more: bool) -> None:
-    assert has_more_turns(question, answer) is more
 
 
 PIECES = st.sampled_from(

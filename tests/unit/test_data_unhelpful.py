@@ -12,6 +12,7 @@ from hypothesis import strategies as st
 
 from medqa_cli.data.cleaning.reasons import REASONS, enabled_reasons
 from medqa_cli.data.cleaning.rules import clean, enabled_rules
+from medqa_cli.data.cleaning.turns import has_more_turns
 from medqa_cli.data.cleaning.unhelpful import unhelpful
 from medqa_cli.errors import ConfigError
 
@@ -27,7 +28,7 @@ LINKS = (
 @pytest.mark.parametrize(
     ("answer", "reason"),
     [
-        ("How is 48,XXYY syndrome inherited?", "answer_is_question"),
+        ("How long have you had the flu?", "answer_is_question"),
         ("Why? How?", "answer_is_question"),
         ("Topics", "stub"),
         ("Frequently Asked Queestions (FAQs)", "stub"),
@@ -165,6 +166,78 @@ def test_a_question_behind_advice_is_an_answer(answer: str) -> None:
 )
 def test_a_question_that_asks_for_a_question_is_answered_by_one(question: str) -> None:
     assert unhelpful(question, "How old are you?", REASONS) is None
+
+
+@pytest.mark.parametrize(
+    ("question", "answer"),
+    [
+        ("Is Bell's palsy treatable?", "Is Bell's palsy treatable?"),
+        ("What are the treatments for Bell's palsy?", "How might Bell's palsy be treated?"),
+        ("Is atrophy X inherited?", "How is atrophy X (AX) inherited?"),
+        ("高血压怎么办？", "高血压怎么办？"),
+    ],
+)
+def test_the_question_said_again_is_no_answer(question: str, answer: str) -> None:
+    assert unhelpful(question, answer, REASONS) == "answer_is_question"
+
+
+@pytest.mark.parametrize(
+    ("question", "answer"),
+    [
+        ("Can I take ibuprofen?", "Why not try paracetamol instead, as ibuprofen can irritate the stomach?"),
+        ("Why is sleep important?", "Did you know that sleep repairs tissue? Did you know it aids memory?"),
+        ("What might my midwife want to know?", "When was your last period? Do you smoke?"),
+        ("My toe is swollen, what is it?", "Could it be gout?"),
+        ("What is the diagnosis?", "Gout?"),
+        ("How do I relieve a cough?", "Have you tried honey in warm water?"),
+        ("How do I relieve a cough?", "Could honey relieve a cough?"),
+        ("When should I see a doctor?", "Do you have chest pain, or are you short of breath?"),
+        ("Is my bleeding heavy?", "Do you soak more than one pad an hour?"),
+        ("Am I an alcoholic?", "Do you drink alone? Do you hide it? Do you feel guilty?"),
+        ("Should I worry?", "Have you seen a dermatologist about it?"),
+        ("Give me a line on weight.", "How do you feel about your weight?"),
+        ("Wie sagt man das?", "Warum nicht einmal Honig versuchen?"),
+        ("Was hilft?", "Haben Sie schon einmal Honig probiert?"),
+        ("Comment calmer la toux ?", "Saviez-vous que le miel calme la toux ?"),
+        ("¿Qué ayuda?", "¿Ha probado la miel?"),
+        ("脚趾肿了是什么病？", "会不会是痛风？"),
+        ("感冒了怎么办？", "为什么不多喝水、多休息呢？"),
+        ("風邪のときは？", "水分を多く取ってみてはいかがですか？"),
+        ("Что помогает?", "Почему бы не попробовать мёд?"),
+    ],
+)
+def test_advice_facts_and_lists_put_as_questions_are_answers(question: str, answer: str) -> None:
+    assert unhelpful(question, answer, REASONS) is None
+
+
+TALK = "\nDoctor: How are you?\nPatient: My knee hurts."
+
+
+@pytest.mark.parametrize(
+    ("question", "answer", "more"),
+    [
+        ("My jaw hurts.", "We take an X-ray.Patient: Will that hurt?", True),
+        ("My jaw hurts.", "We take an X-ray.\npatient: Will that hurt?", True),
+        ("胃疼。", "可以。病人：要多久？", True),
+        ("I cough.", "Drink tea. Patient: Thank you. Doctor: You are welcome.", True),
+        ("I cough. Doctor: Since when? Patient: Monday.", "Rest.", True),
+        ("I cough.", "Rest.\n### Instruction:\nNext", True),
+        ("I cough.", f"Rest.{TALK}", True),
+        ("I cough.", "Rest.", False),
+        ("I cough.", "Ask your doctor: he knows. The patient: an old man.", False),
+        ("My doctor said: wait.", "Patient: a man of 45", False),
+        ("I told the doctor. Patient: me", "Rest.", False),
+        ("Doctor: 45, GP. Patient: 23. What is wrong?", "They are friends.", False),
+        ("Who is it?", "Terms. Patient: usually a child under five. Doctor: a paediatrician, who asks you.", False),
+        ("Whom do I call?", "Take rest. Doctor: 555-0100", False),
+        ("Give an example conversation.", f"Here it is.{TALK}", False),
+        ("What is small talk?", f"It opens a visit. For example:{TALK}", False),
+        ("q", "\n" * 200_000 + "Patient:", False),
+        ("q", "\nPatient: " * 20_000, False),
+    ],
+)
+def test_more_turns_than_a_question_and_an_answer_are_told(question: str, answer: str, more: bool) -> None:
+    assert has_more_turns(question, answer) is more
 
 
 def test_an_address_answers_where() -> None:

@@ -1,6 +1,6 @@
 r"""The cleaning rules for what programs put around a text: marks of prompts and of speakers, and ``\n`` written out.
 
-Also tells an answer that goes on with the patient's next turn. Does not change anything within a text but ``\n``.
+Does not change anything within a text but ``\n``.
 """
 
 from __future__ import annotations
@@ -28,17 +28,6 @@ _REACH = 80  # characters at either end in which a mark can stand
 _MARK_SIGNS = re.compile(r"[:：<\[#]|\AQ\.")
 # "A: 5 mg, B: 10 mg" is a list, and "A: asthma. P: inhaler." a doctor's note (SOAP).
 _LETTERED = re.compile(r"\s*A\s*[:：].*?(?<!\w)[BPSO]\s*[:：]", re.DOTALL)
-
-# A turn of the patient, or the next of the doctor: at the start of a line, or right behind a sentence.
-_PATIENT, _DOCTOR = ("Patient", "病人", "患者"), ("Doctor", "Physician", "医生", "大夫")
-_LINE_PATIENT, _LINE_DOCTOR = ("patient", "User", "Human", "用户"), ("doctor", "Assistant")
-_TURN = re.compile(
-    rf"(?:(?:(?<=\n)|(?<=[.!?。！？…”\")]))\s{{0,9}}(?:({'|'.join(_PATIENT)})|({'|'.join(_DOCTOR)}))"
-    rf"|(?<=\n)\s{{0,9}}(?:({'|'.join(_LINE_PATIENT)})|({'|'.join(_LINE_DOCTOR)})))\s*[:：](?=\s*\S)"
-)
-_SPEAKERS = (*_PATIENT, *_DOCTOR, *_LINE_PATIENT, *_LINE_DOCTOR)
-_NEXT_PROMPT = ("[INST]", "<|im_start|>", "### Instruction")
-_LONGEST_NAME = 20  # characters, with spaces behind it
 
 # Commands of LaTeX that begin with n or t: \nu is no break before a "u".
 _LATEX = frozenset(
@@ -85,23 +74,6 @@ def _stripped(text: str, start: re.Pattern[str], end: re.Pattern[str]) -> str:
             last -= 1
     rest = text[first:last].strip()
     return text if not rest or (first, last) == (0, len(text)) else rest
-
-
-def has_more_turns(question: str, answer: str) -> bool:
-    """Tell whether a row holds more than a question and its answer: the patient's or the doctor's next turn.
-
-    Args:
-        question: the cleaned question.
-        answer: the cleaned answer.
-    """
-    if any(sign in answer for sign in _NEXT_PROMPT) or (_may_have_turns(answer) and _TURN.search(answer)):
-        return True
-    turns = list(_TURN.finditer(question)) if _may_have_turns(question) else []
-    return any(turn[2] or turn[4] for turn in turns[:-1]) and bool(turns[-1][1] or turns[-1][3])
-
-
-def _may_have_turns(text: str) -> bool:
-    return any(piece[-_LONGEST_NAME:].rstrip().endswith(_SPEAKERS) for piece in text.replace("：", ":").split(":")[:-1])
 
 
 def written_breaks(text: str) -> str:

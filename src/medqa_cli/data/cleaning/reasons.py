@@ -30,7 +30,7 @@ class Reason:
 _NOTHING_TO_KEEP = "nothing could be kept of such a row"
 
 REASONS: dict[str, Reason] = {
-    "answer_is_question": Reason("The answer says nothing but a question, and the row's question asks for none."),
+    "answer_is_question": Reason("The answer only asks back, or only says the question again."),
     "stub": Reason("The answer is a page heading, 'not available', or 'see above'."),
     "link_list": Reason("The answer is a list of titles of links, or addresses only."),
     "none_answer": Reason(

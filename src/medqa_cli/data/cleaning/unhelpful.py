@@ -10,7 +10,7 @@ import unicodedata
 from collections.abc import Callable, Collection
 
 from medqa_cli.data.cleaning.asking import asks_for_a_question, is_only_a_question
-from medqa_cli.data.cleaning.marks import has_more_turns
+from medqa_cli.data.cleaning.turns import has_more_turns
 from medqa_cli.data.dedup import NONE
 
 _LONGEST_STUB = 200  # characters; what is longer is no heading
@@ -103,12 +103,13 @@ def unhelpful(question: str, answer: str, reasons: Collection[str]) -> str | Non
         reasons: the names of the reasons that count.
 
     Returns:
-        ``answer_is_question``: the answer says nothing but a question, and the row's question does not ask for one;
+        ``answer_is_question``: the answer only asks back or only says the question again, and the row's question does
+        not ask for a question;
         ``stub``: the answer is a heading of a page, a sign for "missing", or a pointer to elsewhere;
         ``link_list``: the answer is a list of titles of links, or addresses only where the question does not ask where
         to look. A list behind an answer is no reason;
         ``none_answer``: the answer is the one word ``None``;
-        ``several_turns``: the answer goes on with the patient's or the doctor's next turn.
+        ``several_turns``: the row goes on with the patient's or the doctor's next turn.
     """
     answer = answer.strip()
     for reason, holds in _REASONS.items():
@@ -118,7 +119,7 @@ def unhelpful(question: str, answer: str, reasons: Collection[str]) -> str | Non
 
 
 def _is_question(question: str, answer: str) -> bool:
-    return is_only_a_question(answer) and not asks_for_a_question(question)
+    return is_only_a_question(question, answer) and not asks_for_a_question(question)
 
 
 def _is_stub(question: str, answer: str) -> bool:
