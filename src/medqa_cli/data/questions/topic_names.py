@@ -105,11 +105,16 @@ def in_running_text(topic: str) -> str:
     return _CAPITALISED.sub(lambda match: match[0].lower() if _is_ordinary(match[0]) else match[0], topic)
 
 
+def names_illness(topic: str) -> bool:
+    """Tell whether a topic without prepositions ends like the name of an illness, whoever has it."""
+    return _ILLNESS.fullmatch(topic) is not None
+
+
 def is_illness(topic: str) -> bool:
     """Tell whether a topic is surely the name of one illness, such that an adult can say "I have" it."""
     return (
         len(topic.split()) <= _MOST_WORDS_OF_AN_ILLNESS
-        and _ILLNESS.fullmatch(topic) is not None
+        and names_illness(topic)
         and _NOT_OF_AN_ADULT.search(topic) is None
     )
 

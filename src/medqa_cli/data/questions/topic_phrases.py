@@ -1,50 +1,30 @@
 """Finds the thing that a phrase in a topic's place is about: "role of steroids in bacterial meningitis" is meningitis.
 
-Names that begin large or are written with prepositions stay whole ("Loss of Taste", "hemiplegia of childhood"): only a
-head that names a relation ("role", "recommended vaccine") gives way to what it relates to. What names no thing at all
-("well controlled") is none.
+A phrase is about the first illness or complaint that it names, else, where a treatment or test is asked about, about
+what that is for ("place of surgery in Dupuytren"), else about what a head that names a relation relates to ("role of
+vitamin D in bone health"). Names stay whole ("Loss of Taste", "hemiplegia of childhood"); what names no thing ("well
+controlled") is none.
 """
 
 from __future__ import annotations
 
 import functools
+import itertools
 import re
 
+from medqa_cli.data.questions.known_things import is_complaint, is_illness_or_complaint, is_means, is_relation
 from medqa_cli.data.questions.question_forms import POINTING
-from medqa_cli.data.questions.topic_names import is_illness
+from medqa_cli.data.questions.topic_names import is_capitalised
 
 _PREPOSITION = re.compile(
-    r"\s+(?:of|in|for|against|with|by|to|on|from|during|after|before|between|among|through|via|at|under|over|about|"
-    r"within|without|following|and|or|versus|vs\.?)\s+"
+    r"\s+(of|in|for|against|with|by|to|on|from|during|after|before|between|among|through|via|at|under|over|about|"
+    r"within|without|following|and|or|versus|vs\.?|than)(?=\s)"
 )
-# Heads that name a relation or a part of care, and not a thing that rows can be about.
-_RELATIONS_TEXT = """
-role roles purpose purposes use uses usage benefit benefits effect effects impact impacts influence importance
-significance function functions aim aims goal goals advantage advantages disadvantage disadvantages risk risks
-chance chances likelihood probability odds rate rates incidence prevalence mortality morbidity burden cost costs
-dose doses dosage dosing course duration period time onset origin origins history pathophysiology pathogenesis
-mechanism mechanisms action actions physiology etiology aetiology epidemiology cause causes reason reasons
-treatment treatments therapy therapies management diagnosis prognosis outlook prevention symptom symptoms sign signs
-feature features manifestation manifestations presentation complication complications stage stages type types kind
-kinds form forms class classes classification category categories subtype subtypes example examples definition
-meaning concept relationship relation link links association connection correlation recommendation recommendations
-guideline guidelines vaccine vaccines vaccination immunization immunisation test tests testing screening method
-methods way ways approach approaches strategy strategies step steps option options choice medication medications
-medicine medicines drug drugs standard survival expectancy efficacy effectiveness safety contraindication
-contraindications indication indications evidence number amount level levels range value values percentage
-proportion majority consequence consequences outcome outcomes factor factors need needs place part spread
-transmission control care advice information fact facts overview target targets threshold interval frequency
-timing recovery technique procedure protocol criteria criterion basis nature process case cases episode episodes
-lot diff follow-up trigger triggers accuracy sensitivity specificity
-response responses help results opinion question questions problem problems
-diet diets age ages cut-off cutoff recurrence remission shot shots cure cures
-"""
-# Words that make no name of one of the above: "next step", "second opinion", "best treatment".
+# Words that make no name of a word for a relation: "next step", "second opinion", "best treatment".
 _ORDER = re.compile(
     r"(?:(?:next|first|second|third|last|best|main|other|same|usual|standard|common|new|current|initial|early|late|"
     r"long-term|short-term|possible|good|right|recommended|most|available|important|different|typical)\s+)*"
 )
-_RELATIONS = frozenset(_RELATIONS_TEXT.split())
 # "people with asthma", "a person who has asthma", "infection with HIV", "rid of acne": asthma, HIV, acne.
 _LEAD = re.compile(
     r"(?:(?:an?|the|some|any|enough|more|most|many|your|my|all|other|such)\s+"
@@ -52,7 +32,7 @@ _LEAD = re.compile(
     r"individuals|someone|somebody|those|child|adult|woman|man|baby)\s+"
     r"(?:with|who\s+(?:has|have|had|suffers?\s+from)|having|suffering\s+from|affected\s+by|living\s+with|"
     r"diagnosed\s+with|infected\s+with))\s+"
-    r"|rid\s+of\s+|over\s+(?=an?\s)|(?:prevent|treat|cur|avoid|manag|diagnos|surviv|hav|gett)(?:e|ing)?\s+"
+    r"|rid\s+of\s+|over\s+(?=an?\s)|(?:prevent|treat|cur|avoid|manag|diagnos|surviv|hav|gett|fight|reduc|reliev)(?:e|ing)?\s+"
     r"|(?:infected|diagnosed|sick|ill|infections?|poisoning)\s+(?:with|by|from)\s+)"
 )
 # Words before an illness that tell how sure, how bad or by which germ, and make no other illness of it.
@@ -67,31 +47,55 @@ _GERM = re.compile(
 )
 _ANY_ILLNESS = frozenset({"infection", "disease", "illness", "disorder", "fever", "rash", "virus", "syndrome", "pain"})
 # "asthma in children under five", "hypertension during pregnancy", "meningitis for travellers": when and of whom.
+_PEOPLE = (
+    r"(?:children|kids|child|baby|babies|toddlers?|newborns?|infants?|teenagers|adolescents|adults|m[ae]n|wom[ae]n|elderly|"
+    r"people|persons|patients|seniors|travell?ers|athletes|smokers|pregnancy|childhood|adulthood|winter|summer|africa|"
+    r"europe|asia)"
+)
 _CIRCUMSTANCE = re.compile(
     r"\s+(?:(?:in|among|for)\s+(?:(?:an?|the|most|some|very|young|younger|old|older|elderly|pregnant|healthy|small|"
     r"adult|breastfeeding|diabetic)\s+)*"
-    r"(?:children|kids|child|baby|babies|toddlers?|newborns?|infants?|teenagers|adolescents|adults|m[ae]n|wom[ae]n|"
-    r"elderly|people|"
-    r"persons|patients|seniors|travell?ers|athletes|smokers|pregnancy|childhood|adulthood|winter|summer|"
-    r"africa|europe|asia|general)"
+    # "in childhood diarrhea" is no circumstance: the words for people end what is said.
+    rf"(?:{_PEOPLE}(?=\W*\Z|\W*\s(?:with|without|who|whose|that|of|in|on|at|under|over|from|and|or|aged|older|younger|"
+    r"during|after|before|each|every|per|living|having|today|worldwide)\b)|general(?=\s|\Z))"
     r"|(?:during|after|before|in)\s+(?:pregnancy|childbirth|delivery|breastfeeding|surgery|menopause|exercise)"
     r"|at\s+(?:night|home|work)|(?:each|every|per)\s+(?:year|day|week|month)|worldwide|in\s+the\s+world"
     r"|in\s+(?:simple|plain|other)\s+\w+|according\s+to"
-    r"|under\s+(?:the\s+age\s+of\s+)?(?:\w+)(?:\s+years(?:\s+(?:of\s+age|old))?)?"
-    r"|over\s+(?:the\s+age\s+of\s+)?\d+)(?=\s|\Z).*"
+    r"|under\s+(?:the\s+age\s+of\s+)?(?:\d+|one|two|three|five|six|ten|twelve|eighteen)(?:\s+years(?:\s+(?:of\s+age|old))?)?"
+    r"|over\s+(?:the\s+age\s+of\s+)?\d+)(?=\W*\s|\W*\Z).*"
 )
-_THING = re.compile(
-    r"\b(?:infections?|\w*virus(?:es)?|fever|injur(?:y|ies)|stroke|strokes|HIV|AIDS|HPV|TB|COPD|COVID(?:-19)?|pain|"
-    r"aches?|"
-    r"headaches?|migraines?|tumou?rs?|ulcers?|allerg(?:y|ies)|poisoning|failure|failures|fractures?|burns?|wounds?|"
-    r"diarrh?o?ea|constipation|insomnia|cough|cold|colds|stones?|arrest|attacks?|addiction|"
-    r"abuse|h(?:a)?emorrhage|disability|"
-    r"diseases?|syndromes?|disorders?|cancers?|seizures?|convulsions|rash|rashes|lice|worms?|warts?|herpes|sepsis|"
-    r"septic shock|shock|preeclampsia|eclampsia|ebola|zika|dengue|polio|plague|cholera|typhoid|tetanus|leprosy|"
-    r"an[a]?emias?|leuk[a]?emia|\w{3,}(?:itis|osis|oses|asis|[^m]oma|omas|emia|aemia|pathy|algia|plegia))\Z",
+# Before what a treatment or test is for, and before what only tells when something happens.
+_FOR, _WHEN = frozenset({"in", "for", "against", "after"}), frozenset({"after", "during", "following", "before"})
+_VERSUS = frozenset({"versus", "vs", "vs."})
+# Where, on whom or for what work of the body something is used: not what it is used against.
+_SETTING = re.compile(
+    rf"(?:.*\s)?(?:{_PEOPLE}|labou?r|childbirth|infancy|adolescence|age|life|lives|health|healthcare|practice|hospitals?|"
+    r"homes?|clinics?|settings?|emergency|emergencies|society|world|sports?|body|brain|heart|blood|bones?|muscles?|skin|"
+    r"liver|lungs?|kidneys?|eyes?|cells?|growth|digestion|metabolism|immunity|general|detail|future|past|days?|weeks?|"
+    r"months?|years?|hours?|minutes?|time|times|long|ever|free|now|sure|example|"
+    r"[a-z]+(?:ing|tion|sion|ment)|(?:mother|father|wife|husband|son|daughter|dog|cat)s?)"
+    r"|[a-z]+ing\s.*|(?:this|that|these|those|how|what|when|which|it|one|two|three|my|her|his|our)\b.*",
     re.IGNORECASE,
 )
+_MOST_WORDS_AIMED_AT = 4
+_ABBREVIATION = re.compile(r"[A-Z][A-Z0-9-]+\s")
 LONGEST_PLAIN_QUESTION = 150  # characters
+_MOST_WORDS_OF_A_PHRASE = 10
+# Not within the name of an illness; it is what stands behind: "pregnancy prevent postnatal depression".
+_NO_PART = re.compile(
+    r".*(?:--|\b(?:an?|the|my|your|his|her|our|their|whats?|so|doe?s?n[’']?t|is|are|be|been|get|getting|born|"
+    r"(?:predict|prevent|improv|reduc|affect|impact|assess|caus|help|increas|decreas|differentiat|diagnos|detect|treat|"
+    r"manag|reliev|cur|hav|hurt|reliably assess)(?:e|es|s|ing)?)\s)\s*",
+    re.IGNORECASE,
+)
+_NEGATED = re.compile(r"(?:no|not|without)\b", re.IGNORECASE)
+# "severe pain after surgery" is a phrase, "I have pain after surgery" is none.
+_SENTENCE = re.compile(
+    r"\b(?:i|i['’]m|my|me|you|your|he|she|his|her|it|we|our|they|is|are|was|were|be|been|has|have|had|do|does|did|can|"
+    r"could|will|would|should|may|might|must|not|please|thanks?|hello|hi|what|which|who|why|how)\b|"
+    r"(?<! vs)[.!?;:]\s|\n",
+    re.IGNORECASE,
+)
 _ASKS = re.compile(
     r"(?:what|which|who|when|where|why|how|should|can|could|may|must|do|does|did|is|are|will|would)\b", re.IGNORECASE
 )
@@ -100,7 +104,7 @@ _NO_NOUN = re.compile(
     r"(?!(?:seed|weed|bed|need|feed|speed|breed|blood|flaxseed|linseed|nosebleed|bleed|knotweed|red)\Z)"
     r"[a-z]+ed|well|better|worse|sick|ill|pregnant|fit|old|older|young|benign|malignant|positive|negative|normal|"
     r"abnormal|contagious|infectious|contraindicated|asymptomatic|symptomatic|healthy|unwell|tired|high|low|"
-    r"slim|thin|fat|strong|stronger|taller|enough|much|many|often|soon|now|today|again|here|there|away|out|off|up|down|"
+    r"slim|thin|fat|strong|stronger|taller|enough|much|many|more|less|often|soon|now|today|again|here|there|away|out|off|up|down|"
     r"safe|effective|necessary|available|possible|immune|fertile|infertile|dizzy|nauseous|mild|moderate|"
     r"severe|stable|unstable|terminal|metastatic|chronic|acute|new|hungry|thirsty|"
     r"anxious|nervous|angry|sad|happy|into|free|ready|done|through|over|in|on|at|to|with|for|of|"
@@ -108,7 +112,7 @@ _NO_NOUN = re.compile(
 )
 _ADVERB = re.compile(
     r"(?:better|worse|really|not|ready|new|to|away|into|well\s+(?:[a-z]+ed|after|before|from|again|soon|with|enough))"
-    r"(?=\s|\Z)"
+    r"(?=[\s,]|\Z)"
 )
 
 
@@ -122,8 +126,12 @@ def thing_of(phrase: str) -> str:
     Returns:
         the phrase itself where it is a name, a piece of it where that is, or an empty text where it names nothing.
     """
-    if not phrase[:1].islower():
+    if is_capitalised(phrase):
         return phrase
+    if not phrase[:1].islower() and not _ABBREVIATION.match(
+        phrase
+    ):  # "Crohn disease in adults" is cut, "Problems with Smell" is a title
+        return _CIRCUMSTANCE.sub("", phrase)
     thing = _related(_without_lead(phrase))
     return "" if _names_nothing(thing) else thing
 
@@ -134,16 +142,36 @@ def without_circumstance(question: str) -> str:
 
 
 def only_thing_in(question: str) -> str:
-    """Return the one illness that a question of no known form names after a preposition, or an empty text.
+    """Return the one thing that a question of no known form is about, or an empty text.
 
-    "When should antibiotics be started in bacterial meningitis?" is about meningitis; a question of two illnesses, or
-    a long story, is about none.
+    "When should antibiotics be started in bacterial meningitis?" is about meningitis, the one illness behind a
+    preposition, "Is surgery needed in Dupuytren?" about what the treatment is for; a question of two illnesses, or a
+    long story, is about none.
     """
-    if len(question) > LONGEST_PLAIN_QUESTION or not _ASKS.match(question):
+    if not _ASKS.match(question):
         return ""
-    pieces = [_without_lead(piece) for piece in _PREPOSITION.split(question.rstrip(" ?!."))[1:]]
-    things = {_MANNER.sub("", piece) for piece in pieces if _is_thing(piece)}
-    return things.pop() if len(things) == 1 else ""
+    (_, asking), *pieces = _pieces(question.rstrip(" ?!."))
+    things = {_MANNER.sub("", illness) for _, piece in pieces if (illness := _illness_in(piece))}
+    things = {thing for thing in things if not _names_nothing(thing)}
+    if any(preposition in _VERSUS and _illness_in(piece) for preposition, piece in pieces):
+        return ""
+    if things or len(pieces) != 1 or not any(is_means(word) for word in asking.split()):
+        return things.pop() if len(things) == 1 else ""
+    return _aimed_at(*pieces[0])
+
+
+def bare_thing(phrase: str) -> str:
+    """Return what a phrase that stands for a question is about: "the role of beta blockers in heart failure"."""
+    phrase = _without_lead(phrase.strip(" ?!."))
+    if len(phrase.split()) > _MOST_WORDS_OF_A_PHRASE or _ASKS.match(phrase) or _SENTENCE.search(phrase):
+        return ""
+    pieces = _pieces(phrase)
+    if len(pieces) > 1 and _relates(pieces):
+        thing, head = thing_of(phrase), pieces[0][1]
+        return "" if thing == head and not is_relation(head.rpartition(" ")[2]) else thing
+    illnesses = [illness for _, piece in pieces if (illness := _illness_in(piece))]
+    related = thing_of(phrase)
+    return related if related in illnesses and (len(illnesses) == 1 or related == pieces[0][1] != phrase) else ""
 
 
 def without_manner(name: str) -> str:
@@ -153,30 +181,83 @@ def without_manner(name: str) -> str:
     combined immunodeficiency") stays whole.
     """
     shorter = _GERM.sub("", name)
-    return shorter if shorter != name and shorter not in _ANY_ILLNESS and _is_thing(shorter) else name
+    return shorter if shorter != name and shorter not in _ANY_ILLNESS and is_illness_or_complaint(shorter) else name
+
+
+def _pieces(phrase: str) -> list[tuple[str, str]]:
+    """Return what stands between the prepositions of a phrase, each with the one before it (the first: with none)."""
+    first, *rest = _PREPOSITION.split(phrase)
+    behind = [(rest[i], _without_lead(rest[i + 1].strip()).strip(",;:")) for i in range(0, len(rest), 2)]
+    return [("", first), *behind]
+
+
+def _relates(pieces: list[tuple[str, str]]) -> bool:
+    """Tell whether a phrase begins with a relation, a treatment for something, or compares two."""
+    return (
+        is_relation(pieces[0][1].rpartition(" ")[2])
+        or any(preposition in _VERSUS for preposition, _ in pieces)
+        or any(is_means(before) and preposition in _FOR for (_, before), (preposition, _) in itertools.pairwise(pieces))
+    )
 
 
 def _related(phrase: str) -> str:
-    """Return what a head that names a relation relates to: the illness in the rest, else what follows first."""
-    phrase = _CIRCUMSTANCE.sub("", phrase)
-    head, *rest = _PREPOSITION.split(phrase)
-    *before, last = head.split() or [""]
-    if last.lower() not in _RELATIONS:
-        return phrase
-    if not rest:
-        return " ".join(before) if before and _is_thing(" ".join(before)) else phrase
-    pieces = [_without_lead(piece) for piece in rest]
-    for piece in pieces:
-        if _is_thing(piece):
-            return _MANNER.sub("", piece)
-    after = _without_lead(phrase[_PREPOSITION.search(phrase).end() :])  # type: ignore[union-attr]
+    """Return what a phrase is about: see the module's docstring for the order in which it is looked for."""
+    pieces = _pieces(phrase)
+    (_, head), *rest = pieces
+    if not head or not _relates(pieces):
+        return _CIRCUMSTANCE.sub("", _first_complaint(phrase, pieces))
+    illnesses = [(preposition, illness) for preposition, piece in pieces if (illness := _illness_in(piece))]
+    if len(illnesses) > 1 and illnesses[1][0] in _VERSUS:
+        return ""
+    if illnesses:
+        return _MANNER.sub("", illnesses[0][1])
+    for (_, before), (preposition, piece) in itertools.pairwise(pieces):
+        if is_means(before) and (aim := _aimed_at(preposition, piece)):
+            return aim
+    if any(preposition in _VERSUS for preposition, _ in pieces):
+        return ""
+    shorter = _CIRCUMSTANCE.sub("", phrase)
+    (_, head), *rest = _pieces(shorter)
+    if not rest or not is_relation(head.rpartition(" ")[2]):
+        return head
+    after = _without_lead(_PREPOSITION.split(shorter, maxsplit=1)[2].strip())
     inner = _related(after)
-    return inner if inner != after else pieces[0]
+    return inner if inner != after else rest[0][1]
 
 
-def _is_thing(piece: str) -> bool:
-    last = piece.split()[-1].lower()
-    return last not in _RELATIONS and (is_illness(piece) or _THING.search(piece) is not None)
+def _first_complaint(phrase: str, pieces: list[tuple[str, str]]) -> str:
+    """Return "hair loss" of "hair loss after chemotherapy": one illness, and when or with which other it comes."""
+    (_, head), *rest = pieces
+    if not rest:
+        return phrase
+    preposition, piece = rest[0]
+    if preposition in _WHEN:
+        return head if is_illness_or_complaint(head) else _illness_in(piece) or head
+    both = is_illness_or_complaint(head) and is_illness_or_complaint(piece)
+    return head if (both and preposition == "in") or (preposition == "with" and is_complaint(head)) else phrase
+
+
+def _illness_in(piece: str) -> str:
+    """Return the illness that a piece ends with, or that stands before a relation ("stroke risk"), or an empty text."""
+    piece = _NO_PART.sub("", piece)
+    if _NEGATED.match(piece):
+        return ""
+    if is_illness_or_complaint(piece):
+        return piece
+    name, _, last = piece.rpartition(" ")
+    return name if is_relation(last) and is_illness_or_complaint(name) else ""
+
+
+def _aimed_at(preposition: str, piece: str) -> str:
+    """Return what a treatment or test is for, by the words behind it, or an empty text where they do not tell."""
+    names = (
+        preposition in _FOR
+        and len(piece.split()) <= _MOST_WORDS_AIMED_AT
+        and not _SETTING.fullmatch(piece)
+        and not is_means(piece)
+        and not _names_nothing(piece)
+    )
+    return piece if names else ""
 
 
 def _without_lead(phrase: str) -> str:
@@ -196,5 +277,5 @@ def _names_nothing(phrase: str) -> bool:
         or _NO_NOUN.fullmatch(words[-1]) is not None
         or _ADVERB.match(phrase) is not None
         or not {"that", "which", "who"}.isdisjoint(words)
-        or _ORDER.sub("", phrase, count=1).lower() in _RELATIONS
+        or is_relation(_ORDER.sub("", phrase, count=1))
     )

@@ -7,21 +7,23 @@ from __future__ import annotations
 
 import functools
 import re
-import unicodedata
-from importlib.resources import files
 
 from medqa_cli.data.cleaning.letters import lost_letters
 from medqa_cli.data.cleaning.rules import one_line
-from medqa_cli.data.dedup import fold, is_empty
+from medqa_cli.data.dedup import is_empty
+from medqa_cli.data.questions.known_things import compared, synonyms
 from medqa_cli.data.questions.question_forms import LONGEST_QUESTION, recognise
-from medqa_cli.data.questions.topic_phrases import only_thing_in, thing_of, without_circumstance, without_manner
+from medqa_cli.data.questions.topic_phrases import (
+    LONGEST_PLAIN_QUESTION,
+    bare_thing,
+    only_thing_in,
+    thing_of,
+    without_circumstance,
+    without_manner,
+)
 
 # "chronic obstructive pulmonary disease (COPD)": two names of one topic.
 _WITH_ABBREVIATION = re.compile(r"(.*[^\s(])\s*\(((?=[^)]*[A-Z][^)]*[A-Z])[A-Za-z0-9-]{2,10})\)")
-_POSSESSIVE = re.compile(r"(?<=\w)['’]s\b|(?<=s)['’](?=\s|$)")
-_ACCENTS = re.compile("[\u0300-\u036f]")  # of European letters; marks of other scripts are letters
-_NOT_PLURAL = ("ss", "us", "is")
-_SHORTEST_PLURAL = 4
 _TITLE_CASE = re.compile(r"(?:(?:[^\Wa-z][^\s]*|an?|the|of|in|on|for|to|and|or|with|by|at|from|[^\w\s]+)(?:\s+|\Z))+")
 _NO_TOPIC = frozenset({"-", "?", "n/a", "na", "nan", "none", "null", "unknown", "not available"})
 
@@ -43,7 +45,11 @@ def topic_of(question: str, given: str) -> str:
     if form is None and len(question) <= LONGEST_QUESTION:
         shorter = without_circumstance(question)
         form = recognise(shorter) if shorter != question else None
-    return only_thing_in(question) if form is None else thing_of(_in_a_sentence(form.topic, question))
+    if form is not None and (thing := thing_of(_in_a_sentence(form.topic, question))):
+        return thing
+    if len(question) > LONGEST_PLAIN_QUESTION:
+        return ""
+    return only_thing_in(question) or bare_thing(_in_a_sentence(question, question))
 
 
 def _in_a_sentence(topic: str, question: str) -> str:
@@ -73,21 +79,10 @@ def topic_names(topic: str) -> tuple[str, ...]:
 @functools.cache
 def first_names() -> dict[str, str]:
     """Return for each name in ``synonyms.txt`` but the first of a line the first one, all as they are compared."""
-    lines = files(__package__).joinpath("synonyms.txt").read_text(encoding="utf-8").splitlines()
-    things = [[_name(name) for name in line.split(" = ")] for line in lines if line and not line.startswith("#")]
+    things = [[_name(name) for name in names] for _, names in synonyms()]
     return {name: first for first, *others in things for name in others if name != first}
 
 
 def _name(topic: str) -> str:
-    """Return a name as it is compared: folded, without accents, possessives, plurals and words of manner."""
-    plain = _ACCENTS.sub("", unicodedata.normalize("NFKD", _POSSESSIVE.sub("", topic)))
-    return without_manner(" ".join(_singular(word) for word in fold(plain).split()))
-
-
-def _singular(word: str) -> str:
-    """Return a word without a plural ending; it need not be a word, but one and many give the same."""
-    if len(word) < _SHORTEST_PLURAL or not word.endswith("s") or word.endswith(_NOT_PLURAL):
-        return word
-    if word.endswith("ies"):
-        return f"{word[:-3]}y"
-    return word[:-2] if word.endswith(("sses", "xes", "ches", "shes")) else word[:-1]
+    """Return a name as topics are compared: without words of manner either."""
+    return without_manner(compared(topic))
