@@ -553,7 +553,9 @@ def test_sources_of_one_name(tmp_path: Path) -> None:
 
 def test_a_reason_that_takes_many_rows_is_told_with_its_key(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
     rows = [[f"What is disease {i}?", f"It is number {i} of many."] for i in range(12)]
-    rows[2:2] = [[f"Message {i}", f"Who treats disease {i}?"] for i in range(4)]
+    rows[2:2] = [
+        [f"Message {i}", f"Do you have a {symptom}?"] for i, symptom in enumerate(("rash", "cough", "fever", "limp"))
+    ]
     source = write_csv(tmp_path / "qa.csv", rows)
     assert run(source, tmp_path / "a")["rows"]["rejected"] == {"answer_is_question": 4}
     told = " ".join(capsys.readouterr().err.split())

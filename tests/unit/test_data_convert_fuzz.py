@@ -149,7 +149,7 @@ PIECES = [
 ]
 ENDS = ["", "\nNIH: National Eye Institute", "\r\n\r\n\r\n", "   "]
 # A whole answer that makes its row useless.
-USELESS = ["", " \u200b", "nan", "N/A", "What is it?", "Topics", "www.example.org", "a\0b"]
+USELESS = ["", " \u200b", "nan", "N/A", "How old are you?", "Topics", "www.example.org", "a\0b"]
 ODD_CELLS = st.text(st.characters(exclude_categories=["Cs"]), max_size=30) | st.sampled_from(
     ["", "?", "-", "NULL", "="]
 )
