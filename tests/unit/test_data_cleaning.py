@@ -12,7 +12,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from medqa_cli.data.cleaning.reasons import enabled_reasons
-from medqa_cli.data.cleaning.rules import RULES, Cleaned, clean, enabled_rules
+from medqa_cli.data.cleaning.rules import RULES, Cleaned, clean, enabled_rules, tidy_paragraphs
 from medqa_cli.data.dedup import Screen, draw, fold, is_empty, key_of, row_keys, unique_id, unusable
 from medqa_cli.errors import ConfigError
 
@@ -537,7 +537,7 @@ def test_cells_that_only_look_empty(text: str) -> None:
 def test_screen_rejects_duplicates_and_surplus_copies() -> None:
     screen = Screen(2, enabled_reasons({}))
     pairs = [("q1", "A!"), ("Q1?", "a"), ("q2", "a"), ("q3", "a"), ("q1", "b"), ("q3", "a")]
-    assert [screen.refusal(row_keys(fold(question), fold(answer), [])) for question, answer in pairs] == [
+    assert [screen.refusal(row_keys(question, answer, fold(answer), [])) for question, answer in pairs] == [
         None,
         "exact_duplicate",
         None,
@@ -569,3 +569,10 @@ def test_equal_short_ids_get_a_suffix() -> None:
     taken: Counter[str] = Counter()
     pairs = [bytes(8) + bytes([last] * 8) for last in (1, 2, 3)] + [bytes([9] * 16)]
     assert [unique_id(pair, taken) for pair in pairs] == ["0" * 16, "0" * 16 + "-2", "0" * 16 + "-3", "09" * 8]
+
+
+@given(st.text(alphabet="ab \n\t\r\v\f\x1c\x1d\x1e\x1f-", max_size=30))
+def test_tidy_paragraphs_of_ascii_text_gives_what_the_way_for_other_texts_gives(text: str) -> None:
+    other = tidy_paragraphs(f"é{text}x")
+    assert tidy_paragraphs(f"e{text}x") == f"e{other[1:]}"
+    assert tidy_paragraphs(other) == other

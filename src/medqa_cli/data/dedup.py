@@ -71,7 +71,8 @@ def rank_of(seed: int, purpose: str, key: bytes) -> bytes:
 
 def is_empty(text: str) -> bool:
     """Tell whether a cell holds nothing that can be seen, or only a sign for a missing value."""
-    return text.strip() in NOT_A_TEXT or not any(c.isprintable() and not c.isspace() for c in text)
+    seen = text.strip()
+    return seen in NOT_A_TEXT or not any(c.isprintable() and not c.isspace() for c in seen)
 
 
 def draw(keys: Sequence[bytes], max_rows: int | None, seed: int) -> list[bool]:
@@ -107,16 +108,17 @@ def page_key(source: str) -> bytes:
     return key_of("page", fold(source.split("#")[0]))
 
 
-def row_keys(question: str, answer: str, topic_names: Sequence[str], source: str = "") -> RowKeys:
+def row_keys(question: str, answer: str, folded_answer: str, topic_names: Sequence[str], source: str = "") -> RowKeys:
     """Return the keys of a row.
 
     Args:
         question: the question, cleaned.
         answer: the answer, cleaned.
+        folded_answer: what ``fold`` makes of it.
         topic_names: the names of its topic; none: it has no topic.
         source: what it is from, such as the address of a page.
     """
-    folded_question, folded_answer = fold(question), fold(answer)
+    folded_question = fold(question)
     return RowKeys(
         key_of(folded_question, folded_answer, signs(question), signs(answer)),
         key_of(folded_question),
@@ -160,6 +162,8 @@ def unusable(question: str, answer: str, *others: str) -> str | None:
 
 
 def _is_encodable(text: str) -> bool:
+    if text.isascii():
+        return True
     try:
         text.encode("utf-8")
     except UnicodeEncodeError:

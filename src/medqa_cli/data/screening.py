@@ -143,11 +143,12 @@ def _judged(
     reason = unusable(cleaned.question, cleaned.answer) or unhelpful(cleaned.question, cleaned.answer, reasons)
     if reason:
         return rejected(row, reason)
-    found = row_keys(cleaned.question, cleaned.answer, topic_names(topic), row.source)
+    folded_answer = fold(cleaned.answer)
+    found = row_keys(cleaned.question, cleaned.answer, folded_answer, topic_names(topic), row.source)
     if refusal := screen.refusal(found):
         return rejected(row, refusal)
     keys.append(found)
-    sketches.add(fold(cleaned.answer), found.answer)
+    sketches.add(folded_answer, found.answer)
     return {
         NOT_CHOSEN: rejected(row, ""),
         "changed": cleaned.changed,

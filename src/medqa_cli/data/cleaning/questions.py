@@ -108,7 +108,9 @@ def _asks_the_same(lead: str, question: str) -> bool:
 def _parts(question: str) -> tuple[set[str], set[str], bool]:
     """Return the kinds of thing asked, the stems of the topic words, and whether it says "this"."""
     plain = unicodedata.normalize("NFKD", question.replace("'s ", " ").casefold())
-    words = _WORD.findall("".join(c for c in plain if not unicodedata.combining(c)))
+    if not plain.isascii():
+        plain = "".join(c for c in plain if not unicodedata.combining(c))
+    words = _WORD.findall(plain)
     kinds, topic = set(), set()
     for word in words:
         if kind := _KIND.match(word):

@@ -25,6 +25,7 @@ _BLANK_LINES = re.compile(r"\n{3,}")
 _SPACES = re.compile(r"\s+")
 _UNBROKEN = "\xa0\u202f"  # the spaces at which no line breaks
 _FRENCH_MARKS = "?!:;»"
+_UNTIDY = ("  ", " \n", "\n ", "\n\n\n", "\t", "\r", "\v", "\f", "\x1c", "\x1d", "\x1e", "\x1f")  # of ASCII
 
 ENGLISH = frozenset({"en"})
 FRENCH = frozenset({"fr"})
@@ -63,7 +64,7 @@ class Rule:
         Each text counts by its own language, and one whose language cannot be told by that of the other.
         """
         changed = self.apply(question, answer)
-        if changed == (question, answer) or (self.languages is None and not self.not_for):
+        if (self.languages is None and not self.not_for) or changed == (question, answer):
             return changed
         if changed[0] != question and not self.is_for(told_language(question, answer)):
             changed = question, changed[1]
@@ -100,6 +101,8 @@ def _one_space(run: re.Match[str]) -> str:
 
 def tidy_paragraphs(text: str) -> str:
     """Return the text with one space between words, no space at the ends of lines, at most one blank line in a row."""
+    if text.isascii() and not any(map(text.__contains__, _UNTIDY)) and text == text.strip():
+        return text
     lines = "\n".join([one_line(line) for line in text.splitlines()])
     return _BLANK_LINES.sub("\n\n", lines).strip()
 
@@ -229,13 +232,14 @@ def clean(question: str, answer: str, enabled: Sequence[str]) -> Cleaned:
         the cleaned texts and which rules changed them.
     """
     changed: set[str] = set()
+    rules = [(name, RULES[name]) for name in enabled]
     uncovered = True
     while uncovered:
         uncovered = False
-        for name in enabled:
-            rule, before = RULES[name], (question, answer)
-            question, answer = rule.applied(question, answer)
-            if (question, answer) != before:
+        for name, rule in rules:
+            new_question, new_answer = rule.applied(question, answer)
+            if new_question != question or new_answer != answer:
+                question, answer = new_question, new_answer
                 changed.add(name)
                 uncovered = uncovered or rule.uncovers
     return Cleaned(question, answer, tuple(name for name in enabled if name in changed))
