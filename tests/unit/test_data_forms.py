@@ -65,6 +65,43 @@ JSON_FORMS: dict[str, tuple[str, str, Sequence[tuple[str, str]]]] = {
         lines(*({"instruction": INSTRUCTION, "input": q, "output": a} for q, a in PAIRS)),
         PAIRS,
     ),
+    "an input under other names": (
+        "a.jsonl",
+        lines(
+            {"query": "Can I?", "input": "I am pregnant.", "response": A1},
+            {"query": Q2, "input": "", "response": A2},
+        ),
+        [("Can I?\n\nI am pregnant.", A1), (Q2, A2)],
+    ),
+    "a context that is a case": (
+        "a.jsonl",
+        lines(
+            {"question": "Can he?", "context": "My son is four.", "completion": A1},
+            {"question": "Can he?", "context": "My son is a diabetic.", "completion": A2},
+            {"question": Q2, "context": "I am old.", "completion": A2},
+        ),
+        [("Can he?\n\nMy son is four.", A1), ("Can he?\n\nMy son is a diabetic.", A2), (f"{Q2}\n\nI am old.", A2)],
+    ),
+    "a history in words": (
+        "a.jsonl",
+        lines(*({"question": Q1, "history": f"a smoker of {age}", "answer": A1} for age in ("52", "60"))),
+        [("a smoker of 52", A1), ("a smoker of 60", A1)],
+    ),
+    "a passage that the answer is from": (
+        "a.jsonl",
+        lines(*({"question": q, "context": f"It is long known: {a} And so on and on.", "answer": a} for q, a in PAIRS)),
+        PAIRS,
+    ),
+    "an input of addresses": (
+        "a.jsonl",
+        lines(*({"prompt": q, "input": f"doc_{q[5]}1", "completion": a} for q, a in PAIRS)),
+        PAIRS,
+    ),
+    "the same input on each row": (
+        "a.jsonl",
+        lines(*({"query": q, "input": "You are a doctor.", "output": a} for q, a in PAIRS)),
+        PAIRS,
+    ),
     "empty histories": (
         "a.jsonl",
         lines(
@@ -263,6 +300,28 @@ def test_a_form_of_a_table_is_read(tmp_path: Path, content: str, expected: Seque
     assert pairs(read(tmp_path / "a.csv", content)) == list(expected)
 
 
+@pytest.mark.parametrize(
+    ("answer", "told", "said"),
+    [
+        ("explanation", ["Iron refills the stores.", "A", "2"], "the answer is column 'explanation' as it stands"),
+        ("solution", ["iron", "salt", "bed"], "the answer is the text of the option that column 'solution' names"),
+    ],
+)
+def test_a_named_answer_column_is_taken_as_it_stands_unless_it_names_options(
+    tmp_path: Path, answer: str, told: list[str], said: str
+) -> None:
+    explained = zip("BCD", ["Iron refills the stores.", "A", "2"], strict=True)
+    content = lines(
+        *(
+            {"question": Q1, **LETTERED, "correct": sign, "explanation": text, "solution": sign}
+            for sign, text in explained
+        )
+    )
+    opened = read(tmp_path / "a.jsonl", content, answer=answer)
+    assert pairs(opened) == [(ASKED, text) for text in told]
+    assert said in opened.warnings[-1]
+
+
 def test_a_title_above_the_header_of_a_sheet(tmp_path: Path) -> None:
     path = write_xlsx(tmp_path / "a.xlsx", {"FAQ": [["Our questions", None], ["question", "answer"], [Q1, A1]]})
     opened = open_sources([str(path)], ColumnNames())
@@ -302,6 +361,10 @@ def test_what_optional_columns_hold_rejects_no_row(tmp_path: Path) -> None:
         ({"question": Q1, "answer": "B", "id": "1"}, ["holds single letters", "no column of options is found"]),
         ({"question": Q1, "answer": A1, "history": "a smoker of 52"}, ["column 'history' is not used"]),
         ({"question": Q1, "answer": A1, "input": "I am pregnant"}, ["column 'input' is not used: a question that"]),
+        (
+            {"question": Q1, **LETTERED, "correct": "A", "explanation": A1},
+            ["column 'explanation' is not used", "--set data.answer_column=explanation"],
+        ),
         ({"question": Q1, "A": "x", "B": "y", "answer": "A"}, ["multiple-choice questions", "('A' 'B')"]),
         (
             {"instruction": INSTRUCTION, "input": Q1, "output": A1},
@@ -314,6 +377,19 @@ def test_what_is_left_out_of_the_rows_is_said(tmp_path: Path, record: Any, said:
     opened = read(tmp_path / "a.jsonl", lines(record, record))
     told = "\n".join(opened.warnings)
     assert [text for text in said if text not in told] == []
+
+
+def test_a_column_that_follows_the_question_is_said_once(tmp_path: Path) -> None:
+    records = [{"query": q, "input": age, "output": a} for (q, a), age in zip(PAIRS, ("I am old.", ""), strict=True)]
+    opened = read(tmp_path / "a.jsonl", lines(*records))
+    assert opened.columns.describe() == "question 'query' + 'input', answer 'output'"
+    told = "each question is column 'query' and behind it column 'input', where that holds something"
+    assert opened.warnings == (f"{told} (1 of the first 2 rows)",)
+
+
+def test_a_column_of_questions_for_answers_is_said(tmp_path: Path) -> None:
+    opened = read(tmp_path / "a.jsonl", lines(*({"question": f"I am {n}.", "answer": Q1} for n in "abc")))
+    assert opened.warnings == ("column 'answer' holds questions (3 of the first 3 rows), not answers",)
 
 
 def test_columns_that_are_not_used_are_listed(tmp_path: Path) -> None:

@@ -122,9 +122,16 @@ def resolve(answer: object, options: Sequence[Option], first: int | None) -> str
 
 
 def names_an_option(answer: object, options: Sequence[Option]) -> bool:
-    """Tell whether an answer names one of the options and is no answer in words of its own."""
+    """Tell whether an answer names one of the options, by a sign or its text, and is no answer in words of its own."""
     resolved = resolve(answer, options, 0)
-    return resolved is not None and (is_sign(answer) or any(option.text in resolved for option in options))
+    text = (cell_text(answer) or "").strip()
+    return resolved is not None and (resolved != text or any(option.text == resolved for option in options))
+
+
+def names_by_sign(answer: object, options: Sequence[Option]) -> bool:
+    """Tell whether an answer names one of the options by its letter or its number."""
+    text = _folded(cell_text(answer) or "")
+    return names_an_option(answer, options) and text not in {_folded(option.text) for option in options}
 
 
 def is_sign(answer: object) -> bool:

@@ -45,7 +45,7 @@ _NEEDED = frozenset(
     re.findall(
         r"\S+",
         """context contexts passage passages paragraph paragraphs background abstract document documents evidence
-        snippets history input inputs previous_turns turns dialogue_history""",
+        snippets history input inputs case vignette previous_turns turns dialogue_history""",
     )
 )
 _MORE = frozenset({"explanation", "explanations", "exp", "rationale", "rationales", "reasoning", "cot", "long_answer"})
@@ -86,13 +86,12 @@ def missing_column(
     )
 
 
-def unused_warnings(unused: Sequence[str], answer: str, *, has_options: bool) -> list[str]:
+def unused_warnings(unused: Sequence[str], answer: str) -> list[str]:
     """Return a warning for each column that is not used and that a question or an answer may need.
 
     Args:
         unused: the names of the columns that are not used.
         answer: the name of the answer's column.
-        has_options: the answers are options of the questions, so that no other column can take their place.
     """
     warnings = []
     for name in unused:
@@ -102,8 +101,8 @@ def unused_warnings(unused: Sequence[str], answer: str, *, has_options: bool) ->
                 f"column '{name}' is not used: a question that cannot be answered without it is learned without it"
             )
         elif folded in _MORE:
-            instead = "" if has_options else f" (to learn it instead: {setting('answer', name)})"
-            warnings.append(f"column '{name}' is not used: the answer is '{answer}' alone{instead}")
+            instead = f"to learn it instead: {setting('answer', name)}"
+            warnings.append(f"column '{name}' is not used: the answer is '{answer}' alone ({instead})")
     return warnings
 
 

@@ -8,7 +8,7 @@ from __future__ import annotations
 import itertools
 import re
 from collections.abc import Sequence, Set
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 
 from medqa_cli.data.reading.caps import Caps
 from medqa_cli.data.reading.column_hints import CANDIDATES, missing_column, unused_warnings
@@ -32,8 +32,10 @@ SOURCE_NAMES = (
 # A question and its answer in one column: a list of messages, or a text with turn markers.
 MESSAGE_NAMES = ("messages", "conversations", "conversation", "dialogue", "dialog", "utterances")
 TEXT_NAMES = ("text",)
-# Alpaca's form: the question is the instruction, and behind it the input where there is one.
+# Alpaca's form: the question is the instruction, and behind it the input where there is one. Under other names the
+# cells have to tell whether it is one.
 INSTRUCTION, INPUT = "instruction", "input"
+INPUT_NAMES = (INPUT, "inputs", "context", "background", "case", "vignette", "passage")
 HISTORY_NAMES = ("history", "histories", "chat_history", "dialogue_history", "dialog_history", "conversation_history")
 # The options of a multiple-choice question: one column that holds all of them, or one column each.
 OPTIONS_NAMES = ("options", "option", "choices")
@@ -64,8 +66,10 @@ class Columns:
     """All columns of a file and the positions of those that are used.
 
     ``exchange``: one column holds question and answer together, ``question`` and ``answer`` are both its position.
-    ``input``: its text follows the question's (Alpaca). ``options``: of a multiple-choice question, all in one column
-    or in one each; the answer tells which of them is right. ``history``: earlier turns, which a row must not have.
+    ``input``: its text follows the question's (Alpaca); ``input_in_doubt``: only if its cells look like that.
+    ``options``: of a multiple-choice question, all in one column or in one each; the answer tells which of them is
+    right. ``correct``: another column that tells it. ``answer_is_named``: by the user, and no column that would have
+    been found. ``history``: earlier turns, which a row must not have.
     """
 
     names: tuple[str, ...]
@@ -78,6 +82,9 @@ class Columns:
     input: int | None = None
     options: tuple[int, ...] = ()
     history: int | None = None
+    input_in_doubt: bool = False
+    correct: int | None = None
+    answer_is_named: bool = False
 
     @property
     def used(self) -> tuple[int, ...]:
@@ -105,7 +112,7 @@ class Columns:
 
     def warnings(self) -> list[str]:
         """Return what has to be said of columns that are not used and yet belong to the questions or answers."""
-        return unused_warnings(self.unused(), self.names[self.answer], has_options=bool(self.options))
+        return unused_warnings(self.unused(), self.names[self.answer])
 
 
 def find_columns(wanted: ColumnNames, header: Sequence[str], file: object) -> Columns:
@@ -125,6 +132,7 @@ def find_columns(wanted: ColumnNames, header: Sequence[str], file: object) -> Co
     history = _optional(HISTORY_NAMES, header, set())
     exchange = _exchange(wanted, header)
     options = _options(wanted, header) if exchange is None else ()
+    correct = None
     if exchange is not None:
         question, answer, after = exchange, exchange, None
     else:
@@ -132,15 +140,38 @@ def find_columns(wanted: ColumnNames, header: Sequence[str], file: object) -> Co
         question, after = _question(wanted, header, options, file)
         answer = _answer(wanted, header, options, file)
         options = tuple(index for index in options if index not in (question, answer))
+        correct = next((index for index in _told_right(header, options) if index not in (question, answer)), None)
+        if after is None:
+            after = _optional(INPUT_NAMES, _without(wanted, header), {question, answer, *options})
         if question == answer:
             raise InputError(
                 f"{file}: question and answer are one column, '{header[question]}'; the file has {listed(header)}",
                 "name another: --set data.answer_column=NAME",
             )
-    taken = {question, answer, *options}
+    in_doubt = after is not None and (header[question].strip().casefold(), header[after].strip().casefold()) != (
+        INSTRUCTION,
+        INPUT,
+    )
+    named = wanted.answer is not None and answer not in _told_right(header, options)
+    taken = {question, answer, *options, *(() if after is None else (after,))}
     topic = _topic(header, taken) if wanted.topic is None else _named("topic", wanted.topic, header, file)
     source, kind = _optional(SOURCE_NAMES, header, taken), _optional(KIND_NAMES, header, taken)
-    return Columns(tuple(header), question, answer, topic, source, kind, exchange is not None, after, options, history)
+    found = Columns(tuple(header), question, answer, topic, source, kind, exchange is not None, after, options, history)
+    return replace(found, input_in_doubt=in_doubt, correct=correct, answer_is_named=named)
+
+
+def _without(wanted: ColumnNames, header: Sequence[str]) -> list[str]:
+    """Return the names of the columns, without those that the user gave a role."""
+    named = {name.strip().casefold() for name in (wanted.question, wanted.answer, wanted.topic) if name is not None}
+    return ["" if name.strip().casefold() in named else name for name in header]
+
+
+def _told_right(header: Sequence[str], options: Sequence[int]) -> list[int]:
+    """Return the columns whose names say that they hold the answer, or which option it is."""
+    return [
+        *_candidates("answer", header, options),
+        *(index for name in CORRECT_NAMES for index in _matches(header, name)),
+    ]
 
 
 def _topic(header: Sequence[str], taken: Set[int]) -> int | None:
@@ -179,18 +210,14 @@ def _options(wanted: ColumnNames, header: Sequence[str]) -> tuple[int, ...]:
 def _question(
     wanted: ColumnNames, header: Sequence[str], barred: Sequence[int], file: object
 ) -> tuple[int, int | None]:
-    """Return the column of the question, and the one whose text follows it (Alpaca's ``input``)."""
-    after = _optional((INPUT,), header, set())
+    """Return the column of the question, and the one whose text follows it: ``input``, beside any other question."""
+    after = _optional((INPUT,), _without(wanted, header), set())
     if wanted.question is not None:
         question = _named("question", wanted.question, header, file)
-    elif after is not None and _optional((INSTRUCTION,), header, set()) is not None:
-        question = _guessed(
-            "question", [name if index != after else "" for index, name in enumerate(header)], barred, file
-        )
     else:
-        question = _guessed("question", header, barred, file)
-    is_instruction = header[question].strip().casefold() == INSTRUCTION
-    return question, after if is_instruction else None
+        others = [index for index in _candidates("question", header, barred) if index != after]
+        question = _only("question", others or _candidates("question", header, barred), header, file)
+    return question, after if after != question else None
 
 
 def _answer(wanted: ColumnNames, header: Sequence[str], options: Sequence[int], file: object) -> int:

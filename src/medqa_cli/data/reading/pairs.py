@@ -7,30 +7,29 @@ Does not judge the texts. A row that holds more than one question and one answer
 from __future__ import annotations
 
 import itertools
-from collections import Counter
 from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass, replace
 
-from medqa_cli.data.reading.cells import cell_text, is_plain, json_text, optional_text, read_cell, shape, turns_in
+from medqa_cli.data.reading.cells import cell_text, is_plain, json_text, optional_text, read_cell, turns_in
 from medqa_cli.data.reading.choices import (
-    Option,
     asked_with,
     first_number,
     is_sign,
     names_an_option,
+    names_by_sign,
     read_options,
     resolve,
 )
 from medqa_cli.data.reading.column_hints import missing_column
 from medqa_cli.data.reading.columns import Columns
-from medqa_cli.data.reading.exchanges import SEVERAL_TURNS, is_told_of, parse_exchange
+from medqa_cli.data.reading.exchanges import SEVERAL_TURNS, parse_exchange
+from medqa_cli.data.reading.first_rows import NO_INPUT, choices_in, really_used, told_of_cells
 from medqa_cli.data.reading.rows import CellRow, CellTable, RawRow, Table, TableFile, UnreadRow
 from medqa_cli.errors import InputError
 
 ROWS_LOOKED_AT = 1000  # of the first rows, to tell what a form means
 ROWS_FOR_FORM = 100  # none of so many rows in a known form: the column is ordinary text
 LONGEST_SHOWN = 80
-_NO_INPUT = frozenset({"", "<noinput>", "no input", "nan", "none", "null", "n/a"})
 
 
 @dataclass(frozen=True)
@@ -38,13 +37,14 @@ class _Form:
     """What holds for all rows of a table.
 
     ``left_out``: the instruction that stands in every row beside an input, and so tells no question from another.
-    ``first_option``: what ``choices.resolve`` calls first.
+    ``first_option``: what ``choices.resolve`` calls first. ``verbatim``: the answer is no sign for an option.
     """
 
     columns: Columns
     file: TableFile
     left_out: str | None = None
     first_option: int | None = 1
+    verbatim: bool = False
 
     @property
     def is_plain(self) -> bool:
@@ -70,7 +70,7 @@ def questions_and_answers(table: CellTable, file: TableFile) -> Table:
     looks_far = columns.input is not None or bool(columns.options)
     head = list(itertools.islice(rows, ROWS_LOOKED_AT if looks_far else ROWS_FOR_FORM))
     first = [row for row in head if isinstance(row, CellRow)]
-    columns = _really_used(columns, first)
+    columns = really_used(columns, first)
     description, warnings = table.description, columns.warnings()
     form = _Form(columns, file)
     if columns.exchange:
@@ -80,33 +80,17 @@ def questions_and_answers(table: CellTable, file: TableFile) -> Table:
         form = replace(form, left_out=_left_out(first, columns))
         warnings += _told_of_input(form, first)
     if columns.options:
-        form = replace(form, first_option=_first_option(first, form))
-        warnings.append(_told_of_options(columns))
-    warnings += _told_of_cells(first, columns)
+        answers = choices_in(columns, columns.answer, first)
+        named = sum(names_an_option(answer, options) for answer, options in answers)
+        signs = sum(names_by_sign(answer, options) for answer, options in answers)
+        # Beside a column of signs a second one holds nothing else.
+        by_sign = 2 * signs > len(answers) if columns.correct is None else signs == len(answers)
+        form = replace(form, verbatim=columns.answer_is_named and not by_sign)
+        if not form.verbatim:
+            form = replace(form, first_option=_first_option(first, form))
+        warnings.append(_told_of_options(columns, by_sign=named > 0 and not form.verbatim))
+    warnings += told_of_cells(first, columns)
     return Table(description, columns, _made(itertools.chain(head, rows), form), tuple(warnings))
-
-
-def _really_used(columns: Columns, first: Sequence[CellRow]) -> Columns:
-    """Return the columns without those whose cells are not what their names promise."""
-    if columns.history is not None and any(is_told_of(row.cells[columns.history]) for row in first):
-        # What is told of a patient is no earlier turn.
-        columns = replace(columns, history=None)
-    choices = _choices(columns, first)
-    all_empty = not any(cell_text(row.cells[index]) != "" for row in first for index in columns.options)
-    by_letter = len(columns.options) > 1 and all(len(columns.names[index].strip()) == 1 for index in columns.options)
-    if all_empty or (by_letter and not any(names_an_option(answer, options) for answer, options in choices)):
-        return replace(columns, options=())
-    return columns
-
-
-def _choices(columns: Columns, rows: Sequence[CellRow]) -> list[tuple[object, list[Option]]]:
-    """Return answer and options of those rows that have options."""
-    names = [columns.names[index] for index in columns.options]
-    found = [
-        (row.cells[columns.answer], read_options([row.cells[index] for index in columns.options], names))
-        for row in (rows if names else ())
-    ]
-    return [(answer, options) for answer, options in found if options]
 
 
 def _made(rows: Iterable[CellRow | UnreadRow], form: _Form) -> Iterator[RawRow | UnreadRow]:
@@ -152,12 +136,12 @@ def _chosen(row: CellRow, form: _Form, question: str, answer: str) -> RawRow | U
     cells = [row.cells[index] for index in columns.options]
     options = read_options(cells, [columns.names[index] for index in columns.options])
     if not options:
-        if is_sign(answer):
+        if is_sign(answer) and not form.verbatim:
             detail = f"column '{columns.names[columns.options[0]]}' holds no options that can be told apart"
             return _unread(row, form, "unresolved_option", question, answer, detail)
         told = [optional_text(cell) or "" for cell in cells]
         return _raw(row, form, "\n".join(filter(str.strip, [question, *told])), answer)
-    resolved = resolve(answer, options, form.first_option)
+    resolved = answer if form.verbatim else resolve(answer, options, form.first_option)
     if resolved is None:
         detail = f"'{answer[:20]}' is none of its {len(options)} options"
         return _unread(row, form, "unresolved_option", question, answer, detail)
@@ -182,7 +166,7 @@ def _question(cells: Sequence[object], form: _Form) -> _Question:
     after = read_cell(cells[columns.input])
     if after.problem:
         return _Question(problem=f"column '{columns.names[columns.input]}' holds {after.problem}")
-    parts = [part for part in (text, after.texts[0]) if part.strip().casefold() not in _NO_INPUT]
+    parts = [part for part in (text, after.texts[0]) if part.strip().casefold() not in NO_INPUT]
     if len(parts) == 2 and text.strip() == form.left_out:
         return _Question(parts[1])
     return _Question("\n\n".join(parts))
@@ -240,7 +224,7 @@ def _left_out(first: Sequence[CellRow], columns: Columns) -> str | None:
     if columns.input is None:
         return None
     texts = [[cell_text(row.cells[index]) for index in (columns.question, columns.input)] for row in first]
-    if len(texts) < 2 or not all(text and after and after.strip().casefold() not in _NO_INPUT for text, after in texts):
+    if len(texts) < 2 or not all(text and after and after.strip().casefold() not in NO_INPUT for text, after in texts):
         return None
     instructions = {(text or "").strip() for text, _ in texts}
     return instructions.pop() if len(instructions) == 1 else None
@@ -252,7 +236,14 @@ def _told_of_input(form: _Form, first: Sequence[CellRow]) -> list[str]:
         return []
     instruction, after = columns.names[columns.question], columns.names[columns.input]
     if form.left_out is None:
-        return []
+        if not columns.input_in_doubt:
+            return []
+        filled = sum((cell_text(row.cells[columns.input]) or "").strip().casefold() not in NO_INPUT for row in first)
+        told = [
+            f"each question is column '{instruction}' and behind it column '{after}', where that holds something "
+            f"({filled:,} of the first {len(first):,} rows)"
+        ]
+        return told if filled else []
     shown = form.left_out if len(form.left_out) <= LONGEST_SHOWN else f"{form.left_out[:LONGEST_SHOWN]}..."
     return [
         f"the question is column '{after}': column '{instruction}' holds the same text in each of the first "
@@ -264,7 +255,7 @@ def _told_of_input(form: _Form, first: Sequence[CellRow]) -> list[str]:
 def _first_option(first: Sequence[CellRow], form: _Form) -> int | None:
     columns = form.columns
     try:
-        return first_number(_choices(columns, first))
+        return first_number(choices_in(columns, columns.answer, first))
     except ValueError as error:
         raise InputError(
             f"{form.file}: column '{columns.names[columns.answer]}' numbers the options of multiple-choice questions, "
@@ -273,37 +264,8 @@ def _first_option(first: Sequence[CellRow], form: _Form) -> int | None:
         ) from error
 
 
-def _told_of_options(columns: Columns) -> str:
+def _told_of_options(columns: Columns, *, by_sign: bool) -> str:
     names = " ".join(f"'{columns.names[index]}'" for index in columns.options)
-    return (
-        f"multiple-choice questions: the options ({names}) are put behind each question, and the answer is the text of "
-        f"the option that column '{columns.names[columns.answer]}' names"
-    )
-
-
-def _told_of_cells(first: Sequence[CellRow], columns: Columns) -> list[str]:
-    """Return what the first rows show: an optional column without texts, answers that are signs only."""
-    warnings = []
-    for index in (columns.topic, columns.source, columns.kind):
-        if index is not None:
-            shapes = Counter(shape(row.cells[index]) for row in first if optional_text(row.cells[index]) is None)
-            if shapes:
-                warnings.append(
-                    f"column '{columns.names[index]}' is ignored where it holds {shapes.most_common(1)[0][0]}"
-                )
-    if not columns.exchange and not columns.options:
-        signs = sum(is_sign(row.cells[columns.answer]) for row in first)
-        if signs > 1 and 2 * signs > len(first):
-            warnings.append(
-                f"column '{columns.names[columns.answer]}' holds single letters ({signs} of the first {len(first)} "
-                "rows), as of multiple-choice questions, but no column of options is found: name them A, B, C, ... or "
-                "'options'"
-            )
-    questions = [read_cell(row.cells[columns.question]) for row in first]
-    several = sum(len(read.texts) > 1 for read in questions)
-    if several and not columns.exchange:
-        warnings.append(
-            f"column '{columns.names[columns.question]}' holds several wordings of a question "
-            f"({several} of the first {len(first)} rows): the first of each is taken"
-        )
-    return warnings
+    answer = f"column '{columns.names[columns.answer]}'"
+    told = f"the text of the option that {answer} names" if by_sign else f"{answer} as it stands"
+    return f"multiple-choice questions: the options ({names}) are put behind each question, and the answer is {told}"
