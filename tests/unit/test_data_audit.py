@@ -164,6 +164,27 @@ def test_columns_and_topics_that_the_user_names(tmp_path: Path) -> None:
     assert unknown.leakage["test"] == {**NONE, "topic": None}
 
 
+def test_a_topic_that_all_rows_have_tells_nothing(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    things = ["gout", "asthma", "mumps", "rickets", "scurvy", "measles", "gout", "asthma"]
+    questions = [f"What {('causes', 'is')[i // 6]} {thing}?" for i, thing in enumerate(things)]
+    rows = [[question, f"Text {i} on this.", "medicine"] for i, question in enumerate(questions)]
+    header = ("question", "answer", "topic")
+    report = converted(write_csv(tmp_path / "in.csv", rows, header), tmp_path / "out")
+    assert (report["topics"]["column"], report["topics"]["known"], report["topics"]["distinct"]) == (None, 8, 6)
+    assert capsys.readouterr().err.count("column 'topic' holds the same topic on all 8 rows") == 1
+    kept = [row for split in ("train", "validation", "test") for row in read_split(tmp_path / "out", split)]
+    assert sorted(row.topic for row in kept) == sorted(things)
+    write_csv(tmp_path / "foreign/train.csv", rows[:6], header)
+    write_csv(tmp_path / "foreign/test.csv", rows[6:], header)
+    assert audit(tmp_path / "foreign").leakage["test"]["topic"] == 2  # gout and asthma, not the 2 of "medicine"
+    write_csv(tmp_path / "foreign/test.csv", [*rows[6:7], ["Is it late?", "Yes, it is.", "medicine"]], header)
+    assert audit(tmp_path / "foreign").leakage["test"]["topic"] == 1
+    # One row of another topic, and the column tells rows apart again.
+    rows[7][2] = "lungs"
+    report = converted(write_csv(tmp_path / "in.csv", rows, header), tmp_path / "again", validation_fraction=0)
+    assert (report["topics"]["column"], report["topics"]["distinct"]) == ("topic", 2)
+
+
 def test_a_folder_without_splits(tmp_path: Path) -> None:
     write_csv(tmp_path / "train.csv", [["q", "a"]])
     with pytest.raises(InputError, match=r"expected a training file and a held-out one, found 'train\.csv'"):

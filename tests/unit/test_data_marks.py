@@ -75,6 +75,25 @@ def test_long_texts_of_marks_come_to_an_end() -> None:
     assert prompt_marks("<s>" * 100_000 + "q", "a" + "</s>" * 100_000) == ("q", "a")
 
 
+# Words, patterns and paths in which the n after a backslash is a letter, or that talk of the sign.
+NO_BREAKS = [
+    "\\nothing helps",
+    "causes \\nausea and \\nothing",
+    "it causes nausea\\nothing",
+    "one\\ntwo",
+    "\\névralgie",
+    "match \\d+\\n here",
+    "rate \\d{2,3}\\n5",
+    "\\s*\\n\\s*",
+    "[^\\n]+ or (\\r|\\n)",
+    "^\\n$ or \\n{2,}",
+    "open C:\\new\\table.txt and D:\\Temp\\notes now",
+    "folder\\notes\\table",
+    "the \\n character, split on \\n and \\t",
+    "print('a\\nb') writes '\\n'",
+]
+
+
 @pytest.mark.parametrize(
     ("text", "broken"),
     [
@@ -86,6 +105,11 @@ def test_long_texts_of_marks_come_to_an_end() -> None:
         ("$\\alpha$ and one\\ntwo", "$\\alpha$ and one\\ntwo"),
         ("$\\alpha$ it is.\\nNext", "$\\alpha$ it is.\nNext"),
         ("no break", "no break"),
+        ("Rest. \\n Drink, or rest\\n", "Rest. \n Drink, or rest\n"),
+        ("Rest.\\nDrink.\\nsleep well", "Rest.\nDrink.\nsleep well"),
+        ("Take:\\n1. a\\n2. b", "Take:\n1. a\n2. b"),
+        ("боль\\nсильная", "боль\nсильная"),
+        *((text, text) for text in NO_BREAKS),
     ],
 )
 def test_a_written_line_break_becomes_one_where_that_is_certain(text: str, broken: str) -> None:

@@ -25,7 +25,7 @@ from medqa_cli.data.reading.rows import UnreadRow
 from medqa_cli.data.reading.sources import open_sources
 from medqa_cli.data.split_files import find_split_files
 from medqa_cli.data.splitting import SPLITS
-from medqa_cli.data.topic_counts import TopicCounts, count_topics, pages_tell
+from medqa_cli.data.topic_counts import LEAST_TOPICS, TopicCounts, count_topics, pages_tell
 from medqa_cli.data.wording import listed
 from medqa_cli.errors import InputError, MedqaError
 
@@ -38,13 +38,14 @@ _T = TypeVar("_T")
 
 @dataclass(frozen=True, slots=True)
 class _Row:
-    """A usable row of a split; ``place`` is its file and number."""
+    """A usable row of a split; ``place`` is its file and number, ``named`` the topic that its question names."""
 
     place: str
     question: str
     answer: str
     topic: str
     source: str
+    named: str = ""
     is_paraphrase: bool = False
 
 
@@ -56,6 +57,7 @@ class _Split:
     questions: list[bytes] = field(default_factory=list)
     answers: list[bytes] = field(default_factory=list)
     topics: list[tuple[bytes, ...]] = field(default_factory=list)
+    named_topics: list[tuple[bytes, ...]] = field(default_factory=list)
     pages: list[bytes] = field(default_factory=list)
     sketches: list[int] = field(default_factory=list)
     is_paraphrase: bytearray = field(default_factory=bytearray)
@@ -175,6 +177,11 @@ def _check_looked(folder: Path, audit: Audit) -> None:
 
 def _audit(rows: dict[str, Iterator[_Row | None]], sketches: AnswerSketches, by_page: bool | None) -> Audit:
     splits = {name: _read(rows[name], sketches, name) for name in SPLITS}
+    if sum(len(split.topics) for split in splits.values()) >= LEAST_TOPICS and (
+        len({topics for split in splits.values() for topics in split.topics}) == 1
+    ):
+        for split in splits.values():  # a column that holds the same on all rows tells nothing
+            split.topics = split.named_topics
     all_topics = [topics for split in splits.values() for topics in split.own(split.topics)]
     all_pages = [page for split in splits.values() for page in split.own(split.pages)]
     if by_page is None:
@@ -197,7 +204,9 @@ def _audit(rows: dict[str, Iterator[_Row | None]], sketches: AnswerSketches, by_
 def _own_rows(folder: Path, split: str) -> Iterator[_Row | None]:
     for number, row in enumerate(iterate_split(folder, split), start=1):
         topic = topic_of(row.question, row.topic)
-        yield _Row(f"{split}.jsonl:{number}", row.question, row.answer, topic, row.source, bool(row.paraphrase_of))
+        yield _Row(
+            f"{split}.jsonl:{number}", row.question, row.answer, topic, row.source, topic, bool(row.paraphrase_of)
+        )
 
 
 def _foreign_rows(files: Sequence[Path], wanted: ColumnNames) -> Iterator[_Row | None]:
@@ -214,6 +223,7 @@ def _foreign_rows(files: Sequence[Path], wanted: ColumnNames) -> Iterator[_Row |
                 row.answer,
                 topic_of(row.question, row.topic),
                 row.source,
+                topic_of(row.question, ""),
             )
 
 
@@ -233,6 +243,7 @@ def _read(rows: Iterable[_Row | None], sketches: AnswerSketches, name: str) -> _
             split.answers.append(answer)
             split.pages.append(page_key(row.source))
             split.topics.append(tuple(key_of(name) for name in topic_names(row.topic)))
+            split.named_topics.append(tuple(key_of(name) for name in topic_names(row.named)))
             split.is_paraphrase.append(row.is_paraphrase)
     return split
 

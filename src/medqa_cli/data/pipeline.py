@@ -181,6 +181,7 @@ def _pass_twice(
     with stages.stage("read and clean"):
         screened = screen_rows(opened, data, enabled_rules(data.cleaning), spool_path, sketches)
     check_something_kept(screened, name)
+    _drop_column_of_one_topic(screened, opened)
     with stages.stage("split and purge"), console.status("splitting ..."):
         by_page = pages_tell([key.topics for key in screened.keys], [key.page for key in screened.keys])
         if by_page:
@@ -191,6 +192,18 @@ def _pass_twice(
         written = write_rows(folder, spool_path, screened, places, wording, lengths)
     spool_path.unlink()
     return _Passed(screened, places, written, by_page)
+
+
+def _drop_column_of_one_topic(screened: Screened, opened: SourceRows) -> None:
+    """Take topics from the questions where the topic column holds the same on all rows, and say so."""
+    keys = screened.column.without_it(screened.keys)
+    if keys is None or opened.columns.topic is None:
+        return
+    screened.keys, screened.by_question = keys, True
+    console.warn(
+        f"column {opened.columns.names[opened.columns.topic]!r} holds the same topic on all {len(keys):,} rows, which "
+        "tells nothing: topics are taken from the questions"
+    )
 
 
 def _audit(folder: Path, passed: _Passed, sketches: AnswerSketches) -> Audit:
@@ -216,7 +229,9 @@ def _counts(opened: SourceRows, passed: _Passed, data: DataConfig) -> dict[str, 
 
 
 def _topics(opened: SourceRows, passed: _Passed) -> dict[str, Any]:
-    column = opened.columns.source if passed.by_page else opened.columns.topic
+    column = None if passed.screened.by_question else opened.columns.topic
+    if passed.by_page:
+        column = opened.columns.source
     keys = zip(passed.screened.keys, passed.places, strict=True)
     counts = count_topics(key.page if passed.by_page else key.topics for key, place in keys if place in SPLITS)
     if counts.known and counts.doubt:

@@ -24,9 +24,11 @@ from medqa_cli.data.near_duplicates import AnswerSketches
 from medqa_cli.data.questions.topics import topic_names, topic_of
 from medqa_cli.data.reading.rows import RawRow, SourceRows, UnreadRow
 from medqa_cli.data.spool import create, place_of, rejected, write_line
+from medqa_cli.data.topic_counts import ColumnOfOneTopic
 from medqa_cli.data.wording import counted
 from medqa_cli.errors import InputError
 
+TOPIC_NAMED = "named"  # key of a spooled row: the topic that its question names, where the column may tell nothing
 NOT_CHOSEN = "raw"  # key of a spooled row that was let through: the line of rejected.jsonl, should it come to that
 ROWS_PER_UPDATE = 1000
 ROWS_THAT_TELL, FEWEST_KEPT = 500_000, 50  # with fewer kept of so many rows, the rest is not read
@@ -44,10 +46,13 @@ _REPAIRS = {
 class Screened:
     """What is known of the rows after the first pass: the keys of those let through, and the counts.
 
+    ``column``: whether the topic column tells rows apart; ``by_question``: it does not, so the questions' topics count.
     ``unreadable``: those rejected that could not be used whatever the config says, by their reasons.
     """
 
     keys: list[RowKeys] = field(default_factory=list)
+    column: ColumnOfOneTopic = field(default_factory=ColumnOfOneTopic)
+    by_question: bool = False
     read: int = 0
     rejected: Counter[str] = field(default_factory=Counter)
     unreadable: Counter[str] = field(default_factory=Counter)
@@ -78,7 +83,7 @@ def screen_rows(
         for row in opened.rows:
             screened.read += 1
             digest.update("\0".join(_texts(row)).encode("utf-8", "surrogatepass"))
-            entry = _judged(row, screen, rules, reasons, screened.keys, sketches)
+            entry = _judged(row, screen, rules, reasons, screened, sketches)
             if reason := entry.get("reason"):
                 screened.rejected[reason] += 1
                 screened.unreadable[reason] += isinstance(row, UnreadRow) and row.otherwise is None
@@ -126,7 +131,7 @@ def _judged(
     screen: Screen,
     rules: Sequence[str],
     reasons: Collection[str],
-    keys: list[RowKeys],
+    screened: Screened,
     sketches: AnswerSketches,
 ) -> dict[str, Any]:
     """Return what is spooled of a row: it as rejected (with a ``reason``), or its raw and its cleaned texts."""
@@ -139,7 +144,12 @@ def _judged(
     cleaned = clean(row.question, row.answer, rules)
     # The question as it was read comes first: a repaired name would no longer be that of a topic column.
     repaired = mojibake if "mojibake" in rules else str
-    topic = topic_of(repaired(row.question), repaired(row.topic)) or topic_of(cleaned.question, "")
+    given = topic_of("", repaired(row.topic))
+
+    def named() -> str:
+        return topic_of(repaired(row.question), "") or topic_of(cleaned.question, "")
+
+    topic = given or named()
     reason = unusable(cleaned.question, cleaned.answer) or unhelpful(cleaned.question, cleaned.answer, reasons)
     if reason:
         return rejected(row, reason)
@@ -147,12 +157,14 @@ def _judged(
     found = row_keys(cleaned.question, cleaned.answer, folded_answer, topic_names(topic), row.source)
     if refusal := screen.refusal(found):
         return rejected(row, refusal)
-    keys.append(found)
+    screened.keys.append(found)
     sketches.add(folded_answer, found.answer)
-    return {
+    by_question = screened.column.watch(found.topics if given else (), named)
+    entry = {
         NOT_CHOSEN: rejected(row, ""),
         "changed": cleaned.changed,
         "language": told_language(cleaned.answer, cleaned.question),
         "garbled": looks_garbled(cleaned.question) or looks_garbled(cleaned.answer),
         "kept": {"question": cleaned.question, "answer": cleaned.answer, "topic": topic, "source": row.source},
     }
+    return entry if by_question is None else {**entry, TOPIC_NAMED: by_question}

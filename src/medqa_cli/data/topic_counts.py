@@ -3,10 +3,14 @@
 from __future__ import annotations
 
 from collections import Counter
-from collections.abc import Hashable, Iterable, Sequence
-from dataclasses import dataclass
+from collections.abc import Callable, Hashable, Iterable, Sequence
+from dataclasses import dataclass, field, replace
 from typing import Any
 
+from medqa_cli.data.dedup import RowKeys, key_of
+from medqa_cli.data.questions.topics import topic_names
+
+FEWEST_ROWS_OF_ONE_TOPIC = 2
 LEAST_TOPICS = 8  # fewer say nothing about how often topics repeat
 LARGEST_SHARE_ALONE = 1 / 2
 LEAST_SHARE_KNOWN = 1 / 2
@@ -43,6 +47,42 @@ class TopicCounts:
     def as_json(self) -> dict[str, Any]:
         """Return the counts as they stand in ``report.json``; ``doubt`` is null where there is none."""
         return {"known": self.known, "distinct": self.distinct, "once": self.once, "doubt": self.doubt or None}
+
+
+@dataclass
+class ColumnOfOneTopic:
+    """Watches whether a topic column gives all rows the same topic, which then tells nothing.
+
+    As long as it does, the topics that the questions name are kept in its place.
+    """
+
+    _given: tuple[bytes, ...] = ()
+    _named: list[tuple[bytes, ...]] = field(default_factory=list)
+    _tells: bool = False
+
+    def watch(self, given: tuple[bytes, ...], named: Callable[[], str]) -> str | None:
+        """Look at the next row.
+
+        Args:
+            given: the keys of the topic that the column gives; none: it gives no topic.
+            named: returns the topic that the question names.
+
+        Returns:
+            the topic that the question names; None where the column is known to tell rows apart.
+        """
+        if self._tells or not given or (self._named and given != self._given):
+            self._tells, self._named = True, []
+            return None
+        topic = named()
+        self._given = given
+        self._named.append(tuple(key_of(name) for name in topic_names(topic)))
+        return topic
+
+    def without_it(self, keys: Sequence[RowKeys]) -> list[RowKeys] | None:
+        """Return the rows' keys with the topics that their questions name; None where the column tells rows apart."""
+        if self._tells or len(keys) < FEWEST_ROWS_OF_ONE_TOPIC:
+            return None
+        return [replace(key, topics=topics) for key, topics in zip(keys, self._named, strict=True)]
 
 
 def count_topics(topics: Iterable[Hashable]) -> TopicCounts:

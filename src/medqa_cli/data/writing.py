@@ -16,7 +16,7 @@ from medqa_cli.data.dedup import RowKeys, fold, key_of, unique_id
 from medqa_cli.data.lengths import TokenLengths
 from medqa_cli.data.output_folder import REJECTED_NAME
 from medqa_cli.data.questions.paraphrases import paraphrase
-from medqa_cli.data.screening import NOT_CHOSEN, Screened
+from medqa_cli.data.screening import NOT_CHOSEN, TOPIC_NAMED, Screened
 from medqa_cli.data.splitting import SPLITS
 from medqa_cli.data.spool import create, place_of, read_lines, write_line
 
@@ -126,6 +126,8 @@ def write_rows(
                 writer.reject(entry)
                 continue
             key, place = next(let_through)
+            if screened.by_question:
+                entry["kept"]["topic"] = entry[TOPIC_NAMED]
             if place in SPLITS:
                 writer.keep(entry, key, place)
             else:

@@ -6,6 +6,7 @@ Does not change anything within a text but ``\n``.
 from __future__ import annotations
 
 import re
+import unicodedata
 
 # Tokens of training texts, at either end.
 _TOKEN = (
@@ -44,6 +45,11 @@ _WRITTEN = re.compile(r"\\r\\n|\\n|\\t")
 _OTHER_ESCAPE = re.compile(r"\\(?!r\\n|[nt])")
 _WORD_AFTER = re.compile(r"[A-Za-z]*")
 _PATH = re.compile(r"(?:[A-Za-z]:\\|\\\\)[^\s\"'<>|]*$")
+# Beside a sign of a pattern or a program: "[^\n]+", "\d+\n", "'\n'".
+_PATTERN_BEFORE = re.compile(r"(?:[\[^|/\\(\"'`]|\\[dwsbDWSB.][+*?]?|\\[dwsbDWSB.]\{[\d,]*\})$")
+_PATTERN_AFTER = re.compile(r"[+?{\]|/]|\*(?!\s)|\\[dwsbDWSB.]")
+_SENTENCE_ENDS = ".!?:;,)。！？：；，）…"
+_WINDOW = 200  # characters before a sign that are looked at
 
 
 def prompt_marks(question: str, answer: str) -> tuple[str, str]:
@@ -83,8 +89,8 @@ def written_breaks(text: str) -> str:
         text: a question or an answer.
 
     Returns:
-        the text. Commands of LaTeX (``\nu``, ``\times``) and Windows paths (``C:\new``) stay, and so does a single
-        ``\n`` between small letters beside other backslashes.
+        the text. It stays as it is where the ``n`` may be a letter of its own: in commands of LaTeX (``\nu``), Windows
+        paths (``C:\new``), patterns (``\d+\n``) and words (``\nausea``), and where ``\n`` itself is talked of.
     """
     # Again where a break was one: what stands behind it is no path any more.
     while "\\" in text and _WRITTEN.search(text):
@@ -96,26 +102,46 @@ def written_breaks(text: str) -> str:
 
 def _with_breaks(text: str) -> str:
     signs = [sign for sign in _WRITTEN.finditer(text) if _may_be_a_break(text, sign)]
-    certain = not _OTHER_ESCAPE.search(text) and len(signs) == len(_WRITTEN.findall(text))
+    bare = _OTHER_ESCAPE.search(text) is None
+    clear = {sign.start() for sign in signs if _is_clear(text, sign, bare)}
     pieces, end = [], 0
     for sign in signs:
-        if certain or _is_certain(text, sign):
+        # Beside clear breaks a small letter behind one tells nothing, unless a word begins there.
+        starts_word = not sign.start() or text[sign.start() - 1].isspace()
+        if sign.start() in clear or (clear and bare and not starts_word):
             pieces += [text[end : sign.start()], " " if sign[0] == "\\t" else "\n"]
             end = sign.end()
     return "".join([*pieces, text[end:]])
 
 
 def _may_be_a_break(text: str, sign: re.Match[str]) -> bool:
+    """Tell whether a sign is no piece of a command, a path or a pattern."""
     if sign[0] == "\\r\\n":
         return True
-    after = _WORD_AFTER.match(text, sign.end())
+    before, after = text[max(0, sign.start() - _WINDOW) : sign.start()], _WORD_AFTER.match(text, sign.end())
     word = sign[0][1] + (after[0] if after else "")
-    return word not in _LATEX and not _PATH.search(text, max(0, sign.start() - 200), sign.start())
+    pattern = _PATTERN_BEFORE.search(before) or _PATTERN_AFTER.match(text, sign.end())
+    return word not in _LATEX and not _PATH.search(before) and (not pattern or before.endswith(("\\n", "\\r")))
 
 
-def _is_certain(text: str, sign: re.Match[str]) -> bool:
-    """Tell a break by what stands beside it: a sentence's end, another break, or no small Latin letter behind it."""
-    after, before = text[sign.end() : sign.end() + 2], text[: sign.start()][-2:]
-    if sign[0] == "\\r\\n" or after == "\\n" or before == "\\n":
+def _is_clear(text: str, sign: re.Match[str], bare: bool) -> bool:
+    r"""Tell a break by what stands beside it.
+
+    Args:
+        text: the text.
+        sign: where ``\n`` is written.
+        bare: the text has no other backslashes.
+    """
+    before, after = text[max(0, sign.start() - _WINDOW) : sign.start()], text[sign.end() : sign.end() + 2]
+    said = before.rstrip(" \t")[-1:]
+    if sign[0] == "\\r\\n" or after == "\\n" or before.endswith("\\n"):
         return True
-    return not after[:1].isascii() or not after[:1].isalnum() or (after[:1].isupper() and before[-1:] in ".!?:;,")
+    if said != before[-1:] and not after[:1].isalnum():  # "the \n character", but "Rest. \n - drink" is clear
+        return said in _SENTENCE_ENDS or after.strip() in ("-", "•", "*", "–")
+    if after[:1].isupper():
+        return bare or said in _SENTENCE_ENDS
+    return not _is_small_latin(after[:1])
+
+
+def _is_small_latin(character: str) -> bool:
+    return character.islower() and unicodedata.name(character, "").startswith("LATIN")
