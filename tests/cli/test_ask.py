@@ -11,8 +11,8 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-from conftest import Outcome
 
+from helpers.commands import Outcome
 from medqa_cli import console
 
 Medqa = Callable[..., Outcome]

@@ -8,7 +8,8 @@ from collections.abc import Callable
 from pathlib import Path
 
 import pytest
-from conftest import Outcome
+
+from helpers.commands import Outcome
 
 BAD = Path(__file__).parents[1] / "data" / "bad"
 LARGEST_FILE = 4096  # bytes

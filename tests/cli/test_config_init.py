@@ -10,9 +10,8 @@ from types import SimpleNamespace
 
 import pytest
 import torch
-from conftest import Outcome
-from test_errors import fails
 
+from helpers.commands import Outcome, fails
 from medqa_cli.config.load import load
 from medqa_cli.config.presets import LARGE_MODEL, MIDDLE_MODEL, SMALL_MODEL, SMALL_MODEL_INSTALL
 

@@ -13,7 +13,8 @@ from collections.abc import Callable, Sequence
 from pathlib import Path
 
 import pytest
-from conftest import Outcome
+
+from helpers.commands import Outcome
 
 Medqa = Callable[..., Outcome]
 

@@ -17,38 +17,12 @@ from typing import Any
 
 import pytest
 import torch
-from conftest import Outcome
 
+from helpers.commands import ROWS, Outcome, fails, write_csv, write_workspace
 from medqa_cli.cli.app import ending_with_a_message
 from medqa_cli.errors import InputError, MedqaError
 
 Medqa = Callable[..., Outcome]
-
-CONDITIONS = ("glaucoma", "asthma", "gout", "anemia", "migraine", "eczema", "measles", "rabies", "scurvy", "tetanus")
-ROWS = [
-    (f"{asked} {name}?", f"{name.capitalize()} {told}, as case {number} shows.")
-    for number, name in enumerate(CONDITIONS)
-    for asked, told in (("What is", "is a disease of one organ"), ("How to treat", "is treated with one medicine"))
-]
-CONFIG = """\
-data: {{dir: data, validation_fraction: 0.2, test_fraction: 0.2}}
-run_dir: run
-prompt: {{template: chat}}
-model: {{name_or_path: {model}, quantization: none, max_length: 256}}
-lora: {{r: 2}}
-train: {{max_steps: 2, gradient_checkpointing: false, logging_steps: 1}}
-generate: {{max_new_tokens: 8}}
-eval: {{bootstrap_draws: 100}}
-"""
-
-
-def write_csv(path: Path, rows: list[tuple[str, str]], header: str = "question,answer") -> None:
-    path.write_text("\n".join([header, *(f'"{q}","{a}"' for q, a in rows)]) + "\n", encoding="utf-8")
-
-
-def write_workspace(folder: Path, model: Path) -> None:
-    write_csv(folder / "qa.csv", ROWS)
-    (folder / "medqa.yaml").write_text(CONFIG.format(model=model), encoding="utf-8")
 
 
 @pytest.fixture
@@ -80,22 +54,6 @@ def trained(trained_once: Path, workspace: Path) -> Path:
     """The current folder after ``convert`` and ``train``; a copy that a test may damage."""
     shutil.copytree(trained_once, workspace, dirs_exist_ok=True)
     return workspace
-
-
-def fails(outcome: Outcome, code: int, *said: str) -> None:
-    """Assert that a command ended with one error message that says all of ``said``, and with nothing else."""
-    assert outcome.code == code, outcome.err
-    assert outcome.out == ""
-    assert "Traceback" not in outcome.err
-    lines = outcome.err.splitlines()
-    start = [number for number, line in enumerate(lines) if line.startswith("error: ")]
-    assert len(start) == 1, outcome.err
-    # The message is the last thing on the screen: one line, and one with the hint.
-    message = lines[start[0] :]
-    assert len(message) <= 2, outcome.err
-    assert all(line.startswith("hint: ") for line in message[1:]), outcome.err
-    missing = [text for text in said if text not in "\n".join(message)]
-    assert not missing, outcome.err
 
 
 THREE_WAYS = ("three ways to get a model", "hub id", "a folder with config.json", "a .gguf file")

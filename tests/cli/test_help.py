@@ -12,9 +12,8 @@ from collections.abc import Callable
 from pathlib import Path
 
 import pytest
-from conftest import Outcome
-from test_errors import fails
 
+from helpers.commands import Outcome, fails
 from medqa_cli import __version__
 from medqa_cli.config.json_schema import json_schema
 

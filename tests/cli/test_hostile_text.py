@@ -9,9 +9,9 @@ from collections.abc import Callable
 from pathlib import Path
 
 import pytest
-from conftest import Outcome
 
 import medqa_cli
+from helpers.commands import Outcome
 
 Medqa = Callable[..., Outcome]
 SOURCE = Path(medqa_cli.__file__).parent

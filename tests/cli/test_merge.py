@@ -13,8 +13,9 @@ from typing import Any
 
 import pytest
 import torch
-from conftest import Outcome
 
+from helpers.commands import Outcome
+from helpers.models import make_chatml_tokenizer, make_tiny_model
 from medqa_cli.merging import model_folder, verify, writing
 from medqa_cli.merging import run as merging
 from medqa_cli.merging.streamed import NotStreamable
@@ -69,8 +70,6 @@ def run_main(folder: Path, *arguments: str) -> None:
 
 def large_steps_model(vocabulary_size: int) -> Any:
     """Weights that 4-bit quantization changes much, so that the two bases give different models."""
-    from conftest import make_tiny_model
-
     model = make_tiny_model(vocabulary_size)
     for name, parameter in model.named_parameters():
         if "proj" in name:
@@ -660,9 +659,7 @@ def test_a_base_that_lacks_weights_is_refused_by_every_command(trained: Path, me
 
 
 def test_a_tokenizer_larger_than_the_model_is_refused_by_every_command(trained: Path, medqa: Medqa) -> None:
-    import conftest
-
-    tokenizer = conftest.make_chatml_tokenizer()
+    tokenizer = make_chatml_tokenizer()
     size = len(tokenizer)
     tokenizer.add_special_tokens({"additional_special_tokens": ["<|new|>"]})
     tokenizer.chat_template = tokenizer.chat_template.replace("<|im_start|>", "<|new|>")

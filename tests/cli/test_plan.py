@@ -8,9 +8,8 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-from conftest import Outcome
-from test_errors import fails, write_workspace
 
+from helpers.commands import Outcome, fails, write_workspace
 from medqa_cli.errors import MedqaError
 from medqa_cli.training.prediction import Target
 

@@ -10,9 +10,9 @@ from collections.abc import Callable
 from pathlib import Path
 
 import pytest
-from conftest import Outcome
 from transformers import AutoTokenizer
 
+from helpers.commands import Outcome
 from medqa_cli.prompt import PromptContract, PromptEncoder
 from medqa_cli.training.model_card import PLACEHOLDER
 

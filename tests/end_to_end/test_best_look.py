@@ -8,8 +8,8 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-from conftest import Outcome
 
+from helpers.commands import Outcome
 from medqa_cli.training import trainer as trainer_module
 
 Medqa = Callable[..., Outcome]

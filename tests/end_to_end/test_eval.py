@@ -12,7 +12,8 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-from conftest import Outcome, two_processes
+
+from helpers.commands import Outcome, two_processes
 
 Medqa = Callable[..., Outcome]
 

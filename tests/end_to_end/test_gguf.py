@@ -10,8 +10,8 @@ from typing import Any
 
 import pytest
 import torch
-from conftest import Outcome
 
+from helpers.commands import Outcome
 from medqa_cli.prompt import PromptContract, PromptEncoder
 
 Medqa = Callable[..., Outcome]

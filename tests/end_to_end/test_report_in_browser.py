@@ -12,8 +12,8 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-from chromium import Chromium, find_chromium
 
+from helpers.chromium import Chromium, find_chromium
 from medqa_cli.evaluation.metrics import METRICS
 from medqa_cli.evaluation.output import REPORT_NAME, write_all
 from medqa_cli.evaluation.results import ChoiceResults, Measured, Statistics, make_results

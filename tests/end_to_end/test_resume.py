@@ -15,8 +15,8 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-from conftest import Outcome
 
+from helpers.commands import Outcome
 from medqa_cli.training import checkpoint_files
 from medqa_cli.training.checkpoint_files import numbered_checkpoints, problem_of, step_of
 
@@ -45,7 +45,7 @@ class Starter:
         self.errors = ""
         self._errors_path = folder / "errors.txt"
         self._process = subprocess.Popen(
-            [sys.executable, str(Path(__file__).with_name("fork_starter.py"))],
+            [sys.executable, str(Path(__file__).parents[1] / "helpers/fork_starter.py")],
             stdin=subprocess.PIPE,
             stdout=subprocess.PIPE,
             text=True,

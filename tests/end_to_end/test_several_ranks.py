@@ -15,9 +15,9 @@ from pathlib import Path
 import psutil
 import pytest
 import torch
-from conftest import Outcome, two_processes
 from safetensors.torch import load_file
 
+from helpers.commands import Outcome, two_processes
 from medqa_cli.training.checkpoint_files import problem_of
 
 ROOT = Path(__file__).parents[2]
@@ -202,7 +202,7 @@ def test_a_sharded_base_trains_as_a_whole_one(
         if int(checkpoint.name.removeprefix("checkpoint-")) > 8:
             shutil.rmtree(checkpoint)
     fsdp = ROOT / "examples/accelerate_fsdp.yaml"
-    driver = ROOT / "tests/end_to_end/fsdp_on_cpu.py"
+    driver = ROOT / "tests/helpers/fsdp_on_cpu.py"
     launcher = start(
         LAUNCH, "--config_file", str(fsdp), "--num_processes", "2", "--main_process_port", "0",
         str(driver), "train", "--resume", "--set", "run_dir=sharded",

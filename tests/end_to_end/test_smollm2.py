@@ -7,7 +7,8 @@ from collections.abc import Callable
 from pathlib import Path
 
 import pytest
-from conftest import Outcome
+
+from helpers.commands import Outcome
 
 ROOT = Path(__file__).parents[2]
 

@@ -9,7 +9,8 @@ from typing import Any
 
 import pytest
 import torch
-from conftest import Outcome
+
+from helpers.commands import Outcome
 
 QUESTIONS = [
     (f"What is {name}{suffix}?", f"{name.capitalize()}{suffix} is a disease of the nerve number {index}.")

@@ -10,7 +10,8 @@ from typing import Any
 
 import pytest
 import torch
-from conftest import Outcome
+
+from helpers.commands import Outcome
 
 Medqa = Callable[..., Outcome]
 

@@ -10,8 +10,8 @@ from typing import Any
 import pytest
 import torch
 from safetensors.torch import load_file, save_file
-from test_packing import make_examples
 
+from helpers.training import make_examples
 from medqa_cli.config.schema import LoraConfig, ModelConfig, PromptConfig
 from medqa_cli.errors import InputError, MedqaError
 from medqa_cli.model.adapter import add_lora, base_of_adapter, load_adapter

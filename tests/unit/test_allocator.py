@@ -10,8 +10,8 @@ from pathlib import Path
 
 import pytest
 import torch
-from test_packing import make_examples
 
+from helpers.training import make_examples
 from medqa_cli import allocator
 from medqa_cli.config.schema import LoraConfig, ModelConfig, TrainConfig
 from medqa_cli.model.base import load_config

@@ -5,7 +5,8 @@ from __future__ import annotations
 from pathlib import Path
 
 import pytest
-from tiny_architectures import NOT_BUILT, causal_types, page, try_architecture
+
+from helpers.tiny_architectures import NOT_BUILT, causal_types, page, try_architecture
 
 PAGE = Path(__file__).parents[2] / "docs" / "architectures.md"
 

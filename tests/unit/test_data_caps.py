@@ -6,14 +6,13 @@ import gzip
 import json
 import subprocess
 import sys
-import zipfile
 from pathlib import Path
 
 import pyarrow
 import pyarrow.parquet
 import pytest
-from test_data_sources_formats import write_xlsx
 
+from helpers.spreadsheets import hostile_ods, hostile_xlsx, write_xlsx
 from medqa_cli.config.schema import DataConfig
 from medqa_cli.data import pipeline, screening
 from medqa_cli.data.pipeline import column_names
@@ -118,44 +117,6 @@ def test_parquet_cells_that_repeat_take_no_memory_for_each(tmp_path: Path) -> No
     pyarrow.parquet.write_table(table, path)
     rows = iter(open_sources([str(path)], ColumnNames(caps=Caps())).rows)
     assert [next(rows).question for _ in range(130)] == [f"q{number}" for number in range(130)]
-
-
-SHARED = """<sst xmlns="http://schemas.openxmlformats.org/spreadsheetml/2006/main" COUNTS>
-<si><t>question</t></si><si><t>answer</t></si></sst>"""
-ODS = (
-    '<office:document-content xmlns:office="urn:oasis:names:tc:opendocument:xmlns:office:1.0" '
-    'xmlns:table="urn:oasis:names:tc:opendocument:xmlns:table:1.0" '
-    'xmlns:text="urn:oasis:names:tc:opendocument:xmlns:text:1.0"><office:body><office:spreadsheet>'
-    '<table:table table:name="QA"><table:table-row>CELL question END CELL answer END</table:table-row>'
-    "<table:table-row ROWS>CELL q END CELL a END<table:table-cell COLUMNS office:value-type='string'><text:p>x END"
-    "</table:table-row></table:table></office:spreadsheet></office:body></office:document-content>"
-)
-
-
-def hostile_xlsx(path: Path, place: str = "B3", counts: str = "") -> Path:
-    """Write a workbook with a cell in a far corner, or with shared strings that claim to be many."""
-    stored = write_xlsx(path.with_suffix(".small.xlsx"), {"QA": [["question", "answer"], ["q1", "a1"]]})
-    with zipfile.ZipFile(stored) as source, zipfile.ZipFile(path, "w") as target:
-        for name in source.namelist():
-            content = source.read(name).decode()
-            row = place.lstrip("ABCDEFGHIJKLMNOPQRSTUVWXYZ")
-            far = f'<row r="{row}"><c r="{place}" t="inlineStr"><is><t>x</t></is></c></row></sheetData>'
-            target.writestr(name, content.replace("</sheetData>", far))
-        if counts:
-            target.writestr("xl/sharedStrings.xml", SHARED.replace("COUNTS", counts))
-    return path
-
-
-def hostile_ods(path: Path, rows: str = "", columns: str = "") -> Path:
-    """Write a sheet whose rows or cells are repeated."""
-    cell = '<table:table-cell office:value-type="string"><text:p>'
-    content = ODS.replace(" END ", " END").replace(" END", "</text:p></table:table-cell>")
-    content = content.replace("CELL ", cell).replace("ROWS", rows).replace("COLUMNS", columns)
-    with zipfile.ZipFile(path, "w") as archive:
-        archive.writestr("mimetype", "application/vnd.oasis.opendocument.spreadsheet")
-        archive.writestr("content.xml", content)
-        archive.writestr("META-INF/manifest.xml", "<manifest/>")
-    return path
 
 
 def test_the_hostile_sheets_are_sheets(tmp_path: Path) -> None:

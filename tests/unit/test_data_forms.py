@@ -10,8 +10,8 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-from test_data_sources_formats import write_xlsx
 
+from helpers.spreadsheets import write_xlsx
 from medqa_cli import console
 from medqa_cli.config.schema import DataConfig
 from medqa_cli.data.pipeline import TextTools, convert

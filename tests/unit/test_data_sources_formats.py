@@ -4,13 +4,13 @@ from __future__ import annotations
 
 import json
 import zipfile
-from collections.abc import Mapping, Sequence
 from pathlib import Path
 from types import SimpleNamespace
 
 import pytest
 import python_calamine
 
+from helpers.spreadsheets import Cell, write_xlsx
 from medqa_cli.data.reading.caps import Caps
 from medqa_cli.data.reading.columns import ColumnNames
 from medqa_cli.data.reading.excel import read_excel
@@ -19,53 +19,7 @@ from medqa_cli.data.reading.rows import RawRow, SourceRows, TableFile, UnreadRow
 from medqa_cli.data.reading.sources import open_sources
 from medqa_cli.errors import InputError
 
-OFFICE = "http://schemas.openxmlformats.org/officeDocument/2006/relationships"
-SHEETS = "http://schemas.openxmlformats.org/spreadsheetml/2006/main"
-PACKAGE = "http://schemas.openxmlformats.org/package/2006"
 DATE = 43831  # 2020-01-01 in days of Excel
-Cell = str | int | float | bool | None
-
-
-def cell_xml(cell: Cell, style: int = 0) -> str:
-    if cell is None:
-        return "<c/>"
-    if isinstance(cell, bool):
-        return f'<c t="b"><v>{int(cell)}</v></c>'
-    if isinstance(cell, str):
-        return f'<c t="inlineStr"><is><t xml:space="preserve">{cell}</t></is></c>'
-    # Styles 1 and 2 are a date and a date with time, as in write_xlsx.
-    return f'<c s="{style}"><v>{cell}</v></c>'
-
-
-def write_xlsx(path: Path, sheets: Mapping[str, Sequence[Sequence[Cell]]], dates: bool = False) -> Path:
-    """Write the smallest workbook that is one; with ``dates``, whole numbers over 40,000 are dates."""
-
-    def style(cell: Cell) -> int:
-        return 0 if not dates or isinstance(cell, str | bool | None) or cell < 40_000 else 1 if cell == int(cell) else 2
-
-    names = list(sheets)
-    relations = "".join(
-        f'<Relationship Id="r{i}" Type="{OFFICE}/worksheet" Target="worksheets/{i}.xml"/>' for i in range(len(names))
-    )
-    parts = {
-        "_rels/.rels": f'<Relationships xmlns="{PACKAGE}/relationships"><Relationship Id="r" '
-        f'Type="{OFFICE}/officeDocument" Target="xl/workbook.xml"/></Relationships>',
-        "xl/_rels/workbook.xml.rels": f'<Relationships xmlns="{PACKAGE}/relationships">{relations}'
-        f'<Relationship Id="s" Type="{OFFICE}/styles" Target="styles.xml"/></Relationships>',
-        "xl/workbook.xml": f'<workbook xmlns="{SHEETS}" xmlns:r="{OFFICE}"><sheets>'
-        + "".join(f'<sheet name="{name}" sheetId="{i + 1}" r:id="r{i}"/>' for i, name in enumerate(names))
-        + "</sheets></workbook>",
-        "xl/styles.xml": f'<styleSheet xmlns="{SHEETS}"><cellXfs><xf numFmtId="0"/><xf numFmtId="14"/>'
-        '<xf numFmtId="22"/></cellXfs></styleSheet>',
-    }
-    for i, rows in enumerate(sheets.values()):
-        cells = ("".join(cell_xml(cell, style(cell)) for cell in row) for row in rows)
-        body = "".join(f'<row r="{line}">{row}</row>' for line, row in enumerate(cells, start=1))
-        parts[f"xl/worksheets/{i}.xml"] = f'<worksheet xmlns="{SHEETS}"><sheetData>{body}</sheetData></worksheet>'
-    with zipfile.ZipFile(path, "w") as archive:
-        for name, content in parts.items():
-            archive.writestr(name, f'<?xml version="1.0" encoding="UTF-8"?>{content}')
-    return path
 
 
 def read(path: Path, **columns: str) -> SourceRows:

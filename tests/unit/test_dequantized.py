@@ -8,11 +8,11 @@ from pathlib import Path
 from typing import Any
 
 import bitsandbytes as bnb
-import conftest
 import pytest
 import torch
 from peft import LoraConfig, get_peft_model
 
+from helpers.models import make_tiny_model
 from medqa_cli.config.schema import ModelConfig
 from medqa_cli.model import base, dequantized
 from medqa_cli.model.base import load_base
@@ -45,10 +45,10 @@ def without_avx512bf16(monkeypatch: pytest.MonkeyPatch) -> None:
 
 @pytest.fixture
 def biased_model_dir(tmp_path: Path) -> Path:
-    config = conftest.make_tiny_model(300).config
+    config = make_tiny_model(300).config
     config.attention_bias = config.mlp_bias = True
     torch.manual_seed(5)
-    model = type(conftest.make_tiny_model(300))(config)
+    model = type(make_tiny_model(300))(config)
     for name, parameter in model.named_parameters():
         if name.endswith(".bias"):
             parameter.data.normal_()

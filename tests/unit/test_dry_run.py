@@ -8,8 +8,8 @@ from typing import Any
 
 import pytest
 import torch
-from test_packing import make_examples
 
+from helpers.training import make_examples
 from medqa_cli.config.schema import LoraConfig, ModelConfig
 from medqa_cli.model import dry_run
 from medqa_cli.model.adapter import add_lora

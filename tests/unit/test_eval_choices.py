@@ -10,6 +10,7 @@ import numpy as np
 import pytest
 import torch
 
+from helpers.models import make_bos_tokenizer
 from medqa_cli.errors import InputError
 from medqa_cli.evaluation import choice_scoring
 from medqa_cli.evaluation.choice_figures import accuracy_of_sums, confusion_parts, macro_f1_of_sums, predictions
@@ -182,10 +183,9 @@ def harness_log_likelihood(model: Any, tokenizer: Any, prompt: str, continuation
 
 def test_a_tokenizer_that_ends_every_text_changes_no_choice() -> None:
     """With ``add_eos_token`` the end of the prompt would stand where a choice begins."""
-    import conftest
     from tokenizers import processors
 
-    ending, plain = conftest.make_bos_tokenizer(), conftest.make_bos_tokenizer()
+    ending, plain = make_bos_tokenizer(), make_bos_tokenizer()
     ends = processors.TemplateProcessing(single="<s> $A </s>", special_tokens=[("<s>", 1), ("</s>", 2)])
     ending.backend_tokenizer.post_processor = ends
     for prompt in ("Question: why?\nAnswer:", ""):

@@ -10,8 +10,8 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-from conftest import Outcome
 
+from helpers.commands import Outcome
 from medqa_cli.config.schema import GenerateConfig
 from medqa_cli.errors import InputError, MedqaError
 from medqa_cli.evaluation import http_json

@@ -8,9 +8,9 @@ from typing import Any
 import bitsandbytes as bnb
 import pytest
 import torch
-from conftest import make_tiny_model
 from transformers import GPT2Config, GPT2LMHeadModel, LlamaForCausalLM
 
+from helpers.models import make_tiny_model
 from medqa_cli.config.schema import ModelConfig
 from medqa_cli.errors import InputError
 from medqa_cli.merging.four_bit import FourBit, QuantizedWeight

@@ -8,10 +8,10 @@ from typing import Any
 
 import pytest
 import torch
-from test_packing import make_examples
 from transformers import LlamaConfig, LlamaForCausalLM
 from transformers.models.llama.modeling_llama import LlamaRMSNorm
 
+from helpers.training import make_examples
 from medqa_cli.config.schema import LoraConfig, ModelConfig
 from medqa_cli.errors import InputError
 from medqa_cli.model.adapter import add_lora

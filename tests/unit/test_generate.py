@@ -2,49 +2,24 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
 from dataclasses import replace
 from typing import Any
 
-import conftest
 import pytest
 import torch
 from transformers import LlamaForCausalLM
 
+from helpers.answerers import make_answerer
+from helpers.models import make_chatml_tokenizer
 from medqa_cli.answering import generate
 from medqa_cli.answering.generate import NOTICE, Answer, answer_question, as_json
 from medqa_cli.answering.models import Answerer
-from medqa_cli.config.schema import GenerateConfig, PromptConfig
+from medqa_cli.config.schema import GenerateConfig
 from medqa_cli.errors import InputError, MedqaError
-from medqa_cli.prompt import PromptEncoder, make_contract
 
 QUESTION = "What is glaucoma?"
 # Two, three and four bytes a character, at the end of an answer too; the tiny tokenizers know none of them.
 MULTI_BYTE = "Ménière: 5 µm, 日本語 😀 naïve…"
-
-
-class ScriptedLlama(LlamaForCausalLM):
-    """A Llama that says what it is told to; all else of generation is the real thing."""
-
-    script: list[int]
-    prompts: list[list[int]]
-
-    def forward(self, *args: Any, **kwargs: Any) -> Any:
-        output = super().forward(*args, **kwargs)
-        if kwargs["input_ids"].shape[1] > 1:
-            self.prompts.append(kwargs["input_ids"][0].tolist())
-            self._next = 0
-        output.logits = torch.full_like(output.logits, -10.0)
-        output.logits[:, -1, self.script[self._next % len(self.script)]] = 10.0
-        self._next += 1
-        return output
-
-
-def make_answerer(tokenizer: Any, script: Sequence[int] = (), template: str = "chat") -> Answerer:
-    model = ScriptedLlama(conftest.make_tiny_model(len(tokenizer)).config).eval()
-    model.script, model.prompts = list(script), []
-    encoder = PromptEncoder(make_contract(PromptConfig(template=template), tokenizer), tokenizer)
-    return Answerer("adapter", "tiny", model, encoder, torch.device("cpu"), torch.float32)
 
 
 def ids_of(answerer: Answerer, text: str) -> list[int]:
@@ -129,7 +104,7 @@ def test_an_empty_answer(tokenizer: Any) -> None:
 
 
 def test_every_stop_id_of_the_contract_ends_the_answer(chatml_tokenizer: Any) -> None:
-    tokenizer = conftest.make_chatml_tokenizer()
+    tokenizer = make_chatml_tokenizer()
     tokenizer.eos_token = "<|endoftext|>"  # the turn ends with another token than a document does
     answerer = make_answerer(tokenizer)
     end, document_end = answerer.encoder.contract.stop_token_ids

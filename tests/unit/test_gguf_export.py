@@ -14,9 +14,9 @@ import gguf
 import numpy as np
 import pytest
 import torch
-from conftest import make_bos_tokenizer, make_chatml_tokenizer
 from safetensors.torch import load_file, save_file
 
+from helpers.models import make_bos_tokenizer, make_chatml_tokenizer
 from medqa_cli.config.schema import GenerateConfig, PromptConfig
 from medqa_cli.errors import InputError, MedqaError
 from medqa_cli.merging import gguf_export, gguf_tensors

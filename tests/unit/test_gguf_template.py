@@ -9,8 +9,8 @@ from typing import Any
 
 import jinja2
 import pytest
-from conftest import CHATML, LLAMA_CHAT
 
+from helpers.models import CHATML, LLAMA_CHAT
 from medqa_cli.config.schema import GenerateConfig, PromptConfig
 from medqa_cli.merging.gguf_modelfile import modelfile
 from medqa_cli.merging.gguf_template import contract_template, prompt_text, renders_contract, split_at_system

@@ -10,9 +10,9 @@ from types import SimpleNamespace
 from typing import Any
 
 import pytest
-from conftest import CORPUS
 from gguf import TokenType
 
+from helpers.models import CORPUS
 from medqa_cli.config.schema import PromptConfig
 from medqa_cli.errors import InputError
 from medqa_cli.merging.gguf_pretokenizer import byte_level_name, space_prefix

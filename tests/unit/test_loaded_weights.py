@@ -8,9 +8,9 @@ from typing import Any
 
 import pytest
 import torch
-from conftest import make_tiny_model
 from safetensors.torch import load_file, save_file
 
+from helpers.models import make_tiny_model
 from medqa_cli.config.schema import GenerateConfig, ModelConfig, PromptConfig, Quantization
 from medqa_cli.errors import InputError
 from medqa_cli.merging import gguf_export

@@ -9,9 +9,9 @@ from typing import Any
 
 import jinja2
 import pytest
-from conftest import chat_prompt_ids, make_bos_tokenizer, make_chatml_tokenizer
 from transformers import AutoTokenizer
 
+from helpers.models import chat_prompt_ids, make_bos_tokenizer, make_chatml_tokenizer
 from medqa_cli.chat_template import PROBES, install_chat_template
 from medqa_cli.config.schema import PromptConfig
 from medqa_cli.merging.model_folder import write_companions, write_config

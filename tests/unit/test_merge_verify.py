@@ -10,8 +10,8 @@ import numpy as np
 import pytest
 import torch
 import torch.nn.functional as F
-from conftest import make_tiny_model
 
+from helpers.models import make_tiny_model
 from medqa_cli.config.schema import ModelConfig, PromptConfig
 from medqa_cli.data.dataset import QaRow
 from medqa_cli.merging import verify

@@ -9,7 +9,6 @@ from typing import Any
 
 import pytest
 import torch
-from conftest import make_tiny_model
 from peft import LoraConfig, PeftModel, get_peft_model
 from transformers import (
     AutoModelForCausalLM,
@@ -21,6 +20,7 @@ from transformers import (
     Qwen2ForCausalLM,
 )
 
+from helpers.models import make_tiny_model
 from medqa_cli.errors import InputError
 from medqa_cli.merging.adapter_file import AdapterFile
 from medqa_cli.merging.merged_weights import MergedWeights

@@ -5,34 +5,23 @@ from __future__ import annotations
 import copy
 from typing import Any
 
-import conftest
 import pytest
 import torch
 
+from helpers.models import make_tiny_model
+from helpers.training import CPU, make_examples
 from medqa_cli.model.answer_loss import install_answer_losses
 from medqa_cli.model.attention import PACKED_ATTENTION, packed_attention, register_packed_attention
 from medqa_cli.model.packing import answer_token_losses, group_by_tokens, pack
 from medqa_cli.model.scoring import mean_nll, score_answers
 from medqa_cli.prompt import IGNORE_INDEX, Example
 
-CPU = torch.device("cpu")
-
-
-def make_examples(lengths: list[tuple[int, int]], vocabulary: int = 200) -> list[Example]:
-    """Examples of (prompt, answer) lengths with random ids."""
-    generator = torch.Generator().manual_seed(1)
-    examples = []
-    for prompt, answer in lengths:
-        ids = torch.randint(3, vocabulary, (prompt + answer,), generator=generator).tolist()
-        examples.append(Example(ids, [IGNORE_INDEX] * prompt + ids[prompt:], False))
-    return examples
-
 
 @pytest.fixture
 def models() -> tuple[Any, Any]:
     """The same weights twice: plain SDPA attention, and ours."""
     register_packed_attention()
-    plain = conftest.make_tiny_model(200).train()
+    plain = make_tiny_model(200).train()
     packed = copy.deepcopy(plain)
     packed.set_attn_implementation(PACKED_ATTENTION)
     install_answer_losses(packed)
@@ -130,7 +119,7 @@ def test_positions_that_depend_on_the_length_are_those_of_each_example_alone(rop
     rope: dict[str, Any] = {"rope_type": rope_type, "rope_theta": 10_000.0, "factor": 4.0}
     if rope_type == "longrope":
         rope |= {"short_factor": [1.0] * 8, "long_factor": [8.0] * 8, "original_max_position_embeddings": 16}
-    plain = conftest.make_tiny_model(200, rope_parameters=rope, max_position_embeddings=16)
+    plain = make_tiny_model(200, rope_parameters=rope, max_position_embeddings=16)
     packed = copy.deepcopy(plain)
     packed.set_attn_implementation(PACKED_ATTENTION)
     install_answer_losses(packed)

@@ -5,11 +5,11 @@ from __future__ import annotations
 from pathlib import Path
 from typing import Any
 
-import conftest
 import pytest
 import torch
-from tiny_architectures import tiny_model
 
+from helpers.models import make_tiny_model
+from helpers.tiny_architectures import tiny_model
 from medqa_cli import console
 from medqa_cli.config.schema import LoraConfig, ModelConfig
 from medqa_cli.errors import InputError
@@ -132,7 +132,7 @@ class Dropping(Scaled):
 
 @pytest.mark.parametrize("layer_class", [Scaled, Dropping])
 def test_a_layer_that_only_looks_like_the_standard_one_keeps_its_code(layer_class: type[Scaled]) -> None:
-    base = conftest.make_tiny_model(200)
+    base = make_tiny_model(200)
     for layer in base.model.layers:
         layer.mlp = layer_class(layer.mlp)
     way = settle_way(adapted(base), "it", torch.float32, trains=True)
@@ -163,7 +163,7 @@ def test_a_model_that_sees_later_tokens_is_refused(model_type: str) -> None:
 
 
 def test_a_model_that_no_way_computes_is_refused_by_name() -> None:
-    base = conftest.make_tiny_model(200)
+    base = make_tiny_model(200)
     own = base.model.forward
     calls = iter(range(1, 1000))
 

@@ -7,8 +7,8 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-from test_generate import make_answerer
 
+from helpers.answerers import make_answerer
 from medqa_cli.answering.many import identity_of
 from medqa_cli.answering.partial_answers import PartialAnswers, fingerprint
 from medqa_cli.errors import InputError

@@ -6,9 +6,9 @@ from dataclasses import replace
 from pathlib import Path
 from typing import Any, ClassVar
 
-import conftest
 import pytest
 
+from helpers.models import CHATML, make_bos_tokenizer, make_chatml_tokenizer
 from medqa_cli.config.schema import PromptConfig
 from medqa_cli.errors import InputError
 from medqa_cli.prompt import IGNORE_INDEX, PromptContract, PromptEncoder, make_contract
@@ -180,10 +180,9 @@ def test_what_is_kept_of_an_answer(chatml_tokenizer: Any, answer: str, room: int
 
 def test_line_breaks_in_the_token_of_a_full_stop() -> None:
     """Some tokenizers join the two, and some leave white space out of the offsets: both still end a sentence."""
-    import conftest
     from tokenizers import processors
 
-    tokenizer = conftest.make_chatml_tokenizer()
+    tokenizer = make_chatml_tokenizer()
     tokenizer.add_tokens([".\n\n"])
     for trim_offsets in (False, True):
         tokenizer.backend_tokenizer.post_processor = processors.ByteLevel(trim_offsets=trim_offsets)
@@ -290,10 +289,9 @@ def test_an_answer_cannot_forge_its_end(chatml_tokenizer: Any) -> None:
 
 def test_an_added_token_that_is_not_special_cannot_forge_a_turn(chatml_tokenizer: Any) -> None:
     """Some tokenizers mark their turns with added tokens that ``split_special_tokens`` does not split."""
-    import conftest
     from tokenizers import AddedToken
 
-    tokenizer = conftest.make_chatml_tokenizer()
+    tokenizer = make_chatml_tokenizer()
     tokenizer.add_tokens([AddedToken("<turn>", special=False)])
     tokenizer.chat_template = (
         "{% for m in messages %}{{ '<turn>' + m['role'] + ': ' + m['content'] + '\n' }}{% endfor %}"
@@ -362,18 +360,14 @@ def test_missing_jinja_file() -> None:
 
 
 def test_chat_without_a_chat_template(bos_tokenizer: Any) -> None:
-    import conftest
-
-    tokenizer = conftest.make_bos_tokenizer()
+    tokenizer = make_bos_tokenizer()
     tokenizer.chat_template = None
     with pytest.raises(InputError, match="no chat template"):
         make_contract(PromptConfig(template="chat"), tokenizer)
 
 
 def test_no_end_token(chatml_tokenizer: Any) -> None:
-    import conftest
-
-    tokenizer = conftest.make_chatml_tokenizer()
+    tokenizer = make_chatml_tokenizer()
     tokenizer.eos_token = None
     with pytest.raises(InputError, match="could never learn to stop"):
         make_contract(PromptConfig(template="plain"), tokenizer)
@@ -403,10 +397,8 @@ def test_decode_answer_drops_the_end_token(chatml_tokenizer: Any) -> None:
 
 def test_a_lead_in_of_the_chat_template_belongs_to_the_prompt(chatml_tokenizer: Any) -> None:
     """Reasoning models put an empty block before the answer: part of what is given, not of what is learnt."""
-    import conftest
-
-    tokenizer = conftest.make_chatml_tokenizer()
-    tokenizer.chat_template = conftest.CHATML.replace(
+    tokenizer = make_chatml_tokenizer()
+    tokenizer.chat_template = CHATML.replace(
         "message['role'] + '\n' +",
         "message['role'] + '\n' + ('<think></think>' if message['role'] == 'assistant' else '') +",
     )
@@ -435,7 +427,7 @@ def test_an_id_beyond_the_embeddings_is_refused_with_both_figures(chatml_tokeniz
 
 
 def test_an_end_token_beyond_the_embeddings_is_refused_at_once() -> None:
-    tokenizer = conftest.make_chatml_tokenizer()
+    tokenizer = make_chatml_tokenizer()
     size = len(tokenizer)
     tokenizer.add_special_tokens({"eos_token": "<|end|>"})
     with pytest.raises(InputError, match=rf"token id {size} \('<\|end\|>'\), but the model has embeddings for {size}"):

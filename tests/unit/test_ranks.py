@@ -7,8 +7,8 @@ import socket
 from pathlib import Path
 
 import pytest
-from conftest import two_processes
 
+from helpers.commands import two_processes
 from medqa_cli import ranks
 from medqa_cli.errors import InputError, MedqaError
 

@@ -13,10 +13,9 @@ from typing import Any
 
 import pytest
 import torch
-from test_packing import make_examples
-from test_trainer import CPU, make_model
 from transformers import Trainer, TrainerCallback, TrainingArguments
 
+from helpers.training import CPU, make_examples, make_model
 from medqa_cli.config.schema import LoraConfig, ModelConfig, TrainConfig
 from medqa_cli.model.adapter import add_lora
 from medqa_cli.model.base import load_base

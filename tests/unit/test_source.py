@@ -6,11 +6,11 @@ import sys
 from pathlib import Path
 from typing import Any
 
-import conftest
 import huggingface_hub
 import pytest
 from huggingface_hub.errors import LocalEntryNotFoundError
 
+from helpers.models import make_tiny_model
 from medqa_cli.errors import InputError
 from medqa_cli.model import source
 from medqa_cli.model.base_folder import base_folder
@@ -44,7 +44,7 @@ def read_files(monkeypatch: pytest.MonkeyPatch, chatml_tokenizer: Any) -> list[P
 
     def dequantize(path: Path, folder: Path) -> None:
         read.append(path)
-        conftest.make_tiny_model(len(chatml_tokenizer)).save_pretrained(folder)
+        make_tiny_model(len(chatml_tokenizer)).save_pretrained(folder)
         chatml_tokenizer.save_pretrained(folder)
 
     monkeypatch.setattr(source, "_dequantize", dequantize)

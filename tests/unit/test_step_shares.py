@@ -6,8 +6,8 @@ import pytest
 from accelerate.data_loader import SeedableRandomSampler
 from hypothesis import given
 from hypothesis import strategies as st
-from test_packing import make_examples
 
+from helpers.training import make_examples
 from medqa_cli.training.step_shares import StepSampler, shares_of_step
 
 

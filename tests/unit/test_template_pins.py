@@ -5,11 +5,10 @@ from __future__ import annotations
 from datetime import datetime
 from typing import Any
 
-import conftest
 import pytest
-from conftest import chat_prompt_ids
 from transformers.utils import chat_template_utils
 
+from helpers.models import CHATML, chat_prompt_ids, make_chatml_tokenizer
 from medqa_cli.chat_template import install_chat_template
 from medqa_cli.config.schema import PromptConfig
 from medqa_cli.errors import InputError
@@ -17,7 +16,6 @@ from medqa_cli.prompt import PromptEncoder, make_contract
 from medqa_cli.prompt_template import prompt_notes
 from medqa_cli.template_pins import closed_thoughts, pin_template
 
-CHATML = conftest.CHATML
 HEAD = "<|im_start|>assistant\n"
 OPENS_THOUGHTS = CHATML.replace("assistant\n' }}", "assistant\n<think>\n' }}")
 # As in Qwen3: without the switch the model thinks first.
@@ -38,7 +36,7 @@ REFUSES_SYSTEM = (
 
 
 def tokenizer_with(template: str) -> Any:
-    tokenizer = conftest.make_chatml_tokenizer()
+    tokenizer = make_chatml_tokenizer()
     tokenizer.chat_template = template
     return tokenizer
 

@@ -7,17 +7,14 @@ from typing import Any
 
 import pytest
 import torch
-from test_packing import make_examples
 from transformers.training_args import OptimizerNames
 
+from helpers.training import CPU, make_examples, make_model
 from medqa_cli import console
-from medqa_cli.config.schema import LoraConfig, ModelConfig, TrainConfig
+from medqa_cli.config.schema import TrainConfig
 from medqa_cli.errors import InputError, MedqaError
-from medqa_cli.model.adapter import add_lora
-from medqa_cli.model.base import load_base
 from medqa_cli.model.packing import answer_token_losses, pack
 from medqa_cli.model.scoring import score_answers
-from medqa_cli.model.source import find_base
 from medqa_cli.prompt import Example
 from medqa_cli.training.examples import encode_rows, evenly_spaced
 from medqa_cli.training.monitor import TrainingMonitor
@@ -28,16 +25,6 @@ from medqa_cli.training.trainer import (
     optimizer_on,
     uses_checkpointing,
 )
-
-CPU = torch.device("cpu")
-
-
-def make_model(folder: Path, quantization: Any = "nf4") -> Any:
-    torch.manual_seed(3)
-    source = find_base(str(folder))
-    base = load_base(source, ModelConfig(quantization=quantization), CPU, torch.float32, packed=True)
-    lora = LoraConfig(r=4, lora_dropout=0.0, target_modules="all-linear")
-    return add_lora(base, lora, source.name, None)
 
 
 def run_steps(

@@ -1,0 +1,41 @@
+"""Tries every door with seeded hostile input, and prints how each ended as one object of JSON.
+
+python -m helpers.fuzz FIRST_SEED COUNT [DOOR ...]    (from tests/)
+"""
+
+from __future__ import annotations
+
+import json
+import os
+import resource
+import sys
+from collections import Counter
+
+from helpers.fuzz import eval_doors, file_doors, gguf_door, model_doors
+from helpers.fuzz.driver import attack
+
+# Those that need no model first: their children are smaller.
+DOORS = file_doors.DOORS | eval_doors.DOORS | model_doors.DOORS | gguf_door.DOORS
+
+
+def processor_seconds() -> float:
+    usages = [resource.getrusage(which) for which in (resource.RUSAGE_SELF, resource.RUSAGE_CHILDREN)]
+    return sum(usage.ru_utime + usage.ru_stime for usage in usages)
+
+
+def main(first: str, count: str, *names: str) -> None:
+    os.environ.update(TOKENIZERS_PARALLELISM="false", HF_HUB_OFFLINE="1")
+    out = os.fdopen(os.dup(1), "w")
+    os.dup2(2, 1)  # what libraries print is no result
+    found = {}
+    for name in names or DOORS:
+        before = processor_seconds()
+        found[name] = attack(name, DOORS[name], range(int(first), int(first) + int(count)))
+        ended = dict(Counter(one.outcome for one in found[name]))
+        print(f"{name}: {ended}, {processor_seconds() - before:.1f} s of processor", file=sys.stderr)
+    json.dump(found, out)
+    out.close()
+
+
+if __name__ == "__main__":
+    main(*sys.argv[1:])
