@@ -9,7 +9,13 @@ from pathlib import Path
 import pytest
 
 from medqa_cli.data.cleaning.rules import clean, enabled_rules
-from medqa_cli.data.languages import UNKNOWN, has_other_languages, language_of, told_language
+from medqa_cli.data.languages import (
+    UNKNOWN,
+    has_other_languages,
+    language_of,
+    likeliest_language,
+    told_language,
+)
 
 MEDQUAD = Path(__file__).parents[2].parent / "shared/data/medquad/medquad_two_columns.csv"
 
@@ -54,9 +60,31 @@ def test_a_sentence_tells_its_language(language: str) -> None:
     assert language_of(SENTENCES[language]) == language
 
 
-@pytest.mark.parametrize("text", ["", "42", "Paracetamol", "Sjögren", "BRCA1, BRCA2", "Is Ménière rare?"])
+@pytest.mark.parametrize(
+    "text", ["", "42", "Paracetamol", "Sjögren", "BRCA1, BRCA2", "Is Ménière rare?", "Pagina non valida."]
+)
 def test_what_is_too_short_to_tell_is_not_told(text: str) -> None:
     assert language_of(text) == UNKNOWN
+
+
+@pytest.mark.parametrize(
+    "text",
+    [
+        "Swollen cheeks go down by themselves in ten days.",
+        "Over 2000 tests are available.",
+        "Mild cases likely never come to medical attention.",
+        "PCD is a rare, non-metastatic complication of cancer.",
+        "Ask a health care provider for written instructions for sick days.",
+    ],
+)
+def test_an_english_sentence_of_words_that_other_languages_have_is_english(text: str) -> None:
+    assert language_of(text) in ("en", UNKNOWN)
+
+
+@pytest.mark.parametrize("text", ["Du har ikke adgang til denne side.", "El esquema no es correcto."])
+def test_of_languages_that_are_as_likely_none_is_told_but_that_it_is_not_english(text: str) -> None:
+    assert language_of(text) == UNKNOWN
+    assert likeliest_language(text) not in ("en", UNKNOWN)
 
 
 def test_the_text_beside_tells_where_the_text_itself_does_not() -> None:
@@ -67,7 +95,8 @@ def test_the_text_beside_tells_where_the_text_itself_does_not() -> None:
 def test_a_few_rows_of_other_languages_are_not_worth_a_line() -> None:
     assert not has_other_languages({"en": 14_000, UNKNOWN: 500, "it": 4})
     assert has_other_languages({"en": 14_000, "it": 20})
-    assert has_other_languages({"en": 50, "it": 1})
+    assert has_other_languages({"en": 50, "it": 2})
+    assert not has_other_languages({"en": 50, "it": 1})
     assert has_other_languages({"fr": 1})
 
 

@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import re
 from bisect import bisect_right
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from functools import lru_cache
 
 UNKNOWN = "und"  # ISO 639-2: undetermined; the others are ISO 639-1
@@ -22,14 +22,18 @@ LATIN = {
         all were when we there can an your which their said if do will each about how up out them then she many some
         so these would other into has more her two like him see could no make than been its who now my may did most
         should also such because used you i usually often does people causes treatment symptoms disease disorder
-        inherited per worldwide within between during through without before every doctor help need given where""",
+        inherited per worldwide within between during through without before every doctor help need given where care
+        over under non come die man men plus am ten go by me an any days day down themselves itself himself
+        herself yourself after against while why how very just only own same too both again once until off get
+        got take taken taking make made well much way feel eat drink keep stop start call ask yes no being i my
+        we our us let still even back sense until all also her him""",
     ),
     "fr": (
         "àâæçèéêëîïôœùûüÿ",
         """le la les de des du un une et est en que qui dans pour pas par sur avec ce il elle au aux plus ne se sont
         cette ces son sa ses ou mais comme nous vous je être ont peut leur leurs sans très aussi entre même fait quel
         quelle quels quelles comment pourquoi quand chez après avant si lors souvent votre vos notre nos d l qu c n s
-        y a été faut doit tous tout""",
+        y a été faut doit tous tout mot jour toute toutes chaque donc plusieurs fois vers moins cela cet""",
     ),
     "de": (
         "äöüß",
@@ -47,13 +51,14 @@ LATIN = {
         "àèéìíòóùú",
         """il lo la i gli le di che e è un una in per non con del della dei delle degli nel nella si da al alla sono
         come più ma anche può o se questo questa cosa essere dal dalla ha hanno sia quali quando perché molto dopo
-        prima ai alle nei sul sulla viene dell l all nell quale chi suo loro deve possono ogni""",
+        prima ai alle nei sul sulla viene dell l all nell quale chi suo loro deve possono ogni stato stata
+        tra solo così quindi senza già era sotto qui""",
     ),
     "ca": (
         "àçèéíïòóúü·",
         """el la els les de que i en un una és per amb no es del dels al als com més però o aquest aquesta són entre
         quan molt sense també hi ha pot què quins quines quin si cal poden malaltia fer ser té pel pels seva seu seus
-        perquè d l s han després abans fins cada altres""",
+        perquè d l s han després abans fins cada altres us tot tots sota teniu cop""",
     ),
     "pt": (
         "àáâãçéêíóôõú",
@@ -77,13 +82,13 @@ LATIN = {
         "æøåé",
         """og at det i en er som på for af med den til ikke om et har de kan ved fra eller man hvad hvordan skal være så
         hos også efter når meget mere under bliver blive alle andre uden have dette gennem ofte hvilke hvilken får der
-        dig du findes mellem noget bør nogle hvis mod sig""",
+        dig du findes mellem noget bør nogle hvis mod sig må""",
     ),
     "no": (
         "æøåéòô",
         """og å det i en er som på for av med den til ikke om et har de kan ved fra eller man hva hvordan skal være så
         hos også etter når mye mer under blir bli alle andre uten ha dette gjennom ofte hvilke hvilken får der deg du
-        finnes mellom noe bør noen hvis mot seg""",
+        finnes mellom noe bør noen hvis mot seg at enn nå ble også må""",
     ),
     "is": (
         "áæðéíóöúýþ",
@@ -124,12 +129,12 @@ LATIN = {
     "fi": (
         "äöå",
         """ja on ei se että oli hän ovat joka kun mutta myös tai ole kuin voi sen jos niin mitä miten ne olla sitä vain
-        mukaan hyvin voidaan jotka noin joita jälkeen ennen sekä tämä tämän usein myöskin kanssa yli""",
+        mukaan hyvin voidaan jotka noin joita jälkeen ennen sekä tämä tämän usein myöskin kanssa yli alla olla""",
     ),
     "et": (
         "äõöüšž",
         """ja on ei see et kui ka oli mis või aga ta kas nii siis oma võib selle ning kuid mida kuidas ole enne pärast
-        sageli väga need""",
+        sageli väga need olla sest saab teie ega seda tuleb tohi üks kõik""",
     ),
     "lv": (
         "āčēģīķļņšūž",
@@ -142,11 +147,12 @@ LATIN = {
     "hr": (
         "čćđšž",
         """i je u na se da su za od s ne to koji koja koje kao ili može ako sa nije što biti kod iz te bi ali kako po do
-        samo već nakon prije između vrlo""",
+        samo već nakon prije između vrlo bi ima više""",
     ),
     "sl": (
         "čšž",
-        """in je v na se da so za od z ne ki kot ali lahko če pri kaj ni to tudi s po biti iz kako med pred zelo pa""",
+        """in je v na se da so za od z ne ki kot ali lahko če pri kaj ni to tudi s po biti iz kako med pred zelo pa bo
+        bi bodo naj kar brez samo vaš vse ima imajo več nekaj""",
     ),
     "vi": (
         "àáâãèéêìíòóôõùúýăđĩũơư" + "".join(map(chr, range(0x1EA1, 0x1EFA, 2))),
@@ -220,7 +226,9 @@ _WORD = re.compile(r"[^\W\d_]+")
 _SHARE_OF_SCRIPT = 0.3  # of the letters; a sign of Chinese is worth several letters, and terms stay in Latin letters
 _ROWS_WORTH_A_LINE = 20
 _LEAST_SCORE = 0.5
-_LEAST_LEAD = 1.2  # how many times the score of the second
+_LEAST_SIGNS = 2  # different words, or letters beyond a to z
+_LEAD_OF_ENGLISH = 1.3  # how many times English's score, whose small words stand in names and terms of others
+_LEAD, _LEAD_IN_POINTS = 1.25, 0.6  # of the second: times its score, or that much more
 
 
 def _votes() -> dict[str, tuple[tuple[str, float], ...]]:
@@ -243,12 +251,12 @@ def _weight(sign: str) -> float:
 
 
 _VOTES = _votes()
-_ONLY_ENGLISH = frozenset(word for word in LATIN["en"][1].split() if len(_VOTES[word]) == 1)
+_ENGLISH = frozenset(LATIN["en"][1].split())
+_ONLY_ENGLISH = frozenset(word for word in _ENGLISH if len(_VOTES[word]) == 1)
 _ENGLISH_ENOUGH = 4  # different words of English alone, 2 in a text of a few words
 _FEW_WORDS = 12
 
 
-@lru_cache(maxsize=16)
 def language_of(text: str) -> str:
     """Tell the language of a text.
 
@@ -256,21 +264,37 @@ def language_of(text: str) -> str:
         text: any text; its start decides.
 
     Returns:
-        the ISO 639-1 code, or ``UNKNOWN`` where the text is too short or too odd to tell. Of languages that share a
-        script other than Latin the most spoken one stands for all where no letter tells them apart.
+        the ISO 639-1 code, or ``UNKNOWN`` where the text is too short or too odd to tell, or where two languages are
+        about as likely. Of languages that share a script other than Latin the most spoken one stands for all where no
+        letter tells them apart.
     """
+    language, is_certain = _told(text)
+    return language if is_certain else UNKNOWN
+
+
+def likeliest_language(text: str) -> str:
+    """Tell the likeliest language of a text, also where there is little to tell it by, or another is about as likely.
+
+    For what does less harm where the language is a wrong one than where it is taken for English.
+    """
+    return _told(text)[0]
+
+
+@lru_cache(maxsize=16)
+def _told(text: str) -> tuple[str, bool]:
+    """Return the likeliest language, and whether it is certain."""
     start = text[:_LOOKED_AT]
     if start.isascii():
         words = start.lower().split()
         if len(_ONLY_ENGLISH.intersection(words)) >= (_ENGLISH_ENOUGH if len(words) > _FEW_WORDS else 2):
-            return "en"
+            return "en", True
     elif script := _language_by_script(start):
-        return script
+        return script, True
     return _language_by_words(start.lower())
 
 
 def has_other_languages(counts: Mapping[str, int]) -> bool:
-    """Tell whether languages other than English are worth a line: 20 rows, or one of a hundred.
+    """Tell whether languages other than English are worth a line: 20 rows, or one of a hundred, not one beside others.
 
     Fewer may be lists of names that were taken for another language.
 
@@ -278,13 +302,14 @@ def has_other_languages(counts: Mapping[str, int]) -> bool:
         counts: rows by language.
     """
     others = sum(count for language, count in counts.items() if language not in ("en", UNKNOWN))
-    return others >= _ROWS_WORTH_A_LINE or 100 * others > sum(counts.values())
+    rows = sum(counts.values())
+    return others >= _ROWS_WORTH_A_LINE or (100 * others > rows and others > (rows > 1))
 
 
-def told_language(text: str, beside: str) -> str:
+def told_language(text: str, beside: str, tell: Callable[[str], str] = language_of) -> str:
     """Tell the language of a text; where that cannot be told, of the text beside it, as of a question's answer."""
-    language = language_of(text)
-    return language if language != UNKNOWN else language_of(beside)
+    language = tell(text)
+    return language if language != UNKNOWN else tell(beside)
 
 
 def _language_by_script(text: str) -> str:
@@ -305,7 +330,7 @@ def _language_by_script(text: str) -> str:
     return next((language for language, own in _BY_LETTERS.get(found, ()) if not letters.isdisjoint(own)), found)
 
 
-def _language_by_words(text: str) -> str:
+def _language_by_words(text: str) -> tuple[str, bool]:
     scores: dict[str, float] = {}
     signs: list[str] = _WORD.findall(text)
     if not text.isascii():
@@ -314,9 +339,14 @@ def _language_by_words(text: str) -> str:
         for language, weight in _VOTES.get(sign, ()):
             scores[language] = scores.get(language, 0.0) + weight
     if not scores:
-        return UNKNOWN
+        return UNKNOWN, False
     best = max(scores, key=lambda language: scores[language])
+    score = scores.pop(best)
     # Near relatives (Danish and Norwegian) are guessed; English is what most rules are for, so that it is not.
-    if scores[best] < _LEAST_SCORE or (best != "en" and scores[best] < _LEAST_LEAD * scores.get("en", 0.0)):
-        return UNKNOWN
-    return best
+    if score < _LEAST_SCORE or (best != "en" and score < _LEAD_OF_ENGLISH * scores.get("en", 0.0)):
+        return UNKNOWN, False
+    told_by = {sign for sign in signs for language, _ in _VOTES.get(sign, ()) if language == best}
+    # Words that English has, too, tell nothing of another language.
+    num_signs = len(told_by if best == "en" else told_by - _ENGLISH)
+    second = max(scores.values(), default=0.0)
+    return best, num_signs >= _LEAST_SIGNS and (score >= _LEAD * second or score - second >= _LEAD_IN_POINTS)

@@ -17,7 +17,7 @@ from medqa_cli.data.cleaning.marks import prompt_marks, written_breaks
 from medqa_cli.data.cleaning.markup import embedded_pictures, markup
 from medqa_cli.data.cleaning.mojibake import mojibake
 from medqa_cli.data.cleaning.questions import question_echo, question_mark_space, what_is_are
-from medqa_cli.data.languages import UNKNOWN, told_language
+from medqa_cli.data.languages import UNKNOWN, likeliest_language, told_language
 from medqa_cli.data.wording import did_you_mean, listed
 from medqa_cli.errors import ConfigError
 
@@ -40,8 +40,8 @@ class Rule:
         doc: what it does, in one line.
         enabled: whether it is on unless the config says otherwise.
         uncovers: what it takes away may have hidden something from the rules before it.
-        languages: the languages it is for, as ``languages.language_of`` names them; None: any. A text whose language
-            cannot be told is taken for one of them.
+        languages: the languages it is for, as ``languages.likeliest_language`` names them; None: any. A text whose
+            language cannot be told is taken for one of them.
         not_for: the languages whose texts it leaves alone.
     """
 
@@ -66,9 +66,9 @@ class Rule:
         changed = self.apply(question, answer)
         if (self.languages is None and not self.not_for) or changed == (question, answer):
             return changed
-        if changed[0] != question and not self.is_for(told_language(question, answer)):
+        if changed[0] != question and not self.is_for(told_language(question, answer, likeliest_language)):
             changed = question, changed[1]
-        if changed[1] != answer and not self.is_for(told_language(answer, question)):
+        if changed[1] != answer and not self.is_for(told_language(answer, question, likeliest_language)):
             changed = changed[0], answer
         return changed
 

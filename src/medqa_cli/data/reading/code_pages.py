@@ -12,7 +12,7 @@ from collections.abc import Callable
 from dataclasses import dataclass
 from functools import partial
 
-from medqa_cli.data.languages import LATIN, language_of
+from medqa_cli.data.languages import LATIN, likeliest_language
 
 WINDOWS_1252 = "cp1252"
 NAMES = {
@@ -111,7 +111,7 @@ def recognise(data: bytes, language: str = "") -> Recognised:
     if not good:
         return Recognised(None, candidates)
     best, others = good[0], [other for other in good[1:] if other.score > good[0].score - _LEAD]
-    of_language = [reading for reading in (best, *others) if language and language_of(reading.text) == language]
+    of_language = [reading for reading in (best, *others) if language and likeliest_language(reading.text) == language]
     if of_language:
         return Recognised(of_language[0], candidates)
     # Windows-1252 is by far the commonest, so that it need not be better than the others, only as good.
@@ -198,7 +198,7 @@ def _alphabet(text: str) -> frozenset[str]:
     """
     chunks = [text[start : start + _CHUNK] for start in range(0, min(len(text), _CHUNK * _MOST_CHUNKS), _CHUNK)]
     for told in ([" ".join(re.findall(r"\b[a-zA-Z]+\b", chunk)) for chunk in chunks], chunks):
-        counts = Counter(language_of(chunk) for chunk in told)
+        counts = Counter(likeliest_language(chunk) for chunk in told)
         languages = [name for name, count in counts.items() if name in LATIN and 10 * count >= len(chunks)]
         if languages and not set(languages) <= {"en", "id"}:
             return frozenset("".join(LATIN[name][0] for name in languages)) | _FOREIGN

@@ -15,7 +15,7 @@ from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
-from medqa_cli.data.languages import language_of
+from medqa_cli.data.languages import likeliest_language
 from medqa_cli.data.reading.code_pages import (
     ENOUGH,
     LATIN_CODECS,
@@ -248,7 +248,7 @@ def _look_at_lines(path: Path) -> _Lines:
 def _older(path: Path, shown: str, description: str, wrong: _Wrong) -> Encoding:
     """Find out what a file is that is no UTF-8, or not all of it."""
     found = _look_at_lines(path)
-    language = language_of(found.known) if found.known else ""
+    language = likeliest_language(found.known) if found.known else ""
     head = recognise(found.head, language)
     if head.reading is None:
         head = recognise(_without_utf8(found.head), language)
