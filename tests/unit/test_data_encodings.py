@@ -2,12 +2,13 @@
 
 from __future__ import annotations
 
+import re
 from pathlib import Path
 
 import pytest
 
 from medqa_cli.data.reading.columns import ColumnNames
-from medqa_cli.data.reading.decoding import detect_encoding
+from medqa_cli.data.reading.encodings import detect_encoding
 from medqa_cli.data.reading.sources import open_sources
 from medqa_cli.errors import InputError
 
@@ -94,13 +95,13 @@ OLDER = {
     "de": ("cp1252", "latin-1", "mac_roman", "cp850"),
     "es": ("cp1252", "mac_roman", "cp850"),
     "sv": ("cp1252", "mac_roman"),
-    "pl": ("cp1250", "iso8859_2"),
+    "pl": ("cp1250", "iso8859_2", "cp852"),
     "cs": ("cp1250", "iso8859_2"),
-    "hu": ("cp1250", "iso8859_2"),
-    "tr": ("cp1254",),
+    "hu": ("cp1250", "iso8859_2", "cp852", "mac_latin2"),
+    "tr": ("cp1254", "cp857"),
     "ru": ("cp1251", "koi8_r", "iso8859_5", "cp866"),
-    "el": ("cp1253", "iso8859_7"),
-    "he": ("cp1255",),
+    "el": ("cp1253", "iso8859_7", "cp737"),
+    "he": ("cp1255", "cp862"),
     "ar": ("cp1256",),
     "th": ("cp874",),
     "zh": ("gb18030",),
@@ -136,15 +137,83 @@ def test_a_text_in_an_older_encoding_is_read_as_it_is(tmp_path: Path, language: 
 
 
 @pytest.mark.parametrize(("language", "codec"), CASES)
-def test_a_few_rows_are_read_as_they_are_or_refused(tmp_path: Path, language: str, codec: str) -> None:
+def test_a_few_rows_are_read_as_they_are_or_refused_with_the_right_encoding(
+    tmp_path: Path, language: str, codec: str
+) -> None:
     for rows in (1, 2):
         text = table(language, rows)
         path = write(tmp_path / f"{rows}.tsv", text.encode(codec))
         try:
-            read = text_of(path)
+            readings = [text_of(path)]
         except InputError as error:
-            read = error.hint
-        assert read == text or "--set data.encoding=NAME" in read
+            offered = re.findall(r'(\w+) reads "', error.message)
+            readings = [path.read_bytes().decode(name, "replace") for name in offered]
+        assert text in readings
+
+
+ENGLISH = "What is gout?\tIt is a disease of the joints that causes pain in the foot.\n" * 9
+
+
+@pytest.mark.parametrize(
+    ("name", "codec", "wrong"),
+    [("Wałęsa", "cp1250", "Wa│Ûsa"), ("Gałązka", "cp1250", "Ga³¹zka"), ("Wałęsa", "cp852", "Waê®sa")],
+)
+def test_one_name_that_windows_1252_cannot_read_is_shown_and_refused(
+    tmp_path: Path, name: str, codec: str, wrong: str
+) -> None:
+    path = write(tmp_path / "qa.tsv", f"question\tanswer\n{ENGLISH}Who was {name}?\tA doctor.\n".encode(codec))
+    with pytest.raises(InputError) as error:
+        text_of(path)
+    assert f'with certainty: {codec} reads "{name}"' in error.value.message
+    assert f'"{wrong}"' in error.value.message
+    assert f"(perhaps {codec})" in error.value.hint
+    assert text_of(path, codec).count(name) == 1
+    assert detect_encoding(path, "qa.tsv", codec).warnings == ()
+
+
+@pytest.mark.parametrize(
+    ("name", "codec", "shown"),
+    [
+        ("Wyszyński", "cp1250", 'cp1252 reads "Wyszyñski", cp1250 reads "Wyszyński"'),
+        ("Yıldız", "cp1254", 'cp1252 reads "Yýldýz", cp1254 reads "Yıldız"'),
+        ("Zuñiga", "cp1252", 'cp1252 reads "Zuñiga", cp1250 reads "Zuńiga"'),
+    ],
+)
+def test_one_name_that_reads_well_in_two_encodings_is_shown_in_both(
+    tmp_path: Path, name: str, codec: str, shown: str
+) -> None:
+    path = write(tmp_path / "qa.tsv", f"question\tanswer\n{ENGLISH}Who was {name}?\tA doctor.\n".encode(codec))
+    (warning,) = detect_encoding(path, "qa.tsv").warnings
+    assert shown in warning
+    assert warning.endswith("name the one that is right: --set data.encoding=NAME")
+
+
+@pytest.mark.parametrize("name", ["Ménière", "naïve", "señor", "Sjögren", "café", "Behçet’s"])
+def test_a_term_of_english_texts_in_windows_1252_needs_no_warning(tmp_path: Path, name: str) -> None:
+    path = write(tmp_path / "qa.tsv", f"question\tanswer\n{ENGLISH}What is {name}?\tA word.\n".encode("cp1252"))
+    assert name in text_of(path)
+    assert detect_encoding(path, "qa.tsv").warnings == ()
+
+
+def test_a_named_encoding_that_makes_no_sense_is_doubted_with_the_words(tmp_path: Path) -> None:
+    path = write(tmp_path / "qa.tsv", table("hu", 8).encode("cp852"))
+    assert detect_encoding(path, "qa.tsv", "cp852").warnings == ()
+    (warning,) = detect_encoding(path, "qa.tsv", "cp437").warnings
+    assert warning.startswith("qa.tsv: as data.encoding says, cp437 reads ")
+    assert ', where cp852 reads "' in warning
+    assert warning.endswith("look at the rows, and at --set data.encoding=cp852")
+    for language, codec in CASES:
+        path = write(tmp_path / f"{language}_{codec}.tsv", table(language, 8).encode(codec))
+        assert detect_encoding(path, "x", codec).warnings == (), (language, codec)
+
+
+def test_letters_that_are_valid_utf8_by_chance_join_no_files(tmp_path: Path) -> None:
+    text = table("cs", 4) + "Co je úžeh?\tÚžeh je přehřátí těla.\nOtok?\tÚžeh.\n"
+    path = write(tmp_path / "qa.tsv", text.encode("cp1250"))
+    assert text_of(path) == text
+    found = detect_encoding(path, "qa.tsv")
+    assert (found.description, len(found.warnings)) == ("Windows-1250", 1)
+    assert "joined" not in found.warnings[0]
 
 
 @pytest.mark.parametrize(("language", "codec"), [case for case in CASES if case[1] != "iso2022_jp"])

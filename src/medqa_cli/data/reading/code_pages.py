@@ -1,4 +1,4 @@
-"""Which older encoding a text is in: each one is tried, and the reading is judged by its letters, words and signs.
+"""Which older encoding a text is in: each one is tried, and the readings are compared by how probable they are.
 
 Only for bytes that are no UTF-8. Does not open files and does not decide what becomes of a text that nothing fits.
 """
@@ -6,67 +6,115 @@ Only for bytes that are no UTF-8. Does not open files and does not decide what b
 from __future__ import annotations
 
 import re
-import unicodedata
-from collections import Counter
-from collections.abc import Callable
+from collections.abc import Collection, Iterator, Mapping, Sequence
 from dataclasses import dataclass
-from functools import partial
 
 from medqa_cli.data.languages import LATIN, likeliest_language
+from medqa_cli.data.reading.plausibility import (
+    JUDGES,
+    NAMES_LETTERS,
+    best_latin_share,
+    latin_score,
+    latin_share,
+    own_alphabet,
+    probability,
+    told_languages,
+)
 
 WINDOWS_1252 = "cp1252"
-NAMES = {
-    "cp1252": "Windows-1252",
-    "iso8859_15": "ISO-8859-15",
-    "mac_roman": "MacRoman",
-    "cp850": "DOS 850",
-    "cp437": "DOS 437",
-    "cp1250": "Windows-1250",
-    "iso8859_2": "ISO-8859-2",
-    "cp1254": "Windows-1254",
-    "cp1257": "Windows-1257",
-    "cp1258": "Windows-1258",
-    "cp1251": "Windows-1251",
-    "koi8_u": "KOI8",
-    "iso8859_5": "ISO-8859-5",
-    "cp866": "DOS 866",
-    "mac_cyrillic": "MacCyrillic",
-    "cp1253": "Windows-1253",
-    "iso8859_7": "ISO-8859-7",
-    "cp1255": "Windows-1255",
-    "cp1256": "Windows-1256",
-    "iso8859_6": "ISO-8859-6",
-    "cp874": "Windows-874",
-    "gb18030": "GB18030",
-    "big5hkscs": "Big5",
-    "cp932": "Shift-JIS",
-    "euc_jp": "EUC-JP",
-    "cp949": "EUC-KR",
-    "iso2022_jp": "ISO-2022-JP",
+_COMMON = {
+    "cp1252": ("Windows-1252", "Latin"),
+    "iso8859_15": ("ISO-8859-15", "Latin"),
+    "mac_roman": ("MacRoman", "Latin"),
+    "cp850": ("DOS 850", "Latin"),
+    "cp437": ("DOS 437", "Latin"),
+    "cp1250": ("Windows-1250", "Latin"),
+    "iso8859_2": ("ISO-8859-2", "Latin"),
+    "cp1254": ("Windows-1254", "Latin"),
+    "cp1257": ("Windows-1257", "Latin"),
+    "cp1258": ("Windows-1258", "Latin"),
+    "cp1251": ("Windows-1251", "Cyrillic"),
+    "koi8_u": ("KOI8", "Cyrillic"),
+    "iso8859_5": ("ISO-8859-5", "Cyrillic"),
+    "cp866": ("DOS 866", "Cyrillic"),
+    "cp1253": ("Windows-1253", "Greek"),
+    "iso8859_7": ("ISO-8859-7", "Greek"),
+    "cp1255": ("Windows-1255", "Hebrew"),
+    "cp1256": ("Windows-1256", "Arabic"),
+    "iso8859_6": ("ISO-8859-6", "Arabic"),
+    "cp874": ("Windows-874", "Thai"),
+    "gb18030": ("GB18030", "simplified Chinese"),
+    "big5hkscs": ("Big5", "traditional Chinese"),
+    "cp932": ("Shift-JIS", "Japanese"),
+    "euc_jp": ("EUC-JP", "Japanese"),
+    "cp949": ("EUC-KR", "Korean"),
+    "iso2022_jp": ("ISO-2022-JP", "Japanese"),
 }
+_RARE = {
+    "mac_cyrillic": ("MacCyrillic", "Cyrillic"),
+    "cp852": ("DOS 852", "Latin"),
+    "mac_latin2": ("Mac Central European", "Latin"),
+    "cp857": ("DOS 857", "Latin"),
+    "cp775": ("DOS 775", "Latin"),
+    "iso8859_13": ("ISO-8859-13", "Latin"),
+    "iso8859_4": ("ISO-8859-4", "Latin"),
+    "iso8859_16": ("ISO-8859-16", "Latin"),
+    "cp865": ("DOS 865", "Latin"),
+    "cp860": ("DOS 860", "Latin"),
+    "cp861": ("DOS 861", "Latin"),
+    "cp863": ("DOS 863", "Latin"),
+    "mac_turkish": ("Mac Turkish", "Latin"),
+    "mac_iceland": ("Mac Icelandic", "Latin"),
+    "mac_croatian": ("Mac Croatian", "Latin"),
+    "mac_romanian": ("Mac Romanian", "Latin"),
+    "iso8859_3": ("ISO-8859-3", "Latin"),
+    "iso8859_14": ("ISO-8859-14", "Latin"),
+    "cp855": ("DOS 855", "Cyrillic"),
+    "cp1125": ("DOS 1125", "Cyrillic"),
+    "cp737": ("DOS 737", "Greek"),
+    "mac_greek": ("Mac Greek", "Greek"),
+    "cp862": ("DOS 862", "Hebrew"),
+    "cp720": ("DOS 720", "Arabic"),
+    "johab": ("Johab", "Korean"),
+}
+_TRIED = {**_COMMON, **_RARE}
+NAMES = {codec: name for codec, (name, _) in _TRIED.items()}
 """The codecs that are tried, by Python's names, in the order of preference where two read a text alike."""
-LATIN_CODECS = frozenset(list(NAMES)[:10])
+LATIN_CODECS = frozenset(codec for codec, (_, script) in _TRIED.items() if script == "Latin")
 
 ENOUGH = 0.9  # of what is beyond ASCII has to make sense
 _LEAD = 0.005  # by how much a reading has to beat another one that differs
-
-# Signs that a Western text holds beside letters.
-_SIGNS = frozenset("‘’‚“”„…–—•·°±×÷µ²³¹¼½¾®©™€£¥§¶†‡‰«»‹›¡¿ªº\xa0\xad¢¬¦¨´¸≤≥≠≈∞√∑−′″←→↑↓№✓")
-_OPENING = frozenset("„‚«")  # never right behind a word
-_WITHIN_A_WORD = frozenset("’‘-–—·\xad´ªº")  # between two letters
-_NAMES_LETTERS = frozenset("àáâãäåæçèéêëìíîïñòóôõöøùúûüýÿßœšž")  # of names and terms in a text of any language
-_FOREIGN = frozenset("éüöäñç")  # of names in a text of a language that has its own
-_LETTER = r"[^\W\d_µªº]"
-_HIGH_WORD = re.compile(rf"(?<!{_LETTER}){_LETTER}*(?![a-zA-Z]){_LETTER}{_LETTER}*")
-_RUNS = re.compile(r"[^\x00-\x7f]+")
-_LEAD_OF_COMMON = 0.3  # share of the common letters less that of the rare ones, in a text of the language
-_ENOUGH_HAN = 8
-_MOST_HIGH = 0.6
-_FEW = 6  # letters that say nothing by their number
-_THAI_RUN = 6  # characters in a row, at the least
+_OF_RARE = 0.97  # what a rare encoding has to be better by
+_SHORT = 1 << 11  # bytes in which a rare encoding may be the right one though a common one makes sense
+_CANDIDATE = 0.4
+_CANDIDATE_OF_RARE = 0.9
+_MOST_CANDIDATES = 6
+_OF_ANY_LANGUAGE = 0.75  # what a reading counts for that makes sense in a language of which no word was found
+_IMPROBABLE = 0.5
+_MOST_WORDS = 2000
+_LONGEST_SHOWN = 24  # characters of a word
+_SHOWN_WORDS = 2
+_ORDINARY = 9  # letters of a word
+# Words of one encoding of a byte, or of several in East Asia, where a second byte may be an ASCII letter.
+_LETTERS = re.compile(rb"[A-Za-z\x80-\xff]*[\x80-\xff][A-Za-z\x80-\xff]*")
+_BETWEEN_SPACES = re.compile(rb"[^\x00-\x3f]*[\x80-\xff][^\x00-\x3f]*")
 _NOT_ASCII = re.compile(r"[^\x00-\x7f]")
-_CHUNK = 600
-_MOST_CHUNKS = 40
+_NO_LETTERS = "¹³£¿¼½¾ªº¨´¸¯¢¥¦§¶†‡¤¬×÷±‰€≥≤≠≈∞√∑∫∂◊ﬁﬂ"
+_NO_LETTER_IN_A_WORD = re.compile(f"[a-zA-Z]{{3}}[{_NO_LETTERS}µ]|[{_NO_LETTERS}][^\\W\\d_]")
+_WORD = re.compile(r"[^\W\d_]+")
+_LETTER_IN_A_WORD = re.compile(r"(?<=[a-zA-Z])[^\W\d_a-zA-Z]|[^\W\d_a-zA-Z](?=[a-zA-Z])")
+# Words of English texts in Windows-1252 whose letters have other meanings in other encodings of Windows.
+_TERMS = frozenset(
+    re.findall(
+        r"\w+",
+        """ménière ménières crème crèmes señor señora piñata jalapeño jalapeños niño niña niños año años español españa
+        castañeda núñez muñoz peña ibáñez são joão guimarães magalhães naïve naïvely naïveté façade garçon soupçon
+        curaçao behçet behçets français ångström løken brønsted søren fœtus fœtal œdema œsophagus œstrogen encyclopædia
+        anæmia hæmorrhage orthopædic pædiatric cæsarean crêpe crêpes tête fête bête maître voilà à vis première lefèvre
+        lèvre sèvres babès algebraïc caïn haïti coöperate ælurophobia tæniasis purkinjë père mère frère siècle grès
+        kloeckera rhône garín ménétrier piñeiro ñ coxsackië goût août île dîner entrée frappé pâté""",
+    )
+)
 
 
 @dataclass(frozen=True)
@@ -81,10 +129,17 @@ class Reading:
 
 @dataclass(frozen=True)
 class Recognised:
-    """The reading that is taken (None: in doubt), and the most probable codecs, the likeliest first."""
+    """What the bytes are.
+
+    Attributes:
+        reading: the one that is taken; None: in doubt.
+        candidates: where it is in doubt the most probable readings, the likeliest first, each with other letters.
+        doubt: other readings of a text in which a few words decide, and these look right in all of them.
+    """
 
     reading: Reading | None
-    candidates: tuple[str, ...]
+    candidates: tuple[Reading, ...] = ()
+    doubt: tuple[Reading, ...] = ()
 
 
 def recognise(data: bytes, language: str = "") -> Recognised:
@@ -98,30 +153,164 @@ def recognise(data: bytes, language: str = "") -> Recognised:
     Returns:
         the best reading where it makes sense and no other one is as good; else None and the candidates.
     """
-    readings = []
-    for codec in NAMES:
-        text = _decoded(data, codec)
-        if text is not None:
-            score = latin_score(text, language) if codec in LATIN_CODECS else _JUDGES[codec](text)
-            score *= 0.98 if codec == "mac_cyrillic" else 1.0  # as Windows-1251 but for capitals, and rare
-            readings.append(Reading(codec, data, text, score))
+    readings = _readings(data, language, _COMMON)
+    best_score = max((reading.score for reading in readings), default=0.0)
+    if best_score < _OF_RARE or len(data) < _SHORT:
+        readings += _readings(data, language, _RARE)
     readings.sort(key=lambda reading: -reading.score)  # stable: the preferred first where two are equal
-    candidates = tuple(reading.codec for reading in readings if reading.score > 0.5)[:4]
     good = [reading for reading in readings if reading.score >= ENOUGH]
     if not good:
-        return Recognised(None, candidates)
+        return Recognised(None, _candidates(readings))
     best, others = good[0], [other for other in good[1:] if other.score > good[0].score - _LEAD]
     of_language = [reading for reading in (best, *others) if language and likeliest_language(reading.text) == language]
     if of_language:
-        return Recognised(of_language[0], candidates)
+        return Recognised(of_language[0])
     # Windows-1252 is by far the commonest, so that it need not be better than the others, only as good.
-    rivals = [other for other in others if _letters(other.text) != _letters(best.text)]
+    rivals = [other for other in others if letters_of(other.text) != letters_of(best.text)]
     if best.codec != WINDOWS_1252 and any(_differs_much(best, other) for other in rivals):
-        return Recognised(None, candidates)
-    return Recognised(best, candidates)
+        return Recognised(None, _candidates(readings))
+    if best.codec in LATIN_CODECS:
+        return _among_latin(best, readings)
+    return Recognised(best)
 
 
-def _letters(text: str) -> str:
+def better_than(data: bytes, codec: str) -> tuple[Reading, Reading] | None:
+    """Return the reading in the encoding that a user named and one that makes more sense; None where there is none.
+
+    Args:
+        data: as for ``recognise``.
+        codec: any text codec of Python.
+    """
+    found = recognise(data)
+    best = found.reading or next(iter(found.candidates), None)
+    text = data.decode(codec, "replace")
+    if best is None or letters_of(best.text) == letters_of(text):
+        return None
+    mine = Reading(codec, data, text, max(probability(text), _OF_ANY_LANGUAGE * best_latin_share(text)))
+    if found.reading is None:
+        return (mine, best) if mine.score < min(_IMPROBABLE, best.score) else None
+    if best.codec in LATIN_CODECS:
+        own = own_alphabet(told_languages(best.text)) or NAMES_LETTERS
+        pairs = deciding_words(mine, best)
+        words, better = (" ".join(pair[side] for pair in pairs) for side in (0, 1))
+        return (mine, best) if latin_share(words, own) < ENOUGH <= latin_share(better, own) else None
+    return (mine, best) if mine.score < ENOUGH else None
+
+
+def _readings(data: bytes, language: str, tried: Mapping[str, tuple[str, str]]) -> list[Reading]:
+    readings = []
+    for codec, (_, script) in tried.items():
+        text = _decoded(data, codec)
+        if text is not None:
+            score = latin_score(text, language) if script == "Latin" else JUDGES[script](text)
+            readings.append(Reading(codec, data, text, score * (_OF_RARE if codec in _RARE else 1.0)))
+    return readings
+
+
+def _among_latin(best: Reading, readings: Sequence[Reading]) -> Recognised:
+    """Look at the words in which the best reading differs from others in Latin letters: they may be too few to tell."""
+    told = told_languages(best.text)
+    own = own_alphabet(told)
+    doubt: list[Reading] = []
+    for rival in sorted(readings, key=lambda reading: reading.codec in _RARE):
+        if rival.codec not in LATIN_CODECS or letters_of(rival.text) == letters_of(best.text):
+            continue
+        pairs = deciding_words(best, rival)
+        mine, its = (" ".join(pair[side] for pair in pairs) for side in (0, 1))
+        if best_latin_share(its) < ENOUGH or _NO_LETTER_IN_A_WORD.search(its) or _are_terms(pairs):
+            continue
+        is_no_word = bool(_NO_LETTER_IN_A_WORD.search(mine))
+        is_improbable = is_no_word or latin_share(mine, own or NAMES_LETTERS) < _IMPROBABLE
+        is_of_language = not own or is_no_word or latin_share(its, own) >= ENOUGH
+        if is_improbable and is_of_language and told:
+            return Recognised(rival, (), (best,))
+        if own and is_of_language and _letters_of_words(its, told) > _letters_of_words(mine, told):
+            return Recognised(None, _candidates([rival, best, *readings]))
+        if rival.score >= ENOUGH and rival.codec in _COMMON and (other := told_languages(rival.text)) != told and own:
+            # The letters of each reading tell another language: its own words have to tell which is right.
+            if _small_words(its, other) > _small_words(mine, told):
+                return Recognised(rival)
+            return Recognised(None, _candidates([rival, best, *readings]))
+        if not told and (is_improbable or rival.codec in _COMMON):
+            return Recognised(None, _candidates(readings))
+        if rival.codec in _COMMON and (is_improbable or not own):
+            doubt.append(rival)
+    return Recognised(best, (), tuple(doubt))
+
+
+def _are_terms(pairs: Sequence[tuple[str, str]]) -> bool:
+    """Tell whether half of the words are known as a text has them that is read as Windows-1252."""
+    known = (not _TERMS.isdisjoint(_WORD.findall(word.lower())) for word, _ in pairs)
+    return 2 * sum(known) >= len(pairs)
+
+
+def _letters_of_words(text: str, told: Collection[str]) -> int:
+    """Count the letters beyond ASCII beside others, and those that are words by themselves, as "å"."""
+    return len(_LETTER_IN_A_WORD.findall(text)) + _small_words(text, told, longest=1)
+
+
+def _small_words(text: str, told: Collection[str], longest: int = 99) -> int:
+    known = {word for name in told for word in LATIN[name][1].split()}
+    return sum(word in known and len(word) <= longest for word in text.lower().split())
+
+
+def deciding_words(one: Reading, other: Reading) -> list[tuple[str, str]]:
+    """Return the words in which two readings of the same bytes differ, each once, as both have them."""
+    tokens = list(dict.fromkeys(_tokens(one.data, (one.codec, other.codec))))[:_MOST_WORDS]
+    pairs = ((token.decode(one.codec, "replace"), token.decode(other.codec, "replace")) for token in tokens)
+    return [(mine, its) for mine, its in pairs if mine != its and any(map(str.isalpha, mine + its))]
+
+
+def as_shown(readings: Sequence[Reading]) -> str:
+    """Show how readings have the words in which they differ most: ``cp852 reads "gyógyszer", cp850 "gyàgyszer"``.
+
+    Args:
+        readings: of the same bytes.
+    """
+    codecs = [reading.codec for reading in readings]
+    tokens = dict.fromkeys(_tokens(readings[0].data, codecs))
+    read = {token: [_cut(token.decode(codec, "replace")) for codec in codecs] for token in list(tokens)[:_MOST_WORDS]}
+    # The words that tell most readings apart; of these, those of an ordinary length.
+    best = sorted(read, key=lambda token: (-len(set(read[token])), abs(len(token) - _ORDINARY)))[:_SHOWN_WORDS]
+    best = [token for token in best if len(set(read[token])) > 1] or best
+    return ", ".join(
+        f"{codec} reads " + " and ".join(f'"{read[token][number]}"' for token in best)
+        for number, codec in enumerate(codecs)
+    )
+
+
+def _cut(word: str) -> str:
+    shown = "".join(sign if sign.isprintable() else "\ufffd" for sign in word)
+    return shown if len(shown) <= _LONGEST_SHOWN else f"{shown[:_LONGEST_SHOWN]}..."
+
+
+def _tokens(data: bytes, codecs: Sequence[str]) -> Iterator[bytes]:
+    east_asian = any(
+        _TRIED[codec][1].endswith(("Chinese", "Japanese", "Korean")) for codec in codecs if codec in _TRIED
+    )
+    for found in (_BETWEEN_SPACES if east_asian else _LETTERS).finditer(data):
+        yield found[0]
+
+
+def _candidates(readings: Sequence[Reading]) -> tuple[Reading, ...]:
+    """Return the most probable readings, each with other letters than those before it."""
+    weights = [_weight_as_candidate(reading) for reading in readings]
+    found: dict[str, Reading] = {}
+    for number in sorted(range(len(readings)), key=lambda number: -weights[number]):
+        if weights[number] > _CANDIDATE:
+            found.setdefault(letters_of(readings[number].text), readings[number])
+    return tuple(found.values())[:_MOST_CANDIDATES]
+
+
+def _weight_as_candidate(reading: Reading) -> float:
+    if reading.codec not in LATIN_CODECS or reading.score >= ENOUGH:
+        return reading.score
+    rarity = _CANDIDATE_OF_RARE if reading.codec in _RARE else 1.0
+    return max(reading.score, _OF_ANY_LANGUAGE * rarity * best_latin_share(reading.text))
+
+
+def letters_of(text: str) -> str:
+    """Return the letters of a text, in which readings have to differ to be different."""
     return "".join(filter(str.isalpha, text))
 
 
@@ -140,194 +329,3 @@ def _decoded(data: bytes, codec: str) -> str | None:
         text = data.decode(codec, "replace")
     beyond = len(_NOT_ASCII.findall(text))
     return text if text.count("\ufffd") <= 0.01 * beyond else None
-
-
-def latin_score(text: str, language: str = "") -> float:
-    """Judge a reading in Latin letters: by the alphabets of the languages that its words are of.
-
-    Args:
-        text: the reading.
-        language: the language, where it is known.
-
-    Returns:
-        the share (0 to 1) of the letters and signs beyond ASCII that make sense.
-    """
-    text = unicodedata.normalize("NFC", text)
-    alphabet = frozenset(LATIN[language][0]) | _FOREIGN if language in LATIN and language != "en" else _alphabet(text)
-    good, bad = _signs(text, lambda sign: False)
-    letters = all_high = 0
-    for found in _HIGH_WORD.finditer(text):
-        word = found[0]
-        high = [letter for letter in word if letter > "\x7f"]
-        if len(word) > 1:  # "è", "à"
-            letters, all_high = letters + len(word), all_high + len(high)
-        known = sum(letter.lower() in alphabet for letter in high) if _has_case_of_a_word(word) else 0
-        good, bad = good + known, bad + len(high) - known
-    # In no language that is written in Latin letters are most letters of such words beyond ASCII.
-    factor = 1.0 if all_high <= _MOST_HIGH * letters or all_high < _FEW else 0.5
-    return factor * good / max(1, good + bad)
-
-
-def _signs(text: str, belongs: Callable[[str], bool]) -> tuple[int, int]:
-    """Count the signs beyond ASCII that are no letters: those that a text may hold where they stand, and the others.
-
-    Args:
-        text: the reading.
-        belongs: tells signs of its script, which are not counted.
-    """
-    good = bad = 0
-    for found in _NOT_ASCII.finditer(text):
-        sign = found[0]
-        if (sign.isalpha() and sign not in _SIGNS) or belongs(sign) or unicodedata.combining(sign):
-            continue
-        at = found.start()
-        inside = text[at - 1 : at].isalpha() and text[at + 1 : at + 2].isalpha()
-        if sign in _OPENING and text[at - 1 : at].isalpha():
-            bad += 1
-        elif sign in _SIGNS and (not inside or sign in _WITHIN_A_WORD or sign == "µ"):
-            good += 1
-        else:
-            bad += 1
-    return good, bad
-
-
-def _alphabet(text: str) -> frozenset[str]:
-    """Return the letters beyond ASCII of the languages that a tenth of a text or more is in.
-
-    The words of ASCII letters tell the language first, since they are the same in all readings.
-    """
-    chunks = [text[start : start + _CHUNK] for start in range(0, min(len(text), _CHUNK * _MOST_CHUNKS), _CHUNK)]
-    for told in ([" ".join(re.findall(r"\b[a-zA-Z]+\b", chunk)) for chunk in chunks], chunks):
-        counts = Counter(likeliest_language(chunk) for chunk in told)
-        languages = [name for name, count in counts.items() if name in LATIN and 10 * count >= len(chunks)]
-        if languages and not set(languages) <= {"en", "id"}:
-            return frozenset("".join(LATIN[name][0] for name in languages)) | _FOREIGN
-        if "en" in languages:
-            break
-    return _NAMES_LETTERS
-
-
-def _has_case_of_a_word(word: str) -> bool:
-    return word.islower() or word.isupper() or word[1:].islower() or not word[1:] or word.upper() == word.lower()
-
-
-def _in_script(text: str, first: int, last: int, common: str, rare: str) -> float:
-    """Judge a reading in a script of its own: words of that script only, and its commonest and its rarest letters.
-
-    Args:
-        text: the reading.
-        first: first code point of the script.
-        last: its last one.
-        common: the letters that make up over half of a text.
-        rare: those that make up less than a sixth.
-    """
-    good, bad = _signs(text, lambda sign: first <= ord(sign) <= last)
-    letters: Counter[str] = Counter()
-    capitals = words = 0
-    for found in _HIGH_WORD.finditer(text):
-        word = found[0]
-        high = [letter for letter in word if letter > "\x7f"]
-        if (
-            len(high) == len(word)
-            and _has_case_of_a_word(word)
-            and all(first <= ord(letter) <= last for letter in high)
-        ):
-            good += len(high)
-            letters.update(word.lower())
-            capitals += sum(map(str.isupper, word))
-            words += 1
-        else:
-            bad += len(high)
-    if letters.total() <= 2 * words:  # single letters among words of another script
-        return 0.0
-    lead = sum(letters[letter] for letter in common) - sum(letters[letter] for letter in rare)
-    factor = 0.8 if 2 * capitals > letters.total() else 1.0  # capitals all over come from a wrong reading
-    return factor * good / (good + bad) * max(0.0, min(1.0, lead / letters.total() / _LEAD_OF_COMMON))
-
-
-def _thai(text: str) -> float:
-    """Judge a reading in Thai, which sets no spaces between words."""
-    runs = _RUNS.findall(text)
-    factor = 1.0 if sum(map(len, runs)) >= _THAI_RUN * len(runs) else 0.5
-    return factor * _in_script(text, 0xE00, 0xE7F, "านรอกเงมยลวดทสตะบปค", "ฌฎฏฐฑฒฬฮฃฅฆฉ")
-
-
-def _chinese(text: str, codec: str, last_row: int) -> float:
-    """Judge a reading in Chinese: by the rows of the standard that hold the signs of daily use.
-
-    Args:
-        text: the reading.
-        codec: the standard.
-        last_row: its last row of such signs; what lies within the rows of Korean syllables alone is Korean.
-    """
-    signs = _signs_in_runs(text)
-    han = [sign for sign in signs if "\u3400" <= sign <= "\u9fff"]
-    kana = sum("\u3040" <= sign <= "\u30ff" for sign in signs)
-    if not han or 10 * kana > len(han):
-        return 0.0
-    rows = [_row(sign, codec) for sign in han]
-    if codec == "gb2312" and len(han) >= _ENOUGH_HAN and sum(0xB0 <= row <= 0xC8 for row in rows) > 0.95 * len(han):
-        return 0.0
-    # Traditional signs are in no row of GB 2312, but may well be written in GB 18030.
-    daily = sum(
-        0 < row <= last_row or (row == 0 and _row(sign, "big5") in range(0xA4, 0xC7))
-        for sign, row in zip(han, rows, strict=True)
-    )
-    others = sum(not _is_east_asian_mark(sign) for sign in signs if not "\u3400" <= sign <= "\u9fff")
-    return daily / len(han) * (1 - others / len(signs))
-
-
-def _row(sign: str, codec: str) -> int:
-    """Return the first byte of a sign, or 0 where the standard lacks it."""
-    try:
-        data = sign.encode(codec)
-    except UnicodeEncodeError:
-        return 0
-    return data[0] if len(data) == 2 else 0  # euc_kr puts together from parts what it lacks
-
-
-def _signs_in_runs(text: str) -> list[str]:
-    """Return the signs beyond ASCII, or none where most of them stand alone among ASCII letters, as in the West."""
-    runs = _RUNS.findall(text)
-    signs = "".join(runs)
-    return list(signs) if sum(len(run) for run in runs if len(run) > 1) > 0.7 * len(signs) else []
-
-
-def _is_east_asian_mark(sign: str) -> bool:
-    return "\u2010" <= sign <= "\u303f" or "\uff00" <= sign <= "\uff65" or sign in _SIGNS
-
-
-def _japanese(text: str) -> float:
-    signs = _signs_in_runs(text)
-    kana = sum("\u3040" <= sign <= "\u30ff" for sign in signs)
-    han = sum("\u3400" <= sign <= "\u9fff" for sign in signs)
-    if 5 * kana < kana + han or not kana:
-        return 0.0
-    return (kana + han + sum(map(_is_east_asian_mark, signs))) / len(signs)
-
-
-def _korean(text: str) -> float:
-    signs = _signs_in_runs(text)
-    # The 2,350 syllables of daily use; others come from bytes that are no Korean.
-    daily = sum("\uac00" <= sign <= "\ud7a3" and _row(sign, "euc_kr") > 0 for sign in signs)
-    return (daily + sum(map(_is_east_asian_mark, signs))) / len(signs) if daily else 0.0
-
-
-_cyrillic = partial(_in_script, first=0x400, last=0x52F, common="оеаинтсрвлкі", rare="щъфэцюжхшйёґўђ")
-_greek = partial(_in_script, first=0x370, last=0x3FF, common="αοιετσνηρςίάόέ", rare="ξψζβχφώϊϋΰΐ")
-_hebrew = partial(_in_script, first=0x590, last=0x5FF, common="יוהלתארבמש", rare="זטגסצץףך")
-_arabic = partial(_in_script, first=0x600, last=0x6FF, common="الينمرتوبةده", rare="ظغضطثذخزئؤ")
-
-_JUDGES: dict[str, Callable[[str], float]] = {
-    **dict.fromkeys(("cp1251", "koi8_u", "iso8859_5", "cp866", "mac_cyrillic"), _cyrillic),
-    **dict.fromkeys(("cp1253", "iso8859_7"), _greek),
-    "cp1255": _hebrew,
-    **dict.fromkeys(("cp1256", "iso8859_6"), _arabic),
-    "cp874": _thai,
-    "gb18030": partial(_chinese, codec="gb2312", last_row=0xD7),
-    "big5hkscs": partial(_chinese, codec="big5", last_row=0xC6),
-    "cp932": _japanese,
-    "euc_jp": _japanese,
-    "cp949": _korean,
-    "iso2022_jp": _japanese,
-}

@@ -17,7 +17,8 @@ from typing import TextIO
 
 from medqa_cli.data.reading.caps import Caps, capped_lines
 from medqa_cli.data.reading.columns import ColumnNames, Columns, find_columns
-from medqa_cli.data.reading.decoding import BLOCK, Encoding, detect_encoding
+from medqa_cli.data.reading.encodings import Encoding, detect_encoding
+from medqa_cli.data.reading.line_decoding import BLOCK
 from medqa_cli.data.reading.rows import CellRow, CellTable, EmptyTable, TableFile, UnreadRow
 from medqa_cli.errors import InputError
 

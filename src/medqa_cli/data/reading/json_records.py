@@ -16,7 +16,7 @@ from typing import Any
 from medqa_cli.data.reading.caps import Caps, capped_lines
 from medqa_cli.data.reading.cells import json_text
 from medqa_cli.data.reading.columns import ColumnNames, Columns, find_columns
-from medqa_cli.data.reading.decoding import Encoding, detect_encoding
+from medqa_cli.data.reading.encodings import Encoding, detect_encoding
 from medqa_cli.data.reading.json_shapes import items_in, spread
 from medqa_cli.data.reading.json_stream import BLOCK, parse_json, stream_list
 from medqa_cli.data.reading.rows import CellRow, CellTable, EmptyTable, TableFile, UnreadRow

@@ -17,8 +17,8 @@ from medqa_cli import confined
 from medqa_cli.data.reading.caps import Caps, Expansion
 from medqa_cli.data.reading.columns import ColumnNames
 from medqa_cli.data.reading.containers import GZIP_MAGIC, Scratch, copy_unpacked, damage_reported
-from medqa_cli.data.reading.decoding import detect_encoding
 from medqa_cli.data.reading.delimited import read_delimited
+from medqa_cli.data.reading.encodings import detect_encoding
 from medqa_cli.data.reading.excel import read_excel
 from medqa_cli.data.reading.json_records import looks_like_json, read_json_file, read_json_lines
 from medqa_cli.data.reading.pairs import questions_and_answers

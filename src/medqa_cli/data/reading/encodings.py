@@ -10,35 +10,40 @@ import codecs
 import functools
 import random
 import re
-from collections.abc import Iterator
-from dataclasses import dataclass, replace
+from collections.abc import Sequence
+from dataclasses import dataclass, field, replace
 from pathlib import Path
-from typing import Any
 
 from medqa_cli.data.languages import likeliest_language
 from medqa_cli.data.reading.code_pages import (
-    ENOUGH,
     LATIN_CODECS,
     NAMES,
     WINDOWS_1252,
     Reading,
     Recognised,
-    latin_score,
+    as_shown,
+    better_than,
     recognise,
+)
+from medqa_cli.data.reading.line_decoding import (
+    BLOCK,
+    LINES,
+    NOTHING,
+    is_rather_utf8,
+    is_surely_utf8,
+    lines_of,
+    read_apart,
+    utf8_text,
 )
 from medqa_cli.errors import InputError
 
-BLOCK = 1 << 20
 START = 16  # bytes: half of the shortest header in UTF-16
 SAMPLE = 1 << 14  # bytes of lines that are no UTF-8, from the start of the file
 SAMPLED_LINES = 100  # of them, from all over it, none longer than this:
 LONGEST_SAMPLED = 2000
 LINES_WEIGHED = 1000  # that are looked at for letters of two encodings, which takes a millisecond each
-LONGEST_LINE = 1 << 20
-MOST_BY_CHANCE = 3  # characters of two bytes in a line of another encoding that is valid UTF-8
-NOTHING = "ascii"  # what a line of no known encoding is read as
+MOST_DOUBTED = 3  # readings that a warning shows beside the one taken
 MOST_DAMAGED = 0.01  # share of the lines that may make no sense in any encoding without the file being refused
-LINES = "medqa-lines-"  # the codec that decodes each line by itself: UTF-8, else what its name says
 
 _MARKS = (  # in this order: that of UTF-32 begins like that of UTF-16
     (codecs.BOM_UTF32_LE, "utf-32", "UTF-32"),
@@ -49,15 +54,7 @@ _MARKS = (  # in this order: that of UTF-32 begins like that of UTF-16
 )
 _SEVEN_BIT = (b"\x1b$B", b"\x1b$@", b"\x1b(J")  # how ISO-2022-JP changes to Japanese and back
 _HINT = "name its encoding: --set data.encoding=NAME{}, or save it as 'CSV UTF-8' or as .xlsx"
-# What two bytes of UTF-8 that stand in a line by chance do not decode to: letters and signs in use.
-_IN_USE = re.compile(
-    "[\xa0-\u017f\u0192\u0218-\u021b\u02c6-\u02dd\u0370-\u052f\u0590-\u06ff\u0900-\ud7ff\uf900-\ufffc\U00010000-\U0010ffff]"
-)
-_BEYOND_LATIN = re.compile("[\u0370-\u1fff\u3040-\ud7ff\uf900-\ufffc\U00010000-\U0010ffff]")
 _NOT_ASCII = re.compile(r"[^\x00-\x7f]")
-_WITHIN_A_WORD = re.compile("[a-z][\xdf-\xff\u0100-\u017f]|[\xdf-\xff\u0100-\u017f][a-z]")
-_ESCAPED = re.compile("[\udc80-\udcff]+")
-_CUT_CHARACTER = re.compile(rb"[\xe0-\xf4][\x80-\xbf]")
 
 
 @dataclass(frozen=True)
@@ -158,14 +155,22 @@ def _named(path: Path, shown: str, wanted: str, mark: tuple[str, str] | None) ->
             f"byte 0x{wrong.byte:02x} at offset {wrong.offset:,} of the file",
             "set data.encoding to null, or to the encoding that the file is in",
         )
-    warnings: tuple[str, ...] = ()
-    if codec not in ("utf-8", "utf-8-sig", "ascii") and mark is None and _is_utf8_beyond_ascii(path):
-        warnings = (f"{shown} is valid UTF-8, but read as {wanted}, as data.encoding says: look at the rows",)
-    return Encoding(codec, "strict", f"{NAMES.get(codec, wanted)} (data.encoding)", warnings)
+    warning = "" if mark is not None else _doubt_of_named(path, shown, wanted, codec)
+    return Encoding(codec, "strict", f"{NAMES.get(codec, wanted)} (data.encoding)", (warning,) if warning else ())
 
 
-def _is_utf8_beyond_ascii(path: Path) -> bool:
-    return _first_error(path, "utf-8") is None and _first_error(path, "ascii") is not None
+def _doubt_of_named(path: Path, shown: str, wanted: str, codec: str) -> str:
+    """Say that what the user named makes an improbable text of the file, and what would make more sense."""
+    if codec in ("utf-8", "utf-8-sig", "ascii") or _first_error(path, "ascii") is None:
+        return ""
+    if _first_error(path, "utf-8") is None:
+        return f"{shown} is valid UTF-8, but read as {wanted}, as data.encoding says: look at the rows"
+    if (pair := better_than(_look_at_lines(path).head, codec)) is None:
+        return ""
+    return (
+        f"{shown}: as data.encoding says, {as_shown(pair[:1])}, where {as_shown(pair[1:])}, which makes more sense: "
+        f"look at the rows, and at --set data.encoding={pair[1].codec}"
+    )
 
 
 @dataclass(frozen=True)
@@ -202,12 +207,13 @@ class _Lines:
     lines: int = 0  # those of ASCII too
     utf8: int = 0
     perhaps: int = 0  # valid UTF-8, but so short that it may be by chance
+    short: list[bytes] = field(default_factory=list)  # some of these
     older: int = 0
-    mixed: int = 0  # of these: with letters of UTF-8 and of Windows-1252
+    mixed: list[bytes] = field(default_factory=list)  # some of these: perhaps with letters of UTF-8 among them
     first_older: int = 0  # its number
     known: str = ""  # the text of some lines of UTF-8
     head: bytes = b""  # of the older ones
-    spread: bytes = b""
+    spread: bytes = b""  # none where all are in the head
 
 
 def _look_at_lines(path: Path) -> _Lines:
@@ -216,22 +222,23 @@ def _look_at_lines(path: Path) -> _Lines:
     drawn: list[bytes] = []
     generator = random.Random(0)
     number, taken = 1, 0
-    for line in _pieces(path):
+    for line in lines_of(path):
         at, number = number, number + line.count(b"\n")
         found.lines += 1
         if line.isascii():
             continue
-        if text := _utf8(line):
-            if _is_surely_utf8(text):
+        if text := utf8_text(line):
+            if is_surely_utf8(text):
                 found.utf8 += 1
                 found.known += text if len(found.known) < SAMPLE else ""
             else:
                 found.perhaps += 1
+                found.short += [line] if found.perhaps <= SAMPLED_LINES else []
             continue
         found.older += 1
         found.first_older = found.first_older or at
         if found.older <= LINES_WEIGHED:
-            found.mixed += _apart(line, WINDOWS_1252) is not None
+            found.mixed += [line] if read_apart(line, WINDOWS_1252) is not None else []
         if taken < SAMPLE:
             older.append(line)
             taken += len(line)
@@ -241,7 +248,8 @@ def _look_at_lines(path: Path) -> _Lines:
             drawn.append(line)
         elif (place := generator.randrange(found.older)) < SAMPLED_LINES:
             drawn[place] = line
-    found.head, found.spread = b"".join(older), b"".join(drawn or older)
+    found.head = b"".join(older)
+    found.spread = b"".join(drawn or older) if len(older) < found.older else b""
     return found
 
 
@@ -257,8 +265,12 @@ def _older(path: Path, shown: str, description: str, wrong: _Wrong) -> Encoding:
             raise _refused(shown, wrong, head)
         return _of_lines(shown, description, found, NOTHING)
     codec = head.reading.codec
-    if not found.utf8 and (codec not in LATIN_CODECS or not found.perhaps + found.mixed):
-        encoding = _of_one_codec(shown, head.reading, recognise(found.spread, language))
+    is_joined = codec in LATIN_CODECS and (
+        any(read_apart(line, codec) is not None for line in found.mixed)
+        or any(is_rather_utf8(line, line.decode("utf-8"), codec) for line in found.short)
+    )
+    if not found.utf8 and not is_joined:
+        encoding = _of_one_codec(shown, head, recognise(found.spread, language) if found.spread else head)
         return replace(encoding, codec=f"{LINES}{codec}") if found.perhaps else encoding
     return _of_lines(shown, description, found, codec)
 
@@ -278,45 +290,48 @@ def _of_lines(shown: str, description: str, found: _Lines, codec: str) -> Encodi
     )
 
 
-def _of_one_codec(shown: str, reading: Reading, spread: Recognised) -> Encoding:
-    codec, other = reading.codec, spread.reading
+def _of_one_codec(shown: str, head: Recognised, spread: Recognised) -> Encoding:
+    assert head.reading is not None
+    reading, other = head.reading, spread.reading
+    codec = reading.codec
     if other is not None and other.codec != codec and other.data.decode(codec, "replace") != other.text:
         raise InputError(
             f"{shown} is no UTF-8, and its lines seem to be in several encodings: {NAMES[codec]} and "
             f"{NAMES[other.codec]}",
             _HINT.format(f" (perhaps {codec} or {other.codec})"),
         )
-    warnings: tuple[str, ...] = ()
-    if codec != WINDOWS_1252:
-        warnings = (
-            f"{shown} is no UTF-8; by its letters it is {NAMES[codec]}: look at the rows, and if they are wrong name "
-            "its encoding: --set data.encoding=NAME",
+    return Encoding(codec, "replace", NAMES[codec], _warnings(shown, reading, (*head.doubt, *spread.doubt)))
+
+
+def _warnings(shown: str, reading: Reading, doubt: Sequence[Reading]) -> tuple[str, ...]:
+    if doubt:
+        others = list({other.codec: other for other in doubt}.values())[:MOST_DOUBTED]
+        told = f"is no UTF-8 and read as {NAMES[reading.codec]}, but only a few words tell: "
+        return (
+            f"{shown} {told}{as_shown([_of_same_bytes(reading, others[0]), *others])}. If the first is wrong, name "
+            "the one that is right: --set data.encoding=NAME",
         )
-    return Encoding(codec, "replace", NAMES[codec], warnings)
-
-
-def _refused(shown: str, wrong: _Wrong, found: Recognised) -> InputError:
-    perhaps = f" (perhaps {' or '.join(found.candidates)})" if found.candidates else ""
-    return InputError(
-        f"{shown}:{wrong.line} is no UTF-8 (byte 0x{wrong.byte:02x} at offset {wrong.offset:,}), and no older encoding "
-        "reads it with certainty",
-        _HINT.format(perhaps),
+    if reading.codec == WINDOWS_1252:
+        return ()
+    return (
+        f"{shown} is no UTF-8; by its letters it is {NAMES[reading.codec]} ({as_shown([reading])}): look at the rows, "
+        "and if they are wrong name its encoding: --set data.encoding=NAME",
     )
 
 
-def _utf8(line: bytes) -> str:
-    """Return the text of a line that is UTF-8; nothing where it is none, or has only letters that nobody uses."""
-    try:
-        text = line.decode("utf-8")
-    except UnicodeDecodeError:
-        return ""
-    return text if _IN_USE.search(text) else ""
+def _of_same_bytes(reading: Reading, other: Reading) -> Reading:
+    return replace(reading, data=other.data, text=other.data.decode(reading.codec, "replace"))
 
 
-def _is_surely_utf8(text: str) -> bool:
-    """Tell whether a line cannot be UTF-8 by chance: by a long character, by many, or by letters within a word."""
-    beyond = _NOT_ASCII.findall(text)
-    return max(beyond) > "\u07ff" or len(beyond) > MOST_BY_CHANCE or _WITHIN_A_WORD.search(text) is not None
+def _refused(shown: str, wrong: _Wrong, found: Recognised) -> InputError:
+    words = f": {as_shown(found.candidates)}" if found.candidates else ""
+    return InputError(
+        f"{shown}:{wrong.line} is no UTF-8 (byte 0x{wrong.byte:02x} at offset {wrong.offset:,}), and no older encoding "
+        f"reads it with certainty{words}",
+        _HINT.format(f", the one that reads its words right (perhaps {found.candidates[0].codec})")
+        if found.candidates
+        else _HINT.format(""),
+    )
 
 
 def _without_utf8(data: bytes) -> bytes:
@@ -324,111 +339,3 @@ def _without_utf8(data: bytes) -> bytes:
     return _NOT_ASCII.sub(lambda c: c[0] if "\udc80" <= c[0] <= "\udcff" else " ", text).encode(
         "ascii", "surrogateescape"
     )
-
-
-def _pieces(path: Path) -> Iterator[bytes]:
-    with open(path, "rb") as file:
-        kept = b""
-        while block := file.read(BLOCK):
-            pieces, kept = _cut(kept + block)
-            yield from pieces
-        if kept:
-            yield kept
-
-
-def _cut(data: bytes) -> tuple[list[bytes], bytes]:
-    """Cut after each line; of a line of megabytes, after a space or quote, which is no part of a character anywhere."""
-    end = data.rfind(b"\n") + 1
-    if not end and len(data) > LONGEST_LINE:
-        end = max(data.rfind(b" "), data.rfind(b'"')) + 1
-    return data[:end].splitlines(keepends=True) if end else [], data[end:]
-
-
-class _LineDecoder(codecs.IncrementalDecoder):
-    """Decodes each line by itself: as UTF-8 where it is, else in an older encoding."""
-
-    codec = WINDOWS_1252
-
-    def __init__(self, errors: str = "strict") -> None:
-        super().__init__(errors)
-        self._kept = b""
-        self._begun = False
-
-    def decode(self, input: Any, final: bool = False) -> str:
-        """Decode whole lines; what follows the last of them waits for its end."""
-        pieces, self._kept = _cut(self._kept + bytes(input))
-        if final and self._kept:
-            pieces, self._kept = [*pieces, self._kept], b""
-        text = "".join(_decoded_line(piece, self.codec) for piece in pieces)
-        if text and not self._begun:
-            self._begun, text = True, text.removeprefix("\ufeff")
-        return text
-
-    def reset(self) -> None:
-        """Forget what waits."""
-        self._kept, self._begun = b"", False
-
-    def getstate(self) -> tuple[bytes, int]:
-        """Return what waits."""
-        return self._kept, int(self._begun)
-
-    def setstate(self, state: tuple[bytes, int]) -> None:
-        """Take what waits."""
-        self._kept, self._begun = state[0], bool(state[1])
-
-
-def _decoded_line(line: bytes, codec: str) -> str:
-    if line.isascii():
-        return line.decode("ascii")
-    if (text := _utf8(line)) and (codec in LATIN_CODECS or _is_surely_utf8(text)):
-        return text
-    if codec in LATIN_CODECS or codec == NOTHING:
-        apart = _apart(line, codec)
-        if apart is not None:
-            return apart
-    return line.decode(codec, "replace")
-
-
-def _apart(line: bytes, codec: str) -> str | None:
-    """Read a line in which letters of UTF-8 and of an older encoding stand; None where it makes more sense as a whole.
-
-    Args:
-        line: no valid UTF-8.
-        codec: the older encoding, in Latin letters.
-    """
-    text = line.decode("utf-8", "surrogateescape")
-    if not _IN_USE.search(text):
-        return None
-    beyond_latin = _BEYOND_LATIN.search(text) is not None
-    apart = _ESCAPED.sub(lambda found: _decoded_bytes(found[0], codec, beyond_latin), text)
-    if codec == NOTHING:
-        return apart
-    score = latin_score(line.decode(codec, "replace"))
-    return apart if score < ENOUGH and (beyond_latin or score <= latin_score(apart)) else None
-
-
-def _decoded_bytes(escaped: str, codec: str, beyond_latin: bool) -> str:
-    """Read bytes amid UTF-8: the rest of a character that was cut, else letters of the older encoding."""
-    data = escaped.encode("ascii", "surrogateescape")
-    if beyond_latin or codec == NOTHING or _CUT_CHARACTER.match(data):
-        return "\ufffd"
-    return data.decode(codec, "replace")
-
-
-def _line_codec(name: str) -> codecs.CodecInfo | None:
-    prefix = LINES.replace("-", "_")
-    name = name.replace("-", "_")
-    if not name.startswith(prefix):
-        return None
-    decoder = type("_LineDecoder", (_LineDecoder,), {"codec": name.removeprefix(prefix)})
-
-    def decode(data: bytes, errors: str = "strict") -> tuple[str, int]:
-        return decoder(errors).decode(bytes(data), final=True), len(data)
-
-    def encode(text: str, errors: str = "strict") -> tuple[bytes, int]:
-        return text.encode("utf-8", errors), len(text)
-
-    return codecs.CodecInfo(encode, decode, incrementaldecoder=decoder, name=name)  # type: ignore[arg-type]
-
-
-codecs.register(_line_codec)
