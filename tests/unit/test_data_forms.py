@@ -212,6 +212,22 @@ JSON_FORMS: dict[str, tuple[str, str, Sequence[tuple[str, str]]]] = {
         [(f"{Q1}\nrest or iron", "Iron helps.")],
     ),
     "object of records": ("a.json", json.dumps({"10": {"question": Q1, "answer": A1}, "11": {}}), [*PAIR, ("", "")]),
+    "an object of records beside others": (
+        "a.json",
+        json.dumps({"version": 1, "info": {"by": "x"}, "data": {"a": {"question": Q1, "answer": A1}}}),
+        PAIR,
+    ),
+    "an object of records deep inside": (
+        "a.json",
+        json.dumps({"all": {"version": 1, "data": {"items": {"a": {"question": Q1, "answer": A1}}}}}),
+        PAIR,
+    ),
+    "a list deep inside": ("a.json", json.dumps({"v": 1, "data": {"items": [{"question": Q1, "answer": A1}]}}), PAIR),
+    "groups of records": (
+        "a.json",
+        json.dumps({"x": {"1": {"question": Q1, "answer": A1}}, "y": {"1": {"question": Q2, "answer": A2}}}),
+        PAIRS,
+    ),
     "columns of pandas": ("a.json", json.dumps({"question": {"0": Q1, "1": Q2}, "answer": {"0": A1, "1": A2}}), PAIRS),
     "lists of columns": ("a.json", json.dumps({"question": [Q1, Q2], "answer": [A1, A2]}), PAIRS),
     "split form of pandas": ("a.json", json.dumps({"columns": ["question", "answer"], "data": [[Q1, A1]]}), PAIR),
@@ -253,6 +269,24 @@ JSON_FORMS: dict[str, tuple[str, str, Sequence[tuple[str, str]]]] = {
         ),
         PAIRS,
     ),
+    "roles in other languages": (
+        "a.jsonl",
+        lines(
+            {"messages": [{"role": "Patientin", "content": Q1}, {"role": "A\u0308rztin", "content": A1}]},
+            {"messages": [{"role": "患者", "content": Q2}, {"role": "医師", "content": A2}]},
+            {"messages": [{"from": "paciente", "value": Q1}, {"from": "MÉDICO", "value": A1}]},
+            {"messages": [{"from": "пациент", "value": Q2}, {"from": "врач", "value": A2}]},
+        ),
+        [*PAIRS, *PAIRS],
+    ),
+    "a role that is not known": (
+        "a.jsonl",
+        lines(
+            {"messages": [{"role": "user", "content": Q1}, {"role": "assistant", "content": A1}]},
+            {"messages": [{"role": "user", "content": Q1}, {"role": "tool", "content": A1}]},
+        ),
+        [*PAIR, ("not_rendered_form", "the roles are 'user', 'tool'")],
+    ),
     "turns by role": ("a.jsonl", lines({"conversation": [{"human": Q1, "assistant": A1}]}), PAIR),
     "utterances": ("a.jsonl", lines({"description": "x", "utterances": [f"patient: {Q1}", f"doctor: {A1}"]}), PAIR),
     "a dialogue": (
@@ -264,6 +298,17 @@ JSON_FORMS: dict[str, tuple[str, str, Sequence[tuple[str, str]]]] = {
             {"dialogue": "Patient: I cough.\nDoctor: Since when?\nPatient: Monday.\nDoctor: Rest."},
         ),
         [*PAIRS, ("I cough", "rest it"), ("several_turns", "")],
+    ),
+    "question and answer in one text, in other languages": (
+        "a.jsonl",
+        lines(
+            {"text": f"Frage: {Q1}\nAntwort: {A1}"},
+            {"text": f"**Pregunta:** {Q2} **Respuesta:** {A2}"},
+            {"text": f"質問：{Q1}\n回答：{A1}"},
+            {"text": f"Câu hỏi: {Q2}\nTrả lời: {A2}"},
+            {"text": f"### Anweisung:\n{Q1}\n\n### Antwort:\n{A1}"},
+        ),
+        [*PAIRS, *PAIRS, *PAIR],
     ),
     "question and answer in one text": ("a.jsonl", lines({"text": f"Question: {Q1}\nAnswer: {A1}"}), PAIR),
 }
@@ -442,6 +487,32 @@ def test_a_form_that_cannot_be_told_is_refused_by_name(tmp_path: Path, name: str
         read(tmp_path / name, content)
     assert said in caught.value.message
     assert caught.value.hint
+
+
+@pytest.mark.parametrize("roles", [("gpt", "human"), ("speaker1", "speaker2"), ("user", "tool")])
+def test_roles_that_are_not_known_are_named_with_their_rows_and_the_hint_works(
+    tmp_path: Path, roles: tuple[str, str]
+) -> None:
+    asks, answers = roles
+    content = lines(*({"messages": [{"role": asks, "content": q}, {"role": answers, "content": a}]} for q, a in PAIRS))
+    with pytest.raises(InputError) as caught:
+        read(tmp_path / "a.jsonl", content)
+    assert f"most often found '{asks}', then '{answers}'" in caught.value.message
+    assert f"all roles: '{asks}' in 2 rows, '{answers}' in 2 rows" in caught.value.message
+    assert caught.value.hint.startswith("rename the role of who asks to 'user' and of who answers to 'assistant'")
+    renamed = content.replace(f'"{answers}"', '"assistant"').replace(f'"role": "{asks}"', '"role": "user"')
+    assert pairs(read(tmp_path / "b.jsonl", renamed)) == PAIRS
+
+
+def test_the_hints_for_a_text_without_a_form_work(tmp_path: Path) -> None:
+    with pytest.raises(InputError) as caught:
+        read(tmp_path / "a.jsonl", lines({"text": f"{Q1} {A1}"}))
+    assert caught.value.hint == "begin each question in 'text' with 'Question:' and each answer with 'Answer:'"
+    assert pairs(read(tmp_path / "a.jsonl", lines({"text": f"Question: {Q1} Answer: {A1}"}))) == PAIR
+    with pytest.raises(InputError) as caught:
+        read(tmp_path / "a.jsonl", lines({"title": Q1, "text": A1}))
+    assert caught.value.hint.endswith("--set data.question_column=NAME --set data.answer_column=NAME")
+    assert pairs(read(tmp_path / "a.jsonl", lines({"title": Q1, "text": A1}), question="title", answer="text")) == PAIR
 
 
 def test_a_saved_data_set_is_refused_with_the_command_that_makes_it_a_table(tmp_path: Path) -> None:

@@ -35,6 +35,7 @@ ROWS_THAT_TELL, FEWEST_KEPT = 500_000, 50  # with fewer kept of so many rows, th
 # What to do where no row can be used, by the reason.
 _REPAIRS = {
     "several_turns": "medqa learns a question and its answer: write those turns that stand alone as rows of their own",
+    "not_rendered_form": "name the role that asks 'user' and the one that answers 'assistant', the question first",
     "several_answers": "keep the answer that is to be learned, or write each as a row of its own",
     "not_text": "write one text into each cell",
     "unresolved_option": "write the text of the right option into the answer's column",

@@ -12,34 +12,41 @@ from dataclasses import dataclass
 from typing import Any
 
 from medqa_cli.data.reading.cells import parsed
+from medqa_cli.data.reading.speakers import ASSISTANT, NAMES, ROLES, SYSTEM, USER, role_of
 
 NOT_RENDERED, SEVERAL_TURNS = "not_rendered_form", "several_turns"
 
 _BOS_TOKENS = ("<s>", "<bos>", "<|begin_of_text|>", "<|startoftext|>")
 _END_TOKENS = ("</s>", "<eos>", "<|end_of_text|>", "<|endoftext|>", "<|im_end|>", "<|eot_id|>")
-_ALPACA_MARKER = re.compile(r"^[ \t]*###[ \t]*(Instruction|Input|Response)[ \t]*:", re.MULTILINE)
-_CHATML_ROLE = re.compile(r"\s*(\w+)[ \t]*\n?")
-_USERS = ("user", "human", "prompter", "question", "patient", "client", "病人", "患者", "用户", "问", "q")
-_ASSISTANTS = ("assistant", "gpt", "bot", "model", "answer", "ai", "chatgpt", "doctor", "physician", "therapist")
-_ROLES = {
-    **dict.fromkeys(_USERS, "user"),
-    **dict.fromkeys((*_ASSISTANTS, "counselor", "医生", "大夫", "助手", "答", "a"), "assistant"),
-    "system": "system",
+_INSTRUCTION, _INPUT, _RESPONSE = "instruction", "input", "response"
+_PARTS = {
+    **{name: _INSTRUCTION if role == USER else _RESPONSE for name, role in ROLES.items() if role in (USER, ASSISTANT)},
+    **dict.fromkeys(("input", "eingabe", "entrée", "entrada", "context", "kontext", "输入", "入力"), _INPUT),
+    **dict.fromkeys(("指令", "指示"), _INSTRUCTION),
+    **dict.fromkeys(("输出", "応答"), _RESPONSE),
 }
+_ALPACA_MARKER = re.compile(
+    rf"^[ \t]*###[ \t]*({'|'.join(map(re.escape, _PARTS))})[ \t]*[:：]", re.MULTILINE | re.IGNORECASE
+)
+_CHATML_ROLE = re.compile(r"\s*(\w+)[ \t]*\n?")
 # "Patient: I cough. Doctor: Since when?": at the start of a line or behind a sentence, else behind any word.
-_NAME = rf"\s*({'|'.join(map(re.escape, _ROLES))})\s*[:：]"
-_SPEAKER = re.compile(rf"(?:^|(?<=[\n.!?。！？…\"”)])){_NAME}", re.IGNORECASE)
+_NAME = rf"\s*\*{{0,2}}({NAMES})\s*\*{{0,2}}\s*[:：]\*{{0,2}}"
+_SPEAKER = re.compile(rf"(?:^|(?<=[\n.!?。！？…।؟\"”)])){_NAME}", re.IGNORECASE)
 _SPEAKER_ANYWHERE = re.compile(rf"(?:^|(?<=\s)){_NAME}", re.IGNORECASE)
 
 
 @dataclass(frozen=True)
 class Exchange:
-    """What a cell holds: its form (empty: none that is known), and either the two texts or why there are none."""
+    """What a cell holds: its form (empty: none that is known), and either the two texts or why there are none.
+
+    ``roles``: who speaks, in the order of the turns, where that is why there are none.
+    """
 
     form: str
     question: str = ""
     answer: str = ""
     problem: str = ""
+    roles: tuple[str, ...] = ()
 
 
 def parse_exchange(text: str) -> Exchange:
@@ -84,10 +91,10 @@ def _llama2(body: str) -> Exchange:
 def _alpaca(body: str) -> Exchange:
     form = "Alpaca"
     _, *parts = _ALPACA_MARKER.split(body)
-    names, texts = parts[::2], parts[1::2]
-    if names in (["Instruction", "Response"], ["Instruction", "Input", "Response"]):
+    names, texts = [_PARTS[name.casefold()] for name in parts[::2]], parts[1::2]
+    if names in ([_INSTRUCTION, _RESPONSE], [_INSTRUCTION, _INPUT, _RESPONSE]):
         return _exchange(form, "\n".join(filter(None, (text.strip() for text in texts[:-1]))), texts[-1])
-    if names.count("Instruction") > 1 or names.count("Response") > 1:
+    if names.count(_INSTRUCTION) > 1 or names.count(_RESPONSE) > 1:
         return Exchange(form, problem=SEVERAL_TURNS)
     return Exchange("", problem=NOT_RENDERED)
 
@@ -124,7 +131,7 @@ def _turns(message: Any) -> list[tuple[str, str]]:
         return []
     role = message.get("role", message.get("from"))
     content = message.get("content", message.get("value"))
-    if role is None and content is None and message and all(str(key).lower() in _ROLES for key in message):
+    if role is None and content is None and message and all(role_of(str(key)) for key in message):
         return [(str(key), text) for key, text in message.items() if isinstance(text, str)]
     if isinstance(content, list):
         texts = [part.get("text") for part in content if isinstance(part, Mapping) and part.get("type") == "text"]
@@ -141,14 +148,14 @@ def _talk(body: str) -> Exchange:
 
 
 def _exchange_of_turns(form: str, turns: list[tuple[str, str]]) -> Exchange:
-    roles = [_ROLES.get(role.lower(), "") for role, _ in turns]
-    texts = [text for role, (_, text) in zip(roles, turns, strict=True) if role != "system"]
-    match [role for role in roles if role != "system"]:
+    roles = [role_of(role) for role, _ in turns]
+    texts = [text for role, (_, text) in zip(roles, turns, strict=True) if role != SYSTEM]
+    match [role for role in roles if role != SYSTEM]:
         case ["user", "assistant"]:
             return _exchange(form, texts[0], texts[1])
         case [_, _, _, *_] as told if all(told):
             return Exchange(form, problem=SEVERAL_TURNS)
-    return Exchange("", problem=NOT_RENDERED)
+    return Exchange("", problem=NOT_RENDERED, roles=tuple(role for role, _ in turns))
 
 
 def _exchange(form: str, question: str, answer: str) -> Exchange:

@@ -57,7 +57,7 @@ def read_json_file(file: TableFile, wanted: ColumnNames) -> CellTable:
             if _starts_with_object_line(text):
                 return read_json_lines(file, wanted)
             raise
-    form, items = items_in(value, wanted, file)
+        form, items = items_in(value, wanted, file)
     description = f"JSON, {form}, {encoding.description}" if form else f"JSON, {encoding.description}"
     return _source_rows(description, _numbered(items), wanted, file)
 

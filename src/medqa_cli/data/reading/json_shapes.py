@@ -58,9 +58,13 @@ def items_in(value: Any, wanted: ColumnNames, file: object) -> tuple[str, list[A
         return "", with_columns[0]
     if _has_columns(list(value), wanted):
         return _under_column_names(value, file)
+    inside = _records_inside(value, wanted)
+    if inside is not None:
+        return items_in(inside, wanted, file)
     if all(isinstance(item, dict) for item in value.values()):
         inner = next(iter(value.values()))
-        if len(value) == 1 and inner and all(isinstance(item, dict) or _are_records(item) for item in inner.values()):
+        in_inner = inner and all(isinstance(item, dict) or _are_records(item) for item in inner.values())
+        if len(value) == 1 and in_inner and not _has_columns(list(inner), wanted):
             return items_in(inner, wanted, file)
         return "an object of records", list(value.values())
     if all(isinstance(item, str) for item in value.values()):
@@ -115,6 +119,34 @@ def _unwrapped(item: Any) -> Any:
 
 def _are_messages(items: list[Any]) -> bool:
     return bool(items) and all(isinstance(item, dict) and bool({"role", "from"} & set(item)) for item in items)
+
+
+def _records_inside(value: Mapping[str, Any], wanted: ColumnNames) -> dict[str, Any] | None:
+    """Return the one member that is an object of records, or holds the rows in its turn, beside what tells of the file.
+
+    ``{"version": 1, "data": {"id1": {"question": ..., "answer": ...}}}``; groups of such records are joined.
+    """
+    objects = {key: item for key, item in value.items() if isinstance(item, dict) and item}
+    records = {key: item for key, item in objects.items() if _are_records_by_key(item, wanted)}
+    if len(records) == 1:
+        return next(iter(records.values()))
+    if records and len(records) == len(objects):
+        return {f"{key} {name}": record for key, item in records.items() for name, record in item.items()}
+    holding = [
+        item for item in objects.values() if any(isinstance(each, dict) or _are_records(each) for each in item.values())
+    ]
+    if len(holding) != 1 or _has_columns(list(holding[0]), wanted):
+        return None
+    if any(isinstance(item, list) for item in value.values()):
+        return None
+    others = {key for item in objects.values() if item is not holding[0] for key in item}
+    return holding[0] if others.isdisjoint(holding[0]) else None
+
+
+def _are_records_by_key(value: Mapping[str, Any], wanted: ColumnNames) -> bool:
+    """Tell whether an object holds a record with the columns under each key."""
+    items = list(value.values())
+    return all(isinstance(item, dict) for item in items) and _has_columns(list(items[0]), wanted)
 
 
 def _are(kind: type, value: Any) -> bool:

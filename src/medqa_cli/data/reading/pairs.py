@@ -7,6 +7,7 @@ Does not judge the texts. A row that holds more than one question and one answer
 from __future__ import annotations
 
 import itertools
+from collections import Counter
 from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass, replace
 
@@ -25,6 +26,7 @@ from medqa_cli.data.reading.columns import Columns
 from medqa_cli.data.reading.exchanges import SEVERAL_TURNS, parse_exchange
 from medqa_cli.data.reading.first_rows import NO_INPUT, choices_in, really_used, told_of_cells
 from medqa_cli.data.reading.rows import CellRow, CellTable, RawRow, Table, TableFile, UnreadRow
+from medqa_cli.data.wording import listed
 from medqa_cli.errors import InputError
 
 ROWS_LOOKED_AT = 1000  # of the first rows, to tell what a form means
@@ -196,7 +198,8 @@ def _taken_apart(row: CellRow, form: _Form) -> RawRow | UnreadRow:
     text = _exchange_text(row, form)
     found = parse_exchange(text)
     if found.problem:
-        return UnreadRow(row.row, row.line, found.problem, text=text, file=form.file.member)
+        detail = f"the roles are {listed(found.roles)}" if found.roles else ""
+        return UnreadRow(row.row, row.line, found.problem, text=text, file=form.file.member, detail=detail)
     return _raw(row, form, found.question, found.answer)
 
 
@@ -208,15 +211,33 @@ def _exchange_text(row: CellRow, form: _Form) -> str:
 
 def _exchange_form(first: Sequence[CellRow], form: _Form) -> str:
     """Return the form of the first cell that has a known one."""
-    name = next(filter(None, (parse_exchange(_exchange_text(row, form)).form for row in first)), "")
-    if first and not name:
-        columns = form.columns
-        why = (
-            f"; '{columns.names[columns.question]}' does not hold questions and answers in the form of Llama 2, "
-            "Alpaca, ChatML, messages or a dialogue"
-        )
-        raise missing_column(["question"], columns.names, form.file, why)
-    return name or "no"
+    found = [parse_exchange(_exchange_text(row, form)) for row in first]
+    name = next(filter(None, (exchange.form for exchange in found)), "")
+    if not first or name:
+        return name or "no"
+    columns = form.columns
+    cell = f"'{columns.names[columns.question]}'"
+    if rows := Counter(exchange.roles for exchange in found if exchange.roles):
+        raise _unknown_roles(rows, cell, form.file)
+    why = f"; {cell} does not hold questions and answers in the form of Llama 2, Alpaca, ChatML, messages or a dialogue"
+    begin = f"begin each question in {cell} with 'Question:' and each answer with 'Answer:'"
+    name = ", or name two columns that hold them: --set data.question_column=NAME --set data.answer_column=NAME"
+    raise InputError(
+        missing_column(["question"], columns.names, form.file, why).message,
+        begin + (name if len(columns.names) > 1 else ""),
+    )
+
+
+def _unknown_roles(rows: Counter[tuple[str, ...]], cell: str, file: TableFile) -> InputError:
+    """Return the error for cells whose turns are not first a known one who asks, and then one who answers."""
+    found = ", then ".join(f"'{role}'" for role in rows.most_common(1)[0][0][:4])
+    names = Counter(role for roles, count in rows.items() for role in dict.fromkeys(roles) for _ in range(count))
+    counts = ", ".join(f"'{name}' in {count:,} rows" for name, count in names.most_common(6))
+    return InputError(
+        f"{file}: {cell} does not say who asks and who answers: expected 'user', then 'assistant' (or 'patient' and "
+        f"'doctor'), but most often found {found}; all roles: {counts}",
+        "rename the role of who asks to 'user' and of who answers to 'assistant', the question first",
+    )
 
 
 def _left_out(first: Sequence[CellRow], columns: Columns) -> str | None:
