@@ -4,13 +4,13 @@ from __future__ import annotations
 
 import os
 import sys
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Any
 
 import pytest
 
-from helpers.commands import Outcome
+from helpers.commands import Outcome, Starter
 from helpers.models import make_bos_tokenizer, make_chatml_tokenizer, make_tiny_model
 
 os.environ.update(HF_HUB_OFFLINE="1", NO_COLOR="1", COLUMNS="200", CUDA_VISIBLE_DEVICES="")
@@ -68,3 +68,11 @@ def medqa(capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch) -
         return Outcome(code, captured.out, captured.err)
 
     return run
+
+
+@pytest.fixture(scope="session")
+def starter() -> Iterator[Starter]:
+    """Starts commands and scripts in processes of their own; they run in the current folder."""
+    started = Starter()
+    yield started
+    started.close()

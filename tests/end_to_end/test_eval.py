@@ -13,7 +13,7 @@ from typing import Any
 
 import pytest
 
-from helpers.commands import Outcome, two_processes
+from helpers.commands import Outcome, Starter
 
 Medqa = Callable[..., Outcome]
 
@@ -339,10 +339,12 @@ finally:
 @pytest.mark.parametrize(
     "options", [["--rescore"], ["--set", "eval.metrics=[nll]", "--set", "eval.multiple_choice=[]"]]
 )
-def test_one_of_two_ranks_writes(whole: dict[str, bytes], folder: Path, tmp_path: Path, options: list[str]) -> None:
+def test_one_of_two_ranks_writes(
+    whole: dict[str, bytes], folder: Path, tmp_path: Path, starter: Starter, options: list[str]
+) -> None:
     run = tmp_path / "run"
     shutil.copytree("run", run)
-    done = two_processes(folder, WATCHED, *options, "--set", f"run_dir={run}")
+    done = starter.run_ranks(WATCHED, *options, "--set", f"run_dir={run}")
     assert [process.returncode for process in done] == [0, 0], done
     main, other = (json.loads((folder / f"renamed-{rank}.json").read_text()) for rank in range(2))
     assert main.count("results.json") == main.count("report.html") == 1

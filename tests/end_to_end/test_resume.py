@@ -9,14 +9,13 @@ import random
 import shutil
 import signal
 import subprocess
-import sys
 from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Any
 
 import pytest
 
-from helpers.commands import Outcome
+from helpers.commands import Outcome, Starter
 from medqa_cli.training import checkpoint_files
 from medqa_cli.training.checkpoint_files import numbered_checkpoints, problem_of, step_of
 
@@ -38,50 +37,9 @@ def lines(run_dir: str) -> list[dict[str, Any]]:
     return [{key: value for key, value in line.items() if key != "tokens_per_second"} for line in found]
 
 
-class Starter:
-    """Starts ``medqa`` in processes of its own, quickly: see fork_starter."""
-
-    def __init__(self, folder: Path) -> None:
-        self.errors = ""
-        self._errors_path = folder / "errors.txt"
-        self._process = subprocess.Popen(
-            [sys.executable, str(Path(__file__).parents[1] / "helpers/fork_starter.py")],
-            stdin=subprocess.PIPE,
-            stdout=subprocess.PIPE,
-            text=True,
-            cwd=folder,
-            env={**os.environ},
-        )
-
-    def run(
-        self, *arguments: str, step: int | None = None, delay: float = 0.0, sent: int = 0, run_dir: str = ""
-    ) -> int:
-        """Run to the end, or until the signal ``sent`` ends it once ``run_dir`` has logged ``step``."""
-        job = {
-            "arguments": [*arguments, *(("--set", f"run_dir={run_dir}") if run_dir else ())],
-            "errors": str(self._errors_path),
-            "watch": None if step is None else f"{run_dir}/train.jsonl",
-            "step": step,
-            "delay": delay,
-            "signal": sent,
-        }
-        assert self._process.stdin is not None
-        assert self._process.stdout is not None
-        self._process.stdin.write(json.dumps(job) + "\n")
-        self._process.stdin.flush()
-        answer = json.loads(self._process.stdout.readline())
-        self.errors = self._errors_path.read_text(encoding="utf-8")
-        return int(answer["code"])
-
-    def close(self) -> None:
-        assert self._process.stdin is not None
-        self._process.stdin.close()
-        self._process.wait(timeout=240)
-
-
 @pytest.fixture(scope="module")
-def prepared(tmp_path_factory: pytest.TempPathFactory, tiny_model_dir: Path) -> Iterator[tuple[Path, Starter]]:
-    """A folder with converted data and an uninterrupted training in ``whole``, and a starter that works in it."""
+def prepared(tmp_path_factory: pytest.TempPathFactory, tiny_model_dir: Path, starter: Starter) -> Path:
+    """A folder with converted data and an uninterrupted training in ``whole``."""
     folder = tmp_path_factory.mktemp("resume")
     rows = [f"What is disease {i}?,Disease {i} is number {i * 7} of the list of diseases." for i in range(60)]
     (folder / "qa.csv").write_text("question,answer\n" + "\n".join(rows) + "\n", encoding="utf-8")
@@ -97,23 +55,18 @@ train: {{num_train_epochs: 20, max_steps: {STEPS}, learning_rate: 5e-3, lr_sched
 """,
         encoding="utf-8",
     )
-    starter = Starter(folder)
-    assert starter.run("convert") == 0, starter.errors
-    assert starter.run("train", run_dir="whole") == 0, starter.errors
-    yield folder, starter
-    starter.close()
+    with pytest.MonkeyPatch.context() as patch:
+        patch.chdir(folder)
+        assert starter.run("convert") == 0, starter.errors
+        assert starter.run("train", run_dir="whole") == 0, starter.errors
+    return folder
 
 
 @pytest.fixture
-def workspace(prepared: tuple[Path, Starter], monkeypatch: pytest.MonkeyPatch) -> Path:
+def workspace(prepared: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
     """The prepared folder as the current one; each test trains in run folders of its own."""
-    monkeypatch.chdir(prepared[0])
-    return prepared[0]
-
-
-@pytest.fixture
-def starter(prepared: tuple[Path, Starter], workspace: Path) -> Starter:
-    return prepared[1]
+    monkeypatch.chdir(prepared)
+    return prepared
 
 
 @pytest.mark.parametrize("sent", [signal.SIGINT, signal.SIGTERM])
@@ -177,7 +130,7 @@ def newest_whole_step(run_dir: str) -> int:
     return step_of(found[-1]) if found else 0
 
 
-def test_killed_again_and_again(starter: Starter) -> None:
+def test_killed_again_and_again(workspace: Path, starter: Starter) -> None:
     """SIGKILL at random moments, as a power cut or the kernel's memory killer gives no time to do anything."""
     settings = ("--set", "train.save_steps=4", "--set", "train.logging_steps=3", "--set", "train.save_total_limit=2")
     assert starter.run("train", *settings, run_dir="unkilled") == 0

@@ -17,7 +17,7 @@ import pytest
 import torch
 from safetensors.torch import load_file
 
-from helpers.commands import Outcome, two_processes
+from helpers.commands import Outcome, Starter
 from medqa_cli.training.checkpoint_files import problem_of
 
 ROOT = Path(__file__).parents[2]
@@ -175,10 +175,10 @@ main()
     ],
 )
 def test_trouble_on_one_rank_ends_both(
-    workspace: Path, medqa: Callable[..., Outcome], trouble: str, reason: str, said: str
+    workspace: Path, medqa: Callable[..., Outcome], starter: Starter, trouble: str, reason: str, said: str
 ) -> None:
     assert medqa("convert").code == 0
-    main, other = two_processes(workspace, TROUBLE, trouble)
+    main, other = starter.run_ranks(TROUBLE, trouble)
     assert (main.returncode, other.returncode) == (1, 1), main.stderr + other.stderr
     assert main.stderr.count(said) == 1, main.stderr
     assert (main.stdout, other.stdout, other.stderr) == ("", "", "")

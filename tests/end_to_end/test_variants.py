@@ -30,6 +30,7 @@ prompt: {template: chat}
 model: {name_or_path: model, max_length: 64, compute_dtype: float32, quantization: none}
 lora: {r: 4, lora_alpha: 16, target_modules: all-linear}
 train: {max_steps: 2, learning_rate: 1e-2, gradient_checkpointing: false}
+eval: {metrics: [nll], bootstrap_draws: 100}
 """,
         encoding="utf-8",
     )

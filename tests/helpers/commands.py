@@ -1,13 +1,16 @@
-"""What a command printed and how it ended; commands that several processes run."""
+"""What a command printed and how it ended, and commands in processes of their own."""
 
 from __future__ import annotations
 
+import json
 import os
 import socket
 import subprocess
 import sys
+import tempfile
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Any
 
 
 @dataclass(frozen=True)
@@ -19,23 +22,58 @@ class Outcome:
     err: str
 
 
-def two_processes(folder: Path, script: str, *arguments: str) -> list[subprocess.CompletedProcess[str]]:
-    """Run ``script`` twice at once, as torchrun would; return both outcomes, by rank."""
-    with socket.socket() as free:
-        free.bind(("127.0.0.1", 0))
-        port = str(free.getsockname()[1])
-    started = []
-    for rank in range(2):
-        environment = {**os.environ, "OMP_NUM_THREADS": "1", "MASTER_ADDR": "127.0.0.1", "MASTER_PORT": port}
-        environment |= {"WORLD_SIZE": "2", "RANK": str(rank), "LOCAL_RANK": str(rank), "LOCAL_WORLD_SIZE": "2"}
-        command = [sys.executable, "-c", script, *arguments]
-        pipe = subprocess.PIPE
-        started.append(subprocess.Popen(command, cwd=folder, env=environment, stdout=pipe, stderr=pipe, text=True))
-    done = []
-    for process in started:
-        out, err = process.communicate(timeout=240)
-        done.append(subprocess.CompletedProcess(process.args, process.returncode, out, err))
-    return done
+class Starter:
+    """Starts ``medqa``, and scripts, in processes of their own, quickly: see fork_starter."""
+
+    def __init__(self) -> None:
+        self.errors = ""
+        self._process = subprocess.Popen(
+            [sys.executable, str(Path(__file__).with_name("fork_starter.py"))],
+            stdin=subprocess.PIPE,
+            stdout=subprocess.PIPE,
+            text=True,
+            env={**os.environ, "OMP_NUM_THREADS": "1"},
+        )
+
+    def run(
+        self, *arguments: str, step: int | None = None, delay: float = 0.0, sent: int = 0, run_dir: str = ""
+    ) -> int:
+        """Run ``medqa`` to the end, or until the signal ``sent`` ends it once ``run_dir`` has logged ``step``."""
+        start = {"script": None, "arguments": [*arguments, *(("--set", f"run_dir={run_dir}") if run_dir else ())]}
+        watch = None if step is None else f"{run_dir}/train.jsonl"
+        (done,) = self._run([{**start, "environment": {}}], watch=watch, step=step, delay=delay, signal=sent)
+        self.errors = done.stderr
+        return done.returncode
+
+    def run_ranks(self, script: str, *arguments: str) -> list[subprocess.CompletedProcess[str]]:
+        """Run ``script`` twice at once, as torchrun would; return both outcomes, by rank."""
+        with socket.socket() as free:
+            free.bind(("127.0.0.1", 0))
+            shared = {"MASTER_ADDR": "127.0.0.1", "MASTER_PORT": str(free.getsockname()[1]), "WORLD_SIZE": "2"}
+        start = {"script": script, "arguments": arguments}
+        ranks = [{"RANK": str(rank), "LOCAL_RANK": str(rank), "LOCAL_WORLD_SIZE": "2"} for rank in range(2)]
+        return self._run([{**start, "environment": shared | rank} for rank in ranks], watch=None)
+
+    def close(self) -> None:
+        assert self._process.stdin is not None
+        self._process.stdin.close()
+        self._process.wait(timeout=240)
+
+    def _run(self, starts: list[dict[str, Any]], **watched: Any) -> list[subprocess.CompletedProcess[str]]:
+        assert self._process.stdin is not None
+        assert self._process.stdout is not None
+        with tempfile.TemporaryDirectory() as kept:
+            files = [(Path(kept, f"out-{number}"), Path(kept, f"errors-{number}")) for number in range(len(starts))]
+            for start, (out, errors) in zip(starts, files, strict=True):
+                start |= {"out": str(out), "errors": str(errors)}
+            self._process.stdin.write(json.dumps({"folder": str(Path.cwd()), "starts": starts, **watched}) + "\n")
+            self._process.stdin.flush()
+            codes = json.loads(self._process.stdout.readline())
+            said = [[path.read_text(encoding="utf-8") for path in pair] for pair in files]
+        return [
+            subprocess.CompletedProcess(start["arguments"], code, *texts)
+            for start, code, texts in zip(starts, codes, said, strict=True)
+        ]
 
 
 def fails(outcome: Outcome, code: int, *said: str) -> None:

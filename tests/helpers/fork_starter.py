@@ -1,9 +1,10 @@
-"""Starts ``medqa`` in processes that have the imports behind them: one import, then a fork for each start.
+"""Starts ``medqa``, or a script, in processes that have the imports behind them: one import, then a fork for each.
 
 A program of its own, not part of pytest's process, whose threads would not survive a fork. Reads one JSON object a line
-from standard input (``arguments``, ``errors``, ``watch``, ``step``, ``delay``, ``signal``), runs ``medqa ARGUMENTS``,
-sends it the signal once the log ``watch`` has reached ``step`` and ``delay`` seconds have passed, and answers with the
-exit ``code``; that of a process which a signal ended is its negative number. ``errors`` is the file for what it prints.
+from standard input: ``folder``, in which to run, and ``starts``, all of which run at once. Each has ``arguments``, the
+``script`` that gets them (None: ``medqa``), variables of the ``environment``, and files for what goes to ``out`` and
+``errors``. With ``watch`` the first one gets a ``signal`` once that log has reached ``step`` and ``delay`` seconds have
+passed. Answers with the list of exit codes; that of a process which a signal ended is its negative number.
 """
 
 from __future__ import annotations
@@ -18,6 +19,7 @@ from pathlib import Path
 from typing import Any
 
 POLL_SECONDS = 0.005
+MODULES = ["bitsandbytes", "peft", "medqa_cli.data.pipeline", "medqa_cli.training.run", "medqa_cli.evaluation.run"]
 
 
 def reached(log: Path, step: int) -> bool:
@@ -26,54 +28,63 @@ def reached(log: Path, step: int) -> bool:
     return any(int(found) >= step for found in re.findall(r'"step": (\d+)', text))
 
 
-def run_child(arguments: list[str], errors: str) -> None:
-    """Become ``medqa ARGUMENTS``; does not return."""
+def run_child(folder: str, start: dict[str, Any]) -> None:
+    """Become the program; does not return."""
     import torch
 
-    from medqa_cli.cli import main
-
     torch.set_num_threads(1)
-    handle = os.open(errors, os.O_WRONLY | os.O_CREAT | os.O_TRUNC)
-    os.dup2(handle, 1)
-    os.dup2(handle, 2)
+    os.chdir(folder)
+    os.environ.update(start["environment"])
+    for path, target in ((start["out"], 1), (start["errors"], 2)):
+        os.dup2(os.open(path, os.O_WRONLY | os.O_CREAT | os.O_APPEND), target)
     os.dup2(os.open(os.devnull, os.O_RDONLY), 0)
-    sys.argv = ["medqa", *arguments]
     code = 1
     try:
-        main()
+        if start["script"] is None:
+            from medqa_cli.cli import main
+
+            sys.argv = ["medqa", *start["arguments"]]
+            main()
+        else:
+            sys.argv = ["-c", *start["arguments"]]
+            exec(start["script"], {"__name__": "__main__"})
         code = 0
     except SystemExit as ending:
         code = ending.code if isinstance(ending.code, int) else int(bool(ending.code))
     except BaseException:
-        import traceback
-
-        traceback.print_exc()
+        sys.excepthook(*sys.exc_info())  # as Python itself does at the end of a program
     finally:
         sys.stdout.flush()
         sys.stderr.flush()
         os._exit(code)
 
 
-def serve(job: dict[str, Any]) -> dict[str, Any]:
-    """Run one start."""
-    child = os.fork()
-    if child == 0:
-        run_child(job["arguments"], job["errors"])
-    sent = False
-    while True:
-        ended, status = os.waitpid(child, os.WNOHANG)
-        if ended:
-            return {"code": os.waitstatus_to_exitcode(status)}
-        if not sent and job["watch"] is not None and reached(Path(job["watch"]), job["step"]):
+def serve(job: dict[str, Any]) -> list[int]:
+    """Run all starts of a job to their ends."""
+    running = {}
+    for number, start in enumerate(job["starts"]):
+        child = os.fork()
+        if child == 0:
+            run_child(job["folder"], start)
+        running[child] = number
+    first, sent = next(iter(running)), job["watch"] is None
+    codes = [0] * len(running)
+    while running:
+        for child in list(running):
+            ended, status = os.waitpid(child, os.WNOHANG)
+            if ended:
+                codes[running.pop(child)] = os.waitstatus_to_exitcode(status)
+        if not sent and first in running and reached(Path(job["folder"], job["watch"]), job["step"]):
             time.sleep(job["delay"])
-            os.kill(child, job["signal"])
+            os.kill(first, job["signal"])
             sent = True
         time.sleep(POLL_SECONDS)
+    return codes
 
 
 def main() -> None:
     """Import everything once, then serve until standard input ends."""
-    for module in ("bitsandbytes", "peft", "medqa_cli.data.pipeline", "medqa_cli.training.run"):
+    for module in MODULES:
         importlib.import_module(module)
     for line in sys.stdin:
         print(json.dumps(serve(json.loads(line))), flush=True)

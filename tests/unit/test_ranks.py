@@ -8,7 +8,7 @@ from pathlib import Path
 
 import pytest
 
-from helpers.commands import two_processes
+from helpers.commands import Starter
 from medqa_cli import ranks
 from medqa_cli.errors import InputError, MedqaError
 
@@ -60,8 +60,9 @@ main()
 """
 
 
-def test_two_processes_agree(tmp_path: Path) -> None:
-    main, other = two_processes(tmp_path, SCRIPT)
+def test_two_processes_agree(tmp_path: Path, starter: Starter, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.chdir(tmp_path)
+    main, other = starter.run_ranks(SCRIPT)
     seen = [json.loads((tmp_path / f"seen-{rank}.json").read_text()) for rank in range(2)]
     for own in seen:
         assert (own["joined before"], own["joined after"]) == (False, True)
@@ -101,8 +102,11 @@ except ranks.LostRankError as error:
 """
 
 
-def test_a_rank_that_dies_says_why_and_is_missed(tmp_path: Path) -> None:
-    main, other = two_processes(tmp_path, LONE_FAILURES)
+def test_a_rank_that_dies_says_why_and_is_missed(
+    tmp_path: Path, starter: Starter, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.chdir(tmp_path)
+    main, other = starter.run_ranks(LONE_FAILURES)
     assert main.stdout.startswith("lost: another process of this run has ended")
     # Rank 0 went on past the loss to its end; Gloo's threads may abort it there, with the group still up.
     assert other.returncode == 1
