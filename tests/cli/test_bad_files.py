@@ -50,7 +50,7 @@ REFUSED: dict[str, list[str]] = {
     "two_question_columns.csv": ["2 columns could hold the question: 'Question', 'question '", "name one: --set data."],
     "two_answer_columns.csv": ["2 columns could hold the answer: 'response', 'output'", "data.answer_column=NAME"],
     "rows_in_another_delimiter.csv": ["none of its 4 rows", "4 ragged_row", *NO_ROW],
-    "text_without_form.csv": ["'text' does not hold questions and answers in the form of Llama 2", *QUESTION_COLUMN],
+    "text_without_form.csv": ["'text' does not hold questions and answers in the form of Llama 2", "with 'Question:'"],
     "nested_records.jsonl": ["the columns are 'id', 'qa'", *QUESTION_COLUMN],
     # Rows that leave nothing to hold out.
     "one_row.csv": ["the rows to split (1)", *TOO_FEW],
