@@ -35,19 +35,15 @@ def ask_only_what_is_named() -> None:
     if _installed:
         return
     _installed = True
-    from huggingface_hub import set_client_factory
-    from huggingface_hub.utils._http import default_client_factory
+    from huggingface_hub import get_session, set_client_factory
 
-    def guarded_client() -> Any:
-        client = default_client_factory()
-        hooks = client.event_hooks
-        client.event_hooks = {
-            "request": [_refuse_unnamed, *hooks["request"]],
-            "response": [*hooks["response"], _follow_redirect],
-        }
-        return client
-
-    set_client_factory(guarded_client)
+    usual = get_session()  # as the library makes it: its own hooks stay
+    hooks: dict[str, list[Any]] = {
+        "request": [_refuse_unnamed, *usual.event_hooks["request"]],
+        "response": [*usual.event_hooks["response"], _follow_redirect],
+    }
+    make, timeout, follow_redirects = type(usual), usual.timeout, usual.follow_redirects
+    set_client_factory(lambda: make(event_hooks=hooks, timeout=timeout, follow_redirects=follow_redirects))
 
 
 def _refuse_unnamed(request: Any) -> None:

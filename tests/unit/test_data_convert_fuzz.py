@@ -13,6 +13,7 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+from conftest import is_no_utf8
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
@@ -251,14 +252,6 @@ JUNK = st.sampled_from(
     ]
 ) | st.binary(max_size=6)
 MARK_BITS = 6
-
-
-def is_no_utf8(content: bytes) -> bool:
-    try:
-        content.decode("utf-8")
-    except UnicodeDecodeError:
-        return True
-    return False
 
 
 def mark_of(number: int) -> str:

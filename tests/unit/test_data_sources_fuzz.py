@@ -8,6 +8,7 @@ import json
 from pathlib import Path
 
 import pytest
+from conftest import is_no_utf8
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
@@ -52,14 +53,6 @@ def read(path: Path, content: bytes, **columns: str) -> list[Row]:
     assert all(isinstance(row, RawRow | UnreadRow) for row in rows)
     assert [row.row for row in rows] == list(range(1, len(rows) + 1))
     return rows
-
-
-def is_no_utf8(content: bytes) -> bool:
-    try:
-        content.decode("utf-8")
-    except UnicodeDecodeError:
-        return True
-    return False
 
 
 def assert_read_or_refused(path: Path, content: bytes) -> None:

@@ -167,26 +167,27 @@ class _SecureConnection(http.client.HTTPSConnection, _Connection):
 class _Http(urllib.request.HTTPHandler):
     def __init__(self, calls: Calls, watch: _Watch) -> None:
         super().__init__()
-        self._watch = calls, watch
+        self._connection = _watched(_Connection, calls, watch)
 
     def http_open(self, req: urllib.request.Request) -> Any:
-        def connection(host: str, **options: Any) -> _Connection:
-            made = _Connection(host, **options)
-            made.calls, made.watch = self._watch
-            return made
-
-        return self.do_open(connection, req)
+        return self.do_open(self._connection, req)
 
 
 class _Https(urllib.request.HTTPSHandler):
     def __init__(self, calls: Calls, watch: _Watch) -> None:
         super().__init__()
-        self._watch = calls, watch
+        self._connection = _watched(_SecureConnection, calls, watch)
 
     def https_open(self, req: urllib.request.Request) -> Any:
-        def connection(host: str, **options: Any) -> _SecureConnection:
-            made = _SecureConnection(host, **options)
-            made.calls, made.watch = self._watch
-            return made
+        return self.do_open(self._connection, req)
 
-        return self.do_open(connection, req)
+
+def _watched(kind: type[_Connection], calls: Calls, watch: _Watch) -> Any:
+    """Return what makes connections that are ended when they take too long."""
+
+    def connection(host: str, **options: Any) -> _Connection:
+        made = kind(host, **options)
+        made.calls, made.watch = calls, watch
+        return made
+
+    return connection

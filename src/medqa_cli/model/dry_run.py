@@ -222,9 +222,8 @@ def _with_layers(hf_config: Any, count: int) -> Any:
 def _unknown_where_it_fails() -> Iterator[None]:
     """Turn what a layer raises that wants real numbers into an error with a name.
 
-    All exceptions but two: PyTorch's stand-ins raise RuntimeError and AssertionError, the code of an architecture
-    anything, and a prediction that fails must not stop a training. The error names the exception and carries it.
-    PyTorch's log of the same exception, with its stack, is not the user's.
+    A prediction that fails must not stop a training. The error names the exception and carries it. PyTorch's log of
+    the same exception, with its stack, is not the user's.
     """
     muted_before = logging.root.manager.disable
     logging.disable(logging.CRITICAL)
@@ -232,7 +231,7 @@ def _unknown_where_it_fails() -> Iterator[None]:
         yield
     except (MedqaError, MemoryError):
         raise
-    except Exception as error:
+    except Exception as error:  # PyTorch's stand-ins raise RuntimeError and AssertionError, an architecture anything
         reason = ": ".join([type(error).__name__, *str(error).strip().splitlines()[:1]])
         raise UnknownMemoryError(f"the memory of this model's training cannot be predicted ({reason})") from error
     finally:

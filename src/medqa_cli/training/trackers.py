@@ -70,7 +70,7 @@ def failures_told(trackers: Sequence[str]) -> Iterator[None]:
     """
     try:
         yield
-    except Exception as error:
+    except Exception as error:  # each package has classes of its own, and may not be installed
         package = type(error).__module__.partition(".")[0]
         name = next((name for name in trackers if package in _MODULES.get(name, ())), None)
         if name is None:

@@ -148,8 +148,7 @@ def _records(split: Any, hub_id: HubId) -> Iterator[Mapping[str, Any]]:
 def _reported(hub_id: HubId) -> Iterator[None]:
     """Turn whatever the library raises into InputError, which carries the exception.
 
-    It passes on what httpx, pyarrow, fsspec, zlib and its own readers raise, and these have no class in common. Only
-    its calls stand inside of this, none of medqa's own code; memory that runs out is no fault of the data set.
+    Only its calls stand inside of this, none of medqa's own code; memory that runs out is no fault of the data set.
     """
     from datasets.exceptions import DatasetNotFoundError
 
@@ -170,7 +169,7 @@ def _reported(hub_id: HubId) -> Iterator[None]:
             "check the network and HF_HUB_OFFLINE; or on a machine that is online: "
             f"hf download {name} --repo-type dataset --local-dir DIR, and then: medqa convert DIR",
         ) from error
-    except Exception as error:
+    except Exception as error:  # of httpx, pyarrow, fsspec, zlib and its own readers: no class in common
         hint = f"download it (hf download {name} --repo-type dataset --local-dir DIR) and name the file to convert"
         if "scripts are no longer supported" in str(error):
             hint = f"it needs its own program code, which medqa does not run; {hint}"
