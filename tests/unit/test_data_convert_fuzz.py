@@ -13,10 +13,10 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-from conftest import is_no_utf8
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
+from helpers.encodings import is_no_utf8
 from medqa_cli import console
 from medqa_cli.config.schema import DataConfig
 from medqa_cli.data.cleaning.rules import RULES, clean, enabled_rules

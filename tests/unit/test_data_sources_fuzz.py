@@ -8,10 +8,10 @@ import json
 from pathlib import Path
 
 import pytest
-from conftest import is_no_utf8
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
+from helpers.encodings import is_no_utf8
 from medqa_cli.data.reading import json_stream, tables
 from medqa_cli.data.reading.columns import ColumnNames
 from medqa_cli.data.reading.rows import RawRow, UnreadRow

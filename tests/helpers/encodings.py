@@ -1,0 +1,12 @@
+"""Encodings of the bytes that tests make."""
+
+from __future__ import annotations
+
+
+def is_no_utf8(content: bytes) -> bool:
+    """Tell whether bytes are in another encoding than UTF-8."""
+    try:
+        content.decode("utf-8")
+    except UnicodeDecodeError:
+        return True
+    return False
