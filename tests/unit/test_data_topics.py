@@ -416,6 +416,10 @@ def test_the_topic_is_the_first_illness_else_what_a_treatment_is_for_else_what_a
         ("What is the difference between fissure vs hemorrhoids?", ""),
         ("Uniformity of evidence-based treatments in practice?", ""),
         ("  of\tin  ", ""),
+        ("Answer as a nurse would. How is gout treated?", "gout"),
+        ("My son, 5, coughs at night. What causes croup?", "croup"),
+        ("I have gout. How is it treated?", ""),
+        ("What is asthma? What is gout?", ""),
     ],
 )
 def test_verbs_and_comparisons_are_no_part_of_a_topic(question: str, topic: str) -> None:

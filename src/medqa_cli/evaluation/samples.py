@@ -21,7 +21,6 @@ REFERENCE = "reference"
 _LONGEST_LINE = 1 << 25  # characters
 _LARGEST = 10**12  # far above any sum of losses or count of tokens
 _SHOWN = 60  # characters of a value in a message
-FLOORS = ("unigram", "random_answer", "nearest_question", "wrong_topic", CUT_REFERENCE, REFERENCE)
 
 
 @dataclass(frozen=True)

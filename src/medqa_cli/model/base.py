@@ -59,16 +59,6 @@ def load_tokenizer(location: str, revision: str | None = None) -> Any:
     return tokenizer
 
 
-def stored_dtype_of(source: BaseSource) -> torch.dtype:
-    """Return the type that the base's weights are stored in, as its config.json says; float32 where it is silent.
-
-    Raises:
-        InputError: the model is not there.
-    """
-    dtype = load_config(source.location, source.revision).dtype
-    return dtype if isinstance(dtype, torch.dtype) else torch.float32
-
-
 def load_config(location: str, revision: str | None = None) -> Any:
     """Load the Transformers config of the model in a hub id or folder.
 

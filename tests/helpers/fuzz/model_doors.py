@@ -86,12 +86,13 @@ def config(rng: random.Random, folder: Path) -> None:
 
 def open_config(folder: Path) -> None:
     from medqa_cli.merging.skeleton import build_skeleton
-    from medqa_cli.model.base import stored_dtype_of
+    from medqa_cli.model.base import load_config
     from medqa_cli.model.source import find_base
 
     errors: list[BaseException] = []
     with collected(errors):
-        stored_dtype_of(find_base(str(folder)))
+        base = find_base(str(folder))
+        load_config(base.location, base.revision)
         model = load(folder)
         check_logits(model)
         assert sum(p.numel() for p in model.parameters()) < 10**7, "a model of another size was loaded"

@@ -25,6 +25,8 @@ from medqa_cli.data.questions.topic_phrases import (
 # "chronic obstructive pulmonary disease (COPD)": two names of one topic.
 _WITH_ABBREVIATION = re.compile(r"(.*[^\s(])\s*\(((?=[^)]*[A-Z][^)]*[A-Z])[A-Za-z0-9-]{2,10})\)")
 _TITLE_CASE = re.compile(r"(?:(?:[^\Wa-z][^\s]*|an?|the|of|in|on|for|to|and|or|with|by|at|from|[^\w\s]+)(?:\s+|\Z))+")
+# "Answer as a nurse would. How is gout treated?", but not two questions.
+_LAST_OF_SEVERAL = re.compile(r"\A[^?]*[.!:;]\s+([^.!?:;\s][^.!?:;]{0,150}\?)\s*\Z")
 _NO_TOPIC = frozenset({"-", "?", "n/a", "na", "nan", "none", "null", "unknown", "not available"})
 
 
@@ -43,8 +45,9 @@ def topic_of(question: str, given: str) -> str:
         return given
     form = recognise(question)
     if form is None and len(question) <= LONGEST_QUESTION:
-        shorter = without_circumstance(question)
-        form = recognise(shorter) if shorter != question else None
+        form = recognise(without_circumstance(question))
+    if form is None and (asking := _LAST_OF_SEVERAL.match(question)):
+        form = recognise(asking[1])
     if form is not None and (thing := thing_of(_in_a_sentence(form.topic, question))):
         return thing
     if len(question) > LONGEST_PLAIN_QUESTION:
