@@ -13,8 +13,9 @@ import torch
 
 from helpers.commands import Outcome, fails
 from medqa_cli.config.load import load
-from medqa_cli.config.presets import LARGE_MODEL, MIDDLE_MODEL, SMALL_MODEL, SMALL_MODEL_INSTALL
+from medqa_cli.config.presets import SMALL_MODEL_INSTALL, preset_for
 
+SMALL_MODEL, MIDDLE_MODEL, LARGE_MODEL = (preset_for(size).model for size in (None, 8, 16))
 Medqa = Callable[..., Outcome]
 GB = 10**9
 
@@ -128,7 +129,7 @@ def test_what_has_to_be_installed_or_accepted_comes_first(medqa: Medqa, monkeypa
     assert SMALL_MODEL_INSTALL not in medqa("config", "init", "--force").out
     large = json.loads(medqa("config", "init", "--force", "--gpu-memory", "16", "--json").out)
     assert large["model"] == LARGE_MODEL
-    assert "licence" in large["next"][0]
+    assert "license" in large["next"][0]
     assert "hf auth login" in large["next"][0]
 
 

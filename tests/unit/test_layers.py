@@ -36,6 +36,7 @@ _GROUND = {
     "prompt_template",
     "ranks",
     "run_folder",
+    "spelling",
     "template_pins",
     "terminal_text",
 }
@@ -43,7 +44,7 @@ _WORKERS = {"training", "merging", "answering"}
 ALLOWED: dict[str, set[str]] = {
     "__init__": set(),
     "errors": set(),
-    "config": {"config", "errors", "plain_file"},
+    "config": {"config", "errors", "plain_file", "spelling"},
     "terminal_text": set(),
     "console": {"errors", "terminal_text", "console"},
     "confined": {"errors"},
@@ -51,6 +52,8 @@ ALLOWED: dict[str, set[str]] = {
     "ranks": {"errors"},
     "leftovers": set(),
     "plain_file": {"errors"},
+    "resources": set(),
+    "spelling": set(),
     "run_folder": {"console", "errors", "leftovers", "plain_file"},
     "allocator": set(),
     "markdown": set(),

@@ -19,7 +19,7 @@ from medqa_cli.cli.options import (
     SetOption,
 )
 from medqa_cli.config.load import DEFAULT_NAME, load
-from medqa_cli.config.presets import SMALL_MODEL_INSTALL, SMALL_MODEL_PACKAGE, Starter, starter, starter_yaml
+from medqa_cli.config.presets import SMALL_MODEL_INSTALL, SMALL_MODEL_PACKAGE, Preset, preset_for
 from medqa_cli.errors import InputError
 from medqa_cli.run_folder import atomic_file
 
@@ -56,9 +56,9 @@ def config_init(
 
         check_sources([data])
     machine, memory_gb = _machine(gpu_memory)
-    chosen = starter(memory_gb)
+    chosen = preset_for(memory_gb)
     with atomic_file(out) as file:
-        file.write(starter_yaml(chosen, machine, data))
+        file.write(chosen.filled_in(machine, data))
     steps = _next_steps(chosen, out, gpu_memory, data)
     result = {"path": str(out), "machine": machine, "gpu_memory_gb": memory_gb, "model": chosen.model}
     console.result({**result, "why": list(chosen.why), "next": steps}, lambda: _show(chosen, out, machine, steps))
@@ -90,7 +90,7 @@ def _machine(gpu_memory_gb: float | None) -> tuple[str, float | None]:
     return str(machine), machine.gpu_memory_gb
 
 
-def _next_steps(chosen: Starter, out: Path, gpu_memory_gb: float | None, data: str | None) -> list[str]:
+def _next_steps(chosen: Preset, out: Path, gpu_memory_gb: float | None, data: str | None) -> list[str]:
     """Return what to type next, in this order."""
     named = "" if out == Path(DEFAULT_NAME) else f" -c {shlex.quote(str(out))}"
     steps = []
@@ -101,7 +101,7 @@ def _next_steps(chosen: Starter, out: Path, gpu_memory_gb: float | None, data: s
     return [*steps, f"medqa train --plan{plan}{named}", f"medqa train{named}"]
 
 
-def _show(chosen: Starter, out: Path, machine: str, steps: list[str]) -> None:
+def _show(chosen: Preset, out: Path, machine: str, steps: list[str]) -> None:
     console.line(f"wrote {out} for: {machine}")
     console.line(f"model: {chosen.model}")
     for reason in chosen.why:

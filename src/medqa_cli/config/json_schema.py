@@ -1,111 +1,120 @@
-"""The JSON Schema (draft 2020-12) of the configuration, for editors that complete and check YAML.
-
-Does not validate anything itself: ``load`` does, and knows more than a schema can say.
-"""
+"""The types of the configuration for pydantic, as a JSON schema (draft 2020-12), and in words."""
 
 from __future__ import annotations
 
-import re
-import types
-from dataclasses import is_dataclass
-from typing import Any, Literal, get_args, get_origin
+from functools import cache
+from typing import TYPE_CHECKING, Any
 
-from medqa_cli.config.checks import CHOICES, TEMPLATE_SUFFIXES
-from medqa_cli.config.keys import Key, keys_of
 from medqa_cli.config.schema import SECTIONS, Config
-from medqa_cli.config.values import MAX_LIST_ITEMS, members
 
-_BOUNDS = {"at_least": "minimum", "above": "exclusiveMinimum", "at_most": "maximum", "below": "exclusiveMaximum"}
+if TYPE_CHECKING:
+    from pydantic import TypeAdapter
+
+# What stands in the place of eval_steps in these cases is checked by `checks`, and said here for editors.
+_NEEDS_EVAL_STEPS: dict[str, dict[str, Any]] = {
+    "early_stopping_patience": {"type": "integer"},
+    "lr_scheduler_type": {"enum": ["reduce_lr_on_plateau", "greedy"]},
+}
+_BOUNDS = {"minimum": "at least", "exclusiveMinimum": "above", "maximum": "at most", "exclusiveMaximum": "below"}
+_IN_WORDS = {
+    "integer": ["a whole number"],
+    "number": ["a number"],
+    "string": ["text"],
+    "boolean": ["true", "false"],
+    "null": ["null"],
+}
 
 
+@cache
+def adapter() -> TypeAdapter[Config]:
+    """Return pydantic's view of the dataclasses. Here, since importing pydantic takes a tenth of a second."""
+    from pydantic import TypeAdapter
+
+    return TypeAdapter(Config)
+
+
+@cache
 def json_schema() -> dict[str, Any]:
-    """Return the schema, generated from the dataclasses."""
-    properties: dict[str, Any] = {}
-    for name, key in keys_of(Config).items():
-        properties[name] = _section(key.type, f"{name}.") if name in SECTIONS else _property(key)
-    properties["train"]["allOf"] = [_needs_eval_steps(name, test) for name, test in _WATCHERS.items()]
+    """Return the schema, for editors that complete and check YAML."""
+    from pydantic.json_schema import GenerateJsonSchema
+
+    class Generator(GenerateJsonSchema):
+        def field_title_should_be_set(self, schema: Any) -> bool:
+            return False
+
+    schema = adapter().json_schema(schema_generator=Generator)
+    for section in SECTIONS.values():
+        # A section whose keys are all commented out is null.
+        schema["$defs"][section.__name__]["type"] = ["object", "null"]
+    schema["$defs"]["TrainConfig"]["allOf"] = [
+        {
+            "if": {"type": "object", "properties": {name: test}, "required": [name]},
+            "then": {"properties": {"eval_steps": {"type": "integer"}}, "required": ["eval_steps"]},
+        }
+        for name, test in _NEEDS_EVAL_STEPS.items()
+    ]
     return {
         "$schema": "https://json-schema.org/draft/2020-12/schema",
+        **schema,
         "title": "medqa.yaml",
-        "description": _first_sentence(Config),
-        "type": "object",
-        "properties": properties,
-        "additionalProperties": False,
         "minProperties": 1,
     }
 
 
-_WATCHERS: dict[str, dict[str, Any]] = {
-    "early_stopping_patience": {"type": "integer"},
-    "lr_scheduler_type": {"enum": ["reduce_lr_on_plateau", "greedy"]},
-}
+def schema_at(path: tuple[str | int, ...]) -> dict[str, Any]:
+    """Return the JSON schema of the value at ``path``."""
+    schema = json_schema()
+    for part in path:
+        if isinstance(part, int):
+            schema = next(option["items"] for option in options(schema) if "items" in option)
+        else:
+            schema = schema["properties"][part] if "properties" in schema else schema["additionalProperties"]
+        schema = _resolved(schema)
+    return schema
 
 
-def _needs_eval_steps(name: str, test: dict[str, Any]) -> dict[str, Any]:
-    return {
-        "if": {"type": "object", "properties": {name: test}, "required": [name]},
-        "then": {"properties": {"eval_steps": {"type": "integer"}}, "required": ["eval_steps"]},
-    }
+def options(schema: dict[str, Any]) -> list[dict[str, Any]]:
+    """Return the alternatives of a JSON schema."""
+    return [_resolved(option) for option in schema.get("anyOf", [schema])]
 
 
-def _section(section: type, prefix: str) -> dict[str, Any]:
-    return {
-        # A section whose keys are all commented out is null.
-        "type": ["object", "null"],
-        "description": _first_sentence(section),
-        "properties": {name: _property(key) for name, key in keys_of(section, prefix).items()},
-        "additionalProperties": False,
-    }
+def words(schema: dict[str, Any]) -> list[str]:
+    """Return the words that a value may be, over all alternatives."""
+    return [str(word) for option in options(schema) for word in option.get("enum", [option.get("const")]) if word]
 
 
-def _property(key: Key) -> dict[str, Any]:
-    return {"description": key.doc, "default": _plain(key.default), **_shape(key)}
+def bounds_of(schema: dict[str, Any]) -> str:
+    """Return the range of a number, e.g. ``at least 0 and below 1``, or nothing."""
+    bounds = [
+        (phrase, option[name]) for option in options(schema) for name, phrase in _BOUNDS.items() if name in option
+    ]
+    return " and ".join(f"{phrase} {bound}" for phrase, bound in bounds)
 
 
-def _shape(key: Key) -> dict[str, Any]:
-    if key.dotted == "train.max_steps":
-        return {**_alternatives(key), "not": {"const": 0}}
-    if key.dotted == "prompt.template":
-        endings = "|".join(re.escape(suffix) for suffix in TEMPLATE_SUFFIXES)
-        return {"anyOf": [{"enum": list(CHOICES[key.dotted])}, {"type": "string", "pattern": rf"[/\\]|.({endings})$"}]}
-    if key.dotted in CHOICES:
-        return {"enum": list(CHOICES[key.dotted])}
-    return _alternatives(key)
+def describe(schema: dict[str, Any]) -> str:
+    """Return what a value may be in words, e.g. ``auto or a whole number``."""
+    literals = words(schema)
+    if len(literals) > 1 and len(options(schema)) == 1:
+        return f"one of {', '.join(literals)}"
+    phrases = [*literals, *(phrase for option in options(schema) for phrase in _phrases(option))]
+    return " or ".join(filter(None, (", ".join(phrases[:-1]), phrases[-1])))
 
 
-def _alternatives(key: Key) -> dict[str, Any]:
-    bounds = {_BOUNDS[name]: bound for name, bound in key.bounds.items()}
-    shapes = [_one(one, bounds, key.may_be_blank) for one in members(key.type)]
-    return shapes[0] if len(shapes) == 1 else {"anyOf": shapes}
+def _phrases(option: dict[str, Any]) -> list[str]:
+    if "enum" in option or "const" in option:
+        return []
+    if "items" in option:
+        item = _resolved(option["items"])
+        return [f"a list of {'names' if item == {'type': 'string'} or 'pattern' in item else describe(item)}"]
+    if "properties" in option:
+        return [f"a mapping {{{', '.join(option['properties'])}}}"]
+    if "additionalProperties" in option:
+        return ["a mapping of names to true or false"]
+    return _IN_WORDS[option.get("type", "string")]
 
 
-def _one(one: Any, bounds: dict[str, float], may_be_blank: bool = False) -> dict[str, Any]:
-    if one is types.NoneType:
-        return {"type": "null"}
-    if one is bool:
-        return {"type": "boolean"}
-    if one in (int, float):
-        return {"type": "integer" if one is int else "number", **bounds}
-    if one is str:
-        return {"type": "string"} if may_be_blank else {"type": "string", "pattern": r"\S"}
-    if get_origin(one) is Literal:
-        return {"enum": list(get_args(one))}
-    if get_origin(one) is dict:
-        return {"type": "object", "additionalProperties": _one(get_args(one)[1], {})}
-    if is_dataclass(one) and isinstance(one, type):
-        keys = keys_of(one)
-        shapes = {name: {"description": key.doc, **_shape(key)} for name, key in keys.items()}
-        return {"type": "object", "properties": shapes, "required": list(keys), "additionalProperties": False}
-    if get_origin(one) is tuple:
-        item = get_args(one)[0]
-        plain = {} if is_dataclass(item) else {"minItems": 1, "uniqueItems": True}
-        return {"type": "array", "items": _one(item, {}), "maxItems": MAX_LIST_ITEMS, **plain}
-    raise TypeError(f"no schema for {one}")
-
-
-def _plain(default: Any) -> Any:
-    return list(default) if isinstance(default, tuple) else default
-
-
-def _first_sentence(section: type) -> str:
-    return (section.__doc__ or "").strip().splitlines()[0]
+def _resolved(schema: dict[str, Any]) -> dict[str, Any]:
+    if "$ref" not in schema:
+        return schema
+    target: dict[str, Any] = json_schema()["$defs"][schema["$ref"].rpartition("/")[2]]
+    return target

@@ -1,41 +1,26 @@
-"""Read the configuration: one YAML file and the ``--set`` overrides, or every problem at once.
+"""Read the configuration from a YAML file and ``--set``, or report every problem at once.
 
-Precedence: ``--set`` over the file over the defaults. Has no side effects: looks at no device, no environment variable
-and no network, and does not check that the files exist that the configuration names.
+Precedence: ``--set`` over the file over the defaults. Looks at no device, no environment variable and no network, and
+does not check that the files exist that the configuration names.
 """
 
 from __future__ import annotations
 
+import json
 import os
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
-from yaml.error import Mark
-from yaml.nodes import MappingNode, Node, ScalarNode
-
-from medqa_cli.config.checks import CHOICES, findings
-from medqa_cli.config.keys import KEYS, keys_of, printable, suggest
-from medqa_cli.config.schema import SECTIONS, Config
-from medqa_cli.config.values import INVALID, convert
-from medqa_cli.config.yaml_loader import (
-    NULL,
-    Item,
-    UnreadableError,
-    compose,
-    foreign_tag,
-    is_null,
-    items,
-    line_of,
-    read_text,
-    shown,
-)
+from medqa_cli.config.schema import KEYS, SECTIONS, Config
 from medqa_cli.errors import ConfigError
+
+if TYPE_CHECKING:
+    from medqa_cli.config.yaml_loader import Document
 
 DEFAULT_NAME = "medqa.yaml"
 MAX_PROBLEMS = 100
-_NOWHERE = Mark("--set", 0, 0, 0, None, 0)
 _HINT = "`medqa config schema` lists every key with its type, range and default"
 _EMPTY_HINT = (
     "write one for this machine: medqa config init --force; or by hand, at least a line model: and below it"
@@ -70,19 +55,21 @@ def load(path: Path | None, overrides: Sequence[str] = ()) -> Loaded:
     """
     if path is None and os.path.lexists(DEFAULT_NAME):
         path = Path(DEFAULT_NAME)
+    if path is None and not overrides:
+        return Loaded(Config(), dict.fromkeys(KEYS, "default"), None)
     reading = _Reading()
-    try:
-        if path is not None:
-            _read_file(path, reading)
-        for override in overrides:
-            _read_override(override, reading)
-        config = _build(reading.values)
-        _check_together(config, reading)
-    except _TooManyProblems:
-        reading.hint = f"these are the first {MAX_PROBLEMS} problems; is it the right file?"
+    if path is not None:
+        _read_file(path, reading)
+    for override in overrides:
+        _read_override(override, reading)
+    config = reading.build()
+    reading.check_together(config)
     if reading.problems:
-        raise ConfigError([problem.text for problem in sorted(reading.problems, key=_by_place)], reading.hint)
-    sources = {dotted: reading.places[dotted].source if dotted in reading.places else "default" for dotted in KEYS}
+        problems = [text for _, text in sorted(reading.problems, key=lambda problem: problem[0])]
+        if len(problems) >= MAX_PROBLEMS:
+            reading.hint = f"these are the first {MAX_PROBLEMS} problems; is it the right file?"
+        raise ConfigError(problems[:MAX_PROBLEMS], reading.hint)
+    sources = {key: reading.places[key].source if key in reading.places else "default" for key in KEYS}
     return Loaded(config, sources, path)
 
 
@@ -95,182 +82,128 @@ class _Place:
 
     @property
     def label(self) -> str:
-        return self.origin if self.line is None else f"{self.origin}:{self.line}"
+        return f"{self.origin}:{self.line}" if self.line else self.origin
 
     @property
     def source(self) -> str:
         return "--set" if self.line is None else self.label
 
 
-@dataclass(frozen=True)
-class _Problem:
-    place: _Place
-    text: str
-
-
-class _TooManyProblems(Exception):
-    """Stops the work on a file that is nothing but problems, such as a large file of another program."""
-
-
 @dataclass
 class _Reading:
-    """What has been read so far."""
+    """What has been read so far.
+
+    Attributes:
+        values: the values that are right, by their dotted key.
+        places: where those were set.
+        unsure: keys that were set, but to what cannot be told.
+        problems: what is wrong, each with the line that sorts it.
+        hint: what to do next.
+    """
 
     values: dict[str, Any] = field(default_factory=dict)
     places: dict[str, _Place] = field(default_factory=dict)
     unsure: set[str] = field(default_factory=set)
-    problems: list[_Problem] = field(default_factory=list)
+    problems: list[tuple[float, str]] = field(default_factory=list)
     hint: str = _HINT
 
     def report(self, place: _Place, message: str) -> None:
-        self.problems.append(_Problem(place, f"{place.label}: {message}"))
-        if len(self.problems) >= MAX_PROBLEMS:
-            raise _TooManyProblems
+        # Overrides come last, in their order.
+        self.problems.append((float("inf") if place.line is None else place.line, f"{place.label}: {message}"))
 
-    def report_unknown(self, place: _Place, section: str, name: str, value: Node | None) -> None:
-        is_mapping = isinstance(value, MappingNode)
-        meant = suggest(section, name, is_mapping=is_mapping)
-        if meant is not None:
-            # Whoever misspelt a key did set it: a check that takes its default for real would mislead.
-            self.unsure.add(meant)
-        kind = "section" if is_mapping and not section and meant not in KEYS else "key"
-        dotted = f"{section}.{name}" if section else name
-        self.report(place, f"unknown {kind} {printable(dotted)}" + (f"; did you mean {meant}?" if meant else ""))
+    def take(self, document: Document, origin: str, *, is_file: bool) -> None:
+        """Keep the values of a document that are right, and report what is wrong with the others."""
+        from medqa_cli.config.problems import find_problems
 
-    def take(self, dotted: str, node: Node, place: _Place) -> None:
-        def report(line: int | None, suffix: str, message: str) -> None:
-            inner = place if line is None or place.line is None else _Place(place.origin, line)
-            self.report(inner, f"{printable(dotted + suffix)} {message}")
+        for problem in find_problems(document, MAX_PROBLEMS):
+            self.report(_Place(origin, problem.line if is_file else None), problem.message)
+            self.unsure |= problem.keys
+        for key, value in _flat(document.value):
+            if key in KEYS and key not in self.unsure:
+                self.values[key] = value
+                self.places[key] = _Place(origin, document.lines[tuple(key.split("."))] if is_file else None)
 
-        value = convert(node, KEYS[dotted], CHOICES.get(dotted, ()), report)
-        if value is INVALID:
-            self.unsure.add(dotted)
+    def build(self) -> Config:
+        """Return the configuration of the values that are right."""
+        from medqa_cli.config.json_schema import adapter
+
+        nested: dict[str, Any] = {}
+        for key, value in self.values.items():
+            section, _, name = key.rpartition(".")
+            (nested.setdefault(section, {}) if section else nested)[name] = value
+        return adapter().validate_json(json.dumps(nested), strict=True)
+
+    def check_together(self, config: Config) -> None:
+        """Report what is wrong between keys, at the first of them that was set."""
+        from medqa_cli.config.checks import findings
+
+        for finding in findings(config, self.unsure):
+            key = next((key for key in finding.keys if key in self.places), finding.keys[0])
+            self.report(self.places[key], finding.message)
+
+
+def _flat(value: Mapping[str, Any]) -> Iterator[tuple[str, Any]]:
+    for name, inner in value.items():
+        if name in SECTIONS and isinstance(inner, dict):
+            yield from ((f"{name}.{key}", each) for key, each in inner.items())
         else:
-            self.values[dotted], self.places[dotted] = value, place
-
-
-def _by_place(problem: _Problem) -> tuple[bool, int]:
-    return (problem.place.line is None, problem.place.line or 0)
+            yield name, inner
 
 
 def _read_file(path: Path, reading: _Reading) -> None:
+    from medqa_cli.config.yaml_loader import UnreadableError, parse, read_text, shown
+
     file = str(path)
     try:
-        root = compose(read_text(path))
+        document = parse(read_text(path))
     except UnreadableError as error:
-        reading.problems.append(_Problem(_Place(file, 0), f"{file}{error.place}: {error.message}"))
+        reading.report(_Place(f"{file}{error.place}", 0), error.message)
         reading.hint = error.hint or reading.hint
         return
-    if root is None or is_null(root) or (isinstance(root, MappingNode) and not root.value):
-        reading.problems.append(_Problem(_Place(file, 0), f"{file}: is empty"))
+    if document is None or (not document.value and not document.problems and not isinstance(document.value, list)):
+        reading.report(_Place(file, 0), "is empty")
         reading.hint = _EMPTY_HINT
-    elif not isinstance(root, MappingNode) or foreign_tag(root) is not None:
-        got = foreign_tag(root) or shown(root)
-        reading.report(_Place(file, line_of(root)), f"the file must hold sections such as model: and train:, got {got}")
+    elif isinstance(document.value, dict):
+        reading.take(document, file, is_file=True)
     else:
-        for item in items(root, "", lambda line, message: reading.report(_Place(file, line), message)):
-            _read_top(item, file, reading)
-
-
-def _read_top(item: Item, file: str, reading: _Reading) -> None:
-    place = _Place(file, item.line)
-    if item.name in SECTIONS:
-        _read_section(item.name, item, file, reading)
-    elif item.name in KEYS and "." not in item.name:
-        if not item.repeated:
-            reading.take(item.name, item.value, place)
-    elif item.name in KEYS:
-        section, _, name = item.name.partition(".")
-        reading.unsure.add(item.name)
-        reading.report(place, f"unknown key {item.name}; write {name} on a line of its own below {section}:")
-    else:
-        reading.report_unknown(place, "", item.name, item.value)
-        meant = suggest("", item.name, is_mapping=True)
-        if isinstance(item.value, MappingNode) and meant in SECTIONS:
-            # One report for the section; its keys are still checked as if it were spelt rightly.
-            _read_section(meant, item, file, reading)
-
-
-def _read_section(section: str, item: Item, file: str, reading: _Reading) -> None:
-    # All keys of a section may be commented out: then YAML sees nothing behind its name.
-    if is_null(item.value):
-        return
-    if not isinstance(item.value, MappingNode) or foreign_tag(item.value) is not None:
-        got = foreign_tag(item.value) or shown(item.value)
+        got = shown(document.nodes[()])
         reading.report(
-            _Place(file, item.line), f"{section} is a section: it must hold keys such as {_example(section)}, got {got}"
+            _Place(file, document.lines[()]), f"the file must hold sections such as model: and train:, got {got}"
         )
-        reading.unsure.update(dotted for dotted in KEYS if dotted.startswith(f"{section}."))
-        return
-    for inner in items(item.value, f"{section}.", lambda line, message: reading.report(_Place(file, line), message)):
-        dotted = f"{section}.{inner.name}"
-        if inner.repeated:
-            continue
-        if dotted in KEYS:
-            reading.take(dotted, inner.value, _Place(file, inner.line))
-        else:
-            reading.report_unknown(_Place(file, inner.line), section, inner.name, inner.value)
-
-
-def _example(section: str) -> str:
-    return next(dotted.partition(".")[2] for dotted in KEYS if dotted.startswith(f"{section}.")) + ":"
 
 
 def _read_override(override: str, reading: _Reading) -> None:
+    from medqa_cli.config.problems import example_of, suggest, unknown
+    from medqa_cli.config.yaml_loader import UnreadableError, nothing, parse, printable
+
     dotted, separator, text = override.partition("=")
     dotted = dotted.strip()
     place = _Place(f"--set {printable(override)}")
+    owner = next((key for key in KEYS if dotted.startswith(f"{key}.")), None)
     if not separator or not dotted:
         reading.report(place, "must have the form section.key=value, e.g. train.learning_rate=1e-4")
-    elif dotted in KEYS:
-        _take_override(dotted, text, place, reading)
     elif dotted in SECTIONS:
         reading.report(
-            place, f"{dotted} is a section; set one of its keys, e.g. --set {dotted}.{_example(dotted)[:-1]}=VALUE"
+            place, f"{dotted} is a section; set one of its keys, e.g. --set {dotted}.{example_of(dotted)}=VALUE"
         )
-    else:
-        _report_unknown_override(dotted, place, reading)
-
-
-def _report_unknown_override(dotted: str, place: _Place, reading: _Reading) -> None:
-    owner = next((key for key in KEYS if dotted.startswith(f"{key}.")), None)
-    if owner is None:
-        section, _, name = dotted.rpartition(".")
-        reading.report_unknown(place, section, name, None)
-    else:
+    elif owner is not None:
         reading.unsure.add(owner)
         reading.report(place, f"unknown key {printable(dotted)}; set {owner} as a whole, in YAML: --set '{owner}=...'")
-
-
-def _take_override(dotted: str, text: str, place: _Place, reading: _Reading) -> None:
-    try:
-        node = compose(text)
-    except UnreadableError as error:
-        reading.unsure.add(dotted)
-        reading.report(place, f"{dotted}: {error.message}")
-        return
-    if node is None and text.strip():
-        reading.unsure.add(dotted)
-        reading.report(place, f"{dotted}: the value is only a YAML comment; put it in quotes")
-        return
-    reading.take(dotted, node or ScalarNode(NULL, "", _NOWHERE, _NOWHERE), place)
-
-
-def _build(values: Mapping[str, Any]) -> Config:
-    tops = keys_of(Config)
-    made: dict[str, Any] = {}
-    for name, top in tops.items():
-        if name in SECTIONS:
-            prefix = f"{name}."
-            made[name] = top.type(
-                **{key[len(prefix) :]: value for key, value in values.items() if key.startswith(prefix)}
-            )
-        elif name in values:
-            made[name] = values[name]
-    return Config(**made)
-
-
-def _check_together(config: Config, reading: _Reading) -> None:
-    for finding in findings(config, reading.unsure):
-        dotted = next((key for key in finding.keys if key in reading.places), finding.keys[0])
-        reading.report(reading.places[dotted], finding.message)
+    elif dotted not in KEYS:
+        section, _, name = dotted.rpartition(".")
+        meant = suggest(section, name)
+        reading.unsure |= {meant} if meant else set()
+        reading.report(place, unknown(printable(dotted), meant))
+    else:
+        path = tuple(dotted.split("."))
+        try:
+            document = parse(text, path)
+        except UnreadableError as error:
+            reading.unsure.add(dotted)
+            reading.report(place, f"{dotted}: {error.message}")
+            return
+        if document is None and text.strip():
+            reading.unsure.add(dotted)
+            reading.report(place, f"{dotted}: the value is only a YAML comment; put it in quotes")
+            return
+        reading.take(document or nothing(path), place.origin, is_file=False)

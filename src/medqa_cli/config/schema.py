@@ -1,283 +1,135 @@
-"""The sections of the configuration as frozen dataclasses: names, types, defaults, ranges, one sentence on each key.
+"""The configuration as frozen dataclasses: each key with its type, default, range and description.
 
-The names are those of Transformers and PEFT. The defaults are the settings of the run that medqa takes over (a QLoRA
-of Llama-2-7B on one 16 GB T4, mid 2024) wherever that run had a setting. Does not read files: see ``load``.
+Names are those of Transformers and PEFT. Defaults are the settings of the run that medqa takes over (QLoRA of
+Llama-2-7B on one 16 GB T4, mid 2024) wherever that run had a setting.
 """
 
-# ruff: noqa: RUF009 -- setting() is dataclasses.field() under another name, it shares no value between instances.
+# ruff: noqa: RUF009 -- field() is dataclasses.field() with metadata, it shares no value between instances.
+# No `from __future__ import annotations`: the types are read at run time, by pydantic and below.
 
-from __future__ import annotations
-
+import dataclasses
+import os
+import types
+from collections.abc import Callable
 from dataclasses import dataclass, fields
-from typing import Literal, get_args
+from typing import Annotated, Any, ClassVar, Literal, get_args
 
-from medqa_cli.config.field import setting
+MAX_LIST_ITEMS = 1000
+TEMPLATES = ("llama2", "chat", "alpaca", "plain")
+TEMPLATE_SUFFIXES = (".jinja", ".jinja2", ".j2", ".txt")
 
-Template = str
+
+class Constraint:
+    """Constraints on one member of a union, which pydantic reads without being imported here.
+
+    Args:
+        as_json: what else the JSON schema says of the type.
+        constraints: keys of a pydantic core schema, such as ``ge`` and ``pattern``.
+    """
+
+    def __init__(self, as_json: dict[str, Any] | None = None, **constraints: Any) -> None:
+        self.as_json = as_json or {}
+        self.constraints = constraints
+
+    def __get_pydantic_core_schema__(self, source: Any, handler: Callable[[Any], Any]) -> Any:
+        """Return the type's core schema with the constraints."""
+        return handler(source) | self.constraints
+
+    def __get_pydantic_json_schema__(self, schema: Any, handler: Callable[[Any], Any]) -> Any:
+        """Return the type's JSON schema with ``as_json``."""
+        return handler(schema) | self.as_json
+
+
+class HomeExpanded:
+    """Replaces ``~`` by the home folder, since no shell has seen the value."""
+
+    def __get_pydantic_core_schema__(self, source: Any, handler: Callable[[Any], Any]) -> Any:
+        """Return the type's core schema with the replacement."""
+        from pydantic_core.core_schema import no_info_after_validator_function
+
+        # Not pathlib's: that one fails on ~NAME of nobody, and rewrites names that are not paths.
+        return no_info_after_validator_function(os.path.expanduser, handler(source))
+
+
+Text = Annotated[str, Constraint(pattern=r"\S")]
+FilePath = Annotated[Text, HomeExpanded()]
+PositiveInt = Annotated[int, Constraint(ge=1)]
+_List = Constraint({"uniqueItems": True}, min_length=1, max_length=MAX_LIST_ITEMS)
+Names = Annotated[tuple[Text, ...], _List]
+FilePaths = Annotated[tuple[FilePath, ...], _List]
+
 Quantization = Literal["nf4", "fp4", "int8", "none"]
 ComputeDtype = Literal["auto", "bfloat16", "float16", "float32"]
 Split = Literal["train", "validation", "test"]
-
-
-@dataclass(frozen=True)
-class DataConfig:
-    """Where questions and answers come from and how they are split."""
-
-    source: str | tuple[str, ...] | None = setting(
-        None,
-        "The spreadsheet: CSV, TSV, Excel, JSON, JSONL, Parquet, a folder or archive of these or of MedQuAD XML, a hub "
-        "data set id, or a list of such. `medqa convert SOURCE` overrides it.",
-        is_path=True,
-    )
-    question_column: str | None = setting(
-        None,
-        "Column that holds the question, also in a table given to `medqa ask --file`; null: found by its name.",
-        commands="convert ask",
-    )
-    answer_column: str | None = setting(None, "Column that holds the answer; null: found by its name.")
-    topic_column: str | None = setting(
-        None,
-        "Column that holds the topic (the disease); rows of one topic stay in one split. "
-        "null: found by its name, else taken from the question.",
-    )
-    encoding: str | None = setting(
-        None,
-        "Encoding of the text files (CSV, TSV, JSON, JSONL, .txt), e.g. utf-8, cp1251, gb18030, shift_jis; null: told "
-        "by their bytes.",
-        commands="convert ask",
-    )
-    dir: str = setting(
-        "data/medqa",
-        "Folder that `medqa convert` writes and the other commands read.",
-        is_path=True,
-        commands="convert train merge ask eval",
-    )
-    cleaning: dict[str, bool] = setting(
-        dict, "Cleaning rules to switch off by name, e.g. {whitespace: false}; docs/data.md lists them. All are on."
-    )
-    reasons: dict[str, bool] = setting(
-        dict,
-        "Reasons to leave a row out, to switch off by name, e.g. {answer_is_question: false}; docs/data.md lists them.",
-    )
-    validation_fraction: float = setting(
-        0.05, "Share of the rows, drawn by topic, held out to watch the training.", at_least=0, below=1
-    )
-    test_fraction: float = setting(
-        0.1, "Share of the rows, drawn by topic, held out for `medqa eval`.", at_least=0, below=1
-    )
-    near_duplicate_threshold: float = setting(
-        0.8,
-        "Jaccard similarity of runs of five words from which two answers count as near copies; "
-        "those of held-out answers are left out of train.",
-        at_least=0.1,
-        at_most=1,
-    )
-    max_rows: int | None = setting(None, "Keep at most this many rows, drawn by the seed; null: all.", at_least=1)
-    max_copies_of_an_answer: int | None = setting(
-        20, "Reject further rows once this many carry the same answer; null: no limit.", at_least=1
-    )
-    paraphrases_per_question: int = setting(
-        0, "Add at most this many other wordings of each training question, as people ask; 0: none.", at_least=0
-    )
-    max_row_bytes: int = setting(4 << 20, "A source with a longer row than this is refused.", at_least=1024)
-    max_expanded_bytes: int = setting(
-        128 << 20,
-        "An archive or packed file that unpacks to more bytes than this, and to over a hundred times its own size, is "
-        "refused.",
-        at_least=1024,
-    )
-    max_reader_bytes: int = setting(
-        1 << 30,
-        "Most memory of the process that reads an Excel, OpenDocument, Parquet or large JSON file.",
-        at_least=128 << 20,
-    )
-    max_reader_seconds: float = setting(
-        30.0, "Longest time in which that process may find no row; then the file is refused.", above=0
-    )
-
-
-@dataclass(frozen=True)
-class PromptConfig:
-    """How a question is put to the model."""
-
-    template: Template = setting(
-        "llama2",
-        "Form of the prompt: llama2, chat (the tokenizer's own chat template), alpaca, plain, or the path of a Jinja "
-        "file. An adapter keeps that of its training.",
-        is_path=True,
-    )
-    system: str | None = setting(
-        "Answer the Question",
-        "Instruction that goes with each question. An adapter keeps that of its training; null: none.",
-    )
-
-
-@dataclass(frozen=True)
-class ModelConfig:
-    """The base model and the precision it is held in."""
-
-    name_or_path: str | None = setting(
-        None,
-        "The base model: a hub id, a folder, a .gguf file, or package:PACKAGE/FILE.gguf for a file that a Python "
-        "package ships.",
-        commands="convert train merge ask eval",
-    )
-    revision: str | None = setting(
-        None,
-        "Branch, tag or commit on the hub; null: the default branch.",
-        commands="convert train merge ask eval",
-    )
-    quantization: Quantization = setting(
-        "nf4",
-        "Precision of the frozen base weights: nf4 and fp4 (4 bits, bitsandbytes), int8, or none: not quantized.",
-    )
-    double_quantization: bool = setting(
-        False, "With nf4 and fp4: quantize their constants too, which saves about 0.4 bit a weight."
-    )
-    compute_dtype: ComputeDtype = setting(
-        "auto",
-        "Type of the matrix products; auto: on a GPU bfloat16 where it computes that itself, else float16; on a CPU "
-        "bfloat16 with AMX, else float32.",
-    )
-    max_length: int = setting(
-        1024,
-        "Longest prompt plus answer, in tokens; a longer answer is cut at the end of a sentence and counted.",
-        at_least=8,
-        commands="convert train merge eval",
-    )
-
-
-@dataclass(frozen=True)
-class LoraConfig:
-    """The adapter: low-rank matrices beside frozen weights (Hu et al. 2021, arXiv 2106.09685)."""
-
-    r: int = setting(64, "Rank of the update: a higher one can learn more and takes more memory.", at_least=1)
-    lora_alpha: float = setting(16, "Scale: the update is multiplied by lora_alpha / r.", above=0)
-    lora_dropout: float = setting(0.1, "Share of the adapter's inputs that a training step drops.", at_least=0, below=1)
-    target_modules: Literal["auto", "all-linear"] | tuple[str, ...] = setting(
-        "auto",
-        "Layers that get an adapter; auto: PEFT's choice for the architecture (q_proj and v_proj in Llama), else query "
-        "and value; all-linear: all but the output layer and a mixture's experts; or a list of names.",
-    )
-    use_rslora: bool = setting(False, "Scale the update by lora_alpha / sqrt(r) instead (rsLoRA, arXiv 2312.03732).")
-    use_dora: bool = setting(False, "Learn magnitude and direction of each weight apart (DoRA, arXiv 2402.09353).")
-    init_lora_weights: Literal["default", "loftq", "pissa"] = setting(
-        "default",
-        "What the adapter starts from: default: no change; loftq: what 4 bits took away (arXiv 2310.08659); "
-        "pissa: the main directions of unquantized weights (arXiv 2404.02948).",
-    )
-    bias: Literal["none", "all", "lora_only"] = setting(
-        "none", "Which bias vectors are trained: none, all, or those of the layers with an adapter."
-    )
-
-
-@dataclass(frozen=True)
-class TrainConfig:
-    """The optimisation; names and meanings are those of ``transformers.TrainingArguments``."""
-
-    num_train_epochs: float = setting(1.0, "Passes over the training split.", above=0)
-    max_steps: int = setting(-1, "Stop after this many optimizer steps; -1: by num_train_epochs.", at_least=-1)
-    per_device_train_batch_size: int = setting(
-        2,
-        "Rows per device and accumulation step. Only its product with gradient_accumulation_steps matters (rows per "
-        "device and optimizer step): forwards are filled by max_tokens_per_forward.",
-        at_least=1,
-    )
-    gradient_accumulation_steps: int = setting(
-        4, "Accumulation steps per optimizer step; see per_device_train_batch_size.", at_least=1
-    )
-    gradient_checkpointing: Literal["auto"] | bool = setting(
-        True,
-        "Recompute activations in the backward pass: slower, far less memory; auto: on a GPU whose memory is not "
-        "plentiful.",
-    )
-    learning_rate: float = setting(2e-4, "Peak learning rate; lower it if the loss jumps.", above=0)
-    lr_scheduler_type: str = setting(
-        "constant",
-        "Transformers' name of the course of the learning rate; reduce_lr_on_plateau and greedy need eval_steps.",
-    )
-    warmup_ratio: float = setting(
-        0.03,
-        "Share of the steps in which the learning rate rises from 0; the schedule constant ignores it.",
-        at_least=0,
-        at_most=1,
-    )
-    weight_decay: float = setting(
-        0.001, "Pull of the adapter's weights towards 0, in proportion to the learning rate; 0: none.", at_least=0
-    )
-    max_grad_norm: float = setting(0.3, "Longer gradients are scaled down to this norm; 0: never.", at_least=0)
-    optim: str = setting(
-        "paged_adamw_32bit",
-        "Transformers' name of the optimizer. The paged ones may move their state to host memory on a GPU, but wait "
-        "after each tensor; adamw_torch_fused is the fastest there.",
-    )
-    save_steps: int = setting(75, "Optimizer steps between checkpoints.", at_least=1)
-    logging_steps: int = setting(
-        75, "Optimizer steps between lines of train.jsonl; each has the mean loss since the last.", at_least=1
-    )
-    eval_steps: int | None = setting(
-        None, "Optimizer steps between looks at the validation split; null: only before and after.", at_least=1
-    )
-    save_total_limit: int | None = setting(
-        None, "Keep this many of the newest checkpoints, and that of the best validation loss; null: all.", at_least=1
-    )
-    early_stopping_patience: int | None = setting(
-        None,
-        "Stop after this many looks without a better validation loss (needs eval_steps), and keep the best look's "
-        "adapter rather than the last step's; null: never.",
-        at_least=1,
-    )
-    max_tokens_per_forward: Literal["auto"] | int = setting(
-        "auto", "Tokens in one padding-free forward; auto: as many as are fast and fit the memory at hand.", at_least=1
-    )
-    report_to: str = setting("none", "Experiment tracker; its package must be installed.")
-
-
-@dataclass(frozen=True)
-class GenerateConfig:
-    """How answers are decoded."""
-
-    max_new_tokens: int = setting(
-        512, "Longest answer, in tokens; the prompt does not count.", at_least=1, commands="merge ask eval"
-    )
-    temperature: float = setting(
-        0.0,
-        "0: always the likeliest token; higher: more variety. `medqa eval` always takes 0.",
-        at_least=0,
-        commands="merge ask",
-    )
-    top_p: float = setting(
-        1.0,
-        "With a temperature above 0: sample among the likeliest tokens of this total probability.",
-        above=0,
-        at_most=1,
-        commands="merge ask",
-    )
-    repetition_penalty: float = setting(
-        1.0,
-        "Above 1 discourages tokens that were there before, which hides that a model repeats itself; 1: off.",
-        above=0,
-        commands="merge ask eval",
-    )
-    no_repeat_ngram_size: int = setting(
-        0, "Forbid runs of this many tokens to come again; 0: off.", at_least=0, commands="ask eval"
-    )
-    batch_size: Literal["auto"] | int = setting(
-        "auto",
-        "Questions that `medqa ask --file` and `medqa eval` answer at once; auto: up to 64, as the free memory bears.",
-        at_least=1,
-        commands="ask eval",
-    )
-
-
-@dataclass(frozen=True)
-class MultipleChoiceSet:
-    """One multiple-choice file to score."""
-
-    name: str = setting("", "Name in the report.")
-    path: str = setting("", "File in the public format of PubMedQA, MedMCQA or MedQA.", is_path=True)
-
-
+# transformers.trainer_utils.SchedulerType and transformers.training_args.OptimizerNames: written out because importing
+# Transformers takes seconds; a test compares them with the installed version.
+Scheduler = Literal[
+    "linear",
+    "cosine",
+    "cosine_with_restarts",
+    "polynomial",
+    "constant",
+    "constant_with_warmup",
+    "inverse_sqrt",
+    "reduce_lr_on_plateau",
+    "greedy",
+]
+Optimizer = Literal[
+    "adamw_torch",
+    "adamw_torch_fused",
+    "adamw_torch_xla",
+    "adamw_torch_npu_fused",
+    "adafactor",
+    "adamw_anyprecision",
+    "adamw_torch_4bit",
+    "adamw_torch_8bit",
+    "ademamix",
+    "sgd",
+    "adagrad",
+    "adamw_bnb_8bit",
+    "adamw_8bit",
+    "ademamix_8bit",
+    "lion_8bit",
+    "lion_32bit",
+    "paged_adamw_32bit",
+    "paged_adamw_8bit",
+    "paged_ademamix_32bit",
+    "paged_ademamix_8bit",
+    "paged_lion_32bit",
+    "paged_lion_8bit",
+    "rmsprop",
+    "rmsprop_bnb",
+    "rmsprop_bnb_8bit",
+    "rmsprop_bnb_32bit",
+    "lomo",
+    "adalomo",
+    "grokadamw",
+    "schedule_free_radam",
+    "schedule_free_adamw",
+    "schedule_free_sgd",
+    "stable_adamw",
+]
+# Names that Transformers knows and that cannot work here: what they need has no key.
+UNSUPPORTED = {
+    "train.lr_scheduler_type": (
+        ("cosine_with_min_lr", "cosine_warmup_with_min_lr", "warmup_stable_decay"),
+        "further arguments",
+    ),
+    "train.optim": (
+        (
+            "galore_adamw",
+            "galore_adamw_8bit",
+            "galore_adafactor",
+            "galore_adamw_layerwise",
+            "galore_adamw_8bit_layerwise",
+            "galore_adafactor_layerwise",
+            "apollo_adamw",
+            "apollo_adamw_layerwise",
+        ),
+        "optim_target_modules",
+    ),
+}
+Tracker = Literal["none", "tensorboard", "wandb", "mlflow", "trackio"]
 MetricName = Literal[
     "nll",
     "bits_per_byte",
@@ -296,19 +148,301 @@ MetricName = Literal[
 ]
 
 
+def field(default: Any, description: str = "", *, commands: str = "", **constraints: Any) -> Any:
+    """Declare a key, or (in ``Config``) a section.
+
+    Args:
+        default: the value when neither the file nor ``--set`` gives one; a callable is a factory.
+        description: one or two sentences, with the unit and the meaning of special values.
+        commands: the commands that use it, in the order of their use; empty: those of its section.
+        constraints: further arguments of ``pydantic.Field``: the range as ``ge``, ``gt``, ``le`` and ``lt``.
+    """
+    metadata = {"description": description, "commands": tuple(commands.split()), **constraints}
+    if callable(default):
+        return dataclasses.field(default_factory=default, metadata=metadata)
+    return dataclasses.field(default=default, metadata=metadata)
+
+
+@dataclass(frozen=True)
+class DataConfig:
+    """Where questions and answers come from and how they are split."""
+
+    source: FilePath | FilePaths | None = field(
+        None,
+        "The spreadsheet: CSV, TSV, Excel, JSON, JSONL, Parquet, a folder or archive of these or of MedQuAD XML, a hub "
+        "data set id, or a list of such. `medqa convert SOURCE` overrides it.",
+    )
+    question_column: Text | None = field(
+        None,
+        "Column with the question, also in a table given to `medqa ask --file`; null: detected by its name.",
+        commands="convert ask",
+    )
+    answer_column: Text | None = field(None, "Column with the answer; null: detected by its name.")
+    topic_column: Text | None = field(
+        None,
+        "Column with the topic (the disease); all rows of a topic go into the same split. "
+        "null: detected by its name, else extracted from the question.",
+    )
+    encoding: Text | None = field(
+        None,
+        "Encoding of the text files (CSV, TSV, JSON, JSONL, .txt), e.g. utf-8, cp1251, gb18030, shift_jis; null: "
+        "detected from their bytes.",
+        commands="convert ask",
+    )
+    dir: FilePath = field(
+        "data/medqa",
+        "Folder that `medqa convert` writes and the other commands read.",
+        commands="convert train merge ask eval",
+    )
+    cleaning: dict[str, bool] = field(
+        dict,
+        "Cleaning rules to switch off by name, e.g. {whitespace: false}; docs/data.md lists them. All are on.",
+        json_schema_extra={"default": {}},
+    )
+    reasons: dict[str, bool] = field(
+        dict,
+        "Reasons for rejecting a row to switch off by name, e.g. {answer_is_question: false}; docs/data.md lists them.",
+        json_schema_extra={"default": {}},
+    )
+    validation_fraction: float = field(
+        0.05, "Fraction of the rows, drawn by topic, held out for validation during training.", ge=0, lt=1
+    )
+    test_fraction: float = field(0.1, "Fraction of the rows, drawn by topic, held out for `medqa eval`.", ge=0, lt=1)
+    near_duplicate_threshold: float = field(
+        0.8,
+        "Jaccard similarity of five-word shingles above which two answers are near duplicates; "
+        "near duplicates of held-out answers are left out of train.",
+        ge=0.1,
+        le=1,
+    )
+    max_rows: int | None = field(None, "Keep at most this many rows, drawn with the seed; null: all.", ge=1)
+    max_copies_of_an_answer: int | None = field(
+        20, "Reject further rows once this many have the same answer; null: no limit.", ge=1
+    )
+    paraphrases_per_question: int = field(
+        0, "Add up to this many paraphrases of each training question, worded as patients ask; 0: none.", ge=0
+    )
+    max_row_bytes: int = field(4 << 20, "A source with a longer row than this is refused.", ge=1024)
+    max_expanded_bytes: int = field(
+        128 << 20,
+        "An archive or compressed file that expands to more bytes than this, and to over 100 times its own size, is "
+        "refused.",
+        ge=1024,
+    )
+    max_reader_bytes: int = field(
+        1 << 30,
+        "Memory limit of the process that reads an Excel, OpenDocument, Parquet or large JSON file, in bytes.",
+        ge=128 << 20,
+    )
+    max_reader_seconds: float = field(
+        30.0, "The file is refused if that process finds no row for this many seconds.", gt=0
+    )
+
+
+@dataclass(frozen=True)
+class PromptConfig:
+    """How a question is put to the model."""
+
+    template: FilePath = field(
+        "llama2",
+        "Prompt format: llama2, chat (the tokenizer's own chat template), alpaca, plain, or the path of a Jinja "
+        "file. An adapter keeps the one it was trained with.",
+        json_schema_extra={
+            "anyOf": [
+                {"enum": list(TEMPLATES)},
+                {"pattern": rf"[/\\]|.({'|'.join(suffix.replace('.', '[.]') for suffix in TEMPLATE_SUFFIXES)})$"},
+            ]
+        },
+    )
+    system: str | None = field(
+        "Answer the Question",
+        "System prompt. An adapter keeps the one it was trained with; null: none.",
+    )
+
+
+@dataclass(frozen=True)
+class ModelConfig:
+    """The base model and its precision."""
+
+    name_or_path: Text | None = field(
+        None,
+        "The base model: a hub id, a folder, a .gguf file, or package:PACKAGE/FILE.gguf for a file in an installed "
+        "Python package.",
+        commands="convert train merge ask eval",
+    )
+    revision: Text | None = field(
+        None,
+        "Branch, tag or commit on the hub; null: the default branch.",
+        commands="convert train merge ask eval",
+    )
+    quantization: Quantization = field(
+        "nf4",
+        "Precision of the frozen base weights: nf4 and fp4 (4 bits, bitsandbytes), int8, or none: not quantized.",
+    )
+    double_quantization: bool = field(
+        False, "With nf4 and fp4: quantize the quantization constants too, which saves about 0.4 bit per weight."
+    )
+    compute_dtype: ComputeDtype = field(
+        "auto",
+        "Data type of the matrix products; auto: on a GPU bfloat16 if the hardware supports it, else float16; on a CPU "
+        "bfloat16 with AMX, else float32.",
+    )
+    max_length: int = field(
+        1024,
+        "Maximum length of prompt plus answer, in tokens; a longer answer is cut at the end of a sentence and counted.",
+        ge=8,
+        commands="convert train merge eval",
+    )
+
+
+@dataclass(frozen=True)
+class LoraConfig:
+    """The adapter: low-rank matrices beside frozen weights (Hu et al. 2021, arXiv 2106.09685)."""
+
+    r: int = field(64, "Rank of the update: a higher rank can learn more and takes more memory.", ge=1)
+    lora_alpha: float = field(16, "Scale: the update is multiplied by lora_alpha / r.", gt=0)
+    lora_dropout: float = field(0.1, "Dropout probability of the adapter's inputs during training.", ge=0, lt=1)
+    target_modules: Literal["auto", "all-linear"] | Names = field(
+        "auto",
+        "Layers that get an adapter; auto: PEFT's choice for the architecture (q_proj and v_proj in Llama), else query "
+        "and value; all-linear: all but the output layer and a mixture's experts; or a list of names.",
+    )
+    use_rslora: bool = field(False, "Scale the update by lora_alpha / sqrt(r) instead (rsLoRA, arXiv 2312.03732).")
+    use_dora: bool = field(False, "Learn magnitude and direction of each weight separately (DoRA, arXiv 2402.09353).")
+    init_lora_weights: Literal["default", "loftq", "pissa"] = field(
+        "default",
+        "Initial adapter; default: no change; loftq: the error of 4-bit quantization (arXiv 2310.08659); "
+        "pissa: the principal components of unquantized weights (arXiv 2404.02948).",
+    )
+    bias: Literal["none", "all", "lora_only"] = field(
+        "none", "Bias vectors to train: none, all, or those of the layers with an adapter."
+    )
+
+
+@dataclass(frozen=True)
+class TrainConfig:
+    """The optimization; names and meanings are those of ``transformers.TrainingArguments``."""
+
+    num_train_epochs: float = field(1.0, "Passes over the training split.", gt=0)
+    max_steps: Literal[-1] | PositiveInt = field(
+        -1, "Stop after this many optimizer steps; -1: determined by num_train_epochs."
+    )
+    per_device_train_batch_size: int = field(
+        2,
+        "Rows per device and accumulation step. Only its product with gradient_accumulation_steps matters (rows per "
+        "device and optimizer step): forward passes are filled up to max_tokens_per_forward.",
+        ge=1,
+    )
+    gradient_accumulation_steps: int = field(
+        4, "Accumulation steps per optimizer step; see per_device_train_batch_size.", ge=1
+    )
+    gradient_checkpointing: Literal["auto"] | bool = field(
+        True,
+        "Recompute activations in the backward pass: slower, far less memory; auto: on a GPU that is short of memory.",
+    )
+    learning_rate: float = field(2e-4, "Peak learning rate; lower it if the loss jumps.", gt=0)
+    lr_scheduler_type: Scheduler = field(
+        "constant",
+        "Learning-rate scheduler (a Transformers name); reduce_lr_on_plateau and greedy need eval_steps.",
+    )
+    warmup_ratio: float = field(
+        0.03,
+        "Fraction of the steps over which the learning rate rises from 0; the scheduler constant ignores it.",
+        ge=0,
+        le=1,
+    )
+    weight_decay: float = field(0.001, "Weight decay of the adapter (decoupled); 0: none.", ge=0)
+    max_grad_norm: float = field(0.3, "Gradients are clipped to this norm; 0: no clipping.", ge=0)
+    optim: Optimizer = field(
+        "paged_adamw_32bit",
+        "Optimizer (a Transformers name). The paged ones can move their state to host memory on a GPU, but "
+        "synchronize after each tensor; adamw_torch_fused is the fastest there.",
+    )
+    save_steps: int = field(75, "Save a checkpoint every N optimizer steps.", ge=1)
+    logging_steps: int = field(
+        75, "Write a line to train.jsonl every N optimizer steps, with the mean loss since the last one.", ge=1
+    )
+    eval_steps: int | None = field(
+        None,
+        "Evaluate on the validation split every N optimizer steps; null: only before and after training.",
+        ge=1,
+    )
+    save_total_limit: int | None = field(
+        None, "Keep this many of the newest checkpoints, and the one with the best validation loss; null: all.", ge=1
+    )
+    early_stopping_patience: int | None = field(
+        None,
+        "Stop after this many evaluations without a better validation loss (needs eval_steps), and keep the adapter "
+        "of the best evaluation rather than the last step's; null: never.",
+        ge=1,
+    )
+    max_tokens_per_forward: Literal["auto"] | PositiveInt = field(
+        "auto", "Tokens in one padding-free forward pass; auto: as many as are fast and fit into free memory."
+    )
+    report_to: Tracker = field("none", "Experiment tracker; its package must be installed.")
+
+
+@dataclass(frozen=True)
+class GenerateConfig:
+    """How answers are decoded."""
+
+    max_new_tokens: int = field(
+        512, "Maximum length of an answer, in tokens, without the prompt.", ge=1, commands="merge ask eval"
+    )
+    temperature: float = field(
+        0.0,
+        "0: always the most likely token; higher: more variety. `medqa eval` always uses 0.",
+        ge=0,
+        commands="merge ask",
+    )
+    top_p: float = field(
+        1.0,
+        "With a temperature above 0: sample from the most likely tokens of this total probability.",
+        gt=0,
+        le=1,
+        commands="merge ask",
+    )
+    repetition_penalty: float = field(
+        1.0,
+        "Above 1: tokens that already occurred become less likely, which hides that a model repeats itself; 1: off.",
+        gt=0,
+        commands="merge ask eval",
+    )
+    no_repeat_ngram_size: int = field(
+        0, "Never generate a sequence of this many tokens twice; 0: off.", ge=0, commands="ask eval"
+    )
+    batch_size: Literal["auto"] | PositiveInt = field(
+        "auto",
+        "Questions that `medqa ask --file` and `medqa eval` answer at once; auto: up to 64, limited by free memory.",
+        commands="ask eval",
+    )
+
+
+@dataclass(frozen=True)
+class MultipleChoiceSet:
+    """One multiple-choice file to score."""
+
+    name: Text = dataclasses.field(metadata={"description": "Name in the report."})
+    path: FilePath = dataclasses.field(
+        metadata={"description": "File in the public format of PubMedQA, MedMCQA or MedQA."}
+    )
+
+
 @dataclass(frozen=True)
 class EvalConfig:
     """What `medqa eval` measures."""
 
-    split: Split = setting("test", "Split whose questions are asked and scored.")
-    batch_size: int = setting(8, "Questions in one forward of the likelihood.", at_least=1)
-    metrics: Literal["all"] | tuple[MetricName, ...] = setting(
+    split: Split = field("test", "Split whose questions are asked and scored.")
+    batch_size: int = field(8, "Questions per forward pass when computing the likelihood.", ge=1)
+    metrics: Literal["all"] | Annotated[tuple[MetricName, ...], _List] = field(
         "all",
-        "Figures to compute. All but nll (nats per answer token) and bits_per_byte need answers to be generated, which "
-        "is slow on a CPU: [nll, bits_per_byte] leaves that out.",
+        "Metrics to compute. All but nll (nats per answer token) and bits_per_byte need generated answers, which "
+        "is slow on a CPU: [nll, bits_per_byte] skips that.",
     )
-    bootstrap_draws: int = setting(2000, "Draws of the bootstrap over topics behind each 95 % interval.", at_least=100)
-    multiple_choice: tuple[MultipleChoiceSet, ...] = setting((), "Multiple-choice files to score: [{name, path}].")
+    bootstrap_draws: int = field(2000, "Bootstrap samples (of topics) behind each 95 % confidence interval.", ge=100)
+    multiple_choice: Annotated[tuple[MultipleChoiceSet, ...], Constraint(max_length=MAX_LIST_ITEMS)] = field(
+        (), "Multiple-choice files to score: [{name, path}]."
+    )
 
     @property
     def metric_names(self) -> tuple[str, ...]:
@@ -318,28 +452,40 @@ class EvalConfig:
 
 @dataclass(frozen=True)
 class Config:
-    """The whole configuration. Each command hands its worker the sections that it needs."""
+    """The whole configuration."""
 
-    run_dir: str = setting(
+    __pydantic_config__: ClassVar[dict[str, Any]] = {"extra": "forbid", "allow_inf_nan": False}
+
+    run_dir: FilePath = field(
         "runs/medqa",
-        "Folder that holds all a run writes: adapter, checkpoints, logs, evaluation, merged model.",
-        is_path=True,
+        "Folder for everything a run writes: adapter, checkpoints, logs, evaluation, merged model.",
         commands="train merge ask eval",
     )
-    seed: int = setting(
+    seed: int = field(
         42,
         "Seed of the split, the data order, dropout and the bootstrap.",
-        at_least=0,
-        at_most=2**32 - 1,
+        ge=0,
+        le=2**32 - 1,
         commands="convert train eval",
     )
-    data: DataConfig = setting(DataConfig, commands="convert")
-    prompt: PromptConfig = setting(PromptConfig, commands="convert train merge ask eval")
-    model: ModelConfig = setting(ModelConfig, commands="train merge ask eval")
-    lora: LoraConfig = setting(LoraConfig, commands="train")
-    train: TrainConfig = setting(TrainConfig, commands="train")
-    generate: GenerateConfig = setting(GenerateConfig)
-    eval: EvalConfig = setting(EvalConfig, commands="eval")
+    data: DataConfig = field(DataConfig, commands="convert")
+    prompt: PromptConfig = field(PromptConfig, commands="convert train merge ask eval")
+    model: ModelConfig = field(ModelConfig, commands="train merge ask eval")
+    lora: LoraConfig = field(LoraConfig, commands="train")
+    train: TrainConfig = field(TrainConfig, commands="train")
+    generate: GenerateConfig = field(GenerateConfig)
+    eval: EvalConfig = field(EvalConfig, commands="eval")
 
 
-SECTIONS: tuple[str, ...] = tuple(f.name for f in fields(Config) if f.name not in ("run_dir", "seed"))
+SECTIONS: dict[str, Any] = {top.name: top.type for top in fields(Config) if dataclasses.is_dataclass(top.type)}
+KEYS: dict[str, dataclasses.Field[Any]] = {
+    f"{top.name}.{key.name}" if top.name in SECTIONS else top.name: key
+    for top in fields(Config)
+    for key in (fields(SECTIONS[top.name]) if top.name in SECTIONS else (top,))
+}
+"""Every key that holds a value, by its dotted name, in the order of the file."""
+
+
+def is_nullable(dotted: str) -> bool:
+    """Return whether a key takes null."""
+    return types.NoneType in get_args(KEYS[dotted].type)

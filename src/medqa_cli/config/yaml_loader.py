@@ -1,24 +1,29 @@
-"""From a file or a string to a tree of YAML nodes that know their lines.
+"""Read YAML into plain data that remembers the node and the line of each value, within fixed limits.
 
-Does not know any key. Never builds Python objects from the tree, so that tags and nested aliases stay harmless.
+Reads YAML 1.2 numbers, and booleans as YAML 1.1. Never builds Python objects; collects all problems.
 """
 
 from __future__ import annotations
 
+import json
 import re
 import shlex
-from collections.abc import Callable
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
 import yaml
+from yaml.error import Mark
 from yaml.nodes import MappingNode, Node, ScalarNode, SequenceNode
 
-from medqa_cli.config.keys import printable, quoted
 from medqa_cli.plain_file import odd_kind
 
 MAX_BYTES = 1_000_000
+# Aliases multiply what a file holds. The configuration has two levels, and lists of mappings below them.
+MAX_VALUES, MAX_DEPTH = 100_000, 4
+_SHOWN_CHARACTERS = 60
+
+KeyPath = tuple[str | int, ...]
 
 _PREFIX = "tag:yaml.org,2002:"
 NULL, BOOL, INT, FLOAT, TEXT, MERGE = (_PREFIX + name for name in ("null", "bool", "int", "float", "str", "merge"))
@@ -32,30 +37,27 @@ class _Loader(yaml.SafeLoader):
     a hexadecimal number, 90 and a date.
     """
 
-    # An own table, never SafeLoader's: that one is shared with every other user of PyYAML in the process.
+    # A table of its own: SafeLoader's is shared with every other user of PyYAML in the process.
     yaml_implicit_resolvers: dict[str, list[tuple[str, re.Pattern[str]]]] = {}  # noqa: RUF012 - PyYAML declares it so
 
 
-_WORDS = {
-    NULL: (r"^(?:~|null|Null|NULL|)$", ["~", "n", "N", ""]),
-    BOOL: (
-        r"^(?:yes|Yes|YES|no|No|NO|true|True|TRUE|false|False|FALSE|on|On|ON|off|Off|OFF)$",
-        list("yYnNtTfFoO"),
-    ),
-    INT: (r"^[-+]?(?:0|[1-9][0-9_]*)$", list("-+0123456789")),
-    FLOAT: (
+for _tag, _pattern, _first in (
+    (NULL, r"^(?:~|null|Null|NULL|)$", ["~", "n", "N", ""]),
+    (BOOL, r"^(?:yes|Yes|YES|no|No|NO|true|True|TRUE|false|False|FALSE|on|On|ON|off|Off|OFF)$", list("yYnNtTfFoO")),
+    (INT, r"^[-+]?(?:0|[1-9][0-9_]*)$", list("-+0123456789")),
+    (
+        FLOAT,
         r"^(?:[-+]?(?:[0-9][0-9_]*\.[0-9_]*|\.[0-9]+)(?:[eE][-+]?[0-9]+)?|[-+]?[0-9][0-9_]*[eE][-+]?[0-9]+"
         r"|[-+]?\.(?:inf|Inf|INF)|\.(?:nan|NaN|NAN))$",
         list("-+0123456789."),
     ),
-    MERGE: (r"^<<$", ["<"]),
-}
-for _tag, (_pattern, _first) in _WORDS.items():
+    (MERGE, r"^<<$", ["<"]),
+):
     _Loader.add_implicit_resolver(_tag, re.compile(_pattern), _first)
 
 
 class UnreadableError(Exception):
-    """The text is no single YAML document. ``place`` is "", ":LINE" or ":LINE:COLUMN"."""
+    """The text is not a single YAML document. ``place`` is "", ":LINE" or ":LINE:COLUMN"."""
 
     def __init__(self, message: str, place: str = "", hint: str = "") -> None:
         super().__init__(message)
@@ -64,19 +66,136 @@ class UnreadableError(Exception):
         self.hint = hint
 
 
-@dataclass(frozen=True)
-class Item:
-    """One ``key: value`` of a mapping."""
+@dataclass
+class Document:
+    """Plain data and where each of its values stands.
 
-    name: str
-    line: int
-    value: Node
-    repeated: bool
+    Attributes:
+        value: dicts, lists and scalars; None for a value with a problem.
+        nodes: the YAML node at each path.
+        lines: the line of each path, counted from 1: that of its key, or of the item of a list.
+        problems: at each path and line what is wrong with its YAML.
+        size: how many values there are, those behind aliases once for each alias.
+    """
+
+    value: Any = None
+    nodes: dict[KeyPath, Node] = field(default_factory=dict)
+    lines: dict[KeyPath, int] = field(default_factory=dict)
+    problems: dict[tuple[KeyPath, int], str] = field(default_factory=dict)
+    size: int = 0
+
+    def add(self, node: Node, path: KeyPath, line: int) -> Any:
+        """Return the plain value of a node that stands at ``path``, and of all below it.
+
+        Raises:
+            UnreadableError: there are more values than in any configuration.
+        """
+        self.size += 1
+        if self.size > MAX_VALUES:
+            raise UnreadableError(f"holds more than {MAX_VALUES:,} values, so it is no medqa configuration")
+        # Of a key that is set twice the first value counts.
+        self.nodes.setdefault(path, node)
+        self.lines.setdefault(path, line)
+        if (tag := foreign_tag(node)) is not None:
+            self._report(path, line, f"{dotted(path)} has the YAML tag {tag}; remove it, only plain values are read")
+        elif isinstance(node, ScalarNode):
+            return self._scalar(node, path, line)
+        elif len(path) >= MAX_DEPTH:
+            return {} if isinstance(node, MappingNode) else []  # of the wrong type, whatever is in it
+        elif isinstance(node, SequenceNode):
+            return self._list(node, path)
+        elif isinstance(node, MappingNode):
+            return self._mapping(node, path)
+        return None
+
+    def rename(self, old: str, new: str) -> None:
+        """Move a section to its right name, under what is there already."""
+        self.value[new] = {**self.value.pop(old), **(self.value.get(new) or {})}
+        for table in (self.nodes, self.lines):
+            for path in [path for path in table if path[:1] == (old,)]:
+                table.setdefault((new, *path[1:]), table[path])  # type: ignore[arg-type]
+
+    def _scalar(self, node: ScalarNode, path: KeyPath, line: int) -> Any:
+        value = scalar(node)
+        if isinstance(value, str) and _unwritable(value):
+            self._report(path, line, f"{dotted(path)} holds a character that no file can hold, got {shown(node)}")
+            return None
+        return value
+
+    def _list(self, node: SequenceNode, path: KeyPath) -> list[Any]:
+        found: list[Any] = []
+        seen = set()
+        for index, child in enumerate(node.value):
+            at, line = (*path, index), line_of(child)
+            found.append(self.add(child, at, line))
+            if isinstance(child, ScalarNode):
+                if (child.tag, child.value) in seen:
+                    self._report(
+                        at, line, f"{dotted(at)} repeats {printable(child.value)}, which the list holds already"
+                    )
+                seen.add((child.tag, child.value))
+        return found
+
+    def _mapping(self, node: MappingNode, path: KeyPath) -> dict[str, Any]:
+        found: dict[str, Any] = {}
+        for key, child in node.value:
+            line, at = line_of(key), (*path, str(key.value) if isinstance(key, ScalarNode) else "")
+            if key.tag == MERGE:
+                problem = f"{dotted(at)} (a YAML merge key) is not supported; write the keys out"
+            elif key.tag != TEXT or not isinstance(key, ScalarNode):
+                problem = f"a key must be text, got {shown(key)} in {dotted(path) or 'the top level'}"
+            elif _unwritable(key.value):
+                problem = f"{dotted(at)} holds a character that no file can hold"
+            elif key.value in found:
+                problem = f"{dotted(at)} is set twice (first on line {self.lines[at]})"
+                again = self.add(child, at, line)
+                if isinstance(again, dict) and isinstance(found[key.value], dict):
+                    found[key.value] = {**again, **found[key.value]}
+            else:
+                found[key.value] = self.add(child, at, line)
+                continue
+            self._report(at, line, problem)
+        return found
+
+    def _report(self, path: KeyPath, line: int, message: str) -> None:
+        self.problems.setdefault((path, line), message)
 
 
-def line_of(node: Node) -> int:
-    """Return the line, counted from 1, on which the node starts; behind an alias it is the anchor's line."""
-    return int(node.start_mark.line) + 1
+def parse(text: str, path: KeyPath = ()) -> Document | None:
+    """Return the one document in ``text``; None if it holds nothing but comments.
+
+    Args:
+        text: YAML.
+        path: where the value of the whole text stands in the configuration.
+
+    Raises:
+        UnreadableError: it is not YAML, holds several documents or too much, or is nested too deeply.
+    """
+    try:
+        node = _Loader(text).get_single_node()
+    except yaml.MarkedYAMLError as error:
+        raise _explain(error) from error
+    except yaml.reader.ReaderError as error:
+        line = text.count("\n", 0, error.position) + 1
+        code = error.character if isinstance(error.character, int) else ord(error.character)
+        raise UnreadableError(f"holds the control character U+{code:04X}; remove it", f":{line}") from error
+    except RecursionError as error:
+        raise UnreadableError("is nested too deeply; the configuration has two levels") from error
+    return None if node is None else _document(node, path)
+
+
+def nothing(path: KeyPath) -> Document:
+    """Return the document of an empty ``--set KEY=``."""
+    mark = Mark("--set", 0, 0, 0, None, 0)
+    return _document(ScalarNode(NULL, "", mark, mark), path)
+
+
+def _document(node: Node, path: KeyPath) -> Document:
+    document = Document()
+    document.value = document.add(node, path, line_of(node))
+    for part in reversed(path):
+        document.value = {part: document.value}
+    return document
 
 
 def read_text(path: Path) -> str:
@@ -120,22 +239,9 @@ def _decode(data: bytes) -> str:
         ) from error
 
 
-def compose(text: str) -> Node | None:
-    """Return the tree of the one document in ``text``; None if there is nothing but comments.
-
-    Raises:
-        UnreadableError: it is no YAML, several documents, or nested too deeply.
-    """
-    try:
-        return _Loader(text).get_single_node()
-    except yaml.MarkedYAMLError as error:
-        raise _explain(error) from error
-    except yaml.reader.ReaderError as error:
-        line = text.count("\n", 0, error.position) + 1
-        code = error.character if isinstance(error.character, int) else ord(error.character)
-        raise UnreadableError(f"holds the control character U+{code:04X}; remove it", f":{line}") from error
-    except RecursionError as error:
-        raise UnreadableError("is nested too deeply; the configuration has two levels") from error
+def line_of(node: Node) -> int:
+    """Return the line, counted from 1, on which the node starts; behind an alias it is the anchor's line."""
+    return int(node.start_mark.line) + 1
 
 
 def plain_tag(text: str) -> str:
@@ -171,32 +277,6 @@ def _explain(error: yaml.MarkedYAMLError) -> UnreadableError:
     return UnreadableError(f"not valid YAML: {context}{problem}{advice}", place)
 
 
-def items(node: MappingNode, prefix: str, report: Callable[[int, str], None]) -> list[Item]:
-    """Return the entries of a mapping; report keys that are no text, merge keys and repeated keys.
-
-    Args:
-        node: the mapping.
-        prefix: what stands before its keys in messages, e.g. ``train.``.
-        report: called with a line and a message for each problem.
-    """
-    found = []
-    first_lines: dict[str, int] = {}
-    for key, value in node.value:
-        line = line_of(key)
-        if key.tag == MERGE:
-            report(line, f"{prefix}<< (a YAML merge key) is not supported; write the keys out")
-        elif key.tag != TEXT:
-            report(line, f"a key must be text, got {shown(key)} in {prefix.rstrip('.') or 'the top level'}")
-        else:
-            repeated = key.value in first_lines
-            if repeated:
-                first = first_lines[key.value]
-                report(line, f"{prefix}{printable(key.value)} is set twice (first on line {first})")
-            first_lines.setdefault(key.value, line)
-            found.append(Item(key.value, line, value, repeated))
-    return found
-
-
 def foreign_tag(node: Node) -> str | None:
     """Return the node's tag as a person wrote it if it is none of plain YAML's."""
     if node.tag in _PLAIN_TAGS:
@@ -224,11 +304,6 @@ def truth(node: ScalarNode) -> bool:
     return node.value.lower() in ("yes", "true", "on")
 
 
-def is_null(node: Node | None) -> bool:
-    """Return whether nothing, or an explicit null, stands there."""
-    return node is None or (isinstance(node, ScalarNode) and node.tag == NULL)
-
-
 def scalar(node: ScalarNode) -> Any:
     """Return the plain value of a scalar; the text itself where an explicit tag does not fit it."""
     if node.tag == NULL:
@@ -245,3 +320,26 @@ def scalar(node: ScalarNode) -> Any:
         # More digits than Python converts, or something like `!!int three`.
         return node.value
     return node.value
+
+
+def dotted(path: KeyPath) -> str:
+    """Return a path as a person writes it, e.g. ``eval.multiple_choice[0].name``."""
+    parts = [f"[{part}]" if isinstance(part, int) else f".{printable(part)}" for part in path]
+    return "".join(parts).removeprefix(".")
+
+
+def printable(name: str) -> str:
+    """Return a name from the user's file as it can be shown: short, and without control characters."""
+    if len(name) > _SHOWN_CHARACTERS:
+        name = name[:_SHOWN_CHARACTERS] + "…"
+    return name if name.isprintable() and name and name == name.strip() else json.dumps(name, ensure_ascii=False)
+
+
+def quoted(text: str) -> str:
+    """Return a text value in double quotes, shortened, without control characters."""
+    text = text if len(text) <= _SHOWN_CHARACTERS else text[:_SHOWN_CHARACTERS] + "…"
+    return json.dumps(text, ensure_ascii=not text.isprintable())
+
+
+def _unwritable(text: str) -> bool:
+    return any(character == "\0" or "\ud800" <= character <= "\udfff" for character in text)

@@ -2,18 +2,10 @@
 
 from __future__ import annotations
 
-import difflib
-from collections.abc import Iterable, Sequence
+from collections.abc import Sequence
 
 MOST_NAMES = 20
 LONGEST_NAME = 40
-
-
-def did_you_mean(name: str, known: Iterable[str]) -> str:
-    """Return ``; did you mean 'X'?`` for the known name most like ``name``, or nothing."""
-    by_folded = {other.strip().casefold(): other for other in known}
-    close = difflib.get_close_matches(name.strip().casefold(), by_folded, n=1)
-    return f"; did you mean '{by_folded[close[0]]}'?" if close else ""
 
 
 def listed(names: Sequence[str]) -> str:

@@ -15,11 +15,11 @@ import operator
 import re
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
-from difflib import get_close_matches
 from typing import Any
 
 from medqa_cli.errors import InputError, MedqaError
 from medqa_cli.evaluation.metrics import CHOICE, LIKELIHOOD, STRIPPED, all_names, text_metrics
+from medqa_cli.spelling import did_you_mean
 
 _OPERATORS: Mapping[str, Callable[[float, float], bool]] = {
     "<": operator.lt,
@@ -161,7 +161,6 @@ def _figure(word: str, text: str) -> Figure:
     if match is None:
         raise InputError(f"--fail-on '{text}': '{word}' is neither a figure nor a number", _EXAMPLE)
     if match["metric"] not in all_names():
-        close = get_close_matches(match["metric"], all_names(), n=1)
-        meant = f"; did you mean '{close[0]}'?" if close else ""
+        meant = did_you_mean(match["metric"], all_names())
         raise InputError(f"--fail-on '{text}': unknown metric '{match['metric']}'{meant}", ", ".join(all_names()))
     return Figure(match["name"], match["metric"], match["set"])

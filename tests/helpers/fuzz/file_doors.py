@@ -56,8 +56,8 @@ SHEETS = ["qa.xlsx", "qa.ods", "qa.parquet", "qa.xls"]
 
 
 def settings(rng: random.Random, folder: Path) -> None:
-    from medqa_cli.config.keys import KEYS
     from medqa_cli.config.load import load
+    from medqa_cli.config.schema import KEYS
 
     path = folder / "medqa.yaml"
     overrides = []

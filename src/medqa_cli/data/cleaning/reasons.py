@@ -8,8 +8,9 @@ from __future__ import annotations
 from collections.abc import Mapping
 from dataclasses import dataclass
 
-from medqa_cli.data.wording import did_you_mean, listed
+from medqa_cli.data.wording import listed
 from medqa_cli.errors import ConfigError
+from medqa_cli.spelling import did_you_mean
 
 
 @dataclass(frozen=True)

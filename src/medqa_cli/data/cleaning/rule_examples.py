@@ -12,8 +12,9 @@ from medqa_cli.data.cleaning.rules import RULES, clean, enabled_rules
 from medqa_cli.data.cleaning.unhelpful import unhelpful
 from medqa_cli.data.dedup import key_of, rank_of, unusable
 from medqa_cli.data.reading.rows import SourceRows, UnreadRow
-from medqa_cli.data.wording import did_you_mean, listed
+from medqa_cli.data.wording import listed
 from medqa_cli.errors import ConfigError
+from medqa_cli.spelling import did_you_mean
 
 CONTEXT_CHARACTERS = 60
 LONGEST_SHOWN = 400

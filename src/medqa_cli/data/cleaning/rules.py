@@ -18,8 +18,9 @@ from medqa_cli.data.cleaning.markup import embedded_pictures, markup
 from medqa_cli.data.cleaning.mojibake import mojibake
 from medqa_cli.data.cleaning.questions import question_echo, question_mark_space, what_is_are
 from medqa_cli.data.languages import UNKNOWN, likeliest_language, told_language
-from medqa_cli.data.wording import did_you_mean, listed
+from medqa_cli.data.wording import listed
 from medqa_cli.errors import ConfigError
+from medqa_cli.spelling import did_you_mean
 
 _BLANK_LINES = re.compile(r"\n{3,}")
 _SPACES = re.compile(r"\s+")

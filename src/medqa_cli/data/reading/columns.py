@@ -12,8 +12,9 @@ from dataclasses import dataclass, field, replace
 
 from medqa_cli.data.reading.caps import Caps
 from medqa_cli.data.reading.column_hints import CANDIDATES, missing_column, unused_warnings
-from medqa_cli.data.wording import did_you_mean, listed
+from medqa_cli.data.wording import listed
 from medqa_cli.errors import InputError
+from medqa_cli.spelling import did_you_mean
 
 # These are optional: the first name that a file has is taken.
 TOPIC_NAMES = ("topic", "focus", "focus_area", "disease", "condition")

@@ -18,8 +18,9 @@ from medqa_cli.data.reading.bundles import Part
 from medqa_cli.data.reading.columns import ColumnNames, Columns, find_columns
 from medqa_cli.data.reading.pairs import questions_and_answers
 from medqa_cli.data.reading.rows import CellRow, CellTable, Table, TableFile
-from medqa_cli.data.wording import did_you_mean, listed
+from medqa_cli.data.wording import listed
 from medqa_cli.errors import InputError
+from medqa_cli.spelling import did_you_mean
 
 SPLIT_ORDER = ("train", "validation", "test")
 

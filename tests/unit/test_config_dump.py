@@ -8,10 +8,10 @@ import jsonschema
 import pytest
 import yaml
 
-from medqa_cli.config.dump import json_schema, resolved_dict, resolved_yaml, written
-from medqa_cli.config.keys import KEYS
+from medqa_cli.config.dump import resolved_dict, resolved_yaml, written
+from medqa_cli.config.json_schema import json_schema, schema_at
 from medqa_cli.config.load import load
-from medqa_cli.config.schema import Config, EvalConfig, MultipleChoiceSet
+from medqa_cli.config.schema import KEYS, SECTIONS, Config, EvalConfig, MultipleChoiceSet
 from medqa_cli.errors import ConfigError
 
 AWKWARD = [
@@ -140,17 +140,16 @@ def test_schema_is_valid_describes_every_key_and_accepts_the_defaults():
     schema = json_schema()
     jsonschema.Draft202012Validator.check_schema(schema)
     assert json.loads(json.dumps(schema)) == schema
-    described = {
-        f"{name}.{key}" if "properties" in part else name
-        for name, part in schema["properties"].items()
-        for key in part.get("properties", [name])
-    }
-    assert described == set(KEYS)
+    for section in SECTIONS:
+        assert list(schema_at((section,))["properties"]) == [
+            key.partition(".")[2] for key in KEYS if key.startswith(f"{section}.")
+        ]
+    config = resolved_dict(load(None))["config"]
     for dotted, key in KEYS.items():
         section, _, name = dotted.rpartition(".")
-        place = schema["properties"][section]["properties"] if section else schema["properties"]
-        assert place[name]["description"].startswith(key.doc)
-        assert place[name]["default"] == (list(key.default) if isinstance(key.default, tuple) else key.default)
+        found = schema_at(tuple(dotted.split(".")))
+        assert found["description"] == key.metadata["description"]
+        assert found["default"] == (config[section] if section else config)[name]
     jsonschema.validate(resolved_dict(load(None))["config"], schema)
 
 

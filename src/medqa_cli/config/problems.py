@@ -1,0 +1,248 @@
+"""From pydantic's errors to what a person reads: what was found, what was expected, the value or key that was meant."""
+
+from __future__ import annotations
+
+import json
+from collections import defaultdict
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass
+from types import UnionType
+from typing import Any, Union, get_origin
+
+from yaml.nodes import MappingNode, Node, ScalarNode, SequenceNode
+
+from medqa_cli.config.json_schema import adapter, bounds_of, describe, options, schema_at, words
+from medqa_cli.config.schema import KEYS, SECTIONS, UNSUPPORTED, is_nullable
+from medqa_cli.config.yaml_loader import TEXT, Document, KeyPath, dotted, plain_tag, scalar, shown
+from medqa_cli.spelling import closest, similarity
+
+_OUT_OF_RANGE = {"greater_than_equal", "greater_than", "less_than_equal", "less_than"}
+_KINDS: dict[type, set[str]] = {bool: {"boolean"}, int: {"integer", "number"}, float: {"number"}}
+
+_WORD_NONE = '{0} is the word {1}, not null; write null for no value, or "{1}" in quotes for the word'
+
+# Names under which other tools know our keys, and which are too far from ours to be found by their spelling.
+KNOWN_AS = {
+    "train.batch_size": "train.per_device_train_batch_size",
+    "train.scheduler": "train.lr_scheduler_type",
+    "alpha": "lora.lora_alpha",
+    "base_model": "model.name_or_path",
+    "dropout": "lora.lora_dropout",
+    "dtype": "model.compute_dtype",
+    "epochs": "train.num_train_epochs",
+    "gradient_clipping": "train.max_grad_norm",
+    "grad_accum": "train.gradient_accumulation_steps",
+    "load_in_4bit": "model.quantization",
+    "lora_r": "lora.r",
+    "lr": "train.learning_rate",
+    "max_seq_length": "model.max_length",
+    "model_name": "model.name_or_path",
+    "model_name_or_path": "model.name_or_path",
+    "optimizer": "train.optim",
+    "output_dir": "run_dir",
+    "rank": "lora.r",
+    "system_prompt": "prompt.system",
+    "warmup_steps": "train.warmup_ratio",
+}
+
+
+@dataclass(frozen=True)
+class Problem:
+    """What is wrong at ``path``; ``meant``: the key that was probably meant, of a name that is unknown."""
+
+    path: KeyPath
+    line: int
+    message: str
+    meant: str | None = None
+
+    @property
+    def keys(self) -> set[str]:
+        """The keys whose value is not known because of it."""
+        key = str(self.path[0]) if self.path[0] in KEYS else dotted(self.path[:2])
+        return {name for name in KEYS if name in (key, self.meant) or name.startswith(f"{key}.")}
+
+
+def find_problems(document: Document, limit: int) -> Iterator[Problem]:
+    """Yield what is wrong in a document by the types of the configuration, at most ``limit`` problems of each kind.
+
+    Moves the keys of a misspelled section to the right one, and drops sections that are null.
+    """
+    for name, value in list(document.value.items()):
+        # All keys of a section may be commented out: then YAML sees nothing behind its name.
+        if name in SECTIONS and value is None:
+            del document.value[name]
+        meant = suggest("", name, is_mapping=True) if isinstance(value, dict) and name not in SECTIONS else None
+        if meant in SECTIONS:
+            # One report for the section; its keys are checked as if it were spelled right.
+            yield Problem((name,), document.lines[name,], f"unknown section {dotted((name,))}; did you mean {meant}?")
+            document.rename(name, meant)
+    errors = _type_errors(document)
+    for (path, line), message in list(document.problems.items())[:limit]:
+        # What is inside of a value of the wrong type says nothing more.
+        if not any(path[:length] in errors for length in range(1, len(path))):
+            yield Problem(path, line, message)
+    lines = {path: document.lines.get(path) or document.lines[path[:-1]] for path in errors}
+    for path in sorted(errors, key=lines.__getitem__)[:limit]:
+        if (path, lines[path]) in document.problems:
+            continue
+        if errors[path][0]["type"] == "unexpected_keyword_argument":
+            yield _unknown_key(path, lines[path], document.nodes[path])
+        else:
+            node = document.nodes.get(path) or document.nodes[path[:-1]]
+            yield Problem(path, lines[path], _wrong_value(path, node, errors[path]))
+    for path in (tuple(key.split(".")) for key in KEYS):
+        if path not in errors and _is_the_word_none(path, document.nodes.get(path)):
+            yield Problem(path, document.lines[path], _WORD_NONE.format(dotted(path), document.nodes[path].value))
+
+
+def _type_errors(document: Document) -> dict[KeyPath, list[dict[str, Any]]]:
+    """Return pydantic's errors by the path of the value, those of all alternatives of a union together."""
+    from pydantic import ValidationError
+
+    found: dict[KeyPath, list[dict[str, Any]]] = defaultdict(list)
+    try:
+        # As JSON, since only there a strict pydantic takes mappings for dataclasses.
+        adapter().validate_json(json.dumps(document.value), strict=True)
+    except ValidationError as errors:
+        for error in errors.errors(include_url=False, include_input=False):
+            found[_path_of(error, document.value)].append(dict(error))
+    # An entry of a list is wrong, rather than that there is a list.
+    above = {path[:length] for path in found for length in range(len(path))}
+    return {path: errors for path, errors in found.items() if path not in above}
+
+
+def _path_of(error: Any, value: Any) -> KeyPath:
+    """Return the path of an error, without the names of a union's alternatives that pydantic puts between."""
+    path: KeyPath = ()
+    for part in error["loc"]:
+        holds = isinstance(value, list) if isinstance(part, int) else isinstance(value, dict) and not _is_union(path)
+        if holds and (isinstance(part, int) or part in value):
+            path, value = (*path, part), value[part]
+    return (*path, error["loc"][-1]) if error["type"] == "missing" else path
+
+
+def _is_union(path: KeyPath) -> bool:
+    key = KEYS.get(dotted(path))
+    return key is not None and get_origin(key.type) in (Union, UnionType)
+
+
+def _unknown_key(path: KeyPath, line: int, node: Node) -> Problem:
+    section, name = dotted(path[:-1]), str(path[-1])
+    if name in KEYS and "." in name:
+        section, _, last = name.partition(".")
+        return Problem(path, line, f"unknown key {name}; write {last} on a line of its own below {section}:", name)
+    is_mapping = isinstance(node, MappingNode)
+    if not section and "." in name:
+        section, _, name = name.rpartition(".")
+    if len(path) > 2:
+        meant = closest(name, schema_at(path[:-1])["properties"])
+    else:
+        meant = suggest(section, name, is_mapping=is_mapping)
+    kind = "section" if is_mapping and len(path) == 1 and meant not in KEYS else "key"
+    return Problem(path, line, unknown(dotted(path), meant, kind), meant)
+
+
+def unknown(name: str, meant: str | None, kind: str = "key") -> str:
+    """Return the message for a name that does not exist."""
+    return f"unknown {kind} {name}" + (f"; did you mean {meant}?" if meant else "")
+
+
+def suggest(section: str, name: str, *, is_mapping: bool = False) -> str | None:
+    """Return the dotted key (or the section) that somebody probably meant, or None.
+
+    Args:
+        section: the section as it was written, "" at the top level.
+        name: the key as it was written.
+        is_mapping: the key's value is a mapping, so that a section is likelier than a key.
+    """
+    known = KNOWN_AS.get(f"{section}.{name}") or KNOWN_AS.get(name)
+    if known is not None:
+        return known
+
+    def rank(candidate: str) -> float:
+        own_section, _, own_name = candidate.rpartition(".")
+        alike = similarity(name, own_name)
+        # The right name elsewhere beats a misspelled name here; at equal spelling the key here wins.
+        if own_section != section:
+            alike -= 0.02 if section and own_section and similarity(section, own_section) else 0.04
+        return alike - (0.01 if candidate in SECTIONS and not is_mapping else 0)
+
+    best = max((*SECTIONS, *KEYS), key=rank)
+    return best if similarity(name, best.rpartition(".")[2]) else None
+
+
+def _wrong_value(path: KeyPath, node: Node, errors: Sequence[dict[str, Any]]) -> str:
+    """Return the message for a value that does not fit its key, with the key's name.
+
+    Args:
+        path: where it stands.
+        node: what stands there.
+        errors: those of pydantic on it, one for each alternative of its type.
+    """
+    found = {error["type"]: error.get("ctx", {}) for error in errors}
+    key = dotted(path)
+    if path[0] in SECTIONS and len(path) == 1:
+        return f"{key} is a section: it must hold keys such as {example_of(key)}:, got {shown(node)}"
+    if (names := UNSUPPORTED.get(key)) and isinstance(node, ScalarNode) and node.value in names[0]:
+        return f"{key} {node.value} needs {names[1]}, which medqa has no key for; choose another"
+    if "missing" in found:
+        return f"{dotted(path[:-1])} lacks the key {path[-1]}"
+    if "finite_number" in found:
+        return f"{key} must be a finite number, got {shown(node)}"
+    if "string_pattern_mismatch" in found:
+        return f"{key} must not be empty" + ("; write null for no value" if key in KEYS and is_nullable(key) else "")
+    if "too_short" in found:
+        return f"{key} must not be an empty list"
+    if "too_long" in found:
+        return f"{key} must hold at most {found['too_long']['max_length']} entries, got {len(node.value)}"
+    schema = schema_at(path)
+    if _OUT_OF_RANGE & set(found):
+        return f"{key} must be {' or '.join([*words(schema), bounds_of(schema)])}, got {shown(node)}"
+    return f"{key} must be {describe(schema)}, got {shown(node)}{_advice(node, schema)}"
+
+
+def example_of(section: str) -> str:
+    """Return the first key of a section."""
+    return next(key.partition(".")[2] for key in KEYS if key.startswith(f"{section}."))
+
+
+def _is_the_word_none(path: KeyPath, node: Node | None) -> bool:
+    """Return whether somebody probably meant null, and wrote a word that is text to YAML."""
+    if not isinstance(node, ScalarNode) or node.style is not None or node.tag != TEXT:
+        return False
+    return bool(node.value.lower() == "none") and is_nullable(dotted(path))
+
+
+def _advice(node: Node, schema: dict[str, Any]) -> str:
+    """Return what to do about a value of the wrong type, with its leading "; ", or nothing."""
+    kinds = {option.get("type", "string") for option in options(schema)}
+    takes_text = any(option == {"type": "string"} or "pattern" in option for option in options(schema))
+    if isinstance(node, SequenceNode):
+        return ""
+    if isinstance(node, MappingNode):
+        return "; put the text in quotes" if takes_text else ""
+    assert isinstance(node, ScalarNode)
+    value = scalar(node)
+    if node.style in ("'", '"') and node.value:
+        plain = scalar(ScalarNode(plain_tag(node.value), node.value))
+        if _KINDS.get(type(plain), set()) & kinds:
+            return "; drop the quotes"
+    if "none" in words(schema) and (value is None or value is False):
+        return "; write the word none"
+    if takes_text and value is not None:
+        return "; put it in quotes"
+    if "integer" in kinds and isinstance(value, float) and value.is_integer():
+        return f"; write {int(value)}"
+    if "null" in kinds and isinstance(value, str) and value.lower() == "none":
+        return "; write null for no value"
+    return _advice_on_a_word(node, schema) if node.tag == TEXT else ""
+
+
+def _advice_on_a_word(node: ScalarNode, schema: dict[str, Any]) -> str:
+    items: dict[str, Any] = next((option["items"] for option in options(schema) if "items" in option), {})
+    if node.value in words(items):
+        return f"; write [{node.value}]"
+    near = closest(node.value, words(schema))
+    if near is not None:
+        return f"; did you mean {near}?"
+    return f"; write [{node.value}]" if "pattern" in items else ""

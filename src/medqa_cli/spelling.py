@@ -1,0 +1,35 @@
+"""The one search for the name that a misspelled one probably means."""
+
+from __future__ import annotations
+
+import difflib
+from collections.abc import Iterable
+
+# Every word with one letter left out or two swapped finds its key; a lower one finds keys that say something else.
+CUTOFF = 0.65
+
+
+def similarity(word: str, name: str) -> float:
+    """Return how alike two names are, from 0 to 1, in the sense of ``difflib``; below the cutoff 0."""
+    matcher = difflib.SequenceMatcher(None, _folded(word), _folded(name))
+    # From the cheapest upper bound to the value itself.
+    if min(matcher.real_quick_ratio(), matcher.quick_ratio()) < CUTOFF:
+        return 0.0
+    ratio = matcher.ratio()
+    return ratio if ratio >= CUTOFF else 0.0
+
+
+def closest(word: str, names: Iterable[str]) -> str | None:
+    """Return the name that ``word`` probably means, or None if none is near."""
+    best = max(names, key=lambda name: similarity(word, name), default=None)
+    return best if best is not None and similarity(word, best) else None
+
+
+def did_you_mean(word: str, names: Iterable[str]) -> str:
+    """Return ``; did you mean 'NAME'?`` for the name that ``word`` probably means, or nothing."""
+    near = closest(word, names)
+    return f"; did you mean '{near}'?" if near else ""
+
+
+def _folded(name: str) -> str:
+    return name.strip().casefold().replace("-", "_")
