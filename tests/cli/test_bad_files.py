@@ -51,7 +51,6 @@ REFUSED: dict[str, list[str]] = {
     "two_answer_columns.csv": ["2 columns could hold the answer: 'response', 'output'", "data.answer_column=NAME"],
     "rows_in_another_delimiter.csv": ["none of its 4 rows", "4 ragged_row", *NO_ROW],
     "text_without_form.csv": ["'text' does not hold questions and answers in the form of Llama 2", "with 'Question:'"],
-    "nested_records.jsonl": ["the columns are 'id', 'qa'", *QUESTION_COLUMN],
     # Rows that leave nothing to hold out.
     "one_row.csv": ["the rows to split (1)", *TOO_FEW],
     "one_question_for_all.csv": ["the rows to split (4)", *TOO_FEW],
@@ -142,6 +141,7 @@ CONVERTED: dict[str, tuple[int, list[tuple[str | int, str]]]] = {
             ("7_empty.xml", "malformed_xml"),
         ],
     ),
+    "nested_records.jsonl": (4, []),
     "nul_in_cells.csv": (4, [(6, "nul_byte"), (7, "nul_byte")]),
     "ragged_rows.csv": (5, [(6, "ragged_row"), (7, "ragged_row")]),
     "some_long_talks.jsonl": (1, [(2, "several_turns"), (3, "not_rendered_form")]),

@@ -223,6 +223,11 @@ JSON_FORMS: dict[str, tuple[str, str, Sequence[tuple[str, str]]]] = {
         PAIR,
     ),
     "a list deep inside": ("a.json", json.dumps({"v": 1, "data": {"items": [{"question": Q1, "answer": A1}]}}), PAIR),
+    "a record within each": (
+        "a.jsonl",
+        lines(*({"id": 1, "qa": {"question": q, "answer": a}} for q, a in PAIRS), {"id": 3, "qa": None}),
+        [*PAIRS, ("", "")],
+    ),
     "groups of records": (
         "a.json",
         json.dumps({"x": {"1": {"question": Q1, "answer": A1}}, "y": {"1": {"question": Q2, "answer": A2}}}),

@@ -9,7 +9,7 @@ import contextlib
 import itertools
 import re
 from collections.abc import Iterable, Iterator
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
@@ -17,7 +17,7 @@ from medqa_cli.data.reading.caps import Caps, capped_lines
 from medqa_cli.data.reading.cells import json_text
 from medqa_cli.data.reading.columns import ColumnNames, Columns, find_columns
 from medqa_cli.data.reading.encodings import Encoding, detect_encoding
-from medqa_cli.data.reading.json_shapes import items_in, spread
+from medqa_cli.data.reading.json_shapes import items_in, opened_up, record_within, spread
 from medqa_cli.data.reading.json_stream import BLOCK, parse_json, stream_list
 from medqa_cli.data.reading.rows import CellRow, CellTable, EmptyTable, TableFile, UnreadRow
 from medqa_cli.errors import InputError
@@ -155,8 +155,13 @@ def _source_rows(description: str, records: Iterable[_Record], wanted: ColumnNam
         )
     if not head:
         raise EmptyTable(f"{file} has no data rows", "give a file with one object per question")
+    records = itertools.chain(head, remaining)
+    if (holder := record_within(objects, wanted)) is not None:
+        objects = [opened_up(item, holder) for item in objects]
+        records = (replace(record, value=opened_up(record.value, holder)) for record in records)
+        description = f"{description}, '{holder}' taken apart"
     columns = find_columns(wanted, list(dict.fromkeys(key for item in objects for key in item)), file)
-    rows = (_row(record, columns, file) for record in itertools.chain(head, remaining))
+    rows = (_row(record, columns, file) for record in records)
     form = f", {head[0].form} form" if head[0].form else ""
     return CellTable(f"{description}{form}", columns, rows)
 

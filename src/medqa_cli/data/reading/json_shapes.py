@@ -90,6 +90,24 @@ def spread(items: Iterable[Any]) -> Iterator[Item]:
             yield Item(_unwrapped(item))
 
 
+def record_within(items: list[dict[str, Any]], wanted: ColumnNames) -> str | None:
+    """Return the key under which each item holds an object with the columns, where the items themselves have none.
+
+    ``{"id": 1, "qa": {"question": ..., "answer": ...}}``
+    """
+    keys = list(dict.fromkeys(key for item in items for key in item))
+    holders = [key for key in keys if all(isinstance(item.get(key), dict | None) for item in items)]
+    held = [opened_up(item, holders[0]) for item in items if item.get(holders[0])] if len(holders) == 1 else []
+    return holders[0] if held and not _has_columns(keys, wanted) and _has_columns(list(held[0]), wanted) else None
+
+
+def opened_up(item: Any, key: str) -> Any:
+    """Return an item with what it holds under a key beside its other keys, whose values stay where both have one."""
+    if not isinstance(item, dict) or not isinstance(item.get(key), dict):
+        return item
+    return {**item[key], **{name: value for name, value in item.items() if name != key}}
+
+
 def is_paragraph(item: Any) -> bool:
     """Tell whether a value is one of SQuAD's paragraphs: a context and questions about it."""
     return isinstance(item, dict) and isinstance(item.get("qas"), list)
