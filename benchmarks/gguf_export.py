@@ -33,7 +33,7 @@ from medqa_cli.merging.gguf_export import export_gguf
 from medqa_cli.merging.gguf_template import prompt_text
 from medqa_cli.model.base import load_tokenizer, quiet_libraries
 from medqa_cli.model.device import peak_memory_bytes
-from medqa_cli.prompt import Example, PromptContract, PromptEncoder
+from medqa_cli.prompt.encoder import Example, PromptContract, PromptEncoder
 
 TYPES = ("f16", "q8_0", "q4_0")
 # (compared, with what)

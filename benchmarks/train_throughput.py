@@ -147,7 +147,7 @@ def load_examples(options: argparse.Namespace) -> list[Any]:
     """Encode rows of the file, drawn by a fixed seed."""
     from medqa_cli.model.base import load_tokenizer
     from medqa_cli.model.source import find_base
-    from medqa_cli.prompt import PromptEncoder, make_contract
+    from medqa_cli.prompt.encoder import PromptEncoder, make_contract
 
     config = settings()
     tokenizer = load_tokenizer(find_base(config.model.name_or_path).location)
@@ -167,7 +167,7 @@ def load_examples(options: argparse.Namespace) -> list[Any]:
 
 def folded(example: Any, vocabulary_size: Any) -> Any:
     """Return the example with its ids below ``vocabulary_size``; random weights do not mind."""
-    from medqa_cli.prompt import IGNORE_INDEX, Example
+    from medqa_cli.prompt.encoder import IGNORE_INDEX, Example
 
     ids = [token % vocabulary_size for token in example.input_ids]
     labels = [i if label != IGNORE_INDEX else label for i, label in zip(ids, example.labels, strict=True)]

@@ -16,7 +16,7 @@ from medqa_cli.data.audit import audit_folder
 from medqa_cli.data.cleaning.rule_examples import rule_examples
 from medqa_cli.data.reading.sources import check_sources, open_sources
 from medqa_cli.errors import MedqaError
-from medqa_cli.prompt_template import make_prompt_text
+from medqa_cli.prompt.template import make_prompt_text
 
 EXAMPLES_SHOWN = 10
 
@@ -79,7 +79,7 @@ def _text_tools(job: ConvertJob) -> pipeline.TextTools:
         return pipeline.TextTools(make_prompt_text(job.prompt).render, None, job.model.max_length)
     from medqa_cli.model.base import load_config, load_tokenizer, num_embeddings
     from medqa_cli.model.source import find_base
-    from medqa_cli.prompt import PromptEncoder, make_contract
+    from medqa_cli.prompt.encoder import PromptEncoder, make_contract
 
     source = find_base(job.model.name_or_path, job.model.revision)
     tokenizer = load_tokenizer(source.location, source.revision)

@@ -13,7 +13,7 @@ import pytest
 from transformers import AutoTokenizer
 
 from helpers.commands import Outcome
-from medqa_cli.prompt import PromptContract, PromptEncoder
+from medqa_cli.prompt.encoder import PromptContract, PromptEncoder
 from medqa_cli.training.model_card import PLACEHOLDER
 
 

@@ -12,7 +12,7 @@ import pytest
 import torch
 
 from helpers.commands import Outcome
-from medqa_cli.prompt import PromptContract, PromptEncoder
+from medqa_cli.prompt.encoder import PromptContract, PromptEncoder
 
 Medqa = Callable[..., Outcome]
 

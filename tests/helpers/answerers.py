@@ -11,7 +11,7 @@ from transformers import LlamaForCausalLM
 from helpers.models import make_tiny_model
 from medqa_cli.answering.models import Answerer
 from medqa_cli.config.schema import PromptConfig
-from medqa_cli.prompt import PromptEncoder, make_contract
+from medqa_cli.prompt.encoder import PromptEncoder, make_contract
 
 
 class ScriptedLlama(LlamaForCausalLM):

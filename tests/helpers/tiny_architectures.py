@@ -341,7 +341,7 @@ def _examples() -> list[Any]:
     """Return examples of three and four windows, and one that is shorter than a window."""
     import torch
 
-    from medqa_cli.prompt import IGNORE_INDEX, Example
+    from medqa_cli.prompt.encoder import IGNORE_INDEX, Example
 
     generator = torch.Generator().manual_seed(3)
     rows = [torch.randint(5, VOCABULARY, (length,), generator=generator).tolist() for length in (24, 29, 6)]

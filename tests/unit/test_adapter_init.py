@@ -19,7 +19,7 @@ from medqa_cli.model.adapter_init import as_plain_lora, check_init, init_adapter
 from medqa_cli.model.base import load_base
 from medqa_cli.model.packing import answer_token_losses, pack
 from medqa_cli.model.source import find_base
-from medqa_cli.prompt import make_contract
+from medqa_cli.prompt.encoder import make_contract
 from medqa_cli.training.adapter_folder import AdapterParts, _make_plain, save_adapter
 
 CPU = torch.device("cpu")

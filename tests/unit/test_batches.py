@@ -22,7 +22,7 @@ from medqa_cli.answering.models import Answerer
 from medqa_cli.answering.question_files import AskedRow
 from medqa_cli.config.schema import GenerateConfig, PromptConfig
 from medqa_cli.errors import InputError, Interrupted
-from medqa_cli.prompt import PromptEncoder, make_contract
+from medqa_cli.prompt.encoder import PromptEncoder, make_contract
 
 QUESTIONS = [
     "What is glaucoma?",

@@ -23,7 +23,7 @@ from medqa_cli.evaluation.generation import WholeAnswer, generate_answers
 from medqa_cli.evaluation.models import LoadedModel
 from medqa_cli.evaluation.progress import Progress
 from medqa_cli.evaluation.questions import make_questions
-from medqa_cli.prompt import PromptEncoder, make_contract
+from medqa_cli.prompt.encoder import PromptEncoder, make_contract
 
 QUESTIONS = [f"{ask} {name}{'?' * (1 + n % 3)}" for n, (ask, name) in enumerate(
     (ask, name) for ask in ("What is", "How to treat", "What are the symptoms and causes of") for name in

@@ -23,7 +23,7 @@ from medqa_cli.merging import gguf_export, gguf_tensors
 from medqa_cli.merging.gguf_export import export_gguf, parse_types
 from medqa_cli.merging.gguf_hyperparameters import read_config, rope_factors
 from medqa_cli.merging.gguf_tensors import llama_row_order
-from medqa_cli.prompt import PromptContract, PromptEncoder, make_contract
+from medqa_cli.prompt.encoder import PromptContract, PromptEncoder, make_contract
 
 TYPES = ("f16", "q8_0", "q4_0")
 QUESTIONS = ["How to treat glaucoma?", "Is 12 mg of <x>  enough?\n\nI'm 1.60 m tall é😀", "[INST] What? [/INST]"]

@@ -17,7 +17,7 @@ from medqa_cli.config.schema import PromptConfig
 from medqa_cli.errors import InputError
 from medqa_cli.merging.gguf_pretokenizer import byte_level_name, space_prefix
 from medqa_cli.merging.gguf_tokenizer import GgufTokenizer, read_tokenizer
-from medqa_cli.prompt import PromptContract, make_contract
+from medqa_cli.prompt.encoder import PromptContract, make_contract
 
 LLAMA3 = (
     "(?i:'s|'t|'re|'ve|'m|'ll|'d)|[^\\r\\n\\p{L}\\p{N}]?\\p{L}+|\\p{N}{1,3}| ?[^\\s\\p{L}\\p{N}]+[\\r\\n]*"

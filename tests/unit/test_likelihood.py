@@ -8,7 +8,7 @@ import pytest
 
 from medqa_cli.evaluation.likelihood import unigram_scores
 from medqa_cli.model.scoring import AnswerScore
-from medqa_cli.prompt import IGNORE_INDEX, Example
+from medqa_cli.prompt.encoder import IGNORE_INDEX, Example
 
 END = 9
 

@@ -18,7 +18,7 @@ from medqa_cli.merging.skeleton import build_skeleton, stored_names
 from medqa_cli.model.base import load_base
 from medqa_cli.model.source import BaseSource, find_base
 from medqa_cli.model.weight_files import WeightFiles
-from medqa_cli.prompt import make_contract
+from medqa_cli.prompt.encoder import make_contract
 
 Weights = dict[str, torch.Tensor]
 EVERY_WAY: tuple[Quantization, ...] = ("none", "nf4", "int8")

@@ -12,10 +12,10 @@ import pytest
 from transformers import AutoTokenizer
 
 from helpers.models import chat_prompt_ids, make_bos_tokenizer, make_chatml_tokenizer
-from medqa_cli.chat_template import PROBES, install_chat_template
 from medqa_cli.config.schema import PromptConfig
 from medqa_cli.merging.model_folder import write_companions, write_config
-from medqa_cli.prompt import PromptContract, PromptEncoder, make_contract
+from medqa_cli.prompt.chat_template import PROBES, install_chat_template
+from medqa_cli.prompt.encoder import PromptContract, PromptEncoder, make_contract
 
 
 def first_only(tokenizer: Any) -> Any:

@@ -24,7 +24,7 @@ from medqa_cli.model.packing import pack
 from medqa_cli.model.scoring import AnswerScore, score_answers
 from medqa_cli.model.source import BaseSource
 from medqa_cli.model.weight_files import WeightFiles
-from medqa_cli.prompt import Example, PromptEncoder, make_contract
+from medqa_cli.prompt.encoder import Example, PromptEncoder, make_contract
 
 CPU = torch.device("cpu")
 

@@ -11,7 +11,7 @@ from huggingface_hub import ModelCard
 
 from medqa_cli.config.schema import LoraConfig, ModelConfig, PromptConfig, TrainConfig
 from medqa_cli.model.source import BaseSource
-from medqa_cli.prompt import make_contract
+from medqa_cli.prompt.encoder import make_contract
 from medqa_cli.training.model_card import PLACEHOLDER, CardFacts, model_card
 
 SUMMARY: dict[str, Any] = {

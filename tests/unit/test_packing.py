@@ -14,7 +14,7 @@ from medqa_cli.model.answer_loss import install_answer_losses
 from medqa_cli.model.attention import PACKED_ATTENTION, packed_attention, register_packed_attention
 from medqa_cli.model.packing import answer_token_losses, group_by_tokens, pack
 from medqa_cli.model.scoring import mean_nll, score_answers
-from medqa_cli.prompt import IGNORE_INDEX, Example
+from medqa_cli.prompt.encoder import IGNORE_INDEX, Example
 
 
 @pytest.fixture

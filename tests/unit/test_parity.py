@@ -24,7 +24,7 @@ from medqa_cli.model.parity import settle_way
 from medqa_cli.model.scoring import score_answers
 from medqa_cli.model.source import find_base
 from medqa_cli.model.trial_run import few_layers, short_windows
-from medqa_cli.prompt import Example
+from medqa_cli.prompt.encoder import Example
 
 CPU = torch.device("cpu")
 

@@ -11,8 +11,8 @@ import pytest
 from helpers.models import CHATML, make_bos_tokenizer, make_chatml_tokenizer
 from medqa_cli.config.schema import PromptConfig
 from medqa_cli.errors import InputError
-from medqa_cli.prompt import IGNORE_INDEX, PromptContract, PromptEncoder, make_contract
-from medqa_cli.prompt_template import make_prompt_text
+from medqa_cli.prompt.encoder import IGNORE_INDEX, PromptContract, PromptEncoder, make_contract
+from medqa_cli.prompt.template import make_prompt_text
 
 QUESTION = "What is glaucoma?"
 ANSWER = "A disease of the nerve."
@@ -235,7 +235,7 @@ def test_short_answers_are_encoded_once(chatml_tokenizer: Any) -> None:
     Counting.calls.clear()
     size = len(encoder.encode_prompt(QUESTION))
     encoder.encode_examples([QUESTION] * 3, [ANSWER, LONG_ANSWER, ANSWER], size + 10)
-    assert [text for text, offsets in Counting.calls if offsets] == [encoder._anchor + LONG_ANSWER]
+    assert [text for text, offsets in Counting.calls if offsets] == [encoder._answer_context + LONG_ANSWER]
 
 
 def test_special_tokens_of_an_example(tokenizer: Any) -> None:

@@ -20,7 +20,7 @@ from medqa_cli.config.schema import LoraConfig, ModelConfig, TrainConfig
 from medqa_cli.model.adapter import add_lora
 from medqa_cli.model.base import load_base
 from medqa_cli.model.source import find_base
-from medqa_cli.prompt import IGNORE_INDEX, Example
+from medqa_cli.prompt.encoder import IGNORE_INDEX, Example
 from medqa_cli.training import checkpoint_files, safe_trainer
 from medqa_cli.training.checkpoint_files import NotWrittenError, problem_of
 from medqa_cli.training.guards import MAX_OVERFLOWS, DivergedError

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import pytest
 
-from medqa_cli.sentence_ends import last_cut, sentence_ends, word_ends
+from medqa_cli.prompt.sentence_ends import last_cut, sentence_ends, word_ends
 
 
 def pieces(text: str) -> list[str]:

@@ -15,7 +15,7 @@ from medqa_cli.config.schema import TrainConfig
 from medqa_cli.errors import InputError, MedqaError
 from medqa_cli.model.packing import answer_token_losses, pack
 from medqa_cli.model.scoring import score_answers
-from medqa_cli.prompt import Example
+from medqa_cli.prompt.encoder import Example
 from medqa_cli.training.examples import encode_rows, evenly_spaced
 from medqa_cli.training.monitor import TrainingMonitor
 from medqa_cli.training.trainer import (
@@ -216,7 +216,7 @@ def test_a_tracker_that_fails_when_it_starts_is_an_input_error(
 def test_encode_rows_counts_what_it_cuts_and_leaves_out(chatml_tokenizer: Any) -> None:
     from medqa_cli.config.schema import PromptConfig
     from medqa_cli.data.dataset import QaRow
-    from medqa_cli.prompt import PromptEncoder, make_contract
+    from medqa_cli.prompt.encoder import PromptEncoder, make_contract
 
     encoder = PromptEncoder(make_contract(PromptConfig(template="chat"), chatml_tokenizer), chatml_tokenizer)
     rows = [

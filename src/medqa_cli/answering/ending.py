@@ -11,7 +11,7 @@ from itertools import pairwise
 from typing import Literal
 
 from medqa_cli.answering.loops import MOST_REPEATED, MOST_REPEATED_SO_FAR, LoopWatch, repeated_sentences, seq_rep_4
-from medqa_cli.sentence_ends import sentence_ends
+from medqa_cli.prompt.sentence_ends import sentence_ends
 
 FinishReason = Literal["stop", "length", "repetition"]
 Decode = Callable[[Sequence[int]], str]

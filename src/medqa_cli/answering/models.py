@@ -16,7 +16,7 @@ from medqa_cli.model.adapter_effect import ADAPTER_CONFIG_NAME
 from medqa_cli.model.base import load_base, load_tokenizer, num_embeddings
 from medqa_cli.model.device import pick_compute_dtype, pick_device
 from medqa_cli.model.source import BaseSource, find_base
-from medqa_cli.prompt import PROMPT_FILE_NAME, PromptContract, PromptEncoder, make_contract
+from medqa_cli.prompt.encoder import PROMPT_FILE_NAME, PromptContract, PromptEncoder, make_contract
 from medqa_cli.run_folder import RunFolder
 
 

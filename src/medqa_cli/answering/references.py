@@ -15,7 +15,7 @@ from typing import Any
 
 from medqa_cli.data.dataset import iterate_split
 from medqa_cli.errors import MedqaError
-from medqa_cli.sentence_ends import sentence_ends
+from medqa_cli.prompt.sentence_ends import sentence_ends
 
 # Of the question's words, each weighed by its rarity, so many must stand in a reference question and answer.
 CLOSE = 0.5

@@ -16,7 +16,7 @@ from medqa_cli.answering.decoding import decode_batch
 from medqa_cli.config.schema import GenerateConfig
 from medqa_cli.evaluation.models import LoadedModel
 from medqa_cli.evaluation.progress import Progress
-from medqa_cli.prompt import PromptEncoder
+from medqa_cli.prompt.encoder import PromptEncoder
 
 
 @dataclass(frozen=True)

@@ -15,7 +15,7 @@ from medqa_cli.errors import MedqaError
 from medqa_cli.evaluation.models import LoadedModel
 from medqa_cli.evaluation.progress import Progress
 from medqa_cli.model.scoring import AnswerScore, score_answers
-from medqa_cli.prompt import IGNORE_INDEX, Example
+from medqa_cli.prompt.encoder import IGNORE_INDEX, Example
 
 # Forwards in a piece of work that a second start finds done.
 _FORWARDS_PER_PIECE = 8

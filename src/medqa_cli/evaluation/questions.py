@@ -12,7 +12,7 @@ from medqa_cli.data.dataset import QaRow
 from medqa_cli.data.dedup import fold
 from medqa_cli.errors import InputError
 from medqa_cli.evaluation.floors import swapped_references
-from medqa_cli.prompt import IGNORE_INDEX, Example, PromptEncoder
+from medqa_cli.prompt.encoder import IGNORE_INDEX, Example, PromptEncoder
 
 
 @dataclass(frozen=True)

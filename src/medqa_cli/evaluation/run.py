@@ -33,7 +33,7 @@ from medqa_cli.evaluation.served import PREFIX, SERVED, ServedModel, connect, se
 from medqa_cli.model.adapter import base_of_adapter
 from medqa_cli.model.base import load_config, load_tokenizer, num_embeddings
 from medqa_cli.model.scoring import AnswerScore
-from medqa_cli.prompt import PromptContract, PromptEncoder
+from medqa_cli.prompt.encoder import PromptContract, PromptEncoder
 from medqa_cli.run_folder import TRAIN_SHA256, RunFolder, recorded_settings, sha256_of_file
 from medqa_cli.training.examples import encode_rows, evenly_spaced
 

@@ -34,7 +34,7 @@ from medqa_cli.merging.gguf_tensors import FILE_TYPES, PlannedTensor, convert, p
 from medqa_cli.merging.gguf_tokenizer import GgufTokenizer, read_tokenizer
 from medqa_cli.model.adapter import base_of_adapter
 from medqa_cli.model.base import load_tokenizer
-from medqa_cli.prompt import PROMPT_FILE_NAME, PromptContract
+from medqa_cli.prompt.encoder import PROMPT_FILE_NAME, PromptContract
 from medqa_cli.run_folder import RunFolder, atomic_file
 
 MODELFILE_NAME = "Modelfile"

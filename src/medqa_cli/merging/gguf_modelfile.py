@@ -11,7 +11,7 @@ from collections.abc import Sequence
 
 from medqa_cli.config.schema import GenerateConfig
 from medqa_cli.merging.gguf_template import split_at_system
-from medqa_cli.prompt import PromptContract
+from medqa_cli.prompt.encoder import PromptContract
 
 # A larger window only costs memory: the tuned answers are short.
 _LARGEST_CONTEXT = 4096

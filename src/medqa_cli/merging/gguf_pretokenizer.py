@@ -10,7 +10,7 @@ from __future__ import annotations
 from typing import Any
 
 from medqa_cli.merging.gguf_hyperparameters import unsupported
-from medqa_cli.prompt import PromptContract
+from medqa_cli.prompt.encoder import PromptContract
 
 _SPACE = "▁"
 _LLAMA3 = (

@@ -11,7 +11,7 @@ from typing import Any
 
 import jinja2
 
-from medqa_cli.prompt import PromptContract
+from medqa_cli.prompt.encoder import PromptContract
 
 # Quotes, lines, braces: what a template may change. No space at the ends: many templates trim, and so does medqa.
 _PROBES = ("How to treat glaucoma?", 'Is "5 mg" of it enough?\n\nMy father\'s dose in 1990 was {{ 10 }} mg.')

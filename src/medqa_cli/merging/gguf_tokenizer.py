@@ -16,7 +16,7 @@ from gguf import TokenType
 from medqa_cli.errors import InputError
 from medqa_cli.merging.gguf_hyperparameters import unsupported
 from medqa_cli.merging.gguf_pretokenizer import byte_level_name, space_prefix
-from medqa_cli.prompt import PromptContract
+from medqa_cli.prompt.encoder import PromptContract
 
 _SPACE = "▁"
 

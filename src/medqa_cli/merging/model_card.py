@@ -10,7 +10,7 @@ from collections.abc import Mapping
 from pathlib import PurePath
 from typing import Any
 
-from medqa_cli.prompt import PromptContract
+from medqa_cli.prompt.encoder import PromptContract
 
 
 def model_card(summary: Mapping[str, Any], base_name: str, kind: str, contract: PromptContract) -> str:

@@ -35,7 +35,7 @@ from medqa_cli.model.machine import free_memory_bytes
 from medqa_cli.model.parity import settle_way, use_way
 from medqa_cli.model.weight_files import WeightFiles
 from medqa_cli.model.weight_headers import StoredTensor
-from medqa_cli.prompt import Example, PromptEncoder
+from medqa_cli.prompt.encoder import Example, PromptEncoder
 from medqa_cli.run_folder import atomic_dir, write_json
 
 

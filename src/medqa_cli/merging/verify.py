@@ -23,7 +23,7 @@ from medqa_cli.merging.reference import computing_in
 from medqa_cli.model.device import pick_compute_dtype
 from medqa_cli.model.packing import pack
 from medqa_cli.model.scoring import AnswerScore, mean_nll
-from medqa_cli.prompt import Example, PromptEncoder
+from medqa_cli.prompt.encoder import Example, PromptEncoder
 
 # The bounds of the issue that asked for this: what two runs of one model in bfloat16 differ by is of the same order.
 MIN_TOP1_AGREEMENT = 0.99

@@ -22,7 +22,7 @@ from medqa_cli.model.loading import loading
 from medqa_cli.model.parity import settle_way
 from medqa_cli.model.source import BaseSource, find_base
 from medqa_cli.model.weight_headers import adapter_file, pytorch_tensors, safetensors_tensors
-from medqa_cli.prompt import PromptContract
+from medqa_cli.prompt.encoder import PromptContract
 
 _OTHER_BASE = "it was trained on another base, or on one with a resized vocabulary: take that one"
 

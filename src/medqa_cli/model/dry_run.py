@@ -37,7 +37,7 @@ from medqa_cli.model.base import quiet_libraries
 from medqa_cli.model.empty_model import give_quantized_weights, leave_meta_device, num_parameters, replace_layers
 from medqa_cli.model.fused_layers import casting_once, fuse_layers
 from medqa_cli.model.packing import answer_token_losses, pack
-from medqa_cli.prompt import Example
+from medqa_cli.prompt.encoder import Example
 
 # Layers that the step is run with. All layers of a model are taken to be alike.
 _FEW_LAYERS = (2, 3)

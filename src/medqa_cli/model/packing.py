@@ -15,7 +15,7 @@ import numpy as np
 import torch
 
 from medqa_cli.model.attention import is_packed
-from medqa_cli.prompt import IGNORE_INDEX, Example
+from medqa_cli.prompt.encoder import IGNORE_INDEX, Example
 
 
 @dataclass(frozen=True)

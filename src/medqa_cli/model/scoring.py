@@ -12,7 +12,7 @@ from typing import Any
 import torch
 
 from medqa_cli.model.packing import answer_token_losses, examples_at_once, group_by_tokens, pack
-from medqa_cli.prompt import Example
+from medqa_cli.prompt.encoder import Example
 
 
 @dataclass(frozen=True)

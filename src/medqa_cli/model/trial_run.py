@@ -13,7 +13,7 @@ from typing import Any
 
 import torch
 
-from medqa_cli.prompt import IGNORE_INDEX, Example
+from medqa_cli.prompt.encoder import IGNORE_INDEX, Example
 
 # Tokens of the two examples: more than the windows and the convolutions that are tried.
 LENGTHS = (11, 17)

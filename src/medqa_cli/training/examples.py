@@ -11,7 +11,7 @@ from typing import TypeVar
 
 from medqa_cli.data.dataset import QaRow
 from medqa_cli.errors import MedqaError
-from medqa_cli.prompt import Example, PromptEncoder
+from medqa_cli.prompt.encoder import Example, PromptEncoder
 
 _ENCODE_BATCH = 1000
 

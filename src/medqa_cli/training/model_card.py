@@ -14,7 +14,7 @@ import yaml
 from medqa_cli.config.schema import LoraConfig, ModelConfig, TrainConfig
 from medqa_cli.markdown import code_block, escaped, file_name, table
 from medqa_cli.model.source import BaseSource
-from medqa_cli.prompt import PromptContract
+from medqa_cli.prompt.encoder import PromptContract
 
 PLACEHOLDER = "PATH/OF/THE/BASE/MODEL"
 _QUESTION = "How to treat glaucoma?"

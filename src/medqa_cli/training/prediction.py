@@ -18,7 +18,7 @@ from medqa_cli.config.schema import LoraConfig, ModelConfig, TrainConfig
 from medqa_cli.model.dry_run import ShapeModel, StepMemory
 from medqa_cli.model.forward_size import enough_tokens, tokens_per_forward, tokens_that_fit
 from medqa_cli.model.packing import group_by_tokens
-from medqa_cli.prompt import Example
+from medqa_cli.prompt.encoder import Example
 from medqa_cli.training.trainer import optimizer_on, uses_checkpointing
 
 # Bytes of optimizer state per trained parameter, by what the name of the optimizer holds; the first that fits counts.

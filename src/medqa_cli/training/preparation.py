@@ -20,8 +20,8 @@ from medqa_cli.model.attention import has_flash_attention
 from medqa_cli.model.base import load_config, load_tokenizer, num_embeddings
 from medqa_cli.model.machine import free_memory_bytes, host_memory_bytes
 from medqa_cli.model.source import BaseSource
-from medqa_cli.prompt import PromptContract, PromptEncoder, make_contract
-from medqa_cli.prompt_template import prompt_notes
+from medqa_cli.prompt.encoder import PromptContract, PromptEncoder, make_contract
+from medqa_cli.prompt.template import prompt_notes
 from medqa_cli.run_folder import RunFolder
 from medqa_cli.training.examples import EncodedSplit, encode_rows
 from medqa_cli.training.prediction import Predictor, Settings, Target

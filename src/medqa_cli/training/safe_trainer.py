@@ -20,7 +20,7 @@ from transformers.training_args import ParallelMode
 
 from medqa_cli import console, ranks
 from medqa_cli.model.adapter import all_finite
-from medqa_cli.prompt import Example
+from medqa_cli.prompt.encoder import Example
 from medqa_cli.training.checkpoint_files import checkpoint_at, publish, rotate, saving
 from medqa_cli.training.guards import DivergedError, StepGuard, StepLoss
 from medqa_cli.training.random_states import random_state, random_state_name

@@ -11,7 +11,7 @@ from collections.abc import Iterator, Sequence
 import torch
 from torch.utils.data import Sampler
 
-from medqa_cli.prompt import Example
+from medqa_cli.prompt.encoder import Example
 
 
 class StepSampler(Sampler[list[int]]):

@@ -22,7 +22,7 @@ from medqa_cli.errors import InputError
 from medqa_cli.model.fused_layers import casting_once
 from medqa_cli.model.packing import answer_token_losses, examples_at_once, group_by_tokens, pack
 from medqa_cli.model.scoring import mean_nll, score_answers
-from medqa_cli.prompt import Example
+from medqa_cli.prompt.encoder import Example
 from medqa_cli.training.guards import StepGuard
 from medqa_cli.training.safe_trainer import SafeTrainer
 from medqa_cli.training.sharding import OPTIMIZERS_ON_PARTS

@@ -34,7 +34,7 @@ def good_files() -> Path:
     from helpers.models import make_chatml_tokenizer, make_tiny_model
     from medqa_cli.config.schema import LoraConfig, PromptConfig
     from medqa_cli.model.adapter import add_lora
-    from medqa_cli.prompt import make_contract
+    from medqa_cli.prompt.encoder import make_contract
 
     torch.set_num_threads(1)
     confine_by_forking()
@@ -198,7 +198,7 @@ def tokenizer(rng: random.Random, folder: Path) -> None:
 def open_tokenizer(folder: Path) -> None:
     from medqa_cli.config.schema import PromptConfig
     from medqa_cli.model.base import load_tokenizer
-    from medqa_cli.prompt import PromptEncoder, make_contract
+    from medqa_cli.prompt.encoder import PromptEncoder, make_contract
 
     loaded = load_tokenizer(str(folder))
     encoder = PromptEncoder(make_contract(PromptConfig(template="llama2"), loaded), loaded)
@@ -233,7 +233,7 @@ def template(rng: random.Random, folder: Path) -> None:
 def open_template(folder: Path) -> None:
     from medqa_cli.config.schema import PromptConfig
     from medqa_cli.model.base import load_tokenizer
-    from medqa_cli.prompt import PromptEncoder, make_contract
+    from medqa_cli.prompt.encoder import PromptEncoder, make_contract
 
     loaded = load_tokenizer(str(folder))
     contract = make_contract(PromptConfig(template="chat"), loaded)
@@ -261,7 +261,7 @@ def open_adapter(folder: Path, base: Path) -> None:
     from medqa_cli.merging.skeleton import expected_tensors
     from medqa_cli.model.adapter import base_of_adapter, load_adapter
     from medqa_cli.model.source import BaseSource
-    from medqa_cli.prompt import PromptContract
+    from medqa_cli.prompt.encoder import PromptContract
 
     errors: list[BaseException] = []
     with collected(errors):

@@ -18,10 +18,10 @@ def confine_by_forking() -> None:
     """Replace ``confined.call`` in the modules of the model's doors."""
     import jinja2.sandbox  # noqa: F401 -- so that no fork has to
 
-    from medqa_cli import chat_rendering
     from medqa_cli.model import adapter_config, tokenizer_file
+    from medqa_cli.prompt import rendering
 
-    for module in (chat_rendering, tokenizer_file, adapter_config):
+    for module in (rendering, tokenizer_file, adapter_config):
         module.call = _call  # type: ignore[attr-defined]
 
 

@@ -30,7 +30,7 @@ from medqa_cli.config.schema import LoraConfig, ModelConfig, TrainConfig  # noqa
 from medqa_cli.model import dry_run  # noqa: E402
 from medqa_cli.model.fused_layers import casting_once  # noqa: E402
 from medqa_cli.model.packing import answer_token_losses, pack  # noqa: E402
-from medqa_cli.prompt import Example  # noqa: E402
+from medqa_cli.prompt.encoder import Example  # noqa: E402
 from medqa_cli.training.trainer import MedqaTrainer, make_training_arguments  # noqa: E402
 
 CUDA = torch.device("cuda", 0)

@@ -10,9 +10,9 @@ import json
 from collections.abc import Iterator, Sequence
 from typing import Any
 
-from medqa_cli.chat_rendering import Rendered, render_chats
-from medqa_cli.prompt import PromptContract, PromptEncoder
-from medqa_cli.template_pins import pin_template
+from medqa_cli.prompt.encoder import PromptContract, PromptEncoder
+from medqa_cli.prompt.rendering import Rendered, render_chats
+from medqa_cli.prompt.template import pin_template
 
 # Questions of the usual kinds: plain, with signs and other scripts, on two lines, with turn markers typed by hand.
 PROBES = (

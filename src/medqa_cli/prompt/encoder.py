@@ -1,11 +1,7 @@
-"""The prompt contract: how a question becomes token ids, and which ids of an example are learnt. It exists once.
+"""The prompt contract: how a question becomes token ids, and which ids of an example are learned.
 
-A contract is what stands before and after the question, what leads into the answer, whether a BOS comes first and
-which token ends an answer. It is made from a template and a tokenizer, saved as ``prompt.json`` beside each adapter,
-and used by training, ``ask``, ``eval`` and ``merge``. Labels are set by token position; no marker string is ever
-searched for.
-
-The text side stands in ``prompt_template``. Does not load tokenizers (``model.base`` does), does not build batches.
+A contract is made from a template and a tokenizer and saved as ``prompt.json`` beside each adapter; training, ``ask``,
+``eval`` and ``merge`` all use it. Labels are set by token position; no marker string is ever searched for.
 """
 
 from __future__ import annotations
@@ -17,8 +13,8 @@ from pathlib import Path
 
 from medqa_cli.config.schema import PromptConfig
 from medqa_cli.errors import InputError
-from medqa_cli.prompt_template import PromptText, Tokenizer, chat_end_token_id, make_prompt_text
-from medqa_cli.sentence_ends import last_cut
+from medqa_cli.prompt.sentence_ends import last_cut
+from medqa_cli.prompt.template import PromptText, Tokenizer, chat_end_token_id, make_prompt_text
 
 IGNORE_INDEX = -100
 PROMPT_FILE_NAME = "prompt.json"
@@ -153,10 +149,10 @@ class PromptEncoder:
         # Control tokens: all special ones, and added ones that the template itself uses to mark turns.
         self._control = {i: token for i, token in added.items() if i in special or token in around}
         specials = list(self._control.values())
-        self._head, self._head_tail = _split_after_last(text.before_question, specials)
-        self._tail_head, self._tail = _split_before_first(text.after_question, specials)
-        _, self._anchor = _split_after_last(text.after_question, specials)
-        self._anchor_ids = self._plain([self._anchor])[0] if self._anchor else []
+        self._prefix_special, self._prefix_text = _split_after_last(text.before_question, specials)
+        self._suffix_text, self._suffix_special = _split_before_first(text.after_question, specials)
+        _, self._answer_context = _split_after_last(text.after_question, specials)
+        self._answer_context_ids = self._plain([self._answer_context])[0] if self._answer_context else []
         highest = max(len(tokenizer) - 1, *added, contract.end_token_id)
         self._num_embeddings = num_embeddings if num_embeddings is not None and highest >= num_embeddings else None
         if self._num_embeddings is not None:
@@ -272,10 +268,10 @@ class PromptEncoder:
         if not texts:
             return []
         # Encoded after the end of the prompt, so that the first token is the one that follows it in running text.
-        in_context = self._plain([self._anchor + text for text in texts])
-        size = len(self._anchor_ids)
+        in_context = self._plain([self._answer_context + text for text in texts])
+        size = len(self._answer_context_ids)
         return [
-            ids[size:] if ids[:size] == self._anchor_ids else self._plain([text])[0]
+            ids[size:] if ids[:size] == self._answer_context_ids else self._plain([text])[0]
             for ids, text in zip(in_context, texts, strict=True)
         ]
 
@@ -283,7 +279,7 @@ class PromptEncoder:
         """Return where in the text each token of an answer stands; None if the tokenizer cannot tell."""
         if not getattr(self._tokenizer, "is_fast", False):
             return None
-        for lead, size in ((self._anchor, len(self._anchor_ids)), ("", 0)):
+        for lead, size in ((self._answer_context, len(self._answer_context_ids)), ("", 0)):
             encoded = self._tokenizer(
                 lead + text, add_special_tokens=False, split_special_tokens=True, return_offsets_mapping=True
             )
@@ -292,8 +288,8 @@ class PromptEncoder:
         return None
 
     def _encode_forged(self, question: str) -> list[int]:
-        middle = self._head_tail + self._without_control(question) + self._tail_head
-        head, tail = (self._encode([part])[0] if part else [] for part in (self._head, self._tail))
+        middle = self._prefix_text + self._without_control(question) + self._suffix_text
+        head, tail = (self._encode([part])[0] if part else [] for part in (self._prefix_special, self._suffix_special))
         return head + self._plain([middle])[0] + tail
 
     def _holds_control(self, text: str) -> bool:

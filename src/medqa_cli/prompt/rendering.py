@@ -1,6 +1,6 @@
-"""Renders templates of Jinja in a child process, within limits of time, memory and length.
+"""Render Jinja templates in a child process, within limits of time, memory and length.
 
-A template comes with a model and may loop without end or write without end. Does not load tokenizers.
+A template comes with a model and may loop forever or write without end.
 """
 
 from __future__ import annotations

@@ -9,12 +9,11 @@ import pytest
 from transformers.utils import chat_template_utils
 
 from helpers.models import CHATML, chat_prompt_ids, make_chatml_tokenizer
-from medqa_cli.chat_template import install_chat_template
 from medqa_cli.config.schema import PromptConfig
 from medqa_cli.errors import InputError
-from medqa_cli.prompt import PromptEncoder, make_contract
-from medqa_cli.prompt_template import prompt_notes
-from medqa_cli.template_pins import closed_thoughts, pin_template
+from medqa_cli.prompt.chat_template import install_chat_template
+from medqa_cli.prompt.encoder import PromptEncoder, make_contract
+from medqa_cli.prompt.template import closed_thoughts, pin_template, prompt_notes
 
 HEAD = "<|im_start|>assistant\n"
 OPENS_THOUGHTS = CHATML.replace("assistant\n' }}", "assistant\n<think>\n' }}")

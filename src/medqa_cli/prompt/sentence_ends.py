@@ -1,7 +1,6 @@
-"""Where a text that is too long is cut: after a sentence, else after a word.
+"""Where to cut a text that is too long: after a sentence, else after a word.
 
-In doubt a place is not called a sentence end, since the one before it serves as well. Knows no tokenizer: the caller
-says how many tokens lead up to a place.
+In doubt a position does not count as a sentence end, since the one before it serves as well.
 """
 
 from __future__ import annotations
