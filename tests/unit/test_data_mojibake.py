@@ -11,7 +11,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from medqa_cli.config.schema import DataConfig
-from medqa_cli.data.cleaning.mojibake import looks_garbled, mojibake
+from medqa_cli.data.cleaning.mojibake import garbled_words, looks_garbled, mojibake
 from medqa_cli.data.pipeline import TextTools, convert
 
 TEXTS = [
@@ -107,3 +107,90 @@ def test_utf_8_that_was_decoded_in_another_code_page_is_told_and_kept(codec: str
 def test_a_word_that_is_nothing_but_garbled_signs_is_told() -> None:
     assert looks_garbled("ä¸\x8d æ˜¯")
     assert not any(map(looks_garbled, ["Рёбра болят. РОССИЯ", "„Ä“ ist ein Umlaut", "été…\xa0» dit-il", "5 √2 ± ≤ x"]))
+
+
+WRONGLY_READ = [
+    # (the text, the encoding that it was in, the one that it was read in)
+    ("Как лечить изжогу?", "utf-8", "cp1251"),
+    ("Jakie są objawy? Ból głowy i gorączka.", "utf-8", "cp1250"),
+    ("Où a-t-on mal ? À la tête.", "utf-8", "mac_roman"),
+    ("Größe und Gewicht prüfen", "utf-8", "cp437"),
+    ("it’s 38 °C", "utf-8", "cp850"),
+    ("감기에 항생제가 필요한가요?", "utf-8", "cp1251"),
+    ("Bệnh này có di truyền không?", "utf-8", "cp1252"),
+    ("Как лечить ангину и гастрит?", "cp1251", "cp1252"),
+    ("Полоскание и таблетки для горла.", "koi8_r", "cp1251"),
+    ("Полоскание и таблетки для горла.", "cp1251", "koi8_r"),
+    ("Нужно ли пить антибиотики?", "cp1251", "mac_roman"),
+    ("Πώς θεραπεύεται το άσθμα;", "cp1253", "cp1252"),
+    ("고혈압 환자가 커피를 마셔도 되나요?", "cp949", "cp1252"),
+    ("高血压患者能喝咖啡吗？每天一小杯通常没有问题。", "gb18030", "cp1252"),
+]
+
+
+@pytest.mark.parametrize(("text", "was", "read"), WRONGLY_READ)
+def test_a_text_that_was_decoded_in_another_code_page_is_decoded_right(text: str, was: str, read: str) -> None:
+    shown = "".join(bytes([byte]).decode(read, "ignore") or chr(byte) for byte in text.encode(was))
+    assert (mojibake(shown), mojibake(text)) == (text, text)
+    assert not looks_garbled(text)
+
+
+@pytest.mark.parametrize(
+    "text",
+    [
+        # Croatian, Czech, Danish, Estonian, Finnish, Hungarian, Icelandic, Latvian, Lithuanian, Portuguese, Romanian,
+        # Slovak, Turkish, Vietnamese
+        "Šećerna bolest: što učiniti? Čaj i med.",
+        "Příští týden: říští ďáblové, úžeh.",
+        "På ø er å; sår på øjet. »Ja«",
+        "Õhtul võib äädikas aidata – jah.",
+        "Yöllä äiti söi hää„yötä”.",
+        "Őrült nagy fájdalom, űző tünetek.",
+        "Það er þó ekki ættgengt, æðar.",
+        "Šķēršļi: ļoti sāpīga žņaudzēja.",
+        "Ąžuolų žievė – ėmė į širdį.",
+        "NÃO É SÓ CORAÇÃO… MÃE, PÃO “SÃO”",
+        "Bolile și țesuturile; ÎNAINTE şi după.",
+        "Ťažký kašeľ, ôsmy deň, ĺbivý.",
+        "ĞÜŞİÖÇ ışığı çığlık; İÇİN",
+        "Bệnh tiểu đường thường gặp ở người lớn ưởi.",
+        # Russian with capitals inside of words, Ukrainian, Serbian, Greek capitals, Persian
+        "мРНК-вакцины и рН крови, ВИЧ. «Ё» №5",
+        "Їжа для під’їзду; ґанок, єдність",
+        "Њега и љубав: џем, ђак, ћерка.",
+        "ΠΟΙΑ ΕΙΝΑΙ ΤΑ ΣΥΜΠΤΏΜΑΤΑ; ΐ",
+        "بیماری‌ها چگونه درمان می‌شوند؟",
+        # signs
+        "5 µg ± 2 °C, m², x³, ½, 10 €, ™ © ® ¶ § † ‡ ♀ ┌─┐ █ ▒",
+        "ﬁrst naïve façade; 3′ 5″ ≥ ≤ → ←",
+    ],
+)
+def test_right_texts_of_more_languages_stay_and_are_not_told_of(text: str) -> None:
+    assert mojibake(text) == text
+    assert not looks_garbled(text)
+
+
+@pytest.mark.parametrize(
+    ("shown", "right"),
+    [
+        ("Il est Ã l'hÃ´pital, dÃ©jÃ  malade", "Il est à l'hôpital, déjà malade"),
+        ("La cittÃ . La qualitÃ Ã¨ buona", "La città. La qualità è buona"),
+        ("â€œokâ€ he said", "“ok” he said"),
+        ("the patientâ€™s â€œpainâ€", "the patient’s “pain”"),
+    ],
+)
+def test_lost_bytes_beside_garbled_letters_are_put_back(shown: str, right: str) -> None:
+    assert mojibake(shown) == right
+
+
+@pytest.mark.parametrize(
+    ("text", "told"),
+    [
+        ("the patientâ€s cafÃ©", '"patientâ€s cafÃ©"'),
+        ("Ã la carte", '"Ã la carte" (perhaps "à la carte")'),
+        ("plain", ""),
+    ],
+)
+def test_a_text_of_which_a_part_cannot_be_repaired_stays_as_it_is_and_is_told(text: str, told: str) -> None:
+    assert mojibake(text) == text
+    assert garbled_words(text) == told

@@ -246,8 +246,8 @@ def _topics(opened: SourceRows, passed: _Passed) -> dict[str, Any]:
 def _warn_of_garbled(written: Written) -> None:
     if written.garbled:
         console.warn(
-            f"{written.garbled:,} kept rows hold signs that a wrong decoding leaves ('â€', 'Ã') or lost characters "
-            f"(U+FFFD), the first: {written.first_garbled}; they were in the source, so export it again as UTF-8"
+            f"{written.garbled:,} kept rows hold signs that a wrong decoding leaves, or lost characters (U+FFFD); the "
+            f"first: {'; '.join(written.garbled_rows)}. They were in the source: export it again as UTF-8"
         )
 
 

@@ -14,7 +14,7 @@ from typing import Any
 
 from medqa_cli import console
 from medqa_cli.config.schema import DataConfig
-from medqa_cli.data.cleaning.mojibake import looks_garbled, mojibake
+from medqa_cli.data.cleaning.mojibake import garbled_words, mojibake
 from medqa_cli.data.cleaning.reasons import enabled_reasons
 from medqa_cli.data.cleaning.rules import clean
 from medqa_cli.data.cleaning.unhelpful import unhelpful
@@ -165,7 +165,7 @@ def _judged(
         NOT_CHOSEN: rejected(row, ""),
         "changed": cleaned.changed,
         "language": told_language(cleaned.answer, cleaned.question),
-        "garbled": looks_garbled(cleaned.question) or looks_garbled(cleaned.answer),
+        "garbled": garbled_words(cleaned.question) or garbled_words(cleaned.answer),
         "kept": {"question": cleaned.question, "answer": cleaned.answer, "topic": topic, "source": row.source},
     }
     return entry if by_question is None else {**entry, TOPIC_NAMED: by_question}

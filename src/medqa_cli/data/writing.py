@@ -20,6 +20,7 @@ from medqa_cli.data.screening import NOT_CHOSEN, TOPIC_NAMED, Screened
 from medqa_cli.data.splitting import SPLITS
 from medqa_cli.data.spool import create, place_of, read_lines, write_line
 
+SHOWN_GARBLED = 5  # rows
 Render = Callable[[str, str], str]
 
 
@@ -36,7 +37,7 @@ class Wording:
 class Written:
     """What was written, counted; ``examples``: where the first row stands that a reason took.
 
-    ``garbled``: kept rows with signs of a wrong decoding.
+    ``garbled``: kept rows with signs of a wrong decoding; ``garbled_rows``: where the first of them stand, with a part.
     """
 
     splits: dict[str, int] = field(default_factory=lambda: dict.fromkeys(SPLITS, 0))
@@ -45,7 +46,7 @@ class Written:
     examples: dict[str, str] = field(default_factory=dict)
     languages: Counter[str] = field(default_factory=Counter)
     garbled: int = 0
-    first_garbled: str = ""
+    garbled_rows: list[str] = field(default_factory=list)
     paraphrases: int = 0
 
 
@@ -70,7 +71,8 @@ class _Writer:
         self.written.languages[entry["language"]] += 1
         if entry["garbled"]:
             self.written.garbled += 1
-            self.written.first_garbled = self.written.first_garbled or place_of(entry[NOT_CHOSEN])
+            if len(self.written.garbled_rows) < SHOWN_GARBLED:
+                self.written.garbled_rows.append(f"{place_of(entry[NOT_CHOSEN])} {entry['garbled']}")
         text = self._write(split, row_id, kept, "")
         if self._lengths is not None:
             self._lengths.add(kept["answer"], text)

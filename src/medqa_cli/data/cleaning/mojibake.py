@@ -1,14 +1,19 @@
-"""The cleaning rule for UTF-8 that was decoded as Windows-1252 or Latin-1: ``patientâ€™s``, ``CafÃ©``, also twice over.
+"""The cleaning rule for texts that were decoded in a wrong encoding: ``patientâ€™s``, ``РљР°Рє``, ``Êàê ëå÷èòü``.
 
-Repairs what can be nothing else, inside a text that is otherwise right; the rest is told by ``looks_garbled``.
+Repairs a text as a whole where the way back is exact and the result is far more probable, and UTF-8 that was decoded as
+Windows-1252 also inside a text that is otherwise right. All or nothing; the rest is told by ``looks_garbled``.
 """
 
 from __future__ import annotations
 
+import codecs
 import re
 import unicodedata
 from collections.abc import Collection
-from functools import partial
+from functools import lru_cache, partial
+
+from medqa_cli.data.reading.code_pages import ENOUGH, recognise
+from medqa_cli.data.reading.plausibility import probability
 
 # The bytes 80 to BF, which follow the first byte of a character, as Windows-1252 and Latin-1 show them.
 _BYTES = {byte: {bytes([byte]).decode("cp1252", "ignore") or chr(byte), chr(byte)} for byte in range(0x80, 0x100)}
@@ -19,12 +24,12 @@ _GARBLED = re.compile(f"(?:[Â-ß]{_NEXT}|[à-ï]{_NEXT}{{2}}|[ð-ô]{_NEXT}{{3}
 _QUOTES = "’‘“”»«…'\""
 # What is in use in texts with Latin letters: these are certain as a single character.
 _CERTAIN = re.compile(
-    "[\x80-\u017f\u0192\u0218-\u021b\u02c6-\u02dd\u0370-\u03ff\u2010-\u2122\u2190-\u22ff\ufb01\ufb02\ufeff\U0001f300-\U0001faff]"
+    "[\x80-\u017f\u0192\u0218-\u021b\u02c6-\u02dd\u0370-\u03ff\u2010-\u2122\u1ea0-\u1ef9\u2190-\u22ff\ufb01\ufb02\ufeff\U0001f300-\U0001faff]"
 )
 _FEWEST = 2  # characters in a row of other scripts
 # Signs of UTF-8 that was decoded as Windows-1252, Windows-1251, Windows-1250, MacRoman or code page 437.
 _LEFTOVER = re.compile(
-    "â€|Ã[\x80-\xbf‚ƒ„†‡‰Š‹ŒŽ‘’“”•–—˜™š›œžŸ ]|Â[\xa0-\xbf]|ï»¿|[ÐÑ][\x80-\xbf‚ƒ„†‡‰‹]|\ufffd"
+    "â€|Ã[\x80-\xbf‚ƒ„†‡‰Š‹ŒŽ‘’“”•–—˜™š›œžŸ ]|Â[\xa0-\xbf]|ï»¿|[\x80-\x84\x86-\x9f]|[ÐÑ][\x80-\xbf‚ƒ„†‡‰‹]|\ufffd"
     "|вЂ[™њќњ“”¦ў]|(?:[РС][\x80-\xbf‚ѓ„…†‡€‰Љ‹ЊЌЋЏђ‘’“”•–—™љ›њќћџЎўЈҐЁЄЇІіґё№єјЅѕї]){2}"
     "|Ĺ[‚„…›şĽľź]|Ă[łłšĽ©­]"
     "|‚Ä[ôúùòìîï¶¢]|√[©®†°¢£§•¶ß™´¨≠ÆØ∞±≤≥¥µ∂∑∏π∫ªºΩæø]|¬[∞±≤≥†∑]"
@@ -34,6 +39,45 @@ _LEFTOVER = re.compile(
 _GARBLED_WORD = re.compile(f"(?<![^\\W_]){_GARBLED.pattern}(?![^\\W_])")
 
 
+def _table(codec: str) -> dict[int, int]:
+    """Return the byte of each sign of an encoding; bytes that it lacks are shown by programs as C1 controls."""
+    shown = {byte: bytes([byte]).decode(codec, "ignore") or chr(byte) for byte in range(256)}
+    controls = {byte: byte for byte in range(0x80, 0xA0)} if codec.startswith("cp125") else {}
+    return controls | {ord(sign): byte for byte, sign in shown.items()}
+
+
+# The encodings that bytes are decoded in by mistake.
+_TABLES = tuple(
+    map(_table, ("cp1252", "cp1251", "cp1250", "mac_roman", "cp437", "cp850", "iso8859_2", "koi8_r", "cp866"))
+)
+_PROVEN = 6  # characters of two bytes of UTF-8, and nothing else beyond ASCII
+_NO_TEXT = ("Cn", "Co", "Cs")
+_LEAST_LETTERS = 8  # beyond ASCII, that an older encoding is told by
+_IMPROBABLE, _DOUBTFUL = 0.5, 0.65
+_LEAD = 0.05  # by how much a repair is to be more probable than another one
+# What texts were in that were decoded in another old encoding.
+_OLDER = frozenset(
+    re.findall(
+        r"\w+",
+        """cp1250 cp1251 koi8_u cp866 cp1253 cp1254 cp1255 cp1256 cp874 gb18030 big5hkscs cp932 euc_jp cp949
+        cp1252 mac_roman cp850""",
+    )
+)
+_CYRILLIC_WORD = re.compile("[\u0400-\u04ff]{2,}")
+_EXCHANGED, _SMALL = re.compile(r"\b[а-яё][А-ЯЁ]{3}"), re.compile("[а-яё]{2}")
+_VOWEL, _HARD = re.compile("[аеиоуыэюяёіїєъ]"), re.compile("[бвгджзйклмнпрстфхцчшщ]{5}")
+# No break between the letters of Windows-1252 beyond ASCII; Cyrillic with its capitals and small letters exchanged; box
+# drawings beside letters. Right texts hardly hold them, and of those that do none is improbable as well.
+_HIGH = "\xa1-\xff€‚ƒ„…†‡ˆ‰Š‹ŒŽ‘’“”•–—˜™š›œžŸ"
+_SUSPICIOUS = re.compile(
+    f"[{_HIGH}]{{4}}|[а-яё][А-ЯЁ]{{2}}|[^\\W\\d_][\u2500-\u259f]|[\u2500-\u259f][^\\W\\d_]"
+    "|[a-z][\u0400-\u04ff]|[\u0400-\u04ff][a-z]|[a-z][‚„†‡ˆ‰•˜™›‹¡¢£¥¦§¨©«¬®¯±³´¶¸¹»¼½¾¿÷Š][a-z]|[\u0400-\u04ff][®©¬¤¦¶µ±‡†]|[®©¬¤¦¶µ±‡†][\u0400-\u04ff]"
+)
+_SHOWN_WORDS, _LONGEST_SHOWN = 3, 60
+_LOST_SPACE = re.compile("Ã(?:  | (?=[^ ])| ?$)")  # of à: its second byte is a space that does not break
+_LOST_QUOTE = re.compile(r"â€(?=[\s.,;:!?)\]]|$)")
+
+
 def mojibake(text: str) -> str:
     """Decode again what was decoded wrongly.
 
@@ -41,23 +85,116 @@ def mojibake(text: str) -> str:
         text: any text.
 
     Returns:
-        the text with the repairs that are certain; twice-decoded texts in as many steps as they need.
+        the text with the repairs that are certain; twice-decoded texts in as many steps as they need. A text of which a
+        part would stay wrong is returned as it is.
     """
-    while not text.isascii():
-        repaired = _GARBLED.sub(_decoded, text)
-        if repaired == text:
-            break
-        # A single letter may be anything, but not beside words of its script that were garbled in the same way.
-        scripts = _scripts(repaired) - _scripts(text)
-        text = _GARBLED.sub(partial(_decoded, scripts=scripts), repaired) if scripts else repaired
-    return text
+    if text.isascii():
+        return text
+    repaired = text
+    while (better := _step(repaired)) != repaired:
+        repaired = better
+    return text if repaired != text and looks_garbled(repaired.replace("\ufffd", "")) else repaired
+
+
+def _step(text: str) -> str:
+    if text.isascii():
+        return text
+    if whole := _as_a_whole(text):
+        return whole
+    repaired = _GARBLED.sub(_decoded, text)
+    if repaired == text:
+        return text
+    # A single letter may be anything, but not beside words of its script that were garbled in the same way.
+    scripts = _scripts(repaired) - _scripts(text)
+    repaired = _GARBLED.sub(partial(_decoded, scripts=scripts), repaired) if scripts else repaired
+    # Beside letters that were garbled, what lost its last byte is as certain.
+    return _LOST_QUOTE.sub("”", _LOST_SPACE.sub(_grave, repaired))
+
+
+def _grave(lost: re.Match[str]) -> str:
+    follows = lost.string[lost.end() : lost.end() + 1]
+    return "à" if follows in ".,;:!?)" or not follows else "à "
+
+
+@lru_cache(maxsize=16)
+def _as_a_whole(text: str) -> str:
+    """Return what a text is whose every letter beyond ASCII was decoded in the same wrong encoding; nothing if none."""
+    sources = [data for table in _TABLES if (data := _bytes_of(text, table)) is not None]
+    if read := {right: probability(right) for data in sources if _is_utf8(right := _utf8_text(data), text)}:
+        best = max(read, key=lambda right: read[right])
+        return best if list(read.values()).count(read[best]) == 1 else ""
+    before = _probability(text) if _SUSPICIOUS.search(text) else 1.0
+    if before > _DOUBTFUL or sum(sign > "\x7f" for sign in text) < _LEAST_LETTERS:
+        return ""
+    read = {}
+    for data in sources:
+        found = recognise(data)
+        if found.reading is not None and not found.doubt and found.reading.codec in _OLDER:
+            right = found.reading.text
+            if not _SUSPICIOUS.search(right) and _may_be(right, text):
+                read[right] = probability(right)
+    best = max(read, key=lambda right: read[right], default="")
+    return best if best and [score > read[best] - _LEAD for score in read.values()].count(True) == 1 else ""
+
+
+def _may_be(right: str, text: str) -> bool:
+    """Tell whether a reading may be right: Cyrillic was Cyrillic or Latin before, and can be spoken."""
+    if "CYRILLIC" in _scripts(text) and not _scripts(right) <= {"CYRILLIC"}:
+        return False
+    words = _CYRILLIC_WORD.findall(right.lower())
+    return 10 * sum(_VOWEL.search(word) is None or bool(_HARD.search(word)) for word in words) <= len(words)
+
+
+def _utf8_text(data: bytes) -> str:
+    try:
+        return data.decode("utf-8")
+    except UnicodeDecodeError:
+        return ""
+
+
+def _is_utf8(right: str, text: str) -> bool:
+    """Tell whether a text was UTF-8: by many characters, by a long one, or by how little sense it makes."""
+    beyond = [sign for sign in right if sign > "\x7f"]
+    if not beyond or any(unicodedata.category(sign) in _NO_TEXT for sign in beyond):
+        return False
+    if len(beyond) == 1:
+        return probability(text) <= _IMPROBABLE and probability(right) >= ENOUGH
+    return len(beyond) >= _PROVEN or max(beyond) > "\u07ff" or probability(text) < ENOUGH
+
+
+def _bytes_of(text: str, table: dict[int, int]) -> bytes | None:
+    """Return the bytes that a text was decoded from; None where the encoding does not hold all of its signs."""
+    try:
+        return codecs.charmap_encode(text, "strict", table)[0]
+    except UnicodeEncodeError:
+        return None
 
 
 def looks_garbled(text: str) -> bool:
     """Tell whether a text still holds signs of a wrong decoding, lost characters (U+FFFD) among them."""
     if text.isascii():
         return False
-    return _LEFTOVER.search(text) is not None or any(_scripts(_utf8(run[0])) for run in _GARBLED_WORD.finditer(text))
+    if _LEFTOVER.search(text) is not None or any(_scripts(_utf8(run[0])) for run in _GARBLED_WORD.finditer(text)):
+        return True
+    return _SUSPICIOUS.search(text) is not None and _probability(text) <= _IMPROBABLE
+
+
+def _probability(text: str) -> float:
+    """Judge a text; KOI8 and Windows-1251, taken for each other, exchange capitals and small letters."""
+    return 0.0 if _EXCHANGED.search(text) and not _SMALL.search(text) else probability(text)
+
+
+def garbled_words(text: str) -> str:
+    """Show a part of a text that was decoded wrongly, and how it may have read; empty where nothing looks garbled."""
+    if not looks_garbled(text):
+        return ""
+    words = text.split()
+    at = next((number for number, word in enumerate(words) if looks_garbled(word)), 0)
+    shown = " ".join(words[at : at + _SHOWN_WORDS])[:_LONGEST_SHOWN]
+    with_lost_bytes = _LOST_QUOTE.sub("”", _LOST_SPACE.sub(_grave, shown))
+    read = _as_a_whole(shown) or _GARBLED.sub(_decoded, with_lost_bytes)
+    would = f' (perhaps "{read}")' if read != shown and not looks_garbled(read) else ""
+    return f'"{shown}"{would}'
 
 
 def _scripts(text: str) -> set[str]:

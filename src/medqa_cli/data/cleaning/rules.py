@@ -129,7 +129,7 @@ def _to_both(change: Callable[[str], str]) -> Callable[[str, str], tuple[str, st
 RULES: dict[str, Rule] = {
     "mojibake": Rule(
         _to_both(mojibake),
-        "UTF-8 that was decoded as Windows-1252 is decoded right where that is certain: 'patientâ€™s', 'CafÃ©'.",
+        "Text that was decoded in a wrong encoding is decoded right where that is certain: 'patientâ€™s', 'РљР°Рє'.",
     ),
     "embedded_pictures": Rule(
         _to_both(embedded_pictures), "Pictures that are written into the text (base64) are removed.", uncovers=True
