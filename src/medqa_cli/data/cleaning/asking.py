@@ -68,7 +68,7 @@ _TELLS_IN_ENGLISH = re.compile(
     r"|the)\b"
     r"|as \w+ (?:can|may|could|is|are)|to (?:avoid|prevent|reduce|relieve|lower|ease|help|improve|rule|protect|stop)"
     r"|better|best|recommend\w*|suggest\w*|should|ought|need|must|try|trying|consider\w*|enough|regularly|daily"
-    r"|too (?:much|little)|every (?:day|night|week)|by \w+ing|n['’]t|not|(?:more|less) than)\b|,\s+as\b|\d",
+    r"|too \w+|every (?:day|night|week)|by \w+ing|n['’]t|not|(?:more|less) than)\b|,\s+as\b|\d",
     re.IGNORECASE,
 )
 _WHICH_FIRST = re.compile(rf"{_LEAD}{_FOR}which\b", re.IGNORECASE)
@@ -142,7 +142,8 @@ _ASKED_FOR = re.compile(
     r"|interview|quiz"
     r"|script|assess\w*|screen\w*|evaluat\w+|history[- ]taking|take a (?:\w+ )?history|find out|prepare|discuss\w*"
     r"|clarif\w+"
-    r"|wonder\w*|triage|consider|conversation|dialogue|ice ?breaker|opening|opener|chief complaint|history of)\b"
+    r"|wonder\w*|greet\w*|triage|consider|conversation|dialogue|ice ?breaker|opening|opener|chief complaint"
+    r"|history of)\b"
     r"|\b(?:fragen?|pregunt\w*|domand[ae]|chiedere|pergunt\w*|demander|vrag(?:en)?|frågor?|fråga\w*|spørgsmål|spørsmål"
     r"|pyta\w*|zapyta\w*|wissen|savoir|saber|sapere|weten|wiedzieć|veta)\b"
     r"|\banamnes|вопрос|спросить|спрашив|знать|问什么|问哪|[会要被]问|问我|问诊|哪些问题|什么问题|提问|提出|问题是|追问|询问|了解|質問|聞[くき]|尋ね|질문|물어"

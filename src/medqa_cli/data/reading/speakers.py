@@ -14,7 +14,7 @@ USER, ASSISTANT, SYSTEM = "user", "assistant", "system"
 # Czech, Slovak, Romanian, Hungarian, Turkish, Russian, Ukrainian, Greek, Arabic, Hebrew, Persian, Hindi, Indonesian,
 # Vietnamese, Thai, Chinese, Japanese, Korean.
 _ASKS = """user human prompter question patient client customer q instruction prompt asker
-frage patientin nutzer nutzerin benutzer benutzerin mensch klient klientin anweisung
+frage kunde kundin patientin nutzer nutzerin benutzer benutzerin mensch klient klientin anweisung
 utilisateur utilisatrice patiente usager consigne pregunta paciente usuario usuaria instrucción pacient domanda paziente
 utente istruzione pergunta usuário usuária vraag patiënt gebruiker fråga användare spørgsmål bruger spørsmål bruker
 pasient kysymys potilas käyttäjä pytanie pacjent pacjentka użytkownik otázka pacientka uživatel používateľ întrebare
@@ -24,7 +24,7 @@ pacientă utilizator kérdés beteg páciens felhasználó soru hasta kullanıc�
 问题 问 提问 病人 患者 用户 使用者 質問 问诊者 利用者 ユーザー 질문 환자 사용자"""
 _ANSWERS = """assistant gpt bot model answer ai chatgpt chatbot doctor physician therapist counselor counsellor nurse
 expert clinician response a output reply completion dr
-antwort arzt ärztin doktor assistent assistentin therapeut therapeutin modell ausgabe
+antwort berater beraterin arzt ärztin doktor assistent assistentin therapeut therapeutin modell ausgabe
 réponse médecin docteur docteure assistante thérapeute respuesta médico médica doctora asistente terapeuta resposta
 metge metgessa risposta medico dottore dottoressa assistente doutor doutora antwoord arts dokter svar läkare læge lege
 vastaus lääkäri avustaja odpowiedź lekarz lekarka doktorka asystent odpověď odpoveď lékař lékařka lekár lekárka asistent
