@@ -124,6 +124,9 @@ def _holds_seven_bit_japanese(path: Path) -> bool:
     """Tell ISO-2022-JP: most lines with its signs are valid in it. A stray sign in a text would take what follows."""
     valid = 0
     with open(path, "rb") as file:
+        if not any(b"\x1b" in block for block in iter(lambda: file.read(BLOCK), b"")):
+            return False
+        file.seek(0)
         for line in file:
             if b"\x1b" in line and any(sign in line for sign in _SEVEN_BIT):
                 valid += 1 if _is_valid(line, "iso2022_jp") else -1

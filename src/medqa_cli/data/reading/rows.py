@@ -7,6 +7,7 @@ from __future__ import annotations
 
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
+from functools import cached_property
 from pathlib import Path
 from typing import NamedTuple
 
@@ -75,7 +76,7 @@ class TableFile:
     def __str__(self) -> str:
         return self.shown
 
-    @property
+    @cached_property
     def name(self) -> str:
         """The last part of its name: the ``source`` of rows that name none."""
         return Path(self.shown).name
