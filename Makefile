@@ -11,7 +11,7 @@ PIP    := $(BIN)/python -m pip install --quiet --disable-pip-version-check
 help:
 	@echo "make quickstart   set up .venv, then convert, train, eval, ask and merge on the sample data"
 	@echo "make test         set up .venv, then lint, types and all tests"
-	@echo "make fuzz         a thousand hostile inputs at every door (COUNT=1000 FIRST=0; about 15 minutes)"
+	@echo "make fuzz         a thousand hostile inputs at every door, and as many examples of each property (COUNT, FIRST)"
 	@echo "make lint         lint and types only"
 	@echo "make bench        all benchmarks, their figures and a picture of them (installs TRL)"
 
@@ -47,10 +47,10 @@ lint: $(VENV)/.installed
 test: lint
 	OMP_NUM_THREADS=1 $(BIN)/python -m pytest -n logical --maxprocesses 4 --dist loadfile --no-loadscope-reorder
 
-# Tests try the first hundred; FIRST=1000 tries others.
+# The tests try the first hundred and 300 examples; FIRST=1000 tries other inputs.
 fuzz: $(VENV)/.installed
-	MEDQA_FUZZ_COUNT=$(or $(COUNT),1000) MEDQA_FUZZ_FIRST=$(or $(FIRST),0) OMP_NUM_THREADS=1 \
-	  $(BIN)/python -m pytest tests/unit/test_doors.py
+	MEDQA_FUZZ_COUNT=$(or $(COUNT),1000) MEDQA_FUZZ_FIRST=$(or $(FIRST),0) MEDQA_FUZZ_EXAMPLES=$(or $(COUNT),1000) \
+	  OMP_NUM_THREADS=1 $(BIN)/python -m pytest tests/unit/test_doors.py $$(grep -l '^from hypothesis' tests/unit/*.py)
 
 # make bench MEDQUAD=file.csv PUBMEDQA=ori_pqal.json ONLY="ask eval"; without MEDQUAD: on the sample.
 bench: $(VENV)/.installed

@@ -9,11 +9,23 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+from hypothesis import HealthCheck, settings
 
 from helpers.commands import Outcome, Starter
 from helpers.models import make_bos_tokenizer, make_chatml_tokenizer, make_tiny_model
 
 os.environ.update(HF_HUB_OFFLINE="1", NO_COLOR="1", COLUMNS="200", CUDA_VISIBLE_DEVICES="")
+
+# The same examples in every run; ``make fuzz`` tries more of them.
+settings.register_profile(
+    "tests",
+    max_examples=int(os.environ.get("MEDQA_FUZZ_EXAMPLES", "300")),
+    derandomize=True,
+    database=None,
+    deadline=None,
+    suppress_health_check=[HealthCheck.too_slow, HealthCheck.data_too_large],
+)
+settings.load_profile("tests")
 
 
 @pytest.fixture(scope="session")

@@ -89,6 +89,8 @@ _SIZES: dict[str, Any] = {
     "ssm_state_size": 8,
     "state_size": 8,
     "chunk_size": 8,
+    "linear_head_dim": 8,
+    "linear_num_heads": 4,
     "linear_num_key_heads": 2,
     "linear_num_value_heads": 4,
     "linear_key_head_dim": 8,

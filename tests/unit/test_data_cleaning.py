@@ -8,7 +8,7 @@ from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
-from hypothesis import given, settings
+from hypothesis import given
 from hypothesis import strategies as st
 
 from medqa_cli.data.cleaning.reasons import enabled_reasons
@@ -410,24 +410,20 @@ _PIECES = [
     "In these cases, the sign or symptom may be rare or common.",
 ]
 _TEXTS = st.lists(st.sampled_from(_PIECES) | st.text(max_size=4), max_size=14).map("".join)
-_HYPOTHESIS = settings(derandomize=True, database=None, deadline=None, max_examples=1500)
 
 
-@_HYPOTHESIS
 @given(question=_TEXTS, answer=_TEXTS)
 def test_cleaning_twice_changes_no_more_than_once(question: str, answer: str) -> None:
     once = clean(question, answer, _ALL)
     assert clean(once.question, once.answer, _ALL) == Cleaned(once.question, once.answer, ())
 
 
-@_HYPOTHESIS
 @given(question=_TEXTS, answer=_TEXTS, rule=st.sampled_from(_ALL))
 def test_every_rule_is_idempotent(question: str, answer: str, rule: str) -> None:
     once = RULES[rule].apply(question, answer)
     assert RULES[rule].apply(*once) == once
 
 
-@_HYPOTHESIS
 @given(question=_TEXTS, answer=_TEXTS, chosen=st.sets(st.sampled_from(_ALL)))
 def test_any_choice_of_rules_can_be_made(question: str, answer: str, chosen: set[str]) -> None:
     enabled = enabled_rules({name: name in chosen for name in RULES})

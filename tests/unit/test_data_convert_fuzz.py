@@ -13,7 +13,7 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-from hypothesis import HealthCheck, given, settings
+from hypothesis import given
 from hypothesis import strategies as st
 
 from helpers.encodings import is_no_utf8
@@ -24,13 +24,6 @@ from medqa_cli.data.pipeline import TextTools, convert
 from medqa_cli.data.splitting import SPLITS
 from medqa_cli.errors import InputError
 
-FUZZ = settings(
-    max_examples=500,
-    derandomize=True,
-    deadline=None,
-    database=None,
-    suppress_health_check=[HealthCheck.too_slow, HealthCheck.data_too_large],
-)
 ENABLED = enabled_rules({})
 FILES = {"README.md", "rejected.jsonl", "report.json", "train.jsonl", "validation.jsonl", "test.jsonl"}
 
@@ -200,7 +193,6 @@ def written_tables(draw: st.DrawFn) -> tuple[bytes, list[Pair]]:
     return table_of(draw, rows, codec, ("question", "answer")), rows
 
 
-@settings(FUZZ)
 @given(table=written_tables(), data=CONFIGS)
 def check_written_table(table: tuple[bytes, list[Pair]], data: DataConfig, seen: Counter[str]) -> None:
     content, rows = table
@@ -273,7 +265,6 @@ def broken_tables(draw: st.DrawFn) -> tuple[bytes, int]:
     return header + line_end + body, 2 * count
 
 
-@settings(FUZZ, max_examples=400)
 @given(table=broken_tables(), data=CONFIGS)
 def check_broken_table(table: tuple[bytes, int], data: DataConfig, seen: Counter[str]) -> None:
     content, marks = table
@@ -313,7 +304,6 @@ ANY_STARTS = st.sampled_from(
 )
 
 
-@settings(FUZZ, max_examples=1000)
 @given(start=ANY_STARTS, pieces=st.lists(ANY_PIECES, max_size=25), data=CONFIGS)
 def check_bytes(start: bytes, pieces: list[bytes], data: DataConfig, seen: Counter[str]) -> None:
     result = converted(start + b"".join(pieces), data)

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import pytest
-from hypothesis import given, settings
+from hypothesis import given
 from hypothesis import strategies as st
 
 from medqa_cli.data.cleaning.marks import prompt_marks, written_breaks
@@ -169,7 +169,6 @@ PIECES = st.sampled_from(
 )
 
 
-@settings(derandomize=True, database=None, deadline=None, max_examples=1000)
 @given(st.lists(PIECES, max_size=12).map("".join))
 def test_each_rule_applied_twice_is_as_applied_once(text: str) -> None:
     for rule in (embedded_pictures, markup, written_breaks):

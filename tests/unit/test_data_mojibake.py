@@ -7,7 +7,7 @@ import json
 from pathlib import Path
 
 import pytest
-from hypothesis import given, settings
+from hypothesis import given
 from hypothesis import strategies as st
 
 from medqa_cli.config.schema import DataConfig
@@ -58,7 +58,6 @@ def test_right_texts_stay(text: str) -> None:
     assert mojibake(text) == text
 
 
-@settings(derandomize=True, database=None, deadline=None, max_examples=300)
 @given(st.text(max_size=30) | st.text(st.characters(max_codepoint=0x17F), max_size=30))
 def test_twice_is_once(text: str) -> None:
     assert mojibake(mojibake(text)) == mojibake(text)

@@ -8,7 +8,7 @@ from collections import Counter
 from pathlib import Path
 
 import pytest
-from hypothesis import given, settings
+from hypothesis import given
 from hypothesis import strategies as st
 
 from medqa_cli.data.dedup import fold
@@ -126,9 +126,8 @@ def test_what_names_no_topic_gives_nothing(question: str) -> None:
     assert recognise(question) is None
 
 
-@settings(derandomize=True, database=None, deadline=None, max_examples=300)
 @given(
-    st.one_of(
+    question=st.one_of(
         st.text(max_size=LONGEST_QUESTION + 10),
         st.tuples(
             st.sampled_from(["What is", "symptoms of the", "How is", "Is", "Tell me about a", "who gets"]),
@@ -137,11 +136,18 @@ def test_what_names_no_topic_gives_nothing(question: str) -> None:
         ).map(" ".join),
     )
 )
-def test_any_text_gives_a_piece_of_itself_or_nothing(question: str) -> None:
+def check_topic(question: str, seen: Counter[bool]) -> None:
     form = recognise(question)
+    seen[form is not None] += 1
     if form is not None:
         assert form.topic in " ".join(question.split())
         assert form.topic == form.topic.strip() != ""
+
+
+def test_the_topic_of_any_text_is_a_piece_of_it() -> None:
+    seen: Counter[bool] = Counter()
+    check_topic(seen=seen)
+    assert min(seen[True], seen[False]) >= 20, seen
 
 
 def test_the_topic_equals_medquads_focus() -> None:

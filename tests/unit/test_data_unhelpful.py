@@ -7,7 +7,7 @@ from collections import Counter
 from pathlib import Path
 
 import pytest
-from hypothesis import given, settings
+from hypothesis import given
 from hypothesis import strategies as st
 
 from medqa_cli.data.cleaning.reasons import REASONS, enabled_reasons
@@ -88,7 +88,6 @@ def test_answers(answer: str) -> None:
     assert unhelpful("What is flu?", answer, REASONS) is None
 
 
-@settings(derandomize=True, database=None, deadline=None, max_examples=500)
 @given(st.text(max_size=40) | st.lists(st.sampled_from([*" -.?:\n", "Topics", "http://a", LINKS])).map("".join))
 def test_any_text_is_judged(answer: str) -> None:
     assert unhelpful("q", answer, REASONS) in (None, "answer_is_question", "stub", "link_list")

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import copy
+from collections import Counter
 from pathlib import Path
 from typing import Any
 
@@ -153,10 +154,33 @@ def test_without_the_adapter_the_base_answers(tiny_model_dir: Path) -> None:
     assert float((adapted - base).abs().max()) > 1e-3
 
 
-def test_what_does_not_fit_keeps_its_own_code(tiny_model_dir: Path) -> None:
+def own_forwards(model: Any) -> Counter[str]:
+    """How often each fused layer fell back on its own forward in a step."""
+    seen: Counter[str] = Counter()
+
+    def counted(name: str, own: Any) -> Any:
+        def forward(*args: Any, **kwargs: Any) -> Any:
+            seen[name] += 1
+            return own(*args, **kwargs)
+
+        return forward
+
+    for name, module in model.named_modules():
+        if "plain_forward" in vars(module):
+            module.plain_forward = counted(name.rpartition(".")[2], module.plain_forward)
+    step(model)
+    return seen
+
+
+def test_dora_layers_compute_with_their_own_code(tiny_model_dir: Path) -> None:
+    plain = make_model(tiny_model_dir, "none")
+    fuse_layers(plain)
+    assert own_forwards(plain) == {}
     model = make_model(tiny_model_dir, "none", use_dora=True)
     losses, gradients = step(model)
     fuse_layers(model)
+    projections = ("q_proj", "k_proj", "v_proj", "o_proj", "gate_proj", "up_proj", "down_proj")
+    assert own_forwards(model) == dict.fromkeys(projections, 2)  # once in each of two blocks
     fused_losses, fused_gradients = step(model)
     torch.testing.assert_close(fused_losses, losses, rtol=1e-5, atol=1e-5)
     for name, gradient in gradients.items():
