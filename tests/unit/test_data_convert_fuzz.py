@@ -313,4 +313,4 @@ def check_bytes(start: bytes, pieces: list[bytes], data: DataConfig, seen: Count
 def test_any_bytes_are_converted_or_refused() -> None:
     seen: Counter[str] = Counter()
     check_bytes(seen=seen)
-    assert min(seen["converted"], seen["refused"]) > 100
+    assert min(seen["converted"], seen["refused"]) >= 30

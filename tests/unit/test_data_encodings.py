@@ -3,10 +3,13 @@
 from __future__ import annotations
 
 import re
+import sys
 from pathlib import Path
 
 import pytest
 
+from helpers.limits import processor_limit
+from medqa_cli.data.reading.code_pages import Reading, deciding_words
 from medqa_cli.data.reading.columns import ColumnNames
 from medqa_cli.data.reading.encodings import detect_encoding
 from medqa_cli.data.reading.sources import open_sources
@@ -317,3 +320,12 @@ def test_a_stray_sign_of_seven_bit_japanese_takes_no_words(tmp_path: Path, line:
     path = tmp_path / "qa.csv"
     path.write_bytes(b"question,answer\n" + line)
     assert detect_encoding(path, "qa.csv").description == name
+
+
+@pytest.mark.skipif(sys.platform == "win32", reason="Windows has no timer of a process's own time")
+def test_words_that_two_encodings_read_differently_are_found_behind_a_long_plain_one() -> None:
+    """With a pattern that starts again at each of its letters the long one takes minutes."""
+    data = b"x" * 300_000 + b" caf\xe9"
+    one, other = (Reading(codec, data, data.decode(codec), 1.0) for codec in ("iso8859-1", "mac_roman"))
+    with processor_limit(10):
+        assert deciding_words(one, other) == [("café", "cafÈ")]

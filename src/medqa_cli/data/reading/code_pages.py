@@ -96,8 +96,9 @@ _LONGEST_SHOWN = 24  # characters of a word
 _SHOWN_WORDS = 2
 _ORDINARY = 9  # letters of a word
 # Words of one encoding of a byte, or of several in East Asia, where a second byte may be an ASCII letter.
-_LETTERS = re.compile(rb"[A-Za-z\x80-\xff]*[\x80-\xff][A-Za-z\x80-\xff]*")
-_BETWEEN_SPACES = re.compile(rb"[^\x00-\x3f]*[\x80-\xff][^\x00-\x3f]*")
+# From the start of a word on, and without going back: a long word of plain letters is looked at once.
+_LETTERS = re.compile(rb"(?<![A-Za-z\x80-\xff])[A-Za-z]*+[\x80-\xff][A-Za-z\x80-\xff]*+")
+_BETWEEN_SPACES = re.compile(rb"(?<![\x40-\xff])[\x40-\x7f]*+[\x80-\xff][\x40-\xff]*+")
 _NOT_ASCII = re.compile(r"[^\x00-\x7f]")
 _NO_LETTERS = "¹³£¿¼½¾ªº¨´¸¯¢¥¦§¶†‡¤¬×÷±‰€≥≤≠≈∞√∑∫∂◊ﬁﬂ"
 _NO_LETTER_IN_A_WORD = re.compile(f"[a-zA-Z]{{3}}[{_NO_LETTERS}µ]|[{_NO_LETTERS}][^\\W\\d_]")
