@@ -10,7 +10,7 @@ from medqa_cli.config.schema import SECTIONS, Config
 if TYPE_CHECKING:
     from pydantic import TypeAdapter
 
-# What stands in the place of eval_steps in these cases is checked by `checks`, and said here for editors.
+# What needs eval_steps: `checks` reports it, and editors learn it here.
 _NEEDS_EVAL_STEPS: dict[str, dict[str, Any]] = {
     "early_stopping_patience": {"type": "integer"},
     "lr_scheduler_type": {"enum": ["reduce_lr_on_plateau", "greedy"]},
@@ -27,7 +27,7 @@ _IN_WORDS = {
 
 @cache
 def adapter() -> TypeAdapter[Config]:
-    """Return pydantic's view of the dataclasses. Here, since importing pydantic takes a tenth of a second."""
+    """Return pydantic's view of the dataclasses; importing pydantic takes a tenth of a second."""
     from pydantic import TypeAdapter
 
     return TypeAdapter(Config)

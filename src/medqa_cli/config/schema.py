@@ -64,88 +64,35 @@ Split = Literal["train", "validation", "test"]
 # transformers.trainer_utils.SchedulerType and transformers.training_args.OptimizerNames: written out because importing
 # Transformers takes seconds; a test compares them with the installed version.
 Scheduler = Literal[
-    "linear",
-    "cosine",
-    "cosine_with_restarts",
-    "polynomial",
-    "constant",
-    "constant_with_warmup",
-    "inverse_sqrt",
-    "reduce_lr_on_plateau",
-    "greedy",
-]
+    "linear", "cosine", "cosine_with_restarts", "polynomial", "constant", "constant_with_warmup", "inverse_sqrt",
+    "reduce_lr_on_plateau", "greedy",
+]  # fmt: skip
 Optimizer = Literal[
-    "adamw_torch",
-    "adamw_torch_fused",
-    "adamw_torch_xla",
-    "adamw_torch_npu_fused",
-    "adafactor",
-    "adamw_anyprecision",
-    "adamw_torch_4bit",
-    "adamw_torch_8bit",
-    "ademamix",
-    "sgd",
-    "adagrad",
-    "adamw_bnb_8bit",
-    "adamw_8bit",
-    "ademamix_8bit",
-    "lion_8bit",
-    "lion_32bit",
-    "paged_adamw_32bit",
-    "paged_adamw_8bit",
-    "paged_ademamix_32bit",
-    "paged_ademamix_8bit",
-    "paged_lion_32bit",
-    "paged_lion_8bit",
-    "rmsprop",
-    "rmsprop_bnb",
-    "rmsprop_bnb_8bit",
-    "rmsprop_bnb_32bit",
-    "lomo",
-    "adalomo",
-    "grokadamw",
-    "schedule_free_radam",
-    "schedule_free_adamw",
-    "schedule_free_sgd",
-    "stable_adamw",
-]
+    "adamw_torch", "adamw_torch_fused", "adamw_torch_xla", "adamw_torch_npu_fused", "adafactor", "adamw_anyprecision",
+    "adamw_torch_4bit", "adamw_torch_8bit", "ademamix", "sgd", "adagrad", "adamw_bnb_8bit", "adamw_8bit",
+    "ademamix_8bit", "lion_8bit", "lion_32bit", "paged_adamw_32bit", "paged_adamw_8bit", "paged_ademamix_32bit",
+    "paged_ademamix_8bit", "paged_lion_32bit", "paged_lion_8bit", "rmsprop", "rmsprop_bnb", "rmsprop_bnb_8bit",
+    "rmsprop_bnb_32bit", "lomo", "adalomo", "grokadamw", "schedule_free_radam", "schedule_free_adamw",
+    "schedule_free_sgd", "stable_adamw",
+]  # fmt: skip
 # Names that Transformers knows and that cannot work here: what they need has no key.
 UNSUPPORTED = {
     "train.lr_scheduler_type": (
-        ("cosine_with_min_lr", "cosine_warmup_with_min_lr", "warmup_stable_decay"),
-        "further arguments",
+        ("cosine_with_min_lr", "cosine_warmup_with_min_lr", "warmup_stable_decay"), "further arguments"
     ),
     "train.optim": (
         (
-            "galore_adamw",
-            "galore_adamw_8bit",
-            "galore_adafactor",
-            "galore_adamw_layerwise",
-            "galore_adamw_8bit_layerwise",
-            "galore_adafactor_layerwise",
-            "apollo_adamw",
-            "apollo_adamw_layerwise",
+            "galore_adamw", "galore_adamw_8bit", "galore_adafactor", "galore_adamw_layerwise",
+            "galore_adamw_8bit_layerwise", "galore_adafactor_layerwise", "apollo_adamw", "apollo_adamw_layerwise",
         ),
         "optim_target_modules",
     ),
-}
+}  # fmt: skip
 Tracker = Literal["none", "tensorboard", "wandb", "mlflow", "trackio"]
 MetricName = Literal[
-    "nll",
-    "bits_per_byte",
-    "rouge1",
-    "rouge2",
-    "rougeL",
-    "chrf",
-    "bleu",
-    "topic_coverage",
-    "reference_swap_margin",
-    "seq_rep_4",
-    "loop_rate",
-    "finished_rate",
-    "length_ratio",
-    "prompt_echo_rate",
-]
+    "nll", "bits_per_byte", "rouge1", "rouge2", "rougeL", "chrf", "bleu", "topic_coverage", "reference_swap_margin",
+    "seq_rep_4", "loop_rate", "finished_rate", "length_ratio", "prompt_echo_rate",
+]  # fmt: skip
 
 
 def field(default: Any, description: str = "", *, commands: str = "", **constraints: Any) -> Any:

@@ -199,8 +199,10 @@ def bomb(name: str, rng: random.Random) -> bytes:
 
 def warm() -> None:
     """Import what the doors do, and make the good files."""
-    from medqa_cli.config.load import load  # noqa: F401
+    from medqa_cli.config.load import load
     from medqa_cli.data import pipeline  # noqa: F401
+
+    load(None, ["seed=1"])  # with an override pydantic is imported, and the types are made
 
     for name in [*DATA_FILES, *SHEETS]:
         if not name.startswith("qa.tar"):
