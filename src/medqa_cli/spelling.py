@@ -13,7 +13,7 @@ def similarity(word: str, name: str) -> float:
     """Return how alike two names are, from 0 to 1, in the sense of ``difflib``; below the cutoff 0."""
     matcher = difflib.SequenceMatcher(None, _folded(word), _folded(name))
     # From the cheapest upper bound to the value itself.
-    if min(matcher.real_quick_ratio(), matcher.quick_ratio()) < CUTOFF:
+    if matcher.real_quick_ratio() < CUTOFF or matcher.quick_ratio() < CUTOFF:
         return 0.0
     ratio = matcher.ratio()
     return ratio if ratio >= CUTOFF else 0.0

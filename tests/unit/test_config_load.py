@@ -330,6 +330,34 @@ def test_a_wrong_value_in_the_file_is_reported_although_an_override_replaces_it(
     assert problems("seed: x", "seed=3") == ['c.yaml:1: seed must be a whole number, got "x"']
 
 
+@pytest.mark.parametrize(
+    ("text", "expected"),
+    [
+        (
+            "trian: {save_steps: 0}\ntrain: 3",
+            "c.yaml:2: train is a section: it must hold keys such as num_train_epochs:, got 3",
+        ),
+        ("trian: {save_steps: 0}\ntrain:", "c.yaml:1: train.save_steps must be at least 1, got 0"),
+        ("train:\ntrian: {save_steps: 0}", "c.yaml:2: train.save_steps must be at least 1, got 0"),
+        ("trian: {save_steps: 5}\ntrain: {save_steps: 0}", "c.yaml:2: train.save_steps must be at least 1, got 0"),
+        (
+            "trian: {optim: !foo x}",
+            "c.yaml:1: trian.optim has the YAML tag !foo; remove it, only plain values are read",
+        ),
+    ],
+)
+def test_a_misspelled_section_beside_the_right_one_is_read_with_it(text, expected):
+    first, second = problems(text)
+    assert first.endswith(": unknown section trian; did you mean train?")
+    assert second == expected
+
+
+@pytest.mark.parametrize("text", ["foo:", "foo: ~", "train: {foo: null}"])
+def test_an_unknown_key_without_a_value_is_refused(text):
+    (found,) = problems(text)
+    assert "unknown key" in found
+
+
 @pytest.mark.parametrize("other", ["eval_steps: x", "eval_stpes: 3"])
 def test_no_follow_up_problem_from_a_value_that_could_not_be_read(other):
     (found,) = problems(f"train: {{early_stopping_patience: 2, {other}}}")

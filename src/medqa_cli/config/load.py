@@ -151,7 +151,7 @@ def _flat(value: Mapping[str, Any]) -> Iterator[tuple[str, Any]]:
 
 
 def _read_file(path: Path, reading: _Reading) -> None:
-    from medqa_cli.config.yaml_loader import UnreadableError, parse, read_text, shown
+    from medqa_cli.config.yaml_loader import UnreadableError, foreign_tag, parse, read_text, shown
 
     file = str(path)
     try:
@@ -166,14 +166,14 @@ def _read_file(path: Path, reading: _Reading) -> None:
     elif isinstance(document.value, dict):
         reading.take(document, file, is_file=True)
     else:
-        got = shown(document.nodes[()])
+        got = foreign_tag(document.nodes[()]) or shown(document.nodes[()])
         reading.report(
             _Place(file, document.lines[()]), f"the file must hold sections such as model: and train:, got {got}"
         )
 
 
 def _read_override(override: str, reading: _Reading) -> None:
-    from medqa_cli.config.problems import example_of, suggest, unknown
+    from medqa_cli.config.problems import example_of, suggest, unknown_name
     from medqa_cli.config.yaml_loader import UnreadableError, nothing, parse, printable
 
     dotted, separator, text = override.partition("=")
@@ -193,7 +193,7 @@ def _read_override(override: str, reading: _Reading) -> None:
         section, _, name = dotted.rpartition(".")
         meant = suggest(section, name)
         reading.unsure |= {meant} if meant else set()
-        reading.report(place, unknown(printable(dotted), meant))
+        reading.report(place, unknown_name(printable(dotted), meant))
     else:
         path = tuple(dotted.split("."))
         try:

@@ -67,11 +67,13 @@ def find_problems(document: Document, limit: int) -> Iterator[Problem]:
 
     Moves the keys of a misspelled section to the right one, and drops sections that are null.
     """
-    for name, value in list(document.value.items()):
-        # All keys of a section may be commented out: then YAML sees nothing behind its name.
-        if name in SECTIONS and value is None:
-            del document.value[name]
-        meant = suggest("", name, is_mapping=True) if isinstance(value, dict) and name not in SECTIONS else None
+    # All keys of a section may be commented out: then YAML sees nothing behind its name.
+    document.value = {
+        name: value for name, value in document.value.items() if value is not None or name not in SECTIONS
+    }
+    unknown = [name for name, value in document.value.items() if isinstance(value, dict) and name not in SECTIONS]
+    for name in unknown[:limit]:
+        meant = suggest("", name, is_mapping=True)
         if meant in SECTIONS:
             # One report for the section; its keys are checked as if it were spelled right.
             yield Problem((name,), document.lines[name,], f"unknown section {dotted((name,))}; did you mean {meant}?")
@@ -139,10 +141,10 @@ def _unknown_key(path: KeyPath, line: int, node: Node) -> Problem:
     else:
         meant = suggest(section, name, is_mapping=is_mapping)
     kind = "section" if is_mapping and len(path) == 1 and meant not in KEYS else "key"
-    return Problem(path, line, unknown(dotted(path), meant, kind), meant)
+    return Problem(path, line, unknown_name(dotted(path), meant, kind), meant)
 
 
-def unknown(name: str, meant: str | None, kind: str = "key") -> str:
+def unknown_name(name: str, meant: str | None, kind: str = "key") -> str:
     """Return the message for a name that does not exist."""
     return f"unknown {kind} {name}" + (f"; did you mean {meant}?" if meant else "")
 
@@ -179,7 +181,7 @@ def _wrong_value(path: KeyPath, node: Node, errors: Sequence[dict[str, Any]]) ->
         node: what stands there.
         errors: those of pydantic on it, one for each alternative of its type.
     """
-    found = {error["type"]: error.get("ctx", {}) for error in errors}
+    found = {error["type"] for error in errors}
     key = dotted(path)
     if path[0] in SECTIONS and len(path) == 1:
         return f"{key} is a section: it must hold keys such as {example_of(key)}:, got {shown(node)}"
@@ -193,10 +195,8 @@ def _wrong_value(path: KeyPath, node: Node, errors: Sequence[dict[str, Any]]) ->
         return f"{key} must not be empty" + ("; write null for no value" if key in KEYS and is_nullable(key) else "")
     if "too_short" in found:
         return f"{key} must not be an empty list"
-    if "too_long" in found:
-        return f"{key} must hold at most {found['too_long']['max_length']} entries, got {len(node.value)}"
     schema = schema_at(path)
-    if _OUT_OF_RANGE & set(found):
+    if _OUT_OF_RANGE & found:
         return f"{key} must be {' or '.join([*words(schema), bounds_of(schema)])}, got {shown(node)}"
     return f"{key} must be {describe(schema)}, got {shown(node)}{_advice(node, schema)}"
 

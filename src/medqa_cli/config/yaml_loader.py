@@ -16,6 +16,7 @@ import yaml
 from yaml.error import Mark
 from yaml.nodes import MappingNode, Node, ScalarNode, SequenceNode
 
+from medqa_cli.config.schema import MAX_LIST_ITEMS
 from medqa_cli.plain_file import odd_kind
 
 MAX_BYTES = 1_000_000
@@ -103,17 +104,22 @@ class Document:
         elif len(path) >= MAX_DEPTH:
             return {} if isinstance(node, MappingNode) else []  # of the wrong type, whatever is in it
         elif isinstance(node, SequenceNode):
-            return self._list(node, path)
+            return self._list(node, path, line)
         elif isinstance(node, MappingNode):
             return self._mapping(node, path)
         return None
 
     def rename(self, old: str, new: str) -> None:
         """Move a section to its right name, under what is there already."""
-        self.value[new] = {**self.value.pop(old), **(self.value.get(new) or {})}
-        for table in (self.nodes, self.lines):
-            for path in [path for path in table if path[:1] == (old,)]:
-                table.setdefault((new, *path[1:]), table[path])  # type: ignore[arg-type]
+        moved, there = self.value.pop(old), self.value.get(new, {})
+        self.value[new] = {**moved, **there} if isinstance(there, dict) else there
+
+        def renamed(path: KeyPath) -> KeyPath:
+            return (new, *path[1:]) if path[:1] == (old,) else path
+
+        self.nodes = {renamed(path): node for path, node in self.nodes.items()} | self.nodes
+        self.lines = {renamed(path): line for path, line in self.lines.items()} | self.lines
+        self.problems = {(renamed(path), line): message for (path, line), message in self.problems.items()}
 
     def _scalar(self, node: ScalarNode, path: KeyPath, line: int) -> Any:
         value = scalar(node)
@@ -122,7 +128,11 @@ class Document:
             return None
         return value
 
-    def _list(self, node: SequenceNode, path: KeyPath) -> list[Any]:
+    def _list(self, node: SequenceNode, path: KeyPath, line: int) -> list[Any] | None:
+        if len(node.value) > MAX_LIST_ITEMS:
+            entries = f"{MAX_LIST_ITEMS} entries, got {len(node.value)}"
+            self._report(path, line, f"{dotted(path) or 'the file'} must hold at most {entries}")
+            return None
         found: list[Any] = []
         seen = set()
         for index, child in enumerate(node.value):
