@@ -29,8 +29,7 @@ from figures import add_json_option, write_figures
 
 from medqa_cli.config.schema import GenerateConfig
 from medqa_cli.errors import MedqaError
-from medqa_cli.merging.gguf_export import export_gguf
-from medqa_cli.merging.gguf_template import prompt_text
+from medqa_cli.gguf.export import export_gguf
 from medqa_cli.model.base import load_tokenizer, quiet_libraries
 from medqa_cli.model.device import peak_memory_bytes
 from medqa_cli.prompt.encoder import Example, PromptContract, PromptEncoder
@@ -143,7 +142,7 @@ def dump(path: Path, load_type: Callable[[str], Any], encoder: PromptEncoder, he
     questions = [QUESTION, *(one.question for one in held_out)]
     saved: dict[str, Any] = {
         "question": QUESTION,
-        "prompts": [{"text": prompt_text(encoder.contract, q), "ids": encoder.encode_prompt(q)} for q in questions],
+        "prompts": [{"text": encoder.contract.text.prompt(q), "ids": encoder.encode_prompt(q)} for q in questions],
         "examples": [{"ids": one.example.input_ids, "start": one.start} for one in held_out],
         "files": {},
     }

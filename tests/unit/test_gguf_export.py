@@ -19,10 +19,11 @@ from safetensors.torch import load_file, save_file
 from helpers.models import make_bos_tokenizer, make_chatml_tokenizer
 from medqa_cli.config.schema import GenerateConfig, PromptConfig
 from medqa_cli.errors import InputError, MedqaError
-from medqa_cli.merging import gguf_export, gguf_tensors
-from medqa_cli.merging.gguf_export import export_gguf, parse_types
-from medqa_cli.merging.gguf_hyperparameters import read_config, rope_factors
-from medqa_cli.merging.gguf_tensors import llama_row_order
+from medqa_cli.gguf import export
+from medqa_cli.gguf import tensors as gguf_tensors
+from medqa_cli.gguf.export import export_gguf, parse_types
+from medqa_cli.gguf.hyperparameters import read_config, rope_factors
+from medqa_cli.gguf.tensors import llama_row_order
 from medqa_cli.prompt.encoder import PromptContract, PromptEncoder, make_contract
 
 TYPES = ("f16", "q8_0", "q4_0")
@@ -244,7 +245,7 @@ def test_shards_and_small_pieces_make_the_same_files(
     save(tmp_path / "many" / "merged", model, chatml_tokenizer, "chat", max_shard_size="40KB")
     assert len(list((tmp_path / "many" / "merged").glob("*.safetensors"))) > 2
     run(tmp_path / "one" / "merged", contract, TYPES)
-    monkeypatch.setattr(gguf_tensors, "_CHUNK_VALUES", 100)
+    monkeypatch.setattr(gguf_tensors, "CHUNK_VALUES", 100)
     run(tmp_path / "many" / "merged", contract, TYPES)
     for kind in TYPES:
         one, many = (tmp_path / part / "gguf" / f"tiny-{kind}.gguf" for part in ("one", "many"))
@@ -459,7 +460,7 @@ def test_a_shard_that_shrinks_while_it_is_exported(
     merged: tuple[Path, PromptContract], monkeypatch: pytest.MonkeyPatch
 ) -> None:
     folder, contract = merged
-    real = gguf_export.plan_tensors
+    real = export.plan_tensors
 
     def plan_and_cut(*arguments: Any) -> Any:
         planned = real(*arguments)
@@ -467,7 +468,7 @@ def test_a_shard_that_shrinks_while_it_is_exported(
         path.write_bytes(path.read_bytes()[:-100])
         return planned
 
-    monkeypatch.setattr(gguf_export, "plan_tensors", plan_and_cut)
+    monkeypatch.setattr(export, "plan_tensors", plan_and_cut)
     with pytest.raises(InputError, match=r"model\.safetensors is damaged: ") as caught:
         run(folder, contract)
     assert caught.value.hint == "merge again: medqa merge"
@@ -524,13 +525,13 @@ def test_an_interrupted_export_leaves_what_was_there(
     assert set(before) == {"tiny-f16.gguf", "Modelfile"}
     convert, seen = gguf_tensors.convert, []
 
-    def fail_late(tensor: Any) -> Any:
+    def fail_late(weights: Any, tensor: Any) -> Any:
         seen.append(tensor.name)
         if len(seen) == 8:
             raise failure
-        return convert(tensor) * 0
+        return convert(weights, tensor) * 0
 
-    monkeypatch.setattr(gguf_export, "convert", fail_late)
+    monkeypatch.setattr(export, "convert", fail_late)
     with pytest.raises(raised):
         run(folder, contract, ("f16", "q8_0"))
     assert len(seen) == 8

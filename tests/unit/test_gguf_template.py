@@ -12,8 +12,8 @@ import pytest
 
 from helpers.models import CHATML, LLAMA_CHAT
 from medqa_cli.config.schema import GenerateConfig, PromptConfig
-from medqa_cli.merging.gguf_modelfile import modelfile
-from medqa_cli.merging.gguf_template import contract_template, prompt_text, renders_contract, split_at_system
+from medqa_cli.gguf.modelfile import modelfile
+from medqa_cli.prompt.chat_template import find_chat_template
 from medqa_cli.prompt.encoder import PromptContract, PromptEncoder, make_contract
 
 SYSTEM = "Answer the medical question."
@@ -32,6 +32,11 @@ def with_template(tokenizer: Any, template: str | None) -> Any:
     changed = copy.copy(tokenizer)
     changed.chat_template = template
     return changed
+
+
+def renders_contract(template: str, contract: PromptContract, tokenizer: Any) -> bool:
+    """Whether the template is kept as the model's own, which it is where it renders the contract's prompt."""
+    return find_chat_template(with_template(tokenizer, template), contract) == template
 
 
 def render(tokenizer: Any, template: str, messages: list[dict[str, str]], **options: Any) -> Any:
@@ -59,7 +64,7 @@ def test_the_template_gives_the_contracts_ids(
 ) -> None:
     tokenizer = request.getfixturevalue(f"{kind}_tokenizer")
     contract = contract_of(tokenizer, template_name, system)
-    template = contract_template(contract, tokenizer)
+    template = find_chat_template(tokenizer, contract)
     assert renders_contract(template, contract, tokenizer)
     encoder = PromptEncoder(contract, tokenizer)
     leads = [[], [{"role": "system", "content": system}]] if system else [[]]
@@ -70,7 +75,7 @@ def test_the_template_gives_the_contracts_ids(
 
 def test_the_models_own_template_stays_where_it_fits(chatml_tokenizer: Any) -> None:
     contract = contract_of(chatml_tokenizer, "chat", system=None)
-    assert contract_template(contract, chatml_tokenizer) == CHATML
+    assert find_chat_template(chatml_tokenizer, contract) == CHATML
 
 
 def test_a_default_system_line_is_replaced_and_conversations_go_on_as_the_model_knows_them(
@@ -78,7 +83,7 @@ def test_a_default_system_line_is_replaced_and_conversations_go_on_as_the_model_
 ) -> None:
     tokenizer = with_template(chatml_tokenizer, DEFAULTING)
     contract = contract_of(tokenizer, "chat")
-    template = contract_template(contract, tokenizer)
+    template = find_chat_template(tokenizer, contract)
     assert template.endswith(DEFAULTING)
     turns = [user("One?"), {"role": "assistant", "content": "1."}, user("Two?")]
     assert render(tokenizer, template, turns, tokenize=False) == (
@@ -94,9 +99,9 @@ def test_a_template_that_renders_otherwise_gives_way_to_the_contract(chatml_toke
     """Such as one that writes today's date: the contract has the day of the training."""
     contract = contract_of(chatml_tokenizer, "chat")
     tokenizer = with_template(chatml_tokenizer, CHATML.replace("message['role'] +", "message['role'] + ' today' +"))
-    template = contract_template(contract, tokenizer)
+    template = find_chat_template(tokenizer, contract)
     assert "today" not in template
-    assert render(tokenizer, template, [user("What?")], tokenize=False) == prompt_text(contract, "What?")
+    assert render(tokenizer, template, [user("What?")], tokenize=False) == contract.text.prompt("What?")
 
 
 def test_a_template_that_refuses_a_system_line_gives_way_to_the_contract(chatml_tokenizer: Any) -> None:
@@ -104,38 +109,38 @@ def test_a_template_that_refuses_a_system_line_gives_way_to_the_contract(chatml_
     refusal = "{% if messages[0]['role'] == 'system' %}{{ raise_exception('no system role') }}{% endif %}"
     tokenizer = with_template(chatml_tokenizer, refusal + CHATML)
     assert not renders_contract(tokenizer.chat_template, contract, tokenizer)
-    template = contract_template(contract, tokenizer)
+    template = find_chat_template(tokenizer, contract)
     assert "no system role" not in template
     lead = [{"role": "system", "content": SYSTEM}]
-    assert render(tokenizer, template, [*lead, user("What?")], tokenize=False) == prompt_text(contract, "What?")
+    assert render(tokenizer, template, [*lead, user("What?")], tokenize=False) == contract.text.prompt("What?")
 
 
 def test_a_made_template_repeats_the_prompt_for_each_question(bos_tokenizer: Any) -> None:
     contract = contract_of(bos_tokenizer, "llama2")
-    template = contract_template(contract, bos_tokenizer)
+    template = find_chat_template(bos_tokenizer, contract)
     assert template != LLAMA_CHAT
     turns = [user("One?"), {"role": "assistant", "content": "1."}, user("Two?")]
-    one, two = (prompt_text(contract, question) for question in ("One?", "Two?"))
-    assert render(bos_tokenizer, template, turns, tokenize=False) == f"<s>{one} 1.</s>{two}"
+    one, two = (contract.text.prompt(question) for question in ("One?", "Two?"))
+    assert render(bos_tokenizer, template, turns, tokenize=False) == f"<s>{one} 1.</s><s>{two}"
     other = [{"role": "system", "content": "Be brief."}, user("One?")]
     assert render(bos_tokenizer, template, other, tokenize=False) == "<s>" + one.replace(SYSTEM, "Be brief.")
 
 
 def test_a_system_message_without_a_place_is_refused(bos_tokenizer: Any) -> None:
     contract = contract_of(bos_tokenizer, "llama2", system=None)
-    template = contract_template(contract, bos_tokenizer)
-    with pytest.raises(jinja2.TemplateError, match="no place for a system message"):
+    template = find_chat_template(bos_tokenizer, contract)
+    with pytest.raises(jinja2.TemplateError, match="tuned without such a system message"):
         render(bos_tokenizer, template, [{"role": "system", "content": "Be brief."}, user("One?")])
     nothing = [{"role": "system", "content": ""}, user("One?")]
     assert render(bos_tokenizer, template, nothing, tokenize=False) == "<s>[INST] One? [/INST]"
 
 
 def test_where_the_system_line_stands(chatml_tokenizer: Any) -> None:
-    found = split_at_system(contract_of(chatml_tokenizer, "plain"))
+    found = contract_of(chatml_tokenizer, "plain").text.split_at_system()
     assert found == ("", "\n\nQuestion: ")
-    assert split_at_system(contract_of(chatml_tokenizer, "plain", system=None)) is None
+    assert contract_of(chatml_tokenizer, "plain", system=None).text.split_at_system() is None
     # Also a part of what stands around it: no telling which is the line.
-    assert split_at_system(contract_of(chatml_tokenizer, "plain", system="Question")) is None
+    assert contract_of(chatml_tokenizer, "plain", system="Question").text.split_at_system() is None
 
 
 # The Modelfile
@@ -177,7 +182,7 @@ def test_the_modelfile_renders_the_contracts_prompt(
     (template,) = found["TEMPLATE"]
     values = {"System": found.get("SYSTEM", [""])[0], "Prompt": "How to treat glaucoma?", "Response": "\0"}
     rendered, _, end = go_render(template, **values).partition("\0")
-    assert rendered == prompt_text(contract, "How to treat glaucoma?")
+    assert rendered == contract.text.prompt("How to treat glaucoma?")
     assert end == contract.end_token
     assert ("SYSTEM" in found) == (system in (SYSTEM, "{{ .Prompt }}"))
 

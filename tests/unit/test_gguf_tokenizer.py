@@ -15,8 +15,7 @@ from gguf import TokenType
 from helpers.models import CORPUS
 from medqa_cli.config.schema import PromptConfig
 from medqa_cli.errors import InputError
-from medqa_cli.merging.gguf_pretokenizer import byte_level_name, space_prefix
-from medqa_cli.merging.gguf_tokenizer import GgufTokenizer, read_tokenizer
+from medqa_cli.gguf.tokenizer import GgufTokenizer, byte_level_name, read_tokenizer, space_prefix
 from medqa_cli.prompt.encoder import PromptContract, make_contract
 
 LLAMA3 = (

@@ -57,11 +57,12 @@ ALLOWED: dict[str, set[str]] = {
     "data": _GROUND | {"__init__", "data"},
     "model": _GROUND | {"model"},
     "training": _GROUND | {"data", "model", "training"},
+    "gguf": _GROUND | {"model", "gguf"},
     "merging": _GROUND | {"data", "model", "merging"},
     "answering": _GROUND | {"data", "model", "answering"},
     "evaluation": _GROUND | {"data", "model", "evaluation"} | _WORKERS,
     "conversion": _GROUND | {"data", "model"},
-    "cli": {"__init__", "cli", "conversion", "data", "model", "evaluation"} | _GROUND | _WORKERS,
+    "cli": {"__init__", "cli", "conversion", "data", "gguf", "model", "evaluation"} | _GROUND | _WORKERS,
     "__main__": {"cli"},
 }
 # Which parts may import these at all.

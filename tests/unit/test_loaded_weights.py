@@ -13,7 +13,7 @@ from safetensors.torch import load_file, save_file
 from helpers.models import make_tiny_model
 from medqa_cli.config.schema import GenerateConfig, ModelConfig, PromptConfig, Quantization
 from medqa_cli.errors import InputError
-from medqa_cli.merging import gguf_export
+from medqa_cli.gguf import export as gguf_export
 from medqa_cli.merging.skeleton import build_skeleton, stored_names
 from medqa_cli.model.base import load_base
 from medqa_cli.model.source import BaseSource, find_base

@@ -77,7 +77,7 @@ def says_yes(monkeypatch: pytest.MonkeyPatch) -> list[str]:
 
 
 def loaders() -> dict[str, Callable[[Path], Any]]:
-    from medqa_cli.merging.gguf_hyperparameters import read_config
+    from medqa_cli.gguf.hyperparameters import read_config
     from medqa_cli.merging.skeleton import build_skeleton
     from medqa_cli.model.base import load_base, load_config, load_tokenizer
     from medqa_cli.model.source import find_base
@@ -170,7 +170,7 @@ def test_an_adapter_names_no_module_to_import(
 
 @pytest.mark.parametrize("name", ["../outside.safetensors", "/outside.safetensors", "a/../../outside.safetensors"])
 def test_an_index_names_files_of_its_folder_only(name: str, tiny_model_dir: Path, tmp_path: Path) -> None:
-    from medqa_cli.merging.gguf_tensors import stored_tensors
+    from medqa_cli.gguf.tensors import open_weights
 
     folder = tmp_path / "model"
     shutil.copytree(tiny_model_dir, folder)
@@ -182,7 +182,7 @@ def test_an_index_names_files_of_its_folder_only(name: str, tiny_model_dir: Path
     with pytest.raises(InputError, match="files of this folder"):
         loaders()["model"](folder)
     with pytest.raises(InputError, match="files of this folder"):
-        stored_tensors(folder)
+        open_weights(folder)
 
 
 def test_no_package_fetches_kernels_from_the_hub(tmp_path: Path) -> None:

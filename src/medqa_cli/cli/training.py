@@ -157,7 +157,8 @@ def merge(
     console.use_json(as_json)
     settings = load_for_run(config, overrides).config
     run = require_adapter(settings, config)
-    from medqa_cli.merging import gguf_export, report
+    from medqa_cli.gguf import export as gguf_export
+    from medqa_cli.merging import report
     from medqa_cli.merging.parts import MergeJob
     from medqa_cli.merging.run import merge as merge_adapter
     from medqa_cli.merging.small_changes import small_changes_warning

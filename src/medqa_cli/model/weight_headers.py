@@ -99,7 +99,7 @@ def weight_paths(folder: Path) -> list[Path]:
         missing = [shard for shard in names if not (folder / shard).is_file()]
         if missing:
             raise InputError(
-                f"the base model in {folder} is incomplete: {', '.join(missing[:3])} missing "
+                f"the model in {folder} is incomplete: {', '.join(missing[:3])} missing "
                 f"({len(missing)} of the {len(names)} shards that {name} names)",
                 "copy or download the missing files",
             )

@@ -97,15 +97,20 @@ class PromptText:
             text = text.replace(marker, f"{marker[0]} {marker[1:]}")
         return text
 
+    def prompt(self, question: str) -> str:
+        """Return the text of the prompt for one question, without BOS."""
+        return self.before_question + self.defuse(question) + self.after_question
+
     def render(self, question: str, answer: str) -> str:
         """Return prompt and answer as one text, without BOS and end token: a tokenizer or trainer adds those."""
-        return (
-            self.before_question
-            + self.defuse(question)
-            + self.after_question
-            + self.answer_prefix
-            + self.defuse(answer)
-        )
+        return self.prompt(question) + self.answer_prefix + self.defuse(answer)
+
+    def split_at_system(self) -> tuple[str, str] | None:
+        """Return what stands before and after the system line in front of the question; None if that is ambiguous."""
+        if not self.system or self.before_question.count(self.system) != 1:
+            return None
+        before, _, after = self.before_question.partition(self.system)
+        return before, after
 
 
 def make_prompt_text(config: PromptConfig, tokenizer: Tokenizer | None = None) -> PromptText:

@@ -1,13 +1,14 @@
-"""What llama.cpp must know of a Llama model beside its weights: sizes, rope, norms. Refuses what it would get wrong.
+"""What llama.cpp must know of a Llama model beside its weights: sizes, rope, norms; refuses what it would get wrong.
 
 Key names are those of the ``gguf`` package; which of them the architecture ``llama`` reads is taken from llama.cpp's
-``conversion/llama.py`` and ``src/models/llama.cpp`` (2026-11). Does not read weights or tokenizers.
+``conversion/llama.py`` and ``src/models/llama.cpp`` (2026-11).
 """
 
 from __future__ import annotations
 
 from typing import Any
 
+import gguf
 import numpy as np
 import numpy.typing as npt
 
@@ -68,8 +69,6 @@ def context_length(config: Any) -> int:
 
 def add_hyperparameters(writer: Any, config: Any) -> None:
     """Put the model's sizes and rope into a ``gguf.GGUFWriter``."""
-    import gguf
-
     if context_length(config) < config.max_position_embeddings:
         console.note(f"the context is set to {context_length(config)} tokens, the model's sliding window")
     writer.add_context_length(context_length(config))

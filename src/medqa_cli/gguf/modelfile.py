@@ -1,7 +1,4 @@
-"""The Ollama ``Modelfile`` beside GGUF files: the prompt contract as a Go template, its system line, stops, decoding.
-
-Does not run Ollama.
-"""
+"""The Ollama ``Modelfile`` beside GGUF files: the prompt contract as a Go template, system line, stops, decoding."""
 
 from __future__ import annotations
 
@@ -10,7 +7,6 @@ import re
 from collections.abc import Sequence
 
 from medqa_cli.config.schema import GenerateConfig
-from medqa_cli.merging.gguf_template import split_at_system
 from medqa_cli.prompt.encoder import PromptContract
 
 # A larger window only costs memory: the tuned answers are short.
@@ -43,7 +39,7 @@ def modelfile(
 def _template(contract: PromptContract) -> tuple[str, str | None]:
     """Return the Go template, and the system line where it can stand in a place of its own."""
     text = contract.text
-    parts = split_at_system(contract)
+    parts = text.split_at_system()
     # A Modelfile has no escape for quotes in SYSTEM: such a line stays inside the template.
     if parts is None or text.system is None or '"' in text.system:
         before, system = _plain(text.before_question), None

@@ -1,7 +1,4 @@
-"""GGUF files of a merged model, and an Ollama ``Modelfile`` beside them: the entry, with its checks and its summary.
-
-Each file appears whole or not at all. Does not merge (``merge`` does) and does not run llama.cpp.
-"""
+"""Export a merged model as GGUF files, with an Ollama ``Modelfile`` beside them; each appears whole or not at all."""
 
 from __future__ import annotations
 
@@ -20,20 +17,15 @@ import gguf
 from medqa_cli import console
 from medqa_cli.config.schema import GenerateConfig
 from medqa_cli.errors import InputError
+from medqa_cli.gguf.hyperparameters import ARCHITECTURE, add_hyperparameters, context_length, read_config, rope_factors
+from medqa_cli.gguf.modelfile import modelfile
+from medqa_cli.gguf.tensors import FILE_TYPES, PlannedTensor, convert, open_weights, plan_tensors
+from medqa_cli.gguf.tokenizer import GgufTokenizer, read_tokenizer
 from medqa_cli.leftovers import held, sweep
-from medqa_cli.merging.gguf_hyperparameters import (
-    ARCHITECTURE,
-    add_hyperparameters,
-    context_length,
-    read_config,
-    rope_factors,
-)
-from medqa_cli.merging.gguf_modelfile import modelfile
-from medqa_cli.merging.gguf_template import contract_template
-from medqa_cli.merging.gguf_tensors import FILE_TYPES, PlannedTensor, convert, plan_tensors, stored_tensors
-from medqa_cli.merging.gguf_tokenizer import GgufTokenizer, read_tokenizer
 from medqa_cli.model.adapter import base_of_adapter
 from medqa_cli.model.base import load_tokenizer
+from medqa_cli.model.weight_files import WeightFiles
+from medqa_cli.prompt.chat_template import find_chat_template
 from medqa_cli.prompt.encoder import PROMPT_FILE_NAME, PromptContract
 from medqa_cli.run_folder import RunFolder, atomic_file
 
@@ -49,12 +41,13 @@ _FILE_TYPE_CODES = {
 
 @dataclass(frozen=True)
 class _Model:
-    """What every file of a model holds beside its tensors."""
+    """What all files of one model share."""
 
     name: str
     config: Any
     tokenizer: GgufTokenizer
     chat_template: str
+    weights: WeightFiles
 
 
 def parse_types(given: Sequence[str] | None, more: Sequence[str] | None = None) -> tuple[str, ...]:
@@ -69,13 +62,14 @@ def parse_types(given: Sequence[str] | None, more: Sequence[str] | None = None) 
     """
     if more and not given:
         raise InputError(f"merge takes no argument; got: {' '.join(more)}", "GGUF files: medqa merge --gguf q8_0")
-    names = [name.strip().lower() for one in [*(given or ()), *(more or ())] for name in one.split(",") if name.strip()]
+    words = ",".join([*(given or ()), *(more or ())]).split(",")
+    names = dict.fromkeys(word.strip().lower() for word in words if word.strip())
     for name in names:
         if name not in FILE_TYPES:
             raise InputError(
                 f"--gguf {name}: no such file type", f"choose among {', '.join(FILE_TYPES)}, e.g. --gguf f16,q8_0"
             )
-    return tuple(dict.fromkeys(names))
+    return tuple(names)
 
 
 def require_exportable(adapter_dir: Path) -> None:
@@ -96,7 +90,7 @@ def export_gguf(
     """Write ``out_dir/NAME-<type>.gguf`` for each type and ``out_dir/Modelfile``.
 
     Args:
-        merged_dir: a Transformers folder with safetensors and tokenizer.
+        merged_dir: a Transformers folder with weights and tokenizer.
         contract: the prompt that the model was tuned with.
         types: of ``f16``, ``q8_0``, ``q4_0``.
         out_dir: made where it is missing; files of the same names are replaced, others left.
@@ -114,19 +108,24 @@ def export_gguf(
     config = read_config(str(merged_dir))
     tokenizer = load_tokenizer(str(merged_dir))
     translated = read_tokenizer(tokenizer, config.vocab_size, contract)
-    model = _Model(name, config, translated, contract_template(contract, tokenizer))
-    stored = stored_tensors(merged_dir)
-    plans = {kind: plan_tensors(config, stored, kind) for kind in types}
+    model = _Model(name, config, translated, find_chat_template(tokenizer, contract), open_weights(merged_dir))
+    plans = {kind: plan_tensors(config, model.weights.tensors, kind) for kind in types}
     for warning in translated.warnings:
         console.warn(f"GGUF: {warning}")
-    _make_folder(out_dir)
+    try:
+        out_dir.mkdir(parents=True, exist_ok=True)
+    except OSError as error:
+        raise InputError(f"cannot write {out_dir}: {error.strerror}") from error
     _require_space(out_dir, sum(_estimated_bytes(plan, translated) for plan in plans.values()))
     written = [_write_file(out_dir / f"{name}-{kind}.gguf", model, kind, plan) for kind, plan in plans.items()]
+    model.weights.close()
     best = next(kind for kind in _BEST_FIRST if kind in plans)
     stops = [translated.tokens[token_id] for token_id in contract.stop_token_ids]
     with atomic_file(out_dir / MODELFILE_NAME) as file:
         file.write(modelfile(contract, f"{name}-{best}.gguf", stops, generate, context_length(config)))
-    _mention_older(out_dir, [Path(one["path"]) for one in written])
+    names = {Path(one["path"]).name for one in written}
+    if older := sorted(path.name for path in out_dir.glob("*.gguf") if path.name not in names):
+        console.warn(f"{out_dir} also holds files of earlier exports: {', '.join(older)}")
     return written
 
 
@@ -140,8 +139,13 @@ def export_run(
 def show(written: Sequence[dict[str, Any]], run: RunFolder) -> None:
     """Print what was written and how to use it."""
     rows = [
-        [Path(one["path"]).name, f"{one['bytes'] / 2**20:,.0f} MiB", f"{one['seconds']:.0f} s", _types_in_words(one)]
-        for one in written
+        [
+            Path(file["path"]).name,
+            f"{file['bytes'] / 2**20:,.0f} MiB",
+            f"{file['seconds']:.0f} s",
+            ", ".join(f"{count} {kind}" for kind, count in file["tensors"].items()),
+        ]
+        for file in written
     ]
     console.table("GGUF", rows, header=["file", "size", "time", "tensors"])
     console.line(f"Ollama: ollama create {_name_of(run)} -f {run.gguf_dir / MODELFILE_NAME}")
@@ -164,13 +168,23 @@ def _write_file(path: Path, model: _Model, kind: str, plan: Sequence[PlannedTens
             writer = gguf.GGUFWriter(temporary, ARCHITECTURE)
             try:
                 _add_metadata(writer, model, kind, plan)
-                _write_tensors(writer, path.name, plan, rope_factors(model.config))
+                _write_tensors(writer, path.name, model, plan)
             finally:
                 writer.close()
             temporary.replace(path)
     except OSError as error:
         raise InputError(f"cannot write {path}: {error.strerror or error}") from error
-    return _summary(kind, path, plan, time.perf_counter() - started)
+    fell_back = sum(tensor.fell_back for tensor in plan)
+    if fell_back:
+        console.note(f"{path.name}: {fell_back} matrices are stored as f16: their rows are not a multiple of 32 long")
+    return {
+        "type": kind,
+        "path": str(path),
+        "bytes": path.stat().st_size,
+        "tensors": dict(Counter(tensor.type.name.lower() for tensor in plan)),
+        "stored_as_f16": fell_back,
+        "seconds": round(time.perf_counter() - started, 1),
+    }
 
 
 def _add_metadata(writer: gguf.GGUFWriter, model: _Model, kind: str, plan: Sequence[PlannedTensor]) -> None:
@@ -184,8 +198,9 @@ def _add_metadata(writer: gguf.GGUFWriter, model: _Model, kind: str, plan: Seque
     model.tokenizer.add_to(writer, model.chat_template)
 
 
-def _write_tensors(writer: gguf.GGUFWriter, name: str, plan: Sequence[PlannedTensor], factors: Any) -> None:
+def _write_tensors(writer: gguf.GGUFWriter, file_name: str, model: _Model, plan: Sequence[PlannedTensor]) -> None:
     """Announce all tensors, then write them one after the other: none waits in memory."""
+    factors = rope_factors(model.config)
     for tensor in plan:
         writer.add_tensor_info(tensor.name, tensor.byte_shape, tensor.dtype, tensor.num_bytes, raw_dtype=tensor.type)
     if factors is not None:
@@ -193,44 +208,18 @@ def _write_tensors(writer: gguf.GGUFWriter, name: str, plan: Sequence[PlannedTen
     writer.write_header_to_file()
     writer.write_kv_data_to_file()
     writer.write_ti_data_to_file()
-    with console.progress(f"writing {name}", len(plan)) as progress:
+    with console.progress(f"writing {file_name}", len(plan)) as progress:
         for done, tensor in enumerate(plan, start=1):
-            writer.write_tensor_data(convert(tensor))
+            writer.write_tensor_data(convert(model.weights, tensor))
             progress.update(done)
     if factors is not None:
         writer.write_tensor_data(factors)
 
 
-def _summary(kind: str, path: Path, plan: Sequence[PlannedTensor], seconds: float) -> dict[str, Any]:
-    fell_back = sum(tensor.fell_back for tensor in plan)
-    if fell_back:
-        console.note(f"{path.name}: {fell_back} matrices are stored as f16: their rows are not a multiple of 32 long")
-    return {
-        "type": kind,
-        "path": str(path),
-        "bytes": path.stat().st_size,
-        "tensors": dict(Counter(tensor.type.name.lower() for tensor in plan)),
-        "stored_as_f16": fell_back,
-        "seconds": round(seconds, 1),
-    }
-
-
-def _types_in_words(written: dict[str, Any]) -> str:
-    return ", ".join(f"{count} {kind}" for kind, count in written["tensors"].items())
-
-
 def _estimated_bytes(plan: Sequence[PlannedTensor], tokenizer: GgufTokenizer) -> int:
     """Return the size of the file, a little too large: padding for each tensor, 32 bytes for each token and merge."""
-    texts = [*tokenizer.tokens, *tokenizer.merges]
-    text_bytes = sum(len(text.encode()) + 32 for text in texts)
+    text_bytes = sum(len(text.encode()) + 32 for text in [*tokenizer.tokens, *tokenizer.merges])
     return sum(tensor.num_bytes + 256 for tensor in plan) + text_bytes + 2**16
-
-
-def _make_folder(folder: Path) -> None:
-    try:
-        folder.mkdir(parents=True, exist_ok=True)
-    except OSError as error:
-        raise InputError(f"cannot write {folder}: {error.strerror}") from error
 
 
 def _require_space(folder: Path, needed: int) -> None:
@@ -240,9 +229,3 @@ def _require_space(folder: Path, needed: int) -> None:
             f"the GGUF files need {needed / 2**30:.1f} GiB, {folder} has {free / 2**30:.1f} GiB free",
             "free some space, or ask for fewer types: --gguf q8_0",
         )
-
-
-def _mention_older(folder: Path, written: Sequence[Path]) -> None:
-    older = sorted(path.name for path in folder.glob("*.gguf") if path not in written)
-    if older:
-        console.warn(f"{folder} also holds files of earlier exports: {', '.join(older)}")

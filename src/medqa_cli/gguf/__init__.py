@@ -1,0 +1,1 @@
+"""GGUF files of a merged model, for llama.cpp and Ollama."""
