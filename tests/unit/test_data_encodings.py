@@ -322,6 +322,44 @@ def test_a_stray_sign_of_seven_bit_japanese_takes_no_words(tmp_path: Path, line:
     assert detect_encoding(path, "qa.csv").description == name
 
 
+JAPANESE_LINE = "痛風とは何ですか？,尿酸が結晶になる病気です。\n"
+
+
+@pytest.mark.parametrize(
+    "stray",
+    [b"x\x1b$@", b"x\x1b$B\x1b(B", b"x\x1b(J", b"x\x1b$@ab", b"\x1b$@!\x1b(B", b"\x1b(J\x1b$B", "x\x1b$@é".encode()],
+)
+@pytest.mark.parametrize("end", [b"\n", b"\r\n"])
+def test_a_stray_escape_sequence_takes_nothing_from_the_lines_behind_it(
+    tmp_path: Path, stray: bytes, end: bytes
+) -> None:
+    for name, beside in {
+        "UTF-8": "Gout?,It hurts \\ a Café.",
+        "UTF-8, 1 line of it ISO-2022-JP": JAPANESE_LINE.strip(),
+    }.items():
+        codec = "iso2022_jp" if "2022" in name else "utf-8"
+        path = write(tmp_path / "qa.csv", stray + end + beside.encode(codec) + end + b"a \\ b" + end)
+        assert text_of(path).split("\n")[-3:] == [beside, "a \\ b", ""]
+        assert detect_encoding(path, "qa.csv").description == name
+
+
+def test_lines_of_seven_bit_japanese_among_utf8_are_read_each_by_itself(tmp_path: Path) -> None:
+    rows = ["question,answer\n", "Was ist Gicht?,Ein Übel.\n", JAPANESE_LINE, "Café?,Nein.\n"]
+    codecs = ["ascii", "utf-8", "iso2022_jp", "utf-8"]
+    content = b"".join(row.encode(codec) for row, codec in zip(rows, codecs, strict=True))
+    path = write(tmp_path / "qa.csv", content)
+    assert text_of(path) == "".join(rows)
+    assert detect_encoding(path, "qa.csv").warnings == (
+        "qa.csv: 1 line of it is ISO-2022-JP (the first: line 3): look at them",
+    )
+
+
+def test_seven_bit_japanese_that_ends_its_lines_in_roman_letters_keeps_backslashes(tmp_path: Path) -> None:
+    line = JAPANESE_LINE.encode("iso2022_jp").replace(b"\x1b(B\n", b"\x1b(J\n")
+    path = write(tmp_path / "qa.csv", b"question,answer\n" + line + b"a \\ b\n")
+    assert text_of(path) == f"question,answer\n{JAPANESE_LINE}a \\ b\n"
+
+
 @pytest.mark.skipif(sys.platform == "win32", reason="Windows has no timer of a process's own time")
 def test_words_that_two_encodings_read_differently_are_found_behind_a_long_plain_one() -> None:
     """With a pattern that starts again at each of its letters the long one takes minutes."""

@@ -9,7 +9,7 @@ from collections import Counter
 from pathlib import Path
 
 import pytest
-from hypothesis import given
+from hypothesis import example, given
 from hypothesis import strategies as st
 
 from helpers.encodings import is_no_utf8
@@ -150,6 +150,8 @@ LINES = st.one_of(
 
 
 @given(st.lists(LINES, max_size=10), st.sampled_from([b"\n", b"\r\n", b"\n\n"]))
+@example([b"x\x1b$@"], b"\n")
+@example([b"x\x1b$@ab", b"x\x1b$B!!\x1b(J"], b"\r\n")
 def test_each_line_of_json_lines_is_one_row(folder: Path, lines: list[bytes], end: bytes) -> None:
     first = b'{"question": "q", "answer": "a"}'
     # Noise is in no encoding that could be told.

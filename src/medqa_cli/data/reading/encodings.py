@@ -29,7 +29,9 @@ from medqa_cli.data.reading.line_decoding import (
     BLOCK,
     LINES,
     NOTHING,
+    SEVEN_BIT,
     is_rather_utf8,
+    is_seven_bit_japanese,
     is_surely_utf8,
     lines_of,
     read_apart,
@@ -52,7 +54,6 @@ _MARKS = (  # in this order: that of UTF-32 begins like that of UTF-16
     (codecs.BOM_UTF16_BE, "utf-16", "UTF-16"),
     (codecs.BOM_UTF8, "utf-8-sig", "UTF-8 with a byte order mark"),
 )
-_SEVEN_BIT = (b"\x1b$B", b"\x1b$@", b"\x1b(J")  # how ISO-2022-JP changes to Japanese and back
 _HINT = "name its encoding: --set data.encoding=NAME{}, or save it as 'CSV UTF-8' or as .xlsx"
 _NOT_ASCII = re.compile(r"[^\x00-\x7f]")
 
@@ -99,9 +100,7 @@ def _detected(path: Path, shown: str, wanted: str | None, size: int, changed: in
         return Encoding(codec, "replace", "UTF-16 without a byte order mark")
     codec, description = ("utf-8", "UTF-8") if mark is None else mark[1:]
     if (wrong := _first_error(path, "utf-8")) is None:
-        if mark is None and _holds_seven_bit_japanese(path):
-            return Encoding("iso2022_jp", "replace", NAMES["iso2022_jp"])
-        return Encoding(codec, "replace", description)
+        return (mark is None and _seven_bit_japanese(path, shown)) or Encoding(codec, "replace", description)
     if b"\0" in start or _begins_with_nul_bytes(path):
         return Encoding(WINDOWS_1252, "replace", NAMES[WINDOWS_1252])  # no text; the readers say so
     return _older(path, shown, description, wrong)
@@ -120,25 +119,30 @@ def _unmarked_utf16(start: bytes) -> str | None:
     return None
 
 
-def _holds_seven_bit_japanese(path: Path) -> bool:
-    """Tell ISO-2022-JP: most lines with its signs are valid in it. A stray sign in a text would take what follows."""
-    valid = 0
+def _seven_bit_japanese(path: Path, shown: str) -> Encoding | None:
+    """Tell ISO-2022-JP: lines that go over to Japanese signs and back. A stray escape sequence is none."""
+    japanese = first = others = 0
     with open(path, "rb") as file:
         if not any(b"\x1b" in block for block in iter(lambda: file.read(BLOCK), b"")):
-            return False
+            return None
         file.seek(0)
-        for line in file:
-            if b"\x1b" in line and any(sign in line for sign in _SEVEN_BIT):
-                valid += 1 if _is_valid(line, "iso2022_jp") else -1
-    return valid > 0
-
-
-def _is_valid(data: bytes, codec: str) -> bool:
-    try:
-        data.decode(codec)
-    except UnicodeDecodeError:
-        return False
-    return True
+        for number, line in enumerate(file, start=1):
+            if is_seven_bit_japanese(line):
+                japanese, first = japanese + 1, first or number
+                # Python goes on behind a line's end in the signs of the line; here each line begins in ASCII.
+                others += not line.rpartition(b"\x1b")[2].startswith(b"(B")
+            else:
+                others += b"\x1b" in line or not line.isascii()
+    if not japanese:
+        return None
+    name = NAMES[SEVEN_BIT]
+    if not others:
+        return Encoding(SEVEN_BIT, "replace", name)
+    lines = f"{japanese:,} {'line' if japanese == 1 else 'lines'}"
+    warning = (
+        f"{shown}: {lines} of it {'is' if japanese == 1 else 'are'} {name} (the first: line {first:,}): look at them"
+    )
+    return Encoding(f"{LINES}{SEVEN_BIT}", "replace", f"UTF-8, {lines} of it {name}", (warning,))
 
 
 def _named(path: Path, shown: str, wanted: str, mark: tuple[str, str] | None) -> Encoding:

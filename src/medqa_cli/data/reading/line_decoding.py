@@ -20,6 +20,11 @@ MOST_BY_CHANCE = 3  # characters of two bytes in a line of another encoding that
 NOTHING = "ascii"  # what a line of no known encoding is read as
 LINES = "medqa-lines-"  # the codec that decodes each line by itself: UTF-8, else what its name says
 
+SEVEN_BIT = "iso2022_jp"
+# Where it writes Japanese: an escape sequence, pairs of bytes, and another one before the line ends.
+_JAPANESE = re.compile(rb"\x1b\$[@B](?:[!-~]{2})+\x1b")
+_NEVER_CLOSED = re.compile(rb"\x1b\$[@B][^\x1b]*\Z")
+
 # What two bytes of UTF-8 that stand in a line by chance do not decode to: letters and signs in use.
 _IN_USE = re.compile(
     "[\xa0-\u017f\u0192\u0218-\u021b\u02c6-\u02dd\u0370-\u052f\u0590-\u06ff\u0900-\ud7ff\uf900-\ufffc\U00010000-\U0010ffff]"
@@ -44,6 +49,17 @@ def is_surely_utf8(text: str) -> bool:
     """Tell whether a line cannot be UTF-8 by chance: by a long character, by many, or by letters within a word."""
     beyond = _NOT_ASCII.findall(text)
     return max(beyond) > "\u07ff" or len(beyond) > MOST_BY_CHANCE or _WITHIN_A_WORD.search(text) is not None
+
+
+def is_seven_bit_japanese(line: bytes) -> bool:
+    """Tell whether a line is in ISO-2022-JP: it goes over to Japanese signs, and back before it ends."""
+    if b"\x1b$" not in line or not _JAPANESE.search(line) or _NEVER_CLOSED.search(line):
+        return False
+    try:
+        line.decode(SEVEN_BIT)
+    except UnicodeDecodeError:
+        return False
+    return True
 
 
 def is_rather_utf8(line: bytes, text: str, codec: str) -> bool:
@@ -112,6 +128,8 @@ class _LineDecoder(codecs.IncrementalDecoder):
 
 
 def _decoded_line(line: bytes, codec: str) -> str:
+    if codec == SEVEN_BIT:
+        return line.decode(SEVEN_BIT if is_seven_bit_japanese(line) else "utf-8", "replace")
     if line.isascii():
         return line.decode("ascii")
     if (text := utf8_text(line)) and is_rather_utf8(line, text, codec):
