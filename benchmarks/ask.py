@@ -117,7 +117,7 @@ def speed(location: str, quantization: Any, num_questions: int, tokens: int, rou
     from medqa_cli.answering.generate import answer_questions
     from medqa_cli.answering.models import load_answerer
     from medqa_cli.config.schema import GenerateConfig, ModelConfig, PromptConfig
-    from medqa_cli.run_folder import RunFolder
+    from medqa_cli.files import RunFolder
 
     model = ModelConfig(quantization=quantization)
     run, prompt = RunFolder(Path("nowhere")), PromptConfig(template="chat")

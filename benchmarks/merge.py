@@ -118,9 +118,9 @@ def prepare_medqa(folder: Path, out_dir: Path, base_weights: str) -> Callable[[]
     from transformers.conversion_mapping import get_checkpoint_conversion_mapping
 
     from medqa_cli.config.schema import ModelConfig, PromptConfig
+    from medqa_cli.files import RunFolder
     from medqa_cli.merging.parts import MergeJob
     from medqa_cli.merging.run import merge
-    from medqa_cli.run_folder import RunFolder
 
     get_checkpoint_conversion_mapping("llama")  # builds its table at the first call
     job = MergeJob(

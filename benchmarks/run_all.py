@@ -26,8 +26,8 @@ from typing import Any
 import picture
 from figures import write_figures
 
+from medqa_cli.environment import describe_environment
 from medqa_cli.model.machine import machine_at_hand
-from medqa_cli.run_folder import describe_environment
 
 ROOT = Path(__file__).resolve().parents[1]
 SAMPLE = ROOT / "examples/data/consumer_health_qa.csv"

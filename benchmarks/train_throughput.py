@@ -194,8 +194,8 @@ def random_llama() -> Path:
     import torch
     from transformers import LlamaConfig, LlamaForCausalLM
 
+    from medqa_cli.files import atomic_dir
     from medqa_cli.model.source import cache_dir
-    from medqa_cli.run_folder import atomic_dir
 
     folder = cache_dir() / "benchmark-random-llama2-7b"
     if not folder.is_dir():

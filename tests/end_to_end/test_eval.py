@@ -132,7 +132,7 @@ def test_a_batch_gives_the_answers_that_ask_gives(whole: dict[str, bytes], folde
     from medqa_cli.answering.models import load_answerer
     from medqa_cli.config.schema import GenerateConfig, ModelConfig, PromptConfig
     from medqa_cli.evaluation.generation import WholeAnswer
-    from medqa_cli.run_folder import RunFolder
+    from medqa_cli.files import RunFolder
 
     model = ModelConfig(name_or_path=str(tiny_model_dir), quantization="none", compute_dtype="float32")
     samples = samples_of(whole["samples.jsonl"])

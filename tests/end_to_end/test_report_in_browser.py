@@ -18,7 +18,7 @@ from medqa_cli.evaluation.metrics import METRICS
 from medqa_cli.evaluation.output import REPORT_NAME, write_all
 from medqa_cli.evaluation.results import ChoiceResults, Measured, Statistics, make_results
 from medqa_cli.evaluation.samples import Sample
-from medqa_cli.run_folder import RunFolder
+from medqa_cli.files import RunFolder
 
 NAMES = ["glaucoma", "asthma", "gout", "angina pectoris", "anemia", "eczema", "migraine with aura", "mumps"]
 KINDS = ("What is {}?", "How to treat {}?", "What causes {}?")

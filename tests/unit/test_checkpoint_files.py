@@ -16,7 +16,7 @@ import pytest
 
 from medqa_cli import console
 from medqa_cli.errors import InputError
-from medqa_cli.run_folder import RunFolder
+from medqa_cli.files import RunFolder
 from medqa_cli.training import checkpoint_files
 from medqa_cli.training.checkpoint_files import (
     MANIFEST_NAME,

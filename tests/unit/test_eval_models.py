@@ -13,7 +13,7 @@ import torch
 from medqa_cli.config.schema import ModelConfig
 from medqa_cli.evaluation import models
 from medqa_cli.evaluation.models import ModelSet
-from medqa_cli.run_folder import RunFolder
+from medqa_cli.files import RunFolder
 
 
 class Loader:

@@ -11,7 +11,7 @@ import torch
 from medqa_cli import ranks
 from medqa_cli.config.schema import ModelConfig, TrainConfig
 from medqa_cli.errors import InputError
-from medqa_cli.run_folder import RunFolder
+from medqa_cli.files import RunFolder
 from medqa_cli.training import preflight
 from medqa_cli.training.sharding import check_sharded_type, check_sharding
 from medqa_cli.training.trainer import make_training_arguments, optimizer_on

@@ -7,7 +7,7 @@ from pathlib import Path
 import pytest
 
 from medqa_cli.errors import Interrupted, MedqaError
-from medqa_cli.run_folder import RunFolder
+from medqa_cli.files import RunFolder
 from medqa_cli.training.checkpoint_files import HINT, NotWrittenError
 from medqa_cli.training.ending import Ending, Outcome, adapter_checkpoint, error_of
 from medqa_cli.training.guards import DivergedError

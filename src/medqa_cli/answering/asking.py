@@ -21,8 +21,8 @@ from medqa_cli.answering.question_files import read_questions
 from medqa_cli.answering.references import Reference, References
 from medqa_cli.config.schema import GenerateConfig, ModelConfig, PromptConfig
 from medqa_cli.errors import MedqaError
+from medqa_cli.files import RunFolder
 from medqa_cli.model.device import let_go_of_unused
-from medqa_cli.run_folder import RunFolder
 
 NOTHING_CLOSE = "nothing close in the data: no reference answer to check this answer against"
 

@@ -16,7 +16,7 @@ from typing import Any
 
 from medqa_cli import console
 from medqa_cli.errors import InputError, MedqaError
-from medqa_cli.run_folder import atomic_file
+from medqa_cli.files import atomic_file
 
 HELP = """\
 Type a question. Each one stands alone unless /follow is on, since the model was trained on single questions.

@@ -11,13 +11,13 @@ import torch
 from medqa_cli import hub
 from medqa_cli.config.schema import ModelConfig, PromptConfig
 from medqa_cli.errors import InputError
+from medqa_cli.files import RunFolder
 from medqa_cli.model.adapter import base_of_adapter, load_tuned
 from medqa_cli.model.adapter_effect import ADAPTER_CONFIG_NAME
 from medqa_cli.model.base import load_base, load_tokenizer, num_embeddings
 from medqa_cli.model.device import pick_compute_dtype, pick_device
 from medqa_cli.model.source import BaseSource, find_base
 from medqa_cli.prompt.encoder import PROMPT_FILE_NAME, PromptContract, PromptEncoder, make_contract
-from medqa_cli.run_folder import RunFolder
 
 
 @dataclass(frozen=True)

@@ -17,8 +17,7 @@ from typing import IO, Any
 
 from medqa_cli import console
 from medqa_cli.errors import InputError
-from medqa_cli.leftovers import remove, sweep
-from medqa_cli.run_folder import atomic_file
+from medqa_cli.files import atomic_file, remove, sweep
 
 Answers = dict[int, dict[str, Any]]
 

@@ -20,7 +20,7 @@ from medqa_cli.data.reading.column_hints import CANDIDATES
 from medqa_cli.data.reading.columns import INPUT, INSTRUCTION
 from medqa_cli.data.reading.encodings import detect_encoding
 from medqa_cli.errors import InputError
-from medqa_cli.plain_file import odd_kind
+from medqa_cli.files import odd_kind
 
 STANDARD_INPUT = "-"
 _DELIMITERS = {".csv": ",;\t|", ".tsv": "\t"}

@@ -15,7 +15,7 @@ from medqa_cli import __version__, console
 from medqa_cli.cli import first_steps
 from medqa_cli.config.schema import Config
 from medqa_cli.errors import InputError, Interrupted, MedqaError
-from medqa_cli.run_folder import is_full_disk
+from medqa_cli.files import is_full_disk
 
 _ORDER = ["convert", "train", "merge", "ask", "eval", "config"]
 

@@ -21,7 +21,7 @@ from medqa_cli.cli.options import (
 from medqa_cli.config.load import DEFAULT_NAME, load
 from medqa_cli.config.presets import SMALL_MODEL_INSTALL, SMALL_MODEL_PACKAGE, Preset, preset_for
 from medqa_cli.errors import InputError
-from medqa_cli.run_folder import atomic_file
+from medqa_cli.files import atomic_file
 
 
 @config_app.command(

@@ -11,7 +11,7 @@ from medqa_cli.cli import first_steps
 from medqa_cli.config.load import Loaded, load
 from medqa_cli.config.schema import Config
 from medqa_cli.errors import InputError
-from medqa_cli.run_folder import RunFolder
+from medqa_cli.files import RunFolder
 
 
 def at_home(path: Path | None) -> Path | None:

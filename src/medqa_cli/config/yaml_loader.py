@@ -17,7 +17,7 @@ from yaml.error import Mark
 from yaml.nodes import MappingNode, Node, ScalarNode, SequenceNode
 
 from medqa_cli.config.schema import MAX_LIST_ITEMS
-from medqa_cli.plain_file import odd_kind
+from medqa_cli.files import odd_kind
 
 MAX_BYTES = 1_000_000
 # Aliases multiply what a file holds. The configuration has two levels, and lists of mappings below them.

@@ -9,7 +9,7 @@ from pathlib import Path
 
 from medqa_cli.data.splitting import SPLITS
 from medqa_cli.errors import InputError
-from medqa_cli.plain_file import require_file
+from medqa_cli.files import require_file
 
 
 @dataclass(frozen=True)

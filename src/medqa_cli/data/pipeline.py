@@ -35,8 +35,7 @@ from medqa_cli.data.stages import Stages
 from medqa_cli.data.topic_counts import count_topics, pages_tell
 from medqa_cli.data.writing import Render, Wording, Written, write_rows
 from medqa_cli.errors import MedqaError
-from medqa_cli.leftovers import sweep
-from medqa_cli.run_folder import atomic_dir, write_json
+from medqa_cli.files import atomic_dir, sweep, write_json
 
 SPOOL_NAME = "spool.tmp"
 SETS_NAME = "sets.tmp"

@@ -12,7 +12,7 @@ from pathlib import Path
 from medqa_cli import console, ranks
 from medqa_cli.config.schema import EvalConfig, GenerateConfig, ModelConfig, PromptConfig
 from medqa_cli.evaluation.gate import Condition, check_gate, require_measured
-from medqa_cli.run_folder import RunFolder
+from medqa_cli.files import RunFolder
 
 DEFAULT_MODELS = ("adapter", "base")
 REPORT_NAME = "report.html"

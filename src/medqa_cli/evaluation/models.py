@@ -10,11 +10,11 @@ import torch
 
 from medqa_cli.config.schema import ModelConfig
 from medqa_cli.errors import InputError
+from medqa_cli.files import RunFolder
 from medqa_cli.model.adapter import base_of_adapter, load_tuned
 from medqa_cli.model.base import load_base
 from medqa_cli.model.device import let_go_of_unused, pick_compute_dtype, pick_device
 from medqa_cli.model.source import BaseSource, find_base
-from medqa_cli.run_folder import RunFolder
 
 MODEL_NAMES = ("adapter", "base", "merged")
 

@@ -13,8 +13,7 @@ from pathlib import Path
 from typing import Any
 
 from medqa_cli.errors import InputError
-from medqa_cli.plain_file import require_file
-from medqa_cli.run_folder import read_json
+from medqa_cli.files import read_json, require_file
 
 _LETTERS = ("A", "B", "C", "D")
 _DECISIONS = ("yes", "no", "maybe")

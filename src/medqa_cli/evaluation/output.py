@@ -11,7 +11,7 @@ from medqa_cli.errors import InputError
 from medqa_cli.evaluation.page import make_page
 from medqa_cli.evaluation.results import Measured, Statistics, make_results
 from medqa_cli.evaluation.samples import read_samples, write_samples
-from medqa_cli.run_folder import RunFolder, atomic_file, read_json, write_json
+from medqa_cli.files import RunFolder, atomic_file, read_json, write_json
 
 SAMPLES_NAME = "samples.jsonl"
 FLOORS_NAME = "floors.jsonl"

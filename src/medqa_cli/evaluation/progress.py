@@ -16,8 +16,7 @@ from typing import IO, Any, Self
 
 from medqa_cli import console, ranks
 from medqa_cli.errors import InputError
-from medqa_cli.leftovers import remove, sweep
-from medqa_cli.run_folder import atomic_file
+from medqa_cli.files import atomic_file, remove, sweep
 
 _NAME = "progress"
 

@@ -14,6 +14,7 @@ from typing import Any
 from medqa_cli import console, hub, ranks
 from medqa_cli.config.schema import EvalConfig, GenerateConfig, ModelConfig
 from medqa_cli.data.dataset import QaRow, iterate_split, read_split
+from medqa_cli.environment import TRAIN_SHA256, recorded_settings
 from medqa_cli.errors import InputError, Interrupted
 from medqa_cli.evaluation.choice_figures import predictions
 from medqa_cli.evaluation.choice_scoring import score_choices
@@ -30,11 +31,11 @@ from medqa_cli.evaluation.questions import Questions, make_questions
 from medqa_cli.evaluation.results import ChoiceResults, Measured, Statistics, floor_sample, make_results
 from medqa_cli.evaluation.samples import Sample
 from medqa_cli.evaluation.served import PREFIX, SERVED, ServedModel, connect, served_answers
+from medqa_cli.files import RunFolder, sha256_of_file
 from medqa_cli.model.adapter import base_of_adapter
 from medqa_cli.model.base import load_config, load_tokenizer, num_embeddings
 from medqa_cli.model.scoring import AnswerScore
 from medqa_cli.prompt.encoder import PromptContract, PromptEncoder
-from medqa_cli.run_folder import TRAIN_SHA256, RunFolder, recorded_settings, sha256_of_file
 from medqa_cli.training.examples import encode_rows, evenly_spaced
 
 UNIGRAM = "unigram"

@@ -13,8 +13,7 @@ from pathlib import Path
 from typing import Any
 
 from medqa_cli.errors import InputError
-from medqa_cli.plain_file import require_file
-from medqa_cli.run_folder import atomic_file
+from medqa_cli.files import atomic_file, require_file
 
 CUT_REFERENCE = "cut_reference"
 REFERENCE = "reference"

@@ -17,17 +17,16 @@ import gguf
 from medqa_cli import console
 from medqa_cli.config.schema import GenerateConfig
 from medqa_cli.errors import InputError
+from medqa_cli.files import RunFolder, atomic_file, held, sweep
 from medqa_cli.gguf.hyperparameters import ARCHITECTURE, add_hyperparameters, context_length, read_config, rope_factors
 from medqa_cli.gguf.modelfile import modelfile
 from medqa_cli.gguf.tensors import FILE_TYPES, PlannedTensor, convert, open_weights, plan_tensors
 from medqa_cli.gguf.tokenizer import GgufTokenizer, read_tokenizer
-from medqa_cli.leftovers import held, sweep
 from medqa_cli.model.adapter import base_of_adapter
 from medqa_cli.model.base import load_tokenizer
 from medqa_cli.model.weight_files import WeightFiles
 from medqa_cli.prompt.chat_template import find_chat_template
 from medqa_cli.prompt.encoder import PROMPT_FILE_NAME, PromptContract
-from medqa_cli.run_folder import RunFolder, atomic_file
 
 MODELFILE_NAME = "Modelfile"
 # q8_0 answers as f16 does (docs/gguf.md) at half the size.

@@ -12,9 +12,9 @@ from typing import Any
 
 from medqa_cli import console
 from medqa_cli.errors import InputError
+from medqa_cli.files import read_json, sha256_of_file
 from medqa_cli.model.source import BaseSource
 from medqa_cli.model.weight_files import WeightFiles
-from medqa_cli.run_folder import read_json, sha256_of_file
 
 MERGE_FILE_NAME = "merge.json"
 # Raise it when the same inputs give another folder.

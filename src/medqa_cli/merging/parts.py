@@ -14,6 +14,7 @@ import torch
 from medqa_cli import console, hub
 from medqa_cli.config.schema import ModelConfig, PromptConfig
 from medqa_cli.errors import InputError
+from medqa_cli.files import RunFolder
 from medqa_cli.merging.adapter_file import AdapterFile
 from medqa_cli.merging.four_bit import FourBit
 from medqa_cli.merging.merged_weights import MergedWeights
@@ -28,7 +29,6 @@ from medqa_cli.model.loaded_weights import refuse_missing
 from medqa_cli.model.source import BaseSource
 from medqa_cli.model.weight_files import WeightFiles
 from medqa_cli.model.weight_headers import FLOAT_TYPES, StoredTensor, dtype_of
-from medqa_cli.run_folder import RunFolder
 
 BaseWeights = Literal["nf4", "original", "auto"]
 StoredType = Literal["auto", "bfloat16", "float16", "float32"]

@@ -18,6 +18,7 @@ import torch
 from medqa_cli import console
 from medqa_cli.data.dataset import read_split
 from medqa_cli.errors import MedqaError
+from medqa_cli.files import atomic_dir, write_json
 from medqa_cli.merging.inputs import MERGE_FILE_NAME, describe_inputs, file_sizes, finished_merge
 from medqa_cli.merging.merged_weights import MergedWeights
 from medqa_cli.merging.model_card import model_card
@@ -36,7 +37,6 @@ from medqa_cli.model.parity import settle_way, use_way
 from medqa_cli.model.weight_files import WeightFiles
 from medqa_cli.model.weight_headers import StoredTensor
 from medqa_cli.prompt.encoder import Example, PromptEncoder
-from medqa_cli.run_folder import atomic_dir, write_json
 
 
 def merge(job: MergeJob) -> dict[str, Any]:

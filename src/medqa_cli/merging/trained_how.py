@@ -9,9 +9,10 @@ import torch
 
 from medqa_cli import console
 from medqa_cli.config.schema import ModelConfig
+from medqa_cli.environment import recorded_environment, recorded_settings
 from medqa_cli.errors import InputError
+from medqa_cli.files import RunFolder
 from medqa_cli.model.device import DTYPES
-from medqa_cli.run_folder import RunFolder, recorded_environment, recorded_settings
 
 _QUANTIZATIONS = ("nf4", "fp4", "int8", "none")
 

@@ -13,8 +13,8 @@ from typing import Any
 
 from medqa_cli import hub
 from medqa_cli.errors import InputError, MedqaError
+from medqa_cli.files import is_full_disk
 from medqa_cli.model.source import THREE_WAYS
-from medqa_cli.run_folder import is_full_disk
 
 NO_FOREIGN_CODE = "medqa runs no program code of a model: take a model that the installed Transformers knows itself"
 AGAIN = "copy or download it again"

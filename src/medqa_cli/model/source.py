@@ -16,8 +16,8 @@ from typing import Literal
 
 from medqa_cli import console, hub
 from medqa_cli.errors import InputError, MedqaError
+from medqa_cli.files import atomic_dir, is_full_disk, sha256_of_file
 from medqa_cli.model.gguf_header import GgufHeader, read_header
-from medqa_cli.run_folder import atomic_dir, is_full_disk, sha256_of_file
 
 PACKAGE_PREFIX = "package:"
 _HUB_ID = re.compile(r"[\w.-]+(/[\w.-]+)?")

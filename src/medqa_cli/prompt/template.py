@@ -15,7 +15,7 @@ from typing import Any, Protocol
 
 from medqa_cli.config.schema import PromptConfig
 from medqa_cli.errors import InputError
-from medqa_cli.plain_file import require_file
+from medqa_cli.files import require_file
 from medqa_cli.prompt.rendering import Rendered, render_chats, render_prompts
 
 # llama2: Meta's generation.py (B_SYS and E_SYS carry their newlines); alpaca: tatsu-lab/stanford_alpaca, train.py.

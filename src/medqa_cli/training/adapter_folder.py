@@ -16,10 +16,10 @@ from safetensors import safe_open
 from safetensors.torch import load_file, save_file
 
 from medqa_cli.errors import MedqaError
+from medqa_cli.files import atomic_dir, read_json, write_json
 from medqa_cli.model.adapter_init import as_plain_lora, plain_lora_config
 from medqa_cli.prompt.chat_template import install_chat_template
 from medqa_cli.prompt.encoder import PromptContract
-from medqa_cli.run_folder import atomic_dir, read_json, write_json
 from medqa_cli.training.checkpoint_files import sync_folder, writing
 
 WEIGHTS_NAME = "adapter_model.safetensors"

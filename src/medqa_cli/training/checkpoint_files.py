@@ -16,7 +16,7 @@ from pathlib import Path
 from safetensors import SafetensorError
 
 from medqa_cli.errors import InputError, MedqaError
-from medqa_cli.run_folder import is_full_disk, sha256_of_file
+from medqa_cli.files import is_full_disk, sha256_of_file
 
 MANIFEST_NAME = "manifest.json"
 MANIFEST_FORMAT = 1

@@ -15,8 +15,9 @@ from typing import Any, TypeVar
 
 from medqa_cli import console, ranks
 from medqa_cli.config.schema import LoraConfig, ModelConfig, PromptConfig, TrainConfig
+from medqa_cli.environment import TRAIN_SHA256, recorded_settings
 from medqa_cli.errors import InputError
-from medqa_cli.run_folder import TRAIN_SHA256, RunFolder, recorded_settings
+from medqa_cli.files import RunFolder
 from medqa_cli.training.checkpoint_files import (
     full_disk_is_an_error,
     numbered_checkpoints,

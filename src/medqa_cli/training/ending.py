@@ -12,7 +12,7 @@ from typing import Any, Literal
 
 from medqa_cli import console
 from medqa_cli.errors import Interrupted, MedqaError
-from medqa_cli.run_folder import RunFolder
+from medqa_cli.files import RunFolder
 from medqa_cli.training.checkpoint_files import (
     NotWrittenError,
     checkpoint_at,

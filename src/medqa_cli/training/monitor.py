@@ -18,7 +18,7 @@ from typing import Any
 from transformers import TrainerCallback, TrainerControl, TrainerState, TrainingArguments
 
 from medqa_cli import console, ranks
-from medqa_cli.run_folder import atomic_file
+from medqa_cli.files import atomic_file
 from medqa_cli.training.checkpoint_files import writing
 from medqa_cli.training.guards import StepGuard
 from medqa_cli.training.pace import Pace, trend_of

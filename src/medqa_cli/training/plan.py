@@ -17,13 +17,13 @@ import torch
 from medqa_cli import console
 from medqa_cli.config.schema import TrainConfig
 from medqa_cli.errors import InputError
+from medqa_cli.files import RunFolder
 from medqa_cli.model.adapter_init import check_init
 from medqa_cli.model.adapter_targets import find_targets
 from medqa_cli.model.base import load_config
 from medqa_cli.model.device import DTYPES, describe_device, peak_memory_bytes, pick_compute_dtype, pick_device
 from medqa_cli.model.empty_model import empty_base, num_parameters, num_unquantized, tell_unquantized
 from medqa_cli.model.machine import GB
-from medqa_cli.run_folder import RunFolder
 from medqa_cli.training.fit import fit
 from medqa_cli.training.prediction import Prediction, Predictor, Settings, Target, available_bytes, fits
 from medqa_cli.training.preflight import num_steps

@@ -14,8 +14,8 @@ import torch
 from medqa_cli import console, ranks
 from medqa_cli.config.schema import LoraConfig, ModelConfig, PromptConfig, TrainConfig
 from medqa_cli.errors import InputError
+from medqa_cli.files import RunFolder, sha256_of_file
 from medqa_cli.model.source import BaseSource, find_base
-from medqa_cli.run_folder import RunFolder, sha256_of_file
 from medqa_cli.training.checkpoints import check_fits, find_checkpoint, fixed_settings
 from medqa_cli.training.random_states import random_state_name
 

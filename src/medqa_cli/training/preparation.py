@@ -16,13 +16,13 @@ from medqa_cli import console, ranks
 from medqa_cli.allocator import release_idle_memory
 from medqa_cli.config.schema import LoraConfig, ModelConfig, PromptConfig, TrainConfig
 from medqa_cli.data.dataset import read_split
+from medqa_cli.files import RunFolder
 from medqa_cli.model.attention import has_flash_attention
 from medqa_cli.model.base import load_config, load_tokenizer, num_embeddings
 from medqa_cli.model.machine import free_memory_bytes, host_memory_bytes
 from medqa_cli.model.source import BaseSource
 from medqa_cli.prompt.encoder import PromptContract, PromptEncoder, make_contract
 from medqa_cli.prompt.template import prompt_notes
-from medqa_cli.run_folder import RunFolder
 from medqa_cli.training.examples import EncodedSplit, encode_rows
 from medqa_cli.training.prediction import Predictor, Settings, Target
 from medqa_cli.training.preflight import find_base_in_turns

@@ -5,7 +5,7 @@ from __future__ import annotations
 from typing import Any
 
 from medqa_cli import console
-from medqa_cli.run_folder import RunFolder
+from medqa_cli.files import RunFolder
 
 
 def show(summary: dict[str, Any], run: RunFolder) -> None:

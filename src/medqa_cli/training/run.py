@@ -14,7 +14,9 @@ import transformers
 
 from medqa_cli import console, ranks
 from medqa_cli.data.output_folder import report_of
+from medqa_cli.environment import describe_environment
 from medqa_cli.errors import InputError
+from medqa_cli.files import atomic_file, write_json
 from medqa_cli.model.adapter import add_lora
 from medqa_cli.model.adapter_init import check_init, init_adapter
 from medqa_cli.model.adapter_targets import find_targets
@@ -25,7 +27,6 @@ from medqa_cli.model.empty_model import tell_unquantized
 from medqa_cli.model.liger import use_liger_kernels
 from medqa_cli.model.machine import unused_gpu
 from medqa_cli.model.parity import Way, settle_way
-from medqa_cli.run_folder import atomic_file, describe_environment, write_json
 from medqa_cli.training import trackers
 from medqa_cli.training.adapter_folder import AdapterParts, save_adapter
 from medqa_cli.training.checkpoint_files import full_disk_is_an_error

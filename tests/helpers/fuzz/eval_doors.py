@@ -62,7 +62,7 @@ def rescore_and_show(folder: Path, metrics: Any) -> None:
     from medqa_cli.evaluation import report
     from medqa_cli.evaluation.gate import check_gate, parse_conditions
     from medqa_cli.evaluation.output import rescore
-    from medqa_cli.run_folder import RunFolder
+    from medqa_cli.files import RunFolder
 
     found = rescore(RunFolder(folder), EvalConfig(bootstrap_draws=100, metrics=metrics), 1, None)
     with contextlib.redirect_stdout(io.StringIO()):

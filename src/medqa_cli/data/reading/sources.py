@@ -32,7 +32,7 @@ from medqa_cli.data.reading.hub import open_hub, parse_hub_id
 from medqa_cli.data.reading.rows import Rows, SourceFile, SourceRows, Table, TableFile
 from medqa_cli.data.reading.tables import READERS, check_content, open_table, table_suffix
 from medqa_cli.errors import InputError
-from medqa_cli.run_folder import sha256_of_file
+from medqa_cli.files import sha256_of_file
 from medqa_cli.spelling import did_you_mean
 
 __all__ = ["SourceFile", "SourceRows", "check_sources", "local_paths", "looks_like_hub_id", "open_sources"]

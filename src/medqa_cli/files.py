@@ -1,6 +1,8 @@
-"""Where a run keeps what, files that appear whole or not at all, and the record of the environment.
+"""The run folder, which files may be read, files and folders that appear whole or not at all, and JSON.
 
-Does not know what the files mean: the workers decide that.
+Temporary names may hold somebody's questions and answers. A killed run leaves them; the next one removes them. A living
+run holds a lock on its own, so that another run leaves them alone. Windows has no such lock: there only files are
+removed, since those in use cannot be.
 """
 
 from __future__ import annotations
@@ -8,11 +10,11 @@ from __future__ import annotations
 import contextlib
 import errno
 import hashlib
-import importlib.metadata
 import json
 import os
-import platform
-import subprocess
+import re
+import shutil
+import stat
 import sys
 import tempfile
 from collections.abc import Callable, Iterator
@@ -20,23 +22,9 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import IO, Any
 
-from medqa_cli import console
 from medqa_cli.errors import InputError
-from medqa_cli.leftovers import OLD, held, remove, sweep
-from medqa_cli.plain_file import require_file
 
-# The key of the training split's hash among the recorded settings.
-TRAIN_SHA256 = "train_sha256"
-RECORDED_PACKAGES = (
-    "torch",
-    "transformers",
-    "peft",
-    "bitsandbytes",
-    "accelerate",
-    "datasets",
-    "tokenizers",
-    "medqa-cli",
-)
+_RANDOM = r"[a-z0-9_]{8}"  # of tempfile
 
 
 @dataclass(frozen=True)
@@ -101,10 +89,59 @@ class RunFolder:
         return self.eval_dir / "results.json"
 
 
+def odd_kind(path: Path) -> str:
+    """Return what stands there in words where it is neither a file nor a folder, else nothing."""
+    try:
+        mode = path.stat().st_mode
+    except (OSError, ValueError):
+        return ""  # opening it tells why
+    if stat.S_ISREG(mode) or stat.S_ISDIR(mode):
+        return ""
+    kinds = {stat.S_IFIFO: "a pipe", stat.S_IFSOCK: "a socket"}
+    return kinds.get(stat.S_IFMT(mode), "a device")
+
+
+def require_file(path: Path) -> None:
+    """Refuse what is no file and would be read as one; what is missing is left to its reader.
+
+    Raises:
+        InputError: it is a pipe, a socket or a device.
+    """
+    if kind := odd_kind(path):
+        raise InputError(f"{path} is {kind}; expected a file", "copy its content to a file and name that")
+
+
 def sha256_of_file(path: Path) -> str:
     """Return the hex SHA-256 of a file, read in blocks."""
     with open(path, "rb") as file:
         return hashlib.file_digest(file, "sha256").hexdigest()
+
+
+def write_json(path: Path, value: Any) -> None:
+    """Write ``value`` as indented JSON, whole or not at all."""
+    with atomic_file(path) as file:
+        json.dump(value, file, ensure_ascii=False, indent=2, allow_nan=False)
+        file.write("\n")
+
+
+def read_json(path: Path) -> Any:
+    """Read a JSON file that medqa wrote.
+
+    Raises:
+        InputError: the file is missing or damaged.
+    """
+    require_file(path)
+    try:
+        return json.loads(path.read_text(encoding="utf-8"))
+    except FileNotFoundError as error:
+        raise InputError(f"{path} is missing") from error
+    except (OSError, ValueError, RecursionError) as error:
+        raise InputError(f"{path} cannot be read as JSON: {error}") from error
+
+
+def is_full_disk(error: OSError) -> bool:
+    """Tell whether a file could not be written for want of room, on the disk or in the user's quota."""
+    return error.errno in (errno.ENOSPC, errno.EDQUOT)
 
 
 @contextlib.contextmanager
@@ -174,8 +211,8 @@ def _held_temporary(make: Callable[..., tuple[int, str]], path: Path, stack: con
 
 
 def _swap(path: Path, new: Path, stack: contextlib.ExitStack) -> None:
-    """Put a folder in the place of another, by two renames: ``leftovers.sweep`` mends what stops between them."""
-    old = new.with_suffix(OLD)
+    """Put a folder in the place of another, by two renames: ``sweep`` mends what stops between them."""
+    old = new.with_suffix(".old")
     stack.enter_context(held(path))
     path.rename(old)
     try:
@@ -184,85 +221,74 @@ def _swap(path: Path, new: Path, stack: contextlib.ExitStack) -> None:
         old.rename(path)
         raise
     if not remove(old):
+        from medqa_cli import console  # most who read a file print nothing
+
         console.warn(f"{path} is written, but what it replaced could not be deleted: {old}")
-
-
-def write_json(path: Path, value: Any) -> None:
-    """Write ``value`` as indented JSON, whole or not at all."""
-    with atomic_file(path) as file:
-        json.dump(value, file, ensure_ascii=False, indent=2, allow_nan=False)
-        file.write("\n")
-
-
-def read_json(path: Path) -> Any:
-    """Read a JSON file that medqa wrote.
-
-    Raises:
-        InputError: the file is missing or damaged.
-    """
-    require_file(path)
-    try:
-        return json.loads(path.read_text(encoding="utf-8"))
-    except FileNotFoundError as error:
-        raise InputError(f"{path} is missing") from error
-    except (OSError, ValueError, RecursionError) as error:
-        raise InputError(f"{path} cannot be read as JSON: {error}") from error
-
-
-def is_full_disk(error: OSError) -> bool:
-    """Tell whether a file could not be written for want of room, on the disk or in the user's quota."""
-    return error.errno in (errno.ENOSPC, errno.EDQUOT)
-
-
-def recorded_environment(run: RunFolder) -> dict[str, Any]:
-    """Return what ``environment.json`` records of a run's training; empty if it is not there or no object.
-
-    Raises:
-        InputError: it is no JSON.
-    """
-    recorded = read_json(run.environment_path) if run.environment_path.is_file() else None
-    return recorded if isinstance(recorded, dict) else {}
-
-
-def recorded_settings(run: RunFolder) -> dict[str, Any]:
-    """Return the settings that a run's training is bound to; empty if none are recorded. Raises as the above."""
-    settings = recorded_environment(run).get("trained_with")
-    return settings if isinstance(settings, dict) else {}
-
-
-def describe_environment() -> dict[str, Any]:
-    """Return what one needs to repeat a run: versions, machine, command, commit of the working tree."""
-    versions = {}
-    for name in RECORDED_PACKAGES:
-        with contextlib.suppress(importlib.metadata.PackageNotFoundError):
-            versions[name] = importlib.metadata.version(name)
-    return {
-        "command": sys.argv,
-        "python": platform.python_version(),
-        "platform": platform.platform(),
-        "machine": platform.machine(),
-        "cpu_count": os.cpu_count(),
-        "packages": versions,
-        "git_commit": _git_commit(),
-    }
-
-
-def _git_commit() -> str | None:
-    try:
-        done = subprocess.run(
-            ["git", "rev-parse", "HEAD"],
-            capture_output=True,
-            text=True,
-            timeout=5,
-            check=True,
-            stdin=subprocess.DEVNULL,
-        )
-    except (OSError, subprocess.SubprocessError):
-        return None
-    return done.stdout.strip()
 
 
 def _umask() -> int:
     mask = os.umask(0)
     os.umask(mask)
     return mask
+
+
+def sweep(path: Path) -> None:
+    """Remove what killed runs left of writing ``path``; put back an old folder that one had moved out of the way.
+
+    Never raises: what cannot be removed stays.
+    """
+    left = re.compile(rf"\.{re.escape(path.name)}\.{_RANDOM}\.(tmp|old)")
+    with contextlib.suppress(OSError):
+        for entry in sorted(path.parent.iterdir()):
+            found = left.fullmatch(entry.name)
+            if found is None:
+                continue
+            with held(entry) as is_ours:
+                if not is_ours:
+                    continue
+                if found[1] == "old" and not os.path.lexists(path):
+                    entry.rename(path)
+                else:
+                    remove(entry)
+
+
+@contextlib.contextmanager
+def held(path: Path) -> Iterator[bool]:
+    """Hold a file or folder; tells whether it is ours: not if another run holds it, or nothing here can be held."""
+    if sys.platform == "win32":
+        yield not path.is_dir()
+        return
+    import fcntl
+
+    try:
+        handle = os.open(path, os.O_RDONLY | os.O_NOFOLLOW | os.O_NONBLOCK)
+    except OSError:
+        yield False
+        return
+    try:
+        try:
+            fcntl.flock(handle, fcntl.LOCK_EX | fcntl.LOCK_NB)
+            is_ours = True
+        except OSError:
+            is_ours = False
+        # Whoever held it may have removed or renamed it meanwhile.
+        yield is_ours and _is_still_there(handle, path)
+    finally:
+        os.close(handle)
+
+
+def _is_still_there(handle: int, path: Path) -> bool:
+    try:
+        return os.path.samestat(os.fstat(handle), path.lstat())
+    except OSError:
+        return False
+
+
+def remove(path: Path) -> bool:
+    """Remove a file or folder; tell whether it is gone."""
+    if path.is_dir() and not path.is_symlink():
+        shutil.rmtree(path, ignore_errors=True)
+    else:
+        with contextlib.suppress(OSError):
+            path.unlink(missing_ok=True)
+    return not os.path.lexists(path)

@@ -13,16 +13,9 @@ from pathlib import Path
 
 import pytest
 
+from medqa_cli.environment import describe_environment
 from medqa_cli.errors import InputError
-from medqa_cli.run_folder import (
-    RunFolder,
-    atomic_dir,
-    atomic_file,
-    describe_environment,
-    read_json,
-    sha256_of_file,
-    write_json,
-)
+from medqa_cli.files import RunFolder, atomic_dir, atomic_file, read_json, sha256_of_file, write_json
 
 
 class StoppedError(Exception):

@@ -13,8 +13,7 @@ import pytest
 from medqa_cli.answering.partial_answers import PartialAnswers, require_new
 from medqa_cli.errors import InputError
 from medqa_cli.evaluation.progress import Progress
-from medqa_cli.leftovers import held, sweep
-from medqa_cli.run_folder import atomic_dir, atomic_file
+from medqa_cli.files import atomic_dir, atomic_file, held, sweep
 
 pytestmark = pytest.mark.skipif(sys.platform == "win32", reason="fork and locks of POSIX")
 
@@ -54,7 +53,7 @@ def ask():
             pass
 
 def cache():
-    from medqa_cli.run_folder import atomic_dir
+    from medqa_cli.files import atomic_dir
     if not Path("out/cache").exists():
         with atomic_dir(Path("out/cache")) as folder:
             (folder / "config.json").write_text("{}")

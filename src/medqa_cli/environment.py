@@ -1,0 +1,74 @@
+"""``environment.json`` of a run: what one needs to repeat its training, and the settings that it is bound to."""
+
+from __future__ import annotations
+
+import contextlib
+import importlib.metadata
+import os
+import platform
+import subprocess
+import sys
+from typing import Any
+
+from medqa_cli.files import RunFolder, read_json
+
+# The key of the training split's hash among the recorded settings.
+TRAIN_SHA256 = "train_sha256"
+RECORDED_PACKAGES = (
+    "torch",
+    "transformers",
+    "peft",
+    "bitsandbytes",
+    "accelerate",
+    "datasets",
+    "tokenizers",
+    "medqa-cli",
+)
+
+
+def recorded_environment(run: RunFolder) -> dict[str, Any]:
+    """Return what ``environment.json`` records of a run's training; empty if it is not there or no object.
+
+    Raises:
+        InputError: it is no JSON.
+    """
+    recorded = read_json(run.environment_path) if run.environment_path.is_file() else None
+    return recorded if isinstance(recorded, dict) else {}
+
+
+def recorded_settings(run: RunFolder) -> dict[str, Any]:
+    """Return the settings that a run's training is bound to; empty if none are recorded. Raises as the above."""
+    settings = recorded_environment(run).get("trained_with")
+    return settings if isinstance(settings, dict) else {}
+
+
+def describe_environment() -> dict[str, Any]:
+    """Return what one needs to repeat a run: versions, machine, command, commit of the working tree."""
+    versions = {}
+    for name in RECORDED_PACKAGES:
+        with contextlib.suppress(importlib.metadata.PackageNotFoundError):
+            versions[name] = importlib.metadata.version(name)
+    return {
+        "command": sys.argv,
+        "python": platform.python_version(),
+        "platform": platform.platform(),
+        "machine": platform.machine(),
+        "cpu_count": os.cpu_count(),
+        "packages": versions,
+        "git_commit": _git_commit(),
+    }
+
+
+def _git_commit() -> str | None:
+    try:
+        done = subprocess.run(
+            ["git", "rev-parse", "HEAD"],
+            capture_output=True,
+            text=True,
+            timeout=5,
+            check=True,
+            stdin=subprocess.DEVNULL,
+        )
+    except (OSError, subprocess.SubprocessError):
+        return None
+    return done.stdout.strip()
