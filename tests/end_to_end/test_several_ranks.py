@@ -142,7 +142,7 @@ def test_two_ranks_train_as_one_process(workspace: Path, medqa: Callable[..., Ou
 
 TROUBLE = """
 import errno, sys
-from medqa_cli import ranks
+from medqa_cli import distributed
 from medqa_cli.cli import main
 from medqa_cli.training import safe_trainer, trainer
 
@@ -160,7 +160,7 @@ def losses_until_spoiled(model, batch):
 
 if sys.argv[1:] == ["full"]:
     safe_trainer.publish = publish_until_full
-elif ranks.rank() == 1:
+elif distributed.rank() == 1:
     trainer.answer_token_losses = losses_until_spoiled
 sys.argv = ["medqa", "train", "--set", "run_dir=two", "--set", "train.save_steps=2", "--set", "train.max_steps=8"]
 main()

@@ -91,11 +91,11 @@ def test_two_ranks_share_the_work_and_both_have_all_of_it(tmp_path: Path, monkey
     def from_main(work: Callable[[], Any]) -> Any:
         return gathered(work() if here.rank == 0 else None)[0]
 
-    monkeypatch.setattr("medqa_cli.ranks.world_size", lambda: 2)
-    monkeypatch.setattr("medqa_cli.ranks.rank", lambda: here.rank)
-    monkeypatch.setattr("medqa_cli.ranks.is_main", lambda: here.rank == 0)
-    monkeypatch.setattr("medqa_cli.ranks.gathered", gathered)
-    monkeypatch.setattr("medqa_cli.ranks.from_main", from_main)
+    monkeypatch.setattr("medqa_cli.distributed.world_size", lambda: 2)
+    monkeypatch.setattr("medqa_cli.distributed.rank", lambda: here.rank)
+    monkeypatch.setattr("medqa_cli.distributed.is_main", lambda: here.rank == 0)
+    monkeypatch.setattr("medqa_cli.distributed.all_gather", gathered)
+    monkeypatch.setattr("medqa_cli.distributed.from_main", from_main)
     computed: list[list[int]] = [[], []]
     results: list[Any] = [None, None]
 

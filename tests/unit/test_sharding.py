@@ -8,7 +8,7 @@ from typing import Any
 import pytest
 import torch
 
-from medqa_cli import ranks
+from medqa_cli import distributed
 from medqa_cli.config.schema import ModelConfig, TrainConfig
 from medqa_cli.errors import InputError
 from medqa_cli.files import RunFolder
@@ -113,16 +113,16 @@ SAME = ("seed: 42", {"train_sha256": "a"}, torch.float16)
     ],
 )
 def test_ranks_must_have_the_same(monkeypatch: pytest.MonkeyPatch, other: tuple[Any, ...], message: str) -> None:
-    monkeypatch.setattr(ranks, "gathered", lambda value: [value, value])
+    monkeypatch.setattr(distributed, "all_gather", lambda value: [value, value])
     preflight.check_same_on_all_ranks(*SAME)
-    monkeypatch.setattr(ranks, "gathered", lambda value: [value, other])
+    monkeypatch.setattr(distributed, "all_gather", lambda value: [value, other])
     with pytest.raises(InputError, match=message):
         preflight.check_same_on_all_ranks(*SAME)
 
 
 def test_a_host_that_does_not_see_the_checkpoint(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     elsewhere = tmp_path / "runs/checkpoints/checkpoint-4"
-    monkeypatch.setattr(ranks, "from_main", lambda work: elsewhere)
+    monkeypatch.setattr(distributed, "from_main", lambda work: elsewhere)
     with pytest.raises(InputError, match=r"there is no .*checkpoint-4 here") as raised:
         preflight.checkpoint_to_go_on_from(RunFolder(tmp_path / "runs"), {}, resume=True, restart=False)
     assert "a file system that they share" in raised.value.hint

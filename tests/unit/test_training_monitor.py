@@ -15,7 +15,7 @@ from typing import Any
 import pytest
 from transformers import TrainerControl, TrainerState
 
-from medqa_cli import console, ranks
+from medqa_cli import console, distributed
 from medqa_cli.training import pace as pace_module
 from medqa_cli.training.checkpoint_files import NotWrittenError
 from medqa_cli.training.guards import StepGuard
@@ -182,7 +182,7 @@ def test_only_the_first_process_writes(tmp_path: Path, monkeypatch: pytest.Monke
     done_by_main: list[Any] = []
     run = Run(tmp_path / "train.jsonl")
     # Another rank: the work is left to rank 0.
-    monkeypatch.setattr(ranks, "from_main", done_by_main.append)
+    monkeypatch.setattr(distributed, "from_main", done_by_main.append)
     run.log(loss=2.0, learning_rate=1e-4)
     run.look(2.0)
     assert not (tmp_path / "train.jsonl").exists()
@@ -193,7 +193,7 @@ def test_a_signal_to_another_process_stops_this_one_too(tmp_path: Path, monkeypa
     run = Run(tmp_path / "train.jsonl")
     run.step(tokens=100, seconds=1.0)
     assert (run.monitor.interrupted, run.control.should_training_stop) == (False, False)
-    monkeypatch.setattr(ranks, "any_rank", lambda condition: True)
+    monkeypatch.setattr(distributed, "any_rank", lambda condition: True)
     run.step(tokens=100, seconds=1.0)
     assert (run.monitor.interrupted, run.control.should_training_stop, run.control.should_save) == (True, True, True)
 

@@ -14,7 +14,7 @@ import threading
 import warnings
 from collections.abc import Iterator
 
-from medqa_cli import console, ranks
+from medqa_cli import console, distributed
 from medqa_cli.cli import asking, configuring, converting, evaluating, training
 from medqa_cli.cli.app import app
 from medqa_cli.errors import Interrupted, MedqaError
@@ -26,7 +26,7 @@ def main() -> None:
     """Run the program. Errors that a user can act on become a message and an exit code; others are bugs and show."""
     console.prepare_streams()
     _quiet_libraries()
-    if not ranks.is_main():
+    if not distributed.is_main():
         console.silence()
     try:
         with _ended_like_ctrl_c():
@@ -35,16 +35,16 @@ def main() -> None:
     except KeyboardInterrupt:  # while a command was still being imported
         sys.exit(Interrupted.exit_code)
     except MedqaError as error:
-        if not ranks.has_joined() and not isinstance(error, Interrupted):
+        if not distributed.has_joined() and not isinstance(error, Interrupted):
             console.speak()  # rank 0 does not know of it
         if os.environ.get("MEDQA_DEBUG") == "1":
             raise
         console.error(error)
-        if isinstance(error, ranks.LostRankError):
+        if isinstance(error, distributed.LostRankError):
             # Gloo's threads, still waiting for the lost rank, abort a Python that is shutting down.
             sys.stderr.flush()
             os._exit(error.exit_code)
-        ranks.part()
+        distributed.leave_group()
         sys.exit(error.exit_code)
     except BrokenPipeError:
         # The reader of our output went away (medqa ask ... | head): nothing is wrong, nothing more can be written.

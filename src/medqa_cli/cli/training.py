@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING, Annotated, Literal
 
 import typer
 
-from medqa_cli import allocator, console, hub, ranks
+from medqa_cli import allocator, console, distributed, hub
 from medqa_cli.cli.app import app, ending_with_a_message, examples
 from medqa_cli.cli.options import (
     ConfigOption,
@@ -68,7 +68,7 @@ def train(
     console.use_json(as_json)
     # First: to agree, several ranks import torch.
     allocator.keep_freed_memory()
-    with ranks.agreed():
+    with distributed.raise_on_all_ranks():
         if resume and restart:
             raise InputError("--resume and --restart exclude each other")
         if plan and (resume or restart):
@@ -81,7 +81,7 @@ def train(
         _plan(loaded, gpu_memory, probe)
         return
     _train(loaded, resume=resume, restart=restart)
-    ranks.part()
+    distributed.leave_group()
 
 
 def _plan(loaded: Loaded, gpu_memory_gb: float | None, probe: bool) -> None:

@@ -9,7 +9,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
-from medqa_cli import console, ranks
+from medqa_cli import console, distributed
 from medqa_cli.config.schema import EvalConfig, GenerateConfig, ModelConfig, PromptConfig
 from medqa_cli.evaluation.gate import Condition, check_gate, require_measured
 from medqa_cli.files import RunFolder
@@ -60,7 +60,7 @@ def run_eval(
         from medqa_cli.evaluation.output import rescore
 
         # By one rank, as no other file is written by several.
-        results = ranks.from_main(lambda: rescore(run, settings, seed, options.models))
+        results = distributed.from_main(lambda: rescore(run, settings, seed, options.models))
     else:
         from medqa_cli.evaluation.run import EvalJob, evaluate
 

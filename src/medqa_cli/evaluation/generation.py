@@ -10,7 +10,7 @@ from dataclasses import dataclass, replace
 from functools import partial
 from typing import Any
 
-from medqa_cli import console, ranks
+from medqa_cli import console, distributed
 from medqa_cli.answering.batch_size import MOST_ROWS, pick_batch_size
 from medqa_cli.answering.decoding import decode_batch
 from medqa_cli.config.schema import GenerateConfig
@@ -66,7 +66,7 @@ def generate_answers(
     # Prompts of like length together; always the same pieces, whatever the memory of a rank or of the next start.
     order = sorted(range(len(prompts)), key=lambda place: len(prompts[place]))
     size = MOST_ROWS if config.batch_size == "auto" else config.batch_size
-    size = min(size, max(1, -(-len(order) // ranks.world_size())))
+    size = min(size, max(1, -(-len(order) // distributed.world_size())))
     places = {
         f"answers/{loaded.name}/{size}/{number}": order[start : start + size]
         for number, start in enumerate(range(0, len(order), size))

@@ -14,7 +14,7 @@ from pathlib import Path
 from types import TracebackType
 from typing import IO, Any, Self
 
-from medqa_cli import console, ranks
+from medqa_cli import console, distributed
 from medqa_cli.errors import InputError
 from medqa_cli.files import atomic_file, remove, sweep
 
@@ -38,9 +38,9 @@ class Progress:
 
     def __enter__(self) -> Self:
         """Read what all ranks of earlier runs have done, and open a file for more."""
-        self._done = ranks.from_main(self._read_and_join)
-        path = self._folder / (f"{_NAME}.jsonl" if ranks.is_main() else f"{_NAME}-{ranks.rank()}.jsonl")
-        if not ranks.is_main():
+        self._done = distributed.from_main(self._read_and_join)
+        path = self._folder / (f"{_NAME}.jsonl" if distributed.is_main() else f"{_NAME}-{distributed.rank()}.jsonl")
+        if not distributed.is_main():
             self._write(path, {})
         try:
             self._file = open(path, "a", encoding="utf-8")
@@ -73,18 +73,18 @@ class Progress:
         for name in pieces:
             if name in self._done:
                 on_done(name)
-        own = pending[ranks.rank() :: ranks.world_size()]
+        own = pending[distributed.rank() :: distributed.world_size()]
         for name in own:
             self._keep(name, pieces[name]())
             on_done(name)
-        if ranks.world_size() > 1:
-            for theirs in ranks.gathered({name: self._done[name] for name in own}):
+        if distributed.world_size() > 1:
+            for theirs in distributed.all_gather({name: self._done[name] for name in own}):
                 self._done.update(theirs)
         return [self._done[name] for name in pieces]
 
     def finish(self) -> None:
         """Delete the files: everything is in its final place."""
-        if ranks.is_main():
+        if distributed.is_main():
             for path in self._folder.glob(f"{_NAME}*.jsonl"):
                 sweep(path)
                 if not remove(path):

@@ -11,7 +11,7 @@ from dataclasses import asdict, dataclass, field, replace
 from pathlib import Path
 from typing import Any
 
-from medqa_cli import console, hub, ranks
+from medqa_cli import console, distributed, hub
 from medqa_cli.config.schema import EvalConfig, GenerateConfig, ModelConfig
 from medqa_cli.data.dataset import QaRow, iterate_split, read_split
 from medqa_cli.environment import TRAIN_SHA256, recorded_settings
@@ -92,7 +92,7 @@ def evaluate(job: EvalJob) -> dict[str, Any]:
         except KeyboardInterrupt:
             kept = f"interrupted; {progress.num_done} finished pieces of work are kept"
             raise Interrupted(kept, "go on by giving the same command again") from None
-        results = ranks.from_main(lambda: _write(job, encoder, questions, likelihoods, choices, answers))
+        results = distributed.from_main(lambda: _write(job, encoder, questions, likelihoods, choices, answers))
         progress.finish()
     return results
 

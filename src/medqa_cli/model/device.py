@@ -11,7 +11,7 @@ import sys
 import psutil
 import torch
 
-from medqa_cli import allocator, console, ranks
+from medqa_cli import allocator, console, distributed
 from medqa_cli.errors import InputError
 from medqa_cli.model.machine import has_kernels, unused_gpu, without_kernels
 
@@ -24,21 +24,21 @@ def pick_device() -> torch.device:
     Raises:
         InputError: more processes were started on this host than it has GPUs, or PyTorch has no kernels for the GPU.
     """
-    if ranks.cpu_wanted():
+    if distributed.cpu_wanted():
         return torch.device("cpu")
     if not torch.cuda.is_available():
         if (why := unused_gpu()) is not None:
             console.warn_once(f"computing on the CPU, which is much slower than a GPU: {why}")
         return torch.device("cpu")
-    if ranks.local_rank() >= torch.cuda.device_count():
+    if distributed.local_rank() >= torch.cuda.device_count():
         raise InputError(
-            f"no GPU is left for process {ranks.local_rank()} of this host: it has {torch.cuda.device_count()}",
+            f"no GPU is left for process {distributed.local_rank()} of this host: it has {torch.cuda.device_count()}",
             "start one process per GPU: --nproc-per-node (torchrun), --num_processes (accelerate launch)",
         )
-    if not has_kernels(ranks.local_rank()):
-        raise InputError(*without_kernels(ranks.local_rank()))
+    if not has_kernels(distributed.local_rank()):
+        raise InputError(*without_kernels(distributed.local_rank()))
     allocator.give_back_freed_memory()  # kept for tensors on the CPU only; here the host only stages weights
-    return torch.device("cuda", ranks.local_rank())
+    return torch.device("cuda", distributed.local_rank())
 
 
 def pick_compute_dtype(name: str, device: torch.device) -> torch.dtype:

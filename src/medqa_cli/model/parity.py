@@ -16,7 +16,7 @@ from typing import Any
 import torch
 import torch.nn.functional as F
 
-from medqa_cli import console, ranks
+from medqa_cli import console, distributed
 from medqa_cli.errors import InputError
 from medqa_cli.model.answer_loss import use_whole_logits
 from medqa_cli.model.attention import (
@@ -89,9 +89,9 @@ def settle_way(model: Any, name: str, dtype: torch.dtype, *, trains: bool, fuses
     Raises:
         InputError: in no way does it compute what Transformers does.
     """
-    with ranks.agreed():
+    with distributed.raise_on_all_ranks():
         own = _Proof(model, name, dtype, trains).fastest_way(KINDS if fuses else ())
-    way = max(ranks.gathered(own), key=lambda way: (not way.packed, not way.in_chunks, -len(way.fused)))
+    way = max(distributed.all_gather(own), key=lambda way: (not way.packed, not way.in_chunks, -len(way.fused)))
     use_way(model, way)
     for reason in way.reasons:
         console.note(f"{name}: {reason}")

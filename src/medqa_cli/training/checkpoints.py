@@ -13,7 +13,7 @@ from dataclasses import asdict
 from pathlib import Path
 from typing import Any, TypeVar
 
-from medqa_cli import console, ranks
+from medqa_cli import console, distributed
 from medqa_cli.config.schema import LoraConfig, ModelConfig, PromptConfig, TrainConfig
 from medqa_cli.environment import TRAIN_SHA256, recorded_settings
 from medqa_cli.errors import InputError
@@ -193,4 +193,4 @@ def written_by_main(run: RunFolder, write: Callable[[], T]) -> T:
         with full_disk_is_an_error(run.path):
             return write()
 
-    return ranks.from_main(guarded)
+    return distributed.from_main(guarded)

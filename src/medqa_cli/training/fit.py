@@ -11,7 +11,7 @@ from typing import Any
 from transformers import TrainerCallback
 from transformers.trainer_utils import IntervalStrategy
 
-from medqa_cli import allocator, console, ranks
+from medqa_cli import allocator, console, distributed
 from medqa_cli.model.device import peak_memory_bytes
 from medqa_cli.training import trackers
 from medqa_cli.training.checkpoint_files import NotWrittenError, set_aside
@@ -53,7 +53,7 @@ def fit(
     device, dtype, examples = prepared.device, prepared.dtype, prepared.data.examples
     watched = evenly_spaced(prepared.validation.examples, MAX_VALIDATION_EXAMPLES)
     limits = forward_limits(job.model, job.train, device, dtype) if prediction is None else prediction.limits
-    with ranks.agreed():
+    with distributed.raise_on_all_ranks():
         arguments = make_training_arguments(
             job.train,
             seed=job.seed,
@@ -68,7 +68,7 @@ def fit(
         arguments.eval_strategy = IntervalStrategy.NO
     trackers.set_up(arguments, job.run.path)
     guard = StepGuard()
-    log = ranks.from_main(lambda: read_log(job.run.train_log_path))
+    log = distributed.from_main(lambda: read_log(job.run.train_log_path))
     looks = ValidationLooks(log, job.train.early_stopping_patience)
     with console.run_display("training", num_steps(job.train, len(examples))) as display:
         monitor = TrainingMonitor(job.run.train_log_path, display, guard, lambda: peak_memory_bytes(device))
@@ -108,21 +108,21 @@ def _run_to_the_end(
         if at_the_end and trainer.eval_dataset and not _just_validated(monitor.log_path, trainer):
             # Resumed from a checkpoint of the last step that had not been looked at.
             trainer.evaluate()
-        if at_the_end or not ranks.any_rank(monitor.interrupted):
+        if at_the_end or not distributed.any_rank(monitor.interrupted):
             ending = Ending("completed", "max_steps" if at_the_end and not looks.stopped_early else "early_stopping")
     except DivergedError as error:
         ending = Ending("diverged", "diverged", error)
         if error.risen_since < error.step:
             # What was saved since then is part of the trouble.
             checkpoints_dir, since = Path(trainer.args.output_dir), error.risen_since - 1
-            moved = ranks.from_main(lambda: set_aside(checkpoints_dir, since))
+            moved = distributed.from_main(lambda: set_aside(checkpoints_dir, since))
             for path in moved:
                 console.warn(f"{path} was saved when the loss was rising already; --resume does not go on from it")
     except NotWrittenError as error:
         ending = Ending("interrupted", "not_written", error)
     except KeyboardInterrupt:
         # A second Ctrl-C: at once, with the checkpoints that there are. Other ranks may be anywhere by now.
-        if ranks.world_size() > 1:
+        if distributed.world_size() > 1:
             raise
         console.warn("stopping at once")
     if ending.error is not None:
@@ -133,5 +133,5 @@ def _run_to_the_end(
 
 def _just_validated(log_path: Path, trainer: MedqaTrainer) -> bool:
     step = trainer.state.global_step
-    log = ranks.from_main(lambda: read_log(log_path))
+    log = distributed.from_main(lambda: read_log(log_path))
     return any(line["step"] == step and "validation_loss" in line for line in log)

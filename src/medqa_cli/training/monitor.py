@@ -17,7 +17,7 @@ from typing import Any
 
 from transformers import TrainerCallback, TrainerControl, TrainerState, TrainingArguments
 
-from medqa_cli import console, ranks
+from medqa_cli import console, distributed
 from medqa_cli.files import atomic_file
 from medqa_cli.training.checkpoint_files import writing
 from medqa_cli.training.guards import StepGuard
@@ -53,7 +53,7 @@ class TrainingMonitor(TrainerCallback):
         self._tokens_before = 0
         self._looks = [
             (line["step"], line["validation_loss"])
-            for line in ranks.from_main(lambda: read_log(log_path))
+            for line in distributed.from_main(lambda: read_log(log_path))
             if "validation_loss" in line
         ]
 
@@ -110,7 +110,7 @@ class TrainingMonitor(TrainerCallback):
         else:
             return
         # All ranks or none: one that cannot write must not leave others waiting.
-        ranks.from_main(lambda: self._append(line))
+        distributed.from_main(lambda: self._append(line))
         if "validation_loss" in line:
             console.note(f"step {line['step']}/{state.max_steps}: {self._validation()}")
         elif not console.is_live():
@@ -125,7 +125,7 @@ class TrainingMonitor(TrainerCallback):
 
     def _stop_if_asked(self, control: TrainerControl) -> None:
         # A signal that reached any rank stops all of them after the same step.
-        if ranks.any_rank(self.interrupted):
+        if distributed.any_rank(self.interrupted):
             self.interrupted = True
             control.should_save = control.should_training_stop = True
 

@@ -12,7 +12,7 @@ from typing import Any
 
 import torch
 
-from medqa_cli import ranks
+from medqa_cli import distributed
 from medqa_cli.allocator import is_kept, kept_kernel_bytes
 from medqa_cli.config.schema import LoraConfig, ModelConfig, TrainConfig
 from medqa_cli.model.dry_run import ShapeModel, StepMemory
@@ -193,14 +193,14 @@ class Predictor:
         weights += round(plain.num_trainable * _state_bytes(name))
         free = self.target.free_bytes - self._program_bytes() - weights // self.target.num_shards
         # Twice the fastest size with room to spare: then recomputing buys nothing.
-        fits = min(ranks.gathered(tokens_that_fit(plain.activation_bytes / tokens, free)))
+        fits = min(distributed.all_gather(tokens_that_fit(plain.activation_bytes / tokens, free)))
         plentiful = fits >= 2 * max(max_length, enough_tokens(device_type, self._dtype))
         recomputed = uses_checkpointing(settings.train, torch.device(device_type), plentiful)
         if settings.train.max_tokens_per_forward != "auto":
             return ForwardLimits(settings.train.max_tokens_per_forward, recomputed, plentiful)
         kept = self._step(shape, probe, True, True).activation_bytes if recomputed else plain.activation_bytes
         fitting = tokens_per_forward(kept / tokens, free, device_type, self._dtype, max_length)
-        return ForwardLimits(min(ranks.gathered(fitting)), recomputed, plentiful)
+        return ForwardLimits(min(distributed.all_gather(fitting)), recomputed, plentiful)
 
 
 def available_bytes(target: Target) -> int:

@@ -11,7 +11,7 @@ from typing import Any
 
 import torch
 
-from medqa_cli import console, ranks
+from medqa_cli import console, distributed
 from medqa_cli.config.schema import LoraConfig, ModelConfig, PromptConfig, TrainConfig
 from medqa_cli.errors import InputError
 from medqa_cli.files import RunFolder, sha256_of_file
@@ -22,7 +22,7 @@ from medqa_cli.training.random_states import random_state_name
 
 def examples_per_step(config: TrainConfig) -> int:
     """Return the examples of an optimizer step over all ranks."""
-    return config.per_device_train_batch_size * config.gradient_accumulation_steps * ranks.world_size()
+    return config.per_device_train_batch_size * config.gradient_accumulation_steps * distributed.world_size()
 
 
 def num_steps(config: TrainConfig, num_examples: int) -> int:
@@ -67,7 +67,7 @@ def check_same_on_all_ranks(resolved_config: str, trained_with: dict[str, Any], 
     Raises:
         InputError: they have not.
     """
-    seen = ranks.gathered((resolved_config, trained_with, dtype))
+    seen = distributed.all_gather((resolved_config, trained_with, dtype))
     for number, (config, settings, own_dtype) in enumerate(seen):
         if (config, settings) != seen[0][:2]:
             what = "config" if config != seen[0][0] else "train.jsonl in data.dir"
@@ -99,8 +99,8 @@ def checkpoint_to_go_on_from(
             _warn_of_other_ranks(checkpoint)
         return checkpoint
 
-    chosen = ranks.from_main(choose)
-    with ranks.agreed():
+    chosen = distributed.from_main(choose)
+    with distributed.raise_on_all_ranks():
         if chosen is not None and not chosen.is_dir():
             raise InputError(
                 f"there is no {chosen} here", "to resume on several hosts, put run_dir on a file system that they share"
@@ -110,11 +110,11 @@ def checkpoint_to_go_on_from(
 
 def _warn_of_other_ranks(checkpoint: Path) -> None:
     saved = {path.name for path in checkpoint.glob("rng_state*.pth")}
-    needed = {random_state_name(rank, ranks.world_size()) for rank in range(ranks.world_size())}
+    needed = {random_state_name(rank, distributed.world_size()) for rank in range(distributed.world_size())}
     if saved != needed:
         console.warn(
-            f"{checkpoint} was not saved by {ranks.world_size()} process(es): the order of the data and the optimizer "
-            "go on, dropout draws other numbers"
+            f"{checkpoint} was not saved by {distributed.world_size()} process(es): the order of the data and the "
+            "optimizer go on, dropout draws other numbers"
         )
 
 
@@ -125,8 +125,8 @@ def find_base_in_turns(config: ModelConfig) -> BaseSource:
         InputError: it is not there.
     """
     found: BaseSource | None = None
-    for my_turn in (ranks.is_main(), ranks.local_rank() == 0, True):
-        with ranks.agreed():
+    for my_turn in (distributed.is_main(), distributed.local_rank() == 0, True):
+        with distributed.raise_on_all_ranks():
             if my_turn and found is None:
                 found = find_base(config.name_or_path, config.revision)
     assert found is not None  # the last turn is everyone's

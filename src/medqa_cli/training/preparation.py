@@ -12,7 +12,7 @@ from typing import Any
 import psutil
 import torch
 
-from medqa_cli import console, ranks
+from medqa_cli import console, distributed
 from medqa_cli.allocator import release_idle_memory
 from medqa_cli.config.schema import LoraConfig, ModelConfig, PromptConfig, TrainConfig
 from medqa_cli.data.dataset import read_split
@@ -67,11 +67,11 @@ def prepare(job: TrainJob, device: torch.device, dtype: torch.dtype) -> Prepared
         InputError: data or base are not there or cannot be used.
         MedqaError: there is nothing to learn.
     """
-    with ranks.agreed():
+    with distributed.raise_on_all_ranks():
         train_rows = read_split(job.data_dir, "train")
         validation_rows = read_split(job.data_dir, "validation")
     source = find_base_in_turns(job.model)
-    with ranks.agreed():
+    with distributed.raise_on_all_ranks():
         tokenizer = load_tokenizer(source.location, source.revision)
         contract = make_contract(job.prompt, tokenizer)
         for note in prompt_notes(job.prompt, tokenizer):
@@ -114,7 +114,7 @@ def predictor(prepared: Prepared, target: Target) -> Predictor:
 def device_at_hand(device: torch.device) -> Target:
     """Return the device that this process would train on."""
     free = free_memory_bytes(device)
-    num_shards = ranks.world_size() if ranks.is_sharded() else 1
+    num_shards = distributed.world_size() if distributed.is_sharded() else 1
     if device.type == "cuda":
         total = int(torch.cuda.get_device_properties(device).total_memory)
         return Target("cuda", total, free, 0, num_shards, has_flash_attention(device))

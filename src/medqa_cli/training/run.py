@@ -12,7 +12,7 @@ from typing import Any
 
 import transformers
 
-from medqa_cli import console, ranks
+from medqa_cli import console, distributed
 from medqa_cli.data.output_folder import report_of
 from medqa_cli.environment import describe_environment
 from medqa_cli.errors import InputError
@@ -72,9 +72,9 @@ def train(job: TrainJob, *, resume: bool = False, restart: bool = False) -> dict
 
 def _train(job: TrainJob, locks: contextlib.ExitStack, *, resume: bool, restart: bool) -> dict[str, Any]:
     started = time.perf_counter()
-    with ranks.agreed():
+    with distributed.raise_on_all_ranks():
         check_sharding(job.model, job.train)
-        check_init(job.model, job.lora, sharded=ranks.is_sharded())
+        check_init(job.model, job.lora, sharded=distributed.is_sharded())
         check_optimizer(job.train.optim)
         trackers.require_tracker(job.train.report_to)
         device = pick_device()
@@ -85,7 +85,7 @@ def _train(job: TrainJob, locks: contextlib.ExitStack, *, resume: bool, restart:
     check_same_on_all_ranks(job.resolved_config, trained_with, dtype)
     checkpoint = checkpoint_to_go_on_from(job.run, trained_with, resume=resume, restart=restart)
     prepared = prepare(job, device, dtype)
-    with ranks.agreed():
+    with distributed.raise_on_all_ranks():
         prediction = predicted(job, prepared)
         model = make_model(job, prepared)
         _describe_run(job, model, prepared)
@@ -104,10 +104,10 @@ def _train(job: TrainJob, locks: contextlib.ExitStack, *, resume: bool, restart:
     with full_disk_is_an_error(job.run.path):
         outcome = fit(job, model, prepared, prediction, checkpoint)
     summary = _summarize(job, outcome, prepared, prediction, time.perf_counter() - started)
-    ranks.from_main(lambda: _raise_if_incomplete(job, outcome, summary))
-    chosen = ranks.from_main(lambda: adapter_checkpoint(job.run, outcome, job.train.early_stopping_patience))
+    distributed.from_main(lambda: _raise_if_incomplete(job, outcome, summary))
+    chosen = distributed.from_main(lambda: adapter_checkpoint(job.run, outcome, job.train.early_stopping_patience))
     summary["adapter_step"] = outcome.global_step if chosen is None else outcome.looks.best_step
-    weights = whole_adapter(model) if ranks.is_sharded() and chosen is None else None
+    weights = whole_adapter(model) if distributed.is_sharded() and chosen is None else None
 
     def finish() -> None:
         # Without adapter_step until there is an adapter.
@@ -129,7 +129,7 @@ def predicted(job: TrainJob, prepared: Prepared) -> Prediction | None:
     except UnknownMemoryError as error:
         console.note(f"{error.message}; the size of a forward is the fastest, whether it fits or not")
         return None
-    if not ranks.is_sharded():  # FSDP's own buffers are not part of the prediction
+    if not distributed.is_sharded():  # FSDP's own buffers are not part of the prediction
         _tell_of_memory(job, prediction, target)
     return prediction
 
@@ -152,8 +152,8 @@ def make_model(job: TrainJob, prepared: Prepared) -> Any:
     # Seeded before the adapter is made: its A matrices are random.
     transformers.set_seed(job.seed)
     source = prepared.source
-    base = load_base(source, job.model, prepared.device, prepared.dtype, packed=True, sharded=ranks.is_sharded())
-    if not ranks.is_sharded():
+    base = load_base(source, job.model, prepared.device, prepared.dtype, packed=True, sharded=distributed.is_sharded())
+    if not distributed.is_sharded():
         use_liger_kernels(base, prepared.device)
     tell_unquantized(base, job.model, prepared.dtype)
     if note := find_targets(base, job.lora).note:
@@ -170,7 +170,7 @@ def settle_way_for_training(model: Any, prepared: Prepared) -> Way:
         InputError: there is none.
     """
     # The backward passes of fused layers read the base's weights, which FSDP has given away by then.
-    return settle_way(model, prepared.source.name, prepared.dtype, trains=True, fuses=not ranks.is_sharded())
+    return settle_way(model, prepared.source.name, prepared.dtype, trains=True, fuses=not distributed.is_sharded())
 
 
 def _record(job: TrainJob, trained_with: dict[str, Any], prepared: Prepared, way: Way) -> dict[str, Any]:
@@ -182,7 +182,7 @@ def _record(job: TrainJob, trained_with: dict[str, Any], prepared: Prepared, way
         "device": describe_device(prepared.device),
         "unused_gpu": unused_gpu() if prepared.device.type == "cpu" else None,
         "compute_dtype": str(prepared.dtype).removeprefix("torch."),
-        "num_processes": ranks.world_size(),
+        "num_processes": distributed.world_size(),
         "forwards": way.as_json(),
         "trained_with": trained_with,
     }
@@ -197,7 +197,7 @@ def _describe_run(job: TrainJob, model: Any, prepared: Prepared) -> None:
     console.note(
         f"{job.model.name_or_path}: {job.model.quantization} base, {str(dtype).removeprefix('torch.')} products, "
         f"{trainable:,} of {total:,} parameters trained, on {describe_device(device)}"
-        + (f", in each of {ranks.world_size()} processes" if ranks.world_size() > 1 else "")
+        + (f", in each of {distributed.world_size()} processes" if distributed.world_size() > 1 else "")
     )
     if (ignored := launchers_mixed_precision()) is not None:
         console.note(f"mixed_precision: {ignored} of accelerate's config has no effect; model.compute_dtype decides")
@@ -207,7 +207,7 @@ def _describe_run(job: TrainJob, model: Any, prepared: Prepared) -> None:
     ):
         console.note(f"unusual: {unusual}")
     if optimizer != job.train.optim:
-        why = "works on whole tensors" if ranks.is_sharded() else "needs a GPU"
+        why = "works on whole tensors" if distributed.is_sharded() else "needs a GPU"
         console.note(f"train.optim: {job.train.optim} {why}; {optimizer} computes the same steps here")
 
 
@@ -243,13 +243,15 @@ def _summarize(
 ) -> dict[str, Any]:
     data = prepared.data
     return {
-        **ranks.from_main(lambda: summarize(outcome, job.run, read_log(job.run.train_log_path))),
+        **distributed.from_main(lambda: summarize(outcome, job.run, read_log(job.run.train_log_path))),
         "num_train_examples": len(data.examples),
         "num_truncated_answers": data.num_truncated_answers,
         "num_examples_without_answer": data.num_without_answer,
-        "peak_memory_bytes": max(ranks.gathered(peak_memory_bytes(prepared.device))),
+        "peak_memory_bytes": max(distributed.all_gather(peak_memory_bytes(prepared.device))),
         # FSDP's own buffers are not part of the prediction.
-        "predicted_peak_memory_bytes": None if prediction is None or ranks.is_sharded() else prediction.peak_bytes,
+        "predicted_peak_memory_bytes": None
+        if prediction is None or distributed.is_sharded()
+        else prediction.peak_bytes,
         "keeps_freed_memory": prediction is not None and prediction.keeps_freed_memory,
         "seconds": round(seconds, 1),
     }

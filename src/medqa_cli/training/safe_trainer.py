@@ -18,7 +18,7 @@ from transformers import TrainerControl
 from transformers.trainer_callback import CallbackHandler
 from transformers.training_args import ParallelMode
 
-from medqa_cli import console, ranks
+from medqa_cli import console, distributed
 from medqa_cli.model.adapter import all_finite
 from medqa_cli.prompt.encoder import Example
 from medqa_cli.training.checkpoint_files import checkpoint_at, publish, rotate, saving
@@ -123,13 +123,13 @@ class SafeTrainer(ShardedTrainer):
             NotWrittenError: the disk is full or failed.
         """
         step = self.state.global_step
-        if ranks.any_rank(not all_finite(self.model)):
+        if distributed.any_rank(not all_finite(self.model)):
             raise DivergedError(f"the update of step {step} left weights that are not finite", step, self._row_ids())
         # All that takes all ranks comes first: one that cannot write must not leave others waiting.
         self.gather_parts()
         is_distributed = self.args.parallel_mode == ParallelMode.DISTRIBUTED
-        self._random_states = ranks.gathered(random_state(all_devices=is_distributed))
-        ranks.from_main(lambda: self._write_checkpoint(model, trial, step))
+        self._random_states = distributed.all_gather(random_state(all_devices=is_distributed))
+        distributed.from_main(lambda: self._write_checkpoint(model, trial, step))
 
     def _write_checkpoint(self, model: torch.nn.Module, trial: Any, step: int) -> None:
         checkpoints_dir = Path(self.args.output_dir)

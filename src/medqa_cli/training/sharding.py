@@ -22,7 +22,7 @@ from torch.distributed.checkpoint.state_dict import (
 from transformers import Trainer
 from transformers.trainer import OPTIMIZER_NAME, SCHEDULER_NAME
 
-from medqa_cli import ranks
+from medqa_cli import distributed
 from medqa_cli.config.schema import ModelConfig, TrainConfig
 from medqa_cli.errors import InputError
 
@@ -63,7 +63,7 @@ def check_sharding(model: ModelConfig, train: TrainConfig) -> None:
     for variable, (harmless, wish, instead) in _LAUNCHERS_WISHES.items():
         if os.environ.get(variable, "").lower() not in ("", *harmless):
             raise InputError(f"{_LAUNCHERS_CONFIG} asks for {wish}", instead)
-    if not ranks.is_sharded():
+    if not distributed.is_sharded():
         return
     if launchers_mixed_precision() is not None:
         raise InputError(
@@ -93,7 +93,7 @@ def check_sharded_type(dtype: torch.dtype) -> None:
     Raises:
         InputError: it is float16: FSDP would hand out the losses in it, and their sum ends at 65,504.
     """
-    if ranks.is_sharded() and dtype == torch.float16:
+    if distributed.is_sharded() and dtype == torch.float16:
         raise InputError(
             "FSDP does not go with float16 products (model.compute_dtype: float16, or auto on GPUs older than Ampere)",
             "set model.compute_dtype: bfloat16, or float32 on GPUs that do not compute it; or train without FSDP",
@@ -117,7 +117,7 @@ def whole_adapter(model: torch.nn.Module) -> dict[str, torch.Tensor]:
 def same_adapter_on_all_ranks(model: torch.nn.Module) -> None:
     """Give all ranks rank 0's trained parameters: each keeps its part of its own copy. All ranks must call it."""
     trained = {name: p for name, p in model.named_parameters() if p.requires_grad}
-    values = ranks.from_main(lambda: {name: p.detach().cpu() for name, p in trained.items()})
+    values = distributed.from_main(lambda: {name: p.detach().cpu() for name, p in trained.items()})
     with torch.no_grad():
         for name, parameter in trained.items():
             parameter.copy_(values[name])
@@ -130,7 +130,7 @@ def whole_optimizer_state(model: torch.nn.Module, optimizer: Any) -> dict[str, A
     """
     options = StateDictOptions(full_state_dict=True, cpu_offload=True)
     gathered = cast(dict[str, Any], get_optimizer_state_dict(model, optimizer, options=options))
-    if not ranks.is_main():
+    if not distributed.is_main():
         return {}
     numbers = {name: number for number, name in enumerate(_names_of_parameters(model, optimizer))}
     return {
@@ -144,7 +144,7 @@ def whole_optimizer_state(model: torch.nn.Module, optimizer: Any) -> dict[str, A
 def divide_optimizer_state(model: torch.nn.Module, optimizer: Any, path: Path) -> None:
     """Give a sharded optimizer the state of a file that holds it whole; rank 0 reads it. All ranks must call it."""
     state: dict[str, Any] = {}
-    if ranks.is_main():
+    if distributed.is_main():
         whole = torch.load(path, map_location="cpu", weights_only=True)
         names = _names_of_parameters(model, optimizer)
         state = {

@@ -16,7 +16,7 @@ import torch
 from torch.utils.data import DataLoader
 from transformers import PrinterCallback, TrainerCallback, TrainingArguments, set_seed
 
-from medqa_cli import ranks
+from medqa_cli import distributed
 from medqa_cli.config.schema import TrainConfig
 from medqa_cli.errors import InputError
 from medqa_cli.model.fused_layers import casting_once
@@ -189,7 +189,7 @@ class MedqaTrainer(SafeTrainer):
             dtype=self._compute_dtype,
         )
         # In the order of the split, whichever rank scored them.
-        parts = ranks.gathered(scores[: len(own)])
+        parts = distributed.all_gather(scores[: len(own)])
         all_scores = [parts[i % num_ranks][i // num_ranks] for i in range(len(self._validation))]
         metrics = {"eval_loss": mean_nll(all_scores)}
         self.check_validation(metrics["eval_loss"], [score.nll_sum for score in all_scores])
@@ -294,7 +294,7 @@ def check_optimizer(name: str) -> None:
 
 def optimizer_on(name: str, device: torch.device) -> str:
     """Return the optimizer that runs on ``device``, and on parts of tensors under FSDP, for the configured name."""
-    if ranks.is_sharded():
+    if distributed.is_sharded():
         name = OPTIMIZERS_ON_PARTS.get(name, name)
     return _CPU_EQUIVALENTS.get(name, name) if device.type == "cpu" else name
 

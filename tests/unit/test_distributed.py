@@ -9,7 +9,7 @@ from pathlib import Path
 import pytest
 
 from helpers.commands import Starter
-from medqa_cli import ranks
+from medqa_cli import distributed
 from medqa_cli.errors import InputError, MedqaError
 
 LAUNCHER = ("WORLD_SIZE", "RANK", "LOCAL_RANK")
@@ -17,7 +17,7 @@ LAUNCHER = ("WORLD_SIZE", "RANK", "LOCAL_RANK")
 SCRIPT = """
 import json, sys, warnings
 from pathlib import Path
-from medqa_cli import console, ranks
+from medqa_cli import console, distributed
 from medqa_cli.cli import main
 from medqa_cli.errors import InputError, MedqaError
 
@@ -30,29 +30,29 @@ def caught(name, block, *arguments):
         seen[name] = [type(error).__name__, error.message, error.hint, error.exit_code]
 
 def fail_on(*numbers):
-    with ranks.agreed():
-        if ranks.rank() in numbers:
-            raise InputError(f"wrong on {ranks.rank()}", "mend it")
+    with distributed.raise_on_all_ranks():
+        if distributed.rank() in numbers:
+            raise InputError(f"wrong on {distributed.rank()}", "mend it")
     return "went on"
 
 def only_main(fails):
     def work():
-        Path("written.txt").open("a").write(f"{ranks.rank()}\\n")
+        Path("written.txt").open("a").write(f"{distributed.rank()}\\n")
         if fails:
             raise InputError("wrong on main", "mend it")
         return {"at": Path("x")}
-    return str(ranks.from_main(work))
+    return str(distributed.from_main(work))
 
-seen["joined before"] = ranks.has_joined()
+seen["joined before"] = distributed.has_joined()
 caught("nobody", fail_on)
-seen["joined after"] = ranks.has_joined()
+seen["joined after"] = distributed.has_joined()
 caught("both", fail_on, 0, 1)
 caught("the other", fail_on, 1)
 caught("from main", only_main, False)
 caught("from main, failing", only_main, True)
-seen["gathered"] = ranks.gathered({"rank": ranks.rank()})
-seen["any"] = [ranks.any_rank(False), ranks.any_rank(ranks.rank() == 1)]
-Path(f"seen-{ranks.rank()}.json").write_text(json.dumps(seen))
+seen["gathered"] = distributed.all_gather({"rank": distributed.rank()})
+seen["any"] = [distributed.any_rank(False), distributed.any_rank(distributed.rank() == 1)]
+Path(f"seen-{distributed.rank()}.json").write_text(json.dumps(seen))
 
 # The program itself: all ranks meet the same error.
 sys.argv = ["medqa", "train", "-c", "nowhere.yaml"]
@@ -84,20 +84,20 @@ def test_two_processes_agree(tmp_path: Path, starter: Starter, monkeypatch: pyte
 
 LONE_FAILURES = """
 import os, sys
-from medqa_cli import console, ranks
+from medqa_cli import console, distributed
 from medqa_cli.errors import InputError
 
-if ranks.rank() == 1:
+if distributed.rank() == 1:
     console.silence()
     print("not seen")
     print("not seen", file=sys.stderr)
     console.warn("not seen")
-    ranks.gathered(None)
+    distributed.all_gather(None)
     raise ValueError("a bug on rank 1")
-ranks.gathered(None)
+distributed.all_gather(None)
 try:
-    ranks.gathered(None)
-except ranks.LostRankError as error:
+    distributed.all_gather(None)
+except distributed.LostRankError as error:
     print("lost:", error.message)
 """
 
@@ -122,16 +122,21 @@ def alone(monkeypatch: pytest.MonkeyPatch) -> None:
 
 @pytest.mark.usefixtures("alone")
 def test_a_process_by_itself_just_does_it() -> None:
-    assert (ranks.world_size(), ranks.rank(), ranks.local_rank(), ranks.is_main()) == (1, 0, 0, True)
-    assert ranks.gathered(7) == [7]
-    assert (ranks.any_rank(True), ranks.any_rank(False)) == (True, False)
-    assert ranks.from_main(lambda: 7) == 7
+    assert (distributed.world_size(), distributed.rank(), distributed.local_rank(), distributed.is_main()) == (
+        1,
+        0,
+        0,
+        True,
+    )
+    assert distributed.all_gather(7) == [7]
+    assert (distributed.any_rank(True), distributed.any_rank(False)) == (True, False)
+    assert distributed.from_main(lambda: 7) == 7
     problem = InputError("wrong")
-    with pytest.raises(InputError) as raised, ranks.agreed():
+    with pytest.raises(InputError) as raised, distributed.raise_on_all_ranks():
         raise problem
     assert raised.value is problem
-    assert ranks.has_joined()
-    ranks.part()
+    assert distributed.has_joined()
+    distributed.leave_group()
 
 
 @pytest.mark.usefixtures("alone")
@@ -139,23 +144,28 @@ def test_a_process_by_itself_just_does_it() -> None:
 def test_a_cluster_that_sets_some_variables_is_no_launcher(monkeypatch: pytest.MonkeyPatch, missing: str) -> None:
     for name in set(LAUNCHER) - {missing}:
         monkeypatch.setenv(name, "4")
-    assert (ranks.world_size(), ranks.rank(), ranks.is_main()) == (1, 0, True)
+    assert (distributed.world_size(), distributed.rank(), distributed.is_main()) == (1, 0, True)
 
 
 @pytest.mark.usefixtures("alone")
 def test_a_launcher_says_who_one_is(monkeypatch: pytest.MonkeyPatch) -> None:
     for name, value in zip(LAUNCHER, ("16", "11", "3"), strict=True):
         monkeypatch.setenv(name, value)
-    assert (ranks.world_size(), ranks.rank(), ranks.local_rank(), ranks.is_main()) == (16, 11, 3, False)
-    assert not ranks.is_sharded()
+    assert (distributed.world_size(), distributed.rank(), distributed.local_rank(), distributed.is_main()) == (
+        16,
+        11,
+        3,
+        False,
+    )
+    assert not distributed.is_sharded()
     monkeypatch.setenv("ACCELERATE_USE_FSDP", "true")
-    assert ranks.is_sharded()
+    assert distributed.is_sharded()
 
 
 @pytest.mark.usefixtures("alone")
 def test_one_process_is_never_sharded(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setenv("ACCELERATE_USE_FSDP", "true")
-    assert not ranks.is_sharded()
+    assert not distributed.is_sharded()
 
 
 def test_errors_reach_other_ranks_whole() -> None:

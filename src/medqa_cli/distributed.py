@@ -1,8 +1,8 @@
 """The processes of one run that ``torchrun`` or ``accelerate launch`` started side by side, and how they agree.
 
-Each is a rank; rank 0 speaks and writes for all. Whatever is done ``agreed`` or ``from_main`` succeeds or fails on all
-ranks alike, so that none waits for another that has given up. Without a launcher everything here is a plain call.
-Does not compute gradients; imports torch only where there are several ranks.
+Each is a rank; rank 0 speaks and writes for all. ``raise_on_all_ranks`` and ``from_main`` succeed or fail
+on all ranks alike, so that none waits for another that has given up. Without a launcher everything here is
+a plain call, and torch is not imported.
 """
 
 from __future__ import annotations
@@ -66,7 +66,7 @@ def has_joined() -> bool:
     return world_size() == 1 or bool(_joined)
 
 
-def gathered(value: T) -> list[T]:
+def all_gather(value: T) -> list[T]:
     """Return every rank's ``value`` (anything that pickles), by rank. All ranks must call it.
 
     Raises:
@@ -100,7 +100,7 @@ def any_rank(condition: bool) -> bool:
 
 
 @contextlib.contextmanager
-def agreed() -> Iterator[None]:
+def raise_on_all_ranks() -> Iterator[None]:
     """Let a ``MedqaError`` inside the block, on whichever rank, leave it on all. All ranks must enter it.
 
     Nothing inside may wait for other ranks: one that failed does not come.
@@ -117,7 +117,7 @@ def agreed() -> Iterator[None]:
         yield
     except MedqaError as error:
         problem = error
-    for number, (found, host) in enumerate(gathered((problem, socket.gethostname()))):
+    for number, (found, host) in enumerate(all_gather((problem, socket.gethostname()))):
         if found is not None:
             # Rank 0 speaks for all; of others it says which one it was.
             raise _named(found, number, host) if number else found from problem
@@ -148,7 +148,7 @@ def from_main(work: Callable[[], T]) -> T:
     return result
 
 
-def part() -> None:
+def leave_group() -> None:
     """Wait a while until all ranks have come to their end, then leave the group. Not after ``LostRankError``.
 
     A launcher ends the others as soon as one process has failed; rank 0 must have said why by then. Where only this
