@@ -20,7 +20,7 @@ from figures import add_json_option, write_figures
 from medqa_cli import console
 from medqa_cli.config.schema import DataConfig
 from medqa_cli.data.audit import KINDS, Audit, audit_folder
-from medqa_cli.data.pipeline import TextTools, column_names, convert
+from medqa_cli.data.convert import TextTools, column_names, convert
 
 TEST_SHARE = 0.1
 

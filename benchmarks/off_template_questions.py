@@ -12,10 +12,10 @@ import sys
 from pathlib import Path
 from typing import Any
 
-from medqa_cli.data.dedup import fold, key_of, rank_of
-from medqa_cli.data.questions.paraphrases import fill
-from medqa_cli.data.questions.question_forms import recognise
-from medqa_cli.data.questions.topic_names import is_title
+from medqa_cli.data.normalize import key_of, normalize, rank_of
+from medqa_cli.data.topics.paraphrases import fill
+from medqa_cli.data.topics.question_types import recognise
+from medqa_cli.data.topics.topic_casing import is_title
 from medqa_cli.errors import InputError, MedqaError
 
 OFF_TEMPLATE: dict[str, tuple[str, ...]] = {
@@ -126,7 +126,7 @@ def off_template(question: str, seed: int) -> str | None:
     form = recognise(question)
     if form is None or form.kind not in OFF_TEMPLATE or is_title(form.topic):
         return None
-    asked = fold(question)
+    asked = normalize(question)
     drawn = min(OFF_TEMPLATE[form.kind], key=lambda wording: rank_of(seed, "off_template", key_of(asked, wording)))
     return fill(drawn, form.topic)
 

@@ -48,7 +48,7 @@ def terms_of_icd(path: Path) -> list[set[str]]:
 
 def things() -> list[list[str]]:
     """Return the names of each line of ``synonyms.txt``."""
-    lines = files("medqa_cli.data.questions").joinpath("synonyms.txt").read_text(encoding="utf-8").splitlines()
+    lines = files("medqa_cli.resources").joinpath("synonyms.txt").read_text(encoding="utf-8").splitlines()
     return [line.split(" = ") for line in lines if line and not line.startswith("#")]
 
 

@@ -11,10 +11,11 @@ from pathlib import Path
 
 from medqa_cli import console
 from medqa_cli.config.schema import DataConfig, ModelConfig, PromptConfig
-from medqa_cli.data import pipeline, report
+from medqa_cli.data import convert as conversion
+from medqa_cli.data import report
 from medqa_cli.data.audit import audit_folder
-from medqa_cli.data.cleaning.rule_examples import rule_examples
 from medqa_cli.data.reading.sources import check_sources, open_sources
+from medqa_cli.data.rule_examples import rule_examples
 from medqa_cli.errors import MedqaError
 from medqa_cli.prompt.template import make_prompt_text
 
@@ -43,7 +44,7 @@ def convert(job: ConvertJob) -> None:
     """
     # Before the tokenizer, which takes seconds to load.
     check_sources(job.sources)
-    converted = pipeline.convert(job.sources, job.data, job.seed, _text_tools(job), job.out_dir, job.force)
+    converted = conversion.convert(job.sources, job.data, job.seed, _text_tools(job), job.out_dir, job.force)
     console.result(converted.report, lambda: report.show(converted.report, converted.advice, job.out_dir))
     _check_no_leak(converted.report["leakage"], job.out_dir)
 
@@ -55,7 +56,7 @@ def audit(folder: Path, data: DataConfig) -> None:
         InputError: the folder holds no splits that can be read.
         MedqaError: held-out rows are not held out.
     """
-    found = audit_folder(folder, data.near_duplicate_threshold, pipeline.column_names(data))
+    found = audit_folder(folder, data.near_duplicate_threshold, conversion.column_names(data))
     console.result(found.as_json(), lambda: report.show_audit(found, folder))
     _check_no_leak(found.leakage, folder)
 
@@ -67,16 +68,16 @@ def show_rule(rule: str, sources: Sequence[str], data: DataConfig, seed: int) ->
         InputError: a source is wrong.
         ConfigError: there is no such rule or reason.
     """
-    opened = open_sources(sources, pipeline.column_names(data))
+    opened = open_sources(sources, conversion.column_names(data))
     examples = rule_examples(opened, rule, data.cleaning, EXAMPLES_SHOWN, seed)
     console.result([asdict(example) for example in examples], lambda: report.show_rule(rule, examples))
 
 
-def _text_tools(job: ConvertJob) -> pipeline.TextTools:
+def _text_tools(job: ConvertJob) -> conversion.TextTools:
     """Return what renders the ``text`` column and what counts tokens; the latter only with a model at hand."""
     if job.model.name_or_path is None:
         console.note("model.name_or_path is not set: token lengths are not measured")
-        return pipeline.TextTools(make_prompt_text(job.prompt).render, None, job.model.max_length)
+        return conversion.TextTools(make_prompt_text(job.prompt).render, None, job.model.max_length)
     from medqa_cli.model.base import load_config, load_tokenizer, num_embeddings
     from medqa_cli.model.source import find_base
     from medqa_cli.prompt.encoder import PromptEncoder, make_contract
@@ -85,7 +86,7 @@ def _text_tools(job: ConvertJob) -> pipeline.TextTools:
     tokenizer = load_tokenizer(source.location, source.revision)
     rows = num_embeddings(load_config(source.location, source.revision))
     encoder = PromptEncoder(make_contract(job.prompt, tokenizer), tokenizer, rows)
-    return pipeline.TextTools(
+    return conversion.TextTools(
         encoder.contract.text.render, encoder.count_tokens, job.model.max_length, encoder.num_special_tokens
     )
 

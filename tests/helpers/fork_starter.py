@@ -19,7 +19,7 @@ from pathlib import Path
 from typing import Any
 
 POLL_SECONDS = 0.005
-MODULES = ["bitsandbytes", "peft", "medqa_cli.data.pipeline", "medqa_cli.training.run", "medqa_cli.evaluation.run"]
+MODULES = ["bitsandbytes", "peft", "medqa_cli.data.convert", "medqa_cli.training.run", "medqa_cli.evaluation.run"]
 
 
 def reached(log: Path, step: int) -> bool:

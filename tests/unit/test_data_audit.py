@@ -15,11 +15,11 @@ import pytest
 
 from medqa_cli.config.schema import DataConfig
 from medqa_cli.data.audit import Audit, audit_folder
+from medqa_cli.data.convert import TextTools, convert
 from medqa_cli.data.dataset import QaRow, read_split
-from medqa_cli.data.dedup import fold
-from medqa_cli.data.pipeline import TextTools, convert
-from medqa_cli.data.questions.topics import topic_names, topic_of
+from medqa_cli.data.normalize import normalize
 from medqa_cli.data.reading.columns import ColumnNames
+from medqa_cli.data.topics.topics import topic_names, topic_of
 from medqa_cli.errors import InputError, MedqaError
 
 MEDQUAD = Path(__file__).parents[2].parent / "shared/data/medquad/medquad_two_columns.csv"
@@ -307,11 +307,11 @@ def all_pairs(splits: dict[str, list[QaRow]], threshold: float) -> dict[str, dic
     counts = {}
     for name, others in (("test", ("train", "validation")), ("validation", ("train",))):
         held_out, other = splits[name], [row for split in others for row in splits[split]]
-        questions, answers = ({fold(getattr(row, column)) for row in other} for column in ("question", "answer"))
+        questions, answers = ({normalize(getattr(row, column)) for row in other} for column in ("question", "answer"))
         topics = {name for row in other for name in topic_names(topic_of(row.question, row.topic))}
         counts[name] = {
-            "question": sum(fold(row.question) in questions for row in held_out),
-            "answer": sum(fold(row.answer) in answers for row in held_out),
+            "question": sum(normalize(row.question) in questions for row in held_out),
+            "answer": sum(normalize(row.answer) in answers for row in held_out),
             "near_duplicate_answer": count_near(held_out, other, threshold),
             "topic": sum(bool(topics & {*topic_names(topic_of(row.question, row.topic))}) for row in held_out),
         }
@@ -339,7 +339,7 @@ def is_near(runs: set[Any], others: set[Any], shared: int, threshold: float) -> 
 
 
 def runs_of_five(answer: str) -> set[tuple[str, ...]]:
-    words = fold(answer).split()
+    words = normalize(answer).split()
     return {tuple(words[i : i + 5]) for i in range(len(words) - 4)} or {tuple(words)}
 
 

@@ -14,8 +14,9 @@ import pytest
 
 from helpers.spreadsheets import hostile_ods, hostile_xlsx, write_xlsx
 from medqa_cli.config.schema import DataConfig
-from medqa_cli.data import pipeline, screening
-from medqa_cli.data.pipeline import column_names
+from medqa_cli.data import convert as conversion
+from medqa_cli.data import filtering
+from medqa_cli.data.convert import column_names
 from medqa_cli.data.reading.caps import Caps
 from medqa_cli.data.reading.columns import ColumnNames
 from medqa_cli.data.reading.rows import RawRow, UnreadRow
@@ -160,10 +161,10 @@ def test_a_file_of_blank_lines(tmp_path: Path) -> None:
 def test_a_source_of_which_next_to_nothing_can_be_used_is_not_read_to_its_end(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(screening, "ROWS_THAT_TELL", 100)
+    monkeypatch.setattr(filtering, "ROWS_THAT_TELL", 100)
     path = tmp_path / "qa.csv"
     path.write_text("question,answer\n" + "What is flu?,A viral infection of the airways.\n" * 1000)
-    tools = pipeline.TextTools(lambda question, answer: f"{question} {answer}", None, 100)
+    tools = conversion.TextTools(lambda question, answer: f"{question} {answer}", None, 100)
     with pytest.raises(InputError, match="of the first 100 rows only 1 can be used: 99 exact_duplicate"):
-        pipeline.convert([str(path)], DataConfig(), 1, tools, tmp_path / "out")
+        conversion.convert([str(path)], DataConfig(), 1, tools, tmp_path / "out")
     assert not (tmp_path / "out").exists()

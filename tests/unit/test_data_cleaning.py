@@ -13,7 +13,7 @@ from hypothesis import strategies as st
 
 from medqa_cli.data.cleaning.reasons import enabled_reasons
 from medqa_cli.data.cleaning.rules import RULES, Cleaned, clean, enabled_rules, tidy_paragraphs
-from medqa_cli.data.dedup import Screen, draw, fold, is_empty, key_of, row_keys, unique_id, unusable
+from medqa_cli.data.normalize import Screen, draw, is_empty, key_of, normalize, row_keys, unique_id, unusable
 from medqa_cli.errors import ConfigError
 
 MEDQUAD = Path(__file__).parents[2].parent / "shared/data/medquad/medquad_two_columns.csv"
@@ -499,12 +499,12 @@ def medquad_rows() -> Iterator[tuple[str, str]]:
     ],
 )
 def test_fold_ignores_case_punctuation_and_forms(one: str, other: str) -> None:
-    assert fold(one) == fold(other) != ""
+    assert normalize(one) == normalize(other) != ""
 
 
 @pytest.mark.parametrize(("one", "other"), [("+", "-"), ("की", "का"), ("vitamin B1", "vitamin B2"), ("ab c", "a bc")])
 def test_fold_keeps_different_texts_apart(one: str, other: str) -> None:
-    assert fold(one) != fold(other)
+    assert normalize(one) != normalize(other)
 
 
 def test_keys_are_the_same_on_every_platform_and_version() -> None:
@@ -533,7 +533,7 @@ def test_cells_that_only_look_empty(text: str) -> None:
 def test_screen_rejects_duplicates_and_surplus_copies() -> None:
     screen = Screen(2, enabled_reasons({}))
     pairs = [("q1", "A!"), ("Q1?", "a"), ("q2", "a"), ("q3", "a"), ("q1", "b"), ("q3", "a")]
-    assert [screen.refusal(row_keys(question, answer, fold(answer), [])) for question, answer in pairs] == [
+    assert [screen.refusal(row_keys(question, answer, normalize(answer), [])) for question, answer in pairs] == [
         None,
         "exact_duplicate",
         None,

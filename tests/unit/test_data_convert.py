@@ -15,13 +15,14 @@ import pytest
 
 from medqa_cli import console
 from medqa_cli.config.schema import DataConfig
-from medqa_cli.data import pipeline, writing
+from medqa_cli.data import convert as conversion
+from medqa_cli.data import writing
 from medqa_cli.data.cleaning.rules import RULES
+from medqa_cli.data.convert import Converted, TextTools, check_counts, convert
 from medqa_cli.data.dataset import QaRow, read_split
-from medqa_cli.data.dedup import fold
-from medqa_cli.data.lengths import percentile
-from medqa_cli.data.pipeline import Converted, TextTools, check_counts, convert
+from medqa_cli.data.normalize import normalize
 from medqa_cli.data.report import show
+from medqa_cli.data.token_lengths import percentile
 from medqa_cli.errors import InputError, MedqaError
 
 FILES = [
@@ -224,7 +225,7 @@ def test_the_leaks_are_counted_on_the_files(messy: Path, tmp_path: Path, monkeyp
     def careless(keys: Sequence[Any], *_: Any) -> list[str]:
         return ["train" if i % 4 else "test" for i in range(len(keys))]
 
-    monkeypatch.setattr(pipeline, "place_rows", careless)
+    monkeypatch.setattr(conversion, "place_rows", careless)
     rows = [[f"What is illness{i // 2}?", f"Answer {i % 30}"] for i in range(120)]
     report = run(write_csv(tmp_path / "in.csv", rows), tmp_path / "out", max_copies_of_an_answer=None)
     assert report["leakage"]["test"] == {"question": 30, "answer": 30, "near_duplicate_answer": 30, "topic": 30}
@@ -253,7 +254,7 @@ def test_paraphrases_are_made_of_training_questions_only(tmp_path: Path, capsys:
             assert (row["answer"], row["topic"]) == (original["answer"], original["topic"])
             assert row["id"].startswith(original["id"] + "-p")
             assert row["text"] == render(row["question"], row["answer"])
-    assert len({fold(row["question"]) for row in train}) == len(train)
+    assert len({normalize(row["question"]) for row in train}) == len(train)
     assert "paraphrase_of" not in lines_of(tmp_path / "plain/train.jsonl")[0]
 
 
@@ -330,14 +331,14 @@ def test_a_row_lost_on_the_way_stops_the_run(messy: Path, tmp_path: Path, monkey
 def test_files_that_are_read_back_otherwise_stop_the_run(
     messy: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    audit_written = pipeline.audit_written
+    audit_written = conversion.audit_written
 
     def lose_a_row(folder: Path, *rest: Any) -> Any:
         path = folder / "test.jsonl"
         path.write_bytes(b"".join(path.read_bytes().splitlines(keepends=True)[1:]))
         return audit_written(folder, *rest)
 
-    monkeypatch.setattr(pipeline, "audit_written", lose_a_row)
+    monkeypatch.setattr(conversion, "audit_written", lose_a_row)
     with pytest.raises(MedqaError, match=r"wrote {.*'test': 10} rows but read back {.*'test': 9}") as caught:
         run(messy, tmp_path / "out")
     assert caught.value.hint == "check the disk"
@@ -349,7 +350,7 @@ def test_the_bytes_do_not_depend_on_pythons_hash_seed(messy: Path, tmp_path: Pat
 import sys
 from pathlib import Path
 from medqa_cli.config.schema import DataConfig
-from medqa_cli.data.pipeline import TextTools, convert
+from medqa_cli.data.convert import TextTools, convert
 convert([sys.argv[1]], DataConfig(max_rows=60), 42, TextTools("{}|{}".format, None, 8), Path(sys.argv[2]))
 print(sorted(name for name in sys.modules if name in ("torch", "transformers", "pyarrow", "pandas")))
 """

@@ -20,7 +20,7 @@ from helpers.encodings import is_no_utf8
 from medqa_cli import console
 from medqa_cli.config.schema import DataConfig
 from medqa_cli.data.cleaning.rules import RULES, clean, enabled_rules
-from medqa_cli.data.pipeline import TextTools, convert
+from medqa_cli.data.convert import TextTools, convert
 from medqa_cli.data.splitting import SPLITS
 from medqa_cli.errors import InputError
 

@@ -10,10 +10,10 @@ import pytest
 
 from medqa_cli.config.schema import DataConfig
 from medqa_cli.data.cleaning.rules import RULES
+from medqa_cli.data.convert import TextTools, convert
 from medqa_cli.data.dataset import QaRow, read_split
-from medqa_cli.data.dedup import fold, key_of
-from medqa_cli.data.pipeline import TextTools, convert
-from medqa_cli.data.questions.topics import topic_names
+from medqa_cli.data.normalize import key_of, normalize
+from medqa_cli.data.topics.topics import topic_names
 
 MEDQUAD = Path(__file__).parents[2].parent / "shared/data/medquad"
 SPLITS = ("train", "validation", "test")
@@ -52,7 +52,7 @@ def test_counts(two_columns: tuple[Path, dict[str, Any]]) -> None:
     assert report["rows"]["read"] == 16407 == report["rows"]["kept"] + sum(rejected.values())
     assert report["splits"]["test"] == pytest.approx(0.1 * 14860, abs=10)
     assert report["leakage"] == {"test": NONE, "validation": NONE}
-    questions = {name: {fold(row.question) for row in read_split(folder, name)} for name in SPLITS}
+    questions = {name: {normalize(row.question) for row in read_split(folder, name)} for name in SPLITS}
     assert len(set.union(*questions.values())) == sum(len(found) for found in questions.values()) > 10000
 
 
@@ -62,8 +62,8 @@ def test_topics_of_the_questions_are_those_of_the_focus_column(
     six = run(MEDQUAD / "medquad.csv", tmp_path / "six")
     assert six["topics"]["column"] == "focus"
     assert six["leakage"] == {"test": NONE, "validation": NONE}
-    by_id = {row.id: fold(row.topic) for row in rows_of(tmp_path / "six")}
-    shared = [(fold(row.topic), by_id[row.id]) for row in rows_of(two_columns[0]) if row.id in by_id]
+    by_id = {row.id: normalize(row.topic) for row in rows_of(tmp_path / "six")}
+    shared = [(normalize(row.topic), by_id[row.id]) for row in rows_of(two_columns[0]) if row.id in by_id]
     assert len(shared) > 14400
     assert sum(one == other for one, other in shared) >= 0.995 * len(shared)
 
@@ -72,14 +72,18 @@ def test_no_held_out_row_shares_its_focus_with_train(two_columns: tuple[Path, di
     """By the column that the two-column file lacks; also no other seed could part the rows of a focus."""
     with open(MEDQUAD / "medquad.csv", encoding="utf-8", newline="") as file:
         focus_of = {
-            key_of(fold(row["question"].split("?")[0])): row["focus"] for row in csv.DictReader(file) if row["focus"]
+            key_of(normalize(row["question"].split("?")[0])): row["focus"]
+            for row in csv.DictReader(file)
+            if row["focus"]
         }
     groups: dict[str, set[str]] = {}
     known = 0
     for split in SPLITS:
         for row in read_split(two_columns[0], split):
             question = row.question.split("?")[0].replace("What is ", "What is (are) ", 1)
-            focus = focus_of.get(key_of(fold(question))) or focus_of.get(key_of(fold(row.question.split("?")[0])))
+            focus = focus_of.get(key_of(normalize(question))) or focus_of.get(
+                key_of(normalize(row.question.split("?")[0]))
+            )
             known += focus is not None
             for name in topic_names(focus or ""):
                 groups.setdefault(name, set()).add(split)

@@ -12,7 +12,7 @@ from hypothesis import strategies as st
 
 from medqa_cli.config.schema import DataConfig
 from medqa_cli.data.cleaning.mojibake import garbled_words, looks_garbled, mojibake
-from medqa_cli.data.pipeline import TextTools, convert
+from medqa_cli.data.convert import TextTools, convert
 
 TEXTS = [
     "patient’s “quote” – 38 °C, 5 µg, café, Ménière à la carte",

@@ -10,9 +10,9 @@ from pathlib import Path
 
 import pytest
 
-from medqa_cli.data.dedup import fold, key_of
 from medqa_cli.data.near_duplicates import MISS_PROBABILITY, AnswerSketches, bands
 from medqa_cli.data.near_search import NOT_FOUND, NUM_PERM
+from medqa_cli.data.normalize import key_of, normalize
 from medqa_cli.data.shingles import jaccard, shingles, words_of
 
 WORDS = [f"w{number}" for number in range(400)]
@@ -187,7 +187,7 @@ def unspaced_texts(count: int) -> list[str]:
         for share in (0, 0.01, 0.02, 0.05, 0.3):
             made.append("".join(draw.choice(alphabet) if draw.random() < share else sign for sign in original))
     draw.shuffle(made)
-    return [fold(text) for text in made[:count]]
+    return [normalize(text) for text in made[:count]]
 
 
 @pytest.mark.parametrize("threshold", [0.5, 0.8])

@@ -10,10 +10,10 @@ from types import ModuleType
 
 import pytest
 
-from medqa_cli.data.dedup import fold
-from medqa_cli.data.questions.paraphrase_bank import BANK
-from medqa_cli.data.questions.paraphrases import describe_bank, fill, paraphrase
-from medqa_cli.data.questions.topic_names import in_running_text, is_illness, is_title
+from medqa_cli.data.normalize import normalize
+from medqa_cli.data.topics.paraphrase_bank import BANK
+from medqa_cli.data.topics.paraphrases import describe_bank, fill, paraphrase
+from medqa_cli.data.topics.topic_casing import in_running_text, is_illness, is_title
 from medqa_cli.errors import InputError
 
 SCRIPT = Path(__file__).parents[2] / "benchmarks/off_template_questions.py"
@@ -72,7 +72,7 @@ def test_the_same_question_and_seed_give_the_same_wordings_everywhere() -> None:
         "List the symptoms of Lung Cancer.",
     ]
     raw, cleaned = "What is (are) Parkinson's Disease ?", "what is (are) parkinson's disease?"
-    folded = [[fold(text) for text in paraphrase(question, 5, 1)] for question in (raw, cleaned)]
+    folded = [[normalize(text) for text in paraphrase(question, 5, 1)] for question in (raw, cleaned)]
     assert folded[0] == folded[1]
     assert len(folded[0]) == 5
     assert paraphrase(raw, 5, 1) != paraphrase(raw, 5, 2)
@@ -85,9 +85,9 @@ def test_wordings_are_well_formed(kind: str, topic: str) -> None:
     question = QUESTIONS[kind].format(topic)
     wordings = paraphrase(question, 100, 7)
     assert len(wordings) >= (12 if kind in FREQUENT else 6)
-    assert len({fold(text) for text in wordings} | {fold(question)}) == len(wordings) + 1
+    assert len({normalize(text) for text in wordings} | {normalize(question)}) == len(wordings) + 1
     for text in wordings:
-        assert fold(text).count(fold(topic)) == 1
+        assert normalize(text).count(normalize(topic)) == 1
         assert "  " not in text
         assert "{" not in text
         assert text == text.strip()
@@ -102,7 +102,7 @@ def test_the_bank() -> None:
     assert counts["treatment"] == len(BANK["treatment"].general) + len(BANK["treatment"].illness) == 17
     assert min(counts[kind] for kind in FREQUENT) >= 12
     assert min(counts.values()) == counts["support groups"] == 6
-    wordings = [fold(text) for bank in BANK.values() for text in bank.general + bank.illness]
+    wordings = [normalize(text) for bank in BANK.values() for text in bank.general + bank.illness]
     assert len(set(wordings)) == len(wordings), "a wording asks one thing only"
 
 
@@ -171,14 +171,14 @@ def test_the_benchmark_asks_in_words_that_the_bank_does_not_hold(off_template_qu
     off: dict[str, tuple[str, ...]] = off_template_questions.OFF_TEMPLATE
     assert set(off) == set(BANK)
     assert all(3 <= len(wordings) <= 5 for wordings in off.values())
-    bank = {fold(re.sub(r"\{\w+\}", "X", text)) for kind in BANK.values() for text in kind.general + kind.illness}
-    others = {fold(re.sub(r"\{\w+\}", "X", text)) for wordings in off.values() for text in wordings}
+    bank = {normalize(re.sub(r"\{\w+\}", "X", text)) for kind in BANK.values() for text in kind.general + kind.illness}
+    others = {normalize(re.sub(r"\{\w+\}", "X", text)) for wordings in off.values() for text in wordings}
     assert len(others) == sum(map(len, off.values()))
     assert not bank & others
     for kind, form in QUESTIONS.items():
         question = form.format("Lung Cancer")
-        assert {fold(off_template_questions.off_template(question, seed)) for seed in range(40)} == {
-            fold(fill(text, "Lung Cancer")) for text in off[kind]
+        assert {normalize(off_template_questions.off_template(question, seed)) for seed in range(40)} == {
+            normalize(fill(text, "Lung Cancer")) for text in off[kind]
         }
     assert off_template_questions.off_template("my back hurts", 1) is None
 

@@ -12,7 +12,7 @@ from typing import Any
 
 import pytest
 
-from medqa_cli.data.dedup import unusable
+from medqa_cli.data.normalize import unusable
 from medqa_cli.data.reading.cells import json_text
 from medqa_cli.data.reading.columns import ColumnNames
 from medqa_cli.data.reading.rows import RawRow, SourceRows, UnreadRow

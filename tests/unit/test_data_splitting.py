@@ -6,7 +6,7 @@ from collections import Counter
 
 import pytest
 
-from medqa_cli.data.dedup import RowKeys, key_of
+from medqa_cli.data.normalize import RowKeys, key_of
 from medqa_cli.data.splitting import assign_splits, check_fractions
 from medqa_cli.errors import ConfigError, InputError
 

@@ -8,8 +8,8 @@ from importlib.resources import files
 
 import pytest
 
-from medqa_cli.data.questions.topics import first_names, topic_names, topic_of
 from medqa_cli.data.reading.columns import ColumnNames, find_columns
+from medqa_cli.data.topics.topics import first_names, topic_names, topic_of
 
 
 @pytest.mark.parametrize(
@@ -481,7 +481,7 @@ def test_kinds_of_a_thing_are_not_the_thing(one: str, other: str) -> None:
 
 
 def test_no_name_stands_in_two_lines_of_the_synonyms() -> None:
-    lines = files("medqa_cli.data.questions").joinpath("synonyms.txt").read_text(encoding="utf-8").splitlines()
+    lines = files("medqa_cli.resources").joinpath("synonyms.txt").read_text(encoding="utf-8").splitlines()
     things = [line.split(" = ") for line in lines if line and not line.startswith("#")]
     names = Counter(name for thing in things for name in {topic_names(name)[0] for name in thing})
     assert [name for name, lines_with_it in names.items() if lines_with_it > 1] == []

@@ -27,9 +27,9 @@ FILE_OPERATIONS = ("open", "os.rename", "os.remove", "os.mkdir", "os.rmdir", "os
 
 def convert():
     from medqa_cli.config.schema import DataConfig
-    from medqa_cli.data import pipeline
-    tools = pipeline.TextTools(lambda question, answer: question + answer, None, 100)
-    pipeline.convert(["qa.csv"], DataConfig(), 1, tools, Path("out/data"))
+    from medqa_cli.data import convert as conversion
+    tools = conversion.TextTools(lambda question, answer: question + answer, None, 100)
+    conversion.convert(["qa.csv"], DataConfig(), 1, tools, Path("out/data"))
 
 def eval():
     from medqa_cli.evaluation.progress import Progress

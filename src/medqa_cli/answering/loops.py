@@ -7,7 +7,7 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 
-from medqa_cli.data.dedup import fold
+from medqa_cli.data.normalize import normalize
 
 # A whole sentence said twice in a row is a loop; a shorter phrase has to come three times.
 LONG_PERIOD = 12  # tokens
@@ -80,6 +80,6 @@ def seq_rep_4(text: str) -> float:
 
     Words are compared without case and punctuation; a text of fewer than four words has 0.
     """
-    words = fold(text).split()
+    words = normalize(text).split()
     runs = list(zip(*(words[start:] for start in range(_RUN)), strict=False))
     return 1 - len(set(runs)) / len(runs) if runs else 0.0

@@ -15,17 +15,17 @@ from typing import Any, TypeVar
 
 from medqa_cli import console
 from medqa_cli.data.dataset import iterate_split
-from medqa_cli.data.dedup import fold, key_of, page_key, unusable
 from medqa_cli.data.near_duplicates import AnswerSketches
 from medqa_cli.data.near_search import NOT_FOUND
+from medqa_cli.data.normalize import key_of, normalize, page_key, unusable
 from medqa_cli.data.output_folder import report_of
-from medqa_cli.data.questions.topics import topic_names, topic_of
 from medqa_cli.data.reading.columns import ColumnNames
 from medqa_cli.data.reading.rows import UnreadRow
 from medqa_cli.data.reading.sources import open_sources
 from medqa_cli.data.split_files import find_split_files
 from medqa_cli.data.splitting import SPLITS
-from medqa_cli.data.topic_counts import LEAST_TOPICS, TopicCounts, count_topics, pages_tell
+from medqa_cli.data.topics.topic_counts import LEAST_TOPICS, TopicCounts, count_topics, pages_tell
+from medqa_cli.data.topics.topics import topic_names, topic_of
 from medqa_cli.data.wording import listed
 from medqa_cli.errors import InputError, MedqaError
 
@@ -234,12 +234,12 @@ def _read(rows: Iterable[_Row | None], sketches: AnswerSketches, name: str) -> _
             if row is None:
                 split.unusable += 1
                 continue
-            folded_answer = fold(row.answer)
+            folded_answer = normalize(row.answer)
             answer = key_of(folded_answer)
             split.sketches.append(len(sketches))
             sketches.add(folded_answer, answer)
             split.places.append(row.place)
-            split.questions.append(key_of(fold(row.question)))
+            split.questions.append(key_of(normalize(row.question)))
             split.answers.append(answer)
             split.pages.append(page_key(row.source))
             split.topics.append(tuple(key_of(name) for name in topic_names(row.topic)))

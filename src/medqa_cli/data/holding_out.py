@@ -10,9 +10,9 @@ from itertools import compress
 
 from medqa_cli import console
 from medqa_cli.config.schema import DataConfig
-from medqa_cli.data.dedup import RowKeys, draw
 from medqa_cli.data.near_duplicates import AnswerSketches
 from medqa_cli.data.near_search import NOT_FOUND
+from medqa_cli.data.normalize import RowKeys, draw
 from medqa_cli.data.splitting import SPLITS, assign_splits
 from medqa_cli.errors import InputError
 

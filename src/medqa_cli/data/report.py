@@ -8,9 +8,9 @@ from typing import Any
 from medqa_cli import console
 from medqa_cli.data.audit import HELD_OUT, KINDS, Audit
 from medqa_cli.data.cleaning.reasons import REASONS
-from medqa_cli.data.cleaning.rule_examples import RuleExample
 from medqa_cli.data.languages import UNKNOWN, has_other_languages
 from medqa_cli.data.output_folder import LENGTHS_NAME, REJECTED_NAME
+from medqa_cli.data.rule_examples import RuleExample
 from medqa_cli.data.splitting import SPLITS
 
 _SHARED = ("question", "answer", "near copy", "topic")  # the headings of ``audit.KINDS``
@@ -20,7 +20,7 @@ def show(report: dict[str, Any], advice: str, out_dir: Path) -> None:
     """Print the report of a conversion to stdout.
 
     Args:
-        report: what ``pipeline.convert`` returned.
+        report: what ``convert.convert`` returned.
         advice: its sentence on the long answers; empty: none.
         out_dir: the folder that was written.
     """

@@ -9,7 +9,7 @@ from collections import defaultdict
 from collections.abc import Sequence
 from dataclasses import dataclass
 
-from medqa_cli.data.dedup import RowKeys, rank_of
+from medqa_cli.data.normalize import RowKeys, rank_of
 from medqa_cli.errors import ConfigError, InputError
 
 SPLITS = ("train", "validation", "test")

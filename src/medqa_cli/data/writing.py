@@ -12,13 +12,13 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any, TextIO
 
-from medqa_cli.data.dedup import RowKeys, fold, key_of, unique_id
-from medqa_cli.data.lengths import TokenLengths
+from medqa_cli.data.filtering import NOT_CHOSEN, TOPIC_NAMED, Screened
+from medqa_cli.data.normalize import RowKeys, key_of, normalize, unique_id
 from medqa_cli.data.output_folder import REJECTED_NAME
-from medqa_cli.data.questions.paraphrases import paraphrase
-from medqa_cli.data.screening import NOT_CHOSEN, TOPIC_NAMED, Screened
 from medqa_cli.data.splitting import SPLITS
 from medqa_cli.data.spool import create, place_of, read_lines, write_line
+from medqa_cli.data.token_lengths import TokenLengths
+from medqa_cli.data.topics.paraphrases import paraphrase
 
 SHOWN_GARBLED = 5  # rows
 Render = Callable[[str, str], str]
@@ -83,7 +83,7 @@ class _Writer:
 
     def _paraphrases(self, question: str) -> Iterator[str]:
         for other in paraphrase(question, self._wording.paraphrases_per_question, self._wording.seed):
-            key = key_of(fold(other))
+            key = key_of(normalize(other))
             if key not in self._questions:  # the data set asks it itself, perhaps with another answer
                 self._questions.add(key)
                 yield other

@@ -8,7 +8,7 @@ from __future__ import annotations
 from collections.abc import Iterable, Iterator, Sequence
 
 from medqa_cli.data.dataset import QaRow
-from medqa_cli.data.dedup import fold
+from medqa_cli.data.normalize import normalize
 
 RUN_WORDS = 8
 
@@ -25,11 +25,11 @@ def contaminated(questions: Sequence[str], train: Iterable[QaRow]) -> list[bool]
     """
     wanted: dict[str, list[int]] = {}
     for place, question in enumerate(questions):
-        for text in {fold(question), *_runs(question)}:
+        for text in {normalize(question), *_runs(question)}:
             wanted.setdefault(text, []).append(place)
     found = [False] * len(questions)
     for row in train:
-        texts = {fold(row.question), *_runs(row.question), *_runs(row.answer)}
+        texts = {normalize(row.question), *_runs(row.question), *_runs(row.answer)}
         for text in texts & wanted.keys():
             for place in wanted[text]:
                 found[place] = True
@@ -37,5 +37,5 @@ def contaminated(questions: Sequence[str], train: Iterable[QaRow]) -> list[bool]
 
 
 def _runs(text: str) -> Iterator[str]:
-    words = fold(text).split()
+    words = normalize(text).split()
     return (" ".join(words[start : start + RUN_WORDS]) for start in range(len(words) - RUN_WORDS + 1))

@@ -13,9 +13,9 @@ from collections.abc import Sequence
 import numpy as np
 
 from medqa_cli.data.dataset import QaRow
-from medqa_cli.data.dedup import fold
-from medqa_cli.data.questions.question_forms import OTHER, recognise
-from medqa_cli.data.questions.topics import topic_names
+from medqa_cli.data.normalize import normalize
+from medqa_cli.data.topics.question_types import OTHER, recognise
+from medqa_cli.data.topics.topics import topic_names
 from medqa_cli.evaluation.words import stemmed_words
 
 
@@ -27,7 +27,7 @@ def kind_of(question: str) -> str:
 
 def _topic_key(row: QaRow) -> str:
     names = topic_names(row.topic)
-    return names[0] if names else fold(row.question)
+    return names[0] if names else normalize(row.question)
 
 
 def floor_answers(train: Sequence[QaRow], rows: Sequence[QaRow], seed: int) -> dict[str, list[str]]:

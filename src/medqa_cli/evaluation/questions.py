@@ -9,7 +9,7 @@ from dataclasses import dataclass
 
 from medqa_cli import console
 from medqa_cli.data.dataset import QaRow
-from medqa_cli.data.dedup import fold
+from medqa_cli.data.normalize import normalize
 from medqa_cli.errors import InputError
 from medqa_cli.evaluation.floors import swapped_references
 from medqa_cli.prompt.encoder import IGNORE_INDEX, Example, PromptEncoder
@@ -56,13 +56,13 @@ def make_questions(split: list[QaRow], rows: list[QaRow], encoder: PromptEncoder
         sizes = [_scored_bytes(row, example, encoder) for row, example in kept]
     answers: dict[str, list[str]] = {}
     for row in split:
-        answers.setdefault(fold(row.question), []).append(row.answer)
+        answers.setdefault(normalize(row.question), []).append(row.answer)
     swapped = dict(zip((row.id for row in split), swapped_references(split), strict=True))
     return Questions(
         rows=rows,
         examples=examples,
         answer_bytes=sizes,
-        references=[tuple(dict.fromkeys([row.answer, *answers[fold(row.question)]])) for row in rows],
+        references=[tuple(dict.fromkeys([row.answer, *answers[normalize(row.question)]])) for row in rows],
         swapped=[swapped[row.id] for row in rows],
     )
 

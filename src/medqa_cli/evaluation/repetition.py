@@ -7,7 +7,7 @@ from collections import Counter
 from collections.abc import Sequence
 
 from medqa_cli.data.cleaning.questions import question_echo
-from medqa_cli.data.dedup import fold
+from medqa_cli.data.normalize import normalize
 
 # Of MedQuAD's reference answers 1.8 % repeat more than this share of their runs of four words.
 HIGH_SEQ_REP_4 = 0.2
@@ -21,7 +21,7 @@ _LONGEST_PHRASE = 100
 
 def words_of(text: str) -> list[str]:
     """Return the words of a text without case and punctuation."""
-    return fold(text).split()
+    return normalize(text).split()
 
 
 def loops(text: str) -> bool:
@@ -30,7 +30,7 @@ def loops(text: str) -> bool:
     It does when one sentence of five words or more stands in it three times, or when its end is periodic: a phrase of
     3 to 100 words that is said three times (twice from eight words on) up to the last word.
     """
-    sentences = Counter(fold(sentence) for sentence in _SENTENCE_END.split(text))
+    sentences = Counter(normalize(sentence) for sentence in _SENTENCE_END.split(text))
     if any(
         times >= _TIMES_A_SENTENCE and len(sentence.split()) >= _SHORTEST_SENTENCE
         for sentence, times in sentences.items()
@@ -54,5 +54,5 @@ def echoes_question(question: str, answer: str) -> bool:
     """Tell whether an answer begins by repeating its question."""
     if question_echo(question, answer) != answer:
         return True
-    asked = fold(question)
-    return bool(asked) and f"{fold(answer)} ".startswith(f"{asked} ")
+    asked = normalize(question)
+    return bool(asked) and f"{normalize(answer)} ".startswith(f"{asked} ")

@@ -10,7 +10,7 @@ from dataclasses import dataclass, replace
 from itertools import combinations
 from typing import Any
 
-from medqa_cli.data.dedup import fold
+from medqa_cli.data.normalize import normalize
 from medqa_cli.evaluation.choice_figures import accuracy_of_sums, confusion_parts, macro_f1_of_sums
 from medqa_cli.evaluation.figures import parts_of, reduce_of
 from medqa_cli.evaluation.floors import cut_words
@@ -89,7 +89,7 @@ def make_results(
     """
     first = next(iter(measured.samples.values()))
     bootstrap = ClusterBootstrap(
-        [sample.topic or fold(sample.question) for sample in first], statistics.draws, statistics.seed
+        [sample.topic or normalize(sample.question) for sample in first], statistics.draws, statistics.seed
     )
     names = [name for name in metrics if name in LIKELIHOOD] + text_metrics(metrics)
     models = _resampled(measured.samples, names, bootstrap)

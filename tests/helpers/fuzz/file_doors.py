@@ -91,10 +91,10 @@ def sheets(rng: random.Random, folder: Path) -> None:
 
 def convert(path: Path, **settings: float) -> None:
     from medqa_cli.config.schema import DataConfig
-    from medqa_cli.data import pipeline
+    from medqa_cli.data import convert as conversion
 
-    tools = pipeline.TextTools(lambda question, answer: f"{question} {answer}", None, 100)
-    pipeline.convert([str(path)], DataConfig(**settings), 1, tools, path.parent / "out")
+    tools = conversion.TextTools(lambda question, answer: f"{question} {answer}", None, 100)
+    conversion.convert([str(path)], DataConfig(**settings), 1, tools, path.parent / "out")
 
 
 def changed_file(name: str, rng: random.Random, folder: Path) -> Path:
@@ -200,7 +200,7 @@ def bomb(name: str, rng: random.Random) -> bytes:
 def warm() -> None:
     """Import what the doors do, and make the good files."""
     from medqa_cli.config.load import load
-    from medqa_cli.data import pipeline  # noqa: F401
+    from medqa_cli.data import convert as conversion  # noqa: F401
 
     load(None, ["seed=1"])  # with an override pydantic is imported, and the types are made
 

@@ -12,9 +12,9 @@ import functools
 import itertools
 import re
 
-from medqa_cli.data.questions.known_things import is_complaint, is_illness_or_complaint, is_means, is_relation
-from medqa_cli.data.questions.question_forms import POINTING
-from medqa_cli.data.questions.topic_names import is_capitalised
+from medqa_cli.data.topics.known_things import is_complaint, is_illness_or_complaint, is_means, is_relation
+from medqa_cli.data.topics.question_types import POINTING
+from medqa_cli.data.topics.topic_casing import is_capitalised
 
 _PREPOSITION = re.compile(
     r"\s+(of|in|for|against|with|by|to|on|from|during|after|before|between|among|through|via|at|under|over|about|"

@@ -9,7 +9,7 @@ from __future__ import annotations
 import re
 from dataclasses import dataclass
 
-from medqa_cli.data.questions.topic_names import is_capitalised
+from medqa_cli.data.topics.topic_casing import is_capitalised
 
 LONGEST_QUESTION = 400  # characters; MedQuAD's longest has 191, and a longer text is a story, not a form
 OTHER = "other"  # the topic is certain, but what is asked is none of MedQuAD's kinds

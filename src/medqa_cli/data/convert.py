@@ -21,18 +21,18 @@ from medqa_cli.data.audit import Audit, audit_written
 from medqa_cli.data.cleaning.reasons import REASONS, enabled_reasons
 from medqa_cli.data.cleaning.rules import RULES, enabled_rules
 from medqa_cli.data.data_card import CardInfo, data_card
+from medqa_cli.data.filtering import Screened, check_something_kept, screen_rows
 from medqa_cli.data.holding_out import place_rows
-from medqa_cli.data.lengths import CountTokens, TokenLengths
 from medqa_cli.data.near_duplicates import AnswerSketches
 from medqa_cli.data.output_folder import CARD_NAME, LENGTHS_NAME, REJECTED_NAME, REPORT_NAME, check_replaceable
 from medqa_cli.data.reading.caps import Caps
 from medqa_cli.data.reading.columns import ColumnNames
 from medqa_cli.data.reading.rows import SourceRows
 from medqa_cli.data.reading.sources import SourceFile, local_paths, open_sources
-from medqa_cli.data.screening import Screened, check_something_kept, screen_rows
 from medqa_cli.data.splitting import SPLITS, check_fractions
 from medqa_cli.data.stages import Stages
-from medqa_cli.data.topic_counts import count_topics, pages_tell
+from medqa_cli.data.token_lengths import CountTokens, TokenLengths
+from medqa_cli.data.topics.topic_counts import count_topics, pages_tell
 from medqa_cli.data.writing import Render, Wording, Written, write_rows
 from medqa_cli.errors import MedqaError
 from medqa_cli.files import atomic_dir, sweep, write_json

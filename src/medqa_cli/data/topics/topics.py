@@ -8,12 +8,12 @@ from __future__ import annotations
 import functools
 import re
 
-from medqa_cli.data.cleaning.letters import lost_letters
+from medqa_cli.data.cleaning.restore_diacritics import lost_letters
 from medqa_cli.data.cleaning.rules import one_line
-from medqa_cli.data.dedup import is_empty
-from medqa_cli.data.questions.known_things import compared, synonyms
-from medqa_cli.data.questions.question_forms import LONGEST_QUESTION, recognise
-from medqa_cli.data.questions.topic_phrases import (
+from medqa_cli.data.normalize import is_empty
+from medqa_cli.data.topics.known_things import compared, synonyms
+from medqa_cli.data.topics.question_types import LONGEST_QUESTION, recognise
+from medqa_cli.data.topics.topic_phrases import (
     LONGEST_PLAIN_QUESTION,
     bare_thing,
     only_thing_in,

@@ -7,8 +7,8 @@ from collections.abc import Callable, Hashable, Iterable, Sequence
 from dataclasses import dataclass, field, replace
 from typing import Any
 
-from medqa_cli.data.dedup import RowKeys, key_of
-from medqa_cli.data.questions.topics import topic_names
+from medqa_cli.data.normalize import RowKeys, key_of
+from medqa_cli.data.topics.topics import topic_names
 
 FEWEST_ROWS_OF_ONE_TOPIC = 2
 LEAST_TOPICS = 8  # fewer say nothing about how often topics repeat

@@ -10,10 +10,10 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
+from medqa_cli.data.cleaning.non_answers import unhelpful
 from medqa_cli.data.cleaning.reasons import REASONS, enabled_reasons
 from medqa_cli.data.cleaning.rules import clean, enabled_rules
 from medqa_cli.data.cleaning.turns import has_more_turns
-from medqa_cli.data.cleaning.unhelpful import unhelpful
 from medqa_cli.errors import ConfigError
 
 MEDQUAD = Path(__file__).parents[2].parent / "shared/data/medquad/medquad_two_columns.csv"

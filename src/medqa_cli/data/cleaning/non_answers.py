@@ -11,7 +11,7 @@ from collections.abc import Callable, Collection
 
 from medqa_cli.data.cleaning.asking import asks_for_a_question, is_only_a_question
 from medqa_cli.data.cleaning.turns import has_more_turns
-from medqa_cli.data.dedup import NONE
+from medqa_cli.data.normalize import NONE
 
 _LONGEST_STUB = 200  # characters; what is longer is no heading
 

@@ -40,14 +40,14 @@ class _FoldTable(dict[int, int]):
 _FOLD_TABLE = _FoldTable()
 
 
-def fold(text: str) -> str:
+def normalize(text: str) -> str:
     """Return the text without case, punctuation and spacing, for comparison; a text of nothing else stays as it is."""
     folded = unicodedata.normalize("NFKC", text).casefold().translate(_FOLD_TABLE)
     return " ".join(folded.split()) or text.strip()
 
 
 def signs(text: str) -> str:
-    """Return the signs that ``fold`` drops and that yet make another text: >38 is not <38, HER2+ is not HER2-."""
+    """Return the signs that ``normalize`` drops and that yet make another text: >38 is not <38, HER2+ is not HER2-."""
     return "".join(sign[0] for sign in _SIGNS.finditer(text) if sign[0] not in _MINUS or _is_minus(text, sign.start()))
 
 
@@ -105,7 +105,7 @@ class RowKeys:
 @functools.lru_cache(maxsize=1 << 14)
 def page_key(source: str) -> bytes:
     """Return the key of a row's source; the part of an address that names a place within its page is left aside."""
-    return key_of("page", fold(source.split("#")[0]))
+    return key_of("page", normalize(source.split("#")[0]))
 
 
 def row_keys(question: str, answer: str, folded_answer: str, topic_names: Sequence[str], source: str = "") -> RowKeys:
@@ -114,11 +114,11 @@ def row_keys(question: str, answer: str, folded_answer: str, topic_names: Sequen
     Args:
         question: the question, cleaned.
         answer: the answer, cleaned.
-        folded_answer: what ``fold`` makes of it.
+        folded_answer: what ``normalize`` makes of it.
         topic_names: the names of its topic; none: it has no topic.
         source: what it is from, such as the address of a page.
     """
-    folded_question = fold(question)
+    folded_question = normalize(question)
     return RowKeys(
         key_of(folded_question, folded_answer, signs(question), signs(answer)),
         key_of(folded_question),

@@ -7,8 +7,8 @@ import re
 import unicodedata
 from importlib.resources import files
 
-from medqa_cli.data.dedup import fold
-from medqa_cli.data.questions.topic_names import names_illness
+from medqa_cli.data.normalize import normalize
+from medqa_cli.data.topics.topic_casing import names_illness
 
 _MEDICINES = "# medicines under two names"  # the section of synonyms.txt that holds no illnesses
 _POSSESSIVE = re.compile(r"(?<=\w)['’]s\b|(?<=s)['’](?=\s|$)")
@@ -117,7 +117,7 @@ def is_means(phrase: str) -> bool:
 def synonyms() -> tuple[tuple[str, tuple[str, ...]], ...]:
     """Return each line of ``synonyms.txt``: the section that it stands in, and the names of one thing."""
     lines, section = [], ""
-    for line in files(__package__).joinpath("synonyms.txt").read_text(encoding="utf-8").splitlines():
+    for line in files("medqa_cli.resources").joinpath("synonyms.txt").read_text(encoding="utf-8").splitlines():
         if line.startswith("#"):
             section = line
         elif line:
@@ -128,7 +128,7 @@ def synonyms() -> tuple[tuple[str, tuple[str, ...]], ...]:
 def compared(name: str) -> str:
     """Return a name folded, without accents, possessives and plurals: "Sjögren's Syndromes" is "sjogren syndrome"."""
     plain = _ACCENTS.sub("", unicodedata.normalize("NFKD", _POSSESSIVE.sub("", name)))
-    return " ".join(_singular(word) for word in fold(plain).split())
+    return " ".join(_singular(word) for word in normalize(plain).split())
 
 
 @functools.cache

@@ -7,11 +7,11 @@ from __future__ import annotations
 
 import re
 
-from medqa_cli.data.dedup import fold, key_of, rank_of
-from medqa_cli.data.questions.paraphrase_bank import BANK
-from medqa_cli.data.questions.question_forms import QuestionForm, recognise
-from medqa_cli.data.questions.topic_names import in_running_text, is_illness, is_title
-from medqa_cli.data.questions.topic_phrases import thing_of
+from medqa_cli.data.normalize import key_of, normalize, rank_of
+from medqa_cli.data.topics.paraphrase_bank import BANK
+from medqa_cli.data.topics.question_types import QuestionForm, recognise
+from medqa_cli.data.topics.topic_casing import in_running_text, is_illness, is_title
+from medqa_cli.data.topics.topic_phrases import thing_of
 
 
 def paraphrase(question: str, count: int, seed: int) -> list[str]:
@@ -29,9 +29,9 @@ def paraphrase(question: str, count: int, seed: int) -> list[str]:
     form = recognise(question)
     if form is None or form.kind not in BANK or is_title(form.topic) or thing_of(form.topic) != form.topic:
         return []
-    asked = fold(question)
+    asked = normalize(question)
     templates = sorted(suitable(form), key=lambda template: rank_of(seed, "paraphrase", key_of(asked, template)))
-    by_fold = {fold(text): text for text in (fill(template, form.topic) for template in templates)}
+    by_fold = {normalize(text): text for text in (fill(template, form.topic) for template in templates)}
     by_fold.pop(asked, None)
     return list(by_fold.values())[:count]
 

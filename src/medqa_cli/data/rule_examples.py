@@ -7,10 +7,10 @@ import itertools
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 
+from medqa_cli.data.cleaning.non_answers import unhelpful
 from medqa_cli.data.cleaning.reasons import REASONS, SHOWN
 from medqa_cli.data.cleaning.rules import RULES, clean, enabled_rules
-from medqa_cli.data.cleaning.unhelpful import unhelpful
-from medqa_cli.data.dedup import key_of, rank_of, unusable
+from medqa_cli.data.normalize import key_of, rank_of, unusable
 from medqa_cli.data.reading.rows import SourceRows, UnreadRow
 from medqa_cli.data.wording import listed
 from medqa_cli.errors import ConfigError

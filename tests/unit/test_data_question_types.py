@@ -11,8 +11,8 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from medqa_cli.data.dedup import fold
-from medqa_cli.data.questions.question_forms import LONGEST_QUESTION, QuestionForm, recognise
+from medqa_cli.data.normalize import normalize
+from medqa_cli.data.topics.question_types import LONGEST_QUESTION, QuestionForm, recognise
 
 MEDQUAD = Path(__file__).parents[2].parent / "shared/data/medquad/medquad.csv"
 SAMPLE = Path(__file__).parents[2] / "examples/data/consumer_health_qa.csv"
@@ -163,7 +163,9 @@ def test_the_topic_equals_medquads_focus() -> None:
                 question = re.sub(r"\s*(\?\s*)+$", "?", question).replace("What is (are) ", "What is ")
             form = recognise(question)
             count["recognised"] += form is not None
-            count["topic"] += form is not None and row["focus"] != "" and fold(form.topic) == fold(row["focus"])
+            count["topic"] += (
+                form is not None and row["focus"] != "" and normalize(form.topic) == normalize(row["focus"])
+            )
             count["kind"] += form is not None and form.kind == row["qtype"]
         assert count["recognised"] == 16_397  # of 16,407
         assert count["topic"] == (16_386 if clean else 16_392)

@@ -10,8 +10,8 @@ from pathlib import Path
 
 import pytest
 
-from medqa_cli.data.lengths import BATCH_ROWS, TokenLengths, percentile
 from medqa_cli.data.lengths_plot import _edges, draw_lengths
+from medqa_cli.data.token_lengths import BATCH_ROWS, TokenLengths, percentile
 
 
 def count_words(texts: Sequence[str]) -> list[int]:

@@ -15,16 +15,16 @@ from typing import Any
 from medqa_cli import console
 from medqa_cli.config.schema import DataConfig
 from medqa_cli.data.cleaning.mojibake import garbled_words, mojibake
+from medqa_cli.data.cleaning.non_answers import unhelpful
 from medqa_cli.data.cleaning.reasons import enabled_reasons
 from medqa_cli.data.cleaning.rules import clean
-from medqa_cli.data.cleaning.unhelpful import unhelpful
-from medqa_cli.data.dedup import RowKeys, Screen, fold, row_keys, unusable
 from medqa_cli.data.languages import told_language
 from medqa_cli.data.near_duplicates import AnswerSketches
-from medqa_cli.data.questions.topics import topic_names, topic_of
+from medqa_cli.data.normalize import RowKeys, Screen, normalize, row_keys, unusable
 from medqa_cli.data.reading.rows import RawRow, SourceRows, UnreadRow
 from medqa_cli.data.spool import create, place_of, rejected, write_line
-from medqa_cli.data.topic_counts import ColumnOfOneTopic
+from medqa_cli.data.topics.topic_counts import ColumnOfOneTopic
+from medqa_cli.data.topics.topics import topic_names, topic_of
 from medqa_cli.data.wording import counted
 from medqa_cli.errors import InputError
 
@@ -154,7 +154,7 @@ def _judged(
     reason = unusable(cleaned.question, cleaned.answer) or unhelpful(cleaned.question, cleaned.answer, reasons)
     if reason:
         return rejected(row, reason)
-    folded_answer = fold(cleaned.answer)
+    folded_answer = normalize(cleaned.answer)
     found = row_keys(cleaned.question, cleaned.answer, folded_answer, topic_names(topic), row.source)
     if refusal := screen.refusal(found):
         return rejected(row, refusal)
