@@ -32,6 +32,7 @@ _GROUND = {
     "hub",
     "markdown",
     "prompt",
+    "resources",
     "spelling",
     "terminal_text",
 }

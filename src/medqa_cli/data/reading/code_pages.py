@@ -8,8 +8,10 @@ from __future__ import annotations
 import re
 from collections.abc import Collection, Iterator, Mapping, Sequence
 from dataclasses import dataclass
+from functools import cache
+from typing import NamedTuple
 
-from medqa_cli.data.languages import LATIN, likeliest_language
+from medqa_cli.data.languages import latin_languages, likeliest_language
 from medqa_cli.data.reading.plausibility import (
     JUDGES,
     NAMES_LETTERS,
@@ -20,67 +22,10 @@ from medqa_cli.data.reading.plausibility import (
     probability,
     told_languages,
 )
+from medqa_cli.resources import load_yaml
 
 WINDOWS_1252 = "cp1252"
-_COMMON = {
-    "cp1252": ("Windows-1252", "Latin"),
-    "iso8859_15": ("ISO-8859-15", "Latin"),
-    "mac_roman": ("MacRoman", "Latin"),
-    "cp850": ("DOS 850", "Latin"),
-    "cp437": ("DOS 437", "Latin"),
-    "cp1250": ("Windows-1250", "Latin"),
-    "iso8859_2": ("ISO-8859-2", "Latin"),
-    "cp1254": ("Windows-1254", "Latin"),
-    "cp1257": ("Windows-1257", "Latin"),
-    "cp1258": ("Windows-1258", "Latin"),
-    "cp1251": ("Windows-1251", "Cyrillic"),
-    "koi8_u": ("KOI8", "Cyrillic"),
-    "iso8859_5": ("ISO-8859-5", "Cyrillic"),
-    "cp866": ("DOS 866", "Cyrillic"),
-    "cp1253": ("Windows-1253", "Greek"),
-    "iso8859_7": ("ISO-8859-7", "Greek"),
-    "cp1255": ("Windows-1255", "Hebrew"),
-    "cp1256": ("Windows-1256", "Arabic"),
-    "iso8859_6": ("ISO-8859-6", "Arabic"),
-    "cp874": ("Windows-874", "Thai"),
-    "gb18030": ("GB18030", "simplified Chinese"),
-    "big5hkscs": ("Big5", "traditional Chinese"),
-    "cp932": ("Shift-JIS", "Japanese"),
-    "euc_jp": ("EUC-JP", "Japanese"),
-    "cp949": ("EUC-KR", "Korean"),
-    "iso2022_jp": ("ISO-2022-JP", "Japanese"),
-}
-_RARE = {
-    "mac_cyrillic": ("MacCyrillic", "Cyrillic"),
-    "cp852": ("DOS 852", "Latin"),
-    "mac_latin2": ("Mac Central European", "Latin"),
-    "cp857": ("DOS 857", "Latin"),
-    "cp775": ("DOS 775", "Latin"),
-    "iso8859_13": ("ISO-8859-13", "Latin"),
-    "iso8859_4": ("ISO-8859-4", "Latin"),
-    "iso8859_16": ("ISO-8859-16", "Latin"),
-    "cp865": ("DOS 865", "Latin"),
-    "cp860": ("DOS 860", "Latin"),
-    "cp861": ("DOS 861", "Latin"),
-    "cp863": ("DOS 863", "Latin"),
-    "mac_turkish": ("Mac Turkish", "Latin"),
-    "mac_iceland": ("Mac Icelandic", "Latin"),
-    "mac_croatian": ("Mac Croatian", "Latin"),
-    "mac_romanian": ("Mac Romanian", "Latin"),
-    "iso8859_3": ("ISO-8859-3", "Latin"),
-    "iso8859_14": ("ISO-8859-14", "Latin"),
-    "cp855": ("DOS 855", "Cyrillic"),
-    "cp1125": ("DOS 1125", "Cyrillic"),
-    "cp737": ("DOS 737", "Greek"),
-    "mac_greek": ("Mac Greek", "Greek"),
-    "cp862": ("DOS 862", "Hebrew"),
-    "cp720": ("DOS 720", "Arabic"),
-    "johab": ("Johab", "Korean"),
-}
-_TRIED = {**_COMMON, **_RARE}
-NAMES = {codec: name for codec, (name, _) in _TRIED.items()}
-"""The codecs that are tried, by Python's names, in the order of preference where two read a text alike."""
-LATIN_CODECS = frozenset(codec for codec, (_, script) in _TRIED.items() if script == "Latin")
+_EAST_ASIAN = ("Chinese", "Japanese", "Korean")
 
 ENOUGH = 0.9  # of what is beyond ASCII has to make sense
 _LEAD = 0.005  # by how much a reading has to beat another one that differs
@@ -104,18 +49,35 @@ _NO_LETTERS = "¹³£¿¼½¾ªº¨´¸¯¢¥¦§¶†‡¤¬×÷±‰€≥≤�
 _NO_LETTER_IN_A_WORD = re.compile(f"[a-zA-Z]{{3}}[{_NO_LETTERS}µ]|[{_NO_LETTERS}][^\\W\\d_]")
 _WORD = re.compile(r"[^\W\d_]+")
 _LETTER_IN_A_WORD = re.compile(r"(?<=[a-zA-Z])[^\W\d_a-zA-Z]|[^\W\d_a-zA-Z](?=[a-zA-Z])")
-# Words of English texts in Windows-1252 whose letters have other meanings in other encodings of Windows.
-_TERMS = frozenset(
-    re.findall(
-        r"\w+",
-        """ménière ménières crème crèmes señor señora piñata jalapeño jalapeños niño niña niños año años español españa
-        castañeda núñez muñoz peña ibáñez são joão guimarães magalhães naïve naïvely naïveté façade garçon soupçon
-        curaçao behçet behçets français ångström løken brønsted søren fœtus fœtal œdema œsophagus œstrogen encyclopædia
-        anæmia hæmorrhage orthopædic pædiatric cæsarean crêpe crêpes tête fête bête maître voilà à vis première lefèvre
-        lèvre sèvres babès algebraïc caïn haïti coöperate ælurophobia tæniasis purkinjë père mère frère siècle grès
-        kloeckera rhône garín ménétrier piñeiro ñ coxsackië goût août île dîner entrée frappé pâté""",
-    )
-)
+
+
+class CodePage(NamedTuple):
+    """An encoding that is tried: its name as people know it, the script it was made for, and whether it is rare."""
+
+    name: str
+    script: str
+    is_rare: bool
+
+
+@cache
+def code_pages() -> Mapping[str, CodePage]:
+    """Return the encodings by Python's names of their codecs; of two that read a text alike the first is taken."""
+    table = load_yaml("encodings")
+    return {
+        codec: CodePage(name, script, kind == "rare")
+        for kind in ("common", "rare")
+        for codec, (name, script) in table[kind].items()
+    }
+
+
+def is_latin(codec: str) -> bool:
+    """Tell whether an encoding is one of those for Latin letters."""
+    return codec in code_pages() and code_pages()[codec].script == "Latin"
+
+
+@cache
+def _terms() -> frozenset[str]:
+    return frozenset(_WORD.findall(load_yaml("encodings")["terms"]))
 
 
 @dataclass(frozen=True)
@@ -126,6 +88,11 @@ class Reading:
     data: bytes
     text: str
     score: float
+
+    @property
+    def name(self) -> str:
+        """The name of the encoding as people know it."""
+        return code_pages()[self.codec].name
 
 
 @dataclass(frozen=True)
@@ -154,10 +121,10 @@ def recognise(data: bytes, language: str = "") -> Recognised:
     Returns:
         the best reading where it makes sense and no other one is as good; else None and the candidates.
     """
-    readings = _readings(data, language, _COMMON)
+    readings = _readings(data, language, are_rare=False)
     best_score = max((reading.score for reading in readings), default=0.0)
     if best_score < _OF_RARE or len(data) < _SHORT:
-        readings += _readings(data, language, _RARE)
+        readings += _readings(data, language, are_rare=True)
     readings.sort(key=lambda reading: -reading.score)  # stable: the preferred first where two are equal
     good = [reading for reading in readings if reading.score >= ENOUGH]
     if not good:
@@ -170,7 +137,7 @@ def recognise(data: bytes, language: str = "") -> Recognised:
     rivals = [other for other in others if letters_of(other.text) != letters_of(best.text)]
     if best.codec != WINDOWS_1252 and any(_differs_much(best, other) for other in rivals):
         return Recognised(None, _candidates(readings))
-    if best.codec in LATIN_CODECS:
+    if is_latin(best.codec):
         return _among_latin(best, readings)
     return Recognised(best)
 
@@ -190,7 +157,7 @@ def better_than(data: bytes, codec: str) -> tuple[Reading, Reading] | None:
     mine = Reading(codec, data, text, max(probability(text), _OF_ANY_LANGUAGE * best_latin_share(text)))
     if found.reading is None:
         return (mine, best) if mine.score < min(_IMPROBABLE, best.score) else None
-    if best.codec in LATIN_CODECS:
+    if is_latin(best.codec):
         own = own_alphabet(told_languages(best.text)) or NAMES_LETTERS
         pairs = deciding_words(mine, best)
         words, better = (" ".join(pair[side] for pair in pairs) for side in (0, 1))
@@ -198,13 +165,12 @@ def better_than(data: bytes, codec: str) -> tuple[Reading, Reading] | None:
     return (mine, best) if mine.score < ENOUGH else None
 
 
-def _readings(data: bytes, language: str, tried: Mapping[str, tuple[str, str]]) -> list[Reading]:
+def _readings(data: bytes, language: str, *, are_rare: bool) -> list[Reading]:
     readings = []
-    for codec, (_, script) in tried.items():
-        text = _decoded(data, codec)
-        if text is not None:
-            score = latin_score(text, language) if script == "Latin" else JUDGES[script](text)
-            readings.append(Reading(codec, data, text, score * (_OF_RARE if codec in _RARE else 1.0)))
+    for codec, page in code_pages().items():
+        if page.is_rare == are_rare and (text := _decoded(data, codec)) is not None:
+            score = latin_score(text, language) if page.script == "Latin" else JUDGES[page.script](text)
+            readings.append(Reading(codec, data, text, score * (_OF_RARE if are_rare else 1.0)))
     return readings
 
 
@@ -212,9 +178,10 @@ def _among_latin(best: Reading, readings: Sequence[Reading]) -> Recognised:
     """Look at the words in which the best reading differs from others in Latin letters: they may be too few to tell."""
     told = told_languages(best.text)
     own = own_alphabet(told)
+    pages = code_pages()
     doubt: list[Reading] = []
-    for rival in sorted(readings, key=lambda reading: reading.codec in _RARE):
-        if rival.codec not in LATIN_CODECS or letters_of(rival.text) == letters_of(best.text):
+    for rival in sorted(readings, key=lambda reading: pages[reading.codec].is_rare):
+        if not is_latin(rival.codec) or letters_of(rival.text) == letters_of(best.text):
             continue
         pairs = deciding_words(best, rival)
         mine, its = (" ".join(pair[side] for pair in pairs) for side in (0, 1))
@@ -227,21 +194,22 @@ def _among_latin(best: Reading, readings: Sequence[Reading]) -> Recognised:
             return Recognised(rival, (), (best,))
         if own and is_of_language and _letters_of_words(its, told) > _letters_of_words(mine, told):
             return Recognised(None, _candidates([rival, best, *readings]))
-        if rival.score >= ENOUGH and rival.codec in _COMMON and (other := told_languages(rival.text)) != told and own:
+        is_common = not pages[rival.codec].is_rare
+        if rival.score >= ENOUGH and is_common and (other := told_languages(rival.text)) != told and own:
             # The letters of each reading tell another language: its own words have to tell which is right.
             if _small_words(its, other) > _small_words(mine, told):
                 return Recognised(rival)
             return Recognised(None, _candidates([rival, best, *readings]))
-        if not told and (is_improbable or rival.codec in _COMMON):
+        if not told and (is_improbable or is_common):
             return Recognised(None, _candidates(readings))
-        if rival.codec in _COMMON and (is_improbable or not own):
+        if is_common and (is_improbable or not own):
             doubt.append(rival)
     return Recognised(best, (), tuple(doubt))
 
 
 def _are_terms(pairs: Sequence[tuple[str, str]]) -> bool:
     """Tell whether half of the words are known as a text has them that is read as Windows-1252."""
-    known = (not _TERMS.isdisjoint(_WORD.findall(word.lower())) for word, _ in pairs)
+    known = (not _terms().isdisjoint(_WORD.findall(word.lower())) for word, _ in pairs)
     return 2 * sum(known) >= len(pairs)
 
 
@@ -251,7 +219,7 @@ def _letters_of_words(text: str, told: Collection[str]) -> int:
 
 
 def _small_words(text: str, told: Collection[str], longest: int = 99) -> int:
-    known = {word for name in told for word in LATIN[name][1].split()}
+    known = frozenset[str]().union(*(latin_languages()[name].words for name in told))
     return sum(word in known and len(word) <= longest for word in text.lower().split())
 
 
@@ -286,9 +254,8 @@ def _cut(word: str) -> str:
 
 
 def _tokens(data: bytes, codecs: Sequence[str]) -> Iterator[bytes]:
-    east_asian = any(
-        _TRIED[codec][1].endswith(("Chinese", "Japanese", "Korean")) for codec in codecs if codec in _TRIED
-    )
+    pages = code_pages()
+    east_asian = any(pages[codec].script.endswith(_EAST_ASIAN) for codec in codecs if codec in pages)
     for found in (_BETWEEN_SPACES if east_asian else _LETTERS).finditer(data):
         yield found[0]
 
@@ -304,9 +271,9 @@ def _candidates(readings: Sequence[Reading]) -> tuple[Reading, ...]:
 
 
 def _weight_as_candidate(reading: Reading) -> float:
-    if reading.codec not in LATIN_CODECS or reading.score >= ENOUGH:
+    if not is_latin(reading.codec) or reading.score >= ENOUGH:
         return reading.score
-    rarity = _CANDIDATE_OF_RARE if reading.codec in _RARE else 1.0
+    rarity = _CANDIDATE_OF_RARE if code_pages()[reading.codec].is_rare else 1.0
     return max(reading.score, _OF_ANY_LANGUAGE * rarity * best_latin_share(reading.text))
 
 

@@ -16,13 +16,13 @@ from pathlib import Path
 
 from medqa_cli.data.languages import likeliest_language
 from medqa_cli.data.reading.code_pages import (
-    LATIN_CODECS,
-    NAMES,
     WINDOWS_1252,
     Reading,
     Recognised,
     as_shown,
     better_than,
+    code_pages,
+    is_latin,
     recognise,
 )
 from medqa_cli.data.reading.line_decoding import (
@@ -102,7 +102,7 @@ def _detected(path: Path, shown: str, wanted: str | None, size: int, changed: in
     if (wrong := _first_error(path, "utf-8")) is None:
         return (mark is None and _seven_bit_japanese(path, shown)) or Encoding(codec, "replace", description)
     if b"\0" in start or _begins_with_nul_bytes(path):
-        return Encoding(WINDOWS_1252, "replace", NAMES[WINDOWS_1252])  # no text; the readers say so
+        return Encoding(WINDOWS_1252, "replace", code_pages()[WINDOWS_1252].name)  # no text; the readers say so
     return _older(path, shown, description, wrong)
 
 
@@ -135,7 +135,7 @@ def _seven_bit_japanese(path: Path, shown: str) -> Encoding | None:
                 others += b"\x1b" in line or not line.isascii()
     if not japanese:
         return None
-    name = NAMES[SEVEN_BIT]
+    name = code_pages()[SEVEN_BIT].name
     if not others:
         return Encoding(SEVEN_BIT, "replace", name)
     lines = f"{japanese:,} {'line' if japanese == 1 else 'lines'}"
@@ -162,8 +162,9 @@ def _named(path: Path, shown: str, wanted: str, mark: tuple[str, str] | None) ->
             f"byte 0x{wrong.byte:02x} at offset {wrong.offset:,} of the file",
             "set data.encoding to null, or to the encoding that the file is in",
         )
+    name = code_pages()[codec].name if codec in code_pages() else wanted
     warning = "" if mark is not None else _doubt_of_named(path, shown, wanted, codec)
-    return Encoding(codec, "strict", f"{NAMES.get(codec, wanted)} (data.encoding)", (warning,) if warning else ())
+    return Encoding(codec, "strict", f"{name} (data.encoding)", (warning,) if warning else ())
 
 
 def _doubt_of_named(path: Path, shown: str, wanted: str, codec: str) -> str:
@@ -272,7 +273,7 @@ def _older(path: Path, shown: str, description: str, wrong: _Wrong) -> Encoding:
             raise _refused(shown, wrong, head)
         return _of_lines(shown, description, found, NOTHING)
     codec = head.reading.codec
-    is_joined = codec in LATIN_CODECS and (
+    is_joined = is_latin(codec) and (
         any(read_apart(line, codec) is not None for line in found.mixed)
         or any(is_rather_utf8(line, line.decode("utf-8"), codec) for line in found.short)
     )
@@ -288,11 +289,11 @@ def _of_lines(shown: str, description: str, found: _Lines, codec: str) -> Encodi
     if codec == NOTHING:
         told = "and in no encoding that can be told: the signs in question are lost"
     else:
-        told = f"as where files of two kinds were joined; read as {NAMES[codec]}: look at the rows"
+        told = f"as where files of two kinds were joined; read as {code_pages()[codec].name}: look at the rows"
     return Encoding(
         f"{LINES}{codec}",
         "replace",
-        f"{description}, {lines} of it {NAMES.get(codec, 'damaged')}",
+        f"{description}, {lines} of it {'damaged' if codec == NOTHING else code_pages()[codec].name}",
         (f"{shown}: {lines} of it {'is' if found.older == 1 else 'are'} no UTF-8 ({first}), {told}",),
     )
 
@@ -303,17 +304,16 @@ def _of_one_codec(shown: str, head: Recognised, spread: Recognised) -> Encoding:
     codec = reading.codec
     if other is not None and other.codec != codec and other.data.decode(codec, "replace") != other.text:
         raise InputError(
-            f"{shown} is no UTF-8, and its lines seem to be in several encodings: {NAMES[codec]} and "
-            f"{NAMES[other.codec]}",
+            f"{shown} is no UTF-8, and its lines seem to be in several encodings: {reading.name} and {other.name}",
             _HINT.format(f" (perhaps {codec} or {other.codec})"),
         )
-    return Encoding(codec, "replace", NAMES[codec], _warnings(shown, reading, (*head.doubt, *spread.doubt)))
+    return Encoding(codec, "replace", reading.name, _warnings(shown, reading, (*head.doubt, *spread.doubt)))
 
 
 def _warnings(shown: str, reading: Reading, doubt: Sequence[Reading]) -> tuple[str, ...]:
     if doubt:
         others = list({other.codec: other for other in doubt}.values())[:MOST_DOUBTED]
-        told = f"is no UTF-8 and read as {NAMES[reading.codec]}, but only a few words tell: "
+        told = f"is no UTF-8 and read as {reading.name}, but only a few words tell: "
         return (
             f"{shown} {told}{as_shown([_of_same_bytes(reading, others[0]), *others])}. If the first is wrong, name "
             "the one that is right: --set data.encoding=NAME",
@@ -321,7 +321,7 @@ def _warnings(shown: str, reading: Reading, doubt: Sequence[Reading]) -> tuple[s
     if reading.codec == WINDOWS_1252:
         return ()
     return (
-        f"{shown} is no UTF-8; by its letters it is {NAMES[reading.codec]} ({as_shown([reading])}): look at the rows, "
+        f"{shown} is no UTF-8; by its letters it is {reading.name} ({as_shown([reading])}): look at the rows, "
         "and if they are wrong name its encoding: --set data.encoding=NAME",
     )
 

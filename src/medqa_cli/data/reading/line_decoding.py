@@ -11,7 +11,7 @@ from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
-from medqa_cli.data.reading.code_pages import ENOUGH, LATIN_CODECS, WINDOWS_1252
+from medqa_cli.data.reading.code_pages import ENOUGH, WINDOWS_1252, is_latin
 from medqa_cli.data.reading.plausibility import latin_score
 
 BLOCK = 1 << 20
@@ -72,7 +72,7 @@ def is_rather_utf8(line: bytes, text: str, codec: str) -> bool:
     """
     if is_surely_utf8(text) or codec == NOTHING:
         return True
-    return codec in LATIN_CODECS and latin_score(text) >= latin_score(line.decode(codec, "replace"))
+    return is_latin(codec) and latin_score(text) >= latin_score(line.decode(codec, "replace"))
 
 
 def lines_of(path: Path) -> Iterator[bytes]:
@@ -134,7 +134,7 @@ def _decoded_line(line: bytes, codec: str) -> str:
         return line.decode("ascii")
     if (text := utf8_text(line)) and is_rather_utf8(line, text, codec):
         return text
-    if codec in LATIN_CODECS or codec == NOTHING:
+    if is_latin(codec) or codec == NOTHING:
         apart = read_apart(line, codec)
         if apart is not None:
             return apart

@@ -12,6 +12,7 @@ from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass, replace
 
 from medqa_cli.data.reading.cells import cell_text, is_plain, json_text, optional_text, read_cell, turns_in
+from medqa_cli.data.reading.chat_formats import SEVERAL_TURNS, parse_exchange
 from medqa_cli.data.reading.choices import (
     asked_with,
     first_number,
@@ -23,7 +24,6 @@ from medqa_cli.data.reading.choices import (
 )
 from medqa_cli.data.reading.column_hints import missing_column
 from medqa_cli.data.reading.columns import Columns
-from medqa_cli.data.reading.exchanges import SEVERAL_TURNS, parse_exchange
 from medqa_cli.data.reading.first_rows import NO_INPUT, choices_in, really_used, told_of_cells
 from medqa_cli.data.reading.rows import CellRow, CellTable, RawRow, Table, TableFile, UnreadRow
 from medqa_cli.data.wording import listed

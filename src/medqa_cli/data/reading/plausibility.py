@@ -11,7 +11,7 @@ from collections import Counter
 from collections.abc import Callable, Collection
 from functools import lru_cache, partial
 
-from medqa_cli.data.languages import LATIN, likeliest_language
+from medqa_cli.data.languages import latin_languages, likeliest_language
 
 # Signs that a Western text holds beside letters.
 _SIGNS = frozenset("‘’‚“”„…–—•·°±×÷µ²³¹¼½¾®©™€£¥§¶†‡‰«»‹›¡¿ªº\xa0\xad¢¬¦¨´¸≤≥≠≈∞√∑−′″←→↑↓№✓")
@@ -45,7 +45,7 @@ def latin_score(text: str, language: str = "") -> float:
         the share (0 to 1) of the letters and signs beyond ASCII that make sense.
     """
     text = unicodedata.normalize("NFC", text)
-    told = {language} if language in LATIN and language != "en" else told_languages(text)
+    told = {language} if language in latin_languages() and language != "en" else told_languages(text)
     own = own_alphabet(told)
     return _LatinLetters(text).share(own | _FOREIGN if own else NAMES_LETTERS)
 
@@ -58,7 +58,7 @@ def latin_share(text: str, alphabet: Collection[str]) -> float:
 def best_latin_share(text: str) -> float:
     """Judge a reading as ``latin_score`` does, by the alphabet of the one language that fits it best."""
     letters = _LatinLetters(unicodedata.normalize("NFC", text))
-    return max(letters.share(alphabet) for alphabet, _ in LATIN.values())
+    return max(letters.share(alphabet) for alphabet, _ in latin_languages().values())
 
 
 class _LatinLetters:
@@ -87,7 +87,7 @@ class _LatinLetters:
 
 def own_alphabet(languages: Collection[str]) -> frozenset[str]:
     """Return the letters beyond ASCII of some languages; none of those that have none."""
-    return frozenset("".join(LATIN[name][0] for name in languages))
+    return frozenset("".join(latin_languages()[name].letters for name in languages))
 
 
 def _signs(text: str, belongs: Callable[[str], bool]) -> tuple[int, int]:
@@ -126,7 +126,7 @@ def told_languages(text: str) -> frozenset[str]:
     languages: set[str] = set()
     for told in ([" ".join(re.findall(r"\b[a-zA-Z]+\b", chunk)) for chunk in chunks], chunks):
         counts = Counter(likeliest_language(chunk) for chunk in told)
-        languages = {name for name, count in counts.items() if name in LATIN and 10 * count >= len(chunks)}
+        languages = {name for name, count in counts.items() if name in latin_languages() and 10 * count >= len(chunks)}
         if not languages <= _WITHOUT_LETTERS or "en" in languages:
             break
     return frozenset(languages)

@@ -1,38 +1,68 @@
 """Takes a question and its answer out of one cell: a rendered training text (Llama 2, Alpaca, ChatML), messages, or a
-talk written down with the names of who speaks.
-
-Does not keep system texts, and does not choose among several turns: such a row is handed on as unread.
+talk written down with the names of who speaks. The names stand in ``resources/speakers.yaml``.
 """
 
 from __future__ import annotations
 
 import re
+import unicodedata
 from collections.abc import Mapping
 from dataclasses import dataclass
+from functools import cache
 from typing import Any
 
 from medqa_cli.data.reading.cells import parsed
-from medqa_cli.data.reading.speakers import ASSISTANT, NAMES, ROLES, SYSTEM, USER, role_of
+from medqa_cli.resources import load_yaml
 
+USER, ASSISTANT, SYSTEM = "user", "assistant", "system"
 NOT_RENDERED, SEVERAL_TURNS = "not_rendered_form", "several_turns"
 
 _BOS_TOKENS = ("<s>", "<bos>", "<|begin_of_text|>", "<|startoftext|>")
 _END_TOKENS = ("</s>", "<eos>", "<|end_of_text|>", "<|endoftext|>", "<|im_end|>", "<|eot_id|>")
 _INSTRUCTION, _INPUT, _RESPONSE = "instruction", "input", "response"
-_PARTS = {
-    **{name: _INSTRUCTION if role == USER else _RESPONSE for name, role in ROLES.items() if role in (USER, ASSISTANT)},
-    **dict.fromkeys(("input", "eingabe", "entrée", "entrada", "context", "kontext", "输入", "入力"), _INPUT),
-    **dict.fromkeys(("指令", "指示"), _INSTRUCTION),
-    **dict.fromkeys(("输出", "応答"), _RESPONSE),
-}
-_ALPACA_MARKER = re.compile(
-    rf"^[ \t]*###[ \t]*({'|'.join(map(re.escape, _PARTS))})[ \t]*[:：]", re.MULTILINE | re.IGNORECASE
-)
 _CHATML_ROLE = re.compile(r"\s*(\w+)[ \t]*\n?")
-# "Patient: I cough. Doctor: Since when?": at the start of a line or behind a sentence, else behind any word.
-_NAME = rf"\s*\*{{0,2}}({NAMES})\s*\*{{0,2}}\s*[:：]\*{{0,2}}"
-_SPEAKER = re.compile(rf"(?:^|(?<=[\n.!?。！？…।؟\"”)])){_NAME}", re.IGNORECASE)
-_SPEAKER_ANYWHERE = re.compile(rf"(?:^|(?<=\s)){_NAME}", re.IGNORECASE)
+
+
+@cache
+def _roles() -> Mapping[str, str]:
+    """Return what each name of who speaks stands for, folded: ``USER``, ``ASSISTANT`` or ``SYSTEM``."""
+    table = load_yaml("speakers")
+    return {
+        form: role
+        for role in (USER, ASSISTANT, SYSTEM)
+        for name in (*table[role]["words"].split(), *table[role]["phrases"])
+        for form in (name, unicodedata.normalize("NFC", name).casefold())  # "ασθενής" ends in a sigma
+    }
+
+
+@cache
+def _speaker(*, anywhere: bool = False) -> re.Pattern[str]:
+    """Match ``Patient:`` at the start of a line or behind a sentence, or also behind any word."""
+    names = "|".join(re.escape(name) for name in sorted(_roles(), key=len, reverse=True))
+    before = r"(?<=\s)" if anywhere else r"(?<=[\n.!?。！？…।؟\"”)])"
+    return re.compile(rf"(?:^|{before})\s*\*{{0,2}}({names})\s*\*{{0,2}}\s*[:：]\*{{0,2}}", re.IGNORECASE)
+
+
+@cache
+def _alpaca_parts() -> Mapping[str, str]:
+    """Return what follows each of Alpaca's headings, folded."""
+    of_role = {USER: _INSTRUCTION, ASSISTANT: _RESPONSE}
+    table: dict[str, str] = load_yaml("speakers")["alpaca"]
+    return {
+        **{name: of_role[role] for name, role in _roles().items() if role in of_role},
+        **{name: part for part, names in table.items() for name in names.split()},
+    }
+
+
+@cache
+def _alpaca_marker() -> re.Pattern[str]:
+    names = "|".join(map(re.escape, _alpaca_parts()))
+    return re.compile(rf"^[ \t]*###[ \t]*({names})[ \t]*[:：]", re.MULTILINE | re.IGNORECASE)
+
+
+def role_of(name: str) -> str:
+    """Return what a name stands for, ``USER``, ``ASSISTANT`` or ``SYSTEM``; empty where it is not known."""
+    return _roles().get(unicodedata.normalize("NFC", name).strip().casefold(), "")
 
 
 @dataclass(frozen=True)
@@ -67,14 +97,14 @@ def parse_exchange(text: str) -> Exchange:
         return _chatml(body)
     if body.startswith("["):
         return _messages(body)
-    return _talk(body) if _SPEAKER.match(body) else _alpaca(body)
+    return _talk(body) if _speaker().match(body) else _alpaca(body)
 
 
 def is_told_of(cell: object) -> bool:
     """Tell whether a cell named "history" is the history of a patient: a plain text in which nobody speaks."""
     if not isinstance(cell, str) or cell.strip().casefold() in ("", "none", "null", "nan"):
         return False
-    return parsed(cell) == cell.strip() and not _SPEAKER.search(cell)
+    return parsed(cell) == cell.strip() and not _speaker().search(cell)
 
 
 def _llama2(body: str) -> Exchange:
@@ -90,8 +120,8 @@ def _llama2(body: str) -> Exchange:
 
 def _alpaca(body: str) -> Exchange:
     form = "Alpaca"
-    _, *parts = _ALPACA_MARKER.split(body)
-    names, texts = [_PARTS[name.casefold()] for name in parts[::2]], parts[1::2]
+    _, *parts = _alpaca_marker().split(body)
+    names, texts = [_alpaca_parts()[name.casefold()] for name in parts[::2]], parts[1::2]
     if names in ([_INSTRUCTION, _RESPONSE], [_INSTRUCTION, _INPUT, _RESPONSE]):
         return _exchange(form, "\n".join(filter(None, (text.strip() for text in texts[:-1]))), texts[-1])
     if names.count(_INSTRUCTION) > 1 or names.count(_RESPONSE) > 1:
@@ -141,9 +171,9 @@ def _turns(message: Any) -> list[tuple[str, str]]:
 
 
 def _talk(body: str) -> Exchange:
-    _, *parts = _SPEAKER.split(body)
+    _, *parts = _speaker().split(body)
     if len(parts) == 2:
-        _, *parts = _SPEAKER_ANYWHERE.split(body)
+        _, *parts = _speaker(anywhere=True).split(body)
     return _exchange_of_turns("dialogue", list(zip(parts[::2], parts[1::2], strict=True)))
 
 
