@@ -22,7 +22,7 @@ from medqa_cli.config.schema import GenerateConfig, ModelConfig, PromptConfig
 from medqa_cli.data.dataset import read_split
 from medqa_cli.evaluation.generation import generate_answers
 from medqa_cli.evaluation.models import LoadedModel
-from medqa_cli.evaluation.progress import Progress
+from medqa_cli.journal import SharedJournal
 from medqa_cli.model.base import load_base, load_tokenizer
 from medqa_cli.model.device import pick_compute_dtype, pick_device
 from medqa_cli.model.source import find_base
@@ -59,9 +59,9 @@ def main() -> None:
     alone_speed = sum(answer.answer_tokens for answer in alone) / (time.perf_counter() - started)
 
     started = time.perf_counter()
-    with tempfile.TemporaryDirectory() as folder, Progress(Path(folder), 0) as progress:
+    with tempfile.TemporaryDirectory() as folder, SharedJournal(Path(folder), 0) as journal:
         loaded = LoadedModel("base", model, device, dtype)
-        answers = generate_answers(loaded, encoder, questions, config, progress)
+        answers = generate_answers(loaded, encoder, questions, config, journal)
     seconds = time.perf_counter() - started
     speed = sum(answer.num_tokens for answer in answers) / seconds
     print(f"{source.name}, {arguments.quantization}, {dtype}, {device}, {torch.get_num_threads()} threads")

@@ -26,7 +26,7 @@ from medqa_cli.evaluation.choice_figures import predictions
 from medqa_cli.evaluation.choice_scoring import score_choices
 from medqa_cli.evaluation.models import LoadedModel
 from medqa_cli.evaluation.multiple_choice import read_choice_file
-from medqa_cli.evaluation.progress import Progress
+from medqa_cli.journal import SharedJournal
 from medqa_cli.model.base import load_base, load_tokenizer
 from medqa_cli.model.source import find_base
 
@@ -52,9 +52,9 @@ def main() -> None:
 
     model = load_base(source, unquantized, device, torch.float32, packed=True)
     started = time.perf_counter()
-    with tempfile.TemporaryDirectory() as folder, Progress(Path(folder), 0) as progress:
+    with tempfile.TemporaryDirectory() as folder, SharedJournal(Path(folder), 0) as journal:
         loaded = LoadedModel("base", model, device, torch.float32)
-        own = score_choices(loaded, tokenizer, "pubmedqa", items, progress)
+        own = score_choices(loaded, tokenizer, "pubmedqa", items, journal)
     own_seconds = time.perf_counter() - started
     del model, loaded
 

@@ -93,7 +93,7 @@ def test_an_emergency_is_told_first(workspace: Path, medqa: Medqa) -> None:
 def test_an_emergency_is_told_before_the_model_is_loaded(
     workspace: Path, medqa: Medqa, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    from medqa_cli.answering import asking
+    from medqa_cli.answering import ask as asking
 
     def fails(*_: Any, **__: Any) -> None:
         raise RuntimeError("loading")
@@ -110,7 +110,7 @@ def test_an_emergency_is_told_before_the_model_is_loaded(
 def test_a_file_is_answered_by_a_model_for_batches(
     workspace: Path, medqa: Medqa, monkeypatch: pytest.MonkeyPatch, words: list[str], batches: bool
 ) -> None:
-    from medqa_cli.answering import asking
+    from medqa_cli.answering import ask as asking
 
     Path("questions.txt").write_text("What is gout?\nWhat is asthma?\n", encoding="utf-8")
     asked_for: list[bool] = []

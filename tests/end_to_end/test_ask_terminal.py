@@ -21,12 +21,12 @@ import pytest
 SLOWED = """
 import fcntl, sys, termios, time
 fcntl.ioctl(0, termios.TIOCSCTTY, 0)
-from medqa_cli.answering.ending import AnswerState
-add = AnswerState.add
+from medqa_cli.answering.stopping import StoppingState
+add = StoppingState.add
 def slowly(self, token_id):
     time.sleep(0.03)
     add(self, token_id)
-AnswerState.add = slowly
+StoppingState.add = slowly
 from medqa_cli.cli import main
 main()
 """

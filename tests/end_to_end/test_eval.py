@@ -127,7 +127,7 @@ def test_one_report_has_models_floors_and_differences(whole: dict[str, bytes]) -
 
 
 def test_a_batch_gives_the_answers_that_ask_gives(whole: dict[str, bytes], folder: Path, tiny_model_dir: Path) -> None:
-    from medqa_cli.answering.decoding import decode_batch
+    from medqa_cli.answering.decode import decode_batch
     from medqa_cli.answering.generate import answer_question
     from medqa_cli.answering.models import load_answerer
     from medqa_cli.config.schema import GenerateConfig, ModelConfig, PromptConfig

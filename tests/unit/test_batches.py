@@ -13,13 +13,13 @@ import torch
 from transformers import LlamaForCausalLM
 from transformers.cache_utils import DynamicLayer
 
-from medqa_cli.answering import batch_size, generate, many
-from medqa_cli.answering.cache import SPARE, GrowingLayer
-from medqa_cli.answering.decoding import decode_batch
-from medqa_cli.answering.ending import AnswerState
+from medqa_cli.answering import batch, generate
+from medqa_cli.answering import decode as decoding
+from medqa_cli.answering.decode import SPARE, GrowingLayer, decode_batch
 from medqa_cli.answering.generate import answer_question, answer_questions
 from medqa_cli.answering.models import Answerer
 from medqa_cli.answering.question_files import AskedRow
+from medqa_cli.answering.stopping import StoppingState
 from medqa_cli.config.schema import GenerateConfig, PromptConfig
 from medqa_cli.errors import InputError, Interrupted
 from medqa_cli.prompt.encoder import PromptEncoder, make_contract
@@ -43,8 +43,8 @@ def answerer(talking_model_dir: Path, chatml_tokenizer: Any) -> Answerer:
     return Answerer("adapter", "tiny", model, encoder, torch.device("cpu"), torch.float32)
 
 
-def decode(answerer: Answerer, prompts: Sequence[list[int]], stops: set[int], **settings: Any) -> list[AnswerState]:
-    states = [AnswerState(answerer.encoder.decode_answer, stops, ROOM) for _ in prompts]
+def decode(answerer: Answerer, prompts: Sequence[list[int]], stops: set[int], **settings: Any) -> list[StoppingState]:
+    states = [StoppingState(answerer.encoder.decode_answer, stops, ROOM) for _ in prompts]
     decode_batch(answerer.model, answerer.device, prompts, states, GenerateConfig(**settings))
     return states
 
@@ -164,7 +164,7 @@ def texts(answerer: Answerer) -> list[str]:
 
 def test_a_file_keeps_its_order_and_columns(answerer: Answerer, tmp_path: Path) -> None:
     out = tmp_path / "answers.jsonl"
-    lines = many.answer_file(answerer, ROWS, SMALL, out, "me")
+    lines = batch.answer_file(answerer, ROWS, SMALL, out, "me")
     assert [json.loads(line) for line in out.read_text(encoding="utf-8").splitlines()] == lines
     assert [line["question"] for line in lines] == QUESTIONS
     assert [line["answer"] for line in lines] == texts(answerer)
@@ -188,15 +188,15 @@ def test_an_interrupted_file_goes_on_and_ends_alike(
 
     monkeypatch.setattr(generate, "answer_questions", interrupted)
     with pytest.raises(Interrupted, match="4 of 6 answers are in"):
-        many.answer_file(answerer, ROWS, SMALL, out, "me")
+        batch.answer_file(answerer, ROWS, SMALL, out, "me")
     assert not out.exists()
     with pytest.raises(InputError, match="of another model"):
-        many.answer_file(answerer, ROWS, SMALL, out, "another")
+        batch.answer_file(answerer, ROWS, SMALL, out, "another")
     monkeypatch.setattr(
         generate, "answer_questions", lambda a, q, *r, **m: batches.append(list(q)) or real(a, q, *r, **m)
     )
     # The size of the batches does not decide the answers.
-    lines = many.answer_file(answerer, ROWS, replace(SMALL, batch_size=5), out, "me")
+    lines = batch.answer_file(answerer, ROWS, replace(SMALL, batch_size=5), out, "me")
     assert [line["answer"] for line in lines] == expected
     assert sorted(question for batch in batches for question in batch) == sorted(QUESTIONS)  # each answered once
     assert list(tmp_path.iterdir()) == [out]
@@ -210,14 +210,14 @@ def test_batches_are_of_like_length(answerer: Answerer, monkeypatch: pytest.Monk
         return real(answerer, questions, *args, **more)
 
     monkeypatch.setattr(generate, "answer_questions", noted)
-    many.answer_file(answerer, ROWS, SMALL, None, "me")
+    batch.answer_file(answerer, ROWS, SMALL, None, "me")
     assert len(lengths) == 3
     assert [length for batch in lengths for length in batch] == sorted(length for batch in lengths for length in batch)
 
 
 def test_questions_that_cannot_be_answered_do_not_stop_the_others(answerer: Answerer, tmp_path: Path) -> None:
     rows = [ROWS[0], AskedRow(" ", {}), AskedRow("gout " * 600, {}), ROWS[1]]
-    lines = many.answer_file(answerer, rows, SMALL, tmp_path / "answers.jsonl", "me")
+    lines = batch.answer_file(answerer, rows, SMALL, tmp_path / "answers.jsonl", "me")
     assert [line["answer"] for line in lines] == [texts(answerer)[0], None, None, texts(answerer)[1]]
     assert lines[1]["error"] == "the question is empty"
     assert "context is 512 tokens" in lines[2]["error"]
@@ -226,14 +226,14 @@ def test_questions_that_cannot_be_answered_do_not_stop_the_others(answerer: Answ
 
 def test_the_batch_follows_the_memory(answerer: Answerer, monkeypatch: pytest.MonkeyPatch) -> None:
     def pick(config: GenerateConfig) -> int:
-        return batch_size.pick_batch_size(answerer.model, answerer.device, answerer.dtype, config, 50)
+        return decoding.pick_batch_size(answerer.model, answerer.device, answerer.dtype, config, 50)
 
     config = GenerateConfig(max_new_tokens=100)
     sizes = []
     for free in (0, 10**6, 10**7, 10**12):
-        monkeypatch.setattr(batch_size, "free_memory_bytes", lambda device, free=free: free)
+        monkeypatch.setattr(decoding, "free_memory_bytes", lambda device, free=free: free)
         sizes.append(pick(config))
     assert sizes[0] == 1
     assert sizes == sorted(sizes)
-    assert sizes[1] < sizes[2] <= sizes[3] == batch_size.MOST_ROWS
+    assert sizes[1] < sizes[2] <= sizes[3] == decoding.MOST_ROWS
     assert pick(replace(config, batch_size=7)) == 7

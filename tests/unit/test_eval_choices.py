@@ -17,7 +17,7 @@ from medqa_cli.evaluation.choice_figures import accuracy_of_sums, confusion_part
 from medqa_cli.evaluation.choice_scoring import score_choices
 from medqa_cli.evaluation.models import LoadedModel
 from medqa_cli.evaluation.multiple_choice import ChoiceItem, read_choice_file
-from medqa_cli.evaluation.progress import Progress
+from medqa_cli.journal import SharedJournal
 
 PUBMEDQA = Path(__file__).parents[2].parent / "shared/data/pubmedqa/ori_pqal.json"
 
@@ -158,8 +158,8 @@ def test_log_likelihoods_are_those_of_the_harness(
         find_base(str(tiny_model_dir)), ModelConfig(quantization="none"), device, torch.float32, packed=True
     )
     loaded = LoadedModel("base", packed, device, torch.float32)
-    with Progress(tmp_path, 1) as progress:
-        found = score_choices(loaded, chatml_tokenizer, "set", items, progress)
+    with SharedJournal(tmp_path, 1) as journal:
+        found = score_choices(loaded, chatml_tokenizer, "set", items, journal)
     plain = AutoModelForCausalLM.from_pretrained(tiny_model_dir)
     most = plain.config.max_position_embeddings
     for item, own in list(zip(items, found, strict=True))[:2]:

@@ -11,18 +11,18 @@ import pytest
 import torch
 
 from medqa_cli import console
-from medqa_cli.answering import batch_size
-from medqa_cli.answering.decoding import decode_batch
-from medqa_cli.answering.ending import AnswerState
+from medqa_cli.answering import decode as decoding
+from medqa_cli.answering.decode import decode_batch
 from medqa_cli.answering.generate import answer_question
 from medqa_cli.answering.models import Answerer
+from medqa_cli.answering.stopping import StoppingState
 from medqa_cli.config.schema import GenerateConfig, PromptConfig
 from medqa_cli.data.dataset import QaRow
 from medqa_cli.evaluation import generation
 from medqa_cli.evaluation.generation import WholeAnswer, generate_answers
 from medqa_cli.evaluation.models import LoadedModel
-from medqa_cli.evaluation.progress import Progress
 from medqa_cli.evaluation.questions import make_questions
+from medqa_cli.journal import SharedJournal
 from medqa_cli.prompt.encoder import PromptEncoder, make_contract
 
 QUESTIONS = [f"{ask} {name}{'?' * (1 + n % 3)}" for n, (ask, name) in enumerate(
@@ -70,9 +70,9 @@ def decoded(loaded: LoadedModel, encoder: PromptEncoder, questions: list[str], *
 def test_a_batch_answers_as_one_by_one(
     loaded: LoadedModel, encoder: PromptEncoder, tmp_path: Path, batch_size: int
 ) -> None:
-    with Progress(tmp_path, 1) as progress:
-        found = generate_answers(loaded, encoder, QUESTIONS, replace(CONFIG, batch_size=batch_size), progress)
-        assert progress.num_done == -(-len(QUESTIONS) // batch_size)
+    with SharedJournal(tmp_path, 1) as journal:
+        found = generate_answers(loaded, encoder, QUESTIONS, replace(CONFIG, batch_size=batch_size), journal)
+        assert journal.num_done == -(-len(QUESTIONS) // batch_size)
     answerer = Answerer("base", "tiny", loaded.model, encoder, loaded.device, loaded.dtype)
     for question, answer in zip(QUESTIONS, found, strict=True):
         alone = answer_question(answerer, question, CONFIG)
@@ -80,7 +80,7 @@ def test_a_batch_answers_as_one_by_one(
         assert answer.text == encoder.decode_answer(whole.ids)
         assert (answer.finish_reason, answer.num_tokens) == (whole.finish_reason, len(whole.ids))
         # What a person is shown is made of the same tokens, by the rules for endings alone.
-        shown = AnswerState(encoder.decode_answer, encoder.contract.stop_token_ids, 20)
+        shown = StoppingState(encoder.decode_answer, encoder.contract.stop_token_ids, 20)
         for token_id in [*whole.ids, *encoder.contract.stop_token_ids]:
             if shown.finish_reason is None:
                 shown.add(token_id)
@@ -128,8 +128,8 @@ def test_a_prompt_that_fills_the_context_has_no_answer_and_costs_the_others_noth
     assert room > 0
     found = []
     for place, questions in enumerate((["gout " * 600, almost_full, QUESTIONS[0]], [QUESTIONS[0]], ["gout " * 600])):
-        with Progress(tmp_path / str(place), 1) as progress:
-            found.append(generate_answers(loaded, encoder, questions, CONFIG, progress))
+        with SharedJournal(tmp_path / str(place), 1) as journal:
+            found.append(generate_answers(loaded, encoder, questions, CONFIG, journal))
     together, (alone,), (none,) = found
     assert (together[0].text, together[0].finish_reason, together[0].num_tokens) == ("", "length", 0)
     assert together[0] == none
@@ -143,19 +143,19 @@ def test_pieces_do_not_follow_the_memory_and_suffice_for_all_ranks(
 ) -> None:
     expected = None
     for free, world_size, num_pieces in ((10**12, 1, 1), (0, 1, 1), (10**12, 4, 4)):
-        monkeypatch.setattr(batch_size, "free_memory_bytes", lambda device, free=free: free)
+        monkeypatch.setattr(decoding, "free_memory_bytes", lambda device, free=free: free)
         monkeypatch.setattr(generation.ranks, "world_size", lambda: 1)
-        with Progress(tmp_path / f"{free}-{world_size}", 1) as progress:
-            pieces = progress.run
+        with SharedJournal(tmp_path / f"{free}-{world_size}", 1) as journal:
+            pieces = journal.run
 
             def run(work: Any, on_done: Any, pieces: Any = pieces) -> list[Any]:
                 monkeypatch.setattr(generation.ranks, "world_size", lambda: 1)
                 return pieces(work, on_done)
 
-            monkeypatch.setattr(progress, "run", run)
+            monkeypatch.setattr(journal, "run", run)
             monkeypatch.setattr(generation.ranks, "world_size", lambda size=world_size: size)
-            found = generate_answers(loaded, encoder, QUESTIONS, CONFIG, progress)
-            assert progress.num_done == num_pieces
+            found = generate_answers(loaded, encoder, QUESTIONS, CONFIG, journal)
+            assert journal.num_done == num_pieces
         expected = expected or found
         assert found == expected
 

@@ -7,7 +7,7 @@ from pathlib import Path
 
 import pytest
 
-from medqa_cli.answering.loops import seq_rep_4
+from medqa_cli.answering.repetition import seq_rep_4
 from medqa_cli.evaluation.figures import repeats
 from medqa_cli.evaluation.repetition import echoes_question, loops
 

@@ -16,8 +16,8 @@ from medqa_cli.config.schema import GenerateConfig
 from medqa_cli.errors import InputError, MedqaError
 from medqa_cli.evaluation import http_json
 from medqa_cli.evaluation.generation import GeneratedAnswer
-from medqa_cli.evaluation.progress import Progress
 from medqa_cli.evaluation.served import ServedModel, connect, served_answers
+from medqa_cli.journal import SharedJournal
 
 
 class Server(ThreadingHTTPServer):
@@ -96,8 +96,8 @@ def test_questions_and_answers_keep_their_order_and_are_asked_once(server: Serve
     served = connect(f"openai:{server.url}/", "Be brief.")
     assert served == ServedModel(server.url, "tiny", "Be brief.")
     for _ in range(2):
-        with Progress(tmp_path, 1) as progress:
-            answers = served_answers(served, questions, GenerateConfig(max_new_tokens=9), progress)
+        with SharedJournal(tmp_path, 1) as journal:
+            answers = served_answers(served, questions, GenerateConfig(max_new_tokens=9), journal)
         assert answers[:2] == [
             GeneratedAnswer("It is gout0.", "length", 7),
             GeneratedAnswer("It is mumps0.", "stop", 7),
@@ -116,19 +116,19 @@ def test_questions_and_answers_keep_their_order_and_are_asked_once(server: Serve
 def test_a_named_model_without_a_system_line(server: Server, tmp_path: Path) -> None:
     served = connect(f"openai:{server.url}#large", None)
     server.reply = lambda question: completion(None)
-    with Progress(tmp_path, 1) as progress:
-        assert served_answers(served, ["What is gout?"], GenerateConfig(), progress) == [GeneratedAnswer("", "stop", 7)]
+    with SharedJournal(tmp_path, 1) as journal:
+        assert served_answers(served, ["What is gout?"], GenerateConfig(), journal) == [GeneratedAnswer("", "stop", 7)]
     assert [(body["model"], len(body["messages"])) for body in server.asked] == [("large", 1)]
 
 
 def test_what_fails_is_said(server: Server, tmp_path: Path) -> None:
     with pytest.raises(InputError, match="no address of a server"):
         connect("openai:tiny", None)
-    with pytest.raises(InputError, match="refused: 404"), Progress(tmp_path, 1) as progress:
-        served_answers(ServedModel(f"{server.url}/v2", "tiny", None), ["What?"], GenerateConfig(), progress)
+    with pytest.raises(InputError, match="refused: 404"), SharedJournal(tmp_path, 1) as journal:
+        served_answers(ServedModel(f"{server.url}/v2", "tiny", None), ["What?"], GenerateConfig(), journal)
     server.reply = lambda question: {"choices": []}
-    with pytest.raises(MedqaError, match="not in OpenAI's form"), Progress(tmp_path, 1) as progress:
-        served_answers(ServedModel(server.url, "tiny", None), ["What?"], GenerateConfig(), progress)
+    with pytest.raises(MedqaError, match="not in OpenAI's form"), SharedJournal(tmp_path, 1) as journal:
+        served_answers(ServedModel(server.url, "tiny", None), ["What?"], GenerateConfig(), journal)
     with pytest.raises(InputError, match=r"nothing answers at http://127\.0\.0\.1:9/v1/models"):
         connect("openai:http://127.0.0.1:9/v1", None)
 
@@ -202,14 +202,14 @@ def test_the_command_needs_data_but_no_adapter(
 )
 def test_answers_that_are_none(server: Server, tmp_path: Path, reply: Any, said: str) -> None:
     server.reply = lambda question: reply
-    with pytest.raises(MedqaError, match=said), Progress(tmp_path, 1) as progress:
-        served_answers(ServedModel(server.url, "tiny", None), ["What is gout?"], GenerateConfig(), progress)
+    with pytest.raises(MedqaError, match=said), SharedJournal(tmp_path, 1) as journal:
+        served_answers(ServedModel(server.url, "tiny", None), ["What is gout?"], GenerateConfig(), journal)
 
 
 def test_half_letters_become_the_replacement_character(server: Server, tmp_path: Path) -> None:
     server.reply = lambda question: completion("a \ud83d\ude00 b \ud800")
-    with Progress(tmp_path, 1) as progress:
-        answers = served_answers(ServedModel(server.url, "tiny", None), ["What is gout?"], GenerateConfig(), progress)
+    with SharedJournal(tmp_path, 1) as journal:
+        answers = served_answers(ServedModel(server.url, "tiny", None), ["What is gout?"], GenerateConfig(), journal)
     assert answers[0].text == "a \U0001f600 b \ufffd"
 
 
@@ -230,8 +230,8 @@ def test_a_server_that_begins_and_never_ends_is_left(
         ended.wait(20)
 
     monkeypatch.setattr(Handler, "answer", drip)
-    with pytest.raises(InputError, match="did not answer to the end in time"), Progress(tmp_path, 1) as progress:
-        served_answers(ServedModel(server.url, "tiny", None), ["What is gout?"], GenerateConfig(), progress)
+    with pytest.raises(InputError, match="did not answer to the end in time"), SharedJournal(tmp_path, 1) as journal:
+        served_answers(ServedModel(server.url, "tiny", None), ["What is gout?"], GenerateConfig(), journal)
     ended.set()
 
 
@@ -246,8 +246,8 @@ def test_an_error_ends_the_calls_that_still_wait(server: Server, tmp_path: Path)
         return completion("late")
 
     server.reply = reply
-    with pytest.raises(MedqaError, match="not in OpenAI's form"), Progress(tmp_path, 1) as progress:
-        served_answers(ServedModel(server.url, "tiny", None), ["bad", "slow"], GenerateConfig(), progress)
+    with pytest.raises(MedqaError, match="not in OpenAI's form"), SharedJournal(tmp_path, 1) as journal:
+        served_answers(ServedModel(server.url, "tiny", None), ["bad", "slow"], GenerateConfig(), journal)
     assert not ended.is_set()
     assert [thread.name for thread in threading.enumerate() if thread.name.startswith("ThreadPoolExecutor")] == []
     ended.set()

@@ -10,10 +10,10 @@ from pathlib import Path
 
 import pytest
 
-from medqa_cli.answering.partial_answers import PartialAnswers, require_new
+from medqa_cli.answering.batch import PartialAnswers, require_new
 from medqa_cli.errors import InputError
-from medqa_cli.evaluation.progress import Progress
 from medqa_cli.files import atomic_dir, atomic_file, held, sweep
+from medqa_cli.journal import SharedJournal
 
 pytestmark = pytest.mark.skipif(sys.platform == "win32", reason="fork and locks of POSIX")
 
@@ -32,15 +32,15 @@ def convert():
     conversion.convert(["qa.csv"], DataConfig(), 1, tools, Path("out/data"))
 
 def eval():
-    from medqa_cli.evaluation.progress import Progress
+    from medqa_cli.journal import SharedJournal
     from medqa_cli.evaluation.samples import Sample, write_samples
-    with Progress(Path("out/eval"), {"a": 1}) as progress:
-        progress.run({"1": lambda: "secret", "2": lambda: "secret"})
+    with SharedJournal(Path("out/eval"), {"a": 1}) as journal:
+        journal.run({"1": lambda: "secret", "2": lambda: "secret"})
         write_samples(Path("out/eval/samples.jsonl"), [Sample("1", "flu", "base", "What is flu?", ("secret",))])
-        progress.finish()
+        journal.finish()
 
 def ask():
-    from medqa_cli.answering.partial_answers import PartialAnswers, require_new
+    from medqa_cli.answering.batch import PartialAnswers, require_new
     if not Path("out/answers.jsonl").exists():
         with PartialAnswers(Path("out/answers.jsonl"), "me") as partial:
             partial.add({0: {"answer": "secret"}})
@@ -164,14 +164,14 @@ def test_a_last_step_that_fails_is_a_warning(
 ) -> None:
     (tmp_path / "data").mkdir()
     (tmp_path / "data" / "old").touch()
-    with Progress(tmp_path / "eval", 1) as progress, PartialAnswers(tmp_path / "answers.jsonl", "me") as partial:
+    with SharedJournal(tmp_path / "eval", 1) as journal, PartialAnswers(tmp_path / "answers.jsonl", "me") as partial:
         partial.add({0: {"answer": "It is a flu."}})
         with monkeypatch.context() as patch, atomic_dir(tmp_path / "data") as folder:
             (folder / "new").touch()
             patch.setattr(Path, "unlink", refuse)
             patch.setattr(os, "unlink", refuse)
             patch.setattr(os, "rmdir", refuse)
-            progress.finish()
+            journal.finish()
             partial.finish()
     assert [path.name for path in (tmp_path / "data").iterdir()] == ["new"]
     said = capsys.readouterr().err

@@ -9,8 +9,7 @@ from typing import Any
 import pytest
 
 from helpers.answerers import make_answerer
-from medqa_cli.answering.many import identity_of
-from medqa_cli.answering.partial_answers import PartialAnswers, fingerprint
+from medqa_cli.answering.batch import PartialAnswers, fingerprint, identity_of
 from medqa_cli.errors import InputError
 
 FIRST, SECOND, THIRD = ({"answer": text} for text in ("one", "zwei \u2028 é", "three"))
@@ -32,10 +31,10 @@ def test_a_run_goes_on_where_it_was_interrupted(tmp_path: Path) -> None:
     with PartialAnswers(out, "run") as partial:
         partial.add({1: SECOND})
     with PartialAnswers(out, "run") as partial:
-        assert partial.answers == {1: SECOND}
+        assert partial.pieces == {1: SECOND}
         partial.add({0: FIRST})
     with PartialAnswers(out, "run") as partial:
-        assert partial.answers == {0: FIRST, 1: SECOND}
+        assert partial.pieces == {0: FIRST, 1: SECOND}
 
 
 def test_a_line_that_a_killed_run_left_half_written_is_dropped(tmp_path: Path) -> None:
@@ -43,13 +42,13 @@ def test_a_line_that_a_killed_run_left_half_written_is_dropped(tmp_path: Path) -
     with PartialAnswers(out, "run") as partial:
         partial.add({0: FIRST, 1: SECOND})
     whole = partial.path.read_bytes()
-    for cut in range(1, len(json.dumps({"number": 1, "answer": SECOND}, ensure_ascii=False).encode())):
+    for cut in range(1, len(json.dumps([1, SECOND], ensure_ascii=False).encode())):
         partial.path.write_bytes(whole[:-cut])
         with PartialAnswers(out, "run") as again:
-            assert again.answers in ({0: FIRST}, {0: FIRST, 1: SECOND})
+            assert again.pieces in ({0: FIRST}, {0: FIRST, 1: SECOND})
             again.add({1: SECOND})
         with PartialAnswers(out, "run") as again:
-            assert again.answers == {0: FIRST, 1: SECOND}
+            assert again.pieces == {0: FIRST, 1: SECOND}
 
 
 def test_answers_of_another_run_are_not_taken_up(tmp_path: Path) -> None:
@@ -78,7 +77,7 @@ def test_a_damaged_line_and_all_after_it_are_answered_anew(tmp_path: Path) -> No
     lines[2] = b"\0" * len(lines[2])  # what a crash of the machine may leave
     partial.path.write_bytes(b"\n".join(lines))
     with PartialAnswers(out, "run") as again:
-        assert again.answers == {0: FIRST}
+        assert again.pieces == {0: FIRST}
 
 
 def test_a_place_that_cannot_be_read_or_written(tmp_path: Path) -> None:
@@ -106,7 +105,7 @@ def test_a_fingerprint_tells_what_decides_the_answers() -> None:
 
 def test_retrained_weights_are_another_model(tmp_path: Path, chatml_tokenizer: Any) -> None:
     answerer = make_answerer(chatml_tokenizer)
-    assert "weights" not in identity_of(answerer, "base", None)
+    assert "weights" not in identity_of(answerer, "base", tmp_path / "absent")
     (tmp_path / "adapter_model.safetensors").write_bytes(b"one")
     first = identity_of(answerer, "adapter", tmp_path)
     assert first == identity_of(answerer, "adapter", tmp_path)

@@ -10,10 +10,10 @@ from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from typing import Any
 
-from medqa_cli.answering.decoding import decode_batch
+from medqa_cli.answering.decode import decode_batch
 from medqa_cli.answering.emergencies import emergency_notices
-from medqa_cli.answering.ending import AnswerState
 from medqa_cli.answering.models import Answerer
+from medqa_cli.answering.stopping import StoppingState
 from medqa_cli.config.schema import GenerateConfig
 from medqa_cli.errors import InputError
 
@@ -93,10 +93,8 @@ def answer_questions(
         raise EMPTY
     prompts = answerer.encoder.encode_prompts(asked)
     stop_ids = frozenset(answerer.encoder.contract.stop_token_ids)
-    states = [
-        AnswerState(answerer.encoder.decode_answer, stop_ids, room(answerer, len(prompt), config.max_new_tokens))
-        for prompt in prompts
-    ]
+    limits = [max_answer_tokens(answerer, len(prompt), config.max_new_tokens) for prompt in prompts]
+    states = [StoppingState(answerer.encoder.decode_answer, stop_ids, limit) for limit in limits]
     seconds = [0.0] * len(asked)
     started = time.perf_counter()
 
@@ -138,7 +136,7 @@ def as_json(answer: Answer, answerer: Answerer, sources: Sequence[dict[str, Any]
     }
 
 
-def room(answerer: Answerer, prompt_tokens: int, max_new_tokens: int) -> int:
+def max_answer_tokens(answerer: Answerer, prompt_tokens: int, max_new_tokens: int) -> int:
     """Return how many tokens an answer may have.
 
     Raises:

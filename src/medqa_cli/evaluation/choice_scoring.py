@@ -9,17 +9,15 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import dataclass
-from functools import partial
 from typing import Any
 
 import numpy as np
 import torch
 
-from medqa_cli import console
 from medqa_cli.errors import MedqaError
 from medqa_cli.evaluation.models import LoadedModel
 from medqa_cli.evaluation.multiple_choice import ChoiceItem
-from medqa_cli.evaluation.progress import Progress
+from medqa_cli.journal import SharedJournal
 from medqa_cli.model.packing import answer_token_losses, packed_batch
 
 _ITEMS_PER_PIECE = 16
@@ -36,7 +34,7 @@ class _Row:
 
 
 def score_choices(
-    loaded: LoadedModel, tokenizer: Any, set_name: str, items: Sequence[ChoiceItem], progress: Progress
+    loaded: LoadedModel, tokenizer: Any, set_name: str, items: Sequence[ChoiceItem], journal: SharedJournal
 ) -> list[list[float]]:
     """Return the log-likelihood in nats of each choice of each item; finished pieces are taken as they are.
 
@@ -45,26 +43,18 @@ def score_choices(
         tokenizer: its tokenizer; special tokens are added as it does by itself.
         set_name: name of the file in the report.
         items: the questions.
-        progress: where finished pieces are kept.
+        journal: where finished pieces are kept.
 
     Raises:
         MedqaError: a likelihood is not a finite number.
     """
-    parts = {
-        f"choices/{set_name}/{loaded.name}/{number}": items[start : start + _ITEMS_PER_PIECE]
-        for number, start in enumerate(range(0, len(items), _ITEMS_PER_PIECE))
-    }
-    done = 0
-    with console.progress(f"{set_name}: scoring {loaded.name}", len(items)) as bar:
-
-        def advance(name: str) -> None:
-            nonlocal done
-            done += len(parts[name])
-            bar.update(done)
-
-        pieces = {name: partial(_log_likelihoods, loaded, tokenizer, part) for name, part in parts.items()}
-        found: list[list[list[float]]] = progress.run(pieces, advance)
-    return [own for piece in found for own in piece]
+    return journal.map(
+        f"choices/{set_name}/{loaded.name}",
+        lambda part, _: _log_likelihoods(loaded, tokenizer, part),
+        items,
+        size=_ITEMS_PER_PIECE,
+        title=f"{set_name}: scoring {loaded.name}",
+    )
 
 
 def _log_likelihoods(loaded: LoadedModel, tokenizer: Any, items: Sequence[ChoiceItem]) -> list[list[float]]:

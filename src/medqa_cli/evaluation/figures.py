@@ -11,7 +11,7 @@ from collections.abc import Callable, Sequence
 
 import numpy as np
 
-from medqa_cli.answering.loops import seq_rep_4
+from medqa_cli.answering.repetition import seq_rep_4
 from medqa_cli.data.cleaning.rules import clean, enabled_rules
 from medqa_cli.evaluation.metrics import STRIPPED
 from medqa_cli.evaluation.overlap import CORPUS_METRICS, ROUGE, corpus_counts, corpus_score, rouge, rouge_l

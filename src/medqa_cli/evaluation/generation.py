@@ -5,17 +5,15 @@ The token loop is that of ``answering``; only nothing is cut here. Does not judg
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass, replace
-from functools import partial
 from typing import Any
 
-from medqa_cli import console, distributed
-from medqa_cli.answering.batch_size import MOST_ROWS, pick_batch_size
-from medqa_cli.answering.decoding import decode_batch
+from medqa_cli import distributed
+from medqa_cli.answering.decode import MOST_ROWS, decode_batch, pick_batch_size
 from medqa_cli.config.schema import GenerateConfig
 from medqa_cli.evaluation.models import LoadedModel
-from medqa_cli.evaluation.progress import Progress
+from medqa_cli.journal import SharedJournal
 from medqa_cli.prompt.encoder import PromptEncoder
 
 
@@ -51,7 +49,7 @@ def generate_answers(
     encoder: PromptEncoder,
     questions: Sequence[str],
     config: GenerateConfig,
-    progress: Progress,
+    journal: SharedJournal,
 ) -> list[GeneratedAnswer]:
     """Answer each question, in the order given; pieces that are done are taken as they are.
 
@@ -60,43 +58,24 @@ def generate_answers(
         encoder: its prompt contract.
         questions: plain texts.
         config: its limit of new tokens, its batch size and its penalties hold; the decoding is greedy.
-        progress: where finished pieces are kept.
+        journal: where finished pieces are kept.
     """
     prompts = encoder.encode_prompts(questions)
-    # Prompts of like length together; always the same pieces, whatever the memory of a rank or of the next start.
-    order = sorted(range(len(prompts)), key=lambda place: len(prompts[place]))
+    # Always the same pieces, whatever the memory of a rank or of the next start.
     size = MOST_ROWS if config.batch_size == "auto" else config.batch_size
-    size = min(size, max(1, -(-len(order) // distributed.world_size())))
-    places = {
-        f"answers/{loaded.name}/{size}/{number}": order[start : start + size]
-        for number, start in enumerate(range(0, len(order), size))
-    }
+    size = min(size, max(1, -(-len(prompts) // distributed.world_size())))
     longest = max((len(prompt) for prompt in prompts), default=1)
     at_once = pick_batch_size(loaded.model, loaded.device, loaded.dtype, config, longest)
-    done = 0
-    with console.progress(f"answering with {loaded.name}", len(questions)) as bar:
 
-        def compute(own: list[int]) -> list[list[Any]]:
-            batches = [own[start : start + at_once] for start in range(0, len(own), at_once)]
-            found = [
-                answer
-                for batch in batches
-                for answer in _answer_batch(loaded, encoder, [prompts[place] for place in batch], config)
-            ]
-            return [[answer.text, answer.finish_reason, answer.num_tokens] for answer in found]
+    def compute(part: Sequence[Sequence[int]], _: Callable[[int], None]) -> list[list[Any]]:
+        batches = [part[start : start + at_once] for start in range(0, len(part), at_once)]
+        answers = [answer for batch in batches for answer in _answer_batch(loaded, encoder, batch, config)]
+        return [[answer.text, answer.finish_reason, answer.num_tokens] for answer in answers]
 
-        def advance(name: str) -> None:
-            nonlocal done
-            done += len(places[name])
-            bar.update(done)
-
-        pieces = progress.run({name: partial(compute, own) for name, own in places.items()}, advance)
-    by_place = {
-        place: GeneratedAnswer(*values)
-        for own, found in zip(places.values(), pieces, strict=True)
-        for place, values in zip(own, found, strict=True)
-    }
-    return [by_place[place] for place in range(len(questions))]
+    values = journal.map(
+        f"answers/{loaded.name}/{size}", compute, prompts, size=size, title=f"answering with {loaded.name}", length=len
+    )
+    return [GeneratedAnswer(*value) for value in values]
 
 
 def _answer_batch(

@@ -7,13 +7,11 @@ from __future__ import annotations
 
 import math
 from collections import Counter
-from collections.abc import Sequence
-from functools import partial
+from collections.abc import Callable, Sequence
 
-from medqa_cli import console
 from medqa_cli.errors import MedqaError
 from medqa_cli.evaluation.models import LoadedModel
-from medqa_cli.evaluation.progress import Progress
+from medqa_cli.journal import SharedJournal
 from medqa_cli.model.scoring import AnswerScore, score_answers
 from medqa_cli.prompt.encoder import IGNORE_INDEX, Example
 
@@ -22,51 +20,40 @@ _FORWARDS_PER_PIECE = 8
 
 
 def score_likelihood(
-    loaded: LoadedModel, examples: Sequence[Example], batch_size: int, progress: Progress
+    loaded: LoadedModel, examples: Sequence[Example], batch_size: int, journal: SharedJournal
 ) -> list[AnswerScore]:
     """Score each example's answer, in the order given; pieces that are done are taken as they are.
 
     Raises:
         MedqaError: a likelihood is not a finite number.
     """
-    # Examples of like length together; always the same pieces.
-    order = sorted(range(len(examples)), key=lambda place: len(examples[place].input_ids))
-    size = batch_size * _FORWARDS_PER_PIECE
-    places = {
-        f"likelihood/{loaded.name}/{number}": order[start : start + size]
-        for number, start in enumerate(range(0, len(order), size))
-    }
-    done = 0
-    with console.progress(f"scoring {loaded.name}", len(examples)) as bar:
 
-        def compute(own: list[int]) -> list[tuple[float, int]]:
-            found = score_answers(
-                loaded.model,
-                [examples[place] for place in own],
-                batch_size=batch_size,
-                device=loaded.device,
-                dtype=loaded.dtype,
-                on_progress=lambda count: bar.update(done + count),
+    def compute(part: Sequence[Example], on_progress: Callable[[int], None]) -> list[tuple[float, int]]:
+        scores = score_answers(
+            loaded.model,
+            part,
+            batch_size=batch_size,
+            device=loaded.device,
+            dtype=loaded.dtype,
+            on_progress=on_progress,
+        )
+        broken = sum(not math.isfinite(score.nll_sum) for score in scores)
+        if broken:
+            raise MedqaError(
+                f"{loaded.name}: {broken} of {len(scores)} likelihoods are not finite in {loaded.dtype}",
+                "set model.compute_dtype to float32 (or bfloat16), then give the same command again",
             )
-            broken = sum(not math.isfinite(score.nll_sum) for score in found)
-            if broken:
-                raise MedqaError(
-                    f"{loaded.name}: {broken} of {len(found)} likelihoods are not finite in {loaded.dtype}",
-                    "set model.compute_dtype to float32 (or bfloat16), then give the same command again",
-                )
-            return [(score.nll_sum, score.num_tokens) for score in found]
+        return [(score.nll_sum, score.num_tokens) for score in scores]
 
-        def advance(name: str) -> None:
-            nonlocal done
-            done += len(places[name])
-            bar.update(done)
-
-        pieces = progress.run({name: partial(compute, own) for name, own in places.items()}, advance)
-    scores = [AnswerScore(0.0, 0)] * len(examples)
-    for own, found in zip(places.values(), pieces, strict=True):
-        for place, (nll_sum, num_tokens) in zip(own, found, strict=True):
-            scores[place] = AnswerScore(nll_sum, num_tokens)
-    return scores
+    values = journal.map(
+        f"likelihood/{loaded.name}",
+        compute,
+        examples,
+        size=batch_size * _FORWARDS_PER_PIECE,
+        title=f"scoring {loaded.name}",
+        length=lambda example: len(example.input_ids),
+    )
+    return [AnswerScore(nll_sum, num_tokens) for nll_sum, num_tokens in values]
 
 
 def unigram_scores(

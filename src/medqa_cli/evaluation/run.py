@@ -26,12 +26,12 @@ from medqa_cli.evaluation.metrics import LIKELIHOOD, text_metrics
 from medqa_cli.evaluation.models import MODEL_NAMES, ModelSet
 from medqa_cli.evaluation.multiple_choice import ChoiceItem, read_choice_file
 from medqa_cli.evaluation.output import write_all
-from medqa_cli.evaluation.progress import Progress
 from medqa_cli.evaluation.questions import Questions, make_questions
 from medqa_cli.evaluation.results import ChoiceResults, Measured, Statistics, floor_sample, make_results
 from medqa_cli.evaluation.samples import Sample
 from medqa_cli.evaluation.served import PREFIX, SERVED, ServedModel, connect, served_answers
 from medqa_cli.files import RunFolder, sha256_of_file
+from medqa_cli.journal import SharedJournal
 from medqa_cli.model.adapter import base_of_adapter
 from medqa_cli.model.base import load_config, load_tokenizer, num_embeddings
 from medqa_cli.model.scoring import AnswerScore
@@ -81,19 +81,19 @@ def evaluate(job: EvalJob) -> dict[str, Any]:
     encoder = _encoder(job) if local else None
     questions = make_questions(rows, evenly_spaced(rows, job.limit), encoder, job.model.max_length)
     job = replace(job, models=(*local, *([SERVED] if served else [])))
-    with Progress(job.run.eval_dir, _fingerprint(job, served, questions, items)) as progress:
-        if progress.num_done:
-            console.note(f"going on with an interrupted evaluation: {progress.num_done} pieces of work are done")
+    with SharedJournal(job.run.eval_dir, _fingerprint(job, served, questions, items)) as journal:
+        if journal.num_done:
+            console.note(f"going on with an interrupted evaluation: {journal.num_done} pieces of work are done")
         try:
-            likelihoods, choices = _likelihoods(job, local, models, questions, items, progress)
-            answers = {} if encoder is None else _answers(job, local, models, encoder, questions, progress)
+            likelihoods, choices = _likelihoods(job, local, models, questions, items, journal)
+            answers = {} if encoder is None else _answers(job, local, models, encoder, questions, journal)
             if served is not None:
-                answers[SERVED] = _by_row(questions, served_answers(served, questions.texts, job.generate, progress))
+                answers[SERVED] = _by_row(questions, served_answers(served, questions.texts, job.generate, journal))
         except KeyboardInterrupt:
-            kept = f"interrupted; {progress.num_done} finished pieces of work are kept"
+            kept = f"interrupted; {journal.num_done} finished pieces of work are kept"
             raise Interrupted(kept, "go on by giving the same command again") from None
         results = distributed.from_main(lambda: _write(job, encoder, questions, likelihoods, choices, answers))
-        progress.finish()
+        journal.finish()
     return results
 
 
@@ -163,7 +163,7 @@ def _likelihoods(
     models: ModelSet,
     questions: Questions,
     items: dict[str, list[ChoiceItem]],
-    progress: Progress,
+    journal: SharedJournal,
 ) -> tuple[dict[str, list[AnswerScore]], dict[str, ChoiceResults]]:
     wants_scores = bool(set(job.settings.metric_names) & set(LIKELIHOOD))
     scores: dict[str, list[AnswerScore]] = {}
@@ -174,9 +174,9 @@ def _likelihoods(
         tokenizer = load_tokenizer(str(job.run.adapter_dir))
         for loaded in models.each(local, packed=True):
             if wants_scores:
-                scores[loaded.name] = score_likelihood(loaded, questions.examples, job.settings.batch_size, progress)
+                scores[loaded.name] = score_likelihood(loaded, questions.examples, job.settings.batch_size, journal)
             for name, own in items.items():
-                predicted[name][loaded.name] = predictions(score_choices(loaded, tokenizer, name, own, progress))
+                predicted[name][loaded.name] = predictions(score_choices(loaded, tokenizer, name, own, journal))
     if not local:
         return scores, {}
     return scores, {name: _choice_results(job, own, predicted[name]) for name, own in items.items()}
@@ -199,7 +199,7 @@ def _answers(
     models: ModelSet,
     encoder: PromptEncoder,
     questions: Questions,
-    progress: Progress,
+    journal: SharedJournal,
 ) -> dict[str, list[GeneratedAnswer]]:
     if not text_metrics(job.settings.metric_names):
         return {}
@@ -210,7 +210,7 @@ def _answers(
             "an interrupted run goes on. Faster: --limit N, or --set 'eval.metrics=[nll, bits_per_byte]'"
         )
     return {
-        loaded.name: _by_row(questions, generate_answers(loaded, encoder, asked, job.generate, progress))
+        loaded.name: _by_row(questions, generate_answers(loaded, encoder, asked, job.generate, journal))
         for loaded in models.each(local, packed=False)
     }
 

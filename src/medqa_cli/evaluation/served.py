@@ -15,12 +15,11 @@ from dataclasses import dataclass
 from functools import partial
 from typing import Any
 
-from medqa_cli import console
 from medqa_cli.config.schema import GenerateConfig
 from medqa_cli.errors import InputError, MedqaError
 from medqa_cli.evaluation.generation import GeneratedAnswer
 from medqa_cli.evaluation.http_json import Calls
-from medqa_cli.evaluation.progress import Progress
+from medqa_cli.journal import SharedJournal
 
 PREFIX = "openai:"
 SERVED = "served"
@@ -60,7 +59,7 @@ def connect(named: str, system: str | None) -> ServedModel:
 
 
 def served_answers(
-    served: ServedModel, questions: Sequence[str], config: GenerateConfig, progress: Progress
+    served: ServedModel, questions: Sequence[str], config: GenerateConfig, journal: SharedJournal
 ) -> list[GeneratedAnswer]:
     """Ask each question at temperature 0, several at once; pieces that are done are taken as they are.
 
@@ -68,28 +67,16 @@ def served_answers(
         InputError: nothing answers any more.
         MedqaError: an answer is not in OpenAI's form.
     """
-    parts = {
-        f"answers/{SERVED}/{number}": questions[start : start + _AT_ONCE]
-        for number, start in enumerate(range(0, len(questions), _AT_ONCE))
-    }
-    done = 0
     calls = Calls()
-    with (
-        ThreadPoolExecutor(_AT_ONCE) as pool,
-        _ended_with(calls, pool),
-        console.progress(f"answering with {served.model}", len(questions)) as bar,
-    ):
-
-        def compute(part: Sequence[str]) -> list[list[Any]]:
-            return list(pool.map(partial(_ask, served, config, calls), part))
-
-        def advance(name: str) -> None:
-            nonlocal done
-            done += len(parts[name])
-            bar.update(done)
-
-        pieces = progress.run({name: partial(compute, part) for name, part in parts.items()}, advance)
-    return [GeneratedAnswer(*values) for piece in pieces for values in piece]
+    with ThreadPoolExecutor(_AT_ONCE) as pool, _ended_with(calls, pool):
+        values = journal.map(
+            f"answers/{SERVED}",
+            lambda part, _: list(pool.map(partial(_ask, served, config, calls), part)),
+            questions,
+            size=_AT_ONCE,
+            title=f"answering with {served.model}",
+        )
+    return [GeneratedAnswer(*value) for value in values]
 
 
 @contextlib.contextmanager

@@ -73,9 +73,9 @@ def rescore_and_show(folder: Path, metrics: Any) -> None:
 def served(rng: random.Random, folder: Path) -> None:
     from medqa_cli.config.schema import GenerateConfig
     from medqa_cli.evaluation import http_json
-    from medqa_cli.evaluation.progress import Progress
     from medqa_cli.evaluation.samples import Sample, write_samples
     from medqa_cli.evaluation.served import connect, served_answers
+    from medqa_cli.journal import SharedJournal
 
     http_json.SECONDS_TO_BEGIN, http_json.SECONDS_TO_END = 1.0, 0.3
     os.environ["no_proxy"] = "127.0.0.1"
@@ -84,8 +84,8 @@ def served(rng: random.Random, folder: Path) -> None:
     threading.Thread(target=server.serve_forever, args=(0.01,), daemon=True).start()
     try:
         model = connect(f"openai:http://127.0.0.1:{server.server_address[1]}/v1" + rng.choice(["", "#tiny"]), None)
-        with Progress(folder, 1) as progress:
-            answers = served_answers(model, ["What is flu?", "What is gout?"], GenerateConfig(), progress)
+        with SharedJournal(folder, 1) as journal:
+            answers = served_answers(model, ["What is flu?", "What is gout?"], GenerateConfig(), journal)
     finally:
         server.shutdown()
         server.socket.close()

@@ -6,8 +6,8 @@ from collections.abc import Sequence
 
 import pytest
 
-from medqa_cli.answering.ending import AnswerState
-from medqa_cli.answering.loops import LoopWatch, seq_rep_4
+from medqa_cli.answering.repetition import LoopWatch, seq_rep_4
+from medqa_cli.answering.stopping import StoppingState
 
 STOP = 0
 FACTS = (
@@ -31,11 +31,11 @@ class Words:
         return "".join(self.known[i] for i in ids).strip()
 
 
-def run(text: str, room: int = 500, *, stops: bool = True) -> tuple[AnswerState, str, int]:
+def run(text: str, room: int = 500, *, stops: bool = True) -> tuple[StoppingState, str, int]:
     """Feed an answer; return its state, all text that was shown, and how many tokens it took."""
     words = Words()
     ids = [*words.ids(text), *([STOP] if stops else [])]
-    state = AnswerState(words.decode, {STOP}, room)
+    state = StoppingState(words.decode, {STOP}, room)
     shown = ""
     for count, token in enumerate(ids, start=1):
         state.add(token)
@@ -94,10 +94,10 @@ def test_the_osteoporosis_answer_of_the_first_version_is_reported() -> None:
     assert seq_rep_4(state.text()) == 0
 
 
-def feed(pieces: Sequence[str], *, streamed: bool) -> tuple[AnswerState, str]:
+def feed(pieces: Sequence[str], *, streamed: bool) -> tuple[StoppingState, str]:
     """Feed tokens given by their text, up to the end of the answer."""
     known = ["", *dict.fromkeys(pieces)]
-    state = AnswerState(lambda ids: "".join(known[i] for i in ids).strip(), {STOP}, 500)
+    state = StoppingState(lambda ids: "".join(known[i] for i in ids).strip(), {STOP}, 500)
     shown = ""
     for piece in [*pieces, ""]:
         state.add(known.index(piece))
@@ -194,7 +194,7 @@ def test_nothing_of_a_cut_sentence_is_shown_where_one_ended_in_the_second_half()
 
 def test_the_first_half_is_shown_word_by_word() -> None:
     words = Words()
-    state = AnswerState(words.decode, {STOP}, 500)
+    state = StoppingState(words.decode, {STOP}, 500)
     shown = []
     for token in words.ids("Glaucoma harms the optic nerve."):
         state.add(token)

@@ -12,13 +12,13 @@ from pathlib import Path
 from typing import Any
 
 from medqa_cli import console
-from medqa_cli.answering import generate, many, references
-from medqa_cli.answering.conversation import Conversation
+from medqa_cli.answering import batch, generate, retrieval
+from medqa_cli.answering.batch import require_new
 from medqa_cli.answering.emergencies import emergency_notices
 from medqa_cli.answering.models import Answerer, load_answerer
-from medqa_cli.answering.partial_answers import require_new
 from medqa_cli.answering.question_files import read_questions
-from medqa_cli.answering.references import Reference, References
+from medqa_cli.answering.repl import Conversation
+from medqa_cli.answering.retrieval import Reference, References
 from medqa_cli.config.schema import GenerateConfig, ModelConfig, PromptConfig
 from medqa_cli.errors import MedqaError
 from medqa_cli.files import RunFolder
@@ -104,13 +104,13 @@ def ask_file(job: AskJob, name: str, out: Path | None) -> None:
     library = References(job.data_dir) if job.num_sources else None
     answerer = job.load(batches=True)
     folder = {"adapter": job.run.adapter_dir, "merged": job.run.merged_dir}.get(job.choice, Path(job.choice))
-    answers = many.answer_file(
+    answers = batch.answer_file(
         answerer,
         rows,
         job.settings,
         out,
-        [many.identity_of(answerer, job.choice, folder), job.num_sources],
-        (lambda question: references.as_json(library.nearest(question, job.num_sources))) if library else None,
+        [batch.identity_of(answerer, job.choice, folder), job.num_sources],
+        lambda question: retrieval.as_json(library.nearest(question, job.num_sources)) if library else [],
     )
     _show_many(answers, out)
 
@@ -187,8 +187,8 @@ def _answer_and_show(
 ) -> dict[str, Any]:
     answer = _shown_answer(answerer, question, settings)
     found = library.nearest(question, count) if library else []
-    unsupported = references.unsupported_sentences(answer.text, found) if found else []
-    data = generate.as_json(answer, answerer, references.as_json(found))
+    unsupported = retrieval.unsupported_sentences(answer.text, found) if found else []
+    data = generate.as_json(answer, answerer, retrieval.as_json(found))
     if library is not None:
         data["unsupported_sentences"] = unsupported
     console.result(data, lambda: _show_references(found, unsupported) if library is not None else None)

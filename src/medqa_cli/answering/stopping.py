@@ -10,7 +10,7 @@ from collections.abc import Callable, Collection, Sequence
 from itertools import pairwise
 from typing import Literal
 
-from medqa_cli.answering.loops import MOST_REPEATED, MOST_REPEATED_SO_FAR, LoopWatch, repeated_sentences, seq_rep_4
+from medqa_cli.answering.repetition import MOST_REPEATED, MOST_REPEATED_SO_FAR, LoopWatch, repeated_sentences, seq_rep_4
 from medqa_cli.prompt.sentence_ends import sentence_ends
 
 FinishReason = Literal["stop", "length", "repetition"]
@@ -21,7 +21,7 @@ _MARKS = ".!?…。！？｡"
 _REPEATED_RUN = 8  # tokens; a shorter repeated end is an ordinary phrase
 
 
-class AnswerState:
+class StoppingState:
     """One answer while it is made.
 
     Args:

@@ -12,7 +12,7 @@ from typing import Any
 import pytest
 
 from medqa_cli.errors import InputError
-from medqa_cli.evaluation.progress import Progress
+from medqa_cli.journal import SharedJournal
 
 
 def again() -> Any:
@@ -25,54 +25,54 @@ def saying(*values: Any) -> dict[str, Callable[[], Any]]:
 
 def test_pieces_are_computed_once_and_given_in_their_order(tmp_path: Path) -> None:
     folder = tmp_path / "eval"
-    with Progress(folder, {"a": 1}) as progress:
-        assert progress.run(saying([[0.1, "ß\u2028"]])) == [[[0.1, "ß\u2028"]]]
-    with Progress(folder, {"a": 1}) as progress:
-        assert progress.num_done == 1
+    with SharedJournal(folder, {"a": 1}) as journal:
+        assert journal.run(saying([[0.1, "ß\u2028"]])) == [[[0.1, "ß\u2028"]]]
+    with SharedJournal(folder, {"a": 1}) as journal:
+        assert journal.num_done == 1
         told: list[str] = []
         pieces = {"new": lambda: 2, "piece 0": again}
-        assert progress.run(pieces, told.append) == [2, [[0.1, "ß\u2028"]]]
+        assert journal.run(pieces, told.append) == [2, [[0.1, "ß\u2028"]]]
         assert told == ["piece 0", "new"]
-        progress.finish()
+        journal.finish()
     assert list(folder.iterdir()) == []
 
 
 def test_other_settings_start_anew(tmp_path: Path) -> None:
-    with Progress(tmp_path, {"a": 1}) as progress:
-        progress.run(saying(1))
-    with Progress(tmp_path, {"a": 2}) as progress:
-        assert progress.num_done == 0
-        assert progress.run(saying(2)) == [2]
+    with SharedJournal(tmp_path, {"a": 1}) as journal:
+        journal.run(saying(1))
+    with SharedJournal(tmp_path, {"a": 2}) as journal:
+        assert journal.num_done == 0
+        assert journal.run(saying(2)) == [2]
 
 
 def test_a_torn_line_is_dropped_and_does_not_spoil_the_next(tmp_path: Path) -> None:
-    with Progress(tmp_path, 1) as progress:
-        progress.run(saying(1, [1, 2, 3]))
+    with SharedJournal(tmp_path, 1) as journal:
+        journal.run(saying(1, [1, 2, 3]))
     path = tmp_path / "progress.jsonl"
     path.write_bytes(path.read_bytes()[:-6])
-    with Progress(tmp_path, 1) as progress:
-        assert progress.num_done == 1
-        progress.run({"piece 0": again, "third": lambda: 3})
-    with Progress(tmp_path, 1) as progress:
-        assert progress.num_done == 2
-        assert progress.run({"third": again, "piece 0": again}) == [3, 1]
+    with SharedJournal(tmp_path, 1) as journal:
+        assert journal.num_done == 1
+        journal.run({"piece 0": again, "third": lambda: 3})
+    with SharedJournal(tmp_path, 1) as journal:
+        assert journal.num_done == 2
+        assert journal.run({"third": again, "piece 0": again}) == [3, 1]
 
 
 def test_a_folder_that_cannot_be_made(tmp_path: Path) -> None:
     (tmp_path / "eval").write_text("a file")
     with pytest.raises(InputError, match=r"cannot write .*eval/progress\.jsonl: (File exists|Not a directory)"):
-        Progress(tmp_path / "eval", 1).__enter__()
+        SharedJournal(tmp_path / "eval", 1).__enter__()
     assert (tmp_path / "eval").read_text() == "a file"
 
 
 def test_what_other_ranks_have_done_counts(tmp_path: Path) -> None:
-    with Progress(tmp_path, 1) as progress:
-        progress.run(saying(1))
+    with SharedJournal(tmp_path, 1) as journal:
+        journal.run(saying(1))
     (tmp_path / "progress.jsonl").rename(tmp_path / "progress-1.jsonl")
-    with Progress(tmp_path, 1) as progress:
-        progress.run({"own": lambda: 2})
-        assert progress.num_done == 2
-        progress.finish()
+    with SharedJournal(tmp_path, 1) as journal:
+        journal.run({"own": lambda: 2})
+        assert journal.num_done == 2
+        journal.finish()
     assert list(tmp_path.iterdir()) == []
 
 
@@ -106,8 +106,8 @@ def test_two_ranks_share_the_work_and_both_have_all_of_it(tmp_path: Path, monkey
             computed[rank].append(number)
             return number**2
 
-        with Progress(tmp_path, 1) as progress:
-            results[rank] = progress.run({f"piece {n}": partial(square, n) for n in range(count)})
+        with SharedJournal(tmp_path, 1) as journal:
+            results[rank] = journal.run({f"piece {n}": partial(square, n) for n in range(count)})
 
     for count, expected in ((3, [[0, 2], [1]]), (7, [[3, 5], [4, 6]])):
         computed[:] = [[], []]
@@ -124,7 +124,7 @@ def test_a_piece_that_fails_is_not_done(tmp_path: Path) -> None:
     def fail() -> int:
         raise KeyboardInterrupt
 
-    with Progress(tmp_path, 1) as progress, pytest.raises(KeyboardInterrupt):
-        progress.run({"one": lambda: 1, "two": fail})
-    with Progress(tmp_path, 1) as progress:
-        assert progress.num_done == 1
+    with SharedJournal(tmp_path, 1) as journal, pytest.raises(KeyboardInterrupt):
+        journal.run({"one": lambda: 1, "two": fail})
+    with SharedJournal(tmp_path, 1) as journal:
+        assert journal.num_done == 1

@@ -10,7 +10,7 @@ from typing import Any
 import pytest
 
 from medqa_cli import console
-from medqa_cli.answering.conversation import Conversation
+from medqa_cli.answering.repl import Conversation
 from medqa_cli.errors import InputError
 
 

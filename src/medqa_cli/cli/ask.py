@@ -23,7 +23,7 @@ from medqa_cli.cli.options import (
 from medqa_cli.errors import InputError
 
 if TYPE_CHECKING:
-    from medqa_cli.answering.asking import AskJob
+    from medqa_cli.answering.ask import AskJob
     from medqa_cli.config.schema import GenerateConfig
 
 
@@ -82,7 +82,7 @@ def ask(
     if file is not None:
         allocator.keep_freed_memory()
     with console.status("starting ..."):
-        from medqa_cli.answering import asking
+        from medqa_cli.answering import ask as asking
     job = asking.AskJob(
         run=run,
         data_dir=Path(settings.data.dir),
@@ -105,7 +105,7 @@ def ask(
 
 
 def _converse(job: AskJob, config: Path | None, overrides: list[str] | None) -> None:
-    from medqa_cli.answering import asking
+    from medqa_cli.answering import ask as asking
 
     changes = list(overrides or ())
 

@@ -9,7 +9,7 @@ from typing import Any
 
 import pytest
 
-from medqa_cli.answering.references import Reference, References, as_json, content_words, unsupported_sentences
+from medqa_cli.answering.retrieval import Reference, References, as_json, content_words, unsupported_sentences
 from medqa_cli.errors import InputError, MedqaError
 
 ROWS = [

@@ -1,7 +1,6 @@
-"""The token loop: many prompts in one batch, finished rows leave it, each row's state is told of each token.
+"""The token loop: prompts in one batch, finished rows leave it, each row's state takes its token.
 
-A batch of one is the streamed answer, so one answer and many are the same code. Does not turn ids into text and does
-not load models.
+A batch of one is the streamed answer, so one answer and many are the same code.
 """
 
 from __future__ import annotations
@@ -11,14 +10,19 @@ from collections.abc import Callable, Sequence
 from typing import Any, Protocol
 
 import torch
+from transformers.cache_utils import DynamicCache, DynamicLayer
 
-from medqa_cli.answering.cache import make_cache
 from medqa_cli.config.schema import GenerateConfig
 from medqa_cli.errors import MedqaError
+from medqa_cli.model.machine import free_memory_bytes
+
+MOST_ROWS = 64  # more gain little: the figures are in docs/experiments.md
+SPARE = 128  # tokens of room that a cache takes at a time
+_SHARE_OF_MEMORY = 0.25  # of what is free; the rest is for logits, copies and other programs
 
 
 class RowState(Protocol):
-    """One answer while it is made (``ending.AnswerState``; evaluation has one that cuts nothing)."""
+    """One answer while it is made (``stopping.StoppingState``; evaluation has one that cuts nothing)."""
 
     ids: list[int]
 
@@ -172,3 +176,77 @@ class _Choice:
         for warper in self._warpers:
             scores = warper(None, scores)
         return torch.multinomial(scores.softmax(-1), 1)[:, 0]
+
+
+class GrowingLayer(DynamicLayer):
+    """The keys and values of one attention layer, each ``(B, heads, T, head size)``."""
+
+    keys: torch.Tensor
+    values: torch.Tensor
+    _key_block: torch.Tensor | None = None
+    _value_block: torch.Tensor | None = None
+
+    def update(
+        self, key_states: torch.Tensor, value_states: torch.Tensor, *args: Any, **kwargs: Any
+    ) -> tuple[torch.Tensor, torch.Tensor]:
+        """Append the keys and values of new tokens; return those of all tokens."""
+        if not self.is_initialized:
+            self.lazy_initialization(key_states, value_states)
+        length = self.get_seq_length()
+        self._key_block = _with_room(self._key_block, self.keys, length, key_states)
+        self._value_block = _with_room(self._value_block, self.values, length, value_states)
+        total = length + key_states.shape[-2]
+        self._key_block[:, :, length:total] = key_states
+        self._value_block[:, :, length:total] = value_states
+        self.keys, self.values = self._key_block[:, :, :total], self._value_block[:, :, :total]
+        return self.keys, self.values
+
+    def batch_select_indices(self, indices: torch.Tensor) -> None:
+        """Keep these rows only; ``indices``: ``(rows,)`` int64."""
+        super().batch_select_indices(indices)
+        # What was kept is a new tensor without room; the next token makes some.
+        self._key_block = self._value_block = None
+
+
+def _with_room(block: torch.Tensor | None, kept: torch.Tensor, length: int, new: torch.Tensor) -> torch.Tensor:
+    """Return a block that holds what is kept and has room for the new tokens."""
+    total = length + new.shape[-2]
+    if block is not None and block.shape[2] >= total:
+        return block
+    grown = new.new_empty(new.shape[0], new.shape[1], total + SPARE, new.shape[3])
+    if length:
+        grown[:, :, :length] = kept
+    return grown
+
+
+def make_cache(model: Any) -> Any:
+    """Return an empty cache for a model; layers that are no plain attention keep Transformers' own kind."""
+    inner = model.get_base_model() if hasattr(model, "get_base_model") else model
+    cache = DynamicCache(config=inner.config)
+    cache.layers = [GrowingLayer() if type(layer) is DynamicLayer else layer for layer in cache.layers]
+    return cache
+
+
+def pick_batch_size(
+    model: Any, device: torch.device, dtype: torch.dtype, config: GenerateConfig, longest_prompt: int
+) -> int:
+    """Return ``generate.batch_size``; for ``auto`` up to 64, as many as the keys and values of the answers allow.
+
+    Args:
+        model: its ``config`` gives the sizes.
+        device: where its memory is.
+        dtype: of keys and values.
+        config: ``batch_size`` and ``max_new_tokens``.
+        longest_prompt: of the questions, in tokens.
+    """
+    if config.batch_size != "auto":
+        return config.batch_size
+    shape = model.config
+    heads = getattr(shape, "num_attention_heads", 32)
+    head_size = getattr(shape, "head_dim", None) or getattr(shape, "hidden_size", 4096) // heads
+    kept_heads = getattr(shape, "num_key_value_heads", None) or heads
+    layers = getattr(shape, "num_hidden_layers", 32)
+    # Keys and values of one token; twice, since a longer cache is made beside the old one.
+    token_bytes = 2 * layers * kept_heads * head_size * dtype.itemsize * 2
+    row_bytes = token_bytes * (longest_prompt + config.max_new_tokens)
+    return max(1, min(MOST_ROWS, int(free_memory_bytes(device) * _SHARE_OF_MEMORY / row_bytes)))
