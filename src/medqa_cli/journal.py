@@ -92,7 +92,7 @@ class Journal:
 
 
 class SharedJournal:
-    """Finished pieces of all ranks, one file a rank in a folder; use it in a ``with`` statement on all distributed.
+    """Finished pieces of all ranks, one file a rank in a folder; use it in a ``with`` statement on all ranks.
 
     Args:
         folder: where the files are; ``finish`` deletes them.
@@ -149,7 +149,7 @@ class SharedJournal:
             self._pieces[name] = value
             on_done(name)
         if distributed.world_size() > 1:
-            for theirs in distributed.gathered({name: self._pieces[name] for name in own}):
+            for theirs in distributed.all_gather({name: self._pieces[name] for name in own}):
                 self._pieces.update(theirs)
         return [self._pieces[name] for name in pieces]
 

@@ -144,16 +144,16 @@ def test_pieces_do_not_follow_the_memory_and_suffice_for_all_ranks(
     expected = None
     for free, world_size, num_pieces in ((10**12, 1, 1), (0, 1, 1), (10**12, 4, 4)):
         monkeypatch.setattr(decoding, "free_memory_bytes", lambda device, free=free: free)
-        monkeypatch.setattr(generation.ranks, "world_size", lambda: 1)
+        monkeypatch.setattr(generation.distributed, "world_size", lambda: 1)
         with SharedJournal(tmp_path / f"{free}-{world_size}", 1) as journal:
             pieces = journal.run
 
             def run(work: Any, on_done: Any, pieces: Any = pieces) -> list[Any]:
-                monkeypatch.setattr(generation.ranks, "world_size", lambda: 1)
+                monkeypatch.setattr(generation.distributed, "world_size", lambda: 1)
                 return pieces(work, on_done)
 
             monkeypatch.setattr(journal, "run", run)
-            monkeypatch.setattr(generation.ranks, "world_size", lambda size=world_size: size)
+            monkeypatch.setattr(generation.distributed, "world_size", lambda size=world_size: size)
             found = generate_answers(loaded, encoder, QUESTIONS, CONFIG, journal)
             assert journal.num_done == num_pieces
         expected = expected or found
