@@ -9,8 +9,9 @@ from pathlib import Path
 
 import pytest
 import torch
-from conftest import Outcome
 from safetensors.torch import load_file
+
+from helpers.commands import Outcome
 
 OLD_RUN = Path(__file__).parents[1] / "data" / "old_run"
 
