@@ -88,7 +88,7 @@ from medqa_cli import console, distributed
 from medqa_cli.errors import InputError
 
 if distributed.rank() == 1:
-    console.silence()
+    console.mute()
     print("not seen")
     print("not seen", file=sys.stderr)
     console.warn("not seen")

@@ -35,15 +35,13 @@ _GROUND = {
     "prompt",
     "resources",
     "spelling",
-    "terminal_text",
 }
 _WORKERS = {"training", "merging", "answering"}
 ALLOWED: dict[str, set[str]] = {
     "__init__": set(),
     "errors": set(),
     "config": {"config", "errors", "files", "spelling"},
-    "terminal_text": set(),
-    "console": {"errors", "terminal_text", "console"},
+    "console": {"errors"},
     "confined": {"errors"},
     "hub": set(),
     "distributed": {"errors"},

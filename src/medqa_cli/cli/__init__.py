@@ -27,7 +27,7 @@ def main() -> None:
     console.prepare_streams()
     _quiet_libraries()
     if not distributed.is_main():
-        console.silence()
+        console.mute()
     try:
         with _ended_like_ctrl_c():
             # Also as python -m medqa_cli: help and the shells' completion name the command that people type.
@@ -36,7 +36,7 @@ def main() -> None:
         sys.exit(Interrupted.exit_code)
     except MedqaError as error:
         if not distributed.has_joined() and not isinstance(error, Interrupted):
-            console.speak()  # rank 0 does not know of it
+            console.unmute()  # rank 0 does not know of it
         if os.environ.get("MEDQA_DEBUG") == "1":
             raise
         console.error(error)

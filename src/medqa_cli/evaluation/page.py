@@ -12,12 +12,12 @@ from importlib import resources
 from string import Template
 from typing import Any
 
+from medqa_cli.console import printable
 from medqa_cli.evaluation.caveats import floor_sentences, verdict
 from medqa_cli.evaluation.figures import repeats
 from medqa_cli.evaluation.metrics import metric
 from medqa_cli.evaluation.overlap import rouge
 from medqa_cli.evaluation.samples import Sample
-from medqa_cli.terminal_text import printable
 
 
 def make_page(results: Mapping[str, Any], samples: Mapping[str, Sequence[Sample]]) -> str:

@@ -13,7 +13,7 @@ import pytest
 
 from medqa_cli import console
 from medqa_cli.answering.generate import Answer
-from medqa_cli.console.streams import SurvivingStream
+from medqa_cli.console import SurvivingStream
 
 TEXT = "Ménière – ≤ 5 µg 緑"
 

@@ -1,0 +1,493 @@
+"""What a person sees: results on stdout; notes, progress, warnings and errors on stderr. The one module that uses rich.
+
+With ``--json`` one JSON object on stdout replaces the tables. Text that comes from data or from a model passes through
+``printable`` before a terminal sees it; files keep it as it is.
+"""
+
+from __future__ import annotations
+
+import codecs
+import contextlib
+import io
+import json
+import os
+import re
+import shutil
+import stat
+import sys
+import time
+import unicodedata
+from collections.abc import Callable, Collection, Iterable, Iterator, Sequence
+from dataclasses import dataclass, field
+from types import TracebackType
+from typing import Any, TextIO, cast
+
+from rich.cells import cell_len
+from rich.console import Console, ConsoleOptions, RenderResult
+from rich.markup import escape
+from rich.table import Table
+from rich.text import Text
+
+from medqa_cli.errors import ConfigError, MedqaError
+
+_OVERRIDES = "\u202d\u202e"
+# JSON escapes the control characters below the space by itself.
+_UNESCAPED_BY_JSON = re.compile(f"[\x7f-\x9f{_OVERRIDES}\ud800-\udfff]")
+
+
+@dataclass
+class _State:
+    """What this process has chosen or shown so far."""
+
+    json: bool = False
+    unmuted: tuple[TextIO, TextIO] | None = None  # stdout and stderr from before ``mute``
+    live: list[Console] = field(default_factory=list)  # of the displays that are drawn now
+    warned_of: set[str] = field(default_factory=set)
+
+
+_state = _State()
+
+
+def printable(text: str) -> str:
+    """Replace by U+FFFD what does not show itself but rules how the rest is shown.
+
+    These are terminal control characters (newlines and tabs excepted), overrides of the direction of writing, which
+    let "05" be read as "50", and lone surrogates, which stdout cannot encode.
+    """
+    return "".join("\ufffd" if character in _OVERRIDES or _is_control(character) else character for character in text)
+
+
+def json_line(data: Any, *, ascii_only: bool = False) -> str:
+    """Return one line of JSON that a terminal may see: what ``printable`` replaces is written as an escape here.
+
+    Whoever reads the JSON gets the text unchanged. ``ascii_only``: escapes for all that is not ASCII.
+
+    Raises:
+        ValueError: a number is not finite.
+    """
+    text = json.dumps(data, ensure_ascii=ascii_only, allow_nan=False)
+    return _UNESCAPED_BY_JSON.sub(lambda found: f"\\u{ord(found[0]):04x}", text) + "\n"
+
+
+def _is_control(character: str) -> bool:
+    return unicodedata.category(character) in ("Cc", "Cs") and character not in "\n\t"
+
+
+def prepare_streams() -> None:
+    """Make stdin, stdout and stderr usable whatever they are: closed, without a reader, in an encoding of few letters.
+
+    A closed one becomes the null device, also as a file descriptor: the next file would get its number, and with it
+    what a library prints. What an encoding lacks is written as an escape rather than lost.
+    """
+    for descriptor in (0, 1, 2):
+        try:
+            os.fstat(descriptor)
+        except OSError:
+            os.open(os.devnull, os.O_RDWR)  # gets the lowest free number, which is this one
+    # They stay open to the end.
+    if sys.stdin is None:
+        sys.stdin = open(os.devnull, encoding="utf-8")  # noqa: SIM115
+    if sys.stdout is None:
+        sys.stdout = open(os.devnull, "w", encoding="utf-8")  # noqa: SIM115
+    if sys.stderr is None:
+        sys.stderr = open(os.devnull, "w", encoding="utf-8")  # noqa: SIM115
+    for stream in (sys.stdout, sys.stderr):
+        if isinstance(stream, io.TextIOWrapper) and not _encodes_all(stream):
+            stream.reconfigure(errors="backslashreplace")
+    if sys.stderr is sys.__stderr__:
+        sys.stderr = cast("TextIO", SurvivingStream(cast("TextIO", sys.stderr)))
+
+
+class SurvivingStream:
+    """stderr whose reader may go away: what is said then goes nowhere, and the work goes on."""
+
+    def __init__(self, stream: TextIO) -> None:
+        self._stream = stream
+
+    def __getattr__(self, name: str) -> Any:
+        return getattr(self._stream, name)
+
+    def write(self, text: str) -> int:
+        """Write, or from now on nowhere."""
+        with self._without_reader():
+            self._stream.write(text)
+        return len(text)
+
+    def flush(self) -> None:
+        """Flush, or from now on nowhere."""
+        with self._without_reader():
+            self._stream.flush()
+
+    @contextlib.contextmanager
+    def _without_reader(self) -> Iterator[None]:
+        try:
+            yield
+        except BrokenPipeError:
+            nowhere = os.open(os.devnull, os.O_WRONLY)
+            os.dup2(nowhere, self._stream.fileno())
+            os.close(nowhere)
+
+
+def _encodes_all(stream: TextIO) -> bool:
+    """Tell whether a stream can show every character."""
+    return codecs.lookup(stream.encoding or "utf-8").name.startswith("utf")
+
+
+def leave_terminal() -> None:
+    """Send what is still printed nowhere where it went to a terminal that is gone: each write there would fail."""
+    nowhere = os.open(os.devnull, os.O_WRONLY)
+    for descriptor in (1, 2):
+        # A terminal that hung up no longer says that it is one; files and pipes are no character devices.
+        with contextlib.suppress(OSError):
+            if stat.S_ISCHR(os.fstat(descriptor).st_mode):
+                os.dup2(nowhere, descriptor)
+    os.close(nowhere)
+
+
+def mute() -> None:
+    """Print nothing from here on, libraries and Python warnings included: another process prints for this one.
+
+    An exception that nobody catches is shown all the same, on the stderr of before.
+    """
+    if _state.unmuted:
+        return
+    _state.unmuted = sys.stdout, sys.stderr
+    sys.stdout = sys.stderr = open(os.devnull, "w", encoding="utf-8")  # noqa: SIM115 -- it stays open to the end
+    sys.excepthook = _show_despite_mute
+
+
+def unmute() -> None:
+    """End ``mute``: what follows concerns this process alone."""
+    if _state.unmuted:
+        (sys.stdout, sys.stderr), _state.unmuted = _state.unmuted, None
+
+
+def _show_despite_mute(kind: type[BaseException], value: BaseException, traceback: TracebackType | None) -> None:
+    unmute()
+    sys.__excepthook__(kind, value, traceback)
+    sys.stderr.flush()
+    # Threads that still wait for other processes (Gloo's) would abort a Python that is shutting down.
+    os._exit(1)
+
+
+def use_json(enabled: bool) -> None:
+    """Choose between tables and one JSON object on stdout for the rest of the process."""
+    _state.json = enabled
+
+
+def json_enabled() -> bool:
+    """Tell whether stdout carries JSON."""
+    return _state.json
+
+
+def begin() -> None:
+    """Begin a command: what was warned of before is forgotten."""
+    _state.warned_of.clear()
+
+
+def _stdout_console() -> Console:
+    """Return the console of stdout; without wrapping, so that a pipe gets whole lines."""
+    # emoji=False: a text of the user may hold ":pill:".
+    return Console(highlight=False, soft_wrap=True, emoji=False)
+
+
+def _stderr_console() -> Console:
+    """Return the console of stderr, or of the live display that is on it now."""
+    # What is printed beside a live display goes through the display's own console, which moves it out of the way.
+    if _state.live:
+        return _state.live[-1]
+    return Console(stderr=True, highlight=False, soft_wrap=True, emoji=False)
+
+
+def width() -> int:
+    """Return how many columns stdout's window has; 80, or ``COLUMNS``, where it is none."""
+    return _stdout_console().width
+
+
+def result(data: Any, show: Callable[[], None]) -> None:
+    """Give a command's result: ``data`` as JSON under ``--json``, otherwise whatever ``show`` prints."""
+    if json_enabled():
+        sys.stdout.write(json_line(data, ascii_only=not _encodes_all(sys.stdout)))
+        sys.stdout.flush()
+    else:
+        show()
+
+
+def table(
+    title: str,
+    rows: Sequence[Sequence[str]],
+    header: Sequence[str] = (),
+    alarming: Collection[tuple[int, int]] = (),
+) -> None:
+    """Print a table to stdout.
+
+    Args:
+        title: stands above it; empty: none.
+        rows: the cells; the first column is the label, the others are right-aligned figures.
+        header: names of the columns.
+        alarming: (row, column) of the cells that are shown in red.
+    """
+    columns = max(len(row) for row in rows)
+    grid = Table(
+        title=escape(printable(title)) or None, title_justify="left", show_header=bool(header), box=None, pad_edge=False
+    )
+    for index in range(columns):
+        label = escape(printable(header[index])) if header else ""
+        grid.add_column(label, justify="left" if index == 0 else "right", overflow="fold")
+    for number, row in enumerate(rows):
+        cells = [escape(printable(cell)) for cell in row]
+        grid.add_row(*[f"[bold red]{cell}[/]" if (number, i) in alarming else cell for i, cell in enumerate(cells)])
+    console = _stdout_console()
+    console.print(grid)
+    console.print()
+
+
+def line(text: str = "") -> None:
+    """Print one line of a result to stdout."""
+    _stdout_console().print(escape(printable(text)))
+
+
+def json_lines(rows: Iterable[Any]) -> None:
+    """Print one JSON object a line to stdout."""
+    for row in rows:
+        sys.stdout.write(json_line(row, ascii_only=not _encodes_all(sys.stdout)))
+    sys.stdout.flush()
+
+
+def side_by_side(titles: Sequence[str], texts: Sequence[str], feet: Sequence[str]) -> None:
+    """Print texts in columns of the same width, each with a title above and a line below, to stdout."""
+    grid = Table(box=None, pad_edge=False, expand=True, padding=(0, 2))
+    for title in titles:
+        grid.add_column(escape(printable(title)), ratio=1, overflow="fold")
+    for cells in (texts, [""] * len(texts), feet):
+        grid.add_row(*(escape(printable(cell)) for cell in cells))
+    Console(highlight=False, emoji=False).print(grid)
+
+
+def note(text: str) -> None:
+    """Say on stderr what is being done or what the user should know."""
+    _stderr_console().print(escape(printable(text)), style="dim" if _stderr_console().is_terminal else None)
+
+
+def warn(text: str) -> None:
+    """Say on stderr what may be wrong."""
+    _stderr_console().print(f"[yellow]warning:[/yellow] {escape(printable(text))}")
+
+
+def warn_once(text: str) -> None:
+    """Warn, but not again of the same in the same command."""
+    if text not in _state.warned_of:
+        _state.warned_of.add(text)
+        warn(text)
+
+
+def error(problem: MedqaError) -> None:
+    """Print an error and its hint to stderr."""
+    console = _stderr_console()
+    lines = problem.problems if isinstance(problem, ConfigError) else [problem.message]
+    for text in lines:
+        console.print(f"[red]error:[/red] {escape(printable(text))}")
+    if problem.hint:
+        hint(problem.hint)
+
+
+def hint(text: str) -> None:
+    """Say on stderr what to do next."""
+    _stderr_console().print(f"[cyan]hint:[/cyan] {escape(printable(text))}")
+
+
+def stream(text: str) -> None:
+    """Write a piece of an answer to stdout at once, without a newline."""
+    sys.stdout.write(printable(text))
+    sys.stdout.flush()
+
+
+class AnswerStream:
+    """Writes pieces of an answer to stdout as they come; on a terminal no word is broken at its edge.
+
+    The width is asked for at each word, so that a resized window counts at once.
+    """
+
+    def __init__(self) -> None:
+        self._wraps = sys.stdout.isatty()
+        self._column = 0
+        self._word = ""
+        self._space = ""
+
+    def write(self, piece: str) -> None:
+        """Take a piece. On a terminal a word is shown when the next one begins or ``end`` is called."""
+        if not self._wraps:
+            stream(piece)
+            return
+        for character in printable(piece):
+            if character.isspace():
+                self._put_word()
+                self._put_space(character)
+            else:
+                self._word += character
+                if cell_len(character) > 1:
+                    # Scripts of wide characters have no spaces: a line may end after each.
+                    self._put_word()
+        sys.stdout.flush()
+
+    def end(self) -> None:
+        """Show what waits, and end the line."""
+        self._put_word()
+        self._column, self._space = 0, ""
+        sys.stdout.write("\n")
+        sys.stdout.flush()
+
+    def _put_space(self, character: str) -> None:
+        if character == "\n":
+            sys.stdout.write("\n")
+            self._column, self._space = 0, ""
+        else:
+            self._space += " " if character == "\t" else character
+
+    def _put_word(self) -> None:
+        if not self._word:
+            return
+        width, size = shutil.get_terminal_size().columns, cell_len(self._word)
+        if self._column and self._column + len(self._space) + size > width:
+            sys.stdout.write("\n")
+            self._column, self._space = 0, ""
+        sys.stdout.write(self._space + self._word)
+        self._column += len(self._space) + size
+        self._word = self._space = ""
+
+
+class ProgressHandle:
+    """One bar of a live display, or lines when stderr is no terminal."""
+
+    def __init__(self, update: Callable[[int, str], None]) -> None:
+        self._update = update
+
+    def update(self, completed: int, status: str = "") -> None:
+        """Move the bar to ``completed`` and show ``status`` beside it."""
+        self._update(completed, status)
+
+
+@contextlib.contextmanager
+def progress(description: str, total: int) -> Iterator[ProgressHandle]:
+    """Show progress on stderr: a live bar on a terminal, nothing by itself elsewhere."""
+    console = _stderr_console()
+    if not console.is_terminal:
+        yield ProgressHandle(lambda completed, status: None)
+        return
+    from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeRemainingColumn
+
+    columns = (
+        TextColumn("{task.description}"),
+        BarColumn(),
+        MofNCompleteColumn(),
+        TextColumn("{task.fields[status]}"),
+        TimeRemainingColumn(compact=True),
+    )
+    with Progress(*columns, console=console, transient=True) as bar:
+        task = bar.add_task(escape(printable(description)), total=total, status="")
+
+        def update(completed: int, status: str) -> None:
+            bar.update(task, completed=completed, status=escape(printable(status)))
+
+        yield ProgressHandle(update)
+
+
+@contextlib.contextmanager
+def status(text: str) -> Iterator[Callable[[str], None]]:
+    """Show what is being done, on a terminal only and gone afterwards; yields a function that replaces the text."""
+    console = _stderr_console()
+    if not console.is_terminal:
+        yield lambda text: None
+        return
+    with console.status(escape(printable(text))) as shown:
+        yield lambda text: shown.update(escape(printable(text)))
+
+
+def is_live() -> bool:
+    """Tell whether stderr is a terminal that can redraw lines, so that a live display is drawn."""
+    console = _stderr_console()
+    return console.is_terminal and not console.is_dumb_terminal
+
+
+class RunDisplay:
+    """What a long run shows: how far it is on a line with a bar, and figures below it, as wide as the window allows."""
+
+    def __init__(self, description: str, total: int) -> None:
+        self._description = description
+        self._total = total
+        self._completed = 0
+        self._figures: tuple[str, ...] = ()
+        self._started = time.monotonic()
+
+    def update(self, completed: int, figures: Sequence[str]) -> None:
+        """Show ``completed`` of the total, and these short texts; each is kept on one line."""
+        self._completed = completed
+        self._figures = tuple(printable(figure) for figure in figures)
+
+    def __rich_console__(self, console: Console, options: ConsoleOptions) -> RenderResult:
+        """Draw the lines for the width at hand; rich calls this."""
+        elapsed = clock(time.monotonic() - self._started)
+        share = self._completed / max(1, self._total)
+        head = f"{self._description} {self._completed}/{self._total}  {share:.0%}  {elapsed}"
+        # On a window that leaves the bar no room there is none.
+        bar_width = min(40, options.max_width - cell_len(head) - 2)
+        filled = round(share * bar_width)
+        full, empty = ("━", "─") if _draws(console, "━─") else ("#", "-")
+        bar = f"  {full * filled}{empty * (bar_width - filled)}" if bar_width >= 8 else ""
+        yield Text(head, no_wrap=True, overflow="ellipsis") + Text(bar, style="cyan")
+        for row in _rows_of(self._figures, options.max_width):
+            yield Text(row, no_wrap=True, overflow="ellipsis")
+
+
+def _rows_of(figures: Sequence[str], width: int) -> list[str]:
+    """Lay short texts out on as few lines as the width allows, in their order."""
+    rows: list[str] = []
+    for figure in figures:
+        if rows and cell_len(rows[-1]) + 3 + cell_len(figure) <= width:
+            rows[-1] += f"   {figure}"
+        else:
+            rows.append(figure)
+    return rows
+
+
+@contextlib.contextmanager
+def run_display(description: str, total: int) -> Iterator[RunDisplay]:
+    """Show a run on stderr: redrawn in place on a terminal, nothing by itself elsewhere."""
+    shown = RunDisplay(description, total)
+    if not is_live():
+        yield shown
+        return
+    from rich.live import Live
+
+    console = _stderr_console()
+    with Live(shown, console=console, transient=True, refresh_per_second=2, vertical_overflow="crop"):
+        _state.live.append(console)
+        try:
+            yield shown
+        finally:
+            _state.live.pop()
+
+
+def clock(seconds: float) -> str:
+    """Return a duration as people read it: 0:42, 12:05, 3:07:00."""
+    minutes, rest = divmod(round(seconds), 60)
+    hours, minutes = divmod(minutes, 60)
+    return f"{hours}:{minutes:02}:{rest:02}" if hours else f"{minutes}:{rest:02}"
+
+
+def sparkline(values: Sequence[float]) -> str:
+    """Return a curve of one line, a block per value; empty where the terminal cannot draw it."""
+    blocks = "▁▂▃▄▅▆▇█"
+    if not values or not _draws(_stderr_console(), blocks):
+        return ""
+    low, high = min(values), max(values)
+    step = (high - low) / (len(blocks) - 1) or 1.0
+    return "".join(blocks[round((value - low) / step)] for value in values)
+
+
+def _draws(console: Console, characters: str) -> bool:
+    try:
+        characters.encode(console.encoding)
+    except UnicodeEncodeError:
+        return False
+    return True
