@@ -58,7 +58,7 @@ def first_text(command: list[str], folder: Path) -> float:
 
 def cold_start(location: str, rounds: int = 5) -> dict[str, float]:
     """Print and return the seconds to the first text of both programs, started in turn."""
-    from medqa_cli.model.device import pick_compute_dtype, pick_device
+    from medqa_cli.model.devices import pick_compute_dtype, pick_device
 
     question = "How to treat glaucoma?"
     settings = ("prompt.template=chat", "model.quantization=none", "generate.max_new_tokens=20")
@@ -86,7 +86,7 @@ def plain_model(answerer: Any, location: str, model: Any) -> Any:
     """Return the model as Transformers alone loads it; medqa's own where both are the same."""
     from transformers import AutoModelForCausalLM
 
-    from medqa_cli.model.base import quantization_config
+    from medqa_cli.model.quantization import quantization_config
 
     if model.quantization == "none":
         return answerer.model
@@ -165,7 +165,7 @@ def main() -> None:
     parser.add_argument("--skip-cold", action="store_true")
     add_json_option(parser)
     options = parser.parse_args()
-    from medqa_cli.model.source import find_base
+    from medqa_cli.model.resolve import find_base
 
     location = find_base(options.model).location
     figures = {} if options.skip_cold else {"cold_start": cold_start(location)}

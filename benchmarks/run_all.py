@@ -27,7 +27,7 @@ import picture
 from figures import write_figures
 
 from medqa_cli.environment import describe_environment
-from medqa_cli.model.machine import machine_at_hand
+from medqa_cli.model.devices import machine_at_hand
 
 ROOT = Path(__file__).resolve().parents[1]
 SAMPLE = ROOT / "examples/data/consumer_health_qa.csv"

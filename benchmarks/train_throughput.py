@@ -110,13 +110,13 @@ def in_own_process(side: str) -> dict[str, Any]:
 def run_side(options: argparse.Namespace) -> dict[str, Any]:
     """Train a few steps and return losses, tokens per second after the warm-up, and the peak memory."""
     if options.side == "medqa":
-        from medqa_cli import allocator
+        from medqa_cli import malloc
 
-        allocator.keep_freed_memory()  # as `medqa train` does
+        malloc.keep_freed_memory()  # as `medqa train` does
     os.environ.setdefault("TRANSFORMERS_VERBOSITY", "error")
     from transformers import TrainerCallback
 
-    from medqa_cli.model.device import peak_memory_bytes, pick_device
+    from medqa_cli.model.devices import peak_memory_bytes, pick_device
 
     ends: list[float] = []
 
@@ -145,8 +145,8 @@ def settings() -> Any:
 
 def load_examples(options: argparse.Namespace) -> list[Any]:
     """Encode rows of the file, drawn by a fixed seed."""
-    from medqa_cli.model.base import load_tokenizer
-    from medqa_cli.model.source import find_base
+    from medqa_cli.model.load import load_tokenizer
+    from medqa_cli.model.resolve import find_base
     from medqa_cli.prompt.encoder import PromptEncoder, make_contract
 
     config = settings()
@@ -179,7 +179,7 @@ def base_and_lora(options: argparse.Namespace) -> tuple[Any, Any, Any]:
     import dataclasses
 
     from medqa_cli.config.schema import LoraConfig, ModelConfig
-    from medqa_cli.model.source import find_base
+    from medqa_cli.model.resolve import find_base
 
     config = settings()
     if options.shape == "smollm2-135m":
@@ -195,7 +195,7 @@ def random_llama() -> Path:
     from transformers import LlamaConfig, LlamaForCausalLM
 
     from medqa_cli.files import atomic_dir
-    from medqa_cli.model.source import cache_dir
+    from medqa_cli.model.resolve import cache_dir
 
     folder = cache_dir() / "benchmark-random-llama2-7b"
     if not folder.is_dir():
@@ -215,9 +215,10 @@ def make_model(options: argparse.Namespace, *, packed: bool) -> Any:
     """Load the base with a fresh adapter, for medqa (packed) or as TRL's users do; the same random numbers for both."""
     import transformers
 
-    from medqa_cli.model.adapter import add_lora
-    from medqa_cli.model.base import load_base, quantization_config
-    from medqa_cli.model.device import pick_compute_dtype, pick_device
+    from medqa_cli.model.devices import pick_compute_dtype, pick_device
+    from medqa_cli.model.load import load_base
+    from medqa_cli.model.lora import add_lora
+    from medqa_cli.model.quantization import quantization_config
 
     transformers.set_seed(0)
     source, model, lora = base_and_lora(options)
@@ -239,12 +240,13 @@ def make_model(options: argparse.Namespace, *, packed: bool) -> Any:
 
 def make_medqa(options: argparse.Namespace, examples: list[Any], clock: Any) -> Any:
     """Build medqa's trainer, examples in file order."""
-    from medqa_cli.config.schema import TrainConfig
-    from medqa_cli.model.device import pick_compute_dtype, pick_device
-    from medqa_cli.model.fused_layers import fuse_layers
-    from medqa_cli.training.prediction import Predictor, Settings
-    from medqa_cli.training.preparation import device_at_hand
-    from medqa_cli.training.trainer import MedqaTrainer, make_training_arguments
+    from medqa_cli.config.schema import Config, TrainConfig
+    from medqa_cli.model.devices import pick_compute_dtype, pick_device
+    from medqa_cli.model.kernels.fused_layers import fuse_layers
+    from medqa_cli.training.arguments import make_training_arguments
+    from medqa_cli.training.estimate import MemoryEstimator
+    from medqa_cli.training.setup import device_at_hand
+    from medqa_cli.training.trainer import MedqaTrainer
 
     device = pick_device()
     dtype = pick_compute_dtype("auto", device)
@@ -258,8 +260,9 @@ def make_medqa(options: argparse.Namespace, examples: list[Any], clock: Any) -> 
     )
     target = device_at_hand(device)
     model = make_model(options, packed=True)
-    predictor = Predictor(model.get_base_model().config, examples, dtype, target)
-    limits = predictor.predict(Settings(*base_and_lora(options)[1:], config)).limits
+    estimator = MemoryEstimator(model.get_base_model().config, examples, dtype, target)
+    _, base, lora = base_and_lora(options)
+    limits = estimator.predict(Config(model=base, lora=lora, train=config)).limits
     fuse_layers(model)
     args = make_training_arguments(
         config,
@@ -288,9 +291,9 @@ def make_trl(options: argparse.Namespace, examples: list[Any], clock: Any) -> An
     from trl import SFTConfig, SFTTrainer
 
     from medqa_cli.config.schema import TrainConfig
-    from medqa_cli.model.base import load_tokenizer
-    from medqa_cli.model.device import pick_compute_dtype, pick_device
-    from medqa_cli.model.source import find_base
+    from medqa_cli.model.devices import pick_compute_dtype, pick_device
+    from medqa_cli.model.load import load_tokenizer
+    from medqa_cli.model.resolve import find_base
 
     ours, device = TrainConfig(), pick_device()
     rows = [{"input_ids": e.input_ids, "completion_mask": [int(label != -100) for label in e.labels]} for e in examples]

@@ -78,8 +78,8 @@ def _text_tools(job: ConvertJob) -> conversion.TextTools:
     if job.model.name_or_path is None:
         console.note("model.name_or_path is not set: token lengths are not measured")
         return conversion.TextTools(make_prompt_text(job.prompt).render, None, job.model.max_length)
-    from medqa_cli.model.base import load_config, load_tokenizer, num_embeddings
-    from medqa_cli.model.source import find_base
+    from medqa_cli.model.load import load_config, load_tokenizer, num_embeddings
+    from medqa_cli.model.resolve import find_base
     from medqa_cli.prompt.encoder import PromptEncoder, make_contract
 
     source = find_base(job.model.name_or_path, job.model.revision)

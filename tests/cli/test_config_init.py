@@ -67,7 +67,7 @@ def test_for_another_card_without_looking_at_this_one(medqa: Medqa, monkeypatch:
 def test_a_pytorch_without_cuda_beside_a_driver_is_told(medqa: Medqa, monkeypatch: pytest.MonkeyPatch) -> None:
     with_gpus(monkeypatch)
     monkeypatch.setattr(torch.version, "cuda", None)
-    monkeypatch.setattr("medqa_cli.model.machine.shutil.which", lambda name: "/usr/bin/nvidia-smi")
+    monkeypatch.setattr("medqa_cli.model.devices.shutil.which", lambda name: "/usr/bin/nvidia-smi")
     outcome = medqa("config", "init")
     assert outcome.code == 0
     assert "built without CUDA" in outcome.err

@@ -312,7 +312,7 @@ def test_a_training_whose_memory_cannot_be_predicted_runs(
     def needs_numbers(model: Any, batch: Any) -> Any:
         return batch.targets.max().item()
 
-    monkeypatch.setattr("medqa_cli.model.dry_run.answer_token_losses", needs_numbers)
+    monkeypatch.setattr("medqa_cli.model.memory.profile.answer_token_losses", needs_numbers)
     outcome = medqa("train", "--set", "run_dir=new")
     assert outcome.code == 0, outcome.err
     assert "the size of a forward is the fastest, whether it fits or not" in outcome.err
@@ -334,7 +334,7 @@ def test_a_second_ctrl_c_stops_at_once(trained: Path, medqa: Medqa, monkeypatch:
 def test_what_was_saved_while_the_loss_rose_is_set_aside(
     trained: Path, medqa: Medqa, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    from medqa_cli.training.guards import DivergedError
+    from medqa_cli.training.divergence import DivergedError
     from medqa_cli.training.trainer import MedqaTrainer
 
     real = MedqaTrainer.train
@@ -489,7 +489,7 @@ def test_data_that_cannot_be_read(trained: Path, medqa: Medqa, monkeypatch: pyte
         raise PermissionError(errno.EACCES, os.strerror(errno.EACCES), str(path))
 
     with monkeypatch.context() as patch:
-        patch.setattr("medqa_cli.training.preflight.sha256_of_file", refuse)
+        patch.setattr("medqa_cli.training.resume.sha256_of_file", refuse)
         said = "data/train.jsonl cannot be read: Permission denied"
         fails(medqa("train", "--set", "run_dir=new"), 2, said, "medqa convert FILE")
     path = trained / "data" / "validation.jsonl"
@@ -584,7 +584,7 @@ def test_a_full_disk_keeps_the_answers_and_the_measures_that_are_there(
     ("place", "arguments"),
     [
         ("medqa_cli.training.trainer.MedqaTrainer.train", ["train", "--set", "run_dir=new"]),
-        ("medqa_cli.training.safe_trainer.SafeTrainer.__init__", ["train", "--set", "run_dir=new"]),
+        ("transformers.Trainer.__init__", ["train", "--set", "run_dir=new"]),
         ("peft.PeftModel.from_pretrained", ["ask", "What is gout?"]),
         ("medqa_cli.evaluation.likelihood.score_answers", ["eval"]),
     ],

@@ -19,7 +19,7 @@ from helpers.models import make_chatml_tokenizer, make_tiny_model
 from medqa_cli.merging import model_folder, verify, writing
 from medqa_cli.merging import run as merging
 from medqa_cli.merging.streamed import NotStreamable
-from medqa_cli.model.weight_files import WeightFiles
+from medqa_cli.model.weights import WeightFiles
 
 Medqa = Callable[..., Outcome]
 
@@ -400,9 +400,9 @@ def test_a_base_by_hub_id_comes_from_the_cache(trained: Path, medqa: Medqa, monk
 
 def local(source: Any) -> Any:
     """The same model as a folder: Transformers read the place of the hub's cache when it was imported."""
-    from medqa_cli.model.source import BaseSource
+    from medqa_cli.model.resolve import ModelRef
 
-    return BaseSource("base", "base", "folder")
+    return ModelRef("base", "base", "folder")
 
 
 real_reference = merging.load_reference

@@ -11,7 +11,7 @@ import pytest
 
 from helpers.commands import Outcome, fails, write_workspace
 from medqa_cli.errors import MedqaError
-from medqa_cli.training.prediction import Target
+from medqa_cli.training.estimate import Target
 
 Medqa = Callable[..., Outcome]
 

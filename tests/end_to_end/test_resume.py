@@ -16,8 +16,8 @@ from typing import Any
 import pytest
 
 from helpers.commands import Outcome, Starter
-from medqa_cli.training import checkpoint_files
-from medqa_cli.training.checkpoint_files import numbered_checkpoints, problem_of, step_of
+from medqa_cli.training import checkpoints
+from medqa_cli.training.checkpoints import numbered_checkpoints, problem_of, step_of
 
 STEPS = 40
 
@@ -166,14 +166,14 @@ def test_killed_again_and_again(workspace: Path, starter: Starter) -> None:
 
 def fill_after(step: int, monkeypatch: pytest.MonkeyPatch) -> None:
     """Let the disk be full from the checkpoint after ``step`` on."""
-    write = checkpoint_files._write_manifest
+    write = checkpoints._write_manifest
 
     def full(folder: Path, number: int, scheduled: bool) -> None:
         if number > step:
             raise OSError(errno.ENOSPC, os.strerror(errno.ENOSPC), str(folder))
         write(folder, number, scheduled)
 
-    monkeypatch.setattr(checkpoint_files, "_write_manifest", full)
+    monkeypatch.setattr(checkpoints, "_write_manifest", full)
 
 
 def test_a_full_disk_ends_the_run_and_loses_nothing(

@@ -18,7 +18,7 @@ import torch
 from safetensors.torch import load_file
 
 from helpers.commands import Outcome, Starter
-from medqa_cli.training.checkpoint_files import problem_of
+from medqa_cli.training.checkpoints import problem_of
 
 ROOT = Path(__file__).parents[2]
 LAUNCH = (sys.executable, "-m", "accelerate.commands.launch")
@@ -144,9 +144,9 @@ TROUBLE = """
 import errno, sys
 from medqa_cli import distributed
 from medqa_cli.cli import main
-from medqa_cli.training import safe_trainer, trainer
+from medqa_cli.training import trainer
 
-publish, losses_of = safe_trainer.publish, trainer.answer_token_losses
+publish, losses_of = trainer.publish, trainer.answer_token_losses
 seen = []
 
 def publish_until_full(aside, folder, step, **more):
@@ -159,7 +159,7 @@ def losses_until_spoiled(model, batch):
     return losses_of(model, batch) * (float("nan") if len(seen) > 9 else 1.0)
 
 if sys.argv[1:] == ["full"]:
-    safe_trainer.publish = publish_until_full
+    trainer.publish = publish_until_full
 elif distributed.rank() == 1:
     trainer.answer_token_losses = losses_until_spoiled
 sys.argv = ["medqa", "train", "--set", "run_dir=two", "--set", "train.save_steps=2", "--set", "train.max_steps=8"]

@@ -13,7 +13,7 @@ import accelerate.state
 from accelerate.utils import DistributedType
 
 from medqa_cli.cli import main
-from medqa_cli.model import answer_loss
+from medqa_cli.model.kernels import chunked_cross_entropy
 
 State, PartialState = accelerate.state.AcceleratorState, accelerate.state.PartialState
 initialize = State.__init__
@@ -31,7 +31,7 @@ def initialize_with_fsdp(self: Any, *args: Any, fsdp_plugin: Any = None, **kwarg
 
 State.__init__ = initialize_with_fsdp
 
-answer_loss.CHUNK_BYTES["cpu"] = 1
+chunked_cross_entropy.CHUNK_BYTES["cpu"] = 1
 
 if __name__ == "__main__":
     main()

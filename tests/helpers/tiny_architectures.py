@@ -288,11 +288,11 @@ def try_architecture(model_type: str) -> Tried:
     import torch
 
     from medqa_cli.errors import InputError
-    from medqa_cli.model.answer_loss import install_answer_losses
-    from medqa_cli.model.attention import use_own_attention
-    from medqa_cli.model.fused_layers import unfuse_layers
-    from medqa_cli.model.packing import answer_token_losses, pack
-    from medqa_cli.model.parity import settle_way
+    from medqa_cli.model.kernels.attention import use_own_attention
+    from medqa_cli.model.kernels.chunked_cross_entropy import install_answer_losses
+    from medqa_cli.model.kernels.fused_layers import unfuse_layers
+    from medqa_cli.model.kernels.packing import answer_token_losses, pack
+    from medqa_cli.model.kernels.parity import settle_way
 
     if model_type in NOT_BUILT:
         return Tried(f"| {model_type} | not tried | {NOT_BUILT[model_type]} |")

@@ -8,9 +8,9 @@ from typing import Any
 import torch
 
 from medqa_cli.config.schema import LoraConfig, ModelConfig
-from medqa_cli.model.adapter import add_lora
-from medqa_cli.model.base import load_base
-from medqa_cli.model.source import find_base
+from medqa_cli.model.load import load_base
+from medqa_cli.model.lora import add_lora
+from medqa_cli.model.resolve import find_base
 from medqa_cli.prompt.encoder import IGNORE_INDEX, Example
 
 CPU = torch.device("cpu")

@@ -13,9 +13,9 @@ from safetensors.torch import load_file, save_file
 from medqa_cli.config.schema import LoraConfig, ModelConfig
 from medqa_cli.errors import InputError
 from medqa_cli.merging.skeleton import expected_tensors
-from medqa_cli.model.adapter import add_lora, load_adapter
-from medqa_cli.model.base import load_base
-from medqa_cli.model.source import find_base
+from medqa_cli.model.load import load_adapter, load_base
+from medqa_cli.model.lora import add_lora
+from medqa_cli.model.resolve import find_base
 
 Weights = dict[str, torch.Tensor]
 FIRST_B = "base_model.model.model.layers.0.self_attn.q_proj.lora_B.weight"

@@ -6,10 +6,10 @@ import pytest
 import torch
 import torch.nn.functional as F
 
-from medqa_cli.model import answer_loss, attention, cpu_attention
-from medqa_cli.model.answer_loss import answer_losses
-from medqa_cli.model.attention import packed_attention
-from medqa_cli.model.forward_size import tokens_per_forward
+from medqa_cli.model.kernels import attention, chunked_cross_entropy, cpu_attention
+from medqa_cli.model.kernels.attention import packed_attention
+from medqa_cli.model.kernels.chunked_cross_entropy import answer_losses
+from medqa_cli.training.estimate import tokens_per_forward
 
 
 def by_hand(query: torch.Tensor, key: torch.Tensor, value: torch.Tensor, lengths: tuple[int, ...]) -> torch.Tensor:
@@ -83,7 +83,7 @@ def test_attention_in_bfloat16_rounds_scores_after_the_subtraction(head_dim: int
 @pytest.mark.parametrize("trained_head", [False, True])
 @pytest.mark.parametrize("rows", [1, 3, 10, 99])
 def test_chunked_losses(rows: int, trained_head: bool, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(answer_loss, "_chunk_rows", lambda layer, device_type: rows)
+    monkeypatch.setattr(chunked_cross_entropy, "_chunk_rows", lambda layer, device_type: rows)
     torch.manual_seed(0)
     head = torch.nn.Linear(6, 50).requires_grad_(trained_head)
     hidden = torch.randn(10, 6, requires_grad=True)
@@ -101,7 +101,7 @@ def test_chunked_losses(rows: int, trained_head: bool, monkeypatch: pytest.Monke
 
 def test_chunks_hold_the_bytes_they_may() -> None:
     head = torch.nn.Linear(2, 49_152, device="meta")
-    assert answer_loss._chunk_rows(head, "cpu") == (24 << 20) // (4 * 49_152)
+    assert chunked_cross_entropy._chunk_rows(head, "cpu") == (24 << 20) // (4 * 49_152)
 
 
 def test_forward_size() -> None:

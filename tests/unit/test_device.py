@@ -8,7 +8,7 @@ import pytest
 import torch
 
 from medqa_cli.errors import InputError
-from medqa_cli.model.device import describe_device, peak_memory_bytes, pick_compute_dtype, pick_device
+from medqa_cli.model.devices import describe_device, peak_memory_bytes, pick_compute_dtype, pick_device
 
 CPU = torch.device("cpu")
 CUDA = torch.device("cuda", 1)
@@ -35,7 +35,7 @@ def launched_as(monkeypatch: pytest.MonkeyPatch, local_rank: int | None) -> None
 def given_back(monkeypatch: pytest.MonkeyPatch) -> list[bool]:
     """The host's memory would be given back in the tests' own process."""
     calls: list[bool] = []
-    monkeypatch.setattr("medqa_cli.allocator.give_back_freed_memory", lambda: calls.append(True))
+    monkeypatch.setattr("medqa_cli.malloc.give_back_freed_memory", lambda: calls.append(True))
     return calls
 
 

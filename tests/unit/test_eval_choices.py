@@ -148,8 +148,8 @@ def test_log_likelihoods_are_those_of_the_harness(
     from transformers import AutoModelForCausalLM
 
     from medqa_cli.config.schema import ModelConfig
-    from medqa_cli.model.base import load_base
-    from medqa_cli.model.source import find_base
+    from medqa_cli.model.load import load_base
+    from medqa_cli.model.resolve import find_base
 
     prompts = ["Question: What is glaucoma?\nAnswer:", "Abstract: " + "asthma is treated. " * 200 + "\nAnswer:"]
     items = [ChoiceItem(str(number), "", prompt, choices, 0) for number, prompt in enumerate(prompts * 10)]

@@ -15,15 +15,15 @@ from medqa_cli.config.schema import ModelConfig
 from medqa_cli.errors import InputError
 from medqa_cli.merging.four_bit import FourBit, QuantizedWeight
 from medqa_cli.merging.skeleton import build_skeleton
-from medqa_cli.model.base import load_base
-from medqa_cli.model.source import BaseSource
-from medqa_cli.model.weight_files import WeightFiles, rows_in_a_piece
+from medqa_cli.model.load import load_base
+from medqa_cli.model.resolve import ModelRef
+from medqa_cli.model.weights import WeightFiles, rows_in_a_piece
 
 CPU = torch.device("cpu")
 
 
 def loaded_layers(folder: Path, how: ModelConfig, dtype: torch.dtype) -> dict[str, Any]:
-    source = BaseSource(str(folder), str(folder), "folder")
+    source = ModelRef(str(folder), str(folder), "folder")
     model = load_base(source, how, CPU, dtype, packed=True)
     return {name: module for name, module in model.named_modules() if isinstance(module, bnb.nn.Linear4bit)}
 
@@ -148,7 +148,7 @@ def test_pieces_end_where_blocks_end(shape: tuple[int, int]) -> None:
 def test_a_quantized_base_lets_go_of_its_file(folders: dict[torch.dtype, Path], quantization: Any) -> None:
     """Tensors of the file's own type would be views of it, and all of its pages count as the training's memory."""
     folder = folders[torch.bfloat16]
-    source, how = BaseSource(str(folder), str(folder), "folder"), ModelConfig(quantization=quantization)
+    source, how = ModelRef(str(folder), str(folder), "folder"), ModelConfig(quantization=quantization)
     model = load_base(source, how, CPU, torch.bfloat16, packed=True)
     assert model.lm_head.weight.dtype == torch.bfloat16
     assert str(folder) not in Path("/proc/self/maps").read_text(encoding="utf-8")
@@ -162,7 +162,7 @@ def test_rows_that_avx512_gets_wrong_are_refused(tmp_path: Path, monkeypatch: py
     config.intermediate_size = 96
     LlamaForCausalLM(config).save_pretrained(tmp_path)
     monkeypatch.setattr(torch.backends.cpu, "get_cpu_capability", lambda: "AVX512" if avx512 else "AVX2")
-    source = BaseSource("odd-model", str(tmp_path), "folder")
+    source = ModelRef("odd-model", str(tmp_path), "folder")
     if avx512:
         with pytest.raises(InputError, match="odd-model has layers with 96 inputs, no multiple of 64"):
             load_base(source, ModelConfig(), CPU, torch.float32, packed=True)

@@ -8,8 +8,8 @@ import os
 import psutil
 import pytest
 
-from medqa_cli import allocator
-from medqa_cli.training.idle_memory import IdleMemoryLimit
+from medqa_cli import malloc
+from medqa_cli.training.callbacks import IdleMemoryLimit
 
 MIB = 1 << 20
 
@@ -20,7 +20,7 @@ def resident() -> int:
 
 def test_idle_memory_is_given_back_only_beyond_the_limit(monkeypatch: pytest.MonkeyPatch) -> None:
     calls: list[int] = []
-    monkeypatch.setattr(allocator, "release_idle_memory", lambda: calls.append(resident()) or True)
+    monkeypatch.setattr(malloc, "release_idle_memory", lambda: calls.append(resident()) or True)
     IdleMemoryLimit(resident() + 500 * MIB).on_step_end()
     assert calls == []
     IdleMemoryLimit(resident() - 1 * MIB).on_step_end()

@@ -11,11 +11,10 @@ import pytest
 import torch
 
 from medqa_cli.config.schema import LoraConfig, ModelConfig
-from medqa_cli.model.adapter import add_lora
-from medqa_cli.model.base import load_base
-from medqa_cli.model.fused_layers import fuse_layers
-from medqa_cli.model.liger import use_liger_kernels, uses_liger_kernels
-from medqa_cli.model.source import find_base
+from medqa_cli.model.kernels.fused_layers import fuse_layers, use_liger_kernels, uses_liger_kernels
+from medqa_cli.model.load import load_base
+from medqa_cli.model.lora import add_lora
+from medqa_cli.model.resolve import find_base
 
 CPU, CUDA = torch.device("cpu"), torch.device("cuda")
 

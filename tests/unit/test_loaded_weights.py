@@ -15,9 +15,9 @@ from medqa_cli.config.schema import GenerateConfig, ModelConfig, PromptConfig, Q
 from medqa_cli.errors import InputError
 from medqa_cli.gguf import export as gguf_export
 from medqa_cli.merging.skeleton import build_skeleton, stored_names
-from medqa_cli.model.base import load_base
-from medqa_cli.model.source import BaseSource, find_base
-from medqa_cli.model.weight_files import WeightFiles
+from medqa_cli.model.load import load_base
+from medqa_cli.model.resolve import ModelRef, find_base
+from medqa_cli.model.weights import WeightFiles
 from medqa_cli.prompt.encoder import make_contract
 
 Weights = dict[str, torch.Tensor]
@@ -42,9 +42,7 @@ def without(*parts: str) -> Callable[[Weights], Weights]:
 
 def load(folder: Path, quantization: Quantization, *, packed: bool = True) -> Any:
     config = ModelConfig(quantization=quantization)
-    return load_base(
-        BaseSource("mine", str(folder), "folder"), config, torch.device("cpu"), torch.float32, packed=packed
-    )
+    return load_base(ModelRef("mine", str(folder), "folder"), config, torch.device("cpu"), torch.float32, packed=packed)
 
 
 def refused(folder: Path, quantization: Quantization) -> str:

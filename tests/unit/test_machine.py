@@ -12,9 +12,15 @@ import torch
 
 from medqa_cli import console
 from medqa_cli.errors import InputError
-from medqa_cli.model import machine
-from medqa_cli.model.device import pick_device
-from medqa_cli.model.machine import free_memory_bytes, has_kernels, host_memory_bytes, machine_at_hand, unused_gpu
+from medqa_cli.model import devices
+from medqa_cli.model.devices import (
+    free_memory_bytes,
+    has_kernels,
+    host_memory_bytes,
+    machine_at_hand,
+    pick_device,
+    unused_gpu,
+)
 
 CPU = torch.device("cpu")
 GIB = 1 << 30
@@ -24,7 +30,7 @@ GIB = 1 << 30
 def cgroup_dir(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
     """A host of 64 GiB, 40 of them free; the folder in which its container would say what it may take."""
     monkeypatch.setattr(psutil, "virtual_memory", lambda: SimpleNamespace(total=64 * GIB, available=40 * GIB))
-    monkeypatch.setattr(machine, "_CGROUP_DIR", tmp_path)
+    monkeypatch.setattr(devices, "_CGROUP_DIR", tmp_path)
     return tmp_path
 
 
@@ -87,7 +93,7 @@ def nvidia(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Any:
     def make(driver: str, torch_version: str, cuda: str | None) -> None:
         path = tmp_path / "version"
         path.write_text(f"NVRM version: NVIDIA UNIX x86_64 Kernel Module  {driver}  Sat Aug 19 01:15:15 UTC 2028\n")
-        monkeypatch.setattr(machine, "_NVIDIA_DRIVER", path)
+        monkeypatch.setattr(devices, "_NVIDIA_DRIVER", path)
         monkeypatch.setattr(torch.cuda, "is_available", lambda: False)
         monkeypatch.setattr(torch, "__version__", torch_version)
         monkeypatch.setattr(torch.version, "cuda", cuda)
@@ -136,7 +142,7 @@ def test_without_the_drivers_file_nvidia_smi_is_asked(
     program.write_text("#!/bin/sh\n" + ("exit 9\n" if answer is None else f"printf '{answer}'\n"))
     program.chmod(0o755)
     monkeypatch.setenv("PATH", str(tmp_path), prepend=":")
-    monkeypatch.setattr(machine, "_NVIDIA_DRIVER", tmp_path / "none")
+    monkeypatch.setattr(devices, "_NVIDIA_DRIVER", tmp_path / "none")
     monkeypatch.setattr(torch.cuda, "is_available", lambda: False)
     assert ("NVIDIA driver 550.54.15" if answer else "driver of unknown version") in str(unused_gpu())
 

@@ -18,8 +18,7 @@ from safetensors.torch import load_file, save_file
 from medqa_cli.errors import InputError
 from medqa_cli.merging import writing
 from medqa_cli.merging.writing import check_disk_space, make_shards, total_bytes, write_shards
-from medqa_cli.model.weight_files import WeightFiles, as_bytes
-from medqa_cli.model.weight_headers import StoredTensor
+from medqa_cli.model.weights import StoredTensor, WeightFiles, as_bytes
 
 NAMES = {torch.float32: "F32", torch.bfloat16: "BF16", torch.float16: "F16", torch.int64: "I64", torch.uint8: "U8"}
 

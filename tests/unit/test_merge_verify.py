@@ -19,11 +19,11 @@ from medqa_cli.merging.comparison import Difference, Measured, answer_logits, an
 from medqa_cli.merging.reference import computing_in, memory_needed_bytes
 from medqa_cli.merging.streamed import NotStreamable, streamed_model
 from medqa_cli.merging.verify import Verification, compare, pick_examples
-from medqa_cli.model.base import load_base
-from medqa_cli.model.packing import pack
+from medqa_cli.model.kernels.packing import pack
+from medqa_cli.model.load import load_base
+from medqa_cli.model.resolve import ModelRef
 from medqa_cli.model.scoring import AnswerScore, score_answers
-from medqa_cli.model.source import BaseSource
-from medqa_cli.model.weight_files import WeightFiles
+from medqa_cli.model.weights import WeightFiles
 from medqa_cli.prompt.encoder import Example, PromptEncoder, make_contract
 
 CPU = torch.device("cpu")
@@ -37,7 +37,7 @@ def examples_of(tokenizer: Any, count: int) -> list[Example]:
 
 
 def load(folder: Path, quantization: Any, dtype: torch.dtype = torch.float32) -> Any:
-    source = BaseSource(str(folder), str(folder), "folder")
+    source = ModelRef(str(folder), str(folder), "folder")
     return load_base(source, ModelConfig(quantization=quantization), CPU, dtype, packed=True)
 
 

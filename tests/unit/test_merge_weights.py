@@ -26,7 +26,7 @@ from medqa_cli.merging.adapter_file import AdapterFile
 from medqa_cli.merging.merged_weights import MergedWeights
 from medqa_cli.merging.plan import MergePlan, make_plan
 from medqa_cli.merging.skeleton import build_skeleton, stored_names
-from medqa_cli.model.weight_files import WeightFiles
+from medqa_cli.model.weights import WeightFiles
 
 VOCABULARY = 300
 

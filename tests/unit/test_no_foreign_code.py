@@ -79,8 +79,8 @@ def says_yes(monkeypatch: pytest.MonkeyPatch) -> list[str]:
 def loaders() -> dict[str, Callable[[Path], Any]]:
     from medqa_cli.gguf.hyperparameters import read_config
     from medqa_cli.merging.skeleton import build_skeleton
-    from medqa_cli.model.base import load_base, load_config, load_tokenizer
-    from medqa_cli.model.source import find_base
+    from medqa_cli.model.load import load_base, load_config, load_tokenizer
+    from medqa_cli.model.resolve import find_base
 
     settings = ModelConfig(name_or_path="x", quantization="none")
     return {
@@ -127,8 +127,8 @@ class Bomb:
 
 
 def test_a_pickle_in_place_of_weights_is_not_run(tiny_model_dir: Path, tmp_path: Path) -> None:
-    from medqa_cli.model.adapter import load_adapter
-    from medqa_cli.model.weight_headers import pytorch_tensors
+    from medqa_cli.model.load import load_adapter
+    from medqa_cli.model.weights import pytorch_tensors
 
     folder, marker = tmp_path / "model", tmp_path / "was-run"
     shutil.copytree(tiny_model_dir, folder)
@@ -155,7 +155,7 @@ def test_a_pickle_in_place_of_weights_is_not_run(tiny_model_dir: Path, tmp_path:
 def test_an_adapter_names_no_module_to_import(
     tiny_model_dir: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    from medqa_cli.model.adapter import load_adapter
+    from medqa_cli.model.load import load_adapter
 
     marker = tmp_path / "was-run"
     (tmp_path / "evil_module.py").write_text(EVIL.format(marker=str(marker)), encoding="utf-8")

@@ -13,17 +13,17 @@ from helpers.tiny_architectures import tiny_model
 from medqa_cli import console
 from medqa_cli.config.schema import LoraConfig, ModelConfig
 from medqa_cli.errors import InputError
-from medqa_cli.model import attention, parity
-from medqa_cli.model.adapter import add_lora
-from medqa_cli.model.answer_loss import install_answer_losses
-from medqa_cli.model.attention import NotPackableError, is_packed, packed_attention, use_packed_attention
-from medqa_cli.model.base import load_base
-from medqa_cli.model.fused_layers import GATED_SILU, KINDS, LORA_LINEAR, RMS_NORM
-from medqa_cli.model.packing import answer_token_losses, pack
-from medqa_cli.model.parity import settle_way
+from medqa_cli.model.kernels import attention, parity
+from medqa_cli.model.kernels.attention import NotPackableError, is_packed, packed_attention, use_packed_attention
+from medqa_cli.model.kernels.chunked_cross_entropy import install_answer_losses
+from medqa_cli.model.kernels.fused_layers import GATED_SILU, KINDS, LORA_LINEAR, RMS_NORM
+from medqa_cli.model.kernels.packing import answer_token_losses, pack
+from medqa_cli.model.kernels.parity import settle_way
+from medqa_cli.model.kernels.trial_run import few_layers, short_windows
+from medqa_cli.model.load import load_base
+from medqa_cli.model.lora import add_lora
+from medqa_cli.model.resolve import find_base
 from medqa_cli.model.scoring import score_answers
-from medqa_cli.model.source import find_base
-from medqa_cli.model.trial_run import few_layers, short_windows
 from medqa_cli.prompt.encoder import Example
 
 CPU = torch.device("cpu")

@@ -9,8 +9,9 @@ from typing import Any
 import pytest
 
 from helpers.answerers import make_answerer
-from medqa_cli.answering.batch import PartialAnswers, fingerprint, identity_of
+from medqa_cli.answering.batch import PartialAnswers, identity_of
 from medqa_cli.errors import InputError
+from medqa_cli.journal import fingerprint
 
 FIRST, SECOND, THIRD = ({"answer": text} for text in ("one", "zwei \u2028 é", "three"))
 

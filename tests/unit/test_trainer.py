@@ -12,19 +12,14 @@ from transformers.training_args import OptimizerNames
 from helpers.training import CPU, make_examples, make_model
 from medqa_cli import console
 from medqa_cli.config.schema import TrainConfig
+from medqa_cli.data.dataset import encode_rows, evenly_spaced
 from medqa_cli.errors import InputError, MedqaError
-from medqa_cli.model.packing import answer_token_losses, pack
+from medqa_cli.model.kernels.packing import answer_token_losses, pack
 from medqa_cli.model.scoring import score_answers
 from medqa_cli.prompt.encoder import Example
-from medqa_cli.training.examples import encode_rows, evenly_spaced
-from medqa_cli.training.monitor import TrainingMonitor
-from medqa_cli.training.trainer import (
-    MedqaTrainer,
-    check_optimizer,
-    make_training_arguments,
-    optimizer_on,
-    uses_checkpointing,
-)
+from medqa_cli.training.arguments import check_optimizer, make_training_arguments, optimizer_on, uses_checkpointing
+from medqa_cli.training.callbacks import TrainingMonitor
+from medqa_cli.training.trainer import MedqaTrainer
 
 
 def run_steps(
@@ -184,7 +179,7 @@ def test_unusable_tracker_is_an_input_error(tmp_path: Path, monkeypatch: pytest.
     def broken(**_: Any) -> None:
         raise ImportError("tensorboard is not installed")
 
-    monkeypatch.setattr("medqa_cli.training.trainer.TrainingArguments", broken)
+    monkeypatch.setattr("medqa_cli.training.arguments.TrainingArguments", broken)
     assert transformers is not None
     with pytest.raises(InputError, match="tensorboard is not installed"):
         make_training_arguments(TrainConfig(), seed=1, output_dir=tmp_path, device=CPU, compute_dtype=torch.float32)
@@ -199,7 +194,7 @@ def test_a_tracker_that_fails_when_it_starts_is_an_input_error(
     arguments = make_training_arguments(
         TrainConfig(), seed=1, output_dir=tmp_path, device=CPU, compute_dtype=torch.float32
     )
-    monkeypatch.setattr("medqa_cli.training.trainer.SafeTrainer.__init__", broken)
+    monkeypatch.setattr("transformers.Trainer.__init__", broken)
     with pytest.raises(InputError, match=r"^the training cannot be set up: wandb is not reachable$") as caught:
         MedqaTrainer(
             model=make_model(tiny_model_dir),

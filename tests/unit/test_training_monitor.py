@@ -16,10 +16,10 @@ import pytest
 from transformers import TrainerControl, TrainerState
 
 from medqa_cli import console, distributed
-from medqa_cli.training import pace as pace_module
-from medqa_cli.training.checkpoint_files import NotWrittenError
-from medqa_cli.training.guards import StepGuard
-from medqa_cli.training.monitor import TrainingMonitor, keep_log_until, read_log, stop_on_signal
+from medqa_cli.training import callbacks
+from medqa_cli.training.callbacks import TrainingMonitor, keep_log_until, read_log, stop_on_signal
+from medqa_cli.training.checkpoints import NotWrittenError
+from medqa_cli.training.divergence import DivergenceDetector
 
 GIB = 2**30
 
@@ -37,7 +37,7 @@ class Clock:
 @pytest.fixture
 def clock(monkeypatch: pytest.MonkeyPatch) -> Clock:
     made = Clock()
-    monkeypatch.setattr(pace_module, "time", made)
+    monkeypatch.setattr(callbacks, "time", made)
     return made
 
 
@@ -67,7 +67,7 @@ class Run:
 
     def __init__(self, log_path: Path, clock: Clock | None = None) -> None:
         self.display = Display()
-        self.guard = StepGuard()
+        self.guard = DivergenceDetector()
         self.monitor = TrainingMonitor(log_path, self.display, self.guard, lambda: 3 * GIB)
         self.state = TrainerState(max_steps=10, epoch=0.0, num_input_tokens_seen=0)
         self.control = TrainerControl()
@@ -200,18 +200,18 @@ def test_a_signal_to_another_process_stops_this_one_too(tmp_path: Path, monkeypa
 
 def test_speed_counts_steps_only(tmp_path: Path, clock: Clock) -> None:
     run = Run(tmp_path / "train.jsonl", clock)
-    assert run.monitor.pace.tokens_per_second == 0.0
+    assert run.monitor.throughput.tokens_per_second == 0.0
     run.step(tokens=100, seconds=1.0)
     clock.now += 500  # validation, saving
     run.step(tokens=500, seconds=2.0)
-    assert run.monitor.pace.tokens_per_second == pytest.approx(200.0)
+    assert run.monitor.throughput.tokens_per_second == pytest.approx(200.0)
 
 
 def test_speed_of_a_resumed_run_leaves_out_what_was_done_before(tmp_path: Path, clock: Clock) -> None:
     run = Run(tmp_path / "train.jsonl", clock)
     run.state.global_step, run.state.num_input_tokens_seen = 5, 1_000_000
     run.step(tokens=100, seconds=1.0)
-    assert run.monitor.pace.tokens_per_second == pytest.approx(100.0)
+    assert run.monitor.throughput.tokens_per_second == pytest.approx(100.0)
     run.log(loss=1.0, learning_rate=1e-4)
     assert read_log(tmp_path / "train.jsonl")[0]["num_tokens"] == 1_000_100
 

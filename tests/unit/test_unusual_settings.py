@@ -7,7 +7,7 @@ from typing import Any
 import pytest
 
 from medqa_cli.config.schema import LoraConfig, TrainConfig
-from medqa_cli.training.unusual import unusual_settings
+from medqa_cli.training.setup import unusual_settings
 
 
 def told(lora: LoraConfig | None = None, size: float = 7e9, rows: int = 1000, steps: int = 125, **train: Any) -> str:

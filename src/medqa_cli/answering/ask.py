@@ -22,7 +22,7 @@ from medqa_cli.answering.retrieval import Reference, References
 from medqa_cli.config.schema import GenerateConfig, ModelConfig, PromptConfig
 from medqa_cli.errors import MedqaError
 from medqa_cli.files import RunFolder
-from medqa_cli.model.device import let_go_of_unused
+from medqa_cli.model.devices import free_unused_memory
 
 NOTHING_CLOSE = "nothing close in the data: no reference answer to check this answer against"
 
@@ -82,7 +82,7 @@ def ask_several(job: AskJob, question: str, choices: Sequence[str]) -> None:
         # One after the other: two models at once may not fit.
         device = answerer.device
         del answerer
-        let_go_of_unused(device)
+        free_unused_memory(device)
     ends = [f"{each['finish_reason']}, {each['answer_tokens']} tokens, {each['seconds']} s" for each in answers]
     texts = [each["answer"] for each in answers]
     data = {"question": generate.tidy(question), "answers": answers}

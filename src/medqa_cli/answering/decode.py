@@ -14,7 +14,7 @@ from transformers.cache_utils import DynamicCache, DynamicLayer
 
 from medqa_cli.config.schema import GenerateConfig
 from medqa_cli.errors import MedqaError
-from medqa_cli.model.machine import free_memory_bytes
+from medqa_cli.model.devices import free_memory_bytes
 
 MOST_ROWS = 64  # more gain little: the figures are in docs/experiments.md
 SPARE = 128  # tokens of room that a cache takes at a time

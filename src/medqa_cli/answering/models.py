@@ -12,11 +12,10 @@ from medqa_cli import hub
 from medqa_cli.config.schema import ModelConfig, PromptConfig
 from medqa_cli.errors import InputError
 from medqa_cli.files import RunFolder
-from medqa_cli.model.adapter import base_of_adapter, load_tuned
-from medqa_cli.model.adapter_effect import ADAPTER_CONFIG_NAME
-from medqa_cli.model.base import load_base, load_tokenizer, num_embeddings
-from medqa_cli.model.device import pick_compute_dtype, pick_device
-from medqa_cli.model.source import BaseSource, find_base
+from medqa_cli.model.checks.adapter import ADAPTER_CONFIG_NAME
+from medqa_cli.model.devices import pick_compute_dtype, pick_device
+from medqa_cli.model.load import base_of_adapter, load_base, load_tokenizer, load_tuned, num_embeddings
+from medqa_cli.model.resolve import ModelRef, find_base
 from medqa_cli.prompt.encoder import PROMPT_FILE_NAME, PromptContract, PromptEncoder, make_contract
 
 
@@ -71,7 +70,7 @@ def _adapter_dir(choice: str, run: RunFolder) -> Path | None:
     return path if (path / ADAPTER_CONFIG_NAME).is_file() else None
 
 
-def _contract_beside(source: BaseSource, run: RunFolder) -> PromptContract | None:
+def _contract_beside(source: ModelRef, run: RunFolder) -> PromptContract | None:
     """Return the contract of a merged model, or for a base that of the run's adapter: both are asked alike."""
     for folder in (Path(source.location), run.adapter_dir):
         if (folder / PROMPT_FILE_NAME).is_file():

@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Annotated
 
 import typer
 
-from medqa_cli import allocator, console
+from medqa_cli import console, malloc
 from medqa_cli.cli.app import app, ending_with_a_message, examples
 from medqa_cli.cli.options import (
     JsonOption,
@@ -80,7 +80,7 @@ def ask(
     if sources:
         require_data(settings, config)
     if file is not None:
-        allocator.keep_freed_memory()
+        malloc.keep_freed_memory()
     with console.status("starting ..."):
         from medqa_cli.answering import ask as asking
     job = asking.AskJob(

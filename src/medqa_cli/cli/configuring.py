@@ -82,7 +82,7 @@ def _machine(gpu_memory_gb: float | None) -> tuple[str, float | None]:
     if gpu_memory_gb is not None:
         return f"a GPU with {gpu_memory_gb:g} GB", gpu_memory_gb
     with console.status("looking at this machine ..."):
-        from medqa_cli.model.machine import machine_at_hand
+        from medqa_cli.model.devices import machine_at_hand
 
         machine = machine_at_hand()
     if machine.unused_gpu is not None:

@@ -7,7 +7,7 @@ from typing import Annotated
 
 import typer
 
-from medqa_cli import allocator, console
+from medqa_cli import console, malloc
 from medqa_cli.cli.app import app, ending_with_a_message, examples
 from medqa_cli.cli.options import (
     JsonOption,
@@ -65,7 +65,7 @@ def evaluate(
         require_data(settings, config)
         if command.needs_adapter(options.models):
             require_adapter(settings, config)
-        allocator.keep_freed_memory()
+        malloc.keep_freed_memory()
     data_dir = Path(settings.data.dir)
     command.run_eval(
         run, data_dir, settings.model, settings.eval, settings.generate, settings.prompt, settings.seed, options

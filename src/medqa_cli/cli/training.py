@@ -3,11 +3,11 @@
 from __future__ import annotations
 
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated, Literal
+from typing import Annotated, Literal
 
 import typer
 
-from medqa_cli import allocator, console, distributed, hub
+from medqa_cli import console, distributed, hub, malloc
 from medqa_cli.cli.app import app, ending_with_a_message, examples
 from medqa_cli.cli.options import (
     ConfigOption,
@@ -22,9 +22,6 @@ from medqa_cli.cli.options import (
 )
 from medqa_cli.config.load import Loaded, load
 from medqa_cli.errors import InputError
-
-if TYPE_CHECKING:
-    from medqa_cli.training.preparation import TrainJob
 
 
 @app.command(
@@ -67,7 +64,7 @@ def train(
     """
     console.use_json(as_json)
     # First: to agree, several ranks import torch.
-    allocator.keep_freed_memory()
+    malloc.keep_freed_memory()
     with distributed.raise_on_all_ranks():
         if resume and restart:
             raise InputError("--resume and --restart exclude each other")
@@ -86,36 +83,19 @@ def train(
 
 def _plan(loaded: Loaded, gpu_memory_gb: float | None, probe: bool) -> None:
     from medqa_cli.training import plan as planning
-    from medqa_cli.training import plan_report
 
-    found = planning.plan(_train_job(loaded), gpu_memory_gb=gpu_memory_gb, probe=probe)
-    console.result(found, lambda: plan_report.show(found))
+    plan = planning.plan(loaded.config, gpu_memory_gb=gpu_memory_gb, probe=probe)
+    console.result(plan, lambda: planning.show(plan))
 
 
 def _train(loaded: Loaded, *, resume: bool, restart: bool) -> None:
-    from medqa_cli.training import report
+    from medqa_cli.config.dump import resolved_yaml
+    from medqa_cli.training import outcome
     from medqa_cli.training import run as training
 
-    job = _train_job(loaded)
-    summary = training.train(job, resume=resume, restart=restart)
-    console.result(summary, lambda: report.show(summary, job.run))
-
-
-def _train_job(loaded: Loaded) -> TrainJob:
-    from medqa_cli.config.dump import resolved_yaml
-    from medqa_cli.training.preparation import TrainJob
-
-    settings = loaded.config
-    return TrainJob(
-        run=run_folder(settings),
-        data_dir=Path(settings.data.dir),
-        prompt=settings.prompt,
-        model=settings.model,
-        lora=settings.lora,
-        train=settings.train,
-        seed=settings.seed,
-        resolved_config=resolved_yaml(loaded),
-    )
+    run = run_folder(loaded.config)
+    summary = training.train(loaded.config, run, resolved_yaml(loaded), resume=resume, restart=restart)
+    console.result(summary, lambda: outcome.show(summary, run))
 
 
 @app.command(

@@ -18,7 +18,7 @@ from medqa_cli.errors import MedqaError
 from medqa_cli.evaluation.models import LoadedModel
 from medqa_cli.evaluation.multiple_choice import ChoiceItem
 from medqa_cli.journal import SharedJournal
-from medqa_cli.model.packing import answer_token_losses, packed_batch
+from medqa_cli.model.kernels.packing import answer_token_losses, group_by_size, packed_batch
 
 _ITEMS_PER_PIECE = 16
 _TOKENS_PER_FORWARD = 4096
@@ -61,13 +61,7 @@ def _log_likelihoods(loaded: LoadedModel, tokenizer: Any, items: Sequence[Choice
     context = int(getattr(loaded.model.config, "max_position_embeddings", None) or 1 << 30)
     rows = [(place, row) for place, item in enumerate(items) for row in _rows_of(item, tokenizer, context)]
     sums = [[0.0] * len(item.choices) for item in items]
-    group: list[tuple[int, _Row]] = []
-    for place, row in rows:
-        if group and sum(len(own.input_ids) for _, own in group) + len(row.input_ids) > _TOKENS_PER_FORWARD:
-            _add_scores(loaded, group, sums)
-            group = []
-        group.append((place, row))
-    if group:
+    for group in group_by_size(rows, lambda entry: (len(entry[1].input_ids),), (_TOKENS_PER_FORWARD,)):
         _add_scores(loaded, group, sums)
     if not np.isfinite(np.concatenate([np.asarray(own) for own in sums])).all():
         raise MedqaError(

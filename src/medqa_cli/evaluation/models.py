@@ -11,10 +11,9 @@ import torch
 from medqa_cli.config.schema import ModelConfig
 from medqa_cli.errors import InputError
 from medqa_cli.files import RunFolder
-from medqa_cli.model.adapter import base_of_adapter, load_tuned
-from medqa_cli.model.base import load_base
-from medqa_cli.model.device import let_go_of_unused, pick_compute_dtype, pick_device
-from medqa_cli.model.source import BaseSource, find_base
+from medqa_cli.model.devices import free_unused_memory, pick_compute_dtype, pick_device
+from medqa_cli.model.load import base_of_adapter, load_base, load_tuned
+from medqa_cli.model.resolve import ModelRef, find_base
 
 MODEL_NAMES = ("adapter", "base", "merged")
 
@@ -62,7 +61,7 @@ class ModelSet:
         dtype = pick_compute_dtype(self.config.compute_dtype, device)
         how = {"packed": packed, "batches": not packed}
 
-        def plain(source: BaseSource, config: ModelConfig) -> Any:
+        def plain(source: ModelRef, config: ModelConfig) -> Any:
             return load_base(source, config, device, dtype, **how, settled=packed)
 
         def lent(name: str, model: Any) -> Iterator[LoadedModel]:
@@ -80,13 +79,13 @@ class ModelSet:
             elif "base" in names:
                 # Trained biases stand in the base's own layers, and switching the adapter off leaves them there.
                 tuned = None
-                let_go_of_unused(device)
+                free_unused_memory(device)
                 source = base_of_adapter(self.run.adapter_dir)
                 yield from lent("base", plain(source, self.config))
             tuned = None
-            let_go_of_unused(device)
+            free_unused_memory(device)
         if "merged" in names:
             # As other tools load it: merged weights are not quantized again.
             unquantized = ModelConfig(quantization="none")
             yield from lent("merged", plain(find_base(str(self.run.merged_dir)), unquantized))
-            let_go_of_unused(device)
+            free_unused_memory(device)

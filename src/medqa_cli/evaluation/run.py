@@ -13,7 +13,7 @@ from typing import Any
 
 from medqa_cli import console, distributed, hub
 from medqa_cli.config.schema import EvalConfig, GenerateConfig, ModelConfig
-from medqa_cli.data.dataset import QaRow, iterate_split, read_split
+from medqa_cli.data.dataset import QaRow, encode_rows, evenly_spaced, iterate_split, read_split
 from medqa_cli.environment import TRAIN_SHA256, recorded_settings
 from medqa_cli.errors import InputError, Interrupted
 from medqa_cli.evaluation.choice_figures import predictions
@@ -32,11 +32,9 @@ from medqa_cli.evaluation.samples import Sample
 from medqa_cli.evaluation.served import PREFIX, SERVED, ServedModel, connect, served_answers
 from medqa_cli.files import RunFolder, sha256_of_file
 from medqa_cli.journal import SharedJournal
-from medqa_cli.model.adapter import base_of_adapter
-from medqa_cli.model.base import load_config, load_tokenizer, num_embeddings
+from medqa_cli.model.load import base_of_adapter, load_config, load_tokenizer, num_embeddings
 from medqa_cli.model.scoring import AnswerScore
 from medqa_cli.prompt.encoder import PromptContract, PromptEncoder
-from medqa_cli.training.examples import encode_rows, evenly_spaced
 
 UNIGRAM = "unigram"
 # On a CPU a small model writes some ten tokens a second in each answer of a batch.

@@ -22,9 +22,8 @@ from medqa_cli.gguf.hyperparameters import ARCHITECTURE, add_hyperparameters, co
 from medqa_cli.gguf.modelfile import modelfile
 from medqa_cli.gguf.tensors import FILE_TYPES, PlannedTensor, convert, open_weights, plan_tensors
 from medqa_cli.gguf.tokenizer import GgufTokenizer, read_tokenizer
-from medqa_cli.model.adapter import base_of_adapter
-from medqa_cli.model.base import load_tokenizer
-from medqa_cli.model.weight_files import WeightFiles
+from medqa_cli.model.load import base_of_adapter, load_tokenizer
+from medqa_cli.model.weights import WeightFiles
 from medqa_cli.prompt.chat_template import find_chat_template
 from medqa_cli.prompt.encoder import PROMPT_FILE_NAME, PromptContract
 

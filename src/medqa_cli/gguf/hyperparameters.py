@@ -14,7 +14,7 @@ import numpy.typing as npt
 
 from medqa_cli import console
 from medqa_cli.errors import InputError
-from medqa_cli.model.base import load_config
+from medqa_cli.model.load import load_config
 
 ARCHITECTURE = "llama"
 _TRANSFORMERS_NAMES = ("LlamaForCausalLM", "MistralForCausalLM")

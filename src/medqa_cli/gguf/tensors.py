@@ -19,8 +19,7 @@ from gguf import GGMLQuantizationType as Type
 
 from medqa_cli.errors import InputError, MedqaError
 from medqa_cli.gguf.hyperparameters import head_dim, key_value_heads, unsupported
-from medqa_cli.model.weight_files import WeightFiles
-from medqa_cli.model.weight_headers import StoredTensor
+from medqa_cli.model.weights import StoredTensor, WeightFiles
 
 FILE_TYPES = {"f16": Type.F16, "q8_0": Type.Q8_0, "q4_0": Type.Q4_0}
 CHUNK_VALUES = 4 * 2**20

@@ -16,9 +16,8 @@ import torch
 from safetensors import safe_open
 
 from medqa_cli.errors import InputError
-from medqa_cli.model.adapter_config import read_adapter_config, refuse_endless_patterns
-from medqa_cli.model.adapter_effect import ADAPTER_CONFIG_NAME
-from medqa_cli.model.weight_headers import adapter_file, pytorch_tensors, safetensors_tensors
+from medqa_cli.model.checks.adapter import ADAPTER_CONFIG_NAME, read_adapter_config, refuse_endless_patterns
+from medqa_cli.model.weights import adapter_file, pytorch_tensors, safetensors_tensors
 
 _PREFIX = "base_model.model."
 # What PEFT puts behind the name of a layer: matrices of a linear layer, of an embedding, DoRA's magnitude, a bias.

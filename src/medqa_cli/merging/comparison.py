@@ -12,7 +12,7 @@ from typing import Any
 import torch
 import torch.nn.functional as F
 
-from medqa_cli.model.packing import PackedBatch
+from medqa_cli.model.kernels.packing import PackedBatch
 from medqa_cli.model.scoring import AnswerScore, mean_nll
 
 # Tokens that are compared at once.

@@ -14,7 +14,7 @@ from typing import Literal
 import torch
 
 from medqa_cli.merging.ahead import in_order
-from medqa_cli.model.base import CONSTANTS_PER_BLOCK, WEIGHTS_PER_BLOCK
+from medqa_cli.model.quantization import CONSTANTS_PER_BLOCK, WEIGHTS_PER_BLOCK
 
 
 @dataclass(frozen=True)

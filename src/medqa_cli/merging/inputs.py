@@ -13,8 +13,8 @@ from typing import Any
 from medqa_cli import console
 from medqa_cli.errors import InputError
 from medqa_cli.files import read_json, sha256_of_file
-from medqa_cli.model.source import BaseSource
-from medqa_cli.model.weight_files import WeightFiles
+from medqa_cli.model.resolve import ModelRef
+from medqa_cli.model.weights import WeightFiles
 
 MERGE_FILE_NAME = "merge.json"
 # Raise it when the same inputs give another folder.
@@ -22,7 +22,7 @@ _FORMAT_VERSION = 1
 
 
 def describe_inputs(
-    adapter_dir: Path, source: BaseSource, base: WeightFiles, options: Mapping[str, Any], validation_path: Path
+    adapter_dir: Path, source: ModelRef, base: WeightFiles, options: Mapping[str, Any], validation_path: Path
 ) -> dict[str, Any]:
     """Return what decides about the merged folder, as JSON gives it back.
 

@@ -16,8 +16,7 @@ from medqa_cli.merging.ahead import in_order
 from medqa_cli.merging.four_bit import FourBit, QuantizedWeight
 from medqa_cli.merging.plan import MergePlan, Recipe
 from medqa_cli.merging.small_changes import SmallChanges
-from medqa_cli.model.weight_files import WeightFiles, as_bytes, rows_in_a_piece
-from medqa_cli.model.weight_headers import dtype_of
+from medqa_cli.model.weights import WeightFiles, as_bytes, dtype_of, rows_in_a_piece
 
 
 class MergedWeights:

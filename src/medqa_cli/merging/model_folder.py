@@ -16,7 +16,7 @@ from medqa_cli import console
 from medqa_cli.config.schema import PromptConfig
 from medqa_cli.errors import InputError
 from medqa_cli.files import read_json, write_json
-from medqa_cli.model.base import load_tokenizer
+from medqa_cli.model.load import load_tokenizer
 from medqa_cli.prompt.chat_template import install_chat_template
 from medqa_cli.prompt.encoder import PROMPT_FILE_NAME, PromptContract, make_contract
 

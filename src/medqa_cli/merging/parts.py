@@ -21,14 +21,12 @@ from medqa_cli.merging.merged_weights import MergedWeights
 from medqa_cli.merging.plan import MergePlan, make_plan
 from medqa_cli.merging.skeleton import Skeleton, build_skeleton, expected_tensors, stored_names
 from medqa_cli.merging.trained_how import trained_device, trained_dtype, trained_how
-from medqa_cli.model.adapter import base_of_adapter
-from medqa_cli.model.adapter_effect import refuse_idle, refuse_unmatched
-from medqa_cli.model.base_folder import base_folder
-from medqa_cli.model.device import describe_device, pick_compute_dtype, pick_device
-from medqa_cli.model.loaded_weights import refuse_missing
-from medqa_cli.model.source import BaseSource
-from medqa_cli.model.weight_files import WeightFiles
-from medqa_cli.model.weight_headers import FLOAT_TYPES, StoredTensor, dtype_of
+from medqa_cli.model.checks.adapter import refuse_idle, refuse_unmatched
+from medqa_cli.model.checks.loaded_weights import refuse_missing
+from medqa_cli.model.devices import describe_device, pick_compute_dtype, pick_device
+from medqa_cli.model.load import base_of_adapter
+from medqa_cli.model.resolve import ModelRef, base_folder
+from medqa_cli.model.weights import FLOAT_TYPES, StoredTensor, WeightFiles, dtype_of
 
 BaseWeights = Literal["nf4", "original", "auto"]
 StoredType = Literal["auto", "bfloat16", "float16", "float32"]
@@ -56,7 +54,7 @@ class Given:
     model section with the quantization of the training; ``compute_dtype``: the type that training computed in.
     """
 
-    source: BaseSource
+    source: ModelRef
     base: WeightFiles
     names: tuple[str, ...]
     trained: ModelConfig

@@ -10,8 +10,7 @@ from dataclasses import dataclass, replace
 from medqa_cli.errors import InputError
 from medqa_cli.merging.adapter_file import AdapterFile, LoraUpdate
 from medqa_cli.merging.skeleton import Skeleton, StoredNames
-from medqa_cli.model.weight_files import WeightFiles
-from medqa_cli.model.weight_headers import FLOAT_TYPES
+from medqa_cli.model.weights import FLOAT_TYPES, WeightFiles
 
 _HINT = "check that the adapter was trained on this base: base_model_name_or_path in adapter_config.json"
 

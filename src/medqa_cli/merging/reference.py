@@ -16,9 +16,8 @@ import torch
 from medqa_cli.config.schema import ModelConfig
 from medqa_cli.merging.adapter_file import AdapterFile
 from medqa_cli.merging.skeleton import Skeleton
-from medqa_cli.model.adapter import load_adapter
-from medqa_cli.model.base import load_base
-from medqa_cli.model.source import BaseSource
+from medqa_cli.model.load import load_adapter, load_base
+from medqa_cli.model.resolve import ModelRef
 
 # Logits, activations, the interpreter's own growth.
 _WORKING_BYTES = 1 << 30
@@ -27,7 +26,7 @@ _COPIES_WHILE_QUANTIZING = 8
 
 
 def load_reference(
-    source: BaseSource, adapter_dir: Path, how: ModelConfig, device: torch.device, dtype: torch.dtype
+    source: ModelRef, adapter_dir: Path, how: ModelConfig, device: torch.device, dtype: torch.dtype
 ) -> Any:
     """Load base + adapter as training loads it, for padding-free forwards.
 

@@ -30,12 +30,10 @@ from medqa_cli.merging.streamed import NotStreamable, WeightSource, largest_acti
 from medqa_cli.merging.summary import summarize
 from medqa_cli.merging.verify import Verification, compare, pick_examples
 from medqa_cli.merging.writing import Shard, check_disk_space, make_shards, total_bytes, write_shards
-from medqa_cli.model.base import load_config, num_embeddings
-from medqa_cli.model.device import let_go_of_unused, peak_memory_bytes
-from medqa_cli.model.machine import free_memory_bytes
-from medqa_cli.model.parity import settle_way, use_way
-from medqa_cli.model.weight_files import WeightFiles
-from medqa_cli.model.weight_headers import StoredTensor
+from medqa_cli.model.devices import free_memory_bytes, free_unused_memory, peak_memory_bytes
+from medqa_cli.model.kernels.parity import settle_way, use_way
+from medqa_cli.model.load import load_config, num_embeddings
+from medqa_cli.model.weights import StoredTensor, WeightFiles
 from medqa_cli.prompt.encoder import Example, PromptEncoder
 
 
@@ -113,7 +111,7 @@ def _write_and_compare(
         if found is None or type_name is None or found.fits(typed.one_type) or type_name == types[-1]:
             break
         console.note(f"activations reach {found.largest_activation:.3g}, too large for float16: taking the base's type")
-        let_go_of_unused(parts.given.device)
+        free_unused_memory(parts.given.device)
     return typed, found, reason, peak
 
 

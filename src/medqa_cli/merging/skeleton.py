@@ -15,9 +15,9 @@ from typing import Any, Literal
 import torch
 
 from medqa_cli.errors import InputError
-from medqa_cli.model.adapter_config import read_adapter_config, refuse_endless_patterns
-from medqa_cli.model.base import load_config
-from medqa_cli.model.loading import loading
+from medqa_cli.model.checks.adapter import read_adapter_config, refuse_endless_patterns
+from medqa_cli.model.checks.loading import loading
+from medqa_cli.model.load import load_config
 
 LayerKind = Literal["linear", "conv1d", "embedding", "other"]
 

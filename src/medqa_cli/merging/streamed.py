@@ -16,9 +16,9 @@ import torch.nn.functional as F
 
 from medqa_cli.errors import MedqaError
 from medqa_cli.merging.skeleton import stored_names
-from medqa_cli.model.answer_loss import install_answer_losses
-from medqa_cli.model.attention import own_attention, use_packed_attention
-from medqa_cli.model.base import load_config
+from medqa_cli.model.kernels.attention import own_attention, use_packed_attention
+from medqa_cli.model.kernels.chunked_cross_entropy import install_answer_losses
+from medqa_cli.model.load import load_config
 
 
 class WeightSource(Protocol):

@@ -12,7 +12,7 @@ from medqa_cli.config.schema import ModelConfig
 from medqa_cli.environment import recorded_environment, recorded_settings
 from medqa_cli.errors import InputError
 from medqa_cli.files import RunFolder
-from medqa_cli.model.device import DTYPES
+from medqa_cli.model.devices import DTYPES
 
 _QUANTIZATIONS = ("nf4", "fp4", "int8", "none")
 

@@ -17,11 +17,11 @@ from typing import Any
 import torch
 
 from medqa_cli import console
-from medqa_cli.data.dataset import QaRow
+from medqa_cli.data.dataset import QaRow, evenly_spaced
 from medqa_cli.merging.comparison import Measured, answer_logits, answer_scores, paired_difference
 from medqa_cli.merging.reference import computing_in
-from medqa_cli.model.device import pick_compute_dtype
-from medqa_cli.model.packing import pack
+from medqa_cli.model.devices import pick_compute_dtype
+from medqa_cli.model.kernels.packing import group_by_size, pack
 from medqa_cli.model.scoring import AnswerScore, mean_nll
 from medqa_cli.prompt.encoder import Example, PromptEncoder
 
@@ -184,34 +184,22 @@ def _noise_tokens(device: torch.device) -> int:
 
 def pick_examples(rows: Sequence[QaRow], encoder: PromptEncoder, max_length: int) -> list[Example]:
     """Encode rows spread over the whole split until they have enough answer tokens; always the same ones."""
-    rows = _spread(rows, _MAX_ROWS)
+    rows = evenly_spaced(rows, _MAX_ROWS)
     encoded = encoder.encode_examples([row.question for row in rows], [row.answer for row in rows], max_length)
     examples = [example for example in encoded if example.num_answer_tokens]
     total = sum(example.num_answer_tokens for example in examples)
     count = math.ceil(len(examples) * _WANTED_TOKENS / total) if total else 0
-    chosen = _spread(examples, count)
+    chosen = evenly_spaced(examples, count)
     while count < len(examples) and sum(example.num_answer_tokens for example in chosen) < _WANTED_TOKENS:
         count += 1
-        chosen = _spread(examples, count)
+        chosen = evenly_spaced(examples, count)
     return chosen
-
-
-def _spread(items: Sequence[Any], count: int) -> list[Any]:
-    if len(items) <= count:
-        return list(items)
-    return [items[index * len(items) // count] for index in range(count)]
 
 
 def _batches(examples: Sequence[Example], num_logits: int) -> Iterator[list[Example]]:
     """Yield consecutive groups whose logits and tokens stay within bounds; a larger example makes its own group."""
-    group: list[Example] = []
-    answer_tokens = tokens = 0
-    for example in examples:
-        more, longer = answer_tokens + example.num_answer_tokens, tokens + len(example.input_ids)
-        if group and (more * num_logits > _MAX_LOGITS or longer > _MAX_TOKENS):
-            yield group
-            group, more, longer = [], example.num_answer_tokens, len(example.input_ids)
-        group.append(example)
-        answer_tokens, tokens = more, longer
-    if group:
-        yield group
+    return group_by_size(
+        examples,
+        lambda example: (example.num_answer_tokens * num_logits, len(example.input_ids)),
+        (_MAX_LOGITS, _MAX_TOKENS),
+    )

@@ -16,7 +16,7 @@ from pathlib import Path
 
 from medqa_cli.errors import InputError
 from medqa_cli.files import is_full_disk, write_json
-from medqa_cli.model.weight_headers import SAFETENSORS_FILE, SAFETENSORS_INDEX, StoredTensor
+from medqa_cli.model.weights import SAFETENSORS_FILE, SAFETENSORS_INDEX, StoredTensor
 
 # Beside the weights: tokenizer, configs, room for the file system.
 _SPARE_BYTES = 64 << 20

@@ -1,6 +1,6 @@
 """How likely a model finds reference answers: the negative log-likelihood of each answer.
 
-Used to watch the training, to evaluate and to verify a merge. Does not compute statistics.
+Used to watch the training, to evaluate and to verify a merge.
 """
 
 from __future__ import annotations
@@ -11,7 +11,7 @@ from typing import Any
 
 import torch
 
-from medqa_cli.model.packing import answer_token_losses, examples_at_once, group_by_tokens, pack
+from medqa_cli.model.kernels.packing import answer_token_losses, examples_at_once, group_by_tokens, pack
 from medqa_cli.prompt.encoder import Example
 
 

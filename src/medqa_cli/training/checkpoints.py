@@ -1,196 +1,239 @@
-"""The checkpoints of a run: which one to go on from, and what stands in the way of a new training.
-
-Does not write checkpoints: ``safe_trainer`` does.
-"""
+"""Checkpoints as files: written aside and renamed when whole, with a manifest that shows damage; rotation."""
 
 from __future__ import annotations
 
+import contextlib
 import json
 import os
 import shutil
-from collections.abc import Callable
-from dataclasses import asdict
+import tempfile
+from collections.abc import Iterator
 from pathlib import Path
-from typing import Any, TypeVar
 
-from medqa_cli import console, distributed
-from medqa_cli.config.schema import LoraConfig, ModelConfig, PromptConfig, TrainConfig
-from medqa_cli.environment import TRAIN_SHA256, recorded_settings
-from medqa_cli.errors import InputError
-from medqa_cli.files import RunFolder
-from medqa_cli.training.checkpoint_files import (
-    full_disk_is_an_error,
-    numbered_checkpoints,
-    problem_of,
-    remove_leftovers,
-    step_of,
-)
-from medqa_cli.training.monitor import keep_log_until
+from safetensors import SafetensorError
 
-T = TypeVar("T")
+from medqa_cli.errors import InputError, MedqaError
+from medqa_cli.files import is_full_disk, sha256_of_file
 
-_FIXED_MODEL_KEYS = ("name_or_path", "revision", "quantization", "double_quantization")
+MANIFEST_NAME = "manifest.json"
+MANIFEST_FORMAT = 1
+PREFIX = "checkpoint-"
+# Below the checkpoints folder while something is under way; whatever is found there later is rubbish.
+_SAVING, _DELETING = ".saving", ".deleting"
+_ASIDE_PREFIX = "risen-"
+_PROBE_BYTES = 1 << 20
+HINT = "make room (train.save_total_limit keeps fewer checkpoints), then: medqa train --resume"
 
 
-def latest_checkpoint(checkpoints_dir: Path) -> Path | None:
-    """Return the newest whole checkpoint; a damaged newer one is named and passed over."""
-    for path in reversed(numbered_checkpoints(checkpoints_dir)):
-        problem = problem_of(path)
-        if problem is None:
-            return path
-        console.warn(f"{path} is {problem}; looking for an earlier checkpoint")
-    return None
+class NotWrittenError(MedqaError):
+    """Something of the run could not be written, mostly because the disk is full: exit code 1."""
 
 
-def find_checkpoint(run: RunFolder, *, resume: bool, restart: bool) -> Path | None:
-    """Return the checkpoint to go on from; None for a fresh start. Changes nothing.
-
-    Raises:
-        InputError: there is nothing to resume, or an earlier training stands in the way.
-    """
-    if restart:
-        return None
-    checkpoint = latest_checkpoint(run.checkpoints_dir)
-    if resume and checkpoint is None:
-        raise InputError(
-            f"no checkpoint to resume from in {run.checkpoints_dir}", "start over with: medqa train --restart"
-        )
-    if not resume and (checkpoint is not None or run.adapter_dir.exists()):
-        raise InputError(
-            f"{run.path} already holds a training",
-            "go on with --resume, start over with --restart, or choose another folder: --set run_dir=...",
-        )
-    return checkpoint
+def step_of(checkpoint: Path) -> int:
+    """Return the optimizer step after which a checkpoint was saved."""
+    return int(checkpoint.name.removeprefix(PREFIX))
 
 
-def fixed_settings(
-    prompt: PromptConfig, model: ModelConfig, lora: LoraConfig, optim: str, train_sha256: str
-) -> dict[str, Any]:
-    """Return what a checkpoint is bound to (prompt, base, adapter, optimizer, data), as JSON gives it back."""
-    settings = {
-        **{f"lora.{key}": value for key, value in asdict(lora).items()},
-        **{f"model.{key}": getattr(model, key) for key in _FIXED_MODEL_KEYS},
-        **{f"prompt.{key}": value for key, value in asdict(prompt).items()},
-        "train.optim": optim,
-        TRAIN_SHA256: train_sha256,
-    }
-    recorded: dict[str, Any] = json.loads(json.dumps(settings))
-    return recorded
+def numbered_checkpoints(checkpoints_dir: Path) -> list[Path]:
+    """Return the checkpoints, whole or not, by step."""
+    found = [path for path in checkpoints_dir.glob(f"{PREFIX}*") if path.name.removeprefix(PREFIX).isdecimal()]
+    return sorted(found, key=step_of)
 
 
-def check_fits(run: RunFolder, now: dict[str, Any]) -> None:
-    """Check that the checkpoints of a run were made with these ``fixed_settings``.
+def checkpoint_at(checkpoints_dir: Path, step: int) -> Path:
+    """Return the path of the checkpoint of ``step``."""
+    return checkpoints_dir / f"{PREFIX}{step}"
+
+
+@contextlib.contextmanager
+def writing(path: Path) -> Iterator[None]:
+    """Turn disk errors while writing ``path`` into NotWrittenError.
 
     Raises:
-        InputError: they were not; the message names each key that changed.
+        NotWrittenError: it could not be written.
     """
-    before = recorded_settings(run)
-    changed = [f"{key} was {before[key]}, is {value}" for key, value in now.items() if value != before.get(key, value)]
-    if before.get(TRAIN_SHA256, now[TRAIN_SHA256]) != now[TRAIN_SHA256]:
-        raise InputError(
-            f"the data was converted anew since the checkpoints of {run.path} were saved",
-            "start over with: medqa train --restart",
-        )
-    if changed:
-        raise InputError(
-            f"the checkpoints of {run.path} do not fit the config: {'; '.join(changed)}",
-            f"set what {run.config_path} says, or start over with: medqa train --restart",
-        )
+    try:
+        yield
+    except (OSError, RuntimeError, SafetensorError) as error:
+        reason = _reason_not_written(error, path.parent)
+        if reason is None:
+            raise
+        raise NotWrittenError(f"{path} could not be written: {reason}", HINT) from error
 
 
-def prepare_run_folder(run: RunFolder, checkpoint: Path | None, *, restart: bool) -> None:
-    """Make the folder and clear away what a killed run left half done.
-
-    ``restart`` deletes the earlier training and all that was made from its adapter.
+@contextlib.contextmanager
+def saving(checkpoints_dir: Path, step: int) -> Iterator[Path]:
+    """Yield a folder to write ``checkpoint-STEP`` into; nothing of it is seen until ``publish``.
 
     Raises:
-        InputError: the folder cannot be written.
+        NotWrittenError: the disk is full or failed. What was there before is untouched.
     """
-    if restart:
-        failed_merge = run.merged_dir.with_name(f"{run.merged_dir.name}.failed")
-        for folder in (
-            run.checkpoints_dir,
-            run.adapter_dir,
-            run.merged_dir,
-            failed_merge,
-            run.gguf_dir,
-            run.eval_dir,
-        ):
-            shutil.rmtree(folder, ignore_errors=True)
-        for path in (run.train_log_path, run.train_json_path, run.loss_plot_path):
-            path.unlink(missing_ok=True)
+    aside = checkpoints_dir / _SAVING
     try:
-        run.path.mkdir(parents=True, exist_ok=True)
-    except OSError as error:
-        raise InputError(f"run_dir: cannot write {run.path}: {error.strerror}", "--set run_dir=DIR") from error
-    remove_leftovers(run.checkpoints_dir)
-    for leftover in run.path.glob(f".{run.adapter_dir.name}.*"):
-        shutil.rmtree(leftover, ignore_errors=True)
-    # What it says is no longer so; it comes back at the end.
-    run.train_json_path.unlink(missing_ok=True)
-    if checkpoint is None:
-        run.train_log_path.unlink(missing_ok=True)
-    else:
-        keep_log_until(run.train_log_path, step_of(checkpoint))
+        with writing(checkpoint_at(checkpoints_dir, step)):
+            aside.mkdir(parents=True, exist_ok=True)
+            yield aside
+    finally:
+        shutil.rmtree(aside, ignore_errors=True)
 
 
-def lock(run: RunFolder) -> int | None:
-    """Keep other trainings out of a run's folder until this process ends or the descriptor is closed.
-
-    Returns:
-        the descriptor that holds the lock; None where the system has no such locks.
-
-    Raises:
-        InputError: another process trains there.
-    """
-    try:
-        import fcntl
-    except ImportError:  # Windows
-        return None
-    try:
-        run.path.mkdir(parents=True, exist_ok=True)
-        descriptor = os.open(run.path, os.O_RDONLY)
-    except OSError:  # said by whoever writes there
-        return None
-    try:
-        fcntl.flock(descriptor, fcntl.LOCK_EX | fcntl.LOCK_NB)
-    except BlockingIOError:
-        os.close(descriptor)
-        raise InputError(
-            f"another medqa train is running in {run.path}", "wait for it, or choose another folder: --set run_dir=DIR"
-        ) from None
-    except OSError:  # a file system without locks
-        os.close(descriptor)
-        return None
-    return descriptor
-
-
-def warn_if_disk_is_small(run: RunFolder, config: TrainConfig, num_steps: int, num_trained: int) -> None:
-    """Say before a training, not after hours of it, that its checkpoints may not find room.
+def publish(aside: Path, checkpoints_dir: Path, step: int, *, scheduled: bool) -> None:
+    """Give a written checkpoint its name, once all of it is on the disk.
 
     Args:
-        run: where they go.
-        config: how many there will be.
-        num_steps: optimizer steps of the run.
-        num_trained: parameters that are trained.
+        aside: what ``saving`` yielded.
+        checkpoints_dir: where it appears.
+        step: its step.
+        scheduled: True for periodic checkpoints; others are deleted once superseded.
     """
-    # Weights and two moments in float32. One more is written before an old one goes, and the best look's is kept.
-    each = num_trained * 4 * 3
-    saves = -(-num_steps // config.save_steps)
-    most = saves if config.save_total_limit is None else min(saves, config.save_total_limit + 2)
-    free = shutil.disk_usage(run.path).free
-    if most * each > free:
-        console.warn(
-            f"{most} checkpoints of about {each / 2**20:,.0f} MiB may not fit: {free / 2**20:,.0f} MiB are free in "
-            f"{run.path}; train.save_total_limit keeps fewer, train.save_steps makes fewer"
-        )
+    written = checkpoint_at(aside, step)
+    _write_manifest(written, step, scheduled)
+    sync_folder(written)
+    final = checkpoint_at(checkpoints_dir, step)
+    if final.exists():
+        # A damaged one of the same step: a run that was resumed from an earlier one has come here again.
+        _delete(final)
+    written.rename(final)
+    _sync(checkpoints_dir)
 
 
-def written_by_main(run: RunFolder, write: Callable[[], T]) -> T:
-    """Do on rank 0 what writes into the run's folder; a full disk is an error on all ranks."""
+def rotate(checkpoints_dir: Path, newest_step: int, limit: int | None, best_step: int | None) -> None:
+    """Delete what is beyond the newest ``limit`` checkpoints up to ``newest_step``, and older ones out of turn.
 
-    def guarded() -> T:
-        with full_disk_is_an_error(run.path):
-            return write()
+    Args:
+        checkpoints_dir: the folder that holds them.
+        newest_step: the one that was just published. Later ones are none of this run's: damaged, or of a longer one.
+        limit: how many to keep; None: all.
+        best_step: the step whose checkpoint is kept besides: that of the best evaluation.
+    """
+    own = [path for path in numbered_checkpoints(checkpoints_dir) if step_of(path) <= newest_step]
+    beyond = [] if limit is None else own[:-limit]
+    for path in own[:-1]:
+        if step_of(path) != best_step and (path in beyond or _is_out_of_turn(path)):
+            _delete(path)
 
-    return distributed.from_main(guarded)
+
+def set_aside(checkpoints_dir: Path, from_step: int) -> list[Path]:
+    """Rename the checkpoints from a step on, so that no run goes on from them; return their new places."""
+    moved = []
+    for path in numbered_checkpoints(checkpoints_dir):
+        if step_of(path) >= from_step:
+            place = path.with_name(f"{_ASIDE_PREFIX}{path.name}")
+            shutil.rmtree(place, ignore_errors=True)
+            moved.append(path.rename(place))
+    return moved
+
+
+def remove_leftovers(checkpoints_dir: Path) -> None:
+    """Remove what a run that was killed while it saved or deleted left half done."""
+    for name in (_SAVING, _DELETING):
+        shutil.rmtree(checkpoints_dir / name, ignore_errors=True)
+
+
+def problem_of(checkpoint: Path) -> str | None:
+    """Return what is wrong with a checkpoint, ``incomplete (...)`` or ``damaged (...)``; None: it is whole.
+
+    Each file is read and compared with its hash of when it was saved.
+    """
+    files = _read_manifest(checkpoint)
+    if isinstance(files, str):
+        return files
+    missing = [name for name in sorted(files) if not (checkpoint / name).is_file()]
+    if missing:
+        return f"incomplete ({', '.join(missing)} missing)"
+    damaged = [name for name in sorted(files) if _differs(checkpoint / name, *files[name])]
+    return f"damaged ({', '.join(damaged)})" if damaged else None
+
+
+def _is_out_of_turn(checkpoint: Path) -> bool:
+    try:
+        manifest = json.loads((checkpoint / MANIFEST_NAME).read_text(encoding="utf-8"))
+    except (OSError, ValueError):
+        return False
+    return isinstance(manifest, dict) and manifest.get("scheduled") is False
+
+
+def _write_manifest(folder: Path, step: int, scheduled: bool) -> None:
+    files = {
+        str(path.relative_to(folder)): {"bytes": path.stat().st_size, "sha256": sha256_of_file(path)}
+        for path in sorted(folder.rglob("*"))
+        if path.is_file()
+    }
+    manifest = {"format": MANIFEST_FORMAT, "step": step, "scheduled": scheduled, "files": files}
+    (folder / MANIFEST_NAME).write_text(json.dumps(manifest, indent=2) + "\n", encoding="utf-8")
+
+
+def _read_manifest(checkpoint: Path) -> dict[str, tuple[int, str]] | str:
+    try:
+        manifest = json.loads((checkpoint / MANIFEST_NAME).read_text(encoding="utf-8"))
+        return {name: (int(file["bytes"]), str(file["sha256"])) for name, file in manifest["files"].items()}
+    except FileNotFoundError:
+        return f"incomplete ({MANIFEST_NAME} missing)"
+    except (OSError, ValueError, TypeError, KeyError, AttributeError):
+        return f"damaged ({MANIFEST_NAME})"
+
+
+def _differs(path: Path, size: int, sha256: str) -> bool:
+    try:
+        return path.stat().st_size != size or sha256_of_file(path) != sha256
+    except OSError:
+        return True
+
+
+def _delete(checkpoint: Path) -> None:
+    """Delete a checkpoint so that a kill in between leaves none that looks like one."""
+    aside = checkpoint.parent / _DELETING
+    shutil.rmtree(aside, ignore_errors=True)
+    checkpoint.rename(aside)
+    shutil.rmtree(aside, ignore_errors=True)
+
+
+def sync_folder(folder: Path) -> None:
+    """Wait until all files below ``folder`` are on the disk."""
+    for path in (*folder.rglob("*"), folder):
+        _sync(path)
+
+
+def _sync(path: Path) -> None:
+    if os.name == "nt":
+        return  # Windows opens no folders, and syncs no file that is open for reading
+    handle = os.open(path, os.O_RDONLY)
+    try:
+        os.fsync(handle)
+    finally:
+        os.close(handle)
+
+
+def _reason_not_written(error: Exception, folder: Path) -> str | None:
+    """Return why a file could not be written; None where the error is about something else."""
+    if isinstance(error, OSError):
+        return os.strerror(error.errno) if error.errno else str(error)
+    text = f"{error} {error.__context__}"
+    if isinstance(error, RuntimeError) and not any(word in text for word in ("inline_container", "iostream")):
+        return None
+    # torch.save and safetensors say in their own words that a write failed: ask the disk itself.
+    try:
+        with tempfile.TemporaryFile(dir=folder) as probe:
+            probe.write(bytes(_PROBE_BYTES))
+            probe.flush()
+            os.fsync(probe.fileno())
+    except OSError as full:
+        return os.strerror(full.errno) if full.errno else str(full)
+    return str(error).splitlines()[0]
+
+
+@contextlib.contextmanager
+def full_disk_is_an_error(folder: Path) -> Iterator[None]:
+    """Report a full disk or quota, wherever it is met below ``folder``, with a sentence instead of a traceback.
+
+    Raises:
+        NotWrittenError: something could not be written for want of room.
+    """
+    try:
+        yield
+    except (OSError, InputError) as error:
+        behind = error.__cause__ if isinstance(error, InputError) else error
+        if not isinstance(behind, OSError) or not is_full_disk(behind):
+            raise
+        place = behind.filename or folder
+        raise NotWrittenError(f"{place} could not be written: {os.strerror(behind.errno or 0)}", HINT) from error

@@ -1,6 +1,6 @@
 """The model card, ``README.md`` of an adapter folder: front matter for the hub, what was trained, how to load it.
 
-Says only what settings and figures say: no text of the data, no path of this machine. Does not write files.
+Says only what settings and figures say: no text of the data, no path of this machine.
 """
 
 from __future__ import annotations
@@ -13,7 +13,7 @@ import yaml
 
 from medqa_cli.config.schema import LoraConfig, ModelConfig, TrainConfig
 from medqa_cli.markdown import code_block, escaped, file_name, table
-from medqa_cli.model.source import BaseSource
+from medqa_cli.model.resolve import ModelRef
 from medqa_cli.prompt.encoder import PromptContract
 
 PLACEHOLDER = "PATH/OF/THE/BASE/MODEL"
@@ -44,7 +44,7 @@ class CardFacts:
     there is none; ``environment``: that of ``environment.json``; ``compute_dtype``: name of the type of the products.
     """
 
-    source: BaseSource
+    source: ModelRef
     contract: PromptContract
     model: ModelConfig
     lora: LoraConfig
@@ -91,7 +91,7 @@ def _front_matter(facts: CardFacts) -> str:
     return yaml.safe_dump({**front, "tags": tags}, sort_keys=False, allow_unicode=True, width=10_000)
 
 
-def _base_name(source: BaseSource) -> str:
+def _base_name(source: ModelRef) -> str:
     return source.name if source.kind == "hub" else file_name(source.name)
 
 

@@ -1,10 +1,11 @@
-"""The work of ``medqa train --plan``: what the training would take, whether it fits, and what to change if it does not.
+"""The work of ``medqa train --plan``: what the training would take, whether it fits, what to change if it does not.
 
-Loads no weights, but for ``probe``: that takes two real steps and tells the time. Does not touch the run's folder.
+Loads no weights, except for ``--probe``: that takes two real steps and measures their speed.
 """
 
 from __future__ import annotations
 
+import json
 import tempfile
 import time
 from collections.abc import Iterator
@@ -15,32 +16,39 @@ from typing import Any
 import torch
 
 from medqa_cli import console
-from medqa_cli.config.schema import TrainConfig
+from medqa_cli.config.schema import Config
+from medqa_cli.data.dataset import EncodedSplit
 from medqa_cli.errors import InputError
 from medqa_cli.files import RunFolder
-from medqa_cli.model.adapter_init import check_init
-from medqa_cli.model.adapter_targets import find_targets
-from medqa_cli.model.base import load_config
-from medqa_cli.model.device import DTYPES, describe_device, peak_memory_bytes, pick_compute_dtype, pick_device
-from medqa_cli.model.empty_model import empty_base, num_parameters, num_unquantized, tell_unquantized
-from medqa_cli.model.machine import GB
-from medqa_cli.training.fit import fit
-from medqa_cli.training.prediction import Prediction, Predictor, Settings, Target, available_bytes, fits
-from medqa_cli.training.preflight import num_steps
-from medqa_cli.training.preparation import (
-    Prepared,
-    TrainJob,
-    device_at_hand,
-    predictor,
-    prepare,
-    settings_of,
-    without_validation,
-)
+from medqa_cli.model.devices import DTYPES, GB, describe_device, peak_memory_bytes, pick_compute_dtype, pick_device
+from medqa_cli.model.load import load_config
+from medqa_cli.model.lora import check_init, find_targets
+from medqa_cli.model.memory.meta_model import empty_base
+from medqa_cli.model.quantization import num_parameters, num_unquantized, tell_unquantized
+from medqa_cli.training.estimate import MemoryEstimate, MemoryEstimator, Target, available_bytes, fits, gib
+from medqa_cli.training.loop import run_loop
 from medqa_cli.training.run import make_model, settle_way_for_training
-from medqa_cli.training.unusual import unusual_settings
+from medqa_cli.training.setup import (
+    TrainingInputs,
+    device_at_hand,
+    memory_estimator,
+    prepare,
+    tell_unusual_settings,
+)
+from medqa_cli.training.steps import num_steps
 
 PROBE_STEPS = 2
 LEAST_MAX_LENGTH = 256
+_PARTS = {
+    "program": "the program and its libraries",
+    "base": "base weights",
+    "adapter": "adapter",
+    "gradient": "gradients",
+    "activation": "activations kept for the backward pass",
+    "logit": "logits of answer tokens",
+    "working": "working space",
+    "optimizer": "optimizer state",
+}
 
 
 @dataclass(frozen=True)
@@ -52,11 +60,11 @@ class Advice:
     fits: bool
 
 
-def plan(job: TrainJob, *, gpu_memory_gb: float | None = None, probe: bool = False) -> dict[str, Any]:
+def plan(config: Config, *, gpu_memory_gb: float | None = None, probe: bool = False) -> dict[str, Any]:
     """Predict a training.
 
     Args:
-        job: what would be trained.
+        config: of the training.
         gpu_memory_gb: plan for a GPU with this much memory (10**9 bytes) instead of the device at hand.
         probe: load the weights and take two steps as well.
 
@@ -69,86 +77,91 @@ def plan(job: TrainJob, *, gpu_memory_gb: float | None = None, probe: bool = Fal
     """
     if probe and gpu_memory_gb is not None:
         raise InputError("--probe takes steps on the device at hand; --gpu-memory plans for another", "leave one out")
-    check_init(job.model, job.lora, sharded=False)
+    check_init(config.model, config.lora, sharded=False)
     device = pick_device()
-    prepared = prepare(job, device, pick_compute_dtype(job.model.compute_dtype, device))
+    inputs = prepare(config, device, pick_compute_dtype(config.model.compute_dtype, device))
     target, device_name = device_at_hand(device), describe_device(device)
     if gpu_memory_gb is not None:
-        target, prepared, device_name = _imagined(job, prepared, gpu_memory_gb)
-    base = empty_base(load_config(prepared.source.location, prepared.source.revision), job.model, prepared.dtype)
-    tell_unquantized(base, job.model, prepared.dtype)
-    if note := find_targets(base, job.lora).note:
+        dtype = DTYPES.get(config.model.compute_dtype, torch.bfloat16)
+        size = round(gpu_memory_gb * GB)
+        # Who sets float16 has a card without bfloat16, and those have no flash attention either.
+        target = Target("cuda", size, size, 0, has_flash=dtype == torch.bfloat16)
+        inputs, device_name = replace(inputs, dtype=dtype), f"a GPU with {gpu_memory_gb:g} GB"
+    base = empty_base(load_config(inputs.source.location, inputs.source.revision), config.model, inputs.dtype)
+    tell_unquantized(base, config.model, inputs.dtype)
+    if note := find_targets(base, config.lora).note:
         console.note(note)
-    predict = predictor(prepared, target)
-    prediction = predict.predict(settings_of(job))
-    examples = prepared.data.examples
+    estimator = memory_estimator(inputs, target)
+    estimate = estimator.predict(config)
+    examples = inputs.data.examples
     tokens = sum(len(example.input_ids) for example in examples)
-    steps = num_steps(job.train, len(examples))
-    train_tokens = round(tokens * _trained_examples(job.train, len(examples), steps) / len(examples))
-    for unusual in unusual_settings(
-        job.lora, job.train, num_parameters=num_parameters(base), num_examples=len(examples), num_steps=steps
-    ):
-        console.note(f"unusual: {unusual}")
+    steps = num_steps(config.train, len(examples))
+    trained_examples = len(examples) * config.train.num_train_epochs
+    if config.train.max_steps > 0:
+        step_examples = config.train.per_device_train_batch_size * config.train.gradient_accumulation_steps
+        trained_examples = steps * min(len(examples), step_examples)
+    train_tokens = round(tokens * trained_examples / len(examples))
+    tell_unusual_settings(config, num_parameters(base), len(examples))
     result: dict[str, Any] = {
-        "model": prepared.source.name,
+        "model": inputs.source.name,
         "device": device_name,
         "parameters": {
-            "total": prediction.step.num_parameters,
-            "trainable": prediction.step.num_trainable,
-            "unquantized": num_unquantized(base) if job.model.quantization != "none" else None,
+            "total": estimate.step.num_parameters,
+            "trainable": estimate.step.num_trainable,
+            "unquantized": num_unquantized(base) if config.model.quantization != "none" else None,
         },
         "num_train_examples": len(examples),
         "tokens_per_epoch": tokens,
         "optimizer_steps": steps,
         "train_tokens": train_tokens,
-        "max_tokens_per_forward": prediction.limits.max_tokens,
-        "largest_forward_tokens": prediction.largest_forward_tokens,
-        "gradient_checkpointing": prediction.limits.recomputed,
-        "memory_bytes": prediction.parts(),
-        "predicted_peak_memory_bytes": prediction.peak_bytes,
-        "most_idle_bytes": prediction.idle_bytes,
+        "max_tokens_per_forward": estimate.limits.max_tokens,
+        "largest_forward_tokens": estimate.largest_forward_tokens,
+        "gradient_checkpointing": estimate.limits.recomputed,
+        "memory_bytes": estimate.parts(),
+        "predicted_peak_memory_bytes": estimate.peak_bytes,
+        "most_idle_bytes": estimate.idle_bytes,
         "device_memory_bytes": target.total_bytes,
         "available_memory_bytes": available_bytes(target),
-        "fits": fits(prediction, target),
+        "fits": fits(estimate, target),
         "advice": [],
         "probe": None,
     }
     if not result["fits"]:
-        result["advice"] = [vars(advice) for advice in advise(predict, settings_of(job), prediction)]
+        result["advice"] = [vars(advice) for advice in advise(estimator, config, estimate)]
     if probe:
-        result["probe"] = _probe(job, prepared, prediction, train_tokens)
+        result["probe"] = _probe(config, inputs, estimate, train_tokens)
     return result
 
 
-def advise(predict: Predictor, settings: Settings, prediction: Prediction) -> list[Advice]:
+def advise(estimator: MemoryEstimator, config: Config, estimate: MemoryEstimate) -> list[Advice]:
     """Return the changes that make a training fit, the cheapest first, each on top of those before it.
 
     The last one fits, unless none does.
     """
     advices: list[Advice] = []
-    current, lowest = settings, prediction.peak_bytes
-    for change in _changes(settings):
+    current, lowest = config, estimate.peak_bytes
+    for change in _changes(config):
         changed = _with(current, change)
-        found = predict.predict(changed)
-        if found.peak_bytes >= lowest:
+        after = estimator.predict(changed)
+        if after.peak_bytes >= lowest:
             continue
-        current, lowest = changed, found.peak_bytes
-        advices.append(Advice(dict(change), lowest, fits(found, predict.target)))
+        current, lowest = changed, after.peak_bytes
+        advices.append(Advice(dict(change), lowest, fits(after, estimator.target)))
         if advices[-1].fits:
-            by_itself = predict.predict(_with(settings, change))
-            if fits(by_itself, predict.target):
+            by_itself = estimator.predict(_with(config, change))
+            if fits(by_itself, estimator.target):
                 # Those before it helped too little, and need not be made.
                 return [Advice(dict(change), by_itself.peak_bytes, True)]
             break
     return advices
 
 
-def _changes(settings: Settings) -> Iterator[dict[str, Any]]:
-    """Yield changes of the config that may save memory; those of no use are told by their prediction."""
-    length = settings.model.max_length
+def _changes(config: Config) -> Iterator[dict[str, Any]]:
+    """Yield changes of the config that may save memory; those of no use are told by their estimate."""
+    length = config.model.max_length
     yield {"train.gradient_checkpointing": True}
     yield {"train.max_tokens_per_forward": length}
-    if settings.model.quantization not in ("nf4", "fp4"):
+    if config.model.quantization not in ("nf4", "fp4"):
         yield {"model.quantization": "nf4"}
     yield {"model.double_quantization": True}
     while length // 2 >= LEAST_MAX_LENGTH:
@@ -156,40 +169,31 @@ def _changes(settings: Settings) -> Iterator[dict[str, Any]]:
         yield {"model.max_length": length, "train.max_tokens_per_forward": length}
 
 
-def _with(settings: Settings, change: dict[str, Any]) -> Settings:
+def _with(config: Config, change: dict[str, Any]) -> Config:
     for key, value in change.items():
         section, name = key.split(".")
-        settings = replace(settings, **{section: replace(getattr(settings, section), **{name: value})})
-    return settings
+        config = replace(config, **{section: replace(getattr(config, section), **{name: value})})
+    return config
 
 
-def _imagined(job: TrainJob, prepared: Prepared, memory_gb: float) -> tuple[Target, Prepared, str]:
-    """Return a GPU that is not there, and the data prepared for it."""
-    dtype = DTYPES.get(job.model.compute_dtype, torch.bfloat16)
-    size = round(memory_gb * GB)
-    # Who sets float16 has a card without bfloat16, and those have no flash attention either.
-    target = Target("cuda", size, size, 0, has_flash=dtype == torch.bfloat16)
-    return target, replace(prepared, dtype=dtype), f"a GPU with {memory_gb:g} GB"
-
-
-def _trained_examples(config: TrainConfig, num_examples: int, steps: int) -> float:
-    if config.max_steps <= 0:
-        return num_examples * config.num_train_epochs
-    return steps * min(num_examples, config.per_device_train_batch_size * config.gradient_accumulation_steps)
-
-
-def _probe(job: TrainJob, prepared: Prepared, prediction: Prediction, train_tokens: int) -> dict[str, Any]:
+def _probe(config: Config, inputs: TrainingInputs, estimate: MemoryEstimate, train_tokens: int) -> dict[str, Any]:
     """Load the weights and take two steps in a folder that is deleted; return speed, time and the measured peak."""
     started = time.perf_counter()
-    model = make_model(job, prepared)
-    settle_way_for_training(model, prepared)
+    model = make_model(config, inputs)
+    settle_way_for_training(model, inputs)
     load_seconds = time.perf_counter() - started
     quiet = replace(
-        job.train, max_steps=PROBE_STEPS, save_steps=PROBE_STEPS + 1, logging_steps=1, eval_steps=None, report_to="none"
+        config.train,
+        max_steps=PROBE_STEPS,
+        save_steps=PROBE_STEPS + 1,
+        logging_steps=1,
+        eval_steps=None,
+        report_to="none",
     )
+    config = replace(config, train=quiet)
+    inputs = replace(inputs, validation=EncodedSplit([], 0, 0))
     with tempfile.TemporaryDirectory(prefix="medqa-plan-") as folder:
-        run = RunFolder(Path(folder))
-        outcome = fit(replace(job, run=run, train=quiet), model, without_validation(prepared), prediction, None)
+        outcome = run_loop(config, RunFolder(Path(folder)), model, inputs, estimate, None)
     if not outcome.tokens_per_second:
         console.warn("the two steps were too few to tell the speed")
     speed = outcome.tokens_per_second
@@ -197,5 +201,52 @@ def _probe(job: TrainJob, prepared: Prepared, prediction: Prediction, train_toke
         "tokens_per_second": round(speed, 1),
         "load_seconds": round(load_seconds, 1),
         "training_seconds": round(train_tokens / speed, 1) if speed else None,
-        "measured_peak_memory_bytes": peak_memory_bytes(prepared.device),
+        "measured_peak_memory_bytes": peak_memory_bytes(inputs.device),
     }
+
+
+def show(plan: dict[str, Any]) -> None:
+    """Print the plan: counts, memory by part, whether it fits, what to change, and the probe if there was one."""
+    parameters = plan["parameters"]
+    checkpointing = "recomputed" if plan["gradient_checkpointing"] else "kept"
+    console.table(
+        f"Plan: {plan['model']} on {plan['device']}",
+        [
+            ["parameters", f"{parameters['total']:,}"],
+            ["of them trained", f"{parameters['trainable']:,}"],
+            ["training examples", f"{plan['num_train_examples']:,}"],
+            ["tokens per epoch", f"{plan['tokens_per_epoch']:,}"],
+            ["optimizer steps", f"{plan['optimizer_steps']:,}"],
+            ["tokens in all", f"{plan['train_tokens']:,}"],
+            [f"largest forward, activations {checkpointing}", f"{plan['largest_forward_tokens']:,} tokens"],
+        ],
+    )
+    rows = [[_PARTS[part], gib(size)] for part, size in plan["memory_bytes"].items()]
+    rows.append(["predicted peak", gib(plan["predicted_peak_memory_bytes"])])
+    if plan["most_idle_bytes"]:
+        rows.append(["freed memory that is kept for speed, at most", gib(plan["most_idle_bytes"])])
+    if plan["probe"]:
+        rows.append(["measured in two steps", gib(plan["probe"]["measured_peak_memory_bytes"])])
+    rows.append(["available on the device", gib(plan["available_memory_bytes"])])
+    console.table("Memory", rows)
+    _show_advice(plan)
+    if probe := plan["probe"]:
+        seconds = probe["training_seconds"]
+        duration = "unknown" if seconds is None else console.clock(seconds)
+        console.line(f"at {probe['tokens_per_second']:,.0f} tokens per second the training takes {duration}")
+
+
+def _show_advice(plan: dict[str, Any]) -> None:
+    if plan["fits"]:
+        console.line("it fits")
+        return
+    advice = plan["advice"]
+    if not advice or not advice[-1]["fits"]:
+        console.line("it does not fit, and no setting makes it fit; the least that it takes:")
+    else:
+        console.line("it does not fit; it does with these changes, each on top of those above:")
+    for line in advice:
+        change = " ".join(f"--set {key}={json.dumps(value)}" for key, value in line["change"].items())
+        console.line(f"  {change.replace(chr(34), '')}   predicted peak {gib(line['peak_bytes'])}")
+    if not advice or not advice[-1]["fits"]:
+        console.line("take a smaller base model, or share it among several GPUs: docs/several_gpus.md")

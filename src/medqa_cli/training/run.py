@@ -1,59 +1,66 @@
-"""The work of ``medqa train``: load, train, check, save.
-
-Does not run the training loop (``fit``), compute losses (``trainer``) or draw (``console``, ``plot``).
-"""
+"""The work of ``medqa train``: set up, load, train, check, save."""
 
 from __future__ import annotations
 
 import contextlib
 import os
 import time
+from pathlib import Path
 from typing import Any
 
 import transformers
 
 from medqa_cli import console, distributed
+from medqa_cli.config.schema import Config
 from medqa_cli.data.output_folder import report_of
 from medqa_cli.environment import describe_environment
 from medqa_cli.errors import InputError
-from medqa_cli.files import atomic_file, write_json
-from medqa_cli.model.adapter import add_lora
-from medqa_cli.model.adapter_init import check_init, init_adapter
-from medqa_cli.model.adapter_targets import find_targets
-from medqa_cli.model.base import load_base
-from medqa_cli.model.device import describe_device, peak_memory_bytes, pick_compute_dtype, pick_device
-from medqa_cli.model.dry_run import UnknownMemoryError
-from medqa_cli.model.empty_model import tell_unquantized
-from medqa_cli.model.liger import use_liger_kernels
-from medqa_cli.model.machine import unused_gpu
-from medqa_cli.model.parity import Way, settle_way
+from medqa_cli.files import RunFolder, atomic_file, write_json
+from medqa_cli.model.devices import describe_device, peak_memory_bytes, pick_compute_dtype, pick_device, unused_gpu
+from medqa_cli.model.kernels.fused_layers import use_liger_kernels
+from medqa_cli.model.kernels.parity import Way, settle_way
+from medqa_cli.model.load import load_base
+from medqa_cli.model.lora import add_lora, check_init, find_targets, init_adapter
+from medqa_cli.model.memory.profile import UnknownMemoryError
+from medqa_cli.model.quantization import tell_unquantized
 from medqa_cli.training import trackers
-from medqa_cli.training.adapter_folder import AdapterParts, save_adapter
-from medqa_cli.training.checkpoint_files import full_disk_is_an_error
-from medqa_cli.training.checkpoints import lock, prepare_run_folder, warn_if_disk_is_small, written_by_main
-from medqa_cli.training.ending import Outcome, adapter_checkpoint, error_of, summarize
-from medqa_cli.training.fit import fit
+from medqa_cli.training.arguments import check_optimizer, optimizer_on, unpaged
+from medqa_cli.training.artifacts import AdapterParts, save_adapter
+from medqa_cli.training.callbacks import read_log
+from medqa_cli.training.checkpoints import full_disk_is_an_error
+from medqa_cli.training.estimate import MemoryEstimate, available_bytes, fits, gib
+from medqa_cli.training.fsdp import check_sharded_type, check_sharding, launchers_mixed_precision, whole_adapter
+from medqa_cli.training.loop import run_loop
 from medqa_cli.training.model_card import CardFacts, model_card
-from medqa_cli.training.monitor import read_log
-from medqa_cli.training.plan_report import gib
-from medqa_cli.training.prediction import Prediction, Target, available_bytes, fits
-from medqa_cli.training.preflight import bound_to, check_same_on_all_ranks, checkpoint_to_go_on_from, num_steps
-from medqa_cli.training.preparation import Prepared, TrainJob, device_at_hand, predictor, prepare, settings_of
-from medqa_cli.training.sharding import (
-    check_sharded_type,
-    check_sharding,
-    launchers_mixed_precision,
-    whole_adapter,
+from medqa_cli.training.outcome import Outcome, adapter_checkpoint, error_of, summarize
+from medqa_cli.training.resume import (
+    bound_to,
+    checkpoint_to_go_on_from,
+    lock,
+    prepare_run_folder,
+    warn_if_disk_is_small,
+    written_by_main,
 )
-from medqa_cli.training.trainer import check_optimizer, optimizer_on, unpaged
-from medqa_cli.training.unusual import unusual_settings
+from medqa_cli.training.setup import (
+    TrainingInputs,
+    check_same_on_all_ranks,
+    device_at_hand,
+    memory_estimator,
+    prepare,
+    tell_unusual_settings,
+)
+from medqa_cli.training.steps import num_steps
 
 
-def train(job: TrainJob, *, resume: bool = False, restart: bool = False) -> dict[str, Any]:
+def train(
+    config: Config, run: RunFolder, resolved_config: str, *, resume: bool = False, restart: bool = False
+) -> dict[str, Any]:
     """Train an adapter and save it with everything that is needed to use it.
 
     Args:
-        job: what to train on what.
+        config: what to train on what.
+        run: the folder that gets it.
+        resolved_config: the config as the text of ``config.yaml``.
         resume: go on from the newest checkpoint.
         restart: delete an earlier training of this run folder first.
 
@@ -66,192 +73,181 @@ def train(job: TrainJob, *, resume: bool = False, restart: bool = False) -> dict
         NotWrittenError: the disk is full; the checkpoints before are kept.
         MedqaError: the training diverged, there was nothing to learn, or the adapter came out without effect.
     """
-    with contextlib.ExitStack() as locks:
-        return _train(job, locks, resume=resume, restart=restart)
-
-
-def _train(job: TrainJob, locks: contextlib.ExitStack, *, resume: bool, restart: bool) -> dict[str, Any]:
     started = time.perf_counter()
     with distributed.raise_on_all_ranks():
-        check_sharding(job.model, job.train)
-        check_init(job.model, job.lora, sharded=distributed.is_sharded())
-        check_optimizer(job.train.optim)
-        trackers.require_tracker(job.train.report_to)
+        check_sharding(config.model, config.train)
+        check_init(config.model, config.lora, sharded=distributed.is_sharded())
+        check_optimizer(config.train.optim)
+        trackers.require_tracker(config.train.report_to)
         device = pick_device()
-        optimizer = optimizer_on(job.train.optim, device)
-        trained_with = bound_to(job.prompt, job.model, job.lora, job.train, job.data_dir, optimizer)
-        dtype = pick_compute_dtype(job.model.compute_dtype, device)
+        trained_with = bound_to(config, optimizer_on(config.train.optim, device))
+        dtype = pick_compute_dtype(config.model.compute_dtype, device)
         check_sharded_type(dtype)
-    check_same_on_all_ranks(job.resolved_config, trained_with, dtype)
-    checkpoint = checkpoint_to_go_on_from(job.run, trained_with, resume=resume, restart=restart)
-    prepared = prepare(job, device, dtype)
+    check_same_on_all_ranks(resolved_config, trained_with, dtype)
+    checkpoint = checkpoint_to_go_on_from(run, trained_with, resume=resume, restart=restart)
+    inputs = prepare(config, device, dtype)
     with distributed.raise_on_all_ranks():
-        prediction = predicted(job, prepared)
-        model = make_model(job, prepared)
-        _describe_run(job, model, prepared)
-    way = settle_way_for_training(model, prepared)
+        estimate = estimated(config, inputs)
+        model = make_model(config, inputs)
+        _describe_run(config, model, inputs)
+    way = settle_way_for_training(model, inputs)
+    with contextlib.ExitStack() as locks:
 
-    def begin() -> dict[str, Any]:
-        # Only now: whatever was wrong with data, model or config has left an earlier training untouched.
-        if (held := lock(job.run)) is not None:
-            locks.callback(os.close, held)
-        prepare_run_folder(job.run, checkpoint, restart=restart)
-        num_trained = model.get_nb_trainable_parameters()[0]
-        warn_if_disk_is_small(job.run, job.train, num_steps(job.train, len(prepared.data.examples)), num_trained)
-        return _record(job, trained_with, prepared, way)
+        def begin() -> dict[str, Any]:
+            # Only now: whatever was wrong with data, model or config has left an earlier training untouched.
+            if (held := lock(run)) is not None:
+                locks.callback(os.close, held)
+            prepare_run_folder(run, checkpoint, restart=restart)
+            num_trained = model.get_nb_trainable_parameters()[0]
+            warn_if_disk_is_small(run, config.train, num_steps(config.train, len(inputs.data.examples)), num_trained)
+            with atomic_file(run.config_path) as file:
+                file.write(resolved_config)
+            environment = {
+                **describe_environment(),
+                "device": describe_device(device),
+                "unused_gpu": unused_gpu() if device.type == "cpu" else None,
+                "compute_dtype": str(dtype).removeprefix("torch."),
+                "num_processes": distributed.world_size(),
+                "forwards": way.as_json(),
+                "trained_with": trained_with,
+            }
+            write_json(run.environment_path, environment)
+            return environment
 
-    environment = written_by_main(job.run, begin)
-    with full_disk_is_an_error(job.run.path):
-        outcome = fit(job, model, prepared, prediction, checkpoint)
-    summary = _summarize(job, outcome, prepared, prediction, time.perf_counter() - started)
-    distributed.from_main(lambda: _raise_if_incomplete(job, outcome, summary))
-    chosen = distributed.from_main(lambda: adapter_checkpoint(job.run, outcome, job.train.early_stopping_patience))
-    summary["adapter_step"] = outcome.global_step if chosen is None else outcome.looks.best_step
-    weights = whole_adapter(model) if distributed.is_sharded() and chosen is None else None
-
-    def finish() -> None:
-        # Without adapter_step until there is an adapter.
-        write_json(job.run.train_json_path, {**summary, "adapter_step": None})
-        card = _card(job, prepared, summary, environment)
-        parts = AdapterParts(prepared.tokenizer, prepared.contract, card, weights)
-        save_adapter(job.run.adapter_dir, model, chosen, parts)
-        write_json(job.run.train_json_path, summary)
-
-    written_by_main(job.run, finish)
-    return summary
+        environment = written_by_main(run, begin)
+        with full_disk_is_an_error(run.path):
+            outcome = run_loop(config, run, model, inputs, estimate, checkpoint)
+        summary = _summarize(run, outcome, inputs, estimate, time.perf_counter() - started)
+        distributed.from_main(lambda: _raise_if_incomplete(config, run, outcome, summary))
+        return _save(config, run, model, inputs, outcome, summary, environment)
 
 
-def predicted(job: TrainJob, prepared: Prepared) -> Prediction | None:
-    """Predict the memory of the training here; None where a layer of the architecture needs real numbers."""
-    target = device_at_hand(prepared.device)
+def estimated(config: Config, inputs: TrainingInputs) -> MemoryEstimate | None:
+    """Estimate the memory of the training here; None where a layer of the architecture needs real numbers."""
+    target = device_at_hand(inputs.device)
     try:
-        prediction = predictor(prepared, target).predict(settings_of(job))
+        estimate = memory_estimator(inputs, target).predict(config)
     except UnknownMemoryError as error:
         console.note(f"{error.message}; the size of a forward is the fastest, whether it fits or not")
         return None
-    if not distributed.is_sharded():  # FSDP's own buffers are not part of the prediction
-        _tell_of_memory(job, prediction, target)
-    return prediction
-
-
-def _tell_of_memory(job: TrainJob, prediction: Prediction, target: Target) -> None:
-    if not fits(prediction, target):
+    if distributed.is_sharded():  # FSDP's own buffers are not part of the estimate
+        return estimate
+    if not fits(estimate, target):
         console.warn(
-            f"this training will probably run out of memory: it takes {gib(prediction.peak_bytes)} at its peak, and "
+            f"this training will probably run out of memory: it takes {gib(estimate.peak_bytes)} at its peak, and "
             f"{gib(available_bytes(target))} are available; `medqa train --plan` says which settings make it fit"
         )
-    elif target.device_type == "cuda" and (instead := unpaged(job.train.optim)) is not None:
+    elif target.device_type == "cuda" and (instead := unpaged(config.train.optim)) is not None:
         console.note(
-            f"train.optim: {job.train.optim} waits for the GPU after each of the adapter's tensors; its state "
-            f"({gib(prediction.optimizer_bytes)}) has room here, and {instead} computes the same steps faster"
+            f"train.optim: {config.train.optim} waits for the GPU after each of the adapter's tensors; its state "
+            f"({gib(estimate.optimizer_bytes)}) has room here, and {instead} computes the same steps faster"
         )
+    return estimate
 
 
-def make_model(job: TrainJob, prepared: Prepared) -> Any:
+def make_model(config: Config, inputs: TrainingInputs) -> Any:
     """Load the base and put a fresh adapter on it, as it is trained."""
     # Seeded before the adapter is made: its A matrices are random.
-    transformers.set_seed(job.seed)
-    source = prepared.source
-    base = load_base(source, job.model, prepared.device, prepared.dtype, packed=True, sharded=distributed.is_sharded())
+    transformers.set_seed(config.seed)
+    source = inputs.source
+    base = load_base(source, config.model, inputs.device, inputs.dtype, packed=True, sharded=distributed.is_sharded())
     if not distributed.is_sharded():
-        use_liger_kernels(base, prepared.device)
-    tell_unquantized(base, job.model, prepared.dtype)
-    if note := find_targets(base, job.lora).note:
+        use_liger_kernels(base, inputs.device)
+    tell_unquantized(base, config.model, inputs.dtype)
+    if note := find_targets(base, config.lora).note:
         console.note(note)
-    model = add_lora(base, job.lora, source.name, source.revision)
-    init_adapter(model, job.lora, source)
+    model = add_lora(base, config.lora, source.name, source.revision)
+    init_adapter(model, config.lora, source)
     return model
 
 
-def settle_way_for_training(model: Any, prepared: Prepared) -> Way:
+def settle_way_for_training(model: Any, inputs: TrainingInputs) -> Way:
     """Let a fresh model compute in the fastest way that is right for it. All ranks must call it.
 
     Raises:
         InputError: there is none.
     """
     # The backward passes of fused layers read the base's weights, which FSDP has given away by then.
-    return settle_way(model, prepared.source.name, prepared.dtype, trains=True, fuses=not distributed.is_sharded())
+    return settle_way(model, inputs.source.name, inputs.dtype, trains=True, fuses=not distributed.is_sharded())
 
 
-def _record(job: TrainJob, trained_with: dict[str, Any], prepared: Prepared, way: Way) -> dict[str, Any]:
-    """Write what the run is made with; return the environment."""
-    with atomic_file(job.run.config_path) as file:
-        file.write(job.resolved_config)
-    environment = {
-        **describe_environment(),
-        "device": describe_device(prepared.device),
-        "unused_gpu": unused_gpu() if prepared.device.type == "cpu" else None,
-        "compute_dtype": str(prepared.dtype).removeprefix("torch."),
-        "num_processes": distributed.world_size(),
-        "forwards": way.as_json(),
-        "trained_with": trained_with,
-    }
-    write_json(job.run.environment_path, environment)
-    return environment
-
-
-def _describe_run(job: TrainJob, model: Any, prepared: Prepared) -> None:
-    device, dtype = prepared.device, prepared.dtype
+def _describe_run(config: Config, model: Any, inputs: TrainingInputs) -> None:
     trainable, total = model.get_nb_trainable_parameters()
-    optimizer = optimizer_on(job.train.optim, device)
+    dtype = str(inputs.dtype).removeprefix("torch.")
     console.note(
-        f"{job.model.name_or_path}: {job.model.quantization} base, {str(dtype).removeprefix('torch.')} products, "
-        f"{trainable:,} of {total:,} parameters trained, on {describe_device(device)}"
+        f"{config.model.name_or_path}: {config.model.quantization} base, {dtype} products, "
+        f"{trainable:,} of {total:,} parameters trained, on {describe_device(inputs.device)}"
         + (f", in each of {distributed.world_size()} processes" if distributed.world_size() > 1 else "")
     )
     if (ignored := launchers_mixed_precision()) is not None:
         console.note(f"mixed_precision: {ignored} of accelerate's config has no effect; model.compute_dtype decides")
-    examples = len(prepared.data.examples)
-    for unusual in unusual_settings(
-        job.lora, job.train, num_parameters=total, num_examples=examples, num_steps=num_steps(job.train, examples)
-    ):
-        console.note(f"unusual: {unusual}")
-    if optimizer != job.train.optim:
+    tell_unusual_settings(config, total, len(inputs.data.examples))
+    optimizer = optimizer_on(config.train.optim, inputs.device)
+    if optimizer != config.train.optim:
         why = "works on whole tensors" if distributed.is_sharded() else "needs a GPU"
-        console.note(f"train.optim: {job.train.optim} {why}; {optimizer} computes the same steps here")
+        console.note(f"train.optim: {config.train.optim} {why}; {optimizer} computes the same steps here")
 
 
-def _raise_if_incomplete(job: TrainJob, outcome: Outcome, summary: dict[str, Any]) -> None:
-    error = error_of(outcome, job.run, job.data_dir)
+def _summarize(
+    run: RunFolder, outcome: Outcome, inputs: TrainingInputs, estimate: MemoryEstimate | None, seconds: float
+) -> dict[str, Any]:
+    """Return the content of ``train.json`` without the adapter's step."""
+    return {
+        **distributed.from_main(lambda: summarize(outcome, run, read_log(run.train_log_path))),
+        "num_train_examples": len(inputs.data.examples),
+        "num_truncated_answers": inputs.data.num_truncated_answers,
+        "num_examples_without_answer": inputs.data.num_without_answer,
+        "peak_memory_bytes": max(distributed.all_gather(peak_memory_bytes(inputs.device))),
+        # FSDP's own buffers are not part of the estimate.
+        "predicted_peak_memory_bytes": None if estimate is None or distributed.is_sharded() else estimate.peak_bytes,
+        "keeps_freed_memory": estimate is not None and estimate.keeps_freed_memory,
+        "seconds": round(seconds, 1),
+    }
+
+
+def _raise_if_incomplete(config: Config, run: RunFolder, outcome: Outcome, summary: dict[str, Any]) -> None:
+    error = error_of(outcome, run, Path(config.data.dir))
     if error is None:
         return
     # On a full disk it may not find room either; the message says what matters.
     with contextlib.suppress(OSError, InputError):
-        write_json(job.run.train_json_path, summary)
+        write_json(run.train_json_path, summary)
     raise error
 
 
-def _card(job: TrainJob, prepared: Prepared, summary: dict[str, Any], environment: dict[str, Any]) -> str:
-    return model_card(
-        CardFacts(
-            source=prepared.source,
-            contract=prepared.contract,
-            model=job.model,
-            lora=job.lora,
-            train=job.train,
-            seed=job.seed,
-            compute_dtype=str(prepared.dtype).removeprefix("torch."),
-            summary=summary,
-            data=report_of(job.data_dir),  # None where it is damaged: no reason to give up a trained adapter
-            environment=environment,
-        )
-    )
-
-
-def _summarize(
-    job: TrainJob, outcome: Outcome, prepared: Prepared, prediction: Prediction | None, seconds: float
+def _save(
+    config: Config,
+    run: RunFolder,
+    model: Any,
+    inputs: TrainingInputs,
+    outcome: Outcome,
+    summary: dict[str, Any],
+    environment: dict[str, Any],
 ) -> dict[str, Any]:
-    data = prepared.data
-    return {
-        **distributed.from_main(lambda: summarize(outcome, job.run, read_log(job.run.train_log_path))),
-        "num_train_examples": len(data.examples),
-        "num_truncated_answers": data.num_truncated_answers,
-        "num_examples_without_answer": data.num_without_answer,
-        "peak_memory_bytes": max(distributed.all_gather(peak_memory_bytes(prepared.device))),
-        # FSDP's own buffers are not part of the prediction.
-        "predicted_peak_memory_bytes": None
-        if prediction is None or distributed.is_sharded()
-        else prediction.peak_bytes,
-        "keeps_freed_memory": prediction is not None and prediction.keeps_freed_memory,
-        "seconds": round(seconds, 1),
-    }
+    """Save the adapter; return the content of ``train.json``, which names the adapter's step once there is one."""
+    chosen = distributed.from_main(lambda: adapter_checkpoint(run, outcome, config.train.early_stopping_patience))
+    adapter_step = outcome.global_step if chosen is None else outcome.early_stopping.best_step
+    complete = {**summary, "adapter_step": adapter_step}
+    weights = whole_adapter(model) if distributed.is_sharded() and chosen is None else None
+
+    def write() -> None:
+        write_json(run.train_json_path, summary)
+        card = model_card(
+            CardFacts(
+                source=inputs.source,
+                contract=inputs.contract,
+                model=config.model,
+                lora=config.lora,
+                train=config.train,
+                seed=config.seed,
+                compute_dtype=str(inputs.dtype).removeprefix("torch."),
+                summary=complete,
+                data=report_of(Path(config.data.dir)),  # None if damaged: no reason to give up a trained adapter
+                environment=environment,
+            )
+        )
+        save_adapter(run.adapter_dir, model, chosen, AdapterParts(inputs.tokenizer, inputs.contract, card, weights))
+        write_json(run.train_json_path, complete)
+
+    written_by_main(run, write)
+    return complete

@@ -1,6 +1,6 @@
 """Experiment trackers (``train.report_to``): is the package there, and where does it write.
 
-Transformers' own callbacks do the reporting: losses, rates and settings, never texts. Sends nothing by itself.
+Transformers' own callbacks do the reporting: losses, rates and settings, never texts.
 """
 
 from __future__ import annotations
@@ -47,10 +47,14 @@ def set_up(arguments: TrainingArguments, run_dir: Path) -> None:
     """Name the run after its folder, and let its tracker write below it unless environment variables say otherwise."""
     arguments.run_name = run_dir.name
     arguments.project = _PROJECT
+    mlflow_uri = f"sqlite:///{(run_dir / 'mlflow.db').resolve()}"
     places = {
         "tensorboard": {"TENSORBOARD_LOGGING_DIR": str(run_dir / "tensorboard")},
         "wandb": {"WANDB_DIR": str(run_dir), "WANDB_PROJECT": _PROJECT},
-        "mlflow": {"MLFLOW_TRACKING_URI": _mlflow_place(run_dir), "MLFLOW_EXPERIMENT_NAME": _PROJECT},
+        "mlflow": {
+            "MLFLOW_TRACKING_URI": mlflow_uri,
+            "MLFLOW_EXPERIMENT_NAME": _PROJECT,
+        },
         "trackio": {"TRACKIO_DIR": str(run_dir / "trackio")},
     }
     for name in arguments.report_to:
@@ -77,7 +81,3 @@ def failures_told(trackers: Sequence[str]) -> Iterator[None]:
             raise
         said = (str(error).splitlines() or [type(error).__name__])[0]
         raise InputError(f"train.report_to: {name} failed: {said}", _HINTS.get(name, _ANY_HINT)) from error
-
-
-def _mlflow_place(run_dir: Path) -> str:
-    return f"sqlite:///{(run_dir / 'mlflow.db').resolve()}"

@@ -1,57 +1,75 @@
-"""The Trainer subclass: one optimizer step over all examples of a step, in padding-free forwards.
+"""The Trainer: one optimizer step over all its examples in padding-free forwards, checked before it is taken.
 
-Transformers' ``Trainer`` keeps the loop, the optimizer, the schedule and the checkpoints. Ours decides how a step's
-loss is computed: summed over answer tokens and divided by their number in the whole step, over all ranks.
+Transformers' ``Trainer`` runs the loop, the optimizer, the schedule and the trackers. This subclass computes the loss
+(summed over answer tokens and divided by their number in the whole step, over all ranks), stops before an update that
+would diverge, writes checkpoints that are whole or absent, and resumes to the byte. docs/private_apis.md lists the
+private methods that it overrides.
 """
 
 from __future__ import annotations
 
 import contextlib
+import json
 import math
+import random
 from collections.abc import Sequence
 from pathlib import Path
 from typing import Any, cast
 
+import numpy as np
 import torch
 from torch.utils.data import DataLoader
-from transformers import PrinterCallback, TrainerCallback, TrainingArguments, set_seed
+from transformers import PrinterCallback, Trainer, TrainerCallback, TrainerControl, TrainingArguments, set_seed
+from transformers.trainer import OPTIMIZER_NAME, SCHEDULER_NAME
+from transformers.trainer_callback import CallbackHandler
+from transformers.training_args import ParallelMode
 
-from medqa_cli import distributed
-from medqa_cli.config.schema import TrainConfig
-from medqa_cli.errors import InputError
-from medqa_cli.model.fused_layers import casting_once
-from medqa_cli.model.packing import answer_token_losses, examples_at_once, group_by_tokens, pack
+from medqa_cli import console, distributed
+from medqa_cli.model.kernels.fused_layers import casting_once
+from medqa_cli.model.kernels.packing import answer_token_losses, examples_at_once, group_by_tokens, pack
+from medqa_cli.model.lora import all_finite
 from medqa_cli.model.scoring import mean_nll, score_answers
 from medqa_cli.prompt.encoder import Example
-from medqa_cli.training.guards import StepGuard
-from medqa_cli.training.safe_trainer import SafeTrainer
-from medqa_cli.training.sharding import OPTIMIZERS_ON_PARTS
-from medqa_cli.training.step_shares import StepSampler, shares_of_step
+from medqa_cli.training.arguments import not_set_up
+from medqa_cli.training.callbacks import EarlyStopping
+from medqa_cli.training.checkpoints import checkpoint_at, publish, rotate, saving
+from medqa_cli.training.divergence import DivergedError, DivergenceDetector, StepLoss
+from medqa_cli.training.fsdp import (
+    divide_optimizer_state,
+    same_adapter_on_all_ranks,
+    whole_adapter,
+    whole_optimizer_state,
+)
+from medqa_cli.training.steps import StepSampler, shares_of_step
 
-# On the CPU there is no second memory to page to; the arithmetic is the same.
-_CPU_EQUIVALENTS = {
-    "paged_adamw_32bit": "adamw_torch",
-    "paged_adamw_8bit": "adamw_8bit",
-    "paged_ademamix_32bit": "ademamix",
-    "paged_ademamix_8bit": "ademamix_8bit",
-    "paged_lion_32bit": "lion_32bit",
-    "paged_lion_8bit": "lion_8bit",
-}
-# What would compute other steps than it should, without a word.
-_REFUSED_OPTIMIZERS = {
-    "layerwise": "updates weights during the backward pass, of which a step has several here",
-    "lomo": "updates weights during the backward pass, of which a step has several here",
-    "schedule_free": "has to be told when the model is looked at or saved, which medqa does not do",
-}
+# In each checkpoint, beside Transformers' trainer_state.json.
+RESUME_STATE_NAME = "medqa_state.json"
 
 
-class MedqaTrainer(SafeTrainer):
+class MedqaTrainer(Trainer):
     """Trains a PEFT model on lists of ``Example``.
 
     One batch of the data loader is one optimizer step: per_device_train_batch_size x gradient_accumulation_steps
     examples per rank. Each rank takes its share and regroups it into forwards of at most ``max_tokens_per_forward``
     tokens (the same on all ranks).
+
+    Args:
+        model: the PEFT model.
+        args: of ``make_training_arguments``.
+        examples: the training split.
+        validation: what each evaluation scores; empty: nothing is evaluated.
+        max_tokens_per_forward: limit on the tokens of a forward.
+        compute_dtype: type of the matrix products.
+        callbacks: called before ``early_stopping``.
+        divergence: judges each step; None: a fresh one.
+        early_stopping: a callback if there is validation; the checkpoint of its best step outlives the rotation.
+
+    Raises:
+        InputError: the package of a tracker is not installed.
     """
+
+    control: TrainerControl
+    callback_handler: CallbackHandler
 
     def __init__(
         self,
@@ -62,8 +80,9 @@ class MedqaTrainer(SafeTrainer):
         validation: Sequence[Example],
         max_tokens_per_forward: int,
         compute_dtype: torch.dtype,
-        callbacks: list[TrainerCallback],
-        guard: StepGuard | None = None,
+        callbacks: Sequence[TrainerCallback],
+        divergence: DivergenceDetector | None = None,
+        early_stopping: EarlyStopping | None = None,
     ) -> None:
         # PEFT's layers take part in every forward; only the experts of a mixture may be left out of one.
         args.ddp_find_unused_parameters = any(
@@ -76,19 +95,28 @@ class MedqaTrainer(SafeTrainer):
                 train_dataset=list(examples),
                 eval_dataset=list(validation) or None,
                 data_collator=lambda batch: {"examples": batch},
-                callbacks=callbacks,
-                guard=guard,
+                callbacks=[*callbacks, early_stopping] if early_stopping and validation else list(callbacks),
             )
         except (ImportError, RuntimeError) as error:
-            # A tracker (train.report_to) whose package is not installed.
-            raise _not_set_up(error) from error
+            raise not_set_up(error) from error
         self.remove_callback(PrinterCallback)
+        self.divergence = divergence or DivergenceDetector()
+        self._early_stopping = early_stopping
         self._validation = list(validation)
         self._max_tokens_per_forward = max_tokens_per_forward
         self._compute_dtype = compute_dtype
+        self._step_row_ids: list[str] = []
+        self._trained_parameters: list[torch.nn.Parameter] = []
+        self._is_restored = False
+        # Set while a checkpoint is written: where it is written to, and what the other ranks gave rank 0 for it.
+        self._saving_dir: Path | None = None
+        self._rng_states: list[dict[str, Any]] = []
+        self._gathered_parts: tuple[dict[str, torch.Tensor], dict[str, Any]] = {}, {}
         if args.process_index > 0:
             # Each rank drops other activations. The adapter was made before, from the same seed on all.
             set_seed(args.seed + args.process_index)
+
+    # Set-up and loop
 
     def get_train_dataloader(self) -> DataLoader[Any]:
         """Return the loader of whole steps: with several ranks, each sees all examples of a step."""
@@ -110,8 +138,52 @@ class MedqaTrainer(SafeTrainer):
         try:
             optimizer: torch.optim.Optimizer = super().create_optimizer(*args, **kwargs)
         except (ImportError, ValueError) as error:
-            raise _not_set_up(error) from error
+            raise not_set_up(error) from error
         return optimizer
+
+    def train(self, resume_from_checkpoint: str | None = None, **more: Any) -> Any:
+        """Train; see ``Trainer.train``."""
+        if self.is_fsdp_enabled:
+            # While each rank still has the whole adapter.
+            if resume_from_checkpoint is not None:
+                super()._load_from_checkpoint(resume_from_checkpoint)
+            same_adapter_on_all_ranks(self.model)
+        return super().train(resume_from_checkpoint=resume_from_checkpoint, **more)
+
+    def _run_epoch(self, **kwargs: Any) -> None:
+        checkpoint = kwargs["resume_from_checkpoint"]
+        if checkpoint is not None and not self._is_restored:
+            state = _read_resume_state(checkpoint)
+            self._tr_loss += state["loss_since_logged"]
+            self._globalstep_last_logged = state["last_logged_step"]
+            self.divergence.restore(state["guard"])
+            self._is_restored = True
+        # Resumed from the checkpoint of its last step: the Trainer would take one step more before it looks.
+        if self.control.should_training_stop or self.state.global_step >= self.state.max_steps:
+            self.control.should_training_stop = True
+            return
+        # Transformers walks over all modules to clip and to clear gradients, 6 ms each on a 7B model; only the adapter
+        # has any.
+        model = kwargs["model"]
+        self._trained_parameters = [parameter for parameter in model.parameters() if parameter.requires_grad]
+        model.zero_grad = self._clear_gradients
+        try:
+            super()._run_epoch(**kwargs)
+        finally:
+            del model.zero_grad  # the class's own appears again
+
+    def _clear_gradients(self, set_to_none: bool = True) -> None:
+        for parameter in self._trained_parameters:
+            parameter.grad = None
+
+    def floating_point_ops(self, inputs: dict[str, Any]) -> int:
+        """Count nothing: medqa reports tokens, not estimated operations."""
+        return 0
+
+    def store_flos(self) -> None:
+        """Store nothing: Transformers would wait for the other ranks here."""
+
+    # A step
 
     def training_step(
         self, model: torch.nn.Module, inputs: dict[str, Any], num_items_in_batch: torch.Tensor | int | None = None
@@ -127,32 +199,36 @@ class MedqaTrainer(SafeTrainer):
             The step's mean loss over the answer tokens of all ranks: a scalar, float32, detached; the same on all.
 
         Raises:
-            DivergedError: that loss is not finite, or far above those before it.
+            DivergedError: that loss is not finite, or far above those before it; on all ranks alike.
         """
         if not (model.training and self.model.training):  # scoring switches the model inside the wrapper
             model.train()
         examples: list[Example] = inputs["examples"]
+        self._step_row_ids = [example.row_id for example in examples]
         device, num_ranks = self.args.device, self.args.world_size
         # DDP and FSDP average gradients over ranks; the factor turns that average back into a sum.
         step_tokens = sum(example.num_answer_tokens for example in examples)
         scale = num_ranks / step_tokens
         total = torch.zeros((), device=device)
-        forwards = self._own_forwards(examples)
+        forwards = self._forwards_of_rank(examples)
         with casting_once(device.type == "cuda"):
             for number, (group, counts) in enumerate(forwards, start=1):
                 batch = pack(group, device)
-                with self._synchronizing(model, number == len(forwards)):
+                # Gradients are exchanged once a step, in the last backward.
+                is_last = number == len(forwards)
+                with contextlib.nullcontext() if is_last else self.accelerator.no_sync(model):
                     with torch.autocast(device.type, self._compute_dtype, enabled=self._compute_dtype != torch.float32):
                         losses = answer_token_losses(model, batch)
                     loss = losses.sum() * (scale if counts else 0.0)
                     self.accelerator.backward(loss)
                 total += loss.detach()
         total = cast(torch.Tensor, self.accelerator.reduce(total, reduction="mean"))
-        self.check_loss(total, examples, step_tokens)
+        step_loss = StepLoss(float(total), step_tokens, len(examples))
+        self.divergence.check_loss(self.state.global_step + 1, step_loss, self._step_row_ids)
         self.state.num_input_tokens_seen += sum(len(example.input_ids) for example in examples)
         return total
 
-    def _own_forwards(self, examples: Sequence[Example]) -> list[tuple[list[Example], bool]]:
+    def _forwards_of_rank(self, examples: Sequence[Example]) -> list[tuple[list[Example], bool]]:
         """Return this rank's forwards of a step, at least one, and whether each counts.
 
         One that does not count only keeps step with the other ranks: the gradients are exchanged in the last backward
@@ -167,9 +243,24 @@ class MedqaTrainer(SafeTrainer):
         shortest = min(examples, key=lambda example: len(example.input_ids))
         return [(group, True) for group in own] + [([shortest], False)] * (needed - len(own))
 
-    def _synchronizing(self, model: torch.nn.Module, is_last: bool) -> contextlib.AbstractContextManager[None]:
-        """Exchange gradients once a step, in the last backward."""
-        return contextlib.nullcontext() if is_last else self.accelerator.no_sync(model)
+    def _clip_grad_norm(self, model: torch.nn.Module) -> Any:
+        if self.is_fsdp_enabled or self.args.max_grad_norm <= 0:
+            return super()._clip_grad_norm(model)
+        return self.accelerator.clip_grad_norm_(self._trained_parameters, self.args.max_grad_norm)
+
+    def _get_grad_norm(self, model: torch.nn.Module, grad_norm: Any = None) -> Any:
+        # Transformers calls this between clipping and the optimizer's step; clipping has not touched the weights.
+        norm = super()._get_grad_norm(model, grad_norm=grad_norm)
+        if hasattr(norm, "full_tensor"):
+            # FSDP: what each rank has of it is only a part.
+            norm = norm.full_tensor()
+        if norm is not None:
+            scaler = getattr(self.accelerator, "scaler", None)
+            loss_scale = float(scaler.get_scale()) if scaler is not None else None
+            self.divergence.check_gradients(self.state.global_step + 1, float(norm), loss_scale, self._step_row_ids)
+        return norm
+
+    # Validation
 
     def evaluate(self, *_: Any, **__: Any) -> dict[str, float]:
         """Score the validation examples: nats per answer token, as ``eval_loss``; each rank scores its part of them.
@@ -181,10 +272,17 @@ class MedqaTrainer(SafeTrainer):
         own = self._validation[self.args.process_index :: num_ranks]
         # FSDP gathers weights in every forward: ranks with an example less score one that does not count.
         fill = self._validation[: -(-len(self._validation) // num_ranks) - len(own)]
+        size = examples_at_once(self.model, self.args.per_device_eval_batch_size) or 1
+        max_tokens: int | None = self._max_tokens_per_forward
+        if self.is_fsdp_enabled:
+            # As many forwards on each rank, however long its examples are.
+            longest = max(len(example.input_ids) for example in self._validation)
+            size, max_tokens = max(1, min(size, self._max_tokens_per_forward // longest)), None
         scores = score_answers(
             self.model,
             [*own, *fill],
-            **self._eval_batches(),
+            batch_size=size,
+            max_tokens=max_tokens,
             device=self.args.device,
             dtype=self._compute_dtype,
         )
@@ -192,123 +290,134 @@ class MedqaTrainer(SafeTrainer):
         parts = distributed.all_gather(scores[: len(own)])
         all_scores = [parts[i % num_ranks][i // num_ranks] for i in range(len(self._validation))]
         metrics = {"eval_loss": mean_nll(all_scores)}
-        self.check_validation(metrics["eval_loss"], [score.nll_sum for score in all_scores])
+        if not math.isfinite(metrics["eval_loss"]):
+            pairs = zip(self._validation, all_scores, strict=True)
+            rows = [example.row_id for example, score in pairs if not math.isfinite(score.nll_sum)]
+            step = self.state.global_step
+            reason = f"the validation loss after step {step} is {metrics['eval_loss']}"
+            raise DivergedError(reason, step, rows, "validation")
         self.log(dict(metrics))
         self.control = self.callback_handler.on_evaluate(self.args, self.state, self.control, metrics)
         return metrics
 
-    def _eval_batches(self) -> dict[str, Any]:
-        size = examples_at_once(self.model, self.args.per_device_eval_batch_size) or 1
+    # Checkpoints: the same files with and without FSDP, so that one is resumed by the other
+
+    def _get_output_dir(self, trial: Any = None) -> str:
+        return str(self._saving_dir) if self._saving_dir is not None else str(super()._get_output_dir(trial))
+
+    def _save_checkpoint(self, model: torch.nn.Module, trial: Any = None) -> None:
+        """Let rank 0 write a checkpoint aside, publish it, then delete old ones; all ranks fail where it fails.
+
+        Raises:
+            DivergedError: the last update left weights that are not finite numbers.
+            NotWrittenError: the disk is full or failed.
+        """
+        step = self.state.global_step
+        if distributed.any_rank(not all_finite(self.model)):
+            reason = f"the update of step {step} left weights that are not finite"
+            raise DivergedError(reason, step, self._step_row_ids)
+        # All that takes all ranks comes first: one that cannot write must not leave others waiting.
+        if self.is_fsdp_enabled:
+            self._gathered_parts = whole_adapter(self.model), whole_optimizer_state(self.model, self.optimizer)
+        is_distributed = self.args.parallel_mode == ParallelMode.DISTRIBUTED
+        self._rng_states = distributed.all_gather(rng_state(all_devices=is_distributed))
+        distributed.from_main(lambda: self._write_checkpoint(model, trial, step))
+
+    def _write_checkpoint(self, model: torch.nn.Module, trial: Any, step: int) -> None:
+        checkpoints_dir = Path(self.args.output_dir)
+        with saving(checkpoints_dir, step) as self._saving_dir:
+            try:
+                super()._save_checkpoint(model, trial)
+                written = checkpoint_at(self._saving_dir, step)
+                # What Transformers forgets: the loss since the last logged line, and what was judged so far.
+                resume_state = {
+                    "loss_since_logged": float(self._tr_loss),  # the same on all ranks
+                    "last_logged_step": self._globalstep_last_logged,
+                    "learning_rate": self.args.learning_rate,
+                    "guard": self.divergence.state(),
+                }
+                (written / RESUME_STATE_NAME).write_text(json.dumps(resume_state), encoding="utf-8")
+                scheduled = step % self.state.save_steps == 0 or step >= self.state.max_steps
+                publish(self._saving_dir, checkpoints_dir, step, scheduled=scheduled)
+            finally:
+                self._saving_dir = None
+        best_step = self._early_stopping.best_step if self._early_stopping else None
+        rotate(checkpoints_dir, step, self.args.save_total_limit, best_step)
+
+    def save_model(self, output_dir: str | None = None, _internal_call: bool = False) -> None:
+        """Save the adapter into a checkpoint."""
+        if self.is_fsdp_enabled:
+            self._save(output_dir, self._gathered_parts[0])
+        else:
+            super().save_model(output_dir, _internal_call)
+
+    def _save(self, output_dir: str | None = None, state_dict: dict[str, Any] | None = None) -> None:
+        # save_embedding_layers=False: otherwise PEFT asks the hub whether the vocabulary was resized.
+        if self.args.should_save:
+            folder = output_dir or self.args.output_dir
+            self.model.save_pretrained(folder, state_dict=state_dict, save_embedding_layers=False)
+
+    def _save_optimizer_and_scheduler(self, output_dir: str) -> None:
         if not self.is_fsdp_enabled:
-            return {"batch_size": size, "max_tokens": self._max_tokens_per_forward}
-        # As many forwards on each rank, however long its examples are.
-        longest = max(len(example.input_ids) for example in self._validation)
-        return {"batch_size": max(1, min(size, self._max_tokens_per_forward // longest)), "max_tokens": None}
+            super()._save_optimizer_and_scheduler(output_dir)
+        elif self.args.should_save:
+            torch.save(self._gathered_parts[1], Path(output_dir, OPTIMIZER_NAME))
+            torch.save(self.lr_scheduler.state_dict(), Path(output_dir, SCHEDULER_NAME))
 
-    def floating_point_ops(self, inputs: dict[str, Any]) -> int:
-        """Count nothing: medqa reports tokens, not estimated operations."""
-        return 0
+    def _save_rng_state(self, output_dir: str) -> None:
+        # Transformers lets each rank write its own file; here rank 0 writes those of all.
+        for rank, state in enumerate(self._rng_states):
+            torch.save(state, Path(output_dir, rng_state_name(rank, len(self._rng_states))))
+
+    # Resuming
+
+    def _load_from_checkpoint(self, resume_from_checkpoint: str, model: Any = None) -> None:
+        if not self.is_fsdp_enabled:  # otherwise ``train`` has loaded it
+            super()._load_from_checkpoint(resume_from_checkpoint, model)
+
+    def _load_optimizer_and_scheduler(self, checkpoint: str | None) -> None:
+        if checkpoint is None or not self.is_fsdp_enabled:
+            super()._load_optimizer_and_scheduler(checkpoint)
+        else:
+            divide_optimizer_state(self.model, self.optimizer, Path(checkpoint, OPTIMIZER_NAME))
+            self.lr_scheduler.load_state_dict(torch.load(Path(checkpoint, SCHEDULER_NAME), weights_only=True))
+        if checkpoint is None:
+            return
+        # Both come back with the learning rate of the checkpoint; a new one in the config would be ignored.
+        before, now = _read_resume_state(checkpoint)["learning_rate"], self.args.learning_rate
+        if before == now:
+            return
+        console.note(f"train.learning_rate was {before:g} up to this checkpoint and is {now:g} from here on")
+        for group in self.optimizer.param_groups:
+            for key in ("lr", "initial_lr"):
+                if key in group:
+                    group[key] *= now / before
+        if hasattr(self.lr_scheduler, "base_lrs"):
+            self.lr_scheduler.base_lrs = [rate * now / before for rate in self.lr_scheduler.base_lrs]
 
 
-def make_training_arguments(
-    config: TrainConfig,
-    *,
-    seed: int,
-    output_dir: Path,
-    device: torch.device,
-    compute_dtype: torch.dtype,
-    memory_is_plentiful: bool = False,
-) -> TrainingArguments:
-    """Translate the config into Transformers' arguments.
+def _read_resume_state(checkpoint: str) -> dict[str, Any]:
+    state: dict[str, Any] = json.loads((Path(checkpoint) / RESUME_STATE_NAME).read_text(encoding="utf-8"))
+    return state
 
-    ``memory_is_plentiful``: the device holds a step's activations, so that ``auto`` need not recompute them.
 
-    Raises:
-        InputError: the optimizer or the tracker does not work here.
+def rng_state(*, all_devices: bool) -> dict[str, Any]:
+    """Return the state of this process's random numbers, as ``Trainer._load_rng_state`` takes it.
+
+    Args:
+        all_devices: with the generators of all GPUs, as Transformers restores them where it is distributed; otherwise
+            with that of the current one.
     """
-    on_cpu = device.type == "cpu"
-    step_examples = config.per_device_train_batch_size * config.gradient_accumulation_steps
-    try:
-        args = TrainingArguments(
-            output_dir=str(output_dir),
-            num_train_epochs=config.num_train_epochs,
-            max_steps=config.max_steps,
-            per_device_train_batch_size=step_examples,
-            per_device_eval_batch_size=step_examples,
-            gradient_accumulation_steps=1,
-            activation_checkpointing=uses_checkpointing(config, device, memory_is_plentiful),
-            activation_checkpointing_kwargs={"use_reentrant": False},
-            learning_rate=config.learning_rate,
-            lr_scheduler_type=config.lr_scheduler_type,
-            # Transformers reads values below 1 as a share of the steps, 1 and more as a number of steps.
-            warmup_steps=min(config.warmup_ratio, math.nextafter(1.0, 0.0)),
-            weight_decay=config.weight_decay,
-            max_grad_norm=config.max_grad_norm,
-            optim=optimizer_on(config.optim, device),
-            save_strategy="steps",
-            save_steps=config.save_steps,
-            save_total_limit=config.save_total_limit,
-            logging_strategy="steps",
-            logging_steps=config.logging_steps,
-            logging_first_step=True,
-            logging_nan_inf_filter=False,
-            eval_strategy="no" if config.eval_steps is None else "steps",
-            eval_steps=config.eval_steps,
-            report_to=config.report_to,
-            use_cpu=on_cpu,
-            # float16 needs a loss scaler, which Transformers sets up; other types need nothing from it.
-            fp16=compute_dtype == torch.float16 and not on_cpu,
-            seed=seed,
-            disable_tqdm=True,
-            log_level="error",
-            remove_unused_columns=False,
-            dataloader_pin_memory=False,
-            # Buffers (rotary frequencies) never change.
-            ddp_broadcast_buffers=False,
-        )
-    except (ImportError, ValueError, RuntimeError) as error:
-        raise _not_set_up(error) from error
-    # ``accelerate launch`` passes on its config's mixed_precision, which the arguments take where they have none of
-    # their own; here model.compute_dtype decides.
-    args.mixed_precision = "fp16" if args.fp16 else "no"
-    # One process drives one device; several GPUs are several processes (accelerate launch), never DataParallel.
-    args._n_gpu = min(args.n_gpu, 1)
-    return args
+    state: dict[str, Any] = {
+        "python": random.getstate(),
+        "numpy": np.random.get_state(),
+        "cpu": torch.random.get_rng_state(),
+    }
+    if torch.cuda.is_available():
+        state["cuda"] = torch.cuda.random.get_rng_state_all() if all_devices else torch.cuda.random.get_rng_state()
+    return state
 
 
-def _not_set_up(error: Exception) -> InputError:
-    message = f"the training cannot be set up: {str(error).splitlines()[0]}"
-    return InputError(message, "install what is missing, or change train.optim or train.report_to")
-
-
-def check_optimizer(name: str) -> None:
-    """Check that an optimizer goes with how medqa computes a step.
-
-    Raises:
-        InputError: it does not.
-    """
-    for part, reason in _REFUSED_OPTIMIZERS.items():
-        if part in name:
-            raise InputError(f"train.optim: {name} {reason}", "take another: adamw_torch, adamw_8bit, adafactor, ...")
-
-
-def optimizer_on(name: str, device: torch.device) -> str:
-    """Return the optimizer that runs on ``device``, and on parts of tensors under FSDP, for the configured name."""
-    if distributed.is_sharded():
-        name = OPTIMIZERS_ON_PARTS.get(name, name)
-    return _CPU_EQUIVALENTS.get(name, name) if device.type == "cpu" else name
-
-
-def unpaged(name: str) -> str | None:
-    """Return what computes the steps of a paged optimizer without waiting for the GPU; None: it is not paged."""
-    if name not in _CPU_EQUIVALENTS:
-        return None
-    equivalent = _CPU_EQUIVALENTS[name]
-    return "adamw_torch_fused" if equivalent == "adamw_torch" else equivalent
-
-
-def uses_checkpointing(config: TrainConfig, device: torch.device, memory_is_plentiful: bool = False) -> bool:
-    """Tell whether activations are recomputed; ``auto`` does so on a GPU unless its memory is plentiful."""
-    if config.gradient_checkpointing == "auto":
-        return device.type == "cuda" and not memory_is_plentiful
-    return config.gradient_checkpointing
+def rng_state_name(rank: int, world_size: int) -> str:
+    """Return the name of a rank's file in a checkpoint, by which Transformers reads it back."""
+    return "rng_state.pth" if world_size == 1 else f"rng_state_{rank}.pth"

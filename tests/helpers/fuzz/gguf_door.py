@@ -120,8 +120,8 @@ def try_gguf(rng: random.Random, folder: Path) -> None:
 
 
 def open_gguf(path: Path) -> None:
-    from medqa_cli.model.base import load_tokenizer
-    from medqa_cli.model.source import find_base
+    from medqa_cli.model.load import load_tokenizer
+    from medqa_cli.model.resolve import find_base
 
     os.environ["MEDQA_CACHE_DIR"] = str(path.parent / "cache")
     source = find_base(str(path))

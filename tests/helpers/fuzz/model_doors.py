@@ -33,7 +33,7 @@ def good_files() -> Path:
 
     from helpers.models import make_chatml_tokenizer, make_tiny_model
     from medqa_cli.config.schema import LoraConfig, PromptConfig
-    from medqa_cli.model.adapter import add_lora
+    from medqa_cli.model.lora import add_lora
     from medqa_cli.prompt.encoder import make_contract
 
     torch.set_num_threads(1)
@@ -60,8 +60,8 @@ def load(path: Path, source: Any = None) -> Any:
     import torch
 
     from medqa_cli.config.schema import ModelConfig
-    from medqa_cli.model.base import load_base
-    from medqa_cli.model.source import find_base
+    from medqa_cli.model.load import load_base
+    from medqa_cli.model.resolve import find_base
 
     settings = ModelConfig(name_or_path="x", quantization="none")
     source = source or find_base(str(path))
@@ -86,8 +86,8 @@ def config(rng: random.Random, folder: Path) -> None:
 
 def open_config(folder: Path) -> None:
     from medqa_cli.merging.skeleton import build_skeleton
-    from medqa_cli.model.base import load_config
-    from medqa_cli.model.source import find_base
+    from medqa_cli.model.load import load_config
+    from medqa_cli.model.resolve import find_base
 
     errors: list[BaseException] = []
     with collected(errors):
@@ -165,7 +165,7 @@ def change_to_pickle(path: Path, rng: random.Random) -> None:
 
 
 def open_weights(folder: Path) -> None:
-    from medqa_cli.model.weight_files import WeightFiles
+    from medqa_cli.model.weights import WeightFiles
 
     errors: list[BaseException] = []
     with collected(errors):
@@ -197,7 +197,7 @@ def tokenizer(rng: random.Random, folder: Path) -> None:
 
 def open_tokenizer(folder: Path) -> None:
     from medqa_cli.config.schema import PromptConfig
-    from medqa_cli.model.base import load_tokenizer
+    from medqa_cli.model.load import load_tokenizer
     from medqa_cli.prompt.encoder import PromptEncoder, make_contract
 
     loaded = load_tokenizer(str(folder))
@@ -232,7 +232,7 @@ def template(rng: random.Random, folder: Path) -> None:
 
 def open_template(folder: Path) -> None:
     from medqa_cli.config.schema import PromptConfig
-    from medqa_cli.model.base import load_tokenizer
+    from medqa_cli.model.load import load_tokenizer
     from medqa_cli.prompt.encoder import PromptEncoder, make_contract
 
     loaded = load_tokenizer(str(folder))
@@ -259,15 +259,15 @@ def open_adapter(folder: Path, base: Path) -> None:
 
     from medqa_cli.merging.adapter_file import AdapterFile
     from medqa_cli.merging.skeleton import expected_tensors
-    from medqa_cli.model.adapter import base_of_adapter, load_adapter
-    from medqa_cli.model.source import BaseSource
+    from medqa_cli.model.load import base_of_adapter, load_adapter
+    from medqa_cli.model.resolve import ModelRef
     from medqa_cli.prompt.encoder import PromptContract
 
     errors: list[BaseException] = []
     with collected(errors):
         base_of_adapter(folder)
         PromptContract.load(folder)
-    model = load(base, BaseSource("x", str(base), "folder"))
+    model = load(base, ModelRef("x", str(base), "folder"))
     with collected(errors):
         adapted = load_adapter(model, folder)
         with torch.no_grad():

@@ -18,10 +18,10 @@ def confine_by_forking() -> None:
     """Replace ``confined.call`` in the modules of the model's doors."""
     import jinja2.sandbox  # noqa: F401 -- so that no fork has to
 
-    from medqa_cli.model import adapter_config, tokenizer_file
+    from medqa_cli.model.checks import adapter, tokenizer
     from medqa_cli.prompt import rendering
 
-    for module in (rendering, tokenizer_file, adapter_config):
+    for module in (rendering, tokenizer, adapter):
         module.call = _call  # type: ignore[attr-defined]
 
 

@@ -27,11 +27,12 @@ from torch.utils._python_dispatch import TorchDispatchMode  # noqa: E402
 from torch.utils._pytree import tree_leaves  # noqa: E402
 
 from medqa_cli.config.schema import LoraConfig, ModelConfig, TrainConfig  # noqa: E402
-from medqa_cli.model import dry_run  # noqa: E402
-from medqa_cli.model.fused_layers import casting_once  # noqa: E402
-from medqa_cli.model.packing import answer_token_losses, pack  # noqa: E402
+from medqa_cli.model.kernels.fused_layers import casting_once  # noqa: E402
+from medqa_cli.model.kernels.packing import answer_token_losses, pack  # noqa: E402
+from medqa_cli.model.memory import profile  # noqa: E402
 from medqa_cli.prompt.encoder import Example  # noqa: E402
-from medqa_cli.training.trainer import MedqaTrainer, make_training_arguments  # noqa: E402
+from medqa_cli.training.arguments import make_training_arguments  # noqa: E402
+from medqa_cli.training.trainer import MedqaTrainer  # noqa: E402
 
 CUDA = torch.device("cuda", 0)
 CARDS = {"H100": ((9, 0), 80 << 30), "T4": ((7, 5), 15 << 30)}
@@ -94,7 +95,7 @@ class Host(TorchDispatchMode):
         super().__init__()
         self.waits: Counter[str] = Counter()
         self.launches: Counter[str] = Counter()
-        self.live = dry_run._LiveBytes(model)
+        self.live = profile._LiveBytes(model)
 
     def __torch_dispatch__(self, func: Any, types: Any, args: Any = (), kwargs: Any = None) -> Any:
         kwargs, name = kwargs or {}, func.name()
@@ -179,12 +180,12 @@ def config_of(case: dict[str, Any], layers: int) -> Any:
     return getattr(transformers, f"{kind}Config")(**{**settings, "num_hidden_layers": layers})
 
 
-def model_of(case: dict[str, Any], layers: int) -> dry_run._OneDepth:
+def model_of(case: dict[str, Any], layers: int) -> profile._OneDepth:
     """The model of a case, as fake CUDA tensors."""
     model, lora = ModelConfig(**case["model"]), LoraConfig(**{"r": 16, "lora_dropout": 0.0, **case["lora"]})
-    dry_run.quiet_libraries()
+    profile.quiet_libraries()
     with CUDA:
-        return dry_run._OneDepth(config_of(case, layers), model, lora, getattr(torch, case["dtype"]))
+        return profile._OneDepth(config_of(case, layers), model, lora, getattr(torch, case["dtype"]))
 
 
 def run_step(case: dict[str, Any], layers: int) -> tuple[dict[str, int], Host]:
@@ -192,11 +193,11 @@ def run_step(case: dict[str, Any], layers: int) -> tuple[dict[str, int], Host]:
     dtype, examples = getattr(torch, case["dtype"]), examples_of(case["examples"])
     depth = model_of(case, layers)
     causal_lm = depth._model.get_base_model()
-    dry_run._switch_checkpointing(causal_lm, case["recomputed"])
+    profile._switch_checkpointing(causal_lm, case["recomputed"])
     host = Host(depth._model)
     autocast = torch.autocast("cuda", dtype, enabled=dtype != torch.float32)
     with depth._mode, host, casting_once():
-        with dry_run._watched(causal_lm.base_model, host.live) as after_layers, autocast:
+        with profile._watched(causal_lm.base_model, host.live) as after_layers, autocast:
             losses = answer_token_losses(depth._model, pack(examples, CUDA))
         assert losses.dtype == torch.float32
         losses.sum().backward()
@@ -209,7 +210,7 @@ def step(case: dict[str, Any]) -> dict[str, Any]:
     """Run a step; return bytes and waits, what the plan says of the bytes, and the launches that a layer adds."""
     found, host = run_step(case, 2)
     model, lora = ModelConfig(**case["model"]), LoraConfig(**{"r": 16, "lora_dropout": 0.0, **case["lora"]})
-    shape = dry_run.ShapeModel(config_of(case, 2), model, lora, getattr(torch, case["dtype"]))
+    shape = profile.ShapeModel(config_of(case, 2), model, lora, getattr(torch, case["dtype"]))
     planned = shape.step_memory(
         examples_of(case["examples"]), device_type="cuda", recomputed=case["recomputed"], several_forwards=False,
         has_flash=case["card"] == "H100",

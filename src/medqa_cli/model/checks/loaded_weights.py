@@ -1,0 +1,183 @@
+"""Checks that a model computes with the weights of its files: none drawn at random, none left out, all of them numbers.
+
+Transformers draws a weight that the files lack at random and says so in a log line only.
+"""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Iterable, Iterator, Mapping, Sequence
+from contextlib import contextmanager
+from dataclasses import dataclass, field
+from typing import Any
+
+import torch
+
+from medqa_cli import console
+from medqa_cli.errors import InputError
+
+_MOST_NAMES = 4
+_AGAIN = "copy or download the model again"
+
+
+@dataclass
+class LoadedWeights:
+    """What was seen while a model was loaded: weights that are no numbers, and those of another shape."""
+
+    not_finite: set[str] = field(default_factory=set)
+    wrong_shapes: set[tuple[str, tuple[int, ...], tuple[int, ...]]] = field(default_factory=set)
+
+    def check(self, model: Any, info: Mapping[str, Any], name: str) -> None:
+        """Check that a model is the one of its files.
+
+        Args:
+            model: what Transformers loaded.
+            info: what it says of that (``output_loading_info``), with what may be missing left out already: tied
+                weights, and what the architecture computes by itself.
+            name: of the base, for the message.
+
+        Raises:
+            InputError: weights are missing, of another shape, NaN or infinite.
+        """
+        self.wrong_shapes |= {(key, tuple(found), tuple(wanted)) for key, found, wanted in info["mismatched_keys"]}
+        missing = set(info["missing_keys"])
+        none_fits = missing >= {key for key, _ in model.named_parameters()}
+        refuse_missing(missing, info["unexpected_keys"], name, none_fits=none_fits)
+        if self.wrong_shapes:
+            key, found, wanted = min(self.wrong_shapes)
+            raise InputError(
+                f"{len(self.wrong_shapes)} weights of {name} have another shape than its config.json says, such as "
+                f"{key}: {_by(found)} in the files, {_by(wanted)} in the model",
+                "take config.json and weights from the same model",
+            )
+        if broken := self.not_finite | _not_finite(model):
+            narrow = "; float16 ends at 65,504: try model.compute_dtype: float32" * (model.dtype == torch.float16)
+            raise InputError(
+                f"weights of {name} are not finite numbers (NaN or infinite): {grouped(broken)}",
+                f"{_AGAIN}; where a training or a conversion made it, that one failed{narrow}",
+            )
+        _mention_unused(model, info["unexpected_keys"], name)
+
+
+@contextmanager
+def watching_quantization() -> Iterator[LoadedWeights]:
+    """Look at each weight before bitsandbytes quantizes it inside the block.
+
+    Afterwards it is too late: its kernels for GPUs leave NaN out when they look for the largest value of a block and
+    make a number of it, and Transformers does not compare the shapes of quantized weights.
+    """
+    from transformers.integrations.bitsandbytes import Bnb4bitQuantize, Bnb8bitQuantize
+
+    seen = LoadedWeights()
+    kinds = (Bnb4bitQuantize, Bnb8bitQuantize)
+    originals = [kind.convert for kind in kinds]
+
+    def watched(original: Any) -> Any:
+        def convert(self: Any, input_dict: Any, *args: Any, **kwargs: Any) -> Any:
+            for key, value in input_dict.items():
+                tensor = value[0] if isinstance(value, list) else value
+                wanted = tuple(kwargs["model"].get_parameter_or_buffer(key).shape)
+                if tuple(tensor.shape) not in (wanted, wanted[::-1]):  # Conv1D layers are stored the other way round
+                    seen.wrong_shapes.add((key, tuple(tensor.shape), wanted))
+                if not is_finite(tensor):
+                    seen.not_finite.add(key)
+            return original(self, input_dict, *args, **kwargs)
+
+        return convert
+
+    try:
+        for kind, original in zip(kinds, originals, strict=True):
+            setattr(kind, "convert", watched(original))  # noqa: B010 -- mypy forbids to assign a method
+        yield seen
+    finally:
+        for kind, original in zip(kinds, originals, strict=True):
+            setattr(kind, "convert", original)  # noqa: B010
+
+
+def is_finite(tensor: torch.Tensor) -> bool:
+    """Tell whether all values are finite numbers; integers are, and so is a tensor without content."""
+    if not tensor.is_floating_point() or tensor.device.type == "meta" or not tensor.numel():
+        return True
+    if tensor.element_size() == 1:  # float8 has no order
+        tensor = tensor.float()
+    # The two ends are enough, and ten times as quick as a look at each value; both are NaN where there is one.
+    return bool(torch.stack(tensor.detach().aminmax()).isfinite().all())
+
+
+def refuse_missing(missing: Iterable[str], unexpected: Iterable[str], name: str, *, none_fits: bool = False) -> None:
+    """Refuse a base whose files lack weights of the model.
+
+    Args:
+        missing: names of weights that the model has and the files do not.
+        unexpected: names in the files that the model does not have.
+        name: of the base, for the message.
+        none_fits: no name in the files is one of the model's.
+
+    Raises:
+        InputError: there are any.
+    """
+    missing, unexpected = list(missing), list(unexpected)
+    if not missing:
+        return
+    if none_fits and unexpected:
+        what = f"no weight in the files of {name} has a name of the model: they hold {grouped(unexpected)}, and it has"
+    else:
+        what = f"the files of {name} lack {len(missing)} weights of the model:"
+    raise InputError(
+        f"{what} {grouped(missing)}",
+        f"they would be drawn at random. {_AGAIN.capitalize()}; where a script saved it, save it with save_pretrained, "
+        "so that names and config.json go together",
+    )
+
+
+def grouped(names: Iterable[str]) -> str:
+    """Return names for a message, the numbers of layers joined, at most a few."""
+    from transformers.utils.loading_report import update_key_name
+
+    joined = list(update_key_name(dict.fromkeys(sorted(names), "")))
+    more = len(joined) - _MOST_NAMES
+    return ", ".join(joined[:_MOST_NAMES]) + (f" and {more} more" if more > 0 else "")
+
+
+def _not_finite(model: torch.nn.Module) -> set[str]:
+    tied = set(getattr(model, "all_tied_weights_keys", None) or ())
+    tensors = {**dict(model.named_parameters()), **dict(model.named_buffers())}
+    # Masks and the like are computed, and may be infinite.
+    not_stored = {key for key, _ in model.named_buffers()} - model.state_dict().keys()
+    return {
+        key for key, tensor in tensors.items() if key not in tied and not all(map(is_finite, _numbers(tensor)))
+    } - not_stored
+
+
+def _numbers(tensor: Any) -> Iterator[torch.Tensor]:
+    """Yield what carries the size of the values: a tensor itself, the constants of a quantized one."""
+    state = getattr(tensor, "quant_state", None)
+    if state is None:
+        yield tensor if getattr(tensor, "SCB", None) is None else tensor.SCB
+    while state is not None:
+        yield state.absmax
+        if state.offset is not None:
+            yield state.offset
+        state = state.state2
+
+
+def _mention_unused(model: Any, unexpected: Iterable[str], name: str) -> None:
+    """Say what of the files is left out; warn where it looks like a part of the model: a bias, one more layer."""
+    unexpected = sorted(unexpected)
+    modules = {_pattern(key) for key, _ in model.named_modules()}
+    own = [key for key in unexpected if _pattern(key.rpartition(".")[0]) in modules]
+    if own:
+        console.warn(
+            f"the files of {name} hold weights that its config.json has no place for; the model is computed without: "
+            f"{grouped(own)}"
+        )
+    if others := [key for key in unexpected if key not in own]:
+        console.note(f"{name}: not part of the language model and left out: {grouped(others)}")
+
+
+def _pattern(name: str) -> str:
+    return re.sub(r"\.\d+(?=\.|$)", ".*", name)
+
+
+def _by(shape: Sequence[int]) -> str:
+    return " x ".join(map(str, shape))

@@ -1,0 +1,274 @@
+"""Losses of answer tokens without the whole logits: a chunk at a time, its gradient taken at once.
+
+The full logits of a step of 8 answers are the largest tensors of the training of a small model (vocabulary 49,152:
+192 KB a token), and autograd keeps several copies. Here a chunk of them lives at a time. The idea is that of
+fused linear cross-entropy (Liger-Kernel, ``fused_linear_cross_entropy.py``); the code is plain PyTorch.
+"""
+
+from __future__ import annotations
+
+import types
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from contextvars import ContextVar
+from typing import Any
+
+import torch
+import torch.nn.functional as F
+from torch.utils.checkpoint import checkpoint
+from transformers.modeling_outputs import CausalLMOutput
+
+from medqa_cli.model.kernels.attention import is_packed
+
+# Bytes of float32 logits in one chunk: large enough for full speed, small beside everything else.
+CHUNK_BYTES = {"cpu": 24 << 20, "cuda": 256 << 20}
+# Config keys of architectures that change the logits after the output layer.
+_LOGIT_CHANGES = ("final_logit_softcapping", "logits_scaling", "logit_scale", "lm_head_multiplier")
+
+
+def install_answer_losses(causal_lm: Any) -> None:
+    """Let a Transformers causal language model compute several examples, and losses of their answers.
+
+    The batch is one row of examples end to end, ``example_lengths`` tokens each; ``logits_to_keep`` (``(N,)`` int64)
+    are positions in it. With ``targets`` (``(N,)`` int64) ``forward`` returns ``(N,)`` float32 losses in nats, without
+    them the ``(1, N, V)`` logits. A model whose attention is not the packed one computes an example at a time, as
+    Transformers does. Without ``example_lengths`` ``forward`` is the model's own.
+    """
+    own_forward = causal_lm.forward
+
+    def forward(
+        self: Any,
+        *args: Any,
+        targets: torch.Tensor | None = None,
+        example_lengths: tuple[int, ...] | None = None,
+        **kwargs: Any,
+    ) -> Any:
+        if example_lengths is None:
+            return own_forward(*args, **kwargs)
+        packed = is_packed(self) and not _rotate_differently(self.config, example_lengths)
+        compute = _packed if packed else _one_at_a_time
+        return compute(self, own_forward, targets, example_lengths, **kwargs)
+
+    causal_lm.forward = types.MethodType(forward, causal_lm)
+
+
+def use_whole_logits(causal_lm: Any, wanted: bool = True) -> None:
+    """Take the losses from the logits that the model itself returns, or where possible a chunk at a time again."""
+    causal_lm.medqa_uses_whole_logits = wanted
+
+
+def _packed(
+    causal_lm: Any,
+    own_forward: Callable[..., Any],
+    targets: torch.Tensor | None,
+    example_lengths: tuple[int, ...],
+    *,
+    logits_to_keep: torch.Tensor,
+    **kwargs: Any,
+) -> Any:
+    kwargs["example_lengths"] = example_lengths
+    if targets is not None and _is_plain(causal_lm):
+        # Not [0, positions]: the gradient of an index is sorted on a GPU, that of index_select is not.
+        hidden = causal_lm.base_model(**kwargs)[0][0].index_select(0, logits_to_keep)  # (N, hidden_size)
+        return answer_losses(hidden, causal_lm.get_output_embeddings(), targets)
+    output = own_forward(**kwargs, logits_to_keep=logits_to_keep)
+    return output if targets is None else _losses_of(output.logits[0], targets)
+
+
+def _one_at_a_time(
+    causal_lm: Any,
+    own_forward: Callable[..., Any],
+    targets: torch.Tensor | None,
+    example_lengths: tuple[int, ...],
+    *,
+    input_ids: torch.Tensor,
+    logits_to_keep: torch.Tensor,
+    **_: Any,
+) -> Any:
+    """Compute each example by itself: the model makes positions and masks as it does for any single text."""
+    found, order = [], []
+    wanted = logits_to_keep.tolist()
+    start = 0
+    is_asked_for_lengths = is_packed(causal_lm)
+    for length in example_lengths:
+        own = [index for index, position in enumerate(wanted) if start <= position < start + length]
+        positions = logits_to_keep[own] - start
+        row = {"input_ids": input_ids[:, start : start + length], "use_cache": False}
+        if is_asked_for_lengths:
+            row["example_lengths"] = (length,)
+        if targets is not None and _is_plain(causal_lm):
+            hidden = causal_lm.base_model(**row)[0][0, positions]
+            found.append(answer_losses(hidden, causal_lm.get_output_embeddings(), targets[own]))
+        else:
+            logits = own_forward(**row).logits[0, positions]
+            found.append(logits if targets is None else _losses_of(logits, targets[own]))
+        order += own
+        start += length
+    place = sorted(range(len(order)), key=order.__getitem__)
+    together = torch.cat(found)[place]
+    return together if targets is not None else CausalLMOutput(logits=together[None])
+
+
+def _rotate_differently(config: Any, example_lengths: tuple[int, ...]) -> bool:
+    """Tell whether rotary positions depend on the longest example of a forward, so that others would be wrong.
+
+    LongRoPE (Phi-3) and dynamic scaling change them beyond the length of the pretraining (Transformers,
+    ``modeling_rope_utils.py``, ``dynamic_rope_update``).
+    """
+    text_config = config.get_text_config()
+    rope = getattr(text_config, "rope_parameters", None) or {}
+    # One set of values, or one for each type of layer.
+    sets = [values for values in rope.values() if isinstance(values, dict)] or [rope]
+    return len(example_lengths) > 1 and any(
+        max(example_lengths) > (values.get("original_max_position_embeddings") or text_config.max_position_embeddings)
+        for values in sets
+        if values.get("rope_type") in ("longrope", "dynamic")
+    )
+
+
+def _losses_of(logits: torch.Tensor, targets: torch.Tensor) -> torch.Tensor:
+    return F.cross_entropy(logits.float(), targets, reduction="none")
+
+
+def answer_losses(hidden: torch.Tensor, output_layer: torch.nn.Module, targets: torch.Tensor) -> torch.Tensor:
+    """Return the negative log-likelihood of each target: ``(N,)`` float32, in nats.
+
+    Args:
+        hidden: ``(N, hidden_size)``, the last layer's output at the places whose next token is a target.
+        output_layer: a linear layer to the vocabulary; it may carry an adapter.
+        targets: ``(N,)`` int64.
+    """
+    is_sharded = _is_sharded(output_layer)
+    rows = _chunk_rows(output_layer, hidden.device.type)
+    if _is_frozen_linear(output_layer):
+
+        def frozen_losses() -> torch.Tensor:
+            losses: torch.Tensor = _FrozenHeadLosses.apply(part, output_layer.weight, output_layer.bias, targets, rows)
+            return losses
+
+        autocast = torch.is_autocast_enabled(hidden.device.type)
+        part = hidden.to(torch.get_autocast_dtype(hidden.device.type)) if autocast else hidden
+        return _as_forward_of(output_layer, hidden, frozen_losses) if is_sharded else frozen_losses()
+    if is_sharded:
+        # FSDP gathers the weights at each call, and all ranks must call equally often.
+        rows = len(targets)
+
+    def chunk_losses(part: torch.Tensor, wanted: torch.Tensor) -> torch.Tensor:
+        return F.cross_entropy(output_layer(part).float(), wanted, reduction="none")
+
+    parts = zip(hidden.split(rows), targets.split(rows), strict=True)
+    if not torch.is_grad_enabled():
+        return torch.cat([chunk_losses(part, wanted) for part, wanted in parts])
+    # Trained or quantized output layers: the chunk's logits are made again in the backward pass.
+    return torch.cat([checkpoint(chunk_losses, part, wanted, use_reentrant=False) for part, wanted in parts])
+
+
+def _is_frozen_linear(layer: Any) -> bool:
+    """Tell whether the layer is its frozen weight and nothing else; a hook on it wants to see it called."""
+    if _is_sharded(layer):
+        # FSDP puts a class of its own before the layer's, and hooks that ``_as_forward_of`` calls.
+        return type(layer).__bases__[-1] is torch.nn.Linear and not layer.weight.requires_grad
+    hooks = (layer._forward_hooks, layer._forward_pre_hooks, layer._backward_hooks, layer._backward_pre_hooks)
+    return type(layer) is torch.nn.Linear and not layer.weight.requires_grad and not any(hooks)
+
+
+def _is_sharded(layer: Any) -> bool:
+    return hasattr(layer, "unshard")  # torch.distributed.fsdp.FSDPModule
+
+
+def _as_forward_of(layer: Any, hidden: torch.Tensor, compute: Callable[[], torch.Tensor]) -> torch.Tensor:
+    """Run ``compute`` in the place of a layer's forward pass, once: FSDP gathers the layer's weights for it."""
+    layer.forward = lambda hidden: compute()
+    try:
+        losses: torch.Tensor = layer(hidden)
+    finally:
+        del layer.forward  # the class's own appears again
+    return losses
+
+
+def _is_plain(causal_lm: Any) -> bool:
+    """Tell whether the logits are the output layer's own, applied to the last hidden state."""
+    if getattr(causal_lm, "medqa_uses_whole_logits", False):
+        return False
+    config = causal_lm.config.get_text_config()
+    changed = any(getattr(config, key, None) not in (None, 1, 1.0) for key in _LOGIT_CHANGES)
+    return not changed and causal_lm.base_model is not causal_lm and causal_lm.get_output_embeddings() is not None
+
+
+def _chunk_rows(output_layer: Any, device_type: str) -> int:
+    vocabulary_size = int(getattr(output_layer, "out_features", 1 << 15))
+    chunk_bytes = CHUNK_BYTES.get(_chunks_of.get() or device_type, CHUNK_BYTES["cpu"])
+    return max(16, chunk_bytes // (4 * vocabulary_size))
+
+
+_chunks_of: ContextVar[str | None] = ContextVar("chunks_of", default=None)
+
+
+@contextmanager
+def chunks_as_on(device_type: str) -> Iterator[None]:
+    """Take the chunks that another kind of device would take, wherever the tensors are."""
+    token = _chunks_of.set(device_type)
+    try:
+        yield
+    finally:
+        _chunks_of.reset(token)
+
+
+class _FrozenHeadLosses(torch.autograd.Function):
+    """Cross-entropy after a frozen linear layer; keeps only the gradient of ``hidden``."""
+
+    @staticmethod
+    def forward(
+        ctx: Any,
+        hidden: torch.Tensor,
+        weight: torch.Tensor,
+        bias: torch.Tensor | None,
+        targets: torch.Tensor,
+        rows: int,
+    ) -> torch.Tensor:
+        losses = hidden.new_empty(len(targets), dtype=torch.float32)
+        grad = torch.empty_like(hidden) if ctx.needs_input_grad[0] else None
+        # Made once, not for each chunk: large blocks that come and go scatter the memory, which then grows.
+        products = hidden.new_empty(min(rows, len(targets)), len(weight))
+        wide = products if hidden.dtype == torch.float32 else torch.empty_like(products, dtype=torch.float32)
+        with torch.autocast(hidden.device.type, enabled=False):
+            weight = weight.to(hidden.dtype)
+            for start in range(0, len(targets), rows):
+                part = slice(start, start + rows)
+                wanted = targets[part, None]
+                narrow, logits = products[: len(wanted)], wide[: len(wanted)]  # (rows, V)
+                torch.mm(hidden[part], weight.t(), out=narrow)
+                if bias is not None:
+                    narrow.add_(bias)
+                if wide is not products:
+                    logits.copy_(narrow)
+                losses[part] = _losses_and_probabilities(logits, wanted)
+                if grad is not None:
+                    logits.scatter_add_(1, wanted, torch.full_like(logits[:, :1], -1.0))
+                    if wide is not products:
+                        narrow.copy_(logits)
+                    torch.mm(narrow, weight, out=grad[part])
+        if grad is not None:
+            ctx.save_for_backward(grad)
+        return losses
+
+    @staticmethod
+    def backward(ctx: Any, *grads: torch.Tensor) -> tuple[torch.Tensor | None, ...]:
+        (grad,) = ctx.saved_tensors
+        return (grad * grads[0].to(grad.dtype)[:, None], None, None, None, None)
+
+
+def _losses_and_probabilities(logits: torch.Tensor, targets: torch.Tensor) -> torch.Tensor:
+    """Return each row's loss, ``(rows,)`` float32, and turn the logits into probabilities in place.
+
+    In place, since a second tensor of this size, as ``logsumexp`` makes one, costs more than the exponentials.
+
+    Args:
+        logits: ``(rows, V)`` float32; overwritten.
+        targets: ``(rows, 1)`` int64.
+    """
+    target_logits = logits.gather(1, targets)
+    largest = logits.amax(-1, keepdim=True)
+    sums = logits.sub_(largest).exp_().sum(-1, keepdim=True)
+    logits.div_(sums)
+    return (sums.log() + largest - target_logits)[:, 0]

@@ -1,0 +1,401 @@
+"""Layers that compute what Transformers' and PEFT's compute, in fewer passes over memory and keeping less for backward.
+
+Three of them, put into a model by ``fuse_layers``: a LoRA layer on a frozen (4-bit or plain) linear layer, a gated
+SiLU followed by such a layer, and RMSNorm. What does not fit the pattern (DoRA, int8, LoRA biases, other activations)
+keeps its own code. Parameters, names and files stay those of PEFT.
+
+On CUDA, Liger's kernels for the rotary embedding and RMSNorm are used where the package is installed.
+"""
+
+from __future__ import annotations
+
+import types
+from collections.abc import Collection, Iterator
+from contextlib import contextmanager
+from typing import Any
+
+import torch
+import torch.nn.functional as F
+
+_Grads = tuple[torch.Tensor | None, ...]
+
+
+LORA_LINEAR, GATED_SILU, RMS_NORM = "LoRA linear", "gated SiLU", "RMSNorm"
+KINDS = (LORA_LINEAR, GATED_SILU, RMS_NORM)
+# Of the package ``liger-kernel``, by Transformers' integration. With an adapter, medqa's own losses in chunks and gated
+# SiLU keep less for the backward pass.
+_LIGER_KERNELS = {
+    "rope": True,
+    "rms_norm": True,
+    "swiglu": False,
+    "cross_entropy": False,
+    "fused_linear_cross_entropy": False,
+}
+_LIGER_MARK = "medqa_uses_liger_kernels"
+
+
+def fuse_layers(model: torch.nn.Module, kinds: Collection[str] = KINDS) -> int:
+    """Replace the forwards of the layers that fit; return how many were replaced.
+
+    Args:
+        model: a PEFT model, already loaded and on its device.
+        kinds: those of ``KINDS`` that are wanted; layers of others get their own forwards back.
+    """
+    unfuse_layers(model)
+    replaced = 0
+    for kind, module in _fitting(model):
+        if kind in kinds:
+            _replace_forward(module, _FORWARDS[kind])
+            replaced += 1
+    return replaced
+
+
+def unfuse_layers(model: torch.nn.Module) -> None:
+    """Give all layers their own forwards back."""
+    for module in model.modules():
+        own: Any = vars(module).pop("plain_forward", None)
+        if own is not None:
+            module.forward = own
+
+
+def first_layers(model: torch.nn.Module) -> dict[str, Any]:
+    """Return the first layer of each kind that the model has."""
+    first: dict[str, Any] = {}
+    for kind, module in _fitting(model):
+        first.setdefault(kind, module)
+    return first
+
+
+def _fitting(model: torch.nn.Module) -> Iterator[tuple[str, Any]]:
+    from peft.tuners.lora import LoraLayer
+
+    norms_are_fused = uses_liger_kernels(model)
+    for module in model.modules():
+        if isinstance(module, LoraLayer) and _is_lora_linear(module):
+            yield LORA_LINEAR, module
+        elif _is_gated_silu(module):
+            yield GATED_SILU, module
+        elif _is_rms_norm(module) and not norms_are_fused:
+            yield RMS_NORM, module
+
+
+def _replace_forward(module: Any, forward: Any) -> None:
+    module.plain_forward = module.forward
+    module.forward = types.MethodType(forward, module)
+
+
+def _is_lora_linear(module: Any) -> bool:
+    import bitsandbytes as bnb
+
+    base = module.get_base_layer()
+    return type(base) is torch.nn.Linear or type(base) is bnb.nn.Linear4bit
+
+
+def _is_gated_silu(module: torch.nn.Module) -> bool:
+    names = ("gate_proj", "up_proj", "down_proj")
+    has_layers = all(isinstance(getattr(module, name, None), torch.nn.Module) for name in names)
+    # No other layer that we know nothing about: only the activation may stand beside the three.
+    children = {name for name, _ in module.named_children()}
+    activation = getattr(module, "act_fn", None)
+    return has_layers and children <= {*names, "act_fn"} and _is_silu(activation)
+
+
+def _is_silu(activation: Any) -> bool:
+    return isinstance(activation, torch.nn.SiLU) or type(activation).__name__ == "SiLUActivation"
+
+
+def _is_rms_norm(module: Any) -> bool:
+    # By name and attributes: each architecture has a class of its own with the same code (Gemma adds 1 to the weight).
+    name = type(module).__name__
+    return name in _RMS_NORMS and hasattr(module, "variance_epsilon") and not module.weight.requires_grad
+
+
+_RMS_NORMS = ("LlamaRMSNorm", "MistralRMSNorm", "Qwen2RMSNorm", "Qwen3RMSNorm", "SmolLM3RMSNorm", "Phi3RMSNorm")
+
+
+def _active_adapter(module: Any) -> str | None:
+    """Return the name of the one plain LoRA adapter that acts in this layer, or None."""
+    if module.disable_adapters or module.merged or len(module.active_adapters) != 1:
+        return None
+    name: str = module.active_adapters[0]
+    if name not in module.lora_A or name in module.lora_variant or module.lora_bias.get(name):
+        return None
+    base = module.get_base_layer()
+    is_trained = base.weight.requires_grad or (base.bias is not None and base.bias.requires_grad)
+    return None if is_trained else name
+
+
+def _lora_forward(self: Any, x: torch.Tensor, *args: Any, **kwargs: Any) -> Any:
+    name = _active_adapter(self)
+    if name is None or args or kwargs:
+        return self.plain_forward(x, *args, **kwargs)
+    x = _in_compute_type(x)
+    dropped = _dropped(self, name, x)
+    return _LoraLinear.apply(
+        x, dropped, self.lora_A[name].weight, self.lora_B[name].weight, self.get_base_layer(), self.scaling[name]
+    )
+
+
+def _gated_silu_forward(self: Any, x: torch.Tensor) -> Any:
+    gate, up, down = self.gate_proj(x), self.up_proj(x), self.down_proj
+    name = _active_adapter(down) if hasattr(down, "lora_A") and hasattr(down, "plain_forward") else None
+    if name is None or (down.training and _dropout_probability(down, name)):
+        return down(_GatedSilu.apply(gate, up))
+    return _GatedSiluLoraLinear.apply(
+        gate, up, down.lora_A[name].weight, down.lora_B[name].weight, down.get_base_layer(), down.scaling[name]
+    )
+
+
+def _rms_norm_forward(self: Any, hidden_states: torch.Tensor) -> Any:
+    if hidden_states.is_cuda and hidden_states.dtype == self.weight.dtype and _HAS_RMS_NORM_KERNEL:
+        return rms_norm_in_one_kernel(hidden_states, self.weight, self.variance_epsilon)
+    return _RmsNorm.apply(hidden_states, self.weight, self.variance_epsilon)
+
+
+_FORWARDS = {LORA_LINEAR: _lora_forward, GATED_SILU: _gated_silu_forward, RMS_NORM: _rms_norm_forward}
+
+
+# From 2.9 on there are CUDA kernels for forward and backward; before, the function was made of eight others.
+_HAS_RMS_NORM_KERNEL = hasattr(torch.ops.aten, "_fused_rms_norm_backward")
+
+
+def rms_norm_in_one_kernel(x: torch.Tensor, weight: torch.Tensor, epsilon: float) -> torch.Tensor:
+    """Return what ``_RmsNorm`` does, rounded once instead of twice where ``x`` has 16 bits; keeps as much."""
+    with torch.autocast(x.device.type, enabled=False):
+        return F.rms_norm(x, weight.shape, weight, epsilon)
+
+
+def _in_compute_type(x: torch.Tensor) -> torch.Tensor:
+    device_type = x.device.type
+    return x.to(torch.get_autocast_dtype(device_type)) if torch.is_autocast_enabled(device_type) else x
+
+
+def _dropout_probability(module: Any, name: str) -> float:
+    return float(getattr(module.lora_dropout[name], "p", 0.0))
+
+
+def _dropped(module: Any, name: str, x: torch.Tensor) -> torch.Tensor | None:
+    """Return the adapter's input after dropout; None where it is ``x`` itself."""
+    if not module.training or not _dropout_probability(module, name):
+        return None
+    dropped: torch.Tensor = module.lora_dropout[name](x)
+    return dropped
+
+
+def _dense_weight(base: Any, dtype: torch.dtype) -> tuple[torch.Tensor, bool]:
+    """Return the frozen weight ``(out, in)`` in ``dtype``, and whether it is a copy that may be overwritten."""
+    state = getattr(base.weight, "quant_state", None)
+    if state is None:
+        weight = base.weight.detach()
+        return weight.to(dtype), weight.dtype != dtype
+    import bitsandbytes as bnb
+
+    return bnb.functional.dequantize_4bit(base.weight.detach(), state).to(dtype), True
+
+
+def _sum_is_exact_enough(dtype: torch.dtype) -> bool:
+    """Tell whether W + s B A may be summed before the product: in 16 bits the small update would round away."""
+    return dtype == torch.float32
+
+
+def _adapted_weight(base: Any, lora_a: torch.Tensor, lora_b: torch.Tensor, scaling: float) -> torch.Tensor:
+    weight, owned = _dense_weight(base, torch.float32)
+    return torch.addmm(weight, lora_b, lora_a, alpha=scaling, out=weight if owned else None)
+
+
+# Trained weights in the type of the products, by storage and type; None: each use casts them anew. No context
+# variable, since autograd runs the backward pass of a GPU in a thread of its own.
+_casts: dict[tuple[int, torch.dtype], torch.Tensor] | None = None
+
+
+@contextmanager
+def casting_once(wanted: bool = True) -> Iterator[None]:
+    """Keep the trained weights' casts to the type of the products: they are needed in forward, recompute and backward.
+
+    For a step's forwards and backwards, between which no optimizer changes a weight.
+    """
+    global _casts
+    before, _casts = _casts, {} if wanted else None
+    try:
+        yield
+    finally:
+        _casts = before
+
+
+def _cast(weight: torch.Tensor, dtype: torch.dtype) -> torch.Tensor:
+    if _casts is None or weight.dtype == dtype:
+        return weight.to(dtype)
+    key = (weight.untyped_storage()._cdata, dtype)
+    if key not in _casts:
+        _casts[key] = weight.detach().to(dtype)
+    return _casts[key]
+
+
+def _product(
+    x: torch.Tensor, dropped: torch.Tensor | None, lora_a: torch.Tensor, lora_b: torch.Tensor, base: Any, scaling: float
+) -> torch.Tensor:
+    """Return x W' + bias + s (dropped A') B' for two-dimensional ``x`` of shape (tokens, in)."""
+    if dropped is None and _sum_is_exact_enough(x.dtype):
+        return F.linear(x, _adapted_weight(base, lora_a, lora_b, scaling), base.bias)
+    weight, _ = _dense_weight(base, x.dtype)
+    y = F.linear(x, weight, None if base.bias is None else base.bias.to(x.dtype))
+    narrow = torch.mm(x if dropped is None else dropped, _cast(lora_a, x.dtype).t())  # (tokens, r)
+    return y.addmm_(narrow, _cast(lora_b, x.dtype).t(), alpha=scaling)
+
+
+def _product_backward(
+    grad: torch.Tensor,
+    x: torch.Tensor,
+    dropped: torch.Tensor | None,
+    lora: tuple[torch.Tensor, torch.Tensor],
+    base: Any,
+    scaling: float,
+    needs_input: bool,
+) -> tuple[torch.Tensor | None, torch.Tensor | None, torch.Tensor, torch.Tensor]:
+    """Return the gradients of x, dropped, A and B; ``grad`` and ``x`` are two-dimensional."""
+    lora_a, lora_b = lora
+    source = x if dropped is None else dropped
+    narrow_a, narrow_b = _cast(lora_a, x.dtype), _cast(lora_b, x.dtype)
+    narrow = torch.mm(source, narrow_a.t())  # (tokens, r)
+    narrow_grad = torch.mm(grad, narrow_b).mul_(scaling)  # (tokens, r)
+    grad_b = torch.mm(grad.t(), narrow).mul_(scaling).to(lora_b.dtype)
+    grad_a = torch.mm(narrow_grad.t(), source).to(lora_a.dtype)
+    grad_x = grad_dropped = None
+    if dropped is not None:
+        grad_dropped = torch.mm(narrow_grad, narrow_a)
+        grad_x = torch.mm(grad, _dense_weight(base, grad.dtype)[0]) if needs_input else None
+    elif needs_input and _sum_is_exact_enough(grad.dtype):
+        grad_x = torch.mm(grad, _adapted_weight(base, lora_a, lora_b, scaling))
+    elif needs_input:
+        grad_x = torch.mm(grad, _dense_weight(base, grad.dtype)[0]).addmm_(narrow_grad, narrow_a)
+    return grad_x, grad_dropped, grad_a, grad_b
+
+
+class _LoraLinear(torch.autograd.Function):
+    """x W' + s A' B' in one step; keeps the input and the adapter, never the dequantized weight."""
+
+    @staticmethod
+    def forward(
+        ctx: Any,
+        x: torch.Tensor,
+        dropped: torch.Tensor | None,
+        lora_a: torch.Tensor,
+        lora_b: torch.Tensor,
+        base: Any,
+        scaling: float,
+    ) -> torch.Tensor:
+        ctx.save_for_backward(x, dropped, lora_a, lora_b)
+        ctx.base, ctx.scaling = base, scaling
+        with torch.autocast(x.device.type, enabled=False):
+            flat = None if dropped is None else dropped.flatten(0, -2)
+            return _product(x.flatten(0, -2), flat, lora_a, lora_b, base, scaling).view(*x.shape[:-1], -1)
+
+    @staticmethod
+    def backward(ctx: Any, *grads: torch.Tensor) -> _Grads:
+        x, dropped, lora_a, lora_b = ctx.saved_tensors
+        grad = grads[0].flatten(0, -2)
+        flat = None if dropped is None else dropped.flatten(0, -2)
+        grad_x, grad_dropped, grad_a, grad_b = _product_backward(
+            grad, x.flatten(0, -2), flat, (lora_a, lora_b), ctx.base, ctx.scaling, ctx.needs_input_grad[0]
+        )
+        return (
+            None if grad_x is None else grad_x.view(x.shape),
+            None if grad_dropped is None else grad_dropped.view(x.shape),
+            grad_a,
+            grad_b,
+            None,
+            None,
+        )
+
+
+class _GatedSiluLoraLinear(torch.autograd.Function):
+    """The LoRA layer after silu(gate) * up; the product is made again in the backward pass instead of kept."""
+
+    @staticmethod
+    def forward(
+        ctx: Any,
+        gate: torch.Tensor,
+        up: torch.Tensor,
+        lora_a: torch.Tensor,
+        lora_b: torch.Tensor,
+        base: Any,
+        scaling: float,
+    ) -> torch.Tensor:
+        ctx.save_for_backward(gate, up, lora_a, lora_b)
+        ctx.base, ctx.scaling = base, scaling
+        with torch.autocast(gate.device.type, enabled=False):
+            x = F.silu(gate).mul_(up).flatten(0, -2)
+            return _product(x, None, lora_a, lora_b, base, scaling).view(*gate.shape[:-1], -1)
+
+    @staticmethod
+    def backward(ctx: Any, *grads: torch.Tensor) -> _Grads:
+        gate, up, lora_a, lora_b = ctx.saved_tensors
+        activated = F.silu(gate)
+        x = activated * up
+        grad_x, _, grad_a, grad_b = _product_backward(
+            grads[0].flatten(0, -2), x.flatten(0, -2), None, (lora_a, lora_b), ctx.base, ctx.scaling, True
+        )
+        assert grad_x is not None
+        grad_x = grad_x.view(x.shape)
+        grad_gate = torch.ops.aten.silu_backward(torch.mul(grad_x, up, out=x), gate)
+        return grad_gate, grad_x.mul_(activated), grad_a, grad_b, None, None
+
+
+class _GatedSilu(torch.autograd.Function):
+    """silu(gate) * up; keeps its two inputs only."""
+
+    @staticmethod
+    def forward(ctx: Any, gate: torch.Tensor, up: torch.Tensor) -> torch.Tensor:
+        ctx.save_for_backward(gate, up)
+        return F.silu(gate).mul_(up)
+
+    @staticmethod
+    def backward(ctx: Any, *grads: torch.Tensor) -> _Grads:
+        gate, up = ctx.saved_tensors
+        grad_gate = torch.ops.aten.silu_backward(grads[0] * up, gate)
+        return grad_gate, F.silu(gate).mul_(grads[0])
+
+
+class _RmsNorm(torch.autograd.Function):
+    """w x / sqrt(mean(x^2) + eps) with a frozen w, in float32 inside; keeps its input and one float per token."""
+
+    @staticmethod
+    def forward(ctx: Any, x: torch.Tensor, weight: torch.Tensor, epsilon: float) -> torch.Tensor:
+        wide = x.float()
+        # Autocast would compute it in 16 bits: float16 ends at 65,504.
+        with torch.autocast(x.device.type, enabled=False):
+            inverse = torch.linalg.vecdot(wide, wide).div_(x.shape[-1]).add_(epsilon).rsqrt_().unsqueeze(-1)
+        ctx.save_for_backward(x, weight, inverse)
+        normed = (wide * inverse).to(x.dtype)
+        product: torch.Tensor = normed.mul_(weight) if normed.dtype == weight.dtype else weight * normed
+        return product
+
+    @staticmethod
+    def backward(ctx: Any, *grads: torch.Tensor) -> _Grads:
+        x, weight, inverse = ctx.saved_tensors
+        wide = x.float()
+        grad = grads[0].float() * weight.float()
+        with torch.autocast(x.device.type, enabled=False):
+            along = torch.linalg.vecdot(grad, wide).unsqueeze(-1).mul_(inverse.pow(3)).div_(-x.shape[-1])
+        return grad.mul_(inverse).addcmul_(wide, along).to(x.dtype), None, None
+
+
+def use_liger_kernels(causal_lm: Any, device: torch.device) -> bool:
+    """Let a model on CUDA compute with Liger's kernels; return whether it does."""
+    from transformers.utils import is_liger_kernel_available
+
+    if device.type != "cuda" or not is_liger_kernel_available():
+        return False
+    from liger_kernel.transformers.monkey_patch import MODEL_TYPE_TO_APPLY_LIGER_FN
+    from transformers.integrations.liger import apply_liger_kernel
+
+    if causal_lm.config.model_type not in MODEL_TYPE_TO_APPLY_LIGER_FN:
+        return False
+    apply_liger_kernel(causal_lm, dict(_LIGER_KERNELS))
+    setattr(causal_lm, _LIGER_MARK, True)
+    return True
+
+
+def uses_liger_kernels(model: torch.nn.Module) -> bool:
+    """Tell whether ``use_liger_kernels`` changed this model, or the one that it wraps."""
+    return any(hasattr(module, _LIGER_MARK) for module in model.modules())

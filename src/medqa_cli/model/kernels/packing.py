@@ -1,0 +1,128 @@
+"""Padding-free forwards: several examples in one row, none attending to another, logits for answer tokens only.
+
+Training, validation and evaluation compute their losses here, so that they are the same numbers.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterable, Iterator, Sequence
+from dataclasses import dataclass
+from itertools import chain
+from typing import Any, TypeVar
+
+import numpy as np
+import torch
+
+from medqa_cli.model.kernels.attention import is_packed
+from medqa_cli.prompt.encoder import IGNORE_INDEX, Example
+
+T = TypeVar("T")
+
+
+@dataclass(frozen=True)
+class PackedBatch:
+    """Examples laid end to end.
+
+    ``input_ids``, ``position_ids``: ``(1, T)`` int64, positions restart with each example; ``logit_positions``:
+    ``(N,)`` int64, the places whose next token is supervised; ``targets``: ``(N,)`` int64, those tokens;
+    ``example_of_target``: ``(N,)`` int64, the example each belongs to; ``example_lengths``: tokens per example.
+    """
+
+    input_ids: torch.Tensor
+    position_ids: torch.Tensor
+    logit_positions: torch.Tensor
+    targets: torch.Tensor
+    example_of_target: torch.Tensor
+    example_lengths: tuple[int, ...]
+
+
+def pack(examples: Sequence[Example], device: torch.device) -> PackedBatch:
+    """Lay examples end to end on ``device``."""
+    lengths = tuple(len(example.input_ids) for example in examples)
+    labels = np.fromiter(chain.from_iterable(example.labels for example in examples), np.int64)
+    starts = np.cumsum([0, *lengths])[:-1]
+    supervised = labels != IGNORE_INDEX
+    supervised[starts] = False  # nothing stands before a first token that would predict it
+    places = np.flatnonzero(supervised)
+    return packed_batch(
+        np.fromiter(chain.from_iterable(example.input_ids for example in examples), np.int64),
+        lengths,
+        places - 1,
+        labels[places],
+        np.searchsorted(starts, places, side="right") - 1,
+        device,
+    )
+
+
+def packed_batch(
+    input_ids: np.ndarray[Any, Any],
+    example_lengths: tuple[int, ...],
+    logit_positions: np.ndarray[Any, Any],
+    targets: np.ndarray[Any, Any],
+    example_of_target: np.ndarray[Any, Any],
+    device: torch.device,
+) -> PackedBatch:
+    """Make a batch of arrays of int64, in one copy to the device; they are what ``PackedBatch`` says."""
+    lengths = np.asarray(example_lengths)
+    position_ids = np.arange(len(input_ids)) - np.repeat(np.cumsum(lengths) - lengths, lengths)
+    parts = (input_ids, position_ids, logit_positions, targets, example_of_target)
+    if device.type == "cuda":
+        # One buffer in pinned memory: its copy does not wait for what the GPU computes.
+        buffer = torch.from_numpy(np.concatenate(parts)).pin_memory().to(device, non_blocking=True)
+        tensors = list(buffer.split([len(part) for part in parts]))
+    else:
+        tensors = [torch.tensor(part, device=device) for part in parts]
+    ids, positions, logits, of_logits, examples = tensors
+    return PackedBatch(ids[None], positions[None], logits, of_logits, examples, example_lengths)
+
+
+def answer_token_losses(model: Any, batch: PackedBatch) -> torch.Tensor:
+    """Return the negative log-likelihood of each supervised token: ``(N,)`` float32, in nats."""
+    losses: torch.Tensor = model(
+        input_ids=batch.input_ids,
+        position_ids=batch.position_ids,
+        example_lengths=batch.example_lengths,
+        logits_to_keep=batch.logit_positions,
+        targets=batch.targets,
+        use_cache=False,
+    )
+    return losses
+
+
+def examples_at_once(model: Any, wanted: int | None = None) -> int | None:
+    """Return how many examples a forward of this model may hold (None: no limit), no more than are ``wanted``.
+
+    One where it computes one at a time: more would only be kept in memory for the backward pass.
+    """
+    return wanted if is_packed(model) else 1
+
+
+def group_by_tokens(
+    examples: Sequence[Example], max_tokens: int | None, max_examples: int | None = None
+) -> Iterator[list[Example]]:
+    """Yield consecutive groups of at most ``max_tokens`` tokens and ``max_examples`` examples (None: no limit).
+
+    A longer example makes a group of its own.
+    """
+    return group_by_size(examples, lambda example: (len(example.input_ids), 1), (max_tokens, max_examples))
+
+
+def group_by_size(
+    items: Iterable[T], sizes_of: Callable[[T], Sequence[int]], limits: Sequence[int | None]
+) -> Iterator[list[T]]:
+    """Yield consecutive groups whose summed sizes stay within all limits (None: no limit).
+
+    A larger item makes a group of its own.
+    """
+    group: list[T] = []
+    totals = [0] * len(limits)
+    for item in items:
+        sizes = sizes_of(item)
+        sums = [total + size for total, size in zip(totals, sizes, strict=True)]
+        if group and any(limit is not None and total > limit for total, limit in zip(sums, limits, strict=True)):
+            yield group
+            group, sums = [], list(sizes)
+        group.append(item)
+        totals = sums
+    if group:
+        yield group

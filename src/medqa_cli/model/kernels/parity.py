@@ -1,0 +1,394 @@
+"""Numerical parity: a model computes fast what it computes plainly, or it is computed in a slower way that does.
+
+The fast way lays several examples end to end, replaces layers by fused ones and takes losses from a chunk of logits at
+a time. Whether an architecture comes out right so cannot be told from its name: two short examples are computed in each
+way and by Transformers' own forward, and the fastest way that agrees is taken.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import contextmanager
+from dataclasses import dataclass, replace
+from typing import Any
+
+import torch
+import torch.nn.functional as F
+
+from medqa_cli import console, distributed
+from medqa_cli.errors import InputError
+from medqa_cli.model.kernels.attention import (
+    NotPackableError,
+    kernel_problems,
+    use_own_attention,
+    use_packed_attention,
+)
+from medqa_cli.model.kernels.chunked_cross_entropy import use_whole_logits
+from medqa_cli.model.kernels.fused_layers import (
+    GATED_SILU,
+    KINDS,
+    RMS_NORM,
+    first_layers,
+    fuse_layers,
+    unfuse_layers,
+)
+from medqa_cli.model.kernels.packing import answer_token_losses, pack
+from medqa_cli.model.kernels.trial_run import (
+    LENGTHS,
+    few_layers,
+    in_float32,
+    short_examples,
+    short_windows,
+    undisturbed,
+)
+
+# How many times what a rounding error of the inputs makes of a result another way may be off from it.
+TIMES_ROUNDING = 16.0
+_HINT = "take a model of another architecture: docs/architectures.md lists those that were tried"
+# What is no word on the architecture.
+_FATAL = (torch.OutOfMemoryError, MemoryError)
+
+_Numbers = dict[str, torch.Tensor]
+
+
+class _PlainForwardError(InputError):
+    """Transformers' own forward fails."""
+
+
+@dataclass(frozen=True)
+class Way:
+    """How the losses of a model are computed.
+
+    ``packed``: several examples end to end, else one at a time with the model's own attention; ``in_chunks``: losses
+    from a chunk of the logits at a time; ``fused``: kinds of layers that are replaced; ``reasons``: why it is not the
+    fastest.
+    """
+
+    packed: bool
+    in_chunks: bool
+    fused: tuple[str, ...]
+    reasons: tuple[str, ...] = ()
+
+    def as_json(self) -> dict[str, Any]:
+        """Return what stands in ``environment.json`` under ``forwards``."""
+        return {
+            "packed": self.packed,
+            "losses_in_chunks": self.in_chunks,
+            "fused_layers": list(self.fused),
+            "reasons": list(self.reasons),
+            "flash_attention_problems": kernel_problems(),
+        }
+
+
+def settle_way(model: Any, name: str, dtype: torch.dtype, *, trains: bool, fuses: bool = True) -> Way:
+    """Find the fastest way that computes a model right, let the model compute so, and say where it is a slower one.
+
+    All ranks must call it, and take the same way. Otherwise the model stays as it is, to the bit.
+
+    Args:
+        model: loaded by ``load_base`` with ``packed``, or a PEFT model around one.
+        name: what the user calls it.
+        dtype: type of the matrix products.
+        trains: gradients must be right as well.
+        fuses: layers may be replaced.
+
+    Raises:
+        InputError: in no way does it compute what Transformers does.
+    """
+    with distributed.raise_on_all_ranks():
+        own = _Proof(model, name, dtype, trains).fastest_way(KINDS if fuses else ())
+    way = max(distributed.all_gather(own), key=lambda way: (not way.packed, not way.in_chunks, -len(way.fused)))
+    use_way(model, way)
+    for reason in way.reasons:
+        console.note(f"{name}: {reason}")
+    for problem in kernel_problems():
+        console.note(f"the flash attention kernel is not used, attention takes one example at a time: {problem}")
+    return way
+
+
+def use_way(model: Any, way: Way) -> None:
+    """Let a model compute in this way."""
+    causal_lm = _causal_lm(model)
+    if way.packed:
+        use_packed_attention(causal_lm)
+    else:
+        use_own_attention(causal_lm)
+    use_whole_logits(causal_lm, not way.in_chunks)
+    fuse_layers(model, way.fused)
+
+
+def _causal_lm(model: Any) -> Any:
+    return model.get_base_model() if hasattr(model, "peft_config") else model
+
+
+def _ways(kinds: tuple[str, ...], packable: bool) -> Iterator[Way]:
+    """Yield the ways from the fastest to the plainest."""
+    fewer = [tuple(other for other in kinds if other != kind) for kind in kinds]
+    choices = list(dict.fromkeys([kinds, *fewer, ()]))
+    for packed in (True, False) if packable else (False,):
+        for in_chunks in (True, False):
+            yield from (Way(packed, in_chunks, fused) for fused in choices)
+
+
+class _Proof:
+    """Compares ways of computing a loaded model with Transformers' own forward."""
+
+    def __init__(self, model: Any, name: str, dtype: torch.dtype, trains: bool) -> None:
+        self._model, self._name, self._trains = model, name, trains
+        self._causal_lm = _causal_lm(model)
+        self._type = str(self._causal_lm.config.model_type)
+        self._device = next(model.parameters()).device
+        self._examples = short_examples(self._causal_lm.config)
+        self._own_truth: tuple[_Numbers, dict[str, float]] | None = None
+        # LLM.int8() rounds what goes into a layer to 8 bits, but not in ``in_float32``.
+        self._unit = 1 / 127 if getattr(self._causal_lm, "is_loaded_in_8bit", False) else torch.finfo(dtype).eps
+        self._dtype = dtype
+
+    def fastest_way(self, kinds: tuple[str, ...]) -> Way:
+        """Return the fastest way that agrees.
+
+        Args:
+            kinds: of layers that may be fused.
+
+        Raises:
+            InputError: none does.
+        """
+        try:
+            with few_layers(self._causal_lm), undisturbed(self._model):
+                return self._fastest_way(kinds)
+        except _PlainForwardError:
+            # Layers may need those that were left out.
+            with undisturbed(self._model):
+                return self._fastest_way(kinds)
+
+    def _fastest_way(self, kinds: tuple[str, ...]) -> Way:
+        packable = use_packed_attention(self._causal_lm)
+        layers = {kind: layer for kind, layer in first_layers(self._model).items() if kind in kinds}
+        right: tuple[str, ...] = ()
+        with self._in_float32():
+            for kind, layer in layers.items():
+                right += (kind,) if self._layer_agrees(layer, kind, (*right, kind)) else ()
+            truth = self._truth()
+            noise = _distances(self._truth(moved=True), truth)
+            self._refuse_later_tokens(noise)
+            with short_windows(self._causal_lm) as has_windows:
+                in_windows = self._truth() if has_windows else None
+        problems: dict[Way, str] = {}
+        for way in _ways(right, packable):
+            if way.packed and any(problem.startswith(_ASKS_FOR) for problem in problems.values()):
+                continue
+            with self._in_float32():
+                problem = self._problem_of(way, truth, noise)
+                if in_windows is not None and not problem:
+                    with short_windows(self._causal_lm):
+                        problem = self._problem_of(way, in_windows, noise)
+            problems[way] = problem or self._problem_in_own_type(way)
+            if not problems[way]:
+                self._refuse_what_only_answers(way)
+                return replace(way, reasons=_reasons(way, packable, tuple(layers), problems))
+        raise InputError(
+            f"{self._name}: medqa does not compute {self._type} models as Transformers does "
+            f"({list(problems.values())[-1]})",
+            _HINT,
+        )
+
+    @contextmanager
+    def _in_float32(self) -> Iterator[None]:
+        """Compute in float32, in which right and wrong are some five orders of magnitude apart."""
+        own = self._unit, self._dtype
+        self._unit, self._dtype = torch.finfo(torch.float32).eps, torch.float32
+        try:
+            with in_float32(self._causal_lm):
+                yield
+        finally:
+            self._unit, self._dtype = own
+
+    def _problem_in_own_type(self, way: Way) -> str:
+        """Say in what a way that is right in float32 is wrong in the model's own type; empty where it is not."""
+        if self._unit == torch.finfo(torch.float32).eps:
+            return ""
+        if self._own_truth is None:
+            truth = self._truth()
+            self._own_truth = truth, _distances(self._truth(moved=True), truth)
+        return self._problem_of(way, *self._own_truth)
+
+    def _layer_agrees(self, layer: Any, kind: str, kinds: tuple[str, ...]) -> bool:
+        """Tell whether the first layer of a kind computes the same when it, and those of ``kinds`` in it, are fused."""
+        width = (
+            layer.weight.shape[-1] if kind == RMS_NORM else _inputs_of(layer.gate_proj if kind == GATED_SILU else layer)
+        )
+        generator = torch.Generator().manual_seed(1)
+        inputs = torch.randn((1, sum(LENGTHS), width), generator=generator).to(self._device, self._dtype)
+        modes = [(module, module.training) for module in layer.modules()]
+        layer.train(self._trains)  # dropout, if any, is part of what must be the same
+
+        def numbers(x: torch.Tensor) -> _Numbers:
+            torch.manual_seed(2)
+            x = x.detach().requires_grad_(self._trains)
+
+            def output() -> torch.Tensor:
+                out: torch.Tensor = layer(x.clone())
+                return out
+
+            return self._numbers(output, [x, *(p for p in layer.parameters() if p.requires_grad)])
+
+        try:
+            unfuse_layers(layer)
+            plain = numbers(inputs)
+            noise = _distances(numbers(self._moved(inputs)), plain)
+            fuse_layers(layer, kinds)
+            return not self._apart(numbers(inputs), plain, noise)
+        except _FATAL:
+            raise
+        except Exception:  # whatever comes of a layer that only looked as if it could be replaced
+            return False
+        finally:
+            unfuse_layers(layer)
+            for module, mode in modes:
+                module.training = mode
+
+    def _truth(self, *, moved: bool = False) -> _Numbers:
+        """Compute the examples one by one as Transformers does; ``moved``: with rounding errors in the embeddings."""
+        use_own_attention(self._causal_lm)
+        unfuse_layers(self._model)
+
+        def losses() -> torch.Tensor:
+            return torch.cat([self._plain_losses(example.input_ids) for example in self._examples])
+
+        hook = self._causal_lm.get_input_embeddings().register_forward_hook(
+            lambda module, args, output: self._moved(output) if moved else None
+        )
+        try:
+            return self._numbers(losses, self._trained())
+        except _FATAL:
+            raise
+        except Exception as error:  # whatever an architecture raises that wants more than tokens
+            raise _PlainForwardError(
+                f"{self._name}: a {self._type} model does not compute a plain text by itself ({_first_line(error)})",
+                _HINT,
+            ) from error
+        finally:
+            hook.remove()
+
+    def _plain_losses(self, ids: Sequence[int]) -> torch.Tensor:
+        row = torch.tensor([ids], device=self._device)
+        logits = self._model(input_ids=row, use_cache=False).logits[0, :-1]
+        return F.cross_entropy(logits.float(), row[0, 1:], reduction="none")
+
+    def _refuse_later_tokens(self, noise: dict[str, float]) -> None:
+        ids = self._examples[-1].input_ids
+        changed = [*ids[:-1], self._examples[0].input_ids[0]]
+        with torch.no_grad(), self._autocast():
+            before, after = (self._plain_losses(own)[:-1].float() for own in (ids, changed))
+        if self._apart({"values": after}, {"values": before}, noise):
+            raise InputError(
+                f"{self._name}: this {self._type} model sees the tokens that it is to predict", "take a causal model"
+            )
+
+    def _problem_of(self, way: Way, truth: _Numbers, noise: dict[str, float]) -> str:
+        """Say in what a way differs from the truth; empty where it does not."""
+        use_way(self._model, way)
+        try:
+            return self._apart(self._numbers(self._losses, self._trained()), truth, noise)
+        except _FATAL:
+            raise
+        except NotPackableError as error:
+            return f"{_ASKS_FOR}{error.message}"
+        except Exception as error:  # whatever an architecture raises in a way that is not its own
+            return _first_line(error)
+
+    def _losses(self) -> torch.Tensor:
+        return answer_token_losses(self._model, pack(self._examples, self._device))
+
+    def _refuse_what_only_answers(self, way: Way) -> None:
+        """Refuse a model whose forward fails in training."""
+        if not self._trains:
+            return
+        use_way(self._model, way)
+        self._model.train()
+        try:
+            with self._autocast():
+                self._losses()
+        except _FATAL:
+            raise
+        except Exception as error:  # whatever an architecture wants for its training
+            raise InputError(
+                f"{self._name}: a {self._type} model cannot be trained so ({_first_line(error)})", _HINT
+            ) from error
+        finally:
+            self._model.eval()
+
+    def _numbers(self, compute: Callable[[], torch.Tensor], trained: Sequence[torch.Tensor]) -> _Numbers:
+        """Return values and, where the model is trained, the gradients of their weighted sum."""
+        with torch.set_grad_enabled(self._trains), self._autocast():
+            values = compute()
+        found = {"values": values.detach().float()}
+        if self._trains and trained:
+            generator = torch.Generator().manual_seed(3)
+            weights = torch.randn(values.shape, generator=generator).to(self._device)
+            gradients = torch.autograd.grad((values.float() * weights).sum(), trained, allow_unused=True)
+            parts = [torch.zeros_like(p) if g is None else g for g, p in zip(gradients, trained, strict=True)]
+            found["gradients"] = torch.cat([part.detach().float().flatten() for part in parts])
+        return found
+
+    def _trained(self) -> list[torch.Tensor]:
+        return [parameter for parameter in self._model.parameters() if parameter.requires_grad]
+
+    def _autocast(self) -> torch.autocast:
+        return torch.autocast(self._device.type, self._dtype, enabled=self._dtype != torch.float32)
+
+    def _moved(self, values: torch.Tensor) -> torch.Tensor:
+        """Return values each of which is off by a rounding error."""
+        generator = torch.Generator().manual_seed(4)
+        signs = torch.randint(2, values.shape, generator=generator).to(values) * 2 - 1
+        return values * (1 + self._unit * signs)
+
+    def _apart(self, found: _Numbers, truth: _Numbers, noise: dict[str, float]) -> str:
+        """Say whether numbers differ by more than the arithmetic lets them; empty where they do not."""
+        for name, distance in _distances(found, truth).items():
+            allowed = TIMES_ROUNDING * noise[name] + self._unit * float(torch.nan_to_num(truth[name]).norm())
+            if not distance <= allowed:
+                largest = float((found[name] - truth[name]).abs().max())
+                return f"{name} differ by up to {largest:.2g}"
+        return ""
+
+
+_ASKS_FOR = "packed: "
+
+
+def _distances(found: _Numbers, truth: _Numbers) -> dict[str, float]:
+    """Return how far numbers are apart; what is finite in neither is not."""
+    both = {name: (values, truth[name]) for name, values in found.items()}
+    return {
+        name: float(torch.where(one.isfinite() | other.isfinite(), one - other, 0.0).norm())
+        for name, (one, other) in both.items()
+    }
+
+
+def _inputs_of(linear: Any) -> int:
+    return int(linear.in_features)
+
+
+def _reasons(way: Way, packable: bool, kinds: tuple[str, ...], problems: dict[Way, str]) -> tuple[str, ...]:
+    found = []
+    if not way.packed:
+        # That of the plainest packed way: what is left is the packing itself.
+        tried = [problem for other, problem in problems.items() if other.packed]
+        why = tried[-1].removeprefix(_ASKS_FOR) if packable else "its attention is computed by its own code only"
+        found.append(
+            f"examples are computed one at a time, with the model's own attention, since several in one forward would "
+            f"come out wrong ({why}): right, and slower"
+        )
+    return (
+        *found,
+        *(
+            f"{kind} layers keep their own code, which computes something else"
+            for kind in kinds
+            if kind not in way.fused
+        ),
+        *([] if way.in_chunks else ["losses are taken from the whole logits, which take more memory"]),
+    )
+
+
+def _first_line(error: BaseException) -> str:
+    return (str(error).strip() or type(error).__name__).splitlines()[0]

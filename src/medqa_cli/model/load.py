@@ -1,0 +1,324 @@
+"""Loads models and tokenizers: a base, a trained adapter on its base, or what ``--model`` names (``load_model``)."""
+
+from __future__ import annotations
+
+import warnings
+from contextlib import nullcontext
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import torch
+
+from medqa_cli import console, hub
+from medqa_cli.config.schema import ModelConfig, PromptConfig
+from medqa_cli.errors import InputError
+from medqa_cli.files import RunFolder
+from medqa_cli.model.checks.adapter import (
+    ADAPTER_CONFIG_NAME,
+    check_effect,
+    read_adapter_config,
+    refuse_endless_patterns,
+)
+from medqa_cli.model.checks.config import CONFIG_NAME, check_config, check_layer_types
+from medqa_cli.model.checks.loaded_weights import LoadedWeights, watching_quantization
+from medqa_cli.model.checks.loading import loading
+from medqa_cli.model.checks.tokenizer import check_tokenizer
+from medqa_cli.model.devices import pick_compute_dtype, pick_device
+from medqa_cli.model.kernels.attention import own_attention, use_packed_attention
+from medqa_cli.model.kernels.chunked_cross_entropy import install_answer_losses
+from medqa_cli.model.kernels.parity import settle_way
+from medqa_cli.model.lora import refuse_dora_on_int8_cpu
+from medqa_cli.model.quantization import (
+    dequantize_layers,
+    gains_from_dequantizing,
+    keep_weights_differentiable,
+    quantization_config,
+    refuse_other_quantization,
+    refuse_rows_dequantized_wrongly,
+    release_weight_file,
+)
+from medqa_cli.model.resolve import ModelRef, base_folder, described_folder, find_base
+from medqa_cli.model.weights import adapter_file, check_weight_files, pytorch_tensors, safetensors_tensors
+from medqa_cli.prompt.encoder import PROMPT_FILE_NAME, PromptContract, PromptEncoder, make_contract
+
+_OTHER_BASE = "it was trained on another base, or on one with a resized vocabulary: take that one"
+
+
+@dataclass
+class LoadedModel:
+    """A model in memory with the encoder of its prompts.
+
+    ``name``: as it was chosen; ``source``: its base, or itself without an adapter; ``dtype``: of its matrix products.
+    """
+
+    name: str
+    source: ModelRef
+    model: Any
+    encoder: PromptEncoder
+    device: torch.device
+    dtype: torch.dtype
+
+
+def load_model(
+    choice: str,
+    run: RunFolder,
+    config: ModelConfig,
+    prompt: PromptConfig,
+    *,
+    packed: bool = False,
+    batches: bool = False,
+) -> LoadedModel:
+    """Load the model that ``--model`` names.
+
+    Args:
+        choice: ``adapter`` or ``merged`` of the run, ``base`` of the config, or the path or hub id of a model, or the
+            path of an adapter.
+        run: the run.
+        config: quantization and number type, as ``quantized_how`` says.
+        prompt: how a model is asked that has no prompt contract beside it.
+        packed: for likelihoods (padding-free forwards) rather than for generation.
+        batches: for generation of many answers at once.
+
+    Raises:
+        InputError: it is not there; the message says which command makes it.
+    """
+    hub.name_repository(config.name_or_path)
+    device = pick_device()
+    dtype = pick_compute_dtype(config.compute_dtype, device)
+    adapter_dir = run.adapter_dir if choice == "adapter" else Path(choice)
+    if choice == "adapter" or (adapter_dir / ADAPTER_CONFIG_NAME).is_file():
+        model, tokenizer, contract = load_tuned(adapter_dir, config, device, dtype, packed=packed, batches=batches)
+        encoder = PromptEncoder(contract, tokenizer, num_embeddings(model.config))
+        return LoadedModel(choice, base_of_adapter(adapter_dir), model, encoder, device, dtype)
+    if choice == "merged" and not run.merged_dir.is_dir():
+        raise InputError(f"no merged model in {run.merged_dir}", "make one: medqa merge")
+    if choice == "base":
+        source = find_base(config.name_or_path, config.revision)
+    else:
+        source = find_base(str(run.merged_dir) if choice == "merged" else choice, named_by="--model")
+    tokenizer = load_tokenizer(source.location, source.revision)
+    # A merged model has its contract beside it; a base is asked as the run's adapter is.
+    folders = [folder for folder in (Path(source.location), run.adapter_dir) if (folder / PROMPT_FILE_NAME).is_file()]
+    contract = PromptContract.load(folders[0]) if folders else make_contract(prompt, tokenizer)
+    how = quantized_how(choice, config)
+    model = load_base(source, how, device, dtype, packed=packed, batches=batches, settled=packed)
+    return LoadedModel(
+        choice, source, model, PromptEncoder(contract, tokenizer, num_embeddings(model.config)), device, dtype
+    )
+
+
+def quantized_how(choice: str, config: ModelConfig) -> ModelConfig:
+    """Return how a model is quantized when it is asked or measured: as the config says, and a merged one not at all.
+
+    Merged weights are loaded as other tools load them. (What an adapter was *trained* on is in ``environment.json``.)
+    """
+    return ModelConfig(quantization="none") if choice == "merged" else config
+
+
+def quiet_libraries() -> None:
+    """Silence the notices and bars of Transformers: medqa says itself what it is doing."""
+    import transformers
+
+    transformers.utils.logging.set_verbosity_error()
+    transformers.utils.logging.disable_progress_bar()
+    hub.ask_only_what_is_named()
+
+
+def load_tokenizer(location: str, revision: str | None = None) -> Any:
+    """Load the tokenizer of a hub id or folder.
+
+    Raises:
+        InputError: there is none, or it is damaged or cannot be used.
+    """
+    from transformers import AutoTokenizer
+
+    quiet_libraries()
+    folder = described_folder(location, revision, "tokenizer")
+    if (folder / CONFIG_NAME).is_file():
+        check_config(folder)  # Transformers reads it for the tokenizer as well
+    check_tokenizer(folder)
+    with loading("tokenizer", location):
+        tokenizer = AutoTokenizer.from_pretrained(folder, trust_remote_code=False, local_files_only=True)
+        # Some values are only read when it is used.
+        tokenizer.decode(tokenizer("How are you?")["input_ids"])
+    return tokenizer
+
+
+def load_config(location: str, revision: str | None = None) -> Any:
+    """Load the Transformers config of the model in a hub id or folder.
+
+    Raises:
+        InputError: there is none, or it is damaged or does not go with the weight files.
+    """
+    from transformers import AutoConfig
+
+    quiet_libraries()
+    folder = described_folder(location, revision, "config")
+    check_config(folder)
+    with loading("config", location):
+        config = AutoConfig.from_pretrained(folder, trust_remote_code=False, local_files_only=True)
+        check_layer_types(folder, config.get_text_config())
+    return config
+
+
+def num_embeddings(hf_config: Any) -> int | None:
+    """Return how many token ids a model has embeddings for, as its config says; None: it does not say."""
+    found = getattr(hf_config.get_text_config(), "vocab_size", None)
+    return found if isinstance(found, int) else None
+
+
+def load_base(
+    source: ModelRef,
+    config: ModelConfig,
+    device: torch.device,
+    dtype: torch.dtype,
+    *,
+    packed: bool,
+    settled: bool = False,
+    batches: bool = False,
+    sharded: bool = False,
+) -> Any:
+    """Load the frozen base model on one device.
+
+    Args:
+        source: where it lies.
+        config: precision of the weights.
+        device: where it goes.
+        dtype: type of the unquantized tensors and of the matrix products.
+        packed: for padding-free forwards (training, likelihoods) rather than for generation, of several examples at
+            once where the architecture takes that; whether its numbers are right then is to be proven (``parity``).
+        settled: it is to be scored as it is: its way of computing several examples is settled at once.
+        batches: for generation, of many answers at once.
+        sharded: leave it in host memory, in a form that FSDP can divide among devices, which takes each layer
+            from there.
+
+    Returns:
+        A Transformers causal language model in eval mode; no parameter requires a gradient.
+
+    Raises:
+        InputError: the model is not there, cannot be loaded, lacks weights, has some that are not numbers, or would be
+            computed wrongly on this CPU.
+    """
+    from transformers import AutoModelForCausalLM
+
+    quiet_libraries()
+    hf_config = load_config(source.location, source.revision)
+    refuse_other_quantization(hf_config, config, source.name)
+    folder = base_folder(source)
+    check_weight_files(folder)
+    status = console.status(f"loading {source.name} ...")
+    # Watching imports bitsandbytes, which takes a second and is not needed for whole weights.
+    watching = nullcontext(LoadedWeights()) if config.quantization == "none" else watching_quantization()
+    with status, loading("model", source.location), watching as weights:
+        model, info = AutoModelForCausalLM.from_pretrained(
+            folder,
+            dtype=dtype,
+            device_map={"": "cpu" if sharded else str(device)},
+            quantization_config=quantization_config(config, dtype, sharded=sharded),
+            attn_implementation=own_attention(hf_config),
+            trust_remote_code=False,
+            local_files_only=True,
+            # Otherwise an error in the words of Transformers; ``check`` says more.
+            ignore_mismatched_sizes=True,
+            output_loading_info=True,
+        )
+    weights.check(model, info, source.name)
+    model.requires_grad_(False)
+    if config.quantization != "none" and device.type == "cpu" and not sharded:
+        release_weight_file(model)
+    if device.type == "cpu" and getattr(model, "is_loaded_in_4bit", False):
+        refuse_rows_dequantized_wrongly(model, source.name)
+    if packed:
+        keep_weights_differentiable(model)
+        install_answer_losses(model)
+        use_packed_attention(model)
+    elif gains_from_dequantizing(model, device, dtype, batches=batches):
+        dequantize_layers(model, dtype)
+    model.eval()
+    if settled:
+        settle_way(model, source.name, dtype, trains=False, fuses=False)
+    return model
+
+
+def load_adapter(model: Any, adapter_dir: Path) -> Any:
+    """Put a trained adapter on its base.
+
+    Raises:
+        InputError: the adapter does not fit the base or is damaged.
+    """
+    from peft import PeftModel
+
+    config = read_adapter_config(adapter_dir)
+    refuse_endless_patterns(config, [name for name, _ in model.named_modules()], adapter_dir)
+    _refuse_absent_weights(config, adapter_dir)
+    with loading("adapter", adapter_dir, _OTHER_BASE), warnings.catch_warnings():
+        # ``check_effect`` makes an error of it.
+        warnings.filterwarnings("ignore", "Found missing adapter keys")
+        adapted = PeftModel.from_pretrained(model, str(adapter_dir)).eval()
+    refuse_dora_on_int8_cpu(model, adapted.peft_config["default"].use_dora)
+    with loading("adapter", adapter_dir, _OTHER_BASE):
+        check_effect(adapted, adapter_dir)
+    return adapted
+
+
+def _refuse_absent_weights(config: dict[str, Any], adapter_dir: Path) -> None:
+    """Refuse ranks that no matrix in the file has: PEFT makes the matrices first, of whatever size.
+
+    Where there is no file at all, PEFT would take the folder for a repository of the hub.
+    """
+    path = adapter_file(adapter_dir)
+    if path.suffix == ".safetensors":
+        shapes = {tensor.name: tensor.shape for tensor in safetensors_tensors(path)}
+    else:
+        shapes = {name: tuple(tensor.shape) for name, tensor in pytorch_tensors(path).items()}
+    ranks = {shape[0] for name, shape in shapes.items() if "lora_A" in name or "lora_embedding_A" in name if shape}
+    wanted = {config["r"], *(config.get("rank_pattern") or {}).values()}
+    if ranks and max(wanted) > max(ranks):
+        raise InputError(
+            f"the adapter in {adapter_dir} contradicts itself: its config speaks of rank {max(wanted):,}, its matrices "
+            f"have {max(ranks):,} at most",
+            "restore adapter_config.json, or train again",
+        )
+
+
+def base_of_adapter(adapter_dir: Path) -> ModelRef:
+    """Find the base model that an adapter was trained on.
+
+    Raises:
+        InputError: there is no adapter, or its base is not there.
+    """
+    config = read_adapter_config(adapter_dir)
+    name = config.get("base_model_name_or_path")
+    if not name:
+        path = adapter_dir / ADAPTER_CONFIG_NAME
+        raise InputError(f"{path} is damaged: it names no base model", "train again, or restore the file")
+    return find_base(name, config.get("revision"), named_by=f"the base that {adapter_dir} names", by_user=False)
+
+
+def load_tuned(
+    adapter_dir: Path,
+    config: ModelConfig,
+    device: torch.device,
+    dtype: torch.dtype,
+    *,
+    packed: bool,
+    batches: bool = False,
+) -> tuple[Any, Any, PromptContract]:
+    """Load base + adapter, the adapter's tokenizer and its prompt contract; arguments as of ``load_base``.
+
+    Raises:
+        InputError: any of them is missing or damaged.
+    """
+    hub.name_repository(config.name_or_path)
+    source = base_of_adapter(adapter_dir)
+    if config.name_or_path not in (None, source.name):
+        console.warn(
+            f"the adapter was trained on {source.name}, which is used; model.name_or_path is {config.name_or_path}"
+        )
+    contract = PromptContract.load(adapter_dir)
+    tokenizer = load_tokenizer(str(adapter_dir))
+    model = load_adapter(load_base(source, config, device, dtype, packed=packed, batches=batches), adapter_dir)
+    if packed:
+        settle_way(model, source.name, dtype, trains=False)
+    return model, tokenizer, contract

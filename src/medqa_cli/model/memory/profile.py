@@ -1,0 +1,318 @@
+"""How much memory a training step takes, found by running the step on tensors that have shapes but no content.
+
+The layers, losses and checkpointing are those of the training itself, in PyTorch's ``FakeTensorMode``; every storage
+that the step makes is counted from its allocation to its release. The step is run with two and with three layers, and
+what one more layer takes is counted for each of the others. CPU kernels stand in for the
+GPU's: they keep the same tensors for the backward pass.
+"""
+
+from __future__ import annotations
+
+import copy
+import logging
+import weakref
+from collections.abc import Iterator, Sequence
+from contextlib import ExitStack, contextmanager
+from dataclasses import asdict, dataclass
+from typing import Any
+
+import torch
+from torch._subclasses.fake_tensor import FakeTensorMode
+from torch.utils._python_dispatch import TorchDispatchMode
+from torch.utils._pytree import tree_leaves
+
+from medqa_cli.config.schema import LoraConfig, ModelConfig
+from medqa_cli.errors import MedqaError
+from medqa_cli.model.kernels.attention import (
+    NotPackableError,
+    attention_as_on,
+    is_packed,
+    own_attention,
+    use_own_attention,
+    use_packed_attention,
+)
+from medqa_cli.model.kernels.chunked_cross_entropy import chunks_as_on, install_answer_losses
+from medqa_cli.model.kernels.fused_layers import casting_once, fuse_layers
+from medqa_cli.model.kernels.packing import answer_token_losses, pack
+from medqa_cli.model.load import quiet_libraries
+from medqa_cli.model.lora import add_lora
+from medqa_cli.model.memory.meta_model import give_quantized_weights, leave_meta_device, replace_layers
+from medqa_cli.model.quantization import num_parameters
+from medqa_cli.prompt.encoder import Example
+
+# Layers that the step is run with. All layers of a model are taken to be alike.
+_FEW_LAYERS = (2, 3)
+# Elements from which on bitsandbytes keeps an optimizer's state in paged memory (0.50, optim/optimizer.py).
+_PAGED_FROM = 100_000
+
+
+class UnknownMemoryError(MedqaError):
+    """A layer of this architecture looks at the numbers, so that it cannot run without them."""
+
+
+@dataclass(frozen=True)
+class StepMemory:
+    """The memory of one optimizer step, in bytes, and the parameters.
+
+    ``base_bytes``: frozen weights with their quantization constants; ``adapter_bytes``: trained weights;
+    ``gradient_bytes``: their gradients; ``activation_bytes``: what the largest forward keeps for its backward pass;
+    ``logit_bytes``: logits of answer tokens, as many as live at a time; ``working_bytes``: what else lives at the
+    peak (dequantized weights, gradients of activations). ``num_trainable`` and ``num_parameters`` count parameters,
+    quantized ones as they were before; ``num_in_small_tensors``: trained ones in tensors of less than 100,000.
+    ``working_bytes`` is below zero where the adapter's gradients do not all live at
+    the peak.
+    """
+
+    base_bytes: int
+    adapter_bytes: int
+    gradient_bytes: int
+    activation_bytes: int
+    logit_bytes: int
+    working_bytes: int
+    num_trainable: int
+    num_in_small_tensors: int
+    num_parameters: int
+
+    @property
+    def step_bytes(self) -> int:
+        """Return what a step takes beside weights and optimizer state."""
+        return self.gradient_bytes + self.activation_bytes + self.logit_bytes + self.working_bytes
+
+
+class ShapeModel:
+    """The model that would be trained, without the content of its weights."""
+
+    def __init__(self, hf_config: Any, model: ModelConfig, lora: LoraConfig, dtype: torch.dtype) -> None:
+        """Build it.
+
+        Args:
+            hf_config: the Transformers config of the base.
+            model: section of the config.
+            lora: section of the config.
+            dtype: type of the unquantized tensors and of the matrix products.
+
+        Raises:
+            InputError: a target module of the adapter does not exist.
+            UnknownMemoryError: the architecture cannot be built so.
+        """
+        quiet_libraries()
+        self._dtype = dtype
+        self._num_layers = int(hf_config.get_text_config().num_hidden_layers)
+        depths = _FEW_LAYERS if self._num_layers > max(_FEW_LAYERS) else (self._num_layers,)
+        with _unknown_where_it_fails():
+            self._models = [_OneDepth(_with_layers(hf_config, depth), model, lora, dtype) for depth in depths]
+
+    def step_memory(
+        self,
+        largest: Sequence[Example],
+        *,
+        device_type: str,
+        recomputed: bool,
+        several_forwards: bool,
+        has_flash: bool = True,
+    ) -> StepMemory:
+        """Run a step.
+
+        Args:
+            largest: the examples of its largest forward.
+            device_type: ``cpu`` or ``cuda``.
+            recomputed: gradient checkpointing is on.
+            several_forwards: the step has more than one, so that gradients live during the largest.
+            has_flash: with ``cuda``: 16-bit attention is one flash kernel for all examples, not a call for each.
+
+        Raises:
+            UnknownMemoryError: a layer needs real numbers.
+        """
+        as_there = _as_on(device_type, self._dtype, has_flash)
+        with _unknown_where_it_fails(), as_there:
+            found = [model.step_memory(largest, recomputed, several_forwards) for model in self._models]
+        if len(found) == 1:
+            return found[0]
+        few, more = (asdict(memory) for memory in found)
+        extra = self._num_layers - _FEW_LAYERS[0]
+        return StepMemory(**{name: few[name] + extra * (more[name] - few[name]) for name in few})
+
+
+class _OneDepth:
+    """The model with some number of layers."""
+
+    def __init__(self, hf_config: Any, model: ModelConfig, lora: LoraConfig, dtype: torch.dtype) -> None:
+        from transformers import AutoModelForCausalLM
+
+        self._mode = FakeTensorMode(allow_non_fake_inputs=True)
+        with torch.device("meta"):
+            base = AutoModelForCausalLM.from_config(
+                hf_config, dtype=dtype, attn_implementation=own_attention(hf_config), trust_remote_code=False
+            )
+            replace_layers(base, model, dtype)
+            give_quantized_weights(base, model, dtype)  # DoRA asks for their norms
+            base.requires_grad_(False)
+            self._model = add_lora(base, lora, "", None)
+        with self._mode:
+            leave_meta_device(self._model)
+            give_quantized_weights(base, model, dtype)
+        install_answer_losses(base)
+        use_packed_attention(base)
+        fuse_layers(self._model)
+        self._model.train()
+
+    def step_memory(self, largest: Sequence[Example], recomputed: bool, several_forwards: bool) -> StepMemory:
+        """Run a step; one that is not computed packed has one example in a forward."""
+        causal_lm = self._model.get_base_model()
+        try:
+            if is_packed(causal_lm):
+                return self._step_memory(largest, recomputed, several_forwards)
+        except NotPackableError:
+            use_own_attention(causal_lm)
+        longest = max(largest, key=lambda example: len(example.input_ids))
+        return self._step_memory([longest], recomputed, several_forwards or len(largest) > 1)
+
+    def _step_memory(self, largest: Sequence[Example], recomputed: bool, several_forwards: bool) -> StepMemory:
+        model, live = self._model, _LiveBytes(self._model)
+        causal_lm = model.get_base_model()
+        _switch_checkpointing(causal_lm, recomputed)
+        trained = [p for p in model.parameters() if p.requires_grad]
+        with self._mode, live:
+            for parameter in trained:
+                parameter.grad = torch.empty_like(parameter) if several_forwards else None
+            before = live.now
+            with _watched(causal_lm.base_model, live) as after_layers:
+                losses = answer_token_losses(model, pack(largest, torch.device("cpu")))
+            activations, logits = after_layers[0] - before, live.peak_since_mark - after_layers[0]
+            losses.sum().backward()
+        for parameter in trained:
+            parameter.grad = None
+        gradients = _bytes_of(trained)
+        return StepMemory(
+            base_bytes=_base_bytes(model),
+            adapter_bytes=gradients,
+            gradient_bytes=gradients,
+            activation_bytes=activations,
+            logit_bytes=logits,
+            working_bytes=live.peak - gradients - activations - logits,
+            num_trainable=sum(p.numel() for p in trained),
+            num_in_small_tensors=sum(p.numel() for p in trained if p.numel() < _PAGED_FROM),
+            num_parameters=num_parameters(model),
+        )
+
+
+@contextmanager
+def _as_on(device_type: str, dtype: torch.dtype, has_flash: bool) -> Iterator[None]:
+    """Compute on the CPU as a training on the device does: its chunks, attention, and types of the products."""
+    is_autocast = dtype != torch.float32
+    with chunks_as_on(device_type), attention_as_on(device_type, has_flash and is_autocast), ExitStack() as stack:
+        if is_autocast and device_type == "cuda":
+            # PEFT's layers ask whether CUDA has autocast on, and cast by themselves where it has not.
+            stack.callback(torch.set_autocast_enabled, "cuda", torch.is_autocast_enabled("cuda"))
+            torch.set_autocast_enabled("cuda", True)
+        with torch.autocast("cpu", dtype, enabled=is_autocast), casting_once(device_type == "cuda"):
+            yield
+
+
+def _with_layers(hf_config: Any, count: int) -> Any:
+    """Return the config of the same model with fewer layers."""
+    config = copy.deepcopy(hf_config)
+    text = config.get_text_config()
+    text.num_hidden_layers = count
+    if getattr(text, "layer_types", None):
+        text.layer_types = text.layer_types[:count]
+    return config
+
+
+@contextmanager
+def _unknown_where_it_fails() -> Iterator[None]:
+    """Convert errors from data-dependent layers to UnknownMemoryError.
+
+    A prediction that fails must not stop a training. The error names the exception and carries it. PyTorch's log of
+    the same exception, with its stack, is not the user's.
+    """
+    muted_before = logging.root.manager.disable
+    logging.disable(logging.CRITICAL)
+    try:
+        yield
+    except (MedqaError, MemoryError):
+        raise
+    except Exception as error:  # PyTorch's stand-ins raise RuntimeError and AssertionError, an architecture anything
+        reason = ": ".join([type(error).__name__, *str(error).strip().splitlines()[:1]])
+        raise UnknownMemoryError(f"the memory of this model's training cannot be predicted ({reason})") from error
+    finally:
+        logging.disable(muted_before)
+
+
+class _LiveBytes(TorchDispatchMode):
+    """Counts the bytes of all storages made while it is active and not yet released.
+
+    ``model``: its weights were there before, and a view of one (``detach``, ``t``) is no new storage.
+    """
+
+    def __init__(self, model: torch.nn.Module) -> None:
+        super().__init__()
+        self.now = self.peak = self.peak_since_mark = 0
+        storages = (tensor.untyped_storage() for tensor in _weights_of(model))
+        self._known: dict[int, Any] = {storage._cdata: storage for storage in storages}
+
+    def mark(self) -> int:
+        """Begin a new ``peak_since_mark``; return the live bytes."""
+        self.peak_since_mark = self.now
+        return self.now
+
+    def __torch_dispatch__(self, func: Any, types: Any, args: Any = (), kwargs: Any = None) -> Any:
+        result = func(*args, **(kwargs or {}))
+        for leaf in tree_leaves(result):
+            if isinstance(leaf, torch.Tensor):
+                self._count(leaf.untyped_storage())
+        return result
+
+    def _count(self, storage: torch.UntypedStorage) -> None:
+        key = storage._cdata
+        if key in self._known:
+            return
+        size = storage.nbytes()
+        self._known[key] = weakref.ref(storage, lambda _: self._released(key, size))
+        self.now += size
+        self.peak = max(self.peak, self.now)
+        self.peak_since_mark = max(self.peak_since_mark, self.now)
+
+    def _released(self, key: int, size: int) -> None:
+        del self._known[key]
+        self.now -= size
+
+
+@contextmanager
+def _watched(layers: torch.nn.Module, live: _LiveBytes) -> Iterator[list[int]]:
+    """Yield a list that gets the live bytes at the moment when the layers below the output layer are through."""
+    seen: list[int] = []
+    handle = layers.register_forward_hook(lambda *_: seen.append(live.mark()))
+    try:
+        yield seen
+    finally:
+        handle.remove()
+
+
+def _switch_checkpointing(causal_lm: Any, recomputed: bool) -> None:
+    if recomputed:
+        # The state of the random numbers is 5 KB, and asking a GPU for it would need one.
+        causal_lm.activation_checkpointing_enable({"use_reentrant": False, "preserve_rng_state": False})
+    else:
+        causal_lm.activation_checkpointing_disable()
+
+
+def _bytes_of(tensors: Sequence[torch.Tensor]) -> int:
+    storages = {tensor.untyped_storage()._cdata: tensor.untyped_storage().nbytes() for tensor in tensors}
+    return sum(storages.values())
+
+
+def _weights_of(model: torch.nn.Module) -> list[torch.Tensor]:
+    tensors: list[torch.Tensor] = [*model.parameters(), *model.buffers()]
+    for module in model.modules():
+        state = getattr(getattr(module, "weight", None), "quant_state", None)
+        while state is not None:
+            tensors += [state.absmax, state.code]
+            state = state.state2
+        scales = getattr(getattr(module, "state", None), "SCB", None)
+        tensors += [] if scales is None else [scales]
+    return tensors
+
+
+def _base_bytes(model: torch.nn.Module) -> int:
+    return _bytes_of([tensor for tensor in _weights_of(model) if not tensor.requires_grad])

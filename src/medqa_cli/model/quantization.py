@@ -1,0 +1,190 @@
+"""Quantization by bitsandbytes: its settings, what it leaves unquantized, 4-bit layers turned back into plain ones.
+
+Also the faults of bitsandbytes 0.50 that loading guards against: docs/footguns.md.
+"""
+
+from __future__ import annotations
+
+from typing import Any, get_args
+
+import torch
+
+from medqa_cli import console
+from medqa_cli.config.schema import ModelConfig, Quantization
+from medqa_cli.errors import InputError
+from medqa_cli.model.devices import free_memory_bytes
+
+# Transformers' and bitsandbytes' defaults (Params4bit; quantize_4bit with compress_statistics), which loading uses.
+WEIGHTS_PER_BLOCK = 64
+CONSTANTS_PER_BLOCK = 256
+# Of the free memory, for plain layers; the rest is for keys and values, activations and other programs.
+_SHARE_OF_FREE_MEMORY = 0.5
+# Of all weights: less than this is a router.
+_NOTEWORTHY_SHARE = 0.02
+
+
+def quantization_config(config: ModelConfig, dtype: torch.dtype, *, sharded: bool) -> Any:
+    """Return what Transformers is told of the quantization; None: there is none. Arguments as of ``load_base``."""
+    from transformers import BitsAndBytesConfig
+
+    if config.quantization == "none":
+        return None
+    if config.quantization == "int8":
+        return BitsAndBytesConfig(load_in_8bit=True)
+    return BitsAndBytesConfig(
+        load_in_4bit=True,
+        bnb_4bit_quant_type=config.quantization,
+        bnb_4bit_use_double_quant=config.double_quantization,
+        bnb_4bit_compute_dtype=dtype,
+        # The same bytes either way. FSDP divides floating-point tensors only and leaves others whole on every device.
+        bnb_4bit_quant_storage=dtype if sharded else torch.uint8,
+    )
+
+
+def refuse_other_quantization(hf_config: Any, config: ModelConfig, name: str) -> None:
+    """Refuse weights that are stored quantized in another way than the config says.
+
+    Transformers goes by the files, or takes their 8-bit integers for weights where no quantization is asked for.
+    """
+    stored = getattr(hf_config, "quantization_config", None)
+    stored = stored if isinstance(stored, dict) else stored and stored.to_dict()
+    if not stored:
+        return
+    kind = str(stored.get("quant_method"))
+    if kind == "bitsandbytes":
+        kind = str(stored.get("bnb_4bit_quant_type", "fp4")) if stored.get("load_in_4bit") else "int8"
+    if kind == config.quantization:
+        console.warn(f"{name} is stored quantized ({kind}): an adapter for it can be trained and used, but not merged")
+        return
+    own = f"set model.quantization: {kind}, or take" if kind in get_args(Quantization) else "take"
+    raise InputError(
+        f"{name} is stored quantized ({kind}), and model.quantization is {config.quantization}",
+        f"{own} the 16-bit version of the model, which loading quantizes as the config says",
+    )
+
+
+def release_weight_file(model: torch.nn.Module) -> None:
+    """Copy what was not quantized: tensors of the file's own type are views of the mapped file, all of which counts.
+
+    An unquantized model stays mapped, as its pages are all in use and the system can take them back.
+    """
+    for tensor in (*model.parameters(), *model.buffers()):
+        if tensor.is_floating_point():
+            tensor.data = tensor.data.clone()
+
+
+def refuse_rows_dequantized_wrongly(model: torch.nn.Module, name: str) -> None:
+    """Refuse 4-bit rows that do not fill whole blocks, on CPUs with AVX-512.
+
+    The kernel of bitsandbytes 0.50 for these takes the constants of other blocks there: errors of half the largest
+    weight, without a word (docs/footguns.md). Published models have rows of whole blocks.
+    """
+    import bitsandbytes as bnb
+
+    layers = (module for module in model.modules() if isinstance(module, bnb.nn.Linear4bit))
+    odd = next((layer for layer in layers if layer.in_features % WEIGHTS_PER_BLOCK), None)
+    if odd is not None and torch.backends.cpu.get_cpu_capability() == "AVX512":
+        raise InputError(
+            f"{name} has layers with {odd.in_features} inputs, no multiple of {WEIGHTS_PER_BLOCK}: bitsandbytes' 4-bit "
+            "code for this CPU (AVX-512) computes such layers wrongly",
+            "set model.quantization: int8 or none, or use a GPU",
+        )
+
+
+def keep_weights_differentiable(model: torch.nn.Module) -> None:
+    """Stop bitsandbytes from repacking 4-bit weights on CPUs with AVX512-BF16.
+
+    In 0.50 one forward in eval mode repacks the weights for good: later training forwards then have no gradient
+    (``matmul_4bit`` takes a kernel without a backward) and the constants are rounded to bfloat16, so that validation
+    would score other weights than training sees. See docs/footguns.md.
+    """
+    import bitsandbytes as bnb
+
+    for module in model.modules():
+        if isinstance(module, bnb.nn.Linear4bit):
+            module.support_avx512bf16_for_cpu = False
+
+
+def num_unquantized(base: Any) -> int:
+    """Count the weights of a quantized base that are not: those of matrices that are no linear layers.
+
+    bitsandbytes quantizes linear layers only. Embedding and output layer always stay as they are and do not count, nor
+    do norms and biases; what does are the experts of a mixture, which are parameters.
+    """
+    own = {
+        id(layer.weight) for layer in (base.get_input_embeddings(), base.get_output_embeddings()) if layer is not None
+    }
+    return sum(
+        parameter.numel()
+        for parameter in base.parameters()
+        if parameter.dim() > 1 and parameter.is_floating_point() and id(parameter) not in own
+    )
+
+
+def tell_unquantized(base: Any, config: ModelConfig, dtype: torch.dtype) -> None:
+    """Say where much of a base stays unquantized although the config quantizes it."""
+    count, total = num_unquantized(base), num_parameters(base)
+    if config.quantization != "none" and count > _NOTEWORTHY_SHARE * total:
+        console.warn(
+            f"model.quantization: {config.quantization} takes linear layers only: {count:,} of {total:,} weights (the "
+            f"experts of a mixture, as a rule) stay {str(dtype).removeprefix('torch.')}, "
+            f"{count * dtype.itemsize / 2**30:.2f} GiB"
+        )
+
+
+def num_parameters(model: torch.nn.Module) -> int:
+    """Count parameters; a 4-bit weight counts as many as it stands for."""
+    return sum(p.quant_state.shape.numel() if hasattr(p, "quant_state") else p.numel() for p in model.parameters())
+
+
+def gains_from_dequantizing(model: torch.nn.Module, device: torch.device, dtype: torch.dtype, *, batches: bool) -> bool:
+    """Tell whether generation with these 4-bit layers is better with plain ones, which have room in memory.
+
+    On a CPU with AVX512-BF16 bitsandbytes multiplies with the packed 4-bit weights themselves. For one answer in
+    bfloat16 it is left to that, which reads fewer bytes; in batches plain layers are twice as fast, and in float32
+    only they compute as the training did.
+
+    Args:
+        model: as Transformers loaded it, which notes there whether it is in 4 bits.
+        device: where it is.
+        dtype: of the plain layers.
+        batches: many answers are made at once.
+    """
+    # Importing bitsandbytes takes two seconds, which an answer from an unquantized model need not wait for.
+    if device.type != "cpu" or not getattr(model, "is_loaded_in_4bit", False):
+        return False
+    layers = _four_bit_layers(model)
+    if not layers or (layers[0].support_avx512bf16_for_cpu and dtype == torch.bfloat16 and not batches):
+        return False
+    needed_bytes: int = sum(layer.in_features * layer.out_features for layer in layers) * dtype.itemsize
+    return needed_bytes <= _SHARE_OF_FREE_MEMORY * free_memory_bytes(device)
+
+
+def dequantize_layers(model: torch.nn.Module, dtype: torch.dtype) -> int:
+    """Replace each 4-bit layer by a plain one with the dequantized weights; return how many there were.
+
+    Args:
+        model: not yet wrapped by PEFT.
+        dtype: of the matrix products; the kernel would dequantize to it, too.
+    """
+    import bitsandbytes as bnb
+
+    layers = _four_bit_layers(model)
+    names = {id(layer): name for name, layer in model.named_modules()}
+    for layer in layers:
+        weight: Any = layer.weight
+        plain = torch.nn.Linear(layer.in_features, layer.out_features, bias=False, device="meta")
+        # A checkpoint that was quantized elsewhere may name another type; the kernel goes by that of its input.
+        weight.quant_state.dtype = dtype
+        dense = bnb.functional.dequantize_4bit(weight.data, weight.quant_state)
+        plain.weight = torch.nn.Parameter(dense, requires_grad=False)
+        if layer.bias is not None:
+            plain.bias = torch.nn.Parameter(layer.bias.data.to(dtype), requires_grad=False)
+        model.set_submodule(names[id(layer)], plain.eval())
+    return len(layers)
+
+
+def _four_bit_layers(model: torch.nn.Module) -> list[Any]:
+    import bitsandbytes as bnb
+
+    return [module for module in model.modules() if isinstance(module, bnb.nn.Linear4bit)]

@@ -1,0 +1,242 @@
+"""From a model's name (hub id, folder, GGUF file) to folders with its description and its weights.
+
+A GGUF file is dequantized once and cached as a plain folder, keyed by the file's hash. Of a hub id, missing files are
+downloaded into the hub's cache, unless ``HF_HUB_OFFLINE`` is set or the user did not name that id.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import functools
+import importlib.util
+import io
+import os
+import re
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Literal
+
+from medqa_cli import console, hub
+from medqa_cli.errors import InputError, MedqaError
+from medqa_cli.files import atomic_dir, is_full_disk, sha256_of_file
+from medqa_cli.model.checks.gguf_header import GgufHeader, read_header
+from medqa_cli.model.checks.loading import THREE_WAYS, first_line, loading
+from medqa_cli.model.weights import WEIGHT_FILES, shard_names
+
+PACKAGE_PREFIX = "package:"
+_HUB_ID = re.compile(r"[\w.-]+(/[\w.-]+)?")
+# Characters; in bytes, these are the limits of Linux for a path and for each of its parts.
+_MOST_NAME, _MOST_PART = 4000, 255
+# Raise it when the conversion below changes, so that old folders are not reused.
+_CACHE_VERSION = 3
+# Config, tokenizer, chat templates; no weights, and no program code.
+_DESCRIBING = ["*.json", "*.jinja", "*.txt", "*.model"]
+
+
+@dataclass(frozen=True)
+class ModelRef:
+    """Where a base model lies.
+
+    ``name``: as the config gives it; ``location``: what ``from_pretrained`` takes; ``revision``: hub only.
+    """
+
+    name: str
+    location: str
+    kind: Literal["hub", "folder", "gguf"]
+    revision: str | None = None
+
+
+def find_base(
+    name_or_path: str | None, revision: str | None = None, *, named_by: str = "model.name_or_path", by_user: bool = True
+) -> ModelRef:
+    """Find the model that the config names. A GGUF file is converted at its first use (about 20 s).
+
+    Args:
+        name_or_path: hub id, folder, ``.gguf`` file or ``package:`` name.
+        revision: branch, tag or commit, for a hub id.
+        named_by: the key or option that names it, for the message.
+        by_user: the user named it, so that a hub id may be downloaded; an adapter's file is not the user.
+
+    Raises:
+        InputError: it is not there; the message names the three ways to get one.
+    """
+    if not name_or_path:
+        raise InputError(
+            f"{named_by} is not set: no model to work with",
+            f"`medqa config init` writes a config with a model that suits this machine; {THREE_WAYS}",
+        )
+    if len(name_or_path) > _MOST_NAME or any(len(part) > _MOST_PART for part in name_or_path.split("/")):
+        raise InputError(f"{named_by}: no file system has a name as long as {name_or_path[:60]} ...", THREE_WAYS)
+    if name_or_path.startswith(PACKAGE_PREFIX):
+        path = _package_file(name_or_path.removeprefix(PACKAGE_PREFIX), named_by)
+    else:
+        path = Path(name_or_path).expanduser()
+    if path.suffix.lower() == ".gguf":
+        if not path.is_file():
+            raise InputError(f"{named_by}: no file {name_or_path}", THREE_WAYS)
+        return ModelRef(name_or_path, str(_converted_gguf(path)), "gguf")
+    if path.is_dir():
+        if not (path / "config.json").is_file():
+            raise InputError(f"{named_by}: the folder {name_or_path} holds no config.json", THREE_WAYS)
+        return ModelRef(name_or_path, str(path), "folder")
+    if path.exists() or not _HUB_ID.fullmatch(name_or_path):
+        raise InputError(f"{named_by}: {name_or_path} is neither a folder, a .gguf file nor a hub id", THREE_WAYS)
+    if by_user:
+        hub.name_repository(name_or_path)
+    return ModelRef(name_or_path, name_or_path, "hub", revision)
+
+
+def cache_dir() -> Path:
+    """Return medqa's cache folder: ``MEDQA_CACHE_DIR``, else ``medqa`` under the user's cache folder."""
+    if chosen := os.environ.get("MEDQA_CACHE_DIR"):
+        return Path(chosen)
+    return Path(os.environ.get("XDG_CACHE_HOME") or Path.home() / ".cache") / "medqa"
+
+
+def _package_file(spec: str, named_by: str) -> Path:
+    package, _, inner = spec.partition("/")
+    # find_spec looks the package up without running its code.
+    found = importlib.util.find_spec(package) if package.isidentifier() else None
+    if found is None or not found.submodule_search_locations:
+        raise InputError(f"{named_by}: the Python package {package!r} is not installed", THREE_WAYS)
+    path = Path(next(iter(found.submodule_search_locations))) / inner
+    if ".." in Path(inner).parts or not path.is_file():
+        raise InputError(f"{named_by}: the package {package} ships no file {inner!r}", THREE_WAYS)
+    return path
+
+
+def _converted_gguf(path: Path) -> Path:
+    folder = cache_dir() / "models" / f"{path.stem}-{sha256_of_file(path)[:16]}-v{_CACHE_VERSION}"
+    if (folder / "config.json").is_file():
+        return folder
+    console.note(f"dequantizing {path.name} once into {folder} ...")
+    try:
+        # Its progress bars cannot be switched off and would cut through our own output.
+        with contextlib.redirect_stderr(io.StringIO()), atomic_dir(folder) as temporary:
+            _dequantize(path, temporary)
+    except (MedqaError, MemoryError):
+        raise
+    except Exception as error:  # Transformers and gguf meet odd files with errors of every kind
+        if (isinstance(error, OSError) and is_full_disk(error)) or "can't allocate memory" in str(error):
+            raise
+        said = str(error).strip().partition("\n")[0] or type(error).__name__
+        raise InputError(f"cannot read {path.name} as a GGUF model: {said[:300]}", THREE_WAYS) from error
+    return folder
+
+
+def _dequantize(path: Path, folder: Path) -> None:
+    import torch
+    from transformers import AutoModelForCausalLM, AutoTokenizer, GgufConfig
+
+    from medqa_cli.model.checks.loaded_weights import LoadedWeights
+
+    hub.ask_only_what_is_named()
+    _refuse_what_would_be_lost(read_header(path))
+    # dequantize=True: otherwise Transformers keeps the weights packed and refuses to save or quantize them.
+    model, info = AutoModelForCausalLM.from_pretrained(
+        path.parent,
+        gguf_file=path.name,
+        quantization_config=GgufConfig(dequantize=True),
+        dtype=torch.bfloat16,
+        trust_remote_code=False,
+        ignore_mismatched_sizes=True,
+        output_loading_info=True,
+    )
+    LoadedWeights().check(model, info, path.name)
+    model.save_pretrained(folder)
+    tokenizer = AutoTokenizer.from_pretrained(path.parent, gguf_file=path.name, trust_remote_code=False)
+    tokenizer.save_pretrained(folder)
+
+
+def _refuse_what_would_be_lost(header: GgufHeader) -> None:
+    """Refuse a Llama whose GGUF file says more than Transformers' loader takes over: answers would be subtly wrong.
+
+    Transformers 5 (``integrations/ggml.py``) reads neither a scaling of the rotary embedding nor, for ``llama``, the
+    biases of the attention.
+
+    Raises:
+        NotImplementedError: the file has one of them.
+    """
+    if header.values["general.architecture"] != "llama":
+        return
+    scaling = header.values.get("llama.rope.scaling.type")
+    biases = ("attn_q.bias", "attn_k.bias", "attn_v.bias", "attn_output.bias")
+    lost = ""
+    names = {tensor.name for tensor in header.tensors}
+    if "rope_freqs.weight" in names or scaling not in (None, "none"):
+        lost = "a scaling of the rotary embedding (as Llama 3.1 has)"
+    elif any(name.endswith(biases) for name in names):
+        lost = "biases in the attention"
+    if lost:
+        raise NotImplementedError(f"it has {lost}, which would be lost; take the model's safetensors folder or hub id")
+
+
+def described_folder(location: str, revision: str | None, what: str) -> Path:
+    """Return the folder with config and tokenizer of a hub id or folder; ``what`` of it is wanted, for messages.
+
+    Raises:
+        InputError: a hub model is not there and cannot be downloaded.
+    """
+    if Path(location).is_dir():
+        return Path(location)
+    _require_reachable(location)
+    with loading(what, location):
+        return _snapshot(location, revision)
+
+
+@functools.cache
+def _snapshot(repository: str, revision: str | None) -> Path:
+    from huggingface_hub import snapshot_download
+
+    return Path(snapshot_download(repository, revision=revision, allow_patterns=_DESCRIBING, tqdm_class=None))
+
+
+def base_folder(source: ModelRef) -> Path:
+    """Return the folder that holds the base's config and weights.
+
+    Raises:
+        InputError: a hub model is not there and cannot be downloaded.
+    """
+    if source.kind != "hub":
+        return Path(source.location)
+    from huggingface_hub.errors import HfHubHTTPError
+
+    hub.ask_only_what_is_named()
+    _require_reachable(source.location)
+    try:
+        config = _from_hub(source, "config.json")
+        if config is None:
+            raise InputError(f"{source.name} holds no config.json", THREE_WAYS)
+        found = next((path for name in WEIGHT_FILES if (path := _from_hub(source, name))), None)
+        if found is None:
+            raise InputError(f"{source.name} holds no weights that medqa reads", THREE_WAYS)
+        for name in shard_names(found) if found.name.endswith(".index.json") else []:
+            with console.status(f"looking for {name} of {source.name} ..."):
+                if _from_hub(source, name) is None:
+                    raise InputError(f"{source.name} has no file {name}, which its index names", THREE_WAYS)
+        _from_hub(source, "generation_config.json")
+    except (OSError, HfHubHTTPError, ValueError) as error:
+        raise InputError(f"cannot get {source.name}: {first_line(error)}", THREE_WAYS) from error
+    return config.parent
+
+
+def _require_reachable(repository: str) -> None:
+    """Refuse a model that an adapter names, the config does not, and the hub's cache does not hold."""
+    from huggingface_hub import try_to_load_from_cache
+
+    if hub.is_named(repository) or isinstance(try_to_load_from_cache(repository, "config.json"), str):
+        return
+    raise InputError(
+        f"the adapter was trained on {repository}, which is not on this machine, and the config names another model",
+        f"to let medqa download it, set model.name_or_path: {repository}; {THREE_WAYS}",
+    )
+
+
+def _from_hub(source: ModelRef, name: str) -> Path | None:
+    from huggingface_hub import hf_hub_download
+    from huggingface_hub.errors import EntryNotFoundError
+
+    try:
+        return Path(hf_hub_download(source.location, name, revision=source.revision))
+    except EntryNotFoundError:  # also: not in the cache, and no network
+        return None

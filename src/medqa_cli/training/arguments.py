@@ -1,0 +1,135 @@
+"""From ``train`` of the config to Transformers' ``TrainingArguments``: optimizer names, checkpointing, precision."""
+
+from __future__ import annotations
+
+import math
+from pathlib import Path
+
+import torch
+from transformers import TrainingArguments
+
+from medqa_cli import distributed
+from medqa_cli.config.schema import TrainConfig
+from medqa_cli.errors import InputError
+from medqa_cli.training.fsdp import OPTIMIZERS_ON_PARTS
+
+# On the CPU there is no second memory to page to; the arithmetic is the same.
+_CPU_EQUIVALENTS = {
+    "paged_adamw_32bit": "adamw_torch",
+    "paged_adamw_8bit": "adamw_8bit",
+    "paged_ademamix_32bit": "ademamix",
+    "paged_ademamix_8bit": "ademamix_8bit",
+    "paged_lion_32bit": "lion_32bit",
+    "paged_lion_8bit": "lion_8bit",
+}
+# What would compute other steps than it should, without a word.
+_REFUSED_OPTIMIZERS = {
+    "layerwise": "updates weights during the backward pass, of which a step has several here",
+    "lomo": "updates weights during the backward pass, of which a step has several here",
+    "schedule_free": "has to be told when the model is looked at or saved, which medqa does not do",
+}
+
+
+def make_training_arguments(
+    config: TrainConfig,
+    *,
+    seed: int,
+    output_dir: Path,
+    device: torch.device,
+    compute_dtype: torch.dtype,
+    memory_is_plentiful: bool = False,
+) -> TrainingArguments:
+    """Translate the config into Transformers' arguments.
+
+    ``memory_is_plentiful``: the device holds a step's activations, so that ``auto`` need not recompute them.
+
+    Raises:
+        InputError: the optimizer or the tracker does not work here.
+    """
+    on_cpu = device.type == "cpu"
+    step_examples = config.per_device_train_batch_size * config.gradient_accumulation_steps
+    try:
+        args = TrainingArguments(
+            output_dir=str(output_dir),
+            num_train_epochs=config.num_train_epochs,
+            max_steps=config.max_steps,
+            per_device_train_batch_size=step_examples,
+            per_device_eval_batch_size=step_examples,
+            gradient_accumulation_steps=1,
+            activation_checkpointing=uses_checkpointing(config, device, memory_is_plentiful),
+            activation_checkpointing_kwargs={"use_reentrant": False},
+            learning_rate=config.learning_rate,
+            lr_scheduler_type=config.lr_scheduler_type,
+            # Transformers reads values below 1 as a share of the steps, 1 and more as a number of steps.
+            warmup_steps=min(config.warmup_ratio, math.nextafter(1.0, 0.0)),
+            weight_decay=config.weight_decay,
+            max_grad_norm=config.max_grad_norm,
+            optim=optimizer_on(config.optim, device),
+            save_strategy="steps",
+            save_steps=config.save_steps,
+            save_total_limit=config.save_total_limit,
+            logging_strategy="steps",
+            logging_steps=config.logging_steps,
+            logging_first_step=True,
+            logging_nan_inf_filter=False,
+            eval_strategy="no" if config.eval_steps is None else "steps",
+            eval_steps=config.eval_steps,
+            report_to=config.report_to,
+            use_cpu=on_cpu,
+            # float16 needs a loss scaler, which Transformers sets up; other types need nothing from it.
+            fp16=compute_dtype == torch.float16 and not on_cpu,
+            seed=seed,
+            disable_tqdm=True,
+            log_level="error",
+            remove_unused_columns=False,
+            dataloader_pin_memory=False,
+            # Buffers (rotary frequencies) never change.
+            ddp_broadcast_buffers=False,
+        )
+    except (ImportError, ValueError, RuntimeError) as error:
+        raise not_set_up(error) from error
+    # ``accelerate launch`` passes on its config's mixed_precision, which the arguments take where they have none of
+    # their own; here model.compute_dtype decides.
+    args.mixed_precision = "fp16" if args.fp16 else "no"
+    # One process drives one device; several GPUs are several processes (accelerate launch), never DataParallel.
+    args._n_gpu = min(args.n_gpu, 1)
+    return args
+
+
+def not_set_up(error: Exception) -> InputError:
+    """Return the error for an optimizer or tracker whose package is missing."""
+    message = f"the training cannot be set up: {str(error).splitlines()[0]}"
+    return InputError(message, "install what is missing, or change train.optim or train.report_to")
+
+
+def check_optimizer(name: str) -> None:
+    """Check that an optimizer goes with how medqa computes a step.
+
+    Raises:
+        InputError: it does not.
+    """
+    for part, reason in _REFUSED_OPTIMIZERS.items():
+        if part in name:
+            raise InputError(f"train.optim: {name} {reason}", "take another: adamw_torch, adamw_8bit, adafactor, ...")
+
+
+def optimizer_on(name: str, device: torch.device) -> str:
+    """Return the optimizer that runs on ``device``, and on parts of tensors under FSDP, for the configured name."""
+    if distributed.is_sharded():
+        name = OPTIMIZERS_ON_PARTS.get(name, name)
+    return _CPU_EQUIVALENTS.get(name, name) if device.type == "cpu" else name
+
+
+def unpaged(name: str) -> str | None:
+    """Return what computes the steps of a paged optimizer without waiting for the GPU; None: it is not paged."""
+    if name not in _CPU_EQUIVALENTS:
+        return None
+    equivalent = _CPU_EQUIVALENTS[name]
+    return "adamw_torch_fused" if equivalent == "adamw_torch" else equivalent
+
+
+def uses_checkpointing(config: TrainConfig, device: torch.device, memory_is_plentiful: bool = False) -> bool:
+    """Tell whether activations are recomputed; ``auto`` does so on a GPU unless its memory is plentiful."""
+    if config.gradient_checkpointing == "auto":
+        return device.type == "cuda" and not memory_is_plentiful
+    return config.gradient_checkpointing

@@ -1,0 +1,255 @@
+"""Estimates the memory of a training before any weight is loaded: by part, and how many tokens a forward may hold."""
+
+from __future__ import annotations
+
+import random
+from collections.abc import Sequence
+from dataclasses import asdict, dataclass, replace
+from typing import Any
+
+import torch
+
+from medqa_cli import distributed
+from medqa_cli.config.schema import Config, LoraConfig, ModelConfig, TrainConfig
+from medqa_cli.malloc import is_kept, kept_kernel_bytes
+from medqa_cli.model.kernels.packing import group_by_tokens
+from medqa_cli.model.memory.profile import ShapeModel, StepMemory
+from medqa_cli.prompt.encoder import Example
+from medqa_cli.training.arguments import optimizer_on, uses_checkpointing
+
+# Bytes of optimizer state per trained parameter, by what the name of the optimizer holds; the first that fits counts.
+_STATE_BYTES = (
+    ("sgd", 0.0),
+    ("adafactor", 0.1),
+    ("lion_8bit", 1.0),
+    ("lion", 4.0),
+    ("adagrad", 4.0),
+    ("rmsprop_8bit", 1.0),
+    ("rmsprop", 4.0),
+    ("8bit", 2.0),
+    ("ademamix", 12.0),
+    ("", 8.0),  # Adam and its kin: two float32 moments
+)
+_ORDER_SEED = 0
+# More tokens in one forward are not faster: matrix products are at full speed, dequantization is spread thin enough.
+# Where products are fast (bfloat16 on a CPU with AMX), that takes more of them (docs/experiments.md, 2026-11-28).
+ENOUGH_TOKENS = {("cpu", torch.float32): 768, ("cpu", torch.bfloat16): 2048, ("cuda", None): 16_384}
+# The rest is for logits, gradients, other programs and what the estimate does not know.
+SHARE_OF_FREE_MEMORY = 0.5
+# What a process takes of a GPU beside PyTorch's tensors: the CUDA context and cuBLAS' workspaces; and the share that
+# holes between blocks and workspaces of kernels take, which no count of tensors sees. Not measured.
+CUDA_OVERHEAD_BYTES = 800 << 20
+CUDA_UNSEEN_SHARE = 0.08
+# Freed memory that is kept at most, beside what a step uses: float32 reached 1.3 times that, 16 bits 3.1 by the end of
+# an epoch (docs/experiments.md, 2026-11-24 and 2026-11-28). ``IdleMemoryLimit`` gives back what is beyond.
+MOST_IDLE_SHARE = {torch.float32: 1.3, torch.bfloat16: 2.5, torch.float16: 2.5}
+
+
+@dataclass(frozen=True)
+class Target:
+    """The device that is planned for.
+
+    ``device_type``: ``cpu`` or ``cuda``; ``total_bytes``: its memory; ``free_bytes``: what of it is free for the
+    training, the program itself included; ``program_bytes``: what the program takes there before the model is loaded;
+    ``num_shards``: how many devices share the weights (FSDP); ``has_flash``: a GPU with flash attention for 16 bits.
+    """
+
+    device_type: str
+    total_bytes: int
+    free_bytes: int
+    program_bytes: int
+    num_shards: int = 1
+    has_flash: bool = True
+
+
+@dataclass(frozen=True)
+class ForwardLimits:
+    """How many tokens a forward may hold, and whether activations are recomputed."""
+
+    max_tokens: int
+    recomputed: bool
+    memory_is_plentiful: bool
+
+
+@dataclass(frozen=True)
+class MemoryEstimate:
+    """The memory of a training at its peak.
+
+    ``paged_bytes``: part of the optimizer's state that may move to the host's memory; ``keeps_freed_memory``: there is
+    so much of it that freed blocks stay with the process: up to ``most_idle_bytes`` more are resident than are in use.
+    """
+
+    step: StepMemory
+    limits: ForwardLimits
+    largest_forward_tokens: int
+    optimizer_bytes: int
+    paged_bytes: int
+    program_bytes: int
+    keeps_freed_memory: bool
+    most_idle_bytes: int
+
+    @property
+    def peak_bytes(self) -> int:
+        """Return the peak as it is measured: resident in the process on a CPU, allocated by PyTorch on a GPU."""
+        optimizer = self.optimizer_bytes - self.paged_bytes
+        return self.program_bytes + self.step.base_bytes + self.step.adapter_bytes + optimizer + self.step.step_bytes
+
+    @property
+    def idle_bytes(self) -> int:
+        """Return how much freed memory is kept at most."""
+        return self.most_idle_bytes if self.keeps_freed_memory else 0
+
+    def parts(self) -> dict[str, int]:
+        """Return the bytes of each part."""
+        step = asdict(self.step)
+        names = ("base", "adapter", "gradient", "activation", "logit", "working")
+        parts = {"program": self.program_bytes} if self.program_bytes else {}
+        parts |= {name: step[f"{name}_bytes"] for name in names}
+        # Not all gradients live at the peak: those that do are shown, instead of less than no working space.
+        missing = min(0, parts["working"])
+        parts |= {"gradient": parts["gradient"] + missing, "working": parts["working"] - missing}
+        return parts | {"optimizer": self.optimizer_bytes}
+
+
+class MemoryEstimator:
+    """Predicts for one base model and one training split, under changing config."""
+
+    def __init__(self, hf_config: Any, examples: Sequence[Example], dtype: torch.dtype, target: Target) -> None:
+        """Remember what all predictions share.
+
+        Args:
+            hf_config: the Transformers config of the base.
+            examples: the encoded training split.
+            dtype: type of the matrix products.
+            target: the device.
+        """
+        self._hf_config, self._examples, self._dtype, self.target = hf_config, examples, dtype, target
+        self._shapes: dict[tuple[ModelConfig, LoraConfig], ShapeModel] = {}
+
+    def predict(self, config: Config) -> MemoryEstimate:
+        """Return the memory that a training with this config takes.
+
+        Raises:
+            InputError: a target module of the adapter does not exist.
+        """
+        # max_length changes nothing in the model.
+        key = (replace(config.model, max_length=ModelConfig.max_length), config.lora)
+        if key not in self._shapes:
+            self._shapes = {key: ShapeModel(self._hf_config, config.model, config.lora, self._dtype)}
+        shape = self._shapes[key]
+        length = config.model.max_length
+        examples = [replace(e, input_ids=e.input_ids[:length], labels=e.labels[:length]) for e in self._examples]
+        limits = self._limits(config, shape, examples)
+        largest, several = _largest_forward(examples, config.train, limits.max_tokens)
+        step = self._step(shape, largest, limits.recomputed, several)
+        name = optimizer_on(config.train.optim, torch.device(self.target.device_type))
+        is_paged = "paged" in name and self.target.device_type == "cuda"
+        estimate = MemoryEstimate(
+            step=step,
+            limits=limits,
+            largest_forward_tokens=_num_tokens(largest),
+            optimizer_bytes=round(step.num_trainable * _state_bytes(name)),
+            paged_bytes=round((step.num_trainable - step.num_in_small_tensors) * _state_bytes(name)) * is_paged,
+            program_bytes=self._program_bytes(),
+            keeps_freed_memory=False,
+            most_idle_bytes=round(MOST_IDLE_SHARE[self._dtype] * step.step_bytes),
+        )
+        # On a CPU blocks that are kept for reuse come on top of what is in use.
+        there_is_room = estimate.peak_bytes + estimate.most_idle_bytes <= self.target.free_bytes
+        kept = self.target.device_type == "cpu" and is_kept(there_is_room)
+        return replace(estimate, keeps_freed_memory=kept)
+
+    def _program_bytes(self) -> int:
+        compiles = self.target.device_type == "cpu" and self._dtype == torch.bfloat16
+        return self.target.program_bytes + (kept_kernel_bytes() if compiles else 0)
+
+    def _step(self, shape: ShapeModel, largest: Sequence[Example], recomputed: bool, several: bool) -> StepMemory:
+        return shape.step_memory(
+            largest,
+            device_type=self.target.device_type,
+            recomputed=recomputed,
+            several_forwards=several,
+            has_flash=self.target.has_flash,
+        )
+
+    def _limits(self, config: Config, shape: ShapeModel, examples: Sequence[Example]) -> ForwardLimits:
+        """Fit a forward into the memory that weights and optimizer leave free. The ranks do as the smallest must."""
+        device_type, max_length = self.target.device_type, config.model.max_length
+        probe = [max(examples, key=lambda example: len(example.input_ids))]
+        tokens = len(probe[0].input_ids)
+        plain = self._step(shape, probe, False, True)
+        name = optimizer_on(config.train.optim, torch.device(device_type))
+        weights = plain.base_bytes + plain.adapter_bytes + plain.gradient_bytes
+        weights += round(plain.num_trainable * _state_bytes(name))
+        free = self.target.free_bytes - self._program_bytes() - weights // self.target.num_shards
+        # Twice the fastest size with room to spare: then recomputing buys nothing.
+        fits = min(distributed.all_gather(tokens_that_fit(plain.activation_bytes / tokens, free)))
+        plentiful = fits >= 2 * max(max_length, enough_tokens(device_type, self._dtype))
+        recomputed = uses_checkpointing(config.train, torch.device(device_type), plentiful)
+        if config.train.max_tokens_per_forward != "auto":
+            return ForwardLimits(config.train.max_tokens_per_forward, recomputed, plentiful)
+        kept = self._step(shape, probe, True, True).activation_bytes if recomputed else plain.activation_bytes
+        fitting = tokens_per_forward(kept / tokens, free, device_type, self._dtype, max_length)
+        return ForwardLimits(min(distributed.all_gather(fitting)), recomputed, plentiful)
+
+
+def gib(size: int) -> str:
+    """Return bytes for people, in GiB."""
+    return f"{size / 2**30:.2f} GiB"
+
+
+def available_bytes(target: Target) -> int:
+    """Return how much of the device's memory a training may take, measured as its peak is."""
+    if target.device_type != "cuda":
+        return target.free_bytes
+    return round(target.free_bytes * (1 - CUDA_UNSEEN_SHARE)) - CUDA_OVERHEAD_BYTES
+
+
+def fits(estimate: MemoryEstimate, target: Target) -> bool:
+    """Tell whether the training has room, its optimizer state on the device."""
+    return estimate.peak_bytes + estimate.paged_bytes <= available_bytes(target)
+
+
+def forward_limits(model: ModelConfig, train: TrainConfig, device: torch.device, dtype: torch.dtype) -> ForwardLimits:
+    """Return the limits where memory is not known: the fastest forward, activations recomputed on a GPU."""
+    fastest = max(model.max_length, enough_tokens(device.type, dtype))
+    max_tokens = fastest if train.max_tokens_per_forward == "auto" else train.max_tokens_per_forward
+    return ForwardLimits(max_tokens, uses_checkpointing(train, device), False)
+
+
+def _state_bytes(optimizer: str) -> float:
+    return next(value for part, value in _STATE_BYTES if part in optimizer)
+
+
+def _largest_forward(examples: Sequence[Example], config: TrainConfig, max_tokens: int) -> tuple[list[Example], bool]:
+    """Return the examples of the largest forward of an epoch in some order, and whether steps have several."""
+    order = list(examples)
+    random.Random(_ORDER_SEED).shuffle(order)
+    # One rank's share of each step.
+    size = config.per_device_train_batch_size * config.gradient_accumulation_steps
+    steps = [order[start : start + size] for start in range(0, len(order), size)]
+    forwards = [list(group_by_tokens(step, max_tokens)) for step in steps]
+    largest = max((group for groups in forwards for group in groups), key=_num_tokens)
+    return largest, any(len(groups) > 1 for groups in forwards)
+
+
+def _num_tokens(examples: Sequence[Example]) -> int:
+    return sum(len(example.input_ids) for example in examples)
+
+
+def tokens_that_fit(bytes_per_token: float, free_bytes: int) -> int:
+    """Return how many tokens of a forward the free memory holds, with a margin."""
+    return int(max(0, free_bytes) * SHARE_OF_FREE_MEMORY / max(1.0, bytes_per_token))
+
+
+def tokens_per_forward(
+    bytes_per_token: float, free_bytes: int, device_type: str, dtype: torch.dtype, max_length: int
+) -> int:
+    """Return the limit on a forward's tokens: enough to be fast, no more than fit, at least one longest example."""
+    return max(max_length, min(enough_tokens(device_type, dtype), tokens_that_fit(bytes_per_token, free_bytes)))
+
+
+def enough_tokens(device_type: str, dtype: torch.dtype) -> int:
+    """Return from how many tokens on a forward with products in ``dtype`` is not faster."""
+    known = ENOUGH_TOKENS.get((device_type, dtype)) or ENOUGH_TOKENS.get((device_type, None))
+    return known or ENOUGH_TOKENS["cpu", torch.float32]

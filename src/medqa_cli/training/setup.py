@@ -1,0 +1,206 @@
+"""What a training or its plan needs before weights are loaded: base, tokenizer, encoded data, the device.
+
+Unusual settings are told here as well.
+"""
+
+from __future__ import annotations
+
+import math
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import psutil
+import torch
+
+from medqa_cli import console, distributed
+from medqa_cli.config.schema import Config, LoraConfig, ModelConfig, TrainConfig
+from medqa_cli.data.dataset import EncodedSplit, encode_rows, read_split
+from medqa_cli.errors import InputError
+from medqa_cli.malloc import release_idle_memory
+from medqa_cli.model.devices import free_memory_bytes, host_memory_bytes
+from medqa_cli.model.kernels.attention import has_flash_attention
+from medqa_cli.model.load import load_config, load_tokenizer, num_embeddings
+from medqa_cli.model.resolve import ModelRef, find_base
+from medqa_cli.prompt.encoder import PromptContract, PromptEncoder, make_contract
+from medqa_cli.prompt.template import prompt_notes
+from medqa_cli.training.estimate import MemoryEstimator, Target
+from medqa_cli.training.steps import num_steps
+
+# What libraries take on a CPU once they compute, beside the tensors: 75 to 115 MiB (docs/experiments.md, 2026-11-24,
+# less the frozen weights that the prediction counted twice then).
+_COMPUTING_BYTES = 100 << 20
+# Parameters of the base -> the highest usual learning rate, five times that of QLoRA (arXiv 2305.14314, table 9:
+# 2e-4 up to 13 billion, 1e-4 above) and of LoRA (arXiv 2106.09685, tables 11 and 12: 2e-4 on GPT-2 and GPT-3). Small
+# models bear more; below 100 million anything goes.
+_HIGHEST_LEARNING_RATES = ((15e9, 5e-4), (1e9, 1e-3), (1e8, 2e-3))
+_LOWEST_LEARNING_RATE = 1e-6
+# alpha / r: 0.25 in QLoRA (16 / 64), 8 in LoRA on GPT-2 (32 / 4).
+_SCALES = (0.05, 16.0)
+_LEAST_SHARE_OF_ROWS = 0.1
+
+
+@dataclass(frozen=True)
+class TrainingInputs:
+    """What the config's names stand for here; ``dtype`` is the type of the matrix products."""
+
+    device: torch.device
+    dtype: torch.dtype
+    source: ModelRef
+    tokenizer: Any
+    contract: PromptContract
+    data: EncodedSplit
+    validation: EncodedSplit
+
+
+def prepare(config: Config, device: torch.device, dtype: torch.dtype) -> TrainingInputs:
+    """Find the base, read and encode the data. All ranks must call it.
+
+    Raises:
+        InputError: data or base are not there or cannot be used.
+        MedqaError: there is nothing to learn.
+    """
+    max_length = config.model.max_length
+    with distributed.raise_on_all_ranks():
+        train_rows = read_split(Path(config.data.dir), "train")
+        validation_rows = read_split(Path(config.data.dir), "validation")
+    source = find_base_in_turns(config.model)
+    with distributed.raise_on_all_ranks():
+        tokenizer = load_tokenizer(source.location, source.revision)
+        contract = make_contract(config.prompt, tokenizer)
+        for note in prompt_notes(config.prompt, tokenizer):
+            console.note(note)
+        encoder = PromptEncoder(contract, tokenizer, num_embeddings(load_config(source.location, source.revision)))
+        data = encode_rows(train_rows, encoder, max_length)
+        validation = encode_rows(validation_rows, encoder, max_length)
+        if data.num_truncated_answers:
+            console.warn(
+                f"{data.num_truncated_answers} of {len(data.examples)} answers do not fit model.max_length = "
+                f"{max_length}: they are cut and get no end token"
+            )
+        if data.num_without_answer:
+            console.warn(
+                f"{data.num_without_answer} rows left out: their prompt alone fills model.max_length = {max_length}"
+            )
+    return TrainingInputs(device, dtype, source, tokenizer, contract, data, validation)
+
+
+def find_base_in_turns(config: ModelConfig) -> ModelRef:
+    """Find the base; a GGUF file is converted by rank 0, then by one rank of each host that has a cache of its own.
+
+    Raises:
+        InputError: it is not there.
+    """
+    found: ModelRef | None = None
+    for my_turn in (distributed.is_main(), distributed.local_rank() == 0, True):
+        with distributed.raise_on_all_ranks():
+            if my_turn and found is None:
+                found = find_base(config.name_or_path, config.revision)
+    assert found is not None  # the last turn is everyone's
+    return found
+
+
+def check_same_on_all_ranks(resolved_config: str, trained_with: dict[str, Any], dtype: torch.dtype) -> None:
+    """Check that all ranks have the same config, data and number type: each works out by itself what the others do.
+
+    Raises:
+        InputError: they have not.
+    """
+    seen = distributed.all_gather((resolved_config, trained_with, dtype))
+    for number, (config, settings, own_dtype) in enumerate(seen):
+        if (config, settings) != seen[0][:2]:
+            what = "config" if config != seen[0][0] else "train.jsonl in data.dir"
+            raise InputError(
+                f"the processes do not read the same {what}: process {number} differs from process 0",
+                "give all hosts the same files, best on a file system that they share",
+            )
+        if own_dtype != seen[0][2]:
+            raise InputError(
+                f"model.compute_dtype: auto is {seen[0][2]} on process 0 and {own_dtype} on process {number}",
+                "set model.compute_dtype to a type that all GPUs compute",
+            )
+
+
+def memory_estimator(inputs: TrainingInputs, target: Target) -> MemoryEstimator:
+    """Return what predicts the memory of this training on a device.
+
+    Raises:
+        InputError: the base's config cannot be read.
+        MedqaError: its step cannot be run without weights.
+    """
+    config = load_config(inputs.source.location, inputs.source.revision)
+    return MemoryEstimator(config, inputs.data.examples, inputs.dtype, target)
+
+
+def device_at_hand(device: torch.device) -> Target:
+    """Return the device that this process would train on."""
+    free = free_memory_bytes(device)
+    num_shards = distributed.world_size() if distributed.is_sharded() else 1
+    if device.type == "cuda":
+        total = int(torch.cuda.get_device_properties(device).total_memory)
+        return Target("cuda", total, free, 0, num_shards, has_flash_attention(device))
+    release_idle_memory()  # what imports and encoding left behind is not part of the program
+    resident = int(psutil.Process().memory_info().rss)
+    return Target("cpu", host_memory_bytes(), free + resident, resident + _COMPUTING_BYTES, num_shards)
+
+
+def tell_unusual_settings(config: Config, num_parameters: int, num_examples: int) -> None:
+    """Note the settings that are far from what people train adapters with; what lies there has ruined models."""
+    for unusual in unusual_settings(
+        config.lora,
+        config.train,
+        num_parameters=num_parameters,
+        num_examples=num_examples,
+        num_steps=num_steps(config.train, num_examples),
+    ):
+        console.note(f"unusual: {unusual}")
+
+
+def unusual_settings(
+    lora: LoraConfig, train: TrainConfig, *, num_parameters: int, num_examples: int, num_steps: int
+) -> list[str]:
+    """Return what is unusual, each in a sentence with the usual range.
+
+    Args:
+        lora: section of the config.
+        train: section of the config.
+        num_parameters: of the base.
+        num_examples: in the training split.
+        num_steps: optimizer steps of the training.
+    """
+    told = [*_of_learning_rate(train.learning_rate, num_parameters), *_of_scale(lora)]
+    if lora.lora_dropout > 0.5:
+        told.append(f"lora.lora_dropout {lora.lora_dropout:g} drops most of the adapter's inputs; usual are 0 to 0.1")
+    if train.weight_decay > 1:
+        told.append(f"train.weight_decay {train.weight_decay:g} pulls the adapter back to 0; usual are 0 to 0.1")
+    if 0 < train.max_grad_norm < 0.01:
+        told.append(f"train.max_grad_norm {train.max_grad_norm:g} makes every step tiny; usual are 0.3 to 1")
+    warms_up = train.lr_scheduler_type not in ("constant", "reduce_lr_on_plateau", "greedy")
+    if warms_up and train.warmup_ratio > 0.5:
+        steps = math.ceil(train.warmup_ratio * num_steps)
+        told.append(
+            f"train.warmup_ratio {train.warmup_ratio:g}: the learning rate rises for {steps} of {num_steps} steps"
+        )
+    rows = num_steps * train.per_device_train_batch_size * train.gradient_accumulation_steps
+    if train.max_steps > 0 and rows < _LEAST_SHARE_OF_ROWS * num_examples:
+        told.append(f"train.max_steps {train.max_steps}: {rows:,} of {num_examples:,} training rows are seen")
+    return told
+
+
+def _of_learning_rate(rate: float, num_parameters: int) -> list[str]:
+    highest = next((limit for size, limit in _HIGHEST_LEARNING_RATES if num_parameters >= size), math.inf)
+    if _LOWEST_LEARNING_RATE <= rate <= highest:
+        return []
+    result = "so low that next to nothing is learnt" if rate < _LOWEST_LEARNING_RATE else "so high that models break"
+    size = f"{num_parameters / 1e9:.1f} billion" if num_parameters >= 1e9 else f"{num_parameters / 1e6:.0f} million"
+    top = "" if math.isinf(highest) else f" to {highest:g}"
+    return [f"train.learning_rate {rate:g} is {result}, as a rule: usual are 1e-5{top} on {size} parameters"]
+
+
+def _of_scale(lora: LoraConfig) -> list[str]:
+    scale = lora.lora_alpha / (math.sqrt(lora.r) if lora.use_rslora else lora.r)
+    low, high = _SCALES
+    if low <= scale <= high:
+        return []
+    by = "sqrt(r)" if lora.use_rslora else "r"
+    return [f"lora.lora_alpha / {by} is {scale:.3g}, the update's scale: usual are 0.25 to 8"]

@@ -1,0 +1,87 @@
+"""What the user is told of a training that did not complete, and which weights become the adapter."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import pytest
+
+from medqa_cli.errors import Interrupted, MedqaError
+from medqa_cli.files import RunFolder
+from medqa_cli.training.callbacks import EarlyStopping
+from medqa_cli.training.checkpoints import HINT, NotWrittenError
+from medqa_cli.training.divergence import DivergedError
+from medqa_cli.training.outcome import Ending, Outcome, adapter_checkpoint, error_of
+
+DATA = Path("data")
+
+
+def outcome(ending: Ending, step: int = 7) -> Outcome:
+    return Outcome(ending, step, 0, 0.0, 0, 0, EarlyStopping([], None))
+
+
+def run_with(folder: Path, *steps: int) -> RunFolder:
+    run = RunFolder(folder)
+    for step in steps:
+        (run.checkpoints_dir / f"checkpoint-{step}").mkdir(parents=True)
+    return run
+
+
+def told(ending: Ending, run: RunFolder) -> MedqaError:
+    error = error_of(outcome(ending), run, DATA)
+    assert error is not None
+    return error
+
+
+@pytest.mark.parametrize(
+    ("steps", "message", "hint"),
+    [
+        ((), "stopped after step 7, before the first checkpoint; nothing was saved", "start again with: medqa train"),
+        ((5, 7), "stopped at step 7; a checkpoint was saved", "go on with: medqa train --resume"),
+        # A second Ctrl-C; a checkpoint of a later step is another run's.
+        ((5, 9), "stopped at step 7; the checkpoint of step 5 is kept", "go on with: medqa train --resume"),
+    ],
+)
+def test_an_interrupted_training(tmp_path: Path, steps: tuple[int, ...], message: str, hint: str) -> None:
+    error = told(Ending("interrupted", "signal"), run_with(tmp_path, *steps))
+    assert isinstance(error, Interrupted)
+    assert (error.message, error.hint, error.exit_code) == (message, hint, 130)
+
+
+@pytest.mark.parametrize(
+    ("steps", "kept"), [((), "there is no earlier checkpoint"), ((5,), "the checkpoint of step 5 is kept")]
+)
+def test_a_full_disk(tmp_path: Path, steps: tuple[int, ...], kept: str) -> None:
+    ending = Ending("interrupted", "not_written", NotWrittenError("checkpoint-7 could not be written: no space", HINT))
+    error = told(ending, run_with(tmp_path, *steps))
+    assert (error.message, error.hint) == (f"checkpoint-7 could not be written: no space; {kept}", HINT)
+    assert error.exit_code == 1
+
+
+@pytest.mark.parametrize(
+    ("rows", "steps", "message", "hint"),
+    [
+        ((), (), "", "lower train.learning_rate, then start over with: medqa train --restart"),
+        (
+            ("a", "b"),
+            (5,),
+            "; its rows in data/train.jsonl: a, b",
+            "look at these rows, lower train.learning_rate, then go on from step 5 with: medqa train --resume, or "
+            "start over with: medqa train --restart",
+        ),
+    ],
+)
+def test_a_diverged_training(
+    tmp_path: Path, rows: tuple[str, ...], steps: tuple[int, ...], message: str, hint: str
+) -> None:
+    diverged = DivergedError("the loss of step 8 is nan", 8, rows)
+    error = told(Ending("diverged", "diverged", diverged), run_with(tmp_path, *steps))
+    assert error.message == f"the loss of step 8 is nan; the run was stopped and no adapter was saved{message}"
+    assert error.hint == hint
+    assert error.exit_code == 1
+
+
+def test_a_completed_training_has_no_error_and_without_looks_its_last_weights(tmp_path: Path) -> None:
+    done = outcome(Ending("completed", "max_steps"))
+    assert error_of(done, run_with(tmp_path, 7), DATA) is None
+    assert adapter_checkpoint(run_with(tmp_path / "other", 7), done, 3) is None
