@@ -38,7 +38,7 @@ def test_the_defaults_are_those_of_the_config() -> None:
 def test_the_process_of_a_reader_imports_little() -> None:
     code = "import sys, medqa_cli.data.reading.tables as _; print(*sorted(sys.modules))"
     loaded = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True).stdout.split()
-    assert "medqa_cli.data.reading.excel" in loaded
+    assert "medqa_cli.data.reading.excel_parquet" in loaded
     assert {"yaml", "rich", "typer", "numpy", "pyarrow", "psutil", "medqa_cli.config"} & set(loaded) == set()
 
 

@@ -9,10 +9,10 @@ from fnmatch import fnmatch
 from pathlib import Path
 
 import medqa_cli
+from medqa_cli.data.encodings.code_pages import code_pages
+from medqa_cli.data.encodings.plausibility import JUDGES
 from medqa_cli.data.languages import language_of, latin_languages
 from medqa_cli.data.reading.chat_formats import ASSISTANT, SYSTEM, USER, parse_exchange, role_of
-from medqa_cli.data.reading.code_pages import code_pages
-from medqa_cli.data.reading.plausibility import JUDGES
 from medqa_cli.resources import load_yaml
 
 RESOURCES = Path(medqa_cli.__file__).parent / "resources"

@@ -12,8 +12,8 @@ import unicodedata
 from collections.abc import Collection
 from functools import lru_cache, partial
 
-from medqa_cli.data.reading.code_pages import ENOUGH, recognise
-from medqa_cli.data.reading.plausibility import probability
+from medqa_cli.data.encodings.code_pages import ENOUGH, recognise
+from medqa_cli.data.encodings.plausibility import probability
 
 # The bytes 80 to BF, which follow the first byte of a character, as Windows-1252 and Latin-1 show them.
 _BYTES = {byte: {bytes([byte]).decode("cp1252", "ignore") or chr(byte), chr(byte)} for byte in range(0x80, 0x100)}

@@ -1,4 +1,4 @@
-"""What a cell says: its text, whether it comes alone, in a list or in an object. Does not know the columns."""
+"""What a cell says: its text, whether it comes alone, in a list or in an object."""
 
 from __future__ import annotations
 

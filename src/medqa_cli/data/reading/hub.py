@@ -1,6 +1,6 @@
 """Streams a data set of the Hugging Face hub: ``owner/name[@revision][:split | :config/split | :config/]``.
 
-Does not run code of a data set, and does not download anything that was not named.
+No code of a data set is run, and nothing is downloaded that was not named.
 """
 
 from __future__ import annotations
@@ -14,8 +14,8 @@ from pathlib import Path
 from typing import Any
 
 from medqa_cli import hub
-from medqa_cli.data.reading.bundles import Part
 from medqa_cli.data.reading.columns import ColumnNames, Columns, find_columns
+from medqa_cli.data.reading.folders import Part
 from medqa_cli.data.reading.pairs import questions_and_answers
 from medqa_cli.data.reading.rows import CellRow, CellTable, Table, TableFile
 from medqa_cli.data.wording import listed

@@ -1,7 +1,4 @@
-"""Where the rows are in a JSON value: a list, an object of records or of columns, SQuAD's paragraphs, a single record.
-
-Does not read files, and does not look at the texts.
-"""
+"""Where the rows are in a JSON value: a list, an object of records or of columns, SQuAD's paragraphs, one record."""
 
 from __future__ import annotations
 

@@ -1,19 +1,29 @@
-"""Reads one MedQuAD document: ``Document@source > Focus, QAPairs > QAPair > Question@qtype, Answer``.
+"""Reads MedQuAD documents: ``Document@source > Focus, QAPairs > QAPair > Question@qtype, Answer``.
 
-Does not trust the file: entities, external references and document types are refused, not resolved. Does not open
-files: ``bundles`` hands in their bytes.
+The files are not trusted: entities, external references and document types are refused, not resolved.
 """
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
+from pathlib import Path, PurePosixPath
 from typing import Any
 
+from medqa_cli.data.reading.archives import Container, Member, read_member
 from medqa_cli.data.reading.columns import Columns
-from medqa_cli.data.reading.rows import RawRow, UnreadRow
+from medqa_cli.data.reading.rows import RawRow, Rows, UnreadRow
+from medqa_cli.errors import InputError
 
 COLUMNS = Columns(("Question", "Answer", "Focus", "Document@source", "Question@qtype"), 0, 1, 2, 3, 4)
+LARGEST_DOCUMENT = 10_000_000  # bytes; MedQuAD's largest has 0.3 million
+# What to do about a document that cannot be read, by the reason.
+_REPAIRS = {
+    "unsafe_xml": "take its <!DOCTYPE ...> out: medqa resolves no entities, since they can name other files",
+    "malformed_xml": "it may be cut off: repair it or download it again",
+    "not_medquad_xml": "medqa reads no XML but MedQuAD's; export it as 'CSV UTF-8'",
+    "too_large": "split it into smaller documents",
+}
 
 
 @dataclass(frozen=True)
@@ -23,6 +33,46 @@ class _Problem:
     reason: str
     line: int | None
     detail: str
+
+
+def read_source(path: Path, member: str) -> Rows:
+    """Read an XML document that is a source of its own.
+
+    Raises:
+        InputError: it cannot be read; in a folder or an archive, it would be an unread row among others.
+    """
+    size = path.stat().st_size
+    if size > LARGEST_DOCUMENT:
+        rows: Rows = iter([_too_large(member, size)])
+    else:
+        rows = read_document(path.read_bytes(), member, path.name)
+    for row in rows:
+        if isinstance(row, UnreadRow) and row.reason in _REPAIRS:
+            place = f"{path}:{row.line}" if row.line else str(path)
+            raise InputError(f"{place} cannot be read: {row.text}", _REPAIRS[row.reason])
+        yield row
+
+
+def read_members(container: Container, documents: Sequence[Member], prefix: str, name: str) -> Rows:
+    """Yield the rows of the documents of a folder or an archive.
+
+    Args:
+        container: the folder or archive.
+        documents: its members that are read, in the order of their rows.
+        prefix: what stands before a member's name in the ``file`` of its rows.
+        name: the source of documents at the container's top that name none.
+    """
+    for member in documents:
+        file = prefix + member.name
+        if member.size > LARGEST_DOCUMENT:
+            yield _too_large(file, member.size)
+            continue
+        folder = PurePosixPath(member.name).parent.name or name
+        yield from read_document(read_member(container, member), file, folder)
+
+
+def _too_large(file: str, size: int) -> UnreadRow:
+    return UnreadRow(1, None, "too_large", text=f"{size:,} bytes; at most {LARGEST_DOCUMENT:,} are read", file=file)
 
 
 def read_document(content: bytes, file: str, default_source: str) -> Iterator[RawRow | UnreadRow]:

@@ -1,6 +1,6 @@
 """Opens what ``medqa convert`` is given: files, folders, archives and hub ids, one or several, as one run of rows.
 
-Does not clean or drop anything: each row of a source comes out, as a row or as one that could not be read.
+Each row of a source comes out, as a row or as one that could not be read.
 """
 
 from __future__ import annotations
@@ -14,20 +14,19 @@ from functools import partial
 from pathlib import Path
 
 from medqa_cli.data.reading import medquad_xml
-from medqa_cli.data.reading.bundles import (
+from medqa_cli.data.reading.archives import Scratch, open_container
+from medqa_cli.data.reading.caps import Caps
+from medqa_cli.data.reading.columns import ColumnNames
+from medqa_cli.data.reading.folders import (
     ARCHIVE_SUFFIXES,
     Part,
     digest_of_folder,
-    document_rows,
     find_contents,
     is_archive,
     open_bundle,
     stated_licence,
     table_part,
 )
-from medqa_cli.data.reading.caps import Caps
-from medqa_cli.data.reading.columns import ColumnNames
-from medqa_cli.data.reading.containers import Scratch, open_container
 from medqa_cli.data.reading.hub import open_hub, parse_hub_id
 from medqa_cli.data.reading.rows import Rows, SourceFile, SourceRows, Table, TableFile
 from medqa_cli.data.reading.tables import READERS, check_content, open_table, table_suffix
@@ -203,7 +202,7 @@ def _open(source: str, name: str, wanted: ColumnNames, scratch: Scratch) -> _Ope
         licence = stated_licence(bundle.container, source)
         return _Opened(source, bundle.parts, SourceFile(source, digest), licence, bundle.warnings)
     if path.suffix.lower() == DOCUMENT_SUFFIX:
-        parts = [Part("MedQuAD XML, one document", medquad_xml.COLUMNS, partial(document_rows, path, name))]
+        parts = [Part("MedQuAD XML, one document", medquad_xml.COLUMNS, partial(medquad_xml.read_source, path, name))]
     else:
         file = TableFile(path, source, name)
         # One of several is opened again when its turn comes, so that they are never all open at once.

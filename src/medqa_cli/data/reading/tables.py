@@ -1,7 +1,4 @@
-"""Opens one table of any format: which reader, packed or not, and what a file is that its name does not tell.
-
-Does not know about folders and archives: ``bundles`` does.
-"""
+"""Opens one table of any format: which reader, packed or not, and what a file is that its name does not tell."""
 
 from __future__ import annotations
 
@@ -14,15 +11,14 @@ from pathlib import Path, PurePath
 from typing import cast
 
 from medqa_cli import confined
+from medqa_cli.data.encodings.detect import detect_encoding
+from medqa_cli.data.reading.archives import GZIP_MAGIC, Scratch, copy_unpacked, damage_reported
 from medqa_cli.data.reading.caps import Caps, Expansion
 from medqa_cli.data.reading.columns import ColumnNames
-from medqa_cli.data.reading.containers import GZIP_MAGIC, Scratch, copy_unpacked, damage_reported
-from medqa_cli.data.reading.delimited import read_delimited
-from medqa_cli.data.reading.encodings import detect_encoding
-from medqa_cli.data.reading.excel import read_excel
-from medqa_cli.data.reading.json_records import looks_like_json, read_json_file, read_json_lines
+from medqa_cli.data.reading.csv_reader import read_delimited
+from medqa_cli.data.reading.excel_parquet import read_excel, read_parquet
+from medqa_cli.data.reading.json_reader import looks_like_json, read_json_file, read_json_lines
 from medqa_cli.data.reading.pairs import questions_and_answers
-from medqa_cli.data.reading.parquet_records import read_parquet
 from medqa_cli.data.reading.rows import CellTable, EmptyTable, RawRow, Rows, Table, TableFile, UnreadRow
 from medqa_cli.errors import InputError
 

@@ -1,7 +1,7 @@
 """In which encoding a text file is, so that reading it never raises UnicodeDecodeError.
 
 UTF-8 and UTF-16 are told by their bytes; older encodings by ``code_pages``; a file in which nothing makes sense is
-refused rather than read wrongly. Does not repair texts that were decoded wrongly before.
+refused rather than read wrongly.
 """
 
 from __future__ import annotations
@@ -14,8 +14,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass, field, replace
 from pathlib import Path
 
-from medqa_cli.data.languages import likeliest_language
-from medqa_cli.data.reading.code_pages import (
+from medqa_cli.data.encodings.code_pages import (
     WINDOWS_1252,
     Reading,
     Recognised,
@@ -25,7 +24,7 @@ from medqa_cli.data.reading.code_pages import (
     is_latin,
     recognise,
 )
-from medqa_cli.data.reading.line_decoding import (
+from medqa_cli.data.encodings.line_codec import (
     BLOCK,
     LINES,
     NOTHING,
@@ -37,6 +36,7 @@ from medqa_cli.data.reading.line_decoding import (
     read_apart,
     utf8_text,
 )
+from medqa_cli.data.languages import likeliest_language
 from medqa_cli.errors import InputError
 
 START = 16  # bytes: half of the shortest header in UTF-16

@@ -1,7 +1,7 @@
 """Folders, .zip and .tar(.gz) files as lists of members that can be read in any order.
 
-Does not extract by member name: a member is read into memory or copied to a private temporary file. Links and devices
-in an archive are passed over. Does not know what the members mean: ``bundles`` does.
+No member is extracted under its name: it is read into memory or copied to a private temporary file. Links and devices
+in an archive are passed over.
 """
 
 from __future__ import annotations

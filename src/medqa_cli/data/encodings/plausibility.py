@@ -1,6 +1,6 @@
 """How probable a text is, by its letters, words and signs: a text that was decoded wrongly hardly ever makes sense.
 
-Each script has its judge. Does not know encodings and does not decide what becomes of a text.
+Each script has its judge.
 """
 
 from __future__ import annotations

@@ -1,6 +1,6 @@
-"""Reads Excel and OpenDocument sheets (.xlsx, .xlsm, .xls, .ods): the first sheet that has the columns.
+"""Reads spreadsheets (.xlsx, .xlsm, .xls, .ods: the first sheet that has the columns) and Parquet, by their libraries.
 
-Does not compute formulas (the values saved with them count) and does not read password-protected files.
+No formula is computed: the values that were saved count.
 """
 
 from __future__ import annotations
@@ -13,14 +13,15 @@ from collections.abc import Iterator
 from dataclasses import dataclass
 from typing import Any
 
+from medqa_cli.data.reading.archives import damage_reported
 from medqa_cli.data.reading.caps import Caps, Expansion
 from medqa_cli.data.reading.columns import ColumnNames, Columns, find_columns
-from medqa_cli.data.reading.containers import damage_reported
 from medqa_cli.data.reading.rows import CellRow, CellTable, EmptyTable, TableFile
 from medqa_cli.data.wording import listed
 from medqa_cli.errors import InputError
 
 MOST_TITLES = 5  # filled rows that may stand above the header
+BATCH_ROWS = 64  # a cell of some megabytes costs nothing in the file where it is repeated
 
 
 @dataclass(frozen=True)
@@ -57,7 +58,7 @@ def read_excel(file: TableFile, wanted: ColumnNames) -> CellTable:
     also = f"; not read: {listed([other.name for other, _ in others])}, with such columns too" if others else ""
     titled = f", below {sheet.titles} lines of title" if sheet.titles else ""
     description = f"spreadsheet, sheet '{sheet.name}' of {len(workbook.sheet_names)}{titled}{also}"
-    return CellTable(description, columns, _rows(sheet, file))
+    return CellTable(description, columns, _sheet_rows(sheet, file))
 
 
 def _open(file: TableFile, caps: Caps) -> Any:
@@ -69,7 +70,7 @@ def _open(file: TableFile, caps: Caps) -> Any:
     except PasswordError as error:
         raise InputError(f"{file} is protected by a password", "save it without one, or as 'CSV UTF-8'") from error
     except CalamineError as error:
-        raise _damaged(file, error) from error
+        raise _damaged_workbook(file, error) from error
 
 
 def _check_unpacked_size(file: TableFile, caps: Caps) -> None:
@@ -80,7 +81,7 @@ def _check_unpacked_size(file: TableFile, caps: Caps) -> None:
         Expansion(file.path, file.shown, caps).add(unpacked_size)
 
 
-def _damaged(file: TableFile, error: Exception) -> InputError:
+def _damaged_workbook(file: TableFile, error: Exception) -> InputError:
     return InputError(
         f"{file} cannot be read as a spreadsheet: {error}",
         "open it and save it as .xlsx or 'CSV UTF-8'; a text file with this name needs the suffix .csv or .tsv",
@@ -104,10 +105,10 @@ def _content(workbook: Any, name: str, file: TableFile) -> Any:
     try:
         return workbook.get_sheet_by_name(name)
     except CalamineError as error:
-        raise _damaged(file, error) from error
+        raise _damaged_workbook(file, error) from error
 
 
-def _rows(sheet: _Sheet, file: TableFile) -> Iterator[CellRow]:
+def _sheet_rows(sheet: _Sheet, file: TableFile) -> Iterator[CellRow]:
     filled = itertools.islice(_filled_rows(sheet.content, file), sheet.titles + 1, None)
     for row, (line, cells) in enumerate(filled, start=1):
         yield CellRow(row, line, cells)
@@ -123,7 +124,7 @@ def _filled_rows(content: Any, file: TableFile) -> Iterator[tuple[int, list[str]
             if any(cell.strip() for cell in cells):
                 yield line, cells
     except CalamineError as error:
-        raise _damaged(file, error) from error
+        raise _damaged_workbook(file, error) from error
 
 
 def _text(value: object) -> str:
@@ -135,3 +136,53 @@ def _text(value: object) -> str:
     if isinstance(value, datetime.date | datetime.time):
         return value.isoformat()
     return str(value)
+
+
+def read_parquet(file: TableFile, wanted: ColumnNames) -> CellTable:
+    """Open a Parquet file.
+
+    Raises:
+        InputError: the file is damaged or lacks a column.
+    """
+    import pyarrow
+    import pyarrow.parquet
+
+    try:
+        # Without memory map and read ahead, the file takes no more memory than its largest pages.
+        parquet = pyarrow.parquet.ParquetFile(file.path, memory_map=False, pre_buffer=False, buffer_size=1 << 20)
+    except (pyarrow.ArrowException, OSError, UnicodeDecodeError) as error:
+        raise _damaged_parquet(file, error) from error
+    columns = find_columns(wanted, parquet.schema_arrow.names, file)
+    return CellTable("Parquet", columns, _parquet_rows(parquet, columns, file))
+
+
+def _damaged_parquet(file: TableFile, error: Exception) -> InputError:
+    return InputError(f"{file} cannot be read as Parquet: {error}", "the file may be cut off: copy or export it again")
+
+
+def _parquet_rows(parquet: Any, columns: Columns, file: TableFile) -> Iterator[CellRow]:
+    import pyarrow
+
+    names = {index: columns.names[index] for index in columns.used}
+    row = 0
+    try:
+        with parquet:
+            for batch in parquet.iter_batches(BATCH_ROWS, columns=list(names.values()), use_threads=False):
+                values = {index: _cells(batch.column(name)) for index, name in names.items()}
+                for position in range(batch.num_rows):
+                    row += 1
+                    cells = [values[i][position] if i in values else None for i in range(len(columns.names))]
+                    yield CellRow(row, None, cells)
+    except (pyarrow.ArrowException, OSError) as error:
+        raise _damaged_parquet(file, error) from error
+
+
+def _cells(column: Any) -> list[Any]:
+    try:
+        return list(column.to_pylist())
+    except UnicodeDecodeError:
+        # Some writers put other encodings into string columns; each bad cell rejects its own row only.
+        return list(column.cast("binary").to_pylist())
+    except (OverflowError, ValueError):
+        # A date that Arrow holds and Python does not, such as the year 12000.
+        return list(column.cast("string").to_pylist())

@@ -1,37 +1,27 @@
-"""Folders and archives of MedQuAD XML documents or of tables, read in the order of their members' names.
-
-Does not mix the two kinds: where a container holds both, its user has to say which is meant.
-"""
+"""Folders and archives of MedQuAD XML documents or of tables (one kind in each)."""
 
 from __future__ import annotations
 
 import hashlib
 import re
 from collections import Counter
-from collections.abc import Callable, Sequence
+from collections.abc import Callable
 from dataclasses import dataclass
+from functools import partial
 from pathlib import Path, PurePosixPath
 
 from medqa_cli.data.output_folder import REPORT_NAME
 from medqa_cli.data.reading import medquad_xml
+from medqa_cli.data.reading.archives import Container, Member, Scratch, open_container, read_member
 from medqa_cli.data.reading.columns import ColumnNames, Columns
-from medqa_cli.data.reading.containers import Container, Member, Scratch, open_container, read_member
-from medqa_cli.data.reading.rows import EmptyTable, Rows, TableFile, UnreadRow
+from medqa_cli.data.reading.rows import EmptyTable, Rows, TableFile
 from medqa_cli.data.reading.tables import open_table, table_suffix
 from medqa_cli.data.wording import counted, listed
 from medqa_cli.errors import InputError
 
 ARCHIVE_SUFFIXES = (".zip", ".tar", ".tgz", ".tar.gz")
-LARGEST_DOCUMENT = 10_000_000  # bytes of XML; MedQuAD's largest has 0.3 million
 LARGEST_LICENCE_TEXT = 1_000_000
 
-# What to do about a document that cannot be read, by the reason.
-_REPAIRS = {
-    "unsafe_xml": "take its <!DOCTYPE ...> out: medqa resolves no entities, since they can name other files",
-    "malformed_xml": "it may be cut off: repair it or download it again",
-    "not_medquad_xml": "medqa reads no XML but MedQuAD's; export it as 'CSV UTF-8'",
-    "too_large": "split it into smaller documents",
-}
 # What stands beside data and is none.
 _ABOUT = re.compile(r"(readme|licen[cs]e|copying|citation|notice)\b", re.IGNORECASE)
 _METADATA = {"dataset-metadata.json", "dataset_info.json", "dataset_infos.json", "dataset_dict.json", "state.json"}
@@ -136,10 +126,7 @@ def open_bundle(path: Path, prefix: str, wanted: ColumnNames, scratch: Scratch) 
     if contents.documents:
         description = f"MedQuAD XML, {len(contents.documents):,} documents{passed}"
         name = path.name or path.resolve().name
-
-        def rows() -> Rows:
-            return _document_rows(container, contents.documents, prefix, name)
-
+        rows = partial(medquad_xml.read_members, container, contents.documents, prefix, name)
         return Bundle([Part(description, medquad_xml.COLUMNS, rows)], container)
     files = [_table_file(container, member, path, prefix, scratch) for member in contents.tables]
     parts, empty = [], []
@@ -174,38 +161,6 @@ def stated_licence(container: Container, shown: str) -> str | None:
             text = " ".join(read_member(container, member).decode("utf-8", "replace").split()).casefold()
             found |= {licence for licence, phrase in _LICENCES.items() if phrase.casefold() in text}
     return found.pop() if len(found) == 1 else None
-
-
-def document_rows(path: Path, member: str) -> Rows:
-    """Read an XML document that is a source of its own.
-
-    Raises:
-        InputError: it cannot be read; in a folder or an archive, it would be an unread row among others.
-    """
-    size = path.stat().st_size
-    if size > LARGEST_DOCUMENT:
-        rows: Rows = iter([_too_large(member, size)])
-    else:
-        rows = medquad_xml.read_document(path.read_bytes(), member, path.name)
-    for row in rows:
-        if isinstance(row, UnreadRow) and row.reason in _REPAIRS:
-            place = f"{path}:{row.line}" if row.line else str(path)
-            raise InputError(f"{place} cannot be read: {row.text}", _REPAIRS[row.reason])
-        yield row
-
-
-def _document_rows(container: Container, documents: Sequence[Member], prefix: str, name: str) -> Rows:
-    for member in documents:
-        file = prefix + member.name
-        if member.size > LARGEST_DOCUMENT:
-            yield _too_large(file, member.size)
-            continue
-        folder = PurePosixPath(member.name).parent.name or name
-        yield from medquad_xml.read_document(read_member(container, member), file, folder)
-
-
-def _too_large(file: str, size: int) -> UnreadRow:
-    return UnreadRow(1, None, "too_large", text=f"{size:,} bytes; at most {LARGEST_DOCUMENT:,} are read", file=file)
 
 
 def _table_file(container: Container, member: Member, path: Path, prefix: str, scratch: Scratch) -> TableFile:

@@ -18,7 +18,7 @@ from pathlib import Path
 
 import pytest
 
-from medqa_cli.data.reading import bundles
+from medqa_cli.data.reading import medquad_xml
 from medqa_cli.data.reading.caps import Caps
 from medqa_cli.data.reading.columns import ColumnNames
 from medqa_cli.data.reading.rows import RawRow, SourceRows, UnreadRow
@@ -188,7 +188,7 @@ def test_a_document_in_utf16_and_one_file(tmp_path: Path) -> None:
 
 @MAKERS
 def test_a_document_that_is_too_large_is_not_read(tmp_path: Path, make: Make, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(bundles, "LARGEST_DOCUMENT", 600)
+    monkeypatch.setattr(medquad_xml, "LARGEST_DOCUMENT", 600)
     files = {"huge.xml": document("Gout") + " " * 1000, "small.xml": document("Flu")}
     rows = list(read(make(tmp_path, files)).rows)
     assert isinstance(rows[0], UnreadRow)
@@ -197,7 +197,7 @@ def test_a_document_that_is_too_large_is_not_read(tmp_path: Path, make: Make, mo
 
 
 def test_a_document_that_is_too_large_and_alone(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(bundles, "LARGEST_DOCUMENT", 600)
+    monkeypatch.setattr(medquad_xml, "LARGEST_DOCUMENT", 600)
     path = make_folder(tmp_path, {"huge.xml": document("Gout") + " " * 1000}) / "huge.xml"
     with pytest.raises(InputError, match=r"huge\.xml.* cannot be read: [\d,]+ bytes; at most 600 are read"):
         read(path)

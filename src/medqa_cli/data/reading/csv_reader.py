@@ -1,7 +1,6 @@
 """Reads CSV and TSV: delimiter by the header, multi-line cells of any size, broken rows handed on as such.
 
-Does not repair rows: a row whose fields or quotes do not add up, or that repeats the header, is
-yielded as unread, with its text.
+A row whose fields or quotes do not add up, or that repeats the header, is yielded as unread, with its text.
 """
 
 from __future__ import annotations
@@ -15,10 +14,10 @@ from collections.abc import Iterator, Sequence
 from pathlib import Path
 from typing import TextIO
 
+from medqa_cli.data.encodings.detect import Encoding, detect_encoding
+from medqa_cli.data.encodings.line_codec import BLOCK
 from medqa_cli.data.reading.caps import Caps, capped_lines
 from medqa_cli.data.reading.columns import ColumnNames, Columns, find_columns
-from medqa_cli.data.reading.encodings import Encoding, detect_encoding
-from medqa_cli.data.reading.line_decoding import BLOCK
 from medqa_cli.data.reading.rows import CellRow, CellTable, EmptyTable, TableFile, UnreadRow
 from medqa_cli.errors import InputError
 

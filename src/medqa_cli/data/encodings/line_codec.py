@@ -1,7 +1,4 @@
-"""Reads text files line by line, each as UTF-8 where it is, else in an older encoding: a codec for joined files.
-
-Does not find out which encoding that is.
-"""
+"""Reads text files line by line, each as UTF-8 where it is, else in an older encoding: a codec for joined files."""
 
 from __future__ import annotations
 
@@ -11,8 +8,8 @@ from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
-from medqa_cli.data.reading.code_pages import ENOUGH, WINDOWS_1252, is_latin
-from medqa_cli.data.reading.plausibility import latin_score
+from medqa_cli.data.encodings.code_pages import ENOUGH, WINDOWS_1252, is_latin
+from medqa_cli.data.encodings.plausibility import latin_score
 
 BLOCK = 1 << 20
 LONGEST_LINE = 1 << 20

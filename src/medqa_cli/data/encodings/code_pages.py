@@ -1,6 +1,6 @@
 """Which older encoding a text is in: each one is tried, and the readings are compared by how probable they are.
 
-Only for bytes that are no UTF-8. Does not open files and does not decide what becomes of a text that nothing fits.
+Only for bytes that are no UTF-8. The encodings stand in ``resources/encodings.yaml``.
 """
 
 from __future__ import annotations
@@ -11,8 +11,7 @@ from dataclasses import dataclass
 from functools import cache
 from typing import NamedTuple
 
-from medqa_cli.data.languages import latin_languages, likeliest_language
-from medqa_cli.data.reading.plausibility import (
+from medqa_cli.data.encodings.plausibility import (
     JUDGES,
     NAMES_LETTERS,
     best_latin_share,
@@ -22,6 +21,7 @@ from medqa_cli.data.reading.plausibility import (
     probability,
     told_languages,
 )
+from medqa_cli.data.languages import latin_languages, likeliest_language
 from medqa_cli.resources import load_yaml
 
 WINDOWS_1252 = "cp1252"
