@@ -18,7 +18,7 @@ from medqa_cli.data.audit import Audit, audit_folder
 from medqa_cli.data.convert import TextTools, convert
 from medqa_cli.data.dataset import QaRow, read_split
 from medqa_cli.data.normalize import normalize
-from medqa_cli.data.reading.columns import ColumnNames
+from medqa_cli.data.reading.rows import ColumnNames
 from medqa_cli.data.topics.topics import topic_names, topic_of
 from medqa_cli.errors import InputError, MedqaError
 

@@ -14,8 +14,7 @@ import pytest
 
 from medqa_cli.data.normalize import unusable
 from medqa_cli.data.reading.cells import json_text
-from medqa_cli.data.reading.columns import ColumnNames
-from medqa_cli.data.reading.rows import RawRow, SourceRows, UnreadRow
+from medqa_cli.data.reading.rows import ColumnNames, RawRow, SourceRows, UnreadRow
 from medqa_cli.data.reading.sources import check_sources, local_paths, open_sources
 from medqa_cli.errors import InputError
 

@@ -19,9 +19,7 @@ from pathlib import Path
 import pytest
 
 from medqa_cli.data.reading import medquad_xml
-from medqa_cli.data.reading.caps import Caps
-from medqa_cli.data.reading.columns import ColumnNames
-from medqa_cli.data.reading.rows import RawRow, SourceRows, UnreadRow
+from medqa_cli.data.reading.rows import Caps, ColumnNames, RawRow, SourceRows, UnreadRow
 from medqa_cli.data.reading.sources import check_sources, open_sources
 from medqa_cli.errors import InputError
 

@@ -11,11 +11,9 @@ import pytest
 import python_calamine
 
 from helpers.spreadsheets import Cell, write_xlsx
-from medqa_cli.data.reading.caps import Caps
 from medqa_cli.data.reading.chat_formats import parse_exchange
-from medqa_cli.data.reading.columns import ColumnNames
 from medqa_cli.data.reading.excel_parquet import read_excel
-from medqa_cli.data.reading.rows import RawRow, SourceRows, TableFile, UnreadRow
+from medqa_cli.data.reading.rows import Caps, ColumnNames, RawRow, SourceRows, TableFile, UnreadRow
 from medqa_cli.data.reading.sources import open_sources
 from medqa_cli.errors import InputError
 

@@ -8,7 +8,8 @@ from importlib.resources import files
 
 import pytest
 
-from medqa_cli.data.reading.columns import ColumnNames, find_columns
+from medqa_cli.data.reading.columns import find_columns
+from medqa_cli.data.reading.rows import ColumnNames
 from medqa_cli.data.topics.topics import first_names, topic_names, topic_of
 
 

@@ -17,8 +17,7 @@ from typing import Any
 
 from medqa_cli import console
 from medqa_cli.data.encodings.detect import detect_encoding
-from medqa_cli.data.reading.column_hints import CANDIDATES
-from medqa_cli.data.reading.columns import INPUT, INSTRUCTION
+from medqa_cli.data.reading.columns import CANDIDATES, INPUT, INSTRUCTION
 from medqa_cli.errors import InputError
 from medqa_cli.files import odd_kind
 

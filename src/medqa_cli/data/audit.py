@@ -19,8 +19,7 @@ from medqa_cli.data.near_duplicates import AnswerSketches
 from medqa_cli.data.near_search import NOT_FOUND
 from medqa_cli.data.normalize import key_of, normalize, page_key, unusable
 from medqa_cli.data.output_folder import report_of
-from medqa_cli.data.reading.columns import ColumnNames
-from medqa_cli.data.reading.rows import UnreadRow
+from medqa_cli.data.reading.rows import ColumnNames, UnreadRow
 from medqa_cli.data.reading.sources import open_sources
 from medqa_cli.data.split_files import find_split_files
 from medqa_cli.data.splitting import SPLITS

@@ -25,9 +25,7 @@ from medqa_cli.data.filtering import Screened, check_something_kept, screen_rows
 from medqa_cli.data.holding_out import place_rows
 from medqa_cli.data.near_duplicates import AnswerSketches
 from medqa_cli.data.output_folder import CARD_NAME, LENGTHS_NAME, REJECTED_NAME, REPORT_NAME, check_replaceable
-from medqa_cli.data.reading.caps import Caps
-from medqa_cli.data.reading.columns import ColumnNames
-from medqa_cli.data.reading.rows import SourceRows
+from medqa_cli.data.reading.rows import Caps, ColumnNames, SourceRows
 from medqa_cli.data.reading.sources import SourceFile, local_paths, open_sources
 from medqa_cli.data.splitting import SPLITS, check_fractions
 from medqa_cli.data.stages import Stages

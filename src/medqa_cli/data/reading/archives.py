@@ -20,7 +20,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import IO, Any, Protocol
 
-from medqa_cli.data.reading.caps import Caps, Expansion
+from medqa_cli.data.reading.rows import Caps, Expansion
 from medqa_cli.errors import InputError
 
 BLOCK = 1 << 20

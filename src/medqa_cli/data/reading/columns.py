@@ -1,21 +1,60 @@
-"""Which column holds the question, the answer, the topic and the source, and which go with them.
-
-Does not look into cells: only names decide.
+"""Which column holds the question, the answer, the topic and the source, and which go with them: by their names alone.
+What is said of columns that are not found, or not used.
 """
 
 from __future__ import annotations
 
 import itertools
+import json
 import re
+import shlex
 from collections.abc import Sequence, Set
-from dataclasses import dataclass, field, replace
+from dataclasses import replace
 
-from medqa_cli.data.reading.caps import Caps
-from medqa_cli.data.reading.column_hints import CANDIDATES, missing_column, unused_warnings
+from medqa_cli.data.reading.rows import ColumnNames, Columns
 from medqa_cli.data.wording import listed
 from medqa_cli.errors import InputError
 from medqa_cli.spelling import did_you_mean
 
+# The first name of each wins over the others; two of the others in one file are ambiguous.
+CANDIDATES = {
+    "question": ("question", "questions", "q", "query", "prompt", "instruction", "input"),
+    "answer": ("answer", "answers", "a", "response", "output", "completion", "target"),
+}
+# Words in the names of columns that are no candidates and yet are likely to hold it; the likelier first.
+_LIKELY = {
+    "question": re.findall(
+        r"\S+",
+        """question questions frage fragen pregunta preguntas domanda pytanie pergunta fråga 问题 問題 質問 提问 ask
+        query body title description prompt instruction patient user human qtext context""",
+    ),
+    "answer": re.findall(
+        r"\S+",
+        """answer answers antwort antworten respuesta respuestas risposta odpowiedź resposta réponse svar 回答 答案 答复
+        response reply output completion ideal solution doctor physician assistant gpt correct chosen target""",
+    ),
+}
+# Of two names that both hold such a word: questionText rather than questionTitle, and questionID never.
+_LIKELIER = ("long", "full", "text", "body", "free", "form", "ideal", "content", "title")
+_NEVER = frozenset(
+    re.findall(
+        r"\S+",
+        """id ids url link links date time type kind category count number num index idx author name html score votes
+        label labels source lang language topic tags""",
+    )
+)
+_WORDS = re.compile(r"[A-ZÄÖÜ]?[^\W\d_A-Z]+|[A-Z]+(?![a-z])|\d+|[^\W\d_]")
+_PLAIN = re.compile(r"[^\W\d][\w. -]*[\w-]|[^\W\d]")
+_YAML_WORDS = frozenset({"null", "true", "false", "yes", "no", "on", "off", "y", "n"})
+# What a question, or an answer, may not be understood without.
+_NEEDED = frozenset(
+    re.findall(
+        r"\S+",
+        """context contexts passage passages paragraph paragraphs background abstract document documents evidence
+        snippets history input inputs case vignette previous_turns turns dialogue_history""",
+    )
+)
+_MORE = frozenset({"explanation", "explanations", "exp", "rationale", "rationales", "reasoning", "cot", "long_answer"})
 # These are optional: the first name that a file has is taken.
 TOPIC_NAMES = ("topic", "focus", "focus_area", "disease", "condition")
 # Their kin, as words: "Focus (Drug)", "topic_name". No coarse ones ("category", "subject"): a topic is not divided.
@@ -47,73 +86,6 @@ CORRECT_NAMES = (
 _OPTION_NAME = re.compile(
     r"(?:(?:op|opt|options?|choices?|ans|answer)[ _.-]?)?([a-h])|(?:op|opt|options?|choices?)[ _.-]?([1-8])"
 )
-
-
-@dataclass(frozen=True)
-class ColumnNames:
-    """What the user said of the sources: names of columns (None: find it by its name), encoding of text files (None:
-    told by their bytes), and how much may be read.
-    """
-
-    question: str | None = None
-    answer: str | None = None
-    topic: str | None = None
-    encoding: str | None = None
-    caps: Caps = field(default_factory=Caps)
-
-
-@dataclass(frozen=True)
-class Columns:
-    """All columns of a file and the positions of those that are used.
-
-    ``exchange``: one column holds question and answer together, ``question`` and ``answer`` are both its position.
-    ``input``: its text follows the question's (Alpaca); ``input_in_doubt``: only if its cells look like that.
-    ``options``: of a multiple-choice question, all in one column or in one each; the answer tells which of them is
-    right. ``correct``: another column that tells it. ``answer_is_named``: by the user, and no column that would have
-    been found. ``history``: earlier turns, which a row must not have.
-    """
-
-    names: tuple[str, ...]
-    question: int
-    answer: int
-    topic: int | None = None
-    source: int | None = None
-    kind: int | None = None
-    exchange: bool = False
-    input: int | None = None
-    options: tuple[int, ...] = ()
-    history: int | None = None
-    input_in_doubt: bool = False
-    correct: int | None = None
-    answer_is_named: bool = False
-
-    @property
-    def used(self) -> tuple[int, ...]:
-        """The positions of all columns in use, each once, in the order of the file."""
-        single = (self.question, self.answer, self.topic, self.source, self.kind, self.input, self.history)
-        return tuple(sorted({position for position in (*single, *self.options) if position is not None}))
-
-    def describe(self) -> str:
-        """Return the columns in use, and those that are not, as shown to the user."""
-        if self.exchange:
-            parts = [f"question and answer '{self.names[self.question]}'"]
-        else:
-            after = "" if self.input is None else f" + '{self.names[self.input]}'"
-            parts = [f"question '{self.names[self.question]}'{after}", f"answer '{self.names[self.answer]}'"]
-        if self.options:
-            parts.append("options " + " ".join(f"'{self.names[index]}'" for index in self.options))
-        optional = {"topic": self.topic, "source": self.source, "kind": self.kind}
-        parts += [f"{role} '{self.names[index]}'" for role, index in optional.items() if index is not None]
-        unused = self.unused()
-        return ", ".join(parts) + (f"; not used: {listed([name or '(no name)' for name in unused])}" if unused else "")
-
-    def unused(self) -> list[str]:
-        """Return the names of the columns that are not used."""
-        return [name for index, name in enumerate(self.names) if index not in self.used]
-
-    def warnings(self) -> list[str]:
-        """Return what has to be said of columns that are not used and yet belong to the questions or answers."""
-        return unused_warnings(self.unused(), self.names[self.answer])
 
 
 def find_columns(wanted: ColumnNames, header: Sequence[str], file: object) -> Columns:
@@ -226,7 +198,7 @@ def _answer(wanted: ColumnNames, header: Sequence[str], options: Sequence[int], 
         return _named("answer", wanted.answer, header, file)
     if options and not _candidates("answer", header, options):
         return next(index for name in CORRECT_NAMES for index in _matches(header, name))
-    return _guessed("answer", header, options, file)
+    return _only("answer", _candidates("answer", header, options), header, file)
 
 
 def _check_found(wanted: ColumnNames, header: Sequence[str], options: Sequence[int], file: object) -> None:
@@ -266,10 +238,6 @@ def _candidates(role: str, header: Sequence[str], barred: Sequence[int]) -> list
     return [index for index in found if index not in barred]
 
 
-def _guessed(role: str, header: Sequence[str], barred: Sequence[int], file: object) -> int:
-    return _only(role, _candidates(role, header, barred), header, file)
-
-
 def _only(role: str, found: Sequence[int], header: Sequence[str], file: object) -> int:
     if len(found) > 1:
         raise InputError(
@@ -284,3 +252,67 @@ def _matches(header: Sequence[str], name: str) -> list[int]:
     exact = [index for index, column in enumerate(header) if column == name]
     folded = name.strip().casefold()
     return exact or [index for index, column in enumerate(header) if column.strip().casefold() == folded]
+
+
+def setting(role: str, name: str) -> str:
+    """Return the option that names a column, as it is typed in a shell: ``--set data.question_column=ask``."""
+    plain = _PLAIN.fullmatch(name) and name.casefold() not in _YAML_WORDS
+    value = name if plain else json.dumps(name, ensure_ascii=False)
+    return f"--set {shlex.quote(f'data.{role}_column={value}')}"
+
+
+def missing_column(
+    roles: Sequence[str], free: Sequence[str], file: object, why: str = "", header: Sequence[str] | None = None
+) -> InputError:
+    """Return the error for a file without a column that could hold the question or the answer.
+
+    Args:
+        roles: ``question``, ``answer`` or both.
+        free: the names of the columns that could be meant.
+        file: what the message calls the file.
+        why: what else there is to say; begins with a semicolon.
+        header: all names of the columns, where these are more.
+    """
+    expected = " and ".join(f"one named {listed(CANDIDATES[role])}" for role in roles)
+    likely: dict[str, str] = {}
+    for role in roles:
+        if found := _likely(role, [name for name in free if name not in likely.values()]):
+            likely[role] = found
+    names = " and ".join(f"'{name}'" for name in likely.values())
+    meant = f"; did you mean {names}?" if likely else ""
+    settings = " ".join(setting(role, likely.get(role, "NAME")) for role in roles)
+    return InputError(
+        f"{file}: {' and '.join(f'no {role} column found' for role in roles)}; expected {expected}, "
+        f"but the columns are {listed(list(header if header is not None else free))}{why}{meant}",
+        f"name {'it' if len(roles) == 1 else 'them'}: {settings}"
+        + ("" if likely else " (a file without a header line needs one)"),
+    )
+
+
+def unused_warnings(columns: Columns) -> list[str]:
+    """Return a warning for each column that is not used and that a question or an answer may need."""
+    answer = columns.names[columns.answer]
+    warnings = []
+    for name in columns.unused():
+        folded = name.strip().casefold()
+        if folded in _NEEDED:
+            warnings.append(
+                f"column '{name}' is not used: a question that cannot be answered without it is learned without it"
+            )
+        elif folded in _MORE:
+            instead = f"to learn it instead: {setting('answer', name)}"
+            warnings.append(f"column '{name}' is not used: the answer is '{answer}' alone ({instead})")
+    return warnings
+
+
+def _likely(role: str, names: Sequence[str]) -> str | None:
+    """Return the name that most likely holds the question or the answer, or None."""
+    known = _LIKELY[role]
+    ranked = []
+    for place, name in enumerate(names):
+        words = [word.casefold() for word in _WORDS.findall(name)]
+        hits = [known.index(word) for word in words if word in known]
+        if hits and not _NEVER.intersection(words):
+            extra = min((_LIKELIER.index(word) for word in words if word in _LIKELIER), default=len(_LIKELIER))
+            ranked.append((min(hits), extra, place, name))
+    return min(ranked)[-1] if ranked else None

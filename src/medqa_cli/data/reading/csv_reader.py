@@ -16,9 +16,8 @@ from typing import TextIO
 
 from medqa_cli.data.encodings.detect import Encoding, detect_encoding
 from medqa_cli.data.encodings.line_codec import BLOCK
-from medqa_cli.data.reading.caps import Caps, capped_lines
-from medqa_cli.data.reading.columns import ColumnNames, Columns, find_columns
-from medqa_cli.data.reading.rows import CellRow, CellTable, EmptyTable, TableFile, UnreadRow
+from medqa_cli.data.reading.columns import find_columns
+from medqa_cli.data.reading.rows import Caps, CellRow, CellTable, ColumnNames, Columns, EmptyTable, TableFile, UnreadRow
 from medqa_cli.errors import InputError
 
 DELIMITERS = (",", ";", "\t", "|")
@@ -164,7 +163,7 @@ def _head(file: TableFile, encoding: Encoding, delimiter: str, caps: Caps) -> li
     """Return the first rows, of which the header is one."""
     form = _Format(encoding, delimiter, [])
     with form.open(file.path) as text:
-        first_lines = itertools.islice(capped_lines(text, caps, file.shown), MOST_HEADER_LINES)
+        first_lines = itertools.islice(caps.lines(text, file.shown), MOST_HEADER_LINES)
         rows = form.reader(first_lines, strict=False)
         filled = (row for n, row in enumerate(rows, start=1) if not _is_skipped(row, n, delimiter))
         head = [_names(row) for row in itertools.islice(filled, MOST_TITLES + 1)]
@@ -213,7 +212,7 @@ def _is_skipped(row: Sequence[str], line: int, delimiter: str) -> bool:
 
 def _rows(file: TableFile, form: _Format, columns: Columns, caps: Caps) -> Iterator[CellRow | UnreadRow]:
     with form.open(file.path) as text_file:
-        lines = _Lines(capped_lines(text_file, caps, file.shown), caps.row_bytes)
+        lines = _Lines(caps.lines(text_file, file.shown), caps.row_bytes)
         number, blank = -form.titles, 0
         for line, cells, problem in _records(lines, form, file.shown):
             if problem is None and _is_skipped(cells, line, form.delimiter):

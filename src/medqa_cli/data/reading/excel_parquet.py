@@ -14,9 +14,8 @@ from dataclasses import dataclass
 from typing import Any
 
 from medqa_cli.data.reading.archives import damage_reported
-from medqa_cli.data.reading.caps import Caps, Expansion
-from medqa_cli.data.reading.columns import ColumnNames, Columns, find_columns
-from medqa_cli.data.reading.rows import CellRow, CellTable, EmptyTable, TableFile
+from medqa_cli.data.reading.columns import find_columns
+from medqa_cli.data.reading.rows import Caps, CellRow, CellTable, ColumnNames, Columns, EmptyTable, Expansion, TableFile
 from medqa_cli.data.wording import listed
 from medqa_cli.errors import InputError
 

@@ -13,8 +13,7 @@ from dataclasses import replace
 from medqa_cli.data.reading.cells import cell_text, optional_text, read_cell, shape
 from medqa_cli.data.reading.chat_formats import is_told_of
 from medqa_cli.data.reading.choices import Option, is_sign, names_an_option, read_options
-from medqa_cli.data.reading.columns import Columns
-from medqa_cli.data.reading.rows import CellRow
+from medqa_cli.data.reading.rows import CellRow, Columns
 
 LONGEST_INPUT = 4000  # characters; what is longer is a document and no part of a question
 SHORT_WORD = 3  # letters

@@ -13,8 +13,7 @@ from pathlib import Path, PurePosixPath
 from medqa_cli.data.output_folder import REPORT_NAME
 from medqa_cli.data.reading import medquad_xml
 from medqa_cli.data.reading.archives import Container, Member, Scratch, open_container, read_member
-from medqa_cli.data.reading.columns import ColumnNames, Columns
-from medqa_cli.data.reading.rows import EmptyTable, Rows, TableFile
+from medqa_cli.data.reading.rows import ColumnNames, Columns, EmptyTable, Rows, TableFile
 from medqa_cli.data.reading.tables import open_table, table_suffix
 from medqa_cli.data.wording import counted, listed
 from medqa_cli.errors import InputError

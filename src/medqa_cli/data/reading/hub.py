@@ -14,10 +14,10 @@ from pathlib import Path
 from typing import Any
 
 from medqa_cli import hub
-from medqa_cli.data.reading.columns import ColumnNames, Columns, find_columns
+from medqa_cli.data.reading.columns import find_columns
 from medqa_cli.data.reading.folders import Part
 from medqa_cli.data.reading.pairs import questions_and_answers
-from medqa_cli.data.reading.rows import CellRow, CellTable, Table, TableFile
+from medqa_cli.data.reading.rows import CellRow, CellTable, ColumnNames, Columns, Table, TableFile
 from medqa_cli.data.wording import listed
 from medqa_cli.errors import InputError
 from medqa_cli.spelling import did_you_mean

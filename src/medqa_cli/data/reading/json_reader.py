@@ -15,11 +15,10 @@ from pathlib import Path
 from typing import Any, TextIO
 
 from medqa_cli.data.encodings.detect import Encoding, detect_encoding
-from medqa_cli.data.reading.caps import Caps, capped_lines
 from medqa_cli.data.reading.cells import json_text
-from medqa_cli.data.reading.columns import ColumnNames, Columns, find_columns
+from medqa_cli.data.reading.columns import find_columns
 from medqa_cli.data.reading.json_shapes import items_in, opened_up, record_within, spread
-from medqa_cli.data.reading.rows import CellRow, CellTable, EmptyTable, TableFile, UnreadRow
+from medqa_cli.data.reading.rows import Caps, CellRow, CellTable, ColumnNames, Columns, EmptyTable, TableFile, UnreadRow
 from medqa_cli.errors import InputError
 
 EXAMPLE = '{"question": "...", "answer": "..."}'
@@ -136,7 +135,7 @@ def _starts_with_object_line(text: str) -> bool:
 def _lines(file: TableFile, encoding: Encoding, caps: Caps) -> Iterator[_Record]:
     with open(file.path, encoding=encoding.codec, errors=encoding.errors, newline="\n") as opened:
         row = 0
-        for number, line in enumerate(capped_lines(opened, caps, file.shown), start=1):
+        for number, line in enumerate(caps.lines(opened, file.shown), start=1):
             text = line.strip()
             if not text:
                 continue

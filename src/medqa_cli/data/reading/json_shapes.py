@@ -6,8 +6,8 @@ from collections.abc import Iterable, Iterator, Mapping
 from dataclasses import dataclass
 from typing import Any
 
-from medqa_cli.data.reading.columns import ColumnNames, find_columns
-from medqa_cli.data.reading.rows import EmptyTable
+from medqa_cli.data.reading.columns import find_columns
+from medqa_cli.data.reading.rows import ColumnNames, EmptyTable
 from medqa_cli.data.wording import listed
 from medqa_cli.errors import InputError
 

@@ -22,10 +22,9 @@ from medqa_cli.data.reading.choices import (
     read_options,
     resolve,
 )
-from medqa_cli.data.reading.column_hints import missing_column
-from medqa_cli.data.reading.columns import Columns
+from medqa_cli.data.reading.columns import missing_column, unused_warnings
 from medqa_cli.data.reading.first_rows import NO_INPUT, choices_in, really_used, told_of_cells
-from medqa_cli.data.reading.rows import CellRow, CellTable, RawRow, Table, TableFile, UnreadRow
+from medqa_cli.data.reading.rows import CellRow, CellTable, Columns, RawRow, Table, TableFile, UnreadRow
 from medqa_cli.data.wording import listed
 from medqa_cli.errors import InputError
 
@@ -73,7 +72,7 @@ def questions_and_answers(table: CellTable, file: TableFile) -> Table:
     head = list(itertools.islice(rows, ROWS_LOOKED_AT if looks_far else ROWS_FOR_FORM))
     first = [row for row in head if isinstance(row, CellRow)]
     columns = really_used(columns, first)
-    description, warnings = table.description, columns.warnings()
+    description, warnings = table.description, unused_warnings(columns)
     form = _Form(columns, file)
     if columns.exchange:
         name = columns.names[columns.question]

@@ -1,19 +1,171 @@
-"""What a source yields: rows, rows that could not be read, and what was found out about its files.
+"""What reading takes (the columns that the user named, how much may be read) and what it yields: rows, rows that could
+not be read, and what was found out about the files.
 
-Does not judge a text: an empty or odd cell is passed on as it stands, ``dedup.Screen`` decides about it.
+An empty or odd cell is passed on as it stands; what becomes of it is decided later.
 """
 
 from __future__ import annotations
 
+import itertools
 from collections.abc import Iterator, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from functools import cached_property
 from pathlib import Path
-from typing import NamedTuple
+from typing import NamedTuple, TextIO
 
-from medqa_cli.data.reading.caps import Expansion
-from medqa_cli.data.reading.columns import Columns
+from medqa_cli.confined import Limits
+from medqa_cli.data.wording import listed
 from medqa_cli.errors import InputError
+
+LARGEST_RATIO = 100  # text packs to a fifth or a tenth, a bomb to a thousandth
+
+
+@dataclass(frozen=True)
+class Caps:
+    """The largest row and unpacked size, and the memory (all in bytes) and time (in seconds) of a library.
+
+    The defaults are those of the config, which is not imported here: a reader's own process has to start fast.
+    """
+
+    row_bytes: int = 4 << 20
+    expanded_bytes: int = 128 << 20
+    reader_bytes: int = 1 << 30
+    reader_seconds: float = 30.0
+
+    @property
+    def reader_limits(self) -> Limits:
+        """The limits of the process in which a library reads."""
+        return Limits(
+            self.reader_seconds,
+            self.reader_bytes,
+            "if you trust it, raise data.max_reader_bytes or data.max_reader_seconds",
+        )
+
+    def check_row(self, size: int, place: str) -> None:
+        """Check that a row, or what may be one, is no longer than a row may be.
+
+        Args:
+            size: in characters, none of which takes less than a byte.
+            place: file and line or row.
+
+        Raises:
+            InputError: it is.
+        """
+        if size > self.row_bytes:
+            raise InputError(
+                f"{place} holds more than {self.row_bytes:,} bytes in one row",
+                "check whether it is a table of questions and answers; if it is, raise data.max_row_bytes",
+            )
+
+    def lines(self, text: TextIO, shown: str) -> Iterator[str]:
+        """Yield the lines of an opened file with their ends.
+
+        Args:
+            text: the opened file.
+            shown: its name, for the message.
+
+        Raises:
+            InputError: a line is longer than a row may be.
+        """
+        for number in itertools.count(1):
+            line = text.readline(self.row_bytes + 1)
+            if not line:
+                return
+            self.check_row(len(line), f"{shown}:{number}")
+            yield line
+
+
+class Expansion:
+    """What has been unpacked from one file so far.
+
+    Args:
+        path: the packed file.
+        shown: its name, for the message.
+        caps: the limits.
+    """
+
+    def __init__(self, path: Path, shown: str, caps: Caps) -> None:
+        self._packed_size = path.stat().st_size
+        self._shown = shown
+        self._most = max(caps.expanded_bytes, LARGEST_RATIO * self._packed_size)
+        self._total = 0
+
+    def add(self, size: int) -> None:
+        """Count bytes that were, or are to be, unpacked.
+
+        Raises:
+            InputError: there are more than there may be, and over a hundred times as many as in the packed file.
+        """
+        self._total += size
+        if self._total > self._most:
+            raise InputError(
+                f"{self._shown} unpacks to more than {self._most >> 20:,} MiB from {self._packed_size:,} bytes: "
+                "it looks like a bomb",
+                "if you trust it, raise data.max_expanded_bytes, or unpack it yourself and name the file or folder",
+            )
+
+
+@dataclass(frozen=True)
+class ColumnNames:
+    """What the user said of the sources: names of columns (None: find it by its name), encoding of text files (None:
+    told by their bytes), and how much may be read.
+    """
+
+    question: str | None = None
+    answer: str | None = None
+    topic: str | None = None
+    encoding: str | None = None
+    caps: Caps = field(default_factory=Caps)
+
+
+@dataclass(frozen=True)
+class Columns:
+    """All columns of a file and the positions of those that are used.
+
+    ``exchange``: one column holds question and answer together, ``question`` and ``answer`` are both its position.
+    ``input``: its text follows the question's (Alpaca); ``input_in_doubt``: only if its cells look like that.
+    ``options``: of a multiple-choice question, all in one column or in one each; the answer tells which of them is
+    right. ``correct``: another column that tells it. ``answer_is_named``: by the user, and no column that would have
+    been found. ``history``: earlier turns, which a row must not have.
+    """
+
+    names: tuple[str, ...]
+    question: int
+    answer: int
+    topic: int | None = None
+    source: int | None = None
+    kind: int | None = None
+    exchange: bool = False
+    input: int | None = None
+    options: tuple[int, ...] = ()
+    history: int | None = None
+    input_in_doubt: bool = False
+    correct: int | None = None
+    answer_is_named: bool = False
+
+    @property
+    def used(self) -> tuple[int, ...]:
+        """The positions of all columns in use, each once, in the order of the file."""
+        single = (self.question, self.answer, self.topic, self.source, self.kind, self.input, self.history)
+        return tuple(sorted({position for position in (*single, *self.options) if position is not None}))
+
+    def describe(self) -> str:
+        """Return the columns in use, and those that are not, as shown to the user."""
+        if self.exchange:
+            parts = [f"question and answer '{self.names[self.question]}'"]
+        else:
+            after = "" if self.input is None else f" + '{self.names[self.input]}'"
+            parts = [f"question '{self.names[self.question]}'{after}", f"answer '{self.names[self.answer]}'"]
+        if self.options:
+            parts.append("options " + " ".join(f"'{self.names[index]}'" for index in self.options))
+        optional = {"topic": self.topic, "source": self.source, "kind": self.kind}
+        parts += [f"{role} '{self.names[index]}'" for role, index in optional.items() if index is not None]
+        unused = self.unused()
+        return ", ".join(parts) + (f"; not used: {listed([name or '(no name)' for name in unused])}" if unused else "")
+
+    def unused(self) -> list[str]:
+        """Return the names of the columns that are not used."""
+        return [name for index, name in enumerate(self.names) if index not in self.used]
 
 
 @dataclass(frozen=True)

@@ -15,8 +15,6 @@ from pathlib import Path
 
 from medqa_cli.data.reading import medquad_xml
 from medqa_cli.data.reading.archives import Scratch, open_container
-from medqa_cli.data.reading.caps import Caps
-from medqa_cli.data.reading.columns import ColumnNames
 from medqa_cli.data.reading.folders import (
     ARCHIVE_SUFFIXES,
     Part,
@@ -28,7 +26,7 @@ from medqa_cli.data.reading.folders import (
     table_part,
 )
 from medqa_cli.data.reading.hub import open_hub, parse_hub_id
-from medqa_cli.data.reading.rows import Rows, SourceFile, SourceRows, Table, TableFile
+from medqa_cli.data.reading.rows import Caps, ColumnNames, Rows, SourceFile, SourceRows, Table, TableFile
 from medqa_cli.data.reading.tables import READERS, check_content, open_table, table_suffix
 from medqa_cli.errors import InputError
 from medqa_cli.files import sha256_of_file

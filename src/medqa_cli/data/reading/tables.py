@@ -13,13 +13,22 @@ from typing import cast
 from medqa_cli import confined
 from medqa_cli.data.encodings.detect import detect_encoding
 from medqa_cli.data.reading.archives import GZIP_MAGIC, Scratch, copy_unpacked, damage_reported
-from medqa_cli.data.reading.caps import Caps, Expansion
-from medqa_cli.data.reading.columns import ColumnNames
 from medqa_cli.data.reading.csv_reader import read_delimited
 from medqa_cli.data.reading.excel_parquet import read_excel, read_parquet
 from medqa_cli.data.reading.json_reader import looks_like_json, read_json_file, read_json_lines
 from medqa_cli.data.reading.pairs import questions_and_answers
-from medqa_cli.data.reading.rows import CellTable, EmptyTable, RawRow, Rows, Table, TableFile, UnreadRow
+from medqa_cli.data.reading.rows import (
+    Caps,
+    CellTable,
+    ColumnNames,
+    EmptyTable,
+    Expansion,
+    RawRow,
+    Rows,
+    Table,
+    TableFile,
+    UnreadRow,
+)
 from medqa_cli.errors import InputError
 
 READERS: dict[str, Callable[[TableFile, ColumnNames], CellTable]] = {
