@@ -20,7 +20,7 @@ from figures import add_json_option, write_figures
 from medqa_cli import console
 from medqa_cli.config.schema import DataConfig
 from medqa_cli.data.audit import KINDS, Audit, audit_folder
-from medqa_cli.data.convert import TextTools, column_names, convert
+from medqa_cli.data.convert import column_names, convert
 
 TEST_SHARE = 0.1
 
@@ -38,7 +38,7 @@ def random_split(source: Path, folder: Path, seed: int) -> Audit:
 def own_split(source: Path, folder: Path, seed: int) -> Audit:
     """Convert with the defaults, without a validation split, and audit."""
     data = DataConfig(test_fraction=TEST_SHARE, validation_fraction=0)
-    convert([str(source)], data, seed, TextTools(lambda question, answer: "", None, 1024), folder / "own")
+    convert([str(source)], data, seed, lambda question, answer: "", None, folder / "own")
     return audit_folder(folder / "own", data.near_duplicate_threshold, column_names(data))
 
 

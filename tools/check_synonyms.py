@@ -18,8 +18,8 @@ from pathlib import Path
 
 from defusedxml import ElementTree
 
+from medqa_cli.data.data_folder import SPLITS
 from medqa_cli.data.dataset import iterate_split
-from medqa_cli.data.splitting import SPLITS
 
 _SYNONYM = re.compile(r'synonym: "(.*?)" EXACT')
 

@@ -15,7 +15,7 @@ import pytest
 
 from medqa_cli.config.schema import DataConfig
 from medqa_cli.data.audit import Audit, audit_folder
-from medqa_cli.data.convert import TextTools, convert
+from medqa_cli.data.convert import convert
 from medqa_cli.data.dataset import QaRow, read_split
 from medqa_cli.data.normalize import normalize
 from medqa_cli.data.reading.rows import ColumnNames
@@ -284,8 +284,8 @@ def test_topics_of_few_rows_are_not_known_either_but_a_shared_one_is_counted(tmp
 
 
 def converted(source: Path, out_dir: Path, **data: Any) -> dict[str, Any]:
-    tools = TextTools(lambda question, answer: question + answer, None, 8)
-    return convert([str(source)], DataConfig(**data), 42, tools, out_dir).report
+    render = "{}{}".format
+    return convert([str(source)], DataConfig(**data), 42, render, None, out_dir).report
 
 
 def test_paraphrases_are_no_rows_but_their_questions_count(tmp_path: Path) -> None:

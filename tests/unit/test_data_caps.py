@@ -159,10 +159,10 @@ def test_a_file_of_blank_lines(tmp_path: Path) -> None:
 def test_a_source_of_which_next_to_nothing_can_be_used_is_not_read_to_its_end(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(filtering, "ROWS_THAT_TELL", 100)
+    monkeypatch.setattr(filtering, "ROWS_BEFORE_GIVING_UP", 100)
     path = tmp_path / "qa.csv"
     path.write_text("question,answer\n" + "What is flu?,A viral infection of the airways.\n" * 1000)
-    tools = conversion.TextTools(lambda question, answer: f"{question} {answer}", None, 100)
+    render = "{} {}".format
     with pytest.raises(InputError, match="of the first 100 rows only 1 can be used: 99 exact_duplicate"):
-        conversion.convert([str(path)], DataConfig(), 1, tools, tmp_path / "out")
+        conversion.convert([str(path)], DataConfig(), 1, render, None, tmp_path / "out")
     assert not (tmp_path / "out").exists()

@@ -13,7 +13,10 @@ from hypothesis import strategies as st
 
 from medqa_cli.data.cleaning.reasons import enabled_reasons
 from medqa_cli.data.cleaning.rules import RULES, Cleaned, clean, enabled_rules, tidy_paragraphs
-from medqa_cli.data.normalize import Screen, draw, is_empty, key_of, normalize, row_keys, unique_id, unusable
+from medqa_cli.data.filtering import DuplicateFilter, unusable
+from medqa_cli.data.normalize import is_empty, key_of, normalize, row_keys
+from medqa_cli.data.splitting import draw
+from medqa_cli.data.writing import unique_id
 from medqa_cli.errors import ConfigError
 
 MEDQUAD = Path(__file__).parents[2].parent / "shared/data/medquad/medquad_two_columns.csv"
@@ -531,9 +534,9 @@ def test_cells_that_only_look_empty(text: str) -> None:
 
 
 def test_screen_rejects_duplicates_and_surplus_copies() -> None:
-    screen = Screen(2, enabled_reasons({}))
+    duplicates = DuplicateFilter(2, enabled_reasons({}))
     pairs = [("q1", "A!"), ("Q1?", "a"), ("q2", "a"), ("q3", "a"), ("q1", "b"), ("q3", "a")]
-    assert [screen.refusal(row_keys(question, answer, normalize(answer), [])) for question, answer in pairs] == [
+    assert [duplicates.reason(row_keys(question, answer, normalize(answer), [])) for question, answer in pairs] == [
         None,
         "exact_duplicate",
         None,

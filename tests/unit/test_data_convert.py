@@ -18,11 +18,11 @@ from medqa_cli.config.schema import DataConfig
 from medqa_cli.data import convert as conversion
 from medqa_cli.data import writing
 from medqa_cli.data.cleaning.rules import RULES
-from medqa_cli.data.convert import Converted, TextTools, check_counts, convert
+from medqa_cli.data.convert import Converted, convert
 from medqa_cli.data.dataset import QaRow, read_split
 from medqa_cli.data.normalize import normalize
-from medqa_cli.data.report import show
-from medqa_cli.data.token_lengths import percentile
+from medqa_cli.data.report import check_counts, show
+from medqa_cli.data.token_lengths import TokenLengths, percentile
 from medqa_cli.errors import InputError, MedqaError
 
 FILES = [
@@ -49,7 +49,7 @@ def count_words(texts: Sequence[str]) -> list[int]:
 
 
 def converted(source: Path, out_dir: Path, seed: int = 42, force: bool = False, **data: Any) -> Converted:
-    return convert([str(source)], DataConfig(**data), seed, TextTools(render, count_words, 8), out_dir, force=force)
+    return convert([str(source)], DataConfig(**data), seed, render, TokenLengths(count_words, 8), out_dir, force=force)
 
 
 def run(source: Path, out_dir: Path, seed: int = 42, force: bool = False, **data: Any) -> dict[str, Any]:
@@ -277,7 +277,7 @@ def test_token_lengths(tmp_path: Path) -> None:
     # The rendered text has one word more than the answer: "<Question 0>word".
     assert report["tokens"] == {"answer": {"p50": 50, "p90": 90, "p99": 99, "max": 100}, "longer_than_max_length": 93}
     assert percentile([5], 0.5) == percentile([5], 1.0) == 5
-    without = convert([str(tmp_path / "qa.csv")], DataConfig(), 42, TextTools(render, None, 8), tmp_path / "without")
+    without = convert([str(tmp_path / "qa.csv")], DataConfig(), 42, render, None, tmp_path / "without")
     assert without.report["tokens"] is None
     assert without.advice == ""
     assert not (tmp_path / "without/lengths.png").exists()
@@ -321,8 +321,8 @@ def test_counts_that_do_not_add_up() -> None:
 
 
 def test_a_row_lost_on_the_way_stops_the_run(messy: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    read = writing.read_lines
-    monkeypatch.setattr(writing, "read_lines", lambda path: (entry for entry in read(path) if entry.get("row") != 12))
+    read = writing.read_spooled
+    monkeypatch.setattr(writing, "read_spooled", lambda path: (row for row in read(path) if row.row != 12))
     with pytest.raises(MedqaError, match="107 read, 100 kept, 6 rejected"):
         run(messy, tmp_path / "out")
     assert sorted(path.name for path in tmp_path.iterdir()) == ["messy.csv"]
@@ -350,8 +350,8 @@ def test_the_bytes_do_not_depend_on_pythons_hash_seed(messy: Path, tmp_path: Pat
 import sys
 from pathlib import Path
 from medqa_cli.config.schema import DataConfig
-from medqa_cli.data.convert import TextTools, convert
-convert([sys.argv[1]], DataConfig(max_rows=60), 42, TextTools("{}|{}".format, None, 8), Path(sys.argv[2]))
+from medqa_cli.data.convert import convert
+convert([sys.argv[1]], DataConfig(max_rows=60), 42, "{}|{}".format, None, Path(sys.argv[2]))
 print(sorted(name for name in sys.modules if name in ("torch", "transformers", "pyarrow", "pandas")))
 """
     for name, hash_seed in (("one", "1"), ("two", "2")):
@@ -448,7 +448,7 @@ class TestWhatIsOverwritten:
             return "other " + render(question, answer)
 
         with pytest.raises(error if isinstance(error, type) else type(error)):
-            convert([str(messy)], DataConfig(), 1, TextTools(failing, None, 8), tmp_path / "out")
+            convert([str(messy)], DataConfig(), 1, failing, None, tmp_path / "out")
         assert left == [0]
         assert self.contents(tmp_path / "out") == before
         assert sorted(path.name for path in tmp_path.iterdir()) == ["messy.csv", "out"]
@@ -458,7 +458,7 @@ class TestWhatIsOverwritten:
             raise OSError(28, "No space left on device")
 
         with pytest.raises(MedqaError, match="No space left on device") as caught:
-            convert([str(messy)], DataConfig(), 1, TextTools(failing, None, 8), tmp_path / "out")
+            convert([str(messy)], DataConfig(), 1, failing, None, tmp_path / "out")
         assert caught.value.exit_code == 1
 
 
@@ -548,7 +548,7 @@ def test_sources_of_one_name(tmp_path: Path) -> None:
         rows = [[f"{name} {i}", f"answer {name} {i}"] for i in range(20)]
         write_csv(tmp_path / name / "d.csv", [*rows, ["", ""]])
     sources = [str(tmp_path / name / "d.csv") for name in ("one", "two")]
-    convert(sources, DataConfig(), 42, TextTools(render, None, 8), tmp_path / "out")
+    convert(sources, DataConfig(), 42, render, None, tmp_path / "out")
     assert [row["file"] for row in lines_of(tmp_path / "out/rejected.jsonl")] == ["one/d.csv", "two/d.csv"]
 
 

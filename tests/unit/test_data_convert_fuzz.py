@@ -20,8 +20,8 @@ from helpers.encodings import is_no_utf8
 from medqa_cli import console
 from medqa_cli.config.schema import DataConfig
 from medqa_cli.data.cleaning.rules import RULES, clean, enabled_rules
-from medqa_cli.data.convert import TextTools, convert
-from medqa_cli.data.splitting import SPLITS
+from medqa_cli.data.convert import convert
+from medqa_cli.data.data_folder import SPLITS
 from medqa_cli.errors import InputError
 
 ENABLED = enabled_rules({})
@@ -89,7 +89,7 @@ def converted(content: bytes, data: DataConfig) -> Result | None:
         source.write_bytes(content)
         refusal = None
         try:
-            report = convert([str(source)], data, 42, TextTools(render, None, 8), out).report
+            report = convert([str(source)], data, 42, render, None, out).report
         except InputError as error:
             refusal = error
         if refusal is not None:

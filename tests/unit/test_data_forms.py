@@ -14,7 +14,7 @@ import pytest
 from helpers.spreadsheets import write_xlsx
 from medqa_cli import console
 from medqa_cli.config.schema import DataConfig
-from medqa_cli.data.convert import TextTools, convert
+from medqa_cli.data.convert import convert
 from medqa_cli.data.reading.rows import ColumnNames, RawRow, SourceRows, UnreadRow
 from medqa_cli.data.reading.sources import open_sources
 from medqa_cli.errors import InputError
@@ -552,7 +552,7 @@ def warned(monkeypatch: pytest.MonkeyPatch) -> list[str]:
 def converted(path: Path, out: Path, **data: Any) -> tuple[dict[str, Any], list[dict[str, Any]]]:
     """Convert without holding anything out; return the report and the kept rows."""
     config = DataConfig(validation_fraction=0, test_fraction=0, **data)
-    report = convert([str(path)], config, 42, TextTools(lambda q, a: q + a, None, 8), out).report
+    report = convert([str(path)], config, 42, lambda q, a: q + a, None, out).report
     return report, [json.loads(line) for line in (out / "train.jsonl").read_text(encoding="utf-8").splitlines()]
 
 

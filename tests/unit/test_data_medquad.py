@@ -10,7 +10,7 @@ import pytest
 
 from medqa_cli.config.schema import DataConfig
 from medqa_cli.data.cleaning.rules import RULES
-from medqa_cli.data.convert import TextTools, convert
+from medqa_cli.data.convert import convert
 from medqa_cli.data.dataset import QaRow, read_split
 from medqa_cli.data.normalize import key_of, normalize
 from medqa_cli.data.topics.topics import topic_names
@@ -23,8 +23,8 @@ pytestmark = pytest.mark.skipif(not MEDQUAD.is_dir(), reason="MedQuAD is not on 
 
 
 def run(source: Path, out_dir: Path, **data: Any) -> dict[str, Any]:
-    tools = TextTools(lambda question, answer: f"{question} {answer}", None, 1024)
-    return convert([str(source)], DataConfig(**data), 42, tools, out_dir).report
+    render = "{} {}".format
+    return convert([str(source)], DataConfig(**data), 42, render, None, out_dir).report
 
 
 def rows_of(folder: Path) -> list[QaRow]:

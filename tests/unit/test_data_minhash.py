@@ -4,8 +4,7 @@ import numpy as np
 import pytest
 
 from medqa_cli.data import minhash
-from medqa_cli.data.minhash import NUM_PERM, signature
-from medqa_cli.data.shingles import jaccard
+from medqa_cli.data.minhash import NUM_PERM, jaccard, signature
 
 
 def overlapping_sets(shared: int, own: int, seed: int) -> tuple[np.ndarray, np.ndarray]:

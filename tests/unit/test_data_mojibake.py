@@ -12,7 +12,7 @@ from hypothesis import strategies as st
 
 from medqa_cli.config.schema import DataConfig
 from medqa_cli.data.cleaning.mojibake import garbled_words, looks_garbled, mojibake
-from medqa_cli.data.convert import TextTools, convert
+from medqa_cli.data.convert import convert
 
 TEXTS = [
     "patient’s “quote” – 38 °C, 5 µg, café, Ménière à la carte",
@@ -75,8 +75,8 @@ def test_convert_repairs_counts_and_warns(tmp_path: Path, capsys: pytest.Capture
     rows[5][1] = "It is a lost \ufffd sign."
     with open(tmp_path / "qa.csv", "w", encoding="utf-8", newline="") as file:
         csv.writer(file).writerows([("question", "answer"), *rows])
-    tools = TextTools(lambda question, answer: f"{question} {answer}", None, 8)
-    report = convert([str(tmp_path / "qa.csv")], DataConfig(), 1, tools, tmp_path / "out").report
+    render = "{} {}".format
+    report = convert([str(tmp_path / "qa.csv")], DataConfig(), 1, render, None, tmp_path / "out").report
     assert report["cleaning"]["mojibake"] == 1
     assert report["encoding"] == {"named": None, "garbled_rows": 1}
     told = " ".join(capsys.readouterr().err.split())

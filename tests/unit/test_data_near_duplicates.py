@@ -10,11 +10,9 @@ from pathlib import Path
 
 import pytest
 
-from medqa_cli.data.minhash import NUM_PERM
-from medqa_cli.data.near_duplicates import MISS_PROBABILITY, AnswerSketches, bands
-from medqa_cli.data.near_search import NOT_FOUND
+from medqa_cli.data.minhash import NUM_PERM, jaccard, shingles, words_of
+from medqa_cli.data.near_duplicates import MISS_PROBABILITY, NOT_FOUND, AnswerSketches, bands
 from medqa_cli.data.normalize import key_of, normalize
-from medqa_cli.data.shingles import jaccard, shingles, words_of
 
 WORDS = [f"w{number}" for number in range(400)]
 

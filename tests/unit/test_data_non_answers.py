@@ -10,7 +10,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from medqa_cli.data.cleaning.non_answers import unhelpful
+from medqa_cli.data.cleaning.non_answers import non_answer
 from medqa_cli.data.cleaning.reasons import REASONS, enabled_reasons
 from medqa_cli.data.cleaning.rules import clean, enabled_rules
 from medqa_cli.data.cleaning.turns import has_more_turns
@@ -53,7 +53,7 @@ LINKS = (
     ],
 )
 def test_rows_without_an_answer(answer: str, reason: str) -> None:
-    assert unhelpful("What is flu?", answer, REASONS) == reason
+    assert non_answer("What is flu?", answer, REASONS) == reason
 
 
 @pytest.mark.parametrize(
@@ -85,19 +85,19 @@ def test_rows_without_an_answer(answer: str, reason: str) -> None:
     ],
 )
 def test_answers(answer: str) -> None:
-    assert unhelpful("What is flu?", answer, REASONS) is None
+    assert non_answer("What is flu?", answer, REASONS) is None
 
 
 @given(st.text(max_size=40) | st.lists(st.sampled_from([*" -.?:\n", "Topics", "http://a", LINKS])).map("".join))
 def test_any_text_is_judged(answer: str) -> None:
-    assert unhelpful("q", answer, REASONS) in (None, "answer_is_question", "stub", "link_list")
+    assert non_answer("q", answer, REASONS) in (None, "answer_is_question", "stub", "link_list")
 
 
 @pytest.mark.parametrize("piece", [" ", "?", "- ", "(", "www.", "See the ", "These resources a: ", "\n"])
 def test_long_texts_are_judged(piece: str) -> None:
     text = piece * (100_000 // len(piece))
-    assert unhelpful("q", f"A drug helps.{text}", REASONS) is None
-    assert unhelpful("q", f"{LINKS}{text}It helps.", REASONS) is None
+    assert non_answer("q", f"A drug helps.{text}", REASONS) is None
+    assert non_answer("q", f"{LINKS}{text}It helps.", REASONS) is None
 
 
 @pytest.mark.skipif(not MEDQUAD.exists(), reason=f"no file {MEDQUAD}")
@@ -108,7 +108,7 @@ def test_medquad() -> None:
     with open(MEDQUAD, encoding="utf-8", newline="") as file:
         for row in csv.DictReader(file):
             cleaned = clean(row["question"], row["answer"], rules)
-            reasons[unhelpful(cleaned.question, cleaned.answer, enabled_reasons({}))] += 1
+            reasons[non_answer(cleaned.question, cleaned.answer, enabled_reasons({}))] += 1
     assert reasons == {None: 15295, "link_list": 1089, "answer_is_question": 17, "stub": 6}
 
 
@@ -128,7 +128,7 @@ def test_medquad() -> None:
     ],
 )
 def test_nothing_but_a_question(answer: str) -> None:
-    assert unhelpful("Is it serious?", answer, REASONS) == "answer_is_question"
+    assert non_answer("Is it serious?", answer, REASONS) == "answer_is_question"
 
 
 @pytest.mark.parametrize(
@@ -150,7 +150,7 @@ def test_nothing_but_a_question(answer: str) -> None:
     ],
 )
 def test_a_question_behind_advice_is_an_answer(answer: str) -> None:
-    assert unhelpful("Is it serious?", answer, REASONS) is None
+    assert non_answer("Is it serious?", answer, REASONS) is None
 
 
 @pytest.mark.parametrize(
@@ -164,7 +164,7 @@ def test_a_question_behind_advice_is_an_answer(answer: str) -> None:
     ],
 )
 def test_a_question_that_asks_for_a_question_is_answered_by_one(question: str) -> None:
-    assert unhelpful(question, "How old are you?", REASONS) is None
+    assert non_answer(question, "How old are you?", REASONS) is None
 
 
 @pytest.mark.parametrize(
@@ -177,7 +177,7 @@ def test_a_question_that_asks_for_a_question_is_answered_by_one(question: str) -
     ],
 )
 def test_the_question_said_again_is_no_answer(question: str, answer: str) -> None:
-    assert unhelpful(question, answer, REASONS) == "answer_is_question"
+    assert non_answer(question, answer, REASONS) == "answer_is_question"
 
 
 @pytest.mark.parametrize(
@@ -206,7 +206,7 @@ def test_the_question_said_again_is_no_answer(question: str, answer: str) -> Non
     ],
 )
 def test_advice_facts_and_lists_put_as_questions_are_answers(question: str, answer: str) -> None:
-    assert unhelpful(question, answer, REASONS) is None
+    assert non_answer(question, answer, REASONS) is None
 
 
 TALK = "\nDoctor: How are you?\nPatient: My knee hurts."
@@ -240,21 +240,21 @@ def test_more_turns_than_a_question_and_an_answer_are_told(question: str, answer
 
 
 def test_an_address_answers_where() -> None:
-    assert unhelpful("Where can I read more?", "https://a.org/b", REASONS) is None
-    assert unhelpful("What is flu?", "https://a.org/b", REASONS) == "link_list"
+    assert non_answer("Where can I read more?", "https://a.org/b", REASONS) is None
+    assert non_answer("What is flu?", "https://a.org/b", REASONS) == "link_list"
 
 
 def test_one_word_answers() -> None:
-    assert unhelpful("What is the symbol of sodium?", "Na", REASONS) is None
-    assert unhelpful("What is flu?", "NA", REASONS) == unhelpful("What is flu?", "na.", REASONS) == "stub"
-    assert unhelpful("Which?", "None", REASONS) == "none_answer"
-    assert unhelpful("Which?", "None", enabled_reasons({})) is None
+    assert non_answer("What is the symbol of sodium?", "Na", REASONS) is None
+    assert non_answer("What is flu?", "NA", REASONS) == non_answer("What is flu?", "na.", REASONS) == "stub"
+    assert non_answer("Which?", "None", REASONS) == "none_answer"
+    assert non_answer("Which?", "None", enabled_reasons({})) is None
 
 
 def test_a_reason_can_be_switched_off_by_name() -> None:
     reasons = enabled_reasons({"answer_is_question": False, "exact_duplicate": False})
-    assert unhelpful("Is it serious?", "How old are you?", reasons) is None
-    assert unhelpful("Is it serious?", "N/A", reasons) == "stub"
+    assert non_answer("Is it serious?", "How old are you?", reasons) is None
+    assert non_answer("Is it serious?", "N/A", reasons) == "stub"
     assert "exact_duplicate" not in reasons
 
 

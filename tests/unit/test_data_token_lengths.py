@@ -10,8 +10,7 @@ from pathlib import Path
 
 import pytest
 
-from medqa_cli.data.lengths_plot import _edges, draw_lengths
-from medqa_cli.data.token_lengths import BATCH_ROWS, TokenLengths, percentile
+from medqa_cli.data.token_lengths import BATCH_ROWS, TokenLengths, _edges, draw_lengths, percentile
 
 
 def count_words(texts: Sequence[str]) -> list[int]:
@@ -82,7 +81,7 @@ def test_the_picture_is_the_same_bytes_each_time(tmp_path: Path) -> None:
     (tmp_path / "matplotlibrc").write_text("font.size: 30\naxes.facecolor: red\n")
     script = f"""
 from pathlib import Path
-from medqa_cli.data.lengths_plot import draw_lengths
+from medqa_cli.data.token_lengths import draw_lengths
 draw_lengths(range(1, 400), range(3, 402), 200, Path({str(tmp_path / "there.png")!r}))
 """
     environment = {**os.environ, "PYTHONHASHSEED": "5", "PYTHONPATH": os.pathsep.join(sys.path)}

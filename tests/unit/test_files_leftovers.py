@@ -28,8 +28,8 @@ FILE_OPERATIONS = ("open", "os.rename", "os.remove", "os.mkdir", "os.rmdir", "os
 def convert():
     from medqa_cli.config.schema import DataConfig
     from medqa_cli.data import convert as conversion
-    tools = conversion.TextTools(lambda question, answer: question + answer, None, 100)
-    conversion.convert(["qa.csv"], DataConfig(), 1, tools, Path("out/data"))
+    render = "{}{}".format
+    conversion.convert(["qa.csv"], DataConfig(), 1, render, None, Path("out/data"))
 
 def eval():
     from medqa_cli.journal import SharedJournal

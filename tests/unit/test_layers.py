@@ -60,8 +60,7 @@ ALLOWED: dict[str, set[str]] = {
     "merging": _GROUND | {"data", "model", "merging"},
     "answering": _GROUND | {"data", "model", "answering"},
     "evaluation": _GROUND | {"data", "model", "evaluation"} | _WORKERS,
-    "conversion": _GROUND | {"data", "model"},
-    "cli": {"__init__", "cli", "conversion", "data", "gguf", "model", "evaluation"} | _GROUND | _WORKERS,
+    "cli": {"__init__", "cli", "data", "gguf", "model", "evaluation"} | _GROUND | _WORKERS,
     "__main__": {"cli"},
 }
 # Which parts may import these at all.

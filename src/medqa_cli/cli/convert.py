@@ -1,9 +1,11 @@
-"""``medqa convert``: its options."""
+"""``medqa convert``: convert a source, audit a folder, or show what a cleaning rule does."""
 
 from __future__ import annotations
 
+from collections.abc import Sequence
+from dataclasses import asdict
 from pathlib import Path
-from typing import Annotated
+from typing import TYPE_CHECKING, Annotated
 
 import typer
 
@@ -17,7 +19,14 @@ from medqa_cli.cli.options import (
     SetOption,
 )
 from medqa_cli.config.load import load
-from medqa_cli.errors import InputError
+from medqa_cli.config.schema import Config
+from medqa_cli.errors import InputError, MedqaError
+
+if TYPE_CHECKING:
+    from medqa_cli.data.token_lengths import TokenLengths
+    from medqa_cli.data.writing import Render
+
+EXAMPLES_SHOWN = 10
 
 
 @app.command(
@@ -63,12 +72,10 @@ def convert(
     """
     console.use_json(as_json)
     settings = load(config, overrides or ()).config
-    from medqa_cli import conversion
-
     if audit is not None:
         if sources or show:
             raise InputError("--audit looks at a folder that is already split; it takes no SOURCE and no --show")
-        conversion.audit(audit, settings.data)
+        _audit(audit, settings)
         return
     named = settings.data.source
     chosen = sources or ([named] if isinstance(named, str) else list(named or ()))
@@ -77,15 +84,93 @@ def convert(
             "no source: neither an argument nor data.source names a file", first_steps.before_convert(config, settings)
         )
     if show is not None:
-        conversion.show_rule(show, chosen, settings.data, settings.seed)
-        return
-    job = conversion.ConvertJob(
-        sources=chosen,
-        out_dir=out or Path(settings.data.dir),
-        data=settings.data,
-        prompt=settings.prompt,
-        model=settings.model,
-        seed=settings.seed,
-        force=force,
-    )
-    conversion.convert(job)
+        _show_rule(show, chosen, settings)
+    else:
+        _convert(chosen, out or Path(settings.data.dir), settings, force)
+
+
+def _convert(sources: Sequence[str], out_dir: Path, config: Config, force: bool) -> None:
+    """Convert and show the report.
+
+    Raises:
+        InputError: a source, the config or the folder to write is wrong.
+        MedqaError: the written splits leak, or could not be written.
+    """
+    from medqa_cli.data import report
+    from medqa_cli.data.convert import convert
+    from medqa_cli.data.reading.sources import check_sources
+
+    # Before the tokenizer, which takes seconds to load.
+    check_sources(sources)
+    render, lengths = _renderer_and_lengths(config)
+    converted = convert(sources, config.data, config.seed, render, lengths, out_dir, force)
+    console.result(converted.report, lambda: report.show(converted.report, converted.advice, out_dir))
+    _check_no_leak(converted.report["leakage"], out_dir)
+
+
+def _renderer_and_lengths(config: Config) -> tuple[Render, TokenLengths | None]:
+    """Return what renders the ``text`` column and what counts tokens; the latter only with a model at hand."""
+    if config.model.name_or_path is None:
+        from medqa_cli.prompt.template import make_prompt_text
+
+        console.note("model.name_or_path is not set: token lengths are not measured")
+        return make_prompt_text(config.prompt).render, None
+    from medqa_cli.data.token_lengths import TokenLengths
+    from medqa_cli.model.load import load_config, load_tokenizer, num_embeddings
+    from medqa_cli.model.resolve import find_base
+    from medqa_cli.prompt.encoder import PromptEncoder, make_contract
+
+    base = find_base(config.model.name_or_path, config.model.revision)
+    tokenizer = load_tokenizer(base.location, base.revision)
+    rows = num_embeddings(load_config(base.location, base.revision))
+    encoder = PromptEncoder(make_contract(config.prompt, tokenizer), tokenizer, rows)
+    lengths = TokenLengths(encoder.count_tokens, config.model.max_length, encoder.num_special_tokens)
+    return encoder.contract.text.render, lengths
+
+
+def _audit(folder: Path, config: Config) -> None:
+    """Count what the splits of a folder share, and show it.
+
+    Raises:
+        InputError: the folder holds no splits that can be read.
+        MedqaError: held-out rows are not held out.
+    """
+    from medqa_cli.data import report
+    from medqa_cli.data.audit import audit_folder
+    from medqa_cli.data.convert import column_names
+
+    audited = audit_folder(folder, config.data.near_duplicate_threshold, column_names(config.data))
+    console.result(audited.as_json(), lambda: report.show_audit(audited, folder))
+    _check_no_leak(audited.leakage, folder)
+
+
+def _show_rule(rule: str, sources: Sequence[str], config: Config) -> None:
+    """Show some rows before and after a cleaning rule, or that a reason leaves out.
+
+    Raises:
+        InputError: a source is wrong.
+        ConfigError: there is no such rule or reason.
+    """
+    from medqa_cli.data import report
+    from medqa_cli.data.convert import column_names
+    from medqa_cli.data.reading.sources import open_sources
+    from medqa_cli.data.rule_examples import rule_examples
+
+    opened = open_sources(sources, column_names(config.data))
+    shown = rule_examples(opened, rule, config.data.cleaning, EXAMPLES_SHOWN, config.seed)
+    console.result([asdict(example) for example in shown], lambda: report.show_rule(rule, shown))
+
+
+def _check_no_leak(leakage: dict[str, dict[str, int | None]], folder: Path) -> None:
+    """End with exit code 1 where held-out rows are not held out."""
+    leaks = [
+        f"{count:,} {split} rows by {kind.replace('_', ' ')}"
+        for split, counts in leakage.items()
+        for kind, count in counts.items()
+        if count
+    ]
+    if leaks:
+        raise MedqaError(
+            f"{folder} leaks: {', '.join(leaks)} stand in another split too",
+            "figures on such rows say little; split the whole anew: medqa convert FILE",
+        )

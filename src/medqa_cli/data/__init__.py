@@ -1,5 +1,4 @@
 """From a spreadsheet of questions and answers to clean, split files.
 
-The entry points are ``convert.convert``, ``report.show`` and ``dataset.read_split``. Does not know the prompt or the
-tokenizer: the caller hands in both as functions.
+The entry points are ``convert.convert``, ``report.show`` and ``dataset.read_split``.
 """

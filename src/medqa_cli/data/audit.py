@@ -1,28 +1,28 @@
 """Counts what held-out rows share with the splits they are held out from, on the files as they are written.
 
-Works on any folder of train, validation and test files, whoever made it. Does not remove anything.
+Works on any folder of train, validation and test files, under the names that the usual tools give them.
 """
 
 from __future__ import annotations
 
+import itertools
 import operator
+import re
 import tempfile
-from collections.abc import Callable, Iterable, Iterator, Sequence
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from itertools import compress
 from pathlib import Path
 from typing import Any, TypeVar
 
 from medqa_cli import console
-from medqa_cli.data.dataset import iterate_split
-from medqa_cli.data.near_duplicates import AnswerSketches
-from medqa_cli.data.near_search import NOT_FOUND
-from medqa_cli.data.normalize import key_of, normalize, page_key, unusable
-from medqa_cli.data.output_folder import report_of
+from medqa_cli.data.data_folder import OWN_FILES, SPLITS, report_of
+from medqa_cli.data.dataset import QaRow, iterate_split
+from medqa_cli.data.filtering import unusable
+from medqa_cli.data.near_duplicates import NOT_FOUND, AnswerSketches
+from medqa_cli.data.normalize import key_of, normalize, page_key
 from medqa_cli.data.reading.rows import ColumnNames, UnreadRow
 from medqa_cli.data.reading.sources import open_sources
-from medqa_cli.data.split_files import find_split_files
-from medqa_cli.data.splitting import SPLITS
 from medqa_cli.data.topics.topic_counts import LEAST_TOPICS, TopicCounts, count_topics, pages_tell
 from medqa_cli.data.topics.topics import topic_names, topic_of
 from medqa_cli.data.wording import listed
@@ -31,21 +31,15 @@ from medqa_cli.errors import InputError, MedqaError
 KINDS = ("question", "answer", "near_duplicate_answer", "topic")
 HELD_OUT = {"test": ("train", "validation"), "validation": ("train",)}
 MOST_EXAMPLES = 5
+SPLIT_OF_NAME = {"train": "train", "training": "train", "test": "test", "testing": "test"} | dict.fromkeys(
+    ("validation", "valid", "val", "dev", "eval", "evaluation"), "validation"
+)
+# What trainers write beside the data: eval_results.json, train_config.json.
+NO_DATA = frozenset({"results", "metrics", "config", "state", "args", "report", "info", "log"})
+
+_TABLE = re.compile(r"(.+?)\.(?:csv|tsv|json|jsonl|ndjson|parquet|xlsx)(?:\.gz)?", re.IGNORECASE)
 
 _T = TypeVar("_T")
-
-
-@dataclass(frozen=True, slots=True)
-class _Row:
-    """A usable row of a split; ``place`` is its file and number, ``named`` the topic that its question names."""
-
-    place: str
-    question: str
-    answer: str
-    topic: str
-    source: str
-    named: str = ""
-    is_paraphrase: bool = False
 
 
 @dataclass
@@ -56,7 +50,7 @@ class _Split:
     questions: list[bytes] = field(default_factory=list)
     answers: list[bytes] = field(default_factory=list)
     topics: list[tuple[bytes, ...]] = field(default_factory=list)
-    named_topics: list[tuple[bytes, ...]] = field(default_factory=list)
+    question_topics: list[tuple[bytes, ...]] = field(default_factory=list)
     pages: list[bytes] = field(default_factory=list)
     sketches: list[int] = field(default_factory=list)
     is_paraphrase: bytearray = field(default_factory=bytearray)
@@ -117,11 +111,11 @@ def audit_written(folder: Path, sketches: AnswerSketches, by_page: bool) -> Audi
     Raises:
         InputError: a file is missing or damaged.
     """
-    return _audit({name: _own_rows(folder, name) for name in SPLITS}, sketches, by_page)
+    return _audit({name: _own_rows(folder, name) for name in SPLITS}, sketches, by_page, is_own=True)
 
 
 def audit_folder(folder: Path, threshold: float, wanted: ColumnNames) -> Audit:
-    """Audit any folder of files that ``split_files`` finds.
+    """Audit any folder of files that ``find_split_files`` finds.
 
     Args:
         folder: the folder.
@@ -142,16 +136,16 @@ def audit_folder(folder: Path, threshold: float, wanted: ColumnNames) -> Audit:
         console.warn(f"not looked at, for the name tells no split: {listed([path.name for path in found.others])}")
     report = report_of(folder)
     by_page = None if report is None else bool(report.get("topics", {}).get("pages"))
-    if report is not None:
-        rows = {name: _own_rows(folder, name) for name in SPLITS}
-    else:
-        rows = {name: _foreign_rows(found.files[name], wanted) for name in SPLITS}
+    rows: dict[str, Iterator[tuple[str, QaRow] | None]] = {
+        name: _own_rows(folder, name) if report is not None else _foreign_rows(found.files[name], wanted)
+        for name in SPLITS
+    }
     try:
         with (
             tempfile.TemporaryDirectory(prefix="medqa-") as scratch,
             AnswerSketches(Path(scratch, "audit.tmp"), threshold) as sketches,
         ):
-            audit = _audit(rows, sketches, by_page)
+            audit = _audit(rows, sketches, by_page, is_own=report is not None)
     except OSError as error:
         raise MedqaError(
             f"auditing {folder} failed: {error.strerror or error}",
@@ -174,13 +168,18 @@ def _check_looked(folder: Path, audit: Audit) -> None:
         )
 
 
-def _audit(rows: dict[str, Iterator[_Row | None]], sketches: AnswerSketches, by_page: bool | None) -> Audit:
-    splits = {name: _read(rows[name], sketches, name) for name in SPLITS}
+def _audit(
+    rows: Mapping[str, Iterator[tuple[str, QaRow] | None]],
+    sketches: AnswerSketches,
+    by_page: bool | None,
+    is_own: bool,
+) -> Audit:
+    splits = {name: _read(rows[name], sketches, name, is_own) for name in SPLITS}
     if sum(len(split.topics) for split in splits.values()) >= LEAST_TOPICS and (
         len({topics for split in splits.values() for topics in split.topics}) == 1
     ):
         for split in splits.values():  # a column that holds the same on all rows tells nothing
-            split.topics = split.named_topics
+            split.topics = split.question_topics
     all_topics = [topics for split in splits.values() for topics in split.own(split.topics)]
     all_pages = [page for split in splits.values() for page in split.own(split.pages)]
     if by_page is None:
@@ -200,50 +199,47 @@ def _audit(rows: dict[str, Iterator[_Row | None]], sketches: AnswerSketches, by_
     )
 
 
-def _own_rows(folder: Path, split: str) -> Iterator[_Row | None]:
+def _own_rows(folder: Path, split: str) -> Iterator[tuple[str, QaRow]]:
+    """Yield the rows of a split that medqa wrote, each with its file and number."""
     for number, row in enumerate(iterate_split(folder, split), start=1):
-        topic = topic_of(row.question, row.topic)
-        yield _Row(
-            f"{split}.jsonl:{number}", row.question, row.answer, topic, row.source, topic, bool(row.paraphrase_of)
-        )
+        yield f"{split}.jsonl:{number}", row
 
 
-def _foreign_rows(files: Sequence[Path], wanted: ColumnNames) -> Iterator[_Row | None]:
+def _foreign_rows(files: Sequence[Path], wanted: ColumnNames) -> Iterator[tuple[str, QaRow] | None]:
+    """Yield the rows of the files of a split, each with its file and number; None for one that cannot be used."""
     for path in files:
         if not path.stat().st_size:
             continue  # an empty split
         for row in open_sources([str(path)], wanted).rows:
             if isinstance(row, UnreadRow) or unusable(row.question, row.answer, row.topic):
                 yield None
-                continue
-            yield _Row(
-                f"{path.name}:{row.line or row.row}",
-                row.question,
-                row.answer,
-                topic_of(row.question, row.topic),
-                row.source,
-                topic_of(row.question, ""),
-            )
+            else:
+                place = f"{path.name}:{row.line or row.row}"
+                yield place, QaRow("", row.question, row.answer, row.topic, row.source)
 
 
-def _read(rows: Iterable[_Row | None], sketches: AnswerSketches, name: str) -> _Split:
+def _read(rows: Iterable[tuple[str, QaRow] | None], sketches: AnswerSketches, name: str, is_own: bool) -> _Split:
     split = _Split()
     with console.status(f"auditing {name} ..."):
-        for row in rows:
-            if row is None:
+        for located in rows:
+            if located is None:
                 split.unusable += 1
                 continue
-            folded_answer = normalize(row.answer)
-            answer = key_of(folded_answer)
+            place, row = located
+            topic = topic_of(row.question, row.topic)
+            # What medqa wrote holds the topics that count: it dropped a column that tells nothing.
+            question_topic = topic if is_own else topic_of(row.question, "")
+            normalized_answer = normalize(row.answer)
+            answer = key_of(normalized_answer)
             split.sketches.append(len(sketches))
-            sketches.add(folded_answer, answer)
-            split.places.append(row.place)
+            sketches.add(normalized_answer, answer)
+            split.places.append(place)
             split.questions.append(key_of(normalize(row.question)))
             split.answers.append(answer)
             split.pages.append(page_key(row.source))
-            split.topics.append(tuple(key_of(name) for name in topic_names(row.topic)))
-            split.named_topics.append(tuple(key_of(name) for name in topic_names(row.named)))
-            split.is_paraphrase.append(row.is_paraphrase)
+            split.topics.append(tuple(key_of(name) for name in topic_names(topic)))
+            split.question_topics.append(tuple(key_of(name) for name in topic_names(question_topic)))
+            split.is_paraphrase.append(bool(row.paraphrase_of))
     return split
 
 
@@ -298,3 +294,57 @@ def _examples(found: dict[str, dict[str, list[tuple[str, str]] | None]]) -> list
         for kind, hits in kinds.items()
         for row, other in (hits or [])[:MOST_EXAMPLES]
     ]
+
+
+@dataclass(frozen=True)
+class SplitFiles:
+    """The files of each split, in the order of their names, and the tables that were taken for none."""
+
+    files: dict[str, list[Path]]
+    others: list[Path]
+
+
+def find_split_files(folder: Path) -> SplitFiles:
+    """Find files such as ``train.csv``, ``val-00000.parquet``, ``my_test.jsonl.gz`` and ``train/0000.parquet``.
+
+    Args:
+        folder: looked through one level deep; of a folder that ``medqa convert`` wrote only its own files count.
+
+    Returns:
+        the files by split.
+
+    Raises:
+        InputError: there is no training file, or no held-out one.
+    """
+    if not folder.is_dir():
+        raise InputError(f"{folder} is no folder", "name a folder with train, validation and test files")
+    found = SplitFiles({name: [] for name in SPLITS}, [])
+    is_own = report_of(folder) is not None
+    for path in sorted(itertools.chain(folder.iterdir(), folder.glob("*/*"))):
+        named = _TABLE.fullmatch(path.name)
+        if named is None or not path.is_file() or path.name in OWN_FILES - {f"{name}.jsonl" for name in SPLITS}:
+            continue
+        split = None if is_own and path.name not in OWN_FILES else _split_of(named[1], path.parent, folder)
+        (found.others if split is None else found.files[split]).append(path)
+    _check_found(folder, found)
+    return found
+
+
+def _split_of(stem: str, parent: Path, folder: Path) -> str | None:
+    words = [word.lower() for word in re.split(r"[-_. ]", stem)]
+    if NO_DATA & set(words):
+        return None
+    if parent != folder:
+        words.append(parent.name.lower())
+    splits = {SPLIT_OF_NAME[word] for word in words if word in SPLIT_OF_NAME}
+    return splits.pop() if len(splits) == 1 else None
+
+
+def _check_found(folder: Path, found: SplitFiles) -> None:
+    if found.files["train"] and (found.files["validation"] or found.files["test"]):
+        return
+    names = [path.name for path in itertools.chain(*found.files.values(), found.others)]
+    raise InputError(
+        f"{folder}: expected a training file and a held-out one, found {listed(names) if names else 'no tables'}",
+        "name them after their splits: train.csv, validation.csv, test.csv (or .jsonl, .parquet, ...)",
+    )

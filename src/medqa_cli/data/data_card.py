@@ -13,8 +13,8 @@ from typing import Any
 
 import yaml
 
+from medqa_cli.data.data_folder import SPLITS
 from medqa_cli.data.languages import UNKNOWN, has_other_languages
-from medqa_cli.data.splitting import SPLITS
 from medqa_cli.markdown import escaped, file_name, one_line, table
 
 MOST_FILES = 20  # that are named one by one

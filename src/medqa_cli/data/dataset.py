@@ -8,7 +8,7 @@ from dataclasses import MISSING, dataclass, fields, replace
 from pathlib import Path
 from typing import TypeVar
 
-from medqa_cli.data.splitting import SPLITS
+from medqa_cli.data.data_folder import SPLITS
 from medqa_cli.errors import InputError, MedqaError
 from medqa_cli.files import require_file
 from medqa_cli.prompt.encoder import Example, PromptEncoder
@@ -20,7 +20,7 @@ T = TypeVar("T")
 
 @dataclass(frozen=True)
 class QaRow:
-    """One question with its reference answer; ``paraphrase_of``: id of the row whose question it words anew."""
+    """One question with its reference answer; ``paraphrase_of``: id of the row whose question it paraphrases."""
 
     id: str
     question: str

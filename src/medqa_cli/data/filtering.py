@@ -1,39 +1,38 @@
-"""The first pass of ``medqa convert``: clean and judge each row, spool all of them, keep the keys of the good ones.
-
-Does not split and does not look for near copies; it only collects what both need.
-"""
+"""The first pass of ``medqa convert``: clean each row, find out whether it is kept, spool it, remember its keys."""
 
 from __future__ import annotations
 
 import hashlib
 from collections import Counter
-from collections.abc import Collection, Sequence
+from collections.abc import Collection
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING
 
 from medqa_cli import console
 from medqa_cli.config.schema import DataConfig
 from medqa_cli.data.cleaning.mojibake import garbled_words, mojibake
-from medqa_cli.data.cleaning.non_answers import unhelpful
+from medqa_cli.data.cleaning.non_answers import non_answer
 from medqa_cli.data.cleaning.reasons import enabled_reasons
-from medqa_cli.data.cleaning.rules import clean
+from medqa_cli.data.cleaning.rules import clean, enabled_rules
 from medqa_cli.data.languages import told_language
-from medqa_cli.data.near_duplicates import AnswerSketches
-from medqa_cli.data.normalize import RowKeys, Screen, normalize, row_keys, unusable
+from medqa_cli.data.normalize import NONE, RowKeys, is_empty, normalize, row_keys
 from medqa_cli.data.reading.rows import RawRow, SourceRows, UnreadRow
-from medqa_cli.data.spool import create, place_of, rejected, write_line
+from medqa_cli.data.spool import SpooledRow, as_read, create, write_line
 from medqa_cli.data.topics.topic_counts import ColumnOfOneTopic
 from medqa_cli.data.topics.topics import topic_names, topic_of
 from medqa_cli.data.wording import counted
 from medqa_cli.errors import InputError
 
-TOPIC_NAMED = "named"  # key of a spooled row: the topic that its question names, where the column may tell nothing
-NOT_CHOSEN = "raw"  # key of a spooled row that was let through: the line of rejected.jsonl, should it come to that
+if TYPE_CHECKING:
+    from medqa_cli.data.near_duplicates import AnswerSketches
+
 ROWS_PER_UPDATE = 1000
-ROWS_THAT_TELL, FEWEST_KEPT = 500_000, 50  # with fewer kept of so many rows, the rest is not read
+# With fewer than this many kept of so many rows, the rest is not read.
+ROWS_BEFORE_GIVING_UP, FEWEST_KEPT = 500_000, 50
+_GENERAL_ADVICE = "check the file, or whether data.question_column and data.answer_column name the right columns"
 # What to do where no row can be used, by the reason.
-_REPAIRS = {
+_ADVICE = {
     "several_turns": "medqa learns a question and its answer: write those turns that stand alone as rows of their own",
     "not_rendered_form": "name the role that asks 'user' and the one that answers 'assistant', the question first",
     "several_answers": "keep the answer that is to be learned, or write each as a row of its own",
@@ -44,11 +43,18 @@ _REPAIRS = {
 
 
 @dataclass
-class Screened:
-    """What is known of the rows after the first pass: the keys of those let through, and the counts.
+class Filtered:
+    """What the first pass found out.
 
-    ``column``: whether the topic column tells rows apart; ``by_question``: it does not, so the questions' topics count.
-    ``unreadable``: those rejected that could not be used whatever the config says, by their reasons.
+    Attributes:
+        keys: the keys of the rows that passed, in the order of the source.
+        column: whether the topic column tells rows apart.
+        by_question: it does not, so topics are taken from the questions.
+        read: number of rows read.
+        rejected: number of rejected rows by reason.
+        unreadable: the part of ``rejected`` that no setting can keep.
+        first_rejected: where and why the first row was rejected.
+        sha256: digest of all that was read.
     """
 
     keys: list[RowKeys] = field(default_factory=list)
@@ -60,112 +66,154 @@ class Screened:
     first_rejected: str = ""
     sha256: str = ""
 
+    def count_rejected(self, row: RawRow | UnreadRow, spooled: SpooledRow) -> None:
+        """Count a rejected row."""
+        self.rejected[spooled.reason] += 1
+        self.unreadable[spooled.reason] += isinstance(row, UnreadRow) and row.otherwise is None
+        if not self.first_rejected:
+            detail = f": {spooled.detail}" if spooled.detail else ""
+            self.first_rejected = f"{spooled.place}: {spooled.reason}{detail}"
 
-def screen_rows(
-    opened: SourceRows, data: DataConfig, rules: Sequence[str], spool_path: Path, sketches: AnswerSketches
-) -> Screened:
-    """Run through a source.
+
+def filter_rows(opened: SourceRows, data: DataConfig, spool_path: Path, sketches: AnswerSketches) -> Filtered:
+    """Clean and filter all rows of a source.
 
     Args:
         opened: the source.
         data: the section of the config.
-        rules: names of the cleaning rules to apply.
         spool_path: the file to write all rows to, for the second pass.
-        sketches: gets the answer of each row let through, in the order of ``Screened.keys``.
+        sketches: gets the answer of each row that passed, in the order of ``Filtered.keys``.
 
-    Returns:
-        the keys of the rows let through, the counts, and a digest of all that was read.
+    Raises:
+        InputError: next to none of many rows can be used.
     """
-    screened = Screened()
-    reasons = enabled_reasons(data.reasons)
-    screen = Screen(data.max_copies_of_an_answer, reasons)
+    row_filter = _RowFilter(data, sketches)
+    filtered = row_filter.filtered
     digest = hashlib.sha256()
     with create(spool_path) as spool, console.status("reading and cleaning ...") as show_status:
         for row in opened.rows:
-            screened.read += 1
-            digest.update("\0".join(_texts(row)).encode("utf-8", "surrogatepass"))
-            entry = _judged(row, screen, rules, reasons, screened, sketches)
-            if reason := entry.get("reason"):
-                screened.rejected[reason] += 1
-                screened.unreadable[reason] += isinstance(row, UnreadRow) and row.otherwise is None
-                detail = f": {entry['detail']}" if "detail" in entry else ""
-                screened.first_rejected = screened.first_rejected or f"{place_of(entry)}: {reason}{detail}"
-            write_line(spool, entry)
-            if screened.read == ROWS_THAT_TELL and len(screened.keys) < FEWEST_KEPT:
+            filtered.read += 1
+            last = row.text if isinstance(row, UnreadRow) else row.topic
+            digest.update(f"{row.question}\0{row.answer}\0{last}\0".encode("utf-8", "surrogatepass"))
+            spooled = row_filter.apply(row)
+            if spooled.reason:
+                filtered.count_rejected(row, spooled)
+            write_line(spool, spooled)
+            if filtered.read == ROWS_BEFORE_GIVING_UP and len(filtered.keys) < FEWEST_KEPT:
                 raise InputError(
-                    f"of the first {screened.read:,} rows only {len(screened.keys)} can be used: "
-                    f"{counted(screened.rejected)} (the first: {screened.first_rejected})",
-                    "check the file, or whether data.question_column and data.answer_column name the right columns",
+                    f"of the first {filtered.read:,} rows only {len(filtered.keys)} can be used: "
+                    f"{counted(filtered.rejected)} (the first: {filtered.first_rejected})",
+                    _GENERAL_ADVICE,
                 )
-            if screened.read % ROWS_PER_UPDATE == 0:
-                show_status(f"reading and cleaning: {screened.read:,} rows ...")
-    screened.sha256 = digest.hexdigest()
-    return screened
+            if filtered.read % ROWS_PER_UPDATE == 0:
+                show_status(f"reading and cleaning: {filtered.read:,} rows ...")
+    filtered.sha256 = digest.hexdigest()
+    return filtered
 
 
-def check_something_kept(screened: Screened, name: str) -> None:
+def check_something_kept(filtered: Filtered, name: str) -> None:
     """Check that there is something to split.
 
     Raises:
-        InputError: no row was let through.
+        InputError: no row passed.
     """
-    if not screened.keys:
+    if not filtered.keys:
+        reason = filtered.rejected.most_common(1)[0][0]
+        advice = f"{_ADVICE[reason]}; or {_GENERAL_ADVICE}" if reason in _ADVICE else _GENERAL_ADVICE
         raise InputError(
-            f"{name}: none of its {screened.read:,} rows can be used: {counted(screened.rejected)} "
-            f"(the first: {screened.first_rejected})",
-            _advice(screened.rejected.most_common(1)[0][0]),
+            f"{name}: none of its {filtered.read:,} rows can be used: {counted(filtered.rejected)} "
+            f"(the first: {filtered.first_rejected})",
+            advice,
         )
 
 
-def _advice(reason: str) -> str:
-    general = "check the file, or whether data.question_column and data.answer_column name the right columns"
-    return f"{_REPAIRS[reason]}; or {general}" if reason in _REPAIRS else general
+class _RowFilter:
+    """Cleans one row after the other and decides whether it passes."""
+
+    def __init__(self, data: DataConfig, sketches: AnswerSketches) -> None:
+        self.filtered = Filtered()
+        self._rules = enabled_rules(data.cleaning)
+        self._reasons = enabled_reasons(data.reasons)
+        self._duplicates = DuplicateFilter(data.max_copies_of_an_answer, self._reasons)
+        self._sketches = sketches
+        self._repaired = mojibake if "mojibake" in self._rules else str
+
+    def apply(self, row: RawRow | UnreadRow) -> SpooledRow:
+        """Return the row as rejected, with a reason, or with its cleaned texts."""
+        if isinstance(row, UnreadRow):
+            if row.otherwise is None or row.reason in self._reasons:
+                return as_read(row, row.reason)
+            row = row.otherwise
+        if reason := unusable(row.question, row.answer, row.topic, row.source):
+            return as_read(row, reason)
+        question, answer, changed = clean(row.question, row.answer, self._rules)
+        given_topic = topic_of("", self._repaired(row.topic))
+        topic = given_topic or self._question_topic(row, question)
+        if reason := unusable(question, answer) or non_answer(question, answer, self._reasons):
+            return as_read(row, reason)
+        normalized_answer = normalize(answer)
+        keys = row_keys(question, answer, normalized_answer, topic_names(topic), row.source)
+        if reason := self._duplicates.reason(keys):
+            return as_read(row, reason)
+        self.filtered.keys.append(keys)
+        self._sketches.add(normalized_answer, keys.answer)
+        question_topic = self.filtered.column.watch(
+            keys.topics if given_topic else (), lambda: self._question_topic(row, question)
+        )
+        return as_read(row, "")._replace(
+            question=question,
+            answer=answer,
+            topic=topic,
+            source=row.source,
+            question_topic=question_topic or "",
+            changed=changed,
+            language=told_language(answer, question),
+            garbled=garbled_words(question) or garbled_words(answer),
+        )
+
+    def _question_topic(self, row: RawRow, question: str) -> str:
+        """Return the topic that a question names; as it was read comes first, or a name would not match a column's."""
+        return topic_of(self._repaired(row.question), "") or topic_of(question, "")
 
 
-def _texts(row: RawRow | UnreadRow) -> tuple[str, ...]:
-    last = row.text if isinstance(row, UnreadRow) else row.topic
-    return row.question, row.answer, last, ""
+@dataclass
+class DuplicateFilter:
+    """Remembers the keys of the rows that passed, in the order of the file; ``reasons`` are those that count."""
+
+    max_copies_of_an_answer: int | None
+    reasons: Collection[str]
+    _pairs: set[bytes] = field(default_factory=set)
+    _answers: Counter[bytes] = field(default_factory=Counter)
+
+    def reason(self, keys: RowKeys) -> str | None:
+        """Return why a row is rejected for the rows before it, or None: then it counts as passed."""
+        if keys.pair in self._pairs and "exact_duplicate" in self.reasons:
+            return "exact_duplicate"
+        limit = self.max_copies_of_an_answer
+        if limit is not None and self._answers[keys.answer] >= limit and "over_copy_limit" in self.reasons:
+            return "over_copy_limit"
+        self._pairs.add(keys.pair)
+        self._answers[keys.answer] += 1
+        return None
 
 
-def _judged(
-    row: RawRow | UnreadRow,
-    screen: Screen,
-    rules: Sequence[str],
-    reasons: Collection[str],
-    screened: Screened,
-    sketches: AnswerSketches,
-) -> dict[str, Any]:
-    """Return what is spooled of a row: it as rejected (with a ``reason``), or its raw and its cleaned texts."""
-    if isinstance(row, UnreadRow):
-        if row.otherwise is None or row.reason in reasons:
-            return rejected(row, row.reason)
-        row = row.otherwise
-    if reason := unusable(row.question, row.answer, row.topic, row.source):
-        return rejected(row, reason)
-    cleaned = clean(row.question, row.answer, rules)
-    # The question as it was read comes first: a repaired name would no longer be that of a topic column.
-    repaired = mojibake if "mojibake" in rules else str
-    given = topic_of("", repaired(row.topic))
+def unusable(question: str, answer: str, *others: str) -> str | None:
+    """Return why a row cannot be used whatever the other rows are, or None; ``others`` are its further texts."""
+    for text in (question, answer, *others):
+        if "\0" in text:
+            return "nul_byte"
+        if not _is_encodable(text):
+            return "invalid_unicode"
+    if is_empty(question):
+        return "empty_question"
+    return "empty_answer" if is_empty(answer) and answer.strip() != NONE else None
 
-    def named() -> str:
-        return topic_of(repaired(row.question), "") or topic_of(cleaned.question, "")
 
-    topic = given or named()
-    reason = unusable(cleaned.question, cleaned.answer) or unhelpful(cleaned.question, cleaned.answer, reasons)
-    if reason:
-        return rejected(row, reason)
-    folded_answer = normalize(cleaned.answer)
-    found = row_keys(cleaned.question, cleaned.answer, folded_answer, topic_names(topic), row.source)
-    if refusal := screen.refusal(found):
-        return rejected(row, refusal)
-    screened.keys.append(found)
-    sketches.add(folded_answer, found.answer)
-    by_question = screened.column.watch(found.topics if given else (), named)
-    entry = {
-        NOT_CHOSEN: rejected(row, ""),
-        "changed": cleaned.changed,
-        "language": told_language(cleaned.answer, cleaned.question),
-        "garbled": garbled_words(cleaned.question) or garbled_words(cleaned.answer),
-        "kept": {"question": cleaned.question, "answer": cleaned.answer, "topic": topic, "source": row.source},
-    }
-    return entry if by_question is None else {**entry, TOPIC_NAMED: by_question}
+def _is_encodable(text: str) -> bool:
+    if text.isascii():
+        return True
+    try:
+        text.encode("utf-8")
+    except UnicodeEncodeError:
+        return False
+    return True

@@ -1,32 +1,40 @@
 """Finds answers that are near copies of others: MinHash signatures propose pairs, exact Jaccard similarity decides.
 
 Two answers are near copies when the sets of their runs of five words overlap by the threshold or more (Jaccard; Broder
-1997, "On the resemblance and containment of documents"); ``shingles`` says what holds for short answers and for text
-without spaces. The pairs to look at come from banded MinHash signatures
-(Leskovec, Rajaraman and Ullman, "Mining of Massive Datasets", chapter 3); a pair at the threshold is overlooked with a
-probability below ``MISS_PROBABILITY``. Keeps signatures in memory and the sets in a file. Does not decide what
-becomes of a near copy.
+1997, "On the resemblance and containment of documents"); ``minhash`` says what holds for short answers and for text
+without spaces. The pairs to compare come from banded MinHash signatures (Leskovec, Rajaraman and Ullman, "Mining of
+Massive Datasets", chapter 3); a pair at the threshold is overlooked with a probability below ``MISS_PROBABILITY``.
+Signatures are kept in memory, the sets in a file. Import this module lazily: it imports numpy.
 """
 
 from __future__ import annotations
 
 from array import array
-from collections.abc import Sequence
+from collections.abc import Callable, Iterator, Sequence
+from dataclasses import dataclass
 from pathlib import Path
 from types import TracebackType
-from typing import TYPE_CHECKING
 
-from medqa_cli.data.minhash import NUM_PERM, signature
-from medqa_cli.data.near_search import NOT_FOUND, NearSearch, SketchArrays
-from medqa_cli.data.shingles import MIX, jaccard, shingles
+import numpy as np
+from numpy.typing import NDArray
 
-if TYPE_CHECKING:
-    import numpy as np
-    from numpy.typing import NDArray
+from medqa_cli.data.minhash import MIX, NUM_PERM, are_near, jaccard, shingles, signature
 
 MISS_PROBABILITY = 1e-6
 PENDING_ANSWERS = 1024
 SET_ITEM_BYTES = 8
+STANDARD_DEVIATIONS = 5.5  # of the signature's estimate, below which a pair is not looked at: one miss in 50 million
+QUICK_LOOKS = 3
+QUERY_BLOCK = 16384
+PAIR_BLOCK = 1 << 15
+MOST_PAIRS = 1 << 21
+SETS_AT_A_TIME = 64
+MOST_ITEMS_CACHED = 1 << 23  # 64 MiB of sets
+NOT_FOUND = -1
+KEY_BITS = 32
+# Places of the table that tells whether some target may have a key: one in 32 is taken by chance.
+TABLE_PLACES_PER_TARGET = 32
+MOST_TABLE_BITS = 24
 
 
 def bands(threshold: float) -> tuple[int, int]:
@@ -80,17 +88,17 @@ class AnswerSketches:
     def __len__(self) -> int:
         return len(self._sketch_of_answer)
 
-    def add(self, folded: str, key: bytes) -> None:
+    def add(self, normalized: str, key: bytes) -> None:
         """Add the next answer.
 
         Args:
-            folded: the folded answer.
+            normalized: the normalized answer.
             key: its key; answers with the same key are taken as equal.
         """
         sketch = self._sketch_of_key.setdefault(key, len(self._sketch_of_key))
         self._sketch_of_answer.append(sketch)
         if sketch == len(self._sizes) + len(self._pending):
-            self._pending.append(folded)
+            self._pending.append(normalized)
             if len(self._pending) == PENDING_ANSWERS:
                 self._flush()
 
@@ -104,8 +112,6 @@ class AnswerSketches:
         Returns:
             for each of ``answers`` the number of one of ``others`` that is equal or a near copy, or ``NOT_FOUND``.
         """
-        import numpy as np
-
         self._flush()
         if not answers or not others:
             return [NOT_FOUND] * len(answers)
@@ -121,8 +127,6 @@ class AnswerSketches:
         return [int(number) for number in numbers[found][position]]
 
     def _arrays(self) -> SketchArrays:
-        import numpy as np
-
         self._band_keys, self._signatures = [np.concatenate(self._band_keys)], [np.concatenate(self._signatures)]
         # A copy: an array that numpy looks into could not grow when further answers are added.
         sizes = np.array(self._sizes, dtype=np.int64)
@@ -136,7 +140,7 @@ class AnswerSketches:
     def _flush(self) -> None:
         """Make the sketches of the pending answers: many at a time, as each alone would find the caches cold."""
         if self._pending:
-            minima = [self._minima(shingles(folded)) for folded in self._pending]
+            minima = [self._minima(shingles(normalized)) for normalized in self._pending]
             self._pending = []
             self._store(minima)
         self._file.flush()
@@ -149,8 +153,6 @@ class AnswerSketches:
         return signature(items)
 
     def _store(self, minima: list[NDArray[np.uint32]]) -> None:
-        import numpy as np
-
         whole = np.array(minima, dtype=np.uint32)
         used = whole[:, : self._num_bands * self._band_rows].astype(np.uint64)
         keys = np.zeros((len(whole), self._num_bands), dtype=np.uint64)
@@ -162,7 +164,163 @@ class AnswerSketches:
         self._signatures.append(whole.astype(np.uint8))
 
     def _set(self, sketch: int) -> NDArray[np.uint64]:
-        import numpy as np
-
         self._reader.seek(self._starts[sketch])
         return np.frombuffer(self._reader.read(self._sizes[sketch] * SET_ITEM_BYTES), dtype=np.uint64)
+
+
+@dataclass(frozen=True)
+class SketchArrays:
+    """What is known of n distinct answers.
+
+    ``sizes``: number of items of each set, int64, shape (n,). ``band_keys``: a key per band, uint32, shape (n, bands).
+    ``signatures``: the low byte of each minimum, uint8, shape (n, ``NUM_PERM``). ``read_set`` returns the set of one.
+    """
+
+    threshold: float
+    sizes: NDArray[np.int64]
+    band_keys: NDArray[np.uint32]
+    signatures: NDArray[np.uint8]
+    read_set: Callable[[int], NDArray[np.uint64]]
+
+
+class NearSearch:
+    """Finds for sketches a near copy among fixed targets."""
+
+    def __init__(self, sketches: SketchArrays, targets: NDArray[np.int64]) -> None:
+        """Sort the targets by their keys, band by band.
+
+        Args:
+            sketches: the sketches.
+            targets: the numbers of those to compare with, int64, ascending.
+        """
+        self._sketches = sketches
+        self._targets = targets
+        keys = sketches.band_keys
+        self._order = [np.argsort(keys[targets, band], kind="stable") for band in range(keys.shape[1])]
+        self._sorted = [keys[targets[order], band] for band, order in enumerate(self._order)]
+        bits = min(MOST_TABLE_BITS, (TABLE_PLACES_PER_TARGET * len(targets)).bit_length())
+        self._shift = np.uint32(KEY_BITS - bits)
+        self._tables = [_table(ordered >> self._shift, bits) for ordered in self._sorted]
+        self._sets: dict[int, NDArray[np.uint64]] = {}
+        self._items_cached = 0
+        agreeing = sketches.threshold + (1 - sketches.threshold) / 256  # low bytes also agree by chance
+        deviation = (agreeing * (1 - agreeing) / NUM_PERM) ** 0.5
+        self._least_agreeing = int(NUM_PERM * (agreeing - STANDARD_DEVIATIONS * deviation))
+
+    def find(self, asked: NDArray[np.int64]) -> NDArray[np.int64]:
+        """Return for each sketch the index of a target that is a near copy, or ``NOT_FOUND``."""
+        found = np.full(len(asked), NOT_FOUND, dtype=np.int64)
+        for start in range(0, len(asked), QUERY_BLOCK):
+            block = np.arange(start, min(start + QUERY_BLOCK, len(asked)))
+            low, high = self._buckets(asked[block])
+            self._look(asked, found, *self._first_of_buckets(block, low, high))
+            # Where all answers are alike, each bucket holds all of them: the quick look has found one by then.
+            open_ = found[block] == NOT_FOUND
+            for part, part_low, part_high in _parts(block[open_], low[:, open_], high[:, open_]):
+                self._look(asked, found, *self._all_of_buckets(part, part_low, part_high))
+        return found
+
+    def _buckets(self, asked: NDArray[np.int64]) -> tuple[NDArray[np.int64], NDArray[np.int64]]:
+        """Return where in each band's order the targets with the same key begin and end: shape (bands, asked)."""
+        keys = self._sketches.band_keys[asked]
+        low = np.zeros((keys.shape[1], len(asked)), dtype=np.int64)
+        high = np.zeros_like(low)
+        for band, ordered in enumerate(self._sorted):
+            # Most keys are those of no target, which one look at a table tells without a search.
+            some = np.flatnonzero(self._tables[band][keys[:, band] >> self._shift])
+            low[band, some] = np.searchsorted(ordered, keys[some, band], "left")
+            high[band, some] = np.searchsorted(ordered, keys[some, band], "right")
+        return low, high
+
+    def _first_of_buckets(
+        self, block: NDArray[np.int64], low: NDArray[np.int64], high: NDArray[np.int64]
+    ) -> tuple[NDArray[np.int64], NDArray[np.int64]]:
+        """Return pairs (number in ``asked``, index of a target): one from each of the first bands."""
+        looks = range(min(QUICK_LOOKS, len(self._order)))
+        full = [high[band] > low[band] for band in looks]
+        numbers = [block[full[band]] for band in looks]
+        targets = [self._order[band][low[band][full[band]]] for band in looks]
+        return np.concatenate(numbers), np.concatenate(targets)
+
+    def _all_of_buckets(
+        self, block: NDArray[np.int64], low: NDArray[np.int64], high: NDArray[np.int64]
+    ) -> tuple[NDArray[np.int64], NDArray[np.int64]]:
+        pairs = []
+        for band, order in enumerate(self._order):
+            counts = high[band] - low[band]
+            within = np.arange(counts.sum()) - np.repeat(np.cumsum(counts) - counts, counts)
+            targets = order[within + np.repeat(low[band], counts)]
+            pairs.append(np.repeat(block, counts) * len(self._targets) + targets)
+        distinct = np.unique(np.concatenate(pairs))
+        return distinct // len(self._targets), distinct % len(self._targets)
+
+    def _look(
+        self,
+        asked: NDArray[np.int64],
+        found: NDArray[np.int64],
+        numbers: NDArray[np.int64],
+        targets: NDArray[np.int64],
+    ) -> None:
+        """Compare pairs, and note for each number in ``asked`` the first target that is a near copy."""
+        for start in range(0, len(numbers), PAIR_BLOCK):
+            part = slice(start, start + PAIR_BLOCK)
+            likely = self._likely(asked[numbers[part]], self._targets[targets[part]])
+            ordered = np.argsort(numbers[part][likely], kind="stable")
+            left_numbers, left_targets = numbers[part][likely][ordered], targets[part][likely][ordered]
+            distinct, first = np.unique(left_numbers, return_index=True)
+            # Without a pair there is nothing to cut, which np.split returns as one empty piece.
+            for number, candidates in zip(distinct.tolist(), np.split(left_targets, first[1:]), strict=False):
+                if found[number] == NOT_FOUND:
+                    found[number] = self._first_near(int(asked[number]), candidates.tolist())
+
+    def _first_near(self, asked: int, candidates: list[int]) -> int:
+        one = self._sketches.read_set(asked)
+        for start in range(0, len(candidates), SETS_AT_A_TIME):
+            part = candidates[start : start + SETS_AT_A_TIME]
+            near = np.flatnonzero(are_near(one, [self._target_set(index) for index in part], self._sketches.threshold))
+            if len(near):
+                return part[int(near[0])]
+        return NOT_FOUND
+
+    def _target_set(self, index: int) -> NDArray[np.uint64]:
+        """Read a set, or take it from the last ones read: templates are compared with the same sets again and again."""
+        if index not in self._sets:
+            if self._items_cached > MOST_ITEMS_CACHED:
+                self._sets.clear()
+                self._items_cached = 0
+            self._sets[index] = self._sketches.read_set(int(self._targets[index]))
+            self._items_cached += len(self._sets[index])
+        return self._sets[index]
+
+    def _likely(self, ones: NDArray[np.int64], others: NDArray[np.int64]) -> NDArray[np.bool_]:
+        """Drop pairs whose sizes rule the threshold out, or whose signatures make it all but impossible."""
+        small = np.minimum(self._sketches.sizes[ones], self._sketches.sizes[others])
+        large = np.maximum(self._sketches.sizes[ones], self._sketches.sizes[others])
+        likely = small >= self._sketches.threshold * large
+        kept = np.flatnonzero(likely)
+        agreeing = np.count_nonzero(
+            self._sketches.signatures[ones[kept]] == self._sketches.signatures[others[kept]], axis=1
+        )
+        likely[kept] = agreeing >= self._least_agreeing
+        return np.asarray(likely)
+
+
+def _table(places: NDArray[np.uint32], bits: int) -> NDArray[np.bool_]:
+    table = np.zeros(1 << bits, dtype=np.bool_)
+    table[places] = True
+    return table
+
+
+def _parts(
+    block: NDArray[np.int64], low: NDArray[np.int64], high: NDArray[np.int64]
+) -> Iterator[tuple[NDArray[np.int64], NDArray[np.int64], NDArray[np.int64]]]:
+    """Cut a block so that no part makes more than ``MOST_PAIRS`` pairs (but for a single sketch with more)."""
+    pairs = (high - low).sum(axis=0)
+    start = total = 0
+    for index, count in enumerate(pairs.tolist()):
+        if total and total + count > MOST_PAIRS:
+            yield block[start:index], low[:, start:index], high[:, start:index]
+            start, total = index, 0
+        total += count
+    if start < len(block):
+        yield block[start:], low[:, start:], high[:, start:]

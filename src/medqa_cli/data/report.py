@@ -1,19 +1,108 @@
-"""Shows the results of ``medqa convert`` so that a person reads them in ten seconds. Does not compute anything."""
+"""The report of ``medqa convert``: its counts and warnings, and how a person reads it in ten seconds."""
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
 from medqa_cli import console
+from medqa_cli.config.schema import DataConfig
 from medqa_cli.data.audit import HELD_OUT, KINDS, Audit
 from medqa_cli.data.cleaning.reasons import REASONS
+from medqa_cli.data.cleaning.rules import enabled_rules
+from medqa_cli.data.data_folder import LENGTHS_NAME, REJECTED_NAME, SPLITS
+from medqa_cli.data.filtering import Filtered
 from medqa_cli.data.languages import UNKNOWN, has_other_languages
-from medqa_cli.data.output_folder import LENGTHS_NAME, REJECTED_NAME
+from medqa_cli.data.reading.columns import Columns
 from medqa_cli.data.rule_examples import RuleExample
-from medqa_cli.data.splitting import SPLITS
+from medqa_cli.data.topics.topic_counts import count_topics
+from medqa_cli.data.writing import Written
+from medqa_cli.errors import MedqaError
 
+MOST_REJECTED_IN_SILENCE = 0.2  # fraction of the rows that one reason may take without a warning
+FEWEST_WARNED_OF = 3  # rows
 _SHARED = ("question", "answer", "near copy", "topic")  # the headings of ``audit.KINDS``
+
+
+def conversion_counts(
+    columns: Columns, filtered: Filtered, places: Sequence[str], by_page: bool, written: Written, data: DataConfig
+) -> dict[str, Any]:
+    """Return the part of ``report.json`` that counts rows.
+
+    Args:
+        columns: those of the source.
+        filtered: what the first pass found out.
+        places: for each row that passed its split, or why it is rejected.
+        by_page: rows of one page were kept together, as their topics tell nothing.
+        written: what the second pass wrote.
+        data: the section of the config.
+    """
+    return {
+        "rows": {
+            "read": filtered.read,
+            "kept": sum(written.splits.values()),
+            "rejected": dict(sorted(written.rejected.items())),
+        },
+        "splits": written.splits,
+        "paraphrases": written.paraphrases,
+        "topics": _topics(columns, filtered, places, by_page),
+        "encoding": {"named": data.encoding, "garbled_rows": written.garbled},
+        "languages": dict(_by_count(written.languages)),
+        "cleaning": {rule: written.changed[rule] for rule in enabled_rules(data.cleaning)},
+    }
+
+
+def _topics(columns: Columns, filtered: Filtered, places: Sequence[str], by_page: bool) -> dict[str, Any]:
+    column = columns.source if by_page else None if filtered.by_question else columns.topic
+    keys = zip(filtered.keys, places, strict=True)
+    counts = count_topics(key.page if by_page else key.topics for key, place in keys if place in SPLITS)
+    if counts.known and counts.doubt:
+        console.warn(
+            f"{counts.doubt}: whether held-out rows share their topic with train is not known; "
+            "a column that names what a row is about, or the page it is from, would tell: --set data.topic_column=NAME"
+        )
+    name = None if column is None else columns.names[column]
+    return {"column": name, "pages": by_page} | counts.as_json()
+
+
+def check_counts(report: dict[str, Any]) -> None:
+    """Check that each row read is in a split or rejected.
+
+    Raises:
+        MedqaError: the counts do not add up.
+    """
+    rows, splits = report["rows"], report["splits"]
+    rejected = sum(rows["rejected"].values())
+    if rows["read"] != rows["kept"] + rejected or rows["kept"] != sum(splits.values()):
+        raise MedqaError(
+            f"rows do not add up: {rows['read']} read, {rows['kept']} kept, {rejected} rejected, splits {splits}",
+            "this is a fault of medqa; nothing was written",
+        )
+
+
+def warn_of_garbled(written: Written) -> None:
+    """Warn of kept rows that were decoded wrongly before medqa read them."""
+    if written.garbled:
+        console.warn(
+            f"{written.garbled:,} kept rows hold signs that a wrong decoding leaves, or lost characters (U+FFFD); the "
+            f"first: {'; '.join(written.garbled_rows)}. They were in the source: export it again as UTF-8"
+        )
+
+
+def warn_of_frequent_reasons(filtered: Filtered, written: Written) -> None:
+    """Warn of reasons that took so many rows that they may be wrong about this source."""
+    for reason, count in written.rejected.most_common():
+        few = count < FEWEST_WARNED_OF or count <= MOST_REJECTED_IN_SILENCE * filtered.read
+        if few or reason == "not_sampled":
+            continue
+        known = REASONS.get(reason)
+        can_be_off = known is not None and not known.fixed and count > filtered.unreadable[reason]
+        console.warn(
+            f"{reason} takes {count:,} of {filtered.read:,} rows ({100 * count / filtered.read:.0f} %), the first: "
+            f"{written.examples[reason]}; look at {REJECTED_NAME}"
+            + (f", and if these rows are good: --set 'data.reasons={{{reason}: false}}'" if can_be_off else "")
+        )
 
 
 def show(report: dict[str, Any], advice: str, out_dir: Path) -> None:

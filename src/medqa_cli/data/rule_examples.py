@@ -7,10 +7,11 @@ import itertools
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 
-from medqa_cli.data.cleaning.non_answers import unhelpful
+from medqa_cli.data.cleaning.non_answers import non_answer
 from medqa_cli.data.cleaning.reasons import REASONS, SHOWN
 from medqa_cli.data.cleaning.rules import RULES, clean, enabled_rules
-from medqa_cli.data.normalize import key_of, rank_of, unusable
+from medqa_cli.data.filtering import unusable
+from medqa_cli.data.normalize import key_of, rank_of
 from medqa_cli.data.reading.rows import SourceRows, UnreadRow
 from medqa_cli.data.wording import listed
 from medqa_cli.errors import ConfigError
@@ -83,7 +84,7 @@ def _left_out(opened: SourceRows, reason: str, rules: Sequence[str]) -> Iterator
         if isinstance(row, UnreadRow) or unusable(row.question, row.answer):
             continue
         cleaned = clean(row.question, row.answer, rules)
-        if unhelpful(cleaned.question, cleaned.answer, (reason,)):
+        if non_answer(cleaned.question, cleaned.answer, (reason,)):
             shown = _shown(cleaned.answer, 0, len(cleaned.answer))
             yield key_of(row.question, row.answer), RuleExample(row.file, row.row, "answer", shown, "")
 

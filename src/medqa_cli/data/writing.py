@@ -1,7 +1,4 @@
-"""The second pass of ``medqa convert``: from the spool to the files of the splits and ``rejected.jsonl``, with counts.
-
-Does not decide where a row goes.
-"""
+"""The second pass of ``medqa convert``: write each spooled row to its split or to ``rejected.jsonl``, and count."""
 
 from __future__ import annotations
 
@@ -10,34 +7,35 @@ from collections import Counter
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import Any, TextIO
+from typing import TextIO
 
-from medqa_cli.data.filtering import NOT_CHOSEN, TOPIC_NAMED, Screened
-from medqa_cli.data.normalize import RowKeys, key_of, normalize, unique_id
-from medqa_cli.data.output_folder import REJECTED_NAME
-from medqa_cli.data.splitting import SPLITS
-from medqa_cli.data.spool import create, place_of, read_lines, write_line
+from medqa_cli.config.schema import DataConfig
+from medqa_cli.data.data_folder import REJECTED_NAME, SPLITS
+from medqa_cli.data.filtering import Filtered
+from medqa_cli.data.normalize import RowKeys, key_of, normalize
+from medqa_cli.data.spool import SpooledRow, create, read_spooled, write_line
 from medqa_cli.data.token_lengths import TokenLengths
 from medqa_cli.data.topics.paraphrases import paraphrase
 
 SHOWN_GARBLED = 5  # rows
+ID_DIGITS = 16
 Render = Callable[[str, str], str]
-
-
-@dataclass(frozen=True)
-class Wording:
-    """How texts are made: the prompt's rendering, and how many paraphrases a training question gets."""
-
-    render: Render
-    paraphrases_per_question: int
-    seed: int
+"""Makes the ``text`` of a question and an answer."""
 
 
 @dataclass
 class Written:
-    """What was written, counted; ``examples``: where the first row stands that a reason took.
+    """What was written, counted.
 
-    ``garbled``: kept rows with signs of a wrong decoding; ``garbled_rows``: where the first of them stand, with a part.
+    Attributes:
+        splits: rows of each split, without paraphrases.
+        rejected: rejected rows by reason.
+        changed: kept rows by cleaning rule that changed them.
+        examples: the place of the first row rejected for each reason.
+        languages: kept rows by language.
+        garbled: kept rows with signs of a wrong decoding.
+        garbled_rows: the place of the first of them, each with a part of its text.
+        paraphrases: number of paraphrases.
     """
 
     splits: dict[str, int] = field(default_factory=lambda: dict.fromkeys(SPLITS, 0))
@@ -50,88 +48,113 @@ class Written:
     paraphrases: int = 0
 
 
-class _Writer:
-    def __init__(self, files: dict[str, TextIO], screened: Screened, wording: Wording, lengths: TokenLengths | None):
-        self.written = Written()
-        self._files = files
-        self._wording = wording
-        self._lengths = lengths
-        self._taken: Counter[str] = Counter()
-        self._questions = {key.question for key in screened.keys} if wording.paraphrases_per_question else set()
-
-    def reject(self, entry: dict[str, Any]) -> None:
-        self.written.rejected[entry["reason"]] += 1
-        self.written.examples.setdefault(entry["reason"], place_of(entry))
-        write_line(self._files["rejected"], entry)
-
-    def keep(self, entry: dict[str, Any], key: RowKeys, split: str) -> None:
-        kept, row_id = entry["kept"], unique_id(key.pair, self._taken)
-        self.written.splits[split] += 1
-        self.written.changed.update(entry["changed"])
-        self.written.languages[entry["language"]] += 1
-        if entry["garbled"]:
-            self.written.garbled += 1
-            if len(self.written.garbled_rows) < SHOWN_GARBLED:
-                self.written.garbled_rows.append(f"{place_of(entry[NOT_CHOSEN])} {entry['garbled']}")
-        text = self._write(split, row_id, kept, "")
-        if self._lengths is not None:
-            self._lengths.add(kept["answer"], text)
-        if split == "train" and self._wording.paraphrases_per_question:
-            for number, question in enumerate(self._paraphrases(kept["question"]), start=1):
-                self._write(split, f"{row_id}-p{number}", {**kept, "question": question}, row_id)
-                self.written.paraphrases += 1
-
-    def _paraphrases(self, question: str) -> Iterator[str]:
-        for other in paraphrase(question, self._wording.paraphrases_per_question, self._wording.seed):
-            key = key_of(normalize(other))
-            if key not in self._questions:  # the data set asks it itself, perhaps with another answer
-                self._questions.add(key)
-                yield other
-
-    def _write(self, split: str, row_id: str, kept: dict[str, str], paraphrase_of: str) -> str:
-        text = self._wording.render(kept["question"], kept["answer"])
-        row = {"id": row_id, **kept, "text": text}
-        if self._wording.paraphrases_per_question:
-            row["paraphrase_of"] = paraphrase_of  # in each row, so that all rows have the same keys
-        write_line(self._files[split], row)
-        return text
-
-
 def write_rows(
     folder: Path,
     spool_path: Path,
-    screened: Screened,
+    filtered: Filtered,
     places: Sequence[str],
-    wording: Wording,
+    data: DataConfig,
+    seed: int,
+    render: Render,
     lengths: TokenLengths | None,
 ) -> Written:
     """Write each spooled row to its split or to the rejected ones, in the order of the source.
 
     Args:
         folder: the folder to write to.
-        spool_path: what ``screening.screen_rows`` wrote.
-        screened: what it returned.
-        places: for each row let through its split, or why it is rejected.
-        wording: how texts are made.
+        spool_path: what ``filtering.filter_rows`` wrote.
+        filtered: what it returned.
+        places: for each row that passed its split, or why it is rejected.
+        data: the section of the config.
+        seed: draws the paraphrases.
+        render: makes the ``text``.
         lengths: counts tokens of the rows, if anything does.
 
     Returns:
         the counts.
     """
-    let_through = zip(screened.keys, places, strict=True)
+    passed = zip(filtered.keys, places, strict=True)
     with contextlib.ExitStack() as stack:
         files = {name: stack.enter_context(create(folder / f"{name}.jsonl")) for name in SPLITS}
         files["rejected"] = stack.enter_context(create(folder / REJECTED_NAME))
-        writer = _Writer(files, screened, wording, lengths)
-        for entry in read_lines(spool_path):
-            if "kept" not in entry:
-                writer.reject(entry)
+        writer = _Writer(files, filtered, data.paraphrases_per_question, seed, render, lengths)
+        for row in read_spooled(spool_path):
+            if row.reason:
+                writer.reject(row)
                 continue
-            key, place = next(let_through)
-            if screened.by_question:
-                entry["kept"]["topic"] = entry[TOPIC_NAMED]
+            key, place = next(passed)
             if place in SPLITS:
-                writer.keep(entry, key, place)
+                writer.keep(row._replace(topic=row.question_topic) if filtered.by_question else row, key, place)
             else:
-                writer.reject({**entry[NOT_CHOSEN], "reason": place})
+                writer.reject(row._replace(reason=place))
     return writer.written
+
+
+class _Writer:
+    def __init__(
+        self,
+        files: dict[str, TextIO],
+        filtered: Filtered,
+        paraphrases_per_question: int,
+        seed: int,
+        render: Render,
+        lengths: TokenLengths | None,
+    ) -> None:
+        self.written = Written()
+        self._files = files
+        self._paraphrases_per_question, self._seed = paraphrases_per_question, seed
+        self._render = render
+        self._lengths = lengths
+        self._taken_ids: Counter[str] = Counter()
+        self._questions = {key.question for key in filtered.keys} if paraphrases_per_question else set()
+
+    def reject(self, row: SpooledRow) -> None:
+        self.written.rejected[row.reason] += 1
+        self.written.examples.setdefault(row.reason, row.place)
+        write_line(self._files["rejected"], row.rejected())
+
+    def keep(self, row: SpooledRow, key: RowKeys, split: str) -> None:
+        written, row_id = self.written, unique_id(key.pair, self._taken_ids)
+        written.splits[split] += 1
+        written.changed.update(row.changed)
+        written.languages[row.language] += 1
+        if row.garbled:
+            written.garbled += 1
+            if len(written.garbled_rows) < SHOWN_GARBLED:
+                written.garbled_rows.append(f"{row.place} {row.garbled}")
+        text = self._write(split, row_id, row.question, row, "")
+        if self._lengths is not None:
+            self._lengths.add(row.answer, text)
+        if split == "train" and self._paraphrases_per_question:
+            for number, question in enumerate(self._paraphrases(row.question), start=1):
+                self._write(split, f"{row_id}-p{number}", question, row, row_id)
+                written.paraphrases += 1
+
+    def _paraphrases(self, question: str) -> Iterator[str]:
+        for paraphrased in paraphrase(question, self._paraphrases_per_question, self._seed):
+            key = key_of(normalize(paraphrased))
+            if key not in self._questions:  # the data set asks it itself, perhaps with another answer
+                self._questions.add(key)
+                yield paraphrased
+
+    def _write(self, split: str, row_id: str, question: str, row: SpooledRow, paraphrase_of: str) -> str:
+        text = self._render(question, row.answer)
+        line = {
+            "id": row_id,
+            "question": question,
+            "answer": row.answer,
+            "topic": row.topic,
+            "source": row.source,
+            "text": text,
+        }
+        if self._paraphrases_per_question:
+            line["paraphrase_of"] = paraphrase_of  # in each row, so that all rows have the same keys
+        write_line(self._files[split], line)
+        return text
+
+
+def unique_id(pair: bytes, taken: Counter[str]) -> str:
+    """Return the id of a row: 16 digits of its key, with ``-2`` for the second row that has the same ones."""
+    short = pair.hex()[:ID_DIGITS]
+    taken[short] += 1
+    return short if taken[short] == 1 else f"{short}-{taken[short]}"

@@ -9,7 +9,7 @@ from importlib.metadata import version
 from pathlib import Path
 from typing import Any
 
-from medqa_cli.data.output_folder import report_of
+from medqa_cli.data.data_folder import report_of
 from medqa_cli.merging.parts import MergeJob, Parts
 from medqa_cli.merging.verify import Verification
 

@@ -12,7 +12,7 @@ import transformers
 
 from medqa_cli import console, distributed
 from medqa_cli.config.schema import Config
-from medqa_cli.data.output_folder import report_of
+from medqa_cli.data.data_folder import report_of
 from medqa_cli.environment import describe_environment
 from medqa_cli.errors import InputError
 from medqa_cli.files import RunFolder, atomic_file, write_json

@@ -93,8 +93,8 @@ def convert(path: Path, **settings: float) -> None:
     from medqa_cli.config.schema import DataConfig
     from medqa_cli.data import convert as conversion
 
-    tools = conversion.TextTools(lambda question, answer: f"{question} {answer}", None, 100)
-    conversion.convert([str(path)], DataConfig(**settings), 1, tools, path.parent / "out")
+    render = "{} {}".format
+    conversion.convert([str(path)], DataConfig(**settings), 1, render, None, path.parent / "out")
 
 
 def changed_file(name: str, rng: random.Random, folder: Path) -> Path:

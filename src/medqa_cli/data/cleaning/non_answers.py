@@ -94,7 +94,7 @@ _ASKS_WHERE = re.compile(
 _ITEM_SIGN = re.compile(r"(?:^|\s)- ")
 
 
-def unhelpful(question: str, answer: str, reasons: Collection[str]) -> str | None:
+def non_answer(question: str, answer: str, reasons: Collection[str]) -> str | None:
     """Return why a cleaned row is of no use, or None.
 
     Args:

@@ -9,6 +9,7 @@ from __future__ import annotations
 import re
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
+from typing import NamedTuple
 
 from medqa_cli.data.cleaning.addresses import outside_addresses
 from medqa_cli.data.cleaning.marks import prompt_marks, written_breaks
@@ -74,8 +75,7 @@ class Rule:
         return changed
 
 
-@dataclass(frozen=True)
-class Cleaned:
+class Cleaned(NamedTuple):
     """The cleaned texts and the rules that changed either of them."""
 
     question: str

@@ -10,7 +10,7 @@ from dataclasses import dataclass
 from functools import partial
 from pathlib import Path, PurePosixPath
 
-from medqa_cli.data.output_folder import REPORT_NAME
+from medqa_cli.data.data_folder import REPORT_NAME
 from medqa_cli.data.reading import medquad_xml
 from medqa_cli.data.reading.archives import Container, Member, Scratch, open_container, read_member
 from medqa_cli.data.reading.rows import ColumnNames, Columns, EmptyTable, Rows, TableFile

@@ -1,7 +1,4 @@
-"""Whether a folder may be replaced by a new data set: never one with a user's own files in it.
-
-Does not write or delete anything.
-"""
+"""The folder that ``medqa convert`` writes: the names of its files, its report, and whether it may be replaced."""
 
 from __future__ import annotations
 
@@ -10,10 +7,10 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
-from medqa_cli.data.splitting import SPLITS
 from medqa_cli.data.wording import listed
 from medqa_cli.errors import InputError
 
+SPLITS = ("train", "validation", "test")
 REPORT_NAME = "report.json"
 REJECTED_NAME = "rejected.jsonl"
 LENGTHS_NAME = "lengths.png"
