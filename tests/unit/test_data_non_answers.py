@@ -90,7 +90,7 @@ def test_answers(answer: str) -> None:
 
 @given(st.text(max_size=40) | st.lists(st.sampled_from([*" -.?:\n", "Topics", "http://a", LINKS])).map("".join))
 def test_any_text_is_judged(answer: str) -> None:
-    assert non_answer("q", answer, REASONS) in (None, "answer_is_question", "stub", "link_list")
+    assert non_answer("q", answer, REASONS) in (None, "answer_is_question", "stub", "link_list", "none_answer")
 
 
 @pytest.mark.parametrize("piece", [" ", "?", "- ", "(", "www.", "See the ", "These resources a: ", "\n"])
