@@ -14,7 +14,7 @@ from medqa_cli.data.cleaning.rules import enabled_rules
 from medqa_cli.data.data_folder import LENGTHS_NAME, REJECTED_NAME, SPLITS
 from medqa_cli.data.filtering import Filtered
 from medqa_cli.data.languages import UNKNOWN, has_other_languages
-from medqa_cli.data.reading.columns import Columns
+from medqa_cli.data.reading.rows import Columns
 from medqa_cli.data.rule_examples import RuleExample
 from medqa_cli.data.topics.topic_counts import count_topics
 from medqa_cli.data.writing import Written
