@@ -371,6 +371,32 @@ def test_a_named_answer_column_is_taken_as_it_stands_unless_it_names_options(
     assert said in opened.warnings[-1]
 
 
+@pytest.mark.parametrize(
+    ("right", "expected"),
+    [
+        (["A", "C"], "rest; salt"),
+        (["rest", "salt", "bed"], "rest; salt; bed"),
+        ('["a", "(C)"]', "rest; salt"),
+        ("A | C", "rest; salt"),
+        (["B. iron"], "iron"),
+        ([0, 2], "rest; salt"),
+        ("0,2", "rest; salt"),
+        ([True, False, True, False], "rest; salt"),
+        ([1, 0, 0, 1], "rest; bed"),
+        ([0, 0, 0, 0], ("unresolved_option", "'0' is none of its 4 options")),
+        (["A", "Z"], ("several_answers", "column 'answer' holds 2 texts")),
+        (["rest", "and drink"], ("several_answers", "column 'answer' holds 2 texts")),
+    ],
+)
+def test_a_list_of_right_options_is_all_of_them_or_no_answer(
+    tmp_path: Path, right: object, expected: str | tuple[str, str]
+) -> None:
+    by_number = [{"question": Q2, "options": TEXTS, "answer": number} for number in (0, 3)]
+    opened = read(tmp_path / "a.jsonl", lines({"question": Q1, "options": TEXTS, "answer": right}, *by_number))
+    assert pairs(opened)[0] == ((ASKED, expected) if isinstance(expected, str) else expected)
+    assert "the answer is the text of the option that column 'answer' names" in opened.warnings[-1]
+
+
 def test_a_title_above_the_header_of_a_sheet(tmp_path: Path) -> None:
     path = write_xlsx(tmp_path / "a.xlsx", {"FAQ": [["Our questions", None], ["question", "answer"], [Q1, A1]]})
     opened = open_sources([str(path)], ColumnNames())

@@ -22,7 +22,8 @@ _NAMED = re.compile(
     r"[(（\[]?\s*([a-h]|\d{1,2})\s*[)）\].:：]?",
     re.I,
 )
-_SEVERAL = re.compile(r"[A-H](?:(?:\s*[,，、;/&+]\s*|\s+and\s+)?[A-H])+")
+_SEVERAL = re.compile(r"[A-H](?:(?:\s*[,，、;/&+|]\s*|\s+(?:and\s+)?)?[A-H])+")
+_SEVERAL_NUMBERS = re.compile(r"\d{1,2}(?:(?:\s*[,，、;/&+|]\s*|\s+(?:and\s+)?)\d{1,2})+")
 _WHOLE = re.compile(r"-?\d+(?:\.0+)?")
 
 
@@ -72,15 +73,16 @@ def first_number(rows: Iterable[tuple[object, Sequence[Option]]]) -> int | None:
         ValueError: that cannot be told.
     """
     numbers, num_options, texts = set(), 0, False
-    for answer, options in rows:
-        number = _number(answer)
-        if number is None or number < 0:
+    for cell, options in rows:
+        told = told_by(cell)
+        if _is_mask(told, options):
             continue
-        num_options = max(num_options, _places(options))
-        if any(_folded(option.text) == str(number) for option in options):
-            texts = True
-        else:
-            numbers.add(number)
+        for number in (number for answer in told for number in _numbers(answer) if number >= 0):
+            num_options = max(num_options, _places(options))
+            if any(_folded(option.text) == str(number) for option in options):
+                texts = True
+            else:
+                numbers.add(number)
     if not numbers:
         return None if texts else 1
     if min(numbers) == 0 and max(numbers) < num_options:
@@ -90,18 +92,46 @@ def first_number(rows: Iterable[tuple[object, Sequence[Option]]]) -> int | None:
     raise ValueError(f"the numbers are {min(numbers)} to {max(numbers)}, of {num_options} options")
 
 
+def told_by(cell: object) -> list[object]:
+    """Return what a cell tells: the items of a list, also of one written as text, or the cell alone."""
+    value = parsed(cell) if isinstance(cell, str) else cell
+    if isinstance(value, list | tuple | set):
+        return [told for item in value for told in told_by(item)] or [""]
+    return list(read_cell(value).texts) if isinstance(value, Mapping) else [cell]
+
+
 def resolve(answer: object, options: Sequence[Option], first: int | None) -> str | None:
     """Return the text of the option that an answer names, by its label, its number or its text.
 
     Args:
-        answer: the cell.
+        answer: the cell; a list names several options, or tells of each whether it is right.
         options: the options of its row.
         first: the number of the first option; None: numbers are texts.
 
     Returns:
         the text, several with ``; `` between where it names several; the answer itself where it is an answer in words;
-        None where it is a sign for an option that there is not.
+        None where it is a sign for an option that there is not, or a list that holds anything else than options.
     """
+    told = told_by(answer)
+    if _is_mask(told, options):
+        marked = zip(options, map(cell_text, told), strict=True)
+        return "; ".join(option.text for option, mark in marked if _folded(mark or "") in ("1", "true")) or None
+    if len(told) == 1:
+        return _resolve_one(told[0], options, first)
+    found = [_resolve_one(item, options, first) for item in told]
+    texts = {option.text for option in options}
+    if not found or any(text not in texts for text in found):
+        return None
+    return "; ".join(dict.fromkeys(text for text in found if text is not None))
+
+
+def _is_mask(told: Sequence[object], options: Sequence[Option]) -> bool:
+    """Tell whether a list tells of each option whether it is right; [0, 1] of two options may name both."""
+    signs = {_folded(cell_text(item) or "") for item in told}
+    return len(told) == len(options) > 1 and (signs <= {"true", "false"} or (signs <= {"0", "1"} and len(told) > 2))
+
+
+def _resolve_one(answer: object, options: Sequence[Option], first: int | None) -> str | None:
     text = (cell_text(answer) or "").strip()
     by_text = {_folded(option.text): option.text for option in options}
     by_label = {option.label.casefold(): option.text for option in options}
@@ -115,6 +145,9 @@ def resolve(answer: object, options: Sequence[Option], first: int | None) -> str
         return by_text[_folded(text)]
     if _SEVERAL.fullmatch(text) and all(sign.casefold() in by_label for sign in re.findall("[A-H]", text)):
         return "; ".join(by_label[sign.casefold()] for sign in re.findall("[A-H]", text))
+    if first is not None and (numbers := _numbers(answer)):
+        named = [by_label.get(str(number), _at(number - first, options)) for number in numbers]
+        return None if None in named else "; ".join(text for text in named if text is not None)
     # "B. rest" and "(B) rest" name it twice.
     if (label := _LABELLED.match(text)) and _folded(text[label.end() :]) in by_text:
         return by_text[_folded(text[label.end() :])]
@@ -130,8 +163,9 @@ def names_an_option(answer: object, options: Sequence[Option]) -> bool:
 
 def names_by_sign(answer: object, options: Sequence[Option]) -> bool:
     """Tell whether an answer names one of the options by its letter or its number."""
-    text = _folded(cell_text(answer) or "")
-    return names_an_option(answer, options) and text not in {_folded(option.text) for option in options}
+    texts = {_folded(option.text) for option in options}
+    told = [_folded(cell_text(item) or "") for item in told_by(answer)]
+    return names_an_option(answer, options) and not texts.issuperset(told)
 
 
 def is_sign(answer: object) -> bool:
@@ -169,6 +203,15 @@ def _number(answer: object) -> int | None:
         return None
     text = (cell_text(answer) or "").strip()
     return int(float(text)) if len(text) < 10 and _WHOLE.fullmatch(text) else None
+
+
+def _numbers(answer: object) -> list[int]:
+    """Return the numbers that an answer is made of: of ``2``, of ``1, 3``; none where it holds anything else."""
+    number = _number(answer)
+    if number is not None:
+        return [number]
+    text = (cell_text(answer) or "").strip()
+    return [int(digits) for digits in re.findall(r"\d+", text)] if _SEVERAL_NUMBERS.fullmatch(text) else []
 
 
 def _folded(text: str) -> str:

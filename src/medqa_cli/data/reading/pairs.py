@@ -11,7 +11,7 @@ from collections import Counter
 from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass, replace
 
-from medqa_cli.data.reading.cells import cell_text, is_plain, json_text, optional_text, read_cell, turns_in
+from medqa_cli.data.reading.cells import Read, cell_text, is_plain, json_text, optional_text, read_cell, turns_in
 from medqa_cli.data.reading.chat_formats import SEVERAL_TURNS, parse_exchange
 from medqa_cli.data.reading.choices import (
     asked_with,
@@ -124,28 +124,37 @@ def _pair(row: CellRow, form: _Form) -> RawRow | UnreadRow:
         return _unread(row, form, "not_text", question.text, detail=detail)
     text = answer.texts[0]
     if columns.options:
-        return _chosen(row, form, question.text, text)
+        return _chosen(row, form, question.text, answer)
     if len(answer.texts) > 1 and not answer.wordings:
-        detail = f"column '{columns.names[columns.answer]}' holds {len(answer.texts)} texts"
-        return _unread(row, form, "several_answers", question.text, "\n".join(answer.texts), detail)
+        return _several(row, form, question.text, answer)
     return _raw(row, form, question.text, text)
 
 
-def _chosen(row: CellRow, form: _Form, question: str, answer: str) -> RawRow | UnreadRow:
+def _several(row: CellRow, form: _Form, question: str, answer: Read) -> UnreadRow:
+    detail = f"column '{form.columns.names[form.columns.answer]}' holds {len(answer.texts)} texts"
+    return _unread(row, form, "several_answers", question, "\n".join(answer.texts), detail)
+
+
+def _chosen(row: CellRow, form: _Form, question: str, answer: Read) -> RawRow | UnreadRow:
     """Make a row of a multiple-choice question."""
-    columns = form.columns
+    columns, text = form.columns, answer.texts[0]
     cells = [row.cells[index] for index in columns.options]
     options = read_options(cells, [columns.names[index] for index in columns.options])
+    if len(answer.texts) > 1 and not answer.wordings and (form.verbatim or not options):
+        return _several(row, form, question, answer)
     if not options:
-        if is_sign(answer) and not form.verbatim:
+        if is_sign(text) and not form.verbatim:
             detail = f"column '{columns.names[columns.options[0]]}' holds no options that can be told apart"
-            return _unread(row, form, "unresolved_option", question, answer, detail)
+            return _unread(row, form, "unresolved_option", question, text, detail)
         told = [optional_text(cell) or "" for cell in cells]
-        return _raw(row, form, "\n".join(filter(str.strip, [question, *told])), answer)
-    resolved = answer if form.verbatim else resolve(answer, options, form.first_option)
+        return _raw(row, form, "\n".join(filter(str.strip, [question, *told])), text)
+    cell = text if answer.wordings else row.cells[columns.answer]
+    resolved = text if form.verbatim else resolve(cell, options, form.first_option)
+    if resolved is None and len(answer.texts) > 1 and not answer.wordings:
+        return _several(row, form, question, answer)
     if resolved is None:
-        detail = f"'{answer[:20]}' is none of its {len(options)} options"
-        return _unread(row, form, "unresolved_option", question, answer, detail)
+        detail = f"'{text[:20]}' is none of its {len(options)} options"
+        return _unread(row, form, "unresolved_option", question, text, detail)
     return _raw(row, form, asked_with(question, options), resolved)
 
 
