@@ -11,11 +11,15 @@ from types import ModuleType
 import pytest
 
 from medqa_cli.data.normalize import normalize
-from medqa_cli.data.topics.paraphrase_bank import BANK
-from medqa_cli.data.topics.paraphrases import describe_bank, fill, paraphrase
-from medqa_cli.data.topics.topic_casing import in_running_text, is_illness, is_title
+from medqa_cli.data.topics.medical_terms import is_illness
+from medqa_cli.data.topics.paraphrases import fill, paraphrase
+from medqa_cli.data.topics.topic_casing import in_running_text, is_title
 from medqa_cli.errors import InputError
+from medqa_cli.resources import load_yaml
 
+BANK: dict[str, tuple[list[str], list[str]]] = {
+    kind: (wordings["general"], wordings["illness"]) for kind, wordings in load_yaml("paraphrases").items()
+}
 SCRIPT = Path(__file__).parents[2] / "benchmarks/off_template_questions.py"
 FREQUENT = {
     "information",
@@ -98,11 +102,11 @@ def test_wordings_are_well_formed(kind: str, topic: str) -> None:
 
 def test_the_bank() -> None:
     assert set(BANK) == set(QUESTIONS)
-    counts = describe_bank()
-    assert counts["treatment"] == len(BANK["treatment"].general) + len(BANK["treatment"].illness) == 17
+    counts = {kind: len(general) + len(illness) for kind, (general, illness) in BANK.items()}
+    assert counts["treatment"] == 17
     assert min(counts[kind] for kind in FREQUENT) >= 12
     assert min(counts.values()) == counts["support groups"] == 6
-    wordings = [normalize(text) for bank in BANK.values() for text in bank.general + bank.illness]
+    wordings = [normalize(text) for general, illness in BANK.values() for text in general + illness]
     assert len(set(wordings)) == len(wordings), "a wording asks one thing only"
 
 
@@ -171,7 +175,9 @@ def test_the_benchmark_asks_in_words_that_the_bank_does_not_hold(off_template_qu
     off: dict[str, tuple[str, ...]] = off_template_questions.OFF_TEMPLATE
     assert set(off) == set(BANK)
     assert all(3 <= len(wordings) <= 5 for wordings in off.values())
-    bank = {normalize(re.sub(r"\{\w+\}", "X", text)) for kind in BANK.values() for text in kind.general + kind.illness}
+    bank = {
+        normalize(re.sub(r"\{\w+\}", "X", text)) for general, illness in BANK.values() for text in general + illness
+    }
     others = {normalize(re.sub(r"\{\w+\}", "X", text)) for wordings in off.values() for text in wordings}
     assert len(others) == sum(map(len, off.values()))
     assert not bank & others

@@ -12,7 +12,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from medqa_cli.data.normalize import normalize
-from medqa_cli.data.topics.question_types import LONGEST_QUESTION, QuestionForm, recognise
+from medqa_cli.data.topics.question_types import LONGEST_QUESTION, QuestionType, recognise
 
 MEDQUAD = Path(__file__).parents[2].parent / "shared/data/medquad/medquad.csv"
 SAMPLE = Path(__file__).parents[2] / "examples/data/consumer_health_qa.csv"
@@ -43,9 +43,9 @@ SAMPLE = Path(__file__).parents[2] / "examples/data/consumer_health_qa.csv"
 def test_medquads_forms_raw_cleaned_and_shouted(question: str, kind: str, topic: str) -> None:
     cleaned = re.sub(r"[ ?]*\?$", "?", question).replace(" (are)", "")
     for text in (question, cleaned, f"\n {question.replace(' ', '  ')}\t"):
-        assert recognise(text) == QuestionForm(kind, topic)
-    assert recognise(cleaned.upper()) == QuestionForm(kind, topic.upper())
-    assert recognise(cleaned.lower()) == QuestionForm(kind, topic.lower())
+        assert recognise(text) == QuestionType(kind, topic)
+    assert recognise(cleaned.upper()) == QuestionType(kind, topic.upper())
+    assert recognise(cleaned.lower()) == QuestionType(kind, topic.lower())
 
 
 @pytest.mark.parametrize(
@@ -74,7 +74,7 @@ def test_medquads_forms_raw_cleaned_and_shouted(question: str, kind: str, topic:
     ],
 )
 def test_wordings_of_people(question: str, kind: str, topic: str) -> None:
-    assert recognise(question) == QuestionForm(kind, topic)
+    assert recognise(question) == QuestionType(kind, topic)
 
 
 @pytest.mark.parametrize(
@@ -91,8 +91,8 @@ def test_wordings_of_people(question: str, kind: str, topic: str) -> None:
     ],
 )
 def test_topics_with_words_of_a_sentence(topic: str) -> None:
-    assert recognise(f"What is (are) {topic} ?") == QuestionForm("information", topic)
-    assert recognise(f"What are the symptoms of {topic}?") == QuestionForm("symptoms", topic)
+    assert recognise(f"What is (are) {topic} ?") == QuestionType("information", topic)
+    assert recognise(f"What are the symptoms of {topic}?") == QuestionType("symptoms", topic)
 
 
 @pytest.mark.parametrize(

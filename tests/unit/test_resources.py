@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import codecs
+import re
 import tomllib
 import unicodedata
 from fnmatch import fnmatch
@@ -73,3 +74,66 @@ def test_each_speaker_has_one_role_and_is_found_by_its_folded_name() -> None:
     greek = parse_exchange("Ασθενής: Έχω βήχα.\nΓιατρός: Να πίνετε τσάι.")
     assert (greek.question, greek.answer) == ("Έχω βήχα.", "Να πίνετε τσάι.")
     assert set(table["alpaca"]) == {"input", "instruction", "response"}
+
+
+def test_paraphrases_hold_their_topic_once_and_are_of_kinds_that_questions_have() -> None:
+    table = load_yaml("paraphrases")
+    assert set(table) < set(load_yaml("question_types")["forms"])
+    for kind, wordings in table.items():
+        assert set(wordings) == {"general", "illness"}, kind
+        for text in wordings["general"] + wordings["illness"]:
+            assert text.count("{topic}") + text.count("{lower}") == text.count("{") == 1, text
+
+
+def test_question_types_hold_their_topic_once_and_only_known_pieces() -> None:
+    table = load_yaml("question_types")
+    assert set(table) == {"pieces", "with_own_space", "forms"}
+    pieces = table["pieces"]
+    assert set(table["with_own_space"]) < set(pieces)
+    assert all(re.fullmatch(pieces[name], "") is not None for name in set(table["with_own_space"]) - {"NAME"})
+    assert [*table["forms"]][-1] == "information"
+    for kind, forms in table["forms"].items():
+        for form in forms:
+            assert form.count("TOPIC") == 1, form
+            assert set(re.findall(r"\b[A-Z]{3,}\b", form)) <= set(pieces), form
+            assert "(" not in re.sub(r"\(\?:|\\\(", "", form), f"{kind}: only the topic is a group: {form}"
+
+
+def test_medical_terms_are_words_and_patterns_that_match_no_empty_text() -> None:
+    table = load_yaml("medical_terms")
+    assert set(table) == {"relations", "no_illnesses", "complaints", "illnesses", "means"}
+    for name in ("relations", "no_illnesses"):
+        words = table[name].split()
+        assert words == [word.lower() for word in words]
+        assert len(set(words)) == len(words)
+    for name in ("complaints", "illnesses", "means"):
+        assert len(set(table[name])) == len(table[name])
+        assert not any(re.fullmatch(pattern, "") for pattern in table[name])
+
+
+def test_topic_words_are_capitalised_and_in_one_list_only() -> None:
+    names, ordinary = (load_yaml("topic_words")[name].split() for name in ("names", "ordinary"))
+    assert all(re.fullmatch("[A-Z][a-z]+", word) for word in names + ordinary)
+    assert len(set(names + ordinary)) == len(names + ordinary)
+
+
+def test_lost_letters_repair_words_that_lack_letters_or_marks_only() -> None:
+    table = load_yaml("lost_letters")
+    assert set(table) == {"words", "phrases", "owners", "owned", "contractions"}
+    for damaged, repair in {**table["words"], **table["phrases"]}.items():
+        kept = [letter for letter in repair if letter.isascii()]
+        rest = iter(repair)
+        assert all(letter in rest for letter in damaged), damaged
+        assert len(damaged) >= len([letter for letter in kept if letter.isalpha()]) - 1, damaged
+    assert all(name.endswith("s") for name in table["owners"].split())
+
+
+def test_reasons_and_non_answers_have_the_fields_that_their_readers_expect() -> None:
+    for name, reason in load_yaml("reasons").items():
+        assert set(reason) <= {"doc", "enabled", "fixed"}, name
+        assert isinstance(reason["doc"], str)
+        assert reason.get("enabled", True) in (True, False)
+    table = load_yaml("non_answers")
+    assert set(table) == {"headings", "missing"}
+    texts = table["headings"] + table["missing"]
+    assert texts == [text.casefold().strip(" .:;!?\"'") for text in texts]

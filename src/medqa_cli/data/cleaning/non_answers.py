@@ -5,6 +5,7 @@ A short answer is not a bad one: nothing here looks at length alone. Does not cl
 
 from __future__ import annotations
 
+import functools
 import re
 import unicodedata
 from collections.abc import Callable, Collection
@@ -12,62 +13,13 @@ from collections.abc import Callable, Collection
 from medqa_cli.data.cleaning.asking import asks_for_a_question, is_only_a_question
 from medqa_cli.data.cleaning.turns import has_more_turns
 from medqa_cli.data.normalize import NONE
+from medqa_cli.resources import load_yaml
 
 _LONGEST_STUB = 200  # characters; what is longer is no heading
 
 _LINE_SIGN = re.compile(r"^[\s*•–—-]+")
 _BRACKETS = re.compile(r"\([^()]*\)")
 
-_HEADINGS = frozenset(
-    {
-        "additional information",
-        "coming soon",
-        "contents",
-        "fact sheet",
-        "fact sheets",
-        "faq",
-        "faqs",
-        "frequently asked queestions",  # as in the source
-        "frequently asked questions",
-        "further information",
-        "general information",
-        "introduction",
-        "key points",
-        "learn more",
-        "more information",
-        "on this page",
-        "overview",
-        "read more",
-        "references",
-        "related topics",
-        "resources",
-        "summary",
-        "table of contents",
-        "top of page",
-        "topics",
-        "vector information",
-    }
-)
-_MISSING = frozenset(
-    {
-        "answer not available",
-        "information not available",
-        "missing",
-        "n.a",
-        "n/a",
-        "no answer",
-        "no answer available",
-        "no information available",
-        "not answered",
-        "not applicable",
-        "not available",
-        "tba",
-        "tbd",
-        "to be determined",
-        "todo",
-    }
-)
-_STUBS = _HEADINGS | _MISSING
 _NOT_AVAILABLE = frozenset({"NA", "na"})  # "Na" is sodium
 _POINTER = re.compile(
     r"(?:please )?(?:see|refer to|go to)"
@@ -130,6 +82,12 @@ def _is_stub(question: str, answer: str) -> bool:
     return bool(lines) and all(_is_stub_line(line) for line in lines)
 
 
+@functools.cache
+def _stubs() -> frozenset[str]:
+    table = load_yaml("non_answers")
+    return frozenset((*table["headings"], *table["missing"]))
+
+
 def _is_stub_line(line: str) -> bool:
     if all(unicodedata.category(c)[0] in "PZC" for c in line):
         return True
@@ -137,7 +95,7 @@ def _is_stub_line(line: str) -> bool:
         return True
     text = _LINE_SIGN.sub("", line).casefold().strip(" .:;!?\"'")
     bare = " ".join(_BRACKETS.sub(" ", text).split()).strip(" .:;")
-    return text in _STUBS or bare in _STUBS or bool(_POINTER.fullmatch(text))
+    return text in _stubs() or bare in _stubs() or bool(_POINTER.fullmatch(text))
 
 
 def _is_link_list(question: str, answer: str) -> bool:

@@ -1,7 +1,4 @@
-"""Why a row is left out: each reason by name, what it means, and which of them the config can switch off.
-
-Does not judge rows: ``unhelpful``, ``dedup`` and the readers do.
-"""
+"""Why a row is left out: the reasons of ``resources/reasons.yaml``, and which of them the config switches off."""
 
 from __future__ import annotations
 
@@ -10,6 +7,7 @@ from dataclasses import dataclass
 
 from medqa_cli.data.wording import listed
 from medqa_cli.errors import ConfigError
+from medqa_cli.resources import load_yaml
 from medqa_cli.spelling import did_you_mean
 
 
@@ -28,30 +26,7 @@ class Reason:
     fixed: str = ""
 
 
-_NOTHING_TO_KEEP = "nothing could be kept of such a row"
-
-REASONS: dict[str, Reason] = {
-    "answer_is_question": Reason("The answer only asks back, or only says the question again."),
-    "stub": Reason("The answer is a page heading, 'not available', or 'see above'."),
-    "link_list": Reason("The answer is a list of titles of links, or addresses only."),
-    "none_answer": Reason(
-        "The answer is the one word 'None', which Python also writes for a missing value.", enabled=False
-    ),
-    "several_turns": Reason("The text holds more turns of patient and doctor than one question and its answer."),
-    "exact_duplicate": Reason("Question and answer as in an earlier row; case, punctuation and spaces aside."),
-    "over_copy_limit": Reason("More than data.max_copies_of_an_answer rows with the same answer."),
-    "near_duplicate_of_test": Reason(
-        "The answer is equal or nearly equal to one of the test split.",
-        fixed="without it the held-out rows are not held out; see data.near_duplicate_threshold",
-    ),
-    "near_duplicate_of_validation": Reason(
-        "The answer is equal or nearly equal to one of the validation split.",
-        fixed="without it the held-out rows are not held out; see data.near_duplicate_threshold",
-    ),
-    "not_sampled": Reason("Not drawn, where data.max_rows is set.", fixed="set data.max_rows: null instead"),
-    "empty_question": Reason("Nothing visible, or a sign for a missing value.", fixed=_NOTHING_TO_KEEP),
-    "empty_answer": Reason("Nothing visible, or a sign for a missing value.", fixed=_NOTHING_TO_KEEP),
-}
+REASONS: dict[str, Reason] = {name: Reason(**fields) for name, fields in load_yaml("reasons").items()}
 """The reasons that judge a row. All others say that a row cannot be read, and cannot be switched off."""
 
 SHOWN = ("answer_is_question", "stub", "link_list", "none_answer", "several_turns")

@@ -1,138 +1,29 @@
 """The cleaning rules that put back lost characters: letters with diacritics, apostrophes, spaces between sentences.
 
 Only where the repair is certain: a word that is also another word (``wont``, ``its``, ``ill``) stays as it is, and so
-does whatever belongs to an address (``addresses``). Does not correct spelling.
+does whatever belongs to an address (``addresses``). The words are in ``resources/lost_letters.yaml``.
 """
 
 from __future__ import annotations
 
+import functools
 import re
+from collections.abc import Mapping
+from typing import NamedTuple
 
-# Without the lost letter none of these is a word of any language that a medical text is likely to hold.
-_LETTERS = {
-    "Alstrm": "Alström",
-    "Behet": "Behçet",
-    "Behets": "Behçet's",
-    "Bjrnstad": "Björnstad",
-    "Chdiak": "Chédiak",
-    "Espaol": "Español",
-    "Grsbeck": "Gräsbeck",
-    "Klver": "Klüver",
-    "Menieres": "Meniere's",
-    "Mllerian": "Müllerian",
-    "Mnire": "Ménière",
-    "Mnires": "Ménière's",
-    "Mntrier": "Ménétrier",
-    "Mntriers": "Ménétrier's",
-    "Schller": "Schüller",
-    "Schnlein": "Schönlein",
-    "Sjgren": "Sjögren",
-    "Sjgrens": "Sjögren's",
-    "Sjogrens": "Sjogren's",
-    "Strussler": "Sträussler",
-    "Waldenstrm": "Waldenström",
-    "Zweymller": "Zweymüller",
-    "espaol": "español",
-    "Pured": "Puréed",
-    "pured": "puréed",
-    "FineLubinsky": "Fine-Lubinsky",
-    "HurlerScheie": "Hurler-Scheie",
-    "KasabachMerritt": "Kasabach-Merritt",
-    "KearnsSayre": "Kearns-Sayre",
-    "WaterhouseFriderichsen": "Waterhouse-Friderichsen",
-    "Alzheimers": "Alzheimer's",
-    "Crohns": "Crohn's",
-    "Hashimotos": "Hashimoto's",
-    "Parkinsons": "Parkinson's",
-    "Peyronies": "Peyronie's",
-    "babys": "baby's",
-    "bodys": "body's",
-    "childrens": "children's",
-    "childs": "child's",
-    "familys": "family's",
-    "womans": "woman's",
-    "womens": "women's",
-}
-# Certain only together with the words beside them, which a space or a hyphen joins.
-_PHRASES = {
-    "Cant syndrome": "Cantú syndrome",
-    "Caf-au-lait": "Café-au-lait",
-    "caf-au-lait": "café-au-lait",
-    "Caf au lait": "Café au lait",
-    "caf au lait": "café au lait",
-    "Guillain-Barr": "Guillain-Barré",
-    "Legg-Calv": "Legg-Calvé",
-    "Lri-Weill": "Léri-Weill",
-    "Rokitansky-Kster": "Rokitansky-Küster",
-    "Roussy-Lvy": "Roussy-Lévy",
-    "Senior-Lken": "Senior-Løken",
-    "Stve-Wiedemann": "Stüve-Wiedemann",
-    "Szary cell": "Sézary cell",
-    "Szary cells": "Sézary cells",
-    "Szary disease": "Sézary disease",
-    "Szary syndrome": "Sézary syndrome",
-    "Szary Syndrome": "Sézary Syndrome",
-}
-# Names that are also plurals or other names: certain only before what is named after them.
-_OWNERS = re.findall(
-    r"\w+",
-    """Addisons Aspergers Barretts Bells Bergers Bowens Buergers Cooleys Cushings Downs Fanconis Farbers Fowlers
-    Friedreichs Gehrigs Hirschsprungs Hodgkins Huntingtons Kennedys Leighs Pagets Picks Prinzmetals Rasmussens
-    Raynauds Schirmers Stills Takayasus Thomsens Tourettes Wallenbergs Wegeners Whipples Wilsons Wolmans""",
-)
-_OWNED = (
-    "anemia|angina|arteritis|ataxia|chorea|disease|encephalitis|esophagus|granulomatosis|lymphoma|palsy|phenomenon"
-    "|sarcoma|syndrome|test|thyroiditis|tumor"
-)
-_NOT = re.findall(r"\w+", "are could did do does had has have is must need should was were would")
-_CONTRACTIONS = {
-    **{f"{verb}nt": f"{verb}n't" for verb in _NOT},
-    **{f"{who}re": f"{who}'re" for who in ("you", "they")},
-    **{f"{who}ve": f"{who}'ve" for who in ("you", "they")},
-    **{f"{who}ll": f"{who}'ll" for who in ("you", "they")},
-    **{f"{what}s": f"{what}'s" for what in ("that", "there", "what", "who")},
-}
-_REPAIRS = {
-    **_LETTERS,
-    **_PHRASES,
-    **{name: f"{name[:-1]}'s" for name in _OWNERS},
-    **_CONTRACTIONS,
-    **{word.capitalize(): repair.capitalize() for word, repair in _CONTRACTIONS.items()},
-    "cant": "can't",
-}
-del _REPAIRS["Arent"]  # a name
+from medqa_cli.resources import load_yaml
 
 # "dont" is a French word too, before an article or a pronoun; a cant is a slant in dentistry.
 _FRENCH = "la|le|les|un|une|des|du|il|elle|on|ils|elles|ce|cette|ces|son|sa|ses|leur|leurs|je|tu|nous|vous"
+_NO_FRENCH = rf"(?!\s(?:{_FRENCH})\b)"
 _CONDITIONS = {
-    **dict.fromkeys(_OWNERS, rf"(?=\s(?i:{_OWNED})s?\b)"),
-    **dict.fromkeys(("dont", "Dont"), rf"(?!\s(?:{_FRENCH})\b)"),
+    "dont": _NO_FRENCH,
+    "Dont": _NO_FRENCH,
     "cant": r"(?<!\ba cant)(?<!the cant)(?<!of cant)(?<!al cant)(?<!ry cant)"
     r"(?!\s(?:of|is|was|in|to|and|angle|correction)\b)",
 }
 _NO_MORE = r"(?![\w@/]|['’](?!s\b)|\.\w)"  # the word ends here, but for a genitive
 _WORD_BEFORE = re.compile(r"[\w/@.'’]")
-
-
-def _lost_pattern() -> re.Pattern[str]:
-    """Return the pattern for a word to repair.
-
-    One branch for each first letter: then the search skips at once to the letters that a match can begin with.
-    """
-    branches: dict[str, list[str]] = {}
-    for word in sorted(_REPAIRS, key=len, reverse=True):
-        branches.setdefault(word[0], []).append(rf"{word[1:]}{_NO_MORE}{_CONDITIONS.get(word, '')}")
-    return re.compile("|".join(f"{letter}(?:{'|'.join(rests)})" for letter, rests in branches.items()))
-
-
-_LOST = _lost_pattern()
-# The words that announce a repair: a text without any of them, nearly every one, is done with at once.
-_SIGNS = frozenset(
-    lost
-    for damaged, repair in _REPAIRS.items()
-    for lost, found in zip(re.split("[ -]", damaged), re.split("[ -]", repair), strict=False)
-    if lost != found
-)
 _TO_SPACES = str.maketrans(dict.fromkeys("-.,;:!?()[]\"'’/\n\t", " "))
 
 _GLUE = re.compile(r"[.?!](?=[A-Z])")
@@ -140,6 +31,54 @@ _GLUE_CHARACTERS = 40
 _LAST_WORD = re.compile(r"[(\"']?[a-z]+(?:[-'][a-z]+)*[a-z]{2}")
 _FIRST_WORD = re.compile(r"(?:A|I|[A-Z][a-z]+(?:-[a-z]+)*)[,:]?")
 _DOMAINS = frozenset({"Asp", "Com", "Edu", "Gov", "Html", "Io", "Js", "Net", "Org", "Pdf", "Txt"})
+
+
+class _Repairs(NamedTuple):
+    """What ``resources/lost_letters.yaml`` repairs.
+
+    Attributes:
+        by_word: the repair of each damaged word or phrase.
+        pattern: matches them; one branch for each first letter, so that the search skips to the letters that a match
+            can begin with.
+        signs: the words that announce a repair. A text without any of them, nearly every one, is done with at once.
+    """
+
+    by_word: Mapping[str, str]
+    pattern: re.Pattern[str]
+    signs: frozenset[str]
+
+
+@functools.cache
+def _repairs() -> _Repairs:
+    table = load_yaml("lost_letters")
+    owners = table["owners"].split()
+    contractions = {
+        word + ending.replace("'", ""): word + ending
+        for ending, words in table["contractions"].items()
+        for word in words.split()
+    }
+    repairs = {
+        **table["words"],
+        **table["phrases"],
+        **{name: f"{name[:-1]}'s" for name in owners},
+        **contractions,
+        **{word.capitalize(): repair.capitalize() for word, repair in contractions.items()},
+        "cant": "can't",
+    }
+    del repairs["Arent"]  # a name
+    owned = "|".join(table["owned"].split())
+    conditions = _CONDITIONS | dict.fromkeys(owners, rf"(?=\s(?i:{owned})s?\b)")
+    branches: dict[str, list[str]] = {}
+    for word in sorted(repairs, key=len, reverse=True):
+        branches.setdefault(word[0], []).append(rf"{word[1:]}{_NO_MORE}{conditions.get(word, '')}")
+    signs = frozenset(
+        lost
+        for damaged, repair in repairs.items()
+        for lost, found in zip(re.split("[ -]", damaged), re.split("[ -]", repair), strict=False)
+        if lost != found
+    )
+    pattern = re.compile("|".join(f"{letter}(?:{'|'.join(rests)})" for letter, rests in branches.items()))
+    return _Repairs(repairs, pattern, signs)
 
 
 def lost_letters(text: str) -> str:
@@ -151,13 +90,16 @@ def lost_letters(text: str) -> str:
     Returns:
         the text with the repairs that are certain; the case of the letters is kept.
     """
-    return text if _SIGNS.isdisjoint(text.translate(_TO_SPACES).split()) else _LOST.sub(_repaired, text)
+    repairs = _repairs()
+    if repairs.signs.isdisjoint(text.translate(_TO_SPACES).split()):
+        return text
+    return repairs.pattern.sub(_repaired, text)
 
 
 def _repaired(found: re.Match[str]) -> str:
     """Return the repair of a match, or itself where it is the end of a longer word."""
     follows_a_word = found.start() > 0 and _WORD_BEFORE.match(found.string, found.start() - 1)
-    return found[0] if follows_a_word else _REPAIRS[found[0]]
+    return found[0] if follows_a_word else _repairs().by_word[found[0]]
 
 
 def glued_sentences(text: str) -> str:

@@ -1,17 +1,15 @@
-"""Asks a recognised question in other words, as people do, for the training split only.
-
-Does not decide which rows get paraphrases; the wordings themselves stand in ``paraphrase_bank``.
-"""
+"""Asks a recognised question in other words, as people do: the wordings of ``resources/paraphrases.yaml``."""
 
 from __future__ import annotations
 
 import re
 
 from medqa_cli.data.normalize import key_of, normalize, rank_of
-from medqa_cli.data.topics.paraphrase_bank import BANK
-from medqa_cli.data.topics.question_types import QuestionForm, recognise
-from medqa_cli.data.topics.topic_casing import in_running_text, is_illness, is_title
+from medqa_cli.data.topics.medical_terms import is_illness
+from medqa_cli.data.topics.question_types import QuestionType, recognise
+from medqa_cli.data.topics.topic_casing import in_running_text, is_title
 from medqa_cli.data.topics.topic_phrases import thing_of
+from medqa_cli.resources import load_yaml
 
 
 def paraphrase(question: str, count: int, seed: int) -> list[str]:
@@ -27,24 +25,19 @@ def paraphrase(question: str, count: int, seed: int) -> list[str]:
         where the bank holds fewer, none where the question's form or topic does not allow any.
     """
     form = recognise(question)
-    if form is None or form.kind not in BANK or is_title(form.topic) or thing_of(form.topic) != form.topic:
+    if form is None or is_title(form.topic) or thing_of(form.topic) != form.topic:
         return []
     asked = normalize(question)
     templates = sorted(suitable(form), key=lambda template: rank_of(seed, "paraphrase", key_of(asked, template)))
-    by_fold = {normalize(text): text for text in (fill(template, form.topic) for template in templates)}
-    by_fold.pop(asked, None)
-    return list(by_fold.values())[:count]
+    by_normalized = {normalize(text): text for text in (fill(template, form.topic) for template in templates)}
+    by_normalized.pop(asked, None)
+    return list(by_normalized.values())[:count]
 
 
-def suitable(form: QuestionForm) -> tuple[str, ...]:
-    """Return the wordings of the bank that suit the question's kind and topic."""
-    wordings = BANK[form.kind]
-    return wordings.general + wordings.illness if is_illness(form.topic) else wordings.general
-
-
-def describe_bank() -> dict[str, int]:
-    """Return how many wordings there are for each kind of question, those for illnesses included."""
-    return {kind: len(wordings.general) + len(wordings.illness) for kind, wordings in BANK.items()}
+def suitable(question: QuestionType) -> list[str]:
+    """Return the wordings that suit a question's kind and topic; none where its kind has none."""
+    wordings = load_yaml("paraphrases").get(question.kind, {"general": [], "illness": []})
+    return [*wordings["general"], *(wordings["illness"] if is_illness(question.topic) else ())]
 
 
 def fill(template: str, topic: str) -> str:

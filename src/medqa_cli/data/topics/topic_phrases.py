@@ -12,7 +12,7 @@ import functools
 import itertools
 import re
 
-from medqa_cli.data.topics.known_things import is_complaint, is_illness_or_complaint, is_means, is_relation
+from medqa_cli.data.topics.medical_terms import is_complaint, is_illness_or_complaint, is_means, is_relation
 from medqa_cli.data.topics.question_types import POINTING
 from medqa_cli.data.topics.topic_casing import is_capitalised
 

@@ -11,7 +11,7 @@ import re
 from medqa_cli.data.cleaning.restore_diacritics import lost_letters
 from medqa_cli.data.cleaning.rules import one_line
 from medqa_cli.data.normalize import is_empty
-from medqa_cli.data.topics.known_things import compared, synonyms
+from medqa_cli.data.topics.medical_terms import compared, synonyms
 from medqa_cli.data.topics.question_types import LONGEST_QUESTION, recognise
 from medqa_cli.data.topics.topic_phrases import (
     LONGEST_PLAIN_QUESTION,
