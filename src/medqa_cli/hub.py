@@ -1,11 +1,12 @@
 """What may be asked of the Hugging Face hub: repositories that the user named, and nothing else.
 
 Libraries ask by themselves for more: for the base that an adapter names, for tags of a tokenizer's repository, for a
-list of programs they may be run by. Does not download.
+list of programs they may be run by.
 """
 
 from __future__ import annotations
 
+import sys
 from typing import Any
 
 # In the path of a request, between slashes: owner/name, or name alone.
@@ -24,6 +25,14 @@ def name_repository(repository: str | None) -> None:
 def is_named(repository: str) -> bool:
     """Tell whether the user named it."""
     return repository in _named
+
+
+def forbid_kernels() -> None:
+    """Keep the package ``kernels`` from being imported: it fetches programs from the hub, and they are run.
+
+    bitsandbytes does that when it is imported itself on some CPUs (backends/cpu/ops.py, 0.50), so this comes first.
+    """
+    sys.modules.setdefault("kernels", None)  # type: ignore[arg-type]  # None: "not to be imported"
 
 
 def ask_only_what_is_named() -> None:

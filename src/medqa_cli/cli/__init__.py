@@ -14,7 +14,7 @@ import threading
 import warnings
 from collections.abc import Iterator
 
-from medqa_cli import console, distributed
+from medqa_cli import console, distributed, hub
 from medqa_cli.cli import ask, configuring, convert, eval, training
 from medqa_cli.cli.app import app
 from medqa_cli.errors import Interrupted, MedqaError
@@ -66,10 +66,11 @@ def _ended_like_ctrl_c() -> Iterator[None]:
 
 
 def _quiet_libraries() -> None:
-    """Silence what libraries say while they are imported, before any of them is.
+    """Silence what libraries say while they are imported, and what they fetch then, before any of them is.
 
     bitsandbytes announces that an optional kernel package is absent (nothing is lost by that), others deprecations.
     """
+    hub.forbid_kernels()
     logging.getLogger("bitsandbytes").setLevel(logging.ERROR)
     logging.getLogger("accelerate").setLevel(logging.ERROR)
     warnings.filterwarnings("ignore", module=r"(transformers|peft|bitsandbytes|torch|accelerate)(\.|$)")

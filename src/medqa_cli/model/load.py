@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import logging
 import warnings
 from contextlib import nullcontext
 from dataclasses import dataclass
@@ -117,7 +118,10 @@ def quantized_how(choice: str, config: ModelConfig) -> ModelConfig:
 
 
 def quiet_libraries() -> None:
-    """Silence the notices and bars of Transformers: medqa says itself what it is doing."""
+    """Silence the notices and bars of libraries: medqa says itself what it is doing. Nor may they fetch programs."""
+    hub.forbid_kernels()
+    # On import, on CPUs with AVX512-BF16, it says that a package is absent which medqa does without.
+    logging.getLogger("bitsandbytes.backends.cpu.ops").setLevel(logging.ERROR)
     import transformers
 
     transformers.utils.logging.set_verbosity_error()
