@@ -22,10 +22,8 @@ import torch
 from figures import add_json_option, write_figures
 
 from medqa_cli.config.schema import ModelConfig
-from medqa_cli.evaluation.choice_figures import predictions
-from medqa_cli.evaluation.choice_scoring import score_choices
 from medqa_cli.evaluation.models import LoadedModel
-from medqa_cli.evaluation.multiple_choice import read_choice_file
+from medqa_cli.evaluation.multiple_choice import predictions, read_choice_file, score_choices
 from medqa_cli.journal import SharedJournal
 from medqa_cli.model.load import load_base, load_tokenizer
 from medqa_cli.model.resolve import find_base

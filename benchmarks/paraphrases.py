@@ -22,7 +22,7 @@ from pathlib import Path
 from figures import add_json_option, write_figures
 from off_template_questions import write_split
 
-from medqa_cli.evaluation.statistics import ClusterBootstrap, Estimate
+from medqa_cli.evaluation.bootstrap import ClusterBootstrap, Estimate
 
 CONFIG = Path(__file__).parents[1] / "examples" / "medquad-smollm2.yaml"
 DRAWS = 2000

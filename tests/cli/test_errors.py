@@ -586,7 +586,7 @@ def test_a_full_disk_keeps_the_answers_and_the_measures_that_are_there(
         ("medqa_cli.training.trainer.MedqaTrainer.train", ["train", "--set", "run_dir=new"]),
         ("transformers.Trainer.__init__", ["train", "--set", "run_dir=new"]),
         ("peft.PeftModel.from_pretrained", ["ask", "What is gout?"]),
-        ("medqa_cli.evaluation.likelihood.score_answers", ["eval"]),
+        ("medqa_cli.evaluation.generation.score_answers", ["eval"]),
     ],
     ids=["step", "trainer", "adapter", "eval"],
 )
@@ -639,7 +639,7 @@ def test_likelihoods_that_are_no_numbers(trained: Path, medqa: Medqa, monkeypatc
     from medqa_cli.model.scoring import AnswerScore
 
     broken = [AnswerScore(float("nan"), 5), AnswerScore(2.0, 5)]
-    monkeypatch.setattr("medqa_cli.evaluation.likelihood.score_answers", lambda *_, **__: broken)
+    monkeypatch.setattr("medqa_cli.evaluation.generation.score_answers", lambda *_, **__: broken)
     outcome = medqa("eval", "--limit", "2")
     said = "adapter: 1 of 2 likelihoods are not finite in torch."
     fails(outcome, 1, said, "set model.compute_dtype to float32")
@@ -711,7 +711,7 @@ def test_eval_of_a_merged_model_that_was_not_made(trained: Path, medqa: Medqa, m
     def too_early(*_: Any, **__: Any) -> None:
         raise AssertionError("the adapter was scored before the merged model was looked for")
 
-    monkeypatch.setattr("medqa_cli.evaluation.likelihood.score_answers", too_early)
+    monkeypatch.setattr("medqa_cli.evaluation.generation.score_answers", too_early)
     fails(medqa("eval", "--model", "adapter,merged"), 2, "no merged model in run/merged", "medqa merge")
 
 

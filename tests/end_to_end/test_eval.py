@@ -158,7 +158,7 @@ def test_a_batch_gives_the_answers_that_ask_gives(whole: dict[str, bytes], folde
 def test_a_killed_run_goes_on_and_gives_the_same_files(
     whole: dict[str, bytes], folder: Path, medqa: Medqa, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    from medqa_cli.evaluation import choice_scoring, generation, likelihood
+    from medqa_cli.evaluation import generation, multiple_choice
 
     for name in FILES:
         (folder / "run/eval" / name).unlink()
@@ -182,8 +182,8 @@ def test_a_killed_run_goes_on_and_gives_the_same_files(
         monkeypatch.setattr(module, name, call)
 
     monkeypatch.setattr(generation, "_answer_batch", answer)
-    counted(likelihood, "score_answers", "likelihood")
-    counted(choice_scoring, "_log_likelihoods", "choices")
+    counted(generation, "score_answers", "likelihood")
+    counted(multiple_choice, "_log_likelihoods", "choices")
     killed = medqa("eval", "--json")
     assert (killed.code, killed.out) == (130, "")
     assert "9 finished pieces of work are kept" in killed.err
@@ -261,7 +261,14 @@ def test_scoring_again_sees_what_was_changed(whole: dict[str, bytes], folder: Pa
 def test_the_tables(whole: dict[str, bytes], folder: Path, medqa: Medqa) -> None:
     shown = medqa("eval", "--rescore")
     assert shown.code == 0, shown.err
-    for expected in ("ROUGE-L", "floor: wrong_topic", "topic words covered", "quiz: 20", "majority", "adapter - base"):
+    for expected in (
+        "ROUGE-L",
+        "baseline: wrong_topic",
+        "topic words covered",
+        "quiz: 20",
+        "majority",
+        "adapter - base",
+    ):
         assert expected in shown.out, expected
     assert "smaller differences than" in shown.out
     assert "report.html" in shown.out

@@ -160,7 +160,7 @@ def check_ask(medqa: Callable[..., Outcome]) -> None:
 def check_tables(medqa: Callable[..., Outcome]) -> None:
     shown = medqa("eval", "--limit", "3")
     assert shown.code == 0, shown.err
-    for expected in ("3 questions", "adapter - base", "floor: unigram", "95 % interval"):
+    for expected in ("3 questions", "adapter - base", "baseline: unigram", "95 % interval"):
         assert expected in shown.out
 
 

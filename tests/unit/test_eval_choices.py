@@ -12,11 +12,10 @@ import torch
 
 from helpers.models import make_bos_tokenizer
 from medqa_cli.errors import InputError
-from medqa_cli.evaluation import choice_scoring
-from medqa_cli.evaluation.choice_figures import accuracy_of_sums, confusion_parts, macro_f1_of_sums, predictions
-from medqa_cli.evaluation.choice_scoring import score_choices
+from medqa_cli.evaluation import multiple_choice
+from medqa_cli.evaluation.metrics import accuracy_of_sums, confusion_parts, macro_f1_of_sums
 from medqa_cli.evaluation.models import LoadedModel
-from medqa_cli.evaluation.multiple_choice import ChoiceItem, read_choice_file
+from medqa_cli.evaluation.multiple_choice import ChoiceItem, predictions, read_choice_file, score_choices
 from medqa_cli.journal import SharedJournal
 
 PUBMEDQA = Path(__file__).parents[2].parent / "shared/data/pubmedqa/ori_pqal.json"
@@ -189,5 +188,5 @@ def test_a_tokenizer_that_ends_every_text_changes_no_choice() -> None:
     ends = processors.TemplateProcessing(single="<s> $A </s>", special_tokens=[("<s>", 1), ("</s>", 2)])
     ending.backend_tokenizer.post_processor = ends
     for prompt in ("Question: why?\nAnswer:", ""):
-        pair = choice_scoring._encode_pair(prompt, " yes", ending, 512)
-        assert pair == choice_scoring._encode_pair(prompt, " yes", plain, 512)
+        pair = multiple_choice._encode_pair(prompt, " yes", ending, 512)
+        assert pair == multiple_choice._encode_pair(prompt, " yes", plain, 512)

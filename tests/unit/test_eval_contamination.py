@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from medqa_cli.data.dataset import QaRow
-from medqa_cli.evaluation.contamination import contaminated
+from medqa_cli.evaluation.multiple_choice import contaminated
 
 TRAIN = [
     QaRow("1", "What is gout?", "Gout is a common form of arthritis that causes sudden pain in a toe.", "gout", "a"),

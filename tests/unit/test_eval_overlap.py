@@ -9,6 +9,7 @@ import pytest
 from rouge_score.rouge_scorer import RougeScorer
 from sacrebleu.metrics import BLEU, CHRF
 
+from medqa_cli.evaluation.metrics import topic_words
 from medqa_cli.evaluation.overlap import (
     ROUGE,
     corpus_counts,
@@ -17,8 +18,8 @@ from medqa_cli.evaluation.overlap import (
     rouge,
     rouge_l,
     signature,
+    stemmed_words,
 )
-from medqa_cli.evaluation.words import stemmed_words, topic_words
 
 WORDS = [
     "the",

@@ -7,9 +7,8 @@ from pathlib import Path
 
 import pytest
 
-from medqa_cli.answering.repetition import seq_rep_4
-from medqa_cli.evaluation.figures import repeats
-from medqa_cli.evaluation.repetition import echoes_question, loops
+from medqa_cli.answering.repetition import is_repetitive, seq_rep_4
+from medqa_cli.evaluation.metrics import echoes_question, repeats
 
 MEDQUAD = Path(__file__).parents[2].parent / "shared/data/medquad/medquad_two_columns.csv"
 # What the run that medqa takes over answered to "What is Osteoporosis?", as its README shows it.
@@ -35,7 +34,7 @@ def test_seq_rep_4_by_hand() -> None:
 def test_the_osteoporosis_answer_is_flagged() -> None:
     # 92 runs of four words, 24 of them said before.
     assert seq_rep_4(OSTEOPOROSIS) == pytest.approx(24 / 92)
-    assert loops(OSTEOPOROSIS)
+    assert is_repetitive(OSTEOPOROSIS)
     assert repeats(OSTEOPOROSIS)
     first_six_sentences = OSTEOPOROSIS[: OSTEOPOROSIS.index("Osteoporosis is a major cause")]
     assert not repeats(first_six_sentences)
@@ -55,7 +54,7 @@ def test_the_osteoporosis_answer_is_flagged() -> None:
     ],
 )  # fmt: skip
 def test_loops(answer: str, expected: bool) -> None:
-    assert loops(answer) is expected
+    assert is_repetitive(answer) is expected
 
 
 def test_few_reference_answers_loop() -> None:
@@ -67,7 +66,7 @@ def test_few_reference_answers_loop() -> None:
         answers = [row["answer"] for row in csv.DictReader(file)][::20]
     assert len(answers) > 800
     # 0.6 % of MedQuAD's references hold a repeated block of sentences (references/data_and_evaluation.md).
-    assert 0 < sum(map(loops, answers)) < 0.02 * len(answers)
+    assert 0 < sum(map(is_repetitive, answers)) < 0.02 * len(answers)
 
 
 def test_an_echo_of_the_question_is_found() -> None:

@@ -59,10 +59,10 @@ def test_no_cell_is_broken(
     assert "-0.125 [-0.175, -0.075]" in cells
     assert text.count("no difference shown") == 5
     assert text.count("worse") == 2
-    assert all(table.count("floor: nearest_question") == 1 for table in tables)
+    assert all(table.count("baseline: nearest_question") == 1 for table in tables)
     # It has no likelihood: no empty row for it.
-    assert text.count("floor: nearest_question") == num_tables
-    assert "adapter is not shown to be better than the floor nearest_question in ROUGE-1 (worse), ROUGE-L" in text
+    assert text.count("baseline: nearest_question") == num_tables
+    assert "adapter is not shown to be better than the baseline nearest_question in ROUGE-1 (worse), ROUGE-L" in text
 
 
 def test_cut_answers_and_items_seen_in_training_are_told(capsys: pytest.CaptureFixture[str]) -> None:

@@ -13,12 +13,18 @@ import pytest
 
 from medqa_cli.data.dataset import QaRow
 from medqa_cli.errors import InputError
-from medqa_cli.evaluation.caveats import floor_sentences, power_sentences, verdict
-from medqa_cli.evaluation.figures import parts_of
-from medqa_cli.evaluation.floors import swapped_references
-from medqa_cli.evaluation.metrics import METRICS
+from medqa_cli.evaluation.baselines import swapped_references
+from medqa_cli.evaluation.metrics import METRICS, metric
 from medqa_cli.evaluation.page import make_page, marked
-from medqa_cli.evaluation.results import ChoiceResults, Measured, Statistics, make_results
+from medqa_cli.evaluation.results import (
+    ChoiceResults,
+    Measured,
+    Statistics,
+    baseline_sentences,
+    make_results,
+    power_sentences,
+    verdict,
+)
 from medqa_cli.evaluation.samples import Sample, read_samples, write_samples
 
 ALL = [name for name in METRICS if name not in ("accuracy", "macro_f1")]
@@ -69,8 +75,8 @@ def test_each_figure_by_hand() -> None:
     assert value["length_ratio"] == pytest.approx((9 + 8 + 7) / (12 * 3))
     # Nine words, all in the reference of twelve in order.
     own, swapped = 2 * 9 / (9 + 12), 2 * 7 / (9 + 12)
-    assert parts_of("rougeL", samples)[0].tolist() == [pytest.approx(own), 1]
-    assert parts_of("reference_swap_margin", samples)[0].tolist() == [pytest.approx(own - swapped), 1]
+    assert metric("rougeL").parts(samples)[0].tolist() == [pytest.approx(own), 1]
+    assert metric("reference_swap_margin").parts(samples)[0].tolist() == [pytest.approx(own - swapped), 1]
 
 
 def test_the_margin_of_a_parrot_is_nothing_and_that_of_a_good_answer_is_not() -> None:
@@ -156,9 +162,9 @@ def test_a_floor_that_is_not_beaten_is_named() -> None:
     base = results["floors_not_beaten"]["base"]
     assert base["random_answer"] == {"rougeL": None, "rougeL_stripped": None, "topic_coverage": None}
     assert base["nearest_question"] == {"rougeL": False, "rougeL_stripped": False, "topic_coverage": False}
-    sentences = floor_sentences(results)
+    sentences = baseline_sentences(results)
     assert sentences[0] == (
-        "adapter is not shown to be better than the floor nearest_question in ROUGE-L (worse), topic words covered"
+        "adapter is not shown to be better than the baseline nearest_question in ROUGE-L (worse), topic words covered"
     )
     assert [sentence.split()[0] for sentence in sentences] == ["adapter"] * 2 + ["base"] * 3
     assert results_of({"adapter": samples["adapter"]}, ["rougeL"])["floors_not_beaten"] == {"adapter": {}}

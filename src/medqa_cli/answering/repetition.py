@@ -1,10 +1,13 @@
-"""Whether an answer runs in a circle: a tail that repeats itself, or too many words that were said before.
+"""Detects repetition loops in generated text.
 
-Knows token ids and text, no model. Does not cut an answer: ``ending`` does.
+``LoopWatch`` and ``repeated_sentences`` watch an answer while it is made, on tokens and sentences; in doubt it goes on.
+``is_repetitive`` judges a finished answer by its words, so that any model's text can be measured by it.
 """
 
 from __future__ import annotations
 
+import re
+from collections import Counter
 from collections.abc import Sequence
 
 from medqa_cli.data.normalize import normalize
@@ -19,6 +22,10 @@ _RUN = 4  # words
 # In a list short items may well return; these many words do not.
 _DOUBLED_WORDS = 5
 _REPEATED_WORDS = 16
+_SENTENCE_END = re.compile(r"(?<=[.!?])\s+|\n+")
+_SHORTEST_SENTENCE = 5  # words
+_TIMES_A_SENTENCE = 3
+_SHORTEST_PHRASE, _LONG_PHRASE, _LONGEST_PHRASE = 3, 8, 100  # words
 
 
 class LoopWatch:
@@ -83,3 +90,26 @@ def seq_rep_4(text: str) -> float:
     words = normalize(text).split()
     runs = list(zip(*(words[start:] for start in range(_RUN)), strict=False))
     return 1 - len(set(runs)) / len(runs) if runs else 0.0
+
+
+def is_repetitive(text: str) -> bool:
+    """Tell whether a finished answer goes round in circles.
+
+    It does when one sentence of five words or more stands in it three times, or when its end is periodic: a phrase of
+    3 to 100 words that is said three times (twice from eight words on) up to the last word.
+    """
+    sentences = Counter(normalize(sentence) for sentence in _SENTENCE_END.split(text))
+    if any(
+        times >= _TIMES_A_SENTENCE and len(sentence.split()) >= _SHORTEST_SENTENCE
+        for sentence, times in sentences.items()
+    ):
+        return True
+    words = normalize(text).split()
+    for period in range(_SHORTEST_PHRASE, min(_LONGEST_PHRASE, len(words) // 2) + 1):
+        needed = period * (2 if period >= _LONG_PHRASE else 3)
+        run = period
+        while run < min(len(words), needed) and words[-1 - run] == words[-1 - run + period]:
+            run += 1
+        if run >= needed:
+            return True
+    return False

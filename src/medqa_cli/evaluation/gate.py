@@ -18,7 +18,7 @@ from dataclasses import dataclass
 from typing import Any
 
 from medqa_cli.errors import InputError, MedqaError
-from medqa_cli.evaluation.metrics import CHOICE, LIKELIHOOD, STRIPPED, all_names, text_metrics
+from medqa_cli.evaluation.metrics import STRIPPED, all_names, metric, text_metrics
 from medqa_cli.spelling import did_you_mean
 
 _OPERATORS: Mapping[str, Callable[[float, float], bool]] = {
@@ -114,7 +114,7 @@ def require_measured(conditions: Sequence[Condition], metrics: Sequence[str], se
     Raises:
         InputError: one is not.
     """
-    measured = {*text_metrics(metrics), *set(LIKELIHOOD) & set(metrics)}
+    measured = {*metrics, *text_metrics(metrics)}
     for condition in conditions:
         for figure in (condition.left, condition.right):
             if isinstance(figure, float):
@@ -124,7 +124,7 @@ def require_measured(conditions: Sequence[Condition], metrics: Sequence[str], se
                     raise InputError(
                         f"--fail-on: no multiple-choice file {figure.set_name}", "see eval.multiple_choice"
                     )
-            elif figure.metric in CHOICE:
+            elif metric(figure.metric).group == "choice":
                 raise InputError(f"--fail-on: {figure} is of a multiple-choice file", "write MODEL.FILE.METRIC")
             elif figure.metric not in measured:
                 name = figure.metric.removesuffix(STRIPPED)

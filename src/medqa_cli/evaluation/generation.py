@@ -1,10 +1,11 @@
-"""Greedy answers to many questions, a batch at a time.
+"""What a model makes of many questions: the likelihood of the reference answers, and its own greedy answers.
 
-The token loop is that of ``answering``; only nothing is cut here. Does not judge answers.
+The token loop is that of ``answering``; only nothing is cut here.
 """
 
 from __future__ import annotations
 
+import math
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, replace
 from typing import Any
@@ -12,9 +13,51 @@ from typing import Any
 from medqa_cli import distributed
 from medqa_cli.answering.decode import MOST_ROWS, decode_batch, pick_batch_size
 from medqa_cli.config.schema import GenerateConfig
+from medqa_cli.errors import MedqaError
 from medqa_cli.evaluation.models import LoadedModel
 from medqa_cli.journal import SharedJournal
-from medqa_cli.prompt.encoder import PromptEncoder
+from medqa_cli.model.scoring import AnswerScore, score_answers
+from medqa_cli.prompt.encoder import Example, PromptEncoder
+
+# Forwards in a piece of work that a second start finds done.
+_FORWARDS_PER_PIECE = 8
+
+
+def score_likelihood(
+    loaded: LoadedModel, examples: Sequence[Example], batch_size: int, journal: SharedJournal
+) -> list[AnswerScore]:
+    """Score each example's answer, in the order given; pieces that are done are taken as they are.
+
+    Raises:
+        MedqaError: a likelihood is not a finite number.
+    """
+
+    def compute(part: Sequence[Example], on_progress: Callable[[int], None]) -> list[tuple[float, int]]:
+        scores = score_answers(
+            loaded.model,
+            part,
+            batch_size=batch_size,
+            device=loaded.device,
+            dtype=loaded.dtype,
+            on_progress=on_progress,
+        )
+        broken = sum(not math.isfinite(score.nll_sum) for score in scores)
+        if broken:
+            raise MedqaError(
+                f"{loaded.name}: {broken} of {len(scores)} likelihoods are not finite in {loaded.dtype}",
+                "set model.compute_dtype to float32 (or bfloat16), then give the same command again",
+            )
+        return [(score.nll_sum, score.num_tokens) for score in scores]
+
+    values = journal.map(
+        f"likelihood/{loaded.name}",
+        compute,
+        examples,
+        size=batch_size * _FORWARDS_PER_PIECE,
+        title=f"scoring {loaded.name}",
+        length=lambda example: len(example.input_ids),
+    )
+    return [AnswerScore(nll_sum, num_tokens) for nll_sum, num_tokens in values]
 
 
 @dataclass(frozen=True)

@@ -1,8 +1,7 @@
 """Overlap of an answer with its references: ROUGE-1, -2, -L per answer; BLEU and chrF as counts that can be summed.
 
 ROUGE (Lin 2004, ACL W04-1013) is computed on rouge-score's tokens by faster arithmetic and equals rouge-score's F
-measure. BLEU and chrF are sacrebleu's: they are figures of a whole corpus, so an answer has counts, not a score. Does
-not compute intervals.
+measure. BLEU and chrF are sacrebleu's: they are metrics of a whole corpus, so an answer has counts, not a score.
 """
 
 from __future__ import annotations
@@ -14,12 +13,36 @@ from typing import Any
 
 import numpy as np
 
-from medqa_cli.evaluation.statistics import FloatArray
-from medqa_cli.evaluation.words import stemmed_words
+from medqa_cli.evaluation.bootstrap import FloatArray
 
 ROUGE = ("rouge1", "rouge2", "rougeL")
 CORPUS_METRICS = ("bleu", "chrf")
 ROUGE_SETTINGS = "rouge-score 0.1.2 tokens, Porter stemmer, F measure, best of all references of the question"
+
+
+class _CachedStemmer:
+    """Porter's stemmer of NLTK, the one that rouge-score uses; each word is stemmed once."""
+
+    def __init__(self) -> None:
+        from nltk.stem import porter
+
+        self._stem = functools.lru_cache(maxsize=1 << 17)(porter.PorterStemmer().stem)
+
+    def stem(self, word: str) -> str:
+        """Return the stem of a word."""
+        return str(self._stem(word))
+
+
+_stemmer = functools.cache(_CachedStemmer)
+
+
+@functools.lru_cache(maxsize=1 << 14)
+def stemmed_words(text: str) -> tuple[str, ...]:
+    """Return the tokens of a text, as ``rouge_score.rouge_scorer.RougeScorer(use_stemmer=True)`` sees them."""
+    from rouge_score import tokenize
+
+    tokens: Any = tokenize.tokenize(text, _stemmer())
+    return tuple(tokens)
 
 
 def rouge(answer: str, references: Sequence[str]) -> dict[str, float]:

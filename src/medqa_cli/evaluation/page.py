@@ -13,10 +13,9 @@ from string import Template
 from typing import Any
 
 from medqa_cli.console import printable
-from medqa_cli.evaluation.caveats import floor_sentences, verdict
-from medqa_cli.evaluation.figures import repeats
-from medqa_cli.evaluation.metrics import metric
+from medqa_cli.evaluation.metrics import metric, repeats
 from medqa_cli.evaluation.overlap import rouge
+from medqa_cli.evaluation.results import baseline_sentences, verdict
 from medqa_cli.evaluation.samples import Sample
 
 
@@ -51,7 +50,7 @@ def _summary(results: Mapping[str, Any]) -> str:
         f"bootstrap over {settings['clusters']} clusters (topics), {settings['bootstrap_draws']:,} draws, seed "
         f"{settings['seed']}.</p>"
         '<p class="soft">Grey: what a trivial answerer gets. These figures do not tell whether an answer is medically '
-        "right.</p>" + "".join(f"<p>{_text(sentence)}.</p>" for sentence in floor_sentences(results))
+        "right.</p>" + "".join(f"<p>{_text(sentence)}.</p>" for sentence in baseline_sentences(results))
     )
 
 

@@ -11,7 +11,7 @@ from medqa_cli import console
 from medqa_cli.data.dataset import QaRow
 from medqa_cli.data.normalize import normalize
 from medqa_cli.errors import InputError
-from medqa_cli.evaluation.floors import swapped_references
+from medqa_cli.evaluation.baselines import swapped_references
 from medqa_cli.prompt.encoder import IGNORE_INDEX, Example, PromptEncoder
 
 

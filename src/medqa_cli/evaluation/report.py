@@ -1,4 +1,4 @@
-"""The tables that ``medqa eval`` prints. Does not compute anything."""
+"""The tables that ``medqa eval`` prints."""
 
 from __future__ import annotations
 
@@ -7,34 +7,35 @@ from pathlib import Path
 from typing import Any
 
 from medqa_cli import console
-from medqa_cli.evaluation.caveats import floor_sentences, power_sentences, verdict
-from medqa_cli.evaluation.metrics import BEHAVIOUR, LIKELIHOOD, OVERLAP, STRIPPED, TOPIC, metric
+from medqa_cli.evaluation.metrics import STRIPPED, in_group, metric
+from medqa_cli.evaluation.results import baseline_sentences, power_sentences, verdict
 
-# Title and the figures in it; a terminal that is too narrow for them gets them in several tables.
-_TABLES = (
-    ("Likelihood of the reference answers", LIKELIHOOD),
-    ("Overlap with the references", OVERLAP),
-    ("Overlap, boilerplate stripped", tuple(name + STRIPPED for name in OVERLAP)),
-    ("Topic", TOPIC),
-    ("Behaviour", BEHAVIOUR),
-)
+# Title of each group of metrics; a terminal that is too narrow for a table gets several.
+_TABLES = {
+    "likelihood": "Likelihood of the reference answers",
+    "overlap": "Overlap with the references",
+    "stripped": "Overlap, boilerplate stripped",
+    "topic": "Topic",
+    "behavior": "Behavior",
+}
 
 
 def show(results: Mapping[str, Any], results_path: Path, report_path: Path) -> None:
-    """Print models, floors and differences with their intervals, and how many questions stand behind them."""
-    for title, names in _TABLES:
-        if names[0].endswith(STRIPPED) and _as_unstripped(names, results):
+    """Print models, baselines and differences with their intervals, and how many questions stand behind them."""
+    for group, title in _TABLES.items():
+        names = in_group(group)
+        if group == "stripped" and _as_unstripped(names, results):
             console.line("Overlap, boilerplate stripped: the same figures; there was nothing to strip")
             console.line()
         else:
             _show_group(title, names, results)
     for name, own in results["multiple_choice"].items():
-        _show_group(f"{name}: {own['items']} multiple-choice items", ("accuracy", "macro_f1"), own)
+        _show_group(f"{name}: {own['items']} multiple-choice items", in_group("choice"), own)
         if "contaminated" in own:
             console.line(f"{len(own['contaminated']['ids'])} items of {name} stand in the training data; without them:")
             if "unseen" in own["contaminated"]:
                 rest = own["contaminated"]["unseen"]
-                _show_group(f"{name}: the other {rest['items']} items", ("accuracy", "macro_f1"), rest)
+                _show_group(f"{name}: the other {rest['items']} items", in_group("choice"), rest)
     settings = results["settings"]
     topics = f", {results['topics']} topics" if results["topics"] else ""
     console.line(
@@ -45,7 +46,7 @@ def show(results: Mapping[str, Any], results_path: Path, report_path: Path) -> N
     console.line(
         f"[95 % interval]: bootstrap over {settings['clusters']} {unit}, {settings['bootstrap_draws']:,} draws"
     )
-    for sentence in (*floor_sentences(results), *power_sentences(results)):
+    for sentence in (*baseline_sentences(results), *power_sentences(results)):
         console.line(sentence)
     if settings["num_truncated_answers"]:
         console.line(f"{settings['num_truncated_answers']} answers were cut at {settings['max_length']} tokens")
@@ -58,7 +59,7 @@ def _show_group(title: str, names: Sequence[str], results: Mapping[str, Any]) ->
     if not names:
         return
     rows = [_row(who, figures, names) for who, figures in results["models"].items()]
-    rows += [_row(f"floor: {who}", figures, names) for who, figures in results["floors"].items()]
+    rows += [_row(f"baseline: {who}", figures, names) for who, figures in results["floors"].items()]
     rows += [
         [who.replace("-", " - "), *(_difference(name, figures[name]) if name in figures else "" for name in names)]
         for who, figures in results["differences"].items()
@@ -108,19 +109,14 @@ def _row(who: str, figures: Mapping[str, Any], names: Sequence[str]) -> list[str
 
 def _interval(name: str, figure: Mapping[str, Any]) -> str:
     low, high = figure["ci95"]
-    digits = _digits(name)
+    digits = metric(name).digits
     return f"{figure['value']:.{digits}f} [{low:.{digits}f}, {high:.{digits}f}]"
 
 
 def _difference(name: str, figure: Mapping[str, Any]) -> str:
     low, high = figure["ci95"]
-    digits = _digits(name)
+    digits = metric(name).digits
     return f"{figure['value']:+.{digits}f} [{low:+.{digits}f}, {high:+.{digits}f}]\n{verdict(name, figure)}"
-
-
-def _digits(name: str) -> int:
-    # They go to 100: three decimals of them say nothing.
-    return 1 if name.removesuffix(STRIPPED) in ("chrf", "bleu") else 3
 
 
 def _as_unstripped(names: Sequence[str], results: Mapping[str, Any]) -> bool:

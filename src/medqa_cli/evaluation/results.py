@@ -1,30 +1,24 @@
-"""From samples to ``results.json``: figures with intervals, floors, paired differences, power; no model is needed.
-
-Does not write files and does not show anything (``report``, ``page``).
-"""
+"""From samples to ``results.json``: metrics with intervals, baselines, paired differences; what they show in words."""
 
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 from itertools import combinations
 from typing import Any
 
 from medqa_cli.data.normalize import normalize
-from medqa_cli.evaluation.choice_figures import accuracy_of_sums, confusion_parts, macro_f1_of_sums
-from medqa_cli.evaluation.figures import parts_of, reduce_of
-from medqa_cli.evaluation.floors import cut_words
-from medqa_cli.evaluation.metrics import LIKELIHOOD, OVERLAP, STRIPPED, TOPIC, metric, text_metrics
+from medqa_cli.evaluation.baselines import REFERENCE, TRIVIAL, length_baselines
+from medqa_cli.evaluation.bootstrap import ClusterBootstrap, Resampled, as_json, better_of
+from medqa_cli.evaluation.metrics import METRICS, STRIPPED, confusion_parts, in_group, metric, text_metrics
 from medqa_cli.evaluation.overlap import CORPUS_METRICS, ROUGE_SETTINGS, signature
-from medqa_cli.evaluation.samples import CUT_REFERENCE, REFERENCE, Sample
-from medqa_cli.evaluation.statistics import ClusterBootstrap, Reduce, Resampled, as_json, better_of
+from medqa_cli.evaluation.samples import Sample
 
-# What a floor of one kind of answerer has: its own figures would only repeat the others'.
 _ORDER = ("merged", "adapter", "base")
+# What the references themselves are measured by: their other metrics would only repeat the others'.
 _OF_REFERENCES = ("seq_rep_4", "loop_rate", "topic_coverage")
 # A trivial answerer writes well, since people wrote its answers: only what it says is compared.
-_TRIVIAL = ("unigram", "random_answer", "nearest_question", "wrong_topic")
-_OF_CONTENT = (*LIKELIHOOD, *OVERLAP, *(name + STRIPPED for name in OVERLAP), *TOPIC)
+_OF_CONTENT = tuple(name for group in ("likelihood", "overlap", "stripped", "topic") for name in in_group(group))
 
 
 @dataclass(frozen=True)
@@ -85,15 +79,15 @@ def make_results(
         settings: further settings to record.
 
     Returns:
-        the content of ``results.json`` (design, section 5).
+        the content of ``results.json``.
     """
     first = next(iter(measured.samples.values()))
     bootstrap = ClusterBootstrap(
         [sample.topic or normalize(sample.question) for sample in first], statistics.draws, statistics.seed
     )
-    names = [name for name in metrics if name in LIKELIHOOD] + text_metrics(metrics)
+    names = [name for name in metrics if metric(name).group == "likelihood"] + text_metrics(metrics)
     models = _resampled(measured.samples, names, bootstrap)
-    floors = _resampled(with_length_floors(measured), names, bootstrap)
+    floors = _resampled({**measured.floors, **length_baselines(first)}, names, bootstrap)
     floors = {name: _only(name, figures) for name, figures in floors.items()}
     differences = _differences(models, bootstrap.num_clusters)
     return {
@@ -109,35 +103,6 @@ def make_results(
     }
 
 
-def with_length_floors(measured: Measured) -> dict[str, Sequence[Sample]]:
-    """Return the floors with two more: the references as they are, and cut at the first model's mean length."""
-    floors = dict(measured.floors)
-    first = next(iter(measured.samples.values()))
-    if any(sample.answer is None for sample in first):
-        return floors
-    mean = round(sum(len((sample.answer or "").split()) for sample in first) / len(first))
-    floors[CUT_REFERENCE] = [
-        floor_sample(sample, CUT_REFERENCE, cut_words(sample.references[0], mean)) for sample in first
-    ]
-    floors[REFERENCE] = [floor_sample(sample, REFERENCE, sample.references[0]) for sample in first]
-    return floors
-
-
-def floor_sample(sample: Sample, name: str, answer: str) -> Sample:
-    """Return what a trivial answerer says to the question of a sample."""
-    return replace(
-        sample,
-        model=name,
-        answer=answer,
-        finish_reason=None,
-        generated_tokens=None,
-        nll_sum=None,
-        answer_tokens=None,
-        answer_bytes=None,
-        truncated=False,
-    )
-
-
 def _only(floor: str, figures: dict[str, Resampled]) -> dict[str, Resampled]:
     if floor != REFERENCE:
         return figures
@@ -151,9 +116,9 @@ def _resampled(
     for model, own in samples.items():
         found[model] = {}
         for name in names:
-            parts = parts_of(name, own)
+            parts = metric(name).parts(own)
             if parts is not None:
-                found[model][name] = bootstrap.figure(parts, reduce_of(name))
+                found[model][name] = bootstrap.figure(parts, metric(name).reduce)
     return found
 
 
@@ -179,7 +144,7 @@ def _not_beaten(
     False: the model is worse; None: no difference is shown.
     """
     found: dict[str, dict[str, bool | None]] = {}
-    for floor in _TRIVIAL:
+    for floor in TRIVIAL:
         own = floors.get(floor, {})
         for name in _OF_CONTENT:
             if name in model and name in own:
@@ -224,7 +189,7 @@ def _choice_figures(own: ChoiceResults, statistics: Statistics) -> dict[str, Any
 
     def figures(predicted: Sequence[int]) -> dict[str, Resampled]:
         parts = confusion_parts(own.gold, predicted, len(own.choices))
-        return {name: bootstrap.figure(parts, reduce) for name, reduce in _CHOICE_REDUCES.items()}
+        return {name: bootstrap.figure(parts, METRICS[name].reduce) for name in in_group("choice")}
 
     models = {name: figures(predicted) for name, predicted in own.predicted.items()}
     return {
@@ -234,9 +199,6 @@ def _choice_figures(own: ChoiceResults, statistics: Statistics) -> dict[str, Any
         "floors": {"majority": {**_as_json(figures([majority] * len(own.gold))), "choice": own.choices[majority]}},
         "differences": _differences(models, bootstrap.num_clusters),
     }
-
-
-_CHOICE_REDUCES: dict[str, Reduce] = {"accuracy": accuracy_of_sums, "macro_f1": macro_f1_of_sums}
 
 
 def _settings(
@@ -257,3 +219,45 @@ def _settings(
     if any(name.startswith("rouge") for name in names):
         shared["rouge"] = ROUGE_SETTINGS
     return shared | {name: signature(name, num_references) for name in overlap}
+
+
+def verdict(name: str, figure: Mapping[str, Any]) -> str:
+    """Return what the difference of a figure shows: better, worse, a difference that is neither, or nothing."""
+    if figure["better"] is not None:
+        return "better" if figure["better"] else "worse"
+    low, high = figure["ci95"]
+    # One topic is the same in every draw of the bootstrap: an interval without width shows nothing.
+    is_seen = low < high and not low <= 0 <= high
+    return "different" if is_seen and metric(name).lower_is_better is None else "no difference shown"
+
+
+def baseline_sentences(results: Mapping[str, Any]) -> list[str]:
+    """Say for each model in which figures it is not shown to be better than a trivial answerer."""
+    sentences = []
+    for model, baselines in results.get("floors_not_beaten", {}).items():
+        for baseline, figures in baselines.items():
+            names = [
+                f"{metric(name).title}{'' if better is None else ' (worse)'}"
+                for name, better in figures.items()
+                if not name.endswith(STRIPPED)
+            ]
+            if names:
+                sentences.append(
+                    f"{model} is not shown to be better than the baseline {baseline} in {', '.join(names)}"
+                )
+    return sentences
+
+
+def power_sentences(results: Mapping[str, Any]) -> list[str]:
+    """Say for each pair of models which differences a sample of this size cannot show."""
+    sentences = []
+    for pair, figures in results["differences"].items():
+        wanted = ("nll", "rougeL", "topic_coverage")
+        shown = [name for name in wanted if name in figures and figures[name]["detectable"] > 1e-9]
+        if shown:
+            least = ", ".join(f"{figures[name]['detectable']:.2g} in {name}" for name in shown)
+            sentences.append(
+                f"{pair.replace('-', ' - ')}: with {results['questions']} questions, smaller differences than "
+                f"{least} cannot be relied on to show"
+            )
+    return sentences

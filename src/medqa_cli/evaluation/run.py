@@ -16,27 +16,22 @@ from medqa_cli.config.schema import EvalConfig, GenerateConfig, ModelConfig
 from medqa_cli.data.dataset import QaRow, encode_rows, evenly_spaced, iterate_split, read_split
 from medqa_cli.environment import TRAIN_SHA256, recorded_settings
 from medqa_cli.errors import InputError, Interrupted
-from medqa_cli.evaluation.choice_figures import predictions
-from medqa_cli.evaluation.choice_scoring import score_choices
-from medqa_cli.evaluation.contamination import contaminated
-from medqa_cli.evaluation.floors import floor_answers
-from medqa_cli.evaluation.generation import GeneratedAnswer, generate_answers
-from medqa_cli.evaluation.likelihood import score_likelihood, unigram_scores
-from medqa_cli.evaluation.metrics import LIKELIHOOD, text_metrics
+from medqa_cli.evaluation.baselines import UNIGRAM, baseline_answers, baseline_sample, unigram_scores
+from medqa_cli.evaluation.generation import GeneratedAnswer, generate_answers, score_likelihood
+from medqa_cli.evaluation.metrics import in_group, text_metrics
 from medqa_cli.evaluation.models import MODEL_NAMES, ModelSet
-from medqa_cli.evaluation.multiple_choice import ChoiceItem, read_choice_file
+from medqa_cli.evaluation.multiple_choice import ChoiceItem, contaminated, predictions, read_choice_file, score_choices
+from medqa_cli.evaluation.openai_client import PREFIX, SERVED, ServedModel, connect, served_answers
 from medqa_cli.evaluation.output import write_all
 from medqa_cli.evaluation.questions import Questions, make_questions
-from medqa_cli.evaluation.results import ChoiceResults, Measured, Statistics, floor_sample, make_results
+from medqa_cli.evaluation.results import ChoiceResults, Measured, Statistics, make_results
 from medqa_cli.evaluation.samples import Sample
-from medqa_cli.evaluation.served import PREFIX, SERVED, ServedModel, connect, served_answers
 from medqa_cli.files import RunFolder, sha256_of_file
 from medqa_cli.journal import SharedJournal
 from medqa_cli.model.load import base_of_adapter, load_config, load_tokenizer, num_embeddings
 from medqa_cli.model.scoring import AnswerScore
 from medqa_cli.prompt.encoder import PromptContract, PromptEncoder
 
-UNIGRAM = "unigram"
 # On a CPU a small model writes some ten tokens a second in each answer of a batch.
 _MANY_ANSWERS = 50
 
@@ -163,7 +158,7 @@ def _likelihoods(
     items: dict[str, list[ChoiceItem]],
     journal: SharedJournal,
 ) -> tuple[dict[str, list[AnswerScore]], dict[str, ChoiceResults]]:
-    wants_scores = bool(set(job.settings.metric_names) & set(LIKELIHOOD))
+    wants_scores = bool(set(job.settings.metric_names) & set(in_group("likelihood")))
     scores: dict[str, list[AnswerScore]] = {}
     predicted: dict[str, dict[str, list[int]]] = {name: {} for name in items}
     if SERVED in job.models and (wants_scores or items):
@@ -251,14 +246,14 @@ def _samples(
 def _floors(job: EvalJob, encoder: PromptEncoder | None, questions: Questions) -> dict[str, list[Sample]]:
     train = read_split(job.data_dir, "train")
     floors: dict[str, list[Sample]] = {}
-    if encoder is not None and set(job.settings.metric_names) & set(LIKELIHOOD):
+    if encoder is not None and set(job.settings.metric_names) & set(in_group("likelihood")):
         encoded = encode_rows(train, encoder, job.model.max_length)
         scores = unigram_scores(encoded.examples, questions.examples, encoder.vocabulary_size)
         floors[UNIGRAM] = _samples(UNIGRAM, questions, scores, None)
     if text_metrics(job.settings.metric_names) and train:
         plain = _samples("", questions, None, None)
-        for name, answers in floor_answers(train, questions.rows, job.seed).items():
-            floors[name] = [floor_sample(sample, name, text) for sample, text in zip(plain, answers, strict=True)]
+        for name, answers in baseline_answers(train, questions.rows, job.seed).items():
+            floors[name] = [baseline_sample(sample, name, text) for sample, text in zip(plain, answers, strict=True)]
     return floors
 
 

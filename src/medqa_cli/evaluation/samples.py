@@ -15,8 +15,6 @@ from typing import Any
 from medqa_cli.errors import InputError
 from medqa_cli.files import atomic_file, require_file
 
-CUT_REFERENCE = "cut_reference"
-REFERENCE = "reference"
 _LONGEST_LINE = 1 << 25  # characters
 _LARGEST = 10**12  # far above any sum of losses or count of tokens
 _SHOWN = 60  # characters of a value in a message

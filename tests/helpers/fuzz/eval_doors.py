@@ -72,12 +72,12 @@ def rescore_and_show(folder: Path, metrics: Any) -> None:
 
 def served(rng: random.Random, folder: Path) -> None:
     from medqa_cli.config.schema import GenerateConfig
-    from medqa_cli.evaluation import http_json
+    from medqa_cli.evaluation import openai_client
+    from medqa_cli.evaluation.openai_client import connect, served_answers
     from medqa_cli.evaluation.samples import Sample, write_samples
-    from medqa_cli.evaluation.served import connect, served_answers
     from medqa_cli.journal import SharedJournal
 
-    http_json.SECONDS_TO_BEGIN, http_json.SECONDS_TO_END = 1.0, 0.3
+    openai_client.SECONDS_TO_BEGIN, openai_client.SECONDS_TO_END = 1.0, 0.3
     os.environ["no_proxy"] = "127.0.0.1"
     server = ThreadingHTTPServer(("127.0.0.1", 0), handler(rng))
     server.daemon_threads = True
@@ -165,7 +165,7 @@ def warm() -> None:
     """Import what the doors import."""
     import sacrebleu  # noqa: F401
 
-    from medqa_cli.evaluation import gate, output, report, samples, served  # noqa: F401
+    from medqa_cli.evaluation import gate, openai_client, output, report, samples  # noqa: F401
 
 
 DOORS = {"samples": Door(samples, warm), "served": Door(served, warm)}

@@ -14,9 +14,9 @@ import pytest
 from helpers.commands import Outcome
 from medqa_cli.config.schema import GenerateConfig
 from medqa_cli.errors import InputError, MedqaError
-from medqa_cli.evaluation import http_json
+from medqa_cli.evaluation import openai_client
 from medqa_cli.evaluation.generation import GeneratedAnswer
-from medqa_cli.evaluation.served import ServedModel, connect, served_answers
+from medqa_cli.evaluation.openai_client import ServedModel, connect, served_answers
 from medqa_cli.journal import SharedJournal
 
 
@@ -222,7 +222,7 @@ def test_a_redirect_to_another_address_is_refused(server: Server, monkeypatch: p
 def test_a_server_that_begins_and_never_ends_is_left(
     server: Server, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(http_json, "SECONDS_TO_END", 0.2)
+    monkeypatch.setattr(openai_client, "SECONDS_TO_END", 0.2)
     ended = threading.Event()
 
     def drip(handler: Handler, code: int, body: Any) -> None:

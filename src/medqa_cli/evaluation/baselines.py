@@ -1,6 +1,6 @@
-"""What trivial answerers say: the floors beside every score of a generated answer, and the swapped references.
+"""The baselines: what trivial answerers say and how likely they find the references; and the swapped references.
 
-Does not score them.
+The files and JSON keys of an evaluation call them floors.
 """
 
 from __future__ import annotations
@@ -9,6 +9,7 @@ import math
 import random
 from collections import Counter, defaultdict
 from collections.abc import Sequence
+from dataclasses import replace
 
 import numpy as np
 
@@ -16,7 +17,16 @@ from medqa_cli.data.dataset import QaRow
 from medqa_cli.data.normalize import normalize
 from medqa_cli.data.topics.question_types import OTHER, recognise
 from medqa_cli.data.topics.topics import topic_names
-from medqa_cli.evaluation.words import stemmed_words
+from medqa_cli.evaluation.overlap import stemmed_words
+from medqa_cli.evaluation.samples import Sample
+from medqa_cli.model.scoring import AnswerScore
+from medqa_cli.prompt.encoder import IGNORE_INDEX, Example
+
+UNIGRAM = "unigram"
+# A model must beat these: trivial answerers that do not know the reference.
+TRIVIAL = (UNIGRAM, "random_answer", "nearest_question", "wrong_topic")
+# The references themselves, as they are and cut at a model's mean length.
+CUT_REFERENCE, REFERENCE = "cut_reference", "reference"
 
 
 def kind_of(question: str) -> str:
@@ -30,7 +40,7 @@ def _topic_key(row: QaRow) -> str:
     return names[0] if names else normalize(row.question)
 
 
-def floor_answers(train: Sequence[QaRow], rows: Sequence[QaRow], seed: int) -> dict[str, list[str]]:
+def baseline_answers(train: Sequence[QaRow], rows: Sequence[QaRow], seed: int) -> dict[str, list[str]]:
     """Return what each trivial answerer says to each question.
 
     Args:
@@ -130,3 +140,50 @@ def _without_surplus(places: list[int], keys: list[str]) -> list[int]:
     own = [place for place, key in zip(places, keys, strict=True) if key == topic]
     dropped = set(own[allowed:])
     return [place for place in places if place not in dropped]
+
+
+def unigram_scores(
+    train_examples: Sequence[Example], examples: Sequence[Example], vocabulary_size: int
+) -> list[AnswerScore]:
+    """Score answers by token frequencies alone: the baseline that any language model must beat.
+
+    Frequencies of the training answers' tokens, end tokens included; unseen tokens share the mass that Witten-Bell
+    smoothing leaves them: types / (tokens + types) (Witten and Bell 1991, IEEE Trans. Inf. Theory 37:1085).
+    """
+    counts = Counter(label for example in train_examples for label in example.labels if label != IGNORE_INDEX)
+    seen_and_types = counts.total() + len(counts)
+    uniform = len(counts) / seen_and_types / vocabulary_size
+    scores = []
+    for example in examples:
+        labels = [label for label in example.labels if label != IGNORE_INDEX]
+        nll = -sum(math.log(counts[label] / seen_and_types + uniform) for label in labels)
+        scores.append(AnswerScore(nll, len(labels)))
+    return scores
+
+
+def length_baselines(samples: Sequence[Sample]) -> dict[str, list[Sample]]:
+    """Return the references as they are, and cut at the mean length of a model's answers; none without answers."""
+    if any(sample.answer is None for sample in samples):
+        return {}
+    mean = round(sum(len((sample.answer or "").split()) for sample in samples) / len(samples))
+    return {
+        CUT_REFERENCE: [
+            baseline_sample(sample, CUT_REFERENCE, cut_words(sample.references[0], mean)) for sample in samples
+        ],
+        REFERENCE: [baseline_sample(sample, REFERENCE, sample.references[0]) for sample in samples],
+    }
+
+
+def baseline_sample(sample: Sample, name: str, answer: str) -> Sample:
+    """Return what a trivial answerer says to the question of a sample."""
+    return replace(
+        sample,
+        model=name,
+        answer=answer,
+        finish_reason=None,
+        generated_tokens=None,
+        nll_sum=None,
+        answer_tokens=None,
+        answer_bytes=None,
+        truncated=False,
+    )

@@ -9,7 +9,7 @@ from statistics import NormalDist
 import numpy as np
 import pytest
 
-from medqa_cli.evaluation.statistics import ClusterBootstrap, Estimate, as_json, better_of, expanded_tail, ratio_of_sums
+from medqa_cli.evaluation.bootstrap import ClusterBootstrap, Estimate, as_json, better_of, expanded_tail, ratio_of_sums
 
 
 @dataclass(frozen=True)

@@ -7,7 +7,7 @@ import random
 import pytest
 
 from medqa_cli.data.dataset import QaRow
-from medqa_cli.evaluation.floors import NearestQuestion, cut_words, floor_answers, kind_of, swapped_references
+from medqa_cli.evaluation.baselines import NearestQuestion, baseline_answers, cut_words, kind_of, swapped_references
 from medqa_cli.evaluation.overlap import rouge_l
 
 
@@ -36,21 +36,21 @@ def test_each_floor_says_what_it_is_named_after() -> None:
         row(90, "How to treat gout?", "", "gout"),
         row(91, "What are the symptoms of migraine?", "", "migraine"),
     ] * 20
-    floors = floor_answers(TRAIN, rows, seed=1)
+    floors = baseline_answers(TRAIN, rows, seed=1)
     assert floors["nearest_question"][0] == "treatment answer about gout"
     assert floors["nearest_question"][1].startswith("symptoms answer about")
     wrong = set(floors["wrong_topic"][::2])
     assert len(wrong) > 2
     assert all(answer.startswith("treatment") and "gout" not in answer for answer in wrong)
     assert len(set(floors["random_answer"])) > 5
-    assert floors == floor_answers(TRAIN, rows, seed=1)
-    assert floors != floor_answers(TRAIN, rows, seed=2)
+    assert floors == baseline_answers(TRAIN, rows, seed=1)
+    assert floors != baseline_answers(TRAIN, rows, seed=2)
 
 
 def test_other_sources_do_not_lend_their_template() -> None:
     train = [*TRAIN, row(50, "How to treat rabies?", "from the other source", "rabies", "b")]
     rows = [row(90, "How to treat gout?", "", "gout", "b")] * 5
-    assert set(floor_answers(train, rows, seed=1)["wrong_topic"]) == {"from the other source"}
+    assert set(baseline_answers(train, rows, seed=1)["wrong_topic"]) == {"from the other source"}
 
 
 def test_the_nearest_question_weighs_rare_words_more() -> None:
