@@ -42,6 +42,15 @@ def test_a_table_keeps_its_other_columns(tmp_path: Path, suffix: str, delimiter:
     ]
 
 
+def test_a_table_of_questions_alone_may_have_commas_and_a_title(tmp_path: Path) -> None:
+    assert read_questions(write(tmp_path, "q.tsv", "question\nWhat, if any?\nquestion\n")) == [
+        AskedRow("What, if any?", {}),
+        AskedRow("question", {}),
+    ]
+    name = write(tmp_path, "q.csv", "Asked in May,\nid;question\n1;Why, oh why?\n".replace(",\n", "\n"))
+    assert read_questions(name) == [AskedRow("Why, oh why?", {"id": "1"})]
+
+
 def test_the_input_follows_the_instruction_of_alpaca(tmp_path: Path) -> None:
     name = write(tmp_path, "q.csv", "instruction,input\nAs a nurse.,What is gout?\nWhat is flu?,\n")
     assert read_questions(name) == [
@@ -80,6 +89,8 @@ def test_standard_input(monkeypatch: pytest.MonkeyPatch, content: bytes, expecte
         ("q.csv", "question\n", "holds no question"),
         ("q.csv", "id,text\n1,What?\n", r"no column 'question'; found 'id', 'text'"),
         ("q.csv", "id,question\n1,What?,more\n", r"q.csv:2: 3 cells, but the header has 2"),
+        ("q.csv", 'id,question\n1,"What?\n2,Why?\n', r"q.csv:2: the row cannot be read: unclosed quote"),
+        ("q.csv", "", "is empty"),
         ("q.csv", "id,id,question\n1,2,What?\n", "two columns have the same name"),
         ("q.jsonl", '{"question": "a"}\n{"question": \n', r"q.jsonl:2: no valid JSON"),
         ("q.jsonl", "[1]\n", r"q.jsonl:1: expected an object or a text, found \[1\]"),

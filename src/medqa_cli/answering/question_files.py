@@ -1,30 +1,30 @@
 """Reads files of questions: a text file with one on each line, JSON Lines, CSV or TSV; or standard input.
 
-Keeps every other column as it stands. Does not answer, and drops nothing but blank lines.
+Every other column is kept as it stands, and nothing is dropped but blank lines.
 """
 
 from __future__ import annotations
 
-import csv
-import io
 import json
 import re
 import sys
-from collections.abc import Iterator, Mapping, Sequence
-from dataclasses import dataclass
+from collections.abc import Iterator, Mapping
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
 from medqa_cli import console
 from medqa_cli.data.encodings.detect import detect_encoding
-from medqa_cli.data.reading.columns import CANDIDATES, INPUT, INSTRUCTION
+from medqa_cli.data.reading.cells import cell_text
+from medqa_cli.data.reading.columns import find_columns
+from medqa_cli.data.reading.rows import ColumnNames, Columns, TableFile, UnreadRow
+from medqa_cli.data.reading.tables import open_cells
 from medqa_cli.errors import InputError
 from medqa_cli.files import odd_kind
 
 STANDARD_INPUT = "-"
-_DELIMITERS = {".csv": ",;\t|", ".tsv": "\t"}
-_KINDS = ("a text file with one question on each line", ".jsonl", ".csv", ".tsv")
-_LARGEST_CELL = 2**31 - 1
+_TABLES = (".csv", ".tsv")
+_KINDS = ("a text file with one question on each line", ".jsonl", *_TABLES)
 _LINE_END = re.compile(r"\r\n|\n|\r")  # not those of str.splitlines: JSON leaves U+2028 inside a text
 
 
@@ -50,42 +50,47 @@ def read_questions(name: str, question_column: str | None = None, encoding: str 
     Raises:
         InputError: the file is missing or of another format, or it has no question column or no row.
     """
-    text, suffix = _read(name, encoding)
-    if suffix == ".jsonl":
-        rows = list(_json_rows(text, name, question_column))
-    elif suffix in _DELIMITERS:
-        rows = list(_table_rows(text, name, question_column, _DELIMITERS[suffix]))
+    wanted = ColumnNames(question=question_column, encoding=encoding, answers=False)
+    if name == STANDARD_INPUT:
+        text = sys.stdin.buffer.read().decode("utf-8-sig", errors="replace")
+        is_json = text.lstrip().startswith("{")
+        rows = list(_json_rows(text, "standard input", wanted) if is_json else _text_rows(text))
     else:
-        rows = [AskedRow(line.strip(), {}) for line in _LINE_END.split(text) if line.strip()]
+        rows = _file_rows(name, wanted)
     if not rows:
-        raise InputError(f"{_shown(name)} holds no question", f"expected {', '.join(_KINDS)}")
+        shown = "standard input" if name == STANDARD_INPUT else name
+        raise InputError(f"{shown} holds no question", f"expected {', '.join(_KINDS)}")
     return rows
 
 
-def _read(name: str, wanted: str | None) -> tuple[str, str]:
-    if name == STANDARD_INPUT:
-        text = sys.stdin.buffer.read().decode("utf-8-sig", errors="replace")
-        return text, ".jsonl" if text.lstrip().startswith("{") else ".txt"
+def _file_rows(name: str, wanted: ColumnNames) -> list[AskedRow]:
     path = Path(name)
     suffix = path.suffix.lower()
-    if suffix not in (".jsonl", ".txt", "", *_DELIMITERS):
+    if suffix not in (".jsonl", ".txt", "", *_TABLES):
         raise InputError(f"--file {name}: unknown format '{suffix}'; expected {', '.join(_KINDS)}")
     if kind := odd_kind(path):
         raise InputError(f"--file {name} is {kind}; expected a file", "or give it on standard input: --file -")
     try:
-        encoding = detect_encoding(path, name, wanted)
+        if suffix in _TABLES:
+            return list(_table_rows(name, wanted))
+        encoding = detect_encoding(path, name, wanted.encoding)
         for warning in encoding.warnings:
             console.warn(warning)
-        return path.read_text(encoding=encoding.codec, errors=encoding.errors), suffix
+        text = path.read_text(encoding=encoding.codec, errors=encoding.errors)
     except OSError as error:
         raise InputError(f"--file {name} cannot be read: {error.strerror}", "check the name") from error
+    return list(_json_rows(text, name, wanted) if suffix == ".jsonl" else _text_rows(text))
 
 
-def _json_rows(text: str, name: str, question_column: str | None) -> Iterator[AskedRow]:
+def _text_rows(text: str) -> Iterator[AskedRow]:
+    return (AskedRow(line.strip(), {}) for line in _LINE_END.split(text) if line.strip())
+
+
+def _json_rows(text: str, name: str, wanted: ColumnNames) -> Iterator[AskedRow]:
     for number, line in enumerate(_LINE_END.split(text), start=1):
         if not line.strip():
             continue
-        place = f"{_shown(name)}:{number}"
+        place = f"{name}:{number}"
         try:
             value = json.loads(line)
         except (ValueError, RecursionError) as error:
@@ -95,54 +100,41 @@ def _json_rows(text: str, name: str, question_column: str | None) -> Iterator[As
             continue
         if not isinstance(value, dict):
             raise InputError(f"{place}: expected an object or a text, found {json.dumps(value)[:40]}")
-        column = _question_column(list(value), place, question_column)
-        if not isinstance(value[column], str):
-            raise InputError(f"{place}: the question under {column!r} is no text")
-        yield _asked(value, column)
+        yield _asked(value, find_columns(wanted, list(value), place), place)
 
 
-def _table_rows(text: str, name: str, question_column: str | None, delimiters: str) -> Iterator[AskedRow]:
-    csv.field_size_limit(_LARGEST_CELL)
-    first_line = text.partition("\n")[0]
-    delimiter = max(delimiters, key=first_line.count)
-    reader = csv.reader(io.StringIO(text, newline=""), delimiter=delimiter)
-    header = [cell.strip() for cell in next(reader, [])]
-    column = _question_column(header, _shown(name), question_column)
-    if len(set(header)) < len(header):
-        raise InputError(f"{_shown(name)}: two columns have the same name: {', '.join(header)}", "rename one")
-    for cells in reader:
-        if not any(cell.strip() for cell in cells):
-            continue
-        if len(cells) != len(header):
+def _table_rows(name: str, wanted: ColumnNames) -> Iterator[AskedRow]:
+    table = open_cells(TableFile(Path(name), name), wanted)
+    for warning in table.warnings:
+        console.warn(warning)
+    names = [column.strip() for column in table.columns.names]
+    if len(set(names)) < len(names):
+        raise InputError(f"{name}: two columns have the same name: {', '.join(names)}", "rename one")
+    columns = replace(table.columns, names=tuple(names))
+    for row in table.rows:
+        if isinstance(row, UnreadRow):
+            reason = row.reason.replace("_", " ")
             raise InputError(
-                f"{_shown(name)}:{reader.line_num}: {len(cells)} cells, but the header has {len(header)}",
+                f"{name}:{row.line}: the row cannot be read: {reason}", "repair it, or export the file again"
+            )
+        if not any((cell_text(cell) or "").strip() for cell in row.cells):
+            continue
+        place = f"{name}:{row.line}"
+        if len(row.cells) != len(names):
+            raise InputError(
+                f"{place}: {len(row.cells)} cells, but the header has {len(names)}",
                 "put quotes around cells that hold the delimiter",
             )
-        row = dict(zip(header, cells, strict=True))
-        yield _asked(row, column)
+        yield _asked(dict(zip(names, row.cells, strict=True)), columns, place)
 
 
-def _asked(row: Mapping[str, Any], column: str) -> AskedRow:
+def _asked(row: Mapping[str, Any], columns: Columns, place: str) -> AskedRow:
     """Return the question of a row; behind Alpaca's instruction its input, as ``medqa convert`` reads them."""
+    column = columns.names[columns.question]
+    if not isinstance(row[column], str):
+        raise InputError(f"{place}: the question under {column!r} is no text")
     question, others = row[column], {key: cell for key, cell in row.items() if key != column}
-    after = next((cell for key, cell in others.items() if key.strip().casefold() == INPUT), None)
-    if column.strip().casefold() == INSTRUCTION and isinstance(after, str) and after.strip():
+    after = None if columns.input is None else row[columns.names[columns.input]]
+    if isinstance(after, str) and after.strip():
         question = f"{question}\n\n{after}"
     return AskedRow(question, others)
-
-
-def _question_column(names: Sequence[str], place: str, wanted: str | None) -> str:
-    by_folded = {name.strip().casefold(): name for name in reversed(names)}
-    # The config names the column of the training data; a file of questions may have another.
-    for candidate in (*([wanted] if wanted is not None else []), *CANDIDATES["question"]):
-        if candidate.casefold() in by_folded:
-            return by_folded[candidate.casefold()]
-    expected = f"'{wanted}' or 'question'" if wanted is not None else "'question'"
-    raise InputError(
-        f"{place}: no column {expected}; found {', '.join(map(repr, names)) or 'none'}",
-        "name it: --set data.question_column=NAME",
-    )
-
-
-def _shown(name: str) -> str:
-    return "standard input" if name == STANDARD_INPUT else name

@@ -102,6 +102,8 @@ def find_columns(wanted: ColumnNames, header: Sequence[str], file: object) -> Co
     Raises:
         InputError: a column is missing or ambiguous, or question and answer are one column.
     """
+    if not wanted.answers:
+        return _questions_alone(wanted, header, file)
     history = _optional(HISTORY_NAMES, header, set())
     exchange = _exchange(wanted, header)
     options = _options(wanted, header) if exchange is None else ()
@@ -131,6 +133,22 @@ def find_columns(wanted: ColumnNames, header: Sequence[str], file: object) -> Co
     source, kind = _optional(SOURCE_NAMES, header, taken), _optional(KIND_NAMES, header, taken)
     found = Columns(tuple(header), question, answer, topic, source, kind, exchange is not None, after, options, history)
     return replace(found, input_in_doubt=in_doubt, correct=correct, answer_is_named=named)
+
+
+def _questions_alone(wanted: ColumnNames, header: Sequence[str], file: object) -> Columns:
+    """Find the question, and behind Alpaca's instruction its input, in a file that need not have answers."""
+    # The config names the column of the training data; a file of questions may have another.
+    names = (*([wanted.question] if wanted.question is not None else []), *CANDIDATES["question"])
+    question = _optional(names, header, set())
+    if question is None:
+        expected = f"'{wanted.question}' or 'question'" if wanted.question is not None else "'question'"
+        raise InputError(
+            f"{file}: no column {expected}; found {', '.join(map(repr, header)) or 'none'}",
+            "name it: --set data.question_column=NAME",
+        )
+    is_instruction = header[question].strip().casefold() == INSTRUCTION
+    after = _optional((INPUT,), header, {question}) if is_instruction else None
+    return Columns(tuple(header), question, question, input=after)
 
 
 def _without(wanted: ColumnNames, header: Sequence[str]) -> list[str]:

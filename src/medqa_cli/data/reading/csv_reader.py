@@ -75,6 +75,7 @@ class _Format:
     """How to take the file apart.
 
     ``titles``: rows above the header. ``escapes``: a quote within a cell has a backslash before it, as MySQL writes it.
+    ``any_width``: a row may have more cells or fewer than the header.
     """
 
     def __init__(self, encoding: Encoding, delimiter: str, header: list[str], titles: int = 0) -> None:
@@ -82,6 +83,7 @@ class _Format:
         self.delimiter = delimiter
         self.titles = titles
         self.escapes = False
+        self.any_width = False
         # `a, "b, c"`: only a header with a space after each delimiter tells that the quote opens a cell.
         self.skip_spaces = len(header) > 1 and all(name.startswith(" ") for name in header[1:])
 
@@ -115,13 +117,16 @@ def read_delimited(file: TableFile, wanted: ColumnNames) -> CellTable:
     told = f", below {form.titles} lines of title" if form.titles else ""
     told += ", quotes escaped with backslashes" if form.escapes else ""
     description = f"{kind}, {encoding.description}, delimiter {_shown(form.delimiter)}{told}"
+    form.any_width = not wanted.answers
     return CellTable(description, columns, _rows(file, form, columns, wanted.caps))
 
 
 def _detect(file: TableFile, encoding: Encoding, wanted: ColumnNames) -> tuple[_Format, Columns]:
     """Take the delimiter that shows the columns wanted, else the one that shows most columns (for the message)."""
     declared = _declared_delimiter(file.path, encoding)
-    delimiters = (declared and [declared]) or DELIMITERS
+    delimiters = [declared] if declared else list(DELIMITERS)
+    if file.path.suffix.lower() == ".tsv" and not declared and not wanted.answers:
+        delimiters = ["\t"]  # the only column may be text with commas
     heads = {delimiter: _head(file, encoding, delimiter, wanted.caps) for delimiter in delimiters}
     for titles in range(MOST_TITLES + 1):
         for delimiter, head in heads.items():
@@ -223,8 +228,11 @@ def _rows(file: TableFile, form: _Format, columns: Columns, caps: Caps) -> Itera
             if number <= 0:
                 number += 1  # the header, or a title above it: read before
                 continue
-            text = "".join(lines.of_row) if problem is None else cells[0]
-            yield _row(number, line, cells, problem, text, columns, file)
+            if problem is None and form.any_width:
+                yield CellRow(number, line, cells)
+            else:
+                text = "".join(lines.of_row) if problem is None else cells[0]
+                yield _row(number, line, cells, problem, text, columns, file)
             number += 1
 
 

@@ -91,7 +91,7 @@ def questions_and_answers(table: CellTable, file: TableFile) -> Table:
             form = replace(form, first_option=_first_option(first, form))
         warnings.append(_told_of_options(columns, by_sign=named > 0 and not form.verbatim))
     warnings += told_of_cells(first, columns)
-    return Table(description, columns, _made(itertools.chain(head, rows), form), tuple(warnings))
+    return Table(description, columns, _made(itertools.chain(head, rows), form), (*table.warnings, *warnings))
 
 
 def _made(rows: Iterable[CellRow | UnreadRow], form: _Form) -> Iterator[RawRow | UnreadRow]:

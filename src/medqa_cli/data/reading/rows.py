@@ -109,6 +109,8 @@ class Expansion:
 class ColumnNames:
     """What the user said of the sources: names of columns (None: find it by its name), encoding of text files (None:
     told by their bytes), and how much may be read.
+
+    ``answers``: whether there have to be any. Of questions alone, a row may have more cells or fewer than the header.
     """
 
     question: str | None = None
@@ -116,13 +118,15 @@ class ColumnNames:
     topic: str | None = None
     encoding: str | None = None
     caps: Caps = field(default_factory=Caps)
+    answers: bool = True
 
 
 @dataclass(frozen=True)
 class Columns:
     """All columns of a file and the positions of those that are used.
 
-    ``exchange``: one column holds question and answer together, ``question`` and ``answer`` are both its position.
+    ``exchange``: one column holds question and answer together, ``question`` and ``answer`` are both its position, as
+    they are in a file of questions alone.
     ``input``: its text follows the question's (Alpaca); ``input_in_doubt``: only if its cells look like that.
     ``options``: of a multiple-choice question, all in one column or in one each; the answer tells which of them is
     right. ``correct``: another column that tells it. ``answer_is_named``: by the user, and no column that would have
@@ -244,11 +248,15 @@ class CellRow(NamedTuple):
 
 @dataclass(frozen=True)
 class CellTable:
-    """An opened table whose cells are not looked at yet; ``rows`` can be run through once."""
+    """An opened table whose cells are not looked at yet; ``rows`` can be run through once.
+
+    ``warnings``: what its user has to know of it.
+    """
 
     description: str
     columns: Columns
     rows: Iterator[CellRow | UnreadRow]
+    warnings: tuple[str, ...] = ()
 
 
 @dataclass(frozen=True)

@@ -104,17 +104,37 @@ def open_table(file: TableFile, wanted: ColumnNames, scratch: Scratch) -> Table:
     return replace(table, description=f"{table.description}, unpacked with gzip") if packed else table
 
 
-def _read(file: TableFile, wanted: ColumnNames) -> Table:
+def open_cells(file: TableFile, wanted: ColumnNames) -> CellTable:
+    """Open a table in a text file as it stands, one that may hold questions alone.
+
+    Args:
+        file: a file whose name ends like a table's in text: not packed, and of no format that a library reads.
+        wanted: the columns that the user named; ``answers`` tells whether there have to be any.
+
+    Returns:
+        the columns in use and the rows, a cell for each column.
+
+    Raises:
+        InputError: the file is empty, damaged or of another format than its name says, or lacks a column.
+    """
+    check_content(file)
+    return _read_cells(file, wanted)
+
+
+def _read_cells(file: TableFile, wanted: ColumnNames) -> CellTable:
     suffix = file.path.suffix.lower()
     reader = READERS[suffix]
-    warnings: tuple[str, ...] = ()
-    if suffix in _TEXT:
-        encoding = detect_encoding(file.path, file.shown, wanted.encoding)
-        warnings = encoding.warnings
-        if reader is read_delimited and looks_like_json(file.path, encoding):
-            reader = read_json_file
-    table = questions_and_answers(reader(file, wanted), file)
-    return replace(table, rows=_capped(table.rows, file, wanted.caps), warnings=(*warnings, *table.warnings))
+    if suffix not in _TEXT:
+        return reader(file, wanted)
+    encoding = detect_encoding(file.path, file.shown, wanted.encoding)
+    if reader is read_delimited and looks_like_json(file.path, encoding):
+        reader = read_json_file
+    return replace(reader(file, wanted), warnings=encoding.warnings)
+
+
+def _read(file: TableFile, wanted: ColumnNames) -> Table:
+    table = questions_and_answers(_read_cells(file, wanted), file)
+    return replace(table, rows=_capped(table.rows, file, wanted.caps))
 
 
 def _capped(rows: Rows, file: TableFile, caps: Caps) -> Rows:
