@@ -117,21 +117,17 @@ def prepare_medqa(folder: Path, out_dir: Path, base_weights: str) -> Callable[[]
     from transformers import LlamaForCausalLM, PreTrainedTokenizerFast  # noqa: F401
     from transformers.conversion_mapping import get_checkpoint_conversion_mapping
 
-    from medqa_cli.config.schema import ModelConfig, PromptConfig
+    from medqa_cli.config.schema import Config, DataConfig, ModelConfig, PromptConfig
     from medqa_cli.files import RunFolder
-    from medqa_cli.merging.parts import MergeJob
     from medqa_cli.merging.run import merge
 
     get_checkpoint_conversion_mapping("llama")  # builds its table at the first call
-    job = MergeJob(
-        run=RunFolder(folder / "run"),
-        out_dir=out_dir,
-        data_dir=folder / "no-data",  # nothing to compare on: this measures the merge itself
+    config = Config(
+        data=DataConfig(dir=str(folder / "no-data")),  # nothing to compare on: this measures the merge itself
         model=ModelConfig(quantization="nf4", double_quantization=True),
         prompt=PromptConfig(template="plain"),
-        base_weights=base_weights,
     )
-    return lambda: merge(job)
+    return lambda: merge(config, RunFolder(folder / "run"), out_dir, base_weights)
 
 
 def prepare_peft(folder: Path, out_dir: Path) -> Callable[[], object]:
@@ -159,7 +155,7 @@ def make(folder: Path) -> None:
     from safetensors.torch import save_file
     from transformers import AutoModelForCausalLM, LlamaConfig
 
-    from medqa_cli.merging.writing import make_shards, write_shards
+    from medqa_cli.merging.safetensors_writer import make_shards, write_shards
     from medqa_cli.model.weights import StoredTensor, as_bytes
 
     layers = int(sys.argv[sys.argv.index("--layers") + 1])

@@ -16,9 +16,9 @@ import torch
 
 from helpers.commands import Outcome
 from helpers.models import make_chatml_tokenizer, make_tiny_model
-from medqa_cli.merging import model_folder, verify, writing
+from medqa_cli.merging import model_folder, safetensors_writer, verify
 from medqa_cli.merging import run as merging
-from medqa_cli.merging.streamed import NotStreamable
+from medqa_cli.merging.streaming_model import NotStreamable
 from medqa_cli.model.weights import WeightFiles
 
 Medqa = Callable[..., Outcome]
@@ -192,8 +192,8 @@ def test_switching_to_the_better_one_writes_its_weights(
 def test_a_file_that_is_not_what_was_measured(trained: Path, medqa: Medqa, monkeypatch: pytest.MonkeyPatch) -> None:
     real = merging._write
 
-    def write_badly(job: Any, parts: Any, name: str, folder: Path) -> None:
-        real(job, parts, name, folder)
+    def write_badly(written: Any, name: str, folder: Path, out_dir: Path) -> None:
+        real(written, name, folder, out_dir)
         if name == "original":
             path = next(folder.glob("model-00001-*"))
             path.write_bytes(path.read_bytes()[:-1] + b"\x01")
@@ -385,7 +385,7 @@ def test_a_base_by_hub_id_comes_from_the_cache(trained: Path, medqa: Medqa, monk
     expected = merged(medqa("merge", "--json", "--base-weights", "nf4", "--out", "by-folder"))
     path = Path("run/adapter/adapter_config.json")
     path.write_text(json.dumps({**json.loads(path.read_text()), "base_model_name_or_path": "tiny/llama"}))
-    monkeypatch.setattr(merging, "load_reference", lambda source, *rest: real_reference(local(source), *rest))
+    monkeypatch.setattr(merging, "load_base", lambda source, *rest, **how: real_load_base(local(source), *rest, **how))
     found = merged(medqa("merge", "--json", "--base-weights", "nf4", "--out", "by-id"))
     assert found["inputs"]["base"]["name"] == "tiny/llama"
     weights = [
@@ -405,7 +405,7 @@ def local(source: Any) -> Any:
     return ModelRef("base", "base", "folder")
 
 
-real_reference = merging.load_reference
+real_load_base = merging.load_base
 
 
 # Not twice
@@ -679,14 +679,14 @@ def test_a_full_disk(trained: Path, medqa: Medqa, monkeypatch: pytest.MonkeyPatc
     before = content(Path("run/merged"))
     with monkeypatch.context() as patch:
         usage = type(shutil.disk_usage("."))(10**9, 10**9 - 1000, 1000)
-        patch.setattr(writing.shutil, "disk_usage", lambda path: usage)
+        patch.setattr(safetensors_writer.shutil, "disk_usage", lambda path: usage)
         fails(medqa("merge", "--base-weights", "nf4"), 2, "not enough room for the merged model", "--out DIR")
 
     def full(*_: Any) -> None:
         raise OSError(errno.ENOSPC, "No space left on device")
 
     with monkeypatch.context() as patch:
-        patch.setattr(writing, "_write_all", full)
+        patch.setattr(safetensors_writer, "_write_all", full)
         fails(medqa("merge", "--base-weights", "nf4"), 2, "no space is left on the disk", "nothing was changed")
     assert content(Path("run/merged")) == before
     nothing_left_over()
@@ -695,7 +695,7 @@ def test_a_full_disk(trained: Path, medqa: Medqa, monkeypatch: pytest.MonkeyPatc
 def test_an_interrupted_merge_changes_nothing(trained: Path, medqa: Medqa, monkeypatch: pytest.MonkeyPatch) -> None:
     merged(medqa("merge", "--json", "--base-weights", "original"))
     before = content(Path("run/merged"))
-    real, calls = writing._write_all, []
+    real, calls = safetensors_writer._write_all, []
 
     def interrupt(*arguments: Any) -> None:
         calls.append(1)
@@ -704,7 +704,7 @@ def test_an_interrupted_merge_changes_nothing(trained: Path, medqa: Medqa, monke
         real(*arguments)
 
     with monkeypatch.context() as patch:
-        patch.setattr(writing, "_write_all", interrupt)
+        patch.setattr(safetensors_writer, "_write_all", interrupt)
         fails(medqa("merge", "--base-weights", "nf4"), 130, "interrupted")
     assert content(Path("run/merged")) == before
     nothing_left_over()

@@ -14,7 +14,7 @@ from helpers.models import make_tiny_model
 from medqa_cli.config.schema import GenerateConfig, ModelConfig, PromptConfig, Quantization
 from medqa_cli.errors import InputError
 from medqa_cli.gguf import export as gguf_export
-from medqa_cli.merging.skeleton import build_skeleton, stored_names
+from medqa_cli.merging.architecture import build_architecture, stored_names
 from medqa_cli.model.load import load_base
 from medqa_cli.model.resolve import ModelRef, find_base
 from medqa_cli.model.weights import WeightFiles
@@ -127,7 +127,7 @@ def test_a_whole_base_is_loaded_without_a_word(base: Path, capsys: pytest.Captur
 
 def test_merge_knows_which_weights_the_files_lack(base: Path) -> None:
     rewrite(base, without("model.norm", "embed_tokens"))
-    _, model = build_skeleton(base)
+    _, model = build_architecture(base)
     names = stored_names(model, WeightFiles.open(base).names)
     assert names.missing == {"model.norm.weight", "model.embed_tokens.weight", "lm_head.weight"}
 

@@ -16,8 +16,8 @@ from safetensors import safe_open
 from safetensors.torch import load_file, save_file
 
 from medqa_cli.errors import InputError
-from medqa_cli.merging import writing
-from medqa_cli.merging.writing import check_disk_space, make_shards, total_bytes, write_shards
+from medqa_cli.merging import safetensors_writer
+from medqa_cli.merging.safetensors_writer import check_disk_space, make_shards, total_bytes, write_shards
 from medqa_cli.model.weights import StoredTensor, WeightFiles, as_bytes
 
 NAMES = {torch.float32: "F32", torch.bfloat16: "BF16", torch.float16: "F16", torch.int64: "I64", torch.uint8: "U8"}
@@ -212,7 +212,7 @@ def test_a_type_that_is_not_read(tmp_path: Path) -> None:
 def test_too_little_room_is_seen_before(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     check_disk_space(tmp_path / "not" / "there" / "yet", 1000)
     usage = type(shutil.disk_usage(tmp_path))(10**12, 10**12 - 10**8, 10**8)
-    monkeypatch.setattr(writing.shutil, "disk_usage", lambda path: usage)
+    monkeypatch.setattr(safetensors_writer.shutil, "disk_usage", lambda path: usage)
     check_disk_space(tmp_path, 10**7)
     with pytest.raises(InputError, match=r"needs 1\.07 GB, 0\.10 GB are free"):
         check_disk_space(tmp_path, 10**9)
@@ -225,7 +225,7 @@ def test_a_disk_that_fails_while_writing(
     def fail(*_: Any) -> None:
         raise OSError(number, os.strerror(number))
 
-    monkeypatch.setattr(writing, "_reserve", fail)
+    monkeypatch.setattr(safetensors_writer, "_reserve", fail)
     with pytest.raises(InputError, match=said) as caught:
         write(tmp_path, [some_tensors()])
     assert "--out DIR" in caught.value.hint

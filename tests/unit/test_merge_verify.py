@@ -15,10 +15,18 @@ from helpers.models import make_tiny_model
 from medqa_cli.config.schema import ModelConfig, PromptConfig
 from medqa_cli.data.dataset import QaRow
 from medqa_cli.merging import verify
-from medqa_cli.merging.comparison import Difference, Measured, answer_logits, answer_scores, paired_difference
-from medqa_cli.merging.reference import computing_in, memory_needed_bytes
-from medqa_cli.merging.streamed import NotStreamable, streamed_model
-from medqa_cli.merging.verify import Verification, compare, pick_examples
+from medqa_cli.merging.streaming_model import NotStreamable, streamed_model
+from medqa_cli.merging.verify import (
+    LogitMetrics,
+    Verification,
+    answer_logits,
+    answer_scores,
+    compare,
+    computing_in,
+    memory_needed_bytes,
+    paired_difference,
+    pick_examples,
+)
 from medqa_cli.model.kernels.packing import pack
 from medqa_cli.model.load import load_base
 from medqa_cli.model.resolve import ModelRef
@@ -46,7 +54,7 @@ def test_the_divergence_is_the_textbook_one(scale: float) -> None:
     generator = torch.Generator().manual_seed(0)
     first = torch.randn(150, 500, generator=generator) * 4
     second = first + scale * torch.randn(150, 500, generator=generator)
-    found = Difference()
+    found = LogitMetrics()
     for start in (0, 100):
         found.add(first[start : start + 100], second[start : start + 100])
     log_p, log_q = (F.log_softmax(logits.double(), -1) for logits in (first, second))
@@ -150,28 +158,28 @@ def test_computing_in_another_type_leaves_no_trace(
 
 
 def test_needed_memory(tmp_path: Path) -> None:
-    from medqa_cli.merging.skeleton import Skeleton
+    from medqa_cli.merging.architecture import Architecture
 
     shapes = {"a.weight": (1000, 1000), "e.weight": (500, 1000), "h.weight": (500, 1000)}
-    skeleton = Skeleton(shapes, {}, frozenset({"a"}), {"h.weight": "e.weight"}, "e.weight", "h.weight")
+    architecture = Architecture(shapes, {}, frozenset({"a"}), {"h.weight": "e.weight"}, "e.weight", "h.weight")
     adapter: Any = type("Adapter", (), {"shapes": {"x": (8, 1000)}})()
     spare = 1 << 30
-    unquantized = memory_needed_bytes(skeleton, adapter, "none") - spare
+    unquantized = memory_needed_bytes(architecture, adapter, "none") - spare
     assert unquantized == 6 * 1_500_000 + 4 * 8000
-    in_four_bit = memory_needed_bytes(skeleton, adapter, "nf4") - spare
+    in_four_bit = memory_needed_bytes(architecture, adapter, "nf4") - spare
     assert in_four_bit == 562_500 + 6 * 500_000 + 4 * 8000 + 32 * 1_000_000
 
 
 # Judging
 
 
-def scored(nll: float, kl: float = 0.0, top1: float = 1.0, spread: float = 0.0) -> Measured:
+def scored(nll: float, kl: float = 0.0, top1: float = 1.0, spread: float = 0.0) -> LogitMetrics:
     """1,000 tokens in 10 answers, whose NLL scatters by ``spread`` around ``nll``."""
     scores = [AnswerScore(100 * (nll + spread * (-1) ** i), 100) for i in range(10)]
-    return Measured(Difference(1000, kl * 1000, 0.1, round(top1 * 1000)), scores)
+    return LogitMetrics(1000, kl * 1000, 0.1, round(top1 * 1000), scores)
 
 
-def verification(nf4: Measured, original: Measured, noise_top1: float = 1.0) -> Verification:
+def verification(nf4: LogitMetrics, original: LogitMetrics, noise_top1: float = 1.0) -> Verification:
     return Verification(
         adapter_scores=scored(2.0).scores,
         noise_floor=scored(2.0, top1=noise_top1),
@@ -193,7 +201,7 @@ def verification(nf4: Measured, original: Measured, noise_top1: float = 1.0) -> 
         (scored(2.0), scored(1.0, kl=math.nan), "nf4"),
     ],
 )
-def test_auto_takes_the_likelier_of_those_that_fit(nf4: Measured, original: Measured, better: str) -> None:
+def test_auto_takes_the_likelier_of_those_that_fit(nf4: LogitMetrics, original: LogitMetrics, better: str) -> None:
     assert verification(nf4, original).better() == better
 
 
@@ -205,11 +213,11 @@ def test_auto_takes_the_likelier_of_those_that_fit(nf4: Measured, original: Meas
         (scored(2.0, top1=0.989), "top-1 agreement with base + adapter is 0.9890 (at least 0.99 is asked for"),
         (scored(math.inf), "not finite"),
         # 99 tokens are too few for the share of near ties; not so for the divergence.
-        (Measured(Difference(99, 0.0, 0.1, 98), scored(2.0).scores), ""),
-        (Measured(Difference(99, 0.2, 0.1, 98), scored(2.0).scores), "mean KL divergence"),
+        (LogitMetrics(99, 0.0, 0.1, 98, scored(2.0).scores), ""),
+        (LogitMetrics(99, 0.2, 0.1, 98, scored(2.0).scores), "mean KL divergence"),
     ],
 )
-def test_bounds_of_the_weights_of_the_training(nf4: Measured, said: str) -> None:
+def test_bounds_of_the_weights_of_the_training(nf4: LogitMetrics, said: str) -> None:
     problem = verification(nf4, scored(2.0)).problem("nf4")
     assert said in problem if said else problem == ""
 
@@ -232,7 +240,7 @@ def test_near_ties_that_bfloat16_turns_as_well_are_no_fault() -> None:
         (scored(2.2, spread=0.1), False),
     ],
 )
-def test_other_weights_must_not_be_worse(original: Measured, fits: bool) -> None:
+def test_other_weights_must_not_be_worse(original: LogitMetrics, fits: bool) -> None:
     problem = verification(scored(2.0), original).problem("original")
     assert (problem == "") is fits
     assert fits or "less likely than the adapter's by" in problem
@@ -263,12 +271,12 @@ def test_comparing_in_batches_gives_the_same_sums(
     parts = compare(model, candidates, examples, CPU, size)
     tokens = sum(example.num_answer_tokens for example in examples)
     one, two = whole.candidates["original"], parts.candidates["original"]
-    assert one.difference.num_tokens == two.difference.num_tokens == tokens
-    assert one.difference.mean_kl == pytest.approx(two.difference.mean_kl, rel=1e-3)
+    assert one.num_tokens == two.num_tokens == tokens
+    assert one.mean_kl == pytest.approx(two.mean_kl, rel=1e-3)
     assert one.nll == pytest.approx(two.nll, rel=1e-6)
-    assert whole.noise_floor.difference.num_tokens == tokens
-    assert 30 <= parts.noise_floor.difference.num_tokens < tokens
-    assert 0 < whole.noise_floor.difference.mean_kl < one.difference.mean_kl
+    assert whole.noise_floor.num_tokens == tokens
+    assert 30 <= parts.noise_floor.num_tokens < tokens
+    assert 0 < whole.noise_floor.mean_kl < one.mean_kl
     assert [score.num_tokens for score in parts.adapter_scores] == [e.num_answer_tokens for e in examples]
 
 

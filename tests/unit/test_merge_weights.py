@@ -23,9 +23,9 @@ from transformers import (
 from helpers.models import make_tiny_model
 from medqa_cli.errors import InputError
 from medqa_cli.merging.adapter_file import AdapterFile
-from medqa_cli.merging.merged_weights import MergedWeights
+from medqa_cli.merging.architecture import build_architecture, stored_names
 from medqa_cli.merging.plan import MergePlan, make_plan
-from medqa_cli.merging.skeleton import build_skeleton, stored_names
+from medqa_cli.merging.weights import MergedWeights
 from medqa_cli.model.weights import WeightFiles
 
 VOCABULARY = 300
@@ -78,14 +78,14 @@ def peft_merge(base_dir: Path, adapter_dir: Path, dtype: torch.dtype) -> dict[st
 
 def plan_of(base_dir: Path, adapter_dir: Path) -> tuple[MergePlan, MergedWeights]:
     base, adapter = WeightFiles.open(base_dir), AdapterFile(adapter_dir)
-    skeleton, model = build_skeleton(base_dir)
-    plan = make_plan(base, skeleton, stored_names(model, base.names), adapter, four_bit=False)
-    return plan, MergedWeights(base, adapter, plan, None)
+    architecture, model = build_architecture(base_dir)
+    plan = make_plan(base, architecture, stored_names(model, base.names), adapter, None)
+    return plan, MergedWeights(plan)
 
 
 def our_merge(base_dir: Path, adapter_dir: Path) -> dict[str, torch.Tensor]:
     plan, weights = plan_of(base_dir, adapter_dir)
-    return {recipe.name: torch.cat(list(weights.pieces(recipe.name))) for recipe in plan.recipes}
+    return {tensor.name: torch.cat(list(weights.pieces(tensor.name))) for tensor in plan.tensors}
 
 
 def ulps(first: torch.Tensor, second: torch.Tensor) -> int:
@@ -235,7 +235,7 @@ def test_tied_weights_that_are_stored_twice_or_under_the_other_name(tmp_path: Pa
     apart = {**state, "lm_head.weight": state["model.embed_tokens.weight"] + 1}
     plan, _ = plan_of(with_weights(base_dir, tmp_path / "apart", apart), adapter_dir)
     assert plan.untied
-    assert len(plan.recipes) == len(expected) + 1
+    assert len(plan.tensors) == len(expected) + 1
 
 
 def torch_state(base_dir: Path) -> dict[str, torch.Tensor]:

@@ -79,7 +79,7 @@ def says_yes(monkeypatch: pytest.MonkeyPatch) -> list[str]:
 
 def loaders() -> dict[str, Callable[[Path], Any]]:
     from medqa_cli.gguf.hyperparameters import read_config
-    from medqa_cli.merging.skeleton import build_skeleton
+    from medqa_cli.merging.architecture import build_architecture
     from medqa_cli.model.load import load_base, load_config, load_tokenizer
     from medqa_cli.model.resolve import find_base
 
@@ -88,7 +88,7 @@ def loaders() -> dict[str, Callable[[Path], Any]]:
         "config": lambda folder: load_config(str(folder)),
         "tokenizer": lambda folder: load_tokenizer(str(folder)),
         "model": lambda folder: load_base(find_base(str(folder), None), settings, CPU, torch.float32, packed=False),
-        "merge": build_skeleton,
+        "merge": build_architecture,
         "gguf": lambda folder: read_config(str(folder)),
     }
 

@@ -7,7 +7,8 @@ import numpy as np
 import pytest
 import torch
 
-from medqa_cli.merging.small_changes import SmallChanges, small_changes_warning
+from medqa_cli.merging.report import small_changes_warning
+from medqa_cli.merging.weights import SmallChanges
 
 KINDS = {"q4_0": gguf.GGMLQuantizationType.Q4_0, "q8_0": gguf.GGMLQuantizationType.Q8_0}
 
@@ -19,7 +20,7 @@ def test_changes_are_compared_with_the_steps_of_the_file() -> None:
     counted = SmallChanges()
     for piece, rows in enumerate((slice(0, 24), slice(24, 64), slice(24, 64))):
         counted.add("a.weight", min(piece, 1), before[rows], after[rows])
-    found = counted.shares()
+    found = counted.fractions()
     assert found is not None
     for name, kind in KINDS.items():
         blocks = gguf.quants.quantize(after.numpy(), kind).reshape(-1, gguf.GGML_QUANT_SIZES[kind][1])
@@ -34,7 +35,7 @@ def test_matrices_that_are_no_blocks_do_not_count() -> None:
     counted = SmallChanges()
     counted.add("a.bias", 0, torch.zeros(32), torch.ones(32))
     counted.add("b.weight", 0, torch.zeros(4, 40), torch.ones(4, 40))
-    assert counted.shares() is None
+    assert counted.fractions() is None
 
 
 def test_only_the_files_that_are_asked_for_are_warned_of() -> None:

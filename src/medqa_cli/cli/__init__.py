@@ -15,11 +15,11 @@ import warnings
 from collections.abc import Iterator
 
 from medqa_cli import console, distributed, hub
-from medqa_cli.cli import ask, configuring, convert, eval, training
+from medqa_cli.cli import ask, configuring, convert, eval, merge, training
 from medqa_cli.cli.app import app
 from medqa_cli.errors import Interrupted, MedqaError
 
-__all__ = ["ask", "configuring", "convert", "eval", "main", "training"]
+__all__ = ["ask", "configuring", "convert", "eval", "main", "merge", "training"]
 
 
 def main() -> None:

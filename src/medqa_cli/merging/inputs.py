@@ -1,56 +1,172 @@
-"""What a merge is made from, so that the same merge is not made twice; and whether a finished one is still whole.
+"""What a merge is made from: base, adapter folder and how the adapter was trained; whether it was merged before.
 
-Adapter files are told by their content, the base's by name, size and time of change: hashing a base of many gigabytes
-takes longer than merging it. Does not merge.
+Adapter files are identified by their content, the base's by name, size and modification time: hashing a base of many
+gigabytes takes longer than merging it.
 """
 
 from __future__ import annotations
 
 from collections.abc import Mapping
+from dataclasses import dataclass, replace
 from pathlib import Path
-from typing import Any
+from typing import Any, Literal
 
-from medqa_cli import console
+import torch
+
+from medqa_cli import console, hub
+from medqa_cli.config.schema import Config, ModelConfig
+from medqa_cli.environment import recorded_environment, recorded_settings
 from medqa_cli.errors import InputError
-from medqa_cli.files import read_json, sha256_of_file
-from medqa_cli.model.resolve import ModelRef
-from medqa_cli.model.weights import WeightFiles
+from medqa_cli.files import RunFolder, read_json, sha256_of_file
+from medqa_cli.model.devices import DTYPES, describe_device, pick_compute_dtype, pick_device
+from medqa_cli.model.load import base_of_adapter
+from medqa_cli.model.resolve import ModelRef, base_folder
+from medqa_cli.model.weights import FLOAT_TYPES, WeightFiles
+
+BaseWeights = Literal["nf4", "original", "auto"]
+StoredType = Literal["auto", "bfloat16", "float16", "float32"]
 
 MERGE_FILE_NAME = "merge.json"
 # Raise it when the same inputs give another folder.
 _FORMAT_VERSION = 1
+_TYPE_NAMES = {"bfloat16": "BF16", "float16": "F16", "float32": "F32"}
+_QUANTIZATIONS = ("nf4", "fp4", "int8", "none")
 
 
-def describe_inputs(
-    adapter_dir: Path, source: ModelRef, base: WeightFiles, options: Mapping[str, Any], validation_path: Path
-) -> dict[str, Any]:
-    """Return what decides about the merged folder, as JSON gives it back.
+@dataclass(frozen=True)
+class MergeInputs:
+    """The base as it lies on the disk, the adapter, and how it was trained.
 
-    Args:
-        adapter_dir: the adapter.
-        source: the base as it is named.
-        base: its weight files.
-        options: what was asked for, and how the base was quantized in training.
-        validation_path: the split that merged models are compared on; may be missing.
+    ``candidates``: the base weights to consider, the preferred ones first; ``trained``: the model section with the
+    quantization of the training; ``compute_dtype``: the type that training computed in; ``options``: the settings that
+    decide about the merged folder; ``is_dtype_known``: ``compute_dtype`` is recorded, set in the config, or what this
+    device, the same as in training, would choose.
     """
-    files = [*base.paths, base.folder / "config.json"]
-    return {
-        "format_version": _FORMAT_VERSION,
-        "adapter": {
-            path.name: sha256_of_file(path)
-            for path in sorted(adapter_dir.iterdir())
-            # PEFT's own README holds no more than the config.
-            if path.is_file() and path.name != "README.md"
+
+    adapter_dir: Path
+    source: ModelRef
+    base: WeightFiles
+    candidates: tuple[str, ...]
+    trained: ModelConfig
+    device: torch.device
+    compute_dtype: torch.dtype
+    is_dtype_known: bool
+    options: dict[str, Any]
+
+    @property
+    def is_four_bit(self) -> bool:
+        """Whether the adapter was trained on top of 4-bit weights."""
+        return self.trained.quantization in ("nf4", "fp4")
+
+    @property
+    def faithful(self) -> frozenset[str]:
+        """The base weights onto which the merged model is, up to rounding, base + adapter as it was trained."""
+        if self.is_four_bit:
+            return frozenset({"nf4"})
+        return frozenset({"original"} if self.trained.quantization == "none" else ())
+
+    def types_to_try(self) -> list[str | None]:
+        """Return the types to write the merged model in, the best first; None: those of the base.
+
+        Rounded to bfloat16, merged weights lose one bit in 2**8, which turns near ties. Where the training computed
+        more finely than the base is stored, ``auto`` takes float16, as large and eight times finer; if activations do
+        not fit it, the base's own type.
+        """
+        if self.options["dtype"] != "auto":
+            return [_TYPE_NAMES[self.options["dtype"]]]
+        stored = {tensor.type_name for tensor in self.base.tensors.values()} & FLOAT_TYPES.keys()
+        return ["F16", None] if stored == {"BF16"} and self.compute_dtype != torch.bfloat16 else [None]
+
+    def cache_key(self, validation_path: Path) -> dict[str, Any]:
+        """Return what decides about the merged folder, as JSON gives it back.
+
+        Args:
+            validation_path: the split that merged models are compared on; may be missing.
+        """
+        files = [*self.base.paths, self.base.folder / "config.json"]
+        return {
+            "format_version": _FORMAT_VERSION,
+            "adapter": {
+                path.name: sha256_of_file(path)
+                for path in sorted(self.adapter_dir.iterdir())
+                # PEFT's own README holds no more than the config.
+                if path.is_file() and path.name != "README.md"
+            },
+            "base": {
+                "name": self.source.name,
+                "revision": self.source.revision,
+                # [size in bytes, modification time in nanoseconds]
+                "files": {path.name: [path.stat().st_size, path.stat().st_mtime_ns] for path in files},
+            },
+            "options": dict(self.options),
+            "validation_sha256": sha256_of_file(validation_path) if validation_path.is_file() else None,
+        }
+
+
+def load_inputs(config: Config, run: RunFolder, base_weights: BaseWeights, dtype: StoredType) -> MergeInputs:
+    """Find the base and how it was quantized in training; read headers only.
+
+    Raises:
+        InputError: the base is missing or damaged, or the wanted base weights do not go with the training.
+    """
+    hub.name_repository(config.model.name_or_path)
+    source = base_of_adapter(run.adapter_dir)
+    trained = _trained_model(run, config.model)
+    device = pick_device()
+    environment = recorded_environment(run)
+    recorded = DTYPES.get(str(environment.get("compute_dtype")))
+    compute_dtype = recorded or pick_compute_dtype(config.model.compute_dtype, device)
+    same_device = environment.get("device") == describe_device(device)
+    return MergeInputs(
+        adapter_dir=run.adapter_dir,
+        candidates=_candidates(base_weights, trained.quantization),
+        source=source,
+        base=WeightFiles.open(base_folder(source)),
+        trained=trained,
+        device=device,
+        compute_dtype=compute_dtype,
+        is_dtype_known=recorded is not None or same_device or config.model.compute_dtype != "auto",
+        options={
+            "base_weights": base_weights,
+            "dtype": dtype,
+            "quantization": trained.quantization,
+            "double_quantization": trained.double_quantization,
+            "compute_dtype": str(compute_dtype).removeprefix("torch."),
+            "max_length": config.model.max_length,
         },
-        "base": {
-            "name": source.name,
-            "revision": source.revision,
-            # [size in bytes, time of change in nanoseconds]
-            "files": {path.name: [path.stat().st_size, path.stat().st_mtime_ns] for path in files},
-        },
-        "options": dict(options),
-        "validation_sha256": sha256_of_file(validation_path) if validation_path.is_file() else None,
-    }
+    )
+
+
+def _candidates(base_weights: BaseWeights, quantization: str) -> tuple[str, ...]:
+    if quantization in ("nf4", "fp4"):
+        return ("original", "nf4") if base_weights == "original" else ("nf4", "original")
+    if base_weights == "nf4":
+        kind = "unquantized" if quantization == "none" else quantization
+        raise InputError(
+            f"--base-weights nf4: the adapter was trained beside {kind} weights, not 4-bit ones",
+            "merge onto the original weights: --base-weights original (or auto)",
+        )
+    return ("original",)
+
+
+def _trained_model(run: RunFolder, model: ModelConfig) -> ModelConfig:
+    """Return the config's model section with the quantization that the run was trained with, where that is recorded.
+
+    Raises:
+        InputError: the record is damaged.
+    """
+    recorded: dict[str, Any] = recorded_settings(run)
+    quantization = recorded.get("model.quantization")
+    if quantization is None:
+        console.warn(
+            f"{run.path} does not record how the base was quantized in training; taking the config's "
+            f"model.quantization {model.quantization}, double_quantization {str(model.double_quantization).lower()}"
+        )
+        return model
+    if quantization not in _QUANTIZATIONS:
+        raise InputError(f"{run.environment_path} is damaged: model.quantization {quantization!r}", "restore the file")
+    double = bool(recorded.get("model.double_quantization"))
+    return replace(model, quantization=quantization, double_quantization=double)
 
 
 def finished_merge(out_dir: Path, inputs: Mapping[str, Any]) -> dict[str, Any] | None:

@@ -1,22 +1,35 @@
 """Which tensors the merged model has and how each is made: an adapter brought together with a base model.
 
-Everything of the adapter must find its place; what does not fit is named. Computes nothing (``merged_weights``).
+Everything of the adapter must find its place; what does not fit is named.
 """
 
 from __future__ import annotations
 
 from dataclasses import dataclass, replace
 
+import torch
+
+from medqa_cli import console
 from medqa_cli.errors import InputError
 from medqa_cli.merging.adapter_file import AdapterFile, LoraUpdate
-from medqa_cli.merging.skeleton import Skeleton, StoredNames
-from medqa_cli.model.weights import FLOAT_TYPES, WeightFiles
+from medqa_cli.merging.architecture import (
+    Architecture,
+    StoredNames,
+    build_architecture,
+    expected_tensors,
+    stored_names,
+)
+from medqa_cli.merging.blockwise_quantization import FourBit
+from medqa_cli.merging.inputs import MergeInputs
+from medqa_cli.model.checks.adapter import refuse_idle, refuse_unmatched
+from medqa_cli.model.checks.loaded_weights import refuse_missing
+from medqa_cli.model.weights import FLOAT_TYPES, StoredTensor, WeightFiles, dtype_of
 
 _HINT = "check that the adapter was trained on this base: base_model_name_or_path in adapter_config.json"
 
 
 @dataclass(frozen=True)
-class Recipe:
+class TensorPlan:
     """How one tensor of the merged model is made.
 
     ``name``: in the written files; ``base_name``: the base's tensor that it starts from; ``replacement_key``: the
@@ -50,115 +63,169 @@ class Recipe:
 
 @dataclass(frozen=True)
 class MergePlan:
-    """The tensors of the merged model in the order in which they are written. ``untied``: two layers share no more."""
+    """The tensors of the merged model in the order in which they are written, and what they are made from.
 
-    recipes: tuple[Recipe, ...]
+    ``untied``: embedding and output layer, shared in the base, differ; ``quantization``: what the plan's 4-bit tensors
+    pass through; None: they are taken as the base stores them.
+    """
+
+    base: WeightFiles
+    adapter: AdapterFile
+    architecture: Architecture
+    tensors: tuple[TensorPlan, ...]
     untied: bool
+    quantization: FourBit | None
 
-    def without_four_bit(self) -> MergePlan:
-        """Return the plan onto the unquantized base."""
-        return replace(self, recipes=tuple(replace(recipe, four_bit=False) for recipe in self.recipes))
+    def onto(self, base_weights: str) -> MergePlan:
+        """Return the plan onto ``nf4`` weights, those of 4-bit training, or ``original`` ones."""
+        if base_weights == "nf4":
+            return self
+        tensors = tuple(replace(tensor, four_bit=False) for tensor in self.tensors)
+        return replace(self, tensors=tensors, quantization=None)
 
     def stored_as(self, type_name: str) -> MergePlan:
         """Return the plan that writes all floating-point tensors in one type, named as in safetensors."""
-        recipes = [
-            replace(recipe, type_name=type_name, is_cast=recipe.type_name != type_name)
-            if recipe.type_name in FLOAT_TYPES
-            else recipe
-            for recipe in self.recipes
+        tensors = [
+            replace(tensor, type_name=type_name, is_cast=tensor.type_name != type_name)
+            if tensor.type_name in FLOAT_TYPES
+            else tensor
+            for tensor in self.tensors
         ]
-        return replace(self, recipes=tuple(recipes))
+        return replace(self, tensors=tuple(tensors))
+
+    @property
+    def one_type(self) -> torch.dtype | None:
+        """The type of all tensors of the merged model where it is another than the base's; None: the base's types."""
+        return next((dtype_of(tensor.type_name) for tensor in self.tensors if tensor.is_cast), None)
+
+    @property
+    def stored_tensors(self) -> tuple[StoredTensor, ...]:
+        """The tensors of the merged model, each with the base's file that it comes from."""
+        return tuple(
+            StoredTensor(tensor.name, self.base.tensors[tensor.base_name].path, tensor.type_name, tensor.shape, -1)
+            for tensor in self.tensors
+        )
+
+
+def plan_merge(inputs: MergeInputs) -> MergePlan:
+    """Match the adapter with the base; read headers and configs only.
+
+    Raises:
+        InputError: they do not fit, or the adapter changes nothing.
+    """
+    adapter = AdapterFile(inputs.adapter_dir)
+    architecture, model = build_architecture(inputs.base.folder)
+    quantization, kind = None, inputs.trained.quantization
+    if kind == "nf4" or kind == "fp4":
+        quantization = FourBit(kind, inputs.trained.double_quantization, inputs.compute_dtype, inputs.device)
+        stored = {tensor.type_name for tensor in inputs.base.tensors.values() if len(tensor.shape) == 2}
+        # Weights are cast to the compute type before they are quantized, which changes those not stored as bfloat16.
+        if stored != {"BF16"} and not inputs.is_dtype_known:
+            console.note(
+                f"the base is stored as {', '.join(sorted(stored))}: 4-bit weights are made as a training in "
+                f"{inputs.options['compute_dtype']} makes them; if it ran in another type, set model.compute_dtype to "
+                "that"
+            )
+    names = stored_names(model, inputs.base.names)
+    none_fits = not names.of_parameter and not names.rearranged
+    refuse_missing(names.missing, names.unexpected, inputs.source.name, none_fits=none_fits)
+    plan = make_plan(inputs.base, architecture, names, adapter, quantization)
+    _refuse_without_effect(adapter, inputs.base)
+    return plan
 
 
 def make_plan(
-    base: WeightFiles, skeleton: Skeleton, names: StoredNames, adapter: AdapterFile, *, four_bit: bool
+    base: WeightFiles,
+    architecture: Architecture,
+    names: StoredNames,
+    adapter: AdapterFile,
+    quantization: FourBit | None,
 ) -> MergePlan:
     """Bring adapter and base together.
 
     Args:
         base: the weight files.
-        skeleton: the model they belong to.
+        architecture: the model they belong to.
         names: how names in the files and in the model go together.
         adapter: what is added.
-        four_bit: weights that 4-bit loading quantizes pass through that quantization.
+        quantization: what weights that 4-bit loading quantizes pass through; None: nothing.
 
     Raises:
         InputError: a part of the adapter finds no weight, or one of another shape.
     """
-    _check_layers(skeleton, adapter)
+    _check_layers(architecture, adapter)
     _check_rearranged(names, adapter)
     parameter_of = {stored: parameter for parameter, stored in names.of_parameter.items()}
-    tied = _is_tied(skeleton)
-    shared = _shared_name(base, skeleton, names) if tied else ""
-    separate = bool(shared) and _changes_one_of_two(skeleton, adapter)
-    recipes: list[Recipe] = []
+    tied = architecture.is_tied
+    shared = _shared_name(base, architecture, names) if tied else ""
+    separate = bool(shared) and _changes_one_of_two(architecture, adapter)
+    tensors: list[TensorPlan] = []
     for name, tensor in base.tensors.items():
         parameter = parameter_of.get(name, "")
         made = [(name, parameter)]
-        if shared and parameter in (skeleton.embedding, skeleton.output):
+        if shared and parameter in (architecture.embedding, architecture.output):
             if name != shared:
                 continue  # a second copy of the shared weights: they are written once
-            both = (skeleton.embedding, skeleton.output)
+            both = (architecture.embedding, architecture.output)
             made = [(names.of_parameter.get(each, each), each) for each in both] if separate else made
         for written, each in made:
-            recipe = Recipe(written, name, tensor.type_name, tensor.shape)
-            recipes.append(_with_adapter(recipe, each, skeleton, adapter, four_bit))
-    plan = MergePlan(tuple(recipes), untied=separate or (tied and not shared))
-    _check_complete(plan, adapter, skeleton)
+            unchanged = TensorPlan(written, name, tensor.type_name, tensor.shape)
+            tensors.append(_with_adapter(unchanged, each, architecture, adapter, quantization is not None))
+    untied = separate or (tied and not shared)
+    plan = MergePlan(base, adapter, architecture, tuple(tensors), untied, quantization)
+    _check_complete(plan)
     return plan
 
 
-def _with_adapter(recipe: Recipe, parameter: str, skeleton: Skeleton, adapter: AdapterFile, four_bit: bool) -> Recipe:
+def _with_adapter(
+    tensor: TensorPlan, parameter: str, architecture: Architecture, adapter: AdapterFile, four_bit: bool
+) -> TensorPlan:
     layer, _, kind = parameter.rpartition(".")
-    key = adapter.replacements.get(parameter) or _replacement_of_shared(parameter, skeleton, adapter)
+    key = adapter.replacements.get(parameter) or _replacement_of_shared(parameter, architecture, adapter)
     update = adapter.updates.get(layer) if kind in ("weight", "bias") else None
     is_bias = kind == "bias"
     if is_bias and (update is None or update.bias_key is None):
         update = None
-    recipe = replace(
-        recipe,
+    tensor = replace(
+        tensor,
         replacement_key=key,
         update=update,
         is_bias_of_update=is_bias and update is not None,
         # A layer of modules_to_save was trained in full precision.
-        four_bit=four_bit and kind == "weight" and layer in skeleton.four_bit and key is None,
-        conv1d=skeleton.kinds.get(layer) == "conv1d",
+        four_bit=four_bit and kind == "weight" and layer in architecture.four_bit and key is None,
+        conv1d=architecture.kinds.get(layer) == "conv1d",
     )
-    if not recipe.is_copy and recipe.type_name not in FLOAT_TYPES:
-        raise InputError(f"{recipe.base_name} is stored as {recipe.type_name}: an adapter cannot be added to it", _HINT)
-    return recipe
+    if not tensor.is_copy and tensor.type_name not in FLOAT_TYPES:
+        raise InputError(f"{tensor.base_name} is stored as {tensor.type_name}: an adapter cannot be added to it", _HINT)
+    return tensor
 
 
-def _replacement_of_shared(parameter: str, skeleton: Skeleton, adapter: AdapterFile) -> str | None:
+def _replacement_of_shared(parameter: str, architecture: Architecture, adapter: AdapterFile) -> str | None:
     """Return what replaces tied weights by way of the other layer's name; a layer's own copy stays its own."""
-    pair = {skeleton.embedding: skeleton.output, skeleton.output: skeleton.embedding}
-    other = pair.get(parameter) if _is_tied(skeleton) else None
+    pair = {architecture.embedding: architecture.output, architecture.output: architecture.embedding}
+    other = pair.get(parameter) if architecture.is_tied else None
     return adapter.replacements.get(other) if other and other not in adapter.own_copies else None
 
 
-def _is_tied(skeleton: Skeleton) -> bool:
-    return bool(skeleton.output) and skeleton.tied.get(skeleton.output) == skeleton.embedding
-
-
-def _shared_name(base: WeightFiles, skeleton: Skeleton, names: StoredNames) -> str:
+def _shared_name(base: WeightFiles, architecture: Architecture, names: StoredNames) -> str:
     """Return the stored name of the tied weights; empty where the files hold two different ones, which stay apart."""
-    embedding, output = (names.of_parameter.get(name, "") for name in (skeleton.embedding, skeleton.output))
+    embedding, output = (names.of_parameter.get(name, "") for name in (architecture.embedding, architecture.output))
     if embedding and output and not base.are_equal(embedding, output):
         return ""
     return embedding or output
 
 
-def _changes_one_of_two(skeleton: Skeleton, adapter: AdapterFile) -> bool:
+def _changes_one_of_two(architecture: Architecture, adapter: AdapterFile) -> bool:
     """Tell whether the output layer and the embedding differ after the merge although the base ties them."""
-    layers = [name.rpartition(".")[0] for name in (skeleton.embedding, skeleton.output)]
+    layers = [name.rpartition(".")[0] for name in (architecture.embedding, architecture.output)]
     return any(layer in adapter.updates for layer in layers) or bool(
-        {skeleton.embedding, skeleton.output} & adapter.own_copies
+        {architecture.embedding, architecture.output} & adapter.own_copies
     )
 
 
-def _check_layers(skeleton: Skeleton, adapter: AdapterFile) -> None:
+def _check_layers(architecture: Architecture, adapter: AdapterFile) -> None:
     for module, update in adapter.updates.items():
-        kind, shape = skeleton.kinds.get(module), skeleton.shapes.get(f"{module}.weight")
+        kind, shape = architecture.kinds.get(module), architecture.shapes.get(f"{module}.weight")
         if kind is None or shape is None:
             raise InputError(f"the adapter changes {module}, which the base model does not have", _HINT)
         if update.is_embedding != (kind == "embedding") or kind == "other":
@@ -175,12 +242,12 @@ def _check_layers(skeleton: Skeleton, adapter: AdapterFile) -> None:
             found = adapter.shapes[update.magnitude_key]
             raise InputError(f"the adapter is damaged: the magnitude of {module} is {_by(found)}", "train again")
     for parameter, key in adapter.replacements.items():
-        if parameter not in skeleton.shapes:
+        if parameter not in architecture.shapes:
             raise InputError(f"the adapter holds {parameter}, which the base model does not have", _HINT)
-        if adapter.shapes[key] != skeleton.shapes[parameter]:
+        if adapter.shapes[key] != architecture.shapes[parameter]:
             raise InputError(
                 f"the adapter holds {parameter} as {_by(adapter.shapes[key])}, the base model has "
-                f"{_by(skeleton.shapes[parameter])}; a changed vocabulary is not supported",
+                f"{_by(architecture.shapes[parameter])}; a changed vocabulary is not supported",
                 _HINT,
             )
 
@@ -196,20 +263,21 @@ def _check_rearranged(names: StoredNames, adapter: AdapterFile) -> None:
         )
 
 
-def _check_complete(plan: MergePlan, adapter: AdapterFile, skeleton: Skeleton) -> None:
-    used = {recipe.update.module for recipe in plan.recipes if recipe.update and not recipe.is_bias_of_update}
+def _check_complete(plan: MergePlan) -> None:
+    adapter, architecture = plan.adapter, plan.architecture
+    used = {tensor.update.module for tensor in plan.tensors if tensor.update and not tensor.is_bias_of_update}
     left = [module for module in adapter.updates if module not in used]
-    keys = {recipe.replacement_key for recipe in plan.recipes}
+    keys = {tensor.replacement_key for tensor in plan.tensors}
     unused = [parameter for parameter, key in adapter.replacements.items() if key not in keys]
-    if _is_tied(skeleton) and not plan.untied and set(unused) <= {skeleton.embedding, skeleton.output}:
-        _check_same(adapter, skeleton)
+    if architecture.is_tied and not plan.untied and set(unused) <= {architecture.embedding, architecture.output}:
+        _check_same(adapter, architecture)
         unused = []
     left += unused
     if left:
         raise InputError(
             f"the adapter changes {left[0]}, for which the base's files hold no weight ({len(left)} left over)", _HINT
         )
-    biased = {recipe.update.module for recipe in plan.recipes if recipe.update and recipe.is_bias_of_update}
+    biased = {tensor.update.module for tensor in plan.tensors if tensor.update and tensor.is_bias_of_update}
     without = [module for module, update in adapter.updates.items() if update.bias_key and module not in biased]
     if without:
         raise InputError(
@@ -217,17 +285,30 @@ def _check_complete(plan: MergePlan, adapter: AdapterFile, skeleton: Skeleton) -
         )
 
 
-def _check_same(adapter: AdapterFile, skeleton: Skeleton) -> None:
+def _check_same(adapter: AdapterFile, architecture: Architecture) -> None:
     """Check that an adapter that replaces tied weights under both names gives one set of values."""
     keys = [
-        adapter.replacements[name] for name in (skeleton.embedding, skeleton.output) if name in adapter.replacements
+        adapter.replacements[name]
+        for name in (architecture.embedding, architecture.output)
+        if name in adapter.replacements
     ]
     if len(keys) == 2 and not adapter.tensor(keys[0]).equal(adapter.tensor(keys[1])):
         raise InputError(
-            f"the adapter holds two different tensors for the tied weights {skeleton.embedding} and {skeleton.output}",
+            f"the adapter holds two different tensors for the tied weights {architecture.embedding} and "
+            f"{architecture.output}",
             "save it with PEFT's modules_to_save for one of the two layers",
         )
 
 
 def _by(shape: tuple[int, ...]) -> str:
     return " x ".join(map(str, shape))
+
+
+def _refuse_without_effect(adapter: AdapterFile, base: WeightFiles) -> None:
+    """Refuse an adapter that changes nothing, or not all layers that its config names: as loading it does."""
+    missing = expected_tensors(base.folder, adapter.folder) - adapter.shapes.keys()
+    refuse_unmatched(sorted(missing), (), len(adapter.shapes), adapter.folder)
+    updates = adapter.updates.values()
+    idle = [update.b_key for update in updates if not adapter.tensor(update.b_key).count_nonzero()]
+    has_others = bool(adapter.replacements) or any(update.magnitude_key or update.bias_key for update in updates)
+    refuse_idle(idle, len(adapter.updates), adapter.folder, has_others=has_others)

@@ -1,12 +1,93 @@
-"""The table that ``medqa merge`` prints. Does not compute anything."""
+"""What is told of a merge: the content of ``merge.json``, the table that ``medqa merge`` prints, a warning for GGUF."""
 
 from __future__ import annotations
 
 from collections.abc import Mapping
+from importlib.metadata import version
 from pathlib import Path
 from typing import Any
 
 from medqa_cli import console
+from medqa_cli.data.data_folder import report_of
+from medqa_cli.merging.inputs import MergeInputs
+from medqa_cli.merging.plan import MergePlan
+from medqa_cli.merging.verify import Verification
+
+# With a larger fraction of small changes a GGUF file of that type answers more like the base than the tuned model does.
+_NOTEWORTHY_FRACTION = 0.5
+
+
+def summarize(
+    inputs: MergeInputs,
+    plan: MergePlan,
+    base_weights: str,
+    verification: Verification | None,
+    not_verified: str,
+    data_dir: Path,
+) -> dict[str, Any]:
+    """Return the keys of ``merge.json`` that do not depend on the written folder.
+
+    Args:
+        inputs: what was merged.
+        plan: how, with the types that were written.
+        base_weights: the ones that were taken.
+        verification: what was measured; None: nothing.
+        not_verified: why nothing was measured.
+        data_dir: the converted data.
+    """
+    config = plan.adapter.config
+    changed = [tensor for tensor in plan.tensors if tensor.update and not tensor.is_bias_of_update]
+    tensors = plan.stored_tensors
+    largest = max(tensors, key=lambda tensor: tensor.num_bytes)
+    trained_with = {key: inputs.options[key] for key in ("quantization", "double_quantization", "compute_dtype")}
+    return {
+        "base_weights": base_weights,
+        "requested_base_weights": inputs.options["base_weights"],
+        "reason": _reason(inputs, base_weights, verification),
+        "trained_with": trained_with,
+        "dtype": str(largest.dtype).removeprefix("torch."),
+        "adapter": {
+            "kind": "DoRA" if config.get("use_dora") else "rsLoRA" if config.get("use_rslora") else "LoRA",
+            "r": config.get("r"),
+            "lora_alpha": config.get("lora_alpha"),
+            "layers": len(changed),
+            "replaced_tensors": len(plan.adapter.replacements),
+        },
+        "untied": plan.untied,
+        "total_size_bytes": sum(tensor.num_bytes for tensor in tensors),
+        "largest_tensor": largest.name,
+        "largest_tensor_bytes": largest.num_bytes,
+        "data": _describe_data(data_dir),
+        "verification": verification.as_json(base_weights) if verification else None,
+        "not_verified": not_verified or None,
+        "medqa_version": version("medqa-cli"),
+    }
+
+
+def _reason(inputs: MergeInputs, base_weights: str, verification: Verification | None) -> str:
+    if len(inputs.candidates) == 1:
+        return f"the adapter was trained beside {inputs.trained.quantization} weights; there is one way to merge it"
+    if inputs.options["base_weights"] != "auto":
+        return "asked for"
+    if verification is None:
+        return "nothing was measured; onto these weights the merged model is the one that was trained"
+    other = next(name for name in verification.candidates if name != base_weights)
+    nll = {name: metrics.nll for name, metrics in verification.candidates.items()}
+    reason = f"answer NLL {nll[base_weights]:.4f}, onto {other} weights {nll[other]:.4f} nats per token"
+    problem = verification.problem(other)
+    return f"{reason}; onto {other} weights {problem}" if problem else reason
+
+
+def _describe_data(data_dir: Path) -> dict[str, Any] | None:
+    report = report_of(data_dir)
+    if report is None:
+        return None
+    try:
+        source = report["source"]
+        # A name, not the path: the folder travels to other people.
+        return {**report["splits"], "source": Path(str(source["path"])).name, "sha256": source["sha256"]}
+    except (KeyError, TypeError):  # damaged: no reason to give up a model that is already written
+        return None
 
 
 def show(summary: Mapping[str, Any], out_dir: Path) -> None:
@@ -20,28 +101,45 @@ def show(summary: Mapping[str, Any], out_dir: Path) -> None:
     ]
     console.table("Merged", rows)
     console.line(f"why {summary['base_weights']}: {summary['reason']}")
-    found = summary["verification"]
-    if found is None:
+    if summary["verification"] is None:
         console.line(f"not compared with base + adapter: {summary['not_verified']}")
     else:
-        _show_comparison(found)
+        _show_verification(summary["verification"])
     console.line(f"model: {out_dir}   (a plain Transformers folder; figures: {out_dir / 'merge.json'})")
 
 
-def _show_comparison(found: Mapping[str, Any]) -> None:
+def _show_verification(verification: Mapping[str, Any]) -> None:
     header = ["", "answer NLL", "mean KL", "largest logit difference", "top-1 agreement"]
-    rows = [["base + adapter", f"{found['answer_nll']['adapter']:.4f}", "", "", ""]]
-    named = {f"merged onto {name}": figures for name, figures in found["candidates"].items()}
-    named["noise floor (bfloat16)"] = found["noise_floor"]
-    for name, figures in named.items():
+    rows = [["base + adapter", f"{verification['answer_nll']['adapter']:.4f}", "", "", ""]]
+    named = {f"merged onto {name}": metrics for name, metrics in verification["candidates"].items()}
+    named["noise floor (bfloat16)"] = verification["noise_floor"]
+    for name, metrics in named.items():
         rows.append(
             [
                 name,
-                f"{figures['answer_nll']:.4f}",
-                f"{figures['mean_kl']:.1e}",
-                f"{figures['max_abs_logit_difference']:.3f}",
-                f"{figures['top1_agreement']:.2%}",
+                f"{metrics['answer_nll']:.4f}",
+                f"{metrics['mean_kl']:.1e}",
+                f"{metrics['max_abs_logit_difference']:.3f}",
+                f"{metrics['top1_agreement']:.2%}",
             ]
         )
-    title = f"Against base + adapter: {found['questions']} questions, {found['answer_tokens']} answer tokens, float32"
-    console.table(title, rows, header)
+    questions, tokens = verification["questions"], verification["answer_tokens"]
+    console.table(f"Against base + adapter: {questions} questions, {tokens} answer tokens, float32", rows, header)
+
+
+def small_changes_warning(fractions: Mapping[str, float] | None, file_types: tuple[str, ...]) -> str | None:
+    """Return a warning if GGUF files of the given types are too coarse for the adapter's changes; None: they are not.
+
+    Args:
+        fractions: of changes below half a step, by file type (``changes_below_half_a_step`` of ``merge.json``).
+        file_types: the types to write.
+    """
+    lost = [kind for kind in file_types if (fractions or {}).get(kind, 0.0) > _NOTEWORTHY_FRACTION]
+    if not lost or fractions is None:
+        return None
+    lost_in_words = " and ".join(f"{fractions[kind]:.1%} of them in {kind}" for kind in lost)
+    better = " or ".join(kind for kind in ("f16", "q8_0") if kind not in lost)
+    return (
+        f"the adapter's changes of the weights are smaller than half a quantization step: {lost_in_words}; much of "
+        f"what was learnt is lost in rounding. Measure that file, or take {better}"
+    )

@@ -1,31 +1,33 @@
-"""Compares merged models with base + adapter on held-out questions, judges them and picks one.
+"""Compare merged models with base + adapter on held-out questions, judge them and pick one.
 
-Which bound holds for which: merged onto the weights that training saw, a model must answer like base + adapter
-(``MIN_TOP1_AGREEMENT``, ``MAX_MEAN_KL``). Merged onto other weights it differs by construction, and must only not be
-worse: its answer NLL may exceed the adapter's by what the questions cannot tell from chance, or by
-``NLL_TOLERANCE``. Does not write anything.
+Merged onto the weights that training saw, a model must answer like base + adapter (``MIN_TOP1_AGREEMENT``,
+``MAX_MEAN_KL``). Merged onto other weights it differs by construction and must only not be worse: its answer NLL may
+exceed the adapter's by what the questions cannot tell from chance, or by ``NLL_TOLERANCE``.
 """
 
 from __future__ import annotations
 
+import contextlib
 import math
 import time
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
+from math import prod
 from typing import Any
 
 import torch
+import torch.nn.functional as F
 
 from medqa_cli import console
 from medqa_cli.data.dataset import QaRow, evenly_spaced
-from medqa_cli.merging.comparison import Measured, answer_logits, answer_scores, paired_difference
-from medqa_cli.merging.reference import computing_in
+from medqa_cli.merging.adapter_file import AdapterFile
+from medqa_cli.merging.architecture import Architecture
 from medqa_cli.model.devices import pick_compute_dtype
-from medqa_cli.model.kernels.packing import group_by_size, pack
+from medqa_cli.model.kernels.packing import PackedBatch, group_by_size, pack
 from medqa_cli.model.scoring import AnswerScore, mean_nll
 from medqa_cli.prompt.encoder import Example, PromptEncoder
 
-# The bounds of the issue that asked for this: what two runs of one model in bfloat16 differ by is of the same order.
+# What two runs of one model in bfloat16 differ by is of the same order.
 MIN_TOP1_AGREEMENT = 0.99
 MAX_MEAN_KL = 1e-3
 # On fewer tokens one near tie that falls the other way would decide, and the divergence alone is bounded.
@@ -46,6 +48,118 @@ _MAX_LOGITS = 1 << 25
 _MAX_TOKENS = 4096
 _MAX_ROWS = 2000
 
+# Tokens whose logits are compared at once.
+_TOKENS_AT_ONCE = 64
+# Memory of base + adapter beside its weights: logits, activations, the interpreter's own growth.
+_WORKING_BYTES = 1 << 30
+# bitsandbytes quantizes a whole matrix at a time and needs about this many copies of it in float32.
+_COPIES_WHILE_QUANTIZING = 8
+
+
+def answer_logits(model: Any, batch: PackedBatch) -> torch.Tensor:
+    """Return the logits at the places whose next token belongs to an answer: ``(N, V)`` float32."""
+    logits: torch.Tensor = model(
+        input_ids=batch.input_ids,
+        position_ids=batch.position_ids,
+        example_lengths=batch.example_lengths,
+        logits_to_keep=batch.logit_positions,
+        use_cache=False,
+    ).logits[0]
+    return logits.float()
+
+
+def answer_scores(logits: torch.Tensor, batch: PackedBatch) -> list[AnswerScore]:
+    """Return the likelihood of each answer of a batch, as ``model.scoring`` computes it.
+
+    Args:
+        logits: ``(N, V)``, as ``answer_logits`` gives them.
+        batch: the examples.
+    """
+    losses = F.cross_entropy(logits, batch.targets, reduction="none")
+    own = (losses[batch.example_of_target == index] for index in range(len(batch.example_lengths)))
+    return [AnswerScore(float(loss.sum(dtype=torch.float64)), len(loss)) for loss in own]
+
+
+@dataclass
+class LogitMetrics:
+    """How far a model's logits are from the reference's: sums over answer tokens, and its score of each answer."""
+
+    num_tokens: int = 0
+    kl_sum: float = 0.0
+    max_abs_logit_difference: float = 0.0
+    num_top1_equal: int = 0
+    scores: list[AnswerScore] = field(default_factory=list)
+
+    def add(self, reference: torch.Tensor, logits: torch.Tensor) -> None:
+        """Count in two ``(N, V)`` logits of the same tokens."""
+        for p, q in zip(reference.split(_TOKENS_AT_ONCE), logits.split(_TOKENS_AT_ONCE), strict=True):
+            self.kl_sum += float(_kl_divergences(p, q).sum())
+            self.max_abs_logit_difference = max(self.max_abs_logit_difference, float((p - q).abs().max()))
+            self.num_top1_equal += int((p.argmax(-1) == q.argmax(-1)).sum())
+            self.num_tokens += len(p)
+
+    def add_batch(self, reference: torch.Tensor, logits: torch.Tensor, batch: PackedBatch) -> None:
+        """Count in the logits of one batch, and score its answers."""
+        self.add(reference, logits)
+        self.scores += answer_scores(logits, batch)
+
+    @property
+    def mean_kl(self) -> float:
+        """KL(reference || model) in nats, mean over tokens."""
+        return self.kl_sum / self.num_tokens if self.num_tokens else math.nan
+
+    @property
+    def top1_agreement(self) -> float:
+        """Fraction of tokens after which both find the same token the likeliest."""
+        return self.num_top1_equal / self.num_tokens if self.num_tokens else math.nan
+
+    @property
+    def nll(self) -> float:
+        """Nats per answer token."""
+        return mean_nll(self.scores)
+
+    def as_json(self) -> dict[str, float]:
+        """Return the metrics under the names of ``merge.json``."""
+        return {
+            "answer_tokens": self.num_tokens,
+            "mean_kl": self.mean_kl,
+            "max_abs_logit_difference": self.max_abs_logit_difference,
+            "top1_agreement": self.top1_agreement,
+            "answer_nll": self.nll,
+        }
+
+
+def _kl_divergences(first: torch.Tensor, second: torch.Tensor) -> torch.Tensor:
+    """Return KL(first || second) of two ``(N, V)`` logits in nats: ``(N,)`` float64.
+
+    With d = second - first it is log(sum p exp(d)) - sum p d. In this form no two large numbers cancel where d is
+    small, so that float32 is enough; two log-softmaxes in float64 would take several times as long.
+    """
+    p, d = torch.softmax(first, -1), second - first
+    mean = (p * d).sum(-1, dtype=torch.float64)
+    found = torch.log1p((p * torch.expm1(d)).sum(-1, dtype=torch.float64)) - mean
+    if found.isfinite().all():
+        return found
+    # A logit that is far off overflows above.
+    log_p, log_q = F.log_softmax(first.double(), -1), F.log_softmax(second.double(), -1)
+    return (log_p.exp() * (log_p - log_q)).sum(-1)
+
+
+def paired_difference(first: list[AnswerScore], second: list[AnswerScore]) -> tuple[float, float]:
+    """Return by how much ``first`` is worse than ``second`` in nats per answer token, and the standard error of that.
+
+    The error is that of a ratio estimate over questions (Cochran, Sampling Techniques, 1977, section 6.4); infinite
+    where there is one question only.
+    """
+    sums = [one.nll_sum - two.nll_sum for one, two in zip(first, second, strict=True)]
+    tokens = [score.num_tokens for score in first]
+    mean = sum(sums) / sum(tokens)
+    count = len(sums)
+    if count < 2:
+        return mean, math.inf
+    residuals = sum((total - mean * size) ** 2 for total, size in zip(sums, tokens, strict=True))
+    return mean, math.sqrt(residuals * count / (count - 1)) / sum(tokens)
+
 
 @dataclass
 class Verification:
@@ -55,8 +169,8 @@ class Verification:
     """
 
     adapter_scores: list[AnswerScore] = field(default_factory=list)
-    noise_floor: Measured = field(default_factory=Measured)
-    candidates: dict[str, Measured] = field(default_factory=dict)
+    noise_floor: LogitMetrics = field(default_factory=LogitMetrics)
+    candidates: dict[str, LogitMetrics] = field(default_factory=dict)
     faithful: frozenset[str] = frozenset()
     num_questions: int = 0
     seconds: float = 0.0
@@ -69,14 +183,14 @@ class Verification:
     def problem(self, name: str) -> str:
         """Say which bound a candidate does not meet; empty where it meets all that hold for it."""
         measured = self.candidates[name]
-        if not math.isfinite(measured.difference.kl_sum) or not math.isfinite(measured.nll):
+        if not math.isfinite(measured.kl_sum) or not math.isfinite(measured.nll):
             return "its logits are not finite"
         if name in self.faithful:
-            top1, kl = measured.difference.top1_agreement, measured.difference.mean_kl
+            top1, kl = measured.top1_agreement, measured.mean_kl
             if top1 < self._wanted_top1(measured) or kl > MAX_MEAN_KL:
                 return (
                     f"top-1 agreement with base + adapter is {top1:.4f} (at least {MIN_TOP1_AGREEMENT} is asked for, "
-                    f"or that of base + adapter in bfloat16, {self.noise_floor.difference.top1_agreement:.4f}), "
+                    f"or that of base + adapter in bfloat16, {self.noise_floor.top1_agreement:.4f}), "
                     f"mean KL divergence {kl:.2e} nats (at most {MAX_MEAN_KL:.0e})"
                 )
             return ""
@@ -84,19 +198,19 @@ class Verification:
         if worse > NLL_TOLERANCE and worse > 1.96 * error:
             return (
                 f"its answers are less likely than the adapter's by {worse:.4f} nats per token "
-                f"(standard error {error:.4f}; up to {NLL_TOLERANCE} is let pass)"
+                f"(standard error {error:.4f}; up to {NLL_TOLERANCE} is tolerated)"
             )
         return ""
 
-    def _wanted_top1(self, measured: Measured) -> float:
+    def _wanted_top1(self, measured: LogitMetrics) -> float:
         """Return the share of tokens on which a faithful model must agree with base + adapter.
 
         Near ties fall either way with the rounding of the stored weights. What base + adapter itself loses to the
         arithmetic of bfloat16 is no fault of a merge.
         """
-        if measured.difference.num_tokens < _TOKENS_FOR_TOP1:
+        if measured.num_tokens < _TOKENS_FOR_TOP1:
             return 0.0
-        floor = self.noise_floor.difference
+        floor = self.noise_floor
         return min(MIN_TOP1_AGREEMENT, floor.top1_agreement) if floor.num_tokens else MIN_TOP1_AGREEMENT
 
     def better(self) -> str:
@@ -145,7 +259,7 @@ def compare(
     """Run base + adapter and each candidate over the examples, a batch at a time, and keep sums.
 
     Args:
-        reference: base + adapter (``load_reference``).
+        reference: base + adapter, as training loads it.
         candidates: merged models by name, in float32.
         examples: held-out questions with their answers.
         device: where all of them are.
@@ -156,7 +270,7 @@ def compare(
         the questions where bfloat16 is slow.
     """
     started = time.perf_counter()
-    found = Verification(candidates={name: Measured() for name in candidates}, num_questions=len(examples))
+    found = Verification(candidates={name: LogitMetrics() for name in candidates}, num_questions=len(examples))
     with console.progress("comparing", len(examples)) as bar, computing_in(reference, torch.float32):
         done = 0
         for group in _batches(examples, num_logits):
@@ -164,12 +278,12 @@ def compare(
             expected = answer_logits(reference, batch)
             found.adapter_scores += answer_scores(expected, batch)
             for name, model in candidates.items():
-                found.candidates[name].add(expected, answer_logits(model, batch), batch)
-            if found.noise_floor.difference.num_tokens < _noise_tokens(device):
+                found.candidates[name].add_batch(expected, answer_logits(model, batch), batch)
+            if found.noise_floor.num_tokens < _noise_tokens(device):
                 with computing_in(reference, torch.bfloat16):
                     # Another batch size: each question by itself.
                     rough = [answer_logits(reference, pack([example], device)) for example in group]
-                found.noise_floor.add(expected, torch.cat(rough), batch)
+                found.noise_floor.add_batch(expected, torch.cat(rough), batch)
             done += len(group)
             bar.update(done)
     found.seconds = time.perf_counter() - started
@@ -203,3 +317,43 @@ def _batches(examples: Sequence[Example], num_logits: int) -> Iterator[list[Exam
         lambda example: (example.num_answer_tokens * num_logits, len(example.input_ids)),
         (_MAX_LOGITS, _MAX_TOKENS),
     )
+
+
+@contextlib.contextmanager
+def computing_in(model: Any, dtype: torch.dtype) -> Iterator[None]:
+    """Compute in ``dtype`` inside the block: unquantized weights are cast, 4-bit layers multiply in it.
+
+    The quantized weights stay as they are, and afterwards so does everything else.
+    """
+    import bitsandbytes as bnb
+
+    parameters = [p for name, p in model.named_parameters() if p.is_floating_point() and "lora_" not in name]
+    layers = [module for module in model.modules() if isinstance(module, bnb.nn.Linear4bit)]
+    data, types = [p.data for p in parameters], [layer.compute_dtype for layer in layers]
+    device_type = next(model.parameters()).device.type
+    try:
+        for parameter in parameters:
+            parameter.data = parameter.data.to(dtype)
+        for layer in layers:
+            layer.compute_dtype = dtype
+        with torch.inference_mode(), torch.autocast(device_type, dtype, enabled=dtype != torch.float32):
+            yield
+    finally:
+        for parameter, values in zip(parameters, data, strict=True):
+            parameter.data = values
+        for layer, before in zip(layers, types, strict=True):
+            layer.compute_dtype = before
+
+
+def memory_needed_bytes(architecture: Architecture, adapter: AdapterFile, quantization: str) -> int:
+    """Return about how much memory it takes to load and to run base + adapter in float32."""
+    bytes_of = {"nf4": 0.5 + 4 / 64, "fp4": 0.5 + 4 / 64, "int8": 1.0}
+    weights = [(name, prod(shape)) for name, shape in architecture.shapes.items() if name not in architecture.tied]
+    total = 4.0 * sum(prod(shape) for shape in adapter.shapes.values()) + _WORKING_BYTES
+    largest = 0
+    for name, count in weights:
+        is_quantized = quantization != "none" and name.removesuffix(".weight") in architecture.four_bit
+        # In float32, and a second time in bfloat16 for the noise floor.
+        total += count * (bytes_of[quantization] if is_quantized else 6.0)
+        largest = max(largest, count if is_quantized else 0)
+    return int(total + _COPIES_WHILE_QUANTIZING * 4 * largest)

@@ -85,7 +85,7 @@ def config(rng: random.Random, folder: Path) -> None:
 
 
 def open_config(folder: Path) -> None:
-    from medqa_cli.merging.skeleton import build_skeleton
+    from medqa_cli.merging.architecture import build_architecture
     from medqa_cli.model.load import load_config
     from medqa_cli.model.resolve import find_base
 
@@ -97,7 +97,7 @@ def open_config(folder: Path) -> None:
         check_logits(model)
         assert sum(p.numel() for p in model.parameters()) < 10**7, "a model of another size was loaded"
     with collected(errors):
-        build_skeleton(folder)
+        build_architecture(folder)
     raise_worst(errors)
 
 
@@ -258,7 +258,7 @@ def open_adapter(folder: Path, base: Path) -> None:
     import torch
 
     from medqa_cli.merging.adapter_file import AdapterFile
-    from medqa_cli.merging.skeleton import expected_tensors
+    from medqa_cli.merging.architecture import expected_tensors
     from medqa_cli.model.load import base_of_adapter, load_adapter
     from medqa_cli.model.resolve import ModelRef
     from medqa_cli.prompt.encoder import PromptContract

@@ -8,7 +8,7 @@ import time
 import pytest
 import torch
 
-from medqa_cli.merging.ahead import in_order
+from medqa_cli.merging.prefetch import parallel_map
 
 
 @pytest.mark.parametrize("count", [0, 1, 2, 50])
@@ -17,12 +17,12 @@ def test_results_come_in_order(count: int) -> None:
         time.sleep(0.002 * (index % 3 == 0))
         return index * index
 
-    assert list(in_order(work, count)) == [index * index for index in range(count)]
+    assert list(parallel_map(work, count)) == [index * index for index in range(count)]
 
 
 def test_the_threads_compute_alone_and_leave_the_others_their_setting() -> None:
     before = torch.get_num_threads()
-    seen = list(in_order(lambda index: (torch.get_num_threads(), threading.current_thread().name), 8))
+    seen = list(parallel_map(lambda index: (torch.get_num_threads(), threading.current_thread().name), 8))
     assert {number for number, _ in seen} == {1}
     assert all(name.startswith("medqa-merge") for _, name in seen)
     assert torch.get_num_threads() == before
@@ -39,6 +39,6 @@ def test_an_error_comes_at_its_place_and_ends_the_work() -> None:
 
     results: list[int] = []
     with pytest.raises(ValueError, match="five"):
-        results.extend(in_order(work, 1000))  # keeps what came before the error
+        results.extend(parallel_map(work, 1000))  # keeps what came before the error
     assert results == [0, 1, 2, 3, 4]
     assert len(done) < 1000

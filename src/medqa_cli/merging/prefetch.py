@@ -1,7 +1,6 @@
-"""Pieces of a tensor computed ahead by a few threads, each of which computes alone, and handed out in order.
+"""Compute the chunks of a tensor in a thread pool; yield the results in order.
 
-A piece is too small for PyTorch's own threads: they would meet after every operation, and wait for each other there
-whenever the machine does something else.
+A chunk is too small for PyTorch's own threads, which would meet after every operation; here each thread computes alone.
 """
 
 from __future__ import annotations
@@ -17,10 +16,10 @@ import torch
 
 T = TypeVar("T")
 
-_MOST_THREADS = 8
+_MAX_THREADS = 8
 
 
-def in_order(work: Callable[[int], T], count: int) -> Iterator[T]:
+def parallel_map(work: Callable[[int], T], count: int) -> Iterator[T]:
     """Yield ``work(0)`` to ``work(count - 1)``; up to two results per thread are computed ahead."""
     if count == 1:
         yield work(0)
@@ -35,7 +34,7 @@ def in_order(work: Callable[[int], T], count: int) -> Iterator[T]:
         while waiting:
             yield waiting.popleft().result()
     finally:
-        # Whoever stops early must not find threads at work on what is closed then.
+        # If the caller stops early, no thread may still read what it closes next.
         for future in waiting:
             future.cancel()
         for future in waiting:
@@ -45,6 +44,6 @@ def in_order(work: Callable[[int], T], count: int) -> Iterator[T]:
 
 @cache
 def _pool() -> tuple[ThreadPoolExecutor, int]:
-    num_threads = max(1, min(_MOST_THREADS, torch.get_num_threads(), os.cpu_count() or 1))
+    num_threads = max(1, min(_MAX_THREADS, torch.get_num_threads(), os.cpu_count() or 1))
     # The setting holds for the thread that makes it.
     return ThreadPoolExecutor(num_threads, "medqa-merge", initializer=torch.set_num_threads, initargs=(1,)), num_threads

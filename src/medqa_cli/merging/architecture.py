@@ -1,7 +1,6 @@
 """The base model without its weights: names, shapes, kinds of layers, ties, and which layers 4-bit loading quantizes.
 
-All of it is asked of Transformers' own code on a model whose tensors are on the meta device, so that it is what
-loading for the training does. Does not read weights.
+Transformers' own code answers all of it, on a model whose tensors are on the meta device.
 """
 
 from __future__ import annotations
@@ -23,7 +22,7 @@ LayerKind = Literal["linear", "conv1d", "embedding", "other"]
 
 
 @dataclass(frozen=True)
-class Skeleton:
+class Architecture:
     """What is known of a model before its weights are read.
 
     ``shapes``: of each parameter, by its name in the model; ``kinds``: of each layer; ``four_bit``: layers that are
@@ -37,6 +36,11 @@ class Skeleton:
     tied: dict[str, str]
     embedding: str
     output: str
+
+    @property
+    def is_tied(self) -> bool:
+        """Whether output layer and embedding share weights."""
+        return bool(self.output) and self.tied.get(self.output) == self.embedding
 
 
 @dataclass(frozen=True)
@@ -54,7 +58,7 @@ class StoredNames:
     unexpected: frozenset[str] = frozenset()
 
 
-def build_skeleton(folder: Path) -> tuple[Skeleton, Any]:
+def build_architecture(folder: Path) -> tuple[Architecture, Any]:
     """Build the model of a folder without weights.
 
     Returns:
@@ -79,7 +83,7 @@ def build_skeleton(folder: Path) -> tuple[Skeleton, Any]:
 
 
 def stored_names(model: Any, names: Iterable[str]) -> StoredNames:
-    """Match the names in the weight files with the parameters of ``model`` (a skeleton), as loading does."""
+    """Match the names in the weight files with the parameters of ``model`` (a architecture), as loading does."""
     from transformers.conversion_mapping import get_model_conversion_mapping
     from transformers.core_model_loading import WeightConverter, WeightRenaming, rename_source_key
 
@@ -140,13 +144,13 @@ def _missing(model: Any, without_tensor: set[str]) -> set[str]:
     return {name for name in without_tensor - shared if not any(re.search(pattern, name) for pattern in patterns)}
 
 
-def _describe(model: Any) -> Skeleton:
+def _describe(model: Any) -> Architecture:
     shapes = {name: tuple(value.shape) for name, value in model.state_dict().items()}
     kinds = {name: _kind(module) for name, module in model.named_modules()}
     tied = {name: source for name, source in _tied(model).items() if name != source}
     embedding, output = (_weight_name(model, layer) for layer in (_embedding(model), model.get_output_embeddings()))
     # Last: it replaces the linear layers of the model.
-    return Skeleton(shapes, kinds, _four_bit_layers(model), tied, embedding, output)
+    return Architecture(shapes, kinds, _four_bit_layers(model), tied, embedding, output)
 
 
 def _embedding(model: Any) -> Any:

@@ -13,8 +13,8 @@ from transformers import GPT2Config, GPT2LMHeadModel, LlamaForCausalLM
 from helpers.models import make_tiny_model
 from medqa_cli.config.schema import ModelConfig
 from medqa_cli.errors import InputError
-from medqa_cli.merging.four_bit import FourBit, QuantizedWeight
-from medqa_cli.merging.skeleton import build_skeleton
+from medqa_cli.merging.architecture import build_architecture
+from medqa_cli.merging.blockwise_quantization import FourBit, QuantizedWeight
 from medqa_cli.model.load import load_base
 from medqa_cli.model.resolve import ModelRef
 from medqa_cli.model.weights import WeightFiles, rows_in_a_piece
@@ -57,8 +57,8 @@ def test_bytes_equal_those_of_a_loaded_model(
 ) -> None:
     how = ModelConfig(quantization=kind, double_quantization=double)
     layers = loaded_layers(folders[stored], how, computed)
-    skeleton, _ = build_skeleton(folders[stored])
-    assert set(layers) == skeleton.four_bit
+    architecture, _ = build_architecture(folders[stored])
+    assert set(layers) == architecture.four_bit
     assert len(layers) == 14
     files = WeightFiles.open(folders[stored])
     for name, layer in layers.items():
@@ -99,8 +99,8 @@ def test_layers_that_are_stored_the_other_way_round(tmp_path: Path) -> None:
     config = GPT2Config(n_layer=1, n_embd=64, n_head=4, vocab_size=300, n_positions=64, bos_token_id=0, eos_token_id=0)
     GPT2LMHeadModel(config).to(torch.bfloat16).save_pretrained(tmp_path)
     layers = loaded_layers(tmp_path, ModelConfig(quantization="nf4", double_quantization=True), torch.float32)
-    skeleton, _ = build_skeleton(tmp_path)
-    assert set(layers) == skeleton.four_bit
+    architecture, _ = build_architecture(tmp_path)
+    assert set(layers) == architecture.four_bit
     name = "transformer.h.0.attn.c_attn"
     files = WeightFiles.open(tmp_path)
     shape = files.shape(f"{name}.weight")

@@ -1,7 +1,7 @@
-"""Writes tensors to safetensors shards as they are computed: header first, then tensor by tensor.
+"""Write tensors to safetensors shards as they are computed: header first, then tensor by tensor.
 
 The library's ``save_file`` wants a whole shard in memory. The format: 8 bytes with the length of the header, the header
-in JSON (type, shape and place of each tensor), the values (safetensors' own README). Computes nothing.
+in JSON (type, shape and place of each tensor), the values (safetensors' own README).
 """
 
 from __future__ import annotations

@@ -2,7 +2,7 @@
 
 bitsandbytes works on whole tensors; here the same functions run on pieces that end where a quantization block ends, and
 the constants of all pieces are quantized together, so that the values are the same with a fraction of the memory
-(``tests/unit/test_four_bit.py`` compares the bytes with those of a loaded model). Does not know about adapters.
+(``tests/unit/test_blockwise_quantization.py`` compares the bytes with those of a loaded model).
 """
 
 from __future__ import annotations
@@ -13,7 +13,7 @@ from typing import Literal
 
 import torch
 
-from medqa_cli.merging.ahead import in_order
+from medqa_cli.merging.prefetch import parallel_map
 from medqa_cli.model.quantization import CONSTANTS_PER_BLOCK, WEIGHTS_PER_BLOCK
 
 
@@ -60,7 +60,7 @@ class QuantizedWeight:
             )
             return codes, state.absmax
 
-        pieces = list(in_order(quantize, -(-shape[0] // rows_at_once)))
+        pieces = list(parallel_map(quantize, -(-shape[0] // rows_at_once)))
         self._codes = [codes for codes, _ in pieces]
         self._constants = torch.cat([constants for _, constants in pieces])
         if how.double_quantization:

@@ -1,8 +1,7 @@
 """A model that reads its weights while it computes: each layer a few rows at a time, in float32.
 
-It makes a comparison of a large merged model possible on a small machine, and reads the files that were written rather
-than something kept in memory. Slow for single questions (every forward reads all weights), fine for a few large
-batches. Does not load quantized models (``reference``).
+A large merged model is compared this way on a small machine, from the files that were written. It is slow for single
+questions (every forward reads all weights), fine for a few large batches.
 """
 
 from __future__ import annotations
@@ -15,7 +14,7 @@ import torch
 import torch.nn.functional as F
 
 from medqa_cli.errors import MedqaError
-from medqa_cli.merging.skeleton import stored_names
+from medqa_cli.merging.architecture import stored_names
 from medqa_cli.model.kernels.attention import own_attention, use_packed_attention
 from medqa_cli.model.kernels.chunked_cross_entropy import install_answer_losses
 from medqa_cli.model.load import load_config
@@ -98,10 +97,10 @@ def _connect(model: Any, source: WeightSource, device: torch.device) -> None:
         elif type(module) is torch.nn.Embedding:
             model.set_submodule(path, _StreamedEmbedding(source, names[f"{path}.weight"], device))
         else:
-            _load_own(module, path, source, names)
+            _load_parameters(module, path, source, names)
 
 
-def _load_own(module: torch.nn.Module, path: str, source: WeightSource, names: dict[str, str]) -> None:
+def _load_parameters(module: torch.nn.Module, path: str, source: WeightSource, names: dict[str, str]) -> None:
     """Load what a module other than a linear layer or an embedding holds itself: norms, as a rule."""
     prefix = f"{path}." if path else ""
     for name in list(module._parameters):
