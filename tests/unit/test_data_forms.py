@@ -435,6 +435,8 @@ def test_what_optional_columns_hold_rejects_no_row(tmp_path: Path) -> None:
         ),
         ({"question": Q1, "answer": "B", "id": "1"}, ["holds single letters", "no column of options is found"]),
         ({"question": Q1, "answer": A1, "history": "a smoker of 52"}, ["column 'history' is not used"]),
+        ({"question": Q1, "answer": A1, "questionTitle": "Gout"}, ["column 'questionTitle' is not used"]),
+        ({"question": Q1, "answer": A1, "caseText": "A man."}, ["column 'caseText' is not used"]),
         ({"question": Q1, "answer": A1, "input": "I am pregnant"}, ["column 'input' is not used: a question that"]),
         (
             {"question": Q1, **LETTERED, "correct": "A", "explanation": A1},
@@ -452,6 +454,34 @@ def test_what_is_left_out_of_the_rows_is_said(tmp_path: Path, record: Any, said:
     opened = read(tmp_path / "a.jsonl", lines(record, record))
     told = "\n".join(opened.warnings)
     assert [text for text in said if text not in told] == []
+
+
+@pytest.mark.parametrize(
+    "name",
+    ["dialogHistory", "chatHistory", "Chat History", "past", "previous_turns", "messageHistory", "Prior-Messages"],
+)
+def test_a_history_is_found_under_each_spelling_of_its_name(tmp_path: Path, name: str) -> None:
+    opened = read(tmp_path / "a.jsonl", lines({"question": "And is it?", "answer": A1, name: [[Q1, "Wait."]]}))
+    assert pairs(opened) == [("several_turns", f"column '{name}' holds 1 earlier turn")]
+
+
+@pytest.mark.parametrize(
+    ("answers", "passage", "is_asked"),
+    [
+        ((A1, A2), "Intro {n}. {a} More.", False),
+        (("Rest it", "A scan"), "{n}: rest  it! And a SCAN.", False),
+        (("休息", "喝水"), "{n}请休息，喝水。", False),
+        (("No", "Yes"), "I am {n}, with no fever. Yes, I smoke.", True),
+        ((A1, A2), "I am {n} and pregnant.", True),
+    ],
+)
+def test_a_passage_that_holds_the_answer_is_no_part_of_the_question(
+    tmp_path: Path, answers: tuple[str, str], passage: str, is_asked: bool
+) -> None:
+    rows = [(Q1, answers[0], "31"), (Q2, answers[1], "46")]
+    records = [{"question": q, "answer": a, "context": passage.format(a=a, n=n)} for q, a, n in rows]
+    asked = [record["question"] + f"\n\n{record['context']}" * is_asked for record in records]
+    assert [question for question, _ in pairs(read(tmp_path / "a.jsonl", lines(*records)))] == asked
 
 
 def test_a_column_that_follows_the_question_is_said_once(tmp_path: Path) -> None:

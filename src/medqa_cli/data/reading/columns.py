@@ -47,12 +47,10 @@ _WORDS = re.compile(r"[A-ZÄÖÜ]?[^\W\d_A-Z]+|[A-Z]+(?![a-z])|\d+|[^\W\d_]")
 _PLAIN = re.compile(r"[^\W\d][\w. -]*[\w-]|[^\W\d]")
 _YAML_WORDS = frozenset({"null", "true", "false", "yes", "no", "on", "off", "y", "n"})
 # What a question, or an answer, may not be understood without.
-_NEEDED = frozenset(
-    re.findall(
-        r"\S+",
-        """context contexts passage passages paragraph paragraphs background abstract document documents evidence
-        snippets history input inputs case vignette previous_turns turns dialogue_history""",
-    )
+_NEEDED = re.compile(
+    r"contexts?|passages?|paragraphs?|background|abstract|documents?|evidence|snippets|history|inputs?|case|vignette"
+    r"|(?:case|patient|medical|clinical) (?:text|history|description|context|note|notes|presentation)"
+    r"|(?:question |post |long |full )?(?:title|descriptions?|body|details?)|turns"
 )
 _MORE = frozenset({"explanation", "explanations", "exp", "rationale", "rationales", "reasoning", "cot", "long_answer"})
 # These are optional: the first name that a file has is taken.
@@ -76,7 +74,13 @@ TEXT_NAMES = ("text",)
 # cells have to tell whether it is one.
 INSTRUCTION, INPUT = "instruction", "input"
 INPUT_NAMES = (INPUT, "inputs", "context", "background", "case", "vignette", "passage")
-HISTORY_NAMES = ("history", "histories", "chat_history", "dialogue_history", "dialog_history", "conversation_history")
+# The turns before the question, as words: "history", "chatHistory", "previous_turns".
+_HISTORY_KIN = re.compile(
+    r"(?:(?:chat|dialog|dialogue|conversation|message|turn|qa|past|previous) )?(?:history|histories)"
+    r"|(?:history|historical|past|previous|prior|earlier|preceding) (?:turns?|messages?|dialogs?|dialogues?|utterances?"
+    r"|conversations?|chats?|exchanges?|qas?|questions?)"
+    r"|(?:chat|dialog|dialogue|conversation) (?:context|log|so far)|past"
+)
 # The options of a multiple-choice question: one column that holds all of them, or one column each.
 OPTIONS_NAMES = ("options", "option", "choices")
 CORRECT_NAMES = (
@@ -104,7 +108,7 @@ def find_columns(wanted: ColumnNames, header: Sequence[str], file: object) -> Co
     """
     if not wanted.answers:
         return _questions_alone(wanted, header, file)
-    history = _optional(HISTORY_NAMES, header, set())
+    history = _of_kin(_HISTORY_KIN, header, set())
     exchange = _exchange(wanted, header)
     options = _options(wanted, header) if exchange is None else ()
     correct = None
@@ -169,8 +173,17 @@ def _topic(header: Sequence[str], taken: Set[int]) -> int | None:
     named = _optional(TOPIC_NAMES, header, taken)
     if named is not None:
         return named
-    words = (" ".join(re.split(r"[\W_]+", name.casefold())).strip() for name in header)
-    return next((index for index, name in enumerate(words) if index not in taken and _TOPIC_KIN.fullmatch(name)), None)
+    return _of_kin(_TOPIC_KIN, header, taken)
+
+
+def _of_kin(kin: re.Pattern[str], header: Sequence[str], taken: Set[int]) -> int | None:
+    """Return the first column whose name, as words, is of a kind."""
+    return next((at for at, name in enumerate(header) if at not in taken and kin.fullmatch(_as_words(name))), None)
+
+
+def _as_words(name: str) -> str:
+    """Return the words of a name: "question title" of "questionTitle" and of "Question_Title"."""
+    return " ".join(_WORDS.findall(name)).casefold()
 
 
 def _exchange(wanted: ColumnNames, header: Sequence[str]) -> int | None:
@@ -313,7 +326,7 @@ def unused_warnings(columns: Columns) -> list[str]:
     warnings = []
     for name in columns.unused():
         folded = name.strip().casefold()
-        if folded in _NEEDED:
+        if _NEEDED.fullmatch(_as_words(name)) or _HISTORY_KIN.fullmatch(_as_words(name)):
             warnings.append(
                 f"column '{name}' is not used: a question that cannot be answered without it is learned without it"
             )

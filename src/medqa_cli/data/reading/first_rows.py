@@ -10,6 +10,7 @@ from collections import Counter
 from collections.abc import Sequence
 from dataclasses import replace
 
+from medqa_cli.data.normalize import normalize
 from medqa_cli.data.reading.cells import cell_text, optional_text, read_cell, shape
 from medqa_cli.data.reading.chat_formats import is_told_of
 from medqa_cli.data.reading.choices import Option, is_sign, names_an_option, read_options
@@ -67,11 +68,12 @@ def _is_input(columns: Columns, beside: int, first: Sequence[CellRow]) -> bool:
 
 
 def _is_from(answer: str, passage: str) -> bool:
-    """Tell whether an answer stands in a passage, or most of its longer words do."""
+    """Tell whether an answer stands in a passage, or most of its longer words do where the passage is much longer."""
     words = {word for word in answer.split() if len(word) > SHORT_WORD}
-    if len(passage) < 2 * len(answer):
-        return False
-    return (len(words) > 2 and answer in passage) or 2 * sum(word in passage for word in words) > len(words) > 2
+    told, held = normalize(answer), normalize(passage)
+    if f" {told} " in f" {held} " or (not told.isascii() and told in held):
+        return bool(words) or " " in told or not told.isascii()  # "no" stands in many a text
+    return len(passage) >= 2 * len(answer) and 2 * sum(word in passage for word in words) > len(words) > 2
 
 
 def choices_in(columns: Columns, told: int, rows: Sequence[CellRow]) -> list[tuple[object, list[Option]]]:
