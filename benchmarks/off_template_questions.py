@@ -13,9 +13,8 @@ from pathlib import Path
 from typing import Any
 
 from medqa_cli.data.normalize import key_of, normalize, rank_of
-from medqa_cli.data.topics.paraphrases import fill
+from medqa_cli.data.topics.paraphrases import fill, is_title
 from medqa_cli.data.topics.question_types import recognise
-from medqa_cli.data.topics.topic_casing import is_title
 from medqa_cli.errors import InputError, MedqaError
 
 OFF_TEMPLATE: dict[str, tuple[str, ...]] = {

@@ -12,8 +12,7 @@ import pytest
 
 from medqa_cli.data.normalize import normalize
 from medqa_cli.data.topics.medical_terms import is_illness
-from medqa_cli.data.topics.paraphrases import fill, paraphrase
-from medqa_cli.data.topics.topic_casing import in_running_text, is_title
+from medqa_cli.data.topics.paraphrases import fill, in_running_text, is_title, paraphrase
 from medqa_cli.errors import InputError
 from medqa_cli.resources import load_yaml
 

@@ -23,8 +23,7 @@ from medqa_cli.data.near_duplicates import NOT_FOUND, AnswerSketches
 from medqa_cli.data.normalize import key_of, normalize, page_key
 from medqa_cli.data.reading.rows import ColumnNames, UnreadRow
 from medqa_cli.data.reading.sources import open_sources
-from medqa_cli.data.topics.topic_counts import LEAST_TOPICS, TopicCounts, count_topics, pages_tell
-from medqa_cli.data.topics.topics import topic_names, topic_of
+from medqa_cli.data.topics.topics import LEAST_TOPICS, TopicCounts, count_topics, pages_tell, topic_names, topic_of
 from medqa_cli.data.wording import listed
 from medqa_cli.errors import InputError, MedqaError
 

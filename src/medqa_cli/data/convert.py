@@ -18,7 +18,7 @@ from typing import Any
 
 from medqa_cli import __version__, console
 from medqa_cli.config.schema import DataConfig
-from medqa_cli.data.audit import Audit, audit_written
+from medqa_cli.data.audit import audit_written
 from medqa_cli.data.cleaning.reasons import enabled_reasons
 from medqa_cli.data.cleaning.rules import RULES, enabled_rules
 from medqa_cli.data.data_card import CardInfo, data_card
@@ -30,8 +30,8 @@ from medqa_cli.data.reading.sources import SourceFile, local_paths, open_sources
 from medqa_cli.data.report import check_counts, conversion_counts, warn_of_frequent_reasons, warn_of_garbled
 from medqa_cli.data.splitting import check_fractions, place_rows
 from medqa_cli.data.token_lengths import TokenLengths
-from medqa_cli.data.topics.topic_counts import pages_tell
-from medqa_cli.data.writing import Render, Written, write_rows
+from medqa_cli.data.topics.topics import pages_tell
+from medqa_cli.data.writing import Render, write_rows
 from medqa_cli.errors import MedqaError
 from medqa_cli.files import atomic_dir, sweep, write_json
 
@@ -129,7 +129,9 @@ def _convert_into(
             written = write_rows(folder, spool_path, filtered, places, data, seed, render, lengths)
         spool_path.unlink()
         with stages.stage("audit"):
-            audit = _audit(folder, written, sketches, by_page)
+            audit = audit_written(folder, sketches, by_page)
+        if (audit.rows, audit.paraphrases) != (written.splits, written.paraphrases):
+            raise MedqaError(f"wrote {written.splits} rows but read back {audit.rows}", "check the disk")
     sets_path.unlink()
     warn_of_frequent_reasons(filtered, written)
     warn_of_garbled(written)
@@ -152,14 +154,6 @@ def _drop_column_of_one_topic(filtered: Filtered, opened: SourceRows) -> None:
         f"column {opened.columns.names[opened.columns.topic]!r} holds the same topic on all {len(keys):,} rows, which "
         "tells nothing: topics are taken from the questions"
     )
-
-
-def _audit(folder: Path, written: Written, sketches: AnswerSketches, by_page: bool) -> Audit:
-    """Audit the files by reading them again, and check that they hold what was written."""
-    audit = audit_written(folder, sketches, by_page)
-    if (audit.rows, audit.paraphrases) != (written.splits, written.paraphrases):
-        raise MedqaError(f"wrote {written.splits} rows but read back {audit.rows}", "check the disk")
-    return audit
 
 
 def _sha256(files: Sequence[SourceFile]) -> str | None:

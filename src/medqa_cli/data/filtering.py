@@ -19,8 +19,7 @@ from medqa_cli.data.languages import told_language
 from medqa_cli.data.normalize import NONE, RowKeys, is_empty, normalize, row_keys
 from medqa_cli.data.reading.rows import RawRow, SourceRows, UnreadRow
 from medqa_cli.data.spool import SpooledRow, as_read, create, write_line
-from medqa_cli.data.topics.topic_counts import ColumnOfOneTopic
-from medqa_cli.data.topics.topics import topic_names, topic_of
+from medqa_cli.data.topics.topics import ColumnOfOneTopic, topic_names, topic_of
 from medqa_cli.data.wording import counted
 from medqa_cli.errors import InputError
 
@@ -202,18 +201,11 @@ def unusable(question: str, answer: str, *others: str) -> str | None:
     for text in (question, answer, *others):
         if "\0" in text:
             return "nul_byte"
-        if not _is_encodable(text):
-            return "invalid_unicode"
+        if not text.isascii():
+            try:
+                text.encode("utf-8")
+            except UnicodeEncodeError:
+                return "invalid_unicode"
     if is_empty(question):
         return "empty_question"
     return "empty_answer" if is_empty(answer) and answer.strip() != NONE else None
-
-
-def _is_encodable(text: str) -> bool:
-    if text.isascii():
-        return True
-    try:
-        text.encode("utf-8")
-    except UnicodeEncodeError:
-        return False
-    return True

@@ -16,7 +16,7 @@ from medqa_cli.data.filtering import Filtered
 from medqa_cli.data.languages import UNKNOWN, has_other_languages
 from medqa_cli.data.reading.rows import Columns
 from medqa_cli.data.rule_examples import RuleExample
-from medqa_cli.data.topics.topic_counts import count_topics
+from medqa_cli.data.topics.topics import count_topics
 from medqa_cli.data.writing import Written
 from medqa_cli.errors import MedqaError
 

@@ -1,4 +1,4 @@
-"""What one cleaning rule or reason does to the rows of a source, for a person to judge. Does not write anything."""
+"""What one cleaning rule or reason does to the rows of a source, for a person to judge."""
 
 from __future__ import annotations
 

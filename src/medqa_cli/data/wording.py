@@ -1,4 +1,4 @@
-"""Small pieces of the messages of this package. Does not raise anything."""
+"""Small pieces of the messages of this package."""
 
 from __future__ import annotations
 

@@ -1,7 +1,4 @@
-r"""The cleaning rules for what programs put around a text: marks of prompts and of speakers, and ``\n`` written out.
-
-Does not change anything within a text but ``\n``.
-"""
+r"""The cleaning rules for marks that programs put around a text: of prompts, of speakers, and ``\n`` written out."""
 
 from __future__ import annotations
 
@@ -140,8 +137,4 @@ def _is_clear(text: str, sign: re.Match[str], bare: bool) -> bool:
         return said in _SENTENCE_ENDS or after.strip() in ("-", "•", "*", "–")
     if after[:1].isupper():
         return bare or said in _SENTENCE_ENDS
-    return not _is_small_latin(after[:1])
-
-
-def _is_small_latin(character: str) -> bool:
-    return character.islower() and unicodedata.name(character, "").startswith("LATIN")
+    return not (after[:1].islower() and unicodedata.name(after[0], "").startswith("LATIN"))

@@ -1,15 +1,33 @@
-"""Asks a recognised question in other words, as people do: the wordings of ``resources/paraphrases.yaml``."""
+"""Asks a recognised question in other words, as people do: the wordings of ``resources/paraphrases.yaml``.
+
+Within a sentence the ordinary words of a topic are small; a word that might be a name keeps its capital.
+"""
 
 from __future__ import annotations
 
+import functools
 import re
 
 from medqa_cli.data.normalize import key_of, normalize, rank_of
 from medqa_cli.data.topics.medical_terms import is_illness
 from medqa_cli.data.topics.question_types import QuestionType, recognise
-from medqa_cli.data.topics.topic_casing import in_running_text, is_title
 from medqa_cli.data.topics.topic_phrases import thing_of
 from medqa_cli.resources import load_yaml
+
+# Titles of pages, not names: "What I need to know about Gas", "Parasites - Loiasis". No sentence reads well with them.
+_TITLE = re.compile(
+    r"(?:What|How|Am|I (?:Can|Need)|Your|My|Prevent|Monitor|Facing|Understanding|Causes|Diagnosis|Overview|"
+    r"Treatment|\d+ Steps)\b|.*(?:: | - |--|\b(?:Guide|Resource List)\b)"
+)
+
+_CAPITALISED = re.compile(r"(?<![\w'’.])[A-Z][a-z]{2,}(?![\w'’.])")
+# Endings that mark a word of medicine; names of people and places that share one are listed in the file.
+_MEDICAL_ENDING = re.compile(
+    r"[A-Z][a-z]{2,}(?:itis|osis|oses|asis|oma|omas|emia|emias|pathy|pathies|algia|plegia|trophy|plasia|genesis|uria|"
+    r"penia|philia|rrhea|ectomy|ology|scopy|therapy|cephaly|dactyly|ectasia|tion|sion|ency|ility|ness|"
+    r"ment|sclerosis)"
+    r"|[A-Z][a-z]{3,}(?:al|ic|ive|ous|oid|ular|ary|ism)"
+)
 
 
 def paraphrase(question: str, count: int, seed: int) -> list[str]:
@@ -44,3 +62,33 @@ def fill(template: str, topic: str) -> str:
     """Put the topic into a wording: as it is written for ``{topic}``, as in running text for ``{lower}``."""
     before, placeholder, after = re.split(r"(\{(?:topic|lower)\})", template, maxsplit=1)
     return before + (topic if placeholder == "{topic}" else in_running_text(topic)) + after
+
+
+def is_title(topic: str) -> bool:
+    """Tell whether a topic is the title of a page ("What I need to know about Gas") rather than the name of a thing."""
+    return _TITLE.match(topic) is not None
+
+
+def in_running_text(topic: str) -> str:
+    """Return the topic as it stands in running text: ordinary words small, names and abbreviations as they are.
+
+    Args:
+        topic: for example ``Parkinson's Disease``.
+
+    Returns:
+        for example ``Parkinson's disease``; a word that might be a name keeps its capital, and where the last one
+        might be, all do: "Myasthenia Gravis" is not made "myasthenia Gravis".
+    """
+    capitalised = _CAPITALISED.findall(topic)
+    if not capitalised or not _is_ordinary(capitalised[-1]):
+        return topic
+    return _CAPITALISED.sub(lambda match: match[0].lower() if _is_ordinary(match[0]) else match[0], topic)
+
+
+def _is_ordinary(word: str) -> bool:
+    return word in _words("ordinary") or (_MEDICAL_ENDING.fullmatch(word) is not None and word not in _words("names"))
+
+
+@functools.cache
+def _words(table: str) -> frozenset[str]:
+    return frozenset(load_yaml("topic_words")[table].split())

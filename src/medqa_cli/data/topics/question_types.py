@@ -10,7 +10,6 @@ import functools
 import re
 from dataclasses import dataclass
 
-from medqa_cli.data.topics.topic_casing import is_capitalised
 from medqa_cli.resources import load_yaml
 
 LONGEST_QUESTION = 400  # characters; MedQuAD's longest has 191, and a longer text is a story, not a form
@@ -25,6 +24,7 @@ class QuestionType:
     topic: str
 
 
+_CAPITALISED_OR_SHORT = re.compile(r"[^a-z]|[a-z]{1,3}\b")
 _ARTICLE = re.compile(r"(?:an?|[Tt]he|THE) ")
 
 _PLEASE = re.compile(
@@ -112,3 +112,8 @@ def _topic(text: str) -> str | None:
     if _ASKING_TITLE.fullmatch(topic) and is_capitalised(topic):
         return topic
     return None if POINTING.fullmatch(topic) or _CLAUSE.match(text) or _CLAUSE.match(topic) else topic
+
+
+def is_capitalised(topic: str) -> bool:
+    """Tell whether all words but short ones begin large, as in names of illnesses and titles of pages."""
+    return topic[:1].isupper() and all(_CAPITALISED_OR_SHORT.match(word) for word in topic.split())

@@ -13,8 +13,7 @@ import itertools
 import re
 
 from medqa_cli.data.topics.medical_terms import is_complaint, is_illness_or_complaint, is_means, is_relation
-from medqa_cli.data.topics.question_types import POINTING
-from medqa_cli.data.topics.topic_casing import is_capitalised
+from medqa_cli.data.topics.question_types import POINTING, is_capitalised
 
 _PREPOSITION = re.compile(
     r"\s+(of|in|for|against|with|by|to|on|from|during|after|before|between|among|through|via|at|under|over|about|"
@@ -121,7 +120,7 @@ def thing_of(phrase: str) -> str:
     """Return the thing that a phrase is about.
 
     Args:
-        phrase: the topic as ``question_forms.recognise`` found it, without a leading article.
+        phrase: the topic as ``question_types.recognise`` found it, without a leading article.
 
     Returns:
         the phrase itself where it is a name, a piece of it where that is, or an empty text where it names nothing.
