@@ -13,8 +13,8 @@ import pytest
 from transformers import AutoTokenizer
 
 from helpers.commands import Outcome
+from medqa_cli.cards import PLACEHOLDER
 from medqa_cli.prompt.encoder import PromptContract, PromptEncoder
-from medqa_cli.training.model_card import PLACEHOLDER
 
 
 @pytest.mark.parametrize("template", ["chat", "llama2"])

@@ -17,13 +17,14 @@ from pathlib import Path
 from typing import Any
 
 from medqa_cli import __version__, console
+from medqa_cli.cards import CardInfo, data_card
 from medqa_cli.config.schema import DataConfig
 from medqa_cli.data.audit import audit_written
 from medqa_cli.data.cleaning.reasons import enabled_reasons
 from medqa_cli.data.cleaning.rules import RULES, enabled_rules
-from medqa_cli.data.data_card import CardInfo, data_card
 from medqa_cli.data.data_folder import CARD_NAME, LENGTHS_NAME, REPORT_NAME, check_replaceable
 from medqa_cli.data.filtering import Filtered, check_something_kept, filter_rows
+from medqa_cli.data.languages import has_other_languages
 from medqa_cli.data.near_duplicates import AnswerSketches
 from medqa_cli.data.reading.rows import Caps, ColumnNames, SourceRows
 from medqa_cli.data.reading.sources import SourceFile, local_paths, open_sources
@@ -88,7 +89,10 @@ def convert(
         report = _convert_into(folder, name, opened, data, seed, render, lengths, stages)
         with stages.stage("report"):
             rule_docs = {name: rule.doc for name, rule in RULES.items()}
-            info = CardInfo(Path(sources[0]).name, seed, opened.licence, __version__, asdict(data), rule_docs)
+            shows_languages = has_other_languages(report.get("languages", {}))
+            info = CardInfo(
+                Path(sources[0]).name, seed, opened.licence, __version__, asdict(data), rule_docs, shows_languages
+            )
             (folder / CARD_NAME).write_text(data_card(report, info), encoding="utf-8", newline="\n")
             if lengths is not None:
                 lengths.draw(folder / LENGTHS_NAME)

@@ -1,7 +1,7 @@
 """What stands beside the weights of a merged model: config, generation config, tokenizer, prompt contract.
 
 With them the folder is a plain Transformers model that other tools load as it is. Does not write weights (``writing``)
-or the model card (``model_card``).
+or the model card (``cards``).
 """
 
 from __future__ import annotations

@@ -17,6 +17,7 @@ from typing import Any
 import torch
 
 from medqa_cli import console
+from medqa_cli.cards import merged_card
 from medqa_cli.config.schema import Config
 from medqa_cli.data.dataset import read_split
 from medqa_cli.errors import MedqaError
@@ -30,7 +31,6 @@ from medqa_cli.merging.inputs import (
     finished_merge,
     load_inputs,
 )
-from medqa_cli.merging.model_card import model_card
 from medqa_cli.merging.model_folder import load_contract, write_companions, write_config
 from medqa_cli.merging.plan import MergePlan, plan_merge
 from medqa_cli.merging.report import summarize
@@ -94,7 +94,7 @@ def merge(
         summary |= {"changes_below_half_a_step": written.small_changes[chosen]}
         summary |= {"chat_template_exact": exact, "peak_memory_bytes": written.peak_bytes}
         summary["seconds"] = round(time.perf_counter() - started, 1)
-        card = model_card(summary, inputs.source.name, inputs.source.kind, contract)
+        card = merged_card(summary, inputs.source.name, inputs.source.kind, contract)
         (folder / "README.md").write_text(card, encoding="utf-8")
         summary |= {"inputs": key, "files": file_sizes(folder)}
         write_json(folder / MERGE_FILE_NAME, summary)

@@ -11,6 +11,7 @@ from typing import Any
 import transformers
 
 from medqa_cli import console, distributed
+from medqa_cli.cards import CardFacts, adapter_card
 from medqa_cli.config.schema import Config
 from medqa_cli.data.data_folder import report_of
 from medqa_cli.environment import describe_environment
@@ -31,7 +32,6 @@ from medqa_cli.training.checkpoints import full_disk_is_an_error
 from medqa_cli.training.estimate import MemoryEstimate, available_bytes, fits, gib
 from medqa_cli.training.fsdp import check_sharded_type, check_sharding, launchers_mixed_precision, whole_adapter
 from medqa_cli.training.loop import run_loop
-from medqa_cli.training.model_card import CardFacts, model_card
 from medqa_cli.training.outcome import Outcome, adapter_checkpoint, error_of, summarize
 from medqa_cli.training.resume import (
     bound_to,
@@ -232,9 +232,11 @@ def _save(
 
     def write() -> None:
         write_json(run.train_json_path, summary)
-        card = model_card(
+        card = adapter_card(
             CardFacts(
-                source=inputs.source,
+                base_name=inputs.source.name,
+                base_kind=inputs.source.kind,
+                base_revision=inputs.source.revision,
                 contract=inputs.contract,
                 model=config.model,
                 lora=config.lora,

@@ -11,8 +11,8 @@ from typing import Any
 import pytest
 import yaml
 
+from medqa_cli.cards import MOST_FILES, CardInfo, data_card
 from medqa_cli.config.schema import DataConfig
-from medqa_cli.data.data_card import MOST_FILES, CardInfo, data_card
 
 SHA = "ab" * 32
 REPORT: dict[str, Any] = {

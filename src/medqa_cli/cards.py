@@ -1,0 +1,253 @@
+"""The cards that medqa writes: ``README.md`` of a data folder, an adapter and a merged model.
+
+A card says only what its report and settings say: no text of the data, no date, no path of this machine. Whatever a
+template of ``resources`` fills in is escaped as Markdown, unless it is ``Markdown`` already.
+"""
+
+from __future__ import annotations
+
+import json
+import re
+from collections.abc import Mapping
+from dataclasses import dataclass
+from functools import cache
+from typing import Any
+
+import yaml
+
+from medqa_cli.config.schema import LoraConfig, ModelConfig, TrainConfig
+from medqa_cli.prompt.encoder import PromptContract
+
+MOST_FILES = 20  # that are named one by one
+PLACEHOLDER = "PATH/OF/THE/BASE/MODEL"
+
+# Those of the hub's licence ids that fit data; any other licence is "other" there, with its name.
+_HUB_LICENCE = re.compile(
+    r"cc0-1\.0|cc-by-(2\.0|2\.5|3\.0|4\.0)|cc-by-sa-[34]\.0|cc-by-nc(-sa)?-[234]\.0|cc-by-nd-4\.0|cc-by-nc-nd-[34]\.0|"
+    r"cdla-sharing-1\.0|cdla-permissive-[12]\.0|odc-by|odbl|pddl|c-uda|etalab-2\.0|apache-2\.0|mit|gfdl|unlicense|unknown"
+)
+_SIZES = ("n<1K", "1K<n<10K", "10K<n<100K", "100K<n<1M", "1M<n<10M", "10M<n<100M", "100M<n<1B")
+_UNDETERMINED = "und"  # ISO 639-2
+# Settings that say how the rows were chosen; the others hold paths, or are said elsewhere in the card.
+_DATA_SETTINGS = {
+    "test_fraction": "share of the rows held out for tests",
+    "validation_fraction": "share of the rows held out to watch the training",
+    "near_duplicate_threshold": "5-gram Jaccard similarity from which two answers count as copies",
+    "max_copies_of_an_answer": "most rows that share one answer",
+    "max_rows": "most rows kept, drawn by the seed",
+    "paraphrases_per_question": "further wordings of each training question",
+}
+# Settings in which runs differ; all of them stand in the run's config.yaml.
+_TRAIN_KEYS = (
+    "learning_rate",
+    "lr_scheduler_type",
+    "warmup_ratio",
+    "weight_decay",
+    "max_grad_norm",
+    "optim",
+    "per_device_train_batch_size",
+    "gradient_accumulation_steps",
+)
+_PACKAGES = ("torch", "transformers", "peft", "bitsandbytes")
+_LORA_KEYS = ("r", "lora_alpha", "lora_dropout", "target_modules", "use_rslora", "use_dora", "bias")
+
+
+class Markdown(str):
+    """Text that is Markdown already."""
+
+
+def file_name(path: str) -> str:
+    """Return the last part of a path of any system: parent folders are omitted for privacy."""
+    parts = [part for part in re.split(r"[/\\]", path) if part]
+    return parts[-1] if parts else path
+
+
+def one_line(text: str) -> str:
+    """Return the text on one line, without control characters and what is no character at all."""
+    return " ".join("".join(c if c.isprintable() else " " for c in text).split())
+
+
+def escaped(text: Any) -> Markdown:
+    """Return a text on one line, as Markdown that shows it as it is, in a table too."""
+    if isinstance(text, Markdown):
+        return text
+    return Markdown(re.sub(r"([\\`*_\[\]<>|~&$#])", r"\\\1", one_line(str(text))))
+
+
+def code_block(code: str, language: str) -> Markdown:
+    """Return a fenced block whose fence is longer than any run of backticks inside."""
+    fence = "`" * max(3, 1 + max((len(run) for run in re.findall("`+", code)), default=0))
+    return Markdown(f"{fence}{language}\n{code.rstrip()}\n{fence}")
+
+
+@cache
+def _templates() -> Any:
+    from jinja2 import Environment, PackageLoader, StrictUndefined
+
+    environment = Environment(
+        loader=PackageLoader("medqa_cli", "resources"),
+        undefined=StrictUndefined,
+        trim_blocks=True,
+        lstrip_blocks=True,
+        keep_trailing_newline=True,
+        finalize=escaped,
+    )
+    environment.filters |= {
+        "code": lambda name: Markdown(f"`{name}`"),
+        "code_block": code_block,
+        "file_name": file_name,
+        "json": lambda value: Markdown(json.dumps(value)),
+        "python": lambda value: Markdown(repr(value)),
+        "markdown": Markdown,
+        "thousands": "{:,}".format,
+        "value": lambda value: ", ".join(map(str, value)) if isinstance(value, tuple | list) else str(value),
+    }
+    return environment
+
+
+def _rendered(template: str, **values: Any) -> str:
+    text: str = _templates().get_template(template).render(values)
+    return text
+
+
+def _front_matter(values: Mapping[str, Any]) -> Markdown:
+    return Markdown(yaml.safe_dump(dict(values), sort_keys=False, allow_unicode=True, width=10_000))
+
+
+@dataclass(frozen=True)
+class CardInfo:
+    """What a data card says beside the report.
+
+    Args:
+        name: a name for people, for the title.
+        seed: what drew the splits.
+        licence: of the source, as it names it; None: not known.
+        medqa_version: the version that made the data.
+        settings: the values of the section ``data``.
+        rule_docs: what each cleaning rule does, in one line.
+        shows_languages: whether languages other than English are worth a table.
+    """
+
+    name: str
+    seed: int
+    licence: str | None
+    medqa_version: str
+    settings: Mapping[str, Any]
+    rule_docs: Mapping[str, str]
+    shows_languages: bool = False
+
+
+def data_card(report: Mapping[str, Any], info: CardInfo) -> str:
+    """Return the card of a data folder.
+
+    Args:
+        report: the content of ``report.json``. ``topics``, ``paraphrases``, ``languages`` and ``source.files`` may be
+            missing.
+        info: what is not in the report.
+
+    Returns:
+        YAML front matter as the hub reads it and a page of Markdown.
+    """
+    kept, languages, paraphrases = report["rows"]["kept"], report.get("languages", {}), report.get("paraphrases", 0)
+    rows = kept + paraphrases
+    size = min(len(str(rows)) - 3, len(_SIZES) - 1) if rows >= 1000 else 0
+    # Languages of less than a hundredth of the rows are left out: single rows are told wrongly here and there.
+    told = [name for name, n in languages.items() if name != _UNDETERMINED and 100 * n >= sum(languages.values())]
+    # A split without rows is left out: its file is empty, and `datasets` cannot load it.
+    files = [{"split": name, "path": f"{name}.jsonl"} for name, count in report["splits"].items() if count]
+    front = {
+        "pretty_name": one_line(info.name),
+        **_licence_keys(info.licence),
+        "task_categories": ["question-answering", "text-generation"],
+        **({"language": told} if told else {}),
+        "tags": ["medical"],
+        "size_categories": [_SIZES[size]],
+        "configs": [{"config_name": "default", "data_files": files}],
+    }
+    return _rendered(
+        "data_card.md.j2",
+        front_matter=_front_matter(front),
+        report=report,
+        info=info,
+        files=report["source"].get("files") or [report["source"]],
+        most_files=MOST_FILES,
+        rejected=sorted(report["rows"]["rejected"].items(), key=lambda item: (-item[1], item[0])),
+        languages=languages if info.shows_languages else {},
+        undetermined=_UNDETERMINED,
+        paraphrases=paraphrases,
+        topics=report.get("topics"),
+        shared=dict.fromkeys(kind for counts in report["leakage"].values() for kind in counts),
+        settings={key: (doc, info.settings[key]) for key, doc in _DATA_SETTINGS.items() if key in info.settings},
+    )
+
+
+def _licence_keys(licence: str | None) -> dict[str, str]:
+    if licence is None:
+        return {"license": "unknown"}
+    key = re.sub(r"[^a-z0-9.+]+", "-", licence.lower()).strip("-")
+    if _HUB_LICENCE.fullmatch(key):
+        return {"license": key}
+    return {"license": "other", "license_name": key or "as-stated-in-the-card"}
+
+
+@dataclass(frozen=True)
+class CardFacts:
+    """What an adapter's card is written from.
+
+    ``base_kind``: ``hub``, ``folder`` or ``gguf``; ``summary``: the content of ``train.json``; ``data``: the content of
+    the data folder's ``report.json``, None where there is none; ``environment``: that of ``environment.json``;
+    ``compute_dtype``: name of the type of the products.
+    """
+
+    base_name: str
+    base_kind: str
+    base_revision: str | None
+    contract: PromptContract
+    model: ModelConfig
+    lora: LoraConfig
+    train: TrainConfig
+    seed: int
+    compute_dtype: str
+    summary: Mapping[str, Any]
+    data: Mapping[str, Any] | None
+    environment: Mapping[str, Any]
+
+
+def adapter_card(facts: CardFacts) -> str:
+    """Return the card of an adapter: what was trained, how to load it."""
+    is_hub = facts.base_kind == "hub"
+    front: dict[str, Any] = {"library_name": "peft", "pipeline_tag": "text-generation"}
+    tags = ["lora", "medical", "medqa-cli"]
+    # The hub takes nothing but its own ids here.
+    if is_hub:
+        front["base_model"] = facts.base_name
+        tags.append(f"base_model:adapter:{facts.base_name}")
+    source = facts.data["source"] if facts.data else {}
+    versions = facts.environment["packages"]
+    return _rendered(
+        "adapter_card.md.j2",
+        front_matter=_front_matter({**front, "tags": tags}),
+        facts=facts,
+        name=facts.base_name if is_hub else file_name(facts.base_name),
+        code=_rendered("load_adapter.py.j2", facts=facts, base=facts.base_name if is_hub else PLACEHOLDER),
+        files=(source.get("files") or [source])[:MOST_FILES],
+        lora={key: getattr(facts.lora, key) for key in _LORA_KEYS},
+        train={key: getattr(facts.train, key) for key in _TRAIN_KEYS},
+        versions={
+            name: versions[name] for name in ("torch", "transformers", "peft", "bitsandbytes") if name in versions
+        },
+    )
+
+
+def merged_card(summary: Mapping[str, Any], base_name: str, kind: str, contract: PromptContract) -> str:
+    """Return the card of a merged model: what it is made of, how it was checked, how to ask it.
+
+    Args:
+        summary: the content of ``merge.json``.
+        base_name: the base as the config names it.
+        kind: ``hub``, ``folder`` or ``gguf``; a name of the hub may be linked, a path is cut to its last part.
+        contract: the prompt.
+    """
+    is_hub = kind == "hub"
+    name = base_name if is_hub else file_name(base_name)
+    return _rendered("merged_card.md.j2", summary=summary, name=name, is_hub=is_hub, end_token=contract.end_token)
