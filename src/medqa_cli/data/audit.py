@@ -5,9 +5,7 @@ Works on any folder of train, validation and test files, under the names that th
 
 from __future__ import annotations
 
-import itertools
 import operator
-import re
 import tempfile
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
@@ -16,7 +14,7 @@ from pathlib import Path
 from typing import Any, TypeVar
 
 from medqa_cli import console
-from medqa_cli.data.data_folder import OWN_FILES, SPLITS, report_of
+from medqa_cli.data.data_folder import SPLITS, find_split_files, report_of
 from medqa_cli.data.dataset import QaRow, iterate_split
 from medqa_cli.data.filtering import unusable
 from medqa_cli.data.near_duplicates import NOT_FOUND, AnswerSketches
@@ -30,20 +28,13 @@ from medqa_cli.errors import InputError, MedqaError
 KINDS = ("question", "answer", "near_duplicate_answer", "topic")
 HELD_OUT = {"test": ("train", "validation"), "validation": ("train",)}
 MOST_EXAMPLES = 5
-SPLIT_OF_NAME = {"train": "train", "training": "train", "test": "test", "testing": "test"} | dict.fromkeys(
-    ("validation", "valid", "val", "dev", "eval", "evaluation"), "validation"
-)
-# What trainers write beside the data: eval_results.json, train_config.json.
-NO_DATA = frozenset({"results", "metrics", "config", "state", "args", "report", "info", "log"})
-
-_TABLE = re.compile(r"(.+?)\.(?:csv|tsv|json|jsonl|ndjson|parquet|xlsx)(?:\.gz)?", re.IGNORECASE)
 
 _T = TypeVar("_T")
 
 
 @dataclass
 class _Split:
-    """The keys of the rows of one split, and where each row stands."""
+    """The keys of the rows of one split, and the place of each: its file and number."""
 
     places: list[str] = field(default_factory=list)
     questions: list[bytes] = field(default_factory=list)
@@ -57,7 +48,7 @@ class _Split:
 
     @property
     def paraphrases(self) -> int:
-        """The number of rows that word the question of another row anew."""
+        """The number of rows that paraphrase the question of another row."""
         return sum(self.is_paraphrase)
 
     def own(self, values: Sequence[_T]) -> Iterator[_T]:
@@ -114,7 +105,7 @@ def audit_written(folder: Path, sketches: AnswerSketches, by_page: bool) -> Audi
 
 
 def audit_folder(folder: Path, threshold: float, wanted: ColumnNames) -> Audit:
-    """Audit any folder of files that ``find_split_files`` finds.
+    """Audit any folder of files that ``data_folder.find_split_files`` finds.
 
     Args:
         folder: the folder.
@@ -128,15 +119,15 @@ def audit_folder(folder: Path, threshold: float, wanted: ColumnNames) -> Audit:
         InputError: there is no training file or no held-out one, a file cannot be read, or none of its rows be used.
         MedqaError: there is no room for the scratch file.
     """
-    found = find_split_files(folder)
-    for name, files in found.files.items():
+    split_files, others = find_split_files(folder)
+    for name, files in split_files.items():
         console.note(f"{name}: {listed([path.name for path in files]) or 'no file'}")
-    if found.others:
-        console.warn(f"not looked at, for the name tells no split: {listed([path.name for path in found.others])}")
+    if others:
+        console.warn(f"not looked at, for the name tells no split: {listed([path.name for path in others])}")
     report = report_of(folder)
     by_page = None if report is None else bool(report.get("topics", {}).get("pages"))
     rows: dict[str, Iterator[tuple[str, QaRow] | None]] = {
-        name: _own_rows(folder, name) if report is not None else _foreign_rows(found.files[name], wanted)
+        name: _own_rows(folder, name) if report is not None else _foreign_rows(split_files[name], wanted)
         for name in SPLITS
     }
     try:
@@ -188,13 +179,19 @@ def _audit(
             split.topics = [(*topics, page) for topics, page in zip(split.topics, split.pages, strict=True)]
     topics = count_topics(all_pages if by_page else all_topics)
     found = {name: _shared(name, splits, sketches, bool(topics.doubt)) for name in HELD_OUT}
+    examples = [
+        {"leak": kind, "row": row, "also": other}
+        for kinds in found.values()
+        for kind, hits in kinds.items()
+        for row, other in (hits or [])[:MOST_EXAMPLES]
+    ]
     return Audit(
         {name: len(splits[name].places) - splits[name].paraphrases for name in SPLITS},
         sum(split.paraphrases for split in splits.values()),
         {name: splits[name].unusable for name in SPLITS},
         {name: {kind: None if hits is None else len(hits) for kind, hits in found[name].items()} for name in HELD_OUT},
         topics,
-        _examples(found),
+        examples,
     )
 
 
@@ -256,18 +253,15 @@ def _shared(
     ]
     near = sketches.near(held_out.sketches, candidates)
     topics = _hits(held_out, others, lambda split: split.topics)
+    are_known = any(held_out.topics) and any(any(other.topics) for other in others)
     return {
         "question": _hits(held_out, others, lambda split: [(key,) for key in split.questions]),
         "answer": _hits(held_out, others, lambda split: [(key,) for key in split.answers]),
         "near_duplicate_answer": [
             (place, place_of[other]) for place, other in zip(held_out.places, near, strict=True) if other != NOT_FOUND
         ],
-        "topic": topics if topics or (_topics_known(held_out, others) and not topics_in_doubt) else None,
+        "topic": topics if topics or (are_known and not topics_in_doubt) else None,
     }
-
-
-def _topics_known(held_out: _Split, others: Sequence[_Split]) -> bool:
-    return any(held_out.topics) and any(names for other in others for names in other.topics)
 
 
 def _hits(
@@ -284,66 +278,3 @@ def _hits(
         if shared is not None:
             hits.append((place, shared))
     return hits
-
-
-def _examples(found: dict[str, dict[str, list[tuple[str, str]] | None]]) -> list[dict[str, str]]:
-    return [
-        {"leak": kind, "row": row, "also": other}
-        for kinds in found.values()
-        for kind, hits in kinds.items()
-        for row, other in (hits or [])[:MOST_EXAMPLES]
-    ]
-
-
-@dataclass(frozen=True)
-class SplitFiles:
-    """The files of each split, in the order of their names, and the tables that were taken for none."""
-
-    files: dict[str, list[Path]]
-    others: list[Path]
-
-
-def find_split_files(folder: Path) -> SplitFiles:
-    """Find files such as ``train.csv``, ``val-00000.parquet``, ``my_test.jsonl.gz`` and ``train/0000.parquet``.
-
-    Args:
-        folder: looked through one level deep; of a folder that ``medqa convert`` wrote only its own files count.
-
-    Returns:
-        the files by split.
-
-    Raises:
-        InputError: there is no training file, or no held-out one.
-    """
-    if not folder.is_dir():
-        raise InputError(f"{folder} is no folder", "name a folder with train, validation and test files")
-    found = SplitFiles({name: [] for name in SPLITS}, [])
-    is_own = report_of(folder) is not None
-    for path in sorted(itertools.chain(folder.iterdir(), folder.glob("*/*"))):
-        named = _TABLE.fullmatch(path.name)
-        if named is None or not path.is_file() or path.name in OWN_FILES - {f"{name}.jsonl" for name in SPLITS}:
-            continue
-        split = None if is_own and path.name not in OWN_FILES else _split_of(named[1], path.parent, folder)
-        (found.others if split is None else found.files[split]).append(path)
-    _check_found(folder, found)
-    return found
-
-
-def _split_of(stem: str, parent: Path, folder: Path) -> str | None:
-    words = [word.lower() for word in re.split(r"[-_. ]", stem)]
-    if NO_DATA & set(words):
-        return None
-    if parent != folder:
-        words.append(parent.name.lower())
-    splits = {SPLIT_OF_NAME[word] for word in words if word in SPLIT_OF_NAME}
-    return splits.pop() if len(splits) == 1 else None
-
-
-def _check_found(folder: Path, found: SplitFiles) -> None:
-    if found.files["train"] and (found.files["validation"] or found.files["test"]):
-        return
-    names = [path.name for path in itertools.chain(*found.files.values(), found.others)]
-    raise InputError(
-        f"{folder}: expected a training file and a held-out one, found {listed(names) if names else 'no tables'}",
-        "name them after their splits: train.csv, validation.csv, test.csv (or .jsonl, .parquet, ...)",
-    )

@@ -1,8 +1,10 @@
-"""The folder that ``medqa convert`` writes: the names of its files, its report, and whether it may be replaced."""
+"""Data folders: the files that ``medqa convert`` writes, whether they may be replaced, and finding anybody's splits."""
 
 from __future__ import annotations
 
+import itertools
 import json
+import re
 from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
@@ -16,6 +18,13 @@ REJECTED_NAME = "rejected.jsonl"
 LENGTHS_NAME = "lengths.png"
 CARD_NAME = "README.md"
 OWN_FILES = frozenset({REPORT_NAME, REJECTED_NAME, LENGTHS_NAME, CARD_NAME, *(f"{split}.jsonl" for split in SPLITS)})
+SPLIT_OF_NAME = {"train": "train", "training": "train", "test": "test", "testing": "test"} | dict.fromkeys(
+    ("validation", "valid", "val", "dev", "eval", "evaluation"), "validation"
+)
+# What trainers write beside the data: eval_results.json, train_config.json.
+NO_DATA = frozenset({"results", "metrics", "config", "state", "args", "report", "info", "log"})
+
+_TABLE = re.compile(r"(.+?)\.(?:csv|tsv|json|jsonl|ndjson|parquet|xlsx)(?:\.gz)?", re.IGNORECASE)
 
 
 def check_replaceable(out_dir: Path, name: str, paths: Sequence[Path], sha256: str | None, force: bool) -> None:
@@ -70,3 +79,45 @@ def report_of(folder: Path) -> dict[str, Any] | None:
         return None
     ours = isinstance(report, dict) and isinstance(report.get("source"), dict) and "splits" in report
     return report if ours else None
+
+
+def find_split_files(folder: Path) -> tuple[dict[str, list[Path]], list[Path]]:
+    """Find files such as ``train.csv``, ``val-00000.parquet``, ``my_test.jsonl.gz`` and ``train/0000.parquet``.
+
+    Args:
+        folder: looked through one level deep; of a folder that ``medqa convert`` wrote only its own files count.
+
+    Returns:
+        the files by split, in the order of their names, and the tables that were taken for none.
+
+    Raises:
+        InputError: there is no training file, or no held-out one.
+    """
+    if not folder.is_dir():
+        raise InputError(f"{folder} is no folder", "name a folder with train, validation and test files")
+    files: dict[str, list[Path]] = {name: [] for name in SPLITS}
+    others: list[Path] = []
+    is_own = report_of(folder) is not None
+    for path in sorted(itertools.chain(folder.iterdir(), folder.glob("*/*"))):
+        table = _TABLE.fullmatch(path.name)
+        if table is None or not path.is_file() or path.name in OWN_FILES - {f"{name}.jsonl" for name in SPLITS}:
+            continue
+        split = None if is_own and path.name not in OWN_FILES else _split_of(table[1], path.parent, folder)
+        (others if split is None else files[split]).append(path)
+    if not files["train"] or not (files["validation"] or files["test"]):
+        names = [path.name for path in itertools.chain(*files.values(), others)]
+        raise InputError(
+            f"{folder}: expected a training file and a held-out one, found {listed(names) if names else 'no tables'}",
+            "name them after their splits: train.csv, validation.csv, test.csv (or .jsonl, .parquet, ...)",
+        )
+    return files, others
+
+
+def _split_of(stem: str, parent: Path, folder: Path) -> str | None:
+    words = [word.lower() for word in re.split(r"[-_. ]", stem)]
+    if NO_DATA & set(words):
+        return None
+    if parent != folder:
+        words.append(parent.name.lower())
+    splits = {SPLIT_OF_NAME[word] for word in words if word in SPLIT_OF_NAME}
+    return splits.pop() if len(splits) == 1 else None

@@ -140,17 +140,16 @@ class AnswerSketches:
     def _flush(self) -> None:
         """Make the sketches of the pending answers: many at a time, as each alone would find the caches cold."""
         if self._pending:
-            minima = [self._minima(shingles(normalized)) for normalized in self._pending]
+            minima = []
+            for normalized in self._pending:
+                items = shingles(normalized)
+                self._sizes.append(len(items))
+                self._starts.append(self._end)
+                self._end += self._file.write(items.tobytes())
+                minima.append(signature(items))
             self._pending = []
             self._store(minima)
         self._file.flush()
-
-    def _minima(self, items: NDArray[np.uint64]) -> NDArray[np.uint32]:
-        """Return the signature of a set, uint32, shape (``NUM_PERM``,), and write the set to the file."""
-        self._sizes.append(len(items))
-        self._starts.append(self._end)
-        self._end += self._file.write(items.tobytes())
-        return signature(items)
 
     def _store(self, minima: list[NDArray[np.uint32]]) -> None:
         whole = np.array(minima, dtype=np.uint32)
@@ -200,7 +199,9 @@ class NearSearch:
         self._sorted = [keys[targets[order], band] for band, order in enumerate(self._order)]
         bits = min(MOST_TABLE_BITS, (TABLE_PLACES_PER_TARGET * len(targets)).bit_length())
         self._shift = np.uint32(KEY_BITS - bits)
-        self._tables = [_table(ordered >> self._shift, bits) for ordered in self._sorted]
+        self._tables = [np.zeros(1 << bits, dtype=np.bool_) for _ in self._sorted]
+        for table, ordered in zip(self._tables, self._sorted, strict=True):
+            table[ordered >> self._shift] = True
         self._sets: dict[int, NDArray[np.uint64]] = {}
         self._items_cached = 0
         agreeing = sketches.threshold + (1 - sketches.threshold) / 256  # low bytes also agree by chance
@@ -303,12 +304,6 @@ class NearSearch:
         )
         likely[kept] = agreeing >= self._least_agreeing
         return np.asarray(likely)
-
-
-def _table(places: NDArray[np.uint32], bits: int) -> NDArray[np.bool_]:
-    table = np.zeros(1 << bits, dtype=np.bool_)
-    table[places] = True
-    return table
 
 
 def _parts(

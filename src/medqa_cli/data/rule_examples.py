@@ -59,11 +59,12 @@ def rule_examples(
     elif rule in SHOWN:
         found = _left_out(opened, rule, enabled_rules(cleaning))
     else:
-        raise _unknown(rule)
-    numbered = enumerate(found)
-    drawn = heapq.nsmallest(
-        count, ((rank_of(seed, "show", key), number, example) for number, (key, example) in numbered)
-    )
+        problem = f"--show {rule}: no such cleaning rule or reason{did_you_mean(rule, (*RULES, *SHOWN))}"
+        if rule in REASONS:
+            problem = f"--show {rule}: whether a row is left out for it depends on other rows or on the file as a whole"
+        raise ConfigError([problem], f"those that can be shown are {listed((*RULES, *SHOWN))}")
+    ranked = ((rank_of(seed, "show", key), number, example) for number, (key, example) in enumerate(found))
+    drawn = heapq.nsmallest(count, ranked)
     return [example for _, _, example in sorted(drawn, key=lambda item: item[1])]
 
 
@@ -87,15 +88,6 @@ def _left_out(opened: SourceRows, reason: str, rules: Sequence[str]) -> Iterator
         if non_answer(cleaned.question, cleaned.answer, (reason,)):
             shown = _shown(cleaned.answer, 0, len(cleaned.answer))
             yield key_of(row.question, row.answer), RuleExample(row.file, row.row, "answer", shown, "")
-
-
-def _unknown(name: str) -> ConfigError:
-    known = (*RULES, *SHOWN)
-    if name in REASONS:
-        problem = f"--show {name}: whether a row is left out for it depends on other rows or on the file as a whole"
-    else:
-        problem = f"--show {name}: no such cleaning rule or reason{did_you_mean(name, known)}"
-    return ConfigError([problem], f"those that can be shown are {listed(known)}")
 
 
 def _difference(old: str, new: str) -> tuple[str, str]:

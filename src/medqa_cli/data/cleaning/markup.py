@@ -154,12 +154,12 @@ def _comparisons(tags: list[re.Match[str]]) -> set[int]:
         elif name == "s":
             never_opened.append(tag)
     unclosed = [tag for name, left in opened.items() for tag in left if not tag[3]]
-    comparing = [tag for tag in unclosed if tag[2].casefold() not in _ALONE or _NUMBER_AROUND.match(_around(tag))]
+    comparing = [
+        tag
+        for tag in unclosed
+        if tag[2].casefold() not in _ALONE or _NUMBER_AROUND.match(tag.string[max(0, tag.start() - 1) : tag.end() + 9])
+    ]
     return {tag.start() for tag in (*comparing, *never_opened)}
-
-
-def _around(tag: re.Match[str]) -> str:
-    return tag.string[max(0, tag.start() - 1) : tag.end() + 9]
 
 
 class _Writer:
