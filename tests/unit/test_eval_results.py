@@ -14,8 +14,8 @@ import pytest
 from medqa_cli.data.dataset import QaRow
 from medqa_cli.errors import InputError
 from medqa_cli.evaluation.baselines import swapped_references
+from medqa_cli.evaluation.html_report import make_page, marked
 from medqa_cli.evaluation.metrics import METRICS, metric
-from medqa_cli.evaluation.page import make_page, marked
 from medqa_cli.evaluation.results import (
     ChoiceResults,
     Measured,

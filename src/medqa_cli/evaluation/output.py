@@ -8,7 +8,7 @@ from typing import Any
 
 from medqa_cli.config.schema import EvalConfig
 from medqa_cli.errors import InputError
-from medqa_cli.evaluation.page import make_page
+from medqa_cli.evaluation.html_report import make_page
 from medqa_cli.evaluation.results import Measured, Statistics, make_results
 from medqa_cli.evaluation.samples import read_samples, write_samples
 from medqa_cli.files import RunFolder, atomic_file, read_json, write_json

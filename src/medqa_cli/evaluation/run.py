@@ -1,6 +1,6 @@
 """The work of ``medqa eval``: measures models on a held-out split and writes samples, figures and the report.
 
-Does not load models (``models``), compute figures (``results``) or show anything (``report``, ``page``).
+Does not load models (``models``), compute figures (``results``) or show anything (``report``, ``html_report``).
 """
 
 from __future__ import annotations

@@ -1,0 +1,180 @@
+"""``report.html``: one file without any network request, with intervals drawn and answers side by side.
+
+The template writes all of it out; the script in the page only filters and sorts.
+"""
+
+from __future__ import annotations
+
+import difflib
+from collections.abc import Mapping, Sequence
+from functools import cache
+from typing import Any
+
+from jinja2 import Environment, PackageLoader, StrictUndefined
+from markupsafe import Markup, escape
+
+from medqa_cli.console import printable
+from medqa_cli.evaluation.metrics import metric, repeats
+from medqa_cli.evaluation.overlap import rouge
+from medqa_cli.evaluation.results import baseline_sentences, verdict
+from medqa_cli.evaluation.samples import Sample
+
+Row = tuple[str, Mapping[str, Any], str]  # who, figures by name, class of the table's row
+
+
+@cache
+def _templates() -> Environment:
+    environment = Environment(
+        loader=PackageLoader("medqa_cli", "resources"),
+        autoescape=True,
+        undefined=StrictUndefined,
+        trim_blocks=True,
+        lstrip_blocks=True,
+        keep_trailing_newline=True,
+        # What no reader sees (a zero byte, an escape) is U+FFFD.
+        finalize=lambda value: printable(value) if type(value) is str else value,
+    )
+    environment.globals |= {
+        "baseline_sentences": baseline_sentences,
+        "choice_rows": _choice_rows,
+        "figure_rows": _figure_rows,
+        "panels_of": _panels,
+        "verdict": verdict,
+    }
+    return environment
+
+
+def make_page(results: Mapping[str, Any], samples: Mapping[str, Sequence[Sample]]) -> str:
+    """Return the page as text.
+
+    Args:
+        results: the content of ``results.json``.
+        samples: by model, all with the same questions in the same order.
+    """
+    return (
+        _templates()
+        .get_template("report.html.j2")
+        .render(
+            results=results,
+            models=", ".join(samples),
+            legend=_legend(samples),
+            topics=sorted({sample.topic for sample in next(iter(samples.values())) if sample.topic}),
+            questions=_questions(samples),
+        )
+    )
+
+
+def _figure_rows(results: Mapping[str, Any]) -> list[Row]:
+    rows = [(name, figures, "") for name, figures in results["models"].items()]
+    return rows + [(name, figures, "floor") for name, figures in results["floors"].items()]
+
+
+def _choice_rows(measured: Mapping[str, Any]) -> list[Row]:
+    rows = [(name, figures, "") for name, figures in measured["models"].items()]
+    return rows + [(f"{name} ({own['choice']})", own, "floor") for name, own in measured["floors"].items()]
+
+
+def _panels(everyone: Sequence[Row]) -> list[dict[str, Any]]:
+    """Return for each figure its title and the intervals of all who have it, in percent of the widest span."""
+    panels = []
+    for name in dict.fromkeys(name for _, figures, _ in everyone for name in figures if name != "choice"):
+        rows = [(who, figures[name], kind) for who, figures, kind in everyone if name in figures]
+        start = min(figure["ci95"][0] for _, figure, _ in rows)
+        span = (max(figure["ci95"][1] for _, figure, _ in rows) - start) or 1.0
+        direction = {True: "lower is better", False: "higher is better", None: ""}[metric(name).lower_is_better]
+        title = metric(name).title
+        panels.append(
+            {
+                "title": title,
+                "about": ", ".join(word for word in (name, direction) if word and word != title),
+                "rows": [
+                    {
+                        "who": who.replace("_", " "),
+                        "kind": kind,
+                        "figure": (figure["value"], *figure["ci95"]),
+                        "left": 100 * (figure["ci95"][0] - start) / span,
+                        "middle": 100 * (figure["value"] - start) / span,
+                        "width": 100 * (figure["ci95"][1] - figure["ci95"][0]) / span,
+                    }
+                    for who, figure, kind in rows
+                ],
+            }
+        )
+    return panels
+
+
+def _legend(samples: Mapping[str, Sequence[Sample]]) -> str:
+    if any(sample.answer is None for own in samples.values() for sample in own):
+        return "No answers were generated: questions are ordered by the likelihood of their reference."
+    return (
+        f"Ordered by ROUGE-L, {' - '.join(_compared(samples))}. Marked: words that the reference does not have in this "
+        "place. Flagged: answers that repeat themselves or were cut off."
+    )
+
+
+def _compared(samples: Mapping[str, Sequence[Sample]]) -> list[str]:
+    """Return the model whose cases are ordered and, if it was measured, the base that it is compared with."""
+    first = next((name for name in samples if name != "base"), "base")
+    return [first, "base"] if "base" in samples and first != "base" else [first]
+
+
+def _questions(samples: Mapping[str, Sequence[Sample]]) -> list[dict[str, Any]]:
+    """Return what is shown of each question, the worst first."""
+    compared = _compared(samples)
+    questions = []
+    for place, asked in enumerate(zip(*samples.values(), strict=True)):
+        by_model = dict(zip(samples, asked, strict=True))
+        scores = [_score(by_model[name]) for name in compared]
+        answers = [_answer(name, sample) for name, sample in by_model.items()]
+        questions.append(
+            {
+                "score": scores[0] - sum(scores[1:]),
+                "place": place,
+                "first": asked[0],
+                "findable": f"{asked[0].topic} {asked[0].question}".lower(),
+                "answers": answers,
+                "flags": list(dict.fromkeys(flag for answer in answers for flag in answer["flags"])),
+            }
+        )
+    return sorted(questions, key=lambda question: (question["score"], question["place"]))
+
+
+def _score(sample: Sample) -> float:
+    if sample.answer is not None:
+        return rouge(sample.answer, sample.references)["rougeL"]
+    return -(sample.nll_sum or 0.0) / (sample.answer_tokens or 1)
+
+
+def _answer(model: str, sample: Sample) -> dict[str, Any]:
+    flags = []
+    if sample.answer is not None:
+        flags += ["repeats itself"] if repeats(sample.answer) else []
+        flags += ["not finished"] if sample.finish_reason == "length" else []
+    nll = None if sample.nll_sum is None or not sample.answer_tokens else sample.nll_sum / sample.answer_tokens
+    text = "" if sample.answer is None else marked(sample.answer, sample.references[0])
+    return {"model": model, "flags": flags, "nll": nll, "text": text}
+
+
+def marked(answer: str, reference: str) -> Markup:
+    """Return an answer as HTML in which the words that differ from the reference, word by word, are marked."""
+    words, target = answer.split(" "), reference.split(" ")
+    matcher = difflib.SequenceMatcher(
+        a=[_bare(word) for word in words], b=[_bare(word) for word in target], autojunk=False
+    )
+    pieces: list[Markup] = []
+    end = 0
+    for block in matcher.get_matching_blocks():
+        if block.a > end:
+            pieces.append(Markup("<mark>%s</mark>") % _html(words[end : block.a]))
+        if block.size:
+            pieces.append(_html(words[block.a : block.a + block.size]))
+        end = block.a + block.size
+    return Markup(" ").join(pieces)
+
+
+def _html(words: Sequence[str]) -> Markup:
+    return escape(printable(" ".join(words)))
+
+
+def _bare(word: str) -> str:
+    return word.strip(" .,;:!?()\n").casefold()
