@@ -198,6 +198,60 @@ def test_a_term_of_english_texts_in_windows_1252_needs_no_warning(tmp_path: Path
     assert detect_encoding(path, "qa.tsv").warnings == ()
 
 
+SIGNS = [
+    "Between 18.5 and 25 kg/m².",
+    "Above 38 °C, the patient’s skin is hot.",
+    "It’s the filtration rate in ml/min/1.73 m².",
+    "Count 10³/mm³",
+    "H¹ and N² and O³.",
+    "½ to 1 tablet – at night.",
+    "Take ¾ cup – no more than 1½ cups.",
+    "Take ½ tablet, then ¼ tablet, at 37 °C; 5 µg.",
+    "Don’t take more than ½ tablet.",
+    "25 kg/m² in Prosper Ménière’s day.",
+    "150–400 × 10³/µl",
+    "1¼ inch",
+    "1½",
+    "H²O",
+    "Advil® and Tylenol™ • rest • fluids",
+    "Rest — then “walk” … 6 ÷ 2, ± 3 · 5",
+]
+
+
+@pytest.mark.parametrize("rows", [0, 9])
+@pytest.mark.parametrize("sign", SIGNS)
+def test_signs_of_medical_english_in_windows_1252_are_read_without_a_word(tmp_path: Path, sign: str, rows: int) -> None:
+    text = "question\tanswer\n" + ENGLISH[: len(ENGLISH) // 9 * rows] + f"How much is it?\t{sign}\n"
+    path = write(tmp_path / "qa.tsv", text.encode("cp1252"))
+    assert text_of(path) == text
+    assert detect_encoding(path, "qa.tsv").warnings == ()
+
+
+@pytest.mark.parametrize("sign", SIGNS)
+def test_one_line_of_windows_1252_among_utf8_keeps_its_signs(tmp_path: Path, sign: str) -> None:
+    text, line = table("en", 4), f"How much is it?\t{sign}\n"
+    path = write(tmp_path / "qa.tsv", text.encode() + line.encode("cp1252"))
+    assert text_of(path) == text + line
+
+
+@pytest.mark.parametrize(
+    "row",
+    [
+        "Quelle est la dose ?\tPrenez ½ comprimé, à 37 °C, 25 kg/m².",
+        "Wie ist der Wert?\tDas Gewicht durch die Größe² in kg/m².",
+        "¿Cuál es la dosis?\t½ comprimido y 25 kg/m².",
+    ],
+)
+def test_signs_in_other_languages_of_windows_1252(tmp_path: Path, row: str) -> None:
+    assert text_of(write(tmp_path / "qa.tsv", f"question\tanswer\n{row}\n".encode("cp1252"))).endswith(f"{row}\n")
+
+
+def test_a_line_of_another_language_than_those_of_utf8_keeps_its_letters(tmp_path: Path) -> None:
+    line = "Was tun bei Fieber?\tViel trinken, Wärme meiden, Kühlung genießen.\n"
+    path = write(tmp_path / "qa.tsv", table("fr", 4).encode() + line.encode("cp1252"))
+    assert text_of(path) == table("fr", 4) + line
+
+
 def test_a_named_encoding_that_makes_no_sense_is_doubted_with_the_words(tmp_path: Path) -> None:
     path = write(tmp_path / "qa.tsv", table("hu", 8).encode("cp852"))
     assert detect_encoding(path, "qa.tsv", "cp852").warnings == ()

@@ -14,7 +14,9 @@ from typing import NamedTuple
 from medqa_cli.data.encodings.plausibility import (
     JUDGES,
     NAMES_LETTERS,
+    UNIT,
     best_latin_share,
+    is_ordinary,
     latin_score,
     latin_share,
     own_alphabet,
@@ -33,6 +35,7 @@ _OF_RARE = 0.97  # what a rare encoding has to be better by
 _SHORT = 1 << 11  # bytes in which a rare encoding may be the right one though a common one makes sense
 _CANDIDATE = 0.4
 _CANDIDATE_OF_RARE = 0.9
+_LEAST_OF_COMMON = 0.6
 _MOST_CANDIDATES = 6
 _OF_ANY_LANGUAGE = 0.75  # what a reading counts for that makes sense in a language of which no word was found
 _IMPROBABLE = 0.5
@@ -183,10 +186,16 @@ def _among_latin(best: Reading, readings: Sequence[Reading]) -> Recognised:
     for rival in sorted(readings, key=lambda reading: pages[reading.codec].is_rare):
         if not is_latin(rival.codec) or letters_of(rival.text) == letters_of(best.text):
             continue
-        pairs = deciding_words(best, rival)
+        pairs = [pair for pair in deciding_words(best, rival) if own or not is_ordinary(pair[0])]
+        if own:
+            pairs = [pair for pair in pairs if _LETTER_IN_A_WORD.search(pair[1]) or not is_ordinary(pair[0])]
+        if not pairs:
+            continue
         mine, its = (" ".join(pair[side] for pair in pairs) for side in (0, 1))
         if best_latin_share(its) < ENOUGH or _NO_LETTER_IN_A_WORD.search(its) or _are_terms(pairs):
             continue
+        if not any(is_ordinary(pair[0]) for pair in pairs) and all(UNIT.fullmatch(pair[1]) for pair in pairs):
+            return Recognised(rival)
         is_no_word = bool(_NO_LETTER_IN_A_WORD.search(mine))
         is_improbable = is_no_word or latin_share(mine, own or NAMES_LETTERS) < _IMPROBABLE
         is_of_language = not own or is_no_word or latin_share(its, own) >= ENOUGH
@@ -274,6 +283,8 @@ def _weight_as_candidate(reading: Reading) -> float:
     if not is_latin(reading.codec) or reading.score >= ENOUGH:
         return reading.score
     rarity = _CANDIDATE_OF_RARE if code_pages()[reading.codec].is_rare else 1.0
+    if reading.codec == WINDOWS_1252:  # so common that it is shown in any case
+        return max(reading.score, _LEAST_OF_COMMON, _OF_ANY_LANGUAGE * best_latin_share(reading.text))
     return max(reading.score, _OF_ANY_LANGUAGE * rarity * best_latin_share(reading.text))
 
 

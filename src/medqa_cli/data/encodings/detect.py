@@ -268,6 +268,8 @@ def _older(path: Path, shown: str, description: str, wrong: _Wrong) -> Encoding:
     head = recognise(found.head, language)
     if head.reading is None:
         head = recognise(_without_utf8(found.head), language)
+    if head.reading is None and language:  # lines of another language than those that are UTF-8
+        head = recognise(_without_utf8(found.head))
     if head.reading is None:
         if found.utf8 + found.perhaps < found.older > MOST_DAMAGED * found.lines:
             raise _refused(shown, wrong, head)

@@ -15,11 +15,26 @@ from medqa_cli.data.languages import latin_languages, likeliest_language
 
 # Signs that a Western text holds beside letters.
 _SIGNS = frozenset("‘’‚“”„…–—•·°±×÷µ²³¹¼½¾®©™€£¥§¶†‡‰«»‹›¡¿ªº\xa0\xad¢¬¦¨´¸≤≥≠≈∞√∑−′″←→↑↓№✓")
-_OPENING = frozenset("„‚«")  # never right behind a word
-_WITHIN_A_WORD = frozenset("’‘-–—·\xad´ªº")  # between two letters
+_WITHIN_A_WORD = frozenset("’‘-–—·\xad´ªºµ")  # between two letters
+# Signs that are out of place, as those are that a sign of another page was taken for: "m≤" is m², "¢ tablet" ½ tablet.
+_OUT_OF_PLACE = re.compile(
+    r"(?<=[^\W\d_])[„‚«½¼¾]"
+    r"|(?<=\S)[≤≥≠≈](?!\s?[\d<>=−-])"  # a number follows, or spaces stand on both sides
+    r"|(?<=\w)[∞√∑]|[∞√∑](?=[^\W\d_])"
+    r"|(?<=[^\W\d_])[²³¹](?=[²³¹]+[^\W\d_])|(?<=[^\W\d_][²³¹])[²³¹](?=[^\W\d_])"
+    r"|(?<!\w)´|(?<!\d)¢|«(?![^«]{1,400}»)"
+    r"|(?<=\d\s)[¡¿]|[¡¿](?![^\W\d_]{2}|\s?[\"'(“‘«A-Z])|¡C\b"
+    r"|(?<!\d)(?<!\d\s)[£€¥](?!\s?\d)"
+)
+_FORMULA = re.compile(r"(?<=[A-Z])[²³](?=[A-Z]\b)")  # H²O
+# An apostrophe within a word in which English writes none: a letter of another page.
+_NO_CONTRACTION = re.compile(r"[^\W\d_]{3}[’‘´](?!(?:s|t|d|m|re|ve|ll|em|er|all)\b)[^\W\d_]", re.IGNORECASE)
+UNIT = re.compile(r"µ(?:[glmMLsVUA]|mol|kat|mho|Ci|Gy|Sv)?(?:/.*)?|°[CF]|[a-z]{0,3}[²³]|[½¼¾•]|[–—]")
+"""A word of signs and units as medical texts in any language write them."""
+_ONE_LETTER_WORDS = frozenset("àáèéêíòóôúåæøöőý")
 NAMES_LETTERS = frozenset("àáâãäåæçèéêëìíîïñòóôõöøùúûüýÿßœšž")  # of names and terms in a text of any language
 _FOREIGN = frozenset("éüöäñç")  # of names in a text of a language that has its own
-_LETTER = r"[^\W\d_µªº]"
+_LETTER = r"[^\W\d_µªº²³¹¼½¾⅐-⅟⁰-₟①-⓿]"  # Python takes superscripts and fractions for letters of words
 _HIGH_WORD = re.compile(rf"(?<!{_LETTER}){_LETTER}*(?![a-zA-Z]){_LETTER}{_LETTER}*")
 _RUNS = re.compile(r"[^\x00-\x7f]+")
 _LEAD_OF_COMMON = 0.3  # share of the common letters less that of the rare ones, in a text of the language
@@ -73,8 +88,8 @@ class _LatinLetters:
             high = [letter for letter in word if letter > "\x7f"]
             if len(word) > 1:  # "è", "à"
                 letters, all_high = letters + len(word), all_high + len(high)
-            if _has_case_of_a_word(word):
-                self._letters.update(letter.lower() for letter in high)
+            if _has_case_of_a_word(word) and (len(word) > 1 or _may_stand_alone(text, found.start())):
+                self._letters.update("ı" if letter == "İ" else letter.lower() for letter in high)
             else:
                 self._bad += len(high)
         # In no language that is written in Latin letters are most letters of such words beyond ASCII.
@@ -83,6 +98,17 @@ class _LatinLetters:
     def share(self, alphabet: Collection[str]) -> float:
         known = sum(count for letter, count in self._letters.items() if letter in alphabet)
         return self._factor * (self._good + known) / max(1, self._good + self._bad + self._letters.total())
+
+
+def _may_stand_alone(text: str, at: int) -> bool:
+    """Tell whether a letter by itself is a word or a name of it; beside a digit it is a sign that was read wrongly."""
+    beside = text[max(0, at - 1) : at] + text[at + 1 : at + 2]
+    is_word = (
+        text[at].lower() in _ONE_LETTER_WORDS
+        or text[at] > "\u1dff"
+        or (beside != "" and not beside.strip("\"'“”‘’()«»"))
+    )
+    return is_word and not any(map(str.isdigit, beside))
 
 
 def own_alphabet(languages: Collection[str]) -> frozenset[str]:
@@ -106,14 +132,33 @@ def _signs(text: str, belongs: Callable[[str], bool]) -> tuple[int, int]:
         if unicodedata.combining(sign):
             bad += not text[at - 1 : at].isalpha() and not unicodedata.combining(text[at - 1 : at] or " ")
             continue
-        inside = text[at - 1 : at].isalpha() and text[at + 1 : at + 2].isalpha()
-        if sign in _OPENING and text[at - 1 : at].isalpha():
-            bad += 1
-        elif sign in _SIGNS and (not inside or sign in _WITHIN_A_WORD or sign == "µ"):
+        if is_in_place(text, at):
             good += 1
         else:
             bad += 1
     return good, bad
+
+
+def is_in_place(text: str, at: int) -> bool:
+    """Tell whether a sign beyond ASCII that is no letter may stand where it does.
+
+    Args:
+        text: the reading.
+        at: the place of the sign in it.
+    """
+    sign = text[at]
+    is_within = text[at - 1 : at].isalpha() and text[at + 1 : at + 2].isalpha() and not _FORMULA.match(text, at)
+    if sign not in _SIGNS or (is_within and sign not in _WITHIN_A_WORD):
+        return False
+    return _OUT_OF_PLACE.match(text, at) is None
+
+
+def is_ordinary(word: str) -> bool:
+    """Tell whether what a word holds beyond ASCII is nothing but signs where English writes them: ``m²``, ``don’t``."""
+    beyond = [found.start() for found in _NOT_ASCII.finditer(word)]
+    return not any(word[at].isalpha() and word[at] not in _SIGNS for at in beyond) and (
+        all(is_in_place(word, at) for at in beyond) and _NO_CONTRACTION.search(word) is None
+    )
 
 
 @lru_cache(maxsize=4)
