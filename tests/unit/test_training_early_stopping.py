@@ -1,4 +1,4 @@
-"""Which look at validation was best, that its checkpoint is asked for, and when a run stops early."""
+"""Which validation loss was best, that its checkpoint is asked for, and when a run stops early."""
 
 from __future__ import annotations
 

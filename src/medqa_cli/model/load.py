@@ -15,6 +15,7 @@ from medqa_cli import console, hub
 from medqa_cli.config.schema import ModelConfig, PromptConfig
 from medqa_cli.errors import InputError
 from medqa_cli.files import RunFolder
+from medqa_cli.model import quantization
 from medqa_cli.model.checks.adapter import (
     ADAPTER_CONFIG_NAME,
     check_effect,
@@ -30,15 +31,6 @@ from medqa_cli.model.kernels.attention import own_attention, use_packed_attentio
 from medqa_cli.model.kernels.chunked_cross_entropy import install_answer_losses
 from medqa_cli.model.kernels.parity import settle_way
 from medqa_cli.model.lora import refuse_dora_on_int8_cpu
-from medqa_cli.model.quantization import (
-    dequantize_layers,
-    gains_from_dequantizing,
-    keep_weights_differentiable,
-    quantization_config,
-    refuse_other_quantization,
-    refuse_rows_dequantized_wrongly,
-    release_weight_file,
-)
 from medqa_cli.model.resolve import ModelRef, base_folder, described_folder, find_base
 from medqa_cli.model.weights import adapter_file, check_weight_files, pytorch_tensors, safetensors_tensors
 from medqa_cli.prompt.encoder import PROMPT_FILE_NAME, PromptContract, PromptEncoder, make_contract
@@ -208,7 +200,7 @@ def load_base(
 
     quiet_libraries()
     hf_config = load_config(source.location, source.revision)
-    refuse_other_quantization(hf_config, config, source.name)
+    quantization.refuse_other_quantization(hf_config, config, source.name)
     folder = base_folder(source)
     check_weight_files(folder)
     status = console.status(f"loading {source.name} ...")
@@ -219,7 +211,7 @@ def load_base(
             folder,
             dtype=dtype,
             device_map={"": "cpu" if sharded else str(device)},
-            quantization_config=quantization_config(config, dtype, sharded=sharded),
+            quantization_config=quantization.quantization_config(config, dtype, sharded=sharded),
             attn_implementation=own_attention(hf_config),
             trust_remote_code=False,
             local_files_only=True,
@@ -230,15 +222,15 @@ def load_base(
     weights.check(model, info, source.name)
     model.requires_grad_(False)
     if config.quantization != "none" and device.type == "cpu" and not sharded:
-        release_weight_file(model)
+        quantization.release_weight_file(model)
     if device.type == "cpu" and getattr(model, "is_loaded_in_4bit", False):
-        refuse_rows_dequantized_wrongly(model, source.name)
+        quantization.refuse_rows_dequantized_wrongly(model, source.name)
     if packed:
-        keep_weights_differentiable(model)
+        quantization.keep_weights_differentiable(model)
         install_answer_losses(model)
         use_packed_attention(model)
-    elif gains_from_dequantizing(model, device, dtype, batches=batches):
-        dequantize_layers(model, dtype)
+    elif quantization.gains_from_dequantizing(model, device, dtype, batches=batches):
+        quantization.dequantize_layers(model, dtype)
     model.eval()
     if settled:
         settle_way(model, source.name, dtype, trains=False, fuses=False)

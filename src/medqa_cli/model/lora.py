@@ -243,14 +243,22 @@ def init_adapter(model: Any, lora: LoraConfig, source: ModelRef) -> None:
     """
     if lora.init_lora_weights == "default":
         return
+    import bitsandbytes as bnb
+
     files = WeightFiles.open(base_folder(source)) if lora.init_lora_weights == "loftq" else None
     with console.status(f"{lora.init_lora_weights}: decomposing weights ...") as show, torch.no_grad():
         for path, layer in _adapted(model):
             show(f"{lora.init_lora_weights}: decomposing {path} ...")
+            weight = layer.get_base_layer().weight
             if files is not None:
-                _start_from(layer, _original(files, path, source).to(layer.weight.device) - _dequantized(layer))
+                if f"{path}.weight" not in files.tensors:
+                    raise InputError(
+                        f"lora.init_lora_weights: loftq: the files of {source.name} hold no {path}.weight",
+                        "set it to default",
+                    )
+                quantized = bnb.functional.dequantize_4bit(weight.data, weight.quant_state).float()
+                _start_from(layer, files.whole(f"{path}.weight").float().to(quantized.device) - quantized)
             else:
-                weight = layer.get_base_layer().weight
                 _start_from(layer, weight.float())
                 layer.pissa_start = tuple(matrix.detach().clone() for matrix in _matrices(layer))
                 a, b = layer.pissa_start
@@ -304,20 +312,3 @@ def _start_from(layer: Any, wanted: torch.Tensor) -> None:
     b.zero_()
     a[:rank] = root[:, None] * vh[:rank]
     b[:, :rank] = u[:, :rank] * root
-
-
-def _dequantized(layer: Any) -> torch.Tensor:
-    import bitsandbytes as bnb
-
-    weight = layer.get_base_layer().weight
-    dense: torch.Tensor = bnb.functional.dequantize_4bit(weight.data, weight.quant_state)
-    return dense.float()
-
-
-def _original(files: WeightFiles, path: str, source: ModelRef) -> torch.Tensor:
-    name = f"{path}.weight"
-    if name not in files.tensors:
-        raise InputError(
-            f"lora.init_lora_weights: loftq: the files of {source.name} hold no {name}", "set it to default"
-        )
-    return files.whole(name).float()

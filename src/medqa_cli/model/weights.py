@@ -291,7 +291,11 @@ class WeightFiles:
         """Return a whole tensor in the stored type, on the CPU; for small ones."""
         tensor = self.tensors[name]
         if not tensor.shape:
-            return self._scalar(tensor)
+            if tensor.offset < 0:
+                return self._mapped_tensor(tensor).clone()
+            raw = torch.empty(tensor.num_bytes, dtype=torch.uint8)
+            self._read_into(_buffer(raw), tensor.path, tensor.offset)
+            return raw.view(tensor.dtype).view(())
         return self.rows(name, 0, tensor.shape[0])
 
     def shape(self, name: str) -> tuple[int, ...]:
@@ -333,13 +337,6 @@ class WeightFiles:
         if self._file is not None:
             self._file.close()
         self._open_path = self._file = self._mapped = None
-
-    def _scalar(self, tensor: StoredTensor) -> torch.Tensor:
-        if tensor.offset < 0:
-            return self._mapped_tensor(tensor).clone()
-        raw = torch.empty(tensor.num_bytes, dtype=torch.uint8)
-        self._read_into(_buffer(raw), tensor.path, tensor.offset)
-        return raw.view(tensor.dtype).view(())
 
     def _read_into(self, buffer: memoryview, path: Path, offset: int) -> None:
         with self._lock:  # pieces of one tensor are read by several threads

@@ -52,7 +52,7 @@ class Outcome:
 def adapter_checkpoint(run: RunFolder, outcome: Outcome, patience: int | None) -> Path | None:
     """Return the checkpoint whose weights become the adapter; None: those of the last step.
 
-    Whoever sets ``early_stopping_patience`` has the validation split choose: the best look's weights are taken however
+    Whoever sets ``early_stopping_patience`` has the validation split choose: the best step's weights are taken however
     the run ended. Without it the last step's are, and a better look is said.
     """
     validation, step = outcome.early_stopping, outcome.global_step
@@ -60,7 +60,7 @@ def adapter_checkpoint(run: RunFolder, outcome: Outcome, patience: int | None) -
         return None
     if validation.base_loss is not None and validation.best_loss >= validation.base_loss:
         console.warn(
-            f"no look at validation was better than the base model's {validation.base_loss:.4f} "
+            f"no validation loss was better than the base model's {validation.base_loss:.4f} "
             f"(the best: {validation.best_loss:.4f} after step {validation.best_step})"
         )
     if validation.best_step == step:
@@ -130,7 +130,7 @@ def summarize(outcome: Outcome, run: RunFolder, log: Sequence[dict[str, Any]]) -
         log: the lines of ``train.jsonl``.
     """
     losses = [line["loss"] for line in log if "loss" in line]
-    looks = [line["validation_loss"] for line in log if "validation_loss" in line]
+    validation = [line["validation_loss"] for line in log if "validation_loss" in line]
     error = outcome.ending.error
     diverged = None
     if isinstance(error, DivergedError):
@@ -148,7 +148,7 @@ def summarize(outcome: Outcome, run: RunFolder, log: Sequence[dict[str, Any]]) -
         "num_validation_examples": outcome.num_validation_examples,
         "tokens_per_second": round(outcome.tokens_per_second, 1),
         "train_loss": [losses[0], losses[-1]] if losses else None,
-        "validation_loss": [looks[0], min(looks), looks[-1]] if looks else None,
+        "validation_loss": [validation[0], min(validation), validation[-1]] if validation else None,
         "diverged": diverged,
     }
 
@@ -191,10 +191,10 @@ def _peak_label(summary: dict[str, Any]) -> str:
 def _adapter(summary: dict[str, Any]) -> str:
     step, last, best = summary["adapter_step"], summary["global_step"], summary["best_step"]
     if step != last:
-        return f"of step {step:,}, the best look at validation"
+        return f"of step {step:,}, the best on validation"
     if best is None:
         return f"of step {step:,}, the last"
-    return f"of step {step:,}, the last" + (" and best" if best == step else f" (best look: {best:,})")
+    return f"of step {step:,}, the last" + (" and best" if best == step else f" (best on validation: step {best:,})")
 
 
 def _losses(losses: list[float] | None) -> str:

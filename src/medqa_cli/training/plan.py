@@ -25,16 +25,10 @@ from medqa_cli.model.load import load_config
 from medqa_cli.model.lora import check_init, find_targets
 from medqa_cli.model.memory.meta_model import empty_base
 from medqa_cli.model.quantization import num_parameters, num_unquantized, tell_unquantized
+from medqa_cli.training import setup
 from medqa_cli.training.estimate import MemoryEstimate, MemoryEstimator, Target, available_bytes, fits, gib
 from medqa_cli.training.loop import run_loop
 from medqa_cli.training.run import make_model, settle_way_for_training
-from medqa_cli.training.setup import (
-    TrainingInputs,
-    device_at_hand,
-    memory_estimator,
-    prepare,
-    tell_unusual_settings,
-)
 from medqa_cli.training.steps import num_steps
 
 PROBE_STEPS = 2
@@ -79,8 +73,8 @@ def plan(config: Config, *, gpu_memory_gb: float | None = None, probe: bool = Fa
         raise InputError("--probe takes steps on the device at hand; --gpu-memory plans for another", "leave one out")
     check_init(config.model, config.lora, sharded=False)
     device = pick_device()
-    inputs = prepare(config, device, pick_compute_dtype(config.model.compute_dtype, device))
-    target, device_name = device_at_hand(device), describe_device(device)
+    inputs = setup.prepare(config, device, pick_compute_dtype(config.model.compute_dtype, device))
+    target, device_name = setup.device_at_hand(device), describe_device(device)
     if gpu_memory_gb is not None:
         dtype = DTYPES.get(config.model.compute_dtype, torch.bfloat16)
         size = round(gpu_memory_gb * GB)
@@ -91,7 +85,7 @@ def plan(config: Config, *, gpu_memory_gb: float | None = None, probe: bool = Fa
     tell_unquantized(base, config.model, inputs.dtype)
     if note := find_targets(base, config.lora).note:
         console.note(note)
-    estimator = memory_estimator(inputs, target)
+    estimator = setup.memory_estimator(inputs, target)
     estimate = estimator.predict(config)
     examples = inputs.data.examples
     tokens = sum(len(example.input_ids) for example in examples)
@@ -101,7 +95,7 @@ def plan(config: Config, *, gpu_memory_gb: float | None = None, probe: bool = Fa
         step_examples = config.train.per_device_train_batch_size * config.train.gradient_accumulation_steps
         trained_examples = steps * min(len(examples), step_examples)
     train_tokens = round(tokens * trained_examples / len(examples))
-    tell_unusual_settings(config, num_parameters(base), len(examples))
+    setup.tell_unusual_settings(config, num_parameters(base), len(examples))
     result: dict[str, Any] = {
         "model": inputs.source.name,
         "device": device_name,
@@ -176,7 +170,7 @@ def _with(config: Config, change: dict[str, Any]) -> Config:
     return config
 
 
-def _probe(config: Config, inputs: TrainingInputs, estimate: MemoryEstimate, train_tokens: int) -> dict[str, Any]:
+def _probe(config: Config, inputs: setup.TrainingInputs, estimate: MemoryEstimate, train_tokens: int) -> dict[str, Any]:
     """Load the weights and take two steps in a folder that is deleted; return speed, time and the measured peak."""
     started = time.perf_counter()
     model = make_model(config, inputs)

@@ -15,14 +15,8 @@ from medqa_cli.config.schema import Config, TrainConfig
 from medqa_cli.environment import TRAIN_SHA256, recorded_settings
 from medqa_cli.errors import InputError
 from medqa_cli.files import RunFolder, sha256_of_file
+from medqa_cli.training import checkpoints
 from medqa_cli.training.callbacks import keep_log_until
-from medqa_cli.training.checkpoints import (
-    full_disk_is_an_error,
-    numbered_checkpoints,
-    problem_of,
-    remove_leftovers,
-    step_of,
-)
 from medqa_cli.training.steps import examples_per_step
 from medqa_cli.training.trainer import rng_state_name
 
@@ -33,8 +27,8 @@ _FIXED_MODEL_KEYS = ("name_or_path", "revision", "quantization", "double_quantiz
 
 def latest_checkpoint(checkpoints_dir: Path) -> Path | None:
     """Return the newest whole checkpoint; a damaged newer one is named and passed over."""
-    for path in reversed(numbered_checkpoints(checkpoints_dir)):
-        problem = problem_of(path)
+    for path in reversed(checkpoints.numbered_checkpoints(checkpoints_dir)):
+        problem = checkpoints.problem_of(path)
         if problem is None:
             return path
         console.warn(f"{path} is {problem}; looking for an earlier checkpoint")
@@ -167,7 +161,7 @@ def prepare_run_folder(run: RunFolder, checkpoint: Path | None, *, restart: bool
         run.path.mkdir(parents=True, exist_ok=True)
     except OSError as error:
         raise InputError(f"run_dir: cannot write {run.path}: {error.strerror}", "--set run_dir=DIR") from error
-    remove_leftovers(run.checkpoints_dir)
+    checkpoints.remove_leftovers(run.checkpoints_dir)
     for leftover in run.path.glob(f".{run.adapter_dir.name}.*"):
         shutil.rmtree(leftover, ignore_errors=True)
     # What it says is no longer so; it comes back at the end.
@@ -175,7 +169,7 @@ def prepare_run_folder(run: RunFolder, checkpoint: Path | None, *, restart: bool
     if checkpoint is None:
         run.train_log_path.unlink(missing_ok=True)
     else:
-        keep_log_until(run.train_log_path, step_of(checkpoint))
+        keep_log_until(run.train_log_path, checkpoints.step_of(checkpoint))
 
 
 def lock(run: RunFolder) -> int | None:
@@ -218,7 +212,7 @@ def warn_if_disk_is_small(run: RunFolder, config: TrainConfig, num_steps: int, n
         num_steps: optimizer steps of the run.
         num_trained: parameters that are trained.
     """
-    # Weights and two moments in float32. One more is written before an old one goes, and the best look's is kept.
+    # Weights and two moments in float32. One more is written before an old one goes, and the best one is kept.
     each = num_trained * 4 * 3
     saves = -(-num_steps // config.save_steps)
     most = saves if config.save_total_limit is None else min(saves, config.save_total_limit + 2)
@@ -234,7 +228,7 @@ def written_by_main(run: RunFolder, write: Callable[[], T]) -> T:
     """Do on rank 0 what writes into the run's folder; a full disk is an error on all ranks."""
 
     def guarded() -> T:
-        with full_disk_is_an_error(run.path):
+        with checkpoints.full_disk_is_an_error(run.path):
             return write()
 
     return distributed.from_main(guarded)

@@ -24,13 +24,12 @@ from medqa_cli.model.load import load_base
 from medqa_cli.model.lora import add_lora, check_init, find_targets, init_adapter
 from medqa_cli.model.memory.profile import UnknownMemoryError
 from medqa_cli.model.quantization import tell_unquantized
-from medqa_cli.training import trackers
+from medqa_cli.training import fsdp, setup, trackers
 from medqa_cli.training.arguments import check_optimizer, optimizer_on, unpaged
 from medqa_cli.training.artifacts import AdapterParts, save_adapter
 from medqa_cli.training.callbacks import read_log
 from medqa_cli.training.checkpoints import full_disk_is_an_error
 from medqa_cli.training.estimate import MemoryEstimate, available_bytes, fits, gib
-from medqa_cli.training.fsdp import check_sharded_type, check_sharding, launchers_mixed_precision, whole_adapter
 from medqa_cli.training.loop import run_loop
 from medqa_cli.training.outcome import Outcome, adapter_checkpoint, error_of, summarize
 from medqa_cli.training.resume import (
@@ -40,14 +39,6 @@ from medqa_cli.training.resume import (
     prepare_run_folder,
     warn_if_disk_is_small,
     written_by_main,
-)
-from medqa_cli.training.setup import (
-    TrainingInputs,
-    check_same_on_all_ranks,
-    device_at_hand,
-    memory_estimator,
-    prepare,
-    tell_unusual_settings,
 )
 from medqa_cli.training.steps import num_steps
 
@@ -75,17 +66,17 @@ def train(
     """
     started = time.perf_counter()
     with distributed.raise_on_all_ranks():
-        check_sharding(config.model, config.train)
+        fsdp.check_sharding(config.model, config.train)
         check_init(config.model, config.lora, sharded=distributed.is_sharded())
         check_optimizer(config.train.optim)
         trackers.require_tracker(config.train.report_to)
         device = pick_device()
         trained_with = bound_to(config, optimizer_on(config.train.optim, device))
         dtype = pick_compute_dtype(config.model.compute_dtype, device)
-        check_sharded_type(dtype)
-    check_same_on_all_ranks(resolved_config, trained_with, dtype)
+        fsdp.check_sharded_type(dtype)
+    setup.check_same_on_all_ranks(resolved_config, trained_with, dtype)
     checkpoint = checkpoint_to_go_on_from(run, trained_with, resume=resume, restart=restart)
-    inputs = prepare(config, device, dtype)
+    inputs = setup.prepare(config, device, dtype)
     with distributed.raise_on_all_ranks():
         estimate = estimated(config, inputs)
         model = make_model(config, inputs)
@@ -122,11 +113,11 @@ def train(
         return _save(config, run, model, inputs, outcome, summary, environment)
 
 
-def estimated(config: Config, inputs: TrainingInputs) -> MemoryEstimate | None:
+def estimated(config: Config, inputs: setup.TrainingInputs) -> MemoryEstimate | None:
     """Estimate the memory of the training here; None where a layer of the architecture needs real numbers."""
-    target = device_at_hand(inputs.device)
+    target = setup.device_at_hand(inputs.device)
     try:
-        estimate = memory_estimator(inputs, target).predict(config)
+        estimate = setup.memory_estimator(inputs, target).predict(config)
     except UnknownMemoryError as error:
         console.note(f"{error.message}; the size of a forward is the fastest, whether it fits or not")
         return None
@@ -145,7 +136,7 @@ def estimated(config: Config, inputs: TrainingInputs) -> MemoryEstimate | None:
     return estimate
 
 
-def make_model(config: Config, inputs: TrainingInputs) -> Any:
+def make_model(config: Config, inputs: setup.TrainingInputs) -> Any:
     """Load the base and put a fresh adapter on it, as it is trained."""
     # Seeded before the adapter is made: its A matrices are random.
     transformers.set_seed(config.seed)
@@ -161,7 +152,7 @@ def make_model(config: Config, inputs: TrainingInputs) -> Any:
     return model
 
 
-def settle_way_for_training(model: Any, inputs: TrainingInputs) -> Way:
+def settle_way_for_training(model: Any, inputs: setup.TrainingInputs) -> Way:
     """Let a fresh model compute in the fastest way that is right for it. All ranks must call it.
 
     Raises:
@@ -171,7 +162,7 @@ def settle_way_for_training(model: Any, inputs: TrainingInputs) -> Way:
     return settle_way(model, inputs.source.name, inputs.dtype, trains=True, fuses=not distributed.is_sharded())
 
 
-def _describe_run(config: Config, model: Any, inputs: TrainingInputs) -> None:
+def _describe_run(config: Config, model: Any, inputs: setup.TrainingInputs) -> None:
     trainable, total = model.get_nb_trainable_parameters()
     dtype = str(inputs.dtype).removeprefix("torch.")
     console.note(
@@ -179,9 +170,9 @@ def _describe_run(config: Config, model: Any, inputs: TrainingInputs) -> None:
         f"{trainable:,} of {total:,} parameters trained, on {describe_device(inputs.device)}"
         + (f", in each of {distributed.world_size()} processes" if distributed.world_size() > 1 else "")
     )
-    if (ignored := launchers_mixed_precision()) is not None:
+    if (ignored := fsdp.launchers_mixed_precision()) is not None:
         console.note(f"mixed_precision: {ignored} of accelerate's config has no effect; model.compute_dtype decides")
-    tell_unusual_settings(config, total, len(inputs.data.examples))
+    setup.tell_unusual_settings(config, total, len(inputs.data.examples))
     optimizer = optimizer_on(config.train.optim, inputs.device)
     if optimizer != config.train.optim:
         why = "works on whole tensors" if distributed.is_sharded() else "needs a GPU"
@@ -189,7 +180,7 @@ def _describe_run(config: Config, model: Any, inputs: TrainingInputs) -> None:
 
 
 def _summarize(
-    run: RunFolder, outcome: Outcome, inputs: TrainingInputs, estimate: MemoryEstimate | None, seconds: float
+    run: RunFolder, outcome: Outcome, inputs: setup.TrainingInputs, estimate: MemoryEstimate | None, seconds: float
 ) -> dict[str, Any]:
     """Return the content of ``train.json`` without the adapter's step."""
     return {
@@ -219,7 +210,7 @@ def _save(
     config: Config,
     run: RunFolder,
     model: Any,
-    inputs: TrainingInputs,
+    inputs: setup.TrainingInputs,
     outcome: Outcome,
     summary: dict[str, Any],
     environment: dict[str, Any],
@@ -228,7 +219,7 @@ def _save(
     chosen = distributed.from_main(lambda: adapter_checkpoint(run, outcome, config.train.early_stopping_patience))
     adapter_step = outcome.global_step if chosen is None else outcome.early_stopping.best_step
     complete = {**summary, "adapter_step": adapter_step}
-    weights = whole_adapter(model) if distributed.is_sharded() and chosen is None else None
+    weights = fsdp.whole_adapter(model) if distributed.is_sharded() and chosen is None else None
 
     def write() -> None:
         write_json(run.train_json_path, summary)

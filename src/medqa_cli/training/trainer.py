@@ -30,16 +30,11 @@ from medqa_cli.model.kernels.packing import answer_token_losses, examples_at_onc
 from medqa_cli.model.lora import all_finite
 from medqa_cli.model.scoring import mean_nll, score_answers
 from medqa_cli.prompt.encoder import Example
+from medqa_cli.training import fsdp
 from medqa_cli.training.arguments import not_set_up
 from medqa_cli.training.callbacks import EarlyStopping
 from medqa_cli.training.checkpoints import checkpoint_at, publish, rotate, saving
 from medqa_cli.training.divergence import DivergedError, DivergenceDetector, StepLoss
-from medqa_cli.training.fsdp import (
-    divide_optimizer_state,
-    same_adapter_on_all_ranks,
-    whole_adapter,
-    whole_optimizer_state,
-)
 from medqa_cli.training.steps import StepSampler, shares_of_step
 
 # In each checkpoint, beside Transformers' trainer_state.json.
@@ -147,7 +142,7 @@ class MedqaTrainer(Trainer):
             # While each rank still has the whole adapter.
             if resume_from_checkpoint is not None:
                 super()._load_from_checkpoint(resume_from_checkpoint)
-            same_adapter_on_all_ranks(self.model)
+            fsdp.same_adapter_on_all_ranks(self.model)
         return super().train(resume_from_checkpoint=resume_from_checkpoint, **more)
 
     def _run_epoch(self, **kwargs: Any) -> None:
@@ -318,7 +313,10 @@ class MedqaTrainer(Trainer):
             raise DivergedError(reason, step, self._step_row_ids)
         # All that takes all ranks comes first: one that cannot write must not leave others waiting.
         if self.is_fsdp_enabled:
-            self._gathered_parts = whole_adapter(self.model), whole_optimizer_state(self.model, self.optimizer)
+            self._gathered_parts = (
+                fsdp.whole_adapter(self.model),
+                fsdp.whole_optimizer_state(self.model, self.optimizer),
+            )
         is_distributed = self.args.parallel_mode == ParallelMode.DISTRIBUTED
         self._rng_states = distributed.all_gather(rng_state(all_devices=is_distributed))
         distributed.from_main(lambda: self._write_checkpoint(model, trial, step))
@@ -379,7 +377,7 @@ class MedqaTrainer(Trainer):
         if checkpoint is None or not self.is_fsdp_enabled:
             super()._load_optimizer_and_scheduler(checkpoint)
         else:
-            divide_optimizer_state(self.model, self.optimizer, Path(checkpoint, OPTIMIZER_NAME))
+            fsdp.divide_optimizer_state(self.model, self.optimizer, Path(checkpoint, OPTIMIZER_NAME))
             self.lr_scheduler.load_state_dict(torch.load(Path(checkpoint, SCHEDULER_NAME), weights_only=True))
         if checkpoint is None:
             return

@@ -145,7 +145,11 @@ def _check_layers(checks: Checks, values: dict[str, Any]) -> None:
     repeated = values.get("layer_replication")
     if repeated is not None:
         ranges = repeated if isinstance(repeated, list) else [repeated]
-        if not all(map(_is_range, ranges)) or sum(end - start for start, end in ranges) > _MOST_LAYERS:
+        are_ranges = all(
+            isinstance(pair, list) and len(pair) == 2 and all(map(is_integer, pair)) and 0 <= pair[0] < pair[1]
+            for pair in ranges
+        )
+        if not are_ranges or sum(end - start for start, end in ranges) > _MOST_LAYERS:
             checks.refuse("layer_replication", f"a list of [first, end] pairs, of {_MOST_LAYERS:,} layers at most")
     tokens = values.get("trainable_token_indices")
     for ids in tokens.values() if isinstance(tokens, dict) else [] if tokens is None else [tokens]:
@@ -154,10 +158,6 @@ def _check_layers(checks: Checks, values: dict[str, Any]) -> None:
     ids = values.get("alora_invocation_tokens")
     if ids is not None and not (isinstance(ids, list) and all(is_integer(one) and one >= 0 for one in ids)):
         checks.refuse("alora_invocation_tokens", "token ids")
-
-
-def _is_range(value: Any) -> bool:
-    return isinstance(value, list) and len(value) == 2 and all(map(is_integer, value)) and 0 <= value[0] < value[1]
 
 
 def _check_start(checks: Checks, start: Any) -> None:

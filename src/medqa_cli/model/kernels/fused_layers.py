@@ -45,7 +45,8 @@ def fuse_layers(model: torch.nn.Module, kinds: Collection[str] = KINDS) -> int:
     replaced = 0
     for kind, module in _fitting(model):
         if kind in kinds:
-            _replace_forward(module, _FORWARDS[kind])
+            module.plain_forward = module.forward
+            module.forward = types.MethodType(_FORWARDS[kind], module)
             replaced += 1
     return replaced
 
@@ -79,11 +80,6 @@ def _fitting(model: torch.nn.Module) -> Iterator[tuple[str, Any]]:
             yield RMS_NORM, module
 
 
-def _replace_forward(module: Any, forward: Any) -> None:
-    module.plain_forward = module.forward
-    module.forward = types.MethodType(forward, module)
-
-
 def _is_lora_linear(module: Any) -> bool:
     import bitsandbytes as bnb
 
@@ -97,11 +93,8 @@ def _is_gated_silu(module: torch.nn.Module) -> bool:
     # No other layer that we know nothing about: only the activation may stand beside the three.
     children = {name for name, _ in module.named_children()}
     activation = getattr(module, "act_fn", None)
-    return has_layers and children <= {*names, "act_fn"} and _is_silu(activation)
-
-
-def _is_silu(activation: Any) -> bool:
-    return isinstance(activation, torch.nn.SiLU) or type(activation).__name__ == "SiLUActivation"
+    is_silu = isinstance(activation, torch.nn.SiLU) or type(activation).__name__ == "SiLUActivation"
+    return has_layers and children <= {*names, "act_fn"} and is_silu
 
 
 def _is_rms_norm(module: Any) -> bool:
@@ -129,8 +122,11 @@ def _lora_forward(self: Any, x: torch.Tensor, *args: Any, **kwargs: Any) -> Any:
     name = _active_adapter(self)
     if name is None or args or kwargs:
         return self.plain_forward(x, *args, **kwargs)
-    x = _in_compute_type(x)
-    dropped = _dropped(self, name, x)
+    device_type = x.device.type
+    if torch.is_autocast_enabled(device_type):
+        x = x.to(torch.get_autocast_dtype(device_type))
+    # The adapter's input after dropout; None where it is ``x`` itself.
+    dropped = self.lora_dropout[name](x) if self.training and _dropout_probability(self, name) else None
     return _LoraLinear.apply(
         x, dropped, self.lora_A[name].weight, self.lora_B[name].weight, self.get_base_layer(), self.scaling[name]
     )
@@ -165,21 +161,8 @@ def rms_norm_in_one_kernel(x: torch.Tensor, weight: torch.Tensor, epsilon: float
         return F.rms_norm(x, weight.shape, weight, epsilon)
 
 
-def _in_compute_type(x: torch.Tensor) -> torch.Tensor:
-    device_type = x.device.type
-    return x.to(torch.get_autocast_dtype(device_type)) if torch.is_autocast_enabled(device_type) else x
-
-
 def _dropout_probability(module: Any, name: str) -> float:
     return float(getattr(module.lora_dropout[name], "p", 0.0))
-
-
-def _dropped(module: Any, name: str, x: torch.Tensor) -> torch.Tensor | None:
-    """Return the adapter's input after dropout; None where it is ``x`` itself."""
-    if not module.training or not _dropout_probability(module, name):
-        return None
-    dropped: torch.Tensor = module.lora_dropout[name](x)
-    return dropped
 
 
 def _dense_weight(base: Any, dtype: torch.dtype) -> tuple[torch.Tensor, bool]:

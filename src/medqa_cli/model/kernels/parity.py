@@ -214,9 +214,8 @@ class _Proof:
 
     def _layer_agrees(self, layer: Any, kind: str, kinds: tuple[str, ...]) -> bool:
         """Tell whether the first layer of a kind computes the same when it, and those of ``kinds`` in it, are fused."""
-        width = (
-            layer.weight.shape[-1] if kind == RMS_NORM else _inputs_of(layer.gate_proj if kind == GATED_SILU else layer)
-        )
+        linear = layer.gate_proj if kind == GATED_SILU else layer
+        width = layer.weight.shape[-1] if kind == RMS_NORM else int(linear.in_features)
         generator = torch.Generator().manual_seed(1)
         inputs = torch.randn((1, sum(LENGTHS), width), generator=generator).to(self._device, self._dtype)
         modes = [(module, module.training) for module in layer.modules()]
@@ -363,10 +362,6 @@ def _distances(found: _Numbers, truth: _Numbers) -> dict[str, float]:
         name: float(torch.where(one.isfinite() | other.isfinite(), one - other, 0.0).norm())
         for name, (one, other) in both.items()
     }
-
-
-def _inputs_of(linear: Any) -> int:
-    return int(linear.in_features)
 
 
 def _reasons(way: Way, packable: bool, kinds: tuple[str, ...], problems: dict[Way, str]) -> tuple[str, ...]:

@@ -1,4 +1,4 @@
-"""Which step's adapter a training leaves, as its looks at validation went, and that it says so."""
+"""Which step's adapter a training leaves, by its validation losses, and that it says so."""
 
 from __future__ import annotations
 
@@ -81,7 +81,7 @@ def test_early_stopping_leaves_the_best_look(train: Callable[..., Any], tmp_path
     assert weights(tmp_path / "adapter") == weights(tmp_path / "checkpoints/checkpoint-2")
     assert weights(tmp_path / "adapter") != weights(tmp_path / "checkpoints/checkpoint-4")
     assert "Training completed, stopped early" in outcome.out
-    assert "of step 2, the best look at validation" in outcome.out
+    assert "of step 2, the best on validation" in outcome.out
     assert "weights saved are those after step | 2 |" in (tmp_path / "adapter/README.md").read_text()
 
     before = weights(tmp_path / "adapter")
@@ -110,7 +110,7 @@ def test_a_run_to_the_end_leaves_its_last_step_and_names_a_better_one(
     assert (
         "validation was best after step 2 (2.2000, now 2.7000); the adapter is that of the last step, 5" in outcome.err
     )
-    assert "of step 5, the last (best look: 2)" in outcome.out
+    assert "of step 5, the last (best on validation: step 2)" in outcome.out
     # The command that it names takes the best one, without training.
     command = "medqa train --resume --set train.early_stopping_patience=1"
     assert command in outcome.err
@@ -133,9 +133,7 @@ def test_the_last_step_where_it_was_best(train: Callable[..., Any], tmp_path: Pa
 
 def test_an_adapter_worse_than_the_base_is_told(train: Callable[..., Any], tmp_path: Path) -> None:
     outcome, summary = train(losses=[2.0, 2.5, 2.4, 2.3, 2.2, 2.1])
-    assert (
-        "no look at validation was better than the base model's 2.0000 (the best: 2.1000 after step 5)" in outcome.err
-    )
+    assert "no validation loss was better than the base model's 2.0000 (the best: 2.1000 after step 5)" in outcome.err
     assert summary["adapter_step"] == 5
 
 
