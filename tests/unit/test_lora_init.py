@@ -19,7 +19,7 @@ from medqa_cli.model.load import base_of_adapter, load_adapter, load_base
 from medqa_cli.model.lora import add_lora, as_plain_lora, check_init, init_adapter
 from medqa_cli.model.resolve import find_base
 from medqa_cli.prompt.encoder import make_contract
-from medqa_cli.training.artifacts import AdapterParts, _make_plain, save_adapter
+from medqa_cli.training.artifacts import _make_plain, save_adapter
 
 CPU = torch.device("cpu")
 BATCH = pack(make_examples([(5, 7), (12, 9), (3, 20)]), CPU)
@@ -88,14 +88,14 @@ def test_an_adapter_that_is_not_finite_leaves_the_one_before(
 ) -> None:
     model = adapted(tiny_model_dir, "none")
     contract = make_contract(PromptConfig(template="chat"), chatml_tokenizer)
-    parts = AdapterParts(chatml_tokenizer, contract, "")
+    parts: dict[str, Any] = {"tokenizer": chatml_tokenizer, "contract": contract, "card": ""}
     parameters = [parameter for name, parameter in model.named_parameters() if "lora_B" in name]
     parameters[0].data += 1
-    save_adapter(tmp_path / "adapter", model, None, parts)
+    save_adapter(tmp_path / "adapter", model, None, **parts)
     before = (tmp_path / "adapter" / "adapter_model.safetensors").read_bytes()
     parameters[-1].data += torch.inf
     with pytest.raises(MedqaError, match="holds values that are not finite: the last step diverged") as caught:
-        save_adapter(tmp_path / "adapter", model, None, parts)
+        save_adapter(tmp_path / "adapter", model, None, **parts)
     assert "medqa train --restart" in caught.value.hint
     assert (tmp_path / "adapter" / "adapter_model.safetensors").read_bytes() == before
     assert [path.name for path in tmp_path.iterdir()] == ["adapter"]

@@ -6,7 +6,6 @@ import copy
 import io
 import shutil
 from collections.abc import Sequence
-from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
@@ -32,27 +31,26 @@ _TRAIN, _VALIDATION, _BASE = "tab:blue", "tab:orange", "tab:gray"
 Points = list[tuple[int, float]]
 
 
-@dataclass(frozen=True)
-class AdapterParts:
-    """What an adapter folder is made of; ``card`` is the text of its README.md.
-
-    ``weights``: the trained parameters of a model that lies in parts on several ranks; None: the model has them whole.
-    """
-
-    tokenizer: Any
-    contract: PromptContract
-    card: str
-    weights: dict[str, torch.Tensor] | None = None
-
-
-def save_adapter(adapter_dir: Path, model: Any, checkpoint: Path | None, parts: AdapterParts) -> None:
+def save_adapter(
+    adapter_dir: Path,
+    model: Any,
+    checkpoint: Path | None,
+    *,
+    tokenizer: Any,
+    contract: PromptContract,
+    card: str,
+    weights: dict[str, torch.Tensor] | None = None,
+) -> None:
     """Write the folder and check its weights before it takes its place.
 
     Args:
         adapter_dir: where it appears; an earlier one stays where this fails.
         model: the PEFT model after its last step.
         checkpoint: take the weights of this checkpoint instead; None: those of ``model``.
-        parts: all else.
+        tokenizer: of the base; it gets the contract's chat template.
+        contract: how the adapter is asked.
+        card: the text of its README.md.
+        weights: the trained parameters of a model that lies in parts on several ranks; None: the model has them whole.
 
     Raises:
         MedqaError: the weights are not finite or have no effect.
@@ -61,19 +59,19 @@ def save_adapter(adapter_dir: Path, model: Any, checkpoint: Path | None, parts: 
     with writing(adapter_dir), atomic_dir(adapter_dir) as temporary:
         if checkpoint is None:
             # save_embedding_layers=False: otherwise PEFT asks the hub whether the vocabulary was resized.
-            model.save_pretrained(temporary, state_dict=parts.weights, save_embedding_layers=False)
+            model.save_pretrained(temporary, state_dict=weights, save_embedding_layers=False)
         else:
             for name in (WEIGHTS_NAME, CONFIG_NAME):
                 shutil.copyfile(checkpoint / name, temporary / name)
         _make_plain(temporary, model)
         _check_weights(temporary / WEIGHTS_NAME)
         # Its template is how other tools ask; nobody in this process needs to see it.
-        tokenizer = copy.deepcopy(parts.tokenizer)
-        install_chat_template(tokenizer, parts.contract)
-        tokenizer.save_pretrained(temporary)
-        parts.contract.save(temporary)
+        own_tokenizer = copy.deepcopy(tokenizer)
+        install_chat_template(own_tokenizer, contract)
+        own_tokenizer.save_pretrained(temporary)
+        contract.save(temporary)
         # In the place of PEFT's card, a template of questions.
-        (temporary / CARD_NAME).write_text(parts.card, encoding="utf-8")
+        (temporary / CARD_NAME).write_text(card, encoding="utf-8")
         # safetensors makes its files private; those of a result are as readable as the others.
         shutil.copymode(temporary / CARD_NAME, temporary / WEIGHTS_NAME)
         sync_folder(temporary)

@@ -26,7 +26,7 @@ from medqa_cli.model.memory.profile import UnknownMemoryError
 from medqa_cli.model.quantization import tell_unquantized
 from medqa_cli.training import fsdp, setup, trackers
 from medqa_cli.training.arguments import check_optimizer, optimizer_on, unpaged
-from medqa_cli.training.artifacts import AdapterParts, save_adapter
+from medqa_cli.training.artifacts import save_adapter
 from medqa_cli.training.callbacks import read_log
 from medqa_cli.training.checkpoints import full_disk_is_an_error
 from medqa_cli.training.estimate import MemoryEstimate, available_bytes, fits, gib
@@ -239,7 +239,15 @@ def _save(
                 environment=environment,
             )
         )
-        save_adapter(run.adapter_dir, model, chosen, AdapterParts(inputs.tokenizer, inputs.contract, card, weights))
+        save_adapter(
+            run.adapter_dir,
+            model,
+            chosen,
+            tokenizer=inputs.tokenizer,
+            contract=inputs.contract,
+            card=card,
+            weights=weights,
+        )
         write_json(run.train_json_path, complete)
 
     written_by_main(run, write)
