@@ -264,10 +264,10 @@ def test_a_tracker_that_fails(
     def fail(*_: Any, **__: Any) -> None:
         raise error("No API key configured.\nMore lines.")
 
-    monkeypatch.setattr("medqa_cli.training.trackers.require_tracker", lambda name: None)
+    monkeypatch.setattr("medqa_cli.training.run.require_tracker", lambda name: None)
     monkeypatch.setattr("medqa_cli.training.trainer.MedqaTrainer.train", fail)
     with monkeypatch.context() as patch:
-        patch.setattr("medqa_cli.training.trackers.set_up", lambda arguments, run_dir: None)
+        patch.setattr("medqa_cli.training.loop.set_up_trackers", lambda arguments, run_dir: None)
         patch.setattr("transformers.trainer.get_reporting_integration_callbacks", lambda report_to: [])
         outcome = medqa("train", "--set", "run_dir=new", "--set", f"train.report_to={name}")
     fails(outcome, 2, f"train.report_to: {name} failed: No API key configured.", hint or "set train.report_to to none")
@@ -312,7 +312,7 @@ def test_a_training_whose_memory_cannot_be_predicted_runs(
     def needs_numbers(model: Any, batch: Any) -> Any:
         return batch.targets.max().item()
 
-    monkeypatch.setattr("medqa_cli.model.memory.profile.answer_token_losses", needs_numbers)
+    monkeypatch.setattr("medqa_cli.model.memory_profile.answer_token_losses", needs_numbers)
     outcome = medqa("train", "--set", "run_dir=new")
     assert outcome.code == 0, outcome.err
     assert "the size of a forward is the fastest, whether it fits or not" in outcome.err

@@ -11,12 +11,12 @@ import torch
 
 from helpers.training import make_examples
 from medqa_cli.config.schema import LoraConfig, ModelConfig
+from medqa_cli.model import memory_profile
 from medqa_cli.model.kernels.fused_layers import fuse_layers
 from medqa_cli.model.kernels.packing import answer_token_losses, pack
 from medqa_cli.model.load import load_base, load_config
 from medqa_cli.model.lora import add_lora
-from medqa_cli.model.memory import profile
-from medqa_cli.model.memory.profile import ShapeModel, UnknownMemoryError
+from medqa_cli.model.memory_profile import ShapeModel, UnknownMemoryError
 from medqa_cli.model.resolve import find_base
 
 CPU = torch.device("cpu")
@@ -32,10 +32,10 @@ class RealStep:
         fuse_layers(self.model)
         if recomputed:
             base.activation_checkpointing_enable({"use_reentrant": False, "preserve_rng_state": False})
-        live = profile._LiveBytes(self.model)
+        live = memory_profile._LiveBytes(self.model)
         batch = pack(EXAMPLES, CPU)
         with live:
-            with profile._watched(base.base_model, live) as after_layers:
+            with memory_profile._watched(base.base_model, live) as after_layers:
                 losses = answer_token_losses(self.model, batch)
             self.logit_bytes = live.peak_since_mark - after_layers[0]
             losses.sum().backward()
@@ -69,14 +69,14 @@ def test_a_step_takes_what_the_real_one_takes(tiny_model_dir: Path, case: str) -
     trained = [p for p in real.model.parameters() if p.requires_grad]
     assert memory.num_trainable == sum(p.numel() for p in trained)
     assert memory.adapter_bytes == memory.gradient_bytes == 4 * memory.num_trainable
-    assert memory.base_bytes == profile._base_bytes(real.model)
+    assert memory.base_bytes == memory_profile._base_bytes(real.model)
 
 
 def test_kept_gradients_and_recomputing_show(tiny_model_dir: Path) -> None:
     lora = LoraConfig(r=4, lora_dropout=0.0, target_modules="all-linear")
     shape = ShapeModel(load_config(str(tiny_model_dir)), ModelConfig(), lora, torch.float32)
 
-    def step(recomputed: bool, several: bool) -> profile.StepMemory:
+    def step(recomputed: bool, several: bool) -> memory_profile.StepMemory:
         return shape.step_memory(EXAMPLES, device_type="cpu", recomputed=recomputed, several_forwards=several)
 
     assert step(False, True).step_bytes > step(False, False).step_bytes
@@ -96,12 +96,12 @@ def test_what_one_layer_takes_is_counted_for_all(tiny_model_dir: Path, monkeypat
         return asdict(found)
 
     extrapolated = memory()
-    monkeypatch.setattr(profile, "_FEW_LAYERS", (7, 8))
+    monkeypatch.setattr(memory_profile, "_FEW_LAYERS", (7, 8))
     assert extrapolated == memory()
 
 
 def test_an_architecture_that_needs_numbers_is_named(tiny_model_dir: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     shape = ShapeModel(load_config(str(tiny_model_dir)), ModelConfig(), LoraConfig(r=4), torch.float32)
-    monkeypatch.setattr(profile, "answer_token_losses", lambda model, batch: batch.targets.max().item())
+    monkeypatch.setattr(memory_profile, "answer_token_losses", lambda model, batch: batch.targets.max().item())
     with pytest.raises(UnknownMemoryError, match="cannot be predicted"):
         shape.step_memory(EXAMPLES, device_type="cpu", recomputed=False, several_forwards=False)

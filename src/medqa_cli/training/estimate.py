@@ -13,7 +13,7 @@ from medqa_cli import distributed
 from medqa_cli.config.schema import Config, LoraConfig, ModelConfig, TrainConfig
 from medqa_cli.malloc import is_kept, kept_kernel_bytes
 from medqa_cli.model.kernels.packing import group_by_tokens
-from medqa_cli.model.memory.profile import ShapeModel, StepMemory
+from medqa_cli.model.memory_profile import ShapeModel, StepMemory
 from medqa_cli.prompt.encoder import Example
 from medqa_cli.training.arguments import optimizer_on, uses_checkpointing
 

@@ -13,8 +13,7 @@ from medqa_cli.config.schema import Config
 from medqa_cli.data.dataset import evenly_spaced
 from medqa_cli.files import RunFolder
 from medqa_cli.model.devices import peak_memory_bytes
-from medqa_cli.training import trackers
-from medqa_cli.training.arguments import make_training_arguments
+from medqa_cli.training.arguments import make_training_arguments, set_up_trackers, tracker_failures_told
 from medqa_cli.training.artifacts import plot_losses
 from medqa_cli.training.callbacks import EarlyStopping, IdleMemoryLimit, TrainingMonitor, read_log, stop_on_signal
 from medqa_cli.training.checkpoints import NotWrittenError, set_aside
@@ -64,7 +63,7 @@ def run_loop(
     arguments.eval_on_start = bool(validation) and checkpoint is None
     if not validation:
         arguments.eval_strategy = IntervalStrategy.NO
-    trackers.set_up(arguments, run.path)
+    set_up_trackers(arguments, run.path)
     divergence = DivergenceDetector()
     log = distributed.from_main(lambda: read_log(run.train_log_path))
     early_stopping = EarlyStopping(log, config.train.early_stopping_patience)
@@ -81,7 +80,7 @@ def run_loop(
             divergence=divergence,
             early_stopping=early_stopping,
         )
-        with stop_on_signal(monitor), trackers.failures_told(arguments.report_to):
+        with stop_on_signal(monitor), tracker_failures_told(arguments.report_to):
             ending = _run_to_the_end(trainer, monitor, early_stopping, checkpoint)
     written_by_main(run, lambda: plot_losses(read_log(run.train_log_path), run.loss_plot_path))
     return Outcome(

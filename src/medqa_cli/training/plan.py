@@ -23,7 +23,7 @@ from medqa_cli.files import RunFolder
 from medqa_cli.model.devices import DTYPES, GB, describe_device, peak_memory_bytes, pick_compute_dtype, pick_device
 from medqa_cli.model.load import load_config
 from medqa_cli.model.lora import check_init, find_targets
-from medqa_cli.model.memory.meta_model import empty_base
+from medqa_cli.model.memory_profile import empty_base
 from medqa_cli.model.quantization import num_parameters, num_unquantized, tell_unquantized
 from medqa_cli.training import setup
 from medqa_cli.training.estimate import MemoryEstimate, MemoryEstimator, Target, available_bytes, fits, gib

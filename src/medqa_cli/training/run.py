@@ -22,10 +22,10 @@ from medqa_cli.model.kernels.fused_layers import use_liger_kernels
 from medqa_cli.model.kernels.parity import Way, settle_way
 from medqa_cli.model.load import load_base
 from medqa_cli.model.lora import add_lora, check_init, find_targets, init_adapter
-from medqa_cli.model.memory.profile import UnknownMemoryError
+from medqa_cli.model.memory_profile import UnknownMemoryError
 from medqa_cli.model.quantization import tell_unquantized
-from medqa_cli.training import fsdp, setup, trackers
-from medqa_cli.training.arguments import check_optimizer, optimizer_on, unpaged
+from medqa_cli.training import fsdp, setup
+from medqa_cli.training.arguments import check_optimizer, optimizer_on, require_tracker, unpaged
 from medqa_cli.training.artifacts import save_adapter
 from medqa_cli.training.callbacks import read_log
 from medqa_cli.training.checkpoints import full_disk_is_an_error
@@ -69,7 +69,7 @@ def train(
         fsdp.check_sharding(config.model, config.train)
         check_init(config.model, config.lora, sharded=distributed.is_sharded())
         check_optimizer(config.train.optim)
-        trackers.require_tracker(config.train.report_to)
+        require_tracker(config.train.report_to)
         device = pick_device()
         trained_with = bound_to(config, optimizer_on(config.train.optim, device))
         dtype = pick_compute_dtype(config.model.compute_dtype, device)

@@ -27,9 +27,9 @@ from torch.utils._python_dispatch import TorchDispatchMode  # noqa: E402
 from torch.utils._pytree import tree_leaves  # noqa: E402
 
 from medqa_cli.config.schema import LoraConfig, ModelConfig, TrainConfig  # noqa: E402
+from medqa_cli.model import memory_profile  # noqa: E402
 from medqa_cli.model.kernels.fused_layers import casting_once  # noqa: E402
 from medqa_cli.model.kernels.packing import answer_token_losses, pack  # noqa: E402
-from medqa_cli.model.memory import profile  # noqa: E402
 from medqa_cli.prompt.encoder import Example  # noqa: E402
 from medqa_cli.training.arguments import make_training_arguments  # noqa: E402
 from medqa_cli.training.trainer import MedqaTrainer  # noqa: E402
@@ -95,7 +95,7 @@ class Host(TorchDispatchMode):
         super().__init__()
         self.waits: Counter[str] = Counter()
         self.launches: Counter[str] = Counter()
-        self.live = profile._LiveBytes(model)
+        self.live = memory_profile._LiveBytes(model)
 
     def __torch_dispatch__(self, func: Any, types: Any, args: Any = (), kwargs: Any = None) -> Any:
         kwargs, name = kwargs or {}, func.name()
@@ -180,12 +180,12 @@ def config_of(case: dict[str, Any], layers: int) -> Any:
     return getattr(transformers, f"{kind}Config")(**{**settings, "num_hidden_layers": layers})
 
 
-def model_of(case: dict[str, Any], layers: int) -> profile._OneDepth:
+def model_of(case: dict[str, Any], layers: int) -> memory_profile._OneDepth:
     """The model of a case, as fake CUDA tensors."""
     model, lora = ModelConfig(**case["model"]), LoraConfig(**{"r": 16, "lora_dropout": 0.0, **case["lora"]})
-    profile.quiet_libraries()
+    memory_profile.quiet_libraries()
     with CUDA:
-        return profile._OneDepth(config_of(case, layers), model, lora, getattr(torch, case["dtype"]))
+        return memory_profile._OneDepth(config_of(case, layers), model, lora, getattr(torch, case["dtype"]))
 
 
 def run_step(case: dict[str, Any], layers: int) -> tuple[dict[str, int], Host]:
@@ -193,11 +193,11 @@ def run_step(case: dict[str, Any], layers: int) -> tuple[dict[str, int], Host]:
     dtype, examples = getattr(torch, case["dtype"]), examples_of(case["examples"])
     depth = model_of(case, layers)
     causal_lm = depth._model.get_base_model()
-    profile._switch_checkpointing(causal_lm, case["recomputed"])
+    memory_profile._switch_checkpointing(causal_lm, case["recomputed"])
     host = Host(depth._model)
     autocast = torch.autocast("cuda", dtype, enabled=dtype != torch.float32)
     with depth._mode, host, casting_once():
-        with profile._watched(causal_lm.base_model, host.live) as after_layers, autocast:
+        with memory_profile._watched(causal_lm.base_model, host.live) as after_layers, autocast:
             losses = answer_token_losses(depth._model, pack(examples, CUDA))
         assert losses.dtype == torch.float32
         losses.sum().backward()
@@ -210,7 +210,7 @@ def step(case: dict[str, Any]) -> dict[str, Any]:
     """Run a step; return bytes and waits, what the plan says of the bytes, and the launches that a layer adds."""
     found, host = run_step(case, 2)
     model, lora = ModelConfig(**case["model"]), LoraConfig(**{"r": 16, "lora_dropout": 0.0, **case["lora"]})
-    shape = profile.ShapeModel(config_of(case, 2), model, lora, getattr(torch, case["dtype"]))
+    shape = memory_profile.ShapeModel(config_of(case, 2), model, lora, getattr(torch, case["dtype"]))
     planned = shape.step_memory(
         examples_of(case["examples"]), device_type="cuda", recomputed=case["recomputed"], several_forwards=False,
         has_flash=case["card"] == "H100",

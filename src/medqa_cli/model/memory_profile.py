@@ -2,8 +2,8 @@
 
 The layers, losses and checkpointing are those of the training itself, in PyTorch's ``FakeTensorMode``; every storage
 that the step makes is counted from its allocation to its release. The step is run with two and with three layers, and
-what one more layer takes is counted for each of the others. CPU kernels stand in for the
-GPU's: they keep the same tensors for the backward pass.
+what one more layer takes is counted for each of the others. CPU kernels stand in for the GPU's: they keep the same
+tensors for the backward pass.
 """
 
 from __future__ import annotations
@@ -23,21 +23,13 @@ from torch.utils._pytree import tree_leaves
 
 from medqa_cli.config.schema import LoraConfig, ModelConfig
 from medqa_cli.errors import MedqaError
-from medqa_cli.model.kernels.attention import (
-    NotPackableError,
-    attention_as_on,
-    is_packed,
-    own_attention,
-    use_own_attention,
-    use_packed_attention,
-)
+from medqa_cli.model.kernels import attention
 from medqa_cli.model.kernels.chunked_cross_entropy import chunks_as_on, install_answer_losses
 from medqa_cli.model.kernels.fused_layers import casting_once, fuse_layers
 from medqa_cli.model.kernels.packing import answer_token_losses, pack
 from medqa_cli.model.load import quiet_libraries
 from medqa_cli.model.lora import add_lora
-from medqa_cli.model.memory.meta_model import give_quantized_weights, leave_meta_device, replace_layers
-from medqa_cli.model.quantization import num_parameters
+from medqa_cli.model.quantization import CONSTANTS_PER_BLOCK, WEIGHTS_PER_BLOCK, num_parameters, quantization_config
 from medqa_cli.prompt.encoder import Example
 
 # Layers that the step is run with. All layers of a model are taken to be alike.
@@ -142,17 +134,17 @@ class _OneDepth:
         self._mode = FakeTensorMode(allow_non_fake_inputs=True)
         with torch.device("meta"):
             base = AutoModelForCausalLM.from_config(
-                hf_config, dtype=dtype, attn_implementation=own_attention(hf_config), trust_remote_code=False
+                hf_config, dtype=dtype, attn_implementation=attention.own_attention(hf_config), trust_remote_code=False
             )
-            replace_layers(base, model, dtype)
-            give_quantized_weights(base, model, dtype)  # DoRA asks for their norms
+            _replace_layers(base, model, dtype)
+            _give_quantized_weights(base, model, dtype)  # DoRA asks for their norms
             base.requires_grad_(False)
             self._model = add_lora(base, lora, "", None)
         with self._mode:
-            leave_meta_device(self._model)
-            give_quantized_weights(base, model, dtype)
+            _leave_meta_device(self._model)
+            _give_quantized_weights(base, model, dtype)
         install_answer_losses(base)
-        use_packed_attention(base)
+        attention.use_packed_attention(base)
         fuse_layers(self._model)
         self._model.train()
 
@@ -160,10 +152,10 @@ class _OneDepth:
         """Run a step; one that is not computed packed has one example in a forward."""
         causal_lm = self._model.get_base_model()
         try:
-            if is_packed(causal_lm):
+            if attention.is_packed(causal_lm):
                 return self._step_memory(largest, recomputed, several_forwards)
-        except NotPackableError:
-            use_own_attention(causal_lm)
+        except attention.NotPackableError:
+            attention.use_own_attention(causal_lm)
         longest = max(largest, key=lambda example: len(example.input_ids))
         return self._step_memory([longest], recomputed, several_forwards or len(largest) > 1)
 
@@ -200,7 +192,11 @@ class _OneDepth:
 def _as_on(device_type: str, dtype: torch.dtype, has_flash: bool) -> Iterator[None]:
     """Compute on the CPU as a training on the device does: its chunks, attention, and types of the products."""
     is_autocast = dtype != torch.float32
-    with chunks_as_on(device_type), attention_as_on(device_type, has_flash and is_autocast), ExitStack() as stack:
+    with (
+        chunks_as_on(device_type),
+        attention.attention_as_on(device_type, has_flash and is_autocast),
+        ExitStack() as stack,
+    ):
         if is_autocast and device_type == "cuda":
             # PEFT's layers ask whether CUDA has autocast on, and cast by themselves where it has not.
             stack.callback(torch.set_autocast_enabled, "cuda", torch.is_autocast_enabled("cuda"))
@@ -316,3 +312,90 @@ def _weights_of(model: torch.nn.Module) -> list[torch.Tensor]:
 
 def _base_bytes(model: torch.nn.Module) -> int:
     return _bytes_of([tensor for tensor in _weights_of(model) if not tensor.requires_grad])
+
+
+def empty_base(hf_config: Any, config: ModelConfig, dtype: torch.dtype) -> Any:
+    """Build the base as loading makes it, on the meta device: its layers and the sizes of their weights."""
+    from transformers import AutoModelForCausalLM
+
+    with torch.device("meta"):
+        base = AutoModelForCausalLM.from_config(hf_config, dtype=dtype, trust_remote_code=False)
+        _replace_layers(base, config, dtype)
+        _give_quantized_weights(base, config, dtype)
+    return base
+
+
+def _replace_layers(base: Any, config: ModelConfig, dtype: torch.dtype) -> None:
+    """Put bitsandbytes' layers where loading the model would; their weights are on the meta device."""
+    settings = quantization_config(config, dtype, sharded=False)
+    if settings is None:
+        return
+    from transformers.quantizers.auto import AutoHfQuantizer
+
+    quantizer = AutoHfQuantizer.from_config(settings, pre_quantized=False)
+    quantizer.preprocess_model(model=base, device_map={"": "cpu"})
+    base.is_loaded_in_4bit = config.quantization in ("nf4", "fp4")
+    base.is_loaded_in_8bit = config.quantization == "int8"
+
+
+def _leave_meta_device(model: torch.nn.Module) -> None:
+    """Put fake tensors of the default device in the place of all parameters and buffers; what was shared stays so."""
+    made: dict[int, Any] = {}
+    for module in model.modules():
+        for tensors in (module._parameters, module._buffers):
+            for name, tensor in tensors.items():
+                if tensor is None:
+                    continue
+                if id(tensor) not in made:
+                    fake = torch.empty(tensor.shape, dtype=tensor.dtype, device=torch.get_default_device())
+                    is_parameter = isinstance(tensor, torch.nn.Parameter)
+                    # The old one is kept as well: a freed tensor's id may come again.
+                    made[id(tensor)] = tensor, torch.nn.Parameter(fake, tensor.requires_grad) if is_parameter else fake
+                tensors[name] = made[id(tensor)][1]
+
+
+def _give_quantized_weights(base: Any, config: ModelConfig, dtype: torch.dtype) -> None:
+    """Give bitsandbytes' layers weights of the size that quantization makes."""
+    import bitsandbytes as bnb
+
+    for module in base.modules():
+        if isinstance(module, bnb.nn.Linear4bit):
+            _give_four_bit_weight(module, config, dtype)
+        elif isinstance(module, bnb.nn.Linear8bitLt):
+            values = torch.empty(module.out_features, module.in_features, dtype=torch.int8)
+            weight: Any = torch.nn.Parameter(values, requires_grad=False)
+            weight.CB = weight.SCB = None  # as after the first forward, which hands them to the layer's state
+            module.weight = weight
+            module.state.CB, module.state.SCB = values, torch.empty(module.out_features)
+
+
+def _give_four_bit_weight(module: Any, config: ModelConfig, dtype: torch.dtype) -> None:
+    """Give a layer a packed weight and constants of the sizes that bitsandbytes makes."""
+    from bitsandbytes.functional import QuantState
+
+    shape = (module.out_features, module.in_features)
+    count = shape[0] * shape[1]
+    blocks = -(-count // WEIGHTS_PER_BLOCK)
+    state = QuantState(
+        absmax=torch.empty(blocks),
+        shape=torch.Size(shape),
+        code=torch.empty(16),
+        blocksize=WEIGHTS_PER_BLOCK,
+        quant_type=config.quantization,
+        dtype=dtype,
+    )
+    if config.double_quantization:
+        state.absmax, state.offset, state.nested = torch.empty(blocks, dtype=torch.uint8), torch.empty(()), True
+        state.state2 = QuantState(
+            absmax=torch.empty(-(-blocks // CONSTANTS_PER_BLOCK)),
+            code=torch.empty(256),
+            blocksize=CONSTANTS_PER_BLOCK,
+            dtype=torch.float32,
+        )
+    weight: Any = torch.nn.Parameter(torch.empty((count + 1) // 2, 1, dtype=torch.uint8), requires_grad=False)
+    # PEFT knows 4-bit weights by this name; bitsandbytes' own class cannot be made of a tensor without content.
+    weight.__class__ = type("Params4bit", (type(weight),), {"__deepcopy__": lambda self, _: self})
+    weight.quant_state, weight.quant_type = state, config.quantization
+    weight.compress_statistics = config.double_quantization
+    module.weight = weight
+    module.support_avx512bf16_for_cpu = False  # as in loading
