@@ -1,8 +1,8 @@
 """Tunes glibc malloc, PyTorch's allocators and oneDNN's kernel cache for training, before PyTorch is imported.
 
-glibc gives a large block back to the system when it is freed and asks for it anew a millisecond later; the system fills
-it with zeros each time. A training step does that thousands of times, so freed blocks are kept at first. They do not
-fit together again as well as they might (up to 2.5 times a step's own memory lay idle between blocks, see
+glibc gives a large block back to the system when it is freed and asks for it again a millisecond later; the system
+fills it with zeros each time. A training step does that thousands of times, so freed blocks are kept at first. They do
+not fit together again as well as they might (up to 2.5 times a step's own memory lay idle between blocks, see
 docs/experiments.md, 2026-11-24 and 2026-11-28), so that where memory is short they are given back after all, which
 costs a fifth of the speed. ``MEDQA_KEEP_FREED_MEMORY`` = 1 or 0 decides instead. Does nothing elsewhere than on glibc.
 

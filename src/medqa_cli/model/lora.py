@@ -103,7 +103,7 @@ def all_finite(model: Any) -> bool:
 
 @dataclass(frozen=True)
 class Targets:
-    """What PEFT is told, and what the user is told of it.
+    """The layers to adapt, as PEFT takes them, and a note for the user.
 
     ``modules``: names of layers, or ``all-linear``; ``excluded``: a regular expression of layers to leave alone;
     ``note``: where it is not what the config says.
@@ -205,7 +205,7 @@ def _outside_of_language_model(model: Any, names: Sequence[str]) -> str | None:
 
 
 def check_init(model: ModelConfig, lora: LoraConfig, *, sharded: bool) -> None:
-    """Check that the start of the adapter goes with the base.
+    """Check that the adapter's initialization is compatible with the base.
 
     Raises:
         InputError: it does not.

@@ -24,7 +24,7 @@ _NOTEWORTHY_SHARE = 0.02
 
 
 def quantization_config(config: ModelConfig, dtype: torch.dtype, *, sharded: bool) -> Any:
-    """Return what Transformers is told of the quantization; None: there is none. Arguments as of ``load_base``."""
+    """Return Transformers' quantization config; None: no quantization. Arguments as of ``load_base``."""
     from transformers import BitsAndBytesConfig
 
     if config.quantization == "none":

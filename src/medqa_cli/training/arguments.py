@@ -122,7 +122,7 @@ def not_set_up(error: Exception) -> InputError:
 
 
 def check_optimizer(name: str) -> None:
-    """Check that an optimizer goes with how medqa computes a step.
+    """Check that an optimizer is compatible with how medqa computes a step.
 
     Raises:
         InputError: it does not.

@@ -102,7 +102,7 @@ def rotate(checkpoints_dir: Path, newest_step: int, limit: int | None, best_step
 
     Args:
         checkpoints_dir: the folder that holds them.
-        newest_step: the one that was just published. Later ones are none of this run's: damaged, or of a longer one.
+        newest_step: the one that was just published. Later ones belong to another run: damaged, or longer.
         limit: how many to keep; None: all.
         best_step: the step whose checkpoint is kept besides: that of the best evaluation.
     """

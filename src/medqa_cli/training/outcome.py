@@ -1,4 +1,4 @@
-"""How a training ended: the content of ``train.json``, which weights become the adapter, what the user is told."""
+"""How a training ended: the content of ``train.json``, which weights become the adapter, the message to the user."""
 
 from __future__ import annotations
 
@@ -53,7 +53,7 @@ def adapter_checkpoint(run: RunFolder, outcome: Outcome, patience: int | None) -
     """Return the checkpoint whose weights become the adapter; None: those of the last step.
 
     Whoever sets ``early_stopping_patience`` has the validation split choose: the best step's weights are taken however
-    the run ended. Without it the last step's are, and a better look is said.
+    the run ended. Without it the last step's are taken, and a note names a better step.
     """
     validation, step = outcome.early_stopping, outcome.global_step
     if validation.best_step is None:

@@ -151,7 +151,7 @@ def advise(estimator: MemoryEstimator, config: Config, estimate: MemoryEstimate)
 
 
 def _changes(config: Config) -> Iterator[dict[str, Any]]:
-    """Yield changes of the config that may save memory; those of no use are told by their estimate."""
+    """Yield changes of the config that may save memory; the estimate shows which ones do."""
     length = config.model.max_length
     yield {"train.gradient_checkpointing": True}
     yield {"train.max_tokens_per_forward": length}

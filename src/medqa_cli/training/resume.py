@@ -39,7 +39,7 @@ def find_checkpoint(run: RunFolder, *, resume: bool, restart: bool) -> Path | No
     """Return the checkpoint to go on from; None for a fresh start. Changes nothing.
 
     Raises:
-        InputError: there is nothing to resume, or an earlier training stands in the way.
+        InputError: there is nothing to resume, or the folder already holds a training.
     """
     if restart:
         return None
@@ -61,7 +61,7 @@ def bound_to(config: Config, optimizer: str) -> dict[str, Any]:
 
     Args:
         config: of the training.
-        optimizer: the one that runs here for ``train.optim``; another has another state.
+        optimizer: the one that runs here for ``train.optim``; the state of another does not fit.
 
     Raises:
         InputError: the training split cannot be read.
@@ -188,7 +188,7 @@ def lock(run: RunFolder) -> int | None:
     try:
         run.path.mkdir(parents=True, exist_ok=True)
         descriptor = os.open(run.path, os.O_RDONLY)
-    except OSError:  # said by whoever writes there
+    except OSError:  # reported when the folder is written to
         return None
     try:
         fcntl.flock(descriptor, fcntl.LOCK_EX | fcntl.LOCK_NB)

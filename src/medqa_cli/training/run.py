@@ -59,7 +59,7 @@ def train(
         The content of ``train.json``.
 
     Raises:
-        InputError: data, model or an earlier run stand in the way.
+        InputError: data or model cannot be used, or the folder already holds a training.
         Interrupted: stopped by a signal, checkpoint saved.
         NotWrittenError: the disk is full; the checkpoints before are kept.
         MedqaError: the training diverged, there was nothing to learn, or the adapter came out without effect.

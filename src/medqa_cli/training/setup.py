@@ -1,6 +1,6 @@
 """What a training or its plan needs before weights are loaded: base, tokenizer, encoded data, the device.
 
-Unusual settings are told here as well.
+Also names unusual settings.
 """
 
 from __future__ import annotations
@@ -101,7 +101,7 @@ def find_base_in_turns(config: ModelConfig) -> ModelRef:
 
 
 def check_same_on_all_ranks(resolved_config: str, trained_with: dict[str, Any], dtype: torch.dtype) -> None:
-    """Check that all ranks have the same config, data and number type: each works out by itself what the others do.
+    """Check that all ranks have the same config, data and number type: each derives the others' work from its own.
 
     Raises:
         InputError: they have not.
@@ -168,23 +168,23 @@ def unusual_settings(
         num_examples: in the training split.
         num_steps: optimizer steps of the training.
     """
-    told = [*_of_learning_rate(train.learning_rate, num_parameters), *_of_scale(lora)]
+    notes = [*_of_learning_rate(train.learning_rate, num_parameters), *_of_scale(lora)]
     if lora.lora_dropout > 0.5:
-        told.append(f"lora.lora_dropout {lora.lora_dropout:g} drops most of the adapter's inputs; usual are 0 to 0.1")
+        notes.append(f"lora.lora_dropout {lora.lora_dropout:g} drops most of the adapter's inputs; usual are 0 to 0.1")
     if train.weight_decay > 1:
-        told.append(f"train.weight_decay {train.weight_decay:g} pulls the adapter back to 0; usual are 0 to 0.1")
+        notes.append(f"train.weight_decay {train.weight_decay:g} pulls the adapter back to 0; usual are 0 to 0.1")
     if 0 < train.max_grad_norm < 0.01:
-        told.append(f"train.max_grad_norm {train.max_grad_norm:g} makes every step tiny; usual are 0.3 to 1")
+        notes.append(f"train.max_grad_norm {train.max_grad_norm:g} makes every step tiny; usual are 0.3 to 1")
     warms_up = train.lr_scheduler_type not in ("constant", "reduce_lr_on_plateau", "greedy")
     if warms_up and train.warmup_ratio > 0.5:
         steps = math.ceil(train.warmup_ratio * num_steps)
-        told.append(
+        notes.append(
             f"train.warmup_ratio {train.warmup_ratio:g}: the learning rate rises for {steps} of {num_steps} steps"
         )
     rows = num_steps * train.per_device_train_batch_size * train.gradient_accumulation_steps
     if train.max_steps > 0 and rows < _LEAST_SHARE_OF_ROWS * num_examples:
-        told.append(f"train.max_steps {train.max_steps}: {rows:,} of {num_examples:,} training rows are seen")
-    return told
+        notes.append(f"train.max_steps {train.max_steps}: {rows:,} of {num_examples:,} training rows are seen")
+    return notes
 
 
 def _of_learning_rate(rate: float, num_parameters: int) -> list[str]:

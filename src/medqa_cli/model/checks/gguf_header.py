@@ -1,4 +1,4 @@
-"""Whether the header of a GGUF file goes with its bytes: counts, lengths, alignment, shapes, sizes of the model.
+"""Checks that the header of a GGUF file matches its bytes: counts, lengths, alignment, shapes, sizes of the model.
 
 The library that reads these files takes counts as they stand, and Transformers builds as many layers as the header
 says.

@@ -89,7 +89,7 @@ def read_object(path: Path, most_bytes: int = _MOST_JSON_BYTES) -> dict[str, Any
 class Checks:
     """Checks of the values of one JSON file; each raises an InputError that names file, key, value and what it may be.
 
-    A key that is absent or null passes: what is required is said where it is read.
+    A key that is absent or null passes: whoever reads a required key checks for it.
     """
 
     def __init__(self, path: Path, values: Mapping[str, Any], hint: str) -> None:

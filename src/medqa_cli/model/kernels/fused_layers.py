@@ -186,7 +186,7 @@ def _adapted_weight(base: Any, lora_a: torch.Tensor, lora_b: torch.Tensor, scali
     return torch.addmm(weight, lora_b, lora_a, alpha=scaling, out=weight if owned else None)
 
 
-# Trained weights in the type of the products, by storage and type; None: each use casts them anew. No context
+# Trained weights in the type of the products, by storage and type; None: each use casts them again. No context
 # variable, since autograd runs the backward pass of a GPU in a thread of its own.
 _casts: dict[tuple[int, torch.dtype], torch.Tensor] | None = None
 

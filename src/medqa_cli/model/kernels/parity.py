@@ -1,8 +1,8 @@
 """Numerical parity: a model computes fast what it computes plainly, or it is computed in a slower way that does.
 
 The fast way lays several examples end to end, replaces layers by fused ones and takes losses from a chunk of logits at
-a time. Whether an architecture comes out right so cannot be told from its name: two short examples are computed in each
-way and by Transformers' own forward, and the fastest way that agrees is taken.
+a time. An architecture's name does not say whether that is right: two short examples are computed in each way and by
+Transformers' own forward, and the fastest way that agrees is taken.
 """
 
 from __future__ import annotations
