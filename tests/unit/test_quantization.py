@@ -64,7 +64,7 @@ def test_logits_are_those_of_the_kernel(
     biased_model_dir: Path, monkeypatch: pytest.MonkeyPatch, dtype: torch.dtype, quantization: str, double: bool
 ) -> None:
     plain = with_adapter(load(biased_model_dir, quantization, dtype, double))
-    monkeypatch.setattr(quantization, "gains_from_dequantizing", lambda *_, **__: False)
+    monkeypatch.setattr("medqa_cli.model.quantization.gains_from_dequantizing", lambda *_, **__: False)
     quantized = with_adapter(load(biased_model_dir, quantization, dtype, double))
     assert (num_four_bit(plain), num_four_bit(quantized)) == (0, 14)
 
@@ -86,7 +86,7 @@ def test_logits_are_those_of_the_kernel(
 @pytest.mark.usefixtures("without_avx512bf16")
 def test_another_type_in_the_file_does_not_round_twice(biased_model_dir: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     """A checkpoint stored in 4 bits elsewhere says bfloat16 of itself; the kernel dequantizes to its input's type."""
-    monkeypatch.setattr(quantization, "gains_from_dequantizing", lambda *_, **__: False)
+    monkeypatch.setattr("medqa_cli.model.quantization.gains_from_dequantizing", lambda *_, **__: False)
     model = load(biased_model_dir)
     input_ids = torch.tensor([[5, 6, 7]])
     with torch.inference_mode():
