@@ -115,14 +115,14 @@ def plain_batch(model: Any, answerer: Any, questions: list[str], tokens: int) ->
 def speed(location: str, quantization: Any, num_questions: int, tokens: int, rounds: int) -> dict[str, Any]:
     """Print and return tokens/s of the four ways."""
     from medqa_cli.answering.generate import answer_questions
-    from medqa_cli.answering.models import load_answerer
     from medqa_cli.config.schema import GenerateConfig, ModelConfig, PromptConfig
     from medqa_cli.files import RunFolder
+    from medqa_cli.model.load import load_model
 
     model = ModelConfig(quantization=quantization)
     run, prompt = RunFolder(Path("nowhere")), PromptConfig(template="chat")
     answerer, batch_answerer = (
-        without_end(load_answerer(location, run, model, prompt, batches=batches)) for batches in (False, True)
+        without_end(load_model(location, run, model, prompt, batches=batches)) for batches in (False, True)
     )
     plain = plain_model(answerer, location, model)
     questions = [form.format(topic) for form in FORMS for topic in TOPICS] * (num_questions // 50 + 1)

@@ -17,14 +17,12 @@ import torch
 from figures import add_json_option, write_figures
 
 from medqa_cli.answering.generate import answer_question
-from medqa_cli.answering.models import Answerer
 from medqa_cli.config.schema import GenerateConfig, ModelConfig, PromptConfig
 from medqa_cli.data.dataset import evenly_spaced, read_split
 from medqa_cli.evaluation.generation import generate_answers
-from medqa_cli.evaluation.models import LoadedModel
 from medqa_cli.journal import SharedJournal
 from medqa_cli.model.devices import pick_compute_dtype, pick_device
-from medqa_cli.model.load import load_base, load_tokenizer
+from medqa_cli.model.load import LoadedModel, load_base, load_tokenizer
 from medqa_cli.model.resolve import find_base
 from medqa_cli.prompt.encoder import PromptEncoder, make_contract
 
@@ -51,7 +49,7 @@ def main() -> None:
     questions = [row.question for row in evenly_spaced(read_split(arguments.data_dir, "test"), arguments.questions)]
     config = GenerateConfig(max_new_tokens=arguments.max_new_tokens)
 
-    answerer = Answerer("base", source.name, model, encoder, device, dtype)
+    answerer = LoadedModel("base", source, model, encoder, device, dtype)
     answer_question(answerer, "warm up", GenerateConfig(max_new_tokens=4))
     started = time.perf_counter()
     alone = [answer_question(answerer, question, config) for question in evenly_spaced(questions, arguments.one_by_one)]
@@ -59,8 +57,7 @@ def main() -> None:
 
     started = time.perf_counter()
     with tempfile.TemporaryDirectory() as folder, SharedJournal(Path(folder), 0) as journal:
-        loaded = LoadedModel("base", model, device, dtype)
-        answers = generate_answers(loaded, encoder, questions, config, journal)
+        answers = generate_answers(answerer, encoder, questions, config, journal)
     seconds = time.perf_counter() - started
     speed = sum(answer.num_tokens for answer in answers) / seconds
     print(f"{source.name}, {arguments.quantization}, {dtype}, {device}, {torch.get_num_threads()} threads")

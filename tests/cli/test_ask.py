@@ -98,7 +98,7 @@ def test_an_emergency_is_told_before_the_model_is_loaded(
     def fails(*_: Any, **__: Any) -> None:
         raise RuntimeError("loading")
 
-    monkeypatch.setattr(asking, "load_answerer", fails)
+    monkeypatch.setattr(asking, "load_model", fails)
     written: list[str] = []
     monkeypatch.setattr(asking.console, "line", lambda text="": written.append(text))
     with pytest.raises(RuntimeError, match="loading"):
@@ -119,8 +119,8 @@ def test_a_file_is_answered_by_a_model_for_batches(
         asked_for.append(batches)
         return own(*given, batches=batches)
 
-    own = asking.load_answerer
-    monkeypatch.setattr(asking, "load_answerer", load)
+    own = asking.load_model
+    monkeypatch.setattr(asking, "load_model", load)
     done = medqa("ask", "--model", "base", *words)
     assert done.code == 0, done.err
     assert asked_for == [batches]

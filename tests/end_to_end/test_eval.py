@@ -129,16 +129,16 @@ def test_one_report_has_models_floors_and_differences(whole: dict[str, bytes]) -
 def test_a_batch_gives_the_answers_that_ask_gives(whole: dict[str, bytes], folder: Path, tiny_model_dir: Path) -> None:
     from medqa_cli.answering.decode import decode_batch
     from medqa_cli.answering.generate import answer_question
-    from medqa_cli.answering.models import load_answerer
     from medqa_cli.config.schema import GenerateConfig, ModelConfig, PromptConfig
     from medqa_cli.evaluation.generation import WholeAnswer
     from medqa_cli.files import RunFolder
+    from medqa_cli.model.load import load_model
 
     model = ModelConfig(name_or_path=str(tiny_model_dir), quantization="none", compute_dtype="float32")
     samples = samples_of(whole["samples.jsonl"])
     texts = set()
     for name in ("adapter", "base"):
-        answerer = load_answerer(name, RunFolder(Path("run")), model, PromptConfig())
+        answerer = load_model(name, RunFolder(Path("run")), model, PromptConfig())
         for sample in (own for own in samples if own["model"] == name):
             encoder = answerer.encoder
             whole_answer = WholeAnswer(encoder.contract.stop_token_ids, 24)

@@ -9,8 +9,9 @@ import torch
 from transformers import LlamaForCausalLM
 
 from helpers.models import make_tiny_model
-from medqa_cli.answering.models import Answerer
 from medqa_cli.config.schema import PromptConfig
+from medqa_cli.model.load import LoadedModel
+from medqa_cli.model.resolve import ModelRef
 from medqa_cli.prompt.encoder import PromptEncoder, make_contract
 
 
@@ -31,8 +32,10 @@ class ScriptedLlama(LlamaForCausalLM):
         return output
 
 
-def make_answerer(tokenizer: Any, script: Sequence[int] = (), template: str = "chat") -> Answerer:
+def make_answerer(tokenizer: Any, script: Sequence[int] = (), template: str = "chat") -> LoadedModel:
     model = ScriptedLlama(make_tiny_model(len(tokenizer)).config).eval()
     model.script, model.prompts = list(script), []
     encoder = PromptEncoder(make_contract(PromptConfig(template=template), tokenizer), tokenizer)
-    return Answerer("adapter", "tiny", model, encoder, torch.device("cpu"), torch.float32)
+    return LoadedModel(
+        "adapter", ModelRef("tiny", "tiny", "folder"), model, encoder, torch.device("cpu"), torch.float32
+    )

@@ -17,11 +17,12 @@ from medqa_cli.answering import batch, generate
 from medqa_cli.answering import decode as decoding
 from medqa_cli.answering.decode import SPARE, GrowingLayer, decode_batch
 from medqa_cli.answering.generate import answer_question, answer_questions
-from medqa_cli.answering.models import Answerer
 from medqa_cli.answering.question_files import AskedRow
 from medqa_cli.answering.stopping import StoppingState
 from medqa_cli.config.schema import GenerateConfig, PromptConfig
 from medqa_cli.errors import InputError, Interrupted
+from medqa_cli.model.load import LoadedModel
+from medqa_cli.model.resolve import ModelRef
 from medqa_cli.prompt.encoder import PromptEncoder, make_contract
 
 QUESTIONS = [
@@ -36,20 +37,24 @@ ROOM = 40
 
 
 @pytest.fixture(scope="module")
-def answerer(talking_model_dir: Path, chatml_tokenizer: Any) -> Answerer:
+def answerer(talking_model_dir: Path, chatml_tokenizer: Any) -> LoadedModel:
     """A tiny model of random weights, float32, that says many different things."""
     model = LlamaForCausalLM.from_pretrained(talking_model_dir, dtype=torch.float32).eval().requires_grad_(False)
     encoder = PromptEncoder(make_contract(PromptConfig(template="chat"), chatml_tokenizer), chatml_tokenizer)
-    return Answerer("adapter", "tiny", model, encoder, torch.device("cpu"), torch.float32)
+    return LoadedModel(
+        "adapter", ModelRef("tiny", "tiny", "folder"), model, encoder, torch.device("cpu"), torch.float32
+    )
 
 
-def decode(answerer: Answerer, prompts: Sequence[list[int]], stops: set[int], **settings: Any) -> list[StoppingState]:
+def decode(
+    answerer: LoadedModel, prompts: Sequence[list[int]], stops: set[int], **settings: Any
+) -> list[StoppingState]:
     states = [StoppingState(answerer.encoder.decode_answer, stops, ROOM) for _ in prompts]
     decode_batch(answerer.model, answerer.device, prompts, states, GenerateConfig(**settings))
     return states
 
 
-def test_the_output_layer_gets_no_view(answerer: Answerer) -> None:
+def test_the_output_layer_gets_no_view(answerer: LoadedModel) -> None:
     """With frozen weights PyTorch would copy the output layer once for each row of a batch."""
     frozen = not any(parameter.requires_grad for parameter in answerer.model.parameters())
     inputs: list[torch.Tensor] = []
@@ -63,7 +68,7 @@ def test_the_output_layer_gets_no_view(answerer: Answerer) -> None:
     assert all(given.is_contiguous() for given in inputs)
 
 
-def plain_generate(answerer: Answerer, prompt: list[int], **settings: Any) -> list[int]:
+def plain_generate(answerer: LoadedModel, prompt: list[int], **settings: Any) -> list[int]:
     """What Transformers itself makes of the prompt, without any end token."""
     output = answerer.model.generate(
         torch.tensor([prompt]), max_new_tokens=ROOM, do_sample=False, eos_token_id=None, pad_token_id=0, **settings
@@ -72,13 +77,13 @@ def plain_generate(answerer: Answerer, prompt: list[int], **settings: Any) -> li
     return ids
 
 
-def some_stops(answerer: Answerer, prompts: Sequence[list[int]]) -> set[int]:
+def some_stops(answerer: LoadedModel, prompts: Sequence[list[int]]) -> set[int]:
     """Tokens that end some of the rows at different places."""
     return {plain_generate(answerer, prompts[0])[5], plain_generate(answerer, prompts[2])[12]}
 
 
 @pytest.mark.parametrize("settings", [{}, {"repetition_penalty": 1.3}, {"no_repeat_ngram_size": 2}], ids=str)
-def test_a_batch_says_what_each_row_says_alone(answerer: Answerer, settings: dict[str, Any]) -> None:
+def test_a_batch_says_what_each_row_says_alone(answerer: LoadedModel, settings: dict[str, Any]) -> None:
     prompts = answerer.encoder.encode_prompts(QUESTIONS)
     assert len({len(prompt) for prompt in prompts}) > 4
     stops = some_stops(answerer, prompts)
@@ -92,7 +97,7 @@ def test_a_batch_says_what_each_row_says_alone(answerer: Answerer, settings: dic
 
 
 @pytest.mark.parametrize("settings", [{}, {"repetition_penalty": 1.3}, {"no_repeat_ngram_size": 2}], ids=str)
-def test_the_tokens_are_those_of_transformers(answerer: Answerer, settings: dict[str, Any]) -> None:
+def test_the_tokens_are_those_of_transformers(answerer: LoadedModel, settings: dict[str, Any]) -> None:
     prompts = answerer.encoder.encode_prompts(QUESTIONS)
     for prompt, state in zip(prompts, decode(answerer, prompts, set(), **settings), strict=True):
         assert len(state.ids) > 10
@@ -116,7 +121,7 @@ def test_the_cache_holds_what_transformers_own_layer_holds() -> None:
     assert growing.keys.shape[0] == 2
 
 
-def test_finished_rows_leave_the_batch(answerer: Answerer, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_finished_rows_leave_the_batch(answerer: LoadedModel, monkeypatch: pytest.MonkeyPatch) -> None:
     prompts = answerer.encoder.encode_prompts(QUESTIONS)
     stops = some_stops(answerer, prompts)
     sizes: list[int] = []
@@ -135,7 +140,7 @@ def test_finished_rows_leave_the_batch(answerer: Answerer, monkeypatch: pytest.M
     assert sum(sizes) == sum(len(state.ids) + (state.finish_reason == "stop") for state in states)
 
 
-def test_answers_of_a_batch_equal_single_ones(answerer: Answerer) -> None:
+def test_answers_of_a_batch_equal_single_ones(answerer: LoadedModel) -> None:
     config = GenerateConfig(max_new_tokens=ROOM)
     together = answer_questions(answerer, QUESTIONS, config)
     alone = [answer_question(answerer, question, config) for question in QUESTIONS]
@@ -143,7 +148,7 @@ def test_answers_of_a_batch_equal_single_ones(answerer: Answerer) -> None:
     assert len({each.text for each in together}) == len(QUESTIONS)
 
 
-def test_what_is_streamed_is_what_is_kept(answerer: Answerer) -> None:
+def test_what_is_streamed_is_what_is_kept(answerer: LoadedModel) -> None:
     for question in QUESTIONS:
         for room in (3, 17, 60, 200):
             pieces: list[str] = []
@@ -158,11 +163,11 @@ ROWS = [AskedRow(question, {"id": number, "answer": "mine"}) for number, questio
 SMALL = GenerateConfig(max_new_tokens=12, batch_size=2)
 
 
-def texts(answerer: Answerer) -> list[str]:
+def texts(answerer: LoadedModel) -> list[str]:
     return [answer_question(answerer, question, SMALL).text for question in QUESTIONS]
 
 
-def test_a_file_keeps_its_order_and_columns(answerer: Answerer, tmp_path: Path) -> None:
+def test_a_file_keeps_its_order_and_columns(answerer: LoadedModel, tmp_path: Path) -> None:
     out = tmp_path / "answers.jsonl"
     lines = batch.answer_file(answerer, ROWS, SMALL, out, "me")
     assert [json.loads(line) for line in out.read_text(encoding="utf-8").splitlines()] == lines
@@ -174,13 +179,13 @@ def test_a_file_keeps_its_order_and_columns(answerer: Answerer, tmp_path: Path) 
 
 
 def test_an_interrupted_file_goes_on_and_ends_alike(
-    answerer: Answerer, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+    answerer: LoadedModel, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     out = tmp_path / "answers.jsonl"
     expected = texts(answerer)
     real, batches = generate.answer_questions, []
 
-    def interrupted(answerer: Answerer, questions: Sequence[str], *args: Any, **more: Any) -> Any:
+    def interrupted(answerer: LoadedModel, questions: Sequence[str], *args: Any, **more: Any) -> Any:
         if len(batches) == 2:
             raise KeyboardInterrupt
         batches.append(list(questions))
@@ -202,10 +207,10 @@ def test_an_interrupted_file_goes_on_and_ends_alike(
     assert list(tmp_path.iterdir()) == [out]
 
 
-def test_batches_are_of_like_length(answerer: Answerer, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_batches_are_of_like_length(answerer: LoadedModel, monkeypatch: pytest.MonkeyPatch) -> None:
     real, lengths = generate.answer_questions, []
 
-    def noted(answerer: Answerer, questions: Sequence[str], *args: Any, **more: Any) -> Any:
+    def noted(answerer: LoadedModel, questions: Sequence[str], *args: Any, **more: Any) -> Any:
         lengths.append([len(ids) for ids in answerer.encoder.encode_prompts(list(questions))])
         return real(answerer, questions, *args, **more)
 
@@ -215,7 +220,7 @@ def test_batches_are_of_like_length(answerer: Answerer, monkeypatch: pytest.Monk
     assert [length for batch in lengths for length in batch] == sorted(length for batch in lengths for length in batch)
 
 
-def test_questions_that_cannot_be_answered_do_not_stop_the_others(answerer: Answerer, tmp_path: Path) -> None:
+def test_questions_that_cannot_be_answered_do_not_stop_the_others(answerer: LoadedModel, tmp_path: Path) -> None:
     rows = [ROWS[0], AskedRow(" ", {}), AskedRow("gout " * 600, {}), ROWS[1]]
     lines = batch.answer_file(answerer, rows, SMALL, tmp_path / "answers.jsonl", "me")
     assert [line["answer"] for line in lines] == [texts(answerer)[0], None, None, texts(answerer)[1]]
@@ -224,7 +229,7 @@ def test_questions_that_cannot_be_answered_do_not_stop_the_others(answerer: Answ
     assert "error" not in lines[0]
 
 
-def test_the_batch_follows_the_memory(answerer: Answerer, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_the_batch_follows_the_memory(answerer: LoadedModel, monkeypatch: pytest.MonkeyPatch) -> None:
     def pick(config: GenerateConfig) -> int:
         return decoding.pick_batch_size(answerer.model, answerer.device, answerer.dtype, config, 50)
 

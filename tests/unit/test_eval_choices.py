@@ -14,9 +14,9 @@ from helpers.models import make_bos_tokenizer
 from medqa_cli.errors import InputError
 from medqa_cli.evaluation import multiple_choice
 from medqa_cli.evaluation.metrics import accuracy_of_sums, confusion_parts, macro_f1_of_sums
-from medqa_cli.evaluation.models import LoadedModel
 from medqa_cli.evaluation.multiple_choice import ChoiceItem, predictions, read_choice_file, score_choices
 from medqa_cli.journal import SharedJournal
+from medqa_cli.model.load import LoadedModel
 
 PUBMEDQA = Path(__file__).parents[2].parent / "shared/data/pubmedqa/ori_pqal.json"
 
@@ -146,9 +146,10 @@ def test_log_likelihoods_are_those_of_the_harness(
     """Against whole logits of one text at a time; single tokens (one forward serves all) and longer continuations."""
     from transformers import AutoModelForCausalLM
 
-    from medqa_cli.config.schema import ModelConfig
+    from medqa_cli.config.schema import ModelConfig, PromptConfig
     from medqa_cli.model.load import load_base
     from medqa_cli.model.resolve import find_base
+    from medqa_cli.prompt.encoder import PromptEncoder, make_contract
 
     prompts = ["Question: What is glaucoma?\nAnswer:", "Abstract: " + "asthma is treated. " * 200 + "\nAnswer:"]
     items = [ChoiceItem(str(number), "", prompt, choices, 0) for number, prompt in enumerate(prompts * 10)]
@@ -156,7 +157,9 @@ def test_log_likelihoods_are_those_of_the_harness(
     packed = load_base(
         find_base(str(tiny_model_dir)), ModelConfig(quantization="none"), device, torch.float32, packed=True
     )
-    loaded = LoadedModel("base", packed, device, torch.float32)
+    source = find_base(str(tiny_model_dir))
+    encoder = PromptEncoder(make_contract(PromptConfig(template="chat"), chatml_tokenizer), chatml_tokenizer)
+    loaded = LoadedModel("base", source, packed, encoder, device, torch.float32)
     with SharedJournal(tmp_path, 1) as journal:
         found = score_choices(loaded, chatml_tokenizer, "set", items, journal)
     plain = AutoModelForCausalLM.from_pretrained(tiny_model_dir)

@@ -14,15 +14,15 @@ from medqa_cli import console
 from medqa_cli.answering import decode as decoding
 from medqa_cli.answering.decode import decode_batch
 from medqa_cli.answering.generate import answer_question
-from medqa_cli.answering.models import Answerer
 from medqa_cli.answering.stopping import StoppingState
 from medqa_cli.config.schema import GenerateConfig, PromptConfig
 from medqa_cli.data.dataset import QaRow
 from medqa_cli.evaluation import generation
 from medqa_cli.evaluation.generation import WholeAnswer, generate_answers
-from medqa_cli.evaluation.models import LoadedModel
 from medqa_cli.evaluation.questions import make_questions
 from medqa_cli.journal import SharedJournal
+from medqa_cli.model.load import LoadedModel
+from medqa_cli.model.resolve import ModelRef
 from medqa_cli.prompt.encoder import PromptEncoder, make_contract
 
 QUESTIONS = [f"{ask} {name}{'?' * (1 + n % 3)}" for n, (ask, name) in enumerate(
@@ -33,7 +33,7 @@ CONFIG = GenerateConfig(max_new_tokens=20)
 
 
 @pytest.fixture
-def loaded(tiny_model_dir: Path) -> LoadedModel:
+def loaded(tiny_model_dir: Path, chatml_tokenizer: Any) -> LoadedModel:
     from transformers import AutoModelForCausalLM
 
     model = AutoModelForCausalLM.from_pretrained(tiny_model_dir).eval()
@@ -41,7 +41,9 @@ def loaded(tiny_model_dir: Path) -> LoadedModel:
     torch.manual_seed(1)
     for parameter in model.parameters():
         parameter.data += torch.randn_like(parameter) * 0.1
-    return LoadedModel("base", model, torch.device("cpu"), torch.float32)
+    encoder = PromptEncoder(make_contract(PromptConfig(template="chat"), chatml_tokenizer), chatml_tokenizer)
+    source = ModelRef("tiny", "tiny", "folder")
+    return LoadedModel("base", source, model, encoder, torch.device("cpu"), torch.float32)
 
 
 @pytest.fixture
@@ -73,7 +75,7 @@ def test_a_batch_answers_as_one_by_one(
     with SharedJournal(tmp_path, 1) as journal:
         found = generate_answers(loaded, encoder, QUESTIONS, replace(CONFIG, batch_size=batch_size), journal)
         assert journal.num_done == -(-len(QUESTIONS) // batch_size)
-    answerer = Answerer("base", "tiny", loaded.model, encoder, loaded.device, loaded.dtype)
+    answerer = replace(loaded, encoder=encoder)
     for question, answer in zip(QUESTIONS, found, strict=True):
         alone = answer_question(answerer, question, CONFIG)
         (whole,) = decoded(loaded, encoder, [question])

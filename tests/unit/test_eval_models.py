@@ -10,10 +10,12 @@ from typing import Any
 import pytest
 import torch
 
-from medqa_cli.config.schema import ModelConfig
-from medqa_cli.evaluation import models
-from medqa_cli.evaluation.models import ModelSet
+from medqa_cli.config.schema import Config
+from medqa_cli.evaluation import generation
+from medqa_cli.evaluation.generation import each_model
 from medqa_cli.files import RunFolder
+from medqa_cli.model.load import LoadedModel
+from medqa_cli.model.resolve import ModelRef
 
 
 class Loader:
@@ -40,13 +42,15 @@ def test_two_are_never_in_memory_at_once(
 ) -> None:
     loader = Loader(bias)
     (tmp_path / "merged").mkdir()
-    monkeypatch.setattr(models, "load_tuned", lambda *_, **__: (loader.make(), None, None))
-    monkeypatch.setattr(models, "load_base", loader.make)
-    for name in ("base_of_adapter", "find_base"):
-        monkeypatch.setattr(models, name, lambda *_: None)
-    every = ModelSet(RunFolder(tmp_path), ModelConfig())
+    device, source = torch.device("cpu"), ModelRef("tiny", "tiny", "folder")
+
+    def load(choice: str, *_: Any, **__: Any) -> LoadedModel:
+        return LoadedModel(choice, source, loader.make(), None, device, torch.float32)  # type: ignore[arg-type]
+
+    monkeypatch.setattr(generation, "load_model", load)
+    monkeypatch.setattr(generation, "load_base", loader.make)
     names = []
-    for loaded in every.each(("adapter", "base", "merged"), packed=True):
+    for loaded in each_model(("adapter", "base", "merged"), RunFolder(tmp_path), Config(), packed=True):
         assert loaded.model is not None
         names.append(loaded.name)
     assert names == ["adapter", "base", "merged"]

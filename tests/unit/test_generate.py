@@ -13,28 +13,28 @@ from helpers.answerers import make_answerer
 from helpers.models import make_chatml_tokenizer
 from medqa_cli.answering import generate
 from medqa_cli.answering.generate import NOTICE, Answer, answer_question, as_json
-from medqa_cli.answering.models import Answerer
 from medqa_cli.config.schema import GenerateConfig
 from medqa_cli.errors import InputError, MedqaError
+from medqa_cli.model.load import LoadedModel
 
 QUESTION = "What is glaucoma?"
 # Two, three and four bytes a character, at the end of an answer too; the tiny tokenizers know none of them.
 MULTI_BYTE = "Ménière: 5 µm, 日本語 😀 naïve…"
 
 
-def ids_of(answerer: Answerer, text: str) -> list[int]:
+def ids_of(answerer: LoadedModel, text: str) -> list[int]:
     """The ids that training would have the model say for ``text``, end token included."""
     example = answerer.encoder.encode_examples([QUESTION], [text], 500)[0]
     return [label for label in example.labels if label >= 0]
 
 
-def scripted(tokenizer: Any, text: str, template: str = "chat") -> Answerer:
+def scripted(tokenizer: Any, text: str, template: str = "chat") -> LoadedModel:
     answerer = make_answerer(tokenizer, template=template)
     answerer.model.script = ids_of(answerer, text)
     return answerer
 
 
-def ask(answerer: Answerer, question: str = QUESTION, **settings: Any) -> tuple[Answer, list[str]]:
+def ask(answerer: LoadedModel, question: str = QUESTION, **settings: Any) -> tuple[Answer, list[str]]:
     pieces: list[str] = []
     config = GenerateConfig(**{"max_new_tokens": 200, **settings})
     return answer_question(answerer, question, config, write=pieces.append), pieces

@@ -13,19 +13,19 @@ from typing import Any
 from medqa_cli import console
 from medqa_cli.answering import generate
 from medqa_cli.answering.decode import pick_batch_size
-from medqa_cli.answering.models import Answerer
 from medqa_cli.answering.question_files import AskedRow
 from medqa_cli.config.schema import GenerateConfig
 from medqa_cli.errors import InputError, Interrupted
 from medqa_cli.files import atomic_file, remove, sweep
 from medqa_cli.journal import Journal, fingerprint, read_journal
+from medqa_cli.model.load import LoadedModel
 
 Answers = dict[int, dict[str, Any]]  # by the number of the question
 SourcesOf = Callable[[str], list[dict[str, Any]]]
 
 
 def answer_file(
-    answerer: Answerer,
+    answerer: LoadedModel,
     rows: Sequence[AskedRow],
     config: GenerateConfig,
     out: Path | None,
@@ -68,7 +68,7 @@ def answer_file(
 
 
 def _answer_missing(
-    answerer: Answerer,
+    answerer: LoadedModel,
     rows: Sequence[AskedRow],
     config: GenerateConfig,
     sources_of: SourcesOf,
@@ -172,9 +172,9 @@ def _partial_path(out: Path) -> Path:
     return out.with_name(f"{out.name}.partial")
 
 
-def identity_of(answerer: Answerer, choice: str, weights: Path) -> dict[str, Any]:
+def identity_of(answerer: LoadedModel, choice: str, weights: Path) -> dict[str, Any]:
     """Return what tells a model from others: names, template, and size and time of the files of its weights."""
-    identity: dict[str, Any] = {"model": choice, "base": answerer.base, "dtype": str(answerer.dtype)}
+    identity: dict[str, Any] = {"model": choice, "base": answerer.source.name, "dtype": str(answerer.dtype)}
     identity["prompt"] = repr(answerer.encoder.contract)
     if weights.is_dir():
         files = sorted(path for path in weights.glob("*.safetensors") if path.is_file())

@@ -1,7 +1,4 @@
-"""One question or many: the answers, and the reason why each ended. One question can be streamed as it is made.
-
-Does not load models (``models``), does not choose tokens (``decoding``) and does not judge answers.
-"""
+"""Answers to one question or many, and why each ended; one answer can be streamed as it is made."""
 
 from __future__ import annotations
 
@@ -12,10 +9,10 @@ from typing import Any
 
 from medqa_cli.answering.decode import decode_batch
 from medqa_cli.answering.emergencies import emergency_notices
-from medqa_cli.answering.models import Answerer
 from medqa_cli.answering.stopping import StoppingState
 from medqa_cli.config.schema import GenerateConfig
 from medqa_cli.errors import InputError
+from medqa_cli.model.load import LoadedModel
 
 NOTICE = (
     "This answer was written by a language model and may be wrong. It is not medical advice: ask a clinician. "
@@ -52,7 +49,7 @@ def tidy(question: str) -> str:
 
 
 def answer_question(
-    answerer: Answerer, question: str, config: GenerateConfig, *, write: Callable[[str], None] | None = None
+    answerer: LoadedModel, question: str, config: GenerateConfig, *, write: Callable[[str], None] | None = None
 ) -> Answer:
     """Answer one question.
 
@@ -69,7 +66,7 @@ def answer_question(
 
 
 def answer_questions(
-    answerer: Answerer,
+    answerer: LoadedModel,
     questions: Sequence[str],
     config: GenerateConfig,
     *,
@@ -120,8 +117,8 @@ def answer_questions(
     ]
 
 
-def as_json(answer: Answer, answerer: Answerer, sources: Sequence[dict[str, Any]] = ()) -> dict[str, Any]:
-    """Return the object that ``ask --json`` prints (design, section 5)."""
+def as_json(answer: Answer, answerer: LoadedModel, sources: Sequence[dict[str, Any]] = ()) -> dict[str, Any]:
+    """Return the object that ``ask --json`` prints."""
     return {
         "question": answer.question,
         "answer": answer.text,
@@ -130,13 +127,17 @@ def as_json(answer: Answer, answerer: Answerer, sources: Sequence[dict[str, Any]
         "prompt_tokens": answer.prompt_tokens,
         "answer_tokens": answer.answer_tokens,
         "seconds": round(answer.seconds, 3),
-        "model": {"name": answerer.name, "base": answerer.base, "template": answerer.encoder.contract.text.template},
+        "model": {
+            "name": answerer.name,
+            "base": answerer.source.name,
+            "template": answerer.encoder.contract.text.template,
+        },
         "notices": [*emergency_notices(answer.question), NOTICE],
         "sources": list(sources),
     }
 
 
-def max_answer_tokens(answerer: Answerer, prompt_tokens: int, max_new_tokens: int) -> int:
+def max_answer_tokens(answerer: LoadedModel, prompt_tokens: int, max_new_tokens: int) -> int:
     """Return how many tokens an answer may have.
 
     Raises:

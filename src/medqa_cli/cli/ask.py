@@ -3,8 +3,9 @@
 from __future__ import annotations
 
 import sys
+from collections.abc import Callable
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated
+from typing import Annotated
 
 import typer
 
@@ -18,13 +19,9 @@ from medqa_cli.cli.options import (
     load_for_run,
     require_adapter,
     require_data,
-    run_folder,
 )
+from medqa_cli.config.schema import GenerateConfig
 from medqa_cli.errors import InputError
-
-if TYPE_CHECKING:
-    from medqa_cli.answering.ask import AskJob
-    from medqa_cli.config.schema import GenerateConfig
 
 
 @app.command(
@@ -73,7 +70,6 @@ def ask(
     settings = load_for_run(config, overrides).config
     talks = question is None and file is None and not as_json and sys.stdin.isatty() and sys.stdout.isatty()
     asked = _question(question) if file is None and not talks else ""
-    run = run_folder(settings)
     choices = [name.strip() for name in (compare or model).split(",")] if compare else [model]
     if "adapter" in choices:
         require_adapter(settings, config)
@@ -83,30 +79,18 @@ def ask(
         malloc.keep_freed_memory()
     with console.status("starting ..."):
         from medqa_cli.answering import ask as asking
-    job = asking.AskJob(
-        run=run,
-        data_dir=Path(settings.data.dir),
-        model=settings.model,
-        prompt=settings.prompt,
-        settings=settings.generate,
-        choice=model,
-        num_sources=sources,
-        question_column=settings.data.question_column,
-        encoding=settings.data.encoding,
-    )
     if file is not None:
-        asking.ask_file(job, file, out)
+        asking.ask_file(settings, model, file, out, sources)
     elif compare:
-        asking.ask_several(job, asked, choices)
+        asking.ask_several(settings, choices, asked)
     elif talks:
-        _converse(job, config, overrides)
+        asking.converse(settings, model, sources, _changing(config, overrides))
     else:
-        asking.ask_one(job, asked)
+        asking.ask_one(settings, model, asked, sources)
 
 
-def _converse(job: AskJob, config: Path | None, overrides: list[str] | None) -> None:
-    from medqa_cli.answering import ask as asking
-
+def _changing(config: Path | None, overrides: list[str] | None) -> Callable[[str, str], GenerateConfig]:
+    """Return what changes one more key of the section generate and returns the section."""
     changes = list(overrides or ())
 
     def change(key: str, value: str) -> GenerateConfig:
@@ -114,7 +98,7 @@ def _converse(job: AskJob, config: Path | None, overrides: list[str] | None) -> 
         changes.append(f"generate.{key}={value}")
         return changed
 
-    asking.converse(job, change)
+    return change
 
 
 def _check_ask_options(

@@ -1,13 +1,12 @@
-"""``medqa eval``: its options."""
+"""``medqa eval``: its options, the evaluation, its tables and the gate."""
 
 from __future__ import annotations
 
-from pathlib import Path
 from typing import Annotated
 
 import typer
 
-from medqa_cli import console, malloc
+from medqa_cli import console, distributed, malloc
 from medqa_cli.cli.app import app, ending_with_a_message, examples
 from medqa_cli.cli.options import (
     JsonOption,
@@ -57,16 +56,29 @@ def evaluate(
     """
     console.use_json(as_json)
     settings = load_for_run(config, overrides).config
-    run = run_folder(settings)
-    from medqa_cli.evaluation import command, gate
+    # None: no model was named.
+    models = None if model is None else list(dict.fromkeys(name.strip() for name in model.split(",") if name.strip()))
+    from medqa_cli.evaluation import gate
 
-    options = command.EvalOptions(command.model_names(model), limit, gate.parse_conditions(fail_on or ()), rescore)
-    if not rescore:
+    conditions = gate.parse_conditions(fail_on or ())
+    if rescore:
+        from medqa_cli.evaluation.output import rescore as rescore_samples
+
+        # By one rank, as no other file is written by several.
+        results = distributed.from_main(lambda: rescore_samples(settings, models))
+    else:
         require_data(settings, config)
-        if command.needs_adapter(options.models):
+        # A model that is loaded here takes the run's adapter for its prompt.
+        if not models or any(not name.startswith("openai:") for name in models):
             require_adapter(settings, config)
         malloc.keep_freed_memory()
-    data_dir = Path(settings.data.dir)
-    command.run_eval(
-        run, data_dir, settings.model, settings.eval, settings.generate, settings.prompt, settings.seed, options
-    )
+        from medqa_cli.evaluation.run import evaluate as measure
+
+        sets = [own.name for own in settings.eval.multiple_choice]
+        gate.require_measured(conditions, settings.eval.metric_names, sets)
+        results = measure(settings, ["adapter", "base"] if models is None else models, limit)
+    from medqa_cli.evaluation import output, report
+
+    run = run_folder(settings)
+    console.result(results, lambda: report.show(results, run.results_path, run.eval_dir / output.REPORT_NAME))
+    gate.check_gate(conditions, results)

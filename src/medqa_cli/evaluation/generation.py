@@ -6,21 +6,64 @@ The token loop is that of ``answering``; only nothing is cut here.
 from __future__ import annotations
 
 import math
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass, replace
 from typing import Any
 
 from medqa_cli import distributed
 from medqa_cli.answering.decode import MOST_ROWS, decode_batch, pick_batch_size
-from medqa_cli.config.schema import GenerateConfig
+from medqa_cli.config.schema import Config, GenerateConfig
 from medqa_cli.errors import MedqaError
-from medqa_cli.evaluation.models import LoadedModel
+from medqa_cli.files import RunFolder
 from medqa_cli.journal import SharedJournal
+from medqa_cli.model.devices import free_unused_memory
+from medqa_cli.model.load import LoadedModel, load_base, load_model
 from medqa_cli.model.scoring import AnswerScore, score_answers
 from medqa_cli.prompt.encoder import Example, PromptEncoder
 
 # Forwards in a piece of work that a second start finds done.
 _FORWARDS_PER_PIECE = 8
+
+
+def each_model(names: Sequence[str], run: RunFolder, config: Config, *, packed: bool) -> Iterator[LoadedModel]:
+    """Yield adapter, base and merged as far as they are named; base and adapter share their weights.
+
+    Each is released before the next one loads (its ``model`` is then None), since two at once may not fit.
+
+    Args:
+        names: adapter, base or merged.
+        run: the run that they are of.
+        config: how they are loaded.
+        packed: for likelihoods (padding-free forwards) rather than for generation.
+
+    Raises:
+        InputError: a model is not there.
+    """
+    how = {"packed": packed, "batches": not packed}
+
+    def lent(loaded: LoadedModel) -> Iterator[LoadedModel]:
+        yield loaded
+        loaded.model = None
+
+    if {"adapter", "base"} & set(names):
+        tuned = load_model("adapter", run, config.model, config.prompt, **how)
+        if "adapter" in names:
+            yield from lent(replace(tuned))
+        if "base" in names and tuned.model.peft_config["default"].bias == "none":
+            with tuned.model.disable_adapter():
+                yield from lent(replace(tuned, name="base"))
+        elif "base" in names:
+            # Trained biases stand in the base's own layers, and switching the adapter off leaves them there.
+            tuned.model = None
+            free_unused_memory(tuned.device)
+            tuned.model = load_base(tuned.source, config.model, tuned.device, tuned.dtype, **how, settled=packed)
+            yield from lent(replace(tuned, name="base"))
+        tuned.model = None
+        free_unused_memory(tuned.device)
+    if "merged" in names:
+        merged = load_model("merged", run, config.model, config.prompt, **how)
+        yield from lent(merged)
+        free_unused_memory(merged.device)
 
 
 def score_likelihood(

@@ -21,10 +21,10 @@ import torch
 from medqa_cli.data.dataset import QaRow
 from medqa_cli.data.normalize import normalize
 from medqa_cli.errors import InputError, MedqaError
-from medqa_cli.evaluation.models import LoadedModel
 from medqa_cli.files import read_json, require_file
 from medqa_cli.journal import SharedJournal
 from medqa_cli.model.kernels.packing import answer_token_losses, group_by_size, packed_batch
+from medqa_cli.model.load import LoadedModel
 
 RUN_WORDS = 8
 _ITEMS_PER_PIECE = 16

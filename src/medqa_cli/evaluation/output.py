@@ -1,4 +1,4 @@
-"""The files of an evaluation: written together, and read again for ``--rescore``. Does not compute figures."""
+"""The files of an evaluation: written together, and read again for ``--rescore``."""
 
 from __future__ import annotations
 
@@ -6,7 +6,7 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
-from medqa_cli.config.schema import EvalConfig
+from medqa_cli.config.schema import Config
 from medqa_cli.errors import InputError
 from medqa_cli.evaluation.html_report import make_page
 from medqa_cli.evaluation.results import Measured, Statistics, make_results
@@ -28,20 +28,19 @@ def write_all(run: RunFolder, measured: Measured, results: dict[str, Any]) -> No
     write_json(run.results_path, results)
 
 
-def rescore(run: RunFolder, settings: EvalConfig, seed: int, models: Sequence[str] | None) -> dict[str, Any]:
+def rescore(config: Config, models: Sequence[str] | None) -> dict[str, Any]:
     """Compute all figures anew from the saved samples; neither models nor data are needed.
 
     Multiple-choice figures are kept as they are: predictions are not among the samples.
 
     Args:
-        run: whose evaluation.
-        settings: metrics and draws; metrics that the samples do not carry are left out.
-        seed: of the bootstrap.
+        config: the run, metrics and draws; metrics that the samples do not carry are left out.
         models: those to report; None: all that were measured.
 
     Raises:
         InputError: nothing was measured yet, or a model was not.
     """
+    run, settings = RunFolder(Path(config.run_dir)), config.eval
     before = _results_before(run.results_path)
     found = read_samples(run.eval_dir / SAMPLES_NAME)
     missing = [name for name in models or () if name not in found]
@@ -60,7 +59,7 @@ def rescore(run: RunFolder, settings: EvalConfig, seed: int, models: Sequence[st
     results = make_results(
         measured,
         settings.metric_names,
-        Statistics(settings.bootstrap_draws, seed),
+        Statistics(settings.bootstrap_draws, config.seed),
         before.get("split", settings.split),
         kept,
     )

@@ -1,10 +1,8 @@
-"""What is asked of the models: rows of a split, encoded, with all references and a swapped reference each.
-
-Does not run models.
-"""
+"""What is asked of the models: rows of a split, encoded, with all references and a swapped reference each."""
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from dataclasses import dataclass
 
 from medqa_cli import console
@@ -12,6 +10,9 @@ from medqa_cli.data.dataset import QaRow
 from medqa_cli.data.normalize import normalize
 from medqa_cli.errors import InputError
 from medqa_cli.evaluation.baselines import swapped_references
+from medqa_cli.evaluation.generation import GeneratedAnswer
+from medqa_cli.evaluation.samples import Sample
+from medqa_cli.model.scoring import AnswerScore
 from medqa_cli.prompt.encoder import IGNORE_INDEX, Example, PromptEncoder
 
 
@@ -71,3 +72,34 @@ def _scored_bytes(row: QaRow, example: Example, encoder: PromptEncoder) -> int:
     if not example.truncated:
         return len(row.answer.encode())
     return len(encoder.decode_answer([label for label in example.labels if label != IGNORE_INDEX]).encode())
+
+
+def samples_of(
+    name: str,
+    questions: Questions,
+    scores: Sequence[AnswerScore] | None,
+    answers: Sequence[GeneratedAnswer] | None,
+) -> list[Sample]:
+    """Join the questions with what one model makes of them: likelihoods, answers, or both."""
+    samples = []
+    for place, row in enumerate(questions.rows):
+        score = scores[place] if scores is not None else None
+        answer = answers[place] if answers is not None else None
+        samples.append(
+            Sample(
+                id=row.id,
+                topic=row.topic,
+                model=name,
+                question=row.question,
+                references=questions.references[place],
+                swap_reference=questions.swapped[place],
+                nll_sum=score.nll_sum if score else None,
+                answer_tokens=score.num_tokens if score else None,
+                answer_bytes=questions.answer_bytes[place] if score else None,
+                truncated=bool(score) and questions.examples[place].truncated,
+                answer=answer.text if answer else None,
+                finish_reason=answer.finish_reason if answer else None,
+                generated_tokens=answer.num_tokens if answer else None,
+            )
+        )
+    return samples

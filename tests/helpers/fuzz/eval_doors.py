@@ -58,13 +58,12 @@ def samples(rng: random.Random, folder: Path) -> None:
 
 
 def rescore_and_show(folder: Path, metrics: Any) -> None:
-    from medqa_cli.config.schema import EvalConfig
+    from medqa_cli.config.schema import Config, EvalConfig
     from medqa_cli.evaluation import report
     from medqa_cli.evaluation.gate import check_gate, parse_conditions
     from medqa_cli.evaluation.output import rescore
-    from medqa_cli.files import RunFolder
 
-    found = rescore(RunFolder(folder), EvalConfig(bootstrap_draws=100, metrics=metrics), 1, None)
+    found = rescore(Config(run_dir=str(folder), seed=1, eval=EvalConfig(bootstrap_draws=100, metrics=metrics)), None)
     with contextlib.redirect_stdout(io.StringIO()):
         report.show(found, folder / "eval/results.json", folder / "eval/report.html")
     check_gate(parse_conditions(["adapter.nll > base.nll", "adapter.rougeL > 1"]), found)
