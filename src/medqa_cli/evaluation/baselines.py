@@ -1,4 +1,4 @@
-"""The baselines: what trivial answerers say and how likely they find the references; and the swapped references.
+"""The baselines: what trivial answerers say; and the swapped references.
 
 The files and JSON keys of an evaluation call them floors.
 """
@@ -19,8 +19,6 @@ from medqa_cli.data.topics.question_types import OTHER, recognise
 from medqa_cli.data.topics.topics import topic_names
 from medqa_cli.evaluation.overlap import stemmed_words
 from medqa_cli.evaluation.samples import Sample
-from medqa_cli.model.scoring import AnswerScore
-from medqa_cli.prompt.encoder import IGNORE_INDEX, Example
 
 UNIGRAM = "unigram"
 # A model must beat these: trivial answerers that do not know the reference.
@@ -140,25 +138,6 @@ def _without_surplus(places: list[int], keys: list[str]) -> list[int]:
     own = [place for place, key in zip(places, keys, strict=True) if key == topic]
     dropped = set(own[allowed:])
     return [place for place in places if place not in dropped]
-
-
-def unigram_scores(
-    train_examples: Sequence[Example], examples: Sequence[Example], vocabulary_size: int
-) -> list[AnswerScore]:
-    """Score answers by token frequencies alone: the baseline that any language model must beat.
-
-    Frequencies of the training answers' tokens, end tokens included; unseen tokens share the mass that Witten-Bell
-    smoothing leaves them: types / (tokens + types) (Witten and Bell 1991, IEEE Trans. Inf. Theory 37:1085).
-    """
-    counts = Counter(label for example in train_examples for label in example.labels if label != IGNORE_INDEX)
-    seen_and_types = counts.total() + len(counts)
-    uniform = len(counts) / seen_and_types / vocabulary_size
-    scores = []
-    for example in examples:
-        labels = [label for label in example.labels if label != IGNORE_INDEX]
-        nll = -sum(math.log(counts[label] / seen_and_types + uniform) for label in labels)
-        scores.append(AnswerScore(nll, len(labels)))
-    return scores
 
 
 def length_baselines(samples: Sequence[Sample]) -> dict[str, list[Sample]]:

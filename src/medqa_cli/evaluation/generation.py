@@ -6,6 +6,7 @@ The token loop is that of ``answering``; only nothing is cut here.
 from __future__ import annotations
 
 import math
+from collections import Counter
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass, replace
 from typing import Any
@@ -19,7 +20,7 @@ from medqa_cli.journal import SharedJournal
 from medqa_cli.model.devices import free_unused_memory
 from medqa_cli.model.load import LoadedModel, load_base, load_model
 from medqa_cli.model.scoring import AnswerScore, score_answers
-from medqa_cli.prompt.encoder import Example, PromptEncoder
+from medqa_cli.prompt.encoder import IGNORE_INDEX, Example, PromptEncoder
 
 # Forwards in a piece of work that a second start finds done.
 _FORWARDS_PER_PIECE = 8
@@ -101,6 +102,25 @@ def score_likelihood(
         length=lambda example: len(example.input_ids),
     )
     return [AnswerScore(nll_sum, num_tokens) for nll_sum, num_tokens in values]
+
+
+def unigram_scores(
+    train_examples: Sequence[Example], examples: Sequence[Example], vocabulary_size: int
+) -> list[AnswerScore]:
+    """Score answers by token frequencies alone: the baseline that any language model must beat.
+
+    Frequencies of the training answers' tokens, end tokens included; unseen tokens share the mass that Witten-Bell
+    smoothing leaves them: types / (tokens + types) (Witten and Bell 1991, IEEE Trans. Inf. Theory 37:1085).
+    """
+    counts = Counter(label for example in train_examples for label in example.labels if label != IGNORE_INDEX)
+    seen_and_types = counts.total() + len(counts)
+    uniform = len(counts) / seen_and_types / vocabulary_size
+    scores = []
+    for example in examples:
+        labels = [label for label in example.labels if label != IGNORE_INDEX]
+        nll = -sum(math.log(counts[label] / seen_and_types + uniform) for label in labels)
+        scores.append(AnswerScore(nll, len(labels)))
+    return scores
 
 
 @dataclass(frozen=True)

@@ -13,8 +13,14 @@ from medqa_cli.config.schema import Config, EvalConfig
 from medqa_cli.data.dataset import QaRow, encode_rows, evenly_spaced, iterate_split, read_split
 from medqa_cli.environment import TRAIN_SHA256, recorded_settings
 from medqa_cli.errors import InputError, Interrupted
-from medqa_cli.evaluation.baselines import UNIGRAM, baseline_answers, baseline_sample, unigram_scores
-from medqa_cli.evaluation.generation import GeneratedAnswer, each_model, generate_answers, score_likelihood
+from medqa_cli.evaluation.baselines import UNIGRAM, baseline_answers, baseline_sample
+from medqa_cli.evaluation.generation import (
+    GeneratedAnswer,
+    each_model,
+    generate_answers,
+    score_likelihood,
+    unigram_scores,
+)
 from medqa_cli.evaluation.metrics import in_group, text_metrics
 from medqa_cli.evaluation.multiple_choice import ChoiceItem, contaminated, predictions, read_choice_file, score_choices
 from medqa_cli.evaluation.openai_client import PREFIX, SERVED, ServedModel, connect, served_answers
