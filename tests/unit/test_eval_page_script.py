@@ -45,7 +45,7 @@ def test_the_script_filters_sorts_and_opens_for_print() -> None:
     node = shutil.which("node")
     if node is None:
         pytest.skip("Node is not installed")
-    page = resources.files("medqa_cli.evaluation").joinpath("page.html").read_text(encoding="utf-8")
+    page = resources.files("medqa_cli.resources").joinpath("report.html.j2").read_text(encoding="utf-8")
     script = page[page.index("<script>") + len("<script>") : page.index("</script>")].replace('"use strict";', "")
     done = subprocess.run(
         [node, "--eval", f'"use strict";{DOCUMENT}{script}{ACTIONS}'], capture_output=True, text=True, check=False
