@@ -15,11 +15,13 @@ import warnings
 from collections.abc import Iterator
 
 from medqa_cli import console, distributed, hub
-from medqa_cli.cli import ask, configuring, convert, eval, merge, training
 from medqa_cli.cli.app import app
 from medqa_cli.errors import Interrupted, MedqaError
 
-__all__ = ["ask", "configuring", "convert", "eval", "main", "merge", "training"]
+# Help lists the commands in the order of their import: that in which a newcomer needs them.
+from medqa_cli.cli import convert, train, merge, ask, eval, config  # isort: skip
+
+__all__ = ["ask", "config", "convert", "eval", "main", "merge", "train"]
 
 
 def main() -> None:

@@ -6,26 +6,15 @@ import errno
 import functools
 import re
 from collections.abc import Callable
-from typing import Annotated, Any, ParamSpec, TypeVar
+from typing import Annotated, ParamSpec, TypeVar
 
 import typer
-from typer.core import TyperGroup
 
 from medqa_cli import __version__, console
-from medqa_cli.cli import first_steps
+from medqa_cli.cli.options import START, is_fresh
 from medqa_cli.config.schema import Config
 from medqa_cli.errors import InputError, Interrupted, MedqaError
 from medqa_cli.files import is_full_disk
-
-_ORDER = ["convert", "train", "merge", "ask", "eval", "config"]
-
-
-class _InOrder(TyperGroup):
-    """Lists the commands in the order in which a newcomer needs them."""
-
-    def list_commands(self, ctx: Any) -> list[str]:
-        """Return the names of the commands."""
-        return sorted(super().list_commands(ctx), key=_ORDER.index)
 
 
 def examples(*calls: str, title: str = "Examples") -> str:
@@ -43,7 +32,6 @@ def examples(*calls: str, title: str = "Examples") -> str:
 
 
 app = typer.Typer(
-    cls=_InOrder,
     help="From a spreadsheet of medical questions and answers to a tuned language model, with honest figures.",
     epilog=examples(
         "medqa config init  write medqa.yaml for this machine",
@@ -148,9 +136,9 @@ def _root(
 ) -> None:
     if ctx.invoked_subcommand is None:
         console.note(ctx.get_help())
-        if first_steps.is_fresh(None, Config()):
+        if is_fresh(None, Config()):
             console.note("")
-            console.hint(first_steps.START)
+            console.hint(START)
         raise typer.Exit(InputError.exit_code)
 
 

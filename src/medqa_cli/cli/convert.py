@@ -10,14 +10,8 @@ from typing import TYPE_CHECKING, Annotated
 import typer
 
 from medqa_cli import console
-from medqa_cli.cli import first_steps
 from medqa_cli.cli.app import app, ending_with_a_message, examples
-from medqa_cli.cli.options import (
-    ConfigOption,
-    JsonOption,
-    OutOption,
-    SetOption,
-)
+from medqa_cli.cli.options import ConfigOption, JsonOption, OutOption, SetOption, before_convert
 from medqa_cli.config.load import load
 from medqa_cli.config.schema import Config
 from medqa_cli.errors import InputError, MedqaError
@@ -81,7 +75,7 @@ def convert(
     chosen = sources or ([named] if isinstance(named, str) else list(named or ()))
     if not chosen:
         raise InputError(
-            "no source: neither an argument nor data.source names a file", first_steps.before_convert(config, settings)
+            "no source: neither an argument nor data.source names a file", before_convert(config, settings)
         )
     if show is not None:
         _show_rule(show, chosen, settings)

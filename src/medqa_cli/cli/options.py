@@ -1,17 +1,21 @@
-"""What the commands share: options, the config of a run, checks that come before the slow imports."""
+"""What the commands share: options, the config of a run, checks before slow imports, and their hints."""
 
 from __future__ import annotations
 
+import os
 from pathlib import Path
 from typing import Annotated
 
 import typer
 
-from medqa_cli.cli import first_steps
-from medqa_cli.config.load import Loaded, load
+from medqa_cli.config.load import DEFAULT_NAME, Loaded, load
 from medqa_cli.config.schema import Config
 from medqa_cli.errors import InputError
 from medqa_cli.files import RunFolder
+
+INIT = "medqa config init"
+CONVERT = "medqa convert FILE"
+START = f"start with: {INIT} (writes {DEFAULT_NAME} for this machine), then: {CONVERT}"
 
 
 def at_home(path: Path | None) -> Path | None:
@@ -61,10 +65,10 @@ def run_folder(settings: Config) -> RunFolder:
 
 def require_data(settings: Config, config: Path | None) -> None:
     """Fail before the slow imports when nothing has been converted yet; ``config`` is the file that was named."""
-    if not first_steps.has_data(settings.data.dir):
+    if not has_data(settings.data.dir):
         raise InputError(
             f"no data in {settings.data.dir}: nothing has been converted yet",
-            first_steps.before_convert(config, settings),
+            before_convert(config, settings),
         )
 
 
@@ -74,6 +78,30 @@ def require_adapter(settings: Config, config: Path | None) -> RunFolder:
     if not (run.adapter_dir / "adapter_config.json").is_file():
         raise InputError(
             f"no adapter in {run.adapter_dir}: nothing has been trained there yet",
-            first_steps.before_train(config, settings),
+            before_train(config, settings),
         )
     return run
+
+
+def has_data(data_dir: str) -> bool:
+    """Tell whether something has been converted into the folder."""
+    return (Path(data_dir) / "train.jsonl").is_file()
+
+
+def is_fresh(config: Path | None, settings: Config) -> bool:
+    """Tell whether nothing has been done here yet: no config is named or lies here, and there is no data."""
+    return config is None and not os.path.lexists(DEFAULT_NAME) and not has_data(settings.data.dir)
+
+
+def before_convert(config: Path | None, settings: Config) -> str:
+    """Return the hint for a command that misses the data."""
+    return START if is_fresh(config, settings) else f"run: {CONVERT}"
+
+
+def before_train(config: Path | None, settings: Config) -> str:
+    """Return the hint for a command that misses the adapter."""
+    if is_fresh(config, settings):
+        return f"{START}, then: medqa train"
+    elsewhere = "or name another run: -c FILE or --set run_dir=DIR; or ask --model base"
+    first = "" if has_data(settings.data.dir) else f"{CONVERT}   and then: "
+    return f"train one with: {first}medqa train   ({elsewhere})"

@@ -8,14 +8,8 @@ import typer
 
 from medqa_cli import console, distributed, malloc
 from medqa_cli.cli.app import app, ending_with_a_message, examples
-from medqa_cli.cli.options import (
-    ConfigOption,
-    JsonOption,
-    SetOption,
-    require_data,
-    run_folder,
-)
-from medqa_cli.config.load import Loaded, load
+from medqa_cli.cli.options import ConfigOption, JsonOption, SetOption, require_data, run_folder
+from medqa_cli.config.load import load
 from medqa_cli.errors import InputError
 
 
@@ -70,20 +64,11 @@ def train(
         loaded = load(config, overrides or ())
         require_data(loaded.config, config)
     if plan:
-        _plan(loaded, gpu_memory, probe)
+        from medqa_cli.training import plan as planning
+
+        figures = planning.plan(loaded.config, gpu_memory_gb=gpu_memory, probe=probe)
+        console.result(figures, lambda: planning.show(figures))
         return
-    _train(loaded, resume=resume, restart=restart)
-    distributed.leave_group()
-
-
-def _plan(loaded: Loaded, gpu_memory_gb: float | None, probe: bool) -> None:
-    from medqa_cli.training import plan as planning
-
-    plan = planning.plan(loaded.config, gpu_memory_gb=gpu_memory_gb, probe=probe)
-    console.result(plan, lambda: planning.show(plan))
-
-
-def _train(loaded: Loaded, *, resume: bool, restart: bool) -> None:
     from medqa_cli.config.dump import resolved_yaml
     from medqa_cli.training import outcome
     from medqa_cli.training import run as training
@@ -91,3 +76,4 @@ def _train(loaded: Loaded, *, resume: bool, restart: bool) -> None:
     run = run_folder(loaded.config)
     summary = training.train(loaded.config, run, resolved_yaml(loaded), resume=resume, restart=restart)
     console.result(summary, lambda: outcome.show(summary, run))
+    distributed.leave_group()

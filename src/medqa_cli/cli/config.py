@@ -11,13 +11,8 @@ from typing import Annotated
 import typer
 
 from medqa_cli import console
-from medqa_cli.cli import first_steps
 from medqa_cli.cli.app import config_app, ending_with_a_message, examples
-from medqa_cli.cli.options import (
-    ConfigOption,
-    JsonOption,
-    SetOption,
-)
+from medqa_cli.cli.options import START, ConfigOption, JsonOption, SetOption, is_fresh
 from medqa_cli.config.load import DEFAULT_NAME, load
 from medqa_cli.config.presets import SMALL_MODEL_INSTALL, SMALL_MODEL_PACKAGE, Preset, preset_for
 from medqa_cli.errors import InputError
@@ -120,8 +115,8 @@ def config_check(config: ConfigOption = None, overrides: SetOption = None, as_js
     loaded = load(config, overrides or ())
     place = str(loaded.path) if loaded.path else f"no {DEFAULT_NAME} in this folder: all values are defaults"
     console.result({"valid": True, "path": str(loaded.path or "")}, lambda: console.line(f"{place}: no problem found"))
-    if first_steps.is_fresh(config, loaded.config):
-        console.hint(first_steps.START)
+    if is_fresh(config, loaded.config):
+        console.hint(START)
 
 
 @config_app.command(
@@ -139,8 +134,8 @@ def config_show(config: ConfigOption = None, overrides: SetOption = None, as_jso
     from medqa_cli.config.dump import resolved_dict, resolved_yaml
 
     console.result(resolved_dict(loaded), lambda: console.line(resolved_yaml(loaded).rstrip("\n")))
-    if first_steps.is_fresh(config, loaded.config):
-        console.hint(first_steps.START)
+    if is_fresh(config, loaded.config):
+        console.hint(START)
 
 
 @config_app.command("schema", epilog=examples("medqa config schema > medqa.schema.json"))
