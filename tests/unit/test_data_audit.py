@@ -113,7 +113,7 @@ def test_files_that_are_no_split_are_named(leaky: Path, capsys: pytest.CaptureFi
     (leaky / "README.md").write_text("mine")
     assert audit(leaky).rows == {"train": 3, "validation": 2, "test": 6}
     shown = " ".join(capsys.readouterr().err.split())
-    assert "not looked at, for the name tells no split: 'eval_results.json', 'holdout.csv'" in shown
+    assert "ignored, because the name says no split: 'eval_results.json', 'holdout.csv'" in shown
     assert "train: 'train.csv'" in shown
 
 

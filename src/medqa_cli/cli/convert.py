@@ -165,6 +165,6 @@ def _check_no_leak(leakage: dict[str, dict[str, int | None]], folder: Path) -> N
     ]
     if leaks:
         raise MedqaError(
-            f"{folder} leaks: {', '.join(leaks)} stand in another split too",
-            "figures on such rows say little; split the whole anew: medqa convert FILE",
+            f"{folder} leaks: {', '.join(leaks)} are in another split too",
+            "metrics on such rows mean little; split all rows again: medqa convert FILE",
         )

@@ -52,7 +52,7 @@ class _Split:
         return sum(self.is_paraphrase)
 
     def own(self, values: Sequence[_T]) -> Iterator[_T]:
-        """Return those of values of each row that are of no paraphrase."""
+        """Return the values, one a row, of the rows that are no paraphrases."""
         return compress(values, map(operator.not_, self.is_paraphrase))
 
 
@@ -90,13 +90,13 @@ def audit_written(folder: Path, sketches: AnswerSketches, by_page: bool) -> Audi
     Args:
         folder: the folder with the files.
         sketches: those of the conversion. Each answer is found there by the hash of its text as it was read back; only
-            one that the conversion did not see, which would be a fault, gets a new sketch.
+            one that the conversion did not see, which would be a bug, gets a new sketch.
         by_page: rows from one page were kept together, and so count as those of one topic.
 
     Returns:
         for ``test`` the number of rows that share a question, an answer, a near copy of the answer or a topic with
         train or validation; for ``validation`` likewise with train. The count of topics is null where none is shared
-        and yet the topics do not tell what belongs together (``TopicCounts.doubt``).
+        but the topics do not show what belongs together (``TopicCounts.doubt``).
 
     Raises:
         InputError: a file is missing or damaged.
@@ -123,7 +123,7 @@ def audit_folder(folder: Path, threshold: float, wanted: ColumnNames) -> Audit:
     for name, files in split_files.items():
         console.note(f"{name}: {listed([path.name for path in files]) or 'no file'}")
     if others:
-        console.warn(f"not looked at, for the name tells no split: {listed([path.name for path in others])}")
+        console.warn(f"ignored, because the name says no split: {listed([path.name for path in others])}")
     report = report_of(folder)
     by_page = None if report is None else bool(report.get("topics", {}).get("pages"))
     rows: dict[str, Iterator[tuple[str, QaRow] | None]] = {
@@ -146,10 +146,10 @@ def audit_folder(folder: Path, threshold: float, wanted: ColumnNames) -> Audit:
 
 
 def _check_looked(folder: Path, audit: Audit) -> None:
-    """Check that there was something to compare: zeros of nothing would look like a pass."""
+    """Check that there was something to compare: zero leaks among zero rows would look like a pass."""
     for name, count in audit.unusable.items():
         if count:
-            console.warn(f"{count:,} {name} rows hold no question and answer and were not looked at")
+            console.warn(f"{count:,} {name} rows hold no question and answer and were ignored")
     if not audit.rows["train"] or not (audit.rows["test"] or audit.rows["validation"]):
         usable = ", ".join(f"{count:,} in {name}" for name, count in audit.rows.items())
         raise InputError(
@@ -168,7 +168,7 @@ def _audit(
     if sum(len(split.topics) for split in splits.values()) >= LEAST_TOPICS and (
         len({topics for split in splits.values() for topics in split.topics}) == 1
     ):
-        for split in splits.values():  # a column that holds the same on all rows tells nothing
+        for split in splits.values():  # a column with one value on all rows is no help
             split.topics = split.question_topics
     all_topics = [topics for split in splits.values() for topics in split.own(split.topics)]
     all_pages = [page for split in splits.values() for page in split.own(split.pages)]
@@ -223,7 +223,7 @@ def _read(rows: Iterable[tuple[str, QaRow] | None], sketches: AnswerSketches, na
                 continue
             place, row = located
             topic = topic_of(row.question, row.topic)
-            # What medqa wrote holds the topics that count: it dropped a column that tells nothing.
+            # In medqa's own files the topics are final: it dropped a useless column before.
             question_topic = topic if is_own else topic_of(row.question, "")
             normalized_answer = normalize(row.answer)
             answer = key_of(normalized_answer)

@@ -155,8 +155,8 @@ def _drop_column_of_one_topic(filtered: Filtered, opened: SourceRows) -> None:
         return
     filtered.keys, filtered.by_question = keys, True
     console.warn(
-        f"column {opened.columns.names[opened.columns.topic]!r} holds the same topic on all {len(keys):,} rows, which "
-        "tells nothing: topics are taken from the questions"
+        f"column {opened.columns.names[opened.columns.topic]!r} holds the same topic on all {len(keys):,} rows: "
+        "topics are taken from the questions instead"
     )
 
 

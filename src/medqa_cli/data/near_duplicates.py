@@ -23,7 +23,7 @@ from medqa_cli.data.minhash import MIX, NUM_PERM, are_near, jaccard, shingles, s
 MISS_PROBABILITY = 1e-6
 PENDING_ANSWERS = 1024
 SET_ITEM_BYTES = 8
-STANDARD_DEVIATIONS = 5.5  # of the signature's estimate, below which a pair is not looked at: one miss in 50 million
+STANDARD_DEVIATIONS = 5.5  # of the signature's estimate, below which a pair is skipped: one miss in 50 million
 QUICK_LOOKS = 3
 QUERY_BLOCK = 16384
 PAIR_BLOCK = 1 << 15
@@ -32,7 +32,7 @@ SETS_AT_A_TIME = 64
 MOST_ITEMS_CACHED = 1 << 23  # 64 MiB of sets
 NOT_FOUND = -1
 KEY_BITS = 32
-# Places of the table that tells whether some target may have a key: one in 32 is taken by chance.
+# Slots of the table of the targets' keys, a target: one slot in 32 is taken by chance.
 TABLE_PLACES_PER_TARGET = 32
 MOST_TABLE_BITS = 24
 
@@ -48,14 +48,14 @@ def bands(threshold: float) -> tuple[int, int]:
 
 
 class AnswerSketches:
-    """The answers of a data set, numbered as they are added, in a form that shows which are near copies.
+    """The answers of a data set, numbered as they are added, as sketches that show which are near copies.
 
     Equal answers share one sketch. About 0.4 KB of memory per distinct answer; the sets lie in a file that the
     caller deletes. To be used in a ``with`` statement.
     """
 
     def __init__(self, sets_path: Path, threshold: float) -> None:
-        """Start without answers.
+        """Create an empty set of answers.
 
         Args:
             sets_path: the file to write the sets to.
@@ -103,7 +103,7 @@ class AnswerSketches:
                 self._flush()
 
     def near(self, answers: Sequence[int], others: Sequence[int]) -> list[int]:
-        """Look for near copies.
+        """Search for near copies.
 
         Args:
             answers: numbers of the answers in question.
@@ -128,7 +128,7 @@ class AnswerSketches:
 
     def _arrays(self) -> SketchArrays:
         self._band_keys, self._signatures = [np.concatenate(self._band_keys)], [np.concatenate(self._signatures)]
-        # A copy: an array that numpy looks into could not grow when further answers are added.
+        # A copy: an array that numpy shares could not grow when more answers are added.
         sizes = np.array(self._sizes, dtype=np.int64)
         return SketchArrays(self._threshold, sizes, self._band_keys[0], self._signatures[0], self._set)
 
@@ -158,7 +158,7 @@ class AnswerSketches:
         for row in range(self._band_rows):
             keys = (keys ^ used[:, row :: self._band_rows]) * np.uint64(MIX)
             keys ^= keys >> np.uint64(31)
-        # A collision of these 32 bits costs one look too many, the low byte of each minimum estimates as well as all.
+        # A collision of these 32 bits costs one needless comparison. The low bytes of the minima estimate as well.
         self._band_keys.append((keys >> np.uint64(16)).astype(np.uint32))
         self._signatures.append(whole.astype(np.uint8))
 
@@ -215,7 +215,7 @@ class NearSearch:
             block = np.arange(start, min(start + QUERY_BLOCK, len(asked)))
             low, high = self._buckets(asked[block])
             self._look(asked, found, *self._first_of_buckets(block, low, high))
-            # Where all answers are alike, each bucket holds all of them: the quick look has found one by then.
+            # Where all answers are alike, each bucket holds all of them: the quick check has found one by then.
             open_ = found[block] == NOT_FOUND
             for part, part_low, part_high in _parts(block[open_], low[:, open_], high[:, open_]):
                 self._look(asked, found, *self._all_of_buckets(part, part_low, part_high))
@@ -227,7 +227,7 @@ class NearSearch:
         low = np.zeros((keys.shape[1], len(asked)), dtype=np.int64)
         high = np.zeros_like(low)
         for band, ordered in enumerate(self._sorted):
-            # Most keys are those of no target, which one look at a table tells without a search.
+            # Most keys are no target's: one lookup in a table saves the search.
             some = np.flatnonzero(self._tables[band][keys[:, band] >> self._shift])
             low[band, some] = np.searchsorted(ordered, keys[some, band], "left")
             high[band, some] = np.searchsorted(ordered, keys[some, band], "right")

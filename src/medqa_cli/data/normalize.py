@@ -46,7 +46,7 @@ def signs(text: str) -> str:
 
 
 def _is_minus(text: str, index: int) -> bool:
-    """Tell a charge (HER2-) and a negative number (-5) from hyphens between words and from dashes."""
+    """True for a charge (HER2-) and a negative number (-5); False for hyphens between words and dashes."""
     before, after = text[index - 1 : index], text[index + 1 : index + 2]
     if before.isalnum():
         return not after.isalnum() and after not in _MINUS
@@ -59,7 +59,7 @@ def key_of(*normalized: str) -> bytes:
 
 
 def rank_of(seed: int, purpose: str, key: bytes) -> bytes:
-    """Return where a key stands in the order that the seed draws for a purpose."""
+    """Return the rank of a key in the order that the seed draws for a purpose."""
     return hashlib.blake2b(f"{seed}:{purpose}:".encode() + key, digest_size=KEY_BYTES).digest()
 
 
@@ -86,7 +86,7 @@ class RowKeys:
 
 @functools.lru_cache(maxsize=1 << 14)
 def page_key(source: str) -> bytes:
-    """Return the key of a row's source; the part of an address that names a place within its page is left aside."""
+    """Return the key of a row's source; the fragment of an address (``#...``) is ignored."""
     return key_of("page", normalize(source.split("#")[0]))
 
 

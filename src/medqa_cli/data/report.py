@@ -34,7 +34,7 @@ def conversion_counts(
         columns: those of the source.
         filtered: what the first pass found out.
         places: for each row that passed its split, or why it is rejected.
-        by_page: rows of one page were kept together, as their topics tell nothing.
+        by_page: rows of one page were kept together, because their topics do not show what belongs together.
         written: what the second pass wrote.
         data: the section of the config.
     """
@@ -123,7 +123,7 @@ def show(report: dict[str, Any], advice: str, out_dir: Path) -> None:
     topics = report["topics"]
     named = f"column '{topics['column']}'" if topics["column"] else None
     origin = named or ("the names of the files" if topics["pages"] else "the questions")
-    pages = "; rows from one page were kept together, as their topics tell nothing" if topics["pages"] else ""
+    pages = "; rows from one page were kept together, because topics say too little" if topics["pages"] else ""
     _show_topics(topics, rows["kept"], f", from {origin}{pages}")
     if has_other_languages(report["languages"]):
         console.line("languages: " + languages(report["languages"]))

@@ -41,7 +41,7 @@ def check_fractions(validation_fraction: float, test_fraction: float) -> None:
 
 
 def place_rows(keys: Sequence[RowKeys], sketches: AnswerSketches, data: DataConfig, seed: int) -> list[str]:
-    """Decide about each row that the first pass let through.
+    """Assign each row that passed the filters to a split, or reject it.
 
     Args:
         keys: the keys of the rows.
@@ -82,7 +82,7 @@ def draw(keys: Sequence[bytes], max_rows: int | None, seed: int) -> list[bool]:
 
 @dataclass(frozen=True)
 class _Group:
-    """Rows that must stay together, and where the group stands in the order drawn by the seed."""
+    """Rows that must stay together, and the rank of the group in the order drawn by the seed."""
 
     rank: bytes
     rows: tuple[int, ...]
@@ -182,7 +182,7 @@ def _check_splits_left(places: Sequence[str]) -> None:
 
 
 def _warn_of_odd_size(name: str, wanted: float, places: Sequence[str]) -> None:
-    """Say where a split is empty or far from its share: large topics cannot be divided, and the purge takes rows."""
+    """Warn where a split is empty or far from its fraction: topics stay whole, and the purge takes rows."""
     kept = sum(place in SPLITS for place in places)
     held_out = places.count(name)
     if wanted and (not held_out or abs(held_out - wanted * kept) > max(wanted * kept / 2, SMALL_DIFFERENCE)):

@@ -19,7 +19,7 @@ from numpy.typing import NDArray
 BATCH_ROWS = 512
 
 CountTokens = Callable[[Sequence[str]], list[int]]
-# Blue and vermilion of Okabe and Ito: told apart with any kind of colour blindness, and in grey.
+# Blue and vermilion of Okabe and Ito: distinct with any kind of color blindness, and in gray.
 _WITHIN, _OVER, _INK = "#0072B2", "#D55E00", "#333333"
 _BINS = 60
 
@@ -32,7 +32,7 @@ class TokenLengths:
     """
 
     def __init__(self, count_tokens: CountTokens, max_length: int, special_tokens: int = 0) -> None:
-        """Start with no rows.
+        """Create a counter without rows.
 
         Args:
             count_tokens: counts the tokens of each of many texts, without special tokens of its own.

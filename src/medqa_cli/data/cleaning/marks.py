@@ -16,13 +16,13 @@ _TELLS = r"(?:Answer|Ans|A|Doctor|Dr|Physician|Assistant|Response|Antwort|Respue
 _QUESTION_START = re.compile(
     rf"\s*(?:{_TOKEN}|{_ASKS}{_COLON}|Q\.\s+(?=[A-Z])|#{{2,}}\s*(?:Instruction|Input|Question){_COLON})", re.IGNORECASE
 )
-# "vitamin A:" ends with no mark, unless a mark stands at the start too.
+# "vitamin A:" ends with no mark, unless there is a mark at the start too.
 _ANSWER_NEXT = rf"(?:{_TELLS}|#{{2,}}\s*(?:Response|Answer))\s*[:：]\s*$"
 _QUESTION_END = re.compile(rf"{_TOKEN}\s*$|(?:(?<=[\n.?!。？！])|(?<=[.?!] )){_ANSWER_NEXT}", re.IGNORECASE)
 _MARKED_QUESTION_END = re.compile(rf"{_TOKEN}\s*$|(?<![^\W_]){_ANSWER_NEXT}", re.IGNORECASE)
 _ANSWER_START = re.compile(rf"\s*(?:{_TOKEN}|{_TELLS}{_COLON}|#{{2,}}\s*(?:Response|Answer){_COLON})", re.IGNORECASE)
 _ANSWER_END = re.compile(rf"\s*{_TOKEN}\s*$", re.IGNORECASE)
-_REACH = 80  # characters at either end in which a mark can stand
+_REACH = 80  # characters at either end that may hold a mark
 _MARK_SIGNS = re.compile(r"[:：<\[#]|\AQ\.")
 # "A: 5 mg, B: 10 mg" is a list, and "A: asthma. P: inhaler." a doctor's note (SOAP).
 _LETTERED = re.compile(r"\s*A\s*[:：].*?(?<!\w)[BPSO]\s*[:：]", re.DOTALL)
@@ -46,7 +46,7 @@ _PATH = re.compile(r"(?:[A-Za-z]:\\|\\\\)[^\s\"'<>|]*$")
 _PATTERN_BEFORE = re.compile(r"(?:[\[^|/\\(\"'`]|\\[dwsbDWSB.][+*?]?|\\[dwsbDWSB.]\{[\d,]*\})$")
 _PATTERN_AFTER = re.compile(r"[+?{\]|/]|\*(?!\s)|\\[dwsbDWSB.]")
 _SENTENCE_ENDS = ".!?:;,)。！？：；，）…"
-_WINDOW = 200  # characters before a sign that are looked at
+_WINDOW = 200  # characters before a sign that are read
 
 
 def prompt_marks(question: str, answer: str) -> tuple[str, str]:

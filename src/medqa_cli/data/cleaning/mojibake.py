@@ -1,7 +1,7 @@
 """The cleaning rule for texts that were decoded in a wrong encoding: ``patientâ€™s``, ``РљР°Рє``, ``Êàê ëå÷èòü``.
 
 Repairs a text as a whole where the way back is exact and the result is far more probable, and UTF-8 that was decoded as
-Windows-1252 also inside a text that is otherwise right. All or nothing; the rest is told by ``looks_garbled``.
+Windows-1252 also inside a text that is otherwise right. All or nothing; ``looks_garbled`` finds what is left.
 """
 
 from __future__ import annotations

@@ -169,7 +169,7 @@ def _is_patient(turn: re.Match[str]) -> bool:
 
 
 def _speaks(turn: re.Match[str]) -> bool:
-    """Tell whether what stands behind a speaker's name, up to the next one, is said by somebody."""
+    """Return whether the text behind a speaker's name, up to the next one, is speech."""
     following = _TURN.search(turn.string, turn.end(), turn.end() + _LOOKED_AT)
     end = following.start() if following else turn.end() + _LOOKED_AT
     said = turn.string[turn.end() : end].split("\n\n")[0]

@@ -121,7 +121,7 @@ def glued_sentences(text: str) -> str:
 
 
 def _ends_a_sentence(text: str, at: int) -> bool:
-    """Tell whether the mark at this place stands between a plain word and a capitalised one."""
+    """Return whether the mark is between a plain word and a capitalized one."""
     before = text[max(0, at - _GLUE_CHARACTERS) : at].split()
     after = text[at + 1 : at + 1 + _GLUE_CHARACTERS].split()
     if not before or not after or len(before[-1]) == _GLUE_CHARACTERS:

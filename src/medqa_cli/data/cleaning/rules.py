@@ -1,7 +1,6 @@
 """The cleaning rules: each a named, idempotent function on (question, answer), applied in the order of ``RULES``.
 
-Does not drop rows. The rules themselves, but for white space, are in ``markup``, ``marks``,
-``questions``, ``answers`` and ``letters``.
+The rules themselves, but for white space, are in the modules beside this one.
 """
 
 from __future__ import annotations
@@ -42,8 +41,8 @@ class Rule:
         doc: what it does, in one line.
         enabled: whether it is on unless the config says otherwise.
         uncovers: what it takes away may have hidden something from the rules before it.
-        languages: the languages it is for, as ``languages.likeliest_language`` names them; None: any. A text whose
-            language cannot be told is taken for one of them.
+        languages: the languages it is for, as ``languages.likeliest_language`` names them; None: any. A text of
+            unknown language counts as one of them.
         not_for: the languages whose texts it leaves alone.
     """
 
@@ -63,7 +62,7 @@ class Rule:
     def applied(self, question: str, answer: str) -> tuple[str, str]:
         """Return what it makes of a row; a text of a language that it is not for stays as it is.
 
-        Each text counts by its own language, and one whose language cannot be told by that of the other.
+        The language of each text decides; where it is unknown, that of the other text.
         """
         changed = self.apply(question, answer)
         if (self.languages is None and not self.not_for) or changed == (question, answer):
@@ -124,7 +123,7 @@ def _to_both(change: Callable[[str], str]) -> Callable[[str, str], tuple[str, st
     return lambda question, answer: (change(question), change(answer))
 
 
-# In order of application: first what programs put around and into a text. List signs are told by the spaces that
+# In order of application: first what programs put around and into a text. List signs are recognized by the spaces that
 # ``whitespace`` removes, and an echo is found by comparing texts that are otherwise clean.
 RULES: dict[str, Rule] = {
     "mojibake": Rule(

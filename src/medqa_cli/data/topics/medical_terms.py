@@ -118,7 +118,7 @@ def is_means(phrase: str) -> bool:
 
 @functools.cache
 def synonyms() -> tuple[tuple[str, tuple[str, ...]], ...]:
-    """Return each line of ``synonyms.txt``: the section that it stands in, and the names of one thing."""
+    """Return each line of ``synonyms.txt``: its section, and the names of one thing."""
     lines, section = [], ""
     for line in files("medqa_cli.resources").joinpath("synonyms.txt").read_text(encoding="utf-8").splitlines():
         if line.startswith("#"):

@@ -70,7 +70,7 @@ def is_title(topic: str) -> bool:
 
 
 def in_running_text(topic: str) -> str:
-    """Return the topic as it stands in running text: ordinary words small, names and abbreviations as they are.
+    """Return the topic in lower case, but for names and abbreviations.
 
     Args:
         topic: for example ``Parkinson's Disease``.

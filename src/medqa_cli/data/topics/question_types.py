@@ -64,7 +64,7 @@ def recognise(question: str) -> QuestionType | None:
 
     Returns:
         the kind and the topic, a piece of the question without a leading article; None where the wording is none of
-        the known forms, or what stands in the topic's place names nothing ("it", "the best way to lose weight").
+        the known forms, or the text in the topic's place names nothing ("it", "the best way to lose weight").
     """
     text = " ".join(question.split()).strip("\"'“”").rstrip(" ?!.")
     text = _PLEASE.sub("", text)

@@ -136,7 +136,7 @@ def thing_of(phrase: str) -> str:
 
 
 def without_circumstance(question: str) -> str:
-    """Return a question without its last words where they only tell of whom or when: "... in children under five"."""
+    """Return a question without its last words where they only say whose or when: "... in children under five"."""
     return _CIRCUMSTANCE.sub("", question.rstrip(" ?!."))
 
 
@@ -160,7 +160,7 @@ def only_thing_in(question: str) -> str:
 
 
 def bare_thing(phrase: str) -> str:
-    """Return what a phrase that stands for a question is about: "the role of beta blockers in heart failure"."""
+    """Return what a phrase used as a question is about: "the role of beta blockers in heart failure"."""
     phrase = _without_lead(phrase.strip(" ?!."))
     if len(phrase.split()) > _MOST_WORDS_OF_A_PHRASE or _ASKS.match(phrase) or _SENTENCE.search(phrase):
         return ""
@@ -174,7 +174,7 @@ def bare_thing(phrase: str) -> str:
 
 
 def without_manner(name: str) -> str:
-    """Return the folded name of an illness without words that tell how sure or by which germ: "viral gastroenteritis".
+    """Return the normalized name of an illness without words for certainty or germ: "viral gastroenteritis".
 
     One that would be left without a name ("viral infection") or that the words make another illness of ("severe
     combined immunodeficiency") stays whole.
@@ -184,7 +184,7 @@ def without_manner(name: str) -> str:
 
 
 def _pieces(phrase: str) -> list[tuple[str, str]]:
-    """Return what stands between the prepositions of a phrase, each with the one before it (the first: with none)."""
+    """Split a phrase at its prepositions; each piece comes with the one before it (the first with none)."""
     first, *rest = _PREPOSITION.split(phrase)
     behind = [(rest[i], _without_lead(rest[i + 1].strip()).strip(",;:")) for i in range(0, len(rest), 2)]
     return [("", first), *behind]
@@ -237,7 +237,7 @@ def _first_complaint(phrase: str, pieces: list[tuple[str, str]]) -> str:
 
 
 def _illness_in(piece: str) -> str:
-    """Return the illness that a piece ends with, or that stands before a relation ("stroke risk"), or an empty text."""
+    """Return the illness at the end of a piece or before a relation ("stroke risk"), or an empty text."""
     piece = _NO_PART.sub("", piece)
     if _NEGATED.match(piece):
         return ""
@@ -248,7 +248,7 @@ def _illness_in(piece: str) -> str:
 
 
 def _aimed_at(preposition: str, piece: str) -> str:
-    """Return what a treatment or test is for, by the words behind it, or an empty text where they do not tell."""
+    """Return what a treatment or test is for, by the words behind it; empty where they do not say."""
     names = (
         preposition in _FOR
         and len(piece.split()) <= _MOST_WORDS_AIMED_AT

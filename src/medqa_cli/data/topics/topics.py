@@ -48,10 +48,10 @@ def topic_of(question: str, given: str) -> str:
 
     Args:
         question: the question.
-        given: what stands in the topic column; empty: nothing, or no such column.
+        given: the text of the topic column; empty: none, or no such column.
 
     Returns:
-        the topic on one line; empty where neither tells it.
+        the topic on one line; empty where neither names one.
     """
     given = one_line(given)
     if given and given.casefold() not in _NO_TOPIC and not is_empty(given):
@@ -115,7 +115,7 @@ class TopicCounts:
 
     @property
     def doubt(self) -> str:
-        """Return why rows without a topic in common may yet be about one thing, or an empty text.
+        """Return why rows without a shared topic may still be about one thing, or an empty text.
 
         Then no count of shared topics is a proof: where most rows have a topic that no other row has, hardly any can
         stand in two splits. MedQuAD has 15 % of such rows, a sample of 3,000 of its rows 43 %.
@@ -129,13 +129,13 @@ class TopicCounts:
         return ""
 
     def as_json(self) -> dict[str, Any]:
-        """Return the counts as they stand in ``report.json``; ``doubt`` is null where there is none."""
+        """Return the counts as in ``report.json``; ``doubt`` is null where there is none."""
         return {"known": self.known, "distinct": self.distinct, "once": self.once, "doubt": self.doubt or None}
 
 
 @dataclass
 class ColumnOfOneTopic:
-    """Watches whether a topic column gives all rows the same topic, which then tells nothing.
+    """Detects a topic column that gives all rows the same topic and so is useless.
 
     As long as it does, the topics that the questions name are kept in its place.
     """
@@ -152,7 +152,7 @@ class ColumnOfOneTopic:
             named: returns the topic that the question names.
 
         Returns:
-            the topic that the question names; None where the column is known to tell rows apart.
+            the topic that the question names; None once the column has shown two topics.
         """
         if self._tells or not given or (self._named and given != self._given):
             self._tells, self._named = True, []
@@ -163,7 +163,7 @@ class ColumnOfOneTopic:
         return topic
 
     def without_it(self, keys: Sequence[RowKeys]) -> list[RowKeys] | None:
-        """Return the rows' keys with the topics that their questions name; None where the column tells rows apart."""
+        """Return the rows' keys with the topics that their questions name; None where the column has several topics."""
         if self._tells or len(keys) < FEWEST_ROWS_OF_ONE_TOPIC:
             return None
         return [replace(key, topics=topics) for key, topics in zip(keys, self._named, strict=True)]
@@ -178,7 +178,7 @@ def count_topics(topics: Iterable[Hashable]) -> TopicCounts:
 
 
 def pages_tell(topics: Sequence[Hashable], pages: Sequence[Hashable]) -> bool:
-    """Tell whether rows belong together by the page that they are from, as their topics do not tell.
+    """Return whether to keep rows of one page together, because their topics say too little.
 
     Questions on one fact sheet ask about something of their own each: its address in the column ``source`` is what
     they have in common.
