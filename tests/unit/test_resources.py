@@ -10,6 +10,7 @@ from fnmatch import fnmatch
 from pathlib import Path
 
 import medqa_cli
+from medqa_cli.answering.emergencies import kinds
 from medqa_cli.data.encodings.code_pages import code_pages
 from medqa_cli.data.encodings.plausibility import JUDGES
 from medqa_cli.data.languages import language_of, latin_languages
@@ -137,3 +138,17 @@ def test_reasons_and_non_answers_have_the_fields_that_their_readers_expect() -> 
     assert set(table) == {"headings", "missing"}
     texts = table["headings"] + table["missing"]
     assert texts == [text.casefold().strip(" .:;!?\"'") for text in texts]
+
+
+def test_emergency_patterns_compile_and_name_only_words_of_their_table() -> None:
+    table = load_yaml("emergencies")
+    assert set(table) == {"call", "words", "rules", "kinds"}
+    assert set(table["rules"]) == {"now", "someone", "topic", "excuses", "pressing", "habit", "negation"}
+    signs = [sign for kind in table["kinds"] for sign in kind["signs"]]
+    assert {name for sign in signs for name in re.findall(r"<(\w+)>", sign)} == set(table["words"])
+    assert len({kind["name"] for kind in table["kinds"]}) == len(table["kinds"])
+    for kind in table["kinds"]:
+        assert set(kind) == {"name", "advice", "signs"}
+        assert kind["advice"].endswith(".")
+    # No pattern matches the empty text: it would find a sign in every question.
+    assert not any(sign.search("") for kind in kinds() for sign in kind.signs)
