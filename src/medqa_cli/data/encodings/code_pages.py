@@ -192,7 +192,9 @@ def _among_latin(best: Reading, readings: Sequence[Reading]) -> Recognised:
         if not pairs:
             continue
         mine, its = (" ".join(pair[side] for pair in pairs) for side in (0, 1))
-        if best_latin_share(its) < ENOUGH or _NO_LETTER_IN_A_WORD.search(its) or _are_terms(pairs):
+        # Half of the words are known as a text has them that is read as Windows-1252.
+        are_terms = 2 * sum(not _terms().isdisjoint(_WORD.findall(word.lower())) for word, _ in pairs) >= len(pairs)
+        if best_latin_share(its) < ENOUGH or _NO_LETTER_IN_A_WORD.search(its) or are_terms:
             continue
         if not any(is_ordinary(pair[0]) for pair in pairs) and all(UNIT.fullmatch(pair[1]) for pair in pairs):
             return Recognised(rival)
@@ -214,12 +216,6 @@ def _among_latin(best: Reading, readings: Sequence[Reading]) -> Recognised:
         if is_common and (is_improbable or not own):
             doubt.append(rival)
     return Recognised(best, (), tuple(doubt))
-
-
-def _are_terms(pairs: Sequence[tuple[str, str]]) -> bool:
-    """Tell whether half of the words are known as a text has them that is read as Windows-1252."""
-    known = (not _terms().isdisjoint(_WORD.findall(word.lower())) for word, _ in pairs)
-    return 2 * sum(known) >= len(pairs)
 
 
 def _letters_of_words(text: str, told: Collection[str]) -> int:

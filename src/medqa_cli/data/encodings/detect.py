@@ -101,14 +101,11 @@ def _detected(path: Path, shown: str, wanted: str | None, size: int, changed: in
     codec, description = ("utf-8", "UTF-8") if mark is None else mark[1:]
     if (wrong := _first_error(path, "utf-8")) is None:
         return (mark is None and _seven_bit_japanese(path, shown)) or Encoding(codec, "replace", description)
-    if b"\0" in start or _begins_with_nul_bytes(path):
+    with open(path, "rb") as file:
+        is_no_text = b"\0" in start or b"\0" in file.readline(BLOCK)
+    if is_no_text:
         return Encoding(WINDOWS_1252, "replace", code_pages()[WINDOWS_1252].name)  # no text; the readers say so
     return _older(path, shown, description, wrong)
-
-
-def _begins_with_nul_bytes(path: Path) -> bool:
-    with open(path, "rb") as file:
-        return b"\0" in file.readline(BLOCK)
 
 
 def _unmarked_utf16(start: bytes) -> str | None:
@@ -315,9 +312,11 @@ def _of_one_codec(shown: str, head: Recognised, spread: Recognised) -> Encoding:
 def _warnings(shown: str, reading: Reading, doubt: Sequence[Reading]) -> tuple[str, ...]:
     if doubt:
         others = list({other.codec: other for other in doubt}.values())[:MOST_DOUBTED]
+        data = others[0].data
+        of_same_bytes = replace(reading, data=data, text=data.decode(reading.codec, "replace"))
         told = f"is no UTF-8 and read as {reading.name}, but only a few words tell: "
         return (
-            f"{shown} {told}{as_shown([_of_same_bytes(reading, others[0]), *others])}. If the first is wrong, name "
+            f"{shown} {told}{as_shown([of_same_bytes, *others])}. If the first is wrong, name "
             "the one that is right: --set data.encoding=NAME",
         )
     if reading.codec == WINDOWS_1252:
@@ -326,10 +325,6 @@ def _warnings(shown: str, reading: Reading, doubt: Sequence[Reading]) -> tuple[s
         f"{shown} is no UTF-8; by its letters it is {reading.name} ({as_shown([reading])}): look at the rows, "
         "and if they are wrong name its encoding: --set data.encoding=NAME",
     )
-
-
-def _of_same_bytes(reading: Reading, other: Reading) -> Reading:
-    return replace(reading, data=other.data, text=other.data.decode(reading.codec, "replace"))
 
 
 def _refused(shown: str, wrong: _Wrong, found: Recognised) -> InputError:

@@ -131,8 +131,12 @@ class _Folder:
 
     def __init__(self, path: Path) -> None:
         self._path = path
+
+        def fail(error: OSError) -> None:
+            raise error
+
         found = {}
-        for folder, _, names in os.walk(path, onerror=_raise):
+        for folder, _, names in os.walk(path, onerror=fail):
             for name in names:
                 file = Path(folder) / name
                 # False for what vanished, for broken links and for links in a circle.
@@ -231,11 +235,9 @@ class _Tar(_Archive):
             file.seek(self._tar.offset)
             block = file.read(tarfile.BLOCKSIZE)
             if not block or block.strip(b"\0"):
-                raise tarfile.ReadError("it ends or cannot be read after " + (self._last_name() or "its start"))
-
-    def _last_name(self) -> str:
-        infos = self._tar.getmembers()
-        return _printable(infos[-1].name) if infos else ""
+                infos = self._tar.getmembers()
+                last = _printable(infos[-1].name) if infos else "its start"
+                raise tarfile.ReadError(f"it ends or cannot be read after {last}")
 
     @contextlib.contextmanager
     def open(self, member: Member) -> Iterator[IO[bytes]]:
@@ -249,10 +251,6 @@ def read_member(container: Container, member: Member) -> bytes:
     """Return the content of a small member."""
     with container.open(member) as file:
         return file.read()
-
-
-def _raise(error: OSError) -> None:
-    raise error
 
 
 def _sorted(names: dict[str, Any]) -> list[str]:

@@ -92,7 +92,7 @@ class _Format:
 
     def reader(self, lines: Iterator[str], strict: bool) -> Iterator[list[str]]:
         if self.escapes:
-            lines = map(_unescaped, lines)
+            lines = (_ESCAPED.sub(lambda found: '""' if found[1] == '"' else found[1], line) for line in lines)
         return csv.reader(lines, delimiter=self.delimiter, skipinitialspace=self.skip_spaces, strict=strict)
 
 
@@ -198,10 +198,6 @@ def _holds(path: Path, sign: bytes) -> bool:
                 return True
             end = block[1 - len(sign) :]
     return False
-
-
-def _unescaped(line: str) -> str:
-    return _ESCAPED.sub(lambda found: '""' if found[1] == '"' else found[1], line) if "\\" in line else line
 
 
 def _names(header: Sequence[str]) -> list[str]:

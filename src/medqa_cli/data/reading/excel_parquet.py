@@ -57,27 +57,25 @@ def read_excel(file: TableFile, wanted: ColumnNames) -> CellTable:
     also = f"; not read: {listed([other.name for other, _ in others])}, with such columns too" if others else ""
     titled = f", below {sheet.titles} lines of title" if sheet.titles else ""
     description = f"spreadsheet, sheet '{sheet.name}' of {len(workbook.sheet_names)}{titled}{also}"
-    return CellTable(description, columns, _sheet_rows(sheet, file))
+    filled = itertools.islice(_filled_rows(sheet.content, file), sheet.titles + 1, None)
+    rows = (CellRow(row, line, cells) for row, (line, cells) in enumerate(filled, start=1))
+    return CellTable(description, columns, rows)
 
 
 def _open(file: TableFile, caps: Caps) -> Any:
     from python_calamine import CalamineError, CalamineWorkbook, PasswordError
 
-    _check_unpacked_size(file, caps)
+    # A bomb is refused: calamine unpacks a whole sheet into memory. What is no zip (.xls) is not packed.
+    if zipfile.is_zipfile(file.path):
+        with damage_reported(file.shown), zipfile.ZipFile(file.path) as packed:
+            unpacked_size = sum(info.file_size for info in packed.infolist())
+        Expansion(file.path, file.shown, caps).add(unpacked_size)
     try:
         return CalamineWorkbook.from_path(file.path)
     except PasswordError as error:
         raise InputError(f"{file} is protected by a password", "save it without one, or as 'CSV UTF-8'") from error
     except CalamineError as error:
         raise _damaged_workbook(file, error) from error
-
-
-def _check_unpacked_size(file: TableFile, caps: Caps) -> None:
-    """Refuse a bomb: calamine unpacks a whole sheet into memory. What is no zip (.xls) is not packed."""
-    if zipfile.is_zipfile(file.path):
-        with damage_reported(file.shown), zipfile.ZipFile(file.path) as packed:
-            unpacked_size = sum(info.file_size for info in packed.infolist())
-        Expansion(file.path, file.shown, caps).add(unpacked_size)
 
 
 def _damaged_workbook(file: TableFile, error: Exception) -> InputError:
@@ -89,28 +87,18 @@ def _damaged_workbook(file: TableFile, error: Exception) -> InputError:
 
 def _sheet(workbook: Any, name: str, wanted: ColumnNames, file: TableFile) -> _Sheet | None:
     """Return a sheet with its header: the first row that has the columns, below a title; None for an empty sheet."""
-    content = _content(workbook, name, file)
+    from python_calamine import CalamineError
+
+    try:
+        content = workbook.get_sheet_by_name(name)
+    except CalamineError as error:
+        raise _damaged_workbook(file, error) from error
     filled = itertools.islice(_filled_rows(content, file), MOST_TITLES + 1)
     rows = [[cell.strip() for cell in cells] for _, cells in filled]
     for titles, header in enumerate(rows):
         with contextlib.suppress(InputError):
             return _Sheet(content, name, titles, header, find_columns(wanted, header, file))
     return _Sheet(content, name, 0, rows[0], None) if rows else None
-
-
-def _content(workbook: Any, name: str, file: TableFile) -> Any:
-    from python_calamine import CalamineError
-
-    try:
-        return workbook.get_sheet_by_name(name)
-    except CalamineError as error:
-        raise _damaged_workbook(file, error) from error
-
-
-def _sheet_rows(sheet: _Sheet, file: TableFile) -> Iterator[CellRow]:
-    filled = itertools.islice(_filled_rows(sheet.content, file), sheet.titles + 1, None)
-    for row, (line, cells) in enumerate(filled, start=1):
-        yield CellRow(row, line, cells)
 
 
 def _filled_rows(content: Any, file: TableFile) -> Iterator[tuple[int, list[str]]]:

@@ -127,7 +127,12 @@ def open_bundle(path: Path, prefix: str, wanted: ColumnNames, scratch: Scratch) 
         name = path.name or path.resolve().name
         rows = partial(medquad_xml.read_members, container, contents.documents, prefix, name)
         return Bundle([Part(description, medquad_xml.COLUMNS, rows)], container)
-    files = [_table_file(container, member, path, prefix, scratch) for member in contents.tables]
+    files = [
+        TableFile(
+            container.path_of(member, scratch), f"{path}/{member.name}", prefix + member.name, container.expansion
+        )
+        for member in contents.tables
+    ]
     parts, empty = [], []
     for file in files:
         try:
@@ -160,11 +165,6 @@ def stated_licence(container: Container, shown: str) -> str | None:
             text = " ".join(read_member(container, member).decode("utf-8", "replace").split()).casefold()
             found |= {licence for licence, phrase in _LICENCES.items() if phrase.casefold() in text}
     return found.pop() if len(found) == 1 else None
-
-
-def _table_file(container: Container, member: Member, path: Path, prefix: str, scratch: Scratch) -> TableFile:
-    copy = container.path_of(member, scratch)
-    return TableFile(copy, f"{path}/{member.name}", prefix + member.name, container.expansion)
 
 
 def table_part(file: TableFile, wanted: ColumnNames, scratch: Scratch) -> Part:

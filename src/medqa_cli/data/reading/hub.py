@@ -6,10 +6,10 @@ No code of a data set is run, and nothing is downloaded that was not named.
 from __future__ import annotations
 
 import contextlib
+import itertools
 import re
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
-from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -120,29 +120,23 @@ def _part(split: Any, hub_id: HubId, name: str, prefix: str, wanted: ColumnNames
     if not header:
         raise InputError(f"{file} has no rows", f"name another split: {hub_id.name}:SPLIT")
     columns = find_columns(wanted, header, file)
-    opened = partial(_open, split, hub_id, columns, file)
+
+    def opened() -> Table:
+        rows = _rows(split, hub_id, columns)
+        return questions_and_answers(CellTable(f"hub data set, split '{name}'", columns, rows), file)
+
     table = opened()
     return Part(table.description, table.columns, lambda: opened().rows, table.warnings)
 
 
-def _open(split: Any, hub_id: HubId, columns: Columns, file: TableFile) -> Table:
-    table = CellTable(f"hub data set, split '{file.shown.rpartition(':')[2]}'", columns, _rows(split, hub_id, columns))
-    return questions_and_answers(table, file)
-
-
 def _rows(split: Any, hub_id: HubId, columns: Columns) -> Iterator[CellRow]:
-    for row, record in enumerate(_records(split, hub_id), start=1):
-        yield CellRow(row, None, [record.get(name) for name in columns.names])
-
-
-def _records(split: Any, hub_id: HubId) -> Iterator[Mapping[str, Any]]:
     records = iter(split)
-    while True:
+    for row in itertools.count(1):
         with _reported(hub_id):
-            record = next(records, None)
+            record: Mapping[str, Any] | None = next(records, None)
         if record is None:
             return
-        yield record
+        yield CellRow(row, None, [record.get(name) for name in columns.names])
 
 
 @contextlib.contextmanager

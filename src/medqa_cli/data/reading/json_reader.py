@@ -189,11 +189,7 @@ def parse_json(text: str) -> Any:
     return json.loads(text, parse_int=str, parse_float=str)
 
 
-def _any_size(size: int, line: int) -> None:
-    pass
-
-
-def stream_list(text: TextIO, check_size: Callable[[int, int], None] = _any_size) -> Iterator[Any]:
+def stream_list(text: TextIO, check_size: Callable[[int, int], None] = lambda size, line: None) -> Iterator[Any]:
     """Yield the items of a list.
 
     Args:

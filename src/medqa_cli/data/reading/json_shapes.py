@@ -81,7 +81,7 @@ def spread(items: Iterable[Any]) -> Iterator[Item]:
                 yield from _of_paragraph(paragraph)
         elif is_paragraph(item):
             yield from _of_paragraph(item)
-        elif isinstance(item, list) and _are_messages(item):
+        elif isinstance(item, list) and item and all(isinstance(x, dict) and {"role", "from"} & {*x} for x in item):
             yield Item({"messages": item})
         else:
             yield Item(_unwrapped(item))
@@ -130,10 +130,6 @@ def _of_paragraph(paragraph: Any) -> Iterator[Item]:
 def _unwrapped(item: Any) -> Any:
     """Return the row in what the hub's viewer answers: ``{"row_idx": 0, "row": {...}}``."""
     return item["row"] if isinstance(item, dict) and "row_idx" in item and isinstance(item.get("row"), dict) else item
-
-
-def _are_messages(items: list[Any]) -> bool:
-    return bool(items) and all(isinstance(item, dict) and bool({"role", "from"} & set(item)) for item in items)
 
 
 def _records_inside(value: Mapping[str, Any], wanted: ColumnNames) -> dict[str, Any] | None:

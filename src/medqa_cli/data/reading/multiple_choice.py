@@ -1,7 +1,4 @@
-"""Multiple-choice questions: the options as they stand in one column or several, and which of them an answer names.
-
-Does not decide what becomes of a row: ``pairs`` does.
-"""
+"""Multiple-choice questions: the options as they stand in one column or several, and which of them an answer names."""
 
 from __future__ import annotations
 
@@ -11,6 +8,7 @@ from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 
 from medqa_cli.data.reading.cells import cell_text, parsed, read_cell
+from medqa_cli.data.reading.rows import CellRow, Columns
 
 _LABEL_KEYS = ("label", "key", "letter", "id", "aid", "option_id", "idx")
 _TEXT_KEYS = ("text", "value", "atext", "content", "option", "option_text", "choice")
@@ -50,7 +48,18 @@ def read_options(cells: Sequence[object], names: Sequence[str]) -> list[Option] 
     texts = [read_cell(cell).texts for cell in cells]
     if any(len(text) != 1 for text in texts):
         return None
-    return _filled(zip(_labels(names), (text[0] for text in texts), strict=True))
+    # The label is the letter or the number that the name of the column ends with.
+    return _filled((name.strip()[-1].upper(), text[0]) for name, text in zip(names, texts, strict=True))
+
+
+def choices_in(columns: Columns, told: int, rows: Sequence[CellRow]) -> list[tuple[object, list[Option]]]:
+    """Return the cell of a column that may tell the right option, and the options, of those rows that have options."""
+    names = [columns.names[index] for index in columns.options]
+    found = [
+        (row.cells[told], read_options([row.cells[index] for index in columns.options], names))
+        for row in (rows if names else ())
+    ]
+    return [(answer, options) for answer, options in found if options]
 
 
 def asked_with(question: str, options: Sequence[Option]) -> str:
@@ -216,11 +225,6 @@ def _numbers(answer: object) -> list[int]:
 
 def _folded(text: str) -> str:
     return " ".join(text.split()).casefold().rstrip(".")
-
-
-def _labels(names: Sequence[str]) -> list[str]:
-    """Return a label for each column: the letter or the number that its name ends with."""
-    return [name.strip()[-1].upper() for name in names]
 
 
 def _filled(labelled: Iterable[tuple[str, str]]) -> list[Option]:
