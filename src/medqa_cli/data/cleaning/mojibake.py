@@ -74,6 +74,7 @@ _SUSPICIOUS = re.compile(
     "|[a-z][\u0400-\u04ff]|[\u0400-\u04ff][a-z]|[a-z][‚„†‡ˆ‰•˜™›‹¡¢£¥¦§¨©«¬®¯±³´¶¸¹»¼½¾¿÷Š][a-z]|[\u0400-\u04ff][®©¬¤¦¶µ±‡†]|[®©¬¤¦¶µ±‡†][\u0400-\u04ff]"
 )
 _SHOWN_WORDS, _LONGEST_SHOWN = 3, 60
+_LONE_CAPITAL, _RIGHT_LETTER = re.compile(r"(?<![^\W_])Ã(?= )(?! \w+Ã)"), re.compile("[à-ÿ]")
 _LOST_SPACE = re.compile("Ã(?:  | (?=[^ ])| ?$)")  # of à: its second byte is a space that does not break
 _LOST_QUOTE = re.compile(r"â€(?=[\s.,;:!?)\]]|$)")
 
@@ -174,9 +175,14 @@ def looks_garbled(text: str) -> bool:
     """Tell whether a text still holds signs of a wrong decoding, lost characters (U+FFFD) among them."""
     if text.isascii():
         return False
-    if _LEFTOVER.search(text) is not None or any(_scripts(_utf8(run[0])) for run in _GARBLED_WORD.finditer(text)):
+    if _LEFTOVER.search(_named_letters(text)) is not None or any(_scripts(_utf8(run[0])) for run in _GARBLED_WORD.finditer(text)):
         return True
     return _SUSPICIOUS.search(text) is not None and _probability(text) <= _IMPROBABLE
+
+
+def _named_letters(text: str) -> str:
+    """Leave out a capital that stands alone, as "a Ã é uma letra", where other letters of the text are right."""
+    return _LONE_CAPITAL.sub(" ", text) if _RIGHT_LETTER.search(text) else text
 
 
 def _probability(text: str) -> float:

@@ -15,6 +15,7 @@ from dataclasses import dataclass, field, replace
 from pathlib import Path
 
 from medqa_cli.data.encodings.code_pages import (
+    ENOUGH,
     WINDOWS_1252,
     Reading,
     Recognised,
@@ -26,6 +27,7 @@ from medqa_cli.data.encodings.code_pages import (
 )
 from medqa_cli.data.encodings.line_codec import (
     BLOCK,
+    CUT_CHARACTER,
     LINES,
     NOTHING,
     SEVEN_BIT,
@@ -36,7 +38,8 @@ from medqa_cli.data.encodings.line_codec import (
     read_apart,
     utf8_text,
 )
-from medqa_cli.data.languages import likeliest_language
+from medqa_cli.data.encodings.plausibility import best_latin_share
+from medqa_cli.data.languages import UNKNOWN, language_of, likeliest_language
 from medqa_cli.errors import InputError
 
 START = 16  # bytes: half of the shortest header in UTF-16
@@ -55,6 +58,7 @@ _MARKS = (  # in this order: that of UTF-32 begins like that of UTF-16
     (codecs.BOM_UTF8, "utf-8-sig", "UTF-8 with a byte order mark"),
 )
 _HINT = "name its encoding: --set data.encoding=NAME{}, or save it as 'CSV UTF-8' or as .xlsx"
+_UNKNOWN_WORD = re.compile(r"[^\W\d_]*\ufffd\S*")  # words with letters that are not known yet
 _NOT_ASCII = re.compile(r"[^\x00-\x7f]")
 
 
@@ -262,13 +266,15 @@ def _older(path: Path, shown: str, description: str, wrong: _Wrong) -> Encoding:
     """Find out what a file is that is no UTF-8, or not all of it."""
     found = _look_at_lines(path)
     language = likeliest_language(found.known) if found.known else ""
+    if language_of(_UNKNOWN_WORD.sub(" ", found.head.decode("ascii", "replace"))) not in (UNKNOWN, language):
+        language = ""  # the lines that are no UTF-8 are in another language
     head = recognise(found.head, language)
     if head.reading is None:
         head = recognise(_without_utf8(found.head), language)
     if head.reading is None and language:  # lines of another language than those that are UTF-8
         head = recognise(_without_utf8(found.head))
     if head.reading is None:
-        if found.utf8 + found.perhaps < found.older > MOST_DAMAGED * found.lines:
+        if found.utf8 + found.perhaps < found.older > MOST_DAMAGED * found.lines or _are_letters(head):
             raise _refused(shown, wrong, head)
         return _of_lines(shown, description, found, NOTHING)
     codec = head.reading.codec
@@ -280,6 +286,14 @@ def _older(path: Path, shown: str, description: str, wrong: _Wrong) -> Encoding:
         encoding = _of_one_codec(shown, head, recognise(found.spread, language) if found.spread else head)
         return replace(encoding, codec=f"{LINES}{codec}") if found.perhaps else encoding
     return _of_lines(shown, description, found, codec)
+
+
+def _are_letters(found: Recognised) -> bool:
+    """Tell whether bytes that are in doubt are letters of an older encoding, and no rest of a character of UTF-8."""
+    return any(
+        is_latin(reading.codec) and not CUT_CHARACTER.search(reading.data) and best_latin_share(reading.text) >= ENOUGH
+        for reading in found.candidates
+    )
 
 
 def _of_lines(shown: str, description: str, found: _Lines, codec: str) -> Encoding:

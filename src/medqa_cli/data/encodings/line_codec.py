@@ -30,7 +30,8 @@ _BEYOND_LATIN = re.compile("[\u0370-\u1fff\u3040-\ud7ff\uf900-\ufffc\U00010000-\
 _NOT_ASCII = re.compile(r"[^\x00-\x7f]")
 _WITHIN_A_WORD = re.compile("[a-z][\xdf-\xff\u0100-\u017f]|[\xdf-\xff\u0100-\u017f][a-z]")
 _ESCAPED = re.compile("[\udc80-\udcff]+")
-_CUT_CHARACTER = re.compile(rb"[\xe0-\xf4][\x80-\xbf]")
+CUT_CHARACTER = re.compile(rb"[\xe0-\xf4][\x80-\xbf]")
+"""The first bytes of a character of UTF-8 that lacks its last ones."""
 
 
 def utf8_text(line: bytes) -> str:
@@ -159,7 +160,7 @@ def read_apart(line: bytes, codec: str) -> str | None:
 def _decoded_bytes(escaped: str, codec: str, beyond_latin: bool) -> str:
     """Read bytes amid UTF-8: the rest of a character that was cut, else letters of the older encoding."""
     data = escaped.encode("ascii", "surrogateescape")
-    if beyond_latin or codec == NOTHING or _CUT_CHARACTER.match(data):
+    if beyond_latin or codec == NOTHING or CUT_CHARACTER.match(data):
         return "\ufffd"
     return data.decode(codec, "replace")
 

@@ -42,6 +42,7 @@ _ENOUGH_HAN = 8
 _MOST_HIGH = 0.6
 _FEW = 6  # letters that say nothing by their number
 _SHORT_U = re.compile("(?<![аеёиоуыэюяі])ў", re.IGNORECASE)  # a letter that stands behind vowels only
+_GREEK_IN_TERMS = re.compile(r"(?<![^\W_])[α-ωΔ](?=-[^\W\d_]{2})|(?<=[A-Z]-)[α-ω](?!\w)")
 _THAI_RUN = 6  # characters in a row, at the least
 _NOT_ASCII = re.compile(r"[^\x00-\x7f]")
 _CHUNK = 600
@@ -216,6 +217,15 @@ def _in_script(text: str, first: int, last: int, common: str, rare: str) -> floa
     return factor * good / (good + bad) * max(0.0, min(1.0, lead / letters.total() / _LEAD_OF_COMMON))
 
 
+def _greek(text: str) -> float:
+    """Judge a reading in Greek, or one with Greek letters as terms have them: ``α-synuclein``, ``TNF-α``."""
+    beyond = _NOT_ASCII.findall(text)
+    terms = len(_GREEK_IN_TERMS.findall(text))
+    if terms and terms + sum(sign in _SIGNS for sign in beyond) == len(beyond):
+        return 1.0
+    return _in_script(text, 0x370, 0x3FF, "αοιετσνηρςίάόέ", "ξψζβχφώϊϋΰΐ")
+
+
 def _thai(text: str) -> float:
     """Judge a reading in Thai, which sets no spaces between words."""
     runs = _RUNS.findall(text)
@@ -287,7 +297,7 @@ def _korean(text: str) -> float:
 JUDGES: dict[str, Callable[[str], float]] = {
     "Latin": latin_score,
     "Cyrillic": partial(_in_script, first=0x400, last=0x52F, common="оеаинтсрвлкі", rare="щъфэцюжхшйёґўђ"),
-    "Greek": partial(_in_script, first=0x370, last=0x3FF, common="αοιετσνηρςίάόέ", rare="ξψζβχφώϊϋΰΐ"),
+    "Greek": _greek,
     "Hebrew": partial(_in_script, first=0x590, last=0x5FF, common="יוהלתארבמש", rare="זטגסצץףך"),
     "Arabic": partial(_in_script, first=0x600, last=0x6FF, common="الينمرتوبةده", rare="ظغضطثذخزئؤ"),
     "Thai": _thai,
