@@ -11,6 +11,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
+from medqa_cli.data.cleaning.questions import question_mark_space
 from medqa_cli.data.cleaning.reasons import enabled_reasons
 from medqa_cli.data.cleaning.rules import RULES, Cleaned, clean, enabled_rules, tidy_paragraphs
 from medqa_cli.data.filtering import DuplicateFilter, unusable
@@ -575,3 +576,9 @@ def test_tidy_paragraphs_of_ascii_text_gives_what_the_way_for_other_texts_gives(
     other = tidy_paragraphs(f"é{text}x")
     assert tidy_paragraphs(f"e{text}x") == f"e{other[1:]}"
     assert tidy_paragraphs(other) == other
+
+
+def test_a_space_that_does_not_break_before_a_question_mark_stays_in_french_and_goes_in_english() -> None:
+    assert question_mark_space("Ai-je besoin d'antibiotiques\u202f?") == "Ai-je besoin d'antibiotiques\u202f?"
+    assert question_mark_space("Fièvre\u00a0?") == "Fièvre\u00a0?"
+    assert question_mark_space("What is gout\u00a0?") == "What is gout?"

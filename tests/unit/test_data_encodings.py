@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import re
+import string
 import sys
 from pathlib import Path
 
@@ -250,6 +251,21 @@ def test_a_line_of_another_language_than_those_of_utf8_keeps_its_letters(tmp_pat
     line = "Was tun bei Fieber?\tViel trinken, Wärme meiden, Kühlung genießen.\n"
     path = write(tmp_path / "qa.tsv", table("fr", 4).encode() + line.encode("cp1252"))
     assert text_of(path) == table("fr", 4) + line
+
+
+def test_lines_of_letters_that_are_in_doubt_are_refused_and_not_lost(tmp_path: Path) -> None:
+    line = "Hastalığın belirtileri nelerdir?\tBaş ağrısı ve ateş.\n"
+    path = write(tmp_path / "qa.tsv", table("en", 4).encode() + line.encode("cp1254"))
+    with pytest.raises(InputError, match="no older encoding reads it with certainty"):
+        text_of(path)
+
+
+@pytest.mark.parametrize("term", ["α-synuclein", "β-blockers", "TNF-α"])
+def test_a_greek_letter_of_a_term_in_english_is_shown_and_not_read_with_an_accent(tmp_path: Path, term: str) -> None:
+    text = f"question\tanswer\n{ENGLISH}What about {term}?\tIt is a term.\n"
+    path = write(tmp_path / "qa.tsv", text.encode("cp1253"))
+    with pytest.raises(InputError, match=f'cp1253 reads "{term.strip(string.ascii_letters + "-")}"'):
+        text_of(path)
 
 
 def test_a_named_encoding_that_makes_no_sense_is_doubted_with_the_words(tmp_path: Path) -> None:

@@ -170,6 +170,26 @@ def test_right_texts_of_more_languages_stay_and_are_not_told_of(text: str) -> No
 
 
 @pytest.mark.parametrize(
+    ("text", "page"),
+    [
+        ("Odpočinek a teplá voda, při horečce zajděte k lékaři.", "cp1250"),
+        ("Są to objawy choroby, którą leczy się w domu. Należy pić wodę.", "cp1250"),
+        ("Ilık su için ve dinlenin, ağrı geçmezse doktora başvurun.", "cp1254"),
+    ],
+)
+def test_letters_of_a_page_that_was_taken_for_windows_1252_are_put_back(text: str, page: str) -> None:
+    assert mojibake(text.encode(page).decode("cp1252")) == text
+    assert mojibake(text) == text
+
+
+def test_a_lone_capital_among_right_letters_is_no_garbled_text() -> None:
+    text = "Ân, Ângela e Â são nomes; a Ã é uma letra."
+    assert mojibake(text) == text
+    assert not looks_garbled(text)
+    assert looks_garbled("Ã la carte")
+
+
+@pytest.mark.parametrize(
     ("shown", "right"),
     [
         ("Il est Ã l'hÃ´pital, dÃ©jÃ  malade", "Il est à l'hôpital, déjà malade"),

@@ -13,7 +13,8 @@ from collections.abc import Collection
 from functools import lru_cache, partial
 
 from medqa_cli.data.encodings.code_pages import ENOUGH, recognise
-from medqa_cli.data.encodings.plausibility import probability
+from medqa_cli.data.encodings.plausibility import latin_share, probability
+from medqa_cli.data.languages import latin_languages, likeliest_language
 
 # The bytes 80 to BF, which follow the first byte of a character, as Windows-1252 and Latin-1 show them.
 _BYTES = {byte: {bytes([byte]).decode("cp1252", "ignore") or chr(byte), chr(byte)} for byte in range(0x80, 0x100)}
@@ -63,6 +64,10 @@ _OLDER = frozenset(
         cp1252 mac_roman cp850""",
     )
 )
+# Windows-1252 shows their letters as these; the languages that have a page of their own.
+_PAGES = {"cp1250": ("pl", "cs", "sk", "hu", "ro", "hr", "sl"), "cp1254": ("tr",), "cp1257": ("lv", "lt", "et")}
+_OF_ANOTHER_PAGE = re.compile("[a-z][¹³¿¼¾êñèøìòùïõûðþýšžºªãæâàëçÿœŸ]|[¹³¿¼¾êñèøìòùïõûðþýœšžºªãæâàëç][a-z]")
+_CHANGED = 3  # letters, at the least
 _CYRILLIC_WORD = re.compile("[\u0400-\u04ff]{2,}")
 _EXCHANGED, _SMALL = re.compile(r"\b[а-яё][А-ЯЁ]{3}"), re.compile("[а-яё]{2}")
 _VOWEL, _HARD = re.compile("[аеиоуыэюяёіїєъ]"), re.compile("[бвгджзйклмнпрстфхцчшщ]{5}")
@@ -100,7 +105,7 @@ def mojibake(text: str) -> str:
 def _step(text: str) -> str:
     if text.isascii():
         return text
-    if whole := _as_a_whole(text):
+    if whole := _as_a_whole(text) or _of_another_page(text):
         return whole
     repaired = _GARBLED.sub(_decoded, text)
     if repaired == text:
@@ -136,6 +141,33 @@ def _as_a_whole(text: str) -> str:
                 read[right] = probability(right)
     best = max(read, key=lambda right: read[right], default="")
     return best if best and [score > read[best] - _LEAD for score in read.values()].count(True) == 1 else ""
+
+
+@lru_cache(maxsize=16)
+def _of_another_page(text: str) -> str:
+    """Return what a text in Latin letters is whose page was taken for Windows-1252; nothing if it is none.
+
+    It has letters that its likeliest language lacks, and in the page of a language none that this one lacks.
+    """
+    data = _bytes_of(text, _TABLES[0])
+    languages = latin_languages()
+    if data is None or not _OF_ANOTHER_PAGE.search(text):
+        return ""
+    here = languages.get(likeliest_language(text))
+    if here is not None and here.letters and latin_share(text, here.letters) >= ENOUGH:
+        return ""
+    for page, codes in _PAGES.items():
+        right = data.decode(page, "replace")
+        language = likeliest_language(right)
+        changed = sum(a != b and b.isalpha() for a, b in zip(text, right, strict=True))
+        if (
+            language in codes
+            and changed >= _CHANGED
+            and latin_share(right, languages[language].letters) == 1.0
+            and latin_share(text, languages[language].letters) < _DOUBTFUL
+        ):
+            return right
+    return ""
 
 
 def _may_be(right: str, text: str) -> bool:
@@ -175,7 +207,9 @@ def looks_garbled(text: str) -> bool:
     """Tell whether a text still holds signs of a wrong decoding, lost characters (U+FFFD) among them."""
     if text.isascii():
         return False
-    if _LEFTOVER.search(_named_letters(text)) is not None or any(_scripts(_utf8(run[0])) for run in _GARBLED_WORD.finditer(text)):
+    if _LEFTOVER.search(_named_letters(text)) is not None or any(
+        _scripts(_utf8(run[0])) for run in _GARBLED_WORD.finditer(text)
+    ):
         return True
     return _SUSPICIOUS.search(text) is not None and _probability(text) <= _IMPROBABLE
 

@@ -8,6 +8,9 @@ from __future__ import annotations
 import re
 import unicodedata
 
+from medqa_cli.data.languages import likeliest_language
+
+_FRENCH_SPACE = re.compile("\\S[\u00a0\u202f]\\?$")
 _SPACED_MARKS = re.compile(r"(?<![\s?])[\s?]*\?")
 _WHAT_IS_ARE = re.compile(r"What is ?\(are\)\s+(?=[^\s?])")
 
@@ -48,8 +51,11 @@ def question_mark_space(question: str) -> str:
         question: the question.
 
     Returns:
-        the question with each run of question marks as one, right behind the word.
+        the question with each run of question marks as one, right behind the word. A space that does not break is a
+        sign of French, unless the words are English.
     """
+    if _FRENCH_SPACE.search(question) and likeliest_language(question) != "en":
+        return question
     return _SPACED_MARKS.sub("?", question)
 
 

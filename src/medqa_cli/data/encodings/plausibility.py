@@ -102,14 +102,14 @@ class _LatinLetters:
 
 
 def _may_stand_alone(text: str, at: int) -> bool:
-    """Tell whether a letter by itself is a word or a name of it; beside a digit it is a sign that was read wrongly."""
+    """Tell whether a letter by itself is a word; beside a digit, or one hyphen, it is a sign that was read wrongly."""
     beside = text[max(0, at - 1) : at] + text[at + 1 : at + 2]
     is_word = (
         text[at].lower() in _ONE_LETTER_WORDS
         or text[at] > "\u1dff"
         or (beside != "" and not beside.strip("\"'“”‘’()«»"))
     )
-    return is_word and not any(map(str.isdigit, beside))
+    return is_word and beside.count("-") != 1 and not any(map(str.isdigit, beside))  # "vis-à-vis", not "á-blockers"
 
 
 def own_alphabet(languages: Collection[str]) -> frozenset[str]:
