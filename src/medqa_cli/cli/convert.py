@@ -90,12 +90,13 @@ def _convert(sources: Sequence[str], out_dir: Path, config: Config, force: bool)
         InputError: a source, the config or the folder to write is wrong.
         MedqaError: the written splits leak, or could not be written.
     """
-    from medqa_cli.data import report
-    from medqa_cli.data.convert import convert
     from medqa_cli.data.reading.sources import check_sources
 
-    # Before the tokenizer, which takes seconds to load.
+    # Before numpy, and the tokenizer, which takes seconds to load.
     check_sources(sources)
+    from medqa_cli.data import report
+    from medqa_cli.data.convert import convert
+
     render, lengths = _renderer_and_lengths(config)
     converted = convert(sources, config.data, config.seed, render, lengths, out_dir, force)
     console.result(converted.report, lambda: report.show(converted.report, converted.advice, out_dir))
