@@ -128,3 +128,22 @@ def test_a_piece_that_fails_is_not_done(tmp_path: Path) -> None:
         journal.run({"one": lambda: 1, "two": fail})
     with SharedJournal(tmp_path, 1) as journal:
         assert journal.num_done == 1
+
+
+def test_map_with_length_groups_like_items_and_gives_values_in_their_order(tmp_path: Path) -> None:
+    parts: list[list[str]] = []
+
+    def compute(part: Any, on_progress: Callable[[int], None]) -> list[int]:
+        parts.append(list(part))
+        on_progress(1)
+        return [len(word) for word in part]
+
+    words = ["ccc", "a", "dddd", "bb", "e"]
+    with SharedJournal(tmp_path, 1) as journal:
+        assert journal.map("words", compute, words, size=2, title="words", length=len) == [3, 1, 4, 2, 1]
+    assert parts == [["a", "e"], ["bb", "ccc"], ["dddd"]]
+    with SharedJournal(tmp_path, 1) as journal:
+        again = journal.map("words", lambda part, on_progress: pytest.fail(), words, size=2, title="words", length=len)
+        assert again == [3, 1, 4, 2, 1]
+        assert journal.map("others", compute, words, size=3, title="words") == [3, 1, 4, 2, 1]
+    assert parts[3:] == [["ccc", "a", "dddd"], ["bb", "e"]]

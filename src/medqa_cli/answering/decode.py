@@ -87,7 +87,8 @@ class _Batch:
         # (B, T) int64, 1 where a token stands
         self._mask = torch.tensor([[0] * (longest - len(ids)) + [1] * len(ids) for ids in prompts], device=device)
         self._cache = make_cache(model)
-        self._accepted = _parameters_of(model)
+        inner = model.get_base_model() if hasattr(model, "get_base_model") else model
+        self._accepted = inspect.signature(inner.forward).parameters.keys()
 
     def prefill(self) -> torch.Tensor:
         """Read the prompts; return ``(B, V)`` logits of the next token."""
@@ -117,11 +118,6 @@ class _Batch:
         self._cache = output.past_key_values
         logits: torch.Tensor = output.logits[:, -1]
         return logits
-
-
-def _parameters_of(model: Any) -> set[str]:
-    inner = model.get_base_model() if hasattr(model, "get_base_model") else model
-    return set(inspect.signature(inner.forward).parameters)
 
 
 class _Choice:

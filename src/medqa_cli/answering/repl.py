@@ -1,7 +1,6 @@
 """A conversation at the terminal: questions, commands that begin with a slash, Ctrl-C stops an answer.
 
-History lives in memory only; nothing is written unless ``/save`` says so. Does not load models or draw answers: the
-caller hands both in.
+History lives in memory only; nothing is written unless ``/save`` says so.
 """
 
 from __future__ import annotations
@@ -45,7 +44,9 @@ class Conversation:
 
     def run(self, read: Callable[[str], str] = input) -> None:
         """Read lines until ``/exit`` or the end of the input."""
-        _load_line_editing()
+        # With it, ``input`` has history and editing where the platform has readline.
+        with contextlib.suppress(ImportError):
+            import readline  # noqa: F401
         console.note(f"{HELP.splitlines()[0]} /help shows the commands.")
         while True:
             try:
@@ -128,9 +129,3 @@ def _count(text: str) -> int:
     if not text.isdecimal() or int(text) < 1:
         raise InputError(f"/sources takes a number, not {text!r}", "for example: /sources 3")
     return int(text)
-
-
-def _load_line_editing() -> None:
-    """Give ``input`` history and editing where the platform has readline."""
-    with contextlib.suppress(ImportError):
-        import readline  # noqa: F401

@@ -1,7 +1,6 @@
-"""The nearest reference answers of the training split, for a person who wants to check what a model said.
+"""Retrieve the nearest reference answers of the training split, for a person who wants to check an answer.
 
-BM25 as SQLite's FTS5 ranks it, over questions and answers, in memory: nothing is written. The model never sees what is
-found here, and its answer is not changed by it.
+BM25 as SQLite's FTS5 ranks it, over questions and answers, in memory. The model never sees what is found here.
 """
 
 from __future__ import annotations
@@ -10,6 +9,7 @@ import re
 import sqlite3
 from collections.abc import Sequence
 from dataclasses import asdict, dataclass
+from itertools import pairwise
 from pathlib import Path
 from typing import Any
 
@@ -80,25 +80,23 @@ class References:
             "SELECT rowid, bm25(rows, ?, 1.0) FROM rows WHERE rows MATCH ? ORDER BY 2 LIMIT ?",
             (_QUESTION_WEIGHT, query, max(count, _CANDIDATES)),
         ).fetchall()
-        close = [(number, -score) for number, score in found if self._is_close(words, number)]
-        return [self._reference(number, score) for number, score in close[:count]]
-
-    def _reference(self, number: int, score: float) -> Reference:
-        row = self._rows[number]
-        return Reference(row.id, row.question, row.answer, row.topic, row.source, round(score, 3))
+        close = [(self._rows[number], -score) for number, score in found if self._is_close(words, number)]
+        return [
+            Reference(row.id, row.question, row.answer, row.topic, row.source, round(score, 3))
+            for row, score in close[:count]
+        ]
 
     def _is_close(self, words: Sequence[str], number: int) -> bool:
-        weights = [1 / (1 + self._rows_with(word)) for word in words]
-        held = [weight for word, weight in zip(words, weights, strict=True) if self._holds(number, word)]
-        return sum(held) >= CLOSE * sum(weights)
-
-    def _rows_with(self, word: str) -> int:
-        found = self._index.execute("SELECT count(*) FROM rows WHERE rows MATCH ?", (f'"{word}"',)).fetchone()
-        return int(found[0])
-
-    def _holds(self, number: int, word: str) -> bool:
-        query = "SELECT 1 FROM rows WHERE rows MATCH ? AND rowid = ?"
-        return self._index.execute(query, (f'"{word}"', number)).fetchone() is not None
+        total = held = 0.0
+        for word in words:
+            term = f'"{word}"'
+            (num_rows,) = self._index.execute("SELECT count(*) FROM rows WHERE rows MATCH ?", (term,)).fetchone()
+            weight = 1 / (1 + num_rows)
+            total += weight
+            query = "SELECT 1 FROM rows WHERE rows MATCH ? AND rowid = ?"
+            if self._index.execute(query, (term, number)).fetchone() is not None:
+                held += weight
+        return held >= CLOSE * total
 
 
 def content_words(text: str) -> list[str]:
@@ -113,17 +111,13 @@ def unsupported_sentences(answer: str, references: Sequence[Reference]) -> list[
     A hint, no proof: words in common are not a meaning in common, and a true sentence may be worded otherwise.
     """
     known = [{_stem(word) for word in content_words(f"{each.question} {each.answer}")} for each in references]
-    return [sentence for sentence in _sentences(answer) if not _is_supported(sentence, known)]
-
-
-def _is_supported(sentence: str, known: Sequence[set[str]]) -> bool:
-    words = {_stem(word) for word in content_words(sentence)}
-    return not words or any(len(words & each) >= SUPPORTED * len(words) for each in known)
-
-
-def _sentences(text: str) -> list[str]:
-    ends = sentence_ends(text)
-    return [text[start:end].strip() for start, end in zip([0, *ends], ends, strict=False)]
+    unsupported = []
+    for start, end in pairwise([0, *sentence_ends(answer)]):
+        sentence = answer[start:end].strip()
+        words = {_stem(word) for word in content_words(sentence)}
+        if words and not any(len(words & reference) >= SUPPORTED * len(words) for reference in known):
+            unsupported.append(sentence)
+    return unsupported
 
 
 def _stem(word: str) -> str:

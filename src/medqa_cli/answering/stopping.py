@@ -1,7 +1,6 @@
-"""How one answer goes on and ends: the token ids so far, why they ended, and which text is kept of them.
+"""When one answer ends, why, and which text is kept of it.
 
-The same state serves one streamed answer and each row of a batch, so that both end alike. Knows no model and no
-terminal.
+The same state serves one streamed answer and each row of a batch, so that both end alike.
 """
 
 from __future__ import annotations

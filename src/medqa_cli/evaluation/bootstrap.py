@@ -5,7 +5,7 @@ W04-3250 for pairing). With few clusters percentiles are too narrow, as a normal
 the tails are taken further out by the same amount (Hesterberg 2014, arXiv 1411.5279, expanded percentiles).
 
 A figure is any function of sums over questions: a mean, a ratio, a corpus BLEU, a macro-F1; it is computed anew from
-the sums of each draw. Does not know what the figures mean.
+the sums of each draw.
 """
 
 from __future__ import annotations

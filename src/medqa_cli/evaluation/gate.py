@@ -4,8 +4,7 @@
     FIGURE    = NAME "." METRIC | NAME "." SET "." METRIC
     OPERATOR  = "<" | "<=" | ">" | ">="
 
-for instance ``adapter.nll > base.nll``, ``adapter.pubmedqa.accuracy <= 0.55``. Nothing is evaluated as code. Does not
-end the program: the command does.
+for instance ``adapter.nll > base.nll``, ``adapter.pubmedqa.accuracy <= 0.55``. Nothing is evaluated as code.
 """
 
 from __future__ import annotations

@@ -88,7 +88,8 @@ def make_results(
     names = [name for name in metrics if metric(name).group == "likelihood"] + text_metrics(metrics)
     models = _resampled(measured.samples, names, bootstrap)
     floors = _resampled({**measured.floors, **length_baselines(first)}, names, bootstrap)
-    floors = {name: _only(name, figures) for name, figures in floors.items()}
+    if REFERENCE in floors:
+        floors[REFERENCE] = {name: own for name, own in floors[REFERENCE].items() if name in _OF_REFERENCES}
     differences = _differences(models, bootstrap.num_clusters)
     return {
         "split": split,
@@ -101,12 +102,6 @@ def make_results(
         "multiple_choice": {name: _choice_results(own, statistics) for name, own in measured.choices.items()},
         "settings": {**settings, **_settings(first, names, bootstrap, statistics)},
     }
-
-
-def _only(floor: str, figures: dict[str, Resampled]) -> dict[str, Resampled]:
-    if floor != REFERENCE:
-        return figures
-    return {name: found for name, found in figures.items() if name in _OF_REFERENCES}
 
 
 def _resampled(

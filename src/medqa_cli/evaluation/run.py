@@ -250,12 +250,7 @@ def _fingerprint(
         "examples": [example.input_ids for example in questions.examples],
         "served": None if served is None else asdict(served),
         "multiple_choice": {name: [asdict(item) for item in own] for name, own in items.items()},
-        "weights": {str(path): _identity(path) for path in weights},
+        # Merged weights may be many gigabytes: size and time stand for their content.
+        "weights": {str(path): [path.stat().st_size, path.stat().st_mtime_ns] for path in weights},
         "packages": {name: importlib.metadata.version(name) for name in ("torch", "transformers")},
     }
-
-
-def _identity(path: Path) -> list[int]:
-    # Merged weights may be many gigabytes: size and time stand for their content.
-    stat = path.stat()
-    return [stat.st_size, stat.st_mtime_ns]

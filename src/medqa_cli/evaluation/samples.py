@@ -1,6 +1,6 @@
 """One question under one model: all that the figures are computed from, as ``samples.jsonl`` keeps it.
 
-A file of samples is enough to compute every figure again (``medqa eval --rescore``). Does not compute figures.
+A file of samples is enough to compute every figure again (``medqa eval --rescore``).
 """
 
 from __future__ import annotations
