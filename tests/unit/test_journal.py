@@ -143,7 +143,9 @@ def test_map_with_length_groups_like_items_and_gives_values_in_their_order(tmp_p
         assert journal.map("words", compute, words, size=2, title="words", length=len) == [3, 1, 4, 2, 1]
     assert parts == [["a", "e"], ["bb", "ccc"], ["dddd"]]
     with SharedJournal(tmp_path, 1) as journal:
-        again = journal.map("words", lambda part, on_progress: pytest.fail(), words, size=2, title="words", length=len)
+        again = journal.map(
+            "words", lambda part, on_progress: pytest.fail("computed again"), words, size=2, title="words", length=len
+        )
         assert again == [3, 1, 4, 2, 1]
         assert journal.map("others", compute, words, size=3, title="words") == [3, 1, 4, 2, 1]
     assert parts[3:] == [["ccc", "a", "dddd"], ["bb", "e"]]
