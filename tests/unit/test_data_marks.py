@@ -75,6 +75,36 @@ def test_long_texts_of_marks_come_to_an_end() -> None:
     assert prompt_marks("<s>" * 100_000 + "q", "a" + "</s>" * 100_000) == ("q", "a")
 
 
+@pytest.mark.parametrize(
+    ("asks", "tells"),
+    [
+        *(("Paciente:", "Médico:"), ("Вопрос:", "Ответ:"), ("سؤال:", "جواب:"), ("Patient :", "Médecin :")),
+        *(("질문:", "답변:"), ("प्रश्न:", "उत्तर:"), ("Ερώτηση:", "Απάντηση:"), ("Câu hỏi:", "Trả lời:")),
+    ],
+)
+def test_marks_of_speakers_go_in_each_language(asks: str, tells: str) -> None:
+    told = ("What is gout?", "A kind of arthritis.")
+    assert prompt_marks(f"{asks} {told[0]}", f"{tells} {told[1]}") == told
+    assert prompt_marks(f"{asks} {told[0]}\n{tells}", told[1]) == told
+
+
+@pytest.mark.parametrize(
+    ("question", "answer", "cleaned"),
+    [
+        ("Why?\n\n###\n\n", " It hurts. END", ("Why?", "It hurts.")),
+        ("Why? ->", "It hurts.\n\n###", ("Why?", "It hurts.")),
+        ("[PAD][PAD]Why?", "It hurts.<unk><pad>", ("Why?", "It hurts.")),
+        ("Which stage?", "It is stage END", ("Which stage?", "It is stage END")),
+        ("What is <unk> there?", "Model: a mouse.", ("What is <unk> there?", "Model: a mouse.")),
+        ("Write a talk.", "Doctor: Where?\nPatient: My toe.", ("Write a talk.", "Doctor: Where?\nPatient: My toe.")),
+    ],
+)
+def test_marks_of_services_go_and_turns_of_an_example_stay(
+    question: str, answer: str, cleaned: tuple[str, str]
+) -> None:
+    assert prompt_marks(question, answer) == cleaned
+
+
 # Words, patterns and paths in which the n after a backslash is a letter, or that talk of the sign.
 NO_BREAKS = [
     "\\nothing helps",

@@ -10,9 +10,10 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from medqa_cli.data.cleaning.non_answers import has_more_turns, non_answer
+from medqa_cli.data.cleaning.non_answers import non_answer
 from medqa_cli.data.cleaning.reasons import REASONS, SHOWN, enabled_reasons
 from medqa_cli.data.cleaning.rules import clean, enabled_rules
+from medqa_cli.data.cleaning.turns import has_more_turns
 from medqa_cli.errors import ConfigError
 
 MEDQUAD = Path(__file__).parents[2].parent / "shared/data/medquad/medquad_two_columns.csv"
@@ -266,3 +267,37 @@ def test_wrong_names_of_reasons_are_told_together() -> None:
         "see data.near_duplicate_threshold",
     ]
     assert "'answer_is_question', 'stub', 'link_list'" in error.value.hint
+
+
+@pytest.mark.parametrize(
+    "answer",
+    [
+        "Puede ser gota.\nPaciente: ¿Me va a doler?\nMédico: Un poco.",
+        "Pode ser gota.\nPaciente: Obrigada, tenho dor.\nMédica: Descanse.",
+        "Può essere gotta.\nPaziente: Mi farà male?\nMedico: Un po'.",
+        "Это подагра.\nПациент: Мне будет больно?\nВрач: Немного.",
+        "통풍일 수 있습니다.\n환자: 감사합니다.\n의사: 네.",
+        "قد يكون النقرس.\nالمريض: شكرا.\nالطبيب: قليلا.",
+        "यह गठिया हो सकता है।\nमरीज: धन्यवाद।\nडॉक्टर: आराम करें।",
+        "Είναι ουρική.\nΑσθενής: Θα πονάω;\nΓιατρός: Λίγο.",
+        "Là bệnh gút.\nBệnh nhân: Cảm ơn bác sĩ ạ.\nBác sĩ: Nghỉ.",
+        "Probably a strain. User: thanks! Assistant: You're welcome.",
+        "Rest it.\n**PATIENT:** Will it hurt me?",
+    ],
+)
+def test_turns_are_found_in_each_language_of_the_speakers(answer: str) -> None:
+    assert has_more_turns("What is it?", answer)
+
+
+@pytest.mark.parametrize(
+    ("question", "answer"),
+    [
+        ("Escribe un diálogo.", "Paciente: ¿Me va a doler? Médico: Un poco. Paciente: Gracias."),
+        ("¿Quién es?", "Es una palabra. Paciente: persona enferma. Médico: persona que cura."),
+        ("How do I get rabies?", "From a bite. Human: wash your hands after it. Animal: keep it in."),
+        ("What drugs?", "Two groups. Client: adults over 18. Model: my own."),
+        ("مثال لحوار", "المريض: هل سيؤلمني؟ الطبيب: قليلا."),
+    ],
+)
+def test_what_is_no_turn_in_other_languages(question: str, answer: str) -> None:
+    assert not has_more_turns(question, answer)

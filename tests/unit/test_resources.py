@@ -14,7 +14,8 @@ from medqa_cli.answering.emergencies import kinds
 from medqa_cli.data.encodings.code_pages import code_pages
 from medqa_cli.data.encodings.plausibility import JUDGES
 from medqa_cli.data.languages import language_of, latin_languages
-from medqa_cli.data.reading.chat_formats import ASSISTANT, SYSTEM, USER, parse_exchange, role_of
+from medqa_cli.data.reading.chat_formats import parse_exchange
+from medqa_cli.data.speakers import ASSISTANT, SYSTEM, USER, marks, persons, role_of
 from medqa_cli.resources import load_yaml
 
 RESOURCES = Path(medqa_cli.__file__).parent / "resources"
@@ -75,6 +76,13 @@ def test_each_speaker_has_one_role_and_is_found_by_its_folded_name() -> None:
     greek = parse_exchange("Ασθενής: Έχω βήχα.\nΓιατρός: Να πίνετε τσάι.")
     assert (greek.question, greek.answer) == ("Έχω βήχα.", "Να πίνετε τσάι.")
     assert set(table["alpaca"]) == {"input", "instruction", "response"}
+    left_out = {*table["texts"].split(), *table["text_phrases"], *table["headings"].split()}
+    assert left_out <= {*names[USER], *names[ASSISTANT]}
+    assert (
+        {"médico", "paciente", "환자"}
+        <= {*persons(USER), *persons(ASSISTANT)}
+        <= {*marks(USER), *marks(ASSISTANT)} | left_out
+    )
 
 
 def test_paraphrases_hold_their_topic_once_and_are_of_kinds_that_questions_have() -> None:

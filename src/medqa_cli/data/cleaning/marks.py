@@ -4,26 +4,26 @@ from __future__ import annotations
 
 import re
 import unicodedata
+from functools import cache
+from typing import NamedTuple
+
+from medqa_cli.data.cleaning.turns import is_talk
+from medqa_cli.data.speakers import ASSISTANT, USER, marks
 
 # Tokens of training texts, at either end.
 _TOKEN = (
-    r"(?:</?s>|<bos>|<eos>|<pad>|<\|start_header_id\|>\s*\w+\s*<\|end_header_id\|>|<start_of_turn>(?:user|model)?"
-    r"|<end_of_turn>|<\|[a-z_]{2,30}\|>(?:\s*(?:user|assistant|system)\s*\n)?|\[/?INST\]|<</?SYS>>|\[CLS\]|\[SEP\])"
+    r"(?:</?s>|<bos>|<eos>|<pad>|<unk>|<\|start_header_id\|>\s*\w+\s*<\|end_header_id\|>|<start_of_turn>(?:user|model)?"
+    r"|<end_of_turn>|<\|[a-z_]{2,30}\|>(?:\s*(?:user|assistant|system)\s*\n)?|\[/?INST\]|<</?SYS>>"
+    r"|\[(?:CLS|SEP|PAD|UNK|EOS|BOS)\])"
 )
 _COLON = r"\s*[:：]\s*"
-_ASKS = r"(?:Question|Q|Patient|User|Human|Frage|Pregunta|问题|问|病人|患者|用户|质问|質問)"
-_TELLS = r"(?:Answer|Ans|A|Doctor|Dr|Physician|Assistant|Response|Antwort|Respuesta|回答|答案|答|医生|大夫|助手)"
-_QUESTION_START = re.compile(
-    rf"\s*(?:{_TOKEN}|{_ASKS}{_COLON}|Q\.\s+(?=[A-Z])|#{{2,}}\s*(?:Instruction|Input|Question){_COLON})", re.IGNORECASE
-)
-# "vitamin A:" ends with no mark, unless there is a mark at the start too.
-_ANSWER_NEXT = rf"(?:{_TELLS}|#{{2,}}\s*(?:Response|Answer))\s*[:：]\s*$"
-_QUESTION_END = re.compile(rf"{_TOKEN}\s*$|(?:(?<=[\n.?!。？！])|(?<=[.?!] )){_ANSWER_NEXT}", re.IGNORECASE)
-_MARKED_QUESTION_END = re.compile(rf"{_TOKEN}\s*$|(?<![^\W_]){_ANSWER_NEXT}", re.IGNORECASE)
-_ANSWER_START = re.compile(rf"\s*(?:{_TOKEN}|{_TELLS}{_COLON}|#{{2,}}\s*(?:Response|Answer){_COLON})", re.IGNORECASE)
-_ANSWER_END = re.compile(rf"\s*{_TOKEN}\s*$", re.IGNORECASE)
+# What ended prompts and completions of older services: "...?\n\n###\n\n", "... ->", "... END".
+_PROMPT_END = r"\s#{3,}\s*$|\s(?:->|=>)\s*$"
+_COMPLETION_END = r"\s#{3,}\s*$|(?<=[.!?。！？])\s+(?-i:END)\s*$"
+_TOKEN_START = re.compile(rf"\s*{_TOKEN}", re.IGNORECASE)
+_ANSWER_END = re.compile(rf"\s*{_TOKEN}\s*$|{_COMPLETION_END}", re.IGNORECASE)
 _REACH = 80  # characters at either end that may hold a mark
-_MARK_SIGNS = re.compile(r"[:：<\[#]|\AQ\.")
+_MARK_SIGNS = re.compile(r"[:：<\[#>]|\AQ\.|END\s*$")
 # "A: 5 mg, B: 10 mg" is a list, and "A: asthma. P: inhaler." a doctor's note (SOAP).
 _LETTERED = re.compile(r"\s*A\s*[:：].*?(?<!\w)[BPSO]\s*[:：]", re.DOTALL)
 
@@ -59,12 +59,46 @@ def prompt_marks(question: str, answer: str) -> tuple[str, str]:
     Returns:
         both without the marks; a text that is nothing but marks stays as it is.
     """
+    patterns = _patterns()
     if _MARK_SIGNS.search(question):
-        marked = _QUESTION_START.match(question)
-        question = _stripped(question, _QUESTION_START, _MARKED_QUESTION_END if marked else _QUESTION_END)
+        start = _TOKEN_START if is_talk(question) else patterns.question_start
+        end = patterns.marked_question_end if start.match(question) else patterns.question_end
+        question = _stripped(question, start, end)
     if _MARK_SIGNS.search(answer[:_REACH] + answer[-_REACH:]) and not _LETTERED.match(answer):
-        answer = _stripped(answer, _ANSWER_START, _ANSWER_END)
+        # The first name of an example of a talk is one of its turns.
+        answer = _stripped(answer, _TOKEN_START if is_talk(answer) else patterns.answer_start, _ANSWER_END)
     return question, answer
+
+
+class _Patterns(NamedTuple):
+    """What stands at the ends of a question and of an answer."""
+
+    question_start: re.Pattern[str]
+    question_end: re.Pattern[str]
+    marked_question_end: re.Pattern[str]
+    answer_start: re.Pattern[str]
+
+
+@cache
+def _patterns() -> _Patterns:
+    asks, tells = (
+        "(?:" + "|".join(re.escape(name) for name in sorted(marks(role), key=len, reverse=True)) + ")"
+        for role in (USER, ASSISTANT)
+    )
+    # "vitamin A:" ends with no mark, unless there is a mark at the start too.
+    answer_next = rf"(?:{tells}|#{{2,}}\s*(?:Response|Answer))\s*[:：]\s*$"
+    headings = "#{2,}\\s*(?:Instruction|Input|Question)"
+    return _Patterns(
+        *(
+            re.compile(pattern, re.IGNORECASE)
+            for pattern in (
+                rf"\s*(?:{_TOKEN}|{asks}{_COLON}|Q\.\s+(?=[A-Z])|{headings}{_COLON})",
+                rf"{_TOKEN}\s*$|{_PROMPT_END}|(?:(?<=[\n.?!。！？؟।])|(?<=[.?!] )){answer_next}",
+                rf"{_TOKEN}\s*$|{_PROMPT_END}|(?<![^\W_]){answer_next}",
+                rf"\s*(?:{_TOKEN}|{tells}{_COLON}|#{{2,}}\s*(?:Response|Answer){_COLON})",
+            )
+        )
+    )
 
 
 def _stripped(text: str, start: re.Pattern[str], end: re.Pattern[str]) -> str:

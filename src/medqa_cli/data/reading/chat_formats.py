@@ -1,20 +1,19 @@
 """Takes a question and its answer out of one cell: a rendered training text (Llama 2, Alpaca, ChatML), messages, or a
-talk written down with the names of who speaks. The names stand in ``resources/speakers.yaml``.
+talk written down with the names of who speaks. The names are those of ``speakers``.
 """
 
 from __future__ import annotations
 
 import re
-import unicodedata
 from collections.abc import Mapping
 from dataclasses import dataclass
 from functools import cache
 from typing import Any
 
 from medqa_cli.data.reading.cells import parsed
+from medqa_cli.data.speakers import ASSISTANT, SYSTEM, USER, role_of, roles
 from medqa_cli.resources import load_yaml
 
-USER, ASSISTANT, SYSTEM = "user", "assistant", "system"
 NOT_RENDERED, SEVERAL_TURNS = "not_rendered_form", "several_turns"
 
 _BOS_TOKENS = ("<s>", "<bos>", "<|begin_of_text|>", "<|startoftext|>")
@@ -24,21 +23,9 @@ _CHATML_ROLE = re.compile(r"\s*(\w+)[ \t]*\n?")
 
 
 @cache
-def _roles() -> Mapping[str, str]:
-    """Return what each name of who speaks stands for, folded: ``USER``, ``ASSISTANT`` or ``SYSTEM``."""
-    table = load_yaml("speakers")
-    return {
-        form: role
-        for role in (USER, ASSISTANT, SYSTEM)
-        for name in (*table[role]["words"].split(), *table[role]["phrases"])
-        for form in (name, unicodedata.normalize("NFC", name).casefold())  # "ασθενής" ends in a sigma
-    }
-
-
-@cache
 def _speaker(*, anywhere: bool = False) -> re.Pattern[str]:
     """Match ``Patient:`` at the start of a line or behind a sentence, or also behind any word."""
-    names = "|".join(re.escape(name) for name in sorted(_roles(), key=len, reverse=True))
+    names = "|".join(re.escape(name) for name in sorted(roles(), key=len, reverse=True))
     before = r"(?<=\s)" if anywhere else r"(?<=[\n.!?。！？…।؟\"”)])"
     return re.compile(rf"(?:^|{before})\s*\*{{0,2}}({names})\s*\*{{0,2}}\s*[:：]\*{{0,2}}", re.IGNORECASE)
 
@@ -49,7 +36,7 @@ def _alpaca_parts() -> Mapping[str, str]:
     of_role = {USER: _INSTRUCTION, ASSISTANT: _RESPONSE}
     table: dict[str, str] = load_yaml("speakers")["alpaca"]
     return {
-        **{name: of_role[role] for name, role in _roles().items() if role in of_role},
+        **{name: of_role[role] for name, role in roles().items() if role in of_role},
         **{name: part for part, names in table.items() for name in names.split()},
     }
 
@@ -58,11 +45,6 @@ def _alpaca_parts() -> Mapping[str, str]:
 def _alpaca_marker() -> re.Pattern[str]:
     names = "|".join(map(re.escape, _alpaca_parts()))
     return re.compile(rf"^[ \t]*###[ \t]*({names})[ \t]*[:：]", re.MULTILINE | re.IGNORECASE)
-
-
-def role_of(name: str) -> str:
-    """Return what a name stands for, ``USER``, ``ASSISTANT`` or ``SYSTEM``; empty where it is not known."""
-    return _roles().get(unicodedata.normalize("NFC", name).strip().casefold(), "")
 
 
 @dataclass(frozen=True)

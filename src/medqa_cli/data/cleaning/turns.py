@@ -1,0 +1,124 @@
+"""Tells a row that goes on with the next turn of patient or doctor, which one question and its answer do not.
+
+In doubt there is none: a definition ("Patient: a child under five"), and a talk that the question asks for or that the
+answer shows as an example, are no turns.
+"""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Iterable
+from functools import cache
+
+from medqa_cli.data.speakers import ASSISTANT, USER, persons
+
+_SENTENCE_ENDS = r".!?。！？…؟।॥۔”\"»)"
+_SURE = ("Patient", "病人", "患者")  # within a line: others ("Human") may name what a sentence is about
+_NEXT_PROMPT = ("[INST]", "<|im_start|>", "### Instruction")
+_LONGEST_NAME = 20  # characters, with spaces behind it
+_LOOKED_AT = 400  # characters of a turn, and before the first
+
+# Who speaks asks, thanks, or says "I" or "you".
+_SPEECH = re.compile(
+    r"[?？؟]|[\u03ac-\u03ce];|\b(?:i|i['’]\w{1,2}|my|me|mine|we|our|us|you|your|yes|no|ok|okay|thanks?|hello|hi|please|sorry)\b"
+    r"|[我您你咱谢吗私]|ます|です|\b(?:ich|mir|mich|mein\w*|sie|ihnen|danke|ja|nein|je|j['’]|moi|mon|ma|mes|vous|merci|oui"
+    r"|yo|mi|usted|tengo|gracias|sí|em|tinc|gràcies|io|mia|mio|lei|ho|grazie|eu|meu|minha|tenho|você|obrigad[oa]"
+    r"|ik|mij|mijn|u|bedankt|jag|mig|min|mitt|tack|jeg|meg|takk|tak|minä|minun|kiitos|mnie|mam|mój|moja|pani?|dziękuję"
+    r"|já|mám|mě|ma|děkuji|ďakujem|mă|mulțumesc|nekem|köszönöm|ben|bana|benim|teşekkür\w*|siz|saya|anda|terima kasih"
+    r"|tôi|em|cháu|cảm ơn|ạ)\b"
+    r"|\b(?:я|мне|меня|мой|моя|вы|вас|спасибо|да|нет|мені|мене|дякую|ви|так|ні|μου|εγώ|ευχαριστώ|σας|ναι|έχω)\b"
+    r"|저|제가|감사|니다|요(?=[.!\s]|$)|أنا|شكر|لدي|عندي|نعم|ممنون|مرسی|شما|בתודה|תודה|אני|שלי"
+    r"|मैं|मुझे|मेर|धन्यवाद|आप|ผม|ฉัน|ขอบคุณ|ครับ|ค่ะ|คะ",
+    re.IGNORECASE,
+)
+_DEFINES = re.compile(r"\s*(?:(?:an?|any|someone|anyone|one|usually|mostly|the (?:person|one|man|woman))\b|\d)")
+_SHOWN = re.compile(
+    r"\b(?:dialog\w*|diálogo|conversation|conversación|conversazione|role[- ]?play\w*|(?:tran)?script|skit|vignette"
+    r"|scenario|simulat\w+|interview|exchange|encounter|act out|examples?|samples?|demonstrat\w+|illustrat\w+|imagine"
+    r"|for instance|e\.g|as follows|like (?:this|so)|such as|say|ask|gespräch\w*|beispiel\w*|ejemplo|exemples?|esempio"
+    r"|exemplo|conversa|voorbeeld|gesprek\w*|samtal\w*|esimerk\w*|keskustelu\w*|rozmow\w*|przykład\w*|příklad\w*"
+    r"|rozhovor\w*|exemplu|példa|párbeszéd\w*|örne\w*|diyalo\w*|contoh|ví dụ|hội thoại)\b"
+    r"|диалог|беседа|разговор|пример|діалог|розмов|приклад|διάλογ|παράδειγμα|حوار|محادثة|مثال|گفتگو|שיחה|דוגמה|דיאלוג"
+    r"|संवाद|बातचीत|उदाहरण|บทสนทนา|ตัวอย่าง|对话|例如|例子|示例|会話|例えば|대화|예시",
+    re.IGNORECASE,
+)
+
+
+def has_more_turns(question: str, answer: str) -> bool:
+    """Tell whether a row holds more than a question and its answer: the patient's or the doctor's next turn.
+
+    Args:
+        question: the cleaned question.
+        answer: the cleaned answer.
+    """
+    if any(sign in answer for sign in _NEXT_PROMPT):
+        return True
+    turns = _turns(answer)
+    if turns:
+        start = turns[0].start()
+        is_shown = _SHOWN.search(question) or _SHOWN.search(answer, max(0, start - _LOOKED_AT), start)
+        if not is_shown and any(_is_next(turn, turns[place:]) for place, turn in enumerate(turns)):
+            return True
+    turns = _turns(question)
+    return bool(turns) and _is_patient(turns[-1]) and any(not _is_patient(turn) and _speaks(turn) for turn in turns)
+
+
+def is_talk(text: str) -> bool:
+    """Tell whether the names of those who speak stand within a text, behind its first words."""
+    return bool(_turns(text))
+
+
+def _turns(text: str) -> list[re.Match[str]]:
+    pieces = text.replace("：", ":").split(":")[:-1]
+    if not any(piece[-_LONGEST_NAME:].rstrip("* ").endswith(_all_forms()) for piece in pieces):
+        return []
+    return list(_turn().finditer(text))
+
+
+@cache
+def _all_forms() -> tuple[str, ...]:
+    return tuple({form for role in (USER, ASSISTANT) for name in persons(role) for form in (name, *_capitals(name))})
+
+
+@cache
+def _turn() -> re.Pattern[str]:
+    """Match the name of who speaks at the start of a line, or right behind a sentence with a capital."""
+    patients, doctors = persons(USER), persons(ASSISTANT)
+    behind = [[form for name in names for form in _capitals(name)] for names in (patients, doctors)]
+    lines = [[*names, *forms] for names, forms in zip((patients, doctors), behind, strict=True)]
+    return re.compile(
+        rf"(?:(?<=\n)\s{{0,9}}\*{{0,2}}(?:({_any_of(lines[0])})|({_any_of(lines[1])}))"
+        rf"|(?<=[{_SENTENCE_ENDS}])\s{{0,9}}\*{{0,2}}(?:({_any_of(behind[0])})|({_any_of(behind[1])})))\s*\*{{0,2}}[:：](?=\s*\S)"
+    )
+
+
+def _any_of(names: Iterable[str]) -> str:
+    return "|".join(re.escape(name) for name in sorted(set(names), key=lambda name: (-len(name), name)))
+
+
+def _capitals(name: str) -> tuple[str, str]:
+    return name[:1].upper() + name[1:], name.upper()
+
+
+def _is_next(turn: re.Match[str], following: list[re.Match[str]]) -> bool:
+    """Tell whether a turn is the patient's, who speaks, and not what a sentence within the text is about."""
+    if not _is_patient(turn) or not _speaks(turn):
+        return False
+    is_sure = turn[1] or turn[3] in _SURE or "\n" in turn[0]
+    return bool(is_sure) or any(mark in _said(turn) for mark in "?？؟") or not all(map(_is_patient, following))
+
+
+def _is_patient(turn: re.Match[str]) -> bool:
+    return bool(turn[1] or turn[3])
+
+
+def _speaks(turn: re.Match[str]) -> bool:
+    """Tell whether what stands behind a speaker's name, up to the next one, is said by somebody."""
+    said = _said(turn)
+    return _SPEECH.search(said) is not None and _DEFINES.match(said) is None
+
+
+def _said(turn: re.Match[str]) -> str:
+    following = _turn().search(turn.string, turn.end(), turn.end() + _LOOKED_AT)
+    end = following.start() if following else turn.end() + _LOOKED_AT
+    return turn.string[turn.end() : end].split("\n\n")[0]
