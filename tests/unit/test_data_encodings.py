@@ -280,6 +280,25 @@ def test_a_named_encoding_that_makes_no_sense_is_doubted_with_the_words(tmp_path
         assert detect_encoding(path, "x", codec).warnings == (), (language, codec)
 
 
+@pytest.mark.parametrize(
+    ("sentence", "codec", "named"),
+    [
+        ("Take 25 kg/m².", "cp1252", "mac_roman"),
+        ("Take ½ tablet.", "cp1252", "iso8859_15"),
+        ("Don’t take ½ tablet.", "cp1252", "mac_latin2"),
+        ("Take Wałęsa and Gałązka.", "cp1250", "mac_roman"),
+    ],
+)
+def test_a_named_encoding_that_makes_odd_signs_of_ordinary_ones_is_doubted(
+    tmp_path: Path, sentence: str, codec: str, named: str
+) -> None:
+    text = f"question\tanswer\n{ENGLISH}How much?\t{sentence}\n"
+    path = write(tmp_path / "qa.tsv", text.encode(codec))
+    (warning,) = detect_encoding(path, "qa.tsv", named).warnings
+    assert warning.endswith(f"--set data.encoding={codec}")
+    assert detect_encoding(path, "qa.tsv", codec).warnings == ()
+
+
 def test_letters_that_are_valid_utf8_by_chance_join_no_files(tmp_path: Path) -> None:
     text = table("cs", 4) + "Co je úžeh?\tÚžeh je přehřátí těla.\nOtok?\tÚžeh.\n"
     path = write(tmp_path / "qa.tsv", text.encode("cp1250"))

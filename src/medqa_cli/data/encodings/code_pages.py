@@ -155,16 +155,20 @@ def better_than(data: bytes, codec: str) -> tuple[Reading, Reading] | None:
     found = recognise(data)
     best = found.reading or next(iter(found.candidates), None)
     text = data.decode(codec, "replace")
-    if best is None or letters_of(best.text) == letters_of(text):
+    if best is None or (letters_of(best.text) == letters_of(text) and best_latin_share(text) >= ENOUGH):
         return None
     mine = Reading(codec, data, text, max(probability(text), _OF_ANY_LANGUAGE * best_latin_share(text)))
-    if found.reading is None:
-        return (mine, best) if mine.score < min(_IMPROBABLE, best.score) else None
+    if found.reading is None and mine.score < min(_IMPROBABLE, best.score):
+        return mine, best
     if is_latin(best.codec):
         own = own_alphabet(told_languages(best.text)) or NAMES_LETTERS
         pairs = deciding_words(mine, best)
         words, better = (" ".join(pair[side] for pair in pairs) for side in (0, 1))
+        if found.reading is None:
+            return (mine, best) if best_latin_share(words) < _IMPROBABLE < ENOUGH <= best_latin_share(better) else None
         return (mine, best) if latin_share(words, own) < ENOUGH <= latin_share(better, own) else None
+    if found.reading is None:
+        return None
     return (mine, best) if mine.score < ENOUGH else None
 
 

@@ -176,8 +176,9 @@ def _doubt_of_named(path: Path, shown: str, wanted: str, codec: str) -> str:
         return f"{shown} is valid UTF-8, but read as {wanted}, as data.encoding says: look at the rows"
     if (pair := better_than(_look_at_lines(path).head, codec)) is None:
         return ""
+    read = as_shown(pair).replace(f", {pair[1].codec} reads", f", where {pair[1].codec} reads", 1)
     return (
-        f"{shown}: as data.encoding says, {as_shown(pair[:1])}, where {as_shown(pair[1:])}, which makes more sense: "
+        f"{shown}: as data.encoding says, {read}, which makes more sense: "
         f"look at the rows, and at --set data.encoding={pair[1].codec}"
     )
 
