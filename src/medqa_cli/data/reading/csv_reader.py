@@ -92,7 +92,10 @@ class _Format:
 
     def reader(self, lines: Iterator[str], strict: bool) -> Iterator[list[str]]:
         if self.escapes:
-            lines = (_ESCAPED.sub(lambda found: '""' if found[1] == '"' else found[1], line) for line in lines)
+            lines = (
+                _ESCAPED.sub(lambda found: '""' if found[1] == '"' else found[1], line) if "\\" in line else line
+                for line in lines
+            )
         return csv.reader(lines, delimiter=self.delimiter, skipinitialspace=self.skip_spaces, strict=strict)
 
 

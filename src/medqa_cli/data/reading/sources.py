@@ -26,7 +26,7 @@ from medqa_cli.data.reading.folders import (
     table_part,
 )
 from medqa_cli.data.reading.hub import open_hub, parse_hub_id
-from medqa_cli.data.reading.rows import Caps, ColumnNames, Rows, SourceFile, SourceRows, Table, TableFile
+from medqa_cli.data.reading.rows import Caps, ColumnNames, Rows, SourceFile, SourceRows, TableFile
 from medqa_cli.data.reading.tables import READERS, check_content, open_table, table_suffix
 from medqa_cli.errors import InputError
 from medqa_cli.files import sha256_of_file
@@ -204,12 +204,12 @@ def _open(source: str, name: str, wanted: ColumnNames, scratch: Scratch) -> _Ope
     else:
         file = TableFile(path, source, name)
         # One of several is opened again when its turn comes, so that they are never all open at once.
-        parts = [table_part(file, wanted, scratch)] if name else [_open_part(open_table(file, wanted, scratch))]
+        if name:
+            parts = [table_part(file, wanted, scratch)]
+        else:
+            table = open_table(file, wanted, scratch)
+            parts = [Part(table.description, table.columns, lambda: table.rows, table.warnings)]
     return _Opened(source, parts, SourceFile(source, sha256_of_file(path)))
-
-
-def _open_part(table: Table) -> Part:
-    return Part(table.description, table.columns, lambda: table.rows, table.warnings)
 
 
 def _all_rows(opened: Sequence[_Opened], open_files: contextlib.ExitStack) -> Rows:
