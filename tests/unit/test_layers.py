@@ -52,7 +52,7 @@ ALLOWED: dict[str, set[str]] = {
     "journal": {"console", "distributed", "errors", "files"},
     "malloc": set(),
     "cards": {"config", "prompt"},
-    "prompt": {"errors", "config", "confined", "files", "prompt"},
+    "prompt": {"errors", "config", "confined", "files", "prompt", "resources"},
     "data": _GROUND | {"__init__", "data"},
     "model": _GROUND | {"model"},
     "training": _GROUND | {"data", "model", "training"},

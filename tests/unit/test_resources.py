@@ -160,3 +160,13 @@ def test_emergency_patterns_compile_and_name_only_words_of_their_table() -> None
         assert kind["advice"].endswith(".")
     # No pattern matches the empty text: it would find a sign in every question.
     assert not any(sign.search("") for kind in kinds() for sign in kind.signs)
+
+
+def test_abbreviations_are_small_words_without_their_last_full_stop() -> None:
+    table = load_yaml("abbreviations")
+    assert table.keys() == {"anywhere", "before_a_number", "before_an_ordinal"}
+    for words in table.values():
+        assert len(words.split()) > 20
+        for word in words.split():
+            assert word == unicodedata.normalize("NFC", word).lower()
+            assert not word.endswith(".")

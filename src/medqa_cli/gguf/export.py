@@ -114,7 +114,12 @@ def export_gguf(
         out_dir.mkdir(parents=True, exist_ok=True)
     except OSError as error:
         raise InputError(f"cannot write {out_dir}: {error.strerror}") from error
-    _require_space(out_dir, sum(_estimated_bytes(plan, translated) for plan in plans.values()))
+    needed, free = sum(_estimated_bytes(plan, translated) for plan in plans.values()), shutil.disk_usage(out_dir).free
+    if free < needed:
+        raise InputError(
+            f"the GGUF files need {needed / 2**30:.1f} GiB, {out_dir} has {free / 2**30:.1f} GiB free",
+            "free some space, or ask for fewer types: --gguf q8_0",
+        )
     written = [_write_file(out_dir / f"{name}-{kind}.gguf", model, kind, plan) for kind, plan in plans.items()]
     model.weights.close()
     best = next(kind for kind in _BEST_FIRST if kind in plans)
@@ -218,12 +223,3 @@ def _estimated_bytes(plan: Sequence[PlannedTensor], tokenizer: GgufTokenizer) ->
     """Return the size of the file, a little too large: padding for each tensor, 32 bytes for each token and merge."""
     text_bytes = sum(len(text.encode()) + 32 for text in [*tokenizer.tokens, *tokenizer.merges])
     return sum(tensor.num_bytes + 256 for tensor in plan) + text_bytes + 2**16
-
-
-def _require_space(folder: Path, needed: int) -> None:
-    free = shutil.disk_usage(folder).free
-    if free < needed:
-        raise InputError(
-            f"the GGUF files need {needed / 2**30:.1f} GiB, {folder} has {free / 2**30:.1f} GiB free",
-            "free some space, or ask for fewer types: --gguf q8_0",
-        )

@@ -112,9 +112,15 @@ def read_tokenizer(tokenizer: Any, vocab_size: int, contract: PromptContract) ->
         special_ids=_special_ids(tokenizer, contract),
         add_bos=contract.adds_bos,
     )
-    finished = _sentencepiece(plain, found, contract) if model.get("byte_fallback") else _byte_level(plain, found)
-    _require_distinct(finished.tokens)
-    return finished
+    if model.get("byte_fallback"):
+        translated = _sentencepiece(plain, found, contract)
+    else:
+        name, warnings = byte_level_name(saved)
+        translated = replace(plain, pre=name, warnings=warnings)
+    # llama.cpp aborts on them.
+    if len(set(translated.tokens)) != len(translated.tokens) or "" in translated.tokens:
+        raise InputError("no GGUF export: two tokens of the tokenizer have the same text, or one has none")
+    return translated
 
 
 @dataclass(frozen=True)
@@ -125,11 +131,6 @@ class _Saved:
     added: dict[int, dict[str, Any]]
     texts: dict[int, str]
     merges: list[tuple[str, ...]]
-
-
-def _byte_level(plain: GgufTokenizer, saved: _Saved) -> GgufTokenizer:
-    name, warnings = byte_level_name(saved.content)
-    return replace(plain, pre=name, warnings=warnings)
 
 
 def _sentencepiece(plain: GgufTokenizer, saved: _Saved, contract: PromptContract) -> GgufTokenizer:
@@ -223,12 +224,6 @@ def _special_ids(tokenizer: Any, contract: PromptContract) -> dict[str, int]:
         "pad": tokenizer.pad_token_id,
     }
     return {name: int(token_id) for name, token_id in found.items() if token_id is not None}
-
-
-def _require_distinct(tokens: Sequence[str]) -> None:
-    """Refuse what llama.cpp aborts on."""
-    if len(set(tokens)) != len(tokens) or "" in tokens:
-        raise InputError("no GGUF export: two tokens of the tokenizer have the same text, or one has none")
 
 
 def byte_level_name(saved: dict[str, Any]) -> tuple[str, list[str]]:

@@ -1,7 +1,6 @@
-"""Reads a LoRA adapter as PEFT saves it, tensor by tensor, and refuses by name what cannot be merged.
+"""Read a LoRA adapter as PEFT saves it, tensor by tensor, and refuse by name what cannot be merged.
 
-The names of its parts and the formula of its scale are PEFT's (``peft/tuners/lora``, 0.21). Does not know the base
-model: ``plan`` brings the two together.
+The names of its parts and the formula of its scale are PEFT's (``peft/tuners/lora``, 0.21).
 """
 
 from __future__ import annotations
@@ -13,11 +12,10 @@ from pathlib import Path
 from typing import Any
 
 import torch
-from safetensors import safe_open
 
 from medqa_cli.errors import InputError
 from medqa_cli.model.checks.adapter import ADAPTER_CONFIG_NAME, read_adapter_config, refuse_endless_patterns
-from medqa_cli.model.weights import adapter_file, pytorch_tensors, safetensors_tensors
+from medqa_cli.model.weights import WeightFiles, adapter_file, tensors_of_file
 
 _PREFIX = "base_model.model."
 # What PEFT puts behind the name of a layer: matrices of a linear layer, of an embedding, DoRA's magnitude, a bias.
@@ -78,8 +76,8 @@ class AdapterFile:
         self.folder = folder
         self.config = read_adapter_config(folder)
         _refuse_unsupported(self.config, folder)
-        self._load = _Tensors(adapter_file(folder))
-        self.shapes = self._load.shapes
+        self._file = WeightFiles(folder, {tensor.name: tensor for tensor in tensors_of_file(adapter_file(folder))})
+        self.shapes = {name: tensor.shape for name, tensor in self._file.tensors.items()}
         modules = [key.removeprefix(_PREFIX).rpartition(".lora_")[0] for key in self.shapes]
         refuse_endless_patterns(self.config, modules, folder)
         self.updates: dict[str, LoraUpdate] = {}
@@ -92,7 +90,7 @@ class AdapterFile:
 
     def tensor(self, key: str) -> torch.Tensor:
         """Return one tensor in float32, on the CPU."""
-        return self._load(key).float()
+        return self._file.whole(key).float()
 
     def _sort_keys(self) -> None:
         parts: dict[str, dict[str, str]] = {}
@@ -148,27 +146,6 @@ class AdapterFile:
                 "restore adapter_config.json, or train again",
             )
         return alpha / math.sqrt(r) if self.config.get("use_rslora") else alpha / r
-
-
-class _Tensors:
-    """Tensors of a safetensors or PyTorch file, read one at a time."""
-
-    def __init__(self, path: Path) -> None:
-        self._path = path
-        self._content: dict[str, torch.Tensor] | None = None
-        if path.suffix == ".safetensors":
-            self.shapes = {tensor.name: tensor.shape for tensor in safetensors_tensors(path)}
-        else:
-            self._content = pytorch_tensors(path)
-            self.shapes = {key: tuple(value.shape) for key, value in self._content.items()}
-
-    def __call__(self, key: str) -> torch.Tensor:
-        if self._content is not None:
-            return self._content[key]
-        # Opened for each tensor: an open map counts as resident memory.
-        with safe_open(self._path, "pt") as file:
-            tensor: torch.Tensor = file.get_tensor(key).clone()
-        return tensor
 
 
 def _refuse_unsupported(config: dict[str, Any], folder: Path) -> None:

@@ -5,6 +5,7 @@ Transformers' own code answers all of it, on a model whose tensors are on the me
 
 from __future__ import annotations
 
+import contextlib
 import re
 from collections.abc import Iterable
 from dataclasses import dataclass
@@ -79,7 +80,20 @@ def build_architecture(folder: Path) -> tuple[Architecture, Any]:
         )
     with loading("config", folder), torch.device("meta"):
         model = AutoModelForCausalLM.from_config(config, trust_remote_code=False)
-    return _describe(model), model
+    embedding = None
+    with contextlib.suppress(NotImplementedError):
+        embedding = model.get_input_embeddings()
+    names = {id(module): f"{name}.weight" for name, module in model.named_modules()}
+    described = Architecture(
+        shapes={name: tuple(value.shape) for name, value in model.state_dict().items()},
+        kinds={name: _kind(module) for name, module in model.named_modules()},
+        tied={name: source for name, source in _tied(model).items() if name != source},
+        embedding=names.get(id(embedding), ""),
+        output=names.get(id(model.get_output_embeddings()), ""),
+        # Last: it replaces the linear layers of the model.
+        four_bit=_four_bit_layers(model),
+    )
+    return described, model
 
 
 def stored_names(model: Any, names: Iterable[str]) -> StoredNames:
@@ -144,22 +158,6 @@ def _missing(model: Any, without_tensor: set[str]) -> set[str]:
     return {name for name in without_tensor - shared if not any(re.search(pattern, name) for pattern in patterns)}
 
 
-def _describe(model: Any) -> Architecture:
-    shapes = {name: tuple(value.shape) for name, value in model.state_dict().items()}
-    kinds = {name: _kind(module) for name, module in model.named_modules()}
-    tied = {name: source for name, source in _tied(model).items() if name != source}
-    embedding, output = (_weight_name(model, layer) for layer in (_embedding(model), model.get_output_embeddings()))
-    # Last: it replaces the linear layers of the model.
-    return Architecture(shapes, kinds, _four_bit_layers(model), tied, embedding, output)
-
-
-def _embedding(model: Any) -> Any:
-    try:
-        return model.get_input_embeddings()
-    except NotImplementedError:
-        return None
-
-
 def _tied(model: Any) -> dict[str, str]:
     return dict(getattr(model, "all_tied_weights_keys", None) or {})
 
@@ -172,11 +170,6 @@ def _kind(module: Any) -> LayerKind:
     if isinstance(module, Conv1D):
         return "conv1d"
     return "embedding" if isinstance(module, torch.nn.Embedding) else "other"
-
-
-def _weight_name(model: Any, layer: Any) -> str:
-    found = next((name for name, module in model.named_modules() if layer is not None and module is layer), None)
-    return "" if found is None else f"{found}.weight"
 
 
 def _four_bit_layers(model: Any) -> frozenset[str]:

@@ -189,9 +189,8 @@ def finished_merge(out_dir: Path, inputs: Mapping[str, Any]) -> dict[str, Any] |
         console.note(f"{out_dir} holds an earlier merge, of other inputs: it is replaced")
         return None
     sizes = before.get("files")
-    damaged = [
-        name for name, size in (sizes if isinstance(sizes, dict) else {}).items() if _size(out_dir / name) != size
-    ]
+    found = file_sizes(out_dir)
+    damaged = [name for name, size in (sizes if isinstance(sizes, dict) else {}).items() if found.get(name) != size]
     if damaged or not sizes:
         console.note(f"{out_dir} is not whole ({', '.join(damaged[:3]) or 'no list of files'}): merging again")
         return None
@@ -205,7 +204,3 @@ def file_sizes(folder: Path) -> dict[str, int]:
         for path in sorted(folder.iterdir())
         if path.is_file() and path.name != MERGE_FILE_NAME
     }
-
-
-def _size(path: Path) -> int:
-    return path.stat().st_size if path.is_file() else -1

@@ -158,15 +158,19 @@ def make_plan(
     parameter_of = {stored: parameter for parameter, stored in names.of_parameter.items()}
     tied = architecture.is_tied
     shared = _shared_name(base, architecture, names) if tied else ""
-    separate = bool(shared) and _changes_one_of_two(architecture, adapter)
+    both = (architecture.embedding, architecture.output)
+    # Whether output layer and embedding differ after the merge although the base ties them.
+    separate = bool(shared) and (
+        any(parameter.rpartition(".")[0] in adapter.updates for parameter in both)
+        or not adapter.own_copies.isdisjoint(both)
+    )
     tensors: list[TensorPlan] = []
     for name, tensor in base.tensors.items():
         parameter = parameter_of.get(name, "")
         made = [(name, parameter)]
-        if shared and parameter in (architecture.embedding, architecture.output):
+        if shared and parameter in both:
             if name != shared:
                 continue  # a second copy of the shared weights: they are written once
-            both = (architecture.embedding, architecture.output)
             made = [(names.of_parameter.get(each, each), each) for each in both] if separate else made
         for written, each in made:
             unchanged = TensorPlan(written, name, tensor.type_name, tensor.shape)
@@ -181,7 +185,12 @@ def _with_adapter(
     tensor: TensorPlan, parameter: str, architecture: Architecture, adapter: AdapterFile, four_bit: bool
 ) -> TensorPlan:
     layer, _, kind = parameter.rpartition(".")
-    key = adapter.replacements.get(parameter) or _replacement_of_shared(parameter, architecture, adapter)
+    key = adapter.replacements.get(parameter)
+    if key is None and architecture.is_tied:
+        # Tied weights may be replaced under the other layer's name; a layer's own copy stays its own.
+        pair = {architecture.embedding: architecture.output, architecture.output: architecture.embedding}
+        other = pair.get(parameter)
+        key = adapter.replacements.get(other) if other and other not in adapter.own_copies else None
     update = adapter.updates.get(layer) if kind in ("weight", "bias") else None
     is_bias = kind == "bias"
     if is_bias and (update is None or update.bias_key is None):
@@ -200,27 +209,12 @@ def _with_adapter(
     return tensor
 
 
-def _replacement_of_shared(parameter: str, architecture: Architecture, adapter: AdapterFile) -> str | None:
-    """Return what replaces tied weights by way of the other layer's name; a layer's own copy stays its own."""
-    pair = {architecture.embedding: architecture.output, architecture.output: architecture.embedding}
-    other = pair.get(parameter) if architecture.is_tied else None
-    return adapter.replacements.get(other) if other and other not in adapter.own_copies else None
-
-
 def _shared_name(base: WeightFiles, architecture: Architecture, names: StoredNames) -> str:
     """Return the stored name of the tied weights; empty where the files hold two different ones, which stay apart."""
     embedding, output = (names.of_parameter.get(name, "") for name in (architecture.embedding, architecture.output))
     if embedding and output and not base.are_equal(embedding, output):
         return ""
     return embedding or output
-
-
-def _changes_one_of_two(architecture: Architecture, adapter: AdapterFile) -> bool:
-    """Tell whether the output layer and the embedding differ after the merge although the base ties them."""
-    layers = [name.rpartition(".")[0] for name in (architecture.embedding, architecture.output)]
-    return any(layer in adapter.updates for layer in layers) or bool(
-        {architecture.embedding, architecture.output} & adapter.own_copies
-    )
 
 
 def _check_layers(architecture: Architecture, adapter: AdapterFile) -> None:

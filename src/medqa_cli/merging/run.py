@@ -83,10 +83,9 @@ def merge(
     plan = plan_merge(inputs)
     contract, tokenizer = load_contract(run.adapter_dir, inputs.base.folder, config.prompt)
     encoder = PromptEncoder(contract, tokenizer, num_embeddings(load_config(str(inputs.base.folder))))
-    examples, not_verified = _held_out(data_dir, encoder, config.model.max_length)
+    examples, not_verified = _examples_to_compare(inputs, plan, data_dir, encoder)
     with atomic_dir(out_dir) as folder:
         exact = write_companions(folder, inputs.base.folder, contract, tokenizer)
-        not_verified = not_verified or _no_memory_for(inputs, plan)
         written = _write_and_compare(inputs, plan, examples, not_verified, folder, out_dir)
         _take_the_better(inputs, written, folder, out_dir)
         chosen, verification = written.base_weights, written.verification
@@ -103,21 +102,20 @@ def merge(
     return summary
 
 
-def _held_out(data_dir: Path, encoder: PromptEncoder, max_length: int) -> tuple[list[Example], str]:
-    """Return validation questions to compare on, or none and why."""
+def _examples_to_compare(
+    inputs: MergeInputs, plan: MergePlan, data_dir: Path, encoder: PromptEncoder
+) -> tuple[list[Example], str]:
+    """Return validation questions to compare on, or none and why there can be no comparison."""
     if not (data_dir / "validation.jsonl").is_file():
         return [], f"there is no validation split in {data_dir.name}"
-    examples = pick_examples(read_split(data_dir, "validation"), encoder, max_length)
-    return examples, "" if examples else "the validation split holds no question that can be scored"
-
-
-def _no_memory_for(inputs: MergeInputs, plan: MergePlan) -> str:
-    """Say why base + adapter cannot be loaded for a comparison; empty where it can."""
+    examples = pick_examples(read_split(data_dir, "validation"), encoder, inputs.options["max_length"])
+    if not examples:
+        return [], "the validation split holds no question that can be scored"
     needed = memory_needed_bytes(plan.architecture, plan.adapter, inputs.trained.quantization)
     available = free_memory_bytes(inputs.device)
-    if needed <= available:
-        return ""
-    return f"that takes about {needed / 2**30:.1f} GiB of memory, {available / 2**30:.1f} GiB are available"
+    if needed > available:
+        return [], f"that takes about {needed / 2**30:.1f} GiB of memory, {available / 2**30:.1f} GiB are available"
+    return examples, ""
 
 
 def _write_and_compare(

@@ -270,6 +270,8 @@ def compare(
         the questions where bfloat16 is slow.
     """
     started = time.perf_counter()
+    is_bfloat16_fast = pick_compute_dtype("auto", device) == torch.bfloat16
+    noise_tokens = _WANTED_TOKENS if is_bfloat16_fast else _FEW_TOKENS
     found = Verification(candidates={name: LogitMetrics() for name in candidates}, num_questions=len(examples))
     with console.progress("comparing", len(examples)) as bar, computing_in(reference, torch.float32):
         done = 0
@@ -279,7 +281,7 @@ def compare(
             found.adapter_scores += answer_scores(expected, batch)
             for name, model in candidates.items():
                 found.candidates[name].add_batch(expected, answer_logits(model, batch), batch)
-            if found.noise_floor.num_tokens < _noise_tokens(device):
+            if found.noise_floor.num_tokens < noise_tokens:
                 with computing_in(reference, torch.bfloat16):
                     # Another batch size: each question by itself.
                     rough = [answer_logits(reference, pack([example], device)) for example in group]
@@ -288,12 +290,6 @@ def compare(
             bar.update(done)
     found.seconds = time.perf_counter() - started
     return found
-
-
-def _noise_tokens(device: torch.device) -> int:
-    """Return on how many answer tokens the noise floor is measured: fewer where bfloat16 is emulated."""
-    is_fast = pick_compute_dtype("auto", device) == torch.bfloat16
-    return _WANTED_TOKENS if is_fast else _FEW_TOKENS
 
 
 def pick_examples(rows: Sequence[QaRow], encoder: PromptEncoder, max_length: int) -> list[Example]:

@@ -32,7 +32,7 @@ from medqa_cli.model.kernels.chunked_cross_entropy import install_answer_losses
 from medqa_cli.model.kernels.parity import settle_way
 from medqa_cli.model.lora import refuse_dora_on_int8_cpu
 from medqa_cli.model.resolve import ModelRef, base_folder, described_folder, find_base
-from medqa_cli.model.weights import adapter_file, check_weight_files, pytorch_tensors, safetensors_tensors
+from medqa_cli.model.weights import adapter_file, check_weight_files, tensors_of_file
 from medqa_cli.prompt.encoder import PROMPT_FILE_NAME, PromptContract, PromptEncoder, make_contract
 
 _OTHER_BASE = "it was trained on another base, or on one with a resized vocabulary: take that one"
@@ -264,10 +264,7 @@ def _refuse_absent_weights(config: dict[str, Any], adapter_dir: Path) -> None:
     Where there is no file at all, PEFT would take the folder for a repository of the hub.
     """
     path = adapter_file(adapter_dir)
-    if path.suffix == ".safetensors":
-        shapes = {tensor.name: tensor.shape for tensor in safetensors_tensors(path)}
-    else:
-        shapes = {name: tuple(tensor.shape) for name, tensor in pytorch_tensors(path).items()}
+    shapes = {tensor.name: tensor.shape for tensor in tensors_of_file(path)}
     ranks = {shape[0] for name, shape in shapes.items() if "lora_A" in name or "lora_embedding_A" in name if shape}
     wanted = {config["r"], *(config.get("rank_pattern") or {}).values()}
     if ranks and max(wanted) > max(ranks):

@@ -87,10 +87,9 @@ def stored_tensors(folder: Path) -> dict[str, StoredTensor]:
         InputError: a shard is missing, cut short or damaged, or there are no weights.
     """
     paths = weight_paths(folder)
-    read = safetensors_tensors if paths[0].suffix == ".safetensors" else _pytorch_tensors_as_stored
     tensors: dict[str, StoredTensor] = {}
     for path in paths:
-        tensors.update({tensor.name: tensor for tensor in read(path)})
+        tensors.update({tensor.name: tensor for tensor in tensors_of_file(path)})
     _check_tensors_of_index(folder, tensors)
     return tensors
 
@@ -199,7 +198,14 @@ def safetensors_tensors(path: Path) -> list[StoredTensor]:
     return sorted(found, key=lambda tensor: tensor.offset)
 
 
-def _pytorch_tensors_as_stored(path: Path) -> list[StoredTensor]:
+def tensors_of_file(path: Path) -> list[StoredTensor]:
+    """List the tensors of a safetensors or PyTorch file.
+
+    Raises:
+        InputError: it is damaged or cut short, or holds a type that medqa does not read.
+    """
+    if path.suffix == ".safetensors":
+        return safetensors_tensors(path)
     found = [
         StoredTensor(name, path, _TYPE_NAMES.get(value.dtype, str(value.dtype)), tuple(value.shape), -1)
         for name, value in pytorch_tensors(path).items()

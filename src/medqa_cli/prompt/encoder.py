@@ -108,7 +108,7 @@ def make_contract(config: PromptConfig, tokenizer: Tokenizer) -> PromptContract:
         InputError: the tokenizer has no end token, or the template is unusable.
     """
     text = make_prompt_text(config, tokenizer)
-    adds_bos = _adds_bos(tokenizer)
+    adds_bos = tokenizer.bos_token_id is not None and list(tokenizer("a")["input_ids"])[:1] == [tokenizer.bos_token_id]
     if adds_bos and tokenizer.bos_token and text.before_question.startswith(tokenizer.bos_token):
         # The template writes the BOS that the tokenizer adds as well: keep one of the two.
         text = replace(text, before_question=text.before_question[len(tokenizer.bos_token) :])
@@ -200,7 +200,9 @@ class PromptEncoder:
         skips such examples. Raises InputError where the model has no embedding for an id.
         """
         prompts = self.encode_prompts(questions)
-        texts = [self._answer_text(answer) for answer in answers]
+        # What leads into an answer, and the answer without forged turns.
+        prefix, defuse = self.contract.text.answer_prefix, self.contract.text.defuse
+        texts = [prefix + self._without_control(defuse(answer)) for answer in answers]
         return [
             self._example(prompt, text, answer, max_length)
             for prompt, text, answer in zip(prompts, texts, self._encode_answers(texts), strict=True)
@@ -259,11 +261,6 @@ class PromptEncoder:
 
         return last_cut(text, tokens_up_to, room) or room
 
-    def _answer_text(self, answer: str) -> str:
-        """Return what is encoded of an answer: what leads into it, and no forged turn in it."""
-        text = self.contract.text
-        return text.answer_prefix + self._without_control(text.defuse(answer))
-
     def _encode_answers(self, texts: Sequence[str]) -> list[list[int]]:
         if not texts:
             return []
@@ -309,13 +306,6 @@ class PromptEncoder:
     def _plain(self, texts: list[str]) -> list[list[int]]:
         encoded = self._tokenizer(texts, add_special_tokens=False, split_special_tokens=True)
         return [list(ids) for ids in encoded["input_ids"]]
-
-
-def _adds_bos(tokenizer: Tokenizer) -> bool:
-    if tokenizer.bos_token_id is None:
-        return False
-    with_special = list(tokenizer("a")["input_ids"])
-    return with_special[:1] == [tokenizer.bos_token_id]
 
 
 def _token_ends(text: str, offsets: Sequence[tuple[int, int]], room: int) -> dict[int, int]:

@@ -7,7 +7,10 @@ from __future__ import annotations
 
 import re
 from collections.abc import Callable, Iterator
+from functools import cache
 from itertools import pairwise
+
+from medqa_cli.resources import load_yaml
 
 # They end a sentence wherever they stand: East Asian, Hindi and Bengali, Urdu and Arabic, Burmese, Ethiopic, Armenian,
 # Khmer, Tibetan, Syriac, Meetei, Ol Chiki.
@@ -20,42 +23,15 @@ _OPENING = "\"'“‘«([{"
 _NEXT_LETTER = re.compile(rf"[^\S\n]*+\n?[^\S\n]*+[{re.escape(_OPENING)}]*+([^\W\d_])?")
 
 
-def _words(text: str) -> frozenset[str]:
-    return frozenset(text.split())
+@cache
+def _abbreviations(kind: str) -> frozenset[str]:
+    return frozenset(load_yaml("abbreviations")[kind].split())
 
 
-# Titles and such, after which a sentence goes on even with a capital or a number, in the languages of Europe and some
-# more. Single letters (J., e.g., U.S., z. B., p. ex.) are told by their form, all others by a small letter
-# that follows.
-_ABBREVIATIONS = _words("""
-    dr drs mr mrs ms prof rev st mt vs approx ca cf al fig figs ref refs no nos vol vols pp ed eds sp spp var dept est
-    resp incl esp viz jr sr tab inj syp syr susp
-    bzw ggf evtl inkl exkl vgl sog bspw zzgl abzgl insb insbes einschl entspr gem allg tägl wöchentl mtl jährl lt nr hr
-    fr frl dipl univ str bd hrsg tbl kps gtt rp
-    mme mmes mlle mlles mgr env éd chap ex
-    sra srta dra dña ud uds núm pág págs aprox ej tel máx mín av
-    profa sig sigg dott dottssa avv pag pagg
-    bijv bv dhr mevr mw ir ing blz evt drs
-    bl jfr sid tabl eks jf hhv stk vedr tlf ift pga dvs mfl m.fl
-    np tj tzn tzw m.in mgr inż św wg ww godz rys zob por ul hab
-    např tzv čl odst mudr resp popř příp cca obr
-    alin dna dvs örn bkz sn yrd doç uzm md esim ns ks vrt puh milj pl kb ún ld vö
-    drg yth jl tgl
-    г.р т.е т.д ул им проф акад рис табл см
-    """)
-# Before a number only: "Abs. 3", "art. 46", "NO. 1"; elsewhere they are words, or abbreviations of their own.
-_BEFORE_A_NUMBER = _words("""
-    abs art ust kap pkt par cap sec ch eq no nr nos num fig tab vol str s sid p pág pag bl z poz ok kl pt ziff anm lf
-    lfg bd kol wiersz § čl odst alin lit n núm ref st stk rys obr ábra sz szt gl ст п рис табл с
-    """)
 # Two words: "ad es.", "par ex.", "z. Zt.".
 _OF_TWO_WORDS = frozenset(("ad es", "par ex", "por ej", "por ex", "p ej", "de ex", "z. zt", "a. d", "m. a"))
 _TITLES = frozenset({"DR", "MR", "MRS", "PROF", "ST"})  # in a text of capitals, before a name
 _VIETNAMESE_TITLES = frozenset({"BS", "TS", "ThS", "GS", "PGS", "TP"})
-# "am 3. Mai", "der 2. Weltkrieg": a number behind one of these words is the third or the second.
-_BEFORE_AN_ORDINAL = _words(
-    "am der die das dem den des im vom zum beim bis ab seit ein eine einem einen einer eines jeder jede jedes"
-)
 _AFTER_A_STOP = frozenset({"ex", "ej", "eks", "zt", "fl", "ä"})  # t.ex., p.ej., f.eks., z.Zt.
 _NEXT_CHARACTERS = 4
 _LONGEST_HEADING = 60  # characters; a line without a mark at its end that is no longer may be a heading
@@ -122,7 +98,12 @@ def _ends_sentence(text: str, mark: re.Match[str]) -> bool:
         _is_abbreviation(word, following)
         or " ".join(words[-2:]).lower() in _OF_TWO_WORDS
         or _is_list_number(word, before)
-        or (word.isdecimal() and len(word) <= 2 and words[-2:-1] != [] and words[-2].lower() in _BEFORE_AN_ORDINAL)
+        or (
+            word.isdecimal()
+            and len(word) <= 2
+            and words[-2:-1] != []
+            and words[-2].lower() in _abbreviations("before_an_ordinal")
+        )
     )
 
 
@@ -138,12 +119,14 @@ def _is_abbreviation(word: str, following: str) -> bool:
     if len(last) == 1 and last.isalpha():
         return True
     if following.isdigit() or following == "§":
-        if word.lower() in _BEFORE_A_NUMBER:
+        if word.lower() in _abbreviations("before_a_number"):
             return True
     elif word in _TITLES or word in _VIETNAMESE_TITLES or word == "Cap":
         return True
     # In capitals it is another word: MS is a disease, CF is one.
-    return not word.isupper() and (word.lower() in _ABBREVIATIONS or ("." in word and last.lower() in _AFTER_A_STOP))
+    return not word.isupper() and (
+        word.lower() in _abbreviations("anywhere") or ("." in word and last.lower() in _AFTER_A_STOP)
+    )
 
 
 def _is_list_number(word: str, before: str) -> bool:
