@@ -190,6 +190,7 @@ def test_an_index_names_files_of_its_folder_only(name: str, tiny_model_dir: Path
     "start",
     [
         "from medqa_cli.model.load import quiet_libraries; quiet_libraries()",
+        "import medqa_cli.training.run",
         """
 import contextlib, sys
 from medqa_cli.cli import main
