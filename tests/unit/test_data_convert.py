@@ -7,12 +7,13 @@ import json
 import os
 import subprocess
 import sys
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import Any
 
 import pytest
 
+from helpers.commands import Outcome
 from medqa_cli import console
 from medqa_cli.config.schema import DataConfig
 from medqa_cli.data import convert as conversion
@@ -296,6 +297,20 @@ def test_text_that_is_no_unicode_is_rejected_and_kept(tmp_path: Path) -> None:
     report = run(source, tmp_path / "out")
     assert report["rows"]["rejected"] == {"invalid_unicode": 1}
     assert lines_of(tmp_path / "out/rejected.jsonl")[0]["answer"] == "\ud800 x"
+
+
+def test_all_rows_rejected_for_a_reason_names_the_option_that_keeps_them(
+    tmp_path: Path, medqa: Callable[..., Outcome], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.chdir(tmp_path)
+    rows = "".join(f"I have {illness}.,How long have you had it?\n" for illness in ("gout", "mumps", "asthma"))
+    (tmp_path / "asked.csv").write_text(f"question,answer\n{rows}")
+    nothing_held_out = ("--set", "data.validation_fraction=0", "--set", "data.test_fraction=0")
+    refused = medqa("convert", "asked.csv", *nothing_held_out)
+    assert refused.code == 2
+    assert "if these rows are good: --set 'data.reasons={answer_is_question: false}'" in refused.err
+    kept = medqa("convert", "asked.csv", *nothing_held_out, "--set", "data.reasons={answer_is_question: false}")
+    assert kept.code == 0, kept.err
 
 
 def test_all_rows_rejected(tmp_path: Path) -> None:

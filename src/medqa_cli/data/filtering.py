@@ -13,7 +13,7 @@ from medqa_cli import console
 from medqa_cli.config.schema import DataConfig
 from medqa_cli.data.cleaning.mojibake import garbled_words, mojibake
 from medqa_cli.data.cleaning.non_answers import non_answer
-from medqa_cli.data.cleaning.reasons import enabled_reasons
+from medqa_cli.data.cleaning.reasons import enabled_reasons, how_to_keep
 from medqa_cli.data.cleaning.rules import clean, enabled_rules
 from medqa_cli.data.languages import told_language
 from medqa_cli.data.normalize import NONE, RowKeys, is_empty, normalize, row_keys
@@ -119,6 +119,9 @@ def check_something_kept(filtered: Filtered, name: str) -> None:
     if not filtered.keys:
         reason = filtered.rejected.most_common(1)[0][0]
         advice = f"{_ADVICE[reason]}; or {_GENERAL_ADVICE}" if reason in _ADVICE else _GENERAL_ADVICE
+        option = how_to_keep(reason) if filtered.rejected[reason] > filtered.unreadable[reason] else ""
+        if option:
+            advice += f"; if these rows are good: {option}"
         raise InputError(
             f"{name}: none of its {filtered.read:,} rows can be used: {counted(filtered.rejected)} "
             f"(the first: {filtered.first_rejected})",

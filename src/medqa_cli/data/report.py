@@ -9,7 +9,7 @@ from typing import Any
 from medqa_cli import console
 from medqa_cli.config.schema import DataConfig
 from medqa_cli.data.audit import HELD_OUT, KINDS, Audit
-from medqa_cli.data.cleaning.reasons import REASONS
+from medqa_cli.data.cleaning.reasons import REASONS, how_to_keep
 from medqa_cli.data.cleaning.rules import enabled_rules
 from medqa_cli.data.data_folder import LENGTHS_NAME, REJECTED_NAME, SPLITS
 from medqa_cli.data.filtering import Filtered
@@ -96,12 +96,11 @@ def warn_of_frequent_reasons(filtered: Filtered, written: Written) -> None:
         few = count < FEWEST_WARNED_OF or count <= MOST_REJECTED_IN_SILENCE * filtered.read
         if few or reason == "not_sampled":
             continue
-        known = REASONS.get(reason)
-        can_be_off = known is not None and not known.fixed and count > filtered.unreadable[reason]
+        option = how_to_keep(reason) if count > filtered.unreadable[reason] else ""
         console.warn(
             f"{reason} takes {count:,} of {filtered.read:,} rows ({100 * count / filtered.read:.0f} %), the first: "
             f"{written.examples[reason]}; look at {REJECTED_NAME}"
-            + (f", and if these rows are good: --set 'data.reasons={{{reason}: false}}'" if can_be_off else "")
+            + (f", and if these rows are good: {option}" if option else "")
         )
 
 

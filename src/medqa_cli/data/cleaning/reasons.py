@@ -33,6 +33,12 @@ SHOWN = ("answer_is_question", "stub", "link_list", "none_answer", "several_turn
 """The reasons that a row gives by itself, whatever the others are."""
 
 
+def how_to_keep(reason: str) -> str:
+    """Return the option that keeps the rows that a reason takes; empty where nothing can."""
+    known = REASONS.get(reason)
+    return "" if known is None or known.fixed else f"--set 'data.reasons={{{reason}: false}}'"
+
+
 def enabled_reasons(reasons: Mapping[str, bool]) -> frozenset[str]:
     """Return the names of the reasons that count.
 
