@@ -119,15 +119,19 @@ def test_a_conversation(terminal: Terminal, tmp_path: Path) -> None:
     terminal.type("\r")
     terminal.until(PROMPT)
 
-    # Ctrl-C stops the answer, not the program.
+    # Ctrl-C stops the answer, not the program; the answer is long, so that it is still being made.
+    terminal.type("/set max_new_tokens 400\r")
+    terminal.until("generate.max_new_tokens is 400", PROMPT)
     terminal.type("What is gout?\r")
     terminal.until("What is gout?")
     terminal.until_match(re.compile(r"\S.{3}", re.DOTALL))  # part of the answer is shown
     terminal.type("\x03")
     terminal.until("stopped", PROMPT)
+    terminal.type("/set max_new_tokens 60\r")
+    terminal.until("generate.max_new_tokens is 60", PROMPT)
 
-    # Arrow up brings the last question back; it can be edited.
-    terminal.type("\x1b[A\x7f now?\r")
+    # Arrow up brings back what was typed; it can be edited.
+    terminal.type("\x1b[A\x1b[A\x7f now?\r")
     edited = terminal.until("now?", NOTICE, PROMPT)
     assert "What is gout now?" in edited.replace("?\b", "")
 

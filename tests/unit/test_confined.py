@@ -71,22 +71,29 @@ def fill_memory_slowly() -> int:
     return len([bytearray(1 << 20) for _ in range(1 << 12)])
 
 
+@pytest.fixture
+def children() -> Callable[[], list[psutil.Process]]:
+    """Return the children of this process that the test has started; other tests' helpers may run beside."""
+    before = psutil.Process().children()
+    return lambda: [child for child in psutil.Process().children() if child not in before]
+
+
 def test_call_returns_the_result_of_another_process() -> None:
     assert confined.call(double, 21, what="x", hint="") == 42
     assert confined.call(os.getpid, what="x", hint="") != os.getpid()
 
 
-def test_stream_yields_every_item_in_order_and_ends_the_child() -> None:
+def test_stream_yields_every_item_in_order_and_ends_the_child(children: Callable[[], list[psutil.Process]]) -> None:
     assert list(confined.stream(count_up, 5000, what="x", hint="")) == list(count_up(5000))
-    assert psutil.Process().children() == []
+    assert children() == []
 
 
-def test_a_stream_that_is_not_read_to_its_end_leaves_no_child() -> None:
+def test_a_stream_that_is_not_read_to_its_end_leaves_no_child(children: Callable[[], list[psutil.Process]]) -> None:
     rows = confined.stream(count_up, 10**9, what="x", hint="")
     assert next(rows)[0] == 0
-    assert len(psutil.Process().children()) == 1
+    assert len(children()) == 1
     rows.close()
-    assert psutil.Process().children() == []
+    assert children() == []
 
 
 def test_our_own_errors_come_through_as_they_are() -> None:
@@ -108,14 +115,16 @@ def test_our_own_errors_come_through_as_they_are() -> None:
         pytest.param(read_null, r"a\.xlsx cannot be read: it crashes .* \(SIGSEGV\)", marks=POSIX),
     ],
 )
-def test_whatever_happens_to_the_reader_is_one_message(reader: Callable[[], object], said: str) -> None:
+def test_whatever_happens_to_the_reader_is_one_message(
+    reader: Callable[[], object], said: str, children: Callable[[], list[psutil.Process]]
+) -> None:
     limits = replace(SMALL, seconds=1.0) if "seconds" in said else SMALL
     with pytest.raises(InputError, match=said) as caught:
         confined.call(reader, what="a.xlsx", hint="save it as CSV", limits=limits)
     limited = "seconds" in said or "memory" in said
     assert caught.value.hint == ("save it as CSV; raise some.key" if limited else "save it as CSV")
     assert isinstance(caught.value.__cause__, ReaderError)
-    assert psutil.Process().children() == []
+    assert children() == []
 
 
 def test_the_cause_holds_the_traceback_of_the_child() -> None:
