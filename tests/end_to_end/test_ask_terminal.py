@@ -17,10 +17,12 @@ from pathlib import Path
 
 import pytest
 
-# A tiny model answers at once; a person needs a while to press Ctrl-C.
+# A tiny model answers at once; a person needs a while to press Ctrl-C. Where the tests run in a shell's background
+# (`make test &`), SIGINT is ignored by all that they start, which no terminal does to its programs.
 SLOWED = """
-import fcntl, sys, termios, time
+import fcntl, signal, sys, termios, time
 fcntl.ioctl(0, termios.TIOCSCTTY, 0)
+signal.signal(signal.SIGINT, signal.default_int_handler)
 from medqa_cli.answering.stopping import StoppingState
 add = StoppingState.add
 def slowly(self, token_id):
