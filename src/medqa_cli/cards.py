@@ -17,6 +17,7 @@ import yaml
 
 from medqa_cli.config.schema import LoraConfig, ModelConfig, TrainConfig
 from medqa_cli.prompt.encoder import PromptContract
+from medqa_cli.resources import template_environment
 
 MOST_FILES = 20  # that are named one by one
 PLACEHOLDER = "PATH/OF/THE/BASE/MODEL"
@@ -82,16 +83,7 @@ def code_block(code: str, language: str) -> Markdown:
 
 @cache
 def _templates() -> Any:
-    from jinja2 import Environment, PackageLoader, StrictUndefined
-
-    environment = Environment(
-        loader=PackageLoader("medqa_cli", "resources"),
-        undefined=StrictUndefined,
-        trim_blocks=True,
-        lstrip_blocks=True,
-        keep_trailing_newline=True,
-        finalize=escaped,
-    )
+    environment = template_environment(escaped)
     environment.filters |= {
         "code": lambda name: Markdown(f"`{name}`"),
         "code_block": code_block,

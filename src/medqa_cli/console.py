@@ -6,21 +6,18 @@ With ``--json`` one JSON object on stdout replaces the tables. Text that comes f
 
 from __future__ import annotations
 
-import codecs
 import contextlib
-import io
 import json
 import os
 import re
 import shutil
-import stat
 import sys
 import time
 import unicodedata
 from collections.abc import Callable, Collection, Iterable, Iterator, Sequence
 from dataclasses import dataclass, field
 from types import TracebackType
-from typing import Any, TextIO, cast
+from typing import Any, TextIO
 
 from rich.cells import cell_len
 from rich.console import Console, ConsoleOptions, RenderResult
@@ -29,6 +26,7 @@ from rich.table import Table
 from rich.text import Text
 
 from medqa_cli.errors import ConfigError, MedqaError
+from medqa_cli.streams import encodes_all
 
 _OVERRIDES = "\u202d\u202e"
 # JSON escapes the control characters below the space by itself.
@@ -71,77 +69,6 @@ def json_line(data: Any, *, ascii_only: bool = False) -> str:
 
 def _is_control(character: str) -> bool:
     return unicodedata.category(character) in ("Cc", "Cs") and character not in "\n\t"
-
-
-def prepare_streams() -> None:
-    """Make stdin, stdout and stderr usable whatever they are: closed, without a reader, in an encoding of few letters.
-
-    A closed one becomes the null device, also as a file descriptor: the next file would get its number, and with it
-    what a library prints. What an encoding lacks is written as an escape rather than lost.
-    """
-    for descriptor in (0, 1, 2):
-        try:
-            os.fstat(descriptor)
-        except OSError:
-            os.open(os.devnull, os.O_RDWR)  # gets the lowest free number, which is this one
-    # They stay open to the end.
-    if sys.stdin is None:
-        sys.stdin = open(os.devnull, encoding="utf-8")  # noqa: SIM115
-    if sys.stdout is None:
-        sys.stdout = open(os.devnull, "w", encoding="utf-8")  # noqa: SIM115
-    if sys.stderr is None:
-        sys.stderr = open(os.devnull, "w", encoding="utf-8")  # noqa: SIM115
-    for stream in (sys.stdout, sys.stderr):
-        if isinstance(stream, io.TextIOWrapper) and not _encodes_all(stream):
-            stream.reconfigure(errors="backslashreplace")
-    if sys.stderr is sys.__stderr__:
-        sys.stderr = cast("TextIO", SurvivingStream(cast("TextIO", sys.stderr)))
-
-
-class SurvivingStream:
-    """stderr whose reader may go away: what is said then goes nowhere, and the work goes on."""
-
-    def __init__(self, stream: TextIO) -> None:
-        self._stream = stream
-
-    def __getattr__(self, name: str) -> Any:
-        return getattr(self._stream, name)
-
-    def write(self, text: str) -> int:
-        """Write, or from now on nowhere."""
-        with self._without_reader():
-            self._stream.write(text)
-        return len(text)
-
-    def flush(self) -> None:
-        """Flush, or from now on nowhere."""
-        with self._without_reader():
-            self._stream.flush()
-
-    @contextlib.contextmanager
-    def _without_reader(self) -> Iterator[None]:
-        try:
-            yield
-        except BrokenPipeError:
-            nowhere = os.open(os.devnull, os.O_WRONLY)
-            os.dup2(nowhere, self._stream.fileno())
-            os.close(nowhere)
-
-
-def _encodes_all(stream: TextIO) -> bool:
-    """Tell whether a stream can show every character."""
-    return codecs.lookup(stream.encoding or "utf-8").name.startswith("utf")
-
-
-def leave_terminal() -> None:
-    """Send what is still printed nowhere where it went to a terminal that is gone: each write there would fail."""
-    nowhere = os.open(os.devnull, os.O_WRONLY)
-    for descriptor in (1, 2):
-        # A terminal that hung up no longer says that it is one; files and pipes are no character devices.
-        with contextlib.suppress(OSError):
-            if stat.S_ISCHR(os.fstat(descriptor).st_mode):
-                os.dup2(nowhere, descriptor)
-    os.close(nowhere)
 
 
 def mute() -> None:
@@ -207,7 +134,7 @@ def width() -> int:
 def result(data: Any, show: Callable[[], None]) -> None:
     """Give a command's result: ``data`` as JSON under ``--json``, otherwise whatever ``show`` prints."""
     if json_enabled():
-        sys.stdout.write(json_line(data, ascii_only=not _encodes_all(sys.stdout)))
+        sys.stdout.write(json_line(data, ascii_only=not encodes_all(sys.stdout)))
         sys.stdout.flush()
     else:
         show()
@@ -250,7 +177,7 @@ def line(text: str = "") -> None:
 def json_lines(rows: Iterable[Any]) -> None:
     """Print one JSON object a line to stdout."""
     for row in rows:
-        sys.stdout.write(json_line(row, ascii_only=not _encodes_all(sys.stdout)))
+        sys.stdout.write(json_line(row, ascii_only=not encodes_all(sys.stdout)))
     sys.stdout.flush()
 
 

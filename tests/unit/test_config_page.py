@@ -2,29 +2,19 @@
 
 from __future__ import annotations
 
-import importlib.util
 import re
 from pathlib import Path
-from types import ModuleType
 
 import pytest
 
+from helpers.scripts import load_script
 from medqa_cli.cli.app import app
 from medqa_cli.config.schema import KEYS
 
 ROOT = Path(__file__).parents[2]
 
 
-def _tool() -> ModuleType:
-    spec = importlib.util.spec_from_file_location("configuration_page", ROOT / "tools/configuration_page.py")
-    assert spec is not None
-    assert spec.loader is not None
-    module = importlib.util.module_from_spec(spec)
-    spec.loader.exec_module(module)
-    return module
-
-
-TOOL = _tool()
+TOOL = load_script(ROOT / "tools/configuration_page.py")
 COMMANDS, page, commands_of = TOOL.COMMANDS, TOOL.page, TOOL.commands_of
 
 

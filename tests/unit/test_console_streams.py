@@ -13,7 +13,7 @@ import pytest
 
 from medqa_cli import console
 from medqa_cli.answering.generate import Answer
-from medqa_cli.console import SurvivingStream
+from medqa_cli.streams import SurvivingStream, prepare_streams
 
 TEXT = "Ménière – ≤ 5 µg 緑"
 
@@ -22,7 +22,7 @@ TEXT = "Ménière – ≤ 5 µg 緑"
 def test_what_an_encoding_lacks_is_written_as_an_escape(monkeypatch: pytest.MonkeyPatch, encoding: str) -> None:
     written = io.BytesIO()
     monkeypatch.setattr(sys, "stdout", io.TextIOWrapper(written, encoding=encoding))
-    console.prepare_streams()
+    prepare_streams()
     console.line(TEXT)
     console.table("T–", [["µ", "緑"]])
     stream = console.AnswerStream()
@@ -37,7 +37,7 @@ def test_what_an_encoding_lacks_is_written_as_an_escape(monkeypatch: pytest.Monk
 def test_json_stays_json_in_every_encoding(monkeypatch: pytest.MonkeyPatch, encoding: str) -> None:
     written = io.BytesIO()
     monkeypatch.setattr(sys, "stdout", io.TextIOWrapper(written, encoding=encoding))
-    console.prepare_streams()
+    prepare_streams()
     console.json_lines([{"answer": TEXT}, {"answer": Answer("q", TEXT, "stop", 1, 1, 0.0).text}])
     assert [json.loads(line) for line in written.getvalue().decode("ascii").splitlines()] == [{"answer": TEXT}] * 2
 

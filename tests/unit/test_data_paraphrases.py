@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import importlib.util
 import json
 import re
 from pathlib import Path
@@ -10,6 +9,7 @@ from types import ModuleType
 
 import pytest
 
+from helpers.scripts import load_script
 from medqa_cli.data.normalize import normalize
 from medqa_cli.data.topics.medical_terms import is_illness
 from medqa_cli.data.topics.paraphrases import fill, in_running_text, is_title, paraphrase
@@ -55,12 +55,7 @@ TOPICS = ["Lung Cancer", "Kidney Stones in Adults", "Ataxia, episodic", "COPD", 
 
 @pytest.fixture(scope="module")
 def off_template_questions() -> ModuleType:
-    spec = importlib.util.spec_from_file_location("off_template_questions", SCRIPT)
-    assert spec is not None
-    assert spec.loader is not None
-    module = importlib.util.module_from_spec(spec)
-    spec.loader.exec_module(module)
-    return module
+    return load_script(SCRIPT)
 
 
 def test_the_same_question_and_seed_give_the_same_wordings_everywhere() -> None:

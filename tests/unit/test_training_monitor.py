@@ -332,11 +332,11 @@ def test_a_terminal_that_is_gone_is_written_to_no_more(tmp_path: Path) -> None:
     """A pseudo-terminal whose other end closes: printing to it fails from then on, unless it is left."""
     program = (
         "import os, pty, sys\n"
-        "from medqa_cli import console\n"
+        "from medqa_cli import console, streams\n"
         "master, slave = pty.openpty()\n"
         "os.dup2(slave, 2); os.close(slave); os.close(master)\n"
         "try:\n    os.write(2, b'x')\nexcept OSError:\n    print('gone')\n"
-        "console.leave_terminal()\n"
+        "streams.leave_terminal()\n"
         "console.warn('nobody reads this')\n"
         "print('still here')\n"
     )

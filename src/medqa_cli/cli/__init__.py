@@ -17,6 +17,7 @@ from collections.abc import Iterator
 from medqa_cli import console, distributed, hub
 from medqa_cli.cli.app import app
 from medqa_cli.errors import Interrupted, MedqaError
+from medqa_cli.streams import prepare_streams
 
 # Help lists the commands in the order of their import: that in which a newcomer needs them.
 from medqa_cli.cli import convert, train, merge, ask, eval, config  # isort: skip
@@ -26,7 +27,7 @@ __all__ = ["ask", "config", "convert", "eval", "main", "merge", "train"]
 
 def main() -> None:
     """Run the program. Errors that a user can act on become a message and an exit code; others are bugs and show."""
-    console.prepare_streams()
+    prepare_streams()
     _quiet_libraries()
     if not distributed.is_main():
         console.mute()

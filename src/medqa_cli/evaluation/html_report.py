@@ -10,7 +10,7 @@ from collections.abc import Mapping, Sequence
 from functools import cache
 from typing import Any
 
-from jinja2 import Environment, PackageLoader, StrictUndefined
+from jinja2 import Environment
 from markupsafe import Markup, escape
 
 from medqa_cli.console import printable
@@ -18,22 +18,15 @@ from medqa_cli.evaluation.metrics import metric, repeats
 from medqa_cli.evaluation.overlap import rouge
 from medqa_cli.evaluation.results import baseline_sentences, verdict
 from medqa_cli.evaluation.samples import Sample
+from medqa_cli.resources import template_environment
 
 Row = tuple[str, Mapping[str, Any], str]  # who, figures by name, class of the table's row
 
 
 @cache
 def _templates() -> Environment:
-    environment = Environment(
-        loader=PackageLoader("medqa_cli", "resources"),
-        autoescape=True,
-        undefined=StrictUndefined,
-        trim_blocks=True,
-        lstrip_blocks=True,
-        keep_trailing_newline=True,
-        # What no reader sees (a zero byte, an escape) is U+FFFD.
-        finalize=lambda value: printable(value) if type(value) is str else value,
-    )
+    # What no reader sees (a zero byte, an escape) is U+FFFD.
+    environment = template_environment(lambda value: printable(value) if type(value) is str else value, autoescape=True)
     environment.globals |= {
         "baseline_sentences": baseline_sentences,
         "choice_rows": _choice_rows,

@@ -1,10 +1,14 @@
-"""Tables of the package that are data and no code: each file is read once, when it is first asked for."""
+"""Tables and templates of the package: data and no code, read when they are first asked for."""
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from functools import cache
 from importlib.resources import files
-from typing import Any
+from typing import TYPE_CHECKING, Any
+
+if TYPE_CHECKING:
+    from jinja2 import Environment
 
 
 @cache
@@ -18,3 +22,23 @@ def load_yaml(name: str) -> Any:
 
     loader = getattr(yaml, "CSafeLoader", yaml.SafeLoader)
     return yaml.load(files(__name__).joinpath(f"{name}.yaml").read_text(encoding="utf-8"), loader)
+
+
+def template_environment(finalize: Callable[[Any], Any], *, autoescape: bool = False) -> Environment:
+    """Return a Jinja environment over the templates of this folder; a value that is missing is an error.
+
+    Args:
+        finalize: applied to each value that is filled in.
+        autoescape: whether values are escaped as HTML.
+    """
+    from jinja2 import Environment, PackageLoader, StrictUndefined
+
+    return Environment(
+        loader=PackageLoader("medqa_cli", "resources"),
+        autoescape=autoescape,
+        undefined=StrictUndefined,
+        trim_blocks=True,
+        lstrip_blocks=True,
+        keep_trailing_newline=True,
+        finalize=finalize,
+    )

@@ -19,6 +19,7 @@ from transformers import TrainerCallback, TrainerControl, TrainerState, Training
 
 from medqa_cli import console, distributed, malloc
 from medqa_cli.files import atomic_file
+from medqa_cli.streams import leave_terminal
 from medqa_cli.training.checkpoints import writing
 from medqa_cli.training.divergence import DivergenceDetector
 
@@ -316,7 +317,7 @@ def stop_on_signal(monitor: TrainingMonitor) -> Iterator[None]:
 
     def request_stop(number: int, frame: Any) -> None:
         if number == getattr(signal, "SIGHUP", None):
-            console.leave_terminal()
+            leave_terminal()
         if monitor.interrupted and number == signal.SIGINT:
             raise KeyboardInterrupt
         monitor.interrupted = True
