@@ -50,7 +50,7 @@ test: lint
 # The tests try the first hundred and 300 examples; FIRST=1000 tries other inputs.
 fuzz: $(VENV)/.installed
 	MEDQA_FUZZ_COUNT=$(or $(COUNT),1000) MEDQA_FUZZ_FIRST=$(or $(FIRST),0) MEDQA_FUZZ_EXAMPLES=$(or $(COUNT),1000) \
-	  OMP_NUM_THREADS=1 $(BIN)/python -m pytest tests/unit/test_doors.py $$(grep -l '^from hypothesis' tests/unit/*.py)
+	  OMP_NUM_THREADS=1 $(BIN)/python -m pytest tests/unit/test_doors.py $$(grep -rl '^from hypothesis' tests/unit)
 
 # make bench MEDQUAD=file.csv PUBMEDQA=ori_pqal.json ONLY="ask eval"; without MEDQUAD: on the sample.
 bench: $(VENV)/.installed

@@ -10,8 +10,9 @@ from pathlib import Path
 import pytest
 
 from helpers.commands import Outcome
+from helpers.paths import TESTS
 
-BAD = Path(__file__).parents[1] / "data" / "bad"
+BAD = TESTS / "data" / "bad"
 LARGEST_FILE = 4096  # bytes
 
 # Words that several messages share.

@@ -11,7 +11,8 @@ from pathlib import Path
 
 import pytest
 
-ROOT = Path(__file__).parents[2]
+from helpers.paths import ROOT
+
 PAGES = [ROOT / "README.md", *sorted((ROOT / "docs").glob("*.md"))]
 # Blocks of output begin with the command that printed them.
 COMMAND = re.compile(r"^    \$ (medqa .*)$", re.MULTILINE)

@@ -12,8 +12,9 @@ import torch
 from safetensors.torch import load_file
 
 from helpers.commands import Outcome
+from helpers.paths import TESTS
 
-OLD_RUN = Path(__file__).parents[1] / "data" / "old_run"
+OLD_RUN = TESTS / "data" / "old_run"
 
 
 @pytest.fixture

@@ -18,9 +18,9 @@ import torch
 from safetensors.torch import load_file
 
 from helpers.commands import Outcome, Starter
+from helpers.paths import ROOT
 from medqa_cli.training.checkpoints import problem_of
 
-ROOT = Path(__file__).parents[2]
 LAUNCH = (sys.executable, "-m", "accelerate.commands.launch")
 TORCHRUN = (sys.executable, "-m", "torch.distributed.run", "--standalone", "--nproc-per-node", "2")
 STEPS = 21  # 3 epochs of 49 rows, 8 rows per step: the last step of an epoch has one row for two ranks

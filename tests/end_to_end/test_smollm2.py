@@ -9,8 +9,7 @@ from pathlib import Path
 import pytest
 
 from helpers.commands import Outcome
-
-ROOT = Path(__file__).parents[2]
+from helpers.paths import ROOT
 
 
 @pytest.fixture

@@ -11,7 +11,8 @@ from typing import Any
 
 import pytest
 
-ROOT = Path(__file__).parents[2]
+from helpers.paths import ROOT
+
 WORKS = """
 import json, sys
 json.dump({"argument": sys.argv[1]}, open(sys.argv[sys.argv.index("--json") + 1], "w"))

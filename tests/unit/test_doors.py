@@ -10,11 +10,11 @@ import os
 import subprocess
 import sys
 from collections import Counter
-from pathlib import Path
 
 import pytest
 
-TESTS = Path(__file__).parents[1]
+from helpers.paths import TESTS
+
 FIRST, COUNT = int(os.environ.get("MEDQA_FUZZ_FIRST", "0")), int(os.environ.get("MEDQA_FUZZ_COUNT", "100"))
 DOORS = ["settings", "data", "sheets", "samples", "served"]
 DOORS += ["config", "weights", "tokenizer", "template", "adapter", "gguf"]

@@ -4,15 +4,13 @@ from __future__ import annotations
 
 import tomllib
 from email.message import Message
-from pathlib import Path
 from types import ModuleType
 from typing import Any
 
 import pytest
 
+from helpers.paths import ROOT
 from helpers.scripts import load_script
-
-ROOT = Path(__file__).parents[2]
 
 
 @pytest.fixture(scope="module")

@@ -2,7 +2,7 @@
 
 bitsandbytes works on whole tensors; here the same functions run on pieces that end where a quantization block ends, and
 the constants of all pieces are quantized together, so that the values are the same with a fraction of the memory
-(``tests/unit/test_blockwise_quantization.py`` compares the bytes with those of a loaded model).
+(``tests/unit/merging/test_blockwise_quantization.py`` compares the bytes with those of a loaded model).
 """
 
 from __future__ import annotations

@@ -4,19 +4,19 @@ from __future__ import annotations
 
 import csv
 from collections import Counter
-from pathlib import Path
 
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
+from helpers.paths import SHARED_DATA
 from medqa_cli.data.cleaning.non_answers import non_answer
 from medqa_cli.data.cleaning.reasons import REASONS, SHOWN, enabled_reasons
 from medqa_cli.data.cleaning.rules import clean, enabled_rules
 from medqa_cli.data.cleaning.turns import has_more_turns
 from medqa_cli.errors import ConfigError
 
-MEDQUAD = Path(__file__).parents[2].parent / "shared/data/medquad/medquad_two_columns.csv"
+MEDQUAD = SHARED_DATA / "medquad/medquad_two_columns.csv"
 
 LINKS = (
     "These resources address the diagnosis or management of arden:ine deficiency:\n- Gene Review: Ardent syndrome\n"

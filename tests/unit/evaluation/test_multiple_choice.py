@@ -11,6 +11,7 @@ import pytest
 import torch
 
 from helpers.models import make_bos_tokenizer
+from helpers.paths import SHARED_DATA
 from medqa_cli.errors import InputError
 from medqa_cli.evaluation import multiple_choice
 from medqa_cli.evaluation.metrics import accuracy_of_sums, confusion_parts, macro_f1_of_sums
@@ -18,7 +19,7 @@ from medqa_cli.evaluation.multiple_choice import ChoiceItem, predictions, read_c
 from medqa_cli.journal import SharedJournal
 from medqa_cli.model.load import LoadedModel
 
-PUBMEDQA = Path(__file__).parents[2].parent / "shared/data/pubmedqa/ori_pqal.json"
+PUBMEDQA = SHARED_DATA / "pubmedqa/ori_pqal.json"
 
 
 def write(path: Path, value: Any) -> Path:

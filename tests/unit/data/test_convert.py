@@ -14,6 +14,7 @@ from typing import Any
 import pytest
 
 from helpers.commands import Outcome
+from helpers.paths import SHARED_DATA
 from medqa_cli import console
 from medqa_cli.config.schema import DataConfig
 from medqa_cli.data import convert as conversion
@@ -38,7 +39,7 @@ FILES = [
 SPLITS = ("train", "validation", "test")
 NONE = {"question": 0, "answer": 0, "near_duplicate_answer": 0, "topic": 0}
 UNKNOWN = {**NONE, "topic": None}  # nearly every topic occurs once
-MEDQUAD = Path(__file__).parents[2].parent / "shared/data/medquad/medquad_two_columns.csv"
+MEDQUAD = SHARED_DATA / "medquad/medquad_two_columns.csv"
 
 
 def render(question: str, answer: str) -> str:

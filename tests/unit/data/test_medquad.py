@@ -8,6 +8,7 @@ from typing import Any
 
 import pytest
 
+from helpers.paths import SHARED_DATA
 from medqa_cli.config.schema import DataConfig
 from medqa_cli.data.cleaning.rules import RULES
 from medqa_cli.data.convert import convert
@@ -15,7 +16,7 @@ from medqa_cli.data.dataset import QaRow, read_split
 from medqa_cli.data.normalize import key_of, normalize
 from medqa_cli.data.topics.topics import topic_names
 
-MEDQUAD = Path(__file__).parents[2].parent / "shared/data/medquad"
+MEDQUAD = SHARED_DATA / "medquad"
 SPLITS = ("train", "validation", "test")
 NONE = {"question": 0, "answer": 0, "near_duplicate_answer": 0, "topic": 0}
 

@@ -4,10 +4,10 @@ from __future__ import annotations
 
 import csv
 from collections import Counter
-from pathlib import Path
 
 import pytest
 
+from helpers.paths import SHARED_DATA
 from medqa_cli.data.cleaning.rules import clean, enabled_rules
 from medqa_cli.data.languages import (
     UNKNOWN,
@@ -17,7 +17,7 @@ from medqa_cli.data.languages import (
     told_language,
 )
 
-MEDQUAD = Path(__file__).parents[2].parent / "shared/data/medquad/medquad_two_columns.csv"
+MEDQUAD = SHARED_DATA / "medquad/medquad_two_columns.csv"
 
 # One sentence each, of the kind that an answer begins with.
 SENTENCES = {

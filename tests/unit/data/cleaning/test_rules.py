@@ -5,12 +5,12 @@ from __future__ import annotations
 import csv
 from collections import Counter
 from collections.abc import Iterator
-from pathlib import Path
 
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
+from helpers.paths import SHARED_DATA
 from medqa_cli.data.cleaning.questions import question_mark_space
 from medqa_cli.data.cleaning.reasons import enabled_reasons
 from medqa_cli.data.cleaning.rules import RULES, Cleaned, clean, enabled_rules, tidy_paragraphs
@@ -20,7 +20,7 @@ from medqa_cli.data.splitting import draw
 from medqa_cli.data.writing import unique_id
 from medqa_cli.errors import ConfigError
 
-MEDQUAD = Path(__file__).parents[2].parent / "shared/data/medquad/medquad_two_columns.csv"
+MEDQUAD = SHARED_DATA / "medquad/medquad_two_columns.csv"
 
 
 @pytest.mark.parametrize(

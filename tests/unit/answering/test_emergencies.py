@@ -12,10 +12,10 @@ from __future__ import annotations
 import json
 import re
 from collections import Counter
-from pathlib import Path
 
 import pytest
 
+from helpers.paths import TESTS
 from medqa_cli.answering.emergencies import Kind, emergency_notices, kinds, kinds_in
 
 
@@ -23,10 +23,7 @@ def emergencies_in(question: str) -> list[str]:
     return [kind.name for kind in kinds_in(question)]
 
 
-LABELLED = [
-    json.loads(line)
-    for line in (Path(__file__).parents[1] / "data" / "emergencies.jsonl").read_text(encoding="utf-8").splitlines()
-]
+LABELLED = [json.loads(line) for line in (TESTS / "data/emergencies.jsonl").read_text(encoding="utf-8").splitlines()]
 EMERGENCIES = [row for row in LABELLED if row["kind"] is not None]
 LOOK_ALIKES = [row for row in LABELLED if row["kind"] is None]
 

@@ -3,16 +3,13 @@
 from __future__ import annotations
 
 import re
-from pathlib import Path
 
 import pytest
 
+from helpers.paths import ROOT
 from helpers.scripts import load_script
 from medqa_cli.cli.app import app
 from medqa_cli.config.schema import KEYS
-
-ROOT = Path(__file__).parents[2]
-
 
 TOOL = load_script(ROOT / "tools/configuration_page.py")
 COMMANDS, page, commands_of = TOOL.COMMANDS, TOOL.page, TOOL.commands_of

@@ -2,13 +2,12 @@
 
 from __future__ import annotations
 
-from pathlib import Path
-
 import pytest
 
+from helpers.paths import ROOT
 from helpers.tiny_architectures import NOT_BUILT, causal_types, page, try_architecture
 
-PAGE = Path(__file__).parents[2] / "docs" / "architectures.md"
+PAGE = ROOT / "docs" / "architectures.md"
 
 
 def rows() -> dict[str, str]:

@@ -18,12 +18,13 @@ from pathlib import Path
 
 import pytest
 
+from helpers.paths import SHARED_DATA
 from medqa_cli.data.reading import medquad_xml
 from medqa_cli.data.reading.rows import Caps, ColumnNames, RawRow, SourceRows, UnreadRow
 from medqa_cli.data.reading.sources import check_sources, open_sources
 from medqa_cli.errors import InputError
 
-MEDQUAD = Path(__file__).parents[2].parent / "shared/data/medquad"
+MEDQUAD = SHARED_DATA / "medquad"
 DOCUMENT = """<?xml version="1.0" encoding="UTF-8"?>
 <Document id="0000001" source="{source}" url="http://x"><Focus>{topic}</Focus>
 <QAPairs>

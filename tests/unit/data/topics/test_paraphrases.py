@@ -9,6 +9,7 @@ from types import ModuleType
 
 import pytest
 
+from helpers.paths import ROOT
 from helpers.scripts import load_script
 from medqa_cli.data.normalize import normalize
 from medqa_cli.data.topics.medical_terms import is_illness
@@ -19,7 +20,7 @@ from medqa_cli.resources import load_yaml
 BANK: dict[str, tuple[list[str], list[str]]] = {
     kind: (wordings["general"], wordings["illness"]) for kind, wordings in load_yaml("paraphrases").items()
 }
-SCRIPT = Path(__file__).parents[2] / "benchmarks/off_template_questions.py"
+SCRIPT = ROOT / "benchmarks/off_template_questions.py"
 FREQUENT = {
     "information",
     "symptoms",

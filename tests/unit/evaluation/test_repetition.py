@@ -3,14 +3,14 @@
 from __future__ import annotations
 
 import json
-from pathlib import Path
 
 import pytest
 
+from helpers.paths import SHARED_DATA
 from medqa_cli.answering.repetition import is_repetitive, seq_rep_4
 from medqa_cli.evaluation.metrics import echoes_question, repeats
 
-MEDQUAD = Path(__file__).parents[2].parent / "shared/data/medquad/medquad_two_columns.csv"
+MEDQUAD = SHARED_DATA / "medquad/medquad_two_columns.csv"
 # What the run that medqa takes over answered to "What is Osteoporosis?", as its README shows it.
 OSTEOPOROSIS = (
     "Osteoporosis is a disease that causes bones to become weak and brittle. It is a silent disease because "

@@ -13,6 +13,7 @@ from typing import Any
 
 import pytest
 
+from helpers.paths import SHARED_DATA
 from medqa_cli.config.schema import DataConfig
 from medqa_cli.data.audit import Audit, audit_folder
 from medqa_cli.data.convert import convert
@@ -22,7 +23,7 @@ from medqa_cli.data.reading.rows import ColumnNames
 from medqa_cli.data.topics.topics import topic_names, topic_of
 from medqa_cli.errors import InputError, MedqaError
 
-MEDQUAD = Path(__file__).parents[2].parent / "shared/data/medquad/medquad_two_columns.csv"
+MEDQUAD = SHARED_DATA / "medquad/medquad_two_columns.csv"
 NONE = {"question": 0, "answer": 0, "near_duplicate_answer": 0, "topic": 0}
 LONG = "The cause is not known but it runs in families and smoking makes it worse so that doctors advise to stop soon"
 

@@ -17,7 +17,9 @@ from typing import Any
 import pytest
 import torch
 
-HERE = Path(__file__).parents[1] / "helpers/pretend_cuda"
+from helpers.paths import TESTS
+
+HERE = TESTS / "helpers/pretend_cuda"
 
 pytestmark = [
     pytest.mark.skipif(shutil.which("g++") is None, reason="there is no g++ to make CUDA's stand-in with"),

@@ -5,17 +5,17 @@ from __future__ import annotations
 import csv
 import re
 from collections import Counter
-from pathlib import Path
 
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
+from helpers.paths import ROOT, SHARED_DATA
 from medqa_cli.data.normalize import normalize
 from medqa_cli.data.topics.question_types import LONGEST_QUESTION, QuestionType, recognise
 
-MEDQUAD = Path(__file__).parents[2].parent / "shared/data/medquad/medquad.csv"
-SAMPLE = Path(__file__).parents[2] / "examples/data/consumer_health_qa.csv"
+MEDQUAD = SHARED_DATA / "medquad/medquad.csv"
+SAMPLE = ROOT / "examples/data/consumer_health_qa.csv"
 
 
 @pytest.mark.parametrize(

@@ -9,8 +9,9 @@ from typing import Any
 
 import pytest
 import yaml
-from test_examples import EXAMPLES, HAS_OWN_VALUE, ORIGINAL, value_at
 
+from helpers.original_run import HAS_OWN_VALUE, ORIGINAL, value_at
+from helpers.paths import ROOT
 from medqa_cli.config.load import Loaded, load
 from medqa_cli.config.presets import SMALL_MODEL_INSTALL, SMALL_MODEL_PACKAGE, preset_for
 from medqa_cli.config.schema import KEYS
@@ -118,7 +119,7 @@ def test_larger_cards_change_only_what_more_memory_is_for() -> None:
 
 
 def test_the_small_model_is_that_of_the_quickstart() -> None:
-    example = yaml.safe_load((EXAMPLES / "quickstart.yaml").read_text(encoding="utf-8"))
+    example = yaml.safe_load((ROOT / "examples/quickstart.yaml").read_text(encoding="utf-8"))
     assert example["model"]["name_or_path"] == SMALL_MODEL
     assert SMALL_MODEL.startswith(f"package:{SMALL_MODEL_PACKAGE}/")
     assert SMALL_MODEL_INSTALL in THREE_WAYS  # the same version as elsewhere

@@ -1,0 +1,10 @@
+"""Where the repository, its tests and the data beside it lie."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+TESTS = Path(__file__).parents[1]
+ROOT = TESTS.parent
+# Data for tests and experiments; not part of the repository.
+SHARED_DATA = ROOT.parent / "shared/data"
