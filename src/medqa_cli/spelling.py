@@ -1,4 +1,4 @@
-"""The one search for the name that a misspelled one probably means."""
+"""Find the name that a misspelled one probably means, and suggest it; used by every message that does."""
 
 from __future__ import annotations
 
@@ -27,8 +27,12 @@ def closest(word: str, names: Iterable[str]) -> str | None:
 
 def did_you_mean(word: str, names: Iterable[str]) -> str:
     """Return ``; did you mean 'NAME'?`` for the name that ``word`` probably means, or nothing."""
-    near = closest(word, names)
-    return f"; did you mean '{near}'?" if near else ""
+    return suggestion(closest(word, names))
+
+
+def suggestion(name: str | None) -> str:
+    """Return the end of a message that suggests a name; nothing for None."""
+    return f"; did you mean '{name}'?" if name else ""
 
 
 def _folded(name: str) -> str:

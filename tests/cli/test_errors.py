@@ -87,7 +87,7 @@ def test_eval_before_training(workspace: Path, medqa: Medqa) -> None:
 
 def test_a_typo_in_the_config(workspace: Path, medqa: Medqa) -> None:
     (workspace / "medqa.yaml").write_text("seed: 1\ntrain:\n  learning_rat: 1e-4\n")
-    fails(medqa("train"), 2, "medqa.yaml:3: unknown key train.learning_rat; did you mean train.learning_rate?")
+    fails(medqa("train"), 2, "medqa.yaml:3: unknown key train.learning_rat; did you mean 'train.learning_rate'?")
 
 
 def test_several_problems_at_once_are_one_line_each(workspace: Path, medqa: Medqa) -> None:

@@ -10,7 +10,7 @@ from medqa_cli.config.schema import SECTIONS, Config
 if TYPE_CHECKING:
     from pydantic import TypeAdapter
 
-# What needs eval_steps: `checks` reports it, and editors learn it here.
+# What needs eval_steps: `problems` reports it, and editors learn it here.
 _NEEDS_EVAL_STEPS: dict[str, dict[str, Any]] = {
     "early_stopping_patience": {"type": "integer"},
     "lr_scheduler_type": {"enum": ["reduce_lr_on_plateau", "greedy"]},

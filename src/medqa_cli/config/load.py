@@ -1,12 +1,12 @@
 """Read the configuration from a YAML file and ``--set``, or report every problem at once.
 
-Precedence: ``--set`` over the file over the defaults. Looks at no device, no environment variable and no network, and
-does not check that the files exist that the configuration names.
+Precedence: ``--set`` over the file over the defaults. Files that the configuration names need not exist yet.
 """
 
 from __future__ import annotations
 
 import json
+import math
 import os
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
@@ -21,6 +21,8 @@ if TYPE_CHECKING:
 
 DEFAULT_NAME = "medqa.yaml"
 MAX_PROBLEMS = 100
+# In the place of a line: problems of overrides are sorted behind those of the file.
+_OVERRIDE = math.inf
 _HINT = "`medqa config schema` lists every key with its type, range and default"
 _EMPTY_HINT = (
     "write one for this machine: medqa config init --force; or by hand, at least a line model: and below it"
@@ -59,34 +61,19 @@ def load(path: Path | None, overrides: Sequence[str] = ()) -> Loaded:
         return Loaded(Config(), dict.fromkeys(KEYS, "default"), None)
     reading = _Reading()
     if path is not None:
-        _read_file(path, reading)
+        reading.read_file(path)
     for override in overrides:
-        _read_override(override, reading)
+        reading.read_override(override)
     config = reading.build()
-    reading.check_together(config)
     if reading.problems:
         problems = [text for _, text in sorted(reading.problems, key=lambda problem: problem[0])]
         if len(problems) >= MAX_PROBLEMS:
             reading.hint = f"these are the first {MAX_PROBLEMS} problems; is it the right file?"
         raise ConfigError(problems[:MAX_PROBLEMS], reading.hint)
-    sources = {key: reading.places[key].source if key in reading.places else "default" for key in KEYS}
+    sources = dict.fromkeys(KEYS, "default")
+    for key, (origin, line) in reading.origins.items():
+        sources[key] = "--set" if line == _OVERRIDE else f"{origin}:{line}"
     return Loaded(config, sources, path)
-
-
-@dataclass(frozen=True)
-class _Place:
-    """Where a key was set: a file and a line, or an override as it was written (line None)."""
-
-    origin: str
-    line: int | None = None
-
-    @property
-    def label(self) -> str:
-        return f"{self.origin}:{self.line}" if self.line else self.origin
-
-    @property
-    def source(self) -> str:
-        return "--set" if self.line is None else self.label
 
 
 @dataclass
@@ -94,116 +81,112 @@ class _Reading:
     """What has been read so far.
 
     Attributes:
-        values: the values that are right, by their dotted key.
-        places: where those were set.
-        unsure: keys that were set, but to what cannot be told.
+        values: the valid values, by their dotted key.
+        origins: where those were set: the file and the line, or the override as it was written and ``_OVERRIDE``.
+        unsure: keys that were set, but whose value is unknown.
         problems: what is wrong, each with the line that sorts it.
         hint: what to do next.
     """
 
     values: dict[str, Any] = field(default_factory=dict)
-    places: dict[str, _Place] = field(default_factory=dict)
+    origins: dict[str, tuple[str, float]] = field(default_factory=dict)
     unsure: set[str] = field(default_factory=set)
     problems: list[tuple[float, str]] = field(default_factory=list)
     hint: str = _HINT
 
-    def report(self, place: _Place, message: str) -> None:
-        # Overrides come last, in their order.
-        self.problems.append((float("inf") if place.line is None else place.line, f"{place.label}: {message}"))
+    def report(self, origin: str, line: float, message: str) -> None:
+        """Keep a problem; ``line`` 0: it is one of the whole file."""
+        place = origin if line in (0, _OVERRIDE) else f"{origin}:{line}"
+        self.problems.append((line, f"{place}: {message}"))
 
-    def take(self, document: Document, origin: str, *, is_file: bool) -> None:
-        """Keep the values of a document that are right, and report what is wrong with the others."""
+    def read_file(self, path: Path) -> None:
+        """Read a YAML file."""
+        from medqa_cli.config.yaml_loader import UnreadableError, foreign_tag, parse, read_text, shown
+
+        file = str(path)
+        try:
+            document = parse(read_text(path))
+        except UnreadableError as error:
+            self.report(f"{file}{error.place}", 0, error.message)
+            self.hint = error.hint or self.hint
+            return
+        if document is None or (not document.value and not document.problems and not isinstance(document.value, list)):
+            self.report(file, 0, "is empty")
+            self.hint = _EMPTY_HINT
+        elif isinstance(document.value, dict):
+            self._take(document, file, is_file=True)
+        else:
+            got = foreign_tag(document.nodes[()]) or shown(document.nodes[()])
+            self.report(file, document.lines[()], f"the file must hold sections such as model: and train:, got {got}")
+
+    def read_override(self, override: str) -> None:
+        """Read ``section.key=value``."""
+        from medqa_cli.config.problems import example_of, suggest, unknown_name
+        from medqa_cli.config.yaml_loader import UnreadableError, nothing, parse, printable
+
+        dotted, separator, text = override.partition("=")
+        dotted = dotted.strip()
+        origin = f"--set {printable(override)}"
+        whole = next((key for key in KEYS if dotted.startswith(f"{key}.")), None)
+        problem, key = "", dotted
+        if not separator or not dotted:
+            problem = "must have the form section.key=value, e.g. train.learning_rate=1e-4"
+        elif dotted in SECTIONS:
+            problem = f"{dotted} is a section; set one of its keys, e.g. --set {dotted}.{example_of(dotted)}=VALUE"
+        elif whole is not None:
+            problem, key = (
+                f"unknown key {printable(dotted)}; set {whole} as a whole, in YAML: --set '{whole}=...'",
+                whole,
+            )
+        elif dotted not in KEYS:
+            section, _, name = dotted.rpartition(".")
+            meant = suggest(section, name)
+            problem, key = unknown_name(printable(dotted), meant), meant or ""
+        else:
+            try:
+                document = parse(text, tuple(dotted.split(".")))
+            except UnreadableError as error:
+                problem = f"{dotted}: {error.message}"
+            else:
+                if document is not None or not text.strip():
+                    self._take(document or nothing(tuple(dotted.split("."))), origin, is_file=False)
+                    return
+                problem = f"{dotted}: the value is only a YAML comment; put it in quotes"
+        self.unsure |= {key} & KEYS.keys()
+        self.report(origin, _OVERRIDE, problem)
+
+    def _take(self, document: Document, origin: str, *, is_file: bool) -> None:
+        """Keep the valid values of a document, and report what is wrong with the others."""
         from medqa_cli.config.problems import find_problems
 
         for problem in find_problems(document, MAX_PROBLEMS):
-            self.report(_Place(origin, problem.line if is_file else None), problem.message)
+            self.report(origin, problem.line if is_file else _OVERRIDE, problem.message)
             self.unsure |= problem.keys
         for key, value in _flat(document.value):
             if key in KEYS and key not in self.unsure:
                 self.values[key] = value
-                self.places[key] = _Place(origin, document.lines[tuple(key.split("."))] if is_file else None)
+                self.origins[key] = origin, document.lines[tuple(key.split("."))] if is_file else _OVERRIDE
 
     def build(self) -> Config:
-        """Return the configuration of the values that are right."""
+        """Return the configuration of the valid values; report keys that do not fit together."""
         from medqa_cli.config.json_schema import adapter
+        from medqa_cli.config.problems import check_together
 
         nested: dict[str, Any] = {}
         for key, value in self.values.items():
             section, _, name = key.rpartition(".")
             (nested.setdefault(section, {}) if section else nested)[name] = value
-        return adapter().validate_json(json.dumps(nested), strict=True)
-
-    def check_together(self, config: Config) -> None:
-        """Report what is wrong between keys, at the first of them that was set."""
-        from medqa_cli.config.checks import findings
-
-        for finding in findings(config, self.unsure):
-            key = next((key for key in finding.keys if key in self.places), finding.keys[0])
-            self.report(self.places[key], finding.message)
+        config = adapter().validate_json(json.dumps(nested), strict=True)
+        for keys, message in check_together(config):
+            if not self.unsure.intersection(keys):
+                self.report(*self.origins[next(key for key in keys if key in self.origins)], message)
+        return config
 
 
 def _flat(value: Mapping[str, Any]) -> Iterator[tuple[str, Any]]:
+    """Yield the keys of a nested mapping, dotted, with their values."""
     for name, inner in value.items():
         if name in SECTIONS and isinstance(inner, dict):
             yield from ((f"{name}.{key}", each) for key, each in inner.items())
         else:
             yield name, inner
-
-
-def _read_file(path: Path, reading: _Reading) -> None:
-    from medqa_cli.config.yaml_loader import UnreadableError, foreign_tag, parse, read_text, shown
-
-    file = str(path)
-    try:
-        document = parse(read_text(path))
-    except UnreadableError as error:
-        reading.report(_Place(f"{file}{error.place}", 0), error.message)
-        reading.hint = error.hint or reading.hint
-        return
-    if document is None or (not document.value and not document.problems and not isinstance(document.value, list)):
-        reading.report(_Place(file, 0), "is empty")
-        reading.hint = _EMPTY_HINT
-    elif isinstance(document.value, dict):
-        reading.take(document, file, is_file=True)
-    else:
-        got = foreign_tag(document.nodes[()]) or shown(document.nodes[()])
-        reading.report(
-            _Place(file, document.lines[()]), f"the file must hold sections such as model: and train:, got {got}"
-        )
-
-
-def _read_override(override: str, reading: _Reading) -> None:
-    from medqa_cli.config.problems import example_of, suggest, unknown_name
-    from medqa_cli.config.yaml_loader import UnreadableError, nothing, parse, printable
-
-    dotted, separator, text = override.partition("=")
-    dotted = dotted.strip()
-    place = _Place(f"--set {printable(override)}")
-    owner = next((key for key in KEYS if dotted.startswith(f"{key}.")), None)
-    if not separator or not dotted:
-        reading.report(place, "must have the form section.key=value, e.g. train.learning_rate=1e-4")
-    elif dotted in SECTIONS:
-        reading.report(
-            place, f"{dotted} is a section; set one of its keys, e.g. --set {dotted}.{example_of(dotted)}=VALUE"
-        )
-    elif owner is not None:
-        reading.unsure.add(owner)
-        reading.report(place, f"unknown key {printable(dotted)}; set {owner} as a whole, in YAML: --set '{owner}=...'")
-    elif dotted not in KEYS:
-        section, _, name = dotted.rpartition(".")
-        meant = suggest(section, name)
-        reading.unsure |= {meant} if meant else set()
-        reading.report(place, unknown_name(printable(dotted), meant))
-    else:
-        path = tuple(dotted.split("."))
-        try:
-            document = parse(text, path)
-        except UnreadableError as error:
-            reading.unsure.add(dotted)
-            reading.report(place, f"{dotted}: {error.message}")
-            return
-        if document is None and text.strip():
-            reading.unsure.add(dotted)
-            reading.report(place, f"{dotted}: the value is only a YAML comment; put it in quotes")
-            return
-        reading.take(document or nothing(path), place.origin, is_file=False)

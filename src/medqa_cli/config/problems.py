@@ -1,23 +1,33 @@
-"""From pydantic's errors to what a person reads: what was found, what was expected, the value or key that was meant."""
+"""What is wrong with a configuration, in words: what was found, what was expected, which key or value was meant.
+
+``find_problems`` translates pydantic's errors; ``check_together`` adds what the type of one key cannot say.
+"""
 
 from __future__ import annotations
 
+import codecs
 import json
 from collections import defaultdict
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
+from encodings import aliases
+from pathlib import PurePath
 from types import UnionType
 from typing import Any, Union, get_origin
 
 from yaml.nodes import MappingNode, Node, ScalarNode, SequenceNode
 
 from medqa_cli.config.json_schema import adapter, bounds_of, describe, options, schema_at, words
-from medqa_cli.config.schema import KEYS, SECTIONS, UNSUPPORTED, is_nullable
-from medqa_cli.config.yaml_loader import TEXT, Document, KeyPath, dotted, plain_tag, scalar, shown
-from medqa_cli.spelling import closest, similarity
+from medqa_cli.config.schema import KEYS, SECTIONS, TEMPLATE_SUFFIXES, TEMPLATES, UNSUPPORTED, Config, is_nullable
+from medqa_cli.config.yaml_loader import TEXT, Document, KeyPath, dotted, plain_tag, quoted, scalar, shown
+from medqa_cli.spelling import closest, did_you_mean, similarity, suggestion
 
 _OUT_OF_RANGE = {"greater_than_equal", "greater_than", "less_than_equal", "less_than"}
 _KINDS: dict[type, set[str]] = {bool: {"boolean"}, int: {"integer", "number"}, float: {"number"}}
+
+_SCHEDULERS_THAT_WATCH = ("reduce_lr_on_plateau", "greedy")
+# Codecs of Python that are made for pieces of source code and names of hosts.
+_NO_FILES = ("idna", "punycode", "unicode_escape", "raw_unicode_escape", "undefined")
 
 _WORD_NONE = '{0} is the word {1}, not null; write null for no value, or "{1}" in quotes for the word'
 
@@ -76,7 +86,7 @@ def find_problems(document: Document, limit: int) -> Iterator[Problem]:
         meant = suggest("", name, is_mapping=True)
         if meant in SECTIONS:
             # One report for the section; its keys are checked as if it were spelled right.
-            yield Problem((name,), document.lines[name,], f"unknown section {dotted((name,))}; did you mean {meant}?")
+            yield Problem((name,), document.lines[name,], unknown_name(dotted((name,)), meant, "section"))
             document.rename(name, meant)
     errors = _type_errors(document)
     for (path, line), message in list(document.problems.items())[:limit]:
@@ -117,15 +127,12 @@ def _path_of(error: Any, value: Any) -> KeyPath:
     """Return the path of an error, without the names of a union's alternatives that pydantic puts between."""
     path: KeyPath = ()
     for part in error["loc"]:
-        holds = isinstance(value, list) if isinstance(part, int) else isinstance(value, dict) and not _is_union(path)
+        key = KEYS.get(dotted(path))
+        is_union = key is not None and get_origin(key.type) in (Union, UnionType)
+        holds = isinstance(value, list) if isinstance(part, int) else isinstance(value, dict) and not is_union
         if holds and (isinstance(part, int) or part in value):
             path, value = (*path, part), value[part]
     return (*path, error["loc"][-1]) if error["type"] == "missing" else path
-
-
-def _is_union(path: KeyPath) -> bool:
-    key = KEYS.get(dotted(path))
-    return key is not None and get_origin(key.type) in (Union, UnionType)
 
 
 def _unknown_key(path: KeyPath, line: int, node: Node) -> Problem:
@@ -146,7 +153,7 @@ def _unknown_key(path: KeyPath, line: int, node: Node) -> Problem:
 
 def unknown_name(name: str, meant: str | None, kind: str = "key") -> str:
     """Return the message for a name that does not exist."""
-    return f"unknown {kind} {name}" + (f"; did you mean {meant}?" if meant else "")
+    return f"unknown {kind} {name}{suggestion(meant)}"
 
 
 def suggest(section: str, name: str, *, is_mapping: bool = False) -> str | None:
@@ -235,14 +242,60 @@ def _advice(node: Node, schema: dict[str, Any]) -> str:
         return f"; write {int(value)}"
     if "null" in kinds and isinstance(value, str) and value.lower() == "none":
         return "; write null for no value"
-    return _advice_on_a_word(node, schema) if node.tag == TEXT else ""
-
-
-def _advice_on_a_word(node: ScalarNode, schema: dict[str, Any]) -> str:
+    if node.tag != TEXT:
+        return ""
     items: dict[str, Any] = next((option["items"] for option in options(schema) if "items" in option), {})
     if node.value in words(items):
         return f"; write [{node.value}]"
-    near = closest(node.value, words(schema))
-    if near is not None:
-        return f"; did you mean {near}?"
-    return f"; write [{node.value}]" if "pattern" in items else ""
+    return did_you_mean(node.value, words(schema)) or (f"; write [{node.value}]" if "pattern" in items else "")
+
+
+def check_together(config: Config) -> Iterator[tuple[tuple[str, ...], str]]:
+    """Check the keys of a whole configuration that must fit together, the encoding and the template's path.
+
+    Yields:
+        The keys that a problem depends on, the one to name first; and the problem.
+    """
+    validation, test = config.data.validation_fraction, config.data.test_fraction
+    # Decimal fractions such as 0.7 and 0.3 must not pass by a rounding error.
+    if validation + test >= 1 - 1e-9:
+        yield (
+            ("data.validation_fraction", "data.test_fraction"),
+            f"data.validation_fraction and data.test_fraction must be below 1 together, got {validation} and {test}; "
+            "nothing would be left to train on",
+        )
+    train = config.train
+    if train.eval_steps is None and train.early_stopping_patience is not None:
+        yield (
+            ("train.early_stopping_patience", "train.eval_steps"),
+            "train.early_stopping_patience needs train.eval_steps; set how often to evaluate on the validation split",
+        )
+    if train.eval_steps is None and train.lr_scheduler_type in _SCHEDULERS_THAT_WATCH:
+        yield (
+            ("train.lr_scheduler_type", "train.eval_steps"),
+            f"train.lr_scheduler_type {train.lr_scheduler_type} needs train.eval_steps; it follows the validation loss",
+        )
+    encoding = config.data.encoding
+    if encoding is not None and not _is_text_codec(encoding):
+        known = filter(_is_text_codec, sorted({*aliases.aliases, *aliases.aliases.values()}))
+        yield (
+            ("data.encoding",),
+            f"data.encoding must be an encoding that Python knows, e.g. utf-8, cp1251, gb18030 or shift_jis, got "
+            f"{quoted(encoding)}{did_you_mean(encoding, known)}",
+        )
+    template = config.prompt.template
+    is_path = "/" in template or "\\" in template or PurePath(template).suffix in TEMPLATE_SUFFIXES
+    if template not in TEMPLATES and not is_path:
+        yield (
+            ("prompt.template",),
+            f"prompt.template must be one of {', '.join(TEMPLATES)} or the path of a Jinja file "
+            f"({', '.join(TEMPLATE_SUFFIXES)}), got {quoted(template)}{did_you_mean(template, TEMPLATES)}",
+        )
+
+
+def _is_text_codec(name: str) -> bool:
+    try:
+        b"a".decode(name)
+        return codecs.lookup(name).name not in _NO_FILES
+    except (LookupError, UnicodeError, ValueError):
+        return False

@@ -9,9 +9,8 @@ from typing import Any, get_args
 
 import pytest
 
-from medqa_cli.config.checks import findings
 from medqa_cli.config.load import MAX_PROBLEMS, load
-from medqa_cli.config.problems import KNOWN_AS, suggest
+from medqa_cli.config.problems import KNOWN_AS, check_together, suggest
 from medqa_cli.config.schema import KEYS, SECTIONS, UNSUPPORTED, Config, DataConfig, Optimizer, Scheduler, TrainConfig
 from medqa_cli.errors import ConfigError
 
@@ -99,15 +98,15 @@ def test_load_of_one_value_returns_it_with_its_type(text, dotted, expected):
 @pytest.mark.parametrize(
     ("text", "expected"),
     [
-        ("train:\n  lora_alhpa: 3", "c.yaml:2: unknown key train.lora_alhpa; did you mean lora.lora_alpha?"),
-        ("trian:\n  optim: sgd", "c.yaml:1: unknown section trian; did you mean train?"),
-        ("learning_rate: 3", "c.yaml:1: unknown key learning_rate; did you mean train.learning_rate?"),
-        ("learning-rate: 3", "c.yaml:1: unknown key learning-rate; did you mean train.learning_rate?"),
-        ("train: {lora: {r: 3}}", "c.yaml:1: unknown key train.lora; did you mean lora?"),
-        ("train: {max_length: 3}", "c.yaml:1: unknown key train.max_length; did you mean model.max_length?"),
+        ("train:\n  lora_alhpa: 3", "c.yaml:2: unknown key train.lora_alhpa; did you mean 'lora.lora_alpha'?"),
+        ("trian:\n  optim: sgd", "c.yaml:1: unknown section trian; did you mean 'train'?"),
+        ("learning_rate: 3", "c.yaml:1: unknown key learning_rate; did you mean 'train.learning_rate'?"),
+        ("learning-rate: 3", "c.yaml:1: unknown key learning-rate; did you mean 'train.learning_rate'?"),
+        ("train: {lora: {r: 3}}", "c.yaml:1: unknown key train.lora; did you mean 'lora'?"),
+        ("train: {max_length: 3}", "c.yaml:1: unknown key train.max_length; did you mean 'model.max_length'?"),
         (
             "train: {batch_size: 3}",
-            "c.yaml:1: unknown key train.batch_size; did you mean train.per_device_train_batch_size?",
+            "c.yaml:1: unknown key train.batch_size; did you mean 'train.per_device_train_batch_size'?",
         ),
         ("lora: {x: 3}", "c.yaml:1: unknown key lora.x"),
         (
@@ -143,15 +142,15 @@ def test_load_of_one_value_returns_it_with_its_type(text, dotted, expected):
         ("train: {max_tokens_per_forward: 0}",
          "c.yaml:1: train.max_tokens_per_forward must be auto or at least 1, got 0"),
         ("train: {max_tokens_per_forward: atuo}",
-         'c.yaml:1: train.max_tokens_per_forward must be auto or a whole number, got "atuo"; did you mean auto?'),
+         'c.yaml:1: train.max_tokens_per_forward must be auto or a whole number, got "atuo"; did you mean \'auto\'?'),
         ("train: {gradient_checkpointing: 1}",
          "c.yaml:1: train.gradient_checkpointing must be auto, true or false, got 1"),
         ("model: {double_quantization: 'true'}",
          'c.yaml:1: model.double_quantization must be true or false, got "true"; drop the quotes'),
         ("model: {quantization: nf}",
-         'c.yaml:1: model.quantization must be one of nf4, fp4, int8, none, got "nf"; did you mean nf4?'),
+         'c.yaml:1: model.quantization must be one of nf4, fp4, int8, none, got "nf"; did you mean \'nf4\'?'),
         ("model: {quantization: None}",
-         'c.yaml:1: model.quantization must be one of nf4, fp4, int8, none, got "None"; did you mean none?'),
+         'c.yaml:1: model.quantization must be one of nf4, fp4, int8, none, got "None"; did you mean \'none\'?'),
         ("model: {quantization: ~}",
          "c.yaml:1: model.quantization must be one of nf4, fp4, int8, none, got null; write the word none"),
         ("model: {quantization: off}", "c.yaml:1: model.quantization must be one of nf4, fp4, int8, none, got off, "
@@ -186,7 +185,7 @@ def test_load_of_one_value_returns_it_with_its_type(text, dotted, expected):
          'got "nll"; write [nll]'),
         ("data: {cleaning: {whitespace: 3}}", "c.yaml:1: data.cleaning.whitespace must be true or false, got 3"),
         ("eval:\n  multiple_choice:\n    - {name: a, pth: b, path: c}",
-         "c.yaml:3: unknown key eval.multiple_choice[0].pth; did you mean path?"),
+         "c.yaml:3: unknown key eval.multiple_choice[0].pth; did you mean 'path'?"),
         ("eval:\n  multiple_choice:\n    - {name: a}", "c.yaml:3: eval.multiple_choice[0] lacks the key path"),
         ("train: 3", "c.yaml:1: train is a section: it must hold keys such as num_train_epochs:, got 3"),
         ("train: [3]", "c.yaml:1: train is a section: it must hold keys such as num_train_epochs:, got a list"),
@@ -202,7 +201,7 @@ def test_load_of_one_value_returns_it_with_its_type(text, dotted, expected):
         ("train: {lr_scheduler_type: reduce_lr_on_plateau}", "c.yaml:1: train.lr_scheduler_type reduce_lr_on_plateau "
          "needs train.eval_steps; it follows the validation loss"),
         ("data: {encoding: cp1215}", "c.yaml:1: data.encoding must be an encoding that Python knows, e.g. utf-8, "
-                                     'cp1251, gb18030 or shift_jis, got "cp1215"; did you mean cp1125?'),
+                                     'cp1251, gb18030 or shift_jis, got "cp1215"; did you mean \'cp1125\'?'),
         ("data: {encoding: punycode}", "c.yaml:1: data.encoding must be an encoding that Python knows, e.g. utf-8, "
                                        'cp1251, gb18030 or shift_jis, got "punycode"'),
         ("train: {lr_scheduler_type: warmup_stable_decay}", "c.yaml:1: train.lr_scheduler_type warmup_stable_decay "
@@ -211,10 +210,10 @@ def test_load_of_one_value_returns_it_with_its_type(text, dotted, expected):
          "c.yaml:1: train.optim galore_adamw needs optim_target_modules, which medqa has "
          "no key for; choose another"),
         ("train: {report_to: wanbd}", "c.yaml:1: train.report_to must be one of none, tensorboard, wandb, mlflow, "
-         'trackio, got "wanbd"; did you mean wandb?'),
+         'trackio, got "wanbd"; did you mean \'wandb\'?'),
         ("prompt: {template: llama}",
          "c.yaml:1: prompt.template must be one of llama2, chat, alpaca, plain or the path "
-         'of a Jinja file (.jinja, .jinja2, .j2, .txt), got "llama"; did you mean llama2?'),
+         'of a Jinja file (.jinja, .jinja2, .j2, .txt), got "llama"; did you mean \'llama2\'?'),
         # The key of the pair that the file sets is the one that is pointed at.
         ("seed: 1\ndata:\n  test_fraction: 0.97", "c.yaml:3: data.validation_fraction and data.test_fraction must be "
          "below 1 together, got 0.05 and 0.97; nothing would be left to train on"),
@@ -227,7 +226,7 @@ def test_load_with_one_problem_reports_line_key_expectation_and_advice(text, exp
 def test_load_with_misspelled_optimizer_suggests_the_name():
     (found,) = problems("train: {optim: adamw_troch}")
     assert found.startswith("c.yaml:1: train.optim must be one of adamw_torch, adamw_torch_fused, ")
-    assert found.endswith(', got "adamw_troch"; did you mean adamw_torch?')
+    assert found.endswith(", got \"adamw_troch\"; did you mean 'adamw_torch'?")
 
 
 @pytest.mark.parametrize(
@@ -257,7 +256,7 @@ def test_load_of_unreadable_yaml_reports_the_place(text, expected):
 
 
 def test_an_unreadable_file_does_not_hide_wrong_overrides():
-    assert problems("[", "lora.rr=3")[1:] == ["--set lora.rr=3: unknown key lora.rr; did you mean lora.r?"]
+    assert problems("[", "lora.rr=3")[1:] == ["--set lora.rr=3: unknown key lora.rr; did you mean 'lora.r'?"]
 
 
 def test_empty_file_says_what_it_must_hold():
@@ -288,9 +287,9 @@ def test_all_problems_are_sorted_by_line_with_overrides_last():
 
 def test_a_misspelt_section_is_reported_once_and_its_keys_are_checked():
     assert problems("modle:\n  name_or_path: 3\n  max_lenght: 9\n") == [
-        "c.yaml:1: unknown section modle; did you mean model?",
+        "c.yaml:1: unknown section modle; did you mean 'model'?",
         "c.yaml:2: model.name_or_path must be text or null, got 3; put it in quotes",
-        "c.yaml:3: unknown key model.max_lenght; did you mean model.max_length?",
+        "c.yaml:3: unknown key model.max_lenght; did you mean 'model.max_length'?",
     ]
 
 
@@ -348,7 +347,7 @@ def test_a_wrong_value_in_the_file_is_reported_although_an_override_replaces_it(
 )
 def test_a_misspelled_section_beside_the_right_one_is_read_with_it(text, expected):
     first, second = problems(text)
-    assert first.endswith(": unknown section trian; did you mean train?")
+    assert first.endswith(": unknown section trian; did you mean 'train'?")
     assert second == expected
 
 
@@ -383,9 +382,9 @@ def test_billion_laughs_are_not_expanded():
 @pytest.mark.parametrize(
     ("override", "expected"),
     [
-        ("train.lr=3", "unknown key train.lr; did you mean train.learning_rate?"),
-        ("modle.name_or_path=x", "unknown key modle.name_or_path; did you mean model.name_or_path?"),
-        ("learning_rate=3", "unknown key learning_rate; did you mean train.learning_rate?"),
+        ("train.lr=3", "unknown key train.lr; did you mean 'train.learning_rate'?"),
+        ("modle.name_or_path=x", "unknown key modle.name_or_path; did you mean 'model.name_or_path'?"),
+        ("learning_rate=3", "unknown key learning_rate; did you mean 'train.learning_rate'?"),
         ("seed", "must have the form section.key=value, e.g. train.learning_rate=1e-4"),
         ("=3", "must have the form section.key=value, e.g. train.learning_rate=1e-4"),
         ("train=3", "train is a section; set one of its keys, e.g. --set train.num_train_epochs=VALUE"),
@@ -469,11 +468,11 @@ def test_names_equal_those_of_the_installed_transformers(key: str, type_: Any, m
     assert {*get_args(type_), *UNSUPPORTED[key][0]} == _installed_names(module, enum)
 
 
-def test_findings_of_a_config_built_in_code_name_the_keys():
-    assert findings(Config()) == []
-    assert findings(Config(data=DataConfig(validation_fraction=0.4, test_fraction=0.59))) == []
-    found = findings(Config(train=TrainConfig(early_stopping_patience=2, lr_scheduler_type="greedy")))
-    assert [finding.keys[0] for finding in found] == ["train.early_stopping_patience", "train.lr_scheduler_type"]
+def test_check_together_of_a_config_built_in_code_names_the_keys():
+    assert list(check_together(Config())) == []
+    assert list(check_together(Config(data=DataConfig(validation_fraction=0.4, test_fraction=0.59)))) == []
+    found = check_together(Config(train=TrainConfig(early_stopping_patience=2, lr_scheduler_type="greedy")))
+    assert [keys[0] for keys, _ in found] == ["train.early_stopping_patience", "train.lr_scheduler_type"]
 
 
 def test_importing_the_reader_imports_neither_pydantic_nor_yaml_and_reading_nothing_heavier():
