@@ -92,7 +92,9 @@ def test_one_part_alone_prints() -> None:
         if path == SOURCE / "console.py":
             continue
         for node in ast.walk(ast.parse(path.read_text(encoding="utf-8"))):
-            name = ast.unparse(node.func) if isinstance(node, ast.Call) else ""
+            if not isinstance(node, ast.Call):
+                continue
+            name = ast.unparse(node.func)
             if name in ("print", "typer.echo", "typer.secho", "sys.stdout.write", "sys.stderr.write"):
                 found.append(f"{path.relative_to(SOURCE)}:{node.lineno} {name}")
             # A cell that begins with = would be a formula in a spreadsheet: results are JSON Lines, never CSV.

@@ -11,7 +11,7 @@ import threading
 from collections.abc import Iterator
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from pathlib import Path
-from typing import Any
+from typing import Any, ClassVar
 
 import pytest
 
@@ -25,7 +25,7 @@ ROWS = "".join(
 class Hub(BaseHTTPRequestHandler):
     """A hub that knows no repository and writes down what it was asked for."""
 
-    asked: list[str]
+    asked: ClassVar[list[str]]
 
     def do_GET(self) -> None:
         self.asked.append(self.path)
@@ -41,10 +41,12 @@ class Hub(BaseHTTPRequestHandler):
 
 @pytest.fixture
 def hub() -> Iterator[tuple[str, list[str]]]:
-    handler = type("Counting", (Hub,), {"asked": []})
-    server = ThreadingHTTPServer(("127.0.0.1", 0), handler)
+    class Counting(Hub):
+        asked: ClassVar[list[str]] = []
+
+    server = ThreadingHTTPServer(("127.0.0.1", 0), Counting)
     threading.Thread(target=server.serve_forever, daemon=True).start()
-    yield f"http://127.0.0.1:{server.server_port}", handler.asked
+    yield f"http://127.0.0.1:{server.server_port}", Counting.asked
     server.shutdown()
 
 

@@ -321,11 +321,13 @@ def test_two_ranks_measure_as_one_process(whole: dict[str, bytes], folder: Path)
             nll_sum = pytest.approx(other["nll_sum"], rel=1e-5) if scored else None
             assert own == {**other, "nll_sum": nll_sum}, name
     assert any(row["nll_sum"] is not None for row in samples_of(whole["samples.jsonl"]))
-    expected = leaves(json.loads(whole["results.json"]))
-    found = leaves(json.loads(written["results.json"]))
-    assert found.keys() == expected.keys()
-    for place, value in expected.items():
-        assert found[place] == (pytest.approx(value, rel=1e-4, abs=1e-6) if isinstance(value, float) else value), place
+    expected_leaves = leaves(json.loads(whole["results.json"]))
+    found_leaves = leaves(json.loads(written["results.json"]))
+    assert found_leaves.keys() == expected_leaves.keys()
+    for place, value in expected_leaves.items():
+        assert found_leaves[place] == (
+            pytest.approx(value, rel=1e-4, abs=1e-6) if isinstance(value, float) else value
+        ), place
 
 
 # Each rank says which files it put in place.

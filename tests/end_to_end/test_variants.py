@@ -105,7 +105,12 @@ def test_other_data_than_the_run_was_trained_on_is_noticed(workspace: Path, medq
 def test_other_starts_train_resume_merge_and_score_as_one_model(
     workspace: Path, medqa: Medqa, start: str, quantization: str
 ) -> None:
-    options = ("--set", f"lora.init_lora_weights={start}", "--set", f"model.quantization={quantization}")
+    options: tuple[str, ...] = (
+        "--set",
+        f"lora.init_lora_weights={start}",
+        "--set",
+        f"model.quantization={quantization}",
+    )
     options += ("--set", "lora.lora_alpha=2", "--set", "train.learning_rate=1e-3", "--set", "train.save_steps=3")
     whole = medqa("train", "--json", *options, "--set", "train.max_steps=6")
     assert whole.code == 0, whole.err

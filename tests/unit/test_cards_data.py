@@ -54,7 +54,7 @@ def table_of(page: str, first_cell: str) -> list[list[str]]:
     lines = page.split("\n")
     [start] = [i for i, line in enumerate(lines) if line.startswith(f"| {first_cell} |")]
     width = lines[start].count("|")
-    found = []
+    found: list[list[str]] = []
     for line in lines[start + 2 :]:
         if not line:
             return found
@@ -201,7 +201,9 @@ def test_nothing_of_this_machine_or_this_run() -> None:
 
 
 def test_several_sources() -> None:
-    files = [{"path": f"/data/part{i:02}/rows_{i}.csv", "sha256": f"{i:064}"} for i in range(MOST_FILES + 3)]
+    files: list[dict[str, str | None]] = [
+        {"path": f"/data/part{i:02}/rows_{i}.csv", "sha256": f"{i:064}"} for i in range(MOST_FILES + 3)
+    ]
     files[1] = {"path": "owner/name", "sha256": None}
     _, page = parts_of(data_card(report_with(source={"path": "/data", "sha256": SHA, "files": files}), INFO))
     rows = table_of(page, "file")

@@ -20,7 +20,7 @@ def again() -> Any:
 
 
 def saying(*values: Any) -> dict[str, Callable[[], Any]]:
-    return {f"piece {number}": (lambda value=value: value) for number, value in enumerate(values)}
+    return {f"piece {number}": partial(copy.copy, value) for number, value in enumerate(values)}
 
 
 def test_pieces_are_computed_once_and_given_in_their_order(tmp_path: Path) -> None:

@@ -16,6 +16,7 @@ import time
 import traceback
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
+from functools import partial
 from multiprocessing.connection import Connection
 from pathlib import Path
 from typing import Any, NamedTuple
@@ -87,7 +88,7 @@ def _try_all(name: str, door: Door, seeds: Sequence[int], results: Connection) -
         with tempfile.TemporaryDirectory(ignore_cleanup_errors=True) as folder:
             os.chdir(folder)
             started = time.monotonic()
-            outcome, said = outcome_of(lambda f=folder, s=seed: door.try_one(random.Random(f"{name}-{s}"), Path(f)))
+            outcome, said = outcome_of(partial(door.try_one, random.Random(f"{name}-{seed}"), Path(folder)))
             results.send(Tried(seed, outcome, said, round(time.monotonic() - started, 2)))
             os.chdir("/")
     os._exit(0)

@@ -17,7 +17,7 @@ from helpers.fuzz.driver import Door
 from helpers.fuzz.mutations import change_bytes, change_text, change_value, dumped
 
 ANSWER = "It is a viral infection of the airways."
-OWN = {"nll_sum": 30.5, "answer_tokens": 12, "answer_bytes": 40, "truncated": False}
+OWN: dict[str, Any] = {"nll_sum": 30.5, "answer_tokens": 12, "answer_bytes": 40, "truncated": False}
 OWN |= {"answer": ANSWER, "finish_reason": "stop", "generated_tokens": 9}
 SAMPLES = [
     {"id": str(n), "topic": f"topic {n % 3}", "model": model, "question": f"What is topic {n % 3}?",

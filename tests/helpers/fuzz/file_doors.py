@@ -12,6 +12,7 @@ import tarfile
 import tempfile
 import zipfile
 from pathlib import Path
+from typing import Any
 
 from helpers.fuzz.driver import Door
 from helpers.fuzz.mutations import change_bytes, change_text, change_value, dumped, odd_value
@@ -89,7 +90,7 @@ def sheets(rng: random.Random, folder: Path) -> None:
     convert(changed_file(rng.choice(SHEETS), rng, folder), validation_fraction=0.0, test_fraction=0.0)
 
 
-def convert(path: Path, **settings: float) -> None:
+def convert(path: Path, **settings: Any) -> None:
     from medqa_cli.config.schema import DataConfig
     from medqa_cli.data import convert as conversion
 

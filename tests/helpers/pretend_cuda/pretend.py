@@ -62,8 +62,8 @@ def pretend(name: str) -> None:
             if hasattr(module, function):
                 setattr(module, function, lambda *_, answer=answer, **__: answer)
     fake_tensor.FakeTensorMode.avoid_device_init = property(lambda self: True)  # type: ignore[assignment]
-    fake_tensor.init_gpu_context = lambda device: None
-    torch.Tensor.pin_memory = lambda self, *_: self  # type: ignore[assignment, method-assign]
+    fake_tensor.init_gpu_context = lambda device: None  # type: ignore[assignment]
+    torch.Tensor.pin_memory = lambda self, *_: self  # type: ignore[method-assign]
     torch.nn.functional.rms_norm = norm_in_one_kernel  # type: ignore[assignment]
     torch.nn.functional.scaled_dot_product_attention = efficient_attention  # type: ignore[assignment]
 
@@ -163,7 +163,7 @@ def outliers(count: int) -> None:
     """Let bitsandbytes' fakes of int8 kernels find so many columns of outliers, which only real numbers tell."""
     from torch._library.fake_impl import FakeImplCtx
 
-    FakeImplCtx.new_dynamic_size = lambda self, *, min=0, max=None: count
+    FakeImplCtx.new_dynamic_size = lambda self, *, min=0, max=None: count  # type: ignore
 
 
 def examples_of(lengths: list[list[int]]) -> list[Example]:
@@ -250,7 +250,7 @@ def train(case: dict[str, Any]) -> dict[str, Any]:
             max_tokens_per_forward=case["tokens"], compute_dtype=dtype, callbacks=[Seen()],
         )  # fmt: skip
         trainer.accelerator.device_placement = False  # it is there already, and fake tensors cannot be swapped
-        trainer._save_checkpoint = lambda *_, **__: None
+        trainer._save_checkpoint = lambda *_, **__: None  # type: ignore[method-assign]
         with host:
             trainer.train()
     return {"waits": dict(seen[2] - seen[1]), "steps": trainer.state.global_step}

@@ -183,7 +183,8 @@ def test_an_interrupted_file_goes_on_and_ends_alike(
 ) -> None:
     out = tmp_path / "answers.jsonl"
     expected = texts(answerer)
-    real, batches = generate.answer_questions, []
+    real = generate.answer_questions
+    batches: list[list[str]] = []
 
     def interrupted(answerer: LoadedModel, questions: Sequence[str], *args: Any, **more: Any) -> Any:
         if len(batches) == 2:
@@ -197,9 +198,12 @@ def test_an_interrupted_file_goes_on_and_ends_alike(
     assert not out.exists()
     with pytest.raises(InputError, match="of another model"):
         batch.answer_file(answerer, ROWS, SMALL, out, "another")
-    monkeypatch.setattr(
-        generate, "answer_questions", lambda a, q, *r, **m: batches.append(list(q)) or real(a, q, *r, **m)
-    )
+
+    def counted(answerer: LoadedModel, questions: Sequence[str], *args: Any, **more: Any) -> Any:
+        batches.append(list(questions))
+        return real(answerer, questions, *args, **more)
+
+    monkeypatch.setattr(generate, "answer_questions", counted)
     # The size of the batches does not decide the answers.
     lines = batch.answer_file(answerer, ROWS, replace(SMALL, batch_size=5), out, "me")
     assert [line["answer"] for line in lines] == expected

@@ -50,7 +50,7 @@ AWKWARD = [
 
 
 @pytest.fixture(autouse=True)
-def _in_empty_folder(tmp_path, monkeypatch):
+def _in_empty_folder(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.chdir(tmp_path)
 
 
@@ -59,13 +59,13 @@ def again(text: str) -> Config:
     return load(Path("again.yaml")).config
 
 
-def test_defaults_round_trip():
+def test_defaults_round_trip() -> None:
     loaded = load(None)
     assert again(resolved_yaml(loaded)) == loaded.config == Config()
 
 
 @pytest.mark.parametrize("text", AWKWARD)
-def test_awkward_text_round_trips_here_and_in_any_yaml_reader(text):
+def test_awkward_text_round_trips_here_and_in_any_yaml_reader(text: str) -> None:
     Path("medqa.yaml").write_text(
         json.dumps({"prompt": {"system": text}}, ensure_ascii=text.isascii()), encoding="utf-8"
     )
@@ -92,7 +92,7 @@ def test_awkward_text_round_trips_here_and_in_any_yaml_reader(text):
         "seed=4294967295",
     ],
 )
-def test_values_round_trip_here_and_in_any_yaml_reader(override):
+def test_values_round_trip_here_and_in_any_yaml_reader(override: str) -> None:
     loaded = load(None, [override])
     assert loaded.config != Config()
     shown = resolved_yaml(loaded)
@@ -100,7 +100,7 @@ def test_values_round_trip_here_and_in_any_yaml_reader(override):
     assert yaml.safe_load(shown) == resolved_dict(loaded)["config"]
 
 
-def test_each_value_carries_its_source_in_one_column():
+def test_each_value_carries_its_source_in_one_column() -> None:
     Path("my.yaml").write_text("lora:\n  r: 8\n")
     shown = resolved_yaml(load(Path("my.yaml"), ["seed=3"]))
     lines = [line for line in shown.splitlines() if line and not line.endswith(":")]
@@ -111,24 +111,24 @@ def test_each_value_carries_its_source_in_one_column():
     assert re.search(r"^  bias: none +# default$", shown, re.M)
 
 
-def test_a_long_value_does_not_push_the_other_comments_aside():
+def test_a_long_value_does_not_push_the_other_comments_aside() -> None:
     lines = resolved_yaml(load(None, ["prompt.system=" + "x" * 200])).splitlines()
     assert lines[0] == resolved_yaml(load(None)).splitlines()[0]
 
 
-def test_a_line_break_in_the_file_name_does_not_break_the_comment():
+def test_a_line_break_in_the_file_name_does_not_break_the_comment() -> None:
     Path("a\nb.yaml").write_text("seed: 3\n")
     loaded = load(Path("a\nb.yaml"))
     assert "# a?b.yaml:1" in resolved_yaml(loaded)
     assert again(resolved_yaml(loaded)) == loaded.config
 
 
-def test_multiple_choice_sets_are_written_as_mappings():
+def test_multiple_choice_sets_are_written_as_mappings() -> None:
     sets = EvalConfig(multiple_choice=(MultipleChoiceSet("a", "b: c"),)).multiple_choice
     assert yaml.safe_load(written(sets)) == [{"name": "a", "path": "b: c"}]
 
 
-def test_resolved_dict_is_json_and_complete():
+def test_resolved_dict_is_json_and_complete() -> None:
     shown = resolved_dict(load(None, ["lora.target_modules=[q, v]"]))
     assert json.loads(json.dumps(shown)) == shown
     assert shown["config"]["lora"]["target_modules"] == ["q", "v"]
@@ -136,7 +136,7 @@ def test_resolved_dict_is_json_and_complete():
     assert set(shown["sources"]) == set(KEYS)
 
 
-def test_schema_is_valid_describes_every_key_and_accepts_the_defaults():
+def test_schema_is_valid_describes_every_key_and_accepts_the_defaults() -> None:
     schema = json_schema()
     jsonschema.Draft202012Validator.check_schema(schema)
     assert json.loads(json.dumps(schema)) == schema
@@ -210,13 +210,13 @@ BAD = [
 
 
 @pytest.mark.parametrize("text", GOOD)
-def test_schema_and_reader_accept(text):
+def test_schema_and_reader_accept(text: str) -> None:
     jsonschema.validate(yaml.safe_load(text), json_schema())
     again(text)
 
 
 @pytest.mark.parametrize("text", BAD)
-def test_schema_and_reader_refuse(text):
+def test_schema_and_reader_refuse(text: str) -> None:
     with pytest.raises(jsonschema.ValidationError):
         jsonschema.validate(yaml.safe_load(text), json_schema())
     with pytest.raises(ConfigError):

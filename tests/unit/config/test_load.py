@@ -9,18 +9,18 @@ from typing import Any, get_args
 
 import pytest
 
-from medqa_cli.config.load import MAX_PROBLEMS, load
+from medqa_cli.config.load import MAX_PROBLEMS, Loaded, load
 from medqa_cli.config.problems import KNOWN_AS, check_together, suggest
 from medqa_cli.config.schema import KEYS, SECTIONS, UNSUPPORTED, Config, DataConfig, Optimizer, Scheduler, TrainConfig
 from medqa_cli.errors import ConfigError
 
 
 @pytest.fixture(autouse=True)
-def _in_empty_folder(tmp_path, monkeypatch):
+def _in_empty_folder(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.chdir(tmp_path)
 
 
-def read(text: str | bytes, *overrides: str):
+def read(text: str | bytes, *overrides: str) -> Loaded:
     Path("c.yaml").write_bytes(text.encode() if isinstance(text, str) else text)
     return load(Path("c.yaml"), overrides)
 
@@ -32,7 +32,7 @@ def problems(text: str | bytes, *overrides: str) -> list[str]:
     return caught.value.problems
 
 
-def test_without_a_file_every_value_is_a_default():
+def test_without_a_file_every_value_is_a_default() -> None:
     loaded = load(None)
     assert loaded.config == Config()
     assert loaded.path is None
@@ -40,19 +40,19 @@ def test_without_a_file_every_value_is_a_default():
     assert set(loaded.sources.values()) == {"default"}
 
 
-def test_without_a_path_medqa_yaml_of_the_current_folder_is_read():
+def test_without_a_path_medqa_yaml_of_the_current_folder_is_read() -> None:
     Path("medqa.yaml").write_text("seed: 7\n")
     loaded = load(None)
     assert (loaded.config.seed, loaded.sources["seed"], loaded.path) == (7, "medqa.yaml:1", Path("medqa.yaml"))
 
 
-def test_a_dangling_medqa_yaml_is_not_silently_ignored():
+def test_a_dangling_medqa_yaml_is_not_silently_ignored() -> None:
     Path("medqa.yaml").symlink_to("nowhere.yaml")
     with pytest.raises(ConfigError, match=r"medqa\.yaml: there is no such file"):
         load(None)
 
 
-def test_override_over_file_over_default_and_the_last_override_wins():
+def test_override_over_file_over_default_and_the_last_override_wins() -> None:
     loaded = read("seed: 1\ntrain:\n  optim: sgd\n", "seed=2", "seed=3")
     assert (loaded.config.seed, loaded.config.train.optim, loaded.config.lora.r) == (3, "sgd", 64)
     assert [loaded.sources[key] for key in ("seed", "train.optim", "lora.r")] == ["--set", "c.yaml:3", "default"]
@@ -87,7 +87,7 @@ def test_override_over_file_over_default_and_the_last_override_wins():
         ("seed: 5\ntrain:\n  # all commented out\n", "seed", 5),
     ],
 )
-def test_load_of_one_value_returns_it_with_its_type(text, dotted, expected):
+def test_load_of_one_value_returns_it_with_its_type(text: str, dotted: str, expected: Any) -> None:
     value = read(text).config
     for name in dotted.split("."):
         value = getattr(value, name)
@@ -219,11 +219,11 @@ def test_load_of_one_value_returns_it_with_its_type(text, dotted, expected):
          "below 1 together, got 0.05 and 0.97; nothing would be left to train on"),
     ],
 )  # fmt: skip
-def test_load_with_one_problem_reports_line_key_expectation_and_advice(text, expected):
+def test_load_with_one_problem_reports_line_key_expectation_and_advice(text: str, expected: Any) -> None:
     assert problems(text) == [expected]
 
 
-def test_load_with_misspelled_optimizer_suggests_the_name():
+def test_load_with_misspelled_optimizer_suggests_the_name() -> None:
     (found,) = problems("train: {optim: adamw_troch}")
     assert found.startswith("c.yaml:1: train.optim must be one of adamw_torch, adamw_torch_fused, ")
     assert found.endswith(", got \"adamw_troch\"; did you mean 'adamw_torch'?")
@@ -251,26 +251,26 @@ def test_load_with_misspelled_optimizer_suggests_the_name():
         ("seed: " + "[" * 5000, "c.yaml: is nested too deeply; the configuration has two levels"),
     ],
 )  # fmt: skip
-def test_load_of_unreadable_yaml_reports_the_place(text, expected):
+def test_load_of_unreadable_yaml_reports_the_place(text: str, expected: Any) -> None:
     assert problems(text) == [expected]
 
 
-def test_an_unreadable_file_does_not_hide_wrong_overrides():
+def test_an_unreadable_file_does_not_hide_wrong_overrides() -> None:
     assert problems("[", "lora.rr=3")[1:] == ["--set lora.rr=3: unknown key lora.rr; did you mean 'lora.r'?"]
 
 
-def test_empty_file_says_what_it_must_hold():
+def test_empty_file_says_what_it_must_hold() -> None:
     with pytest.raises(ConfigError) as caught:
         read("")
     assert "name_or_path" in caught.value.hint
 
 
-def test_byte_order_mark_and_windows_line_ends_are_fine():
+def test_byte_order_mark_and_windows_line_ends_are_fine() -> None:
     loaded = read(b"\xef\xbb\xbfseed: 3\r\nlora:\r\n  r: 4\r\n")
     assert (loaded.config.seed, loaded.config.lora.r, loaded.sources["lora.r"]) == (3, 4, "c.yaml:3")
 
 
-def test_load_of_a_missing_file_or_a_folder_reports_it():
+def test_load_of_a_missing_file_or_a_folder_reports_it() -> None:
     with pytest.raises(ConfigError, match=r"^no\.yaml: there is no such file$") as caught:
         load(Path("no.yaml"))
     assert "medqa config init --out no.yaml" in caught.value.hint
@@ -279,13 +279,13 @@ def test_load_of_a_missing_file_or_a_folder_reports_it():
         load(Path("d"))
 
 
-def test_all_problems_are_sorted_by_line_with_overrides_last():
+def test_all_problems_are_sorted_by_line_with_overrides_last() -> None:
     text = "data: {validation_fraction: 0.5, test_fraction: 0.5}\nlora: {rr: 3}\ntrain: {max_steps: 0}\nseed: x\n"
     lines = [line.partition(": ")[0] for line in problems(text, "seed=y")]
     assert lines == ["c.yaml:1", "c.yaml:2", "c.yaml:3", "c.yaml:4", "--set seed=y"]
 
 
-def test_a_misspelt_section_is_reported_once_and_its_keys_are_checked():
+def test_a_misspelt_section_is_reported_once_and_its_keys_are_checked() -> None:
     assert problems("modle:\n  name_or_path: 3\n  max_lenght: 9\n") == [
         "c.yaml:1: unknown section modle; did you mean 'model'?",
         "c.yaml:2: model.name_or_path must be text or null, got 3; put it in quotes",
@@ -293,7 +293,7 @@ def test_a_misspelt_section_is_reported_once_and_its_keys_are_checked():
     ]
 
 
-def test_aliases_that_multiply_values_are_refused_before_they_are_validated():
+def test_aliases_that_multiply_values_are_refused_before_they_are_validated() -> None:
     wide = f"a: &a {{{', '.join(f'k{i}: 1' for i in range(3000))}}}\n"
     (found,) = problems(f"{wide}eval: {{multiple_choice: [{'*a, ' * 900}]}}")
     assert found == "c.yaml: holds more than 100,000 values, so it is no medqa configuration"
@@ -309,23 +309,23 @@ def test_aliases_that_multiply_values_are_refused_before_they_are_validated():
         "run_dir: {a: {b: {c: {d: e}}}}",
     ],
 )
-def test_a_mapping_named_like_a_type_of_pydantic_is_reported_as_a_mapping(text):
+def test_a_mapping_named_like_a_type_of_pydantic_is_reported_as_a_mapping(text: str) -> None:
     (found,) = problems(text)
     assert ", got a mapping" in found
 
 
-def test_the_keys_of_a_section_that_is_set_twice_are_all_checked():
+def test_the_keys_of_a_section_that_is_set_twice_are_all_checked() -> None:
     assert problems("train: {optim: sgd}\ntrain: {optim: adafactor, foo: 3}") == [
         "c.yaml:2: train is set twice (first on line 1)",
         "c.yaml:2: unknown key train.foo",
     ]
 
 
-def test_what_is_wrong_inside_of_a_value_of_the_wrong_type_is_not_reported():
+def test_what_is_wrong_inside_of_a_value_of_the_wrong_type_is_not_reported() -> None:
     assert problems("seed: [x, x]") == ["c.yaml:1: seed must be a whole number, got a list"]
 
 
-def test_a_wrong_value_in_the_file_is_reported_although_an_override_replaces_it():
+def test_a_wrong_value_in_the_file_is_reported_although_an_override_replaces_it() -> None:
     assert problems("seed: x", "seed=3") == ['c.yaml:1: seed must be a whole number, got "x"']
 
 
@@ -345,34 +345,34 @@ def test_a_wrong_value_in_the_file_is_reported_although_an_override_replaces_it(
         ),
     ],
 )
-def test_a_misspelled_section_beside_the_right_one_is_read_with_it(text, expected):
+def test_a_misspelled_section_beside_the_right_one_is_read_with_it(text: str, expected: Any) -> None:
     first, second = problems(text)
     assert first.endswith(": unknown section trian; did you mean 'train'?")
     assert second == expected
 
 
 @pytest.mark.parametrize("text", ["foo:", "foo: ~", "train: {foo: null}"])
-def test_an_unknown_key_without_a_value_is_refused(text):
+def test_an_unknown_key_without_a_value_is_refused(text: str) -> None:
     (found,) = problems(text)
     assert "unknown key" in found
 
 
 @pytest.mark.parametrize("other", ["eval_steps: x", "eval_stpes: 3"])
-def test_no_follow_up_problem_from_a_value_that_could_not_be_read(other):
+def test_no_follow_up_problem_from_a_value_that_could_not_be_read(other: str) -> None:
     (found,) = problems(f"train: {{early_stopping_patience: 2, {other}}}")
     assert "early_stopping_patience" not in found
 
 
-def test_a_file_of_another_program_stops_early():
+def test_a_file_of_another_program_stops_early() -> None:
     assert len(problems("".join(f"k{i}: 1\n" for i in range(5000)))) == MAX_PROBLEMS
 
 
-def test_an_absurdly_long_list_is_refused_at_once():
+def test_an_absurdly_long_list_is_refused_at_once() -> None:
     text = f"lora: {{target_modules: [{', '.join(f'm{i}' for i in range(1001))}]}}"
     assert problems(text) == ["c.yaml:1: lora.target_modules must hold at most 1000 entries, got 1001"]
 
 
-def test_billion_laughs_are_not_expanded():
+def test_billion_laughs_are_not_expanded() -> None:
     # Behind an alias the line is that of the text which is wrong: a38, the first element of a39.
     levels = ["a0: &a0 [x, x]"] + [f"a{i}: &a{i} [{', '.join([f'*a{i - 1}'] * 9)}]" for i in range(1, 40)]
     text = "\n".join([*levels, "lora: {target_modules: *a39}"])
@@ -405,13 +405,13 @@ def test_billion_laughs_are_not_expanded():
         ),
     ],
 )
-def test_load_with_a_wrong_override_reports_it(override, expected):
+def test_load_with_a_wrong_override_reports_it(override: str, expected: Any) -> None:
     with pytest.raises(ConfigError) as caught:
         load(None, [override])
     assert caught.value.problems == [f"--set {override}: {expected}"]
 
 
-def test_overrides_split_at_the_first_equals_sign_and_empty_means_null_where_allowed():
+def test_overrides_split_at_the_first_equals_sign_and_empty_means_null_where_allowed() -> None:
     config = load(
         None, ["prompt.system='a=b'", "run_dir=x=y", " train.eval_steps =", "data.cleaning={a: false}"]
     ).config
@@ -426,7 +426,7 @@ def _misspellings(name: str) -> set[str]:
 
 
 @pytest.mark.parametrize("dotted", [key for key in KEYS if key != "lora.r"])
-def test_every_misspelling_of_a_key_suggests_the_key(dotted):
+def test_every_misspelling_of_a_key_suggests_the_key(dotted: str) -> None:
     section, _, name = dotted.rpartition(".")
     words = _misspellings(name)
     assert len(words) >= 3
@@ -434,7 +434,7 @@ def test_every_misspelling_of_a_key_suggests_the_key(dotted):
 
 
 @pytest.mark.parametrize("section", SECTIONS)
-def test_every_misspelling_of_a_section_suggests_the_section_and_its_keys(section):
+def test_every_misspelling_of_a_section_suggests_the_section_and_its_keys(section: str) -> None:
     keys = [key.partition(".")[2] for key in KEYS if key.startswith(f"{section}.")]
     words = _misspellings(section)
     assert len(words) >= 3
@@ -443,7 +443,7 @@ def test_every_misspelling_of_a_section_suggests_the_section_and_its_keys(sectio
         assert {name: suggest(word, name) for name in keys} == {name: f"{section}.{name}" for name in keys}
 
 
-def test_names_of_other_tools_lead_to_keys_that_exist_and_hide_none():
+def test_names_of_other_tools_lead_to_keys_that_exist_and_hide_none() -> None:
     assert set(KNOWN_AS.values()) <= set(KEYS)
     assert not set(KNOWN_AS) & set(KEYS)
 
@@ -464,18 +464,18 @@ def _installed_names(module: str, enum: str) -> set[str]:
         ("train.lr_scheduler_type", Scheduler, "trainer_utils.py", "SchedulerType"),
     ],
 )
-def test_names_equal_those_of_the_installed_transformers(key: str, type_: Any, module: str, enum: str):
+def test_names_equal_those_of_the_installed_transformers(key: str, type_: Any, module: str, enum: str) -> None:
     assert {*get_args(type_), *UNSUPPORTED[key][0]} == _installed_names(module, enum)
 
 
-def test_check_together_of_a_config_built_in_code_names_the_keys():
+def test_check_together_of_a_config_built_in_code_names_the_keys() -> None:
     assert list(check_together(Config())) == []
     assert list(check_together(Config(data=DataConfig(validation_fraction=0.4, test_fraction=0.59)))) == []
     found = check_together(Config(train=TrainConfig(early_stopping_patience=2, lr_scheduler_type="greedy")))
     assert [keys[0] for keys, _ in found] == ["train.early_stopping_patience", "train.lr_scheduler_type"]
 
 
-def test_importing_the_reader_imports_neither_pydantic_nor_yaml_and_reading_nothing_heavier():
+def test_importing_the_reader_imports_neither_pydantic_nor_yaml_and_reading_nothing_heavier() -> None:
     code = (
         "import sys; from medqa_cli.config.load import load\n"
         "load(None); print(sorted({'pydantic', 'yaml'} & set(sys.modules)))\n"

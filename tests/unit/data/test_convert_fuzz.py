@@ -179,7 +179,7 @@ def table_of(draw: st.DrawFn, rows: Sequence[Sequence[str]], codec: str, header:
     file = io.StringIO(newline="")
     # \r\n as the line end makes csv.writer quote every cell with a \r or a \n in it.
     delimiter = draw(st.sampled_from(",;\t|"))
-    quoting = csv.QUOTE_ALL if draw(st.booleans()) else csv.QUOTE_MINIMAL
+    quoting: Any = csv.QUOTE_ALL if draw(st.booleans()) else csv.QUOTE_MINIMAL
     csv.writer(file, delimiter=delimiter, lineterminator="\r\n", quoting=quoting).writerows([header, *rows])
     return file.getvalue().encode(codec)
 

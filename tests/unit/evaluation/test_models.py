@@ -29,7 +29,7 @@ class Loader:
     def make(self, *_: Any, **__: Any) -> Any:
         self.alive.append(sum(model() is not None for model in self.made))
         model = torch.nn.Linear(1, 1)
-        model.itself = model  # type: ignore[assignment]
+        model.itself = model
         model.__dict__["peft_config"] = {"default": SimpleNamespace(bias=self.bias)}
         model.__dict__["disable_adapter"] = lambda: torch.no_grad()
         self.made.append(weakref.ref(model))

@@ -57,6 +57,12 @@ def good(number: int) -> str:
 PARROT = "This disease is a disease of the organ and needs rest."
 
 
+def first_parts(name: str, samples: list[Sample]) -> list[float]:
+    parts = metric(name).parts(samples)
+    assert parts is not None
+    return list(parts[0])
+
+
 def test_each_figure_by_hand() -> None:
     samples = [
         sample(0, "adapter", good(0), nll_sum=6.0, answer_tokens=4, answer_bytes=10),
@@ -75,8 +81,8 @@ def test_each_figure_by_hand() -> None:
     assert value["length_ratio"] == pytest.approx((9 + 8 + 7) / (12 * 3))
     # Nine words, all in the reference of twelve in order.
     own, swapped = 2 * 9 / (9 + 12), 2 * 7 / (9 + 12)
-    assert metric("rougeL").parts(samples)[0].tolist() == [pytest.approx(own), 1]
-    assert metric("reference_swap_margin").parts(samples)[0].tolist() == [pytest.approx(own - swapped), 1]
+    assert first_parts("rougeL", samples) == [pytest.approx(own), 1]
+    assert first_parts("reference_swap_margin", samples) == [pytest.approx(own - swapped), 1]
 
 
 def test_the_margin_of_a_parrot_is_nothing_and_that_of_a_good_answer_is_not() -> None:

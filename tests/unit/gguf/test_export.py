@@ -197,7 +197,7 @@ def test_the_row_order_turns_one_rope_into_the_other() -> None:
 
 
 def test_untied_output_biases_and_a_head_size_of_its_own(tmp_path: Path, chatml_tokenizer: Any) -> None:
-    changes = {"tie_word_embeddings": False, "attention_bias": True, "mlp_bias": True, "head_dim": 32}
+    changes: dict[str, Any] = {"tie_word_embeddings": False, "attention_bias": True, "mlp_bias": True, "head_dim": 32}
     model = make_model(len(chatml_tokenizer), **changes)
     contract = save(tmp_path / "merged", model, chatml_tokenizer, "chat")
     run(tmp_path / "merged", contract, ("f16", "q4_0"))

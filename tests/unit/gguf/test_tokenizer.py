@@ -281,5 +281,6 @@ def metaspace(scheme: str) -> dict[str, Any]:
     ],
 )
 def test_the_space_in_front(saved: dict[str, Any], before: str, after: str, expected: tuple[bool, bool]) -> None:
-    text = SimpleNamespace(before_question=before, after_question=after)
-    assert space_prefix(saved, SimpleNamespace(text=text), ["<u>", "<a>"]) == expected
+    text: Any = SimpleNamespace(before_question=before, after_question=after)
+    contract: Any = SimpleNamespace(text=text)
+    assert space_prefix(saved, contract, ["<u>", "<a>"]) == expected

@@ -160,7 +160,7 @@ def test_computing_in_another_type_leaves_no_trace(
 def test_needed_memory(tmp_path: Path) -> None:
     from medqa_cli.merging.architecture import Architecture
 
-    shapes = {"a.weight": (1000, 1000), "e.weight": (500, 1000), "h.weight": (500, 1000)}
+    shapes: dict[str, tuple[int, ...]] = {"a.weight": (1000, 1000), "e.weight": (500, 1000), "h.weight": (500, 1000)}
     architecture = Architecture(shapes, {}, frozenset({"a"}), {"h.weight": "e.weight"}, "e.weight", "h.weight")
     adapter: Any = type("Adapter", (), {"shapes": {"x": (8, 1000)}})()
     spare = 1 << 30

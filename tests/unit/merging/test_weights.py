@@ -195,7 +195,7 @@ def test_layers_stored_the_other_way_round(tmp_path: Path, use_dora: bool) -> No
         n_layer=2, n_embd=64, n_head=4, vocab_size=VOCABULARY, n_positions=64, bos_token_id=0, eos_token_id=0
     )
     base_dir = save_base(GPT2LMHeadModel(config), tmp_path / "base", torch.bfloat16)
-    settings = {"target_modules": ["c_attn", "c_fc"], "use_dora": use_dora, "fan_in_fan_out": True}
+    settings: dict[str, Any] = {"target_modules": ["c_attn", "c_fc"], "use_dora": use_dora, "fan_in_fan_out": True}
     adapter_dir = save_adapter(base_dir, tmp_path / "adapter", **settings)
     check_equal(base_dir, adapter_dir, torch.bfloat16, num_changed=4)
 
@@ -364,7 +364,7 @@ def edit_weights(adapter_dir: Path, edit: Callable[[dict[str, torch.Tensor]], No
 MODEL = "base_model.model.model."
 Q_PROJ = f"{MODEL}layers.0.self_attn.q_proj."
 NORM = f"{MODEL}layers.0.input_layernorm."
-DAMAGE: dict[str, tuple[Callable[[dict[str, torch.Tensor]], None], str]] = {
+DAMAGE: dict[str, tuple[Callable[[dict[str, torch.Tensor]], Any], str]] = {
     "no tensors": (lambda weights: weights.clear(), "holds no weights"),
     "a matrix is gone": (
         lambda weights: weights.pop(f"{Q_PROJ}lora_B.weight"),
@@ -461,7 +461,7 @@ def test_experts_that_transformers_joins_while_loading(tmp_path: Path) -> None:
     config = MixtralConfig(vocab_size=VOCABULARY, num_key_value_heads=2, num_local_experts=2, **sizes)
     base_dir = save_base(MixtralForCausalLM(config), tmp_path / "base")
     adapter_dir = save_adapter(base_dir, tmp_path / "adapter", target_modules=["q_proj"])
-    assert len(our_merge(base_dir, adapter_dir)) == len(WeightFiles.open(base_dir).names)
+    assert len(our_merge(base_dir, adapter_dir)) == len(list(WeightFiles.open(base_dir).names))
     joined = f"{MODEL}layers.0.mlp.experts.gate_up_proj"
     edit_weights(adapter_dir, lambda weights: weights.update({joined: torch.zeros(2, 64, 64)}))
     assert (

@@ -30,7 +30,7 @@ EXPERTS = {
     "mixtral": {"num_local_experts": 4},
     "qwen3_moe": {"num_experts": 4, "moe_intermediate_size": 64, "num_experts_per_tok": 2},
 }
-MORE = {
+MORE: dict[str, dict[str, Any]] = {
     **EXPERTS,
     "gpt_oss": {"num_local_experts": 4, "num_experts_per_tok": 2},
     "lfm2": {"layer_types": ["conv", "full_attention"]},

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from datetime import datetime
-from typing import Any
+from typing import Any, Self
 
 import pytest
 from transformers.utils import chat_template_utils
@@ -64,8 +64,8 @@ def test_the_saved_chat_template_gives_the_trained_ids_on_another_day(
 
     class Tomorrow(datetime):
         @classmethod
-        def now(cls, tz: Any = None) -> datetime:
-            return datetime(2031, 5, 6)
+        def now(cls, tz: Any = None) -> Self:
+            return cls(2031, 5, 6)
 
     monkeypatch.setattr(chat_template_utils, "datetime", Tomorrow)
     # Of the other tools, of a training that goes on, and of one that starts from the saved tokenizer.

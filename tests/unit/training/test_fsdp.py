@@ -35,11 +35,16 @@ def launched(monkeypatch: pytest.MonkeyPatch) -> Any:
     """Set the launcher's variables for this test."""
     for name in (*UNUSUAL, *FSDP):
         monkeypatch.delenv(name, raising=False)
-    return lambda variables: [monkeypatch.setenv(name, value) for name, value in variables.items()]
+
+    def launch(variables: dict[str, str]) -> None:
+        for name, value in variables.items():
+            monkeypatch.setenv(name, value)
+
+    return launch
 
 
 @pytest.mark.parametrize("optim", ["paged_adamw_32bit", "adamw_torch", "adamw_torch_fused", "adafactor", "sgd"])
-def test_what_can_be_sharded(launched: Any, optim: str) -> None:
+def test_what_can_be_sharded(launched: Any, optim: Any) -> None:
     launched(FSDP)
     check_sharding(ModelConfig(), TrainConfig(optim=optim))
     check_sharding(ModelConfig(quantization="none"), TrainConfig(optim=optim))

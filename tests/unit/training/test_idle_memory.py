@@ -20,7 +20,12 @@ def resident() -> int:
 
 def test_idle_memory_is_given_back_only_beyond_the_limit(monkeypatch: pytest.MonkeyPatch) -> None:
     calls: list[int] = []
-    monkeypatch.setattr(malloc, "release_idle_memory", lambda: calls.append(resident()) or True)
+
+    def release_idle_memory() -> bool:
+        calls.append(resident())
+        return True
+
+    monkeypatch.setattr(malloc, "release_idle_memory", release_idle_memory)
     IdleMemoryLimit(resident() + 500 * MIB).on_step_end()
     assert calls == []
     IdleMemoryLimit(resident() - 1 * MIB).on_step_end()

@@ -374,7 +374,7 @@ def test_a_new_learning_rate_counts_after_a_resume(
         def on_step_begin(self, args: Any, state: Any, control: Any, optimizer: Any = None, **_: Any) -> None:
             rates.append(optimizer.param_groups[0]["lr"])
 
-    settings = {"lr_scheduler_type": "linear", "learning_rate": 1e-3}
+    settings: dict[str, Any] = {"lr_scheduler_type": "linear", "learning_rate": 1e-3}
     make_trainer(make_model(tiny_model_dir), tmp_path, [Rates()], **settings).train()
     whole, rates[:] = rates.copy(), []
     resumed = make_trainer(make_model(tiny_model_dir), tmp_path, [Rates()], **{**settings, "learning_rate": 1e-4})

@@ -49,7 +49,7 @@ def run_steps(
     return weights, [line["loss"] for line in trainer.state.log_history if "loss" in line]
 
 
-VARIANTS = {
+VARIANTS: dict[str, dict[str, Any]] = {
     "one example per forward": {"max_tokens_per_forward": 1},
     "all in one forward": {"max_tokens_per_forward": 10_000},
     "8 x 1 instead of 2 x 4": {"per_device_train_batch_size": 8, "gradient_accumulation_steps": 1},

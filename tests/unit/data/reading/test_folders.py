@@ -15,6 +15,7 @@ import zipfile
 from collections import Counter
 from collections.abc import Callable, Mapping
 from pathlib import Path
+from typing import Any
 
 import pytest
 
@@ -84,7 +85,7 @@ def make_tgz(parent: Path, files: Files) -> Path:
 MAKERS = pytest.mark.parametrize("make", [make_folder, make_zip, make_tar, make_tgz])
 
 
-def read(path: Path, **columns: str) -> SourceRows:
+def read(path: Path, **columns: Any) -> SourceRows:
     return open_sources([str(path)], ColumnNames(**columns))
 
 

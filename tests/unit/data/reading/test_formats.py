@@ -6,6 +6,7 @@ import json
 import zipfile
 from pathlib import Path
 from types import SimpleNamespace
+from typing import Any
 
 import pytest
 import python_calamine
@@ -20,7 +21,7 @@ from medqa_cli.errors import InputError
 DATE = 43831  # 2020-01-01 in days of Excel
 
 
-def read(path: Path, **columns: str) -> SourceRows:
+def read(path: Path, **columns: Any) -> SourceRows:
     return open_sources([str(path)], ColumnNames(**columns))
 
 

@@ -29,7 +29,7 @@ LETTERED = dict(zip("ABCD", TEXTS, strict=True))
 INSTRUCTION = "If you are a doctor, answer the patient."
 
 
-def read(path: Path, content: str | bytes, **wanted: str) -> SourceRows:
+def read(path: Path, content: str | bytes, **wanted: Any) -> SourceRows:
     path.write_bytes(content if isinstance(content, bytes) else content.encode())
     return open_sources([str(path)], ColumnNames(**wanted))
 
@@ -671,7 +671,7 @@ NAMES = (
     *("output", "topic", "source", "messages", "dialogue", "text", "context", "data", "paragraphs", "qas", "columns"),
     *("rows", "row", "row_idx", "role", "content", "is_impossible", "1", ""),
 )
-CELLS = (
+CELLS: tuple[Any, ...] = (
     *("", "A", "(C)", Q1, "['a','b']", '["x"]', "{'a': 1}", "[[", "A. x B. y", "Patient: a Doctor: b", "2.0", "nan"),
     *(None, 0, 3, -1, 10**30, 1.5, True, [], {}),
 )

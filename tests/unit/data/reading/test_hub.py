@@ -59,7 +59,7 @@ def hub(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> FakeHub:
     return fake
 
 
-def rows_of(source: str, **columns: str) -> list[tuple[str, int, str, str]]:
+def rows_of(source: str, **columns: Any) -> list[tuple[str, int, str, str]]:
     return [
         (row.file, row.row, row.question, row.answer) for row in open_sources([source], ColumnNames(**columns)).rows
     ]

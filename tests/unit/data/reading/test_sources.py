@@ -21,7 +21,7 @@ from medqa_cli.errors import InputError
 UMLAUT_CSV = 'question,answer\nWhat is Sjögren syndrome?,"A disease: naïve, 37 °C"\nWhat is flu?,An infection\n'
 
 
-def read(path: Path, **columns: str) -> SourceRows:
+def read(path: Path, **columns: Any) -> SourceRows:
     return open_sources([str(path)], ColumnNames(**columns))
 
 

@@ -7,6 +7,7 @@ import io
 import json
 from collections import Counter
 from pathlib import Path
+from typing import Any
 
 import pytest
 from hypothesis import example, given
@@ -40,7 +41,7 @@ def folder(tmp_path_factory: pytest.TempPathFactory) -> Path:
     return tmp_path_factory.mktemp("fuzz")
 
 
-def read(path: Path, content: bytes, **columns: str) -> list[Row]:
+def read(path: Path, content: bytes, **columns: Any) -> list[Row]:
     path.write_bytes(content)
     rows = list(open_sources([str(path)], ColumnNames(**columns)).rows)
     assert all(isinstance(row, RawRow | UnreadRow) for row in rows)

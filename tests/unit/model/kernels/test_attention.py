@@ -30,10 +30,10 @@ def test_attention(heads: int, kv_heads: int, block: int, monkeypatch: pytest.Mo
     lengths = (5, 1, 9, 12)
     torch.manual_seed(0)
     shapes = [(1, heads, 27, 8), (1, kv_heads, 27, 8), (1, kv_heads, 27, 8)]
-    inputs = [(3 * torch.randn(shape)).requires_grad_() for shape in shapes]
+    inputs = query, key, value = [(3 * torch.randn(shape)).requires_grad_() for shape in shapes]
     direction = torch.randn(1, 27, heads, 8)
-    ours, _ = packed_attention(torch.nn.Identity(), *inputs, None, example_lengths=lengths)
-    expected = by_hand(*inputs, lengths)
+    ours, _ = packed_attention(torch.nn.Identity(), query, key, value, None, example_lengths=lengths)
+    expected = by_hand(query, key, value, lengths)
     torch.testing.assert_close(ours, expected, rtol=1e-4, atol=1e-5)
     got = torch.autograd.grad((ours * direction).sum(), inputs)
     wanted = torch.autograd.grad((expected * direction).sum(), inputs)
@@ -70,12 +70,12 @@ def test_attention_in_bfloat16_rounds_scores_after_the_subtraction(head_dim: int
     # Scores of up to 100: a unit of bfloat16 is 0.5 there, a factor of 1.6 on a probability.
     shapes = [(1, 4, 340, head_dim), (1, 2, 340, head_dim), (1, 2, 340, head_dim)]
     wide = [(torch.randn(shape) * factor).bfloat16().float() for shape, factor in zip(shapes, (5, 5, 1), strict=True)]
-    inputs = [tensor.bfloat16().requires_grad_() for tensor in wide]
+    inputs = query, key, value = [tensor.bfloat16().requires_grad_() for tensor in wide]
     wide = [tensor.requires_grad_() for tensor in wide]
     direction = torch.randn(1, 340, 4, head_dim).bfloat16()
-    ours, _ = packed_attention(torch.nn.Identity(), *inputs, None, example_lengths=lengths)
+    ours, _ = packed_attention(torch.nn.Identity(), query, key, value, None, example_lengths=lengths)
     got = torch.autograd.grad((ours * direction).sum(), inputs)
-    wanted = torch.autograd.grad((by_hand(*wide, lengths) * direction.float()).sum(), wide)
+    wanted = torch.autograd.grad((by_hand(wide[0], wide[1], wide[2], lengths) * direction.float()).sum(), wide)
     for gradient, other in zip(got, wanted, strict=True):
         assert float((gradient.float() - other).norm() / other.norm()) < 0.015
 

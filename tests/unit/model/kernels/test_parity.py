@@ -155,7 +155,7 @@ def test_the_user_is_told_why_once(monkeypatch: pytest.MonkeyPatch) -> None:
 
 @pytest.mark.parametrize("model_type", ["bert", "xlnet"])
 def test_a_model_that_sees_later_tokens_is_refused(model_type: str) -> None:
-    changes = {"is_decoder": False} if model_type == "bert" else {}
+    changes: dict[str, Any] = {"is_decoder": False} if model_type == "bert" else {}
     base = tiny_model(model_type, **changes)
     install_answer_losses(base)
     with pytest.raises(InputError, match=f"this {model_type} model sees the tokens that it is to predict"):
@@ -225,8 +225,8 @@ def test_values_may_be_narrower_than_keys() -> None:
 Kernel = Any
 
 
-def right_kernel(*arguments: Any) -> torch.Tensor:
-    return attention._attention_per_example(*arguments, dropout=0.0)
+def right_kernel(query: Any, key: Any, value: Any, lengths: Any, scale: Any, window: Any) -> torch.Tensor:
+    return attention._attention_per_example(query, key, value, lengths, scale, window, dropout=0.0)
 
 
 def wrong_kernel(*arguments: Any) -> torch.Tensor:
