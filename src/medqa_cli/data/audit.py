@@ -17,7 +17,7 @@ from medqa_cli import console
 from medqa_cli.data.data_folder import SPLITS, find_split_files, report_of
 from medqa_cli.data.dataset import QaRow, iterate_split
 from medqa_cli.data.filtering import unusable
-from medqa_cli.data.near_duplicates import NOT_FOUND, AnswerSketches
+from medqa_cli.data.near_duplicates import NOT_FOUND, RowSketches
 from medqa_cli.data.normalize import key_of, normalize, page_key
 from medqa_cli.data.reading.rows import ColumnNames, UnreadRow
 from medqa_cli.data.reading.sources import open_sources
@@ -58,12 +58,16 @@ class _Split:
 
 @dataclass(frozen=True)
 class Audit:
-    """The counts; ``examples`` name places of leaks, never texts."""
+    """The counts; ``examples`` name places of leaks, never texts.
+
+    ``short_answers``: held-out rows whose answer says little, so that it counts as shared only with its question.
+    """
 
     rows: dict[str, int]
     paraphrases: int
     unusable: dict[str, int]
     leakage: dict[str, dict[str, int | None]]
+    short_answers: dict[str, int]
     topics: TopicCounts
     examples: list[dict[str, str]]
 
@@ -79,12 +83,13 @@ class Audit:
             "paraphrases": self.paraphrases,
             "unusable": self.unusable,
             "leakage": self.leakage,
+            "short_answers": self.short_answers,
             "topics": self.topics.as_json(),
             "examples": self.examples,
         }
 
 
-def audit_written(folder: Path, sketches: AnswerSketches, by_page: bool) -> Audit:
+def audit_written(folder: Path, sketches: RowSketches, by_page: bool) -> Audit:
     """Audit the files that ``medqa convert`` is writing.
 
     Args:
@@ -133,7 +138,7 @@ def audit_folder(folder: Path, threshold: float, wanted: ColumnNames) -> Audit:
     try:
         with (
             tempfile.TemporaryDirectory(prefix="medqa-") as scratch,
-            AnswerSketches(Path(scratch, "audit.tmp"), threshold) as sketches,
+            RowSketches(Path(scratch, "audit.tmp"), threshold) as sketches,
         ):
             audit = _audit(rows, sketches, by_page, is_own=report is not None)
     except OSError as error:
@@ -160,7 +165,7 @@ def _check_looked(folder: Path, audit: Audit) -> None:
 
 def _audit(
     rows: Mapping[str, Iterator[tuple[str, QaRow] | None]],
-    sketches: AnswerSketches,
+    sketches: RowSketches,
     by_page: bool | None,
     is_own: bool,
 ) -> Audit:
@@ -178,7 +183,8 @@ def _audit(
         for split in splits.values():
             split.topics = [(*topics, page) for topics, page in zip(split.topics, split.pages, strict=True)]
     topics = count_topics(all_pages if by_page else all_topics)
-    found = {name: _shared(name, splits, sketches, bool(topics.doubt)) for name in HELD_OUT}
+    little = {name: sketches.of_little_meaning(splits[name].sketches) for name in HELD_OUT}
+    found = {name: _shared(name, splits, sketches, little[name], bool(topics.doubt)) for name in HELD_OUT}
     examples = [
         {"leak": kind, "row": row, "also": other}
         for kinds in found.values()
@@ -190,6 +196,7 @@ def _audit(
         sum(split.paraphrases for split in splits.values()),
         {name: splits[name].unusable for name in SPLITS},
         {name: {kind: None if hits is None else len(hits) for kind, hits in found[name].items()} for name in HELD_OUT},
+        {name: len(rows) for name, rows in little.items()},
         topics,
         examples,
     )
@@ -214,7 +221,7 @@ def _foreign_rows(files: Sequence[Path], wanted: ColumnNames) -> Iterator[tuple[
                 yield place, QaRow("", row.question, row.answer, row.topic, row.source)
 
 
-def _read(rows: Iterable[tuple[str, QaRow] | None], sketches: AnswerSketches, name: str, is_own: bool) -> _Split:
+def _read(rows: Iterable[tuple[str, QaRow] | None], sketches: RowSketches, name: str, is_own: bool) -> _Split:
     split = _Split()
     with console.status(f"auditing {name} ..."):
         for located in rows:
@@ -228,7 +235,7 @@ def _read(rows: Iterable[tuple[str, QaRow] | None], sketches: AnswerSketches, na
             normalized_answer = normalize(row.answer)
             answer = key_of(normalized_answer)
             split.sketches.append(len(sketches))
-            sketches.add(normalized_answer, answer)
+            sketches.add(row.question, normalized_answer, answer)
             split.places.append(place)
             split.questions.append(key_of(normalize(row.question)))
             split.answers.append(answer)
@@ -240,7 +247,7 @@ def _read(rows: Iterable[tuple[str, QaRow] | None], sketches: AnswerSketches, na
 
 
 def _shared(
-    name: str, splits: dict[str, _Split], sketches: AnswerSketches, topics_in_doubt: bool
+    name: str, splits: dict[str, _Split], sketches: RowSketches, little: set[int], topics_in_doubt: bool
 ) -> dict[str, list[tuple[str, str]] | None]:
     """Return for each kind of leak the places of the held-out rows concerned, each with that of a partner."""
     held_out, others = splits[name], [splits[other] for other in HELD_OUT[name]]
@@ -248,15 +255,25 @@ def _shared(
     # Only what is near some held-out row can be near this one: so the few are searched for the many, not the reverse.
     candidates = [
         sketch
-        for sketch, other in zip(place_of, sketches.near(list(place_of), held_out.sketches), strict=True)
+        for sketch, other in zip(place_of, sketches.near(list(place_of), held_out.sketches, little), strict=True)
         if other != NOT_FOUND
     ]
-    near = sketches.near(held_out.sketches, candidates)
+    near = sketches.near(held_out.sketches, candidates, little)
+    # Answers that are equal and say little, to questions that differ.
+    unrelated = {
+        row for row, other in zip(held_out.sketches, near, strict=True) if row in little and other == NOT_FOUND
+    }
     topics = _hits(held_out, others, lambda split: split.topics)
     are_known = any(held_out.topics) and any(any(other.topics) for other in others)
     return {
         "question": _hits(held_out, others, lambda split: [(key,) for key in split.questions]),
-        "answer": _hits(held_out, others, lambda split: [(key,) for key in split.answers]),
+        "answer": _hits(
+            held_out,
+            others,
+            lambda split: [
+                () if row in unrelated else (key,) for row, key in zip(split.sketches, split.answers, strict=True)
+            ],
+        ),
         "near_duplicate_answer": [
             (place, place_of[other]) for place, other in zip(held_out.places, near, strict=True) if other != NOT_FOUND
         ],

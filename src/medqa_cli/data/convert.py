@@ -25,7 +25,7 @@ from medqa_cli.data.cleaning.rules import RULES, enabled_rules
 from medqa_cli.data.data_folder import CARD_NAME, LENGTHS_NAME, REPORT_NAME, check_replaceable
 from medqa_cli.data.filtering import Filtered, check_something_kept, filter_rows
 from medqa_cli.data.languages import has_other_languages
-from medqa_cli.data.near_duplicates import AnswerSketches
+from medqa_cli.data.near_duplicates import RowSketches
 from medqa_cli.data.reading.rows import Caps, ColumnNames, SourceRows
 from medqa_cli.data.reading.sources import SourceFile, local_paths, open_sources
 from medqa_cli.data.report import check_counts, conversion_counts, warn_of_frequent_reasons, warn_of_garbled
@@ -119,7 +119,7 @@ def _convert_into(
 ) -> dict[str, Any]:
     """Write the rows to a folder and return the report, which lacks the seconds."""
     spool_path, sets_path = folder / SPOOL_NAME, folder / SETS_NAME
-    with AnswerSketches(sets_path, data.near_duplicate_threshold) as sketches:
+    with RowSketches(sets_path, data.near_duplicate_threshold) as sketches:
         with stages.stage("read and clean"):
             filtered = filter_rows(opened, data, spool_path, sketches)
         check_something_kept(filtered, name)
@@ -143,7 +143,8 @@ def _convert_into(
     if len(opened.files) > 1:
         source["files"] = [{"path": file.path, "sha256": file.sha256} for file in opened.files]
     report = {"source": source} | conversion_counts(opened.columns, filtered, places, by_page, written, data)
-    report |= {"leakage": audit.leakage, "tokens": None if lengths is None else lengths.summary()}
+    report |= {"leakage": audit.leakage, "short_answers": audit.short_answers}
+    report |= {"tokens": None if lengths is None else lengths.summary()}
     check_counts(report)
     return report
 

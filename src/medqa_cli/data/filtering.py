@@ -24,7 +24,7 @@ from medqa_cli.data.wording import counted
 from medqa_cli.errors import InputError
 
 if TYPE_CHECKING:
-    from medqa_cli.data.near_duplicates import AnswerSketches
+    from medqa_cli.data.near_duplicates import RowSketches
 
 ROWS_PER_UPDATE = 1000
 # With fewer than this many kept of so many rows, the rest is not read.
@@ -74,14 +74,14 @@ class Filtered:
             self.first_rejected = f"{spooled.place}: {spooled.reason}{detail}"
 
 
-def filter_rows(opened: SourceRows, data: DataConfig, spool_path: Path, sketches: AnswerSketches) -> Filtered:
+def filter_rows(opened: SourceRows, data: DataConfig, spool_path: Path, sketches: RowSketches) -> Filtered:
     """Clean and filter all rows of a source.
 
     Args:
         opened: the source.
         data: the section of the config.
         spool_path: the file to write all rows to, for the second pass.
-        sketches: gets the answer of each row that passed, in the order of ``Filtered.keys``.
+        sketches: gets each row that passed, in the order of ``Filtered.keys``.
 
     Raises:
         InputError: next to none of many rows can be used.
@@ -132,7 +132,7 @@ def check_something_kept(filtered: Filtered, name: str) -> None:
 class _RowFilter:
     """Cleans one row after the other and decides whether it passes."""
 
-    def __init__(self, data: DataConfig, sketches: AnswerSketches) -> None:
+    def __init__(self, data: DataConfig, sketches: RowSketches) -> None:
         self.filtered = Filtered()
         self._rules = enabled_rules(data.cleaning)
         self._reasons = enabled_reasons(data.reasons)
@@ -158,7 +158,7 @@ class _RowFilter:
         if reason := self._duplicates.reason(keys):
             return as_read(row, reason)
         self.filtered.keys.append(keys)
-        self._sketches.add(normalized_answer, keys.answer)
+        self._sketches.add(question, normalized_answer, keys.answer)
         question_topic = self.filtered.column.watch(
             keys.topics if given_topic else (), lambda: self._question_topic(row, question)
         )

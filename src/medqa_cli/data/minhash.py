@@ -56,6 +56,12 @@ def words_of(normalized: str) -> list[str]:
     return _WORDS.findall(normalized)
 
 
+def num_words(normalized: str) -> tuple[int, bool]:
+    """Return the number of words of a normalized text, and whether there are signs among them that count as words."""
+    are_signs = not normalized.isascii() and _HAS_UNSPACED.search(normalized) is not None
+    return len(_WORDS.findall(normalized)) if are_signs else normalized.count(" ") + 1, are_signs
+
+
 def shingles(normalized: str) -> NDArray[np.uint64]:
     """Return the set of hashed runs of five words of a normalized text.
 

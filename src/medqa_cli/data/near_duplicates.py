@@ -1,25 +1,31 @@
-"""Finds answers that are near copies of others: MinHash signatures propose pairs, exact Jaccard similarity decides.
+"""Finds rows whose answers are near copies of others: MinHash signatures propose pairs, exact similarity decides.
 
 Two answers are near copies when the sets of their runs of five words overlap by the threshold or more (Jaccard; Broder
 1997, "On the resemblance and containment of documents"); ``minhash`` says what holds for short answers and for text
 without spaces. The pairs to compare come from banded MinHash signatures (Leskovec, Rajaraman and Ullman, "Mining of
 Massive Datasets", chapter 3); a pair at the threshold is overlooked with a probability below ``MISS_PROBABILITY``.
-Signatures are kept in memory, the sets in a file. Import this module lazily: it imports numpy.
+Signatures are kept in memory, the sets in a file. Of an answer that says little by itself, as yes, the question has to
+be a near copy as well. Import this module lazily: it imports numpy.
 """
 
 from __future__ import annotations
 
 from array import array
-from collections.abc import Callable, Iterator, Sequence
-from dataclasses import dataclass
+from collections import defaultdict
+from collections.abc import Callable, Collection, Iterator, Sequence
 from pathlib import Path
 from types import TracebackType
 
 import numpy as np
 from numpy.typing import NDArray
 
-from medqa_cli.data.minhash import MIX, NUM_PERM, are_near, jaccard, shingles, signature
+from medqa_cli.data.minhash import MIX, NUM_PERM, are_near, jaccard, num_words, shingles, signature
+from medqa_cli.data.normalize import key_of, normalize
 
+# An answer of so few words, or signs of a script without spaces (yes, an option), is the answer to many questions;
+MOST_WORDS_OF_AN_OPTION, MOST_SIGNS_OF_AN_OPTION = 7, 12
+# one of so many is where so many different questions of a split have it.
+MOST_WORDS_OF_A_TEMPLATE, QUESTIONS_OF_A_TEMPLATE = 23, 5
 MISS_PROBABILITY = 1e-6
 PENDING_ANSWERS = 1024
 SET_ITEM_BYTES = 8
@@ -47,6 +53,85 @@ def bands(threshold: float) -> tuple[int, int]:
     return NUM_PERM // fitting, fitting
 
 
+class RowSketches:
+    """The rows of a data set, numbered as they are added, as sketches that show which have nearly the same answer.
+
+    Equal answers share one sketch; about 0.4 KB of memory per distinct one, and per distinct pair of a question and a
+    short answer. To be used in a ``with`` statement; the caller deletes the file with the sets.
+    """
+
+    def __init__(self, sets_path: Path, threshold: float) -> None:
+        """Create an empty set of rows; the arguments are those of ``AnswerSketches``."""
+        self._sketches = AnswerSketches(sets_path, threshold)
+        # Numbers among the sketches; of a question with its answer only where that may say little.
+        self._answers = array("l")
+        self._pairs = array("l")
+        self._is_option = bytearray()
+
+    def __enter__(self) -> RowSketches:
+        return self
+
+    def __exit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
+    ) -> None:
+        self._sketches.__exit__(kind, error, trace)
+
+    def __len__(self) -> int:
+        return len(self._answers)
+
+    def add(self, question: str, normalized_answer: str, answer_key: bytes) -> None:
+        """Add the next row.
+
+        Args:
+            question: the question.
+            normalized_answer: the normalized answer.
+            answer_key: its key; answers with the same key are taken as equal.
+        """
+        words, are_signs = num_words(normalized_answer)
+        self._answers.append(self._sketches.add(normalized_answer, answer_key))
+        self._is_option.append(words <= (MOST_SIGNS_OF_AN_OPTION if are_signs else MOST_WORDS_OF_AN_OPTION))
+        pair = NOT_FOUND
+        if words <= MOST_WORDS_OF_A_TEMPLATE:
+            asked = normalize(question)
+            # The runs of the question, mixed with the answer: only those of one answer are ever the same.
+            pair = self._sketches.add(asked, key_of("pair", asked, normalized_answer), answer_key)
+        self._pairs.append(pair)
+
+    def of_little_meaning(self, held_out: Sequence[int]) -> set[int]:
+        """Return the rows of a split whose answers say too little to be told as copies without their questions."""
+        questions: dict[int, set[int]] = defaultdict(set)
+        for row in held_out:
+            if self._pairs[row] != NOT_FOUND:
+                questions[self._sketches.sketch_of(self._answers[row])].add(self._sketches.sketch_of(self._pairs[row]))
+        many = {answer for answer, pairs in questions.items() if len(pairs) >= QUESTIONS_OF_A_TEMPLATE}
+        return {row for row in held_out if self._is_option[row] or self._sketches.sketch_of(self._answers[row]) in many}
+
+    def near(self, rows: Sequence[int], others: Sequence[int], little: Collection[int]) -> list[int]:
+        """Search for near copies between a split that is held out and the rows that it is held out from.
+
+        Args:
+            rows: numbers of the rows in question, of either.
+            others: numbers of the rows of the other.
+            little: what ``of_little_meaning`` returned for the split.
+
+        Returns:
+            for each of ``rows`` the number of one of ``others`` whose answer is equal or a near copy, and where it says
+            little the question as well; or ``NOT_FOUND``.
+        """
+        found = dict.fromkeys(rows, NOT_FOUND)
+        telling = [[row for row in side if row not in little] for side in (rows, others)]
+        searches = [(self._answers, *telling)]
+        if little:
+            ours, theirs = ([row for row in side if row in little] for side in (rows, others))
+            paired = [[row for row in side if self._pairs[row] != NOT_FOUND] for side in (rows, others)]
+            searches.append((self._pairs, ours or paired[0], theirs or paired[1]))
+        for numbers, asked, candidates in searches:
+            row_of = dict(zip([numbers[row] for row in candidates], candidates, strict=True))
+            near = self._sketches.near([numbers[row] for row in asked], list(row_of))
+            found |= {row: row_of[other] for row, other in zip(asked, near, strict=True) if other != NOT_FOUND}
+        return [found[row] for row in rows]
+
+
 class AnswerSketches:
     """The answers of a data set, numbered as they are added, as sketches that show which are near copies.
 
@@ -72,7 +157,7 @@ class AnswerSketches:
         self._end = 0
         self._signatures: list[NDArray[np.uint8]] = []
         self._band_keys: list[NDArray[np.uint32]] = []
-        self._pending: list[str] = []
+        self._pending: list[tuple[str, int]] = []
 
     def __enter__(self) -> AnswerSketches:
         return self
@@ -88,19 +173,21 @@ class AnswerSketches:
     def __len__(self) -> int:
         return len(self._sketch_of_answer)
 
-    def add(self, normalized: str, key: bytes) -> None:
-        """Add the next answer.
+    def add(self, normalized: str, key: bytes, salt: bytes = b"") -> int:
+        """Add the next answer, and return its number.
 
         Args:
             normalized: the normalized answer.
             key: its key; answers with the same key are taken as equal.
+            salt: makes runs other ones than those of the same text with another salt.
         """
         sketch = self._sketch_of_key.setdefault(key, len(self._sketch_of_key))
         self._sketch_of_answer.append(sketch)
         if sketch == len(self._sizes) + len(self._pending):
-            self._pending.append(normalized)
+            self._pending.append((normalized, int.from_bytes(salt[:SET_ITEM_BYTES], "little")))
             if len(self._pending) == PENDING_ANSWERS:
                 self._flush()
+        return len(self._sketch_of_answer) - 1
 
     def near(self, answers: Sequence[int], others: Sequence[int]) -> list[int]:
         """Search for near copies.
@@ -122,27 +209,35 @@ class AnswerSketches:
         equal = np.isin(asked, targets)
         found[equal] = np.searchsorted(targets, asked[equal])
         if not equal.all():
-            found[~equal] = NearSearch(self._arrays(), targets).find(asked[~equal])
+            self._band_keys, self._signatures = [np.concatenate(self._band_keys)], [np.concatenate(self._signatures)]
+            # A copy: an array that numpy shares could not grow when more answers are added.
+            sizes = np.array(self._sizes, dtype=np.int64)
+            search = NearSearch(
+                self._threshold, sizes, self._band_keys[0], self._signatures[0], self.set_of_sketch, targets
+            )
+            found[~equal] = search.find(asked[~equal])
         numbers = np.append(np.asarray(others)[first], NOT_FOUND)  # index -1 stays -1
         return [int(number) for number in numbers[found][position]]
 
-    def _arrays(self) -> SketchArrays:
-        self._band_keys, self._signatures = [np.concatenate(self._band_keys)], [np.concatenate(self._signatures)]
-        # A copy: an array that numpy shares could not grow when more answers are added.
-        sizes = np.array(self._sizes, dtype=np.int64)
-        return SketchArrays(self._threshold, sizes, self._band_keys[0], self._signatures[0], self._set)
+    def sketch_of(self, number: int) -> int:
+        """Return the sketch of an answer, by its number: equal answers have the same."""
+        return self._sketch_of_answer[number]
 
     def similarity(self, one: int, other: int) -> float:
         """Return the exact Jaccard similarity of two answers, by their numbers."""
         self._flush()
-        return jaccard(self._set(self._sketch_of_answer[one]), self._set(self._sketch_of_answer[other]))
+        return jaccard(
+            self.set_of_sketch(self._sketch_of_answer[one]), self.set_of_sketch(self._sketch_of_answer[other])
+        )
 
     def _flush(self) -> None:
         """Make the sketches of the pending answers: many at a time, as each alone would find the caches cold."""
         if self._pending:
             minima = []
-            for normalized in self._pending:
+            for normalized, salt in self._pending:
                 items = shingles(normalized)
+                if salt:
+                    items = np.sort(items ^ np.uint64(salt))
                 self._sizes.append(len(items))
                 self._starts.append(self._end)
                 self._end += self._file.write(items.tobytes())
@@ -162,39 +257,37 @@ class AnswerSketches:
         self._band_keys.append((keys >> np.uint64(16)).astype(np.uint32))
         self._signatures.append(whole.astype(np.uint8))
 
-    def _set(self, sketch: int) -> NDArray[np.uint64]:
+    def set_of_sketch(self, sketch: int) -> NDArray[np.uint64]:
+        """Return the set of a sketch."""
         self._reader.seek(self._starts[sketch])
         return np.frombuffer(self._reader.read(self._sizes[sketch] * SET_ITEM_BYTES), dtype=np.uint64)
-
-
-@dataclass(frozen=True)
-class SketchArrays:
-    """What is known of n distinct answers.
-
-    ``sizes``: number of items of each set, int64, shape (n,). ``band_keys``: a key per band, uint32, shape (n, bands).
-    ``signatures``: the low byte of each minimum, uint8, shape (n, ``NUM_PERM``). ``read_set`` returns the set of one.
-    """
-
-    threshold: float
-    sizes: NDArray[np.int64]
-    band_keys: NDArray[np.uint32]
-    signatures: NDArray[np.uint8]
-    read_set: Callable[[int], NDArray[np.uint64]]
 
 
 class NearSearch:
     """Finds for sketches a near copy among fixed targets."""
 
-    def __init__(self, sketches: SketchArrays, targets: NDArray[np.int64]) -> None:
+    def __init__(
+        self,
+        threshold: float,
+        sizes: NDArray[np.int64],
+        band_keys: NDArray[np.uint32],
+        signatures: NDArray[np.uint8],
+        read_set: Callable[[int], NDArray[np.uint64]],
+        targets: NDArray[np.int64],
+    ) -> None:
         """Sort the targets by their keys, band by band.
 
         Args:
-            sketches: the sketches.
-            targets: the numbers of those to compare with, int64, ascending.
+            threshold: Jaccard similarity from which on two of n sketches are near copies.
+            sizes: number of items of each set, shape (n,).
+            band_keys: a key per band, shape (n, bands).
+            signatures: the low byte of each minimum, shape (n, ``NUM_PERM``).
+            read_set: returns the set of a sketch.
+            targets: the numbers of those to compare with, ascending.
         """
-        self._sketches = sketches
-        self._targets = targets
-        keys = sketches.band_keys
+        self._threshold, self._sizes, self._keys, self._signatures = threshold, sizes, band_keys, signatures
+        self._read_set, self._targets = read_set, targets
+        keys = band_keys
         self._order = [np.argsort(keys[targets, band], kind="stable") for band in range(keys.shape[1])]
         self._sorted = [keys[targets[order], band] for band, order in enumerate(self._order)]
         bits = min(MOST_TABLE_BITS, (TABLE_PLACES_PER_TARGET * len(targets)).bit_length())
@@ -204,7 +297,7 @@ class NearSearch:
             table[ordered >> self._shift] = True
         self._sets: dict[int, NDArray[np.uint64]] = {}
         self._items_cached = 0
-        agreeing = sketches.threshold + (1 - sketches.threshold) / 256  # low bytes also agree by chance
+        agreeing = threshold + (1 - threshold) / 256  # low bytes also agree by chance
         deviation = (agreeing * (1 - agreeing) / NUM_PERM) ** 0.5
         self._least_agreeing = int(NUM_PERM * (agreeing - STANDARD_DEVIATIONS * deviation))
 
@@ -223,7 +316,7 @@ class NearSearch:
 
     def _buckets(self, asked: NDArray[np.int64]) -> tuple[NDArray[np.int64], NDArray[np.int64]]:
         """Return where in each band's order the targets with the same key begin and end: shape (bands, asked)."""
-        keys = self._sketches.band_keys[asked]
+        keys = self._keys[asked]
         low = np.zeros((keys.shape[1], len(asked)), dtype=np.int64)
         high = np.zeros_like(low)
         for band, ordered in enumerate(self._sorted):
@@ -275,10 +368,10 @@ class NearSearch:
                     found[number] = self._first_near(int(asked[number]), candidates.tolist())
 
     def _first_near(self, asked: int, candidates: list[int]) -> int:
-        one = self._sketches.read_set(asked)
+        one = self._read_set(asked)
         for start in range(0, len(candidates), SETS_AT_A_TIME):
             part = candidates[start : start + SETS_AT_A_TIME]
-            near = np.flatnonzero(are_near(one, [self._target_set(index) for index in part], self._sketches.threshold))
+            near = np.flatnonzero(are_near(one, [self._target_set(index) for index in part], self._threshold))
             if len(near):
                 return part[int(near[0])]
         return NOT_FOUND
@@ -289,19 +382,17 @@ class NearSearch:
             if self._items_cached > MOST_ITEMS_CACHED:
                 self._sets.clear()
                 self._items_cached = 0
-            self._sets[index] = self._sketches.read_set(int(self._targets[index]))
+            self._sets[index] = self._read_set(int(self._targets[index]))
             self._items_cached += len(self._sets[index])
         return self._sets[index]
 
     def _likely(self, ones: NDArray[np.int64], others: NDArray[np.int64]) -> NDArray[np.bool_]:
         """Drop pairs whose sizes rule the threshold out, or whose signatures make it all but impossible."""
-        small = np.minimum(self._sketches.sizes[ones], self._sketches.sizes[others])
-        large = np.maximum(self._sketches.sizes[ones], self._sketches.sizes[others])
-        likely = small >= self._sketches.threshold * large
+        small = np.minimum(self._sizes[ones], self._sizes[others])
+        large = np.maximum(self._sizes[ones], self._sizes[others])
+        likely = small >= self._threshold * large
         kept = np.flatnonzero(likely)
-        agreeing = np.count_nonzero(
-            self._sketches.signatures[ones[kept]] == self._sketches.signatures[others[kept]], axis=1
-        )
+        agreeing = np.count_nonzero(self._signatures[ones[kept]] == self._signatures[others[kept]], axis=1)
         likely[kept] = agreeing >= self._least_agreeing
         return np.asarray(likely)
 

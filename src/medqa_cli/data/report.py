@@ -118,7 +118,7 @@ def show(report: dict[str, Any], advice: str, out_dir: Path) -> None:
     cleaned = [(name, count) for name, count in _by_count(report["cleaning"]) if count]
     lines += [[f"kept, changed by: {name}", *_counted(count, rows["kept"])] for name, count in cleaned]
     console.table(f"{report['source']['path']} ({report['seconds']:.1f} s)", lines, header=("rows", "", "share"))
-    show_splits(report["splits"], report["leakage"])
+    show_splits(report["splits"], report["leakage"], report["short_answers"])
     topics = report["topics"]
     named = f"column '{topics['column']}'" if topics["column"] else None
     origin = named or ("the names of the files" if topics["pages"] else "the questions")
@@ -140,7 +140,7 @@ def show(report: dict[str, Any], advice: str, out_dir: Path) -> None:
 def show_audit(audit: Audit, folder: Path) -> None:
     """Print the audit of a folder to stdout."""
     console.line(f"audit of {folder}")
-    show_splits(audit.rows, audit.leakage)
+    show_splits(audit.rows, audit.leakage, audit.short_answers)
     _show_topics(audit.topics.as_json(), audit.topics.rows, "")
     for example in audit.examples:
         console.line(f"  {example['leak']}: {example['row']} and {example['also']}")
@@ -151,7 +151,9 @@ def _show_topics(topics: dict[str, Any], rows: int, origin: str) -> None:
     console.line(f"topics: {topics['distinct']:,}, known for {topics['known']:,} of {rows:,} rows{origin}{doubt}")
 
 
-def show_splits(splits: dict[str, int], leakage: dict[str, dict[str, int | None]]) -> None:
+def show_splits(
+    splits: dict[str, int], leakage: dict[str, dict[str, int | None]], short_answers: dict[str, int]
+) -> None:
     """Print the splits, and what the held-out ones share with those that they are held out from."""
     whole = sum(splits.values())
     lines, alarming = [], set()
@@ -165,6 +167,14 @@ def show_splits(splits: dict[str, int], leakage: dict[str, dict[str, int | None]
         lines.append(line)
     title = "held-out rows whose question, answer (or a near copy of it) or topic stands in another split"
     console.table(title, lines, header=("split", "rows", "share", *_SHARED), alarming=alarming)
+    if any(short_answers.values()):
+        counts = " and ".join(
+            f"{count:,} of {splits[name]:,} in {name}" for name, count in short_answers.items() if count
+        )
+        console.line(
+            f"short answers (yes, no, an option, the answer to many questions): {counts}; they count as shared only "
+            "where the question is shared too, or nearly"
+        )
 
 
 def show_rule(rule: str, examples: list[RuleExample]) -> None:

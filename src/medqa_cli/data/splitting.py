@@ -14,7 +14,7 @@ from itertools import compress
 from medqa_cli import console
 from medqa_cli.config.schema import DataConfig
 from medqa_cli.data.data_folder import SPLITS
-from medqa_cli.data.near_duplicates import NOT_FOUND, AnswerSketches
+from medqa_cli.data.near_duplicates import NOT_FOUND, RowSketches
 from medqa_cli.data.normalize import RowKeys, rank_of
 from medqa_cli.errors import ConfigError, InputError
 
@@ -40,12 +40,12 @@ def check_fractions(validation_fraction: float, test_fraction: float) -> None:
         )
 
 
-def place_rows(keys: Sequence[RowKeys], sketches: AnswerSketches, data: DataConfig, seed: int) -> list[str]:
+def place_rows(keys: Sequence[RowKeys], sketches: RowSketches, data: DataConfig, seed: int) -> list[str]:
     """Assign each row that passed the filters to a split, or reject it.
 
     Args:
         keys: the keys of the rows.
-        sketches: their answers, with the same numbers.
+        sketches: the rows, with the same numbers.
         data: the section of the config.
         seed: draws the rows of ``max_rows`` and the splits.
 
@@ -161,10 +161,11 @@ def _groups(keys: Sequence[RowKeys], seed: int) -> list[_Group]:
     ]
 
 
-def _purge(places: list[str], sketches: AnswerSketches, purged: tuple[str, ...], held_out: str, reason: str) -> None:
+def _purge(places: list[str], sketches: RowSketches, purged: tuple[str, ...], held_out: str, reason: str) -> None:
     rows = [row for row, place in enumerate(places) if place in purged]
     others = [row for row, place in enumerate(places) if place == held_out]
-    for row, other in zip(rows, sketches.near(rows, others), strict=True):
+    near = sketches.near(rows, others, sketches.of_little_meaning(others))
+    for row, other in zip(rows, near, strict=True):
         if other != NOT_FOUND:
             places[row] = reason
 

@@ -20,11 +20,13 @@ from medqa_cli.data.convert import convert
 from medqa_cli.data.dataset import QaRow, read_split
 from medqa_cli.data.normalize import normalize
 from medqa_cli.data.reading.rows import ColumnNames
+from medqa_cli.data.report import show_audit
 from medqa_cli.data.topics.topics import topic_names, topic_of
 from medqa_cli.errors import InputError, MedqaError
 
 MEDQUAD = SHARED_DATA / "medquad/medquad_two_columns.csv"
 NONE = {"question": 0, "answer": 0, "near_duplicate_answer": 0, "topic": 0}
+URIC_ACID = "Uric acid that the kidneys do not pass falls out as crystals"
 LONG = "The cause is not known but it runs in families and smoking makes it worse so that doctors advise to stop soon"
 
 
@@ -45,7 +47,7 @@ def leaky(tmp_path: Path) -> Path:
     write_csv(
         tmp_path / "train.csv",
         [
-            ["What causes gout?", "Uric acid."],
+            ["What causes gout?", URIC_ACID],
             ["What is asthma?", LONG],
             ["Why do we sleep?", "Nobody knows for sure."],
         ],
@@ -55,7 +57,7 @@ def leaky(tmp_path: Path) -> Path:
         tmp_path / "test.csv",
         [
             ["What causes GOUT ?", "Crystals in the joints."],  # question, and with it the topic
-            ["What are the symptoms of flu?", "uric acid"],  # answer, which is a near copy of itself
+            ["What are the symptoms of flu?", URIC_ACID.lower()],  # answer, which is a near copy of itself
             ["What is rheumatism?", LONG + " smoking"],  # near copy
             ["How to treat asthma?", "With an inhaler."],  # topic
             ["What is scurvy?", "A lack of vitamin C!"],  # all four, with validation
@@ -85,8 +87,31 @@ def test_the_threshold_decides_what_is_near(leaky: Path) -> None:
 
 
 def test_validation_is_compared_with_train_only(leaky: Path) -> None:
-    write_csv(leaky / "valid.csv", [["What is gout?", "Uric acid!"], ["What is mumps?", "It swells the face."]])
+    write_csv(leaky / "valid.csv", [["What is gout?", f"{URIC_ACID}!"], ["What is mumps?", "It swells the face."]])
     assert audit(leaky).leakage["validation"] == {"question": 0, "answer": 1, "near_duplicate_answer": 1, "topic": 1}
+
+
+def test_a_short_answer_is_shared_only_with_its_question(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    inhaler = "Is it safe to use an inhaler twice a day in a child of four years with asthma?"
+    write_csv(
+        tmp_path / "train.csv", [[inhaler, "Yes."], ["Does gout run in families?", "Yes"], ["Is it mumps?", "No"]]
+    )
+    write_csv(
+        tmp_path / "test.csv",
+        [
+            [f"Doctor, {inhaler.lower()}", "yes"],  # nearly the same question
+            [f"Please: {inhaler.lower()}", "No"],  # likewise, with the answer to another
+            ["Does coffee raise the blood pressure for good?", "Yes"],
+        ],
+    )
+    found = audit(tmp_path)
+    assert found.leakage["test"]["answer"] == found.leakage["test"]["near_duplicate_answer"] == 1
+    assert found.short_answers == {"test": 3, "validation": 0}
+    assert {"leak": "answer", "row": "test.csv:2", "also": "train.csv:2"} in found.examples
+    show_audit(found, tmp_path)
+    assert "short answers (yes, no, an option, the answer to many questions): 3 of 3 in test" in " ".join(
+        capsys.readouterr().out.split()
+    )
 
 
 @pytest.mark.parametrize(
@@ -102,7 +127,7 @@ def test_validation_is_compared_with_train_only(leaky: Path) -> None:
 def test_folders_as_others_write_them(names: Sequence[str], tmp_path: Path) -> None:
     for number, name in enumerate(names):
         (tmp_path / name).parent.mkdir(exist_ok=True)
-        (tmp_path / name).write_text(json.dumps({"question": f"What is {number}?", "answer": "the same"}) + "\n")
+        (tmp_path / name).write_text(json.dumps({"question": f"What is {number}?", "answer": URIC_ACID}) + "\n")
     found = audit(tmp_path)
     assert found.rows == {"train": 1, "validation": 1, "test": 1}
     assert found.leakage["test"]["answer"] == found.leakage["validation"]["answer"] == 1
@@ -312,26 +337,44 @@ def all_pairs(splits: dict[str, list[QaRow]], threshold: float) -> dict[str, dic
     counts = {}
     for name, others in (("test", ("train", "validation")), ("validation", ("train",))):
         held_out, other = splits[name], [row for split in others for row in splits[split]]
-        questions, answers = ({normalize(getattr(row, column)) for row in other} for column in ("question", "answer"))
+        questions = {normalize(row.question) for row in other}
+        answers = {normalize(row.answer) for row in other}
+        little = says_little(held_out)
+        alike = {row: count_near([row], other, threshold, runs_of_question) > 0 for row in held_out if row in little}
         topics = {name for row in other for name in topic_names(topic_of(row.question, row.topic))}
         counts[name] = {
             "question": sum(normalize(row.question) in questions for row in held_out),
-            "answer": sum(normalize(row.answer) in answers for row in held_out),
-            "near_duplicate_answer": count_near(held_out, other, threshold),
+            "answer": sum(alike.get(row, normalize(row.answer) in answers) for row in held_out),
+            "near_duplicate_answer": sum(alike.values())
+            + count_near([row for row in held_out if row not in little], other, threshold, runs_of_answer),
             "topic": sum(bool(topics & {*topic_names(topic_of(row.question, row.topic))}) for row in held_out),
         }
     return counts
 
 
-def count_near(rows: Sequence[QaRow], others: Sequence[QaRow], threshold: float) -> int:
-    runs_of_others = [runs_of_five(other.answer) for other in others]
+def says_little(rows: Sequence[QaRow]) -> set[QaRow]:
+    """Rows with an answer of up to 7 words, or one of up to 23 that 5 questions share."""
+    questions: dict[str, set[str]] = {}
+    for row in rows:
+        questions.setdefault(normalize(row.answer), set()).add(normalize(row.question))
+    lengths = {row: len(normalize(row.answer).split()) for row in rows}
+    return {row for row in rows if lengths[row] <= (23 if len(questions[normalize(row.answer)]) >= 5 else 7)}
+
+
+def count_near(
+    rows: Sequence[QaRow],
+    others: Sequence[QaRow],
+    threshold: float,
+    runs_of: Callable[[QaRow], set[Any]],
+) -> int:
+    runs_of_others = [runs_of(other) for other in others]
     holders: dict[tuple[str, ...], list[int]] = {}
     for index, runs in enumerate(runs_of_others):
         for run in runs:
             holders.setdefault(run, []).append(index)
     found = 0
     for row in rows:
-        runs = runs_of_five(row.answer)
+        runs = runs_of(row)
         shared = Counter(index for run in runs for index in holders.get(run, ()))
         found += any(is_near(runs, runs_of_others[index], count, threshold) for index, count in shared.items())
     return found
@@ -343,8 +386,16 @@ def is_near(runs: set[Any], others: set[Any], shared: int, threshold: float) -> 
     return shared / (len(runs) + len(others) - shared) >= threshold and (smaller >= 20 or shared == smaller)
 
 
-def runs_of_five(answer: str) -> set[tuple[str, ...]]:
-    words = normalize(answer).split()
+def runs_of_answer(row: QaRow) -> set[Any]:
+    return runs_of_five(row.answer)
+
+
+def runs_of_question(row: QaRow) -> set[Any]:
+    return {(normalize(row.answer), run) for run in runs_of_five(row.question)}
+
+
+def runs_of_five(text: str) -> set[tuple[str, ...]]:
+    words = normalize(text).split()
     return {tuple(words[i : i + 5]) for i in range(len(words) - 4)} or {tuple(words)}
 
 

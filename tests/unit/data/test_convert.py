@@ -98,6 +98,7 @@ def test_each_row_is_in_a_split_or_rejected(messy: Path, tmp_path: Path) -> None
         "languages",
         "cleaning",
         "leakage",
+        "short_answers",
         "tokens",
         "seconds",
         "stage_seconds",
@@ -178,7 +179,9 @@ def test_rows_not_drawn_are_rejected_with_their_raw_text(messy: Path, tmp_path: 
 
 
 def test_copies_of_an_answer(tmp_path: Path) -> None:
-    rows = [[f"Is disease {i} inherited?", "It is autosomal recessive."] for i in range(40)]
+    recessive = "It is autosomal recessive: both copies of the gene in each cell have to be changed. The parents of a "
+    recessive += "person with it each carry one changed copy and show no signs."
+    rows = [[f"Is disease {i} inherited?", recessive] for i in range(40)]
     rows += [[f"What causes disease {i}?", f"Cause number {i}."] for i in range(40)]
     source = write_csv(tmp_path / "copies.csv", rows)
     report = run(source, tmp_path / "out", test_fraction=0.25, validation_fraction=0.1)
@@ -187,7 +190,7 @@ def test_copies_of_an_answer(tmp_path: Path) -> None:
     rejected = {**report["rows"]["rejected"], "over_copy_limit": 0}
     assert set(rejected) == {"near_duplicate_of_test", "over_copy_limit"}
     test = lines_of(tmp_path / "out/test.jsonl")
-    copies = sum(row["answer"] == "It is autosomal recessive." for row in test)
+    copies = sum(row["answer"] == recessive for row in test)
     assert 0 < copies == 20 - report["rows"]["rejected"]["near_duplicate_of_test"]
     assert report["leakage"] == {"test": UNKNOWN, "validation": UNKNOWN}
     limited = run(source, tmp_path / "limited", max_copies_of_an_answer=12)
@@ -197,7 +200,9 @@ def test_copies_of_an_answer(tmp_path: Path) -> None:
 
 
 def test_answers_that_are_all_equal_leave_nothing_to_train_on(tmp_path: Path) -> None:
-    source = write_csv(tmp_path / "same.csv", [[f"Is disease {i} inherited?", "Yes."] for i in range(40)])
+    source = write_csv(
+        tmp_path / "same.csv", [[f"Is disease {i} inherited?", f"Yes, {'it is ' * 12}so."] for i in range(40)]
+    )
     with pytest.raises(
         InputError, match=r"no row is left for training: \d+ rows have an answer that is equal"
     ) as caught:
@@ -205,6 +210,75 @@ def test_answers_that_are_all_equal_leave_nothing_to_train_on(tmp_path: Path) ->
     assert "--set data.test_fraction=0" in caught.value.hint
     report = run(source, tmp_path / "out", validation_fraction=0, test_fraction=0, max_copies_of_an_answer=None)
     assert report["splits"] == {"train": 40, "validation": 0, "test": 0}
+
+
+CONDITIONS = ["gout", "asthma", "scurvy", "mumps", "lupus", "angina", "anemia", "rabies", "eczema", "croup"]
+
+
+def yes_no_rows(count: int, answers: Sequence[str]) -> list[list[str]]:
+    """Questions of which none is like another, whose answers are a closed set."""
+    return [
+        [f"Does remedy{i} of the {i // 10 + 2}th trial help people who have {CONDITIONS[i % 10]}?", answers[i % 3]]
+        for i in range(count)
+    ]
+
+
+@pytest.mark.parametrize(
+    "answers",
+    [
+        ("Yes", "No.", "Maybe"),
+        ("Vitamin C", "Nicotinic acid and niacin", "None of the above"),
+        ("是的，有帮助", "没有任何帮助", "还不清楚"),
+        (
+            "Yes, this remedy helps most of the people who take it for a month",
+            "No, people who take this remedy fare no better than others do",
+            "Nobody can tell so far, since the trials of this remedy do not agree",
+        ),
+    ],
+    ids=["yes no maybe", "options", "Chinese", "templates"],
+)
+def test_answers_of_a_closed_set_stay_in_all_splits(answers: Sequence[str], tmp_path: Path) -> None:
+    source = write_csv(tmp_path / "in.csv", yes_no_rows(300, answers))
+    report = run(source, tmp_path / "out", test_fraction=0.2, validation_fraction=0.2, max_copies_of_an_answer=None)
+    assert report["rows"] == {"read": 300, "kept": 300, "rejected": {}}
+    for split in ("train", "validation", "test"):
+        rows = lines_of(tmp_path / f"out/{split}.jsonl")
+        assert {row["answer"] for row in rows} == set(answers)
+        if split != "train":
+            counts = report["leakage"][split]
+            assert (counts["answer"], counts["near_duplicate_answer"]) == (0, 0)
+            assert report["short_answers"][split] == len(rows) == report["splits"][split]
+
+
+@pytest.mark.parametrize("max_rows", [None, 200])
+def test_a_short_answer_leaves_train_where_its_question_is_nearly_a_held_out_one(
+    max_rows: int | None, tmp_path: Path
+) -> None:
+    rows = yes_no_rows(300, ("Yes", "No", "Maybe"))
+    # The same again with a word more, and once more with another answer: only the former tell a held-out row.
+    rows += [[question.replace("Does", "Well, does"), answer] for question, answer in rows[:100]]
+    rows += [[question.replace("Does", "So, does"), "Never"] for question, _ in rows[100:200]]
+    source = write_csv(tmp_path / "in.csv", rows)
+    report = run(source, tmp_path / "out", test_fraction=0.3, max_copies_of_an_answer=None, max_rows=max_rows)
+    rejected = [row for row in lines_of(tmp_path / "out/rejected.jsonl") if row["reason"].startswith("near_duplicate")]
+    assert len(rejected) >= (30 if max_rows is None else 5)
+    held_out = {
+        (row["question"].removeprefix("Well, ").lower(), row["answer"])
+        for split in ("validation", "test")
+        for row in lines_of(tmp_path / f"out/{split}.jsonl")
+    }
+    assert {(row["question"].removeprefix("Well, ").lower(), row["answer"]) for row in rejected} <= held_out
+    for counts in report["leakage"].values():
+        assert (counts["answer"], counts["near_duplicate_answer"]) == (0, 0)
+
+
+def test_a_template_of_few_questions_still_leaves_train(tmp_path: Path) -> None:
+    """Three questions of a split do not make a closed set: their answer may be one fact, asked in other words."""
+    rows = yes_no_rows(300, [f"Answer {i} is told at length and by itself" for i in range(3)])
+    rows = [[question, f"{answer} {i // 3 % 49}"] for i, (question, answer) in enumerate(rows)]
+    report = run(write_csv(tmp_path / "in.csv", rows), tmp_path / "out", test_fraction=0.2)
+    assert report["rows"]["rejected"]["near_duplicate_of_test"] > 10
+    assert report["short_answers"] == {"test": 0, "validation": 0}
 
 
 def test_near_copies_of_held_out_answers_leave_train(tmp_path: Path) -> None:
@@ -228,7 +302,7 @@ def test_the_leaks_are_counted_on_the_files(messy: Path, tmp_path: Path, monkeyp
         return ["train" if i % 4 else "test" for i in range(len(keys))]
 
     monkeypatch.setattr(conversion, "place_rows", careless)
-    rows = [[f"What is illness{i // 2}?", f"Answer {i % 30}"] for i in range(120)]
+    rows = [[f"What is illness{i // 2}?", f"Answer {i % 30} says more than a few words"] for i in range(120)]
     report = run(write_csv(tmp_path / "in.csv", rows), tmp_path / "out", max_copies_of_an_answer=None)
     assert report["leakage"]["test"] == {"question": 30, "answer": 30, "near_duplicate_answer": 30, "topic": 30}
 
