@@ -18,8 +18,8 @@ from medqa_cli.data.cleaning.rules import clean, enabled_rules
 from medqa_cli.data.languages import told_language
 from medqa_cli.data.normalize import NONE, RowKeys, is_empty, normalize, row_keys
 from medqa_cli.data.reading.rows import RawRow, SourceRows, UnreadRow
-from medqa_cli.data.spool import SpooledRow, as_read, create, write_line
-from medqa_cli.data.topics.topics import ColumnOfOneTopic, topic_names, topic_of
+from medqa_cli.data.spool import SpooledRow, as_read, write_spooled
+from medqa_cli.data.topics.topics import ColumnOfOneTopic, asked_topic, given_topic, topic_names
 from medqa_cli.data.wording import counted
 from medqa_cli.errors import InputError
 
@@ -89,7 +89,7 @@ def filter_rows(opened: SourceRows, data: DataConfig, spool_path: Path, sketches
     row_filter = _RowFilter(data, sketches)
     filtered = row_filter.filtered
     digest = hashlib.sha256()
-    with create(spool_path) as spool, console.status("reading and cleaning ...") as show_status:
+    with open(spool_path, "wb") as spool, console.status("reading and cleaning ...") as show_status:
         for row in opened.rows:
             filtered.read += 1
             last = row.text if isinstance(row, UnreadRow) else row.topic
@@ -97,7 +97,7 @@ def filter_rows(opened: SourceRows, data: DataConfig, spool_path: Path, sketches
             spooled = row_filter.apply(row)
             if spooled.reason:
                 filtered.count_rejected(row, spooled)
-            write_line(spool, spooled)
+            write_spooled(spool, spooled)
             if filtered.read == ROWS_BEFORE_GIVING_UP and len(filtered.keys) < FEWEST_KEPT:
                 raise InputError(
                     f"of the first {filtered.read:,} rows only {len(filtered.keys)} can be used: "
@@ -149,8 +149,8 @@ class _RowFilter:
         if reason := unusable(row.question, row.answer, row.topic, row.source):
             return as_read(row, reason)
         question, answer, changed = clean(row.question, row.answer, self._rules)
-        given_topic = topic_of("", self._repaired(row.topic))
-        topic = given_topic or self._question_topic(row, question)
+        topic_given = given_topic(self._repaired(row.topic)) if row.topic else ""
+        topic = topic_given or self._question_topic(row, question)
         if reason := unusable(question, answer) or non_answer(question, answer, self._reasons):
             return as_read(row, reason)
         normalized_answer = normalize(answer)
@@ -160,7 +160,7 @@ class _RowFilter:
         self.filtered.keys.append(keys)
         self._sketches.add(question, normalized_answer, keys.answer)
         question_topic = self.filtered.column.watch(
-            keys.topics if given_topic else (), lambda: self._question_topic(row, question)
+            keys.topics if topic_given else (), lambda: self._question_topic(row, question)
         )
         return as_read(row, "")._replace(
             question=question,
@@ -175,7 +175,8 @@ class _RowFilter:
 
     def _question_topic(self, row: RawRow, question: str) -> str:
         """Return the topic that a question names; as it was read comes first, or a name would not match a column's."""
-        return topic_of(self._repaired(row.question), "") or topic_of(question, "")
+        raw_question = self._repaired(row.question)
+        return asked_topic(raw_question) or (asked_topic(question) if question != raw_question else "")
 
 
 @dataclass

@@ -28,6 +28,7 @@ _LEAD_OF_ENGLISH = 1.3  # how many times English's score, whose small words stan
 _LEAD, _LEAD_IN_POINTS = 1.25, 0.6  # of the second: times its score, or that much more
 
 
+_FIRST_LOOK = 150  # characters
 _ENGLISH_ENOUGH = 4  # different words of English alone, 2 in a text of a few words
 _FEW_WORDS = 12
 
@@ -95,6 +96,9 @@ def _told(text: str) -> tuple[str, bool]:
     """Return the likeliest language, and whether it is certain."""
     start = text[:_LOOKED_AT]
     if start.isascii():
+        # Nearly every English text shows its language at once; the last word may be cut.
+        if len(_only_english().intersection(start[:_FIRST_LOOK].lower().split()[:-1])) >= _ENGLISH_ENOUGH:
+            return "en", True
         words = start.lower().split()
         if len(_only_english().intersection(words)) >= (_ENGLISH_ENOUGH if len(words) > _FEW_WORDS else 2):
             return "en", True

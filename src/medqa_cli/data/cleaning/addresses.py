@@ -15,21 +15,18 @@ ADDRESS = re.compile(
 _BEHIND = ".,;:!?)]'»"  # marks of the sentence around an address
 _STANDS_FOR = "\ue000"  # a private character, no letter and no mark
 _WORD = re.compile(r"\S+")
+_ADDRESS_SIGN = re.compile(r"[/@]|\.(?=\S)")  # any address holds one
 _LONGEST_SEARCHED = 256  # characters; the pattern takes quadratic time, and what is longer is no prose in any case
-
-
-def _may_hold_address(word: str) -> bool:
-    return "/" in word or "@" in word or "." in word[:-1]
 
 
 def _holds_address(text: str) -> bool:
     """Tell whether a text holds an address, looking only at words that may be one: the pattern itself is slow."""
-    if not _may_hold_address(text):
+    if _ADDRESS_SIGN.search(text) is None:
         return False
     return any(
         len(word) > _LONGEST_SEARCHED or ADDRESS.search(word) is not None
         for word in text.split()
-        if _may_hold_address(word)
+        if _ADDRESS_SIGN.search(word)
     )
 
 
@@ -56,7 +53,7 @@ def outside_addresses(change: Callable[[str], str]) -> Callable[[str], str]:
 
         def hide_in_word(found: re.Match[str]) -> str:
             word = found[0]
-            if not _may_hold_address(word):
+            if not _ADDRESS_SIGN.search(word):
                 return word
             return hide(found) if len(word) > _LONGEST_SEARCHED else ADDRESS.sub(hide, word)
 

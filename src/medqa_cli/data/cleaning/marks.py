@@ -23,7 +23,7 @@ _COMPLETION_END = r"\s#{3,}\s*$|(?<=[.!?。！？])\s+(?-i:END)\s*$"
 _TOKEN_START = re.compile(rf"\s*{_TOKEN}", re.IGNORECASE)
 _ANSWER_END = re.compile(rf"\s*{_TOKEN}\s*$|{_COMPLETION_END}", re.IGNORECASE)
 _REACH = 80  # characters at either end that may hold a mark
-_MARK_SIGNS = re.compile(r"[:：<\[#>]|\AQ\.|END\s*$")
+_MARK_SIGN = re.compile(r"[:：<\[#>]")
 # "A: 5 mg, B: 10 mg" is a list, and "A: asthma. P: inhaler." a doctor's note (SOAP).
 _LETTERED = re.compile(r"\s*A\s*[:：].*?(?<!\w)[BPSO]\s*[:：]", re.DOTALL)
 
@@ -60,14 +60,18 @@ def prompt_marks(question: str, answer: str) -> tuple[str, str]:
         both without the marks; a text that is nothing but marks stays as it is.
     """
     patterns = _patterns()
-    if _MARK_SIGNS.search(question):
+    if _may_hold_marks(question):
         start = _TOKEN_START if is_talk(question) else patterns.question_start
         end = patterns.marked_question_end if start.match(question) else patterns.question_end
         question = _stripped(question, start, end)
-    if _MARK_SIGNS.search(answer[:_REACH] + answer[-_REACH:]) and not _LETTERED.match(answer):
+    if _may_hold_marks(answer[:_REACH] + answer[-_REACH:]) and not _LETTERED.match(answer):
         # The first name of an example of a talk is one of its turns.
         answer = _stripped(answer, _TOKEN_START if is_talk(answer) else patterns.answer_start, _ANSWER_END)
     return question, answer
+
+
+def _may_hold_marks(text: str) -> bool:
+    return _MARK_SIGN.search(text) is not None or text.startswith("Q.") or text.rstrip().endswith("END")
 
 
 class _Patterns(NamedTuple):

@@ -110,6 +110,8 @@ def _is_link_list(question: str, answer: str) -> bool:
 
 def _has_only_addresses(answer: str) -> bool:
     """Tell whether nothing is left without the addresses but ``More information on X is available at``."""
+    if "://" not in answer and "www." not in answer:
+        return False
     without, addresses = _URL.subn(" ", answer)
     without = without.strip(_LINK_SIGNS)
     if not addresses:

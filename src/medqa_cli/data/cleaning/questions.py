@@ -54,7 +54,7 @@ def question_mark_space(question: str) -> str:
         the question with each run of question marks as one, right behind the word. A space that does not break is a
         sign of French, unless the words are English.
     """
-    if _FRENCH_SPACE.search(question) and likeliest_language(question) != "en":
+    if not question.isascii() and _FRENCH_SPACE.search(question) and likeliest_language(question) != "en":
         return question
     return _SPACED_MARKS.sub("?", question)
 

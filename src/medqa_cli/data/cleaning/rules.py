@@ -59,19 +59,11 @@ class Rule:
             self.languages is None or language == UNKNOWN or language in self.languages
         )
 
-    def applied(self, question: str, answer: str) -> tuple[str, str]:
-        """Return what it makes of a row; a text of a language that it is not for stays as it is.
-
-        The language of each text decides; where it is unknown, that of the other text.
-        """
-        changed = self.apply(question, answer)
-        if (self.languages is None and not self.not_for) or changed == (question, answer):
-            return changed
-        if changed[0] != question and not self.is_for(told_language(question, answer, likeliest_language)):
-            changed = question, changed[1]
-        if changed[1] != answer and not self.is_for(told_language(answer, question, likeliest_language)):
-            changed = changed[0], answer
-        return changed
+    def may_change(self, text: str, beside: str) -> bool:
+        """Tell whether it is for the language of a text, or where that is unknown, of the text beside it."""
+        if self.languages is None and not self.not_for:
+            return True
+        return self.is_for(told_language(text, beside, likeliest_language))
 
 
 class Cleaned(NamedTuple):
@@ -232,14 +224,22 @@ def clean(question: str, answer: str, enabled: Sequence[str]) -> Cleaned:
         the cleaned texts and which rules changed them.
     """
     changed: set[str] = set()
-    rules = [(name, RULES[name]) for name in enabled]
-    uncovered = True
-    while uncovered:
-        uncovered = False
-        for name, rule in rules:
-            new_question, new_answer = rule.applied(question, answer)
+    last = len(enabled)  # the number of the last rule that changed a text, where one before it uncovered something
+    while last:
+        end, last = last, 0  # unless a text changes again, the rules behind ``end`` have seen both as they are
+        for number, name in enumerate(enabled, start=1):
+            rule = RULES[name]
+            new_question, new_answer = rule.apply(question, answer)
+            if new_question != question and not rule.may_change(question, answer):
+                new_question = question
+            if new_answer != answer and not rule.may_change(answer, question):
+                new_answer = answer
             if new_question != question or new_answer != answer:
                 question, answer = new_question, new_answer
                 changed.add(name)
-                uncovered = uncovered or rule.uncovers
+                end = len(enabled)
+                if rule.uncovers or last:
+                    last = number
+            elif number == end:
+                break
     return Cleaned(question, answer, tuple(name for name in enabled if name in changed))

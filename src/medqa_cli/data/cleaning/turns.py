@@ -69,15 +69,20 @@ def is_talk(text: str) -> bool:
 
 
 def _turns(text: str) -> list[re.Match[str]]:
-    pieces = text.replace("：", ":").split(":")[:-1]
-    if not any(piece[-_LONGEST_NAME:].rstrip("* ").endswith(_all_forms()) for piece in pieces):
-        return []
-    return list(_turn().finditer(text))
+    for piece in text.replace("：", ":").split(":")[:-1]:
+        end = piece[-_LONGEST_NAME:].rstrip("* ")
+        if end.endswith(_names_by_last_letter().get(end[-1:], ())):
+            return list(_turn().finditer(text))
+    return []
 
 
 @cache
-def _all_forms() -> tuple[str, ...]:
-    return tuple({form for role in (USER, ASSISTANT) for name in persons(role) for form in (name, *_capitals(name))})
+def _names_by_last_letter() -> dict[str, tuple[str, ...]]:
+    names: dict[str, tuple[str, ...]] = {}
+    for name in (*persons(USER), *persons(ASSISTANT)):
+        for form in (name, *_capitals(name)):
+            names[form[-1]] = (*names.get(form[-1], ()), form)
+    return names
 
 
 @cache

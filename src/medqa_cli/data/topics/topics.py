@@ -53,9 +53,17 @@ def topic_of(question: str, given: str) -> str:
     Returns:
         the topic on one line; empty where neither names one.
     """
-    given = one_line(given)
-    if given and given.casefold() not in _NO_TOPIC and not is_empty(given):
-        return given
+    return given_topic(given) or asked_topic(question)
+
+
+def given_topic(text: str) -> str:
+    """Return the text of a topic column on one line; empty where it is a sign for "none"."""
+    text = one_line(text)
+    return "" if text.casefold() in _NO_TOPIC or is_empty(text) else text
+
+
+def asked_topic(question: str) -> str:
+    """Return the topic that a question names; empty where it names none."""
     form = recognise(question)
     if form is None and len(question) <= LONGEST_QUESTION:
         form = recognise(without_circumstance(question))
