@@ -207,3 +207,19 @@ def test_options_that_do_not_fit(workspace: Path, medqa: Medqa, arguments: list[
     assert f"error: {said}" in outcome.err or said in outcome.err
     assert "Traceback" not in outcome.err
     assert files_in(workspace) == before
+
+
+def test_compare_without_a_question_at_a_terminal_asks_for_one(
+    workspace: Path, medqa: Medqa, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """It used to load the first model, and to say then that the question is empty."""
+
+    class Terminal(io.StringIO):
+        def isatty(self) -> bool:
+            return True
+
+    monkeypatch.setattr(sys, "stdin", Terminal())
+    monkeypatch.setattr(sys.stdout, "isatty", lambda: True)
+    outcome = medqa("ask", "--compare", "base,base")
+    assert (outcome.code, outcome.out) == (2, ""), outcome.err
+    assert "no question" in outcome.err

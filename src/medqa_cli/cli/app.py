@@ -1,32 +1,88 @@
-"""The program's commands, and how each ends on Ctrl-C, a full disk or full memory. Does not know what they do."""
+"""What the commands share: the program, options, the run that they work on, and how they end.
+
+A command is a function with options that imports its worker inside and shows its result (``command``).
+"""
 
 from __future__ import annotations
 
 import errno
 import functools
+import os
 import re
 from collections.abc import Callable
+from pathlib import Path
 from typing import Annotated, ParamSpec, TypeVar
 
 import typer
 
 from medqa_cli import __version__, console
-from medqa_cli.cli.options import START, is_fresh
+from medqa_cli.config.load import DEFAULT_NAME, Loaded, load
 from medqa_cli.config.schema import Config
 from medqa_cli.errors import InputError, Interrupted, MedqaError
-from medqa_cli.files import is_full_disk
+from medqa_cli.files import RunFolder, is_full_disk
+
+CONVERT = "medqa convert FILE"
+START = f"start with: medqa config init (writes {DEFAULT_NAME} for this machine), then: {CONVERT}"
+_MORE_ROOM = (
+    "close what else uses the memory, or lower train.max_tokens_per_forward, model.max_length, eval.batch_size or "
+    "generate.batch_size, or take a smaller base; medqa train --plan says what a training takes, --resume goes on from "
+    "its last checkpoint"
+)
+# How CUDA and ROCm, their libraries (cuBLAS, cuDNN, hipBLAS, ...), PyTorch's CPU allocator on each system, and the
+# system itself report it.
+_MEMORY_ERRORS = re.compile(
+    r"(CUDA|HIP|Triton|driver|device)\b.*\bout of memory|STATUS_ALLOC_FAILED"
+    r"|(cuda|hip)Error(MemoryAllocation|OutOfMemory)|rocblas_status_memory_error"
+    r"|DefaultCPUAllocator: (can't allocate|not enough) memory|std::bad_alloc|cannot allocate memory",
+    re.IGNORECASE,
+)
+_SHOWN_OF_A_NAME = 200
+
+P = ParamSpec("P")
+R = TypeVar("R")
+
+
+def at_home(path: Path | None) -> Path | None:
+    """Return a path with the home folder in the place of ``~``, which shells leave in ``--out=~/x``."""
+    return path.expanduser() if path is not None and str(path).startswith("~") else path
+
+
+ConfigOption = Annotated[
+    Path | None,
+    typer.Option(
+        "--config", "-c", help="YAML file; default: medqa.yaml in this folder.", show_default=False, callback=at_home
+    ),
+]
+RunConfigOption = Annotated[
+    Path | None,
+    typer.Option(
+        "--config",
+        "-c",
+        help="YAML file; default: medqa.yaml in this folder, else the run's own.",
+        show_default=False,
+        callback=at_home,
+    ),
+]
+SetOption = Annotated[
+    list[str] | None,
+    typer.Option(
+        "--set", help="Override one key, e.g. --set train.learning_rate=1e-4. Repeatable.", metavar="KEY=VALUE"
+    ),
+]
+JsonOption = Annotated[bool, typer.Option("--json", help="Print one JSON object on stdout instead of tables.")]
+OutOption = Annotated[Path | None, typer.Option("--out", help="Folder to write.", show_default=False, callback=at_home)]
 
 
 def examples(*calls: str, title: str = "Examples") -> str:
-    """Return the end of a command's help: calls to copy, the usual one first, each with what it does beside it.
+    """Return the end of a command's help: calls to copy, the most common one first.
 
     Args:
-        calls: each a call, or a call and what it does with two spaces between.
-        title: stands above them.
+        calls: each a call, two spaces and what it does.
+        title: the line above them.
     """
     parts = [call.partition("  ") for call in calls]
-    width = max((len(call) for call, _, told in parts if told), default=0)
-    lines = [f"  {call:{width}}  {told.strip()}".rstrip() for call, _, told in parts]
+    width = max((len(call) for call, _, purpose in parts if purpose), default=0)
+    lines = [f"  {call:{width}}  {purpose.strip()}".rstrip() for call, _, purpose in parts]
     # \b: what follows is not wrapped.
     return "\n".join(["\b", f"{title}:", *lines])
 
@@ -59,66 +115,24 @@ config_app = typer.Typer(
 )
 app.add_typer(config_app, name="config")
 
-_MORE_ROOM = (
-    "close what else uses the memory, or lower train.max_tokens_per_forward, model.max_length, eval.batch_size or "
-    "generate.batch_size, or take a smaller base; medqa train --plan says what a training takes, --resume goes on from "
-    "its last checkpoint"
-)
-# What CUDA and ROCm, their libraries (cuBLAS, cuDNN, hipBLAS, ...), PyTorch's CPU allocator on each system, and the
-# system itself say of it.
-_SAID_OF_MEMORY = re.compile(
-    r"(CUDA|HIP|Triton|driver|device)\b.*\bout of memory|STATUS_ALLOC_FAILED"
-    r"|(cuda|hip)Error(MemoryAllocation|OutOfMemory)|rocblas_status_memory_error"
-    r"|DefaultCPUAllocator: (can't allocate|not enough) memory|std::bad_alloc|cannot allocate memory",
-    re.IGNORECASE,
-)
 
-_SHOWN_OF_A_NAME = 200
+def command(
+    *calls: str, name: str | None = None, group: typer.Typer = app
+) -> Callable[[Callable[P, R]], Callable[P, R]]:
+    """Register a command of the program.
 
-P = ParamSpec("P")
-R = TypeVar("R")
-
-
-def ending_with_a_message(command: Callable[P, R]) -> Callable[P, R]:
-    """Turn Ctrl-C into exit code 130 and a sentence, a full disk and full memory into exit code 1 and a sentence.
-
-    Typer would print ``Aborted.`` for the first, and a traceback for the others.
+    Args:
+        calls: examples for the end of its help, as ``examples`` takes them.
+        name: None: that of the function.
+        group: where it belongs.
     """
 
-    @functools.wraps(command)
-    def run(*args: P.args, **kwargs: P.kwargs) -> R:
-        console.begin()
-        try:
-            return command(*args, **kwargs)
-        except KeyboardInterrupt:
-            raise Interrupted("interrupted") from None
-        except Exception as error:  # of any kind: libraries have classes of their own for these two
-            if (cause := _out_of_memory(error)) is not None:
-                said = _first_line(cause)
-                raise MedqaError(f"memory ran out: {said}" if said else "memory ran out", _MORE_ROOM) from error
-            if isinstance(error, RuntimeError) and str(error).startswith("Symlink loop"):
-                raise InputError(str(error), "name another file or folder") from error
-            if not isinstance(error, OSError) or isinstance(error, BrokenPipeError):
-                raise
-            if not is_full_disk(error):
-                if not error.filename:
-                    raise  # of a file that is open: where it was tells more than a sentence
-                raise _unusable(error) from error
-            what = f"{error.filename} could not be written" if error.filename else "not everything could be written"
-            raise MedqaError(f"{what}: {error.strerror}", "make room, then give the same command again") from error
+    def register(function: Callable[P, R]) -> Callable[P, R]:
+        ending = ending_with_a_message(function)
+        group.command(name, epilog=examples(*calls))(ending)
+        return ending
 
-    return run
-
-
-def _unusable(error: OSError) -> MedqaError:
-    """Return the message for a name that is too long, a link in a circle, a disk that fails and the like."""
-    what = f"{_shortened(str(error.filename))} cannot be used: {error.strerror or error}"
-    return InputError(what, "check the name, its permissions and the disk")
-
-
-def _shortened(name: str) -> str:
-    """Return a name as a message can show it: of thousands of letters both ends."""
-    return name if len(name) <= _SHOWN_OF_A_NAME else f"{name[:60]}...{name[-60:]} ({len(name):,} letters)"
+    return register
 
 
 def _print_version(wanted: bool) -> None:
@@ -142,14 +156,106 @@ def _root(
         raise typer.Exit(InputError.exit_code)
 
 
+def load_for_run(config: Path | None, overrides: list[str] | None) -> Loaded:
+    """Load the config; without one, that of the run in ``run_dir``, so that its model is used as it was trained."""
+    loaded = load(config, overrides or ())
+    recorded = run_folder(loaded.config).config_path
+    if loaded.path is None and recorded.is_file():
+        return load(recorded, overrides or ())
+    return loaded
+
+
+def run_folder(settings: Config) -> RunFolder:
+    """Return the folder of the run that the config names."""
+    return RunFolder(Path(settings.run_dir))
+
+
+def require_data(settings: Config, config: Path | None) -> None:
+    """Fail before the slow imports if nothing has been converted yet; ``config``: the file that was named."""
+    if not has_data(settings.data.dir):
+        hint = before_convert(config, settings)
+        raise InputError(f"no data in {settings.data.dir}: nothing has been converted yet", hint)
+
+
+def require_adapter(settings: Config, config: Path | None) -> RunFolder:
+    """Return the run's folder; fail before the slow imports if nothing has been trained in it yet."""
+    run = run_folder(settings)
+    if not (run.adapter_dir / "adapter_config.json").is_file():
+        first = "" if has_data(settings.data.dir) else f"{CONVERT}   and then: "
+        elsewhere = "or name another run: -c FILE or --set run_dir=DIR; or ask --model base"
+        raise InputError(
+            f"no adapter in {run.adapter_dir}: nothing has been trained there yet",
+            f"{START}, then: medqa train"
+            if is_fresh(config, settings)
+            else f"train one with: {first}medqa train   ({elsewhere})",
+        )
+    return run
+
+
+def has_data(data_dir: str) -> bool:
+    """Tell whether something has been converted into the folder."""
+    return (Path(data_dir) / "train.jsonl").is_file()
+
+
+def is_fresh(config: Path | None, settings: Config) -> bool:
+    """Tell whether nothing has been done here yet: no config is named or lies here, and there is no data."""
+    return config is None and not os.path.lexists(DEFAULT_NAME) and not has_data(settings.data.dir)
+
+
+def before_convert(config: Path | None, settings: Config) -> str:
+    """Return the hint for a command that misses the data."""
+    return START if is_fresh(config, settings) else f"run: {CONVERT}"
+
+
+def ending_with_a_message(command: Callable[P, R]) -> Callable[P, R]:
+    """Turn Ctrl-C (exit code 130), full memory and a full disk (exit code 1) into a message.
+
+    Typer would print ``Aborted.`` for the first and a traceback for the others.
+    """
+
+    @functools.wraps(command)
+    def run(*args: P.args, **kwargs: P.kwargs) -> R:
+        console.begin()
+        try:
+            return command(*args, **kwargs)
+        except KeyboardInterrupt:
+            raise Interrupted("interrupted") from None
+        except Exception as error:  # libraries have classes of their own for some of these
+            if (explained := _explained(error)) is None:
+                raise
+            raise explained from error
+
+    return run
+
+
+def _explained(error: Exception) -> MedqaError | None:
+    """Return the message for full memory, a full disk or a name that cannot be used; None for any other error."""
+    if (cause := _out_of_memory(error)) is not None:
+        return MedqaError(f"memory ran out: {_first_line(cause)}".removesuffix(": "), _MORE_ROOM)
+    if isinstance(error, RuntimeError) and str(error).startswith("Symlink loop"):
+        return InputError(str(error), "name another file or folder")
+    if not isinstance(error, OSError) or isinstance(error, BrokenPipeError):
+        return None
+    name = str(error.filename or "")
+    if is_full_disk(error):
+        what = f"{name} could not be written" if name else "not everything could be written"
+        return MedqaError(f"{what}: {error.strerror}", "make room, then give the same command again")
+    if not name:
+        return None  # the traceback says which file it is
+    if len(name) > _SHOWN_OF_A_NAME:
+        name = f"{name[:60]}...{name[-60:]} ({len(name):,} letters)"
+    what = f"{name} cannot be used: {error.strerror or error}"
+    return InputError(what, "check the name, its permissions and the disk")
+
+
 def _out_of_memory(error: BaseException | None) -> BaseException | None:
-    """Return the error that says that memory ran out: this one, or one that it was made of."""
+    """Return the error that reports full memory: this one or one of its causes; None: neither does."""
     while error is not None:
         # By name and text: torch is not imported for commands that do without, and only some of its errors of this
         # kind have a class of their own.
         by_class = isinstance(error, MemoryError) or type(error).__name__ == "OutOfMemoryError"
         by_number = isinstance(error, OSError) and error.errno == errno.ENOMEM
-        by_text = not isinstance(error, MedqaError) and _SAID_OF_MEMORY.search(_first_line(error)) is not None
+        by_text = not isinstance(error, MedqaError) and _MEMORY_ERRORS.search(_first_line(error)) is not None
         if by_class or by_number or by_text:
             return error
         error = error.__cause__

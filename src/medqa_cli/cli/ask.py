@@ -10,12 +10,12 @@ from typing import Annotated
 import typer
 
 from medqa_cli import console, malloc
-from medqa_cli.cli.app import app, ending_with_a_message, examples
-from medqa_cli.cli.options import (
+from medqa_cli.cli.app import (
     JsonOption,
     RunConfigOption,
     SetOption,
     at_home,
+    command,
     load_for_run,
     require_adapter,
     require_data,
@@ -24,27 +24,22 @@ from medqa_cli.config.schema import GenerateConfig
 from medqa_cli.errors import InputError
 
 
-@app.command(
-    epilog=examples(
-        'medqa ask "How to treat glaucoma?"  one question',
-        "medqa ask  a conversation",
-        "medqa ask --file questions.txt --out answers.jsonl  many questions",
-        'medqa ask --compare base,adapter "What is gout?"  side by side',
-        'medqa ask --sources 3 "What is gout?"  with reference answers',
-    )
+@command(
+    'medqa ask "How to treat glaucoma?"  one question',
+    "medqa ask  a conversation",
+    "medqa ask --file questions.txt --out answers.jsonl  many questions",
+    'medqa ask --compare base,adapter "What is gout?"  side by side',
+    'medqa ask --sources 3 "What is gout?"  with reference answers',
 )
-@ending_with_a_message
 def ask(
     question: Annotated[
-        str | None,
-        typer.Argument(help="The question; default: standard input, or a conversation.", show_default=False),
+        str | None, typer.Argument(help="The question; default: standard input, or a conversation.", show_default=False)
     ] = None,
     model: Annotated[
         str, typer.Option("--model", help="adapter, merged, base, or a folder, GGUF file or hub id.")
     ] = "adapter",
     compare: Annotated[
-        str | None,
-        typer.Option("--compare", metavar="A,B", help="Show the answers of several models side by side."),
+        str | None, typer.Option("--compare", metavar="A,B", help="Show the answers of several models side by side.")
     ] = None,
     file: Annotated[
         str | None,
@@ -66,11 +61,12 @@ def ask(
     The answer streams to stdout. It is no medical advice.
     """
     console.use_json(as_json)
-    _check_ask_options(question, compare, file, out, sources)
+    _check_options(question, compare, file, out, sources)
     settings = load_for_run(config, overrides).config
-    talks = question is None and file is None and not as_json and sys.stdin.isatty() and sys.stdout.isatty()
-    asked = _question(question) if file is None and not talks else ""
-    choices = [name.strip() for name in (compare or model).split(",")] if compare else [model]
+    at_terminal = sys.stdin.isatty() and sys.stdout.isatty() and not as_json
+    is_conversation = at_terminal and question is None and file is None and compare is None
+    asked = "" if is_conversation or file is not None else _question(question)
+    choices = [name.strip() for name in compare.split(",")] if compare else [model]
     if "adapter" in choices:
         require_adapter(settings, config)
     if sources:
@@ -78,19 +74,19 @@ def ask(
     if file is not None:
         malloc.keep_freed_memory()
     with console.status("starting ..."):
-        from medqa_cli.answering import ask as asking
+        from medqa_cli.answering import ask as worker
     if file is not None:
-        asking.ask_file(settings, model, file, out, sources)
+        worker.ask_file(settings, model, file, out, sources)
     elif compare:
-        asking.ask_several(settings, choices, asked)
-    elif talks:
-        asking.converse(settings, model, sources, _changing(config, overrides))
+        worker.ask_several(settings, choices, asked)
+    elif is_conversation:
+        worker.converse(settings, model, sources, _changing(config, overrides))
     else:
-        asking.ask_one(settings, model, asked, sources)
+        worker.ask_one(settings, model, asked, sources)
 
 
 def _changing(config: Path | None, overrides: list[str] | None) -> Callable[[str, str], GenerateConfig]:
-    """Return what changes one more key of the section generate and returns the section."""
+    """Return a function that sets one more key of the section generate and returns the section."""
     changes = list(overrides or ())
 
     def change(key: str, value: str) -> GenerateConfig:
@@ -101,9 +97,7 @@ def _changing(config: Path | None, overrides: list[str] | None) -> Callable[[str
     return change
 
 
-def _check_ask_options(
-    question: str | None, compare: str | None, file: str | None, out: Path | None, sources: int
-) -> None:
+def _check_options(question: str | None, compare: str | None, file: str | None, out: Path | None, sources: int) -> None:
     if out is not None and file is None:
         raise InputError("--out belongs to --file", "run: medqa ask --file QUESTIONS --out answers.jsonl")
     if file is not None and (question is not None or compare is not None):

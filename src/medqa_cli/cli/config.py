@@ -11,24 +11,20 @@ from typing import Annotated
 import typer
 
 from medqa_cli import console
-from medqa_cli.cli.app import config_app, ending_with_a_message, examples
-from medqa_cli.cli.options import START, ConfigOption, JsonOption, SetOption, is_fresh
+from medqa_cli.cli.app import START, ConfigOption, JsonOption, SetOption, command, config_app, is_fresh
 from medqa_cli.config.load import DEFAULT_NAME, load
 from medqa_cli.config.presets import SMALL_MODEL_INSTALL, SMALL_MODEL_PACKAGE, Preset, preset_for
 from medqa_cli.errors import InputError
 from medqa_cli.files import atomic_file
 
 
-@config_app.command(
-    "init",
-    epilog=examples(
-        "medqa config init  for this machine",
-        "medqa config init --data questions.csv  with this data.source",
-        "medqa config init --gpu-memory 24 --out a10.yaml  for another card",
-    ),
+@command(
+    "medqa config init  for this machine",
+    "medqa config init --data questions.csv  with this data.source",
+    "medqa config init --gpu-memory 24 --out a10.yaml  for another card",
+    group=config_app,
 )
-@ending_with_a_message
-def config_init(
+def init(
     out: Annotated[Path, typer.Option("--out", metavar="FILE", help="File to write.")] = Path(DEFAULT_NAME),
     gpu_memory: Annotated[
         float | None,
@@ -106,10 +102,8 @@ def _show(chosen: Preset, out: Path, machine: str, steps: list[str]) -> None:
         console.line(f"  {step}")
 
 
-@config_app.command(
-    "check", epilog=examples("medqa config check  medqa.yaml in this folder", "medqa config check -c other.yaml")
-)
-def config_check(config: ConfigOption = None, overrides: SetOption = None, as_json: JsonOption = False) -> None:
+@command("medqa config check  medqa.yaml in this folder", "medqa config check -c other.yaml", group=config_app)
+def check(config: ConfigOption = None, overrides: SetOption = None, as_json: JsonOption = False) -> None:
     """Check the configuration without loading data or models."""
     console.use_json(as_json)
     loaded = load(config, overrides or ())
@@ -119,15 +113,13 @@ def config_check(config: ConfigOption = None, overrides: SetOption = None, as_js
         console.hint(START)
 
 
-@config_app.command(
-    "show",
-    epilog=examples(
-        "medqa config show  medqa.yaml in this folder",
-        "medqa config show -c runs/medqa/config.yaml  what a run was trained with",
-        "medqa config show --set lora.r=16 --json  as JSON, with one value changed",
-    ),
+@command(
+    "medqa config show  medqa.yaml in this folder",
+    "medqa config show -c runs/medqa/config.yaml  what a run was trained with",
+    "medqa config show --set lora.r=16 --json  as JSON, with one value changed",
+    group=config_app,
 )
-def config_show(config: ConfigOption = None, overrides: SetOption = None, as_json: JsonOption = False) -> None:
+def show(config: ConfigOption = None, overrides: SetOption = None, as_json: JsonOption = False) -> None:
     """Print each value of the configuration and where it came from."""
     console.use_json(as_json)
     loaded = load(config, overrides or ())
@@ -138,8 +130,8 @@ def config_show(config: ConfigOption = None, overrides: SetOption = None, as_jso
         console.hint(START)
 
 
-@config_app.command("schema", epilog=examples("medqa config schema > medqa.schema.json"))
-def config_schema(as_json: JsonOption = False) -> None:
+@command("medqa config schema > medqa.schema.json", group=config_app)
+def schema(as_json: JsonOption = False) -> None:
     """Print a JSON schema of the configuration, for editors.
 
     With --json on one line.

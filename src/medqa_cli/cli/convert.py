@@ -10,8 +10,7 @@ from typing import TYPE_CHECKING, Annotated
 import typer
 
 from medqa_cli import console
-from medqa_cli.cli.app import app, ending_with_a_message, examples
-from medqa_cli.cli.options import ConfigOption, JsonOption, OutOption, SetOption, before_convert
+from medqa_cli.cli.app import ConfigOption, JsonOption, OutOption, SetOption, before_convert, command
 from medqa_cli.config.load import load
 from medqa_cli.config.schema import Config
 from medqa_cli.errors import InputError, MedqaError
@@ -23,16 +22,13 @@ if TYPE_CHECKING:
 EXAMPLES_SHOWN = 10
 
 
-@app.command(
-    epilog=examples(
-        "medqa convert questions.csv  one table",
-        "medqa convert  the table of data.source",
-        "medqa convert jan.csv feb.xlsx  several at once",
-        "medqa convert questions.csv --show hpo_block  what a rule changes",
-        "medqa convert --audit some/folder  what the splits there share",
-    )
+@command(
+    "medqa convert questions.csv  one table",
+    "medqa convert  the table of data.source",
+    "medqa convert jan.csv feb.xlsx  several at once",
+    "medqa convert questions.csv --show hpo_block  what a rule changes",
+    "medqa convert --audit some/folder  what the splits there share",
 )
-@ending_with_a_message
 def convert(
     sources: Annotated[
         list[str] | None,

@@ -7,11 +7,11 @@ from typing import Annotated
 import typer
 
 from medqa_cli import console, distributed, malloc
-from medqa_cli.cli.app import app, ending_with_a_message, examples
-from medqa_cli.cli.options import (
+from medqa_cli.cli.app import (
     JsonOption,
     RunConfigOption,
     SetOption,
+    command,
     load_for_run,
     require_adapter,
     require_data,
@@ -19,16 +19,13 @@ from medqa_cli.cli.options import (
 )
 
 
-@app.command(
-    "eval",
-    epilog=examples(
-        "medqa eval  adapter and base",
-        "medqa eval --limit 200  on 200 of them",
-        "medqa eval --model adapter,base,merged  the merged model as well",
-        "medqa eval --fail-on 'adapter.nll > base.nll'  a gate for CI",
-    ),
+@command(
+    "medqa eval  adapter and base",
+    "medqa eval --limit 200  on 200 of them",
+    "medqa eval --model adapter,base,merged  the merged model as well",
+    "medqa eval --fail-on 'adapter.nll > base.nll'  a gate for CI",
+    name="eval",
 )
-@ending_with_a_message
 def evaluate(
     model: Annotated[
         str | None,
@@ -56,28 +53,25 @@ def evaluate(
     """
     console.use_json(as_json)
     settings = load_for_run(config, overrides).config
-    # None: no model was named.
     models = None if model is None else list(dict.fromkeys(name.strip() for name in model.split(",") if name.strip()))
-    from medqa_cli.evaluation import gate
+    from medqa_cli.evaluation import gate, output
 
     conditions = gate.parse_conditions(fail_on or ())
     if rescore:
-        from medqa_cli.evaluation.output import rescore as rescore_samples
-
         # By one rank, as no other file is written by several.
-        results = distributed.from_main(lambda: rescore_samples(settings, models))
+        results = distributed.from_main(lambda: output.rescore(settings, models))
     else:
         require_data(settings, config)
         # A model that is loaded here takes the run's adapter for its prompt.
         if not models or any(not name.startswith("openai:") for name in models):
             require_adapter(settings, config)
         malloc.keep_freed_memory()
-        from medqa_cli.evaluation.run import evaluate as measure
+        from medqa_cli.evaluation import run as worker
 
-        sets = [own.name for own in settings.eval.multiple_choice]
+        sets = [choices.name for choices in settings.eval.multiple_choice]
         gate.require_measured(conditions, settings.eval.metric_names, sets)
-        results = measure(settings, ["adapter", "base"] if models is None else models, limit)
-    from medqa_cli.evaluation import output, report
+        results = worker.evaluate(settings, ["adapter", "base"] if models is None else models, limit)
+    from medqa_cli.evaluation import report
 
     run = run_folder(settings)
     console.result(results, lambda: report.show(results, run.results_path, run.eval_dir / output.REPORT_NAME))

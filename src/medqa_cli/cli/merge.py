@@ -7,18 +7,14 @@ from typing import Annotated, Literal
 import typer
 
 from medqa_cli import console, hub
-from medqa_cli.cli.app import app, ending_with_a_message, examples
-from medqa_cli.cli.options import JsonOption, OutOption, RunConfigOption, SetOption, load_for_run, require_adapter
+from medqa_cli.cli.app import JsonOption, OutOption, RunConfigOption, SetOption, command, load_for_run, require_adapter
 
 
-@app.command(
-    epilog=examples(
-        "medqa merge  a Transformers folder in run_dir/merged",
-        "medqa merge --gguf q8_0 f16  also files for llama.cpp and Ollama",
-        "medqa merge --base-weights original  onto the unquantized base",
-    )
+@command(
+    "medqa merge  a Transformers folder in run_dir/merged",
+    "medqa merge --gguf q8_0 f16  also files for llama.cpp and Ollama",
+    "medqa merge --base-weights original  onto the unquantized base",
 )
-@ending_with_a_message
 def merge(
     # An option takes one value: of ``--gguf f16 q8_0``, as the design has it, the second word arrives here.
     more_types: Annotated[list[str] | None, typer.Argument(metavar="TYPE", hidden=True)] = None,
@@ -53,14 +49,14 @@ def merge(
     run = require_adapter(settings, config)
     from medqa_cli.gguf import export
     from medqa_cli.merging import report
-    from medqa_cli.merging import run as merging
+    from medqa_cli.merging import run as worker
 
     types = export.parse_types(gguf, more_types)
     if types:
         hub.name_repository(settings.model.name_or_path)
         export.require_exportable(run.adapter_dir)
     out_dir = out or run.merged_dir
-    summary = merging.merge(settings, run, out_dir, base_weights, dtype)
+    summary = worker.merge(settings, run, out_dir, base_weights, dtype)
     if warning := report.small_changes_warning(summary.get("changes_below_half_a_step"), types):
         console.warn(warning)
     files = export.export_run(run, out_dir, types, settings.generate) if types else []

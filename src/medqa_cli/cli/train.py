@@ -7,22 +7,18 @@ from typing import Annotated
 import typer
 
 from medqa_cli import console, distributed, malloc
-from medqa_cli.cli.app import app, ending_with_a_message, examples
-from medqa_cli.cli.options import ConfigOption, JsonOption, SetOption, require_data, run_folder
+from medqa_cli.cli.app import ConfigOption, JsonOption, SetOption, command, require_data, run_folder
 from medqa_cli.config.load import load
 from medqa_cli.errors import InputError
 
 
-@app.command(
-    epilog=examples(
-        "medqa train  train by medqa.yaml",
-        "medqa train --plan  what it takes, if it fits",
-        "medqa train --plan --gpu-memory 16  the same for another card",
-        "medqa train --resume  go on after a stop",
-        "medqa train --set run_dir=runs/b --set lora.r=16  another run, another rank",
-    )
+@command(
+    "medqa train  train by medqa.yaml",
+    "medqa train --plan  what it takes, if it fits",
+    "medqa train --plan --gpu-memory 16  the same for another card",
+    "medqa train --resume  go on after a stop",
+    "medqa train --set run_dir=runs/b --set lora.r=16  another run, another rank",
 )
-@ending_with_a_message
 def train(
     resume: Annotated[bool, typer.Option("--resume", help="Go on from the newest checkpoint.")] = False,
     restart: Annotated[
@@ -55,25 +51,29 @@ def train(
     # First: to agree, several ranks import torch.
     malloc.keep_freed_memory()
     with distributed.raise_on_all_ranks():
-        if resume and restart:
-            raise InputError("--resume and --restart exclude each other")
-        if plan and (resume or restart):
-            raise InputError("--plan trains nothing; it takes neither --resume nor --restart")
-        if not plan and (probe or gpu_memory is not None):
-            raise InputError("--probe and --gpu-memory belong to --plan", "run: medqa train --plan ...")
+        _check_options(resume, restart, plan, for_plan=probe or gpu_memory is not None)
         loaded = load(config, overrides or ())
         require_data(loaded.config, config)
     if plan:
-        from medqa_cli.training import plan as planning
+        from medqa_cli.training import plan as planner
 
-        figures = planning.plan(loaded.config, gpu_memory_gb=gpu_memory, probe=probe)
-        console.result(figures, lambda: planning.show(figures))
+        figures = planner.plan(loaded.config, gpu_memory_gb=gpu_memory, probe=probe)
+        console.result(figures, lambda: planner.show(figures))
         return
     from medqa_cli.config.dump import resolved_yaml
     from medqa_cli.training import outcome
-    from medqa_cli.training import run as training
+    from medqa_cli.training import run as worker
 
     run = run_folder(loaded.config)
-    summary = training.train(loaded.config, run, resolved_yaml(loaded), resume=resume, restart=restart)
+    summary = worker.train(loaded.config, run, resolved_yaml(loaded), resume=resume, restart=restart)
     console.result(summary, lambda: outcome.show(summary, run))
     distributed.leave_group()
+
+
+def _check_options(resume: bool, restart: bool, plan: bool, *, for_plan: bool) -> None:
+    if resume and restart:
+        raise InputError("--resume and --restart exclude each other")
+    if plan and (resume or restart):
+        raise InputError("--plan trains nothing; it takes neither --resume nor --restart")
+    if for_plan and not plan:
+        raise InputError("--probe and --gpu-memory belong to --plan", "run: medqa train --plan ...")
