@@ -12,11 +12,16 @@ from itertools import pairwise
 
 from medqa_cli.resources import load_yaml
 
+# Greek asks with a semicolon, and parts sentences with a raised point: behind a word in its letters.
+_GREEK_STOPS = ";\u037e·\u0387"
 # They end a sentence wherever they stand: East Asian, Hindi and Bengali, Urdu and Arabic, Burmese, Ethiopic, Armenian,
 # Khmer, Tibetan, Syriac, Meetei, Ol Chiki.
 _FULL_STOPS = "。！？｡।॥۔؟။።፧፨։។៕།܀꯫᱾᱿"
 # The possessive quantifiers and the look-behind keep this linear, in a line of 30,000 dots too.
-_MARK = re.compile(rf"(?<![.!?…])[.!?…]++[\"'”’“»)\]]*+(?=\s|$)|[{_FULL_STOPS}]++[」』”’）»)\"']*+")
+_MARK = re.compile(
+    rf"(?<![.!?…])[.!?…]++[\"'”’“»)\]]*+(?=\s|$)|[{_FULL_STOPS}]++[」』”’）»)\"']*+"
+    rf"|(?<=[\u0370-\u03ff\u1f00-\u1fff])[\"'”’“»)\]]*+[{_GREEK_STOPS}][\"'”’“»)\]]*+(?=\s|$)"
+)
 _LIST_ITEM = re.compile(r"\s*(?:[-*•‣–·]|\d{1,3}[.)]|[a-z][.)])\s")
 _OPENING = "\"'“‘«([{"
 # The next letter, at most one line break away, if the text goes on with a word.
@@ -28,6 +33,8 @@ def _abbreviations(kind: str) -> frozenset[str]:
     return frozenset(load_yaml("abbreviations")[kind].split())
 
 
+# Plurals of Spanish: "EE. UU.", "RR. HH.".
+_DOUBLED = re.compile(r"([A-Z])\1\. ?([A-Z])\2(?=\.)")
 # Two words: "ad es.", "par ex.", "z. Zt.".
 _OF_TWO_WORDS = frozenset(("ad es", "par ex", "por ej", "por ex", "p ej", "de ex", "z. zt", "a. d", "m. a"))
 _TITLES = frozenset({"DR", "MR", "MRS", "PROF", "ST"})  # in a text of capitals, before a name
@@ -96,8 +103,10 @@ def _ends_sentence(text: str, mark: re.Match[str]) -> bool:
     following = text[mark.end() :][:_NEXT_CHARACTERS].lstrip()[:1]
     return not (
         _is_abbreviation(word, following)
+        or _DOUBLED.match(text, mark.start() - 2)
+        or _DOUBLED.match(text, mark.start() - len("EE. UU"))
         or " ".join(words[-2:]).lower() in _OF_TWO_WORDS
-        or _is_list_number(word, before)
+        or _is_list_number(word, before, words[-2] if len(words) > 1 else "")
         or (
             word.isdecimal()
             and len(word) <= 2
@@ -129,9 +138,11 @@ def _is_abbreviation(word: str, following: str) -> bool:
     )
 
 
-def _is_list_number(word: str, before: str) -> bool:
-    """Whether ``word`` is the 2 of ``Wash it. 2. Dry it.``, and not the end of ``It fell to 2.``."""
+def _is_list_number(word: str, before: str, word_before: str) -> bool:
+    """Whether ``word`` is the 2 of ``Wash it. 2. Dry it.``, not the end of ``It fell to 2.`` or ``See p. 2.``."""
     if not (word.isdecimal() and len(word) <= 2):
+        return False
+    if word_before.endswith(".") and word_before[:-1].lower() in _abbreviations("before_a_number"):
         return False
     lead = before.rstrip()[: -len(word)]
     return not lead.strip() or "\n" in lead[len(lead.rstrip()) :] or lead.rstrip()[-1] in ".!?:;"

@@ -15,6 +15,10 @@ _MOST_SIGNS = 40  # the same, in Chinese, Japanese or Korean signs
 _CLOSING = "\"'”’»)）」』 \t\n"
 _QUESTION_MARKS = ("?", "？", "؟", "⁇", "⸮")
 
+# The question mark of Greek is a semicolon, behind a word in its letters.
+_GREEK_QUESTION_MARK = re.compile("(?<=[\u0370-\u03ff\u1f00-\u1fff])[\u00bb\"')]*\\s?[;\u037e]")
+_GREEK = re.compile("[\u0370-\u03ff\u1f00-\u1fff]")
+
 # The ends of sentences. A full stop within a word or a number is none.
 _SENTENCE = re.compile(r"[.!:](?=\s|$)|[。！：；;…।॥۔።။\n]|[?？؟]")
 _CLAUSE = re.compile(r"[,，、،](?=\D)|\s[–—-]+\s|[–—]{2,}")
@@ -26,6 +30,9 @@ _FILLER = re.compile(
     r"|and|but|also|now|then|please|bonjour|bonsoir|merci|alors|hallo|guten tag|danke"
     r"|hola|buenos d[ií]as|gracias|ciao|salve"
     r"|buongiorno|grazie|ol[áa]|bom dia|obrigad[oa])\b[^,.!?]{0,40}"
+    r"|(?:здравствуй(?:те)?|добрый день|привет|спасибо|γεια σ(?:ας|ου)|καλημέρα|καλησπέρα|ευχαριστώ"
+    r"|merhaba|xin chào|halo"
+    r"|مرحبا|السلام عليكم|شكرا|سلام|नमस्ते|धन्यवाद|שלום|নমস্কার|สวัสดี)[^,،.!?؟।]{0,20}"
     r"|(?:您|你)好(?:[^，。！？]{0,8})?|请问|谢谢[^，。！？]{0,10}|嗯|哦|好的|こんにちは|すみません(?:が)?|안녕하세요",
     re.IGNORECASE,
 )
@@ -92,7 +99,30 @@ _ASKS_BACK_ELSEWHERE = re.compile(
     r"|\b(?:hoe (?:oud|lang)|sinds wanneer|(?:heeft|hebt|bent|gebruikt|rookt|slikt) (?:u|je))\b"
     r"|\b(?:jak długo|od kiedy|ile (?:ma|masz|lat)|czy (?:ma|masz|bierze|pali) ?(?:pan|pani)?)\b"
     r"|\b(?:сколько (?:вам|тебе|лет)|как давно|когда началось|есть ли (?:у|температура|боль)|у вас)\b"
-    r"|\b(?:hur (?:gammal|länge)|sedan när|(?:har|är|tar|röker) (?:du|ni))\b",
+    r"|\b(?:hur (?:gammal|länge)|sedan när|(?:har|är|tar|röker) (?:du|ni))\b"
+    r"|\b(?:(?:как долго|давно ли|когда|где|что|какие|как часто|чем|сколько|болит ли|есть ли"
+    r"|был[аи]? ли)\b.*\b(?:вы|вас"
+    r"|вам|ваш[аеи]?|ты|тебя|тебе|началось|болит)|(?:вы|ты) (?:принима|кур|пь[её]т|пьешь|боле|страда|чувству"
+    r"|измеря|дела)\w*"
+    r"|є у вас|скільки вам|як давно|чи (?:є|приймає|маєте|болить))\b"
+    r"|\b(?:πόσ(?:ων|ο|ες|η|α) (?:χρονών|ετών|καιρό|ώρα|μέρες|ημέρες|συχνά|χρόνια)|(?:τι|ποια) ηλικία|από πότε"
+    r"|πότε (?:ξεκίνησ|άρχισ)\w*|πού (?:πονά|σας|ακριβώς)\w*|(?:έχετε|έχεις|είχατε|παίρνετε|παίρνεις|καπνίζετε|πίνετε"
+    r"|πονάτε|νιώθετε|αισθάνεστε|πάσχετε))\b"
+    r"|\b(?:kaç yaşında\w*|yaşınız kaç|ne (?:zaman(?:dan beri|dır)?|kadar süredir)|(?:ateş|ağrı|alerji"
+    r"|hastalık|şikayet)\w* var mı"
+    r"|kullanıyor mu\w*|içiyor mu\w*)\b"
+    r"|كم (?:عمر|سن)|منذ (?:متى|كم)|متى بدأ|أين (?:الألم|يؤلم|تشعر)|هل (?:لديك|عندك|لديكم|تعان|تتناول|تدخن"
+    r"|تشعر|تأخذ|كنت|أنت|سبق)"
+    r"|ما (?:هو |هي )?(?:عمرك|سنك|الأعراض|أعراضك)"
+    r"|چند سال|از (?:کی|چه زمانی)|چه مدت|آیا (?:شما|تب|درد|سابقه|دارو)|(?:دارید|می[‌ ]?کنید|می[‌ ]?خورید)\W*$"
+    r"|(?:בן|בת) כמה|ממתי|כמה זמן|האם (?:יש לך|את|אתה|אתם)"
+    r"|(?:आप(?:की|का|के|को)? .*(?:क्या|कितन|कब|कहाँ|कहां|कौन)|क्या (?:आप|यह दर्द|बुखार|दर्द)|कब से"
+    r"|कितने (?:दिन|समय|साल|वर्ष)|कितनी उम्र)"
+    r"|(?:আপনার? .*(?:কি|কত|কবে)|কত ?দিন|কবে থেকে)|(?:آپ (?:کی|کا|کو|کے)?.*(?:کیا|کتن|کب)|کب سے|کتنے (?:دن"
+    r"|عرصے)|کیا آپ)"
+    r"|(?:คุณ|อายุ).*(?:เท่าไ|กี่|ไหม|หรือ)|นานแค่ไหน|ตั้งแต่เมื่อไ"
+    r"|\b(?:bạn|anh|chị|em|bé)\b.*\b(?:bao nhiêu|bao lâu|có .*không)\b|\b(?:berapa (?:umur|usia|lama)"
+    r"|sejak kapan|apakah (?:anda|kamu))\b",
     re.IGNORECASE,
 )
 _TELLS_ELSEWHERE = re.compile(
@@ -101,7 +131,13 @@ _TELLS_ELSEWHERE = re.compile(
     r"|por qué no|sabías?|proba|intent|consider|pensad|porque|perché|sape[vt]|prova|pensat|por que não|sab(?:e|ia)"
     r"|tent|experiment"
     r"|waarom niet|wist|geprobeerd|overwog|omdat|dlaczego nie|może|wie(?:sz|dzia)|prób|rozważ|ponieważ"
-    r"|почему бы|знае|знал|проб|может|потому|чтобы|лучше|varför inte|visste|prova|pröva|testa|övervä|eftersom)|\d",
+    r"|почему бы|знае|знал|проб|может|потому|чтобы|лучше|varför inte|visste|prova|pröva|testa|övervä|eftersom"
+    r"|чому б|знаєте|спроб|тому що|щоб|краще|γιατί|μήπως|ίσως|δοκιμ|πρέπει|καλύτερα|επειδή|ξέρ\w*|σκεφτ"
+    r"|neden olmasın|belki|dene|olabilir|çünkü|biliyor|mungkin|karena|coba|mengapa tidak)|\d"
+    r"|لماذا لا|جرب|حاول|ربما|قد يكون|يجب|ينبغي|ينصح|تعلم|لأن|حتى|أفضل|فكرت|چرا|شاید|بهتر|امتحان|چون|می[‌ ]?دان"
+    r"|למה לא|אולי|ניסית|נסה|כדאי|יודע|क्यों|शायद|सकत|चाहिए|बेहतर|सलाह|कोशिश|क्योंकि|जानते|ताकि|কেন|হয়তো|উচিত"
+    r"|কারণ|চেষ্টা"
+    r"|کیوں|شاید|چاہیے|بہتر|کوشش|جانتے|ทำไม|อาจ|ควร|ลอง|เพราะ|tại sao|có thể|nên|thử|vì",
     re.IGNORECASE,
 )
 _ASKS_BACK_IN_CJK = re.compile(
@@ -182,7 +218,10 @@ def is_only_a_question(question: str, answer: str) -> bool:
         False in doubt: where a sentence or a clause says something, where a question suggests something or gives a
         reason, for a list of questions, and for a text of more than 300 characters.
     """
-    text = answer.rstrip(_CLOSING)
+    text = answer
+    if 2 * len(_GREEK.findall(text)) > sum(map(str.isalpha, text)):
+        text = _GREEK_QUESTION_MARK.sub("?", text).replace("·", ";").replace("\u0387", ";")
+    text = text.rstrip(_CLOSING)
     if not text.endswith(_QUESTION_MARKS) or len(text) > _LONGEST or not any(map(str.isalnum, text)):
         return False
     if _says_again(question, text):
