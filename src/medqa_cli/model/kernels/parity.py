@@ -95,9 +95,18 @@ def settle_way(model: Any, name: str, dtype: torch.dtype, *, trains: bool, fuses
     Raises:
         InputError: in no way does it compute what Transformers does.
     """
-    with distributed.raise_on_all_ranks():
-        own = _Proof(model, name, dtype, trains).fastest_way(KINDS if fuses else ())
-    way = max(distributed.all_gather(own), key=lambda way: (not way.packed, not way.in_chunks, -len(way.fused)))
+    proof, limit = _Proof(model, name, dtype, trains), Way(True, True, KINDS if fuses else ())
+    reasons: dict[str, None] = {}
+    while True:
+        with distributed.raise_on_all_ranks():
+            fastest = proof.fastest_way(limit)
+        ways = distributed.all_gather(fastest)
+        reasons |= dict.fromkeys(reason for way in ways for reason in way.reasons)
+        limit = _in_common(ways)
+        # Ranks may differ in their GPUs. What they have in common is proven in the next round.
+        if all(replace(way, reasons=()) == limit for way in ways):
+            break
+    way = replace(limit, reasons=tuple(reasons))
     use_way(model, way)
     for reason in way.reasons:
         console.note(f"{name}: {reason}")
@@ -121,13 +130,19 @@ def _causal_lm(model: Any) -> Any:
     return model.get_base_model() if hasattr(model, "peft_config") else model
 
 
-def _ways(kinds: tuple[str, ...], packable: bool) -> Iterator[Way]:
-    """Yield the ways from the fastest to the plainest."""
+def _in_common(ways: Sequence[Way]) -> Way:
+    """Return the way that is no faster than any of these in any respect."""
+    fused = tuple(kind for kind in ways[0].fused if all(kind in way.fused for way in ways))
+    return Way(all(way.packed for way in ways), all(way.in_chunks for way in ways), fused)
+
+
+def _ways(limit: Way) -> Iterator[Way]:
+    """Yield the ways that are no faster than ``limit`` in any respect, from the fastest to the plainest."""
+    kinds = limit.fused
     fewer = [tuple(other for other in kinds if other != kind) for kind in kinds]
-    choices = list(dict.fromkeys([kinds, *fewer, ()]))
-    for packed in (True, False) if packable else (False,):
-        for in_chunks in (True, False):
-            yield from (Way(packed, in_chunks, fused) for fused in choices)
+    for packed in (True, False) if limit.packed else (False,):
+        for in_chunks in (True, False) if limit.in_chunks else (False,):
+            yield from (Way(packed, in_chunks, fused) for fused in dict.fromkeys([kinds, *fewer, ()]))
 
 
 class _Proof:
@@ -144,37 +159,37 @@ class _Proof:
         self._unit = 1 / 127 if getattr(self._causal_lm, "is_loaded_in_8bit", False) else torch.finfo(dtype).eps
         self._dtype = dtype
 
-    def fastest_way(self, kinds: tuple[str, ...]) -> Way:
-        """Return the fastest way that agrees.
-
-        Args:
-            kinds: of layers that may be fused.
+    def fastest_way(self, limit: Way) -> Way:
+        """Return the fastest way that agrees, in no respect faster than ``limit``.
 
         Raises:
             InputError: none does.
         """
         try:
             with few_layers(self._causal_lm), undisturbed(self._model):
-                return self._fastest_way(kinds)
+                return self._fastest_way(limit)
         except _PlainForwardError:
             # Layers may need those that were left out.
             with undisturbed(self._model):
-                return self._fastest_way(kinds)
+                return self._fastest_way(limit)
 
-    def _fastest_way(self, kinds: tuple[str, ...]) -> Way:
+    def _fastest_way(self, limit: Way) -> Way:
         packable = use_packed_attention(self._causal_lm)
-        layers = {kind: layer for kind, layer in first_layers(self._model).items() if kind in kinds}
+        # Why layers keep their own code; those of the kinds that are right in the first layer, so far.
+        own_code: dict[str, str] = {}
         right: tuple[str, ...] = ()
         with self._in_float32():
-            for kind, layer in layers.items():
-                right += (kind,) if self._layer_agrees(layer, kind, (*right, kind)) else ()
+            for kind, layer in first_layers(self._model).items():
+                if kind in limit.fused:
+                    own_code[kind] = self._problem_of_layer(layer, kind, (*right, kind))
+                    right += () if own_code[kind] else (kind,)
             truth = self._truth()
             noise = _distances(self._truth(moved=True), truth)
             self._refuse_later_tokens(noise)
             with short_windows(self._causal_lm) as has_windows:
                 in_windows = self._truth() if has_windows else None
         problems: dict[Way, str] = {}
-        for way in _ways(right, packable):
+        for way in _ways(replace(limit, packed=limit.packed and packable, fused=right)):
             if way.packed and any(problem.startswith(_ASKS_FOR) for problem in problems.values()):
                 continue
             with self._in_float32():
@@ -185,7 +200,7 @@ class _Proof:
             problems[way] = problem or self._problem_in_own_type(way)
             if not problems[way]:
                 self._refuse_what_only_answers(way)
-                return replace(way, reasons=_reasons(way, packable, tuple(layers), problems))
+                return replace(way, reasons=_reasons(way, limit, packable, own_code, problems))
         raise InputError(
             f"{self._name}: medqa does not compute {self._type} models as Transformers does "
             f"({list(problems.values())[-1]})",
@@ -212,8 +227,11 @@ class _Proof:
             self._own_truth = truth, _distances(self._truth(moved=True), truth)
         return self._problem_of(way, *self._own_truth)
 
-    def _layer_agrees(self, layer: Any, kind: str, kinds: tuple[str, ...]) -> bool:
-        """Tell whether the first layer of a kind computes the same when it, and those of ``kinds`` in it, are fused."""
+    def _problem_of_layer(self, layer: Any, kind: str, kinds: tuple[str, ...]) -> str:
+        """Say what is wrong with the first layer of a kind when it, and those of ``kinds`` in it, are fused.
+
+        Empty where it computes the same.
+        """
         linear = layer.gate_proj if kind == GATED_SILU else layer
         width = layer.weight.shape[-1] if kind == RMS_NORM else int(linear.in_features)
         generator = torch.Generator().manual_seed(1)
@@ -236,11 +254,11 @@ class _Proof:
             plain = numbers(inputs)
             noise = _distances(numbers(self._moved(inputs)), plain)
             fuse_layers(layer, kinds)
-            return not self._apart(numbers(inputs), plain, noise)
+            return "which computes something else" if self._apart(numbers(inputs), plain, noise) else ""
         except _FATAL:
             raise
-        except Exception:  # whatever comes of a layer that only looked as if it could be replaced
-            return False
+        except Exception as error:  # whatever comes of a layer that only looked as if it could be replaced
+            return f"since fused ones fail ({_first_line(error)})"
         finally:
             unfuse_layers(layer)
             for module, mode in modes:
@@ -364,25 +382,35 @@ def _distances(found: _Numbers, truth: _Numbers) -> dict[str, float]:
     }
 
 
-def _reasons(way: Way, packable: bool, kinds: tuple[str, ...], problems: dict[Way, str]) -> tuple[str, ...]:
-    found = []
-    if not way.packed:
+def _reasons(
+    way: Way, limit: Way, packable: bool, own_code: dict[str, str], problems: dict[Way, str]
+) -> tuple[str, ...]:
+    """Say why a way is slower than ``limit``.
+
+    Args:
+        way: the fastest that is right.
+        limit: the fastest that might have been.
+        packable: the model lets others compute its attention.
+        own_code: kinds of layers -> why the first of them keeps its own code; empty where it need not.
+        problems: what is wrong with the ways that were tried.
+    """
+    reasons = []
+    if limit.packed and not way.packed:
         # That of the plainest packed way: what is left is the packing itself.
         tried = [problem for other, problem in problems.items() if other.packed]
         why = tried[-1].removeprefix(_ASKS_FOR) if packable else "its attention is computed by its own code only"
-        found.append(
+        reasons.append(
             f"examples are computed one at a time, with the model's own attention, since several in one forward would "
             f"come out wrong ({why}): right, and slower"
         )
-    return (
-        *found,
-        *(
-            f"{kind} layers keep their own code, which computes something else"
-            for kind in kinds
-            if kind not in way.fused
-        ),
-        *([] if way.in_chunks else ["losses are taken from the whole logits, which take more memory"]),
-    )
+    reasons += [
+        f"{kind} layers keep their own code, {problem or 'which computes something else'}"
+        for kind, problem in own_code.items()
+        if kind not in way.fused
+    ]
+    if limit.in_chunks and not way.in_chunks:
+        reasons.append("losses are taken from the whole logits, which take more memory")
+    return tuple(reasons)
 
 
 def _first_line(error: BaseException) -> str:
