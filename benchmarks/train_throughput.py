@@ -244,8 +244,7 @@ def make_medqa(options: argparse.Namespace, examples: list[Any], clock: Any) -> 
     from medqa_cli.model.devices import pick_compute_dtype, pick_device
     from medqa_cli.model.kernels.fused_layers import fuse_layers
     from medqa_cli.training.arguments import make_training_arguments
-    from medqa_cli.training.estimate import MemoryEstimator
-    from medqa_cli.training.setup import device_at_hand
+    from medqa_cli.training.estimate import MemoryEstimator, device_at_hand
     from medqa_cli.training.trainer import MedqaTrainer
 
     device = pick_device()

@@ -636,7 +636,7 @@ def test_which_errors_mean_that_memory_ran_out(error: Exception, is_memory: bool
 
 
 def test_likelihoods_that_are_no_numbers(trained: Path, medqa: Medqa, monkeypatch: pytest.MonkeyPatch) -> None:
-    from medqa_cli.model.scoring import AnswerScore
+    from medqa_cli.model.kernels.packing import AnswerScore
 
     broken = [AnswerScore(float("nan"), 5), AnswerScore(2.0, 5)]
     monkeypatch.setattr("medqa_cli.evaluation.generation.score_answers", lambda *_, **__: broken)

@@ -18,8 +18,9 @@ from medqa_cli.errors import MedqaError
 from medqa_cli.files import RunFolder
 from medqa_cli.journal import SharedJournal
 from medqa_cli.model.devices import free_unused_memory
+from medqa_cli.model.kernels.packing import AnswerScore, score_answers
+from medqa_cli.model.kernels.parity import settle_way
 from medqa_cli.model.load import LoadedModel, load_base, load_model
-from medqa_cli.model.scoring import AnswerScore, score_answers
 from medqa_cli.prompt.encoder import IGNORE_INDEX, Example, PromptEncoder
 
 # Forwards in a piece of work that a second start finds done.
@@ -57,7 +58,9 @@ def each_model(names: Sequence[str], run: RunFolder, config: Config, *, packed: 
             # Trained biases stand in the base's own layers, and switching the adapter off leaves them there.
             tuned.model = None
             free_unused_memory(tuned.device)
-            tuned.model = load_base(tuned.source, config.model, tuned.device, tuned.dtype, **how, settled=packed)
+            tuned.model = load_base(tuned.source, config.model, tuned.device, tuned.dtype, **how)
+            if packed:
+                settle_way(tuned.model, tuned.source.name, tuned.dtype, trains=False, fuses=False)
             yield from lent(replace(tuned, name="base"))
         tuned.model = None
         free_unused_memory(tuned.device)

@@ -12,7 +12,7 @@ from medqa_cli.errors import InputError
 from medqa_cli.evaluation.baselines import swapped_references
 from medqa_cli.evaluation.generation import GeneratedAnswer
 from medqa_cli.evaluation.samples import Sample
-from medqa_cli.model.scoring import AnswerScore
+from medqa_cli.model.kernels.packing import AnswerScore
 from medqa_cli.prompt.encoder import IGNORE_INDEX, Example, PromptEncoder
 
 

@@ -30,8 +30,8 @@ from medqa_cli.evaluation.results import ChoiceResults, Measured, Statistics, ma
 from medqa_cli.evaluation.samples import Sample
 from medqa_cli.files import RunFolder, sha256_of_file
 from medqa_cli.journal import SharedJournal
+from medqa_cli.model.kernels.packing import AnswerScore
 from medqa_cli.model.load import base_of_adapter, load_config, load_tokenizer, num_embeddings
-from medqa_cli.model.scoring import AnswerScore
 from medqa_cli.prompt.encoder import PromptContract, PromptEncoder
 
 MODEL_NAMES = ("adapter", "base", "merged")

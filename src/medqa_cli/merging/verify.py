@@ -23,8 +23,7 @@ from medqa_cli.data.dataset import QaRow, evenly_spaced
 from medqa_cli.merging.adapter_file import AdapterFile
 from medqa_cli.merging.architecture import Architecture
 from medqa_cli.model.devices import pick_compute_dtype
-from medqa_cli.model.kernels.packing import PackedBatch, group_by_size, pack
-from medqa_cli.model.scoring import AnswerScore, mean_nll
+from medqa_cli.model.kernels.packing import AnswerScore, PackedBatch, group_by_size, mean_nll, pack
 from medqa_cli.prompt.encoder import Example, PromptEncoder
 
 # What two runs of one model in bfloat16 differ by is of the same order.
@@ -69,7 +68,7 @@ def answer_logits(model: Any, batch: PackedBatch) -> torch.Tensor:
 
 
 def answer_scores(logits: torch.Tensor, batch: PackedBatch) -> list[AnswerScore]:
-    """Return the likelihood of each answer of a batch, as ``model.scoring`` computes it.
+    """Return the likelihood of each answer of a batch, as ``score_answers`` computes it.
 
     Args:
         logits: ``(N, V)``, as ``answer_logits`` gives them.

@@ -208,7 +208,14 @@ def free_memory_bytes(device: torch.device) -> int:
     limit = _container_limit_bytes()
     if limit is None:
         return available
-    return max(0, min(available, limit - _container_used_bytes()))
+    try:
+        used = int((_CGROUP_DIR / "memory.current").read_text(encoding="ascii"))
+        stat = (_CGROUP_DIR / "memory.stat").read_text(encoding="ascii").splitlines()
+        # Pages of files can be given back.
+        used -= next((int(line.split()[1]) for line in stat if line.startswith("inactive_file ")), 0)
+    except (OSError, ValueError, IndexError):
+        used = 0
+    return max(0, min(available, limit - used))
 
 
 def host_memory_bytes() -> int:
@@ -224,16 +231,6 @@ def _container_limit_bytes() -> int | None:
         return None if limit == "max" else int(limit)
     except (OSError, ValueError):
         return None
-
-
-def _container_used_bytes() -> int:
-    """Return what this container has taken, without the pages of files that it can give back."""
-    try:
-        used = int((_CGROUP_DIR / "memory.current").read_text(encoding="ascii"))
-        stat = (_CGROUP_DIR / "memory.stat").read_text(encoding="ascii").splitlines()
-        return used - next((int(line.split()[1]) for line in stat if line.startswith("inactive_file ")), 0)
-    except (OSError, ValueError, IndexError):
-        return 0
 
 
 def pick_device() -> torch.device:
@@ -270,6 +267,11 @@ def pick_compute_dtype(name: str, device: torch.device) -> torch.dtype:
     if device.type == "cuda":
         return torch.bfloat16 if torch.cuda.get_device_capability(device) >= (8, 0) else torch.float16
     return torch.bfloat16 if torch.cpu._is_amx_tile_supported() else torch.float32
+
+
+def dtype_name(dtype: torch.dtype) -> str:
+    """Return the name of a type as the config has it."""
+    return str(dtype).removeprefix("torch.")
 
 
 def peak_memory_bytes(device: torch.device) -> int:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import copy
 import logging
 import warnings
 from contextlib import nullcontext
@@ -80,25 +81,37 @@ def load_model(
     device = pick_device()
     dtype = pick_compute_dtype(config.compute_dtype, device)
     adapter_dir = run.adapter_dir if choice == "adapter" else Path(choice)
-    if choice == "adapter" or (adapter_dir / ADAPTER_CONFIG_NAME).is_file():
-        model, tokenizer, contract = load_tuned(adapter_dir, config, device, dtype, packed=packed, batches=batches)
-        encoder = PromptEncoder(contract, tokenizer, num_embeddings(model.config))
-        return LoadedModel(choice, base_of_adapter(adapter_dir), model, encoder, device, dtype)
+    has_adapter = (adapter_dir / ADAPTER_CONFIG_NAME).is_file()
+    is_tuned = choice == "adapter" or (has_adapter and choice not in ("base", "merged"))
+    if is_tuned:
+        source = base_of_adapter(adapter_dir)
+        if config.name_or_path not in (None, source.name):
+            console.warn(
+                f"the adapter was trained on {source.name}, which is used; model.name_or_path is {config.name_or_path}"
+            )
+        contract = PromptContract.load(adapter_dir)
+        tokenizer = load_tokenizer(str(adapter_dir))
+    else:
+        source = _find_untuned(choice, run, config)
+        tokenizer = load_tokenizer(source.location, source.revision)
+        # A merged model has its contract beside it; a base is asked as the run's adapter is.
+        folders = [f for f in (Path(source.location), run.adapter_dir) if (f / PROMPT_FILE_NAME).is_file()]
+        contract = PromptContract.load(folders[0]) if folders else make_contract(prompt, tokenizer)
+    model = load_base(source, quantized_how(choice, config), device, dtype, packed=packed, batches=batches)
+    if is_tuned:
+        model = load_adapter(model, adapter_dir)
+    if packed:
+        settle_way(model, source.name, dtype, trains=False, fuses=is_tuned)
+    encoder = PromptEncoder(contract, tokenizer, num_embeddings(model.config))
+    return LoadedModel(choice, source, model, encoder, device, dtype)
+
+
+def _find_untuned(choice: str, run: RunFolder, config: ModelConfig) -> ModelRef:
+    if choice == "base":
+        return find_base(config.name_or_path, config.revision)
     if choice == "merged" and not run.merged_dir.is_dir():
         raise InputError(f"no merged model in {run.merged_dir}", "make one: medqa merge")
-    if choice == "base":
-        source = find_base(config.name_or_path, config.revision)
-    else:
-        source = find_base(str(run.merged_dir) if choice == "merged" else choice, named_by="--model")
-    tokenizer = load_tokenizer(source.location, source.revision)
-    # A merged model has its contract beside it; a base is asked as the run's adapter is.
-    folders = [folder for folder in (Path(source.location), run.adapter_dir) if (folder / PROMPT_FILE_NAME).is_file()]
-    contract = PromptContract.load(folders[0]) if folders else make_contract(prompt, tokenizer)
-    how = quantized_how(choice, config)
-    model = load_base(source, how, device, dtype, packed=packed, batches=batches, settled=packed)
-    return LoadedModel(
-        choice, source, model, PromptEncoder(contract, tokenizer, num_embeddings(model.config)), device, dtype
-    )
+    return find_base(str(run.merged_dir) if choice == "merged" else choice, named_by="--model")
 
 
 def quantized_how(choice: str, config: ModelConfig) -> ModelConfig:
@@ -171,7 +184,6 @@ def load_base(
     dtype: torch.dtype,
     *,
     packed: bool,
-    settled: bool = False,
     batches: bool = False,
     sharded: bool = False,
 ) -> Any:
@@ -184,7 +196,6 @@ def load_base(
         dtype: type of the unquantized tensors and of the matrix products.
         packed: for padding-free forwards (training, likelihoods) rather than for generation, of several examples at
             once where the architecture takes that; whether its numbers are right then is to be proven (``parity``).
-        settled: it is to be scored as it is: its way of computing several examples is settled at once.
         batches: for generation, of many answers at once.
         sharded: leave it in host memory, in a form that FSDP can divide among devices, which takes each layer
             from there.
@@ -196,30 +207,10 @@ def load_base(
         InputError: the model is not there, cannot be loaded, lacks weights, has some that are not numbers, or would be
             computed wrongly on this CPU.
     """
-    from transformers import AutoModelForCausalLM
-
     quiet_libraries()
     hf_config = load_config(source.location, source.revision)
     quantization.refuse_other_quantization(hf_config, config, source.name)
-    folder = base_folder(source)
-    check_weight_files(folder)
-    status = console.status(f"loading {source.name} ...")
-    # Watching imports bitsandbytes, which takes a second and is not needed for whole weights.
-    watching = nullcontext(LoadedWeights()) if config.quantization == "none" else watching_quantization()
-    with status, loading("model", source.location), watching as weights:
-        model, info = AutoModelForCausalLM.from_pretrained(
-            folder,
-            dtype=dtype,
-            device_map={"": "cpu" if sharded else str(device)},
-            quantization_config=quantization.quantization_config(config, dtype, sharded=sharded),
-            attn_implementation=own_attention(hf_config),
-            trust_remote_code=False,
-            local_files_only=True,
-            # Otherwise an error in the words of Transformers; ``check`` says more.
-            ignore_mismatched_sizes=True,
-            output_loading_info=True,
-        )
-    weights.check(model, info, source.name)
+    model = _with_weights(hf_config, source, config, "cpu" if sharded else str(device), dtype, sharded=sharded)
     model.requires_grad_(False)
     if config.quantization != "none" and device.type == "cpu" and not sharded:
         quantization.release_weight_file(model)
@@ -231,10 +222,49 @@ def load_base(
         use_packed_attention(model)
     elif quantization.gains_from_dequantizing(model, device, dtype, batches=batches):
         quantization.dequantize_layers(model, dtype)
-    model.eval()
-    if settled:
-        settle_way(model, source.name, dtype, trains=False, fuses=False)
+    return model.eval()
+
+
+def _with_weights(
+    hf_config: Any, source: ModelRef, config: ModelConfig, place: str, dtype: torch.dtype, *, sharded: bool
+) -> Any:
+    """Let Transformers load a model, and check that it has the weights of its files."""
+    from transformers import AutoModelForCausalLM
+
+    folder = base_folder(source)
+    check_weight_files(folder)
+    # Watching imports bitsandbytes, which takes a second and is not needed for whole weights.
+    watching = nullcontext(LoadedWeights()) if config.quantization == "none" else watching_quantization()
+    with console.status(f"loading {source.name} ..."), loading("model", source.location), watching as weights:
+        model, info = AutoModelForCausalLM.from_pretrained(
+            folder,
+            dtype=dtype,
+            device_map={"": place},
+            quantization_config=quantization.quantization_config(config, dtype, sharded=sharded),
+            attn_implementation=own_attention(hf_config),
+            trust_remote_code=False,
+            local_files_only=True,
+            # Otherwise an error in the words of Transformers; ``check`` says more.
+            ignore_mismatched_sizes=True,
+            output_loading_info=True,
+        )
+    weights.check(model, info, source.name)
     return model
+
+
+def empty_base(hf_config: Any, config: ModelConfig, dtype: torch.dtype) -> Any:
+    """Build the base as ``load_base`` does, on the meta device: its layers and the sizes of their weights."""
+    from transformers import AutoModelForCausalLM
+
+    with torch.device("meta"):
+        base = AutoModelForCausalLM.from_config(
+            copy.deepcopy(hf_config),  # it notes there what it made of it
+            dtype=dtype,
+            attn_implementation=own_attention(hf_config),
+            trust_remote_code=False,
+        )
+        quantization.quantize_without_content(base, config, dtype)
+    return base
 
 
 def load_adapter(model: Any, adapter_dir: Path) -> Any:
@@ -247,7 +277,17 @@ def load_adapter(model: Any, adapter_dir: Path) -> Any:
 
     config = read_adapter_config(adapter_dir)
     refuse_endless_patterns(config, [name for name, _ in model.named_modules()], adapter_dir)
-    _refuse_absent_weights(config, adapter_dir)
+    # PEFT first makes matrices of whatever size the config says, and takes a folder without a file of weights for a
+    # repository of the hub.
+    shapes = {tensor.name: tensor.shape for tensor in tensors_of_file(adapter_file(adapter_dir))}
+    ranks = {shape[0] for name, shape in shapes.items() if shape and ("lora_A" in name or "lora_embedding_A" in name)}
+    most = max([config["r"], *(config.get("rank_pattern") or {}).values()])
+    if ranks and most > max(ranks):
+        raise InputError(
+            f"the adapter in {adapter_dir} contradicts itself: its config speaks of rank {most:,}, its matrices "
+            f"have {max(ranks):,} at most",
+            "restore adapter_config.json, or train again",
+        )
     with loading("adapter", adapter_dir, _OTHER_BASE), warnings.catch_warnings():
         # ``check_effect`` makes an error of it.
         warnings.filterwarnings("ignore", "Found missing adapter keys")
@@ -256,23 +296,6 @@ def load_adapter(model: Any, adapter_dir: Path) -> Any:
     with loading("adapter", adapter_dir, _OTHER_BASE):
         check_effect(adapted, adapter_dir)
     return adapted
-
-
-def _refuse_absent_weights(config: dict[str, Any], adapter_dir: Path) -> None:
-    """Refuse ranks that no matrix in the file has: PEFT makes the matrices first, of whatever size.
-
-    Where there is no file at all, PEFT would take the folder for a repository of the hub.
-    """
-    path = adapter_file(adapter_dir)
-    shapes = {tensor.name: tensor.shape for tensor in tensors_of_file(path)}
-    ranks = {shape[0] for name, shape in shapes.items() if "lora_A" in name or "lora_embedding_A" in name if shape}
-    wanted = {config["r"], *(config.get("rank_pattern") or {}).values()}
-    if ranks and max(wanted) > max(ranks):
-        raise InputError(
-            f"the adapter in {adapter_dir} contradicts itself: its config speaks of rank {max(wanted):,}, its matrices "
-            f"have {max(ranks):,} at most",
-            "restore adapter_config.json, or train again",
-        )
 
 
 def base_of_adapter(adapter_dir: Path) -> ModelRef:
@@ -287,31 +310,3 @@ def base_of_adapter(adapter_dir: Path) -> ModelRef:
         path = adapter_dir / ADAPTER_CONFIG_NAME
         raise InputError(f"{path} is damaged: it names no base model", "train again, or restore the file")
     return find_base(name, config.get("revision"), named_by=f"the base that {adapter_dir} names", by_user=False)
-
-
-def load_tuned(
-    adapter_dir: Path,
-    config: ModelConfig,
-    device: torch.device,
-    dtype: torch.dtype,
-    *,
-    packed: bool,
-    batches: bool = False,
-) -> tuple[Any, Any, PromptContract]:
-    """Load base + adapter, the adapter's tokenizer and its prompt contract; arguments as of ``load_base``.
-
-    Raises:
-        InputError: any of them is missing or damaged.
-    """
-    hub.name_repository(config.name_or_path)
-    source = base_of_adapter(adapter_dir)
-    if config.name_or_path not in (None, source.name):
-        console.warn(
-            f"the adapter was trained on {source.name}, which is used; model.name_or_path is {config.name_or_path}"
-        )
-    contract = PromptContract.load(adapter_dir)
-    tokenizer = load_tokenizer(str(adapter_dir))
-    model = load_adapter(load_base(source, config, device, dtype, packed=packed, batches=batches), adapter_dir)
-    if packed:
-        settle_way(model, source.name, dtype, trains=False)
-    return model, tokenizer, contract

@@ -61,19 +61,8 @@ def add_lora(model: Any, config: LoraConfig, base_name: str, revision: str | Non
         adapted = get_peft_model(model, peft_config)
     except ValueError as error:
         raise InputError(f"lora.target_modules: {str(error).splitlines()[0]}") from error
-    _refuse_narrow_biases(adapted)
-    for parameter in adapted.parameters():
-        if parameter.requires_grad:
-            parameter.data = parameter.data.float()
-    # The name that the user gave, not a path in this machine's cache.
-    adapted.peft_config["default"].base_model_name_or_path = base_name
-    adapted.peft_config["default"].revision = revision
-    return adapted
-
-
-def _refuse_narrow_biases(model: Any) -> None:
-    # bitsandbytes (0.50, Linear4bit.forward) turns a bias into the type of the products, in place and for good.
-    for name, module in model.named_modules():
+    for name, module in adapted.named_modules():
+        # bitsandbytes (0.50, Linear4bit.forward) turns a bias into the type of the products, in place and for good.
         is_narrow = getattr(module, "compute_dtype", None) in (torch.bfloat16, torch.float16)
         bias = getattr(module, "bias", None)
         if is_narrow and isinstance(bias, torch.Tensor) and bias.requires_grad:
@@ -81,6 +70,13 @@ def _refuse_narrow_biases(model: Any) -> None:
                 f"lora.bias: the bias of the 4-bit layer {name} would be trained in 16 bits",
                 "set lora.bias to none, or model.quantization to none",
             )
+    for parameter in adapted.parameters():
+        if parameter.requires_grad:
+            parameter.data = parameter.data.float()
+    # The name that the user gave, not a path in this machine's cache.
+    adapted.peft_config["default"].base_model_name_or_path = base_name
+    adapted.peft_config["default"].revision = revision
+    return adapted
 
 
 def refuse_dora_on_int8_cpu(model: Any, use_dora: bool) -> None:
@@ -125,13 +121,19 @@ def find_targets(model: Any, config: LoraConfig) -> Targets:
     layers = (torch.nn.Linear, Conv1D)
     names = [name for name, module in model.named_modules() if isinstance(module, layers)]
     if config.target_modules == "auto":
-        found = _automatic(model, names)
+        targets = _automatic(model, names)
     elif config.target_modules == "all-linear":
-        found = _all_but_experts(model, names)
+        targets = _all_but_experts(model, names)
     else:
-        found = Targets(list(config.target_modules))
-        _refuse_experts(model, config.target_modules)
-    return replace(found, excluded=_outside_of_language_model(model, names))
+        targets = Targets(list(config.target_modules))
+        lost = sorted(set(config.target_modules) - set(_as_peft_takes(model, config.target_modules)))
+        if lost:
+            raise InputError(
+                f"lora.target_modules: {', '.join(lost)} are the experts of {model.config.model_type}: parameters and "
+                "no linear layers, whose adapters cannot be merged",
+                "leave them out, such as [q_proj, k_proj, v_proj, o_proj]; or set all-linear, which does",
+            )
+    return replace(targets, excluded=_outside_of_language_model(model, names))
 
 
 def _automatic(model: Any, names: Sequence[str]) -> Targets:
@@ -161,16 +163,6 @@ def _all_but_experts(model: Any, names: Sequence[str]) -> Targets:
         f"lora.target_modules: all-linear: {', '.join(kept)} get an adapter; experts are no linear layers, and get none"
     )
     return Targets(kept, note=note)
-
-
-def _refuse_experts(model: Any, modules: Sequence[str]) -> None:
-    lost = sorted(set(modules) - set(_as_peft_takes(model, modules)))
-    if lost:
-        raise InputError(
-            f"lora.target_modules: {', '.join(lost)} are the experts of {model.config.model_type}: parameters and no "
-            "linear layers, whose adapters cannot be merged",
-            "leave them out, such as [q_proj, k_proj, v_proj, o_proj]; or set all-linear, which does",
-        )
 
 
 def _as_peft_takes(model: Any, modules: Sequence[str]) -> list[str]:

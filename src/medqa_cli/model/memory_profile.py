@@ -27,9 +27,9 @@ from medqa_cli.model.kernels import attention
 from medqa_cli.model.kernels.chunked_cross_entropy import chunks_as_on, install_answer_losses
 from medqa_cli.model.kernels.fused_layers import casting_once, fuse_layers
 from medqa_cli.model.kernels.packing import answer_token_losses, pack
-from medqa_cli.model.load import quiet_libraries
+from medqa_cli.model.load import empty_base, quiet_libraries
 from medqa_cli.model.lora import add_lora
-from medqa_cli.model.quantization import CONSTANTS_PER_BLOCK, WEIGHTS_PER_BLOCK, num_parameters, quantization_config
+from medqa_cli.model.quantization import give_empty_weights, num_parameters
 from medqa_cli.prompt.encoder import Example
 
 # Layers that the step is run with. All layers of a model are taken to be alike.
@@ -51,8 +51,7 @@ class StepMemory:
     ``logit_bytes``: logits of answer tokens, as many as live at a time; ``working_bytes``: what else lives at the
     peak (dequantized weights, gradients of activations). ``num_trainable`` and ``num_parameters`` count parameters,
     quantized ones as they were before; ``num_in_small_tensors``: trained ones in tensors of less than 100,000.
-    ``working_bytes`` is below zero where the adapter's gradients do not all live at
-    the peak.
+    ``working_bytes`` is below zero where the adapter's gradients do not all live at the peak.
     """
 
     base_bytes: int
@@ -115,12 +114,11 @@ class ShapeModel:
         Raises:
             UnknownMemoryError: a layer needs real numbers.
         """
-        as_there = _as_on(device_type, self._dtype, has_flash)
-        with _unknown_where_it_fails(), as_there:
-            found = [model.step_memory(largest, recomputed, several_forwards) for model in self._models]
-        if len(found) == 1:
-            return found[0]
-        few, more = (asdict(memory) for memory in found)
+        with _unknown_where_it_fails(), _as_on(device_type, self._dtype, has_flash):
+            memories = [model.step_memory(largest, recomputed, several_forwards) for model in self._models]
+        if len(memories) == 1:
+            return memories[0]
+        few, more = (asdict(memory) for memory in memories)
         extra = self._num_layers - _FEW_LAYERS[0]
         return StepMemory(**{name: few[name] + extra * (more[name] - few[name]) for name in few})
 
@@ -129,20 +127,13 @@ class _OneDepth:
     """The model with some number of layers."""
 
     def __init__(self, hf_config: Any, model: ModelConfig, lora: LoraConfig, dtype: torch.dtype) -> None:
-        from transformers import AutoModelForCausalLM
-
         self._mode = FakeTensorMode(allow_non_fake_inputs=True)
+        base = empty_base(hf_config, model, dtype).requires_grad_(False)
         with torch.device("meta"):
-            base = AutoModelForCausalLM.from_config(
-                hf_config, dtype=dtype, attn_implementation=attention.own_attention(hf_config), trust_remote_code=False
-            )
-            _replace_layers(base, model, dtype)
-            _give_quantized_weights(base, model, dtype)  # DoRA asks for their norms
-            base.requires_grad_(False)
             self._model = add_lora(base, lora, "", None)
         with self._mode:
             _leave_meta_device(self._model)
-            _give_quantized_weights(base, model, dtype)
+            give_empty_weights(base, model, dtype)
         install_answer_losses(base)
         attention.use_packed_attention(base)
         fuse_layers(self._model)
@@ -176,7 +167,7 @@ class _OneDepth:
             parameter.grad = None
         gradients = _bytes_of(trained)
         return StepMemory(
-            base_bytes=_base_bytes(model),
+            base_bytes=_bytes_of([tensor for tensor in _weights_of(model) if not tensor.requires_grad]),
             adapter_bytes=gradients,
             gradient_bytes=gradients,
             activation_bytes=activations,
@@ -255,23 +246,21 @@ class _LiveBytes(TorchDispatchMode):
     def __torch_dispatch__(self, func: Any, types: Any, args: Any = (), kwargs: Any = None) -> Any:
         result = func(*args, **(kwargs or {}))
         for leaf in tree_leaves(result):
-            if isinstance(leaf, torch.Tensor):
+            if isinstance(leaf, torch.Tensor) and leaf.untyped_storage()._cdata not in self._known:
                 self._count(leaf.untyped_storage())
         return result
 
     def _count(self, storage: torch.UntypedStorage) -> None:
-        key = storage._cdata
-        if key in self._known:
-            return
-        size = storage.nbytes()
-        self._known[key] = weakref.ref(storage, lambda _: self._released(key, size))
+        key, size = storage._cdata, storage.nbytes()
+
+        def release(_: Any) -> None:
+            del self._known[key]
+            self.now -= size
+
+        self._known[key] = weakref.ref(storage, release)
         self.now += size
         self.peak = max(self.peak, self.now)
         self.peak_since_mark = max(self.peak_since_mark, self.now)
-
-    def _released(self, key: int, size: int) -> None:
-        del self._known[key]
-        self.now -= size
 
 
 @contextmanager
@@ -310,34 +299,6 @@ def _weights_of(model: torch.nn.Module) -> list[torch.Tensor]:
     return tensors
 
 
-def _base_bytes(model: torch.nn.Module) -> int:
-    return _bytes_of([tensor for tensor in _weights_of(model) if not tensor.requires_grad])
-
-
-def empty_base(hf_config: Any, config: ModelConfig, dtype: torch.dtype) -> Any:
-    """Build the base as loading makes it, on the meta device: its layers and the sizes of their weights."""
-    from transformers import AutoModelForCausalLM
-
-    with torch.device("meta"):
-        base = AutoModelForCausalLM.from_config(hf_config, dtype=dtype, trust_remote_code=False)
-        _replace_layers(base, config, dtype)
-        _give_quantized_weights(base, config, dtype)
-    return base
-
-
-def _replace_layers(base: Any, config: ModelConfig, dtype: torch.dtype) -> None:
-    """Put bitsandbytes' layers where loading the model would; their weights are on the meta device."""
-    settings = quantization_config(config, dtype, sharded=False)
-    if settings is None:
-        return
-    from transformers.quantizers.auto import AutoHfQuantizer
-
-    quantizer = AutoHfQuantizer.from_config(settings, pre_quantized=False)
-    quantizer.preprocess_model(model=base, device_map={"": "cpu"})
-    base.is_loaded_in_4bit = config.quantization in ("nf4", "fp4")
-    base.is_loaded_in_8bit = config.quantization == "int8"
-
-
 def _leave_meta_device(model: torch.nn.Module) -> None:
     """Put fake tensors of the default device in the place of all parameters and buffers; what was shared stays so."""
     made: dict[int, Any] = {}
@@ -352,50 +313,3 @@ def _leave_meta_device(model: torch.nn.Module) -> None:
                     # The old one is kept as well: a freed tensor's id may come again.
                     made[id(tensor)] = tensor, torch.nn.Parameter(fake, tensor.requires_grad) if is_parameter else fake
                 tensors[name] = made[id(tensor)][1]
-
-
-def _give_quantized_weights(base: Any, config: ModelConfig, dtype: torch.dtype) -> None:
-    """Give bitsandbytes' layers weights of the size that quantization makes."""
-    import bitsandbytes as bnb
-
-    for module in base.modules():
-        if isinstance(module, bnb.nn.Linear4bit):
-            _give_four_bit_weight(module, config, dtype)
-        elif isinstance(module, bnb.nn.Linear8bitLt):
-            values = torch.empty(module.out_features, module.in_features, dtype=torch.int8)
-            weight: Any = torch.nn.Parameter(values, requires_grad=False)
-            weight.CB = weight.SCB = None  # as after the first forward, which hands them to the layer's state
-            module.weight = weight
-            module.state.CB, module.state.SCB = values, torch.empty(module.out_features)
-
-
-def _give_four_bit_weight(module: Any, config: ModelConfig, dtype: torch.dtype) -> None:
-    """Give a layer a packed weight and constants of the sizes that bitsandbytes makes."""
-    from bitsandbytes.functional import QuantState
-
-    shape = (module.out_features, module.in_features)
-    count = shape[0] * shape[1]
-    blocks = -(-count // WEIGHTS_PER_BLOCK)
-    state = QuantState(
-        absmax=torch.empty(blocks),
-        shape=torch.Size(shape),
-        code=torch.empty(16),
-        blocksize=WEIGHTS_PER_BLOCK,
-        quant_type=config.quantization,
-        dtype=dtype,
-    )
-    if config.double_quantization:
-        state.absmax, state.offset, state.nested = torch.empty(blocks, dtype=torch.uint8), torch.empty(()), True
-        state.state2 = QuantState(
-            absmax=torch.empty(-(-blocks // CONSTANTS_PER_BLOCK)),
-            code=torch.empty(256),
-            blocksize=CONSTANTS_PER_BLOCK,
-            dtype=torch.float32,
-        )
-    weight: Any = torch.nn.Parameter(torch.empty((count + 1) // 2, 1, dtype=torch.uint8), requires_grad=False)
-    # PEFT knows 4-bit weights by this name; bitsandbytes' own class cannot be made of a tensor without content.
-    weight.__class__ = type("Params4bit", (type(weight),), {"__deepcopy__": lambda self, _: self})
-    weight.quant_state, weight.quant_type = state, config.quantization
-    weight.compress_statistics = config.double_quantization
-    module.weight = weight
-    module.support_avx512bf16_for_cpu = False  # as in loading

@@ -1,4 +1,4 @@
-"""Quantization by bitsandbytes: its settings, what it leaves unquantized, 4-bit layers turned back into plain ones.
+"""Quantization by bitsandbytes: its settings, what it leaves unquantized, its layers without content or turned back.
 
 Also the faults of bitsandbytes 0.50 that loading guards against: docs/footguns.md.
 """
@@ -12,7 +12,7 @@ import torch
 from medqa_cli import console
 from medqa_cli.config.schema import ModelConfig, Quantization
 from medqa_cli.errors import InputError
-from medqa_cli.model.devices import free_memory_bytes
+from medqa_cli.model.devices import dtype_name, free_memory_bytes
 
 # Transformers' and bitsandbytes' defaults (Params4bit; quantize_4bit with compress_statistics), which loading uses.
 WEIGHTS_PER_BLOCK = 64
@@ -127,7 +127,7 @@ def tell_unquantized(base: Any, config: ModelConfig, dtype: torch.dtype) -> None
     if config.quantization != "none" and count > _NOTEWORTHY_SHARE * total:
         console.warn(
             f"model.quantization: {config.quantization} takes linear layers only: {count:,} of {total:,} weights (the "
-            f"experts of a mixture, as a rule) stay {str(dtype).removeprefix('torch.')}, "
+            f"experts of a mixture, as a rule) stay {dtype_name(dtype)}, "
             f"{count * dtype.itemsize / 2**30:.2f} GiB"
         )
 
@@ -188,3 +188,69 @@ def _four_bit_layers(model: torch.nn.Module) -> list[Any]:
     import bitsandbytes as bnb
 
     return [module for module in model.modules() if isinstance(module, bnb.nn.Linear4bit)]
+
+
+def quantize_without_content(base: Any, config: ModelConfig, dtype: torch.dtype) -> None:
+    """Put bitsandbytes' layers where loading the model would, with weights on the default device: the meta device.
+
+    Args:
+        base: the model, on the meta device.
+        config: the quantization.
+        dtype: of the matrix products.
+    """
+    settings = quantization_config(config, dtype, sharded=False)
+    if settings is None:
+        return
+    from transformers.quantizers.auto import AutoHfQuantizer
+
+    AutoHfQuantizer.from_config(settings, pre_quantized=False).preprocess_model(model=base, device_map={"": "cpu"})
+    base.is_loaded_in_4bit = config.quantization in ("nf4", "fp4")
+    base.is_loaded_in_8bit = config.quantization == "int8"
+    give_empty_weights(base, config, dtype)
+
+
+def give_empty_weights(base: Any, config: ModelConfig, dtype: torch.dtype) -> None:
+    """Give bitsandbytes' layers weights of the size that quantization makes, on the default device."""
+    import bitsandbytes as bnb
+
+    for module in base.modules():
+        if isinstance(module, bnb.nn.Linear4bit):
+            _give_four_bit_weight(module, config, dtype)
+        elif isinstance(module, bnb.nn.Linear8bitLt):
+            values = torch.empty(module.out_features, module.in_features, dtype=torch.int8)
+            weight: Any = torch.nn.Parameter(values, requires_grad=False)
+            weight.CB = weight.SCB = None  # as after the first forward, which hands them to the layer's state
+            module.weight = weight
+            module.state.CB, module.state.SCB = values, torch.empty(module.out_features)
+
+
+def _give_four_bit_weight(module: Any, config: ModelConfig, dtype: torch.dtype) -> None:
+    """Give a layer a packed weight and constants of the sizes that bitsandbytes makes."""
+    from bitsandbytes.functional import QuantState
+
+    shape = (module.out_features, module.in_features)
+    count = shape[0] * shape[1]
+    blocks = -(-count // WEIGHTS_PER_BLOCK)
+    state = QuantState(
+        absmax=torch.empty(blocks),
+        shape=torch.Size(shape),
+        code=torch.empty(16),
+        blocksize=WEIGHTS_PER_BLOCK,
+        quant_type=config.quantization,
+        dtype=dtype,
+    )
+    if config.double_quantization:
+        state.absmax, state.offset, state.nested = torch.empty(blocks, dtype=torch.uint8), torch.empty(()), True
+        state.state2 = QuantState(
+            absmax=torch.empty(-(-blocks // CONSTANTS_PER_BLOCK)),
+            code=torch.empty(256),
+            blocksize=CONSTANTS_PER_BLOCK,
+            dtype=torch.float32,
+        )
+    weight: Any = torch.nn.Parameter(torch.empty((count + 1) // 2, 1, dtype=torch.uint8), requires_grad=False)
+    # PEFT knows 4-bit weights by this name; bitsandbytes' own class cannot be made of a tensor without content.
+    weight.__class__ = type("Params4bit", (type(weight),), {"__deepcopy__": lambda self, _: self})
+    weight.quant_state, weight.quant_type = state, config.quantization
+    weight.compress_statistics = config.double_quantization
+    module.weight = weight
+    module.support_avx512bf16_for_cpu = False  # as in loading

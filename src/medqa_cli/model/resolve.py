@@ -19,7 +19,7 @@ from typing import Literal
 from medqa_cli import console, hub
 from medqa_cli.errors import InputError, MedqaError
 from medqa_cli.files import atomic_dir, is_full_disk, sha256_of_file
-from medqa_cli.model.checks.gguf_header import GgufHeader, read_header
+from medqa_cli.model.checks.gguf_header import read_header, refuse_what_would_be_lost
 from medqa_cli.model.checks.loading import THREE_WAYS, first_line, loading
 from medqa_cli.model.weights import WEIGHT_FILES, shard_names
 
@@ -131,7 +131,7 @@ def _dequantize(path: Path, folder: Path) -> None:
     from medqa_cli.model.checks.loaded_weights import LoadedWeights
 
     hub.ask_only_what_is_named()
-    _refuse_what_would_be_lost(read_header(path))
+    refuse_what_would_be_lost(read_header(path))
     # dequantize=True: otherwise Transformers keeps the weights packed and refuses to save or quantize them.
     model, info = AutoModelForCausalLM.from_pretrained(
         path.parent,
@@ -146,29 +146,6 @@ def _dequantize(path: Path, folder: Path) -> None:
     model.save_pretrained(folder)
     tokenizer = AutoTokenizer.from_pretrained(path.parent, gguf_file=path.name, trust_remote_code=False)
     tokenizer.save_pretrained(folder)
-
-
-def _refuse_what_would_be_lost(header: GgufHeader) -> None:
-    """Refuse a Llama whose GGUF file says more than Transformers' loader takes over: answers would be subtly wrong.
-
-    Transformers 5 (``integrations/ggml.py``) reads neither a scaling of the rotary embedding nor, for ``llama``, the
-    biases of the attention.
-
-    Raises:
-        NotImplementedError: the file has one of them.
-    """
-    if header.values["general.architecture"] != "llama":
-        return
-    scaling = header.values.get("llama.rope.scaling.type")
-    biases = ("attn_q.bias", "attn_k.bias", "attn_v.bias", "attn_output.bias")
-    lost = ""
-    names = {tensor.name for tensor in header.tensors}
-    if "rope_freqs.weight" in names or scaling not in (None, "none"):
-        lost = "a scaling of the rotary embedding (as Llama 3.1 has)"
-    elif any(name.endswith(biases) for name in names):
-        lost = "biases in the attention"
-    if lost:
-        raise NotImplementedError(f"it has {lost}, which would be lost; take the model's safetensors folder or hub id")
 
 
 def described_folder(location: str, revision: str | None, what: str) -> Path:

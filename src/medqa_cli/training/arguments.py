@@ -1,4 +1,4 @@
-"""From ``train`` of the config to Transformers' ``TrainingArguments``: optimizer names, checkpointing, trackers.
+"""From ``train`` of the config to steps and Transformers' ``TrainingArguments``: optimizer, checkpointing, trackers.
 
 Transformers' own callbacks report to the trackers: losses, rates and settings, never texts.
 """
@@ -11,6 +11,7 @@ import math
 import os
 from collections.abc import Iterator, Sequence
 from pathlib import Path
+from typing import Any
 
 import torch
 from transformers import TrainingArguments
@@ -35,6 +36,21 @@ _REFUSED_OPTIMIZERS = {
     "lomo": "updates weights during the backward pass, of which a step has several here",
     "schedule_free": "has to be told when the model is looked at or saved, which medqa does not do",
 }
+# Transformers' arguments that no setting changes.
+_IN_EVERY_TRAINING: dict[str, Any] = {
+    "gradient_accumulation_steps": 1,
+    "activation_checkpointing_kwargs": {"use_reentrant": False},
+    "save_strategy": "steps",
+    "logging_strategy": "steps",
+    "logging_first_step": True,
+    "logging_nan_inf_filter": False,
+    "disable_tqdm": True,
+    "log_level": "error",
+    "remove_unused_columns": False,
+    "dataloader_pin_memory": False,
+    # Buffers (rotary frequencies) never change.
+    "ddp_broadcast_buffers": False,
+}
 _PROJECT = "medqa"
 # Any one of these modules is enough.
 _TRACKER_MODULES = {
@@ -58,25 +74,21 @@ def make_training_arguments(
     compute_dtype: torch.dtype,
     memory_is_plentiful: bool = False,
 ) -> TrainingArguments:
-    """Translate the config into Transformers' arguments.
-
-    ``memory_is_plentiful``: the device holds a step's activations, so that ``auto`` need not recompute them.
+    """Translate the config into Transformers' arguments; ``memory_is_plentiful`` as of ``uses_checkpointing``.
 
     Raises:
         InputError: the optimizer or the tracker does not work here.
     """
-    on_cpu = device.type == "cpu"
     step_examples = config.per_device_train_batch_size * config.gradient_accumulation_steps
     try:
         args = TrainingArguments(
+            **_IN_EVERY_TRAINING,
             output_dir=str(output_dir),
             num_train_epochs=config.num_train_epochs,
             max_steps=config.max_steps,
             per_device_train_batch_size=step_examples,
             per_device_eval_batch_size=step_examples,
-            gradient_accumulation_steps=1,
             activation_checkpointing=uses_checkpointing(config, device, memory_is_plentiful),
-            activation_checkpointing_kwargs={"use_reentrant": False},
             learning_rate=config.learning_rate,
             lr_scheduler_type=config.lr_scheduler_type,
             # Transformers reads values below 1 as a share of the steps, 1 and more as a number of steps.
@@ -84,26 +96,16 @@ def make_training_arguments(
             weight_decay=config.weight_decay,
             max_grad_norm=config.max_grad_norm,
             optim=optimizer_on(config.optim, device),
-            save_strategy="steps",
             save_steps=config.save_steps,
             save_total_limit=config.save_total_limit,
-            logging_strategy="steps",
             logging_steps=config.logging_steps,
-            logging_first_step=True,
-            logging_nan_inf_filter=False,
             eval_strategy="no" if config.eval_steps is None else "steps",
             eval_steps=config.eval_steps,
             report_to=config.report_to,
-            use_cpu=on_cpu,
+            use_cpu=device.type == "cpu",
             # float16 needs a loss scaler, which Transformers sets up; other types need nothing from it.
-            fp16=compute_dtype == torch.float16 and not on_cpu,
+            fp16=compute_dtype == torch.float16 and device.type != "cpu",
             seed=seed,
-            disable_tqdm=True,
-            log_level="error",
-            remove_unused_columns=False,
-            dataloader_pin_memory=False,
-            # Buffers (rotary frequencies) never change.
-            ddp_broadcast_buffers=False,
         )
     except (ImportError, ValueError, RuntimeError) as error:
         raise not_set_up(error) from error
@@ -113,6 +115,18 @@ def make_training_arguments(
     # One process drives one device; several GPUs are several processes (accelerate launch), never DataParallel.
     args._n_gpu = min(args.n_gpu, 1)
     return args
+
+
+def examples_per_step(config: TrainConfig) -> int:
+    """Return the examples of an optimizer step over all ranks."""
+    return config.per_device_train_batch_size * config.gradient_accumulation_steps * distributed.world_size()
+
+
+def num_steps(config: TrainConfig, num_examples: int) -> int:
+    """Return the optimizer steps of a training on so many examples."""
+    if config.max_steps > 0:
+        return config.max_steps
+    return math.ceil(math.ceil(num_examples / examples_per_step(config)) * config.num_train_epochs)
 
 
 def not_set_up(error: Exception) -> InputError:
@@ -148,7 +162,7 @@ def unpaged(name: str) -> str | None:
 
 
 def uses_checkpointing(config: TrainConfig, device: torch.device, memory_is_plentiful: bool = False) -> bool:
-    """Tell whether activations are recomputed; ``auto`` does so on a GPU unless its memory is plentiful."""
+    """Tell whether activations are recomputed; ``auto`` does so on a GPU unless its memory holds those of a step."""
     if config.gradient_checkpointing == "auto":
         return device.type == "cuda" and not memory_is_plentiful
     return config.gradient_checkpointing

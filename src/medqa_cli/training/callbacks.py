@@ -169,21 +169,22 @@ class TrainingMonitor(TrainerCallback):
             self._evaluations.append((state.global_step, logs["eval_loss"]))
         else:
             return
+
+        def append() -> None:
+            with writing(self.log_path), open(self.log_path, "a", encoding="utf-8") as file:
+                file.write(json.dumps(line) + "\n")
+                file.flush()
+                # A checkpoint must not outlive the lines before it.
+                os.fsync(file.fileno())
+
         # All ranks or none: one that cannot write must not leave others waiting.
-        distributed.from_main(lambda: self._append(line))
+        distributed.from_main(append)
         if "validation_loss" in line:
             console.note(f"step {line['step']}/{state.max_steps}: {self._validation()}")
         elif not console.is_live():
             trend = trend_of(self._divergence.losses)
             loss = f"loss {line['loss']:.4f}" + (f" ({trend})" if trend else "")
             console.note(f"step {line['step']}/{state.max_steps}: {', '.join([loss, *self._speed(args, state)])}")
-
-    def _append(self, line: dict[str, Any]) -> None:
-        with writing(self.log_path), open(self.log_path, "a", encoding="utf-8") as file:
-            file.write(json.dumps(line) + "\n")
-            file.flush()
-            # A checkpoint must not outlive the lines before it.
-            os.fsync(file.fileno())
 
     def _stop_if_asked(self, control: TrainerControl) -> None:
         # A signal that reached any rank stops all of them after the same step.
@@ -240,20 +241,17 @@ class EarlyStopping(TrainerCallback):
         self._patience = patience
         self._lowest = float("inf")
         self._evaluations_without_gain = 0
+        self._evaluations_since_best = 0
         for line in log:
             if "validation_loss" in line:
                 self._count(line["step"], line["validation_loss"])
 
     @property
     def rising_since(self) -> int | None:
-        """The step of the best evaluation, if the loss was higher at two or more since; None: it does not rise."""
-        if (
-            self.last_loss is None
-            or self._evaluations_without_gain < _EVALUATIONS_OF_A_RISE
-            or self.last_loss <= self.best_loss
-        ):
+        """The step of the best evaluation, if the loss was not better at two or more since; None: it does not rise."""
+        if self.last_loss is None or self._evaluations_since_best < _EVALUATIONS_OF_A_RISE:
             return None
-        return self.best_step
+        return self.best_step if self.last_loss > self.best_loss else None
 
     @property
     def stopped_early(self) -> bool:
@@ -286,6 +284,7 @@ class EarlyStopping(TrainerCallback):
             self.base_loss = loss
             return False
         is_best = loss < self.best_loss
+        self._evaluations_since_best = 0 if is_best else self._evaluations_since_best + 1
         if is_best:
             self.best_step, self.best_loss = step, loss
         return is_best

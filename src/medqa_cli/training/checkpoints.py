@@ -5,11 +5,15 @@ from __future__ import annotations
 import contextlib
 import json
 import os
+import random
 import shutil
 import tempfile
 from collections.abc import Iterator
 from pathlib import Path
+from typing import Any
 
+import numpy as np
+import torch
 from safetensors import SafetensorError
 
 from medqa_cli.errors import InputError, MedqaError
@@ -87,7 +91,13 @@ def publish(aside: Path, checkpoints_dir: Path, step: int, *, scheduled: bool) -
         scheduled: True for periodic checkpoints; others are deleted once superseded.
     """
     written = checkpoint_at(aside, step)
-    _write_manifest(written, step, scheduled)
+    files = {
+        str(path.relative_to(written)): {"bytes": path.stat().st_size, "sha256": sha256_of_file(path)}
+        for path in sorted(written.rglob("*"))
+        if path.is_file()
+    }
+    manifest = {"format": MANIFEST_FORMAT, "step": step, "scheduled": scheduled, "files": files}
+    (written / MANIFEST_NAME).write_text(json.dumps(manifest, indent=2) + "\n", encoding="utf-8")
     sync_folder(written)
     final = checkpoint_at(checkpoints_dir, step)
     if final.exists():
@@ -109,7 +119,10 @@ def rotate(checkpoints_dir: Path, newest_step: int, limit: int | None, best_step
     own = [path for path in numbered_checkpoints(checkpoints_dir) if step_of(path) <= newest_step]
     beyond = [] if limit is None else own[:-limit]
     for path in own[:-1]:
-        if step_of(path) != best_step and (path in beyond or _is_out_of_turn(path)):
+        out_of_turn = False
+        with contextlib.suppress(OSError, ValueError, TypeError, KeyError):
+            out_of_turn = _read_manifest(path)["scheduled"] is False
+        if step_of(path) != best_step and (path in beyond or out_of_turn):
             _delete(path)
 
 
@@ -135,42 +148,18 @@ def problem_of(checkpoint: Path) -> str | None:
 
     Each file is read and compared with its hash of when it was saved.
     """
-    files = _read_manifest(checkpoint)
-    if isinstance(files, str):
-        return files
-    missing = [name for name in sorted(files) if not (checkpoint / name).is_file()]
-    if missing:
-        return f"incomplete ({', '.join(missing)} missing)"
-    damaged = [name for name in sorted(files) if _differs(checkpoint / name, *files[name])]
-    return f"damaged ({', '.join(damaged)})" if damaged else None
-
-
-def _is_out_of_turn(checkpoint: Path) -> bool:
     try:
-        manifest = json.loads((checkpoint / MANIFEST_NAME).read_text(encoding="utf-8"))
-    except (OSError, ValueError):
-        return False
-    return isinstance(manifest, dict) and manifest.get("scheduled") is False
-
-
-def _write_manifest(folder: Path, step: int, scheduled: bool) -> None:
-    files = {
-        str(path.relative_to(folder)): {"bytes": path.stat().st_size, "sha256": sha256_of_file(path)}
-        for path in sorted(folder.rglob("*"))
-        if path.is_file()
-    }
-    manifest = {"format": MANIFEST_FORMAT, "step": step, "scheduled": scheduled, "files": files}
-    (folder / MANIFEST_NAME).write_text(json.dumps(manifest, indent=2) + "\n", encoding="utf-8")
-
-
-def _read_manifest(checkpoint: Path) -> dict[str, tuple[int, str]] | str:
-    try:
-        manifest = json.loads((checkpoint / MANIFEST_NAME).read_text(encoding="utf-8"))
-        return {name: (int(file["bytes"]), str(file["sha256"])) for name, file in manifest["files"].items()}
+        files = _read_manifest(checkpoint)["files"]
+        hashes = {name: (int(file["bytes"]), str(file["sha256"])) for name, file in files.items()}
     except FileNotFoundError:
         return f"incomplete ({MANIFEST_NAME} missing)"
     except (OSError, ValueError, TypeError, KeyError, AttributeError):
         return f"damaged ({MANIFEST_NAME})"
+    missing = [name for name in sorted(hashes) if not (checkpoint / name).is_file()]
+    if missing:
+        return f"incomplete ({', '.join(missing)} missing)"
+    damaged = [name for name in sorted(hashes) if _differs(checkpoint / name, *hashes[name])]
+    return f"damaged ({', '.join(damaged)})" if damaged else None
 
 
 def _differs(path: Path, size: int, sha256: str) -> bool:
@@ -178,6 +167,10 @@ def _differs(path: Path, size: int, sha256: str) -> bool:
         return path.stat().st_size != size or sha256_of_file(path) != sha256
     except OSError:
         return True
+
+
+def _read_manifest(checkpoint: Path) -> Any:
+    return json.loads((checkpoint / MANIFEST_NAME).read_text(encoding="utf-8"))
 
 
 def _delete(checkpoint: Path) -> None:
@@ -202,6 +195,28 @@ def _sync(path: Path) -> None:
         os.fsync(handle)
     finally:
         os.close(handle)
+
+
+def rng_state(*, all_devices: bool) -> dict[str, Any]:
+    """Return the state of this process's random numbers, as ``Trainer._load_rng_state`` takes it.
+
+    Args:
+        all_devices: with the generators of all GPUs, as Transformers restores them where it is distributed; otherwise
+            with that of the current one.
+    """
+    state: dict[str, Any] = {
+        "python": random.getstate(),
+        "numpy": np.random.get_state(),
+        "cpu": torch.random.get_rng_state(),
+    }
+    if torch.cuda.is_available():
+        state["cuda"] = torch.cuda.random.get_rng_state_all() if all_devices else torch.cuda.random.get_rng_state()
+    return state
+
+
+def rng_state_name(rank: int, world_size: int) -> str:
+    """Return the name of a rank's file in a checkpoint, by which Transformers reads it back."""
+    return "rng_state.pth" if world_size == 1 else f"rng_state_{rank}.pth"
 
 
 def _reason_not_written(error: Exception, folder: Path) -> str | None:

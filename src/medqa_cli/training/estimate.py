@@ -7,11 +7,14 @@ from collections.abc import Sequence
 from dataclasses import asdict, dataclass, replace
 from typing import Any
 
+import psutil
 import torch
 
 from medqa_cli import distributed
 from medqa_cli.config.schema import Config, LoraConfig, ModelConfig, TrainConfig
-from medqa_cli.malloc import is_kept, kept_kernel_bytes
+from medqa_cli.malloc import is_kept, kept_kernel_bytes, release_idle_memory
+from medqa_cli.model.devices import free_memory_bytes, host_memory_bytes
+from medqa_cli.model.kernels.attention import has_flash_attention
 from medqa_cli.model.kernels.packing import group_by_tokens
 from medqa_cli.model.memory_profile import ShapeModel, StepMemory
 from medqa_cli.prompt.encoder import Example
@@ -31,6 +34,9 @@ _STATE_BYTES = (
     ("", 8.0),  # Adam and its kin: two float32 moments
 )
 _ORDER_SEED = 0
+# What libraries take on a CPU once they compute, beside the tensors: 75 to 115 MiB (docs/experiments.md, 2026-11-24,
+# less the frozen weights that the prediction counted twice then).
+_COMPUTING_BYTES = 100 << 20
 # More tokens in one forward are not faster: matrix products are at full speed, dequantization is spread thin enough.
 # Where products are fast (bfloat16 on a CPU with AMX), that takes more of them (docs/experiments.md, 2026-11-28).
 ENOUGH_TOKENS = {("cpu", torch.float32): 768, ("cpu", torch.bfloat16): 2048, ("cuda", None): 16_384}
@@ -60,6 +66,25 @@ class Target:
     program_bytes: int
     num_shards: int = 1
     has_flash: bool = True
+
+    @property
+    def available_bytes(self) -> int:
+        """Return how much of the device's memory a training may take, measured as its peak is."""
+        if self.device_type != "cuda":
+            return self.free_bytes
+        return round(self.free_bytes * (1 - CUDA_UNSEEN_SHARE)) - CUDA_OVERHEAD_BYTES
+
+
+def device_at_hand(device: torch.device) -> Target:
+    """Return the device that this process would train on."""
+    free = free_memory_bytes(device)
+    num_shards = distributed.world_size() if distributed.is_sharded() else 1
+    if device.type == "cuda":
+        total = int(torch.cuda.get_device_properties(device).total_memory)
+        return Target("cuda", total, free, 0, num_shards, has_flash_attention(device))
+    release_idle_memory()  # what imports and encoding left behind is not part of the program
+    resident = int(psutil.Process().memory_info().rss)
+    return Target("cpu", host_memory_bytes(), free + resident, resident + _COMPUTING_BYTES, num_shards)
 
 
 @dataclass(frozen=True)
@@ -198,16 +223,9 @@ def gib(size: int) -> str:
     return f"{size / 2**30:.2f} GiB"
 
 
-def available_bytes(target: Target) -> int:
-    """Return how much of the device's memory a training may take, measured as its peak is."""
-    if target.device_type != "cuda":
-        return target.free_bytes
-    return round(target.free_bytes * (1 - CUDA_UNSEEN_SHARE)) - CUDA_OVERHEAD_BYTES
-
-
 def fits(estimate: MemoryEstimate, target: Target) -> bool:
     """Tell whether the training has room, its optimizer state on the device."""
-    return estimate.peak_bytes + estimate.paged_bytes <= available_bytes(target)
+    return estimate.peak_bytes + estimate.paged_bytes <= target.available_bytes
 
 
 def forward_limits(model: ModelConfig, train: TrainConfig, device: torch.device, dtype: torch.dtype) -> ForwardLimits:

@@ -2,27 +2,25 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
-from transformers import TrainerCallback
-from transformers.trainer_utils import IntervalStrategy
+from transformers import TrainerCallback, TrainingArguments
 
 from medqa_cli import console, distributed, malloc
 from medqa_cli.config.schema import Config
 from medqa_cli.data.dataset import evenly_spaced
 from medqa_cli.files import RunFolder
 from medqa_cli.model.devices import peak_memory_bytes
-from medqa_cli.training.arguments import make_training_arguments, set_up_trackers, tracker_failures_told
-from medqa_cli.training.artifacts import plot_losses
+from medqa_cli.training.arguments import make_training_arguments, num_steps, set_up_trackers, tracker_failures_told
 from medqa_cli.training.callbacks import EarlyStopping, IdleMemoryLimit, TrainingMonitor, read_log, stop_on_signal
 from medqa_cli.training.checkpoints import NotWrittenError, set_aside
 from medqa_cli.training.divergence import DivergedError, DivergenceDetector
-from medqa_cli.training.estimate import MemoryEstimate, forward_limits
-from medqa_cli.training.outcome import Ending, Outcome
+from medqa_cli.training.estimate import ForwardLimits, MemoryEstimate, forward_limits
+from medqa_cli.training.outcome import Ending, Outcome, plot_losses
 from medqa_cli.training.resume import written_by_main
 from medqa_cli.training.setup import TrainingInputs
-from medqa_cli.training.steps import num_steps
 from medqa_cli.training.trainer import MedqaTrainer
 
 # An evaluation costs a forward over the split; this many questions settle a mean loss to about 0.05 nats.
@@ -47,36 +45,22 @@ def run_loop(
         estimate: of the memory, which decides on the size of a forward; None: unknown.
         checkpoint: where to go on from.
     """
-    device, dtype = inputs.device, inputs.dtype
     validation = evenly_spaced(inputs.validation.examples, MAX_VALIDATION_EXAMPLES)
-    limits = forward_limits(config.model, config.train, device, dtype) if estimate is None else estimate.limits
-    with distributed.raise_on_all_ranks():
-        arguments = make_training_arguments(
-            config.train,
-            seed=config.seed,
-            output_dir=run.checkpoints_dir,
-            device=device,
-            compute_dtype=dtype,
-            memory_is_plentiful=limits.memory_is_plentiful,
-        )
-    # Before the first step the adapter is zero: the first evaluation is the base model's.
-    arguments.eval_on_start = bool(validation) and checkpoint is None
-    if not validation:
-        arguments.eval_strategy = IntervalStrategy.NO
-    set_up_trackers(arguments, run.path)
+    limits = estimate.limits if estimate else forward_limits(config.model, config.train, inputs.device, inputs.dtype)
+    arguments = _arguments(config, run, inputs, limits, evaluates=bool(validation), is_resumed=checkpoint is not None)
     divergence = DivergenceDetector()
     log = distributed.from_main(lambda: read_log(run.train_log_path))
     early_stopping = EarlyStopping(log, config.train.early_stopping_patience)
     with console.run_display("training", num_steps(config.train, len(inputs.data.examples))) as display:
-        monitor = TrainingMonitor(run.train_log_path, display, divergence, lambda: peak_memory_bytes(device))
+        monitor = TrainingMonitor(run.train_log_path, display, divergence, lambda: peak_memory_bytes(inputs.device))
         trainer = MedqaTrainer(
             model=model,
             args=arguments,
             examples=inputs.data.examples,
             validation=validation,
             max_tokens_per_forward=limits.max_tokens,
-            compute_dtype=dtype,
-            callbacks=[*_limits_on_idle_memory(device.type, estimate), monitor],
+            compute_dtype=inputs.dtype,
+            callbacks=[*_limits_on_idle_memory(inputs.device.type, estimate), monitor],
             divergence=divergence,
             early_stopping=early_stopping,
         )
@@ -92,6 +76,24 @@ def run_loop(
         num_validation_examples=len(validation),
         early_stopping=early_stopping,
     )
+
+
+def _arguments(
+    config: Config, run: RunFolder, inputs: TrainingInputs, limits: ForwardLimits, *, evaluates: bool, is_resumed: bool
+) -> TrainingArguments:
+    with distributed.raise_on_all_ranks():
+        arguments = make_training_arguments(
+            config.train if evaluates else replace(config.train, eval_steps=None),
+            seed=config.seed,
+            output_dir=run.checkpoints_dir,
+            device=inputs.device,
+            compute_dtype=inputs.dtype,
+            memory_is_plentiful=limits.memory_is_plentiful,
+        )
+    # Before the first step the adapter is zero: the first evaluation is the base model's.
+    arguments.eval_on_start = evaluates and not is_resumed
+    set_up_trackers(arguments, run.path)
+    return arguments
 
 
 def _limits_on_idle_memory(device_type: str, estimate: MemoryEstimate | None) -> list[TrainerCallback]:

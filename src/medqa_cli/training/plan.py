@@ -6,30 +6,30 @@ Loads no weights, except for ``--probe``: that takes two real steps and measures
 from __future__ import annotations
 
 import json
+import math
 import tempfile
 import time
-from collections.abc import Iterator
-from dataclasses import dataclass, replace
+from collections.abc import Iterator, Sequence
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
 import torch
 
 from medqa_cli import console
-from medqa_cli.config.schema import Config
+from medqa_cli.config.schema import Config, TrainConfig
 from medqa_cli.data.dataset import EncodedSplit
 from medqa_cli.errors import InputError
 from medqa_cli.files import RunFolder
-from medqa_cli.model.devices import DTYPES, GB, describe_device, peak_memory_bytes, pick_compute_dtype, pick_device
-from medqa_cli.model.load import load_config
+from medqa_cli.model import devices
+from medqa_cli.model.load import empty_base
 from medqa_cli.model.lora import check_init, find_targets
-from medqa_cli.model.memory_profile import empty_base
 from medqa_cli.model.quantization import num_parameters, num_unquantized, tell_unquantized
+from medqa_cli.prompt.encoder import Example
 from medqa_cli.training import setup
-from medqa_cli.training.estimate import MemoryEstimate, MemoryEstimator, Target, available_bytes, fits, gib
+from medqa_cli.training.arguments import examples_per_step, num_steps
+from medqa_cli.training.estimate import MemoryEstimate, MemoryEstimator, Target, device_at_hand, fits, gib
 from medqa_cli.training.loop import run_loop
-from medqa_cli.training.run import make_model, settle_way_for_training
-from medqa_cli.training.steps import num_steps
 
 PROBE_STEPS = 2
 LEAST_MAX_LENGTH = 256
@@ -45,16 +45,7 @@ _PARTS = {
 }
 
 
-@dataclass(frozen=True)
-class Advice:
-    """A change of the config (key: value) and the predicted peak once it and those before it are made."""
-
-    change: dict[str, Any]
-    peak_bytes: int
-    fits: bool
-
-
-def plan(config: Config, *, gpu_memory_gb: float | None = None, probe: bool = False) -> dict[str, Any]:
+def plan(config: Config, *, gpu_memory_gb: float | None, probe: bool) -> dict[str, Any]:
     """Predict a training.
 
     Args:
@@ -67,36 +58,28 @@ def plan(config: Config, *, gpu_memory_gb: float | None = None, probe: bool = Fa
 
     Raises:
         InputError: data or base are missing, or a probe is asked for on a device that is not there.
-        UnknownMemoryError: the architecture's step cannot be run without weights.
+        MedqaError: the architecture's step cannot be run without weights, or there is nothing to learn.
     """
     if probe and gpu_memory_gb is not None:
         raise InputError("--probe takes steps on the device at hand; --gpu-memory plans for another", "leave one out")
     check_init(config.model, config.lora, sharded=False)
-    device = pick_device()
-    inputs = setup.prepare(config, device, pick_compute_dtype(config.model.compute_dtype, device))
-    target, device_name = setup.device_at_hand(device), describe_device(device)
+    device = devices.pick_device()
+    inputs = setup.prepare(config, device, devices.pick_compute_dtype(config.model.compute_dtype, device))
+    target, device_name = device_at_hand(device), devices.describe_device(device)
     if gpu_memory_gb is not None:
-        dtype = DTYPES.get(config.model.compute_dtype, torch.bfloat16)
-        size = round(gpu_memory_gb * GB)
+        dtype, size = devices.DTYPES.get(config.model.compute_dtype, torch.bfloat16), round(gpu_memory_gb * devices.GB)
         # Who sets float16 has a card without bfloat16, and those have no flash attention either.
         target = Target("cuda", size, size, 0, has_flash=dtype == torch.bfloat16)
         inputs, device_name = replace(inputs, dtype=dtype), f"a GPU with {gpu_memory_gb:g} GB"
-    base = empty_base(load_config(inputs.source.location, inputs.source.revision), config.model, inputs.dtype)
+    base, examples = empty_base(inputs.hf_config, config.model, inputs.dtype), inputs.data.examples
     tell_unquantized(base, config.model, inputs.dtype)
     if note := find_targets(base, config.lora).note:
         console.note(note)
-    estimator = setup.memory_estimator(inputs, target)
+    estimator = MemoryEstimator(inputs.hf_config, examples, inputs.dtype, target)
     estimate = estimator.predict(config)
-    examples = inputs.data.examples
-    tokens = sum(len(example.input_ids) for example in examples)
-    steps = num_steps(config.train, len(examples))
-    trained_examples = len(examples) * config.train.num_train_epochs
-    if config.train.max_steps > 0:
-        step_examples = config.train.per_device_train_batch_size * config.train.gradient_accumulation_steps
-        trained_examples = steps * min(len(examples), step_examples)
-    train_tokens = round(tokens * trained_examples / len(examples))
+    train_tokens = num_tokens_of_training(config.train, examples)
     setup.tell_unusual_settings(config, num_parameters(base), len(examples))
-    result: dict[str, Any] = {
+    return {
         "model": inputs.source.name,
         "device": device_name,
         "parameters": {
@@ -105,9 +88,25 @@ def plan(config: Config, *, gpu_memory_gb: float | None = None, probe: bool = Fa
             "unquantized": num_unquantized(base) if config.model.quantization != "none" else None,
         },
         "num_train_examples": len(examples),
-        "tokens_per_epoch": tokens,
-        "optimizer_steps": steps,
+        "tokens_per_epoch": sum(len(example.input_ids) for example in examples),
+        "optimizer_steps": num_steps(config.train, len(examples)),
         "train_tokens": train_tokens,
+        **_memory(estimate, target),
+        "advice": [] if fits(estimate, target) else advise(estimator, config, estimate),
+        "probe": _probe(config, inputs, estimate, train_tokens) if probe else None,
+    }
+
+
+def num_tokens_of_training(train: TrainConfig, examples: Sequence[Example]) -> int:
+    """Predict the tokens of all steps: those of whole epochs, and of a part of the last one in proportion."""
+    size = examples_per_step(train)
+    epochs, more_steps = divmod(num_steps(train, len(examples)), math.ceil(len(examples) / size))
+    share_of_last = min(1.0, more_steps * size / len(examples))
+    return round((epochs + share_of_last) * sum(len(example.input_ids) for example in examples))
+
+
+def _memory(estimate: MemoryEstimate, target: Target) -> dict[str, Any]:
+    return {
         "max_tokens_per_forward": estimate.limits.max_tokens,
         "largest_forward_tokens": estimate.largest_forward_tokens,
         "gradient_checkpointing": estimate.limits.recomputed,
@@ -115,24 +114,20 @@ def plan(config: Config, *, gpu_memory_gb: float | None = None, probe: bool = Fa
         "predicted_peak_memory_bytes": estimate.peak_bytes,
         "most_idle_bytes": estimate.idle_bytes,
         "device_memory_bytes": target.total_bytes,
-        "available_memory_bytes": available_bytes(target),
+        "available_memory_bytes": target.available_bytes,
         "fits": fits(estimate, target),
-        "advice": [],
-        "probe": None,
     }
-    if not result["fits"]:
-        result["advice"] = [vars(advice) for advice in advise(estimator, config, estimate)]
-    if probe:
-        result["probe"] = _probe(config, inputs, estimate, train_tokens)
-    return result
 
 
-def advise(estimator: MemoryEstimator, config: Config, estimate: MemoryEstimate) -> list[Advice]:
+def advise(estimator: MemoryEstimator, config: Config, estimate: MemoryEstimate) -> list[dict[str, Any]]:
     """Return the changes that make a training fit, the cheapest first, each on top of those before it.
 
     The last one fits, unless none does.
+
+    Returns:
+        ``change`` of the config (key: value), ``peak_bytes`` predicted once it and those before it are made, ``fits``.
     """
-    advices: list[Advice] = []
+    advice: list[dict[str, Any]] = []
     current, lowest = config, estimate.peak_bytes
     for change in _changes(config):
         changed = _with(current, change)
@@ -140,14 +135,14 @@ def advise(estimator: MemoryEstimator, config: Config, estimate: MemoryEstimate)
         if after.peak_bytes >= lowest:
             continue
         current, lowest = changed, after.peak_bytes
-        advices.append(Advice(dict(change), lowest, fits(after, estimator.target)))
-        if advices[-1].fits:
+        advice.append({"change": change, "peak_bytes": lowest, "fits": fits(after, estimator.target)})
+        if advice[-1]["fits"]:
             by_itself = estimator.predict(_with(config, change))
             if fits(by_itself, estimator.target):
                 # Those before it helped too little, and need not be made.
-                return [Advice(dict(change), by_itself.peak_bytes, True)]
+                return [{"change": change, "peak_bytes": by_itself.peak_bytes, "fits": True}]
             break
-    return advices
+    return advice
 
 
 def _changes(config: Config) -> Iterator[dict[str, Any]]:
@@ -173,8 +168,8 @@ def _with(config: Config, change: dict[str, Any]) -> Config:
 def _probe(config: Config, inputs: setup.TrainingInputs, estimate: MemoryEstimate, train_tokens: int) -> dict[str, Any]:
     """Load the weights and take two steps in a folder that is deleted; return speed, time and the measured peak."""
     started = time.perf_counter()
-    model = make_model(config, inputs)
-    settle_way_for_training(model, inputs)
+    model = setup.make_model(config, inputs)
+    setup.settle_way_for_training(model, inputs)
     load_seconds = time.perf_counter() - started
     quiet = replace(
         config.train,
@@ -195,7 +190,7 @@ def _probe(config: Config, inputs: setup.TrainingInputs, estimate: MemoryEstimat
         "tokens_per_second": round(speed, 1),
         "load_seconds": round(load_seconds, 1),
         "training_seconds": round(train_tokens / speed, 1) if speed else None,
-        "measured_peak_memory_bytes": peak_memory_bytes(inputs.device),
+        "measured_peak_memory_bytes": devices.peak_memory_bytes(inputs.device),
     }
 
 

@@ -16,9 +16,8 @@ from medqa_cli.environment import TRAIN_SHA256, recorded_settings
 from medqa_cli.errors import InputError
 from medqa_cli.files import RunFolder, sha256_of_file
 from medqa_cli.training import checkpoints
+from medqa_cli.training.arguments import examples_per_step
 from medqa_cli.training.callbacks import keep_log_until
-from medqa_cli.training.steps import examples_per_step
-from medqa_cli.training.trainer import rng_state_name
 
 T = TypeVar("T")
 
@@ -120,7 +119,9 @@ def checkpoint_to_go_on_from(
         if checkpoint is not None:
             check_fits(run, trained_with)
             saved = {path.name for path in checkpoint.glob("rng_state*.pth")}
-            if saved != {rng_state_name(rank, distributed.world_size()) for rank in range(distributed.world_size())}:
+            if saved != {
+                checkpoints.rng_state_name(rank, distributed.world_size()) for rank in range(distributed.world_size())
+            }:
                 console.warn(
                     f"{checkpoint} was not saved by {distributed.world_size()} process(es): the order of the data and "
                     "the optimizer go on, dropout draws other numbers"

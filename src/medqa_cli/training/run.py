@@ -8,7 +8,7 @@ import time
 from pathlib import Path
 from typing import Any
 
-import transformers
+import torch
 
 from medqa_cli import console, distributed
 from medqa_cli.cards import CardFacts, adapter_card
@@ -17,21 +17,17 @@ from medqa_cli.data.data_folder import report_of
 from medqa_cli.environment import describe_environment
 from medqa_cli.errors import InputError
 from medqa_cli.files import RunFolder, atomic_file, write_json
-from medqa_cli.model.devices import describe_device, peak_memory_bytes, pick_compute_dtype, pick_device, unused_gpu
-from medqa_cli.model.kernels.fused_layers import use_liger_kernels
-from medqa_cli.model.kernels.parity import Way, settle_way
-from medqa_cli.model.load import load_base
-from medqa_cli.model.lora import add_lora, check_init, find_targets, init_adapter
+from medqa_cli.model import devices
+from medqa_cli.model.kernels.parity import Way
+from medqa_cli.model.lora import check_init
 from medqa_cli.model.memory_profile import UnknownMemoryError
-from medqa_cli.model.quantization import tell_unquantized
 from medqa_cli.training import fsdp, setup
-from medqa_cli.training.arguments import check_optimizer, optimizer_on, require_tracker, unpaged
-from medqa_cli.training.artifacts import save_adapter
+from medqa_cli.training.arguments import check_optimizer, num_steps, optimizer_on, require_tracker, unpaged
 from medqa_cli.training.callbacks import read_log
 from medqa_cli.training.checkpoints import full_disk_is_an_error
-from medqa_cli.training.estimate import MemoryEstimate, available_bytes, fits, gib
+from medqa_cli.training.estimate import MemoryEstimate, MemoryEstimator, device_at_hand, fits, gib
 from medqa_cli.training.loop import run_loop
-from medqa_cli.training.outcome import Outcome, adapter_checkpoint, error_of, summarize
+from medqa_cli.training.outcome import Outcome, adapter_checkpoint, error_of, save_adapter, summarize
 from medqa_cli.training.resume import (
     bound_to,
     checkpoint_to_go_on_from,
@@ -40,7 +36,6 @@ from medqa_cli.training.resume import (
     warn_if_disk_is_small,
     written_by_main,
 )
-from medqa_cli.training.steps import num_steps
 
 
 def train(
@@ -65,26 +60,17 @@ def train(
         MedqaError: the training diverged, there was nothing to learn, or the adapter came out without effect.
     """
     started = time.perf_counter()
-    with distributed.raise_on_all_ranks():
-        fsdp.check_sharding(config.model, config.train)
-        check_init(config.model, config.lora, sharded=distributed.is_sharded())
-        check_optimizer(config.train.optim)
-        require_tracker(config.train.report_to)
-        device = pick_device()
-        trained_with = bound_to(config, optimizer_on(config.train.optim, device))
-        dtype = pick_compute_dtype(config.model.compute_dtype, device)
-        fsdp.check_sharded_type(dtype)
-    setup.check_same_on_all_ranks(resolved_config, trained_with, dtype)
+    device, dtype, trained_with = _check_settings(config, resolved_config)
     checkpoint = checkpoint_to_go_on_from(run, trained_with, resume=resume, restart=restart)
     inputs = setup.prepare(config, device, dtype)
     with distributed.raise_on_all_ranks():
-        estimate = estimated(config, inputs)
-        model = make_model(config, inputs)
+        estimate = _estimated(config, inputs)
+        model = setup.make_model(config, inputs)
         _describe_run(config, model, inputs)
-    way = settle_way_for_training(model, inputs)
+    environment = _environment(inputs, setup.settle_way_for_training(model, inputs), trained_with)
     with contextlib.ExitStack() as locks:
 
-        def begin() -> dict[str, Any]:
+        def begin() -> None:
             # Only now: whatever was wrong with data, model or config has left an earlier training untouched.
             if (held := lock(run)) is not None:
                 locks.callback(os.close, held)
@@ -93,19 +79,9 @@ def train(
             warn_if_disk_is_small(run, config.train, num_steps(config.train, len(inputs.data.examples)), num_trained)
             with atomic_file(run.config_path) as file:
                 file.write(resolved_config)
-            environment = {
-                **describe_environment(),
-                "device": describe_device(device),
-                "unused_gpu": unused_gpu() if device.type == "cpu" else None,
-                "compute_dtype": str(dtype).removeprefix("torch."),
-                "num_processes": distributed.world_size(),
-                "forwards": way.as_json(),
-                "trained_with": trained_with,
-            }
             write_json(run.environment_path, environment)
-            return environment
 
-        environment = written_by_main(run, begin)
+        written_by_main(run, begin)
         with full_disk_is_an_error(run.path):
             outcome = run_loop(config, run, model, inputs, estimate, checkpoint)
         summary = _summarize(run, outcome, inputs, estimate, time.perf_counter() - started)
@@ -113,11 +89,43 @@ def train(
         return _save(config, run, model, inputs, outcome, summary, environment)
 
 
-def estimated(config: Config, inputs: setup.TrainingInputs) -> MemoryEstimate | None:
+def _check_settings(config: Config, resolved_config: str) -> tuple[torch.device, torch.dtype, dict[str, Any]]:
+    """Check what needs neither data nor model; return device, type of the products and what checkpoints are bound to.
+
+    Raises:
+        InputError: settings do not go together, or with this machine, or are not the same on all ranks.
+    """
+    with distributed.raise_on_all_ranks():
+        fsdp.check_sharding(config.model, config.train)
+        check_init(config.model, config.lora, sharded=distributed.is_sharded())
+        check_optimizer(config.train.optim)
+        require_tracker(config.train.report_to)
+        device = devices.pick_device()
+        trained_with = bound_to(config, optimizer_on(config.train.optim, device))
+        dtype = devices.pick_compute_dtype(config.model.compute_dtype, device)
+        fsdp.check_sharded_type(dtype)
+    setup.check_same_on_all_ranks(resolved_config, trained_with, dtype)
+    return device, dtype, trained_with
+
+
+def _environment(inputs: setup.TrainingInputs, way: Way, trained_with: dict[str, Any]) -> dict[str, Any]:
+    """Return the content of ``environment.json``."""
+    return {
+        **describe_environment(),
+        "device": devices.describe_device(inputs.device),
+        "unused_gpu": devices.unused_gpu() if inputs.device.type == "cpu" else None,
+        "compute_dtype": devices.dtype_name(inputs.dtype),
+        "num_processes": distributed.world_size(),
+        "forwards": way.as_json(),
+        "trained_with": trained_with,
+    }
+
+
+def _estimated(config: Config, inputs: setup.TrainingInputs) -> MemoryEstimate | None:
     """Estimate the memory of the training here; None where a layer of the architecture needs real numbers."""
-    target = setup.device_at_hand(inputs.device)
+    target = device_at_hand(inputs.device)
     try:
-        estimate = setup.memory_estimator(inputs, target).predict(config)
+        estimate = MemoryEstimator(inputs.hf_config, inputs.data.examples, inputs.dtype, target).predict(config)
     except UnknownMemoryError as error:
         console.note(f"{error.message}; the size of a forward is the fastest, whether it fits or not")
         return None
@@ -126,7 +134,7 @@ def estimated(config: Config, inputs: setup.TrainingInputs) -> MemoryEstimate | 
     if not fits(estimate, target):
         console.warn(
             f"this training will probably run out of memory: it takes {gib(estimate.peak_bytes)} at its peak, and "
-            f"{gib(available_bytes(target))} are available; `medqa train --plan` says which settings make it fit"
+            f"{gib(target.available_bytes)} are available; `medqa train --plan` says which settings make it fit"
         )
     elif target.device_type == "cuda" and (instead := unpaged(config.train.optim)) is not None:
         console.note(
@@ -136,38 +144,11 @@ def estimated(config: Config, inputs: setup.TrainingInputs) -> MemoryEstimate | 
     return estimate
 
 
-def make_model(config: Config, inputs: setup.TrainingInputs) -> Any:
-    """Load the base and put a fresh adapter on it, as it is trained."""
-    # Seeded before the adapter is made: its A matrices are random.
-    transformers.set_seed(config.seed)
-    source = inputs.source
-    base = load_base(source, config.model, inputs.device, inputs.dtype, packed=True, sharded=distributed.is_sharded())
-    if not distributed.is_sharded():
-        use_liger_kernels(base, inputs.device)
-    tell_unquantized(base, config.model, inputs.dtype)
-    if note := find_targets(base, config.lora).note:
-        console.note(note)
-    model = add_lora(base, config.lora, source.name, source.revision)
-    init_adapter(model, config.lora, source)
-    return model
-
-
-def settle_way_for_training(model: Any, inputs: setup.TrainingInputs) -> Way:
-    """Let a fresh model compute in the fastest way that is right for it. All ranks must call it.
-
-    Raises:
-        InputError: there is none.
-    """
-    # The backward passes of fused layers read the base's weights, which FSDP has given away by then.
-    return settle_way(model, inputs.source.name, inputs.dtype, trains=True, fuses=not distributed.is_sharded())
-
-
 def _describe_run(config: Config, model: Any, inputs: setup.TrainingInputs) -> None:
     trainable, total = model.get_nb_trainable_parameters()
-    dtype = str(inputs.dtype).removeprefix("torch.")
     console.note(
-        f"{config.model.name_or_path}: {config.model.quantization} base, {dtype} products, "
-        f"{trainable:,} of {total:,} parameters trained, on {describe_device(inputs.device)}"
+        f"{config.model.name_or_path}: {config.model.quantization} base, {devices.dtype_name(inputs.dtype)} products, "
+        f"{trainable:,} of {total:,} parameters trained, on {devices.describe_device(inputs.device)}"
         + (f", in each of {distributed.world_size()} processes" if distributed.world_size() > 1 else "")
     )
     if (ignored := fsdp.launchers_mixed_precision()) is not None:
@@ -188,7 +169,7 @@ def _summarize(
         "num_train_examples": len(inputs.data.examples),
         "num_truncated_answers": inputs.data.num_truncated_answers,
         "num_examples_without_answer": inputs.data.num_without_answer,
-        "peak_memory_bytes": max(distributed.all_gather(peak_memory_bytes(inputs.device))),
+        "peak_memory_bytes": max(distributed.all_gather(devices.peak_memory_bytes(inputs.device))),
         # FSDP's own buffers are not part of the estimate.
         "predicted_peak_memory_bytes": None if estimate is None or distributed.is_sharded() else estimate.peak_bytes,
         "keeps_freed_memory": estimate is not None and estimate.keeps_freed_memory,
@@ -233,7 +214,7 @@ def _save(
                 lora=config.lora,
                 train=config.train,
                 seed=config.seed,
-                compute_dtype=str(inputs.dtype).removeprefix("torch."),
+                compute_dtype=devices.dtype_name(inputs.dtype),
                 summary=complete,
                 data=report_of(Path(config.data.dir)),  # None if damaged: no reason to give up a trained adapter
                 environment=environment,

@@ -1,7 +1,4 @@
-"""What a training or its plan needs before weights are loaded: base, tokenizer, encoded data, the device.
-
-Also names unusual settings.
-"""
+"""What a training or its plan needs: base, tokenizer, encoded data, the model to train. Also names unusual settings."""
 
 from __future__ import annotations
 
@@ -10,26 +7,23 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-import psutil
 import torch
+import transformers
 
 from medqa_cli import console, distributed
 from medqa_cli.config.schema import Config, LoraConfig, ModelConfig, TrainConfig
 from medqa_cli.data.dataset import EncodedSplit, encode_rows, read_split
 from medqa_cli.errors import InputError
-from medqa_cli.malloc import release_idle_memory
-from medqa_cli.model.devices import free_memory_bytes, host_memory_bytes
-from medqa_cli.model.kernels.attention import has_flash_attention
-from medqa_cli.model.load import load_config, load_tokenizer, num_embeddings
+from medqa_cli.model.kernels.fused_layers import use_liger_kernels
+from medqa_cli.model.kernels.parity import Way, settle_way
+from medqa_cli.model.load import load_base, load_config, load_tokenizer, num_embeddings
+from medqa_cli.model.lora import add_lora, find_targets, init_adapter
+from medqa_cli.model.quantization import tell_unquantized
 from medqa_cli.model.resolve import ModelRef, find_base
 from medqa_cli.prompt.encoder import PromptContract, PromptEncoder, make_contract
 from medqa_cli.prompt.template import prompt_notes
-from medqa_cli.training.estimate import MemoryEstimator, Target
-from medqa_cli.training.steps import num_steps
+from medqa_cli.training.arguments import examples_per_step, num_steps
 
-# What libraries take on a CPU once they compute, beside the tensors: 75 to 115 MiB (docs/experiments.md, 2026-11-24,
-# less the frozen weights that the prediction counted twice then).
-_COMPUTING_BYTES = 100 << 20
 # Parameters of the base -> the highest usual learning rate, five times that of QLoRA (arXiv 2305.14314, table 9:
 # 2e-4 up to 13 billion, 1e-4 above) and of LoRA (arXiv 2106.09685, tables 11 and 12: 2e-4 on GPT-2 and GPT-3). Small
 # models bear more; below 100 million anything goes.
@@ -42,11 +36,12 @@ _LEAST_SHARE_OF_ROWS = 0.1
 
 @dataclass(frozen=True)
 class TrainingInputs:
-    """What the config's names stand for here; ``dtype`` is the type of the matrix products."""
+    """What the config's names stand for here. ``dtype``: of the matrix products; ``hf_config``: that of the base."""
 
     device: torch.device
     dtype: torch.dtype
     source: ModelRef
+    hf_config: Any
     tokenizer: Any
     contract: PromptContract
     data: EncodedSplit
@@ -70,7 +65,8 @@ def prepare(config: Config, device: torch.device, dtype: torch.dtype) -> Trainin
         contract = make_contract(config.prompt, tokenizer)
         for note in prompt_notes(config.prompt, tokenizer):
             console.note(note)
-        encoder = PromptEncoder(contract, tokenizer, num_embeddings(load_config(source.location, source.revision)))
+        hf_config = load_config(source.location, source.revision)
+        encoder = PromptEncoder(contract, tokenizer, num_embeddings(hf_config))
         data = encode_rows(train_rows, encoder, max_length)
         validation = encode_rows(validation_rows, encoder, max_length)
         if data.num_truncated_answers:
@@ -82,7 +78,7 @@ def prepare(config: Config, device: torch.device, dtype: torch.dtype) -> Trainin
             console.warn(
                 f"{data.num_without_answer} rows left out: their prompt alone fills model.max_length = {max_length}"
             )
-    return TrainingInputs(device, dtype, source, tokenizer, contract, data, validation)
+    return TrainingInputs(device, dtype, source, hf_config, tokenizer, contract, data, validation)
 
 
 def find_base_in_turns(config: ModelConfig) -> ModelRef:
@@ -121,27 +117,30 @@ def check_same_on_all_ranks(resolved_config: str, trained_with: dict[str, Any], 
             )
 
 
-def memory_estimator(inputs: TrainingInputs, target: Target) -> MemoryEstimator:
-    """Return what predicts the memory of this training on a device.
+def make_model(config: Config, inputs: TrainingInputs) -> Any:
+    """Load the base and put a fresh adapter on it, as it is trained."""
+    # Seeded before the adapter is made: its A matrices are random.
+    transformers.set_seed(config.seed)
+    source = inputs.source
+    base = load_base(source, config.model, inputs.device, inputs.dtype, packed=True, sharded=distributed.is_sharded())
+    if not distributed.is_sharded():
+        use_liger_kernels(base, inputs.device)
+    tell_unquantized(base, config.model, inputs.dtype)
+    if note := find_targets(base, config.lora).note:
+        console.note(note)
+    model = add_lora(base, config.lora, source.name, source.revision)
+    init_adapter(model, config.lora, source)
+    return model
+
+
+def settle_way_for_training(model: Any, inputs: TrainingInputs) -> Way:
+    """Let a fresh model compute in the fastest way that is right for it. All ranks must call it.
 
     Raises:
-        InputError: the base's config cannot be read.
-        MedqaError: its step cannot be run without weights.
+        InputError: there is none.
     """
-    config = load_config(inputs.source.location, inputs.source.revision)
-    return MemoryEstimator(config, inputs.data.examples, inputs.dtype, target)
-
-
-def device_at_hand(device: torch.device) -> Target:
-    """Return the device that this process would train on."""
-    free = free_memory_bytes(device)
-    num_shards = distributed.world_size() if distributed.is_sharded() else 1
-    if device.type == "cuda":
-        total = int(torch.cuda.get_device_properties(device).total_memory)
-        return Target("cuda", total, free, 0, num_shards, has_flash_attention(device))
-    release_idle_memory()  # what imports and encoding left behind is not part of the program
-    resident = int(psutil.Process().memory_info().rss)
-    return Target("cpu", host_memory_bytes(), free + resident, resident + _COMPUTING_BYTES, num_shards)
+    # The backward passes of fused layers read the base's weights, which FSDP has given away by then.
+    return settle_way(model, inputs.source.name, inputs.dtype, trains=True, fuses=not distributed.is_sharded())
 
 
 def tell_unusual_settings(config: Config, num_parameters: int, num_examples: int) -> None:
@@ -181,7 +180,7 @@ def unusual_settings(
         notes.append(
             f"train.warmup_ratio {train.warmup_ratio:g}: the learning rate rises for {steps} of {num_steps} steps"
         )
-    rows = num_steps * train.per_device_train_batch_size * train.gradient_accumulation_steps
+    rows = num_steps * examples_per_step(train)
     if train.max_steps > 0 and rows < _LEAST_SHARE_OF_ROWS * num_examples:
         notes.append(f"train.max_steps {train.max_steps}: {rows:,} of {num_examples:,} training rows are seen")
     return notes

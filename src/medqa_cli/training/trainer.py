@@ -11,31 +11,27 @@ from __future__ import annotations
 import contextlib
 import json
 import math
-import random
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from pathlib import Path
 from typing import Any, cast
 
-import numpy as np
 import torch
-from torch.utils.data import DataLoader
+from torch.utils.data import DataLoader, Sampler
 from transformers import PrinterCallback, Trainer, TrainerCallback, TrainerControl, TrainingArguments, set_seed
 from transformers.trainer import OPTIMIZER_NAME, SCHEDULER_NAME
 from transformers.trainer_callback import CallbackHandler
 from transformers.training_args import ParallelMode
 
 from medqa_cli import console, distributed
+from medqa_cli.model.kernels import packing
 from medqa_cli.model.kernels.fused_layers import casting_once
-from medqa_cli.model.kernels.packing import answer_token_losses, examples_at_once, group_by_tokens, pack
 from medqa_cli.model.lora import all_finite
-from medqa_cli.model.scoring import mean_nll, score_answers
 from medqa_cli.prompt.encoder import Example
 from medqa_cli.training import fsdp
 from medqa_cli.training.arguments import not_set_up
 from medqa_cli.training.callbacks import EarlyStopping
-from medqa_cli.training.checkpoints import checkpoint_at, publish, rotate, saving
+from medqa_cli.training.checkpoints import checkpoint_at, publish, rng_state, rng_state_name, rotate, saving
 from medqa_cli.training.divergence import DivergedError, DivergenceDetector, StepLoss
-from medqa_cli.training.steps import StepSampler, shares_of_step
 
 # In each checkpoint, beside Transformers' trainer_state.json.
 RESUME_STATE_NAME = "medqa_state.json"
@@ -208,12 +204,12 @@ class MedqaTrainer(Trainer):
         forwards = self._forwards_of_rank(examples)
         with casting_once(device.type == "cuda"):
             for number, (group, counts) in enumerate(forwards, start=1):
-                batch = pack(group, device)
+                batch = packing.pack(group, device)
                 # Gradients are exchanged once a step, in the last backward.
                 is_last = number == len(forwards)
                 with contextlib.nullcontext() if is_last else self.accelerator.no_sync(model):
                     with torch.autocast(device.type, self._compute_dtype, enabled=self._compute_dtype != torch.float32):
-                        losses = answer_token_losses(model, batch)
+                        losses = packing.answer_token_losses(model, batch)
                     loss = losses.sum() * (scale if counts else 0.0)
                     self.accelerator.backward(loss)
                 total += loss.detach()
@@ -230,7 +226,7 @@ class MedqaTrainer(Trainer):
         of each, and FSDP gathers weights in every forward.
         """
         shares = [
-            list(group_by_tokens(share, self._max_tokens_per_forward, examples_at_once(self.model)))
+            list(packing.group_by_tokens(share, self._max_tokens_per_forward, packing.examples_at_once(self.model)))
             for share in shares_of_step(examples, self.args.world_size)
         ]
         own = shares[self.args.process_index]
@@ -267,13 +263,13 @@ class MedqaTrainer(Trainer):
         own = self._validation[self.args.process_index :: num_ranks]
         # FSDP gathers weights in every forward: ranks with an example less score one that does not count.
         fill = self._validation[: -(-len(self._validation) // num_ranks) - len(own)]
-        size = examples_at_once(self.model, self.args.per_device_eval_batch_size) or 1
+        size = packing.examples_at_once(self.model, self.args.per_device_eval_batch_size) or 1
         max_tokens: int | None = self._max_tokens_per_forward
         if self.is_fsdp_enabled:
             # As many forwards on each rank, however long its examples are.
             longest = max(len(example.input_ids) for example in self._validation)
             size, max_tokens = max(1, min(size, self._max_tokens_per_forward // longest)), None
-        scores = score_answers(
+        scores = packing.score_answers(
             self.model,
             [*own, *fill],
             batch_size=size,
@@ -284,7 +280,7 @@ class MedqaTrainer(Trainer):
         # In the order of the split, whichever rank scored them.
         parts = distributed.all_gather(scores[: len(own)])
         all_scores = [parts[i % num_ranks][i // num_ranks] for i in range(len(self._validation))]
-        metrics = {"eval_loss": mean_nll(all_scores)}
+        metrics = {"eval_loss": packing.mean_nll(all_scores)}
         if not math.isfinite(metrics["eval_loss"]):
             pairs = zip(self._validation, all_scores, strict=True)
             rows = [example.row_id for example, score in pairs if not math.isfinite(score.nll_sum)]
@@ -399,23 +395,59 @@ def _read_resume_state(checkpoint: str) -> dict[str, Any]:
     return state
 
 
-def rng_state(*, all_devices: bool) -> dict[str, Any]:
-    """Return the state of this process's random numbers, as ``Trainer._load_rng_state`` takes it.
+class StepSampler(Sampler[list[int]]):
+    """Yields the indices of one step after the other, those of all ranks together; the last step may be smaller.
+
+    The order is that of Transformers' ``Trainer`` with one process (``accelerate.data_loader.SeedableRandomSampler``).
 
     Args:
-        all_devices: with the generators of all GPUs, as Transformers restores them where it is distributed; otherwise
-            with that of the current one.
+        num_examples: examples in an epoch.
+        step_examples: examples in a step, over all ranks.
+        seed: of the order, together with the epoch; None: the order of the data.
     """
-    state: dict[str, Any] = {
-        "python": random.getstate(),
-        "numpy": np.random.get_state(),
-        "cpu": torch.random.get_rng_state(),
-    }
-    if torch.cuda.is_available():
-        state["cuda"] = torch.cuda.random.get_rng_state_all() if all_devices else torch.cuda.random.get_rng_state()
-    return state
+
+    def __init__(self, num_examples: int, step_examples: int, seed: int | None) -> None:
+        self._num_examples = num_examples
+        self._step_examples = step_examples
+        self._seed = seed
+        self._epoch = 0
+
+    @property
+    def batch_sampler(self) -> StepSampler:
+        """Itself: the Trainer looks for ``set_epoch`` one level below what it takes for a shard of a rank."""
+        return self
+
+    def set_epoch(self, epoch: int) -> None:
+        """Choose the epoch whose order comes next."""
+        self._epoch = epoch
+
+    def __len__(self) -> int:
+        return -(-self._num_examples // self._step_examples)
+
+    def __iter__(self) -> Iterator[list[int]]:
+        order = list(range(self._num_examples))
+        if self._seed is not None:
+            generator = torch.Generator().manual_seed(self._seed + self._epoch)
+            order = torch.randperm(self._num_examples, generator=generator).tolist()
+        for start in range(0, self._num_examples, self._step_examples):
+            yield order[start : start + self._step_examples]
 
 
-def rng_state_name(rank: int, world_size: int) -> str:
-    """Return the name of a rank's file in a checkpoint, by which Transformers reads it back."""
-    return "rng_state.pth" if world_size == 1 else f"rng_state_{rank}.pth"
+def shares_of_step(examples: Sequence[Example], world_size: int) -> list[list[Example]]:
+    """Deal the examples of a step to the ranks: as many to each, and about as many tokens.
+
+    The longest example goes first, each to the rank with the fewest tokens that still has room (greedy scheduling,
+    Graham 1969). Ranks wait for the slowest at the end of a step. Every rank computes the same shares.
+
+    Returns:
+        One list per rank, in the order given; empty for some where a last step has fewer examples than ranks.
+    """
+    room = -(-len(examples) // world_size)
+    indices: list[list[int]] = [[] for _ in range(world_size)]
+    tokens = [0] * world_size
+    for index in sorted(range(len(examples)), key=lambda i: -len(examples[i].input_ids)):
+        free = [rank for rank in range(world_size) if len(indices[rank]) < room]
+        chosen = min(free, key=lambda rank: tokens[rank])
+        indices[chosen].append(index)
+        tokens[chosen] += len(examples[index].input_ids)
+    return [[examples[i] for i in sorted(share)] for share in indices]

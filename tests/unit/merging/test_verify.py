@@ -27,10 +27,9 @@ from medqa_cli.merging.verify import (
     paired_difference,
     pick_examples,
 )
-from medqa_cli.model.kernels.packing import pack
+from medqa_cli.model.kernels.packing import AnswerScore, pack, score_answers
 from medqa_cli.model.load import load_base
 from medqa_cli.model.resolve import ModelRef
-from medqa_cli.model.scoring import AnswerScore, score_answers
 from medqa_cli.model.weights import WeightFiles
 from medqa_cli.prompt.encoder import Example, PromptEncoder, make_contract
 

@@ -25,6 +25,16 @@ def test_load_model_base_is_the_configs(tiny_model_dir: Path, tmp_path: Path) ->
     assert loaded.encoder.contract.text.template == PromptConfig().template
 
 
+def test_load_model_base_is_the_base_also_beside_a_folder_with_an_adapter_of_that_name(
+    tiny_model_dir: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    (tmp_path / "base").mkdir()
+    (tmp_path / "base" / "adapter_config.json").write_text("{}")
+    monkeypatch.chdir(tmp_path)
+    config = ModelConfig(name_or_path=str(tiny_model_dir), quantization="none", compute_dtype="float32")
+    assert load_model("base", RunFolder(tmp_path), config, PromptConfig()).source.name == str(tiny_model_dir)
+
+
 def test_load_model_path_is_asked_by_the_contract_beside_it(tiny_model_dir: Path, tmp_path: Path) -> None:
     folder = shutil.copytree(tiny_model_dir, tmp_path / "copy")
     make_contract(PromptConfig(template="alpaca"), load_tokenizer(str(folder))).save(folder)

@@ -9,9 +9,8 @@ import torch
 
 from medqa_cli.config.schema import LoraConfig, ModelConfig
 from medqa_cli.errors import InputError
-from medqa_cli.model.load import quiet_libraries
+from medqa_cli.model.load import empty_base, quiet_libraries
 from medqa_cli.model.lora import add_lora, find_targets
-from medqa_cli.model.memory_profile import empty_base
 from medqa_cli.model.quantization import num_unquantized, tell_unquantized
 
 SIZES = {

@@ -69,7 +69,8 @@ def test_a_step_takes_what_the_real_one_takes(tiny_model_dir: Path, case: str) -
     trained = [p for p in real.model.parameters() if p.requires_grad]
     assert memory.num_trainable == sum(p.numel() for p in trained)
     assert memory.adapter_bytes == memory.gradient_bytes == 4 * memory.num_trainable
-    assert memory.base_bytes == memory_profile._base_bytes(real.model)
+    frozen = [tensor for tensor in memory_profile._weights_of(real.model) if not tensor.requires_grad]
+    assert memory.base_bytes == memory_profile._bytes_of(frozen)
 
 
 def test_kept_gradients_and_recomputing_show(tiny_model_dir: Path) -> None:

@@ -123,6 +123,8 @@ def test_there_is_a_look_after_the_last_step() -> None:
         ([2.0, 1.5, 1.2, 1.3], None),  # one look above the best may be chance
         ([2.0, 1.5, 1.2, 1.4, 1.3, 1.1], None),
         ([2.0, 1.5, 1.4, 1.3], None),
+        ([1.0, 1.5, 1.2, 1.3], None),  # nor beside a base model that is better than all
+        ([1.0, 1.5, 1.2, 1.3, 1.4], 2),
     ],
 )
 def test_a_validation_loss_that_rises_is_dated_from_its_best_look(losses: list[float], expected: int | None) -> None:

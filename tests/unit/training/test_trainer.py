@@ -14,8 +14,7 @@ from medqa_cli import console
 from medqa_cli.config.schema import TrainConfig
 from medqa_cli.data.dataset import encode_rows, evenly_spaced
 from medqa_cli.errors import InputError, MedqaError
-from medqa_cli.model.kernels.packing import answer_token_losses, pack
-from medqa_cli.model.scoring import score_answers
+from medqa_cli.model.kernels.packing import answer_token_losses, pack, score_answers
 from medqa_cli.prompt.encoder import Example
 from medqa_cli.training.arguments import check_optimizer, make_training_arguments, optimizer_on, uses_checkpointing
 from medqa_cli.training.callbacks import TrainingMonitor

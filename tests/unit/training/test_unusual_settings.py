@@ -85,3 +85,9 @@ def test_other_settings(train: dict[str, Any], expected: str) -> None:
 def test_a_training_that_sees_few_of_its_rows() -> None:
     assert told(max_steps=4, steps=4, rows=1000) == "train.max_steps 4: 32 of 1,000 training rows are seen"
     assert told(max_steps=40, steps=40, rows=1000) == ""
+
+
+def test_the_rows_that_are_seen_are_those_of_all_ranks(monkeypatch: pytest.MonkeyPatch) -> None:
+    for name, value in (("WORLD_SIZE", "2"), ("RANK", "0"), ("LOCAL_RANK", "0")):
+        monkeypatch.setenv(name, value)
+    assert told(max_steps=4, steps=4, rows=1000) == "train.max_steps 4: 64 of 1,000 training rows are seen"

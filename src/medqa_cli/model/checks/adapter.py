@@ -73,9 +73,10 @@ def read_adapter_config(adapter_dir: Path) -> dict[str, Any]:
         checks.names(key, alone=False)
     for key in ("base_model_name_or_path", "revision"):
         checks.kind(key, str, "a name")
-    _check_patterns(checks, values)
     _check_layers(checks, values)
-    _check_start(checks, values.get("init_lora_weights"))
+    start = values.get("init_lora_weights")
+    if not (start is None or isinstance(start, bool) or (isinstance(start, str) and _STARTS.fullmatch(start))):
+        checks.refuse("init_lora_weights", "true, false or gaussian; other starts change the base's own weights")
     for key, reason in _NOT_LOADED.items():
         # An empty one switches it on as well.
         if values.get(key) not in (None, False):
@@ -124,20 +125,15 @@ def _texts(value: Any) -> Iterable[str]:
     return [one for one in value or () if isinstance(one, str)]
 
 
-def _check_patterns(checks: Checks, values: dict[str, Any]) -> None:
-    ranks: Any = values.get("rank_pattern")
-    alphas: Any = values.get("alpha_pattern")
-    if ranks is not None and not (
-        isinstance(ranks, dict) and all(is_integer(rank) and 1 <= rank <= _MOST_RANK for rank in ranks.values())
-    ):
-        checks.refuse("rank_pattern", f"an object with ranks from 1 to {_MOST_RANK:,}")
-    if alphas is not None and not (
-        isinstance(alphas, dict) and all(is_number(alpha) and 0 <= alpha <= _MOST_ALPHA for alpha in alphas.values())
-    ):
-        checks.refuse("alpha_pattern", f"an object with numbers from 0 to {_MOST_ALPHA:g}")
-
-
 def _check_layers(checks: Checks, values: dict[str, Any]) -> None:
+    """Check what a config says of single layers and tokens."""
+    for key, low, most, is_kind, words in (
+        ("rank_pattern", 1, _MOST_RANK, is_integer, f"ranks from 1 to {_MOST_RANK:,}"),
+        ("alpha_pattern", 0, _MOST_ALPHA, is_number, f"numbers from 0 to {_MOST_ALPHA:g}"),
+    ):
+        checks.kind(key, dict, f"an object with {words}")
+        if not all(is_kind(one) and low <= one <= most for one in (values.get(key) or {}).values()):
+            checks.refuse(key, f"an object with {words}")
     layers: Any = values.get("layers_to_transform")
     listed = layers if isinstance(layers, list) else [layers]
     if layers is not None and not all(is_integer(one) and one in range(_MOST_LAYERS) for one in listed):
@@ -158,13 +154,6 @@ def _check_layers(checks: Checks, values: dict[str, Any]) -> None:
     ids = values.get("alora_invocation_tokens")
     if ids is not None and not (isinstance(ids, list) and all(is_integer(one) and one >= 0 for one in ids)):
         checks.refuse("alora_invocation_tokens", "token ids")
-
-
-def _check_start(checks: Checks, start: Any) -> None:
-    if start is None or isinstance(start, bool):
-        return
-    if not isinstance(start, str) or not _STARTS.fullmatch(start):
-        checks.refuse("init_lora_weights", "true, false or gaussian; other starts change the base's own weights")
 
 
 def check_effect(adapted: Any, adapter_dir: Path) -> None:

@@ -61,7 +61,6 @@ def check_config(folder: Path) -> dict[str, Any]:
     content = read_object(path)
     for place, values in _sections(content, ""):
         _check_section(Checks(path, values, _HINT), values)
-        _refuse_foreign_implementations(path, values)
         _check_against_files(folder, place, values)
     return content
 
@@ -125,6 +124,16 @@ def _check_section(checks: Checks, values: Mapping[str, Any]) -> None:
     for name in _ROPE:
         checks.kind(name, dict, "an object")
         _check_rope(checks, name, values.get(name))
+    for key in _IMPLEMENTATIONS:
+        given = values.get(key)
+        named = [*given.values()] if isinstance(given, dict) else [given]
+        foreign = [one for one in named if isinstance(one, str) and "/" in one]
+        if foreign:
+            raise InputError(
+                f"{checks.path}: {key} names {shown(foreign[0])}, program code of a hub repository, which medqa does "
+                "not run",
+                f"take {key} out of the file: medqa chooses the implementation itself",
+            )
 
 
 def _check_rope(checks: Checks, name: str, rope: Any) -> None:
@@ -134,18 +143,6 @@ def _check_rope(checks: Checks, name: str, rope: Any) -> None:
             _check_rope(checks, name, value)
         elif key in ("rope_theta", "factor") and value is not None and not (is_number(value) and 0 < value <= 1e15):
             checks.refuse(name, f"a positive number as its {key}, not {shown(value)}")
-
-
-def _refuse_foreign_implementations(path: Path, values: Mapping[str, Any]) -> None:
-    for key in _IMPLEMENTATIONS:
-        given = values.get(key)
-        named = [*given.values()] if isinstance(given, dict) else [given]
-        foreign = [one for one in named if isinstance(one, str) and "/" in one]
-        if foreign:
-            raise InputError(
-                f"{path}: {key} names {shown(foreign[0])}, program code of a hub repository, which medqa does not run",
-                f"take {key} out of the file: medqa chooses the implementation itself",
-            )
 
 
 def _check_against_files(folder: Path, place: str, values: Mapping[str, Any]) -> None:

@@ -76,6 +76,29 @@ def read_header(path: Path) -> GgufHeader:
     return header
 
 
+def refuse_what_would_be_lost(header: GgufHeader) -> None:
+    """Refuse a Llama whose GGUF file says more than Transformers' loader takes over: answers would be subtly wrong.
+
+    Transformers 5 (``integrations/ggml.py``) reads neither a scaling of the rotary embedding nor, for ``llama``, the
+    biases of the attention.
+
+    Raises:
+        NotImplementedError: the file has one of them.
+    """
+    if header.values["general.architecture"] != "llama":
+        return
+    scaling = header.values.get("llama.rope.scaling.type")
+    biases = ("attn_q.bias", "attn_k.bias", "attn_v.bias", "attn_output.bias")
+    lost = ""
+    names = {tensor.name for tensor in header.tensors}
+    if "rope_freqs.weight" in names or scaling not in (None, "none"):
+        lost = "a scaling of the rotary embedding (as Llama 3.1 has)"
+    elif any(name.endswith(biases) for name in names):
+        lost = "biases in the attention"
+    if lost:
+        raise NotImplementedError(f"it has {lost}, which would be lost; take the model's safetensors folder or hub id")
+
+
 class _Reader:
     def __init__(self, file: IO[bytes], size: int) -> None:
         self._file = file
@@ -112,7 +135,7 @@ class _Reader:
         if kind == _TEXT:
             return self._text()
         if kind != _ARRAY:
-            return self._scalar(kind, name)
+            return self._number(self._format(kind, name))
         inner = self._number("I")
         if inner == _ARRAY:
             raise BadHeader(f"{name} is an array of arrays")
@@ -123,9 +146,6 @@ class _Reader:
         count = self._count(_MOST_ELEMENTS, width, f"elements of {name}")
         raw = self._take(count * width)
         return list(struct.unpack_from(f"<{min(count, 8)}{self._format(inner, name)}", raw))
-
-    def _scalar(self, kind: int, name: str) -> Any:
-        return self._number(self._format(kind, name))
 
     def _format(self, kind: int, name: str) -> str:
         if kind not in _SCALARS:

@@ -56,7 +56,17 @@ class LoadedWeights:
                 f"weights of {name} are not finite numbers (NaN or infinite): {grouped(broken)}",
                 f"{_AGAIN}; where a training or a conversion made it, that one failed{narrow}",
             )
-        _mention_unused(model, info["unexpected_keys"], name)
+        # Said where it looks like no part of the model, warned of where it does: a bias, one more layer.
+        unused = sorted(info["unexpected_keys"])
+        modules = {_pattern(key) for key, _ in model.named_modules()}
+        parts = [key for key in unused if _pattern(key.rpartition(".")[0]) in modules]
+        if parts:
+            console.warn(
+                f"the files of {name} hold weights that its config.json has no place for; the model is computed "
+                f"without: {grouped(parts)}"
+            )
+        if others := [key for key in unused if key not in parts]:
+            console.note(f"{name}: not part of the language model and left out: {grouped(others)}")
 
 
 @contextmanager
@@ -159,20 +169,6 @@ def _numbers(tensor: Any) -> Iterator[torch.Tensor]:
         if state.offset is not None:
             yield state.offset
         state = state.state2
-
-
-def _mention_unused(model: Any, unexpected: Iterable[str], name: str) -> None:
-    """Say what of the files is left out; warn where it looks like a part of the model: a bias, one more layer."""
-    unexpected = sorted(unexpected)
-    modules = {_pattern(key) for key, _ in model.named_modules()}
-    own = [key for key in unexpected if _pattern(key.rpartition(".")[0]) in modules]
-    if own:
-        console.warn(
-            f"the files of {name} hold weights that its config.json has no place for; the model is computed without: "
-            f"{grouped(own)}"
-        )
-    if others := [key for key in unexpected if key not in own]:
-        console.note(f"{name}: not part of the language model and left out: {grouped(others)}")
 
 
 def _pattern(name: str) -> str:

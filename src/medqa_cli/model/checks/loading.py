@@ -41,8 +41,11 @@ def loading(what: str, location: str | Path, hint: str = THREE_WAYS) -> Iterator
     except (MedqaError, MemoryError, KeyboardInterrupt):
         raise
     except BaseException as error:
-        is_panic = type(error).__name__ == "PanicException"
-        if not (isinstance(error, Exception) or is_panic) or _is_no_fault_of_the_file(error):
+        kind = type(error).__name__
+        is_full = isinstance(error, OSError) and is_full_disk(error)
+        # Torch's errors, for GPUs and for the CPU.
+        is_full = is_full or kind == "OutOfMemoryError" or "can't allocate memory" in str(error)
+        if is_full or not (isinstance(error, Exception) or kind == "PanicException"):
             raise
         said = first_line(error)
         # Transformers' words where a repository wants to run a program of its own.
@@ -152,10 +155,3 @@ def shown(value: Any) -> str:
         return f"{'a list' if isinstance(value, list) else 'an object'} of {len(value):,}"
     text = json.dumps(value) if not (is_integer(value) and abs(value) > 10**18) else "an integer of many digits"
     return text if len(text) <= 60 else f"{text[:60]} ..."
-
-
-def _is_no_fault_of_the_file(error: BaseException) -> bool:
-    if isinstance(error, OSError) and is_full_disk(error):
-        return True
-    # Torch's, for GPUs and for the CPU.
-    return type(error).__name__ == "OutOfMemoryError" or "can't allocate memory" in str(error)

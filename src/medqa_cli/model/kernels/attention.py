@@ -1,9 +1,9 @@
 """Causal attention within each of several examples that lie end to end, in the fastest way that the device has.
 
 On CUDA one variable-length flash kernel covers all examples: PyTorch's own, else ``flash_attn``, else one call of
-``scaled_dot_product_attention`` per example. The CPU has a way of its own (``cpu_attention``). What a model asks of
-its attention beyond that is refused, never left out. For which models the numbers are
-right, ``parity`` finds out.
+``scaled_dot_product_attention`` per example. On a CPU it is PyTorch's flash kernel with a backward pass of our own:
+the kernel's own takes up to twice as long for examples of such lengths (docs/experiments.md). What a model asks of its
+attention beyond that is refused, never left out. For which models the numbers are right, ``parity`` finds out.
 """
 
 from __future__ import annotations
@@ -23,13 +23,12 @@ import torch.nn.functional as F
 from torch._subclasses.fake_tensor import FakeTensor
 
 from medqa_cli.errors import MedqaError
-from medqa_cli.model.kernels.cpu_attention import CpuAttention
 
 PACKED_ATTENTION = "medqa_packed"
 _FLASH_DTYPES = (torch.float16, torch.bfloat16)
 _MOST_FLASH_HEAD_DIM = 256
-
-
+# Queries in one piece of the CPU's backward pass: little above the diagonal is computed in vain.
+QUERY_BLOCK = 192
 # Keywords that models hand through their layers and that change nothing in the attention of a training.
 _WITHOUT_EFFECT = frozenset(
     ("position_ids", "cache_position", "use_cache", "output_attentions", "output_hidden_states", "output_router_logits")
@@ -60,7 +59,7 @@ def packed_attention(
         key: ``(1, kv_heads, T, head_dim)``.
         value: ``(1, kv_heads, T, value_dim)``.
         attention_mask: must be None; the examples' lengths say all.
-        dropout: attention dropout.
+        dropout: of the attention.
         scaling: factor on the scores; None: 1/sqrt(head_dim).
         example_lengths: tokens per example.
         sliding_window: tokens that a token sees at most; None: all before it.
@@ -74,21 +73,22 @@ def packed_attention(
     """
     _refuse_other_attention(query, key, value, attention_mask, example_lengths, others)
     assert example_lengths is not None
-    lengths = example_lengths
     if torch.is_autocast_enabled(query.device.type):
         # Rotated with float32 angles, query and key come wider than value where the norms are float32.
         wanted = torch.get_autocast_dtype(query.device.type)
         query, key, value = (tensor.to(wanted) for tensor in (query, key, value))
-    window = sliding_window if sliding_window is not None and max(lengths) > sliding_window else None
+    window = sliding_window if sliding_window is not None and max(example_lengths) > sliding_window else None
     scale = scaling if scaling is not None else query.shape[-1] ** -0.5
     like_sized = query.shape[-1] == value.shape[-1]
     varlen = _varlen_kernel_for(query, key) if like_sized and _flash_takes(query, dropout) else None
     if varlen is not None:
-        return varlen(query, key, value, lengths, scale, window), None
-    if query.device.type == "cpu" and dropout == 0.0 and like_sized and _cpu_way_takes(query, window):
-        out: torch.Tensor = CpuAttention.apply(query, key, value, lengths, scale)
+        return varlen(query, key, value, example_lengths, scale, window), None
+    stands = _cpu_stands_for_flash.get()
+    cpu_takes = window is None if stands is None else stands and query.shape[-1] <= _MOST_FLASH_HEAD_DIM
+    if query.device.type == "cpu" and dropout == 0.0 and like_sized and cpu_takes:
+        out: torch.Tensor = _CpuAttention.apply(query, key, value, example_lengths, scale)
         return out, None
-    return _attention_per_example(query, key, value, lengths, scale, window, dropout), None
+    return _attention_per_example(query, key, value, example_lengths, scale, window, dropout), None
 
 
 def _refuse_other_attention(
@@ -99,13 +99,10 @@ def _refuse_other_attention(
     example_lengths: tuple[int, ...] | None,
     others: dict[str, Any],
 ) -> None:
+    known = {*_WITHOUT_EFFECT, "is_causal"}
     asked = sorted(
-        name
-        for name, wanted in others.items()
-        if name not in _WITHOUT_EFFECT and wanted is not None and wanted is not False
+        name for name, wanted in others.items() if name not in known and not (wanted is None or wanted is False)
     )
-    if others.get("is_causal"):
-        asked.remove("is_causal")
     reason = ""
     if attention_mask is not None:
         reason = "its attention has a mask of its own"
@@ -121,14 +118,7 @@ def _refuse_other_attention(
         raise NotPackableError(reason)
 
 
-def _cpu_way_takes(query: torch.Tensor, window: int | None) -> bool:
-    stands_for_flash = _cpu_stands_for_flash.get()
-    if stands_for_flash is None:
-        return window is None
-    # The flash kernels keep what the CPU's way keeps, windows or not.
-    return stands_for_flash and query.shape[-1] <= _MOST_FLASH_HEAD_DIM
-
-
+# A flash kernel, windows or not, keeps for the backward pass what the CPU's way keeps.
 _cpu_stands_for_flash: ContextVar[bool | None] = ContextVar("cpu_stands_for_flash", default=None)
 
 
@@ -136,9 +126,7 @@ _cpu_stands_for_flash: ContextVar[bool | None] = ContextVar("cpu_stands_for_flas
 def attention_as_on(device_type: str, has_flash: bool) -> Iterator[None]:
     """Let tensors on the CPU keep for the backward pass what those of another kind of device would keep.
 
-    Args:
-        device_type: ``cpu`` or ``cuda``.
-        has_flash: with ``cuda``: a variable-length flash kernel is used there; otherwise each example is a call.
+    ``has_flash``: with ``cuda``: a variable-length flash kernel is used there; otherwise each example is a call.
     """
     token = _cpu_stands_for_flash.set(has_flash if device_type == "cuda" else None)
     try:
@@ -337,28 +325,133 @@ def _attention_per_example(
     # Not enable_gqa: on CUDA that leaves only the kernel that keeps all scores in float32 (torch/nn/functional.py).
     group = query.shape[1] // key.shape[1]
     key, value = (tensor.repeat_interleave(group, 1) if group > 1 else tensor for tensor in (key, value))
-    parts = [
-        F.scaled_dot_product_attention(
-            q,
-            k,
-            v,
-            attn_mask=_window_mask(q.shape[2], window, q.device),
-            dropout_p=dropout,
-            is_causal=not _exceeds(q.shape[2], window),
-            scale=scale,
+    parts = []
+    for q, k, v in zip(query.split(lengths, 2), key.split(lengths, 2), value.split(lengths, 2), strict=True):
+        mask, length = None, q.shape[2]
+        if window is not None and length > window:
+            position = torch.arange(length, device=q.device)
+            distance = position[:, None] - position[None, :]  # (T, T)
+            mask = (distance >= 0) & (distance < window)
+        parts.append(
+            F.scaled_dot_product_attention(
+                q, k, v, attn_mask=mask, dropout_p=dropout, is_causal=mask is None, scale=scale
+            )
         )
-        for q, k, v in zip(query.split(lengths, 2), key.split(lengths, 2), value.split(lengths, 2), strict=True)
-    ]
     return torch.cat(parts, 2).transpose(1, 2).contiguous()
 
 
-def _exceeds(length: int, window: int | None) -> bool:
-    return window is not None and length > window
+class _CpuAttention(torch.autograd.Function):
+    """Flash forward per example; backward from its log-sum-exp by batched matrix products (Dao 2023, arXiv 2307.08691).
+
+    Without dropout and sliding windows. Keeps query, key, value, output and one float per head and token.
+    """
+
+    @staticmethod
+    def forward(
+        ctx: Any,
+        query: torch.Tensor,
+        key: torch.Tensor,
+        value: torch.Tensor,
+        lengths: tuple[int, ...],
+        scale: float,
+    ) -> torch.Tensor:
+        """Return ``(1, T, heads, head_dim)`` for a query ``(1, heads, T, head_dim)``, key and value with kv_heads."""
+        _, heads, tokens, head_dim = query.shape
+        group = heads // key.shape[1]
+        out = query.new_empty(1, tokens, heads, head_dim)
+        log_sums = query.new_empty(heads, tokens, dtype=torch.float32)
+        for start, end in _spans(lengths):
+            k, v = (tensor[:, :, start:end].repeat_interleave(group, 1) for tensor in (key, value))
+            part, part_log_sums = torch.ops.aten._scaled_dot_product_flash_attention_for_cpu(
+                query[:, :, start:end], k, v, 0.0, True, scale=scale
+            )
+            out[:, start:end] = part.transpose(1, 2)
+            # The kernel gives (1, heads, L), in the layout that suits it.
+            log_sums[:, start:end] = part_log_sums[0]
+        ctx.save_for_backward(query, key, value, out, log_sums)
+        ctx.lengths, ctx.scale = lengths, scale
+        return out
+
+    @staticmethod
+    def backward(ctx: Any, *grads: torch.Tensor) -> tuple[torch.Tensor | None, ...]:
+        """Return the gradients of query, key and value, a block of queries at a time."""
+        query, key, value, out, log_sums = ctx.saved_tensors
+        # In the layout (T, heads, head_dim), which the layers before it want back.
+        sums = tuple(
+            tensor.new_zeros(tensor.shape[2], tensor.shape[1], tensor.shape[3]).transpose(0, 1)
+            for tensor in (query, key, value)
+        )
+        rows = (query[0], grads[0][0].transpose(0, 1), out[0].transpose(0, 1), log_sums)
+        for start, end in _spans(ctx.lengths):
+            for first in range(start, end, QUERY_BLOCK):
+                last = min(first + QUERY_BLOCK, end)
+                _add_gradients(
+                    tuple(tensor[:, first:last] for tensor in rows),
+                    (key[0, :, start:last], value[0, :, start:last]),
+                    (sums[0][:, first:last], sums[1][:, start:last], sums[2][:, start:last]),
+                    ctx.scale,
+                )
+        return sums[0][None], sums[1][None], sums[2][None], None, None
 
 
-def _window_mask(length: int, window: int | None, device: torch.device) -> torch.Tensor | None:
-    if window is None or not _exceeds(length, window):
-        return None
-    position = torch.arange(length, device=device)
-    distance = position[:, None] - position[None, :]  # (T, T)
-    return (distance >= 0) & (distance < window)
+def _spans(lengths: tuple[int, ...]) -> Iterator[tuple[int, int]]:
+    start = 0
+    for length in lengths:
+        yield start, start + length
+        start += length
+
+
+def _add_gradients(
+    rows: tuple[torch.Tensor, ...],
+    seen: tuple[torch.Tensor, torch.Tensor],
+    sums: tuple[torch.Tensor, ...],
+    scale: float,
+) -> None:
+    """Add the gradients of a block of queries, which see the S tokens from their example's first to their own last.
+
+    Args:
+        rows: query, gradient and value of the output, each ``(heads, rows, head_dim)``, and log-sum-exp of the scores,
+            ``(heads, rows)`` float32.
+        seen: key and value, each ``(kv_heads, S, head_dim)``.
+        sums: gradients of the queries and of what they see, as ``rows`` and ``seen``; added to.
+        scale: factor on the scores.
+    """
+    query, grad_out, out, log_sums = rows
+    key, value = seen
+    kv_heads, num_rows = key.shape[0], query.shape[1]
+
+    def by_group(tensor: torch.Tensor) -> torch.Tensor:
+        """Join the query heads that share a key head: (kv_heads, group * rows, ...)."""
+        return tensor.reshape(kv_heads, -1, *tensor.shape[2:])
+
+    delta = (grad_out.float() * out.float()).sum(-1)  # (heads, rows)
+    q, grad = by_group(query), by_group(grad_out)
+    # The scale comes after the product: a query scaled before would be rounded, unless the scale is a power of two.
+    probabilities = _product_less(q, key, by_group(log_sums / scale)).mul_(scale).exp_()
+    # Nothing after the query itself: the last columns are the block's own, below their diagonal only.
+    probabilities.view(-1, num_rows, key.shape[1])[..., -num_rows:].tril_()
+    grad_scores = _product_less(grad, value, by_group(delta)).mul_(probabilities)
+    grad_query, grad_key, grad_value = sums
+    grad_query += torch.bmm(grad_scores, key).mul_(scale).view(query.shape)
+    grad_key += torch.bmm(grad_scores.transpose(1, 2), q).mul_(scale)
+    grad_value += torch.bmm(probabilities.transpose(1, 2), grad)
+
+
+def _product_less(rows: torch.Tensor, columns: torch.Tensor, subtrahend: torch.Tensor) -> torch.Tensor:
+    """Return rows columns' - subtrahend.
+
+    In 16 bits a product is rounded before something can be taken off it, which loses the small difference of large
+    numbers. So the subtrahend takes part in the product: as two columns that sum to it, against ones.
+
+    Args:
+        rows: ``(batch, R, head_dim)``.
+        columns: ``(batch, C, head_dim)``.
+        subtrahend: ``(batch, R)`` float32.
+    """
+    if rows.dtype == torch.float32:
+        return torch.bmm(rows, columns.transpose(1, 2)).sub_(subtrahend.unsqueeze(-1))
+    high = subtrahend.to(rows.dtype)
+    low = (subtrahend - high.float()).to(rows.dtype)
+    wide_rows = torch.cat([rows, -torch.stack((high, low), -1)], -1)
+    wide_columns = torch.cat([columns, columns.new_ones(*columns.shape[:2], 2)], -1)
+    return torch.bmm(wide_rows, wide_columns.transpose(1, 2))

@@ -45,9 +45,16 @@ def install_answer_losses(causal_lm: Any) -> None:
     ) -> Any:
         if example_lengths is None:
             return own_forward(*args, **kwargs)
-        packed = is_packed(self) and not _rotate_differently(self.config, example_lengths)
-        compute = _packed if packed else _one_at_a_time
-        return compute(self, own_forward, targets, example_lengths, **kwargs)
+        if not is_packed(self) or _rotate_differently(self.config, example_lengths):
+            return _one_at_a_time(self, own_forward, targets, example_lengths, **kwargs)
+        kwargs["example_lengths"] = example_lengths
+        if targets is not None and _is_plain(self):
+            positions = kwargs.pop("logits_to_keep")
+            # Not [0, positions]: the gradient of an index is sorted on a GPU, that of index_select is not.
+            hidden = self.base_model(**kwargs)[0][0].index_select(0, positions)  # (N, hidden_size)
+            return answer_losses(hidden, self.get_output_embeddings(), targets)
+        output = own_forward(**kwargs)
+        return output if targets is None else _losses_of(output.logits[0], targets)
 
     causal_lm.forward = types.MethodType(forward, causal_lm)
 
@@ -55,24 +62,6 @@ def install_answer_losses(causal_lm: Any) -> None:
 def use_whole_logits(causal_lm: Any, wanted: bool = True) -> None:
     """Take the losses from the logits that the model itself returns, or where possible a chunk at a time again."""
     causal_lm.medqa_uses_whole_logits = wanted
-
-
-def _packed(
-    causal_lm: Any,
-    own_forward: Callable[..., Any],
-    targets: torch.Tensor | None,
-    example_lengths: tuple[int, ...],
-    *,
-    logits_to_keep: torch.Tensor,
-    **kwargs: Any,
-) -> Any:
-    kwargs["example_lengths"] = example_lengths
-    if targets is not None and _is_plain(causal_lm):
-        # Not [0, positions]: the gradient of an index is sorted on a GPU, that of index_select is not.
-        hidden = causal_lm.base_model(**kwargs)[0][0].index_select(0, logits_to_keep)  # (N, hidden_size)
-        return answer_losses(hidden, causal_lm.get_output_embeddings(), targets)
-    output = own_forward(**kwargs, logits_to_keep=logits_to_keep)
-    return output if targets is None else _losses_of(output.logits[0], targets)
 
 
 def _one_at_a_time(

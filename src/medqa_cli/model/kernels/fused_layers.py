@@ -68,23 +68,17 @@ def first_layers(model: torch.nn.Module) -> dict[str, Any]:
 
 
 def _fitting(model: torch.nn.Module) -> Iterator[tuple[str, Any]]:
+    import bitsandbytes as bnb
     from peft.tuners.lora import LoraLayer
 
     norms_are_fused = uses_liger_kernels(model)
     for module in model.modules():
-        if isinstance(module, LoraLayer) and _is_lora_linear(module):
+        if isinstance(module, LoraLayer) and type(module.get_base_layer()) in (torch.nn.Linear, bnb.nn.Linear4bit):
             yield LORA_LINEAR, module
         elif _is_gated_silu(module):
             yield GATED_SILU, module
         elif _is_rms_norm(module) and not norms_are_fused:
             yield RMS_NORM, module
-
-
-def _is_lora_linear(module: Any) -> bool:
-    import bitsandbytes as bnb
-
-    base = module.get_base_layer()
-    return type(base) is torch.nn.Linear or type(base) is bnb.nn.Linear4bit
 
 
 def _is_gated_silu(module: torch.nn.Module) -> bool:

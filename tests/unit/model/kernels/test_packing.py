@@ -12,8 +12,7 @@ from helpers.models import make_tiny_model
 from helpers.training import CPU, make_examples
 from medqa_cli.model.kernels.attention import PACKED_ATTENTION, packed_attention, register_packed_attention
 from medqa_cli.model.kernels.chunked_cross_entropy import install_answer_losses
-from medqa_cli.model.kernels.packing import answer_token_losses, group_by_tokens, pack
-from medqa_cli.model.scoring import mean_nll, score_answers
+from medqa_cli.model.kernels.packing import answer_token_losses, group_by_tokens, mean_nll, pack, score_answers
 from medqa_cli.prompt.encoder import IGNORE_INDEX, Example
 
 

@@ -2,12 +2,14 @@
 
 from __future__ import annotations
 
+import json
 from pathlib import Path
 from typing import Any
 
 import pytest
 import torch
 
+from helpers.commands import Starter
 from helpers.models import make_tiny_model
 from helpers.tiny_architectures import tiny_model
 from medqa_cli import console
@@ -17,13 +19,12 @@ from medqa_cli.model.kernels import attention, parity
 from medqa_cli.model.kernels.attention import NotPackableError, is_packed, packed_attention, use_packed_attention
 from medqa_cli.model.kernels.chunked_cross_entropy import install_answer_losses
 from medqa_cli.model.kernels.fused_layers import GATED_SILU, KINDS, LORA_LINEAR, RMS_NORM
-from medqa_cli.model.kernels.packing import answer_token_losses, pack
+from medqa_cli.model.kernels.packing import answer_token_losses, pack, score_answers
 from medqa_cli.model.kernels.parity import settle_way
 from medqa_cli.model.kernels.trial_run import few_layers, short_windows
 from medqa_cli.model.load import load_base
 from medqa_cli.model.lora import add_lora
 from medqa_cli.model.resolve import find_base
-from medqa_cli.model.scoring import score_answers
 from medqa_cli.prompt.encoder import Example
 
 CPU = torch.device("cpu")
@@ -139,6 +140,65 @@ def test_a_layer_that_only_looks_like_the_standard_one_keeps_its_code(layer_clas
     assert way.fused == (LORA_LINEAR, RMS_NORM)
     assert way.packed
     assert way.reasons == (f"{GATED_SILU} layers keep their own code, which computes something else",)
+
+
+def test_a_layer_whose_fused_code_raises_keeps_its_own_and_the_reason_names_the_error() -> None:
+    base = make_tiny_model(200)
+    for layer in base.model.layers:
+        layer.mlp.down_proj.register_forward_pre_hook(refuse_strides)
+    way = settle_way(adapted(base, target_modules=("q_proj", "v_proj")), "it", torch.float32, trains=True)
+    assert way.fused == (LORA_LINEAR, RMS_NORM)
+    assert way.reasons == (f"{GATED_SILU} layers keep their own code, since fused ones fail (not as it was made)",)
+
+
+def refuse_strides(module: Any, args: tuple[torch.Tensor]) -> None:
+    """Refuse what medqa's own activation made, as a foreign kernel may."""
+    if type(args[0].grad_fn).__name__ == "_GatedSiluBackward":
+        raise RuntimeError("not as it was made\nand more")
+
+
+RANKS_DIFFER = """
+import json, os, sys
+from pathlib import Path
+
+sys.path[:0] = [{tests!r}, {unit!r}]
+import torch
+from helpers.commands import Starter
+from helpers.models import make_tiny_model
+from test_parity import Scaled, adapted
+from medqa_cli import distributed
+from medqa_cli.model.kernels.parity import settle_way
+
+rank = distributed.rank()
+base = make_tiny_model(200)
+for layer in base.model.layers:
+    if rank == 0:
+        layer.mlp = Scaled(layer.mlp)
+    else:
+        norm = layer.input_layernorm
+        norm.forward = lambda x, own=type(norm).forward, norm=norm: 1.01 * own(norm, x)
+way = settle_way(adapted(base), "it", torch.float32, trains=True)
+Path(f"way-{{rank}}.json").write_text(json.dumps(way.as_json()))
+distributed.leave_group()
+"""
+
+
+def test_ranks_fuse_only_the_kinds_that_are_right_on_all(
+    tmp_path: Path, starter: Starter, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Each of two ranks finds one kind wrong, another one: as many kinds, but not the same."""
+    monkeypatch.chdir(tmp_path)
+    here = Path(__file__)
+    done = starter.run_ranks(RANKS_DIFFER.format(tests=str(here.parents[3]), unit=str(here.parent)))
+    assert [rank.returncode for rank in done] == [0, 0], done[0].stderr + done[1].stderr
+    ways = [json.loads((tmp_path / f"way-{rank}.json").read_text()) for rank in range(2)]
+    assert ways[0] == ways[1]
+    assert ways[0]["fused_layers"] == [LORA_LINEAR]
+    assert ways[0]["packed"]
+    assert ways[0]["losses_in_chunks"]
+    assert ways[0]["reasons"] == [
+        f"{kind} layers keep their own code, which computes something else" for kind in (GATED_SILU, RMS_NORM)
+    ]
 
 
 def test_the_user_is_told_why_once(monkeypatch: pytest.MonkeyPatch) -> None:

@@ -7,7 +7,7 @@ import math
 import pytest
 
 from medqa_cli.evaluation.generation import unigram_scores
-from medqa_cli.model.scoring import AnswerScore
+from medqa_cli.model.kernels.packing import AnswerScore
 from medqa_cli.prompt.encoder import IGNORE_INDEX, Example
 
 END = 9
