@@ -117,10 +117,10 @@ def raise_on_all_ranks() -> Iterator[None]:
         yield
     except MedqaError as error:
         problem = error
-    for number, (found, host) in enumerate(all_gather((problem, socket.gethostname()))):
-        if found is not None:
+    for number, (error_there, host) in enumerate(all_gather((problem, socket.gethostname()))):
+        if error_there is not None:
             # Rank 0 speaks for all; of others it says which one it was.
-            raise _named(found, number, host) if number else found from problem
+            raise _named(error_there, number, host) if number else error_there from problem
 
 
 def from_main(work: Callable[[], T]) -> T:

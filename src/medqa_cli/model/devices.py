@@ -135,8 +135,8 @@ def _nvidia_driver_version() -> str | None:
             return None
         text = done.stdout if done.returncode == 0 else ""
     # "NVRM version: NVIDIA UNIX x86_64 Kernel Module  535.104.05  Sat Aug 19 ..." or the version by itself.
-    found = re.search(r"\b(\d{3,4}\.\d{2,3}(?:\.\d+)?)\b", text)
-    return found[1] if found else None
+    version = re.search(r"\b(\d{3,4}\.\d{2,3}(?:\.\d+)?)\b", text)
+    return version[1] if version else None
 
 
 def _branch(driver: str) -> int:
@@ -159,17 +159,17 @@ def has_kernels(device: int) -> bool:
     if not built_for:
         return True
     if torch.version.hip is not None:
-        own = str(torch.cuda.get_device_properties(device).gcnArchName).partition(":")[0]
-        return own in built_for or any("generic" in name for name in built_for)
+        architecture = str(torch.cuda.get_device_properties(device).gcnArchName).partition(":")[0]
+        return architecture in built_for or any("generic" in name for name in built_for)
     major, minor = torch.cuda.get_device_capability(device)
     return any(_runs_on(name, major, minor) for name in built_for)
 
 
 def _runs_on(built_for: str, major: int, minor: int) -> bool:
-    found = re.fullmatch(r"(sm|compute)_(\d+)(\d)([a-z]?)", built_for)
-    if found is None:
+    match = re.fullmatch(r"(sm|compute)_(\d+)(\d)([a-z]?)", built_for)
+    if match is None:
         return True  # a name that this version of medqa does not know
-    kind, of, suffix = found[1], (int(found[2]), int(found[3])), found[4]
+    kind, of, suffix = match[1], (int(match[2]), int(match[3])), match[4]
     if suffix == "a":
         return of == (major, minor)
     if kind == "sm" or suffix:

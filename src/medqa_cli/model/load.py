@@ -173,8 +173,8 @@ def load_config(location: str, revision: str | None = None) -> Any:
 
 def num_embeddings(hf_config: Any) -> int | None:
     """Return how many token ids a model has embeddings for, as its config says; None: it does not say."""
-    found = getattr(hf_config.get_text_config(), "vocab_size", None)
-    return found if isinstance(found, int) else None
+    size = getattr(hf_config.get_text_config(), "vocab_size", None)
+    return size if isinstance(size, int) else None
 
 
 def load_base(
@@ -226,7 +226,7 @@ def load_base(
 
 
 def _with_weights(
-    hf_config: Any, source: ModelRef, config: ModelConfig, place: str, dtype: torch.dtype, *, sharded: bool
+    hf_config: Any, source: ModelRef, config: ModelConfig, device: str, dtype: torch.dtype, *, sharded: bool
 ) -> Any:
     """Let Transformers load a model, and check that it has the weights of its files."""
     from transformers import AutoModelForCausalLM
@@ -239,7 +239,7 @@ def _with_weights(
         model, info = AutoModelForCausalLM.from_pretrained(
             folder,
             dtype=dtype,
-            device_map={"": place},
+            device_map={"": device},
             quantization_config=quantization.quantization_config(config, dtype, sharded=sharded),
             attn_implementation=own_attention(hf_config),
             trust_remote_code=False,

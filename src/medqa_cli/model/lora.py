@@ -145,11 +145,11 @@ def _automatic(model: Any, names: Sequence[str]) -> Targets:
     known = _as_peft_takes(model, TRANSFORMERS_MODELS_TO_LORA_TARGET_MODULES_MAPPING.get(kind, []))
     if leaves & set(known):
         return Targets(known)
-    said = f"lora.target_modules: auto: PEFT names no layers for {kind};"
+    note = f"lora.target_modules: auto: PEFT names no layers for {kind};"
     for group in _QUERY_AND_VALUE:
         if leaves.issuperset(group):
-            return Targets(list(group), note=f"{said} {' and '.join(group)} get an adapter")
-    return replace(_all_but_experts(model, names), note=f"{said} all linear layers get an adapter")
+            return Targets(list(group), note=f"{note} {' and '.join(group)} get an adapter")
+    return replace(_all_but_experts(model, names), note=f"{note} all linear layers get an adapter")
 
 
 def _all_but_experts(model: Any, names: Sequence[str]) -> Targets:

@@ -56,10 +56,10 @@ def refuse_other_quantization(hf_config: Any, config: ModelConfig, name: str) ->
     if kind == config.quantization:
         console.warn(f"{name} is stored quantized ({kind}): an adapter for it can be trained and used, but not merged")
         return
-    own = f"set model.quantization: {kind}, or take" if kind in get_args(Quantization) else "take"
+    advice = f"set model.quantization: {kind}, or take" if kind in get_args(Quantization) else "take"
     raise InputError(
         f"{name} is stored quantized ({kind}), and model.quantization is {config.quantization}",
-        f"{own} the 16-bit version of the model, which loading quantizes as the config says",
+        f"{advice} the 16-bit version of the model, which loading quantizes as the config says",
     )
 
 
@@ -111,13 +111,13 @@ def num_unquantized(base: Any) -> int:
     bitsandbytes quantizes linear layers only. Embedding and output layer always stay as they are and do not count, nor
     do norms and biases; what does are the experts of a mixture, which are parameters.
     """
-    own = {
+    tables = {
         id(layer.weight) for layer in (base.get_input_embeddings(), base.get_output_embeddings()) if layer is not None
     }
     return sum(
         parameter.numel()
         for parameter in base.parameters()
-        if parameter.dim() > 1 and parameter.is_floating_point() and id(parameter) not in own
+        if parameter.dim() > 1 and parameter.is_floating_point() and id(parameter) not in tables
     )
 
 

@@ -96,10 +96,10 @@ def cache_dir() -> Path:
 def _package_file(spec: str, named_by: str) -> Path:
     package, _, inner = spec.partition("/")
     # find_spec looks the package up without running its code.
-    found = importlib.util.find_spec(package) if package.isidentifier() else None
-    if found is None or not found.submodule_search_locations:
+    spec_of_package = importlib.util.find_spec(package) if package.isidentifier() else None
+    if spec_of_package is None or not spec_of_package.submodule_search_locations:
         raise InputError(f"{named_by}: the Python package {package!r} is not installed", THREE_WAYS)
-    path = Path(next(iter(found.submodule_search_locations))) / inner
+    path = Path(next(iter(spec_of_package.submodule_search_locations))) / inner
     if ".." in Path(inner).parts or not path.is_file():
         raise InputError(f"{named_by}: the package {package} ships no file {inner!r}", THREE_WAYS)
     return path
@@ -119,8 +119,8 @@ def _converted_gguf(path: Path) -> Path:
     except Exception as error:  # Transformers and gguf meet odd files with errors of every kind
         if (isinstance(error, OSError) and is_full_disk(error)) or "can't allocate memory" in str(error):
             raise
-        said = str(error).strip().partition("\n")[0] or type(error).__name__
-        raise InputError(f"cannot read {path.name} as a GGUF model: {said[:300]}", THREE_WAYS) from error
+        message = str(error).strip().partition("\n")[0] or type(error).__name__
+        raise InputError(f"cannot read {path.name} as a GGUF model: {message[:300]}", THREE_WAYS) from error
     return folder
 
 
@@ -184,10 +184,10 @@ def base_folder(source: ModelRef) -> Path:
         config = _from_hub(source, "config.json")
         if config is None:
             raise InputError(f"{source.name} holds no config.json", THREE_WAYS)
-        found = next((path for name in WEIGHT_FILES if (path := _from_hub(source, name))), None)
-        if found is None:
+        weights = next((path for name in WEIGHT_FILES if (path := _from_hub(source, name))), None)
+        if weights is None:
             raise InputError(f"{source.name} holds no weights that medqa reads", THREE_WAYS)
-        for name in shard_names(found) if found.name.endswith(".index.json") else []:
+        for name in shard_names(weights) if weights.name.endswith(".index.json") else []:
             with console.status(f"looking for {name} of {source.name} ..."):
                 if _from_hub(source, name) is None:
                     raise InputError(f"{source.name} has no file {name}, which its index names", THREE_WAYS)

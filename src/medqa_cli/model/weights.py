@@ -87,10 +87,15 @@ def stored_tensors(folder: Path) -> dict[str, StoredTensor]:
         InputError: a shard is missing, cut short or damaged, or there are no weights.
     """
     paths = weight_paths(folder)
-    tensors: dict[str, StoredTensor] = {}
-    for path in paths:
-        tensors.update({tensor.name: tensor for tensor in tensors_of_file(path)})
-    _check_tensors_of_index(folder, tensors)
+    tensors = {tensor.name: tensor for path in paths for tensor in tensors_of_file(path)}
+    for index in (folder / name for name in WEIGHT_FILES if name.endswith(".index.json")):
+        if index.is_file() and {path.name for path in paths} & set(_weight_map(index).values()):
+            absent = [name for name in _weight_map(index) if name not in tensors]
+            if absent:
+                raise InputError(
+                    f"{index} names {absent[0]}, which is in none of the shards ({len(absent)} such tensors)",
+                    "the files are of different models or versions: copy or download them again",
+                )
     return tensors
 
 
@@ -140,25 +145,14 @@ def shard_names(index_path: Path) -> list[str]:
 
 
 def _weight_map(index_path: Path) -> dict[str, str]:
-    found = read_object(index_path, _MOST_INDEX_BYTES).get("weight_map")
-    if not isinstance(found, dict) or not found or not all(map(_is_file_name, found.values())):
+    names = read_object(index_path, _MOST_INDEX_BYTES).get("weight_map")
+    if not isinstance(names, dict) or not names or not all(map(_is_file_name, names.values())):
         raise InputError(f"{index_path} is damaged: weight_map does not map names to files of this folder", AGAIN)
-    return dict(found)
+    return dict(names)
 
 
 def _is_file_name(name: Any) -> bool:
     return isinstance(name, str) and Path(name).name == name and len(name.encode("utf-8", "replace")) <= 255
-
-
-def _check_tensors_of_index(folder: Path, tensors: dict[str, StoredTensor]) -> None:
-    for index in (folder / name for name in WEIGHT_FILES if name.endswith(".index.json")):
-        if index.is_file() and any(tensor.path.name in set(_weight_map(index).values()) for tensor in tensors.values()):
-            absent = [name for name in _weight_map(index) if name not in tensors]
-            if absent:
-                raise InputError(
-                    f"{index} names {absent[0]}, which is in none of the shards ({len(absent)} such tensors)",
-                    "the files are of different models or versions: copy or download them again",
-                )
 
 
 def adapter_file(folder: Path) -> Path:
@@ -167,10 +161,10 @@ def adapter_file(folder: Path) -> Path:
     Raises:
         InputError: there is none.
     """
-    found = next((folder / name for name in ADAPTER_FILES if (folder / name).is_file()), None)
-    if found is None:
+    file = next((folder / name for name in ADAPTER_FILES if (folder / name).is_file()), None)
+    if file is None:
         raise InputError(f"cannot load the adapter in {folder}: {ADAPTER_FILES[0]} is missing", "train again")
-    return found
+    return file
 
 
 def safetensors_tensors(path: Path) -> list[StoredTensor]:
@@ -190,12 +184,12 @@ def safetensors_tensors(path: Path) -> list[StoredTensor]:
         raise InputError(f"{path} is damaged or cut short: {first_line(error)}", AGAIN) from error
     header.pop("__metadata__", None)
     start = 8 + size
-    found = [
+    tensors = [
         StoredTensor(name, path, entry["dtype"], tuple(entry["shape"]), start + entry["data_offsets"][0])
         for name, entry in header.items()
     ]
-    _check_types(path, found)
-    return sorted(found, key=lambda tensor: tensor.offset)
+    _check_types(path, tensors)
+    return sorted(tensors, key=lambda tensor: tensor.offset)
 
 
 def tensors_of_file(path: Path) -> list[StoredTensor]:
@@ -206,12 +200,12 @@ def tensors_of_file(path: Path) -> list[StoredTensor]:
     """
     if path.suffix == ".safetensors":
         return safetensors_tensors(path)
-    found = [
+    tensors = [
         StoredTensor(name, path, _TYPE_NAMES.get(value.dtype, str(value.dtype)), tuple(value.shape), -1)
         for name, value in pytorch_tensors(path).items()
     ]
-    _check_types(path, found)
-    return found
+    _check_types(path, tensors)
+    return tensors
 
 
 def pytorch_tensors(path: Path) -> dict[str, torch.Tensor]:

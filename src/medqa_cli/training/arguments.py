@@ -220,7 +220,7 @@ def tracker_failures_told(trackers: Sequence[str]) -> Iterator[None]:
         name = next((name for name in trackers if package in _TRACKER_MODULES.get(name, ())), None)
         if name is None:
             raise
-        said = (str(error).splitlines() or [type(error).__name__])[0]
+        message = (str(error).splitlines() or [type(error).__name__])[0]
         raise InputError(
-            f"train.report_to: {name} failed: {said}", _TRACKER_HINTS.get(name, _ANY_TRACKER_HINT)
+            f"train.report_to: {name} failed: {message}", _TRACKER_HINTS.get(name, _ANY_TRACKER_HINT)
         ) from error

@@ -40,8 +40,8 @@ def step_of(checkpoint: Path) -> int:
 
 def numbered_checkpoints(checkpoints_dir: Path) -> list[Path]:
     """Return the checkpoints, whole or not, by step."""
-    found = [path for path in checkpoints_dir.glob(f"{PREFIX}*") if path.name.removeprefix(PREFIX).isdecimal()]
-    return sorted(found, key=step_of)
+    paths = [path for path in checkpoints_dir.glob(f"{PREFIX}*") if path.name.removeprefix(PREFIX).isdecimal()]
+    return sorted(paths, key=step_of)
 
 
 def checkpoint_at(checkpoints_dir: Path, step: int) -> Path:
@@ -91,13 +91,7 @@ def publish(aside: Path, checkpoints_dir: Path, step: int, *, scheduled: bool) -
         scheduled: True for periodic checkpoints; others are deleted once superseded.
     """
     written = checkpoint_at(aside, step)
-    files = {
-        str(path.relative_to(written)): {"bytes": path.stat().st_size, "sha256": sha256_of_file(path)}
-        for path in sorted(written.rglob("*"))
-        if path.is_file()
-    }
-    manifest = {"format": MANIFEST_FORMAT, "step": step, "scheduled": scheduled, "files": files}
-    (written / MANIFEST_NAME).write_text(json.dumps(manifest, indent=2) + "\n", encoding="utf-8")
+    _write_manifest(written, step, scheduled)
     sync_folder(written)
     final = checkpoint_at(checkpoints_dir, step)
     if final.exists():
@@ -116,9 +110,9 @@ def rotate(checkpoints_dir: Path, newest_step: int, limit: int | None, best_step
         limit: how many to keep; None: all.
         best_step: the step whose checkpoint is kept besides: that of the best evaluation.
     """
-    own = [path for path in numbered_checkpoints(checkpoints_dir) if step_of(path) <= newest_step]
-    beyond = [] if limit is None else own[:-limit]
-    for path in own[:-1]:
+    paths = [path for path in numbered_checkpoints(checkpoints_dir) if step_of(path) <= newest_step]
+    beyond = [] if limit is None else paths[:-limit]
+    for path in paths[:-1]:
         out_of_turn = False
         with contextlib.suppress(OSError, ValueError, TypeError, KeyError):
             out_of_turn = _read_manifest(path)["scheduled"] is False
@@ -131,9 +125,9 @@ def set_aside(checkpoints_dir: Path, from_step: int) -> list[Path]:
     moved = []
     for path in numbered_checkpoints(checkpoints_dir):
         if step_of(path) >= from_step:
-            place = path.with_name(f"{_ASIDE_PREFIX}{path.name}")
-            shutil.rmtree(place, ignore_errors=True)
-            moved.append(path.rename(place))
+            aside = path.with_name(f"{_ASIDE_PREFIX}{path.name}")
+            shutil.rmtree(aside, ignore_errors=True)
+            moved.append(path.rename(aside))
     return moved
 
 
@@ -167,6 +161,16 @@ def _differs(path: Path, size: int, sha256: str) -> bool:
         return path.stat().st_size != size or sha256_of_file(path) != sha256
     except OSError:
         return True
+
+
+def _write_manifest(folder: Path, step: int, scheduled: bool) -> None:
+    files = {
+        str(path.relative_to(folder)): {"bytes": path.stat().st_size, "sha256": sha256_of_file(path)}
+        for path in sorted(folder.rglob("*"))
+        if path.is_file()
+    }
+    manifest = {"format": MANIFEST_FORMAT, "step": step, "scheduled": scheduled, "files": files}
+    (folder / MANIFEST_NAME).write_text(json.dumps(manifest, indent=2) + "\n", encoding="utf-8")
 
 
 def _read_manifest(checkpoint: Path) -> Any:
@@ -250,5 +254,5 @@ def full_disk_is_an_error(folder: Path) -> Iterator[None]:
         behind = error.__cause__ if isinstance(error, InputError) else error
         if not isinstance(behind, OSError) or not is_full_disk(behind):
             raise
-        place = behind.filename or folder
-        raise NotWrittenError(f"{place} could not be written: {os.strerror(behind.errno or 0)}", HINT) from error
+        path = behind.filename or folder
+        raise NotWrittenError(f"{path} could not be written: {os.strerror(behind.errno or 0)}", HINT) from error

@@ -76,10 +76,10 @@ def check_sharding(model: ModelConfig, train: TrainConfig) -> None:
             raise InputError(f"accelerate's config sets fsdp_{key}; {instead}", f"set it to false, or {_EXAMPLE}")
     if model.quantization == "int8":
         raise InputError("model.quantization: int8 weights cannot be sharded", "set model.quantization: nf4, or none")
-    own = OPTIMIZERS_ON_PARTS.get(train.optim, train.optim)
-    if any(word in own for word in _BITSANDBYTES_OPTIMIZERS) and not own.startswith("adamw_torch"):
+    optimizer = OPTIMIZERS_ON_PARTS.get(train.optim, train.optim)
+    if any(word in optimizer for word in _BITSANDBYTES_OPTIMIZERS) and not optimizer.startswith("adamw_torch"):
         raise InputError(
-            f"train.optim: {own} works on whole tensors, and FSDP leaves parts of them to each GPU",
+            f"train.optim: {optimizer} works on whole tensors, and FSDP leaves parts of them to each GPU",
             "set train.optim: adamw_torch; the adapter's state is divided among the GPUs",
         )
 

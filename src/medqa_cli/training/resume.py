@@ -118,13 +118,12 @@ def checkpoint_to_go_on_from(
         checkpoint = find_checkpoint(run, resume=resume, restart=restart)
         if checkpoint is not None:
             check_fits(run, trained_with)
+            size = distributed.world_size()
             saved = {path.name for path in checkpoint.glob("rng_state*.pth")}
-            if saved != {
-                checkpoints.rng_state_name(rank, distributed.world_size()) for rank in range(distributed.world_size())
-            }:
+            if saved != {checkpoints.rng_state_name(rank, size) for rank in range(size)}:
                 console.warn(
-                    f"{checkpoint} was not saved by {distributed.world_size()} process(es): the order of the data and "
-                    "the optimizer go on, dropout draws other numbers"
+                    f"{checkpoint} was not saved by {size} process(es): the order of the data and the optimizer go on, "
+                    "dropout draws other numbers"
                 )
         return checkpoint
 
@@ -147,14 +146,8 @@ def prepare_run_folder(run: RunFolder, checkpoint: Path | None, *, restart: bool
     """
     if restart:
         failed_merge = run.merged_dir.with_name(f"{run.merged_dir.name}.failed")
-        for folder in (
-            run.checkpoints_dir,
-            run.adapter_dir,
-            run.merged_dir,
-            failed_merge,
-            run.gguf_dir,
-            run.eval_dir,
-        ):
+        made = (run.checkpoints_dir, run.adapter_dir, run.merged_dir, failed_merge, run.gguf_dir, run.eval_dir)
+        for folder in made:
             shutil.rmtree(folder, ignore_errors=True)
         for path in (run.train_log_path, run.train_json_path, run.loss_plot_path):
             path.unlink(missing_ok=True)
@@ -214,14 +207,15 @@ def warn_if_disk_is_small(run: RunFolder, config: TrainConfig, num_steps: int, n
         num_trained: parameters that are trained.
     """
     # Weights and two moments in float32. One more is written before an old one goes, and the best one is kept.
-    each = num_trained * 4 * 3
+    checkpoint_bytes = num_trained * 4 * 3
     saves = -(-num_steps // config.save_steps)
     most = saves if config.save_total_limit is None else min(saves, config.save_total_limit + 2)
     free = shutil.disk_usage(run.path).free
-    if most * each > free:
+    if most * checkpoint_bytes > free:
         console.warn(
-            f"{most} checkpoints of about {each / 2**20:,.0f} MiB may not fit: {free / 2**20:,.0f} MiB are free in "
-            f"{run.path}; train.save_total_limit keeps fewer, train.save_steps makes fewer"
+            f"{most} checkpoints of about {checkpoint_bytes / 2**20:,.0f} MiB may not fit: "
+            f"{free / 2**20:,.0f} MiB are free in {run.path}; train.save_total_limit keeps fewer, "
+            "train.save_steps makes fewer"
         )
 
 

@@ -87,13 +87,13 @@ def find_base_in_turns(config: ModelConfig) -> ModelRef:
     Raises:
         InputError: it is not there.
     """
-    found: ModelRef | None = None
+    base: ModelRef | None = None
     for my_turn in (distributed.is_main(), distributed.local_rank() == 0, True):
         with distributed.raise_on_all_ranks():
-            if my_turn and found is None:
-                found = find_base(config.name_or_path, config.revision)
-    assert found is not None  # the last turn is everyone's
-    return found
+            if my_turn and base is None:
+                base = find_base(config.name_or_path, config.revision)
+    assert base is not None  # the last turn is everyone's
+    return base
 
 
 def check_same_on_all_ranks(resolved_config: str, trained_with: dict[str, Any], dtype: torch.dtype) -> None:

@@ -229,10 +229,10 @@ class MedqaTrainer(Trainer):
             list(packing.group_by_tokens(share, self._max_tokens_per_forward, packing.examples_at_once(self.model)))
             for share in shares_of_step(examples, self.args.world_size)
         ]
-        own = shares[self.args.process_index]
+        groups = shares[self.args.process_index]
         needed = max(map(len, shares)) if self.is_fsdp_enabled else 1
         shortest = min(examples, key=lambda example: len(example.input_ids))
-        return [(group, True) for group in own] + [([shortest], False)] * (needed - len(own))
+        return [(group, True) for group in groups] + [([shortest], False)] * (needed - len(groups))
 
     def _clip_grad_norm(self, model: torch.nn.Module) -> Any:
         if self.is_fsdp_enabled or self.args.max_grad_norm <= 0:
@@ -260,9 +260,9 @@ class MedqaTrainer(Trainer):
             DivergedError: that loss is not finite.
         """
         num_ranks = self.args.world_size
-        own = self._validation[self.args.process_index :: num_ranks]
+        examples = self._validation[self.args.process_index :: num_ranks]
         # FSDP gathers weights in every forward: ranks with an example less score one that does not count.
-        fill = self._validation[: -(-len(self._validation) // num_ranks) - len(own)]
+        fill = self._validation[: -(-len(self._validation) // num_ranks) - len(examples)]
         size = packing.examples_at_once(self.model, self.args.per_device_eval_batch_size) or 1
         max_tokens: int | None = self._max_tokens_per_forward
         if self.is_fsdp_enabled:
@@ -271,14 +271,14 @@ class MedqaTrainer(Trainer):
             size, max_tokens = max(1, min(size, self._max_tokens_per_forward // longest)), None
         scores = packing.score_answers(
             self.model,
-            [*own, *fill],
+            [*examples, *fill],
             batch_size=size,
             max_tokens=max_tokens,
             device=self.args.device,
             dtype=self._compute_dtype,
         )
         # In the order of the split, whichever rank scored them.
-        parts = distributed.all_gather(scores[: len(own)])
+        parts = distributed.all_gather(scores[: len(examples)])
         all_scores = [parts[i % num_ranks][i // num_ranks] for i in range(len(self._validation))]
         metrics = {"eval_loss": packing.mean_nll(all_scores)}
         if not math.isfinite(metrics["eval_loss"]):

@@ -168,10 +168,12 @@ def check_effect(adapted: Any, adapter_dir: Path) -> None:
 
     weights = load_peft_weights(str(adapter_dir), device="cpu")
     result = set_peft_model_state_dict(adapted, weights)
-    own = [
+    lacking = [
         name for name in result.missing_keys if ".default" in name and ("lora_" in name or "modules_to_save" in name)
     ]
-    refuse_unmatched([name.replace(".default", "") for name in own], result.unexpected_keys, len(weights), adapter_dir)
+    refuse_unmatched(
+        [name.replace(".default", "") for name in lacking], result.unexpected_keys, len(weights), adapter_dir
+    )
     broken = [name for name, tensor in weights.items() if not is_finite(tensor)]
     if broken:
         raise InputError(

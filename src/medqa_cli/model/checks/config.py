@@ -59,9 +59,9 @@ def check_config(folder: Path) -> dict[str, Any]:
     """
     path = folder / CONFIG_NAME
     content = read_object(path)
-    for place, values in _sections(content, ""):
+    for prefix, values in _sections(content, ""):
         _check_section(Checks(path, values, _HINT), values)
-        _check_against_files(folder, place, values)
+        _check_against_files(folder, prefix, values)
     return content
 
 
@@ -83,12 +83,12 @@ def check_layer_types(folder: Path, config: Any) -> None:
             raise InputError(f"{path}: layer_types holds {kind}, and there is no {needed}", _HINT)
 
 
-def _sections(values: dict[str, Any], place: str) -> Iterator[tuple[str, dict[str, Any]]]:
+def _sections(values: dict[str, Any], prefix: str) -> Iterator[tuple[str, dict[str, Any]]]:
     """Yield the config and those of the parts that it is made of, such as ``text_config``."""
-    yield place, values
+    yield prefix, values
     for key, value in values.items():
         if isinstance(value, dict) and key.endswith("_config") and key != "quantization_config":
-            yield from _sections(value, f"{place}{key}.")
+            yield from _sections(value, f"{prefix}{key}.")
 
 
 def _check_section(checks: Checks, values: Mapping[str, Any]) -> None:
@@ -145,7 +145,7 @@ def _check_rope(checks: Checks, name: str, rope: Any) -> None:
             checks.refuse(name, f"a positive number as its {key}, not {shown(value)}")
 
 
-def _check_against_files(folder: Path, place: str, values: Mapping[str, Any]) -> None:
+def _check_against_files(folder: Path, prefix: str, values: Mapping[str, Any]) -> None:
     """Check that the largest matrices that the sizes speak of can stand in the weight files at all.
 
     A loose bound, of one bit per weight: it keeps a wrong digit from taking all memory. Whether each shape is right is
@@ -163,7 +163,7 @@ def _check_against_files(folder: Path, place: str, values: Mapping[str, Any]) ->
     for rows, factors in matrices.items():
         if factors > most:
             raise InputError(
-                f"{folder / CONFIG_NAME} does not go with the weights beside it: {place}{rows} and the widths make "
+                f"{folder / CONFIG_NAME} does not go with the weights beside it: {prefix}{rows} and the widths make "
                 f"{factors:,} numbers, the files have {num_bytes:,} bytes",
                 "take config.json and weights from the same model",
             )

@@ -118,18 +118,16 @@ class _Reader:
             if name in values:
                 raise BadHeader(f"it has {name} twice")
             values[name] = self._value(self._number("I"), name)
-        tensors = [self._tensor() for _ in range(num_tensors)]
+        tensors = []
+        for _ in range(num_tensors):
+            name, num_dimensions = self._name(), self._number("I")
+            if num_dimensions > _MOST_DIMENSIONS:
+                raise BadHeader(f"the tensor {name} has {num_dimensions:,} dimensions")
+            shape = tuple(self._number("Q") for _ in range(num_dimensions))
+            tensors.append(GgufTensor(name, shape, self._number("I"), self._number("Q")))
         if len({tensor.name for tensor in tensors}) != len(tensors):
             raise BadHeader("two of its tensors have the same name")
         return GgufHeader(values, tensors, self._file.tell())
-
-    def _tensor(self) -> GgufTensor:
-        name = self._name()
-        num_dimensions = self._number("I")
-        if num_dimensions > _MOST_DIMENSIONS:
-            raise BadHeader(f"the tensor {name} has {num_dimensions:,} dimensions")
-        shape = tuple(self._number("Q") for _ in range(num_dimensions))
-        return GgufTensor(name, shape, self._number("I"), self._number("Q"))
 
     def _value(self, kind: int, name: str) -> Any:
         if kind == _TEXT:

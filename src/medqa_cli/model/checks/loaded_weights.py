@@ -39,15 +39,17 @@ class LoadedWeights:
         Raises:
             InputError: weights are missing, of another shape, NaN or infinite.
         """
-        self.wrong_shapes |= {(key, tuple(found), tuple(wanted)) for key, found, wanted in info["mismatched_keys"]}
+        self.wrong_shapes |= {
+            (key, tuple(in_files), tuple(in_model)) for key, in_files, in_model in info["mismatched_keys"]
+        }
         missing = set(info["missing_keys"])
         none_fits = missing >= {key for key, _ in model.named_parameters()}
         refuse_missing(missing, info["unexpected_keys"], name, none_fits=none_fits)
         if self.wrong_shapes:
-            key, found, wanted = min(self.wrong_shapes)
+            key, in_files, wanted = min(self.wrong_shapes)
             raise InputError(
                 f"{len(self.wrong_shapes)} weights of {name} have another shape than its config.json says, such as "
-                f"{key}: {_by(found)} in the files, {_by(wanted)} in the model",
+                f"{key}: {_by(in_files)} in the files, {_by(wanted)} in the model",
                 "take config.json and weights from the same model",
             )
         if broken := self.not_finite | _not_finite(model):

@@ -47,10 +47,10 @@ def loading(what: str, location: str | Path, hint: str = THREE_WAYS) -> Iterator
         is_full = is_full or kind == "OutOfMemoryError" or "can't allocate memory" in str(error)
         if is_full or not (isinstance(error, Exception) or kind == "PanicException"):
             raise
-        said = first_line(error)
+        message = first_line(error)
         # Transformers' words where a repository wants to run a program of its own.
         raise InputError(
-            f"cannot load the {what} of {location}: {said}", NO_FOREIGN_CODE if "custom code" in said else hint
+            f"cannot load the {what} of {location}: {message}", NO_FOREIGN_CODE if "custom code" in message else hint
         ) from error
 
 
@@ -59,12 +59,12 @@ def first_line(error: BaseException) -> str:
     first, _, rest = str(error).strip().partition("\n")
     # Where the first line only announces the second. PyTorch names the tensors below a headline.
     mismatch = rest.find("size mismatch")
-    said = rest[mismatch:].partition("\n")[0] if mismatch >= 0 else first
-    if said.endswith(":"):
-        said = f"{said} {' '.join(rest.split())}"
-    if isinstance(error, KeyError | IndexError | AttributeError | TypeError | AssertionError) or not said:
-        said = f"{type(error).__name__}: {said}" if said else type(error).__name__
-    return said if len(said) <= _SHOWN_CHARACTERS else f"{said[:_SHOWN_CHARACTERS]} ..."
+    message = rest[mismatch:].partition("\n")[0] if mismatch >= 0 else first
+    if message.endswith(":"):
+        message = f"{message} {' '.join(rest.split())}"
+    if isinstance(error, KeyError | IndexError | AttributeError | TypeError | AssertionError) or not message:
+        message = f"{type(error).__name__}: {message}" if message else type(error).__name__
+    return message if len(message) <= _SHOWN_CHARACTERS else f"{message[:_SHOWN_CHARACTERS]} ..."
 
 
 def read_object(path: Path, most_bytes: int = _MOST_JSON_BYTES) -> dict[str, Any]:
@@ -77,16 +77,16 @@ def read_object(path: Path, most_bytes: int = _MOST_JSON_BYTES) -> dict[str, Any
         size = path.stat().st_size
         if size > most_bytes:
             raise InputError(f"{path} has {size:,} bytes, more than such a file ever needs ({most_bytes:,})", AGAIN)
-        found = json.loads(path.read_text(encoding="utf-8"))
+        content = json.loads(path.read_text(encoding="utf-8"))
     except FileNotFoundError as error:
         raise InputError(f"{path} is missing", AGAIN) from error
     except RecursionError as error:
         raise InputError(f"{path} is damaged: its values are nested too deeply", AGAIN) from error
     except (OSError, ValueError) as error:
         raise InputError(f"{path} is damaged: {first_line(error)}", AGAIN) from error
-    if not isinstance(found, dict):
+    if not isinstance(content, dict):
         raise InputError(f"{path} is damaged: not an object", AGAIN)
-    return found
+    return content
 
 
 class Checks:

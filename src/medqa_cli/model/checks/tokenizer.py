@@ -130,11 +130,11 @@ def _growth(step: dict[str, Any]) -> float:
     """Return how many times longer a step may make a text, at most."""
     if step.get("type") == "Replace":
         pattern = step.get("pattern")
-        found = pattern.get("String") if isinstance(pattern, dict) else pattern
+        text = pattern.get("String") if isinstance(pattern, dict) else pattern
         content = step.get("content")
         # A regular expression may match one character, or none: before each one then.
-        shortest = len(found) if isinstance(found, str) and found else 1
-        more = 0 if isinstance(found, str) and found else 1
+        shortest = len(text) if isinstance(text, str) and text else 1
+        more = 0 if isinstance(text, str) and text else 1
         return max(1.0, len(content) / shortest + more * bool(content)) if isinstance(content, str) else 1.0
     if step.get("type") == "Prepend":
         # A word has some four characters.

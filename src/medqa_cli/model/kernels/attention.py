@@ -222,9 +222,9 @@ def _problem_of(kernel: VarlenAttention, device: torch.device, dtype: torch.dtyp
     *inputs, direction = wide
 
     def run(attend: Callable[..., torch.Tensor], wanted: torch.dtype, window: int | None) -> list[torch.Tensor]:
-        own = [tensor.to(wanted, copy=True).requires_grad_() for tensor in inputs]
-        out = attend(*own, lengths, scale, window)
-        gradients = torch.autograd.grad(out, own, direction.transpose(1, 2).to(wanted))
+        tensors = [tensor.to(wanted, copy=True).requires_grad_() for tensor in inputs]
+        out = attend(*tensors, lengths, scale, window)
+        gradients = torch.autograd.grad(out, tensors, direction.transpose(1, 2).to(wanted))
         return [tensor.detach().float() for tensor in (out, *gradients)]
 
     one_by_one = functools.partial(_attention_per_example, dropout=0.0)
@@ -233,15 +233,15 @@ def _problem_of(kernel: VarlenAttention, device: torch.device, dtype: torch.dtyp
         for window in (None, 4):
             exact, plain = run(one_by_one, torch.float32, window), run(one_by_one, dtype, window)
             try:
-                found = run(kernel, dtype, window)
+                fast = run(kernel, dtype, window)
             except torch.OutOfMemoryError:
                 raise
             except Exception as error:  # whatever a kernel raises that does not take this card, type or head
                 first_line = (str(error).strip() or type(error).__name__).splitlines()[0]
                 return f"heads of {head_dim} in {dtype}: {first_line}"
-            for one, other, own in zip(exact, plain, found, strict=True):
-                allowed = 2 * float((one - other).norm()) + unit * float(one.norm())
-                if not float((one - own).norm()) <= allowed:  # NaN included
+            for right, slow_one, fast_one in zip(exact, plain, fast, strict=True):
+                allowed = 2 * float((right - slow_one).norm()) + unit * float(right.norm())
+                if not float((right - fast_one).norm()) <= allowed:  # NaN included
                     return f"heads of {head_dim} in {dtype}: its numbers are off"
     return ""
 

@@ -75,26 +75,26 @@ def _one_at_a_time(
     **_: Any,
 ) -> Any:
     """Compute each example by itself: the model makes positions and masks as it does for any single text."""
-    found, order = [], []
-    wanted = logits_to_keep.tolist()
+    results, order = [], []
+    all_positions = logits_to_keep.tolist()
     start = 0
     is_asked_for_lengths = is_packed(causal_lm)
     for length in example_lengths:
-        own = [index for index, position in enumerate(wanted) if start <= position < start + length]
-        positions = logits_to_keep[own] - start
+        indices = [index for index, position in enumerate(all_positions) if start <= position < start + length]
+        positions = logits_to_keep[indices] - start
         row = {"input_ids": input_ids[:, start : start + length], "use_cache": False}
         if is_asked_for_lengths:
             row["example_lengths"] = (length,)
         if targets is not None and _is_plain(causal_lm):
             hidden = causal_lm.base_model(**row)[0][0, positions]
-            found.append(answer_losses(hidden, causal_lm.get_output_embeddings(), targets[own]))
+            results.append(answer_losses(hidden, causal_lm.get_output_embeddings(), targets[indices]))
         else:
             logits = own_forward(**row).logits[0, positions]
-            found.append(logits if targets is None else _losses_of(logits, targets[own]))
-        order += own
+            results.append(logits if targets is None else _losses_of(logits, targets[indices]))
+        order += indices
         start += length
     place = sorted(range(len(order)), key=order.__getitem__)
-    together = torch.cat(found)[place]
+    together = torch.cat(results)[place]
     return together if targets is not None else CausalLMOutput(logits=together[None])
 
 
@@ -137,7 +137,16 @@ def answer_losses(hidden: torch.Tensor, output_layer: torch.nn.Module, targets: 
 
         autocast = torch.is_autocast_enabled(hidden.device.type)
         part = hidden.to(torch.get_autocast_dtype(hidden.device.type)) if autocast else hidden
-        return _as_forward_of(output_layer, hidden, frozen_losses) if is_sharded else frozen_losses()
+        if not is_sharded:
+            return frozen_losses()
+        # In the place of the layer's forward pass, once: FSDP gathers its weights for that.
+        layer: Any = output_layer
+        layer.forward = lambda hidden: frozen_losses()
+        try:
+            gathered: torch.Tensor = layer(hidden)
+        finally:
+            del layer.forward  # the class's own appears again
+        return gathered
     if is_sharded:
         # FSDP gathers the weights at each call, and all ranks must call equally often.
         rows = len(targets)
@@ -155,7 +164,7 @@ def answer_losses(hidden: torch.Tensor, output_layer: torch.nn.Module, targets: 
 def _is_frozen_linear(layer: Any) -> bool:
     """Tell whether the layer is its frozen weight and nothing else; a hook on it wants to see it called."""
     if _is_sharded(layer):
-        # FSDP puts a class of its own before the layer's, and hooks that ``_as_forward_of`` calls.
+        # FSDP puts a class of its own before the layer's, and hooks that ``answer_losses`` lets run.
         return type(layer).__bases__[-1] is torch.nn.Linear and not layer.weight.requires_grad
     hooks = (layer._forward_hooks, layer._forward_pre_hooks, layer._backward_hooks, layer._backward_pre_hooks)
     return type(layer) is torch.nn.Linear and not layer.weight.requires_grad and not any(hooks)
@@ -163,16 +172,6 @@ def _is_frozen_linear(layer: Any) -> bool:
 
 def _is_sharded(layer: Any) -> bool:
     return hasattr(layer, "unshard")  # torch.distributed.fsdp.FSDPModule
-
-
-def _as_forward_of(layer: Any, hidden: torch.Tensor, compute: Callable[[], torch.Tensor]) -> torch.Tensor:
-    """Run ``compute`` in the place of a layer's forward pass, once: FSDP gathers the layer's weights for it."""
-    layer.forward = lambda hidden: compute()
-    try:
-        losses: torch.Tensor = layer(hidden)
-    finally:
-        del layer.forward  # the class's own appears again
-    return losses
 
 
 def _is_plain(causal_lm: Any) -> bool:

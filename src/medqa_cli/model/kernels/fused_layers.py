@@ -54,9 +54,9 @@ def fuse_layers(model: torch.nn.Module, kinds: Collection[str] = KINDS) -> int:
 def unfuse_layers(model: torch.nn.Module) -> None:
     """Give all layers their own forwards back."""
     for module in model.modules():
-        own: Any = vars(module).pop("plain_forward", None)
-        if own is not None:
-            module.forward = own
+        plain: Any = vars(module).pop("plain_forward", None)
+        if plain is not None:
+            module.forward = plain
 
 
 def first_layers(model: torch.nn.Module) -> dict[str, Any]:

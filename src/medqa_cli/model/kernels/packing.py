@@ -172,9 +172,9 @@ def score_answers(
                 # Not inference_mode: the buffers that FSDP gathers weights into would be lost for training.
                 with torch.no_grad(), torch.autocast(device.type, dtype, enabled=dtype != torch.float32):
                     losses = answer_token_losses(model, batch)
-                for place, index in enumerate(chosen):
-                    own = losses[batch.example_of_target == place]
-                    scores[index] = AnswerScore(float(own.sum(dtype=torch.float64)), len(own))
+                for position, index in enumerate(chosen):
+                    part = losses[batch.example_of_target == position]
+                    scores[index] = AnswerScore(float(part.sum(dtype=torch.float64)), len(part))
             done += len(chosen)
             on_progress(done)
     finally:

@@ -17,30 +17,11 @@ import torch.nn.functional as F
 
 from medqa_cli import console, distributed
 from medqa_cli.errors import InputError
-from medqa_cli.model.kernels.attention import (
-    NotPackableError,
-    kernel_problems,
-    use_own_attention,
-    use_packed_attention,
-)
+from medqa_cli.model.kernels import trial_run
+from medqa_cli.model.kernels.attention import NotPackableError, kernel_problems, use_own_attention, use_packed_attention
 from medqa_cli.model.kernels.chunked_cross_entropy import use_whole_logits
-from medqa_cli.model.kernels.fused_layers import (
-    GATED_SILU,
-    KINDS,
-    RMS_NORM,
-    first_layers,
-    fuse_layers,
-    unfuse_layers,
-)
+from medqa_cli.model.kernels.fused_layers import GATED_SILU, KINDS, RMS_NORM, first_layers, fuse_layers, unfuse_layers
 from medqa_cli.model.kernels.packing import answer_token_losses, pack
-from medqa_cli.model.kernels.trial_run import (
-    LENGTHS,
-    few_layers,
-    in_float32,
-    short_examples,
-    short_windows,
-    undisturbed,
-)
 
 # How many times what a rounding error of the inputs makes of a result another way may be off from it.
 TIMES_ROUNDING = 16.0
@@ -153,7 +134,7 @@ class _Proof:
         self._causal_lm = _causal_lm(model)
         self._type = str(self._causal_lm.config.model_type)
         self._device = next(model.parameters()).device
-        self._examples = short_examples(self._causal_lm.config)
+        self._examples = trial_run.short_examples(self._causal_lm.config)
         self._own_truth: tuple[_Numbers, dict[str, float]] | None = None
         # LLM.int8() rounds what goes into a layer to 8 bits, but not in ``in_float32``.
         self._unit = 1 / 127 if getattr(self._causal_lm, "is_loaded_in_8bit", False) else torch.finfo(dtype).eps
@@ -166,11 +147,11 @@ class _Proof:
             InputError: none does.
         """
         try:
-            with few_layers(self._causal_lm), undisturbed(self._model):
+            with trial_run.few_layers(self._causal_lm), trial_run.undisturbed(self._model):
                 return self._fastest_way(limit)
         except _PlainForwardError:
             # Layers may need those that were left out.
-            with undisturbed(self._model):
+            with trial_run.undisturbed(self._model):
                 return self._fastest_way(limit)
 
     def _fastest_way(self, limit: Way) -> Way:
@@ -186,7 +167,7 @@ class _Proof:
             truth = self._truth()
             noise = _distances(self._truth(moved=True), truth)
             self._refuse_later_tokens(noise)
-            with short_windows(self._causal_lm) as has_windows:
+            with trial_run.short_windows(self._causal_lm) as has_windows:
                 in_windows = self._truth() if has_windows else None
         problems: dict[Way, str] = {}
         for way in _ways(replace(limit, packed=limit.packed and packable, fused=right)):
@@ -195,7 +176,7 @@ class _Proof:
             with self._in_float32():
                 problem = self._problem_of(way, truth, noise)
                 if in_windows is not None and not problem:
-                    with short_windows(self._causal_lm):
+                    with trial_run.short_windows(self._causal_lm):
                         problem = self._problem_of(way, in_windows, noise)
             problems[way] = problem or self._problem_in_own_type(way)
             if not problems[way]:
@@ -210,13 +191,13 @@ class _Proof:
     @contextmanager
     def _in_float32(self) -> Iterator[None]:
         """Compute in float32, in which right and wrong are some five orders of magnitude apart."""
-        own = self._unit, self._dtype
+        before = self._unit, self._dtype
         self._unit, self._dtype = torch.finfo(torch.float32).eps, torch.float32
         try:
-            with in_float32(self._causal_lm):
+            with trial_run.in_float32(self._causal_lm):
                 yield
         finally:
-            self._unit, self._dtype = own
+            self._unit, self._dtype = before
 
     def _problem_in_own_type(self, way: Way) -> str:
         """Say in what a way that is right in float32 is wrong in the model's own type; empty where it is not."""
@@ -235,7 +216,7 @@ class _Proof:
         linear = layer.gate_proj if kind == GATED_SILU else layer
         width = layer.weight.shape[-1] if kind == RMS_NORM else int(linear.in_features)
         generator = torch.Generator().manual_seed(1)
-        inputs = torch.randn((1, sum(LENGTHS), width), generator=generator).to(self._device, self._dtype)
+        inputs = torch.randn((1, sum(trial_run.LENGTHS), width), generator=generator).to(self._device, self._dtype)
         modes = [(module, module.training) for module in layer.modules()]
         layer.train(self._trains)  # dropout, if any, is part of what must be the same
 
@@ -296,7 +277,7 @@ class _Proof:
         ids = self._examples[-1].input_ids
         changed = [*ids[:-1], self._examples[0].input_ids[0]]
         with torch.no_grad(), self._autocast():
-            before, after = (self._plain_losses(own)[:-1].float() for own in (ids, changed))
+            before, after = (self._plain_losses(tokens)[:-1].float() for tokens in (ids, changed))
         if self._apart({"values": after}, {"values": before}, noise):
             raise InputError(
                 f"{self._name}: this {self._type} model sees the tokens that it is to predict", "take a causal model"
@@ -339,14 +320,14 @@ class _Proof:
         """Return values and, where the model is trained, the gradients of their weighted sum."""
         with torch.set_grad_enabled(self._trains), self._autocast():
             values = compute()
-        found = {"values": values.detach().float()}
+        numbers = {"values": values.detach().float()}
         if self._trains and trained:
             generator = torch.Generator().manual_seed(3)
             weights = torch.randn(values.shape, generator=generator).to(self._device)
             gradients = torch.autograd.grad((values.float() * weights).sum(), trained, allow_unused=True)
             parts = [torch.zeros_like(p) if g is None else g for g, p in zip(gradients, trained, strict=True)]
-            found["gradients"] = torch.cat([part.detach().float().flatten() for part in parts])
-        return found
+            numbers["gradients"] = torch.cat([part.detach().float().flatten() for part in parts])
+        return numbers
 
     def _trained(self) -> list[torch.Tensor]:
         return [parameter for parameter in self._model.parameters() if parameter.requires_grad]
@@ -360,12 +341,12 @@ class _Proof:
         signs = torch.randint(2, values.shape, generator=generator).to(values) * 2 - 1
         return values * (1 + self._unit * signs)
 
-    def _apart(self, found: _Numbers, truth: _Numbers, noise: dict[str, float]) -> str:
+    def _apart(self, numbers: _Numbers, truth: _Numbers, noise: dict[str, float]) -> str:
         """Say whether numbers differ by more than the arithmetic lets them; empty where they do not."""
-        for name, distance in _distances(found, truth).items():
+        for name, distance in _distances(numbers, truth).items():
             allowed = TIMES_ROUNDING * noise[name] + self._unit * float(torch.nan_to_num(truth[name]).norm())
             if not distance <= allowed:
-                largest = float((found[name] - truth[name]).abs().max())
+                largest = float((numbers[name] - truth[name]).abs().max())
                 return f"{name} differ by up to {largest:.2g}"
         return ""
 

@@ -38,11 +38,11 @@ def short_examples(hf_config: Any) -> list[Example]:
 
 
 def _special_ids(config: Any) -> set[int]:
-    found: set[int] = set()
+    special: set[int] = set()
     for name, value in vars(config).items():
         if name.endswith(("token_id", "token_index")):
-            found.update(value if isinstance(value, list) else [value] if isinstance(value, int) else [])
-    return found
+            special.update(value if isinstance(value, list) else [value] if isinstance(value, int) else [])
+    return special
 
 
 @contextmanager
@@ -77,7 +77,7 @@ def few_layers(causal_lm: Any) -> Iterator[None]:
 
 def _kind_of(layer: torch.nn.Module, index: int) -> list[Any]:
     """Return what tells a layer from others: classes, settings and shapes of all that it is made of."""
-    found: list[Any] = []
+    kind: list[Any] = []
     for path, module in layer.named_modules():
         settings = {
             name: value
@@ -86,8 +86,8 @@ def _kind_of(layer: torch.nn.Module, index: int) -> list[Any]:
             or (isinstance(value, int) and not (value == index and ("layer" in name or "idx" in name)))
         }
         shapes = [tuple(parameter.shape) for parameter in module._parameters.values() if parameter is not None]
-        found.append((path, type(module).__name__, settings, shapes))
-    return found
+        kind.append((path, type(module).__name__, settings, shapes))
+    return kind
 
 
 @contextmanager
