@@ -79,7 +79,7 @@ def says_yes(monkeypatch: pytest.MonkeyPatch) -> list[str]:
 
 
 def loaders() -> dict[str, Callable[[Path], Any]]:
-    from medqa_cli.gguf.hyperparameters import read_config
+    from medqa_cli.gguf.llama import read_config
     from medqa_cli.merging.architecture import build_architecture
     from medqa_cli.model.load import load_base, load_config, load_tokenizer
     from medqa_cli.model.resolve import find_base
@@ -172,7 +172,7 @@ def test_an_adapter_names_no_module_to_import(
 
 @pytest.mark.parametrize("name", ["../outside.safetensors", "/outside.safetensors", "a/../../outside.safetensors"])
 def test_an_index_names_files_of_its_folder_only(name: str, tiny_model_dir: Path, tmp_path: Path) -> None:
-    from medqa_cli.gguf.tensors import open_weights
+    from medqa_cli.gguf.llama import open_weights
 
     folder = tmp_path / "model"
     shutil.copytree(tiny_model_dir, folder)

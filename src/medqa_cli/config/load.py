@@ -95,7 +95,7 @@ class _Reading:
     hint: str = _HINT
 
     def report(self, origin: str, line: float, message: str) -> None:
-        """Keep a problem; ``line`` 0: it is one of the whole file."""
+        """Keep a problem; ``line`` 0: it concerns the whole file."""
         place = origin if line in (0, _OVERRIDE) else f"{origin}:{line}"
         self.problems.append((line, f"{place}: {message}"))
 

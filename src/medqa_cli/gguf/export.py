@@ -1,7 +1,12 @@
-"""Export a merged model as GGUF files, with an Ollama ``Modelfile`` beside them; each appears whole or not at all."""
+"""Export a merged model as GGUF files and an Ollama ``Modelfile``; each appears whole or not at all.
+
+The ``Modelfile`` holds the prompt contract as a Go template, the system line, stops and decoding.
+"""
 
 from __future__ import annotations
 
+import json
+import re
 import shutil
 import tempfile
 import time
@@ -18,9 +23,18 @@ from medqa_cli import console
 from medqa_cli.config.schema import GenerateConfig
 from medqa_cli.errors import InputError
 from medqa_cli.files import RunFolder, atomic_file, held, sweep
-from medqa_cli.gguf.hyperparameters import ARCHITECTURE, add_hyperparameters, context_length, read_config, rope_factors
-from medqa_cli.gguf.modelfile import modelfile
-from medqa_cli.gguf.tensors import FILE_TYPES, PlannedTensor, convert, open_weights, plan_tensors
+from medqa_cli.gguf.llama import (
+    ARCHITECTURE,
+    FILE_TYPES,
+    PlannedTensor,
+    add_hyperparameters,
+    context_length,
+    convert,
+    open_weights,
+    plan_tensors,
+    read_config,
+    rope_factors,
+)
 from medqa_cli.gguf.tokenizer import GgufTokenizer, read_tokenizer
 from medqa_cli.model.load import base_of_adapter, load_tokenizer
 from medqa_cli.model.weights import WeightFiles
@@ -28,6 +42,9 @@ from medqa_cli.prompt.chat_template import find_chat_template
 from medqa_cli.prompt.encoder import PROMPT_FILE_NAME, PromptContract
 
 MODELFILE_NAME = "Modelfile"
+# A larger window only costs memory: the tuned answers are short.
+_LARGEST_CONTEXT = 4096
+_ROOM_FOR_A_QUESTION = 1024
 # q8_0 answers as f16 does (docs/gguf.md) at half the size.
 _BEST_FIRST = ("q8_0", "f16", "q4_0")
 _FILE_TYPE_CODES = {
@@ -56,12 +73,14 @@ def parse_types(given: Sequence[str] | None, more: Sequence[str] | None = None) 
         more: words after the options: ``--gguf f16 q8_0`` leaves q8_0 there.
 
     Raises:
-        InputError: one is not known, or there are words without ``--gguf``.
+        InputError: one is not known, there are words without ``--gguf``, or it is empty.
     """
     if more and not given:
         raise InputError(f"merge takes no argument; got: {' '.join(more)}", "GGUF files: medqa merge --gguf q8_0")
     words = ",".join([*(given or ()), *(more or ())]).split(",")
     names = dict.fromkeys(word.strip().lower() for word in words if word.strip())
+    if given and not names:
+        raise InputError("--gguf names no file type", f"choose among {', '.join(FILE_TYPES)}, e.g. --gguf f16,q8_0")
     for name in names:
         if name not in FILE_TYPES:
             raise InputError(
@@ -132,6 +151,57 @@ def export_gguf(
     return written
 
 
+def modelfile(
+    contract: PromptContract, model_file: str, stops: Sequence[str], generate: GenerateConfig, context: int
+) -> str:
+    """Return the text of a ``Modelfile``.
+
+    Ollama adds the BOS itself where the GGUF file says so.
+
+    Args:
+        contract: what the model was tuned with.
+        model_file: name of the GGUF file in the same folder.
+        stops: texts of the tokens that end an answer.
+        generate: decoding, as ``medqa ask`` does it.
+        context: the model's largest context, in tokens.
+    """
+    template, system = _go_template(contract)
+    lines = [f"FROM ./{model_file}", f'TEMPLATE """{template}"""']
+    if system is not None:
+        lines.append(f'SYSTEM """{system}"""')
+    lines += [f'PARAMETER stop """{stop}"""' if '"' in stop else f'PARAMETER stop "{stop}"' for stop in stops]
+    lines += [
+        f"PARAMETER temperature {generate.temperature}",
+        f"PARAMETER num_predict {generate.max_new_tokens}",
+        f"PARAMETER num_ctx {min(context, max(_LARGEST_CONTEXT, generate.max_new_tokens + _ROOM_FOR_A_QUESTION))}",
+        # Ollama's own defaults (top_k 40, top_p 0.9, repeat_penalty 1.1) would decode otherwise than medqa ask.
+        f"PARAMETER top_p {generate.top_p}",
+        "PARAMETER top_k 0",
+        f"PARAMETER repeat_penalty {generate.repetition_penalty}",
+    ]
+    if generate.repetition_penalty != 1:
+        lines.append("PARAMETER repeat_last_n -1")
+    return "\n".join(lines) + "\n"
+
+
+def _go_template(contract: PromptContract) -> tuple[str, str | None]:
+    """Return the Go template, and the system line if it can be set apart from it."""
+    text = contract.text
+    parts = text.split_at_system()
+    # A Modelfile has no escape for quotes in SYSTEM: such a line stays in the template.
+    if parts is None or text.system is None or '"' in text.system:
+        before, system = _plain(text.before_question), None
+    else:
+        before, system = _plain(parts[0]) + "{{ .System }}" + _plain(parts[1]), text.system
+    prompt = before + "{{ .Prompt }}" + _plain(text.after_question)
+    return prompt + "{{ .Response }}" + _plain(contract.end_token), system
+
+
+def _plain(text: str) -> str:
+    """Escape what Go's template engine and the Modelfile's triple quotes would take for their own."""
+    return re.sub(r'[{"]+', lambda found: "{{ " + json.dumps(found[0]) + " }}", text)
+
+
 def export_run(
     run: RunFolder, merged_dir: Path, types: Sequence[str], generate: GenerateConfig
 ) -> list[dict[str, Any]]:
@@ -170,8 +240,7 @@ def _write_file(path: Path, model: _Model, kind: str, plan: Sequence[PlannedTens
             temporary = Path(folder) / path.name
             writer = gguf.GGUFWriter(temporary, ARCHITECTURE)
             try:
-                _add_metadata(writer, model, kind, plan)
-                _write_tensors(writer, path.name, model, plan)
+                _write_content(writer, path.name, model, kind, plan)
             finally:
                 writer.close()
             temporary.replace(path)
@@ -190,7 +259,10 @@ def _write_file(path: Path, model: _Model, kind: str, plan: Sequence[PlannedTens
     }
 
 
-def _add_metadata(writer: gguf.GGUFWriter, model: _Model, kind: str, plan: Sequence[PlannedTensor]) -> None:
+def _write_content(
+    writer: gguf.GGUFWriter, file_name: str, model: _Model, kind: str, plan: Sequence[PlannedTensor]
+) -> None:
+    """Write the metadata and the list of tensors, then one tensor after the other: none waits in memory."""
     parameters = sum(prod(tensor.stored.shape) for tensor in plan)
     writer.add_type(gguf.GGUFType.MODEL)
     writer.add_name(model.name)
@@ -199,13 +271,9 @@ def _add_metadata(writer: gguf.GGUFWriter, model: _Model, kind: str, plan: Seque
     writer.add_quantization_version(gguf.GGML_QUANT_VERSION)
     add_hyperparameters(writer, model.config)
     model.tokenizer.add_to(writer, model.chat_template)
-
-
-def _write_tensors(writer: gguf.GGUFWriter, file_name: str, model: _Model, plan: Sequence[PlannedTensor]) -> None:
-    """Announce all tensors, then write them one after the other: none waits in memory."""
-    factors = rope_factors(model.config)
     for tensor in plan:
         writer.add_tensor_info(tensor.name, tensor.byte_shape, tensor.dtype, tensor.num_bytes, raw_dtype=tensor.type)
+    factors = rope_factors(model.config)
     if factors is not None:
         writer.add_tensor_info("rope_freqs.weight", factors.shape, factors.dtype, factors.nbytes)
     writer.write_header_to_file()

@@ -14,7 +14,7 @@ from typing import Any
 from gguf import TokenType
 
 from medqa_cli.errors import InputError
-from medqa_cli.gguf.hyperparameters import unsupported
+from medqa_cli.gguf.llama import unsupported
 from medqa_cli.prompt.encoder import PromptContract
 
 _SPACE = "▁"

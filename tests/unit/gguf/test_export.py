@@ -19,11 +19,9 @@ from safetensors.torch import load_file, save_file
 from helpers.models import make_bos_tokenizer, make_chatml_tokenizer
 from medqa_cli.config.schema import GenerateConfig, PromptConfig
 from medqa_cli.errors import InputError, MedqaError
-from medqa_cli.gguf import export
-from medqa_cli.gguf import tensors as gguf_tensors
+from medqa_cli.gguf import export, llama
 from medqa_cli.gguf.export import export_gguf, parse_types
-from medqa_cli.gguf.hyperparameters import read_config, rope_factors
-from medqa_cli.gguf.tensors import llama_row_order
+from medqa_cli.gguf.llama import llama_row_order, read_config, rope_factors
 from medqa_cli.prompt.encoder import PromptContract, PromptEncoder, make_contract
 
 TYPES = ("f16", "q8_0", "q4_0")
@@ -245,7 +243,7 @@ def test_shards_and_small_pieces_make_the_same_files(
     save(tmp_path / "many" / "merged", model, chatml_tokenizer, "chat", max_shard_size="40KB")
     assert len(list((tmp_path / "many" / "merged").glob("*.safetensors"))) > 2
     run(tmp_path / "one" / "merged", contract, TYPES)
-    monkeypatch.setattr(gguf_tensors, "CHUNK_VALUES", 100)
+    monkeypatch.setattr(llama, "CHUNK_VALUES", 100)
     run(tmp_path / "many" / "merged", contract, TYPES)
     for kind in TYPES:
         one, many = (tmp_path / part / "gguf" / f"tiny-{kind}.gguf" for part in ("one", "many"))
@@ -492,17 +490,43 @@ def test_a_missing_shard(tmp_path: Path, chatml_tokenizer: Any) -> None:
         run(tmp_path / "merged", contract)
 
 
-@pytest.mark.parametrize(("value", "said"), [(float("nan"), "not finite"), (1e5, "beyond 65,504")])
-def test_numbers_that_cannot_be_written(merged: tuple[Path, PromptContract], value: float, said: str) -> None:
+@pytest.mark.parametrize(
+    ("kind", "value", "said"),
+    [
+        ("f16", float("nan"), "not finite"),
+        ("q8_0", float("-inf"), "not finite"),
+        ("f16", 65536.0, "too large for f16"),
+        # The steps of blocks are f16: these round to infinity, and the whole block with them.
+        ("q8_0", -8388608.0, "too large for q8_0"),
+        ("q4_0", 524288.0, "too large for q4_0"),
+    ],
+)
+def test_export_of_numbers_that_the_type_cannot_hold_fails_and_leaves_no_file(
+    merged: tuple[Path, PromptContract], kind: str, value: float, said: str
+) -> None:
     folder, contract = merged
+    _set_one_weight(folder, value)
+    with pytest.raises(MedqaError, match=said):
+        run(folder, contract, (kind,))
+    assert list((folder.parent / "gguf").iterdir()) == []
+
+
+@pytest.mark.parametrize(("kind", "value"), [("f16", 65280.0), ("q8_0", -8257536.0), ("q4_0", 520192.0)])
+def test_export_of_the_largest_numbers_of_a_type_keeps_them_finite(
+    merged: tuple[Path, PromptContract], kind: str, value: float
+) -> None:
+    folder, contract = merged
+    _set_one_weight(folder, value)
+    run(folder, contract, (kind,))
+    written = tensors(folder.parent / "gguf" / f"tiny-{kind}.gguf")["blk.1.ffn_up.weight"]
+    assert np.isfinite(written).all()
+    assert written[3, 5] == pytest.approx(value, rel=0.01)
+
+
+def _set_one_weight(folder: Path, value: float) -> None:
     state = load_file(folder / "model.safetensors")
     state["model.layers.1.mlp.up_proj.weight"][3, 5] = value
     save_file(state, folder / "model.safetensors")
-    with pytest.raises(MedqaError, match=said):
-        run(folder, contract)
-    assert list((folder.parent / "gguf").iterdir()) == []
-    if value == 1e5:
-        assert run(folder, contract, ("q8_0",))[0]["type"] == "q8_0"
 
 
 # Whole or not at all
@@ -523,7 +547,7 @@ def test_an_interrupted_export_leaves_what_was_there(
     out_dir = folder.parent / "gguf"
     before = {path.name: path.read_bytes() for path in out_dir.iterdir()}
     assert set(before) == {"tiny-f16.gguf", "Modelfile"}
-    convert, seen = gguf_tensors.convert, []
+    convert, seen = llama.convert, []
 
     def fail_late(weights: Any, tensor: Any) -> Any:
         seen.append(tensor.name)
@@ -579,7 +603,12 @@ def test_types_can_be_given_in_any_way() -> None:
 
 @pytest.mark.parametrize(
     ("given", "more", "said"),
-    [(["q5_0"], None, "--gguf q5_0: no such file type"), (["f16"], ["x"], "--gguf x"), (None, ["f16"], "no argument")],
+    [
+        (["q5_0"], None, "--gguf q5_0: no such file type"),
+        (["f16"], ["x"], "--gguf x"),
+        (None, ["f16"], "no argument"),
+        ([" , "], None, "names no file type"),
+    ],
 )
 def test_unknown_types_are_refused(given: list[str] | None, more: list[str] | None, said: str) -> None:
     with pytest.raises(InputError, match=said):

@@ -12,7 +12,7 @@ import pytest
 
 from helpers.models import CHATML, LLAMA_CHAT
 from medqa_cli.config.schema import GenerateConfig, PromptConfig
-from medqa_cli.gguf.modelfile import modelfile
+from medqa_cli.gguf.export import modelfile
 from medqa_cli.prompt.chat_template import find_chat_template
 from medqa_cli.prompt.encoder import PromptContract, PromptEncoder, make_contract
 

@@ -1,6 +1,8 @@
-"""Convert the weights of a Llama folder to the tensors of a GGUF file: name, type and row order of each.
+"""A Llama model as llama.cpp knows it: which ones it computes alike, their sizes and rope, and the tensors of the file.
 
-Memory: one tensor as it is written, and a few MiB of rows.
+Key names are those of the ``gguf`` package; which of them the architecture ``llama`` reads is taken from llama.cpp's
+``conversion/llama.py`` and ``src/models/llama.cpp`` (2026-11). Converting takes the memory of one tensor as it is
+written, and a few MiB of rows.
 """
 
 from __future__ import annotations
@@ -14,26 +16,126 @@ from typing import Any
 import gguf
 import numpy as np
 import numpy.typing as npt
-import torch
 from gguf import GGMLQuantizationType as Type
 
+from medqa_cli import console
 from medqa_cli.errors import InputError, MedqaError
-from medqa_cli.gguf.hyperparameters import head_dim, key_value_heads, unsupported
+from medqa_cli.model.load import load_config
 from medqa_cli.model.weights import StoredTensor, WeightFiles
 
+ARCHITECTURE = "llama"
+_TRANSFORMERS_NAMES = ("LlamaForCausalLM", "MistralForCausalLM")
+_CONVERTER_HINT = (
+    "llama.cpp's own converter knows more models: python convert_hf_to_gguf.py MERGED_FOLDER --outtype f16, "
+    "then llama-quantize"
+)
 FILE_TYPES = {"f16": Type.F16, "q8_0": Type.Q8_0, "q4_0": Type.Q4_0}
+# From here on a value, or the step of its block (its largest value by 127 or 8), rounds to infinity in f16.
+_TOO_LARGE = {Type.F16: 65520.0, Type.Q8_0: 65520.0 * 127, Type.Q4_0: 65520.0 * 8}
 CHUNK_VALUES = 4 * 2**20
 _MERGE_AGAIN = "merge again: medqa merge"
-# Buffers of old checkpoints that are computed anew.
+# Buffers of old checkpoints; llama.cpp computes them itself.
 _NOT_WEIGHTS = (".rotary_emb.inv_freq", ".attention.masked_bias")
+
+
+def unsupported(what: str) -> InputError:
+    """Return the refusal of a model that cannot be exported, with the way out."""
+    return InputError(f"no GGUF export: {what}", _CONVERTER_HINT)
+
+
+def read_config(location: str, revision: str | None = None) -> Any:
+    """Read the configuration of a model folder or hub id; refuse what llama.cpp's ``llama`` would compute otherwise.
+
+    Raises:
+        InputError: it cannot be read, or the model is not one that can be exported.
+    """
+    config = load_config(location, revision)
+    names = getattr(config, "architectures", None) or ["unknown"]
+    if names[0] not in _TRANSFORMERS_NAMES:
+        raise unsupported(f"the model is a {names[0]}; medqa writes {' and '.join(_TRANSFORMERS_NAMES)}")
+    if getattr(config, "quantization_config", None):
+        raise unsupported("the weights are quantized; medqa exports plain ones")
+    if config.hidden_act not in ("silu", "swish"):
+        raise unsupported(f"its activation is {config.hidden_act}; llama.cpp computes silu")
+    _rope_type(config)
+    return config
+
+
+def head_dim(config: Any) -> int:
+    """Return the size of one attention head."""
+    return int(getattr(config, "head_dim", None) or config.hidden_size // config.num_attention_heads)
+
+
+def key_value_heads(config: Any) -> int:
+    """Return the number of key and value heads."""
+    return int(getattr(config, "num_key_value_heads", None) or config.num_attention_heads)
+
+
+def context_length(config: Any) -> int:
+    """Return the longest context in tokens that llama.cpp computes as Transformers does.
+
+    llama.cpp attends to everything where the architecture is ``llama``; a sliding window shows only beyond its width.
+    """
+    window = getattr(config, "sliding_window", None)
+    full = int(config.max_position_embeddings)
+    return min(full, int(window)) if window else full
+
+
+def add_hyperparameters(writer: Any, config: Any) -> None:
+    """Put the model's sizes and rope into a ``gguf.GGUFWriter``."""
+    if context_length(config) < config.max_position_embeddings:
+        console.note(f"the context is set to {context_length(config)} tokens, the model's sliding window")
+    writer.add_context_length(context_length(config))
+    writer.add_embedding_length(config.hidden_size)
+    writer.add_block_count(config.num_hidden_layers)
+    writer.add_feed_forward_length(config.intermediate_size)
+    writer.add_head_count(config.num_attention_heads)
+    writer.add_head_count_kv(key_value_heads(config))
+    writer.add_key_length(head_dim(config))
+    writer.add_value_length(head_dim(config))
+    writer.add_rope_dimension_count(head_dim(config))
+    writer.add_rope_freq_base(float(config.rope_parameters["rope_theta"]))
+    writer.add_layer_norm_rms_eps(float(config.rms_norm_eps))
+    writer.add_vocab_size(config.vocab_size)
+    if _rope_type(config) == "linear":
+        writer.add_rope_scaling_type(gguf.RopeScalingType.LINEAR)
+        writer.add_rope_scaling_factor(float(config.rope_parameters["factor"]))
+
+
+def rope_factors(config: Any) -> npt.NDArray[np.float32] | None:
+    """Return the divisor of each rope frequency under Llama 3's scaling, shape (head_dim / 2,); None: another scaling.
+
+    They are taken from the frequencies that Transformers computes with.
+    """
+    if _rope_type(config) != "llama3":
+        return None
+    import torch
+    from transformers.modeling_rope_utils import ROPE_INIT_FUNCTIONS
+
+    scaled, _ = ROPE_INIT_FUNCTIONS["llama3"](config, torch.device("cpu"))
+    size = head_dim(config)
+    theta = float(config.rope_parameters["rope_theta"])
+    plain = theta ** -(torch.arange(0, size, 2, dtype=torch.float64) / size)
+    factors: npt.NDArray[np.float32] = (plain / scaled.double()).float().numpy()
+    return factors
+
+
+def _rope_type(config: Any) -> str:
+    parameters = config.rope_parameters
+    kind = str(parameters.get("rope_type", "default"))
+    if kind not in ("default", "linear", "llama3"):
+        raise unsupported(f"its rope scaling is {kind}; medqa writes default, linear and llama3")
+    if float(parameters.get("partial_rotary_factor", 1.0)) != 1.0:
+        raise unsupported("it rotates a part of each head only")
+    return kind
 
 
 @dataclass(frozen=True)
 class PlannedTensor:
     """A tensor of the GGUF file.
 
-    ``heads``: number of attention heads within which rows change their order; 0 leaves them. ``fell_back``: its rows
-    do not divide into blocks, so it is stored as f16.
+    ``heads``: attention heads within which rows are reordered; 0: the order stays. ``fell_back``: its rows do not
+    divide into blocks, so it is stored as f16.
     """
 
     name: str
@@ -79,8 +181,8 @@ def open_weights(folder: Path) -> WeightFiles:
 def plan_tensors(config: Any, stored: Mapping[str, StoredTensor], file_type: str) -> list[PlannedTensor]:
     """Decide name, type and row order of every tensor of the GGUF file.
 
-    Types as ``llama-quantize`` chooses them: norms and biases f32, matrices ``file_type``. It would make the output
-    matrix (and an embedding that serves as one) of a q4_0 file q6_K, which the ``gguf`` package cannot: q8_0 here.
+    Types are those that ``llama-quantize`` chooses: norms and biases f32, matrices ``file_type``. For the output matrix
+    of a q4_0 file (or the embedding that serves as one) it takes q6_K, which the ``gguf`` package cannot write: q8_0.
 
     Raises:
         InputError: the folder lacks a tensor, holds one more, or one of another shape than the config says.
@@ -108,11 +210,11 @@ def plan_tensors(config: Any, stored: Mapping[str, StoredTensor], file_type: str
 
 
 def convert(weights: WeightFiles, tensor: PlannedTensor) -> npt.NDArray[Any]:
-    """Read one tensor and return it as it stands in the file, shape ``byte_shape``.
+    """Read one tensor and return it as the file holds it, shape ``byte_shape``.
 
     Raises:
         InputError: the shard is damaged.
-        MedqaError: it holds numbers that are not finite, or too large for f16.
+        MedqaError: it holds numbers that are not finite, or too large for the type.
     """
     converted = np.empty(tensor.byte_shape, dtype=tensor.dtype)
     start = 0
@@ -120,18 +222,16 @@ def convert(weights: WeightFiles, tensor: PlannedTensor) -> npt.NDArray[Any]:
         for rows in _float_rows(weights, tensor):
             if not np.isfinite(rows).all():
                 raise MedqaError(f"{tensor.stored.name} holds numbers that are not finite: the model is broken")
-            with np.errstate(over="ignore"):
-                part = gguf.quants.quantize(rows, tensor.type)
-            if tensor.type == Type.F16 and not np.isfinite(part).all():
+            if np.abs(rows).max() >= _TOO_LARGE.get(tensor.type, np.inf):
+                kind = tensor.type.name.lower()
                 raise MedqaError(
-                    f"{tensor.stored.name} holds numbers beyond 65,504, the largest of f16", "export q8_0 instead"
+                    f"{tensor.stored.name} holds numbers that are too large for {kind}",
+                    "export q8_0 instead, which holds larger ones" if tensor.type != Type.Q8_0 else "",
                 )
-            converted[start : start + len(part)] = part
-            start += len(part)
-    except OSError as error:
+            converted[start : start + len(rows)] = gguf.quants.quantize(rows, tensor.type)
+            start += len(rows)
+    except (OSError, InputError) as error:
         raise InputError(f"{tensor.stored.path} is damaged: {error}", _MERGE_AGAIN) from error
-    except InputError as error:
-        raise InputError(f"{tensor.stored.path} is damaged: {error.message}", _MERGE_AGAIN) from error
     return converted
 
 
@@ -154,7 +254,7 @@ def _float_rows(weights: WeightFiles, tensor: PlannedTensor) -> Iterator[npt.NDA
     unit = shape[0] // tensor.heads if tensor.heads else 1
     step = unit * max(1, CHUNK_VALUES // (unit * prod(shape[1:])))
     for start in range(0, shape[0], step):
-        rows = weights.rows(tensor.stored.name, start, min(start + step, shape[0])).to(torch.float32).numpy()
+        rows = weights.rows(tensor.stored.name, start, min(start + step, shape[0])).float().numpy()
         yield llama_row_order(rows, len(rows) // unit) if tensor.heads else rows
 
 
