@@ -11,6 +11,7 @@ import re
 from collections.abc import Mapping
 from typing import NamedTuple
 
+from medqa_cli.data.languages import UNKNOWN, likeliest_language
 from medqa_cli.resources import load_yaml
 
 # "dont" is a French word too, before an article or a pronoun; a cant is a slant in dentistry.
@@ -25,6 +26,9 @@ _CONDITIONS = {
 _NO_MORE = r"(?![\w@/]|['’](?!s\b)|\.\w)"  # the word ends here, but for a genitive
 _WORD_BEFORE = re.compile(r"[\w/@.'’]")
 _TO_SPACES = str.maketrans(dict.fromkeys("-.,;:!?()[]\"'’/\n\t", " "))
+
+_QUOTED_CHARACTERS = 300
+_QUOTATION = re.compile(r"\"[^\"]+\"|“[^”]+”|„[^“”]+[“”]|«[^»]+»|‘[^’]+’|(?<!\w)'[^']+'(?!\w)")
 
 _GLUE = re.compile(r"[.?!](?=[A-Z])")
 _GLUE_CHARACTERS = 40
@@ -98,8 +102,19 @@ def lost_letters(text: str) -> str:
 
 def _repaired(found: re.Match[str]) -> str:
     """Return the repair of a match, or itself where it is the end of a longer word."""
-    follows_a_word = found.start() > 0 and _WORD_BEFORE.match(found.string, found.start() - 1)
-    return found[0] if follows_a_word else _repairs().by_word[found[0]]
+    text, start = found.string, found.start()
+    if (start > 0 and _WORD_BEFORE.match(text, start - 1)) or _is_quoted_from_elsewhere(text, start, found.end()):
+        return found[0]
+    return _repairs().by_word[found[0]]
+
+
+def _is_quoted_from_elsewhere(text: str, start: int, end: int) -> bool:
+    """Tell whether a word stands alone in quotes, or in a quotation of another language."""
+    for quotation in _QUOTATION.finditer(text, max(0, start - _QUOTED_CHARACTERS), end + _QUOTED_CHARACTERS):
+        if quotation.start() < start and end < quotation.end():
+            quoted = quotation[0][1:-1]
+            return quoted.strip(" .,!?") == text[start:end] or likeliest_language(quoted) not in ("en", UNKNOWN)
+    return False
 
 
 def glued_sentences(text: str) -> str:

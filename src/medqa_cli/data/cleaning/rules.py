@@ -29,7 +29,6 @@ _FRENCH_MARKS = "?!:;»"
 _UNTIDY = ("  ", " \n", "\n ", "\n\n\n", "\t", "\r", "\v", "\f", "\x1c", "\x1d", "\x1e", "\x1f")  # of ASCII
 
 ENGLISH = frozenset({"en"})
-FRENCH = frozenset({"fr"})
 
 
 @dataclass(frozen=True)
@@ -41,9 +40,8 @@ class Rule:
         doc: what it does, in one line.
         enabled: whether it is on unless the config says otherwise.
         uncovers: what it takes away may have hidden something from the rules before it.
-        languages: the languages it is for, as ``languages.likeliest_language`` names them; None: any. A text of
-            unknown language counts as one of them.
-        not_for: the languages whose texts it leaves alone.
+        languages: the languages it is for, as ``languages.likeliest_language`` names them; None: any.
+        if_unknown: whether a text of unknown language counts as one of them.
     """
 
     apply: Callable[[str, str], tuple[str, str]]
@@ -51,17 +49,15 @@ class Rule:
     enabled: bool = True
     uncovers: bool = False
     languages: frozenset[str] | None = None
-    not_for: frozenset[str] = frozenset()
+    if_unknown: bool = True
 
     def is_for(self, language: str) -> bool:
         """Tell whether it may change a text of a language."""
-        return language not in self.not_for and (
-            self.languages is None or language == UNKNOWN or language in self.languages
-        )
+        return self.languages is None or language in self.languages or (language == UNKNOWN and self.if_unknown)
 
     def may_change(self, text: str, beside: str) -> bool:
         """Tell whether it is for the language of a text, or where that is unknown, of the text beside it."""
-        if self.languages is None and not self.not_for:
+        if self.languages is None:
             return True
         return self.is_for(told_language(text, beside, likeliest_language))
 
@@ -154,8 +150,9 @@ RULES: dict[str, Rule] = {
     ),
     "question_mark_space": Rule(
         _to_question(outside_addresses(question_mark_space)),
-        "No space before '?', and '? ?' becomes '?'.",
-        not_for=FRENCH,
+        "No space before '?', and '? ?' becomes '?', in English.",
+        languages=ENGLISH,
+        if_unknown=False,
     ),
     "what_is_are": Rule(_to_question(what_is_are), "'What is (are) X?' becomes 'What is X?'.", languages=ENGLISH),
     "hpo_block": Rule(

@@ -13,7 +13,9 @@ _WIDE_SIGN = re.compile(r"  [^\S\n]*(-[^\S\n]+(?=\S))?")
 _NARROW_SIGN = re.compile(r" -[^\S\n]+(?=\S)")
 # A number below zero, by what it is a number of: "- 20 °C", "- 6 mmol/l".
 _MINUS = re.compile(
-    r"\d+(?:[.,]\d+)?(?:\s?(?:to|-|–)\s?-?\s?\d+(?:[.,]\d+)?)?\s?"
+    # An eye's refraction is given in quarters; a dose has its unit.
+    r"\d{1,2}[.,](?:00|25|50|75)(?![\d.,]|\s?(?:m?[gl]|mcg|µg|%|[cm]m|kg|percent|per|to|tablets?|cups?|inch\w*|million|hours?)\b"
+    r"|\s?[-–]\s?\d)|\d+(?:[.,]\d+)?(?:\s?(?:to|-|–)\s?-?\s?\d+(?:[.,]\d+)?)?\s?"
     r"(?:[°º]|(?:(?:degrees? )?(?:celsius|fahrenheit)|[µmn]?mol|mEq|mmHg|kPa|[mµ]V|HU|dB|dpt|diopt\w+|SD)\b|[DCFK]\b)",
     re.IGNORECASE,
 )

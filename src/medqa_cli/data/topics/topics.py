@@ -31,6 +31,7 @@ _WITH_ABBREVIATION = re.compile(r"(.*[^\s(])\s*\(((?=[^)]*[A-Z][^)]*[A-Z])[A-Za-
 _TITLE_CASE = re.compile(r"(?:(?:[^\Wa-z][^\s]*|an?|the|of|in|on|for|to|and|or|with|by|at|from|[^\w\s]+)(?:\s+|\Z))+")
 # "Answer as a nurse would. How is gout treated?", but not two questions.
 _LAST_OF_SEVERAL = re.compile(r"\A[^?]*[.!:;]\s+([^.!?:;\s][^.!?:;]{0,150}\?)\s*\Z")
+_WRITTEN_SPACES = re.compile(r"(?:\\[nrt]|\s)+")
 _NO_TOPIC = frozenset({"-", "?", "n/a", "na", "nan", "none", "null", "unknown", "not available"})
 
 FEWEST_ROWS_OF_ONE_TOPIC = 2
@@ -59,7 +60,7 @@ def topic_of(question: str, given: str) -> str:
 def given_topic(text: str) -> str:
     """Return the text of a topic column on one line; empty where it is a sign for "none"."""
     text = one_line(text)
-    return "" if text.casefold() in _NO_TOPIC or is_empty(text) else text
+    return "" if text.casefold() in _NO_TOPIC or is_empty(text) or _WRITTEN_SPACES.fullmatch(text) else text
 
 
 def asked_topic(question: str) -> str:

@@ -582,3 +582,49 @@ def test_a_space_that_does_not_break_before_a_question_mark_stays_in_french_and_
     assert question_mark_space("Ai-je besoin d'antibiotiques\u202f?") == "Ai-je besoin d'antibiotiques\u202f?"
     assert question_mark_space("Fièvre\u00a0?") == "Fièvre\u00a0?"
     assert question_mark_space("What is gout\u00a0?") == "What is gout?"
+
+
+@pytest.mark.parametrize(
+    ("question", "answer", "cleaned"),
+    [
+        ("Toux ?", "Sirop.", "Toux ?"),
+        ("Toux ?", "Prenez du sirop et buvez de l'eau chaude.", "Toux ?"),
+        ("Fièvre ?", "Paracétamol.", "Fièvre ?"),
+        ("Quelle est la cause de la toux ?", "Un virus.", "Quelle est la cause de la toux ?"),
+        ("Asthma ?", "A disease of the airways.", "Asthma?"),
+        ("What is flu ? ?", "Grippe.", "What is flu?"),
+    ],
+)
+def test_a_plain_space_before_a_question_mark_goes_only_in_english(question: str, answer: str, cleaned: str) -> None:
+    assert clean(question, answer, enabled_rules({})).question == cleaned
+
+
+@pytest.mark.parametrize(
+    ("answer", "cleaned"),
+    [
+        ("Right eye - 2.25", "Right eye - 2.25"),
+        ("Right eye    - 2.25    Left eye    - 1.50", "Right eye - 2.25 Left eye - 1.50"),
+        ("The glasses:    - 2.25 right    - 3,50 left", "The glasses: - 2.25 right - 3,50 left"),
+        ("Doses:    - 0.25 mg    - 0.50 mg twice", "Doses:\n- 0.25 mg\n- 0.50 mg twice"),
+        ("Signs:    - fever    - cough", "Signs:\n- fever\n- cough"),
+    ],
+)
+def test_the_minus_of_a_refraction_opens_no_list(answer: str, cleaned: str) -> None:
+    assert clean("What is it?", answer, enabled_rules({})).answer == cleaned
+
+
+@pytest.mark.parametrize(
+    ("text", "repaired"),
+    [
+        ('The French word "dont" means of which.', 'The French word "dont" means of which.'),
+        (
+            'He wrote "les enfants dont je parle", it doesnt help',
+            'He wrote "les enfants dont je parle", it doesn\'t help',
+        ),
+        ('She said "I dont know what it is" and left.', 'She said "I don\'t know what it is" and left.'),
+        ("The 'dont' on the chart is French.", "The 'dont' on the chart is French."),
+        ("They dont know.", "They don't know."),
+    ],
+)
+def test_a_quoted_word_of_another_language_stays(text: str, repaired: str) -> None:
+    assert RULES["lost_letters"].apply(text, "") == (repaired, "")

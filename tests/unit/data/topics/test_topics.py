@@ -45,7 +45,7 @@ def test_different_topics_stay_different(pair: tuple[str, str]) -> None:
     assert not set(topic_names(pair[0])) & set(topic_names(pair[1]))
 
 
-@pytest.mark.parametrize("missing", ["", " ", "NaN", "None", "n/a", "unknown", "-", "#N/A"])
+@pytest.mark.parametrize("missing", [r"\n", r"\r\n \t", "", " ", "NaN", "None", "n/a", "unknown", "-", "#N/A"])
 def test_a_missing_topic_is_none(missing: str) -> None:
     assert topic_of("How late is it?", missing) == ""
     assert topic_of("What causes gout?", missing) == "gout"
