@@ -19,10 +19,11 @@ import tempfile
 from collections import defaultdict
 from pathlib import Path
 
+import numpy as np
 from figures import add_json_option, write_figures
 from off_template_questions import write_split
 
-from medqa_cli.evaluation.bootstrap import ClusterBootstrap, Estimate
+from medqa_cli.evaluation.bootstrap import ClusterBootstrap, Estimate, ratio_of_sums
 
 CONFIG = Path(__file__).parents[1] / "examples" / "medquad-smollm2.yaml"
 DRAWS = 2000
@@ -69,8 +70,8 @@ def difference(
         [list(column) for column in list(zip(*(scores[key] for key in first), strict=True))[1:]]
         for scores in (first, second)
     ]
-    one, other = ((column[0], column[1]) for column in columns)
-    return bootstrap.ratio_difference(one, other), bootstrap.ratio(*one).value, bootstrap.ratio(*other).value
+    one, other = (bootstrap.figure(np.stack(column, axis=1), ratio_of_sums) for column in columns)
+    return (one - other).estimate(), one.value, other.value
 
 
 def main() -> None:

@@ -164,9 +164,9 @@ def test_a_killed_run_goes_on_and_gives_the_same_files(
         (folder / "run/eval" / name).unlink()
     calls = {"answers": 0, "likelihood": 0, "choices": 0}
     die_at = {"answers": 2}
-    plain = generation._answer_batch
+    plain = generation.decode_batch
 
-    def answer(*arguments: Any) -> Any:
+    def decode(*arguments: Any) -> Any:
         calls["answers"] += 1
         if calls["answers"] == die_at.get("answers"):
             raise KeyboardInterrupt
@@ -181,7 +181,7 @@ def test_a_killed_run_goes_on_and_gives_the_same_files(
 
         monkeypatch.setattr(module, name, call)
 
-    monkeypatch.setattr(generation, "_answer_batch", answer)
+    monkeypatch.setattr(generation, "decode_batch", decode)
     counted(generation, "score_answers", "likelihood")
     counted(multiple_choice, "_log_likelihoods", "choices")
     killed = medqa("eval", "--json")
@@ -277,7 +277,7 @@ def test_the_tables(whole: dict[str, bytes], folder: Path, medqa: Medqa) -> None
 def test_likelihood_alone_generates_nothing(
     whole: dict[str, bytes], folder: Path, medqa: Medqa, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr("medqa_cli.evaluation.generation._answer_batch", None)
+    monkeypatch.setattr("medqa_cli.evaluation.generation.decode_batch", None)
     before = json.loads(whole["results.json"])
     try:
         outcome = medqa("eval", "--json", "--set", "eval.metrics=[nll]", "--set", "eval.multiple_choice=[]")

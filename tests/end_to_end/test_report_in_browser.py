@@ -14,9 +14,10 @@ from typing import Any
 import pytest
 
 from helpers.chromium import Chromium, find_chromium
+from medqa_cli.config.schema import EvalConfig
 from medqa_cli.evaluation.metrics import METRICS
-from medqa_cli.evaluation.output import REPORT_NAME, write_all
-from medqa_cli.evaluation.results import ChoiceResults, Measured, Statistics, make_results
+from medqa_cli.evaluation.report import REPORT_NAME, write_all
+from medqa_cli.evaluation.results import ChoiceResults, make_results
 from medqa_cli.evaluation.samples import Sample
 from medqa_cli.files import RunFolder
 
@@ -92,10 +93,10 @@ def report(tmp_path_factory: pytest.TempPathFactory) -> Path:
     predicted = {"adapter": [number % 4 % 3 for number in range(60)], "base": [0] * 60}
     ids = tuple(map(str, range(60)))
     choices = {"pubmedqa": ChoiceResults(("yes", "no", "maybe"), gold, predicted, ids, frozenset(ids[:20]))}
-    metrics = [name for name in METRICS if name not in ("accuracy", "macro_f1")]
-    measured = Measured(samples, floors, choices)
-    results = make_results(measured, metrics, Statistics(200, 1), "test", {"max_length": 512})
-    write_all(run, measured, results)
+    metrics = tuple(name for name in METRICS if name not in ("accuracy", "macro_f1"))
+    config = EvalConfig(metrics=metrics, bootstrap_draws=200)  # type: ignore[arg-type]
+    results = make_results(samples, floors, choices, config, 1, {"max_length": 512})
+    write_all(run, samples, floors, results)
     return run.eval_dir / REPORT_NAME
 
 

@@ -8,12 +8,13 @@ from pathlib import Path
 from typing import Any
 
 from medqa_cli import console
-from medqa_cli.answering import batch, generate, retrieval
+from medqa_cli.answering import batch, generate
 from medqa_cli.answering.emergencies import emergency_notices
 from medqa_cli.answering.question_files import read_questions
 from medqa_cli.answering.repl import Conversation
-from medqa_cli.answering.retrieval import Reference, References
 from medqa_cli.config.schema import Config, GenerateConfig
+from medqa_cli.data import retrieval
+from medqa_cli.data.retrieval import Reference, References
 from medqa_cli.errors import MedqaError
 from medqa_cli.files import RunFolder
 from medqa_cli.model.devices import free_unused_memory

@@ -54,12 +54,12 @@ def evaluate(
     console.use_json(as_json)
     settings = load_for_run(config, overrides).config
     models = None if model is None else list(dict.fromkeys(name.strip() for name in model.split(",") if name.strip()))
-    from medqa_cli.evaluation import gate, output
+    from medqa_cli.evaluation import gate, report
 
     conditions = gate.parse_conditions(fail_on or ())
     if rescore:
         # By one rank, as no other file is written by several.
-        results = distributed.from_main(lambda: output.rescore(settings, models))
+        results = distributed.from_main(lambda: report.rescore(settings, models))
     else:
         require_data(settings, config)
         # A model that is loaded here takes the run's adapter for its prompt.
@@ -71,8 +71,7 @@ def evaluate(
         sets = [choices.name for choices in settings.eval.multiple_choice]
         gate.require_measured(conditions, settings.eval.metric_names, sets)
         results = worker.evaluate(settings, ["adapter", "base"] if models is None else models, limit)
-    from medqa_cli.evaluation import report
 
     run = run_folder(settings)
-    console.result(results, lambda: report.show(results, run.results_path, run.eval_dir / output.REPORT_NAME))
+    console.result(results, lambda: report.show(results, run.results_path, run.eval_dir / report.REPORT_NAME))
     gate.check_gate(conditions, results)

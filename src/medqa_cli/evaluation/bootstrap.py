@@ -1,11 +1,11 @@
 """Intervals: a percentile bootstrap over clusters of questions, paired between models.
 
 Rows about one topic are not independent, so whole clusters are drawn (Miller 2024, arXiv 2411.00640; Koehn 2004, ACL
-W04-3250 for pairing). With few clusters percentiles are too narrow, as a normal interval is where Student's t is due;
-the tails are taken further out by the same amount (Hesterberg 2014, arXiv 1411.5279, expanded percentiles).
+W04-3250 for pairing). With few clusters percentiles are too narrow, as a normal interval is where Student's t is due:
+the tails move outward by the same amount (Hesterberg 2014, arXiv 1411.5279, expanded percentiles).
 
-A figure is any function of sums over questions: a mean, a ratio, a corpus BLEU, a macro-F1; it is computed anew from
-the sums of each draw.
+A figure is any function of sums over questions: a mean, a ratio, a corpus BLEU, a macro-F1. It is recomputed from the
+sums of each draw.
 """
 
 from __future__ import annotations
@@ -90,21 +90,6 @@ class ClusterBootstrap:
         np.add.at(sums, self._cluster_of, parts)
         value = float(reduce(sums.sum(axis=0, keepdims=True))[0])
         return Resampled(value, reduce(self._weights @ sums), self._tail)
-
-    def ratio(self, numerators: Sequence[float], denominators: Sequence[float]) -> Estimate:
-        """Estimate sum(numerators) / sum(denominators), e.g. nats per token over all answers."""
-        return self._ratio(numerators, denominators).estimate()
-
-    def ratio_difference(
-        self,
-        first: tuple[Sequence[float], Sequence[float]],
-        second: tuple[Sequence[float], Sequence[float]],
-    ) -> Estimate:
-        """Estimate the difference of two ratios on the same questions, first minus second."""
-        return (self._ratio(*first) - self._ratio(*second)).estimate()
-
-    def _ratio(self, numerators: Sequence[float], denominators: Sequence[float]) -> Resampled:
-        return self.figure(np.stack([numerators, denominators], axis=1), ratio_of_sums)
 
 
 def better_of(difference: Estimate, *, lower_is_better: bool) -> bool | None:

@@ -1,40 +1,40 @@
-"""What a model makes of many questions: the likelihood of the reference answers, and its own greedy answers.
+"""Run a model over the questions: likelihoods of the reference answers, and its greedy answers.
 
-The token loop is that of ``answering``; only nothing is cut here.
+The token loop is that of ``answering``, but no answer is cut here.
 """
 
 from __future__ import annotations
 
 import math
-from collections import Counter
 from collections.abc import Callable, Iterator, Sequence
-from dataclasses import dataclass, replace
+from dataclasses import replace
 from typing import Any
 
 from medqa_cli import distributed
 from medqa_cli.answering.decode import MOST_ROWS, decode_batch, pick_batch_size
 from medqa_cli.config.schema import Config, GenerateConfig
 from medqa_cli.errors import MedqaError
+from medqa_cli.evaluation.samples import GeneratedAnswer
 from medqa_cli.files import RunFolder
 from medqa_cli.journal import SharedJournal
 from medqa_cli.model.devices import free_unused_memory
 from medqa_cli.model.kernels.packing import AnswerScore, score_answers
 from medqa_cli.model.kernels.parity import settle_way
 from medqa_cli.model.load import LoadedModel, load_base, load_model
-from medqa_cli.prompt.encoder import IGNORE_INDEX, Example, PromptEncoder
+from medqa_cli.prompt.encoder import Example, PromptEncoder
 
 # Forwards in a piece of work that a second start finds done.
 _FORWARDS_PER_PIECE = 8
 
 
 def each_model(names: Sequence[str], run: RunFolder, config: Config, *, packed: bool) -> Iterator[LoadedModel]:
-    """Yield adapter, base and merged as far as they are named; base and adapter share their weights.
+    """Yield adapter, base and merged where they are named; base and adapter share their weights.
 
     Each is released before the next one loads (its ``model`` is then None), since two at once may not fit.
 
     Args:
         names: adapter, base or merged.
-        run: the run that they are of.
+        run: the folder of the run.
         config: how they are loaded.
         packed: for likelihoods (padding-free forwards) rather than for generation.
 
@@ -55,7 +55,7 @@ def each_model(names: Sequence[str], run: RunFolder, config: Config, *, packed: 
             with tuned.model.disable_adapter():
                 yield from lent(replace(tuned, name="base"))
         elif "base" in names:
-            # Trained biases stand in the base's own layers, and switching the adapter off leaves them there.
+            # Trained biases are in the base's own layers, and disabling the adapter leaves them there.
             tuned.model = None
             free_unused_memory(tuned.device)
             tuned.model = load_base(tuned.source, config.model, tuned.device, tuned.dtype, **how)
@@ -73,7 +73,7 @@ def each_model(names: Sequence[str], run: RunFolder, config: Config, *, packed: 
 def score_likelihood(
     loaded: LoadedModel, examples: Sequence[Example], batch_size: int, journal: SharedJournal
 ) -> list[AnswerScore]:
-    """Score each example's answer, in the order given; pieces that are done are taken as they are.
+    """Score each example's answer, in the order given; finished pieces are taken from the journal.
 
     Raises:
         MedqaError: a likelihood is not a finite number.
@@ -107,39 +107,11 @@ def score_likelihood(
     return [AnswerScore(nll_sum, num_tokens) for nll_sum, num_tokens in values]
 
 
-def unigram_scores(
-    train_examples: Sequence[Example], examples: Sequence[Example], vocabulary_size: int
-) -> list[AnswerScore]:
-    """Score answers by token frequencies alone: the baseline that any language model must beat.
-
-    Frequencies of the training answers' tokens, end tokens included; unseen tokens share the mass that Witten-Bell
-    smoothing leaves them: types / (tokens + types) (Witten and Bell 1991, IEEE Trans. Inf. Theory 37:1085).
-    """
-    counts = Counter(label for example in train_examples for label in example.labels if label != IGNORE_INDEX)
-    seen_and_types = counts.total() + len(counts)
-    uniform = len(counts) / seen_and_types / vocabulary_size
-    scores = []
-    for example in examples:
-        labels = [label for label in example.labels if label != IGNORE_INDEX]
-        nll = -sum(math.log(counts[label] / seen_and_types + uniform) for label in labels)
-        scores.append(AnswerScore(nll, len(labels)))
-    return scores
-
-
-@dataclass(frozen=True)
-class GeneratedAnswer:
-    """A text and how it ended: ``stop`` at an end token, ``length`` at the limit of new tokens."""
-
-    text: str
-    finish_reason: str
-    num_tokens: int
-
-
 class WholeAnswer:
-    """An answer of which nothing is cut: ``ask`` ends a loop and goes back to a sentence, here both are measured."""
+    """The state of an answer of which nothing is cut: ``ask`` ends loops at a sentence, here they are measured."""
 
-    def __init__(self, stop_ids: Sequence[int], room: int) -> None:
-        self._stop_ids, self._room = stop_ids, room
+    def __init__(self, stop_ids: Sequence[int], limit: int) -> None:
+        self._stop_ids, self._limit = stop_ids, limit
         self.ids: list[int] = []
         self.finish_reason: str | None = None
 
@@ -149,7 +121,7 @@ class WholeAnswer:
             self.finish_reason = "stop"
             return
         self.ids.append(token_id)
-        if len(self.ids) >= self._room:
+        if len(self.ids) >= self._limit:
             self.finish_reason = "length"
 
 
@@ -160,48 +132,37 @@ def generate_answers(
     config: GenerateConfig,
     journal: SharedJournal,
 ) -> list[GeneratedAnswer]:
-    """Answer each question, in the order given; pieces that are done are taken as they are.
+    """Answer each question, in the order given; finished pieces are taken from the journal.
 
     Args:
         loaded: a model for generation, not a packed one.
         encoder: its prompt contract.
         questions: plain texts.
-        config: its limit of new tokens, its batch size and its penalties hold; the decoding is greedy.
+        config: the limit of new tokens, the batch size and the penalties; decoding is always greedy.
         journal: where finished pieces are kept.
     """
+    greedy = replace(config, temperature=0.0)
+    stop_ids = encoder.contract.stop_token_ids
+    context = getattr(loaded.model.config, "max_position_embeddings", None)
     prompts = encoder.encode_prompts(questions)
-    # Always the same pieces, whatever the memory of a rank or of the next start.
+    # The same pieces in every run, whatever the memory of a rank or of the next start.
     size = MOST_ROWS if config.batch_size == "auto" else config.batch_size
     size = min(size, max(1, -(-len(prompts) // distributed.world_size())))
     longest = max((len(prompt) for prompt in prompts), default=1)
     at_once = pick_batch_size(loaded.model, loaded.device, loaded.dtype, config, longest)
 
     def compute(part: Sequence[Sequence[int]], _: Callable[[int], None]) -> list[list[Any]]:
-        batches = [part[start : start + at_once] for start in range(0, len(part), at_once)]
-        answers = [answer for batch in batches for answer in _answer_batch(loaded, encoder, batch, config)]
-        return [[answer.text, answer.finish_reason, answer.num_tokens] for answer in answers]
+        limits = [config.max_new_tokens if not context else min(config.max_new_tokens, context - len(p)) for p in part]
+        answers = [WholeAnswer(stop_ids, limit) for limit in limits]
+        # A prompt that fills the context has no answer, and takes nothing from the others.
+        asked = [index for index, limit in enumerate(limits) if limit > 0]
+        for start in range(0, len(asked), at_once):
+            batch = asked[start : start + at_once]
+            states = [answers[index] for index in batch]
+            decode_batch(loaded.model, loaded.device, [part[index] for index in batch], states, greedy)
+        return [[encoder.decode_answer(own.ids), own.finish_reason or "length", len(own.ids)] for own in answers]
 
     values = journal.map(
         f"answers/{loaded.name}/{size}", compute, prompts, size=size, title=f"answering with {loaded.name}", length=len
     )
     return [GeneratedAnswer(*value) for value in values]
-
-
-def _answer_batch(
-    loaded: LoadedModel, encoder: PromptEncoder, prompts: Sequence[Sequence[int]], config: GenerateConfig
-) -> list[GeneratedAnswer]:
-    stop_ids = encoder.contract.stop_token_ids
-    context = getattr(loaded.model.config, "max_position_embeddings", None)
-    rooms = [
-        min(config.max_new_tokens, (context or len(prompt) + config.max_new_tokens) - len(prompt)) for prompt in prompts
-    ]
-    answers = [WholeAnswer(stop_ids, room) for room in rooms]
-    # A prompt that fills the context has no answer, and takes nothing from the others.
-    asked = [place for place, room in enumerate(rooms) if room > 0]
-    if asked:
-        own_prompts, own_answers = [prompts[place] for place in asked], [answers[place] for place in asked]
-        decode_batch(loaded.model, loaded.device, own_prompts, own_answers, replace(config, temperature=0.0))
-    return [
-        GeneratedAnswer(encoder.decode_answer(answer.ids), answer.finish_reason or "length", len(answer.ids))
-        for answer in answers
-    ]

@@ -1,6 +1,6 @@
 """``report.html``: one file without any network request, with intervals drawn and answers side by side.
 
-The template writes all of it out; the script in the page only filters and sorts.
+The template writes everything out; the script in the page only filters and sorts.
 """
 
 from __future__ import annotations
@@ -14,13 +14,12 @@ from jinja2 import Environment
 from markupsafe import Markup, escape
 
 from medqa_cli.console import printable
-from medqa_cli.evaluation.metrics import metric, repeats
-from medqa_cli.evaluation.overlap import rouge
+from medqa_cli.evaluation.metrics import metric, repeats, rouge
 from medqa_cli.evaluation.results import baseline_sentences, verdict
 from medqa_cli.evaluation.samples import Sample
 from medqa_cli.resources import template_environment
 
-Row = tuple[str, Mapping[str, Any], str]  # who, figures by name, class of the table's row
+Row = tuple[str, Mapping[str, Any], str]  # label, figures by name, class of the table's row
 
 
 @cache
@@ -29,9 +28,8 @@ def _templates() -> Environment:
     environment = template_environment(lambda value: printable(value) if type(value) is str else value, autoescape=True)
     environment.globals |= {
         "baseline_sentences": baseline_sentences,
-        "choice_rows": _choice_rows,
-        "figure_rows": _figure_rows,
         "panels_of": _panels,
+        "rows_of": _rows,
         "verdict": verdict,
     }
     return environment
@@ -44,36 +42,45 @@ def make_page(results: Mapping[str, Any], samples: Mapping[str, Sequence[Sample]
         results: the content of ``results.json``.
         samples: by model, all with the same questions in the same order.
     """
+    # The model whose cases are ordered and, if it was measured, the base that it is compared with.
+    compared = [next((name for name in samples if name != "base"), "base")]
+    if "base" in samples and compared != ["base"]:
+        compared.append("base")
+    if any(sample.answer is None for of_model in samples.values() for sample in of_model):
+        legend = "No answers were generated: questions are ordered by the likelihood of their reference."
+    else:
+        legend = (
+            f"Ordered by ROUGE-L, {' - '.join(compared)}. Marked: words that the reference does not have in this "
+            "place. Flagged: answers that repeat themselves or were cut off."
+        )
     return (
         _templates()
         .get_template("report.html.j2")
         .render(
             results=results,
             models=", ".join(samples),
-            legend=_legend(samples),
+            legend=legend,
             topics=sorted({sample.topic for sample in next(iter(samples.values())) if sample.topic}),
-            questions=_questions(samples),
+            questions=_questions(samples, compared),
         )
     )
 
 
-def _figure_rows(results: Mapping[str, Any]) -> list[Row]:
-    rows = [(name, figures, "") for name, figures in results["models"].items()]
-    return rows + [(name, figures, "floor") for name, figures in results["floors"].items()]
-
-
-def _choice_rows(measured: Mapping[str, Any]) -> list[Row]:
+def _rows(measured: Mapping[str, Any]) -> list[Row]:
+    """Return the rows of the results, or of those of a multiple-choice set, whose baselines name their choice."""
     rows = [(name, figures, "") for name, figures in measured["models"].items()]
-    return rows + [(f"{name} ({own['choice']})", own, "floor") for name, own in measured["floors"].items()]
+    for name, figures in measured["floors"].items():
+        rows.append((f"{name} ({figures['choice']})" if "choice" in figures else name, figures, "floor"))
+    return rows
 
 
-def _panels(everyone: Sequence[Row]) -> list[dict[str, Any]]:
-    """Return for each figure its title and the intervals of all who have it, in percent of the widest span."""
+def _panels(rows: Sequence[Row]) -> list[dict[str, Any]]:
+    """Return for each figure its title and the intervals of all rows that have it, in percent of the widest span."""
     panels = []
-    for name in dict.fromkeys(name for _, figures, _ in everyone for name in figures if name != "choice"):
-        rows = [(who, figures[name], kind) for who, figures, kind in everyone if name in figures]
-        start = min(figure["ci95"][0] for _, figure, _ in rows)
-        span = (max(figure["ci95"][1] for _, figure, _ in rows) - start) or 1.0
+    for name in dict.fromkeys(name for _, figures, _ in rows for name in figures if name != "choice"):
+        measured = [(label, figures[name], kind) for label, figures, kind in rows if name in figures]
+        start = min(figure["ci95"][0] for _, figure, _ in measured)
+        span = (max(figure["ci95"][1] for _, figure, _ in measured) - start) or 1.0
         direction = {True: "lower is better", False: "higher is better", None: ""}[metric(name).lower_is_better]
         title = metric(name).title
         panels.append(
@@ -82,47 +89,31 @@ def _panels(everyone: Sequence[Row]) -> list[dict[str, Any]]:
                 "about": ", ".join(word for word in (name, direction) if word and word != title),
                 "rows": [
                     {
-                        "who": who.replace("_", " "),
+                        "who": label.replace("_", " "),
                         "kind": kind,
                         "figure": (figure["value"], *figure["ci95"]),
                         "left": 100 * (figure["ci95"][0] - start) / span,
                         "middle": 100 * (figure["value"] - start) / span,
                         "width": 100 * (figure["ci95"][1] - figure["ci95"][0]) / span,
                     }
-                    for who, figure, kind in rows
+                    for label, figure, kind in measured
                 ],
             }
         )
     return panels
 
 
-def _legend(samples: Mapping[str, Sequence[Sample]]) -> str:
-    if any(sample.answer is None for own in samples.values() for sample in own):
-        return "No answers were generated: questions are ordered by the likelihood of their reference."
-    return (
-        f"Ordered by ROUGE-L, {' - '.join(_compared(samples))}. Marked: words that the reference does not have in this "
-        "place. Flagged: answers that repeat themselves or were cut off."
-    )
-
-
-def _compared(samples: Mapping[str, Sequence[Sample]]) -> list[str]:
-    """Return the model whose cases are ordered and, if it was measured, the base that it is compared with."""
-    first = next((name for name in samples if name != "base"), "base")
-    return [first, "base"] if "base" in samples and first != "base" else [first]
-
-
-def _questions(samples: Mapping[str, Sequence[Sample]]) -> list[dict[str, Any]]:
+def _questions(samples: Mapping[str, Sequence[Sample]], compared: Sequence[str]) -> list[dict[str, Any]]:
     """Return what is shown of each question, the worst first."""
-    compared = _compared(samples)
     questions = []
-    for place, asked in enumerate(zip(*samples.values(), strict=True)):
+    for number, asked in enumerate(zip(*samples.values(), strict=True)):
         by_model = dict(zip(samples, asked, strict=True))
-        scores = [_score(by_model[name]) for name in compared]
+        score, *of_base = (_score(by_model[name]) for name in compared)
         answers = [_answer(name, sample) for name, sample in by_model.items()]
         questions.append(
             {
-                "score": scores[0] - sum(scores[1:]),
-                "place": place,
+                "score": score - sum(of_base),
+                "place": number,
                 "first": asked[0],
                 "findable": f"{asked[0].topic} {asked[0].question}".lower(),
                 "answers": answers,

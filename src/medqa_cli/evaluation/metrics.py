@@ -1,23 +1,25 @@
 """The registry of eval's metrics: title, which way is better, group, and how each is computed from samples.
 
-A metric is a function of sums over samples, so that the bootstrap computes it again from the sums of each draw.
+A metric is a function of sums over samples, so that the bootstrap can recompute it from the sums of each draw.
 """
 
 from __future__ import annotations
 
 import functools
+import itertools
 import math
+from collections import Counter
 from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass, replace
+from typing import Any
 
 import numpy as np
 
-from medqa_cli.answering.repetition import is_repetitive, seq_rep_4
+from medqa_cli.answering.stopping import is_repetitive, seq_rep_4
 from medqa_cli.data.cleaning.questions import question_echo
 from medqa_cli.data.cleaning.rules import clean, enabled_rules
 from medqa_cli.data.normalize import normalize
 from medqa_cli.evaluation.bootstrap import FloatArray, Reduce, ratio_of_sums
-from medqa_cli.evaluation.overlap import corpus_counts, corpus_score, rouge, rouge_l, stemmed_words
 from medqa_cli.evaluation.samples import Sample
 
 STRIPPED = "_stripped"
@@ -31,8 +33,6 @@ _FUNCTION_WORDS = (
 
 # What each sample adds to the sums, float64, ``(samples, parts)``; None: undefined for all samples.
 Parts = Callable[[Sequence[Sample]], FloatArray | None]
-# What one sample adds to (numerator, denominator); None where the metric is undefined for it.
-Ratio = Callable[[Sample], tuple[float, float] | None]
 
 
 @dataclass(frozen=True)
@@ -51,8 +51,8 @@ class Metric:
     digits: int = 3
 
 
-def _ratio(of_sample: Ratio) -> Parts:
-    """Return the parts of a ratio; a sample for which it is undefined has a row of zeros."""
+def _ratio(of_sample: Callable[[Sample], tuple[float, float] | None]) -> Parts:
+    """Return the parts of a ratio from what one sample adds to (numerator, denominator); None: nothing."""
 
     def parts(samples: Sequence[Sample]) -> FloatArray | None:
         rows = np.array([of_sample(sample) or (0.0, 0.0) for sample in samples], dtype=np.float64)
@@ -61,20 +61,21 @@ def _ratio(of_sample: Ratio) -> Parts:
     return parts
 
 
-def _mean(of_answer: Callable[[str], float]) -> Parts:
-    return _ratio(lambda sample: None if sample.answer is None else (float(of_answer(sample.answer)), 1.0))
+def _mean(score: Callable[[Sample, str], float]) -> Parts:
+    """Return the parts of a mean over samples that have an answer; ``score`` gets a sample and its answer."""
+    return _ratio(lambda sample: None if sample.answer is None else (float(score(sample, sample.answer)), 1.0))
 
 
-def _nll(sample: Sample) -> tuple[float, float] | None:
-    if sample.nll_sum is None or sample.answer_tokens is None:
-        return None
-    return sample.nll_sum, sample.answer_tokens
+def _nll_per(size_of: Callable[[Sample], float | None]) -> Parts:
+    def of_sample(sample: Sample) -> tuple[float, float] | None:
+        size = size_of(sample)
+        return None if sample.nll_sum is None or size is None else (sample.nll_sum, size)
+
+    return _ratio(of_sample)
 
 
-def _bits_per_byte(sample: Sample) -> tuple[float, float] | None:
-    if sample.nll_sum is None or sample.answer_bytes is None:
-        return None
-    return sample.nll_sum, sample.answer_bytes * math.log(2)
+def _bits(sample: Sample) -> float | None:
+    return None if sample.answer_bytes is None else sample.answer_bytes * math.log(2)
 
 
 def _topic_coverage(sample: Sample) -> tuple[float, float] | None:
@@ -96,16 +97,8 @@ def _reference_swap_margin(sample: Sample) -> tuple[float, float] | None:
     return rouge_l(sample.answer, sample.references[0]) - rouge_l(sample.answer, sample.swap_reference), 1.0
 
 
-def _finished(sample: Sample) -> tuple[float, float] | None:
-    return None if sample.finish_reason is None else (float(sample.finish_reason == "stop"), 1.0)
-
-
 def _length_ratio(sample: Sample) -> tuple[float, float] | None:
     return None if sample.answer is None else (len(sample.answer.split()), len(sample.references[0].split()))
-
-
-def _prompt_echo(sample: Sample) -> tuple[float, float] | None:
-    return None if sample.answer is None else (float(echoes_question(sample.question, sample.answer)), 1.0)
 
 
 def echoes_question(question: str, answer: str) -> bool:
@@ -117,27 +110,139 @@ def echoes_question(question: str, answer: str) -> bool:
 
 
 def repeats(text: str) -> bool:
-    """Tell whether an answer is to be flagged as repetitive: it loops, or says much of itself again."""
+    """Tell whether an answer is flagged as repetitive: it loops, or repeats many of its runs of four words."""
     return is_repetitive(text) or seq_rep_4(text) > HIGH_SEQ_REP_4
 
 
-def _rouge(name: str, title: str) -> Metric:
-    def of_sample(sample: Sample) -> tuple[float, float] | None:
-        return None if sample.answer is None else (rouge(sample.answer, sample.references)[name], 1.0)
-
-    return Metric(title, False, "overlap", _ratio(of_sample))
+# ROUGE (Lin 2004, ACL W04-1013): rouge-score's tokens, and its F measure by faster arithmetic.
 
 
-def _corpus(name: str, title: str) -> Metric:
-    """Return a metric of a whole corpus: an answer has counts, not a score."""
+class _CachedStemmer:
+    """Porter's stemmer of NLTK, the one that rouge-score uses; each word is stemmed once."""
 
+    def __init__(self) -> None:
+        from nltk.stem import porter
+
+        self._stem = functools.lru_cache(maxsize=1 << 17)(porter.PorterStemmer().stem)
+
+    def stem(self, word: str) -> str:
+        """Return the stem of a word."""
+        return str(self._stem(word))
+
+
+_stemmer = functools.cache(_CachedStemmer)
+
+
+@functools.lru_cache(maxsize=1 << 14)
+def stemmed_words(text: str) -> tuple[str, ...]:
+    """Return the tokens of a text, as ``rouge_score.rouge_scorer.RougeScorer(use_stemmer=True)`` sees them."""
+    from rouge_score import tokenize
+
+    tokens: Any = tokenize.tokenize(text, _stemmer())
+    return tuple(tokens)
+
+
+def rouge(answer: str, references: Sequence[str]) -> dict[str, float]:
+    """Return ROUGE-1, -2 and -L as F measures from 0 to 1, each against the reference that it is highest for.
+
+    Args:
+        answer: the text to score; an empty one scores 0.
+        references: at least one text.
+    """
+    return {name: max(score(answer, reference) for reference in references) for name, score in _ROUGE.items()}
+
+
+def rouge_l(answer: str, reference: str) -> float:
+    """Return ROUGE-L against one reference."""
+    words, target = stemmed_words(answer), stemmed_words(reference)
+    return _f_measure(longest_common_subsequence(words, target), len(words), len(target))
+
+
+def _rouge_n(answer: str, reference: str, n: int) -> float:
+    ngrams, target = _ngrams(stemmed_words(answer), n), _ngrams(stemmed_words(reference), n)
+    return _f_measure((ngrams & target).total(), ngrams.total(), target.total())
+
+
+_ROUGE: dict[str, Callable[[str, str], float]] = {
+    "rouge1": functools.partial(_rouge_n, n=1),
+    "rouge2": functools.partial(_rouge_n, n=2),
+    "rougeL": rouge_l,
+}
+
+
+@functools.lru_cache(maxsize=1 << 14)
+def _ngrams(words: tuple[str, ...], n: int) -> Counter[tuple[str, ...]]:
+    return Counter(zip(*(words[start:] for start in range(n)), strict=False))
+
+
+def _f_measure(shared: int, size: int, target_size: int) -> float:
+    # Written as rouge-score computes it: 2PR / (P + R).
+    if not shared:
+        return 0.0
+    precision, recall = shared / size, shared / target_size
+    return 2 * precision * recall / (precision + recall)
+
+
+def longest_common_subsequence(one: Sequence[str], other: Sequence[str]) -> int:
+    """Return the length of the longest common subsequence, by whole rows of bits (Hyyrö 2004, "Bit-parallel LCS")."""
+    positions: dict[str, int] = {}
+    for position, word in enumerate(one):
+        positions[word] = positions.get(word, 0) | 1 << position
+    full = (1 << len(one)) - 1
+    row = full
+    for word in other:
+        matches = row & positions.get(word, 0)
+        row = ((row + matches) | (row - matches)) & full
+    return len(one) - row.bit_count()
+
+
+# BLEU and chrF are sacrebleu's: scores of a whole corpus, so an answer has counts that can be summed.
+
+
+def corpus_counts(metric: str, answers: Sequence[str], references: Sequence[Sequence[str]]) -> FloatArray:
+    """Return the counts behind a corpus figure, one row an answer; sums of rows go to ``corpus_score``.
+
+    Args:
+        metric: ``bleu`` or ``chrf``.
+        answers: at least one text.
+        references: per answer at least one text.
+
+    Returns:
+        float64, ``(answers, counts)``.
+    """
+    scorer = _scorer(metric)
+    streams = list(itertools.zip_longest(*references))
+    # The same two halves that sacrebleu's own bootstrap is made of.
+    return np.asarray(scorer._extract_corpus_statistics(answers, streams), dtype=np.float64)
+
+
+def corpus_score(metric: str, counts: FloatArray) -> float:
+    """Return sacrebleu's score, 0 to 100, for summed counts: float64, ``(counts,)``."""
+    return float(_scorer(metric)._compute_score_from_stats(counts.tolist()).score)
+
+
+@functools.cache
+def _scorer(metric: str) -> Any:
+    from sacrebleu.metrics import BLEU, CHRF
+
+    # force: no advice on stderr about tokenized input.
+    return CHRF() if metric == "chrf" else BLEU(force=True)
+
+
+def _rouge_metric(name: str, title: str) -> Metric:
+    score = _ROUGE[name]
+    best = _mean(lambda sample, answer: max(score(answer, reference) for reference in sample.references))
+    return Metric(title, False, "overlap", best)
+
+
+def _corpus_metric(name: str, title: str) -> Metric:
     def parts(samples: Sequence[Sample]) -> FloatArray | None:
         answers = [sample.answer for sample in samples if sample.answer is not None]
         if len(answers) < len(samples):
             return None
         return corpus_counts(name, answers, [sample.references for sample in samples])
 
-    # They go to 100: three decimals of them say nothing.
+    # They go up to 100, where three decimals mean nothing.
     return Metric(
         title, False, "overlap", parts, lambda sums: np.array([corpus_score(name, row) for row in sums]), digits=1
     )
@@ -172,43 +277,45 @@ def macro_f1_of_sums(sums: FloatArray) -> FloatArray:
 
 
 METRICS: dict[str, Metric] = {
-    "nll": Metric("nats per reference token", True, "likelihood", _ratio(_nll)),
-    "bits_per_byte": Metric("bits per byte of reference", True, "likelihood", _ratio(_bits_per_byte)),
-    "rouge1": _rouge("rouge1", "ROUGE-1"),
-    "rouge2": _rouge("rouge2", "ROUGE-2"),
-    "rougeL": _rouge("rougeL", "ROUGE-L"),
-    "chrf": _corpus("chrf", "chrF"),
-    "bleu": _corpus("bleu", "BLEU"),
+    "nll": Metric("nats per reference token", True, "likelihood", _nll_per(lambda sample: sample.answer_tokens)),
+    "bits_per_byte": Metric("bits per byte of reference", True, "likelihood", _nll_per(_bits)),
+    "rouge1": _rouge_metric("rouge1", "ROUGE-1"),
+    "rouge2": _rouge_metric("rouge2", "ROUGE-2"),
+    "rougeL": _rouge_metric("rougeL", "ROUGE-L"),
+    "chrf": _corpus_metric("chrf", "chrF"),
+    "bleu": _corpus_metric("bleu", "BLEU"),
     "topic_coverage": Metric("topic words covered", False, "topic", _ratio(_topic_coverage)),
     "reference_swap_margin": Metric("ROUGE-L own - swapped", False, "topic", _ratio(_reference_swap_margin)),
-    "seq_rep_4": Metric("repeated 4-grams", True, "behavior", _mean(seq_rep_4)),
-    "loop_rate": Metric("share that loop", True, "behavior", _mean(is_repetitive)),
-    "finished_rate": Metric("share finished", False, "behavior", _ratio(_finished)),
+    "seq_rep_4": Metric("repeated 4-grams", True, "behavior", _mean(lambda sample, answer: seq_rep_4(answer))),
+    "loop_rate": Metric("share that loop", True, "behavior", _mean(lambda sample, answer: is_repetitive(answer))),
+    "finished_rate": Metric(
+        "share finished",
+        False,
+        "behavior",
+        _ratio(lambda sample: None if sample.finish_reason is None else (float(sample.finish_reason == "stop"), 1.0)),
+    ),
     "length_ratio": Metric("words / reference's", None, "behavior", _ratio(_length_ratio)),
-    "prompt_echo_rate": Metric("share echoing question", True, "behavior", _ratio(_prompt_echo)),
-    # Of multiple-choice items, which are no samples: ``confusion_parts``.
+    "prompt_echo_rate": Metric(
+        "share echoing question",
+        True,
+        "behavior",
+        _mean(lambda sample, answer: echoes_question(sample.question, answer)),
+    ),
+    # Of multiple-choice items instead of samples: ``confusion_parts``.
     "accuracy": Metric("accuracy", False, "choice", lambda samples: None, accuracy_of_sums),
     "macro_f1": Metric("macro-F1", False, "choice", lambda samples: None, macro_f1_of_sums),
 }
 
 
 @functools.lru_cache(maxsize=1 << 14)
-def _stripped_sample(sample: Sample) -> Sample:
+def _without_boilerplate(sample: Sample) -> Sample:
+    """Return a sample whose texts are cleaned as ``medqa convert`` cleans answers with all of its default rules."""
     if sample.answer is None:
         return sample
-    return Sample(
-        id=sample.id,
-        topic=sample.topic,
-        model=sample.model,
-        question=sample.question,
-        references=tuple(_without_boilerplate(sample.question, reference) for reference in sample.references),
-        answer=_without_boilerplate(sample.question, sample.answer),
+    answer, *references = (
+        clean(sample.question, text, enabled_rules({})).answer for text in (sample.answer, *sample.references)
     )
-
-
-def _without_boilerplate(question: str, answer: str) -> str:
-    """Return an answer as ``medqa convert`` would clean it, with all of its default rules."""
-    return clean(question, answer, enabled_rules({})).answer
+    return replace(sample, answer=answer, references=tuple(references))
 
 
 def _stripped(metric: Metric) -> Metric:
@@ -216,11 +323,11 @@ def _stripped(metric: Metric) -> Metric:
         metric,
         title=f"{metric.title} stripped",
         group="stripped",
-        parts=lambda samples: metric.parts([_stripped_sample(sample) for sample in samples]),
+        parts=lambda samples: metric.parts([_without_boilerplate(sample) for sample in samples]),
     )
 
 
-_ALL = METRICS | {name + STRIPPED: _stripped(own) for name, own in METRICS.items() if own.group == "overlap"}
+_ALL = METRICS | {name + STRIPPED: _stripped(metric) for name, metric in METRICS.items() if metric.group == "overlap"}
 
 
 def metric(name: str) -> Metric:
@@ -234,7 +341,7 @@ def metric(name: str) -> Metric:
 
 def in_group(group: str) -> tuple[str, ...]:
     """Return the names of a group: likelihood, overlap, stripped, topic, behavior or choice."""
-    return tuple(name for name, own in _ALL.items() if own.group == group)
+    return tuple(name for name, metric in _ALL.items() if metric.group == group)
 
 
 def text_metrics(chosen: Iterable[str]) -> list[str]:
@@ -249,3 +356,21 @@ def text_metrics(chosen: Iterable[str]) -> list[str]:
 def all_names() -> Sequence[str]:
     """Return every name that a result file may hold."""
     return list(_ALL)
+
+
+def overlap_settings(names: Sequence[str], numbers_of_references: set[int]) -> dict[str, str]:
+    """Return how the overlap metrics among these names are computed: ROUGE's settings, sacrebleu's signatures.
+
+    ``numbers_of_references``: how many references the questions have.
+    """
+    settings: dict[str, str] = {}
+    if any(name.startswith("rouge") for name in names):
+        settings["rouge"] = (
+            "rouge-score 0.1.2 tokens, Porter stemmer, F measure, best of all references of the question"
+        )
+    for name in names:
+        if name in ("bleu", "chrf"):
+            scorer = _scorer.__wrapped__(name)
+            scorer.num_refs = next(iter(numbers_of_references)) if len(numbers_of_references) == 1 else -1
+            settings[name] = str(scorer.get_signature())
+    return settings

@@ -26,7 +26,7 @@ from urllib.parse import urlsplit
 
 from medqa_cli.config.schema import GenerateConfig
 from medqa_cli.errors import InputError, MedqaError
-from medqa_cli.evaluation.generation import GeneratedAnswer
+from medqa_cli.evaluation.samples import GeneratedAnswer
 from medqa_cli.journal import SharedJournal
 
 PREFIX = "openai:"
@@ -127,7 +127,7 @@ def _ask(served: ServedModel, config: GenerateConfig, calls: Calls, question: st
         )
     # Halves of letters, which JSON can hold and no file.
     whole = (text or "").encode("utf-16-le", "surrogatepass").decode("utf-16-le", "replace")
-    return [whole.strip(), reason, tokens or 0]
+    return [whole.strip(), reason, tokens]
 
 
 def _not_in_form(served: ServedModel, answer: object) -> MedqaError:

@@ -3,31 +3,24 @@
 from __future__ import annotations
 
 import importlib.metadata
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import asdict
 from pathlib import Path
 from typing import Any
 
 from medqa_cli import console, distributed, hub
-from medqa_cli.config.schema import Config, EvalConfig
+from medqa_cli.config.schema import Config
 from medqa_cli.data.dataset import QaRow, encode_rows, evenly_spaced, iterate_split, read_split
 from medqa_cli.environment import TRAIN_SHA256, recorded_settings
 from medqa_cli.errors import InputError, Interrupted
-from medqa_cli.evaluation.baselines import UNIGRAM, baseline_answers, baseline_sample
-from medqa_cli.evaluation.generation import (
-    GeneratedAnswer,
-    each_model,
-    generate_answers,
-    score_likelihood,
-    unigram_scores,
-)
+from medqa_cli.evaluation.baselines import UNIGRAM, baseline_answers, baseline_sample, unigram_scores
+from medqa_cli.evaluation.generation import each_model, generate_answers, score_likelihood
 from medqa_cli.evaluation.metrics import in_group, text_metrics
 from medqa_cli.evaluation.multiple_choice import ChoiceItem, contaminated, predictions, read_choice_file, score_choices
 from medqa_cli.evaluation.openai_client import PREFIX, SERVED, ServedModel, connect, served_answers
-from medqa_cli.evaluation.output import write_all
-from medqa_cli.evaluation.questions import Questions, make_questions, samples_of
-from medqa_cli.evaluation.results import ChoiceResults, Measured, Statistics, make_results
-from medqa_cli.evaluation.samples import Sample
+from medqa_cli.evaluation.report import write_all
+from medqa_cli.evaluation.results import ChoiceResults, make_results
+from medqa_cli.evaluation.samples import GeneratedAnswer, Questions, Sample, make_questions, samples_of
 from medqa_cli.files import RunFolder, sha256_of_file
 from medqa_cli.journal import SharedJournal
 from medqa_cli.model.kernels.packing import AnswerScore
@@ -37,12 +30,13 @@ from medqa_cli.prompt.encoder import PromptContract, PromptEncoder
 MODEL_NAMES = ("adapter", "base", "merged")
 # On a CPU a small model writes some ten tokens a second in each answer of a batch.
 _MANY_ANSWERS = 50
+ItemsByName = Mapping[str, Sequence[ChoiceItem]]
 
 
 def evaluate(config: Config, models: Sequence[str], limit: int | None) -> dict[str, Any]:
     """Measure the models and write ``samples.jsonl``, ``results.json`` and the other files of the evaluation.
 
-    A run that was interrupted goes on where it was.
+    An interrupted run goes on where it was.
 
     Args:
         config: the run, its data, and what is measured how.
@@ -59,34 +53,36 @@ def evaluate(config: Config, models: Sequence[str], limit: int | None) -> dict[s
     run = RunFolder(Path(config.run_dir))
     local, addresses = _local_and_served(models)
     rows = _rows(config, run)
-    items = _choice_items(config.eval)
+    items: dict[str, Sequence[ChoiceItem]] = {}
+    for choice_set in config.eval.multiple_choice:
+        if choice_set.name in items:
+            raise InputError(f"eval.multiple_choice names two files {choice_set.name}", "give each its own name")
+        items[choice_set.name] = read_choice_file(Path(choice_set.path))
     if "merged" in local and not run.merged_dir.is_dir():
         raise InputError(f"no merged model in {run.merged_dir}", "make one: medqa merge")
     if addresses and not text_metrics(config.eval.metric_names):
         raise InputError("of a served model only answers can be measured", "set eval.metrics to all, or leave it out")
     served = connect(addresses[0], config.prompt.system) if addresses else None
-    encoder = _encoder(run) if local else None
+    encoder = None
+    if local:
+        base = base_of_adapter(run.adapter_dir)
+        contract, tokenizer = PromptContract.load(run.adapter_dir), load_tokenizer(str(run.adapter_dir))
+        encoder = PromptEncoder(contract, tokenizer, num_embeddings(load_config(base.location, base.revision)))
     questions = make_questions(rows, evenly_spaced(rows, limit), encoder, config.model.max_length)
-    settings = _settings(config, limit)
     with SharedJournal(run.eval_dir, _fingerprint(config, local, served, questions, items)) as journal:
         if journal.num_done:
             console.note(f"going on with an interrupted evaluation: {journal.num_done} pieces of work are done")
         try:
-            likelihoods, choices = _likelihoods(config, run, local, served, questions, items, journal)
-            answers = {} if encoder is None else _answers(config, run, local, encoder, questions, journal)
-            if served is not None:
-                answers[SERVED] = _by_row(questions, served_answers(served, questions.texts, config.generate, journal))
+            samples, choices = _measure(config, run, local, served, encoder, questions, items, journal)
         except KeyboardInterrupt:
             kept = f"interrupted; {journal.num_done} finished pieces of work are kept"
             raise Interrupted(kept, "go on by giving the same command again") from None
 
         def write() -> dict[str, Any]:
-            names = (*local, *([SERVED] if served else []))
-            samples = {name: samples_of(name, questions, likelihoods.get(name), answers.get(name)) for name in names}
-            measured = Measured(samples, _baselines(config, encoder, questions), choices)
-            statistics = Statistics(config.eval.bootstrap_draws, config.seed)
-            results = make_results(measured, config.eval.metric_names, statistics, config.eval.split, settings)
-            write_all(run, measured, results)
+            baselines = _baselines(config, encoder, questions)
+            settings = {"limit": limit, **_settings(config)}
+            results = make_results(samples, baselines, choices, config.eval, config.seed, settings)
+            write_all(run, samples, baselines, results)
             return results
 
         results = distributed.from_main(write)
@@ -107,21 +103,6 @@ def _local_and_served(names: Sequence[str]) -> tuple[tuple[str, ...], list[str]]
     return local, addresses
 
 
-def _encoder(run: RunFolder) -> PromptEncoder:
-    base = base_of_adapter(run.adapter_dir)
-    contract, tokenizer = PromptContract.load(run.adapter_dir), load_tokenizer(str(run.adapter_dir))
-    return PromptEncoder(contract, tokenizer, num_embeddings(load_config(base.location, base.revision)))
-
-
-def _choice_items(settings: EvalConfig) -> dict[str, list[ChoiceItem]]:
-    items: dict[str, list[ChoiceItem]] = {}
-    for own in settings.multiple_choice:
-        if own.name in items:
-            raise InputError(f"eval.multiple_choice names two files {own.name}", "give each its own name")
-        items[own.name] = read_choice_file(Path(own.path))
-    return items
-
-
 def _rows(config: Config, run: RunFolder) -> list[QaRow]:
     data_dir = Path(config.data.dir)
     rows = read_split(data_dir, config.eval.split)
@@ -136,76 +117,68 @@ def _rows(config: Config, run: RunFolder) -> list[QaRow]:
     return rows
 
 
-def _likelihoods(
+def _measure(
     config: Config,
     run: RunFolder,
-    local: tuple[str, ...],
+    local: Sequence[str],
     served: ServedModel | None,
+    encoder: PromptEncoder | None,
     questions: Questions,
-    items: dict[str, list[ChoiceItem]],
+    items: ItemsByName,
     journal: SharedJournal,
-) -> tuple[dict[str, list[AnswerScore]], dict[str, ChoiceResults]]:
-    wants_scores = bool(set(config.eval.metric_names) & set(in_group("likelihood")))
-    scores: dict[str, list[AnswerScore]] = {}
-    predicted: dict[str, dict[str, list[int]]] = {name: {} for name in items}
-    if served is not None and (wants_scores or items):
+) -> tuple[dict[str, list[Sample]], dict[str, ChoiceResults]]:
+    """Return the samples by model, and the multiple-choice predictions by set."""
+    wants_answers = bool(text_metrics(config.eval.metric_names))
+    wants_likelihood = any(name in in_group("likelihood") for name in config.eval.metric_names)
+    if served is not None and (wants_likelihood or items):
         console.note("likelihood and multiple choice need the weights: not measured for the served model")
-    if local and (wants_scores or items):
+    scores: dict[str, list[AnswerScore]] = {}
+    answers: dict[str, list[GeneratedAnswer]] = {}
+    predicted: dict[str, dict[str, list[int]]] = {name: {} for name in items}
+    if local and (wants_likelihood or items):
         tokenizer = load_tokenizer(str(run.adapter_dir))
         for loaded in each_model(local, run, config, packed=True):
-            if wants_scores:
+            if wants_likelihood:
                 scores[loaded.name] = score_likelihood(loaded, questions.examples, config.eval.batch_size, journal)
-            for name, own in items.items():
-                predicted[name][loaded.name] = predictions(score_choices(loaded, tokenizer, name, own, journal))
-    if not local:
-        return scores, {}
-    return scores, {name: _choice_results(config, local, own, predicted[name]) for name, own in items.items()}
-
-
-def _choice_results(
-    config: Config, local: Sequence[str], items: Sequence[ChoiceItem], predicted: dict[str, list[int]]
-) -> ChoiceResults:
-    seen = contaminated([item.question for item in items], iterate_split(Path(config.data.dir), "train"))
-    return ChoiceResults(
-        items[0].choices,
-        tuple(item.gold for item in items),
-        {model: predicted[model] for model in local if model in predicted},
-        tuple(item.id for item in items),
-        frozenset(item.id for item, is_seen in zip(items, seen, strict=True) if is_seen),
-    )
-
-
-def _answers(
-    config: Config,
-    run: RunFolder,
-    local: tuple[str, ...],
-    encoder: PromptEncoder,
-    questions: Questions,
-    journal: SharedJournal,
-) -> dict[str, list[GeneratedAnswer]]:
-    if not text_metrics(config.eval.metric_names):
-        return {}
+            for name in items:
+                likelihoods = score_choices(loaded, tokenizer, name, items[name], journal)
+                predicted[name][loaded.name] = predictions(likelihoods)
+    choices = _choices(config, local, items, predicted)
     asked = questions.texts
-    if len(asked) * len(local) > _MANY_ANSWERS:
-        console.note(
-            f"{len(asked)} questions x {len(local)} models, up to {config.generate.max_new_tokens} tokens an answer; "
-            "an interrupted run goes on. Faster: --limit N, or --set 'eval.metrics=[nll, bits_per_byte]'"
+    if encoder is not None and wants_answers:
+        if len(asked) * len(local) > _MANY_ANSWERS:
+            console.note(
+                f"{len(asked)} questions x {len(local)} models, up to {config.generate.max_new_tokens} tokens an "
+                "answer; an interrupted run goes on. Faster: --limit N, or --set 'eval.metrics=[nll, bits_per_byte]'"
+            )
+        for loaded in each_model(local, run, config, packed=False):
+            answers[loaded.name] = generate_answers(loaded, encoder, asked, config.generate, journal)
+    if served is not None:
+        answers[SERVED] = served_answers(served, asked, config.generate, journal)
+    names = (*local, *([SERVED] if served else []))
+    return {name: samples_of(name, questions, scores.get(name), answers.get(name)) for name in names}, choices
+
+
+def _choices(
+    config: Config, local: Sequence[str], items: ItemsByName, predicted: Mapping[str, Mapping[str, list[int]]]
+) -> dict[str, ChoiceResults]:
+    choices = {}
+    for name, of_set in items.items() if local else ():
+        seen = contaminated([item.question for item in of_set], iterate_split(Path(config.data.dir), "train"))
+        choices[name] = ChoiceResults(
+            of_set[0].choices,
+            tuple(item.gold for item in of_set),
+            {model: predicted[name][model] for model in local},
+            tuple(item.id for item in of_set),
+            frozenset(item.id for item, is_seen in zip(of_set, seen, strict=True) if is_seen),
         )
-    return {
-        loaded.name: _by_row(questions, generate_answers(loaded, encoder, asked, config.generate, journal))
-        for loaded in each_model(local, run, config, packed=False)
-    }
-
-
-def _by_row(questions: Questions, answers: Sequence[GeneratedAnswer]) -> list[GeneratedAnswer]:
-    by_question = dict(zip(questions.texts, answers, strict=True))
-    return [by_question[row.question] for row in questions.rows]
+    return choices
 
 
 def _baselines(config: Config, encoder: PromptEncoder | None, questions: Questions) -> dict[str, list[Sample]]:
     train = read_split(Path(config.data.dir), "train")
     baselines: dict[str, list[Sample]] = {}
-    if encoder is not None and set(config.eval.metric_names) & set(in_group("likelihood")):
+    if encoder is not None and any(name in in_group("likelihood") for name in config.eval.metric_names):
         encoded = encode_rows(train, encoder, config.model.max_length)
         scores = unigram_scores(encoded.examples, questions.examples, encoder.vocabulary_size)
         baselines[UNIGRAM] = samples_of(UNIGRAM, questions, scores, None)
@@ -216,9 +189,8 @@ def _baselines(config: Config, encoder: PromptEncoder | None, questions: Questio
     return baselines
 
 
-def _settings(config: Config, limit: int | None) -> dict[str, Any]:
+def _settings(config: Config) -> dict[str, Any]:
     return {
-        "limit": limit,
         "metrics": list(config.eval.metric_names),
         "max_length": config.model.max_length,
         "quantization": config.model.quantization,
@@ -232,24 +204,20 @@ def _settings(config: Config, limit: int | None) -> dict[str, Any]:
 
 
 def _fingerprint(
-    config: Config,
-    local: Sequence[str],
-    served: ServedModel | None,
-    questions: Questions,
-    items: dict[str, list[ChoiceItem]],
+    config: Config, local: Sequence[str], served: ServedModel | None, questions: Questions, items: ItemsByName
 ) -> dict[str, Any]:
-    """Return all that pieces of work depend on; another value of any makes an interrupted run start anew."""
+    """Return everything that pieces of work depend on; if any of it changes, an interrupted run starts again."""
     run = RunFolder(Path(config.run_dir))
     folders = [run.adapter_dir, run.merged_dir] if "merged" in local else [run.adapter_dir]
     weights = [path for folder in folders for path in sorted(folder.glob("*.safetensors"))]
     return {
-        "settings": _settings(config, None) | {"metrics": None},
+        "settings": _settings(config) | {"metrics": None},
         "batch_size": config.eval.batch_size,
         "model": asdict(config.model),
         "questions": questions.texts,
         "examples": [example.input_ids for example in questions.examples],
         "served": None if served is None else asdict(served),
-        "multiple_choice": {name: [asdict(item) for item in own] for name, own in items.items()},
+        "multiple_choice": {name: [asdict(item) for item in of_set] for name, of_set in items.items()},
         # Merged weights may be many gigabytes: size and time stand for their content.
         "weights": {str(path): [path.stat().st_size, path.stat().st_mtime_ns] for path in weights},
         "packages": {name: importlib.metadata.version(name) for name in ("torch", "transformers")},

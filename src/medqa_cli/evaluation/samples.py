@@ -1,19 +1,29 @@
-"""One question under one model: all that the figures are computed from, as ``samples.jsonl`` keeps it.
+"""The questions of an evaluation, and the samples: one question under one model, as ``samples.jsonl`` keeps it.
 
-A file of samples is enough to compute every figure again (``medqa eval --rescore``).
+A file of samples is enough to compute every metric again (``medqa eval --rescore``).
 """
 
 from __future__ import annotations
 
 import itertools
 import json
-from collections.abc import Callable, Iterable
+from collections import Counter, defaultdict
+from collections.abc import Callable, Iterable, Sequence
 from dataclasses import MISSING, asdict, dataclass, fields
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
+from medqa_cli import console
+from medqa_cli.data.dataset import QaRow
+from medqa_cli.data.normalize import normalize
+from medqa_cli.data.topics.question_types import OTHER, recognise
+from medqa_cli.data.topics.topics import topic_names
 from medqa_cli.errors import InputError
 from medqa_cli.files import atomic_file, require_file
+from medqa_cli.prompt.encoder import IGNORE_INDEX, Example, PromptEncoder
+
+if TYPE_CHECKING:  # it imports torch, which --rescore does without
+    from medqa_cli.model.kernels.packing import AnswerScore
 
 _LONGEST_LINE = 1 << 25  # characters
 _LARGEST = 10**12  # far above any sum of losses or count of tokens
@@ -22,13 +32,13 @@ _SHOWN = 60  # characters of a value in a message
 
 @dataclass(frozen=True)
 class Sample:
-    """One question and what one model, or one floor, makes of it.
+    """One question under one model or baseline.
 
-    ``references``: all reference answers of the question, the row's own one first; ``swap_reference``: a reference of
+    ``references``: all reference answers of the question, that of the row first; ``swap_reference``: a reference of
     the same kind of question about another topic, None where there is none; ``nll_sum``, ``answer_tokens`` and
-    ``answer_bytes``: loss in nats and size of the own reference, as far as it was scored, None where likelihood was not
-    measured; ``answer``: the generated text, None where none was generated; ``finish_reason``: ``stop`` or ``length``,
-    None for a text that no model wrote.
+    ``answer_bytes``: loss in nats and size of the row's reference, as far as it was scored, None where likelihood was
+    not measured; ``answer``: the generated text, None where none was generated; ``finish_reason``: ``stop`` or
+    ``length``, None for a text that no model wrote.
     """
 
     id: str
@@ -46,6 +56,153 @@ class Sample:
     generated_tokens: int | None = None
 
 
+@dataclass(frozen=True)
+class GeneratedAnswer:
+    """A generated text and how it ended: ``stop`` at an end token, ``length`` at the limit of new tokens.
+
+    ``num_tokens``: None where a server does not say.
+    """
+
+    text: str
+    finish_reason: str
+    num_tokens: int | None
+
+
+@dataclass(frozen=True)
+class Questions:
+    """What is asked, in the order of the rows. ``examples`` and ``answer_bytes`` are empty without an encoder."""
+
+    rows: list[QaRow]
+    examples: list[Example]
+    answer_bytes: list[int]
+    references: list[tuple[str, ...]]
+    swapped: list[str | None]
+
+    @property
+    def texts(self) -> list[str]:
+        """The distinct questions: rows with the same question get the same answer."""
+        return list(dict.fromkeys(row.question for row in self.rows))
+
+
+def make_questions(split: list[QaRow], rows: list[QaRow], encoder: PromptEncoder | None, max_length: int) -> Questions:
+    """Prepare the rows to ask.
+
+    Args:
+        split: all rows of the split: references and swapped references come from all of them.
+        rows: the rows to ask.
+        encoder: the prompt contract; None where no model is loaded here.
+        max_length: longest prompt and answer in tokens.
+
+    Raises:
+        InputError: no row leaves room for an answer.
+    """
+    examples: list[Example] = []
+    sizes: list[int] = []
+    if encoder is not None:
+        encoded = encoder.encode_examples([row.question for row in rows], [row.answer for row in rows], max_length)
+        kept = [(row, example) for row, example in zip(rows, encoded, strict=True) if example.num_answer_tokens]
+        if not kept:
+            raise InputError("no question leaves room for an answer", "raise model.max_length")
+        if len(kept) < len(rows):
+            console.warn(f"{len(rows) - len(kept)} questions fill model.max_length by themselves and are not scored")
+        rows, examples = [row for row, _ in kept], [example for _, example in kept]
+        for row, example in kept:
+            scored = [label for label in example.labels if label != IGNORE_INDEX]
+            text = encoder.decode_answer(scored) if example.truncated else row.answer
+            sizes.append(len(text.encode()))
+    answers: dict[str, list[str]] = {}
+    for row in split:
+        answers.setdefault(normalize(row.question), []).append(row.answer)
+    swapped = dict(zip((row.id for row in split), swapped_references(split), strict=True))
+    return Questions(
+        rows=rows,
+        examples=examples,
+        answer_bytes=sizes,
+        references=[tuple(dict.fromkeys([row.answer, *answers[normalize(row.question)]])) for row in rows],
+        swapped=[swapped[row.id] for row in rows],
+    )
+
+
+def kind_of(question: str) -> str:
+    """Return what a question asks (symptoms, treatment, ...), ``other`` where its wording does not tell."""
+    form = recognise(question)
+    return OTHER if form is None else form.kind
+
+
+def topic_key(row: QaRow) -> str:
+    """Return what a row is about: the first name of its topic, or its question where the topic is unknown."""
+    names = topic_names(row.topic)
+    return names[0] if names else normalize(row.question)
+
+
+def swapped_references(rows: Sequence[QaRow]) -> list[str | None]:
+    """Give each row the reference of another row: same kind of question, same source, another topic.
+
+    Within such a group every reference serves once as the right reference and once as the swapped one. An answerer
+    that gives all of them the same answer, such as a template without its disease, gains exactly nothing: the sum of
+    score(right) - score(swapped) over the group is 0.
+
+    Returns:
+        the references in the order of the rows; None for rows of topics that fill more than half of their group.
+    """
+    swapped: list[str | None] = [None] * len(rows)
+    keys = [topic_key(row) for row in rows]
+    groups: dict[tuple[str, str], list[int]] = defaultdict(list)
+    for index, row in enumerate(rows):
+        groups[row.source, kind_of(row.question)].append(index)
+    for group in groups.values():
+        topic, most = Counter(keys[index] for index in group).most_common(1)[0]
+        num_others = len(group) - most
+        # The largest topic may fill half of a group; further rows of it have no partner.
+        surplus = {index for index in group if keys[index] == topic}
+        surplus -= set(sorted(surplus)[:num_others])
+        ordered = sorted((index for index in group if index not in surplus), key=lambda index: (keys[index], index))
+        # A step of the largest topic's size always leads to another topic.
+        step = min(most, num_others)
+        for position, index in enumerate(ordered):
+            swapped[index] = rows[ordered[(position + step) % len(ordered)]].answer
+    return swapped
+
+
+def samples_of(
+    name: str,
+    questions: Questions,
+    scores: Sequence[AnswerScore] | None,
+    answers: Sequence[GeneratedAnswer] | None,
+) -> list[Sample]:
+    """Join the questions with one model's likelihoods, answers, or both.
+
+    Args:
+        name: of the model.
+        questions: what was asked.
+        scores: one for each row; None: none.
+        answers: one for each of the distinct questions; None: none.
+    """
+    by_question = dict(zip(questions.texts, answers, strict=True)) if answers is not None else {}
+    samples = []
+    for index, row in enumerate(questions.rows):
+        score = scores[index] if scores is not None else None
+        answer = by_question.get(row.question)
+        samples.append(
+            Sample(
+                id=row.id,
+                topic=row.topic,
+                model=name,
+                question=row.question,
+                references=questions.references[index],
+                swap_reference=questions.swapped[index],
+                nll_sum=score.nll_sum if score else None,
+                answer_tokens=score.num_tokens if score else None,
+                answer_bytes=questions.answer_bytes[index] if score else None,
+                truncated=bool(score) and questions.examples[index].truncated,
+                answer=answer.text if answer else None,
+                finish_reason=answer.finish_reason if answer else None,
+                generated_tokens=answer.num_tokens if answer else None,
+            )
+        )
+    return samples
+
+
 def write_samples(path: Path, samples: Iterable[Sample]) -> None:
     """Write one JSON object a line, whole or not at all."""
     with atomic_file(path) as file:
@@ -54,13 +211,13 @@ def write_samples(path: Path, samples: Iterable[Sample]) -> None:
 
 
 def read_samples(path: Path) -> dict[str, list[Sample]]:
-    """Read samples by model, models and questions in the order of the file.
+    """Read samples by model; models and questions keep the order of the file.
 
     Raises:
         InputError: the file is missing, empty or damaged, a value is not what eval writes, or its models were asked
             different questions.
     """
-    found: dict[str, list[Sample]] = {}
+    samples: dict[str, list[Sample]] = {}
     try:
         require_file(path)
         with open(path, encoding="utf-8") as file:
@@ -68,30 +225,28 @@ def read_samples(path: Path) -> dict[str, list[Sample]]:
                 line = file.readline(_LONGEST_LINE + 1)
                 if not line:
                     break
-                sample = _sample(line, f"{path}:{number}")
-                found.setdefault(sample.model, []).append(sample)
+                try:
+                    value: Any = json.loads(line) if len(line) <= _LONGEST_LINE else None
+                    problem = _problem(value)
+                except (ValueError, RecursionError) as error:
+                    problem = str(error)
+                if problem:
+                    raise InputError(f"{path}:{number}: damaged line: {problem}", "measure again: medqa eval")
+                sample = Sample(**{**value, "references": tuple(value["references"])})
+                samples.setdefault(sample.model, []).append(sample)
     except FileNotFoundError as error:
         raise InputError(f"no samples in {path}", "measure first: medqa eval") from error
     except (OSError, UnicodeDecodeError) as error:
         raise InputError(f"{path} cannot be read: {error}", "measure again: medqa eval") from error
-    for name, own in found.items():
-        if len({sample.id for sample in own}) < len(own):
+    ids = {name: [sample.id for sample in of_model] for name, of_model in samples.items()}
+    for name in ids:
+        if len(set(ids[name])) < len(ids[name]):
             raise InputError(f"{path} holds a question of {name} twice", "measure again: medqa eval")
-    asked = {tuple(sample.id for sample in own) for own in found.values()}
+    asked = {tuple(of_model) for of_model in ids.values()}
     if len(asked) != 1:
         what = "holds no samples" if not asked else "holds different questions for different models"
         raise InputError(f"{path} {what}", "measure again: medqa eval")
-    return found
-
-
-def _sample(line: str, place: str) -> Sample:
-    try:
-        value: Any = json.loads(line) if len(line) <= _LONGEST_LINE else None
-    except (ValueError, RecursionError) as error:
-        raise InputError(f"{place}: damaged line: {error}", "measure again: medqa eval") from error
-    if problem := _problem(value):
-        raise InputError(f"{place}: damaged line: {problem}", "measure again: medqa eval")
-    return Sample(**{**value, "references": tuple(value["references"])})
+    return samples
 
 
 def _problem(value: Any) -> str:
@@ -122,24 +277,16 @@ def _is_filled(value: Any) -> bool:
     return _is_text(value) and bool(value.strip())
 
 
-def _is_count(value: Any) -> bool:
-    return type(value) is int and 0 <= value <= _LARGEST
-
-
-def _is_loss(value: Any) -> bool:
-    return type(value) in (int, float) and 0 <= value <= _LARGEST  # not true of NaN
-
-
-def _or_null(fits: Callable[[Any], bool]) -> Callable[[Any], bool]:
-    return lambda value: value is None or fits(value)
+def _number_or_null(*types: type) -> Callable[[Any], bool]:
+    return lambda value: value is None or (type(value) in types and 0 <= value <= _LARGEST)  # not true of NaN
 
 
 # What each key may hold: in words, and as a check.
 _Rule = tuple[str, Callable[[Any], bool]]
 _TEXT: _Rule = ("text", _is_text)
 _FILLED: _Rule = ("text that is not empty", _is_filled)
-_TEXT_OR_NULL: _Rule = ("text or null", _or_null(_is_text))
-_COUNT_OR_NULL: _Rule = (f"a whole number from 0 to {_LARGEST:,}, or null", _or_null(_is_count))
+_TEXT_OR_NULL: _Rule = ("text or null", lambda value: value is None or _is_text(value))
+_COUNT_OR_NULL: _Rule = (f"a whole number from 0 to {_LARGEST:,}, or null", _number_or_null(int))
 _RULES: dict[str, _Rule] = {
     "id": _FILLED,
     "topic": _TEXT,
@@ -150,7 +297,7 @@ _RULES: dict[str, _Rule] = {
         lambda value: isinstance(value, list) and bool(value) and all(map(_is_filled, value)),
     ),
     "swap_reference": _TEXT_OR_NULL,
-    "nll_sum": (f"a number from 0 to {_LARGEST:,}, or null", _or_null(_is_loss)),
+    "nll_sum": (f"a number from 0 to {_LARGEST:,}, or null", _number_or_null(int, float)),
     "answer_tokens": _COUNT_OR_NULL,
     "answer_bytes": _COUNT_OR_NULL,
     "truncated": ("true or false", lambda value: isinstance(value, bool)),

@@ -6,8 +6,7 @@ from collections.abc import Sequence
 
 import pytest
 
-from medqa_cli.answering.repetition import LoopWatch, seq_rep_4
-from medqa_cli.answering.stopping import StoppingState
+from medqa_cli.answering.stopping import LoopWatch, StoppingState, seq_rep_4
 
 STOP = 0
 FACTS = (

@@ -7,8 +7,9 @@ import random
 import pytest
 
 from medqa_cli.data.dataset import QaRow
-from medqa_cli.evaluation.baselines import NearestQuestion, baseline_answers, cut_words, kind_of, swapped_references
-from medqa_cli.evaluation.overlap import rouge_l
+from medqa_cli.evaluation.baselines import baseline_answers, cut_words
+from medqa_cli.evaluation.metrics import rouge_l
+from medqa_cli.evaluation.samples import kind_of, swapped_references
 
 
 def row(number: int, question: str, answer: str, topic: str, source: str = "a") -> QaRow:
@@ -53,12 +54,13 @@ def test_other_sources_do_not_lend_their_template() -> None:
     assert set(baseline_answers(train, rows, seed=1)["wrong_topic"]) == {"from the other source"}
 
 
-def test_the_nearest_question_weighs_rare_words_more() -> None:
-    nearest = NearestQuestion(["What is the cause of gout?", "What is mumps?", "treat the the the"])
-    assert nearest.find("what is the mumps") == 1
-    assert nearest.find("gout") == 0
-    assert nearest.find("nothing alike") == 0
-    assert nearest.find("treating") == 2
+def test_nearest_question_has_the_rarest_shared_words_and_is_the_first_where_none_is_shared() -> None:
+    questions = ["What is the cause of gout?", "What is mumps?", "How to treat it?", "How long is it?"]
+    train = [row(number, question, f"answer {number}", "") for number, question in enumerate(questions)]
+    asked = ["what is the mumps", "gout", "nothing alike", "treating", '"gout" AND (', ""]
+    rows = [row(90, question, "", "") for question in asked]
+    nearest = baseline_answers(train, rows, seed=1)["nearest_question"]
+    assert nearest == ["answer 1", "answer 0", "answer 0", "answer 2", "answer 0", "answer 0"]
 
 
 def test_words_are_cut_as_they_stand() -> None:

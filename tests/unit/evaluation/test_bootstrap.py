@@ -3,13 +3,22 @@
 from __future__ import annotations
 
 import json
+from collections.abc import Sequence
 from dataclasses import dataclass
 from statistics import NormalDist
 
 import numpy as np
 import pytest
 
-from medqa_cli.evaluation.bootstrap import ClusterBootstrap, Estimate, as_json, better_of, expanded_tail, ratio_of_sums
+from medqa_cli.evaluation.bootstrap import (
+    ClusterBootstrap,
+    Estimate,
+    Resampled,
+    as_json,
+    better_of,
+    expanded_tail,
+    ratio_of_sums,
+)
 
 
 @dataclass(frozen=True)
@@ -31,12 +40,28 @@ def simulate(seed: int, mean: float = 2.0, num_clusters: int = 60) -> Simulated:
     return Simulated(clusters, nll_sums.tolist(), tokens.tolist())
 
 
+def resampled(bootstrap: ClusterBootstrap, numerators: Sequence[float], denominators: Sequence[float]) -> Resampled:
+    return bootstrap.figure(np.stack([numerators, denominators], axis=1), ratio_of_sums)
+
+
+def ratio(bootstrap: ClusterBootstrap, numerators: Sequence[float], denominators: Sequence[float]) -> Estimate:
+    return resampled(bootstrap, numerators, denominators).estimate()
+
+
+def ratio_difference(
+    bootstrap: ClusterBootstrap,
+    first: tuple[Sequence[float], Sequence[float]],
+    second: tuple[Sequence[float], Sequence[float]],
+) -> Estimate:
+    return (resampled(bootstrap, *first) - resampled(bootstrap, *second)).estimate()
+
+
 def width(estimate: Estimate) -> float:
     return estimate.high - estimate.low
 
 
 def test_the_value_is_the_ratio_of_the_sums_not_a_mean_of_ratios() -> None:
-    found = ClusterBootstrap(["a", "a", "b"], 1000, seed=1).ratio([2.0, 4.0, 30.0], [1.0, 2.0, 5.0])
+    found = ratio(ClusterBootstrap(["a", "a", "b"], 1000, seed=1), [2.0, 4.0, 30.0], [1.0, 2.0, 5.0])
     assert found.value == pytest.approx(36 / 8)
     # Only three draws are possible: a twice (6/3), both (36/8), b twice (30/5).
     assert [found.low, found.high] == pytest.approx([2.0, 6.0])
@@ -45,9 +70,9 @@ def test_the_value_is_the_ratio_of_the_sums_not_a_mean_of_ratios() -> None:
 def test_questions_of_one_topic_are_drawn_together() -> None:
     """Opposite questions in each cluster cancel; drawn one by one they would not."""
     numerators, ones = [1.0, -1.0] * 10, [1.0] * 20
-    together = ClusterBootstrap([f"topic {i // 2}" for i in range(20)], 500, seed=1).ratio(numerators, ones)
+    together = ratio(ClusterBootstrap([f"topic {i // 2}" for i in range(20)], 500, seed=1), numerators, ones)
     assert together == Estimate(0.0, 0.0, 0.0)
-    apart = ClusterBootstrap([str(i) for i in range(20)], 500, seed=1).ratio(numerators, ones)
+    apart = ratio(ClusterBootstrap([str(i) for i in range(20)], 500, seed=1), numerators, ones)
     assert apart.low < -0.2
     assert apart.high > 0.2
 
@@ -59,8 +84,8 @@ def test_clusters_need_not_stand_together() -> None:
     first = ClusterBootstrap(data.clusters, 2000, seed=1)
     second = ClusterBootstrap(mixed, 2000, seed=1)
     assert first.num_clusters == second.num_clusters == 60
-    expected = first.ratio(data.nll_sums, data.tokens)
-    found = second.ratio([data.nll_sums[i] for i in order], [data.tokens[i] for i in order])
+    expected = ratio(first, data.nll_sums, data.tokens)
+    found = ratio(second, [data.nll_sums[i] for i in order], [data.tokens[i] for i in order])
     assert found.value == pytest.approx(expected.value)
     assert width(found) == pytest.approx(width(expected), rel=0.1)
 
@@ -69,7 +94,7 @@ def test_the_seed_decides() -> None:
     data = simulate(3)
 
     def estimate(seed: int) -> Estimate:
-        return ClusterBootstrap(data.clusters, 200, seed).ratio(data.nll_sums, data.tokens)
+        return ratio(ClusterBootstrap(data.clusters, 200, seed), data.nll_sums, data.tokens)
 
     assert estimate(1) == estimate(1)
     assert estimate(1) != estimate(2)
@@ -78,7 +103,7 @@ def test_the_seed_decides() -> None:
 def test_equal_models_show_no_difference() -> None:
     data = simulate(4)
     own = (data.nll_sums, data.tokens)
-    found = ClusterBootstrap(data.clusters, 500, seed=1).ratio_difference(own, own)
+    found = ratio_difference(ClusterBootstrap(data.clusters, 500, seed=1), own, own)
     assert found == Estimate(0.0, 0.0, 0.0)
     assert better_of(found, lower_is_better=True) is None
     assert better_of(found, lower_is_better=False) is None
@@ -89,7 +114,7 @@ def test_a_clear_difference_has_a_direction() -> None:
     bootstrap = ClusterBootstrap(data.clusters, 500, seed=1)
     worse = ([nll + 0.1 * tokens for nll, tokens in zip(data.nll_sums, data.tokens, strict=True)], data.tokens)
     own = (data.nll_sums, data.tokens)
-    lower, higher = bootstrap.ratio_difference(own, worse), bootstrap.ratio_difference(worse, own)
+    lower, higher = ratio_difference(bootstrap, own, worse), ratio_difference(bootstrap, worse, own)
     assert lower.value == pytest.approx(-0.1)
     assert higher.value == pytest.approx(0.1)
     assert better_of(lower, lower_is_better=True) is True
@@ -103,9 +128,9 @@ def test_pairing_finds_what_two_separate_intervals_hide() -> None:
     bootstrap = ClusterBootstrap(data.clusters, 500, seed=1)
     noise = np.random.default_rng(1).normal(-0.05, 0.05, len(data.tokens))
     better = [nll + shift * tokens for nll, shift, tokens in zip(data.nll_sums, noise, data.tokens, strict=True)]
-    first, second = bootstrap.ratio(better, data.tokens), bootstrap.ratio(data.nll_sums, data.tokens)
+    first, second = ratio(bootstrap, better, data.tokens), ratio(bootstrap, data.nll_sums, data.tokens)
     assert first.low < second.value < first.high  # the intervals overlap by far
-    difference = bootstrap.ratio_difference((better, data.tokens), (data.nll_sums, data.tokens))
+    difference = ratio_difference(bootstrap, (better, data.tokens), (data.nll_sums, data.tokens))
     assert difference.value == pytest.approx(first.value - second.value)
     assert better_of(difference, lower_is_better=True) is True
 
@@ -133,7 +158,7 @@ def test_the_interval_covers_the_truth_as_often_as_it_says() -> None:
     covered = 0
     for seed in range(300):
         data = simulate(seed)
-        found = ClusterBootstrap(data.clusters, 400, seed).ratio(data.nll_sums, data.tokens)
+        found = ratio(ClusterBootstrap(data.clusters, 400, seed), data.nll_sums, data.tokens)
         assert found.low < found.value < found.high
         covered += found.low <= 2.0 <= found.high
     assert 0.90 * 300 <= covered <= 0.99 * 300
@@ -149,14 +174,14 @@ def test_the_interval_of_a_difference_covers_the_truth_as_often_as_it_says() -> 
             for nll, cluster, tokens in zip(first.nll_sums, first.clusters, first.tokens, strict=True)
         ]
         bootstrap = ClusterBootstrap(first.clusters, 400, seed)
-        found = bootstrap.ratio_difference((moved, first.tokens), (first.nll_sums, first.tokens))
+        found = ratio_difference(bootstrap, (moved, first.tokens), (first.nll_sums, first.tokens))
         covered += found.low <= 0.3 <= found.high
     assert 0.90 * 300 <= covered <= 0.99 * 300
 
 
 def test_with_many_clusters_the_interval_is_that_of_the_normal_distribution() -> None:
     data = simulate(8, num_clusters=1000)
-    found = ClusterBootstrap(data.clusters, 5000, seed=1).ratio(data.nll_sums, data.tokens)
+    found = ratio(ClusterBootstrap(data.clusters, 5000, seed=1), data.nll_sums, data.tokens)
     # The linearised standard error of a ratio over clusters.
     residuals: dict[str, float] = {}
     for cluster, nll, tokens in zip(data.clusters, data.nll_sums, data.tokens, strict=True):
@@ -169,9 +194,9 @@ def test_on_clustered_data_the_interval_is_wider_than_one_over_single_questions(
     ratios = []
     for seed in range(20):
         data = simulate(seed)
-        by_topic = ClusterBootstrap(data.clusters, 400, seed).ratio(data.nll_sums, data.tokens)
-        singly = ClusterBootstrap([str(i) for i in range(len(data.tokens))], 400, seed).ratio(
-            data.nll_sums, data.tokens
+        by_topic = ratio(ClusterBootstrap(data.clusters, 400, seed), data.nll_sums, data.tokens)
+        singly = ratio(
+            ClusterBootstrap([str(i) for i in range(len(data.tokens))], 400, seed), data.nll_sums, data.tokens
         )
         assert by_topic.value == pytest.approx(singly.value)
         ratios.append(width(by_topic) / width(singly))
@@ -181,8 +206,8 @@ def test_on_clustered_data_the_interval_is_wider_than_one_over_single_questions(
 
 def test_more_questions_narrow_the_interval() -> None:
     few, many = simulate(7, num_clusters=30), simulate(7, num_clusters=1000)
-    narrow = ClusterBootstrap(many.clusters, 400, 1).ratio(many.nll_sums, many.tokens)
-    wide = ClusterBootstrap(few.clusters, 400, 1).ratio(few.nll_sums, few.tokens)
+    narrow = ratio(ClusterBootstrap(many.clusters, 400, 1), many.nll_sums, many.tokens)
+    wide = ratio(ClusterBootstrap(few.clusters, 400, 1), few.nll_sums, few.tokens)
     assert width(narrow) < width(wide) / 3
 
 

@@ -19,7 +19,7 @@ from medqa_cli.config.schema import GenerateConfig, PromptConfig
 from medqa_cli.data.dataset import QaRow
 from medqa_cli.evaluation import generation
 from medqa_cli.evaluation.generation import WholeAnswer, generate_answers
-from medqa_cli.evaluation.questions import make_questions
+from medqa_cli.evaluation.samples import make_questions
 from medqa_cli.journal import SharedJournal
 from medqa_cli.model.load import LoadedModel
 from medqa_cli.model.resolve import ModelRef
@@ -135,9 +135,9 @@ def test_a_prompt_that_fills_the_context_has_no_answer_and_costs_the_others_noth
     together, (alone,), (none,) = found
     assert (together[0].text, together[0].finish_reason, together[0].num_tokens) == ("", "length", 0)
     assert together[0] == none
-    assert together[1].num_tokens <= room
+    assert (together[1].num_tokens or 0) <= room
     assert together[2] == alone
-    assert alone.num_tokens > 0
+    assert alone.num_tokens
 
 
 def test_pieces_do_not_follow_the_memory_and_suffice_for_all_ranks(

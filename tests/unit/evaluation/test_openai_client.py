@@ -15,8 +15,8 @@ from helpers.commands import Outcome
 from medqa_cli.config.schema import GenerateConfig
 from medqa_cli.errors import InputError, MedqaError
 from medqa_cli.evaluation import openai_client
-from medqa_cli.evaluation.generation import GeneratedAnswer
 from medqa_cli.evaluation.openai_client import ServedModel, connect, served_answers
+from medqa_cli.evaluation.samples import GeneratedAnswer
 from medqa_cli.journal import SharedJournal
 
 
@@ -119,6 +119,16 @@ def test_a_named_model_without_a_system_line(server: Server, tmp_path: Path) -> 
     with SharedJournal(tmp_path, 1) as journal:
         assert served_answers(served, ["What is gout?"], GenerateConfig(), journal) == [GeneratedAnswer("", "stop", 7)]
     assert [(body["model"], len(body["messages"])) for body in server.asked] == [("large", 1)]
+
+
+def test_without_usage_the_number_of_tokens_is_unknown_and_not_zero(server: Server, tmp_path: Path) -> None:
+    server.reply = lambda question: {key: value for key, value in completion("Gout.").items() if key != "usage"}
+    served = connect(f"openai:{server.url}", None)
+    with SharedJournal(tmp_path, 1) as journal:
+        assert (
+            served_answers(served, ["a", "b"], GenerateConfig(), journal)
+            == [GeneratedAnswer("Gout.", "stop", None)] * 2
+        )
 
 
 def test_what_fails_is_said(server: Server, tmp_path: Path) -> None:

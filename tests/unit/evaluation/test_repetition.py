@@ -7,7 +7,7 @@ import json
 import pytest
 
 from helpers.paths import SHARED_DATA
-from medqa_cli.answering.repetition import is_repetitive, seq_rep_4
+from medqa_cli.answering.stopping import is_repetitive, seq_rep_4
 from medqa_cli.evaluation.metrics import echoes_question, repeats
 
 MEDQUAD = SHARED_DATA / "medquad/medquad_two_columns.csv"

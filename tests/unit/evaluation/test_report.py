@@ -9,7 +9,10 @@ from typing import Any
 import pytest
 
 from medqa_cli import console
-from medqa_cli.evaluation.report import show
+from medqa_cli.config.schema import Config, EvalConfig
+from medqa_cli.evaluation.report import REPORT_NAME, SAMPLES_NAME, rescore, show
+from medqa_cli.evaluation.samples import Sample, write_samples
+from medqa_cli.files import RunFolder
 
 OVERLAP = ("rouge1", "rouge2", "rougeL", "chrf", "bleu")
 
@@ -83,3 +86,17 @@ def test_cut_answers_and_items_seen_in_training_are_told(capsys: pytest.CaptureF
     assert "1 items of seen stand in the training data; without them:" in text
     assert "seen: the other" not in text
     assert "3 answers were cut at 9 tokens" in text
+
+
+def test_rescore_without_results_shows_cut_answers_with_no_known_limit(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    """``results.json``, which holds the limit, may be gone; the samples are enough."""
+    run = RunFolder(tmp_path)
+    sample = Sample(
+        "1", "gout", "base", "What is gout?", ("Gout hurts.",), nll_sum=2.0, answer_tokens=2, truncated=True
+    )
+    write_samples(run.eval_dir / SAMPLES_NAME, [sample])
+    config = Config(run_dir=str(tmp_path), eval=EvalConfig(bootstrap_draws=100, metrics=("nll",)))
+    show(rescore(config, None), run.results_path, run.eval_dir / REPORT_NAME)
+    assert "1 answers were cut at model.max_length" in capsys.readouterr().out

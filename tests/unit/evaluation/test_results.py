@@ -11,24 +11,15 @@ from typing import Any
 import numpy as np
 import pytest
 
+from medqa_cli.config.schema import EvalConfig
 from medqa_cli.data.dataset import QaRow
 from medqa_cli.errors import InputError
-from medqa_cli.evaluation.baselines import swapped_references
 from medqa_cli.evaluation.html_report import make_page, marked
 from medqa_cli.evaluation.metrics import METRICS, metric
-from medqa_cli.evaluation.results import (
-    ChoiceResults,
-    Measured,
-    Statistics,
-    baseline_sentences,
-    make_results,
-    power_sentences,
-    verdict,
-)
-from medqa_cli.evaluation.samples import Sample, read_samples, write_samples
+from medqa_cli.evaluation.results import ChoiceResults, baseline_sentences, make_results, power_sentences, verdict
+from medqa_cli.evaluation.samples import Sample, read_samples, swapped_references, write_samples
 
 ALL = [name for name in METRICS if name not in ("accuracy", "macro_f1")]
-STATISTICS = Statistics(draws=400, seed=1)
 
 
 def sample(number: int, model: str, answer: str | None, **changes: Any) -> Sample:
@@ -47,7 +38,8 @@ def sample(number: int, model: str, answer: str | None, **changes: Any) -> Sampl
 
 def results_of(samples: dict[str, list[Sample]], metrics: list[str] = ALL, **measured: Any) -> dict[str, Any]:
     floors, choices = measured.get("floors", {}), measured.get("choices", {})
-    return make_results(Measured(samples, floors, choices), metrics, STATISTICS, "test", {"max_length": 9})
+    config = EvalConfig(metrics=tuple(metrics), bootstrap_draws=400)  # type: ignore[arg-type]
+    return make_results(samples, floors, choices, config, 1, {"max_length": 9})
 
 
 def good(number: int) -> str:

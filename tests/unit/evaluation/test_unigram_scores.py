@@ -6,7 +6,7 @@ import math
 
 import pytest
 
-from medqa_cli.evaluation.generation import unigram_scores
+from medqa_cli.evaluation.baselines import unigram_scores
 from medqa_cli.model.kernels.packing import AnswerScore
 from medqa_cli.prompt.encoder import IGNORE_INDEX, Example
 

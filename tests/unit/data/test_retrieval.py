@@ -9,7 +9,15 @@ from typing import Any
 
 import pytest
 
-from medqa_cli.answering.retrieval import Reference, References, as_json, content_words, unsupported_sentences
+from medqa_cli.data.retrieval import (
+    Reference,
+    References,
+    TextIndex,
+    all_words,
+    as_json,
+    content_words,
+    unsupported_sentences,
+)
 from medqa_cli.errors import InputError, MedqaError
 
 ROWS = [
@@ -78,9 +86,9 @@ def test_a_sqlite_without_fts5(library: References, tmp_path: Path, monkeypatch:
             return super().execute(statement, *values)
 
     monkeypatch.setattr(sqlite3, "connect", Plain)
-    with pytest.raises(MedqaError, match=r"--sources needs a SQLite with FTS5: no such module: fts5") as caught:
+    with pytest.raises(MedqaError, match=r"needs a SQLite with FTS5: no such module: fts5") as caught:
         References(tmp_path)
-    assert caught.value.hint == "ask without --sources"
+    assert "ask works without --sources" in caught.value.hint
 
 
 def test_sentences_without_support(library: References) -> None:
@@ -103,3 +111,31 @@ def test_content_words_leave_out_what_every_question_has() -> None:
         "ménière",
         "disease",
     ]
+
+
+def test_index_search_ranks_rare_words_first_and_takes_the_first_of_equals() -> None:
+    index = TextIndex([("what is gout",), ("what is mumps",), ("what is mumps",), ("how is it",)], (1.0,))
+    assert [number for number, _ in index.search(["what", "is", "mumps"], 4)] == [1, 2, 0, 3]
+    (best,), (_, second) = index.search(["mumps"], 1), index.search(["mumps"], 2)
+    assert (best[0], second[0]) == (1, 2)
+    assert best[1] == pytest.approx(second[1])
+    assert index.search(["lupus"], 4) == []
+    assert index.search([], 4) == []
+
+
+def test_index_search_reads_every_script() -> None:
+    index = TextIndex([("Что такое подагра",), ("Что такое астма",)], (1.0,))
+    assert [number for number, _ in index.search(all_words("Астма: что это?"), 1)] == [1]
+
+
+def test_index_weights_count_a_word_of_a_heavy_column_more() -> None:
+    rows = [("gout", "a"), ("a", "gout"), ("b", "b"), ("c", "c")]
+    assert [number for number, _ in TextIndex(rows, (3.0, 1.0)).search(["gout"], 2)] == [0, 1]
+    assert [number for number, _ in TextIndex(rows, (1.0, 3.0)).search(["gout"], 2)] == [1, 0]
+
+
+def test_index_holding_weighs_a_rare_word_more_than_two_common_ones() -> None:
+    index = TextIndex([("what is gout",), ("what is mumps",), ("what is acne",), ("what is it",)], (1.0,))
+    assert index.holding(["what", "is", "gout"], [3, 0, 1], 0.5) == [0]
+    assert index.holding(["what", "is", "gout"], [3, 0, 1], 0.0) == [3, 0, 1]
+    assert index.holding(["gout"], [], 0.5) == []
