@@ -18,7 +18,7 @@ from medqa_cli.spelling import did_you_mean
 
 # The first name of each wins over the others; two of the others in one file are ambiguous.
 CANDIDATES = {
-    "question": ("question", "questions", "q", "query", "prompt", "instruction", "input"),
+    "question": ("question", "questions", "q", "query", "prompt", "instruction", "input", "qtext"),
     "answer": ("answer", "answers", "a", "response", "output", "completion", "target"),
 }
 # Words in the names of columns that are no candidates and yet are likely to hold it; the likelier first.
@@ -83,10 +83,22 @@ _HISTORY_KIN = re.compile(
 )
 # The options of a multiple-choice question: one column that holds all of them, or one column each.
 OPTIONS_NAMES = ("options", "option", "choices")
+# As words: "Correct Answer", "correct_answer" and "correctAnswer".
 CORRECT_NAMES = (
-    *("correct", "cop", "answer_idx", "answer_index", "answerKey", "answer_key", "correct_option", "correct_answer"),
-    *("correct_choice", "correct_idx", "correct_index", "right_answer", "ans", "label", "gold"),
+    *("correct", "cop", "answer idx", "answer index", "answer key", "correct option", "correct answer"),
+    *(
+        "correct choice",
+        "correct idx",
+        "correct index",
+        "correct letter",
+        "correct ans",
+        "right answer",
+        "right option",
+    ),
+    *("right choice", "answer letter", "answer number", "ans", "label", "gold", "ra"),
 )
+# HEAD-QA: the number of the right answer, beside a list of all.
+_RIGHT_OF_ANSWERS = ("ra", "answers")
 _OPTION_NAME = re.compile(
     r"(?:(?:op|opt|options?|choices?|ans|answer)[ _.-]?)?([a-h])|(?:op|opt|options?|choices?)[ _.-]?([1-8])"
 )
@@ -163,10 +175,13 @@ def _without(wanted: ColumnNames, header: Sequence[str]) -> list[str]:
 
 def _told_right(header: Sequence[str], options: Sequence[int]) -> list[int]:
     """Return the columns whose names say that they hold the answer, or which option it is."""
-    return [
-        *_candidates("answer", header, options),
-        *(index for name in CORRECT_NAMES for index in _matches(header, name)),
-    ]
+    return [*_candidates("answer", header, options), *_correct(header)]
+
+
+def _correct(header: Sequence[str]) -> list[int]:
+    """Return the columns whose names say that they tell the right option, the likelier first."""
+    words = [_as_words(name) for name in header]
+    return [index for name in CORRECT_NAMES for index, found in enumerate(words) if found == name]
 
 
 def _topic(header: Sequence[str], taken: Set[int]) -> int | None:
@@ -208,6 +223,8 @@ def _options(wanted: ColumnNames, header: Sequence[str]) -> tuple[int, ...]:
         if len(run) > 1:
             return tuple(signs[sign] for sign in run)
     single = _optional(OPTIONS_NAMES, header, set())
+    if single is None and all(_matches(header, name) for name in _RIGHT_OF_ANSWERS):
+        single = _matches(header, _RIGHT_OF_ANSWERS[1])[0]
     return () if single is None or header[single].strip().casefold() in named else (single,)
 
 
@@ -228,7 +245,7 @@ def _answer(wanted: ColumnNames, header: Sequence[str], options: Sequence[int], 
     if wanted.answer is not None:
         return _named("answer", wanted.answer, header, file)
     if options and not _candidates("answer", header, options):
-        return next(index for name in CORRECT_NAMES for index in _matches(header, name))
+        return _correct(header)[0]
     return _only("answer", _candidates("answer", header, options), header, file)
 
 
@@ -237,7 +254,7 @@ def _check_found(wanted: ColumnNames, header: Sequence[str], options: Sequence[i
     missing = []
     if wanted.question is None and not _candidates("question", header, options):
         missing.append("question")
-    correct = [index for name in CORRECT_NAMES for index in _matches(header, name)] if options else []
+    correct = bool(options) and bool(_correct(header))
     if wanted.answer is None and not _candidates("answer", header, options) and not correct:
         missing.append("answer")
     if missing:

@@ -4,12 +4,14 @@ from __future__ import annotations
 
 import re
 import string
+from collections import Counter
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 
 from medqa_cli.data.reading.cells import cell_text, parsed, read_cell
 from medqa_cli.data.reading.rows import CellRow, Columns
 
+FEWEST_TIMES_MORE = 10  # how many times more numbers say one thing than the other, where both are said
 _LABEL_KEYS = ("label", "key", "letter", "id", "aid", "option_id", "idx")
 _TEXT_KEYS = ("text", "value", "atext", "content", "option", "option_text", "choice")
 # "A. rest", "(B) iron", "c) bed", "D：铁": a label, and what follows it.
@@ -73,32 +75,35 @@ def first_number(rows: Iterable[tuple[object, Sequence[Option]]]) -> int | None:
     """Tell whether numbers in the answers count the options from 0 or from 1.
 
     Args:
-        rows: answer and options of the first rows.
+        rows: answer and options of as many rows as are known.
 
     Returns:
-        0 or 1 (1 where no answer is a number); None where numbers are texts of options.
+        0 or 1 (1 where no answer is a number, or each is a label); None where numbers are texts of options.
 
     Raises:
-        ValueError: that cannot be told.
+        ValueError: that cannot be told: no row has a 0 or the number of its options, or many have one and many the
+            other.
     """
-    numbers, num_options, texts = set(), 0, False
+    numbers: Counter[int] = Counter()
+    lasts = texts = labels = num_options = 0
     for cell, options in rows:
         told = told_by(cell)
         if _is_mask(told, options):
             continue
         for number in (number for answer in told for number in _numbers(answer) if number >= 0):
+            numbers[number] += 1
+            lasts += number == _places(options)
+            texts += any(_folded(option.text) == str(number) for option in options)
+            labels += any(option.label == str(number) for option in options)
             num_options = max(num_options, _places(options))
-            if any(_folded(option.text) == str(number) for option in options):
-                texts = True
-            else:
-                numbers.add(number)
-    if not numbers:
+    if texts == numbers.total():
         return None if texts else 1
-    if min(numbers) == 0 and max(numbers) < num_options:
-        return 0
-    if max(numbers) == num_options and min(numbers) > 0:
+    less, more = sorted((numbers[0], lasts))
+    if labels == numbers.total() and not less:
         return 1
-    raise ValueError(f"the numbers are {min(numbers)} to {max(numbers)}, of {num_options} options")
+    if more < FEWEST_TIMES_MORE * less or not more:
+        raise ValueError(f"the numbers are {min(numbers)} to {max(numbers)}, of {num_options} options")
+    return 0 if numbers[0] == more else 1
 
 
 def told_by(cell: object) -> list[object]:
@@ -146,8 +151,10 @@ def _resolve_one(answer: object, options: Sequence[Option], first: int | None) -
     by_label = {option.label.casefold(): option.text for option in options}
     number = _number(answer)
     if number is not None:
-        at_place = None if first is None else _at(number - first, options)
-        return by_label.get(str(number), at_place or by_text.get(_folded(text)))
+        of_label = None if first == 0 and "0" not in by_label else by_label.get(str(number))
+        if first is None:
+            return by_text.get(_folded(text), of_label)
+        return of_label or _at(number - first, options) or by_text.get(_folded(text))
     if found := _NAMED.fullmatch(text):
         return _by_sign(found[1], options, first or 0) or by_text.get(_folded(text))
     if _folded(text) in by_text:
@@ -236,7 +243,7 @@ def _in_one(cell: object) -> list[Option] | None:
         value = parsed(cell)
         return _of_text(cell) if isinstance(value, str) else _in_one(value)
     if isinstance(cell, Mapping):
-        texts, labels = cell.get("text"), cell.get("label")
+        texts, labels = (next((cell[key] for key in keys if key in cell), None) for keys in (_TEXT_KEYS, _LABEL_KEYS))
         if isinstance(texts, list | tuple) and isinstance(labels, list | tuple) and len(texts) == len(labels):
             return _filled((str(label), str(text)) for label, text in zip(labels, texts, strict=True))
         pairs = [(str(key), cell_text(value)) for key, value in cell.items()]

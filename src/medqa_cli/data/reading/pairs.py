@@ -12,12 +12,20 @@ from dataclasses import dataclass, replace
 
 from medqa_cli.data.reading.cells import Read, cell_text, is_plain, json_text, optional_text, read_cell, turns_in
 from medqa_cli.data.reading.chat_formats import SEVERAL_TURNS, parse_exchange
-from medqa_cli.data.reading.multiple_choice import asked_with, is_sign, read_options, resolve
-from medqa_cli.data.reading.rows import CellRow, CellTable, RawRow, Table, TableFile, UnreadRow
+from medqa_cli.data.reading.multiple_choice import (
+    asked_with,
+    choices_in,
+    first_number,
+    is_sign,
+    read_options,
+    resolve,
+)
+from medqa_cli.data.reading.rows import CellRow, CellTable, Columns, RawRow, Table, TableFile, UnreadRow
 from medqa_cli.data.reading.table_form import NO_INPUT, Form, exchange_text, find_form
 from medqa_cli.data.wording import listed
 
 ROWS_LOOKED_AT = 1000  # of the first rows, to tell what a form means
+ROWS_READ_ON = 100_000  # of a table of options whose numbers tell too little so far
 ROWS_FOR_FORM = 100  # none of so many rows in a known form: the column is ordinary text
 
 
@@ -37,6 +45,11 @@ def questions_and_answers(table: CellTable, file: TableFile) -> Table:
     rows = iter(table.rows)
     looks_far = table.columns.input is not None or bool(table.columns.options)
     head = list(itertools.islice(rows, ROWS_LOOKED_AT if looks_far else ROWS_FOR_FORM))
+    last = head
+    # Numbers of options: read on until one tells whether they count from 0 or from 1.
+    while last and len(head) < ROWS_READ_ON and table.columns.options and not _tell_numbering(last, table.columns):
+        last = list(itertools.islice(rows, ROWS_LOOKED_AT))
+        head += last
     form = find_form(table.columns, [row for row in head if isinstance(row, CellRow)], file)
     return Table(
         table.description + form.description,
@@ -44,6 +57,14 @@ def questions_and_answers(table: CellTable, file: TableFile) -> Table:
         _made(itertools.chain(head, rows), form),
         (*table.warnings, *form.warnings),
     )
+
+
+def _tell_numbering(rows: Iterable[CellRow | UnreadRow], columns: Columns) -> bool:
+    try:
+        first_number(choices_in(columns, columns.answer, [row for row in rows if isinstance(row, CellRow)]))
+    except ValueError:
+        return False
+    return True
 
 
 def _made(rows: Iterable[CellRow | UnreadRow], form: Form) -> Iterator[RawRow | UnreadRow]:

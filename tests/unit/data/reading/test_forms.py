@@ -397,6 +397,95 @@ def test_a_list_of_right_options_is_all_of_them_or_no_answer(
     assert "the answer is the text of the option that column 'answer' names" in opened.warnings[-1]
 
 
+IN_LETTERS = ("question", "opa", "opb", "opc", "opd")
+IN_NUMBERS = ("question", "option1", "option2", "option3", "option4")
+
+
+def table(header: Sequence[str], right: str, told: Sequence[object], options: Sequence[object] = TEXTS) -> str:
+    """A CSV file of multiple-choice questions, of which each row tells the right option in its last column."""
+    rows = [(f"Which one helps with {number}?", *options, tells) for number, tells in enumerate(told)]
+    return "".join(",".join(map(str, row)) + "\n" for row in [(*header, right), *rows])
+
+
+@pytest.mark.parametrize(
+    ("header", "told", "first"),
+    [
+        (IN_LETTERS, [1, 3, 0, 2], ["iron", "bed", "rest"]),  # 0 to 3 by any row
+        (IN_LETTERS, [1, 2, 4, 3], ["rest", "iron", "bed"]),
+        (IN_LETTERS, [1, 2, 1, 0], ["iron", "salt", "iron"]),  # 3 is never right
+        (IN_LETTERS, [*[1, 2, 3] * 500, 4], ["rest", "iron", "salt"]),  # told by the last row of the file alone
+        (IN_LETTERS, [*[1, 2, 3] * 500, 0], ["iron", "salt", "bed"]),
+        (IN_LETTERS, [1, 2, 3, 4] * 10 + [0], ["rest", "iron", "salt"]),  # one slip
+        (IN_LETTERS, ["c", "a", "b"], ["salt", "rest", "iron"]),
+        (IN_NUMBERS, [1, 3, 0], ["iron", "bed", "rest"]),  # from 0, though the options are called 1 to 4
+        (IN_NUMBERS, [1, 3, 4], ["rest", "salt", "bed"]),
+        (IN_NUMBERS, [1, 3, 2], ["rest", "salt", "iron"]),  # the numbers are their names
+    ],
+)
+def test_numbers_of_options_are_decided_by_the_whole_file(
+    tmp_path: Path, header: Sequence[str], told: Sequence[object], first: list[str]
+) -> None:
+    opened = read(tmp_path / "a.csv", table(header, "cop", told))
+    assert [answer for _, answer in pairs(opened)[:3]] == first
+
+
+def test_numbers_that_are_texts_of_options_are_texts(tmp_path: Path) -> None:
+    doses = read(tmp_path / "a.csv", table(IN_NUMBERS, "answer", [2, 4, 8, 6], [2, 4, 6, 8]))
+    assert [answer for _, answer in pairs(doses)] == ["2", "4", "8", "6"]
+
+
+@pytest.mark.parametrize("told", [7, -1, "e"])
+def test_a_sign_that_names_no_option_rejects_its_row_by_name(tmp_path: Path, told: object) -> None:
+    opened = read(tmp_path / "a.csv", table(IN_LETTERS, "cop", [0, 1, told, 3]))
+    rows = list(opened.rows)
+    assert [type(row) for row in rows] == [RawRow, RawRow, UnreadRow, RawRow]
+    assert isinstance(rows[2], UnreadRow)
+    assert (rows[2].reason, rows[2].line, rows[2].detail) == (
+        "unresolved_option",
+        4,
+        f"'{told}' is none of its 4 options",
+    )
+
+
+def test_numbers_that_count_from_0_and_from_1_are_refused(tmp_path: Path) -> None:
+    with pytest.raises(InputError, match=r"from 0 or from 1: the numbers are 0 to 4, of 4 options"):
+        read(tmp_path / "a.csv", table(IN_LETTERS, "cop", [0, 1, 4, 3]))
+
+
+@pytest.mark.parametrize(
+    "name", ["Correct Answer", "CORRECT ANSWER", "correctAnswer", "correct_option", "Right option"]
+)
+def test_the_right_option_is_found_under_each_spelling_of_its_column(tmp_path: Path, name: str) -> None:
+    opened = read(tmp_path / "a.csv", table(("Question", "A", "B", "C", "D"), name, ["B", "D", "A"]))
+    assert [answer for _, answer in pairs(opened)] == ["iron", "bed", "rest"]
+
+
+@pytest.mark.parametrize("first", [0, 1])
+def test_head_qa_is_read(tmp_path: Path, first: int) -> None:
+    asked: list[dict[str, Any]] = [
+        {
+            "qid": str(number),
+            "qtext": f"Which one helps with {number}?",
+            "ra": number % 3 + first,
+            "answers": [{"aid": place, "atext": text} for place, text in enumerate(TEXTS, start=first)],
+        }
+        for number in range(4)
+    ]
+    whole = {"version": "1.0", "exams": {"one": {"name": "one", "data": asked}}}
+    by_columns = [
+        record | {"answers": {key: [answer[key] for answer in record["answers"]] for key in ("aid", "atext")}}
+        for record in asked
+    ]
+    for name, content in (
+        ("a.json", json.dumps(whole)),
+        ("b.jsonl", lines(*asked)),
+        ("c.jsonl", lines(*by_columns)),
+    ):
+        opened = read(tmp_path / name, content)
+        assert [answer for _, answer in pairs(opened)] == ["rest", "iron", "salt", "rest"]
+        assert "option that column 'ra' names" in opened.warnings[-1]
+
+
 def test_a_title_above_the_header_of_a_sheet(tmp_path: Path) -> None:
     path = write_xlsx(tmp_path / "a.xlsx", {"FAQ": [["Our questions", None], ["question", "answer"], [Q1, A1]]})
     opened = open_sources([str(path)], ColumnNames())
