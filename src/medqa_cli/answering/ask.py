@@ -10,7 +10,6 @@ from typing import Any
 from medqa_cli import console
 from medqa_cli.answering import batch, generate
 from medqa_cli.answering.emergencies import emergency_notices
-from medqa_cli.answering.question_files import read_questions
 from medqa_cli.answering.repl import Conversation
 from medqa_cli.config.schema import Config, GenerateConfig
 from medqa_cli.data import retrieval
@@ -40,14 +39,14 @@ def ask_one(config: Config, choice: str, question: str, num_sources: int) -> Non
     Raises:
         InputError: the question, the model or the data are not usable.
     """
-    # Before the model: what is said of an emergency must not wait for anything.
+    # Before the model loads: a notice of an emergency must not wait.
     show_emergency(question)
     library = References(Path(config.data.dir)) if num_sources else None
     _answer_and_show(_load(config, choice), question, config.generate, library, num_sources)
 
 
 def show_emergency(question: str) -> None:
-    """Print the notices of an emergency on stdout, before the answer; --json has them in its object."""
+    """Print the notices of an emergency on stdout before the answer; --json puts them into its object."""
     notices = emergency_notices(question)
     if notices and not console.json_enabled():
         for notice in notices:
@@ -71,8 +70,8 @@ def ask_several(config: Config, choices: Sequence[str], question: str) -> None:
         device = answerer.device
         del answerer
         free_unused_memory(device)
-    ends = [f"{own['finish_reason']}, {own['answer_tokens']} tokens, {own['seconds']} s" for own in answers]
-    texts = [own["answer"] for own in answers]
+    ends = [f"{each['finish_reason']}, {each['answer_tokens']} tokens, {each['seconds']} s" for each in answers]
+    texts = [each["answer"] for each in answers]
     data = {"question": generate.tidy(question), "answers": answers}
     console.result(data, lambda: console.side_by_side(choices, texts, ends))
     console.note(generate.NOTICE)
@@ -86,7 +85,7 @@ def ask_file(config: Config, choice: str, name: str, out: Path | None, num_sourc
         MedqaError: some questions could not be answered; all others are.
         Interrupted: Ctrl-C; the answers so far are kept.
     """
-    rows = read_questions(name, config.data.question_column, config.data.encoding)
+    rows = batch.read_questions(name, config.data.question_column, config.data.encoding)
     if out is not None:
         batch.require_new(out)
     library = References(Path(config.data.dir)) if num_sources else None
@@ -171,7 +170,7 @@ def _answer_and_show(
         try:
             answer = generate.answer_question(answerer, question, settings, write=stream.write)
         except KeyboardInterrupt:
-            # What was shown until then is an answer too.
+            # The part that was shown is an answer too.
             stream.end()
             console.note(generate.NOTICE)
             raise

@@ -1,27 +1,154 @@
-"""Answer a file of questions in large batches of like length; an interrupted run goes on where it was."""
+"""Answer a file of questions: read it, answer in batches of like length, resume after an interruption.
+
+A file is text with one question on each line, JSON Lines, CSV or TSV, or standard input. Its other columns are kept as
+they are, and only blank lines are dropped.
+"""
 
 from __future__ import annotations
 
 import contextlib
 import itertools
 import json
-from collections.abc import Callable, Mapping, Sequence
-from dataclasses import asdict
+import re
+import sys
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from dataclasses import asdict, dataclass, replace
 from pathlib import Path
 from typing import Any
 
 from medqa_cli import console
 from medqa_cli.answering import generate
 from medqa_cli.answering.decode import pick_batch_size
-from medqa_cli.answering.question_files import AskedRow
 from medqa_cli.config.schema import GenerateConfig
+from medqa_cli.data.encodings.detect import detect_encoding
+from medqa_cli.data.reading.cells import cell_text
+from medqa_cli.data.reading.columns import find_columns
+from medqa_cli.data.reading.rows import ColumnNames, Columns, TableFile, UnreadRow
+from medqa_cli.data.reading.tables import open_cells
 from medqa_cli.errors import InputError, Interrupted
-from medqa_cli.files import atomic_file, remove, sweep
+from medqa_cli.files import atomic_file, odd_kind, remove, sweep
 from medqa_cli.journal import Journal, fingerprint, read_journal
 from medqa_cli.model.load import LoadedModel
 
+STANDARD_INPUT = "-"
+_TABLES = (".csv", ".tsv")
+_KINDS = ("a text file with one question on each line", ".jsonl", *_TABLES)
+_LINE_END = re.compile(r"\r\n|\n|\r")  # not those of str.splitlines: JSON leaves U+2028 inside a text
+
 Answers = dict[int, dict[str, Any]]  # by the number of the question
 SourcesOf = Callable[[str], list[dict[str, Any]]]
+
+
+@dataclass(frozen=True)
+class AskedRow:
+    """One question of a file; ``columns``: the row's other columns, in its order."""
+
+    question: str
+    columns: dict[str, Any]
+
+
+def read_questions(name: str, question_column: str | None = None, encoding: str | None = None) -> list[AskedRow]:
+    """Read all questions of a file.
+
+    Args:
+        name: path, or ``-`` for standard input, which holds text lines or JSON Lines.
+        question_column: column that holds the question, if the file has it; otherwise it is found by its name.
+        encoding: that of the file; None: detected.
+
+    Returns:
+        the rows in the file's order; a question may be empty where its cell is.
+
+    Raises:
+        InputError: the file is missing or of another format, or it has no question column or no row.
+    """
+    wanted = ColumnNames(question=question_column, encoding=encoding, answers=False)
+    if name == STANDARD_INPUT:
+        text = sys.stdin.buffer.read().decode("utf-8-sig", errors="replace")
+        is_json = text.lstrip().startswith("{")
+        rows = list(_json_rows(text, "standard input", wanted) if is_json else _text_rows(text))
+    else:
+        rows = _file_rows(name, wanted)
+    if not rows:
+        shown = "standard input" if name == STANDARD_INPUT else name
+        raise InputError(f"{shown} holds no question", f"expected {', '.join(_KINDS)}")
+    return rows
+
+
+def _file_rows(name: str, wanted: ColumnNames) -> list[AskedRow]:
+    path = Path(name)
+    suffix = path.suffix.lower()
+    if suffix not in (".jsonl", ".txt", "", *_TABLES):
+        raise InputError(f"--file {name}: unknown format '{suffix}'; expected {', '.join(_KINDS)}")
+    if kind := odd_kind(path):
+        raise InputError(f"--file {name} is {kind}; expected a file", "or give it on standard input: --file -")
+    try:
+        if suffix in _TABLES:
+            return list(_table_rows(name, wanted))
+        encoding = detect_encoding(path, name, wanted.encoding)
+        for warning in encoding.warnings:
+            console.warn(warning)
+        text = path.read_text(encoding=encoding.codec, errors=encoding.errors)
+    except OSError as error:
+        raise InputError(f"--file {name} cannot be read: {error.strerror}", "check the name") from error
+    return list(_json_rows(text, name, wanted) if suffix == ".jsonl" else _text_rows(text))
+
+
+def _text_rows(text: str) -> Iterator[AskedRow]:
+    return (AskedRow(line.strip(), {}) for line in _LINE_END.split(text) if line.strip())
+
+
+def _json_rows(text: str, name: str, wanted: ColumnNames) -> Iterator[AskedRow]:
+    for number, line in enumerate(_LINE_END.split(text), start=1):
+        if not line.strip():
+            continue
+        place = f"{name}:{number}"
+        try:
+            value = json.loads(line)
+        except (ValueError, RecursionError) as error:
+            raise InputError(f"{place}: no valid JSON: {error}", "each line is one object") from error
+        if isinstance(value, str):
+            yield AskedRow(value, {})
+            continue
+        if not isinstance(value, dict):
+            raise InputError(f"{place}: expected an object or a text, found {json.dumps(value)[:40]}")
+        yield _asked(value, find_columns(wanted, list(value), place), place)
+
+
+def _table_rows(name: str, wanted: ColumnNames) -> Iterator[AskedRow]:
+    table = open_cells(TableFile(Path(name), name), wanted)
+    for warning in table.warnings:
+        console.warn(warning)
+    names = [column.strip() for column in table.columns.names]
+    if len(set(names)) < len(names):
+        raise InputError(f"{name}: two columns have the same name: {', '.join(names)}", "rename one")
+    columns = replace(table.columns, names=tuple(names))
+    for row in table.rows:
+        if isinstance(row, UnreadRow):
+            reason = row.reason.replace("_", " ")
+            raise InputError(
+                f"{name}:{row.line}: the row cannot be read: {reason}", "repair it, or export the file again"
+            )
+        if not any((cell_text(cell) or "").strip() for cell in row.cells):
+            continue
+        place = f"{name}:{row.line}"
+        if len(row.cells) != len(names):
+            raise InputError(
+                f"{place}: {len(row.cells)} cells, but the header has {len(names)}",
+                "put quotes around cells that hold the delimiter",
+            )
+        yield _asked(dict(zip(names, row.cells, strict=True)), columns, place)
+
+
+def _asked(row: Mapping[str, Any], columns: Columns, place: str) -> AskedRow:
+    """Return the question of a row; Alpaca's input follows its instruction, as ``medqa convert`` reads them."""
+    column = columns.names[columns.question]
+    if not isinstance(row[column], str):
+        raise InputError(f"{place}: the question under {column!r} is no text")
+    question, others = row[column], {key: cell for key, cell in row.items() if key != column}
+    more = None if columns.input is None else row[columns.names[columns.input]]
+    if isinstance(more, str) and more.strip():
+        question = f"{question}\n\n{more}"
+    return AskedRow(question, others)
 
 
 def answer_file(
@@ -39,16 +166,16 @@ def answer_file(
         rows: the questions with their other columns.
         config: decoding; ``batch_size`` questions at once.
         out: JSON Lines file to write; None: none, and an interruption loses all.
-        identity: what tells this model from others; answers of another one are not taken up.
-        sources_of: returns what goes into the ``sources`` of a question.
+        identity: tells this model from others; answers of another one are not resumed.
+        sources_of: returns the ``sources`` of a question.
 
     Returns:
         one object per row, in their order: the row's other columns and the keys of ``ask --json``. A question that
         cannot be answered has ``error`` instead of an answer.
 
     Raises:
-        InputError: ``out`` is there already, or holds part of another run.
-        Interrupted: Ctrl-C; what is answered is kept beside ``out``.
+        InputError: ``out`` exists, or its partial file belongs to another run.
+        Interrupted: Ctrl-C; the finished answers are kept next to ``out``.
     """
     if out is None:
         answers: Answers = {}
@@ -88,7 +215,7 @@ def _answer_missing(
         except InputError as error:
             refused[number] = _line(row, {"question": row.question, "answer": None, "error": error.message})
     keep({number: refusal for number, refusal in refused.items() if number not in done})
-    # Of like length: a batch is padded to its longest prompt.
+    # Sorted by length: a batch is padded to its longest prompt.
     waiting = sorted((number for number in lengths if number not in done), key=lambda number: (lengths[number], number))
     size = pick_batch_size(answerer.model, answerer.device, answerer.dtype, config, max(lengths.values(), default=1))
     with console.progress("answering", len(rows)) as bar:
@@ -107,20 +234,20 @@ def _answer_missing(
 
 
 def _line(row: AskedRow, answer: dict[str, Any]) -> dict[str, Any]:
-    """Join a row's own columns and its answer; a column that has the name of a key of ours gets ``input_``."""
+    """Join a row's columns and its answer; a column named like a key of the answer gets the prefix ``input_``."""
     columns = {f"input_{key}" if key in answer else key: cell for key, cell in row.columns.items()}
     return {**columns, **answer}
 
 
 class PartialAnswers(Journal):
-    """The journal ``OUT.partial`` of a run that is to write ``out``.
+    """The journal ``OUT.partial`` of a run that writes ``out``.
 
     Args:
-        out: the output file; it must not be there yet.
+        out: the output file; it must not exist yet.
         belongs_to: ``fingerprint`` of the run.
 
     Raises:
-        InputError: the output is there, or the partial file belongs to another run or cannot be written.
+        InputError: the output exists, or the partial file belongs to another run or cannot be written.
     """
 
     def __init__(self, out: Path, belongs_to: str) -> None:
@@ -138,7 +265,7 @@ class PartialAnswers(Journal):
         super().__init__(path, belongs_to, answers)
 
     def finish(self) -> list[dict[str, Any]]:
-        """Write all answers in the order of their questions, delete the partial file; return the answers."""
+        """Write all answers in the order of their questions, delete the partial file and return the answers."""
         answers = [self.pieces[number] for number in sorted(self.pieces)]
         with atomic_file(self._out) as file:
             file.writelines(json.dumps(answer, ensure_ascii=False, allow_nan=False) + "\n" for answer in answers)
@@ -149,17 +276,17 @@ class PartialAnswers(Journal):
 
 
 def require_new(out: Path) -> None:
-    """Refuse an output file that is there; remove the partial file of the run that finished it.
+    """Refuse an existing output file; remove the partial file of the run that finished it.
 
     Raises:
-        InputError: it is.
+        InputError: it exists.
     """
     sweep(out)
     if not out.exists():
         return
     path = _partial_path(out)
     sweep(path)
-    # All of its answers stand in the finished file: a kill came between the two steps.
+    # A kill came between the two last steps if the finished file holds all answers of the partial one.
     with contextlib.suppress(OSError, ValueError):
         partial = read_journal(path)
         finished = [json.loads(line) for line in out.read_text(encoding="utf-8").split("\n")[:-1]]
@@ -173,7 +300,7 @@ def _partial_path(out: Path) -> Path:
 
 
 def identity_of(answerer: LoadedModel, choice: str, weights: Path) -> dict[str, Any]:
-    """Return what tells a model from others: names, template, and size and time of the files of its weights."""
+    """Return what identifies a model: names, template, and size and time of its weight files."""
     identity: dict[str, Any] = {"model": choice, "base": answerer.source.name, "dtype": str(answerer.dtype)}
     identity["prompt"] = repr(answerer.encoder.contract)
     if weights.is_dir():

@@ -1,6 +1,6 @@
-"""The token loop: prompts in one batch, finished rows leave it, each row's state takes its token.
+"""The token loop: prompts run in one batch, finished rows leave it, each row's state takes its token.
 
-A batch of one is the streamed answer, so one answer and many are the same code.
+A streamed answer is a batch of one, so one answer and many are the same code.
 """
 
 from __future__ import annotations
@@ -16,9 +16,9 @@ from medqa_cli.config.schema import GenerateConfig
 from medqa_cli.errors import MedqaError
 from medqa_cli.model.devices import free_memory_bytes
 
-MOST_ROWS = 64  # more gain little: the figures are in docs/experiments.md
-SPARE = 128  # tokens of room that a cache takes at a time
-_SHARE_OF_MEMORY = 0.25  # of what is free; the rest is for logits, copies and other programs
+MOST_ROWS = 64  # more gain little: docs/experiments.md
+SPARE = 128  # tokens by which a cache grows at a time
+_SHARE_OF_MEMORY = 0.25  # of the free memory; the rest is for logits, copies and other programs
 
 
 class RowState(Protocol):
@@ -53,7 +53,7 @@ def decode_batch(
         on_token: called with the number of a row after it took a token.
 
     Raises:
-        MedqaError: the model gives no numbers.
+        MedqaError: the logits are not finite.
     """
     choose = _Choice(config)
     rows = list(range(len(prompts)))
@@ -66,25 +66,25 @@ def decode_batch(
                 states[row].add(token_id)
                 if on_token is not None:
                     on_token(row)
-            going_on = [place for place, row in enumerate(rows) if states[row].finish_reason is None]
+            going_on = [index for index, row in enumerate(rows) if states[row].finish_reason is None]
             if not going_on:
                 return
             if len(going_on) < len(rows):
-                places = torch.tensor(going_on, device=device)
-                rows, chosen = [rows[place] for place in going_on], chosen[places]
-                batch.keep(places)
+                kept = torch.tensor(going_on, device=device)
+                rows, chosen = [rows[index] for index in going_on], chosen[kept]
+                batch.keep(kept)
             logits = batch.step(chosen)
 
 
 class _Batch:
-    """Rows that are continued together, padded on the left, with the keys and values of what they have read."""
+    """Rows that are continued together, padded on the left, with the keys and values of their tokens."""
 
     def __init__(self, model: Any, device: torch.device, prompts: Sequence[Sequence[int]]) -> None:
         self._model = model
         longest = max(map(len, prompts))
         padded = [[0] * (longest - len(ids)) + list(ids) for ids in prompts]
         self._ids = torch.tensor(padded, device=device)  # (B, T) int64
-        # (B, T) int64, 1 where a token stands
+        # (B, T) int64, 1 for a token, 0 for padding
         self._mask = torch.tensor([[0] * (longest - len(ids)) + [1] * len(ids) for ids in prompts], device=device)
         self._cache = make_cache(model)
         inner = model.get_base_model() if hasattr(model, "get_base_model") else model
@@ -99,18 +99,18 @@ class _Batch:
         self._mask = torch.cat([self._mask, self._mask.new_ones(len(token_ids), 1)], dim=1)
         return self._forward(token_ids[:, None], self._mask.sum(-1, keepdim=True) - 1)
 
-    def keep(self, places: torch.Tensor) -> None:
-        """Go on with these rows only: finished ones cost no more time."""
-        self._cache.batch_select_indices(places)
-        self._mask = self._mask[places]
+    def keep(self, indices: torch.Tensor) -> None:
+        """Continue these rows only, so that finished ones cost no more time."""
+        self._cache.batch_select_indices(indices)
+        self._mask = self._mask[indices]
 
     def _forward(self, input_ids: torch.Tensor, position_ids: torch.Tensor) -> torch.Tensor:
         more: dict[str, Any] = {}
         if "position_ids" in self._accepted:
             more["position_ids"] = position_ids
         if "logits_to_keep" in self._accepted:
-            # The vocabulary's logits of a whole prompt are large and only the last ones are used. By its index, which
-            # copies the place: PyTorch multiplies a mere view row by row, by a copy of a frozen output layer for each.
+            # The logits of a whole prompt are large, and only the last are used. An index copies that position: with a
+            # mere view PyTorch multiplies row by row, with a copy of a frozen output layer for each.
             more["logits_to_keep"] = torch.tensor([input_ids.shape[1] - 1], device=input_ids.device)
         output = self._model(
             input_ids=input_ids, attention_mask=self._mask, past_key_values=self._cache, use_cache=True, **more
@@ -121,7 +121,7 @@ class _Batch:
 
 
 class _Choice:
-    """Picks the next token of each row as the config says; nothing of the model's own settings counts."""
+    """Picks the next token of each row as the config says; the model's generation config is ignored."""
 
     def __init__(self, config: GenerateConfig) -> None:
         from transformers import (
@@ -145,28 +145,28 @@ class _Choice:
 
     @property
     def needs_history(self) -> bool:
-        """Whether a row's earlier tokens play a part."""
+        """Whether the earlier tokens of a row matter."""
         return bool(self._penalties)
 
     def __call__(self, logits: torch.Tensor, histories: Sequence[Sequence[int]]) -> torch.Tensor:
         """Return ``(B,)`` int64 ids for ``(B, V)`` logits; ``histories``: each row's prompt and answer, if needed.
 
         Raises:
-            MedqaError: the logits are no numbers.
+            MedqaError: the logits are not finite.
         """
         scores = logits.float()
-        # The likeliest token's score: NaN where any is, and no number where none is.
+        # The largest score is NaN if any score is, and infinite if none is finite.
         if not bool(scores.amax(-1).isfinite().all()):
             raise MedqaError(
                 "the model gives no numbers (NaN or infinite) for the next token",
                 "its weights or its adapter are broken, or float16 is too narrow for it: try "
                 "--set model.compute_dtype=float32",
             )
-        for place, history in enumerate(histories):
-            # Row by row: the padding of a batch is no part of what a row has said.
+        for index, history in enumerate(histories):
+            # Row by row: the padding of a batch is not part of a row's text.
             ids = torch.tensor([list(history)], device=logits.device)
             for penalty in self._penalties:
-                scores[place : place + 1] = penalty(ids, scores[place : place + 1])
+                scores[index : index + 1] = penalty(ids, scores[index : index + 1])
         if not self._sampled:
             return scores.argmax(-1)
         for warper in self._warpers:
@@ -200,7 +200,7 @@ class GrowingLayer(DynamicLayer):
     def batch_select_indices(self, indices: torch.Tensor) -> None:
         """Keep these rows only; ``indices``: ``(rows,)`` int64."""
         super().batch_select_indices(indices)
-        # What was kept is a new tensor without room; the next token makes some.
+        # The selected rows are new tensors without spare room; the next token adds some.
         self._key_block = self._value_block = None
 
 
@@ -216,7 +216,7 @@ def _with_room(block: torch.Tensor | None, kept: torch.Tensor, length: int, new:
 
 
 def make_cache(model: Any) -> Any:
-    """Return an empty cache for a model; layers that are no plain attention keep Transformers' own kind."""
+    """Return an empty cache for a model; layers other than plain attention keep Transformers' kind."""
     inner = model.get_base_model() if hasattr(model, "get_base_model") else model
     cache = DynamicCache(config=inner.config)
     cache.layers = [GrowingLayer() if type(layer) is DynamicLayer else layer for layer in cache.layers]
@@ -226,11 +226,11 @@ def make_cache(model: Any) -> Any:
 def pick_batch_size(
     model: Any, device: torch.device, dtype: torch.dtype, config: GenerateConfig, longest_prompt: int
 ) -> int:
-    """Return ``generate.batch_size``; for ``auto`` up to 64, as many as the keys and values of the answers allow.
+    """Return ``generate.batch_size``; for ``auto`` up to 64, limited by the memory for keys and values.
 
     Args:
         model: its ``config`` gives the sizes.
-        device: where its memory is.
+        device: whose memory counts.
         dtype: of keys and values.
         config: ``batch_size`` and ``max_new_tokens``.
         longest_prompt: of the questions, in tokens.
@@ -242,7 +242,7 @@ def pick_batch_size(
     head_size = getattr(shape, "head_dim", None) or getattr(shape, "hidden_size", 4096) // heads
     kept_heads = getattr(shape, "num_key_value_heads", None) or heads
     layers = getattr(shape, "num_hidden_layers", 32)
-    # Keys and values of one token; twice, since a longer cache is made beside the old one.
+    # Keys and values of one token; twice, since a growing cache is copied next to the old one.
     token_bytes = 2 * layers * kept_heads * head_size * dtype.itemsize * 2
     row_bytes = token_bytes * (longest_prompt + config.max_new_tokens)
     return max(1, min(MOST_ROWS, int(free_memory_bytes(device) * _SHARE_OF_MEMORY / row_bytes)))

@@ -1,9 +1,8 @@
-"""Signs of an emergency in a question, found by fixed rules before any model runs. English only.
+"""Signs of an emergency in a question, detected by fixed rules before any model runs. English only.
 
-It looks for a person in danger now ("my father's face is drooping"), not for a topic ("What causes a stroke?"). It
-cannot see what is not written, misses other words and other languages, and gives no all-clear: no notice means
-nothing. The notices name no number, since numbers differ by country. The patterns stand in
-``resources/emergencies.yaml``.
+The rules look for a person in danger now ("my father's face is drooping"), not for a topic ("What causes a stroke?").
+They miss other words and other languages, so the absence of a notice means nothing. The notices name no phone number,
+since numbers differ by country. The patterns are in ``resources/emergencies.yaml``.
 """
 
 from __future__ import annotations
@@ -19,7 +18,7 @@ _PLAIN = str.maketrans({"’": "'", "‘": "'", "`": "'", "“": '"', "”": '"'
 
 @dataclass(frozen=True)
 class Kind:
-    """One kind of emergency: its name, what is said, and the patterns of its signs."""
+    """One kind of emergency: its name, its notice, and the patterns of its signs."""
 
     name: str
     notice: str
@@ -48,7 +47,7 @@ def _rule(name: str) -> re.Pattern[str]:
 
 
 def kinds_in(question: str) -> list[Kind]:
-    """Return the kinds of emergency that a question speaks of; none: no rule matched, which is no all-clear."""
+    """Return the kinds of emergency in a question; an empty list only means that no rule matched."""
     text = " ".join(question.translate(_PLAIN).lower().split())
     if not _is_about_someone_now(text):
         return []
@@ -61,7 +60,7 @@ def kinds_in(question: str) -> list[Kind]:
 
 
 def emergency_notices(question: str) -> list[str]:
-    """Return what is to be said before anything else; empty for most questions."""
+    """Return the notices to show before anything else; none for most questions."""
     return [kind.notice for kind in kinds_in(question)[:2]]
 
 
@@ -73,5 +72,5 @@ def _is_about_someone_now(text: str) -> bool:
         return False
     if _rule("someone").search(text) is not None:
         return True
-    # In haste people leave the person out: "chest pain, left arm numb, help".
+    # People in a hurry do not name the person: "chest pain, left arm numb, help".
     return is_urgent or _rule("topic").match(text) is None

@@ -1,4 +1,4 @@
-"""Answers to one question or many, and why each ended; one answer can be streamed as it is made."""
+"""Answer one question or many; a single answer can be streamed while it is generated."""
 
 from __future__ import annotations
 
@@ -26,8 +26,8 @@ class Answer:
     """An answer and how it ended.
 
     ``finish_reason``: ``stop`` at the end token, ``length`` at ``max_new_tokens`` or a full context, ``repetition``
-    where the model ran in a circle. ``text`` is cut back to a sentence in the last two cases; ``answer_tokens`` counts
-    what was generated, without the end token. ``seconds``: from the start of its batch.
+    in a loop. ``text`` is cut back to a sentence in the last two cases; ``answer_tokens`` counts the generated tokens
+    without the end token. ``seconds``: from the start of its batch.
     """
 
     question: str
@@ -44,7 +44,7 @@ class Answer:
 
 
 def tidy(question: str) -> str:
-    """Return a question on one line, as it is put to the model."""
+    """Return a question on one line, as the model gets it."""
     return " ".join(question.split())
 
 
@@ -57,7 +57,7 @@ def answer_question(
         answerer: model and prompt contract.
         question: plain text; control tokens in it stay text.
         config: decoding.
-        write: gets pieces of the answer as they are made, together exactly its text; None: no streaming.
+        write: gets pieces of the answer while it is generated; together they are its text. None: no streaming.
 
     Raises:
         InputError: the question is empty, or prompt and answer cannot fit the model's context.
@@ -73,7 +73,7 @@ def answer_questions(
     write: Callable[[str], None] | None = None,
     on_finished: Callable[[int], None] | None = None,
 ) -> list[Answer]:
-    """Answer questions in one batch; greedy answers are those that each question gets alone.
+    """Answer questions in one batch; a greedy answer is the one that the question gets alone.
 
     Args:
         answerer: model and prompt contract.

@@ -1,6 +1,6 @@
-"""A conversation at the terminal: questions, commands that begin with a slash, Ctrl-C stops an answer.
+"""A conversation at the terminal: questions, and commands that begin with a slash. Ctrl-C stops an answer.
 
-History lives in memory only; nothing is written unless ``/save`` says so.
+The history is kept in memory; only ``/save`` writes it.
 """
 
 from __future__ import annotations
@@ -29,10 +29,10 @@ Type a question. Each one stands alone unless /follow is on, since the model was
 
 @dataclass
 class Conversation:
-    """What a conversation needs from its caller, and what was said so far.
+    """A conversation: what its caller supplies, and the answers so far.
 
-    ``answer``: answers a question and shows the answer, returns the object of ``ask --json``; ``show_sources``: shows
-    reference answers; ``use_model`` and ``change``: take another model or setting, return what to say about it.
+    ``answer``: answers a question, shows the answer and returns the object of ``ask --json``; ``show_sources``: shows
+    reference answers; ``use_model`` and ``change``: switch to another model or setting and return a note about it.
     """
 
     answer: Callable[[str], dict[str, Any]]
@@ -68,19 +68,17 @@ class Conversation:
                 self._command(line)
             else:
                 line = line.encode("utf-8", errors="surrogateescape").decode("utf-8", errors="replace")
-                # As it was typed: with /follow the question that was put holds the one before.
-                self.said.append({**self.answer(self._question(line)), "question": line})
+                question = line
+                if self.follows and self.said:
+                    last = self.said[-1]
+                    question = f"Earlier question: {last['question']} Earlier answer: {last['answer']} Question: {line}"
+                # Kept as it was typed, without the earlier question and answer of /follow.
+                self.said.append({**self.answer(question), "question": line})
         except MedqaError as error:
             console.error(error)
         except KeyboardInterrupt:
             console.line()
             console.note("stopped")
-
-    def _question(self, line: str) -> str:
-        if not (self.follows and self.said):
-            return line
-        last = self.said[-1]
-        return f"Earlier question: {last['question']} Earlier answer: {last['answer']} Question: {line}"
 
     def _command(self, line: str) -> None:
         name, _, rest = line.partition(" ")
@@ -89,8 +87,8 @@ class Conversation:
             console.note(HELP)
         elif name == "/follow":
             self.follows = not self.follows
-            told = "on: the model was trained on single questions, so answers may get worse" if self.follows else "off"
-            console.note(f"/follow is {told}")
+            warning = "on: the model was trained on single questions, so answers may get worse"
+            console.note(f"/follow is {warning if self.follows else 'off'}")
         elif name == "/sources":
             self.show_sources(self._last()["question"], _count(rest))
         elif name == "/model":
@@ -119,7 +117,7 @@ class Conversation:
         if path.exists():
             raise InputError(f"{path} is already there", "name another file")
         with atomic_file(path) as file:
-            file.writelines(json.dumps(each, ensure_ascii=False) + "\n" for each in self.said)
+            file.writelines(json.dumps(answer, ensure_ascii=False) + "\n" for answer in self.said)
         console.note(f"wrote {len(self.said)} answers to {path}")
 
 

@@ -19,18 +19,18 @@ from medqa_cli.prompt.sentence_ends import sentence_ends
 FinishReason = Literal["stop", "length", "repetition"]
 Decode = Callable[[Sequence[int]], str]
 
-_LOOK_EVERY = 32  # tokens between two looks at the share of repeated words, which need the text
+_CHECK_EVERY = 32  # tokens between two checks of the share of repeated words, which need the text
 _MARKS = ".!?…。！？｡"
 _REPEATED_RUN = 8  # tokens; a shorter repeated end is an ordinary phrase
 
-# A whole sentence said twice in a row is a loop; a shorter phrase has to come three times.
+# A whole sentence twice in a row is a loop; a shorter phrase must come three times.
 LONG_PERIOD = 12  # tokens
 SHORTEST_LOOP = 24  # tokens, all rounds of a short phrase together: "no, no, no" is none
 # Share of four-word runs that occurred before. Of MedQuAD's reference answers 0.6 % are over 0.3.
 MOST_REPEATED = 0.3
 MOST_REPEATED_SO_FAR = 0.4  # while more is to come: a list may begin alike and then differ
 _RUN = 4  # words
-# In a list short items may well return; these many words do not.
+# Short items of a list may repeat; this many words do not.
 _DOUBLED_WORDS = 5
 _REPEATED_WORDS = 16
 _SENTENCE_END = re.compile(r"(?<=[.!?])\s+|\n+")
@@ -45,16 +45,16 @@ class StoppingState:
     Args:
         decode: turns ids into text.
         stop_ids: ids that end an answer.
-        room: the most tokens that it may have.
+        limit: the most tokens that it may have.
     """
 
-    def __init__(self, decode: Decode, stop_ids: Collection[int], room: int) -> None:
+    def __init__(self, decode: Decode, stop_ids: Collection[int], limit: int) -> None:
         self._decode = decode
         self._stop_ids = stop_ids
-        self._room = room
+        self._limit = limit
         self._watch = LoopWatch()
         self._shown = 0
-        # Where the sentences begin that end the text and were said before; None: the last one is new.
+        # Start of the sentences at the end of the text that repeat earlier ones; None: the last one is new.
         self._repeats_from: int | None = None
         self._sentences_loop = False
         self.ids: list[int] = []
@@ -67,19 +67,21 @@ class StoppingState:
         else:
             self.ids.append(token_id)
             self._watch.add(token_id)
-            self._look_at_sentences(token_id)
-            if self._watch.period is not None or self._sentences_loop or self._repeats_much():
+            self._check_sentences(token_id)
+            checked = len(self.ids) % _CHECK_EVERY == 0 and len(self.ids) > _CHECK_EVERY
+            repeats_much = checked and seq_rep_4(self._decode(self.ids)) > MOST_REPEATED_SO_FAR
+            if self._watch.period is not None or self._sentences_loop or repeats_much:
                 self.finish_reason = "repetition"
-            elif len(self.ids) >= self._room:
+            elif len(self.ids) >= self._limit:
                 self.finish_reason = "length"
         if self.finish_reason in ("stop", "length") and seq_rep_4(self._decode(self.ids)) > MOST_REPEATED:
             self.finish_reason = "repetition"
 
     def new_text(self) -> str:
-        """Return the text that will stay, whatever comes next, and was not returned before.
+        """Return the text that is final, whatever comes next, and was not returned before.
 
-        Words that stood before in the same order wait, since they may turn out to be a loop. In the second half of
-        the room an unfinished sentence waits, since it may have to go.
+        Words that repeat earlier ones in the same order wait, since they may turn out to be a loop. In the second half
+        of the limit an unfinished sentence waits, since it may have to go.
         """
         if self.finish_reason is not None:
             text = self.text()
@@ -94,44 +96,40 @@ class StoppingState:
         return piece
 
     def text(self) -> str:
-        """Return the answer as it ended: whole, or cut back to a sentence where the end is a loop or the limit."""
+        """Return the answer as it ended: whole, or cut back to a sentence where a loop or the limit ended it."""
         if self.finish_reason == "repetition":
             return self._without_loop()
         text = self._decode(self.ids)
         if self.finish_reason != "length":
             return text
-        # With a word behind it a full stop at the very end counts as well.
+        # A word is added so that a full stop at the very end counts.
         end = _last_sentence_end(f"{text} X")
-        first_half = len(self._decode(self.ids[: self._room // 2]))
+        first_half = len(self._decode(self.ids[: self._limit // 2]))
         # What was shown cannot be taken back.
         return text[: max(end, self._shown)] if end >= max(1, first_half) else text
 
     def _settled(self, text: str) -> int:
-        """Return up to where the text stays whatever comes next."""
+        """Return the position up to which the text is final, whatever comes next."""
         end = _last_sentence_end(text)
         begun = text[end:].strip()
-        if len(self.ids) > self._room // 2 or any(sentence.startswith(begun) for sentence in _sentences(text[:end])):
+        sentences = (text[start:stop].strip() for start, stop in pairwise([0, *sentence_ends(text[:end])]))
+        if len(self.ids) > self._limit // 2 or any(sentence.startswith(begun) for sentence in sentences):
             return end if self._repeats_from is None else min(end, self._repeats_from)
         return len(text) if self._repeats_from is None else self._repeats_from
 
-    def _look_at_sentences(self, token_id: int) -> None:
-        """Where a token may have ended a sentence, see whether that one was said before."""
+    def _check_sentences(self, token_id: int) -> None:
+        """If a token may have ended a sentence, check whether an earlier sentence equals it."""
         if not any(mark in self._decode([token_id]) for mark in _MARKS):
             return
-        # With a word behind it a full stop at the very end counts as well.
+        # A word is added so that a full stop at the very end counts.
         text = f"{self._decode(self.ids)} X"
         ends = [0, *(end for end in sentence_ends(text) if end < len(text))]
         sentences = [text[start:end] for start, end in pairwise(ends)]
         count, self._sentences_loop = repeated_sentences(sentences)
         self._repeats_from = ends[-1 - count] if count else None
 
-    def _repeats_much(self) -> bool:
-        if len(self.ids) % _LOOK_EVERY or len(self.ids) < 2 * _LOOK_EVERY:
-            return False
-        return seq_rep_4(self._decode(self.ids)) > MOST_REPEATED_SO_FAR
-
     def _without_loop(self) -> str:
-        """Return the text up to the loop's second round; some tokens more where that completes a sentence."""
+        """Return the text up to the loop's second round, and a few tokens more if they complete a sentence."""
         if self._sentences_loop and self._repeats_from is not None:
             return self._decode(self.ids)[: max(self._repeats_from, self._shown)].rstrip()
         repeated = self._watch.repeated
@@ -139,46 +137,43 @@ class StoppingState:
             return self._decode(self.ids)
         kept = len(self.ids) - repeated
         text = self._decode(self.ids[:kept])
-        # A loop may begin anywhere in a sentence: its first round then lacks the sentence's end.
+        # A loop may begin in the middle of a sentence: its first round then lacks the end of the sentence.
         longer = self._decode(self.ids[: kept + min(repeated, self._watch.period or 0)])
         ends = [end for end in sentence_ends(longer) if len(text) <= end < len(longer)]
         return longer[: ends[0]] if ends else text
 
 
-def _sentences(text: str) -> list[str]:
-    return [text[start:end].strip() for start, end in pairwise([0, *sentence_ends(text)])]
-
-
 def _last_sentence_end(text: str) -> int:
-    """Return where the last sentence ends that has text behind it; 0: none does."""
+    """Return the end of the last sentence that is followed by text; 0: there is none."""
     whole = len(text.rstrip())
     return max((end for end in sentence_ends(text) if end < whole), default=0)
 
 
 class LoopWatch:
-    """Follows the token ids of one answer; each ``add`` costs as much as the token occurred before."""
+    """Follows the token ids of one answer; ``add`` costs time in proportion to the token's earlier occurrences."""
 
     def __init__(self) -> None:
         self._count = 0
-        self._places: dict[int, list[int]] = {}
-        # For each distance: how many of the last tokens equal those that stand so far before them.
+        self._positions: dict[int, list[int]] = {}
+        # For each distance: how many of the last tokens equal the tokens that far before them.
         self._matched: dict[int, int] = {}
 
     def add(self, token_id: int) -> None:
         """Take the next token."""
-        places = self._places.setdefault(token_id, [])
-        self._matched = {self._count - place: self._matched.get(self._count - place, 0) + 1 for place in places}
-        places.append(self._count)
+        positions = self._positions.setdefault(token_id, [])
+        distances = [self._count - position for position in positions]
+        self._matched = {distance: self._matched.get(distance, 0) + 1 for distance in distances}
+        positions.append(self._count)
         self._count += 1
 
     @property
     def repeated(self) -> int:
-        """Number of tokens at the end that have stood before in this order."""
+        """Number of tokens at the end that occurred before in this order."""
         return max(self._matched.values(), default=0)
 
     @property
     def period(self) -> int | None:
-        """Number of tokens after which the end repeats itself, the smallest; None: it is no loop."""
+        """The smallest number of tokens after which the end repeats itself; None: there is no loop."""
         loops = (distance for distance, matched in self._matched.items() if _is_loop(distance, matched))
         return min(loops, default=None)
 
@@ -190,13 +185,12 @@ def _is_loop(distance: int, matched: int) -> bool:
 
 
 def repeated_sentences(sentences: Sequence[str]) -> tuple[int, bool]:
-    """Look at the sentences at the end that were said before.
+    """Return how many sentences at the end repeat earlier ones, and whether they are a loop.
+
+    A loop is a sentence that follows itself, or several repeated ones in a row.
 
     Args:
-        sentences: those of the answer so far, whole ones only.
-
-    Returns:
-        how many there are, and whether they are a loop: a sentence right after itself, or several in a row.
+        sentences: the complete sentences of the answer so far.
     """
     words = [tuple(sentence.split()) for sentence in sentences]
     count = 0
@@ -208,11 +202,10 @@ def repeated_sentences(sentences: Sequence[str]) -> tuple[int, bool]:
 
 
 def seq_rep_4(text: str) -> float:
-    """Return the share of runs of four words that stood before in the text.
+    """Return the share of runs of four words that occurred before in the text.
 
-    Welleck et al. 2019, arXiv 1908.04319, section 3 (there on tokens).
-
-    Words are compared without case and punctuation; a text of fewer than four words has 0.
+    Welleck et al. 2019, arXiv 1908.04319, section 3 (there on tokens). Words are compared without case and
+    punctuation; a text of fewer than four words has 0.
     """
     words = normalize(text).split()
     runs = list(zip(*(words[start:] for start in range(_RUN)), strict=False))
@@ -220,10 +213,10 @@ def seq_rep_4(text: str) -> float:
 
 
 def is_repetitive(text: str) -> bool:
-    """Tell whether a finished answer goes round in circles.
+    """Tell whether a finished answer repeats itself in a loop.
 
-    It does when one sentence of five words or more stands in it three times, or when its end is periodic: a phrase of
-    3 to 100 words that is said three times (twice from eight words on) up to the last word.
+    It does if a sentence of five words or more occurs three times, or if its end is periodic: a phrase of 3 to 100
+    words occurs three times (from eight words on: twice) up to the last word.
     """
     sentences = Counter(normalize(sentence) for sentence in _SENTENCE_END.split(text))
     if any(
