@@ -28,7 +28,7 @@ _LEAD_OF_ENGLISH = 1.3  # how many times English's score, whose small words stan
 _LEAD, _LEAD_IN_POINTS = 1.25, 0.6  # of the second: times its score, or that much more
 
 
-_FIRST_LOOK = 150  # characters
+_FIRST_LOOK = 250  # characters
 _ENGLISH_ENOUGH = 4  # different words of English alone, 2 in a text of a few words
 _FEW_WORDS = 12
 

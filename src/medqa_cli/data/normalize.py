@@ -66,7 +66,7 @@ def rank_of(seed: int, purpose: str, key: bytes) -> bytes:
 def is_empty(text: str) -> bool:
     """Tell whether a cell holds nothing that can be seen, or only a sign for a missing value."""
     seen = text.strip()
-    return seen in NOT_A_TEXT or not any(c.isprintable() and not c.isspace() for c in seen)
+    return seen in NOT_A_TEXT or not (seen[:1].isalnum() or any(c.isprintable() and not c.isspace() for c in seen))
 
 
 @dataclass(frozen=True, slots=True)

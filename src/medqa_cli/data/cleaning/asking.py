@@ -219,7 +219,7 @@ def is_only_a_question(question: str, answer: str) -> bool:
         reason, for a list of questions, and for a text of more than 300 characters.
     """
     text = answer
-    if 2 * len(_GREEK.findall(text)) > sum(map(str.isalpha, text)):
+    if not text.isascii() and 2 * len(_GREEK.findall(text)) > sum(map(str.isalpha, text)):
         text = _GREEK_QUESTION_MARK.sub("?", text).replace("·", ";").replace("\u0387", ";")
     text = text.rstrip(_CLOSING)
     if not text.endswith(_QUESTION_MARKS) or len(text) > _LONGEST or not any(map(str.isalnum, text)):

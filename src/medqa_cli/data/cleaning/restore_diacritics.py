@@ -24,7 +24,7 @@ _CONDITIONS = {
     r"(?!\s(?:of|is|was|in|to|and|angle|correction)\b)",
 }
 _NO_MORE = r"(?![\w@/]|['’](?!s\b)|\.\w)"  # the word ends here, but for a genitive
-_WORD_BEFORE = re.compile(r"[\w/@.'’]")
+_WORD_START = r"(?<![\w/@.'’])"
 _TO_SPACES = str.maketrans(dict.fromkeys("-.,;:!?()[]\"'’/\n\t", " "))
 
 _QUOTED_CHARACTERS = 300
@@ -42,8 +42,7 @@ class _Repairs(NamedTuple):
 
     Attributes:
         by_word: the repair of each damaged word or phrase.
-        pattern: matches them; one branch for each first letter, so that the search skips to the letters that a match
-            can begin with.
+        pattern: matches them; one branch for each first letter, so that most words are done with at their first one.
         signs: the words that announce a repair. A text without any of them, nearly every one, is done with at once.
     """
 
@@ -81,8 +80,8 @@ def _repairs() -> _Repairs:
         for lost, found in zip(re.split("[ -]", damaged), re.split("[ -]", repair), strict=False)
         if lost != found
     )
-    pattern = re.compile("|".join(f"{letter}(?:{'|'.join(rests)})" for letter, rests in branches.items()))
-    return _Repairs(repairs, pattern, signs)
+    words = "|".join(f"{letter}(?:{'|'.join(rests)})" for letter, rests in branches.items())
+    return _Repairs(repairs, re.compile(f"{_WORD_START}(?:{words})"), signs)
 
 
 def lost_letters(text: str) -> str:
@@ -101,11 +100,9 @@ def lost_letters(text: str) -> str:
 
 
 def _repaired(found: re.Match[str]) -> str:
-    """Return the repair of a match, or itself where it is the end of a longer word."""
-    text, start = found.string, found.start()
-    if (start > 0 and _WORD_BEFORE.match(text, start - 1)) or _is_quoted_from_elsewhere(text, start, found.end()):
-        return found[0]
-    return _repairs().by_word[found[0]]
+    """Return the repair of a match, or itself where it is quoted from another language."""
+    is_quoted = _is_quoted_from_elsewhere(found.string, found.start(), found.end())
+    return found[0] if is_quoted else _repairs().by_word[found[0]]
 
 
 def _is_quoted_from_elsewhere(text: str, start: int, end: int) -> bool:

@@ -220,7 +220,7 @@ def media_leftovers(answer: str) -> str:
     Returns:
         the answer without them; an answer that is nothing else stays as it is.
     """
-    if not any(sign in answer for sign in _POINTER_SIGNS):
+    if not any(map(answer.__contains__, _POINTER_SIGNS)):
         return answer
     without = _without(_DEAD_POINTER, _without(_DEAD_PARENTHESIS, answer), only_sentences=True)
     return without if without else answer
