@@ -49,6 +49,7 @@ class Filtered:
         keys: the keys of the rows that passed, in the order of the source.
         column: whether the topic column tells rows apart.
         by_question: it does not, so topics are taken from the questions.
+        asked: for each of ``keys`` whether its topic is from the question, as the column gives it none.
         read: number of rows read.
         rejected: number of rejected rows by reason.
         unreadable: the part of ``rejected`` that no setting can keep.
@@ -59,6 +60,7 @@ class Filtered:
     keys: list[RowKeys] = field(default_factory=list)
     column: ColumnOfOneTopic = field(default_factory=ColumnOfOneTopic)
     by_question: bool = False
+    asked: bytearray = field(default_factory=bytearray)
     read: int = 0
     rejected: Counter[str] = field(default_factory=Counter)
     unreadable: Counter[str] = field(default_factory=Counter)
@@ -158,6 +160,7 @@ class _RowFilter:
         if reason := self._duplicates.reason(keys):
             return as_read(row, reason)
         self.filtered.keys.append(keys)
+        self.filtered.asked.append(not topic_given and topic != "")
         self._sketches.add(question, normalized_answer, keys.answer)
         question_topic = self.filtered.column.watch(
             keys.topics if topic_given else (), lambda: self._question_topic(row, question)

@@ -63,7 +63,10 @@ def _topics(columns: Columns, filtered: Filtered, places: Sequence[str], by_page
             "a column that names what a row is about, or the page it is from, would tell: --set data.topic_column=NAME"
         )
     name = None if column is None else columns.names[column]
-    return {"column": name, "pages": by_page} | counts.as_json()
+    # What the column does not name is found in the questions.
+    asked = sum(asked and place in SPLITS for asked, place in zip(filtered.asked, places, strict=True))
+    from_questions = counts.known if filtered.by_question and not by_page else asked
+    return {"column": name, "pages": by_page, "from_questions": from_questions} | counts.as_json()
 
 
 def check_counts(report: dict[str, Any]) -> None:
@@ -121,6 +124,8 @@ def show(report: dict[str, Any], advice: str, out_dir: Path) -> None:
     show_splits(report["splits"], report["leakage"], report["short_answers"])
     topics = report["topics"]
     named = f"column '{topics['column']}'" if topics["column"] else None
+    if named and topics["from_questions"] and not topics["pages"]:
+        named += f" ({topics['from_questions']:,} from the questions, where it names none)"
     origin = named or ("the names of the files" if topics["pages"] else "the questions")
     pages = "; rows from one page were kept together, because topics say too little" if topics["pages"] else ""
     _show_topics(topics, rows["kept"], f", from {origin}{pages}")

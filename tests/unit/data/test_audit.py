@@ -233,6 +233,7 @@ def test_topics_that_occur_once_are_not_known_rather_than_0(tmp_path: Path, caps
     assert report["topics"] == {
         "column": None,
         "pages": False,
+        "from_questions": number,
         "known": number,
         "distinct": number,
         "once": number,
@@ -244,7 +245,7 @@ def test_topics_that_occur_once_are_not_known_rather_than_0(tmp_path: Path, caps
     found = audit(tmp_path / "out")
     assert found.leakage == report["leakage"]
     assert found.as_json()["topics"] == {
-        key: value for key, value in report["topics"].items() if key not in ("column", "pages")
+        key: value for key, value in report["topics"].items() if key not in ("column", "pages", "from_questions")
     }
     assert found.leaks == 0
     card = (tmp_path / "out/README.md").read_text(encoding="utf-8")
@@ -264,7 +265,15 @@ def test_rows_of_one_page_stay_together_where_topics_tell_nothing(
 ) -> None:
     header = ("question", "answer", "URL")
     report = converted(write_csv(tmp_path / "in.csv", PAGES, header), tmp_path / "out", test_fraction=0.2)
-    expected = {"column": "URL", "pages": True, "known": 120, "distinct": 30, "once": 0, "doubt": None}
+    expected = {
+        "column": "URL",
+        "pages": True,
+        "from_questions": 0,
+        "known": 120,
+        "distinct": 30,
+        "once": 0,
+        "doubt": None,
+    }
     assert report["topics"] == expected
     assert report["leakage"] == {"test": NONE, "validation": NONE}
     assert "warning" not in capsys.readouterr().err

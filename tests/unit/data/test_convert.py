@@ -7,6 +7,7 @@ import json
 import os
 import subprocess
 import sys
+from collections import Counter
 from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import Any
@@ -120,6 +121,7 @@ def test_each_row_is_in_a_split_or_rejected(messy: Path, tmp_path: Path) -> None
     assert report["topics"] == {
         "column": None,
         "pages": False,
+        "from_questions": 100,
         "known": 100,
         "distinct": 100,
         "once": 100,
@@ -176,6 +178,62 @@ def test_rows_not_drawn_are_rejected_with_their_raw_text(messy: Path, tmp_path: 
     assert [row["row"] for row in rejected] == sorted(row["row"] for row in rejected)
     not_sampled = [row for row in rejected if row["reason"] == "not_sampled"]
     assert not_sampled[0]["question"].startswith(" What  is disease")
+
+
+def rows_of_topics(topics: Sequence[object]) -> list[list[object]]:
+    return [
+        [f"What are the symptoms of illness{number // 2}?", f"Sign {number} of it, told in a sentence.", topic]
+        for number, topic in enumerate(topics)
+    ]
+
+
+@pytest.mark.parametrize("missing", ["", " ", "null", "n/a", r"\n"])
+def test_a_topic_that_is_missing_in_its_column_is_found_in_the_question(missing: str, tmp_path: Path) -> None:
+    given = [missing if number % 3 == 0 else f"Illness{number // 2}" for number in range(120)]
+    source = tmp_path / "in.csv"
+    with open(source, "w", encoding="utf-8", newline="") as file:
+        csv.writer(file).writerows([["question", "answer", "topic"], *rows_of_topics(given)])
+    report = run(source, tmp_path / "out")
+    kept = {split: lines_of(tmp_path / f"out/{split}.jsonl") for split in ("train", "validation", "test")}
+    assert report["topics"]["column"] == "topic"
+    assert report["topics"]["from_questions"] == 40
+    assert (report["topics"]["known"], report["topics"]["distinct"]) == (120, 60)
+    for rows in kept.values():
+        # Both rows of an illness stand in one split, whether the column or the question names it.
+        assert set(Counter(row["topic"].lower() for row in rows).values()) == {2}
+
+
+def test_topics_of_rows_that_lack_the_key_are_found_in_the_questions(tmp_path: Path) -> None:
+    rows = [dict(zip(("question", "answer", "topic"), row, strict=True)) for row in rows_of_topics(["x"] * 40)]
+    for number, row in enumerate(rows):
+        row["topic"] = None if number % 4 == 1 else f"illness{number // 2}"
+        if number % 4 == 3:
+            del row["topic"]
+    source = tmp_path / "in.jsonl"
+    source.write_text("".join(json.dumps(row) + "\n" for row in rows))
+    report = run(source, tmp_path / "out")
+    assert report["topics"]["from_questions"] == 20
+    assert (report["topics"]["known"], report["topics"]["distinct"]) == (40, 20)
+
+
+def test_a_column_with_one_topic_and_gaps_is_no_column_of_topics(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    source = tmp_path / "in.csv"
+    with open(source, "w", encoding="utf-8", newline="") as file:
+        given = ["" if number % 5 == 0 else "general" for number in range(100)]
+        csv.writer(file).writerows([["question", "answer", "topic"], *rows_of_topics(given)])
+    report = run(source, tmp_path / "out")
+    assert report["topics"] == {
+        "column": None,
+        "pages": False,
+        "from_questions": 100,
+        "known": 100,
+        "distinct": 50,
+        "once": 0,
+        "doubt": None,
+    }
+    assert "holds the same topic on all 80 rows that name one" in " ".join(capsys.readouterr().err.split())
 
 
 def test_copies_of_an_answer(tmp_path: Path) -> None:

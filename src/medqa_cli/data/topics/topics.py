@@ -144,12 +144,13 @@ class TopicCounts:
 
 @dataclass
 class ColumnOfOneTopic:
-    """Detects a topic column that gives all rows the same topic and so is useless.
+    """Detects a topic column that gives all rows the same topic, or all but some that have none, and so is useless.
 
     As long as it does, the topics that the questions name are kept in its place.
     """
 
     _given: tuple[bytes, ...] = ()
+    rows_given: int = 0
     _named: list[tuple[bytes, ...]] = field(default_factory=list)
     _tells: bool = False
 
@@ -163,17 +164,18 @@ class ColumnOfOneTopic:
         Returns:
             the topic that the question names; None once the column has shown two topics.
         """
-        if self._tells or not given or (self._named and given != self._given):
+        if self._tells or (given and self._given and given != self._given):
             self._tells, self._named = True, []
             return None
         topic = named()
-        self._given = given
+        self._given = given or self._given
+        self.rows_given += bool(given)
         self._named.append(tuple(key_of(name) for name in topic_names(topic)))
         return topic
 
     def without_it(self, keys: Sequence[RowKeys]) -> list[RowKeys] | None:
         """Return the rows' keys with the topics that their questions name; None where the column has several topics."""
-        if self._tells or len(keys) < FEWEST_ROWS_OF_ONE_TOPIC:
+        if self._tells or 2 * self.rows_given < max(len(keys), 2 * FEWEST_ROWS_OF_ONE_TOPIC):
             return None
         return [replace(key, topics=topics) for key, topics in zip(keys, self._named, strict=True)]
 
