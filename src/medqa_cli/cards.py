@@ -9,13 +9,12 @@ from __future__ import annotations
 import json
 import re
 from collections.abc import Mapping
-from dataclasses import dataclass
 from functools import cache
 from typing import Any
 
 import yaml
 
-from medqa_cli.config.schema import LoraConfig, ModelConfig, TrainConfig
+from medqa_cli.config.schema import Config
 from medqa_cli.prompt.encoder import PromptContract
 from medqa_cli.resources import template_environment
 
@@ -106,36 +105,29 @@ def _front_matter(values: Mapping[str, Any]) -> Markdown:
     return Markdown(yaml.safe_dump(dict(values), sort_keys=False, allow_unicode=True, width=10_000))
 
 
-@dataclass(frozen=True)
-class CardInfo:
-    """What a data card says beside the report.
-
-    Args:
-        name: a name for people, for the title.
-        seed: what drew the splits.
-        licence: of the source, as it names it; None: not known.
-        medqa_version: the version that made the data.
-        settings: the values of the section ``data``.
-        rule_docs: what each cleaning rule does, in one line.
-        shows_languages: whether languages other than English are worth a table.
-    """
-
-    name: str
-    seed: int
-    licence: str | None
-    medqa_version: str
-    settings: Mapping[str, Any]
-    rule_docs: Mapping[str, str]
-    shows_languages: bool = False
-
-
-def data_card(report: Mapping[str, Any], info: CardInfo) -> str:
+def data_card(
+    report: Mapping[str, Any],
+    *,
+    name: str,
+    seed: int,
+    licence: str | None,
+    medqa_version: str,
+    settings: Mapping[str, Any],
+    rule_docs: Mapping[str, str],
+    shows_languages: bool = False,
+) -> str:
     """Return the card of a data folder.
 
     Args:
         report: the content of ``report.json``. ``topics``, ``paraphrases``, ``languages`` and ``source.files`` may be
             missing.
-        info: what is not in the report.
+        name: the title.
+        seed: seed of the splits.
+        licence: of the source, as it names it; None: unknown.
+        medqa_version: the version that made the data.
+        settings: the values of the section ``data``.
+        rule_docs: what each cleaning rule does, in one line.
+        shows_languages: whether languages other than English are worth a table.
 
     Returns:
         YAML front matter as the hub reads it and a page of Markdown.
@@ -143,15 +135,15 @@ def data_card(report: Mapping[str, Any], info: CardInfo) -> str:
     kept, languages, paraphrases = report["rows"]["kept"], report.get("languages", {}), report.get("paraphrases", 0)
     rows = kept + paraphrases
     size = min(len(str(rows)) - 3, len(_SIZES) - 1) if rows >= 1000 else 0
-    # Languages of less than a hundredth of the rows are left out: single rows are told wrongly here and there.
-    told = [name for name, n in languages.items() if name != _UNDETERMINED and 100 * n >= sum(languages.values())]
+    # Languages of less than a hundredth of the rows are left out: some rows are misidentified.
+    common = [code for code, n in languages.items() if code != _UNDETERMINED and 100 * n >= sum(languages.values())]
     # A split without rows is left out: its file is empty, and `datasets` cannot load it.
-    files = [{"split": name, "path": f"{name}.jsonl"} for name, count in report["splits"].items() if count]
+    files = [{"split": split, "path": f"{split}.jsonl"} for split, count in report["splits"].items() if count]
     front = {
-        "pretty_name": one_line(info.name),
-        **_licence_keys(info.licence),
+        "pretty_name": one_line(name),
+        **_licence_keys(licence),
         "task_categories": ["question-answering", "text-generation"],
-        **({"language": told} if told else {}),
+        **({"language": common} if common else {}),
         "tags": ["medical"],
         "size_categories": [_SIZES[size]],
         "configs": [{"config_name": "default", "data_files": files}],
@@ -160,16 +152,21 @@ def data_card(report: Mapping[str, Any], info: CardInfo) -> str:
         "data_card.md.j2",
         front_matter=_front_matter(front),
         report=report,
-        info=info,
+        name=name,
+        seed=seed,
+        licence=licence,
+        medqa_version=medqa_version,
+        rule_docs=rule_docs,
+        paraphrases_per_question=settings.get("paraphrases_per_question"),
         files=report["source"].get("files") or [report["source"]],
         most_files=MOST_FILES,
         rejected=sorted(report["rows"]["rejected"].items(), key=lambda item: (-item[1], item[0])),
-        languages=languages if info.shows_languages else {},
+        languages=languages if shows_languages else {},
         undetermined=_UNDETERMINED,
         paraphrases=paraphrases,
         topics=report.get("topics"),
         shared=dict.fromkeys(kind for counts in report["leakage"].values() for kind in counts),
-        settings={key: (doc, info.settings[key]) for key, doc in _DATA_SETTINGS.items() if key in info.settings},
+        settings={key: (doc, settings[key]) for key, doc in _DATA_SETTINGS.items() if key in settings},
     )
 
 
@@ -182,52 +179,63 @@ def _licence_keys(licence: str | None) -> dict[str, str]:
     return {"license": "other", "license_name": key or "as-stated-in-the-card"}
 
 
-@dataclass(frozen=True)
-class CardFacts:
-    """What an adapter's card is written from.
+def adapter_card(
+    config: Config,
+    *,
+    base_name: str,
+    base_kind: str,
+    base_revision: str | None,
+    contract: PromptContract,
+    compute_dtype: str,
+    summary: Mapping[str, Any],
+    data: Mapping[str, Any] | None,
+    environment: Mapping[str, Any],
+) -> str:
+    """Return the card of an adapter: what was trained, how to load it.
 
-    ``base_kind``: ``hub``, ``folder`` or ``gguf``; ``summary``: the content of ``train.json``; ``data``: the content of
-    the data folder's ``report.json``, None where there is none; ``environment``: that of ``environment.json``;
-    ``compute_dtype``: name of the type of the products.
+    Args:
+        config: the configuration of the training.
+        base_name: the base as the config names it.
+        base_kind: ``hub``, ``folder`` or ``gguf``.
+        base_revision: commit of the base; None: unknown.
+        contract: the prompt.
+        compute_dtype: name of the type of the matrix products.
+        summary: the content of ``train.json``.
+        data: the content of the data folder's ``report.json``; None: there is none.
+        environment: the content of ``environment.json``.
     """
-
-    base_name: str
-    base_kind: str
-    base_revision: str | None
-    contract: PromptContract
-    model: ModelConfig
-    lora: LoraConfig
-    train: TrainConfig
-    seed: int
-    compute_dtype: str
-    summary: Mapping[str, Any]
-    data: Mapping[str, Any] | None
-    environment: Mapping[str, Any]
-
-
-def adapter_card(facts: CardFacts) -> str:
-    """Return the card of an adapter: what was trained, how to load it."""
-    is_hub = facts.base_kind == "hub"
+    is_hub = base_kind == "hub"
     front: dict[str, Any] = {"library_name": "peft", "pipeline_tag": "text-generation"}
     tags = ["lora", "medical", "medqa-cli"]
     # The hub takes nothing but its own ids here.
     if is_hub:
-        front["base_model"] = facts.base_name
-        tags.append(f"base_model:adapter:{facts.base_name}")
-    source = facts.data["source"] if facts.data else {}
-    versions = facts.environment["packages"]
+        front["base_model"] = base_name
+        tags.append(f"base_model:adapter:{base_name}")
+    source = data["source"] if data else {}
+    versions = environment["packages"]
     return _rendered(
         "adapter_card.md.j2",
         front_matter=_front_matter({**front, "tags": tags}),
-        facts=facts,
-        name=facts.base_name if is_hub else file_name(facts.base_name),
-        code=_rendered("load_adapter.py.j2", facts=facts, base=facts.base_name if is_hub else PLACEHOLDER),
+        config=config,
+        base_kind=base_kind,
+        contract=contract,
+        compute_dtype=compute_dtype,
+        summary=summary,
+        data=data,
+        environment=environment,
+        name=base_name if is_hub else file_name(base_name),
+        code=_rendered(
+            "load_adapter.py.j2",
+            config=config,
+            contract=contract,
+            compute_dtype=compute_dtype,
+            base_revision=base_revision,
+            base=base_name if is_hub else PLACEHOLDER,
+        ),
         files=(source.get("files") or [source])[:MOST_FILES],
-        lora={key: getattr(facts.lora, key) for key in _LORA_KEYS},
-        train={key: getattr(facts.train, key) for key in _TRAIN_KEYS},
-        versions={
-            name: versions[name] for name in ("torch", "transformers", "peft", "bitsandbytes") if name in versions
-        },
+        lora={key: getattr(config.lora, key) for key in _LORA_KEYS},
+        train={key: getattr(config.train, key) for key in _TRAIN_KEYS},
+        versions={name: versions[name] for name in _PACKAGES if name in versions},
     )
 
 

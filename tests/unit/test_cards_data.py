@@ -4,14 +4,14 @@ from __future__ import annotations
 
 import copy
 import json
-from dataclasses import asdict, replace
+from dataclasses import asdict
 from pathlib import Path
 from typing import Any
 
 import pytest
 import yaml
 
-from medqa_cli.cards import MOST_FILES, CardInfo, data_card
+from medqa_cli.cards import MOST_FILES, data_card
 from medqa_cli.config.schema import DataConfig
 
 SHA = "ab" * 32
@@ -28,14 +28,14 @@ REPORT: dict[str, Any] = {
     "topics": {"column": None, "known": 15_990, "distinct": 5_126, "once": 2_000, "doubt": None},
     "seconds": 3.18,
 }
-INFO = CardInfo(
-    name="medquad",
-    seed=42,
-    licence=None,
-    medqa_version="0.1.0",
-    settings=asdict(DataConfig(source="/home/ann/medquad.csv", dir="/home/ann/out", max_rows=16_000)),
-    rule_docs={"whitespace": "No needless spaces.", "echo": "No question in the answer."},
-)
+INFO: dict[str, Any] = {
+    "name": "medquad",
+    "seed": 42,
+    "licence": None,
+    "medqa_version": "0.1.0",
+    "settings": asdict(DataConfig(source="/home/ann/medquad.csv", dir="/home/ann/out", max_rows=16_000)),
+    "rule_docs": {"whitespace": "No needless spaces.", "echo": "No question in the answer."},
+}
 
 
 def report_with(**changed: Any) -> dict[str, Any]:
@@ -64,7 +64,7 @@ def table_of(page: str, first_cell: str) -> list[list[str]]:
 
 
 def test_front_matter() -> None:
-    front, _ = parts_of(data_card(REPORT, INFO))
+    front, _ = parts_of(data_card(REPORT, **INFO))
     assert front == {
         "pretty_name": "medquad",
         "license": "unknown",
@@ -97,7 +97,7 @@ def test_front_matter() -> None:
 )
 def test_size_category(kept: int, size: str) -> None:
     report = report_with(rows={"read": kept, "kept": kept, "rejected": {}})
-    assert parts_of(data_card(report, INFO))[0]["size_categories"] == [size]
+    assert parts_of(data_card(report, **INFO))[0]["size_categories"] == [size]
 
 
 @pytest.mark.parametrize(
@@ -119,13 +119,13 @@ def test_size_category(kept: int, size: str) -> None:
     ],
 )
 def test_licence(licence: str | None, keys: dict[str, str], sentence: str) -> None:
-    front, page = parts_of(data_card(REPORT, replace(INFO, licence=licence)))
+    front, page = parts_of(data_card(REPORT, **INFO | {"licence": licence}))
     assert {key: value for key, value in front.items() if key.startswith("license")} == keys
     assert f"## Licence\n\n{sentence}\n" in page
 
 
 def test_counts() -> None:
-    _, page = parts_of(data_card(REPORT, INFO))
+    _, page = parts_of(data_card(REPORT, **INFO))
     assert "16,407 rows read = 16,000 kept + 407 rejected." in page
     assert table_of(page, "rejected because") == [["`exact_duplicate`", "400"], ["`empty_answer`", "7"]]
     assert table_of(page, "split") == [
@@ -148,7 +148,7 @@ def test_counts() -> None:
 
 
 def test_settings_and_columns() -> None:
-    _, page = parts_of(data_card(REPORT, INFO))
+    _, page = parts_of(data_card(REPORT, **INFO))
     values = {name: value for name, _, value in table_of(page, "setting")}
     assert values["`seed`"] == "42"
     assert values["`test_fraction`"] == "0.1"
@@ -162,40 +162,40 @@ def test_settings_and_columns() -> None:
 
 
 def test_paraphrases_are_told_apart_from_rows() -> None:
-    info = replace(INFO, settings=asdict(DataConfig(paraphrases_per_question=3)))
-    card = data_card(report_with(paraphrases=84_000), info)
+    info = INFO | {"settings": asdict(DataConfig(paraphrases_per_question=3))}
+    card = data_card(report_with(paraphrases=84_000), **info)
     front, page = parts_of(card)
     assert front["size_categories"] == ["100K<n<1M"]
     assert "`train.jsonl` also holds 84,000 paraphrases" in page
     assert ["train", "`train.jsonl`", "13,600", "85.0 %"] in table_of(page, "split")
     assert table_of(page, "column")[-1][0] == "`paraphrase_of`"
-    assert "paraphrases," not in data_card(report_with(paraphrases=0), INFO)
+    assert "paraphrases," not in data_card(report_with(paraphrases=0), **INFO)
 
 
 def test_what_is_not_known_or_not_done() -> None:
     report = report_with(tokens=None, cleaning={}, rows={"read": 16_000, "kept": 16_000, "rejected": {}})
     del report["topics"]
-    _, page = parts_of(data_card(report, INFO))
+    _, page = parts_of(data_card(report, **INFO))
     assert "Not measured: no tokenizer was at hand." in page
     assert "No cleaning rule was switched on." in page
     assert "16,000 rows read = 16,000 kept + 0 rejected." in page
     assert "rejected because" not in page
     assert "have a topic" not in page
     unknown = report_with(topics={"column": "focus", "known": 0, "distinct": 0})
-    assert "No topic is known of any row." in data_card(unknown, INFO)
+    assert "No topic is known of any row." in data_card(unknown, **INFO)
     from_column = report_with(topics={"column": "focus|area", "known": 9, "distinct": 4})
     assert "9 of 16,000 rows have a topic, 4 different ones, from the column focus\\|area." in data_card(
-        from_column, INFO
+        from_column, **INFO
     )
 
 
 def test_nothing_of_this_machine_or_this_run() -> None:
-    card = data_card(REPORT, INFO)
+    card = data_card(REPORT, **INFO)
     assert table_of(card, "file") == [["medquad.csv", SHA]]
-    assert data_card(report_with(seconds=99.0), INFO) == card
+    assert data_card(report_with(seconds=99.0), **INFO) == card
     moved = report_with(source={"path": r"C:\Users\Bob\medquad.csv", "sha256": SHA})
-    elsewhere = replace(INFO, settings=asdict(DataConfig(source="x", dir="y", max_rows=16_000)))
-    assert data_card(moved, elsewhere) == card
+    elsewhere = INFO | {"settings": asdict(DataConfig(source="x", dir="y", max_rows=16_000))}
+    assert data_card(moved, **elsewhere) == card
     for word in ("ann", "secret", "/home", "3.18"):
         assert word not in card
 
@@ -205,7 +205,7 @@ def test_several_sources() -> None:
         {"path": f"/data/part{i:02}/rows_{i}.csv", "sha256": f"{i:064}"} for i in range(MOST_FILES + 3)
     ]
     files[1] = {"path": "owner/name", "sha256": None}
-    _, page = parts_of(data_card(report_with(source={"path": "/data", "sha256": SHA, "files": files}), INFO))
+    _, page = parts_of(data_card(report_with(source={"path": "/data", "sha256": SHA, "files": files}), **INFO))
     rows = table_of(page, "file")
     assert len(rows) == MOST_FILES
     assert rows[0] == ["rows\\_0.csv", "0" * 64]
@@ -231,8 +231,8 @@ HOSTILE = [
 @pytest.mark.parametrize("name", HOSTILE)
 def test_hostile_names(name: str) -> None:
     report = report_with(source={"path": name, "sha256": SHA}, topics={"column": name, "known": 5, "distinct": 5})
-    info = replace(INFO, name=name, licence=name, rule_docs={"whitespace": name})
-    card = data_card(report, info)
+    info = INFO | {"name": name, "licence": name, "rule_docs": {"whitespace": name}}
+    card = data_card(report, **info)
     card.encode("utf-8")
     front, page = parts_of(card)
     shown = " ".join("".join(c if c.isprintable() else " " for c in name).split())
@@ -268,7 +268,7 @@ def test_datasets_loads_the_folder(tmp_path: Path, monkeypatch: pytest.MonkeyPat
     (tmp_path / "rejected.jsonl").write_text('{"row": 1, "reason": "empty_answer", "question": "q", "answer": ""}\n')
     (tmp_path / "report.json").write_text(json.dumps(REPORT))
     report = report_with(splits=sizes, rows={"read": 10, "kept": sum(sizes.values()), "rejected": {}})
-    (tmp_path / "README.md").write_text(data_card(report, INFO), encoding="utf-8")
+    (tmp_path / "README.md").write_text(data_card(report, **INFO), encoding="utf-8")
     monkeypatch.setattr(datasets.config, "HF_DATASETS_OFFLINE", True)
     loaded = datasets.load_dataset(str(tmp_path), cache_dir=str(tmp_path.parent / f"cache-{tmp_path.name}"))
     assert {name: len(rows) for name, rows in loaded.items()} == {name: size for name, size in sizes.items() if size}

@@ -17,7 +17,7 @@ from pathlib import Path
 from typing import Any
 
 from medqa_cli import __version__, console
-from medqa_cli.cards import CardInfo, data_card
+from medqa_cli.cards import data_card
 from medqa_cli.config.schema import DataConfig
 from medqa_cli.data.audit import audit_written
 from medqa_cli.data.cleaning.reasons import enabled_reasons
@@ -90,10 +90,17 @@ def convert(
         with stages.stage("report"):
             rule_docs = {name: rule.doc for name, rule in RULES.items()}
             shows_languages = has_other_languages(report.get("languages", {}))
-            info = CardInfo(
-                Path(sources[0]).name, seed, opened.licence, __version__, asdict(data), rule_docs, shows_languages
+            card = data_card(
+                report,
+                name=Path(sources[0]).name,
+                seed=seed,
+                licence=opened.licence,
+                medqa_version=__version__,
+                settings=asdict(data),
+                rule_docs=rule_docs,
+                shows_languages=shows_languages,
             )
-            (folder / CARD_NAME).write_text(data_card(report, info), encoding="utf-8", newline="\n")
+            (folder / CARD_NAME).write_text(card, encoding="utf-8", newline="\n")
             if lengths is not None:
                 lengths.draw(folder / LENGTHS_NAME)
         report |= {"seconds": stages.total(), "stage_seconds": stages.seconds()}

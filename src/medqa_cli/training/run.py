@@ -11,7 +11,7 @@ from typing import Any
 import torch
 
 from medqa_cli import console, distributed
-from medqa_cli.cards import CardFacts, adapter_card
+from medqa_cli.cards import adapter_card
 from medqa_cli.config.schema import Config
 from medqa_cli.data.data_folder import report_of
 from medqa_cli.environment import describe_environment
@@ -205,20 +205,15 @@ def _save(
     def write() -> None:
         write_json(run.train_json_path, summary)
         card = adapter_card(
-            CardFacts(
-                base_name=inputs.source.name,
-                base_kind=inputs.source.kind,
-                base_revision=inputs.source.revision,
-                contract=inputs.contract,
-                model=config.model,
-                lora=config.lora,
-                train=config.train,
-                seed=config.seed,
-                compute_dtype=devices.dtype_name(inputs.dtype),
-                summary=complete,
-                data=report_of(Path(config.data.dir)),  # None if damaged: no reason to give up a trained adapter
-                environment=environment,
-            )
+            config,
+            base_name=inputs.source.name,
+            base_kind=inputs.source.kind,
+            base_revision=inputs.source.revision,
+            contract=inputs.contract,
+            compute_dtype=devices.dtype_name(inputs.dtype),
+            summary=complete,
+            data=report_of(Path(config.data.dir)),  # None if damaged: no reason to give up a trained adapter
+            environment=environment,
         )
         save_adapter(
             run.adapter_dir,
