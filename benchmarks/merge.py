@@ -155,7 +155,7 @@ def make(folder: Path) -> None:
     from safetensors.torch import save_file
     from transformers import AutoModelForCausalLM, LlamaConfig
 
-    from medqa_cli.merging.safetensors_writer import make_shards, write_shards
+    from medqa_cli.merging.model_folder import make_shards, write_shards
     from medqa_cli.model.weights import StoredTensor, as_bytes
 
     layers = int(sys.argv[sys.argv.index("--layers") + 1])

@@ -16,7 +16,7 @@ import torch
 
 from helpers.commands import Outcome
 from helpers.models import make_chatml_tokenizer, make_tiny_model
-from medqa_cli.merging import model_folder, safetensors_writer, verify
+from medqa_cli.merging import model_folder, verify
 from medqa_cli.merging import run as merging
 from medqa_cli.merging.streaming_model import NotStreamable
 from medqa_cli.model.weights import WeightFiles
@@ -190,15 +190,15 @@ def test_switching_to_the_better_one_writes_its_weights(
 
 
 def test_a_file_that_is_not_what_was_measured(trained: Path, medqa: Medqa, monkeypatch: pytest.MonkeyPatch) -> None:
-    real = merging._write
+    real = merging.MergedModel.write
 
-    def write_badly(written: Any, name: str, folder: Path, out_dir: Path) -> None:
-        real(written, name, folder, out_dir)
+    def write_badly(model: merging.MergedModel, name: str) -> None:
+        real(model, name)
         if name == "original":
-            path = next(folder.glob("model-00001-*"))
+            path = next(model.folder.glob("model-00001-*"))
             path.write_bytes(path.read_bytes()[:-1] + b"\x01")
 
-    monkeypatch.setattr(merging, "_write", write_badly)
+    monkeypatch.setattr(merging.MergedModel, "write", write_badly)
     monkeypatch.setattr(verify.Verification, "better", lambda self: "original")
     fails(medqa("merge"), 1, "was not written as it was computed")
     assert not Path("run/merged").exists()
@@ -317,7 +317,7 @@ def test_the_model_card_names_no_path(trained: Path, medqa: Medqa) -> None:
     summary = merged(medqa("merge", "--json"))
     card = Path("run/merged/README.md").read_text()
     assert str(trained) not in card
-    for said in ("Base: base", "rank 4", "Not for clinical use", "trained beside nf4 (double quantization)", "qa.csv"):
+    for said in ("Base: base", "rank 4", "Not for clinical use", "trained on nf4 (double quantization)", "qa.csv"):
         assert said in card
     assert f"{summary['verification']['candidates']['nf4']['mean_kl']:.2e}" in card
 
@@ -327,8 +327,8 @@ def test_the_table(trained: Path, medqa: Medqa) -> None:
     assert shown.code == 0, shown.err
     for said in (
         "base weights",
-        "merged onto nf4",
-        "merged onto original",
+        "merged into nf4",
+        "merged into original",
         "noise floor",
         "top-1 agreement",
         "run/merged",
@@ -345,7 +345,7 @@ def test_an_adapter_that_was_not_trained_in_four_bit(
 ) -> None:
     enter(trained_once[quantization], tmp_path, monkeypatch)
     kind = {"none": "unquantized", "int8": "int8"}[quantization]
-    fails(medqa("merge", "--base-weights", "nf4"), 2, f"was trained beside {kind} weights", "--base-weights original")
+    fails(medqa("merge", "--base-weights", "nf4"), 2, f"was trained on {kind} weights", "--base-weights original")
     summary = merged(medqa("merge", "--json"))
     assert (summary["base_weights"], list(summary["verification"]["candidates"])) == ("original", ["original"])
     assert summary["verification"]["answer_nll"]["nf4"] is None
@@ -419,10 +419,10 @@ def test_a_second_merge_does_nothing(trained: Path, medqa: Medqa, monkeypatch: p
         raise AssertionError("it merged again")
 
     with monkeypatch.context() as patch:
-        patch.setattr(merging, "_write", not_again)
+        patch.setattr(merging.MergedModel, "write", not_again)
         again = medqa("merge", "--json")
     assert merged(again) == first
-    assert "run/merged holds this very merge already; nothing was done" in again.err
+    assert "run/merged already holds this merge; nothing was done" in again.err
     assert {path.name: path.stat().st_mtime_ns for path in Path("run/merged").iterdir()} == before
 
 
@@ -454,10 +454,10 @@ def damage_merge_json() -> None:
 @pytest.mark.parametrize(
     ("change", "said"),
     [
-        (cut_a_shard, "is not whole (model-00001"),
-        (train_on, "of other inputs: it is replaced"),
-        (touch_the_base, "of other inputs: it is replaced"),
-        (other_questions, "of other inputs: it is replaced"),
+        (cut_a_shard, "is incomplete (model-00001"),
+        (train_on, "of other inputs, which is replaced"),
+        (touch_the_base, "of other inputs, which is replaced"),
+        (other_questions, "of other inputs, which is replaced"),
         (damage_merge_json, "is damaged: merging again"),
     ],
 )
@@ -480,7 +480,7 @@ def test_a_model_that_fails_its_comparison_is_put_aside(
     before = content(Path("run/merged"))
     monkeypatch.setattr(verify, "MAX_MEAN_KL", 1e-12)
     outcome = medqa("merge", "--base-weights", "nf4")
-    fails(outcome, 1, "does not answer like base + adapter", "mean KL divergence", "put into run/merged.failed")
+    fails(outcome, 1, "does not answer like base + adapter", "mean KL divergence", "moved to run/merged.failed")
     assert content(Path("run/merged")) == before
     failed = json.loads(Path("run/merged.failed/merge.json").read_text())
     assert (failed["base_weights"], failed["verification"]["passed"]) == ("nf4", False)
@@ -523,12 +523,14 @@ def test_a_model_that_cannot_be_read_layer_by_layer_is_not_compared(
     trained: Path, medqa: Medqa, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     def refuse(*_: Any, **__: Any) -> None:
-        raise NotStreamable("the files hold no tensor for gate_up_proj by itself")
+        raise NotStreamable("the files hold no separate tensor for gate_up_proj")
 
     monkeypatch.setattr(merging, "streamed_model", refuse)
     outcome = medqa("merge", "--json")
-    assert merged(outcome)["not_verified"] == "the files hold no tensor for gate_up_proj by itself"
-    assert "was not compared with base + adapter: the files hold no tensor for gate_up_proj by itself" in outcome.err
+    assert merged(outcome)["not_verified"] == "the files hold no separate tensor for gate_up_proj"
+    assert "was not compared with base + adapter: the files hold no separate tensor for gate_up_proj" in outcome.err
+    # It is in float16 only if a comparison has shown that activations fit.
+    assert types_of("run/merged") == ({"BF16"}, "bfloat16")
 
 
 def test_a_chat_template_that_is_not_exact_is_said(
@@ -625,6 +627,17 @@ def test_an_adapter_of_another_base(trained: Path, medqa: Medqa, chatml_tokenize
     assert content(Path("run/merged")) == before
 
 
+def test_another_prompt_for_an_adapter_without_a_contract_merges_again(trained: Path, medqa: Medqa) -> None:
+    """The prompt of such an adapter is the config's; it used to be taken for the merge that was there."""
+    Path("run/adapter/prompt.json").unlink()
+    Path("data/validation.jsonl").unlink()
+    plain = ("merge", "--json", "--set", "prompt.template=plain")
+    merged(medqa("merge", "--json"))
+    merged(medqa(*plain))
+    assert json.loads(Path("run/merged/prompt.json").read_text())["text"]["template"] == "plain"
+    assert "already holds this merge" in medqa(*plain).err
+
+
 @pytest.mark.parametrize(
     ("kept", "said"),
     [
@@ -679,14 +692,14 @@ def test_a_full_disk(trained: Path, medqa: Medqa, monkeypatch: pytest.MonkeyPatc
     before = content(Path("run/merged"))
     with monkeypatch.context() as patch:
         usage = type(shutil.disk_usage("."))(10**9, 10**9 - 1000, 1000)
-        patch.setattr(safetensors_writer.shutil, "disk_usage", lambda path: usage)
+        patch.setattr(model_folder.shutil, "disk_usage", lambda path: usage)
         fails(medqa("merge", "--base-weights", "nf4"), 2, "not enough room for the merged model", "--out DIR")
 
     def full(*_: Any) -> None:
         raise OSError(errno.ENOSPC, "No space left on device")
 
     with monkeypatch.context() as patch:
-        patch.setattr(safetensors_writer, "_write_all", full)
+        patch.setattr(model_folder, "_write_all", full)
         fails(medqa("merge", "--base-weights", "nf4"), 2, "no space is left on the disk", "nothing was changed")
     assert content(Path("run/merged")) == before
     nothing_left_over()
@@ -695,7 +708,7 @@ def test_a_full_disk(trained: Path, medqa: Medqa, monkeypatch: pytest.MonkeyPatc
 def test_an_interrupted_merge_changes_nothing(trained: Path, medqa: Medqa, monkeypatch: pytest.MonkeyPatch) -> None:
     merged(medqa("merge", "--json", "--base-weights", "original"))
     before = content(Path("run/merged"))
-    real, calls = safetensors_writer._write_all, []
+    real, calls = model_folder._write_all, []
 
     def interrupt(*arguments: Any) -> None:
         calls.append(1)
@@ -704,7 +717,7 @@ def test_an_interrupted_merge_changes_nothing(trained: Path, medqa: Medqa, monke
         real(*arguments)
 
     with monkeypatch.context() as patch:
-        patch.setattr(safetensors_writer, "_write_all", interrupt)
+        patch.setattr(model_folder, "_write_all", interrupt)
         fails(medqa("merge", "--base-weights", "nf4"), 130, "interrupted")
     assert content(Path("run/merged")) == before
     nothing_left_over()

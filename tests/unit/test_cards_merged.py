@@ -49,7 +49,7 @@ def test_merged_card_says_what_was_measured() -> None:
     }
     card = merged_card({**SUMMARY, "verification": verification}, "/home/ann/models/base", "folder", CONTRACT)
     assert "| base + adapter | 1.2000 |  |  |  |" in card
-    assert "| merged onto nf4 | 1.2346 | 1.23e-04 | 0.500 | 0.9900 |" in card
+    assert "| merged into nf4 | 1.2346 | 1.23e-04 | 0.500 | 0.9900 |" in card
     assert "| noise floor: base + adapter in bfloat16 | 1.2346 | 1.23e-04 | 0.500 | 0.9900 |" in card
     assert "# base, tuned on medical questions and answers" in card
     assert "/home" not in card

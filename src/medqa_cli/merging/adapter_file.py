@@ -9,38 +9,35 @@ import math
 import re
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
 
 import torch
 
 from medqa_cli.errors import InputError
-from medqa_cli.model.checks.adapter import ADAPTER_CONFIG_NAME, read_adapter_config, refuse_endless_patterns
+from medqa_cli.merging.architecture import model_without_weights
+from medqa_cli.model.checks.adapter import read_adapter_config, refuse_endless_patterns
+from medqa_cli.model.checks.loading import loading
+from medqa_cli.model.load import load_config
 from medqa_cli.model.weights import WeightFiles, adapter_file, tensors_of_file
 
 _PREFIX = "base_model.model."
-# What PEFT puts behind the name of a layer: matrices of a linear layer, of an embedding, DoRA's magnitude, a bias.
+# What PEFT appends to the name of a layer: matrices of a linear layer or an embedding, DoRA's magnitude, a bias.
 _PART = re.compile(
     r"(?P<module>.+)\.(?P<part>lora_A\.weight|lora_B\.weight|lora_B\.bias|lora_embedding_A|lora_embedding_B"
     r"|lora_magnitude_vector(?:\.weight)?)"
 )
-# Any other tensor with one of these in its name belongs to a method that is not plain LoRA or DoRA.
+# Any other tensor with one of these in its name belongs to a method other than LoRA and DoRA.
 _FOREIGN = re.compile(r"\.(lora_|trainable_tokens|token_adapter|ia3_|oft_|vera_|hada_|lokr_)")
 
-# Features of PEFT's LoraConfig whose result is no fixed change of a weight, or was not worked out here.
+# Features of PEFT's LoraConfig whose result is no fixed change of a weight, or is not supported here. Others that medqa
+# does not even load: ``model.checks.adapter``.
 _UNSUPPORTED = {
     "alora_invocation_tokens": "Activated LoRA changes some tokens only and cannot be merged",
-    "arrow_config": "Arrow routes each token to its own adapter and cannot be merged",
     "ensure_weight_tying": "its changes of tied layers are themselves tied (ensure_weight_tying)",
-    "kasa_config": "KaSA changes the base weights themselves",
     "layer_replication": "the adapter repeats layers of the base (layer_replication)",
-    "megatron_config": "the adapter was made for Megatron's layers",
-    "monteclora_config": "MonteCLoRA is not supported",
     "target_parameters": "the adapter changes bare parameters (target_parameters), not layers",
     "trainable_token_indices": "the adapter trains single token embeddings (trainable_token_indices)",
-    "use_bdlora": "block-diagonal LoRA (use_bdlora) is not supported",
-    "use_qalora": "QALoRA (use_qalora) is made for GPTQ bases",
-    "velora_config": "VeLoRA is not supported",
 }
+_RESTORE = "restore adapter_config.json, or train again"
 _PLAIN_STARTS = (True, False, None, "gaussian", "eva", "orthogonal")
 
 
@@ -75,14 +72,32 @@ class AdapterFile:
         """
         self.folder = folder
         self.config = read_adapter_config(folder)
-        _refuse_unsupported(self.config, folder)
+        for option, reason in _UNSUPPORTED.items():
+            if self.config.get(option):
+                raise InputError(f"the adapter in {folder} cannot be merged: {reason}")
+        start = self.config.get("init_lora_weights", True)
+        if start not in _PLAIN_STARTS:
+            raise InputError(
+                f"the adapter in {folder} cannot be merged: init_lora_weights {start} changed the base's own weights",
+                "save it as a plain LoRA first: PEFT's save_pretrained(path_initial_model_for_weight_conversion=...)",
+            )
         self._file = WeightFiles(folder, {tensor.name: tensor for tensor in tensors_of_file(adapter_file(folder))})
         self.shapes = {name: tensor.shape for name, tensor in self._file.tensors.items()}
         modules = [key.removeprefix(_PREFIX).rpartition(".lora_")[0] for key in self.shapes]
         refuse_endless_patterns(self.config, modules, folder)
-        self.updates: dict[str, LoraUpdate] = {}
         self.replacements: dict[str, str] = {}
-        self._sort_keys()
+        parts: dict[str, dict[str, str]] = {}
+        for key in self.shapes:
+            name = key.removeprefix(_PREFIX)
+            if match := _PART.fullmatch(name):
+                parts.setdefault(match["module"], {})[match["part"].removesuffix(".weight")] = key
+            elif _FOREIGN.search(f".{name}"):
+                raise InputError(f"{folder}: {key} is not part of a LoRA or DoRA adapter; it cannot be merged")
+            else:
+                self.replacements[name.replace(".base_layer.", ".")] = key
+        self.updates = {module: self._update(module, keys) for module, keys in parts.items()}
+        if not self.updates and not self.replacements:
+            raise InputError(f"the adapter in {folder} holds no weights", "train again")
         saved = self.config.get("modules_to_save") or []
         self.own_copies = {
             name for name in self.replacements if any(name.rpartition(".")[0].endswith(module) for module in saved)
@@ -92,69 +107,64 @@ class AdapterFile:
         """Return one tensor in float32, on the CPU."""
         return self._file.whole(key).float()
 
-    def _sort_keys(self) -> None:
-        parts: dict[str, dict[str, str]] = {}
-        for key in self.shapes:
-            name = key.removeprefix(_PREFIX)
-            found = _PART.fullmatch(name)
-            if found:
-                parts.setdefault(found["module"], {})[found["part"].removesuffix(".weight")] = key
-            elif _FOREIGN.search(f".{name}"):
-                raise InputError(f"{self.folder}: {key} is not part of a LoRA or DoRA adapter; it cannot be merged")
-            else:
-                self.replacements[name.replace(".base_layer.", ".")] = key
-        self.updates = {module: self._update(module, own) for module, own in parts.items()}
-        if not self.updates and not self.replacements:
-            raise InputError(f"the adapter in {self.folder} holds no weights", "train again")
-
-    def _update(self, module: str, own: dict[str, str]) -> LoraUpdate:
-        is_embedding = "lora_embedding_A" in own
+    def _update(self, module: str, keys: dict[str, str]) -> LoraUpdate:
+        """Return the change of a layer by the keys of its tensors."""
+        is_embedding = "lora_embedding_A" in keys
         names = ("lora_embedding_A", "lora_embedding_B") if is_embedding else ("lora_A", "lora_B")
-        absent = [name for name in names if name not in own]
+        absent = [name for name in names if name not in keys]
         if absent:
             raise InputError(f"the adapter in {self.folder} is incomplete: {module} has no {absent[0]}", "train again")
-        if bool(self.config.get("use_dora")) != ("lora_magnitude_vector" in own):
+        if bool(self.config.get("use_dora")) != ("lora_magnitude_vector" in keys):
             raise InputError(
                 f"the adapter in {self.folder} contradicts itself: use_dora is {self.config.get('use_dora')}, but "
-                f"{module} has {'a' if 'lora_magnitude_vector' in own else 'no'} magnitude vector",
-                "restore adapter_config.json, or train again",
+                f"{module} has {'a' if 'lora_magnitude_vector' in keys else 'no'} magnitude vector",
+                _RESTORE,
             )
-        a_key, b_key = (own[name] for name in names)
+        a_key, b_key = (keys[name] for name in names)
         return LoraUpdate(
             module=module,
             a_key=a_key,
             b_key=b_key,
-            magnitude_key=own.get("lora_magnitude_vector"),
-            bias_key=own.get("lora_B.bias"),
+            magnitude_key=keys.get("lora_magnitude_vector"),
+            bias_key=keys.get("lora_B.bias"),
             scaling=self._scaling(module, a_key, b_key),
             is_embedding=is_embedding,
         )
 
     def _scaling(self, module: str, a_key: str, b_key: str) -> float:
+        """Return the factor of ``B @ A``; the patterns of the config may set rank and alpha of a layer."""
         from peft.utils.other import get_pattern_key
 
         ranks, alphas = (self.config.get(name) or {} for name in ("rank_pattern", "alpha_pattern"))
-        try:
-            r = int(ranks.get(get_pattern_key(ranks.keys(), module), self.config["r"]))
-            alpha = float(alphas.get(get_pattern_key(alphas.keys(), module), self.config["lora_alpha"]))
-        except (KeyError, TypeError, ValueError) as error:
-            raise InputError(f"{self.folder / ADAPTER_CONFIG_NAME} is damaged: r or lora_alpha: {error}") from error
+        r: int = ranks.get(get_pattern_key(ranks.keys(), module), self.config["r"])
+        alpha: float = alphas.get(get_pattern_key(alphas.keys(), module), self.config["lora_alpha"])
         if self.shapes[a_key][:1] != (r,) or self.shapes[b_key][1:] != (r,):
             raise InputError(
                 f"the adapter in {self.folder} contradicts itself: {module} has matrices of {self.shapes[a_key]} and "
                 f"{self.shapes[b_key]}, its config says rank {r}",
-                "restore adapter_config.json, or train again",
+                _RESTORE,
             )
         return alpha / math.sqrt(r) if self.config.get("use_rslora") else alpha / r
 
 
-def _refuse_unsupported(config: dict[str, Any], folder: Path) -> None:
-    for key, reason in _UNSUPPORTED.items():
-        if config.get(key):
-            raise InputError(f"the adapter in {folder} cannot be merged: {reason}")
-    start = config.get("init_lora_weights", True)
-    if start not in _PLAIN_STARTS:
-        raise InputError(
-            f"the adapter in {folder} cannot be merged: init_lora_weights {start} changed the base's own weights",
-            "save it as a plain LoRA first: PEFT's save_pretrained(path_initial_model_for_weight_conversion=...)",
-        )
+def expected_tensors(base_dir: Path, adapter_dir: Path) -> set[str]:
+    """Return the names of the tensors that an adapter must hold by its config; none if PEFT renames them on loading.
+
+    Args:
+        base_dir: the base's folder.
+        adapter_dir: the adapter's.
+
+    Raises:
+        InputError: the adapter's config does not fit the base.
+    """
+    from peft import LoraConfig, get_peft_model, get_peft_model_state_dict
+
+    values = read_adapter_config(adapter_dir)
+    base = model_without_weights(load_config(str(base_dir)), base_dir)
+    refuse_endless_patterns(values, [name for name, _ in base.named_modules()], adapter_dir)
+    with loading("adapter", adapter_dir, "check that it was trained on this base"), torch.device("meta"):
+        config = LoraConfig.from_pretrained(str(adapter_dir))
+        model = get_peft_model(base, config)
+        if config.target_parameters:
+            return set()
+        return set(get_peft_model_state_dict(model, save_embedding_layers=False))

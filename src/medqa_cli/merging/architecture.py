@@ -1,13 +1,13 @@
-"""The base model without its weights: names, shapes, kinds of layers, ties, and which layers 4-bit loading quantizes.
+"""The base model without its weights: names, shapes, kinds of layers, ties, layers that 4-bit loading quantizes.
 
-Transformers' own code answers all of it, on a model whose tensors are on the meta device.
+All of it comes from Transformers' own code, run on a model whose tensors are on the meta device.
 """
 
 from __future__ import annotations
 
 import contextlib
 import re
-from collections.abc import Iterable
+from collections.abc import Iterable, Iterator
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, Literal
@@ -15,7 +15,6 @@ from typing import Any, Literal
 import torch
 
 from medqa_cli.errors import InputError
-from medqa_cli.model.checks.adapter import read_adapter_config, refuse_endless_patterns
 from medqa_cli.model.checks.loading import loading
 from medqa_cli.model.load import load_config
 
@@ -27,8 +26,8 @@ class Architecture:
     """What is known of a model before its weights are read.
 
     ``shapes``: of each parameter, by its name in the model; ``kinds``: of each layer; ``four_bit``: layers that are
-    quantized when the model is loaded in 4 bit; ``tied``: parameter -> the one whose values it shares, where the
-    config ties them; ``embedding`` and ``output``: names of the weights of these two layers, empty where there is none.
+    quantized when the model is loaded in 4 bits; ``tied``: parameter -> the one whose values it shares, if the config
+    ties them; ``embedding`` and ``output``: names of the weights of these two layers, empty if there is none.
     """
 
     shapes: dict[str, tuple[int, ...]]
@@ -46,11 +45,12 @@ class Architecture:
 
 @dataclass(frozen=True)
 class StoredNames:
-    """How the names in the weight files and in the model go together.
+    """How the names in the weight files match those in the model.
 
     ``of_parameter``: parameter of the model -> name in the files; ``rearranged``: names in the files of tensors that
-    Transformers joins or splits while it loads them, so that no single one is a parameter; ``missing``: parameters for
-    which the files hold nothing, also not by a tie; ``unexpected``: names in the files that no parameter has.
+    Transformers joins or splits while it loads them, so that none of them is a parameter; ``missing``: parameters for
+    which the files hold nothing, and which are tied to none that they hold; ``unexpected``: names in the files that no
+    parameter has.
     """
 
     of_parameter: dict[str, str]
@@ -59,8 +59,20 @@ class StoredNames:
     unexpected: frozenset[str] = frozenset()
 
 
+def model_without_weights(config: Any, folder: Path) -> Any:
+    """Return the model of a Transformers config, that of ``folder``, with its parameters on the meta device.
+
+    Raises:
+        InputError: Transformers does not know the architecture.
+    """
+    from transformers import AutoModelForCausalLM
+
+    with loading("config", folder), torch.device("meta"):
+        return AutoModelForCausalLM.from_config(config, trust_remote_code=False)
+
+
 def build_architecture(folder: Path) -> tuple[Architecture, Any]:
-    """Build the model of a folder without weights.
+    """Describe the model of a folder.
 
     Returns:
         What is known of it, and the model itself, whose parameters are on the meta device.
@@ -68,8 +80,6 @@ def build_architecture(folder: Path) -> tuple[Architecture, Any]:
     Raises:
         InputError: Transformers does not know the architecture, or the weights are stored quantized.
     """
-    from transformers import AutoModelForCausalLM
-
     config = load_config(str(folder))
     stored = getattr(config, "quantization_config", None)
     if stored:
@@ -78,26 +88,25 @@ def build_architecture(folder: Path) -> tuple[Architecture, Any]:
             f"the base model in {folder} is stored quantized ({method}): an adapter cannot be added to such weights",
             "train and merge on the 16-bit version of the model",
         )
-    with loading("config", folder), torch.device("meta"):
-        model = AutoModelForCausalLM.from_config(config, trust_remote_code=False)
+    model = model_without_weights(config, folder)
     embedding = None
     with contextlib.suppress(NotImplementedError):
         embedding = model.get_input_embeddings()
     names = {id(module): f"{name}.weight" for name, module in model.named_modules()}
-    described = Architecture(
+    architecture = Architecture(
         shapes={name: tuple(value.shape) for name, value in model.state_dict().items()},
         kinds={name: _kind(module) for name, module in model.named_modules()},
-        tied={name: source for name, source in _tied(model).items() if name != source},
+        tied={name: source for name, source in (model.all_tied_weights_keys or {}).items() if name != source},
         embedding=names.get(id(embedding), ""),
         output=names.get(id(model.get_output_embeddings()), ""),
         # Last: it replaces the linear layers of the model.
         four_bit=_four_bit_layers(model),
     )
-    return described, model
+    return architecture, model
 
 
 def stored_names(model: Any, names: Iterable[str]) -> StoredNames:
-    """Match the names in the weight files with the parameters of ``model`` (a architecture), as loading does."""
+    """Match the names in the weight files with the parameters of ``model``, as Transformers' loading does."""
     from transformers.conversion_mapping import get_model_conversion_mapping
     from transformers.core_model_loading import WeightConverter, WeightRenaming, rename_source_key
 
@@ -119,47 +128,18 @@ def stored_names(model: Any, names: Iterable[str]) -> StoredNames:
             of_parameter[renamed] = name
         else:
             unexpected.add(name)
-    missing = _missing(model, parameters.keys() - of_parameter.keys() - made)
+    absent = parameters.keys() - of_parameter.keys() - made
+    shared = {name for name, other in ties(model) if other not in absent}
+    optional = [re.compile(pattern) for pattern in model._keys_to_ignore_on_load_missing or ()]
+    missing = {name for name in absent - shared if not any(pattern.search(name) for pattern in optional)}
     return StoredNames(of_parameter, frozenset(rearranged), frozenset(missing), frozenset(unexpected))
 
 
-def expected_tensors(base_dir: Path, adapter_dir: Path) -> set[str]:
-    """Return the tensors that the file of an adapter must hold by its config; none where PEFT renames them on loading.
-
-    Args:
-        base_dir: the base's folder.
-        adapter_dir: the adapter's.
-
-    Raises:
-        InputError: the adapter's config does not go with the base.
-    """
-    from peft import LoraConfig, get_peft_model, get_peft_model_state_dict
-    from transformers import AutoModelForCausalLM
-
-    values = read_adapter_config(adapter_dir)
-    hf_config = load_config(str(base_dir))
-    with loading("config", base_dir), torch.device("meta"):
-        base = AutoModelForCausalLM.from_config(hf_config, trust_remote_code=False)
-    refuse_endless_patterns(values, [name for name, _ in base.named_modules()], adapter_dir)
-    with loading("adapter", adapter_dir, "check that it was trained on this base"), torch.device("meta"):
-        config = LoraConfig.from_pretrained(str(adapter_dir))
-        model = get_peft_model(base, config)
-        if config.target_parameters:
-            return set()
-        return set(get_peft_model_state_dict(model, save_embedding_layers=False))
-
-
-def _missing(model: Any, without_tensor: set[str]) -> set[str]:
-    """Leave out of the parameters without a tensor those that share another's, and those that may be missing."""
-    tied = _tied(model)
-    ties = [*tied.items(), *((source, name) for name, source in tied.items())]
-    shared = {name for name, other in ties if other not in without_tensor}
-    patterns = model._keys_to_ignore_on_load_missing or ()
-    return {name for name in without_tensor - shared if not any(re.search(pattern, name) for pattern in patterns)}
-
-
-def _tied(model: Any) -> dict[str, str]:
-    return dict(getattr(model, "all_tied_weights_keys", None) or {})
+def ties(model: Any) -> Iterator[tuple[str, str]]:
+    """Yield each pair of parameters that share their values, in both orders."""
+    for name, source in (model.all_tied_weights_keys or {}).items():
+        yield name, source
+        yield source, name
 
 
 def _kind(module: Any) -> LayerKind:

@@ -1,4 +1,4 @@
-"""What a merge is made from: base, adapter folder and how the adapter was trained; whether it was merged before.
+"""What a merge is made from: base, adapter folder, how the adapter was trained; and whether it was merged before.
 
 Adapter files are identified by their content, the base's by name, size and modification time: hashing a base of many
 gigabytes takes longer than merging it.
@@ -7,14 +7,14 @@ gigabytes takes longer than merging it.
 from __future__ import annotations
 
 from collections.abc import Mapping
-from dataclasses import dataclass, replace
+from dataclasses import asdict, dataclass, replace
 from pathlib import Path
 from typing import Any, Literal
 
 import torch
 
 from medqa_cli import console, hub
-from medqa_cli.config.schema import Config, ModelConfig
+from medqa_cli.config.schema import Config, ModelConfig, PromptConfig
 from medqa_cli.environment import recorded_environment, recorded_settings
 from medqa_cli.errors import InputError
 from medqa_cli.files import RunFolder, read_json, sha256_of_file
@@ -22,6 +22,7 @@ from medqa_cli.model.devices import DTYPES, describe_device, pick_compute_dtype,
 from medqa_cli.model.load import base_of_adapter
 from medqa_cli.model.resolve import ModelRef, base_folder
 from medqa_cli.model.weights import FLOAT_TYPES, WeightFiles
+from medqa_cli.prompt.encoder import PROMPT_FILE_NAME
 
 BaseWeights = Literal["nf4", "original", "auto"]
 StoredType = Literal["auto", "bfloat16", "float16", "float32"]
@@ -35,11 +36,11 @@ _QUANTIZATIONS = ("nf4", "fp4", "int8", "none")
 
 @dataclass(frozen=True)
 class MergeInputs:
-    """The base as it lies on the disk, the adapter, and how it was trained.
+    """The base on the disk, the adapter, and how it was trained.
 
     ``candidates``: the base weights to consider, the preferred ones first; ``trained``: the model section with the
     quantization of the training; ``compute_dtype``: the type that training computed in; ``options``: the settings that
-    decide about the merged folder; ``is_dtype_known``: ``compute_dtype`` is recorded, set in the config, or what this
+    determine the merged folder; ``is_dtype_known``: ``compute_dtype`` is recorded, set in the config, or what this
     device, the same as in training, would choose.
     """
 
@@ -54,36 +55,33 @@ class MergeInputs:
     options: dict[str, Any]
 
     @property
-    def is_four_bit(self) -> bool:
-        """Whether the adapter was trained on top of 4-bit weights."""
-        return self.trained.quantization in ("nf4", "fp4")
-
-    @property
     def faithful(self) -> frozenset[str]:
-        """The base weights onto which the merged model is, up to rounding, base + adapter as it was trained."""
-        if self.is_four_bit:
+        """The base weights with which the merged model is, up to rounding, base + adapter as it was trained."""
+        if self.trained.quantization in ("nf4", "fp4"):
             return frozenset({"nf4"})
         return frozenset({"original"} if self.trained.quantization == "none" else ())
 
     def types_to_try(self) -> list[str | None]:
         """Return the types to write the merged model in, the best first; None: those of the base.
 
-        Rounded to bfloat16, merged weights lose one bit in 2**8, which turns near ties. Where the training computed
-        more finely than the base is stored, ``auto`` takes float16, as large and eight times finer; if activations do
-        not fit it, the base's own type.
+        Rounding to bfloat16 keeps 8 bits of a merged weight, which flips near ties. If the training computed in a finer
+        type than the base is stored in, ``auto`` takes float16, as large and eight times finer; if activations do not
+        fit it, the base's own type.
         """
         if self.options["dtype"] != "auto":
             return [_TYPE_NAMES[self.options["dtype"]]]
         stored = {tensor.type_name for tensor in self.base.tensors.values()} & FLOAT_TYPES.keys()
         return ["F16", None] if stored == {"BF16"} and self.compute_dtype != torch.bfloat16 else [None]
 
-    def cache_key(self, validation_path: Path) -> dict[str, Any]:
-        """Return what decides about the merged folder, as JSON gives it back.
+    def cache_key(self, validation_path: Path, prompt: PromptConfig) -> dict[str, Any]:
+        """Return what determines the merged folder, in types that JSON keeps.
 
         Args:
             validation_path: the split that merged models are compared on; may be missing.
+            prompt: counts if the adapter has no prompt contract of its own.
         """
         files = [*self.base.paths, self.base.folder / "config.json"]
+        has_contract = (self.adapter_dir / PROMPT_FILE_NAME).is_file()
         return {
             "format_version": _FORMAT_VERSION,
             "adapter": {
@@ -98,7 +96,7 @@ class MergeInputs:
                 # [size in bytes, modification time in nanoseconds]
                 "files": {path.name: [path.stat().st_size, path.stat().st_mtime_ns] for path in files},
             },
-            "options": dict(self.options),
+            "options": self.options if has_contract else {**self.options, "prompt": asdict(prompt)},
             "validation_sha256": sha256_of_file(validation_path) if validation_path.is_file() else None,
         }
 
@@ -107,7 +105,7 @@ def load_inputs(config: Config, run: RunFolder, base_weights: BaseWeights, dtype
     """Find the base and how it was quantized in training; read headers only.
 
     Raises:
-        InputError: the base is missing or damaged, or the wanted base weights do not go with the training.
+        InputError: the base is missing or damaged, or the training rules out ``base_weights``.
     """
     hub.name_repository(config.model.name_or_path)
     source = base_of_adapter(run.adapter_dir)
@@ -143,14 +141,14 @@ def _candidates(base_weights: BaseWeights, quantization: str) -> tuple[str, ...]
     if base_weights == "nf4":
         kind = "unquantized" if quantization == "none" else quantization
         raise InputError(
-            f"--base-weights nf4: the adapter was trained beside {kind} weights, not 4-bit ones",
-            "merge onto the original weights: --base-weights original (or auto)",
+            f"--base-weights nf4: the adapter was trained on {kind} weights, not on 4-bit ones",
+            "merge into the original weights: --base-weights original (or auto)",
         )
     return ("original",)
 
 
 def _trained_model(run: RunFolder, model: ModelConfig) -> ModelConfig:
-    """Return the config's model section with the quantization that the run was trained with, where that is recorded.
+    """Return the config's model section with the quantization that the run was trained with, if that is recorded.
 
     Raises:
         InputError: the record is damaged.
@@ -170,7 +168,7 @@ def _trained_model(run: RunFolder, model: ModelConfig) -> ModelConfig:
 
 
 def finished_merge(out_dir: Path, inputs: Mapping[str, Any]) -> dict[str, Any] | None:
-    """Return the ``merge.json`` of a folder that was made from these inputs and is whole; None if it must be made.
+    """Return the ``merge.json`` of a folder that was made from these inputs and is complete; None: merge again.
 
     Raises:
         InputError: the folder holds something that ``medqa merge`` did not write.
@@ -186,19 +184,21 @@ def finished_merge(out_dir: Path, inputs: Mapping[str, Any]) -> dict[str, Any] |
         console.note(f"{path} is damaged: merging again")
         return None
     if not isinstance(before, dict) or before.get("inputs") != inputs:
-        console.note(f"{out_dir} holds an earlier merge, of other inputs: it is replaced")
+        console.note(f"{out_dir} holds an earlier merge of other inputs, which is replaced")
         return None
-    sizes = before.get("files")
-    found = file_sizes(out_dir)
-    damaged = [name for name, size in (sizes if isinstance(sizes, dict) else {}).items() if found.get(name) != size]
-    if damaged or not sizes:
-        console.note(f"{out_dir} is not whole ({', '.join(damaged[:3]) or 'no list of files'}): merging again")
+    recorded, sizes = before.get("files"), file_sizes(out_dir)
+    if not isinstance(recorded, dict) or not recorded:
+        console.note(f"{path} lists no files: merging again")
+        return None
+    damaged = [name for name, size in recorded.items() if sizes.get(name) != size]
+    if damaged:
+        console.note(f"{out_dir} is incomplete ({', '.join(damaged[:3])}): merging again")
         return None
     return before
 
 
 def file_sizes(folder: Path) -> dict[str, int]:
-    """Return the size in bytes of each file in a folder but ``merge.json``."""
+    """Return the size in bytes of each file in a folder except ``merge.json``."""
     return {
         path.name: path.stat().st_size
         for path in sorted(folder.iterdir())

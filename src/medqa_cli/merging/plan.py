@@ -1,25 +1,19 @@
-"""Which tensors the merged model has and how each is made: an adapter brought together with a base model.
+"""Which tensors the merged model has and how each is made from base and adapter.
 
-Everything of the adapter must find its place; what does not fit is named.
+Every part of the adapter must match a weight of the base; a part that does not is named.
 """
 
 from __future__ import annotations
 
 from dataclasses import dataclass, replace
+from typing import Literal
 
 import torch
 
 from medqa_cli import console
 from medqa_cli.errors import InputError
-from medqa_cli.merging.adapter_file import AdapterFile, LoraUpdate
-from medqa_cli.merging.architecture import (
-    Architecture,
-    StoredNames,
-    build_architecture,
-    expected_tensors,
-    stored_names,
-)
-from medqa_cli.merging.blockwise_quantization import FourBit
+from medqa_cli.merging.adapter_file import AdapterFile, LoraUpdate, expected_tensors
+from medqa_cli.merging.architecture import Architecture, StoredNames, build_architecture, stored_names
 from medqa_cli.merging.inputs import MergeInputs
 from medqa_cli.model.checks.adapter import refuse_idle, refuse_unmatched
 from medqa_cli.model.checks.loaded_weights import refuse_missing
@@ -29,14 +23,23 @@ _HINT = "check that the adapter was trained on this base: base_model_name_or_pat
 
 
 @dataclass(frozen=True)
+class FourBit:
+    """How the base was quantized in training; ``source_dtype``: the type that loading cast the weights to before."""
+
+    quant_type: Literal["nf4", "fp4"]
+    double_quantization: bool
+    source_dtype: torch.dtype
+    device: torch.device
+
+
+@dataclass(frozen=True)
 class TensorPlan:
     """How one tensor of the merged model is made.
 
     ``name``: in the written files; ``base_name``: the base's tensor that it starts from; ``replacement_key``: the
-    adapter's tensor that stands in its place; ``four_bit``: it was quantized in training; ``columns_are_outputs``: it
-    is stored as (in, out), as Conv1D layers are, or is an embedding; ``update``: the change by the adapter;
-    ``is_bias_of_update``: it is the bias that ``update`` changes, not the weight; ``is_cast``: it is written in another
-    type than the base's.
+    adapter's tensor that replaces it; ``four_bit``: it was quantized in training; ``conv1d``: it is stored as
+    (in, out); ``update``: the change by the adapter; ``is_bias_of_update``: it is the bias that ``update`` changes, not
+    the weight; ``is_cast``: its type is not the base's.
     """
 
     name: str
@@ -57,7 +60,7 @@ class TensorPlan:
 
     @property
     def columns_are_outputs(self) -> bool:
-        """Whether outputs of the layer stand in the columns: Conv1D layers and embeddings."""
+        """Whether the layer's outputs are the columns: Conv1D layers and embeddings."""
         return self.conv1d or (self.update is not None and self.update.is_embedding)
 
 
@@ -65,8 +68,8 @@ class TensorPlan:
 class MergePlan:
     """The tensors of the merged model in the order in which they are written, and what they are made from.
 
-    ``untied``: embedding and output layer, shared in the base, differ; ``quantization``: what the plan's 4-bit tensors
-    pass through; None: they are taken as the base stores them.
+    ``untied``: embedding and output layer, shared in the base, differ; ``quantization``: of the plan's 4-bit tensors;
+    None: they are taken as the base stores them.
     """
 
     base: WeightFiles
@@ -77,7 +80,7 @@ class MergePlan:
     quantization: FourBit | None
 
     def onto(self, base_weights: str) -> MergePlan:
-        """Return the plan onto ``nf4`` weights, those of 4-bit training, or ``original`` ones."""
+        """Return the plan that adds to ``nf4`` weights, those of 4-bit training, or to ``original`` ones."""
         if base_weights == "nf4":
             return self
         tensors = tuple(replace(tensor, four_bit=False) for tensor in self.tensors)
@@ -95,7 +98,7 @@ class MergePlan:
 
     @property
     def one_type(self) -> torch.dtype | None:
-        """The type of all tensors of the merged model where it is another than the base's; None: the base's types."""
+        """The one type of all tensors if it is not the base's; None: the base's types."""
         return next((dtype_of(tensor.type_name) for tensor in self.tensors if tensor.is_cast), None)
 
     @property
@@ -130,7 +133,13 @@ def plan_merge(inputs: MergeInputs) -> MergePlan:
     none_fits = not names.of_parameter and not names.rearranged
     refuse_missing(names.missing, names.unexpected, inputs.source.name, none_fits=none_fits)
     plan = make_plan(inputs.base, architecture, names, adapter, quantization)
-    _refuse_without_effect(adapter, inputs.base)
+    # An adapter that changes nothing, or not all layers that its config names, is refused as loading it does.
+    missing = expected_tensors(inputs.base.folder, adapter.folder) - adapter.shapes.keys()
+    refuse_unmatched(sorted(missing), (), len(adapter.shapes), adapter.folder)
+    updates = adapter.updates.values()
+    idle = [update.b_key for update in updates if not adapter.tensor(update.b_key).count_nonzero()]
+    has_others = bool(adapter.replacements) or any(update.magnitude_key or update.bias_key for update in updates)
+    refuse_idle(idle, len(adapter.updates), adapter.folder, has_others=has_others)
     return plan
 
 
@@ -141,40 +150,39 @@ def make_plan(
     adapter: AdapterFile,
     quantization: FourBit | None,
 ) -> MergePlan:
-    """Bring adapter and base together.
+    """Combine adapter and base.
 
     Args:
         base: the weight files.
         architecture: the model they belong to.
-        names: how names in the files and in the model go together.
+        names: how names in the files match those in the model.
         adapter: what is added.
-        quantization: what weights that 4-bit loading quantizes pass through; None: nothing.
+        quantization: of the weights that 4-bit loading quantizes; None: they are not.
 
     Raises:
-        InputError: a part of the adapter finds no weight, or one of another shape.
+        InputError: a part of the adapter matches no weight, or one of another shape.
     """
-    _check_layers(architecture, adapter)
-    _check_rearranged(names, adapter)
+    _check_layers(architecture, names, adapter)
     parameter_of = {stored: parameter for parameter, stored in names.of_parameter.items()}
     tied = architecture.is_tied
     shared = _shared_name(base, architecture, names) if tied else ""
-    both = (architecture.embedding, architecture.output)
+    pair = (architecture.embedding, architecture.output)
     # Whether output layer and embedding differ after the merge although the base ties them.
     separate = bool(shared) and (
-        any(parameter.rpartition(".")[0] in adapter.updates for parameter in both)
-        or not adapter.own_copies.isdisjoint(both)
+        any(parameter.rpartition(".")[0] in adapter.updates for parameter in pair)
+        or not adapter.own_copies.isdisjoint(pair)
     )
     tensors: list[TensorPlan] = []
     for name, tensor in base.tensors.items():
-        parameter = parameter_of.get(name, "")
-        made = [(name, parameter)]
-        if shared and parameter in both:
+        written = {parameter_of.get(name, ""): name}
+        if shared and written.keys() & set(pair):
             if name != shared:
                 continue  # a second copy of the shared weights: they are written once
-            made = [(names.of_parameter.get(each, each), each) for each in both] if separate else made
-        for written, each in made:
-            unchanged = TensorPlan(written, name, tensor.type_name, tensor.shape)
-            tensors.append(_with_adapter(unchanged, each, architecture, adapter, quantization is not None))
+            if separate:
+                written = {parameter: names.of_parameter.get(parameter, parameter) for parameter in pair}
+        for parameter, new_name in written.items():
+            unchanged = TensorPlan(new_name, name, tensor.type_name, tensor.shape)
+            tensors.append(_with_adapter(unchanged, parameter, architecture, adapter, quantization is not None))
     untied = separate or (tied and not shared)
     plan = MergePlan(base, adapter, architecture, tuple(tensors), untied, quantization)
     _check_complete(plan)
@@ -187,7 +195,7 @@ def _with_adapter(
     layer, _, kind = parameter.rpartition(".")
     key = adapter.replacements.get(parameter)
     if key is None and architecture.is_tied:
-        # Tied weights may be replaced under the other layer's name; a layer's own copy stays its own.
+        # Tied weights may be replaced under the other layer's name, unless that layer has a copy of its own.
         pair = {architecture.embedding: architecture.output, architecture.output: architecture.embedding}
         other = pair.get(parameter)
         key = adapter.replacements.get(other) if other and other not in adapter.own_copies else None
@@ -210,20 +218,21 @@ def _with_adapter(
 
 
 def _shared_name(base: WeightFiles, architecture: Architecture, names: StoredNames) -> str:
-    """Return the stored name of the tied weights; empty where the files hold two different ones, which stay apart."""
+    """Return the stored name of the tied weights; empty if the files hold two different ones, which stay separate."""
     embedding, output = (names.of_parameter.get(name, "") for name in (architecture.embedding, architecture.output))
     if embedding and output and not base.are_equal(embedding, output):
         return ""
     return embedding or output
 
 
-def _check_layers(architecture: Architecture, adapter: AdapterFile) -> None:
+def _check_layers(architecture: Architecture, names: StoredNames, adapter: AdapterFile) -> None:
+    """Check that the model has each layer of the adapter, of its kind and shape, and the files its weight as it is."""
     for module, update in adapter.updates.items():
         kind, shape = architecture.kinds.get(module), architecture.shapes.get(f"{module}.weight")
         if kind is None or shape is None:
             raise InputError(f"the adapter changes {module}, which the base model does not have", _HINT)
         if update.is_embedding != (kind == "embedding") or kind == "other":
-            raise InputError(f"the adapter changes {module}, which is no linear layer in the base model", _HINT)
+            raise InputError(f"the adapter changes {module}, which is not a linear layer in the base model", _HINT)
         a, b = adapter.shapes[update.a_key], adapter.shapes[update.b_key]
         made = (a[1], b[0]) if kind in ("conv1d", "embedding") else (b[0], a[1])
         if made != shape:
@@ -233,8 +242,8 @@ def _check_layers(architecture: Architecture, adapter: AdapterFile) -> None:
                 _HINT,
             )
         if update.magnitude_key and adapter.shapes[update.magnitude_key] != (b[0],):
-            found = adapter.shapes[update.magnitude_key]
-            raise InputError(f"the adapter is damaged: the magnitude of {module} is {_by(found)}", "train again")
+            size = _by(adapter.shapes[update.magnitude_key])
+            raise InputError(f"the adapter is damaged: the magnitude of {module} is {size}", "train again")
     for parameter, key in adapter.replacements.items():
         if parameter not in architecture.shapes:
             raise InputError(f"the adapter holds {parameter}, which the base model does not have", _HINT)
@@ -244,32 +253,37 @@ def _check_layers(architecture: Architecture, adapter: AdapterFile) -> None:
                 f"{_by(architecture.shapes[parameter])}; a changed vocabulary is not supported",
                 _HINT,
             )
-
-
-def _check_rearranged(names: StoredNames, adapter: AdapterFile) -> None:
     changed = {*(f"{module}.weight" for module in adapter.updates), *adapter.replacements}
-    lost = sorted(name for name in changed if names.rearranged and name not in names.of_parameter)
-    if lost:
+    joined = sorted(changed - names.of_parameter.keys()) if names.rearranged else []
+    if joined:
         raise InputError(
-            f"the adapter changes {lost[0]}, which the weight files hold in pieces that Transformers joins while "
+            f"the adapter changes {joined[0]}, which the weight files hold in pieces that Transformers joins while "
             "loading; merging into such layers is not supported",
             "merge with PEFT's merge_and_unload, or train adapters on the attention layers only",
         )
 
 
 def _check_complete(plan: MergePlan) -> None:
+    """Check that every part of the adapter is used, and that tied weights are replaced by one set of values."""
     adapter, architecture = plan.adapter, plan.architecture
-    used = {tensor.update.module for tensor in plan.tensors if tensor.update and not tensor.is_bias_of_update}
-    left = [module for module in adapter.updates if module not in used]
-    keys = {tensor.replacement_key for tensor in plan.tensors}
-    unused = [parameter for parameter, key in adapter.replacements.items() if key not in keys]
-    if architecture.is_tied and not plan.untied and set(unused) <= {architecture.embedding, architecture.output}:
-        _check_same(adapter, architecture)
-        unused = []
-    left += unused
+    used = {tensor.replacement_key for tensor in plan.tensors}
+    unused = {parameter: key for parameter, key in adapter.replacements.items() if key not in used}
+    if architecture.is_tied and not plan.untied and unused.keys() <= {architecture.embedding, architecture.output}:
+        # Of two replacements for the shared weights one is used.
+        pair = (architecture.embedding, architecture.output)
+        keys = [adapter.replacements[name] for name in pair if name in adapter.replacements]
+        if len(keys) == 2 and not adapter.tensor(keys[0]).equal(adapter.tensor(keys[1])):
+            raise InputError(
+                f"the adapter holds two different tensors for the tied weights {architecture.embedding} and "
+                f"{architecture.output}",
+                "save it with PEFT's modules_to_save for one of the two layers",
+            )
+        unused = {}
+    changed = {tensor.update.module for tensor in plan.tensors if tensor.update and not tensor.is_bias_of_update}
+    left = [*(module for module in adapter.updates if module not in changed), *unused]
     if left:
         raise InputError(
-            f"the adapter changes {left[0]}, for which the base's files hold no weight ({len(left)} left over)", _HINT
+            f"the adapter changes {left[0]}, for which the base's files hold no weight ({len(left)} such parts)", _HINT
         )
     biased = {tensor.update.module for tensor in plan.tensors if tensor.update and tensor.is_bias_of_update}
     without = [module for module, update in adapter.updates.items() if update.bias_key and module not in biased]
@@ -279,30 +293,5 @@ def _check_complete(plan: MergePlan) -> None:
         )
 
 
-def _check_same(adapter: AdapterFile, architecture: Architecture) -> None:
-    """Check that an adapter that replaces tied weights under both names gives one set of values."""
-    keys = [
-        adapter.replacements[name]
-        for name in (architecture.embedding, architecture.output)
-        if name in adapter.replacements
-    ]
-    if len(keys) == 2 and not adapter.tensor(keys[0]).equal(adapter.tensor(keys[1])):
-        raise InputError(
-            f"the adapter holds two different tensors for the tied weights {architecture.embedding} and "
-            f"{architecture.output}",
-            "save it with PEFT's modules_to_save for one of the two layers",
-        )
-
-
 def _by(shape: tuple[int, ...]) -> str:
     return " x ".join(map(str, shape))
-
-
-def _refuse_without_effect(adapter: AdapterFile, base: WeightFiles) -> None:
-    """Refuse an adapter that changes nothing, or not all layers that its config names: as loading it does."""
-    missing = expected_tensors(base.folder, adapter.folder) - adapter.shapes.keys()
-    refuse_unmatched(sorted(missing), (), len(adapter.shapes), adapter.folder)
-    updates = adapter.updates.values()
-    idle = [update.b_key for update in updates if not adapter.tensor(update.b_key).count_nonzero()]
-    has_others = bool(adapter.replacements) or any(update.magnitude_key or update.bias_key for update in updates)
-    refuse_idle(idle, len(adapter.updates), adapter.folder, has_others=has_others)

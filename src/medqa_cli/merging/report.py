@@ -1,4 +1,4 @@
-"""What is told of a merge: the content of ``merge.json``, the table that ``medqa merge`` prints, a warning for GGUF."""
+"""What is reported of a merge: ``merge.json``, the table that ``medqa merge`` prints, a warning for GGUF files."""
 
 from __future__ import annotations
 
@@ -30,7 +30,7 @@ def summarize(
     Args:
         inputs: what was merged.
         plan: how, with the types that were written.
-        base_weights: the ones that were taken.
+        base_weights: the chosen ones.
         verification: what was measured; None: nothing.
         not_verified: why nothing was measured.
         data_dir: the converted data.
@@ -66,16 +66,16 @@ def summarize(
 
 def _reason(inputs: MergeInputs, base_weights: str, verification: Verification | None) -> str:
     if len(inputs.candidates) == 1:
-        return f"the adapter was trained beside {inputs.trained.quantization} weights; there is one way to merge it"
+        return f"after a training with quantization {inputs.trained.quantization} there is one way to merge"
     if inputs.options["base_weights"] != "auto":
         return "asked for"
     if verification is None:
-        return "nothing was measured; onto these weights the merged model is the one that was trained"
+        return "nothing was measured; with these weights the merged model is the one that was trained"
     other = next(name for name in verification.candidates if name != base_weights)
     nll = {name: metrics.nll for name, metrics in verification.candidates.items()}
-    reason = f"answer NLL {nll[base_weights]:.4f}, onto {other} weights {nll[other]:.4f} nats per token"
+    reason = f"answer NLL {nll[base_weights]:.4f}, with {other} weights {nll[other]:.4f} nats per token"
     problem = verification.problem(other)
-    return f"{reason}; onto {other} weights {problem}" if problem else reason
+    return f"{reason}; with {other} weights {problem}" if problem else reason
 
 
 def _describe_data(data_dir: Path) -> dict[str, Any] | None:
@@ -94,44 +94,34 @@ def show(summary: Mapping[str, Any], out_dir: Path) -> None:
     """Print what was written, how far it is from base + adapter, and how to use it."""
     rows = [
         ["base weights", summary["base_weights"]],
-        ["trained beside", summary["trained_with"]["quantization"]],
+        ["quantization in training", summary["trained_with"]["quantization"]],
         ["written as", f"{summary['dtype']}, {summary['total_size_bytes'] / 1e9:.2f} GB"],
         ["peak memory of the merge", f"{summary['peak_memory_bytes'] / 2**30:.2f} GiB"],
         ["time", f"{summary['seconds']:.0f} s"],
     ]
     console.table("Merged", rows)
     console.line(f"why {summary['base_weights']}: {summary['reason']}")
-    if summary["verification"] is None:
+    verification = summary["verification"]
+    if verification is None:
         console.line(f"not compared with base + adapter: {summary['not_verified']}")
     else:
-        _show_verification(summary["verification"])
+        header = ["", "answer NLL", "mean KL", "largest logit difference", "top-1 agreement"]
+        rows = [["base + adapter", f"{verification['answer_nll']['adapter']:.4f}", "", "", ""]]
+        models = {f"merged into {name}": metrics for name, metrics in verification["candidates"].items()}
+        for name, metrics in {**models, "noise floor (bfloat16)": verification["noise_floor"]}.items():
+            difference, agreement = metrics["max_abs_logit_difference"], metrics["top1_agreement"]
+            nll, kl = metrics["answer_nll"], metrics["mean_kl"]
+            rows.append([name, f"{nll:.4f}", f"{kl:.1e}", f"{difference:.3f}", f"{agreement:.2%}"])
+        questions, tokens = verification["questions"], verification["answer_tokens"]
+        console.table(f"Against base + adapter: {questions} questions, {tokens} answer tokens, float32", rows, header)
     console.line(f"model: {out_dir}   (a plain Transformers folder; figures: {out_dir / 'merge.json'})")
 
 
-def _show_verification(verification: Mapping[str, Any]) -> None:
-    header = ["", "answer NLL", "mean KL", "largest logit difference", "top-1 agreement"]
-    rows = [["base + adapter", f"{verification['answer_nll']['adapter']:.4f}", "", "", ""]]
-    named = {f"merged onto {name}": metrics for name, metrics in verification["candidates"].items()}
-    named["noise floor (bfloat16)"] = verification["noise_floor"]
-    for name, metrics in named.items():
-        rows.append(
-            [
-                name,
-                f"{metrics['answer_nll']:.4f}",
-                f"{metrics['mean_kl']:.1e}",
-                f"{metrics['max_abs_logit_difference']:.3f}",
-                f"{metrics['top1_agreement']:.2%}",
-            ]
-        )
-    questions, tokens = verification["questions"], verification["answer_tokens"]
-    console.table(f"Against base + adapter: {questions} questions, {tokens} answer tokens, float32", rows, header)
-
-
 def small_changes_warning(fractions: Mapping[str, float] | None, file_types: tuple[str, ...]) -> str | None:
-    """Return a warning if GGUF files of the given types are too coarse for the adapter's changes; None: they are not.
+    """Return a warning if GGUF files of the given types are too coarse for the adapter's changes, else None.
 
     Args:
-        fractions: of changes below half a step, by file type (``changes_below_half_a_step`` of ``merge.json``).
+        fractions: of changes below half a step, by file type (``changes_below_half_a_step`` in ``merge.json``).
         file_types: the types to write.
     """
     lost = [kind for kind in file_types if (fractions or {}).get(kind, 0.0) > _NOTEWORTHY_FRACTION]
@@ -140,6 +130,6 @@ def small_changes_warning(fractions: Mapping[str, float] | None, file_types: tup
     lost_in_words = " and ".join(f"{fractions[kind]:.1%} of them in {kind}" for kind in lost)
     better = " or ".join(kind for kind in ("f16", "q8_0") if kind not in lost)
     return (
-        f"the adapter's changes of the weights are smaller than half a quantization step: {lost_in_words}; much of "
-        f"what was learnt is lost in rounding. Measure that file, or take {better}"
+        f"the adapter's changes of the weights are smaller than half a quantization step: {lost_in_words}; rounding "
+        f"loses much of what was learned. Measure that file, or take {better}"
     )

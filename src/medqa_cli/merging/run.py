@@ -1,7 +1,7 @@
-"""The work of ``medqa merge``: one model out of base and adapter, shard by shard, compared with what was trained.
+"""The work of ``medqa merge``: write one model made of base and adapter, and compare it with what was trained.
 
-Read it top to bottom: what is merged, whether that was done before, the files, the comparison, the choice. The folder
-appears whole or not at all; a model that fails its comparison is put beside it, under ``NAME.failed``.
+In order: what is merged, whether that was done before, the files, the comparison, the choice. The folder appears whole
+or not at all; a model that fails its comparison goes to ``NAME.failed`` next to it.
 """
 
 from __future__ import annotations
@@ -31,10 +31,17 @@ from medqa_cli.merging.inputs import (
     finished_merge,
     load_inputs,
 )
-from medqa_cli.merging.model_folder import load_contract, write_companions, write_config
+from medqa_cli.merging.model_folder import (
+    check_disk_space,
+    load_contract,
+    make_shards,
+    total_bytes,
+    write_companions,
+    write_config,
+    write_shards,
+)
 from medqa_cli.merging.plan import MergePlan, plan_merge
 from medqa_cli.merging.report import summarize
-from medqa_cli.merging.safetensors_writer import check_disk_space, make_shards, total_bytes, write_shards
 from medqa_cli.merging.streaming_model import NotStreamable, WeightSource, largest_activation, streamed_model
 from medqa_cli.merging.verify import Verification, compare, memory_needed_bytes, pick_examples
 from medqa_cli.merging.weights import MergedWeights
@@ -43,21 +50,6 @@ from medqa_cli.model.kernels.parity import settle_way, use_way
 from medqa_cli.model.load import load_adapter, load_base, load_config, num_embeddings
 from medqa_cli.model.weights import StoredTensor, WeightFiles
 from medqa_cli.prompt.encoder import Example, PromptEncoder
-
-
-@dataclass
-class _Written:
-    """The model in the folder: onto which weights, by which plan, and what was measured of it.
-
-    ``not_verified``: why nothing was; ``small_changes``: fractions below half a step of GGUF's types, by base weights.
-    """
-
-    base_weights: str
-    plan: MergePlan
-    verification: Verification | None = None
-    not_verified: str = ""
-    peak_bytes: int = 0
-    small_changes: dict[str, dict[str, float] | None] = field(default_factory=dict)
 
 
 def merge(
@@ -69,16 +61,16 @@ def merge(
         The content of ``merge.json``.
 
     Raises:
-        InputError: adapter, base or output folder stand in the way, or there is no room.
+        InputError: adapter, base or output folder cannot be used, or the disk is full.
         MedqaError: the merged model does not answer like base + adapter.
     """
     started = time.perf_counter()
     data_dir = Path(config.data.dir)
     inputs = load_inputs(config, run, base_weights, dtype)
-    key = inputs.cache_key(data_dir / "validation.jsonl")
+    key = inputs.cache_key(data_dir / "validation.jsonl", config.prompt)
     before = finished_merge(out_dir, key)
     if before is not None:
-        console.note(f"{out_dir} holds this very merge already; nothing was done")
+        console.note(f"{out_dir} already holds this merge; nothing was done")
         return before
     plan = plan_merge(inputs)
     contract, tokenizer = load_contract(run.adapter_dir, inputs.base.folder, config.prompt)
@@ -86,19 +78,28 @@ def merge(
     examples, not_verified = _examples_to_compare(inputs, plan, data_dir, encoder)
     with atomic_dir(out_dir) as folder:
         exact = write_companions(folder, inputs.base.folder, contract, tokenizer)
-        written = _write_and_compare(inputs, plan, examples, not_verified, folder, out_dir)
-        _take_the_better(inputs, written, folder, out_dir)
-        chosen, verification = written.base_weights, written.verification
-        summary = summarize(inputs, written.plan, chosen, verification, written.not_verified, data_dir)
-        summary |= {"changes_below_half_a_step": written.small_changes[chosen]}
-        summary |= {"chat_template_exact": exact, "peak_memory_bytes": written.peak_bytes}
+        merged = MergedModel(inputs, plan, folder, out_dir, inputs.candidates[0], not_verified)
+        merged.write_and_compare(examples)
+        merged.take_the_better()
+        chosen, verification = merged.base_weights, merged.verification
+        summary = summarize(inputs, merged.plan, chosen, verification, merged.not_verified, data_dir)
+        summary |= {"changes_below_half_a_step": merged.small_changes[chosen]}
+        summary |= {"chat_template_exact": exact, "peak_memory_bytes": merged.peak_bytes}
         summary["seconds"] = round(time.perf_counter() - started, 1)
         card = merged_card(summary, inputs.source.name, inputs.source.kind, contract)
         (folder / "README.md").write_text(card, encoding="utf-8")
         summary |= {"inputs": key, "files": file_sizes(folder)}
         write_json(folder / MERGE_FILE_NAME, summary)
         if verification is not None and (problem := verification.problem(chosen)):
-            _put_aside(folder, out_dir, chosen, problem)
+            failed = out_dir.with_name(f"{out_dir.name}.failed")
+            shutil.rmtree(failed, ignore_errors=True)
+            folder.rename(failed)
+            raise MedqaError(
+                f"the model merged into {chosen} weights does not answer like base + adapter: {problem}; it was moved "
+                f"to {failed}, {out_dir} is unchanged",
+                f"the figures are in {failed / MERGE_FILE_NAME}; try the other --base-weights, or use the adapter as "
+                "it is",
+            )
     return summary
 
 
@@ -118,100 +119,110 @@ def _examples_to_compare(
     return examples, ""
 
 
-def _write_and_compare(
-    inputs: MergeInputs,
-    plan: MergePlan,
-    examples: Sequence[Example],
-    not_verified: str,
-    folder: Path,
-    out_dir: Path,
-) -> _Written:
-    """Write the model in the finest type that suits it, and compare it; ``not_verified``: why it cannot be compared."""
-    written = _Written(inputs.candidates[0], plan, not_verified=not_verified)
-    # Whether activations fit a type shows in the comparison only: without one the base's own is taken.
-    types = inputs.types_to_try()[-1 if not_verified else 0 :]
-    for type_name in types:
-        written.plan = plan if type_name is None else plan.stored_as(type_name)
-        write_config(folder, inputs.base.folder, untied=plan.untied, dtype=written.plan.one_type)
-        _write(written, written.base_weights, folder, out_dir)
-        written.peak_bytes = written.peak_bytes or peak_memory_bytes(torch.device("cpu"))
-        if not written.not_verified:
-            _compare(inputs, written, examples, folder)
-        verification = written.verification
-        if verification is None or verification.fits(written.plan.one_type) or type_name in (None, types[-1]):
-            break
-        largest = f"{verification.largest_activation:.3g}"
-        console.note(f"activations reach {largest}, too large for float16: taking the base's type")
-        free_unused_memory(inputs.device)
-    if written.verification is None:
-        console.warn(f"the merged model was not compared with base + adapter: {written.not_verified}")
-    return written
+@dataclass
+class MergedModel:
+    """The model in the folder that is being written, and what was measured of it.
 
-
-def _write(written: _Written, base_weights: str, folder: Path, out_dir: Path) -> None:
-    """Write the weights onto ``base_weights``, divided into files as the base's are."""
-    for path in folder.glob("model*.safetensors*"):
-        path.unlink()
-    groups: dict[Path, list[StoredTensor]] = {path: [] for path in written.plan.base.paths}
-    for tensor in written.plan.stored_tensors:
-        groups[tensor.path].append(tensor)
-    shards = make_shards([group for group in groups.values() if group])
-    total = total_bytes(shards)
-    check_disk_space(out_dir, total)
-    files = f"{len(shards)} file{'s'[: len(shards) > 1]}"
-    console.note(f"merging onto {base_weights} weights: {total / 1e9:.2f} GB in {files} ...")
-    weights = MergedWeights(written.plan.onto(base_weights))
-    with console.progress("writing", total >> 20) as bar:
-        write_shards(folder, shards, weights.raw_blocks, lambda done: bar.update(done >> 20, "MiB"))
-    weights.release()
-    written.base_weights = base_weights
-    written.small_changes[base_weights] = weights.small_changes.fractions()
-
-
-def _compare(inputs: MergeInputs, written: _Written, examples: Sequence[Example], folder: Path) -> None:
-    """Compare the model that was written, and the one that was not, with base + adapter."""
-    device, plan = inputs.device, written.plan
-    sources: dict[str, WeightSource] = {
-        name: WeightFiles.open(folder) if name == written.base_weights else MergedWeights(plan.onto(name))
-        for name in inputs.candidates
-    }
-    try:
-        candidates = {
-            name: streamed_model(folder, source, device, untied=plan.untied) for name, source in sources.items()
-        }
-    except NotStreamable as error:
-        written.verification, written.not_verified = None, error.message
-        return
-    console.note(f"comparing with base + adapter on {len(examples)} validation questions ...")
-    base = load_base(inputs.source, inputs.trained, device, inputs.compute_dtype, packed=True)
-    reference = load_adapter(base, inputs.adapter_dir)
-    way = settle_way(reference, inputs.source.name, inputs.compute_dtype, trains=False, fuses=False)
-    for candidate in candidates.values():
-        use_way(candidate, way)
-    architecture = plan.architecture
-    vocabulary_size = architecture.shapes[architecture.output or architecture.embedding][0]
-    written.verification = compare(reference, candidates, examples, device, vocabulary_size)
-    written.verification.faithful = inputs.faithful
-    written.verification.largest_activation = max(map(largest_activation, candidates.values()))
-
-
-def _take_the_better(inputs: MergeInputs, written: _Written, folder: Path, out_dir: Path) -> None:
-    """Under ``auto`` take the base weights that answer better; write that model if it is not the one in the folder.
-
-    Raises:
-        MedqaError: the files do not hold the weights that were measured before they were written.
+    ``folder``: where it is; ``out_dir``: where it will be; ``plan``: with the types that were written;
+    ``base_weights``: those that the adapter was added to; ``not_verified``: why nothing was measured;
+    ``small_changes``: fractions below half a step of GGUF's types, by base weights.
     """
-    if written.verification is None or inputs.options["base_weights"] != "auto":
-        return
-    better = written.verification.better()
-    if better == written.base_weights:
-        return
-    console.note(f"onto {better} weights the answers are more likely: writing that one")
-    _write(written, better, folder, out_dir)
-    files, measured = WeightFiles.open(folder), MergedWeights(written.plan.onto(better))
-    for name in measured.names:
-        if _digest(files.raw_blocks(name)) != _digest(measured.raw_blocks(name)):
-            raise MedqaError(f"{name} was not written as it was computed: the disk or the memory is faulty")
+
+    inputs: MergeInputs
+    plan: MergePlan
+    folder: Path
+    out_dir: Path
+    base_weights: str
+    not_verified: str
+    verification: Verification | None = None
+    peak_bytes: int = 0
+    small_changes: dict[str, dict[str, float] | None] = field(default_factory=dict)
+
+    def write_and_compare(self, examples: Sequence[Example]) -> None:
+        """Write the model in the finest type that suits it, and compare it with base + adapter if it can be."""
+        unwritten = self.plan
+        # Only the comparison shows whether activations fit a type: without one the base's own is taken.
+        types = self.inputs.types_to_try()[-1 if self.not_verified else 0 :]
+        for type_name in types:
+            self.plan = unwritten if type_name is None else unwritten.stored_as(type_name)
+            one_type = self.plan.one_type
+            write_config(self.folder, self.inputs.base.folder, untied=self.plan.untied, dtype=one_type)
+            self.write(self.base_weights)
+            self.peak_bytes = self.peak_bytes or peak_memory_bytes(torch.device("cpu"))
+            if not self.not_verified:
+                self.compare(examples)
+            if type_name == types[-1] or (self.verification is not None and self.verification.fits(one_type)):
+                break
+            if self.verification is not None:
+                largest = f"{self.verification.largest_activation:.3g}"
+                console.note(f"activations reach {largest}, too large for float16: taking the base's type")
+            free_unused_memory(self.inputs.device)
+        if self.verification is None:
+            console.warn(f"the merged model was not compared with base + adapter: {self.not_verified}")
+
+    def write(self, base_weights: str) -> None:
+        """Write the weights, the adapter added to ``base_weights``, divided into files as the base's are."""
+        for path in self.folder.glob("model*.safetensors*"):
+            path.unlink()
+        groups: dict[Path, list[StoredTensor]] = {path: [] for path in self.plan.base.paths}
+        for tensor in self.plan.stored_tensors:
+            groups[tensor.path].append(tensor)
+        shards = make_shards([group for group in groups.values() if group])
+        total = total_bytes(self.plan.stored_tensors)
+        check_disk_space(self.out_dir, total)
+        files = f"{len(shards)} file{'s'[: len(shards) > 1]}"
+        console.note(f"merging into {base_weights} weights: {total / 1e9:.2f} GB in {files} ...")
+        weights = MergedWeights(self.plan.onto(base_weights))
+        with console.progress("writing", total >> 20) as bar:
+            write_shards(self.folder, shards, weights.raw_blocks, lambda done: bar.update(done >> 20, "MiB"))
+        weights.release()
+        self.base_weights = base_weights
+        self.small_changes[base_weights] = weights.small_changes.fractions()
+
+    def compare(self, examples: Sequence[Example]) -> None:
+        """Compare the model that was written, and the one that was not, with base + adapter."""
+        inputs, plan = self.inputs, self.plan
+        sources: dict[str, WeightSource] = {
+            name: WeightFiles.open(self.folder) if name == self.base_weights else MergedWeights(plan.onto(name))
+            for name in inputs.candidates
+        }
+        try:
+            candidates = {
+                name: streamed_model(self.folder, source, inputs.device, untied=plan.untied)
+                for name, source in sources.items()
+            }
+        except NotStreamable as error:
+            self.not_verified = error.message
+            return
+        console.note(f"comparing with base + adapter on {len(examples)} validation questions ...")
+        base = load_base(inputs.source, inputs.trained, inputs.device, inputs.compute_dtype, packed=True)
+        reference = load_adapter(base, inputs.adapter_dir)
+        way = settle_way(reference, inputs.source.name, inputs.compute_dtype, trains=False, fuses=False)
+        for candidate in candidates.values():
+            use_way(candidate, way)
+        architecture = plan.architecture
+        vocabulary_size = architecture.shapes[architecture.output or architecture.embedding][0]
+        self.verification = compare(reference, candidates, examples, inputs.device, vocabulary_size)
+        self.verification.faithful = inputs.faithful
+        self.verification.largest_activation = max(map(largest_activation, candidates.values()))
+
+    def take_the_better(self) -> None:
+        """Under ``auto`` choose the base weights that answer better; write that model if it is the other one.
+
+        Raises:
+            MedqaError: the files do not hold the weights that were measured before they were written.
+        """
+        if self.verification is None or self.inputs.options["base_weights"] != "auto":
+            return
+        better = self.verification.better()
+        if better == self.base_weights:
+            return
+        console.note(f"with {better} weights the answers are more likely: writing that model")
+        self.write(better)
+        files, measured = WeightFiles.open(self.folder), MergedWeights(self.plan.onto(better))
+        for name in measured.names:
+            if _digest(files.raw_blocks(name)) != _digest(measured.raw_blocks(name)):
+                raise MedqaError(f"{name} was not written as it was computed: the disk or the memory is faulty")
 
 
 def _digest(blocks: Iterable[memoryview]) -> bytes:
@@ -219,19 +230,3 @@ def _digest(blocks: Iterable[memoryview]) -> bytes:
     for block in blocks:
         digest.update(block)
     return digest.digest()
-
-
-def _put_aside(folder: Path, out_dir: Path, base_weights: str, problem: str) -> None:
-    """Move a model that failed its comparison to ``NAME.failed``.
-
-    Raises:
-        MedqaError: always.
-    """
-    failed = out_dir.with_name(f"{out_dir.name}.failed")
-    shutil.rmtree(failed, ignore_errors=True)
-    folder.rename(failed)
-    raise MedqaError(
-        f"the model merged onto {base_weights} weights does not answer like base + adapter: {problem}; it was put into "
-        f"{failed}, {out_dir} was left as it was",
-        f"the figures are in {failed / MERGE_FILE_NAME}; try the other --base-weights, or use the adapter as it is",
-    )

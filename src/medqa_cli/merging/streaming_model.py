@@ -1,7 +1,7 @@
 """A model that reads its weights while it computes: each layer a few rows at a time, in float32.
 
-A large merged model is compared this way on a small machine, from the files that were written. It is slow for single
-questions (every forward reads all weights), fine for a few large batches.
+A small machine can compare a large merged model this way, from the written files. It suits a few large batches, not
+single questions: every forward reads all weights.
 """
 
 from __future__ import annotations
@@ -14,7 +14,7 @@ import torch
 import torch.nn.functional as F
 
 from medqa_cli.errors import MedqaError
-from medqa_cli.merging.architecture import stored_names
+from medqa_cli.merging.architecture import stored_names, ties
 from medqa_cli.model.kernels.attention import own_attention, use_packed_attention
 from medqa_cli.model.kernels.chunked_cross_entropy import install_answer_losses
 from medqa_cli.model.load import load_config
@@ -35,11 +35,11 @@ class WeightSource(Protocol):
 
 
 class NotStreamable(MedqaError):
-    """The model's parameters are not the tensors of its files, so that it cannot be read layer by layer."""
+    """The model cannot be read layer by layer: some parameters are not tensors of its files."""
 
 
 def streamed_model(config_dir: Path, source: WeightSource, device: torch.device, *, untied: bool) -> Any:
-    """Build a causal language model around weights that are read when they are needed.
+    """Build a causal language model whose weights are read when they are needed.
 
     Args:
         config_dir: folder with the model's ``config.json``.
@@ -55,6 +55,7 @@ def streamed_model(config_dir: Path, source: WeightSource, device: torch.device,
     """
     from accelerate import init_empty_weights
     from transformers import AutoModelForCausalLM
+    from transformers.pytorch_utils import Conv1D
 
     config = load_config(str(config_dir))
     if untied:
@@ -67,29 +68,33 @@ def streamed_model(config_dir: Path, source: WeightSource, device: torch.device,
     _connect(model, source, device)
     install_answer_losses(model)
     use_packed_attention(model)
+    for module in model.modules():
+        if isinstance(module, (_StreamedLinear, Conv1D)):
+            module.largest_value = 0.0
+            module.register_forward_hook(_note_largest)
     return model.requires_grad_(False).to(device).eval()
 
 
 def largest_activation(model: Any) -> float:
     """Return the largest absolute value that went into or came out of a linear layer of a streamed model so far."""
-    return max(module.largest_value for module in model.modules() if isinstance(module, _StreamedLinear))
+    return max(getattr(module, "largest_value", 0.0) for module in model.modules())
 
 
-def _largest(values: torch.Tensor) -> float:
-    low, high = values.aminmax() if values.numel() else (torch.zeros(()), torch.zeros(()))
-    return max(-float(low), float(high))
+def _note_largest(module: Any, args: tuple[torch.Tensor, ...], output: torch.Tensor) -> None:
+    for values in (args[0], output):
+        if values.numel():
+            low, high = values.aminmax()
+            module.largest_value = max(module.largest_value, -float(low), float(high))
 
 
 def _connect(model: Any, source: WeightSource, device: torch.device) -> None:
     names = stored_names(model, source.names).of_parameter
-    tied = dict(model.all_tied_weights_keys or {})
-    for parameter, shares_with in tied.items():
-        for one, other in ((parameter, shares_with), (shares_with, parameter)):
-            if other in names:
-                names.setdefault(one, names[other])
+    for parameter, other in ties(model):
+        if other in names:
+            names.setdefault(parameter, names[other])
     missing = [name for name in model.state_dict() if name not in names]
     if missing:
-        raise NotStreamable(f"the files hold no tensor for {missing[0]} by itself")
+        raise NotStreamable(f"the files hold no separate tensor for {missing[0]}")
     for path, module in list(model.named_modules()):
         if type(module) is torch.nn.Linear:
             bias = _whole(source, names[f"{path}.bias"]) if module.bias is not None else None
@@ -101,7 +106,7 @@ def _connect(model: Any, source: WeightSource, device: torch.device) -> None:
 
 
 def _load_parameters(module: torch.nn.Module, path: str, source: WeightSource, names: dict[str, str]) -> None:
-    """Load what a module other than a linear layer or an embedding holds itself: norms, as a rule."""
+    """Load the parameters of any other module, usually a norm."""
     prefix = f"{path}." if path else ""
     for name in list(module._parameters):
         if module._parameters[name] is not None:
@@ -123,7 +128,6 @@ class _StreamedLinear(torch.nn.Module):
         self._source, self._name, self._device = source, name, device
         self.out_features, self.in_features = source.shape(name)
         self._bias = bias.to(device) if bias is not None else None
-        self.largest_value = 0.0
 
     def forward(self, x: torch.Tensor) -> torch.Tensor:
         """Return ``x @ weight.T + bias``: ``(..., in)`` -> ``(..., out)`` float32."""
@@ -134,9 +138,7 @@ class _StreamedLinear(torch.nn.Module):
             stop = start + len(rows)
             result[..., start:stop] = F.linear(x, rows.to(self._device, torch.float32))
             start = stop
-        result = result if self._bias is None else result + self._bias
-        self.largest_value = max(self.largest_value, _largest(x), _largest(result))
-        return result
+        return result if self._bias is None else result + self._bias
 
 
 class _StreamedEmbedding(torch.nn.Module):

@@ -1,8 +1,8 @@
 """Compare merged models with base + adapter on held-out questions, judge them and pick one.
 
-Merged onto the weights that training saw, a model must answer like base + adapter (``MIN_TOP1_AGREEMENT``,
-``MAX_MEAN_KL``). Merged onto other weights it differs by construction and must only not be worse: its answer NLL may
-exceed the adapter's by what the questions cannot tell from chance, or by ``NLL_TOLERANCE``.
+Merged into the weights that training saw, a model must answer like base + adapter (``MIN_TOP1_AGREEMENT``,
+``MAX_MEAN_KL``). Merged into other weights it differs by construction and must only not be worse: its answer NLL may
+exceed the adapter's by ``NLL_TOLERANCE``, or by what is not significant on these questions.
 """
 
 from __future__ import annotations
@@ -26,19 +26,19 @@ from medqa_cli.model.devices import pick_compute_dtype
 from medqa_cli.model.kernels.packing import AnswerScore, PackedBatch, group_by_size, mean_nll, pack
 from medqa_cli.prompt.encoder import Example, PromptEncoder
 
-# What two runs of one model in bfloat16 differ by is of the same order.
+# Two runs of one model in bfloat16 differ by as much.
 MIN_TOP1_AGREEMENT = 0.99
 MAX_MEAN_KL = 1e-3
-# On fewer tokens one near tie that falls the other way would decide, and the divergence alone is bounded.
+# With fewer tokens a single near tie could decide: then only the divergence is bounded.
 _TOKENS_FOR_TOP1 = 1000
 # One percent of perplexity: nats per answer token.
 NLL_TOLERANCE = 0.01
 
-# Other questions may drive activations higher than those that were seen. Not by much: the largest ones sit at the first
+# Other questions may drive activations higher than these do, but not by much: the largest ones occur at the first
 # tokens and in a few places whatever the text is (Sun et al. 2024, "Massive activations", arXiv 2402.17762).
 _ROOM_FOR_ACTIVATIONS = 2
 
-# Answer tokens to compare on, where the split has them.
+# Answer tokens to compare on, if the split has them.
 _WANTED_TOKENS = 2500
 # For the noise floor on devices that compute bfloat16 several times as slowly as float32.
 _FEW_TOKENS = 500
@@ -49,14 +49,14 @@ _MAX_ROWS = 2000
 
 # Tokens whose logits are compared at once.
 _TOKENS_AT_ONCE = 64
-# Memory of base + adapter beside its weights: logits, activations, the interpreter's own growth.
+# Memory of base + adapter besides its weights: logits, activations, the interpreter's own growth.
 _WORKING_BYTES = 1 << 30
 # bitsandbytes quantizes a whole matrix at a time and needs about this many copies of it in float32.
 _COPIES_WHILE_QUANTIZING = 8
 
 
 def answer_logits(model: Any, batch: PackedBatch) -> torch.Tensor:
-    """Return the logits at the places whose next token belongs to an answer: ``(N, V)`` float32."""
+    """Return the logits at the positions whose next token belongs to an answer: ``(N, V)`` float32."""
     logits: torch.Tensor = model(
         input_ids=batch.input_ids,
         position_ids=batch.position_ids,
@@ -75,8 +75,8 @@ def answer_scores(logits: torch.Tensor, batch: PackedBatch) -> list[AnswerScore]
         batch: the examples.
     """
     losses = F.cross_entropy(logits, batch.targets, reduction="none")
-    own = (losses[batch.example_of_target == index] for index in range(len(batch.example_lengths)))
-    return [AnswerScore(float(loss.sum(dtype=torch.float64)), len(loss)) for loss in own]
+    by_example = (losses[batch.example_of_target == index] for index in range(len(batch.example_lengths)))
+    return [AnswerScore(float(loss.sum(dtype=torch.float64)), len(loss)) for loss in by_example]
 
 
 @dataclass
@@ -109,7 +109,7 @@ class LogitMetrics:
 
     @property
     def top1_agreement(self) -> float:
-        """Fraction of tokens after which both find the same token the likeliest."""
+        """Fraction of answer tokens for which both models rank the same token first."""
         return self.num_top1_equal / self.num_tokens if self.num_tokens else math.nan
 
     @property
@@ -136,9 +136,9 @@ def _kl_divergences(first: torch.Tensor, second: torch.Tensor) -> torch.Tensor:
     """
     p, d = torch.softmax(first, -1), second - first
     mean = (p * d).sum(-1, dtype=torch.float64)
-    found = torch.log1p((p * torch.expm1(d)).sum(-1, dtype=torch.float64)) - mean
-    if found.isfinite().all():
-        return found
+    divergences = torch.log1p((p * torch.expm1(d)).sum(-1, dtype=torch.float64)) - mean
+    if divergences.isfinite().all():
+        return divergences
     # A logit that is far off overflows above.
     log_p, log_q = F.log_softmax(first.double(), -1), F.log_softmax(second.double(), -1)
     return (log_p.exp() * (log_p - log_q)).sum(-1)
@@ -162,9 +162,10 @@ def paired_difference(first: list[AnswerScore], second: list[AnswerScore]) -> tu
 
 @dataclass
 class Verification:
-    """What was measured. ``faithful``: the names of the candidates that stand on the weights training saw.
+    """What was measured.
 
-    ``largest_activation``: the largest absolute value into or out of a linear layer of a candidate.
+    ``faithful``: the candidates that were merged into the weights training saw; ``largest_activation``: the largest
+    absolute value into or out of a linear layer of a candidate.
     """
 
     adapter_scores: list[AnswerScore] = field(default_factory=list)
@@ -176,20 +177,23 @@ class Verification:
     largest_activation: float = 0.0
 
     def fits(self, dtype: torch.dtype | None) -> bool:
-        """Tell whether all activations that were seen fit a type with room to spare; None: the base's, which do."""
+        """Tell whether all activations that were seen fit a type with a margin; None: the base's type, which does."""
         return dtype is None or self.largest_activation * _ROOM_FOR_ACTIVATIONS <= torch.finfo(dtype).max
 
     def problem(self, name: str) -> str:
-        """Say which bound a candidate does not meet; empty where it meets all that hold for it."""
+        """Return which bound a candidate violates; empty: none that applies to it."""
         measured = self.candidates[name]
         if not math.isfinite(measured.kl_sum) or not math.isfinite(measured.nll):
             return "its logits are not finite"
         if name in self.faithful:
-            top1, kl = measured.top1_agreement, measured.mean_kl
-            if top1 < self._wanted_top1(measured) or kl > MAX_MEAN_KL:
+            top1, kl, floor = measured.top1_agreement, measured.mean_kl, self.noise_floor
+            # Near ties flip with the rounding of the stored weights. What base + adapter itself loses to the arithmetic
+            # of bfloat16 is not the merge's fault.
+            required = min(MIN_TOP1_AGREEMENT, floor.top1_agreement) if floor.num_tokens else MIN_TOP1_AGREEMENT
+            if (measured.num_tokens >= _TOKENS_FOR_TOP1 and top1 < required) or kl > MAX_MEAN_KL:
                 return (
-                    f"top-1 agreement with base + adapter is {top1:.4f} (at least {MIN_TOP1_AGREEMENT} is asked for, "
-                    f"or that of base + adapter in bfloat16, {self.noise_floor.top1_agreement:.4f}), "
+                    f"top-1 agreement with base + adapter is {top1:.4f} (at least {MIN_TOP1_AGREEMENT} is required, "
+                    f"or that of base + adapter in bfloat16, {floor.top1_agreement:.4f}), "
                     f"mean KL divergence {kl:.2e} nats (at most {MAX_MEAN_KL:.0e})"
                 )
             return ""
@@ -201,26 +205,20 @@ class Verification:
             )
         return ""
 
-    def _wanted_top1(self, measured: LogitMetrics) -> float:
-        """Return the share of tokens on which a faithful model must agree with base + adapter.
-
-        Near ties fall either way with the rounding of the stored weights. What base + adapter itself loses to the
-        arithmetic of bfloat16 is no fault of a merge.
-        """
-        if measured.num_tokens < _TOKENS_FOR_TOP1:
-            return 0.0
-        floor = self.noise_floor
-        return min(MIN_TOP1_AGREEMENT, floor.top1_agreement) if floor.num_tokens else MIN_TOP1_AGREEMENT
-
     def better(self) -> str:
         """Return the candidate with the lower answer NLL among those that meet their bounds; else among all."""
         fit = [name for name in self.candidates if not self.problem(name)]
         return min(fit or self.candidates, key=lambda name: self.candidates[name].nll)
 
     def as_json(self, chosen: str) -> dict[str, Any]:
-        """Return what stands in ``merge.json`` under ``verification``."""
+        """Return ``verification`` of ``merge.json``."""
         figures = self.candidates[chosen].as_json()
         nll = {name: measured.nll for name, measured in self.candidates.items()}
+        scores = {"adapter": self.adapter_scores} | {name: metrics.scores for name, metrics in self.candidates.items()}
+        pairs = [(name, "adapter") for name in self.candidates]
+        if {"nf4", "original"} <= scores.keys():
+            pairs.append(("original", "nf4"))
+        differences = {f"{a}-{b}": paired_difference(scores[a], scores[b]) for a, b in pairs}
         problem = self.problem(chosen)
         return {
             "questions": self.num_questions,
@@ -231,24 +229,16 @@ class Verification:
                 "nf4": nll.get("nf4"),
                 "original": nll.get("original"),
             },
-            "nll_difference": self._nll_differences(),
+            "nll_difference": {
+                name: {"value": value, "standard_error": error if math.isfinite(error) else None}
+                for name, (value, error) in differences.items()
+            },
             "noise_floor": self.noise_floor.as_json(),
             "candidates": {name: measured.as_json() for name, measured in self.candidates.items()},
             "largest_activation": self.largest_activation,
             "passed": not problem,
             "problem": problem or None,
             "seconds": round(self.seconds, 1),
-        }
-
-    def _nll_differences(self) -> dict[str, dict[str, float | None]]:
-        scores = {name: measured.scores for name, measured in self.candidates.items()}
-        pairs = {f"{name}-adapter": (own, self.adapter_scores) for name, own in scores.items()}
-        if {"nf4", "original"} <= scores.keys():
-            pairs["original-nf4"] = (scores["original"], scores["nf4"])
-        found = {name: paired_difference(one, two) for name, (one, two) in pairs.items()}
-        return {
-            name: {"value": value, "standard_error": error if math.isfinite(error) else None}
-            for name, (value, error) in found.items()
         }
 
 
@@ -265,30 +255,30 @@ def compare(
         num_logits: size of the vocabulary.
 
     Returns:
-        The figures; ``noise_floor`` is base + adapter in bfloat16, one question at a time, against itself, on some of
-        the questions where bfloat16 is slow.
+        The figures; ``noise_floor`` is base + adapter in bfloat16, one question at a time, against itself; on some of
+        the questions only if bfloat16 is slow.
     """
     started = time.perf_counter()
     is_bfloat16_fast = pick_compute_dtype("auto", device) == torch.bfloat16
     noise_tokens = _WANTED_TOKENS if is_bfloat16_fast else _FEW_TOKENS
-    found = Verification(candidates={name: LogitMetrics() for name in candidates}, num_questions=len(examples))
+    verification = Verification(candidates={name: LogitMetrics() for name in candidates}, num_questions=len(examples))
     with console.progress("comparing", len(examples)) as bar, computing_in(reference, torch.float32):
         done = 0
         for group in _batches(examples, num_logits):
             batch = pack(group, device)
             expected = answer_logits(reference, batch)
-            found.adapter_scores += answer_scores(expected, batch)
+            verification.adapter_scores += answer_scores(expected, batch)
             for name, model in candidates.items():
-                found.candidates[name].add_batch(expected, answer_logits(model, batch), batch)
-            if found.noise_floor.num_tokens < noise_tokens:
+                verification.candidates[name].add_batch(expected, answer_logits(model, batch), batch)
+            if verification.noise_floor.num_tokens < noise_tokens:
                 with computing_in(reference, torch.bfloat16):
                     # Another batch size: each question by itself.
                     rough = [answer_logits(reference, pack([example], device)) for example in group]
-                found.noise_floor.add_batch(expected, torch.cat(rough), batch)
+                verification.noise_floor.add_batch(expected, torch.cat(rough), batch)
             done += len(group)
             bar.update(done)
-    found.seconds = time.perf_counter() - started
-    return found
+    verification.seconds = time.perf_counter() - started
+    return verification
 
 
 def pick_examples(rows: Sequence[QaRow], encoder: PromptEncoder, max_length: int) -> list[Example]:
@@ -341,7 +331,7 @@ def computing_in(model: Any, dtype: torch.dtype) -> Iterator[None]:
 
 
 def memory_needed_bytes(architecture: Architecture, adapter: AdapterFile, quantization: str) -> int:
-    """Return about how much memory it takes to load and to run base + adapter in float32."""
+    """Return about how much memory loading and running base + adapter in float32 takes."""
     bytes_of = {"nf4": 0.5 + 4 / 64, "fp4": 0.5 + 4 / 64, "int8": 1.0}
     weights = [(name, prod(shape)) for name, shape in architecture.shapes.items() if name not in architecture.tied]
     total = 4.0 * sum(prod(shape) for shape in adapter.shapes.values()) + _WORKING_BYTES

@@ -1,30 +1,39 @@
 """The weights of the merged model, computed from base and adapter a few rows at a time.
 
 Sums are made in float32 and rounded once, to the type that the plan names. The formulas are those of PEFT's own merge.
+Weights that training saw in 4 bits are quantized and dequantized by bitsandbytes' own functions, in pieces that end
+where a quantization block ends, with the constants of all pieces quantized together: the values are the same with a
+fraction of the memory (a test compares the bytes with those of a loaded model).
 """
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Iterator
+import os
+from collections import deque
+from collections.abc import Callable, Iterable, Iterator
+from concurrent.futures import Future, ThreadPoolExecutor
+from functools import cache
+from typing import TypeVar
 
 import torch
 
 from medqa_cli.errors import MedqaError
-from medqa_cli.merging.blockwise_quantization import QuantizedWeight
-from medqa_cli.merging.plan import MergePlan, TensorPlan
-from medqa_cli.merging.prefetch import parallel_map
+from medqa_cli.merging.plan import FourBit, MergePlan, TensorPlan
+from medqa_cli.model.quantization import CONSTANTS_PER_BLOCK, WEIGHTS_PER_BLOCK
 from medqa_cli.model.weights import as_bytes, dtype_of, rows_in_a_piece
 
-# Of GGUF's block types (llama.cpp, ggml-quants.c): 32 neighbours in a row share a step, that of their largest value.
+T = TypeVar("T")
+
+_MAX_THREADS = 8
+# GGUF's block types (llama.cpp, ggml-quants.c): 32 neighbors in a row share a step, a fraction of their largest value.
 _BLOCK = 32
 _STEPS = {"q4_0": 1 / 8, "q8_0": 1 / 127}
 
 
 class SmallChanges:
-    """Counts changes by an adapter that are below half a step of a GGUF type; a piece computed again counts once.
+    """Counts changes by an adapter that are below half a step of a GGUF type; a piece computed twice counts once.
 
-    A weight of a q4_0 file is one of 16 multiples of its block's step. Most changes of a usual adapter are far below
-    half of it, so that rounding keeps them by chance only.
+    A weight of a q4_0 file is one of 16 multiples of its block's step. Smaller changes survive rounding only by chance.
     """
 
     def __init__(self) -> None:
@@ -87,7 +96,7 @@ class MergedWeights:
 
 
 class _TensorMerge:
-    """One tensor that is being merged, and what its pieces have in common."""
+    """One tensor of the merged model, and what its pieces have in common."""
 
     def __init__(self, plan: MergePlan, tensor: TensorPlan, small_changes: SmallChanges) -> None:
         self.tensor, self._base, self._small_changes = tensor, plan.base, small_changes
@@ -99,11 +108,14 @@ class _TensorMerge:
         self._replacement = adapter.tensor(tensor.replacement_key) if tensor.replacement_key else None
         self._quantized: QuantizedWeight | None = None
         if tensor.four_bit and plan.quantization is not None:
-            # Transformers quantizes a Conv1D layer the way a linear one is stored: (out, in).
+
+            def read(start: int, stop: int) -> torch.Tensor:
+                # Transformers quantizes a Conv1D layer as a linear one is stored: (out, in). It is one piece.
+                return self._base.whole(tensor.base_name).T if tensor.conv1d else self._rows(start, stop)
+
             out_in = (shape[1], shape[0]) if tensor.conv1d else (shape[0], shape[1])
-            self._quantized = QuantizedWeight(
-                self._read_out_in, out_in, plan.quantization, out_in[0] if tensor.conv1d else at_once
-            )
+            rows_at_once = out_in[0] if tensor.conv1d else at_once
+            self._quantized = QuantizedWeight(read, out_in, plan.quantization, rows_at_once)
         self._bias: torch.Tensor | None = None
         self._lora: tuple[torch.Tensor, torch.Tensor, float] | None = None  # (r, in), (out, r), scaling
         self._magnitude: torch.Tensor | None = None
@@ -134,7 +146,7 @@ class _TensorMerge:
                 self._small_changes.add(self.tensor.name, index, before, values)
         if self.tensor.is_copy:
             return values
-        # The two ends are enough, and quicker than a look at each value; both are NaN where there is one.
+        # Smallest and largest suffice, and are quicker to check than each value; both are NaN if any value is.
         if values.numel() and not torch.stack(values.aminmax()).to(self._dtype).isfinite().all():
             raise MedqaError(
                 f"the merged {self.tensor.name} holds values that are not finite: the adapter is broken, or its sum "
@@ -143,10 +155,10 @@ class _TensorMerge:
             )
         return values.to(self._dtype)
 
-    def _read_out_in(self, start: int, stop: int) -> torch.Tensor:
-        if self.tensor.conv1d:
-            return self._base.rows(self.tensor.base_name, 0, self.tensor.shape[0]).T
-        return self._base.rows(self.tensor.base_name, start, stop)
+    def _rows(self, start: int, stop: int) -> torch.Tensor:
+        """Return rows of the base's tensor in its stored type; all of a scalar."""
+        name = self.tensor.base_name
+        return self._base.rows(name, start, stop) if self.tensor.shape else self._base.whole(name)
 
     def _rows_before_update(self, index: int) -> torch.Tensor:
         """Return the rows that the update is added to: float32, or the stored type where nothing is computed."""
@@ -156,8 +168,7 @@ class _TensorMerge:
         if self._quantized is not None:
             values = self._quantized.piece(index)
             return values.T.contiguous() if self.tensor.conv1d else values
-        name = self.tensor.base_name
-        values = self._base.rows(name, start, stop) if self.tensor.shape else self._base.whole(name)
+        values = self._rows(start, stop)
         return values if self.tensor.is_copy else values.float()
 
     def _updated(self, index: int, values: torch.Tensor) -> torch.Tensor:
@@ -187,3 +198,109 @@ class _TensorMerge:
         for index in range(len(self.row_ranges)):
             squares += self._with_delta(index, self._rows_before_update(index)).double().square().sum(0)
         return squares.sqrt().float()
+
+
+class QuantizedWeight:
+    """One weight in 4 bits: packed codes and the constant of each block."""
+
+    def __init__(
+        self,
+        read: Callable[[int, int], torch.Tensor],
+        shape: tuple[int, int],
+        how: FourBit,
+        rows_at_once: int,
+    ) -> None:
+        """Quantize a weight.
+
+        Args:
+            read: returns rows ``start`` to ``stop`` of the weight, of any float type.
+            shape: ``(out, in)`` of the weight.
+            how: the quantization.
+            rows_at_once: rows in one piece; it must end where a quantization block ends.
+        """
+        import bitsandbytes as bnb
+
+        self._shape, self._how, self._rows = shape, how, rows_at_once
+
+        def quantize(index: int) -> tuple[torch.Tensor, torch.Tensor]:
+            start = index * rows_at_once
+            piece = read(start, min(start + rows_at_once, shape[0])).to(how.device, how.source_dtype)
+            codes, state = bnb.functional.quantize_4bit(
+                piece.contiguous(), blocksize=WEIGHTS_PER_BLOCK, compress_statistics=False, quant_type=how.quant_type
+            )
+            return codes, state.absmax
+
+        pieces = list(parallel_map(quantize, -(-shape[0] // rows_at_once)))
+        self._codes = [codes for codes, _ in pieces]
+        self._constants = torch.cat([constants for _, constants in pieces])
+        if how.double_quantization:  # as in bitsandbytes' quantize_4bit
+            offset = self._constants.mean()
+            nested, state = bnb.functional.quantize_blockwise(self._constants - offset, blocksize=CONSTANTS_PER_BLOCK)
+            self._constants = bnb.functional.dequantize_blockwise(nested, state) + offset
+
+    @property
+    def packed(self) -> torch.Tensor:
+        """All codes, ``(n / 2, 1)`` uint8, as a loaded ``Params4bit`` holds them."""
+        return torch.cat(self._codes)
+
+    @property
+    def constants(self) -> torch.Tensor:
+        """The largest absolute value of each block, float32, after double quantization where it is on."""
+        return self._constants
+
+    def piece(self, index: int) -> torch.Tensor:
+        """Return the dequantized rows of one piece, ``(rows, in)`` float32, on the CPU."""
+        import bitsandbytes as bnb
+
+        num_columns = self._shape[1]
+        start = index * self._rows
+        num_rows = min(self._rows, self._shape[0] - start)
+        first_block = start * num_columns // WEIGHTS_PER_BLOCK
+        num_blocks = -(-num_rows * num_columns // WEIGHTS_PER_BLOCK)
+        state = bnb.functional.QuantState(
+            absmax=self._constants[first_block : first_block + num_blocks],
+            # Rows that end inside a block as one long row: bitsandbytes' AVX-512 kernel counts blocks from each row's
+            # start (docs/footguns.md).
+            shape=torch.Size(
+                (num_rows, num_columns) if num_columns % WEIGHTS_PER_BLOCK == 0 else (1, num_rows * num_columns)
+            ),
+            # float32: training in a shorter type rounds after this, as a part of its arithmetic.
+            dtype=torch.float32,
+            blocksize=WEIGHTS_PER_BLOCK,
+            quant_type=self._how.quant_type,
+        )
+        found: torch.Tensor = bnb.functional.dequantize_4bit(self._codes[index], state)
+        return found.cpu().reshape(num_rows, num_columns)
+
+
+def parallel_map(work: Callable[[int], T], count: int) -> Iterator[T]:
+    """Yield ``work(0)`` to ``work(count - 1)``; a few threads compute up to two results each ahead.
+
+    A piece is too small for PyTorch's own threads, which would meet after every operation: each computes alone.
+    """
+    if count == 1:
+        yield work(0)
+        return
+    pool, num_threads = _pool()
+    waiting: deque[Future[T]] = deque()
+    try:
+        for index in range(count):
+            waiting.append(pool.submit(work, index))
+            if len(waiting) >= 2 * num_threads:
+                yield waiting.popleft().result()
+        while waiting:
+            yield waiting.popleft().result()
+    finally:
+        # If the caller stops early, no thread may still read what it closes next.
+        for future in waiting:
+            future.cancel()
+        for future in waiting:
+            if not future.cancelled():
+                future.exception()
+
+
+@cache
+def _pool() -> tuple[ThreadPoolExecutor, int]:
+    num_threads = max(1, min(_MAX_THREADS, torch.get_num_threads(), os.cpu_count() or 1))
+    # The setting holds for the thread that makes it.
+    return ThreadPoolExecutor(num_threads, "medqa-merge", initializer=torch.set_num_threads, initargs=(1,)), num_threads

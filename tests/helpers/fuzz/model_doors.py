@@ -257,8 +257,7 @@ def adapter(rng: random.Random, folder: Path) -> None:
 def open_adapter(folder: Path, base: Path) -> None:
     import torch
 
-    from medqa_cli.merging.adapter_file import AdapterFile
-    from medqa_cli.merging.architecture import expected_tensors
+    from medqa_cli.merging.adapter_file import AdapterFile, expected_tensors
     from medqa_cli.model.load import base_of_adapter, load_adapter
     from medqa_cli.model.resolve import ModelRef
     from medqa_cli.prompt.encoder import PromptContract

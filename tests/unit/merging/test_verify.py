@@ -15,7 +15,7 @@ from helpers.models import make_tiny_model
 from medqa_cli.config.schema import ModelConfig, PromptConfig
 from medqa_cli.data.dataset import QaRow
 from medqa_cli.merging import verify
-from medqa_cli.merging.streaming_model import NotStreamable, streamed_model
+from medqa_cli.merging.streaming_model import NotStreamable, largest_activation, streamed_model
 from medqa_cli.merging.verify import (
     LogitMetrics,
     Verification,
@@ -27,6 +27,7 @@ from medqa_cli.merging.verify import (
     paired_difference,
     pick_examples,
 )
+from medqa_cli.model.kernels.attention import use_own_attention
 from medqa_cli.model.kernels.packing import AnswerScore, pack, score_answers
 from medqa_cli.model.load import load_base
 from medqa_cli.model.resolve import ModelRef
@@ -132,6 +133,22 @@ def test_experts_that_loading_joins_cannot_be_streamed(tmp_path: Path) -> None:
         streamed_model(tmp_path, WeightFiles.open(tmp_path), CPU, untied=False)
 
 
+def test_largest_activation_of_a_gpt2_sees_its_conv1d_layers(tmp_path: Path) -> None:
+    from transformers import GPT2Config, GPT2LMHeadModel
+
+    model = GPT2LMHeadModel(GPT2Config(n_embd=32, n_layer=1, n_head=2, vocab_size=300, n_positions=64))
+    with torch.no_grad():
+        model.transformer.h[0].mlp.c_fc.bias[7] = 1e5
+        model.transformer.h[0].mlp.c_proj.weight[7] = 0  # what follows stays small
+    model.save_pretrained(tmp_path)
+    streamed = streamed_model(tmp_path, WeightFiles.open(tmp_path), CPU, untied=False)
+    use_own_attention(streamed)
+    assert largest_activation(streamed) == 0
+    with torch.inference_mode():
+        streamed(input_ids=torch.tensor([[1, 2, 3]]))
+    assert largest_activation(streamed) == pytest.approx(1e5, rel=0.01)
+
+
 # The reference
 
 
@@ -209,7 +226,7 @@ def test_auto_takes_the_likelier_of_those_that_fit(nf4: LogitMetrics, original: 
     [
         (scored(2.0, kl=1e-3, top1=0.99), ""),
         (scored(2.0, kl=1.1e-3), "mean KL divergence 1.10e-03 nats (at most 1e-03)"),
-        (scored(2.0, top1=0.989), "top-1 agreement with base + adapter is 0.9890 (at least 0.99 is asked for"),
+        (scored(2.0, top1=0.989), "top-1 agreement with base + adapter is 0.9890 (at least 0.99 is required"),
         (scored(math.inf), "not finite"),
         # 99 tokens are too few for the share of near ties; not so for the divergence.
         (LogitMetrics(99, 0.0, 0.1, 98, scored(2.0).scores), ""),

@@ -378,7 +378,7 @@ DAMAGE: dict[str, tuple[Callable[[dict[str, torch.Tensor]], Any], str]] = {
         lambda weights: weights.update(
             {f"{NORM}lora_A.weight": torch.zeros(4, 64), f"{NORM}lora_B.weight": torch.zeros(64, 4)}
         ),
-        "changes model.layers.0.input_layernorm, which is no linear layer in the base model",
+        "changes model.layers.0.input_layernorm, which is not a linear layer in the base model",
     ),
     "a parameter too many": (
         lambda weights: weights.update({f"{MODEL}layers.7.mlp.up_proj.weight": torch.zeros(128, 64)}),

@@ -12,7 +12,7 @@ from safetensors.torch import load_file, save_file
 
 from medqa_cli.config.schema import LoraConfig, ModelConfig
 from medqa_cli.errors import InputError
-from medqa_cli.merging.architecture import expected_tensors
+from medqa_cli.merging.adapter_file import expected_tensors
 from medqa_cli.model.load import load_adapter, load_base
 from medqa_cli.model.lora import add_lora
 from medqa_cli.model.resolve import find_base

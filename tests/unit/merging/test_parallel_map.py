@@ -8,7 +8,7 @@ import time
 import pytest
 import torch
 
-from medqa_cli.merging.prefetch import parallel_map
+from medqa_cli.merging.weights import parallel_map
 
 
 @pytest.mark.parametrize("count", [0, 1, 2, 50])

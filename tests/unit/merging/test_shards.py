@@ -16,8 +16,8 @@ from safetensors import safe_open
 from safetensors.torch import load_file, save_file
 
 from medqa_cli.errors import InputError
-from medqa_cli.merging import safetensors_writer
-from medqa_cli.merging.safetensors_writer import check_disk_space, make_shards, total_bytes, write_shards
+from medqa_cli.merging import model_folder
+from medqa_cli.merging.model_folder import check_disk_space, make_shards, total_bytes, write_shards
 from medqa_cli.model.weights import StoredTensor, WeightFiles, as_bytes
 
 NAMES = {torch.float32: "F32", torch.bfloat16: "BF16", torch.float16: "F16", torch.int64: "I64", torch.uint8: "U8"}
@@ -98,7 +98,8 @@ def test_several_shards_have_an_index_with_the_true_size(tmp_path: Path) -> None
     write(tmp_path, groups)
     index = json.loads((tmp_path / "model.safetensors.index.json").read_text())
     expected = sum(tensor.numel() * tensor.element_size() for group in groups for tensor in group.values())
-    assert index["metadata"]["total_size"] == expected == total_bytes(make_shards([announced(g) for g in groups]))
+    shards = make_shards([announced(group) for group in groups])
+    assert index["metadata"]["total_size"] == expected == sum(map(total_bytes, shards.values()))
     assert index["weight_map"]["brain"] == "model-00002-of-00003.safetensors"
     for file_name in set(index["weight_map"].values()):
         found = load_file(tmp_path / file_name)
@@ -212,7 +213,7 @@ def test_a_type_that_is_not_read(tmp_path: Path) -> None:
 def test_too_little_room_is_seen_before(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     check_disk_space(tmp_path / "not" / "there" / "yet", 1000)
     usage = type(shutil.disk_usage(tmp_path))(10**12, 10**12 - 10**8, 10**8)
-    monkeypatch.setattr(safetensors_writer.shutil, "disk_usage", lambda path: usage)
+    monkeypatch.setattr(model_folder.shutil, "disk_usage", lambda path: usage)
     check_disk_space(tmp_path, 10**7)
     with pytest.raises(InputError, match=r"needs 1\.07 GB, 0\.10 GB are free"):
         check_disk_space(tmp_path, 10**9)
@@ -225,7 +226,20 @@ def test_a_disk_that_fails_while_writing(
     def fail(*_: Any) -> None:
         raise OSError(number, os.strerror(number))
 
-    monkeypatch.setattr(safetensors_writer, "_reserve", fail)
+    monkeypatch.setattr(model_folder, "_reserve", fail)
     with pytest.raises(InputError, match=said) as caught:
         write(tmp_path, [some_tensors()])
     assert "--out DIR" in caught.value.hint
+
+
+@pytest.mark.skipif(not hasattr(os, "posix_fallocate"), reason="this system cannot allocate a file at once")
+def test_a_file_system_that_cannot_allocate_at_once_is_written_all_the_same(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def refuse(*_: Any) -> None:
+        raise OSError(errno.EOPNOTSUPP, os.strerror(errno.EOPNOTSUPP))
+
+    monkeypatch.setattr(os, "posix_fallocate", refuse)
+    tensors = some_tensors()
+    write(tmp_path, [tensors])
+    assert load_file(tmp_path / "model.safetensors").keys() == tensors.keys()

@@ -14,7 +14,8 @@ from helpers.models import make_tiny_model
 from medqa_cli.config.schema import ModelConfig
 from medqa_cli.errors import InputError
 from medqa_cli.merging.architecture import build_architecture
-from medqa_cli.merging.blockwise_quantization import FourBit, QuantizedWeight
+from medqa_cli.merging.plan import FourBit
+from medqa_cli.merging.weights import QuantizedWeight
 from medqa_cli.model.load import load_base
 from medqa_cli.model.resolve import ModelRef
 from medqa_cli.model.weights import WeightFiles, rows_in_a_piece
