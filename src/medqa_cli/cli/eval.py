@@ -68,9 +68,10 @@ def evaluate(
         malloc.keep_freed_memory()
         from medqa_cli.evaluation import run as worker
 
+        models = ["adapter", "base"] if models is None else models
         sets = [choices.name for choices in settings.eval.multiple_choice]
-        gate.require_measured(conditions, settings.eval.metric_names, sets)
-        results = worker.evaluate(settings, ["adapter", "base"] if models is None else models, limit)
+        gate.require_measured(conditions, settings.eval.metric_names, sets, models)
+        results = worker.evaluate(settings, models, limit)
 
     run = run_folder(settings)
     console.result(results, lambda: report.show(results, run.results_path, run.eval_dir / report.REPORT_NAME))

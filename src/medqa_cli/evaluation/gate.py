@@ -1,4 +1,4 @@
-"""``--fail-on``: conditions on the figures under which a run counts as failed, in a small grammar.
+"""``--fail-on``: conditions on the figures that make a run fail, in a small grammar.
 
     CONDITION = FIGURE OPERATOR (FIGURE | NUMBER)
     FIGURE    = NAME "." METRIC | NAME "." SET "." METRIC
@@ -17,7 +17,10 @@ from dataclasses import dataclass
 from typing import Any
 
 from medqa_cli.errors import InputError, MedqaError
+from medqa_cli.evaluation.baselines import CUT_REFERENCE, REFERENCE, TRIVIAL
 from medqa_cli.evaluation.metrics import STRIPPED, all_names, metric, text_metrics
+from medqa_cli.evaluation.openai_client import PREFIX, SERVED
+from medqa_cli.evaluation.results import MAJORITY, pairs_of
 from medqa_cli.spelling import did_you_mean
 
 _OPERATORS: Mapping[str, Callable[[float, float], bool]] = {
@@ -34,7 +37,7 @@ _EXAMPLE = "write it like 'adapter.nll > base.nll' or 'adapter.loop_rate > 0.02'
 
 @dataclass(frozen=True)
 class Figure:
-    """A figure of the results: of a model, a floor or a difference; ``set_name``: of a multiple-choice set."""
+    """A figure of a model, a baseline or a difference; ``set_name``: of a multiple-choice set."""
 
     name: str
     metric: str
@@ -49,16 +52,13 @@ class Figure:
         Raises:
             InputError: the results do not hold it.
         """
-        places = [results[kind] for kind in ("models", "floors", "differences")]
         if self.set_name is not None:
-            own = results.get("multiple_choice", {}).get(self.set_name, {})
-            places = [own.get(kind, {}) for kind in ("models", "floors", "differences")]
-        for place in places:
-            if self.metric in place.get(self.name, {}):
-                return float(place[self.name][self.metric]["value"])
-        known = sorted(
-            {f"{name}.{metric}" for place in places for name, figures in place.items() for metric in figures}
-        )
+            results = results.get("multiple_choice", {}).get(self.set_name, {})
+        kinds = [results.get(kind, {}) for kind in ("models", "floors", "differences")]
+        for kind in kinds:
+            if self.metric in kind.get(self.name, {}):
+                return float(kind[self.name][self.metric]["value"])
+        known = sorted({f"{name}.{metric}" for kind in kinds for name, figures in kind.items() for metric in figures})
         raise InputError(
             f"--fail-on: {self} was not measured",
             f"measured: {', '.join(known)}" if known else "nothing was measured there",
@@ -82,11 +82,11 @@ class Condition:
         """
         right = self.right if isinstance(self.right, float) else self.right.value(results)
         left = self.left.value(results)
-        # No comparison with a NaN holds, which would let it pass.
+        # No comparison with NaN holds, so it would pass.
         return math.isnan(left) or math.isnan(right) or _OPERATORS[self.operator](left, right)
 
     def found(self, results: Mapping[str, Any]) -> str:
-        """Return the condition with the values that it met."""
+        """Return the condition with the values of its figures."""
         left = f"{self.left} is {self.left.value(results):.4g}"
         if isinstance(self.right, float):
             return f"{self.text}: {left}"
@@ -99,35 +99,65 @@ def parse_conditions(texts: Sequence[str]) -> list[Condition]:
     Raises:
         InputError: one is not in the grammar, or names an unknown metric.
     """
-    return [_parse(text) for text in texts]
+    conditions = []
+    for text in texts:
+        match = _CONDITION.fullmatch(text)
+        if match is None:
+            raise InputError(f"--fail-on '{text}' is no condition", _EXAMPLE)
+        left, right = _figure(match["left"], text), match["right"]
+        conditions.append(
+            Condition(
+                " ".join(text.split()),
+                left,
+                match["operator"],
+                float(right) if _NUMBER.fullmatch(right) else _figure(right, text),
+            )
+        )
+    return conditions
 
 
-def require_measured(conditions: Sequence[Condition], metrics: Sequence[str], sets: Sequence[str]) -> None:
-    """Check, before anything is measured, that each figure is going to be.
+def _figure(word: str, text: str) -> Figure:
+    match = _FIGURE.fullmatch(word)
+    if match is None:
+        raise InputError(f"--fail-on '{text}': '{word}' is neither a figure nor a number", _EXAMPLE)
+    if match["metric"] not in all_names():
+        meant = did_you_mean(match["metric"], all_names())
+        raise InputError(f"--fail-on '{text}': unknown metric '{match['metric']}'{meant}", ", ".join(all_names()))
+    return Figure(match["name"], match["metric"], match["set"])
+
+
+def require_measured(
+    conditions: Sequence[Condition], metrics: Sequence[str], sets: Sequence[str], models: Sequence[str]
+) -> None:
+    """Check, before anything is measured, that every figure will be.
 
     Args:
         conditions: of ``parse_conditions``.
         metrics: the config's ``eval.metrics``, written out.
         sets: names of the config's ``eval.multiple_choice``.
+        models: as ``--model`` names them.
 
     Raises:
-        InputError: one is not.
+        InputError: one will not be measured.
     """
     measured = {*metrics, *text_metrics(metrics)}
-    for condition in conditions:
-        for figure in (condition.left, condition.right):
-            if isinstance(figure, float):
-                continue
-            if figure.set_name is not None:
-                if figure.set_name not in sets:
-                    raise InputError(
-                        f"--fail-on: no multiple-choice file {figure.set_name}", "see eval.multiple_choice"
-                    )
-            elif metric(figure.metric).group == "choice":
-                raise InputError(f"--fail-on: {figure} is of a multiple-choice file", "write MODEL.FILE.METRIC")
-            elif figure.metric not in measured:
-                name = figure.metric.removesuffix(STRIPPED)
-                raise InputError(f"--fail-on: eval.metrics leaves out {name}", f"add {name} to eval.metrics, or all")
+    models = [SERVED if name.startswith(PREFIX) else name for name in models]
+    for figure in (side for condition in conditions for side in (condition.left, condition.right)):
+        if isinstance(figure, float):
+            continue
+        if figure.set_name is not None:
+            if figure.set_name not in sets:
+                raise InputError(f"--fail-on: no multiple-choice file {figure.set_name}", "see eval.multiple_choice")
+        elif metric(figure.metric).group == "choice":
+            raise InputError(f"--fail-on: {figure} is of a multiple-choice file", "write MODEL.FILE.METRIC")
+        elif figure.metric not in measured:
+            name = figure.metric.removesuffix(STRIPPED)
+            raise InputError(f"--fail-on: eval.metrics leaves out {name}", f"add {name} to eval.metrics, or all")
+        floors = (*TRIVIAL, CUT_REFERENCE, REFERENCE) if figure.set_name is None else (MAJORITY,)
+        names = [*models, *floors, *("-".join(pair) for pair in pairs_of(models))]
+        if figure.name not in names:
+            meant = did_you_mean(figure.name, names)
+            raise InputError(f"--fail-on: {figure} will not be measured{meant}", f"measured: {', '.join(names)}")
 
 
 def check_gate(conditions: Sequence[Condition], results: Mapping[str, Any]) -> None:
@@ -140,26 +170,3 @@ def check_gate(conditions: Sequence[Condition], results: Mapping[str, Any]) -> N
     met = [condition.found(results) for condition in conditions if condition.holds(results)]
     if met:
         raise MedqaError("\n".join(f"--fail-on {text}" for text in met))
-
-
-def _parse(text: str) -> Condition:
-    match = _CONDITION.fullmatch(text)
-    if match is None:
-        raise InputError(f"--fail-on '{text}' is no condition", _EXAMPLE)
-    right = match["right"]
-    return Condition(
-        " ".join(text.split()),
-        _figure(match["left"], text),
-        match["operator"],
-        float(right) if _NUMBER.fullmatch(right) else _figure(right, text),
-    )
-
-
-def _figure(word: str, text: str) -> Figure:
-    match = _FIGURE.fullmatch(word)
-    if match is None:
-        raise InputError(f"--fail-on '{text}': '{word}' is neither a figure nor a number", _EXAMPLE)
-    if match["metric"] not in all_names():
-        meant = did_you_mean(match["metric"], all_names())
-        raise InputError(f"--fail-on '{text}': unknown metric '{match['metric']}'{meant}", ", ".join(all_names()))
-    return Figure(match["name"], match["metric"], match["set"])

@@ -1,10 +1,9 @@
 """Multiple choice in the public formats of PubMedQA, MedMCQA and MedQA, asked and scored as lm-evaluation-harness does.
 
-The prompts are those of lm-evaluation-harness 0.4.13 (tasks pubmedqa, medmcqa, medqa_4options), without examples before
-the question and without a chat template, as it asks by default. The choice with the largest summed log-likelihood of
-" choice" counts. Tokens are cut as the harness cuts them (``lm_eval/api/model.py``, ``_encode_pair``): the continuation
-is what the whole text has beyond the tokens of the prompt alone. Where all continuations are single tokens one forward
-serves them all.
+The prompts are those of lm-evaluation-harness 0.4.13 (tasks pubmedqa, medmcqa, medqa_4options), zero-shot and without
+a chat template, which is its default. The choice with the largest summed log-likelihood of " choice" counts. Tokens are
+cut as the harness cuts them (``lm_eval/api/model.py``, ``_encode_pair``): the continuation is what the whole text has
+beyond the tokens of the prompt alone. If all continuations are single tokens, one forward scores them all.
 """
 
 from __future__ import annotations
@@ -38,7 +37,7 @@ _FORMATS = "PubMedQA (ori_pqal.json), MedMCQA (question, opa to opd, cop) or Med
 
 @dataclass(frozen=True)
 class ChoiceItem:
-    """One question: what the model reads, what it may go on with (without the space before), which one is right.
+    """One question: the prompt, its continuations (without the space before them), and the index of the right one.
 
     ``question``: the question alone.
     """
@@ -51,9 +50,9 @@ class ChoiceItem:
 
 
 def read_choice_file(path: Path) -> list[ChoiceItem]:
-    """Read a multiple-choice file; its format is told by its keys.
+    """Read a multiple-choice file; its keys tell its format.
 
-    Of PubMedQA's labelled file only the test items are taken where ``test_ground_truth.json`` stands beside it.
+    If ``test_ground_truth.json`` is next to PubMedQA's labelled file, only the test items are read.
 
     Raises:
         InputError: the file is missing or in none of the formats, or an item is damaged.
@@ -74,7 +73,7 @@ def read_choice_file(path: Path) -> list[ChoiceItem]:
 
 
 def _records(text: str, path: Path) -> dict[str, Any]:
-    """Return the items by id: of a JSON object or list, or of JSON lines, whose id is their number."""
+    """Return the items by id; those of a JSON list or of JSON lines have their number as id."""
     try:
         whole = json.loads(text)
     except ValueError:
@@ -94,17 +93,21 @@ def _records(text: str, path: Path) -> dict[str, Any]:
 
 
 def _pubmedqa(records: Mapping[str, Any], path: Path) -> list[ChoiceItem]:
-    beside = path.with_name(_TEST_IDS)
+    ids_path = path.with_name(_TEST_IDS)
     wanted = set(records)
-    if beside.is_file():
-        decisions = read_json(beside)
-        if not isinstance(decisions, dict):
-            raise InputError(f"eval.multiple_choice: {beside} is no object with an id as each key", "restore the file")
+    if ids_path.is_file():
+        decisions = read_json(ids_path)
+        if not isinstance(decisions, dict) or not decisions:
+            raise InputError(
+                f"eval.multiple_choice: {ids_path} is no object with an id as each key", "restore the file"
+            )
         wanted = set(decisions)
         if missing := wanted - set(records):
-            raise InputError(f"eval.multiple_choice: {beside} names {len(missing)} items that {path} does not hold")
+            raise InputError(f"eval.multiple_choice: {ids_path} names {len(missing)} items that {path} does not hold")
 
     def item(name: str, record: Mapping[str, Any]) -> ChoiceItem:
+        if not isinstance(record["CONTEXTS"], list):
+            raise TypeError("CONTEXTS is no list of texts")
         abstract = "\n".join(record["CONTEXTS"])
         prompt = f"Abstract: {abstract}\nQuestion: {record['QUESTION']}\nAnswer:"
         return ChoiceItem(name, record["QUESTION"], prompt, _DECISIONS, _DECISIONS.index(record["final_decision"]))
@@ -128,7 +131,7 @@ def _medmcqa(records: Mapping[str, Any], path: Path) -> list[ChoiceItem]:
 
 def _first_option(records: Mapping[str, Any], path: Path) -> int:
     """Return the number of the first option: MedMCQA's own files count from 1, those of the hub from 0."""
-    numbers = {record.get("cop") for record in records.values() if isinstance(record, dict)}
+    numbers = [record.get("cop") for record in records.values() if isinstance(record, dict)]
     if (0 in numbers) == (4 in numbers):
         raise InputError(
             f"eval.multiple_choice: {path}: cop counts neither clearly from 0 to 3 nor from 1 to 4",
@@ -172,7 +175,10 @@ def _items(
     items = []
     for name, record in records.items():
         try:
-            items.append(make(name, record))
+            item = make(name, record)
+            if not isinstance(item.question, str):
+                raise TypeError("the question is no text")
+            items.append(item)
         except (KeyError, TypeError, ValueError) as error:
             what = f"no {error}" if isinstance(error, KeyError) else str(error)
             raise InputError(f"eval.multiple_choice: {path}: item {name} is damaged: {what}") from error
@@ -187,28 +193,24 @@ _READERS: Sequence[tuple[set[str], Callable[[Mapping[str, Any], Path], list[Choi
 )
 
 
-@dataclass(frozen=True)
-class _Row:
-    """One sequence to read and what is asked of it: ``targets`` are (position whose next token, token, choice)."""
-
-    input_ids: list[int]
-    targets: list[tuple[int, int, int]]
+# One sequence to read, and its targets: (position, the token that follows it, number of the choice).
+_Row = tuple[list[int], list[tuple[int, int, int]]]
 
 
 def score_choices(
     loaded: LoadedModel, tokenizer: Any, set_name: str, items: Sequence[ChoiceItem], journal: SharedJournal
 ) -> list[list[float]]:
-    """Return the log-likelihood in nats of each choice of each item; finished pieces are taken as they are.
+    """Return the log-likelihood in nats of each choice of each item; finished pieces are taken from the journal.
 
     Args:
         loaded: a packed model.
-        tokenizer: its tokenizer; special tokens are added as it does by itself.
+        tokenizer: its tokenizer, which adds special tokens as usual.
         set_name: name of the file in the report.
         items: the questions.
         journal: where finished pieces are kept.
 
     Raises:
-        MedqaError: a likelihood is not a finite number.
+        MedqaError: a likelihood is not finite, or a choice has no token of its own.
     """
     return journal.map(
         f"choices/{set_name}/{loaded.name}",
@@ -221,11 +223,11 @@ def score_choices(
 
 def _log_likelihoods(loaded: LoadedModel, tokenizer: Any, items: Sequence[ChoiceItem]) -> list[list[float]]:
     context = int(getattr(loaded.model.config, "max_position_embeddings", None) or 1 << 30)
-    rows = [(place, row) for place, item in enumerate(items) for row in _rows_of(item, tokenizer, context)]
+    rows = [(number, row) for number, item in enumerate(items) for row in _rows_of(item, tokenizer, context)]
     sums = [[0.0] * len(item.choices) for item in items]
-    for group in group_by_size(rows, lambda entry: (len(entry[1].input_ids),), (_TOKENS_PER_FORWARD,)):
+    for group in group_by_size(rows, lambda entry: (len(entry[1][0]),), (_TOKENS_PER_FORWARD,)):
         _add_scores(loaded, group, sums)
-    if not np.isfinite(np.concatenate([np.asarray(own) for own in sums])).all():
+    if not np.isfinite(np.concatenate([np.asarray(of_item) for of_item in sums])).all():
         raise MedqaError(
             f"{loaded.name}: the likelihoods of choices are not finite in {loaded.dtype}",
             "set model.compute_dtype to float32 (or bfloat16), then give the same command again",
@@ -234,22 +236,19 @@ def _log_likelihoods(loaded: LoadedModel, tokenizer: Any, items: Sequence[Choice
 
 
 def _rows_of(item: ChoiceItem, tokenizer: Any, context: int) -> list[_Row]:
-    """Return the sequences that an item needs: one where all choices are single tokens, else one a choice."""
+    """Return the sequences that an item needs: one if all choices are single tokens, else one for each choice."""
     pairs = [_encode_pair(item.prompt, _DELIMITER + choice, tokenizer, context) for choice in item.choices]
     if all(len(continuation) == 1 and prompt == pairs[0][0] for prompt, continuation in pairs):
         prompt = pairs[0][0]
-        return [_Row(prompt, [(len(prompt) - 1, own[0], choice) for choice, (_, own) in enumerate(pairs)])]
+        return [(prompt, [(len(prompt) - 1, ids[0], choice) for choice, (_, ids) in enumerate(pairs)])]
     return [
-        _Row(
-            prompt + own[:-1],
-            [(len(prompt) - 1 + offset, token_id, choice) for offset, token_id in enumerate(own)],
-        )
-        for choice, (prompt, own) in enumerate(pairs)
+        (prompt + ids[:-1], [(len(prompt) - 1 + offset, token_id, choice) for offset, token_id in enumerate(ids)])
+        for choice, (prompt, ids) in enumerate(pairs)
     ]
 
 
 def _without_end(tokenizer: Any, text: str) -> list[int]:
-    """Encode a text as the tokenizer does by itself, but for an end token that some put behind every text."""
+    """Encode a text as the tokenizer does, without the end token that some add to every text."""
     ids = list(tokenizer(text)["input_ids"])
     ends = len(ids) - len(tokenizer(text, add_special_tokens=False)["input_ids"]) > (
         ids[:1] == [tokenizer.bos_token_id]
@@ -258,60 +257,63 @@ def _without_end(tokenizer: Any, text: str) -> list[int]:
 
 
 def _encode_pair(prompt: str, continuation: str, tokenizer: Any, context: int) -> tuple[list[int], list[int]]:
-    whole, own_prompt = (_without_end(tokenizer, text) for text in (prompt + continuation, prompt))
-    own = whole[len(own_prompt) :]
-    # The last token is only a target, so one more than the context fits; what is too long loses its beginning.
+    whole, prompt_ids = (_without_end(tokenizer, text) for text in (prompt + continuation, prompt))
+    ids = whole[len(prompt_ids) :]
+    if not ids:
+        raise MedqaError(
+            f"the tokenizer joins the choice {continuation!r} with the end of the prompt: it has no token to score",
+            "leave this file out of eval.multiple_choice for this model",
+        )
+    # The last token is only a target, so one more than the context fits; a text that is too long loses its beginning.
     kept = whole[-(context + 1) :]
-    return kept[: len(kept) - len(own)], own
+    return kept[: len(kept) - len(ids)], ids
 
 
 def _add_scores(loaded: LoadedModel, group: Sequence[tuple[int, _Row]], sums: list[list[float]]) -> None:
-    starts = np.cumsum([0, *(len(row.input_ids) for _, row in group)])
+    lengths = tuple(len(input_ids) for _, (input_ids, _) in group)
+    starts = np.cumsum([0, *lengths])
     asked = [
-        (int(start) + position, token_id, place, choice)
-        for start, (place, row) in zip(starts, group, strict=False)
-        for position, token_id, choice in row.targets
+        (int(start) + position, token_id, number, choice)
+        for start, (number, (_, row_targets)) in zip(starts, group, strict=False)
+        for position, token_id, choice in row_targets
     ]
-
-    positions, targets, places, _ = (np.array(column, np.int64) for column in zip(*asked, strict=True))
-    input_ids = np.array([i for _, row in group for i in row.input_ids], np.int64)
-    lengths = tuple(len(row.input_ids) for _, row in group)
-    batch = packed_batch(input_ids, lengths, positions, targets, places, loaded.device)
+    positions, targets, numbers, _ = (np.array(column, np.int64) for column in zip(*asked, strict=True))
+    input_ids = np.array([token_id for _, (ids, _) in group for token_id in ids], np.int64)
+    batch = packed_batch(input_ids, lengths, positions, targets, numbers, loaded.device)
     with (
         torch.no_grad(),
         torch.autocast(loaded.device.type, loaded.dtype, enabled=loaded.dtype != torch.float32),
     ):
         losses = answer_token_losses(loaded.model, batch)
-    for (_, _, place, choice), loss in zip(asked, losses.tolist(), strict=True):
-        sums[place][choice] -= loss
+    for (_, _, number, choice), loss in zip(asked, losses.tolist(), strict=True):
+        sums[number][choice] -= loss
 
 
 def predictions(log_likelihoods: Sequence[Sequence[float]]) -> list[int]:
     """Return the likeliest choice of each item, the first of equals, as the harness takes it."""
-    return [int(np.argmax(own)) for own in log_likelihoods]
+    return [int(np.argmax(of_item)) for of_item in log_likelihoods]
 
 
 def contaminated(questions: Sequence[str], train: Iterable[QaRow]) -> list[bool]:
-    """Tell for each question whether it stands in the training data; case, punctuation and spacing play no part.
+    """Tell for each question whether the training data hold it; case, punctuation and spacing are ignored.
 
     Args:
         questions: of the benchmark, without their choices.
-        train: the training rows; read once, nothing of them is kept.
+        train: the training rows; read once and not kept.
 
     Returns:
-        True where a training question is the same, or a training question or answer holds eight words in a row of it.
+        True where a training question is the same, or a training question or answer shares eight consecutive words.
     """
     wanted: dict[str, list[int]] = {}
-    for place, question in enumerate(questions):
+    for number, question in enumerate(questions):
         for text in {normalize(question), *_runs(question)}:
-            wanted.setdefault(text, []).append(place)
-    found = [False] * len(questions)
+            wanted.setdefault(text, []).append(number)
+    seen: set[int] = set()
     for row in train:
         texts = {normalize(row.question), *_runs(row.question), *_runs(row.answer)}
         for text in texts & wanted.keys():
-            for place in wanted[text]:
-                found[place] = True
-    return found
+            seen.update(wanted[text])
+    return [number in seen for number in range(len(questions))]
 
 
 def _runs(text: str) -> Iterator[str]:

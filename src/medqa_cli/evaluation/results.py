@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from itertools import combinations
 from typing import Any
@@ -14,6 +14,7 @@ from medqa_cli.evaluation.bootstrap import ClusterBootstrap, Resampled, as_json,
 from medqa_cli.evaluation.metrics import STRIPPED, confusion_parts, in_group, metric, overlap_settings, text_metrics
 from medqa_cli.evaluation.samples import Sample
 
+MAJORITY = "majority"  # the baseline of a multiple-choice set: the commonest choice
 _ORDER = ("merged", "adapter", "base")
 # Metrics of the references themselves; in the others they would be compared with themselves.
 _OF_REFERENCES = ("seq_rep_4", "loop_rate", "topic_coverage")
@@ -113,17 +114,21 @@ def _resampled(
     }
 
 
-def _differences(models: Mapping[str, Mapping[str, Resampled]], num_clusters: int) -> dict[str, Any]:
-    """Compare each pair of models on the same draws; base is always the second of its pair."""
+def pairs_of(models: Iterable[str]) -> Iterator[tuple[str, str]]:
+    """Return the pairs of models that are compared; base is always the second of its pair."""
     # Stable: other names, of samples from elsewhere, keep their order and come first.
-    order = sorted(models, key=lambda name: _ORDER.index(name) if name in _ORDER else -1)
+    return combinations(sorted(models, key=lambda name: _ORDER.index(name) if name in _ORDER else -1), 2)
+
+
+def _differences(models: Mapping[str, Mapping[str, Resampled]], num_clusters: int) -> dict[str, Any]:
+    """Compare each pair of models on the same draws."""
     return {
         f"{first}-{second}": {
             name: _difference(name, models[first][name] - models[second][name], num_clusters)
             for name in models[first]
             if name in models[second]
         }
-        for first, second in combinations(order, 2)
+        for first, second in pairs_of(models)
     }
 
 
@@ -188,7 +193,7 @@ def _choice_figures(results: ChoiceResults, draws: int, seed: int) -> dict[str, 
         "items": len(results.gold),
         "choices": list(results.choices),
         "models": {name: _as_json(found) for name, found in models.items()},
-        "floors": {"majority": floor},
+        "floors": {MAJORITY: floor},
         "differences": _differences(models, bootstrap.num_clusters),
     }
 

@@ -91,18 +91,31 @@ def test_a_figure_that_is_no_number_does_not_pass(text: str) -> None:
         ("adapter.nll > base.rougeL_stripped", "eval.metrics leaves out rougeL"),
         ("adapter.other.accuracy < 0.5", "no multiple-choice file other"),
         ("adapter.accuracy < 0.5", "adapter.accuracy is of a multiple-choice file"),
+        ("adaptr.nll > 2", r"adaptr\.nll will not be measured; did you mean 'adapter'\?"),
+        ("merged.nll > 2", r"merged\.nll will not be measured"),
+        ("base-adapter.nll > 2", r"base-adapter\.nll will not be measured"),
+        ("random_answer.pubmedqa.accuracy > 2", r"random_answer\.pubmedqa\.accuracy will not be measured"),
+        ("majority.nll > 2", r"majority\.nll will not be measured"),
     ],
 )
 def test_what_will_not_be_measured_is_said_before_anything_is(text: str, said: str) -> None:
     with pytest.raises(InputError, match=said):
-        require_measured(parse_conditions([text]), ("nll", "chrf"), ("pubmedqa",))
+        require_measured(parse_conditions([text]), ("nll", "chrf"), ("pubmedqa",), ("adapter", "base"))
 
 
 @pytest.mark.parametrize(
-    "text", ["adapter-base.nll > 0", "adapter.chrf_stripped < random_answer.chrf", "base.pubmedqa.accuracy < 0.5"]
+    "text",
+    [
+        "adapter-base.nll > 0",
+        "adapter.chrf_stripped < random_answer.chrf",
+        "base.pubmedqa.accuracy < 0.5",
+        "served.chrf < cut_reference.chrf",
+        "base.pubmedqa.accuracy < majority.pubmedqa.accuracy",
+    ],
 )
 def test_what_will_be_measured_is_let_pass(text: str) -> None:
-    require_measured(parse_conditions([text]), ("nll", "chrf"), ("pubmedqa",))
+    models = ("adapter", "base", "openai:http://127.0.0.1:1/v1")
+    require_measured(parse_conditions([text]), ("nll", "chrf"), ("pubmedqa",), models)
 
 
 @pytest.mark.parametrize("text", ["merged.nll > 2", "base.chrf > 2", "adapter.medqa.accuracy > 2", "2x.nll > 2"])

@@ -12,7 +12,7 @@ import torch
 
 from helpers.models import make_bos_tokenizer
 from helpers.paths import SHARED_DATA
-from medqa_cli.errors import InputError
+from medqa_cli.errors import InputError, MedqaError
 from medqa_cli.evaluation import multiple_choice
 from medqa_cli.evaluation.metrics import accuracy_of_sums, confusion_parts, macro_f1_of_sums
 from medqa_cli.evaluation.multiple_choice import ChoiceItem, predictions, read_choice_file, score_choices
@@ -74,6 +74,12 @@ def test_medqa_in_its_own_and_the_hubs_form(tmp_path: Path) -> None:
         ('{"question": "Which?"}', "in no known format"),
         ('{"question": "Which?", "options": {"A": "1", "B": "2"}, "answer_idx": "A"}', "item 1 is damaged: no 'C'"),
         ('{"1": {"QUESTION": "q", "CONTEXTS": [], "final_decision": "unsure"}}', "item 1 is damaged"),
+        ('{"1": {"QUESTION": "q", "CONTEXTS": "One.", "final_decision": "no"}}', "CONTEXTS is no list of texts"),
+        (
+            '{"1": {"QUESTION": 7, "CONTEXTS": [], "final_decision": "no"}}',
+            "item 1 is damaged: the question is no text",
+        ),
+        ('{"question": "q", "opa": "a", "opb": "b", "opc": "c", "opd": "d", "cop": [1]}', "cop counts neither"),
         (
             '{"question": "Which?", "options": {"A": "1", "B": "2", "C": "3", "D": "4", "E": "5"}, "answer_idx": "A"}',
             "item 1 is damaged: 5 options; the four-option file has 4",
@@ -107,7 +113,7 @@ def test_files_that_cannot_be_read(tmp_path: Path) -> None:
         read_choice_file(tmp_path / "latin1.json")
 
 
-@pytest.mark.parametrize("content", ["7", "[[1]]", '["11"]'])
+@pytest.mark.parametrize("content", ["7", "[[1]]", '["11"]', "{}"])
 def test_a_list_of_pubmedqas_test_items_that_is_none(tmp_path: Path, content: str) -> None:
     path = write(tmp_path / "ori_pqal.json", {"11": {**ABSTRACT, "final_decision": "maybe"}})
     (tmp_path / "test_ground_truth.json").write_text(content, encoding="utf-8")
@@ -182,6 +188,18 @@ def harness_log_likelihood(model: Any, tokenizer: Any, prompt: str, continuation
     with torch.no_grad():
         logits = model(input_ids=read).logits.log_softmax(-1)[0]
     return float(logits[-len(own) :].gather(-1, torch.tensor(own)[:, None]).sum())
+
+
+def test_choice_without_a_token_of_its_own_is_an_error_and_not_the_likeliest() -> None:
+    """A sum over no token is 0, more than any log-likelihood."""
+
+    def joining(text: str, **_: Any) -> dict[str, list[int]]:
+        return {"input_ids": [1] * len(text.replace(": A", ":").split())}
+
+    joining.bos_token_id = joining.eos_token_id = None  # type: ignore[attr-defined]
+    assert multiple_choice._encode_pair("Which? Answer:", " B", joining, 512) == ([1, 1], [1])
+    with pytest.raises(MedqaError, match="has no token to score"):
+        multiple_choice._encode_pair("Which? Answer:", " A", joining, 512)
 
 
 def test_a_tokenizer_that_ends_every_text_changes_no_choice() -> None:
