@@ -20,6 +20,7 @@ import subprocess
 import sys
 import tempfile
 import time
+from dataclasses import replace
 from importlib import metadata
 from pathlib import Path
 from typing import Any
@@ -264,12 +265,11 @@ def make_medqa(options: argparse.Namespace, examples: list[Any], clock: Any) -> 
     limits = estimator.predict(Config(model=base, lora=lora, train=config)).limits
     fuse_layers(model)
     args = make_training_arguments(
-        config,
+        replace(config, gradient_checkpointing=limits.recomputed),
         seed=0,
         output_dir=Path(tempfile.mkdtemp()),
         device=device,
         compute_dtype=dtype,
-        memory_is_plentiful=limits.memory_is_plentiful,
     )
     args.save_strategy, args.train_sampling_strategy = "no", "sequential"
     return MedqaTrainer(

@@ -118,9 +118,14 @@ def raise_on_all_ranks() -> Iterator[None]:
     except MedqaError as error:
         problem = error
     for number, (error_there, host) in enumerate(all_gather((problem, socket.gethostname()))):
-        if error_there is not None:
-            # Rank 0 speaks for all; of others it says which one it was.
-            raise _named(error_there, number, host) if number else error_there from problem
+        if error_there is None:
+            continue
+        if number == 0:
+            raise error_there from problem
+        # Rank 0 speaks for all; of others it says which one it was.
+        named = MedqaError(f"process {number} of {world_size()} ({host}): {error_there.message}", error_there.hint)
+        named.exit_code = error_there.exit_code
+        raise named from problem
 
 
 def from_main(work: Callable[[], T]) -> T:
@@ -196,9 +201,3 @@ def _noticing_lost_ranks() -> Iterator[None]:
             f"another process of this run has ended: {str(error).splitlines()[0]}",
             "its own message stands above, or where its host prints",
         ) from error
-
-
-def _named(problem: MedqaError, number: int, host: str) -> MedqaError:
-    named = MedqaError(f"process {number} of {world_size()} ({host}): {problem.message}", problem.hint)
-    named.exit_code = problem.exit_code
-    return named

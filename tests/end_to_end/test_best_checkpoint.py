@@ -10,7 +10,7 @@ from typing import Any
 import pytest
 
 from helpers.commands import Outcome
-from medqa_cli.training import trainer as trainer_module
+from medqa_cli.model.kernels import packing
 
 Medqa = Callable[..., Outcome]
 
@@ -51,7 +51,7 @@ def train(
 
     def run(*arguments: str, losses: list[float]) -> tuple[Outcome, dict[str, Any]]:
         left = list(losses)
-        monkeypatch.setattr(trainer_module, "mean_nll", lambda scores: left.pop(0))
+        monkeypatch.setattr(packing, "mean_nll", lambda scores: left.pop(0))
         outcome = medqa("train", "--set", f"run_dir={tmp_path}", *arguments)
         assert outcome.code == 0, outcome.err
         assert left == []

@@ -146,13 +146,16 @@ def shard_names(index_path: Path) -> list[str]:
 
 def _weight_map(index_path: Path) -> dict[str, str]:
     names = read_object(index_path, _MOST_INDEX_BYTES).get("weight_map")
-    if not isinstance(names, dict) or not names or not all(map(_is_file_name, names.values())):
+    if (
+        not isinstance(names, dict)
+        or not names
+        or not all(
+            isinstance(name, str) and Path(name).name == name and len(name.encode("utf-8", "replace")) <= 255
+            for name in names.values()
+        )
+    ):
         raise InputError(f"{index_path} is damaged: weight_map does not map names to files of this folder", AGAIN)
     return dict(names)
-
-
-def _is_file_name(name: Any) -> bool:
-    return isinstance(name, str) and Path(name).name == name and len(name.encode("utf-8", "replace")) <= 255
 
 
 def adapter_file(folder: Path) -> Path:

@@ -72,9 +72,8 @@ def make_training_arguments(
     output_dir: Path,
     device: torch.device,
     compute_dtype: torch.dtype,
-    memory_is_plentiful: bool = False,
 ) -> TrainingArguments:
-    """Translate the config into Transformers' arguments; ``memory_is_plentiful`` as of ``uses_checkpointing``.
+    """Translate the config into Transformers' arguments.
 
     Raises:
         InputError: the optimizer or the tracker does not work here.
@@ -88,7 +87,7 @@ def make_training_arguments(
             max_steps=config.max_steps,
             per_device_train_batch_size=step_examples,
             per_device_eval_batch_size=step_examples,
-            activation_checkpointing=uses_checkpointing(config, device, memory_is_plentiful),
+            activation_checkpointing=uses_checkpointing(config, device),
             learning_rate=config.learning_rate,
             lr_scheduler_type=config.lr_scheduler_type,
             # Transformers reads values below 1 as a share of the steps, 1 and more as a number of steps.

@@ -16,7 +16,7 @@ from medqa_cli.malloc import is_kept, kept_kernel_bytes, release_idle_memory
 from medqa_cli.model.devices import free_memory_bytes, host_memory_bytes
 from medqa_cli.model.kernels.attention import has_flash_attention
 from medqa_cli.model.kernels.packing import group_by_tokens
-from medqa_cli.model.memory_profile import ShapeModel, StepMemory
+from medqa_cli.model.memory_profile import ShapeModel, StepMemory, UnknownMemoryError
 from medqa_cli.prompt.encoder import Example
 from medqa_cli.training.arguments import optimizer_on, uses_checkpointing
 
@@ -93,7 +93,6 @@ class ForwardLimits:
 
     max_tokens: int
     recomputed: bool
-    memory_is_plentiful: bool
 
 
 @dataclass(frozen=True)
@@ -184,6 +183,33 @@ class MemoryEstimator:
         kept = self.target.device_type == "cpu" and is_kept(there_is_room)
         return replace(estimate, keeps_freed_memory=kept)
 
+    def predict_on_all_ranks(self, config: Config) -> MemoryEstimate:
+        """Predict with the limits that the smallest of all ranks needs. All ranks must call it.
+
+        Raises:
+            InputError: as ``predict``.
+            UnknownMemoryError: on some rank the step cannot be run without weights.
+        """
+        result: MemoryEstimate | UnknownMemoryError
+        with distributed.raise_on_all_ranks():
+            try:
+                result = self.predict(config)
+            except UnknownMemoryError as error:
+                result = error
+        limits = distributed.all_gather(result.limits if isinstance(result, MemoryEstimate) else None)
+        if isinstance(result, UnknownMemoryError):
+            raise result
+        known = [other for other in limits if other is not None]
+        if len(known) < len(limits):
+            raise UnknownMemoryError("the memory of this model's training cannot be predicted on another process")
+        common = ForwardLimits(min(other.max_tokens for other in known), any(other.recomputed for other in known))
+        if common == result.limits:
+            return result
+        train = replace(
+            config.train, max_tokens_per_forward=common.max_tokens, gradient_checkpointing=common.recomputed
+        )
+        return self.predict(replace(config, train=train))
+
     def _program_bytes(self) -> int:
         compiles = self.target.device_type == "cpu" and self._dtype == torch.bfloat16
         return self.target.program_bytes + (kept_kernel_bytes() if compiles else 0)
@@ -198,7 +224,7 @@ class MemoryEstimator:
         )
 
     def _limits(self, config: Config, shape: ShapeModel, examples: Sequence[Example]) -> ForwardLimits:
-        """Fit a forward into the memory that weights and optimizer leave free. The ranks do as the smallest must."""
+        """Fit a forward into the memory that weights and optimizer leave free."""
         device_type, max_length = self.target.device_type, config.model.max_length
         probe = [max(examples, key=lambda example: len(example.input_ids))]
         tokens = len(probe[0].input_ids)
@@ -208,14 +234,13 @@ class MemoryEstimator:
         weights += round(plain.num_trainable * _state_bytes(name))
         free = self.target.free_bytes - self._program_bytes() - weights // self.target.num_shards
         # Twice the fastest size with room to spare: then recomputing buys nothing.
-        fits = min(distributed.all_gather(tokens_that_fit(plain.activation_bytes / tokens, free)))
-        plentiful = fits >= 2 * max(max_length, enough_tokens(device_type, self._dtype))
+        enough = max(max_length, enough_tokens(device_type, self._dtype))
+        plentiful = tokens_that_fit(plain.activation_bytes / tokens, free) >= 2 * enough
         recomputed = uses_checkpointing(config.train, torch.device(device_type), plentiful)
         if config.train.max_tokens_per_forward != "auto":
-            return ForwardLimits(config.train.max_tokens_per_forward, recomputed, plentiful)
+            return ForwardLimits(config.train.max_tokens_per_forward, recomputed)
         kept = self._step(shape, probe, True, True).activation_bytes if recomputed else plain.activation_bytes
-        fitting = tokens_per_forward(kept / tokens, free, device_type, self._dtype, max_length)
-        return ForwardLimits(min(distributed.all_gather(fitting)), recomputed, plentiful)
+        return ForwardLimits(tokens_per_forward(kept / tokens, free, device_type, self._dtype, max_length), recomputed)
 
 
 def gib(size: int) -> str:
@@ -232,7 +257,7 @@ def forward_limits(model: ModelConfig, train: TrainConfig, device: torch.device,
     """Return the limits where memory is not known: the fastest forward, activations recomputed on a GPU."""
     fastest = max(model.max_length, enough_tokens(device.type, dtype))
     max_tokens = fastest if train.max_tokens_per_forward == "auto" else train.max_tokens_per_forward
-    return ForwardLimits(max_tokens, uses_checkpointing(train, device), False)
+    return ForwardLimits(max_tokens, uses_checkpointing(train, device))
 
 
 def _state_bytes(optimizer: str) -> float:

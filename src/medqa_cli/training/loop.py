@@ -81,14 +81,16 @@ def run_loop(
 def _arguments(
     config: Config, run: RunFolder, inputs: TrainingInputs, limits: ForwardLimits, *, evaluates: bool, is_resumed: bool
 ) -> TrainingArguments:
+    train = config.train
     with distributed.raise_on_all_ranks():
         arguments = make_training_arguments(
-            config.train if evaluates else replace(config.train, eval_steps=None),
+            replace(
+                train, gradient_checkpointing=limits.recomputed, eval_steps=train.eval_steps if evaluates else None
+            ),
             seed=config.seed,
             output_dir=run.checkpoints_dir,
             device=inputs.device,
             compute_dtype=inputs.dtype,
-            memory_is_plentiful=limits.memory_is_plentiful,
         )
     # Before the first step the adapter is zero: the first evaluation is the base model's.
     arguments.eval_on_start = evaluates and not is_resumed

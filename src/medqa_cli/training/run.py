@@ -63,8 +63,8 @@ def train(
     device, dtype, trained_with = _check_settings(config, resolved_config)
     checkpoint = checkpoint_to_go_on_from(run, trained_with, resume=resume, restart=restart)
     inputs = setup.prepare(config, device, dtype)
+    estimate = _estimated(config, inputs)
     with distributed.raise_on_all_ranks():
-        estimate = _estimated(config, inputs)
         model = setup.make_model(config, inputs)
         _describe_run(config, model, inputs)
     environment = _environment(inputs, setup.settle_way_for_training(model, inputs), trained_with)
@@ -125,7 +125,9 @@ def _estimated(config: Config, inputs: setup.TrainingInputs) -> MemoryEstimate |
     """Estimate the memory of the training here; None where a layer of the architecture needs real numbers."""
     target = device_at_hand(inputs.device)
     try:
-        estimate = MemoryEstimator(inputs.hf_config, inputs.data.examples, inputs.dtype, target).predict(config)
+        estimate = MemoryEstimator(inputs.hf_config, inputs.data.examples, inputs.dtype, target).predict_on_all_ranks(
+            config
+        )
     except UnknownMemoryError as error:
         console.note(f"{error.message}; the size of a forward is the fastest, whether it fits or not")
         return None
