@@ -12,7 +12,7 @@ import copy
 import logging
 import weakref
 from collections.abc import Iterator, Sequence
-from contextlib import ExitStack, contextmanager
+from contextlib import ExitStack, contextmanager, suppress
 from dataclasses import asdict, dataclass
 from typing import Any
 
@@ -26,7 +26,7 @@ from medqa_cli.errors import MedqaError
 from medqa_cli.model.kernels import attention
 from medqa_cli.model.kernels.chunked_cross_entropy import chunks_as_on, install_answer_losses
 from medqa_cli.model.kernels.fused_layers import casting_once, fuse_layers
-from medqa_cli.model.kernels.packing import answer_token_losses, pack
+from medqa_cli.model.kernels.packing import answer_token_losses, examples_at_once, pack
 from medqa_cli.model.load import empty_base, quiet_libraries
 from medqa_cli.model.lora import add_lora
 from medqa_cli.model.quantization import give_empty_weights, num_parameters
@@ -93,6 +93,11 @@ class ShapeModel:
         with _unknown_where_it_fails():
             self._models = [_OneDepth(_with_layers(hf_config, depth), model, lora, dtype) for depth in depths]
 
+    @property
+    def examples_at_once(self) -> int | None:
+        """How many examples a forward may hold (None: no limit), as far as the steps that were run have shown."""
+        return examples_at_once(self._models[0].causal_lm)
+
     def step_memory(
         self,
         largest: Sequence[Example],
@@ -138,28 +143,27 @@ class _OneDepth:
         attention.use_packed_attention(base)
         fuse_layers(self._model)
         self._model.train()
+        self.causal_lm: Any = base
 
     def step_memory(self, largest: Sequence[Example], recomputed: bool, several_forwards: bool) -> StepMemory:
         """Run a step; one that is not computed packed has one example in a forward."""
-        causal_lm = self._model.get_base_model()
         try:
-            if attention.is_packed(causal_lm):
+            if attention.is_packed(self.causal_lm):
                 return self._step_memory(largest, recomputed, several_forwards)
         except attention.NotPackableError:
-            attention.use_own_attention(causal_lm)
+            attention.use_own_attention(self.causal_lm)
         longest = max(largest, key=lambda example: len(example.input_ids))
         return self._step_memory([longest], recomputed, several_forwards or len(largest) > 1)
 
     def _step_memory(self, largest: Sequence[Example], recomputed: bool, several_forwards: bool) -> StepMemory:
         model, live = self._model, _LiveBytes(self._model)
-        causal_lm = model.get_base_model()
-        _switch_checkpointing(causal_lm, recomputed)
+        _switch_checkpointing(self.causal_lm, recomputed)
         trained = [p for p in model.parameters() if p.requires_grad]
         with self._mode, live:
             for parameter in trained:
                 parameter.grad = torch.empty_like(parameter) if several_forwards else None
             before = live.now
-            with _watched(causal_lm.base_model, live) as after_layers:
+            with _watched(self.causal_lm.base_model, live) as after_layers:
                 losses = answer_token_losses(model, pack(largest, torch.device("cpu")))
             activations, logits = after_layers[0] - before, live.peak_since_mark - after_layers[0]
             losses.sum().backward()
@@ -202,7 +206,8 @@ def _with_layers(hf_config: Any, count: int) -> Any:
     text = config.get_text_config()
     text.num_hidden_layers = count
     if getattr(text, "layer_types", None):
-        text.layer_types = text.layer_types[:count]
+        with suppress(AttributeError):  # where it follows from the number of layers
+            text.layer_types = text.layer_types[:count]
     return config
 
 

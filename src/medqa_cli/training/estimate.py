@@ -164,7 +164,7 @@ class MemoryEstimator:
         length = config.model.max_length
         examples = [replace(e, input_ids=e.input_ids[:length], labels=e.labels[:length]) for e in self._examples]
         limits = self._limits(config, shape, examples)
-        largest, several = _largest_forward(examples, config.train, limits.max_tokens)
+        largest, several = _largest_forward(examples, config.train, limits.max_tokens, shape.examples_at_once)
         step = self._step(shape, largest, limits.recomputed, several)
         name = optimizer_on(config.train.optim, torch.device(self.target.device_type))
         is_paged = "paged" in name and self.target.device_type == "cuda"
@@ -264,14 +264,16 @@ def _state_bytes(optimizer: str) -> float:
     return next(value for part, value in _STATE_BYTES if part in optimizer)
 
 
-def _largest_forward(examples: Sequence[Example], config: TrainConfig, max_tokens: int) -> tuple[list[Example], bool]:
+def _largest_forward(
+    examples: Sequence[Example], config: TrainConfig, max_tokens: int, max_examples: int | None
+) -> tuple[list[Example], bool]:
     """Return the examples of the largest forward of an epoch in some order, and whether steps have several."""
     order = list(examples)
     random.Random(_ORDER_SEED).shuffle(order)
     # One rank's share of each step.
     size = config.per_device_train_batch_size * config.gradient_accumulation_steps
     steps = [order[start : start + size] for start in range(0, len(order), size)]
-    forwards = [list(group_by_tokens(step, max_tokens)) for step in steps]
+    forwards = [list(group_by_tokens(step, max_tokens, max_examples)) for step in steps]
     largest = max((group for groups in forwards for group in groups), key=_num_tokens)
     return largest, any(len(groups) > 1 for groups in forwards)
 

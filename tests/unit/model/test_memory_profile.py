@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from dataclasses import asdict
 from pathlib import Path
 from typing import Any
@@ -9,6 +10,7 @@ from typing import Any
 import pytest
 import torch
 
+from helpers.tiny_architectures import tiny_model
 from helpers.training import make_examples
 from medqa_cli.config.schema import LoraConfig, ModelConfig
 from medqa_cli.model import memory_profile
@@ -18,6 +20,7 @@ from medqa_cli.model.load import load_base, load_config
 from medqa_cli.model.lora import add_lora
 from medqa_cli.model.memory_profile import ShapeModel, UnknownMemoryError
 from medqa_cli.model.resolve import find_base
+from medqa_cli.prompt.encoder import Example
 
 CPU = torch.device("cpu")
 EXAMPLES = make_examples([(5, 40), (12, 30), (3, 80)])
@@ -26,14 +29,21 @@ EXAMPLES = make_examples([(5, 40), (12, 30), (3, 80)])
 class RealStep:
     """The same step on real tensors, its storages counted in the same way."""
 
-    def __init__(self, folder: Path, model: ModelConfig, lora: LoraConfig, recomputed: bool) -> None:
+    def __init__(
+        self,
+        folder: Path,
+        model: ModelConfig,
+        lora: LoraConfig,
+        recomputed: bool,
+        examples: Sequence[Example] = EXAMPLES,
+    ) -> None:
         base = load_base(find_base(str(folder)), model, CPU, torch.float32, packed=True)
         self.model = add_lora(base, lora, "", None).train()
         fuse_layers(self.model)
         if recomputed:
             base.activation_checkpointing_enable({"use_reentrant": False, "preserve_rng_state": False})
         live = memory_profile._LiveBytes(self.model)
-        batch = pack(EXAMPLES, CPU)
+        batch = pack(examples, CPU)
         with live:
             with memory_profile._watched(base.base_model, live) as after_layers:
                 losses = answer_token_losses(self.model, batch)
@@ -71,6 +81,20 @@ def test_a_step_takes_what_the_real_one_takes(tiny_model_dir: Path, case: str) -
     assert memory.adapter_bytes == memory.gradient_bytes == 4 * memory.num_trainable
     frozen = [tensor for tensor in memory_profile._weights_of(real.model) if not tensor.requires_grad]
     assert memory.base_bytes == memory_profile._bytes_of(frozen)
+
+
+def test_a_step_of_a_model_computed_one_at_a_time_takes_what_that_of_the_longest_example_takes(tmp_path: Path) -> None:
+    tiny_model("bloom", vocab_size=200).save_pretrained(tmp_path)
+    model = ModelConfig(quantization="none")
+    lora = LoraConfig(r=4, lora_dropout=0.0, target_modules="all-linear")
+    longest = [max(EXAMPLES, key=lambda example: len(example.input_ids))]
+    real = RealStep(tmp_path, model, lora, False, longest)
+    shape = ShapeModel(load_config(str(tmp_path)), model, lora, torch.float32)
+    memory = shape.step_memory(EXAMPLES, device_type="cpu", recomputed=False, several_forwards=False)
+    assert shape.examples_at_once == 1
+    batch_bytes = sum(t.untyped_storage().nbytes() for t in vars(pack(longest, CPU)).values() if torch.is_tensor(t))
+    assert memory.activation_bytes - batch_bytes == pytest.approx(real.activation_bytes, rel=0.03)
+    assert memory.num_trainable == sum(p.numel() for p in real.model.parameters() if p.requires_grad)
 
 
 def test_kept_gradients_and_recomputing_show(tiny_model_dir: Path) -> None:

@@ -1,4 +1,4 @@
-"""What ranks with different GPUs make of their predictions: the limits of the smallest, or none at all."""
+"""The largest forward of a training, and what ranks with different GPUs agree on: the limits of the smallest."""
 
 from __future__ import annotations
 
@@ -7,14 +7,19 @@ from pathlib import Path
 import pytest
 import torch
 
+from helpers.tiny_architectures import tiny_model
 from helpers.training import make_examples
 from medqa_cli import distributed
-from medqa_cli.config.schema import Config, LoraConfig, ModelConfig
+from medqa_cli.config.schema import Config, LoraConfig, ModelConfig, TrainConfig
 from medqa_cli.model.load import load_config
 from medqa_cli.model.memory_profile import UnknownMemoryError
 from medqa_cli.training.estimate import ForwardLimits, MemoryEstimator, Target
 
-CONFIG = Config(model=ModelConfig(quantization="none"), lora=LoraConfig(r=4, target_modules="all-linear"))
+CONFIG = Config(
+    model=ModelConfig(quantization="none"),
+    lora=LoraConfig(r=4, target_modules="all-linear"),
+    train=TrainConfig(gradient_checkpointing="auto"),
+)
 EXAMPLES = make_examples([(5, 40), (12, 30), (3, 80), (9, 60)])
 
 
@@ -54,3 +59,12 @@ def test_predict_on_all_ranks_is_unknown_where_one_rank_does_not_know(
     beside(None, monkeypatch)
     with pytest.raises(UnknownMemoryError, match="on another process"):
         estimator.predict_on_all_ranks(CONFIG)
+
+
+@pytest.mark.parametrize(("model_type", "tokens"), [("llama", 45 + 42 + 83 + 69), ("bloom", 83)])
+def test_predict_largest_forward_of_a_model_computed_one_at_a_time_is_the_longest_example(
+    model_type: str, tokens: int
+) -> None:
+    target = Target("cuda", 80 << 30, 80 << 30, 0)
+    estimate = MemoryEstimator(tiny_model(model_type).config, EXAMPLES, torch.float32, target).predict(CONFIG)
+    assert estimate.largest_forward_tokens == tokens

@@ -76,7 +76,8 @@ def _one_at_a_time(
 ) -> Any:
     """Compute each example by itself: the model makes positions and masks as it does for any single text."""
     results, order = [], []
-    all_positions = logits_to_keep.tolist()
+    # One example needs no numbers: asking for them waits for a GPU, and the prediction of the memory has none.
+    all_positions = logits_to_keep.tolist() if len(example_lengths) > 1 else [0] * len(logits_to_keep)
     start = 0
     is_asked_for_lengths = is_packed(causal_lm)
     for length in example_lengths:
