@@ -1,7 +1,7 @@
 """The cards that medqa writes: ``README.md`` of a data folder, an adapter and a merged model.
 
-A card says only what its report and settings say: no text of the data, no date, no path of this machine. Whatever a
-template of ``resources`` fills in is escaped as Markdown, unless it is ``Markdown`` already.
+A card holds only facts of its report and settings: no text of the data, no date, no path of this machine. Every value
+that a template of ``resources`` fills in is escaped as Markdown, unless it is ``Markdown`` already.
 """
 
 from __future__ import annotations
@@ -28,7 +28,7 @@ _HUB_LICENCE = re.compile(
 )
 _SIZES = ("n<1K", "1K<n<10K", "10K<n<100K", "100K<n<1M", "1M<n<10M", "10M<n<100M", "100M<n<1B")
 _UNDETERMINED = "und"  # ISO 639-2
-# Settings that say how the rows were chosen; the others hold paths, or are said elsewhere in the card.
+# Settings of how the rows were chosen; the others hold paths, or are elsewhere in the card.
 _DATA_SETTINGS = {
     "test_fraction": "share of the rows held out for tests",
     "validation_fraction": "share of the rows held out to watch the training",
@@ -63,7 +63,7 @@ def file_name(path: str) -> str:
 
 
 def one_line(text: str) -> str:
-    """Return the text on one line, without control characters and what is no character at all."""
+    """Return the text on one line, without control characters and unassigned ones."""
     return " ".join("".join(c if c.isprintable() else " " for c in text).split())
 
 
@@ -207,7 +207,7 @@ def adapter_card(
     is_hub = base_kind == "hub"
     front: dict[str, Any] = {"library_name": "peft", "pipeline_tag": "text-generation"}
     tags = ["lora", "medical", "medqa-cli"]
-    # The hub takes nothing but its own ids here.
+    # The hub accepts only its ids here.
     if is_hub:
         front["base_model"] = base_name
         tags.append(f"base_model:adapter:{base_name}")
