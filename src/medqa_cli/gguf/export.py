@@ -240,7 +240,7 @@ def _write_file(path: Path, model: _Model, kind: str, plan: Sequence[PlannedTens
         raise InputError(f"cannot write {path}: {error.strerror or error}") from error
     fell_back = sum(tensor.fell_back for tensor in plan)
     if fell_back:
-        console.note(f"{path.name}: {fell_back} matrices are stored as f16: their rows are not a multiple of 32 long")
+        console.note(f"{path.name}: {fell_back} matrices are stored as f16: their row length is not a multiple of 32")
     return {
         "type": kind,
         "path": str(path),

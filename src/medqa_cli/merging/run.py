@@ -164,7 +164,7 @@ class MergedModel:
         model_folder.check_disk_space(self.out_dir, total)
         files = f"{len(shards)} file{'s'[: len(shards) > 1]}"
         console.note(f"merging into {base_weights} weights: {total / 1e9:.2f} GB in {files} ...")
-        weights = MergedWeights(self.plan.onto(base_weights))
+        weights = MergedWeights(self.plan.into(base_weights))
         with console.progress("writing", total >> 20) as bar:
             model_folder.write_shards(
                 self.folder, shards, weights.raw_blocks, lambda done: bar.update(done >> 20, "MiB")
@@ -177,7 +177,7 @@ class MergedModel:
         """Compare the model that was written, and the one that was not, with base + adapter."""
         inputs, plan = self.inputs, self.plan
         sources: dict[str, WeightSource] = {
-            name: WeightFiles.open(self.folder) if name == self.base_weights else MergedWeights(plan.onto(name))
+            name: WeightFiles.open(self.folder) if name == self.base_weights else MergedWeights(plan.into(name))
             for name in inputs.candidates
         }
         try:
@@ -213,7 +213,7 @@ class MergedModel:
             return
         console.note(f"with {better} weights the answers are more likely: writing that model")
         self.write(better)
-        files, measured = WeightFiles.open(self.folder), MergedWeights(self.plan.onto(better))
+        files, measured = WeightFiles.open(self.folder), MergedWeights(self.plan.into(better))
         for name in measured.names:
             if _digest(files.raw_blocks(name)) != _digest(measured.raw_blocks(name)):
                 raise MedqaError(f"{name} was not written as it was computed: the disk or the memory is faulty")
