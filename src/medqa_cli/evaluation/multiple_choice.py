@@ -116,7 +116,14 @@ def _pubmedqa(records: Mapping[str, Any], path: Path) -> list[ChoiceItem]:
 
 
 def _medmcqa(records: Mapping[str, Any], path: Path) -> list[ChoiceItem]:
-    first = _first_option(records, path)
+    # The number of the first option: MedMCQA's own files count from 1, those of the hub from 0.
+    numbers = [record.get("cop") for record in records.values() if isinstance(record, dict)]
+    if (0 in numbers) == (4 in numbers):
+        raise InputError(
+            f"eval.multiple_choice: {path}: cop counts neither clearly from 0 to 3 nor from 1 to 4",
+            "MedMCQA's own dev.json counts from 1; the test file has no answers",
+        )
+    first = 1 if 4 in numbers else 0
 
     def item(name: str, record: Mapping[str, Any]) -> ChoiceItem:
         options = [record[key] for key in ("opa", "opb", "opc", "opd")]
@@ -127,17 +134,6 @@ def _medmcqa(records: Mapping[str, Any], path: Path) -> list[ChoiceItem]:
         )
 
     return _items(records, path, item)
-
-
-def _first_option(records: Mapping[str, Any], path: Path) -> int:
-    """Return the number of the first option: MedMCQA's own files count from 1, those of the hub from 0."""
-    numbers = [record.get("cop") for record in records.values() if isinstance(record, dict)]
-    if (0 in numbers) == (4 in numbers):
-        raise InputError(
-            f"eval.multiple_choice: {path}: cop counts neither clearly from 0 to 3 nor from 1 to 4",
-            "MedMCQA's own dev.json counts from 1; the test file has no answers",
-        )
-    return 1 if 4 in numbers else 0
 
 
 def _medqa(records: Mapping[str, Any], path: Path) -> list[ChoiceItem]:
