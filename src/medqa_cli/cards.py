@@ -132,25 +132,9 @@ def data_card(
     Returns:
         YAML front matter as the hub reads it and a page of Markdown.
     """
-    kept, languages, paraphrases = report["rows"]["kept"], report.get("languages", {}), report.get("paraphrases", 0)
-    rows = kept + paraphrases
-    size = min(len(str(rows)) - 3, len(_SIZES) - 1) if rows >= 1000 else 0
-    # Languages of less than a hundredth of the rows are left out: some rows are misidentified.
-    common = [code for code, n in languages.items() if code != _UNDETERMINED and 100 * n >= sum(languages.values())]
-    # A split without rows is left out: its file is empty, and `datasets` cannot load it.
-    files = [{"split": split, "path": f"{split}.jsonl"} for split, count in report["splits"].items() if count]
-    front = {
-        "pretty_name": one_line(name),
-        **_licence_keys(licence),
-        "task_categories": ["question-answering", "text-generation"],
-        **({"language": common} if common else {}),
-        "tags": ["medical"],
-        "size_categories": [_SIZES[size]],
-        "configs": [{"config_name": "default", "data_files": files}],
-    }
     return _rendered(
         "data_card.md.j2",
-        front_matter=_front_matter(front),
+        front_matter=_front_matter(_data_keys(report, name, licence)),
         report=report,
         name=name,
         seed=seed,
@@ -161,22 +145,37 @@ def data_card(
         files=report["source"].get("files") or [report["source"]],
         most_files=MOST_FILES,
         rejected=sorted(report["rows"]["rejected"].items(), key=lambda item: (-item[1], item[0])),
-        languages=languages if shows_languages else {},
+        languages=report.get("languages", {}) if shows_languages else {},
         undetermined=_UNDETERMINED,
-        paraphrases=paraphrases,
+        paraphrases=report.get("paraphrases", 0),
         topics=report.get("topics"),
         shared=dict.fromkeys(kind for counts in report["leakage"].values() for kind in counts),
         settings={key: (doc, settings[key]) for key, doc in _DATA_SETTINGS.items() if key in settings},
     )
 
 
-def _licence_keys(licence: str | None) -> dict[str, str]:
-    if licence is None:
-        return {"license": "unknown"}
-    key = re.sub(r"[^a-z0-9.+]+", "-", licence.lower()).strip("-")
-    if _HUB_LICENCE.fullmatch(key):
-        return {"license": key}
-    return {"license": "other", "license_name": key or "as-stated-in-the-card"}
+def _data_keys(report: Mapping[str, Any], name: str, licence: str | None) -> dict[str, Any]:
+    """Return the front matter of a data card, with the hub's keys."""
+    key = "unknown" if licence is None else re.sub(r"[^a-z0-9.+]+", "-", licence.lower()).strip("-")
+    licences = {"license": key}
+    if licence is not None and not _HUB_LICENCE.fullmatch(key):
+        licences = {"license": "other", "license_name": key or "as-stated-in-the-card"}
+    languages = report.get("languages", {})
+    # Languages of less than a hundredth of the rows are left out: some rows are misidentified.
+    common = [code for code, n in languages.items() if code != _UNDETERMINED and 100 * n >= sum(languages.values())]
+    rows = report["rows"]["kept"] + report.get("paraphrases", 0)
+    size = min(len(str(rows)) - 3, len(_SIZES) - 1) if rows >= 1000 else 0
+    # A split without rows is left out: its file is empty, and `datasets` cannot load it.
+    files = [{"split": split, "path": f"{split}.jsonl"} for split, count in report["splits"].items() if count]
+    return {
+        "pretty_name": one_line(name),
+        **licences,
+        "task_categories": ["question-answering", "text-generation"],
+        **({"language": common} if common else {}),
+        "tags": ["medical"],
+        "size_categories": [_SIZES[size]],
+        "configs": [{"config_name": "default", "data_files": files}],
+    }
 
 
 def adapter_card(
@@ -213,25 +212,17 @@ def adapter_card(
         tags.append(f"base_model:adapter:{base_name}")
     source = data["source"] if data else {}
     versions = environment["packages"]
+    facts = {"config": config, "contract": contract, "compute_dtype": compute_dtype, "base_revision": base_revision}
     return _rendered(
         "adapter_card.md.j2",
+        **facts,
         front_matter=_front_matter({**front, "tags": tags}),
-        config=config,
         base_kind=base_kind,
-        contract=contract,
-        compute_dtype=compute_dtype,
         summary=summary,
         data=data,
         environment=environment,
         name=base_name if is_hub else file_name(base_name),
-        code=_rendered(
-            "load_adapter.py.j2",
-            config=config,
-            contract=contract,
-            compute_dtype=compute_dtype,
-            base_revision=base_revision,
-            base=base_name if is_hub else PLACEHOLDER,
-        ),
+        code=_rendered("load_adapter.py.j2", **facts, base=base_name if is_hub else PLACEHOLDER),
         files=(source.get("files") or [source])[:MOST_FILES],
         lora={key: getattr(config.lora, key) for key in _LORA_KEYS},
         train={key: getattr(config.train, key) for key in _TRAIN_KEYS},

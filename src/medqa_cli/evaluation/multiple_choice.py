@@ -17,6 +17,7 @@ from typing import Any
 import numpy as np
 import torch
 
+from medqa_cli.config.schema import MultipleChoiceSet
 from medqa_cli.data.dataset import QaRow
 from medqa_cli.data.normalize import normalize
 from medqa_cli.errors import InputError, MedqaError
@@ -47,6 +48,20 @@ class ChoiceItem:
     prompt: str
     choices: tuple[str, ...]
     gold: int
+
+
+def read_choice_files(sets: Sequence[MultipleChoiceSet]) -> dict[str, list[ChoiceItem]]:
+    """Read the files of ``eval.multiple_choice``; return their items by name.
+
+    Raises:
+        InputError: two sets have the same name, or a file as of ``read_choice_file``.
+    """
+    items: dict[str, list[ChoiceItem]] = {}
+    for choice_set in sets:
+        if choice_set.name in items:
+            raise InputError(f"eval.multiple_choice names two files {choice_set.name}", "give each its own name")
+        items[choice_set.name] = read_choice_file(Path(choice_set.path))
+    return items
 
 
 def read_choice_file(path: Path) -> list[ChoiceItem]:

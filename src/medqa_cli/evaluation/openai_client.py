@@ -58,7 +58,9 @@ def connect(named: str, system: str | None) -> ServedModel:
     url, _, model = named.removeprefix(PREFIX).partition("#")
     url = url.rstrip("/")
     if not url.startswith(("http://", "https://")):
-        raise InputError(f"--model {named}: no address of a server", "write it like openai:http://127.0.0.1:8000/v1")
+        raise InputError(
+            f"--model {named}: not the address of a server", "write it like openai:http://127.0.0.1:8000/v1"
+        )
     if not model:
         try:
             model = Calls().post(f"{url}/models", None, os.environ.get(KEY_VARIABLE))["data"][0]["id"]
@@ -182,7 +184,7 @@ class Calls:
             raise InputError(f"{url} refused: {error.code} {_shown(error.reason)}: {_said(error)}", hint) from error
         except (OSError, http.client.HTTPException, ValueError, RecursionError) as error:
             if watch.is_late:
-                raise InputError(f"{url} did not answer to the end in time", "see the server's own log") from error
+                raise InputError(f"{url} did not finish its answer in time", "see the server's own log") from error
             if isinstance(error, ValueError | RecursionError) and not isinstance(error, http.client.HTTPException):
                 raise InputError(f"{url} did not answer in JSON", "name the address that ends in /v1") from error
             reason = getattr(error, "reason", error)
@@ -245,7 +247,7 @@ class _SameAddress(urllib.request.HTTPRedirectHandler):
     def redirect_request(self, req: Any, fp: Any, code: Any, msg: Any, headers: Any, newurl: str) -> Any:
         if urlsplit(newurl).netloc != self._netloc or urlsplit(newurl).scheme not in ("http", "https"):
             raise InputError(
-                f"{req.full_url} sends elsewhere, to {_shown(newurl)}", "if that is meant, name that address"
+                f"{req.full_url} redirects to another address: {_shown(newurl)}", "if that is meant, name that address"
             )
         return super().redirect_request(req, fp, code, msg, headers, newurl)
 
