@@ -268,7 +268,7 @@ def test_a_tracker_that_fails(
     monkeypatch.setattr("medqa_cli.training.trainer.MedqaTrainer.train", fail)
     with monkeypatch.context() as patch:
         patch.setattr("medqa_cli.training.loop.set_up_trackers", lambda arguments, run_dir: None)
-        patch.setattr("transformers.trainer.get_reporting_integration_callbacks", lambda report_to: [])
+        patch.setattr("medqa_cli.training.trainer.get_reporting_integration_callbacks", lambda report_to: [])
         outcome = medqa("train", "--set", "run_dir=new", "--set", f"train.report_to={name}")
     fails(outcome, 2, f"train.report_to: {name} failed: No API key configured.", hint or "set train.report_to to none")
     assert "More lines" not in outcome.err
@@ -554,7 +554,7 @@ def test_a_full_disk_keeps_the_answers_and_the_measures_that_are_there(
 
     Path("questions.txt").write_text("What is gout?\nWhat is asthma?\nWhat is glaucoma?\n")
     ask = ("ask", "--file", "questions.txt", "--out", "answers.jsonl", "--set", "generate.batch_size=1")
-    for command, going_on in ((ask, "resuming after"), (("eval",), "resuming an interrupted evaluation")):
+    for command, going_on in ((ask, "going on after"), (("eval",), "going on with an interrupted evaluation")):
         calls.clear()
         with monkeypatch.context() as patch:
             patch.setattr(os, "fsync", full_at_the_second)
@@ -584,7 +584,7 @@ def test_a_full_disk_keeps_the_answers_and_the_measures_that_are_there(
     ("place", "arguments"),
     [
         ("medqa_cli.training.trainer.MedqaTrainer.train", ["train", "--set", "run_dir=new"]),
-        ("transformers.Trainer.__init__", ["train", "--set", "run_dir=new"]),
+        ("accelerate.Accelerator.prepare", ["train", "--set", "run_dir=new"]),
         ("peft.PeftModel.from_pretrained", ["ask", "What is gout?"]),
         ("medqa_cli.evaluation.generation.score_answers", ["eval"]),
     ],

@@ -1,4 +1,4 @@
-"""From ``train`` of the config to steps and Transformers' ``TrainingArguments``: optimizer, checkpointing, trackers.
+"""From ``train`` of the config to steps and Transformers' ``TrainingArguments``: checkpointing, trackers.
 
 Transformers' own callbacks report to the trackers: losses, rates and settings, never texts.
 """
@@ -16,26 +16,10 @@ from typing import Any
 import torch
 from transformers import TrainingArguments
 
-from medqa_cli import distributed
 from medqa_cli.config.schema import TrainConfig
 from medqa_cli.errors import InputError
-from medqa_cli.training.fsdp import OPTIMIZERS_ON_PARTS
+from medqa_cli.training.optimizers import not_set_up, optimizer_on
 
-# On the CPU there is no second memory to page to; the arithmetic is the same.
-_CPU_EQUIVALENTS = {
-    "paged_adamw_32bit": "adamw_torch",
-    "paged_adamw_8bit": "adamw_8bit",
-    "paged_ademamix_32bit": "ademamix",
-    "paged_ademamix_8bit": "ademamix_8bit",
-    "paged_lion_32bit": "lion_32bit",
-    "paged_lion_8bit": "lion_8bit",
-}
-# What would compute other steps than it should, without a word.
-_REFUSED_OPTIMIZERS = {
-    "layerwise": "updates weights during the backward pass, of which a step has several here",
-    "lomo": "updates weights during the backward pass, of which a step has several here",
-    "schedule_free": "has to be told when the model is looked at or saved, which medqa does not do",
-}
 # Transformers' arguments that no setting changes.
 _IN_EVERY_TRAINING: dict[str, Any] = {
     "gradient_accumulation_steps": 1,
@@ -43,13 +27,6 @@ _IN_EVERY_TRAINING: dict[str, Any] = {
     "save_strategy": "steps",
     "logging_strategy": "steps",
     "logging_first_step": True,
-    "logging_nan_inf_filter": False,
-    "disable_tqdm": True,
-    "log_level": "error",
-    "remove_unused_columns": False,
-    "dataloader_pin_memory": False,
-    # Buffers (rotary frequencies) never change.
-    "ddp_broadcast_buffers": False,
 }
 _PROJECT = "medqa"
 # Any one of these modules is enough.
@@ -114,50 +91,6 @@ def make_training_arguments(
     # One process drives one device; several GPUs are several processes (accelerate launch), never DataParallel.
     args._n_gpu = min(args.n_gpu, 1)
     return args
-
-
-def examples_per_step(config: TrainConfig) -> int:
-    """Return the examples of an optimizer step over all ranks."""
-    return config.per_device_train_batch_size * config.gradient_accumulation_steps * distributed.world_size()
-
-
-def num_steps(config: TrainConfig, num_examples: int) -> int:
-    """Return the optimizer steps of a training on so many examples."""
-    if config.max_steps > 0:
-        return config.max_steps
-    return math.ceil(math.ceil(num_examples / examples_per_step(config)) * config.num_train_epochs)
-
-
-def not_set_up(error: Exception) -> InputError:
-    """Return the error for an optimizer or tracker whose package is missing."""
-    message = f"the training cannot be set up: {str(error).splitlines()[0]}"
-    return InputError(message, "install what is missing, or change train.optim or train.report_to")
-
-
-def check_optimizer(name: str) -> None:
-    """Check that an optimizer is compatible with how medqa computes a step.
-
-    Raises:
-        InputError: it does not.
-    """
-    for part, reason in _REFUSED_OPTIMIZERS.items():
-        if part in name:
-            raise InputError(f"train.optim: {name} {reason}", "take another: adamw_torch, adamw_8bit, adafactor, ...")
-
-
-def optimizer_on(name: str, device: torch.device) -> str:
-    """Return the optimizer that runs on ``device``, and on parts of tensors under FSDP, for the configured name."""
-    if distributed.is_sharded():
-        name = OPTIMIZERS_ON_PARTS.get(name, name)
-    return _CPU_EQUIVALENTS.get(name, name) if device.type == "cpu" else name
-
-
-def unpaged(name: str) -> str | None:
-    """Return what computes the steps of a paged optimizer without waiting for the GPU; None: it is not paged."""
-    if name not in _CPU_EQUIVALENTS:
-        return None
-    equivalent = _CPU_EQUIVALENTS[name]
-    return "adamw_torch_fused" if equivalent == "adamw_torch" else equivalent
 
 
 def uses_checkpointing(config: TrainConfig, device: torch.device, memory_is_plentiful: bool = False) -> bool:

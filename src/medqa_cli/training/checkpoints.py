@@ -8,18 +8,21 @@ import os
 import random
 import shutil
 import tempfile
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 import torch
 from safetensors import SafetensorError
+from transformers.trainer_pt_utils import safe_globals
 
 from medqa_cli.errors import InputError, MedqaError
 from medqa_cli.files import is_full_disk, sha256_of_file
 
 MANIFEST_NAME = "manifest.json"
+# Beside the files of Transformers' Trainer.
+RESUME_STATE_NAME = "medqa_state.json"
 MANIFEST_FORMAT = 1
 PREFIX = "checkpoint-"
 # Below the checkpoints folder while something is under way; whatever is found there later is rubbish.
@@ -201,12 +204,17 @@ def _sync(path: Path) -> None:
         os.close(handle)
 
 
+def read_resume_state(checkpoint: Path) -> dict[str, Any]:
+    """Read what a checkpoint holds besides Transformers' files: the loss since the last logged line, and the guard."""
+    state: dict[str, Any] = json.loads((checkpoint / RESUME_STATE_NAME).read_text(encoding="utf-8"))
+    return state
+
+
 def rng_state(*, all_devices: bool) -> dict[str, Any]:
-    """Return the state of this process's random numbers, as ``Trainer._load_rng_state`` takes it.
+    """Return the state of this process's random numbers.
 
     Args:
-        all_devices: with the generators of all GPUs, as Transformers restores them where it is distributed; otherwise
-            with that of the current one.
+        all_devices: with the generators of all GPUs; otherwise with that of the current one.
     """
     state: dict[str, Any] = {
         "python": random.getstate(),
@@ -219,8 +227,31 @@ def rng_state(*, all_devices: bool) -> dict[str, Any]:
 
 
 def rng_state_name(rank: int, world_size: int) -> str:
-    """Return the name of a rank's file in a checkpoint, by which Transformers reads it back."""
+    """Return the name of a rank's file in a checkpoint."""
     return "rng_state.pth" if world_size == 1 else f"rng_state_{rank}.pth"
+
+
+def save_rng_states(checkpoint: Path, states: Sequence[dict[str, Any]]) -> None:
+    """Write the random states of all ranks, in the files and the form of Transformers' ``Trainer``."""
+    for rank, state in enumerate(states):
+        torch.save(state, checkpoint / rng_state_name(rank, len(states)))
+
+
+def load_rng_state(checkpoint: Path, rank: int, world_size: int) -> None:
+    """Go on with the random numbers of a checkpoint, unless another number of ranks wrote it."""
+    path = checkpoint / rng_state_name(rank, world_size)
+    if not path.is_file():
+        return
+    with safe_globals():
+        state = torch.load(path, weights_only=True)
+    random.setstate(state["python"])
+    np.random.set_state(state["numpy"])
+    torch.random.set_rng_state(state["cpu"])
+    if "cuda" in state and torch.cuda.is_available():
+        if world_size > 1:
+            torch.cuda.random.set_rng_state_all(state["cuda"])
+        else:
+            torch.cuda.random.set_rng_state(state["cuda"])
 
 
 def _reason_not_written(error: Exception, folder: Path) -> str | None:

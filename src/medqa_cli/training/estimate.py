@@ -18,7 +18,8 @@ from medqa_cli.model.kernels.attention import has_flash_attention
 from medqa_cli.model.kernels.packing import group_by_tokens
 from medqa_cli.model.memory_profile import ShapeModel, StepMemory, UnknownMemoryError
 from medqa_cli.prompt.encoder import Example
-from medqa_cli.training.arguments import optimizer_on, uses_checkpointing
+from medqa_cli.training.arguments import uses_checkpointing
+from medqa_cli.training.optimizers import optimizer_on
 
 # Bytes of optimizer state per trained parameter, by what the name of the optimizer holds; the first that fits counts.
 _STATE_BYTES = (

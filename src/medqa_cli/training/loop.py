@@ -13,7 +13,7 @@ from medqa_cli.config.schema import Config
 from medqa_cli.data.dataset import evenly_spaced
 from medqa_cli.files import RunFolder
 from medqa_cli.model.devices import peak_memory_bytes
-from medqa_cli.training.arguments import make_training_arguments, num_steps, set_up_trackers, tracker_failures_told
+from medqa_cli.training.arguments import make_training_arguments, set_up_trackers, tracker_failures_told
 from medqa_cli.training.callbacks import EarlyStopping, IdleMemoryLimit, TrainingMonitor, read_log, stop_on_signal
 from medqa_cli.training.checkpoints import NotWrittenError, set_aside
 from medqa_cli.training.divergence import DivergedError, DivergenceDetector
@@ -21,6 +21,7 @@ from medqa_cli.training.estimate import ForwardLimits, MemoryEstimate, forward_l
 from medqa_cli.training.outcome import Ending, Outcome, plot_losses
 from medqa_cli.training.resume import written_by_main
 from medqa_cli.training.setup import TrainingInputs
+from medqa_cli.training.steps import num_steps
 from medqa_cli.training.trainer import MedqaTrainer
 
 # An evaluation costs a forward over the split; this many questions settle a mean loss to about 0.05 nats.
@@ -113,10 +114,10 @@ def _run_to_the_end(
     """Train; return how it ended."""
     ending = Ending("interrupted", "signal")
     try:
-        trainer.train(resume_from_checkpoint=str(checkpoint) if checkpoint else None)
+        trainer.train(checkpoint)
         step = trainer.state.global_step
         at_the_end = step >= trainer.state.max_steps
-        if at_the_end and trainer.eval_dataset:
+        if at_the_end and trainer.validation:
             log = distributed.from_main(lambda: read_log(monitor.log_path))
             if not any(line["step"] == step and "validation_loss" in line for line in log):
                 # Resumed from a checkpoint of the last step that had not been evaluated.
@@ -139,6 +140,6 @@ def _run_to_the_end(
             raise
         console.warn("stopping at once")
     if ending.error is not None:
-        # Trackers close their runs here; the Trainer does not get that far.
+        # Trackers close their runs here.
         trainer.callback_handler.on_train_end(trainer.args, trainer.state, trainer.control)
     return ending

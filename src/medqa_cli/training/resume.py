@@ -16,8 +16,8 @@ from medqa_cli.environment import TRAIN_SHA256, recorded_settings
 from medqa_cli.errors import InputError
 from medqa_cli.files import RunFolder, sha256_of_file
 from medqa_cli.training import checkpoints
-from medqa_cli.training.arguments import examples_per_step
 from medqa_cli.training.callbacks import keep_log_until
+from medqa_cli.training.steps import examples_per_step
 
 T = TypeVar("T")
 

@@ -22,11 +22,12 @@ from medqa_cli.model.kernels.parity import Way
 from medqa_cli.model.lora import check_init
 from medqa_cli.model.memory_profile import UnknownMemoryError
 from medqa_cli.training import fsdp, setup
-from medqa_cli.training.arguments import check_optimizer, num_steps, optimizer_on, require_tracker, unpaged
+from medqa_cli.training.arguments import require_tracker
 from medqa_cli.training.callbacks import read_log
 from medqa_cli.training.checkpoints import full_disk_is_an_error
 from medqa_cli.training.estimate import MemoryEstimate, MemoryEstimator, device_at_hand, fits, gib
 from medqa_cli.training.loop import run_loop
+from medqa_cli.training.optimizers import check_optimizer, optimizer_on, unpaged
 from medqa_cli.training.outcome import Outcome, adapter_checkpoint, error_of, save_adapter, summarize
 from medqa_cli.training.resume import (
     bound_to,
@@ -36,6 +37,7 @@ from medqa_cli.training.resume import (
     warn_if_disk_is_small,
     written_by_main,
 )
+from medqa_cli.training.steps import num_steps
 
 
 def train(

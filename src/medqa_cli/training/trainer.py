@@ -1,9 +1,8 @@
-"""The Trainer: one optimizer step over all its examples in padding-free forwards, checked before it is taken.
+"""The training loop on Accelerate: padding-free optimizer steps, each checked before it is taken.
 
-Transformers' ``Trainer`` runs the loop, the optimizer, the schedule and the trackers. This subclass computes the loss
-(summed over answer tokens and divided by their number in the whole step, over all ranks), stops before an update that
-would diverge, writes checkpoints that are whole or absent, and resumes to the byte. docs/private_apis.md lists the
-private methods that it overrides.
+The loss is summed over answer tokens and divided by their number in the whole step, over all ranks. An update that
+would diverge is not taken; checkpoints are whole or absent; a resumed run ends with the same bytes. From Transformers
+come the optimizers, the schedules, the callbacks and the trackers.
 """
 
 from __future__ import annotations
@@ -11,38 +10,46 @@ from __future__ import annotations
 import contextlib
 import json
 import math
-from collections.abc import Iterator, Sequence
+from collections.abc import Sequence
 from pathlib import Path
 from typing import Any, cast
 
 import torch
-from torch.utils.data import DataLoader, Sampler
-from transformers import PrinterCallback, Trainer, TrainerCallback, TrainerControl, TrainingArguments, set_seed
-from transformers.trainer import OPTIMIZER_NAME, SCHEDULER_NAME
+from accelerate import Accelerator
+from accelerate.utils import DistributedDataParallelKwargs, GradientAccumulationPlugin
+from transformers import (
+    DefaultFlowCallback,
+    TrainerCallback,
+    TrainerControl,
+    TrainerState,
+    TrainingArguments,
+    set_seed,
+)
+from transformers.integrations import get_reporting_integration_callbacks
 from transformers.trainer_callback import CallbackHandler
-from transformers.training_args import ParallelMode
 
-from medqa_cli import console, distributed
+from medqa_cli import distributed
 from medqa_cli.model.kernels import packing
 from medqa_cli.model.kernels.fused_layers import casting_once
 from medqa_cli.model.lora import all_finite
 from medqa_cli.prompt.encoder import Example
-from medqa_cli.training import fsdp
-from medqa_cli.training.arguments import not_set_up
+from medqa_cli.training import checkpoints, fsdp, optimizers
 from medqa_cli.training.callbacks import EarlyStopping
-from medqa_cli.training.checkpoints import checkpoint_at, publish, rng_state, rng_state_name, rotate, saving
 from medqa_cli.training.divergence import DivergedError, DivergenceDetector, StepLoss
+from medqa_cli.training.steps import shares_of_step, steps_of_epoch
 
-# In each checkpoint, beside Transformers' trainer_state.json.
-RESUME_STATE_NAME = "medqa_state.json"
+# The files of a checkpoint, by the names of Transformers' Trainer.
+TRAINER_STATE_NAME = "trainer_state.json"
+OPTIMIZER_NAME = "optimizer.pt"
+SCHEDULER_NAME = "scheduler.pt"
+SCALER_NAME = "scaler.pt"
 
 
-class MedqaTrainer(Trainer):
+class MedqaTrainer:
     """Trains a PEFT model on lists of ``Example``.
 
-    One batch of the data loader is one optimizer step: per_device_train_batch_size x gradient_accumulation_steps
-    examples per rank. Each rank takes its share and regroups it into forwards of at most ``max_tokens_per_forward``
-    tokens (the same on all ranks).
+    An optimizer step takes per_device_train_batch_size x gradient_accumulation_steps examples per rank. Each rank
+    regroups its share of them into forwards of at most ``max_tokens_per_forward`` tokens (the same on all ranks).
 
     Args:
         model: the PEFT model.
@@ -59,9 +66,6 @@ class MedqaTrainer(Trainer):
         InputError: the package of a tracker is not installed.
     """
 
-    control: TrainerControl
-    callback_handler: CallbackHandler
-
     def __init__(
         self,
         *,
@@ -75,116 +79,214 @@ class MedqaTrainer(Trainer):
         divergence: DivergenceDetector | None = None,
         early_stopping: EarlyStopping | None = None,
     ) -> None:
-        # PEFT's layers take part in every forward; only the experts of a mixture may be left out of one.
-        args.ddp_find_unused_parameters = any(
-            "expert" in name for name, p in model.named_parameters() if p.requires_grad
-        )
-        try:
-            super().__init__(
-                model=model,
-                args=args,
-                train_dataset=list(examples),
-                eval_dataset=list(validation) or None,
-                data_collator=lambda batch: {"examples": batch},
-                callbacks=[*callbacks, early_stopping] if early_stopping and validation else list(callbacks),
-            )
-        except (ImportError, RuntimeError) as error:
-            raise not_set_up(error) from error
-        self.remove_callback(PrinterCallback)
+        set_seed(args.seed)
+        self.model = model
+        self.args = args
         self.divergence = divergence or DivergenceDetector()
         self._early_stopping = early_stopping
-        self._validation = list(validation)
+        self._examples = list(examples)
+        self.validation = list(validation)
         self._max_tokens_per_forward = max_tokens_per_forward
         self._compute_dtype = compute_dtype
+        # PEFT's layers take part in every forward; only the experts of a mixture may be left out of one. Buffers
+        # (rotary frequencies) never change.
+        has_experts = any("expert" in name for name, p in model.named_parameters() if p.requires_grad)
+        ddp = DistributedDataParallelKwargs(find_unused_parameters=has_experts, broadcast_buffers=False)
+        # What a launcher's config says of precision and accumulation does not count.
+        self.accelerator = Accelerator(
+            mixed_precision=args.mixed_precision,
+            gradient_accumulation_plugin=GradientAccumulationPlugin(num_steps=1),
+            kwargs_handlers=[ddp],
+        )
+        self._is_sharded = getattr(self.accelerator.state, "fsdp_plugin", None) is not None
+        if not self._is_sharded and getattr(model, "quantization_method", None) is None:
+            model.to(args.device)
+        model.config.use_cache = False
+        try:
+            trackers = get_reporting_integration_callbacks(args.report_to)
+            called = [
+                DefaultFlowCallback,
+                *trackers,
+                *callbacks,
+                *([early_stopping] if early_stopping and validation else []),
+            ]
+            self.callback_handler = CallbackHandler(called, model, None, None, None)
+        except (ImportError, RuntimeError) as error:
+            raise optimizers.not_set_up(error) from error
+        self.state = TrainerState(
+            is_local_process_zero=self.accelerator.is_local_main_process,
+            is_world_process_zero=self.accelerator.is_main_process,
+        )
+        self.control = TrainerControl()
+        if args.should_save:
+            Path(args.output_dir).mkdir(parents=True, exist_ok=True)
         self._step_row_ids: list[str] = []
-        self._trained_parameters: list[torch.nn.Parameter] = []
-        self._is_restored = False
-        # Set while a checkpoint is written: where it is written to, and what the other ranks gave rank 0 for it.
-        self._saving_dir: Path | None = None
-        self._rng_states: list[dict[str, Any]] = []
-        self._gathered_parts: tuple[dict[str, torch.Tensor], dict[str, Any]] = {}, {}
+        # The sum of the steps' losses since the last logged line: on the device, so that no step waits for it.
+        self._loss_since_logged = torch.zeros((), device=args.device)
+        self._last_logged_step = 0
+        self._call("on_init_end")
         if args.process_index > 0:
             # Each rank drops other activations. The adapter was made before, from the same seed on all.
             set_seed(args.seed + args.process_index)
 
-    # Set-up and loop
+    def _call(self, event: str, **more: Any) -> None:
+        self.control = getattr(self.callback_handler, event)(self.args, self.state, self.control, **more)
 
-    def get_train_dataloader(self) -> DataLoader[Any]:
-        """Return the loader of whole steps: with several ranks, each sees all examples of a step."""
-        if self.args.world_size == 1:
-            loader: DataLoader[Any] = super().get_train_dataloader()
-            return loader
-        num_examples = len(self.train_dataset)
-        seed = None if self.args.train_sampling_strategy == "sequential" else self.args.seed
-        steps = StepSampler(num_examples, self.args.train_batch_size * self.args.world_size, seed)
-        # Not prepared by accelerate: it would fill up the last step with examples of the first.
-        return DataLoader(self.train_dataset, batch_sampler=steps, collate_fn=self.data_collator)
+    # Set-up
 
-    def create_optimizer(self, *args: Any, **kwargs: Any) -> torch.optim.Optimizer:
-        """Make the optimizer; some need a package of their own.
+    def train(self, checkpoint: Path | None = None) -> None:
+        """Train until the last step, a callback's request to stop, or an error.
 
         Raises:
-            InputError: it is not installed.
+            DivergedError: an update would diverge; it is not taken.
+            NotWrittenError: the disk is full or failed.
+            InputError: the package of an optimizer is not installed.
         """
-        try:
-            optimizer: torch.optim.Optimizer = super().create_optimizer(*args, **kwargs)
-        except (ImportError, ValueError) as error:
-            raise not_set_up(error) from error
-        return optimizer
+        steps_per_epoch = -(-len(self._examples) // (self.args.train_batch_size * self.args.world_size))
+        max_steps = self.args.max_steps
+        if max_steps <= 0:
+            max_steps = math.ceil(self.args.num_train_epochs * steps_per_epoch)
+        self._restore_state(checkpoint, max_steps, -(-max_steps // steps_per_epoch))
+        self._prepare(checkpoint, max_steps)
+        self._clear_gradients()
+        self._call("on_train_begin")
+        if self.args.eval_on_start:
+            self.evaluate()
+        first_epoch = self.state.global_step // steps_per_epoch
+        for epoch in range(first_epoch, self.state.num_train_epochs):
+            # A callback may stop before the first step: the run had stopped early.
+            if self.control.should_training_stop:
+                break
+            self._call("on_epoch_begin")
+            self._run_epoch(epoch, checkpoint if epoch == first_epoch else None)
+            self._call("on_epoch_end")
+        self._call("on_train_end")
 
-    def train(self, resume_from_checkpoint: str | None = None, **more: Any) -> Any:
-        """Train; see ``Trainer.train``."""
-        if self.is_fsdp_enabled:
-            # While each rank still has the whole adapter.
-            if resume_from_checkpoint is not None:
-                super()._load_from_checkpoint(resume_from_checkpoint)
-            fsdp.same_adapter_on_all_ranks(self.model)
-        return super().train(resume_from_checkpoint=resume_from_checkpoint, **more)
-
-    def _run_epoch(self, **kwargs: Any) -> None:
-        checkpoint = kwargs["resume_from_checkpoint"]
-        if checkpoint is not None and not self._is_restored:
-            state = _read_resume_state(checkpoint)
-            self._tr_loss += state["loss_since_logged"]
-            self._globalstep_last_logged = state["last_logged_step"]
+    def _restore_state(self, checkpoint: Path | None, max_steps: int, num_epochs: int) -> None:
+        if checkpoint is None:
+            self.state.train_batch_size = self.args.train_batch_size
+        else:
+            self.state = TrainerState.load_from_json(str(checkpoint / TRAINER_STATE_NAME))
+            state = checkpoints.read_resume_state(checkpoint)
+            self._loss_since_logged += state["loss_since_logged"]
             self.divergence.restore(state["guard"])
-            self._is_restored = True
-        # Resumed from the checkpoint of its last step: the Trainer would take one step more before it looks.
-        if self.control.should_training_stop or self.state.global_step >= self.state.max_steps:
-            self.control.should_training_stop = True
-            return
-        # Transformers walks over all modules to clip and to clear gradients, 6 ms each on a 7B model; only the adapter
-        # has any.
-        model = kwargs["model"]
-        self._trained_parameters = [parameter for parameter in model.parameters() if parameter.requires_grad]
-        model.zero_grad = self._clear_gradients
-        try:
-            super()._run_epoch(**kwargs)
-        finally:
-            del model.zero_grad  # the class's own appears again
+        self._last_logged_step = self.state.global_step if checkpoint is None else state["last_logged_step"]
+        # Those of the config, which may have been changed since the checkpoint.
+        self.state.compute_steps(self.args, max_steps)
+        self.state.max_steps, self.state.num_train_epochs = max_steps, num_epochs
+        self.state.is_local_process_zero = self.accelerator.is_local_main_process
+        self.state.is_world_process_zero = self.accelerator.is_main_process
 
-    def _clear_gradients(self, set_to_none: bool = True) -> None:
+    def _prepare(self, checkpoint: Path | None, max_steps: int) -> None:
+        if self.args.activation_checkpointing:
+            self.model.activation_checkpointing_enable(
+                activation_checkpointing_kwargs=dict(self.args.activation_checkpointing_kwargs)
+            )
+        if checkpoint is not None:
+            self.model.load_adapter(str(checkpoint), self.model.active_adapters[0], is_trainable=True)
+        if self._is_sharded:  # while each rank still has the whole adapter
+            fsdp.same_adapter_on_all_ranks(self.model)
+        optimizer = optimizers.make_optimizer(self.args, self.model)
+        self.model_wrapped, self.optimizer = self.accelerator.prepare(self.model, optimizer)
+        if self._is_sharded:
+            self.model = self.model_wrapped
+        self._trained_parameters = [p for p in self.model_wrapped.parameters() if p.requires_grad]
+        self.lr_scheduler = optimizers.make_scheduler(self.args, self.optimizer, max_steps)
+        if checkpoint is not None:
+            self._load_optimizer(checkpoint)
+        self.callback_handler.model = self.model
+        self.callback_handler.optimizer, self.callback_handler.lr_scheduler = self.optimizer, self.lr_scheduler
+
+    # The loop
+
+    def _run_epoch(self, epoch: int, checkpoint: Path | None) -> None:
+        """Take the steps of an epoch, or those of it that a run resumed from ``checkpoint`` has not taken."""
+        seed = None if self.args.train_sampling_strategy == "sequential" else self.args.seed + epoch
+        step_examples = self.args.train_batch_size * self.args.world_size
+        steps = steps_of_epoch(len(self._examples), step_examples, seed)
+        first = self.state.global_step - epoch * len(steps)
+        if checkpoint is not None:
+            checkpoints.load_rng_state(checkpoint, self.args.process_index, self.args.world_size)
+        if first == 0:
+            # PyTorch's data loaders draw a seed here; without it, dropout would differ from that of earlier versions.
+            torch.empty((), dtype=torch.int64).random_()
+        for number, indices in enumerate(steps[first:], start=first + 1):
+            if self.state.global_step >= self.state.max_steps:
+                return
+            examples = [self._examples[index] for index in indices]
+            self._call("on_step_begin")
+            loss = self.training_step(self.model_wrapped, examples)
+            self._loss_since_logged += loss
+            self._grad_norm = self._checked_grad_norm()
+            self._call("on_pre_optimizer_step")
+            self.optimizer.step()
+            self._call("on_optimizer_step")
+            self._learning_rate = optimizers.learning_rate(self.optimizer, self.lr_scheduler)  # that of this step
+            if not self.accelerator.optimizer_step_was_skipped and not optimizers.follows_metrics(self.lr_scheduler):
+                self.lr_scheduler.step()
+            self._clear_gradients()
+            self.state.global_step += 1
+            self.state.epoch = epoch + number / len(steps)
+            self._call("on_step_end")
+            self._log_evaluate_save()
+            if self.control.should_training_stop:
+                return
+
+    def _clear_gradients(self) -> None:
         for parameter in self._trained_parameters:
             parameter.grad = None
 
-    def floating_point_ops(self, inputs: dict[str, Any]) -> int:
-        """Count nothing: medqa reports tokens, not estimated operations."""
-        return 0
+    def _checked_grad_norm(self) -> float:
+        """Clip the gradients; return their norm before.
 
-    def store_flos(self) -> None:
-        """Store nothing: Transformers would wait for the other ranks here."""
+        Raises:
+            DivergedError: it is not finite, and no loss scaler explains that.
+        """
+        limit = self.args.max_grad_norm if self.args.max_grad_norm > 0 else math.inf
+        parameters = self.model_wrapped.parameters() if self._is_sharded else self._trained_parameters
+        norm = self.accelerator.clip_grad_norm_(parameters, limit)
+        if hasattr(norm, "full_tensor"):
+            # FSDP: what each rank has of it is only a part.
+            norm = norm.full_tensor()
+        norm = float(norm)
+        scaler = self.accelerator.scaler
+        loss_scale = float(scaler.get_scale()) if scaler is not None else None
+        self.divergence.check_gradients(self.state.global_step + 1, norm, loss_scale, self._step_row_ids)
+        return norm
+
+    def _log_evaluate_save(self) -> None:
+        if self.control.should_log and self.state.global_step > self._last_logged_step:
+            steps = self.state.global_step - self._last_logged_step
+            logs = {
+                "loss": float(self._loss_since_logged) / steps,
+                "grad_norm": self._grad_norm,
+                "learning_rate": self._learning_rate,
+            }
+            self._loss_since_logged.zero_()
+            self._last_logged_step = self.state.global_step
+            self._log(logs)
+        if self.control.should_evaluate:
+            metrics = self.evaluate()
+            if optimizers.follows_metrics(self.lr_scheduler):
+                self.lr_scheduler.step(metrics["eval_loss"])
+        if self.control.should_save:
+            self._save_checkpoint()
+            self._call("on_save")
+
+    def _log(self, logs: dict[str, float]) -> None:
+        if self.state.epoch is not None:
+            logs["epoch"] = self.state.epoch
+        self.state.log_history.append({**logs, "step": self.state.global_step})
+        self._call("on_log", logs=logs)
 
     # A step
 
-    def training_step(
-        self, model: torch.nn.Module, inputs: dict[str, Any], num_items_in_batch: torch.Tensor | int | None = None
-    ) -> torch.Tensor:
+    def training_step(self, model: torch.nn.Module, examples: Sequence[Example]) -> torch.Tensor:
         """Run forward and backward for one optimizer step.
 
         Args:
             model: the wrapped model.
-            inputs: ``{"examples": [Example, ...]}``, those of all ranks.
-            num_items_in_batch: unused; the answer tokens are counted here.
+            examples: those of all ranks.
 
         Returns:
             The step's mean loss over the answer tokens of all ranks: a scalar, float32, detached; the same on all.
@@ -194,7 +296,6 @@ class MedqaTrainer(Trainer):
         """
         if not (model.training and self.model.training):  # scoring switches the model inside the wrapper
             model.train()
-        examples: list[Example] = inputs["examples"]
         self._step_row_ids = [example.row_id for example in examples]
         device, num_ranks = self.args.device, self.args.world_size
         # DDP and FSDP average gradients over ranks; the factor turns that average back into a sum.
@@ -230,44 +331,27 @@ class MedqaTrainer(Trainer):
             for share in shares_of_step(examples, self.args.world_size)
         ]
         groups = shares[self.args.process_index]
-        needed = max(map(len, shares)) if self.is_fsdp_enabled else 1
+        needed = max(map(len, shares)) if self._is_sharded else 1
         shortest = min(examples, key=lambda example: len(example.input_ids))
         return [(group, True) for group in groups] + [([shortest], False)] * (needed - len(groups))
 
-    def _clip_grad_norm(self, model: torch.nn.Module) -> Any:
-        if self.is_fsdp_enabled or self.args.max_grad_norm <= 0:
-            return super()._clip_grad_norm(model)
-        return self.accelerator.clip_grad_norm_(self._trained_parameters, self.args.max_grad_norm)
-
-    def _get_grad_norm(self, model: torch.nn.Module, grad_norm: Any = None) -> Any:
-        # Transformers calls this between clipping and the optimizer's step; clipping has not touched the weights.
-        norm = super()._get_grad_norm(model, grad_norm=grad_norm)
-        if hasattr(norm, "full_tensor"):
-            # FSDP: what each rank has of it is only a part.
-            norm = norm.full_tensor()
-        if norm is not None:
-            scaler = getattr(self.accelerator, "scaler", None)
-            loss_scale = float(scaler.get_scale()) if scaler is not None else None
-            self.divergence.check_gradients(self.state.global_step + 1, float(norm), loss_scale, self._step_row_ids)
-        return norm
-
     # Validation
 
-    def evaluate(self, *_: Any, **__: Any) -> dict[str, float]:
+    def evaluate(self) -> dict[str, float]:
         """Score the validation examples: nats per answer token, as ``eval_loss``; each rank scores its part of them.
 
         Raises:
             DivergedError: that loss is not finite.
         """
         num_ranks = self.args.world_size
-        examples = self._validation[self.args.process_index :: num_ranks]
+        examples = self.validation[self.args.process_index :: num_ranks]
         # FSDP gathers weights in every forward: ranks with an example less score one that does not count.
-        fill = self._validation[: -(-len(self._validation) // num_ranks) - len(examples)]
+        fill = self.validation[: -(-len(self.validation) // num_ranks) - len(examples)]
         size = packing.examples_at_once(self.model, self.args.per_device_eval_batch_size) or 1
         max_tokens: int | None = self._max_tokens_per_forward
-        if self.is_fsdp_enabled:
+        if self._is_sharded:
             # As many forwards on each rank, however long its examples are.
-            longest = max(len(example.input_ids) for example in self._validation)
+            longest = max(len(example.input_ids) for example in self.validation)
             size, max_tokens = max(1, min(size, self._max_tokens_per_forward // longest)), None
         scores = packing.score_answers(
             self.model,
@@ -279,24 +363,21 @@ class MedqaTrainer(Trainer):
         )
         # In the order of the split, whichever rank scored them.
         parts = distributed.all_gather(scores[: len(examples)])
-        all_scores = [parts[i % num_ranks][i // num_ranks] for i in range(len(self._validation))]
+        all_scores = [parts[i % num_ranks][i // num_ranks] for i in range(len(self.validation))]
         metrics = {"eval_loss": packing.mean_nll(all_scores)}
         if not math.isfinite(metrics["eval_loss"]):
-            pairs = zip(self._validation, all_scores, strict=True)
+            pairs = zip(self.validation, all_scores, strict=True)
             rows = [example.row_id for example, score in pairs if not math.isfinite(score.nll_sum)]
             step = self.state.global_step
             reason = f"the validation loss after step {step} is {metrics['eval_loss']}"
             raise DivergedError(reason, step, rows, "validation")
-        self.log(dict(metrics))
-        self.control = self.callback_handler.on_evaluate(self.args, self.state, self.control, metrics)
+        self._log(dict(metrics))
+        self._call("on_evaluate", metrics=metrics)
         return metrics
 
     # Checkpoints: the same files with and without FSDP, so that one is resumed by the other
 
-    def _get_output_dir(self, trial: Any = None) -> str:
-        return str(self._saving_dir) if self._saving_dir is not None else str(super()._get_output_dir(trial))
-
-    def _save_checkpoint(self, model: torch.nn.Module, trial: Any = None) -> None:
+    def _save_checkpoint(self) -> None:
         """Let rank 0 write a checkpoint aside, publish it, then delete old ones; all ranks fail where it fails.
 
         Raises:
@@ -308,146 +389,49 @@ class MedqaTrainer(Trainer):
             reason = f"the update of step {step} left weights that are not finite"
             raise DivergedError(reason, step, self._step_row_ids)
         # All that takes all ranks comes first: one that cannot write must not leave others waiting.
-        if self.is_fsdp_enabled:
-            self._gathered_parts = (
-                fsdp.whole_adapter(self.model),
-                fsdp.whole_optimizer_state(self.model, self.optimizer),
-            )
-        is_distributed = self.args.parallel_mode == ParallelMode.DISTRIBUTED
-        self._rng_states = distributed.all_gather(rng_state(all_devices=is_distributed))
-        distributed.from_main(lambda: self._write_checkpoint(model, trial, step))
+        adapter = fsdp.whole_adapter(self.model) if self._is_sharded else None
+        optimizer = (
+            fsdp.whole_optimizer_state(self.model, self.optimizer) if self._is_sharded else self.optimizer.state_dict()
+        )
+        rng_states = distributed.all_gather(checkpoints.rng_state(all_devices=self.args.world_size > 1))
+        distributed.from_main(lambda: self._write_checkpoint(step, adapter, optimizer, rng_states))
 
-    def _write_checkpoint(self, model: torch.nn.Module, trial: Any, step: int) -> None:
+    def _write_checkpoint(
+        self, step: int, adapter: dict[str, torch.Tensor] | None, optimizer: Any, rng_states: list[dict[str, Any]]
+    ) -> None:
         checkpoints_dir = Path(self.args.output_dir)
-        with saving(checkpoints_dir, step) as self._saving_dir:
-            try:
-                super()._save_checkpoint(model, trial)
-                written = checkpoint_at(self._saving_dir, step)
-                # What Transformers forgets: the loss since the last logged line, and what was judged so far.
-                resume_state = {
-                    "loss_since_logged": float(self._tr_loss),  # the same on all ranks
-                    "last_logged_step": self._globalstep_last_logged,
-                    "learning_rate": self.args.learning_rate,
-                    "guard": self.divergence.state(),
-                }
-                (written / RESUME_STATE_NAME).write_text(json.dumps(resume_state), encoding="utf-8")
-                scheduled = step % self.state.save_steps == 0 or step >= self.state.max_steps
-                publish(self._saving_dir, checkpoints_dir, step, scheduled=scheduled)
-            finally:
-                self._saving_dir = None
+        with checkpoints.saving(checkpoints_dir, step) as saving_dir:
+            written = checkpoints.checkpoint_at(saving_dir, step)
+            # save_embedding_layers=False: otherwise PEFT asks the hub whether the vocabulary was resized.
+            self.model.save_pretrained(str(written), state_dict=adapter, save_embedding_layers=False)
+            torch.save(optimizer, written / OPTIMIZER_NAME)
+            torch.save(self.lr_scheduler.state_dict(), written / SCHEDULER_NAME)
+            if self.accelerator.scaler is not None:
+                torch.save(self.accelerator.scaler.state_dict(), written / SCALER_NAME)
+            checkpoints.save_rng_states(written, rng_states)
+            self.state.save_to_json(str(written / TRAINER_STATE_NAME))
+            resume_state = {
+                "loss_since_logged": float(self._loss_since_logged),  # the same on all ranks
+                "last_logged_step": self._last_logged_step,
+                "learning_rate": self.args.learning_rate,
+                "guard": self.divergence.state(),
+            }
+            (written / checkpoints.RESUME_STATE_NAME).write_text(json.dumps(resume_state), encoding="utf-8")
+            scheduled = step % self.state.save_steps == 0 or step >= self.state.max_steps
+            checkpoints.publish(saving_dir, checkpoints_dir, step, scheduled=scheduled)
         best_step = self._early_stopping.best_step if self._early_stopping else None
-        rotate(checkpoints_dir, step, self.args.save_total_limit, best_step)
+        checkpoints.rotate(checkpoints_dir, step, self.args.save_total_limit, best_step)
 
-    def save_model(self, output_dir: str | None = None, _internal_call: bool = False) -> None:
-        """Save the adapter into a checkpoint."""
-        if self.is_fsdp_enabled:
-            self._save(output_dir, self._gathered_parts[0])
+    def _load_optimizer(self, checkpoint: Path) -> None:
+        if self._is_sharded:
+            fsdp.divide_optimizer_state(self.model, self.optimizer, checkpoint / OPTIMIZER_NAME)
         else:
-            super().save_model(output_dir, _internal_call)
-
-    def _save(self, output_dir: str | None = None, state_dict: dict[str, Any] | None = None) -> None:
-        # save_embedding_layers=False: otherwise PEFT asks the hub whether the vocabulary was resized.
-        if self.args.should_save:
-            folder = output_dir or self.args.output_dir
-            self.model.save_pretrained(folder, state_dict=state_dict, save_embedding_layers=False)
-
-    def _save_optimizer_and_scheduler(self, output_dir: str) -> None:
-        if not self.is_fsdp_enabled:
-            super()._save_optimizer_and_scheduler(output_dir)
-        elif self.args.should_save:
-            torch.save(self._gathered_parts[1], Path(output_dir, OPTIMIZER_NAME))
-            torch.save(self.lr_scheduler.state_dict(), Path(output_dir, SCHEDULER_NAME))
-
-    def _save_rng_state(self, output_dir: str) -> None:
-        # Transformers lets each rank write its own file; here rank 0 writes those of all.
-        for rank, state in enumerate(self._rng_states):
-            torch.save(state, Path(output_dir, rng_state_name(rank, len(self._rng_states))))
-
-    # Resuming
-
-    def _load_from_checkpoint(self, resume_from_checkpoint: str, model: Any = None) -> None:
-        if not self.is_fsdp_enabled:  # otherwise ``train`` has loaded it
-            super()._load_from_checkpoint(resume_from_checkpoint, model)
-
-    def _load_optimizer_and_scheduler(self, checkpoint: str | None) -> None:
-        if checkpoint is None or not self.is_fsdp_enabled:
-            super()._load_optimizer_and_scheduler(checkpoint)
-        else:
-            fsdp.divide_optimizer_state(self.model, self.optimizer, Path(checkpoint, OPTIMIZER_NAME))
-            self.lr_scheduler.load_state_dict(torch.load(Path(checkpoint, SCHEDULER_NAME), weights_only=True))
-        if checkpoint is None:
-            return
-        # Both come back with the learning rate of the checkpoint; a new one in the config would be ignored.
-        before, now = _read_resume_state(checkpoint)["learning_rate"], self.args.learning_rate
-        if before == now:
-            return
-        console.note(f"train.learning_rate was {before:g} up to this checkpoint and is {now:g} from here on")
-        for group in self.optimizer.param_groups:
-            for key in ("lr", "initial_lr"):
-                if key in group:
-                    group[key] *= now / before
-        if hasattr(self.lr_scheduler, "base_lrs"):
-            self.lr_scheduler.base_lrs = [rate * now / before for rate in self.lr_scheduler.base_lrs]
-
-
-def _read_resume_state(checkpoint: str) -> dict[str, Any]:
-    state: dict[str, Any] = json.loads((Path(checkpoint) / RESUME_STATE_NAME).read_text(encoding="utf-8"))
-    return state
-
-
-class StepSampler(Sampler[list[int]]):
-    """Yields the indices of one step after the other, those of all ranks together; the last step may be smaller.
-
-    The order is that of Transformers' ``Trainer`` with one process (``accelerate.data_loader.SeedableRandomSampler``).
-
-    Args:
-        num_examples: examples in an epoch.
-        step_examples: examples in a step, over all ranks.
-        seed: of the order, together with the epoch; None: the order of the data.
-    """
-
-    def __init__(self, num_examples: int, step_examples: int, seed: int | None) -> None:
-        self._num_examples = num_examples
-        self._step_examples = step_examples
-        self._seed = seed
-        self._epoch = 0
-
-    @property
-    def batch_sampler(self) -> StepSampler:
-        """Itself: the Trainer looks for ``set_epoch`` one level below what it takes for a shard of a rank."""
-        return self
-
-    def set_epoch(self, epoch: int) -> None:
-        """Choose the epoch whose order comes next."""
-        self._epoch = epoch
-
-    def __len__(self) -> int:
-        return -(-self._num_examples // self._step_examples)
-
-    def __iter__(self) -> Iterator[list[int]]:
-        order = list(range(self._num_examples))
-        if self._seed is not None:
-            generator = torch.Generator().manual_seed(self._seed + self._epoch)
-            order = torch.randperm(self._num_examples, generator=generator).tolist()
-        for start in range(0, self._num_examples, self._step_examples):
-            yield order[start : start + self._step_examples]
-
-
-def shares_of_step(examples: Sequence[Example], world_size: int) -> list[list[Example]]:
-    """Deal the examples of a step to the ranks: as many to each, and about as many tokens.
-
-    The longest example goes first, each to the rank with the fewest tokens that still has room (greedy scheduling,
-    Graham 1969). Ranks wait for the slowest at the end of a step. Every rank computes the same shares.
-
-    Returns:
-        One list per rank, in the order given; empty for some where a last step has fewer examples than ranks.
-    """
-    room = -(-len(examples) // world_size)
-    indices: list[list[int]] = [[] for _ in range(world_size)]
-    tokens = [0] * world_size
-    for index in sorted(range(len(examples)), key=lambda i: -len(examples[i].input_ids)):
-        free = [rank for rank in range(world_size) if len(indices[rank]) < room]
-        chosen = min(free, key=lambda rank: tokens[rank])
-        indices[chosen].append(index)
-        tokens[chosen] += len(examples[index].input_ids)
-    return [[examples[i] for i in sorted(share)] for share in indices]
+            self.optimizer.load_state_dict(
+                torch.load(checkpoint / OPTIMIZER_NAME, map_location="cpu", weights_only=True)
+            )
+        self.lr_scheduler.load_state_dict(torch.load(checkpoint / SCHEDULER_NAME, weights_only=True))
+        scaler = self.accelerator.scaler
+        if scaler is not None and (checkpoint / SCALER_NAME).is_file():
+            scaler.load_state_dict(torch.load(checkpoint / SCALER_NAME, weights_only=True))
+        before = checkpoints.read_resume_state(checkpoint)["learning_rate"]
+        optimizers.keep_learning_rate_of_config(self.optimizer, self.lr_scheduler, before, self.args.learning_rate)

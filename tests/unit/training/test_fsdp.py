@@ -12,8 +12,9 @@ from medqa_cli import distributed
 from medqa_cli.config.schema import ModelConfig, TrainConfig
 from medqa_cli.errors import InputError
 from medqa_cli.files import RunFolder
-from medqa_cli.training.arguments import make_training_arguments, optimizer_on
+from medqa_cli.training.arguments import make_training_arguments
 from medqa_cli.training.fsdp import check_sharded_type, check_sharding
+from medqa_cli.training.optimizers import optimizer_on
 from medqa_cli.training.resume import checkpoint_to_go_on_from
 from medqa_cli.training.setup import check_same_on_all_ranks
 

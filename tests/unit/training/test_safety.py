@@ -22,7 +22,6 @@ from medqa_cli.model.lora import add_lora
 from medqa_cli.model.resolve import find_base
 from medqa_cli.prompt.encoder import IGNORE_INDEX, Example
 from medqa_cli.training import checkpoints
-from medqa_cli.training import trainer as trainer_module
 from medqa_cli.training.arguments import make_training_arguments
 from medqa_cli.training.callbacks import EarlyStopping
 from medqa_cli.training.checkpoints import NotWrittenError, problem_of
@@ -277,8 +276,8 @@ def full_as_torch_says_it(*_: Any, **__: Any) -> Any:
 # Where a write can fail: the adapter, the optimizer, the random state, Transformers' state, ours, the manifest.
 PLACES = {
     "optimizer": (torch, "save", full_as_torch_says_it),
-    "random state": (trainer_module.MedqaTrainer, "_save_rng_state", full),
-    "our state": (trainer_module, "publish", full),
+    "random state": (checkpoints, "save_rng_states", full),
+    "our state": (checkpoints, "publish", full),
     "manifest": (checkpoints, "_write_manifest", full),
     "sync": (checkpoints, "sync_folder", full),
 }
@@ -309,7 +308,7 @@ def test_an_error_that_is_no_full_disk_stays_itself(
     def broken(*_: Any, **__: Any) -> None:
         raise RuntimeError("CUDA error: an illegal memory access was encountered")
 
-    monkeypatch.setattr(trainer_module.MedqaTrainer, "_save_rng_state", broken)
+    monkeypatch.setattr(checkpoints, "save_rng_states", broken)
     with pytest.raises(RuntimeError, match="illegal memory access"):
         make_trainer(make_model(tiny_model_dir), tmp_path, []).train()
     assert list(tmp_path.iterdir()) == []
@@ -329,7 +328,7 @@ def test_old_checkpoints_go_when_the_new_one_is_whole(
     best: int | None,
     left: list[int],
 ) -> None:
-    rotate, seen = trainer_module.rotate, []
+    rotate, seen = checkpoints.rotate, []
     log = [] if best is None else [{"step": best, "validation_loss": 1.0}]
     early_stopping = EarlyStopping(log, None)
 
@@ -338,7 +337,7 @@ def test_old_checkpoints_go_when_the_new_one_is_whole(
         seen.append((newest_step, problem_of(newest)))
         rotate(checkpoints_dir, newest_step, *rest)
 
-    monkeypatch.setattr(trainer_module, "rotate", watched)
+    monkeypatch.setattr(checkpoints, "rotate", watched)
     trainer = make_trainer(
         make_model(tiny_model_dir), tmp_path, [], early_stopping=early_stopping, save_total_limit=limit
     )
@@ -351,23 +350,23 @@ def test_old_checkpoints_go_when_the_new_one_is_whole(
 
 
 def test_a_resumed_run_logs_the_mean_over_all_steps_of_a_line(tiny_model_dir: Path, tmp_path: Path) -> None:
-    """Transformers forgets the losses between the last logged line and the checkpoint."""
+    """Transformers' Trainer forgets the losses between the last logged line and the checkpoint."""
 
-    def lines(folder: Path, resume: str | None) -> list[tuple[int, float]]:
+    def lines(folder: Path, resume: Path | None) -> list[tuple[int, float]]:
         trainer = make_trainer(make_model(tiny_model_dir), folder, [], logging_steps=4, save_steps=3)
-        trainer.train(resume_from_checkpoint=resume)
+        trainer.train(resume)
         return [(line["step"], line["loss"]) for line in trainer.state.log_history if "loss" in line]
 
     whole = lines(tmp_path, None)
     assert [step for step, _ in whole] == [1, 4, 8]
-    resumed = lines(tmp_path, str(tmp_path / "checkpoint-6"))
+    resumed = lines(tmp_path, tmp_path / "checkpoint-6")
     assert resumed == whole
 
 
 def test_a_new_learning_rate_counts_after_a_resume(
     tiny_model_dir: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
-    """Transformers takes the rate of the checkpoint and ignores the config's."""
+    """Transformers' Trainer takes the rate of the checkpoint and ignores the config's."""
     rates: list[float] = []
 
     class Rates(TrainerCallback):
@@ -378,17 +377,26 @@ def test_a_new_learning_rate_counts_after_a_resume(
     make_trainer(make_model(tiny_model_dir), tmp_path, [Rates()], **settings).train()
     whole, rates[:] = rates.copy(), []
     resumed = make_trainer(make_model(tiny_model_dir), tmp_path, [Rates()], **{**settings, "learning_rate": 1e-4})
-    resumed.train(resume_from_checkpoint=str(tmp_path / "checkpoint-4"))
+    resumed.train(tmp_path / "checkpoint-4")
     assert rates == pytest.approx([rate / 10 for rate in whole[4:]])
     assert "train.learning_rate was 0.001 up to this checkpoint and is 0.0001" in capsys.readouterr().err
+
+
+def test_new_intervals_count_after_a_resume(tiny_model_dir: Path, tmp_path: Path) -> None:
+    """Transformers' Trainer goes on with those of the checkpoint."""
+    make_trainer(make_model(tiny_model_dir), tmp_path, [], save_steps=4, max_steps=4).train()
+    resumed = make_trainer(make_model(tiny_model_dir), tmp_path, [], save_steps=3, logging_steps=3)
+    resumed.train(tmp_path / "checkpoint-4")
+    assert sorted(path.name for path in tmp_path.iterdir()) == [f"checkpoint-{step}" for step in (4, 6, 8)]
+    assert [line["step"] for line in resumed.state.log_history if "loss" in line and line["step"] > 4] == [6]
 
 
 def test_the_state_of_the_guard_travels_in_the_checkpoint(tiny_model_dir: Path, tmp_path: Path) -> None:
     first = make_trainer(make_model(tiny_model_dir), tmp_path, [])
     first.train()
-    saved = json.loads((tmp_path / "checkpoint-8" / trainer_module.RESUME_STATE_NAME).read_text())
+    saved = json.loads((tmp_path / "checkpoint-8" / checkpoints.RESUME_STATE_NAME).read_text())
     assert saved["guard"] == first.divergence.state()
     assert len(saved["guard"]["losses"]) == 8
     resumed = make_trainer(make_model(tiny_model_dir), tmp_path, [])
-    resumed.train(resume_from_checkpoint=str(tmp_path / "checkpoint-4"))
+    resumed.train(tmp_path / "checkpoint-4")
     assert resumed.divergence.state() == first.divergence.state()

@@ -16,8 +16,9 @@ from medqa_cli.data.dataset import encode_rows, evenly_spaced
 from medqa_cli.errors import InputError, MedqaError
 from medqa_cli.model.kernels.packing import answer_token_losses, pack, score_answers
 from medqa_cli.prompt.encoder import Example
-from medqa_cli.training.arguments import check_optimizer, make_training_arguments, optimizer_on, uses_checkpointing
+from medqa_cli.training.arguments import make_training_arguments, uses_checkpointing
 from medqa_cli.training.callbacks import TrainingMonitor
+from medqa_cli.training.optimizers import check_optimizer, optimizer_on
 from medqa_cli.training.trainer import MedqaTrainer
 
 
@@ -95,13 +96,14 @@ def test_a_step_walks_over_the_frozen_modules_only_in_its_forwards(
     assert walks(4) == walks(2)
 
 
-def test_a_launchers_mixed_precision_changes_no_number(
+def test_a_launchers_precision_and_accumulation_change_no_number(
     tiny_model_dir: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """``accelerate launch`` sets the variable from a default config that may have been made for another program."""
     examples = make_examples([(3 + i % 5, 2 + 3 * (i % 7)) for i in range(16)])
     expected, expected_losses = run_steps(make_model(tiny_model_dir), examples, tmp_path / "a")
     monkeypatch.setenv("ACCELERATE_MIXED_PRECISION", "bf16")
+    monkeypatch.setenv("ACCELERATE_GRADIENT_ACCUMULATION_STEPS", "4")
     weights, losses = run_steps(make_model(tiny_model_dir), examples, tmp_path / "b")
     assert losses == expected_losses
     assert all(torch.equal(weights[name], value) for name, value in expected.items())
@@ -193,7 +195,7 @@ def test_a_tracker_that_fails_when_it_starts_is_an_input_error(
     arguments = make_training_arguments(
         TrainConfig(), seed=1, output_dir=tmp_path, device=CPU, compute_dtype=torch.float32
     )
-    monkeypatch.setattr("transformers.Trainer.__init__", broken)
+    monkeypatch.setattr("medqa_cli.training.trainer.get_reporting_integration_callbacks", broken)
     with pytest.raises(InputError, match=r"^the training cannot be set up: wandb is not reachable$") as caught:
         MedqaTrainer(
             model=make_model(tiny_model_dir),

@@ -8,26 +8,23 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from helpers.training import make_examples
-from medqa_cli.training.trainer import StepSampler, shares_of_step
+from medqa_cli.training.steps import shares_of_step, steps_of_epoch
 
 
 def test_the_order_is_that_of_the_stock_trainer_with_one_process() -> None:
     stock = SeedableRandomSampler(range(23), data_seed=42)
-    sampler = StepSampler(23, 8, seed=42)
     orders = []
     for epoch in range(3):
         stock.set_epoch(epoch)
-        sampler.set_epoch(epoch)
-        steps = list(sampler)
+        steps = steps_of_epoch(23, 8, seed=42 + epoch)
         assert [len(step) for step in steps] == [8, 8, 7]
         assert [index for step in steps for index in step] == list(stock)
         orders.append(steps)
     assert orders[0] != orders[1]
-    assert len(sampler) == 3
 
 
 def test_without_a_seed_it_is_the_order_of_the_data() -> None:
-    assert list(StepSampler(5, 2, seed=None)) == [[0, 1], [2, 3], [4]]
+    assert steps_of_epoch(5, 2, seed=None) == [[0, 1], [2, 3], [4]]
 
 
 @given(
