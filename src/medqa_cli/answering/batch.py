@@ -35,6 +35,8 @@ _TABLES = (".csv", ".tsv")
 _KINDS = ("a text file with one question on each line", ".jsonl", *_TABLES)
 _LINE_END = re.compile(r"\r\n|\n|\r")  # not those of str.splitlines: JSON leaves U+2028 inside a text
 
+_KEYS = {*generate.KEYS, "error"}
+
 Answers = dict[int, dict[str, Any]]  # by the number of the question
 SourcesOf = Callable[[str], list[dict[str, Any]]]
 
@@ -234,8 +236,8 @@ def _answer_missing(
 
 
 def _line(row: AskedRow, answer: dict[str, Any]) -> dict[str, Any]:
-    """Join a row's columns and its answer; a column named like a key of the answer gets the prefix ``input_``."""
-    columns = {f"input_{key}" if key in answer else key: cell for key, cell in row.columns.items()}
+    """Join a row's columns and its answer; a column named like a key of any answer gets the prefix ``input_``."""
+    columns = {f"input_{key}" if key in _KEYS else key: cell for key, cell in row.columns.items()}
     return {**columns, **answer}
 
 

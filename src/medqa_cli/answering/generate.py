@@ -18,6 +18,19 @@ NOTICE = (
     "This answer was written by a language model and may be wrong. It is not medical advice: ask a clinician. "
     "In an emergency call your local emergency number."
 )
+# Of the object that ``ask --json`` prints.
+KEYS = (
+    "question",
+    "answer",
+    "finish_reason",
+    "complete",
+    "prompt_tokens",
+    "answer_tokens",
+    "seconds",
+    "model",
+    "notices",
+    "sources",
+)
 EMPTY = InputError("the question is empty", 'ask like this: medqa ask "How to treat glaucoma?"')
 
 

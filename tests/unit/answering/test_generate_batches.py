@@ -233,6 +233,18 @@ def test_questions_that_cannot_be_answered_do_not_stop_the_others(answerer: Load
     assert "error" not in lines[0]
 
 
+def test_columns_of_an_earlier_output_are_not_taken_for_keys_of_the_answer(
+    answerer: LoadedModel, tmp_path: Path
+) -> None:
+    """The output of one run may be the input of the next; a refused question has no finish reason of its own."""
+    old = {"finish_reason": "stop", "notices": ["a", "b"], "error": "old", "id": 7}
+    rows = [AskedRow(QUESTIONS[0], old), AskedRow(" ", old)]
+    answered, refused = batch.answer_file(answerer, rows, SMALL, tmp_path / "answers.jsonl", "me")
+    assert answered.keys() - generate.KEYS == {"id", "input_finish_reason", "input_notices", "input_error"}
+    assert refused.keys() == {"id", "question", "answer", "error", *(f"input_{key}" for key in old if key != "id")}
+    assert refused["error"] == "the question is empty"
+
+
 def test_the_batch_follows_the_memory(answerer: LoadedModel, monkeypatch: pytest.MonkeyPatch) -> None:
     def pick(config: GenerateConfig) -> int:
         return decoding.pick_batch_size(answerer.model, answerer.device, answerer.dtype, config, 50)
