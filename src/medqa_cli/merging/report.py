@@ -66,7 +66,8 @@ def summarize(
 
 def _reason(inputs: MergeInputs, base_weights: str, verification: Verification | None) -> str:
     if len(inputs.candidates) == 1:
-        return f"after a training with quantization {inputs.trained.quantization} there is one way to merge"
+        kind = "unquantized" if inputs.trained.quantization == "none" else inputs.trained.quantization
+        return f"the adapter was trained on {kind} weights, which leaves one way to merge it"
     if inputs.options["base_weights"] != "auto":
         return "asked for"
     if verification is None:

@@ -20,7 +20,7 @@ import torch
 from medqa_cli.errors import MedqaError
 from medqa_cli.merging.plan import FourBit, MergePlan, TensorPlan
 from medqa_cli.model.quantization import CONSTANTS_PER_BLOCK, WEIGHTS_PER_BLOCK
-from medqa_cli.model.weights import as_bytes, dtype_of, rows_in_a_piece
+from medqa_cli.model.weights import as_bytes, dtype_of, row_ranges, rows_in_a_piece
 
 T = TypeVar("T")
 
@@ -102,9 +102,8 @@ class _TensorMerge:
         self.tensor, self._base, self._small_changes = tensor, plan.base, small_changes
         self._dtype = dtype_of(tensor.type_name)
         shape, adapter = tensor.shape, plan.adapter
-        num_rows = shape[0] if shape else 1
-        at_once = max(1, num_rows) if len(shape) < 2 or tensor.conv1d else rows_in_a_piece(shape)
-        self.row_ranges = [(start, min(start + at_once, num_rows)) for start in range(0, max(1, num_rows), at_once)]
+        is_one_piece = len(shape) < 2 or tensor.conv1d
+        self.row_ranges = [(0, shape[0] if shape else 1)] if is_one_piece else row_ranges(shape)
         self._replacement = adapter.tensor(tensor.replacement_key) if tensor.replacement_key else None
         self._quantized: QuantizedWeight | None = None
         if tensor.four_bit and plan.quantization is not None:
@@ -114,7 +113,7 @@ class _TensorMerge:
                 return self._base.whole(tensor.base_name).T if tensor.conv1d else self._rows(start, stop)
 
             out_in = (shape[1], shape[0]) if tensor.conv1d else (shape[0], shape[1])
-            rows_at_once = out_in[0] if tensor.conv1d else at_once
+            rows_at_once = out_in[0] if tensor.conv1d else rows_in_a_piece(shape)
             self._quantized = QuantizedWeight(read, out_in, plan.quantization, rows_at_once)
         self._bias: torch.Tensor | None = None
         self._lora: tuple[torch.Tensor, torch.Tensor, float] | None = None  # (r, in), (out, r), scaling

@@ -307,12 +307,10 @@ class WeightFiles:
 
     def pieces(self, name: str) -> Iterator[torch.Tensor]:
         """Yield a tensor as consecutive groups of rows, in the stored type, on the CPU."""
-        shape = self.tensors[name].shape
-        step = rows_in_a_piece(shape)
-        if not shape:
+        if not self.tensors[name].shape:
             yield self.whole(name)
-        for start in range(0, shape[0] if shape else 0, step):
-            yield self.rows(name, start, min(start + step, shape[0]))
+        for start, stop in row_ranges(self.tensors[name].shape):
+            yield self.rows(name, start, stop)
 
     def raw_blocks(self, name: str) -> Iterator[memoryview]:
         """Yield the bytes of a tensor as safetensors stores them. A block is valid until the next one is asked for."""
@@ -331,9 +329,7 @@ class WeightFiles:
         one, other = self.tensors[first], self.tensors[second]
         if (one.type_name, one.shape) != (other.type_name, other.shape):
             return False
-        step = rows_in_a_piece(one.shape)
-        ranges = ((start, min(start + step, one.shape[0])) for start in range(0, one.shape[0], step))
-        return all(self.rows(first, a, b).equal(self.rows(second, a, b)) for a, b in ranges)
+        return all(self.rows(first, a, b).equal(self.rows(second, a, b)) for a, b in row_ranges(one.shape))
 
     def close(self) -> None:
         """Close the file that is open; the next read opens it again."""
@@ -375,6 +371,12 @@ def rows_in_a_piece(shape: tuple[int, ...]) -> int:
     num_columns = max(1, prod(shape[1:]))
     step = _PIECE_ALIGNMENT // gcd(_PIECE_ALIGNMENT, num_columns)
     return max(step, _PIECE_VALUES // num_columns // step * step)
+
+
+def row_ranges(shape: tuple[int, ...]) -> list[tuple[int, int]]:
+    """Return first row and end of each piece of a tensor; none of a scalar."""
+    num_rows, step = shape[0] if shape else 0, rows_in_a_piece(shape)
+    return [(start, min(start + step, num_rows)) for start in range(0, num_rows, step)]
 
 
 def as_bytes(tensor: torch.Tensor) -> memoryview:
