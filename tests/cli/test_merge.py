@@ -171,7 +171,7 @@ def test_auto_compares_both_and_writes_the_better(trained: Path, medqa: Medqa) -
 @pytest.mark.parametrize("wanted", ["nf4", "original"])
 def test_asked_for_base_weights_are_taken(trained: Path, medqa: Medqa, wanted: str) -> None:
     summary = merged(medqa("merge", "--json", "--base-weights", wanted))
-    assert (summary["base_weights"], summary["reason"]) == (wanted, "asked for")
+    assert (summary["base_weights"], summary["reason"]) == (wanted, "requested")
     assert set(summary["verification"]["candidates"]) == {"nf4", "original"}
 
 

@@ -69,9 +69,9 @@ def _ended_like_ctrl_c() -> Iterator[None]:
 
 
 def _quiet_libraries() -> None:
-    """Silence what libraries say while they are imported, and what they fetch then, before any of them is.
+    """Silence what libraries print on import, and stop what they would fetch; called before any of them is imported.
 
-    bitsandbytes announces that an optional kernel package is absent (nothing is lost by that), others deprecations.
+    bitsandbytes reports that an optional kernel package is absent (which does not matter), others print deprecations.
     """
     hub.forbid_kernels()
     logging.getLogger("bitsandbytes").setLevel(logging.ERROR)

@@ -25,8 +25,8 @@ CONVERT = "medqa convert FILE"
 START = f"start with: medqa config init (writes {DEFAULT_NAME} for this machine), then: {CONVERT}"
 _MORE_ROOM = (
     "close what else uses the memory, or lower train.max_tokens_per_forward, model.max_length, eval.batch_size or "
-    "generate.batch_size, or take a smaller base; medqa train --plan says what a training takes, --resume goes on from "
-    "its last checkpoint"
+    "generate.batch_size, or take a smaller base; medqa train --plan reports what a training takes, --resume continues "
+    "from its last checkpoint"
 )
 # How CUDA and ROCm, their libraries (cuBLAS, cuDNN, hipBLAS, ...), PyTorch's CPU allocator on each system, and the
 # system itself report it.
@@ -43,7 +43,7 @@ R = TypeVar("R")
 
 
 def at_home(path: Path | None) -> Path | None:
-    """Return a path with the home folder in the place of ``~``, which shells leave in ``--out=~/x``."""
+    """Expand ``~``, which shells leave as it is in ``--out=~/x``."""
     return path.expanduser() if path is not None and str(path).startswith("~") else path
 
 
@@ -198,7 +198,7 @@ def has_data(data_dir: str) -> bool:
 
 
 def is_fresh(config: Path | None, settings: Config) -> bool:
-    """Tell whether nothing has been done here yet: no config is named or lies here, and there is no data."""
+    """Tell whether nothing has been done here yet: there is no config, named or in this folder, and no data."""
     return config is None and not os.path.lexists(DEFAULT_NAME) and not has_data(settings.data.dir)
 
 

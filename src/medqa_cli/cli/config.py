@@ -97,7 +97,7 @@ def _show(chosen: Preset, out: Path, machine: str, steps: list[str]) -> None:
     console.line(f"model: {chosen.model}")
     for reason in chosen.why:
         console.line(f"  - {reason}")
-    console.line("next (--plan says whether it fits, before anything is loaded):")
+    console.line("next (--plan tells whether it fits, before anything is loaded):")
     for step in steps:
         console.line(f"  {step}")
 

@@ -100,7 +100,7 @@ def _convert(sources: Sequence[str], out_dir: Path, config: Config, force: bool)
 
 
 def _renderer_and_lengths(config: Config) -> tuple[Render, TokenLengths | None]:
-    """Return what renders the ``text`` column and what counts tokens; the latter only with a model at hand."""
+    """Return the renderer of the ``text`` column, and the counter of tokens; None: no model is configured."""
     if config.model.name_or_path is None:
         from medqa_cli.prompt.template import make_prompt_text
 

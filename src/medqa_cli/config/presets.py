@@ -37,7 +37,7 @@ class Preset:
 
     @property
     def text(self) -> str:
-        """The file as it lies in the package."""
+        """The file in the package."""
         return (resources.files("medqa_cli") / f"resources/presets/{self.name}.yaml").read_text(encoding="utf-8")
 
     @property

@@ -1,6 +1,6 @@
 """What is wrong with a configuration, in words: what was found, what was expected, which key or value was meant.
 
-``find_problems`` translates pydantic's errors; ``check_together`` adds what the type of one key cannot say.
+``find_problems`` translates pydantic's errors; ``check_together`` checks what the type of a single key cannot.
 """
 
 from __future__ import annotations
@@ -90,7 +90,7 @@ def find_problems(document: Document, limit: int) -> Iterator[Problem]:
             document.rename(name, meant)
     errors = _type_errors(document)
     for (path, line), message in list(document.problems.items())[:limit]:
-        # What is inside of a value of the wrong type says nothing more.
+        # Problems inside a value of the wrong type add nothing.
         if not any(path[:length] in errors for length in range(1, len(path))):
             yield Problem(path, line, message)
     lines = {path: document.lines.get(path) or document.lines[path[:-1]] for path in errors}
@@ -184,8 +184,8 @@ def _wrong_value(path: KeyPath, node: Node, errors: Sequence[dict[str, Any]]) ->
     """Return the message for a value that does not fit its key, with the key's name.
 
     Args:
-        path: where it stands.
-        node: what stands there.
+        path: of the value.
+        node: of the value.
         errors: those of pydantic on it, one for each alternative of its type.
     """
     found = {error["type"] for error in errors}

@@ -23,7 +23,7 @@ class Constraint:
     """Constraints on one member of a union, which pydantic reads without being imported here.
 
     Args:
-        as_json: what else the JSON schema says of the type.
+        as_json: further keywords of the JSON schema.
         constraints: keys of a pydantic core schema, such as ``ge`` and ``pattern``.
     """
 

@@ -69,7 +69,7 @@ class UnreadableError(Exception):
 
 @dataclass
 class Document:
-    """Plain data and where each of its values stands.
+    """Plain data, and the node and line of each value.
 
     Attributes:
         value: dicts, lists and scalars; None for a value with a problem.
@@ -86,7 +86,7 @@ class Document:
     size: int = 0
 
     def add(self, node: Node, path: KeyPath, line: int) -> Any:
-        """Return the plain value of a node that stands at ``path``, and of all below it.
+        """Return the plain value of the node at ``path``, including all below it.
 
         Raises:
             UnreadableError: there are more values than in any configuration.
@@ -176,7 +176,7 @@ def parse(text: str, path: KeyPath = ()) -> Document | None:
 
     Args:
         text: YAML.
-        path: where the value of the whole text stands in the configuration.
+        path: of the value of the whole text in the configuration.
 
     Raises:
         UnreadableError: it is not YAML, holds several documents or too much, or is nested too deeply.
@@ -295,7 +295,7 @@ def foreign_tag(node: Node) -> str | None:
 
 
 def shown(node: Node) -> str:
-    """Return what a message says that it got; never walks into lists and mappings."""
+    """Return a value as messages show it; lists and mappings are only named."""
     if isinstance(node, SequenceNode):
         return "a list"
     if not isinstance(node, ScalarNode):

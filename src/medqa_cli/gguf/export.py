@@ -66,7 +66,7 @@ class _Model:
 
 
 def parse_types(given: Sequence[str] | None, more: Sequence[str] | None = None) -> tuple[str, ...]:
-    """Return the file types that a user asked for, each once.
+    """Return the requested file types, each once.
 
     Args:
         given: values of ``--gguf``, each one type or several with commas.
@@ -156,7 +156,7 @@ def modelfile(
 ) -> str:
     """Return the text of a ``Modelfile``.
 
-    Ollama adds the BOS itself where the GGUF file says so.
+    Ollama adds the BOS itself if the GGUF file asks for it.
 
     Args:
         contract: what the model was tuned with.

@@ -30,7 +30,7 @@ _TEKKEN = (
     r"|[^\r\n\p{L}\p{N}]?[\p{Lu}\p{Lt}\p{Lm}\p{Lo}\p{M}]+[\p{Ll}\p{Lm}\p{Lo}\p{M}]*"
     r"|\p{N}| ?[^\s\p{L}\p{N}]+[\r\n/]*|\s*[\r\n]+|\s+(?!\S)|\s+"
 )
-# (pattern of the split, whole words that are tokens skip the merges) -> llama.cpp's name, which stands for both.
+# (pattern of the split, whole words that are tokens skip the merges) -> llama.cpp's name, which implies both.
 _SPLITS = {
     (_LLAMA3, True): "llama-bpe",
     (_LLAMA3, False): "smaug-bpe",
@@ -270,7 +270,7 @@ def space_prefix(saved: dict[str, Any], contract: PromptContract, added: list[st
         return False, True
     if rule == "every text":
         return True, True
-    # Metaspace leaves text alone that begins with a space; llama.cpp does not look.
+    # Metaspace adds no space to text that begins with one; llama.cpp does.
     if rule == "first":
         return starts_with_text, not (starts_with_text and (followers or texts[0].startswith(" ")))
     return True, not any(text.startswith(" ") for text in texts)

@@ -69,7 +69,7 @@ def _reason(inputs: MergeInputs, base_weights: str, verification: Verification |
         kind = "unquantized" if inputs.trained.quantization == "none" else inputs.trained.quantization
         return f"the adapter was trained on {kind} weights, which leaves one way to merge it"
     if inputs.options["base_weights"] != "auto":
-        return "asked for"
+        return "requested"
     if verification is None:
         return "nothing was measured; with these weights the merged model is the one that was trained"
     other = next(name for name in verification.candidates if name != base_weights)

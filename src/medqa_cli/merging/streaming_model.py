@@ -51,7 +51,7 @@ def streamed_model(config_dir: Path, source: WeightSource, device: torch.device,
         The model in eval mode, for padding-free forwards in float32 where its architecture takes them (``parity``).
 
     Raises:
-        NotStreamable: a parameter has no tensor of its own.
+        NotStreamable: a parameter is not a tensor of the files.
     """
     from accelerate import init_empty_weights
     from transformers import AutoModelForCausalLM

@@ -272,7 +272,7 @@ def compare(
                 verification.candidates[name].add_batch(expected, answer_logits(model, batch), batch)
             if verification.noise_floor.num_tokens < noise_tokens:
                 with computing_in(reference, torch.bfloat16):
-                    # Another batch size: each question by itself.
+                    # Another batch size: one question at a time.
                     rough = [answer_logits(reference, pack([example], device)) for example in group]
                 verification.noise_floor.add_batch(expected, torch.cat(rough), batch)
             done += len(group)

@@ -82,7 +82,7 @@ class MergedWeights:
         yield from parallel_map(self._current.piece, len(self._current.row_ranges))
 
     def raw_blocks(self, name: str) -> Iterator[memoryview]:
-        """Yield the bytes of a tensor; a block is valid until the next one is asked for."""
+        """Yield the bytes of a tensor; a block is valid until the next one is requested."""
         tensor = self.tensors[name]
         if tensor.is_copy:
             yield from self._plan.base.raw_blocks(tensor.base_name)
