@@ -173,7 +173,11 @@ def prompt_notes(config: PromptConfig, tokenizer: Tokenizer) -> list[str]:
     """Return what the user is to know of the prompt: where it is not what the chat template makes by itself."""
     if config.template != "chat":
         return []
-    notes = pin_notes(tokenizer.get_chat_template())
+    source, notes = tokenizer.get_chat_template(), []
+    if _prints_date(source):
+        notes.append(f"the chat template prints today's date; it is pinned to {PINNED_DATE.isoformat()}")
+    if _switches_thinking(source):
+        notes.append("the chat template has a thinking mode; it is off (enable_thinking=False), in asking as well")
     prompt, _ = _rendered_chat(config, tokenizer)
     if closed_thoughts(prompt):
         notes.append(
@@ -301,16 +305,6 @@ def closed_thoughts(prompt: str) -> str:
     close = "/" if not verb else "END" if verb.isupper() else "end"
     end = "" if opened.group().endswith("\n") else "\n"
     return f"{end}\n{opened['left']}{close}{opened['name']}{opened['right']}\n\n"
-
-
-def pin_notes(source: str) -> list[str]:
-    """Return what the user is to know of a template that was pinned."""
-    notes = []
-    if _prints_date(source):
-        notes.append(f"the chat template prints today's date; it is pinned to {PINNED_DATE.isoformat()}")
-    if _switches_thinking(source):
-        notes.append("the chat template has a thinking mode; it is off (enable_thinking=False), in asking as well")
-    return notes
 
 
 def _prints_date(source: str) -> bool:
