@@ -1,7 +1,7 @@
 """The cards that medqa writes: ``README.md`` of a data folder, an adapter and a merged model.
 
-A card says only what its report and settings say: no text of the data, no date, no path of this machine. Whatever a
-template of ``resources`` fills in is escaped as Markdown, unless it is ``Markdown`` already.
+A card holds only facts of its report and settings: no text of the data, no date, no path of this machine. Every value
+that a template of ``resources`` fills in is escaped as Markdown, unless it is ``Markdown`` already.
 """
 
 from __future__ import annotations
@@ -28,7 +28,7 @@ _HUB_LICENCE = re.compile(
 )
 _SIZES = ("n<1K", "1K<n<10K", "10K<n<100K", "100K<n<1M", "1M<n<10M", "10M<n<100M", "100M<n<1B")
 _UNDETERMINED = "und"  # ISO 639-2
-# Settings that say how the rows were chosen; the others hold paths, or are said elsewhere in the card.
+# Settings of how the rows were chosen; the others hold paths, or are elsewhere in the card.
 _DATA_SETTINGS = {
     "test_fraction": "share of the rows held out for tests",
     "validation_fraction": "share of the rows held out to watch the training",
@@ -63,7 +63,7 @@ def file_name(path: str) -> str:
 
 
 def one_line(text: str) -> str:
-    """Return the text on one line, without control characters and what is no character at all."""
+    """Return the text on one line, without control characters and unassigned ones."""
     return " ".join("".join(c if c.isprintable() else " " for c in text).split())
 
 
@@ -132,25 +132,9 @@ def data_card(
     Returns:
         YAML front matter as the hub reads it and a page of Markdown.
     """
-    kept, languages, paraphrases = report["rows"]["kept"], report.get("languages", {}), report.get("paraphrases", 0)
-    rows = kept + paraphrases
-    size = min(len(str(rows)) - 3, len(_SIZES) - 1) if rows >= 1000 else 0
-    # Languages of less than a hundredth of the rows are left out: some rows are misidentified.
-    common = [code for code, n in languages.items() if code != _UNDETERMINED and 100 * n >= sum(languages.values())]
-    # A split without rows is left out: its file is empty, and `datasets` cannot load it.
-    files = [{"split": split, "path": f"{split}.jsonl"} for split, count in report["splits"].items() if count]
-    front = {
-        "pretty_name": one_line(name),
-        **_licence_keys(licence),
-        "task_categories": ["question-answering", "text-generation"],
-        **({"language": common} if common else {}),
-        "tags": ["medical"],
-        "size_categories": [_SIZES[size]],
-        "configs": [{"config_name": "default", "data_files": files}],
-    }
     return _rendered(
         "data_card.md.j2",
-        front_matter=_front_matter(front),
+        front_matter=_front_matter(_data_keys(report, name, licence)),
         report=report,
         name=name,
         seed=seed,
@@ -161,22 +145,37 @@ def data_card(
         files=report["source"].get("files") or [report["source"]],
         most_files=MOST_FILES,
         rejected=sorted(report["rows"]["rejected"].items(), key=lambda item: (-item[1], item[0])),
-        languages=languages if shows_languages else {},
+        languages=report.get("languages", {}) if shows_languages else {},
         undetermined=_UNDETERMINED,
-        paraphrases=paraphrases,
+        paraphrases=report.get("paraphrases", 0),
         topics=report.get("topics"),
         shared=dict.fromkeys(kind for counts in report["leakage"].values() for kind in counts),
         settings={key: (doc, settings[key]) for key, doc in _DATA_SETTINGS.items() if key in settings},
     )
 
 
-def _licence_keys(licence: str | None) -> dict[str, str]:
-    if licence is None:
-        return {"license": "unknown"}
-    key = re.sub(r"[^a-z0-9.+]+", "-", licence.lower()).strip("-")
-    if _HUB_LICENCE.fullmatch(key):
-        return {"license": key}
-    return {"license": "other", "license_name": key or "as-stated-in-the-card"}
+def _data_keys(report: Mapping[str, Any], name: str, licence: str | None) -> dict[str, Any]:
+    """Return the front matter of a data card, with the hub's keys."""
+    key = "unknown" if licence is None else re.sub(r"[^a-z0-9.+]+", "-", licence.lower()).strip("-")
+    licences = {"license": key}
+    if licence is not None and not _HUB_LICENCE.fullmatch(key):
+        licences = {"license": "other", "license_name": key or "as-stated-in-the-card"}
+    languages = report.get("languages", {})
+    # Languages of less than a hundredth of the rows are left out: some rows are misidentified.
+    common = [code for code, n in languages.items() if code != _UNDETERMINED and 100 * n >= sum(languages.values())]
+    rows = report["rows"]["kept"] + report.get("paraphrases", 0)
+    size = min(len(str(rows)) - 3, len(_SIZES) - 1) if rows >= 1000 else 0
+    # A split without rows is left out: its file is empty, and `datasets` cannot load it.
+    files = [{"split": split, "path": f"{split}.jsonl"} for split, count in report["splits"].items() if count]
+    return {
+        "pretty_name": one_line(name),
+        **licences,
+        "task_categories": ["question-answering", "text-generation"],
+        **({"language": common} if common else {}),
+        "tags": ["medical"],
+        "size_categories": [_SIZES[size]],
+        "configs": [{"config_name": "default", "data_files": files}],
+    }
 
 
 def adapter_card(
@@ -207,31 +206,23 @@ def adapter_card(
     is_hub = base_kind == "hub"
     front: dict[str, Any] = {"library_name": "peft", "pipeline_tag": "text-generation"}
     tags = ["lora", "medical", "medqa-cli"]
-    # The hub takes nothing but its own ids here.
+    # The hub accepts only its ids here.
     if is_hub:
         front["base_model"] = base_name
         tags.append(f"base_model:adapter:{base_name}")
     source = data["source"] if data else {}
     versions = environment["packages"]
+    facts = {"config": config, "contract": contract, "compute_dtype": compute_dtype, "base_revision": base_revision}
     return _rendered(
         "adapter_card.md.j2",
+        **facts,
         front_matter=_front_matter({**front, "tags": tags}),
-        config=config,
         base_kind=base_kind,
-        contract=contract,
-        compute_dtype=compute_dtype,
         summary=summary,
         data=data,
         environment=environment,
         name=base_name if is_hub else file_name(base_name),
-        code=_rendered(
-            "load_adapter.py.j2",
-            config=config,
-            contract=contract,
-            compute_dtype=compute_dtype,
-            base_revision=base_revision,
-            base=base_name if is_hub else PLACEHOLDER,
-        ),
+        code=_rendered("load_adapter.py.j2", **facts, base=base_name if is_hub else PLACEHOLDER),
         files=(source.get("files") or [source])[:MOST_FILES],
         lora={key: getattr(config.lora, key) for key in _LORA_KEYS},
         train={key: getattr(config.train, key) for key in _TRAIN_KEYS},

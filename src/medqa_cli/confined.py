@@ -1,7 +1,7 @@
-"""Runs a reader of foreign files in a child process, within limits of time and memory.
+"""Run a reader of foreign files in a child process, within limits of time and memory.
 
-A reader that crashes, never ends or takes all memory ends as one InputError that names the file. Ctrl-C ends it, and it
-does not outlive its parent. Does not keep a reader from files or the network: it is no sandbox against malicious code.
+A reader that crashes, hangs or exhausts memory gives one InputError that names the file. Ctrl-C ends it, and it does
+not outlive its parent. The child can still use files and the network: it is not a sandbox against malicious code.
 """
 
 from __future__ import annotations
@@ -28,8 +28,8 @@ _START = (
     "import sys, pickle; sys.path[:] = pickle.load(sys.stdin.buffer); from medqa_cli import confined; confined.serve()"
 )
 _MOST_AT_ONCE, _SMALL = 64, 1 << 16  # items, and bytes of as many
-_TICK = 0.1  # seconds between two looks at the child
-_FIRST_LOOK_AT_MEMORY = 5  # ticks; most readers are done before, and looking takes an import
+_TICK = 0.1  # seconds between two checks of the child
+_FIRST_MEMORY_CHECK = 5  # ticks; most readers are done before, and the check needs an import
 _SHOWN_CHARACTERS = 300  # of what a library says
 _OUT_OF_MEMORY = ("memory allocation of", "bad_alloc", "MemoryError", "out of memory")
 # One thread each, whatever the machine: a thread's stack and arena count as its memory.
@@ -38,11 +38,11 @@ _ONE_THREAD = {"OMP_NUM_THREADS": "1", "ARROW_DEFAULT_MEMORY_POOL": "system", "R
 
 @dataclass(frozen=True)
 class Limits:
-    """What a child may take.
+    """Limits of a child.
 
-    ``seconds``: the longest wait for its next result; the time in which nobody waits for it does not count.
-    ``memory_bytes``: the most memory that it may fill. ``raised_by``: what the user can do to raise them, as a sentence
-    that follows a hint; may be empty.
+    ``seconds``: the longest wait for its next result; time in which nobody waits for it does not count.
+    ``memory_bytes``: the most memory that it may use. ``raised_by``: how the user can raise the limits, as a sentence
+    after a hint; may be empty.
     """
 
     seconds: float = 30.0
@@ -51,17 +51,17 @@ class Limits:
 
 
 class ReaderError(Exception):
-    """What went wrong in the child, with its traceback: the cause of an InputError."""
+    """The traceback of an error in the child: the cause of an InputError."""
 
 
 def call(function: Callable[..., T], *arguments: object, what: str, hint: str, limits: Limits = Limits()) -> T:
     """Return ``function(*arguments)``, computed in a child process.
 
     Args:
-        function: of a module's top level, so that the child can import it. Its module should import little: the child
-            starts in 0.04 s, and each import adds to that.
+        function: at the top level of a module, so that the child can import it. The module should import little: the
+            child starts in 0.04 s, and each import adds to that.
         arguments: must survive pickling, as must the result.
-        what: what is read, as messages name it; usually the path.
+        what: name of what is read, for messages; usually the path.
         hint: what to do when it cannot be read.
         limits: of time and memory.
 
@@ -101,12 +101,12 @@ def stream(
 
 
 def serve() -> None:
-    """Be the child: read what to run from stdin, and write items to stdout. Not for other callers."""
+    """Be the child: read the call from stdin, and write items to stdout. Only the child's command calls this."""
     if signal.getsignal(signal.SIGINT) is not signal.SIG_IGN:
-        # Ctrl-C reaches the child as well: it dies without a word, whatever it is in.
+        # Ctrl-C reaches the child too: it dies silently, whatever it is doing.
         signal.signal(signal.SIGINT, signal.SIG_DFL)
     results = os.fdopen(os.dup(1), "wb", buffering=1 << 18)
-    # What a library prints is no result.
+    # Output of a library is not a result.
     os.dup2(2, 1)
     memory_bytes = pickle.load(sys.stdin.buffer)
     _limit_memory(memory_bytes)
@@ -125,19 +125,19 @@ def serve() -> None:
         pickle.dump(("failed", (message, traceback.format_exc())), results)
     with contextlib.suppress(BrokenPipeError):
         results.flush()
-    # Threads and destructors of a library that read something odd are not waited for.
+    # Do not wait for threads and destructors of a library.
     os._exit(0)
 
 
 def _write_items(items: Iterator[object], results: IO[bytes]) -> None:
-    """Write the items, some at once where they are small; those before an error too."""
+    """Write the items, several at once if they are small; also those before an error."""
     pending: list[object] = []
     most = 1
     try:
         for item in items:
             pending.append(item)
             if len(pending) == most:
-                # Whole or not at all: an item that cannot be pickled is an error like another.
+                # Pickled first: an item that cannot be pickled is an error like any other.
                 pickled = pickle.dumps(("items", pending))
                 pending = []
                 results.write(pickled)
@@ -155,19 +155,19 @@ def _limit_memory(memory_bytes: int) -> None:
     if sys.platform != "win32":
         import resource
 
-        # A file of what was in memory would hold texts.
+        # A core dump would hold texts.
         resource.setrlimit(resource.RLIMIT_CORE, (0, 0))
-        # Not RLIMIT_AS: what is reserved and never written is no memory. Where the system does not hold to it, the
-        # parent looks.
+        # Not RLIMIT_AS: reserved memory that is never written does not count. Where the system ignores this limit, the
+        # parent checks.
         hard = resource.getrlimit(resource.RLIMIT_DATA)[1]
         most = memory_bytes if hard == resource.RLIM_INFINITY else min(memory_bytes, hard)
         resource.setrlimit(resource.RLIMIT_DATA, (most, hard))
 
 
 def _end_with_the_parent() -> None:
-    """Let the end of the pipe from the parent kill this process, even in a library's endless loop."""
+    """Die when the pipe from the parent closes, even in an endless loop of a library."""
     if sys.platform == "win32":
-        # Works only where the library lets other threads run; Windows has no signal for it.
+        # Works only if the library lets other threads run; Windows has no signal for it.
         threading.Thread(target=lambda: (sys.stdin.buffer.read(), os._exit(1)), daemon=True).start()
         return
     import fcntl
@@ -175,14 +175,14 @@ def _end_with_the_parent() -> None:
 
     fcntl.fcntl(0, fcntl.F_SETOWN, os.getpid())
     fcntl.fcntl(0, fcntl.F_SETFL, fcntl.fcntl(0, fcntl.F_GETFL) | os.O_ASYNC)
-    # SIGIO kills, unless this was inherited otherwise; the parent may have ended before.
+    # SIGIO kills unless an inherited handler says otherwise; the parent may have ended before.
     signal.signal(signal.SIGIO, signal.SIG_DFL)
     if select.select([0], [], [], 0)[0]:
         os._exit(1)
 
 
 class _Child:
-    """The process and a thread that looks after it."""
+    """The process and a thread that watches it."""
 
     def __init__(self, limits: Limits) -> None:
         self._limits = limits
@@ -206,7 +206,7 @@ class _Child:
         stdin = self._process.stdin
         assert stdin is not None
         path = [str(Path(__file__).parent.parent), *(entry or str(Path.cwd()) for entry in sys.path)]
-        # A child that died before it read them tells so by its end.
+        # If the child has died before it read them, receive reports it.
         with contextlib.suppress(BrokenPipeError):
             for value in (path, self._limits.memory_bytes, (function, arguments)):
                 pickle.dump(value, stdin)
@@ -249,9 +249,9 @@ class _Child:
         return "crashed", (name, said)
 
     def _watch(self) -> None:
-        """Kill the child when it is waited for too long, or has too much memory.
+        """Kill the child when a result takes too long, or when it uses too much memory.
 
-        Counts ticks, not the clock: a computer that sleeps, or a command that is stopped, takes no time.
+        Counts ticks, not the clock: the sleep of a computer or a stopped command does not count.
         """
         ticks = 0
         while not self._closed.wait(_TICK):
@@ -260,7 +260,7 @@ class _Child:
                 self._waited += _TICK
             if self._waited > self._limits.seconds:
                 self._fault = "time"
-            elif ticks >= _FIRST_LOOK_AT_MEMORY and _memory_of(self._process.pid) > self._limits.memory_bytes * 1.1:
+            elif ticks >= _FIRST_MEMORY_CHECK and _memory_of(self._process.pid) > self._limits.memory_bytes * 1.1:
                 self._fault = "memory"
             if self._fault:
                 self._process.kill()

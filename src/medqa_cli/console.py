@@ -1,7 +1,7 @@
-"""What a person sees: results on stdout; notes, progress, warnings and errors on stderr. The one module that uses rich.
+"""Output for people: results on stdout; notes, progress, warnings and errors on stderr. Only this module uses rich.
 
-With ``--json`` one JSON object on stdout replaces the tables. Text that comes from data or from a model passes through
-``printable`` before a terminal sees it; files keep it as it is.
+With ``--json`` one JSON object on stdout replaces the tables. Text from data or from a model passes through
+``printable`` before it reaches a terminal; files keep it unchanged.
 """
 
 from __future__ import annotations
@@ -35,7 +35,7 @@ _UNESCAPED_BY_JSON = re.compile(f"[\x7f-\x9f{_OVERRIDES}\ud800-\udfff]")
 
 @dataclass
 class _State:
-    """What this process has chosen or shown so far."""
+    """Settings and history of the output of this process."""
 
     json: bool = False
     unmuted: tuple[TextIO, TextIO] | None = None  # stdout and stderr from before ``mute``
@@ -47,18 +47,23 @@ _state = _State()
 
 
 def printable(text: str) -> str:
-    """Replace by U+FFFD what does not show itself but rules how the rest is shown.
+    """Replace by U+FFFD invisible characters that change how the rest is shown.
 
-    These are terminal control characters (newlines and tabs excepted), overrides of the direction of writing, which
-    let "05" be read as "50", and lone surrogates, which stdout cannot encode.
+    These are terminal control characters (except newlines and tabs), overrides of the direction of writing, which make
+    "05" look like "50", and lone surrogates, which stdout cannot encode.
     """
-    return "".join("\ufffd" if character in _OVERRIDES or _is_control(character) else character for character in text)
+
+    def is_shown(character: str) -> bool:
+        is_control = unicodedata.category(character) in ("Cc", "Cs") and character not in "\n\t"
+        return not is_control and character not in _OVERRIDES
+
+    return "".join(character if is_shown(character) else "\ufffd" for character in text)
 
 
 def json_line(data: Any, *, ascii_only: bool = False) -> str:
-    """Return one line of JSON that a terminal may see: what ``printable`` replaces is written as an escape here.
+    """Return one line of JSON that is safe on a terminal: what ``printable`` replaces is written as an escape.
 
-    Whoever reads the JSON gets the text unchanged. ``ascii_only``: escapes for all that is not ASCII.
+    A reader of the JSON gets the text unchanged. ``ascii_only``: escape everything that is not ASCII.
 
     Raises:
         ValueError: a number is not finite.
@@ -67,14 +72,10 @@ def json_line(data: Any, *, ascii_only: bool = False) -> str:
     return _UNESCAPED_BY_JSON.sub(lambda found: f"\\u{ord(found[0]):04x}", text) + "\n"
 
 
-def _is_control(character: str) -> bool:
-    return unicodedata.category(character) in ("Cc", "Cs") and character not in "\n\t"
-
-
 def mute() -> None:
-    """Print nothing from here on, libraries and Python warnings included: another process prints for this one.
+    """Print nothing from here on, including libraries and Python warnings: another process prints for this one.
 
-    An exception that nobody catches is shown all the same, on the stderr of before.
+    An uncaught exception is still shown, on the original stderr.
     """
     if _state.unmuted:
         return
@@ -108,7 +109,7 @@ def json_enabled() -> bool:
 
 
 def begin() -> None:
-    """Begin a command: what was warned of before is forgotten."""
+    """Begin a command: earlier warnings are forgotten."""
     _state.warned_of.clear()
 
 
@@ -120,14 +121,14 @@ def _stdout_console() -> Console:
 
 def _stderr_console() -> Console:
     """Return the console of stderr, or of the live display that is on it now."""
-    # What is printed beside a live display goes through the display's own console, which moves it out of the way.
+    # During a live display all output must go through the console of the display, which moves out of the way.
     if _state.live:
         return _state.live[-1]
     return Console(stderr=True, highlight=False, soft_wrap=True, emoji=False)
 
 
 def width() -> int:
-    """Return how many columns stdout's window has; 80, or ``COLUMNS``, where it is none."""
+    """Return the number of columns of stdout's window; without a window 80, or ``COLUMNS``."""
     return _stdout_console().width
 
 
@@ -149,7 +150,7 @@ def table(
     """Print a table to stdout.
 
     Args:
-        title: stands above it; empty: none.
+        title: the line above it; empty: none.
         rows: the cells; the first column is the label, the others are right-aligned figures.
         header: names of the columns.
         alarming: (row, column) of the cells that are shown in red.
@@ -192,17 +193,17 @@ def side_by_side(titles: Sequence[str], texts: Sequence[str], feet: Sequence[str
 
 
 def note(text: str) -> None:
-    """Say on stderr what is being done or what the user should know."""
+    """Print on stderr what is being done or what the user should know."""
     _stderr_console().print(escape(printable(text)), style="dim" if _stderr_console().is_terminal else None)
 
 
 def warn(text: str) -> None:
-    """Say on stderr what may be wrong."""
+    """Print on stderr what may be wrong."""
     _stderr_console().print(f"[yellow]warning:[/yellow] {escape(printable(text))}")
 
 
 def warn_once(text: str) -> None:
-    """Warn, but not again of the same in the same command."""
+    """Warn, but only once per command with the same text."""
     if text not in _state.warned_of:
         _state.warned_of.add(text)
         warn(text)
@@ -219,7 +220,7 @@ def error(problem: MedqaError) -> None:
 
 
 def hint(text: str) -> None:
-    """Say on stderr what to do next."""
+    """Print on stderr what to do next."""
     _stderr_console().print(f"[cyan]hint:[/cyan] {escape(printable(text))}")
 
 
@@ -230,9 +231,9 @@ def stream(text: str) -> None:
 
 
 class AnswerStream:
-    """Writes pieces of an answer to stdout as they come; on a terminal no word is broken at its edge.
+    """Writes pieces of an answer to stdout as they come; on a terminal no word is broken at the edge.
 
-    The width is asked for at each word, so that a resized window counts at once.
+    The width is read at each word, so that a resized window takes effect at once.
     """
 
     def __init__(self) -> None:
@@ -249,27 +250,24 @@ class AnswerStream:
         for character in printable(piece):
             if character.isspace():
                 self._put_word()
-                self._put_space(character)
+                if character == "\n":
+                    sys.stdout.write("\n")
+                    self._column, self._space = 0, ""
+                else:
+                    self._space += " " if character == "\t" else character
             else:
                 self._word += character
                 if cell_len(character) > 1:
-                    # Scripts of wide characters have no spaces: a line may end after each.
+                    # Scripts of wide characters have no spaces: a line may end after any character.
                     self._put_word()
         sys.stdout.flush()
 
     def end(self) -> None:
-        """Show what waits, and end the line."""
+        """Show the last word, and end the line."""
         self._put_word()
         self._column, self._space = 0, ""
         sys.stdout.write("\n")
         sys.stdout.flush()
-
-    def _put_space(self, character: str) -> None:
-        if character == "\n":
-            sys.stdout.write("\n")
-            self._column, self._space = 0, ""
-        else:
-            self._space += " " if character == "\t" else character
 
     def _put_word(self) -> None:
         if not self._word:
@@ -290,7 +288,7 @@ class ProgressHandle:
         self._update = update
 
     def update(self, completed: int, status: str = "") -> None:
-        """Move the bar to ``completed`` and show ``status`` beside it."""
+        """Move the bar to ``completed`` and show ``status`` next to it."""
         self._update(completed, status)
 
 
@@ -321,7 +319,7 @@ def progress(description: str, total: int) -> Iterator[ProgressHandle]:
 
 @contextlib.contextmanager
 def status(text: str) -> Iterator[Callable[[str], None]]:
-    """Show what is being done, on a terminal only and gone afterwards; yields a function that replaces the text."""
+    """Show what is being done while the block runs, on a terminal only; yields a function that replaces the text."""
     console = _stderr_console()
     if not console.is_terminal:
         yield lambda text: None
@@ -337,7 +335,7 @@ def is_live() -> bool:
 
 
 class RunDisplay:
-    """What a long run shows: how far it is on a line with a bar, and figures below it, as wide as the window allows."""
+    """The display of a long run: its progress on a line with a bar, and figures below, as the window's width allows."""
 
     def __init__(self, description: str, total: int) -> None:
         self._description = description
@@ -352,11 +350,11 @@ class RunDisplay:
         self._figures = tuple(printable(figure) for figure in figures)
 
     def __rich_console__(self, console: Console, options: ConsoleOptions) -> RenderResult:
-        """Draw the lines for the width at hand; rich calls this."""
+        """Draw the lines for the current width; rich calls this."""
         elapsed = clock(time.monotonic() - self._started)
         share = self._completed / max(1, self._total)
         head = f"{self._description} {self._completed}/{self._total}  {share:.0%}  {elapsed}"
-        # On a window that leaves the bar no room there is none.
+        # No bar if the window leaves no room for it.
         bar_width = min(40, options.max_width - cell_len(head) - 2)
         filled = round(share * bar_width)
         full, empty = ("━", "─") if _draws(console, "━─") else ("#", "-")
@@ -367,7 +365,7 @@ class RunDisplay:
 
 
 def _rows_of(figures: Sequence[str], width: int) -> list[str]:
-    """Lay short texts out on as few lines as the width allows, in their order."""
+    """Put short texts on as few lines as the width allows, in their order."""
     rows: list[str] = []
     for figure in figures:
         if rows and cell_len(rows[-1]) + 3 + cell_len(figure) <= width:
@@ -403,7 +401,7 @@ def clock(seconds: float) -> str:
 
 
 def sparkline(values: Sequence[float]) -> str:
-    """Return a curve of one line, a block per value; empty where the terminal cannot draw it."""
+    """Return a curve on one line, one block per value; empty if the terminal cannot draw it."""
     blocks = "▁▂▃▄▅▆▇█"
     if not values or not _draws(_stderr_console(), blocks):
         return ""

@@ -1,6 +1,6 @@
 """The errors that medqa reports to its user: a message, a hint, an exit code.
 
-Does not print anything: ``console.error`` does. Any other exception is a bug of ours and shows its traceback.
+``console.error`` prints them. Any other exception is a bug and shows its traceback.
 """
 
 from __future__ import annotations

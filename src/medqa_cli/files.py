@@ -1,8 +1,8 @@
 """The run folder, which files may be read, files and folders that appear whole or not at all, and JSON.
 
-Temporary names may hold somebody's questions and answers. A killed run leaves them; the next one removes them. A living
-run holds a lock on its own, so that another run leaves them alone. Windows has no such lock: there only files are
-removed, since those in use cannot be.
+Temporary files may hold somebody's questions and answers. A killed run leaves them, and the next one removes them. A
+running process holds a lock on its temporary files, so that others leave them alone. Windows has no such lock: there
+only files are removed, since open ones cannot be.
 """
 
 from __future__ import annotations
@@ -90,11 +90,11 @@ class RunFolder:
 
 
 def odd_kind(path: Path) -> str:
-    """Return what stands there in words where it is neither a file nor a folder, else nothing."""
+    """Return what a path is, in words, if it is neither a file nor a folder; otherwise an empty text."""
     try:
         mode = path.stat().st_mode
     except (OSError, ValueError):
-        return ""  # opening it tells why
+        return ""  # opening it reports why
     if stat.S_ISREG(mode) or stat.S_ISDIR(mode):
         return ""
     kinds = {stat.S_IFIFO: "a pipe", stat.S_IFSOCK: "a socket"}
@@ -102,7 +102,7 @@ def odd_kind(path: Path) -> str:
 
 
 def require_file(path: Path) -> None:
-    """Refuse what is no file and would be read as one; what is missing is left to its reader.
+    """Refuse a path that is not a regular file; a missing one is left to its reader.
 
     Raises:
         InputError: it is a pipe, a socket or a device.
@@ -140,15 +140,15 @@ def read_json(path: Path) -> Any:
 
 
 def is_full_disk(error: OSError) -> bool:
-    """Tell whether a file could not be written for want of room, on the disk or in the user's quota."""
+    """Tell whether a file could not be written because the disk or the user's quota is full."""
     return error.errno in (errno.ENOSPC, errno.EDQUOT)
 
 
 @contextlib.contextmanager
 def atomic_file(path: Path) -> Iterator[IO[str]]:
-    """Open a UTF-8 text file that replaces ``path`` only when the block ends without an error.
+    """Open a UTF-8 text file that replaces ``path`` only if the block ends without an error.
 
-    Removes what killed runs left of writing it.
+    Removes temporary files that killed runs left.
 
     Raises:
         InputError: the folder cannot be written.
@@ -173,9 +173,9 @@ def atomic_file(path: Path) -> Iterator[IO[str]]:
 
 @contextlib.contextmanager
 def atomic_dir(path: Path) -> Iterator[Path]:
-    """Yield a new folder beside ``path`` that replaces it only when the block ends without an error.
+    """Yield a new folder next to ``path`` that replaces it only if the block ends without an error.
 
-    Removes what killed runs left of writing it.
+    Removes temporary folders that killed runs left.
 
     Raises:
         InputError: the folder cannot be written.
@@ -200,7 +200,7 @@ def atomic_dir(path: Path) -> Iterator[Path]:
 
 
 def _held_temporary(make: Callable[..., tuple[int, str]], path: Path, stack: contextlib.ExitStack) -> tuple[int, Path]:
-    """Make a temporary file or folder beside a path and hold it; another run may remove it before it is held."""
+    """Make a temporary file or folder next to a path and hold it; another run may remove it before it is held."""
     while True:
         handle, name = make(dir=path.parent, prefix=f".{path.name}.", suffix=".tmp")
         stack.enter_context(held(Path(name)))
@@ -211,7 +211,7 @@ def _held_temporary(make: Callable[..., tuple[int, str]], path: Path, stack: con
 
 
 def _swap(path: Path, new: Path, stack: contextlib.ExitStack) -> None:
-    """Put a folder in the place of another, by two renames: ``sweep`` mends what stops between them."""
+    """Replace a folder by two renames; ``sweep`` repairs an interruption between them."""
     old = new.with_suffix(".old")
     stack.enter_context(held(path))
     path.rename(old)
@@ -221,7 +221,7 @@ def _swap(path: Path, new: Path, stack: contextlib.ExitStack) -> None:
         old.rename(path)
         raise
     if not remove(old):
-        from medqa_cli import console  # most who read a file print nothing
+        from medqa_cli import console  # most readers of a file print nothing
 
         console.warn(f"{path} is written, but what it replaced could not be deleted: {old}")
 
@@ -233,7 +233,7 @@ def _umask() -> int:
 
 
 def sweep(path: Path) -> None:
-    """Remove what killed runs left of writing ``path``; put back an old folder that one had moved out of the way.
+    """Remove what killed runs left while writing ``path``; restore an old folder that one had moved out of the way.
 
     Never raises: what cannot be removed stays.
     """
@@ -254,7 +254,7 @@ def sweep(path: Path) -> None:
 
 @contextlib.contextmanager
 def held(path: Path) -> Iterator[bool]:
-    """Hold a file or folder; tells whether it is ours: not if another run holds it, or nothing here can be held."""
+    """Lock a file or folder; yields whether it is ours: not if another run holds it, or if it cannot be locked."""
     if sys.platform == "win32":
         yield not path.is_dir()
         return
@@ -271,7 +271,7 @@ def held(path: Path) -> Iterator[bool]:
             is_ours = True
         except OSError:
             is_ours = False
-        # Whoever held it may have removed or renamed it meanwhile.
+        # The run that held it may have removed or renamed it in the meantime.
         yield is_ours and _is_still_there(handle, path)
     finally:
         os.close(handle)

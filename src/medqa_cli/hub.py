@@ -1,7 +1,7 @@
-"""What may be asked of the Hugging Face hub: repositories that the user named, and nothing else.
+"""Limits requests to the Hugging Face hub to repositories that the user named.
 
-Libraries ask by themselves for more: for the base that an adapter names, for tags of a tokenizer's repository, for a
-list of programs they may be run by.
+Libraries request more by themselves: the base that an adapter names, tags of a tokenizer's repository, a list of
+programs that may run them.
 """
 
 from __future__ import annotations
@@ -11,13 +11,13 @@ from typing import Any
 
 # In the path of a request, between slashes: owner/name, or name alone.
 _named: set[str] = set()
-# Where the hub sent a request for a named repository on to: renamed ones, and the servers that hold the files.
+# Where the hub redirected a request for a named repository to: renamed ones, and the servers that hold the files.
 _redirected: set[str] = set()
 _installed = False
 
 
 def name_repository(repository: str | None) -> None:
-    """Let requests for ``repository`` through: the user named it, in the config or on the command line."""
+    """Allow requests for ``repository``, which the user named in the config or on the command line."""
     if repository:
         _named.add(repository)
 
@@ -28,9 +28,9 @@ def is_named(repository: str) -> bool:
 
 
 def forbid_kernels() -> None:
-    """Keep the package ``kernels`` from being imported: it fetches programs from the hub, and they are run.
+    """Keep the package ``kernels`` from being imported: it downloads programs from the hub and runs them.
 
-    bitsandbytes does that when it is imported itself on some CPUs (backends/cpu/ops.py, 0.50), so this comes first.
+    bitsandbytes imports it on some CPUs (backends/cpu/ops.py, 0.50), so call this before bitsandbytes is imported.
     """
     sys.modules.setdefault("kernels", None)  # type: ignore[arg-type]  # None: "not to be imported"
 
@@ -38,7 +38,7 @@ def forbid_kernels() -> None:
 def ask_only_what_is_named() -> None:
     """Stop all other requests of ``huggingface_hub`` in this process, as if the machine were offline for them.
 
-    Transformers, PEFT and the hub's own client go through it. Called before any of them loads something.
+    Transformers, PEFT and the hub's client all use it. Call this before any of them loads something.
     """
     global _installed
     if _installed:
@@ -46,7 +46,7 @@ def ask_only_what_is_named() -> None:
     _installed = True
     from huggingface_hub import get_session, set_client_factory
 
-    usual = get_session()  # as the library makes it: its own hooks stay
+    usual = get_session()  # its hooks stay
     hooks: dict[str, list[Any]] = {
         "request": [_refuse_unnamed, *usual.event_hooks["request"]],
         "response": [*usual.event_hooks["response"], _follow_redirect],

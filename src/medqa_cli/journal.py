@@ -1,4 +1,4 @@
-"""Finished pieces of work, kept on the disk as they are done, so that an interrupted run goes on where it was.
+"""Finished pieces of work, kept on the disk as they are done, so that an interrupted run resumes where it stopped.
 
 A journal is a file of JSON lines: the fingerprint of the work, then ``[key, value]`` for each piece.
 """
@@ -23,20 +23,20 @@ T = TypeVar("T")
 
 
 def fingerprint(*parts: Any) -> str:
-    """Return a digest of everything that decides the results of the work."""
+    """Return a digest of everything that the results of the work depend on."""
     return hashlib.sha256(json.dumps(parts, ensure_ascii=False, sort_keys=True, default=str).encode()).hexdigest()
 
 
 def read_journal(path: Path, belongs_to: str | None = None) -> dict[Any, Any] | None:
-    """Return the finished pieces, up to the first damaged line; None where the file is about other work.
+    """Return the finished pieces, up to the first damaged line; None if the file belongs to other work.
 
-    ``belongs_to``: ``fingerprint`` of the work; None: of any.
+    ``belongs_to``: ``fingerprint`` of the work; None: any.
 
     Raises:
         OSError: it cannot be read.
     """
     try:
-        # Not splitlines: JSON leaves other line ends inside a text as they are. A line without its end is cut off.
+        # Not splitlines: JSON keeps other line ends inside a text. A last line without its end is incomplete.
         first, *lines = path.read_text(encoding="utf-8", errors="replace").split("\n")
     except FileNotFoundError:
         return {}
@@ -54,9 +54,9 @@ class Journal:
     """One file of finished pieces, open for appending; use it in a ``with`` statement.
 
     Args:
-        path: the file; it is written anew, without whatever a killed run left half-written.
+        path: the file; it is rewritten, without what a killed run left incomplete.
         belongs_to: ``fingerprint`` of the work.
-        pieces: those that are done.
+        pieces: the finished pieces.
 
     Raises:
         InputError: the file cannot be written.
@@ -80,7 +80,7 @@ class Journal:
         self.close()
 
     def close(self) -> None:
-        """Close the file; it stays, for the next start."""
+        """Close the file; it stays for the next start."""
         self._file.close()
 
     def add(self, pieces: Mapping[Any, Any]) -> None:
@@ -92,38 +92,39 @@ class Journal:
 
 
 class SharedJournal:
-    """Finished pieces of all ranks, one file a rank in a folder; use it in a ``with`` statement on all ranks.
+    """Finished pieces of all ranks, one file per rank in a folder; use it in a ``with`` statement on all ranks.
 
     Args:
         folder: where the files are; ``finish`` deletes them.
-        settings: all that the pieces depend on, as JSON; pieces computed under other settings are dropped.
+        settings: everything that the pieces depend on, as JSON; pieces of other settings are dropped.
     """
 
     def __init__(self, folder: Path, settings: Any) -> None:
         self._folder = folder
         self._belongs_to = fingerprint(settings)
         self._pieces: dict[str, Any] = {}
-        self._own: Journal
+        self._journal: Journal
 
     def __enter__(self) -> Self:
-        """Read what all ranks of earlier runs have done, and open a file for more."""
-        self._pieces = distributed.from_main(self._open_main)
+        """Read the pieces of all ranks of earlier runs, and open a file for more."""
+
+        def open_main() -> dict[str, Any]:
+            pieces: dict[str, Any] = {}
+            for path in sorted(self._folder.glob("progress*.jsonl")):
+                with contextlib.suppress(OSError):
+                    pieces |= read_journal(path, self._belongs_to) or {}
+            # Before the other ranks start their files, which overwrites those of the last run.
+            self._journal = Journal(self._folder / "progress.jsonl", self._belongs_to, pieces)
+            return pieces
+
+        self._pieces = distributed.from_main(open_main)
         if not distributed.is_main():
-            self._own = Journal(self._folder / f"progress-{distributed.rank()}.jsonl", self._belongs_to, {})
+            self._journal = Journal(self._folder / f"progress-{distributed.rank()}.jsonl", self._belongs_to, {})
         return self
 
     def __exit__(self, *_: object) -> None:
-        """Close the file; it stays, for the next start."""
-        self._own.close()
-
-    def _open_main(self) -> dict[str, Any]:
-        pieces: dict[str, Any] = {}
-        for path in sorted(self._folder.glob("progress*.jsonl")):
-            with contextlib.suppress(OSError):
-                pieces |= read_journal(path, self._belongs_to) or {}
-        # Before the other ranks begin files of their own: those of the last run are lost then.
-        self._own = Journal(self._folder / "progress.jsonl", self._belongs_to, pieces)
-        return pieces
+        """Close the file; it stays for the next start."""
+        self._journal.close()
 
     @property
     def num_done(self) -> int:
@@ -133,24 +134,24 @@ class SharedJournal:
     def run(
         self, pieces: Mapping[str, Callable[[], Any]], on_done: Callable[[str], None] = lambda name: None
     ) -> list[Any]:
-        """Compute the pieces that are not done, each on one rank, and return all of them in their order.
+        """Compute the missing pieces, each on one rank, and return all of them in their order.
 
         Args:
             pieces: by name; their values must survive JSON.
-            on_done: called with the name of each piece that this rank has, as soon as it has it.
+            on_done: called with the name of each piece as soon as this rank has it.
         """
         pending = [name for name in pieces if name not in self._pieces]
         for name in pieces:
             if name in self._pieces:
                 on_done(name)
-        own = pending[distributed.rank() :: distributed.world_size()]
-        for name in own:
-            self._own.add({name: (value := pieces[name]())})
+        of_rank = pending[distributed.rank() :: distributed.world_size()]
+        for name in of_rank:
+            self._journal.add({name: (value := pieces[name]())})
             self._pieces[name] = value
             on_done(name)
         if distributed.world_size() > 1:
-            for theirs in distributed.all_gather({name: self._pieces[name] for name in own}):
-                self._pieces.update(theirs)
+            for computed in distributed.all_gather({name: self._pieces[name] for name in of_rank}):
+                self._pieces.update(computed)
         return [self._pieces[name] for name in pieces]
 
     def map(
@@ -163,17 +164,17 @@ class SharedJournal:
         title: str,
         length: Callable[[T], int] | None = None,
     ) -> list[Any]:
-        """Compute a value for each item, some items in a piece of work, with a progress bar.
+        """Compute a value for each item, several items in a piece of work, with a progress bar.
 
-        Pieces are cut the same way in every run: one in two halves, or on several ranks, gives the same values.
+        The pieces are the same in every run, so an interrupted run, or one on several ranks, gives the same values.
 
         Args:
             name: of the work, the same in every run.
-            compute: returns the values of some items, which must survive JSON; may tell how many it has so far.
+            compute: returns the values of some items, which must survive JSON; may report how many it has so far.
             items: what to compute values of.
             size: items in a piece.
-            title: stands beside the bar.
-            length: puts items of like length together; None: in their order.
+            title: label of the bar.
+            length: sorts the items so that similar lengths share a piece; None: keeps their order.
 
         Returns:
             the values in the order of the items.
@@ -193,17 +194,17 @@ class SharedJournal:
                 done += len(parts[part])
                 bar.update(done)
 
-            pieces = self.run({part: partial(work, own) for part, own in parts.items()}, advance)
+            pieces = self.run({part: partial(work, indices) for part, indices in parts.items()}, advance)
         values = dict(zip(order, itertools.chain.from_iterable(pieces), strict=True))
         return [values[index] for index in range(len(items))]
 
     def finish(self) -> None:
-        """Delete the files: everything is in its final place."""
+        """Delete the files, once everything is in its final place."""
         if distributed.is_main():
             for path in self._folder.glob("progress*.jsonl"):
                 sweep(path)
                 if not remove(path):
-                    console.warn(f"all is written, but {path} could not be deleted")
+                    console.warn(f"everything is written, but {path} could not be deleted")
 
 
 def _line(piece: tuple[Any, Any]) -> str:

@@ -1,4 +1,4 @@
-"""stdin, stdout and stderr usable whatever they are: closed, without a reader, at a terminal that is gone."""
+"""Make stdin, stdout and stderr usable in any state: closed, without a reader, at a terminal that is gone."""
 
 from __future__ import annotations
 
@@ -13,10 +13,10 @@ from typing import Any, TextIO, cast
 
 
 def prepare_streams() -> None:
-    """Make stdin, stdout and stderr usable whatever they are: closed, without a reader, in an encoding of few letters.
+    """Make stdin, stdout and stderr usable in any state: closed, without a reader, in a limited encoding.
 
-    A closed one becomes the null device, also as a file descriptor: the next file would get its number, and with it
-    what a library prints. What an encoding lacks is written as an escape rather than lost.
+    A closed stream becomes the null device, also as a file descriptor: otherwise the next file would get its number,
+    and everything that a library prints. Characters that an encoding lacks are written as escapes.
     """
     for descriptor in (0, 1, 2):
         try:
@@ -38,7 +38,7 @@ def prepare_streams() -> None:
 
 
 class SurvivingStream:
-    """stderr whose reader may go away: what is said then goes nowhere, and the work goes on."""
+    """stderr whose reader may go away: later output is discarded, and the work goes on."""
 
     def __init__(self, stream: TextIO) -> None:
         self._stream = stream
@@ -47,13 +47,13 @@ class SurvivingStream:
         return getattr(self._stream, name)
 
     def write(self, text: str) -> int:
-        """Write, or from now on nowhere."""
+        """Write; without a reader, discard."""
         with self._without_reader():
             self._stream.write(text)
         return len(text)
 
     def flush(self) -> None:
-        """Flush, or from now on nowhere."""
+        """Flush; without a reader, discard."""
         with self._without_reader():
             self._stream.flush()
 
@@ -73,10 +73,10 @@ def encodes_all(stream: TextIO) -> bool:
 
 
 def leave_terminal() -> None:
-    """Send what is still printed nowhere where it went to a terminal that is gone: each write there would fail."""
+    """Discard further output to a terminal that is gone, where each write would fail."""
     nowhere = os.open(os.devnull, os.O_WRONLY)
     for descriptor in (1, 2):
-        # A terminal that hung up no longer says that it is one; files and pipes are no character devices.
+        # A terminal that hung up no longer reports to be one; files and pipes are not character devices.
         with contextlib.suppress(OSError):
             if stat.S_ISCHR(os.fstat(descriptor).st_mode):
                 os.dup2(nowhere, descriptor)

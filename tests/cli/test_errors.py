@@ -554,7 +554,7 @@ def test_a_full_disk_keeps_the_answers_and_the_measures_that_are_there(
 
     Path("questions.txt").write_text("What is gout?\nWhat is asthma?\nWhat is glaucoma?\n")
     ask = ("ask", "--file", "questions.txt", "--out", "answers.jsonl", "--set", "generate.batch_size=1")
-    for command, going_on in ((ask, "going on after"), (("eval",), "going on with an interrupted evaluation")):
+    for command, going_on in ((ask, "resuming after"), (("eval",), "resuming an interrupted evaluation")):
         calls.clear()
         with monkeypatch.context() as patch:
             patch.setattr(os, "fsync", full_at_the_second)

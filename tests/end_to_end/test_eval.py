@@ -194,7 +194,7 @@ def test_a_killed_run_goes_on_and_gives_the_same_files(
     calls.update(answers=0, likelihood=0, choices=0)
     outcome = medqa("eval", "--json")
     assert outcome.code == 0, outcome.err
-    assert "going on with an interrupted evaluation" in outcome.err
+    assert "resuming an interrupted evaluation" in outcome.err
     # Nine questions, a batch of four each: three batches a model; one of the six was done before.
     assert calls == {"answers": 5, "likelihood": 0, "choices": 0}
     assert {path.name: path.read_bytes() for path in (folder / "run/eval").iterdir()} == whole
@@ -270,7 +270,7 @@ def test_the_tables(whole: dict[str, bytes], folder: Path, medqa: Medqa) -> None
         "adapter - base",
     ):
         assert expected in shown.out, expected
-    assert "smaller differences than" in shown.out
+    assert "differences smaller than" in shown.out
     assert "report.html" in shown.out
 
 

@@ -187,12 +187,12 @@ def answer_file(
     belongs_to = fingerprint([[row.question, row.columns] for row in rows], identity, settings)
     with PartialAnswers(out, belongs_to) as partial:
         if partial.pieces:
-            console.note(f"going on after {len(partial.pieces)} of {len(rows)} questions")
+            console.note(f"resuming after {len(partial.pieces)} of {len(rows)} questions")
         try:
             _answer_missing(answerer, rows, config, sources_of, partial.pieces, partial.add)
         except KeyboardInterrupt:
             kept = f"{len(partial.pieces)} of {len(rows)} answers are in {partial.path}"
-            raise Interrupted(f"interrupted: {kept}", "the same command goes on from there") from None
+            raise Interrupted(f"interrupted: {kept}", "give the same command again to resume") from None
         return partial.finish()
 
 

@@ -90,7 +90,10 @@ class Conversation:
             warning = "on: the model was trained on single questions, so answers may get worse"
             console.note(f"/follow is {warning if self.follows else 'off'}")
         elif name == "/sources":
-            self.show_sources(self._last()["question"], _count(rest))
+            last, count = self._last(), rest or "3"
+            if not count.isdecimal() or int(count) < 1:
+                raise InputError(f"/sources takes a number, not {rest!r}", "for example: /sources 3")
+            self.show_sources(last["question"], int(count))
         elif name == "/model":
             console.note(self.use_model(rest))
         elif name == "/set":
@@ -119,11 +122,3 @@ class Conversation:
         with atomic_file(path) as file:
             file.writelines(json.dumps(answer, ensure_ascii=False) + "\n" for answer in self.said)
         console.note(f"wrote {len(self.said)} answers to {path}")
-
-
-def _count(text: str) -> int:
-    if not text:
-        return 3
-    if not text.isdecimal() or int(text) < 1:
-        raise InputError(f"/sources takes a number, not {text!r}", "for example: /sources 3")
-    return int(text)

@@ -174,14 +174,15 @@ class LoopWatch:
     @property
     def period(self) -> int | None:
         """The smallest number of tokens after which the end repeats itself; None: there is no loop."""
-        loops = (distance for distance, matched in self._matched.items() if _is_loop(distance, matched))
-        return min(loops, default=None)
 
+        def is_loop(distance: int, matched: int) -> bool:
+            if distance >= LONG_PERIOD:
+                return matched >= distance
+            return matched >= 2 * distance and matched + distance >= SHORTEST_LOOP
 
-def _is_loop(distance: int, matched: int) -> bool:
-    if distance >= LONG_PERIOD:
-        return matched >= distance
-    return matched >= 2 * distance and matched + distance >= SHORTEST_LOOP
+        return min(
+            (distance for distance, matched in self._matched.items() if is_loop(distance, matched)), default=None
+        )
 
 
 def repeated_sentences(sentences: Sequence[str]) -> tuple[int, bool]:

@@ -107,7 +107,7 @@ config_app = typer.Typer(
     help="Write, check or show the configuration.",
     epilog=examples(
         "medqa config init  write a commented medqa.yaml for this machine",
-        "medqa config check  say all its mistakes at once",
+        "medqa config check  list all its mistakes at once",
         "medqa config show  print each value and where it came from",
     ),
     no_args_is_help=True,

@@ -50,7 +50,7 @@ def ask(
         typer.Option("--out", metavar="FILE", help="With --file: the JSON Lines to write.", callback=at_home),
     ] = None,
     sources: Annotated[
-        int, typer.Option("--sources", min=0, max=100, help="Show so many reference answers of the data.")
+        int, typer.Option("--sources", min=0, max=100, help="Show this many reference answers from the data.")
     ] = 0,
     config: RunConfigOption = None,
     overrides: SetOption = None,
@@ -58,7 +58,7 @@ def ask(
 ) -> None:
     """Answer questions with the tuned model, or with its base.
 
-    The answer streams to stdout. It is no medical advice.
+    The answer streams to stdout. It is not medical advice.
     """
     console.use_json(as_json)
     _check_options(question, compare, file, out, sources)

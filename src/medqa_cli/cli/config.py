@@ -38,7 +38,7 @@ def init(
 ) -> None:
     """Write a commented config that suits this machine.
 
-    It chooses a base model and settings by the GPU's memory, and says why.
+    It chooses a base model and settings by the GPU's memory, and explains why.
     """
     console.use_json(as_json)
     _check_out(out, force)
@@ -82,7 +82,7 @@ def _machine(gpu_memory_gb: float | None) -> tuple[str, float | None]:
 
 
 def _next_steps(chosen: Preset, out: Path, gpu_memory_gb: float | None, data: str | None) -> list[str]:
-    """Return what to type next, in this order."""
+    """Return the commands to type next, in order."""
     named = "" if out == Path(DEFAULT_NAME) else f" -c {shlex.quote(str(out))}"
     steps = []
     if chosen.needs and not (chosen.needs == SMALL_MODEL_INSTALL and importlib.util.find_spec(SMALL_MODEL_PACKAGE)):

@@ -58,7 +58,7 @@ def convert(
 ) -> None:
     """Turn a spreadsheet of questions and answers into a data set.
 
-    Cleans the rows, splits them by topic, and says what became of each.
+    Cleans the rows, splits them by topic, and reports what became of each.
     """
     console.use_json(as_json)
     settings = load(config, overrides or ()).config

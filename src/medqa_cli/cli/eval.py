@@ -41,7 +41,7 @@ def evaluate(
         typer.Option("--fail-on", metavar="EXPR", help="Exit 1 if 'adapter.nll > base.nll' or the like; repeatable."),
     ] = None,
     rescore: Annotated[
-        bool, typer.Option("--rescore", help="Compute the figures anew from the saved samples; no model is loaded.")
+        bool, typer.Option("--rescore", help="Recompute the figures from the saved samples; loads no model.")
     ] = False,
     config: RunConfigOption = None,
     overrides: SetOption = None,
@@ -49,7 +49,7 @@ def evaluate(
 ) -> None:
     """Measure the models on held-out questions, with intervals.
 
-    Beside each figure stands what a trivial answerer gets.
+    Each figure comes with that of a trivial answerer.
     """
     console.use_json(as_json)
     settings = load_for_run(config, overrides).config

@@ -13,10 +13,10 @@ from medqa_cli.cli.app import JsonOption, OutOption, RunConfigOption, SetOption,
 @command(
     "medqa merge  a Transformers folder in run_dir/merged",
     "medqa merge --gguf q8_0 f16  also files for llama.cpp and Ollama",
-    "medqa merge --base-weights original  onto the unquantized base",
+    "medqa merge --base-weights original  into the unquantized base",
 )
 def merge(
-    # An option takes one value: of ``--gguf f16 q8_0``, as the design has it, the second word arrives here.
+    # An option takes one value: the second word of ``--gguf f16 q8_0`` arrives here.
     more_types: Annotated[list[str] | None, typer.Argument(metavar="TYPE", hidden=True)] = None,
     gguf: Annotated[
         list[str] | None,
@@ -28,7 +28,7 @@ def merge(
         Literal["nf4", "original", "auto"],
         typer.Option(
             "--base-weights",
-            help="Onto the base as 4-bit training saw it, the unquantized one, or what answers better.",
+            help="Base to merge into: as 4-bit training saw it, unquantized, or what answers better.",
         ),
     ] = "auto",
     dtype: Annotated[
@@ -42,7 +42,7 @@ def merge(
 ) -> None:
     """Merge adapter and base into one model that other tools load.
 
-    The result is compared with base + adapter; where it is not good enough the exit code is 1.
+    The result is compared with base + adapter; if it is not good enough the exit code is 1.
     """
     console.use_json(as_json)
     settings = load_for_run(config, overrides).config

@@ -24,11 +24,11 @@ def train(
     restart: Annotated[
         bool,
         typer.Option(
-            "--restart", help="Delete all that this run made before: adapter, checkpoints, evaluation, merged."
+            "--restart", help="Delete what this run has made so far: adapter, checkpoints, evaluation, merged."
         ),
     ] = False,
     plan: Annotated[
-        bool, typer.Option("--plan", help="Train nothing; say what it would take, before any weight is loaded.")
+        bool, typer.Option("--plan", help="Train nothing; report what it would take, before loading any weight.")
     ] = False,
     gpu_memory: Annotated[
         float | None,

@@ -8,7 +8,7 @@ from __future__ import annotations
 import json
 import math
 import os
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -162,9 +162,11 @@ class _Reading:
         for problem in find_problems(document, MAX_PROBLEMS):
             self.report(origin, problem.line if is_file else _OVERRIDE, problem.message)
             self.unsure |= problem.keys
-        for key, value in _flat(document.value):
-            if key in KEYS and key not in self.unsure:
-                self.values[key] = value
+        for key in KEYS:
+            section, _, name = key.rpartition(".")
+            holder = document.value.get(section) if section else document.value
+            if isinstance(holder, dict) and name in holder and key not in self.unsure:
+                self.values[key] = holder[name]
                 self.origins[key] = origin, document.lines[tuple(key.split("."))] if is_file else _OVERRIDE
 
     def build(self) -> Config:
@@ -181,12 +183,3 @@ class _Reading:
             if not self.unsure.intersection(keys):
                 self.report(*self.origins[next(key for key in keys if key in self.origins)], message)
         return config
-
-
-def _flat(value: Mapping[str, Any]) -> Iterator[tuple[str, Any]]:
-    """Yield the keys of a nested mapping, dotted, with their values."""
-    for name, inner in value.items():
-        if name in SECTIONS and isinstance(inner, dict):
-            yield from ((f"{name}.{key}", each) for key, each in inner.items())
-        else:
-            yield name, inner

@@ -102,9 +102,14 @@ def find_problems(document: Document, limit: int) -> Iterator[Problem]:
         else:
             node = document.nodes.get(path) or document.nodes[path[:-1]]
             yield Problem(path, lines[path], _wrong_value(path, node, errors[path]))
-    for path in (tuple(key.split(".")) for key in KEYS):
-        if path not in errors and _is_the_word_none(path, document.nodes.get(path)):
-            yield Problem(path, document.lines[path], _WORD_NONE.format(dotted(path), document.nodes[path].value))
+    for key in filter(is_nullable, KEYS):
+        path = tuple(key.split("."))
+        word = document.nodes.get(path)
+        if not isinstance(word, ScalarNode) or word.style is not None or word.tag != TEXT or path in errors:
+            continue
+        # Probably null was meant, and a word was written that is text to YAML.
+        if word.value.lower() == "none":
+            yield Problem(path, document.lines[path], _WORD_NONE.format(key, word.value))
 
 
 def _type_errors(document: Document) -> dict[KeyPath, list[dict[str, Any]]]:
@@ -211,13 +216,6 @@ def _wrong_value(path: KeyPath, node: Node, errors: Sequence[dict[str, Any]]) ->
 def example_of(section: str) -> str:
     """Return the first key of a section."""
     return next(key.partition(".")[2] for key in KEYS if key.startswith(f"{section}."))
-
-
-def _is_the_word_none(path: KeyPath, node: Node | None) -> bool:
-    """Return whether somebody probably meant null, and wrote a word that is text to YAML."""
-    if not isinstance(node, ScalarNode) or node.style is not None or node.tag != TEXT:
-        return False
-    return bool(node.value.lower() == "none") and is_nullable(dotted(path))
 
 
 def _advice(node: Node, schema: dict[str, Any]) -> str:

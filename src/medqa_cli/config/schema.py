@@ -244,7 +244,7 @@ class ModelConfig:
 
 @dataclass(frozen=True)
 class LoraConfig:
-    """The adapter: low-rank matrices beside frozen weights (Hu et al. 2021, arXiv 2106.09685)."""
+    """The adapter: low-rank matrices next to frozen weights (Hu et al. 2021, arXiv 2106.09685)."""
 
     r: int = field(64, "Rank of the update: a higher rank can learn more and takes more memory.", ge=1)
     lora_alpha: float = field(16, "Scale: the update is multiplied by lora_alpha / r.", gt=0)

@@ -236,10 +236,6 @@ def read_text(path: Path) -> str:
         raise UnreadableError(
             f"is larger than {MAX_BYTES:,} bytes, so it is no medqa configuration", hint="check the path of --config"
         )
-    return _decode(data)
-
-
-def _decode(data: bytes) -> str:
     try:
         return data.decode("utf-8-sig")
     except UnicodeDecodeError as error:

@@ -5,6 +5,7 @@ Works on any folder of train, validation and test files, under the names that th
 
 from __future__ import annotations
 
+import functools
 import operator
 import tempfile
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
@@ -240,10 +241,15 @@ def _read(rows: Iterable[tuple[str, QaRow] | None], sketches: RowSketches, name:
             split.questions.append(key_of(normalize(row.question)))
             split.answers.append(answer)
             split.pages.append(page_key(row.source))
-            split.topics.append(tuple(key_of(name) for name in topic_names(topic)))
-            split.question_topics.append(tuple(key_of(name) for name in topic_names(question_topic)))
+            split.topics.append(_topic_keys(topic))
+            split.question_topics.append(_topic_keys(question_topic))
             split.is_paraphrase.append(bool(row.paraphrase_of))
     return split
+
+
+@functools.lru_cache(maxsize=1 << 16)
+def _topic_keys(topic: str) -> tuple[bytes, ...]:
+    return tuple(key_of(name) for name in topic_names(topic))
 
 
 def _shared(

@@ -88,7 +88,7 @@ def filter_rows(opened: SourceRows, data: DataConfig, spool_path: Path, sketches
     Raises:
         InputError: next to none of many rows can be used.
     """
-    row_filter = _RowFilter(data, sketches)
+    row_filter = _RowFilter(data, sketches, has_topic_column=opened.columns.topic is not None)
     filtered = row_filter.filtered
     digest = hashlib.sha256()
     with open(spool_path, "wb") as spool, console.status("reading and cleaning ...") as show_status:
@@ -134,12 +134,13 @@ def check_something_kept(filtered: Filtered, name: str) -> None:
 class _RowFilter:
     """Cleans one row after the other and decides whether it passes."""
 
-    def __init__(self, data: DataConfig, sketches: RowSketches) -> None:
+    def __init__(self, data: DataConfig, sketches: RowSketches, has_topic_column: bool) -> None:
         self.filtered = Filtered()
         self._rules = enabled_rules(data.cleaning)
         self._reasons = enabled_reasons(data.reasons)
         self._duplicates = DuplicateFilter(data.max_copies_of_an_answer, self._reasons)
         self._sketches = sketches
+        self._has_topic_column = has_topic_column
         self._repaired = mojibake if "mojibake" in self._rules else str
 
     def apply(self, row: RawRow | UnreadRow) -> SpooledRow:
@@ -162,15 +163,18 @@ class _RowFilter:
         self.filtered.keys.append(keys)
         self.filtered.asked.append(not topic_given and topic != "")
         self._sketches.add(question, normalized_answer, keys.answer)
-        question_topic = self.filtered.column.watch(
-            keys.topics if topic_given else (), lambda: self._question_topic(row, question)
-        )
+        question_topic = ""
+        if self._has_topic_column:
+            question_topic = self.filtered.column.watch(
+                keys.topics if topic_given else (),
+                lambda: self._question_topic(row, question) if topic_given else topic,
+            )
         return as_read(row, "")._replace(
             question=question,
             answer=answer,
             topic=topic,
             source=row.source,
-            question_topic=question_topic or "",
+            question_topic=question_topic,
             changed=changed,
             language=told_language(answer, question),
             garbled=garbled_words(question) or garbled_words(answer),

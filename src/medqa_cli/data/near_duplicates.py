@@ -19,7 +19,7 @@ from types import TracebackType
 import numpy as np
 from numpy.typing import NDArray
 
-from medqa_cli.data.minhash import MIX, NUM_PERM, are_near, jaccard, num_words, shingles, signature
+from medqa_cli.data.minhash import MIX, NUM_PERM, are_near, jaccard, num_words, shingle_sets, signature
 from medqa_cli.data.normalize import key_of, normalize
 
 # An answer of so few words, or signs of a script without spaces (yes, an option), is the answer to many questions;
@@ -234,8 +234,8 @@ class AnswerSketches:
         """Make the sketches of the pending answers: many at a time, as each alone would find the caches cold."""
         if self._pending:
             minima = []
-            for normalized, salt in self._pending:
-                items = shingles(normalized)
+            texts, salts = zip(*self._pending, strict=True)
+            for items, salt in zip(shingle_sets(texts), salts, strict=True):
                 if salt:
                     items = np.sort(items ^ np.uint64(salt))
                 self._sizes.append(len(items))

@@ -109,7 +109,13 @@ def _questions(samples: Mapping[str, Sequence[Sample]], compared: Sequence[str])
     for number, asked in enumerate(zip(*samples.values(), strict=True)):
         by_model = dict(zip(samples, asked, strict=True))
         score, *of_base = (_score(by_model[name]) for name in compared)
-        answers = [_answer(name, sample) for name, sample in by_model.items()]
+        answers: list[dict[str, Any]] = []
+        for name, sample in by_model.items():
+            flags = ["repeats itself"] if sample.answer is not None and repeats(sample.answer) else []
+            flags += ["not finished"] if sample.answer is not None and sample.finish_reason == "length" else []
+            nll = None if sample.nll_sum is None or not sample.answer_tokens else sample.nll_sum / sample.answer_tokens
+            text = "" if sample.answer is None else marked(sample.answer, sample.references[0])
+            answers.append({"model": name, "flags": flags, "nll": nll, "text": text})
         questions.append(
             {
                 "score": score - sum(of_base),
@@ -127,16 +133,6 @@ def _score(sample: Sample) -> float:
     if sample.answer is not None:
         return rouge(sample.answer, sample.references)["rougeL"]
     return -(sample.nll_sum or 0.0) / (sample.answer_tokens or 1)
-
-
-def _answer(model: str, sample: Sample) -> dict[str, Any]:
-    flags = []
-    if sample.answer is not None:
-        flags += ["repeats itself"] if repeats(sample.answer) else []
-        flags += ["not finished"] if sample.finish_reason == "length" else []
-    nll = None if sample.nll_sum is None or not sample.answer_tokens else sample.nll_sum / sample.answer_tokens
-    text = "" if sample.answer is None else marked(sample.answer, sample.references[0])
-    return {"model": model, "flags": flags, "nll": nll, "text": text}
 
 
 def marked(answer: str, reference: str) -> Markup:

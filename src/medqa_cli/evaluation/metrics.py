@@ -74,10 +74,6 @@ def _nll_per(size_of: Callable[[Sample], float | None]) -> Parts:
     return _ratio(of_sample)
 
 
-def _bits(sample: Sample) -> float | None:
-    return None if sample.answer_bytes is None else sample.answer_bytes * math.log(2)
-
-
 def _topic_coverage(sample: Sample) -> tuple[float, float] | None:
     if sample.answer is None or not (asked := topic_words(sample.topic)):
         return None
@@ -95,10 +91,6 @@ def _reference_swap_margin(sample: Sample) -> tuple[float, float] | None:
         return None
     # One reference against one: the best of several would favor the sample's own side.
     return rouge_l(sample.answer, sample.references[0]) - rouge_l(sample.answer, sample.swap_reference), 1.0
-
-
-def _length_ratio(sample: Sample) -> tuple[float, float] | None:
-    return None if sample.answer is None else (len(sample.answer.split()), len(sample.references[0].split()))
 
 
 def echoes_question(question: str, answer: str) -> bool:
@@ -278,7 +270,12 @@ def macro_f1_of_sums(sums: FloatArray) -> FloatArray:
 
 METRICS: dict[str, Metric] = {
     "nll": Metric("nats per reference token", True, "likelihood", _nll_per(lambda sample: sample.answer_tokens)),
-    "bits_per_byte": Metric("bits per byte of reference", True, "likelihood", _nll_per(_bits)),
+    "bits_per_byte": Metric(
+        "bits per byte of reference",
+        True,
+        "likelihood",
+        _nll_per(lambda sample: None if sample.answer_bytes is None else sample.answer_bytes * math.log(2)),
+    ),
     "rouge1": _rouge_metric("rouge1", "ROUGE-1"),
     "rouge2": _rouge_metric("rouge2", "ROUGE-2"),
     "rougeL": _rouge_metric("rougeL", "ROUGE-L"),
@@ -294,7 +291,12 @@ METRICS: dict[str, Metric] = {
         "behavior",
         _ratio(lambda sample: None if sample.finish_reason is None else (float(sample.finish_reason == "stop"), 1.0)),
     ),
-    "length_ratio": Metric("words / reference's", None, "behavior", _ratio(_length_ratio)),
+    "length_ratio": Metric(
+        "words / reference's",
+        None,
+        "behavior",
+        _ratio(lambda s: None if s.answer is None else (len(s.answer.split()), len(s.references[0].split()))),
+    ),
     "prompt_echo_rate": Metric(
         "share echoing question",
         True,

@@ -17,6 +17,7 @@ from typing import Any
 import numpy as np
 import torch
 
+from medqa_cli.config.schema import MultipleChoiceSet
 from medqa_cli.data.dataset import QaRow
 from medqa_cli.data.normalize import normalize
 from medqa_cli.errors import InputError, MedqaError
@@ -47,6 +48,20 @@ class ChoiceItem:
     prompt: str
     choices: tuple[str, ...]
     gold: int
+
+
+def read_choice_files(sets: Sequence[MultipleChoiceSet]) -> dict[str, list[ChoiceItem]]:
+    """Read the files of ``eval.multiple_choice``; return their items by name.
+
+    Raises:
+        InputError: two sets have the same name, or a file as of ``read_choice_file``.
+    """
+    items: dict[str, list[ChoiceItem]] = {}
+    for choice_set in sets:
+        if choice_set.name in items:
+            raise InputError(f"eval.multiple_choice names two files {choice_set.name}", "give each its own name")
+        items[choice_set.name] = read_choice_file(Path(choice_set.path))
+    return items
 
 
 def read_choice_file(path: Path) -> list[ChoiceItem]:
@@ -116,7 +131,14 @@ def _pubmedqa(records: Mapping[str, Any], path: Path) -> list[ChoiceItem]:
 
 
 def _medmcqa(records: Mapping[str, Any], path: Path) -> list[ChoiceItem]:
-    first = _first_option(records, path)
+    # The number of the first option: MedMCQA's own files count from 1, those of the hub from 0.
+    numbers = [record.get("cop") for record in records.values() if isinstance(record, dict)]
+    if (0 in numbers) == (4 in numbers):
+        raise InputError(
+            f"eval.multiple_choice: {path}: cop counts neither clearly from 0 to 3 nor from 1 to 4",
+            "MedMCQA's own dev.json counts from 1; the test file has no answers",
+        )
+    first = 1 if 4 in numbers else 0
 
     def item(name: str, record: Mapping[str, Any]) -> ChoiceItem:
         options = [record[key] for key in ("opa", "opb", "opc", "opd")]
@@ -127,17 +149,6 @@ def _medmcqa(records: Mapping[str, Any], path: Path) -> list[ChoiceItem]:
         )
 
     return _items(records, path, item)
-
-
-def _first_option(records: Mapping[str, Any], path: Path) -> int:
-    """Return the number of the first option: MedMCQA's own files count from 1, those of the hub from 0."""
-    numbers = [record.get("cop") for record in records.values() if isinstance(record, dict)]
-    if (0 in numbers) == (4 in numbers):
-        raise InputError(
-            f"eval.multiple_choice: {path}: cop counts neither clearly from 0 to 3 nor from 1 to 4",
-            "MedMCQA's own dev.json counts from 1; the test file has no answers",
-        )
-    return 1 if 4 in numbers else 0
 
 
 def _medqa(records: Mapping[str, Any], path: Path) -> list[ChoiceItem]:

@@ -1,9 +1,9 @@
-"""Answers of a model that a server offers by OpenAI's protocol: vLLM, llama.cpp, Ollama and others.
+"""Answers of a model behind a server with OpenAI's protocol: vLLM, llama.cpp, Ollama and others.
 
-Answers only: likelihoods of given texts are not part of the protocol. The server renders the prompt by its own chat
-template. Nothing is sent anywhere but to the address that was named, the questions of the split among it; a key only
-where the environment variable ``MEDQA_API_KEY`` holds one. The server may send anything, or nothing, or never end: so
-many bytes are read and no more, no redirect to another address is followed, and Ctrl-C ends all calls at once.
+Only answers: the protocol has no likelihoods of given texts. The server renders the prompt with its own chat template.
+Requests, with the questions of the split, go to the named address only; a key is sent only if the environment variable
+``MEDQA_API_KEY`` is set. The server is not trusted: answers are limited in size and time, redirects to other addresses
+are refused, and Ctrl-C ends all calls at once.
 """
 
 from __future__ import annotations
@@ -31,7 +31,7 @@ from medqa_cli.journal import SharedJournal
 
 PREFIX = "openai:"
 SERVED = "served"
-KEY_VARIABLE = "MEDQA_API_KEY"  # not OPENAI_API_KEY: a key that was made for one address is not sent to another
+KEY_VARIABLE = "MEDQA_API_KEY"  # not OPENAI_API_KEY: that key must not be sent to another address
 _AT_ONCE = 16
 _MOST_CHARACTERS, _MOST_CHARACTERS_OF_A_TOKEN = 100_000, 100
 _SHOWN = 200  # characters of what a server says
@@ -42,7 +42,7 @@ SECONDS_TO_END = 30.0  # after the first byte
 
 @dataclass(frozen=True)
 class ServedModel:
-    """Where a model is and how it is asked: ``url`` ends before ``/chat/completions``; ``system`` may be None."""
+    """A model behind a server: ``url`` ends before ``/chat/completions``; ``system`` may be None."""
 
     url: str
     model: str
@@ -58,7 +58,9 @@ def connect(named: str, system: str | None) -> ServedModel:
     url, _, model = named.removeprefix(PREFIX).partition("#")
     url = url.rstrip("/")
     if not url.startswith(("http://", "https://")):
-        raise InputError(f"--model {named}: no address of a server", "write it like openai:http://127.0.0.1:8000/v1")
+        raise InputError(
+            f"--model {named}: not the address of a server", "write it like openai:http://127.0.0.1:8000/v1"
+        )
     if not model:
         try:
             model = Calls().post(f"{url}/models", None, os.environ.get(KEY_VARIABLE))["data"][0]["id"]
@@ -72,33 +74,28 @@ def connect(named: str, system: str | None) -> ServedModel:
 def served_answers(
     served: ServedModel, questions: Sequence[str], config: GenerateConfig, journal: SharedJournal
 ) -> list[GeneratedAnswer]:
-    """Ask each question at temperature 0, several at once; pieces that are done are taken as they are.
+    """Ask each question at temperature 0, several at once; finished pieces are taken from the journal.
 
     Raises:
-        InputError: nothing answers any more.
+        InputError: the server no longer answers.
         MedqaError: an answer is not in OpenAI's form.
     """
     calls = Calls()
-    with ThreadPoolExecutor(_AT_ONCE) as pool, _ended_with(calls, pool):
-        values = journal.map(
-            f"answers/{SERVED}",
-            lambda part, _: list(pool.map(partial(_ask, served, config, calls), part)),
-            questions,
-            size=_AT_ONCE,
-            title=f"answering with {served.model}",
-        )
+    with ThreadPoolExecutor(_AT_ONCE) as pool:
+        try:
+            values = journal.map(
+                f"answers/{SERVED}",
+                lambda part, _: list(pool.map(partial(_ask, served, config, calls), part)),
+                questions,
+                size=_AT_ONCE,
+                title=f"answering with {served.model}",
+            )
+        except BaseException:
+            # On an error or Ctrl-C, threads that wait for the server would keep the program from ending.
+            pool.shutdown(wait=False, cancel_futures=True)
+            calls.cut()
+            raise
     return [GeneratedAnswer(*value) for value in values]
-
-
-@contextlib.contextmanager
-def _ended_with(calls: Calls, pool: ThreadPoolExecutor) -> Iterator[None]:
-    """End all calls on an error or Ctrl-C: threads that wait for a server would keep the program from ending."""
-    try:
-        yield
-    except BaseException:
-        pool.shutdown(wait=False, cancel_futures=True)
-        calls.cut()
-        raise
 
 
 def _ask(served: ServedModel, config: GenerateConfig, calls: Calls, question: str) -> list[Any]:
@@ -125,7 +122,7 @@ def _ask(served: ServedModel, config: GenerateConfig, calls: Calls, question: st
             "were asked for",
             "see the server's own log",
         )
-    # Halves of letters, which JSON can hold and no file.
+    # Lone surrogates, which JSON can hold but a file cannot.
     whole = (text or "").encode("utf-16-le", "surrogatepass").decode("utf-16-le", "replace")
     return [whole.strip(), reason, tokens]
 
@@ -139,13 +136,13 @@ def _not_in_form(served: ServedModel, answer: object) -> MedqaError:
 
 
 class _Watch(contextlib.ExitStack):
-    """The timers of one call, and whether one of them had to end it."""
+    """The timers of one call, and whether one of them ended it."""
 
     is_late = False
 
 
 class Calls:
-    """Calls of several threads, which ``cut`` ends."""
+    """Calls of several threads; ``cut`` ends all of them."""
 
     def __init__(self) -> None:
         self._sockets: set[socket.socket] = set()
@@ -153,14 +150,14 @@ class Calls:
         self._is_cut = False
 
     def cut(self) -> None:
-        """End all calls, now and from now on: whoever waits for one gets an error."""
+        """End all calls, including later ones, with an error."""
         with self._lock:
             self._is_cut = True
-            for each in self._sockets:
-                _cut(each)
+            for open_socket in self._sockets:
+                _cut(open_socket)
 
     def post(self, url: str, body: dict[str, Any] | None, key: str | None) -> Any:
-        """Send a body, or ask without one, and return the JSON of the answer.
+        """Send a request and return the JSON of the answer.
 
         Args:
             url: http or https.
@@ -168,7 +165,7 @@ class Calls:
             key: for the ``Authorization`` header; it is not sent after a redirect.
 
         Raises:
-            InputError: nothing answers, or something that is no JSON, or too much, or not in time.
+            InputError: the answer is missing, late, too large or not JSON.
         """
         data = None if body is None else json.dumps(body).encode()
         request = urllib.request.Request(url, data, {"Content-Type": "application/json"})
@@ -187,7 +184,7 @@ class Calls:
             raise InputError(f"{url} refused: {error.code} {_shown(error.reason)}: {_said(error)}", hint) from error
         except (OSError, http.client.HTTPException, ValueError, RecursionError) as error:
             if watch.is_late:
-                raise InputError(f"{url} did not answer to the end in time", "see the server's own log") from error
+                raise InputError(f"{url} did not finish its answer in time", "see the server's own log") from error
             if isinstance(error, ValueError | RecursionError) and not isinstance(error, http.client.HTTPException):
                 raise InputError(f"{url} did not answer in JSON", "name the address that ends in /v1") from error
             reason = getattr(error, "reason", error)
@@ -250,13 +247,13 @@ class _SameAddress(urllib.request.HTTPRedirectHandler):
     def redirect_request(self, req: Any, fp: Any, code: Any, msg: Any, headers: Any, newurl: str) -> Any:
         if urlsplit(newurl).netloc != self._netloc or urlsplit(newurl).scheme not in ("http", "https"):
             raise InputError(
-                f"{req.full_url} sends elsewhere, to {_shown(newurl)}", "if that is meant, name that address"
+                f"{req.full_url} redirects to another address: {_shown(newurl)}", "if that is meant, name that address"
             )
         return super().redirect_request(req, fp, code, msg, headers, newurl)
 
 
 class _Connection(http.client.HTTPConnection):
-    """Waits long for the first byte, and not long for the others."""
+    """Waits long for the first byte, and a short time for the others."""
 
     calls: Calls
     watch: _Watch
@@ -267,7 +264,7 @@ class _Connection(http.client.HTTPConnection):
         self.watch.enter_context(self.calls.watched(self.sock, SECONDS_TO_BEGIN + SECONDS_TO_END, self.watch))
 
     def getresponse(self) -> http.client.HTTPResponse:
-        # Of an encrypted connection, the first byte is not yet one of the answer.
+        # On an encrypted connection the first byte does not belong to the answer yet.
         if self.waits_by_itself and select.select([self.sock], [], [], SECONDS_TO_BEGIN)[0]:
             self.watch.enter_context(self.calls.watched(self.sock, SECONDS_TO_END, self.watch))
         return super().getresponse()
@@ -296,7 +293,7 @@ class _Https(urllib.request.HTTPSHandler):
 
 
 def _watched(kind: type[_Connection], calls: Calls, watch: _Watch) -> Any:
-    """Return what makes connections that are ended when they take too long."""
+    """Return a factory of connections that are ended when they take too long."""
 
     def connection(host: str, **options: Any) -> _Connection:
         made = kind(host, **options)

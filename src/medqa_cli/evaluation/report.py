@@ -120,7 +120,7 @@ def show(results: Mapping[str, Any], results_path: Path, report_path: Path) -> N
     for name, choices in results["multiple_choice"].items():
         _show_group(f"{name}: {choices['items']} multiple-choice items", in_group("choice"), choices)
         if contaminated := choices.get("contaminated"):
-            console.line(f"{len(contaminated['ids'])} items of {name} stand in the training data; without them:")
+            console.line(f"{len(contaminated['ids'])} items of {name} are in the training data; without them:")
             if "unseen" in contaminated:
                 rest = contaminated["unseen"]
                 _show_group(f"{name}: the other {rest['items']} items", in_group("choice"), rest)

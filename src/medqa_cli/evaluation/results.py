@@ -89,15 +89,21 @@ def make_results(
         },
         "settings": {
             **settings,
-            "answer_tokens": sum(sample.answer_tokens or 0 for sample in first),
-            "num_truncated_answers": sum(sample.truncated for sample in first),
-            "num_with_several_references": sum(len(sample.references) > 1 for sample in first),
-            "num_without_swap_reference": sum(sample.swap_reference is None for sample in first),
+            **_counts(first),
             "clusters": bootstrap.num_clusters,
             "bootstrap_draws": config.bootstrap_draws,
             "seed": seed,
             **overlap_settings(names, {len(sample.references) for sample in first}),
         },
+    }
+
+
+def _counts(samples: Sequence[Sample]) -> dict[str, int]:
+    return {
+        "answer_tokens": sum(sample.answer_tokens or 0 for sample in samples),
+        "num_truncated_answers": sum(sample.truncated for sample in samples),
+        "num_with_several_references": sum(len(sample.references) > 1 for sample in samples),
+        "num_without_swap_reference": sum(sample.swap_reference is None for sample in samples),
     }
 
 
@@ -234,7 +240,7 @@ def power_sentences(results: Mapping[str, Any]) -> list[str]:
         if shown:
             least = ", ".join(f"{figures[name]['detectable']:.2g} in {name}" for name in shown)
             sentences.append(
-                f"{pair.replace('-', ' - ')}: with {results['questions']} questions, smaller differences than "
-                f"{least} cannot be relied on to show"
+                f"{pair.replace('-', ' - ')}: with {results['questions']} questions, differences smaller than "
+                f"{least} may not show"
             )
     return sentences

@@ -16,7 +16,7 @@ from medqa_cli.errors import InputError, Interrupted
 from medqa_cli.evaluation.baselines import UNIGRAM, baseline_answers, baseline_sample, unigram_scores
 from medqa_cli.evaluation.generation import each_model, generate_answers, score_likelihood
 from medqa_cli.evaluation.metrics import in_group, text_metrics
-from medqa_cli.evaluation.multiple_choice import ChoiceItem, contaminated, predictions, read_choice_file, score_choices
+from medqa_cli.evaluation.multiple_choice import ChoiceItem, contaminated, predictions, read_choice_files, score_choices
 from medqa_cli.evaluation.openai_client import PREFIX, SERVED, ServedModel, connect, served_answers
 from medqa_cli.evaluation.report import write_all
 from medqa_cli.evaluation.results import ChoiceResults, make_results
@@ -53,15 +53,11 @@ def evaluate(config: Config, models: Sequence[str], limit: int | None) -> dict[s
     run = RunFolder(Path(config.run_dir))
     local, addresses = _local_and_served(models)
     rows = _rows(config, run)
-    items: dict[str, Sequence[ChoiceItem]] = {}
-    for choice_set in config.eval.multiple_choice:
-        if choice_set.name in items:
-            raise InputError(f"eval.multiple_choice names two files {choice_set.name}", "give each its own name")
-        items[choice_set.name] = read_choice_file(Path(choice_set.path))
+    items = read_choice_files(config.eval.multiple_choice)
     if "merged" in local and not run.merged_dir.is_dir():
         raise InputError(f"no merged model in {run.merged_dir}", "make one: medqa merge")
     if addresses and not text_metrics(config.eval.metric_names):
-        raise InputError("of a served model only answers can be measured", "set eval.metrics to all, or leave it out")
+        raise InputError("only answers can be measured for a served model", "set eval.metrics to all, or leave it out")
     served = connect(addresses[0], config.prompt.system) if addresses else None
     encoder = None
     if local:
@@ -71,17 +67,16 @@ def evaluate(config: Config, models: Sequence[str], limit: int | None) -> dict[s
     questions = make_questions(rows, evenly_spaced(rows, limit), encoder, config.model.max_length)
     with SharedJournal(run.eval_dir, _fingerprint(config, local, served, questions, items)) as journal:
         if journal.num_done:
-            console.note(f"going on with an interrupted evaluation: {journal.num_done} pieces of work are done")
+            console.note(f"resuming an interrupted evaluation: {journal.num_done} pieces of work are done")
         try:
             samples, choices = _measure(config, run, local, served, encoder, questions, items, journal)
         except KeyboardInterrupt:
-            kept = f"interrupted; {journal.num_done} finished pieces of work are kept"
-            raise Interrupted(kept, "go on by giving the same command again") from None
+            message = f"interrupted; {journal.num_done} finished pieces of work are kept"
+            raise Interrupted(message, "give the same command again to resume") from None
 
         def write() -> dict[str, Any]:
             baselines = _baselines(config, encoder, questions)
-            settings = {"limit": limit, **_settings(config)}
-            results = make_results(samples, baselines, choices, config.eval, config.seed, settings)
+            results = make_results(samples, baselines, choices, config.eval, config.seed, _settings(config, limit))
             write_all(run, samples, baselines, results)
             return results
 
@@ -149,7 +144,8 @@ def _measure(
         if len(asked) * len(local) > _MANY_ANSWERS:
             console.note(
                 f"{len(asked)} questions x {len(local)} models, up to {config.generate.max_new_tokens} tokens an "
-                "answer; an interrupted run goes on. Faster: --limit N, or --set 'eval.metrics=[nll, bits_per_byte]'"
+                "answer; an interrupted run can be resumed. "
+                "Faster: --limit N, or --set 'eval.metrics=[nll, bits_per_byte]'"
             )
         for loaded in each_model(local, run, config, packed=False):
             answers[loaded.name] = generate_answers(loaded, encoder, asked, config.generate, journal)
@@ -189,8 +185,9 @@ def _baselines(config: Config, encoder: PromptEncoder | None, questions: Questio
     return baselines
 
 
-def _settings(config: Config) -> dict[str, Any]:
+def _settings(config: Config, limit: int | None) -> dict[str, Any]:
     return {
+        "limit": limit,
         "metrics": list(config.eval.metric_names),
         "max_length": config.model.max_length,
         "quantization": config.model.quantization,
@@ -211,7 +208,7 @@ def _fingerprint(
     folders = [run.adapter_dir, run.merged_dir] if "merged" in local else [run.adapter_dir]
     weights = [path for folder in folders for path in sorted(folder.glob("*.safetensors"))]
     return {
-        "settings": _settings(config) | {"metrics": None},
+        "settings": _settings(config, None) | {"metrics": None},
         "batch_size": config.eval.batch_size,
         "model": asdict(config.model),
         "questions": questions.texts,

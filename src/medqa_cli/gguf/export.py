@@ -23,18 +23,8 @@ from medqa_cli import console
 from medqa_cli.config.schema import GenerateConfig
 from medqa_cli.errors import InputError
 from medqa_cli.files import RunFolder, atomic_file, held, sweep
-from medqa_cli.gguf.llama import (
-    ARCHITECTURE,
-    FILE_TYPES,
-    PlannedTensor,
-    add_hyperparameters,
-    context_length,
-    convert,
-    open_weights,
-    plan_tensors,
-    read_config,
-    rope_factors,
-)
+from medqa_cli.gguf import llama
+from medqa_cli.gguf.llama import PlannedTensor
 from medqa_cli.gguf.tokenizer import GgufTokenizer, read_tokenizer
 from medqa_cli.model.load import base_of_adapter, load_tokenizer
 from medqa_cli.model.weights import WeightFiles
@@ -80,11 +70,13 @@ def parse_types(given: Sequence[str] | None, more: Sequence[str] | None = None) 
     words = ",".join([*(given or ()), *(more or ())]).split(",")
     names = dict.fromkeys(word.strip().lower() for word in words if word.strip())
     if given and not names:
-        raise InputError("--gguf names no file type", f"choose among {', '.join(FILE_TYPES)}, e.g. --gguf f16,q8_0")
+        raise InputError(
+            "--gguf names no file type", f"choose among {', '.join(llama.FILE_TYPES)}, e.g. --gguf f16,q8_0"
+        )
     for name in names:
-        if name not in FILE_TYPES:
+        if name not in llama.FILE_TYPES:
             raise InputError(
-                f"--gguf {name}: no such file type", f"choose among {', '.join(FILE_TYPES)}, e.g. --gguf f16,q8_0"
+                f"--gguf {name}: no such file type", f"choose among {', '.join(llama.FILE_TYPES)}, e.g. --gguf f16,q8_0"
             )
     return tuple(names)
 
@@ -96,7 +88,7 @@ def require_exportable(adapter_dir: Path) -> None:
         InputError: its base or its tokenizer is of a kind that medqa does not write as GGUF.
     """
     base = base_of_adapter(adapter_dir)
-    config = read_config(base.location, base.revision)
+    config = llama.read_config(base.location, base.revision)
     if (adapter_dir / PROMPT_FILE_NAME).is_file():  # an adapter that medqa did not train may have none
         read_tokenizer(load_tokenizer(str(adapter_dir)), config.vocab_size, PromptContract.load(adapter_dir))
 
@@ -122,11 +114,11 @@ def export_gguf(
         InputError: the model is of another kind, damaged, or does not fit the disk.
         MedqaError: its weights cannot be written in that type.
     """
-    config = read_config(str(merged_dir))
+    config = llama.read_config(str(merged_dir))
     tokenizer = load_tokenizer(str(merged_dir))
     translated = read_tokenizer(tokenizer, config.vocab_size, contract)
-    model = _Model(name, config, translated, find_chat_template(tokenizer, contract), open_weights(merged_dir))
-    plans = {kind: plan_tensors(config, model.weights.tensors, kind) for kind in types}
+    model = _Model(name, config, translated, find_chat_template(tokenizer, contract), llama.open_weights(merged_dir))
+    plans = {kind: llama.plan_tensors(config, model.weights.tensors, kind) for kind in types}
     for warning in translated.warnings:
         console.warn(f"GGUF: {warning}")
     try:
@@ -144,7 +136,7 @@ def export_gguf(
     best = next(kind for kind in _BEST_FIRST if kind in plans)
     stops = [translated.tokens[token_id] for token_id in contract.stop_token_ids]
     with atomic_file(out_dir / MODELFILE_NAME) as file:
-        file.write(modelfile(contract, f"{name}-{best}.gguf", stops, generate, context_length(config)))
+        file.write(modelfile(contract, f"{name}-{best}.gguf", stops, generate, llama.context_length(config)))
     names = {Path(one["path"]).name for one in written}
     if older := sorted(path.name for path in out_dir.glob("*.gguf") if path.name not in names):
         console.warn(f"{out_dir} also holds files of earlier exports: {', '.join(older)}")
@@ -238,7 +230,7 @@ def _write_file(path: Path, model: _Model, kind: str, plan: Sequence[PlannedTens
             held(Path(folder)),
         ):
             temporary = Path(folder) / path.name
-            writer = gguf.GGUFWriter(temporary, ARCHITECTURE)
+            writer = gguf.GGUFWriter(temporary, llama.ARCHITECTURE)
             try:
                 _write_content(writer, path.name, model, kind, plan)
             finally:
@@ -248,7 +240,7 @@ def _write_file(path: Path, model: _Model, kind: str, plan: Sequence[PlannedTens
         raise InputError(f"cannot write {path}: {error.strerror or error}") from error
     fell_back = sum(tensor.fell_back for tensor in plan)
     if fell_back:
-        console.note(f"{path.name}: {fell_back} matrices are stored as f16: their rows are not a multiple of 32 long")
+        console.note(f"{path.name}: {fell_back} matrices are stored as f16: their row length is not a multiple of 32")
     return {
         "type": kind,
         "path": str(path),
@@ -269,11 +261,11 @@ def _write_content(
     writer.add_size_label(gguf.size_label(parameters, parameters, 0, 0))
     writer.add_file_type(_FILE_TYPE_CODES[kind])
     writer.add_quantization_version(gguf.GGML_QUANT_VERSION)
-    add_hyperparameters(writer, model.config)
+    llama.add_hyperparameters(writer, model.config)
     model.tokenizer.add_to(writer, model.chat_template)
     for tensor in plan:
         writer.add_tensor_info(tensor.name, tensor.byte_shape, tensor.dtype, tensor.num_bytes, raw_dtype=tensor.type)
-    factors = rope_factors(model.config)
+    factors = llama.rope_factors(model.config)
     if factors is not None:
         writer.add_tensor_info("rope_freqs.weight", factors.shape, factors.dtype, factors.nbytes)
     writer.write_header_to_file()
@@ -281,7 +273,7 @@ def _write_content(
     writer.write_ti_data_to_file()
     with console.progress(f"writing {file_name}", len(plan)) as progress:
         for done, tensor in enumerate(plan, start=1):
-            writer.write_tensor_data(convert(model.weights, tensor))
+            writer.write_tensor_data(llama.convert(model.weights, tensor))
             progress.update(done)
     if factors is not None:
         writer.write_tensor_data(factors)

@@ -216,10 +216,15 @@ def convert(weights: WeightFiles, tensor: PlannedTensor) -> npt.NDArray[Any]:
         InputError: the shard is damaged.
         MedqaError: it holds numbers that are not finite, or too large for the type.
     """
-    converted = np.empty(tensor.byte_shape, dtype=tensor.dtype)
-    start = 0
+    converted, shape = np.empty(tensor.byte_shape, dtype=tensor.dtype), tensor.stored.shape
+    # Whole heads at a time where rows are reordered.
+    unit = shape[0] // tensor.heads if tensor.heads else 1
+    step = unit * max(1, CHUNK_VALUES // (unit * prod(shape[1:])))
     try:
-        for rows in _float_rows(weights, tensor):
+        for start in range(0, shape[0], step):
+            rows = weights.rows(tensor.stored.name, start, min(start + step, shape[0])).float().numpy()
+            if tensor.heads:
+                rows = llama_row_order(rows, len(rows) // unit)
             if not np.isfinite(rows).all():
                 raise MedqaError(f"{tensor.stored.name} holds numbers that are not finite: the model is broken")
             if np.abs(rows).max() >= _TOO_LARGE.get(tensor.type, np.inf):
@@ -229,7 +234,6 @@ def convert(weights: WeightFiles, tensor: PlannedTensor) -> npt.NDArray[Any]:
                     "export q8_0 instead, which holds larger ones" if tensor.type != Type.Q8_0 else "",
                 )
             converted[start : start + len(rows)] = gguf.quants.quantize(rows, tensor.type)
-            start += len(rows)
     except (OSError, InputError) as error:
         raise InputError(f"{tensor.stored.path} is damaged: {error}", _MERGE_AGAIN) from error
     return converted
@@ -246,16 +250,6 @@ def llama_row_order(rows: npt.NDArray[Any], heads: int) -> npt.NDArray[Any]:
     """
     halves = rows.reshape(heads, 2, len(rows) // heads // 2, *rows.shape[1:])
     return halves.swapaxes(1, 2).reshape(rows.shape)
-
-
-def _float_rows(weights: WeightFiles, tensor: PlannedTensor) -> Iterator[npt.NDArray[np.float32]]:
-    """Yield the tensor's rows in the order of the file, as float32; whole heads at a time where rows are reordered."""
-    shape = tensor.stored.shape
-    unit = shape[0] // tensor.heads if tensor.heads else 1
-    step = unit * max(1, CHUNK_VALUES // (unit * prod(shape[1:])))
-    for start in range(0, shape[0], step):
-        rows = weights.rows(tensor.stored.name, start, min(start + step, shape[0])).float().numpy()
-        yield llama_row_order(rows, len(rows) // unit) if tensor.heads else rows
 
 
 def _expected(config: Any) -> Iterator[tuple[str, tuple[int, ...], int]]:

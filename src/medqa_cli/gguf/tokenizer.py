@@ -7,7 +7,6 @@ split differently is refused or reported.
 from __future__ import annotations
 
 import json
-from collections.abc import Sequence
 from dataclasses import dataclass, field, replace
 from typing import Any
 
@@ -148,6 +147,15 @@ def _sentencepiece(plain: GgufTokenizer, saved: _Saved, contract: PromptContract
             types[token_id] = int(TokenType.UNKNOWN)
         elif types[token_id] == TokenType.USER_DEFINED:
             tokens[token_id] = tokens[token_id].replace(_SPACE, " ")  # llama.cpp looks for them in the raw text
+    # The rank of the first merge that makes a token, negative: llama.cpp merges the highest score first.
+    ranks: dict[str, int] = {}
+    for rank, pair in enumerate(saved.merges):
+        ranks.setdefault("".join(pair), rank)
+    worst = len(saved.merges) + 1
+    scores = [
+        -float(ranks.get(token, worst)) if kind == TokenType.NORMAL else 0.0
+        for token, kind in zip(tokens, types, strict=True)
+    ]
     warnings = [] if exact else ["llama.cpp puts a space before some text of the prompt where the tokenizer has none"]
     if deviant := _merged_otherwise(saved):
         warnings.append(
@@ -160,7 +168,7 @@ def _sentencepiece(plain: GgufTokenizer, saved: _Saved, contract: PromptContract
         pre="default",
         tokens=tokens,
         types=types,
-        scores=_scores(tokens, types, saved.merges),
+        scores=scores,
         add_space_prefix=prefix,
         warnings=warnings,
     )
@@ -179,18 +187,6 @@ def _tokens_and_types(saved: _Saved, vocab_size: int) -> tuple[list[str], list[i
         else:
             types.append(TokenType.NORMAL)
     return tokens, [int(kind) for kind in types]
-
-
-def _scores(tokens: Sequence[str], types: Sequence[int], merges: Sequence[tuple[str, ...]]) -> list[float]:
-    """Give each token the negative rank of the first merge that makes it, so that llama.cpp merges in that order."""
-    rank: dict[str, int] = {}
-    for position, pair in enumerate(merges):
-        rank.setdefault("".join(pair), position)
-    worst = float(len(merges) + 1)
-    return [
-        -float(rank.get(token, worst)) if kind == TokenType.NORMAL else 0.0
-        for token, kind in zip(tokens, types, strict=True)
-    ]
 
 
 def _merged_otherwise(saved: _Saved) -> int:

@@ -80,6 +80,9 @@ def build_architecture(folder: Path) -> tuple[Architecture, Any]:
     Raises:
         InputError: Transformers does not know the architecture, or the weights are stored quantized.
     """
+    from transformers.pytorch_utils import Conv1D
+
+    kinds: dict[type, LayerKind] = {torch.nn.Linear: "linear", Conv1D: "conv1d", torch.nn.Embedding: "embedding"}
     config = load_config(str(folder))
     stored = getattr(config, "quantization_config", None)
     if stored:
@@ -95,7 +98,10 @@ def build_architecture(folder: Path) -> tuple[Architecture, Any]:
     names = {id(module): f"{name}.weight" for name, module in model.named_modules()}
     architecture = Architecture(
         shapes={name: tuple(value.shape) for name, value in model.state_dict().items()},
-        kinds={name: _kind(module) for name, module in model.named_modules()},
+        kinds={
+            name: next((kind for type_, kind in kinds.items() if isinstance(module, type_)), "other")
+            for name, module in model.named_modules()
+        },
         tied={name: source for name, source in (model.all_tied_weights_keys or {}).items() if name != source},
         embedding=names.get(id(embedding), ""),
         output=names.get(id(model.get_output_embeddings()), ""),
@@ -140,16 +146,6 @@ def ties(model: Any) -> Iterator[tuple[str, str]]:
     for name, source in (model.all_tied_weights_keys or {}).items():
         yield name, source
         yield source, name
-
-
-def _kind(module: Any) -> LayerKind:
-    from transformers.pytorch_utils import Conv1D
-
-    if isinstance(module, torch.nn.Linear):
-        return "linear"
-    if isinstance(module, Conv1D):
-        return "conv1d"
-    return "embedding" if isinstance(module, torch.nn.Embedding) else "other"
 
 
 def _four_bit_layers(model: Any) -> frozenset[str]:

@@ -79,7 +79,7 @@ class MergePlan:
     untied: bool
     quantization: FourBit | None
 
-    def onto(self, base_weights: str) -> MergePlan:
+    def into(self, base_weights: str) -> MergePlan:
         """Return the plan that adds to ``nf4`` weights, those of 4-bit training, or to ``original`` ones."""
         if base_weights == "nf4":
             return self

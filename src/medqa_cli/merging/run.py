@@ -22,6 +22,7 @@ from medqa_cli.config.schema import Config
 from medqa_cli.data.dataset import read_split
 from medqa_cli.errors import MedqaError
 from medqa_cli.files import RunFolder, atomic_dir, write_json
+from medqa_cli.merging import model_folder
 from medqa_cli.merging.inputs import (
     MERGE_FILE_NAME,
     BaseWeights,
@@ -30,15 +31,6 @@ from medqa_cli.merging.inputs import (
     file_sizes,
     finished_merge,
     load_inputs,
-)
-from medqa_cli.merging.model_folder import (
-    check_disk_space,
-    load_contract,
-    make_shards,
-    total_bytes,
-    write_companions,
-    write_config,
-    write_shards,
 )
 from medqa_cli.merging.plan import MergePlan, plan_merge
 from medqa_cli.merging.report import summarize
@@ -73,11 +65,11 @@ def merge(
         console.note(f"{out_dir} already holds this merge; nothing was done")
         return before
     plan = plan_merge(inputs)
-    contract, tokenizer = load_contract(run.adapter_dir, inputs.base.folder, config.prompt)
+    contract, tokenizer = model_folder.load_contract(run.adapter_dir, inputs.base.folder, config.prompt)
     encoder = PromptEncoder(contract, tokenizer, num_embeddings(load_config(str(inputs.base.folder))))
     examples, not_verified = _examples_to_compare(inputs, plan, data_dir, encoder)
     with atomic_dir(out_dir) as folder:
-        exact = write_companions(folder, inputs.base.folder, contract, tokenizer)
+        exact = model_folder.write_companions(folder, inputs.base.folder, contract, tokenizer)
         merged = MergedModel(inputs, plan, folder, out_dir, inputs.candidates[0], not_verified)
         merged.write_and_compare(examples)
         merged.take_the_better()
@@ -146,7 +138,7 @@ class MergedModel:
         for type_name in types:
             self.plan = unwritten if type_name is None else unwritten.stored_as(type_name)
             one_type = self.plan.one_type
-            write_config(self.folder, self.inputs.base.folder, untied=self.plan.untied, dtype=one_type)
+            model_folder.write_config(self.folder, self.inputs.base.folder, untied=self.plan.untied, dtype=one_type)
             self.write(self.base_weights)
             self.peak_bytes = self.peak_bytes or peak_memory_bytes(torch.device("cpu"))
             if not self.not_verified:
@@ -167,14 +159,16 @@ class MergedModel:
         groups: dict[Path, list[StoredTensor]] = {path: [] for path in self.plan.base.paths}
         for tensor in self.plan.stored_tensors:
             groups[tensor.path].append(tensor)
-        shards = make_shards([group for group in groups.values() if group])
-        total = total_bytes(self.plan.stored_tensors)
-        check_disk_space(self.out_dir, total)
+        shards = model_folder.make_shards([group for group in groups.values() if group])
+        total = model_folder.total_bytes(self.plan.stored_tensors)
+        model_folder.check_disk_space(self.out_dir, total)
         files = f"{len(shards)} file{'s'[: len(shards) > 1]}"
         console.note(f"merging into {base_weights} weights: {total / 1e9:.2f} GB in {files} ...")
-        weights = MergedWeights(self.plan.onto(base_weights))
+        weights = MergedWeights(self.plan.into(base_weights))
         with console.progress("writing", total >> 20) as bar:
-            write_shards(self.folder, shards, weights.raw_blocks, lambda done: bar.update(done >> 20, "MiB"))
+            model_folder.write_shards(
+                self.folder, shards, weights.raw_blocks, lambda done: bar.update(done >> 20, "MiB")
+            )
         weights.release()
         self.base_weights = base_weights
         self.small_changes[base_weights] = weights.small_changes.fractions()
@@ -183,7 +177,7 @@ class MergedModel:
         """Compare the model that was written, and the one that was not, with base + adapter."""
         inputs, plan = self.inputs, self.plan
         sources: dict[str, WeightSource] = {
-            name: WeightFiles.open(self.folder) if name == self.base_weights else MergedWeights(plan.onto(name))
+            name: WeightFiles.open(self.folder) if name == self.base_weights else MergedWeights(plan.into(name))
             for name in inputs.candidates
         }
         try:
@@ -219,7 +213,7 @@ class MergedModel:
             return
         console.note(f"with {better} weights the answers are more likely: writing that model")
         self.write(better)
-        files, measured = WeightFiles.open(self.folder), MergedWeights(self.plan.onto(better))
+        files, measured = WeightFiles.open(self.folder), MergedWeights(self.plan.into(better))
         for name in measured.names:
             if _digest(files.raw_blocks(name)) != _digest(measured.raw_blocks(name)):
                 raise MedqaError(f"{name} was not written as it was computed: the disk or the memory is faulty")

@@ -264,7 +264,12 @@ def compare(
     verification = Verification(candidates={name: LogitMetrics() for name in candidates}, num_questions=len(examples))
     with console.progress("comparing", len(examples)) as bar, computing_in(reference, torch.float32):
         done = 0
-        for group in _batches(examples, num_logits):
+        # A larger example makes its own group.
+        for group in group_by_size(
+            examples,
+            lambda example: (example.num_answer_tokens * num_logits, len(example.input_ids)),
+            (_MAX_LOGITS, _MAX_TOKENS),
+        ):
             batch = pack(group, device)
             expected = answer_logits(reference, batch)
             verification.adapter_scores += answer_scores(expected, batch)
@@ -293,15 +298,6 @@ def pick_examples(rows: Sequence[QaRow], encoder: PromptEncoder, max_length: int
         count += 1
         chosen = evenly_spaced(examples, count)
     return chosen
-
-
-def _batches(examples: Sequence[Example], num_logits: int) -> Iterator[list[Example]]:
-    """Yield consecutive groups whose logits and tokens stay within bounds; a larger example makes its own group."""
-    return group_by_size(
-        examples,
-        lambda example: (example.num_answer_tokens * num_logits, len(example.input_ids)),
-        (_MAX_LOGITS, _MAX_TOKENS),
-    )
 
 
 @contextlib.contextmanager

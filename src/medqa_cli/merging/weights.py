@@ -130,7 +130,12 @@ class _TensorMerge:
         if update.magnitude_key is not None:
             self._magnitude = adapter.tensor(update.magnitude_key)  # (out,)
             if tensor.columns_are_outputs:
-                self._column_factors = self._magnitude / self._column_norms()
+                # Norms run over the inputs, which are the rows here: of each column, (out,).
+                squares = torch.zeros(shape[1], dtype=torch.float64)
+                for index in range(len(self.row_ranges)):
+                    values = self._with_delta(index, self._rows_before_update(index))
+                    squares += values.double().square().sum(0)
+                self._column_factors = self._magnitude / squares.sqrt().float()
 
     def piece(self, index: int) -> torch.Tensor:
         """Return the merged rows of one range, in the stored type.
@@ -140,7 +145,14 @@ class _TensorMerge:
         """
         values = before = self._rows_before_update(index)
         if self.tensor.update is not None:
-            values = self._updated(index, before)
+            start, stop = self.row_ranges[index]
+            values = before + self._bias[start:stop] if self._bias is not None else self._with_delta(index, before)
+            # DoRA gives them learned norms (arXiv 2402.09353, equation 5).
+            if self._column_factors is not None:
+                values = self._column_factors * values
+            elif self._magnitude is not None:
+                norms: torch.Tensor = torch.linalg.norm(values, dim=1)
+                values = (self._magnitude[start:stop] / norms).view(-1, 1) * values
             if not self.tensor.columns_are_outputs:
                 self._small_changes.add(self.tensor.name, index, before, values)
         if self.tensor.is_copy:
@@ -170,19 +182,6 @@ class _TensorMerge:
         values = self._rows(start, stop)
         return values if self.tensor.is_copy else values.float()
 
-    def _updated(self, index: int, values: torch.Tensor) -> torch.Tensor:
-        """Return rows with the adapter's update; DoRA gives them learned norms (arXiv 2402.09353, equation 5)."""
-        start, stop = self.row_ranges[index]
-        if self._bias is not None:
-            return values + self._bias[start:stop]
-        values = self._with_delta(index, values)
-        if self._magnitude is None:
-            return values
-        if self._column_factors is not None:
-            return self._column_factors * values
-        norms: torch.Tensor = torch.linalg.norm(values, dim=1)
-        return (self._magnitude[start:stop] / norms).view(-1, 1) * values
-
     def _with_delta(self, index: int, values: torch.Tensor) -> torch.Tensor:
         """Return ``values + scaling * (B @ A)`` of the rows of one range."""
         assert self._lora is not None
@@ -190,13 +189,6 @@ class _TensorMerge:
         start, stop = self.row_ranges[index]
         delta = (b @ a[:, start:stop]).T if self.tensor.columns_are_outputs else b[start:stop] @ a
         return delta.mul_(scaling).add_(values)
-
-    def _column_norms(self) -> torch.Tensor:
-        """Return the norm of each column, ``(out,)`` float32: DoRA's norms run over the inputs, the rows here."""
-        squares = torch.zeros(self.tensor.shape[1], dtype=torch.float64)
-        for index in range(len(self.row_ranges)):
-            squares += self._with_delta(index, self._rows_before_update(index)).double().square().sum(0)
-        return squares.sqrt().float()
 
 
 class QuantizedWeight:

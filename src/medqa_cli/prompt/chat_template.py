@@ -1,7 +1,7 @@
-"""The chat template of a tuned model: it renders one user message to the contract's own prompt.
+"""The chat template of a tuned model: it renders one user message to the prompt of the contract.
 
-Other tools know a model's prompt by this template only. The model's own template is kept where it renders the prompt,
-because it also knows how a conversation goes on; otherwise one is written from the contract.
+Other tools get a model's prompt from this template only. The model's own template is kept if it renders the prompt,
+because it also handles longer conversations; otherwise one is written from the contract.
 """
 
 from __future__ import annotations
@@ -31,9 +31,9 @@ def install_chat_template(tokenizer: Any, contract: PromptContract) -> bool:
     """Give ``tokenizer`` a chat template that renders a user message as the contract does.
 
     Returns:
-        Whether every probe question gives exactly the contract's ids, without and with the contract's system line as
-        a message. If no template can (a tokenizer that treats the start of a text unlike the start of a turn), the
-        nearest one is left in place.
+        Whether every probe question gives exactly the contract's ids, with and without the contract's system line as
+        a message. If no template does (a tokenizer may treat the start of a text unlike the start of a turn), the first
+        candidate is left in place.
     """
     candidates = list(_candidates(contract, tokenizer))
     encoder = PromptEncoder(contract, tokenizer)
@@ -50,7 +50,7 @@ def install_chat_template(tokenizer: Any, contract: PromptContract) -> bool:
 
 
 def find_chat_template(tokenizer: Any, contract: PromptContract) -> str:
-    """Return a chat template that renders a user message to the text of the contract's prompt, BOS aside.
+    """Return a chat template that renders a user message to the text of the contract's prompt, except for the BOS.
 
     It is for tools that do not encode with this tokenizer: they differ in who adds the BOS, and llama.cpp drops one
     that the template writes.
@@ -71,16 +71,23 @@ def find_chat_template(tokenizer: Any, contract: PromptContract) -> str:
 def _candidates(contract: PromptContract, tokenizer: Any) -> Iterator[str]:
     own = tokenizer.chat_template
     if contract.text.template == "chat" and isinstance(own, str):
-        pinned = _with_default_system(pin_template(own), contract.text.system)
+        pinned = pin_template(own)
+        if contract.text.system:
+            # The contract's system line comes first where a conversation has none.
+            message = f"{{'role': 'system', 'content': {_literal(contract.text.system)}}}"
+            head = (
+                f"{{%- if messages[0]['role'] != 'system' %}}{{% set messages = [{message}] + messages %}}{{% endif %}}"
+            )
+            pinned = head + pinned
         yield pinned
         if more := _missing_end(pinned, contract, tokenizer):
             yield f"{pinned}{{% if add_generation_prompt %}}{{{{ {_literal(more)} }}}}{{% endif %}}"
-    # A tokenizer may put a word boundary at the start of a text only, which behind a BOS is no more the start.
+    # A tokenizer may mark a word boundary at the start of a text only, and after a BOS a text no longer starts there.
     yield from (_written_from(contract, _bos(contract, tokenizer) + space) for space in ("", " "))
 
 
 def _missing_end(template: str, contract: PromptContract, tokenizer: Any) -> str:
-    """Return what the contract has at the end of a prompt and the template does not: the end of a block of thoughts."""
+    """Return the end of the contract's prompt that the template lacks: what closes a block of thoughts."""
     question = PROBES[0]
     rendered = _rendered([template], [[{"role": "user", "content": question}]], tokenizer)[0][0].text
     if rendered is None:
@@ -90,19 +97,11 @@ def _missing_end(template: str, contract: PromptContract, tokenizer: Any) -> str
     return wanted.removeprefix(rendered) if wanted.startswith(rendered) else ""
 
 
-def _with_default_system(own: str, system: str | None) -> str:
-    """Put the contract's system line first where a conversation brings none."""
-    if not system:
-        return own
-    message = f"{{'role': 'system', 'content': {_literal(system)}}}"
-    return f"{{%- if messages[0]['role'] != 'system' %}}{{% set messages = [{message}] + messages %}}{{% endif %}}{own}"
-
-
 def _written_from(contract: PromptContract, start: str) -> str:
-    """Write a template from what stands around a question; questions are defused as the contract does it.
+    """Write a template from the contract's text around a question, with its replacement of turn markers.
 
-    Each question of a conversation gets the whole prompt again. A system message that has no place in the contract is
-    refused rather than dropped.
+    Each question of a conversation gets the whole prompt again. A system message that the contract has no place for is
+    refused, not dropped.
     """
     text = contract.text
     question = "message['content']" + "".join(
@@ -146,14 +145,14 @@ def _first_exact(
     wanted: Mapping[str, T],
     read: Callable[[str], T],
 ) -> int | None:
-    """Return the index of the first template that gives what is wanted of each question, with the system line or not.
+    """Return the index of the first template that gives the wanted result for each question; None: none does.
 
     Args:
         templates: the candidates.
         tokenizer: whose special tokens a template may use.
-        contract: has the system line.
-        wanted: by question.
-        read: makes of a rendered text what is compared.
+        contract: its system line is tried as a message too.
+        wanted: results by question.
+        read: turns a rendered text into a result.
     """
     system = [{"role": "system", "content": contract.text.system}] if contract.text.system else []
     conversations = [[*lead, {"role": "user", "content": question}] for question in wanted for lead in ([], system)]

@@ -1,7 +1,7 @@
 """The prompt contract: how a question becomes token ids, and which ids of an example are learned.
 
-A contract is made from a template and a tokenizer and saved as ``prompt.json`` beside each adapter; training, ``ask``,
-``eval`` and ``merge`` all use it. Labels are set by token position; no marker string is ever searched for.
+A contract is made from a template and a tokenizer and saved as ``prompt.json`` in each adapter folder; training,
+``ask``, ``eval`` and ``merge`` all use it. Labels are set by token position, never by searching for a marker string.
 """
 
 from __future__ import annotations
@@ -40,10 +40,10 @@ class PromptContract:
         )
 
     def require_types(self) -> None:
-        """Check the values as they came from a file.
+        """Check the types of values that were read from a file.
 
         Raises:
-            TypeError: one is of another type than it is declared.
+            TypeError: one is of the wrong type.
         """
         text = self.text
         strings = (text.template, text.before_question, text.after_question, text.answer_prefix, self.end_token)
@@ -86,8 +86,8 @@ class PromptContract:
 class Example:
     """One training example. ``input_ids`` and ``labels`` have the same length; the prompt is labelled -100.
 
-    ``truncated``: the answer was cut to fit ``max_length`` and carries no end token; ``row_id``: id of its row in the
-    data folder, empty where nobody named one.
+    ``truncated``: the answer was cut to fit ``max_length`` and has no end token; ``row_id``: id of its row in the data
+    folder, empty if there is none.
     """
 
     input_ids: list[int]
@@ -130,12 +130,12 @@ class PromptEncoder:
     """A contract together with its tokenizer: text to ids and back."""
 
     def __init__(self, contract: PromptContract, tokenizer: Tokenizer, num_embeddings: int | None = None) -> None:
-        """Bring the two together.
+        """Combine the two.
 
         Args:
             contract: the prompt.
             tokenizer: of the same model.
-            num_embeddings: token ids that the model has embeddings for; None: not known.
+            num_embeddings: number of token ids that the model has embeddings for; None: unknown.
 
         Raises:
             InputError: the prompt itself holds an id beyond them.
@@ -150,7 +150,9 @@ class PromptEncoder:
         self._control = {i: token for i, token in added.items() if i in special or token in around}
         specials = list(self._control.values())
         self._prefix_special, self._prefix_text = _split_after_last(text.before_question, specials)
-        self._suffix_text, self._suffix_special = _split_before_first(text.after_question, specials)
+        after = text.after_question
+        start = min((after.find(token) for token in specials if token in after), default=len(after))
+        self._suffix_text, self._suffix_special = after[:start], after[start:]
         _, self._answer_context = _split_after_last(text.after_question, specials)
         self._answer_context_ids = self._plain([self._answer_context])[0] if self._answer_context else []
         highest = max(len(tokenizer) - 1, *added, contract.end_token_id)
@@ -165,18 +167,18 @@ class PromptEncoder:
 
     @property
     def num_special_tokens(self) -> int:
-        """Number of tokens that an example has beside those of its rendered text: the end token, and any BOS."""
+        """Number of tokens of an example besides its rendered text: the end token, and BOS where there is one."""
         return 1 if self.contract.bos_token_id is None else 2
 
     def encode_prompt(self, question: str) -> list[int]:
-        """Return the ids of the prompt for one question, BOS included where the model has one."""
+        """Return the ids of the prompt for one question, with BOS if the model has one."""
         return self.encode_prompts([question])[0]
 
     def encode_prompts(self, questions: Sequence[str]) -> list[list[int]]:
-        """Return the prompt ids of many questions; raises InputError where the model has no embedding for one.
+        """Return the prompt ids of many questions; raises InputError if the model has no embedding for one.
 
-        A text without control tokens is encoded in one piece, as any other tool would; one that holds some is encoded
-        with them as plain text, so that it cannot forge a turn.
+        A question without control tokens is encoded together with its prompt, as any other tool would; control tokens
+        in a question are encoded as plain text, so that it cannot forge a turn.
         """
         if not questions:
             return []
@@ -193,20 +195,27 @@ class PromptEncoder:
         return prompts
 
     def encode_examples(self, questions: Sequence[str], answers: Sequence[str], max_length: int) -> list[Example]:
-        """Return one example per pair: the loss falls on the answer's tokens and its end token only.
+        """Return one example per pair; only the answer's tokens and its end token are learned.
 
-        An example longer than ``max_length`` tokens loses the end of its answer, from a sentence end on (``last_cut``),
-        and its end token. Where the prompt alone fills ``max_length``, nothing is supervised; the caller counts and
-        skips such examples. Raises InputError where the model has no embedding for an id.
+        The answer of an example longer than ``max_length`` tokens is cut, at the end of a sentence if possible
+        (``last_cut``), and has no end token. If the prompt alone fills ``max_length``, nothing is supervised; the
+        caller counts and skips such examples. Raises InputError if the model has no embedding for an id.
         """
         prompts = self.encode_prompts(questions)
         # What leads into an answer, and the answer without forged turns.
         prefix, defuse = self.contract.text.answer_prefix, self.contract.text.defuse
         texts = [prefix + self._without_control(defuse(answer)) for answer in answers]
-        return [
-            self._example(prompt, text, answer, max_length)
-            for prompt, text, answer in zip(prompts, texts, self._encode_answers(texts), strict=True)
-        ]
+        examples = []
+        for prompt, text, answer in zip(prompts, texts, self._encode_answers(texts), strict=True):
+            room = max(0, max_length - len(prompt))
+            supervised = [*answer, self.contract.end_token_id]
+            truncated = len(supervised) > room
+            if truncated:
+                supervised = answer[: self._num_kept(text, answer, room)]
+            self._check_ids(supervised)
+            prompt = prompt[:max_length]
+            examples.append(Example(prompt + supervised, [IGNORE_INDEX] * len(prompt) + supervised, truncated))
+        return examples
 
     def count_tokens(self, texts: Sequence[str]) -> list[int]:
         """Count the tokens of plain texts, special tokens not added."""
@@ -222,16 +231,6 @@ class PromptEncoder:
             )
         ).strip()
 
-    def _example(self, prompt: list[int], text: str, answer: list[int], max_length: int) -> Example:
-        room = max(0, max_length - len(prompt))
-        supervised = [*answer, self.contract.end_token_id]
-        truncated = len(supervised) > room
-        if truncated:
-            supervised = answer[: self._num_kept(text, answer, room)]
-        self._check_ids(supervised)
-        prompt = prompt[:max_length]
-        return Example(prompt + supervised, [IGNORE_INDEX] * len(prompt) + supervised, truncated)
-
     def _check_ids(self, ids: Sequence[int]) -> None:
         if self._num_embeddings is None or max(ids, default=0) < self._num_embeddings:
             return
@@ -244,15 +243,15 @@ class PromptEncoder:
         )
 
     def _num_kept(self, text: str, answer: list[int], room: int) -> int:
-        """Return how many tokens of a too long answer to keep; they stay the ones that it has in full length."""
+        """Return how many tokens of a too long answer to keep; they are a prefix of its tokens."""
         if room == 0:
             return 0
         offsets = self._answer_offsets(text, answer)
         if offsets is not None:
             ends = _token_ends(text, offsets, room)
-            # Without a word end, whole characters: what is cut must still be text.
+            # Without a word end, cut after a whole character: the rest must still be text.
             return last_cut(text, ends.get, room) or max(ends.values(), default=room)
-        # Some characters more than the tokens spell by themselves: a decoder may drop a space.
+        # A few characters more than the tokens spell: a decoder may drop a space.
         reach = len(self._tokenizer.decode(answer[:room], clean_up_tokenization_spaces=False)) + 8
 
         def tokens_up_to(end: int) -> int | None:
@@ -273,7 +272,7 @@ class PromptEncoder:
         ]
 
     def _answer_offsets(self, text: str, answer: list[int]) -> list[tuple[int, int]] | None:
-        """Return where in the text each token of an answer stands; None if the tokenizer cannot tell."""
+        """Return the position in the text of each token of an answer; None if the tokenizer does not know."""
         if not getattr(self._tokenizer, "is_fast", False):
             return None
         for lead, size in ((self._answer_context, len(self._answer_context_ids)), ("", 0)):
@@ -293,7 +292,7 @@ class PromptEncoder:
         return any(token in text for token in self._control.values())
 
     def _without_control(self, text: str) -> str:
-        """Break control tokens that this tokenizer would recognise even when told to read plain text."""
+        """Break control tokens that this tokenizer recognizes even in plain text."""
         if not self._holds_control(text) or not set(self._plain([text])[0]) & self._control.keys():
             return text
         for token in self._control.values():
@@ -309,14 +308,14 @@ class PromptEncoder:
 
 
 def _token_ends(text: str, offsets: Sequence[tuple[int, int]], room: int) -> dict[int, int]:
-    """Return the positions at which one of the first ``room`` tokens ends, each with the number of tokens up to there.
+    """Return the ends of the first ``room`` tokens, each with the number of tokens up to it.
 
-    White space at the end of a token does not count: some tokenizers join a full stop and the line breaks after it.
+    White space at the end of a token is ignored: some tokenizers join a full stop and the line breaks after it.
     """
     ends: dict[int, int] = {}
     next_starts = [start for start, _ in offsets[1:]] + [len(text)]
     for count, ((_, end), next_start) in enumerate(zip(offsets[:room], next_starts, strict=False), start=1):
-        # Bytes of one character are several tokens with the same place: only the last of them ends it.
+        # The bytes of one character may be several tokens with the same offsets: only the last one ends it.
         if next_start >= end:
             while end > 0 and text[end - 1].isspace():
                 end -= 1
@@ -327,8 +326,3 @@ def _token_ends(text: str, offsets: Sequence[tuple[int, int]], room: int) -> dic
 def _split_after_last(text: str, tokens: Sequence[str]) -> tuple[str, str]:
     end = max((text.rfind(token) + len(token) for token in tokens if token in text), default=0)
     return text[:end], text[end:]
-
-
-def _split_before_first(text: str, tokens: Sequence[str]) -> tuple[str, str]:
-    start = min((text.find(token) for token in tokens if token in text), default=len(text))
-    return text[:start], text[start:]

@@ -21,7 +21,7 @@ _MOST_TEMPLATE_CHARACTERS = 400_000
 
 @dataclass(frozen=True)
 class Rendered:
-    """A rendered text, or why there is none (``text`` is None) and the line of the template, where it is known."""
+    """A rendered text, or why there is none (``text`` is None) and the line of the template, if it is known."""
 
     text: str | None
     refusal: str = ""
@@ -42,14 +42,14 @@ def render_chats(
         templates: the sources.
         conversations: messages with ``role`` and ``content``.
         special_tokens: names such as ``bos_token`` that a template may use.
-        add_generation_prompt: for each conversation, whether the head of an answer is to follow.
+        add_generation_prompt: for each conversation, whether the head of an answer follows.
         what: names the template in messages.
 
     Returns:
-        For each template, what became of each conversation.
+        For each template, the rendered conversations.
 
     Raises:
-        InputError: one of them does not end, or takes too much memory.
+        InputError: rendering does not end, or takes too much memory.
     """
     settings = {"trim_blocks": True, "lstrip_blocks": True}
     values = [
@@ -60,10 +60,10 @@ def render_chats(
 
 
 def render_prompts(template: str, values: Sequence[Mapping[str, Any]], *, what: str) -> list[Rendered]:
-    """Render the Jinja file of a user once for each set of values; a name that is not among them is an error.
+    """Render the Jinja file of a user once for each set of values; an undefined name is an error.
 
     Raises:
-        InputError: it does not end, or takes too much memory.
+        InputError: rendering does not end, or takes too much memory.
     """
     return _call([template], {"strict": True}, values, what)[0]
 
@@ -80,23 +80,24 @@ def _render_all(
     templates: Sequence[str], settings: dict[str, bool], values: Sequence[dict[str, Any]]
 ) -> list[list[Rendered]]:
     """Render everything; runs in the child."""
-    return [[_render(template, settings, one) for one in values] for template in templates]
+    environment = _environment(**settings)
+    return [[_render(environment, template, one) for one in values] for template in templates]
 
 
-def _render(template: str, settings: dict[str, bool], values: dict[str, Any]) -> Rendered:
+def _render(environment: Any, template: str, values: dict[str, Any]) -> Rendered:
     if len(template) > _MOST_TEMPLATE_CHARACTERS:
         return Rendered(None, f"it has {len(template):,} characters")
     written: list[str] = []
     length = 0
     try:
-        for piece in _environment(**settings).from_string(template).generate(**values):
+        for piece in environment.from_string(template).generate(**values):
             length += len(piece)
             if length > _MOST_CHARACTERS:
                 return Rendered(None, f"it writes more than {_MOST_CHARACTERS:,} characters")
             written.append(piece)
     except MemoryError:
         raise
-    except Exception as error:  # of its expressions: of any class
+    except Exception as error:  # the template's expressions can raise any class
         said = " ".join(str(error).split()) or type(error).__name__
         return Rendered(None, said[:300], getattr(error, "lineno", None))
     text = "".join(written)
@@ -134,9 +135,24 @@ def _environment(*, strict: bool = False, **settings: bool) -> Any:
                sort_keys: bool = False) -> str:  # fmt: skip
         return json.dumps(value, ensure_ascii=ensure_ascii, indent=indent, separators=separators, sort_keys=sort_keys)
 
-    class Namespace(jinja2.utils.Namespace):
-        """Takes no name that begins with an underscore: those lead to the inside of Python."""
+    environment = ImmutableSandboxedEnvironment(extensions=[Generation, loopcontrols], **settings)
+    environment.filters["tojson"] = tojson
+    environment.globals["raise_exception"] = raise_exception
+    environment.globals["strftime_now"] = lambda form: datetime.now().strftime(form)
+    environment.globals["dict"] = lambda *args, **kwargs: dict(*args, **kwargs)
+    environment.globals["namespace"] = _guarded_namespace()
+    return environment
 
+
+def _guarded_namespace() -> type:
+    """Return Jinja's ``namespace`` without names that begin with an underscore: those lead to Python's internals."""
+    import jinja2
+
+    def refuse_inner(name: Any) -> None:
+        if isinstance(name, str) and name.startswith("_"):
+            raise jinja2.exceptions.SecurityError(f"the name {name!r} begins with an underscore")
+
+    class Namespace(jinja2.utils.Namespace):
         def __init__(*args: Any, **kwargs: Any) -> None:
             self, *given = args
             values = dict(*given, **kwargs)
@@ -148,14 +164,4 @@ def _environment(*, strict: bool = False, **settings: bool) -> Any:
             refuse_inner(name)
             super().__setitem__(name, value)
 
-    def refuse_inner(name: Any) -> None:
-        if isinstance(name, str) and name.startswith("_"):
-            raise jinja2.exceptions.SecurityError(f"the name {name!r} begins with an underscore")
-
-    environment = ImmutableSandboxedEnvironment(extensions=[Generation, loopcontrols], **settings)
-    environment.filters["tojson"] = tojson
-    environment.globals["raise_exception"] = raise_exception
-    environment.globals["strftime_now"] = lambda form: datetime.now().strftime(form)
-    environment.globals["dict"] = lambda *args, **kwargs: dict(*args, **kwargs)
-    environment.globals["namespace"] = Namespace
-    return environment
+    return Namespace

@@ -1,6 +1,6 @@
-"""The text side of the prompt contract: templates, and what stands around a question and before its answer.
+"""The text side of the prompt contract: templates, and the text around a question and before its answer.
 
-A chat template is pinned first, so that it renders the same text on any day and leaves no room for thoughts.
+A chat template is pinned first: it renders the same text on any day, with its thinking mode off.
 """
 
 from __future__ import annotations
@@ -36,8 +36,8 @@ _TEXT_MARKERS = (
     "\nQuestion:",
     "\nAnswer:",
 )
-# Today, for a template that prints the date: always the same, so that a training gives the same model on any day, a
-# resumed one the same prompts. Meta's templates print this one where they are not told another.
+# Today's date for a template that prints it: fixed, so that a training gives the same model on any day, and a resumed
+# one has the same prompts. Meta's templates default to it.
 PINNED_DATE = date(2024, 7, 26)
 
 _DATE_CALL = re.compile(r"strftime_now\(\s*(?P<quote>['\"])(?P<format>[ !#-&(-~]{0,200})(?P=quote)\s*\)")
@@ -54,7 +54,7 @@ _ANSWER_SLOT = "\ue000answer\ue001"
 
 
 class Tokenizer(Protocol):
-    """What the contract needs of a Transformers tokenizer."""
+    """The part of a Transformers tokenizer that the contract uses."""
 
     bos_token: str | None
     bos_token_id: int | None
@@ -106,7 +106,7 @@ class PromptText:
         return self.prompt(question) + self.answer_prefix + self.defuse(answer)
 
     def split_at_system(self) -> tuple[str, str] | None:
-        """Return what stands before and after the system line in front of the question; None if that is ambiguous."""
+        """Return the text before and after the system line, up to the question; None if that is ambiguous."""
         if not self.system or self.before_question.count(self.system) != 1:
             return None
         before, _, after = self.before_question.partition(self.system)
@@ -121,11 +121,20 @@ def make_prompt_text(config: PromptConfig, tokenizer: Tokenizer | None = None) -
         tokenizer: needed for ``template: chat`` only.
 
     Raises:
-        InputError: the template cannot be read or does not hold the question exactly once as it is.
+        InputError: the template cannot be read, or does not hold the question exactly once and unchanged.
     """
     if config.template == "chat":
         return _chat_prompt_text(config, tokenizer)
-    source = _TEMPLATES.get(config.template) or _read_template(config.template)
+    source = _TEMPLATES.get(config.template)
+    if source is None:
+        require_file(Path(config.template))
+        try:
+            source = Path(config.template).read_text(encoding="utf-8")
+        except (OSError, UnicodeDecodeError) as error:
+            raise InputError(
+                f"prompt.template: cannot read {config.template}: {error}",
+                "use llama2, chat, alpaca, plain or the path of a Jinja file",
+            ) from error
     names = {
         "bos_token": getattr(tokenizer, "bos_token", None) or "",
         "eos_token": getattr(tokenizer, "eos_token", None) or "",
@@ -157,7 +166,7 @@ def _chat_prompt_text(config: PromptConfig, tokenizer: Tokenizer | None) -> Prom
     before, after = _split_at_slot(prompt, "the chat template")
     lead = full[len(prompt) : full.find(_ANSWER_SLOT)] if full.startswith(prompt) else ""
     if lead.strip():
-        # More than a space, such as an empty reasoning block: part of the prompt, not of the answer.
+        # More than a space, such as an empty reasoning block, is part of the prompt and not of the answer.
         after, lead = after + lead, ""
     return _finish_text(config, before, after + closed_thoughts(after), lead)
 
@@ -170,7 +179,7 @@ def _finish_text(config: PromptConfig, before: str, after: str, answer_prefix: s
 
 
 def prompt_notes(config: PromptConfig, tokenizer: Tokenizer) -> list[str]:
-    """Return what the user is to know of the prompt: where it is not what the chat template makes by itself."""
+    """Return notes for the user: where the prompt differs from what the chat template renders."""
     if config.template != "chat":
         return []
     source, notes = tokenizer.get_chat_template(), []
@@ -191,19 +200,17 @@ def prompt_notes(config: PromptConfig, tokenizer: Tokenizer) -> list[str]:
 
 
 def _rendered_chat(config: PromptConfig, tokenizer: Tokenizer) -> tuple[str, str]:
-    """Return a prompt with a slot for its question, and the whole conversation with one for its answer as well.
+    """Return a prompt with a slot for its question, and the whole conversation with slots for question and answer.
 
-    A system line that the template refuses or drops goes in front of the question.
+    A system line that the template refuses or drops is put in front of the question.
     """
-    rendered = _rendered_once(config, tokenizer, folded=False)
-    if rendered is None:
-        rendered = _rendered_once(config, tokenizer, folded=True)
+    rendered = _rendered_once(config, tokenizer, folded=False) or _rendered_once(config, tokenizer, folded=True)
     assert rendered is not None  # it raises
     return rendered
 
 
 def _rendered_once(config: PromptConfig, tokenizer: Tokenizer, *, folded: bool) -> tuple[str, str] | None:
-    """Render prompt and conversation; None where a system line of its own is refused, or not in the prompt."""
+    """Render prompt and conversation; None if a separate system line is refused or missing from the prompt."""
     alone = bool(config.system) and not folded
     specials = tuple((name, value) for name, value in tokenizer.special_tokens_map.items() if isinstance(value, str))
     rendered = _renderings(pin_template(tokenizer.get_chat_template()), config.system, specials)
@@ -220,7 +227,7 @@ def _rendered_once(config: PromptConfig, tokenizer: Tokenizer, *, folded: bool) 
 
 @functools.lru_cache(maxsize=8)
 def _renderings(template: str, system: str | None, specials: tuple[tuple[str, str], ...]) -> list[Rendered]:
-    """Render prompt and whole conversation, first with the system line alone, then with it in front of the question."""
+    """Render prompt and conversation, first with a separate system line, then with it in front of the question."""
     folded = f"{system}\n\n{_QUESTION_SLOT}" if system else _QUESTION_SLOT
     alone = [{"role": "system", "content": str(system)}, {"role": "user", "content": _QUESTION_SLOT}]
     conversations: list[list[dict[str, str]]] = []
@@ -243,22 +250,11 @@ def chat_end_token_id(config: PromptConfig, tokenizer: Tokenizer) -> int | None:
     return next((i for i in ids if i in special), tokenizer.eos_token_id)
 
 
-def _read_template(path_text: str) -> str:
-    require_file(Path(path_text))
-    try:
-        return Path(path_text).read_text(encoding="utf-8")
-    except (OSError, UnicodeDecodeError) as error:
-        raise InputError(
-            f"prompt.template: cannot read {path_text}: {error}",
-            "use llama2, chat, alpaca, plain or the path of a Jinja file",
-        ) from error
-
-
 def _render_prompts(source: str, config: PromptConfig, values: Sequence[dict[str, Any]]) -> list[str]:
     if config.template in _TEMPLATES:
         import jinja2
 
-        # Our own. An editor ends a file with a newline that its author does not mean; these mean what they say.
+        # These are ours and safe. Their final newline is meant, unlike the one that an editor adds to a file.
         environment = jinja2.Environment(undefined=jinja2.StrictUndefined, keep_trailing_newline=True, autoescape=False)
         return [environment.from_string(source).render(**one) for one in values]
     texts = []
@@ -280,7 +276,7 @@ def _split_at_slot(rendered: str, name: str) -> tuple[str, str]:
 
 
 def pin_template(source: str) -> str:
-    """Return a chat template that prints ``PINNED_DATE`` as today, and that knows thinking to be switched off."""
+    """Return a chat template that prints ``PINNED_DATE`` as today's date, with its thinking mode off."""
     head = ""
     if _switches_thinking(source):
         head += _NO_THOUGHTS
@@ -291,13 +287,13 @@ def pin_template(source: str) -> str:
             for number, name in enumerate(formats)
         )
         other = PINNED_DATE.isoformat()
-        told = f"{cases}{{% else %}}{other}{{% endif %}}" if cases else other
-        head += f"{{% macro strftime_now(format) %}}{told}{{% endmacro %}}"
+        date_text = f"{cases}{{% else %}}{other}{{% endif %}}" if cases else other
+        head += f"{{% macro strftime_now(format) %}}{date_text}{{% endmacro %}}"
     return source if source.startswith(head) else head + source
 
 
 def closed_thoughts(prompt: str) -> str:
-    """Return what closes a block of thoughts that a prompt ends in, so that the answer stands behind it; or nothing."""
+    """Return the text that closes a block of thoughts at the end of a prompt; empty if none is open."""
     opened = _OPEN_THOUGHTS.search(prompt)
     if opened is None:
         return ""

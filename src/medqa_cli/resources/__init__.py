@@ -1,4 +1,4 @@
-"""Tables and templates of the package: data and no code, read when they are first asked for."""
+"""Tables and templates of the package: data, not code, read on first use."""
 
 from __future__ import annotations
 
@@ -13,19 +13,19 @@ if TYPE_CHECKING:
 
 @cache
 def load_yaml(name: str) -> Any:
-    """Return what a YAML file of this folder holds; it is shared, so that nobody may change it.
+    """Return the content of a YAML file of this folder; it is shared, so callers must not change it.
 
     Args:
         name: the file's name without its suffix.
     """
-    import yaml  # takes time that ``medqa --help`` and the process of a reader need not spend
+    import yaml  # slow, and ``medqa --help`` and the processes of readers do not need it
 
     loader = getattr(yaml, "CSafeLoader", yaml.SafeLoader)
     return yaml.load(files(__name__).joinpath(f"{name}.yaml").read_text(encoding="utf-8"), loader)
 
 
 def template_environment(finalize: Callable[[Any], Any], *, autoescape: bool = False) -> Environment:
-    """Return a Jinja environment over the templates of this folder; a value that is missing is an error.
+    """Return a Jinja environment over the templates of this folder; a missing value is an error.
 
     Args:
         finalize: applied to each value that is filled in.

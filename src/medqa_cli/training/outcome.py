@@ -8,6 +8,7 @@ import shutil
 from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
+from statistics import fmean
 from typing import Any, Literal
 
 import torch
@@ -328,13 +329,11 @@ def _draw_train(axes: Any, points: _Points) -> None:
         return
     axes.plot(steps, losses, color=_TRAIN, linewidth=0.7, alpha=0.35, label="training")
     window = max(5, len(points) // 20)
-    axes.plot(
-        steps,
-        running_mean(losses, window),
-        color=_TRAIN,
-        linewidth=1.8,
-        label=f"training, mean of {window} logged losses",
-    )
+    # Of each loss and those around it; fewer at the ends.
+    before, after = (window - 1) // 2, window // 2
+    running_mean = [fmean(losses[max(0, i - before) : i + after + 1]) for i in range(len(losses))]
+    label = f"training, mean of {window} logged losses"
+    axes.plot(steps, running_mean, color=_TRAIN, linewidth=1.8, label=label)
 
 
 def _draw_validation(axes: Any, points: _Points) -> None:
@@ -349,10 +348,3 @@ def _draw_validation(axes: Any, points: _Points) -> None:
     best_step, best = min(tuned, key=lambda point: point[1])
     label = f"best: {best:.3f} at step {best_step}"
     axes.plot([best_step], [best], color=_VALIDATION, marker="*", markersize=12, linestyle="none", label=label)
-
-
-def running_mean(values: Sequence[float], window: int) -> list[float]:
-    """Return the mean of each value and those around it: ``window`` values, fewer at the ends."""
-    before, after = (window - 1) // 2, window // 2
-    parts = [values[max(0, i - before) : i + after + 1] for i in range(len(values))]
-    return [sum(part) / len(part) for part in parts]

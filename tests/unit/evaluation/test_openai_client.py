@@ -132,7 +132,7 @@ def test_without_usage_the_number_of_tokens_is_unknown_and_not_zero(server: Serv
 
 
 def test_what_fails_is_said(server: Server, tmp_path: Path) -> None:
-    with pytest.raises(InputError, match="no address of a server"):
+    with pytest.raises(InputError, match="not the address of a server"):
         connect("openai:tiny", None)
     with pytest.raises(InputError, match="refused: 404"), SharedJournal(tmp_path, 1) as journal:
         served_answers(ServedModel(f"{server.url}/v2", "tiny", None), ["What?"], GenerateConfig(), journal)
@@ -225,7 +225,7 @@ def test_half_letters_become_the_replacement_character(server: Server, tmp_path:
 
 def test_a_redirect_to_another_address_is_refused(server: Server, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(Server, "url", "http://localhost:9/v1")
-    with pytest.raises(InputError, match="sends elsewhere, to http://localhost:9/v1/models"):
+    with pytest.raises(InputError, match="redirects to another address: http://localhost:9/v1/models"):
         connect(f"openai:http://127.0.0.1:{server.server_address[1]}/old", None)
 
 
@@ -240,7 +240,7 @@ def test_a_server_that_begins_and_never_ends_is_left(
         ended.wait(20)
 
     monkeypatch.setattr(Handler, "answer", drip)
-    with pytest.raises(InputError, match="did not answer to the end in time"), SharedJournal(tmp_path, 1) as journal:
+    with pytest.raises(InputError, match="did not finish its answer in time"), SharedJournal(tmp_path, 1) as journal:
         served_answers(ServedModel(server.url, "tiny", None), ["What is gout?"], GenerateConfig(), journal)
     ended.set()
 

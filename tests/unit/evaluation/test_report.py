@@ -80,10 +80,10 @@ def test_cut_answers_and_items_seen_in_training_are_told(capsys: pytest.CaptureF
     console.use_json(False)
     show(own, Path("results.json"), Path("report.html"))
     text = capsys.readouterr().out
-    assert "2 items of quiz stand in the training data; without them:" in text
+    assert "2 items of quiz are in the training data; without them:" in text
     assert "quiz: the other 5 items; higher is better" in text
     assert "0.250 [0.150, 0.350]" in text
-    assert "1 items of seen stand in the training data; without them:" in text
+    assert "1 items of seen are in the training data; without them:" in text
     assert "seen: the other" not in text
     assert "3 answers were cut at 9 tokens" in text
 

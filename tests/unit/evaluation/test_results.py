@@ -258,7 +258,7 @@ def test_the_power_is_stated() -> None:
     assert small == pytest.approx(2.8 * 0.2 * math.sqrt(2 / 40), rel=0.3)
     assert large == pytest.approx(2.8 * 0.2 * math.sqrt(2 / 640), rel=0.15)
     (sentence,) = power_sentences(few)
-    assert f"with 40 questions, smaller differences than {small:.2g} in nll" in sentence
+    assert f"with 40 questions, differences smaller than {small:.2g} in nll" in sentence
 
 
 def test_samples_survive_the_file(tmp_path: Path) -> None:

@@ -19,7 +19,7 @@ from safetensors.torch import load_file, save_file
 from helpers.models import make_bos_tokenizer, make_chatml_tokenizer
 from medqa_cli.config.schema import GenerateConfig, PromptConfig
 from medqa_cli.errors import InputError, MedqaError
-from medqa_cli.gguf import export, llama
+from medqa_cli.gguf import llama
 from medqa_cli.gguf.export import export_gguf, parse_types
 from medqa_cli.gguf.llama import llama_row_order, read_config, rope_factors
 from medqa_cli.prompt.encoder import PromptContract, PromptEncoder, make_contract
@@ -458,7 +458,7 @@ def test_a_shard_that_shrinks_while_it_is_exported(
     merged: tuple[Path, PromptContract], monkeypatch: pytest.MonkeyPatch
 ) -> None:
     folder, contract = merged
-    real = export.plan_tensors
+    real = llama.plan_tensors
 
     def plan_and_cut(*arguments: Any) -> Any:
         planned = real(*arguments)
@@ -466,7 +466,7 @@ def test_a_shard_that_shrinks_while_it_is_exported(
         path.write_bytes(path.read_bytes()[:-100])
         return planned
 
-    monkeypatch.setattr(export, "plan_tensors", plan_and_cut)
+    monkeypatch.setattr(llama, "plan_tensors", plan_and_cut)
     with pytest.raises(InputError, match=r"model\.safetensors is damaged: ") as caught:
         run(folder, contract)
     assert caught.value.hint == "merge again: medqa merge"
@@ -555,7 +555,7 @@ def test_an_interrupted_export_leaves_what_was_there(
             raise failure
         return convert(weights, tensor) * 0
 
-    monkeypatch.setattr(export, "convert", fail_late)
+    monkeypatch.setattr(llama, "convert", fail_late)
     with pytest.raises(raised):
         run(folder, contract, ("f16", "q8_0"))
     assert len(seen) == 8

@@ -154,7 +154,7 @@ class ColumnOfOneTopic:
     _named: list[tuple[bytes, ...]] = field(default_factory=list)
     _tells: bool = False
 
-    def watch(self, given: tuple[bytes, ...], named: Callable[[], str]) -> str | None:
+    def watch(self, given: tuple[bytes, ...], named: Callable[[], str]) -> str:
         """Look at the next row.
 
         Args:
@@ -162,11 +162,11 @@ class ColumnOfOneTopic:
             named: returns the topic that the question names.
 
         Returns:
-            the topic that the question names; None once the column has shown two topics.
+            the topic that the question names; an empty text once the column has shown two topics.
         """
         if self._tells or (given and self._given and given != self._given):
             self._tells, self._named = True, []
-            return None
+            return ""
         topic = named()
         self._given = given or self._given
         self.rows_given += bool(given)

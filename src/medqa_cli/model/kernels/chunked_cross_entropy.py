@@ -59,7 +59,7 @@ def install_answer_losses(causal_lm: Any) -> None:
     causal_lm.forward = types.MethodType(forward, causal_lm)
 
 
-def use_whole_logits(causal_lm: Any, wanted: bool = True) -> None:
+def use_whole_logits(causal_lm: Any, wanted: bool) -> None:
     """Take the losses from the logits that the model itself returns, or where possible a chunk at a time again."""
     causal_lm.medqa_uses_whole_logits = wanted
 
