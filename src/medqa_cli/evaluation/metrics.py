@@ -8,6 +8,7 @@ from __future__ import annotations
 import functools
 import itertools
 import math
+import re
 from collections import Counter
 from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass, replace
@@ -132,6 +133,11 @@ def stemmed_words(text: str) -> tuple[str, ...]:
 
     tokens: Any = tokenize.tokenize(text, _stemmer())
     return tuple(tokens)
+
+
+def is_read_by_rouge(text: str) -> bool:
+    """Tell whether rouge-score finds any token in a text: it keeps ASCII letters and digits only."""
+    return re.search("[a-z0-9]", text.lower()) is not None
 
 
 def rouge(answer: str, references: Sequence[str]) -> dict[str, float]:

@@ -15,7 +15,7 @@ from medqa_cli.environment import TRAIN_SHA256, recorded_settings
 from medqa_cli.errors import InputError, Interrupted
 from medqa_cli.evaluation.baselines import UNIGRAM, baseline_answers, baseline_sample, unigram_scores
 from medqa_cli.evaluation.generation import each_model, generate_answers, score_likelihood
-from medqa_cli.evaluation.metrics import in_group, text_metrics
+from medqa_cli.evaluation.metrics import in_group, is_read_by_rouge, text_metrics
 from medqa_cli.evaluation.multiple_choice import ChoiceItem, contaminated, predictions, read_choice_files, score_choices
 from medqa_cli.evaluation.openai_client import PREFIX, SERVED, ServedModel, connect, served_answers
 from medqa_cli.evaluation.report import write_all
@@ -104,10 +104,16 @@ def _rows(config: Config, run: RunFolder) -> list[QaRow]:
     if not rows:
         raise InputError(f"the {config.eval.split} split of {data_dir} is empty", "set eval.split, or convert again")
     trained_on = recorded_settings(run).get(TRAIN_SHA256)
-    if trained_on not in (None, sha256_of_file(data_dir / "train.jsonl")):
+    if trained_on is not None and trained_on != sha256_of_file(data_dir / "train.jsonl"):
         console.warn(
             f"{data_dir} was converted anew since {run.path} was trained: the {config.eval.split} split may "
             "hold questions that were trained on"
+        )
+    unread = sum(not is_read_by_rouge(row.answer) for row in rows)
+    if unread and any(name.startswith("rouge") for name in config.eval.metric_names):
+        console.warn(
+            f"{unread} of {len(rows)} reference answers have no ASCII letter or digit, and ROUGE reads nothing else: "
+            "answers to them score 0; go by chrf"
         )
     return rows
 

@@ -1,0 +1,39 @@
+"""What an evaluation says before any model is loaded."""
+
+from __future__ import annotations
+
+import json
+from pathlib import Path
+
+import pytest
+
+from medqa_cli.config.schema import Config, DataConfig, EvalConfig
+from medqa_cli.errors import InputError
+from medqa_cli.evaluation.metrics import is_read_by_rouge, rouge
+from medqa_cli.evaluation.run import evaluate
+
+
+@pytest.mark.parametrize("text", ["Gout hurts.", "5", "Боль", "痛み", "ß é", "İ", "?!"])
+def test_is_read_by_rouge_is_whether_a_text_equals_itself(text: str) -> None:
+    assert is_read_by_rouge(text) == (rouge(text, [text])["rouge1"] == 1)
+
+
+@pytest.mark.parametrize(("metrics", "warns"), [("all", True), (("rougeL",), True), (("chrf", "nll"), False)])
+def test_references_that_rouge_cannot_read_are_counted_in_a_warning(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str], metrics: tuple[str, ...], warns: bool
+) -> None:
+    """Otherwise ROUGE of Russian answers is 0 without a word."""
+    answers = ["Подагра — болезнь суставов.", "Gout is a disease of the joints.", "Болезнь глаз."]
+    lines = [
+        json.dumps({"id": str(n), "question": f"q{n}", "answer": answer, "topic": "", "source": ""})
+        for n, answer in enumerate(answers)
+    ]
+    (tmp_path / "test.jsonl").write_text("\n".join(lines) + "\n", encoding="utf-8")
+    config = Config(
+        run_dir=str(tmp_path / "run"),
+        data=DataConfig(dir=str(tmp_path)),
+        eval=EvalConfig(metrics=metrics),  # type: ignore[arg-type]
+    )
+    with pytest.raises(InputError):  # there is no adapter
+        evaluate(config, ["adapter"], None)
+    assert ("2 of 3 reference answers have no ASCII letter or digit" in capsys.readouterr().err) == warns
