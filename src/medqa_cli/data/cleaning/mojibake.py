@@ -78,6 +78,7 @@ _SUSPICIOUS = re.compile(
     f"[{_HIGH}]{{4}}|[а-яё][А-ЯЁ]{{2}}|[^\\W\\d_][\u2500-\u259f]|[\u2500-\u259f][^\\W\\d_]"
     "|[a-z][\u0400-\u04ff]|[\u0400-\u04ff][a-z]|[a-z][‚„†‡ˆ‰•˜™›‹¡¢£¥¦§¨©«¬®¯±³´¶¸¹»¼½¾¿÷Š][a-z]|[\u0400-\u04ff][®©¬¤¦¶µ±‡†]|[®©¬¤¦¶µ±‡†][\u0400-\u04ff]"
 )
+_BEYOND_ASCII = re.compile(r"[^\x00-\x7f](?:.*[^\x00-\x7f])?", re.DOTALL)
 _SHOWN_WORDS, _LONGEST_SHOWN = 3, 60
 _LONE_CAPITAL, _RIGHT_LETTER = re.compile(r"(?<![^\W_])Ã(?= )(?! \w+Ã)"), re.compile("[à-ÿ]")
 _LOST_SPACE = re.compile("Ã(?:  | (?=[^ ])| ?$)")  # of à: its second byte is a space that does not break
@@ -205,13 +206,16 @@ def _bytes_of(text: str, table: dict[int, int]) -> bytes | None:
 
 def looks_garbled(text: str) -> bool:
     """Tell whether a text still holds signs of a wrong decoding, lost characters (U+FFFD) among them."""
-    if text.isascii():
+    beyond = None if text.isascii() else _BEYOND_ASCII.search(text)
+    if beyond is None:
         return False
-    if _LEFTOVER.search(_named_letters(text)) is not None or any(
-        _scripts(_utf8(run[0])) for run in _GARBLED_WORD.finditer(text)
+    # The patterns are slow, and none looks further than two characters from those beyond ASCII.
+    part = text[max(0, beyond.start() - 2) : beyond.end() + 2]
+    if _LEFTOVER.search(_named_letters(part)) is not None or any(
+        _scripts(_utf8(run[0])) for run in _GARBLED_WORD.finditer(part)
     ):
         return True
-    return _SUSPICIOUS.search(text) is not None and _probability(text) <= _IMPROBABLE
+    return _SUSPICIOUS.search(part) is not None and _probability(text) <= _IMPROBABLE
 
 
 def _named_letters(text: str) -> str:

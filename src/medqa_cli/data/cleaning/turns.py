@@ -51,7 +51,7 @@ def has_more_turns(question: str, answer: str) -> bool:
         question: the cleaned question.
         answer: the cleaned answer.
     """
-    if any(sign in answer for sign in _NEXT_PROMPT):
+    if any(sign[0] in answer and sign in answer for sign in _NEXT_PROMPT):  # a single character is found faster
         return True
     turns = _turns(answer)
     if turns:
