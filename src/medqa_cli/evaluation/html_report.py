@@ -7,10 +7,8 @@ from __future__ import annotations
 
 import difflib
 from collections.abc import Mapping, Sequence
-from functools import cache
 from typing import Any
 
-from jinja2 import Environment
 from markupsafe import Markup, escape
 
 from medqa_cli.console import printable
@@ -20,19 +18,6 @@ from medqa_cli.evaluation.samples import Sample
 from medqa_cli.resources import template_environment
 
 Row = tuple[str, Mapping[str, Any], str]  # label, figures by name, class of the table's row
-
-
-@cache
-def _templates() -> Environment:
-    # What no reader sees (a zero byte, an escape) is U+FFFD.
-    environment = template_environment(lambda value: printable(value) if type(value) is str else value, autoescape=True)
-    environment.globals |= {
-        "baseline_sentences": baseline_sentences,
-        "panels_of": _panels,
-        "rows_of": _rows,
-        "verdict": verdict,
-    }
-    return environment
 
 
 def make_page(results: Mapping[str, Any], samples: Mapping[str, Sequence[Sample]]) -> str:
@@ -53,16 +38,20 @@ def make_page(results: Mapping[str, Any], samples: Mapping[str, Sequence[Sample]
             f"Ordered by ROUGE-L, {' - '.join(compared)}. Marked: words that the reference does not have in this "
             "place. Flagged: answers that repeat themselves or were cut off."
         )
-    return (
-        _templates()
-        .get_template("report.html.j2")
-        .render(
-            results=results,
-            models=", ".join(samples),
-            legend=legend,
-            topics=sorted({sample.topic for sample in next(iter(samples.values())) if sample.topic}),
-            questions=_questions(samples, compared),
-        )
+    # What no reader sees (a zero byte, an escape) is U+FFFD.
+    environment = template_environment(lambda value: printable(value) if type(value) is str else value, autoescape=True)
+    environment.globals |= {
+        "baseline_sentences": baseline_sentences,
+        "panels_of": _panels,
+        "rows_of": _rows,
+        "verdict": verdict,
+    }
+    return environment.get_template("report.html.j2").render(
+        results=results,
+        models=", ".join(samples),
+        legend=legend,
+        topics=sorted({sample.topic for sample in next(iter(samples.values())) if sample.topic}),
+        questions=_questions(samples, compared),
     )
 
 
