@@ -16,6 +16,7 @@ from medqa_cli.data.encodings.plausibility import (
     NAMES_LETTERS,
     UNIT,
     best_latin_share,
+    is_of_several_languages,
     is_ordinary,
     latin_score,
     latin_share,
@@ -27,6 +28,7 @@ from medqa_cli.data.languages import latin_languages, likeliest_language
 from medqa_cli.resources import load_yaml
 
 WINDOWS_1252 = "cp1252"
+_DOS = ("cp437", "cp7", "cp85", "cp86")
 _EAST_ASIAN = ("Chinese", "Japanese", "Korean")
 
 ENOUGH = 0.9  # of what is beyond ASCII has to make sense
@@ -34,6 +36,7 @@ _LEAD = 0.005  # by how much a reading has to beat another one that differs
 _OF_RARE = 0.97  # what a rare encoding has to be better by
 _SHORT = 1 << 11  # bytes in which a rare encoding may be the right one though a common one makes sense
 _CANDIDATE = 0.4
+_PLAUSIBLE = 0.67
 _CANDIDATE_OF_RARE = 0.9
 _LEAST_OF_COMMON = 0.6
 _MOST_CANDIDATES = 6
@@ -176,7 +179,9 @@ def _readings(data: bytes, language: str, *, are_rare: bool) -> list[Reading]:
     readings = []
     for codec, page in code_pages().items():
         if page.is_rare == are_rare and (text := _decoded(data, codec)) is not None:
-            score = latin_score(text, language) if page.script == "Latin" else JUDGES[page.script](text)
+            # No program under DOS wrote soft hyphens.
+            judged = text.replace("\xad", "\ufffd") if codec.startswith(_DOS) else text
+            score = latin_score(judged, language) if page.script == "Latin" else JUDGES[page.script](text)
             readings.append(Reading(codec, data, text, score * (_OF_RARE if are_rare else 1.0)))
     return readings
 
@@ -190,20 +195,25 @@ def _among_latin(best: Reading, readings: Sequence[Reading]) -> Recognised:
     for rival in sorted(readings, key=lambda reading: pages[reading.codec].is_rare):
         if not is_latin(rival.codec) or letters_of(rival.text) == letters_of(best.text):
             continue
-        pairs = [pair for pair in deciding_words(best, rival) if own or not is_ordinary(pair[0])]
+        all_pairs = deciding_words(best, rival)
+        terms = sum(len(its) > 2 and _has_term(its) and not _has_term(mine) for mine, its in all_pairs)
+        if 2 * terms > len(all_pairs) and not pages[rival.codec].is_rare:
+            return Recognised(rival)
+        pairs = [pair for pair in all_pairs if own or not is_ordinary(pair[0])]
         if own:
             pairs = [pair for pair in pairs if _LETTER_IN_A_WORD.search(pair[1]) or not is_ordinary(pair[0])]
         if not pairs:
             continue
         mine, its = (" ".join(pair[side] for pair in pairs) for side in (0, 1))
         # Half of the words are known as a text has them that is read as Windows-1252.
-        are_terms = 2 * sum(not _terms().isdisjoint(_WORD.findall(word.lower())) for word, _ in pairs) >= len(pairs)
+        are_terms = 2 * sum(_has_term(word) for word, _ in pairs) >= len(pairs)
         if best_latin_share(its) < ENOUGH or _NO_LETTER_IN_A_WORD.search(its) or are_terms:
             continue
         if not any(is_ordinary(pair[0]) for pair in pairs) and all(UNIT.fullmatch(pair[1]) for pair in pairs):
             return Recognised(rival)
         is_no_word = bool(_NO_LETTER_IN_A_WORD.search(mine))
         is_improbable = is_no_word or latin_share(mine, own or NAMES_LETTERS) < _IMPROBABLE
+        is_improbable |= not own and is_of_several_languages(mine)
         is_of_language = not own or is_no_word or latin_share(its, own) >= ENOUGH
         if is_improbable and is_of_language and told:
             return Recognised(rival, (), (best,))
@@ -217,9 +227,17 @@ def _among_latin(best: Reading, readings: Sequence[Reading]) -> Recognised:
             return Recognised(None, _candidates([rival, best, *readings]))
         if not told and (is_improbable or is_common):
             return Recognised(None, _candidates(readings))
-        if is_common and (is_improbable or not own):
+        if is_common and (is_improbable or not own or best.codec != WINDOWS_1252):
             doubt.append(rival)
+    # The commonest page reads as good words as the best one does: no one can tell.
+    is_undecided = best.codec != WINDOWS_1252 and not own and any(other.codec == WINDOWS_1252 for other in doubt)
+    if is_undecided or (pages[best.codec].is_rare and _NO_LETTER_IN_A_WORD.search(best.text)):
+        return Recognised(None, _candidates(readings))
     return Recognised(best, (), tuple(doubt))
+
+
+def _has_term(word: str) -> bool:
+    return not _terms().isdisjoint(_WORD.findall(word.lower()))
 
 
 def _letters_of_words(text: str, told: Collection[str]) -> int:
@@ -270,12 +288,17 @@ def _tokens(data: bytes, codecs: Sequence[str]) -> Iterator[bytes]:
 
 
 def _candidates(readings: Sequence[Reading]) -> tuple[Reading, ...]:
-    """Return the most probable readings, each with other letters than those before it."""
-    weights = [_weight_as_candidate(reading) for reading in readings]
+    """Return the probable readings, each with other letters than those before it; of equals the commoner first."""
+    weights = {reading.codec: _weight_as_candidate(reading) for reading in readings}
+    order = list(code_pages())
+
+    def rank(reading: Reading) -> tuple[bool, int]:
+        is_plausible = weights[reading.codec] >= _PLAUSIBLE and not _NO_LETTER_IN_A_WORD.search(reading.text)
+        return not is_plausible, order.index(reading.codec)
+
     found: dict[str, Reading] = {}
-    for number in sorted(range(len(readings)), key=lambda number: -weights[number]):
-        if weights[number] > _CANDIDATE:
-            found.setdefault(letters_of(readings[number].text), readings[number])
+    for reading in sorted((one for one in readings if weights[one.codec] > _CANDIDATE), key=rank):
+        found.setdefault(letters_of(reading.text), reading)
     return tuple(found.values())[:_MOST_CANDIDATES]
 
 

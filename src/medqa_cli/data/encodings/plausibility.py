@@ -22,7 +22,7 @@ _OUT_OF_PLACE = re.compile(
     r"|(?<=\S)[≤≥≠≈](?!\s?[\d<>=−-])"  # a number follows, or spaces stand on both sides
     r"|(?<=\w)[∞√∑]|[∞√∑](?=[^\W\d_])"
     r"|(?<=[^\W\d_])[²³¹](?=[²³¹]+[^\W\d_])|(?<=[^\W\d_][²³¹])[²³¹](?=[^\W\d_])"
-    r"|(?<!\w)´|(?<!\d)¢|«(?![^«]{1,400}»)"
+    r"|(?<!\w)´|\xad(?![^\W\d_])|(?<!\d)¢|«(?![^«]{1,400}»)"
     r"|(?<=\d\s)[¡¿]|[¡¿](?![^\W\d_]{2}|\s?[\"'(“‘«A-Z])|¡C\b"
     r"|(?<!\d)(?<!\d\s)[£€¥](?!\s?\d)"
 )
@@ -42,6 +42,8 @@ _ENOUGH_HAN = 8
 _MOST_HIGH = 0.6
 _FEW = 6  # letters that say nothing by their number
 _SHORT_U = re.compile("(?<![аеёиоуыэюяі])ў", re.IGNORECASE)  # a letter that stands behind vowels only
+_SOUTHERN, _NOT_SOUTHERN = re.compile("[ђѓљњћќџѕј]", re.IGNORECASE), re.compile("[йьыъэюящё]", re.IGNORECASE)
+_SOUTHERN_WEIGHT = 4
 _GREEK_IN_TERMS = re.compile(r"(?<![^\W_])[α-ωΔ](?=-[^\W\d_]{2})|(?<=[A-Z]-)[α-ω](?!\w)")
 _THAI_RUN = 6  # characters in a row, at the least
 _NOT_ASCII = re.compile(r"[^\x00-\x7f]")
@@ -75,6 +77,12 @@ def best_latin_share(text: str) -> float:
     """Judge a reading as ``latin_score`` does, by the alphabet of the one language that fits it best."""
     letters = _LatinLetters(unicodedata.normalize("NFC", text))
     return max(letters.share(alphabet) for alphabet, _ in latin_languages().values())
+
+
+def is_of_several_languages(text: str) -> bool:
+    """Tell whether most of the words with letters beyond ASCII have letters that no single language has together."""
+    words = [found[0] for found in _HIGH_WORD.finditer(text)]
+    return 2 * sum(best_latin_share(word) < 1 for word in words) > len(words)
 
 
 class _LatinLetters:
@@ -217,6 +225,13 @@ def _in_script(text: str, first: int, last: int, common: str, rare: str) -> floa
     return factor * good / (good + bad) * max(0.0, min(1.0, lead / letters.total() / _LEAD_OF_COMMON))
 
 
+def _cyrillic(text: str) -> float:
+    """Judge a reading in Cyrillic: letters of Serbian and Macedonian stand in no text with those of its neighbors."""
+    score = _in_script(text, 0x400, 0x52F, "оеаинтсрвлкі", "ъщфэцюжхшйёґўђ")
+    southern, others = len(_SOUTHERN.findall(text)), len(_NOT_SOUTHERN.findall(text))
+    return score * max(0.0, 1 - _SOUTHERN_WEIGHT * southern / (southern + others)) if others > southern else score
+
+
 def _greek(text: str) -> float:
     """Judge a reading in Greek, or one with Greek letters as terms have them: ``α-synuclein``, ``TNF-α``."""
     beyond = _NOT_ASCII.findall(text)
@@ -296,7 +311,7 @@ def _korean(text: str) -> float:
 
 JUDGES: dict[str, Callable[[str], float]] = {
     "Latin": latin_score,
-    "Cyrillic": partial(_in_script, first=0x400, last=0x52F, common="оеаинтсрвлкі", rare="щъфэцюжхшйёґўђ"),
+    "Cyrillic": _cyrillic,
     "Greek": _greek,
     "Hebrew": partial(_in_script, first=0x590, last=0x5FF, common="יוהלתארבמש", rare="זטגסצץףך"),
     "Arabic": partial(_in_script, first=0x600, last=0x6FF, common="الينمرتوبةده", rare="ظغضطثذخزئؤ"),

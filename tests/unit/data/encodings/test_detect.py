@@ -192,6 +192,73 @@ def test_one_name_that_reads_well_in_two_encodings_is_shown_in_both(
     assert warning.endswith("name the one that is right: --set data.encoding=NAME")
 
 
+@pytest.mark.parametrize(
+    ("words", "codec", "taken"),
+    [
+        # One Czech name in English: Windows-1252 reads letters that no language has in one word.
+        ("Dvořák", "cp1250", True),
+        ("Jiří", "cp1250", True),
+        # Terms that are known, and not so as Windows-1252 reads them.
+        ("señor jalapeño", "mac_roman", True),
+        # Letters of several languages that each make a word: both are named.
+        ("Kovačič", "cp1250", False),
+        ("Erdős", "cp1250", False),
+        ("Ödön", "mac_roman", False),
+    ],
+)
+@pytest.mark.parametrize("rest", [ENGLISH, ENGLISH * 9])
+def test_a_few_words_of_another_page_in_english_are_read_or_shown_in_both(
+    tmp_path: Path, words: str, codec: str, taken: bool, rest: str
+) -> None:
+    path = write(tmp_path / "qa.tsv", f"question\tanswer\n{rest}What is {words}?\tA word.\n".encode(codec))
+    (warning,) = detect_encoding(path, "qa.tsv").warnings
+    assert (words in text_of(path)) == taken
+    assert words.split()[0] in warning
+    assert "--set data.encoding=NAME" in warning
+
+
+@pytest.mark.parametrize(
+    ("words", "codec"), [("Nagy László", "mac_roman"), ("Ørsted Åse", "cp850"), ("Ørsted Åse", "mac_roman")]
+)
+def test_names_in_french_without_accents_are_shown_as_both_pages_read_them(
+    tmp_path: Path, words: str, codec: str
+) -> None:
+    french = "Comment traiter la toux ?\tAvec du repos et des boissons chaudes pour le malade.\n" * 9
+    path = write(tmp_path / "qa.tsv", f"question\tanswer\n{french}Qui est {words} ?\tUn docteur connu.\n".encode(codec))
+    (warning,) = detect_encoding(path, "qa.tsv").warnings
+    assert all(word in warning for word in words.split() if not word.isascii())
+    assert {"mac_roman reads", "cp850 reads"} <= set(re.findall(r"\w+ reads", warning))
+
+
+@pytest.mark.parametrize("rows", [4, 12, 200])
+@pytest.mark.parametrize("language", ["ru"])
+def test_maccyrillic_is_not_read_with_letters_of_serbian(tmp_path: Path, language: str, rows: int) -> None:
+    text = table(language, rows)
+    assert text_of(write(tmp_path / "qa.tsv", text.encode("mac_cyrillic"))) == text
+
+
+def test_letters_of_serbian_stay(tmp_path: Path) -> None:
+    text = "question\tanswer\nШта је грозница?\tЉуди је имају када је њихово тело топло. Џабе је чекати, ђаче.\n" * 4
+    assert text_of(write(tmp_path / "qa.tsv", text.encode("cp1251"))) == text
+
+
+def test_no_reading_has_signs_for_letters_in_a_rare_page(tmp_path: Path) -> None:
+    content = f"question\tanswer\n{ENGLISH}Who was Dvořák?\tA composer.\n".encode("cp852")
+    with pytest.raises(InputError, match='cp852 reads "Dvořák"'):
+        text_of(write(tmp_path / "qa.tsv", content))
+
+
+def test_candidates_stand_in_the_order_of_how_common_they_are(tmp_path: Path) -> None:
+    content = f"question\tanswer\n{ENGLISH}Who were Yıldız and Şahin?\tDoctors.\n".encode("cp1254")
+    with pytest.raises(InputError) as error:
+        text_of(write(tmp_path / "qa.tsv", content))
+    offered = re.findall(r"(\w+) reads \"", error.value.message)
+    in_use = [codec for codec in offered if codec in ("cp1252", "cp1250", "cp1254", "cp1257", "cp1258")]
+    # Behind them those in which the names have letters that no language has together.
+    assert in_use == ["cp1252", "cp1254", "cp1250", "cp1257", "cp1258"]
+    assert "(perhaps cp1252)" in error.value.hint
+
+
 @pytest.mark.parametrize("name", ["Ménière", "naïve", "señor", "Sjögren", "café", "Behçet’s"])
 def test_a_term_of_english_texts_in_windows_1252_needs_no_warning(tmp_path: Path, name: str) -> None:
     path = write(tmp_path / "qa.tsv", f"question\tanswer\n{ENGLISH}What is {name}?\tA word.\n".encode("cp1252"))
