@@ -1,12 +1,14 @@
-"""Find the name that a misspelled one probably means, and suggest it; used by every message that does."""
+"""Names in messages: lists of them, and the one that a misspelled one probably means."""
 
 from __future__ import annotations
 
 import difflib
-from collections.abc import Iterable
+from collections.abc import Iterable, Mapping, Sequence
 
 # Every word with one letter left out or two swapped finds its key; a lower one finds keys that say something else.
 CUTOFF = 0.65
+MOST_NAMES = 20
+LONGEST_NAME = 40
 
 
 def similarity(word: str, name: str) -> float:
@@ -33,6 +35,19 @@ def did_you_mean(word: str, names: Iterable[str]) -> str:
 def suggestion(name: str | None) -> str:
     """Return the end of a message that suggests a name; nothing for None."""
     return f"; did you mean '{name}'?" if name else ""
+
+
+def listed(names: Sequence[str]) -> str:
+    """Return the names quoted and separated by commas, long names and long lists cut."""
+    shown = [f"'{name if len(name) <= LONGEST_NAME else name[: LONGEST_NAME - 3] + '...'}'" for name in names]
+    more = len(names) - MOST_NAMES
+    return ", ".join(shown[:MOST_NAMES]) + (f" and {more} more" if more > 0 else "")
+
+
+def counted(counts: Mapping[str, int]) -> str:
+    """Return ``48 exact_duplicate, 5 empty_answer``, the most frequent first."""
+    ordered = sorted(counts.items(), key=lambda item: (-item[1], item[0]))
+    return ", ".join(f"{count:,} {reason}" for reason, count in ordered)
 
 
 def _folded(name: str) -> str:

@@ -23,8 +23,8 @@ from medqa_cli.data.normalize import key_of, normalize, page_key
 from medqa_cli.data.reading.rows import ColumnNames, UnreadRow
 from medqa_cli.data.reading.sources import open_sources
 from medqa_cli.data.topics.topics import LEAST_TOPICS, TopicCounts, count_topics, pages_tell, topic_names, topic_of
-from medqa_cli.data.wording import listed
 from medqa_cli.errors import InputError, MedqaError
+from medqa_cli.spelling import listed
 
 KINDS = ("question", "answer", "near_duplicate_answer", "topic")
 HELD_OUT = {"test": ("train", "validation"), "validation": ("train",)}

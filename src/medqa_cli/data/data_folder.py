@@ -9,8 +9,8 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
-from medqa_cli.data.wording import listed
 from medqa_cli.errors import InputError
+from medqa_cli.spelling import listed
 
 SPLITS = ("train", "validation", "test")
 REPORT_NAME = "report.json"

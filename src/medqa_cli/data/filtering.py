@@ -3,30 +3,30 @@
 from __future__ import annotations
 
 import hashlib
+import marshal
 from collections import Counter
-from collections.abc import Collection
+from collections.abc import Collection, Iterator
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any, BinaryIO, NamedTuple
 
 from medqa_cli import console
 from medqa_cli.config.schema import DataConfig
 from medqa_cli.data.cleaning.mojibake import garbled_words, mojibake
-from medqa_cli.data.cleaning.non_answers import non_answer
-from medqa_cli.data.cleaning.reasons import enabled_reasons, how_to_keep
+from medqa_cli.data.cleaning.reasons import enabled_reasons, how_to_keep, non_answer
 from medqa_cli.data.cleaning.rules import clean, enabled_rules
 from medqa_cli.data.languages import told_language
 from medqa_cli.data.normalize import NONE, RowKeys, is_empty, normalize, row_keys
 from medqa_cli.data.reading.rows import RawRow, SourceRows, UnreadRow
-from medqa_cli.data.spool import SpooledRow, as_read, write_spooled
 from medqa_cli.data.topics.topics import ColumnOfOneTopic, asked_topic, given_topic, topic_names
-from medqa_cli.data.wording import counted
 from medqa_cli.errors import InputError
+from medqa_cli.spelling import counted
 
 if TYPE_CHECKING:
     from medqa_cli.data.near_duplicates import RowSketches
 
 ROWS_PER_UPDATE = 1000
+_LENGTH_BYTES = 8
 # With fewer than this many kept of so many rows, the rest is not read.
 ROWS_BEFORE_GIVING_UP, FEWEST_KEPT = 500_000, 50
 _GENERAL_ADVICE = "check the file, or whether data.question_column and data.answer_column name the right columns"
@@ -39,6 +39,80 @@ _ADVICE = {
     "unresolved_option": "write the text of the right option into the answer's column",
     "impossible_question": "give questions that have an answer",
 }
+
+
+class SpooledRow(NamedTuple):
+    """A row between the two passes: as it was read, and its cleaned texts where it passed the filters.
+
+    Attributes:
+        row: its number in ``file``, from 1.
+        line: its line in the file or the sheet, where there is one.
+        file: empty where the source is one file.
+        reason: why it is rejected. Empty: it passed, and only then the fields from ``question`` on hold anything.
+        raw_question: as it was read.
+        raw_answer: as it was read.
+        text: all of a row that could not be taken apart.
+        detail: more on the reason.
+        question: cleaned.
+        answer: cleaned.
+        topic: of the topic column or of the question.
+        source: what it is from.
+        question_topic: the topic that the question names, while the topic column may be useless.
+        changed: names of the cleaning rules that changed it.
+        language: of its answer.
+        garbled: a garbled part of it, shown to the user.
+    """
+
+    row: int
+    line: int | None
+    file: str
+    reason: str
+    raw_question: str
+    raw_answer: str
+    text: str = ""
+    detail: str = ""
+    question: str = ""
+    answer: str = ""
+    topic: str = ""
+    source: str = ""
+    question_topic: str = ""
+    changed: tuple[str, ...] = ()
+    language: str = ""
+    garbled: str = ""
+
+    @property
+    def place(self) -> str:
+        """Where the row is, for a message: ``jan.csv row 7 (line 9)``."""
+        line = "" if self.line is None else f" (line {self.line})"
+        return f"{self.file} row {self.row}{line}".lstrip()
+
+    def rejected(self) -> dict[str, Any]:
+        """Return the line of ``rejected.jsonl``."""
+        entry = {"row": self.row, "reason": self.reason, "question": self.raw_question, "answer": self.raw_answer}
+        if self.line is not None:
+            entry["line"] = self.line
+        optional = {"file": self.file, "text": self.text, "detail": self.detail}
+        return entry | {name: value for name, value in optional.items() if value}
+
+
+def as_read(row: RawRow | UnreadRow, reason: str) -> SpooledRow:
+    """Return the row as it was read, with the reason why it is rejected."""
+    if isinstance(row, UnreadRow):
+        return SpooledRow(row.row, row.line, row.file, reason, row.question, row.answer, row.text, row.detail)
+    return SpooledRow(row.row, row.line, row.file, reason, row.question, row.answer)
+
+
+def write_spooled(file: BinaryIO, row: SpooledRow) -> None:
+    """Write one row to a spool file: its length and its fields as Python writes them, in a tenth of JSON's time."""
+    data = marshal.dumps((*row,))
+    file.write(len(data).to_bytes(_LENGTH_BYTES, "little") + data)
+
+
+def read_spooled(path: Path) -> Iterator[SpooledRow]:
+    """Yield the rows of a spool file."""
+    with open(path, "rb") as file:
+        while length := file.read(_LENGTH_BYTES):
+            yield SpooledRow._make(marshal.loads(file.read(int.from_bytes(length, "little"))))
 
 
 @dataclass

@@ -3,22 +3,23 @@
 from __future__ import annotations
 
 import contextlib
+import json
 from collections import Counter
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import TextIO
+from typing import Any, TextIO
 
 from medqa_cli.config.schema import DataConfig
 from medqa_cli.data.data_folder import REJECTED_NAME, SPLITS
-from medqa_cli.data.filtering import Filtered
+from medqa_cli.data.filtering import Filtered, SpooledRow, read_spooled
 from medqa_cli.data.normalize import RowKeys, key_of, normalize
-from medqa_cli.data.spool import SpooledRow, create, read_spooled, write_line
 from medqa_cli.data.token_lengths import TokenLengths
 from medqa_cli.data.topics.paraphrases import paraphrase
 
 SHOWN_GARBLED = 5  # rows
 ID_DIGITS = 16
+_ENCODER = json.JSONEncoder(ensure_ascii=False)
 Render = Callable[[str, str], str]
 """Makes the ``text`` of a question and an answer."""
 
@@ -75,8 +76,8 @@ def write_rows(
     """
     passed = zip(filtered.keys, places, strict=True)
     with contextlib.ExitStack() as stack:
-        files = {name: stack.enter_context(create(folder / f"{name}.jsonl")) for name in SPLITS}
-        files["rejected"] = stack.enter_context(create(folder / REJECTED_NAME))
+        files = {name: stack.enter_context(_create(folder / f"{name}.jsonl")) for name in SPLITS}
+        files["rejected"] = stack.enter_context(_create(folder / REJECTED_NAME))
         writer = _Writer(files, filtered, data.paraphrases_per_question, seed, render, lengths)
         for row in read_spooled(spool_path):
             if row.reason:
@@ -111,7 +112,7 @@ class _Writer:
     def reject(self, row: SpooledRow) -> None:
         self.written.rejected[row.reason] += 1
         self.written.examples.setdefault(row.reason, row.place)
-        write_line(self._files["rejected"], row.rejected())
+        _write_line(self._files["rejected"], row.rejected())
 
     def keep(self, row: SpooledRow, key: RowKeys, split: str) -> None:
         written, row_id = self.written, unique_id(key.pair, self._taken_ids)
@@ -149,7 +150,7 @@ class _Writer:
         }
         if self._paraphrases_per_question:
             line["paraphrase_of"] = paraphrase_of  # in each row, so that all rows have the same keys
-        write_line(self._files[split], line)
+        _write_line(self._files[split], line)
         return text
 
 
@@ -158,3 +159,14 @@ def unique_id(pair: bytes, taken: Counter[str]) -> str:
     short = pair.hex()[:ID_DIGITS]
     taken[short] += 1
     return short if taken[short] == 1 else f"{short}-{taken[short]}"
+
+
+def _create(path: Path) -> TextIO:
+    """Open a new JSON Lines file for writing."""
+    # A lone surrogate of a rejected row is written as \\udXXX, which JSON reads back.
+    return open(path, "w", encoding="utf-8", errors="backslashreplace", newline="\n")
+
+
+def _write_line(file: TextIO, value: dict[str, Any]) -> None:
+    """Write one line."""
+    file.write(_ENCODER.encode(value) + "\n")

@@ -12,9 +12,8 @@ from collections.abc import Sequence, Set
 from dataclasses import replace
 
 from medqa_cli.data.reading.rows import ColumnNames, Columns
-from medqa_cli.data.wording import listed
 from medqa_cli.errors import InputError
-from medqa_cli.spelling import did_you_mean
+from medqa_cli.spelling import did_you_mean, listed
 
 # The first name of each wins over the others; two of the others in one file are ambiguous.
 CANDIDATES = {

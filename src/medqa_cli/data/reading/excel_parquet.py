@@ -16,8 +16,8 @@ from typing import Any
 from medqa_cli.data.reading.archives import damage_reported
 from medqa_cli.data.reading.columns import find_columns
 from medqa_cli.data.reading.rows import Caps, CellRow, CellTable, ColumnNames, Columns, EmptyTable, Expansion, TableFile
-from medqa_cli.data.wording import listed
 from medqa_cli.errors import InputError
+from medqa_cli.spelling import listed
 
 MOST_TITLES = 5  # filled rows that may stand above the header
 BATCH_ROWS = 64  # a cell of some megabytes costs nothing in the file where it is repeated

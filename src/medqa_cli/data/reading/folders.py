@@ -15,8 +15,8 @@ from medqa_cli.data.reading import medquad_xml
 from medqa_cli.data.reading.archives import Container, Member, Scratch, open_container, read_member
 from medqa_cli.data.reading.rows import ColumnNames, Columns, EmptyTable, Rows, TableFile
 from medqa_cli.data.reading.tables import open_table, table_suffix
-from medqa_cli.data.wording import counted, listed
 from medqa_cli.errors import InputError
+from medqa_cli.spelling import counted, listed
 
 ARCHIVE_SUFFIXES = (".zip", ".tar", ".tgz", ".tar.gz")
 LARGEST_LICENCE_TEXT = 1_000_000

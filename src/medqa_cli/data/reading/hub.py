@@ -18,9 +18,8 @@ from medqa_cli.data.reading.columns import find_columns
 from medqa_cli.data.reading.folders import Part
 from medqa_cli.data.reading.pairs import questions_and_answers
 from medqa_cli.data.reading.rows import CellRow, CellTable, ColumnNames, Columns, Table, TableFile
-from medqa_cli.data.wording import listed
 from medqa_cli.errors import InputError
-from medqa_cli.spelling import did_you_mean
+from medqa_cli.spelling import did_you_mean, listed
 
 SPLIT_ORDER = ("train", "validation", "test")
 

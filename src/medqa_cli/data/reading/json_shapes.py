@@ -8,8 +8,8 @@ from typing import Any
 
 from medqa_cli.data.reading.columns import find_columns
 from medqa_cli.data.reading.rows import ColumnNames, EmptyTable
-from medqa_cli.data.wording import listed
 from medqa_cli.errors import InputError
+from medqa_cli.spelling import listed
 
 IMPOSSIBLE = "impossible_question"
 _FROM_PANDAS = "from pandas: frame.to_json(FILE, orient='records')"

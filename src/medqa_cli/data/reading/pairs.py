@@ -22,7 +22,7 @@ from medqa_cli.data.reading.multiple_choice import (
 )
 from medqa_cli.data.reading.rows import CellRow, CellTable, Columns, RawRow, Table, TableFile, UnreadRow
 from medqa_cli.data.reading.table_form import NO_INPUT, Form, exchange_text, find_form
-from medqa_cli.data.wording import listed
+from medqa_cli.spelling import listed
 
 ROWS_LOOKED_AT = 1000  # of the first rows, to tell what a form means
 ROWS_READ_ON = 100_000  # of a table of options whose numbers tell too little so far

@@ -14,8 +14,8 @@ from pathlib import Path
 from typing import NamedTuple, TextIO
 
 from medqa_cli.confined import Limits
-from medqa_cli.data.wording import listed
 from medqa_cli.errors import InputError
+from medqa_cli.spelling import listed
 
 LARGEST_RATIO = 100  # text packs to a fifth or a tenth, a bomb to a thousandth
 
