@@ -1,14 +1,17 @@
-r"""The cleaning rules for marks that programs put around a text: of prompts, of speakers, and ``\n`` written out."""
+"""Marks of prompts and speakers: the cleaning rule for those around a text, and the next turns of a talk within it.
+
+In doubt there is no turn: a definition ("Patient: a child under five"), and a talk that the question asks for or that
+the answer shows as an example, are none.
+"""
 
 from __future__ import annotations
 
 import re
-import unicodedata
+from collections.abc import Iterable
 from functools import cache
 from typing import NamedTuple
 
-from medqa_cli.data.cleaning.turns import is_talk
-from medqa_cli.data.speakers import ASSISTANT, USER, marks
+from medqa_cli.data.speakers import ASSISTANT, USER, marks, persons
 
 # Tokens of training texts, at either end.
 _TOKEN = (
@@ -27,26 +30,36 @@ _MARK_SIGN = re.compile(r"[:：<\[#>]")
 # "A: 5 mg, B: 10 mg" is a list, and "A: asthma. P: inhaler." a doctor's note (SOAP).
 _LETTERED = re.compile(r"\s*A\s*[:：].*?(?<!\w)[BPSO]\s*[:：]", re.DOTALL)
 
-# Commands of LaTeX that begin with n or t: \nu is no break before a "u".
-_LATEX = frozenset(
-    re.findall(
-        r"\w+",
-        """nu ne neq nabla not notin ni newline newcommand nolimits normalsize noindent nonumber natural nearrow nwarrow
-        nmid nless ngtr nleq ngeq nparallel nsim ncong nexists nsubseteq nsupseteq neg nobreak
-        times tau theta text textbf textit textrm texttt textsc textsuperscript textsubscript tan tanh to top tilde
-        triangle triangleq therefore tfrac tiny title table tableofcontents tbinom thinspace tag tabular thickapprox
-        thicksim textstyle trianglelefteq tt ti""",
-    )
+_SENTENCE_ENDS = r".!?。！？…؟।॥۔”\"»)"
+_SURE = ("Patient", "病人", "患者")  # within a line: others ("Human") may name what a sentence is about
+_NEXT_PROMPT = ("[INST]", "<|im_start|>", "### Instruction")
+_LONGEST_NAME = 20  # characters, with spaces behind it
+_LOOKED_AT = 400  # characters of a turn, and before the first
+
+# Who speaks asks, thanks, or says "I" or "you".
+_SPEECH = re.compile(
+    r"[?？؟]|[\u03ac-\u03ce];|\b(?:i|i['’]\w{1,2}|my|me|mine|we|our|us|you|your|yes|no|ok|okay|thanks?|hello|hi|please|sorry)\b"
+    r"|[我您你咱谢吗私]|ます|です|\b(?:ich|mir|mich|mein\w*|sie|ihnen|danke|ja|nein|je|j['’]|moi|mon|ma|mes|vous|merci|oui"
+    r"|yo|mi|usted|tengo|gracias|sí|em|tinc|gràcies|io|mia|mio|lei|ho|grazie|eu|meu|minha|tenho|você|obrigad[oa]"
+    r"|ik|mij|mijn|u|bedankt|jag|mig|min|mitt|tack|jeg|meg|takk|tak|minä|minun|kiitos|mnie|mam|mój|moja|pani?|dziękuję"
+    r"|já|mám|mě|ma|děkuji|ďakujem|mă|mulțumesc|nekem|köszönöm|ben|bana|benim|teşekkür\w*|siz|saya|anda|terima kasih"
+    r"|tôi|em|cháu|cảm ơn|ạ)\b"
+    r"|\b(?:я|мне|меня|мой|моя|вы|вас|спасибо|да|нет|мені|мене|дякую|ви|так|ні|μου|εγώ|ευχαριστώ|σας|ναι|έχω)\b"
+    r"|저|제가|감사|니다|요(?=[.!\s]|$)|أنا|شكر|لدي|عندي|نعم|ممنون|مرسی|شما|בתודה|תודה|אני|שלי"
+    r"|मैं|मुझे|मेर|धन्यवाद|आप|ผม|ฉัน|ขอบคุณ|ครับ|ค่ะ|คะ",
+    re.IGNORECASE,
 )
-_WRITTEN = re.compile(r"\\r\\n|\\n|\\t")
-_OTHER_ESCAPE = re.compile(r"\\(?!r\\n|[nt])")
-_WORD_AFTER = re.compile(r"[A-Za-z]*")
-_PATH = re.compile(r"(?:[A-Za-z]:\\|\\\\)[^\s\"'<>|]*$")
-# Beside a sign of a pattern or a program: "[^\n]+", "\d+\n", "'\n'".
-_PATTERN_BEFORE = re.compile(r"(?:[\[^|/\\(\"'`]|\\[dwsbDWSB.][+*?]?|\\[dwsbDWSB.]\{[\d,]*\})$")
-_PATTERN_AFTER = re.compile(r"[+?{\]|/]|\*(?!\s)|\\[dwsbDWSB.]")
-_SENTENCE_ENDS = ".!?:;,)。！？：；，）…"
-_WINDOW = 200  # characters before a sign that are read
+_DEFINES = re.compile(r"\s*(?:(?:an?|any|someone|anyone|one|usually|mostly|the (?:person|one|man|woman))\b|\d)")
+_SHOWN = re.compile(
+    r"\b(?:dialog\w*|diálogo|conversation|conversación|conversazione|role[- ]?play\w*|(?:tran)?script|skit|vignette"
+    r"|scenario|simulat\w+|interview|exchange|encounter|act out|examples?|samples?|demonstrat\w+|illustrat\w+|imagine"
+    r"|for instance|e\.g|as follows|like (?:this|so)|such as|say|ask|gespräch\w*|beispiel\w*|ejemplo|exemples?|esempio"
+    r"|exemplo|conversa|voorbeeld|gesprek\w*|samtal\w*|esimerk\w*|keskustelu\w*|rozmow\w*|przykład\w*|příklad\w*"
+    r"|rozhovor\w*|exemplu|példa|párbeszéd\w*|örne\w*|diyalo\w*|contoh|ví dụ|hội thoại)\b"
+    r"|диалог|беседа|разговор|пример|діалог|розмов|приклад|διάλογ|παράδειγμα|حوار|محادثة|مثال|گفتگو|שיחה|דוגמה|דיאלוג"
+    r"|संवाद|बातचीत|उदाहरण|บทสนทนา|ตัวอย่าง|对话|例如|例子|示例|会話|例えば|대화|예시",
+    re.IGNORECASE,
+)
 
 
 def prompt_marks(question: str, answer: str) -> tuple[str, str]:
@@ -117,62 +130,86 @@ def _stripped(text: str, start: re.Pattern[str], end: re.Pattern[str]) -> str:
     return text if not rest or (first, last) == (0, len(text)) else rest
 
 
-def written_breaks(text: str) -> str:
-    r"""Turn ``\n``, ``\r\n`` and ``\t`` that are written out into a line break or a space, where that is certain.
+def has_more_turns(question: str, answer: str) -> bool:
+    """Tell whether a row holds more than a question and its answer: the patient's or the doctor's next turn.
 
     Args:
-        text: a question or an answer.
-
-    Returns:
-        the text. It stays as it is where the ``n`` may be a letter of its own: in commands of LaTeX (``\nu``), Windows
-        paths (``C:\new``), patterns (``\d+\n``) and words (``\nausea``), and where ``\n`` itself is talked of.
+        question: the cleaned question.
+        answer: the cleaned answer.
     """
-    # Again where a break was one: what stands behind it is no path any more.
-    while "\\" in text and _WRITTEN.search(text):
-        before, text = text, _with_breaks(text)
-        if text == before:
-            break
-    return text
-
-
-def _with_breaks(text: str) -> str:
-    signs = [sign for sign in _WRITTEN.finditer(text) if _may_be_a_break(text, sign)]
-    bare = _OTHER_ESCAPE.search(text) is None
-    clear = {sign.start() for sign in signs if _is_clear(text, sign, bare)}
-    pieces, end = [], 0
-    for sign in signs:
-        # Beside clear breaks a small letter behind one tells nothing, unless a word begins there.
-        starts_word = not sign.start() or text[sign.start() - 1].isspace()
-        if sign.start() in clear or (clear and bare and not starts_word):
-            pieces += [text[end : sign.start()], " " if sign[0] == "\\t" else "\n"]
-            end = sign.end()
-    return "".join([*pieces, text[end:]])
-
-
-def _may_be_a_break(text: str, sign: re.Match[str]) -> bool:
-    """Tell whether a sign is no piece of a command, a path or a pattern."""
-    if sign[0] == "\\r\\n":
+    if any(sign[0] in answer and sign in answer for sign in _NEXT_PROMPT):  # a single character is found faster
         return True
-    before, after = text[max(0, sign.start() - _WINDOW) : sign.start()], _WORD_AFTER.match(text, sign.end())
-    word = sign[0][1] + (after[0] if after else "")
-    pattern = _PATTERN_BEFORE.search(before) or _PATTERN_AFTER.match(text, sign.end())
-    return word not in _LATEX and not _PATH.search(before) and (not pattern or before.endswith(("\\n", "\\r")))
+    turns = _turns(answer)
+    if turns:
+        start = turns[0].start()
+        is_shown = _SHOWN.search(question) or _SHOWN.search(answer, max(0, start - _LOOKED_AT), start)
+        if not is_shown and any(_is_next(turn, turns[place:]) for place, turn in enumerate(turns)):
+            return True
+    turns = _turns(question)
+    return bool(turns) and _is_patient(turns[-1]) and any(not _is_patient(turn) and _speaks(turn) for turn in turns)
 
 
-def _is_clear(text: str, sign: re.Match[str], bare: bool) -> bool:
-    r"""Tell a break by what stands beside it.
+def is_talk(text: str) -> bool:
+    """Tell whether the names of those who speak stand within a text, behind its first words."""
+    return bool(_turns(text))
 
-    Args:
-        text: the text.
-        sign: where ``\n`` is written.
-        bare: the text has no other backslashes.
-    """
-    before, after = text[max(0, sign.start() - _WINDOW) : sign.start()], text[sign.end() : sign.end() + 2]
-    said = before.rstrip(" \t")[-1:]
-    if sign[0] == "\\r\\n" or after == "\\n" or before.endswith("\\n"):
-        return True
-    if said != before[-1:] and not after[:1].isalnum():  # "the \n character", but "Rest. \n - drink" is clear
-        return said in _SENTENCE_ENDS or after.strip() in ("-", "•", "*", "–")
-    if after[:1].isupper():
-        return bare or said in _SENTENCE_ENDS
-    return not (after[:1].islower() and unicodedata.name(after[0], "").startswith("LATIN"))
+
+def _turns(text: str) -> list[re.Match[str]]:
+    for piece in text.replace("：", ":").split(":")[:-1]:
+        end = piece[-_LONGEST_NAME:].rstrip("* ")
+        if end.endswith(_names_by_last_letter().get(end[-1:], ())):
+            return list(_turn().finditer(text))
+    return []
+
+
+@cache
+def _names_by_last_letter() -> dict[str, tuple[str, ...]]:
+    names: dict[str, tuple[str, ...]] = {}
+    for name in (*persons(USER), *persons(ASSISTANT)):
+        for form in (name, *_capitals(name)):
+            names[form[-1]] = (*names.get(form[-1], ()), form)
+    return names
+
+
+@cache
+def _turn() -> re.Pattern[str]:
+    """Match the name of who speaks at the start of a line, or right behind a sentence with a capital."""
+    patients, doctors = persons(USER), persons(ASSISTANT)
+    behind = [[form for name in names for form in _capitals(name)] for names in (patients, doctors)]
+    lines = [[*names, *forms] for names, forms in zip((patients, doctors), behind, strict=True)]
+    return re.compile(
+        rf"(?:(?<=\n)\s{{0,9}}\*{{0,2}}(?:({_any_of(lines[0])})|({_any_of(lines[1])}))"
+        rf"|(?<=[{_SENTENCE_ENDS}])\s{{0,9}}\*{{0,2}}(?:({_any_of(behind[0])})|({_any_of(behind[1])})))\s*\*{{0,2}}[:：](?=\s*\S)"
+    )
+
+
+def _any_of(names: Iterable[str]) -> str:
+    return "|".join(re.escape(name) for name in sorted(set(names), key=lambda name: (-len(name), name)))
+
+
+def _capitals(name: str) -> tuple[str, str]:
+    return name[:1].upper() + name[1:], name.upper()
+
+
+def _is_next(turn: re.Match[str], following: list[re.Match[str]]) -> bool:
+    """Tell whether a turn is the patient's, who speaks, and not what a sentence within the text is about."""
+    if not _is_patient(turn) or not _speaks(turn):
+        return False
+    is_sure = turn[1] or turn[3] in _SURE or "\n" in turn[0]
+    return bool(is_sure) or any(mark in _said(turn) for mark in "?？؟") or not all(map(_is_patient, following))
+
+
+def _is_patient(turn: re.Match[str]) -> bool:
+    return bool(turn[1] or turn[3])
+
+
+def _speaks(turn: re.Match[str]) -> bool:
+    """Tell whether what stands behind a speaker's name, up to the next one, is said by somebody."""
+    said = _said(turn)
+    return _SPEECH.search(said) is not None and _DEFINES.match(said) is None
+
+
+def _said(turn: re.Match[str]) -> str:
+    following = _turn().search(turn.string, turn.end(), turn.end() + _LOOKED_AT)
+    end = following.start() if following else turn.end() + _LOOKED_AT
+    return turn.string[turn.end() : end].split("\n\n")[0]

@@ -1,4 +1,4 @@
-"""The cleaning rules for HTML: tags and entities become text, pictures that are written into the text go.
+r"""The cleaning rules for HTML, pictures that are written into the text, and ``\n`` written out.
 
 A sign of comparison is no tag: only names that HTML has, with attributes as HTML writes them, make one.
 """
@@ -8,6 +8,7 @@ from __future__ import annotations
 import html
 import html.entities
 import re
+import unicodedata
 
 # What a tag becomes; an inline one becomes nothing.
 _BREAK = {
@@ -59,6 +60,27 @@ _PICTURE = re.compile(
     r"data:(?:image|application|video|audio)/[\w.+-]+(?:;[\w=.+-]+)*;base64,[A-Za-z0-9+/=%]*",
     re.IGNORECASE,
 )
+
+# Commands of LaTeX that begin with n or t: \nu is no break before a "u".
+_LATEX = frozenset(
+    re.findall(
+        r"\w+",
+        """nu ne neq nabla not notin ni newline newcommand nolimits normalsize noindent nonumber natural nearrow nwarrow
+        nmid nless ngtr nleq ngeq nparallel nsim ncong nexists nsubseteq nsupseteq neg nobreak
+        times tau theta text textbf textit textrm texttt textsc textsuperscript textsubscript tan tanh to top tilde
+        triangle triangleq therefore tfrac tiny title table tableofcontents tbinom thinspace tag tabular thickapprox
+        thicksim textstyle trianglelefteq tt ti""",
+    )
+)
+_WRITTEN = re.compile(r"\\r\\n|\\n|\\t")
+_OTHER_ESCAPE = re.compile(r"\\(?!r\\n|[nt])")
+_WORD_AFTER = re.compile(r"[A-Za-z]*")
+_PATH = re.compile(r"(?:[A-Za-z]:\\|\\\\)[^\s\"'<>|]*$")
+# Beside a sign of a pattern or a program: "[^\n]+", "\d+\n", "'\n'".
+_PATTERN_BEFORE = re.compile(r"(?:[\[^|/\\(\"'`]|\\[dwsbDWSB.][+*?]?|\\[dwsbDWSB.]\{[\d,]*\})$")
+_PATTERN_AFTER = re.compile(r"[+?{\]|/]|\*(?!\s)|\\[dwsbDWSB.]")
+_SENTENCE_ENDS = ".!?:;,)。！？：；，）…"
+_WINDOW = 200  # characters before a sign that are read
 
 
 def embedded_pictures(text: str) -> str:
@@ -221,3 +243,64 @@ class _Writer:
 
     def _end(self) -> str:
         return "".join(self._pieces[-6:]).rstrip(" \t\r\xa0")
+
+
+def written_breaks(text: str) -> str:
+    r"""Turn ``\n``, ``\r\n`` and ``\t`` that are written out into a line break or a space, where that is certain.
+
+    Args:
+        text: a question or an answer.
+
+    Returns:
+        the text. It stays as it is where the ``n`` may be a letter of its own: in commands of LaTeX (``\nu``), Windows
+        paths (``C:\new``), patterns (``\d+\n``) and words (``\nausea``), and where ``\n`` itself is talked of.
+    """
+    # Again where a break was one: what stands behind it is no path any more.
+    while "\\" in text and _WRITTEN.search(text):
+        before, text = text, _with_breaks(text)
+        if text == before:
+            break
+    return text
+
+
+def _with_breaks(text: str) -> str:
+    signs = [sign for sign in _WRITTEN.finditer(text) if _may_be_a_break(text, sign)]
+    bare = _OTHER_ESCAPE.search(text) is None
+    clear = {sign.start() for sign in signs if _is_clear(text, sign, bare)}
+    pieces, end = [], 0
+    for sign in signs:
+        # Beside clear breaks a small letter behind one tells nothing, unless a word begins there.
+        starts_word = not sign.start() or text[sign.start() - 1].isspace()
+        if sign.start() in clear or (clear and bare and not starts_word):
+            pieces += [text[end : sign.start()], " " if sign[0] == "\\t" else "\n"]
+            end = sign.end()
+    return "".join([*pieces, text[end:]])
+
+
+def _may_be_a_break(text: str, sign: re.Match[str]) -> bool:
+    """Tell whether a sign is no piece of a command, a path or a pattern."""
+    if sign[0] == "\\r\\n":
+        return True
+    before, after = text[max(0, sign.start() - _WINDOW) : sign.start()], _WORD_AFTER.match(text, sign.end())
+    word = sign[0][1] + (after[0] if after else "")
+    pattern = _PATTERN_BEFORE.search(before) or _PATTERN_AFTER.match(text, sign.end())
+    return word not in _LATEX and not _PATH.search(before) and (not pattern or before.endswith(("\\n", "\\r")))
+
+
+def _is_clear(text: str, sign: re.Match[str], bare: bool) -> bool:
+    r"""Tell a break by what stands beside it.
+
+    Args:
+        text: the text.
+        sign: where ``\n`` is written.
+        bare: the text has no other backslashes.
+    """
+    before, after = text[max(0, sign.start() - _WINDOW) : sign.start()], text[sign.end() : sign.end() + 2]
+    said = before.rstrip(" \t")[-1:]
+    if sign[0] == "\\r\\n" or after == "\\n" or before.endswith("\\n"):
+        return True
+    if said != before[-1:] and not after[:1].isalnum():  # "the \n character", but "Rest. \n - drink" is clear
+        return said in _SENTENCE_ENDS or after.strip() in ("-", "•", "*", "–")
+    if after[:1].isupper():
+        return bare or said in _SENTENCE_ENDS
+    return not (after[:1].islower() and unicodedata.name(after[0], "").startswith("LATIN"))

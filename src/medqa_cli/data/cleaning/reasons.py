@@ -12,7 +12,7 @@ from collections.abc import Callable, Collection, Mapping
 from dataclasses import dataclass
 
 from medqa_cli.data.cleaning.asking import asks_for_a_question, is_only_a_question
-from medqa_cli.data.cleaning.turns import has_more_turns
+from medqa_cli.data.cleaning.marks import has_more_turns
 from medqa_cli.data.normalize import NONE
 from medqa_cli.errors import ConfigError
 from medqa_cli.resources import load_yaml

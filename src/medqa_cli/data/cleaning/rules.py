@@ -10,8 +10,8 @@ from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from typing import NamedTuple
 
-from medqa_cli.data.cleaning.marks import prompt_marks, written_breaks
-from medqa_cli.data.cleaning.markup import embedded_pictures, markup
+from medqa_cli.data.cleaning.marks import prompt_marks
+from medqa_cli.data.cleaning.markup import embedded_pictures, markup, written_breaks
 from medqa_cli.data.cleaning.mojibake import mojibake
 from medqa_cli.data.cleaning.questions import question_echo, question_mark_space, what_is_are
 from medqa_cli.data.cleaning.restore_diacritics import glued_sentences, lost_letters, outside_addresses

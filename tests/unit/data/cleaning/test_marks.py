@@ -6,8 +6,8 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from medqa_cli.data.cleaning.marks import prompt_marks, written_breaks
-from medqa_cli.data.cleaning.markup import embedded_pictures, markup
+from medqa_cli.data.cleaning.marks import prompt_marks
+from medqa_cli.data.cleaning.markup import embedded_pictures, markup, written_breaks
 
 # HTML, and what it says.
 PAGES = {
