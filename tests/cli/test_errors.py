@@ -233,7 +233,10 @@ def test_an_optimizer_whose_package_is_not_installed(
 
 
 def test_an_optimizer_that_would_compute_other_steps(trained: Path, medqa: Medqa) -> None:
-    fails(medqa("train", "--set", "run_dir=new", "--set", "train.optim=lomo"), 2, "train.optim: lomo updates weights")
+    for command in (("train",), ("train", "--plan"), ("config", "check")):
+        fails(
+            medqa(*command, "--set", "train.optim=lomo"), 2, "train.optim lomo updates weights during the backward pass"
+        )
     assert not Path("new").exists()
 
 

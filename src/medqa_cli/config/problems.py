@@ -197,8 +197,8 @@ def _wrong_value(path: KeyPath, node: Node, errors: Sequence[dict[str, Any]]) ->
     key = dotted(path)
     if path[0] in SECTIONS and len(path) == 1:
         return f"{key} is a section: it must hold keys such as {example_of(key)}:, got {shown(node)}"
-    if (names := UNSUPPORTED.get(key)) and isinstance(node, ScalarNode) and node.value in names[0]:
-        return f"{key} {node.value} needs {names[1]}, which medqa has no key for; choose another"
+    if isinstance(node, ScalarNode) and (reason := UNSUPPORTED.get(key, {}).get(node.value)):
+        return f"{key} {node.value} {reason}; choose another"
     if "missing" in found:
         return f"{dotted(path[:-1])} lacks the key {path[-1]}"
     if "finite_number" in found:

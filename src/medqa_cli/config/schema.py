@@ -72,21 +72,25 @@ Optimizer = Literal[
     "adamw_torch_4bit", "adamw_torch_8bit", "ademamix", "sgd", "adagrad", "adamw_bnb_8bit", "adamw_8bit",
     "ademamix_8bit", "lion_8bit", "lion_32bit", "paged_adamw_32bit", "paged_adamw_8bit", "paged_ademamix_32bit",
     "paged_ademamix_8bit", "paged_lion_32bit", "paged_lion_8bit", "rmsprop", "rmsprop_bnb", "rmsprop_bnb_8bit",
-    "rmsprop_bnb_32bit", "lomo", "adalomo", "grokadamw", "schedule_free_radam", "schedule_free_adamw",
-    "schedule_free_sgd", "stable_adamw",
+    "rmsprop_bnb_32bit", "grokadamw", "stable_adamw",
 ]  # fmt: skip
-# Names that Transformers knows and that cannot work here: what they need has no key.
+_NO_KEY = "needs {}, which medqa has no key for"
+_IN_BACKWARD = "updates weights during the backward pass, of which a step has several here"
+_TOLD = "must be told when the model is evaluated or saved, which medqa does not do"
+# Names that Transformers knows and that cannot work here, with the reason.
 UNSUPPORTED = {
-    "train.lr_scheduler_type": (
-        ("cosine_with_min_lr", "cosine_warmup_with_min_lr", "warmup_stable_decay"), "further arguments"
+    "train.lr_scheduler_type": dict.fromkeys(
+        ("cosine_with_min_lr", "cosine_warmup_with_min_lr", "warmup_stable_decay"), _NO_KEY.format("further arguments")
     ),
-    "train.optim": (
+    "train.optim": dict.fromkeys(
         (
             "galore_adamw", "galore_adamw_8bit", "galore_adafactor", "galore_adamw_layerwise",
             "galore_adamw_8bit_layerwise", "galore_adafactor_layerwise", "apollo_adamw", "apollo_adamw_layerwise",
         ),
-        "optim_target_modules",
-    ),
+        _NO_KEY.format("optim_target_modules"),
+    )
+    | dict.fromkeys(("lomo", "adalomo"), _IN_BACKWARD)
+    | dict.fromkeys(("schedule_free_radam", "schedule_free_adamw", "schedule_free_sgd"), _TOLD),
 }  # fmt: skip
 Tracker = Literal["none", "tensorboard", "wandb", "mlflow", "trackio"]
 MetricName = Literal[

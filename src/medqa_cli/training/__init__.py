@@ -1,4 +1,4 @@
-"""Training an adapter: encoded examples, the Trainer subclass, what a person sees, the work of ``medqa train``."""
+"""Training an adapter: the work of ``medqa train``."""
 
 from medqa_cli import hub
 

@@ -1,4 +1,4 @@
-"""The training loop of one run, from the first evaluation to how it ended."""
+"""Wires up one training run: limits, callbacks, trainer, and how it ended."""
 
 from __future__ import annotations
 
@@ -16,12 +16,13 @@ from medqa_cli.model.devices import peak_memory_bytes
 from medqa_cli.training.arguments import make_training_arguments, set_up_trackers, tracker_failures_told
 from medqa_cli.training.callbacks import EarlyStopping, IdleMemoryLimit, TrainingMonitor, read_log, stop_on_signal
 from medqa_cli.training.checkpoints import NotWrittenError, set_aside
+from medqa_cli.training.data_order import num_steps
 from medqa_cli.training.divergence import DivergedError, DivergenceDetector
 from medqa_cli.training.estimate import ForwardLimits, MemoryEstimate, forward_limits
-from medqa_cli.training.outcome import Ending, Outcome, plot_losses
+from medqa_cli.training.loss_plot import plot_losses
+from medqa_cli.training.outcome import Ending, Outcome
 from medqa_cli.training.resume import written_by_main
 from medqa_cli.training.setup import TrainingInputs
-from medqa_cli.training.steps import num_steps
 from medqa_cli.training.trainer import MedqaTrainer
 
 # An evaluation costs a forward over the split; this many questions settle a mean loss to about 0.05 nats.

@@ -23,12 +23,6 @@ _CPU_EQUIVALENTS = {
     "paged_lion_32bit": "lion_32bit",
     "paged_lion_8bit": "lion_8bit",
 }
-# What would compute other steps than it should, without a word.
-_REFUSED_OPTIMIZERS = {
-    "layerwise": "updates weights during the backward pass, of which a step has several here",
-    "lomo": "updates weights during the backward pass, of which a step has several here",
-    "schedule_free": "has to be told when the model is looked at or saved, which medqa does not do",
-}
 # Weight decay leaves these alone (transformers.Trainer.get_decay_parameter_names).
 _NOT_DECAYED = [r"bias", r"layernorm", r"rmsnorm", r"(?:^|\.)norm(?:$|\.)", r"_norm(?:$|\.)"]
 
@@ -37,17 +31,6 @@ def not_set_up(error: Exception) -> InputError:
     """Return the error for an optimizer or tracker whose package is missing."""
     message = f"the training cannot be set up: {str(error).splitlines()[0]}"
     return InputError(message, "install what is missing, or change train.optim or train.report_to")
-
-
-def check_optimizer(name: str) -> None:
-    """Check that an optimizer is compatible with how medqa computes a step.
-
-    Raises:
-        InputError: it does not.
-    """
-    for part, reason in _REFUSED_OPTIMIZERS.items():
-        if part in name:
-            raise InputError(f"train.optim: {name} {reason}", "take another: adamw_torch, adamw_8bit, adafactor, ...")
 
 
 def optimizer_on(name: str, device: torch.device) -> str:

@@ -27,9 +27,9 @@ from medqa_cli.model.lora import check_init, find_targets
 from medqa_cli.model.quantization import num_parameters, num_unquantized, tell_unquantized
 from medqa_cli.prompt.encoder import Example
 from medqa_cli.training import setup
+from medqa_cli.training.data_order import examples_per_step, num_steps
 from medqa_cli.training.estimate import MemoryEstimate, MemoryEstimator, Target, device_at_hand, fits, gib
 from medqa_cli.training.loop import run_loop
-from medqa_cli.training.steps import examples_per_step, num_steps
 
 PROBE_STEPS = 2
 LEAST_MAX_LENGTH = 256

@@ -17,7 +17,7 @@ from medqa_cli.errors import InputError
 from medqa_cli.files import RunFolder, sha256_of_file
 from medqa_cli.training import checkpoints
 from medqa_cli.training.callbacks import keep_log_until
-from medqa_cli.training.steps import examples_per_step
+from medqa_cli.training.data_order import examples_per_step
 
 T = TypeVar("T")
 

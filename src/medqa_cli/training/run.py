@@ -25,9 +25,10 @@ from medqa_cli.training import fsdp, setup
 from medqa_cli.training.arguments import require_tracker
 from medqa_cli.training.callbacks import read_log
 from medqa_cli.training.checkpoints import full_disk_is_an_error
+from medqa_cli.training.data_order import num_steps
 from medqa_cli.training.estimate import MemoryEstimate, MemoryEstimator, device_at_hand, fits, gib
 from medqa_cli.training.loop import run_loop
-from medqa_cli.training.optimizers import check_optimizer, optimizer_on, unpaged
+from medqa_cli.training.optimizers import optimizer_on, unpaged
 from medqa_cli.training.outcome import Outcome, adapter_checkpoint, error_of, save_adapter, summarize
 from medqa_cli.training.resume import (
     bound_to,
@@ -37,7 +38,6 @@ from medqa_cli.training.resume import (
     warn_if_disk_is_small,
     written_by_main,
 )
-from medqa_cli.training.steps import num_steps
 
 
 def train(
@@ -100,7 +100,6 @@ def _check_settings(config: Config, resolved_config: str) -> tuple[torch.device,
     with distributed.raise_on_all_ranks():
         fsdp.check_sharding(config.model, config.train)
         check_init(config.model, config.lora, sharded=distributed.is_sharded())
-        check_optimizer(config.train.optim)
         require_tracker(config.train.report_to)
         device = devices.pick_device()
         trained_with = bound_to(config, optimizer_on(config.train.optim, device))

@@ -22,7 +22,7 @@ from medqa_cli.model.quantization import tell_unquantized
 from medqa_cli.model.resolve import ModelRef, find_base
 from medqa_cli.prompt.encoder import PromptContract, PromptEncoder, make_contract
 from medqa_cli.prompt.template import prompt_notes
-from medqa_cli.training.steps import examples_per_step, num_steps
+from medqa_cli.training.data_order import examples_per_step, num_steps
 
 # Parameters of the base -> the highest usual learning rate, five times that of QLoRA (arXiv 2305.14314, table 9:
 # 2e-4 up to 13 billion, 1e-4 above) and of LoRA (arXiv 2106.09685, tables 11 and 12: 2e-4 on GPT-2 and GPT-3). Small

@@ -35,8 +35,8 @@ from medqa_cli.model.lora import all_finite
 from medqa_cli.prompt.encoder import Example
 from medqa_cli.training import checkpoints, fsdp, optimizers
 from medqa_cli.training.callbacks import EarlyStopping
+from medqa_cli.training.data_order import shares_of_step, steps_of_epoch
 from medqa_cli.training.divergence import DivergedError, DivergenceDetector, StepLoss
-from medqa_cli.training.steps import shares_of_step, steps_of_epoch
 
 # The files of a checkpoint, by the names of Transformers' Trainer.
 TRAINER_STATE_NAME = "trainer_state.json"

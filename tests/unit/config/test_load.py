@@ -209,6 +209,9 @@ def test_load_of_one_value_returns_it_with_its_type(text: str, dotted: str, expe
         ("train: {optim: galore_adamw}",
          "c.yaml:1: train.optim galore_adamw needs optim_target_modules, which medqa has "
          "no key for; choose another"),
+        ("train: {optim: schedule_free_adamw}",
+         "c.yaml:1: train.optim schedule_free_adamw must be told when the model is evaluated or saved, which medqa "
+         "does not do; choose another"),
         ("train: {report_to: wanbd}", "c.yaml:1: train.report_to must be one of none, tensorboard, wandb, mlflow, "
          'trackio, got "wanbd"; did you mean \'wandb\'?'),
         ("prompt: {template: llama}",
@@ -465,7 +468,7 @@ def _installed_names(module: str, enum: str) -> set[str]:
     ],
 )
 def test_names_equal_those_of_the_installed_transformers(key: str, type_: Any, module: str, enum: str) -> None:
-    assert {*get_args(type_), *UNSUPPORTED[key][0]} == _installed_names(module, enum)
+    assert {*get_args(type_), *UNSUPPORTED[key]} == _installed_names(module, enum)
 
 
 def test_check_together_of_a_config_built_in_code_names_the_keys() -> None:

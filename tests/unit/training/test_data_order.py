@@ -8,7 +8,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from helpers.training import make_examples
-from medqa_cli.training.steps import shares_of_step, steps_of_epoch
+from medqa_cli.training.data_order import shares_of_step, steps_of_epoch
 
 
 def test_the_order_is_that_of_the_stock_trainer_with_one_process() -> None:
