@@ -50,7 +50,7 @@ _TYPE_NAMES = {dtype: name for name, dtype in _TYPES.items()}
 _BLOCK_BYTES = 4 << 20
 # Values in one piece of a matrix: few enough for the cache of a core, enough that the work outweighs the calls.
 _PIECE_VALUES = 1 << 19
-# Pieces end where a block of 4-bit quantization ends, whatever the number of columns (see ``four_bit``).
+# Pieces end where a block of 4-bit quantization ends, whatever the number of columns (``merging.weights``).
 _PIECE_ALIGNMENT = 64
 
 
