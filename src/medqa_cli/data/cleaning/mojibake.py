@@ -211,16 +211,11 @@ def looks_garbled(text: str) -> bool:
         return False
     # The patterns are slow, and none looks further than two characters from those beyond ASCII.
     part = text[max(0, beyond.start() - 2) : beyond.end() + 2]
-    if _LEFTOVER.search(_named_letters(part)) is not None or any(
-        _scripts(_utf8(run[0])) for run in _GARBLED_WORD.finditer(part)
-    ):
+    # A capital that stands alone is a letter, as in "a Ã é uma letra", where other letters of the text are right.
+    named = _LONE_CAPITAL.sub(" ", part) if _RIGHT_LETTER.search(part) else part
+    if _LEFTOVER.search(named) is not None or any(_scripts(_utf8(run[0])) for run in _GARBLED_WORD.finditer(part)):
         return True
     return _SUSPICIOUS.search(part) is not None and _probability(text) <= _IMPROBABLE
-
-
-def _named_letters(text: str) -> str:
-    """Leave out a capital that stands alone, as "a Ã é uma letra", where other letters of the text are right."""
-    return _LONE_CAPITAL.sub(" ", text) if _RIGHT_LETTER.search(text) else text
 
 
 def _probability(text: str) -> float:

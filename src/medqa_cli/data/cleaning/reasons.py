@@ -124,10 +124,6 @@ def non_answer(question: str, answer: str, reasons: Collection[str]) -> str | No
     return None
 
 
-def _is_question(question: str, answer: str) -> bool:
-    return is_only_a_question(question, answer) and not asks_for_a_question(question)
-
-
 def _is_stub(question: str, answer: str) -> bool:
     """Tell whether each line is a heading, a sign for "missing", a pointer, or without any letter or digit."""
     if len(answer) > _LONGEST_STUB:
@@ -174,7 +170,9 @@ def _has_only_addresses(answer: str) -> bool:
 
 
 _CHECKS: dict[str, Callable[[str, str], bool]] = {
-    "answer_is_question": _is_question,
+    "answer_is_question": lambda question, answer: (
+        is_only_a_question(question, answer) and not asks_for_a_question(question)
+    ),
     "stub": _is_stub,
     "link_list": _is_link_list,
     "none_answer": lambda question, answer: answer == NONE,

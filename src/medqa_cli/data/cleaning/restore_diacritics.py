@@ -109,13 +109,9 @@ def lost_letters(text: str) -> str:
     repairs = _repairs()
     if repairs.signs.isdisjoint(text.translate(_TO_SPACES).split()):
         return text
-    return repairs.pattern.sub(_repaired, text)
-
-
-def _repaired(found: re.Match[str]) -> str:
-    """Return the repair of a match, or itself where it is quoted from another language."""
-    is_quoted = _is_quoted_from_elsewhere(found.string, found.start(), found.end())
-    return found[0] if is_quoted else _repairs().by_word[found[0]]
+    return repairs.pattern.sub(
+        lambda found: found[0] if _is_quoted_from_elsewhere(text, *found.span()) else repairs.by_word[found[0]], text
+    )
 
 
 def _is_quoted_from_elsewhere(text: str, start: int, end: int) -> bool:

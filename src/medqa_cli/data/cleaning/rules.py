@@ -93,10 +93,6 @@ def tidy_paragraphs(text: str) -> str:
     return _BLANK_LINES.sub("\n\n", lines).strip()
 
 
-def _whitespace(question: str, answer: str) -> tuple[str, str]:
-    return one_line(question), tidy_paragraphs(answer)
-
-
 def _to_question(change: Callable[[str], str]) -> Callable[[str, str], tuple[str, str]]:
     return lambda question, answer: (change(question), answer)
 
@@ -137,7 +133,10 @@ RULES: dict[str, Rule] = {
     "inline_bullets": Rule(
         _to_answer(inline_bullets), "List signs within a line of the answer, 'text    - one    - two', become lines."
     ),
-    "whitespace": Rule(_whitespace, "The question on one line; no needless spaces, tabs or blank lines in the answer."),
+    "whitespace": Rule(
+        lambda question, answer: (one_line(question), tidy_paragraphs(answer)),
+        "The question on one line; no needless spaces, tabs or blank lines in the answer.",
+    ),
     "glued_sentences": Rule(
         _to_both(outside_addresses(glued_sentences)), "A space between sentences that run together: 'term.The'."
     ),

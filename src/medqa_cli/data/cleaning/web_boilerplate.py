@@ -234,7 +234,9 @@ def _without(pattern: re.Pattern[str], text: str, only_sentences: bool = False) 
         start, rest = match.span()
         while start > end and text[start - 1].isspace():
             start -= 1
-        if only_sentences and start > end and not _starts_a_sentence(text, start, match.start()):
+        gap = text[start : match.start()]
+        starts_a_sentence = "\n" in gap or (gap != "" and text[start - 1] in _SENTENCE_END)
+        if only_sentences and start > end and not starts_a_sentence:
             continue
         while rest < len(text) and text[rest].isspace():
             rest += 1
@@ -242,8 +244,3 @@ def _without(pattern: re.Pattern[str], text: str, only_sentences: bool = False) 
         kept += [text[end:start], "\n\n" if breaks > 1 else "\n" if breaks else " "]
         end = rest
     return "".join([*kept, text[end:]]).strip() if kept else text
-
-
-def _starts_a_sentence(text: str, gap_start: int, at: int) -> bool:
-    gap = text[gap_start:at]
-    return "\n" in gap or (gap != "" and text[gap_start - 1] in _SENTENCE_END)
