@@ -95,8 +95,8 @@ def _convert(sources: Sequence[str], out_dir: Path, config: Config, force: bool)
 
     render, lengths = _renderer_and_lengths(config)
     converted = convert(sources, config.data, config.seed, render, lengths, out_dir, force)
-    console.result(converted.report, lambda: report.show(converted.report, converted.advice, out_dir))
-    _check_no_leak(converted.report["leakage"], out_dir)
+    console.result(converted, lambda: report.show(converted, lengths.advice() if lengths else "", out_dir))
+    _check_no_leak(converted["leakage"], out_dir)
 
 
 def _renderer_and_lengths(config: Config) -> tuple[Render, TokenLengths | None]:

@@ -12,7 +12,7 @@ import hashlib
 import os
 import time
 from collections.abc import Iterator, Sequence
-from dataclasses import asdict, dataclass, replace
+from dataclasses import asdict, replace
 from pathlib import Path
 from typing import Any
 
@@ -40,14 +40,6 @@ SPOOL_NAME = "spool.tmp"
 SETS_NAME = "sets.tmp"
 
 
-@dataclass(frozen=True)
-class Converted:
-    """The report, as written to ``report.json``, and one sentence on the long answers (empty: not measured)."""
-
-    report: dict[str, Any]
-    advice: str
-
-
 def convert(
     sources: Sequence[str],
     data: DataConfig,
@@ -56,7 +48,7 @@ def convert(
     lengths: TokenLengths | None,
     out_dir: Path,
     force: bool = False,
-) -> Converted:
+) -> dict[str, Any]:
     """Turn spreadsheets into a data folder. Same input, config and seed give the same bytes, but for the seconds.
 
     Args:
@@ -67,6 +59,9 @@ def convert(
         lengths: counts the tokens of the rows; None: not measured.
         out_dir: the folder to write, as a whole or not at all.
         force: replace the data folder of another source.
+
+    Returns:
+        the report, as written to ``report.json``.
 
     Raises:
         InputError: a source, the config or the folder to write is wrong.
@@ -105,7 +100,7 @@ def convert(
                 lengths.draw(folder / LENGTHS_NAME)
         report |= {"seconds": stages.total(), "stage_seconds": stages.seconds()}
         write_json(folder / REPORT_NAME, report)
-    return Converted(report, "" if lengths is None else lengths.advice())
+    return report
 
 
 def column_names(data: DataConfig) -> ColumnNames:

@@ -112,7 +112,7 @@ def show(report: dict[str, Any], advice: str, out_dir: Path) -> None:
 
     Args:
         report: what ``convert.convert`` returned.
-        advice: its sentence on the long answers; empty: none.
+        advice: a sentence on the long answers; empty: none.
         out_dir: the folder that was written.
     """
     rows = report["rows"]

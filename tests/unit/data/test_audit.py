@@ -324,7 +324,7 @@ def test_topics_of_few_rows_are_not_known_either_but_a_shared_one_is_counted(tmp
 
 def converted(source: Path, out_dir: Path, **data: Any) -> dict[str, Any]:
     render = "{}{}".format
-    return convert([str(source)], DataConfig(**data), 42, render, None, out_dir).report
+    return convert([str(source)], DataConfig(**data), 42, render, None, out_dir)
 
 
 def test_paraphrases_are_no_rows_but_their_questions_count(tmp_path: Path) -> None:

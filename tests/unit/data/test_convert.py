@@ -21,7 +21,7 @@ from medqa_cli.config.schema import DataConfig
 from medqa_cli.data import convert as conversion
 from medqa_cli.data import writing
 from medqa_cli.data.cleaning.rules import RULES
-from medqa_cli.data.convert import Converted, convert
+from medqa_cli.data.convert import convert
 from medqa_cli.data.dataset import QaRow, read_split
 from medqa_cli.data.normalize import normalize
 from medqa_cli.data.report import check_counts, show
@@ -51,12 +51,8 @@ def count_words(texts: Sequence[str]) -> list[int]:
     return [len(text.split()) for text in texts]
 
 
-def converted(source: Path, out_dir: Path, seed: int = 42, force: bool = False, **data: Any) -> Converted:
-    return convert([str(source)], DataConfig(**data), seed, render, TokenLengths(count_words, 8), out_dir, force=force)
-
-
 def run(source: Path, out_dir: Path, seed: int = 42, force: bool = False, **data: Any) -> dict[str, Any]:
-    return converted(source, out_dir, seed, force, **data).report
+    return convert([str(source)], DataConfig(**data), seed, render, TokenLengths(count_words, 8), out_dir, force=force)
 
 
 def write_csv(path: Path, rows: Sequence[Sequence[str]], header: Sequence[str] = ("question", "answer")) -> Path:
@@ -412,8 +408,7 @@ def test_token_lengths(tmp_path: Path) -> None:
     assert report["tokens"] == {"answer": {"p50": 50, "p90": 90, "p99": 99, "max": 100}, "longer_than_max_length": 93}
     assert percentile([5], 0.5) == percentile([5], 1.0) == 5
     without = convert([str(tmp_path / "qa.csv")], DataConfig(), 42, render, None, tmp_path / "without")
-    assert without.report["tokens"] is None
-    assert without.advice == ""
+    assert without["tokens"] is None
     assert not (tmp_path / "without/lengths.png").exists()
 
 
@@ -612,9 +607,10 @@ class TestWhatIsOverwritten:
 
 def test_show(messy: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
     console.use_json(False)
-    done = converted(messy, tmp_path / "out")
+    lengths = TokenLengths(count_words, 8)
+    report = convert([str(messy)], DataConfig(), 42, render, lengths, tmp_path / "out")
     assert "UTF-8, delimiter ','" in capsys.readouterr().err.replace("\n", " ")
-    show(done.report, done.advice, tmp_path / "out")
+    show(report, lengths.advice(), tmp_path / "out")
     lines = [line.split() for line in capsys.readouterr().out.split("\n")]
     assert ["read", "107"] in lines
     assert ["kept", "100", "93.5", "%"] in lines
@@ -717,9 +713,9 @@ def test_a_reason_that_takes_many_rows_is_told_with_its_key(tmp_path: Path, caps
 def test_the_report_counts_languages(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
     rows = [[f"What is disease {i}?", f"It is the number {i} of many that you may have."] for i in range(6)]
     rows += [[f"Maladie {i} ?", f"C'est la maladie numéro {i} et elle est rare."] for i in range(4)]
-    result = converted(write_csv(tmp_path / "qa.csv", rows), tmp_path / "out")
-    assert result.report["languages"] == {"en": 6, "fr": 4}
-    show(result.report, "", tmp_path / "out")
+    result = run(write_csv(tmp_path / "qa.csv", rows), tmp_path / "out")
+    assert result["languages"] == {"en": 6, "fr": 4}
+    show(result, "", tmp_path / "out")
     assert "languages: 6 en, 4 fr" in capsys.readouterr().out
     card = (tmp_path / "out/README.md").read_text(encoding="utf-8")
     assert "language:\n- en\n- fr\n" in card

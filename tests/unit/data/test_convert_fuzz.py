@@ -89,7 +89,7 @@ def converted(content: bytes, data: DataConfig) -> Result | None:
         source.write_bytes(content)
         refusal = None
         try:
-            report = convert([str(source)], data, 42, render, None, out).report
+            report = convert([str(source)], data, 42, render, None, out)
         except InputError as error:
             refusal = error
         if refusal is not None:

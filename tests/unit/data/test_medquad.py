@@ -25,7 +25,7 @@ pytestmark = pytest.mark.skipif(not MEDQUAD.is_dir(), reason="MedQuAD is not on 
 
 def run(source: Path, out_dir: Path, **data: Any) -> dict[str, Any]:
     render = "{} {}".format
-    return convert([str(source)], DataConfig(**data), 42, render, None, out_dir).report
+    return convert([str(source)], DataConfig(**data), 42, render, None, out_dir)
 
 
 def rows_of(folder: Path) -> list[QaRow]:

@@ -76,7 +76,7 @@ def test_convert_repairs_counts_and_warns(tmp_path: Path, capsys: pytest.Capture
     with open(tmp_path / "qa.csv", "w", encoding="utf-8", newline="") as file:
         csv.writer(file).writerows([("question", "answer"), *rows])
     render = "{} {}".format
-    report = convert([str(tmp_path / "qa.csv")], DataConfig(), 1, render, None, tmp_path / "out").report
+    report = convert([str(tmp_path / "qa.csv")], DataConfig(), 1, render, None, tmp_path / "out")
     assert report["cleaning"]["mojibake"] == 1
     assert report["encoding"] == {"named": None, "garbled_rows": 1}
     told = " ".join(capsys.readouterr().err.split())
