@@ -59,6 +59,13 @@ def items_in(value: Any, wanted: ColumnNames, file: object) -> tuple[str, list[A
     if inside is not None:
         return items_in(inside, wanted, file)
     if all(isinstance(item, dict) for item in value.values()):
+        # HEAD-QA's exams: {"Exam_1": {"name": ..., "data": [{...}, ...]}, ...}.
+        lists = [
+            next((rows for rows in item.values() if _are_records(rows) and _has_columns(list(rows[0]), wanted)), None)
+            for item in value.values()
+        ]
+        if None not in lists:
+            return "lists of several objects", [row for rows in lists for row in rows or ()]
         inner = next(iter(value.values()))
         in_inner = inner and all(isinstance(item, dict) or _are_records(item) for item in inner.values())
         if len(value) == 1 and in_inner and not _has_columns(list(inner), wanted):

@@ -476,8 +476,10 @@ def test_head_qa_is_read(tmp_path: Path, first: int) -> None:
         record | {"answers": {key: [answer[key] for answer in record["answers"]] for key in ("aid", "atext")}}
         for record in asked
     ]
+    exams = {name: {"name": name, "data": asked[part]} for name, part in (("x", slice(1)), ("y", slice(1, None)))}
     for name, content in (
         ("a.json", json.dumps(whole)),
+        ("d.json", json.dumps({"version": "1.0", "language": "en", "exams": exams})),
         ("b.jsonl", lines(*asked)),
         ("c.jsonl", lines(*by_columns)),
     ):
