@@ -177,7 +177,7 @@ def _check_splits_left(places: Sequence[str]) -> None:
     raise InputError(
         f"no row is left for training: {near:,} rows have an answer that is equal or nearly equal to a held-out one, "
         f"{sum(place in SPLITS for place in places):,} rows are held out",
-        "answers that repeat (yes, no) leave nothing to hold out: give rows with answers of their own, "
+        "answers that say nearly the same leave nothing to hold out: give rows with answers of their own, "
         "or hold out nothing: --set data.validation_fraction=0 --set data.test_fraction=0",
     )
 

@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import itertools
 from collections.abc import Iterable, Iterator, Sequence
-from dataclasses import dataclass, replace
+from dataclasses import replace
 
 from medqa_cli.data.reading.cells import Read, cell_text, is_plain, json_text, optional_text, read_cell, turns_in
 from medqa_cli.data.reading.chat_formats import SEVERAL_TURNS, parse_exchange
@@ -89,18 +89,18 @@ def _pair(row: CellRow, form: Form) -> RawRow | UnreadRow:
     columns, cells = form.columns, row.cells
     if form.is_plain and is_plain(asked := cells[columns.question]) and is_plain(told := cells[columns.answer]):
         return _raw(row, form, str(asked), str(told))
-    question, answer = _question(cells, form), read_cell(cells[columns.answer])
-    if question.problem:
-        return _unread(row, form, "not_text", "", detail=question.problem)
+    (question, problem), answer = _question(cells, form), read_cell(cells[columns.answer])
+    if problem:
+        return _unread(row, form, "not_text", "", detail=problem)
     if answer.problem:
         detail = f"column '{columns.names[columns.answer]}' holds {answer.problem}"
-        return _unread(row, form, "not_text", question.text, detail=detail)
+        return _unread(row, form, "not_text", question, detail=detail)
     text = answer.texts[0]
     if columns.options:
-        return _chosen(row, form, question.text, answer)
+        return _chosen(row, form, question, answer)
     if len(answer.texts) > 1 and not answer.wordings:
-        return _several(row, form, question.text, answer)
-    return _raw(row, form, question.text, text)
+        return _several(row, form, question, answer)
+    return _raw(row, form, question, text)
 
 
 def _several(row: CellRow, form: Form, question: str, answer: Read) -> UnreadRow:
@@ -131,28 +131,24 @@ def _chosen(row: CellRow, form: Form, question: str, answer: Read) -> RawRow | U
     return _raw(row, form, asked_with(question, options), resolved)
 
 
-@dataclass(frozen=True)
-class _Question:
-    text: str = ""
-    problem: str = ""
+def _question(cells: Sequence[object], form: Form) -> tuple[str, str]:
+    """Return the question, and why it is none (empty: it is one).
 
-
-def _question(cells: Sequence[object], form: Form) -> _Question:
-    """Return the question; of several wordings of it the first, of an instruction and its input both."""
+    Of several wordings of it the first, of an instruction and its input both.
+    """
     columns = form.columns
-    read = read_cell(cells[columns.question])
-    if read.problem:
-        return _Question(problem=f"column '{columns.names[columns.question]}' holds {read.problem}")
-    text = read.texts[0]
+    texts: list[str] = []
+    for index in (columns.question, *(() if columns.input is None else (columns.input,))):
+        read = read_cell(cells[index])
+        if read.problem:
+            return "", f"column '{columns.names[index]}' holds {read.problem}"
+        texts.append(read.texts[0])
     if columns.input is None:
-        return _Question(text)
-    after = read_cell(cells[columns.input])
-    if after.problem:
-        return _Question(problem=f"column '{columns.names[columns.input]}' holds {after.problem}")
-    parts = [part for part in (text, after.texts[0]) if part.strip().casefold() not in NO_INPUT]
-    if len(parts) == 2 and text.strip() == form.left_out:
-        return _Question(parts[1])
-    return _Question("\n\n".join(parts))
+        return texts[0], ""
+    parts = [part for part in texts if part.strip().casefold() not in NO_INPUT]
+    if len(parts) == 2 and texts[0].strip() == form.left_out:
+        return parts[1], ""
+    return "\n\n".join(parts), ""
 
 
 def _raw(row: CellRow, form: Form, question: str, answer: str) -> RawRow:
