@@ -1,6 +1,5 @@
-"""Reads JSON (a list of objects, or an object that holds one) and JSON Lines.
-
-A list is read item by item, an object that holds one as a whole.
+"""Reads JSON and JSON Lines: a list is read item by item, anything else as a whole, whatever the shape of its rows (an
+object of records or of columns, SQuAD's paragraphs, one record).
 """
 
 from __future__ import annotations
@@ -9,7 +8,7 @@ import contextlib
 import itertools
 import json
 import re
-from collections.abc import Callable, Iterable, Iterator
+from collections.abc import Callable, Iterable, Iterator, Mapping
 from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any, TextIO
@@ -17,15 +16,14 @@ from typing import Any, TextIO
 from medqa_cli.data.encodings.detect import Encoding, detect_encoding
 from medqa_cli.data.reading.cells import json_text
 from medqa_cli.data.reading.columns import find_columns
-from medqa_cli.data.reading.json_shapes import items_in, opened_up, record_within, spread
 from medqa_cli.data.reading.rows import Caps, CellRow, CellTable, ColumnNames, Columns, EmptyTable, TableFile, UnreadRow
 from medqa_cli.errors import InputError
+from medqa_cli.spelling import listed
 
 EXAMPLE = '{"question": "...", "answer": "..."}'
-START = 1000  # characters
-_OBJECTS = re.compile(r'\s*(?:\[\s*)?\{\s*"')
 ROWS_FOR_COLUMNS = 1000  # the columns are the keys of so many first rows
 BLOCK = 1 << 20  # characters
+_FROM_PANDAS = "from pandas: frame.to_json(FILE, orient='records')"
 _SPACE = re.compile(r"[ \t\r\n]*")
 # Numbers stay as they are written: 1.50 is the text "1.50".
 _DECODER = json.JSONDecoder(parse_int=str, parse_float=str)
@@ -33,7 +31,7 @@ _DECODER = json.JSONDecoder(parse_int=str, parse_float=str)
 
 @dataclass(frozen=True)
 class _Record:
-    """A value of the file, its text in JSON Lines, and why it is no row (empty: it may be one)."""
+    """A value of the file, its text in JSON Lines, why it is no row (empty: it may be one), and where it stood."""
 
     row: int
     line: int | None
@@ -51,24 +49,18 @@ def read_json_file(file: TableFile, wanted: ColumnNames) -> CellTable:
     """
     encoding = detect_encoding(file.path, file.shown, wanted.encoding)
     if _begins_with_list(file.path, encoding):
-        return _source_rows(f"JSON, {encoding.description}", _streamed(file, encoding, wanted.caps), wanted, file)
+        return _cell_table(f"JSON, {encoding.description}", _streamed(file, encoding, wanted.caps), wanted, file)
     text = file.path.read_text(encoding=encoding.codec, errors=encoding.errors)
     with _json_errors(file):
         try:
             value = parse_json(text)
         except ValueError:
-            if _starts_with_object_line(text):
+            if isinstance(_value_of(text.lstrip().split("\n", 1)[0]), dict):
                 return read_json_lines(file, wanted)
             raise
-        form, items = items_in(value, wanted, file)
-    description = f"JSON, {form}, {encoding.description}" if form else f"JSON, {encoding.description}"
-    return _source_rows(description, _numbered(items), wanted, file)
-
-
-def looks_like_json(path: Path, encoding: Encoding) -> bool:
-    """Tell whether a text file begins like objects of JSON, whatever its name says."""
-    with open(path, encoding=encoding.codec, errors=encoding.errors) as text:
-        return _OBJECTS.match(text.read(START)) is not None
+        shape, items = _items_in(value, wanted, file)
+    description = f"JSON, {shape}, {encoding.description}" if shape else f"JSON, {encoding.description}"
+    return _cell_table(description, _numbered(items), wanted, file)
 
 
 def read_json_lines(file: TableFile, wanted: ColumnNames) -> CellTable:
@@ -80,8 +72,7 @@ def read_json_lines(file: TableFile, wanted: ColumnNames) -> CellTable:
     encoding = detect_encoding(file.path, file.shown, wanted.encoding)
     if _begins_with_list(file.path, encoding) and not _first_of_several(file.path, encoding):
         return read_json_file(file, wanted)
-    records = _lines(file, encoding, wanted.caps)
-    return _source_rows(f"JSON Lines, {encoding.description}", records, wanted, file)
+    return _cell_table(f"JSON Lines, {encoding.description}", _lines(file, encoding, wanted.caps), wanted, file)
 
 
 @contextlib.contextmanager
@@ -104,64 +95,54 @@ def _begins_with_list(path: Path, encoding: Encoding) -> bool:
 def _first_of_several(path: Path, encoding: Encoding) -> bool:
     """Tell whether the first line is a JSON value of its own and others follow."""
     with open(path, encoding=encoding.codec, errors=encoding.errors) as text:
-        try:
-            parse_json(text.readline())
-        except (ValueError, RecursionError):
-            return False
-        return any(line.strip() for line in text)
+        return _value_of(text.readline()) is not None and any(line.strip() for line in text)
+
+
+def _value_of(line: str) -> Any:
+    """Return the value of a line, None where it is no JSON."""
+    try:
+        return parse_json(line)
+    except (ValueError, RecursionError):
+        return None
 
 
 def _streamed(file: TableFile, encoding: Encoding, caps: Caps) -> Iterator[_Record]:
-    def check_size(size: int, line: int) -> None:
-        caps.check_row(size, f"{file}:{line}")
-
     with open(file.path, encoding=encoding.codec, errors=encoding.errors) as text, _json_errors(file):
-        yield from _numbered(stream_list(text, check_size))
+        yield from _numbered(stream_list(text, lambda size, line: caps.check_row(size, f"{file}:{line}")))
 
 
 def _numbered(items: Iterable[Any]) -> Iterator[_Record]:
-    for row, item in enumerate(spread(items), start=1):
-        yield _Record(row, None, item.value, "", item.problem, item.form)
-
-
-def _starts_with_object_line(text: str) -> bool:
-    first = text.lstrip().split("\n", 1)[0]
-    try:
-        return isinstance(parse_json(first), dict)
-    except (ValueError, RecursionError):
-        return False
+    for row, (value, problem, form) in enumerate(_spread(items), start=1):
+        yield _Record(row, None, value, "", problem, form)
 
 
 def _lines(file: TableFile, encoding: Encoding, caps: Caps) -> Iterator[_Record]:
     with open(file.path, encoding=encoding.codec, errors=encoding.errors, newline="\n") as opened:
-        row = 0
-        for number, line in enumerate(caps.lines(opened, file.shown), start=1):
-            text = line.strip()
-            if not text:
-                continue
-            row += 1
+        numbered = enumerate(caps.lines(opened, file.shown), start=1)
+        filled = ((number, text) for number, line in numbered if (text := line.strip()))
+        for row, (number, text) in enumerate(filled, start=1):
             try:
-                (item,) = spread([parse_json(text)])
-                yield _Record(row, number, item.value, text)
+                ((value, _, _),) = _spread([parse_json(text)])
+                yield _Record(row, number, value, text)
             except (ValueError, RecursionError):
                 yield _Record(row, number, None, text, "invalid_json")
 
 
-def _source_rows(description: str, records: Iterable[_Record], wanted: ColumnNames, file: TableFile) -> CellTable:
+def _cell_table(description: str, records: Iterable[_Record], wanted: ColumnNames, file: TableFile) -> CellTable:
     remaining = iter(records)
     head = list(itertools.islice(remaining, ROWS_FOR_COLUMNS))
+    if not head:
+        raise EmptyTable(f"{file} has no data rows", "give a file with one object per question")
     objects = [record.value for record in head if isinstance(record.value, dict)]
-    if head and not objects:
+    if not objects:
         raise InputError(
             f"{file}: none of the first {len(head):,} entries is a JSON object; expected one per question",
             f"write each like this: {EXAMPLE}",
         )
-    if not head:
-        raise EmptyTable(f"{file} has no data rows", "give a file with one object per question")
     records = itertools.chain(head, remaining)
-    if (holder := record_within(objects, wanted)) is not None:
-        objects = [opened_up(item, holder) for item in objects]
-        records = (replace(record, value=opened_up(record.value, holder)) for record in records)
+    if (holder := _holder(objects, wanted)) is not None:
+        objects = [_opened_up(item, holder) for item in objects]
+        records = (replace(record, value=_opened_up(record.value, holder)) for record in records)
         description = f"{description}, '{holder}' taken apart"
     columns = find_columns(wanted, list(dict.fromkeys(key for item in objects for key in item)), file)
     rows = (_row(record, columns, file) for record in records)
@@ -170,13 +151,198 @@ def _source_rows(description: str, records: Iterable[_Record], wanted: ColumnNam
 
 
 def _row(record: _Record, columns: Columns, file: TableFile) -> CellRow | UnreadRow:
-    if record.problem:
+    if record.problem or not isinstance(record.value, dict):
         text = record.text or json_text(record.value)
-        return UnreadRow(record.row, record.line, record.problem, text=text, file=file.member)
-    if not isinstance(record.value, dict):
-        text = record.text or json_text(record.value)
-        return UnreadRow(record.row, record.line, "not_an_object", text=text, file=file.member)
+        return UnreadRow(record.row, record.line, record.problem or "not_an_object", text=text, file=file.member)
     return CellRow(record.row, record.line, [record.value.get(name) for name in columns.names])
+
+
+def _items_in(value: Any, wanted: ColumnNames, file: object) -> tuple[str, list[Any]]:
+    """Return what the shape of a JSON value is called (empty: a list, which needs no name), and its rows.
+
+    Raises:
+        InputError: there are none, or they could be in several places.
+    """
+    if isinstance(value, list):
+        return "", value
+    if not isinstance(value, dict):
+        raise _shapeless(file, "a single text or number")
+    if not value:
+        raise EmptyTable(f"{file} holds an empty object; expected a list of objects", _FROM_PANDAS)
+    names, rows = value.get("columns", []), value.get("data", [])
+    if _are(str, names) and _are(list, rows):
+        return "split form of pandas", [dict(zip(names, row, strict=False)) for row in rows]
+    with_columns = [rows for rows in value.values() if _are_records(rows) and _has_columns(_unwrapped(rows[0]), wanted)]
+    if len(with_columns) == 1:
+        return "", with_columns[0]
+    if _has_columns(value, wanted):
+        return _under_column_names(value, file)
+    inside = _records_inside(value, wanted)
+    if inside is not None:
+        return _items_in(inside, wanted, file)
+    if all(isinstance(item, dict) for item in value.values()):
+        # HEAD-QA's exams: {"Exam_1": {"name": ..., "data": [{...}, ...]}, ...}.
+        lists = [
+            next((rows for rows in item.values() if _are_records(rows) and _has_columns(rows[0], wanted)), None)
+            for item in value.values()
+        ]
+        if None not in lists:
+            return "lists of several objects", [row for rows in lists for row in rows or ()]
+        inner = next(iter(value.values()))
+        in_inner = inner and all(isinstance(item, dict) or _are_records(item) for item in inner.values())
+        if len(value) == 1 and in_inner and not _has_columns(inner, wanted):
+            return _items_in(inner, wanted, file)
+        return "an object of records", list(value.values())
+    if all(isinstance(item, str) for item in value.values()):
+        return _of_texts(value, file)
+    return _only_list(value, file)
+
+
+def _spread(items: Iterable[Any]) -> Iterator[tuple[Any, str, str]]:
+    """Yield the rows, with those of SQuAD's articles and paragraphs in their place: value, problem and form.
+
+    A question that SQuAD calls impossible is yielded as a problem, and one with several answers with all of them.
+    """
+    for item in items:
+        paragraphs = item.get("paragraphs") if isinstance(item, dict) else None
+        if isinstance(paragraphs, list):
+            for paragraph in paragraphs:
+                yield from _of_paragraph(paragraph)
+        elif _is_paragraph(item):
+            yield from _of_paragraph(item)
+        elif isinstance(item, list) and item and all(isinstance(x, dict) and {"role", "from"} & {*x} for x in item):
+            yield {"messages": item}, "", ""
+        else:
+            yield _unwrapped(item), "", ""
+
+
+def _holder(items: list[dict[str, Any]], wanted: ColumnNames) -> str | None:
+    """Return the key under which each item holds an object with the columns, where the items themselves have none.
+
+    ``{"id": 1, "qa": {"question": ..., "answer": ...}}``
+    """
+    keys = list(dict.fromkeys(key for item in items for key in item))
+    holders = [key for key in keys if all(isinstance(item.get(key), dict | None) for item in items)]
+    held = [_opened_up(item, holders[0]) for item in items if item.get(holders[0])] if len(holders) == 1 else []
+    return holders[0] if held and not _has_columns(keys, wanted) and _has_columns(held[0], wanted) else None
+
+
+def _opened_up(item: Any, key: str) -> Any:
+    """Return an item with what it holds under a key beside its other keys, whose values stay where both have one."""
+    if not isinstance(item, dict) or not isinstance(item.get(key), dict):
+        return item
+    return {**item[key], **{name: value for name, value in item.items() if name != key}}
+
+
+def _is_paragraph(item: Any) -> bool:
+    """Tell whether a value is one of SQuAD's paragraphs: a context and questions about it."""
+    return isinstance(item, dict) and isinstance(item.get("qas"), list)
+
+
+def _of_paragraph(paragraph: Any) -> Iterator[tuple[Any, str, str]]:
+    if not _is_paragraph(paragraph):
+        yield paragraph, "", ""
+        return
+    for qa in paragraph["qas"]:
+        if not isinstance(qa, dict):
+            yield qa, "", ""
+            continue
+        answers = qa.get("answers", qa.get("answer"))
+        record = {"question": qa.get("question"), "answer": answers, "context": paragraph.get("context")}
+        yield record, "impossible_question" if qa.get("is_impossible") in (True, "true") else "", "SQuAD"
+
+
+def _unwrapped(item: Any) -> Any:
+    """Return the row in what the hub's viewer answers: ``{"row_idx": 0, "row": {...}}``."""
+    return item["row"] if isinstance(item, dict) and "row_idx" in item and isinstance(item.get("row"), dict) else item
+
+
+def _records_inside(value: Mapping[str, Any], wanted: ColumnNames) -> dict[str, Any] | None:
+    """Return the one member that is an object of records, or holds the rows in its turn, beside what tells of the file.
+
+    ``{"version": 1, "data": {"id1": {"question": ..., "answer": ...}}}``; groups of such records are joined.
+    """
+    objects = {key: item for key, item in value.items() if isinstance(item, dict) and item}
+    records = {key: item for key, item in objects.items() if _are(dict, [*item.values()])}
+    records = {key: item for key, item in records.items() if _has_columns(next(iter(item.values())), wanted)}
+    if len(records) == 1:
+        return next(iter(records.values()))
+    if records and len(records) == len(objects):
+        return {f"{key} {name}": record for key, item in records.items() for name, record in item.items()}
+    holding = [
+        item
+        for item in objects.values()
+        if any(isinstance(entry, dict) or _are_records(entry) for entry in item.values())
+    ]
+    beside_list = any(isinstance(item, list) for item in value.values())
+    if len(holding) != 1 or beside_list or _has_columns(holding[0], wanted):
+        return None
+    others = {key for item in objects.values() if item is not holding[0] for key in item}
+    return holding[0] if others.isdisjoint(holding[0]) else None
+
+
+def _are(kind: type, value: Any) -> bool:
+    return isinstance(value, list) and bool(value) and all(isinstance(item, kind) for item in value)
+
+
+def _are_records(value: Any) -> bool:
+    return isinstance(value, list) and bool(value) and isinstance(value[0], dict)
+
+
+def _has_columns(keys: Iterable[str], wanted: ColumnNames) -> bool:
+    try:
+        find_columns(wanted, list(keys), "")
+    except InputError:
+        return False
+    return True
+
+
+def _under_column_names(value: Mapping[str, Any], file: object) -> tuple[str, list[Any]]:
+    """Return the rows of an object whose keys are the columns: with a list or an object in each, or one record."""
+    cells = list(value.values())
+    if all(isinstance(cell, dict) for cell in cells):
+        # As pandas writes a frame unless told otherwise: {"question": {"0": ...}, "answer": {"0": ...}}.
+        numbers = list(dict.fromkeys(number for column in cells for number in column))
+        return "columns of pandas", [{name: value[name].get(number) for name in value} for number in numbers]
+    if all(isinstance(cell, list) for cell in cells):
+        lengths = {len(cell) for cell in cells}
+        if len(lengths) > 1:
+            raise _shapeless(file, f"the columns {listed(list(value))} with {min(lengths)} to {max(lengths)} rows")
+        return "lists of columns", [dict(zip(value, row, strict=True)) for row in zip(*cells, strict=True)]
+    return "one record", [dict(value)]
+
+
+def _of_texts(value: Mapping[str, str], file: object) -> tuple[str, list[Any]]:
+    """Return the rows of an object that maps questions to answers."""
+    questions = sum(key.rstrip().endswith(("?", "？")) or key.strip().count(" ") > 1 for key in value)
+    if 2 * questions < len(value):
+        raise InputError(
+            f"{file} holds an object of {len(value):,} texts under keys that are no questions, such as "
+            f"{listed(list(value)[:3])}; expected a list of objects",
+            "give the file that holds the questions",
+        )
+    return "an object of answers by question", [{"question": key, "answer": text} for key, text in value.items()]
+
+
+def _only_list(value: Mapping[str, Any], file: object) -> tuple[str, list[Any]]:
+    lists = {key: item for key, item in value.items() if isinstance(item, list)}
+    with_objects = {key: item for key, item in lists.items() if _are_records(item)}
+    for found in (lists, with_objects):
+        if len(found) == 1:
+            return "", next(iter(found.values()))
+    what = f"an object with the keys {listed(list(value))} and {len(lists)} lists"
+    if len(with_objects) > 1:
+        raise InputError(
+            f"{file} holds {what} of objects; expected one",
+            "write each list to a file of its own, and name them all: medqa convert FILE FILE",
+        )
+    raise _shapeless(file, what)
+
+
+def _shapeless(file: object, found: str) -> InputError:
+    return InputError(
+        f"{file} holds {found}; expected a list of objects, or an object with one such list", _FROM_PANDAS
+    )
 
 
 def parse_json(text: str) -> Any:
@@ -206,14 +372,12 @@ def stream_list(text: TextIO, check_size: Callable[[int, int], None] = lambda si
     """
     window = _Window(text, check_size)
     window.take("[")
-    if window.peek() == "]":
-        window.take("]")
-    else:
+    if window.peek() != "]":
         yield window.item()
         while window.peek() == ",":
             window.take(",")
             yield window.item()
-        window.take("]")
+    window.take("]")
     if window.peek():
         raise window.error("Extra data")
 

@@ -10,8 +10,17 @@ import itertools
 from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import replace
 
-from medqa_cli.data.reading.cells import Read, cell_text, is_plain, json_text, optional_text, read_cell, turns_in
-from medqa_cli.data.reading.chat_formats import SEVERAL_TURNS, parse_exchange
+from medqa_cli.data.reading.cells import (
+    SEVERAL_TURNS,
+    Read,
+    cell_text,
+    is_plain,
+    json_text,
+    optional_text,
+    parse_exchange,
+    read_cell,
+    turns_in,
+)
 from medqa_cli.data.reading.multiple_choice import (
     asked_with,
     choices_in,

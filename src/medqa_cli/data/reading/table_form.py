@@ -8,8 +8,15 @@ from collections.abc import Sequence
 from dataclasses import dataclass, replace
 
 from medqa_cli.data.normalize import normalize
-from medqa_cli.data.reading.cells import cell_text, json_text, optional_text, read_cell, shape
-from medqa_cli.data.reading.chat_formats import is_told_of, parse_exchange
+from medqa_cli.data.reading.cells import (
+    cell_text,
+    is_told_of,
+    json_text,
+    optional_text,
+    parse_exchange,
+    read_cell,
+    shape,
+)
 from medqa_cli.data.reading.columns import missing_column, unused_warnings
 from medqa_cli.data.reading.multiple_choice import choices_in, first_number, is_sign, names_an_option, names_by_sign
 from medqa_cli.data.reading.rows import CellRow, Columns, TableFile

@@ -11,11 +11,11 @@ from pathlib import Path, PurePath
 from typing import cast
 
 from medqa_cli import confined
-from medqa_cli.data.encodings.detect import detect_encoding
+from medqa_cli.data.encodings.detect import Encoding, detect_encoding
 from medqa_cli.data.reading.archives import GZIP_MAGIC, Scratch, copy_unpacked, damage_reported
 from medqa_cli.data.reading.csv_reader import read_delimited
 from medqa_cli.data.reading.excel_parquet import read_excel, read_parquet
-from medqa_cli.data.reading.json_reader import looks_like_json, read_json_file, read_json_lines
+from medqa_cli.data.reading.json_reader import read_json_file, read_json_lines
 from medqa_cli.data.reading.pairs import questions_and_answers
 from medqa_cli.data.reading.rows import (
     Caps,
@@ -71,6 +71,7 @@ _INSTEAD = {
     b"<html": _PAGE,
     b"{\\rtf": ("a text document (RTF)", "save a table in it as 'CSV UTF-8'"),
 }
+_JSON_OBJECTS = re.compile(r'\s*(?:\[\s*)?\{\s*"')
 _MEDDIALOG = re.compile(rb"id=\d+\s+https?://")
 _START = 64  # bytes that tell any of these
 
@@ -127,9 +128,15 @@ def _read_cells(file: TableFile, wanted: ColumnNames) -> CellTable:
     if suffix not in _TEXT:
         return reader(file, wanted)
     encoding = detect_encoding(file.path, file.shown, wanted.encoding)
-    if reader is read_delimited and looks_like_json(file.path, encoding):
+    if reader is read_delimited and _looks_like_json(file.path, encoding):
         reader = read_json_file
     return replace(reader(file, wanted), warnings=encoding.warnings)
+
+
+def _looks_like_json(path: Path, encoding: Encoding) -> bool:
+    """Tell whether a text file begins like objects of JSON, whatever its name says."""
+    with open(path, encoding=encoding.codec, errors=encoding.errors) as text:
+        return _JSON_OBJECTS.match(text.read(1000)) is not None
 
 
 def _read(file: TableFile, wanted: ColumnNames) -> Table:
@@ -153,7 +160,7 @@ def _needs_a_process(file: TableFile, wanted: ColumnNames) -> bool:
     if file.path.stat().st_size <= _READ_WHOLE:
         return False
     encoding = detect_encoding(file.path, file.shown, wanted.encoding)
-    return file.path.suffix.lower() == ".json" or looks_like_json(file.path, encoding)
+    return file.path.suffix.lower() == ".json" or _looks_like_json(file.path, encoding)
 
 
 def _read_confined(file: TableFile, wanted: ColumnNames) -> Table:

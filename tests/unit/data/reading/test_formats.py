@@ -12,7 +12,7 @@ import pytest
 import python_calamine
 
 from helpers.spreadsheets import Cell, write_xlsx
-from medqa_cli.data.reading.chat_formats import parse_exchange
+from medqa_cli.data.reading.cells import parse_exchange
 from medqa_cli.data.reading.excel_parquet import read_excel
 from medqa_cli.data.reading.rows import Caps, ColumnNames, RawRow, SourceRows, TableFile, UnreadRow
 from medqa_cli.data.reading.sources import open_sources
