@@ -13,9 +13,10 @@ from pathlib import Path, PurePosixPath
 from medqa_cli.data.data_folder import REPORT_NAME
 from medqa_cli.data.reading import medquad_xml
 from medqa_cli.data.reading.archives import Container, Member, Scratch, open_container, read_member
-from medqa_cli.data.reading.rows import ColumnNames, Columns, EmptyTable, Rows, TableFile
+from medqa_cli.data.reading.rows import ColumnNames, Columns, EmptyTable, Rows, SourceFile, TableFile
 from medqa_cli.data.reading.tables import open_table, table_suffix
 from medqa_cli.errors import InputError
+from medqa_cli.files import sha256_of_file
 from medqa_cli.spelling import counted, listed
 
 ARCHIVE_SUFFIXES = (".zip", ".tar", ".tgz", ".tar.gz")
@@ -45,26 +46,18 @@ class Part:
 
 
 @dataclass(frozen=True)
-class Bundle:
-    """An opened folder or archive. ``warnings``: what was passed over."""
+class Opened:
+    """An opened source: its parts, and what there is to say of it as a whole (``warnings``: what was passed over)."""
 
+    source: str
     parts: list[Part]
-    container: Container
+    file: SourceFile
+    licence: str | None = None
     warnings: tuple[str, ...] = ()
 
 
-@dataclass(frozen=True)
-class Contents:
-    """The members of a container that are used (either kind), and how many are passed over."""
-
-    documents: list[Member]
-    tables: list[Member]
-    about: list[Member]
-    others: int
-
-
-def find_contents(container: Container, shown: str) -> Contents:
-    """Sort the members of a container.
+def find_contents(container: Container, shown: str) -> tuple[list[Member], list[Member], list[Member], int]:
+    """Return the documents or the tables of a container, the notes beside them, and how many members are neither.
 
     Raises:
         InputError: it holds documents and tables, neither of them, or a data set that medqa wrote.
@@ -96,7 +89,7 @@ def find_contents(container: Container, shown: str) -> Contents:
                 f"python -c \"import datasets; datasets.load_from_disk('{folder}').to_parquet('{folder}.parquet')\""
             )
         raise InputError(f"{shown} holds no XML documents and no tables; found {found}", hint)
-    return Contents(documents, tables, about, len(members) - len(documents) - len(tables) - len(about))
+    return documents, tables, about, len(members) - len(documents) - len(tables) - len(about)
 
 
 def is_archive(name: str) -> bool:
@@ -104,34 +97,46 @@ def is_archive(name: str) -> bool:
     return name.lower().endswith(ARCHIVE_SUFFIXES)
 
 
-def open_bundle(path: Path, prefix: str, wanted: ColumnNames, scratch: Scratch) -> Bundle:
+def open_folder(source: str, prefix: str, wanted: ColumnNames, scratch: Scratch) -> Opened:
     """Open a folder or an archive.
 
     Args:
-        path: the folder or archive.
+        source: the folder or archive as it was named.
         prefix: what stands before a member's name in the ``file`` of its rows, ``/`` included; may be empty.
         wanted: the columns that the user named.
         scratch: for private copies of tables in archives.
 
     Returns:
-        one part for all documents, or one for each table that is not empty; and the container.
+        one part for all documents, or one for each table that is not empty; the digest of a folder is over the names
+        and digests of the members that are used, in their order.
 
     Raises:
         InputError: it cannot be unpacked or used, or one of its tables cannot.
     """
+    path = Path(source)
     container = open_container(path, wanted.caps)
-    contents = find_contents(container, str(path))
-    passed = f"; {contents.others:,} other files not read" if contents.others else ""
-    if contents.documents:
-        description = f"MedQuAD XML, {len(contents.documents):,} documents{passed}"
+    documents, tables, about, num_others = find_contents(container, str(path))
+    warnings: tuple[str, ...] = ()
+    if documents:
+        passed = f"; {num_others:,} other files not read" if num_others else ""
         name = path.name or path.resolve().name
-        rows = partial(medquad_xml.read_members, container, contents.documents, prefix, name)
-        return Bundle([Part(description, medquad_xml.COLUMNS, rows)], container)
+        rows = partial(medquad_xml.read_members, container, documents, prefix, name)
+        parts = [Part(f"MedQuAD XML, {len(documents):,} documents{passed}", medquad_xml.COLUMNS, rows)]
+    else:
+        parts, warnings = _table_parts(container, tables, path, prefix, wanted, scratch)
+    digest = _digest(container, documents or tables) if path.is_dir() else sha256_of_file(path)
+    return Opened(source, parts, SourceFile(source, digest), _stated_licence(container, about), warnings)
+
+
+def _table_parts(
+    container: Container, tables: list[Member], path: Path, prefix: str, wanted: ColumnNames, scratch: Scratch
+) -> tuple[list[Part], tuple[str, ...]]:
+    """Open the tables that are not empty; a warning names the others."""
     files = [
         TableFile(
             container.path_of(member, scratch), f"{path}/{member.name}", prefix + member.name, container.expansion
         )
-        for member in contents.tables
+        for member in tables
     ]
     parts, empty = [], []
     for file in files:
@@ -142,39 +147,33 @@ def open_bundle(path: Path, prefix: str, wanted: ColumnNames, scratch: Scratch) 
     if not parts:
         raise empty[0][1]
     names = listed([file.member.removeprefix(prefix) for file, _ in empty])
-    told = f"passed over, since they hold no rows: {len(empty):,} of {len(files):,} tables in {path}: {names}"
-    return Bundle(parts, container, (told,) if empty else ())
+    warning = f"passed over, since they hold no rows: {len(empty):,} of {len(files):,} tables in {path}: {names}"
+    return parts, (warning,) if empty else ()
 
 
-def digest_of_folder(container: Container) -> str:
-    """Return the SHA-256 over the names and digests of the members that are used, in their order."""
-    contents = find_contents(container, "")
+def _digest(container: Container, members: list[Member]) -> str:
     total = hashlib.sha256()
-    for member in contents.documents or contents.tables:
+    for member in members:
         with container.open(member) as file:
             digest = hashlib.file_digest(file, "sha256").hexdigest()  # type: ignore[arg-type]
         total.update(f"{member.name}\0{digest}\n".encode())
     return total.hexdigest()
 
 
-def stated_licence(container: Container, shown: str) -> str | None:
+def _stated_licence(container: Container, about: list[Member]) -> str | None:
     """Return the hub's name of the licence, where the files beside the data agree on one that is known."""
-    found = set()
-    for member in find_contents(container, shown).about:
+    licences = set()
+    for member in about:
         if member.size <= LARGEST_LICENCE_TEXT:
             text = " ".join(read_member(container, member).decode("utf-8", "replace").split()).casefold()
-            found |= {licence for licence, phrase in _LICENCES.items() if phrase.casefold() in text}
-    return found.pop() if len(found) == 1 else None
+            licences |= {licence for licence, phrase in _LICENCES.items() if phrase.casefold() in text}
+    return licences.pop() if len(licences) == 1 else None
 
 
 def table_part(file: TableFile, wanted: ColumnNames, scratch: Scratch) -> Part:
     """Open one of several tables for its columns; its rows open it again, so that a thousand are never open at once."""
     table = open_table(file, wanted, scratch)
-
-    def rows() -> Rows:
-        return open_table(file, wanted, scratch).rows
-
-    return Part(table.description, table.columns, rows, table.warnings)
+    return Part(table.description, table.columns, lambda: open_table(file, wanted, scratch).rows, table.warnings)
 
 
 def _is_hidden(name: str) -> bool:

@@ -15,9 +15,9 @@ from typing import Any
 
 from medqa_cli import hub
 from medqa_cli.data.reading.columns import find_columns
-from medqa_cli.data.reading.folders import Part
+from medqa_cli.data.reading.folders import Opened, Part
 from medqa_cli.data.reading.pairs import questions_and_answers
-from medqa_cli.data.reading.rows import CellRow, CellTable, ColumnNames, Columns, Table, TableFile
+from medqa_cli.data.reading.rows import CellRow, CellTable, ColumnNames, Columns, SourceFile, Table, TableFile
 from medqa_cli.errors import InputError
 from medqa_cli.spelling import did_you_mean, listed
 
@@ -39,15 +39,6 @@ class HubId:
     split: str | None = None
 
 
-@dataclass(frozen=True)
-class HubParts:
-    """The splits of a data set, the commit they are from and the licence of its card; None: not known."""
-
-    parts: list[Part]
-    commit: str | None
-    licence: str | None
-
-
 def parse_hub_id(text: str) -> HubId | None:
     """Return the parts of a hub id, or None where the text has another form."""
     found = _ID.fullmatch(text)
@@ -56,7 +47,7 @@ def parse_hub_id(text: str) -> HubId | None:
     return HubId(found["name"], found["revision"], found["config"], found["split"] or None)
 
 
-def open_hub(text: str, prefix: str, wanted: ColumnNames) -> HubParts:
+def open_hub(text: str, prefix: str, wanted: ColumnNames) -> Opened:
     """Open a data set of the hub: all its splits (train, validation, test, others), or the one that is named.
 
     Args:
@@ -65,7 +56,7 @@ def open_hub(text: str, prefix: str, wanted: ColumnNames) -> HubParts:
         wanted: the columns that the user named.
 
     Returns:
-        one part for each split.
+        one part for each split, the commit that they are from and the licence of the card, where these are known.
 
     Raises:
         InputError: the hub or the data set cannot be reached or read, or a split or column is missing.
@@ -86,7 +77,8 @@ def open_hub(text: str, prefix: str, wanted: ColumnNames) -> HubParts:
                 f"name one: {hub_id.name}:SPLIT, or {hub_id.name}:CONFIG/SPLIT for another configuration",
             )
         names = [hub_id.split]
-    return HubParts([_part(splits[name], hub_id, name, prefix, wanted) for name in names], commit, licence)
+    parts = [_part(splits[name], hub_id, name, prefix, wanted) for name in names]
+    return Opened(text, parts, SourceFile(f"{text} (commit {commit})" if commit else text, None), licence)
 
 
 def _card(hub_id: HubId) -> tuple[str | None, str | None]:

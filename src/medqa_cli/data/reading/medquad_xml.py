@@ -6,7 +6,6 @@ The files are not trusted: entities, external references and document types are 
 from __future__ import annotations
 
 from collections.abc import Iterator, Sequence
-from dataclasses import dataclass
 from pathlib import Path, PurePosixPath
 from typing import Any
 
@@ -23,15 +22,6 @@ _REPAIRS = {
     "not_medquad_xml": "medqa reads no XML but MedQuAD's; export it as 'CSV UTF-8'",
     "too_large": "split it into smaller documents",
 }
-
-
-@dataclass(frozen=True)
-class _Problem:
-    """Why a document cannot be read: reason, line where known, and the detail for the user."""
-
-    reason: str
-    line: int | None
-    detail: str
 
 
 def read_source(path: Path, member: str) -> Rows:
@@ -95,12 +85,14 @@ def read_document(content: bytes, file: str, default_source: str) -> Iterator[Ra
 
 
 def _rows(content: bytes, file: str, default_source: str) -> Iterator[RawRow | UnreadRow]:
-    root = _parse(content)
+    root = _parse(content, file)
+    if isinstance(root, UnreadRow):
+        yield root
+        return
     # The root's name is not asked for: one document of MedQuAD calls itself DiseaseFile.
-    if not isinstance(root, _Problem) and root.find(".//QAPairs") is None:
-        root = _Problem("not_medquad_xml", None, f"expected <Document> with <QAPairs>, found <{root.tag}> without them")
-    if isinstance(root, _Problem):
-        yield UnreadRow(1, root.line, root.reason, text=root.detail, file=file)
+    if root.find(".//QAPairs") is None:
+        detail = f"expected <Document> with <QAPairs>, found <{root.tag}> without them"
+        yield UnreadRow(1, None, "not_medquad_xml", text=detail, file=file)
         return
     topic = _text(root.findall("Focus"))
     source = (root.get("source") or "").strip() or default_source
@@ -114,8 +106,8 @@ def _rows(content: bytes, file: str, default_source: str) -> Iterator[RawRow | U
         yield RawRow(row, None, question, answer, topic, source, file, kind)
 
 
-def _parse(content: bytes) -> Any:
-    """Return the root element or a problem."""
+def _parse(content: bytes, file: str) -> Any:
+    """Return the root element, or an unread row that says why there is none."""
     from defusedxml.common import DefusedXmlException
     from defusedxml.ElementTree import ParseError, XMLParser
 
@@ -124,12 +116,13 @@ def _parse(content: bytes) -> Any:
         parser.feed(content)
         return parser.close()
     except DefusedXmlException as error:
-        return _Problem("unsafe_xml", parser.parser.CurrentLineNumber, f"document type or entity refused: {error}")
+        detail = f"document type or entity refused: {error}"
+        return UnreadRow(1, parser.parser.CurrentLineNumber, "unsafe_xml", text=detail, file=file)
     except ParseError as error:
-        return _Problem("malformed_xml", error.position[0], str(error))
+        return UnreadRow(1, error.position[0], "malformed_xml", text=str(error), file=file)
     except (ValueError, LookupError) as error:
         # An encoding that Python or expat does not know.
-        return _Problem("malformed_xml", 1, str(error))
+        return UnreadRow(1, 1, "malformed_xml", text=str(error), file=file)
 
 
 def _text(elements: list[Any]) -> str:

@@ -9,7 +9,6 @@ import contextlib
 import itertools
 from collections import Counter
 from collections.abc import Iterator, Sequence
-from dataclasses import dataclass
 from functools import partial
 from pathlib import Path
 
@@ -17,12 +16,11 @@ from medqa_cli.data.reading import medquad_xml
 from medqa_cli.data.reading.archives import Scratch, open_container
 from medqa_cli.data.reading.folders import (
     ARCHIVE_SUFFIXES,
+    Opened,
     Part,
-    digest_of_folder,
     find_contents,
     is_archive,
-    open_bundle,
-    stated_licence,
+    open_folder,
     table_part,
 )
 from medqa_cli.data.reading.hub import open_hub, parse_hub_id
@@ -36,17 +34,6 @@ __all__ = ["SourceFile", "SourceRows", "check_sources", "local_paths", "looks_li
 
 DOCUMENT_SUFFIX = ".xml"
 MOST_DESCRIBED = 5
-
-
-@dataclass(frozen=True)
-class _Opened:
-    """One source: its parts, and what there is to say of it as a whole."""
-
-    source: str
-    parts: list[Part]
-    file: SourceFile
-    licence: str | None = None
-    warnings: tuple[str, ...] = ()
 
 
 def check_sources(sources: Sequence[str]) -> None:
@@ -96,12 +83,12 @@ def open_sources(sources: Sequence[str], wanted: ColumnNames) -> SourceRows:
         rows = _all_rows(opened, stack.pop_all())
     # The first row, so that its source's errors come now.
     first = list(itertools.islice(rows, 1))
-    licences = {each.licence for each in opened}
+    licences = {one.licence for one in opened}
     return SourceRows(
         _describe(opened),
         opened[0].parts[0].columns,
         itertools.chain(first, rows),
-        tuple(each.file for each in opened),
+        tuple(one.file for one in opened),
         licences.pop() if len(licences) == 1 else None,
         _warnings(opened),
     )
@@ -187,18 +174,13 @@ def _names(sources: Sequence[str]) -> list[str]:
     return next(names for names in ends if len(set(names)) == len(names))  # no source is named twice
 
 
-def _open(source: str, name: str, wanted: ColumnNames, scratch: Scratch) -> _Opened:
+def _open(source: str, name: str, wanted: ColumnNames, scratch: Scratch) -> Opened:
     prefix = f"{name}/" if name else ""
     if looks_like_hub_id(source):
-        hub = open_hub(source, prefix, wanted)
-        at_commit = f"{source} (commit {hub.commit})" if hub.commit else source
-        return _Opened(source, hub.parts, SourceFile(at_commit, None), hub.licence)
+        return open_hub(source, prefix, wanted)
     path = Path(source)
     if path.is_dir() or is_archive(path.name):
-        bundle = open_bundle(path, prefix, wanted, scratch)
-        digest = digest_of_folder(bundle.container) if path.is_dir() else sha256_of_file(path)
-        licence = stated_licence(bundle.container, source)
-        return _Opened(source, bundle.parts, SourceFile(source, digest), licence, bundle.warnings)
+        return open_folder(source, prefix, wanted, scratch)
     if path.suffix.lower() == DOCUMENT_SUFFIX:
         parts = [Part("MedQuAD XML, one document", medquad_xml.COLUMNS, partial(medquad_xml.read_source, path, name))]
     else:
@@ -209,51 +191,51 @@ def _open(source: str, name: str, wanted: ColumnNames, scratch: Scratch) -> _Ope
         else:
             table = open_table(file, wanted, scratch)
             parts = [Part(table.description, table.columns, lambda: table.rows, table.warnings)]
-    return _Opened(source, parts, SourceFile(source, sha256_of_file(path)))
+    return Opened(source, parts, SourceFile(source, sha256_of_file(path)))
 
 
-def _all_rows(opened: Sequence[_Opened], open_files: contextlib.ExitStack) -> Rows:
+def _all_rows(opened: Sequence[Opened], open_files: contextlib.ExitStack) -> Rows:
     with open_files:
-        for each in opened:
+        for one in opened:
             empty = True
-            with _reported(each.source):
-                for part in each.parts:
+            with _reported(one.source):
+                for part in one.parts:
                     for row in part.rows():
                         empty = False
                         yield row
             if empty:
                 raise InputError(
-                    f"{each.source} has no data rows, only the columns {each.parts[0].columns.describe()}",
+                    f"{one.source} has no data rows, only the columns {one.parts[0].columns.describe()}",
                     "give a file with at least one row",
                 )
 
 
-def _describe(opened: Sequence[_Opened]) -> str:
+def _describe(opened: Sequence[Opened]) -> str:
     """Return the formats found; of several sources each with its name, and with columns that differ from the first."""
     first = opened[0].parts[0].columns.describe()
     told = []
-    for each in opened:
+    for one in opened:
         kinds: dict[str, int] = {}
-        for part in each.parts:
+        for part in one.parts:
             columns = part.columns.describe()
             kind = part.description if columns == first else f"{part.description} (columns: {columns})"
             kinds[kind] = kinds.get(kind, 0) + 1
         shown = [f"{count:,} tables: {kind}" if count > 1 else kind for kind, count in kinds.items()]
         more = f" and {len(shown) - MOST_DESCRIBED} other kinds" if len(shown) > MOST_DESCRIBED else ""
         text = "; ".join(shown[:MOST_DESCRIBED]) + more
-        told.append(text if len(opened) == 1 else f"{each.source}: {text}")
+        told.append(text if len(opened) == 1 else f"{one.source}: {text}")
     return "; ".join(told)
 
 
-def _warnings(opened: Sequence[_Opened]) -> tuple[str, ...]:
+def _warnings(opened: Sequence[Opened]) -> tuple[str, ...]:
     """Return each warning once, with the number of tables that it is about where it is not about all."""
-    parts = [part for each in opened for part in each.parts]
+    parts = [part for one in opened for part in one.parts]
     counts = Counter(warning for part in parts for warning in dict.fromkeys(part.warnings))
     of_tables = [
         warning if count == len(parts) else f"{warning} (in {count:,} of {len(parts):,} tables)"
         for warning, count in counts.items()
     ]
-    return (*(warning for each in opened for warning in each.warnings), *of_tables)
+    return (*(warning for one in opened for warning in one.warnings), *of_tables)
 
 
 @contextlib.contextmanager
