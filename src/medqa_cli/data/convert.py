@@ -26,8 +26,8 @@ from medqa_cli.data.data_folder import CARD_NAME, LENGTHS_NAME, REPORT_NAME, che
 from medqa_cli.data.filtering import Filtered, check_something_kept, filter_rows
 from medqa_cli.data.languages import has_other_languages
 from medqa_cli.data.near_duplicates import RowSketches
-from medqa_cli.data.reading.rows import Caps, ColumnNames, SourceRows
-from medqa_cli.data.reading.sources import SourceFile, local_paths, open_sources
+from medqa_cli.data.reading.rows import Caps, ColumnNames, SourceFile, SourceRows
+from medqa_cli.data.reading.sources import local_paths, open_sources
 from medqa_cli.data.report import check_counts, conversion_counts, warn_of_frequent_reasons, warn_of_garbled
 from medqa_cli.data.splitting import check_fractions, place_rows
 from medqa_cli.data.token_lengths import TokenLengths

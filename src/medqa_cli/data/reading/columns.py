@@ -144,7 +144,11 @@ def find_columns(wanted: ColumnNames, header: Sequence[str], file: object) -> Co
     )
     named = wanted.answer is not None and answer not in _told_right(header, options)
     taken = {question, answer, *options, *(() if after is None else (after,))}
-    topic = _topic(header, taken) if wanted.topic is None else _named("topic", wanted.topic, header, file)
+    topic = _optional(TOPIC_NAMES, header, taken)
+    if wanted.topic is not None:
+        topic = _named("topic", wanted.topic, header, file)
+    elif topic is None:
+        topic = _of_kin(_TOPIC_KIN, header, taken)
     source, kind = _optional(SOURCE_NAMES, header, taken), _optional(KIND_NAMES, header, taken)
     found = Columns(tuple(header), question, answer, topic, source, kind, exchange is not None, after, options, history)
     return replace(found, input_in_doubt=in_doubt, correct=correct, answer_is_named=named)
@@ -181,13 +185,6 @@ def _correct(header: Sequence[str]) -> list[int]:
     """Return the columns whose names say that they tell the right option, the likelier first."""
     words = [_as_words(name) for name in header]
     return [index for name in CORRECT_NAMES for index, found in enumerate(words) if found == name]
-
-
-def _topic(header: Sequence[str], taken: Set[int]) -> int | None:
-    named = _optional(TOPIC_NAMES, header, taken)
-    if named is not None:
-        return named
-    return _of_kin(_TOPIC_KIN, header, taken)
 
 
 def _of_kin(kin: re.Pattern[str], header: Sequence[str], taken: Set[int]) -> int | None:

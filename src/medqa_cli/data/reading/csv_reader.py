@@ -133,10 +133,13 @@ def _detect(file: TableFile, encoding: Encoding, wanted: ColumnNames) -> tuple[_
     heads = {delimiter: _head(file, encoding, delimiter, wanted.caps) for delimiter in delimiters}
     for titles in range(MOST_TITLES + 1):
         for delimiter, head in heads.items():
-            if titles < len(head) and _are_titles(head[:titles], head[titles]):
+            above, header = head[:titles], head[titles : titles + 1]
+            # A title is a row with a single filled cell, as a merged one is written.
+            are_titles = all(sum(bool(cell.strip()) for cell in row) <= 1 for row in above)
+            if header and (not above or (are_titles and len(header[0]) > 1)):
                 with contextlib.suppress(InputError):
-                    columns = find_columns(wanted, head[titles], file)
-                    return _Format(encoding, delimiter, head[titles], titles), columns
+                    columns = find_columns(wanted, header[0], file)
+                    return _Format(encoding, delimiter, header[0], titles), columns
     headers = {delimiter: head[0] for delimiter, head in heads.items()}
     widest = max(headers, key=lambda delimiter: len(headers[delimiter]))
     try:
@@ -160,11 +163,6 @@ def _declared_delimiter(path: Path, encoding: Encoding) -> str | None:
     with open(path, encoding=encoding.codec, errors=encoding.errors) as text:
         line = text.readline(100).rstrip("\n")
     return line[4] if len(line) == 5 and line.lower().startswith("sep=") and line[4] not in '"\r\n' else None
-
-
-def _are_titles(rows: Sequence[Sequence[str]], header: Sequence[str]) -> bool:
-    """Tell whether rows stand above a header: each has a single filled cell, as a merged one is written."""
-    return not rows or (len(header) > 1 and all(sum(bool(cell.strip()) for cell in row) <= 1 for row in rows))
 
 
 def _head(file: TableFile, encoding: Encoding, delimiter: str, caps: Caps) -> list[list[str]]:

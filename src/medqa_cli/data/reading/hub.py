@@ -15,9 +15,18 @@ from typing import Any
 
 from medqa_cli import hub
 from medqa_cli.data.reading.columns import find_columns
-from medqa_cli.data.reading.folders import Opened, Part
 from medqa_cli.data.reading.pairs import questions_and_answers
-from medqa_cli.data.reading.rows import CellRow, CellTable, ColumnNames, Columns, SourceFile, Table, TableFile
+from medqa_cli.data.reading.rows import (
+    CellRow,
+    CellTable,
+    ColumnNames,
+    Columns,
+    Opened,
+    Part,
+    SourceFile,
+    Table,
+    TableFile,
+)
 from medqa_cli.errors import InputError
 from medqa_cli.spelling import did_you_mean, listed
 

@@ -7,7 +7,7 @@ An empty or odd cell is passed on as it stands; what becomes of it is decided la
 from __future__ import annotations
 
 import itertools
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass, field
 from functools import cached_property
 from pathlib import Path
@@ -275,6 +275,27 @@ class SourceFile:
 
     path: str
     sha256: str | None
+
+
+@dataclass(frozen=True)
+class Part:
+    """Rows that were opened in one way; ``rows`` starts to read them. ``warnings``: what the user has to know."""
+
+    description: str
+    columns: Columns
+    rows: Callable[[], Rows]
+    warnings: tuple[str, ...] = ()
+
+
+@dataclass(frozen=True)
+class Opened:
+    """An opened source: its parts, and what there is to say of it as a whole (``warnings``: what was passed over)."""
+
+    source: str
+    parts: list[Part]
+    file: SourceFile
+    licence: str | None = None
+    warnings: tuple[str, ...] = ()
 
 
 @dataclass(frozen=True)

@@ -6,34 +6,50 @@ Each row of a source comes out, as a row or as one that could not be read.
 from __future__ import annotations
 
 import contextlib
+import hashlib
 import itertools
+import re
 from collections import Counter
 from collections.abc import Iterator, Sequence
 from functools import partial
-from pathlib import Path
+from pathlib import Path, PurePosixPath
 
+from medqa_cli.data.data_folder import REPORT_NAME
 from medqa_cli.data.reading import medquad_xml
-from medqa_cli.data.reading.archives import Scratch, open_container
-from medqa_cli.data.reading.folders import (
-    ARCHIVE_SUFFIXES,
+from medqa_cli.data.reading.archives import Container, Member, Scratch, open_container, read_member
+from medqa_cli.data.reading.hub import open_hub, parse_hub_id
+from medqa_cli.data.reading.rows import (
+    Caps,
+    ColumnNames,
+    EmptyTable,
     Opened,
     Part,
-    find_contents,
-    is_archive,
-    open_folder,
-    table_part,
+    Rows,
+    SourceFile,
+    SourceRows,
+    TableFile,
 )
-from medqa_cli.data.reading.hub import open_hub, parse_hub_id
-from medqa_cli.data.reading.rows import Caps, ColumnNames, Rows, SourceFile, SourceRows, TableFile
 from medqa_cli.data.reading.tables import READERS, check_content, open_table, table_suffix
 from medqa_cli.errors import InputError
 from medqa_cli.files import sha256_of_file
-from medqa_cli.spelling import did_you_mean
-
-__all__ = ["SourceFile", "SourceRows", "check_sources", "local_paths", "looks_like_hub_id", "open_sources"]
+from medqa_cli.spelling import counted, did_you_mean, listed
 
 DOCUMENT_SUFFIX = ".xml"
+ARCHIVE_SUFFIXES = (".zip", ".tar", ".tgz", ".tar.gz")
 MOST_DESCRIBED = 5
+LARGEST_LICENCE_TEXT = 1_000_000
+
+# What stands beside data and is none.
+_ABOUT = re.compile(r"(readme|licen[cs]e|copying|citation|notice)\b", re.IGNORECASE)
+_METADATA = {"dataset-metadata.json", "dataset_info.json", "dataset_infos.json", "dataset_dict.json", "state.json"}
+_LICENCES = {
+    "cc-by-4.0": "Creative Commons Attribution 4.0",
+    "cc-by-sa-4.0": "Creative Commons Attribution-ShareAlike 4.0",
+    "cc-by-nc-4.0": "Creative Commons Attribution-NonCommercial 4.0",
+    "cc0-1.0": "CC0 1.0",
+    "mit": "MIT License",
+    "apache-2.0": "Apache License",
+}
 
 
 def check_sources(sources: Sequence[str]) -> None:
@@ -107,7 +123,7 @@ def looks_like_hub_id(source: str) -> bool:
     path = Path(source)
     if parse_hub_id(source) is None or _exists(path) or path.parent.is_dir():
         return False
-    return not (_is_table(path) or is_archive(path.name) or path.suffix.lower() == DOCUMENT_SUFFIX)
+    return not _is_file_of_data(path)
 
 
 def _exists(path: Path) -> bool:
@@ -118,8 +134,13 @@ def _exists(path: Path) -> bool:
         return False
 
 
-def _is_table(path: Path) -> bool:
-    return table_suffix(path.name) != ""
+def _is_archive(path: Path) -> bool:
+    return path.name.lower().endswith(ARCHIVE_SUFFIXES)
+
+
+def _is_file_of_data(path: Path) -> bool:
+    """Tell whether a file ends like a table, an archive or a document."""
+    return table_suffix(path.name) != "" or _is_archive(path) or path.suffix.lower() == DOCUMENT_SUFFIX
 
 
 def _check_local(source: str) -> None:
@@ -129,13 +150,13 @@ def _check_local(source: str) -> None:
     if "://" in source:
         raise InputError(f"{source} is an address; medqa does not download files", "download it and name the file")
     if path.is_dir():
-        find_contents(open_container(path, Caps()), str(path))
+        _find_contents(open_container(path, Caps()), str(path))
         return
     if not path.exists():
         raise _missing(path)
     if not path.is_file():
         raise InputError(f"{path} is neither a file nor a folder", "copy its content to a file")
-    if not (_is_table(path) or is_archive(path.name) or path.suffix.lower() == DOCUMENT_SUFFIX):
+    if not _is_file_of_data(path):
         found = f"'{path.suffix}'" if path.suffix else "no suffix"
         known = ", ".join([*READERS, DOCUMENT_SUFFIX, *ARCHIVE_SUFFIXES])
         raise InputError(
@@ -151,17 +172,12 @@ def _missing(path: Path) -> InputError:
         hint = f"{hint} (a folder {path.parent} is here, so this is a path and no data set of the hub)"
     if path.is_symlink():
         return InputError(f"{path} is a link to something that does not exist", hint)
-    return InputError(f"{path} does not exist{_similar_file(path)}", hint)
-
-
-def _similar_file(path: Path) -> str:
-    folder = path.parent
-    if not folder.is_dir():
-        return f": there is no folder {folder}"
-    try:
-        return did_you_mean(path.name, sorted(other.name for other in folder.iterdir()))
-    except OSError:
-        return ""
+    if not path.parent.is_dir():
+        return InputError(f"{path} does not exist: there is no folder {path.parent}", hint)
+    meant = ""
+    with contextlib.suppress(OSError):
+        meant = did_you_mean(path.name, sorted(other.name for other in path.parent.iterdir()))
+    return InputError(f"{path} does not exist{meant}", hint)
 
 
 def _names(sources: Sequence[str]) -> list[str]:
@@ -179,19 +195,140 @@ def _open(source: str, name: str, wanted: ColumnNames, scratch: Scratch) -> Open
     if looks_like_hub_id(source):
         return open_hub(source, prefix, wanted)
     path = Path(source)
-    if path.is_dir() or is_archive(path.name):
-        return open_folder(source, prefix, wanted, scratch)
+    if path.is_dir() or _is_archive(path):
+        return _open_folder(source, prefix, wanted, scratch)
     if path.suffix.lower() == DOCUMENT_SUFFIX:
         parts = [Part("MedQuAD XML, one document", medquad_xml.COLUMNS, partial(medquad_xml.read_source, path, name))]
     else:
         file = TableFile(path, source, name)
         # One of several is opened again when its turn comes, so that they are never all open at once.
         if name:
-            parts = [table_part(file, wanted, scratch)]
+            parts = [_table_part(file, wanted, scratch)]
         else:
             table = open_table(file, wanted, scratch)
             parts = [Part(table.description, table.columns, lambda: table.rows, table.warnings)]
     return Opened(source, parts, SourceFile(source, sha256_of_file(path)))
+
+
+def _find_contents(container: Container, shown: str) -> tuple[list[Member], list[Member], list[Member], int]:
+    """Return the documents or the tables of a container, the notes beside them, and how many members are neither.
+
+    Raises:
+        InputError: it holds documents and tables, neither of them, or a data set that medqa wrote.
+    """
+    members = [member for member in container.members if not _is_hidden(member.name)]
+    names = {member.name for member in members}
+    if {REPORT_NAME, "train.jsonl"} <= names:
+        raise InputError(f"{shown} is a data set that was converted before", f"run: medqa convert --audit {shown}")
+    about = [member for member in members if _ABOUT.match(PurePosixPath(member.name).name)]
+    data = [member for member in members if member not in about and PurePosixPath(member.name).name not in _METADATA]
+    documents = [member for member in data if member.name.lower().endswith(".xml")]
+    # In a folder, .txt is a note more often than a table.
+    tables = [member for member in data if table_suffix(member.name) not in ("", ".txt")]
+    if documents and tables:
+        raise InputError(
+            f"{shown} holds {len(documents):,} XML documents and {len(tables):,} tables "
+            f"({listed([member.name for member in tables])}); expected one kind",
+            "name one of the files or folders in it (unpack an archive first)",
+        )
+    if not documents and not tables:
+        suffixes = Counter(PurePosixPath(member.name).suffix or "no suffix" for member in members)
+        found = f"only {counted(suffixes)}" if members else "no files"
+        hint = "name a file, or a folder or archive that holds .xml, .csv, .tsv, .json, .jsonl, .parquet or .xlsx files"
+        saved = next((member.name for member in members if member.name.endswith(".arrow")), None)
+        if saved is not None:
+            folder = (PurePosixPath(shown) / saved).parent
+            hint = (
+                "a data set that was saved to disk is read as Parquet: "
+                f"python -c \"import datasets; datasets.load_from_disk('{folder}').to_parquet('{folder}.parquet')\""
+            )
+        raise InputError(f"{shown} holds no XML documents and no tables; found {found}", hint)
+    return documents, tables, about, len(members) - len(documents) - len(tables) - len(about)
+
+
+def _open_folder(source: str, prefix: str, wanted: ColumnNames, scratch: Scratch) -> Opened:
+    """Open a folder or an archive.
+
+    Args:
+        source: the folder or archive as it was named.
+        prefix: what stands before a member's name in the ``file`` of its rows, ``/`` included; may be empty.
+        wanted: the columns that the user named.
+        scratch: for private copies of tables in archives.
+
+    Returns:
+        one part for all documents, or one for each table that is not empty; the digest of a folder is over the names
+        and digests of the members that are used, in their order.
+
+    Raises:
+        InputError: it cannot be unpacked or used, or one of its tables cannot.
+    """
+    path = Path(source)
+    container = open_container(path, wanted.caps)
+    documents, tables, about, num_others = _find_contents(container, str(path))
+    warnings: tuple[str, ...] = ()
+    if documents:
+        passed = f"; {num_others:,} other files not read" if num_others else ""
+        name = path.name or path.resolve().name
+        rows = partial(medquad_xml.read_members, container, documents, prefix, name)
+        parts = [Part(f"MedQuAD XML, {len(documents):,} documents{passed}", medquad_xml.COLUMNS, rows)]
+    else:
+        parts, warnings = _table_parts(container, tables, path, prefix, wanted, scratch)
+    digest = _digest(container, documents or tables) if path.is_dir() else sha256_of_file(path)
+    return Opened(source, parts, SourceFile(source, digest), _stated_licence(container, about), warnings)
+
+
+def _table_parts(
+    container: Container, tables: list[Member], path: Path, prefix: str, wanted: ColumnNames, scratch: Scratch
+) -> tuple[list[Part], tuple[str, ...]]:
+    """Open the tables that are not empty; a warning names the others."""
+    files = [
+        TableFile(
+            container.path_of(member, scratch), f"{path}/{member.name}", prefix + member.name, container.expansion
+        )
+        for member in tables
+    ]
+    parts, empty = [], []
+    for file in files:
+        try:
+            parts.append(_table_part(file, wanted, scratch))
+        except EmptyTable as error:
+            empty.append((file, error))
+    if not parts:
+        raise empty[0][1]
+    names = listed([file.member.removeprefix(prefix) for file, _ in empty])
+    warning = f"passed over, since they hold no rows: {len(empty):,} of {len(files):,} tables in {path}: {names}"
+    return parts, (warning,) if empty else ()
+
+
+def _digest(container: Container, members: list[Member]) -> str:
+    total = hashlib.sha256()
+    for member in members:
+        with container.open(member) as file:
+            digest = hashlib.file_digest(file, "sha256").hexdigest()  # type: ignore[arg-type]
+        total.update(f"{member.name}\0{digest}\n".encode())
+    return total.hexdigest()
+
+
+def _stated_licence(container: Container, about: list[Member]) -> str | None:
+    """Return the hub's name of the licence, where the files beside the data agree on one that is known."""
+    licences = set()
+    for member in about:
+        if member.size <= LARGEST_LICENCE_TEXT:
+            text = " ".join(read_member(container, member).decode("utf-8", "replace").split()).casefold()
+            licences |= {licence for licence, phrase in _LICENCES.items() if phrase.casefold() in text}
+    return licences.pop() if len(licences) == 1 else None
+
+
+def _table_part(file: TableFile, wanted: ColumnNames, scratch: Scratch) -> Part:
+    """Open one of several tables for its columns; its rows open it again, so that a thousand are never open at once."""
+    table = open_table(file, wanted, scratch)
+    return Part(table.description, table.columns, lambda: open_table(file, wanted, scratch).rows, table.warnings)
+
+
+def _is_hidden(name: str) -> bool:
+    return any(
+        part == "__MACOSX" or (part.startswith((".", "~$")) and part != "..") for part in PurePosixPath(name).parts
+    )
 
 
 def _all_rows(opened: Sequence[Opened], open_files: contextlib.ExitStack) -> Rows:

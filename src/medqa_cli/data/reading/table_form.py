@@ -73,8 +73,8 @@ def find_form(columns: Columns, first: Sequence[CellRow], file: TableFile) -> Fo
         name = columns.names[columns.question]
         form = replace(form, description=f"; column '{name}' taken apart ({_exchange_form(first, form)} form)")
     if columns.input is not None:
-        form = replace(form, left_out=_left_out(first, columns))
-        warnings += _told_of_input(form, first)
+        form = replace(form, left_out=_left_out(first, columns, columns.input))
+        warnings += _told_of_input(form, columns.input, first)
     if columns.options:
         answers = choices_in(columns, columns.answer, first)
         named = sum(names_an_option(answer, options) for answer, options in answers)
@@ -84,7 +84,13 @@ def find_form(columns: Columns, first: Sequence[CellRow], file: TableFile) -> Fo
         form = replace(form, verbatim=columns.answer_is_named and not by_sign)
         if not form.verbatim:
             form = replace(form, first_option=_first_option(first, form))
-        warnings.append(_told_of_options(columns, by_sign=named > 0 and not form.verbatim))
+        names = " ".join(f"'{columns.names[index]}'" for index in columns.options)
+        column = f"column '{columns.names[columns.answer]}'"
+        is_chosen = named > 0 and not form.verbatim
+        told = f"the text of the option that {column} names" if is_chosen else f"{column} as it stands"
+        warnings.append(
+            f"multiple-choice questions: the options ({names}) are put behind each question, and the answer is {told}"
+        )
     return replace(form, warnings=(*warnings, *_told_of_cells(first, columns)))
 
 
@@ -213,31 +219,26 @@ def _unknown_roles(rows: Counter[tuple[str, ...]], cell: str, file: TableFile) -
     )
 
 
-def _left_out(first: Sequence[CellRow], columns: Columns) -> str | None:
+def _left_out(first: Sequence[CellRow], columns: Columns, beside: int) -> str | None:
     """Return the instruction where all rows have the same, each beside an input."""
-    if columns.input is None:
-        return None
-    texts = [[cell_text(row.cells[index]) for index in (columns.question, columns.input)] for row in first]
+    texts = [[cell_text(row.cells[index]) for index in (columns.question, beside)] for row in first]
     if len(texts) < 2 or not all(text and after and after.strip().casefold() not in NO_INPUT for text, after in texts):
         return None
     instructions = {(text or "").strip() for text, _ in texts}
     return instructions.pop() if len(instructions) == 1 else None
 
 
-def _told_of_input(form: Form, first: Sequence[CellRow]) -> list[str]:
+def _told_of_input(form: Form, beside: int, first: Sequence[CellRow]) -> list[str]:
     columns = form.columns
-    if columns.input is None or not first:
-        return []
-    instruction, after = columns.names[columns.question], columns.names[columns.input]
+    instruction, after = columns.names[columns.question], columns.names[beside]
     if form.left_out is None:
-        if not columns.input_in_doubt:
+        filled = sum((cell_text(row.cells[beside]) or "").strip().casefold() not in NO_INPUT for row in first)
+        if not columns.input_in_doubt or not filled:
             return []
-        filled = sum((cell_text(row.cells[columns.input]) or "").strip().casefold() not in NO_INPUT for row in first)
-        told = [
+        return [
             f"each question is column '{instruction}' and behind it column '{after}', where that holds something "
             f"({filled:,} of the first {len(first):,} rows)"
         ]
-        return told if filled else []
     shown = form.left_out if len(form.left_out) <= LONGEST_SHOWN else f"{form.left_out[:LONGEST_SHOWN]}..."
     return [
         f"the question is column '{after}': column '{instruction}' holds the same text in each of the first "
@@ -256,10 +257,3 @@ def _first_option(first: Sequence[CellRow], form: Form) -> int | None:
             f"but it cannot be told whether from 0 or from 1: {error}",
             "write letters (A, B, ...) or the texts of the options into it",
         ) from error
-
-
-def _told_of_options(columns: Columns, *, by_sign: bool) -> str:
-    names = " ".join(f"'{columns.names[index]}'" for index in columns.options)
-    answer = f"column '{columns.names[columns.answer]}'"
-    told = f"the text of the option that {answer} names" if by_sign else f"{answer} as it stands"
-    return f"multiple-choice questions: the options ({names}) are put behind each question, and the answer is {told}"
