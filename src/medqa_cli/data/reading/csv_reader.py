@@ -225,11 +225,12 @@ def _rows(file: TableFile, form: _Format, columns: Columns, caps: Caps) -> Itera
             if number <= 0:
                 number += 1  # the header, or a title above it: read before
                 continue
-            if problem is None and form.any_width:
+            if problem is not None:
+                yield UnreadRow(number, line, problem, text=cells[0].rstrip("\r\n"), file=file.member)
+            elif form.any_width:
                 yield CellRow(number, line, cells)
             else:
-                text = "".join(lines.of_row) if problem is None else cells[0]
-                yield _row(number, line, cells, problem, text, columns, file)
+                yield _checked(number, line, cells, "".join(lines.of_row).rstrip("\r\n"), columns, file)
             number += 1
 
 
@@ -260,12 +261,10 @@ def _records(lines: _Lines, form: _Format, shown: str) -> Iterator[tuple[int, li
             yield line, ["".join(broken)], problem
 
 
-def _row(
-    number: int, line: int, cells: list[str], problem: str | None, text: str, columns: Columns, file: TableFile
+def _checked(
+    number: int, line: int, cells: list[str], text: str, columns: Columns, file: TableFile
 ) -> CellRow | UnreadRow:
-    text = text.rstrip("\r\n")
-    if problem is not None:
-        return UnreadRow(number, line, problem, text=text, file=file.member)
+    """Return a row as it is, or as unread where it repeats the header or has not as many cells."""
     if _names(cells) == list(columns.names):
         return UnreadRow(number, line, "repeated_header", text=text, file=file.member)
     width = len(columns.names)

@@ -10,6 +10,7 @@ import itertools
 from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import replace
 
+from medqa_cli.data.reading import multiple_choice
 from medqa_cli.data.reading.cells import (
     SEVERAL_TURNS,
     Read,
@@ -20,14 +21,6 @@ from medqa_cli.data.reading.cells import (
     parse_exchange,
     read_cell,
     turns_in,
-)
-from medqa_cli.data.reading.multiple_choice import (
-    asked_with,
-    choices_in,
-    first_number,
-    is_sign,
-    read_options,
-    resolve,
 )
 from medqa_cli.data.reading.rows import CellRow, CellTable, Columns, RawRow, Table, TableFile, UnreadRow
 from medqa_cli.data.reading.table_form import NO_INPUT, Form, exchange_text, find_form
@@ -70,7 +63,9 @@ def questions_and_answers(table: CellTable, file: TableFile) -> Table:
 
 def _tell_numbering(rows: Iterable[CellRow | UnreadRow], columns: Columns) -> bool:
     try:
-        first_number(choices_in(columns, columns.answer, [row for row in rows if isinstance(row, CellRow)]))
+        multiple_choice.first_number(
+            multiple_choice.choices_in(columns, columns.answer, [row for row in rows if isinstance(row, CellRow)])
+        )
     except ValueError:
         return False
     return True
@@ -121,23 +116,23 @@ def _chosen(row: CellRow, form: Form, question: str, answer: Read) -> RawRow | U
     """Make a row of a multiple-choice question."""
     columns, text = form.columns, answer.texts[0]
     cells = [row.cells[index] for index in columns.options]
-    options = read_options(cells, [columns.names[index] for index in columns.options])
+    options = multiple_choice.read_options(cells, [columns.names[index] for index in columns.options])
     if len(answer.texts) > 1 and not answer.wordings and (form.verbatim or not options):
         return _several(row, form, question, answer)
     if not options:
-        if is_sign(text) and not form.verbatim:
+        if multiple_choice.is_sign(text) and not form.verbatim:
             detail = f"column '{columns.names[columns.options[0]]}' holds no options that can be told apart"
             return _unread(row, form, "unresolved_option", question, text, detail)
         told = [optional_text(cell) or "" for cell in cells]
         return _raw(row, form, "\n".join(filter(str.strip, [question, *told])), text)
     cell = text if answer.wordings else row.cells[columns.answer]
-    resolved = text if form.verbatim else resolve(cell, options, form.first_option)
+    resolved = text if form.verbatim else multiple_choice.resolve(cell, options, form.first_option)
     if resolved is None and len(answer.texts) > 1 and not answer.wordings:
         return _several(row, form, question, answer)
     if resolved is None:
         detail = f"'{text[:20]}' is none of its {len(options)} options"
         return _unread(row, form, "unresolved_option", question, text, detail)
-    return _raw(row, form, asked_with(question, options), resolved)
+    return _raw(row, form, multiple_choice.asked_with(question, options), resolved)
 
 
 def _question(cells: Sequence[object], form: Form) -> tuple[str, str]:
