@@ -156,7 +156,9 @@ def _resolve_one(answer: object, options: Sequence[Option], first: int | None) -
             return by_text.get(_folded(text), of_label)
         return of_label or _at(number - first, options) or by_text.get(_folded(text))
     if found := _NAMED.fullmatch(text):
-        return _by_sign(found[1], options, first or 0) or by_text.get(_folded(text))
+        sign = found[1].casefold()
+        place = int(sign) - (first or 0) if sign.isdigit() else string.ascii_lowercase.index(sign)
+        return by_label.get(sign) or _at(place, options) or by_text.get(_folded(text))
     if _folded(text) in by_text:
         return by_text[_folded(text)]
     if _SEVERAL.fullmatch(text) and all(sign.casefold() in by_label for sign in re.findall("[A-H]", text)):
@@ -188,13 +190,6 @@ def is_sign(answer: object) -> bool:
     """Tell whether an answer is nothing but a label or a number, which says nothing without its options."""
     text = (cell_text(answer) or "").strip()
     return bool(re.fullmatch(r"[(\[]?[A-Ha-h][)\].]?", text)) or bool(_SEVERAL.fullmatch(text) and len(text) < 10)
-
-
-def _by_sign(sign: str, options: Sequence[Option], first: int) -> str | None:
-    by_label = {option.label.casefold(): option.text for option in options}
-    if sign.casefold() in by_label:
-        return by_label[sign.casefold()]
-    return _at(int(sign) - first if sign.isdigit() else string.ascii_lowercase.index(sign.casefold()), options)
 
 
 def _at(place: int, options: Sequence[Option]) -> str | None:
