@@ -145,7 +145,7 @@ def _asked(row: Mapping[str, Any], columns: Columns, place: str) -> AskedRow:
     """Return the question of a row; Alpaca's input follows its instruction, as ``medqa convert`` reads them."""
     column = columns.names[columns.question]
     if not isinstance(row[column], str):
-        raise InputError(f"{place}: the question under {column!r} is no text")
+        raise InputError(f"{place}: the question under {column!r} is not text")
     question, others = row[column], {key: cell for key, cell in row.items() if key != column}
     more = None if columns.input is None else row[columns.names[columns.input]]
     if isinstance(more, str) and more.strip():

@@ -93,7 +93,7 @@ class Document:
         """
         self.size += 1
         if self.size > MAX_VALUES:
-            raise UnreadableError(f"holds more than {MAX_VALUES:,} values, so it is no medqa configuration")
+            raise UnreadableError(f"holds more than {MAX_VALUES:,} values, so it is not a medqa configuration")
         # Of a key that is set twice the first value counts.
         self.nodes.setdefault(path, node)
         self.lines.setdefault(path, line)
@@ -234,7 +234,7 @@ def read_text(path: Path) -> str:
         raise UnreadableError(f"cannot be read: {reason}", hint="check the path and its permissions") from error
     if len(data) > MAX_BYTES:
         raise UnreadableError(
-            f"is larger than {MAX_BYTES:,} bytes, so it is no medqa configuration", hint="check the path of --config"
+            f"is larger than {MAX_BYTES:,} bytes, so it is not a medqa configuration", hint="check the path of --config"
         )
     try:
         return data.decode("utf-8-sig")

@@ -94,7 +94,7 @@ def find_split_files(folder: Path) -> tuple[dict[str, list[Path]], list[Path]]:
         InputError: there is no training file, or no held-out one.
     """
     if not folder.is_dir():
-        raise InputError(f"{folder} is no folder", "name a folder with train, validation and test files")
+        raise InputError(f"{folder} is not a folder", "name a folder with train, validation and test files")
     files: dict[str, list[Path]] = {name: [] for name in SPLITS}
     others: list[Path] = []
     is_own = report_of(folder) is not None

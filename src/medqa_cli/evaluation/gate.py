@@ -103,7 +103,7 @@ def parse_conditions(texts: Sequence[str]) -> list[Condition]:
     for text in texts:
         match = _CONDITION.fullmatch(text)
         if match is None:
-            raise InputError(f"--fail-on '{text}' is no condition", _EXAMPLE)
+            raise InputError(f"--fail-on '{text}' is not a condition", _EXAMPLE)
         left, right = _figure(match["left"], text), match["right"]
         conditions.append(
             Condition(

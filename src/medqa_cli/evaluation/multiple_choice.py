@@ -114,7 +114,7 @@ def _pubmedqa(records: Mapping[str, Any], path: Path) -> list[ChoiceItem]:
         decisions = read_json(ids_path)
         if not isinstance(decisions, dict) or not decisions:
             raise InputError(
-                f"eval.multiple_choice: {ids_path} is no object with an id as each key", "restore the file"
+                f"eval.multiple_choice: {ids_path} is not an object with an id as each key", "restore the file"
             )
         wanted = set(decisions)
         if missing := wanted - set(records):
@@ -122,7 +122,7 @@ def _pubmedqa(records: Mapping[str, Any], path: Path) -> list[ChoiceItem]:
 
     def item(name: str, record: Mapping[str, Any]) -> ChoiceItem:
         if not isinstance(record["CONTEXTS"], list):
-            raise TypeError("CONTEXTS is no list of texts")
+            raise TypeError("CONTEXTS is not a list of texts")
         abstract = "\n".join(record["CONTEXTS"])
         prompt = f"Abstract: {abstract}\nQuestion: {record['QUESTION']}\nAnswer:"
         return ChoiceItem(name, record["QUESTION"], prompt, _DECISIONS, _DECISIONS.index(record["final_decision"]))
@@ -188,7 +188,7 @@ def _items(
         try:
             item = make(name, record)
             if not isinstance(item.question, str):
-                raise TypeError("the question is no text")
+                raise TypeError("the question is not text")
             items.append(item)
         except (KeyError, TypeError, ValueError) as error:
             what = f"no {error}" if isinstance(error, KeyError) else str(error)

@@ -160,7 +160,7 @@ def _all_but_experts(model: Any, names: Sequence[str]) -> Targets:
     if kept == leaves and _as_peft_takes(model, "all-linear"):
         return Targets("all-linear")
     note = (
-        f"lora.target_modules: all-linear: {', '.join(kept)} get an adapter; experts are no linear layers, and get none"
+        f"lora.target_modules: all-linear: {', '.join(kept)} get an adapter; experts are not linear layers and get none"
     )
     return Targets(kept, note=note)
 
@@ -200,7 +200,7 @@ def check_init(model: ModelConfig, lora: LoraConfig, *, sharded: bool) -> None:
     """Check that the adapter's initialization is compatible with the base.
 
     Raises:
-        InputError: it does not.
+        InputError: it is not compatible.
     """
     start = lora.init_lora_weights
     if start == "default":

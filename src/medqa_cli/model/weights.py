@@ -237,7 +237,7 @@ def pytorch_tensors(path: Path) -> dict[str, torch.Tensor]:
     for name, value in tensors.items():
         # A tensor may be laid out so that few bytes stand for many, or hold none at all.
         if value.layout != torch.strided or value.device.type != "cpu" or value.nbytes > size:
-            raise InputError(f"{path}: {name} is no plain tensor of {size:,} bytes or fewer", _SAFETENSORS_VERSION)
+            raise InputError(f"{path}: {name} is not a plain tensor of {size:,} bytes or fewer", _SAFETENSORS_VERSION)
     return tensors
 
 

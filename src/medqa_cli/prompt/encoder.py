@@ -49,9 +49,9 @@ class PromptContract:
         strings = (text.template, text.before_question, text.after_question, text.answer_prefix, self.end_token)
         ids = (self.end_token_id, *self.stop_token_ids, *([] if self.bos_token_id is None else [self.bos_token_id]))
         if not all(isinstance(value, str) for value in (*strings, *text.markers, text.system or "")):
-            raise TypeError("a text is none")
+            raise TypeError("a text field is not a string")
         if not all(type(value) is int and 0 <= value < 1 << 31 for value in ids) or type(self.adds_bos) is not bool:
-            raise TypeError("a token id is no number of a token, or adds_bos is not true or false")
+            raise TypeError("a token id is not a valid id, or adds_bos is not true or false")
         if not all(text.markers):
             raise TypeError("a marker is empty")
 

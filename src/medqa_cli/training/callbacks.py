@@ -293,8 +293,8 @@ class EarlyStopping(TrainerCallback):
 class IdleMemoryLimit(TrainerCallback):
     """Gives idle memory back after a step that left the process with more than ``most_bytes`` resident.
 
-    Blocks of ever other sizes do not fit together again, so that the freed memory that is kept grows for hundreds of
-    steps. Giving it back slows the next step down, and is done as rarely as the limit allows.
+    Blocks of changing sizes do not fit together again, so the freed memory that is kept grows for hundreds of steps.
+    Giving it back slows the next step down, and is done as rarely as the limit allows.
     """
 
     def __init__(self, most_bytes: int) -> None:

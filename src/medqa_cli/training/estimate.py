@@ -296,6 +296,6 @@ def tokens_per_forward(
 
 
 def enough_tokens(device_type: str, dtype: torch.dtype) -> int:
-    """Return from how many tokens on a forward with products in ``dtype`` is not faster."""
+    """Return the number of tokens beyond which a forward pass with products in ``dtype`` gets no faster."""
     known = ENOUGH_TOKENS.get((device_type, dtype)) or ENOUGH_TOKENS.get((device_type, None))
     return known or ENOUGH_TOKENS["cpu", torch.float32]

@@ -95,7 +95,7 @@ def test_standard_input(monkeypatch: pytest.MonkeyPatch, content: bytes, expecte
         ("q.jsonl", '{"question": "a"}\n{"question": \n', r"q.jsonl:2: no valid JSON"),
         ("q.jsonl", "[1]\n", r"q.jsonl:1: expected an object or a text, found \[1\]"),
         ("q.jsonl", '{"id": 1}\n', r"q.jsonl:1: no column 'question'; found 'id'"),
-        ("q.jsonl", '{"question": 5}\n', r"q.jsonl:1: the question under 'question' is no text"),
+        ("q.jsonl", '{"question": 5}\n', r"q.jsonl:1: the question under 'question' is not text"),
         ("q.pdf", "x", "unknown format '.pdf'"),
     ],
 )

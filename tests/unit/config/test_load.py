@@ -250,7 +250,7 @@ def test_load_with_misspelled_optimizer_suggests_the_name() -> None:
          "c.yaml:1:10: not valid YAML: found undefined alias 'x'; a text that starts with * needs quotes"),
         (b"seed: 1\nrun_dir: \xff", "c.yaml:2: is not UTF-8 text (byte 0xff)"),
         (b"seed: 1\nrun_dir: \x00", "c.yaml:2: holds the control character U+0000; remove it"),
-        (b"#" * 1_000_001, "c.yaml: is larger than 1,000,000 bytes, so it is no medqa configuration"),
+        (b"#" * 1_000_001, "c.yaml: is larger than 1,000,000 bytes, so it is not a medqa configuration"),
         ("seed: " + "[" * 5000, "c.yaml: is nested too deeply; the configuration has two levels"),
     ],
 )  # fmt: skip
@@ -299,7 +299,7 @@ def test_a_misspelt_section_is_reported_once_and_its_keys_are_checked() -> None:
 def test_aliases_that_multiply_values_are_refused_before_they_are_validated() -> None:
     wide = f"a: &a {{{', '.join(f'k{i}: 1' for i in range(3000))}}}\n"
     (found,) = problems(f"{wide}eval: {{multiple_choice: [{'*a, ' * 900}]}}")
-    assert found == "c.yaml: holds more than 100,000 values, so it is no medqa configuration"
+    assert found == "c.yaml: holds more than 100,000 values, so it is not a medqa configuration"
 
 
 @pytest.mark.parametrize(

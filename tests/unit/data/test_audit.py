@@ -215,7 +215,7 @@ def test_a_folder_without_splits(tmp_path: Path) -> None:
     write_csv(tmp_path / "train.csv", [["q", "a"]])
     with pytest.raises(InputError, match=r"expected a training file and a held-out one, found 'train\.csv'"):
         audit(tmp_path)
-    with pytest.raises(InputError, match="is no folder"):
+    with pytest.raises(InputError, match="is not a folder"):
         audit(tmp_path / "train.csv")
 
 

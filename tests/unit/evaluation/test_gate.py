@@ -61,15 +61,15 @@ def test_all_failures_are_named_with_their_values() -> None:
 @pytest.mark.parametrize(
     ("text", "said"),
     [
-        ("adapter.nll", "is no condition"),
-        ("adapter.nll == 2", "is no condition"),
-        ("adapter.nll > base.nll > 2", "is no condition"),
+        ("adapter.nll", "is not a condition"),
+        ("adapter.nll == 2", "is not a condition"),
+        ("adapter.nll > base.nll > 2", "is not a condition"),
         ("2 > adapter.nll", "'2' is neither a figure"),
         ("adapter.nll > __import__('os')", "neither a figure nor a number"),
         ("adapter.nll > 2+2", "neither a figure nor a number"),
         ("adapter.rougel > 2", "did you mean 'rougeL'?"),
         ("adapter > 2", "neither a figure nor a number"),
-        ("", "is no condition"),
+        ("", "is not a condition"),
     ],
 )
 def test_what_is_not_in_the_grammar_is_refused(text: str, said: str) -> None:

@@ -74,10 +74,10 @@ def test_medqa_in_its_own_and_the_hubs_form(tmp_path: Path) -> None:
         ('{"question": "Which?"}', "in no known format"),
         ('{"question": "Which?", "options": {"A": "1", "B": "2"}, "answer_idx": "A"}', "item 1 is damaged: no 'C'"),
         ('{"1": {"QUESTION": "q", "CONTEXTS": [], "final_decision": "unsure"}}', "item 1 is damaged"),
-        ('{"1": {"QUESTION": "q", "CONTEXTS": "One.", "final_decision": "no"}}', "CONTEXTS is no list of texts"),
+        ('{"1": {"QUESTION": "q", "CONTEXTS": "One.", "final_decision": "no"}}', "CONTEXTS is not a list of texts"),
         (
             '{"1": {"QUESTION": 7, "CONTEXTS": [], "final_decision": "no"}}',
-            "item 1 is damaged: the question is no text",
+            "item 1 is damaged: the question is not text",
         ),
         ('{"question": "q", "opa": "a", "opb": "b", "opc": "c", "opd": "d", "cop": [1]}', "cop counts neither"),
         (
@@ -117,7 +117,7 @@ def test_files_that_cannot_be_read(tmp_path: Path) -> None:
 def test_a_list_of_pubmedqas_test_items_that_is_none(tmp_path: Path, content: str) -> None:
     path = write(tmp_path / "ori_pqal.json", {"11": {**ABSTRACT, "final_decision": "maybe"}})
     (tmp_path / "test_ground_truth.json").write_text(content, encoding="utf-8")
-    with pytest.raises(InputError, match=r"test_ground_truth\.json is no object with an id as each key"):
+    with pytest.raises(InputError, match=r"test_ground_truth\.json is not an object with an id as each key"):
         read_choice_file(path)
 
 

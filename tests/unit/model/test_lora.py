@@ -84,7 +84,7 @@ def test_auto_takes_the_attention_of_every_architecture(kind: str, expected: set
 def test_all_linear_leaves_experts_alone_which_merge_could_not_take(kind: str) -> None:
     assert adapted_layers(kind, "all-linear") == {"q_proj", "k_proj", "v_proj", "o_proj"}
     assert (
-        "experts are no linear layers, and get none"
+        "experts are not linear layers and get none"
         in find_targets(model_of(kind), LoraConfig(target_modules="all-linear")).note
     )
 

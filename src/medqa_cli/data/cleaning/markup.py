@@ -40,7 +40,7 @@ _ATTRIBUTE = (
     r"|(?:data-[\w-]+|checked|controls|disabled|hidden|nowrap|reversed|selected|noshade|async|defer|allowfullscreen)\b)"
 )
 _TAG = re.compile(rf"<(/?)({_NAMES})((?:{_ATTRIBUTE})*)\s*/?>", re.IGNORECASE)
-# What is no text at all, from here to its end.
+# What is not text at all, from here to its end.
 _HIDDEN = re.compile(
     r"<(script|style|noscript|template)\b[^<>]*>|<(!--)|<!doctype\s[^<>]*>|<!\[CDATA\[|\]\]>"
     r"|<!\[(?:if|endif)\b[^<>]*>|<\?xml\b[^<>]*>",

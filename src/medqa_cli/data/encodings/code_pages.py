@@ -88,7 +88,7 @@ def _terms() -> frozenset[str]:
 
 @dataclass(frozen=True)
 class Reading:
-    """A way to read some bytes: the codec, they, the text, and the share (0 to 1) of what makes sense in it."""
+    """A way to read some bytes: the codec, the bytes, the text, and the share (0 to 1) of what makes sense in it."""
 
     codec: str
     data: bytes
@@ -121,8 +121,7 @@ def recognise(data: bytes, language: str = "") -> Recognised:
 
     Args:
         data: whole lines with bytes beyond ASCII, which are no UTF-8.
-        language: that of other lines of the file, where it is known: it tells the right one of readings that are as
-            good.
+        language: that of other lines of the file, where it is known: it decides between equally good readings.
 
     Returns:
         the best reading where it makes sense and no other one is as good; else None and the candidates.

@@ -56,7 +56,7 @@ class Exchange:
 
 
 def cell_text(cell: object) -> str | None:
-    """Return a cell as text, an empty one for null and NaN, or None where the cell is no text (a list, an object)."""
+    """Return a cell as text, an empty one for null and NaN, or None where the cell is not text (a list, an object)."""
     if isinstance(cell, str):
         return cell
     if cell is None or (isinstance(cell, float) and math.isnan(cell)):

@@ -176,7 +176,7 @@ def _head(file: TableFile, encoding: Encoding, delimiter: str, caps: Caps) -> li
     if not head:
         raise EmptyTable(f"{file} is empty: no header line", "give a file with a header line and one row per question")
     if any("\0" in name for name in head[0]):
-        raise InputError(f"{file} is no plain text: it has NUL bytes in its first line", "save it as 'CSV UTF-8'")
+        raise InputError(f"{file} is not plain text: it has NUL bytes in its first line", "save it as 'CSV UTF-8'")
     return head
 
 

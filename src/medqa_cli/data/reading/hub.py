@@ -72,7 +72,9 @@ def open_hub(text: str, prefix: str, wanted: ColumnNames) -> Opened:
     """
     hub_id = parse_hub_id(text)
     if hub_id is None:
-        raise InputError(f"'{text}' is no data set id", "expected owner/name, owner/name@revision or owner/name:split")
+        raise InputError(
+            f"'{text}' is not a data set id", "expected owner/name, owner/name@revision or owner/name:split"
+        )
     hub.name_repository(hub_id.name)
     hub.ask_only_what_is_named()
     commit, licence = _card(hub_id)

@@ -83,7 +83,7 @@ def _json_errors(file: TableFile) -> Iterator[None]:
         raise InputError(f"{file} is nested too deeply", f"give a list of objects like {EXAMPLE}") from error
     except ValueError as error:
         raise InputError(
-            f"{file} is no valid JSON: {error}", "repair or export it again; one object per line is a .jsonl file"
+            f"{file} is not valid JSON: {error}", "repair or export it again; one object per line is a .jsonl file"
         ) from error
 
 
@@ -317,7 +317,7 @@ def _of_texts(value: Mapping[str, str], file: object) -> tuple[str, list[Any]]:
     questions = sum(key.rstrip().endswith(("?", "？")) or key.strip().count(" ") > 1 for key in value)
     if 2 * questions < len(value):
         raise InputError(
-            f"{file} holds an object of {len(value):,} texts under keys that are no questions, such as "
+            f"{file} holds an object of {len(value):,} texts under keys that are not questions, such as "
             f"{listed(list(value)[:3])}; expected a list of objects",
             "give the file that holds the questions",
         )

@@ -203,7 +203,7 @@ def check_content(file: TableFile) -> None:
     for signature, what in _SIGNATURES.items():
         if start.startswith(signature):
             raise InputError(
-                f"{file} is no text file, it is {what}",
+                f"{file} is not a text file, it is {what}",
                 "give it the name that fits (medqa reads .xlsx, .xls, .ods, .parquet, .zip, .tar.gz and .csv.gz), or "
                 "save it as 'CSV UTF-8'",
             )

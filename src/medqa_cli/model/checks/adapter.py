@@ -105,7 +105,7 @@ def _match_all(patterns: list[str], names: list[str]) -> None:
     """Match in the ways of PEFT 0.21 (``tuners_utils``, ``utils/other``); runs in the child.
 
     Raises:
-        InputError: one is no regular expression.
+        InputError: one is not a regular expression.
     """
     for pattern in patterns:
         forms = (rf"(.*\.)?({pattern})$", rf"(^|.*\.){pattern}($|\..*)", rf"(?:^|.*?\.){pattern}\.(\d+)\.")
@@ -116,7 +116,7 @@ def _match_all(patterns: list[str], names: list[str]) -> None:
                     compiled.fullmatch(name)
                     compiled.match(name)
         except (re.error, RecursionError, OverflowError) as error:
-            raise InputError(f"{shown(pattern)} is no regular expression: {error}", _HINT) from error
+            raise InputError(f"{shown(pattern)} is not a regular expression: {error}", _HINT) from error
 
 
 def _texts(value: Any) -> Iterable[str]:

@@ -190,7 +190,7 @@ def _check_values(header: GgufHeader) -> None:
         raise BadHeader(f"it is one of {parts} parts of a model; join them with llama-gguf-split --merge")
     name = values.get("general.name", "")
     if not isinstance(name, str):
-        raise BadHeader("general.name is no text")
+        raise BadHeader("general.name is not text")
 
 
 def _check_sizes(header: GgufHeader, num_bytes: int) -> None:

@@ -1,4 +1,4 @@
-"""Numerical parity: a model computes fast what it computes plainly, or it is computed in a slower way that does.
+"""Checks that the fast way to compute a model agrees with the plain one, and takes a slower way otherwise.
 
 The fast way lays several examples end to end, replaces layers by fused ones and takes losses from a chunk of logits at
 a time. An architecture's name does not say whether that is right: two short examples are computed in each way and by
@@ -23,10 +23,10 @@ from medqa_cli.model.kernels.chunked_cross_entropy import use_whole_logits
 from medqa_cli.model.kernels.fused_layers import GATED_SILU, KINDS, RMS_NORM, first_layers, fuse_layers, unfuse_layers
 from medqa_cli.model.kernels.packing import answer_token_losses, pack
 
-# How many times what a rounding error of the inputs makes of a result another way may be off from it.
+# Tolerance, in multiples of the change that one rounding error of the inputs causes.
 TIMES_ROUNDING = 16.0
 _HINT = "take a model of another architecture: docs/architectures.md lists those that were tried"
-# What is no word on the architecture.
+# Errors that say nothing about the architecture.
 _FATAL = (torch.OutOfMemoryError, MemoryError)
 
 _Numbers = dict[str, torch.Tensor]

@@ -629,7 +629,7 @@ def test_the_hint_for_a_near_name_works(tmp_path: Path, header: str, hint: str) 
             "cannot be told whether from 0 or from 1: the numbers are 1 to 2, of 4 options",
         ),
         ("a.txt", f"id=1\nhttps://x.org/1\nDescription\n{Q1}\nDialogue\n", "MedDialog's own form of text"),
-        ("a.json", json.dumps({"123": "yes", "124": "no"}), "2 texts under keys that are no questions"),
+        ("a.json", json.dumps({"123": "yes", "124": "no"}), "2 texts under keys that are not questions"),
         ("a.json", json.dumps({"train": [{"question": Q1}], "test": [{"question": Q2}]}), "2 lists of objects"),
     ],
 )

@@ -144,7 +144,7 @@ def test_two_data_sets_are_told_apart_by_their_ids(hub: FakeHub) -> None:
 
 
 def test_what_is_no_id_is_not_asked_for(hub: FakeHub) -> None:
-    with pytest.raises(InputError, match=r"'owner/na me' is no data set id") as caught:
+    with pytest.raises(InputError, match=r"'owner/na me' is not a data set id") as caught:
         open_hub("owner/na me", "", ColumnNames())
     assert caught.value.hint == "expected owner/name, owner/name@revision or owner/name:split"
     assert hub.asked == []

@@ -421,7 +421,7 @@ def test_json_cells_that_are_no_strings(tmp_path: Path) -> None:
 def test_a_long_json_list_that_breaks_off_is_refused_with_its_line(tmp_path: Path) -> None:
     good = ",\n".join('{"question": "q", "answer": "a"}' for _ in range(3000))
     opened = read(write(tmp_path, "qa.json", f"[\n{good},\nbroken]"))
-    with pytest.raises(InputError, match=r"qa\.json is no valid JSON: Expecting value \(line 3002\)"):
+    with pytest.raises(InputError, match=r"qa\.json is not valid JSON: Expecting value \(line 3002\)"):
         list(opened.rows)
     with pytest.raises(InputError, match=r"Extra data \(line 3\)"):
         read(write(tmp_path, "qa.json", '[{"question": "q", "answer": "a"}]\n\n[]'))
