@@ -230,7 +230,7 @@ def test_columns_that_cannot_be_found(
         ("header.tsv", "question\tanswer", "no data rows"),
         ("empty.json", "[]", "no data rows"),
         ("blank.jsonl", "\n\n", "no data rows"),
-        ("cut.json", '[{"question": "q", "answer"', "no valid JSON"),
+        ("cut.json", '[{"question": "q", "answer"', "not valid JSON"),
         ("columns.json", '{"question": ["q", "q2"], "answer": ["a"]}', "with 1 to 2 rows"),
         ("lists.json", '{"train": [{"question": "q"}], "test": [{"question": "q"}]}', "2 lists of objects"),
         ("number.json", "3", "expected a list of objects"),
