@@ -23,12 +23,11 @@ import torch.nn.functional as F
 from torch._subclasses.fake_tensor import FakeTensor
 
 from medqa_cli.errors import MedqaError
+from medqa_cli.model.kernels.cpu_attention import CpuAttention
 
 PACKED_ATTENTION = "medqa_packed"
 _FLASH_DTYPES = (torch.float16, torch.bfloat16)
 _MOST_FLASH_HEAD_DIM = 256
-# Queries in one piece of the CPU's backward pass: little above the diagonal is computed in vain.
-QUERY_BLOCK = 192
 # Keywords that models hand through their layers and that change nothing in the attention of a training.
 _WITHOUT_EFFECT = frozenset(
     ("position_ids", "cache_position", "use_cache", "output_attentions", "output_hidden_states", "output_router_logits")
@@ -86,7 +85,7 @@ def packed_attention(
     stands = _cpu_stands_for_flash.get()
     cpu_takes = window is None if stands is None else stands and query.shape[-1] <= _MOST_FLASH_HEAD_DIM
     if query.device.type == "cpu" and dropout == 0.0 and like_sized and cpu_takes:
-        out: torch.Tensor = _CpuAttention.apply(query, key, value, example_lengths, scale)
+        out: torch.Tensor = CpuAttention.apply(query, key, value, example_lengths, scale)
         return out, None
     return _attention_per_example(query, key, value, example_lengths, scale, window, dropout), None
 
@@ -234,7 +233,7 @@ def _problem_of(kernel: VarlenAttention, device: torch.device, dtype: torch.dtyp
             exact, plain = run(one_by_one, torch.float32, window), run(one_by_one, dtype, window)
             try:
                 fast = run(kernel, dtype, window)
-            except torch.OutOfMemoryError:
+            except (torch.OutOfMemoryError, MemoryError):
                 raise
             except Exception as error:  # whatever a kernel raises that does not take this card, type or head
                 first_line = (str(error).strip() or type(error).__name__).splitlines()[0]
@@ -338,120 +337,3 @@ def _attention_per_example(
             )
         )
     return torch.cat(parts, 2).transpose(1, 2).contiguous()
-
-
-class _CpuAttention(torch.autograd.Function):
-    """Flash forward per example; backward from its log-sum-exp by batched matrix products (Dao 2023, arXiv 2307.08691).
-
-    Without dropout and sliding windows. Keeps query, key, value, output and one float per head and token.
-    """
-
-    @staticmethod
-    def forward(
-        ctx: Any,
-        query: torch.Tensor,
-        key: torch.Tensor,
-        value: torch.Tensor,
-        lengths: tuple[int, ...],
-        scale: float,
-    ) -> torch.Tensor:
-        """Return ``(1, T, heads, head_dim)`` for a query ``(1, heads, T, head_dim)``, key and value with kv_heads."""
-        _, heads, tokens, head_dim = query.shape
-        group = heads // key.shape[1]
-        out = query.new_empty(1, tokens, heads, head_dim)
-        log_sums = query.new_empty(heads, tokens, dtype=torch.float32)
-        for start, end in _spans(lengths):
-            k, v = (tensor[:, :, start:end].repeat_interleave(group, 1) for tensor in (key, value))
-            part, part_log_sums = torch.ops.aten._scaled_dot_product_flash_attention_for_cpu(
-                query[:, :, start:end], k, v, 0.0, True, scale=scale
-            )
-            out[:, start:end] = part.transpose(1, 2)
-            # The kernel gives (1, heads, L), in the layout that suits it.
-            log_sums[:, start:end] = part_log_sums[0]
-        ctx.save_for_backward(query, key, value, out, log_sums)
-        ctx.lengths, ctx.scale = lengths, scale
-        return out
-
-    @staticmethod
-    def backward(ctx: Any, *grads: torch.Tensor) -> tuple[torch.Tensor | None, ...]:
-        """Return the gradients of query, key and value, a block of queries at a time."""
-        query, key, value, out, log_sums = ctx.saved_tensors
-        # In the layout (T, heads, head_dim), which the layers before it want back.
-        sums = tuple(
-            tensor.new_zeros(tensor.shape[2], tensor.shape[1], tensor.shape[3]).transpose(0, 1)
-            for tensor in (query, key, value)
-        )
-        rows = (query[0], grads[0][0].transpose(0, 1), out[0].transpose(0, 1), log_sums)
-        for start, end in _spans(ctx.lengths):
-            for first in range(start, end, QUERY_BLOCK):
-                last = min(first + QUERY_BLOCK, end)
-                _add_gradients(
-                    tuple(tensor[:, first:last] for tensor in rows),
-                    (key[0, :, start:last], value[0, :, start:last]),
-                    (sums[0][:, first:last], sums[1][:, start:last], sums[2][:, start:last]),
-                    ctx.scale,
-                )
-        return sums[0][None], sums[1][None], sums[2][None], None, None
-
-
-def _spans(lengths: tuple[int, ...]) -> Iterator[tuple[int, int]]:
-    start = 0
-    for length in lengths:
-        yield start, start + length
-        start += length
-
-
-def _add_gradients(
-    rows: tuple[torch.Tensor, ...],
-    seen: tuple[torch.Tensor, torch.Tensor],
-    sums: tuple[torch.Tensor, ...],
-    scale: float,
-) -> None:
-    """Add the gradients of a block of queries, which see the S tokens from their example's first to their own last.
-
-    Args:
-        rows: query, gradient and value of the output, each ``(heads, rows, head_dim)``, and log-sum-exp of the scores,
-            ``(heads, rows)`` float32.
-        seen: key and value, each ``(kv_heads, S, head_dim)``.
-        sums: gradients of the queries and of what they see, as ``rows`` and ``seen``; added to.
-        scale: factor on the scores.
-    """
-    query, grad_out, out, log_sums = rows
-    key, value = seen
-    kv_heads, num_rows = key.shape[0], query.shape[1]
-
-    def by_group(tensor: torch.Tensor) -> torch.Tensor:
-        """Join the query heads that share a key head: (kv_heads, group * rows, ...)."""
-        return tensor.reshape(kv_heads, -1, *tensor.shape[2:])
-
-    delta = (grad_out.float() * out.float()).sum(-1)  # (heads, rows)
-    q, grad = by_group(query), by_group(grad_out)
-    # The scale comes after the product: a query scaled before would be rounded, unless the scale is a power of two.
-    probabilities = _product_less(q, key, by_group(log_sums / scale)).mul_(scale).exp_()
-    # Nothing after the query itself: the last columns are the block's own, below their diagonal only.
-    probabilities.view(-1, num_rows, key.shape[1])[..., -num_rows:].tril_()
-    grad_scores = _product_less(grad, value, by_group(delta)).mul_(probabilities)
-    grad_query, grad_key, grad_value = sums
-    grad_query += torch.bmm(grad_scores, key).mul_(scale).view(query.shape)
-    grad_key += torch.bmm(grad_scores.transpose(1, 2), q).mul_(scale)
-    grad_value += torch.bmm(probabilities.transpose(1, 2), grad)
-
-
-def _product_less(rows: torch.Tensor, columns: torch.Tensor, subtrahend: torch.Tensor) -> torch.Tensor:
-    """Return rows columns' - subtrahend.
-
-    In 16 bits a product is rounded before something can be taken off it, which loses the small difference of large
-    numbers. So the subtrahend takes part in the product: as two columns that sum to it, against ones.
-
-    Args:
-        rows: ``(batch, R, head_dim)``.
-        columns: ``(batch, C, head_dim)``.
-        subtrahend: ``(batch, R)`` float32.
-    """
-    if rows.dtype == torch.float32:
-        return torch.bmm(rows, columns.transpose(1, 2)).sub_(subtrahend.unsqueeze(-1))
-    high = subtrahend.to(rows.dtype)
-    low = (subtrahend - high.float()).to(rows.dtype)
-    wide_rows = torch.cat([rows, -torch.stack((high, low), -1)], -1)
-    wide_columns = torch.cat([columns, columns.new_ones(*columns.shape[:2], 2)], -1)
-    return torch.bmm(wide_rows, wide_columns.transpose(1, 2))

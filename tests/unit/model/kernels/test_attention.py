@@ -6,7 +6,7 @@ import pytest
 import torch
 import torch.nn.functional as F
 
-from medqa_cli.model.kernels import attention, chunked_cross_entropy
+from medqa_cli.model.kernels import attention, chunked_cross_entropy, cpu_attention
 from medqa_cli.model.kernels.attention import packed_attention
 from medqa_cli.model.kernels.chunked_cross_entropy import answer_losses
 from medqa_cli.training.estimate import tokens_per_forward
@@ -26,7 +26,7 @@ def by_hand(query: torch.Tensor, key: torch.Tensor, value: torch.Tensor, lengths
 @pytest.mark.parametrize("block", [1, 4, 7, 192])
 @pytest.mark.parametrize(("heads", "kv_heads"), [(4, 4), (6, 2), (3, 1)])
 def test_attention(heads: int, kv_heads: int, block: int, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(attention, "QUERY_BLOCK", block)
+    monkeypatch.setattr(cpu_attention, "QUERY_BLOCK", block)
     lengths = (5, 1, 9, 12)
     torch.manual_seed(0)
     shapes = [(1, heads, 27, 8), (1, kv_heads, 27, 8), (1, kv_heads, 27, 8)]

@@ -332,3 +332,17 @@ def test_a_flash_kernel_is_used_only_where_it_is_right(
     proof = len(used)
     packed_attention(torch.nn.Identity(), query, key, value, None, example_lengths=(5, 4))
     assert len(used) - proof == (0 if problem else 1)  # proven once, then used or not
+
+
+@pytest.mark.parametrize("error", [torch.OutOfMemoryError, MemoryError])
+def test_full_memory_is_no_fault_of_a_flash_kernel(error: type[Exception], monkeypatch: pytest.MonkeyPatch) -> None:
+    def full(*_: Any) -> torch.Tensor:
+        raise error("no room")
+
+    monkeypatch.setattr(attention, "_flash_takes", lambda query, dropout: True)
+    monkeypatch.setattr(attention, "_varlen_kernel", lambda device_type: full)
+    monkeypatch.setattr(attention, "_problems", {})
+    query, key, value = (torch.randn(1, heads, 9, 16).bfloat16() for heads in (4, 2, 2))
+    with pytest.raises(error, match="no room"):
+        packed_attention(torch.nn.Identity(), query, key, value, None, example_lengths=(5, 4))
+    assert attention.kernel_problems() == []
