@@ -9,6 +9,8 @@ import unicodedata
 from fnmatch import fnmatch
 from pathlib import Path
 
+import pytest
+
 import medqa_cli
 from medqa_cli.answering.emergencies import kinds
 from medqa_cli.data.encodings.code_pages import code_pages
@@ -16,7 +18,7 @@ from medqa_cli.data.encodings.plausibility import JUDGES
 from medqa_cli.data.languages import language_of, latin_languages
 from medqa_cli.data.reading.cells import parse_exchange
 from medqa_cli.data.speakers import ASSISTANT, SYSTEM, USER, marks, persons, role_of
-from medqa_cli.resources import load_yaml
+from medqa_cli.resources import load_pattern, load_yaml
 
 RESOURCES = Path(medqa_cli.__file__).parent / "resources"
 
@@ -146,6 +148,51 @@ def test_reasons_and_non_answers_have_the_fields_that_their_readers_expect() -> 
     assert set(table) == {"headings", "missing"}
     texts = table["headings"] + table["missing"]
     assert texts == [text.casefold().strip(" .:;!?\"'") for text in texts]
+
+
+@pytest.mark.parametrize(
+    ("name", "tables"),
+    [
+        (
+            "clarifying_questions",
+            {"greetings", "asks_back", "asks_back_in_english", "asks_back_in_signs", "which_first", "says", "asked_for"}
+            | {"tells", "tells_in_english", "tells_in_signs", "to_oneself"},
+        ),
+        ("speakers", {"speech", "examples"}),
+    ],
+)
+def test_patterns_of_a_table_compile_and_match_no_empty_text(name: str, tables: set[str]) -> None:
+    table = load_yaml(name)
+    others = {"words", "question_words"} if name == "clarifying_questions" else set(table) - tables
+    assert set(table) == tables | others
+    used = "".join(pattern for part in tables for pattern in table[part].values())
+    assert set(re.findall(r"<(\w+)>", used)) == set(table.get("words", ()))
+    for part in tables:
+        for key, pattern in table[part].items():
+            assert "||" not in pattern.replace("\n", ""), (part, key)
+        assert load_pattern(name, part).search("") is None, part
+    words = table.get("question_words", "").split()
+    assert words == sorted(set(words))
+
+
+def test_each_name_of_a_tag_stands_in_one_table_and_those_that_need_no_end_are_among_them() -> None:
+    table = {name: words.split() for name, words in load_yaml("markup").items()}
+    assert set(table) == {"lines", "paragraphs", "inline", "alone", "latex"}
+    names = [*table["lines"], *table["paragraphs"], *table["inline"]]
+    assert len(set(names)) == len(names)
+    assert names == [name.casefold() for name in names]
+    assert set(table["alone"]) < set(names)
+    # Only after these letters is a backslash taken for a line break or a tab.
+    assert all(command[0] in "nt" for command in table["latex"])
+
+
+def test_encodings_of_damaged_texts_are_known_and_their_languages_have_letters() -> None:
+    table = load_yaml("encodings")["mojibake"]
+    assert set(table) == {"decoded_as", "written_in", "pages_of_languages"}
+    assert table["decoded_as"][0] == "cp1252"
+    assert all(codecs.lookup(codec) for codec in table["decoded_as"])
+    assert {*table["written_in"].split(), *table["pages_of_languages"]} <= set(code_pages())
+    assert all(latin_languages()[code].letters for codes in table["pages_of_languages"].values() for code in codes)
 
 
 def test_emergency_patterns_compile_and_name_only_words_of_their_table() -> None:

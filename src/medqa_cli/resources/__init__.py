@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from collections.abc import Callable
 from functools import cache
 from importlib.resources import files
@@ -22,6 +23,21 @@ def load_yaml(name: str) -> Any:
 
     loader = getattr(yaml, "CSafeLoader", yaml.SafeLoader)
     return yaml.load(files(__name__).joinpath(f"{name}.yaml").read_text(encoding="utf-8"), loader)
+
+
+@cache
+def load_pattern(name: str, table: str) -> re.Pattern[str]:
+    """Return the regular expressions of one table in a YAML file as one, in any case of the letters.
+
+    Line breaks inside an expression are no part of it, and ``<word>`` stands for what the table ``words`` has there.
+
+    Args:
+        name: the file's name without its suffix.
+        table: the table's name; it maps languages, or other names that only tell what they are, to expressions.
+    """
+    tables = load_yaml(name)
+    joined = re.sub(r"<(\w+)>", lambda word: tables["words"][word[1]], "|".join(tables[table].values()))
+    return re.compile("".join(joined.splitlines()), re.IGNORECASE)
 
 
 def template_environment(finalize: Callable[[Any], Any], *, autoescape: bool = False) -> Environment:

@@ -1,45 +1,26 @@
 r"""The cleaning rules for HTML, pictures that are written into the text, and ``\n`` written out.
 
-A sign of comparison is no tag: only names that HTML has, with attributes as HTML writes them, make one.
+A sign of comparison is no tag: only names that HTML has, with attributes as HTML writes them, make one. The names
+are in ``resources/markup.yaml``.
 """
 
 from __future__ import annotations
 
 import html
 import html.entities
+import itertools
 import re
 import unicodedata
+from collections.abc import Iterator
+from functools import cache
 
-# What a tag becomes; an inline one becomes nothing.
-_BREAK = {
-    **dict.fromkeys(("br", "div", "tr", "li", "dd", "dt", "caption", "center", "option", "figcaption", "o:p"), "\n"),
-    **dict.fromkeys(("p", "ul", "ol", "dl", "table", "blockquote", "pre", "hr", "section", "article"), "\n\n"),
-    **dict.fromkeys(("h1", "h2", "h3", "h4", "h5", "h6", "header", "footer", "aside", "main", "nav", "figure"), "\n\n"),
-    **dict.fromkeys(("html", "body", "form", "fieldset", "address", "details", "summary"), "\n\n"),
-}
-_INLINE = frozenset(
-    re.findall(
-        r"\S+",
-        """a abbr acronym b bdi bdo big button cite code col colgroup data dfn em font head i img input ins kbd label
-        link mark meta picture q rp rt ruby s samp select small source span strike strong sub sup tbody td textarea
-        tfoot th thead time title tt u var video wbr audio iframe embed object param svg path""",
-    )
-)
-# Those that are no words and stand without an end, too; "<time>" or "<b>" alone is a blank to fill or a comparison.
-_ALONE = frozenset(
-    re.findall(
-        r"\S+",
-        """br hr img p li dd dt dl td th tr div ul ol table tbody thead tfoot span font strong em h1 h2 h3 h4 h5 h6
-        blockquote sup sub col colgroup wbr iframe embed o:p figcaption tt bdi bdo dfn kbd samp rp rt svg""",
-    )
-)
-_NAMES = "|".join(sorted((*_BREAK, *_INLINE), key=len, reverse=True))
+from medqa_cli.resources import load_yaml
+
 # An attribute has a value; those that stand alone are few.
 _ATTRIBUTE = (
     r"\s+(?:[a-zA-Z_:@][\w:.@-]*\s*=\s*(?:\"[^\"]*\"|'[^']*'|[^\s\"'<>`]+)"
     r"|(?:data-[\w-]+|checked|controls|disabled|hidden|nowrap|reversed|selected|noshade|async|defer|allowfullscreen)\b)"
 )
-_TAG = re.compile(rf"<(/?)({_NAMES})((?:{_ATTRIBUTE})*)\s*/?>", re.IGNORECASE)
 # What is not text at all, from here to its end.
 _HIDDEN = re.compile(
     r"<(script|style|noscript|template)\b[^<>]*>|<(!--)|<!doctype\s[^<>]*>|<!\[CDATA\[|\]\]>"
@@ -61,17 +42,6 @@ _PICTURE = re.compile(
     re.IGNORECASE,
 )
 
-# Commands of LaTeX that begin with n or t: \nu is no break before a "u".
-_LATEX = frozenset(
-    re.findall(
-        r"\w+",
-        """nu ne neq nabla not notin ni newline newcommand nolimits normalsize noindent nonumber natural nearrow nwarrow
-        nmid nless ngtr nleq ngeq nparallel nsim ncong nexists nsubseteq nsupseteq neg nobreak
-        times tau theta text textbf textit textrm texttt textsc textsuperscript textsubscript tan tanh to top tilde
-        triangle triangleq therefore tfrac tiny title table tableofcontents tbinom thinspace tag tabular thickapprox
-        thicksim textstyle trianglelefteq tt ti""",
-    )
-)
 _WRITTEN = re.compile(r"\\r\\n|\\n|\\t")
 _OTHER_ESCAPE = re.compile(r"\\(?!r\\n|[nt])")
 _WORD_AFTER = re.compile(r"[A-Za-z]*")
@@ -81,6 +51,18 @@ _PATTERN_BEFORE = re.compile(r"(?:[\[^|/\\(\"'`]|\\[dwsbDWSB.][+*?]?|\\[dwsbDWSB
 _PATTERN_AFTER = re.compile(r"[+?{\]|/]|\*(?!\s)|\\[dwsbDWSB.]")
 _SENTENCE_ENDS = ".!?:;,)。！？：；，）…"
 _WINDOW = 200  # characters before a sign that are read
+
+
+@cache
+def _names(*tables: str) -> frozenset[str]:
+    return frozenset(" ".join(load_yaml("markup")[table] for table in tables).split())
+
+
+@cache
+def _any_tag() -> re.Pattern[str]:
+    """Match a tag: whether it closes, its name, and its attributes."""
+    names = "|".join(sorted(_names("lines", "paragraphs", "inline"), key=lambda name: (-len(name), name)))
+    return re.compile(rf"<(/?)({names})((?:{_ATTRIBUTE})*)\s*/?>", re.IGNORECASE)
 
 
 def embedded_pictures(text: str) -> str:
@@ -117,15 +99,13 @@ def markup(text: str) -> str:
 
 
 def _character(entity: re.Match[str]) -> str:
-    name = entity[0][1:]
-    if name == "nbsp":
-        return "\xa0"
-    return html.unescape(entity[0]) if name[0] == "#" or name in html.entities.html5 else entity[0]
+    is_known = entity[0][1] == "#" or entity[0][1:] in html.entities.html5
+    return html.unescape(entity[0]) if is_known else entity[0]
 
 
 def _without_tags(text: str) -> str:
     text = _without_hidden(text)
-    found = list(_TAG.finditer(text))
+    found = list(_any_tag().finditer(text))
     comparisons = _comparisons(found)
     tags = [tag for tag in found if tag.start() not in comparisons]
     if not tags:
@@ -138,7 +118,7 @@ def _without_tags(text: str) -> str:
     raised = _RAISED.sub(lambda found: found[1].translate(_TO_RAISED), text)
     if raised != text:
         return _without_tags(raised)
-    lines = [line.strip(" \t\xa0") for line in _Writer(text).write(tags).split("\n")]
+    lines = [line.strip(" \t\xa0") for line in _Writer().write(text, tags).split("\n")]
     return _MANY_BREAKS.sub("\n\n", "\n".join(lines)).strip()
 
 
@@ -179,7 +159,8 @@ def _comparisons(tags: list[re.Match[str]]) -> set[int]:
     comparing = [
         tag
         for tag in unclosed
-        if tag[2].casefold() not in _ALONE or _NUMBER_AROUND.match(tag.string[max(0, tag.start() - 1) : tag.end() + 9])
+        if tag[2].casefold() not in _names("alone")
+        or _NUMBER_AROUND.match(tag.string[max(0, tag.start() - 1) : tag.end() + 9])
     ]
     return {tag.start() for tag in (*comparing, *never_opened)}
 
@@ -187,50 +168,38 @@ def _comparisons(tags: list[re.Match[str]]) -> set[int]:
 class _Writer:
     """Writes the text between tags, and what the tags stand for."""
 
-    def __init__(self, text: str) -> None:
-        self._text = text
+    def __init__(self) -> None:
         self._pieces: list[str] = []
-        self._lists: list[int | None] = []  # the numbers of the open lists; None: not numbered
+        self._lists: list[Iterator[int] | None] = []  # the open lists: the numbers of their items, None without
 
-    def write(self, tags: list[re.Match[str]]) -> str:
+    def write(self, text: str, tags: list[re.Match[str]]) -> str:
         end = 0
         for tag in tags:
-            self._pieces.append(self._text[end : tag.start()])
+            self._pieces.append(text[end : tag.start()])
             self._tag(tag[2].casefold(), closes=bool(tag[1]))
             end = tag.end()
-        self._pieces.append(self._text[end:])
-        return "".join(self._pieces)
+        return "".join([*self._pieces, text[end:]])
 
     def _tag(self, name: str, closes: bool) -> None:
         if name == "br":
             self._pieces.append("\n")
         elif name in ("ul", "ol"):
-            self._list(name, closes)
+            if not closes:
+                self._lists.append(itertools.count(1) if name == "ol" else None)
+            elif self._lists:
+                self._lists.pop()
+            self._break("\n" if self._lists else "\n\n")
         elif name == "li":
-            self._item(closes)
+            self._break("\n")
+            if not closes:
+                numbers = self._lists[-1] if self._lists else None
+                self._pieces.append("- " if numbers is None else f"{next(numbers)}. ")
         elif name in ("td", "th"):
             # Between two cells of a row, not before the first one.
             if not closes and not self._at_line_start():
                 self._pieces.append(" | ")
-        elif name in _BREAK:
-            self._break(_BREAK[name])
-
-    def _list(self, name: str, closes: bool) -> None:
-        if not closes:
-            self._lists.append(0 if name == "ol" else None)
-        elif self._lists:
-            self._lists.pop()
-        self._break("\n" if self._lists else "\n\n")
-
-    def _item(self, closes: bool) -> None:
-        self._break("\n")
-        if closes:
-            return
-        number = self._lists[-1] if self._lists else None
-        if number is not None:
-            number += 1
-            self._lists[-1] = number
-        self._pieces.append("- " if number is None else f"{number}. ")
+        elif name not in _names("inline"):
+            self._break("\n" if name in _names("lines") else "\n\n")
 
     def _break(self, kind: str) -> None:
         # "<li><p>text</p></li>" is one line, and a row of a table needs no break before and another behind it.
@@ -257,24 +226,20 @@ def written_breaks(text: str) -> str:
     """
     # Again where a break was one: what stands behind it is no path any more.
     while "\\" in text and _WRITTEN.search(text):
-        before, text = text, _with_breaks(text)
-        if text == before:
+        signs = [sign for sign in _WRITTEN.finditer(text) if _may_be_a_break(text, sign)]
+        bare = _OTHER_ESCAPE.search(text) is None
+        clear = {sign.start() for sign in signs if _is_clear(text, sign, bare)}
+        pieces, end = [], 0
+        for sign in signs:
+            # Beside clear breaks a small letter behind one tells nothing, unless a word begins there.
+            starts_word = not sign.start() or text[sign.start() - 1].isspace()
+            if sign.start() in clear or (clear and bare and not starts_word):
+                pieces += [text[end : sign.start()], " " if sign[0] == "\\t" else "\n"]
+                end = sign.end()
+        if not pieces:
             break
+        text = "".join([*pieces, text[end:]])
     return text
-
-
-def _with_breaks(text: str) -> str:
-    signs = [sign for sign in _WRITTEN.finditer(text) if _may_be_a_break(text, sign)]
-    bare = _OTHER_ESCAPE.search(text) is None
-    clear = {sign.start() for sign in signs if _is_clear(text, sign, bare)}
-    pieces, end = [], 0
-    for sign in signs:
-        # Beside clear breaks a small letter behind one tells nothing, unless a word begins there.
-        starts_word = not sign.start() or text[sign.start() - 1].isspace()
-        if sign.start() in clear or (clear and bare and not starts_word):
-            pieces += [text[end : sign.start()], " " if sign[0] == "\\t" else "\n"]
-            end = sign.end()
-    return "".join([*pieces, text[end:]])
 
 
 def _may_be_a_break(text: str, sign: re.Match[str]) -> bool:
@@ -284,7 +249,7 @@ def _may_be_a_break(text: str, sign: re.Match[str]) -> bool:
     before, after = text[max(0, sign.start() - _WINDOW) : sign.start()], _WORD_AFTER.match(text, sign.end())
     word = sign[0][1] + (after[0] if after else "")
     pattern = _PATTERN_BEFORE.search(before) or _PATTERN_AFTER.match(text, sign.end())
-    return word not in _LATEX and not _PATH.search(before) and (not pattern or before.endswith(("\\n", "\\r")))
+    return word not in _names("latex") and not _PATH.search(before) and (not pattern or before.endswith(("\\n", "\\r")))
 
 
 def _is_clear(text: str, sign: re.Match[str], bare: bool) -> bool:

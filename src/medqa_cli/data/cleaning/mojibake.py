@@ -10,11 +10,12 @@ import codecs
 import re
 import unicodedata
 from collections.abc import Collection
-from functools import lru_cache, partial
+from functools import cache, lru_cache, partial
 
 from medqa_cli.data.encodings.code_pages import ENOUGH, recognise
 from medqa_cli.data.encodings.plausibility import latin_share, probability
 from medqa_cli.data.languages import latin_languages, likeliest_language
+from medqa_cli.resources import load_yaml
 
 # The bytes 80 to BF, which follow the first byte of a character, as Windows-1252 and Latin-1 show them.
 _BYTES = {byte: {bytes([byte]).decode("cp1252", "ignore") or chr(byte), chr(byte)} for byte in range(0x80, 0x100)}
@@ -40,32 +41,11 @@ _LEFTOVER = re.compile(
 _GARBLED_WORD = re.compile(f"(?<![^\\W_]){_GARBLED.pattern}(?![^\\W_])")
 
 
-def _table(codec: str) -> dict[int, int]:
-    """Return the byte of each sign of an encoding; bytes that it lacks are shown by programs as C1 controls."""
-    shown = {byte: bytes([byte]).decode(codec, "ignore") or chr(byte) for byte in range(256)}
-    controls = {byte: byte for byte in range(0x80, 0xA0)} if codec.startswith("cp125") else {}
-    return controls | {ord(sign): byte for byte, sign in shown.items()}
-
-
-# The encodings that bytes are decoded in by mistake.
-_TABLES = tuple(
-    map(_table, ("cp1252", "cp1251", "cp1250", "mac_roman", "cp437", "cp850", "iso8859_2", "koi8_r", "cp866"))
-)
 _PROVEN = 6  # characters of two bytes of UTF-8, and nothing else beyond ASCII
 _NO_TEXT = ("Cn", "Co", "Cs")
 _LEAST_LETTERS = 8  # beyond ASCII, that an older encoding is told by
 _IMPROBABLE, _DOUBTFUL = 0.5, 0.65
 _LEAD = 0.05  # by how much a repair is to be more probable than another one
-# What texts were in that were decoded in another old encoding.
-_OLDER = frozenset(
-    re.findall(
-        r"\w+",
-        """cp1250 cp1251 koi8_u cp866 cp1253 cp1254 cp1255 cp1256 cp874 gb18030 big5hkscs cp932 euc_jp cp949
-        cp1252 mac_roman cp850""",
-    )
-)
-# Windows-1252 shows their letters as these; the languages that have a page of their own.
-_PAGES = {"cp1250": ("pl", "cs", "sk", "hu", "ro", "hr", "sl"), "cp1254": ("tr",), "cp1257": ("lv", "lt", "et")}
 _OF_ANOTHER_PAGE = re.compile("[a-z][¹³¿¼¾êñèøìòùïõûðþýšžºªãæâàëçÿœŸ]|[¹³¿¼¾êñèøìòùïõûðþýœšžºªãæâàëç][a-z]")
 _CHANGED = 3  # letters, at the least
 _CYRILLIC_WORD = re.compile("[\u0400-\u04ff]{2,}")
@@ -103,6 +83,18 @@ def mojibake(text: str) -> str:
     return text if repaired != text and looks_garbled(repaired.replace("\ufffd", "")) else repaired
 
 
+@cache
+def _byte_tables() -> tuple[dict[int, int], ...]:
+    """Return the byte of each sign in each encoding that bytes are decoded in by mistake, Windows-1252 first."""
+    tables = []
+    for codec in load_yaml("encodings")["mojibake"]["decoded_as"]:
+        shown = {byte: bytes([byte]).decode(codec, "ignore") or chr(byte) for byte in range(256)}
+        # Bytes that an encoding of Windows lacks are shown by programs as C1 controls.
+        controls = {byte: byte for byte in range(0x80, 0xA0)} if codec.startswith("cp125") else {}
+        tables.append(controls | {ord(sign): byte for byte, sign in shown.items()})
+    return tuple(tables)
+
+
 def _step(text: str) -> str:
     if text.isascii():
         return text
@@ -126,17 +118,17 @@ def _grave(lost: re.Match[str]) -> str:
 @lru_cache(maxsize=16)
 def _as_a_whole(text: str) -> str:
     """Return what a text is whose every letter beyond ASCII was decoded in the same wrong encoding; nothing if none."""
-    sources = [data for table in _TABLES if (data := _bytes_of(text, table)) is not None]
-    if read := {right: probability(right) for data in sources if _is_utf8(right := _utf8_text(data), text)}:
+    sources = [data for table in _byte_tables() if (data := _bytes_of(text, table)) is not None]
+    if read := {right: probability(right) for data in sources if (right := _as_utf8(data, text))}:
         best = max(read, key=lambda right: read[right])
         return best if list(read.values()).count(read[best]) == 1 else ""
     before = _probability(text) if _SUSPICIOUS.search(text) else 1.0
     if before > _DOUBTFUL or sum(sign > "\x7f" for sign in text) < _LEAST_LETTERS:
         return ""
-    read = {}
+    read, encodings = {}, load_yaml("encodings")["mojibake"]["written_in"].split()
     for data in sources:
         found = recognise(data)
-        if found.reading is not None and not found.doubt and found.reading.codec in _OLDER:
+        if found.reading is not None and not found.doubt and found.reading.codec in encodings:
             right = found.reading.text
             if not _SUSPICIOUS.search(right) and _may_be(right, text):
                 read[right] = probability(right)
@@ -150,14 +142,14 @@ def _of_another_page(text: str) -> str:
 
     It has letters that its likeliest language lacks, and in the page of a language none that this one lacks.
     """
-    data = _bytes_of(text, _TABLES[0])
+    data = _bytes_of(text, _byte_tables()[0])
     languages = latin_languages()
     if data is None or not _OF_ANOTHER_PAGE.search(text):
         return ""
     here = languages.get(likeliest_language(text))
     if here is not None and here.letters and latin_share(text, here.letters) >= ENOUGH:
         return ""
-    for page, codes in _PAGES.items():
+    for page, codes in load_yaml("encodings")["mojibake"]["pages_of_languages"].items():
         right = data.decode(page, "replace")
         language = likeliest_language(right)
         changed = sum(a != b and b.isalpha() for a, b in zip(text, right, strict=True))
@@ -179,21 +171,25 @@ def _may_be(right: str, text: str) -> bool:
     return 10 * sum(_VOWEL.search(word) is None or bool(_HARD.search(word)) for word in words) <= len(words)
 
 
-def _utf8_text(data: bytes) -> str:
+def _as_utf8(data: bytes, text: str) -> str:
+    """Return bytes read as UTF-8; nothing where that is not sure: by many characters, a long one, or a senseless text.
+
+    Args:
+        data: the bytes that the text was decoded from, perhaps.
+        text: what they were decoded to.
+    """
     try:
-        return data.decode("utf-8")
+        right = data.decode("utf-8")
     except UnicodeDecodeError:
         return ""
-
-
-def _is_utf8(right: str, text: str) -> bool:
-    """Tell whether a text was UTF-8: by many characters, by a long one, or by how little sense it makes."""
     beyond = [sign for sign in right if sign > "\x7f"]
     if not beyond or any(unicodedata.category(sign) in _NO_TEXT for sign in beyond):
-        return False
+        return ""
     if len(beyond) == 1:
-        return probability(text) <= _IMPROBABLE and probability(right) >= ENOUGH
-    return len(beyond) >= _PROVEN or max(beyond) > "\u07ff" or probability(text) < ENOUGH
+        is_sure = probability(text) <= _IMPROBABLE and probability(right) >= ENOUGH
+    else:
+        is_sure = len(beyond) >= _PROVEN or max(beyond) > "\u07ff" or probability(text) < ENOUGH
+    return right if is_sure else ""
 
 
 def _bytes_of(text: str, table: dict[int, int]) -> bytes | None:
@@ -213,7 +209,9 @@ def looks_garbled(text: str) -> bool:
     part = text[max(0, beyond.start() - 2) : beyond.end() + 2]
     # A capital that stands alone is a letter, as in "a Ã é uma letra", where other letters of the text are right.
     named = _LONE_CAPITAL.sub(" ", part) if _RIGHT_LETTER.search(part) else part
-    if _LEFTOVER.search(named) is not None or any(_scripts(_utf8(run[0])) for run in _GARBLED_WORD.finditer(part)):
+    if _LEFTOVER.search(named) is not None:
+        return True
+    if any(_scripts(_bytes_behind(run).decode("utf-8", "ignore")) for run in _GARBLED_WORD.finditer(part)):
         return True
     return _SUSPICIOUS.search(part) is not None and _probability(text) <= _IMPROBABLE
 
@@ -242,15 +240,14 @@ def _scripts(text: str) -> set[str]:
     return {unicodedata.name(sign, "?").partition(" ")[0] for sign in letters} - {"LATIN", "GREEK", "?"}
 
 
-def _utf8(garbled: str) -> str:
-    """Return what the bytes behind garbled characters are in UTF-8; empty where they are none."""
-    return bytes(_BYTE_OF[ord(sign)] for sign in garbled).decode("utf-8", "ignore")
+def _bytes_behind(garbled: re.Match[str]) -> bytes:
+    return bytes(_BYTE_OF[ord(sign)] for sign in garbled[0])
 
 
 def _decoded(run: re.Match[str], scripts: Collection[str] = ()) -> str:
     garbled = run[0]
     try:
-        right = bytes(_BYTE_OF[ord(sign)] for sign in garbled).decode("utf-8")
+        right = _bytes_behind(run).decode("utf-8")
     except UnicodeDecodeError:
         return garbled
     if scripts and _scripts(right) and _scripts(right) <= set(scripts):

@@ -1,6 +1,8 @@
 """Why a row is left out: the reasons of ``resources/reasons.yaml``, and which cleaned rows hold no answer.
 
-A short answer is not a bad one: nothing here looks at length alone.
+A short answer is not a bad one: nothing here looks at length alone. In doubt an answer says something: what is thrown
+away here is lost, what is kept only costs a row. Advice put as a question ("Why not try ...?"), a diagnosis ("Could it
+be gout?") and a list of questions are answers.
 """
 
 from __future__ import annotations
@@ -11,17 +13,17 @@ import unicodedata
 from collections.abc import Callable, Collection, Mapping
 from dataclasses import dataclass
 
-from medqa_cli.data.cleaning.asking import asks_for_a_question, is_only_a_question
-from medqa_cli.data.cleaning.marks import has_more_turns
 from medqa_cli.data.normalize import NONE
+from medqa_cli.data.speakers import has_more_turns
 from medqa_cli.errors import ConfigError
-from medqa_cli.resources import load_yaml
+from medqa_cli.resources import load_pattern, load_yaml
 from medqa_cli.spelling import did_you_mean, listed
 
 _LONGEST_STUB = 200  # characters; what is longer is no heading
 
 _LINE_SIGN = re.compile(r"^[\s*•–—-]+")
 _BRACKETS = re.compile(r"\([^()]*\)")
+_STUB_ENDS = " .:;!?\"'"
 
 _NOT_AVAILABLE = frozenset({"NA", "na"})  # "Na" is sodium
 _POINTER = re.compile(
@@ -47,6 +49,26 @@ _ASKS_WHERE = re.compile(
     re.IGNORECASE,
 )
 _ITEM_SIGN = re.compile(r"(?:^|\s)- ")
+
+# An answer that asks back is a question or two, and says nothing beside.
+_LONGEST_QUESTION = 300  # characters
+_MOST_QUESTIONS = 2  # more make a list, of signs to look for or of what to ask
+_MOST_WORDS = 16  # of a sentence that asks back; a longer one tells something beside
+_MOST_SIGNS = 40  # the same, in Chinese, Japanese or Korean signs
+_CLOSING = "\"'”’»)）」』 \t\n"
+_QUESTION_MARKS = ("?", "？", "؟", "⁇", "⸮")
+# The question mark of Greek is a semicolon, behind a word in its letters.
+_GREEK_QUESTION_MARK = re.compile("(?<=[\u0370-\u03ff\u1f00-\u1fff])[\u00bb\"')]*\\s?[;\u037e]")
+_GREEK = re.compile("[\u0370-\u03ff\u1f00-\u1fff]")
+_CJK = re.compile("[\u3040-\u30ff\u3400-\u9fff\uac00-\ud7af]")
+# The ends of sentences. A full stop within a word or a number is none.
+_SENTENCE_END = re.compile(r"[.!:](?=\s|$)|[。！：；;…।॥۔።။\n]|[?？؟]")
+_CLAUSE_END = re.compile(r"[,，、،](?=\D)|\s[–—-]+\s|[–—]{2,}")
+_LIST_ITEM = re.compile(r"(?:^|\n)\s*(?:[-*•–—]|\(?(?:\d{1,2}|[a-h])[.):])\s", re.IGNORECASE)
+_ASIDE = re.compile(r"\([^()]*\)|（[^（）]*）")
+_WORD = re.compile("[\u3040-\u30ff\u3400-\u9fff]|[^\\W_]+")
+
+_clarifying = functools.partial(load_pattern, "clarifying_questions")
 
 
 @dataclass(frozen=True)
@@ -129,7 +151,18 @@ def _is_stub(question: str, answer: str) -> bool:
     if len(answer) > _LONGEST_STUB:
         return False
     lines = [line for line in answer.splitlines() if line.strip()]
-    return bool(lines) and all(_is_stub_line(line) for line in lines)
+    for line in lines:
+        text = _LINE_SIGN.sub("", line).strip(_STUB_ENDS)
+        without_case = text.casefold()
+        bare = " ".join(_BRACKETS.sub(" ", without_case).split()).strip(" .:;")
+        if not (
+            text in _NOT_AVAILABLE
+            or not _stubs().isdisjoint((without_case, bare))
+            or _POINTER.fullmatch(without_case)
+            or all(unicodedata.category(c)[0] in "PZC" for c in line)
+        ):
+            return False
+    return bool(lines)
 
 
 @functools.cache
@@ -138,19 +171,14 @@ def _stubs() -> frozenset[str]:
     return frozenset((*table["headings"], *table["missing"]))
 
 
-def _is_stub_line(line: str) -> bool:
-    if all(unicodedata.category(c)[0] in "PZC" for c in line):
-        return True
-    if _LINE_SIGN.sub("", line).strip(" .:;!?\"'") in _NOT_AVAILABLE:
-        return True
-    text = _LINE_SIGN.sub("", line).casefold().strip(" .:;!?\"'")
-    bare = " ".join(_BRACKETS.sub(" ", text).split()).strip(" .:;")
-    return text in _stubs() or bare in _stubs() or bool(_POINTER.fullmatch(text))
-
-
 def _is_link_list(question: str, answer: str) -> bool:
-    if _has_only_addresses(answer):
-        return not _ASKS_WHERE.search(question)
+    """Tell whether an answer has addresses only, for a question that does not ask for them, or titles of links."""
+    if "://" in answer or "www." in answer:
+        without, addresses = _URL.subn(" ", answer)
+        without = without.strip(_LINK_SIGNS)
+        # Nothing is left without the addresses but "More information on X is available at".
+        if addresses and (not any(map(str.isalnum, without)) or _MORE_AT.fullmatch(without.casefold())):
+            return not _ASKS_WHERE.search(question)
     if not _LINK_HEADING.match(answer):
         return False
     # Without the headings only titles are left; a sentence among them would be an answer.
@@ -158,21 +186,72 @@ def _is_link_list(question: str, answer: str) -> bool:
     return all(len(title.split()) <= _LINK_TITLE_WORDS and not title.endswith((".", "!")) for title in titles)
 
 
-def _has_only_addresses(answer: str) -> bool:
-    """Tell whether nothing is left without the addresses but ``More information on X is available at``."""
-    if "://" not in answer and "www." not in answer:
+@functools.cache
+def _question_words() -> frozenset[str]:
+    return frozenset(load_yaml("clarifying_questions")["question_words"].split())
+
+
+def _is_only_a_question(question: str, answer: str) -> bool:
+    """Tell whether an answer only asks back (``How old are you?``) or only says the row's question again.
+
+    Args:
+        question: the question of the row.
+        answer: the answer, cleaned.
+
+    Returns:
+        False in doubt: where a sentence or a clause says something, where a question suggests something or gives a
+        reason, for a list of questions, for a text of more than 300 characters, and where the question may be answered
+        by one: ``What might my midwife want to know?``.
+    """
+    text = answer
+    if not text.isascii() and 2 * len(_GREEK.findall(text)) > sum(map(str.isalpha, text)):
+        text = _GREEK_QUESTION_MARK.sub("?", text).replace("·", ";").replace("\u0387", ";")
+    text = text.rstrip(_CLOSING)
+    if not text.endswith(_QUESTION_MARKS) or len(text) > _LONGEST_QUESTION or not any(map(str.isalnum, text)):
         return False
-    without, addresses = _URL.subn(" ", answer)
-    without = without.strip(_LINK_SIGNS)
-    if not addresses:
+    if _clarifying("asked_for").search(question):
         return False
-    return not any(c.isalnum() for c in without) or bool(_MORE_AT.fullmatch(without.casefold()))
+    # It says the question again: no word that the question lacks, but for those that only put a question.
+    asked = {word.casefold() for word in _WORD.findall(question)}
+    said = {word.casefold() for word in _WORD.findall(_ASIDE.sub(" ", text))}
+    if said & asked - _question_words() and said <= asked | _question_words():
+        return True
+    if _clarifying("to_oneself").search(question) or len(_LIST_ITEM.findall(text)) > 1:
+        return False
+    if sum(map(text.count, _QUESTION_MARKS)) > _MOST_QUESTIONS:
+        return False
+    start = 0
+    for end in _SENTENCE_END.finditer(text):
+        sentence = text[start : end.start()].strip(_CLOSING + "-*•")
+        start = end.end()
+        if sentence and not _asks_back(sentence, end[0] in _QUESTION_MARKS):
+            return False
+    return True
+
+
+def _asks_back(sentence: str, has_mark: bool) -> bool:
+    """Tell whether a sentence asks for something that the asker knows, or is a greeting."""
+    clauses = [clause.strip() for clause in _CLAUSE_END.split(sentence) if clause.strip()]
+    while clauses and _clarifying("greetings").fullmatch(clauses[0]):
+        clauses.pop(0)
+    if not clauses or not has_mark:
+        return not clauses
+    asked = ", ".join(clauses)
+    if signs := _CJK.findall(sentence):
+        if len(signs) > _MOST_SIGNS or _clarifying("tells_in_signs").search(asked):
+            return False
+        return all(map(_clarifying("asks_back_in_signs").search, clauses))
+    if len(asked.split()) > _MOST_WORDS:
+        return False
+    if _clarifying("asks_back_in_english").fullmatch(asked):
+        which = _clarifying("which_first").match(asked)
+        tells = _clarifying("tells_in_english").search(asked, which.end() if which else 0)
+        return not tells and not any(map(_clarifying("says").match, clauses[1:]))
+    return bool(_clarifying("asks_back").search(clauses[0])) and not _clarifying("tells").search(asked)
 
 
 _CHECKS: dict[str, Callable[[str, str], bool]] = {
-    "answer_is_question": lambda question, answer: (
-        is_only_a_question(question, answer) and not asks_for_a_question(question)
-    ),
+    "answer_is_question": _is_only_a_question,
     "stub": _is_stub,
     "link_list": _is_link_list,
     "none_answer": lambda question, answer: answer == NONE,

@@ -10,13 +10,13 @@ from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from typing import NamedTuple
 
-from medqa_cli.data.cleaning.marks import prompt_marks
+from medqa_cli.data.cleaning.lost_characters import glued_sentences, lost_letters, outside_addresses
 from medqa_cli.data.cleaning.markup import embedded_pictures, markup, written_breaks
 from medqa_cli.data.cleaning.mojibake import mojibake
 from medqa_cli.data.cleaning.questions import question_echo, question_mark_space, what_is_are
-from medqa_cli.data.cleaning.restore_diacritics import glued_sentences, lost_letters, outside_addresses
 from medqa_cli.data.cleaning.web_boilerplate import hpo_block, inline_bullets, media_leftovers, nih_tail, openers
 from medqa_cli.data.languages import UNKNOWN, likeliest_language, told_language
+from medqa_cli.data.speakers import prompt_marks
 from medqa_cli.errors import ConfigError
 from medqa_cli.spelling import did_you_mean, listed
 

@@ -12,7 +12,7 @@ from collections.abc import Callable, Hashable, Iterable, Sequence
 from dataclasses import dataclass, field, replace
 from typing import Any
 
-from medqa_cli.data.cleaning.restore_diacritics import lost_letters
+from medqa_cli.data.cleaning.lost_characters import lost_letters
 from medqa_cli.data.cleaning.rules import one_line
 from medqa_cli.data.normalize import RowKeys, is_empty, key_of
 from medqa_cli.data.topics.medical_terms import compared, synonyms

@@ -10,9 +10,9 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from helpers.paths import SHARED_DATA
-from medqa_cli.data.cleaning.marks import has_more_turns
 from medqa_cli.data.cleaning.reasons import REASONS, SHOWN, enabled_reasons, non_answer
 from medqa_cli.data.cleaning.rules import clean, enabled_rules
+from medqa_cli.data.speakers import has_more_turns
 from medqa_cli.errors import ConfigError
 
 MEDQUAD = SHARED_DATA / "medquad/medquad_two_columns.csv"
