@@ -8,6 +8,7 @@ from __future__ import annotations
 import re
 from collections.abc import Collection, Iterator, Mapping, Sequence
 from dataclasses import dataclass
+from enum import Enum, auto
 from functools import cache
 from typing import NamedTuple
 
@@ -177,62 +178,97 @@ def better_than(data: bytes, codec: str) -> tuple[Reading, Reading] | None:
 def _readings(data: bytes, language: str, *, are_rare: bool) -> list[Reading]:
     readings = []
     for codec, page in code_pages().items():
-        if page.is_rare == are_rare and (text := _decoded(data, codec)) is not None:
-            # No program under DOS wrote soft hyphens.
-            judged = text.replace("\xad", "\ufffd") if codec.startswith(_DOS) else text
-            score = latin_score(judged, language) if page.script == "Latin" else JUDGES[page.script](text)
-            readings.append(Reading(codec, data, text, score * (_OF_RARE if are_rare else 1.0)))
+        if page.is_rare != are_rare:
+            continue
+        text = data.decode(codec, "replace")
+        # A few bytes may be damaged in a long text.
+        if "\ufffd" in text and text.count("\ufffd") > 0.01 * len(_NOT_ASCII.findall(text)):
+            continue
+        # No program under DOS wrote soft hyphens.
+        judged = text.replace("\xad", "\ufffd") if codec.startswith(_DOS) else text
+        score = latin_score(judged, language) if page.script == "Latin" else JUDGES[page.script](text)
+        readings.append(Reading(codec, data, text, score * (_OF_RARE if are_rare else 1.0)))
     return readings
 
 
 def _among_latin(best: Reading, readings: Sequence[Reading]) -> Recognised:
-    """Look at the words in which the best reading differs from others in Latin letters: they may be too few to tell."""
-    told = told_languages(best.text)
-    own = own_alphabet(told)
+    """Compare the best reading with the others in Latin letters, the commoner first: a few words may decide."""
     pages = code_pages()
+    languages = told_languages(best.text)
     doubt: list[Reading] = []
     for rival in sorted(readings, key=lambda reading: pages[reading.codec].is_rare):
         if not is_latin(rival.codec) or letters_of(rival.text) == letters_of(best.text):
             continue
-        all_pairs = deciding_words(best, rival)
-        terms = sum(len(its) > 2 and _has_term(its) and not _has_term(mine) for mine, its in all_pairs)
-        if 2 * terms > len(all_pairs) and not pages[rival.codec].is_rare:
+        verdict = _verdict(best, rival, languages)
+        if verdict is _Verdict.RIVAL:
             return Recognised(rival)
-        pairs = [pair for pair in all_pairs if own or not is_ordinary(pair[0])]
-        if own:
-            pairs = [pair for pair in pairs if _LETTER_IN_A_WORD.search(pair[1]) or not is_ordinary(pair[0])]
-        if not pairs:
-            continue
-        mine, its = (" ".join(pair[side] for pair in pairs) for side in (0, 1))
-        # Half of the words are known as a text has them that is read as Windows-1252.
-        are_terms = 2 * sum(_has_term(word) for word, _ in pairs) >= len(pairs)
-        if best_latin_share(its) < ENOUGH or _NO_LETTER_IN_A_WORD.search(its) or are_terms:
-            continue
-        if not any(is_ordinary(pair[0]) for pair in pairs) and all(UNIT.fullmatch(pair[1]) for pair in pairs):
-            return Recognised(rival)
-        is_no_word = bool(_NO_LETTER_IN_A_WORD.search(mine))
-        is_improbable = is_no_word or latin_share(mine, own or NAMES_LETTERS) < _IMPROBABLE
-        is_improbable |= not own and is_of_several_languages(mine)
-        is_of_language = not own or is_no_word or latin_share(its, own) >= ENOUGH
-        if is_improbable and is_of_language and told:
+        if verdict is _Verdict.RATHER_RIVAL:
             return Recognised(rival, (), (best,))
-        if own and is_of_language and _letters_of_words(its, told) > _letters_of_words(mine, told):
-            return Recognised(None, _candidates([rival, best, *readings]))
-        is_common = not pages[rival.codec].is_rare
-        if rival.score >= ENOUGH and is_common and (other := told_languages(rival.text)) != told and own:
-            # The letters of each reading tell another language: its own words have to tell which is right.
-            if _small_words(its, other) > _small_words(mine, told):
-                return Recognised(rival)
-            return Recognised(None, _candidates([rival, best, *readings]))
-        if not told and (is_improbable or is_common):
+        if verdict is _Verdict.EITHER:
             return Recognised(None, _candidates(readings))
-        if is_common and (is_improbable or not own or best.codec != WINDOWS_1252):
+        if verdict is _Verdict.RATHER_BEST:
             doubt.append(rival)
     # The commonest page reads as good words as the best one does: no one can tell.
-    is_undecided = best.codec != WINDOWS_1252 and not own and any(other.codec == WINDOWS_1252 for other in doubt)
-    if is_undecided or (pages[best.codec].is_rare and _NO_LETTER_IN_A_WORD.search(best.text)):
+    is_as_good = best.codec != WINDOWS_1252 and any(other.codec == WINDOWS_1252 for other in doubt)
+    if is_as_good and not own_alphabet(languages):
+        return Recognised(None, _candidates(readings))
+    if pages[best.codec].is_rare and _NO_LETTER_IN_A_WORD.search(best.text):
         return Recognised(None, _candidates(readings))
     return Recognised(best, (), tuple(doubt))
+
+
+class _Verdict(Enum):
+    """Which of two readings is right: the best one or its rival; "rather" leaves a doubt that the user is told of."""
+
+    BEST = auto()
+    RATHER_BEST = auto()
+    EITHER = auto()
+    RATHER_RIVAL = auto()
+    RIVAL = auto()
+
+
+def _verdict(best: Reading, rival: Reading, languages: Collection[str]) -> _Verdict:
+    """Judge two readings of the same bytes in Latin letters by the words in which they differ.
+
+    Args:
+        best: the one that makes the most sense as a whole.
+        rival: another one.
+        languages: those that most words of the text are of, which are the same in both.
+    """
+    pairs = deciding_words(best, rival)
+    is_common = not code_pages()[rival.codec].is_rare
+    alphabet = own_alphabet(languages)
+    # Words that medicine has: "Sjögren" is no word as the best reading has it.
+    terms = sum(len(its) > 2 and _has_term(its) and not _has_term(mine) for mine, its in pairs)
+    if is_common and 2 * terms > len(pairs):
+        return _Verdict.RIVAL
+    # Ordinary signs ("m²") tell nothing, unless they are letters of the language in the rival.
+    pairs = [pair for pair in pairs if (alphabet and _LETTER_IN_A_WORD.search(pair[1])) or not is_ordinary(pair[0])]
+    mine, its = (" ".join(pair[side] for pair in pairs) for side in (0, 1))
+    are_terms = 2 * sum(_has_term(word) for word, _ in pairs) >= len(pairs)
+    if not pairs or are_terms or best_latin_share(its) < ENOUGH or _NO_LETTER_IN_A_WORD.search(its):
+        return _Verdict.BEST
+    if not any(is_ordinary(word) for word, _ in pairs) and all(UNIT.fullmatch(word) for _, word in pairs):
+        return _Verdict.RIVAL
+    is_no_word = _NO_LETTER_IN_A_WORD.search(mine) is not None
+    is_improbable = is_no_word or latin_share(mine, alphabet or NAMES_LETTERS) < _IMPROBABLE
+    if not alphabet:
+        is_improbable = is_improbable or is_of_several_languages(mine)
+        if not languages and (is_improbable or is_common):
+            return _Verdict.EITHER
+        if is_improbable:
+            return _Verdict.RATHER_RIVAL
+        return _Verdict.RATHER_BEST if is_common else _Verdict.BEST
+    if is_no_word or latin_share(its, alphabet) >= ENOUGH:  # the rival is of the language
+        if is_improbable:
+            return _Verdict.RATHER_RIVAL
+        if _letters_of_words(its, languages) > _letters_of_words(mine, languages):
+            return _Verdict.EITHER
+    if is_common and rival.score >= ENOUGH and (others := told_languages(rival.text)) != languages:
+        # The letters of each reading tell another language: its own words have to tell which is right.
+        is_rival = _small_words(its, others) > _small_words(mine, languages)
+        return _Verdict.RIVAL if is_rival else _Verdict.EITHER
+    return _Verdict.RATHER_BEST if is_common and (is_improbable or best.codec != WINDOWS_1252) else _Verdict.BEST
 
 
 def _has_term(word: str) -> bool:
@@ -320,13 +356,3 @@ def _differs_much(one: Reading, other: Reading) -> bool:
     pairs = list(zip(one.text, other.text, strict=False))
     high = sum(1 for a, b in pairs if a > "\x7f" or b > "\x7f")
     return len(one.text) != len(other.text) or sum(a != b for a, b in pairs) > 0.02 * high
-
-
-def _decoded(data: bytes, codec: str) -> str | None:
-    """Return the text, or None where the bytes are not in the encoding; a few bytes may be damaged in a long text."""
-    try:
-        return data.decode(codec)
-    except UnicodeDecodeError:
-        text = data.decode(codec, "replace")
-    beyond = len(_NOT_ASCII.findall(text))
-    return text if text.count("\ufffd") <= 0.01 * beyond else None
