@@ -61,7 +61,7 @@ eval: {{bootstrap_draws: 200, batch_size: 1, multiple_choice: [{{name: quiz, pat
 
 def run_in(folder: Path, *arguments: str) -> None:
     """Run a command that must succeed, where the function-scoped ``medqa`` cannot be used."""
-    from medqa_cli.cli import main
+    from medqa_cli.cli.program import main
 
     with pytest.MonkeyPatch.context() as patch:
         patch.chdir(folder)
@@ -215,9 +215,45 @@ def test_the_gate(whole: dict[str, bytes], folder: Path, medqa: Medqa) -> None:
     assert early.out == ""
 
 
+@pytest.mark.parametrize("changed", ["model.safetensors", "config.json", None])
+def test_a_killed_run_starts_again_if_its_base_has_changed(
+    trained: Path,
+    tiny_model_dir: Path,
+    tmp_path: Path,
+    medqa: Medqa,
+    monkeypatch: pytest.MonkeyPatch,
+    changed: str | None,
+) -> None:
+    from medqa_cli.evaluation import generation
+
+    for name in ("data", "run/adapter"):
+        shutil.copytree(trained / name, tmp_path / name)
+    shutil.copytree(tiny_model_dir, tmp_path / "base")
+    path = tmp_path / "run/adapter/adapter_config.json"
+    path.write_text(json.dumps(json.loads(path.read_text()) | {"base_model_name_or_path": str(tmp_path / "base")}))
+    monkeypatch.chdir(tmp_path)
+    keys = ("run_dir=run", "data.dir=data", "model.quantization=none", "model.name_or_path=base", "eval.metrics=[nll]")
+    command = ("eval", "--model", "base,adapter", "--limit", "3", *(part for key in keys for part in ("--set", key)))
+
+    def stop(*arguments: Any, **named: Any) -> Any:
+        if stops.pop():
+            raise KeyboardInterrupt
+        return score(*arguments, **named)
+
+    score, stops = generation.score_answers, [True, False]
+    with monkeypatch.context() as patch:
+        patch.setattr(generation, "score_answers", stop)
+        assert medqa(*command).code == 130
+    if changed is not None:
+        os.utime(tmp_path / "base" / changed, (1, 1))
+    outcome = medqa(*command)
+    assert outcome.code == 0, outcome.err
+    assert ("resuming an interrupted evaluation" in outcome.err) == (changed is None)
+
+
 RESCORE = """
 import sys
-from medqa_cli.cli import main
+from medqa_cli.cli.program import main
 try:
     main()
 finally:
@@ -335,7 +371,7 @@ WATCHED = """
 import json, os, sys
 renamed = []
 sys.addaudithook(lambda event, values: renamed.append(os.path.basename(values[1])) if event == "os.rename" else None)
-from medqa_cli.cli import main
+from medqa_cli.cli.program import main
 rank = os.environ["RANK"]
 sys.argv = ["medqa", "eval", *sys.argv[1:]]
 try:

@@ -12,7 +12,7 @@ from typing import TYPE_CHECKING
 
 from medqa_cli.data.dataset import QaRow
 from medqa_cli.data.retrieval import TextIndex, all_words
-from medqa_cli.evaluation.samples import Sample, kind_of, topic_key
+from medqa_cli.evaluation.samples import Sample, kind_of, topic_keys
 from medqa_cli.prompt.encoder import IGNORE_INDEX, Example
 
 if TYPE_CHECKING:  # it imports torch, which --rescore does without
@@ -61,22 +61,23 @@ def baseline_answers(train: Sequence[QaRow], rows: Sequence[QaRow], seed: int) -
     """
     generator = random.Random(seed)
     index = TextIndex(((row.question,) for row in train), (1.0,))
-    same_kind: dict[tuple[str, str], list[QaRow]] = defaultdict(list)
-    for row in train:
-        same_kind[row.source, kind_of(row.question)].append(row)
+    topics = topic_keys([*train, *rows])
+    same_kind: dict[tuple[str, str], list[tuple[str, QaRow]]] = defaultdict(list)
+    for topic, row in zip(topics, train, strict=False):
+        same_kind[row.source, kind_of(row.question)].append((topic, row))
 
     def nearest(row: QaRow) -> QaRow:
         found = index.search(all_words(row.question), 1)
         return train[found[0][0] if found else 0]
 
-    def wrong_topic(row: QaRow) -> QaRow:
-        pool = same_kind.get((row.source, kind_of(row.question)), train)
-        return generator.choice([other for other in pool if topic_key(other) != topic_key(row)] or train)
+    def wrong_topic(row: QaRow, topic: str) -> QaRow:
+        pool = same_kind.get((row.source, kind_of(row.question))) or list(zip(topics, train, strict=False))
+        return generator.choice([other for about, other in pool if about != topic] or train)
 
     return {
         "random_answer": [generator.choice(train).answer for _ in rows],
         "nearest_question": [nearest(row).answer for row in rows],
-        "wrong_topic": [wrong_topic(row).answer for row in rows],
+        "wrong_topic": [wrong_topic(row, topic).answer for row, topic in zip(rows, topics[len(train) :], strict=True)],
     }
 
 

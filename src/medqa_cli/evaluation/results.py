@@ -8,11 +8,10 @@ from itertools import combinations
 from typing import Any
 
 from medqa_cli.config.schema import EvalConfig
-from medqa_cli.data.normalize import normalize
 from medqa_cli.evaluation.baselines import REFERENCE, TRIVIAL, length_baselines
 from medqa_cli.evaluation.bootstrap import ClusterBootstrap, Resampled, as_json, better_of
 from medqa_cli.evaluation.metrics import STRIPPED, confusion_parts, in_group, metric, overlap_settings, text_metrics
-from medqa_cli.evaluation.samples import Sample
+from medqa_cli.evaluation.samples import Sample, topic_keys
 
 MAJORITY = "majority"  # the baseline of a multiple-choice set: the commonest choice
 _ORDER = ("merged", "adapter", "base")
@@ -68,7 +67,7 @@ def make_results(
         the content of ``results.json``.
     """
     first = next(iter(samples.values()))
-    clusters = [sample.topic or normalize(sample.question) for sample in first]
+    clusters = topic_keys(first)
     bootstrap = ClusterBootstrap(clusters, config.bootstrap_draws, seed)
     names = [name for name in config.metric_names if metric(name).group == "likelihood"]
     names += text_metrics(config.metric_names)
@@ -79,7 +78,7 @@ def make_results(
     return {
         "split": config.split,
         "questions": len(first),
-        "topics": len({sample.topic for sample in first if sample.topic}) or None,
+        "topics": len({topic for topic, sample in zip(clusters, first, strict=True) if sample.topic}) or None,
         "models": {name: _as_json(figures) for name, figures in models.items()},
         "floors": {name: _as_json(figures) for name, figures in floors.items() if figures},
         "differences": _differences(models, bootstrap.num_clusters),

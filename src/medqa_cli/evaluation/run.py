@@ -30,6 +30,7 @@ from medqa_cli.prompt.encoder import PromptContract, PromptEncoder
 MODEL_NAMES = ("adapter", "base", "merged")
 # On a CPU a small model writes some ten tokens a second in each answer of a batch.
 _MANY_ANSWERS = 50
+_FILES_OF_A_MODEL = (".safetensors", ".bin", ".json")
 ItemsByName = Mapping[str, Sequence[ChoiceItem]]
 
 
@@ -59,13 +60,14 @@ def evaluate(config: Config, models: Sequence[str], limit: int | None) -> dict[s
     if addresses and not text_metrics(config.eval.metric_names):
         raise InputError("only answers can be measured for a served model", "set eval.metrics to all, or leave it out")
     served = connect(addresses[0], config.prompt.system) if addresses else None
-    encoder = None
+    encoder, folders = None, []
     if local:
         base = base_of_adapter(run.adapter_dir)
         contract, tokenizer = PromptContract.load(run.adapter_dir), load_tokenizer(str(run.adapter_dir))
         encoder = PromptEncoder(contract, tokenizer, num_embeddings(load_config(base.location, base.revision)))
+        folders = [run.adapter_dir, Path(base.location), *([run.merged_dir] if "merged" in local else [])]
     questions = make_questions(rows, evenly_spaced(rows, limit), encoder, config.model.max_length)
-    with SharedJournal(run.eval_dir, _fingerprint(config, local, served, questions, items)) as journal:
+    with SharedJournal(run.eval_dir, _fingerprint(config, folders, served, questions, items)) as journal:
         if journal.num_done:
             console.note(f"resuming an interrupted evaluation: {journal.num_done} pieces of work are done")
         try:
@@ -207,12 +209,13 @@ def _settings(config: Config, limit: int | None) -> dict[str, Any]:
 
 
 def _fingerprint(
-    config: Config, local: Sequence[str], served: ServedModel | None, questions: Questions, items: ItemsByName
+    config: Config, folders: Sequence[Path], served: ServedModel | None, questions: Questions, items: ItemsByName
 ) -> dict[str, Any]:
-    """Return everything that pieces of work depend on; if any of it changes, an interrupted run starts again."""
-    run = RunFolder(Path(config.run_dir))
-    folders = [run.adapter_dir, run.merged_dir] if "merged" in local else [run.adapter_dir]
-    weights = [path for folder in folders for path in sorted(folder.glob("*.safetensors"))]
+    """Return everything that pieces of work depend on; if any of it changes, an interrupted run starts again.
+
+    ``folders``: of the models; a base from the hub has none, its revision stands for it.
+    """
+    weights = [path for folder in folders for path in sorted(folder.glob("*")) if path.suffix in _FILES_OF_A_MODEL]
     return {
         "settings": _settings(config, None) | {"metrics": None},
         "batch_size": config.eval.batch_size,
@@ -221,7 +224,7 @@ def _fingerprint(
         "examples": [example.input_ids for example in questions.examples],
         "served": None if served is None else asdict(served),
         "multiple_choice": {name: [asdict(item) for item in of_set] for name, of_set in items.items()},
-        # Merged weights may be many gigabytes: size and time stand for their content.
+        # Weights may be many gigabytes: size and time stand for their content.
         "weights": {str(path): [path.stat().st_size, path.stat().st_mtime_ns] for path in weights},
         "packages": {name: importlib.metadata.version(name) for name in ("torch", "transformers")},
     }

@@ -129,10 +129,23 @@ def kind_of(question: str) -> str:
     return OTHER if form is None else form.kind
 
 
-def topic_key(row: QaRow) -> str:
-    """Return what a row is about: the first name of its topic, or its question where the topic is unknown."""
-    names = topic_names(row.topic)
-    return names[0] if names else normalize(row.question)
+def topic_keys(rows: Sequence[QaRow] | Sequence[Sample]) -> list[str]:
+    """Return what each row is about: a name of its topic, or its question where the topic is unknown.
+
+    Topics that share a name are one: "COPD" and "chronic obstructive pulmonary disease (COPD)".
+    """
+    above: dict[str, str] = {}
+
+    def top(name: str) -> str:
+        while above.setdefault(name, name) != name:
+            name = above[name]
+        return name
+
+    names_of_rows = [topic_names(row.topic) or (normalize(row.question),) for row in rows]
+    for first, *others in names_of_rows:
+        for other in others:
+            above[top(other)] = top(first)
+    return [top(names[0]) for names in names_of_rows]
 
 
 def swapped_references(rows: Sequence[QaRow]) -> list[str | None]:
@@ -146,7 +159,7 @@ def swapped_references(rows: Sequence[QaRow]) -> list[str | None]:
         the references in the order of the rows; None for rows of topics that fill more than half of their group.
     """
     swapped: list[str | None] = [None] * len(rows)
-    keys = [topic_key(row) for row in rows]
+    keys = topic_keys(rows)
     groups: dict[tuple[str, str], list[int]] = defaultdict(list)
     for index, row in enumerate(rows):
         groups[row.source, kind_of(row.question)].append(index)

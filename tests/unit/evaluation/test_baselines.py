@@ -9,7 +9,7 @@ import pytest
 from medqa_cli.data.dataset import QaRow
 from medqa_cli.evaluation.baselines import baseline_answers, cut_words
 from medqa_cli.evaluation.metrics import rouge_l
-from medqa_cli.evaluation.samples import kind_of, swapped_references
+from medqa_cli.evaluation.samples import kind_of, swapped_references, topic_keys
 
 
 def row(number: int, question: str, answer: str, topic: str, source: str = "a") -> QaRow:
@@ -92,6 +92,19 @@ def test_each_reference_is_swapped_to_another_topic_once() -> None:
     ]
     assert any(margins)
     assert sum(margins) == pytest.approx(0, abs=1e-12)
+
+
+@pytest.mark.parametrize("names", [("Zeta disease (ZD)", "ZD"), ("ZD", "Zeta disease (ZD)", "zeta diseases", "ZD")])
+def test_topics_that_share_a_name_are_one(names: tuple[str, ...]) -> None:
+    """The abbreviation alone has another first name than the name that it abbreviates."""
+    rows = [row(number, "How to treat it?", f"answer {number}", name) for number, name in enumerate(names)]
+    assert len(set(topic_keys(rows))) == 1
+    assert swapped_references(rows) == [None] * len(rows)
+    others = [row(10 + number, "How to treat it?", f"other {number}", topic) for number, topic in enumerate(TOPICS)]
+    swapped = swapped_references([*rows, *others])
+    assert all((answer or "").startswith("other") for answer in swapped[: len(rows)])
+    wrong = baseline_answers([*rows[1:], *others[:1]], rows[:1] * 20, seed=1)["wrong_topic"]
+    assert set(wrong) == {"other 0"}
 
 
 def test_a_topic_that_fills_its_group_has_no_partner() -> None:

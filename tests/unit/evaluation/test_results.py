@@ -198,6 +198,12 @@ def test_what_was_not_measured_is_absent() -> None:
     assert alone["settings"]["num_without_swap_reference"] == 4
 
 
+def test_rows_of_topics_that_share_a_name_are_drawn_together() -> None:
+    topics = ("Zeta disease (ZD)", "ZD", "gout", "gouts")
+    results = results_of({"base": [sample(n, "base", good(n), topic=topic) for n, topic in enumerate(topics)]})
+    assert (results["topics"], results["settings"]["clusters"]) == (2, 2)
+
+
 def test_several_references_count() -> None:
     both = ("Nothing alike at all.", good(0))
     figures = results_of({"base": [sample(0, "base", good(0), references=both), sample(2, "base", good(2))]})
