@@ -66,7 +66,7 @@ def talking_model_dir(tmp_path_factory: pytest.TempPathFactory, chatml_tokenizer
 @pytest.fixture
 def medqa(capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch) -> Callable[..., Outcome]:
     """Run ``medqa ARGS`` in this process through ``main``, as a user's shell would."""
-    from medqa_cli.cli import main
+    from medqa_cli.cli.program import main
 
     def run(*args: str | Path) -> Outcome:
         monkeypatch.setattr(sys, "argv", ["medqa", *map(str, args)])

@@ -19,7 +19,7 @@ import pytest
 import torch
 
 from helpers.commands import ROWS, Outcome, fails, write_csv, write_workspace
-from medqa_cli.cli.app import ending_with_a_message
+from medqa_cli.cli.program import ending_with_a_message
 from medqa_cli.errors import InputError, MedqaError
 
 Medqa = Callable[..., Outcome]
@@ -35,7 +35,7 @@ def workspace(tmp_path: Path, tiny_model_dir: Path, monkeypatch: pytest.MonkeyPa
 
 @pytest.fixture(scope="module")
 def trained_once(tmp_path_factory: pytest.TempPathFactory, tiny_model_dir: Path) -> Path:
-    from medqa_cli.cli import main
+    from medqa_cli.cli.program import main
 
     folder = tmp_path_factory.mktemp("trained")
     write_workspace(folder, tiny_model_dir)

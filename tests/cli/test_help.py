@@ -154,7 +154,7 @@ def completed(line: str, folder: Path) -> list[str]:
     """Return what bash would offer behind ``line``, as the script of ``medqa --install-completion`` asks for it."""
     words = line.split(" ")
     done = subprocess.run(
-        [sys.executable, "-c", "import sys; from medqa_cli.cli import main; sys.argv = ['medqa']; main()"],
+        [sys.executable, "-c", "import sys; from medqa_cli.cli.program import main; sys.argv = ['medqa']; main()"],
         cwd=folder,
         env={**os.environ, "_MEDQA_COMPLETE": "complete_bash", "COMP_WORDS": line, "COMP_CWORD": str(len(words) - 1)},
         capture_output=True,

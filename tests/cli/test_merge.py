@@ -58,7 +58,7 @@ def make_workspace(folder: Path, model: Any, tokenizer: Any, quantization: str) 
 
 
 def run_main(folder: Path, *arguments: str) -> None:
-    from medqa_cli.cli import main
+    from medqa_cli.cli.program import main
 
     with pytest.MonkeyPatch.context() as patch:
         patch.chdir(folder)

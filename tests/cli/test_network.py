@@ -53,7 +53,7 @@ def hub() -> Iterator[tuple[str, list[str]]]:
 # All commands in one process: importing takes longest.
 RUN_ALL = """
 import contextlib, io, json, sys
-from medqa_cli.cli import main
+from medqa_cli.cli.program import main
 done = []
 for arguments in json.loads(sys.argv[1]):
     sys.argv = ["medqa", *arguments]

@@ -29,7 +29,7 @@ def slowly(self, token_id):
     time.sleep(0.03)
     add(self, token_id)
 StoppingState.add = slowly
-from medqa_cli.cli import main
+from medqa_cli.cli.program import main
 main()
 """
 PROMPT = "medqa> "

@@ -17,7 +17,7 @@ Medqa = Callable[..., Outcome]
 
 @pytest.fixture(scope="module")
 def converted(tmp_path_factory: pytest.TempPathFactory, tiny_model_dir: Path) -> Path:
-    from medqa_cli.cli import main
+    from medqa_cli.cli.program import main
 
     folder = tmp_path_factory.mktemp("looks")
     rows = [f"What is disease {i}?,Disease {i} is number {i * 7} of the list of diseases." for i in range(60)]

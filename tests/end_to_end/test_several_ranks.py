@@ -144,7 +144,7 @@ TROUBLE = """
 import errno, sys
 import torch
 from medqa_cli import distributed
-from medqa_cli.cli import main
+from medqa_cli.cli.program import main
 from medqa_cli.model.kernels import packing
 from medqa_cli.training import checkpoints
 

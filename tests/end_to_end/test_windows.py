@@ -73,7 +73,7 @@ def import_as_on_windows(name, globals=None, locals=None, fromlist=(), level=0):
 
 builtins.__import__ = import_as_on_windows
 
-from medqa_cli.cli import main
+from medqa_cli.cli.program import main
 
 for arguments in json.loads(sys.argv[1]):
     sys.argv = ["medqa", *arguments]

@@ -41,7 +41,7 @@ def run_child(folder: str, start: dict[str, Any]) -> None:
     code = 1
     try:
         if start["script"] is None:
-            from medqa_cli.cli import main
+            from medqa_cli.cli.program import main
 
             sys.argv = ["medqa", *start["arguments"]]
             main()

@@ -12,7 +12,7 @@ from typing import Any
 import accelerate.state
 from accelerate.utils import DistributedType
 
-from medqa_cli.cli import main
+from medqa_cli.cli.program import main
 from medqa_cli.model.kernels import chunked_cross_entropy
 
 State, PartialState = accelerate.state.AcceleratorState, accelerate.state.PartialState

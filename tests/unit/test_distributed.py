@@ -18,7 +18,7 @@ SCRIPT = """
 import json, sys, warnings
 from pathlib import Path
 from medqa_cli import console, distributed
-from medqa_cli.cli import main
+from medqa_cli.cli.program import main
 from medqa_cli.errors import InputError, MedqaError
 
 seen = {}

@@ -177,7 +177,7 @@ PLANTED = {
     "typing only": ("errors.py", "from typing import TYPE_CHECKING\nif TYPE_CHECKING:\n    import medqa_cli.prompt"),
     "sideways": ("training/run.py", "from medqa_cli.merging.merge import merge"),
     "sideways in a lower layer": ("data/rows.py", "from medqa_cli.model import source"),
-    "the command line": ("evaluation/run.py", "from medqa_cli.cli import main"),
+    "the command line": ("evaluation/run.py", "from medqa_cli.cli.program import main"),
     "how the config is written": ("training/run.py", "from medqa_cli.config.dump import resolved_yaml"),
     "the config's reader": ("training/run.py", "from medqa_cli.config.load import load"),
     "click": ("cli.py", "import click.exceptions"),
@@ -208,7 +208,7 @@ def test_the_walk_finds_a_planted_violation(tmp_path: Path, name: str) -> None:
 RUN_AND_LIST_MODULES = """
 import json, sys
 from pathlib import Path
-from medqa_cli.cli import main
+from medqa_cli.cli.program import main
 try:
     main()
 finally:

@@ -194,7 +194,7 @@ def test_an_index_names_files_of_its_folder_only(name: str, tiny_model_dir: Path
         "import medqa_cli.training.run",
         """
 import contextlib, sys
-from medqa_cli.cli import main
+from medqa_cli.cli.program import main
 sys.argv = ["medqa", "--version"]
 with contextlib.suppress(SystemExit):
     main()

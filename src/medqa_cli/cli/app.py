@@ -1,14 +1,11 @@
-"""What the commands share: the program, options, the run that they work on, and how they end.
+"""What the commands share: their registration, options, and the run that they work on.
 
 A command is a function with options that imports its worker inside and shows its result (``command``).
 """
 
 from __future__ import annotations
 
-import errno
-import functools
 import os
-import re
 from collections.abc import Callable
 from pathlib import Path
 from typing import Annotated, ParamSpec, TypeVar
@@ -16,27 +13,14 @@ from typing import Annotated, ParamSpec, TypeVar
 import typer
 
 from medqa_cli import __version__, console
+from medqa_cli.cli.program import ending_with_a_message
 from medqa_cli.config.load import DEFAULT_NAME, Loaded, load
 from medqa_cli.config.schema import Config
-from medqa_cli.errors import InputError, Interrupted, MedqaError
-from medqa_cli.files import RunFolder, is_full_disk
+from medqa_cli.errors import InputError
+from medqa_cli.files import RunFolder
 
 CONVERT = "medqa convert FILE"
 START = f"start with: medqa config init (writes {DEFAULT_NAME} for this machine), then: {CONVERT}"
-_MORE_ROOM = (
-    "close what else uses the memory, or lower train.max_tokens_per_forward, model.max_length, eval.batch_size or "
-    "generate.batch_size, or take a smaller base; medqa train --plan reports what a training takes, --resume continues "
-    "from its last checkpoint"
-)
-# How CUDA and ROCm, their libraries (cuBLAS, cuDNN, hipBLAS, ...), PyTorch's CPU allocator on each system, and the
-# system itself report it.
-_MEMORY_ERRORS = re.compile(
-    r"(CUDA|HIP|Triton|driver|device)\b.*\bout of memory|STATUS_ALLOC_FAILED"
-    r"|(cuda|hip)Error(MemoryAllocation|OutOfMemory)|rocblas_status_memory_error"
-    r"|DefaultCPUAllocator: (can't allocate|not enough) memory|std::bad_alloc|cannot allocate memory",
-    re.IGNORECASE,
-)
-_SHOWN_OF_A_NAME = 200
 
 P = ParamSpec("P")
 R = TypeVar("R")
@@ -205,62 +189,3 @@ def is_fresh(config: Path | None, settings: Config) -> bool:
 def before_convert(config: Path | None, settings: Config) -> str:
     """Return the hint for a command that misses the data."""
     return START if is_fresh(config, settings) else f"run: {CONVERT}"
-
-
-def ending_with_a_message(command: Callable[P, R]) -> Callable[P, R]:
-    """Turn Ctrl-C (exit code 130), full memory and a full disk (exit code 1) into a message.
-
-    Typer would print ``Aborted.`` for the first and a traceback for the others.
-    """
-
-    @functools.wraps(command)
-    def run(*args: P.args, **kwargs: P.kwargs) -> R:
-        console.begin()
-        try:
-            return command(*args, **kwargs)
-        except KeyboardInterrupt:
-            raise Interrupted("interrupted") from None
-        except Exception as error:  # libraries have classes of their own for some of these
-            if (explained := _explained(error)) is None:
-                raise
-            raise explained from error
-
-    return run
-
-
-def _explained(error: Exception) -> MedqaError | None:
-    """Return the message for full memory, a full disk or a name that cannot be used; None for any other error."""
-    if (cause := _out_of_memory(error)) is not None:
-        return MedqaError(f"memory ran out: {_first_line(cause)}".removesuffix(": "), _MORE_ROOM)
-    if isinstance(error, RuntimeError) and str(error).startswith("Symlink loop"):
-        return InputError(str(error), "name another file or folder")
-    if not isinstance(error, OSError) or isinstance(error, BrokenPipeError):
-        return None
-    name = str(error.filename or "")
-    if is_full_disk(error):
-        what = f"{name} could not be written" if name else "not everything could be written"
-        return MedqaError(f"{what}: {error.strerror}", "make room, then give the same command again")
-    if not name:
-        return None  # the traceback says which file it is
-    if len(name) > _SHOWN_OF_A_NAME:
-        name = f"{name[:60]}...{name[-60:]} ({len(name):,} letters)"
-    what = f"{name} cannot be used: {error.strerror or error}"
-    return InputError(what, "check the name, its permissions and the disk")
-
-
-def _out_of_memory(error: BaseException | None) -> BaseException | None:
-    """Return the error that reports full memory: this one or one of its causes; None: neither does."""
-    while error is not None:
-        # By name and text: torch is not imported for commands that do without, and only some of its errors of this
-        # kind have a class of their own.
-        by_class = isinstance(error, MemoryError) or type(error).__name__ == "OutOfMemoryError"
-        by_number = isinstance(error, OSError) and error.errno == errno.ENOMEM
-        by_text = not isinstance(error, MedqaError) and _MEMORY_ERRORS.search(_first_line(error)) is not None
-        if by_class or by_number or by_text:
-            return error
-        error = error.__cause__
-    return None
-
-
-def _first_line(error: BaseException) -> str:
-    return str(error).strip().partition("\n")[0]

@@ -1,0 +1,160 @@
+"""The program from its start to its end: its commands, and which error becomes which message and exit code.
+
+Nothing heavy is imported at the top, so that ``medqa --help`` answers at once.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import errno
+import functools
+import logging
+import os
+import re
+import signal
+import sys
+import threading
+import warnings
+from collections.abc import Callable, Iterator
+from typing import ParamSpec, TypeVar
+
+from medqa_cli import console, distributed, hub
+from medqa_cli.errors import InputError, Interrupted, MedqaError
+from medqa_cli.files import is_full_disk
+from medqa_cli.streams import prepare_streams
+
+_MORE_ROOM = (
+    "close what else uses the memory, or lower train.max_tokens_per_forward, model.max_length, eval.batch_size or "
+    "generate.batch_size, or take a smaller base; medqa train --plan reports what a training takes, --resume continues "
+    "from its last checkpoint"
+)
+# How CUDA and ROCm, their libraries (cuBLAS, cuDNN, hipBLAS, ...), PyTorch's CPU allocator on each system, and the
+# system itself report it.
+_MEMORY_ERRORS = re.compile(
+    r"(CUDA|HIP|Triton|driver|device)\b.*\bout of memory|STATUS_ALLOC_FAILED"
+    r"|(cuda|hip)Error(MemoryAllocation|OutOfMemory)|rocblas_status_memory_error"
+    r"|DefaultCPUAllocator: (can't allocate|not enough) memory|std::bad_alloc|cannot allocate memory",
+    re.IGNORECASE,
+)
+_SHOWN_OF_A_NAME = 200
+
+P = ParamSpec("P")
+R = TypeVar("R")
+
+
+def main() -> None:
+    """Run the program. Errors that a user can act on become a message and an exit code; others are bugs and show."""
+    prepare_streams()
+    _quiet_libraries()
+    # Help lists the commands in the order of their import: that in which a newcomer needs them.
+    from medqa_cli.cli import convert, train, merge, ask, eval, config  # noqa: F401, I001
+    from medqa_cli.cli.app import app
+
+    if not distributed.is_main():
+        console.mute()
+    try:
+        with _ended_like_ctrl_c():
+            # Also as python -m medqa_cli: help and the shells' completion name the command that people type.
+            app(prog_name="medqa")
+    except KeyboardInterrupt:  # while a command was still being imported
+        sys.exit(Interrupted.exit_code)
+    except MedqaError as error:
+        if not distributed.has_joined() and not isinstance(error, Interrupted):
+            console.unmute()  # rank 0 does not know of it
+        if os.environ.get("MEDQA_DEBUG") == "1":
+            raise
+        console.error(error)
+        if isinstance(error, distributed.LostRankError):
+            # Gloo's threads, still waiting for the lost rank, abort a Python that is shutting down.
+            sys.stderr.flush()
+            os._exit(error.exit_code)
+        distributed.leave_group()
+        sys.exit(error.exit_code)
+    except BrokenPipeError:
+        # The reader of our output went away (medqa ask ... | head): nothing is wrong, nothing more can be written.
+        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
+        sys.exit(1)
+
+
+@contextlib.contextmanager
+def _ended_like_ctrl_c() -> Iterator[None]:
+    """Let SIGTERM end a command as Ctrl-C does: nothing half-written stays, least of all someone's texts."""
+    if threading.current_thread() is not threading.main_thread():
+        yield
+        return
+    before = signal.signal(signal.SIGTERM, signal.default_int_handler)
+    try:
+        yield
+    finally:
+        signal.signal(signal.SIGTERM, before)
+
+
+def _quiet_libraries() -> None:
+    """Silence what libraries print on import, and stop what they would fetch; called before any of them is imported.
+
+    bitsandbytes reports that an optional kernel package is absent (which does not matter), others print deprecations.
+    """
+    hub.forbid_kernels()
+    logging.getLogger("bitsandbytes").setLevel(logging.ERROR)
+    logging.getLogger("accelerate").setLevel(logging.ERROR)
+    warnings.filterwarnings("ignore", module=r"(transformers|peft|bitsandbytes|torch|accelerate)(\.|$)")
+    os.environ.setdefault("TRANSFORMERS_VERBOSITY", "error")
+
+
+def ending_with_a_message(command: Callable[P, R]) -> Callable[P, R]:
+    """Turn Ctrl-C (exit code 130), full memory and a full disk (exit code 1) into a message.
+
+    Typer would print ``Aborted.`` for the first and a traceback for the others.
+    """
+
+    @functools.wraps(command)
+    def run(*args: P.args, **kwargs: P.kwargs) -> R:
+        console.begin()
+        try:
+            return command(*args, **kwargs)
+        except KeyboardInterrupt:
+            raise Interrupted("interrupted") from None
+        except Exception as error:  # libraries have classes of their own for some of these
+            if (explained := _explained(error)) is None:
+                raise
+            raise explained from error
+
+    return run
+
+
+def _explained(error: Exception) -> MedqaError | None:
+    """Return the message for full memory, a full disk or a name that cannot be used; None for any other error."""
+    if (cause := _out_of_memory(error)) is not None:
+        return MedqaError(f"memory ran out: {_first_line(cause)}".removesuffix(": "), _MORE_ROOM)
+    if isinstance(error, RuntimeError) and str(error).startswith("Symlink loop"):
+        return InputError(str(error), "name another file or folder")
+    if not isinstance(error, OSError) or isinstance(error, BrokenPipeError):
+        return None
+    name = str(error.filename or "")
+    if is_full_disk(error):
+        what = f"{name} could not be written" if name else "not everything could be written"
+        return MedqaError(f"{what}: {error.strerror}", "make room, then give the same command again")
+    if not name:
+        return None  # the traceback says which file it is
+    if len(name) > _SHOWN_OF_A_NAME:
+        name = f"{name[:60]}...{name[-60:]} ({len(name):,} letters)"
+    what = f"{name} cannot be used: {error.strerror or error}"
+    return InputError(what, "check the name, its permissions and the disk")
+
+
+def _out_of_memory(error: BaseException | None) -> BaseException | None:
+    """Return the error that reports full memory: this one or one of its causes; None: neither does."""
+    while error is not None:
+        # By name and text: torch is not imported for commands that do without, and only some of its errors of this
+        # kind have a class of their own.
+        by_class = isinstance(error, MemoryError) or type(error).__name__ == "OutOfMemoryError"
+        by_number = isinstance(error, OSError) and error.errno == errno.ENOMEM
+        by_text = not isinstance(error, MedqaError) and _MEMORY_ERRORS.search(_first_line(error)) is not None
+        if by_class or by_number or by_text:
+            return error
+        error = error.__cause__
+    return None
+
+
+def _first_line(error: BaseException) -> str:
+    return str(error).strip().partition("\n")[0]
