@@ -163,66 +163,64 @@ def make_plan(
         InputError: a part of the adapter matches no weight, or one of another shape.
     """
     _check_layers(architecture, names, adapter)
-    parameter_of = {stored: parameter for parameter, stored in names.of_parameter.items()}
-    tied = architecture.is_tied
-    shared = _shared_name(base, architecture, names) if tied else ""
+    written, untied = _layout(base, architecture, names, adapter)
+    replacements = dict(adapter.replacements)
     pair = (architecture.embedding, architecture.output)
-    # Whether output layer and embedding differ after the merge although the base ties them.
-    separate = bool(shared) and (
-        any(parameter.rpartition(".")[0] in adapter.updates for parameter in pair)
-        or not adapter.own_copies.isdisjoint(pair)
-    )
+    for parameter, other in (pair, pair[::-1]) if architecture.is_tied else ():
+        # Tied weights may be replaced under the other layer's name, unless that layer has a copy of its own.
+        if other in adapter.replacements and other not in adapter.own_copies:
+            replacements.setdefault(parameter, adapter.replacements[other])
     tensors: list[TensorPlan] = []
-    for name, tensor in base.tensors.items():
-        written = {parameter_of.get(name, ""): name}
-        if shared and written.keys() & set(pair):
-            if name != shared:
-                continue  # a second copy of the shared weights: they are written once
-            if separate:
-                written = {parameter: names.of_parameter.get(parameter, parameter) for parameter in pair}
-        for parameter, new_name in written.items():
-            unchanged = TensorPlan(new_name, name, tensor.type_name, tensor.shape)
-            tensors.append(_with_adapter(unchanged, parameter, architecture, adapter, quantization is not None))
-    untied = separate or (tied and not shared)
+    for parameter, name, base_name in written:
+        stored = base.tensors[base_name]
+        layer, _, kind = parameter.rpartition(".")
+        update = adapter.updates.get(layer) if kind in ("weight", "bias") else None
+        if kind == "bias" and update is not None and update.bias_key is None:
+            update = None
+        key = replacements.get(parameter)
+        tensor = TensorPlan(
+            name,
+            base_name,
+            stored.type_name,
+            stored.shape,
+            replacement_key=key,
+            # A layer of modules_to_save was trained in full precision.
+            four_bit=quantization is not None and kind == "weight" and layer in architecture.four_bit and key is None,
+            conv1d=architecture.kinds.get(layer) == "conv1d",
+            update=update,
+            is_bias_of_update=kind == "bias" and update is not None,
+        )
+        if not tensor.is_copy and stored.type_name not in FLOAT_TYPES:
+            raise InputError(f"{base_name} is stored as {stored.type_name}: an adapter cannot be added to it", _HINT)
+        tensors.append(tensor)
     plan = MergePlan(base, adapter, architecture, tuple(tensors), untied, quantization)
     _check_complete(plan)
     return plan
 
 
-def _with_adapter(
-    tensor: TensorPlan, parameter: str, architecture: Architecture, adapter: AdapterFile, four_bit: bool
-) -> TensorPlan:
-    layer, _, kind = parameter.rpartition(".")
-    key = adapter.replacements.get(parameter)
-    if key is None and architecture.is_tied:
-        # Tied weights may be replaced under the other layer's name, unless that layer has a copy of its own.
-        pair = {architecture.embedding: architecture.output, architecture.output: architecture.embedding}
-        other = pair.get(parameter)
-        key = adapter.replacements.get(other) if other and other not in adapter.own_copies else None
-    update = adapter.updates.get(layer) if kind in ("weight", "bias") else None
-    is_bias = kind == "bias"
-    if is_bias and (update is None or update.bias_key is None):
-        update = None
-    tensor = replace(
-        tensor,
-        replacement_key=key,
-        update=update,
-        is_bias_of_update=is_bias and update is not None,
-        # A layer of modules_to_save was trained in full precision.
-        four_bit=four_bit and kind == "weight" and layer in architecture.four_bit and key is None,
-        conv1d=architecture.kinds.get(layer) == "conv1d",
-    )
-    if not tensor.is_copy and tensor.type_name not in FLOAT_TYPES:
-        raise InputError(f"{tensor.base_name} is stored as {tensor.type_name}: an adapter cannot be added to it", _HINT)
-    return tensor
+def _layout(
+    base: WeightFiles, architecture: Architecture, names: StoredNames, adapter: AdapterFile
+) -> tuple[list[tuple[str, str, str]], bool]:
+    """Return parameter, name in the merged files and name in the base's files of each tensor, in their order.
 
-
-def _shared_name(base: WeightFiles, architecture: Architecture, names: StoredNames) -> str:
-    """Return the stored name of the tied weights; empty if the files hold two different ones, which stay separate."""
-    embedding, output = (names.of_parameter.get(name, "") for name in (architecture.embedding, architecture.output))
-    if embedding and output and not base.are_equal(embedding, output):
-        return ""
-    return embedding or output
+    Also returns whether weights that the config ties are written apart: the base's files hold two different tensors for
+    them, or the adapter changes one layer of the pair or has a copy of it.
+    """
+    pair = (architecture.embedding, architecture.output) if architecture.is_tied else ()
+    stored = [names.of_parameter[parameter] for parameter in pair if parameter in names.of_parameter]
+    is_shared = len(stored) == 1 or (len(stored) == 2 and base.are_equal(*stored))
+    changed = {f"{module}.weight" for module in adapter.updates} | adapter.own_copies
+    is_split = is_shared and not changed.isdisjoint(pair)
+    parameter_of = {name: parameter for parameter, name in names.of_parameter.items()}
+    written: list[tuple[str, str, str]] = []
+    for name in base.tensors:
+        parameter = parameter_of.get(name, "")
+        if not is_shared or parameter not in pair:
+            written.append((parameter, name, name))
+        elif name == stored[0]:  # a second copy is left out
+            targets = pair if is_split else (parameter,)
+            written += [(target, names.of_parameter.get(target, target), name) for target in targets]
+    return written, bool(pair) and (is_split or not is_shared)
 
 
 def _check_layers(architecture: Architecture, names: StoredNames, adapter: AdapterFile) -> None:
@@ -267,20 +265,18 @@ def _check_complete(plan: MergePlan) -> None:
     """Check that every part of the adapter is used, and that tied weights are replaced by one set of values."""
     adapter, architecture = plan.adapter, plan.architecture
     used = {tensor.replacement_key for tensor in plan.tensors}
-    unused = {parameter: key for parameter, key in adapter.replacements.items() if key not in used}
-    if architecture.is_tied and not plan.untied and unused.keys() <= {architecture.embedding, architecture.output}:
-        # Of two replacements for the shared weights one is used.
+    if architecture.is_tied and not plan.untied:
         pair = (architecture.embedding, architecture.output)
         keys = [adapter.replacements[name] for name in pair if name in adapter.replacements]
         if len(keys) == 2 and not adapter.tensor(keys[0]).equal(adapter.tensor(keys[1])):
             raise InputError(
-                f"the adapter holds two different tensors for the tied weights {architecture.embedding} and "
-                f"{architecture.output}",
+                f"the adapter holds two different tensors for the tied weights {pair[0]} and {pair[1]}",
                 "save it with PEFT's modules_to_save for one of the two layers",
             )
-        unused = {}
+        used.update(keys)  # of two equal ones the first
     changed = {tensor.update.module for tensor in plan.tensors if tensor.update and not tensor.is_bias_of_update}
-    left = [*(module for module in adapter.updates if module not in changed), *unused]
+    left = [module for module in adapter.updates if module not in changed]
+    left += [parameter for parameter, key in adapter.replacements.items() if key not in used]
     if left:
         raise InputError(
             f"the adapter changes {left[0]}, for which the base's files hold no weight ({len(left)} such parts)", _HINT
