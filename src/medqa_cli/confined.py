@@ -220,9 +220,20 @@ class _Child:
         try:
             kind, value = pickle.load(stdout)
         except (EOFError, pickle.UnpicklingError):
-            return self._end()
-        self._is_waited_for = False
-        return kind, value
+            code = self._process.wait()
+        else:
+            self._is_waited_for = False
+            return kind, value
+        if code == -signal.SIGINT:
+            raise KeyboardInterrupt
+        self._said.seek(0)
+        said = self._said.read().decode("utf-8", "replace").strip()
+        if self._fault:
+            return self._fault, ("", said)
+        if any(phrase in said for phrase in _OUT_OF_MEMORY):
+            return "memory", ("", said)
+        name = signal.Signals(-code).name if code < 0 and -code in set(signal.Signals) else f"exit code {code}"
+        return "crashed", (name, said)
 
     def close(self) -> None:
         self._closed.set()
@@ -234,19 +245,6 @@ class _Child:
         self._process.wait()
         self._watcher.join()
         self._said.close()
-
-    def _end(self) -> tuple[str, Any]:
-        code = self._process.wait()
-        if code == -signal.SIGINT:
-            raise KeyboardInterrupt
-        self._said.seek(0)
-        said = self._said.read().decode("utf-8", "replace").strip()
-        if self._fault:
-            return self._fault, ("", said)
-        if any(phrase in said for phrase in _OUT_OF_MEMORY):
-            return "memory", ("", said)
-        name = signal.Signals(-code).name if code < 0 and -code in set(signal.Signals) else f"exit code {code}"
-        return "crashed", (name, said)
 
     def _watch(self) -> None:
         """Kill the child when a result takes too long, or when it uses too much memory.

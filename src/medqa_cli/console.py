@@ -81,21 +81,21 @@ def mute() -> None:
         return
     _state.unmuted = sys.stdout, sys.stderr
     sys.stdout = sys.stderr = open(os.devnull, "w", encoding="utf-8")  # noqa: SIM115 -- it stays open to the end
-    sys.excepthook = _show_despite_mute
+
+    def show_despite_mute(kind: type[BaseException], value: BaseException, traceback: TracebackType | None) -> None:
+        unmute()
+        sys.__excepthook__(kind, value, traceback)
+        sys.stderr.flush()
+        # Threads that still wait for other processes (Gloo's) would abort a Python that is shutting down.
+        os._exit(1)
+
+    sys.excepthook = show_despite_mute
 
 
 def unmute() -> None:
     """End ``mute``: what follows concerns this process alone."""
     if _state.unmuted:
         (sys.stdout, sys.stderr), _state.unmuted = _state.unmuted, None
-
-
-def _show_despite_mute(kind: type[BaseException], value: BaseException, traceback: TracebackType | None) -> None:
-    unmute()
-    sys.__excepthook__(kind, value, traceback)
-    sys.stderr.flush()
-    # Threads that still wait for other processes (Gloo's) would abort a Python that is shutting down.
-    os._exit(1)
 
 
 def use_json(enabled: bool) -> None:
@@ -360,19 +360,14 @@ class RunDisplay:
         full, empty = ("━", "─") if _draws(console, "━─") else ("#", "-")
         bar = f"  {full * filled}{empty * (bar_width - filled)}" if bar_width >= 8 else ""
         yield Text(head, no_wrap=True, overflow="ellipsis") + Text(bar, style="cyan")
-        for row in _rows_of(self._figures, options.max_width):
+        rows: list[str] = []
+        for figure in self._figures:
+            if rows and cell_len(rows[-1]) + 3 + cell_len(figure) <= options.max_width:
+                rows[-1] += f"   {figure}"
+            else:
+                rows.append(figure)
+        for row in rows:
             yield Text(row, no_wrap=True, overflow="ellipsis")
-
-
-def _rows_of(figures: Sequence[str], width: int) -> list[str]:
-    """Put short texts on as few lines as the width allows, in their order."""
-    rows: list[str] = []
-    for figure in figures:
-        if rows and cell_len(rows[-1]) + 3 + cell_len(figure) <= width:
-            rows[-1] += f"   {figure}"
-        else:
-            rows.append(figure)
-    return rows
 
 
 @contextlib.contextmanager

@@ -48,19 +48,8 @@ def describe_environment() -> dict[str, Any]:
     for name in RECORDED_PACKAGES:
         with contextlib.suppress(importlib.metadata.PackageNotFoundError):
             versions[name] = importlib.metadata.version(name)
-    return {
-        "command": sys.argv,
-        "python": platform.python_version(),
-        "platform": platform.platform(),
-        "machine": platform.machine(),
-        "cpu_count": os.cpu_count(),
-        "packages": versions,
-        "git_commit": _git_commit(),
-    }
-
-
-def _git_commit() -> str | None:
-    try:
+    commit = None
+    with contextlib.suppress(OSError, subprocess.SubprocessError):
         done = subprocess.run(
             ["git", "rev-parse", "HEAD"],
             capture_output=True,
@@ -69,6 +58,13 @@ def _git_commit() -> str | None:
             check=True,
             stdin=subprocess.DEVNULL,
         )
-    except (OSError, subprocess.SubprocessError):
-        return None
-    return done.stdout.strip()
+        commit = done.stdout.strip()
+    return {
+        "command": sys.argv,
+        "python": platform.python_version(),
+        "platform": platform.platform(),
+        "machine": platform.machine(),
+        "cpu_count": os.cpu_count(),
+        "packages": versions,
+        "git_commit": commit,
+    }

@@ -45,24 +45,21 @@ def ask_only_what_is_named() -> None:
         return
     _installed = True
     from huggingface_hub import get_session, set_client_factory
+    from huggingface_hub.errors import OfflineModeIsEnabled
+
+    def refuse_unnamed(request: Any) -> None:
+        path = f"{request.url.path}/"
+        if str(request.url) not in _redirected and not any(f"/{repository}/" in path for repository in _named):
+            raise OfflineModeIsEnabled(f"{request.url.path} was not asked for: the config does not name it")
+
+    def follow_redirect(response: Any) -> None:
+        if location := response.headers.get("location"):
+            _redirected.add(str(response.request.url.join(location)))
 
     usual = get_session()  # its hooks stay
     hooks: dict[str, list[Any]] = {
-        "request": [_refuse_unnamed, *usual.event_hooks["request"]],
-        "response": [*usual.event_hooks["response"], _follow_redirect],
+        "request": [refuse_unnamed, *usual.event_hooks["request"]],
+        "response": [*usual.event_hooks["response"], follow_redirect],
     }
     make, timeout, follow_redirects = type(usual), usual.timeout, usual.follow_redirects
     set_client_factory(lambda: make(event_hooks=hooks, timeout=timeout, follow_redirects=follow_redirects))
-
-
-def _refuse_unnamed(request: Any) -> None:
-    from huggingface_hub.errors import OfflineModeIsEnabled
-
-    path = f"{request.url.path}/"
-    if str(request.url) not in _redirected and not any(f"/{repository}/" in path for repository in _named):
-        raise OfflineModeIsEnabled(f"{request.url.path} was not asked for: the config does not name it")
-
-
-def _follow_redirect(response: Any) -> None:
-    if location := response.headers.get("location"):
-        _redirected.add(str(response.request.url.join(location)))

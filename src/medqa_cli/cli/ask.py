@@ -10,21 +10,12 @@ from typing import Annotated
 import typer
 
 from medqa_cli import console, malloc
-from medqa_cli.cli.app import (
-    JsonOption,
-    RunConfigOption,
-    SetOption,
-    at_home,
-    command,
-    load_for_run,
-    require_adapter,
-    require_data,
-)
+from medqa_cli.cli import app
 from medqa_cli.config.schema import GenerateConfig
 from medqa_cli.errors import InputError
 
 
-@command(
+@app.command(
     'medqa ask "How to treat glaucoma?"  one question',
     "medqa ask  a conversation",
     "medqa ask --file questions.txt --out answers.jsonl  many questions",
@@ -47,14 +38,14 @@ def ask(
     ] = None,
     out: Annotated[
         Path | None,
-        typer.Option("--out", metavar="FILE", help="With --file: the JSON Lines to write.", callback=at_home),
+        typer.Option("--out", metavar="FILE", help="With --file: the JSON Lines to write.", callback=app.at_home),
     ] = None,
     sources: Annotated[
         int, typer.Option("--sources", min=0, max=100, help="Show this many reference answers from the data.")
     ] = 0,
-    config: RunConfigOption = None,
-    overrides: SetOption = None,
-    as_json: JsonOption = False,
+    config: app.RunConfigOption = None,
+    overrides: app.SetOption = None,
+    as_json: app.JsonOption = False,
 ) -> None:
     """Answer questions with the tuned model, or with its base.
 
@@ -62,15 +53,15 @@ def ask(
     """
     console.use_json(as_json)
     _check_options(question, compare, file, out, sources)
-    settings = load_for_run(config, overrides).config
+    settings = app.load_for_run(config, overrides).config
     at_terminal = sys.stdin.isatty() and sys.stdout.isatty() and not as_json
     is_conversation = at_terminal and question is None and file is None and compare is None
     asked = "" if is_conversation or file is not None else _question(question)
     choices = [name.strip() for name in compare.split(",")] if compare else [model]
     if "adapter" in choices:
-        require_adapter(settings, config)
+        app.require_adapter(settings, config)
     if sources:
-        require_data(settings, config)
+        app.require_data(settings, config)
     if file is not None:
         malloc.keep_freed_memory()
     with console.status("starting ..."):
@@ -90,7 +81,7 @@ def _changing(config: Path | None, overrides: list[str] | None) -> Callable[[str
     changes = list(overrides or ())
 
     def change(key: str, value: str) -> GenerateConfig:
-        changed = load_for_run(config, [*changes, f"generate.{key}={value}"]).config.generate
+        changed = app.load_for_run(config, [*changes, f"generate.{key}={value}"]).config.generate
         changes.append(f"generate.{key}={value}")
         return changed
 

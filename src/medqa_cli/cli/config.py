@@ -11,18 +11,18 @@ from typing import Annotated
 import typer
 
 from medqa_cli import console
-from medqa_cli.cli.app import START, ConfigOption, JsonOption, SetOption, command, config_app, is_fresh
+from medqa_cli.cli import app
 from medqa_cli.config.load import DEFAULT_NAME, load
 from medqa_cli.config.presets import SMALL_MODEL_INSTALL, SMALL_MODEL_PACKAGE, Preset, preset_for
 from medqa_cli.errors import InputError
 from medqa_cli.files import atomic_file
 
 
-@command(
+@app.command(
     "medqa config init  for this machine",
     "medqa config init --data questions.csv  with this data.source",
     "medqa config init --gpu-memory 24 --out a10.yaml  for another card",
-    group=config_app,
+    group=app.config_app,
 )
 def init(
     out: Annotated[Path, typer.Option("--out", metavar="FILE", help="File to write.")] = Path(DEFAULT_NAME),
@@ -34,14 +34,23 @@ def init(
         str | None, typer.Option("--data", metavar="SOURCE", help="Table, folder or hub id to set as data.source.")
     ] = None,
     force: Annotated[bool, typer.Option("--force", help="Replace the file if it is there.")] = False,
-    as_json: JsonOption = False,
+    as_json: app.JsonOption = False,
 ) -> None:
     """Write a commented config that suits this machine.
 
     It chooses a base model and settings by the GPU's memory, and explains why.
     """
     console.use_json(as_json)
-    _check_out(out, force)
+    if out.is_dir():
+        raise InputError(
+            f"{out} is a folder, expected a file to write", f"run: medqa config init --out {out / 'medqa.yaml'}"
+        )
+    # lexists: a link that leads nowhere is there, too.
+    if os.path.lexists(out) and not force:
+        raise InputError(
+            f"{out} is there already and was left as it is",
+            "replace it: --force; or write another file: --out NAME.yaml",
+        )
     if data is not None:
         from medqa_cli.data.reading.sources import check_sources
 
@@ -53,19 +62,6 @@ def init(
     steps = _next_steps(chosen, out, gpu_memory, data)
     result = {"path": str(out), "machine": machine, "gpu_memory_gb": memory_gb, "model": chosen.model}
     console.result({**result, "why": list(chosen.why), "next": steps}, lambda: _show(chosen, out, machine, steps))
-
-
-def _check_out(out: Path, force: bool) -> None:
-    if out.is_dir():
-        raise InputError(
-            f"{out} is a folder, expected a file to write", f"run: medqa config init --out {out / 'medqa.yaml'}"
-        )
-    # lexists: a link that leads nowhere is there, too.
-    if os.path.lexists(out) and not force:
-        raise InputError(
-            f"{out} is there already and was left as it is",
-            "replace it: --force; or write another file: --out NAME.yaml",
-        )
 
 
 def _machine(gpu_memory_gb: float | None) -> tuple[str, float | None]:
@@ -102,36 +98,36 @@ def _show(chosen: Preset, out: Path, machine: str, steps: list[str]) -> None:
         console.line(f"  {step}")
 
 
-@command("medqa config check  medqa.yaml in this folder", "medqa config check -c other.yaml", group=config_app)
-def check(config: ConfigOption = None, overrides: SetOption = None, as_json: JsonOption = False) -> None:
+@app.command("medqa config check  medqa.yaml in this folder", "medqa config check -c other.yaml", group=app.config_app)
+def check(config: app.ConfigOption = None, overrides: app.SetOption = None, as_json: app.JsonOption = False) -> None:
     """Check the configuration without loading data or models."""
     console.use_json(as_json)
     loaded = load(config, overrides or ())
     place = str(loaded.path) if loaded.path else f"no {DEFAULT_NAME} in this folder: all values are defaults"
     console.result({"valid": True, "path": str(loaded.path or "")}, lambda: console.line(f"{place}: no problem found"))
-    if is_fresh(config, loaded.config):
-        console.hint(START)
+    if app.is_fresh(config, loaded.config):
+        console.hint(app.START)
 
 
-@command(
+@app.command(
     "medqa config show  medqa.yaml in this folder",
     "medqa config show -c runs/medqa/config.yaml  what a run was trained with",
     "medqa config show --set lora.r=16 --json  as JSON, with one value changed",
-    group=config_app,
+    group=app.config_app,
 )
-def show(config: ConfigOption = None, overrides: SetOption = None, as_json: JsonOption = False) -> None:
+def show(config: app.ConfigOption = None, overrides: app.SetOption = None, as_json: app.JsonOption = False) -> None:
     """Print each value of the configuration and where it came from."""
     console.use_json(as_json)
     loaded = load(config, overrides or ())
     from medqa_cli.config.dump import resolved_dict, resolved_yaml
 
     console.result(resolved_dict(loaded), lambda: console.line(resolved_yaml(loaded).rstrip("\n")))
-    if is_fresh(config, loaded.config):
-        console.hint(START)
+    if app.is_fresh(config, loaded.config):
+        console.hint(app.START)
 
 
-@command("medqa config schema > medqa.schema.json", group=config_app)
-def schema(as_json: JsonOption = False) -> None:
+@app.command("medqa config schema > medqa.schema.json", group=app.config_app)
+def schema(as_json: app.JsonOption = False) -> None:
     """Print a JSON schema of the configuration, for editors.
 
     With --json on one line.

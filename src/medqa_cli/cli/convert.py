@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING, Annotated
 import typer
 
 from medqa_cli import console
-from medqa_cli.cli.app import ConfigOption, JsonOption, OutOption, SetOption, before_convert, command
+from medqa_cli.cli import app
 from medqa_cli.config.load import load
 from medqa_cli.config.schema import Config
 from medqa_cli.errors import InputError, MedqaError
@@ -22,7 +22,7 @@ if TYPE_CHECKING:
 EXAMPLES_SHOWN = 10
 
 
-@command(
+@app.command(
     "medqa convert questions.csv  one table",
     "medqa convert  the table of data.source",
     "medqa convert jan.csv feb.xlsx  several at once",
@@ -38,7 +38,7 @@ def convert(
             show_default=False,
         ),
     ] = None,
-    out: OutOption = None,
+    out: app.OutOption = None,
     force: Annotated[bool, typer.Option("--force", help="Replace the data folder of another source.")] = False,
     audit: Annotated[
         Path | None,
@@ -52,9 +52,9 @@ def convert(
             "--show", metavar="RULE", help="Convert nothing; show what a rule or reason does.", show_default=False
         ),
     ] = None,
-    config: ConfigOption = None,
-    overrides: SetOption = None,
-    as_json: JsonOption = False,
+    config: app.ConfigOption = None,
+    overrides: app.SetOption = None,
+    as_json: app.JsonOption = False,
 ) -> None:
     """Turn a spreadsheet of questions and answers into a data set.
 
@@ -71,7 +71,7 @@ def convert(
     chosen = sources or ([named] if isinstance(named, str) else list(named or ()))
     if not chosen:
         raise InputError(
-            "no source: neither an argument nor data.source names a file", before_convert(config, settings)
+            "no source: neither an argument nor data.source names a file", app.before_convert(config, settings)
         )
     if show is not None:
         _show_rule(show, chosen, settings)

@@ -7,19 +7,10 @@ from typing import Annotated
 import typer
 
 from medqa_cli import console, distributed, malloc
-from medqa_cli.cli.app import (
-    JsonOption,
-    RunConfigOption,
-    SetOption,
-    command,
-    load_for_run,
-    require_adapter,
-    require_data,
-    run_folder,
-)
+from medqa_cli.cli import app
 
 
-@command(
+@app.command(
     "medqa eval  adapter and base",
     "medqa eval --limit 200  on 200 of them",
     "medqa eval --model adapter,base,merged  the merged model as well",
@@ -43,16 +34,16 @@ def evaluate(
     rescore: Annotated[
         bool, typer.Option("--rescore", help="Recompute the figures from the saved samples; loads no model.")
     ] = False,
-    config: RunConfigOption = None,
-    overrides: SetOption = None,
-    as_json: JsonOption = False,
+    config: app.RunConfigOption = None,
+    overrides: app.SetOption = None,
+    as_json: app.JsonOption = False,
 ) -> None:
     """Measure the models on held-out questions, with intervals.
 
     Each figure comes with that of a trivial answerer.
     """
     console.use_json(as_json)
-    settings = load_for_run(config, overrides).config
+    settings = app.load_for_run(config, overrides).config
     models = None if model is None else list(dict.fromkeys(name.strip() for name in model.split(",") if name.strip()))
     from medqa_cli.evaluation import gate, report
 
@@ -61,10 +52,10 @@ def evaluate(
         # By one rank, as no other file is written by several.
         results = distributed.from_main(lambda: report.rescore(settings, models))
     else:
-        require_data(settings, config)
+        app.require_data(settings, config)
         # A model that is loaded here takes the run's adapter for its prompt.
         if not models or any(not name.startswith("openai:") for name in models):
-            require_adapter(settings, config)
+            app.require_adapter(settings, config)
         malloc.keep_freed_memory()
         from medqa_cli.evaluation import run as worker
 
@@ -73,6 +64,6 @@ def evaluate(
         gate.require_measured(conditions, settings.eval.metric_names, sets, models)
         results = worker.evaluate(settings, models, limit)
 
-    run = run_folder(settings)
+    run = app.run_folder(settings)
     console.result(results, lambda: report.show(results, run.results_path, run.eval_dir / report.REPORT_NAME))
     gate.check_gate(conditions, results)

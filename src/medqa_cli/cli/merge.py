@@ -7,10 +7,10 @@ from typing import Annotated, Literal
 import typer
 
 from medqa_cli import console, hub
-from medqa_cli.cli.app import JsonOption, OutOption, RunConfigOption, SetOption, command, load_for_run, require_adapter
+from medqa_cli.cli import app
 
 
-@command(
+@app.command(
     "medqa merge  a Transformers folder in run_dir/merged",
     "medqa merge --gguf q8_0 f16  also files for llama.cpp and Ollama",
     "medqa merge --base-weights original  into the unquantized base",
@@ -35,18 +35,18 @@ def merge(
         Literal["auto", "bfloat16", "float16", "float32"],
         typer.Option("--dtype", help="Type of the written weights; auto: the base's, or a finer one of the same size."),
     ] = "auto",
-    out: OutOption = None,
-    config: RunConfigOption = None,
-    overrides: SetOption = None,
-    as_json: JsonOption = False,
+    out: app.OutOption = None,
+    config: app.RunConfigOption = None,
+    overrides: app.SetOption = None,
+    as_json: app.JsonOption = False,
 ) -> None:
     """Merge adapter and base into one model that other tools load.
 
     The result is compared with base + adapter; if it is not good enough the exit code is 1.
     """
     console.use_json(as_json)
-    settings = load_for_run(config, overrides).config
-    run = require_adapter(settings, config)
+    settings = app.load_for_run(config, overrides).config
+    run = app.require_adapter(settings, config)
     from medqa_cli.gguf import export
     from medqa_cli.merging import report
     from medqa_cli.merging import run as worker

@@ -7,12 +7,12 @@ from typing import Annotated
 import typer
 
 from medqa_cli import console, distributed, malloc
-from medqa_cli.cli.app import ConfigOption, JsonOption, SetOption, command, require_data, run_folder
+from medqa_cli.cli import app
 from medqa_cli.config.load import load
 from medqa_cli.errors import InputError
 
 
-@command(
+@app.command(
     "medqa train  train by medqa.yaml",
     "medqa train --plan  what it takes, if it fits",
     "medqa train --plan --gpu-memory 16  the same for another card",
@@ -39,9 +39,9 @@ def train(
     probe: Annotated[
         bool, typer.Option("--probe", help="With --plan: load the weights and time two steps as well.")
     ] = False,
-    config: ConfigOption = None,
-    overrides: SetOption = None,
-    as_json: JsonOption = False,
+    config: app.ConfigOption = None,
+    overrides: app.SetOption = None,
+    as_json: app.JsonOption = False,
 ) -> None:
     """Train a QLoRA adapter on the converted data.
 
@@ -53,7 +53,7 @@ def train(
     with distributed.raise_on_all_ranks():
         _check_options(resume, restart, plan, for_plan=probe or gpu_memory is not None)
         loaded = load(config, overrides or ())
-        require_data(loaded.config, config)
+        app.require_data(loaded.config, config)
     if plan:
         from medqa_cli.training import plan as planner
 
@@ -64,7 +64,7 @@ def train(
     from medqa_cli.training import outcome
     from medqa_cli.training import run as worker
 
-    run = run_folder(loaded.config)
+    run = app.run_folder(loaded.config)
     summary = worker.train(loaded.config, run, resolved_yaml(loaded), resume=resume, restart=restart)
     console.result(summary, lambda: outcome.show(summary, run))
     distributed.leave_group()

@@ -100,7 +100,10 @@ class Document:
         if (tag := foreign_tag(node)) is not None:
             self._report(path, line, f"{dotted(path)} has the YAML tag {tag}; remove it, only plain values are read")
         elif isinstance(node, ScalarNode):
-            return self._scalar(node, path, line)
+            value = scalar(node)
+            if not isinstance(value, str) or not _unwritable(value):
+                return value
+            self._report(path, line, f"{dotted(path)} holds a character that no file can hold, got {shown(node)}")
         elif len(path) >= MAX_DEPTH:
             return {} if isinstance(node, MappingNode) else []  # of the wrong type, whatever is in it
         elif isinstance(node, SequenceNode):
@@ -120,13 +123,6 @@ class Document:
         self.nodes = {renamed(path): node for path, node in self.nodes.items()} | self.nodes
         self.lines = {renamed(path): line for path, line in self.lines.items()} | self.lines
         self.problems = {(renamed(path), line): message for (path, line), message in self.problems.items()}
-
-    def _scalar(self, node: ScalarNode, path: KeyPath, line: int) -> Any:
-        value = scalar(node)
-        if isinstance(value, str) and _unwritable(value):
-            self._report(path, line, f"{dotted(path)} holds a character that no file can hold, got {shown(node)}")
-            return None
-        return value
 
     def _list(self, node: SequenceNode, path: KeyPath, line: int) -> list[Any] | None:
         if len(node.value) > MAX_LIST_ITEMS:

@@ -237,7 +237,21 @@ def _log_likelihoods(loaded: LoadedModel, tokenizer: Any, items: Sequence[Choice
     rows = [(number, row) for number, item in enumerate(items) for row in _rows_of(item, tokenizer, context)]
     sums = [[0.0] * len(item.choices) for item in items]
     for group in group_by_size(rows, lambda entry: (len(entry[1][0]),), (_TOKENS_PER_FORWARD,)):
-        _add_scores(loaded, group, sums)
+        lengths = tuple(len(input_ids) for _, (input_ids, _) in group)
+        starts = np.cumsum([0, *lengths])
+        asked = [
+            (int(start) + position, token_id, number, choice)
+            for start, (number, (_, row_targets)) in zip(starts, group, strict=False)
+            for position, token_id, choice in row_targets
+        ]
+        positions, targets, numbers, _ = (np.array(column, np.int64) for column in zip(*asked, strict=True))
+        input_ids = np.array([token_id for _, (ids, _) in group for token_id in ids], np.int64)
+        batch = packed_batch(input_ids, lengths, positions, targets, numbers, loaded.device)
+        is_shorter = loaded.dtype != torch.float32
+        with torch.no_grad(), torch.autocast(loaded.device.type, loaded.dtype, enabled=is_shorter):
+            losses = answer_token_losses(loaded.model, batch)
+        for (_, _, number, choice), loss in zip(asked, losses.tolist(), strict=True):
+            sums[number][choice] -= loss
     if not np.isfinite(np.concatenate([np.asarray(of_item) for of_item in sums])).all():
         raise MedqaError(
             f"{loaded.name}: the likelihoods of choices are not finite in {loaded.dtype}",
@@ -258,17 +272,15 @@ def _rows_of(item: ChoiceItem, tokenizer: Any, context: int) -> list[_Row]:
     ]
 
 
-def _without_end(tokenizer: Any, text: str) -> list[int]:
-    """Encode a text as the tokenizer does, without the end token that some add to every text."""
-    ids = list(tokenizer(text)["input_ids"])
-    ends = len(ids) - len(tokenizer(text, add_special_tokens=False)["input_ids"]) > (
-        ids[:1] == [tokenizer.bos_token_id]
-    )
-    return ids[:-1] if ends and ids[-1:] == [tokenizer.eos_token_id] else ids
-
-
 def _encode_pair(prompt: str, continuation: str, tokenizer: Any, context: int) -> tuple[list[int], list[int]]:
-    whole, prompt_ids = (_without_end(tokenizer, text) for text in (prompt + continuation, prompt))
+    def encode(text: str) -> list[int]:
+        ids: list[int] = list(tokenizer(text)["input_ids"])
+        num_special = len(ids) - len(tokenizer(text, add_special_tokens=False)["input_ids"])
+        # Without the end token that some add to every text.
+        ends = num_special > (ids[:1] == [tokenizer.bos_token_id]) and ids[-1:] == [tokenizer.eos_token_id]
+        return ids[:-1] if ends else ids
+
+    whole, prompt_ids = encode(prompt + continuation), encode(prompt)
     ids = whole[len(prompt_ids) :]
     if not ids:
         raise MedqaError(
@@ -278,26 +290,6 @@ def _encode_pair(prompt: str, continuation: str, tokenizer: Any, context: int) -
     # The last token is only a target, so one more than the context fits; a text that is too long loses its beginning.
     kept = whole[-(context + 1) :]
     return kept[: len(kept) - len(ids)], ids
-
-
-def _add_scores(loaded: LoadedModel, group: Sequence[tuple[int, _Row]], sums: list[list[float]]) -> None:
-    lengths = tuple(len(input_ids) for _, (input_ids, _) in group)
-    starts = np.cumsum([0, *lengths])
-    asked = [
-        (int(start) + position, token_id, number, choice)
-        for start, (number, (_, row_targets)) in zip(starts, group, strict=False)
-        for position, token_id, choice in row_targets
-    ]
-    positions, targets, numbers, _ = (np.array(column, np.int64) for column in zip(*asked, strict=True))
-    input_ids = np.array([token_id for _, (ids, _) in group for token_id in ids], np.int64)
-    batch = packed_batch(input_ids, lengths, positions, targets, numbers, loaded.device)
-    with (
-        torch.no_grad(),
-        torch.autocast(loaded.device.type, loaded.dtype, enabled=loaded.dtype != torch.float32),
-    ):
-        losses = answer_token_losses(loaded.model, batch)
-    for (_, _, number, choice), loss in zip(asked, losses.tolist(), strict=True):
-        sums[number][choice] -= loss
 
 
 def predictions(log_likelihoods: Sequence[Sequence[float]]) -> list[int]:

@@ -21,7 +21,7 @@ from collections.abc import Iterator, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
 from functools import partial
-from typing import IO, Any
+from typing import Any
 from urllib.parse import urlsplit
 
 from medqa_cli.config.schema import GenerateConfig
@@ -178,7 +178,13 @@ class Calls:
                     _Http(self, watch), _Https(self, watch), _SameAddress(urlsplit(url).netloc)
                 )
                 with opener.open(request, timeout=SECONDS_TO_BEGIN) as response:
-                    return json.loads(_read(response, url))
+                    content = response.read(LARGEST_BODY + 1)
+                    if len(content) > LARGEST_BODY:
+                        what = f"{url} answers with more than {LARGEST_BODY:,} bytes"
+                        raise InputError(what, "see the server's own log")
+                    if getattr(response, "length", None):
+                        raise http.client.IncompleteRead(content, response.length)
+                    return json.loads(content)
         except urllib.error.HTTPError as error:
             hint = "set the variable MEDQA_API_KEY to its key" if error.code == 401 else "see the server's own log"
             raise InputError(f"{url} refused: {error.code} {_shown(error.reason)}: {_said(error)}", hint) from error
@@ -218,15 +224,6 @@ class Calls:
 def _cut(each: socket.socket) -> None:
     with contextlib.suppress(OSError):  # it has ended
         each.shutdown(socket.SHUT_RDWR)
-
-
-def _read(response: IO[bytes], url: str) -> bytes:
-    content = response.read(LARGEST_BODY + 1)
-    if len(content) > LARGEST_BODY:
-        raise InputError(f"{url} answers with more than {LARGEST_BODY:,} bytes", "see the server's own log")
-    if getattr(response, "length", None):
-        raise http.client.IncompleteRead(content, response.length)  # type: ignore[attr-defined]
-    return content
 
 
 def _said(error: urllib.error.HTTPError) -> str:

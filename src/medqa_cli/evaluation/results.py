@@ -53,7 +53,7 @@ def make_results(
     seed: int,
     settings: Mapping[str, Any],
 ) -> dict[str, Any]:
-    """Compute every metric.
+    """Compute every metric; return the content of ``results.json``.
 
     Args:
         samples: by model, at least one, all with the same questions in the same order.
@@ -62,9 +62,6 @@ def make_results(
         config: split, metrics and number of draws.
         seed: seed of the draws.
         settings: further settings to record.
-
-    Returns:
-        the content of ``results.json``.
     """
     first = next(iter(samples.values()))
     clusters = topic_keys(first)
@@ -88,21 +85,15 @@ def make_results(
         },
         "settings": {
             **settings,
-            **_counts(first),
+            "answer_tokens": sum(sample.answer_tokens or 0 for sample in first),
+            "num_truncated_answers": sum(sample.truncated for sample in first),
+            "num_with_several_references": sum(len(sample.references) > 1 for sample in first),
+            "num_without_swap_reference": sum(sample.swap_reference is None for sample in first),
             "clusters": bootstrap.num_clusters,
             "bootstrap_draws": config.bootstrap_draws,
             "seed": seed,
             **overlap_settings(names, {len(sample.references) for sample in first}),
         },
-    }
-
-
-def _counts(samples: Sequence[Sample]) -> dict[str, int]:
-    return {
-        "answer_tokens": sum(sample.answer_tokens or 0 for sample in samples),
-        "num_truncated_answers": sum(sample.truncated for sample in samples),
-        "num_with_several_references": sum(len(sample.references) > 1 for sample in samples),
-        "num_without_swap_reference": sum(sample.swap_reference is None for sample in samples),
     }
 
 

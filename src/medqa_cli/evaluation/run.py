@@ -35,7 +35,7 @@ ItemsByName = Mapping[str, Sequence[ChoiceItem]]
 
 
 def evaluate(config: Config, models: Sequence[str], limit: int | None) -> dict[str, Any]:
-    """Measure the models and write ``samples.jsonl``, ``results.json`` and the other files of the evaluation.
+    """Measure the models, write ``samples.jsonl`` and the other files, and return the content of ``results.json``.
 
     An interrupted run goes on where it was.
 
@@ -43,9 +43,6 @@ def evaluate(config: Config, models: Sequence[str], limit: int | None) -> dict[s
         config: the run, its data, and what is measured how.
         models: adapter, base, merged, or ``openai:URL``.
         limit: ask only this many questions; None: all.
-
-    Returns:
-        The content of ``results.json``.
 
     Raises:
         InputError: an unknown model name, no data, or no adapter.

@@ -125,7 +125,10 @@ def export_gguf(
         out_dir.mkdir(parents=True, exist_ok=True)
     except OSError as error:
         raise InputError(f"cannot write {out_dir}: {error.strerror}") from error
-    needed, free = sum(_estimated_bytes(plan, translated) for plan in plans.values()), shutil.disk_usage(out_dir).free
+    # A little too much: padding for each tensor, 32 bytes for each token and merge.
+    text_bytes = sum(len(text.encode()) + 32 for text in [*translated.tokens, *translated.merges]) + 2**16
+    needed = sum(tensor.num_bytes + 256 for plan in plans.values() for tensor in plan) + len(plans) * text_bytes
+    free = shutil.disk_usage(out_dir).free
     if free < needed:
         raise InputError(
             f"the GGUF files need {needed / 2**30:.1f} GiB, {out_dir} has {free / 2**30:.1f} GiB free",
@@ -277,9 +280,3 @@ def _write_content(
             progress.update(done)
     if factors is not None:
         writer.write_tensor_data(factors)
-
-
-def _estimated_bytes(plan: Sequence[PlannedTensor], tokenizer: GgufTokenizer) -> int:
-    """Return the size of the file, a little too large: padding for each tensor, 32 bytes for each token and merge."""
-    text_bytes = sum(len(text.encode()) + 32 for text in [*tokenizer.tokens, *tokenizer.merges])
-    return sum(tensor.num_bytes + 256 for tensor in plan) + text_bytes + 2**16

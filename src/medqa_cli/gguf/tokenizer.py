@@ -92,27 +92,31 @@ def read_tokenizer(tokenizer: Any, vocab_size: int, contract: PromptContract) ->
     model = saved["model"]
     if model.get("type") != "BPE":
         raise unsupported(f"its tokenizer is a {model.get('type')} model; medqa writes BPE, also SentencePiece's")
-    found = _Saved(
-        content=saved,
-        added={token["id"]: token for token in saved["added_tokens"]},
-        texts={token_id: text for text, token_id in model["vocab"].items()},
-        merges=[tuple(pair) if isinstance(pair, list) else tuple(pair.split(" ")) for pair in model["merges"]],
-    )
-    found.texts.update({token_id: str(token["content"]) for token_id, token in found.added.items()})
-    if max(found.texts) >= vocab_size:
-        raise unsupported(f"the tokenizer has token {max(found.texts)}, but the model embeds {vocab_size} tokens")
-    tokens, types = _tokens_and_types(found, vocab_size)
+    added = {token["id"]: token for token in saved["added_tokens"]}
+    texts = {token_id: str(text) for text, token_id in model["vocab"].items()}
+    texts.update({token_id: str(token["content"]) for token_id, token in added.items()})
+    merges = [tuple(pair) if isinstance(pair, list) else tuple(pair.split(" ")) for pair in model["merges"]]
+    if max(texts) >= vocab_size:
+        raise unsupported(f"the tokenizer has token {max(texts)}, but the model embeds {vocab_size} tokens")
+    tokens, types = [], []
+    for token_id in range(vocab_size):
+        # The name that llama.cpp's converter gives to ids without a token.
+        tokens.append(texts.get(token_id, f"[PAD{token_id}]"))
+        kind = TokenType.NORMAL if token_id in texts else TokenType.UNUSED
+        if token_id in added:
+            kind = TokenType.CONTROL if added[token_id]["special"] else TokenType.USER_DEFINED
+        types.append(int(kind))
     plain = GgufTokenizer(
         model="gpt2",
         pre="",
         tokens=tokens,
         types=types,
-        merges=[" ".join(pair) for pair in found.merges],
+        merges=[" ".join(pair) for pair in merges],
         special_ids=_special_ids(tokenizer, contract),
         add_bos=contract.adds_bos,
     )
     if model.get("byte_fallback"):
-        translated = _sentencepiece(plain, found, contract)
+        translated = _sentencepiece(plain, saved, texts, merges, contract)
     else:
         name, warnings = byte_level_name(saved)
         translated = replace(plain, pre=name, warnings=warnings)
@@ -122,24 +126,30 @@ def read_tokenizer(tokenizer: Any, vocab_size: int, contract: PromptContract) ->
     return translated
 
 
-@dataclass(frozen=True)
-class _Saved:
-    """``tokenizer.json``: its content, its added tokens by id, the text of every id, its merges in order."""
+def _sentencepiece(
+    plain: GgufTokenizer,
+    saved: dict[str, Any],
+    texts: dict[int, str],
+    merges: list[tuple[str, ...]],
+    contract: PromptContract,
+) -> GgufTokenizer:
+    """Return the tokenizer in SentencePiece's form.
 
-    content: dict[str, Any]
-    added: dict[int, dict[str, Any]]
-    texts: dict[int, str]
-    merges: list[tuple[str, ...]]
-
-
-def _sentencepiece(plain: GgufTokenizer, saved: _Saved, contract: PromptContract) -> GgufTokenizer:
-    ids = {text: token_id for token_id, text in saved.texts.items()}
+    Args:
+        plain: what both forms have in common.
+        saved: the content of ``tokenizer.json``.
+        texts: the text of every id.
+        merges: in their order.
+        contract: decides on the space before a text.
+    """
+    ids = {text: token_id for token_id, text in texts.items()}
     byte_ids = {ids.get(f"<0x{value:02X}>") for value in range(256)}
     if None in byte_ids:
         raise unsupported("its tokenizer lacks some of the 256 byte tokens that llama.cpp falls back on")
-    prefix, exact = space_prefix(saved.content, contract, [str(token["content"]) for token in saved.added.values()])
+    added = {token["id"]: str(token["content"]) for token in saved["added_tokens"]}
+    prefix, exact = space_prefix(saved, contract, list(added.values()))
     tokens, types = list(plain.tokens), list(plain.types)
-    unknown = ids.get(saved.content["model"].get("unk_token") or "")
+    unknown = ids.get(saved["model"].get("unk_token") or "")
     for token_id in range(len(tokens)):
         if token_id in byte_ids:
             types[token_id] = int(TokenType.BYTE)
@@ -149,17 +159,17 @@ def _sentencepiece(plain: GgufTokenizer, saved: _Saved, contract: PromptContract
             tokens[token_id] = tokens[token_id].replace(_SPACE, " ")  # llama.cpp looks for them in the raw text
     # The rank of the first merge that makes a token, negative: llama.cpp merges the highest score first.
     ranks: dict[str, int] = {}
-    for rank, pair in enumerate(saved.merges):
+    for rank, pair in enumerate(merges):
         ranks.setdefault("".join(pair), rank)
-    worst = len(saved.merges) + 1
+    worst = len(merges) + 1
     scores = [
         -float(ranks.get(token, worst)) if kind == TokenType.NORMAL else 0.0
         for token, kind in zip(tokens, types, strict=True)
     ]
     warnings = [] if exact else ["llama.cpp puts a space before some text of the prompt where the tokenizer has none"]
-    if deviant := _merged_otherwise(saved):
+    if deviant := _merged_otherwise({text for token_id, text in texts.items() if token_id not in added}, merges):
         warnings.append(
-            f"{deviant:,} of the tokenizer's {len(saved.texts):,} tokens are merged in an order that llama.cpp cannot "
+            f"{deviant:,} of the tokenizer's {len(texts):,} tokens are merged in an order that llama.cpp cannot "
             "keep: it goes by one score per token, and may cut some words otherwise"
         )
     return replace(
@@ -174,32 +184,16 @@ def _sentencepiece(plain: GgufTokenizer, saved: _Saved, contract: PromptContract
     )
 
 
-def _tokens_and_types(saved: _Saved, vocab_size: int) -> tuple[list[str], list[int]]:
-    tokens, types = [], []
-    for token_id in range(vocab_size):
-        if token_id not in saved.texts:
-            tokens.append(f"[PAD{token_id}]")  # the name that llama.cpp's converter gives
-            types.append(TokenType.UNUSED)
-            continue
-        tokens.append(saved.texts[token_id])
-        if token_id in saved.added:
-            types.append(TokenType.CONTROL if saved.added[token_id]["special"] else TokenType.USER_DEFINED)
-        else:
-            types.append(TokenType.NORMAL)
-    return tokens, [int(kind) for kind in types]
-
-
-def _merged_otherwise(saved: _Saved) -> int:
-    """Count the tokens that llama.cpp may build where the tokenizer does not, or at another turn.
+def _merged_otherwise(known: set[str], merges: list[tuple[str, ...]]) -> int:
+    """Count the ``known`` tokens that llama.cpp may build where the tokenizer does not, or at another turn.
 
     llama.cpp joins any two neighbours that together are a token, the best score first. That is what the merges do if
     every way to cut a token in two is among them, all ways of one token in a row. SentencePiece models are like that.
     """
-    known = {text for token_id, text in saved.texts.items() if token_id not in saved.added}
     ranks: dict[str, list[int]] = {}
-    for position, pair in enumerate(saved.merges):
+    for position, pair in enumerate(merges):
         ranks.setdefault("".join(pair), []).append(position)
-    pairs = set(saved.merges)
+    pairs = set(merges)
     deviant = 0
     for text in known:
         cuts = [(text[:i], text[i:]) for i in range(1, len(text)) if text[:i] in known and text[i:] in known]

@@ -109,6 +109,8 @@ class AdapterFile:
 
     def _update(self, module: str, keys: dict[str, str]) -> LoraUpdate:
         """Return the change of a layer by the keys of its tensors."""
+        from peft.utils.other import get_pattern_key
+
         is_embedding = "lora_embedding_A" in keys
         names = ("lora_embedding_A", "lora_embedding_B") if is_embedding else ("lora_A", "lora_B")
         absent = [name for name in names if name not in keys]
@@ -121,20 +123,7 @@ class AdapterFile:
                 _RESTORE,
             )
         a_key, b_key = (keys[name] for name in names)
-        return LoraUpdate(
-            module=module,
-            a_key=a_key,
-            b_key=b_key,
-            magnitude_key=keys.get("lora_magnitude_vector"),
-            bias_key=keys.get("lora_B.bias"),
-            scaling=self._scaling(module, a_key, b_key),
-            is_embedding=is_embedding,
-        )
-
-    def _scaling(self, module: str, a_key: str, b_key: str) -> float:
-        """Return the factor of ``B @ A``; the patterns of the config may set rank and alpha of a layer."""
-        from peft.utils.other import get_pattern_key
-
+        # The patterns of the config may set rank and alpha of a layer.
         ranks, alphas = (self.config.get(name) or {} for name in ("rank_pattern", "alpha_pattern"))
         r: int = ranks.get(get_pattern_key(ranks.keys(), module), self.config["r"])
         alpha: float = alphas.get(get_pattern_key(alphas.keys(), module), self.config["lora_alpha"])
@@ -144,7 +133,15 @@ class AdapterFile:
                 f"{self.shapes[b_key]}, its config says rank {r}",
                 _RESTORE,
             )
-        return alpha / math.sqrt(r) if self.config.get("use_rslora") else alpha / r
+        return LoraUpdate(
+            module=module,
+            a_key=a_key,
+            b_key=b_key,
+            magnitude_key=keys.get("lora_magnitude_vector"),
+            bias_key=keys.get("lora_B.bias"),
+            scaling=alpha / math.sqrt(r) if self.config.get("use_rslora") else alpha / r,
+            is_embedding=is_embedding,
+        )
 
 
 def expected_tensors(base_dir: Path, adapter_dir: Path) -> set[str]:

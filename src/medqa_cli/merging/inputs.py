@@ -1,4 +1,4 @@
-"""What a merge is made from: base, adapter folder, how the adapter was trained; and whether it was merged before.
+"""What a merge is made from: base, adapter folder, how the adapter was trained; and what identifies it.
 
 Adapter files are identified by their content, the base's by name, size and modification time: hashing a base of many
 gigabytes takes longer than merging it.
@@ -6,7 +6,6 @@ gigabytes takes longer than merging it.
 
 from __future__ import annotations
 
-from collections.abc import Mapping
 from dataclasses import asdict, dataclass, replace
 from pathlib import Path
 from typing import Any, Literal
@@ -17,7 +16,7 @@ from medqa_cli import console, hub
 from medqa_cli.config.schema import Config, ModelConfig, PromptConfig
 from medqa_cli.environment import recorded_environment, recorded_settings
 from medqa_cli.errors import InputError
-from medqa_cli.files import RunFolder, read_json, sha256_of_file
+from medqa_cli.files import RunFolder, sha256_of_file
 from medqa_cli.model.devices import DTYPES, describe_device, pick_compute_dtype, pick_device
 from medqa_cli.model.load import base_of_adapter
 from medqa_cli.model.resolve import ModelRef, base_folder
@@ -27,7 +26,6 @@ from medqa_cli.prompt.encoder import PROMPT_FILE_NAME
 BaseWeights = Literal["nf4", "original", "auto"]
 StoredType = Literal["auto", "bfloat16", "float16", "float32"]
 
-MERGE_FILE_NAME = "merge.json"
 # Raise it when the same inputs give another folder.
 _FORMAT_VERSION = 1
 _TYPE_NAMES = {"bfloat16": "BF16", "float16": "F16", "float32": "F32"}
@@ -165,42 +163,3 @@ def _trained_model(run: RunFolder, model: ModelConfig) -> ModelConfig:
         raise InputError(f"{run.environment_path} is damaged: model.quantization {quantization!r}", "restore the file")
     double = bool(recorded.get("model.double_quantization"))
     return replace(model, quantization=quantization, double_quantization=double)
-
-
-def finished_merge(out_dir: Path, inputs: Mapping[str, Any]) -> dict[str, Any] | None:
-    """Return the ``merge.json`` of a folder that was made from these inputs and is complete; None: merge again.
-
-    Raises:
-        InputError: the folder holds something that ``medqa merge`` did not write.
-    """
-    path = out_dir / MERGE_FILE_NAME
-    if not path.is_file():
-        if out_dir.exists() and not (out_dir.is_dir() and not any(out_dir.iterdir())):
-            raise InputError(f"{out_dir} exists and was not made by medqa merge", "choose another folder: --out DIR")
-        return None
-    try:
-        before = read_json(path)
-    except InputError:
-        console.note(f"{path} is damaged: merging again")
-        return None
-    if not isinstance(before, dict) or before.get("inputs") != inputs:
-        console.note(f"{out_dir} holds an earlier merge of other inputs, which is replaced")
-        return None
-    recorded, sizes = before.get("files"), file_sizes(out_dir)
-    if not isinstance(recorded, dict) or not recorded:
-        console.note(f"{path} lists no files: merging again")
-        return None
-    damaged = [name for name, size in recorded.items() if sizes.get(name) != size]
-    if damaged:
-        console.note(f"{out_dir} is incomplete ({', '.join(damaged[:3])}): merging again")
-        return None
-    return before
-
-
-def file_sizes(folder: Path) -> dict[str, int]:
-    """Return the size in bytes of each file in a folder except ``merge.json``."""
-    return {
-        path.name: path.stat().st_size
-        for path in sorted(folder.iterdir())
-        if path.is_file() and path.name != MERGE_FILE_NAME
-    }

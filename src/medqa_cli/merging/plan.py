@@ -150,14 +150,7 @@ def make_plan(
     adapter: AdapterFile,
     quantization: FourBit | None,
 ) -> MergePlan:
-    """Combine adapter and base.
-
-    Args:
-        base: the weight files.
-        architecture: the model they belong to.
-        names: how names in the files match those in the model.
-        adapter: what is added.
-        quantization: of the weights that 4-bit loading quantizes; None: they are not.
+    """Combine adapter and base; ``quantization``: of the weights that 4-bit loading quantizes, None: they are not.
 
     Raises:
         InputError: a part of the adapter matches no weight, or one of another shape.

@@ -1,4 +1,4 @@
-"""What is reported of a merge: ``merge.json``, the table that ``medqa merge`` prints, a warning for GGUF files."""
+"""What is reported of a merge: ``merge.json`` and whether it is up to date, the tables, a warning for GGUF files."""
 
 from __future__ import annotations
 
@@ -9,12 +9,54 @@ from typing import Any
 
 from medqa_cli import console
 from medqa_cli.data.data_folder import report_of
+from medqa_cli.errors import InputError
+from medqa_cli.files import read_json
 from medqa_cli.merging.inputs import MergeInputs
 from medqa_cli.merging.plan import MergePlan
 from medqa_cli.merging.verify import Verification
 
+MERGE_FILE_NAME = "merge.json"
 # With a larger fraction of small changes a GGUF file of that type answers more like the base than the tuned model does.
 _NOTEWORTHY_FRACTION = 0.5
+
+
+def finished_merge(out_dir: Path, inputs: Mapping[str, Any]) -> dict[str, Any] | None:
+    """Return the ``merge.json`` of a folder that was made from these inputs and is complete; None: merge again.
+
+    Raises:
+        InputError: the folder holds something that ``medqa merge`` did not write.
+    """
+    path = out_dir / MERGE_FILE_NAME
+    if not path.is_file():
+        if out_dir.exists() and not (out_dir.is_dir() and not any(out_dir.iterdir())):
+            raise InputError(f"{out_dir} exists and was not made by medqa merge", "choose another folder: --out DIR")
+        return None
+    try:
+        before = read_json(path)
+    except InputError:
+        console.note(f"{path} is damaged: merging again")
+        return None
+    if not isinstance(before, dict) or before.get("inputs") != inputs:
+        console.note(f"{out_dir} holds an earlier merge of other inputs, which is replaced")
+        return None
+    recorded, sizes = before.get("files"), file_sizes(out_dir)
+    if not isinstance(recorded, dict) or not recorded:
+        console.note(f"{path} lists no files: merging again")
+        return None
+    damaged = [name for name, size in recorded.items() if sizes.get(name) != size]
+    if damaged:
+        console.note(f"{out_dir} is incomplete ({', '.join(damaged[:3])}): merging again")
+        return None
+    return before
+
+
+def file_sizes(folder: Path) -> dict[str, int]:
+    """Return the size in bytes of each file in a folder except ``merge.json``."""
+    return {
+        path.name: path.stat().st_size
+        for path in sorted(folder.iterdir())
+        if path.is_file() and path.name != MERGE_FILE_NAME
+    }
 
 
 def summarize(

@@ -22,18 +22,9 @@ from medqa_cli.config.schema import Config
 from medqa_cli.data.dataset import read_split
 from medqa_cli.errors import MedqaError
 from medqa_cli.files import RunFolder, atomic_dir, write_json
-from medqa_cli.merging import model_folder
-from medqa_cli.merging.inputs import (
-    MERGE_FILE_NAME,
-    BaseWeights,
-    MergeInputs,
-    StoredType,
-    file_sizes,
-    finished_merge,
-    load_inputs,
-)
+from medqa_cli.merging import model_folder, report
+from medqa_cli.merging.inputs import BaseWeights, MergeInputs, StoredType, load_inputs
 from medqa_cli.merging.plan import MergePlan, plan_merge
-from medqa_cli.merging.report import summarize
 from medqa_cli.merging.streaming_model import NotStreamable, WeightSource, largest_activation, streamed_model
 from medqa_cli.merging.verify import Verification, compare, memory_needed_bytes, pick_examples
 from medqa_cli.merging.weights import MergedWeights
@@ -60,7 +51,7 @@ def merge(
     data_dir = Path(config.data.dir)
     inputs = load_inputs(config, run, base_weights, dtype)
     key = inputs.cache_key(data_dir / "validation.jsonl", config.prompt)
-    before = finished_merge(out_dir, key)
+    before = report.finished_merge(out_dir, key)
     if before is not None:
         console.note(f"{out_dir} already holds this merge; nothing was done")
         return before
@@ -74,14 +65,14 @@ def merge(
         merged.write_and_compare(examples)
         merged.take_the_better()
         chosen, verification = merged.base_weights, merged.verification
-        summary = summarize(inputs, merged.plan, chosen, verification, merged.not_verified, data_dir)
+        summary = report.summarize(inputs, merged.plan, chosen, verification, merged.not_verified, data_dir)
         summary |= {"changes_below_half_a_step": merged.small_changes[chosen]}
         summary |= {"chat_template_exact": exact, "peak_memory_bytes": merged.peak_bytes}
         summary["seconds"] = round(time.perf_counter() - started, 1)
         card = merged_card(summary, inputs.source.name, inputs.source.kind, contract)
         (folder / "README.md").write_text(card, encoding="utf-8")
-        summary |= {"inputs": key, "files": file_sizes(folder)}
-        write_json(folder / MERGE_FILE_NAME, summary)
+        summary |= {"inputs": key, "files": report.file_sizes(folder)}
+        write_json(folder / report.MERGE_FILE_NAME, summary)
         if verification is not None and (problem := verification.problem(chosen)):
             failed = out_dir.with_name(f"{out_dir.name}.failed")
             shutil.rmtree(failed, ignore_errors=True)
@@ -89,8 +80,8 @@ def merge(
             raise MedqaError(
                 f"the model merged into {chosen} weights does not answer like base + adapter: {problem}; it was moved "
                 f"to {failed}, {out_dir} is unchanged",
-                f"the figures are in {failed / MERGE_FILE_NAME}; try the other --base-weights, or use the adapter as "
-                "it is",
+                f"the figures are in {failed / report.MERGE_FILE_NAME}; try the other --base-weights, or use the "
+                "adapter as it is",
             )
     return summary
 

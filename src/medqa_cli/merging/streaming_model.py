@@ -68,23 +68,23 @@ def streamed_model(config_dir: Path, source: WeightSource, device: torch.device,
     _connect(model, source, device)
     install_answer_losses(model)
     use_packed_attention(model)
+
+    def note_largest(module: Any, args: tuple[torch.Tensor, ...], output: torch.Tensor) -> None:
+        for values in (args[0], output):
+            if values.numel():
+                low, high = values.aminmax()
+                module.largest_value = max(module.largest_value, -float(low), float(high))
+
     for module in model.modules():
         if isinstance(module, (_StreamedLinear, Conv1D)):
             module.largest_value = 0.0
-            module.register_forward_hook(_note_largest)
+            module.register_forward_hook(note_largest)
     return model.requires_grad_(False).to(device).eval()
 
 
 def largest_activation(model: Any) -> float:
     """Return the largest absolute value that went into or came out of a linear layer of a streamed model so far."""
     return max(getattr(module, "largest_value", 0.0) for module in model.modules())
-
-
-def _note_largest(module: Any, args: tuple[torch.Tensor, ...], output: torch.Tensor) -> None:
-    for values in (args[0], output):
-        if values.numel():
-            low, high = values.aminmax()
-            module.largest_value = max(module.largest_value, -float(low), float(high))
 
 
 def _connect(model: Any, source: WeightSource, device: torch.device) -> None:
