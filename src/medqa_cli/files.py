@@ -117,6 +117,23 @@ def sha256_of_file(path: Path) -> str:
         return hashlib.file_digest(file, "sha256").hexdigest()
 
 
+def lack_of_room(folder: Path, needed_bytes: int, what: str) -> str | None:
+    """Return the sentence that says so where a folder's file system has too little free room; None: it has enough.
+
+    Args:
+        folder: may not exist yet.
+        needed_bytes: that many are going to be written.
+        what: is going to be written.
+    """
+    free = shutil.disk_usage(next(path for path in (folder, *folder.absolute().parents) if path.exists())).free
+    if free >= needed_bytes:
+        return None
+    needed, free_there = (
+        f"{size / 1e6:,.0f} MB" if size < 1e8 else f"{size / 1e9:.2f} GB" for size in (needed_bytes, free)
+    )
+    return f"not enough room for {what} in {folder}: {needed} are needed, {free_there} are free"
+
+
 def write_json(path: Path, value: Any) -> None:
     """Write ``value`` as indented JSON, whole or not at all."""
     with atomic_file(path) as file:

@@ -267,10 +267,10 @@ def test_a_tracker_that_fails(
     def fail(*_: Any, **__: Any) -> None:
         raise error("No API key configured.\nMore lines.")
 
-    monkeypatch.setattr("medqa_cli.training.run.require_tracker", lambda name: None)
+    monkeypatch.setattr("medqa_cli.training.arguments.require_tracker", lambda name: None)
     monkeypatch.setattr("medqa_cli.training.trainer.MedqaTrainer.train", fail)
     with monkeypatch.context() as patch:
-        patch.setattr("medqa_cli.training.loop.set_up_trackers", lambda arguments, run_dir: None)
+        patch.setattr("medqa_cli.training.arguments.set_up_trackers", lambda arguments, run_dir: None)
         patch.setattr("medqa_cli.training.trainer.get_reporting_integration_callbacks", lambda report_to: [])
         outcome = medqa("train", "--set", "run_dir=new", "--set", f"train.report_to={name}")
     fails(outcome, 2, f"train.report_to: {name} failed: No API key configured.", hint or "set train.report_to to none")

@@ -692,7 +692,7 @@ def test_a_full_disk(trained: Path, medqa: Medqa, monkeypatch: pytest.MonkeyPatc
     before = content(Path("run/merged"))
     with monkeypatch.context() as patch:
         usage = type(shutil.disk_usage("."))(10**9, 10**9 - 1000, 1000)
-        patch.setattr(model_folder.shutil, "disk_usage", lambda path: usage)
+        patch.setattr(shutil, "disk_usage", lambda path: usage)
         fails(medqa("merge", "--base-weights", "nf4"), 2, "not enough room for the merged model", "--out DIR")
 
     def full(*_: Any) -> None:

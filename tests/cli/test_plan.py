@@ -125,7 +125,7 @@ def test_before_anything_is_loaded_a_training_says_what_its_memory_is_like(
     def no_base(*_: Any, **__: Any) -> None:
         raise MedqaError("the base would be loaded here")
 
-    monkeypatch.setattr("medqa_cli.training.run.device_at_hand", lambda device: target)
+    monkeypatch.setattr("medqa_cli.training.estimate.device_at_hand", lambda device: target)
     monkeypatch.setattr("medqa_cli.training.setup.load_base", no_base)
     outcome = medqa("train", "--set", f"train.optim={optim}")
     before = outcome.err.partition("error: the base would be loaded here")[0]

@@ -221,7 +221,7 @@ def test_a_disk_that_is_really_full(small_disk: str, medqa: Callable[..., Outcom
     outcome = medqa("train", *settings)
     assert outcome.code == 1, outcome.err
     said = [line for line in outcome.err.splitlines() if "checkpoints of about" in line or line.startswith("step 1/")]
-    assert "may not fit" in said[0]  # before the first step
+    assert "not enough room for" in said[0]  # before the first step
     assert len(said) == 2
     assert "No space left on device; the checkpoint of step 14 is kept" in outcome.err
     assert "Traceback" not in outcome.err

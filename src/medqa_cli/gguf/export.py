@@ -7,7 +7,6 @@ from __future__ import annotations
 
 import json
 import re
-import shutil
 import tempfile
 import time
 from collections import Counter
@@ -22,7 +21,7 @@ import gguf
 from medqa_cli import console
 from medqa_cli.config.schema import GenerateConfig
 from medqa_cli.errors import InputError
-from medqa_cli.files import RunFolder, atomic_file, held, sweep
+from medqa_cli.files import RunFolder, atomic_file, held, lack_of_room, sweep
 from medqa_cli.gguf import llama
 from medqa_cli.gguf.llama import PlannedTensor
 from medqa_cli.gguf.tokenizer import GgufTokenizer, read_tokenizer
@@ -128,12 +127,8 @@ def export_gguf(
     # A little too much: padding for each tensor, 32 bytes for each token and merge.
     text_bytes = sum(len(text.encode()) + 32 for text in [*translated.tokens, *translated.merges]) + 2**16
     needed = sum(tensor.num_bytes + 256 for plan in plans.values() for tensor in plan) + len(plans) * text_bytes
-    free = shutil.disk_usage(out_dir).free
-    if free < needed:
-        raise InputError(
-            f"the GGUF files need {needed / 2**30:.1f} GiB, {out_dir} has {free / 2**30:.1f} GiB free",
-            "free some space, or ask for fewer types: --gguf q8_0",
-        )
+    if problem := lack_of_room(out_dir, needed, "the GGUF files"):
+        raise InputError(problem, "make room, or ask for fewer types: --gguf q8_0")
     written = [_write_file(out_dir / f"{name}-{kind}.gguf", model, kind, plan) for kind, plan in plans.items()]
     model.weights.close()
     best = next(kind for kind in _BEST_FIRST if kind in plans)

@@ -11,7 +11,6 @@ from __future__ import annotations
 import errno
 import json
 import os
-import shutil
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from itertools import accumulate
 from pathlib import Path
@@ -22,7 +21,7 @@ import torch
 from medqa_cli import console
 from medqa_cli.config.schema import PromptConfig
 from medqa_cli.errors import InputError
-from medqa_cli.files import is_full_disk, read_json, write_json
+from medqa_cli.files import is_full_disk, lack_of_room, read_json, write_json
 from medqa_cli.model.load import load_tokenizer
 from medqa_cli.model.weights import SAFETENSORS_FILE, SAFETENSORS_INDEX, StoredTensor
 from medqa_cli.prompt.chat_template import install_chat_template
@@ -139,13 +138,8 @@ def check_disk_space(folder: Path, needed_bytes: int) -> None:
     Raises:
         InputError: it has not.
     """
-    free = shutil.disk_usage(next(path for path in (folder, *folder.parents) if path.exists())).free
-    if free < needed_bytes + _SPARE_BYTES:
-        raise InputError(
-            f"not enough room for the merged model in {folder}: it needs {(needed_bytes + _SPARE_BYTES) / 1e9:.2f} GB, "
-            f"{free / 1e9:.2f} GB are free",
-            "make room, or write it elsewhere: --out DIR",
-        )
+    if problem := lack_of_room(folder, needed_bytes + _SPARE_BYTES, "the merged model"):
+        raise InputError(problem, "make room, or write it elsewhere: --out DIR")
 
 
 def write_shards(

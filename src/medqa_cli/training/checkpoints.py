@@ -21,7 +21,12 @@ from medqa_cli.errors import InputError, MedqaError
 from medqa_cli.files import is_full_disk, sha256_of_file
 
 MANIFEST_NAME = "manifest.json"
-# Beside the files of Transformers' Trainer.
+# The files of a checkpoint, by the names of Transformers' Trainer.
+TRAINER_STATE_NAME = "trainer_state.json"
+OPTIMIZER_NAME = "optimizer.pt"
+SCHEDULER_NAME = "scheduler.pt"
+SCALER_NAME = "scaler.pt"
+# Beside these.
 RESUME_STATE_NAME = "medqa_state.json"
 MANIFEST_FORMAT = 1
 PREFIX = "checkpoint-"

@@ -1,4 +1,4 @@
-"""How many optimizer steps a training has, which examples make up each, and which of them each rank takes.
+"""How many optimizer steps a training run has, which examples make up each, and in which forward passes they go.
 
 All ranks walk over the same data in the same order, so that nothing about it has to be exchanged, and a step is the
 same set of examples however many ranks share it.
@@ -7,13 +7,18 @@ same set of examples however many ranks share it.
 from __future__ import annotations
 
 import math
+import random
 from collections.abc import Sequence
 
 import torch
 
 from medqa_cli import distributed
 from medqa_cli.config.schema import TrainConfig
+from medqa_cli.model.kernels.packing import group_by_tokens
 from medqa_cli.prompt.encoder import Example
+
+# Of the order in which the largest forward pass is looked for.
+_ORDER_SEED = 0
 
 
 def examples_per_step(config: TrainConfig) -> int:
@@ -22,10 +27,23 @@ def examples_per_step(config: TrainConfig) -> int:
 
 
 def num_steps(config: TrainConfig, num_examples: int) -> int:
-    """Return the optimizer steps of a training on so many examples."""
+    """Return the optimizer steps of a training run on so many examples."""
     if config.max_steps > 0:
         return config.max_steps
     return math.ceil(math.ceil(num_examples / examples_per_step(config)) * config.num_train_epochs)
+
+
+def num_tokens(examples: Sequence[Example]) -> int:
+    """Return the tokens of all examples together, those of prompts and of answers."""
+    return sum(len(example.input_ids) for example in examples)
+
+
+def num_tokens_of_training(config: TrainConfig, examples: Sequence[Example]) -> int:
+    """Predict the tokens of all steps: those of whole epochs, and of a part of the last one in proportion."""
+    size = examples_per_step(config)
+    epochs, more_steps = divmod(num_steps(config, len(examples)), math.ceil(len(examples) / size))
+    share_of_last = min(1.0, more_steps * size / len(examples))
+    return round((epochs + share_of_last) * num_tokens(examples))
 
 
 def steps_of_epoch(num_examples: int, step_examples: int, seed: int | None) -> list[list[int]]:
@@ -62,3 +80,45 @@ def shares_of_step(examples: Sequence[Example], world_size: int) -> list[list[Ex
         indices[chosen].append(index)
         tokens[chosen] += len(examples[index].input_ids)
     return [[examples[i] for i in sorted(share)] for share in indices]
+
+
+def forwards_of_rank(
+    examples: Sequence[Example],
+    *,
+    rank: int,
+    world_size: int,
+    max_tokens: int,
+    max_examples: int | None,
+    same_number_on_all_ranks: bool,
+) -> tuple[list[list[Example]], list[list[Example]]]:
+    """Return the forward passes of a rank in a step, and those that it makes only to keep step with the other ranks.
+
+    It makes at least one: gradients are exchanged in the last backward pass of each rank.
+
+    Args:
+        examples: those of the step, over all ranks.
+        rank: which rank.
+        world_size: number of ranks.
+        max_tokens: limit on the tokens of a forward pass.
+        max_examples: limit on its examples; None: any number.
+        same_number_on_all_ranks: as FSDP needs, which gathers weights in every forward pass.
+    """
+    forwards = [
+        list(group_by_tokens(share, max_tokens, max_examples)) for share in shares_of_step(examples, world_size)
+    ]
+    needed = max(map(len, forwards)) if same_number_on_all_ranks else 1
+    shortest = min(examples, key=lambda example: len(example.input_ids))
+    return forwards[rank], [[shortest]] * (needed - len(forwards[rank]))
+
+
+def largest_forward(
+    examples: Sequence[Example], config: TrainConfig, max_tokens: int, max_examples: int | None
+) -> tuple[list[Example], bool]:
+    """Return the examples of the largest forward pass of an epoch in some order, and whether steps have several."""
+    order = list(examples)
+    random.Random(_ORDER_SEED).shuffle(order)
+    # One rank's share of each step.
+    size = config.per_device_train_batch_size * config.gradient_accumulation_steps
+    steps = [order[start : start + size] for start in range(0, len(order), size)]
+    forwards = [list(group_by_tokens(step, max_tokens, max_examples)) for step in steps]
+    return max((group for groups in forwards for group in groups), key=num_tokens), any(len(g) > 1 for g in forwards)

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import random
 from collections.abc import Sequence
 from dataclasses import asdict, dataclass, replace
 from typing import Any
@@ -10,16 +9,15 @@ from typing import Any
 import psutil
 import torch
 
-from medqa_cli import distributed
+from medqa_cli import console, distributed
 from medqa_cli.config.schema import Config, LoraConfig, ModelConfig, TrainConfig
 from medqa_cli.malloc import is_kept, kept_kernel_bytes, release_idle_memory
 from medqa_cli.model.devices import free_memory_bytes, host_memory_bytes
 from medqa_cli.model.kernels.attention import has_flash_attention
-from medqa_cli.model.kernels.packing import group_by_tokens
 from medqa_cli.model.memory_profile import ShapeModel, StepMemory, UnknownMemoryError
 from medqa_cli.prompt.encoder import Example
-from medqa_cli.training.arguments import uses_checkpointing
-from medqa_cli.training.optimizers import optimizer_on
+from medqa_cli.training.arguments import optimizer_on, unpaged, uses_checkpointing
+from medqa_cli.training.data_order import largest_forward, num_tokens
 
 # Bytes of optimizer state per trained parameter, by what the name of the optimizer holds; the first that fits counts.
 _STATE_BYTES = (
@@ -34,7 +32,6 @@ _STATE_BYTES = (
     ("ademamix", 12.0),
     ("", 8.0),  # Adam and its kin: two float32 moments
 )
-_ORDER_SEED = 0
 # What libraries take on a CPU once they compute, beside the tensors: 75 to 115 MiB (docs/experiments.md, 2026-11-24,
 # less the frozen weights that the prediction counted twice then).
 _COMPUTING_BYTES = 100 << 20
@@ -165,14 +162,14 @@ class MemoryEstimator:
         length = config.model.max_length
         examples = [replace(e, input_ids=e.input_ids[:length], labels=e.labels[:length]) for e in self._examples]
         limits = self._limits(config, shape, examples)
-        largest, several = _largest_forward(examples, config.train, limits.max_tokens, shape.examples_at_once)
-        step = self._step(shape, largest, limits.recomputed, several)
+        largest, several = largest_forward(examples, config.train, limits.max_tokens, shape.examples_at_once)
+        step = self._step(shape, largest, recomputed=limits.recomputed, several_forwards=several)
         name = optimizer_on(config.train.optim, torch.device(self.target.device_type))
         is_paged = "paged" in name and self.target.device_type == "cuda"
         estimate = MemoryEstimate(
             step=step,
             limits=limits,
-            largest_forward_tokens=_num_tokens(largest),
+            largest_forward_tokens=num_tokens(largest),
             optimizer_bytes=round(step.num_trainable * _state_bytes(name)),
             paged_bytes=round((step.num_trainable - step.num_in_small_tensors) * _state_bytes(name)) * is_paged,
             program_bytes=self._program_bytes(),
@@ -215,12 +212,14 @@ class MemoryEstimator:
         compiles = self.target.device_type == "cpu" and self._dtype == torch.bfloat16
         return self.target.program_bytes + (kept_kernel_bytes() if compiles else 0)
 
-    def _step(self, shape: ShapeModel, largest: Sequence[Example], recomputed: bool, several: bool) -> StepMemory:
+    def _step(
+        self, shape: ShapeModel, largest: Sequence[Example], *, recomputed: bool, several_forwards: bool = True
+    ) -> StepMemory:
         return shape.step_memory(
             largest,
             device_type=self.target.device_type,
             recomputed=recomputed,
-            several_forwards=several,
+            several_forwards=several_forwards,
             has_flash=self.target.has_flash,
         )
 
@@ -229,7 +228,7 @@ class MemoryEstimator:
         device_type, max_length = self.target.device_type, config.model.max_length
         probe = [max(examples, key=lambda example: len(example.input_ids))]
         tokens = len(probe[0].input_ids)
-        plain = self._step(shape, probe, False, True)
+        plain = self._step(shape, probe, recomputed=False)
         name = optimizer_on(config.train.optim, torch.device(device_type))
         weights = plain.base_bytes + plain.adapter_bytes + plain.gradient_bytes
         weights += round(plain.num_trainable * _state_bytes(name))
@@ -240,7 +239,7 @@ class MemoryEstimator:
         recomputed = uses_checkpointing(config.train, torch.device(device_type), plentiful)
         if config.train.max_tokens_per_forward != "auto":
             return ForwardLimits(config.train.max_tokens_per_forward, recomputed)
-        kept = self._step(shape, probe, True, True).activation_bytes if recomputed else plain.activation_bytes
+        kept = self._step(shape, probe, recomputed=True).activation_bytes if recomputed else plain.activation_bytes
         return ForwardLimits(tokens_per_forward(kept / tokens, free, device_type, self._dtype, max_length), recomputed)
 
 
@@ -254,6 +253,35 @@ def fits(estimate: MemoryEstimate, target: Target) -> bool:
     return estimate.peak_bytes + estimate.paged_bytes <= target.available_bytes
 
 
+def estimate_here(
+    config: Config, hf_config: Any, examples: Sequence[Example], dtype: torch.dtype, device: torch.device
+) -> MemoryEstimate | None:
+    """Estimate the memory of a training run on ``device``, and say so if it has no room. All ranks must call it.
+
+    Returns:
+        None where a layer of the architecture needs real numbers.
+    """
+    target = device_at_hand(device)
+    try:
+        estimate = MemoryEstimator(hf_config, examples, dtype, target).predict_on_all_ranks(config)
+    except UnknownMemoryError as error:
+        console.note(f"{error.message}; the size of a forward is the fastest, whether it fits or not")
+        return None
+    if distributed.is_sharded():  # FSDP's own buffers are not part of the estimate
+        return estimate
+    if not fits(estimate, target):
+        console.warn(
+            f"this training will probably run out of memory: it takes {gib(estimate.peak_bytes)} at its peak, and "
+            f"{gib(target.available_bytes)} are available; `medqa train --plan` says which settings make it fit"
+        )
+    elif target.device_type == "cuda" and (instead := unpaged(config.train.optim)) is not None:
+        console.note(
+            f"train.optim: {config.train.optim} waits for the GPU after each of the adapter's tensors; its state "
+            f"({gib(estimate.optimizer_bytes)}) has room here, and {instead} computes the same steps faster"
+        )
+    return estimate
+
+
 def forward_limits(model: ModelConfig, train: TrainConfig, device: torch.device, dtype: torch.dtype) -> ForwardLimits:
     """Return the limits where memory is not known: the fastest forward, activations recomputed on a GPU."""
     fastest = max(model.max_length, enough_tokens(device.type, dtype))
@@ -263,24 +291,6 @@ def forward_limits(model: ModelConfig, train: TrainConfig, device: torch.device,
 
 def _state_bytes(optimizer: str) -> float:
     return next(value for part, value in _STATE_BYTES if part in optimizer)
-
-
-def _largest_forward(
-    examples: Sequence[Example], config: TrainConfig, max_tokens: int, max_examples: int | None
-) -> tuple[list[Example], bool]:
-    """Return the examples of the largest forward of an epoch in some order, and whether steps have several."""
-    order = list(examples)
-    random.Random(_ORDER_SEED).shuffle(order)
-    # One rank's share of each step.
-    size = config.per_device_train_batch_size * config.gradient_accumulation_steps
-    steps = [order[start : start + size] for start in range(0, len(order), size)]
-    forwards = [list(group_by_tokens(step, max_tokens, max_examples)) for step in steps]
-    largest = max((group for groups in forwards for group in groups), key=_num_tokens)
-    return largest, any(len(groups) > 1 for groups in forwards)
-
-
-def _num_tokens(examples: Sequence[Example]) -> int:
-    return sum(len(example.input_ids) for example in examples)
 
 
 def tokens_that_fit(bytes_per_token: float, free_bytes: int) -> int:

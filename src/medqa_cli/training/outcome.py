@@ -1,12 +1,14 @@
-"""What a training run leaves: how it ended (``train.json``, the message to the user), and the adapter folder."""
+"""What a training run leaves: how it ended (``train.json``, the message to the user), loss plot and adapter folder."""
 
 from __future__ import annotations
 
 import copy
+import io
 import shutil
 from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
+from statistics import fmean
 from typing import Any, Literal
 
 import torch
@@ -30,25 +32,26 @@ from medqa_cli.training.divergence import DivergedError
 _MOST_ROWS = 16
 _WEIGHTS_NAME = ADAPTER_FILES[0]
 _CARD_NAME = "README.md"
+# From this many logged losses on, the plot has their running mean.
+_PLOTTED_WITH_MEAN = 40
+_TRAIN_COLOR, _VALIDATION_COLOR, _BASE_COLOR = "tab:blue", "tab:orange", "tab:gray"
+
+_Points = list[tuple[int, float]]
 
 Status = Literal["completed", "interrupted", "diverged"]
 StopReason = Literal["max_steps", "early_stopping", "signal", "not_written", "diverged"]
 
 
 @dataclass(frozen=True)
-class Ending:
-    """Why the loop ended; ``error`` is what it raised, if anything."""
+class Outcome:
+    """What a training run did, in this process and before it.
+
+    ``error``: what ended the loop, if anything was raised; ``early_stopping`` has the validation losses.
+    """
 
     status: Status
     stop_reason: StopReason
-    error: DivergedError | NotWrittenError | None = None
-
-
-@dataclass(frozen=True)
-class Outcome:
-    """What a training did, in this process and before it. ``early_stopping`` has the validation losses."""
-
-    ending: Ending
+    error: DivergedError | NotWrittenError | None
     global_step: int
     num_tokens: int
     tokens_per_second: float
@@ -96,12 +99,12 @@ def adapter_checkpoint(run: RunFolder, outcome: Outcome, patience: int | None) -
 
 def error_of(outcome: Outcome, run: RunFolder, data_dir: Path) -> MedqaError | None:
     """Return what to tell the user of a training that did not complete; None: it did."""
-    ending = outcome.ending
-    if ending.status == "completed":
+    if outcome.status == "completed":
         return None
     newest = newest_step(run, outcome.global_step)
-    if isinstance(ending.error, DivergedError):
-        error, ids = ending.error, ending.error.row_ids
+    error = outcome.error
+    if isinstance(error, DivergedError):
+        ids = error.row_ids
         more = f" and {len(ids) - _MOST_ROWS} more" if len(ids) > _MOST_ROWS else ""
         rows = f"; its rows in {data_dir / error.split}.jsonl: {', '.join(ids[:_MOST_ROWS])}{more}" if ids else ""
         restart = "start over with: medqa train --restart"
@@ -112,8 +115,8 @@ def error_of(outcome: Outcome, run: RunFolder, data_dir: Path) -> MedqaError | N
             f"{'look at these rows, ' if rows else ''}lower train.learning_rate, then {restart}",
         )
     kept = "there is no earlier checkpoint" if newest is None else f"the checkpoint of step {newest} is kept"
-    if ending.error is not None:
-        return NotWrittenError(f"{ending.error.message}; {kept}", ending.error.hint)
+    if error is not None:
+        return NotWrittenError(f"{error.message}; {kept}", error.hint)
     if newest is None:
         return Interrupted(
             f"stopped after step {outcome.global_step}, before the first checkpoint; nothing was saved",
@@ -139,13 +142,12 @@ def summarize(outcome: Outcome, run: RunFolder, log: Sequence[dict[str, Any]]) -
     """
     losses = [line["loss"] for line in log if "loss" in line]
     validation = [line["validation_loss"] for line in log if "validation_loss" in line]
-    error = outcome.ending.error
-    diverged = None
+    error, diverged = outcome.error, None
     if isinstance(error, DivergedError):
         diverged = {"step": error.step, "reason": error.reason, "split": error.split, "rows": error.row_ids}
     return {
-        "status": outcome.ending.status,
-        "stop_reason": outcome.ending.stop_reason,
+        "status": outcome.status,
+        "stop_reason": outcome.stop_reason,
         "global_step": outcome.global_step,
         "adapter_step": None,
         "best_step": outcome.early_stopping.best_step,
@@ -200,6 +202,76 @@ def show(summary: dict[str, Any], run: RunFolder) -> None:
 
 def _losses(losses: list[float] | None) -> str:
     return " -> ".join(f"{loss:.4f}" for loss in losses) if losses else "-"
+
+
+def plot_losses(log: Sequence[dict[str, Any]], path: Path) -> None:
+    """Draw training and validation loss over optimizer steps into a PNG file.
+
+    If the image cannot be written, warn and continue.
+
+    Args:
+        log: the lines of ``train.jsonl``.
+        path: the file; replaced.
+    """
+    from matplotlib.backends.backend_agg import FigureCanvasAgg
+    from matplotlib.figure import Figure
+    from matplotlib.ticker import MaxNLocator
+
+    train: _Points = [(line["step"], line["loss"]) for line in log if "loss" in line]
+    validation: _Points = [(line["step"], line["validation_loss"]) for line in log if "validation_loss" in line]
+    figure = Figure(figsize=(8, 4.5), dpi=120, layout="constrained")
+    FigureCanvasAgg(figure)
+    axes = figure.add_subplot()
+    _draw_train(axes, train)
+    _draw_validation(axes, validation)
+    axes.set_xlabel("optimizer step")
+    axes.set_ylabel("loss (nats per answer token)")
+    axes.xaxis.set_major_locator(MaxNLocator(integer=True))
+    axes.grid(alpha=0.3)
+    if train or validation:
+        # Above the axes: over no curve, wherever they run.
+        figure.legend(loc="outside upper center", ncols=3, fontsize="small", frameon=False)
+    picture = io.BytesIO()
+    figure.savefig(picture, format="png")
+    temporary = path.with_suffix(".tmp")
+    try:
+        temporary.write_bytes(picture.getvalue())
+        temporary.replace(path)
+    except OSError as error:
+        temporary.unlink(missing_ok=True)
+        console.warn(f"{path} could not be written: {error.strerror}")
+
+
+def _draw_train(axes: Any, points: _Points) -> None:
+    if not points:
+        return
+    steps, losses = zip(*points, strict=True)
+    if len(points) < _PLOTTED_WITH_MEAN:
+        axes.plot(steps, losses, color=_TRAIN_COLOR, linewidth=1.5, marker=".", label="training")
+        return
+    axes.plot(steps, losses, color=_TRAIN_COLOR, linewidth=0.7, alpha=0.35, label="training")
+    window = max(5, len(points) // 20)
+    # Of each loss and those around it; fewer at the ends.
+    before, after = (window - 1) // 2, window // 2
+    running_mean = [fmean(losses[max(0, i - before) : i + after + 1]) for i in range(len(losses))]
+    label = f"training, mean of {window} logged losses"
+    axes.plot(steps, running_mean, color=_TRAIN_COLOR, linewidth=1.8, label=label)
+
+
+def _draw_validation(axes: Any, points: _Points) -> None:
+    tuned = [point for point in points if point[0] > 0]
+    if points and points[0][0] == 0:
+        base = points[0][1]
+        axes.axhline(
+            base, color=_BASE_COLOR, linestyle="--", linewidth=1.2, label=f"base model on validation: {base:.3f}"
+        )
+    if not tuned:
+        return
+    steps, losses = zip(*points, strict=True)
+    axes.plot(steps, losses, color=_VALIDATION_COLOR, linewidth=1.5, marker="o", markersize=4, label="validation")
+    best_step, best = min(tuned, key=lambda point: point[1])
+    label = f"best: {best:.3f} at step {best_step}"
+    axes.plot([best_step], [best], color=_VALIDATION_COLOR, marker="*", markersize=12, linestyle="none", label=label)
 
 
 def save_adapter(

@@ -6,10 +6,9 @@ Loads no weights, except for ``--probe``: that takes two real steps and measures
 from __future__ import annotations
 
 import json
-import math
 import tempfile
 import time
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
@@ -17,7 +16,7 @@ from typing import Any
 import torch
 
 from medqa_cli import console
-from medqa_cli.config.schema import Config, TrainConfig
+from medqa_cli.config.schema import Config
 from medqa_cli.data.dataset import EncodedSplit
 from medqa_cli.errors import InputError
 from medqa_cli.files import RunFolder
@@ -25,11 +24,10 @@ from medqa_cli.model import devices
 from medqa_cli.model.load import empty_base
 from medqa_cli.model.lora import check_init, find_targets
 from medqa_cli.model.quantization import num_parameters, num_unquantized, tell_unquantized
-from medqa_cli.prompt.encoder import Example
 from medqa_cli.training import setup
-from medqa_cli.training.data_order import examples_per_step, num_steps
+from medqa_cli.training.data_order import num_steps, num_tokens, num_tokens_of_training
 from medqa_cli.training.estimate import MemoryEstimate, MemoryEstimator, Target, device_at_hand, fits, gib
-from medqa_cli.training.loop import run_loop
+from medqa_cli.training.run import run_loop
 
 PROBE_STEPS = 2
 LEAST_MAX_LENGTH = 256
@@ -88,21 +86,13 @@ def plan(config: Config, *, gpu_memory_gb: float | None, probe: bool) -> dict[st
             "unquantized": num_unquantized(base) if config.model.quantization != "none" else None,
         },
         "num_train_examples": len(examples),
-        "tokens_per_epoch": sum(len(example.input_ids) for example in examples),
+        "tokens_per_epoch": num_tokens(examples),
         "optimizer_steps": num_steps(config.train, len(examples)),
         "train_tokens": train_tokens,
         **_memory(estimate, target),
         "advice": [] if fits(estimate, target) else advise(estimator, config, estimate),
         "probe": _probe(config, inputs, estimate, train_tokens) if probe else None,
     }
-
-
-def num_tokens_of_training(train: TrainConfig, examples: Sequence[Example]) -> int:
-    """Predict the tokens of all steps: those of whole epochs, and of a part of the last one in proportion."""
-    size = examples_per_step(train)
-    epochs, more_steps = divmod(num_steps(train, len(examples)), math.ceil(len(examples) / size))
-    share_of_last = min(1.0, more_steps * size / len(examples))
-    return round((epochs + share_of_last) * sum(len(example.input_ids) for example in examples))
 
 
 def _memory(estimate: MemoryEstimate, target: Target) -> dict[str, Any]:

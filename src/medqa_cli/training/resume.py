@@ -14,7 +14,7 @@ from medqa_cli import console, distributed
 from medqa_cli.config.schema import Config, TrainConfig
 from medqa_cli.environment import TRAIN_SHA256, recorded_settings
 from medqa_cli.errors import InputError
-from medqa_cli.files import RunFolder, sha256_of_file
+from medqa_cli.files import RunFolder, lack_of_room, sha256_of_file
 from medqa_cli.training import checkpoints
 from medqa_cli.training.callbacks import keep_log_until
 from medqa_cli.training.data_order import examples_per_step
@@ -210,13 +210,9 @@ def warn_if_disk_is_small(run: RunFolder, config: TrainConfig, num_steps: int, n
     checkpoint_bytes = num_trained * 4 * 3
     saves = -(-num_steps // config.save_steps)
     most = saves if config.save_total_limit is None else min(saves, config.save_total_limit + 2)
-    free = shutil.disk_usage(run.path).free
-    if most * checkpoint_bytes > free:
-        console.warn(
-            f"{most} checkpoints of about {checkpoint_bytes / 2**20:,.0f} MiB may not fit: "
-            f"{free / 2**20:,.0f} MiB are free in {run.path}; train.save_total_limit keeps fewer, "
-            "train.save_steps makes fewer"
-        )
+    what = f"{most} checkpoints of about {checkpoint_bytes / 2**20:,.0f} MiB"
+    if problem := lack_of_room(run.path, most * checkpoint_bytes, what):
+        console.warn(f"{problem}; train.save_total_limit keeps fewer, train.save_steps makes fewer")
 
 
 def written_by_main(run: RunFolder, write: Callable[[], T]) -> T:

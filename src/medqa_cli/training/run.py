@@ -5,31 +5,31 @@ from __future__ import annotations
 import contextlib
 import os
 import time
+from dataclasses import replace
+from functools import partial
 from pathlib import Path
 from typing import Any
 
 import torch
+from transformers import TrainerCallback, TrainingArguments
 
-from medqa_cli import console, distributed
+from medqa_cli import console, distributed, malloc
 from medqa_cli.cards import adapter_card
 from medqa_cli.config.schema import Config
 from medqa_cli.data.data_folder import report_of
+from medqa_cli.data.dataset import evenly_spaced
 from medqa_cli.environment import describe_environment
 from medqa_cli.errors import InputError
 from medqa_cli.files import RunFolder, atomic_file, write_json
 from medqa_cli.model import devices
 from medqa_cli.model.kernels.parity import Way
 from medqa_cli.model.lora import check_init
-from medqa_cli.model.memory_profile import UnknownMemoryError
-from medqa_cli.training import fsdp, setup
-from medqa_cli.training.arguments import require_tracker
+from medqa_cli.training import arguments, callbacks, fsdp, outcome, setup
 from medqa_cli.training.callbacks import read_log
-from medqa_cli.training.checkpoints import full_disk_is_an_error
+from medqa_cli.training.checkpoints import NotWrittenError, full_disk_is_an_error, set_aside
 from medqa_cli.training.data_order import num_steps
-from medqa_cli.training.estimate import MemoryEstimate, MemoryEstimator, device_at_hand, fits, gib
-from medqa_cli.training.loop import run_loop
-from medqa_cli.training.optimizers import optimizer_on, unpaged
-from medqa_cli.training.outcome import Outcome, adapter_checkpoint, error_of, save_adapter, summarize
+from medqa_cli.training.divergence import DivergedError, DivergenceDetector
+from medqa_cli.training.estimate import ForwardLimits, MemoryEstimate, estimate_here, forward_limits
 from medqa_cli.training.resume import (
     bound_to,
     checkpoint_to_go_on_from,
@@ -38,6 +38,10 @@ from medqa_cli.training.resume import (
     warn_if_disk_is_small,
     written_by_main,
 )
+from medqa_cli.training.trainer import MedqaTrainer
+
+# An evaluation costs a forward pass over the split; this many questions settle a mean loss to about 0.05 nats.
+MAX_VALIDATION_EXAMPLES = 128
 
 
 def train(
@@ -50,45 +54,45 @@ def train(
         run: the folder that gets it.
         resolved_config: the config as the text of ``config.yaml``.
         resume: go on from the newest checkpoint.
-        restart: delete an earlier training of this run folder first.
+        restart: delete an earlier training run of this folder first.
 
     Returns:
         The content of ``train.json``.
 
     Raises:
-        InputError: data or model cannot be used, or the folder already holds a training.
+        InputError: data or model cannot be used, or the folder already holds a training run.
         Interrupted: stopped by a signal, checkpoint saved.
         NotWrittenError: the disk is full; the checkpoints before are kept.
-        MedqaError: the training diverged, there was nothing to learn, or the adapter came out without effect.
+        MedqaError: the training run diverged, there was nothing to learn, or the adapter came out without effect.
     """
     started = time.perf_counter()
     device, dtype, trained_with = _check_settings(config, resolved_config)
     checkpoint = checkpoint_to_go_on_from(run, trained_with, resume=resume, restart=restart)
     inputs = setup.prepare(config, device, dtype)
-    estimate = _estimated(config, inputs)
+    estimate = estimate_here(config, inputs.hf_config, inputs.data.examples, dtype, device)
     with distributed.raise_on_all_ranks():
         model = setup.make_model(config, inputs)
-        _describe_run(config, model, inputs)
+        setup.describe_run(config, model, inputs)
     environment = _environment(inputs, setup.settle_way_for_training(model, inputs), trained_with)
     with contextlib.ExitStack() as locks:
 
         def begin() -> None:
-            # Only now: whatever was wrong with data, model or config has left an earlier training untouched.
+            # Only now: whatever was wrong with data, model or config has left an earlier training run untouched.
             if (held := lock(run)) is not None:
                 locks.callback(os.close, held)
             prepare_run_folder(run, checkpoint, restart=restart)
-            num_trained = model.get_nb_trainable_parameters()[0]
-            warn_if_disk_is_small(run, config.train, num_steps(config.train, len(inputs.data.examples)), num_trained)
+            steps = num_steps(config.train, len(inputs.data.examples))
+            warn_if_disk_is_small(run, config.train, steps, model.get_nb_trainable_parameters()[0])
             with atomic_file(run.config_path) as file:
                 file.write(resolved_config)
             write_json(run.environment_path, environment)
 
         written_by_main(run, begin)
         with full_disk_is_an_error(run.path):
-            outcome = run_loop(config, run, model, inputs, estimate, checkpoint)
-        summary = _summarize(run, outcome, inputs, estimate, time.perf_counter() - started)
-        distributed.from_main(lambda: _raise_if_incomplete(config, run, outcome, summary))
-        return _save(config, run, model, inputs, outcome, summary, environment)
+            result = run_loop(config, run, model, inputs, estimate, checkpoint)
+        summary = _summarize(run, result, inputs, estimate, time.perf_counter() - started)
+        distributed.from_main(lambda: _raise_if_incomplete(config, run, result, summary))
+        return _save(config, run, model, inputs, result, summary, environment)
 
 
 def _check_settings(config: Config, resolved_config: str) -> tuple[torch.device, torch.dtype, dict[str, Any]]:
@@ -100,9 +104,9 @@ def _check_settings(config: Config, resolved_config: str) -> tuple[torch.device,
     with distributed.raise_on_all_ranks():
         fsdp.check_sharding(config.model, config.train)
         check_init(config.model, config.lora, sharded=distributed.is_sharded())
-        require_tracker(config.train.report_to)
+        arguments.require_tracker(config.train.report_to)
         device = devices.pick_device()
-        trained_with = bound_to(config, optimizer_on(config.train.optim, device))
+        trained_with = bound_to(config, arguments.optimizer_on(config.train.optim, device))
         dtype = devices.pick_compute_dtype(config.model.compute_dtype, device)
         fsdp.check_sharded_type(dtype)
     setup.check_same_on_all_ranks(resolved_config, trained_with, dtype)
@@ -122,53 +126,145 @@ def _environment(inputs: setup.TrainingInputs, way: Way, trained_with: dict[str,
     }
 
 
-def _estimated(config: Config, inputs: setup.TrainingInputs) -> MemoryEstimate | None:
-    """Estimate the memory of the training here; None where a layer of the architecture needs real numbers."""
-    target = device_at_hand(inputs.device)
-    try:
-        estimate = MemoryEstimator(inputs.hf_config, inputs.data.examples, inputs.dtype, target).predict_on_all_ranks(
-            config
-        )
-    except UnknownMemoryError as error:
-        console.note(f"{error.message}; the size of a forward is the fastest, whether it fits or not")
-        return None
-    if distributed.is_sharded():  # FSDP's own buffers are not part of the estimate
-        return estimate
-    if not fits(estimate, target):
-        console.warn(
-            f"this training will probably run out of memory: it takes {gib(estimate.peak_bytes)} at its peak, and "
-            f"{gib(target.available_bytes)} are available; `medqa train --plan` says which settings make it fit"
-        )
-    elif target.device_type == "cuda" and (instead := unpaged(config.train.optim)) is not None:
-        console.note(
-            f"train.optim: {config.train.optim} waits for the GPU after each of the adapter's tensors; its state "
-            f"({gib(estimate.optimizer_bytes)}) has room here, and {instead} computes the same steps faster"
-        )
-    return estimate
+def run_loop(
+    config: Config,
+    run: RunFolder,
+    model: Any,
+    inputs: setup.TrainingInputs,
+    estimate: MemoryEstimate | None,
+    checkpoint: Path | None,
+) -> outcome.Outcome:
+    """Run the training loop. Writes everything except the adapter to the run folder.
 
-
-def _describe_run(config: Config, model: Any, inputs: setup.TrainingInputs) -> None:
-    trainable, total = model.get_nb_trainable_parameters()
-    console.note(
-        f"{config.model.name_or_path}: {config.model.quantization} base, {devices.dtype_name(inputs.dtype)} products, "
-        f"{trainable:,} of {total:,} parameters trained, on {devices.describe_device(inputs.device)}"
-        + (f", in each of {distributed.world_size()} processes" if distributed.world_size() > 1 else "")
+    Args:
+        config: of the training run.
+        run: its folder.
+        model: of ``make_model``.
+        inputs: data and device.
+        estimate: of the memory; decides on the size of a forward pass.
+        checkpoint: where to go on from.
+    """
+    validation = evenly_spaced(inputs.validation.examples, MAX_VALIDATION_EXAMPLES)
+    limits = estimate.limits if estimate else forward_limits(config.model, config.train, inputs.device, inputs.dtype)
+    args = _arguments(config, run, inputs, limits, evaluates=bool(validation), is_resumed=checkpoint is not None)
+    divergence = DivergenceDetector()
+    log = distributed.from_main(lambda: read_log(run.train_log_path))
+    early_stopping = callbacks.EarlyStopping(log, config.train.early_stopping_patience)
+    with console.run_display("training", num_steps(config.train, len(inputs.data.examples))) as display:
+        peak_memory = partial(devices.peak_memory_bytes, inputs.device)
+        monitor = callbacks.TrainingMonitor(run.train_log_path, display, divergence, peak_memory)
+        trainer = MedqaTrainer(
+            model=model,
+            args=args,
+            examples=inputs.data.examples,
+            validation=validation,
+            max_tokens_per_forward=limits.max_tokens,
+            compute_dtype=inputs.dtype,
+            callbacks=[*_limits_on_idle_memory(inputs.device.type, estimate), monitor],
+            divergence=divergence,
+            early_stopping=early_stopping,
+        )
+        with callbacks.stop_on_signal(monitor), arguments.tracker_failures_told(args.report_to):
+            ending = _run_to_the_end(trainer, monitor, early_stopping, checkpoint)
+    written_by_main(run, lambda: outcome.plot_losses(read_log(run.train_log_path), run.loss_plot_path))
+    return outcome.Outcome(
+        *ending,
+        global_step=trainer.state.global_step,
+        num_tokens=trainer.state.num_input_tokens_seen,
+        tokens_per_second=monitor.throughput.tokens_per_second,
+        num_skipped_steps=divergence.num_skipped_steps,
+        num_validation_examples=len(validation),
+        early_stopping=early_stopping,
     )
-    if (ignored := fsdp.launchers_mixed_precision()) is not None:
-        console.note(f"mixed_precision: {ignored} of accelerate's config has no effect; model.compute_dtype decides")
-    setup.tell_unusual_settings(config, total, len(inputs.data.examples))
-    optimizer = optimizer_on(config.train.optim, inputs.device)
-    if optimizer != config.train.optim:
-        why = "works on whole tensors" if distributed.is_sharded() else "needs a GPU"
-        console.note(f"train.optim: {config.train.optim} {why}; {optimizer} computes the same steps here")
+
+
+def _arguments(
+    config: Config,
+    run: RunFolder,
+    inputs: setup.TrainingInputs,
+    limits: ForwardLimits,
+    *,
+    evaluates: bool,
+    is_resumed: bool,
+) -> TrainingArguments:
+    train = config.train
+    with distributed.raise_on_all_ranks():
+        args = arguments.make_training_arguments(
+            replace(
+                train, gradient_checkpointing=limits.recomputed, eval_steps=train.eval_steps if evaluates else None
+            ),
+            seed=config.seed,
+            output_dir=run.checkpoints_dir,
+            device=inputs.device,
+            compute_dtype=inputs.dtype,
+        )
+    # Before the first step the adapter is zero: the first evaluation is the base model's.
+    args.eval_on_start = evaluates and not is_resumed
+    arguments.set_up_trackers(args, run.path)
+    return args
+
+
+def _limits_on_idle_memory(device_type: str, estimate: MemoryEstimate | None) -> list[TrainerCallback]:
+    if device_type != "cpu" or estimate is None:
+        return []
+    if estimate.keeps_freed_memory:
+        return [callbacks.IdleMemoryLimit(estimate.peak_bytes + estimate.idle_bytes)]
+    malloc.give_back_freed_memory()
+    return []
+
+
+def _run_to_the_end(
+    trainer: MedqaTrainer,
+    monitor: callbacks.TrainingMonitor,
+    early_stopping: callbacks.EarlyStopping,
+    checkpoint: Path | None,
+) -> tuple[outcome.Status, outcome.StopReason, DivergedError | NotWrittenError | None]:
+    """Train; return how it ended: ``status``, ``stop_reason`` and ``error`` of the outcome."""
+    status: outcome.Status = "interrupted"
+    reason: outcome.StopReason = "signal"
+    raised: DivergedError | NotWrittenError | None = None
+    try:
+        trainer.train(checkpoint)
+        step = trainer.state.global_step
+        at_the_end = step >= trainer.state.max_steps
+        if at_the_end and trainer.validation:
+            log = distributed.from_main(lambda: read_log(monitor.log_path))
+            if not any(line["step"] == step and "validation_loss" in line for line in log):
+                # Resumed from a checkpoint of the last step that had not been evaluated.
+                trainer.evaluate()
+        if at_the_end or not distributed.any_rank(monitor.interrupted):
+            reached = at_the_end and not early_stopping.stopped_early
+            status, reason = "completed", "max_steps" if reached else "early_stopping"
+    except DivergedError as error:
+        status, reason, raised = "diverged", "diverged", error
+        if error.risen_since < error.step:
+            # Checkpoints saved after that point are already diverging.
+            checkpoints_dir, since = Path(trainer.args.output_dir), error.risen_since - 1
+            for path in distributed.from_main(lambda: set_aside(checkpoints_dir, since)):
+                console.warn(f"{path} was saved when the loss was rising already; --resume does not go on from it")
+    except NotWrittenError as error:
+        reason, raised = "not_written", error
+    except KeyboardInterrupt:
+        # A second Ctrl-C: at once, with the checkpoints that there are. Other ranks may be anywhere by now.
+        if distributed.world_size() > 1:
+            raise
+        console.warn("stopping at once")
+    if raised is not None:
+        # Trackers close their runs here.
+        trainer.callback_handler.on_train_end(trainer.args, trainer.state, trainer.control)
+    return status, reason, raised
 
 
 def _summarize(
-    run: RunFolder, outcome: Outcome, inputs: setup.TrainingInputs, estimate: MemoryEstimate | None, seconds: float
+    run: RunFolder,
+    result: outcome.Outcome,
+    inputs: setup.TrainingInputs,
+    estimate: MemoryEstimate | None,
+    seconds: float,
 ) -> dict[str, Any]:
     """Return the content of ``train.json`` without the adapter's step."""
     return {
-        **distributed.from_main(lambda: summarize(outcome, run, read_log(run.train_log_path))),
+        **distributed.from_main(lambda: outcome.summarize(result, run, read_log(run.train_log_path))),
         "num_train_examples": len(inputs.data.examples),
         "num_truncated_answers": inputs.data.num_truncated_answers,
         "num_examples_without_answer": inputs.data.num_without_answer,
@@ -180,8 +276,8 @@ def _summarize(
     }
 
 
-def _raise_if_incomplete(config: Config, run: RunFolder, outcome: Outcome, summary: dict[str, Any]) -> None:
-    error = error_of(outcome, run, Path(config.data.dir))
+def _raise_if_incomplete(config: Config, run: RunFolder, result: outcome.Outcome, summary: dict[str, Any]) -> None:
+    error = outcome.error_of(result, run, Path(config.data.dir))
     if error is None:
         return
     # On a full disk it may not find room either; the message says what matters.
@@ -195,13 +291,15 @@ def _save(
     run: RunFolder,
     model: Any,
     inputs: setup.TrainingInputs,
-    outcome: Outcome,
+    result: outcome.Outcome,
     summary: dict[str, Any],
     environment: dict[str, Any],
 ) -> dict[str, Any]:
     """Save the adapter; return the content of ``train.json``, which names the adapter's step once there is one."""
-    chosen = distributed.from_main(lambda: adapter_checkpoint(run, outcome, config.train.early_stopping_patience))
-    adapter_step = outcome.global_step if chosen is None else outcome.early_stopping.best_step
+    chosen = distributed.from_main(
+        lambda: outcome.adapter_checkpoint(run, result, config.train.early_stopping_patience)
+    )
+    adapter_step = result.global_step if chosen is None else result.early_stopping.best_step
     complete = {**summary, "adapter_step": adapter_step}
     weights = fsdp.whole_adapter(model) if distributed.is_sharded() and chosen is None else None
 
@@ -218,7 +316,7 @@ def _save(
             data=report_of(Path(config.data.dir)),  # None if damaged: no reason to give up a trained adapter
             environment=environment,
         )
-        save_adapter(
+        outcome.save_adapter(
             run.adapter_dir,
             model,
             chosen,

@@ -1,4 +1,4 @@
-"""What a training or its plan needs: base, tokenizer, encoded data, the model to train. Also names unusual settings."""
+"""What a training run or its plan needs: base, tokenizer, encoded data, the model. Also names unusual settings."""
 
 from __future__ import annotations
 
@@ -13,7 +13,9 @@ import transformers
 from medqa_cli import console, distributed
 from medqa_cli.config.schema import Config, LoraConfig, ModelConfig, TrainConfig
 from medqa_cli.data.dataset import EncodedSplit, encode_rows, read_split
+from medqa_cli.environment import TRAIN_SHA256
 from medqa_cli.errors import InputError
+from medqa_cli.model.devices import describe_device, dtype_name
 from medqa_cli.model.kernels.fused_layers import use_liger_kernels
 from medqa_cli.model.kernels.parity import Way, settle_way
 from medqa_cli.model.load import load_base, load_config, load_tokenizer, num_embeddings
@@ -22,7 +24,9 @@ from medqa_cli.model.quantization import tell_unquantized
 from medqa_cli.model.resolve import ModelRef, find_base
 from medqa_cli.prompt.encoder import PromptContract, PromptEncoder, make_contract
 from medqa_cli.prompt.template import prompt_notes
+from medqa_cli.training.arguments import optimizer_on
 from medqa_cli.training.data_order import examples_per_step, num_steps
+from medqa_cli.training.fsdp import launchers_mixed_precision
 
 # Parameters of the base -> the highest usual learning rate, five times that of QLoRA (arXiv 2305.14314, table 9:
 # 2e-4 up to 13 billion, 1e-4 above) and of LoRA (arXiv 2106.09685, tables 11 and 12: 2e-4 on GPT-2 and GPT-3). Small
@@ -99,20 +103,32 @@ def find_base_in_turns(config: ModelConfig) -> ModelRef:
 def check_same_on_all_ranks(resolved_config: str, trained_with: dict[str, Any], dtype: torch.dtype) -> None:
     """Check that all ranks have the same config, data and number type: each derives the others' work from its own.
 
+    Args:
+        resolved_config: the text of ``config.yaml``.
+        trained_with: of ``bound_to``.
+        dtype: of the matrix products.
+
     Raises:
-        InputError: they have not.
+        InputError: they have not; the message names the first thing that differs.
     """
     seen = distributed.all_gather((resolved_config, trained_with, dtype))
-    for number, (config, settings, own_dtype) in enumerate(seen):
-        if (config, settings) != seen[0][:2]:
+    for number, (config, settings, rank_dtype) in enumerate(seen):
+        differing = [key for key, value in seen[0][1].items() if settings.get(key) != value]
+        if config != seen[0][0] or TRAIN_SHA256 in differing:
             what = "config" if config != seen[0][0] else "train.jsonl in data.dir"
             raise InputError(
                 f"the processes do not read the same {what}: process {number} differs from process 0",
                 "give all hosts the same files, best on a file system that they share",
             )
-        if own_dtype != seen[0][2]:
+        if differing:
             raise InputError(
-                f"model.compute_dtype: auto is {seen[0][2]} on process 0 and {own_dtype} on process {number}",
+                f"{differing[0]} is {seen[0][1][differing[0]]} on process 0 and {settings.get(differing[0])} on "
+                f"process {number}",
+                "start all processes on the same kind of device, with the same launcher settings",
+            )
+        if rank_dtype != seen[0][2]:
+            raise InputError(
+                f"model.compute_dtype: auto is {seen[0][2]} on process 0 and {rank_dtype} on process {number}",
                 "set model.compute_dtype to a type that all GPUs compute",
             )
 
@@ -143,6 +159,23 @@ def settle_way_for_training(model: Any, inputs: TrainingInputs) -> Way:
     return settle_way(model, inputs.source.name, inputs.dtype, trains=True, fuses=not distributed.is_sharded())
 
 
+def describe_run(config: Config, model: Any, inputs: TrainingInputs) -> None:
+    """Say what is trained in which types on what, and which settings are unusual or have no effect here."""
+    trainable, total = model.get_nb_trainable_parameters()
+    console.note(
+        f"{config.model.name_or_path}: {config.model.quantization} base, {dtype_name(inputs.dtype)} products, "
+        f"{trainable:,} of {total:,} parameters trained, on {describe_device(inputs.device)}"
+        + (f", in each of {distributed.world_size()} processes" if distributed.world_size() > 1 else "")
+    )
+    if (ignored := launchers_mixed_precision()) is not None:
+        console.note(f"mixed_precision: {ignored} of accelerate's config has no effect; model.compute_dtype decides")
+    tell_unusual_settings(config, total, len(inputs.data.examples))
+    optimizer = optimizer_on(config.train.optim, inputs.device)
+    if optimizer != config.train.optim:
+        why = "works on whole tensors" if distributed.is_sharded() else "needs a GPU"
+        console.note(f"train.optim: {config.train.optim} {why}; {optimizer} computes the same steps here")
+
+
 def tell_unusual_settings(config: Config, num_parameters: int, num_examples: int) -> None:
     """Note the settings that are far from what people train adapters with; what lies there has ruined models."""
     for unusual in unusual_settings(
@@ -167,7 +200,11 @@ def unusual_settings(
         num_examples: in the training split.
         num_steps: optimizer steps of the training.
     """
-    notes = [*_of_learning_rate(train.learning_rate, num_parameters), *_of_scale(lora)]
+    notes = _of_learning_rate(train.learning_rate, num_parameters)
+    scale = lora.lora_alpha / (math.sqrt(lora.r) if lora.use_rslora else lora.r)
+    if not _SCALES[0] <= scale <= _SCALES[1]:
+        by = "sqrt(r)" if lora.use_rslora else "r"
+        notes.append(f"lora.lora_alpha / {by} is {scale:.3g}, the update's scale: usual are 0.25 to 8")
     if lora.lora_dropout > 0.5:
         notes.append(f"lora.lora_dropout {lora.lora_dropout:g} drops most of the adapter's inputs; usual are 0 to 0.1")
     if train.weight_decay > 1:
@@ -194,12 +231,3 @@ def _of_learning_rate(rate: float, num_parameters: int) -> list[str]:
     size = f"{num_parameters / 1e9:.1f} billion" if num_parameters >= 1e9 else f"{num_parameters / 1e6:.0f} million"
     top = "" if math.isinf(highest) else f" to {highest:g}"
     return [f"train.learning_rate {rate:g} is {result}, as a rule: usual are 1e-5{top} on {size} parameters"]
-
-
-def _of_scale(lora: LoraConfig) -> list[str]:
-    scale = lora.lora_alpha / (math.sqrt(lora.r) if lora.use_rslora else lora.r)
-    low, high = _SCALES
-    if low <= scale <= high:
-        return []
-    by = "sqrt(r)" if lora.use_rslora else "r"
-    return [f"lora.lora_alpha / {by} is {scale:.3g}, the update's scale: usual are 0.25 to 8"]

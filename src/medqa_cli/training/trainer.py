@@ -17,32 +17,19 @@ from typing import Any, cast
 import torch
 from accelerate import Accelerator
 from accelerate.utils import DistributedDataParallelKwargs, GradientAccumulationPlugin
-from transformers import (
-    DefaultFlowCallback,
-    TrainerCallback,
-    TrainerControl,
-    TrainerState,
-    TrainingArguments,
-    set_seed,
-)
+from transformers import TrainerCallback, TrainingArguments, set_seed
 from transformers.integrations import get_reporting_integration_callbacks
-from transformers.trainer_callback import CallbackHandler
+from transformers.trainer_callback import CallbackHandler, DefaultFlowCallback, TrainerControl, TrainerState
 
 from medqa_cli import distributed
 from medqa_cli.model.kernels import packing
 from medqa_cli.model.kernels.fused_layers import casting_once
 from medqa_cli.model.lora import all_finite
 from medqa_cli.prompt.encoder import Example
-from medqa_cli.training import checkpoints, fsdp, optimizers
+from medqa_cli.training import arguments, checkpoints, fsdp
 from medqa_cli.training.callbacks import EarlyStopping
-from medqa_cli.training.data_order import shares_of_step, steps_of_epoch
+from medqa_cli.training.data_order import forwards_of_rank, num_tokens, steps_of_epoch
 from medqa_cli.training.divergence import DivergedError, DivergenceDetector, StepLoss
-
-# The files of a checkpoint, by the names of Transformers' Trainer.
-TRAINER_STATE_NAME = "trainer_state.json"
-OPTIMIZER_NAME = "optimizer.pt"
-SCHEDULER_NAME = "scheduler.pt"
-SCALER_NAME = "scaler.pt"
 
 
 class MedqaTrainer:
@@ -88,31 +75,18 @@ class MedqaTrainer:
         self.validation = list(validation)
         self._max_tokens_per_forward = max_tokens_per_forward
         self._compute_dtype = compute_dtype
-        # PEFT's layers take part in every forward; only the experts of a mixture may be left out of one. Buffers
-        # (rotary frequencies) never change.
-        has_experts = any("expert" in name for name, p in model.named_parameters() if p.requires_grad)
-        ddp = DistributedDataParallelKwargs(find_unused_parameters=has_experts, broadcast_buffers=False)
-        # What a launcher's config says of precision and accumulation does not count.
-        self.accelerator = Accelerator(
-            mixed_precision=args.mixed_precision,
-            gradient_accumulation_plugin=GradientAccumulationPlugin(num_steps=1),
-            kwargs_handlers=[ddp],
-        )
+        self.accelerator = _make_accelerator(model, args)
         self._is_sharded = getattr(self.accelerator.state, "fsdp_plugin", None) is not None
         if not self._is_sharded and getattr(model, "quantization_method", None) is None:
             model.to(args.device)
         model.config.use_cache = False
         try:
-            trackers = get_reporting_integration_callbacks(args.report_to)
-            called = [
-                DefaultFlowCallback,
-                *trackers,
-                *callbacks,
-                *([early_stopping] if early_stopping and validation else []),
-            ]
+            called = [DefaultFlowCallback, *get_reporting_integration_callbacks(args.report_to), *callbacks]
+            if early_stopping and validation:
+                called.append(early_stopping)
             self.callback_handler = CallbackHandler(called, model, None, None, None)
         except (ImportError, RuntimeError) as error:
-            raise optimizers.not_set_up(error) from error
+            raise arguments.not_set_up(error) from error
         self.state = TrainerState(
             is_local_process_zero=self.accelerator.is_local_main_process,
             is_world_process_zero=self.accelerator.is_main_process,
@@ -166,7 +140,7 @@ class MedqaTrainer:
         if checkpoint is None:
             self.state.train_batch_size = self.args.train_batch_size
         else:
-            self.state = TrainerState.load_from_json(str(checkpoint / TRAINER_STATE_NAME))
+            self.state = TrainerState.load_from_json(str(checkpoint / checkpoints.TRAINER_STATE_NAME))
             state = checkpoints.read_resume_state(checkpoint)
             self._loss_since_logged += state["loss_since_logged"]
             self.divergence.restore(state["guard"])
@@ -186,14 +160,25 @@ class MedqaTrainer:
             self.model.load_adapter(str(checkpoint), self.model.active_adapters[0], is_trainable=True)
         if self._is_sharded:  # while each rank still has the whole adapter
             fsdp.same_adapter_on_all_ranks(self.model)
-        optimizer = optimizers.make_optimizer(self.args, self.model)
+        optimizer = arguments.make_optimizer(self.args, self.model)
         self.model_wrapped, self.optimizer = self.accelerator.prepare(self.model, optimizer)
         if self._is_sharded:
             self.model = self.model_wrapped
         self._trained_parameters = [p for p in self.model_wrapped.parameters() if p.requires_grad]
-        self.lr_scheduler = optimizers.make_scheduler(self.args, self.optimizer, max_steps)
+        self.lr_scheduler = arguments.make_scheduler(self.args, self.optimizer, max_steps)
         if checkpoint is not None:
-            self._load_optimizer(checkpoint)
+            if self._is_sharded:
+                fsdp.divide_optimizer_state(self.model, self.optimizer, checkpoint / checkpoints.OPTIMIZER_NAME)
+            else:
+                self.optimizer.load_state_dict(
+                    torch.load(checkpoint / checkpoints.OPTIMIZER_NAME, map_location="cpu", weights_only=True)
+                )
+            self.lr_scheduler.load_state_dict(torch.load(checkpoint / checkpoints.SCHEDULER_NAME, weights_only=True))
+            scaler = self.accelerator.scaler
+            if scaler is not None and (checkpoint / checkpoints.SCALER_NAME).is_file():
+                scaler.load_state_dict(torch.load(checkpoint / checkpoints.SCALER_NAME, weights_only=True))
+            before = checkpoints.read_resume_state(checkpoint)["learning_rate"]
+            arguments.keep_learning_rate_of_config(self.optimizer, self.lr_scheduler, before, self.args.learning_rate)
         self.callback_handler.model = self.model
         self.callback_handler.optimizer, self.callback_handler.lr_scheduler = self.optimizer, self.lr_scheduler
 
@@ -221,8 +206,8 @@ class MedqaTrainer:
             self._call("on_pre_optimizer_step")
             self.optimizer.step()
             self._call("on_optimizer_step")
-            self._learning_rate = optimizers.learning_rate(self.optimizer, self.lr_scheduler)  # that of this step
-            if not self.accelerator.optimizer_step_was_skipped and not optimizers.follows_metrics(self.lr_scheduler):
+            self._learning_rate = arguments.learning_rate(self.optimizer, self.lr_scheduler)  # that of this step
+            if not self.accelerator.optimizer_step_was_skipped and not arguments.follows_metrics(self.lr_scheduler):
                 self.lr_scheduler.step()
             self._clear_gradients()
             self.state.global_step += 1
@@ -245,12 +230,10 @@ class MedqaTrainer:
         limit = self.args.max_grad_norm if self.args.max_grad_norm > 0 else math.inf
         parameters = self.model_wrapped.parameters() if self._is_sharded else self._trained_parameters
         norm = self.accelerator.clip_grad_norm_(parameters, limit)
-        if hasattr(norm, "full_tensor"):
-            # FSDP: what each rank has of it is only a part.
-            norm = norm.full_tensor()
-        norm = float(norm)
+        # FSDP: what each rank has of it is only a part.
+        norm = float(norm.full_tensor() if hasattr(norm, "full_tensor") else norm)
         scaler = self.accelerator.scaler
-        loss_scale = float(scaler.get_scale()) if scaler is not None else None
+        loss_scale = None if scaler is None else float(scaler.get_scale())
         self.divergence.check_gradients(self.state.global_step + 1, norm, loss_scale, self._step_row_ids)
         return norm
 
@@ -267,7 +250,7 @@ class MedqaTrainer:
             self._log(logs)
         if self.control.should_evaluate:
             metrics = self.evaluate()
-            if optimizers.follows_metrics(self.lr_scheduler):
+            if arguments.follows_metrics(self.lr_scheduler):
                 self.lr_scheduler.step(metrics["eval_loss"])
         if self.control.should_save:
             self._save_checkpoint()
@@ -302,38 +285,30 @@ class MedqaTrainer:
         step_tokens = sum(example.num_answer_tokens for example in examples)
         scale = num_ranks / step_tokens
         total = torch.zeros((), device=device)
-        forwards = self._forwards_of_rank(examples)
+        forwards, fillers = forwards_of_rank(
+            examples,
+            rank=self.args.process_index,
+            world_size=num_ranks,
+            max_tokens=self._max_tokens_per_forward,
+            max_examples=packing.examples_at_once(self.model),
+            same_number_on_all_ranks=self._is_sharded,
+        )
         with casting_once(device.type == "cuda"):
-            for number, (group, counts) in enumerate(forwards, start=1):
+            for number, group in enumerate(forwards + fillers, start=1):
                 batch = packing.pack(group, device)
-                # Gradients are exchanged once a step, in the last backward.
-                is_last = number == len(forwards)
+                # Gradients are exchanged once a step, in the last backward pass.
+                is_last = number == len(forwards + fillers)
                 with contextlib.nullcontext() if is_last else self.accelerator.no_sync(model):
                     with torch.autocast(device.type, self._compute_dtype, enabled=self._compute_dtype != torch.float32):
                         losses = packing.answer_token_losses(model, batch)
-                    loss = losses.sum() * (scale if counts else 0.0)
+                    loss = losses.sum() * (scale if number <= len(forwards) else 0.0)
                     self.accelerator.backward(loss)
                 total += loss.detach()
         total = cast(torch.Tensor, self.accelerator.reduce(total, reduction="mean"))
         step_loss = StepLoss(float(total), step_tokens, len(examples))
         self.divergence.check_loss(self.state.global_step + 1, step_loss, self._step_row_ids)
-        self.state.num_input_tokens_seen += sum(len(example.input_ids) for example in examples)
+        self.state.num_input_tokens_seen += num_tokens(examples)
         return total
-
-    def _forwards_of_rank(self, examples: Sequence[Example]) -> list[tuple[list[Example], bool]]:
-        """Return this rank's forwards of a step, at least one, and whether each counts.
-
-        One that does not count only keeps step with the other ranks: the gradients are exchanged in the last backward
-        of each, and FSDP gathers weights in every forward.
-        """
-        shares = [
-            list(packing.group_by_tokens(share, self._max_tokens_per_forward, packing.examples_at_once(self.model)))
-            for share in shares_of_step(examples, self.args.world_size)
-        ]
-        groups = shares[self.args.process_index]
-        needed = max(map(len, shares)) if self._is_sharded else 1
-        shortest = min(examples, key=lambda example: len(example.input_ids))
-        return [(group, True) for group in groups] + [([shortest], False)] * (needed - len(groups))
 
     # Validation
 
@@ -368,9 +343,8 @@ class MedqaTrainer:
         if not math.isfinite(metrics["eval_loss"]):
             pairs = zip(self.validation, all_scores, strict=True)
             rows = [example.row_id for example, score in pairs if not math.isfinite(score.nll_sum)]
-            step = self.state.global_step
-            reason = f"the validation loss after step {step} is {metrics['eval_loss']}"
-            raise DivergedError(reason, step, rows, "validation")
+            reason = f"the validation loss after step {self.state.global_step} is {metrics['eval_loss']}"
+            raise DivergedError(reason, self.state.global_step, rows, "validation")
         self._log(dict(metrics))
         self._call("on_evaluate", metrics=metrics)
         return metrics
@@ -386,8 +360,7 @@ class MedqaTrainer:
         """
         step = self.state.global_step
         if distributed.any_rank(not all_finite(self.model)):
-            reason = f"the update of step {step} left weights that are not finite"
-            raise DivergedError(reason, step, self._step_row_ids)
+            raise DivergedError(f"the update of step {step} left weights that are not finite", step, self._step_row_ids)
         # All that takes all ranks comes first: one that cannot write must not leave others waiting.
         adapter = fsdp.whole_adapter(self.model) if self._is_sharded else None
         optimizer = (
@@ -404,12 +377,12 @@ class MedqaTrainer:
             written = checkpoints.checkpoint_at(saving_dir, step)
             # save_embedding_layers=False: otherwise PEFT asks the hub whether the vocabulary was resized.
             self.model.save_pretrained(str(written), state_dict=adapter, save_embedding_layers=False)
-            torch.save(optimizer, written / OPTIMIZER_NAME)
-            torch.save(self.lr_scheduler.state_dict(), written / SCHEDULER_NAME)
+            torch.save(optimizer, written / checkpoints.OPTIMIZER_NAME)
+            torch.save(self.lr_scheduler.state_dict(), written / checkpoints.SCHEDULER_NAME)
             if self.accelerator.scaler is not None:
-                torch.save(self.accelerator.scaler.state_dict(), written / SCALER_NAME)
+                torch.save(self.accelerator.scaler.state_dict(), written / checkpoints.SCALER_NAME)
             checkpoints.save_rng_states(written, rng_states)
-            self.state.save_to_json(str(written / TRAINER_STATE_NAME))
+            self.state.save_to_json(str(written / checkpoints.TRAINER_STATE_NAME))
             resume_state = {
                 "loss_since_logged": float(self._loss_since_logged),  # the same on all ranks
                 "last_logged_step": self._last_logged_step,
@@ -422,16 +395,15 @@ class MedqaTrainer:
         best_step = self._early_stopping.best_step if self._early_stopping else None
         checkpoints.rotate(checkpoints_dir, step, self.args.save_total_limit, best_step)
 
-    def _load_optimizer(self, checkpoint: Path) -> None:
-        if self._is_sharded:
-            fsdp.divide_optimizer_state(self.model, self.optimizer, checkpoint / OPTIMIZER_NAME)
-        else:
-            self.optimizer.load_state_dict(
-                torch.load(checkpoint / OPTIMIZER_NAME, map_location="cpu", weights_only=True)
-            )
-        self.lr_scheduler.load_state_dict(torch.load(checkpoint / SCHEDULER_NAME, weights_only=True))
-        scaler = self.accelerator.scaler
-        if scaler is not None and (checkpoint / SCALER_NAME).is_file():
-            scaler.load_state_dict(torch.load(checkpoint / SCALER_NAME, weights_only=True))
-        before = checkpoints.read_resume_state(checkpoint)["learning_rate"]
-        optimizers.keep_learning_rate_of_config(self.optimizer, self.lr_scheduler, before, self.args.learning_rate)
+
+def _make_accelerator(model: Any, args: TrainingArguments) -> Accelerator:
+    # PEFT's layers take part in every forward pass; only the experts of a mixture may be left out of one. Buffers
+    # (rotary frequencies) never change.
+    has_experts = any("expert" in name for name, p in model.named_parameters() if p.requires_grad)
+    ddp = DistributedDataParallelKwargs(find_unused_parameters=has_experts, broadcast_buffers=False)
+    # What a launcher's config says of precision and accumulation does not count.
+    return Accelerator(
+        mixed_precision=args.mixed_precision,
+        gradient_accumulation_plugin=GradientAccumulationPlugin(num_steps=1),
+        kwargs_handlers=[ddp],
+    )

@@ -16,7 +16,7 @@ from medqa_cli.config.load import Loaded, load
 from medqa_cli.config.presets import SMALL_MODEL_INSTALL, SMALL_MODEL_PACKAGE, preset_for
 from medqa_cli.config.schema import KEYS
 from medqa_cli.model.checks.loading import THREE_WAYS
-from medqa_cli.training.optimizers import unpaged
+from medqa_cli.training.arguments import unpaged
 
 CLASSES = (None, 6.0, 8.0, 16.0, 24.0, 80.0)
 

@@ -573,7 +573,7 @@ def test_no_room_on_the_disk(merged: tuple[Path, PromptContract], monkeypatch: p
         monkeypatch.setattr(shutil, "disk_usage", lambda path: SimpleNamespace(free=size))
 
     free(total)
-    with pytest.raises(InputError, match="GiB free"):
+    with pytest.raises(InputError, match="not enough room for the GGUF files"):
         run(folder, contract, TYPES)
     assert list((folder.parent / "gguf").iterdir()) == []
     free(total + 400_000)  # the estimate may be too large by little

@@ -213,9 +213,9 @@ def test_a_type_that_is_not_read(tmp_path: Path) -> None:
 def test_too_little_room_is_seen_before(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     check_disk_space(tmp_path / "not" / "there" / "yet", 1000)
     usage = type(shutil.disk_usage(tmp_path))(10**12, 10**12 - 10**8, 10**8)
-    monkeypatch.setattr(model_folder.shutil, "disk_usage", lambda path: usage)
+    monkeypatch.setattr(shutil, "disk_usage", lambda path: usage)
     check_disk_space(tmp_path, 10**7)
-    with pytest.raises(InputError, match=r"needs 1\.07 GB, 0\.10 GB are free"):
+    with pytest.raises(InputError, match=r"1\.07 GB are needed, 0\.10 GB are free"):
         check_disk_space(tmp_path, 10**9)
 
 

@@ -2,13 +2,22 @@
 
 from __future__ import annotations
 
+from typing import Any
+
 import pytest
 from accelerate.data_loader import SeedableRandomSampler
 from hypothesis import given
 from hypothesis import strategies as st
 
 from helpers.training import make_examples
-from medqa_cli.training.data_order import shares_of_step, steps_of_epoch
+from medqa_cli.config.schema import TrainConfig
+from medqa_cli.training.data_order import (
+    forwards_of_rank,
+    num_tokens,
+    num_tokens_of_training,
+    shares_of_step,
+    steps_of_epoch,
+)
 
 
 def test_the_order_is_that_of_the_stock_trainer_with_one_process() -> None:
@@ -58,3 +67,49 @@ def test_a_last_step_with_fewer_examples_than_ranks(world_size: int) -> None:
     examples = make_examples([(1, 3), (1, 9)])
     shares = shares_of_step(examples, world_size)
     assert sorted(map(len, shares)) == [0] * (world_size - 2) + [1, 1]
+
+
+def forwards(lengths: list[int], rank: int, *, same_number: bool) -> tuple[list[int], list[int]]:
+    """The tokens of the forward passes of one of three ranks, and of those that only keep step with the others."""
+    groups, fillers = forwards_of_rank(
+        make_examples([(1, length - 1) for length in lengths]),
+        rank=rank,
+        world_size=3,
+        max_tokens=70,
+        max_examples=None,
+        same_number_on_all_ranks=same_number,
+    )
+    return [num_tokens(group) for group in groups], [num_tokens(group) for group in fillers]
+
+
+def test_forwards_of_rank_without_sharding_are_those_of_its_share_and_at_least_one() -> None:
+    assert forwards([60, 50, 40, 30], 0, same_number=False) == ([60], [])
+    assert forwards([60, 50], 2, same_number=False) == ([], [50])
+
+
+def test_forwards_of_rank_with_sharding_are_as_many_on_each_rank() -> None:
+    lengths = [60, 50, 40, 30, 35]
+    assert [forwards(lengths, rank, same_number=True) for rank in range(3)] == [
+        ([60], [30]),
+        ([50, 30], []),
+        ([40, 35], []),
+    ]
+
+
+# 20 examples of 10 tokens; steps of 8 rows make three steps an epoch, of 8, 8 and 4 rows.
+EXAMPLES = make_examples([(6, 4)] * 20)
+
+
+@pytest.mark.parametrize(
+    ("train", "rows"),
+    [
+        ({"num_train_epochs": 3}, 60),
+        ({"max_steps": 2}, 16),
+        ({"max_steps": 3}, 20),
+        ({"max_steps": 4}, 28),
+        ({"max_steps": 30}, 200),  # not 30 * 8: the last step of each epoch has 4 rows
+    ],
+)
+def test_num_tokens_of_training_counts_the_smaller_last_step_of_each_epoch(train: dict[str, Any], rows: int) -> None:
+    config = TrainConfig(per_device_train_batch_size=4, gradient_accumulation_steps=2, **{"max_steps": -1, **train})
+    assert num_tokens_of_training(config, EXAMPLES) == 10 * rows

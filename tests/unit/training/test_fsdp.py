@@ -12,9 +12,8 @@ from medqa_cli import distributed
 from medqa_cli.config.schema import ModelConfig, TrainConfig
 from medqa_cli.errors import InputError
 from medqa_cli.files import RunFolder
-from medqa_cli.training.arguments import make_training_arguments
+from medqa_cli.training.arguments import make_training_arguments, optimizer_on
 from medqa_cli.training.fsdp import check_sharded_type, check_sharding
-from medqa_cli.training.optimizers import optimizer_on
 from medqa_cli.training.resume import checkpoint_to_go_on_from
 from medqa_cli.training.setup import check_same_on_all_ranks
 
@@ -108,14 +107,21 @@ def test_without_fsdp_nothing_is_refused(launched: Any) -> None:
     assert optimizer_on("paged_adamw_32bit", torch.device("cuda")) == "paged_adamw_32bit"
 
 
-SAME = ("seed: 42", {"train_sha256": "a"}, torch.float16)
+SAME = ("seed: 42", {"train_sha256": "a", "the optimizer on this device": "paged_adamw_32bit"}, torch.float16)
 
 
 @pytest.mark.parametrize(
     ("other", "message"),
     [
         (("seed: 43", *SAME[1:]), "do not read the same config: process 1 differs"),
-        ((SAME[0], {"train_sha256": "b"}, SAME[2]), "do not read the same train.jsonl in data.dir: process 1"),
+        (
+            (SAME[0], {**SAME[1], "train_sha256": "b"}, SAME[2]),
+            "do not read the same train.jsonl in data.dir: process 1",
+        ),
+        (
+            (SAME[0], {**SAME[1], "the optimizer on this device": "adamw_torch"}, SAME[2]),
+            "the optimizer on this device is paged_adamw_32bit on process 0 and adamw_torch on process 1",
+        ),
         ((*SAME[:2], torch.bfloat16), "torch.float16 on process 0 and torch.bfloat16 on process 1"),
     ],
 )

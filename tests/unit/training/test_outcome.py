@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from pathlib import Path
+from typing import Any
 
 import pytest
 
@@ -11,13 +12,13 @@ from medqa_cli.files import RunFolder
 from medqa_cli.training.callbacks import EarlyStopping
 from medqa_cli.training.checkpoints import HINT, NotWrittenError
 from medqa_cli.training.divergence import DivergedError
-from medqa_cli.training.outcome import Ending, Outcome, adapter_checkpoint, error_of
+from medqa_cli.training.outcome import Outcome, Status, StopReason, adapter_checkpoint, error_of
 
 DATA = Path("data")
 
 
-def outcome(ending: Ending, step: int = 7) -> Outcome:
-    return Outcome(ending, step, 0, 0.0, 0, 0, EarlyStopping([], None))
+def outcome(status: Status, stop_reason: StopReason, error: DivergedError | NotWrittenError | None = None) -> Outcome:
+    return Outcome(status, stop_reason, error, 7, 0, 0.0, 0, 0, EarlyStopping([], None))
 
 
 def run_with(folder: Path, *steps: int) -> RunFolder:
@@ -27,8 +28,8 @@ def run_with(folder: Path, *steps: int) -> RunFolder:
     return run
 
 
-def told(ending: Ending, run: RunFolder) -> MedqaError:
-    error = error_of(outcome(ending), run, DATA)
+def told(run: RunFolder, *ending: Any) -> MedqaError:
+    error = error_of(outcome(*ending), run, DATA)
     assert error is not None
     return error
 
@@ -43,7 +44,7 @@ def told(ending: Ending, run: RunFolder) -> MedqaError:
     ],
 )
 def test_an_interrupted_training(tmp_path: Path, steps: tuple[int, ...], message: str, hint: str) -> None:
-    error = told(Ending("interrupted", "signal"), run_with(tmp_path, *steps))
+    error = told(run_with(tmp_path, *steps), "interrupted", "signal")
     assert isinstance(error, Interrupted)
     assert (error.message, error.hint, error.exit_code) == (message, hint, 130)
 
@@ -52,8 +53,8 @@ def test_an_interrupted_training(tmp_path: Path, steps: tuple[int, ...], message
     ("steps", "kept"), [((), "there is no earlier checkpoint"), ((5,), "the checkpoint of step 5 is kept")]
 )
 def test_a_full_disk(tmp_path: Path, steps: tuple[int, ...], kept: str) -> None:
-    ending = Ending("interrupted", "not_written", NotWrittenError("checkpoint-7 could not be written: no space", HINT))
-    error = told(ending, run_with(tmp_path, *steps))
+    full = NotWrittenError("checkpoint-7 could not be written: no space", HINT)
+    error = told(run_with(tmp_path, *steps), "interrupted", "not_written", full)
     assert (error.message, error.hint) == (f"checkpoint-7 could not be written: no space; {kept}", HINT)
     assert error.exit_code == 1
 
@@ -75,13 +76,13 @@ def test_a_diverged_training(
     tmp_path: Path, rows: tuple[str, ...], steps: tuple[int, ...], message: str, hint: str
 ) -> None:
     diverged = DivergedError("the loss of step 8 is nan", 8, rows)
-    error = told(Ending("diverged", "diverged", diverged), run_with(tmp_path, *steps))
+    error = told(run_with(tmp_path, *steps), "diverged", "diverged", diverged)
     assert error.message == f"the loss of step 8 is nan; the run was stopped and no adapter was saved{message}"
     assert error.hint == hint
     assert error.exit_code == 1
 
 
 def test_a_completed_training_has_no_error_and_without_looks_its_last_weights(tmp_path: Path) -> None:
-    done = outcome(Ending("completed", "max_steps"))
+    done = outcome("completed", "max_steps")
     assert error_of(done, run_with(tmp_path, 7), DATA) is None
     assert adapter_checkpoint(run_with(tmp_path / "other", 7), done, 3) is None

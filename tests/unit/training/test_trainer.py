@@ -16,9 +16,8 @@ from medqa_cli.data.dataset import encode_rows, evenly_spaced
 from medqa_cli.errors import InputError, MedqaError
 from medqa_cli.model.kernels.packing import answer_token_losses, pack, score_answers
 from medqa_cli.prompt.encoder import Example
-from medqa_cli.training.arguments import make_training_arguments, uses_checkpointing
+from medqa_cli.training.arguments import make_training_arguments, optimizer_on, uses_checkpointing
 from medqa_cli.training.callbacks import TrainingMonitor
-from medqa_cli.training.optimizers import optimizer_on
 from medqa_cli.training.trainer import MedqaTrainer
 
 
