@@ -109,9 +109,9 @@ def run_way(way: str, folder: Path) -> None:
 
 def prepare_medqa(folder: Path, out_dir: Path, base_weights: str) -> Callable[[], object]:
     """Import everything that the merge imports, with the allocator set as the command sets it; return the merge."""
-    from medqa_cli import malloc
+    from medqa_cli import allocators
 
-    malloc.keep_freed_memory()
+    allocators.keep_freed_memory()
     import bitsandbytes  # noqa: F401 -- imported for its memory
     import peft.utils.other  # noqa: F401
     from transformers import LlamaForCausalLM, PreTrainedTokenizerFast  # noqa: F401

@@ -111,9 +111,9 @@ def in_own_process(side: str) -> dict[str, Any]:
 def run_side(options: argparse.Namespace) -> dict[str, Any]:
     """Train a few steps and return losses, tokens per second after the warm-up, and the peak memory."""
     if options.side == "medqa":
-        from medqa_cli import malloc
+        from medqa_cli import allocators
 
-        malloc.keep_freed_memory()  # as `medqa train` does
+        allocators.keep_freed_memory()  # as `medqa train` does
     os.environ.setdefault("TRANSFORMERS_VERBOSITY", "error")
     from transformers import TrainerCallback
 

@@ -292,7 +292,7 @@ def try_architecture(model_type: str) -> Tried:
     from medqa_cli.model.kernels.chunked_cross_entropy import install_answer_losses
     from medqa_cli.model.kernels.fused_layers import unfuse_layers
     from medqa_cli.model.kernels.packing import answer_token_losses, pack
-    from medqa_cli.model.kernels.parity import settle_way
+    from medqa_cli.model.kernels.verify import settle_way
 
     if model_type in NOT_BUILT:
         return Tried(f"| {model_type} | not tried | {NOT_BUILT[model_type]} |")

@@ -9,7 +9,7 @@ from typing import Annotated
 
 import typer
 
-from medqa_cli import console, malloc
+from medqa_cli import allocators, console
 from medqa_cli.cli import app
 from medqa_cli.config.schema import GenerateConfig
 from medqa_cli.errors import InputError
@@ -63,7 +63,7 @@ def ask(
     if sources:
         app.require_data(settings, config)
     if file is not None:
-        malloc.keep_freed_memory()
+        allocators.keep_freed_memory()
     with console.status("starting ..."):
         from medqa_cli.answering import ask as worker
     if file is not None:

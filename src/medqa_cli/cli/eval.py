@@ -6,7 +6,7 @@ from typing import Annotated
 
 import typer
 
-from medqa_cli import console, distributed, malloc
+from medqa_cli import allocators, console, distributed
 from medqa_cli.cli import app
 
 
@@ -56,7 +56,7 @@ def evaluate(
         # A model that is loaded here takes the run's adapter for its prompt.
         if not models or any(not name.startswith("openai:") for name in models):
             app.require_adapter(settings, config)
-        malloc.keep_freed_memory()
+        allocators.keep_freed_memory()
         from medqa_cli.evaluation import run as worker
 
         models = ["adapter", "base"] if models is None else models

@@ -6,7 +6,7 @@ from typing import Annotated
 
 import typer
 
-from medqa_cli import console, distributed, malloc
+from medqa_cli import allocators, console, distributed
 from medqa_cli.cli import app
 from medqa_cli.config.load import load
 from medqa_cli.errors import InputError
@@ -49,7 +49,7 @@ def train(
     """
     console.use_json(as_json)
     # First: to agree, several ranks import torch.
-    malloc.keep_freed_memory()
+    allocators.keep_freed_memory()
     with distributed.raise_on_all_ranks():
         _check_options(resume, restart, plan, for_plan=probe or gpu_memory is not None)
         loaded = load(config, overrides or ())

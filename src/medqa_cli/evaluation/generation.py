@@ -19,7 +19,7 @@ from medqa_cli.files import RunFolder
 from medqa_cli.journal import SharedJournal
 from medqa_cli.model.devices import free_unused_memory
 from medqa_cli.model.kernels.packing import AnswerScore, score_answers
-from medqa_cli.model.kernels.parity import settle_way
+from medqa_cli.model.kernels.verify import settle_way
 from medqa_cli.model.load import LoadedModel, load_base, load_model
 from medqa_cli.prompt.encoder import Example, PromptEncoder
 

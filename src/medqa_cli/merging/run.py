@@ -29,7 +29,7 @@ from medqa_cli.merging.streaming_model import NotStreamable, WeightSource, large
 from medqa_cli.merging.verify import Verification, compare, memory_needed_bytes, pick_examples
 from medqa_cli.merging.weights import MergedWeights
 from medqa_cli.model.devices import free_memory_bytes, free_unused_memory, peak_memory_bytes
-from medqa_cli.model.kernels.parity import settle_way, use_way
+from medqa_cli.model.kernels.verify import settle_way, use_way
 from medqa_cli.model.load import load_adapter, load_base, load_config, num_embeddings
 from medqa_cli.model.weights import StoredTensor, WeightFiles
 from medqa_cli.prompt.encoder import Example, PromptEncoder

@@ -48,7 +48,7 @@ def streamed_model(config_dir: Path, source: WeightSource, device: torch.device,
         untied: output layer and embedding do not share weights, whatever the config says.
 
     Returns:
-        The model in eval mode, for padding-free forwards in float32 where its architecture takes them (``parity``).
+        The model in eval mode, for padding-free forwards in float32 where its architecture takes them (``verify``).
 
     Raises:
         NotStreamable: a parameter is not a tensor of the files.

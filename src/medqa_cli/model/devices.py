@@ -14,7 +14,7 @@ from pathlib import Path
 import psutil
 import torch
 
-from medqa_cli import console, distributed, malloc
+from medqa_cli import allocators, console, distributed
 from medqa_cli.errors import InputError
 
 GB = 10**9
@@ -252,7 +252,7 @@ def pick_device() -> torch.device:
         )
     if not has_kernels(distributed.local_rank()):
         raise InputError(*without_kernels(distributed.local_rank()))
-    malloc.give_back_freed_memory()  # kept for tensors on the CPU only; here the host only stages weights
+    allocators.give_back_freed_memory()  # kept for tensors on the CPU only; here the host only stages weights
     return torch.device("cuda", distributed.local_rank())
 
 

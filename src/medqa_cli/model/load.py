@@ -30,7 +30,7 @@ from medqa_cli.model.checks.tokenizer import check_tokenizer
 from medqa_cli.model.devices import pick_compute_dtype, pick_device
 from medqa_cli.model.kernels.attention import own_attention, use_packed_attention
 from medqa_cli.model.kernels.chunked_cross_entropy import install_answer_losses
-from medqa_cli.model.kernels.parity import settle_way
+from medqa_cli.model.kernels.verify import settle_way
 from medqa_cli.model.lora import refuse_dora_on_int8_cpu
 from medqa_cli.model.resolve import ModelRef, base_folder, described_folder, find_base
 from medqa_cli.model.weights import adapter_file, check_weight_files, tensors_of_file
@@ -195,7 +195,7 @@ def load_base(
         device: where it goes.
         dtype: type of the unquantized tensors and of the matrix products.
         packed: for padding-free forwards (training, likelihoods) rather than for generation, of several examples at
-            once where the architecture takes that; whether its numbers are right then is to be proven (``parity``).
+            once where the architecture takes that; whether its numbers are right then is to be proven (``verify``).
         batches: for generation, of many answers at once.
         sharded: leave it in host memory, in a form that FSDP can divide among devices, which takes each layer
             from there.

@@ -17,7 +17,7 @@ from typing import Any
 import psutil
 from transformers import TrainerCallback, TrainerControl, TrainerState, TrainingArguments
 
-from medqa_cli import console, distributed, malloc
+from medqa_cli import allocators, console, distributed
 from medqa_cli.files import atomic_file
 from medqa_cli.streams import leave_terminal
 from medqa_cli.training.checkpoints import writing
@@ -304,7 +304,7 @@ class IdleMemoryLimit(TrainerCallback):
     def on_step_end(self, *_: Any, **__: Any) -> None:
         """Give back what is idle if the process holds too much."""
         if self._process.memory_info().rss > self._most_bytes:
-            malloc.release_idle_memory()
+            allocators.release_idle_memory()
 
 
 @contextmanager

@@ -10,8 +10,8 @@ import psutil
 import torch
 
 from medqa_cli import console, distributed
+from medqa_cli.allocators import is_kept, kept_kernel_bytes, release_idle_memory
 from medqa_cli.config.schema import Config, LoraConfig, ModelConfig, TrainConfig
-from medqa_cli.malloc import is_kept, kept_kernel_bytes, release_idle_memory
 from medqa_cli.model.devices import free_memory_bytes, host_memory_bytes
 from medqa_cli.model.kernels.attention import has_flash_attention
 from medqa_cli.model.memory_profile import ShapeModel, StepMemory, UnknownMemoryError

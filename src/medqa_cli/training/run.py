@@ -13,7 +13,7 @@ from typing import Any
 import torch
 from transformers import TrainerCallback, TrainingArguments
 
-from medqa_cli import console, distributed, malloc
+from medqa_cli import allocators, console, distributed
 from medqa_cli.cards import adapter_card
 from medqa_cli.config.schema import Config
 from medqa_cli.data.data_folder import report_of
@@ -22,7 +22,7 @@ from medqa_cli.environment import describe_environment
 from medqa_cli.errors import InputError
 from medqa_cli.files import RunFolder, atomic_file, write_json
 from medqa_cli.model import devices
-from medqa_cli.model.kernels.parity import Way
+from medqa_cli.model.kernels.verify import Way
 from medqa_cli.model.lora import check_init
 from medqa_cli.training import arguments, callbacks, fsdp, outcome, setup
 from medqa_cli.training.callbacks import read_log
@@ -209,7 +209,7 @@ def _limits_on_idle_memory(device_type: str, estimate: MemoryEstimate | None) ->
         return []
     if estimate.keeps_freed_memory:
         return [callbacks.IdleMemoryLimit(estimate.peak_bytes + estimate.idle_bytes)]
-    malloc.give_back_freed_memory()
+    allocators.give_back_freed_memory()
     return []
 
 

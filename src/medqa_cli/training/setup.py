@@ -17,7 +17,7 @@ from medqa_cli.environment import TRAIN_SHA256
 from medqa_cli.errors import InputError
 from medqa_cli.model.devices import describe_device, dtype_name
 from medqa_cli.model.kernels.fused_layers import use_liger_kernels
-from medqa_cli.model.kernels.parity import Way, settle_way
+from medqa_cli.model.kernels.verify import Way, settle_way
 from medqa_cli.model.load import load_base, load_config, load_tokenizer, num_embeddings
 from medqa_cli.model.lora import add_lora, find_targets, init_adapter
 from medqa_cli.model.quantization import tell_unquantized

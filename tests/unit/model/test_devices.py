@@ -35,7 +35,7 @@ def launched_as(monkeypatch: pytest.MonkeyPatch, local_rank: int | None) -> None
 def given_back(monkeypatch: pytest.MonkeyPatch) -> list[bool]:
     """The host's memory would be given back in the tests' own process."""
     calls: list[bool] = []
-    monkeypatch.setattr("medqa_cli.malloc.give_back_freed_memory", lambda: calls.append(True))
+    monkeypatch.setattr("medqa_cli.allocators.give_back_freed_memory", lambda: calls.append(True))
     return calls
 
 

@@ -8,7 +8,7 @@ import os
 import psutil
 import pytest
 
-from medqa_cli import malloc
+from medqa_cli import allocators
 from medqa_cli.training.callbacks import IdleMemoryLimit
 
 MIB = 1 << 20
@@ -25,7 +25,7 @@ def test_idle_memory_is_given_back_only_beyond_the_limit(monkeypatch: pytest.Mon
         calls.append(resident())
         return True
 
-    monkeypatch.setattr(malloc, "release_idle_memory", release_idle_memory)
+    monkeypatch.setattr(allocators, "release_idle_memory", release_idle_memory)
     IdleMemoryLimit(resident() + 500 * MIB).on_step_end()
     assert calls == []
     IdleMemoryLimit(resident() - 1 * MIB).on_step_end()

@@ -3,7 +3,7 @@
 On CUDA one variable-length flash kernel covers all examples: PyTorch's own, else ``flash_attn``, else one call of
 ``scaled_dot_product_attention`` per example. On a CPU it is PyTorch's flash kernel with a backward pass of our own:
 the kernel's own takes up to twice as long for examples of such lengths (docs/experiments.md). What a model asks of its
-attention beyond that is refused, never left out. For which models the numbers are right, ``parity`` finds out.
+attention beyond that is refused, never left out. For which models the numbers are right, ``verify`` finds out.
 """
 
 from __future__ import annotations

@@ -1,6 +1,6 @@
 """A loaded model for a moment made small enough to try it: few layers, short windows, adapters that have an effect.
 
-Afterwards everything is as before, to the bit, the state of the random numbers included. For ``parity``.
+Afterwards everything is as before, to the bit, the state of the random numbers included. For ``verify``.
 """
 
 from __future__ import annotations

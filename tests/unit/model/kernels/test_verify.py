@@ -15,13 +15,13 @@ from helpers.tiny_architectures import tiny_model
 from medqa_cli import console
 from medqa_cli.config.schema import LoraConfig, ModelConfig
 from medqa_cli.errors import InputError
-from medqa_cli.model.kernels import attention, parity
+from medqa_cli.model.kernels import attention, verify
 from medqa_cli.model.kernels.attention import NotPackableError, is_packed, packed_attention, use_packed_attention
 from medqa_cli.model.kernels.chunked_cross_entropy import install_answer_losses
 from medqa_cli.model.kernels.fused_layers import GATED_SILU, KINDS, LORA_LINEAR, RMS_NORM
 from medqa_cli.model.kernels.packing import answer_token_losses, pack, score_answers
-from medqa_cli.model.kernels.parity import settle_way
-from medqa_cli.model.kernels.trial_run import few_layers, short_windows
+from medqa_cli.model.kernels.reduced_model import few_layers, short_windows
+from medqa_cli.model.kernels.verify import settle_way
 from medqa_cli.model.load import load_base
 from medqa_cli.model.lora import add_lora
 from medqa_cli.model.resolve import find_base
@@ -36,13 +36,13 @@ def adapted(base: Any, **lora: Any) -> Any:
     return add_lora(base.requires_grad_(False), LoraConfig(**settings), "", None)
 
 
-def settled(model_type: str, dtype: torch.dtype = torch.float32, **changes: Any) -> parity.Way:
+def settled(model_type: str, dtype: torch.dtype = torch.float32, **changes: Any) -> verify.Way:
     return settle_way(adapted(tiny_model(model_type, **changes).to(dtype)), "it", dtype, trains=True)
 
 
 @pytest.mark.parametrize("dtype", [torch.float32, torch.bfloat16])
 def test_a_llama_is_computed_in_the_fastest_way(dtype: torch.dtype) -> None:
-    assert settled("llama", dtype) == parity.Way(True, True, KINDS)
+    assert settled("llama", dtype) == verify.Way(True, True, KINDS)
 
 
 @pytest.mark.parametrize("quantization", ["nf4", "int8"])
@@ -165,9 +165,9 @@ sys.path[:0] = [{tests!r}, {unit!r}]
 import torch
 from helpers.commands import Starter
 from helpers.models import make_tiny_model
-from test_parity import Scaled, adapted
+from test_verify import Scaled, adapted
 from medqa_cli import distributed
-from medqa_cli.model.kernels.parity import settle_way
+from medqa_cli.model.kernels.verify import settle_way
 
 rank = distributed.rank()
 base = make_tiny_model(200)

@@ -17,7 +17,7 @@ import torch.nn.functional as F
 
 from medqa_cli import console, distributed
 from medqa_cli.errors import InputError
-from medqa_cli.model.kernels import trial_run
+from medqa_cli.model.kernels import reduced_model
 from medqa_cli.model.kernels.attention import NotPackableError, kernel_problems, use_own_attention, use_packed_attention
 from medqa_cli.model.kernels.chunked_cross_entropy import use_whole_logits
 from medqa_cli.model.kernels.fused_layers import GATED_SILU, KINDS, RMS_NORM, first_layers, fuse_layers, unfuse_layers
@@ -134,7 +134,7 @@ class _Proof:
         self._causal_lm = _causal_lm(model)
         self._type = str(self._causal_lm.config.model_type)
         self._device = next(model.parameters()).device
-        self._examples = trial_run.short_examples(self._causal_lm.config)
+        self._examples = reduced_model.short_examples(self._causal_lm.config)
         self._own_truth: tuple[_Numbers, dict[str, float]] | None = None
         # LLM.int8() rounds what goes into a layer to 8 bits, but not in ``in_float32``.
         self._unit = 1 / 127 if getattr(self._causal_lm, "is_loaded_in_8bit", False) else torch.finfo(dtype).eps
@@ -147,11 +147,11 @@ class _Proof:
             InputError: none does.
         """
         try:
-            with trial_run.few_layers(self._causal_lm), trial_run.undisturbed(self._model):
+            with reduced_model.few_layers(self._causal_lm), reduced_model.undisturbed(self._model):
                 return self._fastest_way(limit)
         except _PlainForwardError:
             # Layers may need those that were left out.
-            with trial_run.undisturbed(self._model):
+            with reduced_model.undisturbed(self._model):
                 return self._fastest_way(limit)
 
     def _fastest_way(self, limit: Way) -> Way:
@@ -167,7 +167,7 @@ class _Proof:
             truth = self._truth()
             noise = _distances(self._truth(moved=True), truth)
             self._refuse_later_tokens(noise)
-            with trial_run.short_windows(self._causal_lm) as has_windows:
+            with reduced_model.short_windows(self._causal_lm) as has_windows:
                 in_windows = self._truth() if has_windows else None
         problems: dict[Way, str] = {}
         for way in _ways(replace(limit, packed=limit.packed and packable, fused=right)):
@@ -176,7 +176,7 @@ class _Proof:
             with self._in_float32():
                 problem = self._problem_of(way, truth, noise)
                 if in_windows is not None and not problem:
-                    with trial_run.short_windows(self._causal_lm):
+                    with reduced_model.short_windows(self._causal_lm):
                         problem = self._problem_of(way, in_windows, noise)
             problems[way] = problem or self._problem_in_own_type(way)
             if not problems[way]:
@@ -194,7 +194,7 @@ class _Proof:
         before = self._unit, self._dtype
         self._unit, self._dtype = torch.finfo(torch.float32).eps, torch.float32
         try:
-            with trial_run.in_float32(self._causal_lm):
+            with reduced_model.in_float32(self._causal_lm):
                 yield
         finally:
             self._unit, self._dtype = before
@@ -216,7 +216,7 @@ class _Proof:
         linear = layer.gate_proj if kind == GATED_SILU else layer
         width = layer.weight.shape[-1] if kind == RMS_NORM else int(linear.in_features)
         generator = torch.Generator().manual_seed(1)
-        inputs = torch.randn((1, sum(trial_run.LENGTHS), width), generator=generator).to(self._device, self._dtype)
+        inputs = torch.randn((1, sum(reduced_model.LENGTHS), width), generator=generator).to(self._device, self._dtype)
         modes = [(module, module.training) for module in layer.modules()]
         layer.train(self._trains)  # dropout, if any, is part of what must be the same
 
