@@ -23,10 +23,9 @@ from medqa_cli.model.checks.adapter import (
     read_adapter_config,
     refuse_endless_patterns,
 )
-from medqa_cli.model.checks.config import CONFIG_NAME, check_config, check_layer_types
 from medqa_cli.model.checks.loaded_weights import LoadedWeights, watching_quantization
 from medqa_cli.model.checks.loading import loading
-from medqa_cli.model.checks.tokenizer import check_tokenizer
+from medqa_cli.model.checks.model_files import CONFIG_NAME, check_config, check_layer_types, check_tokenizer
 from medqa_cli.model.devices import pick_compute_dtype, pick_device
 from medqa_cli.model.kernels.attention import own_attention, use_packed_attention
 from medqa_cli.model.kernels.chunked_cross_entropy import install_answer_losses

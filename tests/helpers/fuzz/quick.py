@@ -18,10 +18,10 @@ def confine_by_forking() -> None:
     """Replace ``confined.call`` in the modules of the model's doors."""
     import jinja2.sandbox  # noqa: F401 -- so that no fork has to
 
-    from medqa_cli.model.checks import adapter, tokenizer
+    from medqa_cli.model.checks import adapter, model_files
     from medqa_cli.prompt import rendering
 
-    for module in (rendering, tokenizer, adapter):
+    for module in (rendering, model_files, adapter):
         module.call = _call  # type: ignore[attr-defined]
 
 
