@@ -133,7 +133,12 @@ def find_targets(model: Any, config: LoraConfig) -> Targets:
                 "no linear layers, whose adapters cannot be merged",
                 "leave them out, such as [q_proj, k_proj, v_proj, o_proj]; or set all-linear, which does",
             )
-    return replace(targets, excluded=_outside_of_language_model(model, names))
+    # Text alone is learnt here, so that linear layers beside the language model have no part in it: a vision tower and
+    # what joins it.
+    decoder, output, modules = model.get_decoder(), model.get_output_embeddings(), dict(model.named_modules())
+    inside = next((name for name, module in modules.items() if module is decoder), "")
+    outside = [name for name in names if not name.startswith(f"{inside}.") and modules[name] is not output]
+    return replace(targets, excluded=rf"(?!{re.escape(inside)}\.).*" if inside and outside else None)
 
 
 def _automatic(model: Any, names: Sequence[str]) -> Targets:
@@ -181,19 +186,6 @@ def _as_peft_takes(model: Any, modules: Sequence[str]) -> list[str]:
     if isinstance(modules, str):
         return [] if trial.target_parameters else [modules]
     return [name for name in modules if name in (trial.target_modules or ())]
-
-
-def _outside_of_language_model(model: Any, names: Sequence[str]) -> str | None:
-    """Return an expression for linear layers beside the language model: a vision tower and what joins it.
-
-    Text alone is learnt here, so that they have no part in it.
-    """
-    decoder = model.get_decoder()
-    inside = next((name for name, module in model.named_modules() if module is decoder), "")
-    output = model.get_output_embeddings()
-    modules = dict(model.named_modules())
-    outside = [name for name in names if not name.startswith(f"{inside}.") and modules[name] is not output]
-    return rf"(?!{re.escape(inside)}\.).*" if inside and outside else None
 
 
 def check_init(model: ModelConfig, lora: LoraConfig, *, sharded: bool) -> None:

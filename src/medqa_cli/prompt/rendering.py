@@ -15,6 +15,7 @@ from medqa_cli.confined import Limits, call
 
 # A real template renders in milliseconds; importing Jinja takes longest.
 _LIMITS = Limits(seconds=10.0, memory_bytes=512 << 20)
+_HINT = "set prompt.template to llama2, alpaca, plain or your own file, or mend the template"
 _MOST_CHARACTERS = 200_000
 _MOST_TEMPLATE_CHARACTERS = 400_000
 
@@ -56,7 +57,7 @@ def render_chats(
         {"messages": list(messages), "add_generation_prompt": head, "tools": None, "documents": None, **special_tokens}
         for messages, head in zip(conversations, add_generation_prompt, strict=True)
     ]
-    return _call(templates, settings, values, what)
+    return call(_render_all, list(templates), settings, values, what=what, hint=_HINT, limits=_LIMITS)
 
 
 def render_prompts(template: str, values: Sequence[Mapping[str, Any]], *, what: str) -> list[Rendered]:
@@ -65,26 +66,19 @@ def render_prompts(template: str, values: Sequence[Mapping[str, Any]], *, what: 
     Raises:
         InputError: rendering does not end, or takes too much memory.
     """
-    return _call([template], {"strict": True}, values, what)[0]
-
-
-def _call(
-    templates: Sequence[str], settings: Mapping[str, bool], values: Sequence[Mapping[str, Any]], what: str
-) -> list[list[Rendered]]:
-    hint = "set prompt.template to llama2, alpaca, plain or your own file, or mend the template"
-    return call(_render_all, list(templates), dict(settings), [dict(one) for one in values],
-                what=what, hint=hint, limits=_LIMITS)  # fmt: skip
+    sets = [dict(one) for one in values]
+    return call(_render_all, [template], {"strict": True}, sets, what=what, hint=_HINT, limits=_LIMITS)[0]
 
 
 def _render_all(
-    templates: Sequence[str], settings: dict[str, bool], values: Sequence[dict[str, Any]]
+    templates: Sequence[str], settings: dict[str, bool], values: Sequence[Mapping[str, Any]]
 ) -> list[list[Rendered]]:
     """Render everything; runs in the child."""
     environment = _environment(**settings)
     return [[_render(environment, template, one) for one in values] for template in templates]
 
 
-def _render(environment: Any, template: str, values: dict[str, Any]) -> Rendered:
+def _render(environment: Any, template: str, values: Mapping[str, Any]) -> Rendered:
     if len(template) > _MOST_TEMPLATE_CHARACTERS:
         return Rendered(None, f"it has {len(template):,} characters")
     written: list[str] = []

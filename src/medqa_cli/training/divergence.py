@@ -91,9 +91,13 @@ class DivergenceDetector:
         if not math.isfinite(loss.mean):
             raise DivergedError(f"the loss of step {step} is {loss.mean}", step, row_ids, risen_since=risen_since)
         self.losses.append(loss.mean)
-        pooled = self._pooled_with(loss)
-        if pooled is None:
+        # The newest steps that make up enough examples and tokens.
+        self._pool.append(loss)
+        while _is_enough(list(self._pool)[1:]):
+            self._pool.popleft()
+        if not _is_enough(self._pool):
             return
+        pooled = sum(part.mean * part.num_tokens for part in self._pool) / sum(part.num_tokens for part in self._pool)
         if len(self._judged) >= MIN_HISTORY:
             reference = self._reference()
             if pooled > LOSS_FACTOR * max(LOSS_FLOOR, reference):
@@ -129,15 +133,6 @@ class DivergenceDetector:
                 break
             step -= 1
         return step
-
-    def _pooled_with(self, loss: StepLoss) -> float | None:
-        """Return the mean over the newest steps that make up enough examples and tokens; None: there are too few."""
-        self._pool.append(loss)
-        while _is_enough(list(self._pool)[1:]):
-            self._pool.popleft()
-        if not _is_enough(self._pool):
-            return None
-        return sum(part.mean * part.num_tokens for part in self._pool) / sum(part.num_tokens for part in self._pool)
 
     def check_gradients(self, step: int, norm: float, loss_scale: float | None, row_ids: Sequence[str]) -> None:
         """Judge the gradient's norm of a step, before it is clipped.

@@ -200,7 +200,16 @@ def unusual_settings(
         num_examples: in the training split.
         num_steps: optimizer steps of the training.
     """
-    notes = _of_learning_rate(train.learning_rate, num_parameters)
+    notes, rate = [], train.learning_rate
+    highest = next((limit for size, limit in _HIGHEST_LEARNING_RATES if num_parameters >= size), math.inf)
+    if not _LOWEST_LEARNING_RATE <= rate <= highest:
+        result = (
+            "so low that next to nothing is learnt" if rate < _LOWEST_LEARNING_RATE else "so high that models break"
+        )
+        billions = num_parameters >= 1e9
+        size = f"{num_parameters / 1e9:.1f} billion" if billions else f"{num_parameters / 1e6:.0f} million"
+        top = "" if math.isinf(highest) else f" to {highest:g}"
+        notes.append(f"train.learning_rate {rate:g} is {result}, as a rule: usual are 1e-5{top} on {size} parameters")
     scale = lora.lora_alpha / (math.sqrt(lora.r) if lora.use_rslora else lora.r)
     if not _SCALES[0] <= scale <= _SCALES[1]:
         by = "sqrt(r)" if lora.use_rslora else "r"
@@ -221,13 +230,3 @@ def unusual_settings(
     if train.max_steps > 0 and rows < _LEAST_SHARE_OF_ROWS * num_examples:
         notes.append(f"train.max_steps {train.max_steps}: {rows:,} of {num_examples:,} training rows are seen")
     return notes
-
-
-def _of_learning_rate(rate: float, num_parameters: int) -> list[str]:
-    highest = next((limit for size, limit in _HIGHEST_LEARNING_RATES if num_parameters >= size), math.inf)
-    if _LOWEST_LEARNING_RATE <= rate <= highest:
-        return []
-    result = "so low that next to nothing is learnt" if rate < _LOWEST_LEARNING_RATE else "so high that models break"
-    size = f"{num_parameters / 1e9:.1f} billion" if num_parameters >= 1e9 else f"{num_parameters / 1e6:.0f} million"
-    top = "" if math.isinf(highest) else f" to {highest:g}"
-    return [f"train.learning_rate {rate:g} is {result}, as a rule: usual are 1e-5{top} on {size} parameters"]

@@ -367,33 +367,32 @@ class MedqaTrainer:
             fsdp.whole_optimizer_state(self.model, self.optimizer) if self._is_sharded else self.optimizer.state_dict()
         )
         rng_states = distributed.all_gather(checkpoints.rng_state(all_devices=self.args.world_size > 1))
-        distributed.from_main(lambda: self._write_checkpoint(step, adapter, optimizer, rng_states))
 
-    def _write_checkpoint(
-        self, step: int, adapter: dict[str, torch.Tensor] | None, optimizer: Any, rng_states: list[dict[str, Any]]
-    ) -> None:
-        checkpoints_dir = Path(self.args.output_dir)
-        with checkpoints.saving(checkpoints_dir, step) as saving_dir:
-            written = checkpoints.checkpoint_at(saving_dir, step)
-            # save_embedding_layers=False: otherwise PEFT asks the hub whether the vocabulary was resized.
-            self.model.save_pretrained(str(written), state_dict=adapter, save_embedding_layers=False)
-            torch.save(optimizer, written / checkpoints.OPTIMIZER_NAME)
-            torch.save(self.lr_scheduler.state_dict(), written / checkpoints.SCHEDULER_NAME)
-            if self.accelerator.scaler is not None:
-                torch.save(self.accelerator.scaler.state_dict(), written / checkpoints.SCALER_NAME)
-            checkpoints.save_rng_states(written, rng_states)
-            self.state.save_to_json(str(written / checkpoints.TRAINER_STATE_NAME))
-            resume_state = {
-                "loss_since_logged": float(self._loss_since_logged),  # the same on all ranks
-                "last_logged_step": self._last_logged_step,
-                "learning_rate": self.args.learning_rate,
-                "guard": self.divergence.state(),
-            }
-            (written / checkpoints.RESUME_STATE_NAME).write_text(json.dumps(resume_state), encoding="utf-8")
-            scheduled = step % self.state.save_steps == 0 or step >= self.state.max_steps
-            checkpoints.publish(saving_dir, checkpoints_dir, step, scheduled=scheduled)
-        best_step = self._early_stopping.best_step if self._early_stopping else None
-        checkpoints.rotate(checkpoints_dir, step, self.args.save_total_limit, best_step)
+        def write() -> None:
+            checkpoints_dir = Path(self.args.output_dir)
+            with checkpoints.saving(checkpoints_dir, step) as saving_dir:
+                written = checkpoints.checkpoint_at(saving_dir, step)
+                # save_embedding_layers=False: otherwise PEFT asks the hub whether the vocabulary was resized.
+                self.model.save_pretrained(str(written), state_dict=adapter, save_embedding_layers=False)
+                torch.save(optimizer, written / checkpoints.OPTIMIZER_NAME)
+                torch.save(self.lr_scheduler.state_dict(), written / checkpoints.SCHEDULER_NAME)
+                if self.accelerator.scaler is not None:
+                    torch.save(self.accelerator.scaler.state_dict(), written / checkpoints.SCALER_NAME)
+                checkpoints.save_rng_states(written, rng_states)
+                self.state.save_to_json(str(written / checkpoints.TRAINER_STATE_NAME))
+                resume_state = {
+                    "loss_since_logged": float(self._loss_since_logged),  # the same on all ranks
+                    "last_logged_step": self._last_logged_step,
+                    "learning_rate": self.args.learning_rate,
+                    "guard": self.divergence.state(),
+                }
+                (written / checkpoints.RESUME_STATE_NAME).write_text(json.dumps(resume_state), encoding="utf-8")
+                scheduled = step % self.state.save_steps == 0 or step >= self.state.max_steps
+                checkpoints.publish(saving_dir, checkpoints_dir, step, scheduled=scheduled)
+            best_step = self._early_stopping.best_step if self._early_stopping else None
+            checkpoints.rotate(checkpoints_dir, step, self.args.save_total_limit, best_step)
+
+        distributed.from_main(write)
 
 
 def _make_accelerator(model: Any, args: TrainingArguments) -> Accelerator:

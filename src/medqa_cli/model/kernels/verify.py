@@ -83,8 +83,9 @@ def settle_way(model: Any, name: str, dtype: torch.dtype, *, trains: bool, fuses
             fastest = proof.fastest_way(limit)
         ways = distributed.all_gather(fastest)
         reasons |= dict.fromkeys(reason for way in ways for reason in way.reasons)
-        limit = _in_common(ways)
         # Ranks may differ in their GPUs. What they have in common is proven in the next round.
+        fused = tuple(kind for kind in ways[0].fused if all(kind in way.fused for way in ways))
+        limit = Way(all(way.packed for way in ways), all(way.in_chunks for way in ways), fused)
         if all(replace(way, reasons=()) == limit for way in ways):
             break
     way = replace(limit, reasons=tuple(reasons))
@@ -109,12 +110,6 @@ def use_way(model: Any, way: Way) -> None:
 
 def _causal_lm(model: Any) -> Any:
     return model.get_base_model() if hasattr(model, "peft_config") else model
-
-
-def _in_common(ways: Sequence[Way]) -> Way:
-    """Return the way that is no faster than any of these in any respect."""
-    fused = tuple(kind for kind in ways[0].fused if all(kind in way.fused for way in ways))
-    return Way(all(way.packed for way in ways), all(way.in_chunks for way in ways), fused)
 
 
 def _ways(limit: Way) -> Iterator[Way]:
