@@ -81,7 +81,7 @@ def parse() -> argparse.Namespace:
     parser.add_argument("--max-length", type=int, default=512, help="longest example in tokens")
     parser.add_argument("--shape", choices=["smollm2-135m", "llama2-7b"], default="smollm2-135m")
     parser.add_argument("--sides", default=",".join(SIDES), help="comma-separated; medqa must be among them")
-    parser.add_argument("--max-tokens-per-forward", type=int, help="medqa: tokens in one forward; default: auto")
+    parser.add_argument("--max-tokens-per-forward", type=int, help="medqa: tokens in one forward pass; default: auto")
     add_json_option(parser)
     parser.add_argument("--side", choices=SIDES, help=argparse.SUPPRESS)
     return parser.parse_args()

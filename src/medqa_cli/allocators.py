@@ -6,8 +6,8 @@ not fit together again as well as they might (up to 2.5 times a step's own memor
 docs/experiments.md, 2026-11-24 and 2026-11-28), so that where memory is short they are given back after all, which
 costs a fifth of the speed. ``MEDQA_KEEP_FREED_MEMORY`` = 1 or 0 decides instead. Does nothing elsewhere than on glibc.
 
-PyTorch's own allocator for NVIDIA GPUs cuts blocks out of segments that cannot grow: with forwards of changing lengths
-memory lies idle between them. Segments that can be extended leave less of it.
+PyTorch's own allocator for NVIDIA GPUs cuts blocks out of segments that cannot grow: with forward passes of changing
+lengths memory lies idle between them. Segments that can be extended leave less of it.
 
 oneDNN, which computes bfloat16 products, compiles a kernel for each shape that it meets and keeps 1,024 of them.
 Forwards of changing lengths fill that with 0.8 GB; 300 hold what a step meets, at the same speed.

@@ -181,7 +181,7 @@ def test_converting_over_another_source(workspace: Path, medqa: Medqa) -> None:
 
 def test_training_over_a_training(trained: Path, medqa: Medqa) -> None:
     before = (trained / "run" / "adapter" / "adapter_model.safetensors").read_bytes()
-    fails(medqa("train"), 2, "run already holds a training", "--resume", "--restart", "run_dir=")
+    fails(medqa("train"), 2, "run already holds a training run", "--resume", "--restart", "run_dir=")
     assert (trained / "run" / "adapter" / "adapter_model.safetensors").read_bytes() == before
 
 
@@ -318,7 +318,7 @@ def test_a_training_whose_memory_cannot_be_predicted_runs(
     monkeypatch.setattr("medqa_cli.model.memory_profile.answer_token_losses", needs_numbers)
     outcome = medqa("train", "--set", "run_dir=new")
     assert outcome.code == 0, outcome.err
-    assert "the size of a forward is the fastest, whether it fits or not" in outcome.err
+    assert "the size of a forward pass is the fastest, whether it fits or not" in outcome.err
     assert re.search(r"peak memory +\d", outcome.out)
     assert json.loads(Path("new/train.json").read_text())["predicted_peak_memory_bytes"] is None
 

@@ -103,7 +103,7 @@ def any_original(monkeypatch: pytest.MonkeyPatch) -> None:
 
 @pytest.fixture
 def trained(trained_once: dict[str, Path], tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
-    """The current folder after ``convert`` and a training beside NF4 weights; a copy that a test may damage."""
+    """The current folder after ``convert`` and a training run beside NF4 weights; a copy that a test may damage."""
     return enter(trained_once["nf4"], tmp_path, monkeypatch)
 
 
@@ -567,7 +567,7 @@ def test_a_base_stored_in_another_type_without_a_record_of_the_training(trained:
         path.unlink()
     model.save_pretrained("base")
     auto = ("--set", "model.compute_dtype=auto")
-    warning = "the base is stored as F32: 4-bit weights are made as a training in "
+    warning = "the base is stored as F32: 4-bit weights are made as a training run in "
     assert warning not in medqa("merge", "--json", *auto).err
     path = Path("run/environment.json")
     recorded = json.loads(path.read_text())

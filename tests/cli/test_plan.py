@@ -111,8 +111,16 @@ def test_the_prediction_stands_beside_the_measured_peak(converted: Path, medqa: 
 @pytest.mark.parametrize(
     ("target", "optim", "said"),
     [
-        (Target("cpu", 1 << 40, 1 << 20, 0), "adamw_torch", "warning: this training will probably run out of memory"),
-        (Target("cuda", 8 << 30, 1 << 20, 0), "paged_adamw_32bit", "warning: this training will probably run out of"),
+        (
+            Target("cpu", 1 << 40, 1 << 20, 0),
+            "adamw_torch",
+            "warning: this training run will probably run out of memory",
+        ),
+        (
+            Target("cuda", 8 << 30, 1 << 20, 0),
+            "paged_adamw_32bit",
+            "warning: this training run will probably run out of",
+        ),
         (Target("cuda", 8 << 30, 8 << 30, 0), "paged_adamw_32bit", "and adamw_torch_fused computes the same steps"),
         (Target("cuda", 8 << 30, 8 << 30, 0), "paged_adamw_8bit", "and adamw_8bit computes the same steps faster"),
         (Target("cuda", 8 << 30, 8 << 30, 0), "adamw_torch_fused", ""),

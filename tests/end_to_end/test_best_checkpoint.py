@@ -1,4 +1,4 @@
-"""Which step's adapter a training leaves, by its validation losses, and that it says so."""
+"""Which step's adapter a training run leaves, by its validation losses, and that it says so."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""An interrupted and resumed training ends with the same bytes as an uninterrupted one."""
+"""An interrupted and resumed training run ends with the same bytes as an uninterrupted one."""
 
 from __future__ import annotations
 

@@ -23,7 +23,7 @@ MODULES = ["bitsandbytes", "peft", "medqa_cli.data.convert", "medqa_cli.training
 
 
 def reached(log: Path, step: int) -> bool:
-    """Tell whether a training has logged ``step`` or a later one."""
+    """Tell whether a training run has logged ``step`` or a later one."""
     text = log.read_text(encoding="utf-8") if log.is_file() else ""
     return any(int(found) >= step for found in re.findall(r'"step": (\d+)', text))
 

@@ -361,13 +361,13 @@ def _plain_losses(model: Any, ids: list[int]) -> Any:
 PAGE_HEAD = """# Architectures
 
 Every type that Transformers {transformers} knows as a causal language model, tried tiny and with random weights: the
-losses and gradients of three examples, as medqa computes them, against Transformers' own forward of one at a time.
+losses and gradients of three examples, as medqa computes them, against Transformers' own forward pass of one at a time.
 They agree within 1e-5 (of the loss, where it is above 1 nat) for each type that is not refused.
 
 The table says what came of the type; what counts for a model is that medqa **tries the loaded model itself** before it
 is trained, scored, or compared after a merge, with two short examples, forward and (where it is trained) backward:
 
-- *packed*: several examples end to end in one forward, without padding.
+- *packed*: several examples end to end in one forward pass, without padding.
 - *one at a time*: the model's own attention, one example a forward. As right, and slower. medqa says so once, and
   `environment.json` records it under `forwards`.
 - *refused*: exit code 2, with the reason.

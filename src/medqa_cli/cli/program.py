@@ -25,8 +25,8 @@ from medqa_cli.streams import prepare_streams
 
 _MORE_ROOM = (
     "close what else uses the memory, or lower train.max_tokens_per_forward, model.max_length, eval.batch_size or "
-    "generate.batch_size, or take a smaller base; medqa train --plan reports what a training takes, --resume continues "
-    "from its last checkpoint"
+    "generate.batch_size, or take a smaller base; medqa train --plan reports what a training run takes, --resume "
+    "continues from its last checkpoint"
 )
 # How CUDA and ROCm, their libraries (cuBLAS, cuDNN, hipBLAS, ...), PyTorch's CPU allocator on each system, and the
 # system itself report it.

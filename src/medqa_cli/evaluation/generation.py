@@ -36,7 +36,7 @@ def each_model(names: Sequence[str], run: RunFolder, config: Config, *, packed: 
         names: adapter, base or merged.
         run: the folder of the run.
         config: how they are loaded.
-        packed: for likelihoods (padding-free forwards) rather than for generation.
+        packed: for likelihoods (padding-free forward passes) rather than for generation.
 
     Raises:
         InputError: a model is not there.

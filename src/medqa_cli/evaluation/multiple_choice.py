@@ -3,7 +3,7 @@
 The prompts are those of lm-evaluation-harness 0.4.13 (tasks pubmedqa, medmcqa, medqa_4options), zero-shot and without
 a chat template, which is its default. The choice with the largest summed log-likelihood of " choice" counts. Tokens are
 cut as the harness cuts them (``lm_eval/api/model.py``, ``_encode_pair``): the continuation is what the whole text has
-beyond the tokens of the prompt alone. If all continuations are single tokens, one forward scores them all.
+beyond the tokens of the prompt alone. If all continuations are single tokens, one forward pass scores them all.
 """
 
 from __future__ import annotations

@@ -125,7 +125,7 @@ def plan_merge(inputs: MergeInputs) -> MergePlan:
         # Weights are cast to the compute type before they are quantized, which changes those not stored as bfloat16.
         if stored != {"BF16"} and not inputs.is_dtype_known:
             console.note(
-                f"the base is stored as {', '.join(sorted(stored))}: 4-bit weights are made as a training in "
+                f"the base is stored as {', '.join(sorted(stored))}: 4-bit weights are made as a training run in "
                 f"{inputs.options['compute_dtype']} makes them; if it ran in another type, set model.compute_dtype to "
                 "that"
             )

@@ -1,7 +1,7 @@
 """A model that reads its weights while it computes: each layer a few rows at a time, in float32.
 
 A small machine can compare a large merged model this way, from the written files. It suits a few large batches, not
-single questions: every forward reads all weights.
+single questions: every forward pass reads all weights.
 """
 
 from __future__ import annotations
@@ -48,7 +48,8 @@ def streamed_model(config_dir: Path, source: WeightSource, device: torch.device,
         untied: output layer and embedding do not share weights, whatever the config says.
 
     Returns:
-        The model in eval mode, for padding-free forwards in float32 where its architecture takes them (``verify``).
+        The model in eval mode, for padding-free forward passes in float32 where its architecture takes them
+        (``verify``).
 
     Raises:
         NotStreamable: a parameter is not a tensor of the files.

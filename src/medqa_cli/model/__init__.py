@@ -1,1 +1,1 @@
-"""Base models and adapters: finding, loading, quantizing, padding-free forwards, answer likelihood."""
+"""Base models and adapters: finding, loading, quantizing, padding-free forward passes, answer likelihood."""

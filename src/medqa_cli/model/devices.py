@@ -288,7 +288,7 @@ def peak_memory_bytes(device: torch.device) -> int:
 
 
 def free_unused_memory(device: torch.device) -> None:
-    """Free models that nothing names any more: forwards that were put into a model refer to it in a circle."""
+    """Free models that nothing names any more: forward methods that were put into a model refer to it in a circle."""
     gc.collect()
     if device.type == "cuda":
         torch.cuda.empty_cache()

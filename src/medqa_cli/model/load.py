@@ -70,7 +70,7 @@ def load_model(
         run: the run.
         config: quantization and number type, as ``quantized_how`` says.
         prompt: how a model is asked that has no prompt contract beside it.
-        packed: for likelihoods (padding-free forwards) rather than for generation.
+        packed: for likelihoods (padding-free forward passes) rather than for generation.
         batches: for generation of many answers at once.
 
     Raises:
@@ -193,8 +193,8 @@ def load_base(
         config: precision of the weights.
         device: where it goes.
         dtype: type of the unquantized tensors and of the matrix products.
-        packed: for padding-free forwards (training, likelihoods) rather than for generation, of several examples at
-            once where the architecture takes that; whether its numbers are right then is to be proven (``verify``).
+        packed: for padding-free forward passes (training, likelihoods) rather than for generation, of several examples
+            at once where the architecture takes that; whether its numbers are right then is to be proven (``verify``).
         batches: for generation, of many answers at once.
         sharded: leave it in host memory, in a form that FSDP can divide among devices, which takes each layer
             from there.

@@ -85,7 +85,7 @@ def refuse_dora_on_int8_cpu(model: Any, use_dora: bool) -> None:
     Raises:
         InputError: they are.
     """
-    # PEFT 0.21 (dequantize_module_weight) drops the constants of int8 weights there: the second forward fails.
+    # PEFT 0.21 (dequantize_module_weight) drops the constants of int8 weights there: the second forward pass fails.
     if use_dora and getattr(model, "is_loaded_in_8bit", False) and model.device.type == "cpu":
         raise InputError(
             "lora.use_dora with model.quantization int8 works on a GPU only", "set model.quantization to nf4 or none"

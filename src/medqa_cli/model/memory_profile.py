@@ -47,8 +47,8 @@ class StepMemory:
     """The memory of one optimizer step, in bytes, and the parameters.
 
     ``base_bytes``: frozen weights with their quantization constants; ``adapter_bytes``: trained weights;
-    ``gradient_bytes``: their gradients; ``activation_bytes``: what the largest forward keeps for its backward pass;
-    ``logit_bytes``: logits of answer tokens, as many as live at a time; ``working_bytes``: what else lives at the
+    ``gradient_bytes``: their gradients; ``activation_bytes``: what the largest forward pass keeps for its backward
+    pass; ``logit_bytes``: logits of answer tokens, as many as live at a time; ``working_bytes``: what else lives at the
     peak (dequantized weights, gradients of activations). ``num_trainable`` and ``num_parameters`` count parameters,
     quantized ones as they were before; ``num_in_small_tensors``: trained ones in tensors of less than 100,000.
     ``working_bytes`` is below zero where the adapter's gradients do not all live at the peak.
@@ -95,7 +95,7 @@ class ShapeModel:
 
     @property
     def examples_at_once(self) -> int | None:
-        """How many examples a forward may hold (None: no limit), as far as the steps that were run have shown."""
+        """How many examples a forward pass may hold (None: no limit), as far as the steps that were run have shown."""
         return examples_at_once(self._models[0].causal_lm)
 
     def step_memory(
@@ -185,7 +185,7 @@ class _OneDepth:
 
 @contextmanager
 def _as_on(device_type: str, dtype: torch.dtype, has_flash: bool) -> Iterator[None]:
-    """Compute on the CPU as a training on the device does: its chunks, attention, and types of the products."""
+    """Compute on the CPU as a training run on the device does: its chunks, attention, and types of the products."""
     is_autocast = dtype != torch.float32
     with (
         chunks_as_on(device_type),
@@ -215,7 +215,7 @@ def _with_layers(hf_config: Any, count: int) -> Any:
 def _unknown_where_it_fails() -> Iterator[None]:
     """Convert errors from data-dependent layers to UnknownMemoryError.
 
-    A prediction that fails must not stop a training. The error names the exception and carries it. PyTorch's log of
+    A prediction that fails must not stop a training run. The error names the exception and carries it. PyTorch's log of
     the same exception, with its stack, is not the user's.
     """
     muted_before = logging.root.manager.disable

@@ -94,9 +94,9 @@ def refuse_rows_dequantized_wrongly(model: torch.nn.Module, name: str) -> None:
 def keep_weights_differentiable(model: torch.nn.Module) -> None:
     """Stop bitsandbytes from repacking 4-bit weights on CPUs with AVX512-BF16.
 
-    In 0.50 one forward in eval mode repacks the weights for good: later training forwards then have no gradient
-    (``matmul_4bit`` takes a kernel without a backward) and the constants are rounded to bfloat16, so that validation
-    would score other weights than training sees. See docs/footguns.md.
+    In 0.50 one forward pass in eval mode repacks the weights for good: later training forward passes then have no
+    gradient (``matmul_4bit`` takes a kernel without a backward) and the constants are rounded to bfloat16, so that
+    validation would score other weights than training sees. See docs/footguns.md.
     """
     import bitsandbytes as bnb
 
@@ -219,7 +219,7 @@ def give_empty_weights(base: Any, config: ModelConfig, dtype: torch.dtype) -> No
         elif isinstance(module, bnb.nn.Linear8bitLt):
             values = torch.empty(module.out_features, module.in_features, dtype=torch.int8)
             weight: Any = torch.nn.Parameter(values, requires_grad=False)
-            weight.CB = weight.SCB = None  # as after the first forward, which hands them to the layer's state
+            weight.CB = weight.SCB = None  # as after the first forward pass, which hands them to the layer's state
             module.weight = weight
             module.state.CB, module.state.SCB = values, torch.empty(module.out_features)
 

@@ -36,8 +36,8 @@ _TEXT_MARKERS = (
     "\nQuestion:",
     "\nAnswer:",
 )
-# Today's date for a template that prints it: fixed, so that a training gives the same model on any day, and a resumed
-# one has the same prompts. Meta's templates default to it.
+# Today's date for a template that prints it: fixed, so that a training run gives the same model on any day, and a
+# resumed one has the same prompts. Meta's templates default to it.
 PINNED_DATE = date(2024, 7, 26)
 
 _DATE_CALL = re.compile(r"strftime_now\(\s*(?P<quote>['\"])(?P<format>[ !#-&(-~]{0,200})(?P=quote)\s*\)")

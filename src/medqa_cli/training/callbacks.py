@@ -32,7 +32,7 @@ _EVALUATIONS_OF_A_RISE = 2
 
 
 class Throughput:
-    """Measures a training: seconds and tokens of its steps, seconds of its evaluations."""
+    """Measures a training run: seconds and tokens of its steps, seconds of its evaluations."""
 
     def __init__(self) -> None:
         self.seconds_in_steps = 0.0

@@ -1,4 +1,4 @@
-"""Estimates the memory of a training before any weight is loaded: by part, and how many tokens a forward may hold."""
+"""Estimates the memory of a training run before any weight is loaded, and how many tokens a forward pass may hold."""
 
 from __future__ import annotations
 
@@ -35,8 +35,9 @@ _STATE_BYTES = (
 # What libraries take on a CPU once they compute, beside the tensors: 75 to 115 MiB (docs/experiments.md, 2026-11-24,
 # less the frozen weights that the prediction counted twice then).
 _COMPUTING_BYTES = 100 << 20
-# More tokens in one forward are not faster: matrix products are at full speed, dequantization is spread thin enough.
-# Where products are fast (bfloat16 on a CPU with AMX), that takes more of them (docs/experiments.md, 2026-11-28).
+# More tokens in one forward pass are not faster: matrix products are at full speed, dequantization is spread thin
+# enough. Where products are fast (bfloat16 on a CPU with AMX), that takes more of them (docs/experiments.md,
+# 2026-11-28).
 ENOUGH_TOKENS = {("cpu", torch.float32): 768, ("cpu", torch.bfloat16): 2048, ("cuda", None): 16_384}
 # The rest is for logits, gradients, other programs and what the estimate does not know.
 SHARE_OF_FREE_MEMORY = 0.5
@@ -67,7 +68,7 @@ class Target:
 
     @property
     def available_bytes(self) -> int:
-        """Return how much of the device's memory a training may take, measured as its peak is."""
+        """Return how much of the device's memory a training run may take, measured as its peak is."""
         if self.device_type != "cuda":
             return self.free_bytes
         return round(self.free_bytes * (1 - CUDA_UNSEEN_SHARE)) - CUDA_OVERHEAD_BYTES
@@ -87,7 +88,7 @@ def device_at_hand(device: torch.device) -> Target:
 
 @dataclass(frozen=True)
 class ForwardLimits:
-    """How many tokens a forward may hold, and whether activations are recomputed."""
+    """How many tokens a forward pass may hold, and whether activations are recomputed."""
 
     max_tokens: int
     recomputed: bool
@@ -95,7 +96,7 @@ class ForwardLimits:
 
 @dataclass(frozen=True)
 class MemoryEstimate:
-    """The memory of a training at its peak.
+    """The memory of a training run at its peak.
 
     ``paged_bytes``: part of the optimizer's state that may move to the host's memory; ``keeps_freed_memory``: there is
     so much of it that freed blocks stay with the process: up to ``most_idle_bytes`` more are resident than are in use.
@@ -149,7 +150,7 @@ class MemoryEstimator:
         self._shapes: dict[tuple[ModelConfig, LoraConfig], ShapeModel] = {}
 
     def predict(self, config: Config) -> MemoryEstimate:
-        """Return the memory that a training with this config takes.
+        """Return the memory that a training run with this config takes.
 
         Raises:
             InputError: a target module of the adapter does not exist.
@@ -224,7 +225,7 @@ class MemoryEstimator:
         )
 
     def _limits(self, config: Config, shape: ShapeModel, examples: Sequence[Example]) -> ForwardLimits:
-        """Fit a forward into the memory that weights and optimizer leave free."""
+        """Fit a forward pass into the memory that weights and optimizer leave free."""
         device_type, max_length = self.target.device_type, config.model.max_length
         probe = [max(examples, key=lambda example: len(example.input_ids))]
         tokens = len(probe[0].input_ids)
@@ -265,13 +266,13 @@ def estimate_here(
     try:
         estimate = MemoryEstimator(hf_config, examples, dtype, target).predict_on_all_ranks(config)
     except UnknownMemoryError as error:
-        console.note(f"{error.message}; the size of a forward is the fastest, whether it fits or not")
+        console.note(f"{error.message}; the size of a forward pass is the fastest, whether it fits or not")
         return None
     if distributed.is_sharded():  # FSDP's own buffers are not part of the estimate
         return estimate
     if not fits(estimate, target):
         console.warn(
-            f"this training will probably run out of memory: it takes {gib(estimate.peak_bytes)} at its peak, and "
+            f"this training run will probably run out of memory: it takes {gib(estimate.peak_bytes)} at its peak, and "
             f"{gib(target.available_bytes)} are available; `medqa train --plan` says which settings make it fit"
         )
     elif target.device_type == "cuda" and (instead := unpaged(config.train.optim)) is not None:
@@ -283,7 +284,7 @@ def estimate_here(
 
 
 def forward_limits(model: ModelConfig, train: TrainConfig, device: torch.device, dtype: torch.dtype) -> ForwardLimits:
-    """Return the limits where memory is not known: the fastest forward, activations recomputed on a GPU."""
+    """Return the limits where memory is not known: the fastest forward pass, activations recomputed on a GPU."""
     fastest = max(model.max_length, enough_tokens(device.type, dtype))
     max_tokens = fastest if train.max_tokens_per_forward == "auto" else train.max_tokens_per_forward
     return ForwardLimits(max_tokens, uses_checkpointing(train, device))
@@ -294,14 +295,14 @@ def _state_bytes(optimizer: str) -> float:
 
 
 def tokens_that_fit(bytes_per_token: float, free_bytes: int) -> int:
-    """Return how many tokens of a forward the free memory holds, with a margin."""
+    """Return how many tokens of a forward pass the free memory holds, with a margin."""
     return int(max(0, free_bytes) * SHARE_OF_FREE_MEMORY / max(1.0, bytes_per_token))
 
 
 def tokens_per_forward(
     bytes_per_token: float, free_bytes: int, device_type: str, dtype: torch.dtype, max_length: int
 ) -> int:
-    """Return the limit on a forward's tokens: enough to be fast, no more than fit, at least one longest example."""
+    """Return the limit on the tokens of a forward pass: enough to be fast, no more than fit, one example at least."""
     return max(max_length, min(enough_tokens(device_type, dtype), tokens_that_fit(bytes_per_token, free_bytes)))
 
 

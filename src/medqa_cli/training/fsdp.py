@@ -45,7 +45,7 @@ _LAUNCHERS_WISHES = {
     ),
     "ACCELERATE_DYNAMO_BACKEND": (
         ("no",),
-        "dynamo_backend, which compiles the model; medqa's forwards have ever new lengths and are not compiled",
+        "dynamo_backend, which compiles the model; medqa's forward passes have ever new lengths and are not compiled",
         "set dynamo_backend to NO there, or start with: accelerate launch --dynamo_backend no",
     ),
 }

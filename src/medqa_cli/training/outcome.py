@@ -98,7 +98,7 @@ def adapter_checkpoint(run: RunFolder, outcome: Outcome, patience: int | None) -
 
 
 def error_of(outcome: Outcome, run: RunFolder, data_dir: Path) -> MedqaError | None:
-    """Return what to tell the user of a training that did not complete; None: it did."""
+    """Return what to tell the user of a training run that did not complete; None: it did."""
     if outcome.status == "completed":
         return None
     newest = newest_step(run, outcome.global_step)

@@ -44,7 +44,7 @@ _PARTS = {
 
 
 def plan(config: Config, *, gpu_memory_gb: float | None, probe: bool) -> dict[str, Any]:
-    """Predict a training.
+    """Predict a training run.
 
     Args:
         config: of the training.
@@ -110,7 +110,7 @@ def _memory(estimate: MemoryEstimate, target: Target) -> dict[str, Any]:
 
 
 def advise(estimator: MemoryEstimator, config: Config, estimate: MemoryEstimate) -> list[dict[str, Any]]:
-    """Return the changes that make a training fit, the cheapest first, each on top of those before it.
+    """Return the changes that make a training run fit, the cheapest first, each on top of those before it.
 
     The last one fits, unless none does.
 
@@ -197,7 +197,7 @@ def show(plan: dict[str, Any]) -> None:
             ["tokens per epoch", f"{plan['tokens_per_epoch']:,}"],
             ["optimizer steps", f"{plan['optimizer_steps']:,}"],
             ["tokens in all", f"{plan['train_tokens']:,}"],
-            [f"largest forward, activations {checkpointing}", f"{plan['largest_forward_tokens']:,} tokens"],
+            [f"largest forward pass, activations {checkpointing}", f"{plan['largest_forward_tokens']:,} tokens"],
         ],
     )
     rows = [[_PARTS[part], gib(size)] for part, size in plan["memory_bytes"].items()]

@@ -1,4 +1,4 @@
-"""Going on from an earlier training of a run's folder, or starting over: which checkpoint, and whether it fits."""
+"""Going on from an earlier training run of a run's folder, or starting over: which checkpoint, and whether it fits."""
 
 from __future__ import annotations
 
@@ -38,7 +38,7 @@ def find_checkpoint(run: RunFolder, *, resume: bool, restart: bool) -> Path | No
     """Return the checkpoint to go on from; None for a fresh start. Changes nothing.
 
     Raises:
-        InputError: there is nothing to resume, or the folder already holds a training.
+        InputError: there is nothing to resume, or the folder already holds a training run.
     """
     if restart:
         return None
@@ -49,7 +49,7 @@ def find_checkpoint(run: RunFolder, *, resume: bool, restart: bool) -> Path | No
         )
     if not resume and (checkpoint is not None or run.adapter_dir.exists()):
         raise InputError(
-            f"{run.path} already holds a training",
+            f"{run.path} already holds a training run",
             "go on with --resume, start over with --restart, or choose another folder: --set run_dir=...",
         )
     return checkpoint
@@ -110,7 +110,7 @@ def checkpoint_to_go_on_from(
     """Let rank 0 choose a checkpoint that fits; None for a fresh start.
 
     Raises:
-        InputError: there is none to resume, it does not fit, another host does not see it, or an earlier training
+        InputError: there is none to resume, it does not fit, another host does not see it, or an earlier training run
             stands in the way.
     """
 
@@ -139,7 +139,7 @@ def checkpoint_to_go_on_from(
 def prepare_run_folder(run: RunFolder, checkpoint: Path | None, *, restart: bool) -> None:
     """Make the folder and clear away what a killed run left half done.
 
-    ``restart`` deletes the earlier training and all that was made from its adapter.
+    ``restart`` deletes the earlier training run and all that was made from its adapter.
 
     Raises:
         InputError: the folder cannot be written.
@@ -167,7 +167,7 @@ def prepare_run_folder(run: RunFolder, checkpoint: Path | None, *, restart: bool
 
 
 def lock(run: RunFolder) -> int | None:
-    """Keep other trainings out of a run's folder until this process ends or the descriptor is closed.
+    """Keep other training runs out of a run's folder until this process ends or the descriptor is closed.
 
     Returns:
         the descriptor that holds the lock; None where the system has no such locks.
@@ -198,7 +198,7 @@ def lock(run: RunFolder) -> int | None:
 
 
 def warn_if_disk_is_small(run: RunFolder, config: TrainConfig, num_steps: int, num_trained: int) -> None:
-    """Say before a training, not after hours of it, that its checkpoints may not find room.
+    """Say before a training run, not after hours of it, that its checkpoints may not find room.
 
     Args:
         run: where they go.

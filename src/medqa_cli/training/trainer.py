@@ -36,7 +36,7 @@ class MedqaTrainer:
     """Trains a PEFT model on lists of ``Example``.
 
     An optimizer step takes per_device_train_batch_size x gradient_accumulation_steps examples per rank. Each rank
-    regroups its share of them into forwards of at most ``max_tokens_per_forward`` tokens (the same on all ranks).
+    regroups its share of them into forward passes of at most ``max_tokens_per_forward`` tokens (the same on all ranks).
 
     Args:
         model: the PEFT model.
@@ -320,12 +320,12 @@ class MedqaTrainer:
         """
         num_ranks = self.args.world_size
         examples = self.validation[self.args.process_index :: num_ranks]
-        # FSDP gathers weights in every forward: ranks with an example less score one that does not count.
+        # FSDP gathers weights in every forward pass: ranks with an example less score one that does not count.
         fill = self.validation[: -(-len(self.validation) // num_ranks) - len(examples)]
         size = packing.examples_at_once(self.model, self.args.per_device_eval_batch_size) or 1
         max_tokens: int | None = self._max_tokens_per_forward
         if self._is_sharded:
-            # As many forwards on each rank, however long its examples are.
+            # As many forward passes on each rank, however long its examples are.
             longest = max(len(example.input_ids) for example in self.validation)
             size, max_tokens = max(1, min(size, self._max_tokens_per_forward // longest)), None
         scores = packing.score_answers(

@@ -136,7 +136,7 @@ def test_finished_rows_leave_the_batch(answerer: LoadedModel, monkeypatch: pytes
     assert sizes[0] == len(QUESTIONS)
     assert sizes == sorted(sizes, reverse=True)
     assert sizes[-1] < len(QUESTIONS)
-    # A row is in a forward for each token that it took.
+    # A row is in a forward pass for each token that it took.
     assert sum(sizes) == sum(len(state.ids) + (state.finish_reason == "stop") for state in states)
 
 

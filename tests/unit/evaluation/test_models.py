@@ -49,7 +49,7 @@ def test_two_are_never_in_memory_at_once(
 
     monkeypatch.setattr(generation, "load_model", load)
     monkeypatch.setattr(generation, "load_base", loader.make)
-    monkeypatch.setattr(generation, "settle_way", lambda *_, **__: None)  # a linear layer has no packed forward
+    monkeypatch.setattr(generation, "settle_way", lambda *_, **__: None)  # a linear layer has no packed forward pass
     names = []
     for loaded in each_model(("adapter", "base", "merged"), RunFolder(tmp_path), Config(), packed=True):
         assert loaded.model is not None

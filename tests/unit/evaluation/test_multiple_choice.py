@@ -150,7 +150,7 @@ def test_ties_go_to_the_first_choice() -> None:
 def test_log_likelihoods_are_those_of_the_harness(
     choices: tuple[str, ...], tiny_model_dir: Path, chatml_tokenizer: Any, tmp_path: Path
 ) -> None:
-    """Against whole logits of one text at a time; single tokens (one forward serves all) and longer continuations."""
+    """Against whole logits of one text at a time; single tokens (one forward pass for all) and longer continuations."""
     from transformers import AutoModelForCausalLM
 
     from medqa_cli.config.schema import ModelConfig, PromptConfig

@@ -68,7 +68,7 @@ def test_the_saved_chat_template_gives_the_trained_ids_on_another_day(
             return cls(2031, 5, 6)
 
     monkeypatch.setattr(chat_template_utils, "datetime", Tomorrow)
-    # Of the other tools, of a training that goes on, and of one that starts from the saved tokenizer.
+    # Of the other tools, of a training run that goes on, and of one that starts from the saved tokenizer.
     assert chat_prompt_ids(tokenizer, [{"role": "user", "content": "What is gout?"}]) == trained
     for again in (tokenizer_with(template), tokenizer):
         assert PromptEncoder(make_contract(config, again), again).encode_prompt("What is gout?") == trained

@@ -1,4 +1,4 @@
-"""What a training writes down, how fast it says it is, and when it stops."""
+"""What a training run writes down, how fast it says it is, and when it stops."""
 
 from __future__ import annotations
 

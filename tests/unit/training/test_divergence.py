@@ -1,4 +1,4 @@
-"""What stops a training, at which step, and what must not."""
+"""What stops a training run, at which step, and what must not."""
 
 from __future__ import annotations
 

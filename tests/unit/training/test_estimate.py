@@ -1,4 +1,4 @@
-"""The largest forward of a training, and what ranks with different GPUs agree on: the limits of the smallest."""
+"""The largest forward pass of a training run; ranks with different GPUs agree on the limits of the smallest."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""A training on a CPU is held to the freed memory that its plan allows it to keep."""
+"""A training run on a CPU is held to the freed memory that its plan allows it to keep."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""What the user is told of a training that did not complete, and which weights become the adapter."""
+"""What the user is told of a training run that did not complete, and which weights become the adapter."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""A training stops before a bad update, at the very step; and never leaves half a checkpoint."""
+"""A training run stops before a bad update, at the very step; and never leaves half a checkpoint."""
 
 from __future__ import annotations
 

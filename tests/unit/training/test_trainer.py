@@ -49,8 +49,8 @@ def run_steps(
 
 
 VARIANTS: dict[str, dict[str, Any]] = {
-    "one example per forward": {"max_tokens_per_forward": 1},
-    "all in one forward": {"max_tokens_per_forward": 10_000},
+    "one example per forward pass": {"max_tokens_per_forward": 1},
+    "all in one forward pass": {"max_tokens_per_forward": 10_000},
     "8 x 1 instead of 2 x 4": {"per_device_train_batch_size": 8, "gradient_accumulation_steps": 1},
     "activations recomputed": {"gradient_checkpointing": True},
 }

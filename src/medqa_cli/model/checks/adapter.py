@@ -229,7 +229,7 @@ def refuse_idle(idle: Sequence[str], num_layers: int, adapter_dir: Path, *, has_
     """
     if len(idle) == num_layers and not has_others:
         raise InputError(
-            f"the adapter in {adapter_dir} changes nothing: all its B matrices are zero, as before a training",
+            f"the adapter in {adapter_dir} changes nothing: all its B matrices are zero, as before a training run",
             "train it: medqa train; or ask and measure the base by itself: --model base",
         )
     if idle:

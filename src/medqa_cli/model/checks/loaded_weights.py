@@ -56,7 +56,7 @@ class LoadedWeights:
             narrow = "; float16 ends at 65,504: try model.compute_dtype: float32" * (model.dtype == torch.float16)
             raise InputError(
                 f"weights of {name} are not finite numbers (NaN or infinite): {grouped(broken)}",
-                f"{_AGAIN}; where a training or a conversion made it, that one failed{narrow}",
+                f"{_AGAIN}; where a training run or a conversion made it, that one failed{narrow}",
             )
         # Said where it looks like no part of the model, warned of where it does: a bias, one more layer.
         unused = sorted(info["unexpected_keys"])

@@ -28,7 +28,7 @@ from medqa_cli.model.kernels.cpu_attention import CpuAttention
 PACKED_ATTENTION = "medqa_packed"
 _FLASH_DTYPES = (torch.float16, torch.bfloat16)
 _MOST_FLASH_HEAD_DIM = 256
-# Keywords that models hand through their layers and that change nothing in the attention of a training.
+# Keywords that models hand through their layers and that change nothing in the attention of a training run.
 _WITHOUT_EFFECT = frozenset(
     ("position_ids", "cache_position", "use_cache", "output_attentions", "output_hidden_states", "output_router_logits")
 )
@@ -246,7 +246,7 @@ def _problem_of(kernel: VarlenAttention, device: torch.device, dtype: torch.dtyp
 
 
 def has_flash_attention(device: torch.device) -> bool:
-    """Tell whether a GPU computes 16-bit attention of all examples of a forward in one flash kernel."""
+    """Tell whether a GPU computes 16-bit attention of all examples of a forward pass in one flash kernel."""
     return torch.cuda.get_device_capability(device) >= (8, 0) and _varlen_kernel(device.type) is not None
 
 
@@ -307,7 +307,7 @@ def _flash_attn_kernel(*arguments: Any) -> torch.Tensor:
 def example_starts(lengths: tuple[int, ...], device: torch.device) -> torch.Tensor:
     """Return where each example begins, and the end of the last: ``(examples + 1,)`` int32.
 
-    All layers of a forward ask for the same one, so it is made once.
+    All layers of a forward pass ask for the same one, so it is made once.
     """
     return torch.tensor([0, *accumulate(lengths)], dtype=torch.int32, device=device)
 

@@ -100,7 +100,7 @@ def _one_at_a_time(
 
 
 def _rotate_differently(config: Any, example_lengths: tuple[int, ...]) -> bool:
-    """Tell whether rotary positions depend on the longest example of a forward, so that others would be wrong.
+    """Tell whether rotary positions depend on the longest example of a forward pass, so that others would be wrong.
 
     LongRoPE (Phi-3) and dynamic scaling change them beyond the length of the pretraining (Transformers,
     ``modeling_rope_utils.py``, ``dynamic_rope_update``).

@@ -1,4 +1,4 @@
-"""Causal attention within packed examples on a CPU: PyTorch's flash forward, a backward pass of our own."""
+"""Causal attention within packed examples on a CPU: PyTorch's flash forward pass, a backward pass of our own."""
 
 from __future__ import annotations
 

@@ -35,11 +35,11 @@ _LIGER_MARK = "medqa_uses_liger_kernels"
 
 
 def fuse_layers(model: torch.nn.Module, kinds: Collection[str] = KINDS) -> int:
-    """Replace the forwards of the layers that fit; return how many were replaced.
+    """Replace the forward methods of the layers that fit; return how many were replaced.
 
     Args:
         model: a PEFT model, already loaded and on its device.
-        kinds: those of ``KINDS`` that are wanted; layers of others get their own forwards back.
+        kinds: those of ``KINDS`` that are wanted; layers of others get their own forward methods back.
     """
     unfuse_layers(model)
     replaced = 0
@@ -52,7 +52,7 @@ def fuse_layers(model: torch.nn.Module, kinds: Collection[str] = KINDS) -> int:
 
 
 def unfuse_layers(model: torch.nn.Module) -> None:
-    """Give all layers their own forwards back."""
+    """Give all layers their own forward methods back."""
     for module in model.modules():
         plain: Any = vars(module).pop("plain_forward", None)
         if plain is not None:
@@ -189,7 +189,7 @@ _casts: dict[tuple[int, torch.dtype], torch.Tensor] | None = None
 def casting_once(wanted: bool = True) -> Iterator[None]:
     """Keep the trained weights' casts to the type of the products: they are needed in forward, recompute and backward.
 
-    For a step's forwards and backwards, between which no optimizer changes a weight.
+    For the forward and backward passes of a step, between which no optimizer changes a weight.
     """
     global _casts
     before, _casts = _casts, {} if wanted else None

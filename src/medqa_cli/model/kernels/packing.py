@@ -1,4 +1,4 @@
-"""Padding-free forwards: several examples in one row, none attending to another, logits for answer tokens only.
+"""Padding-free forward passes: several examples in one row, none attending to another, logits for answer tokens only.
 
 Training, validation, evaluation and the verification of a merge compute their losses here, so that they are the same
 numbers.
@@ -91,7 +91,7 @@ def answer_token_losses(model: Any, batch: PackedBatch) -> torch.Tensor:
 
 
 def examples_at_once(model: Any, wanted: int | None = None) -> int | None:
-    """Return how many examples a forward of this model may hold (None: no limit), no more than are ``wanted``.
+    """Return how many examples a forward pass of this model may hold (None: no limit), no more than are ``wanted``.
 
     One where it computes one at a time: more would only be kept in memory for the backward pass.
     """
@@ -155,10 +155,10 @@ def score_answers(
         batch_size: examples in one padding-free forward.
         device: where the model is.
         dtype: type of the matrix products.
-        max_tokens: tokens in one forward at most (a longer example goes alone); None: no limit.
+        max_tokens: tokens in one forward pass at most (a longer example goes alone); None: no limit.
         on_progress: called with the number of examples scored so far.
     """
-    # Examples of like length together: the longest forward decides the peak memory.
+    # Examples of like length together: the longest forward pass decides the peak memory.
     order = sorted(range(len(examples)), key=lambda i: len(examples[i].input_ids))
     scores: list[AnswerScore] = [AnswerScore(0.0, 0)] * len(examples)
     was_training = model.training

@@ -2,7 +2,7 @@
 
 The fast way lays several examples end to end, replaces layers by fused ones and takes losses from a chunk of logits at
 a time. An architecture's name does not say whether that is right: two short examples are computed in each way and by
-Transformers' own forward, and the fastest way that agrees is taken.
+Transformers' own forward pass, and the fastest way that agrees is taken.
 """
 
 from __future__ import annotations
@@ -33,7 +33,7 @@ _Numbers = dict[str, torch.Tensor]
 
 
 class _PlainForwardError(InputError):
-    """Transformers' own forward fails."""
+    """Transformers' own forward pass fails."""
 
 
 @dataclass(frozen=True)
@@ -294,7 +294,7 @@ class _Proof:
         return answer_token_losses(self._model, pack(self._examples, self._device))
 
     def _refuse_what_only_answers(self, way: Way) -> None:
-        """Refuse a model whose forward fails in training."""
+        """Refuse a model whose forward pass fails in training."""
         if not self._trains:
             return
         use_way(self._model, way)
@@ -376,8 +376,8 @@ def _reasons(
         tried = [problem for other, problem in problems.items() if other.packed]
         why = tried[-1].removeprefix(_ASKS_FOR) if packable else "its attention is computed by its own code only"
         reasons.append(
-            f"examples are computed one at a time, with the model's own attention, since several in one forward would "
-            f"come out wrong ({why}): right, and slower"
+            f"examples are computed one at a time, with the model's own attention, since several in one forward pass "
+            f"would come out wrong ({why}): right, and slower"
         )
     reasons += [
         f"{kind} layers keep their own code, {problem or 'which computes something else'}"

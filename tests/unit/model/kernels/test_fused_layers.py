@@ -155,7 +155,7 @@ def test_without_the_adapter_the_base_answers(tiny_model_dir: Path) -> None:
 
 
 def own_forwards(model: Any) -> Counter[str]:
-    """How often each fused layer fell back on its own forward in a step."""
+    """How often each fused layer fell back on its own forward pass in a step."""
     seen: Counter[str] = Counter()
 
     def counted(name: str, own: Any) -> Any:

@@ -1,4 +1,4 @@
-"""Padding-free forwards compute what one example at a time computes, losses and gradients."""
+"""Padding-free forward passes compute what one example at a time computes, losses and gradients."""
 
 from __future__ import annotations
 
