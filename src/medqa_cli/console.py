@@ -69,7 +69,7 @@ def json_line(data: Any, *, ascii_only: bool = False) -> str:
         ValueError: a number is not finite.
     """
     text = json.dumps(data, ensure_ascii=ascii_only, allow_nan=False)
-    return _UNESCAPED_BY_JSON.sub(lambda found: f"\\u{ord(found[0]):04x}", text) + "\n"
+    return _UNESCAPED_BY_JSON.sub(lambda match: f"\\u{ord(match[0]):04x}", text) + "\n"
 
 
 def mute() -> None:

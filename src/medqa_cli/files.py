@@ -257,13 +257,13 @@ def sweep(path: Path) -> None:
     left = re.compile(rf"\.{re.escape(path.name)}\.{_RANDOM}\.(tmp|old)")
     with contextlib.suppress(OSError):
         for entry in sorted(path.parent.iterdir()):
-            found = left.fullmatch(entry.name)
-            if found is None:
+            match = left.fullmatch(entry.name)
+            if match is None:
                 continue
             with held(entry) as is_ours:
                 if not is_ours:
                     continue
-                if found[1] == "old" and not os.path.lexists(path):
+                if match[1] == "old" and not os.path.lexists(path):
                     entry.rename(path)
                 else:
                     remove(entry)

@@ -7,13 +7,13 @@ programs that may run them.
 from __future__ import annotations
 
 import sys
+from functools import cache
 from typing import Any
 
 # In the path of a request, between slashes: owner/name, or name alone.
 _named: set[str] = set()
 # Where the hub redirected a request for a named repository to: renamed ones, and the servers that hold the files.
 _redirected: set[str] = set()
-_installed = False
 
 
 def name_repository(repository: str | None) -> None:
@@ -35,15 +35,12 @@ def forbid_kernels() -> None:
     sys.modules.setdefault("kernels", None)  # type: ignore[arg-type]  # None: "not to be imported"
 
 
+@cache
 def ask_only_what_is_named() -> None:
     """Stop all other requests of ``huggingface_hub`` in this process, as if the machine were offline for them.
 
     Transformers, PEFT and the hub's client all use it. Call this before any of them loads something.
     """
-    global _installed
-    if _installed:
-        return
-    _installed = True
     from huggingface_hub import get_session, set_client_factory
     from huggingface_hub.errors import OfflineModeIsEnabled
 

@@ -16,8 +16,7 @@ import pytest
 from helpers.chromium import Chromium, find_chromium
 from medqa_cli.config.schema import EvalConfig
 from medqa_cli.evaluation.metrics import METRICS
-from medqa_cli.evaluation.report import REPORT_NAME, write_all
-from medqa_cli.evaluation.results import ChoiceResults, make_results
+from medqa_cli.evaluation.results import REPORT_NAME, ChoiceResults, make_results, write_all
 from medqa_cli.evaluation.samples import Sample
 from medqa_cli.files import RunFolder
 

@@ -45,12 +45,12 @@ def evaluate(
     console.use_json(as_json)
     settings = app.load_for_run(config, overrides).config
     models = None if model is None else list(dict.fromkeys(name.strip() for name in model.split(",") if name.strip()))
-    from medqa_cli.evaluation import gate, report
+    from medqa_cli.evaluation import gate, report, results
 
     conditions = gate.parse_conditions(fail_on or ())
     if rescore:
         # By one rank, as no other file is written by several.
-        results = distributed.from_main(lambda: report.rescore(settings, models))
+        measured = distributed.from_main(lambda: results.rescore(settings, models))
     else:
         app.require_data(settings, config)
         # A model that is loaded here takes the run's adapter for its prompt.
@@ -62,8 +62,8 @@ def evaluate(
         models = ["adapter", "base"] if models is None else models
         sets = [choices.name for choices in settings.eval.multiple_choice]
         gate.require_measured(conditions, settings.eval.metric_names, sets, models)
-        results = worker.evaluate(settings, models, limit)
+        measured = worker.evaluate(settings, models, limit)
 
     run = app.run_folder(settings)
-    console.result(results, lambda: report.show(results, run.results_path, run.eval_dir / report.REPORT_NAME))
-    gate.check_gate(conditions, results)
+    console.result(measured, lambda: report.show(measured, run.results_path, run.eval_dir / results.REPORT_NAME))
+    gate.check_gate(conditions, measured)

@@ -45,7 +45,13 @@ R = TypeVar("R")
 def main() -> None:
     """Run the program. Errors that a user can act on become a message and an exit code; others are bugs and show."""
     prepare_streams()
-    _quiet_libraries()
+    # Before any library is imported, silence what it prints then and stop what it would fetch: bitsandbytes reports
+    # that an optional kernel package is absent (which does not matter), others print deprecations.
+    hub.forbid_kernels()
+    logging.getLogger("bitsandbytes").setLevel(logging.ERROR)
+    logging.getLogger("accelerate").setLevel(logging.ERROR)
+    warnings.filterwarnings("ignore", module=r"(transformers|peft|bitsandbytes|torch|accelerate)(\.|$)")
+    os.environ.setdefault("TRANSFORMERS_VERBOSITY", "error")
     # Help lists the commands in the order of their import: that in which a newcomer needs them.
     from medqa_cli.cli import convert, train, merge, ask, eval, config  # noqa: F401, I001
     from medqa_cli.cli.app import app
@@ -87,18 +93,6 @@ def _ended_like_ctrl_c() -> Iterator[None]:
         yield
     finally:
         signal.signal(signal.SIGTERM, before)
-
-
-def _quiet_libraries() -> None:
-    """Silence what libraries print on import, and stop what they would fetch; called before any of them is imported.
-
-    bitsandbytes reports that an optional kernel package is absent (which does not matter), others print deprecations.
-    """
-    hub.forbid_kernels()
-    logging.getLogger("bitsandbytes").setLevel(logging.ERROR)
-    logging.getLogger("accelerate").setLevel(logging.ERROR)
-    warnings.filterwarnings("ignore", module=r"(transformers|peft|bitsandbytes|torch|accelerate)(\.|$)")
-    os.environ.setdefault("TRANSFORMERS_VERBOSITY", "error")
 
 
 def ending_with_a_message(command: Callable[P, R]) -> Callable[P, R]:

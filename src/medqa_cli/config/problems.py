@@ -116,16 +116,16 @@ def _type_errors(document: Document) -> dict[KeyPath, list[dict[str, Any]]]:
     """Return pydantic's errors by the path of the value, those of all alternatives of a union together."""
     from pydantic import ValidationError
 
-    found: dict[KeyPath, list[dict[str, Any]]] = defaultdict(list)
+    by_path: dict[KeyPath, list[dict[str, Any]]] = defaultdict(list)
     try:
         # As JSON, since only there a strict pydantic takes mappings for dataclasses.
         adapter().validate_json(json.dumps(document.value), strict=True)
     except ValidationError as errors:
         for error in errors.errors(include_url=False, include_input=False):
-            found[_path_of(error, document.value)].append(dict(error))
+            by_path[_path_of(error, document.value)].append(dict(error))
     # An entry of a list is wrong, rather than that there is a list.
-    above = {path[:length] for path in found for length in range(len(path))}
-    return {path: errors for path, errors in found.items() if path not in above}
+    above = {path[:length] for path in by_path for length in range(len(path))}
+    return {path: errors for path, errors in by_path.items() if path not in above}
 
 
 def _path_of(error: Any, value: Any) -> KeyPath:
@@ -193,22 +193,22 @@ def _wrong_value(path: KeyPath, node: Node, errors: Sequence[dict[str, Any]]) ->
         node: of the value.
         errors: those of pydantic on it, one for each alternative of its type.
     """
-    found = {error["type"] for error in errors}
+    kinds = {error["type"] for error in errors}
     key = dotted(path)
     if path[0] in SECTIONS and len(path) == 1:
         return f"{key} is a section: it must hold keys such as {example_of(key)}:, got {shown(node)}"
     if isinstance(node, ScalarNode) and (reason := UNSUPPORTED.get(key, {}).get(node.value)):
         return f"{key} {node.value} {reason}; choose another"
-    if "missing" in found:
+    if "missing" in kinds:
         return f"{dotted(path[:-1])} lacks the key {path[-1]}"
-    if "finite_number" in found:
+    if "finite_number" in kinds:
         return f"{key} must be a finite number, got {shown(node)}"
-    if "string_pattern_mismatch" in found:
+    if "string_pattern_mismatch" in kinds:
         return f"{key} must not be empty" + ("; write null for no value" if key in KEYS and is_nullable(key) else "")
-    if "too_short" in found:
+    if "too_short" in kinds:
         return f"{key} must not be an empty list"
     schema = schema_at(path)
-    if _OUT_OF_RANGE & found:
+    if _OUT_OF_RANGE & kinds:
         return f"{key} must be {' or '.join([*words(schema), bounds_of(schema)])}, got {shown(node)}"
     return f"{key} must be {describe(schema)}, got {shown(node)}{_advice(node, schema)}"
 

@@ -129,21 +129,21 @@ class Document:
             entries = f"{MAX_LIST_ITEMS} entries, got {len(node.value)}"
             self._report(path, line, f"{dotted(path) or 'the file'} must hold at most {entries}")
             return None
-        found: list[Any] = []
+        items: list[Any] = []
         seen = set()
         for index, child in enumerate(node.value):
             at, line = (*path, index), line_of(child)
-            found.append(self.add(child, at, line))
+            items.append(self.add(child, at, line))
             if isinstance(child, ScalarNode):
                 if (child.tag, child.value) in seen:
                     self._report(
                         at, line, f"{dotted(at)} repeats {printable(child.value)}, which the list holds already"
                     )
                 seen.add((child.tag, child.value))
-        return found
+        return items
 
     def _mapping(self, node: MappingNode, path: KeyPath) -> dict[str, Any]:
-        found: dict[str, Any] = {}
+        values: dict[str, Any] = {}
         for key, child in node.value:
             line, at = line_of(key), (*path, str(key.value) if isinstance(key, ScalarNode) else "")
             if key.tag == MERGE:
@@ -152,16 +152,16 @@ class Document:
                 problem = f"a key must be text, got {shown(key)} in {dotted(path) or 'the top level'}"
             elif _unwritable(key.value):
                 problem = f"{dotted(at)} holds a character that no file can hold"
-            elif key.value in found:
+            elif key.value in values:
                 problem = f"{dotted(at)} is set twice (first on line {self.lines[at]})"
                 again = self.add(child, at, line)
-                if isinstance(again, dict) and isinstance(found[key.value], dict):
-                    found[key.value] = {**again, **found[key.value]}
+                if isinstance(again, dict) and isinstance(values[key.value], dict):
+                    values[key.value] = {**again, **values[key.value]}
             else:
-                found[key.value] = self.add(child, at, line)
+                values[key.value] = self.add(child, at, line)
                 continue
             self._report(at, line, problem)
-        return found
+        return values
 
     def _report(self, path: KeyPath, line: int, message: str) -> None:
         self.problems.setdefault((path, line), message)

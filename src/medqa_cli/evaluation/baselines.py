@@ -67,8 +67,8 @@ def baseline_answers(train: Sequence[QaRow], rows: Sequence[QaRow], seed: int) -
         same_kind[row.source, kind_of(row.question)].append((topic, row))
 
     def nearest(row: QaRow) -> QaRow:
-        found = index.search(all_words(row.question), 1)
-        return train[found[0][0] if found else 0]
+        hits = index.search(all_words(row.question), 1)
+        return train[hits[0][0] if hits else 0]
 
     def wrong_topic(row: QaRow, topic: str) -> QaRow:
         pool = same_kind.get((row.source, kind_of(row.question))) or list(zip(topics, train, strict=False))

@@ -160,7 +160,9 @@ def generate_answers(
             batch = asked[start : start + at_once]
             states = [answers[index] for index in batch]
             decode_batch(loaded.model, loaded.device, [part[index] for index in batch], states, greedy)
-        return [[encoder.decode_answer(own.ids), own.finish_reason or "length", len(own.ids)] for own in answers]
+        return [
+            [encoder.decode_answer(answer.ids), answer.finish_reason or "length", len(answer.ids)] for answer in answers
+        ]
 
     values = journal.map(
         f"answers/{loaded.name}/{size}", compute, prompts, size=size, title=f"answering with {loaded.name}", length=len

@@ -165,7 +165,7 @@ def _medqa(records: Mapping[str, Any], path: Path) -> list[ChoiceItem]:
 
 def _medqa_hub(records: Mapping[str, Any], path: Path) -> list[ChoiceItem]:
     def item(name: str, record: Mapping[str, Any]) -> ChoiceItem:
-        listed = "".join(f"{letter}. {record[f'ending{place}']}\n" for place, letter in enumerate(_LETTERS))
+        listed = "".join(f"{letter}. {record[f'ending{index}']}\n" for index, letter in enumerate(_LETTERS))
         prompt = f"Question: {record['sent1']}\n{listed}Answer:"
         return ChoiceItem(
             str(record.get("id", name)), record["sent1"], prompt, _LETTERS, _in_range(int(record["label"]))

@@ -199,31 +199,31 @@ class Calls:
             ) from error
 
     @contextlib.contextmanager
-    def watched(self, each: socket.socket, seconds: float, watch: _Watch) -> Iterator[None]:
+    def watched(self, sock: socket.socket, seconds: float, watch: _Watch) -> Iterator[None]:
         """Cut a socket after so many seconds, or when all calls are cut."""
 
         def end() -> None:
             watch.is_late = True
-            _cut(each)
+            _cut(sock)
 
         timer = threading.Timer(seconds, end)
         timer.daemon = True
         with self._lock:
-            self._sockets.add(each)
+            self._sockets.add(sock)
             if self._is_cut:
-                _cut(each)
+                _cut(sock)
         timer.start()
         try:
             yield
         finally:
             timer.cancel()
             with self._lock:
-                self._sockets.discard(each)
+                self._sockets.discard(sock)
 
 
-def _cut(each: socket.socket) -> None:
+def _cut(sock: socket.socket) -> None:
     with contextlib.suppress(OSError):  # it has ended
-        each.shutdown(socket.SHUT_RDWR)
+        sock.shutdown(socket.SHUT_RDWR)
 
 
 def _said(error: urllib.error.HTTPError) -> str:

@@ -1,25 +1,22 @@
-"""What an evaluation leaves: its files, which ``--rescore`` reads again, and the tables on the terminal."""
+"""The report on ``results.json``: in sentences, in tables on the terminal, and as ``report.html``.
+
+The page is one file without any network request, with intervals drawn and answers side by side. Its template writes
+everything out; the script in it only filters and sorts.
+"""
 
 from __future__ import annotations
 
-import itertools
+import difflib
 from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
-from medqa_cli import console
-from medqa_cli.config.schema import Config
-from medqa_cli.errors import InputError
-from medqa_cli.evaluation.html_report import make_page
-from medqa_cli.evaluation.metrics import STRIPPED, in_group, metric
-from medqa_cli.evaluation.results import baseline_sentences, make_results, power_sentences, verdict
-from medqa_cli.evaluation.samples import Sample, read_samples, write_samples
-from medqa_cli.files import RunFolder, atomic_file, read_json, write_json
+from markupsafe import Markup, escape
 
-SAMPLES_NAME = "samples.jsonl"
-FLOORS_NAME = "floors.jsonl"
-REPORT_NAME = "report.html"
-Samples = Mapping[str, Sequence[Sample]]  # by model or baseline
+from medqa_cli import console
+from medqa_cli.evaluation.metrics import STRIPPED, in_group, metric, repeats, rouge
+from medqa_cli.evaluation.samples import Sample
+from medqa_cli.resources import template_environment
 
 # Title of each group of metrics; a terminal that is too narrow for a table gets several.
 _TABLES = {
@@ -29,81 +26,49 @@ _TABLES = {
     "topic": "Topic",
     "behavior": "Behavior",
 }
+Row = tuple[str, Mapping[str, Any], str]  # label, figures by name, class of the page's row
 
 
-def write_all(run: RunFolder, samples: Samples, baselines: Samples, results: dict[str, Any]) -> None:
-    """Write the samples of models and baselines, the page and, last, ``results.json``."""
-    write_samples(run.eval_dir / SAMPLES_NAME, itertools.chain.from_iterable(samples.values()))
-    write_samples(run.eval_dir / FLOORS_NAME, itertools.chain.from_iterable(baselines.values()))
-    _write_figures(run, samples, results)
+def verdict(name: str, figure: Mapping[str, Any]) -> str:
+    """Return in words what a difference shows: better, worse, different (where neither is good), or nothing."""
+    if figure["better"] is not None:
+        return "better" if figure["better"] else "worse"
+    low, high = figure["ci95"]
+    # A single topic is the same in every draw: an interval without width shows nothing.
+    is_seen = low < high and not low <= 0 <= high
+    return "different" if is_seen and metric(name).lower_is_better is None else "no difference shown"
 
 
-def _write_figures(run: RunFolder, samples: Samples, results: dict[str, Any]) -> None:
-    with atomic_file(run.eval_dir / REPORT_NAME) as file:
-        file.write(make_page(results, samples))
-    write_json(run.results_path, results)
+def baseline_sentences(results: Mapping[str, Any]) -> list[str]:
+    """Say for each model in which metrics it is not shown to be better than a trivial answerer."""
+    sentences = []
+    for model, baselines in results.get("floors_not_beaten", {}).items():
+        for baseline, figures in baselines.items():
+            names = [
+                f"{metric(name).title}{'' if better is None else ' (worse)'}"
+                for name, better in figures.items()
+                if not name.endswith(STRIPPED)
+            ]
+            if names:
+                sentences.append(
+                    f"{model} is not shown to be better than the baseline {baseline} in {', '.join(names)}"
+                )
+    return sentences
 
 
-def rescore(config: Config, models: Sequence[str] | None) -> dict[str, Any]:
-    """Compute all metrics again from the saved samples; neither models nor data are needed.
-
-    Multiple-choice results are kept: predictions are not among the samples.
-
-    Args:
-        config: the run, metrics and draws; metrics that the samples cannot give are left out.
-        models: those to report; None: all that were measured.
-
-    Raises:
-        InputError: nothing was measured yet, or one of the models was not.
-    """
-    run = RunFolder(Path(config.run_dir))
-    before = _results_before(run.results_path)
-    samples = read_samples(run.eval_dir / SAMPLES_NAME)
-    missing = [name for name in models or () if name not in samples]
-    if missing:
-        raise InputError(
-            f"--rescore: {run.eval_dir / SAMPLES_NAME} holds no samples of {', '.join(missing)}",
-            f"it holds those of {', '.join(samples)}; measure the others: medqa eval",
-        )
-    floors_path = run.eval_dir / FLOORS_NAME
-    floors = read_samples(floors_path) if floors_path.is_file() and floors_path.stat().st_size else {}
-    ids = [sample.id for sample in next(iter(samples.values()))]
-    if any([sample.id for sample in floor] != ids for floor in floors.values()):
-        raise InputError(f"{floors_path} is about other questions than the samples", "measure again: medqa eval")
-    chosen = {name: samples[name] for name in models or samples}
-    settings = {**before.get("settings", {}), "metrics": list(config.eval.metric_names)}
-    results = make_results(chosen, floors, {}, config.eval, config.seed, settings)
-    results["split"] = before.get("split", config.eval.split)
-    results["multiple_choice"] = before.get("multiple_choice", {})
-    _write_figures(run, chosen, results)
-    return results
-
-
-def _results_before(path: Path) -> dict[str, Any]:
-    """Return the results of the evaluation, of which some are kept; empty where there are none."""
-    before = read_json(path) if path.is_file() else {}
-    choices = before.get("multiple_choice", {}) if isinstance(before, dict) else None
-    if not (
-        isinstance(choices, dict)
-        and isinstance(before.get("settings", {}), dict)
-        and isinstance(before.get("split", ""), str)
-        and all(isinstance(results, dict) and _are_figures(results) for results in choices.values())
-    ):
-        raise InputError(f"{path} is damaged: not the results of an evaluation", "measure again: medqa eval")
-    return before
-
-
-def _are_figures(results: dict[str, Any]) -> bool:
-    """Tell whether the results of a multiple-choice set hold metrics: each an object with a number."""
-    kinds = [results.get(kind) for kind in ("models", "floors", "differences")]
-    if not all(isinstance(kind, dict) for kind in kinds) or not isinstance(results.get("items"), int):
-        return False
-    by_name = [figures for kind in kinds if kind for figures in kind.values()]
-    return all(isinstance(figures, dict) for figures in by_name) and all(
-        name == "choice" or (isinstance(figure, dict) and isinstance(figure.get("value"), int | float))
-        for figures in by_name
-        for name, figure in figures.items()
-    )
+def power_sentences(results: Mapping[str, Any]) -> list[str]:
+    """Say for each pair of models which differences a sample of this size cannot show."""
+    sentences = []
+    for pair, figures in results["differences"].items():
+        wanted = ("nll", "rougeL", "topic_coverage")
+        shown = [name for name in wanted if name in figures and figures[name]["detectable"] > 1e-9]
+        if shown:
+            least = ", ".join(f"{figures[name]['detectable']:.2g} in {name}" for name in shown)
+            sentences.append(
+                f"{pair.replace('-', ' - ')}: with {results['questions']} questions, differences smaller than "
+                f"{least} may not show"
+            )
+    return sentences
 
 
 def show(results: Mapping[str, Any], results_path: Path, report_path: Path) -> None:
@@ -111,7 +76,12 @@ def show(results: Mapping[str, Any], results_path: Path, report_path: Path) -> N
     for group, title in _TABLES.items():
         names = in_group(group)
         figures = [*results["models"].values(), *results["floors"].values()]
-        pairs = [(own[name], own[name.removesuffix(STRIPPED)]) for own in figures for name in names if name in own]
+        pairs = [
+            (measured[name], measured[name.removesuffix(STRIPPED)])
+            for measured in figures
+            for name in names
+            if name in measured
+        ]
         if group == "stripped" and pairs and all(stripped == plain for stripped, plain in pairs):
             console.line("Overlap, boilerplate stripped: the same figures; there was nothing to strip")
             console.line()
@@ -198,3 +168,134 @@ def _tables_that_fit(widths: Sequence[int], limit: int) -> list[list[int]]:
         tables[-1].append(column)
         used += width
     return tables
+
+
+def make_page(results: Mapping[str, Any], samples: Mapping[str, Sequence[Sample]]) -> str:
+    """Return the page as text.
+
+    Args:
+        results: the content of ``results.json``.
+        samples: by model, all with the same questions in the same order.
+    """
+    # The model whose cases are ordered and, if it was measured, the base that it is compared with.
+    compared = [next((name for name in samples if name != "base"), "base")]
+    if "base" in samples and compared != ["base"]:
+        compared.append("base")
+    if any(sample.answer is None for of_model in samples.values() for sample in of_model):
+        legend = "No answers were generated: questions are ordered by the likelihood of their reference."
+    else:
+        legend = (
+            f"Ordered by ROUGE-L, {' - '.join(compared)}. Marked: words that the reference does not have in this "
+            "place. Flagged: answers that repeat themselves or were cut off."
+        )
+    # What no reader sees (a zero byte, an escape) is U+FFFD.
+    environment = template_environment(
+        lambda value: console.printable(value) if type(value) is str else value, autoescape=True
+    )
+    environment.globals |= {
+        "baseline_sentences": baseline_sentences,
+        "panels_of": _panels,
+        "rows_of": _rows,
+        "verdict": verdict,
+    }
+    return environment.get_template("report.html.j2").render(
+        results=results,
+        models=", ".join(samples),
+        legend=legend,
+        topics=sorted({sample.topic for sample in next(iter(samples.values())) if sample.topic}),
+        questions=_questions(samples, compared),
+    )
+
+
+def _rows(measured: Mapping[str, Any]) -> list[Row]:
+    """Return the rows of the results, or of those of a multiple-choice set, whose baselines name their choice."""
+    rows = [(name, figures, "") for name, figures in measured["models"].items()]
+    for name, figures in measured["floors"].items():
+        rows.append((f"{name} ({figures['choice']})" if "choice" in figures else name, figures, "floor"))
+    return rows
+
+
+def _panels(rows: Sequence[Row]) -> list[dict[str, Any]]:
+    """Return for each figure its title and the intervals of all rows that have it, in percent of the widest span."""
+    panels = []
+    for name in dict.fromkeys(name for _, figures, _ in rows for name in figures if name != "choice"):
+        measured = [(label, figures[name], kind) for label, figures, kind in rows if name in figures]
+        start = min(figure["ci95"][0] for _, figure, _ in measured)
+        span = (max(figure["ci95"][1] for _, figure, _ in measured) - start) or 1.0
+        direction = {True: "lower is better", False: "higher is better", None: ""}[metric(name).lower_is_better]
+        title = metric(name).title
+        panels.append(
+            {
+                "title": title,
+                "about": ", ".join(word for word in (name, direction) if word and word != title),
+                "rows": [
+                    {
+                        "who": label.replace("_", " "),
+                        "kind": kind,
+                        "figure": (figure["value"], *figure["ci95"]),
+                        "left": 100 * (figure["ci95"][0] - start) / span,
+                        "middle": 100 * (figure["value"] - start) / span,
+                        "width": 100 * (figure["ci95"][1] - figure["ci95"][0]) / span,
+                    }
+                    for label, figure, kind in measured
+                ],
+            }
+        )
+    return panels
+
+
+def _questions(samples: Mapping[str, Sequence[Sample]], compared: Sequence[str]) -> list[dict[str, Any]]:
+    """Return what is shown of each question, the worst first."""
+    questions = []
+    for number, asked in enumerate(zip(*samples.values(), strict=True)):
+        by_model = dict(zip(samples, asked, strict=True))
+        score, *of_base = (_score(by_model[name]) for name in compared)
+        answers: list[dict[str, Any]] = []
+        for name, sample in by_model.items():
+            flags = ["repeats itself"] if sample.answer is not None and repeats(sample.answer) else []
+            flags += ["not finished"] if sample.answer is not None and sample.finish_reason == "length" else []
+            nll = None if sample.nll_sum is None or not sample.answer_tokens else sample.nll_sum / sample.answer_tokens
+            text = "" if sample.answer is None else marked(sample.answer, sample.references[0])
+            answers.append({"model": name, "flags": flags, "nll": nll, "text": text})
+        questions.append(
+            {
+                "score": score - sum(of_base),
+                "place": number,
+                "first": asked[0],
+                "findable": f"{asked[0].topic} {asked[0].question}".lower(),
+                "answers": answers,
+                "flags": list(dict.fromkeys(flag for answer in answers for flag in answer["flags"])),
+            }
+        )
+    return sorted(questions, key=lambda question: (question["score"], question["place"]))
+
+
+def _score(sample: Sample) -> float:
+    if sample.answer is not None:
+        return rouge(sample.answer, sample.references)["rougeL"]
+    return -(sample.nll_sum or 0.0) / (sample.answer_tokens or 1)
+
+
+def marked(answer: str, reference: str) -> Markup:
+    """Return an answer as HTML in which the words that differ from the reference, word by word, are marked."""
+    words, target = answer.split(" "), reference.split(" ")
+    matcher = difflib.SequenceMatcher(
+        a=[_bare(word) for word in words], b=[_bare(word) for word in target], autojunk=False
+    )
+    pieces: list[Markup] = []
+    end = 0
+    for block in matcher.get_matching_blocks():
+        if block.a > end:
+            pieces.append(Markup("<mark>%s</mark>") % _html(words[end : block.a]))
+        if block.size:
+            pieces.append(_html(words[block.a : block.a + block.size]))
+        end = block.a + block.size
+    return Markup(" ").join(pieces)
+
+
+def _html(words: Sequence[str]) -> Markup:
+    return escape(console.printable(" ".join(words)))
+
+
+def _bare(word: str) -> str:
+    return word.strip(" .,;:!?()\n").casefold()

@@ -1,17 +1,26 @@
-"""From samples to ``results.json``: metrics with intervals, baselines, paired differences; what they show in words."""
+"""From samples to ``results.json``: metrics with intervals, baselines, differences; written, and made again later."""
 
 from __future__ import annotations
 
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
-from itertools import combinations
+from itertools import chain, combinations
+from pathlib import Path
 from typing import Any
 
-from medqa_cli.config.schema import EvalConfig
+from medqa_cli.config.schema import Config, EvalConfig
+from medqa_cli.errors import InputError
 from medqa_cli.evaluation.baselines import REFERENCE, TRIVIAL, length_baselines
 from medqa_cli.evaluation.bootstrap import ClusterBootstrap, Resampled, as_json, better_of
-from medqa_cli.evaluation.metrics import STRIPPED, confusion_parts, in_group, metric, overlap_settings, text_metrics
-from medqa_cli.evaluation.samples import Sample, topic_keys
+from medqa_cli.evaluation.metrics import confusion_parts, in_group, metric, overlap_settings, text_metrics
+from medqa_cli.evaluation.report import make_page
+from medqa_cli.evaluation.samples import Sample, read_samples, topic_keys, write_samples
+from medqa_cli.files import RunFolder, atomic_file, read_json, write_json
+
+SAMPLES_NAME = "samples.jsonl"
+FLOORS_NAME = "floors.jsonl"
+REPORT_NAME = "report.html"
+Samples = Mapping[str, Sequence[Sample]]  # by model or baseline
 
 MAJORITY = "majority"  # the baseline of a multiple-choice set: the commonest choice
 _ORDER = ("merged", "adapter", "base")
@@ -71,7 +80,7 @@ def make_results(
     models = _resampled(samples, names, bootstrap)
     floors = _resampled({**baselines, **length_baselines(first)}, names, bootstrap)
     if REFERENCE in floors:
-        floors[REFERENCE] = {name: own for name, own in floors[REFERENCE].items() if name in _OF_REFERENCES}
+        floors[REFERENCE] = {name: figures for name, figures in floors[REFERENCE].items() if name in _OF_REFERENCES}
     return {
         "split": config.split,
         "questions": len(first),
@@ -79,7 +88,9 @@ def make_results(
         "models": {name: _as_json(figures) for name, figures in models.items()},
         "floors": {name: _as_json(figures) for name, figures in floors.items() if figures},
         "differences": _differences(models, bootstrap.num_clusters),
-        "floors_not_beaten": {name: _not_beaten(own, floors, bootstrap.num_clusters) for name, own in models.items()},
+        "floors_not_beaten": {
+            name: _not_beaten(figures, floors, bootstrap.num_clusters) for name, figures in models.items()
+        },
         "multiple_choice": {
             name: _choice_results(results, config.bootstrap_draws, seed) for name, results in choices.items()
         },
@@ -188,49 +199,83 @@ def _choice_figures(results: ChoiceResults, draws: int, seed: int) -> dict[str, 
     return {
         "items": len(results.gold),
         "choices": list(results.choices),
-        "models": {name: _as_json(found) for name, found in models.items()},
+        "models": {name: _as_json(figures) for name, figures in models.items()},
         "floors": {MAJORITY: floor},
         "differences": _differences(models, bootstrap.num_clusters),
     }
 
 
-def verdict(name: str, figure: Mapping[str, Any]) -> str:
-    """Return in words what a difference shows: better, worse, different (where neither is good), or nothing."""
-    if figure["better"] is not None:
-        return "better" if figure["better"] else "worse"
-    low, high = figure["ci95"]
-    # A single topic is the same in every draw: an interval without width shows nothing.
-    is_seen = low < high and not low <= 0 <= high
-    return "different" if is_seen and metric(name).lower_is_better is None else "no difference shown"
+def write_all(run: RunFolder, samples: Samples, baselines: Samples, results: dict[str, Any]) -> None:
+    """Write the samples of models and baselines, the page and, last, ``results.json``."""
+    write_samples(run.eval_dir / SAMPLES_NAME, chain.from_iterable(samples.values()))
+    write_samples(run.eval_dir / FLOORS_NAME, chain.from_iterable(baselines.values()))
+    _write_figures(run, samples, results)
 
 
-def baseline_sentences(results: Mapping[str, Any]) -> list[str]:
-    """Say for each model in which metrics it is not shown to be better than a trivial answerer."""
-    sentences = []
-    for model, baselines in results.get("floors_not_beaten", {}).items():
-        for baseline, figures in baselines.items():
-            names = [
-                f"{metric(name).title}{'' if better is None else ' (worse)'}"
-                for name, better in figures.items()
-                if not name.endswith(STRIPPED)
-            ]
-            if names:
-                sentences.append(
-                    f"{model} is not shown to be better than the baseline {baseline} in {', '.join(names)}"
-                )
-    return sentences
+def _write_figures(run: RunFolder, samples: Samples, results: dict[str, Any]) -> None:
+    with atomic_file(run.eval_dir / REPORT_NAME) as file:
+        file.write(make_page(results, samples))
+    write_json(run.results_path, results)
 
 
-def power_sentences(results: Mapping[str, Any]) -> list[str]:
-    """Say for each pair of models which differences a sample of this size cannot show."""
-    sentences = []
-    for pair, figures in results["differences"].items():
-        wanted = ("nll", "rougeL", "topic_coverage")
-        shown = [name for name in wanted if name in figures and figures[name]["detectable"] > 1e-9]
-        if shown:
-            least = ", ".join(f"{figures[name]['detectable']:.2g} in {name}" for name in shown)
-            sentences.append(
-                f"{pair.replace('-', ' - ')}: with {results['questions']} questions, differences smaller than "
-                f"{least} may not show"
-            )
-    return sentences
+def rescore(config: Config, models: Sequence[str] | None) -> dict[str, Any]:
+    """Compute all metrics again from the saved samples; neither models nor data are needed.
+
+    Multiple-choice results are kept: predictions are not among the samples.
+
+    Args:
+        config: the run, metrics and draws; metrics that the samples cannot give are left out.
+        models: those to report; None: all that were measured.
+
+    Raises:
+        InputError: nothing was measured yet, or one of the models was not.
+    """
+    run = RunFolder(Path(config.run_dir))
+    before = _results_before(run.results_path)
+    samples = read_samples(run.eval_dir / SAMPLES_NAME)
+    missing = [name for name in models or () if name not in samples]
+    if missing:
+        raise InputError(
+            f"--rescore: {run.eval_dir / SAMPLES_NAME} holds no samples of {', '.join(missing)}",
+            f"it holds those of {', '.join(samples)}; measure the others: medqa eval",
+        )
+    floors_path = run.eval_dir / FLOORS_NAME
+    floors = read_samples(floors_path) if floors_path.is_file() and floors_path.stat().st_size else {}
+    ids = [sample.id for sample in next(iter(samples.values()))]
+    if any([sample.id for sample in floor] != ids for floor in floors.values()):
+        raise InputError(f"{floors_path} is about other questions than the samples", "measure again: medqa eval")
+    chosen = {name: samples[name] for name in models or samples}
+    settings = {**before.get("settings", {}), "metrics": list(config.eval.metric_names)}
+    results = make_results(chosen, floors, {}, config.eval, config.seed, settings)
+    results["split"] = before.get("split", config.eval.split)
+    results["multiple_choice"] = before.get("multiple_choice", {})
+    _write_figures(run, chosen, results)
+    return results
+
+
+def _results_before(path: Path) -> dict[str, Any]:
+    """Return the results of the evaluation, of which some are kept; empty where there are none."""
+
+    def are_figures(choices: Any) -> bool:
+        kinds: list[Any] = (
+            [choices.get(kind) for kind in ("models", "floors", "differences")] if isinstance(choices, dict) else []
+        )
+        if not kinds or not all(isinstance(kind, dict) for kind in kinds) or not isinstance(choices.get("items"), int):
+            return False
+        by_name = [figures for kind in kinds for figures in kind.values()]
+        return all(isinstance(figures, dict) for figures in by_name) and all(
+            name == "choice" or (isinstance(figure, dict) and isinstance(figure.get("value"), int | float))
+            for figures in by_name
+            for name, figure in figures.items()
+        )
+
+    before = read_json(path) if path.is_file() else {}
+    choices = before.get("multiple_choice", {}) if isinstance(before, dict) else None
+    if not (
+        isinstance(choices, dict)
+        and isinstance(before.get("settings", {}), dict)
+        and isinstance(before.get("split", ""), str)
+        and all(map(are_figures, choices.values()))
+    ):
+        raise InputError(f"{path} is damaged: not the results of an evaluation", "measure again: medqa eval")
+    return before

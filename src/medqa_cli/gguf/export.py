@@ -189,7 +189,7 @@ def _go_template(contract: PromptContract) -> tuple[str, str | None]:
 
 def _plain(text: str) -> str:
     """Escape what Go's template engine and the Modelfile's triple quotes would take for their own."""
-    return re.sub(r'[{"]+', lambda found: "{{ " + json.dumps(found[0]) + " }}", text)
+    return re.sub(r'[{"]+', lambda match: "{{ " + json.dumps(match[0]) + " }}", text)
 
 
 def export_run(

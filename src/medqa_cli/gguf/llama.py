@@ -194,8 +194,8 @@ def plan_tensors(config: Any, stored: Mapping[str, StoredTensor], file_type: str
     for source, shape, heads in _expected(config):
         tensor = rest.pop(source, None)
         if tensor is None or tensor.shape != shape:
-            found = f"shape {tensor.shape}" if tensor else "none"
-            raise InputError(f"the merged model should have {source} of shape {shape}; found: {found}")
+            actual = f"shape {tensor.shape}" if tensor else "none"
+            raise InputError(f"the merged model should have {source} of shape {shape}; found: {actual}")
         wanted = FILE_TYPES["q8_0" if source == output and file_type == "q4_0" else file_type]
         if len(shape) == 1:
             wanted = Type.F32

@@ -133,15 +133,7 @@ def _sentencepiece(
     merges: list[tuple[str, ...]],
     contract: PromptContract,
 ) -> GgufTokenizer:
-    """Return the tokenizer in SentencePiece's form.
-
-    Args:
-        plain: what both forms have in common.
-        saved: the content of ``tokenizer.json``.
-        texts: the text of every id.
-        merges: in their order.
-        contract: decides on the space before a text.
-    """
+    """Return the tokenizer in SentencePiece's form; ``plain`` is what both forms have in common."""
     ids = {text: token_id for token_id, text in texts.items()}
     byte_ids = {ids.get(f"<0x{value:02X}>") for value in range(256)}
     if None in byte_ids:
@@ -197,15 +189,15 @@ def _merged_otherwise(known: set[str], merges: list[tuple[str, ...]]) -> int:
     deviant = 0
     for text in known:
         cuts = [(text[:i], text[i:]) for i in range(1, len(text)) if text[:i] in known and text[i:] in known]
-        own = ranks.get(text, [])
-        in_a_row = not own or own[-1] - own[0] == len(own) - 1
+        positions = ranks.get(text, [])
+        in_a_row = not positions or positions[-1] - positions[0] == len(positions) - 1
         if not in_a_row or any(cut not in pairs for cut in cuts):
             deviant += 1
     return deviant
 
 
 def _special_ids(tokenizer: Any, contract: PromptContract) -> dict[str, int]:
-    found = {
+    ids = {
         "bos": contract.bos_token_id if contract.adds_bos else tokenizer.bos_token_id,
         "eos": contract.end_token_id if tokenizer.eos_token_id is None else tokenizer.eos_token_id,
         # Ends an answer as well as EOS does.
@@ -213,7 +205,7 @@ def _special_ids(tokenizer: Any, contract: PromptContract) -> dict[str, int]:
         "unk": tokenizer.unk_token_id,
         "pad": tokenizer.pad_token_id,
     }
-    return {name: int(token_id) for name, token_id in found.items() if token_id is not None}
+    return {name: int(token_id) for name, token_id in ids.items() if token_id is not None}
 
 
 def byte_level_name(saved: dict[str, Any]) -> tuple[str, list[str]]:

@@ -260,8 +260,8 @@ class QuantizedWeight:
             blocksize=WEIGHTS_PER_BLOCK,
             quant_type=self._how.quant_type,
         )
-        found: torch.Tensor = bnb.functional.dequantize_4bit(self._codes[index], state)
-        return found.cpu().reshape(num_rows, num_columns)
+        values: torch.Tensor = bnb.functional.dequantize_4bit(self._codes[index], state)
+        return values.cpu().reshape(num_rows, num_columns)
 
 
 def parallel_map(work: Callable[[int], T], count: int) -> Iterator[T]:

@@ -59,10 +59,10 @@ def samples(rng: random.Random, folder: Path) -> None:
 
 def rescore_and_show(folder: Path, metrics: Any) -> None:
     from medqa_cli.config.schema import Config, EvalConfig
-    from medqa_cli.evaluation import report
+    from medqa_cli.evaluation import report, results
     from medqa_cli.evaluation.gate import check_gate, parse_conditions
 
-    found = report.rescore(
+    found = results.rescore(
         Config(run_dir=str(folder), seed=1, eval=EvalConfig(bootstrap_draws=100, metrics=metrics)), None
     )
     with contextlib.redirect_stdout(io.StringIO()):

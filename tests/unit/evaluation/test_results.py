@@ -14,9 +14,9 @@ import pytest
 from medqa_cli.config.schema import EvalConfig
 from medqa_cli.data.dataset import QaRow
 from medqa_cli.errors import InputError
-from medqa_cli.evaluation.html_report import make_page, marked
 from medqa_cli.evaluation.metrics import METRICS, metric
-from medqa_cli.evaluation.results import ChoiceResults, baseline_sentences, make_results, power_sentences, verdict
+from medqa_cli.evaluation.report import baseline_sentences, make_page, marked, power_sentences, verdict
+from medqa_cli.evaluation.results import ChoiceResults, make_results
 from medqa_cli.evaluation.samples import Sample, read_samples, swapped_references, write_samples
 
 ALL = [name for name in METRICS if name not in ("accuracy", "macro_f1")]
