@@ -170,22 +170,12 @@ def atomic_file(path: Path) -> Iterator[IO[str]]:
     Raises:
         InputError: the folder cannot be written.
     """
-    sweep(path)
-    with contextlib.ExitStack() as stack:
-        try:
-            path.parent.mkdir(parents=True, exist_ok=True)
-            handle, temporary = _held_temporary(tempfile.mkstemp, path, stack)
-        except OSError as error:
-            raise InputError(f"cannot write {path}: {error.strerror}") from error
-        try:
-            with open(handle, "w", encoding="utf-8", newline="\n") as file:
-                yield file
-            # mkstemp makes private files; the result is an ordinary one.
-            temporary.chmod(0o666 & ~_umask())
-            temporary.replace(path)
-        except BaseException:
-            remove(temporary)
-            raise
+    with _temporary(path, tempfile.mkstemp) as (handle, temporary):
+        with open(handle, "w", encoding="utf-8", newline="\n") as file:
+            yield file
+        # mkstemp makes private files; the result is an ordinary one.
+        temporary.chmod(0o666 & ~_umask())
+        temporary.replace(path)
 
 
 @contextlib.contextmanager
@@ -197,50 +187,49 @@ def atomic_dir(path: Path) -> Iterator[Path]:
     Raises:
         InputError: the folder cannot be written.
     """
+    with _temporary(path, lambda **named: (-1, tempfile.mkdtemp(**named))) as (_, temporary):
+        yield temporary
+        temporary.chmod(0o777 & ~_umask())
+        if not path.exists():
+            temporary.rename(path)
+            return
+        # Two renames; ``sweep`` repairs an interruption between them.
+        old = temporary.with_suffix(".old")
+        with held(path):
+            path.rename(old)
+            try:
+                temporary.rename(path)
+            except BaseException:
+                old.rename(path)
+                raise
+            if not remove(old):
+                from medqa_cli import console  # most readers of a file print nothing
+
+                console.warn(f"{path} is written, but what it replaced could not be deleted: {old}")
+
+
+@contextlib.contextmanager
+def _temporary(path: Path, make: Callable[..., tuple[int, str]]) -> Iterator[tuple[int, Path]]:
+    """Make a temporary file or folder next to a path and hold it; it is removed if the block ends with an error."""
     sweep(path)
     with contextlib.ExitStack() as stack:
         try:
             path.parent.mkdir(parents=True, exist_ok=True)
-            _, temporary = _held_temporary(lambda **place: (-1, tempfile.mkdtemp(**place)), path, stack)
+            while True:
+                handle, name = make(dir=path.parent, prefix=f".{path.name}.", suffix=".tmp")
+                stack.enter_context(held(Path(name)))
+                if os.path.lexists(name):
+                    break
+                # Another run removed it before it was held.
+                if handle >= 0:
+                    os.close(handle)
         except OSError as error:
             raise InputError(f"cannot write {path}: {error.strerror}") from error
         try:
-            yield temporary
-            temporary.chmod(0o777 & ~_umask())
-            if path.exists():
-                _swap(path, temporary, stack)
-            else:
-                temporary.rename(path)
+            yield handle, Path(name)
         except BaseException:
-            remove(temporary)
+            remove(Path(name))
             raise
-
-
-def _held_temporary(make: Callable[..., tuple[int, str]], path: Path, stack: contextlib.ExitStack) -> tuple[int, Path]:
-    """Make a temporary file or folder next to a path and hold it; another run may remove it before it is held."""
-    while True:
-        handle, name = make(dir=path.parent, prefix=f".{path.name}.", suffix=".tmp")
-        stack.enter_context(held(Path(name)))
-        if os.path.lexists(name):
-            return handle, Path(name)
-        if handle >= 0:
-            os.close(handle)
-
-
-def _swap(path: Path, new: Path, stack: contextlib.ExitStack) -> None:
-    """Replace a folder by two renames; ``sweep`` repairs an interruption between them."""
-    old = new.with_suffix(".old")
-    stack.enter_context(held(path))
-    path.rename(old)
-    try:
-        new.rename(path)
-    except BaseException:
-        old.rename(path)
-        raise
-    if not remove(old):
-        from medqa_cli import console  # most readers of a file print nothing
-
-        console.warn(f"{path} is written, but what it replaced could not be deleted: {old}")
 
 
 def _umask() -> int:

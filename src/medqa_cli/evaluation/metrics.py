@@ -110,20 +110,14 @@ def repeats(text: str) -> bool:
 # ROUGE (Lin 2004, ACL W04-1013): rouge-score's tokens, and its F measure by faster arithmetic.
 
 
-class _CachedStemmer:
-    """Porter's stemmer of NLTK, the one that rouge-score uses; each word is stemmed once."""
+@functools.cache
+def _stemmer() -> Any:
+    """Return Porter's stemmer of NLTK, the one that rouge-score uses; each word is stemmed once."""
+    from nltk.stem import porter
 
-    def __init__(self) -> None:
-        from nltk.stem import porter
-
-        self._stem = functools.lru_cache(maxsize=1 << 17)(porter.PorterStemmer().stem)
-
-    def stem(self, word: str) -> str:
-        """Return the stem of a word."""
-        return str(self._stem(word))
-
-
-_stemmer = functools.cache(_CachedStemmer)
+    stemmer: Any = porter.PorterStemmer()
+    stemmer.stem = functools.lru_cache(maxsize=1 << 17)(stemmer.stem)
+    return stemmer
 
 
 @functools.lru_cache(maxsize=1 << 14)

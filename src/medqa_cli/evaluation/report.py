@@ -122,10 +122,13 @@ def _show_group(title: str, names: Sequence[str], results: Mapping[str, Any]) ->
     def row(label: str, figures: Mapping[str, Any], cell: Callable[[str, Mapping[str, Any]], str]) -> list[str]:
         return [label, *(cell(name, figures[name]) if name in figures else "" for name in names)]
 
+    def difference(name: str, figure: Mapping[str, Any]) -> str:
+        return f"{_interval(name, figure, '+')}\n{verdict(name, figure)}"
+
     rows = [row(model, figures, _interval) for model, figures in results["models"].items()]
     rows += [row(f"baseline: {floor}", figures, _interval) for floor, figures in results["floors"].items()]
     for pair, figures in results["differences"].items():
-        rows.append(row(pair.replace("-", " - "), figures, _difference))
+        rows.append(row(pair.replace("-", " - "), figures, difference))
     header = ["", *(metric(name).title for name in names)]
     directions = {metric(name).lower_is_better for name in names}
     if len(directions) == 1:
@@ -143,10 +146,6 @@ def _show_group(title: str, names: Sequence[str], results: Mapping[str, Any]) ->
 def _interval(name: str, figure: Mapping[str, Any], sign: str = "") -> str:
     value, low, high = (f"{number:{sign}.{metric(name).digits}f}" for number in (figure["value"], *figure["ci95"]))
     return f"{value} [{low}, {high}]"
-
-
-def _difference(name: str, figure: Mapping[str, Any]) -> str:
-    return f"{_interval(name, figure, '+')}\n{verdict(name, figure)}"
 
 
 def _widths(rows: Sequence[Sequence[str]], header: Sequence[str]) -> list[int]:

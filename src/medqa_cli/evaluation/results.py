@@ -92,7 +92,7 @@ def make_results(
             name: _not_beaten(figures, floors, bootstrap.num_clusters) for name, figures in models.items()
         },
         "multiple_choice": {
-            name: _choice_results(results, config.bootstrap_draws, seed) for name, results in choices.items()
+            name: _choice_results(part, config.bootstrap_draws, seed) for name, part in choices.items()
         },
         "settings": {
             **settings,
