@@ -26,7 +26,7 @@ from medqa_cli.data.data_folder import CARD_NAME, LENGTHS_NAME, REPORT_NAME, che
 from medqa_cli.data.filtering import Filtered, check_something_kept, filter_rows
 from medqa_cli.data.languages import has_other_languages
 from medqa_cli.data.near_duplicates import RowSketches
-from medqa_cli.data.reading.rows import Caps, ColumnNames, SourceFile, SourceRows
+from medqa_cli.data.reading.rows import Caps, ColumnNames, SourceRows
 from medqa_cli.data.reading.sources import local_paths, open_sources
 from medqa_cli.data.report import check_counts, conversion_counts, warn_of_frequent_reasons, warn_of_garbled
 from medqa_cli.data.splitting import check_fractions, place_rows
@@ -75,7 +75,7 @@ def convert(
         opened = open_sources(sources, column_names(data))
     name = ", ".join(sources)
     sweep(Path(os.path.realpath(out_dir)))
-    check_replaceable(out_dir, name, local_paths(sources), _sha256(opened.files), force)
+    check_replaceable(out_dir, name, local_paths(sources), _sha256(opened), force)
     console.note(f"reading {name}: {opened.description}; columns: {opened.columns.describe()}")
     for warning in opened.warnings:
         console.warn(warning)
@@ -141,9 +141,9 @@ def _convert_into(
     sets_path.unlink()
     warn_of_frequent_reasons(filtered, written)
     warn_of_garbled(written)
-    source: dict[str, Any] = {"path": name, "sha256": _sha256(opened.files) or filtered.sha256}
-    if len(opened.files) > 1:
-        source["files"] = [{"path": file.path, "sha256": file.sha256} for file in opened.files]
+    source: dict[str, Any] = {"path": name, "sha256": _sha256(opened) or filtered.sha256}
+    if len(opened.digests) > 1:
+        source["files"] = [{"path": path, "sha256": digest} for path, digest in opened.digests.items()]
     report = {"source": source} | conversion_counts(opened.columns, filtered, places, by_page, written, data)
     report |= {"leakage": audit.leakage, "short_answers": audit.short_answers}
     report |= {"tokens": None if lengths is None else lengths.summary()}
@@ -165,14 +165,12 @@ def _drop_column_of_one_topic(filtered: Filtered, opened: SourceRows) -> None:
     )
 
 
-def _sha256(files: Sequence[SourceFile]) -> str | None:
+def _sha256(opened: SourceRows) -> str | None:
     """Return one digest for all sources, or None where one of them is not a file."""
-    digests = [file.sha256 for file in files]
-    if None in digests:
+    digests = [digest for digest in opened.digests.values() if digest is not None]
+    if len(digests) < len(opened.digests):
         return None
-    if len(digests) == 1:
-        return digests[0]
-    return hashlib.sha256("\n".join(filter(None, digests)).encode("ascii")).hexdigest()
+    return digests[0] if len(digests) == 1 else hashlib.sha256("\n".join(digests).encode("ascii")).hexdigest()
 
 
 @contextlib.contextmanager

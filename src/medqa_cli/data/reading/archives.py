@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import contextlib
 import gzip
+import io
 import os
 import re
 import stat
@@ -16,9 +17,8 @@ import tempfile
 import zipfile
 import zlib
 from collections.abc import Iterator
-from dataclasses import dataclass
 from pathlib import Path
-from typing import IO, Any, Protocol
+from typing import IO, Protocol, TypeVar
 
 from medqa_cli.data.reading.rows import Caps, Expansion
 from medqa_cli.errors import InputError
@@ -27,37 +27,25 @@ BLOCK = 1 << 20
 GZIP_MAGIC = b"\x1f\x8b"
 ZIP_MAGICS = (b"PK\x03\x04", b"PK\x05\x06")  # with members, without any
 ENCRYPTED = 1  # bit of ZipInfo.flag_bits
+T = TypeVar("T")
 _SUFFIX = re.compile(r"\.[A-Za-z0-9]{1,10}")
 
 
-@dataclass(frozen=True)
-class Member:
-    """A regular file of a container: its name with ``/`` between the parts, and its size in bytes when unpacked."""
-
-    name: str
-    size: int
-
-
-class Readable(Protocol):
-    """A binary file as far as copying needs it."""
-
-    def read(self, size: int, /) -> bytes:
-        """Return at most ``size`` bytes, none at the end."""
-
-
 class Container(Protocol):
-    """What a folder and an archive have in common; ``members`` is sorted by the bytes of the names."""
+    """What a folder and an archive have in common.
 
-    members: list[Member]
+    ``members``: the unpacked size in bytes of each regular file, by its name with ``/`` between the parts, sorted by
+    the bytes of the names. ``expansion`` counts what an archive unpacks to, also what is packed in it once more; a
+    folder has none.
+    """
 
-    @property
-    def expansion(self) -> Expansion | None:
-        """Counts what an archive unpacks to, also what is packed in it once more; None for a folder."""
+    members: dict[str, int]
+    expansion: Expansion | None
 
-    def open(self, member: Member) -> contextlib.AbstractContextManager[IO[bytes]]:
+    def open(self, member: str) -> contextlib.AbstractContextManager[IO[bytes]]:
         """Open a member for reading."""
 
-    def path_of(self, member: Member, scratch: Scratch) -> Path:
+    def path_of(self, member: str, scratch: Scratch) -> Path:
         """Return a local file with the content of a member."""
 
 
@@ -95,7 +83,7 @@ def open_container(path: Path, caps: Caps) -> Container:
     return _Zip(path, caps) if is_zip else _Tar(path, caps)
 
 
-def copy_unpacked(source: Readable, target: IO[bytes], expansion: Expansion) -> None:
+def copy_unpacked(source: IO[bytes] | io.BufferedIOBase, target: IO[bytes], expansion: Expansion) -> None:
     """Copy what a packed file unpacks to.
 
     Args:
@@ -127,10 +115,8 @@ def damage_reported(shown: str) -> Iterator[None]:
 
 
 class _Folder:
-    expansion: Expansion | None = None
-
     def __init__(self, path: Path) -> None:
-        self._path = path
+        self.expansion: Expansion | None = None
 
         def fail(error: OSError) -> None:
             raise error
@@ -142,37 +128,32 @@ class _Folder:
                 # False for what vanished, for broken links and for links in a circle.
                 if file.is_file():
                     found[_printable(file.relative_to(path).as_posix())] = file
-        self._files = {name: found[name] for name in _sorted(found)}
-        self.members = [Member(name, file.stat().st_size) for name, file in self._files.items()]
+        self._files = _in_order(found)
+        self.members = {name: file.stat().st_size for name, file in self._files.items()}
 
-    def open(self, member: Member) -> IO[bytes]:
-        return open(self._files[member.name], "rb")
+    def open(self, member: str) -> IO[bytes]:
+        return open(self._files[member], "rb")
 
-    def path_of(self, member: Member, scratch: Scratch) -> Path:
-        return self._files[member.name]
+    def path_of(self, member: str, scratch: Scratch) -> Path:
+        return self._files[member]
 
 
 class _Archive:
     """What zip and tar share: a member's own file is a private copy."""
 
-    def __init__(self, path: Path, caps: Caps) -> None:
-        self._shown = str(path)
-        self._expansion = Expansion(path, self._shown, caps)
+    def __init__(self, path: Path, caps: Caps, members: dict[str, int]) -> None:
+        self.members = members
+        self._expansion = Expansion(path, str(path), caps)
+        self.expansion: Expansion | None = self._expansion
+        # Refuse a bomb before any of it is unpacked.
+        Expansion(path, str(path), caps).add(sum(members.values()))
 
-    @property
-    def expansion(self) -> Expansion:
-        return self._expansion
-
-    def _check_claimed(self, members: list[Member], path: Path, caps: Caps) -> None:
-        """Refuse a bomb before any of it is unpacked."""
-        Expansion(path, self._shown, caps).add(sum(member.size for member in members))
-
-    def open(self, member: Member) -> contextlib.AbstractContextManager[IO[bytes]]:
+    def open(self, member: str) -> contextlib.AbstractContextManager[IO[bytes]]:
         raise NotImplementedError
 
-    def path_of(self, member: Member, scratch: Scratch) -> Path:
+    def path_of(self, member: str, scratch: Scratch) -> Path:
         # The name comes from the archive: only what looks like a suffix becomes part of a path here.
-        suffixes = [suffix for suffix in Path(member.name).suffixes[-2:] if _SUFFIX.fullmatch(suffix)]
+        suffixes = [suffix for suffix in Path(member).suffixes[-2:] if _SUFFIX.fullmatch(suffix)]
         path = scratch.new_path("".join(suffixes))
         with self.open(member) as packed, open(path, "wb") as copy:
             copy_unpacked(packed, copy, self._expansion)
@@ -181,24 +162,24 @@ class _Archive:
 
 class _Zip(_Archive):
     def __init__(self, path: Path, caps: Caps) -> None:
-        super().__init__(path, caps)
+        self._shown = str(path)
         with damage_reported(self._shown):
             self._zip = zipfile.ZipFile(path)
             if any(info.flag_bits & ENCRYPTED for info in self._zip.infolist()):
                 raise RuntimeError("it is protected by a password")
         # Of two members of one name the last counts, as it does when the archive is unpacked.
-        found = {
-            _printable(info.filename.replace("\\", "/")): info
-            for info in self._zip.infolist()
-            if not info.is_dir() and stat.S_IFMT(info.external_attr >> 16) in (0, stat.S_IFREG)
-        }
-        self._infos = {name: found[name] for name in _sorted(found)}
-        self.members = [Member(name, info.file_size) for name, info in self._infos.items()]
-        self._check_claimed(self.members, path, caps)
+        self._infos = _in_order(
+            {
+                _printable(info.filename.replace("\\", "/")): info
+                for info in self._zip.infolist()
+                if not info.is_dir() and stat.S_IFMT(info.external_attr >> 16) in (0, stat.S_IFREG)
+            }
+        )
+        super().__init__(path, caps, {name: info.file_size for name, info in self._infos.items()})
 
     @contextlib.contextmanager
-    def open(self, member: Member) -> Iterator[IO[bytes]]:
-        with damage_reported(self._shown), self._zip.open(self._infos[member.name]) as file:
+    def open(self, member: str) -> Iterator[IO[bytes]]:
+        with damage_reported(self._shown), self._zip.open(self._infos[member]) as file:
             yield file
 
 
@@ -206,27 +187,13 @@ class _Tar(_Archive):
     """A tar file; a packed one is unpacked to an unnamed temporary file, since its members are needed in order."""
 
     def __init__(self, path: Path, caps: Caps) -> None:
-        super().__init__(path, caps)
+        self._shown = str(path)
         with damage_reported(self._shown):
-            self._tar = tarfile.TarFile(fileobj=self._unpacked(path, caps))
+            self._tar = tarfile.TarFile(fileobj=_unpacked(path, caps))
             infos = self._tar.getmembers()
             self._check_end()
-        found = {_printable(info.name.removeprefix("./")): info for info in infos if info.isreg()}
-        self._infos = {name: found[name] for name in _sorted(found)}
-        self.members = [Member(name, info.size) for name, info in self._infos.items()]
-        self._check_claimed(self.members, path, caps)
-
-    def _unpacked(self, path: Path, caps: Caps) -> IO[bytes]:
-        file = open(path, "rb")  # noqa: SIM115 - closed with the archive
-        packed = file.read(len(GZIP_MAGIC)) == GZIP_MAGIC
-        file.seek(0)
-        if not packed:
-            return file
-        with file, gzip.open(file) as unpacking:
-            spool = tempfile.TemporaryFile(prefix="medqa-")  # noqa: SIM115 - closed with the archive
-            copy_unpacked(unpacking, spool, Expansion(path, self._shown, caps))
-        spool.seek(0)
-        return spool
+        self._infos = _in_order({_printable(info.name.removeprefix("./")): info for info in infos if info.isreg()})
+        super().__init__(path, caps, {name: info.size for name, info in self._infos.items()})
 
     def _check_end(self) -> None:
         """Refuse an archive without its end mark: at a damaged header or a cut, tarfile stops in silence."""
@@ -240,21 +207,35 @@ class _Tar(_Archive):
                 raise tarfile.ReadError(f"it ends or cannot be read after {last}")
 
     @contextlib.contextmanager
-    def open(self, member: Member) -> Iterator[IO[bytes]]:
-        file = self._tar.extractfile(self._infos[member.name])
+    def open(self, member: str) -> Iterator[IO[bytes]]:
+        file = self._tar.extractfile(self._infos[member])
         assert file is not None  # a regular file
         with damage_reported(self._shown), file:
             yield file
 
 
-def read_member(container: Container, member: Member) -> bytes:
+def _unpacked(path: Path, caps: Caps) -> IO[bytes]:
+    """Return an open tar file, of a packed one a copy."""
+    file = open(path, "rb")  # noqa: SIM115 - closed with the archive
+    packed = file.read(len(GZIP_MAGIC)) == GZIP_MAGIC
+    file.seek(0)
+    if not packed:
+        return file
+    with file, gzip.open(file) as unpacking:
+        spool = tempfile.TemporaryFile(prefix="medqa-")  # noqa: SIM115 - closed with the archive
+        copy_unpacked(unpacking, spool, Expansion(path, str(path), caps))
+    spool.seek(0)
+    return spool
+
+
+def read_member(container: Container, member: str) -> bytes:
     """Return the content of a small member."""
     with container.open(member) as file:
         return file.read()
 
 
-def _sorted(names: dict[str, Any]) -> list[str]:
-    return sorted(names, key=lambda name: name.encode("utf-8"))
+def _in_order(files: dict[str, T]) -> dict[str, T]:
+    return dict(sorted(files.items(), key=lambda item: item[0].encode("utf-8")))
 
 
 def _printable(name: str) -> str:

@@ -17,7 +17,17 @@ from typing import TextIO
 from medqa_cli.data.encodings.detect import Encoding, detect_encoding
 from medqa_cli.data.encodings.line_codec import BLOCK
 from medqa_cli.data.reading.columns import find_columns
-from medqa_cli.data.reading.rows import Caps, CellRow, CellTable, ColumnNames, Columns, EmptyTable, TableFile, UnreadRow
+from medqa_cli.data.reading.rows import (
+    Caps,
+    CellRow,
+    CellTable,
+    ColumnNames,
+    Columns,
+    EmptyTable,
+    Table,
+    TableFile,
+    UnreadRow,
+)
 from medqa_cli.errors import InputError
 
 DELIMITERS = (",", ";", "\t", "|")
@@ -121,15 +131,18 @@ def read_delimited(file: TableFile, wanted: ColumnNames) -> CellTable:
     told += ", quotes escaped with backslashes" if form.escapes else ""
     description = f"{kind}, {encoding.description}, delimiter {_shown(form.delimiter)}{told}"
     form.any_width = not wanted.answers
-    return CellTable(description, columns, _rows(file, form, columns, wanted.caps))
+    return Table(description, columns, _rows(file, form, columns, wanted.caps))
 
 
 def _detect(file: TableFile, encoding: Encoding, wanted: ColumnNames) -> tuple[_Format, Columns]:
     """Take the delimiter that shows the columns wanted, else the one that shows most columns (for the message)."""
-    declared = _declared_delimiter(file.path, encoding)
-    delimiters = [declared] if declared else list(DELIMITERS)
-    if file.path.suffix.lower() == ".tsv" and not declared and not wanted.answers:
-        delimiters = ["\t"]  # the only column may be text with commas
+    delimiters: Sequence[str] = DELIMITERS
+    with open(file.path, encoding=encoding.codec, errors=encoding.errors) as text:
+        line = text.readline(100).rstrip("\n")
+    if len(line) == 5 and line.lower().startswith("sep=") and line[4] not in '"\r\n':
+        delimiters = line[4]  # which Excel writes and reads
+    elif file.path.suffix.lower() == ".tsv" and not wanted.answers:
+        delimiters = "\t"  # the only column may be text with commas
     heads = {delimiter: _head(file, encoding, delimiter, wanted.caps) for delimiter in delimiters}
     for titles in range(MOST_TITLES + 1):
         for delimiter, head in heads.items():
@@ -158,13 +171,6 @@ def _shown(delimiter: str) -> str:
     return "tab" if delimiter == "\t" else f"'{delimiter}'"
 
 
-def _declared_delimiter(path: Path, encoding: Encoding) -> str | None:
-    """Return the delimiter of a first line ``sep=;``, which Excel writes and reads."""
-    with open(path, encoding=encoding.codec, errors=encoding.errors) as text:
-        line = text.readline(100).rstrip("\n")
-    return line[4] if len(line) == 5 and line.lower().startswith("sep=") and line[4] not in '"\r\n' else None
-
-
 def _head(file: TableFile, encoding: Encoding, delimiter: str, caps: Caps) -> list[list[str]]:
     """Return the first rows, of which the header is one."""
     form = _Format(encoding, delimiter, [])
@@ -182,23 +188,17 @@ def _head(file: TableFile, encoding: Encoding, delimiter: str, caps: Caps) -> li
 
 def _escapes_quotes(file: TableFile, form: _Format, columns: Columns, caps: Caps) -> bool:
     """Tell whether the file has backslashes before its quotes: as a whole, fewer rows are broken when read so."""
-    if not _holds(file.path, b'\\"'):
+    with open(file.path, "rb") as content:
+        end = b""
+        while (block := content.read(BLOCK)) and b'\\"' not in end + block:
+            end = block[-1:]
+    if not block:
         return False
     broken = []
     for form.escapes in (False, True):
         rows = _rows(file, form, columns, caps)
         broken.append(sum(isinstance(row, UnreadRow) and row.reason in _BROKEN for row in rows))
     return broken[1] < broken[0]
-
-
-def _holds(path: Path, sign: bytes) -> bool:
-    with open(path, "rb") as file:
-        end = b""
-        while block := file.read(BLOCK):
-            if sign in end + block:
-                return True
-            end = block[1 - len(sign) :]
-    return False
 
 
 def _names(header: Sequence[str]) -> list[str]:
@@ -216,6 +216,7 @@ def _rows(file: TableFile, form: _Format, columns: Columns, caps: Caps) -> Itera
     with form.open(file.path) as text_file:
         lines = _Lines(caps.lines(text_file, file.shown), caps.row_bytes)
         number, blank = -form.titles, 0
+        names = list(columns.names)
         for line, cells, problem in _records(lines, form, file.shown):
             if problem is None and _is_skipped(cells, line, form.delimiter):
                 blank += 1
@@ -229,8 +230,17 @@ def _rows(file: TableFile, form: _Format, columns: Columns, caps: Caps) -> Itera
                 yield UnreadRow(number, line, problem, text=cells[0].rstrip("\r\n"), file=file.member)
             elif form.any_width:
                 yield CellRow(number, line, cells)
+            elif _names(cells) == names:
+                text = "".join(lines.of_row).rstrip("\r\n")
+                yield UnreadRow(number, line, "repeated_header", text=text, file=file.member)
+            elif len(cells) < len(names) or any(cell.strip() for cell in cells[len(names) :]):
+                text = "".join(lines.of_row).rstrip("\r\n")
+                question, answer = [
+                    cells[index] if index < len(cells) else "" for index in (columns.question, columns.answer)
+                ]
+                yield UnreadRow(number, line, "ragged_row", question, answer, text, file.member)
             else:
-                yield _checked(number, line, cells, "".join(lines.of_row).rstrip("\r\n"), columns, file)
+                yield CellRow(number, line, cells)
             number += 1
 
 
@@ -259,16 +269,3 @@ def _records(lines: _Lines, form: _Format, shown: str) -> Iterator[tuple[int, li
                 broken, problem = broken[:1], "unclosed_quote"
                 reader = form.reader(lines, strict=True)
             yield line, ["".join(broken)], problem
-
-
-def _checked(
-    number: int, line: int, cells: list[str], text: str, columns: Columns, file: TableFile
-) -> CellRow | UnreadRow:
-    """Return a row as it is, or as unread where it repeats the header or has not as many cells."""
-    if _names(cells) == list(columns.names):
-        return UnreadRow(number, line, "repeated_header", text=text, file=file.member)
-    width = len(columns.names)
-    if len(cells) < width or any(cell.strip() for cell in cells[width:]):
-        question, answer = (cells[index] if index < len(cells) else "" for index in (columns.question, columns.answer))
-        return UnreadRow(number, line, "ragged_row", question, answer, text, file.member)
-    return CellRow(number, line, cells)

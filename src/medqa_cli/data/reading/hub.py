@@ -18,14 +18,13 @@ from medqa_cli.data.reading.columns import find_columns
 from medqa_cli.data.reading.pairs import questions_and_answers
 from medqa_cli.data.reading.rows import (
     CellRow,
-    CellTable,
     ColumnNames,
     Columns,
     Opened,
-    Part,
-    SourceFile,
+    PairTable,
     Table,
     TableFile,
+    opened_again,
 )
 from medqa_cli.errors import InputError
 from medqa_cli.spelling import did_you_mean, listed
@@ -65,7 +64,7 @@ def open_hub(text: str, prefix: str, wanted: ColumnNames) -> Opened:
         wanted: the columns that the user named.
 
     Returns:
-        one part for each split, the commit that they are from and the licence of the card, where these are known.
+        one table for each split, the commit that they are from and the licence of the card, where these are known.
 
     Raises:
         InputError: the hub or the data set cannot be reached or read, or a split or column is missing.
@@ -77,8 +76,20 @@ def open_hub(text: str, prefix: str, wanted: ColumnNames) -> Opened:
         )
     hub.name_repository(hub_id.name)
     hub.ask_only_what_is_named()
-    commit, licence = _card(hub_id)
-    splits = _load(hub_id, commit)
+    import datasets
+    import huggingface_hub
+
+    commit = licence = None
+    with contextlib.suppress(Exception):  # what is wrong is reported below
+        info = huggingface_hub.dataset_info(hub_id.name, revision=hub_id.revision, timeout=20)
+        commit = info.sha
+        licence = info.card_data.get("license") if info.card_data else None
+    datasets.disable_progress_bars()
+    with _reported(hub_id):
+        # No trust_remote_code: a data set that needs its own code is refused by the library.
+        splits: Mapping[str, Any] = datasets.load_dataset(
+            hub_id.name, name=hub_id.config, revision=commit or hub_id.revision, streaming=True
+        )
     names = sorted(splits, key=lambda name: SPLIT_ORDER.index(name) if name in SPLIT_ORDER else len(SPLIT_ORDER))
     if hub_id.split is not None:
         if hub_id.split not in splits:
@@ -88,47 +99,19 @@ def open_hub(text: str, prefix: str, wanted: ColumnNames) -> Opened:
                 f"name one: {hub_id.name}:SPLIT, or {hub_id.name}:CONFIG/SPLIT for another configuration",
             )
         names = [hub_id.split]
-    parts = [_part(splits[name], hub_id, name, prefix, wanted) for name in names]
-    return Opened(text, parts, SourceFile(f"{text} (commit {commit})" if commit else text, None), licence)
+    tables = [_table(splits[name], hub_id, name, prefix, wanted) for name in names]
+    return Opened(text, tables, commit=commit, licence=licence if isinstance(licence, str) else None)
 
 
-def _card(hub_id: HubId) -> tuple[str | None, str | None]:
-    """Return commit and licence, as far as the hub tells them; ``_load`` reports what is wrong."""
-    import huggingface_hub
-
-    with contextlib.suppress(Exception):
-        info = huggingface_hub.dataset_info(hub_id.name, revision=hub_id.revision, timeout=20)
-        licence = info.card_data.get("license") if info.card_data else None
-        return info.sha, licence if isinstance(licence, str) else None
-    return None, None
-
-
-def _load(hub_id: HubId, commit: str | None) -> Mapping[str, Any]:
-    import datasets
-
-    datasets.disable_progress_bars()
-    with _reported(hub_id):
-        # No trust_remote_code: a data set that needs its own code is refused by the library.
-        splits: Mapping[str, Any] = datasets.load_dataset(
-            hub_id.name, name=hub_id.config, revision=commit or hub_id.revision, streaming=True
-        )
-    return splits
-
-
-def _part(split: Any, hub_id: HubId, name: str, prefix: str, wanted: ColumnNames) -> Part:
+def _table(split: Any, hub_id: HubId, name: str, prefix: str, wanted: ColumnNames) -> PairTable:
     file = TableFile(Path(), f"{hub_id.name}:{name}", prefix + name)
     with _reported(hub_id):
         header = split.column_names or list(next(iter(split), {}))
     if not header:
         raise InputError(f"{file} has no rows", f"name another split: {hub_id.name}:SPLIT")
     columns = find_columns(wanted, header, file)
-
-    def opened() -> Table:
-        rows = _rows(split, hub_id, columns)
-        return questions_and_answers(CellTable(f"hub data set, split '{name}'", columns, rows), file)
-
-    table = opened()
-    return Part(table.description, table.columns, lambda: opened().rows, table.warnings)
+    description = f"hub data set, split '{name}'"
+    return opened_again(lambda: questions_and_answers(Table(description, columns, _rows(split, hub_id, columns)), file))
 
 
 def _rows(split: Any, hub_id: HubId, columns: Columns) -> Iterator[CellRow]:

@@ -1,39 +1,45 @@
-"""Reads JSON and JSON Lines: a list is read item by item, anything else as a whole, whatever the shape of its rows (an
-object of records or of columns, SQuAD's paragraphs, one record).
+"""Reads JSON and JSON Lines: a list item by item, however long it is, anything else as a whole, whatever its shape (an
+object of records or of columns, SQuAD's paragraphs, one record). Numbers stay as they are written.
 """
 
 from __future__ import annotations
 
 import contextlib
 import itertools
-from collections.abc import Iterable, Iterator, Mapping
-from dataclasses import dataclass, replace
+import json
+import re
+from collections.abc import Callable, Iterable, Iterator, Mapping
+from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
+from typing import Any, TextIO
 
 from medqa_cli.data.encodings.detect import Encoding, detect_encoding
 from medqa_cli.data.reading.cells import json_text
 from medqa_cli.data.reading.columns import find_columns
-from medqa_cli.data.reading.json_stream import BLOCK, parse_json, stream_list
-from medqa_cli.data.reading.rows import Caps, CellRow, CellTable, ColumnNames, Columns, EmptyTable, TableFile, UnreadRow
+from medqa_cli.data.reading.rows import Caps, CellRow, CellTable, ColumnNames, EmptyTable, Table, TableFile, UnreadRow
 from medqa_cli.errors import InputError
 from medqa_cli.spelling import listed
 
 EXAMPLE = '{"question": "...", "answer": "..."}'
 ROWS_FOR_COLUMNS = 1000  # the columns are the keys of so many first rows
+BLOCK = 1 << 20  # characters
+_SPACE = re.compile(r"[ \t\r\n]*")
+_DECODER = json.JSONDecoder(parse_int=str, parse_float=str)  # 1.50 is the text "1.50"
 _FROM_PANDAS = "from pandas: frame.to_json(FILE, orient='records')"
 
 
 @dataclass(frozen=True)
 class _Record:
-    """A value of the file, its text in JSON Lines, why it is no row (empty: it may be one), and where it stood."""
+    """A value of the file, why it is no row (empty: it may be one), and its line and its text in JSON Lines.
 
-    row: int
-    line: int | None
+    ``form``: of the file, as the record shows it.
+    """
+
     value: Any
-    text: str = ""
     problem: str = ""
     form: str = ""
+    line: int | None = None
+    text: str = ""
 
 
 def read_json_file(file: TableFile, wanted: ColumnNames) -> CellTable:
@@ -55,7 +61,7 @@ def read_json_file(file: TableFile, wanted: ColumnNames) -> CellTable:
             raise
         shape, items = _items_in(value, wanted, file)
     description = f"JSON, {shape}, {encoding.description}" if shape else f"JSON, {encoding.description}"
-    return _cell_table(description, _numbered(items), wanted, file)
+    return _cell_table(description, _spread(items), wanted, file)
 
 
 def read_json_lines(file: TableFile, wanted: ColumnNames) -> CellTable:
@@ -65,8 +71,11 @@ def read_json_lines(file: TableFile, wanted: ColumnNames) -> CellTable:
         InputError: no line is an object, or a column is missing.
     """
     encoding = detect_encoding(file.path, file.shown, wanted.encoding)
-    if _begins_with_list(file.path, encoding) and not _first_of_several(file.path, encoding):
-        return read_json_file(file, wanted)
+    if _begins_with_list(file.path, encoding):
+        with open(file.path, encoding=encoding.codec, errors=encoding.errors) as text:
+            is_line_of_several = _value_of(text.readline()) is not None and any(line.strip() for line in text)
+        if not is_line_of_several:
+            return read_json_file(file, wanted)
     return _cell_table(f"JSON Lines, {encoding.description}", _lines(file, encoding, wanted.caps), wanted, file)
 
 
@@ -87,12 +96,6 @@ def _begins_with_list(path: Path, encoding: Encoding) -> bool:
         return text.read(BLOCK).lstrip().startswith("[")
 
 
-def _first_of_several(path: Path, encoding: Encoding) -> bool:
-    """Tell whether the first line is a JSON value of its own and others follow."""
-    with open(path, encoding=encoding.codec, errors=encoding.errors) as text:
-        return _value_of(text.readline()) is not None and any(line.strip() for line in text)
-
-
 def _value_of(line: str) -> Any:
     """Return the value of a line, None where it is no JSON."""
     try:
@@ -103,29 +106,23 @@ def _value_of(line: str) -> Any:
 
 def _streamed(file: TableFile, encoding: Encoding, caps: Caps) -> Iterator[_Record]:
     with open(file.path, encoding=encoding.codec, errors=encoding.errors) as text, _json_errors(file):
-        yield from _numbered(stream_list(text, lambda size, line: caps.check_row(size, f"{file}:{line}")))
-
-
-def _numbered(items: Iterable[Any]) -> Iterator[_Record]:
-    for row, (value, problem, form) in enumerate(_spread(items), start=1):
-        yield _Record(row, None, value, "", problem, form)
+        yield from _spread(stream_list(text, lambda size, line: caps.check_row(size, f"{file}:{line}")))
 
 
 def _lines(file: TableFile, encoding: Encoding, caps: Caps) -> Iterator[_Record]:
     with open(file.path, encoding=encoding.codec, errors=encoding.errors, newline="\n") as opened:
-        numbered = enumerate(caps.lines(opened, file.shown), start=1)
-        filled = ((number, text) for number, line in numbered if (text := line.strip()))
-        for row, (number, text) in enumerate(filled, start=1):
+        for number, line in enumerate(caps.lines(opened, file.shown), start=1):
+            if not (text := line.strip()):
+                continue
             try:
-                ((value, _, _),) = _spread([parse_json(text)])
-                yield _Record(row, number, value, text)
+                (record,) = _spread([parse_json(text)])
+                yield _Record(record.value, line=number, text=text)
             except (ValueError, RecursionError):
-                yield _Record(row, number, None, text, "invalid_json")
+                yield _Record(None, "invalid_json", line=number, text=text)
 
 
-def _cell_table(description: str, records: Iterable[_Record], wanted: ColumnNames, file: TableFile) -> CellTable:
-    remaining = iter(records)
-    head = list(itertools.islice(remaining, ROWS_FOR_COLUMNS))
+def _cell_table(description: str, records: Iterator[_Record], wanted: ColumnNames, file: TableFile) -> CellTable:
+    head = list(itertools.islice(records, ROWS_FOR_COLUMNS))
     if not head:
         raise EmptyTable(f"{file} has no data rows", "give a file with one object per question")
     objects = [record.value for record in head if isinstance(record.value, dict)]
@@ -134,22 +131,21 @@ def _cell_table(description: str, records: Iterable[_Record], wanted: ColumnName
             f"{file}: none of the first {len(head):,} entries is a JSON object; expected one per question",
             f"write each like this: {EXAMPLE}",
         )
-    records = itertools.chain(head, remaining)
     if (holder := _holder(objects, wanted)) is not None:
         objects = [_opened_up(item, holder) for item in objects]
-        records = (replace(record, value=_opened_up(record.value, holder)) for record in records)
         description = f"{description}, '{holder}' taken apart"
     columns = find_columns(wanted, list(dict.fromkeys(key for item in objects for key in item)), file)
-    rows = (_row(record, columns, file) for record in records)
-    form = f", {head[0].form} form" if head[0].form else ""
-    return CellTable(f"{description}{form}", columns, rows)
 
+    def rows() -> Iterator[CellRow | UnreadRow]:
+        for row, record in enumerate(itertools.chain(head, records), start=1):
+            value = record.value if holder is None else _opened_up(record.value, holder)
+            if record.problem or not isinstance(value, dict):
+                text = record.text or json_text(value)
+                yield UnreadRow(row, record.line, record.problem or "not_an_object", text=text, file=file.member)
+            else:
+                yield CellRow(row, record.line, [value.get(name) for name in columns.names])
 
-def _row(record: _Record, columns: Columns, file: TableFile) -> CellRow | UnreadRow:
-    if record.problem or not isinstance(record.value, dict):
-        text = record.text or json_text(record.value)
-        return UnreadRow(record.row, record.line, record.problem or "not_an_object", text=text, file=file.member)
-    return CellRow(record.row, record.line, [record.value.get(name) for name in columns.names])
+    return Table(f"{description}, {head[0].form} form" if head[0].form else description, columns, rows())
 
 
 def _items_in(value: Any, wanted: ColumnNames, file: object) -> tuple[str, list[Any]]:
@@ -193,8 +189,8 @@ def _items_in(value: Any, wanted: ColumnNames, file: object) -> tuple[str, list[
     return _only_list(value, file)
 
 
-def _spread(items: Iterable[Any]) -> Iterator[tuple[Any, str, str]]:
-    """Yield the rows, with those of SQuAD's articles and paragraphs in their place: value, problem and form.
+def _spread(items: Iterable[Any]) -> Iterator[_Record]:
+    """Yield the rows, with those of SQuAD's articles and paragraphs in their place.
 
     A question that SQuAD calls impossible is yielded as a problem, and one with several answers with all of them.
     """
@@ -206,9 +202,9 @@ def _spread(items: Iterable[Any]) -> Iterator[tuple[Any, str, str]]:
         elif _is_paragraph(item):
             yield from _of_paragraph(item)
         elif isinstance(item, list) and item and all(isinstance(x, dict) and {"role", "from"} & {*x} for x in item):
-            yield {"messages": item}, "", ""
+            yield _Record({"messages": item})
         else:
-            yield _unwrapped(item), "", ""
+            yield _Record(_unwrapped(item))
 
 
 def _holder(items: list[dict[str, Any]], wanted: ColumnNames) -> str | None:
@@ -234,17 +230,18 @@ def _is_paragraph(item: Any) -> bool:
     return isinstance(item, dict) and isinstance(item.get("qas"), list)
 
 
-def _of_paragraph(paragraph: Any) -> Iterator[tuple[Any, str, str]]:
+def _of_paragraph(paragraph: Any) -> Iterator[_Record]:
     if not _is_paragraph(paragraph):
-        yield paragraph, "", ""
+        yield _Record(paragraph)
         return
     for qa in paragraph["qas"]:
         if not isinstance(qa, dict):
-            yield qa, "", ""
+            yield _Record(qa)
             continue
         answers = qa.get("answers", qa.get("answer"))
         record = {"question": qa.get("question"), "answer": answers, "context": paragraph.get("context")}
-        yield record, "impossible_question" if qa.get("is_impossible") in (True, "true") else "", "SQuAD"
+        is_impossible = qa.get("is_impossible") in (True, "true")
+        yield _Record(record, "impossible_question" if is_impossible else "", "SQuAD")
 
 
 def _unwrapped(item: Any) -> Any:
@@ -338,3 +335,97 @@ def _shapeless(file: object, found: str) -> InputError:
     return InputError(
         f"{file} holds {found}; expected a list of objects, or an object with one such list", _FROM_PANDAS
     )
+
+
+def parse_json(text: str) -> Any:
+    """Return the value of a JSON text, numbers as they are written.
+
+    Raises:
+        ValueError: the text is no JSON.
+        RecursionError: it is nested too deeply.
+    """
+    return json.loads(text, parse_int=str, parse_float=str)
+
+
+def stream_list(text: TextIO, check_size: Callable[[int, int], None] = lambda size, line: None) -> Iterator[Any]:
+    """Yield the items of a list.
+
+    Args:
+        text: the opened file, which begins with ``[`` after white space.
+        check_size: called with a number of characters that may all be of one item, and the line where they begin; may
+            raise.
+
+    Yields:
+        the items, numbers in them as they are written.
+
+    Raises:
+        ValueError: the file is no JSON from some place on, which the message names.
+        RecursionError: an item is nested too deeply.
+    """
+    window = _Window(text, check_size)
+    window.take("[")
+    if window.peek() != "]":
+        yield window.item()
+        while window.peek() == ",":
+            window.take(",")
+            yield window.item()
+    window.take("]")
+    if window.peek():
+        raise window.error("Extra data")
+
+
+class _Window:
+    """The part of the file that is being parsed."""
+
+    def __init__(self, text: TextIO, check_size: Callable[[int, int], None]) -> None:
+        self._text = text
+        self._check_size = check_size
+        self._buffer = ""
+        self._position = 0
+        self._line = 1  # of the buffer's first character
+        self._ended = False
+
+    def peek(self) -> str:
+        """Return the next character that is no white space, or nothing at the end."""
+        while True:
+            found = _SPACE.match(self._buffer, self._position)
+            self._position = found.end() if found else self._position
+            if self._position < len(self._buffer) or self._ended:
+                return self._buffer[self._position : self._position + 1]
+            self._read_on()
+
+    def take(self, expected: str) -> None:
+        """Pass over the next character, which has to be ``expected``."""
+        if self.peek() != expected:
+            raise self.error(f"Expecting '{expected}'")
+        self._position += 1
+
+    def item(self) -> Any:
+        """Return the next value."""
+        self.peek()
+        while True:
+            try:
+                value, end = _DECODER.raw_decode(self._buffer, self._position)
+            except json.JSONDecodeError as error:
+                if self._ended:
+                    self._position = error.pos
+                    raise self.error(error.msg) from error
+            else:
+                # Of a number, the buffer may hold the first digits only: 1 or even 1. of 1.5.
+                if self._ended or (end < len(self._buffer) and self._buffer[end] in ",] \t\r\n"):
+                    self._position = end
+                    return value
+            self._read_on()
+
+    def error(self, message: str) -> ValueError:
+        """Return an error that names the line."""
+        line = self._line + self._buffer.count("\n", 0, self._position)
+        return ValueError(f"{message} (line {line})")
+
+    def _read_on(self) -> None:
+        """Drop what was parsed, and double the rest: a long item is then parsed again only a few times."""
+        self._line += self._buffer.count("\n", 0, self._position)
+        rest = self._buffer[self._position :]
+        self._check_size(len(rest), self._line)
+        block = self._text.read(max(BLOCK, len(rest)))
+        self._buffer, self._position, self._ended = rest + block, 0, not block

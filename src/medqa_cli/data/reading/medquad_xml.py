@@ -9,7 +9,7 @@ from collections.abc import Iterator, Sequence
 from pathlib import Path, PurePosixPath
 from typing import Any
 
-from medqa_cli.data.reading.archives import Container, Member, read_member
+from medqa_cli.data.reading.archives import Container, read_member
 from medqa_cli.data.reading.rows import Columns, RawRow, Rows, UnreadRow
 from medqa_cli.errors import InputError
 
@@ -42,7 +42,7 @@ def read_source(path: Path, member: str) -> Rows:
         yield row
 
 
-def read_members(container: Container, documents: Sequence[Member], prefix: str, name: str) -> Rows:
+def read_members(container: Container, documents: Sequence[str], prefix: str, name: str) -> Rows:
     """Yield the rows of the documents of a folder or an archive.
 
     Args:
@@ -52,11 +52,11 @@ def read_members(container: Container, documents: Sequence[Member], prefix: str,
         name: the source of documents at the container's top that name none.
     """
     for member in documents:
-        file = prefix + member.name
-        if member.size > LARGEST_DOCUMENT:
-            yield _too_large(file, member.size)
+        file = prefix + member
+        if container.members[member] > LARGEST_DOCUMENT:
+            yield _too_large(file, container.members[member])
             continue
-        folder = PurePosixPath(member.name).parent.name or name
+        folder = PurePosixPath(member).parent.name or name
         yield from read_document(read_member(container, member), file, folder)
 
 
@@ -79,50 +79,43 @@ def read_document(content: bytes, file: str, default_source: str) -> Iterator[Ra
         is unsafe (``unsafe_xml``), not well-formed (``malformed_xml``) or of another kind (``not_medquad_xml``).
     """
     try:
-        yield from list(_rows(content, file, default_source))
+        yield from _rows(content, file, default_source)
     except RecursionError:
         yield UnreadRow(1, None, "malformed_xml", text="nested too deeply", file=file)
 
 
-def _rows(content: bytes, file: str, default_source: str) -> Iterator[RawRow | UnreadRow]:
-    root = _parse(content, file)
-    if isinstance(root, UnreadRow):
-        yield root
-        return
-    # The root's name is not asked for: one document of MedQuAD calls itself DiseaseFile.
-    if root.find(".//QAPairs") is None:
-        detail = f"expected <Document> with <QAPairs>, found <{root.tag}> without them"
-        yield UnreadRow(1, None, "not_medquad_xml", text=detail, file=file)
-        return
-    topic = _text(root.findall("Focus"))
-    source = (root.get("source") or "").strip() or default_source
-    for row, pair in enumerate(root.iter("QAPair"), start=1):
-        questions, answers = pair.findall("Question"), pair.findall("Answer")
-        question, answer = _text(questions), _text(answers)
-        if len(questions) > 1 or len(answers) > 1:
-            yield UnreadRow(row, None, "several_answers", question, answer, file=file)
-            continue
-        kind = questions[0].get("qtype", "").strip() if questions else ""
-        yield RawRow(row, None, question, answer, topic, source, file, kind)
-
-
-def _parse(content: bytes, file: str) -> Any:
-    """Return the root element, or an unread row that says why there is none."""
+def _rows(content: bytes, file: str, default_source: str) -> list[RawRow | UnreadRow]:
     from defusedxml.common import DefusedXmlException
     from defusedxml.ElementTree import ParseError, XMLParser
 
     parser = XMLParser(forbid_dtd=True)
     try:
         parser.feed(content)
-        return parser.close()
+        root = parser.close()
     except DefusedXmlException as error:
         detail = f"document type or entity refused: {error}"
-        return UnreadRow(1, parser.parser.CurrentLineNumber, "unsafe_xml", text=detail, file=file)
+        return [UnreadRow(1, parser.parser.CurrentLineNumber, "unsafe_xml", text=detail, file=file)]
     except ParseError as error:
-        return UnreadRow(1, error.position[0], "malformed_xml", text=str(error), file=file)
+        return [UnreadRow(1, error.position[0], "malformed_xml", text=str(error), file=file)]
     except (ValueError, LookupError) as error:
         # An encoding that Python or expat does not know.
-        return UnreadRow(1, 1, "malformed_xml", text=str(error), file=file)
+        return [UnreadRow(1, 1, "malformed_xml", text=str(error), file=file)]
+    # The root's name is not asked for: one document of MedQuAD calls itself DiseaseFile.
+    if root.find(".//QAPairs") is None:
+        detail = f"expected <Document> with <QAPairs>, found <{root.tag}> without them"
+        return [UnreadRow(1, None, "not_medquad_xml", text=detail, file=file)]
+    rows: list[RawRow | UnreadRow] = []
+    topic = _text(root.findall("Focus"))
+    source = (root.get("source") or "").strip() or default_source
+    for row, pair in enumerate(root.iter("QAPair"), start=1):
+        questions, answers = pair.findall("Question"), pair.findall("Answer")
+        question, answer = _text(questions), _text(answers)
+        if len(questions) > 1 or len(answers) > 1:
+            rows.append(UnreadRow(row, None, "several_answers", question, answer, file=file))
+            continue
+        kind = questions[0].get("qtype", "").strip() if questions else ""
+        rows.append(RawRow(row, None, question, answer, topic, source, file, kind))
+    return rows
 
 
 def _text(elements: list[Any]) -> str:

@@ -1,37 +1,66 @@
 """Makes a question and an answer of the cells of each row, in every form that a table has: two columns, Alpaca's three,
 options and the right one, or one column that holds a whole exchange.
 
-A row that holds more than one question and one answer is handed on as unread.
+The first rows tell the form: which columns are what their names promise, and what holds for all rows. A row that holds
+more than one question and one answer is handed on as unread.
 """
 
 from __future__ import annotations
 
 import itertools
-from collections.abc import Iterable, Iterator, Sequence
-from dataclasses import replace
+import re
+from collections import Counter
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass, replace
 
+from medqa_cli.data.normalize import normalize
 from medqa_cli.data.reading import multiple_choice
 from medqa_cli.data.reading.cells import (
     SEVERAL_TURNS,
     Read,
     cell_text,
     is_plain,
+    is_told_of,
     json_text,
     optional_text,
     parse_exchange,
     read_cell,
+    shape,
     turns_in,
 )
-from medqa_cli.data.reading.rows import CellRow, CellTable, Columns, RawRow, Table, TableFile, UnreadRow
-from medqa_cli.data.reading.table_form import NO_INPUT, Form, exchange_text, find_form
+from medqa_cli.data.reading.columns import missing_column, unused_warnings
+from medqa_cli.data.reading.rows import CellRow, CellTable, Columns, PairTable, RawRow, Table, TableFile, UnreadRow
+from medqa_cli.errors import InputError
 from medqa_cli.spelling import listed
 
 ROWS_LOOKED_AT = 1000  # of the first rows, to tell what a form means
 ROWS_READ_ON = 100_000  # of a table of options whose numbers tell too little so far
 ROWS_FOR_FORM = 100  # none of so many rows in a known form: the column is ordinary text
+LONGEST_SHOWN = 80
+LONGEST_INPUT = 4000  # characters; what is longer is a document and no part of a question
+SHORT_WORD = 3  # letters
+NO_INPUT = frozenset({"", "<noinput>", "no input", "nan", "none", "null", "n/a"})
+# An address, a number, or a name of a record.
+_NO_TEXT = re.compile(r"\w+://\S+|www\.\S+|[\W\d_]+|(?=\S*\d)\S+")
 
 
-def questions_and_answers(table: CellTable, file: TableFile) -> Table:
+@dataclass(frozen=True)
+class _Form:
+    """What holds for all rows of a table.
+
+    ``columns``: those that are really used. ``left_out``: the instruction that stands in every row beside an input, and
+    so tells no question from another. ``first_option``: what ``multiple_choice.resolve`` calls first. ``verbatim``: the
+    answer is no sign for an option.
+    """
+
+    columns: Columns
+    file: TableFile
+    left_out: str | None = None
+    first_option: int | None = 1
+    verbatim: bool = False
+
+
+def questions_and_answers(table: CellTable, file: TableFile) -> PairTable:
     """Make the rows of a table.
 
     Args:
@@ -49,38 +78,208 @@ def questions_and_answers(table: CellTable, file: TableFile) -> Table:
     head = list(itertools.islice(rows, ROWS_LOOKED_AT if looks_far else ROWS_FOR_FORM))
     last = head
     # Numbers of options: read on until one tells whether they count from 0 or from 1.
-    while last and len(head) < ROWS_READ_ON and table.columns.options and not _tell_numbering(last, table.columns):
+    while last and len(head) < ROWS_READ_ON and table.columns.options and not _numbering_is_told(last, table.columns):
         last = list(itertools.islice(rows, ROWS_LOOKED_AT))
         head += last
-    form = find_form(table.columns, [row for row in head if isinstance(row, CellRow)], file)
-    return Table(
-        table.description + form.description,
-        form.columns,
-        _made(itertools.chain(head, rows), form),
-        (*table.warnings, *form.warnings),
-    )
+    first = [row for row in head if isinstance(row, CellRow)]
+    columns = _really_used(table.columns, first)
+    form, description, warnings = _Form(columns, file), table.description, unused_warnings(columns)
+    if columns.exchange:
+        kind = _exchange_form(first, columns, file)
+        description += f"; column '{columns.names[columns.question]}' taken apart ({kind} form)"
+    if columns.input is not None:
+        left_out, told_of_input = _left_out(first, columns, columns.input)
+        form, warnings = replace(form, left_out=left_out), warnings + told_of_input
+    if columns.options:
+        form, told_of_options = _with_options(form, first)
+        warnings.append(told_of_options)
+    warnings += _told_of_cells(first, columns)
+
+    def pairs() -> Iterator[RawRow | UnreadRow]:
+        for row in itertools.chain(head, rows):
+            if isinstance(row, UnreadRow):
+                yield replace(row, question="", answer="") if columns.exchange else row
+            else:
+                yield _taken_apart(row, form) if columns.exchange else _row(row, form)
+
+    return Table(description, columns, pairs(), (*table.warnings, *warnings))
 
 
-def _tell_numbering(rows: Iterable[CellRow | UnreadRow], columns: Columns) -> bool:
+def _numbering_is_told(rows: Sequence[CellRow | UnreadRow], columns: Columns) -> bool:
+    cells = [row for row in rows if isinstance(row, CellRow)]
     try:
-        multiple_choice.first_number(
-            multiple_choice.choices_in(columns, columns.answer, [row for row in rows if isinstance(row, CellRow)])
-        )
+        multiple_choice.first_number(multiple_choice.choices_in(columns, columns.answer, cells))
     except ValueError:
         return False
     return True
 
 
-def _made(rows: Iterable[CellRow | UnreadRow], form: Form) -> Iterator[RawRow | UnreadRow]:
-    make = _taken_apart if form.columns.exchange else _row
-    for row in rows:
-        if isinstance(row, CellRow):
-            yield make(row, form)
-        else:
-            yield replace(row, question="", answer="") if form.columns.exchange else row
+def _really_used(columns: Columns, first: Sequence[CellRow]) -> Columns:
+    """Return the columns without those whose cells are not what their names promise."""
+    if columns.history is not None and any(is_told_of(row.cells[columns.history]) for row in first):
+        # What is told of a patient is no earlier turn, and may go with the question.
+        if columns.input is None:
+            columns = replace(columns, input=columns.history, input_in_doubt=True)
+        columns = replace(columns, history=None)
+    if columns.input is not None and columns.input_in_doubt and not _is_input(columns, columns.input, first):
+        columns = replace(columns, input=None)
+    all_empty = not any(cell_text(row.cells[index]) != "" for row in first for index in columns.options)
+    by_letter = len(columns.options) > 1 and all(len(columns.names[index].strip()) == 1 for index in columns.options)
+    if all_empty or (by_letter and not _are_options(columns, first)):
+        return replace(columns, options=())
+    return columns
 
 
-def _row(row: CellRow, form: Form) -> RawRow | UnreadRow:
+def _are_options(columns: Columns, first: Sequence[CellRow]) -> bool:
+    """Tell whether columns that are letters by name hold options: one is named as right, or there are several texts."""
+    for told in (columns.answer, columns.correct):
+        if told is not None and any(
+            multiple_choice.names_an_option(*choice) for choice in multiple_choice.choices_in(columns, told, first)
+        ):
+            return True
+    cells = [cell_text(row.cells[index]) for row in first for index in columns.options]
+    texts = [cell for cell in cells if cell is not None and any(map(str.isalpha, cell))]
+    return len(columns.options) > 2 and 2 * len(texts) > len(cells)
+
+
+def _is_input(columns: Columns, beside: int, first: Sequence[CellRow]) -> bool:
+    """Tell whether what stands beside the questions is asked with them: texts that differ from row to row, and not
+    addresses, numbers, or the passage that the answer is taken from.
+    """
+    used = (columns.question, beside, columns.answer)
+    rows = [[read_cell(row.cells[index]) for index in used] for row in first]
+    if any(cell.problem or cell.wordings for row in rows for cell in row):
+        return False
+    texts = [tuple(cell.texts[0].strip().casefold() for cell in row) for row in rows]
+    filled = [text for text in texts if text[1] not in NO_INPUT]
+    inputs = [after for _, after, _ in filled]
+    if (len(inputs) > 1 and len(set(inputs)) == 1) or max(map(len, inputs), default=0) > LONGEST_INPUT:
+        return False
+    out = sum(_NO_TEXT.fullmatch(after) is not None for after in inputs)
+    out += sum(after in question or _is_from(answer, after) for question, after, answer in filled)
+    return 2 * out < len(filled) or not filled
+
+
+def _is_from(answer: str, passage: str) -> bool:
+    """Tell whether an answer stands in a passage, or most of its longer words do where the passage is much longer."""
+    words = {word for word in answer.split() if len(word) > SHORT_WORD}
+    told, held = normalize(answer), normalize(passage)
+    if f" {told} " in f" {held} " or (not told.isascii() and told in held):
+        return bool(words) or " " in told or not told.isascii()  # "no" stands in many a text
+    return len(passage) >= 2 * len(answer) and 2 * sum(word in passage for word in words) > len(words) > 2
+
+
+def _exchange_form(first: Sequence[CellRow], columns: Columns, file: TableFile) -> str:
+    """Return the form of the first cell that has a known one.
+
+    Raises:
+        InputError: none has, or their turns are not first a known one who asks, and then one who answers.
+    """
+    exchanges = [parse_exchange(_exchange_text(row, columns)) for row in first]
+    form = next((exchange.form for exchange in exchanges if exchange.form), "")
+    if not first or form:
+        return form or "no"
+    cell = f"'{columns.names[columns.question]}'"
+    roles = Counter(exchange.roles for exchange in exchanges if exchange.roles)
+    if roles:
+        often = ", then ".join(f"'{role}'" for role in roles.most_common(1)[0][0][:4])
+        names = Counter(role for exchange in exchanges for role in dict.fromkeys(exchange.roles))
+        counts = ", ".join(f"'{name}' in {count:,} rows" for name, count in names.most_common(6))
+        raise InputError(
+            f"{file}: {cell} does not say who asks and who answers: expected 'user', then 'assistant' (or 'patient' "
+            f"and 'doctor'), but most often found {often}; all roles: {counts}",
+            "rename the role of who asks to 'user' and of who answers to 'assistant', the question first",
+        )
+    why = f"; {cell} does not hold questions and answers in the form of Llama 2, Alpaca, ChatML, messages or a dialogue"
+    hint = f"begin each question in {cell} with 'Question:' and each answer with 'Answer:'"
+    if len(columns.names) > 1:
+        hint += ", or name two columns that hold them: --set data.question_column=NAME --set data.answer_column=NAME"
+    raise InputError(missing_column(["question"], columns.names, file, why).message, hint)
+
+
+def _left_out(first: Sequence[CellRow], columns: Columns, beside: int) -> tuple[str | None, list[str]]:
+    """Return the instruction where all rows have the same, each beside an input; and what the user has to know."""
+    instruction, after = columns.names[columns.question], columns.names[beside]
+    texts = [[(cell_text(row.cells[index]) or "").strip() for index in (columns.question, beside)] for row in first]
+    filled = sum(text.casefold() not in NO_INPUT for _, text in texts)
+    if len(texts) > 1 and filled == len(texts) and texts[0][0] and len({text for text, _ in texts}) == 1:
+        left_out = texts[0][0]
+        shown = left_out if len(left_out) <= LONGEST_SHOWN else f"{left_out[:LONGEST_SHOWN]}..."
+        return left_out, [
+            f"the question is column '{after}': column '{instruction}' holds the same text in each of the first "
+            f"{len(first):,} rows and is left out, as nobody will type it ({shown!r}; to put it before each question, "
+            "set prompt.system to it)"
+        ]
+    if not columns.input_in_doubt or not filled:
+        return None, []
+    return None, [
+        f"each question is column '{instruction}' and behind it column '{after}', where that holds something "
+        f"({filled:,} of the first {len(first):,} rows)"
+    ]
+
+
+def _with_options(form: _Form, first: Sequence[CellRow]) -> tuple[_Form, str]:
+    """Return the form of multiple-choice questions, and what the user has to know."""
+    columns, column = form.columns, f"column '{form.columns.names[form.columns.answer]}'"
+    answers = multiple_choice.choices_in(columns, columns.answer, first)
+    signs = sum(multiple_choice.names_by_sign(answer, options) for answer, options in answers)
+    # Beside a column of signs a second one holds nothing else.
+    by_sign = 2 * signs > len(answers) if columns.correct is None else signs == len(answers)
+    told = f"{column} as it stands"
+    if columns.answer_is_named and not by_sign:
+        form = replace(form, verbatim=True)
+    else:
+        try:
+            form = replace(form, first_option=multiple_choice.first_number(answers))
+        except ValueError as error:
+            raise InputError(
+                f"{form.file}: {column} numbers the options of multiple-choice questions, but it cannot be told "
+                f"whether from 0 or from 1: {error}",
+                "write letters (A, B, ...) or the texts of the options into it",
+            ) from error
+        if any(multiple_choice.names_an_option(answer, options) for answer, options in answers):
+            told = f"the text of the option that {column} names"
+    names = " ".join(f"'{columns.names[index]}'" for index in columns.options)
+    return form, (
+        f"multiple-choice questions: the options ({names}) are put behind each question, and the answer is {told}"
+    )
+
+
+def _told_of_cells(first: Sequence[CellRow], columns: Columns) -> list[str]:
+    """Return what the first rows show: an optional column without texts, answers that are signs only."""
+    warnings = []
+    for index in (columns.topic, columns.source, columns.kind):
+        if index is not None:
+            shapes = Counter(shape(row.cells[index]) for row in first if optional_text(row.cells[index]) is None)
+            if shapes:
+                warnings.append(
+                    f"column '{columns.names[index]}' is ignored where it holds {shapes.most_common(1)[0][0]}"
+                )
+    if not columns.exchange and not columns.options:
+        signs = sum(multiple_choice.is_sign(row.cells[columns.answer]) for row in first)
+        asking = sum((cell_text(row.cells[columns.answer]) or "").rstrip().endswith(("?", "？")) for row in first)
+        if asking > 2 and 2 * asking > len(first):
+            warnings.append(
+                f"column '{columns.names[columns.answer]}' holds questions ({asking} of the first {len(first)} rows), "
+                "not answers"
+            )
+        if signs > 1 and 2 * signs > len(first):
+            warnings.append(
+                f"column '{columns.names[columns.answer]}' holds single letters ({signs} of the first {len(first)} "
+                "rows), as of multiple-choice questions, but no column of options is found: name them A, B, C, ... or "
+                "'options'"
+            )
+    questions = [read_cell(row.cells[columns.question]) for row in first]
+    several = sum(len(read.texts) > 1 for read in questions)
+    if several and not columns.exchange:
+        warnings.append(
+            f"column '{columns.names[columns.question]}' holds several wordings of a question "
+            f"({several} of the first {len(first)} rows): the first of each is taken"
+        )
+    return warnings
+
+
+def _row(row: CellRow, form: _Form) -> RawRow | UnreadRow:
     columns = form.columns
     made = _pair(row, form)
     if columns.history is None or not (turns := turns_in(row.cells[columns.history])) or isinstance(made, UnreadRow):
@@ -89,30 +288,41 @@ def _row(row: CellRow, form: Form) -> RawRow | UnreadRow:
     return replace(_unread(row, form, SEVERAL_TURNS, made.question, made.answer, detail), otherwise=made)
 
 
-def _pair(row: CellRow, form: Form) -> RawRow | UnreadRow:
+def _pair(row: CellRow, form: _Form) -> RawRow | UnreadRow:
     columns, cells = form.columns, row.cells
-    if form.is_plain and is_plain(asked := cells[columns.question]) and is_plain(told := cells[columns.answer]):
-        return _raw(row, form, str(asked), str(told))
-    (question, problem), answer = _question(cells, form), read_cell(cells[columns.answer])
-    if problem:
-        return _unread(row, form, "not_text", "", detail=problem)
-    if answer.problem:
-        detail = f"column '{columns.names[columns.answer]}' holds {answer.problem}"
+    asked = (columns.question,) if columns.input is None else (columns.question, columns.input)
+    # Question and answer in one cell each, which nothing else has a say in.
+    is_single = len(asked) == 1 and not columns.options
+    if is_single and is_plain(question := cells[columns.question]) and is_plain(answer := cells[columns.answer]):
+        return _raw(row, form, str(question), str(answer))
+    texts: list[str] = []
+    for index in asked:
+        read = read_cell(cells[index])
+        if read.problem:
+            return _unread(row, form, "not_text", "", detail=f"column '{columns.names[index]}' holds {read.problem}")
+        texts.append(read.texts[0])  # of several wordings the first
+    question = texts[0]
+    if len(asked) > 1:
+        texts = [text for text in texts if text.strip().casefold() not in NO_INPUT]
+        is_left_out = len(texts) == 2 and question.strip() == form.left_out
+        question = texts[1] if is_left_out else "\n\n".join(texts)
+    read = read_cell(cells[columns.answer])
+    if read.problem:
+        detail = f"column '{columns.names[columns.answer]}' holds {read.problem}"
         return _unread(row, form, "not_text", question, detail=detail)
-    text = answer.texts[0]
     if columns.options:
-        return _chosen(row, form, question, answer)
-    if len(answer.texts) > 1 and not answer.wordings:
-        return _several(row, form, question, answer)
-    return _raw(row, form, question, text)
+        return _chosen(row, form, question, read)
+    if len(read.texts) > 1 and not read.wordings:
+        return _several(row, form, question, read)
+    return _raw(row, form, question, read.texts[0])
 
 
-def _several(row: CellRow, form: Form, question: str, answer: Read) -> UnreadRow:
+def _several(row: CellRow, form: _Form, question: str, answer: Read) -> UnreadRow:
     detail = f"column '{form.columns.names[form.columns.answer]}' holds {len(answer.texts)} texts"
     return _unread(row, form, "several_answers", question, "\n".join(answer.texts), detail)
 
 
-def _chosen(row: CellRow, form: Form, question: str, answer: Read) -> RawRow | UnreadRow:
+def _chosen(row: CellRow, form: _Form, question: str, answer: Read) -> RawRow | UnreadRow:
     """Make a row of a multiple-choice question."""
     columns, text = form.columns, answer.texts[0]
     cells = [row.cells[index] for index in columns.options]
@@ -135,27 +345,7 @@ def _chosen(row: CellRow, form: Form, question: str, answer: Read) -> RawRow | U
     return _raw(row, form, multiple_choice.asked_with(question, options), resolved)
 
 
-def _question(cells: Sequence[object], form: Form) -> tuple[str, str]:
-    """Return the question, and why it is none (empty: it is one).
-
-    Of several wordings of it the first, of an instruction and its input both.
-    """
-    columns = form.columns
-    texts: list[str] = []
-    for index in (columns.question, *(() if columns.input is None else (columns.input,))):
-        read = read_cell(cells[index])
-        if read.problem:
-            return "", f"column '{columns.names[index]}' holds {read.problem}"
-        texts.append(read.texts[0])
-    if columns.input is None:
-        return texts[0], ""
-    parts = [part for part in texts if part.strip().casefold() not in NO_INPUT]
-    if len(parts) == 2 and texts[0].strip() == form.left_out:
-        return parts[1], ""
-    return "\n\n".join(parts), ""
-
-
-def _raw(row: CellRow, form: Form, question: str, answer: str) -> RawRow:
+def _raw(row: CellRow, form: _Form, question: str, answer: str) -> RawRow:
     columns = form.columns
     topic, source, kind = (
         "" if index is None else optional_text(row.cells[index]) or ""
@@ -166,7 +356,7 @@ def _raw(row: CellRow, form: Form, question: str, answer: str) -> RawRow:
 
 
 def _unread(
-    row: CellRow, form: Form, reason: str, question: str, answer: str | None = None, detail: str = ""
+    row: CellRow, form: _Form, reason: str, question: str, answer: str | None = None, detail: str = ""
 ) -> UnreadRow:
     """Return a row that is not used; its text holds all cells, since the question and answer may not be all of it."""
     if answer is None:
@@ -174,11 +364,18 @@ def _unread(
     return UnreadRow(row.row, row.line, reason, question, answer, json_text(list(row.cells)), form.file.member, detail)
 
 
-def _taken_apart(row: CellRow, form: Form) -> RawRow | UnreadRow:
+def _taken_apart(row: CellRow, form: _Form) -> RawRow | UnreadRow:
     """Make a row of a cell that holds both texts."""
-    text = exchange_text(row, form.columns)
+    text = _exchange_text(row, form.columns)
     found = parse_exchange(text)
     if found.problem:
         detail = f"the roles are {listed(found.roles)}" if found.roles else ""
         return UnreadRow(row.row, row.line, found.problem, text=text, file=form.file.member, detail=detail)
     return _raw(row, form, found.question, found.answer)
+
+
+def _exchange_text(row: CellRow, columns: Columns) -> str:
+    """Return the cell that holds question and answer as text."""
+    cell = row.cells[columns.question]
+    text = cell_text(cell)
+    return json_text(cell) if text is None else text

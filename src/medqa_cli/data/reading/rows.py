@@ -7,11 +7,11 @@ An empty or odd cell is passed on as it stands; what becomes of it is decided la
 from __future__ import annotations
 
 import itertools
-from collections.abc import Callable, Iterator, Sequence
-from dataclasses import dataclass, field
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from dataclasses import dataclass, field, replace
 from functools import cached_property
 from pathlib import Path
-from typing import NamedTuple, TextIO
+from typing import Generic, NamedTuple, TextIO, TypeVar
 
 from medqa_cli.confined import Limits
 from medqa_cli.errors import InputError
@@ -246,54 +246,46 @@ class CellRow(NamedTuple):
     cells: Sequence[object]
 
 
-@dataclass(frozen=True)
-class CellTable:
-    """An opened table whose cells are not looked at yet; ``rows`` can be run through once.
+R = TypeVar("R", covariant=True)
 
-    ``warnings``: what its user has to know of it.
-    """
+
+@dataclass(frozen=True)
+class Table(Generic[R]):
+    """An opened table: ``rows`` can be run through once. ``warnings``: what its user has to know of it."""
 
     description: str
     columns: Columns
-    rows: Iterator[CellRow | UnreadRow]
+    rows: Iterator[R]
     warnings: tuple[str, ...] = ()
 
 
-@dataclass(frozen=True)
-class Table:
-    """An opened table; ``rows`` can be run through once. ``warnings``: what its user has to know of it."""
-
-    description: str
-    columns: Columns
-    rows: Rows
-    warnings: tuple[str, ...] = ()
+CellTable = Table[CellRow | UnreadRow]
+"""A table whose cells are not looked at yet."""
+PairTable = Table[RawRow | UnreadRow]
+"""A table whose rows are questions and answers."""
 
 
-@dataclass(frozen=True)
-class SourceFile:
-    """One source as it was named, and its digest: None where it is no local file."""
+def opened_again(open_table: Callable[[], PairTable]) -> PairTable:
+    """Open one of many tables for its columns; its rows open it again, so that never all are open at once."""
 
-    path: str
-    sha256: str | None
+    def rows() -> Rows:
+        yield from open_table().rows
 
-
-@dataclass(frozen=True)
-class Part:
-    """Rows that were opened in one way; ``rows`` starts to read them. ``warnings``: what the user has to know."""
-
-    description: str
-    columns: Columns
-    rows: Callable[[], Rows]
-    warnings: tuple[str, ...] = ()
+    return replace(open_table(), rows=rows())
 
 
 @dataclass(frozen=True)
 class Opened:
-    """An opened source: its parts, and what there is to say of it as a whole (``warnings``: what was passed over)."""
+    """An opened source: its tables, and what is known of it as a whole.
+
+    ``sha256`` is None where it is no local file, ``commit`` where it is none of the hub, ``licence`` where it states
+    none. ``warnings``: what was passed over.
+    """
 
     source: str
-    parts: list[Part]
-    file: SourceFile
+    tables: list[PairTable]
+    sha256: str | None = None
+    commit: str | None = None
     licence: str | None = None
     warnings: tuple[str, ...] = ()
 
@@ -302,13 +294,14 @@ class Opened:
 class SourceRows:
     """The opened sources; ``rows`` can be run through once.
 
-    ``columns`` are those of the first table; ``description`` names those of the others where they differ.
-    ``licence`` is None where the source does not state one. ``warnings`` are for the user, each once.
+    ``columns`` are those of the first table; ``description`` names those of the others where they differ. ``digests``:
+    the SHA-256 of each source, by its name; None for what is no local file. ``licence`` is None where the sources do
+    not agree on one. ``warnings`` are for the user, each once.
     """
 
     description: str
     columns: Columns
     rows: Rows
-    files: tuple[SourceFile, ...] = ()
+    digests: Mapping[str, str | None]
     licence: str | None = None
     warnings: tuple[str, ...] = ()

@@ -6,28 +6,29 @@ Each row of a source comes out, as a row or as one that could not be read.
 from __future__ import annotations
 
 import contextlib
+import functools
 import hashlib
 import itertools
 import re
 from collections import Counter
 from collections.abc import Iterator, Sequence
-from functools import partial
 from pathlib import Path, PurePosixPath
 
 from medqa_cli.data.data_folder import REPORT_NAME
 from medqa_cli.data.reading import medquad_xml
-from medqa_cli.data.reading.archives import Container, Member, Scratch, open_container, read_member
+from medqa_cli.data.reading.archives import Container, Scratch, open_container, read_member
 from medqa_cli.data.reading.hub import open_hub, parse_hub_id
 from medqa_cli.data.reading.rows import (
     Caps,
     ColumnNames,
     EmptyTable,
     Opened,
-    Part,
+    PairTable,
     Rows,
-    SourceFile,
     SourceRows,
+    Table,
     TableFile,
+    opened_again,
 )
 from medqa_cli.data.reading.tables import READERS, check_content, open_table, table_suffix
 from medqa_cli.errors import InputError
@@ -41,6 +42,7 @@ LARGEST_LICENCE_TEXT = 1_000_000
 
 # What stands beside data and is none.
 _ABOUT = re.compile(r"(readme|licen[cs]e|copying|citation|notice)\b", re.IGNORECASE)
+_HIDDEN = re.compile(r"__MACOSX\Z|~\$|\.(?!\.\Z)")  # part of a path
 _METADATA = {"dataset-metadata.json", "dataset_info.json", "dataset_infos.json", "dataset_dict.json", "state.json"}
 _LICENCES = {
     "cc-by-4.0": "Creative Commons Attribution 4.0",
@@ -99,14 +101,21 @@ def open_sources(sources: Sequence[str], wanted: ColumnNames) -> SourceRows:
         rows = _all_rows(opened, stack.pop_all())
     # The first row, so that its source's errors come now.
     first = list(itertools.islice(rows, 1))
+    tables = [table for one in opened for table in one.tables]
+    # Each warning once, with the number of tables that it is about where it is not about all.
+    counts = Counter(warning for table in tables for warning in dict.fromkeys(table.warnings))
+    of_tables = [
+        warning if count == len(tables) else f"{warning} (in {count:,} of {len(tables):,} tables)"
+        for warning, count in counts.items()
+    ]
     licences = {one.licence for one in opened}
     return SourceRows(
         _describe(opened),
-        opened[0].parts[0].columns,
+        tables[0].columns,
         itertools.chain(first, rows),
-        tuple(one.file for one in opened),
+        {f"{one.source} (commit {one.commit})" if one.commit else one.source: one.sha256 for one in opened},
         licences.pop() if len(licences) == 1 else None,
-        _warnings(opened),
+        (*(warning for one in opened for warning in one.warnings), *of_tables),
     )
 
 
@@ -197,45 +206,42 @@ def _open(source: str, name: str, wanted: ColumnNames, scratch: Scratch) -> Open
     path = Path(source)
     if path.is_dir() or _is_archive(path):
         return _open_folder(source, prefix, wanted, scratch)
+    file = TableFile(path, source, name)
     if path.suffix.lower() == DOCUMENT_SUFFIX:
-        parts = [Part("MedQuAD XML, one document", medquad_xml.COLUMNS, partial(medquad_xml.read_source, path, name))]
+        rows = medquad_xml.read_source(path, name)
+        table: PairTable = Table("MedQuAD XML, one document", medquad_xml.COLUMNS, rows)
+    elif name:
+        table = opened_again(lambda: open_table(file, wanted, scratch))
     else:
-        file = TableFile(path, source, name)
-        # One of several is opened again when its turn comes, so that they are never all open at once.
-        if name:
-            parts = [_table_part(file, wanted, scratch)]
-        else:
-            table = open_table(file, wanted, scratch)
-            parts = [Part(table.description, table.columns, lambda: table.rows, table.warnings)]
-    return Opened(source, parts, SourceFile(source, sha256_of_file(path)))
+        table = open_table(file, wanted, scratch)
+    return Opened(source, [table], sha256_of_file(path))
 
 
-def _find_contents(container: Container, shown: str) -> tuple[list[Member], list[Member], list[Member], int]:
+def _find_contents(container: Container, shown: str) -> tuple[list[str], list[str], list[str], int]:
     """Return the documents or the tables of a container, the notes beside them, and how many members are neither.
 
     Raises:
         InputError: it holds documents and tables, neither of them, or a data set that medqa wrote.
     """
-    members = [member for member in container.members if not _is_hidden(member.name)]
-    names = {member.name for member in members}
-    if {REPORT_NAME, "train.jsonl"} <= names:
+    members = [name for name in container.members if not any(map(_HIDDEN.match, PurePosixPath(name).parts))]
+    if {REPORT_NAME, "train.jsonl"} <= {*members}:
         raise InputError(f"{shown} is a data set that was converted before", f"run: medqa convert --audit {shown}")
-    about = [member for member in members if _ABOUT.match(PurePosixPath(member.name).name)]
-    data = [member for member in members if member not in about and PurePosixPath(member.name).name not in _METADATA]
-    documents = [member for member in data if member.name.lower().endswith(".xml")]
+    about = [name for name in members if _ABOUT.match(PurePosixPath(name).name)]
+    data = [name for name in members if name not in about and PurePosixPath(name).name not in _METADATA]
+    documents = [name for name in data if name.lower().endswith(DOCUMENT_SUFFIX)]
     # In a folder, .txt is a note more often than a table.
-    tables = [member for member in data if table_suffix(member.name) not in ("", ".txt")]
+    tables = [name for name in data if table_suffix(name) not in ("", ".txt")]
     if documents and tables:
         raise InputError(
             f"{shown} holds {len(documents):,} XML documents and {len(tables):,} tables "
-            f"({listed([member.name for member in tables])}); expected one kind",
+            f"({listed(tables)}); expected one kind",
             "name one of the files or folders in it (unpack an archive first)",
         )
     if not documents and not tables:
-        suffixes = Counter(PurePosixPath(member.name).suffix or "no suffix" for member in members)
+        suffixes = Counter(PurePosixPath(name).suffix or "no suffix" for name in members)
         found = f"only {counted(suffixes)}" if members else "no files"
         hint = "name a file, or a folder or archive that holds .xml, .csv, .tsv, .json, .jsonl, .parquet or .xlsx files"
-        saved = next((member.name for member in members if member.name.endswith(".arrow")), None)
+        saved = next((name for name in members if name.endswith(".arrow")), None)
         if saved is not None:
             folder = (PurePosixPath(shown) / saved).parent
             hint = (
@@ -256,79 +262,63 @@ def _open_folder(source: str, prefix: str, wanted: ColumnNames, scratch: Scratch
         scratch: for private copies of tables in archives.
 
     Returns:
-        one part for all documents, or one for each table that is not empty; the digest of a folder is over the names
-        and digests of the members that are used, in their order.
+        one table for all documents, or each table that is not empty; the digest of a folder is over the names and
+        digests of the members that are used, in their order.
 
     Raises:
         InputError: it cannot be unpacked or used, or one of its tables cannot.
     """
     path = Path(source)
     container = open_container(path, wanted.caps)
-    documents, tables, about, num_others = _find_contents(container, str(path))
+    documents, names, about, num_others = _find_contents(container, str(path))
     warnings: tuple[str, ...] = ()
     if documents:
         passed = f"; {num_others:,} other files not read" if num_others else ""
-        name = path.name or path.resolve().name
-        rows = partial(medquad_xml.read_members, container, documents, prefix, name)
-        parts = [Part(f"MedQuAD XML, {len(documents):,} documents{passed}", medquad_xml.COLUMNS, rows)]
+        rows = medquad_xml.read_members(container, documents, prefix, path.name or path.resolve().name)
+        description = f"MedQuAD XML, {len(documents):,} documents{passed}"
+        tables: list[PairTable] = [Table(description, medquad_xml.COLUMNS, rows)]
     else:
-        parts, warnings = _table_parts(container, tables, path, prefix, wanted, scratch)
-    digest = _digest(container, documents or tables) if path.is_dir() else sha256_of_file(path)
-    return Opened(source, parts, SourceFile(source, digest), _stated_licence(container, about), warnings)
+        tables, warnings = _open_tables(container, names, path, prefix, wanted, scratch)
+    if path.is_dir():
+        total = hashlib.sha256()
+        for name in documents or names:
+            with container.open(name) as file:
+                total.update(f"{name}\0{hashlib.file_digest(file, 'sha256').hexdigest()}\n".encode())  # type: ignore[arg-type]
+        digest = total.hexdigest()
+    else:
+        digest = sha256_of_file(path)
+    return Opened(source, tables, digest, licence=_stated_licence(container, about), warnings=warnings)
 
 
-def _table_parts(
-    container: Container, tables: list[Member], path: Path, prefix: str, wanted: ColumnNames, scratch: Scratch
-) -> tuple[list[Part], tuple[str, ...]]:
+def _open_tables(
+    container: Container, names: list[str], path: Path, prefix: str, wanted: ColumnNames, scratch: Scratch
+) -> tuple[list[PairTable], tuple[str, ...]]:
     """Open the tables that are not empty; a warning names the others."""
+    tables = []
+    empty: dict[str, EmptyTable] = {}
     files = [
-        TableFile(
-            container.path_of(member, scratch), f"{path}/{member.name}", prefix + member.name, container.expansion
-        )
-        for member in tables
+        TableFile(container.path_of(name, scratch), f"{path}/{name}", prefix + name, container.expansion)
+        for name in names
     ]
-    parts, empty = [], []
-    for file in files:
+    for name, file in zip(names, files, strict=True):
         try:
-            parts.append(_table_part(file, wanted, scratch))
+            tables.append(opened_again(functools.partial(open_table, file, wanted, scratch)))
         except EmptyTable as error:
-            empty.append((file, error))
-    if not parts:
-        raise empty[0][1]
-    names = listed([file.member.removeprefix(prefix) for file, _ in empty])
-    warning = f"passed over, since they hold no rows: {len(empty):,} of {len(files):,} tables in {path}: {names}"
-    return parts, (warning,) if empty else ()
+            empty[name] = error
+    if not tables:
+        raise next(iter(empty.values()))
+    shown = f"{len(empty):,} of {len(names):,} tables in {path}: {listed(list(empty))}"
+    return tables, (f"passed over, since they hold no rows: {shown}",) if empty else ()
 
 
-def _digest(container: Container, members: list[Member]) -> str:
-    total = hashlib.sha256()
-    for member in members:
-        with container.open(member) as file:
-            digest = hashlib.file_digest(file, "sha256").hexdigest()  # type: ignore[arg-type]
-        total.update(f"{member.name}\0{digest}\n".encode())
-    return total.hexdigest()
-
-
-def _stated_licence(container: Container, about: list[Member]) -> str | None:
+def _stated_licence(container: Container, about: list[str]) -> str | None:
     """Return the hub's name of the licence, where the files beside the data agree on one that is known."""
     licences = set()
-    for member in about:
-        if member.size <= LARGEST_LICENCE_TEXT:
-            text = " ".join(read_member(container, member).decode("utf-8", "replace").split()).casefold()
+    for name in about:
+        if container.members[name] <= LARGEST_LICENCE_TEXT:
+            text = " ".join(read_member(container, name).decode("utf-8", "replace").split()).casefold()
             licences |= {licence for licence, phrase in _LICENCES.items() if phrase.casefold() in text}
     return licences.pop() if len(licences) == 1 else None
-
-
-def _table_part(file: TableFile, wanted: ColumnNames, scratch: Scratch) -> Part:
-    """Open one of several tables for its columns; its rows open it again, so that a thousand are never open at once."""
-    table = open_table(file, wanted, scratch)
-    return Part(table.description, table.columns, lambda: open_table(file, wanted, scratch).rows, table.warnings)
-
-
-def _is_hidden(name: str) -> bool:
-    return any(
-        part == "__MACOSX" or (part.startswith((".", "~$")) and part != "..") for part in PurePosixPath(name).parts
-    )
 
 
 def _all_rows(opened: Sequence[Opened], open_files: contextlib.ExitStack) -> Rows:
@@ -336,43 +326,32 @@ def _all_rows(opened: Sequence[Opened], open_files: contextlib.ExitStack) -> Row
         for one in opened:
             empty = True
             with _reported(one.source):
-                for part in one.parts:
-                    for row in part.rows():
+                for table in one.tables:
+                    for row in table.rows:
                         empty = False
                         yield row
             if empty:
                 raise InputError(
-                    f"{one.source} has no data rows, only the columns {one.parts[0].columns.describe()}",
+                    f"{one.source} has no data rows, only the columns {one.tables[0].columns.describe()}",
                     "give a file with at least one row",
                 )
 
 
 def _describe(opened: Sequence[Opened]) -> str:
     """Return the formats found; of several sources each with its name, and with columns that differ from the first."""
-    first = opened[0].parts[0].columns.describe()
+    first = opened[0].tables[0].columns.describe()
     told = []
     for one in opened:
         kinds: dict[str, int] = {}
-        for part in one.parts:
-            columns = part.columns.describe()
-            kind = part.description if columns == first else f"{part.description} (columns: {columns})"
+        for table in one.tables:
+            columns = table.columns.describe()
+            kind = table.description if columns == first else f"{table.description} (columns: {columns})"
             kinds[kind] = kinds.get(kind, 0) + 1
         shown = [f"{count:,} tables: {kind}" if count > 1 else kind for kind, count in kinds.items()]
         more = f" and {len(shown) - MOST_DESCRIBED} other kinds" if len(shown) > MOST_DESCRIBED else ""
         text = "; ".join(shown[:MOST_DESCRIBED]) + more
         told.append(text if len(opened) == 1 else f"{one.source}: {text}")
     return "; ".join(told)
-
-
-def _warnings(opened: Sequence[Opened]) -> tuple[str, ...]:
-    """Return each warning once, with the number of tables that it is about where it is not about all."""
-    parts = [part for one in opened for part in one.parts]
-    counts = Counter(warning for part in parts for warning in dict.fromkeys(part.warnings))
-    of_tables = [
-        warning if count == len(parts) else f"{warning} (in {count:,} of {len(parts):,} tables)"
-        for warning, count in counts.items()
-    ]
-    return (*(warning for one in opened for warning in one.warnings), *of_tables)
 
 
 @contextlib.contextmanager

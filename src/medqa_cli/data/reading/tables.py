@@ -23,21 +23,25 @@ from medqa_cli.data.reading.rows import (
     ColumnNames,
     EmptyTable,
     Expansion,
+    PairTable,
     RawRow,
     Rows,
-    Table,
     TableFile,
     UnreadRow,
 )
 from medqa_cli.errors import InputError
 
-READERS: dict[str, Callable[[TableFile, ColumnNames], CellTable]] = {
+Reader = Callable[[TableFile, ColumnNames], CellTable]
+_TEXT_READERS: dict[str, Reader] = {
     ".csv": read_delimited,
     ".tsv": read_delimited,
     ".txt": read_delimited,
     ".json": read_json_file,
     ".jsonl": read_json_lines,
     ".ndjson": read_json_lines,
+}
+READERS: dict[str, Reader] = {
+    **_TEXT_READERS,
     ".parquet": read_parquet,
     ".xlsx": read_excel,
     ".xlsm": read_excel,
@@ -45,9 +49,7 @@ READERS: dict[str, Callable[[TableFile, ColumnNames], CellTable]] = {
     ".ods": read_excel,
 }
 PACKED = ".gz"
-_BY_LIBRARIES = (".parquet", ".xlsx", ".xlsm", ".xls", ".ods")
 _READ_WHOLE = 32 << 20  # bytes; what a JSON object of that size becomes is no burden
-_TEXT = (".csv", ".tsv", ".txt", ".json", ".jsonl", ".ndjson")
 _SIGNATURES = {
     b"PK\x03\x04": "a ZIP archive or an Excel file (.zip, .xlsx)",
     b"\xd0\xcf\x11\xe0": "an old Excel or Word file (.xls)",
@@ -83,7 +85,7 @@ def table_suffix(name: str) -> str:
     return suffix if suffix in READERS else ""
 
 
-def open_table(file: TableFile, wanted: ColumnNames, scratch: Scratch) -> Table:
+def open_table(file: TableFile, wanted: ColumnNames, scratch: Scratch) -> PairTable:
     """Open a table.
 
     Args:
@@ -101,7 +103,13 @@ def open_table(file: TableFile, wanted: ColumnNames, scratch: Scratch) -> Table:
     if packed and file.path.stat().st_size:
         file = _unpacked(file, scratch, wanted.caps)
     check_content(file)
-    table = _read_confined(file, wanted) if _needs_a_process(file, wanted) else _read(file, wanted)
+    if _needs_a_process(file, wanted):
+        hint, limits = "open it and save it again, or as 'CSV UTF-8'", wanted.caps.reader_limits
+        file = replace(file, expansion=None)
+        results = confined.stream(table_and_rows, file, wanted, what=file.shown, hint=hint, limits=limits)
+        table = replace(cast(PairTable, next(results)), rows=cast(Rows, results))
+    else:
+        table = _read(file, wanted)
     return replace(table, description=f"{table.description}, unpacked with gzip") if packed else table
 
 
@@ -125,7 +133,7 @@ def open_cells(file: TableFile, wanted: ColumnNames) -> CellTable:
 def _read_cells(file: TableFile, wanted: ColumnNames) -> CellTable:
     suffix = file.path.suffix.lower()
     reader = READERS[suffix]
-    if suffix not in _TEXT:
+    if suffix not in _TEXT_READERS:
         return reader(file, wanted)
     encoding = detect_encoding(file.path, file.shown, wanted.encoding)
     if reader is read_delimited and _looks_like_json(file.path, encoding):
@@ -139,7 +147,7 @@ def _looks_like_json(path: Path, encoding: Encoding) -> bool:
         return _JSON_OBJECTS.match(text.read(1000)) is not None
 
 
-def _read(file: TableFile, wanted: ColumnNames) -> Table:
+def _read(file: TableFile, wanted: ColumnNames) -> PairTable:
     table = questions_and_answers(_read_cells(file, wanted), file)
     return replace(table, rows=_capped(table.rows, file, wanted.caps))
 
@@ -155,7 +163,7 @@ def _capped(rows: Rows, file: TableFile, caps: Caps) -> Rows:
 
 def _needs_a_process(file: TableFile, wanted: ColumnNames) -> bool:
     """Tell whether a library reads it that may abort or fill the memory, as a JSON object does that is read whole."""
-    if file.path.suffix.lower() in _BY_LIBRARIES:
+    if file.path.suffix.lower() not in _TEXT_READERS:
         return True
     if file.path.stat().st_size <= _READ_WHOLE:
         return False
@@ -163,16 +171,7 @@ def _needs_a_process(file: TableFile, wanted: ColumnNames) -> bool:
     return file.path.suffix.lower() == ".json" or _looks_like_json(file.path, encoding)
 
 
-def _read_confined(file: TableFile, wanted: ColumnNames) -> Table:
-    hint = "open it and save it again, or as 'CSV UTF-8'"
-    limits = wanted.caps.reader_limits
-    file = replace(file, expansion=None)
-    found = confined.stream(table_and_rows, file, wanted, what=file.shown, hint=hint, limits=limits)
-    table = cast(Table, next(found))
-    return replace(table, rows=cast(Rows, found))
-
-
-def table_and_rows(file: TableFile, wanted: ColumnNames) -> Iterator[Table | RawRow | UnreadRow]:
+def table_and_rows(file: TableFile, wanted: ColumnNames) -> Iterator[PairTable | RawRow | UnreadRow]:
     """Yield a table without rows, then its rows; runs in a process of its own."""
     table = _read(file, wanted)
     yield replace(table, rows=iter(()))
@@ -193,7 +192,7 @@ def check_content(file: TableFile) -> None:
     for beginning, (what, hint) in _INSTEAD.items():
         if folded.startswith(beginning):
             raise InputError(f"{file} is {what}, not a file of questions and answers", hint)
-    if file.path.suffix.lower() not in _TEXT:
+    if file.path.suffix.lower() not in _TEXT_READERS:
         return
     if _MEDDIALOG.match(start):
         raise InputError(

@@ -133,7 +133,7 @@ def test_the_digest_of_a_folder_covers_names_and_contents_of_what_is_used(tmp_pa
     folder = make_folder(tmp_path, {"b.xml": document("Gout"), "a/1.xml": document("Flu"), "readme.txt": "x"})
 
     def digest() -> str | None:
-        return read(folder).files[0].sha256
+        return read(folder).digests[str(folder)]
 
     expected = hashlib.sha256()
     for name in ("a/1.xml", "b.xml"):
@@ -183,7 +183,7 @@ def test_a_document_in_utf16_and_one_file(tmp_path: Path) -> None:
     opened = read(path)
     assert opened.description == "MedQuAD XML, one document"
     assert [(row.file, row.question) for row in opened.rows] == [("", "Ménière?"), ("", "Why Ménière?")]
-    assert opened.files[0].sha256 == hashlib.sha256(path.read_bytes()).hexdigest()
+    assert opened.digests == {str(path): hashlib.sha256(path.read_bytes()).hexdigest()}
 
 
 @MAKERS

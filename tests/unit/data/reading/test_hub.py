@@ -122,7 +122,7 @@ def test_all_splits_in_their_order(hub: FakeHub) -> None:
     assert opened.columns.describe() == "question 'Question', answer 'Answer', kind 'qtype'"
     assert opened.description.startswith("hub data set, split 'train'; ")
     assert opened.licence == "cc-by-4.0"
-    assert [(file.path, file.sha256) for file in opened.files] == [("owner/name (commit c0ffee)", None)]
+    assert opened.digests == {"owner/name (commit c0ffee)": None}
     assert hub.asked == [("owner/name", None, "c0ffee")]
     assert local_paths(["owner/name"]) == []
 
@@ -173,7 +173,7 @@ def test_without_the_card_the_name_stands_alone(hub: FakeHub, monkeypatch: pytes
     monkeypatch.setattr(huggingface_hub, "dataset_info", refuse)
     hub.splits = {"train": [record(1)]}
     opened = open_sources(["owner/name@v1"], ColumnNames())
-    assert (opened.licence, opened.files[0].path) == (None, "owner/name@v1")
+    assert (opened.licence, opened.digests) == (None, {"owner/name@v1": None})
     assert hub.asked == [("owner/name", None, "v1")]
 
 

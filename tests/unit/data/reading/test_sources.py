@@ -328,7 +328,7 @@ def test_a_packed_table(tmp_path: Path, name: str) -> None:
     opened = read(write(tmp_path, name, packed))
     assert opened.description.endswith("unpacked with gzip")
     assert [(row.question, row.source, row.file) for row in good_rows(opened)] == [("q1", name, "")]
-    assert opened.files[0].sha256 == hashlib.sha256(packed).hexdigest()
+    assert [*opened.digests.values()] == [hashlib.sha256(packed).hexdigest()]
     with pytest.raises(InputError, match="is damaged"):
         read(write(tmp_path, f"cut-{name}", packed[:-5]))
 
@@ -360,10 +360,8 @@ def test_several_sources_keep_their_order_and_name_their_rows(tmp_path: Path) ->
         ("b.csv", 2, "q3"),
     ]
     assert isinstance(rows[2], UnreadRow)
-    assert [file.path for file in opened.files] == [str(first), str(second)]
-    assert [file.sha256 for file in opened.files] == [
-        hashlib.sha256(path.read_bytes()).hexdigest() for path in (first, second)
-    ]
+    digests = [(str(path), hashlib.sha256(path.read_bytes()).hexdigest()) for path in (first, second)]
+    assert [*opened.digests.items()] == digests
     assert f"{first}: JSON Lines, UTF-8; {second}: CSV, UTF-8, delimiter ';' (columns: " in opened.description
     assert local_paths([str(first), "owner/name", str(second)]) == [first, second]
 
