@@ -18,8 +18,7 @@ from pathlib import Path
 
 from defusedxml import ElementTree
 
-from medqa_cli.data.data_folder import SPLITS
-from medqa_cli.data.dataset import iterate_split
+from medqa_cli.data.dataset import SPLITS, iterate_split
 
 _SYNONYM = re.compile(r'synonym: "(.*?)" EXACT')
 

@@ -15,10 +15,10 @@ from pathlib import Path
 from typing import Any, TypeVar
 
 from medqa_cli import console
-from medqa_cli.data.data_folder import SPLITS, find_split_files, report_of
-from medqa_cli.data.dataset import QaRow, iterate_split
+from medqa_cli.data.dataset import SPLITS, QaRow, find_split_files, iterate_split, report_of
 from medqa_cli.data.filtering import unusable
-from medqa_cli.data.near_duplicates import NOT_FOUND, RowSketches
+from medqa_cli.data.minhash import NOT_FOUND
+from medqa_cli.data.near_duplicates import RowSketches
 from medqa_cli.data.normalize import key_of, normalize, page_key
 from medqa_cli.data.reading.rows import ColumnNames, UnreadRow
 from medqa_cli.data.reading.sources import open_sources
@@ -79,15 +79,7 @@ class Audit:
 
     def as_json(self) -> dict[str, Any]:
         """Return the audit as shown by ``--json``."""
-        return {
-            "rows": self.rows,
-            "paraphrases": self.paraphrases,
-            "unusable": self.unusable,
-            "leakage": self.leakage,
-            "short_answers": self.short_answers,
-            "topics": self.topics.as_json(),
-            "examples": self.examples,
-        }
+        return vars(self) | {"topics": self.topics.as_json()}
 
 
 def audit_written(folder: Path, sketches: RowSketches, by_page: bool) -> Audit:
@@ -111,7 +103,7 @@ def audit_written(folder: Path, sketches: RowSketches, by_page: bool) -> Audit:
 
 
 def audit_folder(folder: Path, threshold: float, wanted: ColumnNames) -> Audit:
-    """Audit any folder of files that ``data_folder.find_split_files`` finds.
+    """Audit any folder of files that ``dataset.find_split_files`` finds.
 
     Args:
         folder: the folder.

@@ -22,7 +22,7 @@ from medqa_cli.config.schema import DataConfig
 from medqa_cli.data.audit import audit_written
 from medqa_cli.data.cleaning.reasons import enabled_reasons
 from medqa_cli.data.cleaning.rules import RULES, enabled_rules
-from medqa_cli.data.data_folder import CARD_NAME, LENGTHS_NAME, REPORT_NAME, check_replaceable
+from medqa_cli.data.dataset import CARD_NAME, LENGTHS_NAME, REPORT_NAME, check_replaceable
 from medqa_cli.data.filtering import Filtered, check_something_kept, filter_rows
 from medqa_cli.data.languages import has_other_languages
 from medqa_cli.data.near_duplicates import RowSketches
@@ -80,7 +80,7 @@ def convert(
     for warning in opened.warnings:
         console.warn(warning)
     # Resolved, because a link to a folder has to stay a link.
-    with _writing(out_dir), _without_cycle_search(), atomic_dir(out_dir.resolve()) as folder:
+    with _writing(out_dir), atomic_dir(out_dir.resolve()) as folder:
         report = _convert_into(folder, name, opened, data, seed, render, lengths, stages)
         with stages.stage("report"):
             rule_docs = {name: rule.doc for name, rule in RULES.items()}
@@ -174,25 +174,19 @@ def _sha256(opened: SourceRows) -> str | None:
 
 
 @contextlib.contextmanager
-def _without_cycle_search() -> Iterator[None]:
-    """Keep Python from searching the rows' keys for cycles again and again: there are none, and millions of keys."""
+def _writing(out_dir: Path) -> Iterator[None]:
+    """Report errors of the disk; keep Python from searching millions of keys for cycles, which they do not form."""
     was_enabled = gc.isenabled()
     gc.disable()
-    try:
-        yield
-    finally:
-        if was_enabled:
-            gc.enable()
-
-
-@contextlib.contextmanager
-def _writing(out_dir: Path) -> Iterator[None]:
     try:
         yield
     except OSError as error:
         raise MedqaError(
             f"writing {out_dir} failed: {error.strerror or error}", "check the disk's free space"
         ) from error
+    finally:
+        if was_enabled:
+            gc.enable()
 
 
 class _Stages:

@@ -1,17 +1,35 @@
-"""Reads and encodes the splits that ``medqa convert`` wrote, for the other commands."""
+"""The data set that ``medqa convert`` writes: its files, whether they may be replaced, its rows, their token ids.
+Also finds the splits in a folder of anybody else.
+"""
 
 from __future__ import annotations
 
+import itertools
 import json
+import re
 from collections.abc import Iterator, Sequence
 from dataclasses import MISSING, dataclass, fields, replace
 from pathlib import Path
-from typing import TypeVar
+from typing import Any, TypeVar
 
-from medqa_cli.data.data_folder import SPLITS
 from medqa_cli.errors import InputError, MedqaError
 from medqa_cli.files import require_file
 from medqa_cli.prompt.encoder import Example, PromptEncoder
+from medqa_cli.spelling import listed
+
+SPLITS = ("train", "validation", "test")
+REPORT_NAME = "report.json"
+REJECTED_NAME = "rejected.jsonl"
+LENGTHS_NAME = "lengths.png"
+CARD_NAME = "README.md"
+OWN_FILES = frozenset({REPORT_NAME, REJECTED_NAME, LENGTHS_NAME, CARD_NAME, *(f"{split}.jsonl" for split in SPLITS)})
+SPLIT_OF_NAME = {"train": "train", "training": "train", "test": "test", "testing": "test"} | dict.fromkeys(
+    ("validation", "valid", "val", "dev", "eval", "evaluation"), "validation"
+)
+# What trainers write beside the data: eval_results.json, train_config.json.
+NO_DATA = frozenset({"results", "metrics", "config", "state", "args", "report", "info", "log"})
+
+_TABLE = re.compile(r"(.+?)\.(?:csv|tsv|json|jsonl|ndjson|parquet|xlsx)(?:\.gz)?", re.IGNORECASE)
 
 _ENCODE_BATCH = 1000
 
@@ -120,3 +138,99 @@ def evenly_spaced(items: Sequence[T], count: int | None) -> list[T]:
     if count is None or len(items) <= count:
         return list(items)
     return [items[i * len(items) // count] for i in range(count)]
+
+
+def check_replaceable(out_dir: Path, name: str, paths: Sequence[Path], sha256: str | None, force: bool) -> None:
+    """Check that writing the data set destroys nothing but an earlier data set of the same source.
+
+    Args:
+        out_dir: the folder to be written.
+        name: the source as the report names it.
+        paths: the files and folders to be converted.
+        sha256: their digest; None: not known yet.
+        force: allow to replace the data set of another source, though nothing else.
+
+    Raises:
+        InputError: the folder must not be replaced.
+    """
+    resolved = out_dir.resolve()
+    if Path.cwd().resolve().is_relative_to(resolved):
+        raise InputError(f"{out_dir} is or holds the current folder", "choose another: --out DIR")
+    for path in paths:
+        if path.resolve().is_relative_to(resolved):
+            raise InputError(f"{path} lies in {out_dir}, which is replaced as a whole", "choose another: --out DIR")
+    if not resolved.exists():
+        return
+    if not resolved.is_dir():
+        raise InputError(f"{out_dir} is a file; expected a folder to write", "choose another: --out DIR")
+    found = sorted(entry.name for entry in resolved.iterdir())
+    if not found:
+        return
+    report = report_of(resolved)
+    if report is None:
+        raise InputError(
+            f"{out_dir} holds files that medqa convert did not write: {listed(found)}", "choose another: --out DIR"
+        )
+    foreign = [name for name in found if name not in OWN_FILES]
+    if foreign:
+        raise InputError(
+            f"{out_dir} also holds {listed(foreign)}, which would be lost", "move it away, or choose another: --out DIR"
+        )
+    earlier = report["source"]
+    if not force and earlier.get("sha256") != sha256 and earlier.get("path") != name:
+        raise InputError(
+            f"{out_dir} was made from another source, {earlier.get('path')}",
+            "replace it with --force, or choose another: --out DIR",
+        )
+
+
+def report_of(folder: Path) -> dict[str, Any] | None:
+    """Return the report of a folder that ``medqa convert`` wrote, or None for any other folder."""
+    try:
+        report = json.loads((folder / REPORT_NAME).read_text(encoding="utf-8"))
+    except (OSError, ValueError, RecursionError):
+        return None
+    ours = isinstance(report, dict) and isinstance(report.get("source"), dict) and "splits" in report
+    return report if ours else None
+
+
+def find_split_files(folder: Path) -> tuple[dict[str, list[Path]], list[Path]]:
+    """Find files such as ``train.csv``, ``val-00000.parquet``, ``my_test.jsonl.gz`` and ``train/0000.parquet``.
+
+    Args:
+        folder: looked through one level deep; of a folder that ``medqa convert`` wrote only its own files count.
+
+    Returns:
+        the files by split, in the order of their names, and the tables that were taken for none.
+
+    Raises:
+        InputError: there is no training file, or no held-out one.
+    """
+    if not folder.is_dir():
+        raise InputError(f"{folder} is not a folder", "name a folder with train, validation and test files")
+    files: dict[str, list[Path]] = {name: [] for name in SPLITS}
+    others: list[Path] = []
+    is_own = report_of(folder) is not None
+    for path in sorted(itertools.chain(folder.iterdir(), folder.glob("*/*"))):
+        table = _TABLE.fullmatch(path.name)
+        if table is None or not path.is_file() or path.name in OWN_FILES - {f"{name}.jsonl" for name in SPLITS}:
+            continue
+        split = None if is_own and path.name not in OWN_FILES else _split_of(table[1], path.parent, folder)
+        (others if split is None else files[split]).append(path)
+    if not files["train"] or not (files["validation"] or files["test"]):
+        names = [path.name for path in itertools.chain(*files.values(), others)]
+        raise InputError(
+            f"{folder}: expected a training file and a held-out one, found {listed(names) if names else 'no tables'}",
+            "name them after their splits: train.csv, validation.csv, test.csv (or .jsonl, .parquet, ...)",
+        )
+    return files, others
+
+
+def _split_of(stem: str, parent: Path, folder: Path) -> str | None:
+    words = [word.lower() for word in re.split(r"[-_. ]", stem)]
+    if NO_DATA & set(words):
+        return None
+    if parent != folder:
+        words.append(parent.name.lower())
+    splits = {SPLIT_OF_NAME[word] for word in words if word in SPLIT_OF_NAME}
+    return splits.pop() if len(splits) == 1 else None

@@ -11,7 +11,7 @@ from medqa_cli.config.schema import DataConfig
 from medqa_cli.data.audit import HELD_OUT, KINDS, Audit
 from medqa_cli.data.cleaning.reasons import REASONS, how_to_keep
 from medqa_cli.data.cleaning.rules import enabled_rules
-from medqa_cli.data.data_folder import LENGTHS_NAME, REJECTED_NAME, SPLITS
+from medqa_cli.data.dataset import LENGTHS_NAME, REJECTED_NAME, SPLITS
 from medqa_cli.data.filtering import Filtered
 from medqa_cli.data.languages import UNKNOWN, has_other_languages
 from medqa_cli.data.reading.rows import Columns

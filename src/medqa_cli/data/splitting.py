@@ -8,13 +8,13 @@ from __future__ import annotations
 import heapq
 from collections import defaultdict
 from collections.abc import Sequence
-from dataclasses import dataclass
 from itertools import compress
 
 from medqa_cli import console
 from medqa_cli.config.schema import DataConfig
-from medqa_cli.data.data_folder import SPLITS
-from medqa_cli.data.near_duplicates import NOT_FOUND, RowSketches
+from medqa_cli.data.dataset import SPLITS
+from medqa_cli.data.minhash import NOT_FOUND
+from medqa_cli.data.near_duplicates import RowSketches
 from medqa_cli.data.normalize import RowKeys, rank_of
 from medqa_cli.errors import ConfigError, InputError
 
@@ -64,7 +64,14 @@ def place_rows(keys: Sequence[RowKeys], sketches: RowSketches, data: DataConfig,
     _purge(places, sketches, ("train",), "validation", NEAR_VALIDATION)
     _check_splits_left(places)
     for name, share in (("validation", data.validation_fraction), ("test", data.test_fraction)):
-        _warn_of_odd_size(name, share, places)
+        # Topics stay whole, and the purge takes rows.
+        kept, held_out = sum(place in SPLITS for place in places), places.count(name)
+        if share and (not held_out or abs(held_out - share * kept) > max(share * kept / 2, SMALL_DIFFERENCE)):
+            console.warn(
+                f"the {name} split holds {held_out:,} of {kept:,} rows, not {100 * share:.0f} %: rows of one topic "
+                "stay together, and near copies of test answers leave validation (is data.topic_column a coarse "
+                "category?)"
+            )
     return places
 
 
@@ -78,14 +85,6 @@ def draw(keys: Sequence[bytes], max_rows: int | None, seed: int) -> list[bool]:
         return [True] * len(keys)
     drawn = set(heapq.nsmallest(max_rows, range(len(keys)), key=lambda index: rank_of(seed, "draw", keys[index])))
     return [index in drawn for index in range(len(keys))]
-
-
-@dataclass(frozen=True)
-class _Group:
-    """Rows that must stay together, and the rank of the group in the order drawn by the seed."""
-
-    rank: bytes
-    rows: tuple[int, ...]
 
 
 def assign_splits(keys: Sequence[RowKeys], validation_fraction: float, test_fraction: float, seed: int) -> list[str]:
@@ -103,7 +102,7 @@ def assign_splits(keys: Sequence[RowKeys], validation_fraction: float, test_frac
     Raises:
         InputError: there are fewer groups than splits.
     """
-    groups = sorted(_groups(keys, seed), key=lambda group: group.rank)
+    groups = _groups(keys, seed)
     wanted = {
         name: share for name, share in (("test", test_fraction), ("validation", validation_fraction)) if share > 0
     }
@@ -115,30 +114,24 @@ def assign_splits(keys: Sequence[RowKeys], validation_fraction: float, test_frac
         )
     splits = ["train"] * len(keys)
     for left, (name, share) in zip(range(len(wanted), 0, -1), wanted.items(), strict=True):
-        taken = _take(groups, share * len(keys), len(groups) - left)
-        for group in taken:
-            for row in group.rows:
+        taken: list[tuple[int, ...]] = []
+        target, count = share * len(keys), 0
+        # Without the groups that would lead further from the target; at least one.
+        for group in groups:
+            if count >= target or len(taken) == len(groups) - left:
+                break
+            if abs(count + len(group) - target) <= target - count:
+                taken.append(group)
+                count += len(group)
+        for group in taken or [min(groups, key=len)]:
+            for row in group:
                 splits[row] = name
-        chosen = set(taken)
-        groups = [group for group in groups if group not in chosen]
+        groups = [group for group in groups if splits[group[0]] == "train"]
     return splits
 
 
-def _take(groups: Sequence[_Group], target: float, most_groups: int) -> list[_Group]:
-    """Take groups in their order, leaving out those that would lead further from the target; at least one."""
-    taken: list[_Group] = []
-    count = 0
-    for group in groups:
-        if count >= target or len(taken) == most_groups:
-            break
-        if abs(count + len(group.rows) - target) <= target - count:
-            taken.append(group)
-            count += len(group.rows)
-    return taken or [min(groups, key=lambda group: len(group.rows))]
-
-
-def _groups(keys: Sequence[RowKeys], seed: int) -> list[_Group]:
-    """Join rows that share a question or a topic (union-find over the rows)."""
+def _groups(keys: Sequence[RowKeys], seed: int) -> list[tuple[int, ...]]:
+    """Join rows that share a question or a topic (union-find over the rows), in the order that the seed draws."""
     parent = list(range(len(keys)))
 
     def root(row: int) -> int:
@@ -155,10 +148,8 @@ def _groups(keys: Sequence[RowKeys], seed: int) -> list[_Group]:
     members: dict[int, list[int]] = defaultdict(list)
     for row in range(len(keys)):
         members[root(row)].append(row)
-    return [
-        _Group(rank_of(seed, "split", min(keys[row].question for row in rows)), tuple(rows))
-        for rows in members.values()
-    ]
+    ranked = [(rank_of(seed, "split", min(keys[row].question for row in rows)), rows) for rows in members.values()]
+    return [tuple(rows) for _, rows in sorted(ranked, key=lambda group: group[0])]
 
 
 def _purge(places: list[str], sketches: RowSketches, purged: tuple[str, ...], held_out: str, reason: str) -> None:
@@ -180,14 +171,3 @@ def _check_splits_left(places: Sequence[str]) -> None:
         "answers that say nearly the same leave nothing to hold out: give rows with answers of their own, "
         "or hold out nothing: --set data.validation_fraction=0 --set data.test_fraction=0",
     )
-
-
-def _warn_of_odd_size(name: str, wanted: float, places: Sequence[str]) -> None:
-    """Warn where a split is empty or far from its fraction: topics stay whole, and the purge takes rows."""
-    kept = sum(place in SPLITS for place in places)
-    held_out = places.count(name)
-    if wanted and (not held_out or abs(held_out - wanted * kept) > max(wanted * kept / 2, SMALL_DIFFERENCE)):
-        console.warn(
-            f"the {name} split holds {held_out:,} of {kept:,} rows, not {100 * wanted:.0f} %: rows of one topic stay "
-            "together, and near copies of test answers leave validation (is data.topic_column a coarse category?)"
-        )

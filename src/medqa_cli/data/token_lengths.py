@@ -136,6 +136,7 @@ def draw_lengths(answers: Sequence[int], examples: Sequence[int], max_length: in
     import matplotlib.style
     from matplotlib.backends.backend_agg import FigureCanvasAgg
     from matplotlib.figure import Figure
+    from matplotlib.ticker import NullLocator
 
     both = (answers, examples)
     edges = _edges(max(1, min(map(min, both))), max(map(max, both)), max_length)
@@ -148,7 +149,13 @@ def draw_lengths(answers: Sequence[int], examples: Sequence[int], max_length: in
         _draw_histogram(
             lower, "Tokens of a whole example: prompt, answer and special tokens", examples, edges, max_length
         )
-        _label_tokens(lower, edges)
+        lower.set_xscale("log")
+        lower.set_xlim(edges[0], edges[-1])
+        ticks = [step * 10**power for power in range(7) for step in (1, 2, 5)]
+        lower.set_xticks([tick for tick in ticks if edges[0] <= tick <= edges[-1]])
+        lower.xaxis.set_major_formatter("{x:,.0f}")
+        lower.xaxis.set_minor_locator(NullLocator())
+        lower.set_xlabel("tokens (logarithmic)", color=_INK)
         picture = io.BytesIO()
         figure.savefig(picture, format="png", metadata={"Software": None})
     path.write_bytes(picture.getvalue())
@@ -194,16 +201,3 @@ def _draw_histogram(axes: Any, title: str, lengths: Sequence[int], edges: NDArra
     axes.spines[["top", "right"]].set_visible(False)
     axes.yaxis.set_major_locator(MaxNLocator(5, integer=True))
     axes.yaxis.set_major_formatter("{x:,.0f}")
-
-
-def _label_tokens(axes: Any, edges: NDArray[np.float64]) -> None:
-    from matplotlib.ticker import NullLocator
-
-    axes.set_xscale("log")
-    axes.set_xlim(edges[0], edges[-1])
-    axes.set_xticks(
-        [step * 10**power for power in range(7) for step in (1, 2, 5) if edges[0] <= step * 10**power <= edges[-1]]
-    )
-    axes.xaxis.set_major_formatter("{x:,.0f}")
-    axes.xaxis.set_minor_locator(NullLocator())
-    axes.set_xlabel("tokens (logarithmic)", color=_INK)

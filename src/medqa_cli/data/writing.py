@@ -5,13 +5,13 @@ from __future__ import annotations
 import contextlib
 import json
 from collections import Counter
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any, TextIO
 
 from medqa_cli.config.schema import DataConfig
-from medqa_cli.data.data_folder import REJECTED_NAME, SPLITS
+from medqa_cli.data.dataset import REJECTED_NAME, SPLITS
 from medqa_cli.data.filtering import Filtered, SpooledRow, read_spooled
 from medqa_cli.data.normalize import RowKeys, key_of, normalize
 from medqa_cli.data.token_lengths import TokenLengths
@@ -127,16 +127,13 @@ class _Writer:
         if self._lengths is not None:
             self._lengths.add(row.answer, text)
         if split == "train" and self._paraphrases_per_question:
-            for number, question in enumerate(self._paraphrases(row.question), start=1):
-                self._write(split, f"{row_id}-p{number}", question, row, row_id)
-                written.paraphrases += 1
-
-    def _paraphrases(self, question: str) -> Iterator[str]:
-        for paraphrased in paraphrase(question, self._paraphrases_per_question, self._seed):
-            key = key_of(normalize(paraphrased))
-            if key not in self._questions:  # the data set asks it itself, perhaps with another answer
-                self._questions.add(key)
-                yield paraphrased
+            count = written.paraphrases
+            for question in paraphrase(row.question, self._paraphrases_per_question, self._seed):
+                question_key = key_of(normalize(question))
+                if question_key not in self._questions:  # the data set asks it itself, perhaps with another answer
+                    self._questions.add(question_key)
+                    written.paraphrases += 1
+                    self._write(split, f"{row_id}-p{written.paraphrases - count}", question, row, row_id)
 
     def _write(self, split: str, row_id: str, question: str, row: SpooledRow, paraphrase_of: str) -> str:
         text = self._render(question, row.answer)

@@ -8,7 +8,7 @@ from pathlib import Path
 from typing import Any
 
 from medqa_cli import console
-from medqa_cli.data.data_folder import report_of
+from medqa_cli.data.dataset import report_of
 from medqa_cli.errors import InputError
 from medqa_cli.files import read_json
 from medqa_cli.merging.inputs import MergeInputs

@@ -16,8 +16,7 @@ from transformers import TrainerCallback, TrainingArguments
 from medqa_cli import allocators, console, distributed
 from medqa_cli.cards import adapter_card
 from medqa_cli.config.schema import Config
-from medqa_cli.data.data_folder import report_of
-from medqa_cli.data.dataset import evenly_spaced
+from medqa_cli.data.dataset import evenly_spaced, report_of
 from medqa_cli.environment import describe_environment
 from medqa_cli.errors import InputError
 from medqa_cli.files import RunFolder, atomic_file, write_json

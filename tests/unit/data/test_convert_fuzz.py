@@ -21,7 +21,7 @@ from medqa_cli import console
 from medqa_cli.config.schema import DataConfig
 from medqa_cli.data.cleaning.rules import RULES, clean, enabled_rules
 from medqa_cli.data.convert import convert
-from medqa_cli.data.data_folder import SPLITS
+from medqa_cli.data.dataset import SPLITS
 from medqa_cli.errors import InputError
 
 ENABLED = enabled_rules({})

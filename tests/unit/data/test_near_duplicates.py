@@ -10,8 +10,8 @@ from pathlib import Path
 
 import pytest
 
-from medqa_cli.data.minhash import NUM_PERM, jaccard, shingles, words_of
-from medqa_cli.data.near_duplicates import MISS_PROBABILITY, NOT_FOUND, AnswerSketches, bands
+from medqa_cli.data.minhash import MISS_PROBABILITY, NOT_FOUND, NUM_PERM, bands, jaccard, shingles, words_of
+from medqa_cli.data.near_duplicates import AnswerSketches
 from medqa_cli.data.normalize import key_of, normalize
 
 WORDS = [f"w{number}" for number in range(400)]

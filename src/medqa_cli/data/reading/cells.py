@@ -100,7 +100,18 @@ def read_cell(cell: object) -> Read:
     if text is not None:
         return Read((text,))
     try:
-        return _read_nested(cell)
+        if isinstance(cell, Mapping):
+            key = next((key for key in _TEXT_KEYS if key in cell), None)
+            if key is None:
+                return Read(problem=shape(cell))
+            inner = read_cell(cell[key])
+            # SQuAD: the spans that several annotators marked answer one question.
+            return Read(inner.texts, inner.problem, wordings=inner.wordings or "answer_start" in cell)
+        reads = [read_cell(item) for item in cell] if isinstance(cell, list | tuple | set) else []
+        if any(read.problem for read in reads):
+            return Read(problem=shape(cell))
+        texts = tuple(dict.fromkeys(text for read in reads for text in read.texts if text.strip()))
+        return Read(texts or ("",), wordings=bool(reads) and all(read.wordings for read in reads))
     except RecursionError:
         return Read(problem="lists in lists")
 
@@ -188,22 +199,6 @@ def is_told_of(cell: object) -> bool:
     if not isinstance(cell, str) or cell.strip().casefold() in ("", "none", "null", "nan"):
         return False
     return parsed(cell) == cell.strip() and not _speaker().search(cell)
-
-
-def _read_nested(cell: object) -> Read:
-    if isinstance(cell, Mapping):
-        key = next((key for key in _TEXT_KEYS if key in cell), None)
-        if key is None:
-            return Read(problem=shape(cell))
-        inner = read_cell(cell[key])
-        # SQuAD: the spans that several annotators marked answer one question.
-        return Read(inner.texts, inner.problem, wordings=inner.wordings or "answer_start" in cell)
-    items = list(cell) if isinstance(cell, list | tuple | set) else []
-    found = [read_cell(item) for item in items]
-    if any(item.problem for item in found):
-        return Read(problem=shape(cell))
-    texts = tuple(dict.fromkeys(text for item in found for text in item.texts if text.strip()))
-    return Read(texts or ("",), wordings=bool(found) and all(item.wordings for item in found))
 
 
 @cache

@@ -119,39 +119,74 @@ def find_columns(wanted: ColumnNames, header: Sequence[str], file: object) -> Co
     """
     if not wanted.answers:
         return _questions_alone(wanted, header, file)
-    history = _of_kin(_HISTORY_KIN, header, set())
-    exchange = _exchange(wanted, header)
-    options = _options(wanted, header) if exchange is None else ()
-    correct = None
-    if exchange is not None:
-        question, answer, after = exchange, exchange, None
+    exchange = None
+    if wanted.question is None and wanted.answer is None:
+        known = [any(_matches(header, name) for name in names) for names in CANDIDATES.values()]
+        # `prompt` beside `messages` is a copy of its first turn; `question` beside `text` lacks an answer column.
+        names = () if all(known) else MESSAGE_NAMES if any(known) else (*MESSAGE_NAMES, *TEXT_NAMES)
+        exchange = _optional(names, header, set())
+    if exchange is None:
+        columns = _question_and_answer(wanted, header, file)
     else:
-        _check_found(wanted, header, options, file)
-        question, after = _question(wanted, header, options, file)
-        answer = _answer(wanted, header, options, file)
-        options = tuple(index for index in options if index not in (question, answer))
-        correct = next((index for index in _told_right(header, options) if index not in (question, answer)), None)
-        if after is None:
-            after = _optional(INPUT_NAMES, _without(wanted, header), {question, answer, *options})
-        if question == answer:
-            raise InputError(
-                f"{file}: question and answer are one column, '{header[question]}'; the file has {listed(header)}",
-                "name another: --set data.answer_column=NAME",
-            )
-    in_doubt = after is not None and (header[question].strip().casefold(), header[after].strip().casefold()) != (
-        INSTRUCTION,
-        INPUT,
-    )
-    named = wanted.answer is not None and answer not in _told_right(header, options)
-    taken = {question, answer, *options, *(() if after is None else (after,))}
+        columns = Columns(tuple(header), exchange, exchange, exchange=True)
+    taken = {columns.question, columns.answer, *columns.options}
+    if columns.input is not None:
+        taken.add(columns.input)
     topic = _optional(TOPIC_NAMES, header, taken)
     if wanted.topic is not None:
         topic = _named("topic", wanted.topic, header, file)
     elif topic is None:
         topic = _of_kin(_TOPIC_KIN, header, taken)
     source, kind = _optional(SOURCE_NAMES, header, taken), _optional(KIND_NAMES, header, taken)
-    found = Columns(tuple(header), question, answer, topic, source, kind, exchange is not None, after, options, history)
-    return replace(found, input_in_doubt=in_doubt, correct=correct, answer_is_named=named)
+    return replace(columns, topic=topic, source=source, kind=kind, history=_of_kin(_HISTORY_KIN, header, set()))
+
+
+def _question_and_answer(wanted: ColumnNames, header: Sequence[str], file: object) -> Columns:
+    """Find the question and the answer in two columns, with what goes with them."""
+    options = _options(wanted, header)
+    questions, answers = (_candidates(role, header, options) for role in CANDIDATES)
+    words = [_as_words(name) for name in header]
+    # Columns whose names say that they tell the right option, the likelier first.
+    correct = [index for name in CORRECT_NAMES for index, word in enumerate(words) if word == name]
+    # One message names all that is missing.
+    missing = ["question"] if wanted.question is None and not questions else []
+    if wanted.answer is None and not answers and not (options and correct):
+        missing.append("answer")
+    if missing:
+        barred = [header[index] for index in options]
+        why = f"; {listed(barred)} look like the options of a multiple-choice question, not like its answer"
+        free = [name for name in header if name not in barred]
+        raise missing_column(missing, free, file, why if options else "", header)
+    unnamed = _without(wanted, header)
+    after = _optional((INPUT,), unnamed, set())
+    if wanted.question is not None:
+        question = _named("question", wanted.question, header, file)
+    else:
+        question = _only("question", [index for index in questions if index != after] or questions, header, file)
+    if wanted.answer is not None:
+        answer = _named("answer", wanted.answer, header, file)
+    else:
+        answer = _only("answer", answers, header, file) if answers or not options else correct[0]
+    if question == answer:
+        raise InputError(
+            f"{file}: question and answer are one column, '{header[question]}'; the file has {listed(header)}",
+            "name another: --set data.answer_column=NAME",
+        )
+    options = tuple(index for index in options if index not in (question, answer))
+    right = [*_candidates("answer", header, options), *correct]
+    if after is None or after == question:
+        after = _optional(INPUT_NAMES, unnamed, {question, answer, *options})
+    folded = [header[index].strip().casefold() for index in (question, after) if index is not None]
+    return Columns(
+        tuple(header),
+        question,
+        answer,
+        input=after,
+        input_in_doubt=after is not None and folded != [INSTRUCTION, INPUT],
+        options=options,
+        correct=next((index for index in right if index not in (question, answer)), None),
+        answer_is_named=wanted.answer is not None and answer not in right,
+    )
 
 
 def _questions_alone(wanted: ColumnNames, header: Sequence[str], file: object) -> Columns:
@@ -176,17 +211,6 @@ def _without(wanted: ColumnNames, header: Sequence[str]) -> list[str]:
     return ["" if name.strip().casefold() in named else name for name in header]
 
 
-def _told_right(header: Sequence[str], options: Sequence[int]) -> list[int]:
-    """Return the columns whose names say that they hold the answer, or which option it is."""
-    return [*_candidates("answer", header, options), *_correct(header)]
-
-
-def _correct(header: Sequence[str]) -> list[int]:
-    """Return the columns whose names say that they tell the right option, the likelier first."""
-    words = [_as_words(name) for name in header]
-    return [index for name in CORRECT_NAMES for index, found in enumerate(words) if found == name]
-
-
 def _of_kin(kin: re.Pattern[str], header: Sequence[str], taken: Set[int]) -> int | None:
     """Return the first column whose name, as words, is of a kind."""
     return next((at for at, name in enumerate(header) if at not in taken and kin.fullmatch(_as_words(name))), None)
@@ -197,22 +221,12 @@ def _as_words(name: str) -> str:
     return " ".join(_WORDS.findall(name)).casefold()
 
 
-def _exchange(wanted: ColumnNames, header: Sequence[str]) -> int | None:
-    """Return the one column that holds question and answer, where no two columns do."""
-    if wanted.question is not None or wanted.answer is not None:
-        return None
-    found = [any(_matches(header, name) for name in names) for names in CANDIDATES.values()]
-    # `prompt` beside `messages` is a copy of its first turn; `question` beside `text` lacks an answer column.
-    names = () if all(found) else MESSAGE_NAMES if any(found) else (*MESSAGE_NAMES, *TEXT_NAMES)
-    return _optional(names, header, set())
-
-
 def _options(wanted: ColumnNames, header: Sequence[str]) -> tuple[int, ...]:
     """Return the columns that hold the options of a multiple-choice question, in their order: A, B, ... or one."""
-    named = {name.strip().casefold() for name in (wanted.question, wanted.answer, wanted.topic) if name is not None}
+    unnamed = _without(wanted, header)
     signs: dict[str, int] = {}
-    for index, name in enumerate(header):
-        if (found := _OPTION_NAME.fullmatch(name.strip().casefold())) and name.strip().casefold() not in named:
+    for index, name in enumerate(unnamed):
+        if found := _OPTION_NAME.fullmatch(name.strip().casefold()):
             signs.setdefault(found[1] or found[2], index)
     for first in ("a", "1"):
         run = list(itertools.takewhile(signs.__contains__, (chr(ord(first) + step) for step in range(len(signs)))))
@@ -221,45 +235,7 @@ def _options(wanted: ColumnNames, header: Sequence[str]) -> tuple[int, ...]:
     single = _optional(OPTIONS_NAMES, header, set())
     if single is None and all(_matches(header, name) for name in _RIGHT_OF_ANSWERS):
         single = _matches(header, _RIGHT_OF_ANSWERS[1])[0]
-    return () if single is None or header[single].strip().casefold() in named else (single,)
-
-
-def _question(
-    wanted: ColumnNames, header: Sequence[str], barred: Sequence[int], file: object
-) -> tuple[int, int | None]:
-    """Return the column of the question, and the one whose text follows it: ``input``, beside any other question."""
-    after = _optional((INPUT,), _without(wanted, header), set())
-    if wanted.question is not None:
-        question = _named("question", wanted.question, header, file)
-    else:
-        others = [index for index in _candidates("question", header, barred) if index != after]
-        question = _only("question", others or _candidates("question", header, barred), header, file)
-    return question, after if after != question else None
-
-
-def _answer(wanted: ColumnNames, header: Sequence[str], options: Sequence[int], file: object) -> int:
-    if wanted.answer is not None:
-        return _named("answer", wanted.answer, header, file)
-    if options and not _candidates("answer", header, options):
-        return _correct(header)[0]
-    return _only("answer", _candidates("answer", header, options), header, file)
-
-
-def _check_found(wanted: ColumnNames, header: Sequence[str], options: Sequence[int], file: object) -> None:
-    """Check that there is something for both roles, so that one message names all that is missing."""
-    missing = []
-    if wanted.question is None and not _candidates("question", header, options):
-        missing.append("question")
-    correct = bool(options) and bool(_correct(header))
-    if wanted.answer is None and not _candidates("answer", header, options) and not correct:
-        missing.append("answer")
-    if missing:
-        why = ""
-        if options:
-            names = [header[index] for index in options]
-            why = f"; {listed(names)} look like the options of a multiple-choice question, not like its answer"
-        barred = [header[index] for index in options]
-        raise missing_column(missing, [name for name in header if name not in barred], file, why, header)
+    return () if single is None or not unnamed[single] else (single,)
 
 
 def _optional(names: Sequence[str], header: Sequence[str], taken: Set[int]) -> int | None:

@@ -243,28 +243,24 @@ def _in_one(cell: object) -> list[Option] | None:
             return _filled((str(label), str(text)) for label, text in zip(labels, texts, strict=True))
         pairs = [(str(key), cell_text(value)) for key, value in cell.items()]
         return None if any(text is None for _, text in pairs) else _filled((key, text or "") for key, text in pairs)
-    if isinstance(cell, list | tuple):
-        return _of_list(cell)
-    return [] if cell_text(cell) == "" else None
-
-
-def _of_list(items: Sequence[object]) -> list[Option] | None:
-    if all(isinstance(item, str) for item in items):
-        texts = [str(item) for item in items]
+    if not isinstance(cell, list | tuple):
+        return [] if cell_text(cell) == "" else None
+    if all(isinstance(item, str) for item in cell):
+        texts = [str(item) for item in cell]
         labels = [_LABELLED.match(text) for text in texts]
         expected = list(string.ascii_uppercase[: len(texts)])
         if texts and [found and found[1].upper() for found in labels] == expected:
             texts = [text[found.end() :] for text, found in zip(texts, labels, strict=True) if found]
         return _filled(zip(string.ascii_uppercase, texts, strict=False))
-    pairs = []
-    for letter, item in zip(string.ascii_uppercase, items, strict=False):
+    labelled: list[tuple[str, str]] = []
+    for letter, item in zip(string.ascii_uppercase, cell, strict=False):
         if not isinstance(item, Mapping):
             return None
         text = next((item[key] for key in _TEXT_KEYS if key in item), None)
         if not isinstance(text, str):
             return None
-        pairs.append((str(next((item[key] for key in _LABEL_KEYS if key in item), letter)), text))
-    return _filled(pairs)
+        labelled.append((str(next((item[key] for key in _LABEL_KEYS if key in item), letter)), text))
+    return _filled(labelled)
 
 
 def _of_text(text: str) -> list[Option] | None:

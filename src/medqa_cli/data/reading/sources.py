@@ -14,7 +14,7 @@ from collections import Counter
 from collections.abc import Iterator, Sequence
 from pathlib import Path, PurePosixPath
 
-from medqa_cli.data.data_folder import REPORT_NAME
+from medqa_cli.data.dataset import REPORT_NAME
 from medqa_cli.data.reading import medquad_xml
 from medqa_cli.data.reading.archives import Container, Scratch, open_container, read_member
 from medqa_cli.data.reading.hub import open_hub, parse_hub_id
