@@ -25,6 +25,17 @@ LLAMA_CHAT = (
     "{% elif message['role'] == 'assistant' %}{{ ' ' + message['content'] + ' ' + eos_token }}{% endif %}{% endfor %}"
 )
 
+# Of a two-layer Llama with grouped attention.
+TINY_SIZES: dict[str, Any] = {
+    "hidden_size": 64,
+    "intermediate_size": 128,
+    "num_hidden_layers": 2,
+    "num_attention_heads": 4,
+    "num_key_value_heads": 2,
+    "max_position_embeddings": 512,
+    "tie_word_embeddings": True,
+}
+
 
 def make_bos_tokenizer() -> Any:
     """A tokenizer in the manner of Llama 2: SentencePiece-like pieces, BOS added by itself, pad == unk."""
@@ -92,16 +103,5 @@ def make_tiny_model(vocabulary_size: int, **changes: Any) -> Any:
     from transformers import LlamaConfig, LlamaForCausalLM
 
     torch.manual_seed(0)
-    values = {
-        "vocab_size": vocabulary_size,
-        "hidden_size": 64,
-        "intermediate_size": 128,
-        "num_hidden_layers": 2,
-        "num_attention_heads": 4,
-        "num_key_value_heads": 2,
-        "max_position_embeddings": 512,
-        "tie_word_embeddings": True,
-        "bos_token_id": 1,
-        "eos_token_id": 2,
-    }
+    values = {"vocab_size": vocabulary_size, **TINY_SIZES, "bos_token_id": 1, "eos_token_id": 2}
     return LlamaForCausalLM(LlamaConfig(**values | changes))

@@ -99,6 +99,13 @@ _SIZES: dict[str, Any] = {
 
 # Made anew by the config for its number of layers.
 _LAYER_LISTS = ("layer_types", "mlp_layer_types", "no_rope_layers", "indexer_types", "num_attention_heads_per_layer")
+_VISION = {
+    "hidden_size": 16,
+    "intermediate_size": 16,
+    "num_hidden_layers": 1,
+    "num_attention_heads": 2,
+    "image_size": 28,
+}
 _TYPES: dict[str, dict[str, Any]] = {
     "ctrl": {"dff": 48},
     "dots3_note_text": {"index_n_heads": 2, "index_head_dim": 8},
@@ -113,13 +120,7 @@ _TYPES: dict[str, dict[str, Any]] = {
     },
     "reformer": {"axial_pos_embds_dim": [16, 16], "axial_pos_shape": [16, 16], "attention_head_size": 8},
     "phi4_multimodal": {
-        "vision_config": {
-            "hidden_size": 16,
-            "intermediate_size": 16,
-            "num_hidden_layers": 1,
-            "num_attention_heads": 2,
-            "image_size": 28,
-        },
+        "vision_config": _VISION,
         "audio_config": {
             "hidden_size": 16,
             "intermediate_size": 16,
@@ -141,14 +142,7 @@ _TYPES: dict[str, dict[str, Any]] = {
         "vocab_size": VOCABULARY,
     },
     "gemma3": {
-        "vision_config": {
-            "hidden_size": 16,
-            "intermediate_size": 16,
-            "num_hidden_layers": 1,
-            "num_attention_heads": 2,
-            "image_size": 28,
-            "patch_size": 14,
-        },
+        "vision_config": {**_VISION, "patch_size": 14},
         "mm_tokens_per_image": 4,
     },
     "mellum": {"layer_types": ["full_attention", "sliding_attention"]},

@@ -16,7 +16,7 @@ import pytest
 import torch
 from safetensors.torch import load_file, save_file
 
-from helpers.models import make_bos_tokenizer, make_chatml_tokenizer
+from helpers.models import TINY_SIZES, make_bos_tokenizer, make_chatml_tokenizer
 from medqa_cli.config.schema import GenerateConfig, PromptConfig
 from medqa_cli.errors import InputError, MedqaError
 from medqa_cli.gguf import llama
@@ -28,16 +28,7 @@ TYPES = ("f16", "q8_0", "q4_0")
 QUESTIONS = ["How to treat glaucoma?", "Is 12 mg of <x>  enough?\n\nI'm 1.60 m tall é😀", "[INST] What? [/INST]"]
 # bfloat16 fits f16 exactly, save numbers near zero: half the smallest step of f16.
 NEAR_ZERO = 2**-25
-SIZES = {
-    "hidden_size": 64,
-    "intermediate_size": 128,
-    "num_hidden_layers": 2,
-    "num_attention_heads": 4,
-    "num_key_value_heads": 2,
-    "max_position_embeddings": 512,
-    "rms_norm_eps": 1e-5,
-    "tie_word_embeddings": True,
-}
+SIZES = TINY_SIZES | {"rms_norm_eps": 1e-5}
 
 
 def make_model(vocab_size: int, model_type: str = "llama", **changes: Any) -> Any:
@@ -253,7 +244,7 @@ def test_shards_and_small_pieces_make_the_same_files(
 # The metadata
 
 
-def test_the_metadata(exported: Any) -> None:
+def test_the_metadata_is_exactly_what_loaders_need(exported: Any) -> None:
     found = fields(exported.folder / "gguf" / "tiny-q8_0.gguf")
     byte_level = exported.kind == "byte-level"
     size = len(exported.tokenizer)
@@ -323,7 +314,7 @@ def test_the_chat_template_gives_the_contracts_ids(exported: Any) -> None:
 
 
 @pytest.mark.parametrize("kind", ["llama3", "linear"])
-def test_rope_scaling(tmp_path: Path, chatml_tokenizer: Any, kind: str) -> None:
+def test_rope_scaling_is_written_as_the_model_computes_it(tmp_path: Path, chatml_tokenizer: Any, kind: str) -> None:
     from transformers.models.llama.modeling_llama import LlamaRotaryEmbedding
 
     rope: dict[str, Any] = {"rope_type": kind, "rope_theta": 10000.0, "factor": 8.0}
