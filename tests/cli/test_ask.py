@@ -46,7 +46,7 @@ def files_in(folder: Path) -> list[str]:
     return sorted(path.name for path in folder.iterdir())
 
 
-def test_one_question(workspace: Path, medqa: Medqa) -> None:
+def test_one_question_is_answered_as_text_and_as_json_and_nothing_of_it_is_kept(workspace: Path, medqa: Medqa) -> None:
     before = files_in(workspace)
     plain = medqa("ask", "--model", "base", "What is gout?")
     assert plain.code == 0, plain.err
@@ -126,7 +126,7 @@ def test_a_file_is_answered_by_a_model_for_batches(
     assert asked_for == [batches]
 
 
-def test_sources(workspace: Path, medqa: Medqa) -> None:
+def test_sources_show_the_nearest_rows_and_leave_the_answer_as_it_is(workspace: Path, medqa: Medqa) -> None:
     shown = medqa("ask", "--model", "base", "--sources", "2", "How to treat gout?")
     assert shown.code == 0, shown.err
     assert "[1] r1, gout, here, score " in shown.out

@@ -788,7 +788,9 @@ def test_merging_over_somebody_elses_folder(trained: Path, medqa: Medqa) -> None
         (["ask", "a", "b"], "unexpected extra argument"),
     ],
 )
-def test_wrong_usage(workspace: Path, medqa: Medqa, arguments: list[str], said: str) -> None:
+def test_wrong_usage_is_one_error_with_exit_code_2(
+    workspace: Path, medqa: Medqa, arguments: list[str], said: str
+) -> None:
     outcome = medqa(*arguments)
     assert (outcome.code, outcome.out) == (2, "")
     assert said in outcome.err

@@ -175,7 +175,7 @@ def completed(line: str, folder: Path) -> list[str]:
         ("medqa merge --base-weights ", ["nf4", "original", "auto"]),
     ],
 )
-def test_completion_offers(empty: Path, line: str, offered: list[str]) -> None:
+def test_completion_offers_what_can_follow(empty: Path, line: str, offered: list[str]) -> None:
     assert completed(line, empty) == offered
 
 

@@ -322,7 +322,7 @@ def test_the_model_card_names_no_path(trained: Path, medqa: Medqa) -> None:
     assert f"{summary['verification']['candidates']['nf4']['mean_kl']:.2e}" in card
 
 
-def test_the_table(trained: Path, medqa: Medqa) -> None:
+def test_merge_without_json_prints_the_comparison_as_a_table(trained: Path, medqa: Medqa) -> None:
     shown = medqa("merge")
     assert shown.code == 0, shown.err
     for said in (

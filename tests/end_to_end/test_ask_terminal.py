@@ -111,7 +111,7 @@ def terminal(tmp_path: Path, talking_model_dir: Path) -> Iterator[Terminal]:
     opened.close()
 
 
-def test_a_conversation(terminal: Terminal, tmp_path: Path) -> None:
+def test_a_conversation_survives_ctrl_c_a_resize_and_odd_questions(terminal: Terminal, tmp_path: Path) -> None:
     assert "/help" in terminal.until(PROMPT)
 
     terminal.type("What is Ménière's disease?\r")

@@ -33,7 +33,9 @@ def settings(tmp_path: Path) -> tuple[str, ...]:
     return tuple(options)
 
 
-def test_quickstart_model(settings: tuple[str, ...], medqa: Callable[..., Outcome], tmp_path: Path) -> None:
+def test_the_quickstart_model_learns_and_answers_differently_from_its_base(
+    settings: tuple[str, ...], medqa: Callable[..., Outcome], tmp_path: Path
+) -> None:
     converted = medqa("convert", *settings, "--json")
     assert converted.code == 0, converted.err
     report = json.loads(converted.out)

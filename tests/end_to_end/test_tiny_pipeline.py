@@ -45,7 +45,9 @@ def files_below(folder: Path) -> set[str]:
     return {str(path.relative_to(folder)) for path in folder.rglob("*") if path.is_file()}
 
 
-def test_pipeline(workspace: Path, medqa: Callable[..., Outcome], monkeypatch: pytest.MonkeyPatch) -> None:
+def test_all_five_commands_in_turn_agree_on_a_tiny_model(
+    workspace: Path, medqa: Callable[..., Outcome], monkeypatch: pytest.MonkeyPatch
+) -> None:
     monkeypatch.chdir(workspace)
     check_convert(medqa("convert"), workspace)
     check_train(medqa("train", "--json"), workspace)

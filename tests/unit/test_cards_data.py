@@ -63,7 +63,7 @@ def table_of(page: str, first_cell: str) -> list[list[str]]:
     raise AssertionError("the table has no end")
 
 
-def test_front_matter() -> None:
+def test_front_matter_is_what_the_hub_reads() -> None:
     front, _ = parts_of(data_card(REPORT, **INFO))
     assert front == {
         "pretty_name": "medquad",
@@ -95,7 +95,7 @@ def test_front_matter() -> None:
         (820_000, "100K<n<1M"),
     ],
 )
-def test_size_category(kept: int, size: str) -> None:
+def test_the_size_category_is_that_of_the_kept_rows(kept: int, size: str) -> None:
     report = report_with(rows={"read": kept, "kept": kept, "rejected": {}})
     assert parts_of(data_card(report, **INFO))[0]["size_categories"] == [size]
 
@@ -118,13 +118,13 @@ def test_size_category(kept: int, size: str) -> None:
         ),
     ],
 )
-def test_licence(licence: str | None, keys: dict[str, str], sentence: str) -> None:
+def test_the_licence_is_in_front_matter_and_page(licence: str | None, keys: dict[str, str], sentence: str) -> None:
     front, page = parts_of(data_card(REPORT, **INFO | {"licence": licence}))
     assert {key: value for key, value in front.items() if key.startswith("license")} == keys
     assert f"## Licence\n\n{sentence}\n" in page
 
 
-def test_counts() -> None:
+def test_counts_of_rows_splits_and_shared_texts_are_on_the_page() -> None:
     _, page = parts_of(data_card(REPORT, **INFO))
     assert "16,407 rows read = 16,000 kept + 407 rejected." in page
     assert table_of(page, "rejected because") == [["`exact_duplicate`", "400"], ["`empty_answer`", "7"]]
@@ -200,7 +200,7 @@ def test_nothing_of_this_machine_or_this_run() -> None:
         assert word not in card
 
 
-def test_several_sources() -> None:
+def test_several_sources_are_listed_up_to_a_limit() -> None:
     files: list[dict[str, str | None]] = [
         {"path": f"/data/part{i:02}/rows_{i}.csv", "sha256": f"{i:064}"} for i in range(MOST_FILES + 3)
     ]
@@ -229,7 +229,7 @@ HOSTILE = [
 
 
 @pytest.mark.parametrize("name", HOSTILE)
-def test_hostile_names(name: str) -> None:
+def test_hostile_names_break_neither_front_matter_nor_page(name: str) -> None:
     report = report_with(source={"path": name, "sha256": SHA}, topics={"column": name, "known": 5, "distinct": 5})
     info = INFO | {"name": name, "licence": name, "rule_docs": {"whitespace": name}}
     card = data_card(report, **info)

@@ -143,7 +143,7 @@ def test_every_problem_of_a_config_has_its_line(capsys: pytest.CaptureFixture[st
     assert capsys.readouterr().err == "error: m.yaml:1: a\nerror: m.yaml:2: b\nhint: see the schema\n"
 
 
-def test_a_table(capsys: pytest.CaptureFixture[str]) -> None:
+def test_a_table_aligns_its_columns_and_takes_no_markup(capsys: pytest.CaptureFixture[str]) -> None:
     console.table("Title [b]", [["label [i]", "1"], ["b\x1b", "22,000"]], header=("name", "count"))
     captured = capsys.readouterr()
     lines = [line.rstrip() for line in captured.out.splitlines()]
@@ -232,7 +232,7 @@ def test_a_terminal_without_the_signs_gets_plain_ones() -> None:
 
 
 @pytest.mark.parametrize(("seconds", "shown"), [(0.4, "0:00"), (59.6, "1:00"), (725, "12:05"), (11_220, "3:07:00")])
-def test_durations(seconds: float, shown: str) -> None:
+def test_durations_are_shown_as_a_clock(seconds: float, shown: str) -> None:
     assert console.clock(seconds) == shown
 
 

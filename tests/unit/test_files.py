@@ -51,7 +51,7 @@ def test_paths_are_those_of_the_design() -> None:
     }
 
 
-def test_sha256(tmp_path: Path) -> None:
+def test_sha256_of_a_file_equals_hashlib(tmp_path: Path) -> None:
     (tmp_path / "a").write_bytes(b"abc" * 100_000)
     assert sha256_of_file(tmp_path / "a") == hashlib.sha256(b"abc" * 100_000).hexdigest()
 

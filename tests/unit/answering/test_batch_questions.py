@@ -77,7 +77,9 @@ def test_a_named_column(tmp_path: Path) -> None:
         (b'{"q": "What is gout?", "id": 1}\n', [AskedRow("What is gout?", {"id": 1})]),
     ],
 )
-def test_standard_input(monkeypatch: pytest.MonkeyPatch, content: bytes, expected: list[AskedRow]) -> None:
+def test_standard_input_is_read_as_lines_or_json_lines(
+    monkeypatch: pytest.MonkeyPatch, content: bytes, expected: list[AskedRow]
+) -> None:
     monkeypatch.setattr(sys, "stdin", io.TextIOWrapper(io.BytesIO(content)))
     assert read_questions("-") == expected
 

@@ -202,7 +202,7 @@ def test_the_first_half_is_shown_word_by_word() -> None:
 
 
 @pytest.mark.parametrize("text", ["", "Yes.", "é"])
-def test_short_answers(text: str) -> None:
+def test_short_answers_are_shown_whole(text: str) -> None:
     state, shown, _ = run(text)
     assert (state.finish_reason, state.text(), shown) == ("stop", text, text)
 

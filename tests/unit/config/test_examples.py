@@ -48,7 +48,7 @@ def test_the_defaults_are_those_of_the_original_run(tmp_path: Path, monkeypatch:
         assert value_at(config, key) == ORIGINAL[key], key
 
 
-def test_sample_data() -> None:
+def test_sample_data_has_its_topics_faults_and_lengths() -> None:
     with open(EXAMPLES / "data/consumer_health_qa.csv", encoding="utf-8", newline="") as file:
         rows = list(csv.DictReader(file))
     assert list(rows[0]) == ["question", "answer"]

@@ -401,7 +401,7 @@ def test_topics_are_kept_and_keep_rows_together(tmp_path: Path) -> None:
     assert not {row["topic"] for row in test} & {row["topic"] for row in train}
 
 
-def test_token_lengths(tmp_path: Path) -> None:
+def test_token_lengths_are_reported_where_a_tokenizer_counts_them(tmp_path: Path) -> None:
     rows = [[f"Question {i}", " ".join(f"w{i}-{j}" for j in range(i + 1))] for i in range(100)]
     report = run(write_csv(tmp_path / "qa.csv", rows), tmp_path / "out")
     # The rendered text has one word more than the answer: "<Question 0>word".
@@ -524,11 +524,11 @@ class TestWhatIsOverwritten:
         assert sorted(self.contents(tmp_path / "out")) == FILES
         assert sorted(path.name for path in tmp_path.iterdir()) == ["messy.csv", "out"]
 
-    def test_empty_folder(self, messy: Path, tmp_path: Path) -> None:
+    def test_an_empty_folder_is_written_into(self, messy: Path, tmp_path: Path) -> None:
         (tmp_path / "out").mkdir()
         assert run(messy, tmp_path / "out")["rows"]["read"] == 107
 
-    def test_another_source(self, messy: Path, tmp_path: Path) -> None:
+    def test_another_source_is_refused_without_force(self, messy: Path, tmp_path: Path) -> None:
         run(messy, tmp_path / "out")
         before = self.contents(tmp_path / "out")
         other = write_csv(tmp_path / "other.csv", [[f"q{i}", f"a{i}"] for i in range(9)])
@@ -605,7 +605,7 @@ class TestWhatIsOverwritten:
         assert caught.value.exit_code == 1
 
 
-def test_show(messy: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+def test_show_prints_counts_shares_and_splits(messy: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
     console.use_json(False)
     lengths = TokenLengths(count_words, 8)
     report = convert([str(messy)], DataConfig(), 42, render, lengths, tmp_path / "out")
@@ -642,7 +642,9 @@ class TestReadSplit:
             read_split(tmp_path / "out", "dev")
 
     @pytest.mark.parametrize("damage", [b'{"id": "x"', b"[]", b'{"id": "x", "question": "q"}', b"\xff"])
-    def test_damaged_line(self, messy: Path, tmp_path: Path, damage: bytes) -> None:
+    def test_a_damaged_line_of_a_split_is_named_with_file_and_line(
+        self, messy: Path, tmp_path: Path, damage: bytes
+    ) -> None:
         run(messy, tmp_path / "out")
         path = tmp_path / "out/test.jsonl"
         path.write_bytes(path.read_bytes() + damage + b"\n")

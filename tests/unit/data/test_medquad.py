@@ -38,7 +38,7 @@ def two_columns(tmp_path_factory: pytest.TempPathFactory) -> tuple[Path, dict[st
     return folder, run(MEDQUAD / "medquad_two_columns.csv", folder)
 
 
-def test_counts(two_columns: tuple[Path, dict[str, Any]]) -> None:
+def test_medquad_is_converted_by_exact_counts_without_leaks(two_columns: tuple[Path, dict[str, Any]]) -> None:
     folder, report = two_columns
     rejected = report["rows"]["rejected"]
     fixed = ("answer_is_question", "exact_duplicate", "link_list", "over_copy_limit", "stub")

@@ -59,7 +59,7 @@ def test_paraphrases_of_a_row_are_not_shown_again(library: References) -> None:
 
 
 @pytest.mark.parametrize("question", ["How to repair a bicycle chain?", "What is lupus?", "", "?!", "what is the"])
-def test_nothing_close(library: References, question: str) -> None:
+def test_questions_of_other_things_have_no_nearest_rows(library: References, question: str) -> None:
     assert library.nearest(question, 3) == []
 
 
@@ -73,7 +73,7 @@ def test_words_that_stand_nowhere_make_a_question_strange(library: References, q
     assert library.nearest(question, 5) == []
 
 
-def test_no_data(tmp_path: Path) -> None:
+def test_a_missing_data_folder_is_refused(tmp_path: Path) -> None:
     with pytest.raises(InputError, match="no data"):
         References(tmp_path / "absent")
 

@@ -26,7 +26,7 @@ def measured(answer_words: Sequence[int], max_length: int, special_tokens: int =
     return lengths
 
 
-def test_summary() -> None:
+def test_the_summary_has_nearest_rank_percentiles_and_the_number_too_long() -> None:
     assert measured(range(1, 101), 60).summary() == {
         "answer": {"p50": 50, "p90": 90, "p99": 99, "max": 100},
         "longer_than_max_length": 42,
@@ -57,7 +57,7 @@ def test_rows_of_several_batches_are_counted_once() -> None:
     assert calls == [BATCH_ROWS] * 4 + [5] * 2
 
 
-def test_advice() -> None:
+def test_advice_counts_the_rows_that_max_length_cuts() -> None:
     assert measured([1] * 96 + [1500] * 4, 512).advice() == (
         "4 of 100 rows (4.0 %) are longer than model.max_length = 512: training cuts their answers at a sentence end, "
         "without end token; raise model.max_length to keep more (p99 of an example: 1,502 tokens)"

@@ -149,7 +149,9 @@ def test_pairing_finds_what_two_separate_intervals_hide() -> None:
         (float("nan"), float("nan"), False, None),
     ],
 )
-def test_better_of(low: float, high: float, lower_is_better: bool, expected: bool | None) -> None:
+def test_better_is_said_only_where_the_interval_leaves_out_zero(
+    low: float, high: float, lower_is_better: bool, expected: bool | None
+) -> None:
     found = better_of(Estimate((low + high) / 2, low, high), lower_is_better=lower_is_better)
     assert found is expected
 

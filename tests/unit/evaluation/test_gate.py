@@ -37,7 +37,7 @@ RESULTS = {
         ("base.pubmedqa.accuracy < .552", True),
     ],
 )
-def test_conditions(text: str, fails: bool) -> None:
+def test_a_condition_that_holds_fails_the_gate_by_name(text: str, fails: bool) -> None:
     conditions = parse_conditions([text])
     if not fails:
         check_gate(conditions, RESULTS)

@@ -42,7 +42,7 @@ def text(generator: random.Random, longest: int = 60) -> str:
     return "".join(generator.choice(WORDS) + generator.choice(separators) for _ in range(generator.randint(0, longest)))
 
 
-def test_by_hand() -> None:
+def test_rouge_equals_figures_by_hand() -> None:
     # Of 4 words 3 stand in the reference of 6, in order; of 3 pairs 1 ("optic nerve") among its 5.
     scores = rouge("damaged optic nerve eyes", ["Glaucoma damages the optic nerve slowly"])
     assert scores["rouge1"] == pytest.approx(2 * (3 / 4) * (3 / 6) / (3 / 4 + 3 / 6))

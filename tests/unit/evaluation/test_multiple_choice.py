@@ -31,7 +31,7 @@ def write(path: Path, value: Any) -> Path:
 ABSTRACT = {"QUESTION": "Does it help?", "CONTEXTS": ["One.", "Two."], "LABELS": ["A", "B"], "LONG_ANSWER": "It does."}
 
 
-def test_pubmedqa(tmp_path: Path) -> None:
+def test_pubmedqa_is_read_whole_or_by_its_test_ground_truth(tmp_path: Path) -> None:
     items = {"11": {**ABSTRACT, "final_decision": "maybe"}, "12": {**ABSTRACT, "final_decision": "no"}}
     path = write(tmp_path / "ori_pqal.json", items)
     assert [(item.id, item.gold) for item in read_choice_file(path)] == [("11", 2), ("12", 1)]

@@ -53,7 +53,7 @@ def test_the_osteoporosis_answer_is_flagged() -> None:
         ("", False),
     ],
 )  # fmt: skip
-def test_loops(answer: str, expected: bool) -> None:
+def test_only_answers_that_go_round_are_repetitive(answer: str, expected: bool) -> None:
     assert is_repetitive(answer) is expected
 
 

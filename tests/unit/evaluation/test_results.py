@@ -282,7 +282,7 @@ def test_samples_survive_the_file(tmp_path: Path) -> None:
         ('{"id": "1", "colour": 1, "references": []}', "unknown key colour"),
     ],
 )
-def test_damaged_samples(tmp_path: Path, text: str, said: str) -> None:
+def test_damaged_or_unlike_samples_are_refused(tmp_path: Path, text: str, said: str) -> None:
     path = tmp_path / "samples.jsonl"
     path.write_text(text, encoding="utf-8")
     with pytest.raises(InputError, match=said):

@@ -25,7 +25,7 @@ def nats(probability: float) -> float:
     return -math.log(probability)
 
 
-def test_by_hand() -> None:
+def test_unigram_scores_equal_figures_by_hand() -> None:
     # 6 tokens + 3 types = 9; a vocabulary of 10 shares the 3/9 that smoothing leaves: 1/30 each.
     seen, unseen = 2 / 9 + 1 / 30, 1 / 30
     scores = unigram_scores(TRAIN, [example([1], [4, END]), example([], [7, 7, 5]), example([1, 4], [])], 10)

@@ -187,7 +187,7 @@ def test_the_modelfile_renders_the_contracts_prompt(
     assert ("SYSTEM" in found) == (system in (SYSTEM, "{{ .Prompt }}"))
 
 
-def test_the_modelfile(chatml_tokenizer: Any) -> None:
+def test_the_modelfile_of_a_chat_contract_is_exactly_this(chatml_tokenizer: Any) -> None:
     contract = contract_of(chatml_tokenizer, "chat")
     generate = GenerateConfig(max_new_tokens=256)
     assert modelfile(contract, "qa-q8_0.gguf", ["<|im_end|>", "<|endoftext|>"], generate, 8192) == (
@@ -224,7 +224,7 @@ def test_the_modelfile(chatml_tokenizer: Any) -> None:
         ),
     ],
 )
-def test_the_parameters(
+def test_the_parameters_follow_generate_and_the_context(
     chatml_tokenizer: Any, generate: GenerateConfig, context: int, expected: dict[str, list[str]]
 ) -> None:
     contract = contract_of(chatml_tokenizer, "chat")

@@ -202,7 +202,7 @@ def test_merges_that_scores_cannot_express_are_counted(bos_tokenizer: Any) -> No
     assert spm_ids("ma", found) != tokenizer("ma", add_special_tokens=False)["input_ids"]
 
 
-def test_sentencepiece_types(bos_tokenizer: Any) -> None:
+def test_sentencepiece_tokens_get_their_types_and_padding(bos_tokenizer: Any) -> None:
     size = len(bos_tokenizer)
     found = read(changed(bos_tokenizer, add_token("▁<x>▁", size, special=False)), size + 2)
     assert found.tokens[size:] == [" <x> ", f"[PAD{size + 1}]"]  # llama.cpp looks for it in the raw text

@@ -173,7 +173,7 @@ def test_computing_in_another_type_leaves_no_trace(
             assert answer_logits(model, batch).equal(exact)
 
 
-def test_needed_memory(tmp_path: Path) -> None:
+def test_needed_memory_equals_the_sum_by_hand(tmp_path: Path) -> None:
     from medqa_cli.merging.architecture import Architecture
 
     shapes: dict[str, tuple[int, ...]] = {"a.weight": (1000, 1000), "e.weight": (500, 1000), "h.weight": (500, 1000)}

@@ -177,7 +177,7 @@ def test_modules_to_save_replace_the_weights(tmp_path: Path, saved: list[str], t
 
 
 @pytest.mark.parametrize(("bias", "lora_bias"), [("all", False), ("lora_only", False), ("none", True)])
-def test_biases(tmp_path: Path, bias: str, lora_bias: bool) -> None:
+def test_trained_biases_are_merged_exactly(tmp_path: Path, bias: str, lora_bias: bool) -> None:
     sizes = {"hidden_size": 64, "intermediate_size": 128, "num_hidden_layers": 2, "num_attention_heads": 4}
     config = Qwen2Config(vocab_size=VOCABULARY, num_key_value_heads=2, max_position_embeddings=512, **sizes)
     base_dir = save_base(Qwen2ForCausalLM(config), tmp_path / "base", torch.bfloat16)

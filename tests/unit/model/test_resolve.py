@@ -58,7 +58,7 @@ def message(name: str | None) -> str:
     return caught.value.message
 
 
-def test_a_folder(tiny_model_dir: Path) -> None:
+def test_a_folder_is_itself_without_a_revision(tiny_model_dir: Path) -> None:
     name = str(tiny_model_dir)
     assert find_base(name, "main") == ModelRef(name, name, "folder", None)
 

@@ -322,7 +322,7 @@ def test_a_damaged_contract_is_refused(chatml_tokenizer: Any, tmp_path: Path, da
         PromptContract.load(tmp_path)
 
 
-def test_jinja_file(bos_tokenizer: Any, tmp_path: Path) -> None:
+def test_a_jinja_file_gives_the_texts_around_the_question(bos_tokenizer: Any, tmp_path: Path) -> None:
     path = tmp_path / "mine.jinja"
     path.write_text("{{ system }}\nPatient: {{ question }}\nDoctor:\n")
     text = make_prompt_text(PromptConfig(template=str(path), system="Be brief."))

@@ -103,7 +103,7 @@ def test_one_sentence_stays_one(text: str) -> None:
         ("Ends with a space. ", ["Ends with a space."]),
     ],
 )
-def test_sentences(text: str, expected: list[str]) -> None:
+def test_sentences_end_at_marks_and_not_at_abbreviations(text: str, expected: list[str]) -> None:
     assert pieces(text) == expected
 
 
@@ -141,7 +141,7 @@ def check_long_runs() -> None:
         assert len(word_ends(text)) <= 1
 
 
-def test_last_cut() -> None:
+def test_the_last_cut_is_a_sentence_end_or_else_a_word_end() -> None:
     text = "One two. Three four five"
     at = {3: 1, 8: 2, 14: 3, 19: 4, 24: 5}.get  # a token for each word
     assert [last_cut(text, at, room) for room in (1, 2, 3, 4, 5, 6)] == [1, 2, 2, 2, 5, 5]

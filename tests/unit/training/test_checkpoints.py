@@ -149,7 +149,7 @@ def test_a_checkpoint_without_a_readable_manifest_is_rotated_as_a_scheduled_one(
     assert names(tmp_path) == ["checkpoint-10", "checkpoint-20", "checkpoint-30"]
 
 
-def test_rotation(tmp_path: Path) -> None:
+def test_rotation_keeps_the_limit_the_best_and_the_scheduled(tmp_path: Path) -> None:
     for step, scheduled in ((10, True), (20, True), (25, False), (30, True), (33, False), (40, True)):
         save(tmp_path, step, scheduled=scheduled)
     rotate(tmp_path, 30, None, 25)

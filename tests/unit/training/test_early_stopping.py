@@ -36,7 +36,7 @@ def log_of(losses: list[float]) -> list[dict[str, Any]]:
 
 
 @pytest.mark.parametrize(("patience", "stops_after"), [(1, 3), (2, 6), (3, None), (None, None)])
-def test_early_stopping(patience: int | None, stops_after: int | None) -> None:
+def test_early_stopping_stops_once_patience_is_used_up(patience: int | None, stops_after: int | None) -> None:
     """A look without gain counts, equal is no gain, and a better one starts the count again."""
     run = Run(patience)
     stopped = None

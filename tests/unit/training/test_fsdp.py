@@ -72,7 +72,7 @@ def test_what_can_be_sharded(launched: Any, optim: Any) -> None:
         ({}, {}, {"optim": "rmsprop_bnb"}, "rmsprop_bnb works on whole tensors"),
     ],
 )
-def test_what_cannot(
+def test_settings_that_cannot_be_sharded_are_refused(
     launched: Any, changed: dict[str, str], model: dict[str, Any], train: dict[str, Any], message: str
 ) -> None:
     launched({**FSDP, **changed})

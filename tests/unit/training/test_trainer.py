@@ -140,7 +140,7 @@ def test_training_after_scoring_still_has_gradients(tiny_model_dir: Path) -> Non
         torch.testing.assert_close(after[name], gradient, rtol=0, atol=0, msg=name)
 
 
-def test_optimizer_names() -> None:
+def test_the_paged_optimizer_is_plain_on_a_cpu() -> None:
     assert optimizer_on("paged_adamw_32bit", CPU) == "adamw_torch"
     assert optimizer_on("paged_adamw_32bit", torch.device("cuda")) == "paged_adamw_32bit"
     assert optimizer_on("adafactor", CPU) == "adafactor"
@@ -155,7 +155,7 @@ def test_each_paged_optimizer_has_its_equivalent_on_a_cpu() -> None:
         assert optimizer_on(name, torch.device("cuda")) == name
 
 
-def test_checkpointing_choice() -> None:
+def test_auto_checkpointing_is_on_for_a_gpu_only() -> None:
     assert not uses_checkpointing(TrainConfig(gradient_checkpointing="auto"), CPU)
     assert uses_checkpointing(TrainConfig(gradient_checkpointing="auto"), torch.device("cuda"))
     assert uses_checkpointing(TrainConfig(gradient_checkpointing=True), CPU)
@@ -215,7 +215,7 @@ def test_encode_rows_counts_what_it_cuts_and_leaves_out(chatml_tokenizer: Any) -
         encode_rows(rows, encoder, 8)
 
 
-def test_evenly_spaced() -> None:
+def test_evenly_spaced_takes_every_third_of_ten_or_all() -> None:
     examples = make_examples([(1, i + 1) for i in range(10)])
     assert evenly_spaced(examples, 3) == [examples[0], examples[3], examples[6]]
     assert evenly_spaced(examples, 30) == examples

@@ -76,7 +76,7 @@ def test_scales_of_the_update(lora: LoraConfig, scale: str | None) -> None:
         ({"max_grad_norm": 0}, ""),
     ],
 )
-def test_other_settings(train: dict[str, Any], expected: str) -> None:
+def test_only_unusual_settings_are_told(train: dict[str, Any], expected: str) -> None:
     found = told(**train)
     assert expected in found
     assert bool(found) == bool(expected)

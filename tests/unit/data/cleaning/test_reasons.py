@@ -83,7 +83,7 @@ def test_rows_without_an_answer(answer: str, reason: str) -> None:
         "Call the clinic (www.a.org) before you come.",
     ],
 )
-def test_answers(answer: str) -> None:
+def test_short_and_odd_answers_are_kept(answer: str) -> None:
     assert non_answer("What is flu?", answer, REASONS) is None
 
 
@@ -100,7 +100,7 @@ def test_long_texts_are_judged(piece: str) -> None:
 
 
 @pytest.mark.skipif(not MEDQUAD.exists(), reason=f"no file {MEDQUAD}")
-def test_medquad() -> None:
+def test_medquad_is_rejected_by_exact_counts() -> None:
     """Exact counts; the reference counts 17 questions, 6 stubs and 1,085 lists of its one form."""
     rules = enabled_rules({})
     reasons: Counter[str | None] = Counter()

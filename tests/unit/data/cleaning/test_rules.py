@@ -33,7 +33,9 @@ MEDQUAD = SHARED_DATA / "medquad/medquad_two_columns.csv"
         ("q", "a \n \n \n b", "q", "a\n\nb"),
     ],
 )
-def test_whitespace(question: str, answer: str, clean_question: str, clean_answer: str) -> None:
+def test_whitespace_is_collapsed_and_paragraphs_stay(
+    question: str, answer: str, clean_question: str, clean_answer: str
+) -> None:
     cleaned = clean(question, answer, ("whitespace",))
     assert (cleaned.question, cleaned.answer) == (clean_question, clean_answer)
     assert cleaned.changed == (() if (question, answer) == (clean_question, clean_answer) else ("whitespace",))
@@ -213,7 +215,7 @@ def test_the_source_at_the_end_goes(raw: str, clean_text: str) -> None:
         ("Summary:", "Summary:"),
     ],
 )
-def test_openers(raw: str, clean_text: str) -> None:
+def test_openers_of_summaries_and_key_points_are_taken_off(raw: str, clean_text: str) -> None:
     assert answer_of("openers", raw) == clean_text
 
 
@@ -303,7 +305,7 @@ def test_what_may_be_right_is_not_repaired(text: str) -> None:
         (f"{'x' * 60}.The", f"{'x' * 60}.The"),
     ],
 )
-def test_glued_sentences(raw: str, clean_text: str) -> None:
+def test_glued_sentences_get_a_space_and_words_with_dots_do_not(raw: str, clean_text: str) -> None:
     assert RULES["glued_sentences"].apply(raw, raw) == (clean_text, clean_text)
 
 
@@ -461,7 +463,7 @@ def test_rules_are_chosen_by_name() -> None:
 
 
 @pytest.mark.skipif(not MEDQUAD.exists(), reason=f"no file {MEDQUAD}")
-def test_medquad() -> None:
+def test_medquad_is_changed_by_exact_counts_and_once_is_enough() -> None:
     """Exact counts: a rule that begins to see more or less than it did has to be looked at, row by row."""
     changed: Counter[str] = Counter()
     words_before = words_after = 0
@@ -517,7 +519,7 @@ def test_keys_are_the_same_on_every_platform_and_version() -> None:
 
 
 @pytest.mark.parametrize("text", ["", " \t", "nan", "NaN", " NULL ", "\u200b", "\ufeff \u00a0"])
-def test_empty_cells(text: str) -> None:
+def test_cells_of_blanks_and_null_words_are_empty(text: str) -> None:
     assert is_empty(text)
     assert unusable("q", text) == "empty_answer"
     assert unusable(text, "a") == "empty_question"

@@ -324,7 +324,9 @@ def test_containers_that_cannot_be_used(tmp_path: Path, make: Make, files: Files
 
 @pytest.mark.parametrize("make", [make_zip, make_tar, make_tgz])
 @pytest.mark.parametrize("damage", ["cut", "garbage", "empty"])
-def test_damaged_archives(tmp_path: Path, make: Make, damage: str) -> None:
+def test_damaged_archives_are_refused_by_name_or_read_with_their_loss_told(
+    tmp_path: Path, make: Make, damage: str
+) -> None:
     path = make(tmp_path, {f"{i}.xml": document(f"T{i}") * (1 if i else 50) for i in range(20)})
     content = path.read_bytes()
     middle = len(content) // 2
@@ -353,7 +355,7 @@ def test_an_encrypted_zip(tmp_path: Path) -> None:
 
 
 @pytest.mark.parametrize("kind", ["table in a zip", "tar", "packed table"])
-def test_archive_bombs(tmp_path: Path, kind: str) -> None:
+def test_archive_bombs_are_refused(tmp_path: Path, kind: str) -> None:
     caps = Caps(expanded_bytes=1 << 20)
     content = b"question,answer\n" + b"q,a\n" * 1_000_000
     if kind == "table in a zip":

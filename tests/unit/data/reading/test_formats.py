@@ -80,7 +80,7 @@ def test_spreadsheets_without_rows(tmp_path: Path, sheets: dict[str, list[list[s
 
 
 @pytest.mark.parametrize("name", ["qa.xlsx", "qa.xls", "qa.ods"])
-def test_damaged_spreadsheets(tmp_path: Path, name: str) -> None:
+def test_damaged_spreadsheets_and_text_named_so_are_refused(tmp_path: Path, name: str) -> None:
     whole = write_xlsx(tmp_path / "whole.xlsx", {"QA": [["question", "answer"], ["q1", "a1"]]}).read_bytes()
     (tmp_path / name).write_bytes(whole[:700])
     with pytest.raises(InputError, match="cannot be read as a spreadsheet"):

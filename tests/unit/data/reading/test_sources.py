@@ -190,7 +190,7 @@ def test_the_plain_name_wins_over_other_candidates(tmp_path: Path) -> None:
     assert pairs(opened) == [("q1", "a1")]
 
 
-def test_named_columns(tmp_path: Path) -> None:
+def test_named_columns_are_found_whatever_their_case(tmp_path: Path) -> None:
     path = write(tmp_path, "qa.csv", "text,Reply,question\nq1,a1,x\n")
     assert pairs(read(path, question="text", answer="reply")) == [("q1", "a1")]
 
@@ -390,7 +390,9 @@ def test_what_several_sources_refuse(tmp_path: Path) -> None:
         check_sources([])
 
 
-def test_unreadable_file(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_a_file_that_may_not_be_opened_is_refused_with_the_reason(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
     path = write(tmp_path, "qa.csv", UMLAUT_CSV)
 
     def refuse(*_: object, **__: object) -> None:
@@ -442,7 +444,7 @@ def test_json_lines_named_json(tmp_path: Path) -> None:
     assert opened.description.startswith("JSON Lines")
 
 
-def test_parquet(tmp_path: Path) -> None:
+def test_parquet_is_read_over_batches_with_dictionaries_and_nulls(tmp_path: Path) -> None:
     import pyarrow
     import pyarrow.parquet
 

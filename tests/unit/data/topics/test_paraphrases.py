@@ -95,7 +95,7 @@ def test_wordings_are_well_formed(kind: str, topic: str) -> None:
         assert re.search(r"[.?]$", rest) or rest[0].islower() or rest[0] == "X" or rest.startswith("Give symptoms")
 
 
-def test_the_bank() -> None:
+def test_the_bank_has_enough_wordings_and_none_twice() -> None:
     assert set(BANK) == set(QUESTIONS)
     counts = {kind: len(general) + len(illness) for kind, (general, illness) in BANK.items()}
     assert counts["treatment"] == 17
@@ -161,7 +161,7 @@ def test_braces_in_a_topic_are_left_alone() -> None:
     assert fill("symptoms of {lower}", "{topic} Disease") == "symptoms of {topic} disease"
 
 
-def test_titles() -> None:
+def test_titles_are_told_from_names_of_diseases() -> None:
     assert is_title("Prevent diabetes problems: Keep your eyes healthy")
     assert not is_title("Charcot-Marie-Tooth disease")
 

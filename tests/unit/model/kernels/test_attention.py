@@ -25,7 +25,9 @@ def by_hand(query: torch.Tensor, key: torch.Tensor, value: torch.Tensor, lengths
 
 @pytest.mark.parametrize("block", [1, 4, 7, 192])
 @pytest.mark.parametrize(("heads", "kv_heads"), [(4, 4), (6, 2), (3, 1)])
-def test_attention(heads: int, kv_heads: int, block: int, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_packed_attention_and_its_gradients_equal_those_by_hand(
+    heads: int, kv_heads: int, block: int, monkeypatch: pytest.MonkeyPatch
+) -> None:
     monkeypatch.setattr(cpu_attention, "QUERY_BLOCK", block)
     lengths = (5, 1, 9, 12)
     torch.manual_seed(0)
@@ -82,7 +84,9 @@ def test_attention_in_bfloat16_rounds_scores_after_the_subtraction(head_dim: int
 
 @pytest.mark.parametrize("trained_head", [False, True])
 @pytest.mark.parametrize("rows", [1, 3, 10, 99])
-def test_chunked_losses(rows: int, trained_head: bool, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_chunked_losses_and_their_gradients_equal_whole_ones(
+    rows: int, trained_head: bool, monkeypatch: pytest.MonkeyPatch
+) -> None:
     monkeypatch.setattr(chunked_cross_entropy, "_chunk_rows", lambda layer, device_type: rows)
     torch.manual_seed(0)
     head = torch.nn.Linear(6, 50).requires_grad_(trained_head)
@@ -104,7 +108,7 @@ def test_chunks_hold_the_bytes_they_may() -> None:
     assert chunked_cross_entropy._chunk_rows(head, "cpu") == (24 << 20) // (4 * 49_152)
 
 
-def test_forward_size() -> None:
+def test_a_forward_holds_what_fits_and_no_more_than_is_fastest() -> None:
     kept, wide, narrow = 800_000.0, torch.float32, torch.bfloat16
     assert tokens_per_forward(kept, 8 << 30, "cpu", wide, 512) == 768  # more would not be faster
     assert tokens_per_forward(kept, 8 << 30, "cpu", narrow, 512) == 2048

@@ -83,7 +83,7 @@ def test_group_by_tokens_keeps_order_and_everything() -> None:
 
 
 @pytest.mark.parametrize("window", [None, 4, 100])
-def test_sliding_window(window: int | None) -> None:
+def test_a_sliding_window_equals_a_masked_softmax(window: int | None) -> None:
     torch.manual_seed(0)
     query, key, value = (torch.randn(1, 2, 9, 8) for _ in range(3))
     ours, _ = packed_attention(
