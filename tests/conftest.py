@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import os
-import sys
 from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Any
@@ -11,7 +10,7 @@ from typing import Any
 import pytest
 from hypothesis import HealthCheck, settings
 
-from helpers.commands import Outcome, Starter
+from helpers.commands import Outcome, Starter, run_main
 from helpers.models import make_bos_tokenizer, make_chatml_tokenizer, make_tiny_model
 
 os.environ.update(HF_HUB_OFFLINE="1", NO_COLOR="1", COLUMNS="200", CUDA_VISIBLE_DEVICES="")
@@ -26,6 +25,28 @@ settings.register_profile(
     suppress_health_check=[HealthCheck.too_slow, HealthCheck.data_too_large],
 )
 settings.load_profile("tests")
+
+
+# Files that take half a minute and more. They come first: the last files of a run are short, and no worker waits.
+LONGEST = [
+    "test_several_ranks.py",
+    "test_errors.py",
+    "test_merge.py",
+    "test_doors.py",
+    "test_architectures.py",
+    "test_resume.py",
+    "test_smollm2.py",
+    "test_eval.py",
+    "test_variants.py",
+    "test_medquad.py",
+    "test_convert_fuzz.py",
+    "test_network.py",
+]
+
+
+def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
+    rank = {name: number for number, name in enumerate(LONGEST)}
+    items.sort(key=lambda item: rank.get(item.path.name, len(rank)))
 
 
 @pytest.fixture(scope="session")
@@ -64,18 +85,12 @@ def talking_model_dir(tmp_path_factory: pytest.TempPathFactory, chatml_tokenizer
 
 
 @pytest.fixture
-def medqa(capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch) -> Callable[..., Outcome]:
+def medqa(capsys: pytest.CaptureFixture[str]) -> Callable[..., Outcome]:
     """Run ``medqa ARGS`` in this process through ``main``, as a user's shell would."""
-    from medqa_cli.cli.program import main
 
     def run(*args: str | Path) -> Outcome:
-        monkeypatch.setattr(sys, "argv", ["medqa", *map(str, args)])
         capsys.readouterr()
-        try:
-            main()
-            code = 0
-        except SystemExit as ending:
-            code = ending.code if isinstance(ending.code, int) else int(bool(ending.code))
+        code = run_main(args)
         captured = capsys.readouterr()
         return Outcome(code, captured.out, captured.err)
 

@@ -50,13 +50,12 @@ def hub() -> Iterator[tuple[str, list[str]]]:
     server.shutdown()
 
 
-# All commands in one process: importing takes longest.
+# All commands in one process: importing takes longest. One command a line, and for each its code and what it said.
 RUN_ALL = """
 import contextlib, io, json, sys
 from medqa_cli.cli.program import main
-done = []
-for arguments in json.loads(sys.argv[1]):
-    sys.argv = ["medqa", *arguments]
+for line in sys.stdin:
+    sys.argv = ["medqa", *json.loads(line)]
     err = io.StringIO()
     with contextlib.redirect_stderr(err), contextlib.redirect_stdout(io.StringIO()):
         try:
@@ -64,33 +63,38 @@ for arguments in json.loads(sys.argv[1]):
             code = 0
         except SystemExit as ending:
             code = ending.code or 0
-    done.append([code, err.getvalue()])
-print(json.dumps(done))
+    print(json.dumps([code, err.getvalue()]), flush=True)
 """
 
 
 @pytest.fixture
-def run(hub: tuple[str, list[str]], tmp_path: Path) -> Any:
+def run(hub: tuple[str, list[str]], tmp_path: Path) -> Iterator[Any]:
     """Run commands online, one after the other, with the counting server as the hub and as every proxy."""
     environment = {**os.environ, "HF_ENDPOINT": hub[0], "HF_HOME": str(tmp_path / "hf"), "OMP_NUM_THREADS": "1"}
     environment |= {"http_proxy": hub[0], "https_proxy": hub[0], "no_proxy": "127.0.0.1"}
     for name in ("HF_HUB_OFFLINE", "TRANSFORMERS_OFFLINE", "HF_HUB_DISABLE_TELEMETRY", "DO_NOT_TRACK"):
         environment.pop(name, None)
 
-    def medqa(*commands: list[str]) -> list[tuple[int, str]]:
-        done = subprocess.run(
-            [sys.executable, "-c", RUN_ALL, json.dumps(commands)],
-            cwd=tmp_path,
-            env=environment,
-            capture_output=True,
-            text=True,
-            stdin=subprocess.DEVNULL,
-            check=False,
-        )
-        assert done.returncode == 0, done.stderr
-        return [(code, said) for code, said in json.loads(done.stdout.splitlines()[-1])]
+    with subprocess.Popen(
+        [sys.executable, "-c", RUN_ALL],
+        cwd=tmp_path,
+        env=environment,
+        stdin=subprocess.PIPE,
+        stdout=subprocess.PIPE,
+        text=True,
+    ) as process:
 
-    return medqa
+        def medqa(*commands: list[str]) -> list[tuple[int, str]]:
+            assert process.stdin is not None
+            assert process.stdout is not None
+            done = []
+            for command in commands:
+                print(json.dumps(command), file=process.stdin, flush=True)
+                code, said = json.loads(process.stdout.readline())
+                done.append((code, said))
+            return done
+
+        yield medqa
 
 
 def change(path: Path, **values: Any) -> None:

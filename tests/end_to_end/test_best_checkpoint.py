@@ -9,7 +9,7 @@ from typing import Any
 
 import pytest
 
-from helpers.commands import Outcome
+from helpers.commands import Outcome, run_in
 from medqa_cli.model.kernels import packing
 
 Medqa = Callable[..., Outcome]
@@ -17,8 +17,6 @@ Medqa = Callable[..., Outcome]
 
 @pytest.fixture(scope="module")
 def converted(tmp_path_factory: pytest.TempPathFactory, tiny_model_dir: Path) -> Path:
-    from medqa_cli.cli.program import main
-
     folder = tmp_path_factory.mktemp("looks")
     rows = [f"What is disease {i}?,Disease {i} is number {i * 7} of the list of diseases." for i in range(60)]
     (folder / "qa.csv").write_text("question,answer\n" + "\n".join(rows) + "\n", encoding="utf-8")
@@ -33,12 +31,7 @@ train: {{max_steps: 5, learning_rate: 1e-2, save_steps: 3, logging_steps: 1, eva
 """,
         encoding="utf-8",
     )
-    with pytest.MonkeyPatch.context() as patch:
-        patch.chdir(folder)
-        patch.setattr("sys.argv", ["medqa", "convert"])
-        with pytest.raises(SystemExit) as ending:
-            main()
-        assert ending.value.code == 0
+    run_in(folder, "convert")
     return folder
 
 

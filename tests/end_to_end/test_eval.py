@@ -13,7 +13,7 @@ from typing import Any
 
 import pytest
 
-from helpers.commands import Outcome, Starter
+from helpers.commands import Outcome, Starter, run_in
 
 Medqa = Callable[..., Outcome]
 
@@ -57,21 +57,6 @@ eval: {{bootstrap_draws: 200, batch_size: 1, multiple_choice: [{{name: quiz, pat
     run_in(folder, "convert")
     run_in(folder, "train")
     return folder
-
-
-def run_in(folder: Path, *arguments: str) -> None:
-    """Run a command that must succeed, where the function-scoped ``medqa`` cannot be used."""
-    from medqa_cli.cli.program import main
-
-    with pytest.MonkeyPatch.context() as patch:
-        patch.chdir(folder)
-        patch.setattr(sys, "argv", ["medqa", *arguments])
-        code: Any = 0
-        try:
-            main()
-        except SystemExit as ending:
-            code = ending.code
-    assert not code
 
 
 @pytest.fixture(scope="module")
@@ -200,7 +185,9 @@ def test_a_killed_run_goes_on_and_gives_the_same_files(
     assert {path.name: path.read_bytes() for path in (folder / "run/eval").iterdir()} == whole
 
 
-def test_the_gate(whole: dict[str, bytes], folder: Path, medqa: Medqa) -> None:
+def test_the_gate_passes_fails_with_1_and_refuses_unknown_metrics_before_the_work(
+    whole: dict[str, bytes], folder: Path, medqa: Medqa
+) -> None:
     passed = medqa("eval", "--json", "--rescore", "--fail-on", "adapter.nll > base.nll")
     assert passed.code == 0, passed.err
     failing = ("--fail-on", "adapter.nll < base.nll", "--fail-on", "adapter.quiz.accuracy <= 1")
@@ -294,7 +281,7 @@ def test_scoring_again_sees_what_was_changed(whole: dict[str, bytes], folder: Pa
             (folder / "run/eval" / name).write_bytes(content)
 
 
-def test_the_tables(whole: dict[str, bytes], folder: Path, medqa: Medqa) -> None:
+def test_rescore_without_json_prints_every_table(whole: dict[str, bytes], folder: Path, medqa: Medqa) -> None:
     shown = medqa("eval", "--rescore")
     assert shown.code == 0, shown.err
     for expected in (
@@ -327,7 +314,12 @@ def test_likelihood_alone_generates_nothing(
             (folder / "run/eval" / name).write_bytes(content)
 
 
-LAUNCH = (sys.executable, "-m", "accelerate.commands.launch", "--multi_gpu", "--num_processes", "2")
+MEASURE = """
+import sys
+from medqa_cli.cli.program import main
+sys.argv = ["medqa", "eval", "--json", *sys.argv[1:]]
+main()
+"""
 
 
 def leaves(value: Any, place: str = "") -> dict[str, Any]:
@@ -338,16 +330,15 @@ def leaves(value: Any, place: str = "") -> dict[str, Any]:
     return {key: leaf for name, own in items for key, leaf in leaves(own, f"{place}/{name}").items()}
 
 
-def test_two_ranks_measure_as_one_process(whole: dict[str, bytes], folder: Path) -> None:
+def test_two_ranks_measure_as_one_process(whole: dict[str, bytes], folder: Path, starter: Starter) -> None:
     shutil.copytree("run/adapter", "two/adapter")
     shutil.copy("run/config.yaml", "two")
-    command = [*LAUNCH, "--main_process_port", "0", "-m", "medqa_cli", "eval", "--json", "--set", "run_dir=two"]
-    environment = {**os.environ, "OMP_NUM_THREADS": "1"}
-    done = subprocess.run(command, capture_output=True, text=True, env=environment, check=False, timeout=500)
-    assert done.returncode == 0, done.stderr
+    done, other_rank = starter.run_ranks(MEASURE, "--set", "run_dir=two")
+    assert (done.returncode, other_rank.returncode) == (0, 0), done.stderr + other_rank.stderr
     written = {path.name: path.read_bytes() for path in Path("two/eval").iterdir()}
     # Nothing of the second rank's own work is left, and rank 0 alone speaks.
     assert written.keys() == FILES
+    assert (other_rank.stdout, other_rank.stderr) == ("", "")
     assert json.loads(done.stdout) == json.loads(written["results.json"])
     for name in ("samples.jsonl", "floors.jsonl"):
         found, expected = samples_of(written[name]), samples_of(whole[name])

@@ -11,19 +11,19 @@ from typing import Any
 import pytest
 import torch
 
-from helpers.commands import Outcome
+from helpers.commands import Outcome, run_in
 from medqa_cli.prompt.encoder import PromptContract, PromptEncoder
 
 Medqa = Callable[..., Outcome]
 
 
-@pytest.fixture
-def trained(tmp_path: Path, tiny_model_dir: Path, monkeypatch: pytest.MonkeyPatch, medqa: Medqa) -> Path:
-    monkeypatch.chdir(tmp_path)
-    shutil.copytree(tiny_model_dir, "model")
+@pytest.fixture(scope="module")
+def trained_once(tmp_path_factory: pytest.TempPathFactory, tiny_model_dir: Path) -> Path:
+    folder = tmp_path_factory.mktemp("gguf") / "trained"
+    shutil.copytree(tiny_model_dir, folder / "model")
     rows = [f"What is disease {i}?,Disease {i} is number {i * 7} of the list of diseases." for i in range(40)]
-    Path("qa.csv").write_text("question,answer\n" + "\n".join(rows) + "\n", encoding="utf-8")
-    Path("medqa.yaml").write_text(
+    (folder / "qa.csv").write_text("question,answer\n" + "\n".join(rows) + "\n", encoding="utf-8")
+    (folder / "medqa.yaml").write_text(
         """
 run_dir: runs/tiny
 data: {source: qa.csv, dir: data, validation_fraction: 0.1, test_fraction: 0.2}
@@ -35,9 +35,17 @@ generate: {max_new_tokens: 32}
 """,
         encoding="utf-8",
     )
-    assert medqa("convert").code == 0
-    assert medqa("train").code == 0
-    return tmp_path
+    run_in(folder, "convert")
+    run_in(folder, "train")
+    return folder
+
+
+@pytest.fixture
+def trained(trained_once: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
+    """A folder with a training of its own, the current one."""
+    shutil.copytree(trained_once, tmp_path / "trained")
+    monkeypatch.chdir(tmp_path / "trained")
+    return tmp_path / "trained"
 
 
 def test_merge_writes_gguf_files_that_answer_as_the_merged_model(trained: Path, medqa: Medqa) -> None:

@@ -7,9 +7,14 @@ import os
 import shutil
 import subprocess
 import sys
+from collections.abc import Callable
 from pathlib import Path
 
 import pytest
+
+from helpers.commands import Outcome, fails
+
+Medqa = Callable[..., Outcome]
 
 COMMIT = "0123456789abcdef0123456789abcdef01234567"
 
@@ -24,27 +29,34 @@ def hub_home(tmp_path: Path, tiny_model_dir: Path) -> Path:
     return tmp_path / "hf"
 
 
-def ask(model: str, folder: Path, home: Path) -> subprocess.CompletedProcess[str]:
-    command = [sys.executable, "-m", "medqa_cli", "ask", "--json", "--model", model, "--set", "prompt.template=chat"]
-    options = ["--set", "generate.max_new_tokens=4", "--set", "model.quantization=none", "What is glaucoma?"]
-    environment = {**os.environ, "HF_HOME": str(home), "HF_HUB_OFFLINE": "1"}
-    return subprocess.run(
-        command + options, cwd=folder, env=environment, capture_output=True, text=True, stdin=subprocess.DEVNULL
+def ask(model: str) -> tuple[str, ...]:
+    options = ("prompt.template=chat", "generate.max_new_tokens=4", "model.quantization=none")
+    settings = [word for option in options for word in ("--set", option)]
+    return ("ask", "--json", "--model", model, *settings, "What is glaucoma?")
+
+
+def test_a_cached_hub_model_answers_as_its_folder_does(
+    hub_home: Path, tmp_path: Path, tiny_model_dir: Path, medqa: Medqa, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """By its id in a process of its own: huggingface_hub reads HF_HOME when it is imported."""
+    monkeypatch.chdir(tmp_path)
+    environment = {**os.environ, "HF_HOME": str(hub_home), "HF_HUB_OFFLINE": "1"}
+    by_id = subprocess.run(
+        [sys.executable, "-m", "medqa_cli", *ask("tiny/llama")],
+        env=environment,
+        capture_output=True,
+        text=True,
+        stdin=subprocess.DEVNULL,
+        check=False,
     )
-
-
-def test_a_cached_hub_model_answers_as_its_folder_does(hub_home: Path, tmp_path: Path, tiny_model_dir: Path) -> None:
-    by_id, by_folder = (ask(model, tmp_path, hub_home) for model in ("tiny/llama", str(tiny_model_dir)))
-    assert by_id.returncode == by_folder.returncode == 0, by_id.stderr + by_folder.stderr
-    first, second = json.loads(by_id.stdout), json.loads(by_folder.stdout)
+    assert by_id.returncode == 0, by_id.stderr
+    by_folder = medqa(*ask(str(tiny_model_dir)))
+    assert by_folder.code == 0, by_folder.err
+    first, second = json.loads(by_id.stdout), json.loads(by_folder.out)
     assert first["model"]["base"] == "tiny/llama"
     assert first["answer_tokens"] > 0
     assert (first["answer"], first["prompt_tokens"]) == (second["answer"], second["prompt_tokens"])
 
 
-def test_a_hub_model_that_is_not_cached(hub_home: Path, tmp_path: Path) -> None:
-    missing = ask("tiny/absent", tmp_path, hub_home)
-    assert missing.returncode == 2
-    assert missing.stdout == ""
-    assert "Traceback" not in missing.stderr
-    assert "three ways to get a model" in missing.stderr
+def test_a_hub_model_that_is_not_cached(medqa: Medqa) -> None:
+    fails(medqa(*ask("tiny/absent")), 2, "three ways to get a model")

@@ -4,13 +4,19 @@ from __future__ import annotations
 
 import json
 import os
+import pickle
 import socket
 import subprocess
 import sys
 import tempfile
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
+
+import pytest
+
+from medqa_cli import confined
 
 
 @dataclass(frozen=True)
@@ -20,6 +26,43 @@ class Outcome:
     code: int
     out: str
     err: str
+
+
+_RESULTS: dict[bytes, bytes] = {}
+
+
+def remembered_call(function: Callable[..., Any], *arguments: Any, **limits: Any) -> Any:
+    """Stands for ``confined.call`` of what depends on its arguments alone: one process for equal templates."""
+    key = pickle.dumps((function.__qualname__, arguments))
+    if key not in _RESULTS:
+        _RESULTS[key] = pickle.dumps(confined.call(function, *arguments, **limits))
+    return pickle.loads(_RESULTS[key])
+
+
+def run_main(arguments: Sequence[str | Path]) -> int:
+    """Run ``medqa ARGUMENTS`` in this process and in the current folder; return the exit code."""
+    from medqa_cli.cli.program import main
+
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(sys, "argv", ["medqa", *map(str, arguments)])
+        if arguments and arguments[0] in ("convert", "train", "ask", "eval", "merge"):
+            patch.setattr("medqa_cli.prompt.rendering.call", remembered_call)
+        if "train" in arguments:
+            from helpers.training import remembered_shape
+
+            patch.setattr("medqa_cli.training.estimate.ShapeModel", remembered_shape)
+        try:
+            main()
+        except SystemExit as ending:
+            return ending.code if isinstance(ending.code, int) else int(bool(ending.code))
+    return 0
+
+
+def run_in(folder: Path, *arguments: str | Path) -> None:
+    """Run a command that must succeed, where the function-scoped ``medqa`` cannot be used."""
+    with pytest.MonkeyPatch.context() as patch:
+        patch.chdir(folder)
+        assert run_main(arguments) == 0
 
 
 class Starter:
