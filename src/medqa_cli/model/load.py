@@ -17,12 +17,7 @@ from medqa_cli.config.schema import ModelConfig, PromptConfig
 from medqa_cli.errors import InputError
 from medqa_cli.files import RunFolder
 from medqa_cli.model import quantization
-from medqa_cli.model.checks.adapter import (
-    ADAPTER_CONFIG_NAME,
-    check_effect,
-    read_adapter_config,
-    refuse_endless_patterns,
-)
+from medqa_cli.model.checks import adapter as adapter_checks
 from medqa_cli.model.checks.loaded_weights import LoadedWeights, watching_quantization
 from medqa_cli.model.checks.loading import loading
 from medqa_cli.model.checks.model_files import CONFIG_NAME, check_config, check_layer_types, check_tokenizer
@@ -80,7 +75,7 @@ def load_model(
     device = pick_device()
     dtype = pick_compute_dtype(config.compute_dtype, device)
     adapter_dir = run.adapter_dir if choice == "adapter" else Path(choice)
-    has_adapter = (adapter_dir / ADAPTER_CONFIG_NAME).is_file()
+    has_adapter = (adapter_dir / adapter_checks.ADAPTER_CONFIG_NAME).is_file()
     is_tuned = choice == "adapter" or (has_adapter and choice not in ("base", "merged"))
     if is_tuned:
         source = base_of_adapter(adapter_dir)
@@ -274,8 +269,8 @@ def load_adapter(model: Any, adapter_dir: Path) -> Any:
     """
     from peft import PeftModel
 
-    config = read_adapter_config(adapter_dir)
-    refuse_endless_patterns(config, [name for name, _ in model.named_modules()], adapter_dir)
+    config = adapter_checks.read_adapter_config(adapter_dir)
+    adapter_checks.refuse_endless_patterns(config, [name for name, _ in model.named_modules()], adapter_dir)
     # PEFT first makes matrices of whatever size the config says, and takes a folder without a file of weights for a
     # repository of the hub.
     shapes = {tensor.name: tensor.shape for tensor in tensors_of_file(adapter_file(adapter_dir))}
@@ -293,7 +288,7 @@ def load_adapter(model: Any, adapter_dir: Path) -> Any:
         adapted = PeftModel.from_pretrained(model, str(adapter_dir)).eval()
     refuse_dora_on_int8_cpu(model, adapted.peft_config["default"].use_dora)
     with loading("adapter", adapter_dir, _OTHER_BASE):
-        check_effect(adapted, adapter_dir)
+        adapter_checks.check_effect(adapted, adapter_dir)
     return adapted
 
 
@@ -303,9 +298,9 @@ def base_of_adapter(adapter_dir: Path) -> ModelRef:
     Raises:
         InputError: there is no adapter, or its base is not there.
     """
-    config = read_adapter_config(adapter_dir)
+    config = adapter_checks.read_adapter_config(adapter_dir)
     name = config.get("base_model_name_or_path")
     if not name:
-        path = adapter_dir / ADAPTER_CONFIG_NAME
+        path = adapter_dir / adapter_checks.ADAPTER_CONFIG_NAME
         raise InputError(f"{path} is damaged: it names no base model", "train again, or restore the file")
     return find_base(name, config.get("revision"), named_by=f"the base that {adapter_dir} names", by_user=False)

@@ -186,12 +186,15 @@ class PromptEncoder:
         safe = [text.defuse(question) for question in questions]
         bos = [self.contract.bos_token_id] if self.contract.bos_token_id is not None else []
         whole = self._encode([text.before_question + question + text.after_question for question in safe])
-        prompts = [
-            bos + (self._encode_forged(question) if self._holds_control(question) else ids)
-            for question, ids in zip(safe, whole, strict=True)
-        ]
-        for prompt in prompts:
-            self._check_ids(prompt)
+        prompts = []
+        for question, ids in zip(safe, whole, strict=True):
+            if self._holds_control(question):
+                middle = self._prefix_text + self._without_control(question) + self._suffix_text
+                special = (self._prefix_special, self._suffix_special)
+                head, tail = (self._encode([part])[0] if part else [] for part in special)
+                ids = head + self._plain([middle])[0] + tail
+            self._check_ids(bos + ids)
+            prompts.append(bos + ids)
         return prompts
 
     def encode_examples(self, questions: Sequence[str], answers: Sequence[str], max_length: int) -> list[Example]:
@@ -282,11 +285,6 @@ class PromptEncoder:
             if encoded["input_ids"][size:] == answer:
                 return [(start - len(lead), end - len(lead)) for start, end in encoded["offset_mapping"][size:]]
         return None
-
-    def _encode_forged(self, question: str) -> list[int]:
-        middle = self._prefix_text + self._without_control(question) + self._suffix_text
-        head, tail = (self._encode([part])[0] if part else [] for part in (self._prefix_special, self._suffix_special))
-        return head + self._plain([middle])[0] + tail
 
     def _holds_control(self, text: str) -> bool:
         return any(token in text for token in self._control.values())

@@ -70,8 +70,7 @@ def read_header(path: Path) -> GgufHeader:
     size = path.stat().st_size
     with open(path, "rb") as file:
         header = _Reader(file, size).header()
-    _check_values(header)
-    _check_sizes(header, size)
+    _check_values(header, size)
     _check_places(header, size)
     return header
 
@@ -176,7 +175,8 @@ class _Reader:
         return taken
 
 
-def _check_values(header: GgufHeader) -> None:
+def _check_values(header: GgufHeader, num_bytes: int) -> None:
+    """Check the values that say what the model is, and sizes that its file has room for."""
     values = header.values
     architecture = values.get("general.architecture")
     if not isinstance(architecture, str) or not _NAME.fullmatch(architecture):
@@ -188,16 +188,11 @@ def _check_values(header: GgufHeader) -> None:
     parts = values.get("split.count", 1)
     if parts not in (0, 1):
         raise BadHeader(f"it is one of {parts} parts of a model; join them with llama-gguf-split --merge")
-    name = values.get("general.name", "")
-    if not isinstance(name, str):
+    if not isinstance(values.get("general.name", ""), str):
         raise BadHeader("general.name is not text")
-
-
-def _check_sizes(header: GgufHeader, num_bytes: int) -> None:
-    architecture = header.values["general.architecture"]
     sizes: dict[str, int] = {}
     for name in _SIZES:
-        value = header.values.get(f"{architecture}.{name}")
+        value = values.get(f"{architecture}.{name}")
         elements = value if isinstance(value, list) else [] if value is None else [value]
         if not all(type(one) is int and 0 < one < 1 << 31 for one in elements):
             raise BadHeader(f"{architecture}.{name} is {value}, expected a number above 0")

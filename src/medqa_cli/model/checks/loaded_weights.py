@@ -152,25 +152,21 @@ def grouped(names: Iterable[str]) -> str:
 
 
 def _not_finite(model: torch.nn.Module) -> set[str]:
+    """Return the names of stored weights that are not finite; of quantized ones the constants carry the size."""
     tied = set(getattr(model, "all_tied_weights_keys", None) or ())
-    tensors = {**dict(model.named_parameters()), **dict(model.named_buffers())}
     # Masks and the like are computed, and may be infinite.
     not_stored = {key for key, _ in model.named_buffers()} - model.state_dict().keys()
-    return {
-        key for key, tensor in tensors.items() if key not in tied and not all(map(is_finite, _numbers(tensor)))
-    } - not_stored
-
-
-def _numbers(tensor: Any) -> Iterator[torch.Tensor]:
-    """Yield what carries the size of the values: a tensor itself, the constants of a quantized one."""
-    state = getattr(tensor, "quant_state", None)
-    if state is None:
-        yield tensor if getattr(tensor, "SCB", None) is None else tensor.SCB
-    while state is not None:
-        yield state.absmax
-        if state.offset is not None:
-            yield state.offset
-        state = state.state2
+    broken = set()
+    for key, tensor in {**dict(model.named_parameters()), **dict(model.named_buffers())}.items():
+        state: Any = getattr(tensor, "quant_state", None)
+        scales: Any = getattr(tensor, "SCB", None)
+        numbers = [] if state is not None else [tensor if scales is None else scales]
+        while state is not None:
+            numbers += [state.absmax, *([] if state.offset is None else [state.offset])]
+            state = state.state2
+        if key not in tied and key not in not_stored and not all(map(is_finite, numbers)):
+            broken.add(key)
+    return broken
 
 
 def _pattern(name: str) -> str:

@@ -72,12 +72,18 @@ def _fitting(model: torch.nn.Module) -> Iterator[tuple[str, Any]]:
     from peft.tuners.lora import LoraLayer
 
     norms_are_fused = uses_liger_kernels(model)
+    module: Any
     for module in model.modules():
         if isinstance(module, LoraLayer) and type(module.get_base_layer()) in (torch.nn.Linear, bnb.nn.Linear4bit):
             yield LORA_LINEAR, module
         elif _is_gated_silu(module):
             yield GATED_SILU, module
-        elif _is_rms_norm(module) and not norms_are_fused:
+        elif (
+            not norms_are_fused
+            and type(module).__name__ in _RMS_NORMS
+            and hasattr(module, "variance_epsilon")
+            and not module.weight.requires_grad
+        ):
             yield RMS_NORM, module
 
 
@@ -91,12 +97,7 @@ def _is_gated_silu(module: torch.nn.Module) -> bool:
     return has_layers and children <= {*names, "act_fn"} and is_silu
 
 
-def _is_rms_norm(module: Any) -> bool:
-    # By name and attributes: each architecture has a class of its own with the same code (Gemma adds 1 to the weight).
-    name = type(module).__name__
-    return name in _RMS_NORMS and hasattr(module, "variance_epsilon") and not module.weight.requires_grad
-
-
+# Each architecture has a class of its own with the same code (Gemma adds 1 to the weight).
 _RMS_NORMS = ("LlamaRMSNorm", "MistralRMSNorm", "Qwen2RMSNorm", "Qwen3RMSNorm", "SmolLM3RMSNorm", "Phi3RMSNorm")
 
 
