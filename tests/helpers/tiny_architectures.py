@@ -278,7 +278,7 @@ class Tried:
 
 
 def try_architecture(model_type: str) -> Tried:
-    """Settle how a tiny model of this type with an adapter is computed, and compare with Transformers' own forward."""
+    """Settle how a tiny model of this type with an adapter is computed; compare with Transformers' own forward pass."""
     import torch
 
     from medqa_cli.errors import InputError
@@ -362,7 +362,7 @@ The table says what came of the type; what counts for a model is that medqa **tr
 is trained, scored, or compared after a merge, with two short examples, forward and (where it is trained) backward:
 
 - *packed*: several examples end to end in one forward pass, without padding.
-- *one at a time*: the model's own attention, one example a forward. As right, and slower. medqa says so once, and
+- *one at a time*: the model's own attention, one example a forward pass. As right, and slower. medqa says so once, and
   `environment.json` records it under `forwards`.
 - *refused*: exit code 2, with the reason.
 

@@ -110,7 +110,7 @@ class ShapeModel:
         """Run a step.
 
         Args:
-            largest: the examples of its largest forward.
+            largest: the examples of its largest forward pass.
             device_type: ``cpu`` or ``cuda``.
             recomputed: gradient checkpointing is on.
             several_forwards: the step has more than one, so that gradients live during the largest.
@@ -146,7 +146,7 @@ class _OneDepth:
         self.causal_lm: Any = base
 
     def step_memory(self, largest: Sequence[Example], recomputed: bool, several_forwards: bool) -> StepMemory:
-        """Run a step; one that is not computed packed has one example in a forward."""
+        """Run a step; one that is not computed packed has one example in a forward pass."""
         try:
             if attention.is_packed(self.causal_lm):
                 return self._step_memory(largest, recomputed, several_forwards)

@@ -43,7 +43,7 @@ class MedqaTrainer:
         args: of ``make_training_arguments``.
         examples: the training split.
         validation: what each evaluation scores; empty: nothing is evaluated.
-        max_tokens_per_forward: limit on the tokens of a forward.
+        max_tokens_per_forward: limit on the tokens of a forward pass.
         compute_dtype: type of the matrix products.
         callbacks: called before ``early_stopping``.
         divergence: judges each step; None: a fresh one.

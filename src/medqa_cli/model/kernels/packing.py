@@ -152,7 +152,7 @@ def score_answers(
     Args:
         model: a causal language model loaded with ``packed=True``, or a PEFT model around one.
         examples: prompt and answer; those without a supervised token score (0.0, 0).
-        batch_size: examples in one padding-free forward.
+        batch_size: examples in one padding-free forward pass.
         device: where the model is.
         dtype: type of the matrix products.
         max_tokens: tokens in one forward pass at most (a longer example goes alone); None: no limit.

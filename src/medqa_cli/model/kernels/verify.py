@@ -122,7 +122,7 @@ def _ways(limit: Way) -> Iterator[Way]:
 
 
 class _Proof:
-    """Compares ways of computing a loaded model with Transformers' own forward."""
+    """Compares ways of computing a loaded model with Transformers' own forward pass."""
 
     def __init__(self, model: Any, name: str, dtype: torch.dtype, trains: bool) -> None:
         self._model, self._name, self._trains = model, name, trains
