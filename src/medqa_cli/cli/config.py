@@ -61,7 +61,17 @@ def init(
         file.write(chosen.filled_in(machine, data))
     steps = _next_steps(chosen, out, gpu_memory, data)
     result = {"path": str(out), "machine": machine, "gpu_memory_gb": memory_gb, "model": chosen.model}
-    console.result({**result, "why": list(chosen.why), "next": steps}, lambda: _show(chosen, out, machine, steps))
+
+    def show() -> None:
+        console.line(f"wrote {out} for: {machine}")
+        console.line(f"model: {chosen.model}")
+        for reason in chosen.why:
+            console.line(f"  - {reason}")
+        console.line("next (--plan tells whether it fits, before anything is loaded):")
+        for step in steps:
+            console.line(f"  {step}")
+
+    console.result({**result, "why": list(chosen.why), "next": steps}, show)
 
 
 def _machine(gpu_memory_gb: float | None) -> tuple[str, float | None]:
@@ -86,16 +96,6 @@ def _next_steps(chosen: Preset, out: Path, gpu_memory_gb: float | None, data: st
     steps.append(f"medqa convert{'' if data is not None else ' FILE'}{named}")
     plan = f" --gpu-memory {gpu_memory_gb:g}" if gpu_memory_gb is not None else ""
     return [*steps, f"medqa train --plan{plan}{named}", f"medqa train{named}"]
-
-
-def _show(chosen: Preset, out: Path, machine: str, steps: list[str]) -> None:
-    console.line(f"wrote {out} for: {machine}")
-    console.line(f"model: {chosen.model}")
-    for reason in chosen.why:
-        console.line(f"  - {reason}")
-    console.line("next (--plan tells whether it fits, before anything is loaded):")
-    for step in steps:
-        console.line(f"  {step}")
 
 
 @app.command("medqa config check  medqa.yaml in this folder", "medqa config check -c other.yaml", group=app.config_app)

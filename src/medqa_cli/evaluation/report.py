@@ -245,10 +245,16 @@ def _panels(rows: Sequence[Row]) -> list[dict[str, Any]]:
 
 def _questions(samples: Mapping[str, Sequence[Sample]], compared: Sequence[str]) -> list[dict[str, Any]]:
     """Return what is shown of each question, the worst first."""
+
+    def score_of(sample: Sample) -> float:
+        if sample.answer is not None:
+            return rouge(sample.answer, sample.references)["rougeL"]
+        return -(sample.nll_sum or 0.0) / (sample.answer_tokens or 1)
+
     questions = []
     for number, asked in enumerate(zip(*samples.values(), strict=True)):
         by_model = dict(zip(samples, asked, strict=True))
-        score, *of_base = (_score(by_model[name]) for name in compared)
+        score, *of_base = (score_of(by_model[name]) for name in compared)
         answers: list[dict[str, Any]] = []
         for name, sample in by_model.items():
             flags = ["repeats itself"] if sample.answer is not None and repeats(sample.answer) else []
@@ -267,12 +273,6 @@ def _questions(samples: Mapping[str, Sequence[Sample]], compared: Sequence[str])
             }
         )
     return sorted(questions, key=lambda question: (question["score"], question["place"]))
-
-
-def _score(sample: Sample) -> float:
-    if sample.answer is not None:
-        return rouge(sample.answer, sample.references)["rougeL"]
-    return -(sample.nll_sum or 0.0) / (sample.answer_tokens or 1)
 
 
 def marked(answer: str, reference: str) -> Markup:

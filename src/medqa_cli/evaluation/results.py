@@ -91,9 +91,7 @@ def make_results(
         "floors_not_beaten": {
             name: _not_beaten(figures, floors, bootstrap.num_clusters) for name, figures in models.items()
         },
-        "multiple_choice": {
-            name: _choice_results(part, config.bootstrap_draws, seed) for name, part in choices.items()
-        },
+        "multiple_choice": {name: _choice_results(part, config, seed) for name, part in choices.items()},
         "settings": {
             **settings,
             "answer_tokens": sum(sample.answer_tokens or 0 for sample in first),
@@ -169,14 +167,14 @@ def _as_json(figures: Mapping[str, Resampled]) -> dict[str, Any]:
     return {name: as_json(figure.estimate()) for name, figure in figures.items()}
 
 
-def _choice_results(choices: ChoiceResults, draws: int, seed: int) -> dict[str, Any]:
+def _choice_results(choices: ChoiceResults, config: EvalConfig, seed: int) -> dict[str, Any]:
     """Return the metrics of a set; if some of its items are in the training data, also those of both parts."""
-    results = _choice_figures(choices, draws, seed)
+    results = _choice_figures(choices, config.bootstrap_draws, seed)
     if choices.seen:
         results["contaminated"] = {
             "ids": [name for name in choices.ids if name in choices.seen],
             **{
-                "seen" if seen else "unseen": _choice_figures(part, draws, seed)
+                "seen" if seen else "unseen": _choice_figures(part, config.bootstrap_draws, seed)
                 for seen in (True, False)
                 if (part := choices.only(seen)).gold
             },

@@ -142,7 +142,16 @@ def _measure(
             for name in items:
                 likelihoods = score_choices(loaded, tokenizer, name, items[name], journal)
                 predicted[name][loaded.name] = predictions(likelihoods)
-    choices = _choices(config, local, items, predicted)
+    choices: dict[str, ChoiceResults] = {}
+    for name, of_set in items.items() if local else ():
+        seen = contaminated([item.question for item in of_set], iterate_split(Path(config.data.dir), "train"))
+        choices[name] = ChoiceResults(
+            of_set[0].choices,
+            tuple(item.gold for item in of_set),
+            {model: predicted[name][model] for model in local},
+            tuple(item.id for item in of_set),
+            frozenset(item.id for item, is_seen in zip(of_set, seen, strict=True) if is_seen),
+        )
     asked = questions.texts
     if encoder is not None and wants_answers:
         if len(asked) * len(local) > _MANY_ANSWERS:
@@ -157,22 +166,6 @@ def _measure(
         answers[SERVED] = served_answers(served, asked, config.generate, journal)
     names = (*local, *([SERVED] if served else []))
     return {name: samples_of(name, questions, scores.get(name), answers.get(name)) for name in names}, choices
-
-
-def _choices(
-    config: Config, local: Sequence[str], items: ItemsByName, predicted: Mapping[str, Mapping[str, list[int]]]
-) -> dict[str, ChoiceResults]:
-    choices = {}
-    for name, of_set in items.items() if local else ():
-        seen = contaminated([item.question for item in of_set], iterate_split(Path(config.data.dir), "train"))
-        choices[name] = ChoiceResults(
-            of_set[0].choices,
-            tuple(item.gold for item in of_set),
-            {model: predicted[name][model] for model in local},
-            tuple(item.id for item in of_set),
-            frozenset(item.id for item, is_seen in zip(of_set, seen, strict=True) if is_seen),
-        )
-    return choices
 
 
 def _baselines(config: Config, encoder: PromptEncoder | None, questions: Questions) -> dict[str, list[Sample]]:
