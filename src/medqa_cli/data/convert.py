@@ -23,7 +23,7 @@ from medqa_cli.data.audit import audit_written
 from medqa_cli.data.cleaning.reasons import enabled_reasons
 from medqa_cli.data.cleaning.rules import RULES, enabled_rules
 from medqa_cli.data.dataset import CARD_NAME, LENGTHS_NAME, REPORT_NAME, check_replaceable
-from medqa_cli.data.filtering import Filtered, check_something_kept, filter_rows
+from medqa_cli.data.filtering import check_something_kept, drop_column_of_one_topic, filter_rows
 from medqa_cli.data.languages import has_other_languages
 from medqa_cli.data.near_duplicates import RowSketches
 from medqa_cli.data.reading.rows import Caps, ColumnNames, SourceRows
@@ -68,23 +68,12 @@ def convert(
         MedqaError: the folder could not be written, or rows do not add up.
     """
     stages = _Stages()
-    enabled_rules(data.cleaning)  # a wrong name is reported before anything is read
-    enabled_reasons(data.reasons)
-    check_fractions(data.validation_fraction, data.test_fraction)
     with stages.stage("open"):
-        opened = open_sources(sources, column_names(data))
-    name = ", ".join(sources)
-    sweep(Path(os.path.realpath(out_dir)))
-    check_replaceable(out_dir, name, local_paths(sources), _sha256(opened), force)
-    console.note(f"reading {name}: {opened.description}; columns: {opened.columns.describe()}")
-    for warning in opened.warnings:
-        console.warn(warning)
+        opened = _open(sources, data, out_dir, force)
     # Resolved, because a link to a folder has to stay a link.
     with _writing(out_dir), atomic_dir(out_dir.resolve()) as folder:
-        report = _convert_into(folder, name, opened, data, seed, render, lengths, stages)
+        report = _convert_into(folder, ", ".join(sources), opened, data, seed, render, lengths, stages)
         with stages.stage("report"):
-            rule_docs = {name: rule.doc for name, rule in RULES.items()}
-            shows_languages = has_other_languages(report.get("languages", {}))
             card = data_card(
                 report,
                 name=Path(sources[0]).name,
@@ -92,8 +81,8 @@ def convert(
                 licence=opened.licence,
                 medqa_version=__version__,
                 settings=asdict(data),
-                rule_docs=rule_docs,
-                shows_languages=shows_languages,
+                rule_docs={name: rule.doc for name, rule in RULES.items()},
+                shows_languages=has_other_languages(report["languages"]),
             )
             (folder / CARD_NAME).write_text(card, encoding="utf-8", newline="\n")
             if lengths is not None:
@@ -101,6 +90,21 @@ def convert(
         report |= {"seconds": stages.total(), "stage_seconds": stages.seconds()}
         write_json(folder / REPORT_NAME, report)
     return report
+
+
+def _open(sources: Sequence[str], data: DataConfig, out_dir: Path, force: bool) -> SourceRows:
+    """Check the config and the folder to write, open the sources, and say what they are."""
+    enabled_rules(data.cleaning)  # a wrong name is reported before anything is read
+    enabled_reasons(data.reasons)
+    check_fractions(data.validation_fraction, data.test_fraction)
+    opened = open_sources(sources, column_names(data))
+    name = ", ".join(sources)
+    sweep(Path(os.path.realpath(out_dir)))
+    check_replaceable(out_dir, name, local_paths(sources), _sha256(opened), force)
+    console.note(f"reading {name}: {opened.description}; columns: {opened.columns.describe()}")
+    for warning in opened.warnings:
+        console.warn(warning)
+    return opened
 
 
 def column_names(data: DataConfig) -> ColumnNames:
@@ -125,7 +129,7 @@ def _convert_into(
         with stages.stage("read and clean"):
             filtered = filter_rows(opened, data, spool_path, sketches)
         check_something_kept(filtered, name)
-        _drop_column_of_one_topic(filtered, opened)
+        drop_column_of_one_topic(filtered, opened)
         with stages.stage("split and purge"), console.status("splitting ..."):
             by_page = pages_tell([key.topics for key in filtered.keys], [key.page for key in filtered.keys])
             if by_page:
@@ -149,20 +153,6 @@ def _convert_into(
     report |= {"tokens": None if lengths is None else lengths.summary()}
     check_counts(report)
     return report
-
-
-def _drop_column_of_one_topic(filtered: Filtered, opened: SourceRows) -> None:
-    """Take topics from the questions where the topic column holds the same on all rows, and say so."""
-    keys = filtered.column.without_it(filtered.keys)
-    if keys is None or opened.columns.topic is None:
-        return
-    filtered.keys, filtered.by_question = keys, True
-    given = filtered.column.rows_given
-    rows = f"all {len(keys):,} rows" if given == len(keys) else f"all {given:,} rows that name one"
-    console.warn(
-        f"column {opened.columns.names[opened.columns.topic]!r} holds the same topic on {rows}: "
-        "topics are taken from the questions instead"
-    )
 
 
 def _sha256(opened: SourceRows) -> str | None:

@@ -215,8 +215,12 @@ def find_split_files(folder: Path) -> tuple[dict[str, list[Path]], list[Path]]:
         table = _TABLE.fullmatch(path.name)
         if table is None or not path.is_file() or path.name in OWN_FILES - {f"{name}.jsonl" for name in SPLITS}:
             continue
-        split = None if is_own and path.name not in OWN_FILES else _split_of(table[1], path.parent, folder)
-        (others if split is None else files[split]).append(path)
+        words = {word.lower() for word in re.split(r"[-_. ]", table[1])}
+        is_data = words.isdisjoint(NO_DATA) and not (is_own and path.name not in OWN_FILES)
+        if path.parent != folder:
+            words.add(path.parent.name.lower())
+        splits = {SPLIT_OF_NAME[word] for word in words if word in SPLIT_OF_NAME}
+        (files[splits.pop()] if is_data and len(splits) == 1 else others).append(path)
     if not files["train"] or not (files["validation"] or files["test"]):
         names = [path.name for path in itertools.chain(*files.values(), others)]
         raise InputError(
@@ -224,13 +228,3 @@ def find_split_files(folder: Path) -> tuple[dict[str, list[Path]], list[Path]]:
             "name them after their splits: train.csv, validation.csv, test.csv (or .jsonl, .parquet, ...)",
         )
     return files, others
-
-
-def _split_of(stem: str, parent: Path, folder: Path) -> str | None:
-    words = [word.lower() for word in re.split(r"[-_. ]", stem)]
-    if NO_DATA & set(words):
-        return None
-    if parent != folder:
-        words.append(parent.name.lower())
-    splits = {SPLIT_OF_NAME[word] for word in words if word in SPLIT_OF_NAME}
-    return splits.pop() if len(splits) == 1 else None

@@ -205,6 +205,20 @@ def check_something_kept(filtered: Filtered, name: str) -> None:
         )
 
 
+def drop_column_of_one_topic(filtered: Filtered, opened: SourceRows) -> None:
+    """Take topics from the questions where the topic column holds the same on all rows, and say so."""
+    keys = filtered.column.without_it(filtered.keys)
+    if keys is None or opened.columns.topic is None:
+        return
+    filtered.keys, filtered.by_question = keys, True
+    given = filtered.column.rows_given
+    rows = f"all {len(keys):,} rows" if given == len(keys) else f"all {given:,} rows that name one"
+    console.warn(
+        f"column {opened.columns.names[opened.columns.topic]!r} holds the same topic on {rows}: "
+        "topics are taken from the questions instead"
+    )
+
+
 class _RowFilter:
     """Cleans one row after the other and decides whether it passes."""
 

@@ -248,6 +248,7 @@ class NearSearch:
         self._tables = [np.zeros(1 << bits, dtype=np.bool_) for _ in self._sorted]
         for table, ordered in zip(self._tables, self._sorted, strict=True):
             table[ordered >> self._shift] = True
+        # The last sets that were read: templates are compared with the same ones again and again.
         self._sets: dict[int, NDArray[np.uint64]] = {}
         self._items_cached = 0
         agreeing = threshold + (1 - threshold) / 256  # low bytes also agree by chance
@@ -299,9 +300,15 @@ class NearSearch:
         """Compare pairs, and note for each number in ``asked`` the first target that is a near copy."""
         for start in range(0, len(numbers), PAIR_BLOCK):
             part = slice(start, start + PAIR_BLOCK)
-            likely = self._likely(asked[numbers[part]], self._targets[targets[part]])
-            ordered = np.argsort(numbers[part][likely], kind="stable")
-            left_numbers, left_targets = numbers[part][likely][ordered], targets[part][likely][ordered]
+            ones, others = asked[numbers[part]], self._targets[targets[part]]
+            # Without pairs whose sizes rule the threshold out, or whose signatures make it all but impossible.
+            small = np.minimum(self._sizes[ones], self._sizes[others])
+            large = np.maximum(self._sizes[ones], self._sizes[others])
+            kept = np.flatnonzero(small >= self._threshold * large)
+            agreeing = np.count_nonzero(self._signatures[ones[kept]] == self._signatures[others[kept]], axis=1)
+            kept = kept[agreeing >= self._least_agreeing]
+            ordered = kept[np.argsort(numbers[part][kept], kind="stable")]
+            left_numbers, left_targets = numbers[part][ordered], targets[part][ordered]
             distinct, first = np.unique(left_numbers, return_index=True)
             # Without a pair there is nothing to cut, which np.split returns as one empty piece.
             for number, candidates in zip(distinct.tolist(), np.split(left_targets, first[1:]), strict=False):
@@ -312,30 +319,17 @@ class NearSearch:
         one = self._read_set(asked)
         for start in range(0, len(candidates), SETS_AT_A_TIME):
             part = candidates[start : start + SETS_AT_A_TIME]
-            near = np.flatnonzero(are_near(one, [self._target_set(index) for index in part], self._threshold))
-            if len(near):
-                return part[int(near[0])]
-        return NOT_FOUND
-
-    def _target_set(self, index: int) -> NDArray[np.uint64]:
-        """Read a set, or take it from the last ones read: templates are compared with the same sets again and again."""
-        if index not in self._sets:
             if self._items_cached > MOST_ITEMS_CACHED:
                 self._sets.clear()
                 self._items_cached = 0
-            self._sets[index] = self._read_set(int(self._targets[index]))
-            self._items_cached += len(self._sets[index])
-        return self._sets[index]
-
-    def _likely(self, ones: Numbers, others: Numbers) -> NDArray[np.bool_]:
-        """Drop pairs whose sizes rule the threshold out, or whose signatures make it all but impossible."""
-        small = np.minimum(self._sizes[ones], self._sizes[others])
-        large = np.maximum(self._sizes[ones], self._sizes[others])
-        likely = small >= self._threshold * large
-        kept = np.flatnonzero(likely)
-        agreeing = np.count_nonzero(self._signatures[ones[kept]] == self._signatures[others[kept]], axis=1)
-        likely[kept] = agreeing >= self._least_agreeing
-        return np.asarray(likely)
+            for index in part:
+                if index not in self._sets:
+                    self._sets[index] = self._read_set(int(self._targets[index]))
+                    self._items_cached += len(self._sets[index])
+            near = np.flatnonzero(are_near(one, [self._sets[index] for index in part], self._threshold))
+            if len(near):
+                return part[int(near[0])]
+        return NOT_FOUND
 
 
 def _parts(block: Numbers, low: Numbers, high: Numbers) -> Iterator[tuple[Numbers, Numbers, Numbers]]:

@@ -62,13 +62,21 @@ def place_rows(keys: Sequence[RowKeys], sketches: RowSketches, data: DataConfig,
     # The test split first: a validation row that goes for its sake holds nothing back from train.
     _purge(places, sketches, ("validation", "train"), "test", NEAR_TEST)
     _purge(places, sketches, ("train",), "validation", NEAR_VALIDATION)
-    _check_splits_left(places)
+    num_kept = sum(place in SPLITS for place in places)
+    if "train" not in places:
+        near = sum(place in (NEAR_TEST, NEAR_VALIDATION) for place in places)
+        raise InputError(
+            f"no row is left for training: {near:,} rows have an answer that is equal or nearly equal to a held-out "
+            f"one, {num_kept:,} rows are held out",
+            "answers that say nearly the same leave nothing to hold out: give rows with answers of their own, "
+            "or hold out nothing: --set data.validation_fraction=0 --set data.test_fraction=0",
+        )
     for name, share in (("validation", data.validation_fraction), ("test", data.test_fraction)):
         # Topics stay whole, and the purge takes rows.
-        kept, held_out = sum(place in SPLITS for place in places), places.count(name)
-        if share and (not held_out or abs(held_out - share * kept) > max(share * kept / 2, SMALL_DIFFERENCE)):
+        held_out = places.count(name)
+        if share and (not held_out or abs(held_out - share * num_kept) > max(share * num_kept / 2, SMALL_DIFFERENCE)):
             console.warn(
-                f"the {name} split holds {held_out:,} of {kept:,} rows, not {100 * share:.0f} %: rows of one topic "
+                f"the {name} split holds {held_out:,} of {num_kept:,} rows, not {100 * share:.0f} %: rows of one topic "
                 "stay together, and near copies of test answers leave validation (is data.topic_column a coarse "
                 "category?)"
             )
@@ -159,15 +167,3 @@ def _purge(places: list[str], sketches: RowSketches, purged: tuple[str, ...], he
     for row, other in zip(rows, near, strict=True):
         if other != NOT_FOUND:
             places[row] = reason
-
-
-def _check_splits_left(places: Sequence[str]) -> None:
-    if "train" in places:
-        return
-    near = sum(place in (NEAR_TEST, NEAR_VALIDATION) for place in places)
-    raise InputError(
-        f"no row is left for training: {near:,} rows have an answer that is equal or nearly equal to a held-out one, "
-        f"{sum(place in SPLITS for place in places):,} rows are held out",
-        "answers that say nearly the same leave nothing to hold out: give rows with answers of their own, "
-        "or hold out nothing: --set data.validation_fraction=0 --set data.test_fraction=0",
-    )

@@ -18,7 +18,7 @@ import zipfile
 import zlib
 from collections.abc import Iterator
 from pathlib import Path
-from typing import IO, Protocol, TypeVar
+from typing import IO, TypeVar
 
 from medqa_cli.data.reading.rows import Caps, Expansion
 from medqa_cli.errors import InputError
@@ -29,24 +29,6 @@ ZIP_MAGICS = (b"PK\x03\x04", b"PK\x05\x06")  # with members, without any
 ENCRYPTED = 1  # bit of ZipInfo.flag_bits
 T = TypeVar("T")
 _SUFFIX = re.compile(r"\.[A-Za-z0-9]{1,10}")
-
-
-class Container(Protocol):
-    """What a folder and an archive have in common.
-
-    ``members``: the unpacked size in bytes of each regular file, by its name with ``/`` between the parts, sorted by
-    the bytes of the names. ``expansion`` counts what an archive unpacks to, also what is packed in it once more; a
-    folder has none.
-    """
-
-    members: dict[str, int]
-    expansion: Expansion | None
-
-    def open(self, member: str) -> contextlib.AbstractContextManager[IO[bytes]]:
-        """Open a member for reading."""
-
-    def path_of(self, member: str, scratch: Scratch) -> Path:
-        """Return a local file with the content of a member."""
 
 
 class Scratch:
@@ -115,6 +97,8 @@ def damage_reported(shown: str) -> Iterator[None]:
 
 
 class _Folder:
+    """The files below a folder; ``members`` as in ``_Archive``."""
+
     def __init__(self, path: Path) -> None:
         self.expansion: Expansion | None = None
 
@@ -139,7 +123,11 @@ class _Folder:
 
 
 class _Archive:
-    """What zip and tar share: a member's own file is a private copy."""
+    """What zip and tar share: a member's own file is a private copy.
+
+    ``members``: the unpacked size in bytes of each regular file, by its name with ``/`` between the parts, sorted by
+    the bytes of the names. ``expansion`` counts what the archive unpacks to, also what is packed in it once more.
+    """
 
     def __init__(self, path: Path, caps: Caps, members: dict[str, int]) -> None:
         self.members = members
@@ -191,20 +179,15 @@ class _Tar(_Archive):
         with damage_reported(self._shown):
             self._tar = tarfile.TarFile(fileobj=_unpacked(path, caps))
             infos = self._tar.getmembers()
-            self._check_end()
+            # At a damaged header or a cut, tarfile stops in silence; then the end mark is missing.
+            if self._tar.fileobj is not None:
+                self._tar.fileobj.seek(self._tar.offset)
+                block = self._tar.fileobj.read(tarfile.BLOCKSIZE)
+                if not block or block.strip(b"\0"):
+                    last = _printable(infos[-1].name) if infos else "its start"
+                    raise tarfile.ReadError(f"it ends or cannot be read after {last}")
         self._infos = _in_order({_printable(info.name.removeprefix("./")): info for info in infos if info.isreg()})
         super().__init__(path, caps, {name: info.size for name, info in self._infos.items()})
-
-    def _check_end(self) -> None:
-        """Refuse an archive without its end mark: at a damaged header or a cut, tarfile stops in silence."""
-        file = self._tar.fileobj
-        if file is not None:
-            file.seek(self._tar.offset)
-            block = file.read(tarfile.BLOCKSIZE)
-            if not block or block.strip(b"\0"):
-                infos = self._tar.getmembers()
-                last = _printable(infos[-1].name) if infos else "its start"
-                raise tarfile.ReadError(f"it ends or cannot be read after {last}")
 
     @contextlib.contextmanager
     def open(self, member: str) -> Iterator[IO[bytes]]:
@@ -226,6 +209,10 @@ def _unpacked(path: Path, caps: Caps) -> IO[bytes]:
         copy_unpacked(unpacking, spool, Expansion(path, str(path), caps))
     spool.seek(0)
     return spool
+
+
+Container = _Folder | _Archive
+"""A folder or an archive: ``open`` a member for reading, or get a local file with its content by ``path_of``."""
 
 
 def read_member(container: Container, member: str) -> bytes:

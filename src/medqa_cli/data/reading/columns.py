@@ -83,18 +83,11 @@ _HISTORY_KIN = re.compile(
 # The options of a multiple-choice question: one column that holds all of them, or one column each.
 OPTIONS_NAMES = ("options", "option", "choices")
 # As words: "Correct Answer", "correct_answer" and "correctAnswer".
-CORRECT_NAMES = (
-    *("correct", "cop", "answer idx", "answer index", "answer key", "correct option", "correct answer"),
-    *(
-        "correct choice",
-        "correct idx",
-        "correct index",
-        "correct letter",
-        "correct ans",
-        "right answer",
-        "right option",
-    ),
-    *("right choice", "answer letter", "answer number", "ans", "label", "gold", "ra"),
+CORRECT_NAMES = re.findall(
+    r"\w[\w ]*",
+    """correct, cop, answer idx, answer index, answer key, correct option, correct answer, correct choice, correct idx,
+    correct index, correct letter, correct ans, right answer, right option, right choice, answer letter, answer number,
+    ans, label, gold, ra""",
 )
 # HEAD-QA: the number of the right answer, beside a list of all.
 _RIGHT_OF_ANSWERS = ("ra", "answers")

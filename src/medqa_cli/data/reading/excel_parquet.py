@@ -58,10 +58,8 @@ def read_excel(file: TableFile, wanted: ColumnNames) -> CellTable:
     num_sheets = len(workbook.sheet_names)
     if not headers:
         raise EmptyTable(f"{file} is empty: its {num_sheets} sheets hold no cells", "give a filled one")
-    if not fitting:
-        # For its message: what the first sheet lacks.
-        name, header = headers[0]
-        find_columns(wanted, header, f"{file}, sheet '{name}'")
+    if not fitting:  # for its message: what the first sheet lacks
+        find_columns(wanted, headers[0][1], f"{file}, sheet '{headers[0][0]}'")
     (name, sheet, titles, columns), *others = fitting
     also = f"; not read: {listed([other[0] for other in others])}, with such columns too" if others else ""
     titled = f", below {titles} lines of title" if titles else ""

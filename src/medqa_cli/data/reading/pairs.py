@@ -100,7 +100,7 @@ def questions_and_answers(table: CellTable, file: TableFile) -> PairTable:
             if isinstance(row, UnreadRow):
                 yield replace(row, question="", answer="") if columns.exchange else row
             else:
-                yield _taken_apart(row, form) if columns.exchange else _row(row, form)
+                yield _row(row, form)
 
     return Table(description, columns, pairs(), (*table.warnings, *warnings))
 
@@ -281,6 +281,13 @@ def _told_of_cells(first: Sequence[CellRow], columns: Columns) -> list[str]:
 
 def _row(row: CellRow, form: _Form) -> RawRow | UnreadRow:
     columns = form.columns
+    if columns.exchange:
+        text = _exchange_text(row, columns)
+        exchange = parse_exchange(text)
+        if not exchange.problem:
+            return _raw(row, form, exchange.question, exchange.answer)
+        detail = f"the roles are {listed(exchange.roles)}" if exchange.roles else ""
+        return UnreadRow(row.row, row.line, exchange.problem, text=text, file=form.file.member, detail=detail)
     made = _pair(row, form)
     if columns.history is None or not (turns := turns_in(row.cells[columns.history])) or isinstance(made, UnreadRow):
         return made
@@ -362,16 +369,6 @@ def _unread(
     if answer is None:
         answer = cell_text(row.cells[form.columns.answer]) or ""
     return UnreadRow(row.row, row.line, reason, question, answer, json_text(list(row.cells)), form.file.member, detail)
-
-
-def _taken_apart(row: CellRow, form: _Form) -> RawRow | UnreadRow:
-    """Make a row of a cell that holds both texts."""
-    text = _exchange_text(row, form.columns)
-    found = parse_exchange(text)
-    if found.problem:
-        detail = f"the roles are {listed(found.roles)}" if found.roles else ""
-        return UnreadRow(row.row, row.line, found.problem, text=text, file=form.file.member, detail=detail)
-    return _raw(row, form, found.question, found.answer)
 
 
 def _exchange_text(row: CellRow, columns: Columns) -> str:

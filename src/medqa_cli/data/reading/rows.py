@@ -13,7 +13,6 @@ from functools import cached_property
 from pathlib import Path
 from typing import Generic, NamedTuple, TextIO, TypeVar
 
-from medqa_cli.confined import Limits
 from medqa_cli.errors import InputError
 from medqa_cli.spelling import listed
 
@@ -31,15 +30,6 @@ class Caps:
     expanded_bytes: int = 128 << 20
     reader_bytes: int = 1 << 30
     reader_seconds: float = 30.0
-
-    @property
-    def reader_limits(self) -> Limits:
-        """The limits of the process in which a library reads."""
-        return Limits(
-            self.reader_seconds,
-            self.reader_bytes,
-            "if you trust it, raise data.max_reader_bytes or data.max_reader_seconds",
-        )
 
     def check_row(self, size: int, place: str) -> None:
         """Check that a row, or what may be one, is no longer than a row may be.

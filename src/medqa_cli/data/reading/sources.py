@@ -162,7 +162,17 @@ def _check_local(source: str) -> None:
         _find_contents(open_container(path, Caps()), str(path))
         return
     if not path.exists():
-        raise _missing(path)
+        hint = "check the name, or data.source in medqa.yaml"
+        if parse_hub_id(str(path)) and path.parent.is_dir():
+            hint = f"{hint} (a folder {path.parent} is here, so this is a path and no data set of the hub)"
+        if path.is_symlink():
+            raise InputError(f"{path} is a link to something that does not exist", hint)
+        if not path.parent.is_dir():
+            raise InputError(f"{path} does not exist: there is no folder {path.parent}", hint)
+        meant = ""
+        with contextlib.suppress(OSError):
+            meant = did_you_mean(path.name, sorted(other.name for other in path.parent.iterdir()))
+        raise InputError(f"{path} does not exist{meant}", hint)
     if not path.is_file():
         raise InputError(f"{path} is neither a file nor a folder", "copy its content to a file")
     if not _is_file_of_data(path):
@@ -173,20 +183,6 @@ def _check_local(source: str) -> None:
             "export it as CSV (spreadsheet programs: 'CSV UTF-8'), or rename it if it is one of these",
         )
     check_content(TableFile(path, str(path)))
-
-
-def _missing(path: Path) -> InputError:
-    hint = "check the name, or data.source in medqa.yaml"
-    if parse_hub_id(str(path)) and path.parent.is_dir():
-        hint = f"{hint} (a folder {path.parent} is here, so this is a path and no data set of the hub)"
-    if path.is_symlink():
-        return InputError(f"{path} is a link to something that does not exist", hint)
-    if not path.parent.is_dir():
-        return InputError(f"{path} does not exist: there is no folder {path.parent}", hint)
-    meant = ""
-    with contextlib.suppress(OSError):
-        meant = did_you_mean(path.name, sorted(other.name for other in path.parent.iterdir()))
-    return InputError(f"{path} does not exist{meant}", hint)
 
 
 def _names(sources: Sequence[str]) -> list[str]:

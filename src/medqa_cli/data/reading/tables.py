@@ -18,7 +18,6 @@ from medqa_cli.data.reading.excel_parquet import read_excel, read_parquet
 from medqa_cli.data.reading.json_reader import read_json_file, read_json_lines
 from medqa_cli.data.reading.pairs import questions_and_answers
 from medqa_cli.data.reading.rows import (
-    Caps,
     CellTable,
     ColumnNames,
     EmptyTable,
@@ -33,20 +32,14 @@ from medqa_cli.errors import InputError
 
 Reader = Callable[[TableFile, ColumnNames], CellTable]
 _TEXT_READERS: dict[str, Reader] = {
-    ".csv": read_delimited,
-    ".tsv": read_delimited,
-    ".txt": read_delimited,
+    **dict.fromkeys((".csv", ".tsv", ".txt"), read_delimited),
     ".json": read_json_file,
-    ".jsonl": read_json_lines,
-    ".ndjson": read_json_lines,
+    **dict.fromkeys((".jsonl", ".ndjson"), read_json_lines),
 }
 READERS: dict[str, Reader] = {
     **_TEXT_READERS,
     ".parquet": read_parquet,
-    ".xlsx": read_excel,
-    ".xlsm": read_excel,
-    ".xls": read_excel,
-    ".ods": read_excel,
+    **dict.fromkeys((".xlsx", ".xlsm", ".xls", ".ods"), read_excel),
 }
 PACKED = ".gz"
 _READ_WHOLE = 32 << 20  # bytes; what a JSON object of that size becomes is no burden
@@ -101,10 +94,20 @@ def open_table(file: TableFile, wanted: ColumnNames, scratch: Scratch) -> PairTa
     """
     packed = file.path.suffix.lower() == PACKED
     if packed and file.path.stat().st_size:
-        file = _unpacked(file, scratch, wanted.caps)
+        with open(file.path, "rb") as content:
+            if content.read(len(GZIP_MAGIC)) != GZIP_MAGIC:
+                name = Path(file.name).stem
+                raise InputError(f"{file} is not packed with gzip", f"if it is a plain table, name it {name}")
+        target = scratch.new_path(Path(file.path.stem).suffix.lower())
+        expansion = file.expansion or Expansion(file.path, file.shown, wanted.caps)
+        with damage_reported(file.shown), gzip.open(file.path) as unpacking, open(target, "wb") as unpacked:
+            copy_unpacked(unpacking, unpacked, expansion)
+        file = replace(file, path=target)
     check_content(file)
     if _needs_a_process(file, wanted):
-        hint, limits = "open it and save it again, or as 'CSV UTF-8'", wanted.caps.reader_limits
+        hint = "open it and save it again, or as 'CSV UTF-8'"
+        raised_by = "if you trust it, raise data.max_reader_bytes or data.max_reader_seconds"
+        limits = confined.Limits(wanted.caps.reader_seconds, wanted.caps.reader_bytes, raised_by)
         file = replace(file, expansion=None)
         results = confined.stream(table_and_rows, file, wanted, what=file.shown, hint=hint, limits=limits)
         table = replace(cast(PairTable, next(results)), rows=cast(Rows, results))
@@ -148,17 +151,17 @@ def _looks_like_json(path: Path, encoding: Encoding) -> bool:
 
 
 def _read(file: TableFile, wanted: ColumnNames) -> PairTable:
-    table = questions_and_answers(_read_cells(file, wanted), file)
-    return replace(table, rows=_capped(table.rows, file, wanted.caps))
+    table, caps = questions_and_answers(_read_cells(file, wanted), file), wanted.caps
 
+    def capped() -> Rows:
+        for row in table.rows:
+            last = row.text if isinstance(row, UnreadRow) else row.topic
+            size = len(row.question) + len(row.answer) + len(last)
+            if size > caps.row_bytes:
+                caps.check_row(size, f"{file}:{row.line}" if row.line else f"{file}, row {row.row}")
+            yield row
 
-def _capped(rows: Rows, file: TableFile, caps: Caps) -> Rows:
-    for row in rows:
-        last = row.text if isinstance(row, UnreadRow) else row.topic
-        size = len(row.question) + len(row.answer) + len(last)
-        if size > caps.row_bytes:
-            caps.check_row(size, f"{file}:{row.line}" if row.line else f"{file}, row {row.row}")
-        yield row
+    return replace(table, rows=capped())
 
 
 def _needs_a_process(file: TableFile, wanted: ColumnNames) -> bool:
@@ -206,15 +209,3 @@ def check_content(file: TableFile) -> None:
                 "give it the name that fits (medqa reads .xlsx, .xls, .ods, .parquet, .zip, .tar.gz and .csv.gz), or "
                 "save it as 'CSV UTF-8'",
             )
-
-
-def _unpacked(file: TableFile, scratch: Scratch, caps: Caps) -> TableFile:
-    target = scratch.new_path(Path(file.path.stem).suffix.lower())
-    with open(file.path, "rb") as content:
-        if content.read(len(GZIP_MAGIC)) != GZIP_MAGIC:
-            raise InputError(
-                f"{file} is not packed with gzip", f"if it is a plain table, name it {Path(file.name).stem}"
-            )
-    with damage_reported(file.shown), gzip.open(file.path) as packed, open(target, "wb") as unpacked:
-        copy_unpacked(packed, unpacked, file.expansion or Expansion(file.path, file.shown, caps))
-    return replace(file, path=target)
