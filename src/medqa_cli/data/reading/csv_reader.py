@@ -17,17 +17,7 @@ from typing import TextIO
 from medqa_cli.data.encodings.detect import Encoding, detect_encoding
 from medqa_cli.data.encodings.line_codec import BLOCK
 from medqa_cli.data.reading.columns import find_columns
-from medqa_cli.data.reading.rows import (
-    Caps,
-    CellRow,
-    CellTable,
-    ColumnNames,
-    Columns,
-    EmptyTable,
-    Table,
-    TableFile,
-    UnreadRow,
-)
+from medqa_cli.data.reading.rows import Caps, CellRow, CellTable, ColumnNames, Columns, EmptyTable, TableFile, UnreadRow
 from medqa_cli.errors import InputError
 
 DELIMITERS = (",", ";", "\t", "|")
@@ -131,7 +121,7 @@ def read_delimited(file: TableFile, wanted: ColumnNames) -> CellTable:
     told += ", quotes escaped with backslashes" if form.escapes else ""
     description = f"{kind}, {encoding.description}, delimiter {_shown(form.delimiter)}{told}"
     form.any_width = not wanted.answers
-    return Table(description, columns, _rows(file, form, columns, wanted.caps))
+    return CellTable(description, columns, _rows(file, form, columns, wanted.caps))
 
 
 def _detect(file: TableFile, encoding: Encoding, wanted: ColumnNames) -> tuple[_Format, Columns]:

@@ -14,7 +14,7 @@ from typing import Any
 
 from medqa_cli.data.reading.archives import damage_reported
 from medqa_cli.data.reading.columns import find_columns
-from medqa_cli.data.reading.rows import CellRow, CellTable, ColumnNames, EmptyTable, Expansion, Table, TableFile
+from medqa_cli.data.reading.rows import CellRow, CellTable, ColumnNames, EmptyTable, Expansion, TableFile
 from medqa_cli.errors import InputError
 from medqa_cli.spelling import listed
 
@@ -70,7 +70,7 @@ def read_excel(file: TableFile, wanted: ColumnNames) -> CellTable:
             for row, (line, cells) in enumerate(filled, start=1):
                 yield CellRow(row, line, cells)
 
-    return Table(f"spreadsheet, sheet '{name}' of {num_sheets}{titled}{also}", columns, rows())
+    return CellTable(f"spreadsheet, sheet '{name}' of {num_sheets}{titled}{also}", columns, rows())
 
 
 @contextlib.contextmanager
@@ -140,7 +140,7 @@ def read_parquet(file: TableFile, wanted: ColumnNames) -> CellTable:
         except (pyarrow.ArrowException, OSError) as error:
             raise damaged(error) from error
 
-    return Table("Parquet", columns, rows())
+    return CellTable("Parquet", columns, rows())
 
 
 def _cells(column: Any) -> list[Any]:

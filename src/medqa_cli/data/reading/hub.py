@@ -18,11 +18,11 @@ from medqa_cli.data.reading.columns import find_columns
 from medqa_cli.data.reading.pairs import questions_and_answers
 from medqa_cli.data.reading.rows import (
     CellRow,
+    CellTable,
     ColumnNames,
     Columns,
     Opened,
     PairTable,
-    Table,
     TableFile,
     opened_again,
 )
@@ -111,7 +111,9 @@ def _table(split: Any, hub_id: HubId, name: str, prefix: str, wanted: ColumnName
         raise InputError(f"{file} has no rows", f"name another split: {hub_id.name}:SPLIT")
     columns = find_columns(wanted, header, file)
     description = f"hub data set, split '{name}'"
-    return opened_again(lambda: questions_and_answers(Table(description, columns, _rows(split, hub_id, columns)), file))
+    return opened_again(
+        lambda: questions_and_answers(CellTable(description, columns, _rows(split, hub_id, columns)), file)
+    )
 
 
 def _rows(split: Any, hub_id: HubId, columns: Columns) -> Iterator[CellRow]:

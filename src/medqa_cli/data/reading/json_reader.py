@@ -16,7 +16,7 @@ from typing import Any, TextIO
 from medqa_cli.data.encodings.detect import Encoding, detect_encoding
 from medqa_cli.data.reading.cells import json_text
 from medqa_cli.data.reading.columns import find_columns
-from medqa_cli.data.reading.rows import Caps, CellRow, CellTable, ColumnNames, EmptyTable, Table, TableFile, UnreadRow
+from medqa_cli.data.reading.rows import Caps, CellRow, CellTable, ColumnNames, EmptyTable, TableFile, UnreadRow
 from medqa_cli.errors import InputError
 from medqa_cli.spelling import listed
 
@@ -145,7 +145,7 @@ def _cell_table(description: str, records: Iterator[_Record], wanted: ColumnName
             else:
                 yield CellRow(row, record.line, [value.get(name) for name in columns.names])
 
-    return Table(f"{description}, {head[0].form} form" if head[0].form else description, columns, rows())
+    return CellTable(f"{description}, {head[0].form} form" if head[0].form else description, columns, rows())
 
 
 def _items_in(value: Any, wanted: ColumnNames, file: object) -> tuple[str, list[Any]]:

@@ -29,7 +29,7 @@ from medqa_cli.data.reading.cells import (
     turns_in,
 )
 from medqa_cli.data.reading.columns import missing_column, unused_warnings
-from medqa_cli.data.reading.rows import CellRow, CellTable, Columns, PairTable, RawRow, Table, TableFile, UnreadRow
+from medqa_cli.data.reading.rows import CellRow, CellTable, Columns, PairTable, RawRow, TableFile, UnreadRow
 from medqa_cli.errors import InputError
 from medqa_cli.spelling import listed
 
@@ -102,7 +102,7 @@ def questions_and_answers(table: CellTable, file: TableFile) -> PairTable:
             else:
                 yield _row(row, form)
 
-    return Table(description, columns, pairs(), (*table.warnings, *warnings))
+    return PairTable(description, columns, pairs(), (*table.warnings, *warnings))
 
 
 def _numbering_is_told(rows: Sequence[CellRow | UnreadRow], columns: Columns) -> bool:

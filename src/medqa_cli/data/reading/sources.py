@@ -26,7 +26,6 @@ from medqa_cli.data.reading.rows import (
     PairTable,
     Rows,
     SourceRows,
-    Table,
     TableFile,
     opened_again,
 )
@@ -205,7 +204,7 @@ def _open(source: str, name: str, wanted: ColumnNames, scratch: Scratch) -> Open
     file = TableFile(path, source, name)
     if path.suffix.lower() == DOCUMENT_SUFFIX:
         rows = medquad_xml.read_source(path, name)
-        table: PairTable = Table("MedQuAD XML, one document", medquad_xml.COLUMNS, rows)
+        table: PairTable = PairTable("MedQuAD XML, one document", medquad_xml.COLUMNS, rows)
     elif name:
         table = opened_again(lambda: open_table(file, wanted, scratch))
     else:
@@ -272,7 +271,7 @@ def _open_folder(source: str, prefix: str, wanted: ColumnNames, scratch: Scratch
         passed = f"; {num_others:,} other files not read" if num_others else ""
         rows = medquad_xml.read_members(container, documents, prefix, path.name or path.resolve().name)
         description = f"MedQuAD XML, {len(documents):,} documents{passed}"
-        tables: list[PairTable] = [Table(description, medquad_xml.COLUMNS, rows)]
+        tables: list[PairTable] = [PairTable(description, medquad_xml.COLUMNS, rows)]
     else:
         tables, warnings = _open_tables(container, names, path, prefix, wanted, scratch)
     if path.is_dir():
