@@ -53,38 +53,33 @@ def rule_examples(
     """
     if rule in RULES:
         names = enabled_rules({**cleaning, rule: True})
-        found = _changes(opened, rule, names[: names.index(rule)])
+        examples = _examples(opened, rule, names[: names.index(rule)])
     elif rule in SHOWN:
-        found = _left_out(opened, rule, enabled_rules(cleaning))
+        examples = _examples(opened, rule, enabled_rules(cleaning))
     else:
         problem = f"--show {rule}: no such cleaning rule or reason{did_you_mean(rule, (*RULES, *SHOWN))}"
         if rule in REASONS:
             problem = f"--show {rule}: whether a row is left out for it depends on other rows or on the file as a whole"
         raise ConfigError([problem], f"those that can be shown are {listed((*RULES, *SHOWN))}")
-    ranked = ((rank_of(seed, "show", key), number, example) for number, (key, example) in enumerate(found))
+    ranked = ((rank_of(seed, "show", key), number, example) for number, (key, example) in enumerate(examples))
     drawn = heapq.nsmallest(count, ranked)
     return [example for _, _, example in sorted(drawn, key=lambda item: item[1])]
 
 
-def _changes(opened: SourceRows, rule: str, earlier: Sequence[str]) -> Iterator[tuple[bytes, RuleExample]]:
+def _examples(opened: SourceRows, rule: str, earlier: Sequence[str]) -> Iterator[tuple[bytes, RuleExample]]:
+    """Yield what a rule changes or a reason leaves out after the earlier rules, each with a key to draw it by."""
     for row in opened.rows:
         if isinstance(row, UnreadRow) or unusable(row.question, row.answer):
             continue
         before = clean(row.question, row.answer, earlier)
-        after = clean(before.question, before.answer, [rule])
-        for field in ("question", "answer"):
-            old, new = getattr(before, field), getattr(after, field)
-            if old != new:
-                yield key_of(old), RuleExample(row.file, row.row, field, *_difference(old, new))
-
-
-def _left_out(opened: SourceRows, reason: str, rules: Sequence[str]) -> Iterator[tuple[bytes, RuleExample]]:
-    for row in opened.rows:
-        if isinstance(row, UnreadRow) or unusable(row.question, row.answer):
-            continue
-        cleaned = clean(row.question, row.answer, rules)
-        if non_answer(cleaned.question, cleaned.answer, (reason,)):
-            shown = _shown(cleaned.answer, 0, len(cleaned.answer))
+        if rule in RULES:
+            after = clean(before.question, before.answer, [rule])
+            for field in ("question", "answer"):
+                old, new = getattr(before, field), getattr(after, field)
+                if old != new:
+                    yield key_of(old), RuleExample(row.file, row.row, field, *_difference(old, new))
+        elif non_answer(before.question, before.answer, (rule,)):
+            shown = _shown(before.answer, 0, len(before.answer))
             yield key_of(row.question, row.answer), RuleExample(row.file, row.row, "answer", shown, "")
 
 

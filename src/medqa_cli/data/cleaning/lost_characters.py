@@ -135,20 +135,16 @@ def glued_sentences(text: str) -> str:
     pieces: list[str] = []
     end = 0
     for mark in _GLUE.finditer(text):
-        if _ends_a_sentence(text, mark.start()):
+        before = text[max(0, mark.start() - _GLUE_CHARACTERS) : mark.start()].split()
+        after = text[mark.end() : mark.end() + _GLUE_CHARACTERS].split()
+        if not before or not after or len(before[-1]) == _GLUE_CHARACTERS:
+            continue
+        # Between a plain word and a capitalized one.
+        first = after[0].rstrip(".")
+        if _LAST_WORD.fullmatch(before[-1]) and _FIRST_WORD.fullmatch(first) and first.rstrip(",:") not in _DOMAINS:
             pieces.append(text[end : mark.end()])
             end = mark.end()
     return " ".join([*pieces, text[end:]]) if pieces else text
-
-
-def _ends_a_sentence(text: str, at: int) -> bool:
-    """Return whether the mark is between a plain word and a capitalized one."""
-    before = text[max(0, at - _GLUE_CHARACTERS) : at].split()
-    after = text[at + 1 : at + 1 + _GLUE_CHARACTERS].split()
-    if not before or not after or len(before[-1]) == _GLUE_CHARACTERS:
-        return False
-    last, first = before[-1], after[0].rstrip(".")
-    return bool(_LAST_WORD.fullmatch(last) and _FIRST_WORD.fullmatch(first)) and first.rstrip(",:") not in _DOMAINS
 
 
 def _holds_address(text: str) -> bool:

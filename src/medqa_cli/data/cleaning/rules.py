@@ -49,15 +49,20 @@ class Rule:
     languages: frozenset[str] | None = None
     if_unknown: bool = True
 
-    def is_for(self, language: str) -> bool:
-        """Tell whether it may change a text of a language."""
-        return self.languages is None or language in self.languages or (language == UNKNOWN and self.if_unknown)
+    def applied(self, question: str, answer: str) -> tuple[str, str]:
+        """Return what it makes of the texts; one in a language that it is not for stays as it is."""
+        new_question, new_answer = self.apply(question, answer)
+        if new_question != question and not self._is_for(question, answer):
+            new_question = question
+        if new_answer != answer and not self._is_for(answer, question):
+            new_answer = answer
+        return new_question, new_answer
 
-    def may_change(self, text: str, beside: str) -> bool:
-        """Tell whether it is for the language of a text, or where that is unknown, of the text beside it."""
+    def _is_for(self, text: str, beside: str) -> bool:
         if self.languages is None:
             return True
-        return self.is_for(told_language(text, beside, likeliest_language))
+        language = told_language(text, beside, likeliest_language)
+        return self.if_unknown if language == UNKNOWN else language in self.languages
 
 
 class Cleaned(NamedTuple):
@@ -207,7 +212,7 @@ def enabled_rules(cleaning: Mapping[str, bool]) -> tuple[str, ...]:
 
 
 def clean(question: str, answer: str, enabled: Sequence[str]) -> Cleaned:
-    """Apply the enabled rules, in the order given; again when a rule has uncovered something, so that twice is once.
+    """Apply the enabled rules, in the order given; all again when one has uncovered something, so that twice is once.
 
     Args:
         question: the raw question.
@@ -218,22 +223,13 @@ def clean(question: str, answer: str, enabled: Sequence[str]) -> Cleaned:
         the cleaned texts and which rules changed them.
     """
     changed: set[str] = set()
-    last = len(enabled)  # the number of the last rule that changed a text, where one before it uncovered something
-    while last:
-        end, last = last, 0  # unless a text changes again, the rules behind ``end`` have seen both as they are
-        for number, name in enumerate(enabled, start=1):
-            rule = RULES[name]
-            new_question, new_answer = rule.apply(question, answer)
-            if new_question != question and not rule.may_change(question, answer):
-                new_question = question
-            if new_answer != answer and not rule.may_change(answer, question):
-                new_answer = answer
-            if new_question != question or new_answer != answer:
-                question, answer = new_question, new_answer
+    has_uncovered = True
+    while has_uncovered:
+        has_uncovered = False
+        for name in enabled:
+            cleaned = RULES[name].applied(question, answer)
+            if cleaned != (question, answer):
+                question, answer = cleaned
                 changed.add(name)
-                end = len(enabled)
-                if rule.uncovers or last:
-                    last = number
-            elif number == end:
-                break
+                has_uncovered |= RULES[name].uncovers
     return Cleaned(question, answer, tuple(name for name in enabled if name in changed))

@@ -89,7 +89,7 @@ def inline_bullets(answer: str) -> str:
         return answer
     answer = _WIDE_SIGN.sub(lambda run: "\n- " if _is_list_sign(answer, run, known_list=True) else run[0], answer)
     # The first item of a list often follows its heading with a single space.
-    answer = _NARROW_SIGN.sub(lambda sign: "\n- " if _opens_first_item(sign) else sign[0], answer)
+    answer = _NARROW_SIGN.sub(lambda sign: "\n- " if _opens_item(sign, is_first=True) else sign[0], answer)
     # What follows the last item has to leave its line, or "- blood in the urine" would go on with "Doctors diagnose".
     return _LIST_LINE.sub(lambda line: _WIDE_GAP.sub("\n", line[0]), answer)
 
@@ -110,13 +110,19 @@ def _holds_list(answer: str) -> bool:
     return len(signs) + others >= _FEWEST_SIGNS
 
 
-def _opens_first_item(sign: re.Match[str]) -> bool:
-    return sign.string[sign.start() - 1] in ".:;" and not _MINUS.match(sign.string, sign.end())
+def _opens_item(sign: re.Match[str], is_first: bool = False) -> bool:
+    """Tell whether a hyphen behind one space opens a list item: behind what leads it in, and before no number.
 
-
-def _opens_item(sign: re.Match[str]) -> bool:
-    lead = sign.string[max(0, sign.start() - _LEAD_CHARACTERS) : sign.start()]
-    return _LEADS_IN.search(lead) is not None and not _MINUS.match(sign.string, sign.end())
+    Args:
+        sign: the hyphen and the spaces around it.
+        is_first: whether only a mark leads it in.
+    """
+    text, start = sign.string, sign.start()
+    if is_first:
+        is_led_in = text[start - 1] in ".:;"
+    else:
+        is_led_in = _LEADS_IN.search(text[max(0, start - _LEAD_CHARACTERS) : start]) is not None
+    return is_led_in and not _MINUS.match(text, sign.end())
 
 
 def _is_list_sign(text: str, run: re.Match[str], known_list: bool = False) -> bool:
@@ -146,22 +152,18 @@ def hpo_block(answer: str) -> str:
         if header < 0:
             break
         table_start = header + len(_HPO_HEADER)
-        table_end, rest_start = _end_of_table(answer, table_start)
+        table_end = answer.find(_HPO_END, table_start)
+        if table_end < 0:
+            table_end = len(answer)
+        # Behind the table closing sentences follow.
+        last = answer.find(_HPO_LAST_WORDS, table_end, table_end + _HPO_END_CHARACTERS)
+        rest_start = table_end if last < 0 else last + len(_HPO_LAST_WORDS)
         table = answer[table_start:table_end].strip()
         items = _symptoms(table)
         shown = "\n".join([_HPO_LIST_HEADER, *items]) if items else f"{_HPO_HEADER} {table}".strip()
         parts = (answer[:start].rstrip(), shown, answer[rest_start:].lstrip())
         answer = "\n\n".join(part for part in parts if part)
     return answer
-
-
-def _end_of_table(answer: str, table_start: int) -> tuple[int, int]:
-    """Return where the table ends and where the text after the closing sentences starts."""
-    end = answer.find(_HPO_END, table_start)
-    if end < 0:
-        return len(answer), len(answer)
-    last = answer.find(_HPO_LAST_WORDS, end, end + _HPO_END_CHARACTERS)
-    return (end, end) if last < 0 else (end, last + len(_HPO_LAST_WORDS))
 
 
 def _symptoms(table: str) -> list[str]:

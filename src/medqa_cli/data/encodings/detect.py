@@ -18,7 +18,6 @@ from medqa_cli.data.encodings.code_pages import (
     ENOUGH,
     WINDOWS_1252,
     Reading,
-    Recognised,
     as_shown,
     better_than,
     code_pages,
@@ -59,7 +58,7 @@ _MARKS = (  # in this order: that of UTF-32 begins like that of UTF-16
 )
 _HINT = "name its encoding: --set data.encoding=NAME{}, or save it as 'CSV UTF-8' or as .xlsx"
 _UNKNOWN_WORD = re.compile(r"[^\W\d_]*\ufffd\S*")  # words with letters that are not known yet
-_NOT_ASCII = re.compile(r"[^\x00-\x7f]")
+_UTF8_CHARACTER = re.compile("[^\x00-\x7f\udc80-\udcff]")  # where other bytes are escaped
 
 
 @dataclass(frozen=True)
@@ -109,7 +108,7 @@ def _detected(path: Path, shown: str, wanted: str | None, size: int, changed: in
         is_no_text = b"\0" in start or b"\0" in file.readline(BLOCK)
     if is_no_text:
         return Encoding(WINDOWS_1252, "replace", code_pages()[WINDOWS_1252].name)  # no text; the readers say so
-    return _older(path, shown, description, wrong)
+    return _older_encoding(path, shown, description, wrong)
 
 
 def _unmarked_utf16(start: bytes) -> str | None:
@@ -139,11 +138,9 @@ def _seven_bit_japanese(path: Path, shown: str) -> Encoding | None:
     name = code_pages()[SEVEN_BIT].name
     if not others:
         return Encoding(SEVEN_BIT, "replace", name)
-    lines = f"{japanese:,} {'line' if japanese == 1 else 'lines'}"
-    warning = (
-        f"{shown}: {lines} of it {'is' if japanese == 1 else 'are'} {name} (the first: line {first:,}): look at them"
-    )
-    return Encoding(f"{LINES}{SEVEN_BIT}", "replace", f"UTF-8, {lines} of it {name}", (warning,))
+    lines, are = (f"{japanese:,} lines of it", "are") if japanese > 1 else ("1 line of it", "is")
+    warning = f"{shown}: {lines} {are} {name} (the first: line {first:,}): look at them"
+    return Encoding(f"{LINES}{SEVEN_BIT}", "replace", f"UTF-8, {lines} {name}", (warning,))
 
 
 def _named(path: Path, shown: str, wanted: str, mark: tuple[str, str] | None) -> Encoding:
@@ -156,11 +153,11 @@ def _named(path: Path, shown: str, wanted: str, mark: tuple[str, str] | None) ->
                 "set data.encoding to null, or convert the files apart",
             )
         codec = mark[0]
-    wrong = _first_error(path, codec)
-    if wrong is not None:
+    if wrong := _first_error(path, codec):
+        line, offset, byte = wrong
         raise InputError(
-            f"{shown}:{wrong.line} is not in the encoding that data.encoding names: {wanted} has no character for "
-            f"byte 0x{wrong.byte:02x} at offset {wrong.offset:,} of the file",
+            f"{shown}:{line} is not in the encoding that data.encoding names: {wanted} has no character for "
+            f"byte 0x{byte:02x} at offset {offset:,} of the file",
             "set data.encoding to null, or to the encoding that the file is in",
         )
     name = code_pages()[codec].name if codec in code_pages() else wanted
@@ -183,16 +180,8 @@ def _doubt_of_named(path: Path, shown: str, wanted: str, codec: str) -> str:
     )
 
 
-@dataclass(frozen=True)
-class _Wrong:
-    """The first byte that cannot be decoded."""
-
-    line: int
-    offset: int
-    byte: int
-
-
-def _first_error(path: Path, codec: str) -> _Wrong | None:
+def _first_error(path: Path, codec: str) -> tuple[int, int, int] | None:
+    """Return the line, the offset in the file and the value of the first byte that is not in an encoding."""
     decoder = codecs.getincrementaldecoder(codec)()
     read = lines = 0  # before the current block
     with open(path, "rb") as file:
@@ -204,14 +193,14 @@ def _first_error(path: Path, codec: str) -> _Wrong | None:
             except UnicodeDecodeError as error:
                 offset = max(0, read - len(pending) + error.start)
                 line = lines + block[: max(0, error.start - len(pending))].count(b"\n") + 1
-                return _Wrong(line, offset, error.object[error.start])
+                return line, offset, error.object[error.start]
             if not block:
                 return None
             read, lines = read + len(block), lines + block.count(b"\n")
 
 
 @dataclass
-class _Lines:
+class _Sample:
     """The lines beyond ASCII of a file that is no UTF-8, or not all of it: how many are, and samples of them."""
 
     lines: int = 0  # those of ASCII too
@@ -226,29 +215,29 @@ class _Lines:
     spread: bytes = b""  # none where all are in the head
 
 
-def _look_at_lines(path: Path) -> _Lines:
-    found = _Lines()
+def _look_at_lines(path: Path) -> _Sample:
+    sample = _Sample()
     older: list[bytes] = []
     drawn: list[bytes] = []
     generator = random.Random(0)
     number, taken = 1, 0
     for line in lines_of(path):
         at, number = number, number + line.count(b"\n")
-        found.lines += 1
+        sample.lines += 1
         if line.isascii():
             continue
         if text := utf8_text(line):
             if is_surely_utf8(text):
-                found.utf8 += 1
-                found.known += text if len(found.known) < SAMPLE else ""
+                sample.utf8 += 1
+                sample.known += text if len(sample.known) < SAMPLE else ""
             else:
-                found.perhaps += 1
-                found.short += [line] if found.perhaps <= SAMPLED_LINES else []
+                sample.perhaps += 1
+                sample.short += [line] if sample.perhaps <= SAMPLED_LINES else []
             continue
-        found.older += 1
-        found.first_older = found.first_older or at
-        if found.older <= LINES_WEIGHED:
-            found.mixed += [line] if read_apart(line, WINDOWS_1252) is not None else []
+        sample.older += 1
+        sample.first_older = sample.first_older or at
+        if sample.older <= LINES_WEIGHED:
+            sample.mixed += [line] if read_apart(line, WINDOWS_1252) is not None else []
         if taken < SAMPLE:
             older.append(line)
             taken += len(line)
@@ -256,72 +245,73 @@ def _look_at_lines(path: Path) -> _Lines:
             continue
         if len(drawn) < SAMPLED_LINES:
             drawn.append(line)
-        elif (place := generator.randrange(found.older)) < SAMPLED_LINES:
+        elif (place := generator.randrange(sample.older)) < SAMPLED_LINES:
             drawn[place] = line
-    found.head = b"".join(older)
-    found.spread = b"".join(drawn or older) if len(older) < found.older else b""
-    return found
+    sample.head = b"".join(older)
+    sample.spread = b"".join(drawn or older) if len(older) < sample.older else b""
+    return sample
 
 
-def _older(path: Path, shown: str, description: str, wrong: _Wrong) -> Encoding:
-    """Find out what a file is that is no UTF-8, or not all of it."""
-    found = _look_at_lines(path)
-    language = likeliest_language(found.known) if found.known else ""
-    if language_of(_UNKNOWN_WORD.sub(" ", found.head.decode("ascii", "replace"))) not in (UNKNOWN, language):
+def _older_encoding(path: Path, shown: str, description: str, wrong: tuple[int, int, int]) -> Encoding:
+    """Find out what a file is that is no UTF-8, or not all of it.
+
+    Args:
+        path: the file.
+        shown: what messages call it.
+        description: what it would be if its lines were all like those that are UTF-8.
+        wrong: its first byte that is no UTF-8, as ``_first_error`` returns it.
+    """
+    sample = _look_at_lines(path)
+    language = likeliest_language(sample.known) if sample.known else ""
+    if language_of(_UNKNOWN_WORD.sub(" ", sample.head.decode("ascii", "replace"))) not in (UNKNOWN, language):
         language = ""  # the lines that are no UTF-8 are in another language
-    head = recognise(found.head, language)
+    without_utf8 = _UTF8_CHARACTER.sub(" ", sample.head.decode("utf-8", "surrogateescape"))
+    bare = without_utf8.encode("ascii", "surrogateescape")
+    # At last as if nothing were known of the language: the other lines may be in another one.
+    for data, of_language in dict.fromkeys([(sample.head, language), (bare, language), (bare, "")]):
+        head = recognise(data, of_language)
+        if head.reading is not None:
+            break
     if head.reading is None:
-        head = recognise(_without_utf8(found.head), language)
-    if head.reading is None and language:  # lines of another language than those that are UTF-8
-        head = recognise(_without_utf8(found.head))
-    if head.reading is None:
-        if found.utf8 + found.perhaps < found.older > MOST_DAMAGED * found.lines or _are_letters(head):
-            raise _refused(shown, wrong, head)
-        return _of_lines(shown, description, found, NOTHING)
+        # Letters of an older encoding are to be read, the rest of a damaged character cannot be.
+        are_letters = any(
+            is_latin(reading.codec)
+            and not CUT_CHARACTER.search(reading.data)
+            and best_latin_share(reading.text) >= ENOUGH
+            for reading in head.candidates
+        )
+        if are_letters or sample.utf8 + sample.perhaps < sample.older > MOST_DAMAGED * sample.lines:
+            raise _refused(shown, wrong, head.candidates)
+        return _of_lines(shown, description, sample, NOTHING)
     codec = head.reading.codec
     is_joined = is_latin(codec) and (
-        any(read_apart(line, codec) is not None for line in found.mixed)
-        or any(is_rather_utf8(line, line.decode("utf-8"), codec) for line in found.short)
+        any(read_apart(line, codec) is not None for line in sample.mixed)
+        or any(is_rather_utf8(line, line.decode("utf-8"), codec) for line in sample.short)
     )
-    if not found.utf8 and not is_joined:
-        encoding = _of_one_codec(shown, head, recognise(found.spread, language) if found.spread else head)
-        return replace(encoding, codec=f"{LINES}{codec}") if found.perhaps else encoding
-    return _of_lines(shown, description, found, codec)
+    if sample.utf8 or is_joined:
+        return _of_lines(shown, description, sample, codec)
+    spread = recognise(sample.spread, language) if sample.spread else head
+    other = spread.reading
+    if other is not None and other.codec != codec and other.data.decode(codec, "replace") != other.text:
+        raise InputError(
+            f"{shown} is no UTF-8, and its lines seem to be in several encodings: {head.reading.name} and {other.name}",
+            _HINT.format(f" (perhaps {codec} or {other.codec})"),
+        )
+    warnings = _warnings(shown, head.reading, (*head.doubt, *spread.doubt))
+    return Encoding(f"{LINES}{codec}" if sample.perhaps else codec, "replace", head.reading.name, warnings)
 
 
-def _are_letters(found: Recognised) -> bool:
-    """Tell whether bytes that are in doubt are letters of an older encoding, and no rest of a character of UTF-8."""
-    return any(
-        is_latin(reading.codec) and not CUT_CHARACTER.search(reading.data) and best_latin_share(reading.text) >= ENOUGH
-        for reading in found.candidates
-    )
-
-
-def _of_lines(shown: str, description: str, found: _Lines, codec: str) -> Encoding:
-    lines = f"{found.older:,} {'line' if found.older == 1 else 'lines'}"
-    first = f"the first: line {found.first_older:,}"
+def _of_lines(shown: str, description: str, sample: _Sample, codec: str) -> Encoding:
+    """Return the encoding of a file of which some lines are no UTF-8, but of an older encoding or damaged."""
+    lines, are = (f"{sample.older:,} lines of it", "are") if sample.older > 1 else ("1 line of it", "is")
+    name = "damaged" if codec == NOTHING else code_pages()[codec].name
     if codec == NOTHING:
         told = "and in no encoding that can be told: the signs in question are lost"
     else:
-        told = f"as where files of two kinds were joined; read as {code_pages()[codec].name}: look at the rows"
-    return Encoding(
-        f"{LINES}{codec}",
-        "replace",
-        f"{description}, {lines} of it {'damaged' if codec == NOTHING else code_pages()[codec].name}",
-        (f"{shown}: {lines} of it {'is' if found.older == 1 else 'are'} no UTF-8 ({first}), {told}",),
-    )
-
-
-def _of_one_codec(shown: str, head: Recognised, spread: Recognised) -> Encoding:
-    assert head.reading is not None
-    reading, other = head.reading, spread.reading
-    codec = reading.codec
-    if other is not None and other.codec != codec and other.data.decode(codec, "replace") != other.text:
-        raise InputError(
-            f"{shown} is no UTF-8, and its lines seem to be in several encodings: {reading.name} and {other.name}",
-            _HINT.format(f" (perhaps {codec} or {other.codec})"),
-        )
-    return Encoding(codec, "replace", reading.name, _warnings(shown, reading, (*head.doubt, *spread.doubt)))
+        told = f"as where files of two kinds were joined; read as {name}: look at the rows"
+    first = f"the first: line {sample.first_older:,}"
+    warning = f"{shown}: {lines} {are} no UTF-8 ({first}), {told}"
+    return Encoding(f"{LINES}{codec}", "replace", f"{description}, {lines} {name}", (warning,))
 
 
 def _warnings(shown: str, reading: Reading, doubt: Sequence[Reading]) -> tuple[str, ...]:
@@ -342,19 +332,12 @@ def _warnings(shown: str, reading: Reading, doubt: Sequence[Reading]) -> tuple[s
     )
 
 
-def _refused(shown: str, wrong: _Wrong, found: Recognised) -> InputError:
-    words = f": {as_shown(found.candidates)}" if found.candidates else ""
+def _refused(shown: str, wrong: tuple[int, int, int], candidates: Sequence[Reading]) -> InputError:
+    line, offset, byte = wrong
+    words = f": {as_shown(candidates)}" if candidates else ""
+    perhaps = f", the one that reads its words right (perhaps {candidates[0].codec})" if candidates else ""
     return InputError(
-        f"{shown}:{wrong.line} is no UTF-8 (byte 0x{wrong.byte:02x} at offset {wrong.offset:,}), and no older encoding "
-        f"reads it with certainty{words}",
-        _HINT.format(f", the one that reads its words right (perhaps {found.candidates[0].codec})")
-        if found.candidates
-        else _HINT.format(""),
-    )
-
-
-def _without_utf8(data: bytes) -> bytes:
-    text = data.decode("utf-8", "surrogateescape")
-    return _NOT_ASCII.sub(lambda c: c[0] if "\udc80" <= c[0] <= "\udcff" else " ", text).encode(
-        "ascii", "surrogateescape"
+        f"{shown}:{line} is no UTF-8 (byte 0x{byte:02x} at offset {offset:,}), and no older encoding reads it with "
+        f"certainty{words}",
+        _HINT.format(perhaps),
     )

@@ -150,19 +150,17 @@ def read_apart(line: bytes, codec: str) -> str | None:
     if not _IN_USE.search(text):
         return None
     beyond_latin = _BEYOND_LATIN.search(text) is not None
-    apart = _ESCAPED.sub(lambda found: _decoded_bytes(found[0], codec, beyond_latin), text)
+
+    def decoded(escaped: re.Match[str]) -> str:
+        data = escaped[0].encode("ascii", "surrogateescape")
+        is_lost = beyond_latin or codec == NOTHING or CUT_CHARACTER.match(data)
+        return "\ufffd" if is_lost else data.decode(codec, "replace")
+
+    apart = _ESCAPED.sub(decoded, text)
     if codec == NOTHING:
         return apart
     score = latin_score(line.decode(codec, "replace"))
     return apart if score < ENOUGH and (beyond_latin or score <= latin_score(apart)) else None
-
-
-def _decoded_bytes(escaped: str, codec: str, beyond_latin: bool) -> str:
-    """Read bytes amid UTF-8: the rest of a character that was cut, else letters of the older encoding."""
-    data = escaped.encode("ascii", "surrogateescape")
-    if beyond_latin or codec == NOTHING or CUT_CHARACTER.match(data):
-        return "\ufffd"
-    return data.decode(codec, "replace")
 
 
 def _line_codec(name: str) -> codecs.CodecInfo | None:
