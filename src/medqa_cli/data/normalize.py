@@ -42,15 +42,16 @@ def normalize(text: str) -> str:
 
 def signs(text: str) -> str:
     """Return the signs that ``normalize`` drops and that yet make another text: >38 is not <38, HER2+ is not HER2-."""
-    return "".join(sign[0] for sign in _SIGNS.finditer(text) if sign[0] not in _MINUS or _is_minus(text, sign.start()))
-
-
-def _is_minus(text: str, index: int) -> bool:
-    """True for a charge (HER2-) and a negative number (-5); False for hyphens between words and dashes."""
-    before, after = text[index - 1 : index], text[index + 1 : index + 2]
-    if before.isalnum():
-        return not after.isalnum() and after not in _MINUS
-    return after.isdigit() and before not in _MINUS
+    kept = []
+    for sign in _SIGNS.finditer(text):
+        if sign[0] in _MINUS:
+            # A charge (HER2-) and a negative number (-5) count, hyphens between words and dashes do not.
+            before, after = text[sign.start() - 1 : sign.start()], text[sign.end() : sign.end() + 1]
+            is_charge = before.isalnum() and not after.isalnum() and after not in _MINUS
+            if not is_charge and (before.isalnum() or before in _MINUS or not after.isdigit()):
+                continue
+        kept.append(sign[0])
+    return "".join(kept)
 
 
 def key_of(*normalized: str) -> bytes:

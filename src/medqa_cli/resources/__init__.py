@@ -26,6 +26,17 @@ def load_yaml(name: str) -> Any:
 
 
 @cache
+def load_words(name: str, *tables: str) -> frozenset[str]:
+    """Return the words of some tables in a YAML file, each of which is one text of words between spaces.
+
+    Args:
+        name: the file's name without its suffix.
+        tables: the names of the tables.
+    """
+    return frozenset(" ".join(load_yaml(name)[table] for table in tables).split())
+
+
+@cache
 def load_pattern(name: str, table: str) -> re.Pattern[str]:
     """Return the regular expressions of one table in a YAML file as one, in any case of the letters.
 

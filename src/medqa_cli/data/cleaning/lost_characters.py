@@ -8,8 +8,7 @@ from __future__ import annotations
 
 import functools
 import re
-from collections.abc import Callable, Mapping
-from typing import NamedTuple
+from collections.abc import Callable
 
 from medqa_cli.data.languages import UNKNOWN, likeliest_language
 from medqa_cli.resources import load_yaml
@@ -50,22 +49,13 @@ _ADDRESS_SIGN = re.compile(r"[/@]|\.(?=\S)")  # any address holds one
 _LONGEST_SEARCHED = 256  # characters; the pattern takes quadratic time, and what is longer is no prose in any case
 
 
-class _Repairs(NamedTuple):
-    """What ``resources/lost_letters.yaml`` repairs.
-
-    Attributes:
-        by_word: the repair of each damaged word or phrase.
-        pattern: matches them; one branch for each first letter, so that most words are done with at their first one.
-        signs: the words that announce a repair. A text without any of them, nearly every one, is done with at once.
-    """
-
-    by_word: Mapping[str, str]
-    pattern: re.Pattern[str]
-    signs: frozenset[str]
-
-
 @functools.cache
-def _repairs() -> _Repairs:
+def _repairs() -> tuple[dict[str, str], re.Pattern[str], frozenset[str]]:
+    """Return the repair of each damaged word or phrase, the pattern that matches these, and words that announce one.
+
+    The pattern has one branch for each first letter, so that most words are done with at their first one; and nearly
+    every text has none of the words that announce a repair.
+    """
     table = load_yaml("lost_letters")
     owners = table["owners"].split()
     contractions = {
@@ -94,7 +84,7 @@ def _repairs() -> _Repairs:
         if lost != found
     )
     words = "|".join(f"{letter}(?:{'|'.join(rests)})" for letter, rests in branches.items())
-    return _Repairs(repairs, re.compile(f"{_WORD_START}(?:{words})"), signs)
+    return repairs, re.compile(f"{_WORD_START}(?:{words})"), signs
 
 
 def lost_letters(text: str) -> str:
@@ -106,11 +96,11 @@ def lost_letters(text: str) -> str:
     Returns:
         the text with the repairs that are certain; the case of the letters is kept.
     """
-    repairs = _repairs()
-    if repairs.signs.isdisjoint(text.translate(_TO_SPACES).split()):
+    repairs, pattern, signs = _repairs()
+    if signs.isdisjoint(text.translate(_TO_SPACES).split()):
         return text
-    return repairs.pattern.sub(
-        lambda found: found[0] if _is_quoted_from_elsewhere(text, *found.span()) else repairs.by_word[found[0]], text
+    return pattern.sub(
+        lambda found: found[0] if _is_quoted_from_elsewhere(text, *found.span()) else repairs[found[0]], text
     )
 
 
@@ -147,17 +137,6 @@ def glued_sentences(text: str) -> str:
     return " ".join([*pieces, text[end:]]) if pieces else text
 
 
-def _holds_address(text: str) -> bool:
-    """Tell whether a text holds an address, looking only at words that may be one: the pattern itself is slow."""
-    if _ADDRESS_SIGN.search(text) is None:
-        return False
-    return any(
-        len(word) > _LONGEST_SEARCHED or _ADDRESS.search(word) is not None
-        for word in text.split()
-        if _ADDRESS_SIGN.search(word)
-    )
-
-
 def outside_addresses(change: Callable[[str], str]) -> Callable[[str], str]:
     """Return a change that leaves the addresses in a text as they are.
 
@@ -170,7 +149,12 @@ def outside_addresses(change: Callable[[str], str]) -> Callable[[str], str]:
 
     def changed(text: str) -> str:
         new = change(text)
-        if new == text or not _holds_address(text):
+        # Only words that may be an address are looked at: the pattern itself is slow.
+        if new == text or not any(
+            len(word) > _LONGEST_SEARCHED or _ADDRESS.search(word)
+            for word in text.split()
+            if _ADDRESS_SIGN.search(word)
+        ):
             return new
         addresses: list[str] = []
 

@@ -14,7 +14,7 @@ import unicodedata
 from collections.abc import Iterator
 from functools import cache
 
-from medqa_cli.resources import load_yaml
+from medqa_cli.resources import load_words
 
 # An attribute has a value; those that stand alone are few.
 _ATTRIBUTE = (
@@ -54,14 +54,9 @@ _WINDOW = 200  # characters before a sign that are read
 
 
 @cache
-def _names(*tables: str) -> frozenset[str]:
-    return frozenset(" ".join(load_yaml("markup")[table] for table in tables).split())
-
-
-@cache
 def _any_tag() -> re.Pattern[str]:
     """Match a tag: whether it closes, its name, and its attributes."""
-    names = "|".join(sorted(_names("lines", "paragraphs", "inline"), key=lambda name: (-len(name), name)))
+    names = "|".join(sorted(load_words("markup", "lines", "paragraphs", "inline"), key=lambda name: (-len(name), name)))
     return re.compile(rf"<(/?)({names})((?:{_ATTRIBUTE})*)\s*/?>", re.IGNORECASE)
 
 
@@ -159,7 +154,7 @@ def _comparisons(tags: list[re.Match[str]]) -> set[int]:
     comparing = [
         tag
         for tag in unclosed
-        if tag[2].casefold() not in _names("alone")
+        if tag[2].casefold() not in load_words("markup", "alone")
         or _NUMBER_AROUND.match(tag.string[max(0, tag.start() - 1) : tag.end() + 9])
     ]
     return {tag.start() for tag in (*comparing, *never_opened)}
@@ -176,30 +171,27 @@ class _Writer:
         end = 0
         for tag in tags:
             self._pieces.append(text[end : tag.start()])
-            self._tag(tag[2].casefold(), closes=bool(tag[1]))
-            end = tag.end()
+            end, name, closes = tag.end(), tag[2].casefold(), bool(tag[1])
+            if name == "br":
+                self._pieces.append("\n")
+            elif name in ("ul", "ol"):
+                if not closes:
+                    self._lists.append(itertools.count(1) if name == "ol" else None)
+                elif self._lists:
+                    self._lists.pop()
+                self._break("\n" if self._lists else "\n\n")
+            elif name == "li":
+                self._break("\n")
+                if not closes:
+                    numbers = self._lists[-1] if self._lists else None
+                    self._pieces.append("- " if numbers is None else f"{next(numbers)}. ")
+            elif name in ("td", "th"):
+                # Between two cells of a row, not before the first one.
+                if not closes and not self._at_line_start():
+                    self._pieces.append(" | ")
+            elif name not in load_words("markup", "inline"):
+                self._break("\n" if name in load_words("markup", "lines") else "\n\n")
         return "".join([*self._pieces, text[end:]])
-
-    def _tag(self, name: str, closes: bool) -> None:
-        if name == "br":
-            self._pieces.append("\n")
-        elif name in ("ul", "ol"):
-            if not closes:
-                self._lists.append(itertools.count(1) if name == "ol" else None)
-            elif self._lists:
-                self._lists.pop()
-            self._break("\n" if self._lists else "\n\n")
-        elif name == "li":
-            self._break("\n")
-            if not closes:
-                numbers = self._lists[-1] if self._lists else None
-                self._pieces.append("- " if numbers is None else f"{next(numbers)}. ")
-        elif name in ("td", "th"):
-            # Between two cells of a row, not before the first one.
-            if not closes and not self._at_line_start():
-                self._pieces.append(" | ")
-        elif name not in _names("inline"):
-            self._break("\n" if name in _names("lines") else "\n\n")
 
     def _break(self, kind: str) -> None:
         # "<li><p>text</p></li>" is one line, and a row of a table needs no break before and another behind it.
@@ -249,7 +241,11 @@ def _may_be_a_break(text: str, sign: re.Match[str]) -> bool:
     before, after = text[max(0, sign.start() - _WINDOW) : sign.start()], _WORD_AFTER.match(text, sign.end())
     word = sign[0][1] + (after[0] if after else "")
     pattern = _PATTERN_BEFORE.search(before) or _PATTERN_AFTER.match(text, sign.end())
-    return word not in _names("latex") and not _PATH.search(before) and (not pattern or before.endswith(("\\n", "\\r")))
+    return (
+        word not in load_words("markup", "latex")
+        and not _PATH.search(before)
+        and (not pattern or before.endswith(("\\n", "\\r")))
+    )
 
 
 def _is_clear(text: str, sign: re.Match[str], bare: bool) -> bool:

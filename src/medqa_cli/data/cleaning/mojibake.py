@@ -253,19 +253,13 @@ def _decoded(run: re.Match[str], scripts: Collection[str] = ()) -> str:
     if scripts and _scripts(right) and _scripts(right) <= set(scripts):
         return right
     if len(right) < _FEWEST or _CERTAIN.match(right[0]):
-        if not all(map(_CERTAIN.match, right)) or _is_capital_before_quote(run):
+        text, start, end = run.string, run.start(), run.end()
+        # A capital with a closing quotation mark, „Ä“ or AMANHÃ”, is no garbled letter.
+        is_quoted = (
+            garbled[1] in _QUOTES and not text[end : end + 1].isalpha() and not text[start - 1 : start].islower()
+        )
+        if not all(map(_CERTAIN.match, right)) or (len(garbled) == len("Ã”") and is_quoted):
             return garbled
     elif not right.isprintable():
         return garbled
     return right.replace("\ufeff", "")
-
-
-def _is_capital_before_quote(run: re.Match[str]) -> bool:
-    """Tell a capital with a closing quotation mark, ``„Ä“`` or ``AMANHÃ”``, from one garbled letter."""
-    text, end = run.string, run.end()
-    return (
-        len(run[0]) == len("Ã”")
-        and run[0][1] in _QUOTES
-        and not text[end : end + 1].isalpha()
-        and not text[run.start() - 1 : run.start()].islower()
-    )

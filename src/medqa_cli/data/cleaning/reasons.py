@@ -16,7 +16,7 @@ from dataclasses import dataclass
 from medqa_cli.data.normalize import NONE
 from medqa_cli.data.speakers import has_more_turns
 from medqa_cli.errors import ConfigError
-from medqa_cli.resources import load_pattern, load_yaml
+from medqa_cli.resources import load_pattern, load_words, load_yaml
 from medqa_cli.spelling import did_you_mean, listed
 
 _LONGEST_STUB = 200  # characters; what is longer is no heading
@@ -90,6 +90,9 @@ REASONS: dict[str, Reason] = {name: Reason(**fields) for name, fields in load_ya
 """The reasons that judge a row. All others say that a row cannot be read, and cannot be switched off."""
 
 
+_STUBS = frozenset(text for texts in load_yaml("non_answers").values() for text in texts)
+
+
 def how_to_keep(reason: str) -> str:
     """Return the option that keeps the rows that a reason takes; empty where nothing can."""
     known = REASONS.get(reason)
@@ -157,18 +160,12 @@ def _is_stub(question: str, answer: str) -> bool:
         bare = " ".join(_BRACKETS.sub(" ", without_case).split()).strip(" .:;")
         if not (
             text in _NOT_AVAILABLE
-            or not _stubs().isdisjoint((without_case, bare))
+            or not _STUBS.isdisjoint((without_case, bare))
             or _POINTER.fullmatch(without_case)
             or all(unicodedata.category(c)[0] in "PZC" for c in line)
         ):
             return False
     return bool(lines)
-
-
-@functools.cache
-def _stubs() -> frozenset[str]:
-    table = load_yaml("non_answers")
-    return frozenset((*table["headings"], *table["missing"]))
 
 
 def _is_link_list(question: str, answer: str) -> bool:
@@ -184,11 +181,6 @@ def _is_link_list(question: str, answer: str) -> bool:
     # Without the headings only titles are left; a sentence among them would be an answer.
     titles = [title.strip() for title in _ITEM_SIGN.split(_LINK_HEADING.sub(" ", answer))]
     return all(len(title.split()) <= _LINK_TITLE_WORDS and not title.endswith((".", "!")) for title in titles)
-
-
-@functools.cache
-def _question_words() -> frozenset[str]:
-    return frozenset(load_yaml("clarifying_questions")["question_words"].split())
 
 
 def _is_only_a_question(question: str, answer: str) -> bool:
@@ -214,7 +206,8 @@ def _is_only_a_question(question: str, answer: str) -> bool:
     # It says the question again: no word that the question lacks, but for those that only put a question.
     asked = {word.casefold() for word in _WORD.findall(question)}
     said = {word.casefold() for word in _WORD.findall(_ASIDE.sub(" ", text))}
-    if said & asked - _question_words() and said <= asked | _question_words():
+    frame = load_words("clarifying_questions", "question_words")
+    if said & asked - frame and said <= asked | frame:
         return True
     if _clarifying("to_oneself").search(question) or len(_LIST_ITEM.findall(text)) > 1:
         return False

@@ -26,7 +26,7 @@ from medqa_cli.data.encodings.plausibility import (
     told_languages,
 )
 from medqa_cli.data.languages import latin_languages, likeliest_language
-from medqa_cli.resources import load_yaml
+from medqa_cli.resources import load_words, load_yaml
 
 WINDOWS_1252 = "cp1252"
 _DOS = ("cp437", "cp7", "cp85", "cp86")
@@ -80,11 +80,6 @@ def code_pages() -> Mapping[str, CodePage]:
 def is_latin(codec: str) -> bool:
     """Tell whether an encoding is one of those for Latin letters."""
     return codec in code_pages() and code_pages()[codec].script == "Latin"
-
-
-@cache
-def _terms() -> frozenset[str]:
-    return frozenset(_WORD.findall(load_yaml("encodings")["terms"]))
 
 
 @dataclass(frozen=True)
@@ -238,7 +233,7 @@ def _verdict(best: Reading, rival: Reading, languages: Collection[str]) -> _Verd
     pairs = deciding_words(best, rival)
     is_common = not code_pages()[rival.codec].is_rare
     alphabet = own_alphabet(languages)
-    # Words that medicine has: "Sjögren" is no word as the best reading has it.
+    # Words of English texts that only the rival has, such as "Sjögren".
     terms = sum(len(its) > 2 and _has_term(its) and not _has_term(mine) for mine, its in pairs)
     if is_common and 2 * terms > len(pairs):
         return _Verdict.RIVAL
@@ -272,7 +267,7 @@ def _verdict(best: Reading, rival: Reading, languages: Collection[str]) -> _Verd
 
 
 def _has_term(word: str) -> bool:
-    return not _terms().isdisjoint(_WORD.findall(word.lower()))
+    return not load_words("encodings", "terms").isdisjoint(_WORD.findall(word.lower()))
 
 
 def _letters_of_words(text: str, told: Collection[str]) -> int:

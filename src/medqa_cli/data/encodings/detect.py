@@ -99,8 +99,11 @@ def _detected(path: Path, shown: str, wanted: str | None, size: int, changed: in
         return _named(path, shown, wanted, mark and mark[1:])
     if mark is not None and not mark[1].startswith("utf-8"):
         return Encoding(mark[1], "replace", mark[2])
-    if mark is None and (codec := _unmarked_utf16(start)):
-        return Encoding(codec, "replace", "UTF-16 without a byte order mark")
+    if mark is None and len(start) == START:
+        # UTF-16 is told by a first line in Latin letters: each second byte is NUL, and no other.
+        for codec, letters, fillers in (("utf-16-le", start[::2], start[1::2]), ("utf-16-be", start[1::2], start[::2])):
+            if not any(fillers) and all(letters):
+                return Encoding(codec, "replace", "UTF-16 without a byte order mark")
     codec, description = ("utf-8", "UTF-8") if mark is None else mark[1:]
     if (wrong := _first_error(path, "utf-8")) is None:
         return (mark is None and _seven_bit_japanese(path, shown)) or Encoding(codec, "replace", description)
@@ -109,14 +112,6 @@ def _detected(path: Path, shown: str, wanted: str | None, size: int, changed: in
     if is_no_text:
         return Encoding(WINDOWS_1252, "replace", code_pages()[WINDOWS_1252].name)  # no text; the readers say so
     return _older_encoding(path, shown, description, wrong)
-
-
-def _unmarked_utf16(start: bytes) -> str | None:
-    """Tell UTF-16 by a first line in Latin letters: each second byte is NUL, and no other."""
-    for codec, letters, fillers in (("utf-16-le", start[::2], start[1::2]), ("utf-16-be", start[1::2], start[::2])):
-        if len(start) == START and not any(fillers) and all(letters):
-            return codec
-    return None
 
 
 def _seven_bit_japanese(path: Path, shown: str) -> Encoding | None:

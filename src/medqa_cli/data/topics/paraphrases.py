@@ -5,14 +5,13 @@ Within a sentence the ordinary words of a topic are small; a word that might be 
 
 from __future__ import annotations
 
-import functools
 import re
 
 from medqa_cli.data.normalize import key_of, normalize, rank_of
 from medqa_cli.data.topics.medical_terms import is_illness
 from medqa_cli.data.topics.question_types import QuestionType, recognise
 from medqa_cli.data.topics.topic_phrases import thing_of
-from medqa_cli.resources import load_yaml
+from medqa_cli.resources import load_words, load_yaml
 
 # Titles of pages, not names: "What I need to know about Gas", "Parasites - Loiasis". No sentence reads well with them.
 _TITLE = re.compile(
@@ -86,9 +85,6 @@ def in_running_text(topic: str) -> str:
 
 
 def _is_ordinary(word: str) -> bool:
-    return word in _words("ordinary") or (_MEDICAL_ENDING.fullmatch(word) is not None and word not in _words("names"))
-
-
-@functools.cache
-def _words(table: str) -> frozenset[str]:
-    return frozenset(load_yaml("topic_words")[table].split())
+    return word in load_words("topic_words", "ordinary") or (
+        _MEDICAL_ENDING.fullmatch(word) is not None and word not in load_words("topic_words", "names")
+    )

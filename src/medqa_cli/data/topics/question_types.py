@@ -70,7 +70,15 @@ def recognise(question: str) -> QuestionType | None:
     text = _PLEASE.sub("", text)
     if not text or len(text) > LONGEST_QUESTION:
         return None
-    form = _form(text)
+    form, has_matched = None, False
+    for kind, pattern in _patterns().items():
+        if kind == "information" and has_matched:
+            break  # "the symptoms of it" is not a topic either
+        if match := pattern.fullmatch(text):
+            has_matched = True
+            if topic := _topic(match[match.lastindex or 0]):
+                form = QuestionType(kind, topic)
+                break
     named = _NAMED_LAST.fullmatch(text)
     return form if named is None or (form and form.topic == named[1]) else QuestionType(OTHER, named[1])
 
@@ -89,18 +97,6 @@ def _patterns() -> dict[str, re.Pattern[str]]:
             joined = joined.replace(name, pattern)
         patterns[kind] = re.compile(joined, re.IGNORECASE)
     return patterns
-
-
-def _form(text: str) -> QuestionType | None:
-    matched = False
-    for kind, pattern in _patterns().items():
-        if kind == "information" and matched:
-            return None  # "the symptoms of it" is not a topic either
-        if match := pattern.fullmatch(text):
-            if topic := _topic(match[match.lastindex or 0]):
-                return QuestionType(kind, topic)
-            matched = True
-    return None
 
 
 def _topic(text: str) -> str | None:

@@ -127,9 +127,8 @@ def thing_of(phrase: str) -> str:
     """
     if is_capitalised(phrase):
         return phrase
-    if not phrase[:1].islower() and not _ABBREVIATION.match(
-        phrase
-    ):  # "Crohn disease in adults" is cut, "Problems with Smell" is a title
+    # "Crohn disease in adults" is cut, "Problems with Smell" is a title.
+    if not phrase[:1].islower() and not _ABBREVIATION.match(phrase):
         return _CIRCUMSTANCE.sub("", phrase)
     thing = _related(_without_lead(phrase))
     return "" if _names_nothing(thing) else thing
@@ -202,26 +201,27 @@ def _relates(pieces: list[tuple[str, str]]) -> bool:
 def _related(phrase: str) -> str:
     """Return what a phrase is about: see the module's docstring for the order in which it is looked for."""
     pieces = _pieces(phrase)
-    (_, head), *rest = pieces
-    if not head or not _relates(pieces):
+    if not pieces[0][1] or not _relates(pieces):
         return _CIRCUMSTANCE.sub("", _first_complaint(phrase, pieces))
+    # The first illness; of two that are compared none.
     illnesses = [(preposition, illness) for preposition, piece in pieces if (illness := _illness_in(piece))]
-    if len(illnesses) > 1 and illnesses[1][0] in _VERSUS:
-        return ""
     if illnesses:
-        return _MANNER.sub("", illnesses[0][1])
+        are_compared = len(illnesses) > 1 and illnesses[1][0] in _VERSUS
+        return "" if are_compared else _MANNER.sub("", illnesses[0][1])
+    # What a treatment or test is for.
     for (_, before), (preposition, piece) in itertools.pairwise(pieces):
         if is_means(before) and (aim := _aimed_at(preposition, piece)):
             return aim
     if any(preposition in _VERSUS for preposition, _ in pieces):
         return ""
+    # The head, unless it names a relation: then what that relates to, or what this is about in its turn.
     shorter = _CIRCUMSTANCE.sub("", phrase)
     (_, head), *rest = _pieces(shorter)
     if not rest or not is_relation(head.rpartition(" ")[2]):
         return head
     after = _without_lead(_PREPOSITION.split(shorter, maxsplit=1)[2].strip())
-    inner = _related(after)
-    return inner if inner != after else rest[0][1]
+    thing = _related(after)
+    return thing if thing != after else rest[0][1]
 
 
 def _first_complaint(phrase: str, pieces: list[tuple[str, str]]) -> str:
