@@ -46,7 +46,8 @@ def signs(text: str) -> str:
     for sign in _SIGNS.finditer(text):
         if sign[0] in _MINUS:
             # A charge (HER2-) and a negative number (-5) count, hyphens between words and dashes do not.
-            before, after = text[sign.start() - 1 : sign.start()], text[sign.end() : sign.end() + 1]
+            at = sign.start()
+            before, after = text[at - 1 : at], text[at + 1 : at + 2]
             is_charge = before.isalnum() and not after.isalnum() and after not in _MINUS
             if not is_charge and (before.isalnum() or before in _MINUS or not after.isdigit()):
                 continue

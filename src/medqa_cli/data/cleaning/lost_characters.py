@@ -149,12 +149,11 @@ def outside_addresses(change: Callable[[str], str]) -> Callable[[str], str]:
 
     def changed(text: str) -> str:
         new = change(text)
+        if new == text or not _ADDRESS_SIGN.search(text):
+            return new
         # Only words that may be an address are looked at: the pattern itself is slow.
-        if new == text or not any(
-            len(word) > _LONGEST_SEARCHED or _ADDRESS.search(word)
-            for word in text.split()
-            if _ADDRESS_SIGN.search(word)
-        ):
+        words = filter(_ADDRESS_SIGN.search, text.split())
+        if not any(len(word) > _LONGEST_SEARCHED or _ADDRESS.search(word) for word in words):
             return new
         addresses: list[str] = []
 
