@@ -97,6 +97,8 @@ def test_a_few_rows_of_other_languages_are_not_worth_a_line() -> None:
     assert has_other_languages({"en": 14_000, "it": 20})
     assert has_other_languages({"en": 50, "it": 2})
     assert not has_other_languages({"en": 50, "it": 1})
+    assert not has_other_languages({"en": 198, "it": 2})  # one of a hundred exactly
+    assert has_other_languages({"en": 197, "it": 2})
     assert has_other_languages({"fr": 1})
 
 

@@ -4,7 +4,7 @@ import numpy as np
 import pytest
 
 from medqa_cli.data import minhash
-from medqa_cli.data.minhash import NUM_PERM, jaccard, signature
+from medqa_cli.data.minhash import MISS_PROBABILITY, NUM_PERM, bands, jaccard, signature
 
 
 def overlapping_sets(shared: int, own: int, seed: int) -> tuple[np.ndarray, np.ndarray]:
@@ -40,3 +40,17 @@ def test_signatures_are_the_same_everywhere() -> None:
 
 
 EXPECTED = [344273911, 238330878, 2508810859, 1165192814]
+
+
+@pytest.mark.parametrize("threshold", [0.3, 0.5, 0.8, 0.95])
+def test_bands_are_the_longest_that_overlook_hardly_a_pair(threshold: float) -> None:
+    def overlooked(rows: int) -> float:
+        return (1 - threshold**rows) ** (NUM_PERM // rows)
+
+    count, rows = bands(threshold)
+    assert count == NUM_PERM // rows
+    assert overlooked(rows) <= MISS_PROBABILITY < overlooked(rows + 1)
+
+
+def test_bands_of_a_threshold_that_no_band_serves_have_one_row() -> None:
+    assert bands(0.001) == (NUM_PERM, 1)

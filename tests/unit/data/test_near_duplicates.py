@@ -11,7 +11,7 @@ from pathlib import Path
 import pytest
 
 from medqa_cli.data.minhash import MISS_PROBABILITY, NOT_FOUND, NUM_PERM, bands, jaccard, shingles, words_of
-from medqa_cli.data.near_duplicates import AnswerSketches
+from medqa_cli.data.near_duplicates import QUESTIONS_OF_A_TEMPLATE, AnswerSketches, RowSketches
 from medqa_cli.data.normalize import key_of, normalize
 
 WORDS = [f"w{number}" for number in range(400)]
@@ -219,3 +219,25 @@ def test_a_longer_answer_may_end_in_another_word(words: int, found: bool, tmp_pa
     common = " ".join(WORDS[: words - 1])
     with sketched([f"{common} jaw", f"{common} rib"], 0.8, tmp_path) as sketches:
         assert (sketches.near([0], [1]) == [1]) is found
+
+
+TEMPLATE = "see the page of your clinic on this illness for what is known of it and its care"
+
+
+@pytest.mark.parametrize(
+    ("answer", "questions", "expected"),
+    [
+        (TEMPLATE, QUESTIONS_OF_A_TEMPLATE, True),
+        (TEMPLATE, QUESTIONS_OF_A_TEMPLATE - 1, False),
+        (" ".join(WORDS[:24]), QUESTIONS_OF_A_TEMPLATE, False),  # too long to say little
+        ("yes", 1, True),
+    ],
+)
+def test_an_option_or_the_answer_to_many_questions_is_of_little_meaning(
+    tmp_path: Path, answer: str, questions: int, expected: bool
+) -> None:
+    with RowSketches(tmp_path / "sets", 0.8) as rows:
+        for name in ("gout", "asthma", "rabies", "mumps", "scurvy")[:questions]:
+            rows.add(f"What is {name} and how is it treated today?", normalize(answer), key_of(normalize(answer)))
+        rows.add("What is lupus?", normalize(" ".join(WORDS[30:50])), b"other")
+        assert rows.of_little_meaning(range(len(rows))) == (set(range(questions)) if expected else set())

@@ -49,6 +49,9 @@ def test_the_osteoporosis_answer_is_flagged() -> None:
          "Take one tablet of this medicine each day. Call us.", True),
         ("Take one tablet of this medicine each day. Rest. Take one tablet of this medicine each day.", False),
         ("ask your doctor about the new tablets today ask your doctor about the new tablets today", True),
+        # A sentence counts from five words on.
+        ("Rest in bed for days. Drink. Rest in bed for days. Eat. Rest in bed for days. Call us.", True),
+        ("Rest in your bed. Drink. Rest in your bed. Eat. Rest in your bed. Call us.", False),
         ("No. No. No. No.", False),
         ("", False),
     ],

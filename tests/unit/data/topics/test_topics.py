@@ -10,7 +10,7 @@ import pytest
 
 from medqa_cli.data.reading.columns import find_columns
 from medqa_cli.data.reading.rows import ColumnNames
-from medqa_cli.data.topics.topics import first_names, topic_names, topic_of
+from medqa_cli.data.topics.topics import TopicCounts, first_names, topic_names, topic_of
 
 
 @pytest.mark.parametrize(
@@ -506,3 +506,18 @@ def test_no_name_stands_in_two_lines_of_the_synonyms() -> None:
 def test_the_topic_column_and_its_kin(header: list[str], topic: str | None) -> None:
     found = find_columns(ColumnNames(), header, "a.csv").topic
     assert (None if found is None else header[found]) == topic
+
+
+@pytest.mark.parametrize(
+    ("rows", "known", "distinct", "once", "said"),
+    [
+        (10, 0, 0, 0, "no topic is known"),
+        (10, 4, 2, 0, "topics are known for only 4 of 10 rows"),
+        (10, 5, 2, 0, ""),
+        (16, 16, 8, 8, "8 of 8 topics occur on one row only (16 rows)"),
+        (16, 16, 7, 7, ""),  # fewer than eight topics say nothing
+        (17, 17, 8, 8, ""),  # fewer than half of the rows stand alone
+    ],
+)
+def test_doubt_is_said_from_its_limits_on(rows: int, known: int, distinct: int, once: int, said: str) -> None:
+    assert TopicCounts(rows, known, distinct, once).doubt == said
