@@ -18,7 +18,7 @@ from typing import Any
 import pytest
 import torch
 
-from helpers.commands import ROWS, Outcome, fails, write_csv, write_workspace
+from helpers.commands import ROWS, Outcome, fails, run_in, write_csv, write_workspace
 from medqa_cli.cli.program import ending_with_a_message
 from medqa_cli.errors import InputError, MedqaError
 
@@ -35,17 +35,10 @@ def workspace(tmp_path: Path, tiny_model_dir: Path, monkeypatch: pytest.MonkeyPa
 
 @pytest.fixture(scope="module")
 def trained_once(tmp_path_factory: pytest.TempPathFactory, tiny_model_dir: Path) -> Path:
-    from medqa_cli.cli.program import main
-
     folder = tmp_path_factory.mktemp("trained")
     write_workspace(folder, tiny_model_dir)
-    with pytest.MonkeyPatch.context() as patch:
-        patch.chdir(folder)
-        for arguments in (["convert", "qa.csv"], ["train"]):
-            patch.setattr(sys, "argv", ["medqa", *arguments])
-            with pytest.raises(SystemExit) as ending:
-                main()
-            assert ending.value.code == 0
+    run_in(folder, "convert", "qa.csv")
+    run_in(folder, "train")
     return folder
 
 

@@ -6,7 +6,6 @@ import errno
 import json
 import os
 import shutil
-import sys
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
@@ -14,7 +13,7 @@ from typing import Any
 import pytest
 import torch
 
-from helpers.commands import Outcome
+from helpers.commands import Outcome, run_in
 from helpers.models import make_chatml_tokenizer, make_tiny_model
 from medqa_cli.merging import model_folder, verify
 from medqa_cli.merging import run as merging
@@ -57,17 +56,6 @@ def make_workspace(folder: Path, model: Any, tokenizer: Any, quantization: str) 
     tokenizer.save_pretrained(folder / "base")
 
 
-def run_main(folder: Path, *arguments: str) -> None:
-    from medqa_cli.cli.program import main
-
-    with pytest.MonkeyPatch.context() as patch:
-        patch.chdir(folder)
-        patch.setattr(sys, "argv", ["medqa", *arguments])
-        with pytest.raises(SystemExit) as ending:
-            main()
-        assert ending.value.code == 0
-
-
 def large_steps_model(vocabulary_size: int) -> Any:
     """Weights that 4-bit quantization changes much, so that the two bases give different models."""
     model = make_tiny_model(vocabulary_size)
@@ -83,8 +71,8 @@ def trained_once(tmp_path_factory: pytest.TempPathFactory, chatml_tokenizer: Any
     for quantization in ("nf4", "none", "int8"):
         folder = tmp_path_factory.mktemp(quantization)
         make_workspace(folder, large_steps_model(len(chatml_tokenizer)), chatml_tokenizer, quantization)
-        run_main(folder, "convert")
-        run_main(folder, "train")
+        run_in(folder, "convert")
+        run_in(folder, "train")
         found[quantization] = folder
     return found
 
