@@ -33,6 +33,17 @@ def test_what_an_encoding_lacks_is_written_as_an_escape(monkeypatch: pytest.Monk
     assert shown.count(TEXT.encode(encoding, "backslashreplace").decode(encoding)) == 2
 
 
+def test_an_encoding_that_lacks_nothing_and_a_stream_without_one_stay_as_they_are(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    whole, text = io.TextIOWrapper(io.BytesIO(), encoding="utf-8"), io.StringIO()
+    monkeypatch.setattr(sys, "stdout", whole)
+    monkeypatch.setattr(sys, "stderr", text)
+    prepare_streams()
+    assert (sys.stdout, sys.stderr) == (whole, text)
+    assert whole.errors == "strict"
+
+
 @pytest.mark.parametrize("encoding", ["ascii", "cp1252", "latin-1"])
 def test_json_stays_json_in_every_encoding(monkeypatch: pytest.MonkeyPatch, encoding: str) -> None:
     written = io.BytesIO()
