@@ -52,7 +52,7 @@ test: $(VENV)/.installed
 pytest: $(VENV)/.installed
 	OMP_NUM_THREADS=1 $(BIN)/python -m pytest -n logical --maxprocesses 4 --dist loadfile --no-loadscope-reorder
 
-# The tests try the first hundred and 300 examples; FIRST=1000 tries other inputs.
+# The tests try some forty chosen seeds a door and 300 examples; FIRST=1000 tries other inputs.
 fuzz: $(VENV)/.installed
 	MEDQA_FUZZ_COUNT=$(or $(COUNT),1000) MEDQA_FUZZ_FIRST=$(or $(FIRST),0) MEDQA_FUZZ_EXAMPLES=$(or $(COUNT),1000) \
 	  OMP_NUM_THREADS=1 $(BIN)/python -m pytest tests/unit/test_doors.py $$(grep -rl '^from hypothesis' tests/unit)

@@ -1,6 +1,6 @@
 """Hostile input at every door ends in work or in one message: no traceback, no abort, no hang, no 2 GB.
 
-``make fuzz`` tries a thousand inputs a door, and other seeds with ``FIRST``.
+Tries the chosen seeds; ``make fuzz`` tries a thousand of each door, and others with ``FIRST``.
 """
 
 from __future__ import annotations
@@ -13,9 +13,10 @@ from collections import Counter
 
 import pytest
 
+from helpers.fuzz.seeds import CHOSEN, FAILED_ONCE
 from helpers.paths import TESTS
 
-FIRST, COUNT = int(os.environ.get("MEDQA_FUZZ_FIRST", "0")), int(os.environ.get("MEDQA_FUZZ_COUNT", "100"))
+FIRST, COUNT = int(os.environ.get("MEDQA_FUZZ_FIRST", "0")), int(os.environ.get("MEDQA_FUZZ_COUNT", "0"))
 DOORS = ["settings", "data", "sheets", "samples", "served"]
 DOORS += ["config", "weights", "tokenizer", "template", "adapter", "gguf"]
 
@@ -37,12 +38,15 @@ def test_changed_input_is_loaded_or_refused(door: str, tried: dict[str, list[lis
     assert [one for one in tried[door] if one[1] not in ("loaded", "refused")] == []
     # The changes do reach the door, and not all of them are harmful.
     ended = Counter(one[1] for one in tried[door])
-    assert ended["refused"] > COUNT // 4
-    assert ended["loaded"] > COUNT // 50
+    assert ended["refused"] > len(tried[door]) // 4
+    assert ended["loaded"] > len(tried[door]) // 50
 
 
 def test_every_door_is_tried(tried: dict[str, list[list[object]]]) -> None:
-    assert {door: len(ends) for door, ends in tried.items()} == dict.fromkeys(DOORS, COUNT)
+    seeds = range(FIRST, FIRST + COUNT)
+    expected = {door: list(seeds or CHOSEN[door]) for door in DOORS}
+    assert {door: [seed for seed, *_ in ends] for door, ends in tried.items()} == expected
+    assert all(set(FAILED_ONCE[door]) <= set(CHOSEN[door]) for door in FAILED_ONCE)
 
 
 FAULTS = """

@@ -1,6 +1,6 @@
 """Tries every door with seeded hostile input, and prints how each ended as one object of JSON.
 
-python -m helpers.fuzz FIRST_SEED COUNT [DOOR ...]    (from tests/)
+python -m helpers.fuzz FIRST_SEED COUNT [DOOR ...]    (from tests/; with COUNT 0 the chosen seeds)
 """
 
 from __future__ import annotations
@@ -13,6 +13,7 @@ from collections import Counter
 
 from helpers.fuzz import eval_doors, file_doors, gguf_door, model_doors
 from helpers.fuzz.driver import attack
+from helpers.fuzz.seeds import CHOSEN
 
 # Those that need no model first: their children are smaller.
 DOORS = file_doors.DOORS | eval_doors.DOORS | model_doors.DOORS | gguf_door.DOORS
@@ -30,7 +31,8 @@ def main(first: str, count: str, *names: str) -> None:
     found = {}
     for name in names or DOORS:
         before = processor_seconds()
-        found[name] = attack(name, DOORS[name], range(int(first), int(first) + int(count)))
+        seeds = range(int(first), int(first) + int(count)) or CHOSEN[name]
+        found[name] = attack(name, DOORS[name], seeds)
         ended = dict(Counter(one.outcome for one in found[name]))
         print(f"{name}: {ended}, {processor_seconds() - before:.1f} s of processor", file=sys.stderr)
     json.dump(found, out)
