@@ -72,11 +72,6 @@ class Audit:
     topics: TopicCounts
     examples: list[dict[str, str]]
 
-    @property
-    def leaks(self) -> int:
-        """Return the sum of all counts."""
-        return sum(count or 0 for counts in self.leakage.values() for count in counts.values())
-
     def as_json(self) -> dict[str, Any]:
         """Return the audit as shown by ``--json``."""
         return vars(self) | {"topics": self.topics.as_json()}

@@ -131,16 +131,8 @@ def _sets(words: list[str], lengths: Sequence[int]) -> list[NDArray[np.uint64]]:
     return [mixed[start:end][is_new[start:end]] for start, end in sets]
 
 
-def jaccard(one: NDArray[np.uint64], other: NDArray[np.uint64]) -> float:
-    """Return the size of the intersection of two sets of ``shingles`` divided by that of their union."""
-    both = np.concatenate((one, other))
-    both.sort()
-    shared = int(np.count_nonzero(both[1:] == both[:-1]))
-    return shared / (len(both) - shared)
-
-
 def are_near(one: NDArray[np.uint64], others: Sequence[NDArray[np.uint64]], threshold: float) -> NDArray[np.bool_]:
-    """Tell which of several texts are near copies of one: their sets overlap by the threshold (``jaccard``) or more.
+    """Tell which of several texts are near copies of one: their sets overlap by the threshold or more.
 
     A short text says one thing, so that one word more or less at its edge may leave a copy, but another word does not:
     "a fracture of the jaw" is not "a fracture of the rib". There one set has to hold the other as well.
@@ -148,7 +140,7 @@ def are_near(one: NDArray[np.uint64], others: Sequence[NDArray[np.uint64]], thre
     Args:
         one: a set as ``shingles`` returns it.
         others: at least one such set.
-        threshold: above 0 and at most 1.
+        threshold: of the size of the intersection divided by that of the union (Jaccard), above 0 and at most 1.
 
     Returns:
         bool, shape ``(len(others),)``.

@@ -18,7 +18,7 @@ from pathlib import Path
 import numpy as np
 from numpy.typing import NDArray
 
-from medqa_cli.data.minhash import NOT_FOUND, NearSearch, band_keys, bands, jaccard, num_words, shingle_sets, signature
+from medqa_cli.data.minhash import NOT_FOUND, NearSearch, band_keys, bands, num_words, shingle_sets, signature
 from medqa_cli.data.normalize import key_of, normalize
 
 # An answer of so few words, or signs of a script without spaces (yes, an option), is the answer to many questions;
@@ -187,13 +187,6 @@ class AnswerSketches(AbstractContextManager["AnswerSketches"]):
     def sketch_of(self, number: int) -> int:
         """Return the sketch of an answer, by its number: equal answers have the same."""
         return self._sketch_of_answer[number]
-
-    def similarity(self, one: int, other: int) -> float:
-        """Return the exact Jaccard similarity of two answers, by their numbers."""
-        self._flush()
-        return jaccard(
-            self.set_of_sketch(self._sketch_of_answer[one]), self.set_of_sketch(self._sketch_of_answer[other])
-        )
 
     def _flush(self) -> None:
         """Make the sketches of the pending answers: many at a time, as each alone would find the caches cold."""
