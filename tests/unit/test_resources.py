@@ -186,6 +186,16 @@ def test_each_name_of_a_tag_stands_in_one_table_and_those_that_need_no_end_are_a
     assert all(command[0] in "nt" for command in table["latex"])
 
 
+def test_letters_of_a_script_are_of_its_code_points_and_either_common_or_rare() -> None:
+    scripts = load_yaml("encodings")["scripts"]
+    assert set(scripts) < set(JUDGES)
+    for name, table in scripts.items():
+        assert set(table) == {"first", "last", "common", "rare"}, name
+        letters = [*table["common"], *table["rare"]]
+        assert all(table["first"] <= ord(letter) <= table["last"] for letter in letters), name
+        assert len(set(letters)) == len(letters), name
+
+
 def test_encodings_of_damaged_texts_are_known_and_their_languages_have_letters() -> None:
     table = load_yaml("encodings")["mojibake"]
     assert set(table) == {"decoded_as", "written_in", "pages_of_languages"}

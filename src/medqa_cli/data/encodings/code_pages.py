@@ -19,11 +19,11 @@ from medqa_cli.data.encodings.plausibility import (
     best_latin_share,
     is_of_several_languages,
     is_ordinary,
+    languages_in,
     latin_score,
     latin_share,
-    own_alphabet,
+    letters_of_languages,
     probability,
-    told_languages,
 )
 from medqa_cli.data.languages import latin_languages, likeliest_language
 from medqa_cli.resources import load_words, load_yaml
@@ -150,22 +150,22 @@ def better_than(data: bytes, codec: str) -> tuple[Reading, Reading] | None:
         data: as for ``recognise``.
         codec: any text codec of Python.
     """
-    found = recognise(data)
-    best = found.reading or next(iter(found.candidates), None)
+    recognised = recognise(data)
+    best = recognised.reading or next(iter(recognised.candidates), None)
     text = data.decode(codec, "replace")
     if best is None or (letters_of(best.text) == letters_of(text) and best_latin_share(text) >= ENOUGH):
         return None
     mine = Reading(codec, data, text, max(probability(text), _OF_ANY_LANGUAGE * best_latin_share(text)))
-    if found.reading is None and mine.score < min(_IMPROBABLE, best.score):
+    if recognised.reading is None and mine.score < min(_IMPROBABLE, best.score):
         return mine, best
     if is_latin(best.codec):
-        own = own_alphabet(told_languages(best.text)) or NAMES_LETTERS
+        letters = letters_of_languages(languages_in(best.text)) or NAMES_LETTERS
         pairs = deciding_words(mine, best)
         words, better = (" ".join(pair[side] for pair in pairs) for side in (0, 1))
-        if found.reading is None:
+        if recognised.reading is None:
             return (mine, best) if best_latin_share(words) < _IMPROBABLE < ENOUGH <= best_latin_share(better) else None
-        return (mine, best) if latin_share(words, own) < ENOUGH <= latin_share(better, own) else None
-    if found.reading is None:
+        return (mine, best) if latin_share(words, letters) < ENOUGH <= latin_share(better, letters) else None
+    if recognised.reading is None:
         return None
     return (mine, best) if mine.score < ENOUGH else None
 
@@ -189,7 +189,7 @@ def _readings(data: bytes, language: str, *, are_rare: bool) -> list[Reading]:
 def _among_latin(best: Reading, readings: Sequence[Reading]) -> Recognised:
     """Compare the best reading with the others in Latin letters, the commoner first: a few words may decide."""
     pages = code_pages()
-    languages = told_languages(best.text)
+    languages = languages_in(best.text)
     doubt: list[Reading] = []
     for rival in sorted(readings, key=lambda reading: pages[reading.codec].is_rare):
         if not is_latin(rival.codec) or letters_of(rival.text) == letters_of(best.text):
@@ -205,7 +205,7 @@ def _among_latin(best: Reading, readings: Sequence[Reading]) -> Recognised:
             doubt.append(rival)
     # The commonest page reads as good words as the best one does: no one can tell.
     is_as_good = best.codec != WINDOWS_1252 and any(other.codec == WINDOWS_1252 for other in doubt)
-    if is_as_good and not own_alphabet(languages):
+    if is_as_good and not letters_of_languages(languages):
         return Recognised(None, _candidates(readings))
     if pages[best.codec].is_rare and _NO_LETTER_IN_A_WORD.search(best.text):
         return Recognised(None, _candidates(readings))
@@ -232,7 +232,7 @@ def _verdict(best: Reading, rival: Reading, languages: Collection[str]) -> _Verd
     """
     pairs = deciding_words(best, rival)
     is_common = not code_pages()[rival.codec].is_rare
-    alphabet = own_alphabet(languages)
+    alphabet = letters_of_languages(languages)
     # Words of English texts that only the rival has, such as "Sjögren".
     terms = sum(len(its) > 2 and _has_term(its) and not _has_term(mine) for mine, its in pairs)
     if is_common and 2 * terms > len(pairs):
@@ -259,7 +259,7 @@ def _verdict(best: Reading, rival: Reading, languages: Collection[str]) -> _Verd
             return _Verdict.RATHER_RIVAL
         if _letters_of_words(its, languages) > _letters_of_words(mine, languages):
             return _Verdict.EITHER
-    if is_common and rival.score >= ENOUGH and (others := told_languages(rival.text)) != languages:
+    if is_common and rival.score >= ENOUGH and (others := languages_in(rival.text)) != languages:
         # The letters of each reading tell another language: its own words have to tell which is right.
         is_rival = _small_words(its, others) > _small_words(mine, languages)
         return _Verdict.RIVAL if is_rival else _Verdict.EITHER
@@ -270,13 +270,13 @@ def _has_term(word: str) -> bool:
     return not load_words("encodings", "terms").isdisjoint(_WORD.findall(word.lower()))
 
 
-def _letters_of_words(text: str, told: Collection[str]) -> int:
+def _letters_of_words(text: str, languages: Collection[str]) -> int:
     """Count the letters beyond ASCII beside others, and those that are words by themselves, as "å"."""
-    return len(_LETTER_IN_A_WORD.findall(text)) + _small_words(text, told, longest=1)
+    return len(_LETTER_IN_A_WORD.findall(text)) + _small_words(text, languages, longest=1)
 
 
-def _small_words(text: str, told: Collection[str], longest: int = 99) -> int:
-    known = frozenset[str]().union(*(latin_languages()[name].words for name in told))
+def _small_words(text: str, languages: Collection[str], longest: int = 99) -> int:
+    known = frozenset[str]().union(*(latin_languages()[name].words for name in languages))
     return sum(word in known and len(word) <= longest for word in text.lower().split())
 
 

@@ -12,6 +12,7 @@ from collections.abc import Callable, Collection
 from functools import lru_cache, partial
 
 from medqa_cli.data.languages import latin_languages, likeliest_language
+from medqa_cli.resources import load_yaml
 
 # Signs that a Western text holds beside letters.
 _SIGNS = frozenset("‘’‚“”„…–—•·°±×÷µ²³¹¼½¾®©™€£¥§¶†‡‰«»‹›¡¿ªº\xa0\xad¢¬¦¨´¸≤≥≠≈∞√∑−′″←→↑↓№✓")
@@ -63,9 +64,9 @@ def latin_score(text: str, language: str = "") -> float:
         the share (0 to 1) of the letters and signs beyond ASCII that make sense.
     """
     text = unicodedata.normalize("NFC", text)
-    told = {language} if language in latin_languages() and language != "en" else told_languages(text)
-    own = own_alphabet(told)
-    return _LatinLetters(text).share(own | _FOREIGN if own else NAMES_LETTERS)
+    languages = {language} if language in latin_languages() and language != "en" else languages_in(text)
+    letters = letters_of_languages(languages)
+    return _LatinLetters(text).share(letters | _FOREIGN if letters else NAMES_LETTERS)
 
 
 def latin_share(text: str, alphabet: Collection[str]) -> float:
@@ -120,7 +121,7 @@ def _may_stand_alone(text: str, at: int) -> bool:
     return is_word and beside.count("-") != 1 and not any(map(str.isdigit, beside))  # "vis-à-vis", not "á-blockers"
 
 
-def own_alphabet(languages: Collection[str]) -> frozenset[str]:
+def letters_of_languages(languages: Collection[str]) -> frozenset[str]:
     """Return the letters beyond ASCII of some languages; none of those that have none."""
     return frozenset("".join(latin_languages()[name].letters for name in languages))
 
@@ -171,15 +172,15 @@ def is_ordinary(word: str) -> bool:
 
 
 @lru_cache(maxsize=4)
-def told_languages(text: str) -> frozenset[str]:
+def languages_in(text: str) -> frozenset[str]:
     """Return the languages written in Latin letters that a tenth of a text or more is in.
 
     The words of ASCII letters tell the language first, since they are the same in all readings.
     """
     chunks = [text[start : start + _CHUNK] for start in range(0, min(len(text), _CHUNK * _MOST_CHUNKS), _CHUNK)]
     languages: set[str] = set()
-    for told in ([" ".join(re.findall(r"\b[a-zA-Z]+\b", chunk)) for chunk in chunks], chunks):
-        counts = Counter(likeliest_language(chunk) for chunk in told)
+    for texts in ([" ".join(re.findall(r"\b[a-zA-Z]+\b", chunk)) for chunk in chunks], chunks):
+        counts = Counter(map(likeliest_language, texts))
         languages = {name for name, count in counts.items() if name in latin_languages() and 10 * count >= len(chunks)}
         if not languages <= _WITHOUT_LETTERS or "en" in languages:
             break
@@ -190,16 +191,15 @@ def _has_case_of_a_word(word: str) -> bool:
     return word.islower() or word.isupper() or word[1:].islower() or not word[1:] or word.upper() == word.lower()
 
 
-def _in_script(text: str, first: int, last: int, common: str, rare: str) -> float:
+def _in_script(text: str, script: str) -> float:
     """Judge a reading in a script of its own: words of that script only, and its commonest and its rarest letters.
 
     Args:
         text: the reading.
-        first: first code point of the script.
-        last: its last one.
-        common: the letters that make up over half of a text.
-        rare: those that make up less than a sixth.
+        script: one of ``scripts`` in ``resources/encodings.yaml``.
     """
+    table = load_yaml("encodings")["scripts"][script]
+    first, last = table["first"], table["last"]
     good, bad = _signs(text, lambda sign: first <= ord(sign) <= last)
     letters: Counter[str] = Counter()
     capitals = words = 0
@@ -220,14 +220,14 @@ def _in_script(text: str, first: int, last: int, common: str, rare: str) -> floa
     bad += len(_SHORT_U.findall(text))
     if letters.total() <= 2 * words:  # single letters among words of another script
         return 0.0
-    lead = sum(letters[letter] for letter in common) - sum(letters[letter] for letter in rare)
+    lead = sum(letters[letter] for letter in table["common"]) - sum(letters[letter] for letter in table["rare"])
     factor = 0.8 if 2 * capitals > letters.total() else 1.0  # capitals all over come from a wrong reading
     return factor * good / (good + bad) * max(0.0, min(1.0, lead / letters.total() / _LEAD_OF_COMMON))
 
 
 def _cyrillic(text: str) -> float:
     """Judge a reading in Cyrillic: letters of Serbian and Macedonian stand in no text with those of its neighbors."""
-    score = _in_script(text, 0x400, 0x52F, "оеаинтсрвлкі", "ъщфэцюжхшйёґўђ")
+    score = _in_script(text, "Cyrillic")
     southern, others = len(_SOUTHERN.findall(text)), len(_NOT_SOUTHERN.findall(text))
     return score * max(0.0, 1 - _SOUTHERN_WEIGHT * southern / (southern + others)) if others > southern else score
 
@@ -238,14 +238,14 @@ def _greek(text: str) -> float:
     terms = len(_GREEK_IN_TERMS.findall(text))
     if terms and terms + sum(sign in _SIGNS for sign in beyond) == len(beyond):
         return 1.0
-    return _in_script(text, 0x370, 0x3FF, "αοιετσνηρςίάόέ", "ξψζβχφώϊϋΰΐ")
+    return _in_script(text, "Greek")
 
 
 def _thai(text: str) -> float:
     """Judge a reading in Thai, which sets no spaces between words."""
     runs = _RUNS.findall(text)
     factor = 1.0 if sum(map(len, runs)) >= _THAI_RUN * len(runs) else 0.5
-    return factor * _in_script(text, 0xE00, 0xE7F, "านรอกเงมยลวดทสตะบปค", "ฌฎฏฐฑฒฬฮฃฅฆฉ")
+    return factor * _in_script(text, "Thai")
 
 
 def _chinese(text: str, codec: str, last_row: int) -> float:
@@ -313,8 +313,8 @@ JUDGES: dict[str, Callable[[str], float]] = {
     "Latin": latin_score,
     "Cyrillic": _cyrillic,
     "Greek": _greek,
-    "Hebrew": partial(_in_script, first=0x590, last=0x5FF, common="יוהלתארבמש", rare="זטגסצץףך"),
-    "Arabic": partial(_in_script, first=0x600, last=0x6FF, common="الينمرتوبةده", rare="ظغضطثذخزئؤ"),
+    "Hebrew": partial(_in_script, script="Hebrew"),
+    "Arabic": partial(_in_script, script="Arabic"),
     "Thai": _thai,
     "simplified Chinese": partial(_chinese, codec="gb2312", last_row=0xD7),
     "traditional Chinese": partial(_chinese, codec="big5", last_row=0xC6),
