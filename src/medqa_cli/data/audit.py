@@ -6,13 +6,11 @@ Works on any folder of train, validation and test files, under the names that th
 from __future__ import annotations
 
 import functools
-import operator
 import tempfile
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
-from itertools import compress
 from pathlib import Path
-from typing import Any, TypeVar
+from typing import Any
 
 from medqa_cli import console
 from medqa_cli.data.dataset import SPLITS, QaRow, find_split_files, iterate_split, report_of
@@ -30,8 +28,6 @@ KINDS = ("question", "answer", "near_duplicate_answer", "topic")
 HELD_OUT = {"test": ("train", "validation"), "validation": ("train",)}
 MOST_EXAMPLES = 5
 
-_T = TypeVar("_T")
-
 
 @dataclass
 class _Split:
@@ -46,15 +42,6 @@ class _Split:
     sketches: list[int] = field(default_factory=list)
     is_paraphrase: bytearray = field(default_factory=bytearray)
     unusable: int = 0
-
-    @property
-    def paraphrases(self) -> int:
-        """The number of rows that paraphrase the question of another row."""
-        return sum(self.is_paraphrase)
-
-    def own(self, values: Sequence[_T]) -> Iterator[_T]:
-        """Return the values, one a row, of the rows that are no paraphrases."""
-        return compress(values, map(operator.not_, self.is_paraphrase))
 
 
 @dataclass(frozen=True)
@@ -163,8 +150,14 @@ def _audit(
     ):
         for split in splits.values():  # a column with one value on all rows is no help
             split.topics = split.question_topics
-    all_topics = [topics for split in splits.values() for topics in split.own(split.topics)]
-    all_pages = [page for split in splits.values() for page in split.own(split.pages)]
+    # Of the rows that are no paraphrases.
+    given = [
+        (topics, page)
+        for split in splits.values()
+        for topics, page, is_copy in zip(split.topics, split.pages, split.is_paraphrase, strict=True)
+        if not is_copy
+    ]
+    all_topics, all_pages = [topics for topics, _ in given], [page for _, page in given]
     if by_page is None:
         by_page = pages_tell(all_topics, all_pages)
     if by_page:
@@ -180,8 +173,8 @@ def _audit(
         for row, other in (hits or [])[:MOST_EXAMPLES]
     ]
     return Audit(
-        {name: len(splits[name].places) - splits[name].paraphrases for name in SPLITS},
-        sum(split.paraphrases for split in splits.values()),
+        {name: len(splits[name].places) - sum(splits[name].is_paraphrase) for name in SPLITS},
+        sum(sum(split.is_paraphrase) for split in splits.values()),
         {name: splits[name].unusable for name in SPLITS},
         {name: {kind: None if hits is None else len(hits) for kind, hits in found[name].items()} for name in HELD_OUT},
         {name: len(rows) for name, rows in little.items()},

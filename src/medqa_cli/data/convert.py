@@ -67,13 +67,14 @@ def convert(
         InputError: a source, the config or the folder to write is wrong.
         MedqaError: the folder could not be written, or rows do not add up.
     """
-    stages = _Stages()
-    with stages.stage("open"):
+    started = time.perf_counter()
+    stage_seconds: dict[str, float] = {}
+    with _timed(stage_seconds, "open"):
         opened = _open(sources, data, out_dir, force)
     # Resolved, because a link to a folder has to stay a link.
     with _writing(out_dir), atomic_dir(out_dir.resolve()) as folder:
-        report = _convert_into(folder, ", ".join(sources), opened, data, seed, render, lengths, stages)
-        with stages.stage("report"):
+        report = _convert_into(folder, ", ".join(sources), opened, data, seed, render, lengths, stage_seconds)
+        with _timed(stage_seconds, "report"):
             card = data_card(
                 report,
                 name=Path(sources[0]).name,
@@ -87,7 +88,7 @@ def convert(
             (folder / CARD_NAME).write_text(card, encoding="utf-8", newline="\n")
             if lengths is not None:
                 lengths.draw(folder / LENGTHS_NAME)
-        report |= {"seconds": stages.total(), "stage_seconds": stages.seconds()}
+        report |= {"seconds": round(time.perf_counter() - started, 2), "stage_seconds": stage_seconds}
         write_json(folder / REPORT_NAME, report)
     return report
 
@@ -121,24 +122,24 @@ def _convert_into(
     seed: int,
     render: Render,
     lengths: TokenLengths | None,
-    stages: _Stages,
+    stage_seconds: dict[str, float],
 ) -> dict[str, Any]:
     """Write the rows to a folder and return the report, which lacks the seconds."""
     spool_path, sets_path = folder / SPOOL_NAME, folder / SETS_NAME
     with RowSketches(sets_path, data.near_duplicate_threshold) as sketches:
-        with stages.stage("read and clean"):
+        with _timed(stage_seconds, "read and clean"):
             filtered = filter_rows(opened, data, spool_path, sketches)
         check_something_kept(filtered, name)
         drop_column_of_one_topic(filtered, opened)
-        with stages.stage("split and purge"), console.status("splitting ..."):
+        with _timed(stage_seconds, "split and purge"), console.status("splitting ..."):
             by_page = pages_tell([key.topics for key in filtered.keys], [key.page for key in filtered.keys])
             if by_page:
                 filtered.keys = [replace(key, topics=(*key.topics, key.page)) for key in filtered.keys]
             places = place_rows(filtered.keys, sketches, data, seed)
-        with stages.stage("write"), console.status("writing ..."):
+        with _timed(stage_seconds, "write"), console.status("writing ..."):
             written = write_rows(folder, spool_path, filtered, places, data, seed, render, lengths)
         spool_path.unlink()
-        with stages.stage("audit"):
+        with _timed(stage_seconds, "audit"):
             audit = audit_written(folder, sketches, by_page)
         if (audit.rows, audit.paraphrases) != (written.splits, written.paraphrases):
             raise MedqaError(f"wrote {written.splits} rows but read back {audit.rows}", "check the disk")
@@ -179,24 +180,9 @@ def _writing(out_dir: Path) -> Iterator[None]:
             gc.enable()
 
 
-class _Stages:
-    """Wall-clock seconds by stage, in the order in which the stages were first entered."""
-
-    def __init__(self) -> None:
-        self._started = time.perf_counter()
-        self._seconds: dict[str, float] = {}
-
-    @contextlib.contextmanager
-    def stage(self, name: str) -> Iterator[None]:
-        """Add the time spent inside to a stage."""
-        entered = time.perf_counter()
-        try:
-            yield
-        finally:
-            self._seconds[name] = self._seconds.get(name, 0.0) + time.perf_counter() - entered
-
-    def seconds(self) -> dict[str, float]:
-        return {name: round(spent, 2) for name, spent in self._seconds.items()}
-
-    def total(self) -> float:
-        return round(time.perf_counter() - self._started, 2)
+@contextlib.contextmanager
+def _timed(seconds: dict[str, float], stage: str) -> Iterator[None]:
+    """Note the wall-clock seconds spent inside."""
+    entered = time.perf_counter()
+    yield
+    seconds[stage] = round(time.perf_counter() - entered, 2)
