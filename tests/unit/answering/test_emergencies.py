@@ -66,6 +66,18 @@ def test_a_person_now_is_told_from_a_topic(person: str, topic: str) -> None:
     assert emergencies_in(topic) == []
 
 
+@pytest.mark.parametrize(
+    ("question", "expected"),
+    [
+        ("chest pain, left arm numb", ["heart attack"]),
+        ("What causes chest pain and a numb left arm?", []),
+        ("What causes this sudden chest pain with sweating right now?", ["heart attack"]),
+    ],
+)
+def test_a_person_in_a_hurry_need_not_be_named(question: str, expected: list[str]) -> None:
+    assert emergencies_in(question) == expected
+
+
 def test_an_old_story_does_not_excuse_what_happens_now() -> None:
     old = "My husband had a stroke two years ago, can he drive?"
     assert emergencies_in(old) == []
