@@ -92,24 +92,32 @@ def test_more_patience_goes_on_where_it_had_stopped(train: Callable[..., Any], t
     assert (summary["global_step"], summary["adapter_step"], summary["stop_reason"]) == (5, 5, "max_steps")
 
 
-def test_a_run_to_the_end_leaves_its_last_step_and_names_a_better_one(
+def test_without_patience_a_run_to_the_end_leaves_its_best_look_and_says_so(
     train: Callable[..., Any], tmp_path: Path
 ) -> None:
     outcome, summary = train(losses=[3.0, 2.5, 2.2, 2.4, 2.6, 2.7])
-    assert (summary["global_step"], summary["adapter_step"], summary["best_step"]) == (5, 5, 2)
+    assert (summary["global_step"], summary["adapter_step"], summary["best_step"]) == (5, 2, 2)
+    assert summary["stop_reason"] == "max_steps"
     assert summary["validation_rising_since"] == 2
     assert "warning: the validation loss rises since step 2 (from 2.2000 to 2.7000)" in outcome.err
-    assert weights(tmp_path / "adapter") == weights(tmp_path / "checkpoints/checkpoint-5")
-    assert (
-        "validation was best after step 2 (2.2000, now 2.7000); the adapter is that of the last step, 5" in outcome.err
-    )
-    assert "of step 5, the last (best on validation: step 2)" in outcome.out
-    # The command that it names takes the best one, without training.
-    command = "medqa train --resume --set train.early_stopping_patience=1"
-    assert command in outcome.err
-    _, chosen = train(*command.split()[2:], losses=[])
-    assert (chosen["global_step"], chosen["adapter_step"]) == (5, 2)
     assert weights(tmp_path / "adapter") == weights(tmp_path / "checkpoints/checkpoint-2")
+    assert (
+        "the adapter is that of step 2, which had the best validation loss (2.2000; after the last step, 5: 2.7000)"
+        in outcome.err
+    )
+    assert "of step 2, the best on validation" in outcome.out
+
+
+def test_without_looks_in_between_the_last_step_is_the_adapter(train: Callable[..., Any], tmp_path: Path) -> None:
+    outcome, summary = train("--set", "train.eval_steps=null", losses=[3.0, 2.7])
+    assert (summary["adapter_step"], summary["best_step"]) == (5, 5)
+    assert "of step 5, the last and best" in outcome.out
+
+
+def test_auto_looks_no_more_often_than_a_tenth_of_the_time_allows(train: Callable[..., Any]) -> None:
+    """Five steps of eight rows, six validation rows: 0.1 x 3 x 40 / 6 = 2 looks, and one after the last step."""
+    _, summary = train("--set", "train.eval_steps=auto", losses=[3.0, 2.5, 2.7])
+    assert (summary["adapter_step"], summary["best_step"]) == (3, 3)
 
 
 def test_patience_chooses_also_where_it_was_not_used_up(train: Callable[..., Any], tmp_path: Path) -> None:

@@ -49,7 +49,7 @@ def json_schema() -> dict[str, Any]:
     schema["$defs"]["TrainConfig"]["allOf"] = [
         {
             "if": {"type": "object", "properties": {name: test}, "required": [name]},
-            "then": {"properties": {"eval_steps": {"type": "integer"}}, "required": ["eval_steps"]},
+            "then": {"properties": {"eval_steps": {"not": {"type": "null"}}}},
         }
         for name, test in _NEEDS_EVAL_STEPS.items()
     ]

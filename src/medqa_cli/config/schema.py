@@ -313,18 +313,17 @@ class TrainConfig:
     logging_steps: int = field(
         75, "Write a line to train.jsonl every N optimizer steps, with the mean loss since the last one.", ge=1
     )
-    eval_steps: int | None = field(
-        None,
-        "Evaluate on the validation split every N optimizer steps; null: only before and after training.",
-        ge=1,
+    eval_steps: Literal["auto"] | PositiveInt | None = field(
+        "auto",
+        "Evaluate on the validation split every N optimizer steps, and keep the adapter of the best evaluation; auto: "
+        "about ten times, less often in a short run; null: only before and after training.",
     )
     save_total_limit: int | None = field(
         None, "Keep this many of the newest checkpoints, and the one with the best validation loss; null: all.", ge=1
     )
     early_stopping_patience: int | None = field(
         None,
-        "Stop after this many evaluations without a better validation loss (needs eval_steps), and keep the adapter "
-        "of the best evaluation rather than the last step's; null: never.",
+        "Stop after this many evaluations without a better validation loss (needs eval_steps); null: never.",
         ge=1,
     )
     max_tokens_per_forward: Literal["auto"] | PositiveInt = field(

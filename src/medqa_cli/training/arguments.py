@@ -70,8 +70,9 @@ def make_training_arguments(
     output_dir: Path,
     device: torch.device,
     compute_dtype: torch.dtype,
+    eval_steps: int | None = None,
 ) -> TrainingArguments:
-    """Translate the config into Transformers' arguments.
+    """Translate the config into Transformers' arguments; ``eval_steps``: of ``validation_interval``.
 
     Raises:
         InputError: the optimizer or the tracker does not work here.
@@ -96,8 +97,8 @@ def make_training_arguments(
             save_steps=config.save_steps,
             save_total_limit=config.save_total_limit,
             logging_steps=config.logging_steps,
-            eval_strategy="no" if config.eval_steps is None else "steps",
-            eval_steps=config.eval_steps,
+            eval_strategy="no" if eval_steps is None else "steps",
+            eval_steps=eval_steps,
             report_to=config.report_to,
             use_cpu=device.type == "cpu",
             # float16 needs a loss scaler, which Transformers sets up; other types need nothing from it.

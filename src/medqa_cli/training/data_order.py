@@ -19,6 +19,7 @@ from medqa_cli.prompt.encoder import Example
 
 # Of the order in which the largest forward pass is looked for.
 _ORDER_SEED = 0
+_EVALUATIONS = 10  # in a training run with ``eval_steps: auto``
 
 
 def examples_per_step(config: TrainConfig) -> int:
@@ -31,6 +32,21 @@ def num_steps(config: TrainConfig, num_examples: int) -> int:
     if config.max_steps > 0:
         return config.max_steps
     return math.ceil(math.ceil(num_examples / examples_per_step(config)) * config.num_train_epochs)
+
+
+def validation_interval(config: TrainConfig, num_examples: int, num_validation_examples: int) -> int | None:
+    """Return the steps between two evaluations; None: there are none during training.
+
+    ``auto``: ten evaluations, fewer where they would take more than a tenth of the time of the steps. A step takes
+    three times as long as a forward pass over its examples, which is all that an evaluation does.
+    """
+    if not num_validation_examples:
+        return None
+    if config.eval_steps != "auto":
+        return config.eval_steps
+    steps = num_steps(config, num_examples)
+    affordable = 0.1 * 3 * steps * examples_per_step(config) / num_validation_examples
+    return math.ceil(steps / max(1, min(_EVALUATIONS, int(affordable))))
 
 
 def num_tokens(examples: Sequence[Example]) -> int:

@@ -60,12 +60,8 @@ class Outcome:
     early_stopping: EarlyStopping
 
 
-def adapter_checkpoint(run: RunFolder, outcome: Outcome, patience: int | None) -> Path | None:
-    """Return the checkpoint whose weights become the adapter; None: those of the last step.
-
-    Whoever sets ``early_stopping_patience`` has the validation split choose: the best step's weights are taken however
-    the run ended. Without it the last step's are taken, and a note names a better step.
-    """
+def adapter_checkpoint(run: RunFolder, outcome: Outcome) -> Path | None:
+    """Return the checkpoint of the best evaluation, whose weights become the adapter; None: the last step was best."""
     validation, step = outcome.early_stopping, outcome.global_step
     if validation.best_step is None:
         return None
@@ -82,18 +78,15 @@ def adapter_checkpoint(run: RunFolder, outcome: Outcome, patience: int | None) -
             f"{validation.last_loss:.4f}): the model learns the training rows by heart; fewer epochs, a lower "
             "train.learning_rate or more data help"
         )
-    if patience is None:
-        console.note(
-            f"validation was best after step {validation.best_step} ({validation.best_loss:.4f}, now "
-            f"{validation.last_loss:.4f}); the adapter is that of the last step, {step}. To have the best one: "
-            "medqa train --resume --set train.early_stopping_patience=1"
-        )
-        return None
     chosen = checkpoint_at(run.checkpoints_dir, validation.best_step)
     problem = checkpoints.problem_of(chosen) if chosen.is_dir() else "missing"
     if problem is not None:
         console.warn(f"{chosen} had the best validation loss but is {problem}: the adapter is that of the last step")
         return None
+    console.note(
+        f"the adapter is that of step {validation.best_step}, which had the best validation loss "
+        f"({validation.best_loss:.4f}; after the last step, {step}: {validation.last_loss:.4f})"
+    )
     return chosen
 
 
@@ -181,8 +174,8 @@ def show(summary: dict[str, Any], run: RunFolder) -> None:
     which = f"of step {step:,}, the last"
     if step != last:
         which = f"of step {step:,}, the best on validation"
-    elif best is not None:
-        which += " and best" if best == step else f" (best on validation: step {best:,})"
+    elif best == step:
+        which += " and best"
     rows.append(["adapter saved", which])
     if summary["num_skipped_steps"]:
         rows.append(["updates skipped by the loss scaler", f"{summary['num_skipped_steps']:,}"])

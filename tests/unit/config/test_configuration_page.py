@@ -8,6 +8,7 @@ import pytest
 
 from helpers.paths import ROOT
 from helpers.scripts import load_script
+from medqa_cli.cli import ask, config, convert, eval, merge, train  # noqa: F401 (each adds its command)
 from medqa_cli.cli.app import app
 from medqa_cli.config.schema import KEYS
 

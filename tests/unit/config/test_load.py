@@ -163,7 +163,7 @@ def test_load_of_one_value_returns_it_with_its_type(text: str, dotted: str, expe
         ("model: {revision: None}", "c.yaml:1: model.revision is the word None, not null; write null for no value, "
          'or "None" in quotes for the word'),
         ("train: {eval_steps: none}",
-         'c.yaml:1: train.eval_steps must be a whole number or null, got "none"; write null for no value'),
+         'c.yaml:1: train.eval_steps must be auto, a whole number or null, got "none"; write null for no value'),
         ("run_dir: ''", "c.yaml:1: run_dir must not be empty"),
         ("model: {revision: ' '}", "c.yaml:1: model.revision must not be empty; write null for no value"),
         ('run_dir: "a\\0"', 'c.yaml:1: run_dir holds a character that no file can hold, got "a\\u0000"'),
@@ -196,10 +196,12 @@ def test_load_of_one_value_returns_it_with_its_type(text: str, dotted: str, expe
         ("hello", 'c.yaml:1: the file must hold sections such as model: and train:, got "hello"'),
         ("train: {max_steps: 0}",
          "c.yaml:1: train.max_steps must be -1 or at least 1, got 0"),
-        ("seed: 1\ntrain:\n  early_stopping_patience: 2", "c.yaml:3: train.early_stopping_patience needs "
-         "train.eval_steps; set how often to evaluate on the validation split"),
-        ("train: {lr_scheduler_type: reduce_lr_on_plateau}", "c.yaml:1: train.lr_scheduler_type reduce_lr_on_plateau "
-         "needs train.eval_steps; it follows the validation loss"),
+        ("train:\n  eval_steps: null\n  early_stopping_patience: 2",
+         "c.yaml:3: train.early_stopping_patience needs train.eval_steps; set how often to evaluate on the validation "
+         "split"),
+        ("train: {eval_steps: null, lr_scheduler_type: reduce_lr_on_plateau}",
+         "c.yaml:1: train.lr_scheduler_type reduce_lr_on_plateau needs train.eval_steps; it follows the validation "
+         "loss"),
         ("data: {encoding: cp1215}", "c.yaml:1: data.encoding must be an encoding that Python knows, e.g. utf-8, "
                                      'cp1251, gb18030 or shift_jis, got "cp1215"; did you mean \'cp1125\'?'),
         ("data: {encoding: punycode}", "c.yaml:1: data.encoding must be an encoding that Python knows, e.g. utf-8, "
@@ -360,7 +362,7 @@ def test_an_unknown_key_without_a_value_is_refused(text: str) -> None:
     assert "unknown key" in found
 
 
-@pytest.mark.parametrize("other", ["eval_steps: x", "eval_stpes: 3"])
+@pytest.mark.parametrize("other", ["eval_steps: x", "eval_stpes: null"])
 def test_no_follow_up_problem_from_a_value_that_could_not_be_read(other: str) -> None:
     (found,) = problems(f"train: {{early_stopping_patience: 2, {other}}}")
     assert "early_stopping_patience" not in found
@@ -474,7 +476,9 @@ def test_names_equal_those_of_the_installed_transformers(key: str, type_: Any, m
 def test_check_together_of_a_config_built_in_code_names_the_keys() -> None:
     assert list(check_together(Config())) == []
     assert list(check_together(Config(data=DataConfig(validation_fraction=0.4, test_fraction=0.59)))) == []
-    found = check_together(Config(train=TrainConfig(early_stopping_patience=2, lr_scheduler_type="greedy")))
+    found = check_together(
+        Config(train=TrainConfig(eval_steps=None, early_stopping_patience=2, lr_scheduler_type="greedy"))
+    )
     assert [keys[0] for keys, _ in found] == ["train.early_stopping_patience", "train.lr_scheduler_type"]
 
 

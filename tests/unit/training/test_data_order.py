@@ -17,6 +17,7 @@ from medqa_cli.training.data_order import (
     num_tokens_of_training,
     shares_of_step,
     steps_of_epoch,
+    validation_interval,
 )
 
 
@@ -113,3 +114,23 @@ EXAMPLES = make_examples([(6, 4)] * 20)
 def test_num_tokens_of_training_counts_the_smaller_last_step_of_each_epoch(train: dict[str, Any], rows: int) -> None:
     config = TrainConfig(per_device_train_batch_size=4, gradient_accumulation_steps=2, **{"max_steps": -1, **train})
     assert num_tokens_of_training(config, EXAMPLES) == 10 * rows
+
+
+@pytest.mark.parametrize(
+    ("eval_steps", "num_examples", "num_validation", "interval"),
+    [
+        ("auto", 8000, 128, 100),  # ten of 1000 steps
+        ("auto", 8001, 128, 101),
+        ("auto", 432, 41, 18),  # 0.1 x 3 x 432 / 41 = 3 evaluations of 54 steps
+        ("auto", 24, 100, 3),  # too dear: after the last step only
+        ("auto", 800, 0, None),  # nothing to evaluate on
+        (7, 800, 100, 7),
+        (7, 800, 0, None),
+        (None, 800, 100, None),
+    ],
+)
+def test_the_interval_of_evaluations_costs_a_tenth_of_the_time_at_most(
+    eval_steps: Any, num_examples: int, num_validation: int, interval: int | None
+) -> None:
+    config = TrainConfig(eval_steps=eval_steps)
+    assert validation_interval(config, num_examples, num_validation) == interval
