@@ -49,7 +49,7 @@ def test_json_stays_json_in_every_encoding(monkeypatch: pytest.MonkeyPatch, enco
     written = io.BytesIO()
     monkeypatch.setattr(sys, "stdout", io.TextIOWrapper(written, encoding=encoding))
     prepare_streams()
-    console.json_lines([{"answer": TEXT}, {"answer": Answer("q", TEXT, "stop", 1, 1, 0.0).text}])
+    console.json_lines([{"answer": TEXT}, {"answer": Answer("q", TEXT, "stop", 1, 1, 0, 0.0).text}])
     assert [json.loads(line) for line in written.getvalue().decode("ascii").splitlines()] == [{"answer": TEXT}] * 2
 
 

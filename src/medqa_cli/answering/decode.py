@@ -6,7 +6,7 @@ A streamed answer is a batch of one, so one answer and many are the same code.
 from __future__ import annotations
 
 import inspect
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Collection, Sequence
 from typing import Any, Protocol
 
 import torch
@@ -25,10 +25,15 @@ class RowState(Protocol):
     """One answer while it is made (``stopping.StoppingState``; evaluation has one that cuts nothing)."""
 
     ids: list[int]
+    went_back: bool  # by its last token, to leave a loop: ``ids`` are shorter than they were
 
     @property
     def finish_reason(self) -> str | None:
         """Why the row ended; None: it goes on."""
+
+    @property
+    def forbidden(self) -> Collection[int]:
+        """Ids that the next token must not be."""
 
     def add(self, token_id: int) -> None:
         """Take the next token."""
@@ -44,11 +49,14 @@ def decode_batch(
 ) -> None:
     """Let the model continue all prompts until each state has a finish reason.
 
+    A row that goes back waits until the others are done. Then those that wait are read anew, as one batch: no cache of
+    keys and values has to forget, which not every architecture's can.
+
     Args:
         model: a causal language model of Transformers.
         device: where it is.
         prompts: ids of each prompt, none of them empty.
-        states: one per prompt; they take the tokens and decide when their row ends.
+        states: one per prompt; they take the tokens and decide when their row ends. One that has ids goes on from them.
         config: how tokens are chosen.
         on_token: called with the number of a row after it took a token.
 
@@ -58,22 +66,40 @@ def decode_batch(
     choose = _Choice(config)
     rows = list(range(len(prompts)))
     with torch.inference_mode():
-        batch = _Batch(model, device, prompts)
-        logits = batch.prefill()
-        while True:
-            chosen = choose(logits, [[*prompts[row], *states[row].ids] for row in rows] if choose.needs_history else [])
-            for row, token_id in zip(rows, chosen.tolist(), strict=True):
-                states[row].add(token_id)
-                if on_token is not None:
-                    on_token(row)
-            going_on = [index for index, row in enumerate(rows) if states[row].finish_reason is None]
-            if not going_on:
-                return
-            if len(going_on) < len(rows):
-                kept = torch.tensor(going_on, device=device)
-                rows, chosen = [rows[index] for index in going_on], chosen[kept]
-                batch.keep(kept)
-            logits = batch.step(chosen)
+        while rows:
+            batch = _Batch(model, device, [[*prompts[row], *states[row].ids] for row in rows])
+            rows = _continue(batch, rows, prompts, states, choose, on_token)
+
+
+def _continue(
+    batch: _Batch,
+    rows: list[int],
+    prompts: Sequence[Sequence[int]],
+    states: Sequence[RowState],
+    choose: _Choice,
+    on_token: Callable[[int], None] | None,
+) -> list[int]:
+    """Continue the rows of a batch until each has ended or gone back; return those that went back."""
+    went_back: list[int] = []
+    logits = batch.prefill()
+    while True:
+        histories = [[*prompts[row], *states[row].ids] for row in rows] if choose.needs_history else []
+        chosen = choose(logits, histories, [states[row].forbidden for row in rows])
+        for row, token_id in zip(rows, chosen.tolist(), strict=True):
+            states[row].add(token_id)
+            if on_token is not None:
+                on_token(row)
+        went_back += [row for row in rows if states[row].went_back]
+        going_on = [
+            index for index, row in enumerate(rows) if states[row].finish_reason is None and not states[row].went_back
+        ]
+        if not going_on:
+            return went_back
+        if len(going_on) < len(rows):
+            kept = torch.tensor(going_on, device=chosen.device)
+            rows, chosen = [rows[index] for index in going_on], chosen[kept]
+            batch.keep(kept)
+        logits = batch.step(chosen)
 
 
 class _Batch:
@@ -148,8 +174,12 @@ class _Choice:
         """Whether the earlier tokens of a row matter."""
         return bool(self._penalties)
 
-    def __call__(self, logits: torch.Tensor, histories: Sequence[Sequence[int]]) -> torch.Tensor:
-        """Return ``(B,)`` int64 ids for ``(B, V)`` logits; ``histories``: each row's prompt and answer, if needed.
+    def __call__(
+        self, logits: torch.Tensor, histories: Sequence[Sequence[int]], forbidden: Sequence[Collection[int]]
+    ) -> torch.Tensor:
+        """Return ``(B,)`` int64 ids for ``(B, V)`` logits.
+
+        ``histories``: each row's prompt and answer, if needed; ``forbidden``: ids that each row must not get.
 
         Raises:
             MedqaError: the logits are not finite.
@@ -167,6 +197,9 @@ class _Choice:
             ids = torch.tensor([list(history)], device=logits.device)
             for penalty in self._penalties:
                 scores[index : index + 1] = penalty(ids, scores[index : index + 1])
+        for index, ids_of_row in enumerate(forbidden):
+            if ids_of_row:
+                scores[index, list(ids_of_row)] = -torch.inf
         if not self._sampled:
             return scores.argmax(-1)
         for warper in self._warpers:

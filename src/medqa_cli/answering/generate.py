@@ -26,6 +26,7 @@ KEYS = (
     "complete",
     "prompt_tokens",
     "answer_tokens",
+    "loop_retries",
     "seconds",
     "model",
     "notices",
@@ -39,8 +40,8 @@ class Answer:
     """An answer and how it ended.
 
     ``finish_reason``: ``stop`` at the end token, ``length`` at ``max_new_tokens`` or a full context, ``repetition``
-    in a loop. ``text`` is cut back to a sentence in the last two cases; ``answer_tokens`` counts the generated tokens
-    without the end token. ``seconds``: from the start of its batch.
+    in a loop. ``text`` is cut back to a sentence in the last two cases; ``answer_tokens`` counts its tokens without the
+    end token; ``loop_retries``: how often it left a loop. ``seconds``: from the start of its batch.
     """
 
     question: str
@@ -48,6 +49,7 @@ class Answer:
     finish_reason: str
     prompt_tokens: int
     answer_tokens: int
+    loop_retries: int
     seconds: float
 
     @property
@@ -104,7 +106,7 @@ def answer_questions(
     prompts = answerer.encoder.encode_prompts(asked)
     stop_ids = frozenset(answerer.encoder.contract.stop_token_ids)
     limits = [max_answer_tokens(answerer, len(prompt), config.max_new_tokens) for prompt in prompts]
-    states = [StoppingState(answerer.encoder.decode_answer, stop_ids, limit) for limit in limits]
+    states = [StoppingState(answerer.encoder.decode_answer, stop_ids, limit, config.loop_retries) for limit in limits]
     seconds = [0.0] * len(asked)
     started = time.perf_counter()
 
@@ -124,6 +126,7 @@ def answer_questions(
             finish_reason=state.finish_reason or "length",
             prompt_tokens=len(prompt),
             answer_tokens=len(state.ids),
+            loop_retries=state.num_retries,
             seconds=spent,
         )
         for question, prompt, state, spent in zip(asked, prompts, states, seconds, strict=True)
@@ -139,6 +142,7 @@ def as_json(answer: Answer, answerer: LoadedModel, sources: Sequence[dict[str, A
         "complete": answer.complete,
         "prompt_tokens": answer.prompt_tokens,
         "answer_tokens": answer.answer_tokens,
+        "loop_retries": answer.loop_retries,
         "seconds": round(answer.seconds, 3),
         "model": {
             "name": answerer.name,

@@ -8,6 +8,7 @@ The same state serves one streamed answer and each row of a batch, so that both 
 from __future__ import annotations
 
 import re
+from bisect import bisect_right
 from collections import Counter
 from collections.abc import Callable, Collection, Sequence
 from itertools import pairwise
@@ -46,12 +47,17 @@ class StoppingState:
         decode: turns ids into text.
         stop_ids: ids that end an answer.
         limit: the most tokens that it may have.
+        loop_retries: how often the answer may leave a loop: it goes back to the first word that repeats, and that
+            token is forbidden there.
     """
 
-    def __init__(self, decode: Decode, stop_ids: Collection[int], limit: int) -> None:
+    def __init__(self, decode: Decode, stop_ids: Collection[int], limit: int, loop_retries: int = 0) -> None:
         self._decode = decode
         self._stop_ids = stop_ids
         self._limit = limit
+        self._most_retries = loop_retries
+        self._forbidden: dict[int, set[int]] = {}  # by position
+        self._settled_ids = 0  # ids at the start that stay, whatever comes
         self._watch = LoopWatch()
         self._shown = 0
         # Start of the sentences at the end of the text that repeat earlier ones; None: the last one is new.
@@ -59,9 +65,21 @@ class StoppingState:
         self._sentences_loop = False
         self.ids: list[int] = []
         self.finish_reason: FinishReason | None = None
+        self.went_back = False
+        self.num_retries = 0
+
+    @property
+    def forbidden(self) -> Collection[int]:
+        """The ids that the next token must not be: they led into a loop."""
+        return self._forbidden.get(len(self.ids), ())
 
     def add(self, token_id: int) -> None:
-        """Take the next token; afterwards ``finish_reason`` tells whether it was the last one."""
+        """Take the next token.
+
+        Afterwards ``finish_reason`` tells whether it was the last one, and ``went_back`` whether ``ids`` were cut back
+        to leave a loop.
+        """
+        self.went_back = False
         if token_id in self._stop_ids:
             self.finish_reason = "stop"
         else:
@@ -71,11 +89,39 @@ class StoppingState:
             checked = len(self.ids) % _CHECK_EVERY == 0 and len(self.ids) > _CHECK_EVERY
             repeats_much = checked and seq_rep_4(self._decode(self.ids)) > MOST_REPEATED_SO_FAR
             if self._watch.period is not None or self._sentences_loop or repeats_much:
-                self.finish_reason = "repetition"
+                self.went_back = self._leave_loop()
+                self.finish_reason = None if self.went_back else "repetition"
             elif len(self.ids) >= self._limit:
                 self.finish_reason = "length"
         if self.finish_reason in ("stop", "length") and seq_rep_4(self._decode(self.ids)) > MOST_REPEATED:
             self.finish_reason = "repetition"
+
+    def _leave_loop(self) -> bool:
+        """Go back to the first word that repeats and forbid its token there; False: there is none, or no retry left."""
+        if self.num_retries >= self._most_retries:
+            return False
+        if (matched := self._watch.matched_in_loop) is not None:
+            kept = len(self.ids) - matched
+        elif self._sentences_loop and self._repeats_from is not None:
+            kept = bisect_right(
+                range(len(self.ids)), self._repeats_from, key=lambda n: len(self._decode(self.ids[: n + 1]))
+            )
+        else:
+            return False
+        # Text before the place of an earlier retry may have been shown.
+        kept = max(kept, self._settled_ids)
+        # A full stop, a new line or the sign of a list item may stand there again; what follows it must not.
+        while kept < len(self.ids) - 1 and not any(map(str.isalnum, self._decode([self.ids[kept]]))):
+            kept += 1
+        self._settled_ids = kept
+        self.num_retries += 1
+        self._forbidden.setdefault(kept, set()).add(self.ids[kept])
+        self.ids = self.ids[:kept]
+        self._watch = LoopWatch()
+        for token_id in self.ids:
+            self._watch.add(token_id)
+        self._find_repeated_sentences()
+        return True
 
     def new_text(self) -> str:
         """Return the text that is final, whatever comes next, and was not returned before.
@@ -119,8 +165,10 @@ class StoppingState:
 
     def _check_sentences(self, token_id: int) -> None:
         """If a token may have ended a sentence, check whether an earlier sentence equals it."""
-        if not any(mark in self._decode([token_id]) for mark in _MARKS):
-            return
+        if any(mark in self._decode([token_id]) for mark in _MARKS):
+            self._find_repeated_sentences()
+
+    def _find_repeated_sentences(self) -> None:
         # A word is added so that a full stop at the very end counts.
         text = f"{self._decode(self.ids)} X"
         ends = [0, *(end for end in sentence_ends(text) if end < len(text))]
@@ -130,12 +178,13 @@ class StoppingState:
 
     def _without_loop(self) -> str:
         """Return the text up to the loop's second round, and a few tokens more if they complete a sentence."""
+        settled = len(self._decode(self.ids[: self._settled_ids]))
         if self._sentences_loop and self._repeats_from is not None:
-            return self._decode(self.ids)[: max(self._repeats_from, self._shown)].rstrip()
+            return self._decode(self.ids)[: max(self._repeats_from, self._shown, settled)].rstrip()
         repeated = self._watch.repeated
         if repeated < _REPEATED_RUN:
             return self._decode(self.ids)
-        kept = len(self.ids) - repeated
+        kept = max(len(self.ids) - repeated, self._settled_ids)
         text = self._decode(self.ids[:kept])
         # A loop may begin in the middle of a sentence: its first round then lacks the end of the sentence.
         longer = self._decode(self.ids[: kept + min(repeated, self._watch.period or 0)])
@@ -183,6 +232,11 @@ class LoopWatch:
         return min(
             (distance for distance, matched in self._matched.items() if is_loop(distance, matched)), default=None
         )
+
+    @property
+    def matched_in_loop(self) -> int | None:
+        """Number of tokens at the end that repeat those ``period`` before them; None: there is no loop."""
+        return None if self.period is None else self._matched[self.period]
 
 
 def repeated_sentences(sentences: Sequence[str]) -> tuple[int, bool]:

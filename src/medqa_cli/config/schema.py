@@ -358,6 +358,13 @@ class GenerateConfig:
         gt=0,
         commands="merge ask eval",
     )
+    loop_retries: int = field(
+        0,
+        "Where an answer begins to repeat itself, go back to the first repeated word, choose another one there and go "
+        "on, at most this many times; 0: end the answer there.",
+        ge=0,
+        commands="ask eval",
+    )
     no_repeat_ngram_size: int = field(
         0, "Never generate a sequence of this many tokens twice; 0: off.", ge=0, commands="ask eval"
     )

@@ -117,7 +117,7 @@ def require_measured(
         conditions: of ``parse_conditions``.
         metrics: the config's ``eval.metrics``, written out.
         sets: names of the config's ``eval.multiple_choice``.
-        models: as ``--model`` names them.
+        models: as ``--model`` names them, and those of their plain greedy answers.
 
     Raises:
         InputError: one will not be measured.

@@ -1,6 +1,6 @@
 """Run a model over the questions: likelihoods of the reference answers, and its greedy answers.
 
-The token loop is that of ``answering``, but no answer is cut here.
+The token loop is that of ``answering``. Beside the answers of ``ask`` stand plain greedy ones, of which nothing is cut.
 """
 
 from __future__ import annotations
@@ -11,7 +11,8 @@ from dataclasses import replace
 from typing import Any
 
 from medqa_cli import distributed
-from medqa_cli.answering.decode import MOST_ROWS, decode_batch, pick_batch_size
+from medqa_cli.answering.decode import MOST_ROWS, RowState, decode_batch, pick_batch_size
+from medqa_cli.answering.stopping import StoppingState
 from medqa_cli.config.schema import Config, GenerateConfig
 from medqa_cli.errors import MedqaError
 from medqa_cli.evaluation.samples import GeneratedAnswer
@@ -112,6 +113,8 @@ class WholeAnswer:
 
     def __init__(self, stop_ids: Sequence[int], limit: int) -> None:
         self._stop_ids, self._limit = stop_ids, limit
+        self.went_back = False
+        self.forbidden = ()
         self.ids: list[int] = []
         self.finish_reason: str | None = None
 
@@ -131,15 +134,19 @@ def generate_answers(
     questions: Sequence[str],
     config: GenerateConfig,
     journal: SharedJournal,
-) -> list[GeneratedAnswer]:
+) -> tuple[list[GeneratedAnswer], list[GeneratedAnswer]]:
     """Answer each question, in the order given; finished pieces are taken from the journal.
 
     Args:
         loaded: a model for generation, not a packed one.
         encoder: its prompt contract.
         questions: plain texts.
-        config: the limit of new tokens, the batch size and the penalties; decoding is always greedy.
+        config: the limit of new tokens, the batch size, the penalties and the retries; decoding is always greedy.
         journal: where finished pieces are kept.
+
+    Returns:
+        the answers as ``ask`` gives them, and plain greedy ones, of which nothing is cut and which stay in their loops.
+        Without ``loop_retries`` both are the plain ones.
     """
     greedy = replace(config, temperature=0.0)
     stop_ids = encoder.contract.stop_token_ids
@@ -151,20 +158,42 @@ def generate_answers(
     longest = max((len(prompt) for prompt in prompts), default=1)
     at_once = pick_batch_size(loaded.model, loaded.device, loaded.dtype, config, longest)
 
-    def compute(part: Sequence[Sequence[int]], _: Callable[[int], None]) -> list[list[Any]]:
+    def decode(part: Sequence[Sequence[int]], states: Sequence[RowState], indices: Sequence[int]) -> None:
+        for start in range(0, len(indices), at_once):
+            batch = indices[start : start + at_once]
+            prompts_of_batch = [part[index] for index in batch]
+            decode_batch(loaded.model, loaded.device, prompts_of_batch, [states[index] for index in batch], greedy)
+
+    def compute(part: Sequence[Sequence[int]], _: Callable[[int], None]) -> list[tuple[list[Any], list[Any]]]:
         limits = [config.max_new_tokens if not context else min(config.max_new_tokens, context - len(p)) for p in part]
-        answers = [WholeAnswer(stop_ids, limit) for limit in limits]
         # A prompt that fills the context has no answer, and takes nothing from the others.
         asked = [index for index, limit in enumerate(limits) if limit > 0]
-        for start in range(0, len(asked), at_once):
-            batch = asked[start : start + at_once]
-            states = [answers[index] for index in batch]
-            decode_batch(loaded.model, loaded.device, [part[index] for index in batch], states, greedy)
-        return [
+        answers = [WholeAnswer(stop_ids, limit) for limit in limits]
+        decode(part, answers, asked)
+        plain = [
             [encoder.decode_answer(answer.ids), answer.finish_reason or "length", len(answer.ids)] for answer in answers
+        ]
+        if not config.loop_retries:
+            return [(answer, answer) for answer in plain]
+        # Up to the first loop it is the same answer. From there those that went back go on.
+        states = [StoppingState(encoder.decode_answer, stop_ids, limit, config.loop_retries) for limit in limits]
+        for index in asked:
+            _replay(answers[index], states[index], stop_ids)
+        decode(part, states, [index for index in asked if states[index].finish_reason is None])
+        return [
+            ([state.text(), state.finish_reason or "length", len(state.ids)], of_plain)
+            for state, of_plain in zip(states, plain, strict=True)
         ]
 
     values = journal.map(
         f"answers/{loaded.name}/{size}", compute, prompts, size=size, title=f"answering with {loaded.name}", length=len
     )
-    return [GeneratedAnswer(*value) for value in values]
+    return [GeneratedAnswer(*own) for own, _ in values], [GeneratedAnswer(*plain) for _, plain in values]
+
+
+def _replay(answer: WholeAnswer, state: StoppingState, stop_ids: Sequence[int]) -> None:
+    """Feed a finished answer to the state that ``ask`` has, until that one ends or goes back."""
+    for token_id in (*answer.ids, *stop_ids[:1]):
+        state.add(token_id)
+        if state.went_back or state.finish_reason is not None:
+            return

@@ -87,6 +87,11 @@ def topic_words(topic: str) -> frozenset[str]:
     return words - frozenset(stemmed_words(_FUNCTION_WORDS)) or words
 
 
+def _loops(sample: Sample, answer: str) -> bool:
+    # One that was cut at a loop shows it no more.
+    return sample.finish_reason == "repetition" or is_repetitive(answer)
+
+
 def _reference_swap_margin(sample: Sample) -> tuple[float, float] | None:
     if sample.answer is None or sample.swap_reference is None:
         return None
@@ -284,7 +289,7 @@ METRICS: dict[str, Metric] = {
     "topic_coverage": Metric("topic words covered", False, "topic", _ratio(_topic_coverage)),
     "reference_swap_margin": Metric("ROUGE-L own - swapped", False, "topic", _ratio(_reference_swap_margin)),
     "seq_rep_4": Metric("repeated 4-grams", True, "behavior", _mean(lambda sample, answer: seq_rep_4(answer))),
-    "loop_rate": Metric("share that loop", True, "behavior", _mean(lambda sample, answer: is_repetitive(answer))),
+    "loop_rate": Metric("share that loop", True, "behavior", _mean(_loops)),
     "finished_rate": Metric(
         "share finished",
         False,

@@ -258,7 +258,8 @@ def _questions(samples: Mapping[str, Sequence[Sample]], compared: Sequence[str])
         answers: list[dict[str, Any]] = []
         for name, sample in by_model.items():
             flags = ["repeats itself"] if sample.answer is not None and repeats(sample.answer) else []
-            flags += ["not finished"] if sample.answer is not None and sample.finish_reason == "length" else []
+            is_cut = sample.answer is not None and sample.finish_reason in ("length", "repetition")
+            flags += ["not finished"] if is_cut else []
             nll = None if sample.nll_sum is None or not sample.answer_tokens else sample.nll_sum / sample.answer_tokens
             text = "" if sample.answer is None else marked(sample.answer, sample.references[0])
             answers.append({"model": name, "flags": flags, "nll": nll, "text": text})

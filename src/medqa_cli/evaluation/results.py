@@ -14,7 +14,7 @@ from medqa_cli.evaluation.baselines import REFERENCE, TRIVIAL, length_baselines
 from medqa_cli.evaluation.bootstrap import ClusterBootstrap, Resampled, as_json, better_of
 from medqa_cli.evaluation.metrics import confusion_parts, in_group, metric, overlap_settings, text_metrics
 from medqa_cli.evaluation.report import make_page
-from medqa_cli.evaluation.samples import Sample, read_samples, topic_keys, write_samples
+from medqa_cli.evaluation.samples import GREEDY, Sample, read_samples, topic_keys, write_samples
 from medqa_cli.files import RunFolder, atomic_file, read_json, write_json
 
 SAMPLES_NAME = "samples.jsonl"
@@ -89,7 +89,9 @@ def make_results(
         "floors": {name: _as_json(figures) for name, figures in floors.items() if figures},
         "differences": _differences(models, bootstrap.num_clusters),
         "floors_not_beaten": {
-            name: _not_beaten(figures, floors, bootstrap.num_clusters) for name, figures in models.items()
+            name: _not_beaten(figures, floors, bootstrap.num_clusters)
+            for name, figures in models.items()
+            if not name.endswith(GREEDY)
         },
         "multiple_choice": {name: _choice_results(part, config, seed) for name, part in choices.items()},
         "settings": {
@@ -120,9 +122,12 @@ def _resampled(
 
 
 def pairs_of(models: Iterable[str]) -> Iterator[tuple[str, str]]:
-    """Return the pairs of models that are compared; base is always the second of its pair."""
+    """Return the pairs that are compared: two models (base is the second), a model and its plain greedy answers."""
+    names = list(models)
+    whole = [name for name in names if not name.endswith(GREEDY)]
     # Stable: other names, of samples from elsewhere, keep their order and come first.
-    return combinations(sorted(models, key=lambda name: _ORDER.index(name) if name in _ORDER else -1), 2)
+    yield from combinations(sorted(whole, key=lambda name: _ORDER.index(name) if name in _ORDER else -1), 2)
+    yield from ((name, name + GREEDY) for name in whole if name + GREEDY in names)
 
 
 def _differences(models: Mapping[str, Mapping[str, Resampled]], num_clusters: int) -> dict[str, Any]:

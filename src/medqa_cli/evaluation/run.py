@@ -19,7 +19,7 @@ from medqa_cli.evaluation.metrics import in_group, is_read_by_rouge, text_metric
 from medqa_cli.evaluation.multiple_choice import ChoiceItem, contaminated, predictions, read_choice_files, score_choices
 from medqa_cli.evaluation.openai_client import PREFIX, SERVED, ServedModel, connect, served_answers
 from medqa_cli.evaluation.results import ChoiceResults, make_results, write_all
-from medqa_cli.evaluation.samples import GeneratedAnswer, Questions, Sample, make_questions, samples_of
+from medqa_cli.evaluation.samples import GREEDY, GeneratedAnswer, Questions, Sample, make_questions, samples_of
 from medqa_cli.files import RunFolder, sha256_of_file
 from medqa_cli.journal import SharedJournal
 from medqa_cli.model.kernels.packing import AnswerScore
@@ -161,10 +161,14 @@ def _measure(
                 "Faster: --limit N, or --set 'eval.metrics=[nll, bits_per_byte]'"
             )
         for loaded in each_model(local, run, config, packed=False):
-            answers[loaded.name] = generate_answers(loaded, encoder, asked, config.generate, journal)
+            name = loaded.name
+            answers[name], plain = generate_answers(loaded, encoder, asked, config.generate, journal)
+            if config.generate.loop_retries:
+                answers[name + GREEDY] = plain
     if served is not None:
         answers[SERVED] = served_answers(served, asked, config.generate, journal)
-    names = (*local, *([SERVED] if served else []))
+    names = [name for model in local for name in (model, model + GREEDY) if name == model or name in answers]
+    names += [SERVED] if served else []
     return {name: samples_of(name, questions, scores.get(name), answers.get(name)) for name in names}, choices
 
 
@@ -192,6 +196,7 @@ def _settings(config: Config, limit: int | None) -> dict[str, Any]:
         "compute_dtype": config.model.compute_dtype,
         "max_new_tokens": config.generate.max_new_tokens,
         "decoding": "greedy",
+        "loop_retries": config.generate.loop_retries,
         "repetition_penalty": config.generate.repetition_penalty,
         "no_repeat_ngram_size": config.generate.no_repeat_ngram_size,
     }

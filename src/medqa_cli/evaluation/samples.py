@@ -25,6 +25,8 @@ from medqa_cli.prompt.encoder import IGNORE_INDEX, Example, PromptEncoder
 if TYPE_CHECKING:  # it imports torch, which --rescore does without
     from medqa_cli.model.kernels.packing import AnswerScore
 
+# Of a model's name, where its answers are plain greedy ones, with their loops.
+GREEDY = "_greedy"
 _LONGEST_LINE = 1 << 25  # characters
 _LARGEST = 10**12  # far above any sum of losses or count of tokens
 _SHOWN = 60  # characters of a value in a message
@@ -37,8 +39,8 @@ class Sample:
     ``references``: all reference answers of the question, that of the row first; ``swap_reference``: a reference of
     the same kind of question about another topic, None where there is none; ``nll_sum``, ``answer_tokens`` and
     ``answer_bytes``: loss in nats and size of the row's reference, as far as it was scored, None where likelihood was
-    not measured; ``answer``: the generated text, None where none was generated; ``finish_reason``: ``stop`` or
-    ``length``, None for a text that no model wrote.
+    not measured; ``answer``: the generated text, None where none was generated; ``finish_reason``: ``stop``, ``length``
+    or ``repetition``, None for a text that no model wrote.
     """
 
     id: str
@@ -58,7 +60,7 @@ class Sample:
 
 @dataclass(frozen=True)
 class GeneratedAnswer:
-    """A generated text and how it ended: ``stop`` at an end token, ``length`` at the limit of new tokens.
+    """A generated text and how it ended: ``stop``, ``length`` at the limit of new tokens, or ``repetition``, cut there.
 
     ``num_tokens``: None where a server does not say.
     """
@@ -315,7 +317,10 @@ _RULES: dict[str, _Rule] = {
     "answer_bytes": _COUNT_OR_NULL,
     "truncated": ("true or false", lambda value: isinstance(value, bool)),
     "answer": _TEXT_OR_NULL,
-    "finish_reason": ("stop, length or null", lambda value: value in ("stop", "length", None)),
+    "finish_reason": (
+        "stop, length, repetition or null",
+        lambda value: value in ("stop", "length", "repetition", None),
+    ),
     "generated_tokens": _COUNT_OR_NULL,
 }
 _REQUIRED = {field.name for field in fields(Sample) if field.default is MISSING}

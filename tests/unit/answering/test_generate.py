@@ -173,7 +173,7 @@ def test_a_model_without_a_stated_context(chatml_tokenizer: Any) -> None:
 
 def test_the_json_of_an_answer(chatml_tokenizer: Any) -> None:
     answerer = make_answerer(chatml_tokenizer)
-    answer = Answer(QUESTION, "A disease.", "length", 20, 3, 1.23456)
+    answer = Answer(QUESTION, "A disease.", "length", 20, 3, 2, 1.23456)
     assert as_json(answer, answerer) == {
         "question": QUESTION,
         "answer": "A disease.",
@@ -181,6 +181,7 @@ def test_the_json_of_an_answer(chatml_tokenizer: Any) -> None:
         "complete": False,
         "prompt_tokens": 20,
         "answer_tokens": 3,
+        "loop_retries": 2,
         "seconds": 1.235,
         "model": {"name": "adapter", "base": "tiny", "template": "chat"},
         "notices": [NOTICE],

@@ -46,6 +46,19 @@ def answerer(talking_model_dir: Path, chatml_tokenizer: Any) -> LoadedModel:
     )
 
 
+@pytest.fixture(scope="module")
+def looping(tiny_model_dir: Path, chatml_tokenizer: Any) -> LoadedModel:
+    """A tiny model whose answers differ and soon run in circles."""
+    model = LlamaForCausalLM.from_pretrained(tiny_model_dir, dtype=torch.float32).eval().requires_grad_(False)
+    torch.manual_seed(1)
+    for parameter in model.parameters():
+        parameter.data += torch.randn_like(parameter) * 0.1
+    encoder = PromptEncoder(make_contract(PromptConfig(template="chat"), chatml_tokenizer), chatml_tokenizer)
+    return LoadedModel(
+        "adapter", ModelRef("tiny", "tiny", "folder"), model, encoder, torch.device("cpu"), torch.float32
+    )
+
+
 def decode(
     answerer: LoadedModel, prompts: Sequence[list[int]], stops: set[int], **settings: Any
 ) -> list[StoppingState]:
@@ -146,6 +159,22 @@ def test_answers_of_a_batch_equal_single_ones(answerer: LoadedModel) -> None:
     alone = [answer_question(answerer, question, config) for question in QUESTIONS]
     assert [replace(each, seconds=0.0) for each in together] == [replace(each, seconds=0.0) for each in alone]
     assert len({each.text for each in together}) == len(QUESTIONS)
+
+
+def test_answers_that_leave_loops_are_the_same_in_a_batch_alone_and_streamed(looping: LoadedModel) -> None:
+    config = GenerateConfig(max_new_tokens=300, loop_retries=3)
+    together = answer_questions(looping, QUESTIONS, config)
+    for question, answer in zip(QUESTIONS, together, strict=True):
+        pieces: list[str] = []
+        alone = answer_question(looping, question, config, write=pieces.append)
+        assert replace(alone, seconds=0.0) == replace(answer, seconds=0.0)
+        assert "".join(pieces) == answer.text
+    # Some leave a loop, and get further than they did without.
+    before = answer_questions(looping, QUESTIONS, replace(config, loop_retries=0))
+    left = [place for place, answer in enumerate(together) if answer.loop_retries]
+    assert left
+    assert all(together[place].answer_tokens > before[place].answer_tokens for place in left)
+    assert all(together[place].text.startswith(before[place].text[:40]) for place in left)
 
 
 def test_what_is_streamed_is_what_is_kept(answerer: LoadedModel) -> None:

@@ -211,6 +211,66 @@ def test_an_end_token_at_the_limit_is_a_stop() -> None:
     assert run("One two three.", room=4)[0].finish_reason == "stop"
 
 
+# Leaving a loop
+
+
+def retried(pieces: Sequence[str], retries: int, *, streamed: bool = True) -> tuple[StoppingState, str, list[str]]:
+    """Feed tokens given by their text; also return the text that was left each time that the answer went back."""
+    known = ["", *dict.fromkeys(pieces)]
+    state = StoppingState(lambda ids: "".join(known[i] for i in ids).strip(), {STOP}, 500, retries)
+    shown, left = "", []
+    for piece in [*pieces, ""]:
+        assert known.index(piece) not in state.forbidden
+        state.add(known.index(piece))
+        left += [state.text()] if state.went_back else []
+        shown += state.new_text() if streamed else ""
+        if state.finish_reason is not None:
+            break
+    return state, shown, left
+
+
+# The full stop before it counts for the loop, so that its second round is noticed without its own.
+SENTENCE = [" The", " options", " are", " drops", ",", " laser", " and", " surgery", " for", " all", " ages", "."]
+
+
+@pytest.mark.parametrize("streamed", [True, False])
+def test_an_answer_with_a_retry_goes_on_after_the_first_round_of_its_loop(streamed: bool) -> None:
+    pieces = ["Glaucoma", " harms", " eyes", ".", *SENTENCE, *SENTENCE[:-1], " Ask", " your", " doctor", "."]
+    state, shown, left = retried(pieces, 1, streamed=streamed)
+    assert left == ["Glaucoma harms eyes. The options are drops, laser and surgery for all ages."]
+    assert (state.finish_reason, state.num_retries) == ("stop", 1)
+    assert state.text() == f"{left[0]} Ask your doctor."
+    assert shown == (state.text() if streamed else "")
+
+
+def test_the_token_that_led_into_the_loop_is_forbidden_there_and_only_there() -> None:
+    known = ["", *dict.fromkeys(["Eyes", ".", *SENTENCE])]
+    state = StoppingState(lambda ids: "".join(known[i] for i in ids).strip(), {STOP}, 500, 1)
+    for piece in ["Eyes", ".", *SENTENCE, *SENTENCE[:-1]]:
+        state.add(known.index(piece))
+    assert (state.went_back, state.forbidden) == (True, {known.index(" The")})
+    state.add(known.index(" laser"))
+    assert (state.went_back, state.forbidden) == (False, ())
+
+
+def test_an_answer_without_a_retry_left_ends_at_its_loop() -> None:
+    other = [" Rest", " helps", " most", " people", " who", " have", " had", " an", " operation", " on", " eyes", "."]
+    pieces = ["Eyes", ".", *SENTENCE, *SENTENCE[:-1], *other, *other, " More"]
+    state, shown, left = retried(pieces, 1)
+    assert (state.finish_reason, state.num_retries, len(left)) == ("repetition", 1, 1)
+    assert state.text() == shown == f"{left[0]}{''.join(other)}"
+
+
+def test_a_loop_over_the_place_of_an_earlier_retry_goes_back_no_further() -> None:
+    """What stands before that place was shown when the second round broke off."""
+    words = [f" w{number}" for number in range(12)]
+    begun = [*words, *words[:6]]
+    state, shown, left = retried([*begun, *[words[5]] * 23, *words[6:], " end"], 3)
+    assert left == ["".join(begun).strip()] * 2  # first without the other w5, then without the rest of the round
+    assert (state.finish_reason, state.num_retries) == ("stop", 2)
+    assert shown == state.text() == f"{left[0]} end"
+
+
 # The watch itself
 
 
