@@ -377,7 +377,7 @@ def test_differing_words_are_marked() -> None:
         ({"answer_tokens": 1e300}, r"answer_tokens is 1e\+300; expected a whole number"),
         ({"answer_bytes": -1}, "answer_bytes is -1; expected a whole number"),
         ({"truncated": 0}, "truncated is 0; expected true or false"),
-        ({"finish_reason": "eos"}, "finish_reason is 'eos'; expected stop, length or null"),
+        ({"finish_reason": "eos"}, "finish_reason is 'eos'; expected stop, length, repetition or null"),
     ],
 )
 def test_a_sample_with_a_wrong_value_is_named(tmp_path: Path, changes: dict[str, object], said: str) -> None:
