@@ -116,21 +116,14 @@ def answered(
             results = by_transformers(tuned, batch, stop_ids, options.max_new_tokens, generate)
         else:
             states: list[Any] = [
-                WholeAnswer(tuple(stop_ids), options.max_new_tokens)
+                WholeAnswer(tuned.encoder.decode_answer, tuple(stop_ids), options.max_new_tokens)
                 if retries is None
                 else StoppingState(tuned.encoder.decode_answer, stop_ids, options.max_new_tokens, retries)
                 for _ in batch
             ]
             how = replace(config.generate, max_new_tokens=options.max_new_tokens, **settings)
             decode_batch(tuned.model, tuned.device, batch, states, how)
-            results = [
-                (
-                    tuned.encoder.decode_answer(state.ids) if retries is None else state.text(),
-                    state.finish_reason,
-                    len(state.ids),
-                )
-                for state in states
-            ]
+            results = [(state.text(), state.finish_reason, len(state.ids)) for state in states]
         for index, result in zip(indices, results, strict=True):
             answers[index] = result
     speed = sum(answer[2] for answer in answers) / (time.perf_counter() - started)

@@ -111,6 +111,26 @@ def test_one_report_has_models_floors_and_differences(whole: dict[str, bytes]) -
     assert quiz["models"].keys() == {"adapter", "base"}
 
 
+def test_with_retries_plain_greedy_answers_stand_beside_those_of_ask(
+    whole: dict[str, bytes], folder: Path, tmp_path: Path, medqa: Medqa
+) -> None:
+    shutil.copytree(folder / "run/adapter", tmp_path / "run/adapter")
+    shutil.copy(folder / "run/environment.json", tmp_path / "run/environment.json")
+    outcome = medqa("eval", "--set", f"run_dir={tmp_path / 'run'}", "--set", "generate.loop_retries=2")
+    assert outcome.code == 0, outcome.err
+    samples = samples_of((tmp_path / "run/eval/samples.jsonl").read_bytes())
+    plain = [{**sample, "model": sample["model"].removesuffix("_greedy")} for sample in samples
+             if sample["model"].endswith("_greedy")]  # fmt: skip
+    likelihood = dict.fromkeys(("nll_sum", "answer_tokens", "answer_bytes"))
+    assert plain == [{**sample, **likelihood} for sample in samples_of(whole["samples.jsonl"])]
+    results = json.loads((tmp_path / "run/eval/results.json").read_text(encoding="utf-8"))
+    assert list(results["models"]) == ["adapter", "adapter_greedy", "base", "base_greedy"]
+    assert list(results["differences"]) == ["adapter-base", "adapter-adapter_greedy", "base-base_greedy"]
+    assert list(results["floors_not_beaten"]) == ["adapter", "base"]
+    assert results["models"]["adapter_greedy"].keys() == results["models"]["adapter"].keys() - {"nll", "bits_per_byte"}
+    assert results["settings"]["loop_retries"] == 2
+
+
 def test_a_batch_gives_the_answers_that_ask_gives(whole: dict[str, bytes], folder: Path, tiny_model_dir: Path) -> None:
     from medqa_cli.answering.decode import decode_batch
     from medqa_cli.answering.generate import answer_question
@@ -126,7 +146,7 @@ def test_a_batch_gives_the_answers_that_ask_gives(whole: dict[str, bytes], folde
         answerer = load_model(name, RunFolder(Path("run")), model, PromptConfig())
         for sample in (own for own in samples if own["model"] == name):
             encoder = answerer.encoder
-            whole_answer = WholeAnswer(encoder.contract.stop_token_ids, 24)
+            whole_answer = WholeAnswer(encoder.decode_answer, encoder.contract.stop_token_ids, 24)
             prompts = encoder.encode_prompts([sample["question"]])
             decode_batch(answerer.model, answerer.device, prompts, [whole_answer], GenerateConfig())
             found = (sample["answer"], sample["finish_reason"], sample["generated_tokens"])

@@ -58,12 +58,9 @@ def evaluate(
             app.require_adapter(settings, config)
         allocators.keep_freed_memory()
         from medqa_cli.evaluation import run as worker
-        from medqa_cli.evaluation.samples import GREEDY
 
         models = ["adapter", "base"] if models is None else models
-        sets = [choices.name for choices in settings.eval.multiple_choice]
-        plain = [name + GREEDY for name in models if settings.generate.loop_retries]
-        gate.require_measured(conditions, settings.eval.metric_names, sets, [*models, *plain])
+        gate.require_measured(conditions, settings, models)
         measured = worker.evaluate(settings, models, limit)
 
     run = app.run_folder(settings)

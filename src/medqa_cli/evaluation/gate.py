@@ -16,11 +16,13 @@ from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
+from medqa_cli.config.schema import Config
 from medqa_cli.errors import InputError, MedqaError
 from medqa_cli.evaluation.baselines import CUT_REFERENCE, REFERENCE, TRIVIAL
 from medqa_cli.evaluation.metrics import STRIPPED, all_names, metric, text_metrics
 from medqa_cli.evaluation.openai_client import PREFIX, SERVED
 from medqa_cli.evaluation.results import MAJORITY, pairs_of
+from medqa_cli.evaluation.samples import GREEDY
 from medqa_cli.spelling import did_you_mean
 
 _OPERATORS: Mapping[str, Callable[[float, float], bool]] = {
@@ -108,22 +110,23 @@ def _figure(word: str, text: str) -> Figure:
     return Figure(match["name"], match["metric"], match["set"])
 
 
-def require_measured(
-    conditions: Sequence[Condition], metrics: Sequence[str], sets: Sequence[str], models: Sequence[str]
-) -> None:
+def require_measured(conditions: Sequence[Condition], config: Config, models: Sequence[str]) -> None:
     """Check, before anything is measured, that every figure will be.
 
     Args:
         conditions: of ``parse_conditions``.
-        metrics: the config's ``eval.metrics``, written out.
-        sets: names of the config's ``eval.multiple_choice``.
-        models: as ``--model`` names them, and those of their plain greedy answers.
+        config: what is measured.
+        models: as ``--model`` names them.
 
     Raises:
         InputError: one will not be measured.
     """
+    metrics = config.eval.metric_names
     measured = {*metrics, *text_metrics(metrics)}
-    models = [SERVED if name.startswith(PREFIX) else name for name in models]
+    sets = [choices.name for choices in config.eval.multiple_choice]
+    local = [name for name in models if not name.startswith(PREFIX)]
+    plain = [name + GREEDY for name in local if config.generate.loop_retries]
+    models = [*local, *plain, *([SERVED] if len(local) < len(models) else [])]
     for figure in (side for condition in conditions for side in (condition.left, condition.right)):
         if isinstance(figure, float):
             continue

@@ -12,7 +12,7 @@ from typing import Any
 
 from medqa_cli import distributed
 from medqa_cli.answering.decode import MOST_ROWS, RowState, decode_batch, pick_batch_size
-from medqa_cli.answering.stopping import StoppingState
+from medqa_cli.answering.stopping import Decode, StoppingState
 from medqa_cli.config.schema import Config, GenerateConfig
 from medqa_cli.errors import MedqaError
 from medqa_cli.evaluation.samples import GeneratedAnswer
@@ -111,8 +111,8 @@ def score_likelihood(
 class WholeAnswer:
     """The state of an answer of which nothing is cut: ``ask`` ends loops at a sentence, here they are measured."""
 
-    def __init__(self, stop_ids: Sequence[int], limit: int) -> None:
-        self._stop_ids, self._limit = stop_ids, limit
+    def __init__(self, decode: Decode, stop_ids: Sequence[int], limit: int) -> None:
+        self._decode, self._stop_ids, self._limit = decode, stop_ids, limit
         self.went_back = False
         self.forbidden = ()
         self.ids: list[int] = []
@@ -126,6 +126,19 @@ class WholeAnswer:
         self.ids.append(token_id)
         if len(self.ids) >= self._limit:
             self.finish_reason = "length"
+
+    def text(self) -> str:
+        """Return the whole answer."""
+        return self._decode(self.ids)
+
+    def replay(self, state: StoppingState) -> StoppingState:
+        """Feed the finished answer to the state that ``ask`` has, until that one ends or goes back; return it."""
+        end = self._stop_ids[:1] if self.finish_reason == "stop" else ()
+        for token_id in (*self.ids, *end):
+            state.add(token_id)
+            if state.went_back or state.finish_reason is not None:
+                break
+        return state
 
 
 def generate_answers(
@@ -164,36 +177,24 @@ def generate_answers(
             prompts_of_batch = [part[index] for index in batch]
             decode_batch(loaded.model, loaded.device, prompts_of_batch, [states[index] for index in batch], greedy)
 
-    def compute(part: Sequence[Sequence[int]], _: Callable[[int], None]) -> list[tuple[list[Any], list[Any]]]:
+    def compute(part: Sequence[Sequence[int]], _: Callable[[int], None]) -> list[list[list[Any]]]:
         limits = [config.max_new_tokens if not context else min(config.max_new_tokens, context - len(p)) for p in part]
         # A prompt that fills the context has no answer, and takes nothing from the others.
         asked = [index for index, limit in enumerate(limits) if limit > 0]
-        answers = [WholeAnswer(stop_ids, limit) for limit in limits]
-        decode(part, answers, asked)
-        plain = [
-            [encoder.decode_answer(answer.ids), answer.finish_reason or "length", len(answer.ids)] for answer in answers
-        ]
-        if not config.loop_retries:
-            return [(answer, answer) for answer in plain]
-        # Up to the first loop it is the same answer. From there those that went back go on.
-        states = [StoppingState(encoder.decode_answer, stop_ids, limit, config.loop_retries) for limit in limits]
-        for index in asked:
-            _replay(answers[index], states[index], stop_ids)
-        decode(part, states, [index for index in asked if states[index].finish_reason is None])
+        plain = [WholeAnswer(encoder.decode_answer, stop_ids, limit) for limit in limits]
+        decode(part, plain, asked)
+        answers: Sequence[WholeAnswer | StoppingState] = plain
+        if config.loop_retries:
+            # Up to the first loop it is the same answer. From there those that went back go on.
+            states = [StoppingState(encoder.decode_answer, stop_ids, limit, config.loop_retries) for limit in limits]
+            answers = [whole.replay(state) for whole, state in zip(plain, states, strict=True)]
+            decode(part, answers, [index for index in asked if answers[index].finish_reason is None])
         return [
-            ([state.text(), state.finish_reason or "length", len(state.ids)], of_plain)
-            for state, of_plain in zip(states, plain, strict=True)
+            [[state.text(), state.finish_reason or "length", len(state.ids)] for state in states]
+            for states in zip(answers, plain, strict=True)
         ]
 
     values = journal.map(
         f"answers/{loaded.name}/{size}", compute, prompts, size=size, title=f"answering with {loaded.name}", length=len
     )
-    return [GeneratedAnswer(*own) for own, _ in values], [GeneratedAnswer(*plain) for _, plain in values]
-
-
-def _replay(answer: WholeAnswer, state: StoppingState, stop_ids: Sequence[int]) -> None:
-    """Feed a finished answer to the state that ``ask`` has, until that one ends or goes back."""
-    for token_id in (*answer.ids, *stop_ids[:1]):
-        state.add(token_id)
-        if state.went_back or state.finish_reason is not None:
-            return
+    return [GeneratedAnswer(*answer) for answer, _ in values], [GeneratedAnswer(*plain) for _, plain in values]

@@ -73,8 +73,8 @@ def make_results(
         settings: further settings to record.
     """
     first = next(iter(samples.values()))
-    clusters = topic_keys(first)
-    bootstrap = ClusterBootstrap(clusters, config.bootstrap_draws, seed)
+    topics = topic_keys(first)
+    bootstrap = ClusterBootstrap(topics, config.bootstrap_draws, seed)
     names = [name for name in config.metric_names if metric(name).group == "likelihood"]
     names += text_metrics(config.metric_names)
     models = _resampled(samples, names, bootstrap)
@@ -84,15 +84,11 @@ def make_results(
     return {
         "split": config.split,
         "questions": len(first),
-        "topics": len({topic for topic, sample in zip(clusters, first, strict=True) if sample.topic}) or None,
+        "topics": len({topic for topic, sample in zip(topics, first, strict=True) if sample.topic}) or None,
         "models": {name: _as_json(figures) for name, figures in models.items()},
         "floors": {name: _as_json(figures) for name, figures in floors.items() if figures},
         "differences": _differences(models, bootstrap.num_clusters),
-        "floors_not_beaten": {
-            name: _not_beaten(figures, floors, bootstrap.num_clusters)
-            for name, figures in models.items()
-            if not name.endswith(GREEDY)
-        },
+        "floors_not_beaten": _not_beaten(models, floors, bootstrap.num_clusters),
         "multiple_choice": {name: _choice_results(part, config, seed) for name, part in choices.items()},
         "settings": {
             **settings,
@@ -143,21 +139,24 @@ def _differences(models: Mapping[str, Mapping[str, Resampled]], num_clusters: in
 
 
 def _not_beaten(
-    model: Mapping[str, Resampled], floors: Mapping[str, Mapping[str, Resampled]], num_clusters: int
-) -> dict[str, dict[str, bool | None]]:
-    """Return for each trivial answerer the metrics in which the model is not shown to be better, on the same draws.
+    models: Mapping[str, Mapping[str, Resampled]], floors: Mapping[str, Mapping[str, Resampled]], num_clusters: int
+) -> dict[str, dict[str, dict[str, bool | None]]]:
+    """Return for each model and trivial answerer the metrics in which it is not shown to be better, on the same draws.
 
     False: the model is worse; None: no difference is shown.
     """
-    not_beaten: dict[str, dict[str, bool | None]] = {}
-    for floor in TRIVIAL:
-        figures = floors.get(floor, {})
-        for name in _OF_CONTENT:
-            if name in model and name in figures:
-                better = _difference(name, model[name] - figures[name], num_clusters)["better"]
+    of_models: dict[str, dict[str, dict[str, bool | None]]] = {}
+    for model, measured in models.items():
+        if model.endswith(GREEDY):
+            continue
+        not_beaten = of_models.setdefault(model, {})
+        for floor in TRIVIAL:
+            figures = floors.get(floor, {})
+            for name in (name for name in _OF_CONTENT if name in measured and name in figures):
+                better = _difference(name, measured[name] - figures[name], num_clusters)["better"]
                 if better is not True:
                     not_beaten.setdefault(floor, {})[name] = better
-    return not_beaten
+    return of_models
 
 
 def _difference(name: str, difference: Resampled, num_clusters: int) -> dict[str, Any]:

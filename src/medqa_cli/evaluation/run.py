@@ -152,24 +152,37 @@ def _measure(
             tuple(item.id for item in of_set),
             frozenset(item.id for item, is_seen in zip(of_set, seen, strict=True) if is_seen),
         )
-    asked = questions.texts
     if encoder is not None and wants_answers:
-        if len(asked) * len(local) > _MANY_ANSWERS:
-            console.note(
-                f"{len(asked)} questions x {len(local)} models, up to {config.generate.max_new_tokens} tokens an "
-                "answer; an interrupted run can be resumed. "
-                "Faster: --limit N, or --set 'eval.metrics=[nll, bits_per_byte]'"
-            )
-        for loaded in each_model(local, run, config, packed=False):
-            name = loaded.name
-            answers[name], plain = generate_answers(loaded, encoder, asked, config.generate, journal)
-            if config.generate.loop_retries:
-                answers[name + GREEDY] = plain
+        answers = _answers(config, run, local, encoder, questions.texts, journal)
     if served is not None:
-        answers[SERVED] = served_answers(served, asked, config.generate, journal)
+        answers[SERVED] = served_answers(served, questions.texts, config.generate, journal)
     names = [name for model in local for name in (model, model + GREEDY) if name == model or name in answers]
     names += [SERVED] if served else []
     return {name: samples_of(name, questions, scores.get(name), answers.get(name)) for name in names}, choices
+
+
+def _answers(
+    config: Config,
+    run: RunFolder,
+    local: Sequence[str],
+    encoder: PromptEncoder,
+    asked: Sequence[str],
+    journal: SharedJournal,
+) -> dict[str, list[GeneratedAnswer]]:
+    """Return each model's answers, and beside them its plain greedy ones where those are others."""
+    if len(asked) * len(local) > _MANY_ANSWERS:
+        console.note(
+            f"{len(asked)} questions x {len(local)} models, up to {config.generate.max_new_tokens} tokens an "
+            "answer; an interrupted run can be resumed. "
+            "Faster: --limit N, or --set 'eval.metrics=[nll, bits_per_byte]'"
+        )
+    answers: dict[str, list[GeneratedAnswer]] = {}
+    for loaded in each_model(local, run, config, packed=False):
+        name = loaded.name
+        answers[name], plain = generate_answers(loaded, encoder, asked, config.generate, journal)
+        if config.generate.loop_retries:
+            answers[name + GREEDY] = plain
+    return answers
 
 
 def _baselines(config: Config, encoder: PromptEncoder | None, questions: Questions) -> dict[str, list[Sample]]:

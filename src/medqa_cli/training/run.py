@@ -11,7 +11,7 @@ from pathlib import Path
 from typing import Any
 
 import torch
-from transformers import TrainerCallback
+from transformers import TrainerCallback, TrainingArguments
 
 from medqa_cli import allocators, console, distributed
 from medqa_cli.cards import adapter_card
@@ -28,7 +28,7 @@ from medqa_cli.training.callbacks import read_log
 from medqa_cli.training.checkpoints import NotWrittenError, full_disk_is_an_error, set_aside
 from medqa_cli.training.data_order import num_steps, validation_interval
 from medqa_cli.training.divergence import DivergedError, DivergenceDetector
-from medqa_cli.training.estimate import MemoryEstimate, estimate_here, forward_limits
+from medqa_cli.training.estimate import ForwardLimits, MemoryEstimate, estimate_here, forward_limits
 from medqa_cli.training.resume import (
     bound_to,
     checkpoint_to_go_on_from,
@@ -145,18 +145,7 @@ def run_loop(
     """
     validation = evenly_spaced(inputs.validation.examples, MAX_VALIDATION_EXAMPLES)
     limits = estimate.limits if estimate else forward_limits(config.model, config.train, inputs.device, inputs.dtype)
-    with distributed.raise_on_all_ranks():
-        args = arguments.make_training_arguments(
-            replace(config.train, gradient_checkpointing=limits.recomputed),
-            seed=config.seed,
-            output_dir=run.checkpoints_dir,
-            device=inputs.device,
-            compute_dtype=inputs.dtype,
-            eval_steps=validation_interval(config.train, len(inputs.data.examples), len(validation)),
-        )
-    # Before the first step the adapter is zero: the first evaluation is the base model's.
-    args.eval_on_start = bool(validation) and checkpoint is None
-    arguments.set_up_trackers(args, run.path)
+    args = _arguments(config, run, inputs, limits, len(validation), is_resumed=checkpoint is not None)
     divergence = DivergenceDetector()
     log = distributed.from_main(lambda: read_log(run.train_log_path))
     early_stopping = callbacks.EarlyStopping(log, config.train.early_stopping_patience)
@@ -186,6 +175,30 @@ def run_loop(
         num_validation_examples=len(validation),
         early_stopping=early_stopping,
     )
+
+
+def _arguments(
+    config: Config,
+    run: RunFolder,
+    inputs: setup.TrainingInputs,
+    limits: ForwardLimits,
+    num_validation: int,
+    *,
+    is_resumed: bool,
+) -> TrainingArguments:
+    with distributed.raise_on_all_ranks():
+        args = arguments.make_training_arguments(
+            replace(config.train, gradient_checkpointing=limits.recomputed),
+            seed=config.seed,
+            output_dir=run.checkpoints_dir,
+            device=inputs.device,
+            compute_dtype=inputs.dtype,
+            eval_steps=validation_interval(config.train, len(inputs.data.examples), num_validation),
+        )
+    # Before the first step the adapter is zero: the first evaluation is the base model's.
+    args.eval_on_start = num_validation > 0 and not is_resumed
+    arguments.set_up_trackers(args, run.path)
+    return args
 
 
 def _limits_on_idle_memory(device_type: str, estimate: MemoryEstimate | None) -> list[TrainerCallback]:

@@ -2,10 +2,12 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
 from typing import Any
 
 import pytest
 
+from medqa_cli.config.schema import Config, EvalConfig, GenerateConfig, MultipleChoiceSet
 from medqa_cli.errors import InputError, MedqaError
 from medqa_cli.evaluation.gate import check_gate, parse_conditions, require_measured
 
@@ -14,6 +16,7 @@ def figure(value: float) -> dict[str, Any]:
     return {"value": value, "ci95": [value - 1, value + 1]}
 
 
+CONFIG = Config(eval=EvalConfig(metrics=("nll", "chrf"), multiple_choice=(MultipleChoiceSet("pubmedqa", "x.json"),)))
 RESULTS = {
     "models": {"adapter": {"nll": figure(2.0), "rougeL_stripped": figure(0.2)}, "base": {"nll": figure(3.0)}},
     "floors": {"wrong_topic": {"rougeL_stripped": figure(0.25)}},
@@ -100,7 +103,7 @@ def test_a_figure_that_is_no_number_does_not_pass(text: str) -> None:
 )
 def test_what_will_not_be_measured_is_said_before_anything_is(text: str, said: str) -> None:
     with pytest.raises(InputError, match=said):
-        require_measured(parse_conditions([text]), ("nll", "chrf"), ("pubmedqa",), ("adapter", "base"))
+        require_measured(parse_conditions([text]), CONFIG, ("adapter", "base"))
 
 
 @pytest.mark.parametrize(
@@ -115,7 +118,14 @@ def test_what_will_not_be_measured_is_said_before_anything_is(text: str, said: s
 )
 def test_what_will_be_measured_is_let_pass(text: str) -> None:
     models = ("adapter", "base", "openai:http://127.0.0.1:1/v1")
-    require_measured(parse_conditions([text]), ("nll", "chrf"), ("pubmedqa",), models)
+    require_measured(parse_conditions([text]), CONFIG, models)
+
+
+def test_plain_greedy_answers_are_measured_where_answers_may_leave_loops() -> None:
+    conditions = parse_conditions(["adapter_greedy.chrf > 20", "adapter-adapter_greedy.chrf < 0"])
+    with pytest.raises(InputError, match=r"adapter_greedy\.chrf will not be measured; did you mean 'adapter'\?"):
+        require_measured(conditions, CONFIG, ("adapter",))
+    require_measured(conditions, replace(CONFIG, generate=GenerateConfig(loop_retries=2)), ("adapter",))
 
 
 @pytest.mark.parametrize("text", ["merged.nll > 2", "base.chrf > 2", "adapter.medqa.accuracy > 2", "2x.nll > 2"])

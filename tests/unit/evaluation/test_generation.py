@@ -62,7 +62,7 @@ def encoder(loaded: LoadedModel, chatml_tokenizer: Any) -> PromptEncoder:
 def decoded(loaded: LoadedModel, encoder: PromptEncoder, questions: list[str], **config: Any) -> list[WholeAnswer]:
     """All that the model says to each question, in one batch."""
     prompts = encoder.encode_prompts(questions)
-    answers = [WholeAnswer(encoder.contract.stop_token_ids, 20) for _ in prompts]
+    answers = [WholeAnswer(encoder.decode_answer, encoder.contract.stop_token_ids, 20) for _ in prompts]
     decode_batch(loaded.model, loaded.device, prompts, answers, GenerateConfig(max_new_tokens=20, **config))
     return answers
 
@@ -147,7 +147,11 @@ def test_a_prompt_that_fills_the_context_has_no_answer_and_costs_the_others_noth
     found = []
     for place, questions in enumerate((["gout " * 600, almost_full, QUESTIONS[0]], [QUESTIONS[0]], ["gout " * 600])):
         with SharedJournal(tmp_path / str(place), 1) as journal:
-            found.append(generate_answers(loaded, encoder, questions, CONFIG, journal)[1])
+            asked, plain = generate_answers(loaded, encoder, questions, replace(CONFIG, loop_retries=1), journal)
+            assert [answer.finish_reason == "length" for answer in asked] == [
+                answer.finish_reason == "length" for answer in plain
+            ]
+            found.append(plain)
     together, (alone,), (none,) = found
     assert (together[0].text, together[0].finish_reason, together[0].num_tokens) == ("", "length", 0)
     assert together[0] == none
