@@ -65,6 +65,8 @@ def suite(options: argparse.Namespace, data_dir: Path) -> list[Benchmark]:
     no_medquad = None if options.medquad else "needs MedQuAD as a CSV file: --medquad FILE"
     no_pubmedqa = None if options.pubmedqa else "needs PubMedQA's ori_pqal.json: --pubmedqa FILE"
     merged_dir = ROOT / "runs/quickstart/merged"
+    tuned = ROOT / "examples/medquad-smollm2.yaml"
+    no_tuned = None if (ROOT / "runs/medquad-smollm2/adapter").is_dir() else f"needs a training run of {tuned.name}"
     no_merged = None if merged_dir.is_dir() else "needs the merged model of: make quickstart"
     return [
         Benchmark("convert", (source, "--times", str(options.times))),
@@ -77,6 +79,7 @@ def suite(options: argparse.Namespace, data_dir: Path) -> list[Benchmark]:
         Benchmark("train_throughput", ("--source", source, *training_sides()), absent("trl")),
         Benchmark("harness_parity", (options.pubmedqa or "",), no_pubmedqa or absent("lm_eval")),
         Benchmark("paraphrases", (source,), no_medquad),
+        Benchmark("decoding", (tuned,), no_tuned),
     ]
 
 

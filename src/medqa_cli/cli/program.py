@@ -16,12 +16,15 @@ import sys
 import threading
 import warnings
 from collections.abc import Callable, Iterator
-from typing import ParamSpec, TypeVar
+from typing import TYPE_CHECKING, ParamSpec, TypeVar
 
 from medqa_cli import console, distributed, hub
 from medqa_cli.errors import InputError, Interrupted, MedqaError
 from medqa_cli.files import is_full_disk
 from medqa_cli.streams import prepare_streams
+
+if TYPE_CHECKING:
+    import typer
 
 _MORE_ROOM = (
     "close what else uses the memory, or lower train.max_tokens_per_forward, model.max_length, eval.batch_size or "
@@ -42,6 +45,15 @@ P = ParamSpec("P")
 R = TypeVar("R")
 
 
+def load_commands() -> typer.Typer:
+    """Return the program with all of its commands."""
+    # Help lists them in the order of their import: that in which a newcomer needs them.
+    from medqa_cli.cli import convert, train, merge, ask, eval, config  # noqa: F401, I001
+    from medqa_cli.cli.app import app
+
+    return app
+
+
 def main() -> None:
     """Run the program. Errors that a user can act on become a message and an exit code; others are bugs and show."""
     prepare_streams()
@@ -52,10 +64,7 @@ def main() -> None:
     logging.getLogger("accelerate").setLevel(logging.ERROR)
     warnings.filterwarnings("ignore", module=r"(transformers|peft|bitsandbytes|torch|accelerate)(\.|$)")
     os.environ.setdefault("TRANSFORMERS_VERBOSITY", "error")
-    # Help lists the commands in the order of their import: that in which a newcomer needs them.
-    from medqa_cli.cli import convert, train, merge, ask, eval, config  # noqa: F401, I001
-    from medqa_cli.cli.app import app
-
+    app = load_commands()
     if not distributed.is_main():
         console.mute()
     try:

@@ -8,8 +8,7 @@ import pytest
 
 from helpers.paths import ROOT
 from helpers.scripts import load_script
-from medqa_cli.cli import ask, config, convert, eval, merge, train  # noqa: F401 (each adds its command)
-from medqa_cli.cli.app import app
+from medqa_cli.cli.program import load_commands
 from medqa_cli.config.schema import KEYS
 
 TOOL = load_script(ROOT / "tools/configuration_page.py")
@@ -50,7 +49,9 @@ def test_every_key_is_described(key: str) -> None:
 
 
 def test_the_commands_are_those_of_the_program() -> None:
-    names = [command.name or command.callback.__name__ for command in app.registered_commands if command.callback]
+    names = [
+        command.name or command.callback.__name__ for command in load_commands().registered_commands if command.callback
+    ]
     assert sorted(names) == sorted(COMMANDS)
 
 
