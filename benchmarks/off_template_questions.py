@@ -14,7 +14,7 @@ from typing import Any
 
 from medqa_cli.data.normalize import key_of, normalize, rank_of
 from medqa_cli.data.topics.paraphrases import fill, is_title
-from medqa_cli.data.topics.question_types import recognise
+from medqa_cli.data.topics.question_types import recognize
 from medqa_cli.errors import InputError, MedqaError
 
 OFF_TEMPLATE: dict[str, tuple[str, ...]] = {
@@ -120,9 +120,9 @@ def off_template(question: str, seed: int) -> str | None:
         seed: together with the question draws the wording.
 
     Returns:
-        the same question in other words; None where its form is not recognised or its topic is a page's title.
+        the same question in other words; None where its form is not recognized or its topic is a page's title.
     """
-    form = recognise(question)
+    form = recognize(question)
     if form is None or form.kind not in OFF_TEMPLATE or is_title(form.topic):
         return None
     asked = normalize(question)

@@ -17,7 +17,7 @@ from pathlib import Path
 ROOT = Path(__file__).parents[1]
 PAGE = ROOT / "docs/licences.md"
 START, END = "<!-- written by tools/licences.py -->", "<!-- end -->"
-# What packages call their licence, in the names of SPDX. "BSD License" alone does not say which one it is.
+# What packages call their license, in the names of SPDX. "BSD License" alone does not say which one it is.
 _SPDX = {
     "apache": "Apache-2.0",
     "apache 2.0": "Apache-2.0",
@@ -46,8 +46,8 @@ def _name_of(requirement: str) -> str:
     return found[0]
 
 
-def licence_of(metadata: Message) -> str:
-    """Return the licence that a package states: its SPDX expression, its field, or its classifier.
+def license_of(metadata: Message) -> str:
+    """Return the license that a package states: its SPDX expression, its field, or its classifier.
 
     Raises:
         ValueError: it states none.
@@ -61,7 +61,7 @@ def licence_of(metadata: Message) -> str:
     for name in [stated, *classified]:
         if name and "\n" not in name and len(name) <= _LONGEST_NAME:
             return _SPDX.get(name.lower(), name)
-    raise ValueError(f"{metadata['Name']} states no licence")
+    raise ValueError(f"{metadata['Name']} states no license")
 
 
 def table(uses: Mapping[str, Sequence[str]], before: Mapping[str, str]) -> str:
@@ -72,9 +72,9 @@ def table(uses: Mapping[str, Sequence[str]], before: Mapping[str, str]) -> str:
         before: by name, the line that a package had; taken where it is not installed.
 
     Raises:
-        ValueError: a package states no licence, or is not installed and had no line.
+        ValueError: a package states no license, or is not installed and had no line.
     """
-    lines = ["| package | used for | licence, as it states it | read in version |", "|---|---|---|---|"]
+    lines = ["| package | used for | license, as it states it | read in version |", "|---|---|---|---|"]
     for use, names in uses.items():
         for name in names:
             try:
@@ -85,7 +85,7 @@ def table(uses: Mapping[str, Sequence[str]], before: Mapping[str, str]) -> str:
                 lines.append(before[name])
                 continue
             version = metadata["Version"].partition("+")[0]
-            lines.append(f"| {name} | {use} | {licence_of(metadata)} | {version} |")
+            lines.append(f"| {name} | {use} | {license_of(metadata)} | {version} |")
     return "\n".join(lines)
 
 

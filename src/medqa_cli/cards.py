@@ -21,8 +21,8 @@ from medqa_cli.resources import template_environment
 MOST_FILES = 20  # that are named one by one
 PLACEHOLDER = "PATH/OF/THE/BASE/MODEL"
 
-# Those of the hub's licence ids that fit data; any other licence is "other" there, with its name.
-_HUB_LICENCE = re.compile(
+# Those of the hub's license ids that fit data; any other license is "other" there, with its name.
+_HUB_LICENSE = re.compile(
     r"cc0-1\.0|cc-by-(2\.0|2\.5|3\.0|4\.0)|cc-by-sa-[34]\.0|cc-by-nc(-sa)?-[234]\.0|cc-by-nd-4\.0|cc-by-nc-nd-[34]\.0|"
     r"cdla-sharing-1\.0|cdla-permissive-[12]\.0|odc-by|odbl|pddl|c-uda|etalab-2\.0|apache-2\.0|mit|gfdl|unlicense|unknown"
 )
@@ -110,7 +110,7 @@ def data_card(
     *,
     name: str,
     seed: int,
-    licence: str | None,
+    license: str | None,
     medqa_version: str,
     settings: Mapping[str, Any],
     rule_docs: Mapping[str, str],
@@ -123,7 +123,7 @@ def data_card(
             missing.
         name: the title.
         seed: seed of the splits.
-        licence: of the source, as it names it; None: unknown.
+        license: of the source, as it names it; None: unknown.
         medqa_version: the version that made the data.
         settings: the values of the section ``data``.
         rule_docs: what each cleaning rule does, in one line.
@@ -134,11 +134,11 @@ def data_card(
     """
     return _rendered(
         "data_card.md.j2",
-        front_matter=_front_matter(_data_keys(report, name, licence)),
+        front_matter=_front_matter(_data_keys(report, name, license)),
         report=report,
         name=name,
         seed=seed,
-        licence=licence,
+        license=license,
         medqa_version=medqa_version,
         rule_docs=rule_docs,
         paraphrases_per_question=settings.get("paraphrases_per_question"),
@@ -154,12 +154,12 @@ def data_card(
     )
 
 
-def _data_keys(report: Mapping[str, Any], name: str, licence: str | None) -> dict[str, Any]:
+def _data_keys(report: Mapping[str, Any], name: str, license: str | None) -> dict[str, Any]:
     """Return the front matter of a data card, with the hub's keys."""
-    key = "unknown" if licence is None else re.sub(r"[^a-z0-9.+]+", "-", licence.lower()).strip("-")
-    licences = {"license": key}
-    if licence is not None and not _HUB_LICENCE.fullmatch(key):
-        licences = {"license": "other", "license_name": key or "as-stated-in-the-card"}
+    key = "unknown" if license is None else re.sub(r"[^a-z0-9.+]+", "-", license.lower()).strip("-")
+    licenses = {"license": key}
+    if license is not None and not _HUB_LICENSE.fullmatch(key):
+        licenses = {"license": "other", "license_name": key or "as-stated-in-the-card"}
     languages = report.get("languages", {})
     # Languages of less than a hundredth of the rows are left out: some rows are misidentified.
     common = [code for code, n in languages.items() if code != _UNDETERMINED and 100 * n >= sum(languages.values())]
@@ -169,7 +169,7 @@ def _data_keys(report: Mapping[str, Any], name: str, licence: str | None) -> dic
     files = [{"split": split, "path": f"{split}.jsonl"} for split, count in report["splits"].items() if count]
     return {
         "pretty_name": one_line(name),
-        **licences,
+        **licenses,
         "task_categories": ["question-answering", "text-generation"],
         **({"language": common} if common else {}),
         "tags": ["medical"],

@@ -31,7 +31,7 @@ REPORT: dict[str, Any] = {
 INFO: dict[str, Any] = {
     "name": "medquad",
     "seed": 42,
-    "licence": None,
+    "license": None,
     "medqa_version": "0.1.0",
     "settings": asdict(DataConfig(source="/home/ann/medquad.csv", dir="/home/ann/out", max_rows=16_000)),
     "rule_docs": {"whitespace": "No needless spaces.", "echo": "No question in the answer."},
@@ -101,27 +101,27 @@ def test_the_size_category_is_that_of_the_kept_rows(kept: int, size: str) -> Non
 
 
 @pytest.mark.parametrize(
-    ("licence", "keys", "sentence"),
+    ("license", "keys", "sentence"),
     [
-        (None, {"license": "unknown"}, "Licence of the source: unknown; check before you share."),
-        ("CC BY 4.0", {"license": "cc-by-4.0"}, "Licence of the source, as stated there: CC BY 4.0."),
-        ("cc-by-nc-sa-3.0", {"license": "cc-by-nc-sa-3.0"}, "Licence of the source, as stated there: cc-by-nc-sa-3.0."),
+        (None, {"license": "unknown"}, "License of the source: unknown; check before you share."),
+        ("CC BY 4.0", {"license": "cc-by-4.0"}, "License of the source, as stated there: CC BY 4.0."),
+        ("cc-by-nc-sa-3.0", {"license": "cc-by-nc-sa-3.0"}, "License of the source, as stated there: cc-by-nc-sa-3.0."),
         (
             "Hospital terms,\nv2",
             {"license": "other", "license_name": "hospital-terms-v2"},
-            "Licence of the source, as stated there: Hospital terms, v2.",
+            "License of the source, as stated there: Hospital terms, v2.",
         ),
         (
             "Лицензия",
             {"license": "other", "license_name": "as-stated-in-the-card"},
-            "Licence of the source, as stated there: Лицензия.",
+            "License of the source, as stated there: Лицензия.",
         ),
     ],
 )
-def test_the_licence_is_in_front_matter_and_page(licence: str | None, keys: dict[str, str], sentence: str) -> None:
-    front, page = parts_of(data_card(REPORT, **INFO | {"licence": licence}))
+def test_the_license_is_in_front_matter_and_page(license: str | None, keys: dict[str, str], sentence: str) -> None:
+    front, page = parts_of(data_card(REPORT, **INFO | {"license": license}))
     assert {key: value for key, value in front.items() if key.startswith("license")} == keys
-    assert f"## Licence\n\n{sentence}\n" in page
+    assert f"## License\n\n{sentence}\n" in page
 
 
 def test_counts_of_rows_splits_and_shared_texts_are_on_the_page() -> None:
@@ -231,7 +231,7 @@ HOSTILE = [
 @pytest.mark.parametrize("name", HOSTILE)
 def test_hostile_names_break_neither_front_matter_nor_page(name: str) -> None:
     report = report_with(source={"path": name, "sha256": SHA}, topics={"column": name, "known": 5, "distinct": 5})
-    info = INFO | {"name": name, "licence": name, "rule_docs": {"whitespace": name}}
+    info = INFO | {"name": name, "license": name, "rule_docs": {"whitespace": name}}
     card = data_card(report, **info)
     card.encode("utf-8")
     front, page = parts_of(card)
@@ -248,7 +248,7 @@ def test_hostile_names_break_neither_front_matter_nor_page(name: str) -> None:
     ]
     assert [line for line in page.split("\n") if line.startswith("## ")] == [
         f"## {part}"
-        for part in ("Source", "Licence", "Rows", "Splits", "Cleaning", "Settings", "Length", "Columns", "Limits")
+        for part in ("Source", "License", "Rows", "Splits", "Cleaning", "Settings", "Length", "Columns", "Limits")
     ]
     assert sum(line.startswith("# ") for line in page.split("\n")) == 1
     assert len(table_of(page, "file")) == 1

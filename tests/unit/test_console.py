@@ -33,7 +33,7 @@ def test_control_characters_are_replaced() -> None:
     )
 
 
-# A colour, a title, the clipboard (OSC 52), a link (OSC 8), a cleared screen; the last two in one character (C1).
+# A color, a title, the clipboard (OSC 52), a link (OSC 8), a cleared screen; the last two in one character (C1).
 SEQUENCES = (
     "\x1b[31m \x1b]0;t\x07 \x1b]52;c;cm0=\x1b\\ \x1b]8;;http://x\x1b\\ \x9b2J \x9d52;c;cm0=\x9c \x7f \u202e \ud83d"
 )

@@ -14,21 +14,21 @@ from helpers.scripts import load_script
 
 
 @pytest.fixture(scope="module")
-def licences() -> ModuleType:
+def licenses() -> ModuleType:
     return load_script(ROOT / "tools/licences.py")
 
 
-def test_every_direct_dependency_is_listed_with_a_licence(licences: ModuleType) -> None:
+def test_every_direct_dependency_is_listed_with_a_license(licenses: ModuleType) -> None:
     pyproject: dict[str, Any] = tomllib.loads((ROOT / "pyproject.toml").read_text(encoding="utf-8"))
-    uses = licences.requirements(pyproject)
+    uses = licenses.requirements(pyproject)
     assert {"torch", "typer", "sacrebleu"} <= set(uses["run"])
-    listed = licences.lines_by_name(licences.PAGE.read_text(encoding="utf-8"))
+    listed = licenses.lines_by_name(licenses.PAGE.read_text(encoding="utf-8"))
     wanted = {name: use for use, names in uses.items() for name in names}
     assert {name for name in listed if name != "package"} == set(wanted), "run python tools/licences.py"
     for name, use in wanted.items():
-        _, _, used_for, licence, version, _ = (cell.strip() for cell in listed[name].split("|"))
+        _, _, used_for, license, version, _ = (cell.strip() for cell in listed[name].split("|"))
         assert used_for == use
-        assert licence
+        assert license
         assert version[0].isdigit()
 
 
@@ -38,26 +38,26 @@ def test_every_direct_dependency_is_listed_with_a_licence(licences: ModuleType) 
         ([("License-Expression", "MIT"), ("License", "whatever")], "MIT"),
         ([("License", "Apache 2.0 License")], "Apache-2.0"),
         (
-            [("License", "The whole text\nof a licence"), ("Classifier", "License :: OSI Approved :: MIT License")],
+            [("License", "The whole text\nof a license"), ("Classifier", "License :: OSI Approved :: MIT License")],
             "MIT",
         ),
         ([("License", "x" * 200), ("Classifier", "License :: OSI Approved :: BSD License")], "BSD"),
         ([("Classifier", "Topic :: Text"), ("Classifier", "License :: A New One")], "A New One"),
     ],
 )
-def test_a_licence_is_found_where_packages_put_it(
-    licences: ModuleType, fields: list[tuple[str, str]], expected: str
+def test_a_license_is_found_where_packages_put_it(
+    licenses: ModuleType, fields: list[tuple[str, str]], expected: str
 ) -> None:
     metadata = Message()
     for name, value in fields:
         metadata[name] = value
-    assert licences.licence_of(metadata) == expected
+    assert licenses.license_of(metadata) == expected
 
 
-def test_a_package_that_states_none_is_not_passed_over(licences: ModuleType) -> None:
-    with pytest.raises(ValueError, match="no licence"):
-        licences.licence_of(Message())
+def test_a_package_that_states_none_is_not_passed_over(licenses: ModuleType) -> None:
+    with pytest.raises(ValueError, match="no license"):
+        licenses.license_of(Message())
     with pytest.raises(ValueError, match="not installed"):
-        licences.table({"run": ["no-such-package-here"]}, {})
-    kept = licences.table({"run": ["no-such-package-here"]}, {"no-such-package-here": "| as it was |"})
+        licenses.table({"run": ["no-such-package-here"]}, {})
+    kept = licenses.table({"run": ["no-such-package-here"]}, {"no-such-package-here": "| as it was |"})
     assert kept.splitlines()[-1] == "| as it was |"

@@ -122,7 +122,7 @@ def test_medical_terms_are_words_and_patterns_that_match_no_empty_text() -> None
         assert not any(re.fullmatch(pattern, "") for pattern in table[name])
 
 
-def test_topic_words_are_capitalised_and_in_one_list_only() -> None:
+def test_topic_words_are_capitalized_and_in_one_list_only() -> None:
     names, ordinary = (load_yaml("topic_words")[name].split() for name in ("names", "ordinary"))
     assert all(re.fullmatch("[A-Z][a-z]+", word) for word in names + ordinary)
     assert len(set(names + ordinary)) == len(names + ordinary)

@@ -79,7 +79,7 @@ def convert(
                 report,
                 name=Path(sources[0]).name,
                 seed=seed,
-                licence=opened.licence,
+                license=opened.license,
                 medqa_version=__version__,
                 settings=asdict(data),
                 rule_docs={name: rule.doc for name, rule in RULES.items()},

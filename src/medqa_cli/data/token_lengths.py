@@ -176,8 +176,8 @@ def _draw_histogram(axes: Any, title: str, lengths: Sequence[int], edges: NDArra
     # An empty text counts with the shortest: a logarithmic axis has no zero.
     values = np.maximum(np.asarray(lengths), 1)
     over = values > max_length
-    for part, colour in ((values[~over], _WITHIN), (values[over], _OVER)):
-        axes.hist(part, bins=edges, color=colour, edgecolor="white", linewidth=0.4)
+    for part, color in ((values[~over], _WITHIN), (values[over], _OVER)):
+        axes.hist(part, bins=edges, color=color, edgecolor="white", linewidth=0.4)
     axes.axvline(max_length + 0.5, color=_INK, linewidth=1.2, linestyle="--")
     # In the room above the bars, on the side of the line that has more of it.
     axes.margins(y=0.2)

@@ -67,7 +67,7 @@ def read_choice_files(sets: Sequence[MultipleChoiceSet]) -> dict[str, list[Choic
 def read_choice_file(path: Path) -> list[ChoiceItem]:
     """Read a multiple-choice file; its keys tell its format.
 
-    If ``test_ground_truth.json`` is next to PubMedQA's labelled file, only the test items are read.
+    If ``test_ground_truth.json`` is next to PubMedQA's labeled file, only the test items are read.
 
     Raises:
         InputError: the file is missing or in none of the formats, or an item is damaged.

@@ -16,7 +16,7 @@ from typing import TYPE_CHECKING, Any
 from medqa_cli import console
 from medqa_cli.data.dataset import QaRow
 from medqa_cli.data.normalize import normalize
-from medqa_cli.data.topics.question_types import OTHER, recognise
+from medqa_cli.data.topics.question_types import OTHER, recognize
 from medqa_cli.data.topics.topics import topic_names
 from medqa_cli.errors import InputError
 from medqa_cli.files import atomic_file, require_file
@@ -127,7 +127,7 @@ def make_questions(split: list[QaRow], rows: list[QaRow], encoder: PromptEncoder
 
 def kind_of(question: str) -> str:
     """Return what a question asks (symptoms, treatment, ...), ``other`` where its wording does not tell."""
-    form = recognise(question)
+    form = recognize(question)
     return OTHER if form is None else form.kind
 
 

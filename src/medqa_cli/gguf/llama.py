@@ -242,7 +242,7 @@ def convert(weights: WeightFiles, tensor: PlannedTensor) -> npt.NDArray[Any]:
 def llama_row_order(rows: npt.NDArray[Any], heads: int) -> npt.NDArray[Any]:
     """Reorder the rows of a query or key matrix (or bias) from Transformers' rope to llama.cpp's.
 
-    Transformers rotates row i of a head with row i + head_dim / 2, llama.cpp's ``llama`` neighbours with each other.
+    Transformers rotates row i of a head with row i + head_dim / 2, llama.cpp's ``llama`` neighbors with each other.
 
     Args:
         rows: shape (heads * head_dim, ...).

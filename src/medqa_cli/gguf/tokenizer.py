@@ -179,7 +179,7 @@ def _sentencepiece(
 def _merged_otherwise(known: set[str], merges: list[tuple[str, ...]]) -> int:
     """Count the ``known`` tokens that llama.cpp may build where the tokenizer does not, or at another turn.
 
-    llama.cpp joins any two neighbours that together are a token, the best score first. That is what the merges do if
+    llama.cpp joins any two neighbors that together are a token, the best score first. That is what the merges do if
     every way to cut a token in two is among them, all ways of one token in a row. SentencePiece models are like that.
     """
     ranks: dict[str, list[int]] = {}

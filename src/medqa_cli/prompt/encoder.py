@@ -84,7 +84,7 @@ class PromptContract:
 
 @dataclass(frozen=True)
 class Example:
-    """One training example. ``input_ids`` and ``labels`` have the same length; the prompt is labelled -100.
+    """One training example. ``input_ids`` and ``labels`` have the same length; the prompt is labeled -100.
 
     ``truncated``: the answer was cut to fit ``max_length`` and has no end token; ``row_id``: id of its row in the data
     folder, empty if there is none.

@@ -67,7 +67,7 @@ class StepLoss:
 
 
 class DivergenceDetector:
-    """Judges each step's loss and gradient; remembers the losses, for the judgement and for the display.
+    """Judges each step's loss and gradient; remembers the losses, for the judgment and for the display.
 
     ``losses`` are the newest steps' means; ``num_skipped_steps`` counts the updates that a loss scaler left out.
     """

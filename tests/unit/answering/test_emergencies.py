@@ -1,4 +1,4 @@
-"""Signs of an emergency: hits and false alarms on a labelled set, and what the notices say.
+"""Signs of an emergency: hits and false alarms on a labeled set, and what the notices say.
 
 The set was written by hand in four rounds, each before the rules had seen it; after a round was measured, the rules
 were extended by what they missed, so that the figure over all rounds says how well known wordings are found, not how
@@ -23,15 +23,15 @@ def emergencies_in(question: str) -> list[str]:
     return [kind.name for kind in kinds_in(question)]
 
 
-LABELLED = [json.loads(line) for line in (TESTS / "data/emergencies.jsonl").read_text(encoding="utf-8").splitlines()]
-EMERGENCIES = [row for row in LABELLED if row["kind"] is not None]
-LOOK_ALIKES = [row for row in LABELLED if row["kind"] is None]
+LABELED = [json.loads(line) for line in (TESTS / "data/emergencies.jsonl").read_text(encoding="utf-8").splitlines()]
+EMERGENCIES = [row for row in LABELED if row["kind"] is not None]
+LOOK_ALIKES = [row for row in LABELED if row["kind"] is None]
 
 
-def test_the_labelled_set_is_large_and_balanced() -> None:
-    assert len(LABELLED) >= 120
+def test_the_labeled_set_is_large_and_balanced() -> None:
+    assert len(LABELED) >= 120
     assert abs(len(EMERGENCIES) - len(LOOK_ALIKES)) <= 4
-    assert len({row["question"] for row in LABELLED}) == len(LABELLED)
+    assert len({row["question"] for row in LABELED}) == len(LABELED)
     per_kind = Counter(row["kind"] for row in EMERGENCIES)
     assert set(per_kind) == {kind.name for kind in kinds()}
     assert min(per_kind.values()) >= 10

@@ -110,7 +110,7 @@ def test_the_commands_reach_their_work(capsys: pytest.CaptureFixture[str]) -> No
         ("/save", "/save needs the name of one file"),
         ("/save a.jsonl", "nothing has been asked yet"),
         ("/set temperature", "/set needs a key and a value"),
-        ("/set colour red", "unknown key generate.colour"),
+        ("/set color red", "unknown key generate.color"),
         ("too long", "the question makes a prompt of 9 tokens, but the model's context is 8 tokens"),
     ],
 )

@@ -1,4 +1,4 @@
-"""Answers of a batch are those of single questions, whatever their neighbours do and whenever they end."""
+"""Answers of a batch are those of single questions, whatever their neighbors do and whenever they end."""
 
 from __future__ import annotations
 

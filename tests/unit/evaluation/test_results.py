@@ -279,7 +279,7 @@ def test_samples_survive_the_file(tmp_path: Path) -> None:
         ("", "holds no samples"),
         ("{}", ":1: damaged line"),
         ("nonsense", ":1: damaged line"),
-        ('{"id": "1", "colour": 1, "references": []}', "unknown key colour"),
+        ('{"id": "1", "color": 1, "references": []}', "unknown key color"),
     ],
 )
 def test_damaged_or_unlike_samples_are_refused(tmp_path: Path, text: str, said: str) -> None:

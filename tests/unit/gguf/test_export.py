@@ -160,7 +160,7 @@ def test_types_are_those_of_llama_quantize(exported: Any) -> None:
 
 
 def test_the_row_order_turns_one_rope_into_the_other() -> None:
-    """Transformers rotates row i with row i + d/2, llama.cpp neighbours: the scores of attention must be the same."""
+    """Transformers rotates row i with row i + d/2, llama.cpp neighbors: the scores of attention must be the same."""
     from transformers.models.llama.modeling_llama import apply_rotary_pos_emb
 
     heads, size, positions = 3, 8, 5
@@ -174,14 +174,14 @@ def test_the_row_order_turns_one_rope_into_the_other() -> None:
 
     ours = apply_rotary_pos_emb(per_head(q), per_head(k), doubled.cos(), doubled.sin())
 
-    def neighbours(x: torch.Tensor) -> torch.Tensor:
+    def neighbors(x: torch.Tensor) -> torch.Tensor:
         reordered = torch.from_numpy(np.ascontiguousarray(llama_row_order(x.numpy(), heads)))
         even, odd = per_head(reordered)[..., 0::2], per_head(reordered)[..., 1::2]
         cos, sin = angles.cos(), angles.sin()
         return torch.stack([even * cos - odd * sin, even * sin + odd * cos], -1).flatten(-2)
 
     scores = ours[0] @ ours[1].transpose(-1, -2)
-    assert torch.allclose(neighbours(q) @ neighbours(k).transpose(-1, -2), scores, atol=1e-5)
+    assert torch.allclose(neighbors(q) @ neighbors(k).transpose(-1, -2), scores, atol=1e-5)
     assert not torch.allclose(per_head(q) @ per_head(k).transpose(-1, -2), scores, atol=1e-2)
 
 

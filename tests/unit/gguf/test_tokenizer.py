@@ -148,7 +148,7 @@ def test_the_end_token_of_the_contract_ends_an_answer(chatml_tokenizer: Any) -> 
 
 
 def spm_ids(text: str, found: GgufTokenizer) -> list[int]:
-    """What llama.cpp's ``llm_tokenizer_spm_session`` does: join the best-scored pair of neighbours, else bytes."""
+    """What llama.cpp's ``llm_tokenizer_spm_session`` does: join the best-scored pair of neighbors, else bytes."""
     ids = {token: i for i, token in enumerate(found.tokens)}
     pieces = list((" " + text if found.add_space_prefix else text).replace(" ", "▁"))
     while True:

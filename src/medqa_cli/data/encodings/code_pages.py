@@ -98,7 +98,7 @@ class Reading:
 
 
 @dataclass(frozen=True)
-class Recognised:
+class Recognized:
     """What the bytes are.
 
     Attributes:
@@ -112,7 +112,7 @@ class Recognised:
     doubt: tuple[Reading, ...] = ()
 
 
-def recognise(data: bytes, language: str = "") -> Recognised:
+def recognize(data: bytes, language: str = "") -> Recognized:
     """Find the older encoding of a text.
 
     Args:
@@ -129,43 +129,43 @@ def recognise(data: bytes, language: str = "") -> Recognised:
     readings.sort(key=lambda reading: -reading.score)  # stable: the preferred first where two are equal
     good = [reading for reading in readings if reading.score >= ENOUGH]
     if not good:
-        return Recognised(None, _candidates(readings))
+        return Recognized(None, _candidates(readings))
     best, others = good[0], [other for other in good[1:] if other.score > good[0].score - _LEAD]
     of_language = [reading for reading in (best, *others) if language and likeliest_language(reading.text) == language]
     if of_language:
-        return Recognised(of_language[0])
+        return Recognized(of_language[0])
     # Windows-1252 is by far the commonest, so that it need not be better than the others, only as good.
     rivals = [other for other in others if letters_of(other.text) != letters_of(best.text)]
     if best.codec != WINDOWS_1252 and any(_differs_much(best, other) for other in rivals):
-        return Recognised(None, _candidates(readings))
+        return Recognized(None, _candidates(readings))
     if is_latin(best.codec):
         return _among_latin(best, readings)
-    return Recognised(best)
+    return Recognized(best)
 
 
 def better_than(data: bytes, codec: str) -> tuple[Reading, Reading] | None:
     """Return the reading in the encoding that a user named and one that makes more sense; None where there is none.
 
     Args:
-        data: as for ``recognise``.
+        data: as for ``recognize``.
         codec: any text codec of Python.
     """
-    recognised = recognise(data)
-    best = recognised.reading or next(iter(recognised.candidates), None)
+    recognized = recognize(data)
+    best = recognized.reading or next(iter(recognized.candidates), None)
     text = data.decode(codec, "replace")
     if best is None or (letters_of(best.text) == letters_of(text) and best_latin_share(text) >= ENOUGH):
         return None
     mine = Reading(codec, data, text, max(probability(text), _OF_ANY_LANGUAGE * best_latin_share(text)))
-    if recognised.reading is None and mine.score < min(_IMPROBABLE, best.score):
+    if recognized.reading is None and mine.score < min(_IMPROBABLE, best.score):
         return mine, best
     if is_latin(best.codec):
         letters = letters_of_languages(languages_in(best.text)) or NAMES_LETTERS
         pairs = deciding_words(mine, best)
         words, better = (" ".join(pair[side] for pair in pairs) for side in (0, 1))
-        if recognised.reading is None:
+        if recognized.reading is None:
             return (mine, best) if best_latin_share(words) < _IMPROBABLE < ENOUGH <= best_latin_share(better) else None
         return (mine, best) if latin_share(words, letters) < ENOUGH <= latin_share(better, letters) else None
-    if recognised.reading is None:
+    if recognized.reading is None:
         return None
     return (mine, best) if mine.score < ENOUGH else None
 
@@ -186,7 +186,7 @@ def _readings(data: bytes, language: str, *, are_rare: bool) -> list[Reading]:
     return readings
 
 
-def _among_latin(best: Reading, readings: Sequence[Reading]) -> Recognised:
+def _among_latin(best: Reading, readings: Sequence[Reading]) -> Recognized:
     """Compare the best reading with the others in Latin letters, the commoner first: a few words may decide."""
     pages = code_pages()
     languages = languages_in(best.text)
@@ -196,20 +196,20 @@ def _among_latin(best: Reading, readings: Sequence[Reading]) -> Recognised:
             continue
         verdict = _verdict(best, rival, languages)
         if verdict is _Verdict.RIVAL:
-            return Recognised(rival)
+            return Recognized(rival)
         if verdict is _Verdict.RATHER_RIVAL:
-            return Recognised(rival, (), (best,))
+            return Recognized(rival, (), (best,))
         if verdict is _Verdict.EITHER:
-            return Recognised(None, _candidates(readings))
+            return Recognized(None, _candidates(readings))
         if verdict is _Verdict.RATHER_BEST:
             doubt.append(rival)
     # The commonest page reads as good words as the best one does: no one can tell.
     is_as_good = best.codec != WINDOWS_1252 and any(other.codec == WINDOWS_1252 for other in doubt)
     if is_as_good and not letters_of_languages(languages):
-        return Recognised(None, _candidates(readings))
+        return Recognized(None, _candidates(readings))
     if pages[best.codec].is_rare and _NO_LETTER_IN_A_WORD.search(best.text):
-        return Recognised(None, _candidates(readings))
-    return Recognised(best, (), tuple(doubt))
+        return Recognized(None, _candidates(readings))
+    return Recognized(best, (), tuple(doubt))
 
 
 class _Verdict(Enum):

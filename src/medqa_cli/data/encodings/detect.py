@@ -22,7 +22,7 @@ from medqa_cli.data.encodings.code_pages import (
     better_than,
     code_pages,
     is_latin,
-    recognise,
+    recognize,
 )
 from medqa_cli.data.encodings.line_codec import (
     BLOCK,
@@ -264,7 +264,7 @@ def _older_encoding(path: Path, shown: str, description: str, wrong: tuple[int, 
     bare = without_utf8.encode("ascii", "surrogateescape")
     # At last as if nothing were known of the language: the other lines may be in another one.
     for data, of_language in dict.fromkeys([(sample.head, language), (bare, language), (bare, "")]):
-        head = recognise(data, of_language)
+        head = recognize(data, of_language)
         if head.reading is not None:
             break
     if head.reading is None:
@@ -285,7 +285,7 @@ def _older_encoding(path: Path, shown: str, description: str, wrong: tuple[int, 
     )
     if sample.utf8 or is_joined:
         return _of_lines(shown, description, sample, codec)
-    spread = recognise(sample.spread, language) if sample.spread else head
+    spread = recognize(sample.spread, language) if sample.spread else head
     other = spread.reading
     if other is not None and other.codec != codec and other.data.decode(codec, "replace") != other.text:
         raise InputError(

@@ -64,7 +64,7 @@ def open_hub(text: str, prefix: str, wanted: ColumnNames) -> Opened:
         wanted: the columns that the user named.
 
     Returns:
-        one table for each split, the commit that they are from and the licence of the card, where these are known.
+        one table for each split, the commit that they are from and the license of the card, where these are known.
 
     Raises:
         InputError: the hub or the data set cannot be reached or read, or a split or column is missing.
@@ -79,11 +79,11 @@ def open_hub(text: str, prefix: str, wanted: ColumnNames) -> Opened:
     import datasets
     import huggingface_hub
 
-    commit = licence = None
+    commit = license = None
     with contextlib.suppress(Exception):  # what is wrong is reported below
         info = huggingface_hub.dataset_info(hub_id.name, revision=hub_id.revision, timeout=20)
         commit = info.sha
-        licence = info.card_data.get("license") if info.card_data else None
+        license = info.card_data.get("license") if info.card_data else None
     datasets.disable_progress_bars()
     with _reported(hub_id):
         # No trust_remote_code: a data set that needs its own code is refused by the library.
@@ -100,7 +100,7 @@ def open_hub(text: str, prefix: str, wanted: ColumnNames) -> Opened:
             )
         names = [hub_id.split]
     tables = [_table(splits[name], hub_id, name, prefix, wanted) for name in names]
-    return Opened(text, tables, commit=commit, licence=licence if isinstance(licence, str) else None)
+    return Opened(text, tables, commit=commit, license=license if isinstance(license, str) else None)
 
 
 def _table(split: Any, hub_id: HubId, name: str, prefix: str, wanted: ColumnNames) -> PairTable:

@@ -15,7 +15,7 @@ FEWEST_TIMES_MORE = 10  # how many times more numbers say one thing than the oth
 _LABEL_KEYS = ("label", "key", "letter", "id", "aid", "option_id", "idx")
 _TEXT_KEYS = ("text", "value", "atext", "content", "option", "option_text", "choice")
 # "A. rest", "(B) iron", "c) bed", "D：铁": a label, and what follows it.
-_LABELLED = re.compile(r"\s*[(（\[]?\s*([A-Za-z]|\d{1,2})\s*(?:[)）\].:：、,]+\s*|\s+-\s+)(?=\S)")
+_LABELED = re.compile(r"\s*[(（\[]?\s*([A-Za-z]|\d{1,2})\s*(?:[)）\].:：、,]+\s*|\s+-\s+)(?=\S)")
 _LABEL_IN_LINE = re.compile(r"(?:^|(?<=[\s;,|，；。]))[(（\[]?([A-H])(?:[)）\].:：、]+\s*|\s+(?=\S))")
 _NAMED = re.compile(
     r"(?:the )?(?:correct )?(?:(?:option|answer|choice|opt|op)[ _.:]*(?:is )?)?"
@@ -167,7 +167,7 @@ def _resolve_one(answer: object, options: Sequence[Option], first: int | None) -
         named = [by_label.get(str(number), _at(number - first, options)) for number in numbers]
         return None if None in named else "; ".join(text for text in named if text is not None)
     # "B. rest" and "(B) rest" name it twice.
-    if (label := _LABELLED.match(text)) and _folded(text[label.end() :]) in by_text:
+    if (label := _LABELED.match(text)) and _folded(text[label.end() :]) in by_text:
         return by_text[_folded(text[label.end() :])]
     return text
 
@@ -229,8 +229,8 @@ def _folded(text: str) -> str:
     return " ".join(text.split()).casefold().rstrip(".")
 
 
-def _filled(labelled: Iterable[tuple[str, str]]) -> list[Option]:
-    return [Option(label.strip(), text.strip()) for label, text in labelled if text.strip()]
+def _filled(labeled: Iterable[tuple[str, str]]) -> list[Option]:
+    return [Option(label.strip(), text.strip()) for label, text in labeled if text.strip()]
 
 
 def _in_one(cell: object) -> list[Option] | None:
@@ -247,20 +247,20 @@ def _in_one(cell: object) -> list[Option] | None:
         return [] if cell_text(cell) == "" else None
     if all(isinstance(item, str) for item in cell):
         texts = [str(item) for item in cell]
-        labels = [_LABELLED.match(text) for text in texts]
+        labels = [_LABELED.match(text) for text in texts]
         expected = list(string.ascii_uppercase[: len(texts)])
         if texts and [found and found[1].upper() for found in labels] == expected:
             texts = [text[found.end() :] for text, found in zip(texts, labels, strict=True) if found]
         return _filled(zip(string.ascii_uppercase, texts, strict=False))
-    labelled: list[tuple[str, str]] = []
+    labeled: list[tuple[str, str]] = []
     for letter, item in zip(string.ascii_uppercase, cell, strict=False):
         if not isinstance(item, Mapping):
             return None
         text = next((item[key] for key in _TEXT_KEYS if key in item), None)
         if not isinstance(text, str):
             return None
-        labelled.append((str(next((item[key] for key in _LABEL_KEYS if key in item), letter)), text))
-    return _filled(labelled)
+        labeled.append((str(next((item[key] for key in _LABEL_KEYS if key in item), letter)), text))
+    return _filled(labeled)
 
 
 def _of_text(text: str) -> list[Option] | None:

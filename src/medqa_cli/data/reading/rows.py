@@ -268,7 +268,7 @@ def opened_again(open_table: Callable[[], PairTable]) -> PairTable:
 class Opened:
     """An opened source: its tables, and what is known of it as a whole.
 
-    ``sha256`` is None where it is no local file, ``commit`` where it is none of the hub, ``licence`` where it states
+    ``sha256`` is None where it is no local file, ``commit`` where it is none of the hub, ``license`` where it states
     none. ``warnings``: what was passed over.
     """
 
@@ -276,7 +276,7 @@ class Opened:
     tables: list[PairTable]
     sha256: str | None = None
     commit: str | None = None
-    licence: str | None = None
+    license: str | None = None
     warnings: tuple[str, ...] = ()
 
 
@@ -285,7 +285,7 @@ class SourceRows:
     """The opened sources; ``rows`` can be run through once.
 
     ``columns`` are those of the first table; ``description`` names those of the others where they differ. ``digests``:
-    the SHA-256 of each source, by its name; None for what is no local file. ``licence`` is None where the sources do
+    the SHA-256 of each source, by its name; None for what is no local file. ``license`` is None where the sources do
     not agree on one. ``warnings`` are for the user, each once.
     """
 
@@ -293,5 +293,5 @@ class SourceRows:
     columns: Columns
     rows: Rows
     digests: Mapping[str, str | None]
-    licence: str | None = None
+    license: str | None = None
     warnings: tuple[str, ...] = ()

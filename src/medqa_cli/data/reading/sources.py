@@ -37,13 +37,13 @@ from medqa_cli.spelling import counted, did_you_mean, listed
 DOCUMENT_SUFFIX = ".xml"
 ARCHIVE_SUFFIXES = (".zip", ".tar", ".tgz", ".tar.gz")
 MOST_DESCRIBED = 5
-LARGEST_LICENCE_TEXT = 1_000_000
+LARGEST_LICENSE_TEXT = 1_000_000
 
 # What stands beside data and is none.
 _ABOUT = re.compile(r"(readme|licen[cs]e|copying|citation|notice)\b", re.IGNORECASE)
 _HIDDEN = re.compile(r"__MACOSX\Z|~\$|\.(?!\.\Z)")  # part of a path
 _METADATA = {"dataset-metadata.json", "dataset_info.json", "dataset_infos.json", "dataset_dict.json", "state.json"}
-_LICENCES = {
+_LICENSES = {
     "cc-by-4.0": "Creative Commons Attribution 4.0",
     "cc-by-sa-4.0": "Creative Commons Attribution-ShareAlike 4.0",
     "cc-by-nc-4.0": "Creative Commons Attribution-NonCommercial 4.0",
@@ -107,13 +107,13 @@ def open_sources(sources: Sequence[str], wanted: ColumnNames) -> SourceRows:
         warning if count == len(tables) else f"{warning} (in {count:,} of {len(tables):,} tables)"
         for warning, count in counts.items()
     ]
-    licences = {one.licence for one in opened}
+    licenses = {one.license for one in opened}
     return SourceRows(
         _describe(opened),
         tables[0].columns,
         itertools.chain(first, rows),
         {f"{one.source} (commit {one.commit})" if one.commit else one.source: one.sha256 for one in opened},
-        licences.pop() if len(licences) == 1 else None,
+        licenses.pop() if len(licenses) == 1 else None,
         (*(warning for one in opened for warning in one.warnings), *of_tables),
     )
 
@@ -282,7 +282,7 @@ def _open_folder(source: str, prefix: str, wanted: ColumnNames, scratch: Scratch
         digest = total.hexdigest()
     else:
         digest = sha256_of_file(path)
-    return Opened(source, tables, digest, licence=_stated_licence(container, about), warnings=warnings)
+    return Opened(source, tables, digest, license=_stated_license(container, about), warnings=warnings)
 
 
 def _open_tables(
@@ -306,14 +306,14 @@ def _open_tables(
     return tables, (f"passed over, since they hold no rows: {shown}",) if empty else ()
 
 
-def _stated_licence(container: Container, about: list[str]) -> str | None:
-    """Return the hub's name of the licence, where the files beside the data agree on one that is known."""
-    licences = set()
+def _stated_license(container: Container, about: list[str]) -> str | None:
+    """Return the hub's name of the license, where the files beside the data agree on one that is known."""
+    licenses = set()
     for name in about:
-        if container.members[name] <= LARGEST_LICENCE_TEXT:
+        if container.members[name] <= LARGEST_LICENSE_TEXT:
             text = " ".join(read_member(container, name).decode("utf-8", "replace").split()).casefold()
-            licences |= {licence for licence, phrase in _LICENCES.items() if phrase.casefold() in text}
-    return licences.pop() if len(licences) == 1 else None
+            licenses |= {license for license, phrase in _LICENSES.items() if phrase.casefold() in text}
+    return licenses.pop() if len(licenses) == 1 else None
 
 
 def _all_rows(opened: Sequence[Opened], open_files: contextlib.ExitStack) -> Rows:

@@ -1,4 +1,4 @@
-"""Asks a recognised question in other words, as people do: the wordings of ``resources/paraphrases.yaml``.
+"""Asks a recognized question in other words, as people do: the wordings of ``resources/paraphrases.yaml``.
 
 Within a sentence the ordinary words of a topic are small; a word that might be a name keeps its capital.
 """
@@ -9,7 +9,7 @@ import re
 
 from medqa_cli.data.normalize import key_of, normalize, rank_of
 from medqa_cli.data.topics.medical_terms import is_illness
-from medqa_cli.data.topics.question_types import QuestionType, recognise
+from medqa_cli.data.topics.question_types import QuestionType, recognize
 from medqa_cli.data.topics.topic_phrases import thing_of
 from medqa_cli.resources import load_words, load_yaml
 
@@ -19,7 +19,7 @@ _TITLE = re.compile(
     r"Treatment|\d+ Steps)\b|.*(?:: | - |--|\b(?:Guide|Resource List)\b)"
 )
 
-_CAPITALISED = re.compile(r"(?<![\w'’.])[A-Z][a-z]{2,}(?![\w'’.])")
+_CAPITALIZED = re.compile(r"(?<![\w'’.])[A-Z][a-z]{2,}(?![\w'’.])")
 # Endings that mark a word of medicine; names of people and places that share one are listed in the file.
 _MEDICAL_ENDING = re.compile(
     r"[A-Z][a-z]{2,}(?:itis|osis|oses|asis|oma|omas|emia|emias|pathy|pathies|algia|plegia|trophy|plasia|genesis|uria|"
@@ -41,7 +41,7 @@ def paraphrase(question: str, count: int, seed: int) -> list[str]:
         distinct wordings, none equal to the question when case and punctuation are left aside; fewer than ``count``
         where the bank holds fewer, none where the question's form or topic does not allow any.
     """
-    form = recognise(question)
+    form = recognize(question)
     if form is None or is_title(form.topic) or thing_of(form.topic) != form.topic:
         return []
     asked = normalize(question)
@@ -78,10 +78,10 @@ def in_running_text(topic: str) -> str:
         for example ``Parkinson's disease``; a word that might be a name keeps its capital, and where the last one
         might be, all do: "Myasthenia Gravis" is not made "myasthenia Gravis".
     """
-    capitalised = _CAPITALISED.findall(topic)
-    if not capitalised or not _is_ordinary(capitalised[-1]):
+    capitalized = _CAPITALIZED.findall(topic)
+    if not capitalized or not _is_ordinary(capitalized[-1]):
         return topic
-    return _CAPITALISED.sub(lambda match: match[0].lower() if _is_ordinary(match[0]) else match[0], topic)
+    return _CAPITALIZED.sub(lambda match: match[0].lower() if _is_ordinary(match[0]) else match[0], topic)
 
 
 def _is_ordinary(word: str) -> bool:

@@ -24,7 +24,7 @@ class QuestionType:
     topic: str
 
 
-_CAPITALISED_OR_SHORT = re.compile(r"[^a-z]|[a-z]{1,3}\b")
+_CAPITALIZED_OR_SHORT = re.compile(r"[^a-z]|[a-z]{1,3}\b")
 _ARTICLE = re.compile(r"(?:an?|[Tt]he|THE) ")
 
 _PLEASE = re.compile(
@@ -56,8 +56,8 @@ _NAMED_LAST = re.compile(
 _ASKING_TITLE = re.compile(r".*\w\? [A-Z].*")
 
 
-def recognise(question: str) -> QuestionType | None:
-    """Recognise a question's kind and topic by its wording.
+def recognize(question: str) -> QuestionType | None:
+    """Recognize a question's kind and topic by its wording.
 
     Args:
         question: raw ("What is (are) Flu ?") or cleaned ("What is Flu?"); case and spacing play no part.
@@ -105,11 +105,11 @@ def _topic(text: str) -> str | None:
     topic = (text[article.end() :] if article else text).strip(" ?\"'“”,:")
     if not any(character.isalpha() for character in topic):
         return None
-    if _ASKING_TITLE.fullmatch(topic) and is_capitalised(topic):
+    if _ASKING_TITLE.fullmatch(topic) and is_capitalized(topic):
         return topic
     return None if POINTING.fullmatch(topic) or _CLAUSE.match(text) or _CLAUSE.match(topic) else topic
 
 
-def is_capitalised(topic: str) -> bool:
+def is_capitalized(topic: str) -> bool:
     """Tell whether all words but short ones begin large, as in names of illnesses and titles of pages."""
-    return topic[:1].isupper() and all(_CAPITALISED_OR_SHORT.match(word) for word in topic.split())
+    return topic[:1].isupper() and all(_CAPITALIZED_OR_SHORT.match(word) for word in topic.split())

@@ -13,7 +13,7 @@ import itertools
 import re
 
 from medqa_cli.data.topics.medical_terms import is_complaint, is_illness_or_complaint, is_means, is_relation
-from medqa_cli.data.topics.question_types import POINTING, is_capitalised
+from medqa_cli.data.topics.question_types import POINTING, is_capitalized
 
 _PREPOSITION = re.compile(
     r"\s+(of|in|for|against|with|by|to|on|from|during|after|before|between|among|through|via|at|under|over|about|"
@@ -120,12 +120,12 @@ def thing_of(phrase: str) -> str:
     """Return the thing that a phrase is about.
 
     Args:
-        phrase: the topic as ``question_types.recognise`` found it, without a leading article.
+        phrase: the topic as ``question_types.recognize`` found it, without a leading article.
 
     Returns:
         the phrase itself where it is a name, a piece of it where that is, or an empty text where it names nothing.
     """
-    if is_capitalised(phrase):
+    if is_capitalized(phrase):
         return phrase
     # "Crohn disease in adults" is cut, "Problems with Smell" is a title.
     if not phrase[:1].islower() and not _ABBREVIATION.match(phrase):

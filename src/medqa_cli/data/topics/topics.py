@@ -16,7 +16,7 @@ from medqa_cli.data.cleaning.lost_characters import lost_letters
 from medqa_cli.data.cleaning.rules import one_line
 from medqa_cli.data.normalize import RowKeys, is_empty, key_of
 from medqa_cli.data.topics.medical_terms import compared, synonyms
-from medqa_cli.data.topics.question_types import LONGEST_QUESTION, recognise
+from medqa_cli.data.topics.question_types import LONGEST_QUESTION, recognize
 from medqa_cli.data.topics.topic_phrases import (
     LONGEST_PLAIN_QUESTION,
     bare_thing,
@@ -65,11 +65,11 @@ def given_topic(text: str) -> str:
 
 def asked_topic(question: str) -> str:
     """Return the topic that a question names; empty where it names none."""
-    form = recognise(question)
+    form = recognize(question)
     if form is None and len(question) <= LONGEST_QUESTION:
-        form = recognise(without_circumstance(question))
+        form = recognize(without_circumstance(question))
     if form is None and (asking := _LAST_OF_SEVERAL.match(question)):
-        form = recognise(asking[1])
+        form = recognize(asking[1])
     if form is not None and (thing := thing_of(_in_a_sentence(form.topic, question))):
         return thing
     if len(question) > LONGEST_PLAIN_QUESTION:

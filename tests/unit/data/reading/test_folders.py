@@ -386,8 +386,8 @@ def test_archive_bombs_are_refused(tmp_path: Path, kind: str) -> None:
         ({"README.md": "Ask us."}, None),
     ],
 )
-def test_the_licence_is_what_the_files_beside_the_data_say(tmp_path: Path, files: Files, expected: str | None) -> None:
-    assert read(make_tgz(tmp_path, {"a.xml": document("Flu"), **files})).licence == expected
+def test_the_license_is_what_the_files_beside_the_data_say(tmp_path: Path, files: Files, expected: str | None) -> None:
+    assert read(make_tgz(tmp_path, {"a.xml": document("Flu"), **files})).license == expected
 
 
 def test_rows_of_an_archive_beside_another_source(tmp_path: Path) -> None:

@@ -121,7 +121,7 @@ def test_all_splits_in_their_order(hub: FakeHub) -> None:
     assert not any(isinstance(row, UnreadRow) for row in rows)
     assert opened.columns.describe() == "question 'Question', answer 'Answer', kind 'qtype'"
     assert opened.description.startswith("hub data set, split 'train'; ")
-    assert opened.licence == "cc-by-4.0"
+    assert opened.license == "cc-by-4.0"
     assert opened.digests == {"owner/name (commit c0ffee)": None}
     assert hub.asked == [("owner/name", None, "c0ffee")]
     assert local_paths(["owner/name"]) == []
@@ -173,7 +173,7 @@ def test_without_the_card_the_name_stands_alone(hub: FakeHub, monkeypatch: pytes
     monkeypatch.setattr(huggingface_hub, "dataset_info", refuse)
     hub.splits = {"train": [record(1)]}
     opened = open_sources(["owner/name@v1"], ColumnNames())
-    assert (opened.licence, opened.digests) == (None, {"owner/name@v1": None})
+    assert (opened.license, opened.digests) == (None, {"owner/name@v1": None})
     assert hub.asked == [("owner/name", None, "v1")]
 
 

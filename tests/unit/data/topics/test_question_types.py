@@ -12,7 +12,7 @@ from hypothesis import strategies as st
 
 from helpers.paths import ROOT, SHARED_DATA
 from medqa_cli.data.normalize import normalize
-from medqa_cli.data.topics.question_types import LONGEST_QUESTION, QuestionType, recognise
+from medqa_cli.data.topics.question_types import LONGEST_QUESTION, QuestionType, recognize
 
 MEDQUAD = SHARED_DATA / "medquad/medquad.csv"
 SAMPLE = ROOT / "examples/data/consumer_health_qa.csv"
@@ -43,9 +43,9 @@ SAMPLE = ROOT / "examples/data/consumer_health_qa.csv"
 def test_medquads_forms_raw_cleaned_and_shouted(question: str, kind: str, topic: str) -> None:
     cleaned = re.sub(r"[ ?]*\?$", "?", question).replace(" (are)", "")
     for text in (question, cleaned, f"\n {question.replace(' ', '  ')}\t"):
-        assert recognise(text) == QuestionType(kind, topic)
-    assert recognise(cleaned.upper()) == QuestionType(kind, topic.upper())
-    assert recognise(cleaned.lower()) == QuestionType(kind, topic.lower())
+        assert recognize(text) == QuestionType(kind, topic)
+    assert recognize(cleaned.upper()) == QuestionType(kind, topic.upper())
+    assert recognize(cleaned.lower()) == QuestionType(kind, topic.lower())
 
 
 @pytest.mark.parametrize(
@@ -74,7 +74,7 @@ def test_medquads_forms_raw_cleaned_and_shouted(question: str, kind: str, topic:
     ],
 )
 def test_wordings_of_people(question: str, kind: str, topic: str) -> None:
-    assert recognise(question) == QuestionType(kind, topic)
+    assert recognize(question) == QuestionType(kind, topic)
 
 
 @pytest.mark.parametrize(
@@ -91,8 +91,8 @@ def test_wordings_of_people(question: str, kind: str, topic: str) -> None:
     ],
 )
 def test_topics_with_words_of_a_sentence(topic: str) -> None:
-    assert recognise(f"What is (are) {topic} ?") == QuestionType("information", topic)
-    assert recognise(f"What are the symptoms of {topic}?") == QuestionType("symptoms", topic)
+    assert recognize(f"What is (are) {topic} ?") == QuestionType("information", topic)
+    assert recognize(f"What are the symptoms of {topic}?") == QuestionType("symptoms", topic)
 
 
 @pytest.mark.parametrize(
@@ -123,7 +123,7 @@ def test_topics_with_words_of_a_sentence(topic: str) -> None:
     ],
 )
 def test_what_names_no_topic_gives_nothing(question: str) -> None:
-    assert recognise(question) is None
+    assert recognize(question) is None
 
 
 @given(
@@ -137,7 +137,7 @@ def test_what_names_no_topic_gives_nothing(question: str) -> None:
     )
 )
 def check_topic(question: str, seen: Counter[bool]) -> None:
-    form = recognise(question)
+    form = recognize(question)
     seen[form is not None] += 1
     if form is not None:
         assert form.topic in " ".join(question.split())
@@ -161,13 +161,13 @@ def test_the_topic_equals_medquads_focus() -> None:
             question = row["question"]
             if clean:
                 question = re.sub(r"\s*(\?\s*)+$", "?", question).replace("What is (are) ", "What is ")
-            form = recognise(question)
-            count["recognised"] += form is not None
+            form = recognize(question)
+            count["recognized"] += form is not None
             count["topic"] += (
                 form is not None and row["focus"] != "" and normalize(form.topic) == normalize(row["focus"])
             )
             count["kind"] += form is not None and form.kind == row["qtype"]
-        assert count["recognised"] == 16_397  # of 16,407
+        assert count["recognized"] == 16_397  # of 16,407
         assert count["topic"] == (16_386 if clean else 16_392)
         assert count["kind"] == (16_376 if clean else 16_382)
 
@@ -175,6 +175,6 @@ def test_the_topic_equals_medquads_focus() -> None:
 def test_the_sample_data() -> None:
     with open(SAMPLE, encoding="utf-8", newline="") as file:
         questions = [row["question"] for row in csv.DictReader(file) if row["question"].strip()]
-    unknown = [question for question in questions if recognise(question) is None]
+    unknown = [question for question in questions if recognize(question) is None]
     assert len(questions) == 276
     assert unknown == ["What symptoms and health problems come with obesity?"]
