@@ -1,4 +1,4 @@
-"""Imports go downwards only, and the light commands import nothing heavy."""
+"""Imports go downwards only, no private name crosses a module, and the light commands import nothing heavy."""
 
 from __future__ import annotations
 
@@ -145,6 +145,38 @@ def private_typer(root: Path) -> list[str]:
     ]
 
 
+def crossing_private_names(root: Path) -> list[str]:
+    """Private names that another module of medqa takes: by an import, or of a module or class that it imported."""
+    wrong = []
+    for path in sorted(root.rglob("*.py")):
+        tree = ast.parse(path.read_text(encoding="utf-8"))
+        place = path.relative_to(root).as_posix()
+        bound = set()
+        for node in ast.walk(tree):
+            if not isinstance(node, ast.Import | ast.ImportFrom):
+                continue
+            inside = isinstance(node, ast.ImportFrom) and (node.level > 0 or is_ours(node.module or ""))
+            for alias in node.names:
+                if isinstance(node, ast.ImportFrom) and inside and is_private(alias.name):
+                    wrong.append(f"{place}:{node.lineno} imports {alias.name}")
+                elif inside or (isinstance(node, ast.Import) and is_ours(alias.name)):
+                    bound.add(alias.asname or alias.name)
+        wrong += [
+            f"{place}:{node.lineno} uses {ast.unparse(node)}"
+            for node in ast.walk(tree)
+            if isinstance(node, ast.Attribute) and is_private(node.attr) and ast.unparse(node.value) in bound
+        ]
+    return wrong
+
+
+def is_ours(module: str) -> bool:
+    return module.split(".")[0] == PACKAGE
+
+
+def is_private(name: str) -> bool:
+    return name.startswith("_") and not name.endswith("__")
+
+
 def test_imports_go_downwards_only() -> None:
     parts = {found.part for found in imports(ROOT)}
     # The walk saw the whole package, not an empty folder.
@@ -203,6 +235,33 @@ def test_the_walk_finds_a_planted_violation(tmp_path: Path, name: str) -> None:
         opened.write(code + "\n")
     assert len(violations(tmp_path)) == 1
     assert violations(tmp_path)[0].startswith(file)
+
+
+def test_no_private_name_crosses_a_module() -> None:
+    assert crossing_private_names(ROOT) == []
+
+
+@pytest.mark.parametrize(
+    ("code", "said"),
+    [
+        ("from medqa_cli.files import _write", "imports _write"),
+        ("from .files import _write as write", "imports _write"),
+        ("def f():\n    from medqa_cli.files import _Folder", "imports _Folder"),
+        ("from medqa_cli import files\nfiles._write()", "uses files._write"),
+        ("from medqa_cli import files as f\nf._write()", "uses f._write"),
+        ("import medqa_cli.files\nmedqa_cli.files._write()", "uses medqa_cli.files._write"),
+        ("from medqa_cli.files import Folder\nprint(Folder._made)", "uses Folder._made"),
+    ],
+)
+def test_a_planted_private_name_is_found(tmp_path: Path, code: str, said: str) -> None:
+    (tmp_path / "clean.py").write_text(
+        "import sys\nfrom medqa_cli import __version__, files\nfiles.write(sys._getframe(), files.__name__)\n_own = 1\n"
+    )
+    assert crossing_private_names(tmp_path) == []
+    (tmp_path / "planted.py").write_text(code + "\n")
+    (found,) = crossing_private_names(tmp_path)
+    assert found.startswith("planted.py:")
+    assert found.endswith(said)
 
 
 RUN_AND_LIST_MODULES = """
