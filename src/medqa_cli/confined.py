@@ -1,7 +1,7 @@
-"""Run a reader of foreign files in a child process, within limits of time and memory.
+"""Run code over foreign content in a child process, within limits of time and memory.
 
-A reader that crashes, hangs or exhausts memory gives one InputError that names the file. Ctrl-C ends it, and it does
-not outlive its parent. The child can still use files and the network: it is not a sandbox against malicious code.
+If it crashes, hangs or exhausts memory, that is one InputError that names the content. Ctrl-C ends it, and it does not
+outlive its parent. The child can still use files and the network: it is not a sandbox against malicious code.
 """
 
 from __future__ import annotations
@@ -42,12 +42,13 @@ class Limits:
 
     ``seconds``: the longest wait for its next result; time in which nobody waits for it does not count.
     ``memory_bytes``: the most memory that it may use. ``raised_by``: how the user can raise the limits, as a sentence
-    after a hint; may be empty.
+    after a hint; may be empty. ``action``: what cannot be done where the child fails, as a participle.
     """
 
     seconds: float = 30.0
     memory_bytes: int = 1 << 30
     raised_by: str = ""
+    action: str = "read"
 
 
 class ReaderError(Exception):
@@ -276,12 +277,13 @@ def _memory_of(pid: int) -> int:
 
 def _failed(what: str, kind: str, message: str, hint: str, limits: Limits) -> InputError:
     said = " ".join(message.split())[:_SHOWN_CHARACTERS]
+    refusal = f"{what} cannot be {limits.action}"
     limited = f"{hint}; {limits.raised_by}" if limits.raised_by else hint
     if kind == "time":
-        return InputError(f"{what} cannot be read: nothing came out of it in {limits.seconds:g} seconds", limited)
+        return InputError(f"{refusal}: nothing came out of it in {limits.seconds:g} seconds", limited)
     if kind == "memory":
         most = f"{limits.memory_bytes >> 20:,} MiB"
-        return InputError(f"{what} cannot be read: that takes more than {most} of memory", limited)
+        return InputError(f"{refusal}: that takes more than {most} of memory", limited)
     if kind == "crashed":
-        return InputError(f"{what} cannot be read: it crashes the library that reads it ({said})", hint)
-    return InputError(f"{what} cannot be read: {said}", hint)
+        return InputError(f"{refusal}: it crashes the library that reads it ({said})", hint)
+    return InputError(f"{refusal}: {said}", hint)

@@ -99,7 +99,7 @@ def test_without_patience_a_run_to_the_end_leaves_its_best_look_and_says_so(
     assert (summary["global_step"], summary["adapter_step"], summary["best_step"]) == (5, 2, 2)
     assert summary["stop_reason"] == "max_steps"
     assert summary["validation_rising_since"] == 2
-    assert "warning: the validation loss rises since step 2 (from 2.2000 to 2.7000)" in outcome.err
+    assert "warning: the validation loss has risen since step 2 (from 2.2000 to 2.7000)" in outcome.err
     assert weights(tmp_path / "adapter") == weights(tmp_path / "checkpoints/checkpoint-2")
     assert (
         "the adapter is that of step 2, which had the best validation loss (2.2000; after the last step, 5: 2.7000)"

@@ -93,12 +93,12 @@ def test_what_cannot_be_trained_is_said(workspace: Path, medqa: Medqa) -> None:
 
 def test_other_data_than_the_run_was_trained_on_is_noticed(workspace: Path, medqa: Medqa) -> None:
     assert medqa("train").code == 0
-    assert "converted anew" not in medqa("eval").err
+    assert "converted again" not in medqa("eval").err
     assert medqa("convert", "--set", "seed=7").code == 0
     assert "may hold questions that were trained on" in medqa("eval").err
     resumed = medqa("train", "--resume")
     assert resumed.code == 2
-    assert "data was converted anew" in resumed.err
+    assert "data was converted again" in resumed.err
 
 
 @pytest.mark.parametrize(("start", "quantization"), [("loftq", "nf4"), ("pissa", "none")])

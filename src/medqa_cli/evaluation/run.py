@@ -104,7 +104,7 @@ def _rows(config: Config, run: RunFolder) -> list[QaRow]:
     trained_on = recorded_settings(run).get(TRAIN_SHA256)
     if trained_on is not None and trained_on != sha256_of_file(data_dir / "train.jsonl"):
         console.warn(
-            f"{data_dir} was converted anew since {run.path} was trained: the {config.eval.split} split may "
+            f"{data_dir} was converted again after {run.path} was trained: the {config.eval.split} split may "
             "hold questions that were trained on"
         )
     unread = sum(not is_read_by_rouge(row.answer) for row in rows)

@@ -133,7 +133,7 @@ def find_targets(model: Any, config: LoraConfig) -> Targets:
                 "no linear layers, whose adapters cannot be merged",
                 "leave them out, such as [q_proj, k_proj, v_proj, o_proj]; or set all-linear, which does",
             )
-    # Text alone is learnt here, so that linear layers beside the language model have no part in it: a vision tower and
+    # Text alone is learned here, so that linear layers beside the language model have no part in it: a vision tower and
     # what joins it.
     decoder, output, modules = model.get_decoder(), model.get_output_embeddings(), dict(model.named_modules())
     inside = next((name for name, module in modules.items() if module is decoder), "")

@@ -14,8 +14,8 @@ from typing import Any
 from medqa_cli.confined import Limits, call
 
 # A real template renders in milliseconds; importing Jinja takes longest.
-_LIMITS = Limits(seconds=10.0, memory_bytes=512 << 20)
-_HINT = "set prompt.template to llama2, alpaca, plain or your own file, or mend the template"
+_LIMITS = Limits(seconds=10.0, memory_bytes=512 << 20, action="rendered")
+_HINT = "set prompt.template to llama2, alpaca, plain or your own file, or fix the template"
 _MOST_CHARACTERS = 200_000
 _MOST_TEMPLATE_CHARACTERS = 400_000
 

@@ -54,7 +54,7 @@ _TRACKER_MODULES = {
 _TRACKER_HINTS = {
     "wandb": "log in with: wandb login, or set the variable WANDB_MODE=offline, or set train.report_to to none"
 }
-_ANY_TRACKER_HINT = "mend that, or set train.report_to to none"
+_ANY_TRACKER_HINT = "fix that, or set train.report_to to none"
 
 
 def not_set_up(error: Exception) -> InputError:

@@ -282,7 +282,7 @@ def full_disk_is_an_error(folder: Path) -> Iterator[None]:
     """Report a full disk or quota, wherever it is met below ``folder``, with a sentence instead of a traceback.
 
     Raises:
-        NotWrittenError: something could not be written for want of room.
+        NotWrittenError: something could not be written because there is no space.
     """
     try:
         yield

@@ -74,8 +74,8 @@ def adapter_checkpoint(run: RunFolder, outcome: Outcome) -> Path | None:
         return None
     if validation.rising_since is not None:
         console.warn(
-            f"the validation loss rises since step {validation.rising_since} (from {validation.best_loss:.4f} to "
-            f"{validation.last_loss:.4f}): the model learns the training rows by heart; fewer epochs, a lower "
+            f"the validation loss has risen since step {validation.rising_since} (from {validation.best_loss:.4f} to "
+            f"{validation.last_loss:.4f}): the model memorizes the training rows; fewer epochs, a lower "
             "train.learning_rate or more data help"
         )
     chosen = checkpoint_at(run.checkpoints_dir, validation.best_step)

@@ -192,7 +192,7 @@ def show(plan: dict[str, Any]) -> None:
         f"Plan: {plan['model']} on {plan['device']}",
         [
             ["parameters", f"{parameters['total']:,}"],
-            ["of them trained", f"{parameters['trainable']:,}"],
+            ["trained parameters", f"{parameters['trainable']:,}"],
             ["training examples", f"{plan['num_train_examples']:,}"],
             ["tokens per epoch", f"{plan['tokens_per_epoch']:,}"],
             ["optimizer steps", f"{plan['optimizer_steps']:,}"],

@@ -94,7 +94,7 @@ def check_fits(run: RunFolder, now: dict[str, Any]) -> None:
     changed = [f"{key} was {before[key]}, is {value}" for key, value in now.items() if value != before.get(key, value)]
     if before.get(TRAIN_SHA256, now[TRAIN_SHA256]) != now[TRAIN_SHA256]:
         raise InputError(
-            f"the data was converted anew since the checkpoints of {run.path} were saved",
+            f"the data was converted again after the checkpoints of {run.path} were saved",
             "start over with: medqa train --restart",
         )
     if changed:

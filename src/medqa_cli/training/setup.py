@@ -204,22 +204,22 @@ def unusual_settings(
     highest = next((limit for size, limit in _HIGHEST_LEARNING_RATES if num_parameters >= size), math.inf)
     if not _LOWEST_LEARNING_RATE <= rate <= highest:
         result = (
-            "so low that next to nothing is learnt" if rate < _LOWEST_LEARNING_RATE else "so high that models break"
+            "so low that next to nothing is learned" if rate < _LOWEST_LEARNING_RATE else "so high that models break"
         )
         billions = num_parameters >= 1e9
         size = f"{num_parameters / 1e9:.1f} billion" if billions else f"{num_parameters / 1e6:.0f} million"
-        top = "" if math.isinf(highest) else f" to {highest:g}"
-        notes.append(f"train.learning_rate {rate:g} is {result}, as a rule: usual are 1e-5{top} on {size} parameters")
+        usual = "1e-5 or more" if math.isinf(highest) else f"1e-5 to {highest:g}"
+        notes.append(f"train.learning_rate {rate:g} is {result}, as a rule: {usual} is usual on {size} parameters")
     scale = lora.lora_alpha / (math.sqrt(lora.r) if lora.use_rslora else lora.r)
     if not _SCALES[0] <= scale <= _SCALES[1]:
         by = "sqrt(r)" if lora.use_rslora else "r"
-        notes.append(f"lora.lora_alpha / {by} is {scale:.3g}, the update's scale: usual are 0.25 to 8")
+        notes.append(f"lora.lora_alpha / {by} is {scale:.3g}, the update's scale: 0.25 to 8 is usual")
     if lora.lora_dropout > 0.5:
-        notes.append(f"lora.lora_dropout {lora.lora_dropout:g} drops most of the adapter's inputs; usual are 0 to 0.1")
+        notes.append(f"lora.lora_dropout {lora.lora_dropout:g} drops most of the adapter's inputs; 0 to 0.1 is usual")
     if train.weight_decay > 1:
-        notes.append(f"train.weight_decay {train.weight_decay:g} pulls the adapter back to 0; usual are 0 to 0.1")
+        notes.append(f"train.weight_decay {train.weight_decay:g} pulls the adapter back to 0; 0 to 0.1 is usual")
     if 0 < train.max_grad_norm < 0.01:
-        notes.append(f"train.max_grad_norm {train.max_grad_norm:g} makes every step tiny; usual are 0.3 to 1")
+        notes.append(f"train.max_grad_norm {train.max_grad_norm:g} makes every step tiny; 0.3 to 1 is usual")
     warms_up = train.lr_scheduler_type not in ("constant", "reduce_lr_on_plateau", "greedy")
     if warms_up and train.warmup_ratio > 0.5:
         steps = math.ceil(train.warmup_ratio * num_steps)

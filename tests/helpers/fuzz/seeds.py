@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-# Inputs that ended in a fault once, to be tried in every run: add the seed of each one that is mended.
+# Inputs that ended in a fault once, to be tried in every run: add the seed of each one that is fixed.
 FAILED_ONCE: dict[str, list[int]] = {}
 
 # Written by choose.py from seeds 0 to 99, and of the models' doors 7000 to 7299: those that together end in every way

@@ -396,7 +396,7 @@ def test_decode_answer_drops_the_end_token(chatml_tokenizer: Any) -> None:
 
 
 def test_a_lead_in_of_the_chat_template_belongs_to_the_prompt(chatml_tokenizer: Any) -> None:
-    """Reasoning models put an empty block before the answer: part of what is given, not of what is learnt."""
+    """Reasoning models put an empty block before the answer: part of what is given, not of what is learned."""
     tokenizer = make_chatml_tokenizer()
     tokenizer.chat_template = CHATML.replace(
         "message['role'] + '\n' +",

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
 from datetime import datetime
 from typing import Any, Self
 
@@ -11,6 +12,7 @@ from transformers.utils import chat_template_utils
 from helpers.models import CHATML, chat_prompt_ids, make_chatml_tokenizer
 from medqa_cli.config.schema import PromptConfig
 from medqa_cli.errors import InputError
+from medqa_cli.prompt import rendering
 from medqa_cli.prompt.chat_template import install_chat_template
 from medqa_cli.prompt.encoder import PromptEncoder, make_contract
 from medqa_cli.prompt.template import closed_thoughts, pin_template, prompt_notes
@@ -115,6 +117,15 @@ def test_a_template_that_refuses_every_question_has_a_hint_that_helps() -> None:
     with pytest.raises(InputError, match="refuses a plain question: never") as caught:
         text_of("{{ raise_exception('never') }}", None)
     assert caught.value.hint == "set prompt.template to llama2, alpaca or plain"
+
+
+def test_a_template_that_does_not_end_is_told_apart_from_a_file_that_cannot_be_read(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    monkeypatch.setattr(rendering, "_LIMITS", replace(rendering._LIMITS, seconds=0.5))
+    endless = "{% for a in range(99999) %}{% for b in range(99999) %}{% endfor %}{% endfor %}"
+    with pytest.raises(InputError, match=r"chat template cannot be rendered: nothing came out of it in 0\.5 seconds"):
+        text_of(endless, None)
 
 
 def test_what_is_not_the_templates_own_is_told() -> None:

@@ -27,23 +27,21 @@ def test_the_defaults_are_usual_for_every_size(size: float) -> None:
     assert told(size=size) == ""
 
 
-LOW, HIGH = "so low that next to nothing is learnt", "so high that models break"
+LOW, HIGH = "so low that next to nothing is learned", "so high that models break"
 
 
 @pytest.mark.parametrize(
     ("size", "rate", "result", "usual"),
     [
-        (7e9, 2e-3, HIGH, "1e-5 to 0.001 on 7.0 billion parameters"),
-        (70e9, 1e-3, HIGH, "1e-5 to 0.0005 on 70.0 billion parameters"),
-        (135e6, 1e-2, HIGH, "1e-5 to 0.002 on 135 million parameters"),
-        (7e9, 2e-7, LOW, "1e-5 to 0.001 on 7.0 billion parameters"),
-        (1e5, 2e-7, LOW, "1e-5 on 0 million parameters"),
+        (7e9, 2e-3, HIGH, "1e-5 to 0.001 is usual on 7.0 billion parameters"),
+        (70e9, 1e-3, HIGH, "1e-5 to 0.0005 is usual on 70.0 billion parameters"),
+        (135e6, 1e-2, HIGH, "1e-5 to 0.002 is usual on 135 million parameters"),
+        (7e9, 2e-7, LOW, "1e-5 to 0.001 is usual on 7.0 billion parameters"),
+        (1e5, 2e-7, LOW, "1e-5 or more is usual on 0 million parameters"),
     ],
 )
 def test_learning_rates_far_off_the_usual_for_the_size(size: float, rate: float, result: str, usual: str) -> None:
-    assert (
-        told(size=size, learning_rate=rate) == f"train.learning_rate {rate:g} is {result}, as a rule: usual are {usual}"
-    )
+    assert told(size=size, learning_rate=rate) == f"train.learning_rate {rate:g} is {result}, as a rule: {usual}"
 
 
 @pytest.mark.parametrize(("size", "rate"), [(7e9, 1e-3), (135e6, 1e-3), (1e5, 1e-2), (70e9, 1e-5)])
@@ -62,7 +60,7 @@ def test_learning_rates_within_the_usual(size: float, rate: float) -> None:
     ],
 )
 def test_scales_of_the_update(lora: LoraConfig, scale: str | None) -> None:
-    assert told(lora) == ("" if scale is None else f"{scale}, the update's scale: usual are 0.25 to 8")
+    assert told(lora) == ("" if scale is None else f"{scale}, the update's scale: 0.25 to 8 is usual")
 
 
 @pytest.mark.parametrize(

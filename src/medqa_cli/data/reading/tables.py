@@ -200,7 +200,7 @@ def check_content(file: TableFile) -> None:
     if _MEDDIALOG.match(start):
         raise InputError(
             f"{file} is MedDialog's own form of text, which is not read",
-            'write each talk as a line of a .jsonl file: {"dialogue": "Patient: ... Doctor: ..."}',
+            'write each conversation as a line of a .jsonl file: {"dialogue": "Patient: ... Doctor: ..."}',
         )
     for signature, what in _SIGNATURES.items():
         if start.startswith(signature):

@@ -306,7 +306,8 @@ class _Proof:
             raise
         except Exception as error:  # whatever an architecture wants for its training
             raise InputError(
-                f"{self._name}: a {self._type} model cannot be trained so ({_first_line(error)})", _HINT
+                f"{self._name}: the forward pass of a {self._type} model fails in training ({_first_line(error)})",
+                _HINT,
             ) from error
         finally:
             self._model.eval()
