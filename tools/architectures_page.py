@@ -1,4 +1,4 @@
-"""Writes docs/architectures.md anew: tries every causal architecture that the installed Transformers knows.
+"""Writes docs/architectures.md: tries every causal architecture that the installed Transformers knows.
 
 python tools/architectures_page.py
 """

@@ -96,7 +96,7 @@ def lines_by_name(page: str) -> dict[str, str]:
 
 
 def main() -> None:
-    """Write the table anew."""
+    """Write the table again."""
     page = PAGE.read_text(encoding="utf-8")
     uses = requirements(tomllib.loads((ROOT / "pyproject.toml").read_text(encoding="utf-8")))
     fresh = table(uses, lines_by_name(page))

@@ -49,7 +49,7 @@ def decode_batch(
 ) -> None:
     """Let the model continue all prompts until each state has a finish reason.
 
-    A row that goes back waits until the others are done. Then those that wait are read anew, as one batch: no cache of
+    A row that goes back waits until the others are done. Then those that wait are read again, as one batch: no cache of
     keys and values has to forget, which not every architecture's can.
 
     Args:

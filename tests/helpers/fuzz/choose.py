@@ -1,4 +1,4 @@
-"""Writes seeds.py anew: for each door the fewest seeds that end in every way that the tried ones do.
+"""Writes seeds.py: for each door the fewest seeds that end in every way that the tried ones do.
 
 python -m helpers.fuzz 0 300 > tried.json; python -m helpers.fuzz.choose tried.json    (from tests/)
 """

@@ -18,7 +18,7 @@ COMMANDS, page, commands_of = TOOL.COMMANDS, TOOL.page, TOOL.commands_of
 def test_the_page_is_what_the_generator_prints() -> None:
     if TOOL.PAGE.read_text(encoding="utf-8") != page():
         pytest.fail(
-            "docs/configuration.md is not up to date; write it anew:\n    python tools/configuration_page.py",
+            "docs/configuration.md is not up to date; write it again:\n    python tools/configuration_page.py",
             pytrace=False,
         )
 

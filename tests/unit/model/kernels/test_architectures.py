@@ -18,7 +18,7 @@ def rows() -> dict[str, str]:
 @pytest.mark.parametrize("model_type", causal_types())
 def test_packed_or_one_at_a_time_equals_plain_or_is_refused(model_type: str) -> None:
     tried = try_architecture(model_type)
-    assert tried.row == rows().get(model_type), "write docs/architectures.md anew: python tools/architectures_page.py"
+    assert tried.row == rows().get(model_type), "write docs/architectures.md again: python tools/architectures_page.py"
     if "| packed |" in tried.row or "| one at a time |" in tried.row:
         assert tried.largest_difference < 1e-5
         assert tried.gradient_difference < 1e-4
