@@ -1,0 +1,74 @@
+"""docs/architecture.md names files and functions that exist, and counts its walks right."""
+
+from __future__ import annotations
+
+import re
+from pathlib import Path
+
+import medqa_cli
+from helpers.paths import ROOT
+
+PACKAGE = Path(medqa_cli.__file__).parent
+PAGE = (ROOT / "docs/architecture.md").read_text(encoding="utf-8")
+_QUOTED = re.compile(r"`([^`\n]+)`")
+_FILE = re.compile(r"[\w/*.]+\.(py|yaml|txt|html\.j2|md\.j2)")
+
+
+def section(title: str) -> str:
+    return PAGE.partition(f"## {title}\n")[2].partition("\n## ")[0]
+
+
+def missing(text: str) -> list[str]:
+    """The files that a line names and that are not there, and the functions and tables that none of its files holds."""
+    wrong = []
+    for line in text.splitlines():
+        sources, folders, names = "", [PACKAGE, PACKAGE / "resources", ROOT], []
+        for quoted in _QUOTED.findall(line):
+            if quoted.endswith("/"):
+                folders.append(PACKAGE / quoted)
+            elif _FILE.fullmatch(quoted):
+                paths = [path for folder in folders for path in folder.glob(quoted)]
+                folders += [path.parent for path in paths]
+                sources += "".join(path.read_text(encoding="utf-8") for path in paths)
+                wrong += [] if paths else [quoted]
+            elif re.fullmatch(r"[A-Za-z_]\w*(\.\w+)?", quoted):
+                names.append(quoted.rpartition(".")[2])
+        if sources:
+            wrong += [name for name in names if re.search(rf"\b{name}\b", sources) is None]
+    return wrong
+
+
+def test_the_files_and_names_of_the_page_exist() -> None:
+    rows = section("Where to look")
+    assert rows.count("\n| ") > 30
+    # ``ask`` and the like are commands, not names in a file; they begin no row's second cell.
+    assert missing("\n".join(row.split(" | ", 1)[-1] for row in rows.splitlines())) == []
+
+
+def test_a_wrong_file_and_a_wrong_name_are_found() -> None:
+    row = "`METRICS` in `evaluation/metrics.py`, `decode.py` of `answering/`, `nowhere.py`, `_not_there` in it"
+    assert missing(row) == ["decode.py", "nowhere.py", "_not_there"]
+    assert missing("`METRICS` in `evaluation/metrics.py`; `bootstrap.py` beside it") == []
+
+
+def test_the_tree_names_every_package_and_module_at_the_top() -> None:
+    tree = section("The tree").split("```")[1]
+    top = {path.name.removesuffix(".py") for path in PACKAGE.iterdir() if not path.name.startswith(("_", "py.typed"))}
+    assert {name for name in top if re.search(rf"^  {name}(/|\.py) ", tree, re.MULTILINE) is None} == set()
+
+
+def test_the_walks_name_modules_and_count_them() -> None:
+    walks = [walk for walk in section("Three walks").split("\n\n") if walk.startswith("**")]
+    assert [walk.split(",")[0] for walk in walks] == ["**A row", "**The config", "**A weight"]
+    for walk in walks:
+        title, _, body = walk.partition(":** ")
+        counted = int(re.search(r"\((\d+)", title)[1])  # type: ignore[index]
+        modules = re.findall(r"`([\w/]+)`", " ".join(body.split()).partition(": ")[2].partition(". ")[0])
+        folder, named = PACKAGE, []
+        for module in modules:
+            path = PACKAGE / f"{module}.py"
+            path = path if path.is_file() else folder / f"{module}.py"
+            assert path.is_file(), module
+            folder = path.parent
+            named.append(path)
+        assert len(set(named)) == counted, title
