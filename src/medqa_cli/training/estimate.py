@@ -20,16 +20,20 @@ from medqa_cli.training.arguments import optimizer_on, unpaged, uses_checkpointi
 from medqa_cli.training.data_order import largest_forward, num_tokens
 
 # Bytes of optimizer state per trained parameter, by what the name of the optimizer holds; the first that fits counts.
+# Those of 8 and 4 bits have codes, and a float32 for each block of 256 or 128, which is left out.
 _STATE_BYTES = (
-    ("sgd", 0.0),
-    ("adafactor", 0.1),
+    ("sgd", 0.0),  # without momentum
+    ("adafactor", 0.1),  # a mean per row and one per column
     ("lion_8bit", 1.0),
+    ("rmsprop_bnb_8bit", 1.0),
+    ("ademamix_8bit", 3.0),  # a fast, a slow and a second moment
+    ("4bit", 1.0),
+    ("8bit", 2.0),
     ("lion", 4.0),
     ("adagrad", 4.0),
-    ("rmsprop_8bit", 1.0),
     ("rmsprop", 4.0),
-    ("8bit", 2.0),
     ("ademamix", 12.0),
+    ("grokadamw", 12.0),  # the filtered gradient beside the moments
     ("", 8.0),  # Adam and its kin: two float32 moments
 )
 # What libraries take on a CPU once they compute, beside the tensors: 75 to 115 MiB (docs/experiments.md, 2026-11-24,
@@ -98,8 +102,9 @@ class ForwardLimits:
 class MemoryEstimate:
     """The memory of a training run at its peak.
 
-    ``paged_bytes``: part of the optimizer's state that may move to the host's memory; ``keeps_freed_memory``: there is
-    so much of it that freed blocks stay with the process: up to ``most_idle_bytes`` more are resident than are in use.
+    ``paged_bytes``: part of the optimizer's state that may move to the host's memory. ``keeps_freed_memory``: there is
+    room enough that freed blocks stay with the process, so that up to ``most_idle_bytes`` more are resident than are
+    in use.
     """
 
     step: StepMemory

@@ -1,8 +1,10 @@
-"""The largest forward pass of a training run; ranks with different GPUs agree on the limits of the smallest."""
+"""The largest forward pass of a training run, the state of its optimizer; ranks agree on the limits of the smallest."""
 
 from __future__ import annotations
 
+from dataclasses import replace
 from pathlib import Path
+from typing import get_args
 
 import pytest
 import torch
@@ -10,9 +12,10 @@ import torch
 from helpers.tiny_architectures import tiny_model
 from helpers.training import make_examples
 from medqa_cli import distributed
-from medqa_cli.config.schema import Config, LoraConfig, ModelConfig, TrainConfig
+from medqa_cli.config.schema import Config, LoraConfig, ModelConfig, Optimizer, TrainConfig
 from medqa_cli.model.load import load_config
 from medqa_cli.model.memory_profile import UnknownMemoryError
+from medqa_cli.training.arguments import make_optimizer, make_training_arguments
 from medqa_cli.training.estimate import ForwardLimits, MemoryEstimator, Target
 
 CONFIG = Config(
@@ -20,6 +23,17 @@ CONFIG = Config(
     lora=LoraConfig(r=4, target_modules="all-linear"),
     train=TrainConfig(gradient_checkpointing="auto"),
 )
+# Optimizers of packages that are not installed, with the bytes of state per parameter of their source: torchao's codes
+# of 4 and 8 bits, GrokAdamW's filtered gradient beside two moments, two moments.
+OF_OTHER_PACKAGES = {
+    "adamw_torch_xla": 8,
+    "adamw_torch_npu_fused": 8,
+    "adamw_anyprecision": 8,
+    "adamw_torch_4bit": 1,
+    "adamw_torch_8bit": 2,
+    "grokadamw": 12,
+    "stable_adamw": 8,
+}
 EXAMPLES = make_examples([(5, 40), (12, 30), (3, 80), (9, 60)])
 
 
@@ -68,3 +82,38 @@ def test_predict_largest_forward_of_a_model_computed_one_at_a_time_is_the_longes
     target = Target("cuda", 80 << 30, 80 << 30, 0)
     estimate = MemoryEstimator(tiny_model(model_type).config, EXAMPLES, torch.float32, target).predict(CONFIG)
     assert estimate.largest_forward_tokens == tokens
+
+
+def predicted_state_bytes(estimator: MemoryEstimator, name: Optimizer) -> float:
+    """Bytes of optimizer state per trained parameter."""
+    estimate = estimator.predict(replace(CONFIG, train=replace(CONFIG.train, optim=name)))
+    return estimate.optimizer_bytes / estimate.step.num_trainable
+
+
+@pytest.mark.parametrize("name", [name for name in get_args(Optimizer) if name not in OF_OTHER_PACKAGES])
+def test_the_state_of_an_optimizer_is_as_large_as_predicted(
+    name: Optimizer, estimator: MemoryEstimator, tmp_path: Path
+) -> None:
+    matrix = torch.nn.Linear(2048, 64, bias=False)  # as an adapter of rank 64 has
+    arguments = make_training_arguments(
+        TrainConfig(optim=name),
+        seed=0,
+        output_dir=tmp_path,
+        device=torch.device("cpu"),
+        compute_dtype=torch.float32,
+    )
+    optimizer = make_optimizer(arguments, matrix)
+    matrix.weight.grad = torch.ones_like(matrix.weight)
+    optimizer.step()
+    # Without what is of one size for any parameter: a count of steps, a table of 256 codes.
+    state = [value for value in optimizer.state[matrix.weight].values() if isinstance(value, torch.Tensor)]
+    measured = sum(value.nbytes for value in state if value.numel() > 256)
+    per_parameter = measured / matrix.weight.numel()
+    assert predicted_state_bytes(estimator, name) == pytest.approx(per_parameter, rel=0.03, abs=0.05)
+
+
+@pytest.mark.parametrize(("name", "expected"), OF_OTHER_PACKAGES.items())
+def test_the_state_of_an_optimizer_of_another_package_is_predicted(
+    name: Optimizer, expected: float, estimator: MemoryEstimator
+) -> None:
+    assert predicted_state_bytes(estimator, name) == pytest.approx(expected)
