@@ -13,6 +13,7 @@ from medqa_cli import console
 from medqa_cli.cli import app
 from medqa_cli.config.load import load
 from medqa_cli.config.schema import Config
+from medqa_cli.data.reading.formats import FORMATS_IN_WORDS
 from medqa_cli.errors import InputError, MedqaError
 
 if TYPE_CHECKING:
@@ -34,7 +35,7 @@ def convert(
         list[str] | None,
         typer.Argument(
             metavar="[SOURCE]...",
-            help="CSV, TSV, Excel, JSON, JSONL or Parquet file, folder or archive of these or of MedQuAD XML, hub id.",
+            help=f"File ({FORMATS_IN_WORDS}), folder or archive of such or of MedQuAD XML, hub id.",
             show_default=False,
         ),
     ] = None,

@@ -74,6 +74,8 @@ Optimizer = Literal[
     "paged_ademamix_8bit", "paged_lion_32bit", "paged_lion_8bit", "rmsprop", "rmsprop_bnb", "rmsprop_bnb_8bit",
     "rmsprop_bnb_32bit", "grokadamw", "stable_adamw",
 ]  # fmt: skip
+# They follow the validation loss.
+SCHEDULERS_THAT_WATCH = ("reduce_lr_on_plateau", "greedy")
 _NO_KEY = "needs {}, which medqa has no key for"
 _IN_BACKWARD = "updates weights during the backward pass, of which a step has several here"
 _TOLD = "must be told when the model is evaluated or saved, which medqa does not do"
@@ -120,8 +122,8 @@ class DataConfig:
 
     source: FilePath | FilePaths | None = field(
         None,
-        "The spreadsheet: CSV, TSV, Excel, JSON, JSONL, Parquet, a folder or archive of these or of MedQuAD XML, a hub "
-        "data set id, or a list of such. `medqa convert SOURCE` overrides it.",
+        "The spreadsheet: CSV, TSV, JSON, JSONL, Excel, OpenDocument, Parquet, a folder or archive of these or of "
+        "MedQuAD XML, a hub data set id, or a list of such. `medqa convert SOURCE` overrides it.",
     )
     question_column: Text | None = field(
         None,
@@ -294,7 +296,7 @@ class TrainConfig:
     learning_rate: float = field(2e-4, "Peak learning rate; lower it if the loss jumps.", gt=0)
     lr_scheduler_type: Scheduler = field(
         "constant",
-        "Learning-rate scheduler (a Transformers name); reduce_lr_on_plateau and greedy need eval_steps.",
+        f"Learning-rate scheduler (a Transformers name); {' and '.join(SCHEDULERS_THAT_WATCH)} need eval_steps.",
     )
     warmup_ratio: float = field(
         0.03,

@@ -12,6 +12,7 @@ from dataclasses import MISSING, dataclass, fields, replace
 from pathlib import Path
 from typing import Any, TypeVar
 
+from medqa_cli.data.reading.formats import NOTE_SUFFIX, table_suffix
 from medqa_cli.errors import InputError, MedqaError
 from medqa_cli.files import require_file
 from medqa_cli.prompt.encoder import Example, PromptEncoder
@@ -28,8 +29,6 @@ SPLIT_OF_NAME = {"train": "train", "training": "train", "test": "test", "testing
 )
 # What trainers write beside the data: eval_results.json, train_config.json.
 NO_DATA = frozenset({"results", "metrics", "config", "state", "args", "report", "info", "log"})
-
-_TABLE = re.compile(r"(.+?)\.(?:csv|tsv|json|jsonl|ndjson|parquet|xlsx)(?:\.gz)?", re.IGNORECASE)
 
 _ENCODE_BATCH = 1000
 
@@ -212,10 +211,12 @@ def find_split_files(folder: Path) -> tuple[dict[str, list[Path]], list[Path]]:
     others: list[Path] = []
     is_own = report_of(folder) is not None
     for path in sorted(itertools.chain(folder.iterdir(), folder.glob("*/*"))):
-        table = _TABLE.fullmatch(path.name)
-        if table is None or not path.is_file() or path.name in OWN_FILES - {f"{name}.jsonl" for name in SPLITS}:
+        suffix = table_suffix(path.name)
+        if not suffix or not path.is_file() or path.name in OWN_FILES - {f"{name}.jsonl" for name in SPLITS}:
             continue
-        words = {word.lower() for word in re.split(r"[-_. ]", table[1])}
+        words = set(re.split(r"[-_. ]", path.name.lower()))
+        if suffix == NOTE_SUFFIX and words.isdisjoint(SPLIT_OF_NAME):
+            continue
         is_data = words.isdisjoint(NO_DATA) and not (is_own and path.name not in OWN_FILES)
         if path.parent != folder:
             words.add(path.parent.name.lower())

@@ -14,11 +14,13 @@ from typing import Any
 import pytest
 
 from helpers.paths import SHARED_DATA
+from helpers.spreadsheets import hostile_ods
 from medqa_cli.config.schema import DataConfig
 from medqa_cli.data.audit import Audit, audit_folder
 from medqa_cli.data.convert import convert
-from medqa_cli.data.dataset import QaRow, read_split
+from medqa_cli.data.dataset import QaRow, find_split_files, read_split
 from medqa_cli.data.normalize import normalize
+from medqa_cli.data.reading.formats import TABLE_SUFFIXES
 from medqa_cli.data.reading.rows import ColumnNames
 from medqa_cli.data.report import show_audit
 from medqa_cli.data.topics.topics import topic_names, topic_of
@@ -135,6 +137,25 @@ def test_folders_as_others_write_them(names: Sequence[str], tmp_path: Path) -> N
     found = audit(tmp_path)
     assert found.rows == {"train": 1, "validation": 1, "test": 1}
     assert found.leakage["test"]["answer"] == found.leakage["validation"]["answer"] == 1
+
+
+@pytest.mark.parametrize("suffix", TABLE_SUFFIXES)
+def test_splits_are_found_in_every_format_that_convert_reads(suffix: str, tmp_path: Path) -> None:
+    for name in (f"train{suffix}", f"test{suffix}.gz", f"more{suffix}", "notes.txt", "train.pdf"):
+        (tmp_path / name).touch()
+    found, others = find_split_files(tmp_path)
+    names = {split: [path.name for path in paths] for split, paths in found.items()}
+    assert names == {"train": [f"train{suffix}"], "validation": [], "test": [f"test{suffix}.gz"]}
+    # A text file is a note unless its name says a split.
+    assert [path.name for path in others] == ([] if suffix == ".txt" else [f"more{suffix}"])
+
+
+def test_a_held_out_spreadsheet_and_a_text_file_are_audited(tmp_path: Path) -> None:
+    write_csv(tmp_path / "train.txt", [["q", "a"], ["What is gout?", URIC_ACID]])
+    hostile_ods(tmp_path / "test.ods")  # one row: q, a
+    found = audit(tmp_path)
+    assert found.rows == {"train": 2, "validation": 0, "test": 1}
+    assert found.leakage["test"]["question"] == 1
 
 
 def test_files_that_are_no_split_are_named(leaky: Path, capsys: pytest.CaptureFixture[str]) -> None:

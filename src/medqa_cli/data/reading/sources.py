@@ -17,6 +17,14 @@ from pathlib import Path, PurePosixPath
 from medqa_cli.data.dataset import REPORT_NAME
 from medqa_cli.data.reading import medquad_xml
 from medqa_cli.data.reading.archives import Container, Scratch, open_container, read_member
+from medqa_cli.data.reading.formats import (
+    ARCHIVE_SUFFIXES,
+    DOCUMENT_SUFFIX,
+    NOTE_SUFFIX,
+    TABLE_SUFFIXES,
+    is_archive,
+    table_suffix,
+)
 from medqa_cli.data.reading.hub import open_hub, parse_hub_id
 from medqa_cli.data.reading.rows import (
     Caps,
@@ -29,13 +37,11 @@ from medqa_cli.data.reading.rows import (
     TableFile,
     opened_again,
 )
-from medqa_cli.data.reading.tables import READERS, check_content, open_table, table_suffix
+from medqa_cli.data.reading.tables import check_content, open_table
 from medqa_cli.errors import InputError
 from medqa_cli.files import sha256_of_file
 from medqa_cli.spelling import counted, did_you_mean, listed
 
-DOCUMENT_SUFFIX = ".xml"
-ARCHIVE_SUFFIXES = (".zip", ".tar", ".tgz", ".tar.gz")
 MOST_DESCRIBED = 5
 LARGEST_LICENSE_TEXT = 1_000_000
 
@@ -142,13 +148,9 @@ def _exists(path: Path) -> bool:
         return False
 
 
-def _is_archive(path: Path) -> bool:
-    return path.name.lower().endswith(ARCHIVE_SUFFIXES)
-
-
 def _is_file_of_data(path: Path) -> bool:
     """Tell whether a file ends like a table, an archive or a document."""
-    return table_suffix(path.name) != "" or _is_archive(path) or path.suffix.lower() == DOCUMENT_SUFFIX
+    return table_suffix(path.name) != "" or is_archive(path.name) or path.suffix.lower() == DOCUMENT_SUFFIX
 
 
 def _check_local(source: str) -> None:
@@ -176,7 +178,7 @@ def _check_local(source: str) -> None:
         raise InputError(f"{path} is neither a file nor a folder", "copy its content to a file")
     if not _is_file_of_data(path):
         found = f"'{path.suffix}'" if path.suffix else "no suffix"
-        known = ", ".join([*READERS, DOCUMENT_SUFFIX, *ARCHIVE_SUFFIXES])
+        known = ", ".join([*TABLE_SUFFIXES, DOCUMENT_SUFFIX, *ARCHIVE_SUFFIXES])
         raise InputError(
             f"{path}: unknown format ({found}); expected {known}, or one of the tables packed (.csv.gz)",
             "export it as CSV (spreadsheet programs: 'CSV UTF-8'), or rename it if it is one of these",
@@ -199,7 +201,7 @@ def _open(source: str, name: str, wanted: ColumnNames, scratch: Scratch) -> Open
     if looks_like_hub_id(source):
         return open_hub(source, prefix, wanted)
     path = Path(source)
-    if path.is_dir() or _is_archive(path):
+    if path.is_dir() or is_archive(path.name):
         return _open_folder(source, prefix, wanted, scratch)
     file = TableFile(path, source, name)
     if path.suffix.lower() == DOCUMENT_SUFFIX:
@@ -224,8 +226,7 @@ def _find_contents(container: Container, shown: str) -> tuple[list[str], list[st
     about = [name for name in members if _ABOUT.match(PurePosixPath(name).name)]
     data = [name for name in members if name not in about and PurePosixPath(name).name not in _METADATA]
     documents = [name for name in data if name.lower().endswith(DOCUMENT_SUFFIX)]
-    # In a folder, .txt is a note more often than a table.
-    tables = [name for name in data if table_suffix(name) not in ("", ".txt")]
+    tables = [name for name in data if table_suffix(name) not in ("", NOTE_SUFFIX)]
     if documents and tables:
         raise InputError(
             f"{shown} holds {len(documents):,} XML documents and {len(tables):,} tables "
@@ -235,7 +236,8 @@ def _find_contents(container: Container, shown: str) -> tuple[list[str], list[st
     if not documents and not tables:
         suffixes = Counter(PurePosixPath(name).suffix or "no suffix" for name in members)
         found = f"only {counted(suffixes)}" if members else "no files"
-        hint = "name a file, or a folder or archive that holds .xml, .csv, .tsv, .json, .jsonl, .parquet or .xlsx files"
+        *known, last = (DOCUMENT_SUFFIX, *(suffix for suffix in TABLE_SUFFIXES if suffix != NOTE_SUFFIX))
+        hint = f"name a file, or a folder or archive that holds {', '.join(known)} or {last} files"
         saved = next((name for name in members if name.endswith(".arrow")), None)
         if saved is not None:
             folder = (PurePosixPath(shown) / saved).parent

@@ -7,7 +7,7 @@ import gzip
 import re
 from collections.abc import Callable, Iterator
 from dataclasses import replace
-from pathlib import Path, PurePath
+from pathlib import Path
 from typing import cast
 
 from medqa_cli import confined
@@ -15,6 +15,7 @@ from medqa_cli.data.encodings.detect import Encoding, detect_encoding
 from medqa_cli.data.reading.archives import GZIP_MAGIC, Scratch, copy_unpacked, damage_reported
 from medqa_cli.data.reading.csv_reader import read_delimited
 from medqa_cli.data.reading.excel_parquet import read_excel, read_parquet
+from medqa_cli.data.reading.formats import ARCHIVE_SUFFIXES, PACKED, TABLE_FORMATS, TABLE_SUFFIXES, TEXT_SUFFIXES
 from medqa_cli.data.reading.json_reader import read_json_file, read_json_lines
 from medqa_cli.data.reading.pairs import questions_and_answers
 from medqa_cli.data.reading.rows import (
@@ -31,17 +32,16 @@ from medqa_cli.data.reading.rows import (
 from medqa_cli.errors import InputError
 
 Reader = Callable[[TableFile, ColumnNames], CellTable]
-_TEXT_READERS: dict[str, Reader] = {
-    **dict.fromkeys((".csv", ".tsv", ".txt"), read_delimited),
-    ".json": read_json_file,
-    **dict.fromkeys((".jsonl", ".ndjson"), read_json_lines),
+_READERS: dict[str, Reader] = {
+    "CSV": read_delimited,
+    "TSV": read_delimited,
+    "JSON": read_json_file,
+    "JSONL": read_json_lines,
+    "Excel": read_excel,
+    "OpenDocument": read_excel,
+    "Parquet": read_parquet,
 }
-READERS: dict[str, Reader] = {
-    **_TEXT_READERS,
-    ".parquet": read_parquet,
-    **dict.fromkeys((".xlsx", ".xlsm", ".xls", ".ods"), read_excel),
-}
-PACKED = ".gz"
+_READER_OF_SUFFIX = {suffix: _READERS[name] for name, suffixes in TABLE_FORMATS.items() for suffix in suffixes}
 _READ_WHOLE = 32 << 20  # bytes; what a JSON object of that size becomes is no burden
 _SIGNATURES = {
     b"PK\x03\x04": "a ZIP archive or an Excel file (.zip, .xlsx)",
@@ -69,13 +69,6 @@ _INSTEAD = {
 _JSON_OBJECTS = re.compile(r'\s*(?:\[\s*)?\{\s*"')
 _MEDDIALOG = re.compile(rb"id=\d+\s+https?://")
 _START = 64  # bytes that tell any of these
-
-
-def table_suffix(name: str) -> str:
-    """Return the suffix that tells the format of a table (``.csv`` for ``qa.CSV.gz``), or nothing for no table."""
-    path = PurePath(name.lower())
-    suffix = PurePath(path.stem).suffix if path.suffix == PACKED else path.suffix
-    return suffix if suffix in READERS else ""
 
 
 def open_table(file: TableFile, wanted: ColumnNames, scratch: Scratch) -> PairTable:
@@ -135,8 +128,8 @@ def open_cells(file: TableFile, wanted: ColumnNames) -> CellTable:
 
 def _read_cells(file: TableFile, wanted: ColumnNames) -> CellTable:
     suffix = file.path.suffix.lower()
-    reader = READERS[suffix]
-    if suffix not in _TEXT_READERS:
+    reader = _READER_OF_SUFFIX[suffix]
+    if suffix not in TEXT_SUFFIXES:
         return reader(file, wanted)
     encoding = detect_encoding(file.path, file.shown, wanted.encoding)
     if reader is read_delimited and _looks_like_json(file.path, encoding):
@@ -166,7 +159,7 @@ def _read(file: TableFile, wanted: ColumnNames) -> PairTable:
 
 def _needs_a_process(file: TableFile, wanted: ColumnNames) -> bool:
     """Tell whether a library reads it that may abort or fill the memory, as a JSON object does that is read whole."""
-    if file.path.suffix.lower() not in _TEXT_READERS:
+    if file.path.suffix.lower() not in TEXT_SUFFIXES:
         return True
     if file.path.stat().st_size <= _READ_WHOLE:
         return False
@@ -195,7 +188,7 @@ def check_content(file: TableFile) -> None:
     for beginning, (what, hint) in _INSTEAD.items():
         if folded.startswith(beginning):
             raise InputError(f"{file} is {what}, not a file of questions and answers", hint)
-    if file.path.suffix.lower() not in _TEXT_READERS:
+    if file.path.suffix.lower() not in TEXT_SUFFIXES:
         return
     if _MEDDIALOG.match(start):
         raise InputError(
@@ -204,8 +197,9 @@ def check_content(file: TableFile) -> None:
         )
     for signature, what in _SIGNATURES.items():
         if start.startswith(signature):
+            others = [suffix for suffix in TABLE_SUFFIXES if suffix not in TEXT_SUFFIXES]
             raise InputError(
                 f"{file} is not a text file, it is {what}",
-                "give it the name that fits (medqa reads .xlsx, .xls, .ods, .parquet, .zip, .tar.gz and .csv.gz), or "
+                f"give it the name that fits (medqa reads {', '.join([*others, *ARCHIVE_SUFFIXES])} and .csv.gz), or "
                 "save it as 'CSV UTF-8'",
             )

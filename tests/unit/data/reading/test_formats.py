@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import re
 import zipfile
 from pathlib import Path
 from types import SimpleNamespace
@@ -11,9 +12,12 @@ from typing import Any
 import pytest
 import python_calamine
 
+from helpers.paths import ROOT
 from helpers.spreadsheets import Cell, write_xlsx
+from medqa_cli.config.schema import KEYS
 from medqa_cli.data.reading.cells import parse_exchange
 from medqa_cli.data.reading.excel_parquet import read_excel
+from medqa_cli.data.reading.formats import ARCHIVE_SUFFIXES, FORMATS_IN_WORDS, TABLE_FORMATS, TABLE_SUFFIXES
 from medqa_cli.data.reading.rows import Caps, ColumnNames, RawRow, SourceRows, TableFile, UnreadRow
 from medqa_cli.data.reading.sources import open_sources
 from medqa_cli.errors import InputError
@@ -27,6 +31,14 @@ def read(path: Path, **columns: Any) -> SourceRows:
 
 def pairs(opened: SourceRows) -> list[tuple[str, str]]:
     return [(row.question, row.answer) for row in opened.rows if isinstance(row, RawRow)]
+
+
+def test_the_pages_and_the_config_name_every_format_that_is_read() -> None:
+    assert FORMATS_IN_WORDS in KEYS["data.source"].metadata["description"]
+    (readme,) = re.findall(r"an answer column \((.*?);", (ROOT / "README.md").read_text(encoding="utf-8"))
+    assert re.findall(r"[A-Z]\w+", readme) == list(TABLE_FORMATS)
+    table = (ROOT / "docs/data.md").read_text(encoding="utf-8").split("## Sources")[1].split("Columns are")[0]
+    assert {*re.findall(r"`([.][a-z.]+)`", table)} == {*TABLE_SUFFIXES, *ARCHIVE_SUFFIXES, ".gz"}
 
 
 def test_cells_of_a_spreadsheet_are_texts_as_they_are_seen(tmp_path: Path) -> None:
