@@ -5,7 +5,7 @@ from __future__ import annotations
 from functools import cache
 from typing import TYPE_CHECKING, Any
 
-from medqa_cli.config.schema import SECTIONS, Config
+from medqa_cli.config.schema import SCHEDULERS_THAT_WATCH, SECTIONS, Config
 
 if TYPE_CHECKING:
     from pydantic import TypeAdapter
@@ -13,7 +13,7 @@ if TYPE_CHECKING:
 # What needs eval_steps: `problems` reports it, and editors learn it here.
 _NEEDS_EVAL_STEPS: dict[str, dict[str, Any]] = {
     "early_stopping_patience": {"type": "integer"},
-    "lr_scheduler_type": {"enum": ["reduce_lr_on_plateau", "greedy"]},
+    "lr_scheduler_type": {"enum": list(SCHEDULERS_THAT_WATCH)},
 }
 _BOUNDS = {"minimum": "at least", "exclusiveMinimum": "above", "maximum": "at most", "exclusiveMaximum": "below"}
 _IN_WORDS = {

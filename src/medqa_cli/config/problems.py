@@ -18,14 +18,22 @@ from typing import Any, Union, get_origin
 from yaml.nodes import MappingNode, Node, ScalarNode, SequenceNode
 
 from medqa_cli.config.json_schema import adapter, bounds_of, describe, options, schema_at, words
-from medqa_cli.config.schema import KEYS, SECTIONS, TEMPLATE_SUFFIXES, TEMPLATES, UNSUPPORTED, Config, is_nullable
+from medqa_cli.config.schema import (
+    KEYS,
+    SCHEDULERS_THAT_WATCH,
+    SECTIONS,
+    TEMPLATE_SUFFIXES,
+    TEMPLATES,
+    UNSUPPORTED,
+    Config,
+    is_nullable,
+)
 from medqa_cli.config.yaml_loader import TEXT, Document, KeyPath, dotted, plain_tag, quoted, scalar, shown
 from medqa_cli.spelling import closest, did_you_mean, similarity, suggestion
 
 _OUT_OF_RANGE = {"greater_than_equal", "greater_than", "less_than_equal", "less_than"}
 _KINDS: dict[type, set[str]] = {bool: {"boolean"}, int: {"integer", "number"}, float: {"number"}}
 
-_SCHEDULERS_THAT_WATCH = ("reduce_lr_on_plateau", "greedy")
 # Codecs of Python that are made for pieces of source code and names of hosts.
 _NO_FILES = ("idna", "punycode", "unicode_escape", "raw_unicode_escape", "undefined")
 
@@ -268,7 +276,7 @@ def check_together(config: Config) -> Iterator[tuple[tuple[str, ...], str]]:
             ("train.early_stopping_patience", "train.eval_steps"),
             "train.early_stopping_patience needs train.eval_steps; set how often to evaluate on the validation split",
         )
-    if train.eval_steps is None and train.lr_scheduler_type in _SCHEDULERS_THAT_WATCH:
+    if train.eval_steps is None and train.lr_scheduler_type in SCHEDULERS_THAT_WATCH:
         yield (
             ("train.lr_scheduler_type", "train.eval_steps"),
             f"train.lr_scheduler_type {train.lr_scheduler_type} needs train.eval_steps; it follows the validation loss",

@@ -22,8 +22,8 @@ from medqa_cli.errors import InputError
 from medqa_cli.files import RunFolder
 from medqa_cli.model import devices
 from medqa_cli.model.load import empty_base
-from medqa_cli.model.lora import check_init, find_targets
-from medqa_cli.model.quantization import num_parameters, num_unquantized, tell_unquantized
+from medqa_cli.model.lora import check_init
+from medqa_cli.model.quantization import num_parameters, num_unquantized
 from medqa_cli.training import setup
 from medqa_cli.training.data_order import num_steps, num_tokens, num_tokens_of_training
 from medqa_cli.training.estimate import MemoryEstimate, MemoryEstimator, Target, device_at_hand, fits, gib
@@ -70,9 +70,7 @@ def plan(config: Config, *, gpu_memory_gb: float | None, probe: bool) -> dict[st
         target = Target("cuda", size, size, 0, has_flash=dtype == torch.bfloat16)
         inputs, device_name = replace(inputs, dtype=dtype), f"a GPU with {gpu_memory_gb:g} GB"
     base, examples = empty_base(inputs.hf_config, config.model, inputs.dtype), inputs.data.examples
-    tell_unquantized(base, config.model, inputs.dtype)
-    if note := find_targets(base, config.lora).note:
-        console.note(note)
+    setup.tell_layers(base, config, inputs.dtype)
     estimator = MemoryEstimator(inputs.hf_config, examples, inputs.dtype, target)
     estimate = estimator.predict(config)
     train_tokens = num_tokens_of_training(config.train, examples)

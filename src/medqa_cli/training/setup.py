@@ -11,7 +11,7 @@ import torch
 import transformers
 
 from medqa_cli import console, distributed
-from medqa_cli.config.schema import Config, LoraConfig, ModelConfig, TrainConfig
+from medqa_cli.config.schema import SCHEDULERS_THAT_WATCH, Config, LoraConfig, ModelConfig, TrainConfig
 from medqa_cli.data.dataset import EncodedSplit, encode_rows, read_split
 from medqa_cli.environment import TRAIN_SHA256
 from medqa_cli.errors import InputError
@@ -141,12 +141,17 @@ def make_model(config: Config, inputs: TrainingInputs) -> Any:
     base = load_base(source, config.model, inputs.device, inputs.dtype, packed=True, sharded=distributed.is_sharded())
     if not distributed.is_sharded():
         use_liger_kernels(base, inputs.device)
-    tell_unquantized(base, config.model, inputs.dtype)
-    if note := find_targets(base, config.lora).note:
-        console.note(note)
+    tell_layers(base, config, inputs.dtype)
     model = add_lora(base, config.lora, source.name, source.revision)
     init_adapter(model, config.lora, source)
     return model
+
+
+def tell_layers(base: Any, config: Config, dtype: torch.dtype) -> None:
+    """Note what is unusual about the layers of a base: those that stay unquantized, those that get an adapter."""
+    tell_unquantized(base, config.model, dtype)
+    if note := find_targets(base, config.lora).note:
+        console.note(note)
 
 
 def settle_way_for_training(model: Any, inputs: TrainingInputs) -> Way:
@@ -220,7 +225,7 @@ def unusual_settings(
         notes.append(f"train.weight_decay {train.weight_decay:g} pulls the adapter back to 0; 0 to 0.1 is usual")
     if 0 < train.max_grad_norm < 0.01:
         notes.append(f"train.max_grad_norm {train.max_grad_norm:g} makes every step tiny; 0.3 to 1 is usual")
-    warms_up = train.lr_scheduler_type not in ("constant", "reduce_lr_on_plateau", "greedy")
+    warms_up = train.lr_scheduler_type not in ("constant", *SCHEDULERS_THAT_WATCH)
     if warms_up and train.warmup_ratio > 0.5:
         steps = math.ceil(train.warmup_ratio * num_steps)
         notes.append(

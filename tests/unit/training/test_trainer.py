@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from pathlib import Path
-from typing import Any
+from typing import Any, get_args
 
 import pytest
 import torch
@@ -11,12 +11,18 @@ from transformers.training_args import OptimizerNames
 
 from helpers.training import CPU, make_examples, make_model
 from medqa_cli import console
-from medqa_cli.config.schema import TrainConfig
+from medqa_cli.config.schema import SCHEDULERS_THAT_WATCH, Scheduler, TrainConfig
 from medqa_cli.data.dataset import encode_rows, evenly_spaced
 from medqa_cli.errors import InputError, MedqaError
 from medqa_cli.model.kernels.packing import answer_token_losses, pack, score_answers
 from medqa_cli.prompt.encoder import Example
-from medqa_cli.training.arguments import make_training_arguments, optimizer_on, uses_checkpointing
+from medqa_cli.training.arguments import (
+    follows_metrics,
+    make_scheduler,
+    make_training_arguments,
+    optimizer_on,
+    uses_checkpointing,
+)
 from medqa_cli.training.callbacks import TrainingMonitor
 from medqa_cli.training.trainer import MedqaTrainer
 
@@ -153,6 +159,16 @@ def test_each_paged_optimizer_has_its_equivalent_on_a_cpu() -> None:
     for name in paged:
         assert optimizer_on(name, CPU) in names - paged
         assert optimizer_on(name, torch.device("cuda")) == name
+
+
+@pytest.mark.parametrize("name", get_args(Scheduler))
+def test_the_schedulers_that_the_config_knows_follow_the_validation_loss(name: Scheduler, tmp_path: Path) -> None:
+    config = TrainConfig(lr_scheduler_type=name)
+    arguments = make_training_arguments(
+        config, seed=0, output_dir=tmp_path, device=CPU, compute_dtype=torch.float32, eval_steps=1
+    )
+    optimizer = torch.optim.SGD([torch.nn.Parameter(torch.zeros(1))])
+    assert follows_metrics(make_scheduler(arguments, optimizer, 10)) == (name in SCHEDULERS_THAT_WATCH)
 
 
 def test_auto_checkpointing_is_on_for_a_gpu_only() -> None:
