@@ -29,7 +29,7 @@ from medqa_cli.data.near_duplicates import RowSketches
 from medqa_cli.data.reading.rows import Caps, ColumnNames, SourceRows
 from medqa_cli.data.reading.sources import local_paths, open_sources
 from medqa_cli.data.report import check_counts, conversion_counts, warn_of_frequent_reasons, warn_of_garbled
-from medqa_cli.data.splitting import check_fractions, place_rows
+from medqa_cli.data.splitting import place_rows
 from medqa_cli.data.token_lengths import TokenLengths
 from medqa_cli.data.topics.topics import pages_tell
 from medqa_cli.data.writing import Render, write_rows
@@ -97,7 +97,6 @@ def _open(sources: Sequence[str], data: DataConfig, out_dir: Path, force: bool) 
     """Check the config and the folder to write, open the sources, and say what they are."""
     enabled_rules(data.cleaning)  # a wrong name is reported before anything is read
     enabled_reasons(data.reasons)
-    check_fractions(data.validation_fraction, data.test_fraction)
     opened = open_sources(sources, column_names(data))
     name = ", ".join(sources)
     sweep(Path(os.path.realpath(out_dir)))

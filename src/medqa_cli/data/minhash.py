@@ -83,20 +83,15 @@ def num_words(normalized: str) -> tuple[int, bool]:
     return len(_WORDS.findall(normalized)) if are_signs else normalized.count(" ") + 1, are_signs
 
 
-def shingles(normalized: str) -> NDArray[np.uint64]:
-    """Return the set of hashed runs of five words of a normalized text.
+def shingle_sets(texts: Iterable[str]) -> Iterator[NDArray[np.uint64]]:
+    """Yield the set of hashed runs of five words of each of many texts: numpy's calls are for many at once.
 
     Args:
-        normalized: the text as ``normalize`` returns it; one of fewer than five words counts as one run.
+        texts: as ``normalize`` returns them; one of fewer than five words counts as one run.
 
-    Returns:
+    Yields:
         sorted distinct hashes, uint64, shape ``(n,)`` with n >= 1.
     """
-    return next(shingle_sets([normalized]))
-
-
-def shingle_sets(texts: Iterable[str]) -> Iterator[NDArray[np.uint64]]:
-    """Yield the ``shingles`` of each of many texts, in a third of the time: numpy's calls are for many at once."""
     words, lengths = list[str](), list[int]()
     for text in texts:
         own = words_of(text)
@@ -138,7 +133,7 @@ def are_near(one: NDArray[np.uint64], others: Sequence[NDArray[np.uint64]], thre
     "a fracture of the jaw" is not "a fracture of the rib". There one set has to hold the other as well.
 
     Args:
-        one: a set as ``shingles`` returns it.
+        one: a set as ``shingle_sets`` yields it.
         others: at least one such set.
         threshold: of the size of the intersection divided by that of the union (Jaccard), above 0 and at most 1.
 

@@ -21,11 +21,11 @@ from numpy.typing import NDArray
 from medqa_cli.data.minhash import NOT_FOUND, NearSearch, band_keys, bands, num_words, shingle_sets, signature
 from medqa_cli.data.normalize import key_of, normalize
 
-# An answer of so few words, or signs of a script without spaces (yes, an option), is the answer to many questions;
+# An answer of so few words, or signs of a script without spaces (yes, an option), is the answer to many questions.
 MOST_WORDS_OF_AN_OPTION, MOST_SIGNS_OF_AN_OPTION = 7, 12
-# one of so many is where so many different questions of a split have it.
+# A longer answer, of up to so many words, is such an answer where so many different questions of a split have it.
 MOST_WORDS_OF_A_TEMPLATE, QUESTIONS_OF_A_TEMPLATE = 23, 5
-PENDING_ANSWERS = 1024
+PENDING_TEXTS = 1024
 SET_ITEM_BYTES = 8
 
 
@@ -37,8 +37,8 @@ class RowSketches(AbstractContextManager["RowSketches"]):
     """
 
     def __init__(self, sets_path: Path, threshold: float) -> None:
-        """Create an empty set of rows; the arguments are those of ``AnswerSketches``."""
-        self._sketches = AnswerSketches(sets_path, threshold)
+        """Create an empty set of rows; the arguments are those of ``TextSketches``."""
+        self._sketches = TextSketches(sets_path, threshold)
         # Numbers among the sketches; of a question with its answer only where that may say little.
         self._answers = array("l")
         self._pairs = array("l")
@@ -93,9 +93,12 @@ class RowSketches(AbstractContextManager["RowSketches"]):
         telling = [[row for row in side if row not in little] for side in (rows, others)]
         searches = [(self._answers, *telling)]
         if little:
-            ours, theirs = ([row for row in side if row in little] for side in (rows, others))
-            paired = [[row for row in side if self._pairs[row] != NOT_FOUND] for side in (rows, others)]
-            searches.append((self._pairs, ours or paired[0], theirs or paired[1]))
+            # Only the held-out side has such rows; they are compared with all of the other side that have a pair.
+            asked, candidates = (
+                [row for row in side if row in little] or [row for row in side if self._pairs[row] != NOT_FOUND]
+                for side in (rows, others)
+            )
+            searches.append((self._pairs, asked, candidates))
         for numbers, asked, candidates in searches:
             row_of = dict(zip([numbers[row] for row in candidates], candidates, strict=True))
             near = self._sketches.near([numbers[row] for row in asked], list(row_of))
@@ -103,25 +106,25 @@ class RowSketches(AbstractContextManager["RowSketches"]):
         return [found[row] for row in rows]
 
 
-class AnswerSketches(AbstractContextManager["AnswerSketches"]):
-    """The answers of a data set, numbered as they are added, as sketches that show which are near copies.
+class TextSketches(AbstractContextManager["TextSketches"]):
+    """Texts, numbered as they are added, as sketches that show which are near copies.
 
-    Equal answers share one sketch. About 0.4 KB of memory per distinct answer; the sets lie in a file that the
-    caller deletes. To be used in a ``with`` statement.
+    They are answers, and questions that belong to an answer. Equal texts share one sketch. About 0.4 KB of memory per
+    distinct text; the sets lie in a file that the caller deletes. To be used in a ``with`` statement.
     """
 
     def __init__(self, sets_path: Path, threshold: float) -> None:
-        """Create an empty set of answers.
+        """Create an empty set of texts.
 
         Args:
             sets_path: the file to write the sets to.
-            threshold: Jaccard similarity from which on two answers are near copies, above 0 and at most 1.
+            threshold: Jaccard similarity from which on two texts are near copies, above 0 and at most 1.
         """
         self._threshold = threshold
         self._file = open(sets_path, "wb")  # noqa: SIM115 -- closed by __exit__, as the next one
         self._reader = open(sets_path, "rb", buffering=0)  # noqa: SIM115
         self._sketch_of_key: dict[bytes, int] = {}
-        self._sketch_of_answer = array("l")
+        self._sketch_of_text = array("l")
         self._sizes = array("l")
         self._starts = array("q")
         self._end = 0
@@ -136,46 +139,46 @@ class AnswerSketches(AbstractContextManager["AnswerSketches"]):
             self._reader.close()
 
     def __len__(self) -> int:
-        return len(self._sketch_of_answer)
+        return len(self._sketch_of_text)
 
     def add(self, normalized: str, key: bytes, salt: bytes = b"") -> int:
-        """Add the next answer, and return its number.
+        """Add the next text, and return its number.
 
         Args:
-            normalized: the normalized answer.
-            key: its key; answers with the same key are taken as equal.
+            normalized: the normalized text.
+            key: its key; texts with the same key are taken as equal.
             salt: makes runs other ones than those of the same text with another salt.
         """
         sketch = self._sketch_of_key.setdefault(key, len(self._sketch_of_key))
-        self._sketch_of_answer.append(sketch)
+        self._sketch_of_text.append(sketch)
         if sketch == len(self._sizes) + len(self._pending):
             self._pending.append((normalized, int.from_bytes(salt[:SET_ITEM_BYTES], "little")))
-            if len(self._pending) == PENDING_ANSWERS:
+            if len(self._pending) == PENDING_TEXTS:
                 self._flush()
-        return len(self._sketch_of_answer) - 1
+        return len(self._sketch_of_text) - 1
 
-    def near(self, answers: Sequence[int], others: Sequence[int]) -> list[int]:
+    def near(self, texts: Sequence[int], others: Sequence[int]) -> list[int]:
         """Search for near copies.
 
         Args:
-            answers: numbers of the answers in question.
-            others: numbers of the answers that they are compared with.
+            texts: numbers of the texts in question.
+            others: numbers of the texts that they are compared with.
 
         Returns:
-            for each of ``answers`` the number of one of ``others`` that is equal or a near copy, or ``NOT_FOUND``.
+            for each of ``texts`` the number of one of ``others`` that is equal or a near copy, or ``NOT_FOUND``.
         """
         self._flush()
-        if not answers or not others:
-            return [NOT_FOUND] * len(answers)
-        sketch_of = np.array(self._sketch_of_answer, dtype=np.int64)
-        asked, position = np.unique(sketch_of[np.asarray(answers)], return_inverse=True)
+        if not texts or not others:
+            return [NOT_FOUND] * len(texts)
+        sketch_of = np.array(self._sketch_of_text, dtype=np.int64)
+        asked, position = np.unique(sketch_of[np.asarray(texts)], return_inverse=True)
         targets, first = np.unique(sketch_of[np.asarray(others)], return_index=True)
         found = np.full(len(asked), NOT_FOUND, dtype=np.int64)
         equal = np.isin(asked, targets)
         found[equal] = np.searchsorted(targets, asked[equal])
         if not equal.all():
             self._band_keys, self._signatures = [np.concatenate(self._band_keys)], [np.concatenate(self._signatures)]
-            # A copy: an array that numpy shares could not grow when more answers are added.
+            # A copy: an array that numpy shares could not grow when more texts are added.
             sizes = np.array(self._sizes, dtype=np.int64)
             search = NearSearch(
                 self._threshold, sizes, self._band_keys[0], self._signatures[0], self.set_of_sketch, targets
@@ -185,11 +188,11 @@ class AnswerSketches(AbstractContextManager["AnswerSketches"]):
         return [int(number) for number in numbers[found][position]]
 
     def sketch_of(self, number: int) -> int:
-        """Return the sketch of an answer, by its number: equal answers have the same."""
-        return self._sketch_of_answer[number]
+        """Return the sketch of a text, by its number: equal texts have the same."""
+        return self._sketch_of_text[number]
 
     def _flush(self) -> None:
-        """Make the sketches of the pending answers: many at a time, as each alone would find the caches cold."""
+        """Make the sketches of the pending texts: many at a time, as each alone would find the caches cold."""
         if self._pending:
             minima = []
             texts, salts = zip(*self._pending, strict=True)

@@ -16,28 +16,12 @@ from medqa_cli.data.dataset import SPLITS
 from medqa_cli.data.minhash import NOT_FOUND
 from medqa_cli.data.near_duplicates import RowSketches
 from medqa_cli.data.normalize import RowKeys, rank_of
-from medqa_cli.errors import ConfigError, InputError
+from medqa_cli.errors import InputError
 
 SMALL_DIFFERENCE = 5  # rows
 NOT_SAMPLED = "not_sampled"
 NEAR_TEST = "near_duplicate_of_test"
 NEAR_VALIDATION = "near_duplicate_of_validation"
-
-
-def check_fractions(validation_fraction: float, test_fraction: float) -> None:
-    """Check that the held-out shares leave something to train on.
-
-    Raises:
-        ConfigError: they do not.
-    """
-    if validation_fraction + test_fraction >= 1:
-        raise ConfigError(
-            [
-                f"data.validation_fraction ({validation_fraction}) and data.test_fraction ({test_fraction}) "
-                "add up to 1 or more: no row would be left for training"
-            ],
-            "lower one of them",
-        )
 
 
 def place_rows(keys: Sequence[RowKeys], sketches: RowSketches, data: DataConfig, seed: int) -> list[str]:

@@ -192,7 +192,11 @@ class _TensorMerge:
 
 
 class QuantizedWeight:
-    """One weight in 4 bits: packed codes and the constant of each block."""
+    """One weight in 4 bits.
+
+    ``codes``: of each piece, two in a byte, as a loaded ``Params4bit`` holds them. ``constants``: the largest absolute
+    value of each block, float32, after double quantization where it is on.
+    """
 
     def __init__(
         self,
@@ -222,22 +226,12 @@ class QuantizedWeight:
             return codes, state.absmax
 
         pieces = list(parallel_map(quantize, -(-shape[0] // rows_at_once)))
-        self._codes = [codes for codes, _ in pieces]
-        self._constants = torch.cat([constants for _, constants in pieces])
+        self.codes = [codes for codes, _ in pieces]
+        self.constants = torch.cat([constants for _, constants in pieces])
         if how.double_quantization:  # as in bitsandbytes' quantize_4bit
-            offset = self._constants.mean()
-            nested, state = bnb.functional.quantize_blockwise(self._constants - offset, blocksize=CONSTANTS_PER_BLOCK)
-            self._constants = bnb.functional.dequantize_blockwise(nested, state) + offset
-
-    @property
-    def packed(self) -> torch.Tensor:
-        """All codes, ``(n / 2, 1)`` uint8, as a loaded ``Params4bit`` holds them."""
-        return torch.cat(self._codes)
-
-    @property
-    def constants(self) -> torch.Tensor:
-        """The largest absolute value of each block, float32, after double quantization where it is on."""
-        return self._constants
+            offset = self.constants.mean()
+            nested, state = bnb.functional.quantize_blockwise(self.constants - offset, blocksize=CONSTANTS_PER_BLOCK)
+            self.constants = bnb.functional.dequantize_blockwise(nested, state) + offset
 
     def piece(self, index: int) -> torch.Tensor:
         """Return the dequantized rows of one piece, ``(rows, in)`` float32, on the CPU."""
@@ -249,7 +243,7 @@ class QuantizedWeight:
         first_block = start * num_columns // WEIGHTS_PER_BLOCK
         num_blocks = -(-num_rows * num_columns // WEIGHTS_PER_BLOCK)
         state = bnb.functional.QuantState(
-            absmax=self._constants[first_block : first_block + num_blocks],
+            absmax=self.constants[first_block : first_block + num_blocks],
             # Rows that end inside a block as one long row: bitsandbytes' AVX-512 kernel counts blocks from each row's
             # start (docs/footguns.md).
             shape=torch.Size(
@@ -260,7 +254,7 @@ class QuantizedWeight:
             blocksize=WEIGHTS_PER_BLOCK,
             quant_type=self._how.quant_type,
         )
-        values: torch.Tensor = bnb.functional.dequantize_4bit(self._codes[index], state)
+        values: torch.Tensor = bnb.functional.dequantize_4bit(self.codes[index], state)
         return values.cpu().reshape(num_rows, num_columns)
 
 

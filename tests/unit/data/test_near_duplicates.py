@@ -10,8 +10,8 @@ from pathlib import Path
 
 import pytest
 
-from medqa_cli.data.minhash import MISS_PROBABILITY, NOT_FOUND, NUM_PERM, bands, shingles, words_of
-from medqa_cli.data.near_duplicates import QUESTIONS_OF_A_TEMPLATE, AnswerSketches, RowSketches
+from medqa_cli.data.minhash import MISS_PROBABILITY, NOT_FOUND, NUM_PERM, bands, shingle_sets, words_of
+from medqa_cli.data.near_duplicates import QUESTIONS_OF_A_TEMPLATE, RowSketches, TextSketches
 from medqa_cli.data.normalize import key_of, normalize
 
 WORDS = [f"w{number}" for number in range(400)]
@@ -29,7 +29,7 @@ def exact(one: str, other: str) -> float:
 
 def overlap(one: str, other: str) -> float:
     """What ``exact`` is, of the hashed runs."""
-    ours, theirs = ({*shingles(text).tolist()} for text in (one, other))
+    ours, theirs = ({*hashes.tolist()} for hashes in shingle_sets([one, other]))
     return len(ours & theirs) / len(ours | theirs)
 
 
@@ -54,8 +54,8 @@ def texts(count: int) -> list[str]:
     return made[:count]
 
 
-def sketched(answers: list[str], threshold: float, folder: Path) -> AnswerSketches:
-    sketches = AnswerSketches(folder / "sets", threshold)
+def sketched(answers: list[str], threshold: float, folder: Path) -> TextSketches:
+    sketches = TextSketches(folder / "sets", threshold)
     for answer in answers:
         sketches.add(answer, key_of(answer))
     return sketches
@@ -75,9 +75,9 @@ def test_the_sets_are_those_of_the_runs_of_words(answers: list[str]) -> None:
 
 
 def test_a_repeated_run_counts_once() -> None:
-    assert len(shingles("a b c d e " * 3)) == 5
-    assert len(shingles("a b c d")) == 1
-    assert shingles("a b c d").tolist() != shingles("a b c e").tolist()
+    long, short, other = shingle_sets(["a b c d e " * 3, "a b c d", "a b c e"])
+    assert (len(long), len(short)) == (5, 1)
+    assert short.tolist() != other.tolist()
 
 
 def test_a_run_is_not_the_same_words_in_another_order() -> None:

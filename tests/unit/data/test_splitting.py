@@ -7,8 +7,8 @@ from collections import Counter
 import pytest
 
 from medqa_cli.data.normalize import RowKeys, key_of
-from medqa_cli.data.splitting import assign_splits, check_fractions
-from medqa_cli.errors import ConfigError, InputError
+from medqa_cli.data.splitting import assign_splits
+from medqa_cli.errors import InputError
 
 
 def row(question: object, answer: object = "", topic: object = None) -> RowKeys:
@@ -92,8 +92,3 @@ def test_nothing_is_held_out_where_nothing_is_asked() -> None:
 def test_too_few_groups() -> None:
     with pytest.raises(InputError, match=r"form 2 group.*train, test, validation need at least 3"):
         assign_splits([row(1, 1), row(1, 2), row(2)], 0.05, 0.1, 1)
-
-
-def test_shares_that_leave_no_training_row() -> None:
-    with pytest.raises(ConfigError, match="add up to 1 or more"):
-        check_fractions(0.5, 0.5)

@@ -38,7 +38,6 @@ _NOT_OF_AN_ADULT = re.compile(
     r"X.linked|and|or|with|in|for|to|like)\b",
     re.IGNORECASE,
 )
-_MOST_WORDS_OF_AN_NAME_OF_ILLNESS = 6
 
 
 @dataclass(frozen=True)
