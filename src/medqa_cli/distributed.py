@@ -14,7 +14,7 @@ from collections.abc import Callable, Iterator
 from datetime import timedelta
 from typing import Any, TypeVar
 
-from medqa_cli.errors import MedqaError
+from medqa_cli.errors import MedqaError, first_line
 
 # How long a rank waits for another that converts, loads or saves. One that dies is noticed at once, by its connection.
 _PATIENCE = timedelta(hours=2)
@@ -198,6 +198,6 @@ def _noticing_lost_ranks() -> Iterator[None]:
         yield
     except RuntimeError as error:
         raise LostRankError(
-            f"another process of this run has ended: {str(error).splitlines()[0]}",
+            f"another process of this run has ended: {first_line(error)}",
             "its own message stands above, or where its host prints",
         ) from error

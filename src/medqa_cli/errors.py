@@ -7,6 +7,8 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 
+_SHOWN_CHARACTERS = 300  # of what a library says
+
 
 class MedqaError(Exception):
     """Something the user can act on. The work failed: exit code 1.
@@ -42,3 +44,16 @@ class Interrupted(MedqaError):
     """The user stopped the work and it was saved: exit code 130."""
 
     exit_code = 130
+
+
+def first_line(error: BaseException) -> str:
+    """Return the first line of what an error says, of bounded length; its class where that says little."""
+    first, _, rest = str(error).strip().partition("\n")
+    # Where the first line only announces the second. PyTorch names the tensors below a headline.
+    mismatch = rest.find("size mismatch")
+    message = rest[mismatch:].partition("\n")[0] if mismatch >= 0 else first
+    if message.endswith(":"):
+        message = f"{message} {' '.join(rest.split())}"
+    if isinstance(error, KeyError | IndexError | AttributeError | TypeError | AssertionError) or not message:
+        message = f"{type(error).__name__}: {message}" if message else type(error).__name__
+    return message if len(message) <= _SHOWN_CHARACTERS else f"{message[:_SHOWN_CHARACTERS]} ..."

@@ -19,7 +19,7 @@ from collections.abc import Callable, Iterator
 from typing import TYPE_CHECKING, ParamSpec, TypeVar
 
 from medqa_cli import console, distributed, hub
-from medqa_cli.errors import InputError, Interrupted, MedqaError
+from medqa_cli.errors import InputError, Interrupted, MedqaError, first_line
 from medqa_cli.files import is_full_disk
 from medqa_cli.streams import prepare_streams
 
@@ -128,7 +128,8 @@ def ending_with_a_message(command: Callable[P, R]) -> Callable[P, R]:
 def _explained(error: Exception) -> MedqaError | None:
     """Return the message for full memory, a full disk or a name that cannot be used; None for any other error."""
     if (cause := _out_of_memory(error)) is not None:
-        return MedqaError(f"memory ran out: {_first_line(cause)}".removesuffix(": "), _MORE_ROOM)
+        said = f": {first_line(cause)}" if str(cause).strip() else ""
+        return MedqaError(f"memory ran out{said}", _MORE_ROOM)
     if isinstance(error, RuntimeError) and str(error).startswith("Symlink loop"):
         return InputError(str(error), "name another file or folder")
     if not isinstance(error, OSError) or isinstance(error, BrokenPipeError):
@@ -152,12 +153,8 @@ def _out_of_memory(error: BaseException | None) -> BaseException | None:
         # kind have a class of their own.
         by_class = isinstance(error, MemoryError) or type(error).__name__ == "OutOfMemoryError"
         by_number = isinstance(error, OSError) and error.errno == errno.ENOMEM
-        by_text = not isinstance(error, MedqaError) and _MEMORY_ERRORS.search(_first_line(error)) is not None
+        by_text = not isinstance(error, MedqaError) and _MEMORY_ERRORS.search(first_line(error)) is not None
         if by_class or by_number or by_text:
             return error
         error = error.__cause__
     return None
-
-
-def _first_line(error: BaseException) -> str:
-    return str(error).strip().partition("\n")[0]

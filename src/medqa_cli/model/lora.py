@@ -25,7 +25,7 @@ import torch
 
 from medqa_cli import console
 from medqa_cli.config.schema import LoraConfig, ModelConfig
-from medqa_cli.errors import InputError
+from medqa_cli.errors import InputError, first_line
 from medqa_cli.model.resolve import ModelRef, base_folder
 from medqa_cli.model.weights import WeightFiles
 
@@ -60,7 +60,7 @@ def add_lora(model: Any, config: LoraConfig, base_name: str, revision: str | Non
     try:
         adapted = get_peft_model(model, peft_config)
     except ValueError as error:
-        raise InputError(f"lora.target_modules: {str(error).splitlines()[0]}") from error
+        raise InputError(f"lora.target_modules: {first_line(error)}") from error
     for name, module in adapted.named_modules():
         # bitsandbytes (0.50, Linear4bit.forward) turns a bias into the type of the products, in place and for good.
         is_narrow = getattr(module, "compute_dtype", None) in (torch.bfloat16, torch.float16)

@@ -17,10 +17,10 @@ from pathlib import Path
 from typing import Literal
 
 from medqa_cli import console, hub
-from medqa_cli.errors import InputError, MedqaError
+from medqa_cli.errors import InputError, MedqaError, first_line
 from medqa_cli.files import atomic_dir, is_full_disk, sha256_of_file
 from medqa_cli.model.checks.gguf_header import read_header, refuse_what_would_be_lost
-from medqa_cli.model.checks.loading import THREE_WAYS, first_line, loading
+from medqa_cli.model.checks.loading import THREE_WAYS, loading
 from medqa_cli.model.weights import WEIGHT_FILES, shard_names
 
 PACKAGE_PREFIX = "package:"

@@ -19,8 +19,8 @@ from typing import Any
 import torch
 from safetensors import SafetensorError, safe_open
 
-from medqa_cli.errors import InputError
-from medqa_cli.model.checks.loading import AGAIN, first_line, read_object
+from medqa_cli.errors import InputError, first_line
+from medqa_cli.model.checks.loading import AGAIN, read_object
 
 SAFETENSORS_INDEX = "model.safetensors.index.json"
 SAFETENSORS_FILE = "model.safetensors"

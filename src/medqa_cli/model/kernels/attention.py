@@ -14,7 +14,6 @@ import inspect
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from contextvars import ContextVar
-from functools import lru_cache
 from itertools import accumulate
 from typing import Any
 
@@ -22,7 +21,7 @@ import torch
 import torch.nn.functional as F
 from torch._subclasses.fake_tensor import FakeTensor
 
-from medqa_cli.errors import MedqaError
+from medqa_cli.errors import MedqaError, first_line
 from medqa_cli.model.kernels.cpu_attention import CpuAttention
 
 PACKED_ATTENTION = "medqa_packed"
@@ -82,9 +81,7 @@ def packed_attention(
     varlen = _varlen_kernel_for(query, key) if like_sized and _flash_takes(query, dropout) else None
     if varlen is not None:
         return varlen(query, key, value, example_lengths, scale, window), None
-    stands = _cpu_stands_for_flash.get()
-    cpu_takes = window is None if stands is None else stands and query.shape[-1] <= _MOST_FLASH_HEAD_DIM
-    if query.device.type == "cpu" and dropout == 0.0 and like_sized and cpu_takes:
+    if query.device.type == "cpu" and dropout == 0.0 and like_sized and _cpu_kernel_takes(query.shape[-1], window):
         out: torch.Tensor = CpuAttention.apply(query, key, value, example_lengths, scale)
         return out, None
     return _attention_per_example(query, key, value, example_lengths, scale, window, dropout), None
@@ -117,8 +114,18 @@ def _refuse_other_attention(
         raise NotPackableError(reason)
 
 
-# A flash kernel, windows or not, keeps for the backward pass what the CPU's way keeps.
-_cpu_stands_for_flash: ContextVar[bool | None] = ContextVar("cpu_stands_for_flash", default=None)
+# Which device the CPU's tensors stand for: itself, a GPU with a variable-length flash kernel, or one without.
+_ITSELF, _FLASH_GPU, _OTHER_GPU = "itself", "GPU with flash", "GPU without flash"
+_cpu_stands_for: ContextVar[str] = ContextVar("cpu_stands_for", default=_ITSELF)
+
+
+def _cpu_kernel_takes(head_dim: int, window: int | None) -> bool:
+    """Tell whether ``CpuAttention`` computes heads of this size, or keeps for the backward pass what a GPU keeps."""
+    stands_for = _cpu_stands_for.get()
+    if stands_for == _ITSELF:
+        return window is None
+    # A flash kernel, windows or not, keeps what the CPU's way keeps.
+    return stands_for == _FLASH_GPU and head_dim <= _MOST_FLASH_HEAD_DIM
 
 
 @contextmanager
@@ -127,11 +134,12 @@ def attention_as_on(device_type: str, has_flash: bool) -> Iterator[None]:
 
     ``has_flash``: with ``cuda``: a variable-length flash kernel is used there; otherwise each example is a call.
     """
-    token = _cpu_stands_for_flash.set(has_flash if device_type == "cuda" else None)
+    gpu = _FLASH_GPU if has_flash else _OTHER_GPU
+    token = _cpu_stands_for.set(gpu if device_type == "cuda" else _ITSELF)
     try:
         yield
     finally:
-        _cpu_stands_for_flash.reset(token)
+        _cpu_stands_for.reset(token)
 
 
 def register_packed_attention() -> None:
@@ -236,8 +244,7 @@ def _problem_of(kernel: VarlenAttention, device: torch.device, dtype: torch.dtyp
             except (torch.OutOfMemoryError, MemoryError):
                 raise
             except Exception as error:  # whatever a kernel raises that does not take this card, type or head
-                first_line = (str(error).strip() or type(error).__name__).splitlines()[0]
-                return f"heads of {head_dim} in {dtype}: {first_line}"
+                return f"heads of {head_dim} in {dtype}: {first_line(error)}"
             for right, slow_one, fast_one in zip(exact, plain, fast, strict=True):
                 allowed = 2 * float((right - slow_one).norm()) + unit * float(right.norm())
                 if not float((right - fast_one).norm()) <= allowed:  # NaN included
@@ -250,7 +257,7 @@ def has_flash_attention(device: torch.device) -> bool:
     return torch.cuda.get_device_capability(device) >= (8, 0) and _varlen_kernel(device.type) is not None
 
 
-@lru_cache(maxsize=1)
+@functools.lru_cache(maxsize=1)
 def _varlen_kernel(device_type: str) -> VarlenAttention | None:
     """Return the variable-length flash attention of this installation, or None: a T4 or an old PyTorch has none."""
     if device_type != "cuda":
@@ -303,7 +310,7 @@ def _flash_attn_kernel(*arguments: Any) -> torch.Tensor:
     return out
 
 
-@lru_cache(maxsize=2)
+@functools.lru_cache(maxsize=2)
 def example_starts(lengths: tuple[int, ...], device: torch.device) -> torch.Tensor:
     """Return where each example begins, and the end of the last: ``(examples + 1,)`` int32.
 

@@ -16,7 +16,7 @@ import torch
 import torch.nn.functional as F
 
 from medqa_cli import console, distributed
-from medqa_cli.errors import InputError
+from medqa_cli.errors import InputError, first_line
 from medqa_cli.model.kernels import reduced_model
 from medqa_cli.model.kernels.attention import NotPackableError, kernel_problems, use_own_attention, use_packed_attention
 from medqa_cli.model.kernels.chunked_cross_entropy import use_whole_logits
@@ -143,13 +143,13 @@ class _Proof:
         """
         try:
             with reduced_model.few_layers(self._causal_lm), reduced_model.undisturbed(self._model):
-                return self._fastest_way(limit)
+                return self._first_that_agrees(limit)
         except _PlainForwardError:
             # Layers may need those that were left out.
             with reduced_model.undisturbed(self._model):
-                return self._fastest_way(limit)
+                return self._first_that_agrees(limit)
 
-    def _fastest_way(self, limit: Way) -> Way:
+    def _first_that_agrees(self, limit: Way) -> Way:
         packable = use_packed_attention(self._causal_lm)
         # Why layers keep their own code; those of the kinds that are right in the first layer, so far.
         own_code: dict[str, str] = {}
@@ -234,7 +234,7 @@ class _Proof:
         except _FATAL:
             raise
         except Exception as error:  # whatever comes of a layer that only looked as if it could be replaced
-            return f"since fused ones fail ({_first_line(error)})"
+            return f"since fused ones fail ({first_line(error)})"
         finally:
             unfuse_layers(layer)
             for module, mode in modes:
@@ -257,7 +257,7 @@ class _Proof:
             raise
         except Exception as error:  # whatever an architecture raises that wants more than tokens
             raise _PlainForwardError(
-                f"{self._name}: a {self._type} model does not compute a plain text by itself ({_first_line(error)})",
+                f"{self._name}: a {self._type} model does not compute a plain text by itself ({first_line(error)})",
                 _HINT,
             ) from error
         finally:
@@ -288,7 +288,7 @@ class _Proof:
         except NotPackableError as error:
             return f"{_ASKS_FOR}{error.message}"
         except Exception as error:  # whatever an architecture raises in a way that is not its own
-            return _first_line(error)
+            return first_line(error)
 
     def _losses(self) -> torch.Tensor:
         return answer_token_losses(self._model, pack(self._examples, self._device))
@@ -306,7 +306,7 @@ class _Proof:
             raise
         except Exception as error:  # whatever an architecture wants for its training
             raise InputError(
-                f"{self._name}: the forward pass of a {self._type} model fails in training ({_first_line(error)})",
+                f"{self._name}: the forward pass of a {self._type} model fails in training ({first_line(error)})",
                 _HINT,
             ) from error
         finally:
@@ -388,7 +388,3 @@ def _reasons(
     if limit.in_chunks and not way.in_chunks:
         reasons.append("losses are taken from the whole logits, which take more memory")
     return tuple(reasons)
-
-
-def _first_line(error: BaseException) -> str:
-    return (str(error).strip() or type(error).__name__).splitlines()[0]
