@@ -9,7 +9,7 @@ import itertools
 import json
 import re
 from collections.abc import Callable, Iterable, Iterator, Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any, TextIO
 
@@ -115,10 +115,12 @@ def _lines(file: TableFile, encoding: Encoding, caps: Caps) -> Iterator[_Record]
             if not (text := line.strip()):
                 continue
             try:
-                (record,) = _spread([parse_json(text)])
-                yield _Record(record.value, line=number, text=text)
+                records = list(_spread([parse_json(text)])) or [_Record(None, "invalid_json")]
             except (ValueError, RecursionError):
-                yield _Record(None, "invalid_json", line=number, text=text)
+                records = [_Record(None, "invalid_json")]
+            for record in records:
+                # Of several questions in a line none is all of it.
+                yield replace(record, line=number, text=text if len(records) == 1 else "")
 
 
 def _cell_table(description: str, records: Iterator[_Record], wanted: ColumnNames, file: TableFile) -> CellTable:

@@ -252,6 +252,16 @@ JSON_FORMS: dict[str, tuple[str, str, Sequence[tuple[str, str]]]] = {
         ),
         [(Q1, A1), ("impossible_question", "")],
     ),
+    "a paragraph of SQuAD on each line": (
+        "a.jsonl",
+        lines(
+            {"context": "c", "qas": [{"question": Q1, "answers": [{"text": A1, "answer_start": 1}]}]},
+            {"context": "c", "qas": [{"question": Q2, "answers": [], "is_impossible": True}]},
+            {"context": "c", "qas": [{"question": Q1, "answers": [{"text": A1}]}, {"question": Q2, "answer": A2}]},
+            {"context": "c", "qas": []},
+        ),
+        [(Q1, A1), ("impossible_question", ""), (Q1, A1), (Q2, A2), ("invalid_json", "")],
+    ),
     "SQuAD of the hub": (
         "a.jsonl",
         lines({"question": Q1, "context": "c", "answers": {"text": [A1, "x"], "answer_start": [1, 2]}}),
