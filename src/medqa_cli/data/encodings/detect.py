@@ -45,6 +45,7 @@ START = 16  # bytes: half of the shortest header in UTF-16
 SAMPLE = 1 << 14  # bytes of lines that are no UTF-8, from the start of the file
 SAMPLED_LINES = 100  # of them, from all over it, none longer than this:
 LONGEST_SAMPLED = 2000
+LONGEST_WHOLE = 1 << 16  # of a longer line only a part of the length of the sample is judged
 LINES_WEIGHED = 1000  # that are looked at for letters of two encodings, which takes a millisecond each
 MOST_DOUBTED = 3  # readings that a warning shows beside the one taken
 MOST_DAMAGED = 0.01  # share of the lines that may make no sense in any encoding without the file being refused
@@ -57,6 +58,7 @@ _MARKS = (  # in this order: that of UTF-32 begins like that of UTF-16
     (codecs.BOM_UTF8, "utf-8-sig", "UTF-8 with a byte order mark"),
 )
 _HINT = "name its encoding: --set data.encoding=NAME{}, or save it as 'CSV UTF-8' or as .xlsx"
+_ASCII = "".join(map(chr, range(128)))
 _UNKNOWN_WORD = re.compile(r"[^\W\d_]*\ufffd\S*")  # words with letters that are not known yet
 _UTF8_CHARACTER = re.compile("[^\x00-\x7f\udc80-\udcff]")  # where other bytes are escaped
 
@@ -234,8 +236,8 @@ def _look_at_lines(path: Path) -> _Sample:
         if sample.older <= LINES_WEIGHED:
             sample.mixed += [line] if read_apart(line, WINDOWS_1252) is not None else []
         if taken < SAMPLE:
-            older.append(line)
-            taken += len(line)
+            older.append(line if len(line) <= LONGEST_WHOLE else _part(line))
+            taken += len(older[-1])
         if len(line) > LONGEST_SAMPLED:
             continue
         if len(drawn) < SAMPLED_LINES:
@@ -245,6 +247,17 @@ def _look_at_lines(path: Path) -> _Sample:
     sample.head = b"".join(older)
     sample.spread = b"".join(drawn or older) if len(older) < sample.older else b""
     return sample
+
+
+def _part(line: bytes) -> bytes:
+    """Return as much of a long line as is judged, around its first byte that is no UTF-8, from one space to another."""
+    try:
+        wrong = len(line) - len(line.decode("utf-8").lstrip(_ASCII).encode())
+    except UnicodeDecodeError as error:
+        wrong = error.start
+    start = line.rfind(b" ", max(0, wrong - LONGEST_SAMPLED), wrong) + 1 or wrong
+    end = line.rfind(b" ", start + SAMPLE // 2, start + SAMPLE)
+    return line[start : end if end > 0 else start + SAMPLE]
 
 
 def _older_encoding(path: Path, shown: str, description: str, wrong: tuple[int, int, int]) -> Encoding:

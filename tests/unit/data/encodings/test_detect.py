@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import random
 import re
 import string
 import sys
@@ -463,6 +464,19 @@ def test_a_line_of_megabytes_is_read_in_pieces(tmp_path: Path) -> None:
     text = "Ménière est à l'hôpital " * 200_000
     content = text.encode() + b"\nQui est l\xe0 ?\n"
     assert text_of(write(tmp_path / "x.txt", content)) == text + "\nQui est là ?\n"
+
+
+def test_of_a_line_of_a_megabyte_a_part_around_its_letters_is_judged(tmp_path: Path) -> None:
+    plain = "What is gout and what helps against it? " * 12_500
+    text = plain + "Größere Mahlzeiten meiden und die Füße schützen, Übelkeit prüfen, häufig hören. " * 6000 + plain
+    with processor_limit(3):
+        assert text_of(write(tmp_path / "x.txt", text.encode("cp1252"))) == text
+
+
+def test_a_line_of_a_megabyte_without_sense_is_refused_soon(tmp_path: Path) -> None:
+    noise = random.Random(1).randbytes(1 << 20).replace(b"\n", b"").replace(b"\r", b"").replace(b"\0", b"")
+    with processor_limit(5), pytest.raises(InputError, match="no older encoding reads it"):
+        detect_encoding(write(tmp_path / "x.txt", b"question,answer\n" + noise), "x.txt")
 
 
 @pytest.mark.parametrize(
