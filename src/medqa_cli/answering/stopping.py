@@ -2,7 +2,7 @@
 
 The same state serves one streamed answer and each row of a batch, so that both end alike. ``LoopWatch`` and
 ``repeated_sentences`` follow an answer while it is made, on tokens and sentences, and let it go on in doubt.
-``is_repetitive`` judges a finished answer by its words, so that it can measure any model's text.
+``has_loop`` judges a finished answer by its words, so that it can measure any model's text.
 """
 
 from __future__ import annotations
@@ -267,7 +267,7 @@ def seq_rep_4(text: str) -> float:
     return 1 - len(set(runs)) / len(runs) if runs else 0.0
 
 
-def is_repetitive(text: str) -> bool:
+def has_loop(text: str) -> bool:
     """Tell whether a finished answer repeats itself in a loop.
 
     It does if a sentence of five words or more occurs three times, or if its end is periodic: a phrase of 3 to 100

@@ -238,38 +238,42 @@ def _shared(
     """Return for each kind of leak the places of the held-out rows concerned, each with that of a partner."""
     held_out, others = splits[name], [splits[other] for other in HELD_OUT[name]]
     place_of = {sketch: place for other in others for sketch, place in zip(other.sketches, other.places, strict=True)}
-    # Only what is near some held-out row can be near this one: so the few are searched for the many, not the reverse.
-    candidates = [
-        sketch
-        for sketch, other in zip(place_of, sketches.near(list(place_of), held_out.sketches, little), strict=True)
-        if other != NOT_FOUND
-    ]
-    near = sketches.near(held_out.sketches, candidates, little)
-    # Answers that are equal and say little, to questions that differ.
-    unrelated = {
-        row for row, other in zip(held_out.sketches, near, strict=True) if row in little and other == NOT_FOUND
-    }
+    copy_of = _near_copies(held_out.sketches, list(place_of), sketches, little)
+
+    def answers(split: _Split) -> list[tuple[bytes, ...]]:
+        # An answer that says little is shared only with its question.
+        return [
+            () if row in little and row not in copy_of else (key,)
+            for row, key in zip(split.sketches, split.answers, strict=True)
+        ]
+
     topics = _hits(held_out, others, lambda split: split.topics)
     are_known = any(held_out.topics) and any(any(other.topics) for other in others)
     return {
         "question": _hits(held_out, others, lambda split: [(key,) for key in split.questions]),
-        "answer": _hits(
-            held_out,
-            others,
-            lambda split: [
-                () if row in unrelated else (key,) for row, key in zip(split.sketches, split.answers, strict=True)
-            ],
-        ),
+        "answer": _hits(held_out, others, answers),
         "near_duplicate_answer": [
-            (place, place_of[other]) for place, other in zip(held_out.places, near, strict=True) if other != NOT_FOUND
+            (place, place_of[copy_of[row]])
+            for place, row in zip(held_out.places, held_out.sketches, strict=True)
+            if row in copy_of
         ],
         "topic": topics if topics or (are_known and not topics_in_doubt) else None,
     }
 
 
+def _near_copies(held_out: list[int], others: list[int], sketches: RowSketches, little: set[int]) -> dict[int, int]:
+    """Return for each held-out row that has near copies among the others the number of one of them."""
+    # Only what is near some held-out row can be near this one: so the few are searched for the many, not the reverse.
+    near_any = sketches.near(others, held_out, little)
+    candidates = [row for row, other in zip(others, near_any, strict=True) if other != NOT_FOUND]
+    near = sketches.near(held_out, candidates, little)
+    return {row: other for row, other in zip(held_out, near, strict=True) if other != NOT_FOUND}
+
+
 def _hits(
     held_out: _Split, others: Sequence[_Split], keys_of: Callable[[_Split], Sequence[tuple[bytes, ...]]]
 ) -> list[tuple[str, str]]:
+    """Return the places of the held-out rows that share a key with another row, each with the place of the first."""
     first: dict[bytes, str] = {}
     for other in others:
         for keys, place in zip(keys_of(other), other.places, strict=True):

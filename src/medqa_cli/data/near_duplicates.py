@@ -94,11 +94,11 @@ class RowSketches(AbstractContextManager["RowSketches"]):
         searches = [(self._answers, *telling)]
         if little:
             # Only the held-out side has such rows; they are compared with all of the other side that have a pair.
-            asked, candidates = (
+            paired = [
                 [row for row in side if row in little] or [row for row in side if self._pairs[row] != NOT_FOUND]
                 for side in (rows, others)
-            )
-            searches.append((self._pairs, asked, candidates))
+            ]
+            searches.append((self._pairs, *paired))
         for numbers, asked, candidates in searches:
             row_of = dict(zip([numbers[row] for row in candidates], candidates, strict=True))
             near = self._sketches.near([numbers[row] for row in asked], list(row_of))

@@ -16,7 +16,7 @@ from typing import Any
 
 import numpy as np
 
-from medqa_cli.answering.stopping import is_repetitive, seq_rep_4
+from medqa_cli.answering.stopping import has_loop, seq_rep_4
 from medqa_cli.data.cleaning.questions import question_echo
 from medqa_cli.data.cleaning.rules import clean, enabled_rules
 from medqa_cli.data.normalize import normalize
@@ -87,9 +87,9 @@ def topic_words(topic: str) -> frozenset[str]:
     return words - frozenset(stemmed_words(_FUNCTION_WORDS)) or words
 
 
-def _loops(sample: Sample, answer: str) -> bool:
+def _ended_in_loop(sample: Sample, answer: str) -> bool:
     # One that was cut at a loop shows it no more.
-    return sample.finish_reason == "repetition" or is_repetitive(answer)
+    return sample.finish_reason == "repetition" or has_loop(answer)
 
 
 def _reference_swap_margin(sample: Sample) -> tuple[float, float] | None:
@@ -107,9 +107,9 @@ def echoes_question(question: str, answer: str) -> bool:
     return bool(asked) and f"{normalize(answer)} ".startswith(f"{asked} ")
 
 
-def repeats(text: str) -> bool:
-    """Tell whether an answer is flagged as repetitive: it loops, or repeats many of its runs of four words."""
-    return is_repetitive(text) or seq_rep_4(text) > HIGH_SEQ_REP_4
+def repeats_itself(text: str) -> bool:
+    """Tell whether an answer is flagged: it has a loop, or repeats many of its runs of four words."""
+    return has_loop(text) or seq_rep_4(text) > HIGH_SEQ_REP_4
 
 
 # ROUGE (Lin 2004, ACL W04-1013): rouge-score's tokens, and its F measure by faster arithmetic.
@@ -289,7 +289,7 @@ METRICS: dict[str, Metric] = {
     "topic_coverage": Metric("topic words covered", False, "topic", _ratio(_topic_coverage)),
     "reference_swap_margin": Metric("ROUGE-L own - swapped", False, "topic", _ratio(_reference_swap_margin)),
     "seq_rep_4": Metric("repeated 4-grams", True, "behavior", _mean(lambda sample, answer: seq_rep_4(answer))),
-    "loop_rate": Metric("share that loop", True, "behavior", _mean(_loops)),
+    "loop_rate": Metric("share that loop", True, "behavior", _mean(_ended_in_loop)),
     "finished_rate": Metric(
         "share finished",
         False,

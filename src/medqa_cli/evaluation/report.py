@@ -14,7 +14,7 @@ from typing import Any
 from markupsafe import Markup, escape
 
 from medqa_cli import console
-from medqa_cli.evaluation.metrics import STRIPPED, in_group, metric, repeats, rouge
+from medqa_cli.evaluation.metrics import STRIPPED, in_group, metric, repeats_itself, rouge
 from medqa_cli.evaluation.samples import Sample
 from medqa_cli.resources import template_environment
 
@@ -257,7 +257,7 @@ def _questions(samples: Mapping[str, Sequence[Sample]], compared: Sequence[str])
         score, *of_base = (score_of(by_model[name]) for name in compared)
         answers: list[dict[str, Any]] = []
         for name, sample in by_model.items():
-            flags = ["repeats itself"] if sample.answer is not None and repeats(sample.answer) else []
+            flags = ["repeats itself"] if sample.answer is not None and repeats_itself(sample.answer) else []
             is_cut = sample.answer is not None and sample.finish_reason in ("length", "repetition")
             flags += ["not finished"] if is_cut else []
             nll = None if sample.nll_sum is None or not sample.answer_tokens else sample.nll_sum / sample.answer_tokens

@@ -1,4 +1,7 @@
-"""From samples to ``results.json``: metrics with intervals, baselines, differences; written, and made again later."""
+"""From samples to ``results.json``: metrics with intervals, baselines, differences; written, and made again later.
+
+There the figures of the baselines stand under ``floors``.
+"""
 
 from __future__ import annotations
 

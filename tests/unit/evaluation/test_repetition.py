@@ -7,8 +7,8 @@ import json
 import pytest
 
 from helpers.paths import SHARED_DATA
-from medqa_cli.answering.stopping import is_repetitive, seq_rep_4
-from medqa_cli.evaluation.metrics import echoes_question, repeats
+from medqa_cli.answering.stopping import has_loop, seq_rep_4
+from medqa_cli.evaluation.metrics import echoes_question, repeats_itself
 
 MEDQUAD = SHARED_DATA / "medquad/medquad_two_columns.csv"
 # What the run that medqa takes over answered to "What is Osteoporosis?", as its README shows it.
@@ -34,10 +34,10 @@ def test_seq_rep_4_by_hand() -> None:
 def test_the_osteoporosis_answer_is_flagged() -> None:
     # 92 runs of four words, 24 of them said before.
     assert seq_rep_4(OSTEOPOROSIS) == pytest.approx(24 / 92)
-    assert is_repetitive(OSTEOPOROSIS)
-    assert repeats(OSTEOPOROSIS)
+    assert has_loop(OSTEOPOROSIS)
+    assert repeats_itself(OSTEOPOROSIS)
     first_six_sentences = OSTEOPOROSIS[: OSTEOPOROSIS.index("Osteoporosis is a major cause")]
-    assert not repeats(first_six_sentences)
+    assert not repeats_itself(first_six_sentences)
 
 
 @pytest.mark.parametrize(
@@ -57,7 +57,7 @@ def test_the_osteoporosis_answer_is_flagged() -> None:
     ],
 )  # fmt: skip
 def test_only_answers_that_go_round_are_repetitive(answer: str, expected: bool) -> None:
-    assert is_repetitive(answer) is expected
+    assert has_loop(answer) is expected
 
 
 def test_few_reference_answers_loop() -> None:
@@ -69,7 +69,7 @@ def test_few_reference_answers_loop() -> None:
         answers = [row["answer"] for row in csv.DictReader(file)][::20]
     assert len(answers) > 800
     # 0.6 % of MedQuAD's references hold a repeated block of sentences (references/data_and_evaluation.md).
-    assert 0 < sum(map(is_repetitive, answers)) < 0.02 * len(answers)
+    assert 0 < sum(map(has_loop, answers)) < 0.02 * len(answers)
 
 
 def test_an_echo_of_the_question_is_found() -> None:

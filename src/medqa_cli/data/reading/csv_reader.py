@@ -205,7 +205,8 @@ def _is_skipped(row: Sequence[str], line: int, delimiter: str) -> bool:
 def _rows(file: TableFile, form: _Format, columns: Columns, caps: Caps) -> Iterator[CellRow | UnreadRow]:
     with form.open(file.path) as text_file:
         lines = _Lines(caps.lines(text_file, file.shown), caps.row_bytes)
-        number, blank = -form.titles, 0
+        number, blank = 1, 0
+        read_before = form.titles + 1  # the header and the titles above it
         names = list(columns.names)
         for line, cells, problem in _records(lines, form, file.shown):
             if problem is None and _is_skipped(cells, line, form.delimiter):
@@ -213,8 +214,8 @@ def _rows(file: TableFile, form: _Format, columns: Columns, caps: Caps) -> Itera
                 if blank > MOST_BLANK_LINES:
                     raise InputError(f"{file} holds more than {MOST_BLANK_LINES:,} blank lines", "take them out")
                 continue
-            if number <= 0:
-                number += 1  # the header, or a title above it: read before
+            if read_before:
+                read_before -= 1
                 continue
             if problem is not None:
                 yield UnreadRow(number, line, problem, text=cells[0].rstrip("\r\n"), file=file.member)
