@@ -45,7 +45,7 @@ START = 16  # bytes: half of the shortest header in UTF-16
 SAMPLE = 1 << 14  # bytes of lines that are no UTF-8, from the start of the file
 SAMPLED_LINES = 100  # of them, from all over it, none longer than this:
 LONGEST_SAMPLED = 2000
-LONGEST_WHOLE = 1 << 16  # of a longer line only a part of the length of the sample is judged
+LONGEST_WHOLE = 1 << 16  # of a longer line only parts are judged, as long as the sample in all
 LINES_WEIGHED = 1000  # that are looked at for letters of two encodings, which takes a millisecond each
 MOST_DOUBTED = 3  # readings that a warning shows beside the one taken
 MOST_DAMAGED = 0.01  # share of the lines that may make no sense in any encoding without the file being refused
@@ -236,7 +236,7 @@ def _look_at_lines(path: Path) -> _Sample:
         if sample.older <= LINES_WEIGHED:
             sample.mixed += [line] if read_apart(line, WINDOWS_1252) is not None else []
         if taken < SAMPLE:
-            older.append(line if len(line) <= LONGEST_WHOLE else _part(line))
+            older.append(line if len(line) <= LONGEST_WHOLE else _parts(line))
             taken += len(older[-1])
         if len(line) > LONGEST_SAMPLED:
             continue
@@ -249,15 +249,20 @@ def _look_at_lines(path: Path) -> _Sample:
     return sample
 
 
-def _part(line: bytes) -> bytes:
-    """Return as much of a long line as is judged, around its first byte that is no UTF-8, from one space to another."""
+def _parts(line: bytes) -> bytes:
+    """Return as much of a long line as is judged: at its first byte that is no UTF-8, in the middle, at the end."""
     try:
         wrong = len(line) - len(line.decode("utf-8").lstrip(_ASCII).encode())
     except UnicodeDecodeError as error:
         wrong = error.start
-    start = line.rfind(b" ", max(0, wrong - LONGEST_SAMPLED), wrong) + 1 or wrong
-    end = line.rfind(b" ", start + SAMPLE // 2, start + SAMPLE)
-    return line[start : end if end > 0 else start + SAMPLE]
+    size = SAMPLE // 3
+
+    def between_words(near: int) -> int:
+        # These signs are no part of a character anywhere.
+        return max(line.rfind(sign, max(0, near - LONGEST_SAMPLED), near) for sign in (b" ", b'"', b",")) + 1 or near
+
+    starts = [between_words(start) for start in (wrong, (wrong + len(line)) // 2, len(line) - size)]
+    return b" ".join(line[start : between_words(start + size)] for start in starts)
 
 
 def _older_encoding(path: Path, shown: str, description: str, wrong: tuple[int, int, int]) -> Encoding:

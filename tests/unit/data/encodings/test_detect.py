@@ -473,10 +473,12 @@ def test_of_a_line_of_a_megabyte_a_part_around_its_letters_is_judged(tmp_path: P
         assert text_of(write(tmp_path / "x.txt", text.encode("cp1252"))) == text
 
 
-def test_a_line_of_a_megabyte_without_sense_is_refused_soon(tmp_path: Path) -> None:
-    noise = random.Random(1).randbytes(1 << 20).replace(b"\n", b"").replace(b"\r", b"").replace(b"\0", b"")
-    with processor_limit(5), pytest.raises(InputError, match="no older encoding reads it"):
-        detect_encoding(write(tmp_path / "x.txt", b"question,answer\n" + noise), "x.txt")
+@pytest.mark.parametrize("begins", [b"", b"\xe6\x96" * 40_000], ids=["noise", "letters and a dash, then noise"])
+def test_a_long_line_without_sense_is_refused_soon(tmp_path: Path, begins: bytes) -> None:
+    noise = random.Random(1).randbytes(1 << 19 if not begins else 1 << 14)
+    line = begins + noise.translate(None, b"\0\r\n")
+    with processor_limit(20), pytest.raises(InputError, match="no older encoding reads it"):
+        detect_encoding(write(tmp_path / "x.txt", b"question,answer\n" + line), "x.txt")
 
 
 @pytest.mark.parametrize(
