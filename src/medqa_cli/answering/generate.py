@@ -107,8 +107,7 @@ def answer_questions(
     stop_ids = frozenset(answerer.encoder.contract.stop_token_ids)
     limits = [max_answer_tokens(answerer, len(prompt), config.max_new_tokens) for prompt in prompts]
     states = [StoppingState(answerer.encoder.decode_answer, stop_ids, limit, config.loop_retries) for limit in limits]
-    seconds = [0.0] * len(asked)
-    started = time.perf_counter()
+    started, seconds = time.perf_counter(), [0.0] * len(asked)
 
     def follow(row: int) -> None:
         if write is not None and (piece := states[row].new_text()):

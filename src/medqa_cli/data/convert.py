@@ -49,7 +49,9 @@ def convert(
     out_dir: Path,
     force: bool = False,
 ) -> dict[str, Any]:
-    """Turn spreadsheets into a data folder. Same input, config and seed give the same bytes, but for the seconds.
+    """Turn spreadsheets into a data folder; return the report, as written to ``report.json``.
+
+    Same input, config and seed give the same bytes, but for the seconds.
 
     Args:
         sources: files, folders, archives or hub ids.
@@ -59,9 +61,6 @@ def convert(
         lengths: counts the tokens of the rows; None: not measured.
         out_dir: the folder to write, as a whole or not at all.
         force: replace the data folder of another source.
-
-    Returns:
-        the report, as written to ``report.json``.
 
     Raises:
         InputError: a source, the config or the folder to write is wrong.

@@ -171,24 +171,19 @@ def generate_answers(
     longest = max((len(prompt) for prompt in prompts), default=1)
     at_once = pick_batch_size(loaded.model, loaded.device, loaded.dtype, config, longest)
 
-    def decode(part: Sequence[Sequence[int]], states: Sequence[RowState], indices: Sequence[int]) -> None:
-        for start in range(0, len(indices), at_once):
-            batch = indices[start : start + at_once]
-            prompts_of_batch = [part[index] for index in batch]
-            decode_batch(loaded.model, loaded.device, prompts_of_batch, [states[index] for index in batch], greedy)
-
     def compute(part: Sequence[Sequence[int]], _: Callable[[int], None]) -> list[list[list[Any]]]:
         limits = [config.max_new_tokens if not context else min(config.max_new_tokens, context - len(p)) for p in part]
         # A prompt that fills the context has no answer, and takes nothing from the others.
         asked = [index for index, limit in enumerate(limits) if limit > 0]
         plain = [WholeAnswer(encoder.decode_answer, stop_ids, limit) for limit in limits]
-        decode(part, plain, asked)
+        _decode(loaded, part, plain, asked, at_once, greedy)
         answers: Sequence[WholeAnswer | StoppingState] = plain
         if config.loop_retries:
             # Up to the first loop it is the same answer. From there those that went back go on.
             states = [StoppingState(encoder.decode_answer, stop_ids, limit, config.loop_retries) for limit in limits]
             answers = [whole.replay(state) for whole, state in zip(plain, states, strict=True)]
-            decode(part, answers, [index for index in asked if answers[index].finish_reason is None])
+            left = [index for index in asked if answers[index].finish_reason is None]
+            _decode(loaded, part, answers, left, at_once, greedy)
         return [
             [[state.text(), state.finish_reason or "length", len(state.ids)] for state in states]
             for states in zip(answers, plain, strict=True)
@@ -198,3 +193,18 @@ def generate_answers(
         f"answers/{loaded.name}/{size}", compute, prompts, size=size, title=f"answering with {loaded.name}", length=len
     )
     return [GeneratedAnswer(*answer) for answer, _ in values], [GeneratedAnswer(*plain) for _, plain in values]
+
+
+def _decode(
+    loaded: LoadedModel,
+    prompts: Sequence[Sequence[int]],
+    states: Sequence[RowState],
+    indices: Sequence[int],
+    at_once: int,
+    config: GenerateConfig,
+) -> None:
+    """Continue the prompts with these indices, ``at_once`` in a batch."""
+    for start in range(0, len(indices), at_once):
+        batch = indices[start : start + at_once]
+        prompts_of_batch, states_of_batch = [prompts[index] for index in batch], [states[index] for index in batch]
+        decode_batch(loaded.model, loaded.device, prompts_of_batch, states_of_batch, config)
