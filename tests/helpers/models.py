@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+from pathlib import Path
 from typing import Any
 
 CORPUS = [
@@ -35,6 +36,18 @@ TINY_SIZES: dict[str, Any] = {
     "max_position_embeddings": 512,
     "tie_word_embeddings": True,
 }
+
+
+def looping_model(tiny_model_dir: Path) -> Any:
+    """The tiny model with larger weights: each prompt goes its own way, and soon in circles. float32."""
+    import torch
+    from transformers import LlamaForCausalLM
+
+    model = LlamaForCausalLM.from_pretrained(tiny_model_dir, dtype=torch.float32).eval().requires_grad_(False)
+    torch.manual_seed(1)
+    for parameter in model.parameters():
+        parameter += torch.randn_like(parameter) * 0.1
+    return model
 
 
 def make_bos_tokenizer() -> Any:

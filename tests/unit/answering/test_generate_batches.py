@@ -13,6 +13,7 @@ import torch
 from transformers import LlamaForCausalLM
 from transformers.cache_utils import DynamicLayer
 
+from helpers.models import looping_model
 from medqa_cli.answering import batch, generate
 from medqa_cli.answering import decode as decoding
 from medqa_cli.answering.batch import AskedRow
@@ -49,10 +50,7 @@ def answerer(talking_model_dir: Path, chatml_tokenizer: Any) -> LoadedModel:
 @pytest.fixture(scope="module")
 def looping(tiny_model_dir: Path, chatml_tokenizer: Any) -> LoadedModel:
     """A tiny model whose answers differ and soon run in circles."""
-    model = LlamaForCausalLM.from_pretrained(tiny_model_dir, dtype=torch.float32).eval().requires_grad_(False)
-    torch.manual_seed(1)
-    for parameter in model.parameters():
-        parameter.data += torch.randn_like(parameter) * 0.1
+    model = looping_model(tiny_model_dir)
     encoder = PromptEncoder(make_contract(PromptConfig(template="chat"), chatml_tokenizer), chatml_tokenizer)
     return LoadedModel(
         "adapter", ModelRef("tiny", "tiny", "folder"), model, encoder, torch.device("cpu"), torch.float32

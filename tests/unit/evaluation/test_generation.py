@@ -10,6 +10,7 @@ from typing import Any
 import pytest
 import torch
 
+from helpers.models import looping_model
 from medqa_cli import console
 from medqa_cli.answering import decode as decoding
 from medqa_cli.answering.decode import decode_batch
@@ -33,13 +34,7 @@ CONFIG = GenerateConfig(max_new_tokens=20)
 
 @pytest.fixture
 def loaded(tiny_model_dir: Path, chatml_tokenizer: Any) -> LoadedModel:
-    from transformers import AutoModelForCausalLM
-
-    model = AutoModelForCausalLM.from_pretrained(tiny_model_dir).eval()
-    # Random weights repeat one token for ever; with larger ones each prompt goes its own way.
-    torch.manual_seed(1)
-    for parameter in model.parameters():
-        parameter.data += torch.randn_like(parameter) * 0.1
+    model = looping_model(tiny_model_dir)
     encoder = PromptEncoder(make_contract(PromptConfig(template="chat"), chatml_tokenizer), chatml_tokenizer)
     source = ModelRef("tiny", "tiny", "folder")
     return LoadedModel("base", source, model, encoder, torch.device("cpu"), torch.float32)

@@ -15,7 +15,7 @@ from hypothesis import strategies as st
 
 from helpers.encodings import is_no_utf8
 from medqa_cli import confined
-from medqa_cli.data.reading import json_reader
+from medqa_cli.data.reading import json_stream
 from medqa_cli.data.reading.rows import ColumnNames, RawRow, UnreadRow
 from medqa_cli.data.reading.sources import open_sources
 from medqa_cli.errors import InputError
@@ -171,10 +171,10 @@ def test_each_line_of_json_lines_is_one_row(folder: Path, lines: list[bytes], en
 def test_a_streamed_list_is_what_the_whole_is(values: list[object], block: int, indent: int | str | None) -> None:
     text = json.dumps(values, indent=indent)
     with pytest.MonkeyPatch.context() as patch:
-        patch.setattr(json_reader, "BLOCK", block)
-        assert list(json_reader.stream_list(io.StringIO(f" \n{text}\n"))) == json_reader.parse_json(text)
+        patch.setattr(json_stream, "BLOCK", block)
+        assert list(json_stream.stream_list(io.StringIO(f" \n{text}\n"))) == json_stream.parse_json(text)
         with pytest.raises(ValueError, match=r"\(line [0-9]+\)$"):
-            list(json_reader.stream_list(io.StringIO(text[:-1])))
+            list(json_stream.stream_list(io.StringIO(text[:-1])))
 
 
 @given(
