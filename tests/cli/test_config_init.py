@@ -12,9 +12,10 @@ import pytest
 import torch
 
 from helpers.commands import Outcome, fails
+from medqa_cli.config.dump import preset_for
 from medqa_cli.config.load import load
-from medqa_cli.config.presets import SMALL_MODEL_INSTALL, preset_for
 
+SMALL_MODEL_INSTALL = preset_for(None).needs
 SMALL_MODEL, MIDDLE_MODEL, LARGE_MODEL = (preset_for(size).model for size in (None, 8, 16))
 Medqa = Callable[..., Outcome]
 GB = 10**9

@@ -41,7 +41,7 @@ _WORKERS = {"training", "merging", "answering"}
 ALLOWED: dict[str, set[str]] = {
     "__init__": set(),
     "errors": set(),
-    "config": {"config", "errors", "files", "spelling"},
+    "config": {"config", "errors", "files", "resources", "spelling"},
     "console": {"errors", "streams"},
     "confined": {"errors"},
     "hub": set(),

