@@ -98,7 +98,7 @@ def test_paraphrases_hold_their_topic_once_and_are_of_kinds_that_questions_have(
 
 def test_question_types_hold_their_topic_once_and_only_known_pieces() -> None:
     table = load_yaml("question_types")
-    assert set(table) == {"pieces", "with_own_space", "forms"}
+    assert set(table) == {"pieces", "with_own_space", "forms", "pointing", "clause"}
     pieces = table["pieces"]
     assert set(table["with_own_space"]) < set(pieces)
     assert all(re.fullmatch(pieces[name], "") is not None for name in set(table["with_own_space"]) - {"NAME"})
@@ -112,7 +112,8 @@ def test_question_types_hold_their_topic_once_and_only_known_pieces() -> None:
 
 def test_medical_terms_are_words_and_patterns_that_match_no_empty_text() -> None:
     table = load_yaml("medical_terms")
-    assert set(table) == {"relations", "no_illnesses", "complaints", "illnesses", "means"}
+    patterns = {"name_of_illness", "not_of_an_adult"}
+    assert set(table) == {"relations", "no_illnesses", "complaints", "illnesses", "means"} | patterns
     for name in ("relations", "no_illnesses"):
         words = table[name].split()
         assert words == [word.lower() for word in words]
@@ -173,6 +174,23 @@ def test_patterns_of_a_table_compile_and_match_no_empty_text(name: str, tables: 
         assert load_pattern(name, part).search("") is None, part
     words = table.get("question_words", "").split()
     assert words == sorted(set(words))
+
+
+@pytest.mark.parametrize(
+    ("name", "others"),
+    [
+        ("topic_phrases", {"words", "any_illness"}),
+        ("question_types", {"pieces", "with_own_space", "forms"}),
+        ("medical_terms", {"relations", "no_illnesses", "complaints", "illnesses", "means"}),
+        ("topic_words", {"names", "ordinary"}),
+    ],
+)
+def test_patterns_of_topics_have_no_alternative_that_is_empty_by_a_slip(name: str, others: set[str]) -> None:
+    tables = set(load_yaml(name)) - others
+    assert len(tables) > 1
+    for table in tables:
+        pattern = load_pattern(name, table).pattern
+        assert not re.search(r"\|\||\(\||\|\)|:\||^\||\|$|<\w+>", pattern.replace("::", "")), table
 
 
 def test_each_name_of_a_tag_stands_in_one_table_and_those_that_need_no_end_are_among_them() -> None:

@@ -11,8 +11,9 @@ import functools
 import re
 from dataclasses import dataclass
 
-from medqa_cli.resources import load_yaml
+from medqa_cli.resources import compiled, load_yaml
 
+_compiled = functools.partial(compiled, "emergencies")
 _PLAIN = str.maketrans({"’": "'", "‘": "'", "`": "'", "“": '"', "”": '"'})
 
 
@@ -23,12 +24,6 @@ class Kind:
     name: str
     notice: str
     signs: tuple[re.Pattern[str], ...]
-
-
-def _compiled(pattern: str) -> re.Pattern[str]:
-    words = load_yaml("emergencies")["words"]
-    pattern = re.sub(r"<(\w+)>", lambda found: words[found[1]], pattern)
-    return re.compile("".join(pattern.splitlines()))
 
 
 @functools.cache

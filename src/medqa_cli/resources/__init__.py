@@ -37,18 +37,28 @@ def load_words(name: str, *tables: str) -> frozenset[str]:
 
 
 @cache
-def load_pattern(name: str, table: str) -> re.Pattern[str]:
-    """Return the regular expressions of one table in a YAML file as one, in any case of the letters.
-
-    Line breaks inside an expression are no part of it, and ``<word>`` stands for what the table ``words`` has there.
+def load_pattern(name: str, table: str, flags: re.RegexFlag = re.IGNORECASE) -> re.Pattern[str]:
+    """Return the regular expressions of one table in a YAML file as one; see ``compiled``.
 
     Args:
         name: the file's name without its suffix.
-        table: the table's name; it maps languages, or other names that only tell what they are, to expressions.
+        table: the table's name; it holds one expression, or maps languages or other names that only tell what they
+            are to expressions.
+        flags: by default the letters match in any case.
     """
-    tables = load_yaml(name)
-    joined = re.sub(r"<(\w+)>", lambda word: tables["words"][word[1]], "|".join(tables[table].values()))
-    return re.compile("".join(joined.splitlines()), re.IGNORECASE)
+    expressions = load_yaml(name)[table]
+    return compiled(name, expressions if isinstance(expressions, str) else "|".join(expressions.values()), flags)
+
+
+def compiled(name: str, expression: str, flags: re.RegexFlag = re.NOFLAG) -> re.Pattern[str]:
+    """Compile a regular expression of a YAML file.
+
+    Line breaks inside it are no part of it, and ``<word>`` stands for what the file's table ``words`` has there.
+    """
+    words = load_yaml(name).get("words", {})
+    while (replaced := re.sub(r"<(\w+)>", lambda word: words[word[1]], expression)) != expression:
+        expression = replaced
+    return re.compile("".join(expression.splitlines()), flags)
 
 
 def template_environment(finalize: Callable[[Any], Any], *, autoescape: bool = False) -> Environment:

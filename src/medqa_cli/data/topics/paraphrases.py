@@ -11,22 +11,9 @@ from medqa_cli.data.normalize import key_of, normalize, rank_of
 from medqa_cli.data.topics.medical_terms import is_illness
 from medqa_cli.data.topics.question_types import QuestionType, recognize
 from medqa_cli.data.topics.topic_phrases import thing_of
-from medqa_cli.resources import load_words, load_yaml
-
-# Titles of pages, not names: "What I need to know about Gas", "Parasites - Loiasis". No sentence reads well with them.
-_TITLE = re.compile(
-    r"(?:What|How|Am|I (?:Can|Need)|Your|My|Prevent|Monitor|Facing|Understanding|Causes|Diagnosis|Overview|"
-    r"Treatment|\d+ Steps)\b|.*(?:: | - |--|\b(?:Guide|Resource List)\b)"
-)
+from medqa_cli.resources import load_pattern, load_words, load_yaml
 
 _CAPITALIZED = re.compile(r"(?<![\w'’.])[A-Z][a-z]{2,}(?![\w'’.])")
-# Endings that mark a word of medicine; names of people and places that share one are listed in the file.
-_MEDICAL_ENDING = re.compile(
-    r"[A-Z][a-z]{2,}(?:itis|osis|oses|asis|oma|omas|emia|emias|pathy|pathies|algia|plegia|trophy|plasia|genesis|uria|"
-    r"penia|philia|rrhea|ectomy|ology|scopy|therapy|cephaly|dactyly|ectasia|tion|sion|ency|ility|ness|"
-    r"ment|sclerosis)"
-    r"|[A-Z][a-z]{3,}(?:al|ic|ive|ous|oid|ular|ary|ism)"
-)
 
 
 def paraphrase(question: str, count: int, seed: int) -> list[str]:
@@ -65,7 +52,7 @@ def fill(template: str, topic: str) -> str:
 
 def is_title(topic: str) -> bool:
     """Tell whether a topic is the title of a page ("What I need to know about Gas") rather than the name of a thing."""
-    return _TITLE.match(topic) is not None
+    return load_pattern("topic_words", "titles", re.NOFLAG).match(topic) is not None
 
 
 def in_running_text(topic: str) -> str:
@@ -85,6 +72,7 @@ def in_running_text(topic: str) -> str:
 
 
 def _is_ordinary(word: str) -> bool:
+    is_medical = load_pattern("topic_words", "medical_endings", re.NOFLAG).fullmatch(word) is not None
     return word in load_words("topic_words", "ordinary") or (
-        _MEDICAL_ENDING.fullmatch(word) is not None and word not in load_words("topic_words", "names")
+        is_medical and word not in load_words("topic_words", "names")
     )

@@ -10,7 +10,7 @@ import functools
 import re
 from dataclasses import dataclass
 
-from medqa_cli.resources import load_yaml
+from medqa_cli.resources import load_pattern, load_yaml
 
 LONGEST_QUESTION = 400  # characters; MedQuAD's longest has 191, and a longer text is a story, not a form
 OTHER = "other"  # the topic is certain, but what is asked is none of MedQuAD's kinds
@@ -31,23 +31,6 @@ _PLEASE = re.compile(
     r"\A(?:please,? |(?:can|could) you (?:please )?(?=tell|give|list|name|explain))|,? please\Z", re.IGNORECASE
 )
 
-# Topics that name nothing by themselves, in any case.
-POINTING = re.compile(
-    r"(?:it|its|one|he|she|they|them|me|you|us|yourself|myself"
-    r"|(?:this|that|these|those|such|any|our)\b.*"
-    r"|(?:disease|condition|disorder|illness|problem|symptom|sign|cause|treatment|test|complication|stage|doctor|thing|"
-    r"way|reason|risk)s?|diagnosis|prognosis|outlook|prevention)",
-    re.IGNORECASE,
-)
-# The words of a clause or of general advice, in lower case: titles such as "What I need to know about Gas" are topics.
-_CLAUSE = re.compile(
-    r"(?:my|your|his|her|some|something|there|not|wrong|going|happening|considered|called|known|differences?|ways?)\b"
-    r"|(?:the (?:best|worst|most|least|safest|fastest|easiest|quickest)\b|best\b.* (?:to|for) )"
-    r"|.*?\b(?:how|what|why|when|where|who|which|whether|should|could|would|can|will|do|does|did|doing|is|are|was|were|"
-    r"has|have|had|it|they|them|this|these|you|we|he|she|me|my|because|diagnosed|treated|prevented|managed)\b"
-    r"|[^,]*\b(?:and|or|of|for|with|in|on|the|to|by|be)\Z"
-    r"|.*[?!]"
-)
 # "how can these diseases be treated for Marine Toxins": a question without a name, and the name that it is about.
 _NAMED_LAST = re.compile(
     r"(?:how|what|which|who|when|where|why|is|are|can|do|does)\b[^A-Z]* for ([A-Z]\w+(?: [A-Z]\w+)*)"
@@ -107,7 +90,13 @@ def _topic(text: str) -> str | None:
         return None
     if _ASKING_TITLE.fullmatch(topic) and is_capitalized(topic):
         return topic
-    return None if POINTING.fullmatch(topic) or _CLAUSE.match(text) or _CLAUSE.match(topic) else topic
+    clause = load_pattern("question_types", "clause", re.NOFLAG)
+    return None if is_pointing(topic) or clause.match(text) or clause.match(topic) else topic
+
+
+def is_pointing(topic: str) -> bool:
+    """Tell whether a topic names nothing by itself: "it", "these diseases", "treatment"."""
+    return load_pattern("question_types", "pointing").fullmatch(topic) is not None
 
 
 def is_capitalized(topic: str) -> bool:

@@ -13,106 +13,20 @@ import itertools
 import re
 
 from medqa_cli.data.topics.medical_terms import is_complaint, is_illness_or_complaint, is_means, is_relation
-from medqa_cli.data.topics.question_types import POINTING, is_capitalized
+from medqa_cli.data.topics.question_types import is_capitalized, is_pointing
+from medqa_cli.resources import load_pattern, load_words
 
-_PREPOSITION = re.compile(
-    r"\s+(of|in|for|against|with|by|to|on|from|during|after|before|between|among|through|via|at|under|over|about|"
-    r"within|without|following|and|or|versus|vs\.?|than)(?=\s)"
-)
-# Words that make no name of a word for a relation: "next step", "second opinion", "best treatment".
-_ORDER = re.compile(
-    r"(?:(?:next|first|second|third|last|best|main|other|same|usual|standard|common|new|current|initial|early|late|"
-    r"long-term|short-term|possible|good|right|recommended|most|available|important|different|typical)\s+)*"
-)
-# "people with asthma", "a person who has asthma", "infection with HIV", "rid of acne": asthma, HIV, acne.
-_LEAD = re.compile(
-    r"(?:(?:an?|the|some|any|enough|more|most|many|your|my|all|other|such)\s+"
-    r"|(?:(?:\w+\s+)?(?:people|persons?|patients?|children|kids|adults|women|men|infants|babies|newborns|teenagers|"
-    r"individuals|someone|somebody|those|child|adult|woman|man|baby)\s+"
-    r"(?:with|who\s+(?:has|have|had|suffers?\s+from)|having|suffering\s+from|affected\s+by|living\s+with|"
-    r"diagnosed\s+with|infected\s+with))\s+"
-    r"|rid\s+of\s+|over\s+(?=an?\s)|(?:prevent|treat|cur|avoid|manag|diagnos|surviv|hav|gett|fight|reduc|reliev)(?:e|ing)?\s+"
-    r"|(?:infected|diagnosed|sick|ill|infections?|poisoning)\s+(?:with|by|from)\s+)"
-)
-# Words before an illness that tell how sure, how bad or by which germ, and make no other illness of it.
-_MANNER = re.compile(
-    r"\A(?:(?:suspected|possible|probable|confirmed|proven|known|severe|mild|moderate|uncomplicated|complicated|"
-    r"symptomatic|asymptomatic|untreated|newly|diagnosed|uncontrolled|recurrent|bacterial|viral|fungal|"
-    r"community-acquired|hospital-acquired)\s+)+(?=\S)"
-)
-_GERM = re.compile(
-    r"\A(?:(?:suspected|possible|probable|confirmed|uncomplicated|untreated|uncontrolled|newly diagnosed|"
-    r"(?:poorly|well|badly) controlled|bacterial|viral|fungal) )+(?=\S)"
-)
-_ANY_ILLNESS = frozenset({"infection", "disease", "illness", "disorder", "fever", "rash", "virus", "syndrome", "pain"})
-# "asthma in children under five", "hypertension during pregnancy", "meningitis for travellers": when and of whom.
-_PEOPLE = (
-    r"(?:children|kids|child|baby|babies|toddlers?|newborns?|infants?|teenagers|adolescents|adults|m[ae]n|wom[ae]n|elderly|"
-    r"people|persons|patients|seniors|travell?ers|athletes|smokers|pregnancy|childhood|adulthood|winter|summer|africa|"
-    r"europe|asia)"
-)
-_CIRCUMSTANCE = re.compile(
-    r"\s+(?:(?:in|among|for)\s+(?:(?:an?|the|most|some|very|young|younger|old|older|elderly|pregnant|healthy|small|"
-    r"adult|breastfeeding|diabetic)\s+)*"
-    # "in childhood diarrhea" is no circumstance: the words for people end what is said.
-    rf"(?:{_PEOPLE}(?=\W*\Z|\W*\s(?:with|without|who|whose|that|of|in|on|at|under|over|from|and|or|aged|older|younger|"
-    r"during|after|before|each|every|per|living|having|today|worldwide)\b)|general(?=\s|\Z))"
-    r"|(?:during|after|before|in)\s+(?:pregnancy|childbirth|delivery|breastfeeding|surgery|menopause|exercise)"
-    r"|at\s+(?:night|home|work)|(?:each|every|per)\s+(?:year|day|week|month)|worldwide|in\s+the\s+world"
-    r"|in\s+(?:simple|plain|other)\s+\w+|according\s+to"
-    r"|under\s+(?:the\s+age\s+of\s+)?(?:\d+|one|two|three|five|six|ten|twelve|eighteen)(?:\s+years(?:\s+(?:of\s+age|old))?)?"
-    r"|over\s+(?:the\s+age\s+of\s+)?\d+)(?=\W*\s|\W*\Z).*"
-)
+# What patterns stand for, and which words they are made of, is in the file.
+_pattern = functools.partial(load_pattern, "topic_phrases", flags=re.NOFLAG)
+_in_any_case = functools.partial(load_pattern, "topic_phrases")
 # Before what a treatment or test is for, and before what only tells when something happens.
 _FOR, _WHEN = frozenset({"in", "for", "against", "after"}), frozenset({"after", "during", "following", "before"})
 _VERSUS = frozenset({"versus", "vs", "vs."})
-# Where, on whom or for what work of the body something is used: not what it is used against.
-_SETTING = re.compile(
-    rf"(?:.*\s)?(?:{_PEOPLE}|labou?r|childbirth|infancy|adolescence|age|life|lives|health|healthcare|practice|hospitals?|"
-    r"homes?|clinics?|settings?|emergency|emergencies|society|world|sports?|body|brain|heart|blood|bones?|muscles?|skin|"
-    r"liver|lungs?|kidneys?|eyes?|cells?|growth|digestion|metabolism|immunity|general|detail|future|past|days?|weeks?|"
-    r"months?|years?|hours?|minutes?|time|times|long|ever|free|now|sure|example|"
-    r"[a-z]+(?:ing|tion|sion|ment)|(?:mother|father|wife|husband|son|daughter|dog|cat)s?)"
-    r"|[a-z]+ing\s.*|(?:this|that|these|those|how|what|when|which|it|one|two|three|my|her|his|our)\b.*",
-    re.IGNORECASE,
-)
 _MOST_WORDS_AIMED_AT = 4
 _ABBREVIATION = re.compile(r"[A-Z][A-Z0-9-]+\s")
 LONGEST_PLAIN_QUESTION = 150  # characters
 _MOST_WORDS_OF_A_PHRASE = 10
-# Not within the name of an illness; it is what stands behind: "pregnancy prevent postnatal depression".
-_NO_PART = re.compile(
-    r".*(?:--|\b(?:an?|the|my|your|his|her|our|their|whats?|so|doe?s?n[’']?t|is|are|be|been|get|getting|born|"
-    r"(?:predict|prevent|improv|reduc|affect|impact|assess|caus|help|increas|decreas|differentiat|diagnos|detect|treat|"
-    r"manag|reliev|cur|hav|hurt|reliably assess)(?:e|es|s|ing)?)\s)\s*",
-    re.IGNORECASE,
-)
 _NEGATED = re.compile(r"(?:no|not|without)\b", re.IGNORECASE)
-# "severe pain after surgery" is a phrase, "I have pain after surgery" is none.
-_SENTENCE = re.compile(
-    r"\b(?:i|i['’]m|my|me|you|your|he|she|his|her|it|we|our|they|is|are|was|were|be|been|has|have|had|do|does|did|can|"
-    r"could|will|would|should|may|might|must|not|please|thanks?|hello|hi|what|which|who|why|how)\b|"
-    r"(?<! vs)[.!?;:]\s|\n",
-    re.IGNORECASE,
-)
-_ASKS = re.compile(
-    r"(?:what|which|who|when|where|why|how|should|can|could|may|must|do|does|did|is|are|will|would)\b", re.IGNORECASE
-)
-# Not the last word of a name: participles, and adjectives that "mean" or that one "gets".
-_NO_NOUN = re.compile(
-    r"(?!(?:seed|weed|bed|need|feed|speed|breed|blood|flaxseed|linseed|nosebleed|bleed|knotweed|red)\Z)"
-    r"[a-z]+ed|well|better|worse|sick|ill|pregnant|fit|old|older|young|benign|malignant|positive|negative|normal|"
-    r"abnormal|contagious|infectious|contraindicated|asymptomatic|symptomatic|healthy|unwell|tired|high|low|"
-    r"slim|thin|fat|strong|stronger|taller|enough|much|many|more|less|often|soon|now|today|again|here|there|away|out|off|up|down|"
-    r"safe|effective|necessary|available|possible|immune|fertile|infertile|dizzy|nauseous|mild|moderate|"
-    r"severe|stable|unstable|terminal|metastatic|chronic|acute|new|hungry|thirsty|"
-    r"anxious|nervous|angry|sad|happy|into|free|ready|done|through|over|in|on|at|to|with|for|of|"
-    r"(?!belly\Z|jelly\Z|wrinkly\Z)[a-z]+(?:lly|tely|vely|usly|edly|ntly|rly|sly)|safely"
-)
-_ADVERB = re.compile(
-    r"(?:better|worse|really|not|ready|new|to|away|into|well\s+(?:[a-z]+ed|after|before|from|again|soon|with|enough))"
-    r"(?=[\s,]|\Z)"
-)
 
 
 @functools.lru_cache(maxsize=1 << 16)
@@ -129,14 +43,14 @@ def thing_of(phrase: str) -> str:
         return phrase
     # "Crohn disease in adults" is cut, "Problems with Smell" is a title.
     if not phrase[:1].islower() and not _ABBREVIATION.match(phrase):
-        return _CIRCUMSTANCE.sub("", phrase)
+        return _pattern("circumstance").sub("", phrase)
     thing = _related(_without_lead(phrase))
     return "" if _names_nothing(thing) else thing
 
 
 def without_circumstance(question: str) -> str:
     """Return a question without its last words where they only say whose or when: "... in children under five"."""
-    return _CIRCUMSTANCE.sub("", question.rstrip(" ?!."))
+    return _pattern("circumstance").sub("", question.rstrip(" ?!."))
 
 
 def only_thing_in(question: str) -> str:
@@ -146,10 +60,10 @@ def only_thing_in(question: str) -> str:
     preposition, "Is surgery needed in Dupuytren?" about what the treatment is for; a question of two illnesses, or a
     long story, is about none.
     """
-    if not _ASKS.match(question):
+    if not _in_any_case("asks").match(question):
         return ""
     (_, asking), *pieces = _pieces(question.rstrip(" ?!."))
-    things = {_MANNER.sub("", illness) for _, piece in pieces if (illness := _illness_in(piece))}
+    things = {_pattern("manner").sub("", illness) for _, piece in pieces if (illness := _illness_in(piece))}
     things = {thing for thing in things if not _names_nothing(thing)}
     if any(preposition in _VERSUS and _illness_in(piece) for preposition, piece in pieces):
         return ""
@@ -161,7 +75,11 @@ def only_thing_in(question: str) -> str:
 def bare_thing(phrase: str) -> str:
     """Return what a phrase used as a question is about: "the role of beta blockers in heart failure"."""
     phrase = _without_lead(phrase.strip(" ?!."))
-    if len(phrase.split()) > _MOST_WORDS_OF_A_PHRASE or _ASKS.match(phrase) or _SENTENCE.search(phrase):
+    if (
+        len(phrase.split()) > _MOST_WORDS_OF_A_PHRASE
+        or _in_any_case("asks").match(phrase)
+        or _in_any_case("sentence").search(phrase)
+    ):
         return ""
     pieces = _pieces(phrase)
     if len(pieces) > 1 and _relates(pieces):
@@ -178,13 +96,19 @@ def without_manner(name: str) -> str:
     One that would be left without a name ("viral infection") or that the words make another illness of ("severe
     combined immunodeficiency") stays whole.
     """
-    shorter = _GERM.sub("", name)
-    return shorter if shorter != name and shorter not in _ANY_ILLNESS and is_illness_or_complaint(shorter) else name
+    shorter = _pattern("germ").sub("", name)
+    return (
+        shorter
+        if shorter != name
+        and shorter not in load_words("topic_phrases", "any_illness")
+        and is_illness_or_complaint(shorter)
+        else name
+    )
 
 
 def _pieces(phrase: str) -> list[tuple[str, str]]:
     """Split a phrase at its prepositions; each piece comes with the one before it (the first with none)."""
-    first, *rest = _PREPOSITION.split(phrase)
+    first, *rest = _pattern("preposition").split(phrase)
     behind = [(rest[i], _without_lead(rest[i + 1].strip()).strip(",;:")) for i in range(0, len(rest), 2)]
     return [("", first), *behind]
 
@@ -202,12 +126,12 @@ def _related(phrase: str) -> str:
     """Return what a phrase is about: see the module's docstring for the order in which it is looked for."""
     pieces = _pieces(phrase)
     if not pieces[0][1] or not _relates(pieces):
-        return _CIRCUMSTANCE.sub("", _first_complaint(phrase, pieces))
+        return _pattern("circumstance").sub("", _first_complaint(phrase, pieces))
     # The first illness; of two that are compared none.
     illnesses = [(preposition, illness) for preposition, piece in pieces if (illness := _illness_in(piece))]
     if illnesses:
         are_compared = len(illnesses) > 1 and illnesses[1][0] in _VERSUS
-        return "" if are_compared else _MANNER.sub("", illnesses[0][1])
+        return "" if are_compared else _pattern("manner").sub("", illnesses[0][1])
     # What a treatment or test is for.
     for (_, before), (preposition, piece) in itertools.pairwise(pieces):
         if is_means(before) and (aim := _aimed_at(preposition, piece)):
@@ -215,11 +139,11 @@ def _related(phrase: str) -> str:
     if any(preposition in _VERSUS for preposition, _ in pieces):
         return ""
     # The head, unless it names a relation: then what that relates to, or what this is about in its turn.
-    shorter = _CIRCUMSTANCE.sub("", phrase)
+    shorter = _pattern("circumstance").sub("", phrase)
     (_, head), *rest = _pieces(shorter)
     if not rest or not is_relation(head.rpartition(" ")[2]):
         return head
-    after = _without_lead(_PREPOSITION.split(shorter, maxsplit=1)[2].strip())
+    after = _without_lead(_pattern("preposition").split(shorter, maxsplit=1)[2].strip())
     thing = _related(after)
     return thing if thing != after else rest[0][1]
 
@@ -238,7 +162,7 @@ def _first_complaint(phrase: str, pieces: list[tuple[str, str]]) -> str:
 
 def _illness_in(piece: str) -> str:
     """Return the illness at the end of a piece or before a relation ("stroke risk"), or an empty text."""
-    piece = _NO_PART.sub("", piece)
+    piece = _in_any_case("no_part").sub("", piece)
     if _NEGATED.match(piece):
         return ""
     if is_illness_or_complaint(piece):
@@ -252,7 +176,7 @@ def _aimed_at(preposition: str, piece: str) -> str:
     names = (
         preposition in _FOR
         and len(piece.split()) <= _MOST_WORDS_AIMED_AT
-        and not _SETTING.fullmatch(piece)
+        and not _in_any_case("setting").fullmatch(piece)
         and not is_means(piece)
         and not _names_nothing(piece)
     )
@@ -260,7 +184,7 @@ def _aimed_at(preposition: str, piece: str) -> str:
 
 
 def _without_lead(phrase: str) -> str:
-    while match := _LEAD.match(phrase):
+    while match := _pattern("lead").match(phrase):
         if match.end() == len(phrase):
             break
         phrase = phrase[match.end() :]
@@ -272,9 +196,9 @@ def _names_nothing(phrase: str) -> bool:
     if not words:
         return True
     return (
-        POINTING.fullmatch(phrase) is not None
-        or _NO_NOUN.fullmatch(words[-1]) is not None
-        or _ADVERB.match(phrase) is not None
+        is_pointing(phrase)
+        or _pattern("no_noun").fullmatch(words[-1]) is not None
+        or _pattern("adverb").match(phrase) is not None
         or not {"that", "which", "who"}.isdisjoint(words)
-        or is_relation(_ORDER.sub("", phrase, count=1))
+        or is_relation(_pattern("order").sub("", phrase, count=1))
     )
