@@ -13,7 +13,7 @@ from medqa_cli.answering.emergencies import emergency_notices
 from medqa_cli.answering.repl import Conversation
 from medqa_cli.config.schema import Config, GenerateConfig
 from medqa_cli.data import retrieval
-from medqa_cli.data.retrieval import Reference, References
+from medqa_cli.data.retrieval import Passage, PassageIndex
 from medqa_cli.errors import MedqaError
 from medqa_cli.files import RunFolder
 from medqa_cli.model.devices import free_unused_memory
@@ -41,7 +41,7 @@ def ask_one(config: Config, choice: str, question: str, num_sources: int) -> Non
     """
     # Before the model loads: a notice of an emergency must not wait.
     show_emergency(question)
-    library = References(Path(config.data.dir)) if num_sources else None
+    library = PassageIndex.of_folder(Path(config.data.dir)) if num_sources else None
     _answer_and_show(_load(config, choice), question, config.generate, library, num_sources)
 
 
@@ -88,7 +88,7 @@ def ask_file(config: Config, choice: str, name: str, out: Path | None, num_sourc
     rows = batch.read_questions(name, config.data.question_column, config.data.encoding)
     if out is not None:
         batch.require_new(out)
-    library = References(Path(config.data.dir)) if num_sources else None
+    library = PassageIndex.of_folder(Path(config.data.dir)) if num_sources else None
     answerer = _load(config, choice, batches=True)
     run = RunFolder(Path(config.run_dir))
     weights = {"adapter": run.adapter_dir, "merged": run.merged_dir}.get(choice, Path(choice))
@@ -98,7 +98,7 @@ def ask_file(config: Config, choice: str, name: str, out: Path | None, num_sourc
         config.generate,
         out,
         [batch.identity_of(answerer, choice, weights), num_sources],
-        lambda question: retrieval.as_json(library.nearest(question, num_sources)) if library else [],
+        lambda question: [each.as_json() for each in library.nearest(question, num_sources)] if library else [],
     )
     reasons = Counter(answer.get("finish_reason", "error") for answer in answers)
     listed = ", ".join(f"{count} {reason}" for reason, count in sorted(reasons.items()))
@@ -131,11 +131,11 @@ def converse(config: Config, choice: str, num_sources: int, change: Callable[[st
     """
     settings = config.generate
     answerer = _load(config, choice)
-    library: References | None = None
+    library: PassageIndex | None = None
 
-    def references() -> References:
+    def references() -> PassageIndex:
         nonlocal library
-        library = library or References(Path(config.data.dir))
+        library = library or PassageIndex.of_folder(Path(config.data.dir))
         return library
 
     def answer(question: str) -> dict[str, Any]:
@@ -160,7 +160,7 @@ def converse(config: Config, choice: str, num_sources: int, change: Callable[[st
 
 
 def _answer_and_show(
-    answerer: LoadedModel, question: str, settings: GenerateConfig, library: References | None, count: int
+    answerer: LoadedModel, question: str, settings: GenerateConfig, library: PassageIndex | None, count: int
 ) -> dict[str, Any]:
     """Show an answer, streamed unless the result is JSON, how it ended, and its references; return it as JSON."""
     if console.json_enabled():
@@ -177,7 +177,7 @@ def _answer_and_show(
         stream.end()
     nearest = library.nearest(question, count) if library else []
     unsupported = retrieval.unsupported_sentences(answer.text, nearest) if nearest else []
-    data = generate.as_json(answer, answerer, retrieval.as_json(nearest))
+    data = generate.as_json(answer, answerer, [passage.as_json() for passage in nearest])
     if library is not None:
         data["unsupported_sentences"] = unsupported
     console.result(data, lambda: _show_references(nearest, unsupported) if library is not None else None)
@@ -191,15 +191,15 @@ def _answer_and_show(
     return data
 
 
-def _show_references(nearest: Sequence[Reference], unsupported: Sequence[str]) -> None:
+def _show_references(nearest: Sequence[Passage], unsupported: Sequence[str]) -> None:
     console.line()
     if not nearest:
         console.line(NOTHING_CLOSE)
         return
     console.line("Nearest reference answers, for you to check (the model did not see them here):")
     for number, row in enumerate(nearest, start=1):
-        console.line(f"[{number}] {row.id}, {row.topic}, {row.source}, score {row.score}: {row.question}")
-        text = generate.tidy(row.answer)
+        console.line(f"[{number}] {row.id}, {row.place or row.topic}, {row.source}, score {row.score}: {row.title}")
+        text = generate.tidy(row.text)
         cut = text if len(text) <= _LONGEST_REFERENCE else f"{text[:_LONGEST_REFERENCE].rsplit(' ', 1)[0]} ..."
         console.line(f"    {cut}")
     for sentence in unsupported:

@@ -22,13 +22,21 @@ from medqa_cli.config.schema import DataConfig
 from medqa_cli.data.audit import audit_written
 from medqa_cli.data.cleaning.reasons import enabled_reasons
 from medqa_cli.data.cleaning.rules import RULES, enabled_rules
-from medqa_cli.data.dataset import CARD_NAME, LENGTHS_NAME, REPORT_NAME, check_replaceable
+from medqa_cli.data.dataset import (
+    CARD_NAME,
+    INDEX_NAME,
+    LENGTHS_NAME,
+    REPORT_NAME,
+    check_replaceable,
+    iterate_split,
+)
 from medqa_cli.data.filtering import check_something_kept, drop_column_of_one_topic, filter_rows
 from medqa_cli.data.languages import has_other_languages
 from medqa_cli.data.near_duplicates import RowSketches
 from medqa_cli.data.reading.rows import Caps, ColumnNames, SourceRows
 from medqa_cli.data.reading.sources import local_paths, open_sources
 from medqa_cli.data.report import check_counts, conversion_counts, warn_of_frequent_reasons, warn_of_garbled
+from medqa_cli.data.retrieval import passage_of, write_index
 from medqa_cli.data.splitting import place_rows
 from medqa_cli.data.token_lengths import TokenLengths
 from medqa_cli.data.topics.topics import pages_tell
@@ -139,6 +147,9 @@ def _convert_into(
         spool_path.unlink()
         with _timed(stage_seconds, "audit"):
             audit = audit_written(folder, sketches, by_page)
+        with _timed(stage_seconds, "index"), console.status("indexing ..."):
+            rows = (passage_of(row) for row in iterate_split(folder, "train") if not row.paraphrase_of)
+            write_index(folder / INDEX_NAME, rows)
         if (audit.rows, audit.paraphrases) != (written.splits, written.paraphrases):
             raise MedqaError(f"wrote {written.splits} rows but read back {audit.rows}", "check the disk")
     sets_path.unlink()

@@ -1,29 +1,34 @@
-"""Full-text search of the training split: BM25 as SQLite's FTS5 ranks it, in memory.
+"""The passages that answers may rest on, found by BM25 as SQLite's FTS5 ranks it.
 
-``ask --sources`` shows the nearest reference answers, which the model never sees; ``eval`` copies the answer of the
+Rows of the training split and parts of documents stand in one index, ``index.sqlite`` of the data folder. ``train`` and
+``ask`` put passages into the prompt, ``ask --sources`` shows them, ``eval`` does both and copies the answer of the
 nearest question as a baseline.
 """
 
 from __future__ import annotations
 
+import contextlib
 import re
 import sqlite3
-from collections.abc import Iterable, Sequence
-from dataclasses import asdict, dataclass
+from collections.abc import Callable, Iterable, Sequence
+from dataclasses import dataclass, replace
 from itertools import pairwise
 from pathlib import Path
-from typing import Any
+from typing import Any, Literal
 
-from medqa_cli.data.dataset import iterate_split
-from medqa_cli.errors import MedqaError
+from medqa_cli.data.dataset import INDEX_NAME, QaRow, iterate_split
+from medqa_cli.errors import InputError, MedqaError
 from medqa_cli.prompt.sentence_ends import sentence_ends
 
-# Share of a question's words, each weighed by its rarity, that a close row must hold.
+# Share of a question's words, each weighed by its rarity, that a close passage must hold.
 CLOSE = 0.5
-# Share of a sentence's words that one of the references must hold to support it.
+# Share of a sentence's words that one of the passages must hold to support it.
 SUPPORTED = 0.5
-_QUESTION_WEIGHT = 3.0  # a word of the question says more about a row than one of a long answer
+# A word of the title says more about a passage than one of a long text.
+_WEIGHTS = (3.0, 1.0)
 _CANDIDATES = 20
+_FORMAT_VERSION = 1
+_COLUMNS = "id, kind, title, text, topic, source, place"
 _WORD = re.compile(r"\w+")
 _STOP_WORDS = frozenset(
     _WORD.findall(
@@ -36,94 +41,166 @@ _STOP_WORDS = frozenset(
 
 
 @dataclass(frozen=True)
-class Reference:
-    """A row of the training split; ``score``: BM25, higher is nearer, comparable within one question only."""
+class Passage:
+    """What an answer may rest on: a row of the training split, or a part of a document.
+
+    ``title``: the row's question, or the document's title; ``text``: the row's answer, or the part; ``source``: that of
+    the row, or the document's path; ``place``: where in the document, such as ``page 3``; ``score``: BM25 for one
+    question, higher is nearer, comparable within that question only.
+    """
 
     id: str
-    question: str
-    answer: str
+    kind: Literal["row", "document"]
+    title: str
+    text: str
     topic: str
     source: str
-    score: float
+    place: str = ""
+    score: float = 0.0
+
+    def as_json(self) -> dict[str, Any]:
+        """Return what ``ask --json`` prints of it under ``sources``."""
+        ends = {"source": self.source, "score": self.score}
+        if self.kind == "row":
+            return {"id": self.id, "question": self.title, "answer": self.text, "topic": self.topic, **ends}
+        return {"id": self.id, "title": self.title, "text": self.text, "place": self.place, **ends}
 
 
-class TextIndex:
-    """Texts that can be searched, in memory.
+def passage_of(row: QaRow) -> Passage:
+    """Return a row as a passage."""
+    return Passage(row.id, "row", row.question, row.answer, row.topic, row.source)
+
+
+class PassageIndex:
+    """Passages that can be searched.
 
     Args:
-        rows: the texts of each row, one for each column.
-        weights: of the columns; a word in a column of weight 2 counts twice.
+        passages: they are kept in memory, in this order.
 
     Raises:
         MedqaError: this Python's SQLite has no full-text search.
     """
 
-    def __init__(self, rows: Iterable[Sequence[str]], weights: Sequence[float]) -> None:
-        columns = ", ".join(f"c{number}" for number in range(len(weights)))
-        self._weights = weights
-        self._rank = f"bm25(rows, {', '.join('?' * len(weights))})"
+    def __init__(self, passages: Iterable[Passage]) -> None:
         self._database = sqlite3.connect(":memory:")
-        try:
-            self._database.execute(f"CREATE VIRTUAL TABLE rows USING fts5({columns}, tokenize = 'porter unicode61')")
-        except sqlite3.OperationalError as error:
-            raise MedqaError(
-                f"searching the data needs a SQLite with FTS5: {error}",
-                "use a Python whose SQLite has it; ask works without --sources",
-            ) from error
-        self._database.executemany(
-            f"INSERT INTO rows(rowid, {columns}) VALUES (?, {', '.join('?' * len(weights))})",
-            ((number, *texts) for number, texts in enumerate(rows)),
-        )
+        _fill(self._database, passages)
 
-    def search(self, words: Sequence[str], count: int) -> list[tuple[int, float]]:
-        """Return the numbers of at most ``count`` rows that hold any of the words, and their BM25, the best first."""
+    @classmethod
+    def of_folder(cls, data_dir: Path) -> PassageIndex:
+        """Open the index of a data folder; one that has none, from before there were any, is indexed in memory.
+
+        Raises:
+            InputError: there is no data, or the index is damaged.
+            MedqaError: this Python's SQLite has no full-text search.
+        """
+        path = data_dir / INDEX_NAME
+        if not path.is_file():
+            return cls(passage_of(row) for row in iterate_split(data_dir, "train") if not row.paraphrase_of)
+        index = cls.__new__(cls)
+        try:
+            index._database = sqlite3.connect(f"{path.resolve().as_uri()}?mode=ro&immutable=1", uri=True)
+            index._database.execute("PRAGMA trusted_schema = OFF")
+            (version,) = index._database.execute("PRAGMA user_version").fetchone()
+            index._database.execute("SELECT rowid FROM words LIMIT 1")
+        except sqlite3.DatabaseError as error:
+            raise InputError(f"{path} cannot be read: {error}", "run medqa convert again") from error
+        if version != _FORMAT_VERSION:
+            raise InputError(
+                f"{path} has format {version}; this medqa reads format {_FORMAT_VERSION}", "run medqa convert again"
+            )
+        return index
+
+    def search(
+        self, words: Sequence[str], count: int, accept: Callable[[Passage], bool] = lambda passage: True
+    ) -> list[Passage]:
+        """Return at most ``count`` passages that hold any of the words, the nearest first.
+
+        Args:
+            words: as ``all_words`` or ``content_words`` return them.
+            count: the most passages.
+            accept: tells which of them count.
+        """
         if not words:
             return []
-        found = self._database.execute(
-            f"SELECT rowid, {self._rank} FROM rows WHERE rows MATCH ? ORDER BY 2, 1 LIMIT ?",
-            (*self._weights, " OR ".join(f'"{word}"' for word in words), count),
-        )
-        return [(number, -score) for number, score in found]
+        passages: list[Passage] = []
+        num_seen, limit = 0, count
+        while len(passages) < count:
+            ranked = self._ranked(words, limit)
+            for number, score in ranked[num_seen:]:
+                passage = self._passage(number, score)
+                if len(passages) < count and accept(passage):
+                    passages.append(passage)
+            if len(ranked) < limit:
+                break
+            num_seen, limit = limit, 4 * limit + _CANDIDATES
+        return passages
 
-    def holding(self, words: Sequence[str], numbers: Sequence[int], share: float) -> list[int]:
-        """Return those of the rows that hold at least this share of the words, each weighed by its rarity."""
+    def nearest(self, question: str, count: int) -> list[Passage]:
+        """Return at most ``count`` passages, the nearest first; none where nothing is close to the question."""
+        words = content_words(question)
+        ranked = self._ranked(words, max(count, _CANDIDATES)) if words else []
+        scores = dict(ranked)
+        return [self._passage(number, scores[number]) for number in self._close(words, list(scores))[:count]]
+
+    def _ranked(self, words: Sequence[str], limit: int) -> list[tuple[int, float]]:
+        """Return the numbers of the nearest passages, and their BM25."""
+        found = self._database.execute(
+            "SELECT rowid, bm25(words, ?, ?) FROM words WHERE words MATCH ? ORDER BY 2, 1 LIMIT ?",
+            (*_WEIGHTS, " OR ".join(f'"{word}"' for word in words), limit),
+        )
+        return [(number, round(-score, 3)) for number, score in found]
+
+    def _passage(self, number: int, score: float) -> Passage:
+        row = self._database.execute(f"SELECT {_COLUMNS} FROM passages WHERE number = ?", (number,)).fetchone()
+        return replace(Passage(*row), score=score)
+
+    def _close(self, words: Sequence[str], numbers: Sequence[int]) -> list[int]:
+        """Return those of the passages that hold enough of the words, each weighed by its rarity."""
         total, held = 0.0, dict.fromkeys(numbers, 0.0)
+        among = f"rowid IN ({', '.join(map(str, numbers))})"
         for word in words:
             term = f'"{word}"'
-            (num_rows,) = self._database.execute("SELECT count(*) FROM rows WHERE rows MATCH ?", (term,)).fetchone()
+            (num_rows,) = self._database.execute("SELECT count(*) FROM words WHERE words MATCH ?", (term,)).fetchone()
             total += (weight := 1 / (1 + num_rows))
-            among = f"rowid IN ({', '.join(map(str, numbers))})"
-            for (number,) in self._database.execute(f"SELECT rowid FROM rows WHERE rows MATCH ? AND {among}", (term,)):
+            for (number,) in self._database.execute(
+                f"SELECT rowid FROM words WHERE words MATCH ? AND {among}", (term,)
+            ):
                 held[number] += weight
-        return [number for number in numbers if held[number] >= share * total]
+        return [number for number in numbers if held[number] >= CLOSE * total]
 
 
-class References:
-    """The rows of the training split, ready to be searched; paraphrases are left out.
-
-    Args:
-        data_dir: the folder that ``medqa convert`` wrote.
+def write_index(path: Path, passages: Iterable[Passage]) -> int:
+    """Write ``index.sqlite``; return the number of passages. Equal passages give equal bytes with one SQLite version.
 
     Raises:
-        InputError: there is no data.
         MedqaError: this Python's SQLite has no full-text search.
     """
+    with contextlib.closing(sqlite3.connect(path)) as database:
+        # The folder is renamed when it is whole: no journal is needed.
+        database.execute("PRAGMA journal_mode = OFF")
+        database.execute("PRAGMA synchronous = OFF")
+        return _fill(database, passages)
 
-    def __init__(self, data_dir: Path) -> None:
-        self._rows = [row for row in iterate_split(data_dir, "train") if not row.paraphrase_of]
-        self._index = TextIndex(((row.question, row.answer) for row in self._rows), (_QUESTION_WEIGHT, 1.0))
 
-    def nearest(self, question: str, count: int) -> list[Reference]:
-        """Return at most ``count`` rows, the nearest first; none where nothing in the data is close."""
-        words = content_words(question)
-        scores = dict(self._index.search(words, max(count, _CANDIDATES)))
-        references = []
-        for number in self._index.holding(words, list(scores), CLOSE)[:count]:
-            row = self._rows[number]
-            references.append(
-                Reference(row.id, row.question, row.answer, row.topic, row.source, round(scores[number], 3))
-            )
-        return references
+def _fill(database: sqlite3.Connection, passages: Iterable[Passage]) -> int:
+    database.execute(f"CREATE TABLE passages(number INTEGER PRIMARY KEY, {_COLUMNS})")
+    try:
+        database.execute(
+            "CREATE VIRTUAL TABLE words USING fts5(title, text, content = 'passages', content_rowid = 'number', "
+            "tokenize = 'porter unicode61')"
+        )
+    except sqlite3.OperationalError as error:
+        raise MedqaError(
+            f"searching the data needs a SQLite with FTS5: {error}", "use a Python whose SQLite has it"
+        ) from error
+    database.executemany(
+        f"INSERT INTO passages({_COLUMNS}) VALUES (?, ?, ?, ?, ?, ?, ?)",
+        ((p.id, p.kind, p.title, p.text, p.topic, p.source, p.place) for p in passages),
+    )
+    database.execute("INSERT INTO words(words) VALUES ('rebuild')")
+    database.execute(f"PRAGMA user_version = {_FORMAT_VERSION}")
+    database.commit()
+    return int(database.execute("SELECT count(*) FROM passages").fetchone()[0])
 
 
 def all_words(text: str) -> list[str]:
@@ -136,17 +213,17 @@ def content_words(text: str) -> list[str]:
     return [word for word in all_words(text) if word not in _STOP_WORDS and len(word) > 1]
 
 
-def unsupported_sentences(answer: str, references: Sequence[Reference]) -> list[str]:
-    """Return the sentences of an answer that share too few words with every reference.
+def unsupported_sentences(answer: str, passages: Sequence[Passage]) -> list[str]:
+    """Return the sentences of an answer that share too few words with every passage.
 
     A hint, not a proof: common words are not a common meaning, and a true sentence may use other words.
     """
-    known = [{_stem(word) for word in content_words(f"{row.question} {row.answer}")} for row in references]
+    known = [{_stem(word) for word in content_words(f"{passage.title} {passage.text}")} for passage in passages]
     unsupported = []
     for start, end in pairwise([0, *sentence_ends(answer)]):
         sentence = answer[start:end].strip()
         words = {_stem(word) for word in content_words(sentence)}
-        if words and not any(len(words & reference) >= SUPPORTED * len(words) for reference in known):
+        if words and not any(len(words & held) >= SUPPORTED * len(words) for held in known):
             unsupported.append(sentence)
     return unsupported
 
@@ -157,8 +234,3 @@ def _stem(word: str) -> str:
         if word.endswith(ending) and len(word) - len(ending) >= 4:
             return word[: -len(ending)]
     return word
-
-
-def as_json(references: Sequence[Reference]) -> list[dict[str, Any]]:
-    """Return what ``ask --json`` prints under ``sources``."""
-    return [asdict(reference) for reference in references]

@@ -11,7 +11,7 @@ from dataclasses import replace
 from typing import TYPE_CHECKING
 
 from medqa_cli.data.dataset import QaRow
-from medqa_cli.data.retrieval import TextIndex, all_words
+from medqa_cli.data.retrieval import Passage, PassageIndex, all_words
 from medqa_cli.evaluation.samples import Sample, kind_of, topic_keys
 from medqa_cli.prompt.encoder import IGNORE_INDEX, Example
 
@@ -60,15 +60,15 @@ def baseline_answers(train: Sequence[QaRow], rows: Sequence[QaRow], seed: int) -
         question from the same source about another topic.
     """
     generator = random.Random(seed)
-    index = TextIndex(((row.question,) for row in train), (1.0,))
+    index = PassageIndex(Passage(str(n), "row", row.question, "", "", "") for n, row in enumerate(train))
     topics = topic_keys([*train, *rows])
     same_kind: dict[tuple[str, str], list[tuple[str, QaRow]]] = defaultdict(list)
     for topic, row in zip(topics, train, strict=False):
         same_kind[row.source, kind_of(row.question)].append((topic, row))
 
     def nearest(row: QaRow) -> QaRow:
-        hits = index.search(all_words(row.question), 1)
-        return train[hits[0][0] if hits else 0]
+        nearest = index.search(all_words(row.question), 1)
+        return train[int(nearest[0].id) if nearest else 0]
 
     def wrong_topic(row: QaRow, topic: str) -> QaRow:
         pool = same_kind.get((row.source, kind_of(row.question))) or list(zip(topics, train, strict=False))

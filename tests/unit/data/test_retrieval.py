@@ -10,13 +10,12 @@ from typing import Any
 import pytest
 
 from medqa_cli.data.retrieval import (
-    Reference,
-    References,
-    TextIndex,
+    Passage,
+    PassageIndex,
     all_words,
-    as_json,
     content_words,
     unsupported_sentences,
+    write_index,
 )
 from medqa_cli.errors import InputError, MedqaError
 
@@ -36,49 +35,49 @@ ROWS = [
 
 
 @pytest.fixture
-def library(tmp_path: Path) -> References:
+def library(tmp_path: Path) -> PassageIndex:
     lines = [
         {"id": f"r{n}", "question": q, "answer": a, "topic": q.split()[-1].strip("?"), "source": "test"}
         for n, (q, a) in enumerate(ROWS)
     ]
     lines.append({**lines[0], "id": "copy", "question": "Glaucoma: treatment", "paraphrase_of": "r0"})
     (tmp_path / "train.jsonl").write_text("".join(json.dumps(line) + "\n" for line in lines), encoding="utf-8")
-    return References(tmp_path)
+    return PassageIndex.of_folder(tmp_path)
 
 
-def test_the_nearest_row_comes_first(library: References) -> None:
+def test_the_nearest_row_comes_first(library: PassageIndex) -> None:
     found = library.nearest("How is glaucoma treated?", 3)
     assert [each.id for each in found][:2] == ["r0", "r1"]
     assert found[0].score > found[1].score
-    assert (found[0].topic, found[0].source, found[0].answer) == ("glaucoma", "test", ROWS[0][1])
+    assert (found[0].topic, found[0].source, found[0].text) == ("glaucoma", "test", ROWS[0][1])
     assert len(library.nearest("How is glaucoma treated?", 1)) == 1
 
 
-def test_paraphrases_of_a_row_are_not_shown_again(library: References) -> None:
+def test_paraphrases_of_a_row_are_not_shown_again(library: PassageIndex) -> None:
     assert "copy" not in {each.id for each in library.nearest("glaucoma treatment", 10)}
 
 
 @pytest.mark.parametrize("question", ["How to repair a bicycle chain?", "What is lupus?", "", "?!", "what is the"])
-def test_questions_of_other_things_have_no_nearest_rows(library: References, question: str) -> None:
+def test_questions_of_other_things_have_no_nearest_rows(library: PassageIndex, question: str) -> None:
     assert library.nearest(question, 3) == []
 
 
 @pytest.mark.parametrize("question", ['gout" OR "gout', "gout AND NOT gout*", "NOT gout", "-gout", "^gout + gout"])
-def test_the_syntax_of_the_search_is_plain_text(library: References, question: str) -> None:
+def test_the_syntax_of_the_search_is_plain_text(library: PassageIndex, question: str) -> None:
     assert [each.id for each in library.nearest(question, 5)] == ["r5"]
 
 
 @pytest.mark.parametrize("question", ["NEAR(gout asthma)", "nothing:gout", "{gout}: asthma lupus"])
-def test_words_that_stand_nowhere_make_a_question_strange(library: References, question: str) -> None:
+def test_words_that_stand_nowhere_make_a_question_strange(library: PassageIndex, question: str) -> None:
     assert library.nearest(question, 5) == []
 
 
 def test_a_missing_data_folder_is_refused(tmp_path: Path) -> None:
     with pytest.raises(InputError, match="no data"):
-        References(tmp_path / "absent")
+        PassageIndex.of_folder(tmp_path / "absent")
 
 
-def test_a_sqlite_without_fts5(library: References, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_a_sqlite_without_fts5(library: PassageIndex, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     class Plain(sqlite3.Connection):
         def execute(self, statement: str, *values: Any) -> sqlite3.Cursor:
             if "fts5" in statement:
@@ -87,22 +86,27 @@ def test_a_sqlite_without_fts5(library: References, tmp_path: Path, monkeypatch:
 
     monkeypatch.setattr(sqlite3, "connect", Plain)
     with pytest.raises(MedqaError, match=r"needs a SQLite with FTS5: no such module: fts5") as caught:
-        References(tmp_path)
-    assert "ask works without --sources" in caught.value.hint
+        PassageIndex.of_folder(tmp_path)
+    assert "use a Python whose SQLite has it" in caught.value.hint
 
 
-def test_sentences_without_support(library: References) -> None:
+def test_sentences_without_support(library: PassageIndex) -> None:
     found = library.nearest("How to treat glaucoma?", 2)
     answer = "Glaucoma is treated with eye drops. Bananas cure every kind of blindness within days. Laser helps."
     assert unsupported_sentences(answer, found) == ["Bananas cure every kind of blindness within days."]
     assert unsupported_sentences("", found) == []
 
 
-def test_the_json_of_a_reference() -> None:
-    reference = Reference("r0", "q", "a", "t", "s", 1.5)
-    assert as_json([reference]) == [
-        {"id": "r0", "question": "q", "answer": "a", "topic": "t", "source": "s", "score": 1.5}
-    ]
+def test_the_json_of_a_row_names_question_and_answer() -> None:
+    assert Passage("r0", "row", "q", "a", "t", "s", score=1.5).as_json() == {
+        "id": "r0", "question": "q", "answer": "a", "topic": "t", "source": "s", "score": 1.5
+    }  # fmt: skip
+
+
+def test_the_json_of_a_part_of_a_document_names_title_and_place() -> None:
+    assert Passage("d0", "document", "Gout", "Text.", "", "gout.pdf", "page 3", 2.0).as_json() == {
+        "id": "d0", "title": "Gout", "text": "Text.", "place": "page 3", "source": "gout.pdf", "score": 2.0
+    }  # fmt: skip
 
 
 def test_content_words_leave_out_what_every_question_has() -> None:
@@ -113,29 +117,72 @@ def test_content_words_leave_out_what_every_question_has() -> None:
     ]
 
 
+def index_of(*titles: str) -> PassageIndex:
+    return PassageIndex(Passage(f"p{n}", "row", title, "", "", "") for n, title in enumerate(titles))
+
+
 def test_index_search_ranks_rare_words_first_and_takes_the_first_of_equals() -> None:
-    index = TextIndex([("what is gout",), ("what is mumps",), ("what is mumps",), ("how is it",)], (1.0,))
-    assert [number for number, _ in index.search(["what", "is", "mumps"], 4)] == [1, 2, 0, 3]
-    (best,), (_, second) = index.search(["mumps"], 1), index.search(["mumps"], 2)
-    assert (best[0], second[0]) == (1, 2)
-    assert best[1] == pytest.approx(second[1])
+    index = index_of("what is gout", "what is mumps", "what is mumps", "how is it")
+    assert [passage.id for passage in index.search(["what", "is", "mumps"], 4)] == ["p1", "p2", "p0", "p3"]
+    (best,), (first, second) = index.search(["mumps"], 1), index.search(["mumps"], 2)
+    assert (best.id, second.id) == ("p1", "p2")
+    assert best == first
+    assert first.score == second.score
     assert index.search(["lupus"], 4) == []
     assert index.search([], 4) == []
 
 
+def test_index_search_goes_on_until_enough_passages_are_accepted() -> None:
+    index = index_of(*(f"gout {n}" for n in range(100)))
+    assert [passage.id for passage in index.search(["gout"], 3, lambda passage: passage.id >= "p97")] == [
+        "p97", "p98", "p99"
+    ]  # fmt: skip
+    assert [passage.id for passage in index.search(["gout"], 3, lambda passage: passage.id == "p99")] == ["p99"]
+    assert index.search(["gout"], 3, lambda passage: False) == []
+
+
 def test_index_search_reads_every_script() -> None:
-    index = TextIndex([("Что такое подагра",), ("Что такое астма",)], (1.0,))
-    assert [number for number, _ in index.search(all_words("Астма: что это?"), 1)] == [1]
+    index = index_of("Что такое подагра", "Что такое астма")
+    assert [passage.id for passage in index.search(all_words("Астма: что это?"), 1)] == ["p1"]
 
 
-def test_index_weights_count_a_word_of_a_heavy_column_more() -> None:
-    rows = [("gout", "a"), ("a", "gout"), ("b", "b"), ("c", "c")]
-    assert [number for number, _ in TextIndex(rows, (3.0, 1.0)).search(["gout"], 2)] == [0, 1]
-    assert [number for number, _ in TextIndex(rows, (1.0, 3.0)).search(["gout"], 2)] == [1, 0]
+def test_index_counts_a_word_of_the_title_more_than_one_of_the_text() -> None:
+    texts = [("a", "gout"), ("gout", "a"), ("b", "b"), ("c", "c")]
+    index = PassageIndex(Passage(title, "row", title, text, "", "") for title, text in texts)
+    assert [passage.id for passage in index.search(["gout"], 2)] == ["gout", "a"]
 
 
-def test_index_holding_weighs_a_rare_word_more_than_two_common_ones() -> None:
-    index = TextIndex([("what is gout",), ("what is mumps",), ("what is acne",), ("what is it",)], (1.0,))
-    assert index.holding(["what", "is", "gout"], [3, 0, 1], 0.5) == [0]
-    assert index.holding(["what", "is", "gout"], [3, 0, 1], 0.0) == [3, 0, 1]
-    assert index.holding(["gout"], [], 0.5) == []
+def test_nearest_weighs_a_rare_word_more_than_two_common_ones() -> None:
+    index = index_of("tell me of gout", "tell me of mumps", "tell me of acne", "tell me of it")
+    assert [passage.id for passage in index.nearest("tell gout", 4)] == ["p0"]
+
+
+def test_a_written_index_finds_what_one_in_memory_finds(library: PassageIndex, tmp_path: Path) -> None:
+    passages = library.search(content_words("glaucoma asthma gout measles"), 20)
+    assert write_index(tmp_path / "index.sqlite", passages) == len(passages) == 5
+    written = PassageIndex.of_folder(tmp_path)
+    for question in ("How is glaucoma treated?", "gout", "What is lupus?"):
+        assert written.nearest(question, 3) == PassageIndex(passages).nearest(question, 3)
+
+
+def test_an_index_of_equal_passages_has_equal_bytes(tmp_path: Path) -> None:
+    passages = [Passage(f"r{n}", "row", q, a, "", "") for n, (q, a) in enumerate(ROWS * 50)]
+    for name in ("one", "two"):
+        write_index(tmp_path / name, passages)
+    assert (tmp_path / "one").read_bytes() == (tmp_path / "two").read_bytes()
+
+
+@pytest.mark.parametrize("content", [b"", b"no database", b"SQLite format 3\x00" + bytes(2000)])
+def test_a_damaged_index_is_refused(tmp_path: Path, content: bytes) -> None:
+    (tmp_path / "index.sqlite").write_bytes(content)
+    with pytest.raises(InputError, match=r"index\.sqlite cannot be read: .*") as caught:
+        PassageIndex.of_folder(tmp_path)
+    assert caught.value.hint == "run medqa convert again"
+
+
+def test_an_index_of_a_newer_format_is_refused(tmp_path: Path) -> None:
+    write_index(tmp_path / "index.sqlite", [])
+    with sqlite3.connect(tmp_path / "index.sqlite") as database:
+        database.execute("PRAGMA user_version = 2")
+    with pytest.raises(InputError, match=r"has format 2; this medqa reads format 1"):
+        PassageIndex.of_folder(tmp_path)
