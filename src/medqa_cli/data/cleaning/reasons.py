@@ -26,28 +26,11 @@ _BRACKETS = re.compile(r"\([^()]*\)")
 _STUB_ENDS = " .:;!?\"'"
 
 _NOT_AVAILABLE = frozenset({"NA", "na"})  # "Na" is sodium
-_POINTER = re.compile(
-    r"(?:please )?(?:see|refer to|go to)"
-    r" (?:above|below|also [^.]*|page \d+|(?:table|figure|section|chapter|appendix) \w+"
-    r"|the [^.]*\b(?:summary|page|section|article|fact sheet|topic|link|web ?site|table|figure)\b[^.]*)"
-)
 
 _URL = re.compile(r"(?:https?://|www\.)\S+")
 _LINK_SIGNS = " \t\n-*•,;:.()<>[]"
-# "These resources address the diagnosis or management of X:", and the like, up to the colon.
-_LINK_HEADING = re.compile(
-    r"(?:These|The following) (?:online )?(?:resources|links|web ?sites|pages|organizations)\b(?:[^:]|:(?=\S)){0,400}:"
-    r"(?=\s+- |\s*$)"
-)
 _MORE_AT = re.compile(r"(?:for )?(?:more|further|additional) (?:detailed |specific )?information\b[^.!?]{0,200}")
 _LINK_TITLE_WORDS = 30
-# A question that an address answers.
-_ASKS_WHERE = re.compile(
-    r"\b(?:where|web ?(?:site|page)s?|links?|addresse?s?|urls?|online|contact)\b"
-    r"|\b(?:d[oó]nde|onde|wo|où|dove|waar|gdzie|var|hvor)\b"
-    r"|哪里|哪儿|网址|网站|どこ|어디|где|कहाँ",
-    re.IGNORECASE,
-)
 _ITEM_SIGN = re.compile(r"(?:^|\s)- ")
 
 # An answer that asks back is a question or two, and says nothing beside.
@@ -69,6 +52,7 @@ _ASIDE = re.compile(r"\([^()]*\)|（[^（）]*）")
 _WORD = re.compile("[\u3040-\u30ff\u3400-\u9fff]|[^\\W_]+")
 
 _clarifying = functools.partial(load_pattern, "clarifying_questions")
+_pattern = functools.partial(load_pattern, "non_answers", flags=re.NOFLAG)
 
 
 @dataclass(frozen=True)
@@ -90,7 +74,7 @@ REASONS: dict[str, Reason] = {name: Reason(**fields) for name, fields in load_ya
 """The reasons that judge a row. All others say that a row cannot be read, and cannot be switched off."""
 
 
-_STUBS = frozenset(text for texts in load_yaml("non_answers").values() for text in texts)
+_STUBS = frozenset(text for kind in ("headings", "missing") for text in load_yaml("non_answers")[kind])
 
 
 def how_to_keep(reason: str) -> str:
@@ -161,7 +145,7 @@ def _is_stub(question: str, answer: str) -> bool:
         if not (
             text in _NOT_AVAILABLE
             or not _STUBS.isdisjoint((without_case, bare))
-            or _POINTER.fullmatch(without_case)
+            or _pattern("pointer").fullmatch(without_case)
             or all(unicodedata.category(c)[0] in "PZC" for c in line)
         ):
             return False
@@ -175,11 +159,12 @@ def _is_link_list(question: str, answer: str) -> bool:
         without = without.strip(_LINK_SIGNS)
         # Nothing is left without the addresses but "More information on X is available at".
         if addresses and (not any(map(str.isalnum, without)) or _MORE_AT.fullmatch(without.casefold())):
-            return not _ASKS_WHERE.search(question)
-    if not _LINK_HEADING.match(answer):
+            return not load_pattern("non_answers", "asks_where").search(question)
+    heading = _pattern("link_heading")
+    if not heading.match(answer):
         return False
     # Without the headings only titles are left; a sentence among them would be an answer.
-    titles = [title.strip() for title in _ITEM_SIGN.split(_LINK_HEADING.sub(" ", answer))]
+    titles = [title.strip() for title in _ITEM_SIGN.split(heading.sub(" ", answer))]
     return all(len(title.split()) <= _LINK_TITLE_WORDS and not title.endswith((".", "!")) for title in titles)
 
 

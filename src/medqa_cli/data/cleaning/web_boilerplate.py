@@ -8,17 +8,11 @@ from __future__ import annotations
 
 import re
 
+from medqa_cli.resources import load_pattern, load_yaml
+
 # A run of spaces is matched as a whole, with or without a sign behind it, so that no run is scanned twice.
 _WIDE_SIGN = re.compile(r"  [^\S\n]*(-[^\S\n]+(?=\S))?")
 _NARROW_SIGN = re.compile(r" -[^\S\n]+(?=\S)")
-# A number below zero, by what it is a number of: "- 20 °C", "- 6 mmol/l".
-_MINUS = re.compile(
-    # An eye's refraction is given in quarters; a dose has its unit.
-    r"\d{1,2}[.,](?:00|25|50|75)(?![\d.,]|\s?(?:m?[gl]|mcg|µg|%|[cm]m|kg|percent|per|to|tablets?|cups?|inch\w*|million|hours?)\b"
-    r"|\s?[-–]\s?\d)|\d+(?:[.,]\d+)?(?:\s?(?:to|-|–)\s?-?\s?\d+(?:[.,]\d+)?)?\s?"
-    r"(?:[°º]|(?:(?:degrees? )?(?:celsius|fahrenheit)|[µmn]?mol|mEq|mmHg|kPa|[mµ]V|HU|dB|dpt|diopt\w+|SD)\b|[DCFK]\b)",
-    re.IGNORECASE,
-)
 _ANY_LIST_LINE = re.compile(r"^[^\S\n]*-[^\S\n]", re.MULTILINE)
 _LEADS_IN = re.compile(r"(?:[.:;]|\b(?:includ(?:e|es|ing)|are|as))\Z")
 _LEAD_CHARACTERS = 12
@@ -45,34 +39,6 @@ _LEADS_ON = frozenset(re.findall(r"\w+", "a an and at by contact for from in of 
 _OPENER = re.compile(
     r"\s*(?:(?:Summary|Key [Pp]oints?)[^\S\n]*(?::\s*|[–—-][^\S\n]+|\n\s*)|Espa(?:ño|o)l[^\S\n]*\n\s*)"
 )
-
-_PICTURE = r"(?:video|animation|diagram|graphic|image|picture|illustration|photo|slideshow|chart)"
-_REST = r"[^.!?()\n]"
-_DEAD_PARENTHESIS = re.compile(
-    r"\((?:(?:Watch (?:the|this|an?)|To (?:enlarge|start) the|(?:Click|View) (?:on )?(?:the|this))"
-    rf" (?:\w+ )?{_PICTURE}s?|Click the table)\b[^()]{{0,400}}(?:\([^()]{{0,80}}\)[^()]{{0,200}})?\)"
-)
-_TARGET = rf"(?:resources?|information|links?|{_PICTURE})"
-_THERE = r"(?:here|on the (?:highlighted text|links?)(?: (?:above|below))?|the links?)"
-_CLICK = rf"lick {_THERE} to (?:access|view|see) (?:the|this|these|an?) (?:\w+ )?{_TARGET}\b(?: of{_REST}{{1,80}})?\."
-_SEE = rf" (?:this|the|an?) (?:\w+ )?{_PICTURE}\b(?:\s(?:about|for|of|that|below|above)\b{_REST}{{0,200}})?\."
-_CLICK_AT_LAST = rf"{_REST}{{0,160}},? (?:please )?click (?:here|on the links?)\."
-# Each pointer is a whole sentence in a form that can hold nothing but the pointer. Each branch begins with a letter,
-# so that the search skips at once to these letters.
-_DEAD_POINTER = re.compile(
-    r"(?:"
-    rf"Watch (?:the|this|an?) (?:\w+ )?{_PICTURE}s?\b{_REST}{{0,200}}\."
-    rf"|To (?:enlarge|reduce|start|play) the {_PICTURE}s?\b[^.!?\n]{{0,160}}\."
-    rf"|See{_SEE}|View{_SEE}|C{_CLICK}|Please c{_CLICK}"
-    rf"|The animation below shows (?!how\b){_REST}{{1,160}}\."
-    r'|Click the "start" button to play the animation\.'
-    r"|Written and spoken explanations are provided with each frame\."
-    rf"|Use the buttons in the lower right corner to pause, restart, or replay the animation{_REST}{{0,120}}\."
-    rf"|To (?:access|view|see|obtain) {_CLICK_AT_LAST}"
-    rf"|For (?:more|additional|further) (?:\w+ )?information\b{_CLICK_AT_LAST}"
-    r")(?=\s|$)"
-)
-_POINTER_SIGNS = ("lick ", "Watch ", "See th", "See a", "nimation ", "(To ", "View ")
 
 
 def inline_bullets(answer: str) -> str:
@@ -122,7 +88,7 @@ def _opens_item(sign: re.Match[str], is_first: bool = False) -> bool:
         is_led_in = text[start - 1] in ".:;"
     else:
         is_led_in = _LEADS_IN.search(text[max(0, start - _LEAD_CHARACTERS) : start]) is not None
-    return is_led_in and not _MINUS.match(text, sign.end())
+    return is_led_in and not load_pattern("web_boilerplate", "below_zero").match(text, sign.end())
 
 
 def _is_list_sign(text: str, run: re.Match[str], known_list: bool = False) -> bool:
@@ -130,7 +96,9 @@ def _is_list_sign(text: str, run: re.Match[str], known_list: bool = False) -> bo
     if not run[1] or run.start() == 0:
         return False
     before, after = text[run.start() - 1], text[run.end()]
-    if before == "\n" or (after.isdigit() and (before.isdigit() or _MINUS.match(text, run.end()))):
+    if before == "\n" or (
+        after.isdigit() and (before.isdigit() or load_pattern("web_boilerplate", "below_zero").match(text, run.end()))
+    ):
         return False
     return known_list or run.start(1) - run.start() >= len(run[1])
 
@@ -222,9 +190,12 @@ def media_leftovers(answer: str) -> str:
     Returns:
         the answer without them; an answer that is nothing else stays as it is.
     """
-    if not any(map(answer.__contains__, _POINTER_SIGNS)):
+    if not any(map(answer.__contains__, load_yaml("web_boilerplate")["signs_of_pointers"])):
         return answer
-    without = _without(_DEAD_POINTER, _without(_DEAD_PARENTHESIS, answer), only_sentences=True)
+    pointer, parenthesis = (
+        load_pattern("web_boilerplate", table, re.NOFLAG) for table in ("dead_pointer", "dead_parenthesis")
+    )
+    without = _without(pointer, _without(parenthesis, answer), only_sentences=True)
     return without if without else answer
 
 
