@@ -29,6 +29,7 @@ from medqa_cli.config.schema import (
     is_nullable,
 )
 from medqa_cli.config.yaml_loader import TEXT, Document, KeyPath, dotted, plain_tag, quoted, scalar, shown
+from medqa_cli.resources import load_yaml
 from medqa_cli.spelling import closest, did_you_mean, similarity, suggestion
 
 _OUT_OF_RANGE = {"greater_than_equal", "greater_than", "less_than_equal", "less_than"}
@@ -38,30 +39,6 @@ _KINDS: dict[type, set[str]] = {bool: {"boolean"}, int: {"integer", "number"}, f
 _NO_FILES = ("idna", "punycode", "unicode_escape", "raw_unicode_escape", "undefined")
 
 _WORD_NONE = '{0} is the word {1}, not null; write null for no value, or "{1}" in quotes for the word'
-
-# Names under which other tools know our keys, and which are too far from ours to be found by their spelling.
-KNOWN_AS = {
-    "train.batch_size": "train.per_device_train_batch_size",
-    "train.scheduler": "train.lr_scheduler_type",
-    "alpha": "lora.lora_alpha",
-    "base_model": "model.name_or_path",
-    "dropout": "lora.lora_dropout",
-    "dtype": "model.compute_dtype",
-    "epochs": "train.num_train_epochs",
-    "gradient_clipping": "train.max_grad_norm",
-    "grad_accum": "train.gradient_accumulation_steps",
-    "load_in_4bit": "model.quantization",
-    "lora_r": "lora.r",
-    "lr": "train.learning_rate",
-    "max_seq_length": "model.max_length",
-    "model_name": "model.name_or_path",
-    "model_name_or_path": "model.name_or_path",
-    "optimizer": "train.optim",
-    "output_dir": "run_dir",
-    "rank": "lora.r",
-    "system_prompt": "prompt.system",
-    "warmup_steps": "train.warmup_ratio",
-}
 
 
 @dataclass(frozen=True)
@@ -177,7 +154,8 @@ def suggest(section: str, name: str, *, is_mapping: bool = False) -> str | None:
         name: the key as it was written.
         is_mapping: the key's value is a mapping, so that a section is likelier than a key.
     """
-    known = KNOWN_AS.get(f"{section}.{name}") or KNOWN_AS.get(name)
+    known_as: dict[str, str] = load_yaml("known_as")
+    known = known_as.get(f"{section}.{name}") or known_as.get(name)
     if known is not None:
         return known
 
