@@ -14,6 +14,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass, field, replace
 from pathlib import Path
 
+from medqa_cli.data.encodings import line_codec
 from medqa_cli.data.encodings.code_pages import (
     ENOUGH,
     WINDOWS_1252,
@@ -23,19 +24,6 @@ from medqa_cli.data.encodings.code_pages import (
     code_pages,
     is_latin,
     recognize,
-)
-from medqa_cli.data.encodings.line_codec import (
-    BLOCK,
-    CUT_CHARACTER,
-    LINES,
-    NOTHING,
-    SEVEN_BIT,
-    is_rather_utf8,
-    is_seven_bit_japanese,
-    is_surely_utf8,
-    lines_of,
-    read_apart,
-    utf8_text,
 )
 from medqa_cli.data.encodings.plausibility import best_latin_share
 from medqa_cli.data.languages import UNKNOWN, language_of, likeliest_language
@@ -110,7 +98,7 @@ def _detected(path: Path, shown: str, wanted: str | None, size: int, changed: in
     if (wrong := _first_error(path, "utf-8")) is None:
         return (mark is None and _seven_bit_japanese(path, shown)) or Encoding(codec, "replace", description)
     with open(path, "rb") as file:
-        is_no_text = b"\0" in start or b"\0" in file.readline(BLOCK)
+        is_no_text = b"\0" in start or b"\0" in file.readline(line_codec.BLOCK)
     if is_no_text:
         return Encoding(WINDOWS_1252, "replace", code_pages()[WINDOWS_1252].name)  # no text; the readers say so
     return _older_encoding(path, shown, description, wrong)
@@ -120,11 +108,11 @@ def _seven_bit_japanese(path: Path, shown: str) -> Encoding | None:
     """Tell ISO-2022-JP: lines that go over to Japanese signs and back. A stray escape sequence is none."""
     japanese = first = others = 0
     with open(path, "rb") as file:
-        if not any(b"\x1b" in block for block in iter(lambda: file.read(BLOCK), b"")):
+        if not any(b"\x1b" in block for block in iter(lambda: file.read(line_codec.BLOCK), b"")):
             return None
         file.seek(0)
         for number, line in enumerate(file, start=1):
-            if is_seven_bit_japanese(line):
+            if line_codec.is_seven_bit_japanese(line):
                 japanese, first = japanese + 1, first or number
                 # Python goes on behind a line's end in the signs of the line; here each line begins in ASCII.
                 others += not line.rpartition(b"\x1b")[2].startswith(b"(B")
@@ -132,12 +120,12 @@ def _seven_bit_japanese(path: Path, shown: str) -> Encoding | None:
                 others += b"\x1b" in line or not line.isascii()
     if not japanese:
         return None
-    name = code_pages()[SEVEN_BIT].name
+    name = code_pages()[line_codec.SEVEN_BIT].name
     if not others:
-        return Encoding(SEVEN_BIT, "replace", name)
+        return Encoding(line_codec.SEVEN_BIT, "replace", name)
     lines, are = (f"{japanese:,} lines of it", "are") if japanese > 1 else ("1 line of it", "is")
     warning = f"{shown}: {lines} {are} {name} (the first: line {first:,}): look at them"
-    return Encoding(f"{LINES}{SEVEN_BIT}", "replace", f"UTF-8, {lines} {name}", (warning,))
+    return Encoding(f"{line_codec.LINES}{line_codec.SEVEN_BIT}", "replace", f"UTF-8, {lines} {name}", (warning,))
 
 
 def _named(path: Path, shown: str, wanted: str, mark: tuple[str, str] | None) -> Encoding:
@@ -183,7 +171,7 @@ def _first_error(path: Path, codec: str) -> tuple[int, int, int] | None:
     read = lines = 0  # before the current block
     with open(path, "rb") as file:
         while True:
-            block = file.read(BLOCK)
+            block = file.read(line_codec.BLOCK)
             pending = decoder.getstate()[0]
             try:
                 decoder.decode(block, final=not block)
@@ -218,13 +206,13 @@ def _look_at_lines(path: Path) -> _Sample:
     drawn: list[bytes] = []
     generator = random.Random(0)
     number, taken = 1, 0
-    for line in lines_of(path):
+    for line in line_codec.lines_of(path):
         at, number = number, number + line.count(b"\n")
         sample.lines += 1
         if line.isascii():
             continue
-        if text := utf8_text(line):
-            if is_surely_utf8(text):
+        if text := line_codec.utf8_text(line):
+            if line_codec.is_surely_utf8(text):
                 sample.utf8 += 1
                 sample.known += text if len(sample.known) < SAMPLE else ""
             else:
@@ -234,7 +222,7 @@ def _look_at_lines(path: Path) -> _Sample:
         sample.older += 1
         sample.first_older = sample.first_older or at
         if sample.older <= LINES_WEIGHED:
-            sample.mixed += [line] if read_apart(line, WINDOWS_1252) is not None else []
+            sample.mixed += [line] if line_codec.read_apart(line, WINDOWS_1252) is not None else []
         if taken < SAMPLE:
             older.append(line if len(line) <= LONGEST_WHOLE else _parts(line))
             taken += len(older[-1])
@@ -289,17 +277,17 @@ def _older_encoding(path: Path, shown: str, description: str, wrong: tuple[int, 
         # Letters of an older encoding are to be read, the rest of a damaged character cannot be.
         are_letters = any(
             is_latin(reading.codec)
-            and not CUT_CHARACTER.search(reading.data)
+            and not line_codec.CUT_CHARACTER.search(reading.data)
             and best_latin_share(reading.text) >= ENOUGH
             for reading in head.candidates
         )
         if are_letters or sample.utf8 + sample.perhaps < sample.older > MOST_DAMAGED * sample.lines:
             raise _refused(shown, wrong, head.candidates)
-        return _of_lines(shown, description, sample, NOTHING)
+        return _of_lines(shown, description, sample, line_codec.NOTHING)
     codec = head.reading.codec
     is_joined = is_latin(codec) and (
-        any(read_apart(line, codec) is not None for line in sample.mixed)
-        or any(is_rather_utf8(line, line.decode("utf-8"), codec) for line in sample.short)
+        any(line_codec.read_apart(line, codec) is not None for line in sample.mixed)
+        or any(line_codec.is_rather_utf8(line, line.decode("utf-8"), codec) for line in sample.short)
     )
     if sample.utf8 or is_joined:
         return _of_lines(shown, description, sample, codec)
@@ -311,20 +299,20 @@ def _older_encoding(path: Path, shown: str, description: str, wrong: tuple[int, 
             _HINT.format(f" (perhaps {codec} or {other.codec})"),
         )
     warnings = _warnings(shown, head.reading, (*head.doubt, *spread.doubt))
-    return Encoding(f"{LINES}{codec}" if sample.perhaps else codec, "replace", head.reading.name, warnings)
+    return Encoding(f"{line_codec.LINES}{codec}" if sample.perhaps else codec, "replace", head.reading.name, warnings)
 
 
 def _of_lines(shown: str, description: str, sample: _Sample, codec: str) -> Encoding:
     """Return the encoding of a file of which some lines are no UTF-8, but of an older encoding or damaged."""
     lines, are = (f"{sample.older:,} lines of it", "are") if sample.older > 1 else ("1 line of it", "is")
-    name = "damaged" if codec == NOTHING else code_pages()[codec].name
-    if codec == NOTHING:
+    name = "damaged" if codec == line_codec.NOTHING else code_pages()[codec].name
+    if codec == line_codec.NOTHING:
         told = "and in no encoding that can be told: the signs in question are lost"
     else:
         told = f"as where files of two kinds were joined; read as {name}: look at the rows"
     first = f"the first: line {sample.first_older:,}"
     warning = f"{shown}: {lines} {are} no UTF-8 ({first}), {told}"
-    return Encoding(f"{LINES}{codec}", "replace", f"{description}, {lines} {name}", (warning,))
+    return Encoding(f"{line_codec.LINES}{codec}", "replace", f"{description}, {lines} {name}", (warning,))
 
 
 def _warnings(shown: str, reading: Reading, doubt: Sequence[Reading]) -> tuple[str, ...]:

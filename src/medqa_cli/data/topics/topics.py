@@ -15,16 +15,9 @@ from typing import Any
 from medqa_cli.data.cleaning.lost_characters import lost_letters
 from medqa_cli.data.cleaning.rules import one_line
 from medqa_cli.data.normalize import RowKeys, is_empty, key_of
+from medqa_cli.data.topics import topic_phrases
 from medqa_cli.data.topics.medical_terms import compared, synonyms
 from medqa_cli.data.topics.question_types import LONGEST_QUESTION, recognize
-from medqa_cli.data.topics.topic_phrases import (
-    LONGEST_PLAIN_QUESTION,
-    bare_thing,
-    only_thing_in,
-    thing_of,
-    without_circumstance,
-    without_manner,
-)
 
 # "chronic obstructive pulmonary disease (COPD)": two names of one topic.
 _WITH_ABBREVIATION = re.compile(r"(.*[^\s(])\s*\(((?=[^)]*[A-Z][^)]*[A-Z])[A-Za-z0-9-]{2,10})\)")
@@ -67,21 +60,21 @@ def asked_topic(question: str) -> str:
     """Return the topic that a question names; empty where it names none."""
     form = recognize(question)
     if form is None and len(question) <= LONGEST_QUESTION:
-        form = recognize(without_circumstance(question))
+        form = recognize(topic_phrases.without_circumstance(question))
     if form is None and (asking := _LAST_OF_SEVERAL.match(question)):
         form = recognize(asking[1])
-    if form is not None and (thing := thing_of(_in_a_sentence(form.topic, question))):
+    if form is not None and (thing := topic_phrases.thing_of(_in_a_sentence(form.topic, question))):
         return thing
-    if len(question) > LONGEST_PLAIN_QUESTION:
+    if len(question) > topic_phrases.LONGEST_PLAIN_QUESTION:
         return ""
-    return only_thing_in(question) or bare_thing(_in_a_sentence(question, question))
+    return topic_phrases.only_thing_in(question) or topic_phrases.bare_thing(_in_a_sentence(question, question))
 
 
 def _in_a_sentence(topic: str, question: str) -> str:
     """Return a topic small where it is large only as the question's first word, or as all words of the question are."""
     if _TITLE_CASE.fullmatch(question):
         small = topic.lower()
-        return topic if thing_of(small) == small else small
+        return topic if topic_phrases.thing_of(small) == small else small
     return topic[:1].lower() + topic[1:] if question.startswith(topic) and topic[1:2].islower() else topic
 
 
@@ -110,7 +103,7 @@ def first_names() -> dict[str, str]:
 
 def _name(topic: str) -> str:
     """Return a name as topics are compared: without words of manner either."""
-    return without_manner(compared(topic))
+    return topic_phrases.without_manner(compared(topic))
 
 
 @dataclass(frozen=True)
