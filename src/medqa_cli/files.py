@@ -170,9 +170,22 @@ def atomic_file(path: Path) -> Iterator[IO[str]]:
     Raises:
         InputError: the folder cannot be written.
     """
+    with atomic_path(path) as temporary, open(temporary, "w", encoding="utf-8", newline="\n") as file:
+        yield file
+
+
+@contextlib.contextmanager
+def atomic_path(path: Path) -> Iterator[Path]:
+    """Yield the path of a file to write, which replaces ``path`` only if the block ends without an error.
+
+    Removes temporary files that killed runs left.
+
+    Raises:
+        InputError: the folder cannot be written.
+    """
     with _temporary(path, tempfile.mkstemp) as (handle, temporary):
-        with open(handle, "w", encoding="utf-8", newline="\n") as file:
-            yield file
+        os.close(handle)
+        yield temporary
         # mkstemp makes private files; the result is an ordinary one.
         temporary.chmod(0o666 & ~_umask())
         temporary.replace(path)

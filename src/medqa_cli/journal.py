@@ -66,7 +66,6 @@ class Journal:
         self.path = path
         self.pieces = dict(pieces)
         try:
-            path.parent.mkdir(parents=True, exist_ok=True)
             with atomic_file(path) as file:
                 file.writelines([json.dumps(belongs_to) + "\n", *map(_line, pieces.items())])
             self._file = open(path, "a", encoding="utf-8")  # noqa: SIM115 -- closed by __exit__

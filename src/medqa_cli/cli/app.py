@@ -8,7 +8,7 @@ from __future__ import annotations
 import os
 from collections.abc import Callable
 from pathlib import Path
-from typing import Annotated, ParamSpec, TypeVar
+from typing import Annotated, Any, ParamSpec, TypeVar
 
 import typer
 
@@ -31,22 +31,12 @@ def at_home(path: Path | None) -> Path | None:
     return path.expanduser() if path is not None and str(path).startswith("~") else path
 
 
-ConfigOption = Annotated[
-    Path | None,
-    typer.Option(
-        "--config", "-c", help="YAML file; default: medqa.yaml in this folder.", show_default=False, callback=at_home
-    ),
-]
-RunConfigOption = Annotated[
-    Path | None,
-    typer.Option(
-        "--config",
-        "-c",
-        help="YAML file; default: medqa.yaml in this folder, else the run's own.",
-        show_default=False,
-        callback=at_home,
-    ),
-]
+def _config_option(default: str) -> Any:
+    return typer.Option("--config", "-c", help=f"YAML file; default: {default}.", show_default=False, callback=at_home)
+
+
+ConfigOption = Annotated[Path | None, _config_option("medqa.yaml in this folder")]
+RunConfigOption = Annotated[Path | None, _config_option("medqa.yaml in this folder, else the run's own")]
 SetOption = Annotated[
     list[str] | None,
     typer.Option(

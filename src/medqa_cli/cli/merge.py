@@ -8,6 +8,7 @@ import typer
 
 from medqa_cli import console, hub
 from medqa_cli.cli import app
+from medqa_cli.config.schema import ComputeDtype
 
 
 @app.command(
@@ -32,7 +33,7 @@ def merge(
         ),
     ] = "auto",
     dtype: Annotated[
-        Literal["auto", "bfloat16", "float16", "float32"],
+        ComputeDtype,
         typer.Option("--dtype", help="Type of the written weights; auto: the base's, or a finer one of the same size."),
     ] = "auto",
     out: app.OutOption = None,

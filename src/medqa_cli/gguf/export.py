@@ -5,9 +5,9 @@ The ``Modelfile`` holds the prompt contract as a Go template, the system line, s
 
 from __future__ import annotations
 
+import contextlib
 import json
 import re
-import tempfile
 import time
 from collections import Counter
 from collections.abc import Sequence
@@ -21,7 +21,7 @@ import gguf
 from medqa_cli import console
 from medqa_cli.config.schema import GenerateConfig
 from medqa_cli.errors import InputError
-from medqa_cli.files import RunFolder, atomic_file, held, lack_of_room, sweep
+from medqa_cli.files import RunFolder, atomic_file, atomic_path, lack_of_room
 from medqa_cli.gguf import llama
 from medqa_cli.gguf.llama import PlannedTensor
 from medqa_cli.gguf.tokenizer import GgufTokenizer, read_tokenizer
@@ -222,18 +222,10 @@ def _write_file(path: Path, model: _Model, kind: str, plan: Sequence[PlannedTens
     """Write one GGUF file under a temporary name, rename it when it is complete, return its summary."""
     started = time.perf_counter()
     try:
-        sweep(path)
-        with (
-            tempfile.TemporaryDirectory(dir=path.parent, prefix=f".{path.name}.", suffix=".tmp") as folder,
-            held(Path(folder)),
-        ):
-            temporary = Path(folder) / path.name
+        with atomic_path(path) as temporary:
             writer = gguf.GGUFWriter(temporary, llama.ARCHITECTURE)
-            try:
+            with contextlib.closing(writer):
                 _write_content(writer, path.name, model, kind, plan)
-            finally:
-                writer.close()
-            temporary.replace(path)
     except OSError as error:
         raise InputError(f"cannot write {path}: {error.strerror or error}") from error
     fell_back = sum(tensor.fell_back for tensor in plan)

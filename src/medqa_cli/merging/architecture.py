@@ -17,6 +17,7 @@ import torch
 from medqa_cli.errors import InputError
 from medqa_cli.model.checks.loading import loading
 from medqa_cli.model.load import load_config
+from medqa_cli.model.quantization import four_bit_layers
 
 LayerKind = Literal["linear", "conv1d", "embedding", "other"]
 
@@ -149,11 +150,11 @@ def ties(model: Any) -> Iterator[tuple[str, str]]:
 
 
 def _four_bit_layers(model: Any) -> frozenset[str]:
-    import bitsandbytes as bnb
     from transformers import BitsAndBytesConfig
     from transformers.quantizers.auto import AutoHfQuantizer
 
     # Kind and constants of the quantization do not change which layers it takes.
     quantizer = AutoHfQuantizer.from_config(BitsAndBytesConfig(load_in_4bit=True), pre_quantized=False)
     quantizer.preprocess_model(model=model, device_map={"": "cpu"})
-    return frozenset(name for name, module in model.named_modules() if isinstance(module, bnb.nn.Linear4bit))
+    layers = set(four_bit_layers(model))
+    return frozenset(name for name, module in model.named_modules() if module in layers)

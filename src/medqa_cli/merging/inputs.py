@@ -8,28 +8,26 @@ from __future__ import annotations
 
 from dataclasses import asdict, dataclass, replace
 from pathlib import Path
-from typing import Any, Literal
+from typing import Any, Literal, get_args
 
 import torch
 
 from medqa_cli import console, hub
-from medqa_cli.config.schema import Config, ModelConfig, PromptConfig
+from medqa_cli.config.schema import ComputeDtype, Config, ModelConfig, PromptConfig, Quantization
 from medqa_cli.environment import recorded_environment, recorded_settings
 from medqa_cli.errors import InputError
 from medqa_cli.files import RunFolder, sha256_of_file
-from medqa_cli.model.devices import DTYPES, describe_device, pick_compute_dtype, pick_device
+from medqa_cli.model.devices import DTYPES, describe_device, dtype_name, pick_compute_dtype, pick_device
 from medqa_cli.model.load import base_of_adapter
 from medqa_cli.model.resolve import ModelRef, base_folder
 from medqa_cli.model.weights import FLOAT_TYPES, WeightFiles
 from medqa_cli.prompt.encoder import PROMPT_FILE_NAME
 
 BaseWeights = Literal["nf4", "original", "auto"]
-StoredType = Literal["auto", "bfloat16", "float16", "float32"]
 
 # Raise it when the same inputs give another folder.
 _FORMAT_VERSION = 1
 _TYPE_NAMES = {"bfloat16": "BF16", "float16": "F16", "float32": "F32"}
-_QUANTIZATIONS = ("nf4", "fp4", "int8", "none")
 
 
 @dataclass(frozen=True)
@@ -99,7 +97,7 @@ class MergeInputs:
         }
 
 
-def load_inputs(config: Config, run: RunFolder, base_weights: BaseWeights, dtype: StoredType) -> MergeInputs:
+def load_inputs(config: Config, run: RunFolder, base_weights: BaseWeights, dtype: ComputeDtype) -> MergeInputs:
     """Find the base and how it was quantized in training; read headers only.
 
     Raises:
@@ -127,7 +125,7 @@ def load_inputs(config: Config, run: RunFolder, base_weights: BaseWeights, dtype
             "dtype": dtype,
             "quantization": trained.quantization,
             "double_quantization": trained.double_quantization,
-            "compute_dtype": str(compute_dtype).removeprefix("torch."),
+            "compute_dtype": dtype_name(compute_dtype),
             "max_length": config.model.max_length,
         },
     )
@@ -159,7 +157,7 @@ def _trained_model(run: RunFolder, model: ModelConfig) -> ModelConfig:
             f"model.quantization {model.quantization}, double_quantization {str(model.double_quantization).lower()}"
         )
         return model
-    if quantization not in _QUANTIZATIONS:
+    if quantization not in get_args(Quantization):
         raise InputError(f"{run.environment_path} is damaged: model.quantization {quantization!r}", "restore the file")
     double = bool(recorded.get("model.double_quantization"))
     return replace(model, quantization=quantization, double_quantization=double)

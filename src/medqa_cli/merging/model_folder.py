@@ -22,6 +22,7 @@ from medqa_cli import console
 from medqa_cli.config.schema import PromptConfig
 from medqa_cli.errors import InputError
 from medqa_cli.files import is_full_disk, lack_of_room, read_json, write_json
+from medqa_cli.model.devices import dtype_name
 from medqa_cli.model.load import load_tokenizer
 from medqa_cli.model.weights import SAFETENSORS_FILE, SAFETENSORS_INDEX, StoredTensor
 from medqa_cli.prompt.chat_template import install_chat_template
@@ -92,8 +93,8 @@ def write_config(folder: Path, base_dir: Path, *, untied: bool, dtype: torch.dty
         for part in (config, *(part for part in config.values() if isinstance(part, dict))):
             for key in ("dtype", "torch_dtype"):
                 if key in part:
-                    part[key] = str(dtype).removeprefix("torch.")
-        config.setdefault("torch_dtype" if "dtype" not in config else "dtype", str(dtype).removeprefix("torch."))
+                    part[key] = dtype_name(dtype)
+        config.setdefault("torch_dtype" if "dtype" not in config else "dtype", dtype_name(dtype))
     if untied:
         config["tie_word_embeddings"] = False
         for part in config.values():

@@ -16,7 +16,7 @@ from medqa_cli.merging.adapter_file import AdapterFile, LoraUpdate, expected_ten
 from medqa_cli.merging.architecture import Architecture, StoredNames, build_architecture, stored_names
 from medqa_cli.merging.inputs import MergeInputs
 from medqa_cli.model.checks.adapter import refuse_idle, refuse_unmatched
-from medqa_cli.model.checks.loaded_weights import refuse_missing
+from medqa_cli.model.checks.loaded_weights import by, refuse_missing
 from medqa_cli.model.weights import FLOAT_TYPES, StoredTensor, WeightFiles, dtype_of
 
 _HINT = "check that the adapter was trained on this base: base_model_name_or_path in adapter_config.json"
@@ -228,20 +228,20 @@ def _check_layers(architecture: Architecture, names: StoredNames, adapter: Adapt
         made = (a[1], b[0]) if kind in ("conv1d", "embedding") else (b[0], a[1])
         if made != shape:
             raise InputError(
-                f"the adapter does not fit the base model: {module} is {_by(shape)} there, and the adapter's matrices "
-                f"make {_by(made)}",
+                f"the adapter does not fit the base model: {module} is {by(shape)} there, and the adapter's matrices "
+                f"make {by(made)}",
                 _HINT,
             )
         if update.magnitude_key and adapter.shapes[update.magnitude_key] != (b[0],):
-            size = _by(adapter.shapes[update.magnitude_key])
+            size = by(adapter.shapes[update.magnitude_key])
             raise InputError(f"the adapter is damaged: the magnitude of {module} is {size}", "train again")
     for parameter, key in adapter.replacements.items():
         if parameter not in architecture.shapes:
             raise InputError(f"the adapter holds {parameter}, which the base model does not have", _HINT)
         if adapter.shapes[key] != architecture.shapes[parameter]:
             raise InputError(
-                f"the adapter holds {parameter} as {_by(adapter.shapes[key])}, the base model has "
-                f"{_by(architecture.shapes[parameter])}; a changed vocabulary is not supported",
+                f"the adapter holds {parameter} as {by(adapter.shapes[key])}, the base model has "
+                f"{by(architecture.shapes[parameter])}; a changed vocabulary is not supported",
                 _HINT,
             )
     changed = {*(f"{module}.weight" for module in adapter.updates), *adapter.replacements}
@@ -280,7 +280,3 @@ def _check_complete(plan: MergePlan) -> None:
         raise InputError(
             f"the adapter has a bias for {without[0]} (lora_bias), which has none in the base model", _HINT
         )
-
-
-def _by(shape: tuple[int, ...]) -> str:
-    return " x ".join(map(str, shape))

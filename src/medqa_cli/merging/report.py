@@ -14,6 +14,7 @@ from medqa_cli.files import read_json
 from medqa_cli.merging.inputs import MergeInputs
 from medqa_cli.merging.plan import MergePlan
 from medqa_cli.merging.verify import Verification
+from medqa_cli.model.devices import dtype_name
 
 MERGE_FILE_NAME = "merge.json"
 # With a larger fraction of small changes a GGUF file of that type answers more like the base than the tuned model does.
@@ -87,7 +88,7 @@ def summarize(
         "requested_base_weights": inputs.options["base_weights"],
         "reason": _reason(inputs, base_weights, verification),
         "trained_with": trained_with,
-        "dtype": str(largest.dtype).removeprefix("torch."),
+        "dtype": dtype_name(largest.dtype),
         "adapter": {
             "kind": "DoRA" if config.get("use_dora") else "rsLoRA" if config.get("use_rslora") else "LoRA",
             "r": config.get("r"),

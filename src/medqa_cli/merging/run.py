@@ -18,12 +18,12 @@ import torch
 
 from medqa_cli import console
 from medqa_cli.cards import merged_card
-from medqa_cli.config.schema import Config
+from medqa_cli.config.schema import ComputeDtype, Config
 from medqa_cli.data.dataset import read_split
 from medqa_cli.errors import MedqaError
 from medqa_cli.files import RunFolder, atomic_dir, write_json
 from medqa_cli.merging import model_folder, report
-from medqa_cli.merging.inputs import BaseWeights, MergeInputs, StoredType, load_inputs
+from medqa_cli.merging.inputs import BaseWeights, MergeInputs, load_inputs
 from medqa_cli.merging.plan import MergePlan, plan_merge
 from medqa_cli.merging.streaming_model import NotStreamable, WeightSource, largest_activation, streamed_model
 from medqa_cli.merging.verify import Verification, compare, memory_needed_bytes, pick_examples
@@ -36,7 +36,7 @@ from medqa_cli.prompt.encoder import Example, PromptEncoder
 
 
 def merge(
-    config: Config, run: RunFolder, out_dir: Path, base_weights: BaseWeights = "auto", dtype: StoredType = "auto"
+    config: Config, run: RunFolder, out_dir: Path, base_weights: BaseWeights = "auto", dtype: ComputeDtype = "auto"
 ) -> dict[str, Any]:
     """Merge the run's adapter into its base and write a folder that other tools load.
 

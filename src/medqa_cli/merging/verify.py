@@ -23,7 +23,16 @@ from medqa_cli.data.dataset import QaRow, evenly_spaced
 from medqa_cli.merging.adapter_file import AdapterFile
 from medqa_cli.merging.architecture import Architecture
 from medqa_cli.model.devices import pick_compute_dtype
-from medqa_cli.model.kernels.packing import AnswerScore, PackedBatch, group_by_size, mean_nll, pack
+from medqa_cli.model.kernels.packing import (
+    AnswerScore,
+    PackedBatch,
+    answer_logits,
+    group_by_size,
+    mean_nll,
+    pack,
+    scores_of,
+)
+from medqa_cli.model.quantization import four_bit_layers
 from medqa_cli.prompt.encoder import Example, PromptEncoder
 
 # Two runs of one model in bfloat16 differ by as much.
@@ -55,28 +64,9 @@ _WORKING_BYTES = 1 << 30
 _COPIES_WHILE_QUANTIZING = 8
 
 
-def answer_logits(model: Any, batch: PackedBatch) -> torch.Tensor:
-    """Return the logits at the positions whose next token belongs to an answer: ``(N, V)`` float32."""
-    logits: torch.Tensor = model(
-        input_ids=batch.input_ids,
-        position_ids=batch.position_ids,
-        example_lengths=batch.example_lengths,
-        logits_to_keep=batch.logit_positions,
-        use_cache=False,
-    ).logits[0]
-    return logits.float()
-
-
 def answer_scores(logits: torch.Tensor, batch: PackedBatch) -> list[AnswerScore]:
-    """Return the likelihood of each answer of a batch, as ``score_answers`` computes it.
-
-    Args:
-        logits: ``(N, V)``, as ``answer_logits`` gives them.
-        batch: the examples.
-    """
-    losses = F.cross_entropy(logits, batch.targets, reduction="none")
-    by_example = (losses[batch.example_of_target == index] for index in range(len(batch.example_lengths)))
-    return [AnswerScore(float(loss.sum(dtype=torch.float64)), len(loss)) for loss in by_example]
+    """Return the likelihood of each answer of a batch; ``logits``: ``(N, V)``, as ``answer_logits`` gives them."""
+    return scores_of(F.cross_entropy(logits, batch.targets, reduction="none"), batch)
 
 
 @dataclass
@@ -306,10 +296,8 @@ def computing_in(model: Any, dtype: torch.dtype) -> Iterator[None]:
 
     The quantized weights stay as they are, and afterwards so does everything else.
     """
-    import bitsandbytes as bnb
-
     parameters = [p for name, p in model.named_parameters() if p.is_floating_point() and "lora_" not in name]
-    layers = [module for module in model.modules() if isinstance(module, bnb.nn.Linear4bit)]
+    layers = four_bit_layers(model)
     data, types = [p.data for p in parameters], [layer.compute_dtype for layer in layers]
     device_type = next(model.parameters()).device.type
     try:

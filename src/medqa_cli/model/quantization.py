@@ -79,10 +79,7 @@ def refuse_rows_dequantized_wrongly(model: torch.nn.Module, name: str) -> None:
     The kernel of bitsandbytes 0.50 for these takes the constants of other blocks there: errors of half the largest
     weight, without a word (docs/footguns.md). Published models have rows of whole blocks.
     """
-    import bitsandbytes as bnb
-
-    layers = (module for module in model.modules() if isinstance(module, bnb.nn.Linear4bit))
-    odd = next((layer for layer in layers if layer.in_features % WEIGHTS_PER_BLOCK), None)
+    odd = next((layer for layer in four_bit_layers(model) if layer.in_features % WEIGHTS_PER_BLOCK), None)
     if odd is not None and torch.backends.cpu.get_cpu_capability() == "AVX512":
         raise InputError(
             f"{name} has layers with {odd.in_features} inputs, no multiple of {WEIGHTS_PER_BLOCK}: bitsandbytes' 4-bit "
@@ -98,11 +95,8 @@ def keep_weights_differentiable(model: torch.nn.Module) -> None:
     gradient (``matmul_4bit`` takes a kernel without a backward) and the constants are rounded to bfloat16, so that
     validation would score other weights than training sees. See docs/footguns.md.
     """
-    import bitsandbytes as bnb
-
-    for module in model.modules():
-        if isinstance(module, bnb.nn.Linear4bit):
-            module.support_avx512bf16_for_cpu = False
+    for layer in four_bit_layers(model):
+        layer.support_avx512bf16_for_cpu = False
 
 
 def num_unquantized(base: Any) -> int:
@@ -153,7 +147,7 @@ def gains_from_dequantizing(model: torch.nn.Module, device: torch.device, dtype:
     # Importing bitsandbytes takes two seconds, which an answer from an unquantized model need not wait for.
     if device.type != "cpu" or not getattr(model, "is_loaded_in_4bit", False):
         return False
-    layers = _four_bit_layers(model)
+    layers = four_bit_layers(model)
     if not layers or (layers[0].support_avx512bf16_for_cpu and dtype == torch.bfloat16 and not batches):
         return False
     needed_bytes: int = sum(layer.in_features * layer.out_features for layer in layers) * dtype.itemsize
@@ -169,7 +163,7 @@ def dequantize_layers(model: torch.nn.Module, dtype: torch.dtype) -> int:
     """
     import bitsandbytes as bnb
 
-    layers = _four_bit_layers(model)
+    layers = four_bit_layers(model)
     names = {id(layer): name for name, layer in model.named_modules()}
     for layer in layers:
         weight: Any = layer.weight
@@ -184,7 +178,8 @@ def dequantize_layers(model: torch.nn.Module, dtype: torch.dtype) -> int:
     return len(layers)
 
 
-def _four_bit_layers(model: torch.nn.Module) -> list[Any]:
+def four_bit_layers(model: torch.nn.Module) -> list[Any]:
+    """Return the layers that bitsandbytes holds in 4 bits."""
     import bitsandbytes as bnb
 
     return [module for module in model.modules() if isinstance(module, bnb.nn.Linear4bit)]

@@ -80,25 +80,6 @@ class StoredTensor:
         return prod(self.shape) * self.dtype.itemsize
 
 
-def stored_tensors(folder: Path) -> dict[str, StoredTensor]:
-    """Read the headers of all shards of a folder, in order, and check that every file is whole.
-
-    Raises:
-        InputError: a shard is missing, cut short or damaged, or there are no weights.
-    """
-    paths = weight_paths(folder)
-    tensors = {tensor.name: tensor for path in paths for tensor in tensors_of_file(path)}
-    for index in (folder / name for name in WEIGHT_FILES if name.endswith(".index.json")):
-        if index.is_file() and {path.name for path in paths} & set(_weight_map(index).values()):
-            absent = [name for name in _weight_map(index) if name not in tensors]
-            if absent:
-                raise InputError(
-                    f"{index} names {absent[0]}, which is in none of the shards ({len(absent)} such tensors)",
-                    "the files are of different models or versions: copy or download them again",
-                )
-    return tensors
-
-
 def weight_paths(folder: Path) -> list[Path]:
     """Return the weight files of a folder, in order.
 
@@ -268,7 +249,17 @@ class WeightFiles:
         Raises:
             InputError: a shard is missing, cut short or damaged, or there are no weights.
         """
-        return cls(folder, stored_tensors(folder))
+        paths = weight_paths(folder)
+        tensors = {tensor.name: tensor for path in paths for tensor in tensors_of_file(path)}
+        for index in (folder / name for name in WEIGHT_FILES if name.endswith(".index.json")):
+            if index.is_file() and {path.name for path in paths} & set(_weight_map(index).values()):
+                absent = [name for name in _weight_map(index) if name not in tensors]
+                if absent:
+                    raise InputError(
+                        f"{index} names {absent[0]}, which is in none of the shards ({len(absent)} such tensors)",
+                        "the files are of different models or versions: copy or download them again",
+                    )
+        return cls(folder, tensors)
 
     @property
     def names(self) -> Iterable[str]:

@@ -15,6 +15,7 @@ from medqa_cli.data.reading.rows import ColumnNames, Columns
 from medqa_cli.errors import InputError
 from medqa_cli.spelling import did_you_mean, listed
 
+MOST_TITLES = 5  # rows that may stand above the header
 # The first name of each wins over the others; two of the others in one file are ambiguous.
 CANDIDATES = {
     "question": ("question", "questions", "q", "query", "prompt", "instruction", "input", "qtext"),

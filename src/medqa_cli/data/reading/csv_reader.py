@@ -16,13 +16,12 @@ from typing import TextIO
 
 from medqa_cli.data.encodings.detect import Encoding, detect_encoding
 from medqa_cli.data.encodings.line_codec import BLOCK
-from medqa_cli.data.reading.columns import find_columns
+from medqa_cli.data.reading.columns import MOST_TITLES, find_columns
 from medqa_cli.data.reading.rows import Caps, CellRow, CellTable, ColumnNames, Columns, EmptyTable, TableFile, UnreadRow
 from medqa_cli.errors import InputError
 
 DELIMITERS = (",", ";", "\t", "|")
 LARGEST_CELL = 2**31 - 1  # what the C long of every platform holds
-MOST_TITLES = 5  # rows that may stand above the header
 _BROKEN = ("malformed_quotes", "unclosed_quote", "ragged_row")
 # In such a file a backslash is written twice, and one at the end of a line says that the cell goes on.
 _ESCAPED = re.compile(r'\\(["\\]|\r?\n)')

@@ -13,12 +13,11 @@ from collections.abc import Iterator
 from typing import Any
 
 from medqa_cli.data.reading.archives import damage_reported
-from medqa_cli.data.reading.columns import find_columns
+from medqa_cli.data.reading.columns import MOST_TITLES, find_columns
 from medqa_cli.data.reading.rows import CellRow, CellTable, ColumnNames, EmptyTable, Expansion, TableFile
 from medqa_cli.errors import InputError
 from medqa_cli.spelling import listed
 
-MOST_TITLES = 5  # filled rows that may stand above the header
 BATCH_ROWS = 64  # a cell of some megabytes costs nothing in the file where it is repeated
 
 

@@ -14,6 +14,7 @@ from pathlib import Path
 from typing import Any
 
 from medqa_cli import hub
+from medqa_cli.data.dataset import SPLITS
 from medqa_cli.data.reading.columns import find_columns
 from medqa_cli.data.reading.pairs import questions_and_answers
 from medqa_cli.data.reading.rows import (
@@ -28,8 +29,6 @@ from medqa_cli.data.reading.rows import (
 )
 from medqa_cli.errors import InputError
 from medqa_cli.spelling import did_you_mean, listed
-
-SPLIT_ORDER = ("train", "validation", "test")
 
 _ID = re.compile(
     r"(?P<name>[A-Za-z0-9][\w.-]{0,95}/[A-Za-z0-9_][\w.-]{0,95})"
@@ -90,7 +89,7 @@ def open_hub(text: str, prefix: str, wanted: ColumnNames) -> Opened:
         splits: Mapping[str, Any] = datasets.load_dataset(
             hub_id.name, name=hub_id.config, revision=commit or hub_id.revision, streaming=True
         )
-    names = sorted(splits, key=lambda name: SPLIT_ORDER.index(name) if name in SPLIT_ORDER else len(SPLIT_ORDER))
+    names = sorted(splits, key=lambda name: SPLITS.index(name) if name in SPLITS else len(SPLITS))
     if hub_id.split is not None:
         if hub_id.split not in splits:
             raise InputError(

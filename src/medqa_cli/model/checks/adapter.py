@@ -16,7 +16,7 @@ from medqa_cli import console
 from medqa_cli.confined import Limits, call
 from medqa_cli.errors import InputError
 from medqa_cli.model.checks.loaded_weights import grouped, is_finite
-from medqa_cli.model.checks.loading import Checks, is_integer, is_number, read_object, shown
+from medqa_cli.model.checks.loading import Checks, are_token_ids, is_integer, is_number, read_object, shown
 
 ADAPTER_CONFIG_NAME = "adapter_config.json"
 _HINT = "train again, or restore the file"
@@ -149,10 +149,10 @@ def _check_layers(checks: Checks, values: dict[str, Any]) -> None:
             checks.refuse("layer_replication", f"a list of [first, end] pairs, of {_MOST_LAYERS:,} layers at most")
     tokens = values.get("trainable_token_indices")
     for ids in tokens.values() if isinstance(tokens, dict) else [] if tokens is None else [tokens]:
-        if not isinstance(ids, list) or not all(is_integer(one) and one >= 0 for one in ids):
+        if not are_token_ids(ids):
             checks.refuse("trainable_token_indices", "token ids")
     ids = values.get("alora_invocation_tokens")
-    if ids is not None and not (isinstance(ids, list) and all(is_integer(one) and one >= 0 for one in ids)):
+    if ids is not None and not are_token_ids(ids):
         checks.refuse("alora_invocation_tokens", "token ids")
 
 

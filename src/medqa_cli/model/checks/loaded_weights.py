@@ -49,7 +49,7 @@ class LoadedWeights:
             key, in_files, wanted = min(self.wrong_shapes)
             raise InputError(
                 f"{len(self.wrong_shapes)} weights of {name} have another shape than its config.json says, such as "
-                f"{key}: {_by(in_files)} in the files, {_by(wanted)} in the model",
+                f"{key}: {by(in_files)} in the files, {by(wanted)} in the model",
                 "take config.json and weights from the same model",
             )
         if broken := self.not_finite | _not_finite(model):
@@ -173,5 +173,6 @@ def _pattern(name: str) -> str:
     return re.sub(r"\.\d+(?=\.|$)", ".*", name)
 
 
-def _by(shape: Sequence[int]) -> str:
+def by(shape: Sequence[int]) -> str:
+    """Return a shape for a message."""
     return " x ".join(map(str, shape))

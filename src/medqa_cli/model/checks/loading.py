@@ -135,6 +135,11 @@ def is_number(value: Any) -> bool:
     return isinstance(value, int | float) and not isinstance(value, bool)
 
 
+def are_token_ids(value: Any) -> bool:
+    """Tell whether it is a list of token ids."""
+    return isinstance(value, list) and all(is_integer(one) and one >= 0 for one in value)
+
+
 def shown(value: Any) -> str:
     """Return a JSON value for a message, cut where it is long."""
     if isinstance(value, list | dict):

@@ -15,7 +15,7 @@ from typing import Any
 
 from medqa_cli.confined import Limits, call
 from medqa_cli.errors import InputError, first_line
-from medqa_cli.model.checks.loading import AGAIN, Checks, is_integer, is_number, read_object, shown
+from medqa_cli.model.checks.loading import AGAIN, Checks, are_token_ids, is_integer, is_number, read_object, shown
 from medqa_cli.model.weights import WEIGHT_FILES, weight_paths
 
 CONFIG_NAME = "config.json"
@@ -142,8 +142,7 @@ def _check_section(checks: Checks, values: Mapping[str, Any]) -> None:
         if dtype is not None and str(dtype).removeprefix("torch.") not in _DTYPES and not isinstance(dtype, dict):
             checks.refuse(name, "one of " + ", ".join(_DTYPES))
     for name in _TOKEN_IDS:
-        ids = values.get(name)
-        if not isinstance(ids, list) or not all(is_integer(one) and one >= 0 for one in ids):
+        if not are_token_ids(values.get(name)):
             checks.integer(name, -1, 1 << 31)
     for name in _ROPE:
         checks.kind(name, dict, "an object")

@@ -79,15 +79,25 @@ def packed_batch(
 
 def answer_token_losses(model: Any, batch: PackedBatch) -> torch.Tensor:
     """Return the negative log-likelihood of each supervised token: ``(N,)`` float32, in nats."""
-    losses: torch.Tensor = model(
+    losses: torch.Tensor = _forward(model, batch, targets=batch.targets)
+    return losses
+
+
+def answer_logits(model: Any, batch: PackedBatch) -> torch.Tensor:
+    """Return the logits at the positions whose next token belongs to an answer: ``(N, V)`` float32."""
+    logits: torch.Tensor = _forward(model, batch).logits[0]
+    return logits.float()
+
+
+def _forward(model: Any, batch: PackedBatch, **more: Any) -> Any:
+    return model(
         input_ids=batch.input_ids,
         position_ids=batch.position_ids,
         example_lengths=batch.example_lengths,
         logits_to_keep=batch.logit_positions,
-        targets=batch.targets,
         use_cache=False,
+        **more,
     )
-    return losses
 
 
 def examples_at_once(model: Any, wanted: int | None = None) -> int | None:
@@ -172,14 +182,19 @@ def score_answers(
                 # Not inference_mode: the buffers that FSDP gathers weights into would be lost for training.
                 with torch.no_grad(), torch.autocast(device.type, dtype, enabled=dtype != torch.float32):
                     losses = answer_token_losses(model, batch)
-                for position, index in enumerate(chosen):
-                    part = losses[batch.example_of_target == position]
-                    scores[index] = AnswerScore(float(part.sum(dtype=torch.float64)), len(part))
+                for index, score in zip(chosen, scores_of(losses, batch), strict=True):
+                    scores[index] = score
             done += len(chosen)
             on_progress(done)
     finally:
         model.train(was_training)
     return scores
+
+
+def scores_of(losses: torch.Tensor, batch: PackedBatch) -> list[AnswerScore]:
+    """Return the score of each answer of a batch by the losses of its tokens: ``(N,)`` float32."""
+    by_example = (losses[batch.example_of_target == index] for index in range(len(batch.example_lengths)))
+    return [AnswerScore(float(part.sum(dtype=torch.float64)), len(part)) for part in by_example]
 
 
 def mean_nll(scores: Sequence[AnswerScore]) -> float:

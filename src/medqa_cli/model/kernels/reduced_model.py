@@ -13,6 +13,7 @@ from typing import Any
 
 import torch
 
+from medqa_cli.model.quantization import four_bit_layers
 from medqa_cli.prompt.encoder import IGNORE_INDEX, Example
 
 # Tokens of the two examples: more than the windows and the convolutions that are tried.
@@ -158,7 +159,7 @@ def in_float32(causal_lm: Any) -> Iterator[None]:
     parameters = [p for p in causal_lm.parameters() if p.is_floating_point() and not hasattr(p, "quant_state")]
     before: list[tuple[Any, str, Any]] = [(parameter, "data", parameter.data) for parameter in parameters]
     before += [(layer, "padding_idx", layer.padding_idx) for layer in tables if isinstance(layer, torch.nn.Embedding)]
-    four_bit = [module for module in causal_lm.modules() if isinstance(module, bnb.nn.Linear4bit)]
+    four_bit = four_bit_layers(causal_lm)
     before += [(layer, "compute_dtype", layer.compute_dtype) for layer in four_bit]
     # The type that 4-bit weights are rounded to when they are dequantized.
     before += [(layer.weight.quant_state, "dtype", layer.weight.quant_state.dtype) for layer in four_bit]
