@@ -12,7 +12,7 @@ import tempfile
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
+from typing import IO, Any
 
 import pytest
 
@@ -39,6 +39,19 @@ def remembered_call(function: Callable[..., Any], *arguments: Any, **limits: Any
     return pickle.loads(_RESULTS[key])
 
 
+PNG_SIGNATURE = b"\x89PNG\r\n\x1a\n"
+
+
+def draw_no_lengths(answers: Sequence[int], examples: Sequence[int], max_length: int, path: Path) -> None:
+    """Stands for ``draw_lengths``, which takes longer than it takes to convert the few rows of a test."""
+    path.write_bytes(PNG_SIGNATURE)
+
+
+def save_no_picture(figure: Any, picture: IO[bytes], **options: Any) -> None:
+    """Stands for ``Figure.savefig``, which takes as long as ten steps of a tiny training."""
+    picture.write(PNG_SIGNATURE)
+
+
 def run_main(arguments: Sequence[str | Path]) -> int:
     """Run ``medqa ARGUMENTS`` in this process and in the current folder; return the exit code."""
     from medqa_cli.cli.program import main
@@ -47,9 +60,12 @@ def run_main(arguments: Sequence[str | Path]) -> int:
         patch.setattr(sys, "argv", ["medqa", *map(str, arguments)])
         if arguments and arguments[0] in ("convert", "train", "ask", "eval", "merge"):
             patch.setattr("medqa_cli.prompt.rendering.call", remembered_call)
+        if "convert" in arguments:
+            patch.setattr("medqa_cli.data.token_lengths.draw_lengths", draw_no_lengths)
         if "train" in arguments:
             from helpers.training import remembered_shape
 
+            patch.setattr("matplotlib.figure.Figure.savefig", save_no_picture)
             patch.setattr("medqa_cli.training.estimate.ShapeModel", remembered_shape)
         try:
             main()

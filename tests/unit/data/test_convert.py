@@ -14,7 +14,7 @@ from typing import Any
 
 import pytest
 
-from helpers.commands import Outcome
+from helpers.commands import Outcome, draw_no_lengths
 from helpers.paths import SHARED_DATA
 from medqa_cli import console
 from medqa_cli.config.schema import DataConfig
@@ -41,6 +41,12 @@ SPLITS = ("train", "validation", "test")
 NONE = {"question": 0, "answer": 0, "near_duplicate_answer": 0, "topic": 0}
 UNKNOWN = {**NONE, "topic": None}  # nearly every topic occurs once
 MEDQUAD = SHARED_DATA / "medquad/medquad_two_columns.csv"
+
+
+@pytest.fixture(autouse=True)
+def no_picture(monkeypatch: pytest.MonkeyPatch) -> None:
+    """The picture has tests of its own, and takes longer to draw than most sources here to convert."""
+    monkeypatch.setattr("medqa_cli.data.token_lengths.draw_lengths", draw_no_lengths)
 
 
 def render(question: str, answer: str) -> str:

@@ -12,7 +12,7 @@ from medqa_cli.files import RunFolder
 from medqa_cli.training.callbacks import EarlyStopping
 from medqa_cli.training.checkpoints import HINT, NotWrittenError
 from medqa_cli.training.divergence import DivergedError
-from medqa_cli.training.outcome import Outcome, Status, StopReason, adapter_checkpoint, error_of
+from medqa_cli.training.outcome import Outcome, Status, StopReason, adapter_checkpoint, error_of, plot_losses
 
 DATA = Path("data")
 
@@ -86,3 +86,21 @@ def test_a_completed_training_has_no_error_and_without_looks_its_last_weights(tm
     done = outcome("completed", "max_steps")
     assert error_of(done, run_with(tmp_path, 7), DATA) is None
     assert adapter_checkpoint(run_with(tmp_path / "other", 7), done) is None
+
+
+@pytest.mark.parametrize(
+    "log",
+    [
+        [],
+        [{"step": 1, "loss": 2.0}],
+        [{"step": 0, "validation_loss": 3.0}, {"step": 1, "loss": 2.5}, {"step": 1, "validation_loss": 2.4}],
+        [{"step": step, "loss": 4 / step} for step in range(1, 100)],
+    ],
+    ids=["nothing", "one loss", "with validation", "with a running mean"],
+)
+def test_losses_are_drawn(tmp_path: Path, log: list[dict[str, float]]) -> None:
+    plot_losses(log, tmp_path / "loss.png")
+    picture = (tmp_path / "loss.png").read_bytes()
+    assert picture.startswith(b"\x89PNG")
+    assert len(picture) > 10_000
+    assert [path.name for path in tmp_path.iterdir()] == ["loss.png"]
