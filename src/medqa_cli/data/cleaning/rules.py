@@ -18,6 +18,7 @@ from medqa_cli.data.cleaning.web_boilerplate import hpo_block, inline_bullets, m
 from medqa_cli.data.languages import UNKNOWN, likeliest_language, told_language
 from medqa_cli.data.speakers import prompt_marks
 from medqa_cli.errors import ConfigError
+from medqa_cli.resources import load_yaml
 from medqa_cli.spelling import did_you_mean, listed
 
 _BLANK_LINES = re.compile(r"\n{3,}")
@@ -26,27 +27,20 @@ _UNBROKEN = "\xa0\u202f"  # the spaces at which no line breaks
 _FRENCH_MARKS = "?!:;»"
 _UNTIDY = ("  ", " \n", "\n ", "\n\n\n", "\t", "\r", "\v", "\f", "\x1c", "\x1d", "\x1e", "\x1f")  # of ASCII
 
-ENGLISH = frozenset({"en"})
-
 
 @dataclass(frozen=True)
 class Rule:
-    """A cleaning rule.
+    """A cleaning rule: ``apply`` maps question and answer to the cleaned ones; the rest as in the file.
 
-    Attributes:
-        apply: maps question and answer to the cleaned ones.
-        doc: what it does, in one line.
-        enabled: whether it is on unless the config says otherwise.
-        uncovers: what it takes away may have hidden something from the rules before it.
-        languages: the languages it is for, as ``languages.likeliest_language`` names them; None: any.
-        if_unknown: whether a text of unknown language counts as one of them.
+    ``languages`` are named as ``languages.likeliest_language`` does; ``enabled`` is what holds unless the config says
+    otherwise.
     """
 
     apply: Callable[[str, str], tuple[str, str]]
     doc: str
     enabled: bool = True
     uncovers: bool = False
-    languages: frozenset[str] | None = None
+    languages: Sequence[str] | None = None
     if_unknown: bool = True
 
     def applied(self, question: str, answer: str) -> tuple[str, str]:
@@ -110,84 +104,25 @@ def _to_both(change: Callable[[str], str]) -> Callable[[str, str], tuple[str, st
     return lambda question, answer: (change(question), change(answer))
 
 
-# In order of application: first what programs put around and into a text. List signs are recognized by the spaces that
-# ``whitespace`` removes, and an echo is found by comparing texts that are otherwise clean.
-RULES: dict[str, Rule] = {
-    "mojibake": Rule(
-        _to_both(mojibake),
-        "Text that was decoded in a wrong encoding is decoded right where that is certain: 'patientâ€™s', 'РљР°Рє'.",
-    ),
-    "embedded_pictures": Rule(
-        _to_both(embedded_pictures), "Pictures that are written into the text (base64) are removed.", uncovers=True
-    ),
-    "html": Rule(
-        _to_both(markup),
-        "HTML tags become line breaks and list lines, entities the characters they stand for.",
-        uncovers=True,
-    ),
-    "written_breaks": Rule(
-        _to_both(written_breaks),
-        "A line break written out as backslash and n becomes one where that is certain.",
-        uncovers=True,
-    ),
-    "prompt_marks": Rule(
-        prompt_marks,
-        "Marks of prompts and speakers at the ends of the texts are removed: '<s>', '[INST]', 'Q:', 'Doctor:'.",
-        uncovers=True,
-    ),
-    "inline_bullets": Rule(
-        _to_answer(inline_bullets), "List signs within a line of the answer, 'text    - one    - two', become lines."
-    ),
-    "whitespace": Rule(
-        lambda question, answer: (one_line(question), tidy_paragraphs(answer)),
-        "The question on one line; no needless spaces, tabs or blank lines in the answer.",
-    ),
-    "glued_sentences": Rule(
-        _to_both(outside_addresses(glued_sentences)), "A space between sentences that run together: 'term.The'."
-    ),
-    "lost_letters": Rule(
-        _to_both(outside_addresses(lost_letters)),
-        "Lost letters and apostrophes are put back where that is certain: 'doesnt', 'Sjgren'.",
-        languages=ENGLISH,
-    ),
-    "question_mark_space": Rule(
-        _to_question(outside_addresses(question_mark_space)),
-        "No space before '?', and '? ?' becomes '?', in English.",
-        languages=ENGLISH,
-        if_unknown=False,
-    ),
-    "what_is_are": Rule(_to_question(what_is_are), "'What is (are) X?' becomes 'What is X?'.", languages=ENGLISH),
-    "hpo_block": Rule(
-        _to_answer(hpo_block),
-        "The flattened table of the Human Phenotype Ontology becomes a list; the fixed sentences around it go.",
-        uncovers=True,
-        languages=ENGLISH,
-    ),
-    "media_leftovers": Rule(
-        _to_answer(media_leftovers),
-        "Sentences that only point at a video, a picture or a link that is not there are removed.",
-        uncovers=True,
-        languages=ENGLISH,
-    ),
-    "nih_tail": Rule(
-        _to_answer(nih_tail),
-        "The source 'NIH: National ... Institute ...' at the end is removed.",
-        uncovers=True,
-        languages=ENGLISH,
-    ),
-    "openers": Rule(
-        _to_answer(openers),
-        "'Key Points' and 'Summary :' at the start are removed.",
-        uncovers=True,
-        languages=ENGLISH,
-    ),
-    "question_echo": Rule(
-        lambda question, answer: (question, question_echo(question, answer)),
-        "A question at the start of the answer that repeats the row's question is removed.",
-        uncovers=True,
-        languages=ENGLISH,
-    ),
+_APPLY: dict[str, Callable[[str, str], tuple[str, str]]] = {
+    "mojibake": _to_both(mojibake),
+    "embedded_pictures": _to_both(embedded_pictures),
+    "html": _to_both(markup),
+    "written_breaks": _to_both(written_breaks),
+    "prompt_marks": prompt_marks,
+    "inline_bullets": _to_answer(inline_bullets),
+    "whitespace": lambda question, answer: (one_line(question), tidy_paragraphs(answer)),
+    "glued_sentences": _to_both(outside_addresses(glued_sentences)),
+    "lost_letters": _to_both(outside_addresses(lost_letters)),
+    "question_mark_space": _to_question(outside_addresses(question_mark_space)),
+    "what_is_are": _to_question(what_is_are),
+    "hpo_block": _to_answer(hpo_block),
+    "media_leftovers": _to_answer(media_leftovers),
+    "nih_tail": _to_answer(nih_tail),
+    "openers": _to_answer(openers),
+    "question_echo": lambda question, answer: (question, question_echo(question, answer)),
 }
+RULES: dict[str, Rule] = {name: Rule(_APPLY[name], **fields) for name, fields in load_yaml("cleaning_rules").items()}
 
 
 def enabled_rules(cleaning: Mapping[str, bool]) -> tuple[str, ...]:
