@@ -15,27 +15,9 @@ from gguf import TokenType
 from medqa_cli.errors import InputError
 from medqa_cli.gguf.llama import unsupported
 from medqa_cli.prompt.encoder import PromptContract
+from medqa_cli.resources import load_yaml
 
 _SPACE = "▁"
-# Byte-level pre-tokenizers: names and patterns of llama.cpp's ``src/llama-vocab.cpp`` (2026-11). Its converter knows
-# them by the hash of an encoded text, which depends on the vocabulary; the structure in ``tokenizer.json`` does not.
-_LLAMA3 = (
-    r"(?i:'s|'t|'re|'ve|'m|'ll|'d)|[^\r\n\p{L}\p{N}]?\p{L}+|\p{N}{1,3}| ?[^\s\p{L}\p{N}]+[\r\n]*|\s*[\r\n]+"
-    r"|\s+(?!\S)|\s+"
-)
-_QWEN2 = _LLAMA3.replace(r"\p{N}{1,3}", r"\p{N}")
-_TEKKEN = (
-    r"[^\r\n\p{L}\p{N}]?[\p{Lu}\p{Lt}\p{Lm}\p{Lo}\p{M}]*[\p{Ll}\p{Lm}\p{Lo}\p{M}]+"
-    r"|[^\r\n\p{L}\p{N}]?[\p{Lu}\p{Lt}\p{Lm}\p{Lo}\p{M}]+[\p{Ll}\p{Lm}\p{Lo}\p{M}]*"
-    r"|\p{N}| ?[^\s\p{L}\p{N}]+[\r\n/]*|\s*[\r\n]+|\s+(?!\S)|\s+"
-)
-# (pattern of the split, whole words that are tokens skip the merges) -> llama.cpp's name, which implies both.
-_SPLITS = {
-    (_LLAMA3, True): "llama-bpe",
-    (_LLAMA3, False): "smaug-bpe",
-    (_QWEN2, False): "qwen2",
-    (_TEKKEN, True): "tekken",
-}
 
 
 @dataclass(frozen=True)
@@ -272,7 +254,12 @@ def _name_of(steps: list[dict[str, Any]], ignore_merges: bool) -> str | None:
     split = first[0]
     if split.get("behavior") != "Isolated" or split.get("invert"):
         return None
-    return _SPLITS.get((split.get("pattern", {}).get("Regex"), ignore_merges))
+    looked_for = split.get("pattern", {}).get("Regex"), ignore_merges
+    known = {
+        (entry["pattern"].replace("\n", ""), entry["ignore_merges"]): entry["name"]
+        for entry in load_yaml("gguf_splits")
+    }
+    return known.get(looked_for)
 
 
 def _prefix_rule(saved: dict[str, Any]) -> str:

@@ -18,6 +18,7 @@ from medqa_cli.model.checks.adapter import read_adapter_config, refuse_endless_p
 from medqa_cli.model.checks.loading import loading
 from medqa_cli.model.load import load_config
 from medqa_cli.model.weights import WeightFiles, adapter_file, tensors_of_file
+from medqa_cli.resources import load_yaml
 
 _PREFIX = "base_model.model."
 # What PEFT appends to the name of a layer: matrices of a linear layer or an embedding, DoRA's magnitude, a bias.
@@ -28,15 +29,6 @@ _PART = re.compile(
 # Any other tensor with one of these in its name belongs to a method other than LoRA and DoRA.
 _FOREIGN = re.compile(r"\.(lora_|trainable_tokens|token_adapter|ia3_|oft_|vera_|hada_|lokr_)")
 
-# Features of PEFT's LoraConfig whose result is no fixed change of a weight, or is not supported here. Others that medqa
-# does not even load: ``model.checks.adapter``.
-_UNSUPPORTED = {
-    "alora_invocation_tokens": "Activated LoRA changes some tokens only and cannot be merged",
-    "ensure_weight_tying": "its changes of tied layers are themselves tied (ensure_weight_tying)",
-    "layer_replication": "the adapter repeats layers of the base (layer_replication)",
-    "target_parameters": "the adapter changes bare parameters (target_parameters), not layers",
-    "trainable_token_indices": "the adapter trains single token embeddings (trainable_token_indices)",
-}
 _RESTORE = "restore adapter_config.json, or train again"
 _PLAIN_STARTS = (True, False, None, "gaussian", "eva", "orthogonal")
 
@@ -72,7 +64,7 @@ class AdapterFile:
         """
         self.folder = folder
         self.config = read_adapter_config(folder)
-        for option, reason in _UNSUPPORTED.items():
+        for option, reason in load_yaml("adapter_features")["not_merged"].items():
             if self.config.get(option):
                 raise InputError(f"the adapter in {folder} cannot be merged: {reason}")
         start = self.config.get("init_lora_weights", True)

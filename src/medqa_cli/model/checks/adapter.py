@@ -17,22 +17,13 @@ from medqa_cli.confined import Limits, call
 from medqa_cli.errors import InputError
 from medqa_cli.model.checks.loaded_weights import grouped, is_finite
 from medqa_cli.model.checks.loading import Checks, are_token_ids, is_integer, is_number, read_object, shown
+from medqa_cli.resources import load_yaml
 
 ADAPTER_CONFIG_NAME = "adapter_config.json"
 _HINT = "train again, or restore the file"
 _MOST_RANK = 1 << 15
 _MOST_ALPHA = 1e7
 _MOST_LAYERS = 1 << 12
-# Each rests on data or on a base that is not the one that PEFT would load, or runs what a file names.
-_NOT_LOADED = {
-    "arrow_config": "Arrow routes each token to its own adapter",
-    "kasa_config": "KaSA changes the base weights themselves",
-    "megatron_config": "it was made for Megatron's layers",
-    "monteclora_config": "MonteCLoRA is not supported",
-    "use_bdlora": "block-diagonal LoRA (use_bdlora) is not supported",
-    "use_qalora": "QALoRA (use_qalora) is made for GPTQ bases",
-    "velora_config": "VeLoRA is not supported",
-}
 # Others start from data, or without end: pissa_niter_999999999.
 _STARTS = re.compile(r"gaussian|eva|orthogonal|olora|pissa|pissa_niter_\d{1,3}")
 _SWITCHES = ("fan_in_fan_out", "use_rslora", "use_dora", "inference_mode", "lora_bias", "ensure_weight_tying")
@@ -77,7 +68,7 @@ def read_adapter_config(adapter_dir: Path) -> dict[str, Any]:
     start = values.get("init_lora_weights")
     if not (start is None or isinstance(start, bool) or (isinstance(start, str) and _STARTS.fullmatch(start))):
         checks.refuse("init_lora_weights", "true, false or gaussian; other starts change the base's own weights")
-    for key, reason in _NOT_LOADED.items():
+    for key, reason in load_yaml("adapter_features")["not_loaded"].items():
         # An empty one switches it on as well.
         if values.get(key) not in (None, False):
             raise InputError(f"cannot load the adapter in {adapter_dir}: {reason}", "save it as a plain LoRA")

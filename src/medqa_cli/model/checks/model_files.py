@@ -17,41 +17,15 @@ from medqa_cli.confined import Limits, call
 from medqa_cli.errors import InputError, first_line
 from medqa_cli.model.checks.loading import AGAIN, Checks, are_token_ids, is_integer, is_number, read_object, shown
 from medqa_cli.model.weights import WEIGHT_FILES, weight_paths
+from medqa_cli.resources import load_yaml
 
 CONFIG_NAME = "config.json"
 _HINT = f"{AGAIN}, or restore the value"
 
-# Largest values with room above any published model; 0 layers or heads make no model. The names are those that the
-# architectures of Transformers use for the same thing.
-_SIZES = {
-    1 << 24: ("vocab_size",),
-    1 << 20: ("hidden_size", "n_embd", "d_model", "model_dim", "embed_dim", "dim"),
-    1 << 23: ("intermediate_size", "n_inner", "ffn_dim", "d_ff", "moe_intermediate_size", "ffn_hidden_size"),
-    1 << 12: ("num_hidden_layers", "n_layer", "n_layers", "num_layers", "num_decoder_layers"),
-    1 << 16: ("num_attention_heads", "num_key_value_heads", "n_head", "n_heads", "num_heads", "head_dim"),
-    1 << 14: ("num_experts", "num_local_experts", "n_routed_experts"),
-}
-_WIDTHS = ("hidden_size", "n_embd", "d_model")
-_INNER = ("hidden_size", "n_embd", "d_model", "intermediate_size", "n_inner", "ffn_dim", "moe_intermediate_size")
-_LAYERS = ("num_hidden_layers", "n_layer", "n_layers", "num_layers")
-_EPSILONS = ("rms_norm_eps", "layer_norm_eps", "layer_norm_epsilon", "norm_epsilon", "norm_eps")
-_SHARES = ("attention_dropout", "hidden_dropout", "resid_pdrop", "embd_pdrop", "attn_pdrop", "dropout")
 # So many numbers are no matter, whatever the files hold.
 _ALWAYS_FITS = 10_000_000
 _MOST_LABELS = 1 << 16
-_TOKEN_IDS = ("bos_token_id", "eos_token_id", "pad_token_id")
 _DTYPES = ("float32", "float16", "bfloat16", "float64", "auto")
-# Where Transformers would take an implementation from; a name with a slash is a repository with program code.
-_IMPLEMENTATIONS = (
-    "attn_implementation",
-    "_attn_implementation",
-    "_attn_implementation_internal",
-    "experts_implementation",
-    "_experts_implementation",
-    "_experts_implementation_internal",
-)
-# Architectures with one vector for each position under this name; those of GPT-2 call it n_positions.
-_LEARNED_POSITIONS = ("opt", "gpt_neo", "biogpt", "xglm", "xlm-roberta", "bert", "roberta")
 _ROPE = ("rope_scaling", "rope_parameters")
 
 
@@ -72,7 +46,6 @@ _BACKREFERENCE = re.compile(r"\\[1-9kg]|\(\?[R&P0-9]")
 _UNBOUNDED = re.compile(r"(?<!\\)(?:[*+]|\{\d*,\d*\})")
 _MOST_UNBOUNDED = 3
 _MOST_TOKENS_PER_CHARACTER = 16
-_TEXT_KEYS = ("bos_token", "eos_token", "unk_token", "pad_token", "sep_token", "cls_token", "mask_token")
 
 
 def check_config(folder: Path) -> dict[str, Any]:
@@ -115,19 +88,22 @@ def _sections(values: dict[str, Any], prefix: str) -> Iterator[tuple[str, dict[s
             yield from _sections(value, f"{prefix}{key}.")
 
 
+def _keys(kind: str) -> list[str]:
+    """Return keys of a kind, in the order in which they are checked."""
+    keys: str = load_yaml("model_keys")[kind]
+    return keys.split()
+
+
 def _check_section(checks: Checks, values: Mapping[str, Any]) -> None:
-    for most, names in _SIZES.items():
-        for name in names:
+    for most, names in load_yaml("model_keys")["sizes"].items():
+        for name in names.split():
             sizes = values.get(name)
             # Some architectures give one value for each layer.
-            listed = isinstance(sizes, list) and sizes and all(is_integer(one) and 0 <= one <= most for one in sizes)
-            if not listed and name not in ("num_local_experts", "num_experts", "n_routed_experts"):
-                checks.integer(name, 1, most)
-            elif not listed:
-                checks.integer(name, 0, most)
-    for name in _EPSILONS:
+            if not (isinstance(sizes, list) and sizes and all(is_integer(one) and 0 <= one <= most for one in sizes)):
+                checks.integer(name, 0 if name in _keys("may_be_zero") else 1, most)
+    for name in _keys("epsilons"):
         checks.number(name, 0.0, 0.1)
-    for name in _SHARES:
+    for name in _keys("shares"):
         checks.number(name, 0.0, 1.0)
     checks.number("rope_theta", 1e-3, 1e15)
     checks.integer("num_labels", 0, _MOST_LABELS)
@@ -141,13 +117,13 @@ def _check_section(checks: Checks, values: Mapping[str, Any]) -> None:
         dtype = values.get(name)
         if dtype is not None and str(dtype).removeprefix("torch.") not in _DTYPES and not isinstance(dtype, dict):
             checks.refuse(name, "one of " + ", ".join(_DTYPES))
-    for name in _TOKEN_IDS:
+    for name in _keys("token_ids"):
         if not are_token_ids(values.get(name)):
             checks.integer(name, -1, 1 << 31)
     for name in _ROPE:
         checks.kind(name, dict, "an object")
         _check_rope(checks, name, values.get(name))
-    for key in _IMPLEMENTATIONS:
+    for key in _keys("implementations"):
         given = values.get(key)
         named = [*given.values()] if isinstance(given, dict) else [given]
         foreign = [one for one in named if isinstance(one, str) and "/" in one]
@@ -178,9 +154,9 @@ def _check_against_files(folder: Path, prefix: str, values: Mapping[str, Any]) -
         return  # a folder without weights, of a tokenizer or a plan
     num_bytes = sum(path.stat().st_size for path in weight_paths(folder))
     most = 8 * num_bytes + _ALWAYS_FITS
-    widths, inner = (max((_size(values, name) for name in names), default=1) for names in (_WIDTHS, _INNER))
-    layers = max((_size(values, name) for name in _LAYERS), default=1)
-    positions = "max_position_embeddings" if values.get("model_type") in _LEARNED_POSITIONS else "n_positions"
+    widths, inner = (max((_size(values, name) for name in _keys(kind)), default=1) for kind in ("widths", "inner"))
+    layers = max((_size(values, name) for name in _keys("layers")), default=1)
+    positions = "max_position_embeddings" if values.get("model_type") in _keys("learned_positions") else "n_positions"
     matrices = {"layers": layers * widths * inner}
     matrices |= {name: _size(values, name) * widths for name in ("vocab_size", positions)}
     for rows, factors in matrices.items():
@@ -245,16 +221,14 @@ def _check_tokenizer_config(folder: Path) -> None:
         return
     values = read_object(path, _MOST_TOKENIZER_BYTES)
     checks = Checks(path, values, _HINT)
-    for key in _TEXT_KEYS:
+    for key in _keys("texts"):
         checks.kind(key, (str, dict), "a text")
     checks.kind("chat_template", (str, list, dict), "a text")
     # Transformers writes 10**30 where there is no limit.
     checks.number("model_max_length", 1, 1e40)
     checks.kind("added_tokens_decoder", dict, "an object")
     checks.kind("tokenizer_class", str, "a name")
-    for key in ("add_bos_token", "add_eos_token", "add_prefix_space", "clean_up_tokenization_spaces"):
-        checks.kind(key, bool, "true or false")
-    for key in ("split_special_tokens", "legacy", "from_slow"):
+    for key in _keys("switches"):
         checks.kind(key, bool, "true or false")
     checks.one_of("padding_side", ("left", "right"))
     checks.one_of("truncation_side", ("left", "right"))
