@@ -23,15 +23,7 @@ from medqa_cli.data.dataset import QaRow, evenly_spaced
 from medqa_cli.merging.adapter_file import AdapterFile
 from medqa_cli.merging.architecture import Architecture
 from medqa_cli.model.devices import pick_compute_dtype
-from medqa_cli.model.kernels.packing import (
-    AnswerScore,
-    PackedBatch,
-    answer_logits,
-    group_by_size,
-    mean_nll,
-    pack,
-    scores_of,
-)
+from medqa_cli.model.kernels import packing
 from medqa_cli.model.quantization import four_bit_layers
 from medqa_cli.prompt.encoder import Example, PromptEncoder
 
@@ -64,9 +56,9 @@ _WORKING_BYTES = 1 << 30
 _COPIES_WHILE_QUANTIZING = 8
 
 
-def answer_scores(logits: torch.Tensor, batch: PackedBatch) -> list[AnswerScore]:
+def answer_scores(logits: torch.Tensor, batch: packing.PackedBatch) -> list[packing.AnswerScore]:
     """Return the likelihood of each answer of a batch; ``logits``: ``(N, V)``, as ``answer_logits`` gives them."""
-    return scores_of(F.cross_entropy(logits, batch.targets, reduction="none"), batch)
+    return packing.scores_of(F.cross_entropy(logits, batch.targets, reduction="none"), batch)
 
 
 @dataclass
@@ -77,7 +69,7 @@ class LogitMetrics:
     kl_sum: float = 0.0
     max_abs_logit_difference: float = 0.0
     num_top1_equal: int = 0
-    scores: list[AnswerScore] = field(default_factory=list)
+    scores: list[packing.AnswerScore] = field(default_factory=list)
 
     def add(self, reference: torch.Tensor, logits: torch.Tensor) -> None:
         """Count in two ``(N, V)`` logits of the same tokens."""
@@ -87,7 +79,7 @@ class LogitMetrics:
             self.num_top1_equal += int((p.argmax(-1) == q.argmax(-1)).sum())
             self.num_tokens += len(p)
 
-    def add_batch(self, reference: torch.Tensor, logits: torch.Tensor, batch: PackedBatch) -> None:
+    def add_batch(self, reference: torch.Tensor, logits: torch.Tensor, batch: packing.PackedBatch) -> None:
         """Count in the logits of one batch, and score its answers."""
         self.add(reference, logits)
         self.scores += answer_scores(logits, batch)
@@ -105,7 +97,7 @@ class LogitMetrics:
     @property
     def nll(self) -> float:
         """Nats per answer token."""
-        return mean_nll(self.scores)
+        return packing.mean_nll(self.scores)
 
     def as_json(self) -> dict[str, float]:
         """Return the metrics under the names of ``merge.json``."""
@@ -134,7 +126,7 @@ def _kl_divergences(first: torch.Tensor, second: torch.Tensor) -> torch.Tensor:
     return (log_p.exp() * (log_p - log_q)).sum(-1)
 
 
-def paired_difference(first: list[AnswerScore], second: list[AnswerScore]) -> tuple[float, float]:
+def paired_difference(first: list[packing.AnswerScore], second: list[packing.AnswerScore]) -> tuple[float, float]:
     """Return by how much ``first`` is worse than ``second`` in nats per answer token, and the standard error of that.
 
     The error is that of a ratio estimate over questions (Cochran, Sampling Techniques, 1977, section 6.4); infinite
@@ -158,7 +150,7 @@ class Verification:
     absolute value into or out of a linear layer of a candidate.
     """
 
-    adapter_scores: list[AnswerScore] = field(default_factory=list)
+    adapter_scores: list[packing.AnswerScore] = field(default_factory=list)
     noise_floor: LogitMetrics = field(default_factory=LogitMetrics)
     candidates: dict[str, LogitMetrics] = field(default_factory=dict)
     faithful: frozenset[str] = frozenset()
@@ -215,7 +207,7 @@ class Verification:
             "answer_tokens": sum(score.num_tokens for score in self.adapter_scores),
             **{key: figures[key] for key in ("mean_kl", "max_abs_logit_difference", "top1_agreement")},
             "answer_nll": {
-                "adapter": mean_nll(self.adapter_scores),
+                "adapter": packing.mean_nll(self.adapter_scores),
                 "nf4": nll.get("nf4"),
                 "original": nll.get("original"),
             },
@@ -255,20 +247,20 @@ def compare(
     with console.progress("comparing", len(examples)) as bar, computing_in(reference, torch.float32):
         done = 0
         # A larger example makes its own group.
-        for group in group_by_size(
+        for group in packing.group_by_size(
             examples,
             lambda example: (example.num_answer_tokens * num_logits, len(example.input_ids)),
             (_MAX_LOGITS, _MAX_TOKENS),
         ):
-            batch = pack(group, device)
-            expected = answer_logits(reference, batch)
+            batch = packing.pack(group, device)
+            expected = packing.answer_logits(reference, batch)
             verification.adapter_scores += answer_scores(expected, batch)
             for name, model in candidates.items():
-                verification.candidates[name].add_batch(expected, answer_logits(model, batch), batch)
+                verification.candidates[name].add_batch(expected, packing.answer_logits(model, batch), batch)
             if verification.noise_floor.num_tokens < noise_tokens:
                 with computing_in(reference, torch.bfloat16):
                     # Another batch size: one question at a time.
-                    rough = [answer_logits(reference, pack([example], device)) for example in group]
+                    rough = [packing.answer_logits(reference, packing.pack([example], device)) for example in group]
                 verification.noise_floor.add_batch(expected, torch.cat(rough), batch)
             done += len(group)
             bar.update(done)

@@ -19,7 +19,6 @@ from medqa_cli.merging.streaming_model import NotStreamable, largest_activation,
 from medqa_cli.merging.verify import (
     LogitMetrics,
     Verification,
-    answer_logits,
     answer_scores,
     compare,
     computing_in,
@@ -28,7 +27,7 @@ from medqa_cli.merging.verify import (
     pick_examples,
 )
 from medqa_cli.model.kernels.attention import use_own_attention
-from medqa_cli.model.kernels.packing import AnswerScore, pack, score_answers
+from medqa_cli.model.kernels.packing import AnswerScore, answer_logits, pack, score_answers
 from medqa_cli.model.load import load_base
 from medqa_cli.model.resolve import ModelRef
 from medqa_cli.model.weights import WeightFiles
