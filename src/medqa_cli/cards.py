@@ -28,28 +28,6 @@ _HUB_LICENSE = re.compile(
 )
 _SIZES = ("n<1K", "1K<n<10K", "10K<n<100K", "100K<n<1M", "1M<n<10M", "10M<n<100M", "100M<n<1B")
 _UNDETERMINED = "und"  # ISO 639-2
-# Settings of how the rows were chosen; the others hold paths, or are elsewhere in the card.
-_DATA_SETTINGS = {
-    "test_fraction": "share of the rows held out for tests",
-    "validation_fraction": "share of the rows held out to watch the training",
-    "near_duplicate_threshold": "5-gram Jaccard similarity from which two answers count as copies",
-    "max_copies_of_an_answer": "most rows that share one answer",
-    "max_rows": "most rows kept, drawn by the seed",
-    "paraphrases_per_question": "further wordings of each training question",
-}
-# Settings in which runs differ; all of them stand in the run's config.yaml.
-_TRAIN_KEYS = (
-    "learning_rate",
-    "lr_scheduler_type",
-    "warmup_ratio",
-    "weight_decay",
-    "max_grad_norm",
-    "optim",
-    "per_device_train_batch_size",
-    "gradient_accumulation_steps",
-)
-_PACKAGES = ("torch", "transformers", "peft", "bitsandbytes")
-_LORA_KEYS = ("r", "lora_alpha", "lora_dropout", "target_modules", "use_rslora", "use_dora", "bias")
 
 
 class Markdown(str):
@@ -141,7 +119,6 @@ def data_card(
         license=license,
         medqa_version=medqa_version,
         rule_docs=rule_docs,
-        paraphrases_per_question=settings.get("paraphrases_per_question"),
         files=report["source"].get("files") or [report["source"]],
         most_files=MOST_FILES,
         rejected=sorted(report["rows"]["rejected"].items(), key=lambda item: (-item[1], item[0])),
@@ -150,7 +127,7 @@ def data_card(
         paraphrases=report.get("paraphrases", 0),
         topics=report.get("topics"),
         shared=dict.fromkeys(kind for counts in report["leakage"].values() for kind in counts),
-        settings={key: (doc, settings[key]) for key, doc in _DATA_SETTINGS.items() if key in settings},
+        settings=settings,
     )
 
 
@@ -211,7 +188,6 @@ def adapter_card(
         front["base_model"] = base_name
         tags.append(f"base_model:adapter:{base_name}")
     source = data["source"] if data else {}
-    versions = environment["packages"]
     facts = {"config": config, "contract": contract, "compute_dtype": compute_dtype, "base_revision": base_revision}
     return _rendered(
         "adapter_card.md.j2",
@@ -224,9 +200,6 @@ def adapter_card(
         name=base_name if is_hub else file_name(base_name),
         code=_rendered("load_adapter.py.j2", **facts, base=base_name if is_hub else PLACEHOLDER),
         files=(source.get("files") or [source])[:MOST_FILES],
-        lora={key: getattr(config.lora, key) for key in _LORA_KEYS},
-        train={key: getattr(config.train, key) for key in _TRAIN_KEYS},
-        versions={name: versions[name] for name in _PACKAGES if name in versions},
     )
 
 
