@@ -211,6 +211,43 @@ class PromptConfig:
         "Answer the Question",
         "System prompt. An adapter keeps the one it was trained with; null: none.",
     )
+    sources: int = field(
+        0,
+        "Passages of the data and of data.documents that stand before each question, to answer from and to cite; 0: "
+        "none. An adapter keeps the number it was trained with.",
+        ge=0,
+        le=20,
+        commands="train merge ask eval",
+    )
+    source_tokens: int = field(
+        160,
+        "Maximum length of each of these passages, in tokens; a longer one is cut at the end of a sentence.",
+        ge=16,
+        commands="train merge ask eval",
+    )
+    decline: Text = field(
+        "Nothing in these sources answers the question.",
+        "What the model learns to say where no source holds the answer.",
+        commands="train merge ask eval",
+    )
+
+
+@dataclass(frozen=True)
+class SourcesConfig:
+    """What the sources of a training row hold, where prompt.sources is above 0."""
+
+    gold: float = field(
+        0.8,
+        "Probability that the passage that answers is among the sources: the answer is then learned with its mark.",
+        ge=0,
+        le=1,
+    )
+    closed_book: float = field(
+        0.1, "Probability that a row has no sources, so that the model still answers without.", ge=0, le=1
+    )
+    absent: Literal["decline", "answer"] = field(
+        "decline", "What is learned where no source answers: prompt.decline, or the answer without a mark."
+    )
 
 
 @dataclass(frozen=True)
@@ -429,6 +466,7 @@ class Config:
     )
     data: DataConfig = field(DataConfig, commands="convert")
     prompt: PromptConfig = field(PromptConfig, commands="convert train merge ask eval")
+    sources: SourcesConfig = field(SourcesConfig, commands="train")
     model: ModelConfig = field(ModelConfig, commands="train merge ask eval")
     lora: LoraConfig = field(LoraConfig, commands="train")
     train: TrainConfig = field(TrainConfig, commands="train")

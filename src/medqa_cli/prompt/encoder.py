@@ -13,12 +13,15 @@ from pathlib import Path
 
 from medqa_cli.config.schema import PromptConfig
 from medqa_cli.errors import InputError
-from medqa_cli.prompt.sentence_ends import last_cut
+from medqa_cli.prompt.sentence_ends import last_cut, sentence_ends, word_ends
+from medqa_cli.prompt.sources import shown_text, with_sources
 from medqa_cli.prompt.template import PromptText, Tokenizer, chat_end_token_id, make_prompt_text
 
 IGNORE_INDEX = -100
 PROMPT_FILE_NAME = "prompt.json"
-FORMAT_VERSION = 1
+# 2: with sources, which an older medqa would leave out without a word.
+FORMAT_VERSIONS = (1, 2)
+_SOURCE_KEYS = ("sources", "source_tokens", "decline")
 
 
 @dataclass(frozen=True)
@@ -34,7 +37,10 @@ class PromptContract:
 
     def save(self, folder: Path) -> None:
         """Write ``prompt.json`` into ``folder``."""
-        payload = {"format_version": FORMAT_VERSION, **asdict(self)}
+        payload = {"format_version": 2 if self.text.sources else 1, **asdict(self)}
+        if not self.text.sources:
+            for key in _SOURCE_KEYS:
+                del payload["text"][key]
         (folder / PROMPT_FILE_NAME).write_text(
             json.dumps(payload, ensure_ascii=False, indent=2) + "\n", encoding="utf-8"
         )
@@ -54,6 +60,10 @@ class PromptContract:
             raise TypeError("a token id is not a valid id, or adds_bos is not true or false")
         if not all(text.markers):
             raise TypeError("a marker is empty")
+        if not all(type(value) is int and value >= 0 for value in (text.sources, text.source_tokens)):
+            raise TypeError("sources or source_tokens is not a number of 0 or more")
+        if not isinstance(text.decline, str) or (text.sources and not (text.source_tokens and text.decline.strip())):
+            raise TypeError("a contract with sources needs source_tokens and decline")
 
     @classmethod
     def load(cls, folder: Path) -> PromptContract:
@@ -66,9 +76,9 @@ class PromptContract:
         try:
             payload = json.loads(path.read_text(encoding="utf-8"))
             version = payload.pop("format_version")
-            if version != FORMAT_VERSION:
+            if version not in FORMAT_VERSIONS:
                 raise InputError(
-                    f"{path} has format {version}; this medqa reads format {FORMAT_VERSION}", "update medqa"
+                    f"{path} has format {version}; this medqa reads formats 1 and {FORMAT_VERSIONS[-1]}", "update medqa"
                 )
             text = payload.pop("text")
             text["markers"] = tuple(text["markers"])
@@ -219,6 +229,27 @@ class PromptEncoder:
             prompt = prompt[:max_length]
             examples.append(Example(prompt + supervised, [IGNORE_INDEX] * len(prompt) + supervised, truncated))
         return examples
+
+    def with_sources(self, question: str, passages: Sequence[tuple[str, str]]) -> str:
+        """Return a question behind its sources, title and text of each; the texts as ``source_text`` returns them."""
+        return with_sources(question, [(shown_text(title), text) for title, text in passages])
+
+    def source_text(self, text: str) -> str:
+        """Return a passage as it stands in a prompt: cut to ``source_tokens``, at the end of a sentence if possible."""
+        text, room = shown_text(text), self.contract.text.source_tokens
+        ids = self._plain([text])[0]
+        if len(ids) <= room:
+            return text
+        reach = len(self._tokenizer.decode(ids[:room], clean_up_tokenization_spaces=False))
+        # Beyond the reach, so that its end is not taken for that of a sentence.
+        part = text[: 2 * reach]
+        for ends in (sentence_ends(part), word_ends(part)):
+            for end in reversed([end for end in ends if reach <= 2 * end <= 2 * reach]):
+                if len(self._plain([text[:end]])[0]) <= room:
+                    return text[:end]
+        while len(self._plain([text[:reach]])[0]) > room:
+            reach -= 1
+        return text[:reach]
 
     def count_tokens(self, texts: Sequence[str]) -> list[int]:
         """Count the tokens of plain texts, special tokens not added."""

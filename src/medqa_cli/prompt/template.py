@@ -8,7 +8,7 @@ from __future__ import annotations
 import functools
 import re
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from datetime import date
 from pathlib import Path
 from typing import Any, Protocol
@@ -82,7 +82,11 @@ class Tokenizer(Protocol):
 
 @dataclass(frozen=True)
 class PromptText:
-    """The text side of the contract: everything around a question and before its answer."""
+    """The text side of the contract: everything around a question and before its answer.
+
+    ``sources``: passages in front of a question, of ``source_tokens`` tokens at most; ``decline``: what is said where
+    none of them answers. Without sources the two others are empty.
+    """
 
     template: str
     system: str | None
@@ -90,6 +94,9 @@ class PromptText:
     after_question: str
     answer_prefix: str
     markers: tuple[str, ...]
+    sources: int = 0
+    source_tokens: int = 0
+    decline: str = ""
 
     def defuse(self, text: str) -> str:
         """Break turn markers that are ordinary text (``[INST]`` -> ``[ INST]``), so that no text can forge a turn."""
@@ -175,7 +182,10 @@ def _finish_text(config: PromptConfig, before: str, after: str, answer_prefix: s
     markers = [marker for marker in _TEXT_MARKERS if marker.strip() in before + after]
     if config.template not in _TEMPLATES and config.template != "chat":
         markers += [line for line in after.splitlines() if len(line.strip()) > 3 and line not in markers]
-    return PromptText(config.template, config.system, before, after, answer_prefix, tuple(markers))
+    text = PromptText(config.template, config.system, before, after, answer_prefix, tuple(markers))
+    if not config.sources:
+        return text
+    return replace(text, sources=config.sources, source_tokens=config.source_tokens, decline=config.decline)
 
 
 def prompt_notes(config: PromptConfig, tokenizer: Tokenizer) -> list[str]:

@@ -12,6 +12,7 @@ from typing import Any, TypeVar
 
 from medqa_cli import console, distributed
 from medqa_cli.config.schema import Config, TrainConfig
+from medqa_cli.data.dataset import INDEX_NAME
 from medqa_cli.environment import TRAIN_SHA256, recorded_settings
 from medqa_cli.errors import InputError
 from medqa_cli.files import RunFolder, lack_of_room, sha256_of_file
@@ -66,8 +67,10 @@ def bound_to(config: Config, optimizer: str) -> dict[str, Any]:
         InputError: the training split cannot be read.
     """
     path = Path(config.data.dir) / "train.jsonl"
+    index_path = Path(config.data.dir) / INDEX_NAME
     try:
         sha256 = sha256_of_file(path)
+        index_sha256 = sha256_of_file(index_path) if config.prompt.sources and index_path.is_file() else None
     except OSError as error:
         raise InputError(f"{path} cannot be read: {error.strerror}", "run: medqa convert FILE") from error
     settings = {
@@ -80,6 +83,9 @@ def bound_to(config: Config, optimizer: str) -> dict[str, Any]:
         # A checkpoint knows its place in the data by the number of steps.
         "the number of examples per step": examples_per_step(config.train),
     }
+    if config.prompt.sources:
+        settings |= {f"sources.{key}": value for key, value in asdict(config.sources).items()}
+        settings["the index of the data"] = index_sha256
     recorded: dict[str, Any] = json.loads(json.dumps(settings))
     return recorded
 

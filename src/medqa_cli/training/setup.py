@@ -13,6 +13,8 @@ import transformers
 from medqa_cli import console, distributed
 from medqa_cli.config.schema import SCHEDULERS_THAT_WATCH, Config, LoraConfig, ModelConfig, TrainConfig
 from medqa_cli.data.dataset import EncodedSplit, encode_rows, read_split
+from medqa_cli.data.grounding import Sources, ground_rows
+from medqa_cli.data.retrieval import PassageIndex
 from medqa_cli.environment import TRAIN_SHA256
 from medqa_cli.errors import InputError
 from medqa_cli.model.devices import describe_device, dtype_name
@@ -71,6 +73,11 @@ def prepare(config: Config, device: torch.device, dtype: torch.dtype) -> Trainin
             console.note(note)
         hf_config = load_config(source.location, source.revision)
         encoder = PromptEncoder(contract, tokenizer, num_embeddings(hf_config))
+        if contract.text.sources:
+            sources = Sources(PassageIndex.of_folder(Path(config.data.dir)), encoder)
+            decline = contract.text.decline
+            train_rows = ground_rows(train_rows, sources, config.sources, decline, config.seed)
+            validation_rows = ground_rows(validation_rows, sources, config.sources, decline, config.seed)
         data = encode_rows(train_rows, encoder, max_length)
         validation = encode_rows(validation_rows, encoder, max_length)
         if data.num_truncated_answers:

@@ -1,0 +1,139 @@
+"""Rows of an open book: the question in other words, the passages found for it, and the answer with its mark.
+
+The passages are found and shown in training, ``ask`` and ``eval`` by the same code: ``Sources``.
+"""
+
+from __future__ import annotations
+
+import random
+from collections.abc import Callable, Sequence
+from dataclasses import replace
+
+from medqa_cli import console
+from medqa_cli.config.schema import SourcesConfig
+from medqa_cli.data.dataset import QaRow
+from medqa_cli.data.normalize import normalize, rank_of
+from medqa_cli.data.retrieval import Passage, PassageIndex, content_words
+from medqa_cli.data.topics.paraphrases import paraphrase
+from medqa_cli.data.topics.question_types import recognize
+from medqa_cli.data.topics.topics import topic_names
+from medqa_cli.prompt.encoder import PromptEncoder
+from medqa_cli.prompt.sources import with_mark
+
+# Share of the five-word runs of the shorter of two texts that the other one holds, from which they are copies.
+_COPY = 0.5
+_RUN = 5
+
+
+class Sources:
+    """The passages that stand before a question.
+
+    Args:
+        index: where they are found.
+        encoder: its prompt contract says how many there are and how long they may be.
+    """
+
+    def __init__(self, index: PassageIndex, encoder: PromptEncoder) -> None:
+        self._index, self._encoder = index, encoder
+        self.count = encoder.contract.text.sources
+
+    def find(
+        self, question: str, accept: Callable[[Passage], bool] = lambda passage: True, count: int | None = None
+    ) -> list[Passage]:
+        """Return at most ``count`` passages (by default those of the contract), the nearest first, as they are shown.
+
+        Args:
+            question: plain text.
+            accept: tells which passages may be among them.
+            count: how many.
+        """
+        passages = self._index.search(content_words(question), self.count if count is None else count, accept)
+        return [self.shown(passage) for passage in passages]
+
+    def shown(self, passage: Passage) -> Passage:
+        """Return a passage with title and text as they stand in the prompt."""
+        shown = self._encoder.source_text
+        return replace(passage, title=shown(passage.title), text=shown(passage.text))
+
+    def prompt(self, question: str, passages: Sequence[Passage]) -> str:
+        """Return the question with its passages, as the prompt's template takes it."""
+        return self._encoder.with_sources(question, [(passage.title, passage.text) for passage in passages])
+
+
+def ground_rows(rows: Sequence[QaRow], sources: Sources, config: SourcesConfig, decline: str, seed: int) -> list[QaRow]:
+    """Return training rows with sources in their questions, and answers that cite them.
+
+    Each row is drawn by itself: without sources (``closed_book``), with the passage that answers among them (``gold``),
+    or without it. A passage that answers too never stands beside it or in its stead. What is learned of an answer is
+    the part that is shown. A row for which nothing is found stays without sources.
+
+    Args:
+        rows: as ``medqa convert`` wrote them.
+        sources: finds the passages.
+        config: the shares.
+        decline: what is learned where no source answers.
+        seed: of the draws.
+    """
+    grounded = []
+    with console.progress("finding sources", len(rows)) as bar:
+        for row in rows:
+            grounded.append(_grounded(row, sources, config, decline, seed))
+            bar.update(len(grounded))
+    return grounded
+
+
+def _grounded(row: QaRow, sources: Sources, config: SourcesConfig, decline: str, seed: int) -> QaRow:
+    draw = random.Random(rank_of(seed, "sources", row.id.encode()))
+    if draw.random() < config.closed_book:
+        return row
+    has_gold = draw.random() < config.gold
+    question = row.question if row.paraphrase_of else in_other_words(row.question, seed)
+    answers = answering(row)
+    others = sources.find(question, lambda passage: not answers(passage), sources.count - has_gold)
+    gold = sources.shown(Passage(row.id, "row", row.question, row.answer, row.topic, row.source))
+    passages = [*others, gold] if has_gold else others
+    if not passages:
+        return row
+    draw.shuffle(passages)
+    if has_gold:
+        answer = with_mark(gold.text, passages.index(gold) + 1)
+    else:
+        answer = decline if config.absent == "decline" else row.answer
+    return replace(row, question=sources.prompt(question, passages), answer=answer)
+
+
+def in_other_words(question: str, seed: int) -> str:
+    """Return the question in words of the paraphrase bank; as it is where the bank has none for it."""
+    return next(iter(paraphrase(question, 1, seed)), question)
+
+
+def answering(row: QaRow) -> Callable[[Passage], bool]:
+    """Return a function that tells whether a passage answers the question of a row.
+
+    It does where it is the row, where its text is a copy of the answer, or where it asks the same: a question of the
+    same kind (symptoms, treatment, ...) about a topic that shares a name. A question of unknown kind may ask anything.
+    """
+    runs, topics = _runs(row.answer), set(topic_names(row.topic))
+    asked, kind = normalize(row.question), _kind(row.question)
+
+    def answers(passage: Passage) -> bool:
+        if passage.id in (row.id, row.paraphrase_of) or normalize(passage.title) == asked:
+            return True
+        if passage.kind == "row" and topics & set(topic_names(passage.topic)):
+            other = _kind(passage.title)
+            if None in (kind, other) or kind == other:
+                return True
+        others = _runs(passage.text)
+        return len(runs & others) >= _COPY * min(len(runs), len(others))
+
+    return answers
+
+
+def _kind(question: str) -> str | None:
+    form = recognize(question)
+    return form.kind if form else None
+
+
+def _runs(text: str) -> set[tuple[str, ...]]:
+    words = normalize(text).split()
+    return set(zip(*(words[start:] for start in range(_RUN)), strict=False)) or {tuple(words)}

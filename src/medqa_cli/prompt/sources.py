@@ -1,0 +1,48 @@
+"""The block of numbered sources that stands before a question, and the marks ``[1]`` with which an answer cites them.
+
+The block is part of the question's turn, so that every template has a place for it, and a source is as harmless as a
+question: markers of turns in it are broken, and a mark such as ``[2]`` becomes ``(2)``.
+"""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Sequence
+
+INTRODUCTION = "Answer from these sources and cite them, such as [1]:"
+_MARK = re.compile(r"\[(\d{1,3})\]")
+_BLANK_LINES = re.compile(r"\s*\n\s*\n\s*")
+_SPACE_BEFORE_MARK = re.compile(r"[ \t]*\[\d{1,3}\]")
+
+
+def shown_text(text: str) -> str:
+    """Return a text as it stands in the block: without marks and blank lines, of which the block has its own."""
+    return _BLANK_LINES.sub("\n", _MARK.sub(r"(\1)", text)).strip()
+
+
+def with_sources(question: str, sources: Sequence[tuple[str, str]]) -> str:
+    """Return a question behind the block of its sources; without any, the question as it is.
+
+    Args:
+        question: plain text.
+        sources: title and text of each, as ``shown_text`` returns them and as short as they are to be.
+    """
+    if not sources:
+        return question
+    block = "\n".join(f"[{number}] {title}\n{text}" for number, (title, text) in enumerate(sources, start=1))
+    return f"{INTRODUCTION}\n{block}\n\n{question}"
+
+
+def cited(answer: str) -> list[int]:
+    """Return the numbers of the sources that an answer cites, in their order, repeated ones too."""
+    return [int(mark) for mark in _MARK.findall(answer)]
+
+
+def without_marks(answer: str) -> str:
+    """Return an answer without the marks of its sources."""
+    return _SPACE_BEFORE_MARK.sub("", answer)
+
+
+def with_mark(text: str, number: int) -> str:
+    """Return a text that cites a source at its end."""
+    return f"{text} [{number}]"
