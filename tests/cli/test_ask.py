@@ -223,3 +223,95 @@ def test_compare_without_a_question_at_a_terminal_asks_for_one(
     outcome = medqa("ask", "--compare", "base,base")
     assert (outcome.code, outcome.out) == (2, ""), outcome.err
     assert "no question" in outcome.err
+
+
+OPEN = ("--model", "base", "--set", "prompt.sources=2", "--set", "prompt.source_tokens=40")
+
+
+def refuse_to_load(monkeypatch: pytest.MonkeyPatch) -> None:
+    from medqa_cli.answering import ask as asking
+
+    def fails(*_: Any, **__: Any) -> None:
+        raise AssertionError("a model was loaded")
+
+    monkeypatch.setattr(asking, "load_model", fails)
+
+
+def test_a_question_that_a_row_asks_gets_the_answer_of_that_row_without_a_model(
+    workspace: Path, medqa: Medqa, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    refuse_to_load(monkeypatch)
+    plain = medqa("ask", *OPEN, "How to treat gout?")
+    assert (plain.code, plain.out) == (
+        0,
+        f"Reviewed answer, word for word: How to treat gout?\n\n{ROWS[0][2]}\n\nFrom the data: r1, gout, here\n",
+    )
+    assert "the answer of a row of the data, word for word" in plain.err
+    as_json = json.loads(medqa("ask", *OPEN, "--json", "How to treat gout?").out)
+    assert (as_json["answer"], as_json["finish_reason"], as_json["model"]) == (ROWS[0][2], "reviewed", None)
+    assert as_json["reviewed"] == as_json["sources"][0]
+    assert as_json["reviewed"]["id"] == "r1"
+    assert not as_json["nothing_near"]
+
+
+def test_the_model_also_answers_a_reviewed_question_on_request(workspace: Path, medqa: Medqa) -> None:
+    plain = medqa("ask", *OPEN, "--also-model", "How to treat gout?")
+    as_json = json.loads(medqa("ask", *OPEN, "--also-model", "--json", "How to treat gout?").out)
+    assert as_json["reviewed"]["answer"] == ROWS[0][2]
+    assert as_json["finish_reason"] in ("stop", "length", "repetition")
+    assert as_json["answer"] not in ("", ROWS[0][2])
+    assert plain.out.index(ROWS[0][2]) < plain.out.index(console.printable(as_json["answer"]))
+
+
+def test_where_nothing_is_near_no_answer_is_given(
+    workspace: Path, medqa: Medqa, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    refuse_to_load(monkeypatch)
+    plain = medqa("ask", *OPEN, "Which oil does a motorcycle need?")
+    assert plain.code == 0
+    assert plain.out.startswith("Nothing in the data is near this question, so no answer is given.")
+    assert "--anyway" in plain.err
+    as_json = json.loads(medqa("ask", *OPEN, "--json", "Which oil does a motorcycle need?").out)
+    assert (as_json["answer"], as_json["finish_reason"], as_json["nothing_near"]) == ("", "nothing_near", True)
+
+
+def test_anyway_lets_the_model_answer_and_says_that_nothing_is_near(workspace: Path, medqa: Medqa) -> None:
+    as_json = json.loads(medqa("ask", *OPEN, "--anyway", "--json", "Which oil does a motorcycle need?").out)
+    assert as_json["nothing_near"]
+    assert as_json["answer"]
+    assert as_json["sources"] == []
+
+
+def test_sources_stand_in_the_prompt_and_zero_leaves_them_out(workspace: Path, medqa: Medqa) -> None:
+    asked = "Which medicines treat gout?"
+    closed = json.loads(medqa("ask", "--model", "base", "--json", asked).out)
+    opened = json.loads(medqa("ask", *OPEN, "--json", asked).out)
+    without = json.loads(medqa("ask", *OPEN, "--sources", "0", "--json", asked).out)
+    assert opened["prompt_tokens"] > closed["prompt_tokens"] + 20
+    assert [source["id"] for source in opened["sources"]] == ["r1"]
+    assert (without["prompt_tokens"], without["answer"]) == (closed["prompt_tokens"], closed["answer"])
+    assert without["sources"] == []
+    plain = medqa("ask", *OPEN, asked)
+    assert "\nSources:\n[1] r1, here, not cited: How to treat gout?\n" in plain.out
+
+
+def test_the_rules_work_for_a_closed_book_where_the_config_wants_them(workspace: Path, medqa: Medqa) -> None:
+    settings = ("--model", "base", "--set", "sources.reviewed_first=true", "--json")
+    assert json.loads(medqa("ask", *settings, "How to treat gout?").out)["finish_reason"] == "reviewed"
+    assert json.loads(medqa("ask", *settings, "How to mend a car?").out)["finish_reason"] == "nothing_near"
+    closed = json.loads(medqa("ask", "--model", "base", "--json", "Which medicines treat gout?").out)
+    assert json.loads(medqa("ask", *settings, "Which medicines treat gout?").out)["answer"] == closed["answer"]
+
+
+def test_a_file_gets_what_each_question_gets_alone(workspace: Path, medqa: Medqa) -> None:
+    questions = ["How to treat gout?", "Which oil does a motorcycle need?", "Which medicines treat gout?", EMERGENCY]
+    (workspace / "questions.txt").write_text("\n".join(questions), encoding="utf-8")
+    outcome = medqa("ask", *OPEN, "--file", "questions.txt", "--out", "answers.jsonl")
+    assert outcome.code == 0, outcome.err
+    answers = [json.loads(line) for line in (workspace / "answers.jsonl").read_text(encoding="utf-8").splitlines()]
+    assert [answer["finish_reason"] for answer in answers[:2]] == ["reviewed", "nothing_near"]
+    for question, answer in zip(questions, answers, strict=True):
+        alone = json.loads(medqa("ask", *OPEN, "--json", question).out)
+        for key in ("answer", "finish_reason", "prompt_tokens", "reviewed", "nothing_near", "cited", "notices"):
+            assert answer[key] == alone[key], (question, key)
+        assert [source["id"] for source in answer["sources"]] == [source["id"] for source in alone["sources"]]

@@ -3,13 +3,15 @@
 from __future__ import annotations
 
 from collections import Counter
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import asdict, dataclass, replace
 from pathlib import Path
 from typing import Any
 
 from medqa_cli import console
-from medqa_cli.answering import batch, generate
+from medqa_cli.answering import batch, generate, open_book
 from medqa_cli.answering.emergencies import emergency_notices
+from medqa_cli.answering.open_book import Lookup, OpenBook
 from medqa_cli.answering.repl import Conversation
 from medqa_cli.config.schema import Config, GenerateConfig
 from medqa_cli.data import retrieval
@@ -18,31 +20,52 @@ from medqa_cli.errors import MedqaError
 from medqa_cli.files import RunFolder
 from medqa_cli.model.devices import free_unused_memory
 from medqa_cli.model.load import LoadedModel, load_model
+from medqa_cli.prompt.sources import without_marks
 
 NOTHING_CLOSE = "nothing close in the data: no reference answer to check this answer against"
 _LONGEST_REFERENCE = 300  # characters of a reference answer that are shown
+
+
+@dataclass(frozen=True)
+class AskOptions:
+    """What is shown beside an answer, and whether a model answers where the data settles a question.
+
+    ``sources``: for a model with sources in its prompt how many, for another one how many reference answers are shown;
+    None: as it was trained, and none shown. ``also_model``: the model answers too where a row asks the same;
+    ``anyway``: it answers where nothing is near.
+    """
+
+    sources: int | None = None
+    also_model: bool = False
+    anyway: bool = False
+
+    def is_settled(self, found: Lookup) -> bool:
+        """Tell whether no model is to answer."""
+        if found.reviewed is not None:
+            return not self.also_model
+        return found.nothing_near and not self.anyway
 
 
 def _load(config: Config, choice: str, *, batches: bool = False) -> LoadedModel:
     return load_model(choice, RunFolder(Path(config.run_dir)), config.model, config.prompt, batches=batches)
 
 
-def ask_one(config: Config, choice: str, question: str, num_sources: int) -> None:
+def ask_one(config: Config, choice: str, question: str, options: AskOptions) -> None:
     """Answer one question: streamed to stdout, or one JSON object.
 
     Args:
         config: the run, its data, and how answers are generated.
-        choice: the model.
+        choice: the model; it is not loaded where the data settles the question.
         question: plain text.
-        num_sources: reference answers to show; 0: none.
+        options: what is shown beside the answer.
 
     Raises:
         InputError: the question, the model or the data are not usable.
     """
     # Before the model loads: a notice of an emergency must not wait.
     show_emergency(question)
-    library = PassageIndex.of_folder(Path(config.data.dir)) if num_sources else None
-    _answer_and_show(_load(config, choice), question, config.generate, library, num_sources)
+    book = OpenBook.of(config, choice, options.sources)
+    _answer_and_show(lambda: _load(config, choice), question, config.generate, book, options)
 
 
 def show_emergency(question: str) -> None:
@@ -55,29 +78,31 @@ def show_emergency(question: str) -> None:
 
 
 def ask_several(config: Config, choices: Sequence[str], question: str) -> None:
-    """Show the answers of several models side by side.
+    """Show the answers of several models side by side, each with the sources that it was trained with.
 
     Raises:
         InputError: as of ``ask_one``.
     """
     show_emergency(question)
+    question = generate.tidy(question)
     answers = []
     for choice in choices:
-        answerer = _load(config, choice)
-        answer = generate.answer_question(answerer, question, config.generate)
-        answers.append(generate.as_json(answer, answerer))
+        book, answerer = OpenBook.of(config, choice, None), _load(config, choice)
+        passages = book.passages(question, answerer.encoder)
+        answer = generate.answer_question(answerer, question, config.generate, passages=passages)
+        answers.append(generate.as_json(answer, answerer, Lookup(passages=passages)))
         # One after the other: two models at once may not fit.
         device = answerer.device
         del answerer
         free_unused_memory(device)
     ends = [f"{each['finish_reason']}, {each['answer_tokens']} tokens, {each['seconds']} s" for each in answers]
     texts = [each["answer"] for each in answers]
-    data = {"question": generate.tidy(question), "answers": answers}
+    data = {"question": question, "answers": answers}
     console.result(data, lambda: console.side_by_side(choices, texts, ends))
     console.note(generate.NOTICE)
 
 
-def ask_file(config: Config, choice: str, name: str, out: Path | None, num_sources: int) -> None:
+def ask_file(config: Config, choice: str, name: str, out: Path | None, options: AskOptions) -> None:
     """Answer the questions of a file; ``out``: the JSON Lines to write, None: stdout.
 
     Raises:
@@ -88,17 +113,24 @@ def ask_file(config: Config, choice: str, name: str, out: Path | None, num_sourc
     rows = batch.read_questions(name, config.data.question_column, config.data.encoding)
     if out is not None:
         batch.require_new(out)
-    library = PassageIndex.of_folder(Path(config.data.dir)) if num_sources else None
+    book = OpenBook.of(config, choice, options.sources)
     answerer = _load(config, choice, batches=True)
     run = RunFolder(Path(config.run_dir))
     weights = {"adapter": run.adapter_dir, "merged": run.merged_dir}.get(choice, Path(choice))
+
+    def look_up(question: str) -> tuple[Lookup, bool]:
+        found = book.look_up(question)
+        settled = options.is_settled(found)
+        return (found if settled else replace(found, passages=book.passages(question, answerer.encoder))), settled
+
     answers = batch.answer_file(
         answerer,
         rows,
         config.generate,
         out,
-        [batch.identity_of(answerer, choice, weights), num_sources],
-        lambda question: [each.as_json() for each in library.nearest(question, num_sources)] if library else [],
+        [batch.identity_of(answerer, choice, weights), asdict(options), book.count, book.rules],
+        look_up,
+        book.shown_beside,
     )
     reasons = Counter(answer.get("finish_reason", "error") for answer in answers)
     listed = ", ".join(f"{count} {reason}" for reason, count in sorted(reasons.items()))
@@ -117,38 +149,33 @@ def ask_file(config: Config, choice: str, name: str, out: Path | None, num_sourc
         )
 
 
-def converse(config: Config, choice: str, num_sources: int, change: Callable[[str, str], GenerateConfig]) -> None:
+def converse(config: Config, choice: str, options: AskOptions, change: Callable[[str, str], GenerateConfig]) -> None:
     """Answer questions typed at the terminal until the user leaves.
 
     Args:
         config: the run, its data, and how answers are generated at first.
         choice: the model at first.
-        num_sources: reference answers to show with each answer; 0: none.
+        options: what is shown beside each answer.
         change: returns the settings with one more key changed; raises ConfigError where that is wrong.
 
     Raises:
         InputError: the model is not usable.
     """
     settings = config.generate
-    answerer = _load(config, choice)
-    library: PassageIndex | None = None
-
-    def references() -> PassageIndex:
-        nonlocal library
-        library = library or PassageIndex.of_folder(Path(config.data.dir))
-        return library
+    answerer, book = _load(config, choice), OpenBook.of(config, choice, options.sources)
 
     def answer(question: str) -> dict[str, Any]:
         show_emergency(question)
-        return _answer_and_show(answerer, question, settings, references() if num_sources else None, num_sources)
+        return _answer_and_show(lambda: answerer, question, settings, book, options)
 
     def show_sources(question: str, count: int) -> None:
-        _show_references(references().nearest(question, count), [])
+        index = book.index or PassageIndex.of_folder(Path(config.data.dir))
+        _show_references(index.nearest(question, count), [])
 
     def use_model(name: str) -> str:
-        nonlocal answerer
+        nonlocal answerer, book
         if name:
-            answerer = _load(config, name)
+            answerer, book = _load(config, name), OpenBook.of(config, name, options.sources)
         return f"{answerer.name} on {answerer.source.name} answers"
 
     def set_key(key: str, value: str) -> str:
@@ -160,27 +187,44 @@ def converse(config: Config, choice: str, num_sources: int, change: Callable[[st
 
 
 def _answer_and_show(
-    answerer: LoadedModel, question: str, settings: GenerateConfig, library: PassageIndex | None, count: int
+    load: Callable[[], LoadedModel], question: str, settings: GenerateConfig, book: OpenBook, options: AskOptions
 ) -> dict[str, Any]:
-    """Show an answer, streamed unless the result is JSON, how it ended, and its references; return it as JSON."""
+    """Show what the data says, an answer, how it ended, and its sources; return it as JSON.
+
+    The answer is streamed unless the result is JSON. The model is loaded only if it is to answer.
+    """
+    question = generate.tidy(question)
+    if not question:
+        raise generate.EMPTY
+    found = book.look_up(question)
+    if options.is_settled(found):
+        settled = open_book.as_json(question, found)
+        console.result(settled, lambda: _show_settled(found))
+        return settled
+    if found.reviewed is not None and not console.json_enabled():
+        _show_settled(found)
+    answerer = load()
+    passages = book.passages(question, answerer.encoder)
     if console.json_enabled():
-        answer = generate.answer_question(answerer, question, settings)
+        answer = generate.answer_question(answerer, question, settings, passages=passages)
     else:
         stream = console.AnswerStream()
         try:
-            answer = generate.answer_question(answerer, question, settings, write=stream.write)
+            answer = generate.answer_question(answerer, question, settings, passages=passages, write=stream.write)
         except KeyboardInterrupt:
             # The part that was shown is an answer too.
             stream.end()
             console.note(generate.NOTICE)
             raise
         stream.end()
-    nearest = library.nearest(question, count) if library else []
-    unsupported = retrieval.unsupported_sentences(answer.text, nearest) if nearest else []
-    data = generate.as_json(answer, answerer, [passage.as_json() for passage in nearest])
-    if library is not None:
-        data["unsupported_sentences"] = unsupported
-    console.result(data, lambda: _show_references(nearest, unsupported) if library is not None else None)
+    beside = book.shown_beside(question)
+    checked = passages or beside
+    data = generate.as_json(answer, answerer, replace(found, passages=passages), beside)
+    declined = answer.text == answerer.encoder.contract.text.decline
+    unsupported = retrieval.unsupported_sentences(without_marks(answer.text), checked) if checked else []
+    if passages or book.num_beside:
+        data["unsupported_sentences"] = [] if declined else unsupported
+    console.result(data, lambda: _show_sources(passages, beside, book, data))
     if answer.finish_reason == "repetition":
         console.warn(f"the model began to repeat itself; the answer was cut there ({answer.answer_tokens} tokens)")
     elif answer.finish_reason == "length":
@@ -189,6 +233,37 @@ def _answer_and_show(
         console.warn(f"the answer was cut at {answer.answer_tokens} tokens ({limit})")
     console.note(generate.NOTICE)
     return data
+
+
+def _show_settled(found: Lookup) -> None:
+    """Show the answer of the row that asks the same, or that nothing is near."""
+    if found.reviewed is None:
+        console.line(open_book.NOTHING_NEAR)
+        console.note("--anyway lets the model answer")
+        return
+    row = found.reviewed
+    console.line(f"Reviewed answer, word for word: {row.title}")
+    console.line()
+    console.line(row.text)
+    console.line()
+    console.line(f"From the data: {row.id}, {', '.join(filter(None, (row.topic, row.source)))}")
+    console.note(open_book.REVIEWED_NOTICE)
+
+
+def _show_sources(
+    passages: Sequence[Passage], beside: Sequence[Passage], book: OpenBook, data: Mapping[str, Any]
+) -> None:
+    if passages:
+        console.line()
+        console.line("Sources:")
+        for number, passage in enumerate(passages, start=1):
+            is_cited = "cited" if passage.id in data["cited"] else "not cited"
+            where = ", ".join(filter(None, (passage.source, passage.place)))
+            console.line(f"[{number}] {passage.id}, {where}, {is_cited}: {passage.title}")
+        for sentence in data["unsupported_sentences"]:
+            console.line(f"no support found: {sentence}")
+    elif book.num_beside:
+        _show_references(beside, data["unsupported_sentences"])
 
 
 def _show_references(nearest: Sequence[Passage], unsupported: Sequence[str]) -> None:

@@ -17,14 +17,16 @@ from pathlib import Path
 from typing import Any
 
 from medqa_cli import console
-from medqa_cli.answering import generate
+from medqa_cli.answering import generate, open_book
 from medqa_cli.answering.decode import pick_batch_size
+from medqa_cli.answering.open_book import Lookup
 from medqa_cli.config.schema import GenerateConfig
 from medqa_cli.data.encodings.detect import detect_encoding
 from medqa_cli.data.reading.cells import cell_text
 from medqa_cli.data.reading.columns import find_columns
 from medqa_cli.data.reading.rows import ColumnNames, Columns, TableFile, UnreadRow
 from medqa_cli.data.reading.tables import open_cells
+from medqa_cli.data.retrieval import Passage
 from medqa_cli.errors import InputError, Interrupted
 from medqa_cli.files import atomic_file, odd_kind, remove, sweep
 from medqa_cli.journal import Journal, fingerprint, read_journal
@@ -38,7 +40,8 @@ _LINE_END = re.compile(r"\r\n|\n|\r")  # not those of str.splitlines: JSON leave
 _KEYS = {*generate.KEYS, "error"}
 
 Answers = dict[int, dict[str, Any]]  # by the number of the question
-SourcesOf = Callable[[str], list[dict[str, Any]]]
+LookUp = Callable[[str], tuple[Lookup, bool]]
+"""Returns what the data says to a question, and whether that settles it, so that no model answers."""
 
 
 @dataclass(frozen=True)
@@ -159,7 +162,8 @@ def answer_file(
     config: GenerateConfig,
     out: Path | None,
     identity: Any,
-    sources_of: SourcesOf = lambda question: [],
+    look_up: LookUp = lambda question: (Lookup(), False),
+    beside: Callable[[str], list[Passage]] = lambda question: [],
 ) -> list[dict[str, Any]]:
     """Answer all rows.
 
@@ -169,7 +173,8 @@ def answer_file(
         config: decoding; ``batch_size`` questions at once.
         out: JSON Lines file to write; None: none, and an interruption loses all.
         identity: tells this model from others; answers of another one are not resumed.
-        sources_of: returns the ``sources`` of a question.
+        look_up: asks the data before the model.
+        beside: returns passages to show that the model does not see.
 
     Returns:
         one object per row, in their order: the row's other columns and the keys of ``ask --json``. A question that
@@ -181,7 +186,7 @@ def answer_file(
     """
     if out is None:
         answers: Answers = {}
-        _answer_missing(answerer, rows, config, sources_of, answers, answers.update)
+        _answer_missing(answerer, rows, config, (look_up, beside), answers, answers.update)
         return [answers[number] for number in sorted(answers)]
     settings = {key: value for key, value in asdict(config).items() if key != "batch_size"}
     belongs_to = fingerprint([[row.question, row.columns] for row in rows], identity, settings)
@@ -189,7 +194,7 @@ def answer_file(
         if partial.pieces:
             console.note(f"resuming after {len(partial.pieces)} of {len(rows)} questions")
         try:
-            _answer_missing(answerer, rows, config, sources_of, partial.pieces, partial.add)
+            _answer_missing(answerer, rows, config, (look_up, beside), partial.pieces, partial.add)
         except KeyboardInterrupt:
             kept = f"{len(partial.pieces)} of {len(rows)} answers are in {partial.path}"
             raise Interrupted(f"interrupted: {kept}", "give the same command again to resume") from None
@@ -200,23 +205,30 @@ def _answer_missing(
     answerer: LoadedModel,
     rows: Sequence[AskedRow],
     config: GenerateConfig,
-    sources_of: SourcesOf,
+    data: tuple[LookUp, Callable[[str], list[Passage]]],
     done: Mapping[int, dict[str, Any]],
     keep: Callable[[Answers], None],
 ) -> None:
     """Answer the rows that are not in ``done``; ``keep`` adds each batch of answers to it."""
-    prompts = answerer.encoder.encode_prompts([generate.tidy(row.question) for row in rows])
+    look_up, beside = data
+    found: dict[int, Lookup] = {}
     lengths: dict[int, int] = {}
-    refused: Answers = {}
-    for number, (row, prompt) in enumerate(zip(rows, prompts, strict=True)):
+    settled: Answers = {}
+    for number, row in enumerate(rows):
+        question = generate.tidy(row.question)
         try:
-            if not row.question.strip():
+            if not question:
                 raise InputError("the question is empty")
+            found[number], is_settled = look_up(question)
+            if is_settled:
+                settled[number] = _line(row, open_book.as_json(question, found[number]))
+                continue
+            (prompt,) = generate.encode_asked(answerer.encoder, [question], [found[number].passages])
             generate.max_answer_tokens(answerer, len(prompt), config.max_new_tokens)
             lengths[number] = len(prompt)
         except InputError as error:
-            refused[number] = _line(row, {"question": row.question, "answer": None, "error": error.message})
-    keep({number: refusal for number, refusal in refused.items() if number not in done})
+            settled[number] = _line(row, {"question": row.question, "answer": None, "error": error.message})
+    keep({number: answer for number, answer in settled.items() if number not in done})
     # Sorted by length: a batch is padded to its longest prompt.
     waiting = sorted((number for number in lengths if number not in done), key=lambda number: (lengths[number], number))
     size = pick_batch_size(answerer.model, answerer.device, answerer.dtype, config, max(lengths.values(), default=1))
@@ -229,10 +241,17 @@ def _answer_missing(
                 answerer,
                 [rows[number].question for number in numbers],
                 config,
+                passages=[found[number].passages for number in numbers],
                 on_finished=lambda _, counter=counter: bar.update(next(counter)),  # type: ignore[misc]
             )
-            as_json = [generate.as_json(answer, answerer, sources_of(answer.question)) for answer in answers]
-            keep({number: _line(rows[number], answer) for number, answer in zip(numbers, as_json, strict=True)})
+            keep(
+                {
+                    number: _line(
+                        rows[number], generate.as_json(answer, answerer, found[number], beside(answer.question))
+                    )
+                    for number, answer in zip(numbers, answers, strict=True)
+                }
+            )
 
 
 def _line(row: AskedRow, answer: dict[str, Any]) -> dict[str, Any]:

@@ -9,10 +9,13 @@ from typing import Any
 
 from medqa_cli.answering.decode import decode_batch
 from medqa_cli.answering.emergencies import emergency_notices
+from medqa_cli.answering.open_book import Lookup, keys_of
 from medqa_cli.answering.stopping import StoppingState
 from medqa_cli.config.schema import GenerateConfig
+from medqa_cli.data.retrieval import Passage
 from medqa_cli.errors import InputError
 from medqa_cli.model.load import LoadedModel
+from medqa_cli.prompt.encoder import PromptEncoder
 
 NOTICE = (
     "This answer was written by a language model and may be wrong. It is not medical advice: ask a clinician. "
@@ -31,6 +34,9 @@ KEYS = (
     "model",
     "notices",
     "sources",
+    "reviewed",
+    "nothing_near",
+    "cited",
 )
 EMPTY = InputError("the question is empty", 'ask like this: medqa ask "How to treat glaucoma?"')
 
@@ -64,7 +70,12 @@ def tidy(question: str) -> str:
 
 
 def answer_question(
-    answerer: LoadedModel, question: str, config: GenerateConfig, *, write: Callable[[str], None] | None = None
+    answerer: LoadedModel,
+    question: str,
+    config: GenerateConfig,
+    *,
+    passages: Sequence[Passage] = (),
+    write: Callable[[str], None] | None = None,
 ) -> Answer:
     """Answer one question.
 
@@ -72,12 +83,13 @@ def answer_question(
         answerer: model and prompt contract.
         question: plain text; control tokens in it stay text.
         config: decoding.
+        passages: what stands before the question, as it is shown there.
         write: gets pieces of the answer while it is generated; together they are its text. None: no streaming.
 
     Raises:
         InputError: the question is empty, or prompt and answer cannot fit the model's context.
     """
-    return answer_questions(answerer, [question], config, write=write)[0]
+    return answer_questions(answerer, [question], config, passages=[passages], write=write)[0]
 
 
 def answer_questions(
@@ -85,6 +97,7 @@ def answer_questions(
     questions: Sequence[str],
     config: GenerateConfig,
     *,
+    passages: Sequence[Sequence[Passage]] = (),
     write: Callable[[str], None] | None = None,
     on_finished: Callable[[int], None] | None = None,
 ) -> list[Answer]:
@@ -94,6 +107,7 @@ def answer_questions(
         answerer: model and prompt contract.
         questions: plain texts.
         config: decoding.
+        passages: what stands before each of them; empty: nothing before any.
         write: as of ``answer_question``; for a single question only.
         on_finished: called with the number of an answer when it has ended.
 
@@ -103,7 +117,7 @@ def answer_questions(
     asked = [tidy(question) for question in questions]
     if not all(asked):
         raise EMPTY
-    prompts = answerer.encoder.encode_prompts(asked)
+    prompts = encode_asked(answerer.encoder, asked, passages)
     stop_ids = frozenset(answerer.encoder.contract.stop_token_ids)
     limits = [max_answer_tokens(answerer, len(prompt), config.max_new_tokens) for prompt in prompts]
     states = [StoppingState(answerer.encoder.decode_answer, stop_ids, limit, config.loop_retries) for limit in limits]
@@ -132,8 +146,32 @@ def answer_questions(
     ]
 
 
-def as_json(answer: Answer, answerer: LoadedModel, sources: Sequence[dict[str, Any]] = ()) -> dict[str, Any]:
-    """Return the object that ``ask --json`` prints."""
+def encode_asked(
+    encoder: PromptEncoder, questions: Sequence[str], passages: Sequence[Sequence[Passage]]
+) -> list[list[int]]:
+    """Return the ids of the prompts of questions on one line, each behind its passages."""
+    if not passages:
+        return encoder.encode_prompts(questions)
+    return encoder.encode_prompts(
+        [
+            encoder.with_sources(question, [(passage.title, passage.text) for passage in shown])
+            for question, shown in zip(questions, passages, strict=True)
+        ]
+    )
+
+
+def as_json(
+    answer: Answer, answerer: LoadedModel, found: Lookup | None = None, beside: Sequence[Passage] = ()
+) -> dict[str, Any]:
+    """Return the object that ``ask --json`` prints.
+
+    Args:
+        answer: the answer.
+        answerer: the model that gave it.
+        found: what the data said before, and the passages in the prompt.
+        beside: passages that the model did not see.
+    """
+    found = found or Lookup()
     return {
         "question": answer.question,
         "answer": answer.text,
@@ -149,7 +187,8 @@ def as_json(answer: Answer, answerer: LoadedModel, sources: Sequence[dict[str, A
             "template": answerer.encoder.contract.text.template,
         },
         "notices": [*emergency_notices(answer.question), NOTICE],
-        "sources": list(sources),
+        "sources": [passage.as_json() for passage in found.passages or beside],
+        **keys_of(found, answer.text),
     }
 
 

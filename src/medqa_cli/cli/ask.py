@@ -41,8 +41,22 @@ def ask(
         typer.Option("--out", metavar="FILE", help="With --file: the JSON Lines to write.", callback=app.at_home),
     ] = None,
     sources: Annotated[
-        int, typer.Option("--sources", min=0, max=100, help="Show this many reference answers from the data.")
-    ] = 0,
+        int | None,
+        typer.Option(
+            "--sources",
+            min=0,
+            max=100,
+            help="Passages before the question, if the model was trained with such (0: none); else reference answers "
+            "to show.",
+            show_default=False,
+        ),
+    ] = None,
+    also_model: Annotated[
+        bool, typer.Option("--also-model", help="Let the model answer too where the data has a reviewed answer.")
+    ] = False,
+    anyway: Annotated[
+        bool, typer.Option("--anyway", help="Let the model answer where nothing in the data is near.")
+    ] = False,
     config: app.RunConfigOption = None,
     overrides: app.SetOption = None,
     as_json: app.JsonOption = False,
@@ -66,14 +80,15 @@ def ask(
         allocators.keep_freed_memory()
     with console.status("starting ..."):
         from medqa_cli.answering import ask as worker
+    options = worker.AskOptions(sources, also_model, anyway)
     if file is not None:
-        worker.ask_file(settings, model, file, out, sources)
+        worker.ask_file(settings, model, file, out, options)
     elif compare:
         worker.ask_several(settings, choices, asked)
     elif is_conversation:
-        worker.converse(settings, model, sources, _changing(config, overrides))
+        worker.converse(settings, model, options, _changing(config, overrides))
     else:
-        worker.ask_one(settings, model, asked, sources)
+        worker.ask_one(settings, model, asked, options)
 
 
 def _changing(config: Path | None, overrides: list[str] | None) -> Callable[[str, str], GenerateConfig]:
@@ -88,7 +103,9 @@ def _changing(config: Path | None, overrides: list[str] | None) -> Callable[[str
     return change
 
 
-def _check_options(question: str | None, compare: str | None, file: str | None, out: Path | None, sources: int) -> None:
+def _check_options(
+    question: str | None, compare: str | None, file: str | None, out: Path | None, sources: int | None
+) -> None:
     if out is not None and file is None:
         raise InputError("--out belongs to --file", "run: medqa ask --file QUESTIONS --out answers.jsonl")
     if file is not None and (question is not None or compare is not None):

@@ -234,7 +234,7 @@ class PromptConfig:
 
 @dataclass(frozen=True)
 class SourcesConfig:
-    """What the sources of a training row hold, where prompt.sources is above 0."""
+    """The sources of training rows, where prompt.sources is above 0, and what comes before an answer."""
 
     gold: float = field(
         0.8,
@@ -247,6 +247,12 @@ class SourcesConfig:
     )
     absent: Literal["decline", "answer"] = field(
         "decline", "What is learned where no source answers: prompt.decline, or the answer without a mark."
+    )
+    reviewed_first: Literal["auto"] | bool = field(
+        "auto",
+        "Give the answer of a training row, word for word, where the question asks what that row asks, and no answer "
+        "where nothing in the data is near; auto: if the model was trained with sources.",
+        commands="ask",
     )
 
 

@@ -84,7 +84,7 @@ def bound_to(config: Config, optimizer: str) -> dict[str, Any]:
         "the number of examples per step": examples_per_step(config.train),
     }
     if config.prompt.sources:
-        settings |= {f"sources.{key}": value for key, value in asdict(config.sources).items()}
+        settings |= {f"sources.{key}": getattr(config.sources, key) for key in ("gold", "closed_book", "absent")}
         settings["the index of the data"] = index_sha256
     recorded: dict[str, Any] = json.loads(json.dumps(settings))
     return recorded

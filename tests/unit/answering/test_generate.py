@@ -186,6 +186,9 @@ def test_the_json_of_an_answer(chatml_tokenizer: Any) -> None:
         "model": {"name": "adapter", "base": "tiny", "template": "chat"},
         "notices": [NOTICE],
         "sources": [],
+        "reviewed": None,
+        "nothing_near": False,
+        "cited": [],
     }
     assert "not medical advice" in generate.NOTICE
 

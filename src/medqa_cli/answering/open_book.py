@@ -1,0 +1,122 @@
+"""What the data says to a question: a row's own answer, that nothing is near, or the passages for the prompt."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+from medqa_cli.answering.emergencies import emergency_notices
+from medqa_cli.answering.reviewed import reviewed_row
+from medqa_cli.config.schema import Config
+from medqa_cli.data.grounding import Sources
+from medqa_cli.data.retrieval import Passage, PassageIndex
+from medqa_cli.files import RunFolder
+from medqa_cli.prompt.encoder import PROMPT_FILE_NAME, PromptContract, PromptEncoder
+from medqa_cli.prompt.sources import cited
+
+REVIEWED_NOTICE = (
+    "This is the answer of a row of the data, word for word. Check that it fits the question. It is not medical "
+    "advice: ask a clinician. In an emergency call your local emergency number."
+)
+NOTHING_NEAR = (
+    "Nothing in the data is near this question, so no answer is given. Ask a clinician. In an emergency call your "
+    "local emergency number."
+)
+
+
+@dataclass(frozen=True)
+class Lookup:
+    """What the data says to one question.
+
+    ``reviewed``: the row of the training split that asks the same; ``nothing_near``: whether the data holds nothing
+    close; ``passages``: what stands in the prompt, as it is shown there.
+    """
+
+    reviewed: Passage | None = None
+    nothing_near: bool = False
+    passages: tuple[Passage, ...] = ()
+
+
+class OpenBook:
+    """The data behind the answers of one model.
+
+    Args:
+        index: the passages; None: the data is not asked.
+        count: passages in the prompt.
+        rules: whether a reviewed answer comes first, and nothing is answered where nothing is near.
+        num_beside: reference answers that are shown beside an answer that did not see them.
+    """
+
+    def __init__(self, index: PassageIndex | None, count: int, rules: bool, num_beside: int) -> None:
+        self.index, self.count, self.rules, self.num_beside = index, count, rules, num_beside
+
+    @classmethod
+    def of(cls, config: Config, choice: str, num_sources: int | None) -> OpenBook:
+        """Open the data that the prompt contract of a model, or the config, asks for.
+
+        Args:
+            config: names the data and the run.
+            choice: as ``load_model`` takes it.
+            num_sources: passages in the prompt of a model that was trained with some, reference answers beside the
+                answer of another one; None: as trained, and none.
+
+        Raises:
+            InputError: the data or the contract cannot be read.
+        """
+        run = RunFolder(Path(config.run_dir))
+        folders = [{"adapter": run.adapter_dir, "merged": run.merged_dir}.get(choice, Path(choice)), run.adapter_dir]
+        contracts = [PromptContract.load(folder) for folder in folders if (folder / PROMPT_FILE_NAME).is_file()]
+        trained_with = contracts[0].text.sources if contracts else config.prompt.sources
+        first = config.sources.reviewed_first
+        rules = trained_with > 0 if first == "auto" else first
+        count = trained_with if num_sources is None or not trained_with else num_sources
+        num_beside = 0 if trained_with else num_sources or 0
+        needs_index = rules or count or num_beside
+        index = PassageIndex.of_folder(Path(config.data.dir)) if needs_index else None
+        return cls(index, count, rules, num_beside)
+
+    def look_up(self, question: str) -> Lookup:
+        """Return what the two rules find; the passages need the prompt's tokenizer."""
+        if self.index is None or not self.rules:
+            return Lookup()
+        return Lookup(reviewed_row(question, self.index), not self.index.nearest(question, 1))
+
+    def passages(self, question: str, encoder: PromptEncoder) -> tuple[Passage, ...]:
+        """Return the passages that stand before a question, as they are shown there."""
+        if self.index is None or not self.count:
+            return ()
+        return tuple(Sources(self.index, encoder).find(question, count=self.count))
+
+    def shown_beside(self, question: str) -> list[Passage]:
+        """Return the reference answers to show beside an answer that did not see them."""
+        return self.index.nearest(question, self.num_beside) if self.index is not None and self.num_beside else []
+
+
+def as_json(question: str, found: Lookup) -> dict[str, Any]:
+    """Return the object of ``ask --json`` for a question that no model answers."""
+    row = found.reviewed
+    return {
+        "question": question,
+        "answer": row.text if row else "",
+        "finish_reason": "reviewed" if row else "nothing_near",
+        "complete": row is not None,
+        "prompt_tokens": 0,
+        "answer_tokens": 0,
+        "loop_retries": 0,
+        "seconds": 0.0,
+        "model": None,
+        "notices": [*emergency_notices(question), REVIEWED_NOTICE if row else NOTHING_NEAR],
+        "sources": [row.as_json()] if row else [],
+        **keys_of(found, ""),
+    }
+
+
+def keys_of(found: Lookup, answer: str) -> dict[str, Any]:
+    """Return the keys of ``ask --json`` about the data: which row asks the same, and which passages are cited."""
+    numbers = dict.fromkeys(number for number in cited(answer) if 0 < number <= len(found.passages))
+    return {
+        "reviewed": found.reviewed.as_json() if found.reviewed else None,
+        "nothing_near": found.nothing_near,
+        "cited": [found.passages[number - 1].id for number in numbers],
+    }
