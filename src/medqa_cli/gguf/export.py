@@ -36,11 +36,6 @@ _LARGEST_CONTEXT = 4096
 _ROOM_FOR_A_QUESTION = 1024
 # q8_0 answers as f16 does (docs/gguf.md) at half the size.
 _BEST_FIRST = ("q8_0", "f16", "q4_0")
-_FILE_TYPE_CODES = {
-    "f16": gguf.LlamaFileType.MOSTLY_F16,
-    "q8_0": gguf.LlamaFileType.MOSTLY_Q8_0,
-    "q4_0": gguf.LlamaFileType.MOSTLY_Q4_0,
-}
 
 
 @dataclass(frozen=True)
@@ -249,7 +244,7 @@ def _write_content(
     writer.add_type(gguf.GGUFType.MODEL)
     writer.add_name(model.name)
     writer.add_size_label(gguf.size_label(parameters, parameters, 0, 0))
-    writer.add_file_type(_FILE_TYPE_CODES[kind])
+    writer.add_file_type(gguf.LlamaFileType[f"MOSTLY_{kind.upper()}"])
     writer.add_quantization_version(gguf.GGML_QUANT_VERSION)
     llama.add_hyperparameters(writer, model.config)
     model.tokenizer.add_to(writer, model.chat_template)

@@ -1,6 +1,7 @@
 """The cleaning rules for the form of a question, and for an answer that begins by repeating its question.
 
-They know the fixed forms in which MedQuAD asks. They do not find the topic of a question.
+They know the fixed forms in which MedQuAD asks. They do not find the topic of a question. What a
+question and its echo are compared by stands in ``resources/question_echoes.yaml``.
 """
 
 from __future__ import annotations
@@ -9,6 +10,7 @@ import re
 import unicodedata
 
 from medqa_cli.data.languages import likeliest_language
+from medqa_cli.resources import load_words, load_yaml
 
 _FRENCH_SPACE = re.compile("\\S[\u00a0\u202f]\\?$")
 _SPACED_MARKS = re.compile(r"(?<![\s?])[\s?]*\?")
@@ -21,26 +23,8 @@ _WORD = re.compile(r"[^\W_]+")
 _ASKS = re.compile(r"(?:what|how|is|are|can|does|do|which|why)\b", re.IGNORECASE)
 _YES_NO_QUESTION = re.compile(r"(?:is|are|can|does|do)\b", re.IGNORECASE)
 _YES_OR_NO = re.compile(r"(?:yes|no)[,.;:!]", re.IGNORECASE)
-# What is asked, by how a word begins.
-_KINDS = {
-    "symptoms": r"signs?\b|symptom|features?\b|characteristics?\b",
-    "treatment": r"treat|therap|manage|cured?\b|medicines?\b",
-    "causes": r"caus|genes?\b",
-    "inheritance": r"inherit",
-    "diagnosis": r"diagnos|test(?:s|ed|ing)?\b|evaluations?\b",
-    "outlook": r"prognosis|outlook",
-    "prevention": r"prevent",
-}
-_KIND = re.compile("|".join(f"(?P<{kind}>{begins})" for kind, begins in _KINDS.items()))
-# Words that a question may hold without asking for anything else or for less.
-_MANNER = frozenset(
-    _WORD.findall(
-        """a an the of for in to with on by at and or what which how why is are was be been do does can may might
-        must should will have has had get there this these that it its as from any people patients person individuals
-        affected available associated related common commonly seen observed typically usually recommended genetic
-        condition disease disorder syndrome type options used most current kind kinds"""
-    )
-)
+_KIND = re.compile("|".join(f"(?P<{kind}>{begins})" for kind, begins in load_yaml("question_echoes")["kinds"].items()))
+_MANNER = load_words("question_echoes", "manner")
 _STEM = 5
 
 
