@@ -221,7 +221,8 @@ def _answer_and_show(
     checked = passages or beside
     data = generate.as_json(answer, answerer, replace(found, passages=passages), beside)
     declined = answer.text == answerer.encoder.contract.text.decline
-    unsupported = retrieval.unsupported_sentences(without_marks(answer.text), checked) if checked else []
+    texts = [f"{passage.title} {passage.text}" for passage in checked]
+    unsupported = retrieval.unsupported_sentences(without_marks(answer.text), texts) if texts else []
     if passages or book.num_beside:
         data["unsupported_sentences"] = [] if declined else unsupported
     console.result(data, lambda: _show_sources(passages, beside, book, data))

@@ -97,7 +97,8 @@ UNSUPPORTED = {
 Tracker = Literal["none", "tensorboard", "wandb", "mlflow", "trackio"]
 MetricName = Literal[
     "nll", "bits_per_byte", "rouge1", "rouge2", "rougeL", "chrf", "bleu", "topic_coverage", "reference_swap_margin",
-    "seq_rep_4", "loop_rate", "finished_rate", "length_ratio", "prompt_echo_rate",
+    "seq_rep_4", "loop_rate", "finished_rate", "length_ratio", "prompt_echo_rate", "citation_precision",
+    "citation_recall", "supported_share", "decline_rate",
 ]  # fmt: skip
 
 

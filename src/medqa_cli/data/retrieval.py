@@ -10,7 +10,7 @@ from __future__ import annotations
 import contextlib
 import re
 import sqlite3
-from collections.abc import Callable, Iterable, Sequence
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from dataclasses import dataclass, replace
 from itertools import pairwise
 from pathlib import Path
@@ -135,6 +135,10 @@ class PassageIndex:
             num_seen, limit = limit, 4 * limit + _CANDIDATES
         return passages
 
+    def passages(self) -> Iterator[Passage]:
+        """Yield all passages, in their order."""
+        return (Passage(*row) for row in self._database.execute(f"SELECT {_COLUMNS} FROM passages ORDER BY number"))
+
     def nearest(self, question: str, count: int) -> list[Passage]:
         """Return at most ``count`` passages, the nearest first; none where nothing is close to the question."""
         words = content_words(question)
@@ -213,12 +217,12 @@ def content_words(text: str) -> list[str]:
     return [word for word in all_words(text) if word not in _STOP_WORDS and len(word) > 1]
 
 
-def unsupported_sentences(answer: str, passages: Sequence[Passage]) -> list[str]:
-    """Return the sentences of an answer that share too few words with every passage.
+def unsupported_sentences(answer: str, texts: Sequence[str]) -> list[str]:
+    """Return the sentences of an answer that share too few words with every one of the texts.
 
     A hint, not a proof: common words are not a common meaning, and a true sentence may use other words.
     """
-    known = [{_stem(word) for word in content_words(f"{passage.title} {passage.text}")} for passage in passages]
+    known = [{_stem(word) for word in content_words(text)} for text in texts]
     unsupported = []
     for start, end in pairwise([0, *sentence_ends(answer)]):
         sentence = answer[start:end].strip()

@@ -18,6 +18,7 @@ from typing import Any
 
 from medqa_cli.config.schema import Config
 from medqa_cli.errors import InputError, MedqaError
+from medqa_cli.evaluation.arms import ARMS, GOLD_PASSAGE
 from medqa_cli.evaluation.baselines import CUT_REFERENCE, REFERENCE, TRIVIAL
 from medqa_cli.evaluation.metrics import STRIPPED, all_names, metric, text_metrics
 from medqa_cli.evaluation.openai_client import PREFIX, SERVED
@@ -126,7 +127,8 @@ def require_measured(conditions: Sequence[Condition], config: Config, models: Se
     sets = [choices.name for choices in config.eval.multiple_choice]
     local = [name for name in models if not name.startswith(PREFIX)]
     plain = [name + GREEDY for name in local if config.generate.loop_retries]
-    models = [*local, *plain, *([SERVED] if len(local) < len(models) else [])]
+    arms = [name + arm for name in local for arm in (ARMS if config.prompt.sources else ())]
+    models = [*local, *plain, *arms, *([SERVED] if len(local) < len(models) else [])]
     for figure in (side for condition in conditions for side in (condition.left, condition.right)):
         if isinstance(figure, float):
             continue
@@ -138,7 +140,7 @@ def require_measured(conditions: Sequence[Condition], config: Config, models: Se
         elif figure.metric not in measured:
             name = figure.metric.removesuffix(STRIPPED)
             raise InputError(f"--fail-on: eval.metrics leaves out {name}", f"add {name} to eval.metrics, or all")
-        floors = (*TRIVIAL, CUT_REFERENCE, REFERENCE) if figure.set_name is None else (MAJORITY,)
+        floors = (*TRIVIAL, GOLD_PASSAGE, CUT_REFERENCE, REFERENCE) if figure.set_name is None else (MAJORITY,)
         names = [*models, *floors, *("-".join(pair) for pair in pairs_of(models))]
         if figure.name not in names:
             meant = did_you_mean(figure.name, names)

@@ -147,15 +147,17 @@ def generate_answers(
     questions: Sequence[str],
     config: GenerateConfig,
     journal: SharedJournal,
+    arm: str = "",
 ) -> tuple[list[GeneratedAnswer], list[GeneratedAnswer]]:
     """Answer each question, in the order given; finished pieces are taken from the journal.
 
     Args:
         loaded: a model for generation, not a packed one.
         encoder: its prompt contract.
-        questions: plain texts.
+        questions: plain texts, or as they stand behind their sources.
         config: the limit of new tokens, the batch size, the penalties and the retries; decoding is always greedy.
         journal: where finished pieces are kept.
+        arm: of the sources; it tells these answers from others of the model.
 
     Returns:
         the answers as ``ask`` gives them, and plain greedy ones, of which nothing is cut and which stay in their loops.
@@ -189,8 +191,9 @@ def generate_answers(
             for states in zip(answers, plain, strict=True)
         ]
 
+    name = loaded.name + arm
     values = journal.map(
-        f"answers/{loaded.name}/{size}", compute, prompts, size=size, title=f"answering with {loaded.name}", length=len
+        f"answers/{name}/{size}", compute, prompts, size=size, title=f"answering with {name}", length=len
     )
     return [GeneratedAnswer(*answer) for answer, _ in values], [GeneratedAnswer(*plain) for _, plain in values]
 

@@ -20,8 +20,10 @@ from medqa_cli.answering.stopping import has_loop, seq_rep_4
 from medqa_cli.data.cleaning.questions import question_echo
 from medqa_cli.data.cleaning.rules import clean, enabled_rules
 from medqa_cli.data.normalize import normalize
+from medqa_cli.data.retrieval import unsupported_sentences
 from medqa_cli.evaluation.bootstrap import FloatArray, Reduce, ratio_of_sums
 from medqa_cli.evaluation.samples import Sample
+from medqa_cli.prompt.sentence_ends import sentence_ends
 
 STRIPPED = "_stripped"
 # Of MedQuAD's reference answers 1.8 % repeat more than this share of their runs of four words.
@@ -97,6 +99,21 @@ def _reference_swap_margin(sample: Sample) -> tuple[float, float] | None:
         return None
     # One reference against one: the best of several would favor the sample's own side.
     return rouge_l(sample.answer, sample.references[0]) - rouge_l(sample.answer, sample.swap_reference), 1.0
+
+
+def _citation_precision(sample: Sample) -> tuple[float, float] | None:
+    return (len(set(sample.cited) & set(sample.gold)), len(sample.cited)) if sample.cited else None
+
+
+def _citation_recall(sample: Sample) -> tuple[float, float] | None:
+    return (float(not set(sample.cited).isdisjoint(sample.gold)), 1.0) if sample.gold else None
+
+
+def _supported_share(sample: Sample) -> tuple[float, float] | None:
+    if not sample.sources or not sample.answer or sample.declined:
+        return None
+    sentences = len(sentence_ends(sample.answer))
+    return sentences - len(unsupported_sentences(sample.answer, sample.sources)), sentences
 
 
 def echoes_question(question: str, answer: str) -> bool:
@@ -308,6 +325,15 @@ METRICS: dict[str, Metric] = {
         "behavior",
         _mean(lambda sample, answer: echoes_question(sample.question, answer)),
     ),
+    "citation_precision": Metric("citations that answer", False, "grounding", _ratio(_citation_precision)),
+    "citation_recall": Metric("answers that cite it", False, "grounding", _ratio(_citation_recall)),
+    "supported_share": Metric("sentences supported", False, "grounding", _ratio(_supported_share)),
+    "decline_rate": Metric(
+        "share that declines",
+        None,
+        "grounding",
+        _ratio(lambda sample: None if sample.declined is None else (float(sample.declined), 1.0)),
+    ),
     # Of multiple-choice items instead of samples: ``confusion_parts``.
     "accuracy": Metric("accuracy", False, "choice", lambda samples: None, accuracy_of_sums),
     "macro_f1": Metric("macro-F1", False, "choice", lambda samples: None, macro_f1_of_sums),
@@ -347,7 +373,7 @@ def metric(name: str) -> Metric:
 
 
 def in_group(group: str) -> tuple[str, ...]:
-    """Return the names of a group: likelihood, overlap, stripped, topic, behavior or choice."""
+    """Return the names of a group: likelihood, overlap, stripped, topic, behavior, grounding or choice."""
     return tuple(name for name, metric in _ALL.items() if metric.group == group)
 
 

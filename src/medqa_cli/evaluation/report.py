@@ -25,6 +25,7 @@ _TABLES = {
     "stripped": "Overlap, boilerplate stripped",
     "topic": "Topic",
     "behavior": "Behavior",
+    "grounding": "Sources",
 }
 Row = tuple[str, Mapping[str, Any], str]  # label, figures by name, class of the page's row
 
@@ -53,6 +54,20 @@ def baseline_sentences(results: Mapping[str, Any]) -> list[str]:
                 sentences.append(
                     f"{model} is not shown to be better than the baseline {baseline} in {', '.join(names)}"
                 )
+    return sentences
+
+
+def copy_sentences(results: Mapping[str, Any]) -> list[str]:
+    """Say for each model with an open book whether it beats the copy of the first passage."""
+    sentences = []
+    for model, figures in results.get("against_copy", {}).items():
+        shown = ", ".join(
+            f"{metric(name).title} {_interval(name, figures[name], '+')} {verdict(name, figures[name])}"
+            for name in ("rougeL", "topic_coverage")
+            if name in figures
+        )
+        if shown:
+            sentences.append(f"{model} less the copy of the first passage: {shown}")
     return sentences
 
 
@@ -104,7 +119,7 @@ def show(results: Mapping[str, Any], results_path: Path, report_path: Path) -> N
     console.line(
         f"[95 % interval]: bootstrap over {settings['clusters']} {unit}, {settings['bootstrap_draws']:,} draws"
     )
-    for sentence in (*baseline_sentences(results), *power_sentences(results)):
+    for sentence in (*baseline_sentences(results), *copy_sentences(results), *power_sentences(results)):
         console.line(sentence)
     if settings["num_truncated_answers"]:
         # Without the results of before, --rescore does not know the limit.

@@ -13,6 +13,7 @@ from typing import Any
 
 from medqa_cli.config.schema import Config, EvalConfig
 from medqa_cli.errors import InputError
+from medqa_cli.evaluation.arms import ARMS, FIRST_PASSAGE, OPEN_BOOK
 from medqa_cli.evaluation.baselines import REFERENCE, TRIVIAL, length_baselines
 from medqa_cli.evaluation.bootstrap import ClusterBootstrap, Resampled, as_json, better_of
 from medqa_cli.evaluation.metrics import confusion_parts, in_group, metric, overlap_settings, text_metrics
@@ -92,6 +93,7 @@ def make_results(
         "floors": {name: _as_json(figures) for name, figures in floors.items() if figures},
         "differences": _differences(models, bootstrap.num_clusters),
         "floors_not_beaten": _not_beaten(models, floors, bootstrap.num_clusters),
+        **_against_copy(models, floors, bootstrap.num_clusters),
         "multiple_choice": {name: _choice_results(part, config, seed) for name, part in choices.items()},
         "settings": {
             **settings,
@@ -121,12 +123,15 @@ def _resampled(
 
 
 def pairs_of(models: Iterable[str]) -> Iterator[tuple[str, str]]:
-    """Return the pairs that are compared: two models (base is the second), a model and its plain greedy answers."""
+    """Return the pairs that are compared: two models (base is the second), a model and its plain greedy answers, a
+    model with sources and without.
+    """
     names = list(models)
-    whole = [name for name in names if not name.endswith(GREEDY)]
+    whole = [name for name in names if not name.endswith((GREEDY, *ARMS))]
     # Stable: other names, of samples from elsewhere, keep their order and come first.
     yield from combinations(sorted(whole, key=lambda name: _ORDER.index(name) if name in _ORDER else -1), 2)
     yield from ((name, name + GREEDY) for name in whole if name + GREEDY in names)
+    yield from ((name + arm, name) for name in whole for arm in ARMS if name + arm in names)
 
 
 def _differences(models: Mapping[str, Mapping[str, Resampled]], num_clusters: int) -> dict[str, Any]:
@@ -160,6 +165,23 @@ def _not_beaten(
                 if better is not True:
                     not_beaten.setdefault(floor, {})[name] = better
     return of_models
+
+
+def _against_copy(
+    models: Mapping[str, Mapping[str, Resampled]], floors: Mapping[str, Mapping[str, Resampled]], num_clusters: int
+) -> dict[str, Any]:
+    """Compare each model with an open book to the copy of the first passage, on the same draws."""
+    copy = floors.get(FIRST_PASSAGE, {})
+    against = {
+        model: {
+            name: _difference(name, measured[name] - copy[name], num_clusters)
+            for name in _OF_CONTENT
+            if name in measured and name in copy
+        }
+        for model, measured in models.items()
+        if model.endswith(OPEN_BOOK)
+    }
+    return {"against_copy": against} if copy and against else {}
 
 
 def _difference(name: str, difference: Resampled, num_clusters: int) -> dict[str, Any]:

@@ -13,6 +13,7 @@ from medqa_cli.config.schema import Config
 from medqa_cli.data.dataset import QaRow, encode_rows, evenly_spaced, iterate_split, read_split
 from medqa_cli.environment import TRAIN_SHA256, recorded_settings
 from medqa_cli.errors import InputError, Interrupted
+from medqa_cli.evaluation.arms import Arm, arm_samples, ask_in_other_words, make_arms, passage_baselines
 from medqa_cli.evaluation.baselines import UNIGRAM, baseline_answers, baseline_sample, unigram_scores
 from medqa_cli.evaluation.generation import each_model, generate_answers, score_likelihood
 from medqa_cli.evaluation.metrics import in_group, is_read_by_rouge, text_metrics
@@ -63,18 +64,29 @@ def evaluate(config: Config, models: Sequence[str], limit: int | None) -> dict[s
         encoder = PromptEncoder(contract, tokenizer, num_embeddings(load_config(base.location, base.revision)))
         folders = [run.adapter_dir, Path(base.location), *([run.merged_dir] if "merged" in local else [])]
     questions = make_questions(rows, evenly_spaced(rows, limit), encoder, config.model.max_length)
-    with SharedJournal(run.eval_dir, _fingerprint(config, folders, served, questions, items)) as journal:
+    arms: dict[str, Arm] = {}
+    if encoder is not None and encoder.contract.text.sources and text_metrics(config.eval.metric_names):
+        as_in_file, questions = questions.rows, ask_in_other_words(questions, config.seed)
+        arms = make_arms(questions, as_in_file, rows, Path(config.data.dir), encoder)
+    with SharedJournal(run.eval_dir, _fingerprint(config, folders, served, questions, arms, items)) as journal:
         if journal.num_done:
             console.note(f"resuming an interrupted evaluation: {journal.num_done} pieces of work are done")
         try:
-            samples, choices = _measure(config, run, local, served, encoder, questions, items, journal)
+            samples, choices = _measure(config, run, local, served, encoder, questions, arms, items, journal)
         except KeyboardInterrupt:
             message = f"interrupted; {journal.num_done} finished pieces of work are kept"
             raise Interrupted(message, "give the same command again to resume") from None
 
         def write() -> dict[str, Any]:
             baselines = _baselines(config, encoder, questions)
-            results = make_results(samples, baselines, choices, config.eval, config.seed, _settings(config, limit))
+            if encoder is not None and arms:
+                copies = passage_baselines(as_in_file, arms, encoder)
+                baselines |= {name: _copies(name, questions, texts) for name, texts in copies.items()}
+            settings = _settings(config, limit)
+            if encoder is not None and arms:
+                text = encoder.contract.text
+                settings |= {"open_book": True, "sources": text.sources, "source_tokens": text.source_tokens}
+            results = make_results(samples, baselines, choices, config.eval, config.seed, settings)
             write_all(run, samples, baselines, results)
             return results
 
@@ -123,6 +135,7 @@ def _measure(
     served: ServedModel | None,
     encoder: PromptEncoder | None,
     questions: Questions,
+    arms: Mapping[str, Arm],
     items: ItemsByName,
     journal: SharedJournal,
 ) -> tuple[dict[str, list[Sample]], dict[str, ChoiceResults]]:
@@ -153,12 +166,17 @@ def _measure(
             frozenset(item.id for item, is_seen in zip(of_set, seen, strict=True) if is_seen),
         )
     if encoder is not None and wants_answers:
-        answers = _answers(config, run, local, encoder, questions.texts, journal)
+        answers = _answers(config, run, local, encoder, questions, arms, journal)
     if served is not None:
         answers[SERVED] = served_answers(served, questions.texts, config.generate, journal)
     names = [name for model in local for name in (model, model + GREEDY) if name == model or name in answers]
     names += [SERVED] if served else []
-    return {name: samples_of(name, questions, scores.get(name), answers.get(name)) for name in names}, choices
+    samples = {name: samples_of(name, questions, scores.get(name), answers.get(name)) for name in names}
+    if encoder is not None and wants_answers:
+        decline = encoder.contract.text.decline
+        for name, arm in ((model + arm, arm) for model in local for arm in arms):
+            samples[name] = arm_samples(name, questions, arms[arm], answers[name], decline)
+    return samples, choices
 
 
 def _answers(
@@ -166,14 +184,16 @@ def _answers(
     run: RunFolder,
     local: Sequence[str],
     encoder: PromptEncoder,
-    asked: Sequence[str],
+    questions: Questions,
+    arms: Mapping[str, Arm],
     journal: SharedJournal,
 ) -> dict[str, list[GeneratedAnswer]]:
-    """Return each model's answers, and beside them its plain greedy ones where those are others."""
-    if len(asked) * len(local) > _MANY_ANSWERS:
+    """Return each model's answers, its plain greedy ones where those are others, and those of each row in each arm."""
+    asked, num_answerers = questions.texts, len(local) * (1 + len(arms))
+    if len(asked) * num_answerers > _MANY_ANSWERS:
         console.note(
-            f"{len(asked)} questions x {len(local)} models, up to {config.generate.max_new_tokens} tokens an "
-            "answer; an interrupted run can be resumed. "
+            f"{len(asked)} questions x {num_answerers} models and arms, up to {config.generate.max_new_tokens} tokens "
+            "an answer; an interrupted run can be resumed. "
             "Faster: --limit N, or --set 'eval.metrics=[nll, bits_per_byte]'"
         )
     answers: dict[str, list[GeneratedAnswer]] = {}
@@ -182,6 +202,11 @@ def _answers(
         answers[name], plain = generate_answers(loaded, encoder, asked, config.generate, journal)
         if config.generate.loop_retries:
             answers[name + GREEDY] = plain
+        for arm_name, arm in arms.items():
+            prompts = arm.prompts(questions, encoder)
+            answers[name + arm_name], _ = generate_answers(
+                loaded, encoder, prompts, config.generate, journal, arm=arm_name
+            )
     return answers
 
 
@@ -193,10 +218,15 @@ def _baselines(config: Config, encoder: PromptEncoder | None, questions: Questio
         scores = unigram_scores(encoded.examples, questions.examples, encoder.vocabulary_size)
         baselines[UNIGRAM] = samples_of(UNIGRAM, questions, scores, None)
     if text_metrics(config.eval.metric_names) and train:
-        plain = samples_of("", questions, None, None)
         for name, answers in baseline_answers(train, questions.rows, config.seed).items():
-            baselines[name] = [baseline_sample(sample, name, text) for sample, text in zip(plain, answers, strict=True)]
+            baselines[name] = _copies(name, questions, answers)
     return baselines
+
+
+def _copies(name: str, questions: Questions, texts: Sequence[str]) -> list[Sample]:
+    """Return the samples of a baseline that gives each row one of the texts."""
+    plain = samples_of("", questions, None, None)
+    return [baseline_sample(sample, name, text) for sample, text in zip(plain, texts, strict=True)]
 
 
 def _settings(config: Config, limit: int | None) -> dict[str, Any]:
@@ -216,7 +246,12 @@ def _settings(config: Config, limit: int | None) -> dict[str, Any]:
 
 
 def _fingerprint(
-    config: Config, folders: Sequence[Path], served: ServedModel | None, questions: Questions, items: ItemsByName
+    config: Config,
+    folders: Sequence[Path],
+    served: ServedModel | None,
+    questions: Questions,
+    arms: Mapping[str, Arm],
+    items: ItemsByName,
 ) -> dict[str, Any]:
     """Return everything that pieces of work depend on; if any of it changes, an interrupted run starts again.
 
@@ -229,6 +264,7 @@ def _fingerprint(
         "model": asdict(config.model),
         "questions": questions.texts,
         "examples": [example.input_ids for example in questions.examples],
+        "arms": {name: [[asdict(p) for p in shown] for shown in arm.passages] for name, arm in arms.items()},
         "served": None if served is None else asdict(served),
         "multiple_choice": {name: [asdict(item) for item in of_set] for name, of_set in items.items()},
         # Weights may be many gigabytes: size and time stand for their content.

@@ -40,7 +40,9 @@ class Sample:
     the same kind of question about another topic, None where there is none; ``nll_sum``, ``answer_tokens`` and
     ``answer_bytes``: loss in nats and size of the row's reference, as far as it was scored, None where likelihood was
     not measured; ``answer``: the generated text, None where none was generated; ``finish_reason``: ``stop``, ``length``
-    or ``repetition``, None for a text that no model wrote.
+    or ``repetition``, None for a text that no model wrote; ``sources``: title and text of the passages before the
+    question; ``gold``: the numbers (from 1) of those that hold the answer; ``cited``: those that the answer cites, its
+    marks are not in ``answer``; ``declined``: whether it says that no source answers, None without sources.
     """
 
     id: str
@@ -56,6 +58,10 @@ class Sample:
     answer: str | None = None
     finish_reason: str | None = None
     generated_tokens: int | None = None
+    sources: tuple[str, ...] = ()
+    gold: tuple[int, ...] = ()
+    cited: tuple[int, ...] = ()
+    declined: bool | None = None
 
 
 @dataclass(frozen=True)
@@ -247,7 +253,8 @@ def read_samples(path: Path) -> dict[str, list[Sample]]:
                     problem = str(error)
                 if problem:
                     raise InputError(f"{path}:{number}: damaged line: {problem}", "measure again: medqa eval")
-                sample = Sample(**{**value, "references": tuple(value["references"])})
+                lists = {name: tuple(value[name]) for name in _LISTS if name in value}
+                sample = Sample(**{**value, **lists})
                 samples.setdefault(sample.model, []).append(sample)
     except FileNotFoundError as error:
         raise InputError(f"no samples in {path}", "measure first: medqa eval") from error
@@ -302,6 +309,10 @@ _TEXT: _Rule = ("text", _is_text)
 _FILLED: _Rule = ("text that is not empty", _is_filled)
 _TEXT_OR_NULL: _Rule = ("text or null", lambda value: value is None or _is_text(value))
 _COUNT_OR_NULL: _Rule = (f"a whole number from 0 to {_LARGEST:,}, or null", _number_or_null(int))
+_NUMBERS: _Rule = (
+    "a list of whole numbers from 0 to 999",
+    lambda value: isinstance(value, list) and all(type(number) is int and 0 <= number < 1000 for number in value),
+)
 _RULES: dict[str, _Rule] = {
     "id": _FILLED,
     "topic": _TEXT,
@@ -322,6 +333,11 @@ _RULES: dict[str, _Rule] = {
         lambda value: value in ("stop", "length", "repetition", None),
     ),
     "generated_tokens": _COUNT_OR_NULL,
+    "sources": ("a list of texts", lambda value: isinstance(value, list) and all(map(_is_text, value))),
+    "gold": _NUMBERS,
+    "cited": _NUMBERS,
+    "declined": ("true, false or null", lambda value: value is None or isinstance(value, bool)),
 }
+_LISTS = ("references", "sources", "gold", "cited")
 _REQUIRED = {field.name for field in fields(Sample) if field.default is MISSING}
 assert list(_RULES) == [field.name for field in fields(Sample)]

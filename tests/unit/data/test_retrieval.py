@@ -93,8 +93,9 @@ def test_a_sqlite_without_fts5(library: PassageIndex, tmp_path: Path, monkeypatc
 def test_sentences_without_support(library: PassageIndex) -> None:
     found = library.nearest("How to treat glaucoma?", 2)
     answer = "Glaucoma is treated with eye drops. Bananas cure every kind of blindness within days. Laser helps."
-    assert unsupported_sentences(answer, found) == ["Bananas cure every kind of blindness within days."]
-    assert unsupported_sentences("", found) == []
+    texts = [passage.text for passage in found]
+    assert unsupported_sentences(answer, texts) == ["Bananas cure every kind of blindness within days."]
+    assert unsupported_sentences("", texts) == []
 
 
 def test_the_json_of_a_row_names_question_and_answer() -> None:

@@ -1,0 +1,93 @@
+"""An open book from the spreadsheet to the report: convert, train, ask and eval with sources, on a tiny model."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Callable
+from pathlib import Path
+
+import pytest
+
+from helpers.commands import Outcome, run_in
+from medqa_cli.evaluation.arms import ARMS
+
+Medqa = Callable[..., Outcome]
+
+NAMES = ("glaucoma", "asthma", "gout", "angina", "anemia", "eczema", "migraine", "mumps", "rabies", "scurvy")
+ROWS = [
+    (question.format(name), f"{name.capitalize()} {answer} of the nerve number {index}.")
+    for index, name in enumerate(NAMES)
+    for question, answer in (
+        ("What is {}?", "is a disease"),
+        ("What are the treatments for {}?", "is treated by rest"),
+        ("What causes {}?", "is caused by a fault"),
+    )
+]
+
+
+@pytest.fixture(scope="module")
+def trained(tmp_path_factory: pytest.TempPathFactory, tiny_model_dir: Path) -> Path:
+    folder = tmp_path_factory.mktemp("open-book")
+    lines = ["question,answer", *(f'"{question}","{answer}"' for question, answer in ROWS)]
+    (folder / "qa.csv").write_text("\n".join(lines) + "\n", encoding="utf-8")
+    (folder / "medqa.yaml").write_text(
+        f"""
+run_dir: run
+data: {{source: qa.csv, dir: data, validation_fraction: 0.1, test_fraction: 0.3}}
+prompt: {{template: chat, sources: 2, source_tokens: 40}}
+model: {{name_or_path: {tiny_model_dir}, max_length: 384, quantization: none, compute_dtype: float32}}
+lora: {{r: 4, lora_alpha: 16, target_modules: all-linear}}
+train: {{max_steps: 2, save_steps: 1, gradient_checkpointing: false, optim: adamw_torch}}
+generate: {{max_new_tokens: 12, batch_size: 4}}
+eval: {{bootstrap_draws: 200}}
+""",
+        encoding="utf-8",
+    )
+    run_in(folder, "convert")
+    run_in(folder, "train")
+    return folder
+
+
+@pytest.fixture
+def folder(trained: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
+    monkeypatch.chdir(trained)
+    return trained
+
+
+def test_the_adapter_records_its_sources(folder: Path) -> None:
+    contract = json.loads((folder / "run/adapter/prompt.json").read_text(encoding="utf-8"))
+    assert (contract["format_version"], contract["text"]["sources"], contract["text"]["source_tokens"]) == (2, 2, 40)
+    bound = json.loads((folder / "run/environment.json").read_text(encoding="utf-8"))["trained_with"]
+    assert bound["sources.gold"] == 0.8
+    assert len(bound["the index of the data"]) == 64
+
+
+def test_eval_reports_each_arm_beside_the_closed_book_and_the_copies(folder: Path, medqa: Medqa) -> None:
+    outcome = medqa("eval", "--model", "adapter", "--limit", "6", "--fail-on", "adapter_open_book.rougeL > 1", "--json")
+    assert outcome.code == 0, outcome.err
+    results = json.loads(outcome.out)
+    assert list(results["models"]) == ["adapter", *(f"adapter{arm}" for arm in ARMS)]
+    assert {"first_passage", "gold_passage"} <= results["floors"].keys()
+    # In an open book the gold passage is the answer itself.
+    assert results["floors"]["gold_passage"]["rougeL"]["value"] == 1
+    assert "adapter_open_book-adapter" in results["differences"]
+    assert {"rougeL", "topic_coverage"} <= results["against_copy"]["adapter_open_book"].keys()
+    assert results["settings"]["open_book"] is True
+    assert results["models"]["adapter_open_book"].keys() >= {"citation_recall", "decline_rate"}
+    assert results["models"]["adapter"].keys().isdisjoint({"citation_recall", "decline_rate"})
+    again = medqa("eval", "--rescore")
+    assert "adapter_open_book less the copy of the first passage: ROUGE-L " in again.out
+    assert json.loads((folder / "run/eval/results.json").read_text(encoding="utf-8")) == results
+
+
+def test_ask_puts_the_sources_of_the_contract_into_the_prompt(folder: Path, medqa: Medqa) -> None:
+    asked = ("ask", "--anyway", "--also-model", "--json", "Which rest treats the nerve in asthma?")
+    opened, closed = json.loads(medqa(*asked).out), json.loads(medqa(*asked, "--sources", "0").out)
+    assert len(opened["sources"]) == 2
+    assert opened["prompt_tokens"] > closed["prompt_tokens"] + 20
+
+
+def test_resuming_with_other_sources_is_refused(folder: Path, medqa: Medqa) -> None:
+    outcome = medqa("train", "--resume", "--set", "sources.gold=0.5", "--set", "train.max_steps=3")
+    assert outcome.code == 2
+    assert "sources.gold was 0.8, is 0.5" in outcome.err
