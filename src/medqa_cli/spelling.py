@@ -50,5 +50,15 @@ def counted(counts: Mapping[str, int]) -> str:
     return ", ".join(f"{count:,} {reason}" for reason, count in ordered)
 
 
+def distinct_ends(paths: Sequence[Sequence[str]]) -> list[str]:
+    """Return the shortest ends of paths that differ, so that no name holds more of a machine's folders than it must.
+
+    Args:
+        paths: the parts of each path, no two of which are equal.
+    """
+    ends = (["/".join(parts[-length:]) for parts in paths] for length in range(1, 1 + max(map(len, paths))))
+    return next(names for names in ends if len(set(names)) == len(names))
+
+
 def _folded(name: str) -> str:
     return name.strip().casefold().replace("-", "_")

@@ -22,7 +22,7 @@ _MARK = re.compile(
     rf"(?<![.!?…])[.!?…]++[\"'”’“»)\]]*+(?=\s|$)|[{_FULL_STOPS}]++[」』”’）»)\"']*+"
     rf"|(?<=[\u0370-\u03ff\u1f00-\u1fff])[\"'”’“»)\]]*+[{_GREEK_STOPS}][\"'”’“»)\]]*+(?=\s|$)"
 )
-_LIST_ITEM = re.compile(r"\s*(?:[-*•‣–·]|\d{1,3}[.)]|[a-z][.)])\s")
+LIST_ITEM = re.compile(r"\s*(?:[-*•‣–·]|\d{1,3}[.)]|[a-z][.)])\s")
 _OPENING = "\"'“‘«([{"
 # The next letter, at most one line break away, if the text goes on with a word.
 _NEXT_LETTER = re.compile(rf"[^\S\n]*+\n?[^\S\n]*+[{re.escape(_OPENING)}]*+([^\W\d_])?")
@@ -156,8 +156,8 @@ def _line_ends(text: str) -> Iterator[int]:
         kept = line.rstrip()
         if not kept or kept.endswith(":"):
             continue
-        blank_follows, item_follows = not following.strip(), _LIST_ITEM.match(text, break_at) is not None
-        if _LIST_ITEM.match(line):
+        blank_follows, item_follows = not following.strip(), LIST_ITEM.match(text, break_at) is not None
+        if LIST_ITEM.match(line):
             ended = blank_follows or item_follows or not _goes_on(text, break_at)
         else:
             ended = blank_follows and not item_follows and len(kept) > _LONGEST_HEADING

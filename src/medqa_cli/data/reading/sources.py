@@ -40,7 +40,7 @@ from medqa_cli.data.reading.rows import (
 from medqa_cli.data.reading.tables import check_content, open_table
 from medqa_cli.errors import InputError
 from medqa_cli.files import sha256_of_file
-from medqa_cli.spelling import counted, did_you_mean, listed
+from medqa_cli.spelling import counted, did_you_mean, distinct_ends, listed
 
 MOST_DESCRIBED = 5
 LARGEST_LICENSE_TEXT = 1_000_000
@@ -191,9 +191,7 @@ def _names(sources: Sequence[str]) -> list[str]:
     if len(sources) == 1:
         return [""]
     parts = [(source,) if looks_like_hub_id(source) else Path(source).resolve().parts for source in sources]
-    # The shortest ends that differ, so that no name holds more of this machine's paths than it must.
-    ends = (["/".join(part[-length:]) for part in parts] for length in range(1, 1 + max(map(len, parts))))
-    return next(names for names in ends if len(set(names)) == len(names))  # no source is named twice
+    return distinct_ends(parts)  # no source is named twice
 
 
 def _open(source: str, name: str, wanted: ColumnNames, scratch: Scratch) -> Opened:
