@@ -30,6 +30,7 @@ from medqa_cli.errors import InputError, MedqaError
 
 FILES = [
     "README.md",
+    "index.sqlite",
     "lengths.png",
     "rejected.jsonl",
     "report.json",
