@@ -33,11 +33,15 @@ _LONGEST_NAME = 60  # characters; some packages put the whole text into the fiel
 
 
 def requirements(pyproject: Mapping[str, object]) -> dict[str, list[str]]:
-    """Return the names of the direct dependencies: by ``run`` and the names of the extras."""
+    """Return the names of the direct dependencies: by ``run`` and the names of the extras, each under its first use."""
     project = pyproject["project"]
     assert isinstance(project, dict)
     found = {"run": project["dependencies"], **project["optional-dependencies"]}
-    return {use: [_name_of(line) for line in lines] for use, lines in found.items()}
+    uses: dict[str, list[str]] = {}
+    for use, lines in found.items():
+        seen = {name for names in uses.values() for name in names}
+        uses[use] = [name for name in map(_name_of, lines) if name not in seen]
+    return uses
 
 
 def _name_of(requirement: str) -> str:

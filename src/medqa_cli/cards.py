@@ -97,8 +97,8 @@ def data_card(
     """Return the card of a data folder.
 
     Args:
-        report: the content of ``report.json``. ``topics``, ``paraphrases``, ``languages`` and ``source.files`` may be
-            missing.
+        report: the content of ``report.json``. ``topics``, ``paraphrases``, ``languages``, ``documents`` and
+            ``source.files`` may be missing.
         name: the title.
         seed: seed of the splits.
         license: of the source, as it names it; None: unknown.
@@ -126,6 +126,7 @@ def data_card(
         undetermined=_UNDETERMINED,
         paraphrases=report.get("paraphrases", 0),
         topics=report.get("topics"),
+        documents=report.get("documents"),
         shared=dict.fromkeys(kind for counts in report["leakage"].values() for kind in counts),
         settings=settings,
     )

@@ -15,6 +15,7 @@ from pathlib import Path
 import pytest
 
 from helpers.commands import Outcome
+from medqa_cli.data.retrieval import PassageIndex
 
 Medqa = Callable[..., Outcome]
 
@@ -59,6 +60,86 @@ def test_several_sources_by_hand_and_by_the_config(workspace: Path, medqa: Medqa
     for timed in ("seconds", "stage_seconds"):
         del report[timed], again[timed]
     assert again == report
+
+
+def contents(folder: Path) -> dict[str, bytes]:
+    return {path.name: path.read_bytes() for path in folder.iterdir()}
+
+
+def test_documents_are_indexed_and_the_held_out_answers_in_them_counted(workspace: Path, medqa: Medqa) -> None:
+    write_csv(workspace / "one.csv", some_rows("gout"))
+    assert medqa("convert", "one.csv", "--out", "closed").code == 0
+    test, validation, train = (
+        [json.loads(line)["answer"] for line in (workspace / f"closed/{split}.jsonl").open()]
+        for split in ("test", "validation", "train")
+    )
+    assert (len(test), len(validation)) == (4, 2)
+    leaflets = workspace / "leaflets"
+    leaflets.mkdir()
+    text = f"# All on gout\n\n{test[0].upper()} And then: {train[0]}\n\n## More\n\n{test[2]} {validation[1]}\n"
+    (leaflets / "gout.md").write_text(text, encoding="utf-8")
+    write_csv(leaflets / "table.csv", [["Another question?", test[3]], ["And?", "Yes."]])
+    (leaflets / "notes.docx").write_bytes(b"")
+    (leaflets / "empty.txt").write_bytes(b"")
+    found = medqa("convert", "one.csv", "--set", "data.documents=leaflets")
+    assert found.code == 0, found.err
+    assert "documents: 2 files, 1 left out, 4 passages in index.sqlite" in found.out
+    assert (
+        "they hold the answers of 1 of 2 validation rows and 3 of 4 test rows: with them, an eval is one with an"
+        in (found.out)
+    )
+    assert "left out of the documents: leaflets/empty.txt holds no text" in found.err
+    assert "not read as documents: 1 .docx" in found.err
+    folder = workspace / "data/medqa"
+    documents = json.loads((folder / "report.json").read_text())["documents"]
+    assert [(file["path"], file["title"], file["passages"]) for file in documents.pop("files")] == [
+        ("gout.md", "All on gout", 2), ("table.csv", "table", 2)
+    ]  # fmt: skip
+    assert documents == {
+        "passages": 4,
+        "skipped": [{"path": "empty.txt", "reason": "leaflets/empty.txt holds no text"}],
+        "others": {".docx": 1},
+        "answers_held_out": {"validation": 1, "test": 3},
+    }
+    assert "They hold the answers of 1 of 2 validation rows and 3 of 4 test rows:" in (folder / "README.md").read_text()
+
+    index = PassageIndex.of_folder(folder)
+    (passage,) = index.search(
+        ["all", "more"], 1, lambda passage: passage.kind == "document" and "More" in passage.title
+    )
+    assert (passage.title, passage.source, passage.place) == ("All on gout: More", "gout.md", "line 7")
+    assert passage.text.startswith(test[2])
+    closed, opened = contents(workspace / "closed"), contents(folder)
+    assert {name for name in closed if closed[name] != opened[name]} == {"README.md", "report.json", "index.sqlite"}
+
+    again = medqa("convert", "one.csv", "--set", f"data.documents={leaflets}", "--out", "again")
+    assert again.code == 0, again.err
+    assert {name for name, content in contents(workspace / "again").items() if content != opened[name]} == {
+        "report.json"
+    }
+
+
+def test_without_held_out_answers_in_the_documents_the_report_says_so(workspace: Path, medqa: Medqa) -> None:
+    write_csv(workspace / "one.csv", some_rows("gout"))
+    (workspace / "a.txt").write_text("Drink water.", encoding="utf-8")
+    found = medqa("convert", "one.csv", "--set", "data.documents=a.txt")
+    assert found.code == 0, found.err
+    assert "documents: 1 files, 1 passages in index.sqlite\n  they hold no answer of a held-out row" in found.out
+
+
+@pytest.mark.parametrize(
+    ("documents", "message"),
+    [("absent", "data.documents: absent does not exist"), (".", "data.documents: . holds the data folder data/medqa")],
+)
+def test_documents_that_cannot_be_are_an_error_before_anything_is_read(
+    workspace: Path, medqa: Medqa, documents: str, message: str
+) -> None:
+    write_csv(workspace / "one.csv", some_rows("gout"))
+    found = medqa("convert", "one.csv", "--set", f"data.documents={documents}")
+    assert found.code == 2
+    assert message in found.err
+    assert "reading one.csv" not in found.err
+    assert not (workspace / "data").exists()
 
 
 def test_the_audit_of_a_clean_folder(workspace: Path, medqa: Medqa) -> None:

@@ -197,11 +197,13 @@ def test_patterns_have_no_alternative_that_is_empty_by_a_slip(name: str, others:
 
 def test_each_name_of_a_tag_stands_in_one_table_and_those_that_need_no_end_are_among_them() -> None:
     table = {name: words.split() for name, words in load_yaml("markup").items()}
-    assert set(table) == {"lines", "paragraphs", "inline", "alone", "latex"}
+    assert set(table) == {"lines", "paragraphs", "inline", "hidden", "void", "alone", "latex"}
     names = [*table["lines"], *table["paragraphs"], *table["inline"]]
     assert len(set(names)) == len(names)
     assert names == [name.casefold() for name in names]
     assert set(table["alone"]) < set(names)
+    # What has no end hides nothing that could follow it.
+    assert not set(table["hidden"]) & set(table["void"])
     # Only after these letters is a backslash taken for a line break or a tab.
     assert all(command[0] in "nt" for command in table["latex"])
 

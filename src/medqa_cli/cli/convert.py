@@ -87,10 +87,12 @@ def _convert(sources: Sequence[str], out_dir: Path, config: Config, force: bool)
         InputError: a source, the config or the folder to write is wrong.
         MedqaError: the written splits leak, or could not be written.
     """
-    from medqa_cli.data.reading.sources import check_sources
+    from medqa_cli.data.documents.finding import find_documents
+    from medqa_cli.data.reading.sources import check_sources, local_paths
 
     # Before numpy, and the tokenizer, which takes seconds to load.
     check_sources(sources)
+    find_documents(config.data.documents, out_dir, local_paths(sources))
     from medqa_cli.data import report
     from medqa_cli.data.convert import convert
 

@@ -126,6 +126,11 @@ class DataConfig:
         "The spreadsheet: CSV, TSV, JSON, JSONL, Excel, OpenDocument, Parquet, a folder or archive of these or of "
         "MedQuAD XML, a hub data set id, or a list of such. `medqa convert SOURCE` overrides it.",
     )
+    documents: FilePath | FilePaths | None = field(
+        None,
+        "Files or folders that answers may be drawn from (.txt, .md, .html, .pdf, tables of questions and answers). "
+        "`medqa convert` indexes them beside the training rows; no answer is learned from them.",
+    )
     question_column: Text | None = field(
         None,
         "Column with the question, also in a table given to `medqa ask --file`; null: detected by its name.",

@@ -9,6 +9,7 @@ from __future__ import annotations
 import contextlib
 import gc
 import hashlib
+import itertools
 import os
 import time
 from collections.abc import Iterator, Sequence
@@ -30,6 +31,9 @@ from medqa_cli.data.dataset import (
     check_replaceable,
     iterate_split,
 )
+from medqa_cli.data.documents.finding import find_documents
+from medqa_cli.data.documents.held_out import OpenBook
+from medqa_cli.data.documents.reading import Documents, read_documents
 from medqa_cli.data.filtering import check_something_kept, drop_column_of_one_topic, filter_rows
 from medqa_cli.data.languages import has_other_languages
 from medqa_cli.data.near_duplicates import RowSketches
@@ -77,10 +81,14 @@ def convert(
     started = time.perf_counter()
     stage_seconds: dict[str, float] = {}
     with _timed(stage_seconds, "open"):
+        found = find_documents(data.documents, out_dir, local_paths(sources))
         opened = _open(sources, data, out_dir, force)
+        documents = read_documents(found, data, column_names(data)) if found.files else Documents()
     # Resolved, because a link to a folder has to stay a link.
     with _writing(out_dir), atomic_dir(out_dir.resolve()) as folder:
-        report = _convert_into(folder, ", ".join(sources), opened, data, seed, render, lengths, stage_seconds)
+        report = _convert_into(
+            folder, ", ".join(sources), opened, documents, data, seed, render, lengths, stage_seconds
+        )
         with _timed(stage_seconds, "report"):
             card = data_card(
                 report,
@@ -124,6 +132,7 @@ def _convert_into(
     folder: Path,
     name: str,
     opened: SourceRows,
+    documents: Documents,
     data: DataConfig,
     seed: int,
     render: Render,
@@ -149,7 +158,7 @@ def _convert_into(
             audit = audit_written(folder, sketches, by_page)
         with _timed(stage_seconds, "index"), console.status("indexing ..."):
             rows = (passage_of(row) for row in iterate_split(folder, "train") if not row.paraphrase_of)
-            write_index(folder / INDEX_NAME, rows)
+            write_index(folder / INDEX_NAME, itertools.chain(rows, documents.passages))
         if (audit.rows, audit.paraphrases) != (written.splits, written.paraphrases):
             raise MedqaError(f"wrote {written.splits} rows but read back {audit.rows}", "check the disk")
     sets_path.unlink()
@@ -160,6 +169,10 @@ def _convert_into(
         source["files"] = [{"path": path, "sha256": digest} for path, digest in opened.digests.items()]
     report = {"source": source} | conversion_counts(opened.columns, filtered, places, by_page, written, data)
     report |= {"leakage": audit.leakage, "short_answers": audit.short_answers}
+    if documents.passages:
+        with _timed(stage_seconds, "open book"):
+            open_book = OpenBook(documents.texts, documents.pairs, data.near_duplicate_threshold)
+            report["documents"] = documents.report | {"answers_held_out": open_book.count(folder)}
     report |= {"tokens": None if lengths is None else lengths.summary()}
     check_counts(report)
     return report

@@ -11,7 +11,7 @@ from medqa_cli.config.schema import DataConfig
 from medqa_cli.data.audit import HELD_OUT, KINDS, Audit
 from medqa_cli.data.cleaning.reasons import REASONS, how_to_keep
 from medqa_cli.data.cleaning.rules import enabled_rules
-from medqa_cli.data.dataset import LENGTHS_NAME, REJECTED_NAME, SPLITS
+from medqa_cli.data.dataset import INDEX_NAME, LENGTHS_NAME, REJECTED_NAME, SPLITS
 from medqa_cli.data.filtering import Filtered
 from medqa_cli.data.languages import UNKNOWN, has_other_languages
 from medqa_cli.data.reading.rows import Columns
@@ -131,6 +131,8 @@ def show(report: dict[str, Any], advice: str, out_dir: Path) -> None:
     _show_topics(topics, rows["kept"], f", from {origin}{pages}")
     if has_other_languages(report["languages"]):
         console.line("languages: " + languages(report["languages"]))
+    if "documents" in report:
+        _show_documents(report["documents"], report["splits"])
     if report["paraphrases"]:
         console.line(f"paraphrases: {report['paraphrases']:,} more training questions, not counted above")
     if report["tokens"] is not None:
@@ -154,6 +156,20 @@ def show_audit(audit: Audit, folder: Path) -> None:
 def _show_topics(topics: dict[str, Any], rows: int, origin: str) -> None:
     doubt = f"; shared ones are not known, as {topics['doubt']}" if topics["doubt"] else ""
     console.line(f"topics: {topics['distinct']:,}, known for {topics['known']:,} of {rows:,} rows{origin}{doubt}")
+
+
+def _show_documents(documents: dict[str, Any], splits: dict[str, int]) -> None:
+    skipped = f", {len(documents['skipped']):,} left out" if documents["skipped"] else ""
+    console.line(
+        f"documents: {len(documents['files']):,} files{skipped}, {documents['passages']:,} passages in {INDEX_NAME}"
+    )
+    held = {name: count for name, count in documents["answers_held_out"].items() if count}
+    counts = " and ".join(f"{count:,} of {splits[name]:,} {name} rows" for name, count in held.items())
+    console.line(
+        f"  they hold the answers of {counts}: with them, an eval is one with an open book"
+        if held
+        else "  they hold no answer of a held-out row"
+    )
 
 
 def show_splits(

@@ -1,0 +1,60 @@
+"""How many held-out answers stand in the documents: whoever may look there answers such questions from an open book."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from pathlib import Path
+
+import numpy as np
+from numpy.typing import NDArray
+
+from medqa_cli.data.dataset import iterate_split
+from medqa_cli.data.minhash import SHORT_RUNS, num_words, shingle_sets
+from medqa_cli.data.near_duplicates import MOST_SIGNS_OF_AN_OPTION, MOST_WORDS_OF_AN_OPTION
+from medqa_cli.data.normalize import key_of, normalize
+
+_ROWS_AT_A_TIME = 1024
+
+
+class OpenBook:
+    """The runs of five words that stand in the documents, and the questions that tables among them answer.
+
+    Args:
+        texts: those of the documents, at least one: a section or an answer each.
+        pairs: the questions and answers of tables.
+        threshold: share of an answer's runs from which on it stands in the documents.
+    """
+
+    def __init__(self, texts: Sequence[str], pairs: Sequence[tuple[str, str]], threshold: float) -> None:
+        self._runs = np.unique(np.concatenate(list(shingle_sets(map(normalize, texts)))))
+        self._pairs = {key_of(normalize(question), normalize(answer)) for question, answer in pairs}
+        self._threshold = threshold
+
+    def count(self, folder: Path) -> dict[str, int]:
+        """Return for validation and test how many rows of a data folder have their answers in the documents."""
+        return {split: self._count(folder, split) for split in ("validation", "test")}
+
+    def _count(self, folder: Path, split: str) -> int:
+        count = 0
+        rows: list[tuple[str, str]] = []
+        for row in iterate_split(folder, split):
+            rows.append((normalize(row.question), normalize(row.answer)))
+            if len(rows) == _ROWS_AT_A_TIME:
+                count += self._held(rows)
+                rows = []
+        return count + self._held(rows)
+
+    def _held(self, rows: Sequence[tuple[str, str]]) -> int:
+        sets = shingle_sets(answer for _, answer in rows)
+        return sum(self._holds(question, answer, runs) for (question, answer), runs in zip(rows, sets, strict=True))
+
+    def _holds(self, question: str, answer: str, runs: NDArray[np.uint64]) -> bool:
+        words, are_signs = num_words(answer)
+        if words <= (MOST_SIGNS_OF_AN_OPTION if are_signs else MOST_WORDS_OF_AN_OPTION):
+            # Yes, an option: it says little without its question.
+            return key_of(question, answer) in self._pairs
+        at = np.searchsorted(self._runs, runs)
+        at[at == len(self._runs)] = 0
+        share = float(np.count_nonzero(self._runs[at] == runs)) / len(runs)
+        # In a short answer another word is another answer.
+        return share >= (1.0 if len(runs) < SHORT_RUNS else self._threshold)

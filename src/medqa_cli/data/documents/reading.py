@@ -1,0 +1,202 @@
+"""Reads the documents into passages: the door of ``medqa convert``."""
+
+from __future__ import annotations
+
+from collections import Counter
+from dataclasses import dataclass, field, replace
+from pathlib import Path
+from typing import Any
+
+from medqa_cli import console
+from medqa_cli.config.schema import DataConfig
+from medqa_cli.data.cleaning.mojibake import mojibake
+from medqa_cli.data.cleaning.rules import clean, enabled_rules, one_line
+from medqa_cli.data.documents.decoding import decoded_page, decoded_text
+from medqa_cli.data.documents.finding import DocumentFile, Found, document_kind
+from medqa_cli.data.documents.html_page import read_page
+from medqa_cli.data.documents.passages import cut
+from medqa_cli.data.documents.pdf import check_installed, read_pdf
+from medqa_cli.data.documents.sections import Document, document_of
+from medqa_cli.data.documents.text import read_text
+from medqa_cli.data.filtering import unusable
+from medqa_cli.data.normalize import is_empty, key_of
+from medqa_cli.data.reading.archives import Scratch
+from medqa_cli.data.reading.rows import ColumnNames, PairTable, TableFile, UnreadRow
+from medqa_cli.data.reading.tables import open_table
+from medqa_cli.data.retrieval import Passage
+from medqa_cli.data.writing import unique_id
+from medqa_cli.errors import InputError
+from medqa_cli.files import sha256_of_file
+from medqa_cli.spelling import counted
+
+# The cleaning rules that are for any text, besides mojibake and white space; those for answers are for tables alone.
+_OF_A_LINE = ("embedded_pictures", "html")
+_SHOWN_REASONS = 3
+
+
+@dataclass
+class _Contents:
+    """One document: a passage has title, text, place and topic."""
+
+    title: str
+    passages: list[tuple[str, str, str, str]] = field(default_factory=list)
+    texts: list[str] = field(default_factory=list)
+    pairs: list[tuple[str, str]] = field(default_factory=list)
+    warnings: list[str] = field(default_factory=list)
+
+
+@dataclass
+class Documents:
+    """What was read.
+
+    ``texts``: sections and answers whole, before they were cut; ``pairs``: questions and answers of tables; ``report``:
+    what ``report.json`` says of documents, still without what held-out rows share with them.
+    """
+
+    passages: list[Passage] = field(default_factory=list)
+    texts: list[str] = field(default_factory=list)
+    pairs: list[tuple[str, str]] = field(default_factory=list)
+    report: dict[str, Any] = field(default_factory=dict)
+
+
+def read_documents(found: Found, data: DataConfig, wanted: ColumnNames) -> Documents:
+    """Read the documents.
+
+    One that cannot be read is left out with a warning where it is part of a folder.
+
+    Args:
+        found: what ``finding.find_documents`` returned.
+        data: the section of the config.
+        wanted: the columns and the encoding that the config names, and its caps.
+
+    Raises:
+        InputError: a document that is named cannot be read or holds no text, or none of them can be used; there are
+            PDF files, and what reads them is not installed.
+    """
+    if any(document_kind(file.name) == "pdf" for file in found.files):
+        check_installed()
+    documents, taken = Documents(), Counter[str]()
+    files: list[dict[str, Any]] = []
+    skipped: list[dict[str, str]] = []
+    with console.status("reading documents ...") as tell:
+        for file in found.files:
+            tell(f"reading {file.name} ...")
+            try:
+                contents = _contents(file, data, wanted)
+            except InputError as error:
+                if file.is_named:
+                    raise
+                console.warn(f"left out of the documents: {error.message} ({error.hint})")
+                skipped.append({"path": file.name, "reason": error.message})
+            else:
+                files.append(_taken_into(documents, file, contents, taken))
+    if not files:
+        reasons = "; ".join(one["reason"] for one in skipped[:_SHOWN_REASONS])
+        raise InputError(f"none of {len(skipped):,} documents can be used: {reasons}", "see docs/data.md, Documents")
+    if found.others:
+        console.warn(f"not read as documents: {counted(found.others)}")
+    others = dict(sorted(found.others.items()))
+    documents.report = {"files": files, "passages": len(documents.passages), "skipped": skipped, "others": others}
+    return documents
+
+
+def _taken_into(documents: Documents, file: DocumentFile, contents: _Contents, taken: Counter[str]) -> dict[str, Any]:
+    """Add the contents of a document, tell its warnings, and return its entry in the report."""
+    for warning in contents.warnings:
+        console.warn(warning)
+    for title, text, place, topic in contents.passages:
+        passage_id = f"doc-{unique_id(key_of(file.name, place, text), taken)}"
+        documents.passages.append(Passage(passage_id, "document", title, text, topic, file.name, place))
+    documents.texts += contents.texts
+    documents.pairs += contents.pairs
+    sha256, count = sha256_of_file(file.path), len(contents.passages)
+    return {"path": file.name, "sha256": sha256, "title": contents.title, "passages": count}
+
+
+def _contents(file: DocumentFile, data: DataConfig, wanted: ColumnNames) -> _Contents:
+    """Read one document.
+
+    Raises:
+        InputError: it cannot be read, or holds no text.
+    """
+    kind = document_kind(file.name)
+    try:
+        contents = _table(file, data, wanted) if kind == "table" else _text(_document(kind, file, data, wanted))
+    except OSError as error:
+        raise InputError(
+            f"{file.shown} cannot be read: {error.strerror or error}", "check its permissions and the disk"
+        ) from error
+    if not contents.passages:
+        rows = "no row with a question and an answer" if kind == "table" else "no text"
+        raise InputError(f"{file.shown} holds {rows}", "take it out of data.documents, or look at what is in it")
+    return contents
+
+
+def _text(document: Document) -> _Contents:
+    contents = _Contents(document.title, warnings=list(document.warnings))
+    for section in document.sections:
+        title = ": ".join(dict.fromkeys([document.title, *section.headings]))
+        contents.passages += [(title, text, place, "") for text, place in cut(section)]
+        contents.texts.append(section.text)
+    return contents
+
+
+def _document(kind: str, file: DocumentFile, data: DataConfig, wanted: ColumnNames) -> Document:
+    enabled = enabled_rules(data.cleaning)
+    path, shown = file.path, file.shown
+
+    def whole(text: str) -> str:
+        return mojibake(text) if "mojibake" in enabled else text
+
+    name = Path(file.name).stem
+    if kind == "pdf":
+        title, parts, warnings = read_pdf(path, shown, wanted.caps)
+        return document_of([part._replace(text=whole(part.text)) for part in parts], title, name, warnings)
+    if kind == "page":
+        page, doubts = decoded_page(path, shown, wanted.encoding)
+        title, parts, warnings = read_page(whole(page), shown, wanted.caps)
+        return document_of(parts, title, name, (*doubts, *warnings))
+    text, doubts = decoded_text(path, shown, wanted.encoding)
+    is_markdown = path.suffix.lower() != ".txt"
+    of_a_line = [rule for rule in _OF_A_LINE if rule in enabled and (is_markdown or rule != "html")]
+    title, parts = read_text(whole(text), is_markdown, lambda line: clean("", line, of_a_line).answer)
+    return document_of(parts, title, name, doubts)
+
+
+def _table(file: DocumentFile, data: DataConfig, wanted: ColumnNames) -> _Contents:
+    enabled = enabled_rules(data.cleaning)
+    contents = _Contents(Path(file.name).stem)
+    scratch = Scratch()
+    num_rows = 0
+    try:
+        table = _opened(TableFile(file.path, file.shown), wanted, scratch)
+        contents.warnings += table.warnings
+        for row in table.rows:
+            num_rows += 1
+            if isinstance(row, UnreadRow) or unusable(row.question, row.answer, row.topic):
+                continue
+            question, answer, _ = clean(row.question, row.answer, enabled)
+            if is_empty(question) or is_empty(answer):
+                continue
+            contents.passages.append((question, answer, f"row {row.row}", one_line(row.topic)))
+            contents.texts.append(answer)
+            contents.pairs.append((question, answer))
+    finally:
+        scratch.close()
+    if len(contents.passages) < num_rows:
+        unused = num_rows - len(contents.passages)
+        contents.warnings.append(f"{file.shown}: {unused:,} of {num_rows:,} rows hold no question and answer")
+    return contents
+
+
+def _opened(file: TableFile, wanted: ColumnNames, scratch: Scratch) -> PairTable:
+    """Open a table: with the columns that the config names for the sources, else with those found by their names."""
+    first: InputError | None = None
+    # An encoding that is named for the sources is only tried where a file's bytes do not tell its own.
+    for names in dict.fromkeys([replace(wanted, encoding=None), wanted, ColumnNames(caps=wanted.caps)]):
+        try:
+            return open_table(file, names, scratch)
+        except InputError as error:
+            first = first or error
+    assert first is not None
+    raise first

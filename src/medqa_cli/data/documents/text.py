@@ -1,0 +1,112 @@
+"""Reads text and Markdown: headings, paragraphs, and in Markdown what marks up a line."""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Callable, Iterator
+
+from medqa_cli.data.cleaning.rules import one_line
+from medqa_cli.data.documents.sections import Line, Part, flowed, usual_width
+from medqa_cli.prompt.sentence_ends import LIST_ITEM
+
+_HEADING = re.compile(r" {0,3}(#{1,6})[ \t]+(.*?)(?:[ \t]+#+)?[ \t]*\Z")
+_UNDERLINE = re.compile(r" {0,3}(?:={3,}|-{3,})[ \t]*\Z")
+_RULE = re.compile(r"[ \t]*(?:(?:\*[ \t]*){3,}|(?:-[ \t]*){3,}|(?:_[ \t]*){3,}|\|?(?:[ \t]*:?-+:?[ \t]*\|)+[ \t:-]*)\Z")
+_FENCE = re.compile(r" {0,3}(`{3,}|~{3,})")
+_QUOTE = re.compile(r"\A {0,3}(?:> ?)+")
+_IMAGE = re.compile(r"!\[[^\]\n]{0,300}\]\([^()\n]{0,2000}\)")
+_LINK = re.compile(r"\[([^\[\]\n]{1,300})\]\([^()\n]{0,2000}\)")
+_BOLD = re.compile(r"(?<!\w)(\*\*|__)(?=\S)([^*_\n]{1,500}?)(?<=\S)\1(?!\w)")
+_FRONT_TITLE = re.compile(r"title:\s*([\"']?)(.+?)\1\s*\Z")
+_MOST_FRONT_LINES = 100
+
+Repair = Callable[[str], str]
+"""What the cleaning rules make of one line."""
+
+
+def read_text(text: str, is_markdown: bool, repair: Repair) -> tuple[str, list[Part]]:
+    """Take a text apart.
+
+    Args:
+        text: with line breaks of any system.
+        is_markdown: whether links, bold type, comments and the lines of tables are markup.
+        repair: applied to each line.
+
+    Returns:
+        the title that stands above the text of Markdown, else nothing, and the parts.
+    """
+    raw = text.replace("\r\n", "\n").replace("\r", "\n").split("\n")
+    title, first = _front_matter(raw) if is_markdown else ("", 0)
+    if is_markdown:
+        raw = _without_comments("\n".join(["", *raw[first:]] if first else raw)).split("\n")
+        raw[:0] = [""] * max(0, first - 1)
+    return title, list(_parts(raw, is_markdown, repair))
+
+
+def _front_matter(raw: list[str]) -> tuple[str, int]:
+    """Return the title in the block between lines of dashes at the top, and how many lines it has."""
+    if raw[0].rstrip() != "---":
+        return "", 0
+    for number, line in enumerate(raw[1:_MOST_FRONT_LINES], start=1):
+        if line.rstrip() in ("---", "..."):
+            titles = [found[2] for found in map(_FRONT_TITLE.match, raw[1:number]) if found]
+            return (one_line(titles[0]) if titles else ""), number + 1
+    return "", 0
+
+
+def _without_comments(text: str) -> str:
+    """Return the text without HTML comments, with their line breaks; one that does not end stays."""
+    pieces, end = [], 0
+    while (start := text.find("<!--", end)) >= 0 and (stop := text.find("-->", start)) >= 0:
+        pieces += [text[end:start], "\n" * text.count("\n", start, stop)]
+        end = stop + len("-->")
+    return "".join([*pieces, text[end:]])
+
+
+def _parts(raw: list[str], is_markdown: bool, repair: Repair) -> Iterator[Part]:
+    lines: list[Line] = []
+    width = usual_width(Line(line.strip(), "") for line in raw)
+    fence = ""
+    for number, (text, following) in enumerate(zip(raw, [*raw[1:], ""], strict=True), start=1):
+        marks = _FENCE.match(text) if is_markdown else None
+        if marks and (not fence or marks[1].startswith(fence)):
+            fence = "" if fence else marks[1]
+            lines.append(Line("", ""))
+            continue
+        heading = None if fence else _heading(text, following, is_after_text=bool(lines and lines[-1].text))
+        if heading is not None:
+            yield from flowed(lines, width)
+            lines = []
+            level, words = heading
+            title = one_line(repair(_unmarked(words) if is_markdown else words))
+            yield Part(title, f"line {number}", level=level)
+            continue
+        if not fence and (_UNDERLINE.match(text) or (is_markdown and _RULE.match(text))):
+            # A row of dashes inside a table parts nothing.
+            text = "" if "|" not in text else "|"
+        lines += _repaired(text, number, is_markdown and not fence, repair)
+    yield from flowed(lines, width)
+
+
+def _heading(text: str, following: str, is_after_text: bool) -> tuple[int, str] | None:
+    if found := _HEADING.match(text):
+        return len(found[1]), found[2]
+    is_underlined = _UNDERLINE.match(following) and not _UNDERLINE.match(text) and any(map(str.isalnum, text))
+    if is_underlined and not is_after_text and "|" not in text and not LIST_ITEM.match(text):
+        return (1 if "=" in following else 2), text.strip()
+    return None
+
+
+def _repaired(text: str, number: int, is_marked_up: bool, repair: Repair) -> Iterator[Line]:
+    if text == "|":
+        return
+    text = repair(_unmarked(_QUOTE.sub("", text)) if is_marked_up else text)
+    for line in text.split("\n"):
+        yield Line(one_line(line), f"line {number}")
+
+
+def _unmarked(text: str) -> str:
+    """Return a line of Markdown with the words of its links and its bold type alone, and without its pictures."""
+    if "](" in text:
+        text = _LINK.sub(r"\1", _IMAGE.sub("", text))
+    return _BOLD.sub(r"\2", text) if "**" in text or "__" in text else text
