@@ -16,6 +16,7 @@ from helpers.paths import ROOT
 def settings(tmp_path: Path) -> tuple[str, ...]:
     values = {
         "data.source": ROOT / "examples/data/consumer_health_qa.csv",
+        "data.documents": ROOT / "examples/data/documents",
         "data.dir": tmp_path / "data",
         "run_dir": tmp_path / "run",
         "data.max_rows": 40,
