@@ -1,4 +1,4 @@
-"""Two processes, started by the real launchers, compute what one computes with the same examples per step."""
+"""Two processes, started as the launchers do it, compute what one computes with the same examples per step."""
 
 from __future__ import annotations
 
@@ -9,7 +9,6 @@ import signal
 import subprocess
 import sys
 import time
-from collections.abc import Callable
 from pathlib import Path
 
 import psutil
@@ -17,7 +16,7 @@ import pytest
 import torch
 from safetensors.torch import load_file
 
-from helpers.commands import Outcome, Starter
+from helpers.commands import Starter, run_in
 from helpers.paths import ROOT
 from medqa_cli.training.checkpoints import problem_of
 
@@ -26,17 +25,26 @@ TORCHRUN = (sys.executable, "-m", "torch.distributed.run", "--standalone", "--np
 STEPS = 21  # 3 epochs of 49 rows, 8 rows per step: the last step of an epoch has one row for two ranks
 
 
-@pytest.fixture
-def workspace(tmp_path: Path, tiny_model_dir: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
-    monkeypatch.chdir(tmp_path)
+@pytest.fixture(scope="module")
+def trained_once(tmp_path_factory: pytest.TempPathFactory, tiny_model_dir: Path) -> Path:
+    """A folder with converted data and in ``one`` the training of one process, with as many rows a step as two have.
+
+    The output layer is one of its own, as Llama 2 has one: FSDP gathers it by itself.
+    """
+    from transformers import LlamaConfig, LlamaForCausalLM
+
+    folder = tmp_path_factory.mktemp("ranks")
+    base = shutil.copytree(tiny_model_dir, folder / "untied")
+    torch.manual_seed(0)
+    LlamaForCausalLM(LlamaConfig.from_pretrained(base, tie_word_embeddings=False)).save_pretrained(base)
     rows = [f"What is disease {i}?,Disease {i} is number {i * 7}." + " It is long." * (i % 7) for i in range(61)]
-    Path("qa.csv").write_text("question,answer\n" + "\n".join(rows) + "\n", encoding="utf-8")
+    (folder / "qa.csv").write_text("question,answer\n" + "\n".join(rows) + "\n", encoding="utf-8")
     # No dropout: two ranks draw other numbers than one. Forwards are short: ranks make several, not equally many.
-    Path("medqa.yaml").write_text(
+    (folder / "medqa.yaml").write_text(
         f"""
 data: {{source: qa.csv, dir: data, validation_fraction: 0.1, test_fraction: 0.1}}
 prompt: {{template: chat}}
-model: {{name_or_path: {tiny_model_dir}, max_length: 96, compute_dtype: float32}}
+model: {{name_or_path: {base}, max_length: 96, compute_dtype: float32}}
 lora: {{r: 4, target_modules: all-linear, lora_dropout: 0.0}}
 train: {{num_train_epochs: 3, learning_rate: 5e-3, lr_scheduler_type: cosine, save_steps: 8, logging_steps: 1,
          eval_steps: 4, gradient_checkpointing: true, max_tokens_per_forward: 120,
@@ -44,29 +52,21 @@ train: {{num_train_epochs: 3, learning_rate: 5e-3, lr_scheduler_type: cosine, sa
 """,
         encoding="utf-8",
     )
+    run_in(folder, "convert")
+    run_in(folder, "train", "--set", "run_dir=one", "--set", "train.per_device_train_batch_size=4")
+    assert len(log_of(folder / "one")) == STEPS + 7  # looks at the validation split: before, every 4 steps, at the end
+    return folder
+
+
+@pytest.fixture
+def workspace(trained_once: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
+    """The current folder after ``convert`` and the training of one process."""
+    shutil.copytree(trained_once, tmp_path, dirs_exist_ok=True)
+    monkeypatch.chdir(tmp_path)
     return tmp_path
 
 
-def untie(model_dir: Path) -> Path:
-    """The tiny model with an output layer of its own, as Llama 2 has one: FSDP gathers it by itself."""
-    from transformers import LlamaConfig, LlamaForCausalLM
-
-    shutil.copytree(model_dir, "untied")
-    config = LlamaConfig.from_pretrained(model_dir, tie_word_embeddings=False)
-    torch.manual_seed(0)
-    LlamaForCausalLM(config).save_pretrained("untied")
-    return Path("untied")
-
-
-def train_by_itself(medqa: Callable[..., Outcome]) -> None:
-    """Convert, and train with one process: twice the examples, as many per step as two ranks have."""
-    assert medqa("convert").code == 0
-    outcome = medqa("train", "--set", "run_dir=one", "--set", "train.per_device_train_batch_size=4")
-    assert outcome.code == 0, outcome.err
-    assert len(log_of("one")) == STEPS + 7  # looks at the validation split: before, every 4 steps, at the end
-
-
-def log_of(run_dir: str) -> list[dict[str, float]]:
+def log_of(run_dir: str | Path) -> list[dict[str, float]]:
     return [json.loads(line) for line in Path(run_dir, "train.jsonl").read_text().splitlines()]
 
 
@@ -102,9 +102,17 @@ def signal_rank(launcher: subprocess.Popen[str], rank: int, sent: signal.Signals
     worker.send_signal(sent)
 
 
-def test_two_ranks_train_as_one_process(workspace: Path, medqa: Callable[..., Outcome]) -> None:
-    """Stopped by a signal to rank 1 alone, then gone on with by the other launcher."""
-    train_by_itself(medqa)
+RESUME = """
+import sys
+from medqa_cli.cli.program import main
+
+sys.argv = ["medqa", "train", "--resume", "--json", "--set", "run_dir=two"]
+main()
+"""
+
+
+def test_two_ranks_train_as_one_process(workspace: Path, starter: Starter) -> None:
+    """Started by torchrun and stopped by a signal to rank 1 alone, then gone on with."""
     launcher = start(TORCHRUN, "-m", "medqa_cli", "train", "--set", "run_dir=two")
     deadline = time.monotonic() + 240
     while launcher.poll() is None and time.monotonic() < deadline:
@@ -128,14 +136,11 @@ def test_two_ranks_train_as_one_process(workspace: Path, medqa: Callable[..., Ou
     assert {path.name for path in checkpoint.glob("rng_state*")} == {"rng_state_0.pth", "rng_state_1.pth"}
     assert not Path("two/adapter").exists()
 
-    launcher = start(
-        LAUNCH, "--multi_gpu", "--num_processes", "2", "--main_process_port", "0",
-        "-m", "medqa_cli", "train", "--resume", "--json", "--set", "run_dir=two",
-    )  # fmt: skip
-    out, err = launcher.communicate(timeout=240)
-    assert launcher.returncode == 0, err
-    assert json.loads(out)["status"] == "completed"
-    assert err.count(f"step {STEPS}/{STEPS}: loss") == 1
+    main, other = starter.run_ranks(RESUME)
+    assert (main.returncode, other.returncode) == (0, 0), main.stderr + other.stderr
+    assert json.loads(main.stdout)["status"] == "completed"
+    assert main.stderr.count(f"step {STEPS}/{STEPS}: loss") == 1
+    assert (other.stdout, other.stderr) == ("", "")
     assert_same_training("two", "one")
     assert json.loads(Path("two/environment.json").read_text())["num_processes"] == 2
 
@@ -177,10 +182,7 @@ main()
         ("spoiled on rank 1", "diverged", "is nan; the run was stopped and no adapter was saved"),
     ],
 )
-def test_trouble_on_one_rank_ends_both(
-    workspace: Path, medqa: Callable[..., Outcome], starter: Starter, trouble: str, reason: str, said: str
-) -> None:
-    assert medqa("convert").code == 0
+def test_trouble_on_one_rank_ends_both(workspace: Path, starter: Starter, trouble: str, reason: str, said: str) -> None:
     main, other = starter.run_ranks(TROUBLE, trouble)
     assert (main.returncode, other.returncode) == (1, 1), main.stderr + other.stderr
     assert main.stderr.count(said) == 1, main.stderr
@@ -192,13 +194,8 @@ def test_trouble_on_one_rank_ends_both(
     assert all(problem_of(Path("two/checkpoints", name)) is None for name in saved)
 
 
-def test_a_sharded_base_trains_as_a_whole_one(
-    workspace: Path, tiny_model_dir: Path, medqa: Callable[..., Outcome]
-) -> None:
+def test_a_sharded_base_trains_as_a_whole_one(workspace: Path) -> None:
     """Half of the training by one process, the other half by two that hold half of the NF4 base each."""
-    config = Path("medqa.yaml")
-    config.write_text(config.read_text().replace(str(tiny_model_dir), str(untie(tiny_model_dir))))
-    train_by_itself(medqa)
     shutil.copytree("one", "sharded")
     shutil.rmtree("sharded/adapter")
     for checkpoint in Path("sharded/checkpoints").iterdir():
