@@ -16,16 +16,41 @@ from helpers.commands import Outcome
 from medqa_cli.cards import PLACEHOLDER
 from medqa_cli.prompt.encoder import PromptContract, PromptEncoder
 
+TEMPLATES = ("chat", "llama2")
+# Runs the programs that it is given by folder, each in its folder, without medqa; prints what each one says.
+RUN_ALL = """
+import contextlib, io, json, os, sys
 
-@pytest.mark.parametrize("template", ["chat", "llama2"])
+sys.modules["medqa_cli"] = None
+said = {}
+for folder, program in json.loads(sys.argv[1]).items():
+    os.chdir(folder)
+    with contextlib.redirect_stdout(io.StringIO()) as out:
+        exec(program, {"__name__": "__main__"})
+    said[folder] = out.getvalue().strip()
+print(json.dumps(said))
+"""
+
+
 def test_the_card_of_an_adapter_tells_how_to_load_it_without_medqa(
-    tmp_path: Path,
-    tiny_model_dir: Path,
-    medqa: Callable[..., Outcome],
-    monkeypatch: pytest.MonkeyPatch,
-    template: str,
+    tmp_path: Path, tiny_model_dir: Path, medqa: Callable[..., Outcome], monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.chdir(tmp_path)
+    programs, answers = {}, {}
+    for template in TEMPLATES:
+        folder = tmp_path / template
+        folder.mkdir()
+        monkeypatch.chdir(folder)
+        answers[str(folder / "run/adapter")] = train_and_ask(template, tiny_model_dir, medqa)
+        programs[str(folder / "run/adapter")] = program_of_the_card(folder / "run/adapter", tiny_model_dir)
+    environment = {name: value for name, value in os.environ.items() if name != "PYTHONPATH"}
+    command = [sys.executable, "-c", RUN_ALL, json.dumps(programs)]
+    done = subprocess.run(command, env=environment, capture_output=True, text=True, check=False)
+    assert done.returncode == 0, done.stderr
+    assert json.loads(done.stdout.splitlines()[-1]) == answers
+
+
+def train_and_ask(template: str, tiny_model_dir: Path, medqa: Callable[..., Outcome]) -> str:
+    """Train in the current folder; return the adapter's answer, which is not the base's."""
     names = ("glaucoma", "asthma", "gout", "angina", "anemia", "eczema", "migraine", "mumps")
     rows = [
         f"What is {name}{more}?,{name.capitalize()}{more} is a disease of the nerve number {index}."
@@ -53,8 +78,11 @@ generate: {{max_new_tokens: 16}}
     ]
     assert answers[0]
     assert answers[0] != answers[1]
+    return str(answers[0])
 
-    adapter = tmp_path / "run/adapter"
+
+def program_of_the_card(adapter: Path, tiny_model_dir: Path) -> str:
+    """Check the folder; return the program in its card, with the base's place and for a short answer."""
     assert {path.name for path in adapter.iterdir()} == {
         "adapter_config.json",
         "adapter_model.safetensors",
@@ -70,15 +98,9 @@ generate: {{max_new_tokens: 16}}
     asked = tokenizer.apply_chat_template([message], add_generation_prompt=True, return_dict=False)
     assert list(asked) == PromptEncoder(contract, tokenizer).encode_prompt("How to treat glaucoma?")
     card = (adapter / "README.md").read_text(encoding="utf-8")
-    assert str(tmp_path) not in card
+    assert str(adapter.parent.parent) not in card
     code = card.partition("```python\n")[2].partition("\n```")[0]
     assert PLACEHOLDER in code
-    program = "import sys; sys.modules['medqa_cli'] = None\n" + code.replace(PLACEHOLDER, str(tiny_model_dir))
+    program = code.replace(PLACEHOLDER, str(tiny_model_dir))
     assert "max_new_tokens=256" in program
-    program = program.replace("max_new_tokens=256", "max_new_tokens=16")
-    environment = {name: value for name, value in os.environ.items() if name != "PYTHONPATH"}
-    done = subprocess.run(
-        [sys.executable, "-c", program], cwd=adapter, env=environment, capture_output=True, text=True, check=False
-    )
-    assert done.returncode == 0, done.stderr
-    assert done.stdout.strip() == answers[0]
+    return program.replace("max_new_tokens=256", "max_new_tokens=16")

@@ -10,7 +10,8 @@ import pickle
 import shutil
 import subprocess
 import sys
-from collections.abc import Callable, Iterator
+from collections.abc import Callable
+from functools import cache
 from pathlib import Path
 from typing import Any
 
@@ -26,12 +27,15 @@ CPU = torch.device("cpu")
 EVIL = "from pathlib import Path\nPath({marker!r}).touch()\nclass Evil: pass\n"
 
 
-def calls() -> Iterator[tuple[str, str, ast.Call]]:
+@cache
+def calls() -> list[tuple[str, str, ast.Call]]:
     """Every call in the package: where, what is called, with what."""
-    for path in sorted(SOURCE.rglob("*.py")):
-        for node in ast.walk(ast.parse(path.read_text(encoding="utf-8"))):
-            if isinstance(node, ast.Call):
-                yield f"{path.relative_to(SOURCE)}:{node.lineno}", ast.unparse(node.func), node
+    return [
+        (f"{path.relative_to(SOURCE)}:{node.lineno}", ast.unparse(node.func), node)
+        for path in sorted(SOURCE.rglob("*.py"))
+        for node in ast.walk(ast.parse(path.read_text(encoding="utf-8")))
+        if isinstance(node, ast.Call)
+    ]
 
 
 def constant(node: ast.Call, name: str) -> Any:
@@ -191,7 +195,7 @@ def test_an_index_names_files_of_its_folder_only(name: str, tiny_model_dir: Path
     "start",
     [
         "from medqa_cli.model.load import quiet_libraries; quiet_libraries()",
-        "import medqa_cli.training.run",
+        "import medqa_cli.training.run, bitsandbytes",
         """
 import contextlib, sys
 from medqa_cli.cli.program import main
@@ -204,7 +208,7 @@ with contextlib.suppress(SystemExit):
 def test_no_package_fetches_kernels_from_the_hub(tmp_path: Path, start: str) -> None:
     """bitsandbytes asks ``kernels`` for code of a hub repository when it is imported on some CPUs."""
     (tmp_path / "kernels.py").write_text("raise SystemExit('kernels was imported')")
-    code = f"{start}\nimport importlib.util; print(importlib.util.find_spec('kernels')); import bitsandbytes, kernels"
+    code = f"{start}\nimport importlib.util; print(importlib.util.find_spec('kernels')); import kernels"
     environment = {**os.environ, "PYTHONPATH": str(tmp_path)}
     command = [sys.executable, "-c", code]
     done = subprocess.run(command, env=environment, capture_output=True, text=True, check=False, timeout=240)

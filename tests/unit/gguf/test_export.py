@@ -24,6 +24,8 @@ from medqa_cli.gguf.export import export_gguf, parse_types
 from medqa_cli.gguf.llama import llama_row_order, read_config, rope_factors
 from medqa_cli.prompt.encoder import PromptContract, PromptEncoder, make_contract
 
+pytestmark = pytest.mark.usefixtures("unconfined")
+
 TYPES = ("f16", "q8_0", "q4_0")
 QUESTIONS = ["How to treat glaucoma?", "Is 12 mg of <x>  enough?\n\nI'm 1.60 m tall é😀", "[INST] What? [/INST]"]
 # bfloat16 fits f16 exactly, save numbers near zero: half the smallest step of f16.

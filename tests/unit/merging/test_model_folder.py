@@ -17,6 +17,8 @@ from medqa_cli.merging.model_folder import write_companions, write_config
 from medqa_cli.prompt.chat_template import PROBES, install_chat_template
 from medqa_cli.prompt.encoder import PromptContract, PromptEncoder, make_contract
 
+pytestmark = pytest.mark.usefixtures("unconfined")
+
 
 def first_only(tokenizer: Any) -> Any:
     """Put a word boundary at the start of a text only, as Llama-2's tokenizer does in its newer form."""

@@ -28,6 +28,8 @@ from medqa_cli.merging.plan import MergePlan, make_plan
 from medqa_cli.merging.weights import MergedWeights
 from medqa_cli.model.weights import WeightFiles
 
+pytestmark = pytest.mark.usefixtures("unconfined")
+
 VOCABULARY = 300
 
 

@@ -17,6 +17,8 @@ from medqa_cli.prompt.chat_template import install_chat_template
 from medqa_cli.prompt.encoder import PromptEncoder, make_contract
 from medqa_cli.prompt.template import closed_thoughts, pin_template, prompt_notes
 
+pytestmark = pytest.mark.usefixtures("unconfined")
+
 HEAD = "<|im_start|>assistant\n"
 OPENS_THOUGHTS = CHATML.replace("assistant\n' }}", "assistant\n<think>\n' }}")
 # As in Qwen3: without the switch the model thinks first.
