@@ -13,7 +13,8 @@ from medqa_cli import console
 from medqa_cli.config.schema import SourcesConfig
 from medqa_cli.data.dataset import QaRow
 from medqa_cli.data.normalize import normalize, rank_of
-from medqa_cli.data.retrieval import Passage, PassageIndex, content_words
+from medqa_cli.data.ranking import all_words
+from medqa_cli.data.retrieval import Passage, PassageIndex
 from medqa_cli.data.topics.paraphrases import paraphrase
 from medqa_cli.data.topics.question_types import recognize
 from medqa_cli.data.topics.topics import topic_names
@@ -47,7 +48,7 @@ class Sources:
             accept: tells which passages may be among them.
             count: how many.
         """
-        passages = self._index.search(content_words(question), self.count if count is None else count, accept)
+        passages = self._index.search(all_words(question), self.count if count is None else count, accept)
         return [self.shown(passage) for passage in passages]
 
     def shown(self, passage: Passage) -> Passage:

@@ -1,4 +1,4 @@
-"""The passages that answers may rest on, found by BM25 as SQLite's FTS5 ranks it.
+"""The passages that answers may rest on: found by SQLite's full-text search, ordered by ``ranking.py``.
 
 Rows of the training split and parts of documents stand in one index, ``index.sqlite`` of the data folder. ``train`` and
 ``ask`` put passages into the prompt, ``ask --sources`` shows them, ``eval`` does both and copies the answer of the
@@ -8,8 +8,9 @@ nearest question as a baseline.
 from __future__ import annotations
 
 import contextlib
-import re
+import itertools
 import sqlite3
+from collections import defaultdict
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from dataclasses import dataclass, replace
 from itertools import pairwise
@@ -17,27 +18,24 @@ from pathlib import Path
 from typing import Any, Literal
 
 from medqa_cli.data.dataset import INDEX_NAME, QaRow, iterate_split
+from medqa_cli.data.ranking import STOP_WORDS, Asked, Likeness, all_words, content_words, form_of
+from medqa_cli.data.vocabulary import TOKENIZER, Vocabulary, count_words
 from medqa_cli.errors import InputError, MedqaError
 from medqa_cli.prompt.sentence_ends import sentence_ends
 
-# Share of a question's words, each weighed by its rarity, that a close passage must hold.
-CLOSE = 0.5
 # Share of a sentence's words that one of the passages must hold to support it.
 SUPPORTED = 0.5
 # A word of the title says more about a passage than one of a long text.
 _WEIGHTS = (3.0, 1.0)
-_CANDIDATES = 20
+_CLOSE_AMONG = 5  # the nearest passages, one of which must be close
 _FORMAT_VERSION = 1
 _COLUMNS = "id, kind, title, text, topic, source, place"
-_WORD = re.compile(r"\w+")
-_STOP_WORDS = frozenset(
-    _WORD.findall(
-        "a about after all also an and any are as at be been but by can could do does for from give had has have how "
-        "i if in into is it its may me more most much my no not of often on one or other our out she should so some "
-        "such than that the their them there these they this to up used was we were what when where which who why "
-        "will with would you your"
-    )
-)
+# Of the passages that are compared with the question in full: by title, and by BM25 of title and text.
+_CANDIDATES_BY_TITLE = 60
+_CANDIDATES = 20
+_READ = 20  # of the rows among them, those whose texts are read
+# Places of words that are read for one question; words that more passages hold are left out where rarer ones are there.
+_MOST_POSTINGS = 10_000
 
 
 @dataclass(frozen=True)
@@ -45,8 +43,8 @@ class Passage:
     """What an answer may rest on: a row of the training split, or a part of a document.
 
     ``title``: the row's question, or the document's title; ``text``: the row's answer, or the part; ``source``: that of
-    the row, or the document's path; ``place``: where in the document, such as ``page 3``; ``score``: BM25 for one
-    question, higher is nearer, comparable within that question only.
+    the row, or the document's path; ``place``: where in the document, such as ``page 3``; ``score``: higher is
+    nearer, comparable within one question only.
     """
 
     id: str
@@ -84,6 +82,7 @@ class PassageIndex:
     def __init__(self, passages: Iterable[Passage]) -> None:
         self._database = sqlite3.connect(":memory:")
         _fill(self._database, passages)
+        self._vocabulary = Vocabulary(self._database)
 
     @classmethod
     def of_folder(cls, data_dir: Path) -> PassageIndex:
@@ -101,7 +100,7 @@ class PassageIndex:
             index._database = sqlite3.connect(f"{path.resolve().as_uri()}?mode=ro&immutable=1", uri=True)
             index._database.execute("PRAGMA trusted_schema = OFF")
             (version,) = index._database.execute("PRAGMA user_version").fetchone()
-            index._database.execute("SELECT rowid FROM words LIMIT 1")
+            index._vocabulary = Vocabulary(index._database)
         except sqlite3.DatabaseError as error:
             raise InputError(f"{path} cannot be read: {error}", "run medqa convert again") from error
         if version != _FORMAT_VERSION:
@@ -122,18 +121,22 @@ class PassageIndex:
         """
         if not words:
             return []
-        passages: list[Passage] = []
-        num_seen, limit = 0, count
-        while len(passages) < count:
-            ranked = self._ranked(words, limit)
-            for number, score in ranked[num_seen:]:
-                passage = self._passage(number, score)
-                if len(passages) < count and accept(passage):
-                    passages.append(passage)
-            if len(ranked) < limit:
-                break
-            num_seen, limit = limit, 4 * limit + _CANDIDATES
-        return passages
+        return list(itertools.islice(filter(accept, self._one_after_the_other(words)), count))
+
+    def _one_after_the_other(self, words: Sequence[str]) -> Iterator[Passage]:
+        """Yield each passage that holds any of the words, the nearest first; those further down by BM25 alone."""
+        seen: set[str] = set()
+        for _, passage in self._ranked(Asked(words, form_of(" ".join(words)), self._vocabulary)):
+            seen.add(passage.id)
+            yield passage
+        # Nearly all passages hold words such as "what".
+        named = [word for word in words if word not in STOP_WORDS] or words
+        limit, num_seen = _CANDIDATES, 0
+        while len(numbers := self._by_bm25(named, limit)) > num_seen:
+            for passage in self._passages(numbers[num_seen:]):
+                if passage.id not in seen:
+                    yield passage
+            num_seen, limit = len(numbers), 4 * limit
 
     def passages(self) -> Iterator[Passage]:
         """Yield all passages, in their order."""
@@ -141,36 +144,77 @@ class PassageIndex:
 
     def nearest(self, question: str, count: int) -> list[Passage]:
         """Return at most ``count`` passages, the nearest first; none where nothing is close to the question."""
-        words = content_words(question)
-        ranked = self._ranked(words, max(count, _CANDIDATES)) if words else []
-        scores = dict(ranked)
-        return [self._passage(number, scores[number]) for number in self._close(words, list(scores))[:count]]
+        asked = Asked(all_words(question), form_of(question), self._vocabulary)
+        nearest = self._ranked(asked)[: max(count, _CLOSE_AMONG)]
+        return [passage for likeness, passage in nearest if asked.is_close(likeness)][:count]
 
-    def _ranked(self, words: Sequence[str], limit: int) -> list[tuple[int, float]]:
-        """Return the numbers of the nearest passages, and their BM25."""
-        found = self._database.execute(
-            "SELECT rowid, bm25(words, ?, ?) FROM words WHERE words MATCH ? ORDER BY 2, 1 LIMIT ?",
-            (*_WEIGHTS, " OR ".join(f'"{word}"' for word in words), limit),
-        )
-        return [(number, round(-score, 3)) for number, score in found]
+    def _ranked(self, asked: Asked) -> list[tuple[Likeness, Passage]]:
+        """Return the passages that may be the nearest, in their order."""
+        numbers = dict.fromkeys([*self._by_title(asked), *self._by_bm25(self._rarest(asked), _CANDIDATES)])
+        found = [(asked.by_title(passage.title), passage) for passage in self._passages(list(numbers))]
+        # A document's title says little: each of them is read.
+        found.sort(key=lambda pair: (pair[1].kind != "document", -pair[0].score))
+        num_documents = sum(passage.kind == "document" for _, passage in found)
+        found = [
+            (asked.with_text(likeness, passage.text, passage.kind == "document"), passage)
+            for likeness, passage in found[: num_documents + _READ]
+        ]
+        found.sort(key=lambda pair: -pair[0].score)
+        return [(likeness, replace(passage, score=round(likeness.score, 3))) for likeness, passage in found]
 
-    def _passage(self, number: int, score: float) -> Passage:
-        row = self._database.execute(f"SELECT {_COLUMNS} FROM passages WHERE number = ?", (number,)).fetchone()
-        return replace(Passage(*row), score=score)
-
-    def _close(self, words: Sequence[str], numbers: Sequence[int]) -> list[int]:
-        """Return those of the passages that hold enough of the words, each weighed by its rarity."""
-        total, held = 0.0, dict.fromkeys(numbers, 0.0)
-        among = f"rowid IN ({', '.join(map(str, numbers))})"
-        for word in words:
-            term = f'"{word}"'
-            (num_rows,) = self._database.execute("SELECT count(*) FROM words WHERE words MATCH ?", (term,)).fetchone()
-            total += (weight := 1 / (1 + num_rows))
+    def _by_title(self, asked: Asked) -> list[int]:
+        """Return the numbers of the passages whose titles share the most with the question, short titles first."""
+        shared: dict[int, float] = defaultdict(float)
+        num_seen = 0
+        for stem in sorted(asked.words, key=self._vocabulary.num_titles):
+            num_seen += self._vocabulary.num_titles(stem)
+            if num_seen > _MOST_POSTINGS and shared:
+                break
             for (number,) in self._database.execute(
-                f"SELECT rowid FROM words WHERE words MATCH ? AND {among}", (term,)
+                "SELECT rowid FROM titles WHERE titles MATCH ?", (f'"{asked.words[stem]}"',)
             ):
-                held[number] += weight
-        return [number for number in numbers if held[number] >= CLOSE * total]
+                shared[number] += self._vocabulary.weight([stem])
+        if not shared:
+            return []
+        best = sorted(shared, key=lambda number: -shared[number])
+        least = shared[best[_CANDIDATES_BY_TITLE - 1]] if len(best) > _CANDIDATES_BY_TITLE else 0.0
+        above = [number for number in best if shared[number] > least]
+        equal = [number for number in best if shared[number] == least][:_MOST_POSTINGS]
+        shortest = self._database.execute(
+            f"SELECT number FROM passages WHERE number IN ({', '.join(map(str, equal))}) "
+            "ORDER BY length(title), number LIMIT ?",
+            (_CANDIDATES_BY_TITLE - len(above),),
+        )
+        return above + [number for (number,) in shortest]
+
+    def _rarest(self, asked: Asked) -> list[str]:
+        """Return words that few enough passages hold to be read for one question, in any case the rarest."""
+        rare: list[str] = []
+        num_seen = 0
+        for stem in sorted(asked.words, key=self._vocabulary.num_passages):
+            num_seen += self._vocabulary.num_passages(stem)
+            if num_seen > _MOST_POSTINGS and rare:
+                break
+            rare.append(asked.words[stem])
+        return rare
+
+    def _by_bm25(self, words: Sequence[str], limit: int) -> list[int]:
+        """Return the numbers of the passages that hold any of the words, the nearest by BM25 first."""
+        if not words:
+            return []
+        found = self._database.execute(
+            "SELECT rowid FROM words WHERE words MATCH ? ORDER BY bm25(words, ?, ?), 1 LIMIT ?",
+            (" OR ".join(f'"{word}"' for word in words), *_WEIGHTS, limit),
+        )
+        return [number for (number,) in found]
+
+    def _passages(self, numbers: Sequence[int]) -> list[Passage]:
+        """Return passages in the order of their numbers' list."""
+        found = self._database.execute(
+            f"SELECT number, {_COLUMNS} FROM passages WHERE number IN ({', '.join(map(str, numbers))})"
+        )
+        passages = {number: Passage(*values) for number, *values in found}
+        return [passages[number] for number in numbers]
 
 
 def write_index(path: Path, passages: Iterable[Passage]) -> int:
@@ -202,19 +246,14 @@ def _fill(database: sqlite3.Connection, passages: Iterable[Passage]) -> int:
         ((p.id, p.kind, p.title, p.text, p.topic, p.source, p.place) for p in passages),
     )
     database.execute("INSERT INTO words(words) VALUES ('rebuild')")
+    database.execute(
+        f"CREATE VIRTUAL TABLE titles USING fts5(title, content = '', columnsize = 0, tokenize = '{TOKENIZER}')"
+    )
+    database.execute("INSERT INTO titles(rowid, title) SELECT number, title FROM passages")
+    count_words(database)
     database.execute(f"PRAGMA user_version = {_FORMAT_VERSION}")
     database.commit()
     return int(database.execute("SELECT count(*) FROM passages").fetchone()[0])
-
-
-def all_words(text: str) -> list[str]:
-    """Return the words of a text in lower case, each once, in their order."""
-    return list(dict.fromkeys(_WORD.findall(text.lower())))
-
-
-def content_words(text: str) -> list[str]:
-    """Return the words of a text that carry its meaning, in lower case, each once, in their order."""
-    return [word for word in all_words(text) if word not in _STOP_WORDS and len(word) > 1]
 
 
 def unsupported_sentences(answer: str, texts: Sequence[str]) -> list[str]:

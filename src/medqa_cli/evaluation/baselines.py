@@ -11,7 +11,8 @@ from dataclasses import replace
 from typing import TYPE_CHECKING
 
 from medqa_cli.data.dataset import QaRow
-from medqa_cli.data.retrieval import Passage, PassageIndex, all_words
+from medqa_cli.data.ranking import all_words
+from medqa_cli.data.retrieval import Passage, PassageIndex
 from medqa_cli.evaluation.arms import FIRST_PASSAGE
 from medqa_cli.evaluation.samples import Sample, kind_of, topic_keys
 from medqa_cli.prompt.encoder import IGNORE_INDEX, Example

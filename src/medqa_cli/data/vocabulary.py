@@ -1,0 +1,84 @@
+"""The words of an index of passages as SQLite stems them, and how many passages hold each."""
+
+from __future__ import annotations
+
+import math
+import sqlite3
+from collections.abc import Iterable, Sequence
+
+TOKENIZER = "porter unicode61"
+
+
+def count_words(database: sqlite3.Connection) -> None:
+    """Write down how many titles and how many passages hold each stem: FTS5 itself counts them anew each time."""
+    database.execute("CREATE TABLE frequencies(stem TEXT PRIMARY KEY, titles INTEGER, passages INTEGER) WITHOUT ROWID")
+    for table in ("words", "titles"):
+        database.execute(f"CREATE VIRTUAL TABLE temp.{table}_stems USING fts5vocab(main, {table}, row)")
+    database.execute(
+        "INSERT INTO frequencies SELECT term, coalesce(titles_stems.doc, 0), words_stems.doc "
+        "FROM words_stems LEFT JOIN titles_stems USING (term)"
+    )
+    for table in ("words", "titles"):
+        database.execute(f"DROP TABLE temp.{table}_stems")
+
+
+class Vocabulary:
+    """Stems and weights of words; what was looked up once is kept.
+
+    Args:
+        database: with the table that ``count_words`` writes.
+    """
+
+    def __init__(self, database: sqlite3.Connection) -> None:
+        self._database = database
+        self._stems: dict[str, str] = {}
+        self._counts: dict[str, tuple[int, int]] = {}
+        self._weights: dict[str, float] = {}
+        database.execute("PRAGMA temp_store = MEMORY")
+        database.execute(f"CREATE VIRTUAL TABLE temp.given USING fts5(word, tokenize = '{TOKENIZER}')")
+        database.execute("CREATE VIRTUAL TABLE temp.given_stems USING fts5vocab(temp, given, instance)")
+        (self._num_passages,) = database.execute("SELECT coalesce(max(number), 0) FROM passages").fetchone()
+
+    def stems(self, words: Sequence[str]) -> set[str]:
+        """Return the stems of words, as the index has them."""
+        known = self._stems
+        if new := [word for word in words if word not in known]:
+            self._learn(new)
+        return {known[word] for word in words}
+
+    def stem(self, word: str) -> str:
+        """Return the stem of a word."""
+        (stem,) = self.stems([word])
+        return stem
+
+    def _learn(self, words: Sequence[str]) -> None:
+        self._database.executemany("INSERT INTO temp.given(rowid, word) VALUES (?, ?)", enumerate(words))
+        pieces: dict[int, list[str]] = {}
+        for number, stem in self._database.execute("SELECT doc, term FROM temp.given_stems ORDER BY doc, offset"):
+            pieces.setdefault(number, []).append(stem)
+        self._database.execute("DELETE FROM temp.given")
+        self._stems |= {word: " ".join(pieces.get(number, [word])) for number, word in enumerate(words)}
+
+    def num_titles(self, stem: str) -> int:
+        """Return how many titles hold the stem."""
+        return self._count(stem)[0]
+
+    def num_passages(self, stem: str) -> int:
+        """Return how many passages hold the stem."""
+        return self._count(stem)[1]
+
+    def weight(self, stems: Iterable[str]) -> float:
+        """Return how much stems say together: the rarer, the more."""
+        weights = self._weights
+        total = 0.0
+        for stem in stems:
+            if stem not in weights:
+                weights[stem] = math.log(1 + self._num_passages / (1 + self.num_passages(stem)))
+            total += weights[stem]
+        return total
+
+    def _count(self, stem: str) -> tuple[int, int]:
+        if stem not in self._counts:
+            found = self._database.execute("SELECT titles, passages FROM frequencies WHERE stem = ?", (stem,))
+            self._counts[stem] = found.fetchone() or (0, 0)
+        return self._counts[stem]
