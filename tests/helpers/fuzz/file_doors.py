@@ -16,6 +16,7 @@ from typing import Any
 
 from helpers.fuzz.driver import Door
 from helpers.fuzz.mutations import change_bytes, change_text, change_value, dumped, odd_value
+from helpers.pdfs import write_pdf
 from helpers.spreadsheets import hostile_ods, hostile_xlsx
 
 ROWS = [
@@ -53,6 +54,31 @@ TABLE = "question,answer,topic\n" + "".join(
 DATA_FILES = ["qa.csv", "qa.tsv", "qa.txt", "qa.json", "object.json", "qa.jsonl", "qa.xml", "qa.zip", "xml.zip"]
 DATA_FILES += ["qa.tar", "qa.tar.gz", "qa.csv.gz"]
 BOMBS = ["bomb.csv.gz", "bomb.zip"]  # seldom: each takes seconds to make
+DOCUMENTS = ["a.md", "a.txt", "a.html", "plain.pdf", "plain.pdf", "packed.pdf", "packed.pdf", "qa.json"]
+MARKDOWN = """---
+title: Gout
+---
+# Living with *gout*
+
+It hurts, and **how**. See [here](a.html) & <b>there</b>.
+
+## Food
+- beer
+  and wine
+1. liver
+
+| drug | dose |
+|---|---|
+| A | 1 |
+
+```
+# code
+```
+"""
+PAGE = """<!doctype html><html><head><meta charset="utf-8"><title>Gout</title><style>p {}</style></head><body>
+<nav>Menu</nav><main><h1>Living with gout</h1><p>It hurts, and <b>how</b>&hellip;</p><h2>Food</h2><ol><li>beer<li>liver
+</ol><table><tr><th>drug<td>dose</table><p>10<sup>9</sup> &lt; 5<br>more</p></main></body></html>
+"""
 SHEETS = ["qa.xlsx", "qa.ods", "qa.parquet", "qa.xls"]
 
 
@@ -88,6 +114,40 @@ def sheets(rng: random.Random, folder: Path) -> None:
     """The formats that a process of its own reads."""
     # Too few rows for splits.
     convert(changed_file(rng.choice(SHEETS), rng, folder), validation_fraction=0.0, test_fraction=0.0)
+
+
+def documents(rng: random.Random, folder: Path) -> None:
+    """Documents of each kind; what comes out can be written to the index, and each passage has its own id."""
+    from medqa_cli.config.schema import DataConfig
+    from medqa_cli.data.convert import column_names
+    from medqa_cli.data.documents.finding import find_documents
+    from medqa_cli.data.documents.reading import read_documents
+    from medqa_cli.data.retrieval import write_index
+
+    name = rng.choice(DOCUMENTS)
+    path, good = folder / name, good_document(name)
+    if name == "qa.json":
+        path = changed_file(name, rng, folder)
+    elif name.endswith(".pdf") or rng.random() < 0.4:
+        path.write_bytes(change_bytes(good, rng))
+    else:
+        path.write_text(change_text(good.decode(), rng), encoding="utf-8", errors="surrogatepass")
+    data = DataConfig(documents=str(path), max_reader_seconds=5.0)
+    found = read_documents(find_documents(data.documents, folder / "out", []), data, column_names(data))
+    assert write_index(folder / "index.sqlite", found.passages) == len({passage.id for passage in found.passages}) > 0
+    assert all(passage.text and passage.title and passage.place for passage in found.passages)
+    assert len("".join(found.texts)) <= 40 * len(path.read_bytes()) + 1000
+
+
+@functools.cache
+def good_document(name: str) -> bytes:
+    if name == "qa.json":
+        return good_file(name)
+    if not name.endswith(".pdf"):
+        return PAGE.encode() if name == "a.html" else MARKDOWN.encode()
+    with tempfile.TemporaryDirectory() as folder:
+        lines = [row["answer"].replace("中文", "") for row in ROWS]
+        return write_pdf(Path(folder, name), [lines, lines], "Gout", packed=name.startswith("packed")).read_bytes()
 
 
 def convert(path: Path, **settings: Any) -> None:
@@ -208,6 +268,8 @@ def warm() -> None:
     for name in [*DATA_FILES, *SHEETS]:
         if not name.startswith("qa.tar"):
             good_file(name)
+    for name in DOCUMENTS:
+        good_document(name)
 
 
-DOORS = {each.__name__: Door(each, warm) for each in (settings, data, sheets)}
+DOORS = {each.__name__: Door(each, warm) for each in (settings, data, sheets, documents)}
