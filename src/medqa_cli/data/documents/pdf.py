@@ -8,6 +8,7 @@ import time
 from collections import Counter
 from collections.abc import Iterator, Sequence
 from pathlib import Path
+from typing import NamedTuple
 
 from medqa_cli import confined
 from medqa_cli.data.documents.sections import Line, Part, compounds, flowed, usual_width
@@ -21,10 +22,11 @@ _RUNNING_LINES = 2  # at the top and at the bottom of a page
 _MOST_UNKNOWN_SIGNS = 0.1
 _UNKNOWN_SIGN = re.compile("[\x00-\x08\x0e-\x1f\x7f\ue000-\uf8ff\ufffd\ud800-\udfff]")
 _PAGE_NUMBER = re.compile(
-    r"(?:page|seite|página|pagina|p\.)?\s*[-–]?\s*\d{1,4}\s*[-–]?(?:\s*(?:/|of|von|de|di)\s*\d{1,4})?", re.I
+    r"(?:page|seite|página|pagina|p\.)?\s*[-–]?\s*(\d{1,4})\s*[-–]?(?:\s*(?:/|of|von|de|di)\s*\d{1,4})?", re.I
 )
 _MOST_NUMBERS = 20  # of pages, in a message
 _NUMBER = re.compile(r"\d+")
+_NUMBER_AT_AN_END = re.compile(r"\A\d{1,4}(?=\s)|(?<=\s)\d{1,4}\Z|\A\d{1,4}\Z")
 _JOINED_LETTERS = str.maketrans({"ﬀ": "ff", "ﬁ": "fi", "ﬂ": "fl", "ﬃ": "ffi", "ﬄ": "ffl", "ﬅ": "st", "ﬆ": "st"})
 # What programs write where nobody gave a title.
 _NO_TITLE = re.compile(r"untitled|microsoft |.*\.(?:docx?|pdf|indd|odt|tex|pptx?|qxd)\Z|[\W\d_]*\Z", re.IGNORECASE)
@@ -114,32 +116,64 @@ def _sane(text: str) -> str:
 
 
 def _parts(pages: Sequence[Sequence[str]]) -> Iterator[Part]:
-    running = _running_lines(pages)
+    filled = [[line for line in page if line] for page in pages]
+    heads = _running_heads(filled)
     lines: list[Line] = []
-    for number, page in enumerate(pages, start=1):
-        kept = [line for line in page if line]
-        start, end = 0, len(kept)
-        while start < end and _is_running(kept[start], running):
+    for number, page in enumerate(filled, start=1):
+        start, end = 0, len(page)
+        while start < end and heads.has(page[start], number):
             start += 1
-        while start < end and _is_running(kept[end - 1], running):
+        while start < end and heads.has(page[end - 1], number):
             end -= 1
         # A page of nothing else is no page with a running head.
-        lines += [Line(line, f"page {number}") for line in kept[start:end] or kept]
+        lines += [Line(line, f"page {number}") for line in page[start:end] or page]
     return flowed(lines, usual_width(lines), compounds(lines))
 
 
-def _running_lines(pages: Sequence[Sequence[str]]) -> frozenset[str]:
-    """Return the lines that stand at the top or the bottom of most pages, whatever their numbers."""
-    counts: Counter[str] = Counter()
-    for page in pages:
-        kept = [line for line in page if line]
-        counts.update({_numberless(line) for line in kept[:_RUNNING_LINES] + kept[-_RUNNING_LINES:]})
+class _Heads(NamedTuple):
+    """Running heads without their numbers: those of most pages, and those that hold the page's number.
+
+    ``ahead``: by how much printed page numbers are larger than the page's place in the file.
+    """
+
+    of_most_pages: frozenset[str]
+    numbered: frozenset[str]
+    ahead: int
+
+    def has(self, line: str, page: int) -> bool:
+        """Tell whether a line is a running head or the number of its page."""
+        alone = _PAGE_NUMBER.fullmatch(line)
+        if alone is not None:
+            return int(alone[1]) == page + self.ahead
+        bare = _numberless(line)
+        return bare in self.of_most_pages or (bare in self.numbered and page + self.ahead in _numbers(line))
+
+
+def _running_heads(pages: Sequence[Sequence[str]]) -> _Heads:
+    edges = [{*page[:_RUNNING_LINES], *page[-_RUNNING_LINES:]} for page in pages]
+    counts = Counter(line for lines in edges for line in {_numberless(line) for line in lines})
     fewest = max(_FEWEST_PAGES_WITH_A_RUNNING_HEAD, len(pages) // 2 + 1)
-    return frozenset(line for line, count in counts.items() if count >= fewest)
+    of_most_pages = frozenset(line for line, count in counts.items() if count >= fewest)
+    differences = Counter(
+        difference
+        for page, lines in enumerate(edges, start=1)
+        for difference in {number - page for line in lines for number in _numbers(line)}
+    )
+    ahead, count = max(differences.items(), key=lambda item: (item[1], -item[0]), default=(0, 0))
+    if count < fewest:
+        return _Heads(of_most_pages, frozenset(), 0)
+    numbered = Counter(
+        _numberless(line)
+        for page, lines in enumerate(edges, start=1)
+        for line in lines
+        if page + ahead in _numbers(line)
+    )
+    return _Heads(of_most_pages, frozenset(line for line, count in numbered.items() if count > 1), ahead)
 
 
-def _is_running(line: str, running: frozenset[str]) -> bool:
-    return _PAGE_NUMBER.fullmatch(line) is not None or _numberless(line) in running
+def _numbers(line: str) -> list[int]:
+    """Return the numbers at the ends of a line."""
+    return [int(number) for number in _NUMBER_AT_AN_END.findall(line)]
 
 
 def _numberless(line: str) -> str:

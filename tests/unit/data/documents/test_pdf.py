@@ -62,6 +62,21 @@ def test_a_title_of_a_program_is_none(tmp_path: Path, stated: str) -> None:
     assert read(write_pdf(path, [["It hurts."]], stated)).title == "gout"
 
 
+def test_a_head_with_the_number_of_its_page_goes_where_most_pages_have_one(tmp_path: Path) -> None:
+    pages = [["Contents", "i"], ["Chapter 1: Gout 7", "One."], ["Chapter 1: Gout 8", "2 tablets."], ["9", "3 drops."]]
+    pages += [["10 Chapter 2: Asthma", "9 puffs."], ["11 Chapter 2: Asthma", "Chapter 2: Gout 4"], ["12", "12 days"]]
+    (section,) = read(write_pdf(tmp_path / "a.pdf", pages, "Leaflets")).sections
+    assert section.text == "\n".join(
+        ["Contents i", "One.", "2 tablets.", "3 drops.", "9 puffs.", "Chapter 2: Gout 4", "12 days"]
+    )
+
+
+def test_a_bare_number_that_is_no_page_number_stays(tmp_path: Path) -> None:
+    pages = [["Dose in mg, a day:", "20"], ["2", "More is of no use.", "Page 2"], ["40", "4"]]
+    (section,) = read(write_pdf(tmp_path / "a.pdf", pages)).sections
+    assert section.text == "Dose in mg, a day:\n20\nMore is of no use.\n40\n4"
+
+
 def test_pages_of_nothing_but_equal_lines_are_kept(tmp_path: Path) -> None:
     (section,) = read(write_pdf(tmp_path / "a.pdf", [["Gout hurts."]] * 4)).sections
     assert section.text == "\n".join(["Gout hurts."] * 4)
