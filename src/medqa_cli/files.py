@@ -24,6 +24,7 @@ from typing import IO, Any
 
 from medqa_cli.errors import InputError
 
+CARD_NAME = "README.md"
 _RANDOM = r"[a-z0-9_]{8}"  # of tempfile
 
 

@@ -23,14 +23,7 @@ from medqa_cli.config.schema import DataConfig
 from medqa_cli.data.audit import audit_written
 from medqa_cli.data.cleaning.reasons import enabled_reasons
 from medqa_cli.data.cleaning.rules import RULES, enabled_rules
-from medqa_cli.data.dataset import (
-    CARD_NAME,
-    INDEX_NAME,
-    LENGTHS_NAME,
-    REPORT_NAME,
-    check_replaceable,
-    iterate_split,
-)
+from medqa_cli.data.dataset import INDEX_NAME, LENGTHS_NAME, REPORT_NAME, check_replaceable, iterate_split
 from medqa_cli.data.documents.finding import find_documents
 from medqa_cli.data.documents.held_out import OpenBook
 from medqa_cli.data.documents.reading import Documents, read_documents
@@ -46,7 +39,7 @@ from medqa_cli.data.token_lengths import TokenLengths
 from medqa_cli.data.topics.topics import pages_tell
 from medqa_cli.data.writing import Render, write_rows
 from medqa_cli.errors import MedqaError
-from medqa_cli.files import atomic_dir, sweep, write_json
+from medqa_cli.files import CARD_NAME, atomic_dir, sweep, write_json
 
 SPOOL_NAME = "spool.tmp"
 SETS_NAME = "sets.tmp"

@@ -14,7 +14,7 @@ from typing import Any, TypeVar
 
 from medqa_cli.data.reading.formats import NOTE_SUFFIX, table_suffix
 from medqa_cli.errors import InputError, MedqaError
-from medqa_cli.files import require_file
+from medqa_cli.files import CARD_NAME, require_file
 from medqa_cli.prompt.encoder import Example, PromptEncoder
 from medqa_cli.spelling import listed
 
@@ -22,7 +22,6 @@ SPLITS = ("train", "validation", "test")
 REPORT_NAME = "report.json"
 REJECTED_NAME = "rejected.jsonl"
 LENGTHS_NAME = "lengths.png"
-CARD_NAME = "README.md"
 INDEX_NAME = "index.sqlite"
 OWN_FILES = frozenset(
     {REPORT_NAME, REJECTED_NAME, LENGTHS_NAME, CARD_NAME, INDEX_NAME, *(f"{split}.jsonl" for split in SPLITS)}

@@ -16,7 +16,7 @@ from medqa_cli import console, hub
 from medqa_cli.config.schema import ComputeDtype, Config, ModelConfig, PromptConfig, Quantization
 from medqa_cli.environment import recorded_environment, recorded_settings
 from medqa_cli.errors import InputError
-from medqa_cli.files import RunFolder, sha256_of_file
+from medqa_cli.files import CARD_NAME, RunFolder, sha256_of_file
 from medqa_cli.model.devices import DTYPES, describe_device, dtype_name, pick_compute_dtype, pick_device
 from medqa_cli.model.load import base_of_adapter
 from medqa_cli.model.resolve import ModelRef, base_folder
@@ -84,7 +84,7 @@ class MergeInputs:
                 path.name: sha256_of_file(path)
                 for path in sorted(self.adapter_dir.iterdir())
                 # PEFT's own README holds no more than the config.
-                if path.is_file() and path.name != "README.md"
+                if path.is_file() and path.name != CARD_NAME
             },
             "base": {
                 "name": self.source.name,

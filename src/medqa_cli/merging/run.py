@@ -21,7 +21,7 @@ from medqa_cli.cards import merged_card
 from medqa_cli.config.schema import ComputeDtype, Config
 from medqa_cli.data.dataset import read_split
 from medqa_cli.errors import MedqaError
-from medqa_cli.files import RunFolder, atomic_dir, write_json
+from medqa_cli.files import CARD_NAME, RunFolder, atomic_dir, write_json
 from medqa_cli.merging import model_folder, report
 from medqa_cli.merging.inputs import BaseWeights, MergeInputs, load_inputs
 from medqa_cli.merging.plan import MergePlan, plan_merge
@@ -70,7 +70,7 @@ def merge(
         summary |= {"chat_template_exact": exact, "peak_memory_bytes": merged.peak_bytes}
         summary["seconds"] = round(time.perf_counter() - started, 1)
         card = merged_card(summary, inputs.source.name, inputs.source.kind, contract)
-        (folder / "README.md").write_text(card, encoding="utf-8")
+        (folder / CARD_NAME).write_text(card, encoding="utf-8")
         summary |= {"inputs": key, "files": report.file_sizes(folder)}
         write_json(folder / report.MERGE_FILE_NAME, summary)
         if verification is not None and (problem := verification.problem(chosen)):

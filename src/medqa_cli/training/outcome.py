@@ -17,7 +17,7 @@ from safetensors.torch import load_file, save_file
 
 from medqa_cli import console
 from medqa_cli.errors import Interrupted, MedqaError
-from medqa_cli.files import RunFolder, atomic_dir, read_json, write_json
+from medqa_cli.files import CARD_NAME, RunFolder, atomic_dir, read_json, write_json
 from medqa_cli.model.checks.adapter import ADAPTER_CONFIG_NAME, is_b_matrix
 from medqa_cli.model.lora import as_plain_lora, plain_lora_config
 from medqa_cli.model.weights import ADAPTER_FILES
@@ -31,7 +31,6 @@ from medqa_cli.training.divergence import DivergedError
 # Ids of rows in a message; train.json has all of them.
 _MOST_ROWS = 16
 _WEIGHTS_NAME = ADAPTER_FILES[0]
-_CARD_NAME = "README.md"
 # From this many logged losses on, the plot has their running mean.
 _PLOTTED_WITH_MEAN = 40
 _TRAIN_COLOR, _VALIDATION_COLOR, _BASE_COLOR = "tab:blue", "tab:orange", "tab:gray"
@@ -307,9 +306,9 @@ def save_adapter(
         own_tokenizer.save_pretrained(temporary)
         contract.save(temporary)
         # In the place of PEFT's card, a template of questions.
-        (temporary / _CARD_NAME).write_text(card, encoding="utf-8")
+        (temporary / CARD_NAME).write_text(card, encoding="utf-8")
         # safetensors makes its files private; those of a result are as readable as the others.
-        shutil.copymode(temporary / _CARD_NAME, temporary / _WEIGHTS_NAME)
+        shutil.copymode(temporary / CARD_NAME, temporary / _WEIGHTS_NAME)
         checkpoints.sync_folder(temporary)
 
 
