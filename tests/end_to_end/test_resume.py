@@ -69,27 +69,30 @@ def workspace(prepared: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
     return prepared
 
 
-@pytest.mark.parametrize("sent", [signal.SIGINT, signal.SIGTERM])
-def test_resumed_equals_uninterrupted(
-    workspace: Path, medqa: Callable[..., Outcome], starter: Starter, sent: signal.Signals
-) -> None:
-    broken = f"broken-{sent.name}"
-    assert starter.run("train", run_dir=broken, step=3, sent=sent) == 130
+def interrupt(run_dir: str, starter: Starter, sent: signal.Signals, step: int, *arguments: str) -> None:
+    """Train until ``step`` is logged, then send the signal: a checkpoint is saved, and the way to go on is told."""
+    assert starter.run("train", *arguments, run_dir=run_dir, step=step, sent=sent) == 130
     assert "Traceback" not in starter.errors
     assert "medqa train --resume" in starter.errors
-    stopped = json.loads(Path(broken, "train.json").read_text())
+    stopped = json.loads(Path(run_dir, "train.json").read_text())
     assert (stopped["status"], stopped["stop_reason"]) == ("interrupted", "signal")
-    assert 3 <= stopped["global_step"] == stopped["checkpoint_step"] < STEPS
-    assert not Path(broken, "adapter").exists()
-    refused = medqa("train", "--set", f"run_dir={broken}")
+    assert step <= stopped["global_step"] == stopped["checkpoint_step"] < STEPS
+    assert not Path(run_dir, "adapter").exists()
+
+
+def test_resumed_equals_uninterrupted(workspace: Path, medqa: Callable[..., Outcome], starter: Starter) -> None:
+    """Stopped by Ctrl-C, and again by the other signal that asks a process to end."""
+    interrupt("broken", starter, signal.SIGINT, 3)
+    refused = medqa("train", "--set", "run_dir=broken")
     assert refused.code == 2
     assert "--resume" in refused.err
+    interrupt("broken", starter, signal.SIGTERM, 20, "--resume")
 
-    assert starter.run("train", "--resume", run_dir=broken) == 0
-    assert adapter_bytes(broken) == adapter_bytes("whole")
-    assert lines(broken) == lines("whole")
+    assert starter.run("train", "--resume", run_dir="broken") == 0
+    assert adapter_bytes("broken") == adapter_bytes("whole")
+    assert lines("broken") == lines("whole")
     assert len(losses("whole")) == STEPS + 5  # the first look at the validation split, and four more
-    resumed, whole = (json.loads(Path(run, "train.json").read_text()) for run in (broken, "whole"))
+    resumed, whole = (json.loads(Path(run, "train.json").read_text()) for run in ("broken", "whole"))
     for key in ("global_step", "num_train_tokens", "train_loss", "validation_loss", "status"):
         assert resumed[key] == whole[key], key
 
@@ -140,7 +143,7 @@ def test_killed_again_and_again(workspace: Path, starter: Starter) -> None:
         start = newest_whole_step("killed") if Path("killed/checkpoints").is_dir() else 0
         go_on = ("--resume",) if start else ()
         resumed += bool(go_on)
-        step = start + drawn.randint(1, 7) if kills < 7 else None
+        step = start + drawn.randint(1, 7) if kills < 5 else None
         code = starter.run(
             "train", *go_on, *settings, run_dir="killed", step=step, delay=drawn.random() / 10, sent=signal.SIGKILL
         )
@@ -150,8 +153,8 @@ def test_killed_again_and_again(workspace: Path, starter: Starter) -> None:
         kills += 1
         reached = max(line["step"] for line in lines("killed"))
         assert reached - newest_whole_step("killed") <= 4
-    assert kills >= 5
-    assert resumed >= 5
+    assert kills >= 4
+    assert resumed >= 4
 
     assert adapter_bytes("killed") == adapter_bytes("unkilled")
     assert lines("killed") == lines("unkilled")
