@@ -38,11 +38,13 @@ from medqa_cli.model.load import LoadedModel, load_model
 WAYS: dict[str, dict[str, Any]] = {
     "greedy": {},
     "cut": {"loop_retries": 0},
-    "retry-1": {"loop_retries": 1},
-    "retry-2": {"loop_retries": 2},
-    "retry-4": {"loop_retries": 4},
-    "retry-8": {"loop_retries": 8},
-    "retry-16": {"loop_retries": 16},
+    "retry-4": {"loop_retries": 4, "end_bonus": 0},
+    "retry-16": {"loop_retries": 16, "end_bonus": 0},
+    "retry-4-end-2": {"loop_retries": 4, "end_bonus": 2},
+    "retry-8-end-1": {"loop_retries": 8, "end_bonus": 1},
+    "retry-8-end-2": {"loop_retries": 8, "end_bonus": 2},
+    "retry-8-end-4": {"loop_retries": 8, "end_bonus": 4},
+    "retry-8-end-8": {"loop_retries": 8, "end_bonus": 8},
     "penalty-1.05": {"repetition_penalty": 1.05},
     "penalty-1.1": {"repetition_penalty": 1.1},
     "penalty-1.2": {"repetition_penalty": 1.2},
@@ -103,6 +105,7 @@ def answered(
             return [GeneratedAnswer(*answer) for answer in kept["answers"]], kept["tokens_per_second"]
     settings = dict(WAYS[way])
     retries, generate = settings.pop("loop_retries", None), settings.pop("generate", None)
+    end_bonus = settings.pop("end_bonus", 0)
     torch.manual_seed(0)
     started = time.perf_counter()
     prompts = tuned.encoder.encode_prompts(texts)
@@ -118,7 +121,7 @@ def answered(
             states: list[Any] = [
                 WholeAnswer(tuned.encoder.decode_answer, tuple(stop_ids), options.max_new_tokens)
                 if retries is None
-                else StoppingState(tuned.encoder.decode_answer, stop_ids, options.max_new_tokens, retries)
+                else StoppingState(tuned.encoder.decode_answer, stop_ids, options.max_new_tokens, retries, end_bonus)
                 for _ in batch
             ]
             how = replace(config.generate, max_new_tokens=options.max_new_tokens, **settings)

@@ -6,7 +6,7 @@ A streamed answer is a batch of one, so one answer and many are the same code.
 from __future__ import annotations
 
 import inspect
-from collections.abc import Callable, Collection, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from typing import Any, Protocol
 
 import torch
@@ -31,9 +31,10 @@ class RowState(Protocol):
     def finish_reason(self) -> str | None:
         """Why the row ended; None: it goes on."""
 
-    @property
-    def forbidden(self) -> Collection[int]:
-        """Ids that the next token must not be."""
+    num_retries: int  # how often it went back
+
+    def biases(self, best: int) -> Mapping[int, float]:
+        """What is added to the scores of the next token, by id; minus infinity forbids it. ``best``: the likeliest."""
 
     def add(self, token_id: int) -> None:
         """Take the next token."""
@@ -84,7 +85,7 @@ def _continue(
     logits = batch.prefill()
     while True:
         histories = [[*prompts[row], *states[row].ids] for row in rows] if choose.needs_history else []
-        chosen = choose(logits, histories, [states[row].forbidden for row in rows])
+        chosen = choose(logits, histories, [states[row] for row in rows])
         for row, token_id in zip(rows, chosen.tolist(), strict=True):
             states[row].add(token_id)
             if on_token is not None:
@@ -175,11 +176,11 @@ class _Choice:
         return bool(self._penalties)
 
     def __call__(
-        self, logits: torch.Tensor, histories: Sequence[Sequence[int]], forbidden: Sequence[Collection[int]]
+        self, logits: torch.Tensor, histories: Sequence[Sequence[int]], states: Sequence[RowState]
     ) -> torch.Tensor:
         """Return ``(B,)`` int64 ids for ``(B, V)`` logits.
 
-        ``histories``: each row's prompt and answer, if needed; ``forbidden``: ids that each row must not get.
+        ``histories``: each row's prompt and answer, if needed; ``states``: of the rows.
 
         Raises:
             MedqaError: the logits are not finite.
@@ -197,9 +198,10 @@ class _Choice:
             ids = torch.tensor([list(history)], device=logits.device)
             for penalty in self._penalties:
                 scores[index : index + 1] = penalty(ids, scores[index : index + 1])
-        for index, ids_of_row in enumerate(forbidden):
-            if ids_of_row:
-                scores[index, list(ids_of_row)] = -torch.inf
+        for index, state in enumerate(states):
+            if state.num_retries:
+                for token_id, bias in state.biases(int(scores[index].argmax())).items():
+                    scores[index, token_id] += bias
         if not self._sampled:
             return scores.argmax(-1)
         for warper in self._warpers:

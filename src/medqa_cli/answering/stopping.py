@@ -7,10 +7,11 @@ The same state serves one streamed answer and each row of a batch, so that both 
 
 from __future__ import annotations
 
+import math
 import re
 from bisect import bisect_right
 from collections import Counter
-from collections.abc import Callable, Collection, Sequence
+from collections.abc import Callable, Collection, Mapping, Sequence
 from itertools import pairwise
 from typing import Literal
 
@@ -22,6 +23,7 @@ Decode = Callable[[Sequence[int]], str]
 
 _CHECK_EVERY = 32  # tokens between two checks of the share of repeated words, which need the text
 _MARKS = ".!?…。！？｡"
+END_BONUS = 4.0  # nats
 _REPEATED_RUN = 8  # tokens; a shorter repeated end is an ordinary phrase
 
 # A whole sentence twice in a row is a loop; a shorter phrase must come three times.
@@ -51,7 +53,10 @@ class StoppingState:
             token is forbidden there.
     """
 
-    def __init__(self, decode: Decode, stop_ids: Collection[int], limit: int, loop_retries: int = 0) -> None:
+    def __init__(
+        self, decode: Decode, stop_ids: Collection[int], limit: int, loop_retries: int = 0, end_bonus: float = END_BONUS
+    ) -> None:
+        self._end_bonus = end_bonus
         self._decode = decode
         self._stop_ids = stop_ids
         self._limit = limit
@@ -68,10 +73,21 @@ class StoppingState:
         self.went_back = False
         self.num_retries = 0
 
-    @property
-    def forbidden(self) -> Collection[int]:
-        """The ids that the next token must not be: they led into a loop."""
-        return self._forbidden.get(len(self.ids), ())
+    def biases(self, best: int) -> Mapping[int, float]:
+        """What is added to the scores of the next token, by id.
+
+        Minus infinity for those that led into a loop from here; where a sentence or a line ends in an answer that began
+        to repeat itself, some more for the end, since it may have said what it had to say.
+
+        Args:
+            best: the likeliest next token.
+        """
+        biases = dict.fromkeys(self._forbidden.get(len(self.ids), ()), -math.inf)
+        text = self._decode(self.ids)
+        # A line break is decoded to nothing.
+        if not self._decode([best]) or len(text) in sentence_ends(f"{text} X"):
+            biases |= dict.fromkeys(self._stop_ids, self._end_bonus * self.num_retries)
+        return biases
 
     def add(self, token_id: int) -> None:
         """Take the next token.
@@ -89,23 +105,24 @@ class StoppingState:
             checked = len(self.ids) % _CHECK_EVERY == 0 and len(self.ids) > _CHECK_EVERY
             repeats_much = checked and seq_rep_4(self._decode(self.ids)) > MOST_REPEATED_SO_FAR
             if self._watch.period is not None or self._sentences_loop or repeats_much:
-                self.went_back = self._leave_loop()
+                self.went_back = self._leave_loop(repeats_much)
                 self.finish_reason = None if self.went_back else "repetition"
             elif len(self.ids) >= self._limit:
                 self.finish_reason = "length"
         if self.finish_reason in ("stop", "length") and seq_rep_4(self._decode(self.ids)) > MOST_REPEATED:
             self.finish_reason = "repetition"
 
-    def _leave_loop(self) -> bool:
+    def _leave_loop(self, repeats_much: bool) -> bool:
         """Go back to the first word that repeats and forbid its token there; False: there is none, or no retry left."""
         if self.num_retries >= self._most_retries:
             return False
+        repeats_from = self._repeats_from if self._sentences_loop else None
+        if repeats_from is None and repeats_much:
+            repeats_from = start_of_repeats(self._decode(self.ids))
         if (matched := self._watch.matched_in_loop) is not None:
             kept = len(self.ids) - matched
-        elif self._sentences_loop and self._repeats_from is not None:
-            kept = bisect_right(
-                range(len(self.ids)), self._repeats_from, key=lambda n: len(self._decode(self.ids[: n + 1]))
-            )
+        elif repeats_from is not None:
+            kept = bisect_right(range(len(self.ids)), repeats_from, key=lambda n: len(self._decode(self.ids[: n + 1])))
         else:
             return False
         # Text before the place of an earlier retry may have been shown.
@@ -256,14 +273,44 @@ def repeated_sentences(sentences: Sequence[str]) -> tuple[int, bool]:
     return count, doubled or (count > 1 and sum(map(len, repeated)) >= _REPEATED_WORDS)
 
 
+def start_of_repeats(text: str) -> int | None:
+    """Return where the sentences at the end begin that are mostly made of runs of four words from before.
+
+    Such sentences differ in a word or two, so that no run of tokens comes back whole.
+
+    Args:
+        text: an answer so far; its last sentence may be unfinished.
+
+    Returns:
+        a position in the text; None: the last sentence is mostly new.
+    """
+    seen: set[tuple[str, ...]] = set()
+    start_of_block: int | None = None
+    for start, end in pairwise([0, *sentence_ends(text)]):
+        runs = _runs_of_words(text[start:end])
+        repeated = sum(run in seen for run in runs)
+        if not runs:  # a short line of a list, or one that has just begun
+            continue
+        if 2 * repeated < len(runs):
+            start_of_block = None
+        elif start_of_block is None:
+            start_of_block = start
+        seen.update(runs)
+    return start_of_block
+
+
+def _runs_of_words(text: str) -> list[tuple[str, ...]]:
+    words = normalize(text).split()
+    return list(zip(*(words[start:] for start in range(_RUN)), strict=False))
+
+
 def seq_rep_4(text: str) -> float:
     """Return the share of runs of four words that occurred before in the text.
 
     Welleck et al. 2019, arXiv 1908.04319, section 3 (there on tokens). Words are compared without case and
     punctuation; a text of fewer than four words has 0.
     """
-    words = normalize(text).split()
-    runs = list(zip(*(words[start:] for start in range(_RUN)), strict=False))
+    runs = _runs_of_words(text)
     return 1 - len(set(runs)) / len(runs) if runs else 0.0
 
 

@@ -6,7 +6,7 @@ The token loop is that of ``answering``. Beside the answers of ``ask`` stand pla
 from __future__ import annotations
 
 import math
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import replace
 from typing import Any
 
@@ -114,9 +114,13 @@ class WholeAnswer:
     def __init__(self, decode: Decode, stop_ids: Sequence[int], limit: int) -> None:
         self._decode, self._stop_ids, self._limit = decode, stop_ids, limit
         self.went_back = False
-        self.forbidden = ()
+        self.num_retries = 0
         self.ids: list[int] = []
         self.finish_reason: str | None = None
+
+    def biases(self, best: int) -> Mapping[int, float]:
+        """Nothing is added to any score."""
+        return {}
 
     def add(self, token_id: int) -> None:
         """Take the next token; the end token is not part of the answer."""

@@ -2,11 +2,13 @@
 
 from __future__ import annotations
 
+import math
+import re
 from collections.abc import Sequence
 
 import pytest
 
-from medqa_cli.answering.stopping import LoopWatch, StoppingState, seq_rep_4
+from medqa_cli.answering.stopping import END_BONUS, LoopWatch, StoppingState, seq_rep_4, start_of_repeats
 
 STOP = 0
 FACTS = (
@@ -220,7 +222,7 @@ def retried(pieces: Sequence[str], retries: int, *, streamed: bool = True) -> tu
     state = StoppingState(lambda ids: "".join(known[i] for i in ids).strip(), {STOP}, 500, retries)
     shown, left = "", []
     for piece in [*pieces, ""]:
-        assert known.index(piece) not in state.forbidden
+        assert state.biases(1).get(known.index(piece)) != -math.inf
         state.add(known.index(piece))
         left += [state.text()] if state.went_back else []
         shown += state.new_text() if streamed else ""
@@ -248,9 +250,64 @@ def test_the_token_that_led_into_the_loop_is_forbidden_there_and_only_there() ->
     state = StoppingState(lambda ids: "".join(known[i] for i in ids).strip(), {STOP}, 500, 1)
     for piece in ["Eyes", ".", *SENTENCE, *SENTENCE[:-1]]:
         state.add(known.index(piece))
-    assert (state.went_back, state.forbidden) == (True, {known.index(" The")})
+    # A sentence has ended there, so that the end is likelier too.
+    assert (state.went_back, state.biases(1)) == (True, {known.index(" The"): -math.inf, STOP: END_BONUS})
     state.add(known.index(" laser"))
-    assert (state.went_back, state.forbidden) == (False, ())
+    assert (state.went_back, state.biases(1)) == (False, {})
+
+
+def test_the_end_is_likelier_with_each_retry_but_only_where_a_sentence_or_a_line_ends() -> None:
+    known = ["", "\n", "Eyes", ".", " hurt", " e", "g"]
+    state = StoppingState(lambda ids: "".join(known[i] for i in ids).strip(), {STOP}, 500, 3, end_bonus=1.5)
+    word, line_break = known.index("Eyes"), known.index("\n")
+
+    def add(*pieces: str) -> None:
+        for piece in pieces:
+            state.add(known.index(piece))
+
+    state.num_retries = 2
+    add("Eyes", " hurt")
+    assert state.biases(word) == {}
+    assert state.biases(line_break) == {STOP: 3.0}
+    add(".")
+    assert state.biases(word) == {STOP: 3.0}
+    add(" e", ".", "g", ".")
+    assert state.biases(word) == {}  # an abbreviation ends no sentence
+
+
+def test_sentences_that_differ_in_a_word_are_left_too() -> None:
+    """Their tokens repeat in no period: the share of repeated runs of words tells."""
+    organs = ("pancreas", "liver", "kidney", "spleen", "stomach", "bowel", "heart", "skin")
+    text = "Rest helps most people at first. " + " ".join(
+        f"It is caused by a lack of an enzyme in the cells of the {organ} of the patient." for organ in organs
+    )
+    pieces = re.findall(r"\S+\s*", text)
+    state, _, left = retried(pieces, 1, streamed=False)
+    assert state.num_retries == 1
+    assert left[0].startswith("Rest helps most people at first. It is caused")
+    # Back to the second of the alike sentences; its first word may not stand there again.
+    assert "liver" not in left[0]
+
+
+@pytest.mark.parametrize(
+    ("text", "repeated"),
+    [
+        ("One two three four. Five six seven eight.", None),
+        (
+            "The lack of an enzyme in the liver. The lack of an enzyme in the skin.",
+            "The lack of an enzyme in the skin.",
+        ),
+        ("The lack of an enzyme in the liver. The lack of an enzyme in the skin. Ask a doctor about it now.", None),
+        (
+            "The lack of an enzyme in the liver. The lack of an enzyme in the skin. Ask",
+            "The lack of an enzyme in the s",
+        ),
+        ("", None),
+    ],
+)
+def test_where_repeated_sentences_at_the_end_begin(text: str, repeated: str | None) -> None:
+    start = start_of_repeats(text)
+    assert start is None if repeated is None else text[start or 0 :].strip().startswith(repeated)
 
 
 def test_an_answer_without_a_retry_left_ends_at_its_loop() -> None:
