@@ -66,7 +66,7 @@ def test_eval_reports_each_arm_beside_the_closed_book_and_the_copies(folder: Pat
     outcome = medqa("eval", "--model", "adapter", "--limit", "6", "--fail-on", "adapter_open_book.rougeL > 1", "--json")
     assert outcome.code == 0, outcome.err
     results = json.loads(outcome.out)
-    assert list(results["models"]) == ["adapter", *(f"adapter{arm}" for arm in ARMS)]
+    assert list(results["models"]) == ["adapter", "adapter_greedy", *(f"adapter{arm}" for arm in ARMS)]
     assert {"first_passage", "gold_passage"} <= results["floors"].keys()
     # In an open book the gold passage is the answer itself.
     assert results["floors"]["gold_passage"]["rougeL"]["value"] == 1

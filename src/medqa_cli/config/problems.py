@@ -164,7 +164,10 @@ def suggest(section: str, name: str, *, is_mapping: bool = False) -> str | None:
         alike = similarity(name, own_name)
         # The right name elsewhere beats a misspelled name here; at equal spelling the key here wins.
         if own_section != section:
-            alike -= 0.02 if section and own_section and similarity(section, own_section) else 0.04
+            penalty = 0.02 if section and own_section and similarity(section, own_section) else 0.04
+            alike -= penalty if alike == 1 else 2 * penalty
+        if is_mapping and candidate not in SECTIONS:
+            alike -= 0.2
         return alike - (0.01 if candidate in SECTIONS and not is_mapping else 0)
 
     best = max((*SECTIONS, *KEYS), key=rank)

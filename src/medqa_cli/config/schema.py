@@ -410,9 +410,9 @@ class GenerateConfig:
         commands="merge ask eval",
     )
     loop_retries: int = field(
-        0,
+        8,
         "Where an answer begins to repeat itself, go back to the first repeated word, choose another one there and go "
-        "on, at most this many times; 0: end the answer there.",
+        "on, at most this many times; each time its end becomes likelier. 0: end the answer there.",
         ge=0,
         commands="ask eval",
     )
