@@ -80,7 +80,7 @@ def enlarge(source: Path, target: Path, times: int, seed: int = 0) -> None:
         writer.writerow(["question", "answer"])
         writer.writerows(rows)
         for _ in range(times - 1):
-            writer.writerows((_altered_question(q, words, draw), _altered(a, words, draw)) for q, a in rows)
+            writer.writerows((altered_question(q, words, draw), _altered(a, words, draw)) for q, a in rows)
 
 
 def _altered(text: str, words: list[str], draw: random.Random) -> str:
@@ -92,7 +92,8 @@ def _altered(text: str, words: list[str], draw: random.Random) -> str:
     return "".join(parts)
 
 
-def _altered_question(text: str, words: list[str], draw: random.Random) -> str:
+def altered_question(text: str, words: list[str], draw: random.Random) -> str:
+    """Replace the last word of a question by one of the words."""
     ending = re.search(r"[\w)]+(?=[\s?]*$)", text)
     return text if ending is None else text[: ending.start()] + draw.choice(words) + text[ending.end() :]
 

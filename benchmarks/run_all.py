@@ -71,6 +71,7 @@ def suite(options: argparse.Namespace, data_dir: Path) -> list[Benchmark]:
     return [
         Benchmark("convert", (source, "--times", str(options.times))),
         Benchmark("leakage", (source, "--seeds", "3")),
+        Benchmark("retrieval", (source, "--times", str(options.times)), no_medquad),
         Benchmark("ask"),
         Benchmark("eval", (data_dir, "--questions", "64")),
         Benchmark("merge"),

@@ -87,6 +87,28 @@ def test_every_script_is_in_the_list_or_is_a_part_of_one() -> None:
     listed = subprocess.run(
         [sys.executable, "benchmarks/run_all.py", "--list"], cwd=ROOT, capture_output=True, text=True, check=True
     ).stdout
-    parts = {"figures", "picture", "run_all", "off_template_questions", "gguf_llama_cpp"}
+    parts = {"figures", "picture", "run_all", "off_template_questions", "look_alikes", "gguf_llama_cpp"}
     scripts = {path.stem for path in (ROOT / "benchmarks").glob("*.py")} - parts
     assert {line.split("benchmarks/")[1].split(".py")[0] for line in listed.splitlines()} == scripts
+
+
+def test_look_alikes_are_asked_by_no_row(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.syspath_prepend(str(ROOT / "benchmarks"))
+    module = importlib.import_module("look_alikes")
+    rows = [
+        "What are the treatments for type 1 diabetes?",
+        "What are the treatments for type 2 diabetes?",
+        "What is right heart failure?",
+        "What is heart failure?",
+        "What is Crohn's disease?",
+        "What is Addison's disease?",
+    ]
+    generator = module.LookAlikes(rows, 1)
+    made = [(rule, question) for row in rows for rule, question in generator.of(row).items()]
+    assert {question for _, question in made}.isdisjoint(rows)
+    assert {rule for rule, _ in made} == {
+        "another number", "of some people", "negated", "one letter", "another kind", "asked beside it", "a word more",
+        "a word less",
+    }  # fmt: skip
+    assert ("another number", "What are the treatments for type 47 diabetes?") in made
+    assert "What is heart failure?" not in generator.of("What is right heart failure?").values()

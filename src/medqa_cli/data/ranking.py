@@ -29,7 +29,7 @@ NAMED = 0.9
 NAMED_OF_TOPIC = 0.5
 NAMED_OF_QUESTION = 0.13
 _MOST_WORDS_OF_A_NAME = 4  # "What is different in the genome of somebody with gout" is no name
-_WORD = re.compile(r"\w+")
+_WORD = re.compile(r"(?!(?<=['’])s\b)\b\w+")  # no possessive
 STOP_WORDS = frozenset(
     _WORD.findall(
         "a about after all also an and any are as at be been but by can could do does for from give had has have how "

@@ -148,6 +148,10 @@ class PassageIndex:
         nearest = self._ranked(asked)[: max(count, _CLOSE_AMONG)]
         return [passage for likeness, passage in nearest if asked.is_close(likeness)][:count]
 
+    def weight(self, words: Iterable[str]) -> float:
+        """Return how much words say together: the rarer, the more."""
+        return sum(self._vocabulary.weight([self._vocabulary.stem(word)]) for word in words)
+
     def _ranked(self, asked: Asked) -> list[tuple[Likeness, Passage]]:
         """Return the passages that may be the nearest, in their order."""
         numbers = dict.fromkeys([*self._by_title(asked), *self._by_bm25(self._rarest(asked), _CANDIDATES)])
