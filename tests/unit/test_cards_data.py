@@ -189,6 +189,19 @@ def test_what_is_not_known_or_not_done() -> None:
     )
 
 
+def test_documents_are_told_with_the_held_out_answers_that_stand_in_them() -> None:
+    documents = {
+        "files": [{"path": "/home/ann/a.md"}] * 3,
+        "passages": 1_234,
+        "answers_held_out": {"validation": 0, "test": 1_000},
+    }
+    _, page = parts_of(data_card(report_with(documents=documents), **INFO))
+    assert "besides the training rows, 1,234 passages of 3 documents that answers may be drawn from." in page
+    assert "They hold the answers of 0 of 800 validation rows and 1,000 of 1,600 test rows:" in page
+    assert "a.md" not in page
+    assert "Documents" not in data_card(REPORT, **INFO)
+
+
 def test_nothing_of_this_machine_or_this_run() -> None:
     card = data_card(REPORT, **INFO)
     assert table_of(card, "file") == [["medquad.csv", SHA]]

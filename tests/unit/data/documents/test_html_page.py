@@ -114,6 +114,17 @@ def test_a_page_that_hangs_the_parser_is_refused() -> None:
     assert time.monotonic() - began < 20
 
 
+@pytest.mark.parametrize(("entity", "text"), [(f"&{'a' * 100_000};", None), (f"&#x{'f' * 100_000};", "\ufffd")])
+def test_a_huge_entity_is_one_sign_or_text(entity: str, text: str | None) -> None:
+    (part,) = read_page(f"<p>one {entity} two</p>", "a.html", Caps())[1]
+    assert part.text == f"one {text or entity} two"
+
+
+def test_a_number_that_python_does_not_read_is_one_message() -> None:
+    with pytest.raises(InputError, match=r"a\.html cannot be read: ValueError: Exceeds the limit"):
+        read_page(f"<p>one &#{'9' * 100_000}; two</p>", "a.html", Caps())
+
+
 def test_line_ends_of_any_system_count_alike() -> None:
     for end in ("\n", "\r\n", "\r"):
         (part,) = read_page(f"<p>{end}{end}one{end}two</p>", "a.html", Caps())[1]
