@@ -118,7 +118,13 @@ def _renderer_and_lengths(config: Config) -> tuple[Render, TokenLengths | None]:
     tokenizer = load_tokenizer(base.location, base.revision)
     rows = num_embeddings(load_config(base.location, base.revision))
     encoder = PromptEncoder(make_contract(config.prompt, tokenizer), tokenizer, rows)
-    lengths = TokenLengths(encoder.count_tokens, config.model.max_length, encoder.num_special_tokens)
+    lengths = TokenLengths(
+        encoder.count_tokens,
+        config.model.max_length,
+        encoder.num_special_tokens,
+        config.prompt.sources,
+        config.prompt.source_tokens,
+    )
     return encoder.contract.text.render, lengths
 
 

@@ -17,6 +17,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 BATCH_ROWS = 512
+_TITLE_TOKENS = 16  # of a source: MedQuAD's median question (SmolLM2's tokenizer: 11), number and line breaks
 
 CountTokens = Callable[[Sequence[str]], list[int]]
 # Blue and vermilion of Okabe and Ito: distinct with any kind of color blindness, and in gray.
@@ -31,14 +32,26 @@ class TokenLengths:
     ``special_tokens``, so that the examples over ``max_length`` are those that training cuts.
     """
 
-    def __init__(self, count_tokens: CountTokens, max_length: int, special_tokens: int = 0) -> None:
+    def __init__(
+        self,
+        count_tokens: CountTokens,
+        max_length: int,
+        special_tokens: int = 0,
+        sources: int = 0,
+        source_tokens: int = 0,
+    ) -> None:
         """Create a counter without rows.
 
         Args:
             count_tokens: counts the tokens of each of many texts, without special tokens of its own.
             max_length: the longest example in tokens, ``model.max_length``.
             special_tokens: what training adds to a rendered text: one end token, and one BOS where the model has one.
+            sources: passages before each question. Which ones is not known yet, so their length is estimated, as that
+                of an answer of which no more is learned than is shown.
+            source_tokens: of each at most, without its title.
         """
+        self._source_tokens = source_tokens if sources else None
+        self._block_tokens = sources * (source_tokens + _TITLE_TOKENS)
         self._count_tokens = count_tokens
         self._max_length = max_length
         self._special_tokens = special_tokens
@@ -75,6 +88,8 @@ class TokenLengths:
         lengths = sorted(self._example_lengths)
         longer, rows, longest = self._num_longer(), len(lengths), percentile(lengths, 1.0)
         limit = f"model.max_length = {self._max_length:,}"
+        if self._source_tokens is not None:
+            limit += ", sources included (estimated)"
         if not longer:
             return f"each of the {rows:,} rows fits {limit} (the longest: {longest:,} tokens)"
         are, answers = ("is", "its answer") if longer == 1 else ("are", "their answers")
@@ -103,8 +118,12 @@ class TokenLengths:
 
     def _flush(self) -> None:
         if self._answers:
-            self._answer_lengths.extend(self._count_tokens(self._answers))
-            self._example_lengths.extend(count + self._special_tokens for count in self._count_tokens(self._texts))
+            answers, texts = self._count_tokens(self._answers), self._count_tokens(self._texts)
+            self._answer_lengths.extend(answers)
+            added = self._special_tokens + self._block_tokens
+            for answer, text in zip(answers, texts, strict=True):
+                hidden = 0 if self._source_tokens is None else max(0, answer - self._source_tokens)
+                self._example_lengths.append(text - hidden + added)
             self._answers, self._texts = [], []
 
 

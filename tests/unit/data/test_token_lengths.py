@@ -41,6 +41,17 @@ def test_special_tokens_count_in_examples_and_not_in_answers() -> None:
     assert summary == {"answer": {"p50": 6, "p90": 6, "p99": 6, "max": 6}, "longer_than_max_length": 1}
 
 
+def test_sources_make_examples_longer_and_hide_the_rest_of_a_long_answer() -> None:
+    lengths = TokenLengths(count_words, 75, 1, sources=2, source_tokens=10)
+    for words in (5, 10, 40):
+        answer = " ".join(["word"] * words)
+        lengths.add(answer, f"The prompt {answer}")
+    # 2 + 5 + 1 + 2 * (10 + 16) = 60, then 65; of the longest answer 10 words are shown: 65 too.
+    assert lengths.summary()["longer_than_max_length"] == 0
+    assert lengths.advice().startswith("each of the 3 rows fits model.max_length = 75, sources included (estimated)")
+    assert "(the longest: 65 tokens)" in lengths.advice()
+
+
 def test_rows_of_several_batches_are_counted_once() -> None:
     calls: list[int] = []
 
