@@ -179,17 +179,17 @@ def _joined(line: str, following: str, width: int, hyphenated: frozenset[str] | 
     """Return a line as it stands before the next one, and the gap between them."""
     if LIST_ITEM.match(following) or line.startswith("|") or following.startswith("|"):
         return line, "\n"
-    if line.endswith(_HYPHENS) and following[0].islower() and line[-2:-1].isalpha():
+    if line.endswith(_HYPHENS) and following[0].isalpha() and line[-2:-1].isalpha():
         return (line[:-1] if _is_divided(line, following, hyphenated) else line), ""
     is_full = len(line) >= max(_FULL * width, _NARROWEST)
     return line, " " if is_full or following[0].islower() or line.endswith(",") else "\n"
 
 
 def _is_divided(line: str, following: str, hyphenated: frozenset[str] | None) -> bool:
-    """Tell whether a word was divided at the end of a line, and has no hyphen of its own."""
+    """Tell whether a word was divided at the end of a line, and has no hyphen of its own, as Magen-Darm has."""
     if line.endswith(_SOFT_HYPHEN):
         return True
     start, end = _LAST_WORD.search(line), _FIRST_WORD.match(following)
-    if hyphenated is None or start is None or end is None:
+    if hyphenated is None or start is None or end is None or following[0].isupper():
         return False
     return f"{start[0]}-{end[0]}".lower() not in hyphenated

@@ -62,6 +62,22 @@ def test_a_title_of_a_program_is_none(tmp_path: Path, stated: str) -> None:
     assert read(write_pdf(path, [["It hurts."]], stated)).title == "gout"
 
 
+@pytest.mark.parametrize(
+    ("lines", "text"),
+    [
+        (["Das ist eine Magen-", "Darm-Grippe."], "Das ist eine Magen-Darm-Grippe."),
+        (["Der Blut-", "zucker steigt."], "Der Blutzucker steigt."),
+        (
+            ["The uric\xad", "acid, 2-", "3 tablets, a break –", "then more."],
+            "The uricacid, 2-\n3 tablets, a break – then more.",
+        ),
+    ],
+)
+def test_words_divided_at_the_end_of_a_line(tmp_path: Path, lines: list[str], text: str) -> None:
+    (section,) = read(write_pdf(tmp_path / "a.pdf", [lines], "Gout")).sections
+    assert section.text == text
+
+
 def test_a_head_with_the_number_of_its_page_goes_where_most_pages_have_one(tmp_path: Path) -> None:
     pages = [["Contents", "i"], ["Chapter 1: Gout 7", "One."], ["Chapter 1: Gout 8", "2 tablets."], ["9", "3 drops."]]
     pages += [["10 Chapter 2: Asthma", "9 puffs."], ["11 Chapter 2: Asthma", "Chapter 2: Gout 4"], ["12", "12 days"]]
