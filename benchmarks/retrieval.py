@@ -38,6 +38,7 @@ from medqa_cli.data.convert import convert
 from medqa_cli.data.dataset import SPLITS, QaRow, read_split
 from medqa_cli.data.normalize import key_of, normalize
 from medqa_cli.data.retrieval import Passage, PassageIndex, passage_of, write_index
+from medqa_cli.data.topics.medical_terms import compared
 from medqa_cli.data.topics.paraphrases import paraphrase
 from medqa_cli.data.topics.question_types import recognize
 from medqa_cli.data.topics.topics import topic_names
@@ -94,9 +95,11 @@ def know_half_of_the_bank() -> None:
     reviewed.wordings = lambda: half  # type: ignore[assignment]
 
 
-def is_known(question: str) -> bool:
-    """Tell whether the rule knows the wording of a question."""
-    return any(pattern.fullmatch(question) for patterns in reviewed.wordings().values() for pattern in patterns)
+def is_known(row: QaRow, question: str) -> bool:
+    """Tell whether the rule knows the wording in which a question asks for a row."""
+    form = recognize(row.question)
+    matches = [pattern.fullmatch(question) for pattern in reviewed.wordings().get(form.kind, [])] if form else []
+    return any(compared(match[1]) == compared(form.topic) for match in matches if match and form)
 
 
 def reviewed_answers(train: Sequence[QaRow], test: Sequence[QaRow], count: int) -> list[dict[str, Any]]:
@@ -106,8 +109,8 @@ def reviewed_answers(train: Sequence[QaRow], test: Sequence[QaRow], count: int) 
     rows = draw.sample([row for row in train if recognize(row.question)], min(count, len(train) // 2))
     positives: dict[str, Asked] = {"as in the file": [(row, row.question) for row in rows]}
     asked = in_other_words(rows, 4)
-    positives["known wordings"] = [pair for pair in asked["paraphrases"] if is_known(pair[1])]
-    positives["unknown wordings"] = [pair for pair in asked["paraphrases"] if not is_known(pair[1])]
+    positives["known wordings"] = [pair for pair in asked["paraphrases"] if is_known(*pair)]
+    positives["unknown wordings"] = [pair for pair in asked["paraphrases"] if not is_known(*pair)]
     positives["off-template"] = asked["off-template"]
     generator = LookAlikes([row.question for row in train], SEED)
     negatives: dict[str, list[str]] = defaultdict(list)
