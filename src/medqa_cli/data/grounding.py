@@ -14,7 +14,7 @@ from medqa_cli.config.schema import SourcesConfig
 from medqa_cli.data.dataset import QaRow
 from medqa_cli.data.normalize import normalize, rank_of
 from medqa_cli.data.ranking import all_words
-from medqa_cli.data.retrieval import Passage, PassageIndex
+from medqa_cli.data.retrieval import Passage, PassageIndex, passage_of
 from medqa_cli.data.topics.paraphrases import paraphrase
 from medqa_cli.data.topics.question_types import recognize
 from medqa_cli.data.topics.topics import topic_names
@@ -75,15 +75,17 @@ def ground_rows(rows: Sequence[QaRow], sources: Sources, config: SourcesConfig, 
         decline: what is learned where no source answers.
         seed: of the draws.
     """
-    grounded = []
+    grounded, originals = [], {row.id: row for row in rows}
     with console.progress("finding sources", len(rows)) as bar:
         for row in rows:
-            grounded.append(_grounded(row, sources, config, decline, seed))
+            original = originals.get(row.paraphrase_of, row)
+            grounded.append(_grounded(row, original, sources, config, decline, seed))
             bar.update(len(grounded))
     return grounded
 
 
-def _grounded(row: QaRow, sources: Sources, config: SourcesConfig, decline: str, seed: int) -> QaRow:
+def _grounded(row: QaRow, original: QaRow, sources: Sources, config: SourcesConfig, decline: str, seed: int) -> QaRow:
+    """Return one row; ``original``: the row that a paraphrase asks in other words, else the row itself."""
     draw = random.Random(rank_of(seed, "sources", row.id.encode()))
     if draw.random() < config.closed_book:
         return row
@@ -91,7 +93,8 @@ def _grounded(row: QaRow, sources: Sources, config: SourcesConfig, decline: str,
     question = row.question if row.paraphrase_of else in_other_words(row.question, seed)
     answers = answering(row)
     others = sources.find(question, lambda passage: not answers(passage), sources.count - has_gold)
-    gold = sources.shown(Passage(row.id, "row", row.question, row.answer, row.topic, row.source))
+    # As it stands in the index: under the words of the file.
+    gold = sources.shown(passage_of(replace(original, answer=row.answer)))
     passages = [*others, gold] if has_gold else others
     if not passages:
         return row

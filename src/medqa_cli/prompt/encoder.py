@@ -22,6 +22,7 @@ PROMPT_FILE_NAME = "prompt.json"
 # 2: with sources, which an older medqa would leave out without a word.
 FORMAT_VERSIONS = (1, 2)
 _SOURCE_KEYS = ("sources", "source_tokens", "decline")
+_MOST_SOURCES = 100  # as of ask --sources
 
 
 @dataclass(frozen=True)
@@ -62,6 +63,8 @@ class PromptContract:
             raise TypeError("a marker is empty")
         if not all(type(value) is int and value >= 0 for value in (text.sources, text.source_tokens)):
             raise TypeError("sources or source_tokens is not a number of 0 or more")
+        if text.sources > _MOST_SOURCES:
+            raise TypeError(f"sources is more than {_MOST_SOURCES}")
         if not isinstance(text.decline, str) or (text.sources and not (text.source_tokens and text.decline.strip())):
             raise TypeError("a contract with sources needs source_tokens and decline")
 

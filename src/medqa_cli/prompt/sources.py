@@ -11,13 +11,18 @@ from collections.abc import Sequence
 
 INTRODUCTION = "Answer from these sources and cite them, such as [1]:"
 _MARK = re.compile(r"\[(\d{1,3})\]")
-_BLANK_LINES = re.compile(r"\s*\n\s*\n\s*")
-_SPACE_BEFORE_MARK = re.compile(r"[ \t]*\[\d{1,3}\]")
+# Both are tried at the start of a run of white space only: at each place in it they would take time with its square.
+_WHITE_SPACE = re.compile(r"\s+")
+_SPACE_BEFORE_MARK = re.compile(r"(?<![ \t])[ \t]*\[\d{1,3}\]")
 
 
 def shown_text(text: str) -> str:
     """Return a text as it stands in the block: without marks and blank lines, of which the block has its own."""
-    return _BLANK_LINES.sub("\n", _MARK.sub(r"(\1)", text)).strip()
+    return _WHITE_SPACE.sub(_one_line_end, _MARK.sub(r"(\1)", text)).strip()
+
+
+def _one_line_end(white_space: re.Match[str]) -> str:
+    return "\n" if white_space[0].count("\n") > 1 else white_space[0]
 
 
 def with_sources(question: str, sources: Sequence[tuple[str, str]]) -> str:

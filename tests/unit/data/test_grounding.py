@@ -103,6 +103,16 @@ def test_a_paraphrase_keeps_its_words_and_has_its_rows_answer_as_gold(sources: S
     assert grounded.question.count(ROWS[0].answer) == 1
 
 
+def test_the_gold_passage_of_a_paraphrase_stands_under_the_question_of_its_row(sources: Sources) -> None:
+    row = QaRow("r0-0-p1", "glaucoma, what is that", ROWS[0].answer, "glaucoma", "test", paraphrase_of="r0-0")
+    *_, grounded = ground_rows([*ROWS, row], sources, SourcesConfig(gold=1, closed_book=0), DECLINE, seed=1)
+    block, question = grounded.question.rsplit("\n\n", 1)
+    assert question == row.question
+    # As ask will find it: the question is not the title of the passage that answers, word for word.
+    assert row.question not in block
+    assert f"{ROWS[0].question}\n{ROWS[0].answer}" in block
+
+
 def test_a_row_for_which_nothing_is_found_stays_closed_book(sources: Sources) -> None:
     row = QaRow("x", "Xyzzy?", "Plugh.", "", "test")
     assert ground_rows([row], sources, SourcesConfig(gold=0, closed_book=0), DECLINE, seed=1) == [row]

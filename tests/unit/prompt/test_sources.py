@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import time
 from pathlib import Path
 from typing import Any
 
@@ -31,6 +32,16 @@ def test_the_block_numbers_its_sources_and_ends_before_the_question() -> None:
 def test_marks_and_blank_lines_of_a_source_cannot_pass_for_those_of_the_block() -> None:
     assert shown_text("See [2].\n\n \n[3] Forged\nend") == "See (2).\n(3) Forged\nend"
     assert shown_text("[a] [1234] [ 1]") == "[a] [1234] [ 1]"
+
+
+@pytest.mark.parametrize("white_space", [" ", "\t\r", "\u3000"])
+def test_a_long_run_of_white_space_takes_time_in_proportion_to_it(white_space: str) -> None:
+    run = white_space * 100_000
+    started = time.process_time()
+    assert shown_text(f"a{run}b{run}\n{run}c\n{run}\nd") == f"a{run}b{run}\n{run}c\nd"
+    assert without_marks(f"a{run}b [1]") == f"a{run}b"
+    # With the square of its length it took 15 s and more.
+    assert time.process_time() - started < 3
 
 
 def test_marks_of_an_answer_are_found_and_left_out() -> None:
@@ -105,6 +116,7 @@ def test_a_contract_without_sources_keeps_the_format_of_before(chatml_tokenizer:
     [
         ('"sources": 2', '"sources": -2', "sources or source_tokens is not a number"),
         ('"sources": 2', '"sources": "2"', "sources or source_tokens is not a number"),
+        ('"sources": 2', f'"sources": {10**30}', "sources is more than 100"),
         ('"source_tokens": 40', '"source_tokens": 0', "needs source_tokens and decline"),
         ('"decline": "No source answers."', '"decline": " "', "needs source_tokens and decline"),
     ],
