@@ -14,6 +14,7 @@ from medqa_cli.files import RunFolder, read_json
 
 # The key of the training split's hash among the recorded settings.
 TRAIN_SHA256 = "train_sha256"
+INDEX_SHA256 = "the index of the data"
 RECORDED_PACKAGES = (
     "torch",
     "transformers",

@@ -9,6 +9,7 @@ from pathlib import Path
 import pytest
 
 from helpers.commands import Outcome, run_in
+from medqa_cli.environment import INDEX_SHA256
 from medqa_cli.evaluation.arms import ARMS
 
 Medqa = Callable[..., Outcome]
@@ -59,7 +60,7 @@ def test_the_adapter_records_its_sources(folder: Path) -> None:
     assert (contract["format_version"], contract["text"]["sources"], contract["text"]["source_tokens"]) == (2, 2, 40)
     bound = json.loads((folder / "run/environment.json").read_text(encoding="utf-8"))["trained_with"]
     assert bound["sources.gold"] == 0.8
-    assert len(bound["the index of the data"]) == 64
+    assert len(bound[INDEX_SHA256]) == 64
 
 
 def test_eval_reports_each_arm_beside_the_closed_book_and_the_copies(folder: Path, medqa: Medqa) -> None:

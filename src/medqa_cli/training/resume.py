@@ -13,7 +13,7 @@ from typing import Any, TypeVar
 from medqa_cli import console, distributed
 from medqa_cli.config.schema import Config, TrainConfig
 from medqa_cli.data.dataset import INDEX_NAME
-from medqa_cli.environment import TRAIN_SHA256, recorded_settings
+from medqa_cli.environment import INDEX_SHA256, TRAIN_SHA256, recorded_settings
 from medqa_cli.errors import InputError
 from medqa_cli.files import RunFolder, lack_of_room, sha256_of_file
 from medqa_cli.training import checkpoints
@@ -85,7 +85,7 @@ def bound_to(config: Config, optimizer: str) -> dict[str, Any]:
     }
     if config.prompt.sources:
         settings |= {f"sources.{key}": getattr(config.sources, key) for key in ("gold", "closed_book", "absent")}
-        settings["the index of the data"] = index_sha256
+        settings[INDEX_SHA256] = index_sha256
     recorded: dict[str, Any] = json.loads(json.dumps(settings))
     return recorded
 
@@ -97,8 +97,11 @@ def check_fits(run: RunFolder, now: dict[str, Any]) -> None:
         InputError: they were not; the message names each key that changed.
     """
     before = recorded_settings(run)
+    if before:
+        # An older medqa had no sources.
+        before = {"prompt.sources": 0, **before}
     changed = [f"{key} was {before[key]}, is {value}" for key, value in now.items() if value != before.get(key, value)]
-    if before.get(TRAIN_SHA256, now[TRAIN_SHA256]) != now[TRAIN_SHA256]:
+    if any(before.get(key, now.get(key)) != now.get(key) for key in (TRAIN_SHA256, INDEX_SHA256) if key in now):
         raise InputError(
             f"the data was converted again after the checkpoints of {run.path} were saved",
             "start over with: medqa train --restart",

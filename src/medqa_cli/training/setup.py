@@ -15,7 +15,7 @@ from medqa_cli.config.schema import SCHEDULERS_THAT_WATCH, Config, LoraConfig, M
 from medqa_cli.data.dataset import EncodedSplit, encode_rows, read_split
 from medqa_cli.data.grounding import Sources, ground_rows
 from medqa_cli.data.retrieval import PassageIndex
-from medqa_cli.environment import TRAIN_SHA256
+from medqa_cli.environment import INDEX_SHA256, TRAIN_SHA256
 from medqa_cli.errors import InputError
 from medqa_cli.model.devices import describe_device, dtype_name
 from medqa_cli.model.kernels.fused_layers import use_liger_kernels
@@ -121,8 +121,10 @@ def check_same_on_all_ranks(resolved_config: str, trained_with: dict[str, Any], 
     seen = distributed.all_gather((resolved_config, trained_with, dtype))
     for number, (config, settings, rank_dtype) in enumerate(seen):
         differing = [key for key, value in seen[0][1].items() if settings.get(key) != value]
-        if config != seen[0][0] or TRAIN_SHA256 in differing:
-            what = "config" if config != seen[0][0] else "train.jsonl in data.dir"
+        files = {TRAIN_SHA256: "train.jsonl in data.dir", INDEX_SHA256: "index.sqlite in data.dir"}
+        differing_files = [name for key, name in files.items() if key in differing]
+        if config != seen[0][0] or differing_files:
+            what = "config" if config != seen[0][0] else differing_files[0]
             raise InputError(
                 f"the processes do not read the same {what}: process {number} differs from process 0",
                 "give all hosts the same files, best on a file system that they share",

@@ -107,7 +107,11 @@ def test_without_fsdp_nothing_is_refused(launched: Any) -> None:
     assert optimizer_on("paged_adamw_32bit", torch.device("cuda")) == "paged_adamw_32bit"
 
 
-SAME = ("seed: 42", {"train_sha256": "a", "the optimizer on this device": "paged_adamw_32bit"}, torch.float16)
+SAME = (
+    "seed: 42",
+    {"train_sha256": "a", "the index of the data": "a", "the optimizer on this device": "paged_adamw_32bit"},
+    torch.float16,
+)
 
 
 @pytest.mark.parametrize(
@@ -117,6 +121,10 @@ SAME = ("seed: 42", {"train_sha256": "a", "the optimizer on this device": "paged
         (
             (SAME[0], {**SAME[1], "train_sha256": "b"}, SAME[2]),
             "do not read the same train.jsonl in data.dir: process 1",
+        ),
+        (
+            (SAME[0], {**SAME[1], "the index of the data": "b"}, SAME[2]),
+            "do not read the same index.sqlite in data.dir: process 1",
         ),
         (
             (SAME[0], {**SAME[1], "the optimizer on this device": "adamw_torch"}, SAME[2]),
