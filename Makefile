@@ -35,6 +35,8 @@ quickstart: $(VENV)/.installed
 	$(RUN) ask $(QUICK) --model base "How to treat glaucoma?"
 	@echo '--- tuned model: How to treat glaucoma?'
 	$(RUN) ask $(QUICK) "How to treat glaucoma?"
+	@echo '--- the answer of a row that asks the same, without a model: How do you treat asthma?'
+	$(RUN) ask $(QUICK) --set sources.reviewed_first=true "How do you treat asthma?"
 	$(RUN) merge $(QUICK)
 	@echo
 	@echo 'data:       data/quickstart      (train, validation, test, rejected.jsonl, report.json)'
