@@ -161,7 +161,7 @@ def generate_answers(
         questions: plain texts, or as they stand behind their sources.
         config: the limit of new tokens, the batch size, the penalties and the retries; decoding is always greedy.
         journal: where finished pieces are kept.
-        arm: of the sources; it tells these answers from others of the model.
+        arm: of the sources; it tells these answers from others of the model. No plain ones are made there.
 
     Returns:
         the answers as ``ask`` gives them, and plain greedy ones, of which nothing is cut and which stay in their loops.
@@ -181,25 +181,29 @@ def generate_answers(
         limits = [config.max_new_tokens if not context else min(config.max_new_tokens, context - len(p)) for p in part]
         # A prompt that fills the context has no answer, and takes nothing from the others.
         asked = [index for index, limit in enumerate(limits) if limit > 0]
+        states = [StoppingState(encoder.decode_answer, stop_ids, limit, config.loop_retries) for limit in limits]
+        if arm and config.loop_retries:
+            _decode(loaded, part, states, asked, at_once, greedy)
+            return [[_as_list(state)] * 2 for state in states]
         plain = [WholeAnswer(encoder.decode_answer, stop_ids, limit) for limit in limits]
         _decode(loaded, part, plain, asked, at_once, greedy)
         answers: Sequence[WholeAnswer | StoppingState] = plain
         if config.loop_retries:
             # Up to the first loop it is the same answer. From there those that went back go on.
-            states = [StoppingState(encoder.decode_answer, stop_ids, limit, config.loop_retries) for limit in limits]
             answers = [whole.replay(state) for whole, state in zip(plain, states, strict=True)]
             left = [index for index in asked if answers[index].finish_reason is None]
             _decode(loaded, part, answers, left, at_once, greedy)
-        return [
-            [[state.text(), state.finish_reason or "length", len(state.ids)] for state in states]
-            for states in zip(answers, plain, strict=True)
-        ]
+        return [[_as_list(answer), _as_list(whole)] for answer, whole in zip(answers, plain, strict=True)]
 
     name = loaded.name + arm
     values = journal.map(
         f"answers/{name}/{size}", compute, prompts, size=size, title=f"answering with {name}", length=len
     )
     return [GeneratedAnswer(*answer) for answer, _ in values], [GeneratedAnswer(*plain) for _, plain in values]
+
+
+def _as_list(state: WholeAnswer | StoppingState) -> list[Any]:
+    return [state.text(), state.finish_reason or "length", len(state.ids)]
 
 
 def _decode(

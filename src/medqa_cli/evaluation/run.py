@@ -64,10 +64,7 @@ def evaluate(config: Config, models: Sequence[str], limit: int | None) -> dict[s
         encoder = PromptEncoder(contract, tokenizer, num_embeddings(load_config(base.location, base.revision)))
         folders = [run.adapter_dir, Path(base.location), *([run.merged_dir] if "merged" in local else [])]
     questions = make_questions(rows, evenly_spaced(rows, limit), encoder, config.model.max_length)
-    arms: dict[str, Arm] = {}
-    if encoder is not None and encoder.contract.text.sources and text_metrics(config.eval.metric_names):
-        as_in_file, questions = questions.rows, ask_in_other_words(questions, config.seed)
-        arms = make_arms(questions, as_in_file, rows, Path(config.data.dir), encoder)
+    questions, arms, copies = _open_book(config, encoder, rows, questions)
     with SharedJournal(run.eval_dir, _fingerprint(config, folders, served, questions, arms, items)) as journal:
         if journal.num_done:
             console.note(f"resuming an interrupted evaluation: {journal.num_done} pieces of work are done")
@@ -79,9 +76,7 @@ def evaluate(config: Config, models: Sequence[str], limit: int | None) -> dict[s
 
         def write() -> dict[str, Any]:
             baselines = _baselines(config, encoder, questions)
-            if encoder is not None and arms:
-                copies = passage_baselines(as_in_file, arms, encoder)
-                baselines |= {name: _copies(name, questions, texts) for name, texts in copies.items()}
+            baselines |= {name: _copies(name, questions, texts) for name, texts in copies.items()}
             settings = _settings(config, limit)
             if encoder is not None and arms:
                 text = encoder.contract.text
@@ -93,6 +88,17 @@ def evaluate(config: Config, models: Sequence[str], limit: int | None) -> dict[s
         results = distributed.from_main(write)
         journal.finish()
     return results
+
+
+def _open_book(
+    config: Config, encoder: PromptEncoder | None, held_out: Sequence[QaRow], questions: Questions
+) -> tuple[Questions, dict[str, Arm], dict[str, list[str]]]:
+    """Return the questions as they are asked, the arms with sources, and the baselines that copy a passage."""
+    if encoder is None or not encoder.contract.text.sources or not text_metrics(config.eval.metric_names):
+        return questions, {}, {}
+    asked = ask_in_other_words(questions, config.seed)
+    arms = make_arms(asked, questions.rows, held_out, Path(config.data.dir), encoder)
+    return asked, arms, passage_baselines(questions.rows, arms, encoder)
 
 
 def _local_and_served(names: Sequence[str]) -> tuple[tuple[str, ...], list[str]]:
