@@ -2,13 +2,16 @@
 
 from __future__ import annotations
 
+import contextlib
 import json
+import sqlite3
 from collections.abc import Callable
 from pathlib import Path
 
 import pytest
 
 from helpers.commands import Outcome, run_in
+from medqa_cli.answering import batch
 from medqa_cli.environment import INDEX_SHA256
 from medqa_cli.evaluation.arms import ARMS
 
@@ -86,6 +89,45 @@ def test_ask_puts_the_sources_of_the_contract_into_the_prompt(folder: Path, medq
     opened, closed = json.loads(medqa(*asked).out), json.loads(medqa(*asked, "--sources", "0").out)
     assert len(opened["sources"]) == 2
     assert opened["prompt_tokens"] > closed["prompt_tokens"] + 20
+
+
+def test_models_side_by_side_have_their_sources_listed_or_none(folder: Path, medqa: Medqa) -> None:
+    asked = ("ask", "--compare", "base,adapter", "Which rest treats the nerve in asthma?")
+    shown, without = medqa(*asked), medqa(*asked, "--sources", "0")
+    assert "\nSources:\n[1] " in shown.out
+    assert "Sources:" not in without.out
+    for more, count in (((), 2), (("--sources", "0"), 0)):
+        answers = json.loads(medqa(*asked, *more, "--json").out)["answers"]
+        assert [len(answer["sources"]) for answer in answers] == [count, count]
+
+
+def test_answers_of_a_file_are_not_resumed_from_other_data(
+    folder: Path, medqa: Medqa, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def stop(*_: object) -> None:
+        raise KeyboardInterrupt
+
+    out = tmp_path / "answers.jsonl"
+    (tmp_path / "q.jsonl").write_text('{"question": "asthma \\ud800 rest"}\n{"question": "gout"}\n', encoding="utf-8")
+    asked = ("ask", "--anyway", "--also-model", "--file", str(tmp_path / "q.jsonl"), "--out", str(out))
+    with monkeypatch.context() as patched:
+        patched.setattr(batch.PartialAnswers, "finish", stop)
+        assert medqa(*asked).code == 130
+    kept = (folder / "data/index.sqlite").read_bytes()
+    try:
+        with contextlib.closing(sqlite3.connect(folder / "data/index.sqlite")) as database:
+            database.execute("UPDATE passages SET text = 'Another leaflet.' WHERE number = 1")
+            database.commit()
+        changed = medqa(*asked)
+        assert changed.code == 2
+        assert "other questions, of another model, from other data or with other settings" in changed.err
+    finally:
+        (folder / "data/index.sqlite").write_bytes(kept)
+    assert medqa(*asked).code == 0
+    lines = [json.loads(line) for line in out.read_text(encoding="utf-8").splitlines()]
+    # Half of a surrogate pair is no character: it becomes U+FFFD.
+    assert [line["question"] for line in lines] == ["asthma \ufffd rest", "gout"]
+    assert all("unsupported_sentences" in line for line in lines)
 
 
 def test_resuming_with_other_sources_is_refused(folder: Path, medqa: Medqa) -> None:

@@ -14,15 +14,15 @@ from medqa_cli.answering.emergencies import emergency_notices
 from medqa_cli.answering.open_book import Lookup, OpenBook
 from medqa_cli.answering.repl import Conversation
 from medqa_cli.config.schema import Config, GenerateConfig
-from medqa_cli.data import retrieval
 from medqa_cli.data.retrieval import Passage, PassageIndex
 from medqa_cli.errors import MedqaError
 from medqa_cli.files import RunFolder
 from medqa_cli.model.devices import free_unused_memory
 from medqa_cli.model.load import LoadedModel, load_model
-from medqa_cli.prompt.sources import without_marks
 
 NOTHING_CLOSE = "nothing close in the data: no reference answer to check this answer against"
+REFERENCES = "Nearest reference answers, for you to check (the model did not see them here):"
+NEAREST = "Nearest passages of the data, for you to check:"
 _LONGEST_REFERENCE = 300  # characters of a reference answer that are shown
 
 
@@ -77,8 +77,8 @@ def show_emergency(question: str) -> None:
         console.line()
 
 
-def ask_several(config: Config, choices: Sequence[str], question: str) -> None:
-    """Show the answers of several models side by side, each with the sources that it was trained with.
+def ask_several(config: Config, choices: Sequence[str], question: str, options: AskOptions) -> None:
+    """Show the answers of several models side by side, each with the sources that it was trained with, or with none.
 
     Raises:
         InputError: as of ``ask_one``.
@@ -86,11 +86,13 @@ def ask_several(config: Config, choices: Sequence[str], question: str) -> None:
     show_emergency(question)
     question = generate.tidy(question)
     answers = []
+    listed: Sequence[Passage] = ()
     for choice in choices:
-        book, answerer = OpenBook.of(config, choice, None), _load(config, choice)
+        book, answerer = OpenBook.of(config, choice, options.sources), _load(config, choice)
         passages = book.passages(question, answerer.encoder)
         answer = generate.answer_question(answerer, question, config.generate, passages=passages)
         answers.append(generate.as_json(answer, answerer, Lookup(passages=passages)))
+        listed = max(listed, passages, key=len)
         # One after the other: two models at once may not fit.
         device = answerer.device
         del answerer
@@ -98,7 +100,12 @@ def ask_several(config: Config, choices: Sequence[str], question: str) -> None:
     ends = [f"{each['finish_reason']}, {each['answer_tokens']} tokens, {each['seconds']} s" for each in answers]
     texts = [each["answer"] for each in answers]
     data = {"question": question, "answers": answers}
-    console.result(data, lambda: console.side_by_side(choices, texts, ends))
+
+    def show() -> None:
+        console.side_by_side(choices, texts, ends)
+        _list_sources(listed)
+
+    console.result(data, show)
     console.note(generate.NOTICE)
 
 
@@ -128,7 +135,7 @@ def ask_file(config: Config, choice: str, name: str, out: Path | None, options: 
         rows,
         config.generate,
         out,
-        [batch.identity_of(answerer, choice, weights), asdict(options), book.count, book.rules],
+        [batch.identity_of(answerer, choice, weights), asdict(options), book.identity()],
         look_up,
         book.shown_beside,
     )
@@ -170,7 +177,7 @@ def converse(config: Config, choice: str, options: AskOptions, change: Callable[
 
     def show_sources(question: str, count: int) -> None:
         index = book.index or PassageIndex.of_folder(Path(config.data.dir))
-        _show_references(index.nearest(question, count), [])
+        _show_references(index.nearest(question, count), [], REFERENCES if book.count == 0 else NEAREST)
 
     def use_model(name: str) -> str:
         nonlocal answerer, book
@@ -218,13 +225,7 @@ def _answer_and_show(
             raise
         stream.end()
     beside = book.shown_beside(question)
-    checked = passages or beside
     data = generate.as_json(answer, answerer, replace(found, passages=passages), beside)
-    declined = answer.text == answerer.encoder.contract.text.decline
-    texts = [f"{passage.title} {passage.text}" for passage in checked]
-    unsupported = retrieval.unsupported_sentences(without_marks(answer.text), texts) if texts else []
-    if passages or book.num_beside:
-        data["unsupported_sentences"] = [] if declined else unsupported
     console.result(data, lambda: _show_sources(passages, beside, book, data))
     if answer.finish_reason == "repetition":
         console.warn(f"the model began to repeat itself; the answer was cut there ({answer.answer_tokens} tokens)")
@@ -255,24 +256,30 @@ def _show_sources(
     passages: Sequence[Passage], beside: Sequence[Passage], book: OpenBook, data: Mapping[str, Any]
 ) -> None:
     if passages:
-        console.line()
-        console.line("Sources:")
-        for number, passage in enumerate(passages, start=1):
-            is_cited = "cited" if passage.id in data["cited"] else "not cited"
-            where = ", ".join(filter(None, (passage.source, passage.place)))
-            console.line(f"[{number}] {passage.id}, {where}, {is_cited}: {passage.title}")
+        _list_sources(passages, data["cited"])
         for sentence in data["unsupported_sentences"]:
             console.line(f"no support found: {sentence}")
     elif book.num_beside:
         _show_references(beside, data["unsupported_sentences"])
 
 
-def _show_references(nearest: Sequence[Passage], unsupported: Sequence[str]) -> None:
+def _list_sources(passages: Sequence[Passage], cited: Sequence[str] | None = None) -> None:
+    """Show which passages stood in the prompt; ``cited``: the ids of those that the answer cites, None: not said."""
+    if passages:
+        console.line()
+        console.line("Sources:")
+    for number, passage in enumerate(passages, start=1):
+        is_cited = None if cited is None else "cited" if passage.id in cited else "not cited"
+        where = ", ".join(filter(None, (passage.id, passage.source, passage.place, is_cited)))
+        console.line(f"[{number}] {where}: {passage.title}")
+
+
+def _show_references(nearest: Sequence[Passage], unsupported: Sequence[str], title: str = REFERENCES) -> None:
     console.line()
     if not nearest:
         console.line(NOTHING_CLOSE)
         return
-    console.line("Nearest reference answers, for you to check (the model did not see them here):")
+    console.line(title)
     for number, row in enumerate(nearest, start=1):
         console.line(f"[{number}] {row.id}, {row.place or row.topic}, {row.source}, score {row.score}: {row.title}")
         text = generate.tidy(row.text)

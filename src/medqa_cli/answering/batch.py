@@ -108,7 +108,7 @@ def _json_rows(text: str, name: str, wanted: ColumnNames) -> Iterator[AskedRow]:
             continue
         place = f"{name}:{number}"
         try:
-            value = json.loads(line)
+            value = _without_surrogates(json.loads(line))
         except (ValueError, RecursionError) as error:
             raise InputError(f"{place}: no valid JSON: {error}", "each line is one object") from error
         if isinstance(value, str):
@@ -117,6 +117,17 @@ def _json_rows(text: str, name: str, wanted: ColumnNames) -> Iterator[AskedRow]:
         if not isinstance(value, dict):
             raise InputError(f"{place}: expected an object or a text, found {json.dumps(value)[:40]}")
         yield _asked(value, find_columns(wanted, list(value), place), place)
+
+
+def _without_surrogates(value: Any) -> Any:
+    """Return a value of JSON with U+FFFD for halves of surrogate pairs, which are no characters."""
+    if isinstance(value, str):
+        return value.encode("utf-16", errors="surrogatepass").decode("utf-16", errors="replace")
+    if isinstance(value, list):
+        return [_without_surrogates(item) for item in value]
+    if isinstance(value, dict):
+        return {_without_surrogates(key): _without_surrogates(item) for key, item in value.items()}
+    return value
 
 
 def _table_rows(name: str, wanted: ColumnNames) -> Iterator[AskedRow]:
@@ -224,7 +235,8 @@ def _answer_missing(
                 settled[number] = _line(row, open_book.as_json(question, found[number]))
                 continue
             (prompt,) = generate.encode_asked(answerer.encoder, [question], [found[number].passages])
-            generate.max_answer_tokens(answerer, len(prompt), config.max_new_tokens)
+            num_sources = len(found[number].passages)
+            generate.max_answer_tokens(answerer, len(prompt), config.max_new_tokens, num_sources)
             lengths[number] = len(prompt)
         except InputError as error:
             settled[number] = _line(row, {"question": row.question, "answer": None, "error": error.message})
@@ -280,7 +292,7 @@ class PartialAnswers(Journal):
             raise InputError(f"{path} cannot be read: {error.strerror}") from error
         if answers is None:
             raise InputError(
-                f"{path} holds answers to other questions, of another model or with other settings",
+                f"{path} holds answers to other questions, of another model, from other data or with other settings",
                 "delete it, or name another file with --out",
             )
         super().__init__(path, belongs_to, answers)

@@ -12,10 +12,11 @@ from medqa_cli.answering.emergencies import emergency_notices
 from medqa_cli.answering.open_book import Lookup, keys_of
 from medqa_cli.answering.stopping import StoppingState
 from medqa_cli.config.schema import GenerateConfig
-from medqa_cli.data.retrieval import Passage
+from medqa_cli.data.retrieval import Passage, unsupported_sentences
 from medqa_cli.errors import InputError
 from medqa_cli.model.load import LoadedModel
 from medqa_cli.prompt.encoder import PromptEncoder
+from medqa_cli.prompt.sources import without_marks
 
 NOTICE = (
     "This answer was written by a language model and may be wrong. It is not medical advice: ask a clinician. "
@@ -37,6 +38,7 @@ KEYS = (
     "reviewed",
     "nothing_near",
     "cited",
+    "unsupported_sentences",
 )
 EMPTY = InputError("the question is empty", 'ask like this: medqa ask "How to treat glaucoma?"')
 
@@ -119,7 +121,11 @@ def answer_questions(
         raise EMPTY
     prompts = encode_asked(answerer.encoder, asked, passages)
     stop_ids = frozenset(answerer.encoder.contract.stop_token_ids)
-    limits = [max_answer_tokens(answerer, len(prompt), config.max_new_tokens) for prompt in prompts]
+    counts = [len(shown) for shown in passages] or [0] * len(prompts)
+    limits = [
+        max_answer_tokens(answerer, len(prompt), config.max_new_tokens, count)
+        for prompt, count in zip(prompts, counts, strict=True)
+    ]
     states = [StoppingState(answerer.encoder.decode_answer, stop_ids, limit, config.loop_retries) for limit in limits]
     started, seconds = time.perf_counter(), [0.0] * len(asked)
 
@@ -172,6 +178,9 @@ def as_json(
         beside: passages that the model did not see.
     """
     found = found or Lookup()
+    shown = found.passages or beside
+    # What declines needs no support.
+    texts = [f"{passage.title} {passage.text}" for passage in shown] + [answerer.encoder.contract.text.decline]
     return {
         "question": answer.question,
         "answer": answer.text,
@@ -187,12 +196,13 @@ def as_json(
             "template": answerer.encoder.contract.text.template,
         },
         "notices": [*emergency_notices(answer.question), NOTICE],
-        "sources": [passage.as_json() for passage in found.passages or beside],
+        "sources": [passage.as_json() for passage in shown],
         **keys_of(found, answer.text),
+        "unsupported_sentences": unsupported_sentences(without_marks(answer.text), texts) if shown else [],
     }
 
 
-def max_answer_tokens(answerer: LoadedModel, prompt_tokens: int, max_new_tokens: int) -> int:
+def max_answer_tokens(answerer: LoadedModel, prompt_tokens: int, max_new_tokens: int, num_sources: int = 0) -> int:
     """Return how many tokens an answer may have.
 
     Raises:
@@ -200,8 +210,9 @@ def max_answer_tokens(answerer: LoadedModel, prompt_tokens: int, max_new_tokens:
     """
     context = getattr(answerer.model.config, "max_position_embeddings", None) or prompt_tokens + max_new_tokens
     if prompt_tokens >= context:
+        who = f"the question and {num_sources} sources make" if num_sources else "the question makes"
         raise InputError(
-            f"the question makes a prompt of {prompt_tokens} tokens, but the model's context is {context} tokens",
-            "ask a shorter question",
+            f"{who} a prompt of {prompt_tokens} tokens, but the model's context is {context} tokens",
+            "ask with fewer sources: --sources 1" if num_sources > 1 else "ask a shorter question",
         )
     return min(max_new_tokens, int(context) - prompt_tokens)

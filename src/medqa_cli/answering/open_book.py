@@ -9,9 +9,10 @@ from typing import Any
 from medqa_cli.answering.emergencies import emergency_notices
 from medqa_cli.answering.reviewed import reviewed_row
 from medqa_cli.config.schema import Config
+from medqa_cli.data.dataset import INDEX_NAME
 from medqa_cli.data.grounding import Sources
 from medqa_cli.data.retrieval import Passage, PassageIndex
-from medqa_cli.files import RunFolder
+from medqa_cli.files import RunFolder, sha256_of_file
 from medqa_cli.prompt.encoder import PROMPT_FILE_NAME, PromptContract, PromptEncoder
 from medqa_cli.prompt.sources import cited
 
@@ -46,10 +47,14 @@ class OpenBook:
         count: passages in the prompt.
         rules: whether a reviewed answer comes first, and nothing is answered where nothing is near.
         num_beside: reference answers that are shown beside an answer that did not see them.
+        data_file: that the index was read from, if any.
     """
 
-    def __init__(self, index: PassageIndex | None, count: int, rules: bool, num_beside: int) -> None:
+    def __init__(
+        self, index: PassageIndex | None, count: int, rules: bool, num_beside: int, data_file: Path | None = None
+    ) -> None:
         self.index, self.count, self.rules, self.num_beside = index, count, rules, num_beside
+        self._data_file = data_file
 
     @classmethod
     def of(cls, config: Config, choice: str, num_sources: int | None) -> OpenBook:
@@ -73,8 +78,17 @@ class OpenBook:
         count = trained_with if num_sources is None or not trained_with else num_sources
         num_beside = 0 if trained_with else num_sources or 0
         needs_index = rules or count or num_beside
-        index = PassageIndex.of_folder(Path(config.data.dir)) if needs_index else None
-        return cls(index, count, rules, num_beside)
+        if not needs_index:
+            return cls(None, count, rules, num_beside)
+        data_dir = Path(config.data.dir)
+        index = PassageIndex.of_folder(data_dir)
+        files = (data_dir / INDEX_NAME, data_dir / "train.jsonl")
+        return cls(index, count, rules, num_beside, next(file for file in files if file.is_file()))
+
+    def identity(self) -> list[Any]:
+        """Return what tells the data behind these answers from others: how it is asked, and the hash of its file."""
+        digest = sha256_of_file(self._data_file) if self._data_file else None
+        return [self.count, self.rules, self.num_beside, digest]
 
     def look_up(self, question: str) -> Lookup:
         """Return what the two rules find; the passages need the prompt's tokenizer."""
@@ -84,7 +98,8 @@ class OpenBook:
 
     def passages(self, question: str, encoder: PromptEncoder) -> tuple[Passage, ...]:
         """Return the passages that stand before a question, as they are shown there."""
-        if self.index is None or not self.count:
+        # A base with a prompt of its own, such as a merged model, may have been trained without sources.
+        if self.index is None or not self.count or not encoder.contract.text.sources:
             return ()
         return tuple(Sources(self.index, encoder).find(question, count=self.count))
 
@@ -109,6 +124,7 @@ def as_json(question: str, found: Lookup) -> dict[str, Any]:
         "notices": [*emergency_notices(question), REVIEWED_NOTICE if row else NOTHING_NEAR],
         "sources": [row.as_json()] if row else [],
         **keys_of(found, ""),
+        "unsupported_sentences": [],
     }
 
 

@@ -84,7 +84,7 @@ def ask(
     if file is not None:
         worker.ask_file(settings, model, file, out, options)
     elif compare:
-        worker.ask_several(settings, choices, asked)
+        worker.ask_several(settings, choices, asked, options)
     elif is_conversation:
         worker.converse(settings, model, options, _changing(config, overrides))
     else:

@@ -57,7 +57,7 @@ def test_answers_of_another_run_are_not_taken_up(tmp_path: Path) -> None:
     with PartialAnswers(out, "run") as partial:
         partial.add({0: FIRST})
     before = partial.path.read_bytes()
-    with pytest.raises(InputError, match="other questions, of another model or with other settings"):
+    with pytest.raises(InputError, match="other questions, of another model, from other data or with other settings"):
         PartialAnswers(out, "another")
     assert partial.path.read_bytes() == before
 

@@ -11,11 +11,14 @@ from transformers import LlamaForCausalLM
 
 from helpers.answerers import make_answerer
 from helpers.models import make_chatml_tokenizer
-from medqa_cli.answering import generate
+from medqa_cli.answering import generate, open_book
 from medqa_cli.answering.generate import NOTICE, Answer, answer_question, as_json
-from medqa_cli.config.schema import GenerateConfig
+from medqa_cli.answering.open_book import Lookup
+from medqa_cli.config.schema import GenerateConfig, PromptConfig
+from medqa_cli.data.retrieval import Passage
 from medqa_cli.errors import InputError, MedqaError
 from medqa_cli.model.load import LoadedModel
+from medqa_cli.prompt.encoder import PromptEncoder, make_contract
 
 QUESTION = "What is glaucoma?"
 # Two, three and four bytes a character, at the end of an answer too; the tiny tokenizers know none of them.
@@ -189,8 +192,49 @@ def test_the_json_of_an_answer(chatml_tokenizer: Any) -> None:
         "reviewed": None,
         "nothing_near": False,
         "cited": [],
+        "unsupported_sentences": [],
     }
     assert "not medical advice" in generate.NOTICE
+
+
+PASSAGE = Passage("r1", "row", "What is gout?", "Gout is a disease of the joints.", "gout", "qa.csv")
+
+
+@pytest.mark.parametrize(
+    ("text", "unsupported"),
+    [
+        ("Gout is a disease of the joints. [1]", []),
+        ("Gout is a disease of the joints. [1] Purple zebras cure it.", ["Purple zebras cure it."]),
+        # What declines rests on no passage, whether it cites one or goes on.
+        ("Nothing in these sources answers the question.", []),
+        ("Nothing in these sources answers the question. [1]", []),
+        ("Nothing in these sources answers the question. Zebras cure it.", ["Zebras cure it."]),
+    ],
+)
+def test_sentences_that_no_source_supports(chatml_tokenizer: Any, text: str, unsupported: list[str]) -> None:
+    config = PromptConfig(template="chat", sources=1)
+    encoder = PromptEncoder(make_contract(config, chatml_tokenizer), chatml_tokenizer)
+    answerer, answer = make_answerer(chatml_tokenizer), Answer(QUESTION, text, "stop", 20, 9, 0, 1.0)
+    answerer = replace(answerer, encoder=encoder)
+    in_prompt = as_json(answer, answerer, Lookup(passages=(PASSAGE,)))
+    beside = as_json(answer, answerer, None, [PASSAGE])
+    assert in_prompt["unsupported_sentences"] == beside["unsupported_sentences"] == unsupported
+    assert as_json(answer, answerer)["unsupported_sentences"] == []
+
+
+def test_an_object_has_the_same_keys_whoever_answers(chatml_tokenizer: Any) -> None:
+    answer = Answer(QUESTION, "A disease.", "stop", 20, 3, 0, 1.0)
+    by_model = as_json(answer, make_answerer(chatml_tokenizer), Lookup(passages=(PASSAGE,)))
+    settled = [open_book.as_json(QUESTION, found) for found in (Lookup(PASSAGE), Lookup(nothing_near=True))]
+    assert [list(found) for found in (by_model, *settled)] == [list(generate.KEYS)] * 3
+
+
+def test_sources_that_do_not_fit_the_context_are_named(chatml_tokenizer: Any) -> None:
+    answerer = make_answerer(chatml_tokenizer)
+    long = replace(PASSAGE, text="gout " * 600)
+    with pytest.raises(InputError, match=r"the question and 2 sources make a prompt of \d+ tokens") as caught:
+        answer_question(answerer, QUESTION, GenerateConfig(), passages=[long, PASSAGE])
+    assert caught.value.hint == "ask with fewer sources: --sources 1"
 
 
 @pytest.mark.parametrize("temperature", [0.0, 0.7])
