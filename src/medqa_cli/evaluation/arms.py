@@ -133,7 +133,9 @@ def arm_samples(
 
 def is_decline(answer: str, decline: str) -> bool:
     """Tell whether an answer is the sentence that declines, alone or before others."""
-    return normalize(answer).startswith(normalize(decline))
+    # Whole words: "No" does not begin "Nothing helps.".
+    expected = normalize(decline)
+    return bool(expected) and f"{normalize(answer)} ".startswith(f"{expected} ")
 
 
 def passage_baselines(before: Sequence[QaRow], arms: Mapping[str, Arm], encoder: PromptEncoder) -> dict[str, list[str]]:

@@ -18,9 +18,9 @@ from typing import Any
 
 from medqa_cli.config.schema import Config
 from medqa_cli.errors import InputError, MedqaError
-from medqa_cli.evaluation.arms import ARMS, GOLD_PASSAGE
+from medqa_cli.evaluation.arms import ARMS, GOLD_PASSAGE, OPEN_BOOK
 from medqa_cli.evaluation.baselines import CUT_REFERENCE, REFERENCE, TRIVIAL
-from medqa_cli.evaluation.metrics import STRIPPED, all_names, metric, text_metrics
+from medqa_cli.evaluation.metrics import STRIPPED, all_names, in_group, metric, text_metrics
 from medqa_cli.evaluation.openai_client import PREFIX, SERVED
 from medqa_cli.evaluation.results import MAJORITY, pairs_of
 from medqa_cli.evaluation.samples import GREEDY
@@ -50,7 +50,7 @@ class Figure:
         return ".".join(part for part in (self.name, self.set_name, self.metric) if part)
 
     def value(self, results: Mapping[str, Any]) -> float:
-        """Look the figure up.
+        """Look the figure up; NaN if no answer says anything about it, such as one that cites no source.
 
         Raises:
             InputError: the results do not hold it.
@@ -61,6 +61,11 @@ class Figure:
         for kind in kinds:
             if self.metric in kind.get(self.name, {}):
                 return float(kind[self.name][self.metric]["value"])
+        is_asked = self.metric in in_group("grounding") and self.metric in results.get("settings", {}).get(
+            "metrics", ()
+        )
+        if is_asked and self.name.endswith(ARMS) and self.name in results.get("models", {}):
+            return math.nan
         known = sorted({f"{name}.{metric}" for kind in kinds for name, figures in kind.items() for metric in figures})
         raise InputError(
             f"--fail-on: {self} was not measured",
@@ -142,9 +147,13 @@ def require_measured(conditions: Sequence[Condition], config: Config, models: Se
             raise InputError(f"--fail-on: eval.metrics leaves out {name}", f"add {name} to eval.metrics, or all")
         floors = (*TRIVIAL, GOLD_PASSAGE, CUT_REFERENCE, REFERENCE) if figure.set_name is None else (MAJORITY,)
         names = [*models, *floors, *("-".join(pair) for pair in pairs_of(models))]
+        if metric(figure.metric).group == "grounding":
+            # Only where a source holds the answer can an answer cite it.
+            names = [name for name in arms if name.endswith(OPEN_BOOK) or figure.metric != "citation_recall"]
         if figure.name not in names:
             meant = did_you_mean(figure.name, names)
-            raise InputError(f"--fail-on: {figure} will not be measured{meant}", f"measured: {', '.join(names)}")
+            known = f"measured: {', '.join(names)}" if names else "it is of answers with sources: prompt.sources"
+            raise InputError(f"--fail-on: {figure} will not be measured{meant}", known)
 
 
 def check_gate(conditions: Sequence[Condition], results: Mapping[str, Any]) -> None:
@@ -160,8 +169,12 @@ def check_gate(conditions: Sequence[Condition], results: Mapping[str, Any]) -> N
         left = condition.left.value(results)
         # No comparison with NaN holds, so it would pass.
         if math.isnan(left) or math.isnan(right) or _OPERATORS[condition.operator](left, right):
-            values = f"{condition.left} is {left:.4g}"
-            values += "" if isinstance(condition.right, float) else f", {condition.right} is {right:.4g}"
+            values = f"{condition.left} is {_shown(left)}"
+            values += "" if isinstance(condition.right, float) else f", {condition.right} is {_shown(right)}"
             met.append(f"--fail-on {condition.text}: {values}")
     if met:
         raise MedqaError("\n".join(met))
+
+
+def _shown(value: float) -> str:
+    return "undefined" if math.isnan(value) else f"{value:.4g}"

@@ -155,6 +155,11 @@ def test_an_answer_declines_with_the_fixed_sentence(answer: str, expected: bool)
     assert is_decline(answer, DECLINE) is expected
 
 
+@pytest.mark.parametrize("decline", ["No", "???"])
+def test_words_that_begin_alike_do_not_decline(decline: str) -> None:
+    assert not is_decline("Nothing helps but rest.", decline)
+
+
 def test_samples_of_an_arm_come_back_from_their_file(
     questions: Questions, data_dir: Path, encoder: PromptEncoder, tmp_path: Path
 ) -> None:

@@ -7,7 +7,7 @@ from typing import Any
 
 import pytest
 
-from medqa_cli.config.schema import Config, EvalConfig, GenerateConfig, MultipleChoiceSet
+from medqa_cli.config.schema import Config, EvalConfig, GenerateConfig, MultipleChoiceSet, PromptConfig
 from medqa_cli.errors import InputError, MedqaError
 from medqa_cli.evaluation.gate import check_gate, parse_conditions, require_measured
 
@@ -119,6 +119,35 @@ def test_what_will_not_be_measured_is_said_before_anything_is(text: str, said: s
 def test_what_will_be_measured_is_let_pass(text: str) -> None:
     models = ("adapter", "base", "openai:http://127.0.0.1:1/v1")
     require_measured(parse_conditions([text]), CONFIG, models)
+
+
+@pytest.mark.parametrize(
+    ("text", "is_measured"),
+    [
+        ("adapter_open_book.citation_precision < 0.9", True),
+        ("adapter_absent.decline_rate < 0.5", True),
+        ("adapter_open_book.citation_recall < 0.9", True),
+        ("adapter_absent.citation_recall < 0.9", False),
+        ("adapter.citation_precision < 0.9", False),
+        ("first_passage.supported_share < 0.9", False),
+        ("adapter_open_book-adapter.decline_rate > 0", False),
+    ],
+)
+def test_metrics_of_sources_are_those_of_answers_with_sources(text: str, is_measured: bool) -> None:
+    config = replace(CONFIG, prompt=PromptConfig(sources=2), eval=EvalConfig())
+    if is_measured:
+        require_measured(parse_conditions([text]), config, ("adapter",))
+        return
+    with pytest.raises(InputError, match="will not be measured") as caught:
+        require_measured(parse_conditions([text]), config, ("adapter",))
+    assert "adapter_open_book" in str(caught.value.hint)
+
+
+def test_a_precision_without_a_citation_is_undefined_and_does_not_pass() -> None:
+    results = {**RESULTS, "models": {"adapter_open_book": {}}, "settings": {"metrics": ["citation_precision"]}}
+    with pytest.raises(MedqaError, match=r"citation_precision is undefined") as caught:
+        check_gate(parse_conditions(["adapter_open_book.citation_precision < 0.9"]), results)
+    assert caught.value.exit_code == 1
 
 
 def test_plain_greedy_answers_are_measured_where_answers_may_leave_loops() -> None:
