@@ -130,6 +130,12 @@ def test_answers_of_a_file_are_not_resumed_from_other_data(
     assert all("unsupported_sentences" in line for line in lines)
 
 
+def test_rows_that_their_sources_leave_no_room_for_are_told_of(folder: Path, medqa: Medqa) -> None:
+    outcome = medqa("train", "--plan", "--set", "run_dir=another", "--set", "model.max_length=64")
+    assert outcome.code == 0, outcome.err
+    assert "rows left out: their prompt alone fills model.max_length = 64 (with 2 sources)" in outcome.err
+
+
 def test_resuming_with_other_sources_is_refused(folder: Path, medqa: Medqa) -> None:
     outcome = medqa("train", "--resume", "--set", "sources.gold=0.5", "--set", "train.max_steps=3")
     assert outcome.code == 2

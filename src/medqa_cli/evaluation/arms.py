@@ -131,6 +131,11 @@ def arm_samples(
     ]
 
 
+def without_marks_of(answers: Sequence[GeneratedAnswer]) -> list[GeneratedAnswer]:
+    """Return answers without the marks of sources, which a model may write where there are none."""
+    return [replace(answer, text=without_marks(answer.text)) for answer in answers]
+
+
 def is_decline(answer: str, decline: str) -> bool:
     """Tell whether an answer is the sentence that declines, alone or before others."""
     # Whole words: "No" does not begin "Nothing helps.".

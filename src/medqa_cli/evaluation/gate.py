@@ -61,10 +61,8 @@ class Figure:
         for kind in kinds:
             if self.metric in kind.get(self.name, {}):
                 return float(kind[self.name][self.metric]["value"])
-        is_asked = self.metric in in_group("grounding") and self.metric in results.get("settings", {}).get(
-            "metrics", ()
-        )
-        if is_asked and self.name.endswith(ARMS) and self.name in results.get("models", {}):
+        asked = {*in_group("grounding")} & {*results.get("settings", {}).get("metrics", ())}
+        if self.metric in asked and self.name.endswith(ARMS) and self.name in results.get("models", {}):
             return math.nan
         known = sorted({f"{name}.{metric}" for kind in kinds for name, figures in kind.items() for metric in figures})
         raise InputError(

@@ -10,7 +10,7 @@ from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import replace
 from typing import Any
 
-from medqa_cli import distributed
+from medqa_cli import console, distributed
 from medqa_cli.answering.decode import MOST_ROWS, RowState, decode_batch, pick_batch_size
 from medqa_cli.answering.stopping import Decode, StoppingState
 from medqa_cli.config.schema import Config, GenerateConfig
@@ -171,6 +171,7 @@ def generate_answers(
     stop_ids = encoder.contract.stop_token_ids
     context = getattr(loaded.model.config, "max_position_embeddings", None)
     prompts = encoder.encode_prompts(questions)
+    _tell_of_full_prompts(loaded.name + arm, prompts, context)
     # The same pieces in every run, whatever the memory of a rank or of the next start.
     size = MOST_ROWS if config.batch_size == "auto" else config.batch_size
     size = min(size, max(1, -(-len(prompts) // distributed.world_size())))
@@ -204,6 +205,15 @@ def generate_answers(
 
 def _as_list(state: WholeAnswer | StoppingState) -> list[Any]:
     return [state.text(), state.finish_reason or "length", len(state.ids)]
+
+
+def _tell_of_full_prompts(name: str, prompts: Sequence[Sequence[int]], context: int | None) -> None:
+    num_full = sum(context is not None and len(prompt) >= context for prompt in prompts)
+    if num_full:
+        console.warn(
+            f"{name}: {num_full} of {len(prompts)} prompts fill the model's context of {context} tokens: their answers "
+            "are empty"
+        )
 
 
 def _decode(

@@ -13,7 +13,14 @@ from medqa_cli.config.schema import Config
 from medqa_cli.data.dataset import QaRow, encode_rows, evenly_spaced, iterate_split, read_split
 from medqa_cli.environment import TRAIN_SHA256, recorded_settings
 from medqa_cli.errors import InputError, Interrupted
-from medqa_cli.evaluation.arms import Arm, arm_samples, ask_in_other_words, make_arms, passage_baselines
+from medqa_cli.evaluation.arms import (
+    Arm,
+    arm_samples,
+    ask_in_other_words,
+    make_arms,
+    passage_baselines,
+    without_marks_of,
+)
 from medqa_cli.evaluation.baselines import UNIGRAM, baseline_answers, baseline_sample, unigram_scores
 from medqa_cli.evaluation.generation import each_model, generate_answers, score_likelihood
 from medqa_cli.evaluation.metrics import in_group, is_read_by_rouge, text_metrics
@@ -205,9 +212,11 @@ def _answers(
     answers: dict[str, list[GeneratedAnswer]] = {}
     for loaded in each_model(local, run, config, packed=False):
         name = loaded.name
-        answers[name], plain = generate_answers(loaded, encoder, asked, config.generate, journal)
+        closed, plain = generate_answers(loaded, encoder, asked, config.generate, journal)
+        # Marks count no more here than in the arms.
+        answers[name] = without_marks_of(closed) if arms else closed
         if config.generate.loop_retries:
-            answers[name + GREEDY] = plain
+            answers[name + GREEDY] = without_marks_of(plain) if arms else plain
         for arm_name, arm in arms.items():
             prompts = arm.prompts(questions, encoder)
             answers[name + arm_name], _ = generate_answers(

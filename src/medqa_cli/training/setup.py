@@ -88,6 +88,7 @@ def prepare(config: Config, device: torch.device, dtype: torch.dtype) -> Trainin
         if data.num_without_answer:
             console.warn(
                 f"{data.num_without_answer} rows left out: their prompt alone fills model.max_length = {max_length}"
+                + (f" (with {contract.text.sources} sources)" if contract.text.sources else "")
             )
     return TrainingInputs(device, dtype, source, hf_config, tokenizer, contract, data, validation)
 

@@ -24,6 +24,7 @@ from medqa_cli.evaluation.arms import (
     is_decline,
     make_arms,
     passage_baselines,
+    without_marks_of,
 )
 from medqa_cli.evaluation.metrics import metric
 from medqa_cli.evaluation.samples import GeneratedAnswer, Questions, Sample, make_questions, read_samples, write_samples
@@ -158,6 +159,11 @@ def test_an_answer_declines_with_the_fixed_sentence(answer: str, expected: bool)
 @pytest.mark.parametrize("decline", ["No", "???"])
 def test_words_that_begin_alike_do_not_decline(decline: str) -> None:
     assert not is_decline("Nothing helps but rest.", decline)
+
+
+def test_marks_of_closed_book_answers_are_taken_out_too() -> None:
+    (answer,) = without_marks_of([GeneratedAnswer("Rest helps. [1]", "stop", 5)])
+    assert answer == GeneratedAnswer("Rest helps.", "stop", 5)
 
 
 def test_samples_of_an_arm_come_back_from_their_file(

@@ -133,7 +133,7 @@ def test_a_row_that_has_ended_takes_no_more_work(loaded: LoadedModel, encoder: P
 
 
 def test_a_prompt_that_fills_the_context_has_no_answer_and_costs_the_others_nothing(
-    loaded: LoadedModel, encoder: PromptEncoder, tmp_path: Path
+    loaded: LoadedModel, encoder: PromptEncoder, tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
     texts = ["gout " * number for number in range(50, 512)]
     rooms = [512 - len(prompt) for prompt in encoder.encode_prompts(texts)]
@@ -147,6 +147,9 @@ def test_a_prompt_that_fills_the_context_has_no_answer_and_costs_the_others_noth
                 answer.finish_reason == "length" for answer in plain
             ]
             found.append(plain)
+    said = capsys.readouterr().err
+    assert f"{loaded.name}: 1 of 3 prompts fill the model's context of 512 tokens: their answers are empty" in said
+    assert "of 1 prompts" in said
     together, (alone,), (none,) = found
     assert (together[0].text, together[0].finish_reason, together[0].num_tokens) == ("", "length", 0)
     assert together[0] == none
