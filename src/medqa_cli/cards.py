@@ -215,4 +215,11 @@ def merged_card(summary: Mapping[str, Any], base_name: str, kind: str, contract:
     """
     is_hub = kind == "hub"
     name = base_name if is_hub else file_name(base_name)
-    return _rendered("merged_card.md.j2", summary=summary, name=name, is_hub=is_hub, end_token=contract.end_token)
+    return _rendered(
+        "merged_card.md.j2",
+        summary=summary,
+        name=name,
+        is_hub=is_hub,
+        end_token=contract.end_token,
+        sources=contract.text.sources,
+    )

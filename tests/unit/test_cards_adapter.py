@@ -111,6 +111,15 @@ def test_data_settings_and_figures(facts: dict[str, Any]) -> None:
         assert said in card, said
 
 
+def test_an_adapter_with_sources_says_that_other_programs_show_none(
+    facts: dict[str, Any], chatml_tokenizer: Any
+) -> None:
+    said = "It was tuned to answer from 2 passages before the question and to cite them."
+    assert said not in adapter_card(**facts)
+    contract = make_contract(PromptConfig(template="chat", sources=2), chatml_tokenizer)
+    assert f"\n\n{said} Asked as below" in adapter_card(**facts | {"contract": contract})
+
+
 def test_without_report_looks_or_losses(facts: dict[str, Any]) -> None:
     bare = {**SUMMARY, "train_loss": None, "validation_loss": None}
     card = adapter_card(**facts | {"data": None, "summary": bare})

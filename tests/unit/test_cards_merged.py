@@ -22,7 +22,8 @@ SUMMARY: dict[str, Any] = {
     "medqa_version": "0.1.0",
     "chat_template_exact": True,
 }
-CONTRACT = cast("PromptContract", SimpleNamespace(end_token="</s>"))
+CONTRACT = cast("PromptContract", SimpleNamespace(end_token="</s>", text=SimpleNamespace(sources=0)))
+WITH_SOURCES = cast("PromptContract", SimpleNamespace(end_token="</s>", text=SimpleNamespace(sources=3)))
 
 
 @pytest.mark.parametrize("kind", ["hub", "folder", "gguf"])
@@ -36,6 +37,12 @@ def test_merged_card_with_hostile_names_escapes_them(name: str, kind: str) -> No
     assert "\n---\n" not in page
     assert "<script>" not in page
     assert "](http" not in page.replace("\\]", "")
+
+
+def test_merged_card_says_that_other_programs_show_no_sources() -> None:
+    said = "It was tuned to answer from 3 passages before the question and to cite them."
+    assert f"not on conversations.\n\n{said} Asked as below" in merged_card(SUMMARY, "base", "folder", WITH_SOURCES)
+    assert "passages" not in merged_card(SUMMARY, "base", "folder", CONTRACT)
 
 
 def test_merged_card_says_what_was_measured() -> None:
