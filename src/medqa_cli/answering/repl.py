@@ -16,6 +16,7 @@ from typing import Any
 from medqa_cli import console
 from medqa_cli.errors import InputError, MedqaError
 from medqa_cli.files import atomic_file
+from medqa_cli.prompt.sources import without_marks
 
 HELP = """\
 Type a question. Each one stands alone unless /follow is on, since the model was trained on single questions.
@@ -71,7 +72,9 @@ class Conversation:
                 question = line
                 if self.follows and self.said:
                     last = self.said[-1]
-                    question = f"Earlier question: {last['question']} Earlier answer: {last['answer']} Question: {line}"
+                    # Its marks number other sources than those of the next answer.
+                    said = without_marks(last["answer"])
+                    question = f"Earlier question: {last['question']} Earlier answer: {said} Question: {line}"
                 # Kept as it was typed, without the earlier question and answer of /follow.
                 self.said.append({**self.answer(question), "question": line})
         except MedqaError as error:

@@ -76,6 +76,14 @@ def test_follow_puts_the_last_answer_before_the_question(capsys: pytest.CaptureF
     assert "trained on single questions" in capsys.readouterr().err
 
 
+def test_follow_leaves_out_the_marks_of_the_last_answers_sources() -> None:
+    partner, _ = talk("/follow", "What is gout [2]?", "Is it rare?")
+    assert (
+        partner.asked[1]
+        == "Earlier question: What is gout [2]? Earlier answer: About What is gout? Question: Is it rare?"
+    )
+
+
 def test_ctrl_c_stops_the_answer_and_not_the_program(capsys: pytest.CaptureFixture[str]) -> None:
     partner, conversation = talk("stop me", KeyboardInterrupt, "What is gout?")
     assert partner.asked == ["stop me", "What is gout?"]
