@@ -61,7 +61,7 @@ def check_convert(outcome: Outcome, workspace: Path) -> None:
     assert outcome.code == 0, outcome.err
     data = workspace / "data/tiny"
     names = {*(f"{name}.jsonl" for name in ("train", "validation", "test", "rejected"))}
-    names |= {"report.json", "README.md", "lengths.png"}
+    names |= {"report.json", "README.md", "index.sqlite", "lengths.png"}
     assert files_below(data) == names
     report = json.loads((data / "report.json").read_text())
     assert report["rows"] == {"read": 41, "kept": 40, "rejected": {"empty_answer": 1}}
@@ -126,16 +126,17 @@ def check_eval(outcome: Outcome, workspace: Path) -> None:
     assert results == json.loads((workspace / "runs/tiny/eval/results.json").read_text())
     report = json.loads((workspace / "data/tiny/report.json").read_text())
     assert results["questions"] == report["splits"]["test"] > 3
-    assert set(results["models"]) == {"adapter", "base", "merged"}
+    models = ("adapter", "base", "merged")
+    assert set(results["models"]) == {*models, *(f"{name}_greedy" for name in models)}
     nll = results["differences"]["adapter-base"]["nll"]
     assert nll["better"] is True
     assert nll["ci95"][0] <= nll["value"] <= nll["ci95"][1] < 0
-    values = {name: figures["nll"]["value"] for name, figures in results["models"].items()}
+    values = {name: results["models"][name]["nll"]["value"] for name in models}
     assert values["adapter"] - values["base"] == pytest.approx(nll["value"])
     assert values["merged"] == pytest.approx(values["adapter"], abs=0.01)
     assert abs(values["base"] - values["adapter"]) > 0.1
     samples = [json.loads(line) for line in (workspace / "runs/tiny/eval/samples.jsonl").read_text().splitlines()]
-    assert len(samples) == 3 * results["questions"]
+    assert len(samples) == 2 * 3 * results["questions"]
     own = [sample for sample in samples if sample["model"] == "adapter"]
     mean = sum(s["nll_sum"] for s in own) / sum(s["answer_tokens"] for s in own)
     assert mean == pytest.approx(values["adapter"])
