@@ -80,6 +80,7 @@ class PassageIndex:
     """
 
     def __init__(self, passages: Iterable[Passage]) -> None:
+        self._name = "the index in memory"
         self._database = sqlite3.connect(":memory:")
         _fill(self._database, passages)
         self._vocabulary = Vocabulary(self._database)
@@ -96,18 +97,26 @@ class PassageIndex:
         if not path.is_file():
             return cls(passage_of(row) for row in iterate_split(data_dir, "train") if not row.paraphrase_of)
         index = cls.__new__(cls)
-        try:
+        index._name = str(path)
+        with index._damage_told():
             index._database = sqlite3.connect(f"{path.resolve().as_uri()}?mode=ro&immutable=1", uri=True)
             index._database.execute("PRAGMA trusted_schema = OFF")
             (version,) = index._database.execute("PRAGMA user_version").fetchone()
-            index._vocabulary = Vocabulary(index._database)
-        except sqlite3.DatabaseError as error:
-            raise InputError(f"{path} cannot be read: {error}", "run medqa convert again") from error
+            if version == _FORMAT_VERSION:
+                _check_schema(index._database)
+                index._vocabulary = Vocabulary(index._database)
         if version != _FORMAT_VERSION:
             raise InputError(
                 f"{path} has format {version}; this medqa reads format {_FORMAT_VERSION}", "run medqa convert again"
             )
         return index
+
+    @contextlib.contextmanager
+    def _damage_told(self) -> Iterator[None]:
+        try:
+            yield
+        except sqlite3.DatabaseError as error:
+            raise InputError(f"{self._name} cannot be read: {error}", "run medqa convert again") from error
 
     def search(
         self, words: Sequence[str], count: int, accept: Callable[[Passage], bool] = lambda passage: True
@@ -121,7 +130,8 @@ class PassageIndex:
         """
         if not words:
             return []
-        return list(itertools.islice(filter(accept, self._one_after_the_other(words)), count))
+        with self._damage_told():
+            return list(itertools.islice(filter(accept, self._one_after_the_other(words)), count))
 
     def _one_after_the_other(self, words: Sequence[str]) -> Iterator[Passage]:
         """Yield each passage that holds any of the words, the nearest first; those further down by BM25 alone."""
@@ -140,17 +150,21 @@ class PassageIndex:
 
     def passages(self) -> Iterator[Passage]:
         """Yield all passages, in their order."""
-        return (Passage(*row) for row in self._database.execute(f"SELECT {_COLUMNS} FROM passages ORDER BY number"))
+        with self._damage_told():
+            for values in self._database.execute(f"SELECT {_COLUMNS} FROM passages ORDER BY number"):
+                yield _passage(values)
 
     def nearest(self, question: str, count: int) -> list[Passage]:
         """Return at most ``count`` passages, the nearest first; none where nothing is close to the question."""
-        asked = Asked(all_words(question), form_of(question), self._vocabulary)
-        nearest = self._ranked(asked)[: max(count, _CLOSE_AMONG)]
-        return [passage for likeness, passage in nearest if asked.is_close(likeness)][:count]
+        with self._damage_told():
+            asked = Asked(all_words(question), form_of(question), self._vocabulary)
+            nearest = self._ranked(asked)[: max(count, _CLOSE_AMONG)]
+            return [passage for likeness, passage in nearest if asked.is_close(likeness)][:count]
 
     def weight(self, words: Iterable[str]) -> float:
         """Return how much words say together: the rarer, the more."""
-        return sum(self._vocabulary.weight([self._vocabulary.stem(word)]) for word in words)
+        with self._damage_told():
+            return sum(self._vocabulary.weight([self._vocabulary.stem(word)]) for word in words)
 
     def _ranked(self, asked: Asked) -> list[tuple[Likeness, Passage]]:
         """Return the passages that may be the nearest, in their order."""
@@ -217,8 +231,16 @@ class PassageIndex:
         found = self._database.execute(
             f"SELECT number, {_COLUMNS} FROM passages WHERE number IN ({', '.join(map(str, numbers))})"
         )
-        passages = {number: Passage(*values) for number, *values in found}
+        passages = {number: _passage(values) for number, *values in found}
+        if len(passages) < len(set(numbers)):
+            raise sqlite3.DatabaseError("passages are missing")
         return [passages[number] for number in numbers]
+
+
+def _passage(values: Sequence[Any]) -> Passage:
+    if not all(type(value) is str for value in values) or values[1] not in ("row", "document"):
+        raise sqlite3.DatabaseError("a passage holds what is no text, or is of an unknown kind")
+    return Passage(*values)
 
 
 def write_index(path: Path, passages: Iterable[Passage]) -> int:
@@ -232,6 +254,16 @@ def write_index(path: Path, passages: Iterable[Passage]) -> int:
         database.execute("PRAGMA journal_mode = OFF")
         database.execute("PRAGMA synchronous = OFF")
         return _fill(database, passages)
+
+
+def _check_schema(database: sqlite3.Connection) -> None:
+    """Check that the tables are ours: a view or a trigger of somebody else's could compute for ever."""
+    query = "SELECT name, sql FROM sqlite_master WHERE type IN ('view', 'trigger') OR name IN (?, ?, ?, ?)"
+    names = ("passages", "words", "titles", "frequencies")
+    with contextlib.closing(sqlite3.connect(":memory:")) as empty:
+        _fill(empty, ())
+        if sorted(database.execute(query, names)) != sorted(empty.execute(query, names)):
+            raise sqlite3.DatabaseError("it has other tables than medqa convert writes")
 
 
 def _fill(database: sqlite3.Connection, passages: Iterable[Passage]) -> int:
