@@ -10,6 +10,7 @@ import pytest
 from transformers.utils import chat_template_utils
 
 from helpers.models import CHATML, chat_prompt_ids, make_chatml_tokenizer
+from medqa_cli import confined
 from medqa_cli.config.schema import PromptConfig
 from medqa_cli.errors import InputError
 from medqa_cli.prompt import rendering
@@ -124,6 +125,7 @@ def test_a_template_that_refuses_every_question_has_a_hint_that_helps() -> None:
 def test_a_template_that_does_not_end_is_told_apart_from_a_file_that_cannot_be_read(
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:
+    monkeypatch.setattr(rendering, "call", confined.call)
     monkeypatch.setattr(rendering, "_LIMITS", replace(rendering._LIMITS, seconds=0.5))
     endless = "{% for a in range(99999) %}{% for b in range(99999) %}{% endfor %}{% endfor %}"
     with pytest.raises(InputError, match=r"chat template cannot be rendered: nothing came out of it in 0\.5 seconds"):
