@@ -845,7 +845,8 @@ def test_json_is_one_object_for_every_command(workspace: Path, medqa: Medqa) -> 
     assert merged == json.loads((workspace / "run" / "merged" / "merge.json").read_text(encoding="utf-8"))
     results = one_object(medqa("eval", "--json", "--model", "adapter,base,merged"))
     assert results == json.loads((workspace / "run" / "eval" / "results.json").read_text(encoding="utf-8"))
-    assert list(results["models"]) == ["adapter", "base", "merged"]
+    models = ("adapter", "base", "merged")
+    assert list(results["models"]) == [name for model in models for name in (model, f"{model}_greedy")]
 
 
 def test_an_error_under_json_leaves_stdout_empty(workspace: Path, medqa: Medqa) -> None:

@@ -202,11 +202,11 @@ def _answers(
     journal: SharedJournal,
 ) -> dict[str, list[GeneratedAnswer]]:
     """Return each model's answers, its plain greedy ones where those are others, and those of each row in each arm."""
-    asked, num_answerers = questions.texts, len(local) * (1 + len(arms))
-    if len(asked) * num_answerers > _MANY_ANSWERS:
+    asked, ways = questions.texts, 1 + len(arms)
+    if len(asked) * len(local) * ways > _MANY_ANSWERS:
         console.note(
-            f"{len(asked)} questions x {num_answerers} models and arms, up to {config.generate.max_new_tokens} tokens "
-            "an answer; an interrupted run can be resumed. "
+            f"{len(asked)} questions x {len(local)} models{f' x {ways} arms' if arms else ''}, up to "
+            f"{config.generate.max_new_tokens} tokens an answer; an interrupted run can be resumed. "
             "Faster: --limit N, or --set 'eval.metrics=[nll, bits_per_byte]'"
         )
     answers: dict[str, list[GeneratedAnswer]] = {}
