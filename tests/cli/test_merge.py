@@ -721,7 +721,8 @@ def test_a_merged_model_can_be_evaluated_and_asked(trained: Path, medqa: Medqa) 
     summary = merged(medqa("merge", "--json", "--base-weights", "nf4"))
     outcome = medqa("eval", "--json", "--model", "adapter,merged", "--set", "eval.split=validation")
     assert outcome.code == 0, outcome.err
-    nll = {name: figures["nll"]["value"] for name, figures in json.loads(outcome.out)["models"].items()}
+    models = json.loads(outcome.out)["models"]
+    nll = {name: models[name]["nll"]["value"] for name in ("adapter", "merged")}
     measured = summary["verification"]["answer_nll"]
     # eval computes in the type of the config, the comparison in float32.
     assert nll["merged"] == pytest.approx(measured["nf4"], abs=0.02)

@@ -25,7 +25,7 @@ from medqa_cli.data.dataset import SPLITS
 from medqa_cli.errors import InputError
 
 ENABLED = enabled_rules({})
-FILES = {"README.md", "rejected.jsonl", "report.json", "train.jsonl", "validation.jsonl", "test.jsonl"}
+FILES = {"README.md", "index.sqlite", "rejected.jsonl", "report.json", "train.jsonl", "validation.jsonl", "test.jsonl"}
 
 Pair = tuple[str, str]
 Json = dict[str, Any]
