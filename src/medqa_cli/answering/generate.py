@@ -12,6 +12,7 @@ from medqa_cli.answering.emergencies import emergency_notices
 from medqa_cli.answering.open_book import Lookup, keys_of
 from medqa_cli.answering.stopping import StoppingState
 from medqa_cli.config.schema import GenerateConfig
+from medqa_cli.data.grounding import behind
 from medqa_cli.data.retrieval import Passage, unsupported_sentences
 from medqa_cli.errors import InputError
 from medqa_cli.model.load import LoadedModel
@@ -159,10 +160,7 @@ def encode_asked(
     if not passages:
         return encoder.encode_prompts(questions)
     return encoder.encode_prompts(
-        [
-            encoder.with_sources(question, [(passage.title, passage.text) for passage in shown])
-            for question, shown in zip(questions, passages, strict=True)
-        ]
+        [behind(shown, question, encoder) for question, shown in zip(questions, passages, strict=True)]
     )
 
 

@@ -12,6 +12,7 @@ from dataclasses import replace
 from medqa_cli import console
 from medqa_cli.config.schema import SourcesConfig
 from medqa_cli.data.dataset import QaRow
+from medqa_cli.data.minhash import shingle_sets
 from medqa_cli.data.normalize import normalize, rank_of
 from medqa_cli.data.ranking import all_words
 from medqa_cli.data.retrieval import Passage, PassageIndex, passage_of
@@ -23,7 +24,6 @@ from medqa_cli.prompt.sources import with_mark
 
 # Share of the five-word runs of the shorter of two texts that the other one holds, from which they are copies.
 _COPY = 0.5
-_RUN = 5
 
 
 class Sources:
@@ -35,7 +35,7 @@ class Sources:
     """
 
     def __init__(self, index: PassageIndex, encoder: PromptEncoder) -> None:
-        self._index, self._encoder = index, encoder
+        self._index, self.encoder = index, encoder
         self.count = encoder.contract.text.sources
 
     def find(
@@ -53,12 +53,13 @@ class Sources:
 
     def shown(self, passage: Passage) -> Passage:
         """Return a passage with title and text as they stand in the prompt."""
-        shown = self._encoder.source_text
+        shown = self.encoder.source_text
         return replace(passage, title=shown(passage.title), text=shown(passage.text))
 
-    def prompt(self, question: str, passages: Sequence[Passage]) -> str:
-        """Return the question with its passages, as the prompt's template takes it."""
-        return self._encoder.with_sources(question, [(passage.title, passage.text) for passage in passages])
+
+def behind(passages: Sequence[Passage], question: str, encoder: PromptEncoder) -> str:
+    """Return a question behind its passages, as the prompt's template takes it."""
+    return encoder.with_sources(question, [(passage.title, passage.text) for passage in passages])
 
 
 def ground_rows(rows: Sequence[QaRow], sources: Sources, config: SourcesConfig, decline: str, seed: int) -> list[QaRow]:
@@ -103,7 +104,7 @@ def _grounded(row: QaRow, original: QaRow, sources: Sources, config: SourcesConf
         answer = with_mark(gold.text, passages.index(gold) + 1)
     else:
         answer = decline if config.absent == "decline" else row.answer
-    return replace(row, question=sources.prompt(question, passages), answer=answer)
+    return replace(row, question=behind(passages, question, sources.encoder), answer=answer)
 
 
 def in_other_words(question: str, seed: int) -> str:
@@ -138,6 +139,5 @@ def _kind(question: str) -> str | None:
     return form.kind if form else None
 
 
-def _runs(text: str) -> set[tuple[str, ...]]:
-    words = normalize(text).split()
-    return set(zip(*(words[start:] for start in range(_RUN)), strict=False)) or {tuple(words)}
+def _runs(text: str) -> set[int]:
+    return set(next(shingle_sets([normalize(text)])).tolist())

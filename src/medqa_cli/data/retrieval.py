@@ -271,7 +271,7 @@ def _fill(database: sqlite3.Connection, passages: Iterable[Passage]) -> int:
     try:
         database.execute(
             "CREATE VIRTUAL TABLE words USING fts5(title, text, content = 'passages', content_rowid = 'number', "
-            "tokenize = 'porter unicode61')"
+            f"tokenize = '{TOKENIZER}')"
         )
     except sqlite3.OperationalError as error:
         raise MedqaError(

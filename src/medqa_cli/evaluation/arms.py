@@ -9,7 +9,7 @@ from pathlib import Path
 
 from medqa_cli import console
 from medqa_cli.data.dataset import QaRow
-from medqa_cli.data.grounding import Sources, answering, in_other_words
+from medqa_cli.data.grounding import Sources, answering, behind, in_other_words
 from medqa_cli.data.normalize import normalize
 from medqa_cli.data.retrieval import Passage, PassageIndex, passage_of
 from medqa_cli.data.topics.topics import topic_names
@@ -31,10 +31,7 @@ class Arm:
 
     def prompts(self, questions: Questions, encoder: PromptEncoder) -> list[str]:
         """Return each row's question behind its passages."""
-        return [
-            encoder.with_sources(row.question, [(passage.title, passage.text) for passage in shown])
-            for row, shown in zip(questions.rows, self.passages, strict=True)
-        ]
+        return [behind(shown, row.question, encoder) for row, shown in zip(questions.rows, self.passages, strict=True)]
 
 
 def ask_in_other_words(questions: Questions, seed: int) -> Questions:
