@@ -62,7 +62,8 @@ ALLOWED: dict[str, set[str]] = {
     "merging": _GROUND | {"data", "model", "merging"},
     "answering": _GROUND | {"data", "model", "answering"},
     "evaluation": _GROUND | {"data", "model", "evaluation"} | _WORKERS,
-    "cli": {"__init__", "cli", "data", "gguf", "model", "evaluation"} | _GROUND | _WORKERS,
+    "review": _GROUND | {"data", "model", "evaluation", "review"} | _WORKERS,
+    "cli": {"__init__", "cli", "data", "gguf", "model", "evaluation", "review"} | _GROUND | _WORKERS,
     "__main__": {"cli"},
 }
 # Which parts may import these at all.
