@@ -89,6 +89,11 @@ class RunFolder:
         """The figures of the evaluation."""
         return self.eval_dir / "results.json"
 
+    @property
+    def review_dir(self) -> Path:
+        """Pages, key, judgments and figures of the review."""
+        return self.path / "review"
+
 
 def odd_kind(path: Path) -> str:
     """Return what a path is, in words, if it is neither a file nor a folder; otherwise an empty text."""
