@@ -14,7 +14,8 @@ from typing import Any
 from markupsafe import Markup, escape
 
 from medqa_cli import console
-from medqa_cli.evaluation.metrics import STRIPPED, in_group, metric, repeats_itself, rouge
+from medqa_cli.evaluation.metrics import STRIPPED, in_group, metric, repeats_itself
+from medqa_cli.evaluation.overlap import rouge
 from medqa_cli.evaluation.samples import Sample
 from medqa_cli.resources import template_environment
 

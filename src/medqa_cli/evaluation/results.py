@@ -16,7 +16,8 @@ from medqa_cli.errors import InputError
 from medqa_cli.evaluation.arms import ARMS, FIRST_PASSAGE, OPEN_BOOK
 from medqa_cli.evaluation.baselines import REFERENCE, TRIVIAL, length_baselines
 from medqa_cli.evaluation.bootstrap import ClusterBootstrap, Resampled, as_json, better_of
-from medqa_cli.evaluation.metrics import confusion_parts, in_group, metric, overlap_settings, text_metrics
+from medqa_cli.evaluation.metrics import confusion_parts, in_group, metric, text_metrics
+from medqa_cli.evaluation.overlap import overlap_settings
 from medqa_cli.evaluation.report import make_page
 from medqa_cli.evaluation.samples import GREEDY, Sample, read_samples, topic_keys, write_samples
 from medqa_cli.files import RunFolder, atomic_file, read_json, write_json

@@ -23,9 +23,10 @@ from medqa_cli.evaluation.arms import (
 )
 from medqa_cli.evaluation.baselines import UNIGRAM, baseline_answers, baseline_sample, unigram_scores
 from medqa_cli.evaluation.generation import each_model, generate_answers, score_likelihood
-from medqa_cli.evaluation.metrics import in_group, is_read_by_rouge, text_metrics
+from medqa_cli.evaluation.metrics import in_group, text_metrics
 from medqa_cli.evaluation.multiple_choice import ChoiceItem, contaminated, predictions, read_choice_files, score_choices
 from medqa_cli.evaluation.openai_client import PREFIX, SERVED, ServedModel, connect, served_answers
+from medqa_cli.evaluation.overlap import is_read_by_rouge
 from medqa_cli.evaluation.results import ChoiceResults, make_results, write_all
 from medqa_cli.evaluation.samples import GREEDY, GeneratedAnswer, Questions, Sample, make_questions, samples_of
 from medqa_cli.files import RunFolder, sha256_of_file

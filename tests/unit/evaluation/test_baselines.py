@@ -8,7 +8,7 @@ import pytest
 
 from medqa_cli.data.dataset import QaRow
 from medqa_cli.evaluation.baselines import baseline_answers, cut_words
-from medqa_cli.evaluation.metrics import rouge_l
+from medqa_cli.evaluation.overlap import rouge_l
 from medqa_cli.evaluation.samples import kind_of, swapped_references, topic_keys
 
 

@@ -2,13 +2,11 @@
 
 from __future__ import annotations
 
-import json
-
 import pytest
 
 from helpers.paths import SHARED_DATA
 from medqa_cli.answering.stopping import has_loop, seq_rep_4
-from medqa_cli.evaluation.metrics import echoes_question, repeats_itself
+from medqa_cli.evaluation.metrics import repeats_itself
 
 MEDQUAD = SHARED_DATA / "medquad/medquad_two_columns.csv"
 # What the run that medqa takes over answered to "What is Osteoporosis?", as its README shows it.
@@ -70,11 +68,3 @@ def test_few_reference_answers_loop() -> None:
     assert len(answers) > 800
     # 0.6 % of MedQuAD's references hold a repeated block of sentences (references/data_and_evaluation.md).
     assert 0 < sum(map(has_loop, answers)) < 0.02 * len(answers)
-
-
-def test_an_echo_of_the_question_is_found() -> None:
-    assert echoes_question("What is Gout?", "What is gout? Gout is a kind of arthritis.")
-    assert echoes_question("What is Gout?", "what is gout")
-    assert echoes_question("How to treat gout?", "What are the treatments for gout? Rest and medicines.")
-    assert not echoes_question("What is Gout?", "Gout is a kind of arthritis. What is gout?")
-    assert not echoes_question("What is Gout?", json.dumps(""))
