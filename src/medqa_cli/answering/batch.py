@@ -197,7 +197,7 @@ def answer_file(
     """
     if out is None:
         answers: Answers = {}
-        _answer_missing(answerer, rows, config, (look_up, beside), answers, answers.update)
+        _answer_missing(answerer, rows, config, look_up, beside, answers, answers.update)
         return [answers[number] for number in sorted(answers)]
     settings = {key: value for key, value in asdict(config).items() if key != "batch_size"}
     belongs_to = fingerprint([[row.question, row.columns] for row in rows], identity, settings)
@@ -205,7 +205,7 @@ def answer_file(
         if partial.pieces:
             console.note(f"resuming after {len(partial.pieces)} of {len(rows)} questions")
         try:
-            _answer_missing(answerer, rows, config, (look_up, beside), partial.pieces, partial.add)
+            _answer_missing(answerer, rows, config, look_up, beside, partial.pieces, partial.add)
         except KeyboardInterrupt:
             kept = f"{len(partial.pieces)} of {len(rows)} answers are in {partial.path}"
             raise Interrupted(f"interrupted: {kept}", "give the same command again to resume") from None
@@ -216,30 +216,13 @@ def _answer_missing(
     answerer: LoadedModel,
     rows: Sequence[AskedRow],
     config: GenerateConfig,
-    data: tuple[LookUp, Callable[[str], list[Passage]]],
+    look_up: LookUp,
+    beside: Callable[[str], list[Passage]],
     done: Mapping[int, dict[str, Any]],
     keep: Callable[[Answers], None],
 ) -> None:
     """Answer the rows that are not in ``done``; ``keep`` adds each batch of answers to it."""
-    look_up, beside = data
-    found: dict[int, Lookup] = {}
-    lengths: dict[int, int] = {}
-    settled: Answers = {}
-    for number, row in enumerate(rows):
-        question = generate.tidy(row.question)
-        try:
-            if not question:
-                raise InputError("the question is empty")
-            found[number], is_settled = look_up(question)
-            if is_settled:
-                settled[number] = _line(row, open_book.as_json(question, found[number]))
-                continue
-            (prompt,) = generate.encode_asked(answerer.encoder, [question], [found[number].passages])
-            num_sources = len(found[number].passages)
-            generate.max_answer_tokens(answerer, len(prompt), config.max_new_tokens, num_sources)
-            lengths[number] = len(prompt)
-        except InputError as error:
-            settled[number] = _line(row, {"question": row.question, "answer": None, "error": error.message})
+    lookups, lengths, settled = _look_up_rows(answerer, rows, config, look_up)
     keep({number: answer for number, answer in settled.items() if number not in done})
     # Sorted by length: a batch is padded to its longest prompt.
     waiting = sorted((number for number in lengths if number not in done), key=lambda number: (lengths[number], number))
@@ -253,17 +236,47 @@ def _answer_missing(
                 answerer,
                 [rows[number].question for number in numbers],
                 config,
-                passages=[found[number].passages for number in numbers],
+                passages=[lookups[number].passages for number in numbers],
                 on_finished=lambda _, counter=counter: bar.update(next(counter)),  # type: ignore[misc]
             )
             keep(
                 {
                     number: _line(
-                        rows[number], generate.as_json(answer, answerer, found[number], beside(answer.question))
+                        rows[number], generate.as_json(answer, answerer, lookups[number], beside(answer.question))
                     )
                     for number, answer in zip(numbers, answers, strict=True)
                 }
             )
+
+
+def _look_up_rows(
+    answerer: LoadedModel, rows: Sequence[AskedRow], config: GenerateConfig, look_up: LookUp
+) -> tuple[dict[int, Lookup], dict[int, int], Answers]:
+    """Ask the data before the model.
+
+    Returns:
+        what the data says to each question, the length of each prompt that the model has to answer, and the rows that
+        need no model: those that the data settles, and those that cannot be asked.
+    """
+    lookups: dict[int, Lookup] = {}
+    lengths: dict[int, int] = {}
+    settled: Answers = {}
+    for number, row in enumerate(rows):
+        question = generate.tidy(row.question)
+        try:
+            if not question:
+                raise InputError("the question is empty")
+            lookups[number], is_settled = look_up(question)
+            if is_settled:
+                settled[number] = _line(row, open_book.as_json(question, lookups[number]))
+                continue
+            passages = lookups[number].passages
+            (prompt,) = generate.encode_asked(answerer.encoder, [question], [passages])
+            generate.max_answer_tokens(answerer, len(prompt), config.max_new_tokens, len(passages))
+            lengths[number] = len(prompt)
+        except InputError as error:
+            settled[number] = _line(row, {"question": row.question, "answer": None, "error": error.message})
+    return lookups, lengths, settled
 
 
 def _line(row: AskedRow, answer: dict[str, Any]) -> dict[str, Any]:

@@ -121,13 +121,7 @@ def answer_questions(
     if not all(asked):
         raise EMPTY
     prompts = encode_asked(answerer.encoder, asked, passages)
-    stop_ids = frozenset(answerer.encoder.contract.stop_token_ids)
-    counts = [len(shown) for shown in passages] or [0] * len(prompts)
-    limits = [
-        max_answer_tokens(answerer, len(prompt), config.max_new_tokens, count)
-        for prompt, count in zip(prompts, counts, strict=True)
-    ]
-    states = [StoppingState(answerer.encoder.decode_answer, stop_ids, limit, config.loop_retries) for limit in limits]
+    states = _new_states(answerer, prompts, [len(shown) for shown in passages] or [0] * len(prompts), config)
     started, seconds = time.perf_counter(), [0.0] * len(asked)
 
     def follow(row: int) -> None:
@@ -151,6 +145,19 @@ def answer_questions(
         )
         for question, prompt, state, spent in zip(asked, prompts, states, seconds, strict=True)
     ]
+
+
+def _new_states(
+    answerer: LoadedModel, prompts: Sequence[Sequence[int]], num_sources: Sequence[int], config: GenerateConfig
+) -> list[StoppingState]:
+    """Return a state for each answer, with the room that its prompt leaves."""
+    encoder, retries = answerer.encoder, config.loop_retries
+    stop_ids = frozenset(encoder.contract.stop_token_ids)
+    limits = [
+        max_answer_tokens(answerer, len(prompt), config.max_new_tokens, count)
+        for prompt, count in zip(prompts, num_sources, strict=True)
+    ]
+    return [StoppingState(encoder.decode_answer, stop_ids, limit, retries) for limit in limits]
 
 
 def encode_asked(

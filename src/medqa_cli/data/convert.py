@@ -83,22 +83,28 @@ def convert(
             folder, ", ".join(sources), opened, documents, data, seed, render, lengths, stage_seconds
         )
         with _timed(stage_seconds, "report"):
-            card = data_card(
-                report,
-                name=Path(sources[0]).name,
-                seed=seed,
-                license=opened.license,
-                medqa_version=__version__,
-                settings=asdict(data),
-                rule_docs={name: rule.doc for name, rule in RULES.items()},
-                shows_languages=has_other_languages(report["languages"]),
-            )
-            (folder / CARD_NAME).write_text(card, encoding="utf-8", newline="\n")
+            _write_card(folder, report, opened, Path(sources[0]).name, data, seed)
             if lengths is not None:
                 lengths.draw(folder / LENGTHS_NAME)
         report |= {"seconds": round(time.perf_counter() - started, 2), "stage_seconds": stage_seconds}
         write_json(folder / REPORT_NAME, report)
     return report
+
+
+def _write_card(
+    folder: Path, report: dict[str, Any], opened: SourceRows, name: str, data: DataConfig, seed: int
+) -> None:
+    card = data_card(
+        report,
+        name=name,
+        seed=seed,
+        license=opened.license,
+        medqa_version=__version__,
+        settings=asdict(data),
+        rule_docs={rule_name: rule.doc for rule_name, rule in RULES.items()},
+        shows_languages=has_other_languages(report["languages"]),
+    )
+    (folder / CARD_NAME).write_text(card, encoding="utf-8", newline="\n")
 
 
 def _open(sources: Sequence[str], data: DataConfig, out_dir: Path, force: bool) -> SourceRows:

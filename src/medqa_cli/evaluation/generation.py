@@ -167,8 +167,6 @@ def generate_answers(
         the answers as ``ask`` gives them, and plain greedy ones, of which nothing is cut and which stay in their loops.
         Without ``loop_retries`` both are the plain ones.
     """
-    greedy = replace(config, temperature=0.0)
-    stop_ids = encoder.contract.stop_token_ids
     context = getattr(loaded.model.config, "max_position_embeddings", None)
     prompts = encoder.encode_prompts(questions)
     _tell_of_full_prompts(loaded.name + arm, prompts, context)
@@ -180,20 +178,7 @@ def generate_answers(
 
     def compute(part: Sequence[Sequence[int]], _: Callable[[int], None]) -> list[list[list[Any]]]:
         limits = [config.max_new_tokens if not context else min(config.max_new_tokens, context - len(p)) for p in part]
-        # A prompt that fills the context has no answer, and takes nothing from the others.
-        asked = [index for index, limit in enumerate(limits) if limit > 0]
-        states = [StoppingState(encoder.decode_answer, stop_ids, limit, config.loop_retries) for limit in limits]
-        if arm and config.loop_retries:
-            _decode(loaded, part, states, asked, at_once, greedy)
-            return [[_as_list(state)] * 2 for state in states]
-        plain = [WholeAnswer(encoder.decode_answer, stop_ids, limit) for limit in limits]
-        _decode(loaded, part, plain, asked, at_once, greedy)
-        answers: Sequence[WholeAnswer | StoppingState] = plain
-        if config.loop_retries:
-            # Up to the first loop it is the same answer. From there those that went back go on.
-            answers = [whole.replay(state) for whole, state in zip(plain, states, strict=True)]
-            left = [index for index in asked if answers[index].finish_reason is None]
-            _decode(loaded, part, answers, left, at_once, greedy)
+        answers, plain = _decode_twice(loaded, encoder, part, limits, at_once, config, with_plain=not arm)
         return [[_as_list(answer), _as_list(whole)] for answer, whole in zip(answers, plain, strict=True)]
 
     name = loaded.name + arm
@@ -201,6 +186,39 @@ def generate_answers(
         f"answers/{name}/{size}", compute, prompts, size=size, title=f"answering with {name}", length=len
     )
     return [GeneratedAnswer(*answer) for answer, _ in values], [GeneratedAnswer(*plain) for _, plain in values]
+
+
+def _decode_twice(
+    loaded: LoadedModel,
+    encoder: PromptEncoder,
+    prompts: Sequence[Sequence[int]],
+    limits: Sequence[int],
+    at_once: int,
+    config: GenerateConfig,
+    *,
+    with_plain: bool,
+) -> tuple[Sequence[WholeAnswer | StoppingState], Sequence[WholeAnswer | StoppingState]]:
+    """Return the finished states of answers as ``ask`` gives them, and of plain greedy ones.
+
+    Without retries both are the plain ones; not ``with_plain``: both are those of ``ask``.
+    """
+    greedy = replace(config, temperature=0.0)
+    stop_ids = encoder.contract.stop_token_ids
+    # A prompt that fills the context has no answer, and takes nothing from the others.
+    asked = [index for index, limit in enumerate(limits) if limit > 0]
+    states = [StoppingState(encoder.decode_answer, stop_ids, limit, config.loop_retries) for limit in limits]
+    if not with_plain and config.loop_retries:
+        _decode(loaded, prompts, states, asked, at_once, greedy)
+        return states, states
+    plain = [WholeAnswer(encoder.decode_answer, stop_ids, limit) for limit in limits]
+    _decode(loaded, prompts, plain, asked, at_once, greedy)
+    if not config.loop_retries:
+        return plain, plain
+    # Up to the first loop it is the same answer. From there those that went back go on.
+    answers = [whole.replay(state) for whole, state in zip(plain, states, strict=True)]
+    left = [index for index in asked if answers[index].finish_reason is None]
+    _decode(loaded, prompts, answers, left, at_once, greedy)
+    return answers, plain
 
 
 def _as_list(state: WholeAnswer | StoppingState) -> list[Any]:

@@ -65,12 +65,7 @@ def evaluate(config: Config, models: Sequence[str], limit: int | None) -> dict[s
     if addresses and not text_metrics(config.eval.metric_names):
         raise InputError("only answers can be measured for a served model", "set eval.metrics to all, or leave it out")
     served = connect(addresses[0], config.prompt.system) if addresses else None
-    encoder, folders = None, []
-    if local:
-        base = base_of_adapter(run.adapter_dir)
-        contract, tokenizer = PromptContract.load(run.adapter_dir), load_tokenizer(str(run.adapter_dir))
-        encoder = PromptEncoder(contract, tokenizer, num_embeddings(load_config(base.location, base.revision)))
-        folders = [run.adapter_dir, Path(base.location), *([run.merged_dir] if "merged" in local else [])]
+    encoder, folders = _encoder_and_folders(run, local) if local else (None, [])
     questions = make_questions(rows, evenly_spaced(rows, limit), encoder, config.model.max_length)
     questions, arms, copies = _open_book(config, encoder, rows, questions)
     with SharedJournal(run.eval_dir, _fingerprint(config, folders, served, questions, arms, items)) as journal:
@@ -85,10 +80,7 @@ def evaluate(config: Config, models: Sequence[str], limit: int | None) -> dict[s
         def write() -> dict[str, Any]:
             baselines = _baselines(config, encoder, questions)
             baselines |= {name: _copies(name, questions, texts) for name, texts in copies.items()}
-            settings = _settings(config, limit)
-            if encoder is not None and arms:
-                text = encoder.contract.text
-                settings |= {"open_book": True, "sources": text.sources, "source_tokens": text.source_tokens}
+            settings = _settings(config, limit, encoder if arms else None)
             results = make_results(samples, baselines, choices, config.eval, config.seed, settings)
             write_all(run, samples, baselines, results)
             return results
@@ -96,6 +88,14 @@ def evaluate(config: Config, models: Sequence[str], limit: int | None) -> dict[s
         results = distributed.from_main(write)
         journal.finish()
     return results
+
+
+def _encoder_and_folders(run: RunFolder, local: Sequence[str]) -> tuple[PromptEncoder, list[Path]]:
+    """Return the prompt encoder of the run's adapter, and the folders that hold the weights of the models."""
+    base = base_of_adapter(run.adapter_dir)
+    contract, tokenizer = PromptContract.load(run.adapter_dir), load_tokenizer(str(run.adapter_dir))
+    encoder = PromptEncoder(contract, tokenizer, num_embeddings(load_config(base.location, base.revision)))
+    return encoder, [run.adapter_dir, Path(base.location), *([run.merged_dir] if "merged" in local else [])]
 
 
 def _open_book(
@@ -169,16 +169,11 @@ def _measure(
             for name in items:
                 likelihoods = score_choices(loaded, tokenizer, name, items[name], journal)
                 predicted[name][loaded.name] = predictions(likelihoods)
-    choices: dict[str, ChoiceResults] = {}
-    for name, of_set in items.items() if local else ():
-        seen = contaminated([item.question for item in of_set], iterate_split(Path(config.data.dir), "train"))
-        choices[name] = ChoiceResults(
-            of_set[0].choices,
-            tuple(item.gold for item in of_set),
-            {model: predicted[name][model] for model in local},
-            tuple(item.id for item in of_set),
-            frozenset(item.id for item, is_seen in zip(of_set, seen, strict=True) if is_seen),
-        )
+    choices = {
+        name: _choice_results(config, of_set, {model: predicted[name][model] for model in local})
+        for name, of_set in items.items()
+        if local
+    }
     if encoder is not None and wants_answers:
         answers = _answers(config, run, local, encoder, questions, arms, journal)
     if served is not None:
@@ -191,6 +186,20 @@ def _measure(
         for name, arm in ((model + arm, arm) for model in local for arm in arms):
             samples[name] = arm_samples(name, questions, arms[arm], answers[name], decline)
     return samples, choices
+
+
+def _choice_results(
+    config: Config, items: Sequence[ChoiceItem], predicted: Mapping[str, Sequence[int]]
+) -> ChoiceResults:
+    """Return the results of a multiple-choice set; ``predicted``: the choice for each item, by model."""
+    seen = contaminated([item.question for item in items], iterate_split(Path(config.data.dir), "train"))
+    return ChoiceResults(
+        items[0].choices,
+        tuple(item.gold for item in items),
+        predicted,
+        tuple(item.id for item in items),
+        frozenset(item.id for item, is_seen in zip(items, seen, strict=True) if is_seen),
+    )
 
 
 def _answers(
@@ -245,8 +254,9 @@ def _copies(name: str, questions: Questions, texts: Sequence[str]) -> list[Sampl
     return [baseline_sample(sample, name, text) for sample, text in zip(plain, texts, strict=True)]
 
 
-def _settings(config: Config, limit: int | None) -> dict[str, Any]:
-    return {
+def _settings(config: Config, limit: int | None, open_book: PromptEncoder | None = None) -> dict[str, Any]:
+    """Return the settings that ``results.json`` names; ``open_book``: the encoder, where models got sources."""
+    settings: dict[str, Any] = {
         "limit": limit,
         "metrics": list(config.eval.metric_names),
         "max_length": config.model.max_length,
@@ -259,6 +269,10 @@ def _settings(config: Config, limit: int | None) -> dict[str, Any]:
         "repetition_penalty": config.generate.repetition_penalty,
         "no_repeat_ngram_size": config.generate.no_repeat_ngram_size,
     }
+    if open_book is not None:
+        text = open_book.contract.text
+        settings |= {"open_book": True, "sources": text.sources, "source_tokens": text.source_tokens}
+    return settings
 
 
 def _fingerprint(
