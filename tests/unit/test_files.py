@@ -33,7 +33,7 @@ def umask() -> Iterator[int]:
     os.umask(before)
 
 
-def test_paths_are_those_of_the_design() -> None:
+def test_run_folder_paths_are_those_that_the_docs_name() -> None:
     run = RunFolder(Path("runs/x"))
     found = {name: getattr(run, name).as_posix() for name in dir(RunFolder) if name.endswith(("_path", "_dir"))}
     assert found == {

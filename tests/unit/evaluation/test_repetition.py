@@ -66,5 +66,5 @@ def test_few_reference_answers_loop() -> None:
     with open(MEDQUAD, encoding="utf-8", newline="") as file:
         answers = [row["answer"] for row in csv.DictReader(file)][::20]
     assert len(answers) > 800
-    # 0.6 % of MedQuAD's references hold a repeated block of sentences (references/data_and_evaluation.md).
+    # 0.6 % of MedQuAD's references hold a repeated block of sentences.
     assert 0 < sum(map(has_loop, answers)) < 0.02 * len(answers)
