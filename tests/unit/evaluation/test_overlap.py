@@ -17,7 +17,6 @@ from medqa_cli.evaluation.overlap import (
     overlap_settings,
     rouge,
     rouge_l,
-    stemmed_words,
 )
 
 NAMES = ("rouge1", "rouge2", "rougeL")
