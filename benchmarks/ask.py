@@ -4,9 +4,9 @@
 
 Beside each figure stands plain ``model.generate`` of Transformers on the same model in the same run: a script of 15
 lines for the cold start (process start to the first text), one question at a time, and one padded batch. Weights in
-what ``model.compute_dtype: auto`` takes on the machine (a CPU without AMX multiplies bfloat16 very slowly), greedy,
-and no end token counts, so that all ways make as many tokens where no answer runs in a circle. In one more round the
-same from NF4 weights, as an adapter is asked by default: on a CPU medqa dequantizes them once, Transformers each time.
+what ``model.compute_dtype: auto`` takes on the machine (a CPU without AMX multiplies bfloat16 very slowly), greedy;
+no end token counts and no answer leaves its loop, so that all ways make as many tokens. In one more round the same
+from NF4 weights, as an adapter is asked by default: on a CPU medqa dequantizes them once, Transformers each time.
 """
 
 from __future__ import annotations
@@ -127,7 +127,7 @@ def speed(location: str, quantization: Any, num_questions: int, tokens: int, rou
     plain = plain_model(answerer, location, model)
     questions = [form.format(topic) for form in FORMS for topic in TOPICS] * (num_questions // 50 + 1)
     questions = questions[:num_questions]
-    config = GenerateConfig(max_new_tokens=tokens)
+    config = GenerateConfig(max_new_tokens=tokens, loop_retries=0)
 
     def ours(answerer: Any, asked: list[str]) -> int:
         # An answer that runs in a circle ends sooner: only what was made counts.

@@ -51,6 +51,10 @@ class Sources:
         passages = self._index.search(all_words(question), self.count if count is None else count, accept)
         return [self.shown(passage) for passage in passages]
 
+    def by_bm25(self, question: str) -> Passage | None:
+        """Return the first passage of plain full-text search, as it is shown; None where no word is found."""
+        return next(map(self.shown, self._index.by_bm25(question, 1)), None)
+
     def shown(self, passage: Passage) -> Passage:
         """Return a passage with title and text as they stand in the prompt."""
         shown = self.encoder.source_text

@@ -161,6 +161,11 @@ class PassageIndex:
             nearest = self._ranked(asked)[: max(count, _CLOSE_AMONG)]
             return [passage for likeness, passage in nearest if asked.is_close(likeness)][:count]
 
+    def by_bm25(self, question: str, count: int) -> list[Passage]:
+        """Return at most ``count`` passages as plain full-text search orders them, by BM25 of title and text alone."""
+        with self._damage_told():
+            return self._passages(self._by_bm25(content_words(question), count))
+
     def weight(self, words: Iterable[str]) -> float:
         """Return how much words say together: the rarer, the more."""
         with self._damage_told():

@@ -19,7 +19,7 @@ from medqa_cli.prompt.sources import cited, without_marks
 
 OPEN_BOOK, ABSENT, WRONG_TOPIC = "_open_book", "_absent", "_wrong_topic"
 ARMS = (OPEN_BOOK, ABSENT, WRONG_TOPIC)
-FIRST_PASSAGE, GOLD_PASSAGE = "first_passage", "gold_passage"
+FIRST_PASSAGE, BM25_PASSAGE, GOLD_PASSAGE = "first_passage", "bm25_passage", "gold_passage"
 
 
 @dataclass(frozen=True)
@@ -47,8 +47,8 @@ def ask_in_other_words(questions: Questions, seed: int) -> Questions:
 
 def make_arms(
     questions: Questions, before: Sequence[QaRow], held_out: Sequence[QaRow], data_dir: Path, encoder: PromptEncoder
-) -> dict[str, Arm]:
-    """Find the passages of each arm.
+) -> tuple[dict[str, Arm], list[Passage | None]]:
+    """Find the passages of each arm, and for each question the first one of plain full-text search.
 
     ``_open_book``: as ``ask`` finds them, in an index that holds the answers of the split too; ``_absent``: without
     any that answers; ``_wrong_topic``: those of another question, of the same kind where there is one, about another
@@ -64,6 +64,7 @@ def make_arms(
     passages = chain(PassageIndex.of_folder(data_dir).passages(), map(passage_of, held_out))
     sources = Sources(PassageIndex(passages), encoder)
     arms: dict[str, Arm] = {name: Arm([], []) for name in ARMS}
+    by_bm25 = []
     with console.progress("finding sources", len(before)) as bar:
         for number, (row, asked) in enumerate(zip(before, questions.rows, strict=True)):
             answers = answering(row)
@@ -78,8 +79,9 @@ def make_arms(
                 # What a passage was left out for may be cut off where it is shown: in the two others none answers.
                 gold = (n for n, passage in enumerate(shown, start=1) if name == OPEN_BOOK and answers(passage))
                 arms[name].gold.append(tuple(gold))
+            by_bm25.append(sources.by_bm25(asked.question))
             bar.update(number + 1)
-    return arms
+    return arms, by_bm25
 
 
 def _of_another_topic(rows: Sequence[QaRow], number: int) -> int:
@@ -142,7 +144,16 @@ def is_decline(answer: str, decline: str) -> bool:
     return bool(expected) and f"{normalize(answer)} ".startswith(f"{expected} ")
 
 
-def passage_baselines(before: Sequence[QaRow], arms: Mapping[str, Arm], encoder: PromptEncoder) -> dict[str, list[str]]:
-    """Return the copies that a model must beat: of the first passage found, and of the passage that answers."""
+def passage_baselines(
+    before: Sequence[QaRow], arms: Mapping[str, Arm], by_bm25: Sequence[Passage | None], encoder: PromptEncoder
+) -> dict[str, list[str]]:
+    """Return the copies that a model must beat, and the one of the passage that answers.
+
+    ``first_passage``: of those that the model reads; ``bm25_passage``: of plain full-text search, without our ranking.
+    """
     first = [shown[0].text if shown else "" for shown in arms[OPEN_BOOK].passages]
-    return {FIRST_PASSAGE: first, GOLD_PASSAGE: [encoder.source_text(row.answer) for row in before]}
+    return {
+        FIRST_PASSAGE: first,
+        BM25_PASSAGE: [passage.text if passage else "" for passage in by_bm25],
+        GOLD_PASSAGE: [encoder.source_text(row.answer) for row in before],
+    }

@@ -13,7 +13,7 @@ from typing import TYPE_CHECKING
 from medqa_cli.data.dataset import QaRow
 from medqa_cli.data.ranking import all_words
 from medqa_cli.data.retrieval import Passage, PassageIndex
-from medqa_cli.evaluation.arms import FIRST_PASSAGE
+from medqa_cli.evaluation.arms import BM25_PASSAGE, FIRST_PASSAGE
 from medqa_cli.evaluation.samples import Sample, kind_of, topic_keys
 from medqa_cli.prompt.encoder import IGNORE_INDEX, Example
 
@@ -22,7 +22,7 @@ if TYPE_CHECKING:  # it imports torch, which --rescore does without
 
 UNIGRAM = "unigram"
 # A model must beat these: they do not know the reference.
-TRIVIAL = (UNIGRAM, "random_answer", "nearest_question", "wrong_topic", FIRST_PASSAGE)
+TRIVIAL = (UNIGRAM, "random_answer", "nearest_question", "wrong_topic", FIRST_PASSAGE, BM25_PASSAGE)
 # The references themselves, cut at a model's mean length and whole.
 CUT_REFERENCE, REFERENCE = "cut_reference", "reference"
 

@@ -59,16 +59,18 @@ def baseline_sentences(results: Mapping[str, Any]) -> list[str]:
 
 
 def copy_sentences(results: Mapping[str, Any]) -> list[str]:
-    """Say for each model with an open book whether it beats the copy of the first passage."""
+    """Say for each model with an open book whether it beats the copies of a passage."""
+    copies = {"against_copy": "the copy of the first passage", "against_bm25": "the copy of BM25's first passage"}
     sentences = []
-    for model, figures in results.get("against_copy", {}).items():
-        shown = ", ".join(
-            f"{metric(name).title} {_interval(name, figures[name], '+')} {verdict(name, figures[name])}"
-            for name in ("rougeL", "topic_coverage")
-            if name in figures
-        )
-        if shown:
-            sentences.append(f"{model} less the copy of the first passage: {shown}")
+    for key, copy in copies.items():
+        for model, figures in results.get(key, {}).items():
+            shown = ", ".join(
+                f"{metric(name).title} {_interval(name, figures[name], '+')} {verdict(name, figures[name])}"
+                for name in ("rougeL", "topic_coverage")
+                if name in figures
+            )
+            if shown:
+                sentences.append(f"{model} less {copy}: {shown}")
     return sentences
 
 

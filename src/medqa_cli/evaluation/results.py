@@ -13,7 +13,7 @@ from typing import Any
 
 from medqa_cli.config.schema import Config, EvalConfig
 from medqa_cli.errors import InputError
-from medqa_cli.evaluation.arms import ARMS, FIRST_PASSAGE, OPEN_BOOK
+from medqa_cli.evaluation.arms import ARMS, BM25_PASSAGE, FIRST_PASSAGE, OPEN_BOOK
 from medqa_cli.evaluation.baselines import REFERENCE, TRIVIAL, length_baselines
 from medqa_cli.evaluation.bootstrap import ClusterBootstrap, Resampled, as_json, better_of
 from medqa_cli.evaluation.metrics import confusion_parts, in_group, metric, text_metrics
@@ -94,7 +94,7 @@ def make_results(
         "floors": {name: _as_json(figures) for name, figures in floors.items() if figures},
         "differences": _differences(models, bootstrap.num_clusters),
         "floors_not_beaten": _not_beaten(models, floors, bootstrap.num_clusters),
-        **_against_copy(models, floors, bootstrap.num_clusters),
+        **_against_copies(models, floors, bootstrap.num_clusters),
         "multiple_choice": {name: _choice_results(part, config, seed) for name, part in choices.items()},
         "settings": {
             **settings,
@@ -168,21 +168,23 @@ def _not_beaten(
     return of_models
 
 
-def _against_copy(
+def _against_copies(
     models: Mapping[str, Mapping[str, Resampled]], floors: Mapping[str, Mapping[str, Resampled]], num_clusters: int
 ) -> dict[str, Any]:
-    """Compare each model with an open book to the copy of the first passage, on the same draws."""
-    copy = floors.get(FIRST_PASSAGE, {})
-    against = {
-        model: {
-            name: _difference(name, measured[name] - copy[name], num_clusters)
-            for name in _OF_CONTENT
-            if name in measured and name in copy
+    """Compare each model with an open book to the copies of a passage, on the same draws."""
+    return {
+        key: {
+            model: {
+                name: _difference(name, measured[name] - floors[copy][name], num_clusters)
+                for name in _OF_CONTENT
+                if name in measured and name in floors[copy]
+            }
+            for model, measured in models.items()
+            if model.endswith(OPEN_BOOK)
         }
-        for model, measured in models.items()
-        if model.endswith(OPEN_BOOK)
+        for key, copy in (("against_copy", FIRST_PASSAGE), ("against_bm25", BM25_PASSAGE))
+        if floors.get(copy) and any(model.endswith(OPEN_BOOK) for model in models)
     }
-    return {"against_copy": against} if copy and against else {}
 
 
 def _difference(name: str, difference: Resampled, num_clusters: int) -> dict[str, Any]:

@@ -105,8 +105,8 @@ def _open_book(
     if encoder is None or not encoder.contract.text.sources or not text_metrics(config.eval.metric_names):
         return questions, {}, {}
     asked = ask_in_other_words(questions, config.seed)
-    arms = make_arms(asked, questions.rows, held_out, Path(config.data.dir), encoder)
-    return asked, arms, passage_baselines(questions.rows, arms, encoder)
+    arms, by_bm25 = make_arms(asked, questions.rows, held_out, Path(config.data.dir), encoder)
+    return asked, arms, passage_baselines(questions.rows, arms, by_bm25, encoder)
 
 
 def _local_and_served(names: Sequence[str]) -> tuple[tuple[str, ...], list[str]]:
