@@ -140,9 +140,9 @@ def lack_of_room(folder: Path, needed_bytes: int, what: str) -> str | None:
     return f"not enough room for {what} in {folder}: {needed} are needed, {free_there} are free"
 
 
-def write_json(path: Path, value: Any) -> None:
-    """Write ``value`` as indented JSON, whole or not at all."""
-    with atomic_file(path) as file:
+def write_json(path: Path, value: Any, *, private: bool = False) -> None:
+    """Write ``value`` as indented JSON, whole or not at all; ``private``: only the owner may read it."""
+    with atomic_file(path, private=private) as file:
         json.dump(value, file, ensure_ascii=False, indent=2, allow_nan=False)
         file.write("\n")
 
@@ -168,23 +168,23 @@ def is_full_disk(error: OSError) -> bool:
 
 
 @contextlib.contextmanager
-def atomic_file(path: Path) -> Iterator[IO[str]]:
+def atomic_file(path: Path, *, private: bool = False) -> Iterator[IO[str]]:
     """Open a UTF-8 text file that replaces ``path`` only if the block ends without an error.
 
-    Removes temporary files that killed runs left.
+    Removes temporary files that killed runs left. ``private``: only the owner may read and write it.
 
     Raises:
         InputError: the folder cannot be written.
     """
-    with atomic_path(path) as temporary, open(temporary, "w", encoding="utf-8", newline="\n") as file:
+    with atomic_path(path, private=private) as temporary, open(temporary, "w", encoding="utf-8", newline="\n") as file:
         yield file
 
 
 @contextlib.contextmanager
-def atomic_path(path: Path) -> Iterator[Path]:
+def atomic_path(path: Path, *, private: bool = False) -> Iterator[Path]:
     """Yield the path of a file to write, which replaces ``path`` only if the block ends without an error.
 
-    Removes temporary files that killed runs left.
+    Removes temporary files that killed runs left. ``private``: only the owner may read and write it.
 
     Raises:
         InputError: the folder cannot be written.
@@ -192,8 +192,9 @@ def atomic_path(path: Path) -> Iterator[Path]:
     with _temporary(path, tempfile.mkstemp) as (handle, temporary):
         os.close(handle)
         yield temporary
-        # mkstemp makes private files; the result is an ordinary one.
-        temporary.chmod(0o666 & ~_umask())
+        # mkstemp makes private files.
+        if not private:
+            temporary.chmod(0o666 & ~_umask())
         temporary.replace(path)
 
 

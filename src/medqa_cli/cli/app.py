@@ -87,6 +87,15 @@ config_app = typer.Typer(
     no_args_is_help=True,
     rich_markup_mode=None,
 )
+review_app = typer.Typer(
+    help="Have answers judged by people, blind, and measure what they say.",
+    epilog=examples(
+        "medqa review make --raters anna,ben  write a page for each of two raters",
+    ),
+    no_args_is_help=True,
+    rich_markup_mode=None,
+)
+app.add_typer(review_app, name="review")
 app.add_typer(config_app, name="config")
 
 

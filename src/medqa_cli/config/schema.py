@@ -459,6 +459,17 @@ class EvalConfig:
 
 
 @dataclass(frozen=True)
+class ReviewConfig:
+    """What raters are asked in a blind review (``medqa review``)."""
+
+    criteria: FilePath | None = field(
+        None,
+        "YAML file with the yes-or-no questions about each answer and the words of the page; null: those of medqa. "
+        "docs/review.md has the form.",
+    )
+
+
+@dataclass(frozen=True)
 class Config:
     """The whole configuration."""
 
@@ -467,14 +478,14 @@ class Config:
     run_dir: FilePath = field(
         "runs/medqa",
         "Folder for everything a run writes: adapter, checkpoints, logs, evaluation, merged model.",
-        commands="train merge ask eval",
+        commands="train merge ask eval review",
     )
     seed: int = field(
         42,
-        "Seed of the split, the data order, dropout and the bootstrap.",
+        "Seed of the split, the data order, dropout, the bootstrap and the draws of a review.",
         ge=0,
         le=2**32 - 1,
-        commands="convert train eval",
+        commands="convert train eval review",
     )
     data: DataConfig = field(DataConfig, commands="convert")
     prompt: PromptConfig = field(PromptConfig, commands="convert train merge ask eval")
@@ -484,6 +495,7 @@ class Config:
     train: TrainConfig = field(TrainConfig, commands="train")
     generate: GenerateConfig = field(GenerateConfig)
     eval: EvalConfig = field(EvalConfig, commands="eval")
+    review: ReviewConfig = field(ReviewConfig, commands="review")
 
 
 SECTIONS: dict[str, Any] = {top.name: top.type for top in fields(Config) if dataclasses.is_dataclass(top.type)}

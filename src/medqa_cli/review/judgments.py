@@ -1,13 +1,29 @@
-"""What a rater was asked and what the rater said: the two records that all of ``medqa review`` works on."""
+"""What raters were asked and what they said: the records that all of ``medqa review`` works on, and their files.
+
+``key.json`` says who was asked what, and whose answer stood on which side; ``review-RATER.json``, or a filled in
+spreadsheet, is what a rater gave back.
+"""
 
 from __future__ import annotations
 
-from collections.abc import Mapping
-from dataclasses import dataclass
-from typing import Literal
+import hashlib
+from collections import defaultdict
+from collections.abc import Mapping, Sequence
+from dataclasses import asdict, dataclass, fields
+from pathlib import Path
+from typing import Any, Literal, cast
+
+from medqa_cli.errors import InputError
+from medqa_cli.files import read_json
+from medqa_cli.review.criteria import Criterion, Form
+from medqa_cli.review.returned import FORMAT_VERSION, Entry, Returned, merged, read_returned
+from medqa_cli.spelling import listed
 
 Side = Literal["x", "y"]
 Verdict = Literal["x", "y", "equal"]
+
+KEY_NAME = "key.json"
+REFERENCE = "reference"  # the model's name of the row's own answer
 
 
 @dataclass(frozen=True)
@@ -43,3 +59,168 @@ class Judgment:
     better: Verdict | None
     remark: str
     seconds: float | None
+
+
+@dataclass(frozen=True)
+class Key:
+    """What ``key.json`` holds.
+
+    ``review``: id of the review; ``form``: what was asked about each answer; ``pairs``: those of each rater in the
+    order of the page; ``samples``: by question and model, the answers that were shown; ``prompt``: the prompt contract
+    of the adapter (``prompt.json``), empty where there is none.
+    """
+
+    review: str
+    form: Form
+    models: tuple[str, ...]
+    raters: tuple[str, ...]
+    pairs: tuple[Pair, ...]
+    samples: Mapping[str, Mapping[str, str]]
+    prompt: Mapping[str, Any]
+
+    @property
+    def criteria(self) -> tuple[Criterion, ...]:
+        """What was asked about each answer."""
+        return self.form.criteria
+
+    def pairs_of(self, rater: str) -> list[Pair]:
+        """Return what one rater was asked, in the order of the page."""
+        return [pair for pair in self.pairs if pair.rater == rater]
+
+    def as_json(self) -> dict[str, Any]:
+        """Return the content of ``key.json``."""
+        return {
+            "format_version": FORMAT_VERSION,
+            "review": self.review,
+            "criteria": [asdict(criterion) for criterion in self.criteria],
+            "language": self.form.language,
+            "words": dict(self.form.words),
+            "models": list(self.models),
+            "raters": list(self.raters),
+            "pairs": [{**asdict(pair), "answers_sha256": answers_sha256(pair, self.samples)} for pair in self.pairs],
+            "samples": {question: dict(answers) for question, answers in self.samples.items()},
+            "prompt": dict(self.prompt),
+        }
+
+
+def answers_sha256(pair: Pair, samples: Mapping[str, Mapping[str, str]]) -> str:
+    """Return the digest of what a rater sees of a pair: question, answer X, answer Y."""
+    answers = samples[pair.question_id]
+    shown = "\0".join((pair.question, answers[pair.x], answers[pair.y]))
+    return hashlib.sha256(shown.encode("utf-8", "surrogatepass")).hexdigest()
+
+
+def read_key(path: Path) -> Key:
+    """Read ``key.json``.
+
+    Raises:
+        InputError: it is missing, damaged, was changed, or is of a newer format.
+    """
+    if not path.exists():
+        raise InputError(f"{path} is missing: there is no review", "make one: medqa review make")
+    value = read_json(path)
+    hint = "restore the key.json that `medqa review make` wrote: nothing else says whose answer is whose"
+    if not isinstance(value, dict) or not isinstance(value.get("pairs"), list) or "samples" not in value:
+        raise InputError(f"{path} is not the key of a review", hint)
+    if value.get("format_version") != FORMAT_VERSION:
+        found = ascii(value.get("format_version"))[:40]
+        raise InputError(f"{path} has format {found}; this medqa reads format {FORMAT_VERSION}", "update medqa")
+    try:
+        form = Form(tuple(Criterion(**own) for own in value["criteria"]), value["language"], value["words"])
+        names = [field.name for field in fields(Pair)]
+        pairs = tuple(Pair(**{name: own[name] for name in names}) for own in value["pairs"])
+        models, raters = tuple(value["models"]), tuple(value["raters"])
+        key = Key(value["review"], form, models, raters, pairs, value["samples"], value["prompt"])
+        changed = [
+            pair.id
+            for pair, own in zip(pairs, value["pairs"], strict=True)
+            if pair.rater not in raters or own["answers_sha256"] != answers_sha256(pair, key.samples)
+        ]
+        texts = [key.review, form.language, *models, *raters, *form.words.values()]
+        texts += [text for criterion in form.criteria for text in (criterion.id, criterion.text)]
+        if not all(isinstance(text, str) for text in texts) or type(key.prompt) is not dict:
+            raise TypeError("a text is no text")
+        if not all(type(pair.shared) is bool and isinstance(pair.topic, str) for pair in pairs):
+            raise TypeError("a pair has values of other types")
+    except (KeyError, TypeError, ValueError, AttributeError) as error:
+        raise InputError(f"{path} is damaged: {type(error).__name__}: {error}", hint) from error
+    if changed:
+        raise InputError(
+            f"{path} was changed: the answers of {listed(changed[:3])} are not those that were shown", hint
+        )
+    if len({pair.id for pair in pairs}) < len(pairs):
+        raise InputError(f"{path} was changed: two pairs have the same id", hint)
+    return key
+
+
+def read_judgments(paths: Sequence[Path], key: Key) -> tuple[list[Judgment], list[str]]:
+    """Read what raters gave back, each judgment once.
+
+    Args:
+        paths: .json files of the page, or filled in spreadsheets.
+        key: of the review.
+
+    Returns:
+        the judgments that can be used, and a sentence for each thing that cannot, or that is missing.
+    """
+    problems: list[str] = []
+    by_rater: dict[str, list[Returned]] = defaultdict(list)
+    seen: dict[Path, Path] = {}
+    for path in paths:
+        if path.resolve() in seen:
+            problems.append(f"{path} is named twice: read once")
+            continue
+        seen[path.resolve()] = path
+        try:
+            returned = read_returned(path, key.review, key.form)
+        except InputError as error:
+            problems.append(f"{error.message}; not counted ({error.hint})")
+            continue
+        problems += returned.problems
+        if returned.rater in key.raters:
+            by_rater[returned.rater].append(returned)
+        else:
+            name = ascii(returned.rater)[:40]
+            problems.append(f"{path} is by {name}, who is no rater of this review ({listed(key.raters)}); not counted")
+    judgments: list[Judgment] = []
+    for rater in key.raters:
+        judgments += _of_rater(rater, by_rater[rater], key, problems)
+    return judgments, problems
+
+
+def _of_rater(rater: str, files: Sequence[Returned], key: Key, problems: list[str]) -> list[Judgment]:
+    """Return the judgments of one rater, in the order of the page."""
+    pairs = key.pairs_of(rater)
+    if not files:
+        problems.append(f"{rater} has given back nothing: {len(pairs)} questions are not rated")
+        return []
+    entries = merged(files, problems)
+    others = {pair.id: pair.rater for pair in key.pairs if pair.rater != rater}
+    for name, entry in entries.items():
+        if name in others:
+            problems.append(f"{entry.place}: a pair of {others[name]}, in a file of {rater}: left out")
+        elif name not in {pair.id for pair in pairs}:
+            problems.append(f"{entry.place}: no pair of this review has this id: left out")
+    judgments = [_judgment(pair, entries[pair.id]) for pair in pairs if pair.id in entries]
+    missing = [number for number, pair in enumerate(pairs, start=1) if pair.id not in entries]
+    if missing:
+        problems.append(f"{rater}: {_questions(missing)} of {len(pairs)} not rated")
+    undecided = [
+        number
+        for number, pair in enumerate(pairs, start=1)
+        if pair.id in entries and entries[pair.id].better is None and not entries[pair.id].cannot_judge
+    ]
+    if undecided:
+        problems.append(
+            f"{rater}: {_questions(undecided)} of {len(pairs)} without a better answer: taken as cannot judge"
+        )
+    return judgments
+
+
+def _questions(numbers: Sequence[int]) -> str:
+    shown = ", ".join(map(str, numbers[:10])) + (", ..." if len(numbers) > 10 else "")
+    return f"{len(numbers)} questions ({shown})" if len(numbers) > 1 else f"question {shown}"
+
+
+def _judgment(pair: Pair, entry: Entry) -> Judgment:
+    return Judgment(pair, entry.x, entry.y, cast("Verdict | None", entry.better), entry.remark, entry.seconds)

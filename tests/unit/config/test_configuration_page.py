@@ -49,9 +49,10 @@ def test_every_key_is_described(key: str) -> None:
 
 
 def test_the_commands_are_those_of_the_program() -> None:
-    names = [
-        command.name or command.callback.__name__ for command in load_commands().registered_commands if command.callback
-    ]
+    program = load_commands()
+    names = [command.name or command.callback.__name__ for command in program.registered_commands if command.callback]
+    # ``config`` acts on no key.
+    names += [group.name for group in program.registered_groups if group.name not in (None, "config")]
     assert sorted(names) == sorted(COMMANDS)
 
 

@@ -1,0 +1,70 @@
+"""``medqa review``: answers are judged by people, blind."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Annotated, Any
+
+import typer
+
+from medqa_cli import console
+from medqa_cli.cli import app
+
+
+@app.command(
+    "medqa review make --raters anna,ben  a page for each of two raters",
+    "medqa review make --raters anna,ben,carl --questions 60 --double 15  15 questions go to all three",
+    "medqa review make --raters anna --xlsx  also as a spreadsheet",
+    name="make",
+    group=app.review_app,
+)
+def make(
+    questions: Annotated[int, typer.Option("--questions", min=1, help="Questions to judge, spread over topics.")] = 40,
+    raters: Annotated[
+        str, typer.Option("--raters", help="Names of the raters, comma-separated; each gets a page.")
+    ] = "rater-1,rater-2",
+    models: Annotated[
+        str,
+        typer.Option("--models", help="Whose answers: names in samples.jsonl; reference: the answers of the data."),
+    ] = "adapter,base,reference",
+    double: Annotated[
+        int | None,
+        typer.Option(
+            "--double", min=0, help="Questions that all raters judge; the others are shared out. Default: 10."
+        ),
+    ] = None,
+    xlsx: Annotated[bool, typer.Option("--xlsx", help="Also write spreadsheets, for who may not open HTML.")] = False,
+    force: Annotated[bool, typer.Option("--force", help="Move another review in the folder aside.")] = False,
+    config: app.RunConfigOption = None,
+    overrides: app.SetOption = None,
+    as_json: app.JsonOption = False,
+) -> None:
+    """Write a page for each rater: questions, each with two answers whose writers are hidden.
+
+    The pages need no network. key.json says whose answer is whose: it stays with you.
+    """
+    console.use_json(as_json)
+    settings = app.load_for_run(config, overrides).config
+    from medqa_cli.review import make as worker
+
+    request = worker.Request(questions, _names(raters), _names(models), double, xlsx, force)
+    made = worker.make_review(settings, request)
+    console.result(made, lambda: _show_made(made))
+
+
+def _names(text: str) -> tuple[str, ...]:
+    return tuple(name.strip() for name in text.split(",") if name.strip())
+
+
+def _show_made(made: dict[str, Any]) -> None:
+    if made["moved"]:
+        console.line(f"the earlier review is now in {made['moved']}")
+    for rater, own in made["raters"].items():
+        for file in own["files"]:
+            console.line(f"wrote {file}: {own['questions']} questions for {rater}")
+    shared = f", {made['shared']} of them for all raters" if made["shared"] else ""
+    console.line(f"{made['questions']} questions{shared}; answers of {', '.join(made['models'])}")
+    console.line(f"{made['key']} says whose answer is whose: keep it, and give it to no rater")
+    console.line("the pages hold questions and answers: give them to their raters only, by a safe way")
+    folder = Path(made["folder"])
+    console.line(f"when their files are back: medqa review score {folder / 'review-*.json'}")

@@ -1,0 +1,101 @@
+"""Which questions a review asks, who is asked which, about which two models, and which of them stands on the left.
+
+Everything is drawn with the seed of the config: the same options on the same answers give the same review.
+"""
+
+from __future__ import annotations
+
+import random
+from collections import defaultdict
+from collections.abc import Hashable, Sequence
+from itertools import combinations
+from typing import TypeVar
+
+from medqa_cli.review.judgments import REFERENCE
+
+# Of the pairs, where references are among the models. Each of them says whether raters see what is good, and none says
+# which model is the better one.
+CONTROL_SHARE = 0.2
+
+T = TypeVar("T")
+Contest = tuple[str, str]
+
+
+def spread(items: Sequence[T], topics: Sequence[Hashable], count: int, seed: int) -> list[T]:
+    """Draw items from as many topics as there are, in an order whose every beginning is spread as well.
+
+    Args:
+        items: what to draw from.
+        topics: that of each item.
+        count: how many; fewer where there are fewer items.
+        seed: of the draw.
+    """
+    rng = random.Random(f"{seed} questions")
+    of_topic: dict[Hashable, list[T]] = defaultdict(list)
+    for item, topic in zip(items, topics, strict=True):
+        of_topic[topic].append(item)
+    lists = list(of_topic.values())
+    rng.shuffle(lists)
+    for own in lists:
+        rng.shuffle(own)
+    rounds = max(map(len, lists), default=0)
+    return [own[number] for number in range(rounds) for own in lists if number < len(own)][:count]
+
+
+def deal(questions: Sequence[T], raters: Sequence[str], num_shared: int) -> tuple[list[T], dict[str, list[T]]]:
+    """Return the questions that all raters are asked, and those of each rater alone."""
+    shared, rest = list(questions[:num_shared]), questions[num_shared:]
+    return shared, {rater: list(rest[number :: len(raters)]) for number, rater in enumerate(raters)}
+
+
+def contests(models: Sequence[str], count: int, seed: int, name: str) -> list[Contest]:
+    """Return which two models are shown for each of ``count`` questions, in an order that tells nothing.
+
+    Two models are compared in each way equally often; a fifth of the questions are controls, which show the reference
+    beside one of the models. With a single model all of them are.
+
+    Args:
+        models: at least two, the reference may be one.
+        count: of questions.
+        seed: of the draw.
+        name: for whom; other names get other orders.
+    """
+    compared = [model for model in models if model != REFERENCE]
+    between: list[Contest] = list(combinations(compared, 2))
+    controls: list[Contest] = [(model, REFERENCE) for model in compared] if REFERENCE in models else []
+    rng = random.Random(f"{seed} contests {name}")
+    num_controls = count if not between else round(count * CONTROL_SHARE) if controls else 0
+    drawn = [*_equally(controls, num_controls, rng), *_equally(between, count - num_controls, rng)]
+    rng.shuffle(drawn)
+    return drawn
+
+
+def _equally(kinds: Sequence[Contest], count: int, rng: random.Random) -> list[Contest]:
+    """Return each kind equally often; which ones get one more is drawn."""
+    if not kinds:
+        return []
+    order = rng.sample(kinds, len(kinds))
+    return [order[number % len(order)] for number in range(count)]
+
+
+def sides(drawn: Sequence[Contest], seed: int, rater: str) -> list[Contest]:
+    """Return each contest with its models in the order X, Y for one rater: each stands on the left equally often."""
+    rng = random.Random(f"{seed} sides {rater}")
+    places: dict[Contest, list[int]] = defaultdict(list)
+    for place, contest in enumerate(drawn):
+        places[contest].append(place)
+    turned = [False] * len(drawn)
+    for of_contest in places.values():
+        first = rng.randrange(2)
+        turns = [(number + first) % 2 == 1 for number in range(len(of_contest))]
+        rng.shuffle(turns)
+        for place, turn in zip(of_contest, turns, strict=True):
+            turned[place] = turn
+    return [contest[::-1] if turn else contest for contest, turn in zip(drawn, turned, strict=True)]
+
+
+def order(count: int, seed: int, rater: str) -> list[int]:
+    """Return in which order one rater is asked that many questions."""
+    numbers = list(range(count))
+    random.Random(f"{seed} order {rater}").shuffle(numbers)
+    return numbers

@@ -1,0 +1,278 @@
+"""A review as a spreadsheet, for those who may not open a web page, and such a spreadsheet filled in.
+
+The .xlsx is written here, so that nothing more has to be installed: texts only, no formula; all cells but those to be
+filled in are locked, without a password. It is read by python-calamine in a process of its own.
+"""
+
+from __future__ import annotations
+
+import re
+import zipfile
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+from xml.sax.saxutils import escape
+
+from medqa_cli import confined
+from medqa_cli.errors import InputError
+from medqa_cli.review.criteria import Form
+
+SHEET_SUFFIXES = (".xlsx", ".xlsm", ".xls", ".ods")
+_MARK = "medqa review 1"
+_MOST_UNPACKED = 256 << 20
+_LONGEST_CELL = 2000  # characters; Excel shows a row of at most 27 lines
+_OFFICE = "http://schemas.openxmlformats.org/officeDocument/2006/relationships"
+_SHEETS = "http://schemas.openxmlformats.org/spreadsheetml/2006/main"
+_PACKAGE = "http://schemas.openxmlformats.org/package/2006"
+_TYPES = "application/vnd.openxmlformats-officedocument.spreadsheetml"
+# XML 1.0 has no such characters, and Excel takes _x000A_ in a text for one of them.
+_NO_XML = re.compile("[\x00-\x08\x0b\x0c\x0e-\x1f\ud800-\udfff\ufffe\uffff]")
+_ESCAPED = re.compile(r"_(?=x[0-9A-Fa-f]{4}_)")
+# Numbers of the styles below: locked text, locked and bold, to be filled in.
+_PLAIN, _BOLD, _OPEN = 0, 1, 2
+_STYLES = f"""<styleSheet xmlns="{_SHEETS}">
+<fonts count="2"><font><sz val="11"/><name val="Calibri"/></font><font><b/><sz val="11"/><name val="Calibri"/></font>
+</fonts><fills count="3"><fill><patternFill patternType="none"/></fill><fill><patternFill patternType="gray125"/></fill>
+<fill><patternFill patternType="solid"><fgColor rgb="FFFFF3C4"/><bgColor indexed="64"/></patternFill></fill></fills>
+<borders count="2"><border><left/><right/><top/><bottom/><diagonal/></border><border><left style="thin"/>
+<right style="thin"/><top style="thin"/><bottom style="thin"/><diagonal/></border></borders>
+<cellStyleXfs count="1"><xf numFmtId="0" fontId="0" fillId="0" borderId="0"/></cellStyleXfs>
+<cellXfs count="3"><xf numFmtId="49" fontId="0" fillId="0" borderId="0" xfId="0" applyAlignment="1"><alignment
+ vertical="top" wrapText="1"/></xf><xf numFmtId="49" fontId="1" fillId="0" borderId="0" xfId="0" applyFont="1"
+ applyAlignment="1"><alignment vertical="top" wrapText="1"/></xf><xf numFmtId="49" fontId="0" fillId="2" borderId="1"
+ xfId="0" applyFill="1" applyBorder="1" applyAlignment="1" applyProtection="1"><alignment vertical="top" wrapText="1"/>
+<protection locked="0"/></xf></cellXfs>
+<cellStyles count="1"><cellStyle name="Normal" xfId="0" builtinId="0"/></cellStyles></styleSheet>"""
+
+
+@dataclass(frozen=True)
+class Shown:
+    """What a rater sees of a pair; ``id``: that of the pair."""
+
+    id: str
+    question: str
+    x: str
+    y: str
+
+
+@dataclass(frozen=True)
+class _Row:
+    """Three cells and their style: what the line is, a text, and the cell to be filled in (None: no such cell)."""
+
+    code: str
+    text: str
+    style: int = _PLAIN
+    choices: str | None = None
+
+
+def write_workbook(path: Path, review: str, rater: str, shown: Sequence[Shown], form: Form) -> None:
+    """Write the spreadsheet of one rater.
+
+    Args:
+        path: the .xlsx to write.
+        review: id of the review.
+        rater: whose it is.
+        shown: what to judge, in order.
+        form: what is asked.
+    """
+    rows = list(_rows(review, rater, shown, form))
+    parts = {
+        "[Content_Types].xml": f'<Types xmlns="{_PACKAGE}/content-types"><Default Extension="rels" ContentType='
+        '"application/vnd.openxmlformats-package.relationships+xml"/>'
+        f'<Override PartName="/xl/workbook.xml" ContentType="{_TYPES}.sheet.main+xml"/>'
+        f'<Override PartName="/xl/styles.xml" ContentType="{_TYPES}.styles+xml"/>'
+        f'<Override PartName="/xl/worksheets/sheet1.xml" ContentType="{_TYPES}.worksheet+xml"/></Types>',
+        "_rels/.rels": f'<Relationships xmlns="{_PACKAGE}/relationships"><Relationship Id="r1" '
+        f'Type="{_OFFICE}/officeDocument" Target="xl/workbook.xml"/></Relationships>',
+        "xl/_rels/workbook.xml.rels": f'<Relationships xmlns="{_PACKAGE}/relationships"><Relationship Id="r1" '
+        f'Type="{_OFFICE}/worksheet" Target="worksheets/sheet1.xml"/><Relationship Id="r2" '
+        f'Type="{_OFFICE}/styles" Target="styles.xml"/></Relationships>',
+        "xl/workbook.xml": f'<workbook xmlns="{_SHEETS}" xmlns:r="{_OFFICE}"><sheets>'
+        '<sheet name="Review" sheetId="1" r:id="r1"/></sheets></workbook>',
+        "xl/styles.xml": _STYLES,
+        "xl/worksheets/sheet1.xml": _sheet(rows),
+    }
+    with zipfile.ZipFile(path, "w", zipfile.ZIP_DEFLATED) as archive:
+        for name, content in parts.items():
+            # A fixed time: the same review is the same file.
+            info = zipfile.ZipInfo(name, (1980, 1, 1, 0, 0, 0))
+            info.compress_type = zipfile.ZIP_DEFLATED
+            archive.writestr(info, f'<?xml version="1.0" encoding="UTF-8" standalone="yes"?>\n{content}')
+
+
+def _rows(review: str, rater: str, shown: Sequence[Shown], form: Form) -> Iterator[_Row]:
+    words = form.words
+    yield _Row(_MARK, words["title"], _BOLD)
+    yield _Row(f"review {review}", f"{words['rater']} {rater}")
+    yield _Row(f"rater {rater}", words["for_sheet"])
+    for name in ("how_1", "how_2", "how_4"):
+        yield _Row("", words[name])
+    yes_or_no = f"{words['answer_yes']},{words['answer_no']}"
+    for number, pair in enumerate(shown, start=1):
+        yield _Row("", "")
+        yield _Row("", words["question_of"].replace("{n}", str(number)).replace("{all}", str(len(shown))), _BOLD)
+        yield from (_Row("", piece) for piece in _pieces(pair.question))
+        for side, answer in (("x", pair.x), ("y", pair.y)):
+            yield _Row("", words[f"answer_{side}"], _BOLD)
+            yield from (_Row("", piece) for piece in _pieces(answer if answer.strip() else words["empty"]))
+            for criterion in form.criteria:
+                yield _Row(f"{pair.id} {side}.{criterion.id}", criterion.text, choices=yes_or_no)
+        yield _Row(f"{pair.id} better", words["better"], _BOLD, "X,Y,equal,cannot")
+        yield _Row(f"{pair.id} remark", words["remark"], choices="")
+
+
+def _pieces(text: str) -> Iterator[str]:
+    """Yield a text in pieces that a row can show, cut at the ends of lines and else between words."""
+    piece = ""
+    for line in text.splitlines():
+        for start in range(0, max(len(line), 1), _LONGEST_CELL):
+            part = line[start : start + _LONGEST_CELL]
+            if piece and len(piece) + len(part) > _LONGEST_CELL // 2:
+                yield piece
+                piece = ""
+            piece = f"{piece}\n{part}" if piece else part
+    yield piece
+
+
+def _sheet(rows: Sequence[_Row]) -> str:
+    lists: dict[str, list[str]] = {}
+    body = []
+    for line, row in enumerate(rows, start=1):
+        cells = [_cell(f"A{line}", row.code, _PLAIN), _cell(f"B{line}", row.text, row.style)]
+        if row.choices is not None:
+            cells.append(f'<c r="C{line}" s="{_OPEN}"/>')
+            if row.choices:
+                lists.setdefault(row.choices, []).append(f"C{line}")
+        body.append(f'<row r="{line}">{"".join(cells)}</row>')
+    checks = "".join(
+        f'<dataValidation type="list" allowBlank="1" showErrorMessage="1" sqref="{" ".join(places)}">'
+        f"<formula1>{escape(chr(34) + choices + chr(34))}</formula1></dataValidation>"
+        for choices, places in lists.items()
+    )
+    return (
+        f'<worksheet xmlns="{_SHEETS}"><sheetViews><sheetView workbookViewId="0" showGridLines="0"/></sheetViews>'
+        '<cols><col min="1" max="1" width="3" customWidth="1" hidden="1"/>'
+        '<col min="2" max="2" width="100" customWidth="1"/><col min="3" max="3" width="30" customWidth="1"/></cols>'
+        f"<sheetData>{''.join(body)}</sheetData>"
+        '<sheetProtection sheet="1" objects="1" scenarios="1" formatColumns="0" formatRows="0"/>'
+        f'<dataValidations count="{len(lists)}">{checks}</dataValidations></worksheet>'
+    )
+
+
+def _cell(place: str, text: str, style: int) -> str:
+    if not text:
+        return f'<c r="{place}" s="{style}"/>'
+    shown = escape(_ESCAPED.sub("_x005F_", _NO_XML.sub("\ufffd", text)))
+    return f'<c r="{place}" s="{style}" t="inlineStr"><is><t xml:space="preserve">{shown}</t></is></c>'
+
+
+def read_workbook(path: Path, form: Form, problems: list[str]) -> dict[str, Any]:
+    """Read a filled in spreadsheet into the form of what the page saves.
+
+    Args:
+        path: the file.
+        form: what was asked.
+        problems: gets a sentence for each cell that cannot be used.
+
+    Raises:
+        InputError: it cannot be read, or is no spreadsheet of a review.
+    """
+    limits = confined.Limits(30.0, 1 << 30)
+    hint = "open it and save it again as .xlsx"
+    cells = confined.call(sheet_cells, path, what=str(path), hint=hint, limits=limits)
+    rows: list[tuple[int, str, str, str]] = []
+    for line, row in enumerate(cells, start=1):
+        code, text, value, *_ = (*row, "", "", "")
+        rows.append((line, code, text, value))
+    codes = {code for _, code, _, _ in rows}
+    facts = dict(code.split(" ", 1) for code in codes if code.startswith(("review ", "rater ")))
+    if _MARK not in codes or facts.keys() != {"review", "rater"}:
+        raise InputError(
+            f"{path} is no spreadsheet of a review: its first column lacks '{_MARK}', the review or the rater",
+            "give the file that `medqa review make --xlsx` wrote, filled in",
+        )
+    pairs: dict[str, dict[str, Any]] = {}
+    filled: set[str] = set()
+    texts = {criterion.id: criterion.text for criterion in form.criteria}
+    for line, code, text, value in rows:
+        name, _, field = code.partition(" ")
+        side, _, criterion = field.partition(".")
+        place = f"{path}, row {line}"
+        if not value:
+            continue
+        is_entry = field in ("better", "remark") or (side in ("x", "y") and criterion)
+        if not is_entry:
+            problems.append(f"{place}: {ascii(value)[:40]} stands where nothing is asked: not counted")
+            continue
+        if code in filled:
+            problems.append(f"{place}: a second row of '{field}' of the same pair: not counted")
+            continue
+        filled.add(code)
+        if criterion in texts and text != texts[criterion]:
+            problems.append(f"{place}: the first column does not belong to this question: not counted")
+            continue
+        pair = pairs.setdefault(name, {"id": name, "x": {}, "y": {}, "better": None, "cannot_judge": False})
+        if field == "remark":
+            pair["remark"] = value
+        elif field == "better":
+            _better(value, pair, place, form, problems)
+        else:
+            pair[side][criterion] = _yes_or_no(value, place, form, problems)
+    return {"format_version": 1, **facts, "pairs": list(pairs.values())}
+
+
+def _better(value: str, pair: dict[str, Any], place: str, form: Form, problems: list[str]) -> None:
+    given = value.casefold().strip()
+    known = {form.words[name].casefold(): name[0] for name in ("x_better", "y_better")}
+    known |= {form.words["equal"].casefold(): "equal", "x": "x", "y": "y", "equal": "equal", "=": "equal"}
+    if given in ("cannot", form.words["cannot"].casefold()):
+        pair["cannot_judge"] = True
+    elif given in known:
+        pair["better"] = known[given]
+    else:
+        problems.append(f"{place}: {ascii(value)[:40]} is none of X, Y, equal and cannot: not counted")
+
+
+def _yes_or_no(value: str, place: str, form: Form, problems: list[str]) -> bool | None:
+    given = value.casefold().strip()
+    if given in ("yes", "y", "true", "1", form.words["answer_yes"].casefold()):
+        return True
+    if given in ("no", "n", "false", "0", form.words["answer_no"].casefold()):
+        return False
+    problems.append(f"{place}: {ascii(value)[:40]} is neither yes nor no: not counted")
+    return None
+
+
+def sheet_cells(path: Path) -> list[list[str]]:
+    """Return the cells of the sheet that begins as one of a review does, else of the first; runs in a child.
+
+    Raises:
+        InputError: it is no spreadsheet, is protected by a password, or unpacks to far more than a review has.
+    """
+    from python_calamine import CalamineError, CalamineWorkbook, PasswordError
+
+    if zipfile.is_zipfile(path):
+        with zipfile.ZipFile(path) as packed:
+            if sum(info.file_size for info in packed.infolist()) > _MOST_UNPACKED:
+                raise InputError(f"{path} unpacks to over {_MOST_UNPACKED >> 20} MiB", "a review has some kilobytes")
+    try:
+        workbook = CalamineWorkbook.from_path(path)
+        found: list[list[str]] = []
+        for name in workbook.sheet_names:
+            rows = [[_text(cell) for cell in row] for row in workbook.get_sheet_by_name(name).iter_rows()]
+            found = found or rows
+            if any(row[:1] == [_MARK] for row in rows):
+                return rows
+    except PasswordError as error:
+        raise InputError(f"{path} is protected by a password", "save it without one") from error
+    except (CalamineError, zipfile.BadZipFile) as error:
+        hint = "open it and save it again as .xlsx"
+        raise InputError(f"{path} cannot be read as a spreadsheet: {error}", hint) from error
+    return found
+
+
+def _text(value: object) -> str:
+    if isinstance(value, float) and value.is_integer():
+        return str(int(value))
+    return str(value).strip()
