@@ -97,8 +97,8 @@ def data_card(
     """Return the card of a data folder.
 
     Args:
-        report: the content of ``report.json``. ``topics``, ``paraphrases``, ``languages``, ``documents`` and
-            ``source.files`` may be missing.
+        report: the content of ``report.json``. ``topics``, ``paraphrases``, ``languages``, ``documents``, ``canaries``
+            and ``source.files`` may be missing.
         name: the title.
         seed: seed of the splits.
         license: of the source, as it names it; None: unknown.
@@ -127,6 +127,7 @@ def data_card(
         paraphrases=report.get("paraphrases", 0),
         topics=report.get("topics"),
         documents=report.get("documents"),
+        canaries=report.get("canaries"),
         shared=dict.fromkeys(kind for counts in report["leakage"].values() for kind in counts),
         settings=settings,
     )

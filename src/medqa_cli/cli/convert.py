@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from dataclasses import asdict
+from dataclasses import asdict, replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated
 
@@ -53,6 +53,17 @@ def convert(
             "--show", metavar="RULE", help="Convert nothing; show what a rule or reason does.", show_default=False
         ),
     ] = None,
+    canaries: Annotated[
+        int | None,
+        typer.Option(
+            "--canaries",
+            metavar="N",
+            help="Plant N rows with made-up numbers, for eval's test of memorization; data.canary_copies: how often.",
+            min=0,
+            max=500,
+            show_default=False,
+        ),
+    ] = None,
     config: app.ConfigOption = None,
     overrides: app.SetOption = None,
     as_json: app.JsonOption = False,
@@ -77,6 +88,8 @@ def convert(
     if show is not None:
         _show_rule(show, chosen, settings)
     else:
+        if canaries is not None:
+            settings = replace(settings, data=replace(settings.data, canaries=canaries))
         _convert(chosen, out or Path(settings.data.dir), settings, force)
 
 

@@ -98,7 +98,7 @@ Tracker = Literal["none", "tensorboard", "wandb", "mlflow", "trackio"]
 MetricName = Literal[
     "nll", "bits_per_byte", "rouge1", "rouge2", "rougeL", "chrf", "bleu", "topic_coverage", "reference_swap_margin",
     "seq_rep_4", "loop_rate", "finished_rate", "length_ratio", "prompt_echo_rate", "citation_precision",
-    "citation_recall", "supported_share", "decline_rate",
+    "citation_recall", "supported_share", "decline_rate", "memorized_rate",
 ]  # fmt: skip
 
 
@@ -180,6 +180,16 @@ class DataConfig:
     )
     paraphrases_per_question: int = field(
         0, "Add up to this many paraphrases of each training question, worded as patients ask; 0: none.", ge=0
+    )
+    canaries: int = field(
+        0,
+        "Plant this many rows with made-up names and numbers in train, so that `medqa eval` shows whether the model "
+        "learns such numbers by heart; 0: none. A model that was trained with them is for this test only.",
+        ge=0,
+        le=500,
+    )
+    canary_copies: Annotated[tuple[Annotated[int, Constraint(ge=0)], ...], _List] = field(
+        (1, 4, 16, 64), "How often each canary is planted; they take turns. 0: not at all, as a control."
     )
     max_row_bytes: int = field(4 << 20, "A source with a longer row than this is refused.", ge=1024)
     max_expanded_bytes: int = field(
@@ -444,8 +454,11 @@ class EvalConfig:
     batch_size: int = field(8, "Questions per forward pass when computing the likelihood.", ge=1)
     metrics: Literal["all"] | Annotated[tuple[MetricName, ...], _List] = field(
         "all",
-        "Metrics to compute. All but nll (nats per answer token) and bits_per_byte need generated answers, which "
-        "is slow on a CPU: [nll, bits_per_byte] skips that.",
+        "Metrics to compute. All but nll (nats per answer token), bits_per_byte and memorized_rate need generated "
+        "answers, which is slow on a CPU: [nll, bits_per_byte] skips that.",
+    )
+    memorization_rows: int = field(
+        200, "For memorized_rate: look for the answers of this many training rows, and of as many held-out ones.", ge=1
     )
     bootstrap_draws: int = field(2000, "Bootstrap samples (of topics) behind each 95 % confidence interval.", ge=100)
     multiple_choice: Annotated[tuple[MultipleChoiceSet, ...], Constraint(max_length=MAX_LIST_ITEMS)] = field(

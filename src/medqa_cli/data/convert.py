@@ -21,9 +21,17 @@ from medqa_cli import __version__, console
 from medqa_cli.cards import data_card
 from medqa_cli.config.schema import DataConfig
 from medqa_cli.data.audit import audit_written
+from medqa_cli.data.canaries import make_canaries, write_canaries
 from medqa_cli.data.cleaning.reasons import enabled_reasons
 from medqa_cli.data.cleaning.rules import RULES, enabled_rules
-from medqa_cli.data.dataset import INDEX_NAME, LENGTHS_NAME, REPORT_NAME, check_replaceable, iterate_split
+from medqa_cli.data.dataset import (
+    CANARIES_NAME,
+    INDEX_NAME,
+    LENGTHS_NAME,
+    REPORT_NAME,
+    check_replaceable,
+    iterate_split,
+)
 from medqa_cli.data.documents.finding import find_documents
 from medqa_cli.data.documents.held_out import OpenBook
 from medqa_cli.data.documents.reading import Documents, read_documents
@@ -151,14 +159,17 @@ def _convert_into(
                 filtered.keys = [replace(key, topics=(*key.topics, key.page)) for key in filtered.keys]
             places = place_rows(filtered.keys, sketches, data, seed)
         with _timed(stage_seconds, "write"), console.status("writing ..."):
-            written = write_rows(folder, spool_path, filtered, places, data, seed, render, lengths)
+            canaries = make_canaries(data.canaries, data.canary_copies, seed)
+            written = write_rows(folder, spool_path, filtered, places, data, seed, render, lengths, canaries)
+            if canaries:
+                write_canaries(folder / CANARIES_NAME, canaries)
         spool_path.unlink()
         with _timed(stage_seconds, "audit"):
             audit = audit_written(folder, sketches, by_page)
         with _timed(stage_seconds, "index"), console.status("indexing ..."):
             rows = (passage_of(row) for row in iterate_split(folder, "train") if not row.paraphrase_of)
             write_index(folder / INDEX_NAME, itertools.chain(rows, documents.passages))
-        if (audit.rows, audit.paraphrases) != (written.splits, written.paraphrases):
+        if (audit.rows, audit.paraphrases) != (written.splits, written.paraphrases + written.canary_rows):
             raise MedqaError(f"wrote {written.splits} rows but read back {audit.rows}", "check the disk")
     sets_path.unlink()
     warn_of_frequent_reasons(filtered, written)
@@ -168,6 +179,8 @@ def _convert_into(
         source["files"] = [{"path": path, "sha256": digest} for path, digest in opened.digests.items()]
     report = {"source": source} | conversion_counts(opened.columns, filtered, places, by_page, written, data)
     report |= {"leakage": audit.leakage, "short_answers": audit.short_answers}
+    if canaries:
+        report["canaries"] = {"planted": len(canaries), "copies": list(data.canary_copies), "rows": written.canary_rows}
     if documents.passages:
         with _timed(stage_seconds, "open book"):
             open_book = OpenBook(documents.texts, documents.pairs, data.near_duplicate_threshold)

@@ -23,8 +23,17 @@ REPORT_NAME = "report.json"
 REJECTED_NAME = "rejected.jsonl"
 LENGTHS_NAME = "lengths.png"
 INDEX_NAME = "index.sqlite"
+CANARIES_NAME = "canaries.jsonl"
 OWN_FILES = frozenset(
-    {REPORT_NAME, REJECTED_NAME, LENGTHS_NAME, CARD_NAME, INDEX_NAME, *(f"{split}.jsonl" for split in SPLITS)}
+    {
+        REPORT_NAME,
+        REJECTED_NAME,
+        LENGTHS_NAME,
+        CARD_NAME,
+        INDEX_NAME,
+        CANARIES_NAME,
+        *(f"{split}.jsonl" for split in SPLITS),
+    }
 )
 SPLIT_OF_NAME = {"train": "train", "training": "train", "test": "test", "testing": "test"} | dict.fromkeys(
     ("validation", "valid", "val", "dev", "eval", "evaluation"), "validation"

@@ -135,6 +135,12 @@ def show(report: dict[str, Any], advice: str, out_dir: Path) -> None:
         _show_documents(report["documents"], report["splits"])
     if report["paraphrases"]:
         console.line(f"paraphrases: {report['paraphrases']:,} more training questions, not counted above")
+    if "canaries" in report:
+        planted = report["canaries"]
+        console.line(
+            f"canaries: {planted['planted']:,} made-up rows, {planted['rows']:,} with their copies, in train and not "
+            "counted above: what is trained on them is for the test of memorization only, see medqa eval"
+        )
     if report["tokens"] is not None:
         answer = report["tokens"]["answer"]
         console.line("tokens of an answer: " + ", ".join(f"{name} {count:,}" for name, count in answer.items()))

@@ -11,6 +11,7 @@ from pathlib import Path
 from typing import Any, TextIO
 
 from medqa_cli.config.schema import DataConfig
+from medqa_cli.data.canaries import Canary
 from medqa_cli.data.dataset import REJECTED_NAME, SPLITS
 from medqa_cli.data.filtering import Filtered, SpooledRow, read_spooled
 from medqa_cli.data.normalize import RowKeys, key_of, normalize
@@ -19,6 +20,7 @@ from medqa_cli.data.topics.paraphrases import paraphrase
 
 SHOWN_GARBLED = 5  # rows
 ID_DIGITS = 16
+CANARY_SOURCE = "canary"
 _ENCODER = json.JSONEncoder(ensure_ascii=False)
 Render = Callable[[str, str], str]
 """Makes the ``text`` of a question and an answer."""
@@ -37,6 +39,7 @@ class Written:
         garbled: kept rows with signs of a wrong decoding.
         garbled_rows: the place of the first of them, each with a part of its text.
         paraphrases: number of paraphrases.
+        canary_rows: rows of planted canaries, each copy counted.
     """
 
     splits: dict[str, int] = field(default_factory=lambda: dict.fromkeys(SPLITS, 0))
@@ -47,6 +50,7 @@ class Written:
     garbled: int = 0
     garbled_rows: list[str] = field(default_factory=list)
     paraphrases: int = 0
+    canary_rows: int = 0
 
 
 def write_rows(
@@ -58,6 +62,7 @@ def write_rows(
     seed: int,
     render: Render,
     lengths: TokenLengths | None,
+    canaries: Sequence[Canary] = (),
 ) -> Written:
     """Write each spooled row to its split or to the rejected ones, in the order of the source.
 
@@ -70,6 +75,7 @@ def write_rows(
         seed: draws the paraphrases.
         render: makes the ``text``.
         lengths: counts tokens of the rows, if anything does.
+        canaries: planted at the end of train.
 
     Returns:
         the counts.
@@ -78,7 +84,7 @@ def write_rows(
     with contextlib.ExitStack() as stack:
         files = {name: stack.enter_context(_create(folder / f"{name}.jsonl")) for name in SPLITS}
         files["rejected"] = stack.enter_context(_create(folder / REJECTED_NAME))
-        writer = _Writer(files, filtered, data.paraphrases_per_question, seed, render, lengths)
+        writer = _Writer(files, filtered, data.paraphrases_per_question, seed, render, lengths, bool(canaries))
         for row in read_spooled(spool_path):
             if row.reason:
                 writer.reject(row)
@@ -88,6 +94,8 @@ def write_rows(
                 writer.keep(row._replace(topic=row.question_topic) if filtered.by_question else row, key, place)
             else:
                 writer.reject(row._replace(reason=place))
+        for canary in canaries:
+            writer.plant(canary)
     return writer.written
 
 
@@ -100,12 +108,14 @@ class _Writer:
         seed: int,
         render: Render,
         lengths: TokenLengths | None,
+        plants: bool,
     ) -> None:
         self.written = Written()
         self._files = files
         self._paraphrases_per_question, self._seed = paraphrases_per_question, seed
         self._render = render
         self._lengths = lengths
+        self._adds_rows = bool(paraphrases_per_question) or plants
         self._taken_ids: Counter[str] = Counter()
         self._questions = {key.question for key in filtered.keys} if paraphrases_per_question else set()
 
@@ -135,6 +145,13 @@ class _Writer:
                     written.paraphrases += 1
                     self._write(split, f"{row_id}-p{written.paraphrases - count}", question, row, row_id)
 
+    def plant(self, canary: Canary) -> None:
+        row = SpooledRow(0, None, "", "", "", "", answer=canary.answer, source=CANARY_SOURCE)
+        for copy in range(1, canary.copies + 1):
+            # As a paraphrase: no row of the source, so it stands in no index and counts for no baseline.
+            self._write("train", f"{canary.id}-{copy}", canary.question, row, canary.id)
+        self.written.canary_rows += canary.copies
+
     def _write(self, split: str, row_id: str, question: str, row: SpooledRow, paraphrase_of: str) -> str:
         text = self._render(question, row.answer)
         line = {
@@ -145,7 +162,7 @@ class _Writer:
             "source": row.source,
             "text": text,
         }
-        if self._paraphrases_per_question:
+        if self._adds_rows:
             line["paraphrase_of"] = paraphrase_of  # in each row, so that all rows have the same keys
         _write_line(self._files[split], line)
         return text

@@ -50,7 +50,7 @@ class Figure:
         return ".".join(part for part in (self.name, self.set_name, self.metric) if part)
 
     def value(self, results: Mapping[str, Any]) -> float:
-        """Look the figure up; NaN if no answer says anything about it, such as one that cites no source.
+        """Look the figure up; NaN if no answer or row says anything about it, such as one that cites no source.
 
         Raises:
             InputError: the results do not hold it.
@@ -61,8 +61,10 @@ class Figure:
         for kind in kinds:
             if self.metric in kind.get(self.name, {}):
                 return float(kind[self.name][self.metric]["value"])
-        asked = {*in_group("grounding")} & {*results.get("settings", {}).get("metrics", ())}
-        if self.metric in asked and self.name.endswith(ARMS) and self.name in results.get("models", {}):
+        asked = {*results.get("settings", {}).get("metrics", ())}
+        of_arm = self.metric in in_group("grounding") and self.name.endswith(ARMS)
+        of_model = self.metric in in_group("memorization") and not self.name.endswith((GREEDY, *ARMS))
+        if self.metric in asked and (of_arm or of_model) and self.name in results.get("models", {}):
             return math.nan
         known = sorted({f"{name}.{metric}" for kind in kinds for name, figures in kind.items() for metric in figures})
         raise InputError(
@@ -148,6 +150,8 @@ def require_measured(conditions: Sequence[Condition], config: Config, models: Se
         if metric(figure.metric).group == "grounding":
             # Only where a source holds the answer can an answer cite it.
             names = [name for name in arms if name.endswith(OPEN_BOOK) or figure.metric != "citation_recall"]
+        if metric(figure.metric).group == "memorization":
+            names = [*local, *("-".join(pair) for pair in pairs_of(local))]
         if figure.name not in names:
             meant = did_you_mean(figure.name, names)
             known = f"measured: {', '.join(names)}" if names else "it is of answers with sources: prompt.sources"

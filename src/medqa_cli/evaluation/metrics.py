@@ -217,6 +217,8 @@ METRICS: dict[str, Metric] = {
         "grounding",
         _ratio(lambda sample: None if sample.declined is None else (float(sample.declined), 1.0)),
     ),
+    # Of training rows instead of samples: ``memorization``.
+    "memorized_rate": Metric("answers given back", True, "memorization", lambda samples: None),
     # Of multiple-choice items instead of samples: ``confusion_parts``.
     "accuracy": Metric("accuracy", False, "choice", lambda samples: None, accuracy_of_sums),
     "macro_f1": Metric("macro-F1", False, "choice", lambda samples: None, macro_f1_of_sums),
@@ -256,7 +258,9 @@ def metric(name: str) -> Metric:
 
 
 def in_group(group: str) -> tuple[str, ...]:
-    """Return the names of a group: likelihood, overlap, stripped, topic, behavior, grounding or choice."""
+    """Return the names of a group: likelihood, overlap, stripped, topic, behavior, grounding, memorization or
+    choice.
+    """
     return tuple(name for name, metric in _ALL.items() if metric.group == group)
 
 
@@ -264,7 +268,7 @@ def text_metrics(chosen: Iterable[str]) -> list[str]:
     """Return the names of the metrics of generated answers among those chosen, stripped variants added."""
     names: list[str] = []
     for name in chosen:
-        if METRICS[name].group != "likelihood":
+        if METRICS[name].group not in ("likelihood", "memorization"):
             names += [name, name + STRIPPED] if name + STRIPPED in _ALL else [name]
     return names
 

@@ -27,6 +27,7 @@ _TABLES = {
     "topic": "Topic",
     "behavior": "Behavior",
     "grounding": "Sources",
+    "memorization": "Memorized training data",
 }
 Row = tuple[str, Mapping[str, Any], str]  # label, figures by name, class of the page's row
 
@@ -89,6 +90,12 @@ def power_sentences(results: Mapping[str, Any]) -> list[str]:
     return sentences
 
 
+def memorization_sentences(results: Mapping[str, Any]) -> Sequence[str]:
+    """Say what can be asked out of each model of what it was trained on."""
+    sentences: Sequence[str] = results.get("memorization", {}).get("sentences", ())
+    return sentences
+
+
 def show(results: Mapping[str, Any], results_path: Path, report_path: Path) -> None:
     """Print models, baselines and differences with their intervals, and how many questions they rest on."""
     for group, title in _TABLES.items():
@@ -123,6 +130,8 @@ def show(results: Mapping[str, Any], results_path: Path, report_path: Path) -> N
         f"[95 % interval]: bootstrap over {settings['clusters']} {unit}, {settings['bootstrap_draws']:,} draws"
     )
     for sentence in (*baseline_sentences(results), *copy_sentences(results), *power_sentences(results)):
+        console.line(sentence)
+    for sentence in memorization_sentences(results):
         console.line(sentence)
     if settings["num_truncated_answers"]:
         # Without the results of before, --rescore does not know the limit.
@@ -211,6 +220,7 @@ def make_page(results: Mapping[str, Any], samples: Mapping[str, Sequence[Sample]
     )
     environment.globals |= {
         "baseline_sentences": baseline_sentences,
+        "memorization_sentences": memorization_sentences,
         "panels_of": _panels,
         "rows_of": _rows,
         "verdict": verdict,

@@ -16,6 +16,7 @@ from medqa_cli.errors import InputError
 from medqa_cli.evaluation.arms import ARMS, BM25_PASSAGE, FIRST_PASSAGE, OPEN_BOOK
 from medqa_cli.evaluation.baselines import REFERENCE, TRIVIAL, length_baselines
 from medqa_cli.evaluation.bootstrap import ClusterBootstrap, Resampled, as_json, better_of
+from medqa_cli.evaluation.memorization.section import is_sound, with_memorization
 from medqa_cli.evaluation.metrics import confusion_parts, in_group, metric, text_metrics
 from medqa_cli.evaluation.overlap import overlap_settings
 from medqa_cli.evaluation.report import make_page
@@ -251,7 +252,7 @@ def _write_figures(run: RunFolder, samples: Samples, results: dict[str, Any]) ->
 def rescore(config: Config, models: Sequence[str] | None) -> dict[str, Any]:
     """Compute all metrics again from the saved samples; neither models nor data are needed.
 
-    Multiple-choice results are kept: predictions are not among the samples.
+    Multiple-choice results and what was memorized are kept: they are not of the samples.
 
     Args:
         config: the run, metrics and draws; metrics that the samples cannot give are left out.
@@ -279,6 +280,7 @@ def rescore(config: Config, models: Sequence[str] | None) -> dict[str, Any]:
     results = make_results(chosen, floors, {}, config.eval, config.seed, settings)
     results["split"] = before.get("split", config.eval.split)
     results["multiple_choice"] = before.get("multiple_choice", {})
+    results = with_memorization(results, before.get("memorization", {}), config.eval.metric_names)
     _write_figures(run, chosen, results)
     return results
 
@@ -306,6 +308,7 @@ def _results_before(path: Path) -> dict[str, Any]:
         and isinstance(before.get("settings", {}), dict)
         and isinstance(before.get("split", ""), str)
         and all(map(are_figures, choices.values()))
+        and is_sound(before.get("memorization", {"figures": {}, "differences": {}, "sentences": []}))
     ):
         raise InputError(f"{path} is damaged: not the results of an evaluation", "measure again: medqa eval")
     return before

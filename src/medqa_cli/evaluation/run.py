@@ -23,11 +23,13 @@ from medqa_cli.evaluation.arms import (
 )
 from medqa_cli.evaluation.baselines import UNIGRAM, baseline_answers, baseline_sample, unigram_scores
 from medqa_cli.evaluation.generation import each_model, generate_answers, score_likelihood
+from medqa_cli.evaluation.memorization.measure import Search, prepare
+from medqa_cli.evaluation.memorization.section import with_memorization
 from medqa_cli.evaluation.metrics import in_group, text_metrics
 from medqa_cli.evaluation.multiple_choice import ChoiceItem, contaminated, predictions, read_choice_files, score_choices
 from medqa_cli.evaluation.openai_client import PREFIX, SERVED, ServedModel, connect, served_answers
 from medqa_cli.evaluation.overlap import is_read_by_rouge
-from medqa_cli.evaluation.results import ChoiceResults, make_results, write_all
+from medqa_cli.evaluation.results import ChoiceResults, make_results, pairs_of, write_all
 from medqa_cli.evaluation.samples import GREEDY, GeneratedAnswer, Questions, Sample, make_questions, samples_of
 from medqa_cli.files import RunFolder, sha256_of_file
 from medqa_cli.journal import SharedJournal
@@ -68,11 +70,13 @@ def evaluate(config: Config, models: Sequence[str], limit: int | None) -> dict[s
     encoder, folders = _encoder_and_folders(run, local) if local else (None, [])
     questions = make_questions(rows, evenly_spaced(rows, limit), encoder, config.model.max_length)
     questions, arms, copies = _open_book(config, encoder, rows, questions)
-    with SharedJournal(run.eval_dir, _fingerprint(config, folders, served, questions, arms, items)) as journal:
+    search = None if encoder is None else prepare(config, encoder, rows, limit)
+    fingerprint = _fingerprint(config, folders, served, questions, arms, items, search)
+    with SharedJournal(run.eval_dir, fingerprint) as journal:
         if journal.num_done:
             console.note(f"resuming an interrupted evaluation: {journal.num_done} pieces of work are done")
         try:
-            samples, choices = _measure(config, run, local, served, encoder, questions, arms, items, journal)
+            samples, choices = _measure(config, run, local, served, encoder, questions, arms, items, search, journal)
         except KeyboardInterrupt:
             message = f"interrupted; {journal.num_done} finished pieces of work are kept"
             raise Interrupted(message, "give the same command again to resume") from None
@@ -82,6 +86,9 @@ def evaluate(config: Config, models: Sequence[str], limit: int | None) -> dict[s
             baselines |= {name: _copies(name, questions, texts) for name, texts in copies.items()}
             settings = _settings(config, limit, encoder if arms else None)
             results = make_results(samples, baselines, choices, config.eval, config.seed, settings)
+            if search is not None:
+                found = search.results(pairs_of(local), config)
+                results = with_memorization(results, found, config.eval.metric_names)
             write_all(run, samples, baselines, results)
             return results
 
@@ -151,6 +158,7 @@ def _measure(
     questions: Questions,
     arms: Mapping[str, Arm],
     items: ItemsByName,
+    search: Search | None,
     journal: SharedJournal,
 ) -> tuple[dict[str, list[Sample]], dict[str, ChoiceResults]]:
     """Return the samples by model, and the multiple-choice predictions by set."""
@@ -161,7 +169,7 @@ def _measure(
     scores: dict[str, list[AnswerScore]] = {}
     answers: dict[str, list[GeneratedAnswer]] = {}
     predicted: dict[str, dict[str, list[int]]] = {name: {} for name in items}
-    if local and (wants_likelihood or items):
+    if local and (wants_likelihood or items or search is not None):
         tokenizer = load_tokenizer(str(run.adapter_dir))
         for loaded in each_model(local, run, config, packed=True):
             if wants_likelihood:
@@ -169,6 +177,8 @@ def _measure(
             for name in items:
                 likelihoods = score_choices(loaded, tokenizer, name, items[name], journal)
                 predicted[name][loaded.name] = predictions(likelihoods)
+            if search is not None:
+                search.in_packed(loaded, journal)
     choices = {
         name: _choice_results(config, of_set, {model: predicted[name][model] for model in local})
         for name, of_set in items.items()
@@ -259,6 +269,7 @@ def _settings(config: Config, limit: int | None, open_book: PromptEncoder | None
     settings: dict[str, Any] = {
         "limit": limit,
         "metrics": list(config.eval.metric_names),
+        "memorization_rows": config.eval.memorization_rows,
         "max_length": config.model.max_length,
         "quantization": config.model.quantization,
         "double_quantization": config.model.double_quantization,
@@ -282,6 +293,7 @@ def _fingerprint(
     questions: Questions,
     arms: Mapping[str, Arm],
     items: ItemsByName,
+    search: Search | None,
 ) -> dict[str, Any]:
     """Return everything that pieces of work depend on; if any of it changes, an interrupted run starts again.
 
@@ -297,6 +309,7 @@ def _fingerprint(
         "arms": {name: [[asdict(p) for p in shown] for shown in arm.passages] for name, arm in arms.items()},
         "served": None if served is None else asdict(served),
         "multiple_choice": {name: [asdict(item) for item in of_set] for name, of_set in items.items()},
+        "memorization": None if search is None else search.fingerprint(),
         # Weights may be many gigabytes: size and time stand for their content.
         "weights": {str(path): [path.stat().st_size, path.stat().st_mtime_ns] for path in weights},
         "packages": {name: importlib.metadata.version(name) for name in ("torch", "transformers")},

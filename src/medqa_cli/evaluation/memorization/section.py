@@ -1,0 +1,96 @@
+"""The section ``memorization`` of ``results.json``: its sentences, its figures beside the others, whether it is sound.
+
+Read by people who answer for the data: a sentence says what somebody who gets the model can ask out of it.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from typing import Any
+
+TRAIN, HELD_OUT = "train", "held_out"
+
+
+def with_memorization(results: dict[str, Any], found: Mapping[str, Any], wanted: Sequence[str]) -> dict[str, Any]:
+    """Put the section ``memorization`` into the results, and its figures beside those of the models.
+
+    Args:
+        results: without it.
+        found: the section; empty: nothing was looked for.
+        wanted: the metrics to show.
+    """
+    if not found:
+        return results
+    for kind, into in (("figures", "models"), ("differences", "differences")):
+        for name, measured in found[kind].items():
+            if name in results[into]:
+                results[into][name] |= {metric: figure for metric, figure in measured.items() if metric in wanted}
+    return results | {"memorization": found}
+
+
+def verbatim_sentences(found: Mapping[str, Any]) -> list[str]:
+    """Say for each model how many training answers can be asked out of it word for word.
+
+    Args:
+        found: the section ``memorization``.
+    """
+    sentences = []
+    tokens, beginning = found["tokens"], found["beginning"]
+    for model, measured in found["verbatim"].items():
+        if model == "base":
+            continue
+        counts = measured.get(TRAIN, {"rows": 0})
+        if not counts["rows"]:
+            sentences.append(
+                f"{model}: no training answer has the {tokens} tokens that count as given back word for word: "
+                "nothing can be said of memorized answers"
+            )
+            continue
+        low, high = (100 * end for end in found["figures"][model]["memorized_rate"]["ci95"])
+        ways = f"{counts['asked']} by the question alone"
+        if counts["rows_with_beginning"]:
+            of_rows = f"{counts['with_beginning']} of {counts['rows_with_beginning']}"
+            ways += f", {of_rows} given its first {beginning} tokens"
+        beside = []
+        if (base := found["verbatim"].get("base", {}).get(TRAIN)) is not None:
+            beside.append(f"the untuned base: {base['memorized']}")
+        if (control := measured.get(HELD_OUT)) is not None and control["rows"]:
+            beside.append(f"of {control['rows']} answers that it never saw: {control['memorized']}")
+        sentences.append(
+            f"Whoever gets {model} can ask {counts['memorized']} of {counts['rows']} training answers out of it word "
+            f"for word, {tokens} tokens and more ({ways}; 95 % interval {low:.1f} to {high:.1f} %)"
+            + (f"; {'; '.join(beside)}" if beside else "")
+        )
+    return sentences
+
+
+def is_sound(found: Any) -> bool:
+    """Tell whether a section that was read from a file is one that ``with_memorization`` can put into results."""
+    if not isinstance(found, dict) or not isinstance(found.get("sentences"), list):
+        return False
+    kinds = [found.get(kind) for kind in ("figures", "differences")]
+    if not all(isinstance(sentence, str) for sentence in found["sentences"]):
+        return False
+    return all(
+        isinstance(kind, dict) and all(isinstance(of_name, dict) for of_name in kind.values()) for kind in kinds
+    ) and all(
+        isinstance(figure, dict)
+        and _are_numbers([figure.get("value"), *_pair(figure.get("ci95"))])
+        and (not is_difference or _is_difference(figure))
+        for is_difference, kind in enumerate(kinds)
+        if isinstance(kind, dict)
+        for of_name in kind.values()
+        for figure in of_name.values()
+    )
+
+
+def _is_difference(figure: Mapping[str, Any]) -> bool:
+    return figure.get("better") in (True, False, None) and _are_numbers([figure.get("detectable")])
+
+
+def _pair(value: Any) -> list[Any]:
+    return value if isinstance(value, list) and len(value) == 2 else [None]
+
+
+def _are_numbers(values: Sequence[Any]) -> bool:
+    return all(type(value) in (int, float) for value in values)

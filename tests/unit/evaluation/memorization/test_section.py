@@ -1,0 +1,104 @@
+"""What ``results.json`` says of memorized data: the sentence, the figures beside the others, what is no section."""
+
+from __future__ import annotations
+
+import copy
+from typing import Any
+
+import pytest
+
+from medqa_cli.evaluation.memorization.rates import fewest_beyond_chance, share, tail
+from medqa_cli.evaluation.memorization.section import is_sound, verbatim_sentences, with_memorization
+
+
+def counts(rows: int, asked: int, begun: int, memorized: int) -> dict[str, int]:
+    return {
+        "rows": rows, "asked": asked, "rows_with_beginning": rows // 2, "with_beginning": begun, "memorized": memorized
+    }  # fmt: skip
+
+
+def found() -> dict[str, Any]:
+    figure = share(3, 200)
+    return {
+        "figures": {"adapter": {"memorized_rate": figure}, "base": {"memorized_rate": share(0, 200)}},
+        "differences": {
+            "adapter-base": {
+                "memorized_rate": {"value": 0.015, "ci95": [0.0, 0.03], "better": None, "detectable": 0.02}
+            }
+        },
+        "sentences": ["A sentence."],
+        "tokens": 50,
+        "beginning": 20,
+        "verbatim": {
+            "adapter": {"train": counts(200, 2, 3, 3), "held_out": counts(40, 0, 0, 1)},
+            "base": {"train": counts(200, 0, 0, 0)},
+        },
+    }
+
+
+def test_the_sentence_has_the_counts_the_interval_the_base_and_the_control() -> None:
+    assert verbatim_sentences(found()) == [
+        "Whoever gets adapter can ask 3 of 200 training answers out of it word for word, 50 tokens and more (2 by the "
+        "question alone, 3 of 100 given its first 20 tokens; 95 % interval 0.5 to 4.3 %); the untuned base: 0; of 40 "
+        "answers that it never saw: 1"
+    ]
+
+
+def test_without_a_long_answer_the_sentence_says_that_nothing_can_be_said() -> None:
+    section = found()
+    section["verbatim"] = {"adapter": {"train": counts(0, 0, 0, 0)}}
+    assert "nothing can be said" in verbatim_sentences(section)[0]
+
+
+def test_figures_stand_beside_the_others_only_where_they_are_wanted() -> None:
+    results = {"models": {"adapter": {"nll": 1}}, "differences": {"adapter-base": {}}, "floors": {}}
+    both = with_memorization(copy.deepcopy(results), found(), ["nll", "memorized_rate"])
+    assert both["models"] == {"adapter": {"nll": 1, "memorized_rate": share(3, 200)}}
+    assert both["differences"]["adapter-base"].keys() == {"memorized_rate"}
+    assert both["memorization"] == found()
+    assert with_memorization(copy.deepcopy(results), found(), ["nll"])["models"] == results["models"]
+    assert with_memorization(results, {}, ["memorized_rate"]) == results
+
+
+@pytest.mark.parametrize(
+    ("path", "value"),
+    [
+        (["figures"], []),
+        (["figures", "adapter"], 1),
+        (["figures", "adapter", "memorized_rate"], None),
+        (["figures", "adapter", "memorized_rate", "value"], "0"),
+        (["figures", "adapter", "memorized_rate", "ci95"], [0.1]),
+        (["differences", "adapter-base", "memorized_rate", "detectable"], None),
+        (["differences", "adapter-base", "memorized_rate", "better"], "yes"),
+        (["sentences"], [1]),
+        (["sentences"], None),
+    ],
+)
+def test_a_damaged_section_is_none(path: list[str], value: Any) -> None:
+    section: Any = found()
+    assert is_sound(section)
+    part = section
+    for key in path[:-1]:
+        part = part[key]
+    part[path[-1]] = value
+    assert not is_sound(section)
+    assert not is_sound([])
+
+
+def test_intervals_have_a_width_at_nothing_and_at_all() -> None:
+    z = 1.959964
+    assert share(0, 10)["ci95"] == [0.0, pytest.approx(z**2 / (10 + z**2))]
+    assert share(10, 10)["ci95"] == [pytest.approx(10 / (10 + z**2)), 1.0]
+    # Its ends are the rates p for which 3 of 200 is just z standard errors away.
+    for end in share(3, 200)["ci95"]:
+        assert abs(3 / 200 - end) == pytest.approx(z * (end * (1 - end) / 200) ** 0.5)
+
+
+def test_the_fewest_hits_beyond_chance_by_hand() -> None:
+    assert tail(2, 3, 0.5) == pytest.approx(4 / 8)
+    assert tail(0, 3, 0.2) == pytest.approx(1)
+    # 1 of 128: one hit of five comes in 3.8 % of the cases, two in 0.06 %.
+    assert tail(1, 5, 1 / 128) == pytest.approx(1 - (127 / 128) ** 5)
+    assert fewest_beyond_chance(5, 1 / 128, 0.01) == 2
+    assert fewest_beyond_chance(1, 1 / 128, 0.01) == 1
+    assert fewest_beyond_chance(3, 0.9, 0.01) == 4
