@@ -16,7 +16,7 @@ from medqa_cli.config.json_schema import bounds_of, describe, options, schema_at
 from medqa_cli.config.schema import KEYS, SECTIONS, TEMPLATE_SUFFIXES, TEMPLATES, Config, is_nullable
 
 PAGE = Path(__file__).resolve().parents[1] / "docs/configuration.md"
-COMMANDS = ("convert", "train", "merge", "ask", "eval", "review")
+COMMANDS = ("convert", "train", "merge", "ask", "eval", "review", "serve")
 
 _MOST_WORDS_IN_A_CELL = 7
 _WIDTH = 120
@@ -35,8 +35,8 @@ Only `model.name_or_path` has to be set, and what to convert: `data.source`, or 
     medqa config schema   # print a JSON schema, for completion in editors
 
 - `--set section.key=value` overrides the file for one call and can be repeated; the value is YAML.
-- Without a `medqa.yaml` and without `-c`, `medqa merge`, `ask`, `eval` and `review` take the configuration that the run
-  in `run_dir` was trained with.
+- Without a `medqa.yaml` and without `-c`, `medqa merge`, `ask`, `eval`, `review` and `serve` take the configuration that
+  the run in `run_dir` was trained with.
 - Paths are relative to the current folder. Names are those of Transformers and PEFT.
 - The defaults are the settings of the original Llama-2-7B run on one GPU with 16 GB. For a small model see
   [the examples](../examples).

@@ -19,7 +19,7 @@ from medqa_cli.config.json_schema import json_schema
 
 Medqa = Callable[..., Outcome]
 
-COMMANDS = ["convert", "train", "merge", "ask", "eval", "config"]
+COMMANDS = ["convert", "train", "merge", "ask", "serve", "eval", "config"]
 CONFIG_COMMANDS = ["init", "check", "show", "schema"]
 ALL = [[], *([name] for name in COMMANDS), *(["config", name] for name in CONFIG_COMMANDS)]
 INIT, CONVERT = "medqa config init", "medqa convert FILE"

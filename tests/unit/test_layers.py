@@ -63,12 +63,19 @@ ALLOWED: dict[str, set[str]] = {
     "answering": _GROUND | {"data", "model", "answering"},
     "evaluation": _GROUND | {"data", "model", "evaluation"} | _WORKERS,
     "review": _GROUND | {"data", "model", "evaluation", "review"} | _WORKERS,
-    "cli": {"__init__", "cli", "data", "gguf", "model", "evaluation", "review"} | _GROUND | _WORKERS,
+    "serving": _GROUND | {"data", "model", "answering", "serving"},
+    "cli": {"__init__", "cli", "data", "gguf", "model", "evaluation", "review", "serving"} | _GROUND | _WORKERS,
     "__main__": {"cli"},
 }
 # Which parts may import these at all.
-THIRD_PARTY = {"click": set[str](), "rich": {"console"}, "typer": {"cli"}}
-HEAVY = ("torch", "transformers", "peft", "datasets", "bitsandbytes", "pandas", "matplotlib")
+THIRD_PARTY = {
+    "click": set[str](),
+    "rich": {"console"},
+    "starlette": {"serving"},
+    "typer": {"cli"},
+    "uvicorn": {"serving"},
+}
+HEAVY = ("torch", "transformers", "peft", "datasets", "bitsandbytes", "pandas", "matplotlib", "starlette", "uvicorn")
 
 
 @dataclass(frozen=True)
@@ -181,7 +188,7 @@ def is_private(name: str) -> bool:
 def test_imports_go_downwards_only() -> None:
     parts = {found.part for found in imports(ROOT)}
     # The walk saw the whole package, not an empty folder.
-    assert {"config", "data", "model", "training", "merging", "answering", "evaluation", "cli"} <= parts
+    assert {"config", "data", "model", "training", "merging", "answering", "evaluation", "serving", "cli"} <= parts
     assert violations(ROOT) == []
 
 
@@ -216,6 +223,7 @@ PLANTED = {
     "click": ("cli.py", "import click.exceptions"),
     "rich": ("training/report.py", "def f():\n    from rich.table import Table"),
     "typer below": ("model/base.py", "import typer"),
+    "a web server below": ("answering/ask.py", "def f():\n    import uvicorn"),
     "private typer": ("cli.py", "import typer\ntyper._click"),
     "private typer module": ("cli.py", "from typer._click import Context"),
     "a new part": ("helpers.py", "from medqa_cli import errors"),

@@ -264,14 +264,12 @@ def _show_sources(
 
 
 def _list_sources(passages: Sequence[Passage], cited: Sequence[str] | None = None) -> None:
-    """Show which passages stood in the prompt; ``cited``: the ids of those that the answer cites, None: not said."""
+    """Show which passages stood in the prompt, as ``open_book.source_lines`` has them."""
     if passages:
         console.line()
         console.line("Sources:")
-    for number, passage in enumerate(passages, start=1):
-        is_cited = None if cited is None else "cited" if passage.id in cited else "not cited"
-        where = ", ".join(filter(None, (passage.id, passage.source, passage.place, is_cited)))
-        console.line(f"[{number}] {where}: {passage.title}")
+    for line in open_book.source_lines(passages, cited):
+        console.line(line)
 
 
 def _show_references(nearest: Sequence[Passage], unsupported: Sequence[str], title: str = REFERENCES) -> None:

@@ -3,14 +3,14 @@
 from __future__ import annotations
 
 import time
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Collection, Sequence
 from dataclasses import dataclass
 from typing import Any
 
 from medqa_cli.answering.decode import decode_batch
 from medqa_cli.answering.emergencies import emergency_notices
 from medqa_cli.answering.open_book import Lookup, keys_of
-from medqa_cli.answering.stopping import StoppingState
+from medqa_cli.answering.stopping import Decode, StoppingState
 from medqa_cli.config.schema import GenerateConfig
 from medqa_cli.data.grounding import behind
 from medqa_cli.data.retrieval import Passage, unsupported_sentences
@@ -42,6 +42,31 @@ KEYS = (
     "unsupported_sentences",
 )
 EMPTY = InputError("the question is empty", 'ask like this: medqa ask "How to treat glaucoma?"')
+
+
+@dataclass
+class Prompted:
+    """A question that can be answered: it on one line, the ids of its prompt, and the state of its answer.
+
+    ``seconds``: from the start of its batch to its end.
+    """
+
+    question: str
+    ids: list[int]
+    state: StoppingState
+    seconds: float = 0.0
+
+    def answer(self) -> Answer:
+        """Return the answer that the state holds."""
+        return Answer(
+            question=self.question,
+            text=self.state.text(),
+            finish_reason=self.state.finish_reason or "length",
+            prompt_tokens=len(self.ids),
+            answer_tokens=len(self.state.ids),
+            loop_retries=self.state.num_retries,
+            seconds=self.seconds,
+        )
 
 
 @dataclass(frozen=True)
@@ -117,33 +142,56 @@ def answer_questions(
     Raises:
         InputError: a question is empty, or its prompt and an answer cannot fit the model's context.
     """
-    asked = [tidy(question) for question in questions]
-    if not all(asked):
-        raise EMPTY
-    prompts = encode_asked(answerer.encoder, asked, passages)
-    states = _new_states(answerer, prompts, [len(shown) for shown in passages] or [0] * len(prompts), config)
-    started, seconds = time.perf_counter(), [0.0] * len(asked)
+    prompted = prompt_questions(answerer, questions, config, passages)
+    started = time.perf_counter()
 
     def follow(row: int) -> None:
-        if write is not None and (piece := states[row].new_text()):
+        state = prompted[row].state
+        if write is not None and (piece := state.new_text()):
             write(piece)
-        if states[row].finish_reason is not None:
-            seconds[row] = time.perf_counter() - started
+        if state.finish_reason is not None:
+            prompted[row].seconds = time.perf_counter() - started
             if on_finished is not None:
                 on_finished(row)
 
+    prompts, states = [one.ids for one in prompted], [one.state for one in prompted]
     decode_batch(answerer.model, answerer.device, prompts, states, config, follow)
+    return [one.answer() for one in prompted]
+
+
+def prompt_questions(
+    answerer: LoadedModel,
+    questions: Sequence[str],
+    config: GenerateConfig,
+    passages: Sequence[Sequence[Passage]] = (),
+    make_state: Callable[[Decode, Collection[int], int, int], StoppingState] = StoppingState,
+) -> list[Prompted]:
+    """Return questions with the ids of their prompts, and states without a token.
+
+    Args:
+        answerer: whose prompt contract and context count.
+        questions: plain texts.
+        config: the limit of an answer, and how often it may leave a loop.
+        passages: what stands before each of them; empty: nothing before any.
+        make_state: makes the state of an answer from the arguments of ``StoppingState``.
+
+    Raises:
+        InputError: a question is empty, or its prompt and an answer cannot fit the model's context.
+    """
+    asked = [tidy(question) for question in questions]
+    if not all(asked):
+        raise EMPTY
+    encoder = answerer.encoder
+    prompts = encode_asked(encoder, asked, passages)
+    stop_ids = frozenset(encoder.contract.stop_token_ids)
+    counts = [len(shown) for shown in passages] or [0] * len(prompts)
+    limits = [
+        max_answer_tokens(answerer, len(prompt), config.max_new_tokens, count)
+        for prompt, count in zip(prompts, counts, strict=True)
+    ]
     return [
-        Answer(
-            question=question,
-            text=state.text(),
-            finish_reason=state.finish_reason or "length",
-            prompt_tokens=len(prompt),
-            answer_tokens=len(state.ids),
-            loop_retries=state.num_retries,
-            seconds=spent,
-        )
-        for question, prompt, state, spent in zip(asked, prompts, states, seconds, strict=True)
+        Prompted(question, prompt, make_state(encoder.decode_answer, stop_ids, limit, config.loop_retries))
+        for question, prompt, limit in zip(asked, prompts, limits, strict=True)
     ]
 
 

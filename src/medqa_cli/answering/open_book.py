@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -136,3 +137,18 @@ def keys_of(found: Lookup, answer: str) -> dict[str, Any]:
         "nothing_near": found.nothing_near,
         "cited": [found.passages[number - 1].id for number in numbers],
     }
+
+
+def source_lines(passages: Sequence[Passage], cited: Sequence[str] | None = None) -> list[str]:
+    """Return a line for each passage that stood in the prompt, with the number of its mark.
+
+    Args:
+        passages: as they stood there.
+        cited: the ids of those that the answer cites; None: not said.
+    """
+    lines = []
+    for number, passage in enumerate(passages, start=1):
+        is_cited = None if cited is None else "cited" if passage.id in cited else "not cited"
+        where = ", ".join(filter(None, (passage.id, passage.source, passage.place, is_cited)))
+        lines.append(f"[{number}] {where}: {passage.title}")
+    return lines

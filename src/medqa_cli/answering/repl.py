@@ -28,6 +28,13 @@ Type a question. Each one stands alone unless /follow is on, since the model was
   /help  /exit     Ctrl-C stops an answer, Ctrl-D ends the conversation"""
 
 
+def following(earlier_question: str, earlier_answer: str, question: str) -> str:
+    """Return a question behind the question and answer before it."""
+    # Its marks number other sources than those of the next answer.
+    said = without_marks(earlier_answer)
+    return f"Earlier question: {earlier_question} Earlier answer: {said} Question: {question}"
+
+
 @dataclass
 class Conversation:
     """A conversation: what its caller supplies, and the answers so far.
@@ -71,10 +78,7 @@ class Conversation:
                 line = line.encode("utf-8", errors="surrogateescape").decode("utf-8", errors="replace")
                 question = line
                 if self.follows and self.said:
-                    last = self.said[-1]
-                    # Its marks number other sources than those of the next answer.
-                    said = without_marks(last["answer"])
-                    question = f"Earlier question: {last['question']} Earlier answer: {said} Question: {line}"
+                    question = following(self.said[-1]["question"], self.said[-1]["answer"], line)
                 # Kept as it was typed, without the earlier question and answer of /follow.
                 self.said.append({**self.answer(question), "question": line})
         except MedqaError as error:

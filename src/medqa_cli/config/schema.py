@@ -151,7 +151,7 @@ class DataConfig:
     dir: FilePath = field(
         "data/medqa",
         "Folder that `medqa convert` writes and the other commands read.",
-        commands="convert train merge ask eval",
+        commands="convert train merge ask eval serve",
     )
     cleaning: dict[str, bool] = field(
         dict,
@@ -233,18 +233,18 @@ class PromptConfig:
         "none. An adapter keeps the number it was trained with.",
         ge=0,
         le=20,
-        commands="train merge ask eval",
+        commands="train merge ask eval serve",
     )
     source_tokens: int = field(
         160,
         "Maximum length of each of these passages, in tokens; a longer one is cut at the end of a sentence.",
         ge=16,
-        commands="train merge ask eval",
+        commands="train merge ask eval serve",
     )
     decline: Text = field(
         "Nothing in these sources answers the question.",
         "What the model learns to say where no source holds the answer.",
-        commands="train merge ask eval",
+        commands="train merge ask eval serve",
     )
 
 
@@ -268,7 +268,7 @@ class SourcesConfig:
         "auto",
         "Give the answer of a training row, word for word, where the question asks what that row asks, and no answer "
         "where nothing in the data is near; auto: if the model was trained with sources.",
-        commands="ask",
+        commands="ask serve",
     )
 
 
@@ -280,12 +280,12 @@ class ModelConfig:
         None,
         "The base model: a hub id, a folder, a .gguf file, or package:PACKAGE/FILE.gguf for a file in an installed "
         "Python package.",
-        commands="convert train merge ask eval",
+        commands="convert train merge ask eval serve",
     )
     revision: Text | None = field(
         None,
         "Branch, tag or commit on the hub; null: the default branch.",
-        commands="convert train merge ask eval",
+        commands="convert train merge ask eval serve",
     )
     quantization: Quantization = field(
         "nf4",
@@ -398,41 +398,41 @@ class GenerateConfig:
     """How answers are decoded."""
 
     max_new_tokens: int = field(
-        512, "Maximum length of an answer, in tokens, without the prompt.", ge=1, commands="merge ask eval"
+        512, "Maximum length of an answer, in tokens, without the prompt.", ge=1, commands="merge ask eval serve"
     )
     temperature: float = field(
         0.0,
         "0: always the most likely token; higher: more variety. `medqa eval` always uses 0.",
         ge=0,
-        commands="merge ask",
+        commands="merge ask serve",
     )
     top_p: float = field(
         1.0,
         "With a temperature above 0: sample from the most likely tokens of this total probability.",
         gt=0,
         le=1,
-        commands="merge ask",
+        commands="merge ask serve",
     )
     repetition_penalty: float = field(
         1.0,
         "Above 1: tokens that already occurred become less likely, which hides that a model repeats itself; 1: off.",
         gt=0,
-        commands="merge ask eval",
+        commands="merge ask eval serve",
     )
     loop_retries: int = field(
         8,
         "Where an answer begins to repeat itself, go back to the first repeated word, choose another one there and go "
         "on, at most this many times; each time its end becomes likelier. 0: end the answer there.",
         ge=0,
-        commands="ask eval",
+        commands="ask eval serve",
     )
     no_repeat_ngram_size: int = field(
-        0, "Never generate a sequence of this many tokens twice; 0: off.", ge=0, commands="ask eval"
+        0, "Never generate a sequence of this many tokens twice; 0: off.", ge=0, commands="ask eval serve"
     )
     batch_size: Literal["auto"] | PositiveInt = field(
         "auto",
         "Questions that `medqa ask --file` and `medqa eval` answer at once; auto: up to 64, limited by free memory.",
-        commands="ask eval",
+        commands="ask eval serve",
     )
 
 
@@ -483,6 +483,22 @@ class ReviewConfig:
 
 
 @dataclass(frozen=True)
+class ServeConfig:
+    """What `medqa serve` allows; its address is given on the command line."""
+
+    earlier_turns: Literal["leave_out", "before_question"] = field(
+        "leave_out",
+        "Earlier turns of a conversation; leave_out: not shown to the model, which was trained on single questions; "
+        "before_question: the last question and answer stand before the question, as with /follow.",
+    )
+    max_requests: int = field(
+        64, "Requests that are answered or wait for it at one time; further ones are refused.", ge=1
+    )
+    max_question_characters: int = field(20_000, "A longer question is refused.", ge=1)
+    max_body_bytes: int = field(1 << 20, "A larger request is refused.", ge=1024)
+
+
+@dataclass(frozen=True)
 class Config:
     """The whole configuration."""
 
@@ -491,7 +507,7 @@ class Config:
     run_dir: FilePath = field(
         "runs/medqa",
         "Folder for everything a run writes: adapter, checkpoints, logs, evaluation, merged model.",
-        commands="train merge ask eval review",
+        commands="train merge ask eval review serve",
     )
     seed: int = field(
         42,
@@ -501,14 +517,15 @@ class Config:
         commands="convert train eval review",
     )
     data: DataConfig = field(DataConfig, commands="convert")
-    prompt: PromptConfig = field(PromptConfig, commands="convert train merge ask eval")
+    prompt: PromptConfig = field(PromptConfig, commands="convert train merge ask eval serve")
     sources: SourcesConfig = field(SourcesConfig, commands="train")
-    model: ModelConfig = field(ModelConfig, commands="train merge ask eval")
+    model: ModelConfig = field(ModelConfig, commands="train merge ask eval serve")
     lora: LoraConfig = field(LoraConfig, commands="train")
     train: TrainConfig = field(TrainConfig, commands="train")
     generate: GenerateConfig = field(GenerateConfig)
     eval: EvalConfig = field(EvalConfig, commands="eval")
     review: ReviewConfig = field(ReviewConfig, commands="review")
+    serve: ServeConfig = field(ServeConfig, commands="serve")
 
 
 SECTIONS: dict[str, Any] = {top.name: top.type for top in fields(Config) if dataclasses.is_dataclass(top.type)}

@@ -1,0 +1,1 @@
+"""``medqa serve``: answers over HTTP, in OpenAI's form for programs and on a page for people."""

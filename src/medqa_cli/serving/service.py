@@ -1,0 +1,164 @@
+"""Answers questions of many callers, by the rules of ``medqa ask``.
+
+Three threads: the event loop's, the model's (``rows.Batches``), and one that looks things up in the data and encodes
+prompts. Nothing of a question or an answer is kept or logged.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import contextlib
+import copy
+import functools
+from collections.abc import AsyncGenerator
+from concurrent.futures import ThreadPoolExecutor
+from dataclasses import dataclass, replace
+from typing import Any
+
+from medqa_cli.answering import open_book
+from medqa_cli.answering.ask import AskOptions
+from medqa_cli.answering.emergencies import emergency_notices
+from medqa_cli.answering.generate import Prompted, as_json, prompt_questions, tidy
+from medqa_cli.answering.open_book import Lookup, OpenBook
+from medqa_cli.config.schema import Config
+from medqa_cli.data.retrieval import Passage
+from medqa_cli.errors import InputError, MedqaError
+from medqa_cli.model.load import LoadedModel
+from medqa_cli.serving.requests import SOURCES, ApiError, Asked
+from medqa_cli.serving.rows import Batches, Row, ServedState
+
+SECONDS_BETWEEN_SIGNS = 15.0  # of life, while a question waits
+
+
+@dataclass(frozen=True)
+class Prepared:
+    """What the data says to a question, and the prompt; no prompt where no model is to answer.
+
+    ``notices``: of an emergency.
+    """
+
+    question: str
+    notices: list[str]
+    found: Lookup
+    beside: list[Passage]
+    prompted: Prompted | None
+
+
+class Service:
+    """One model and its data.
+
+    Args:
+        config: the run, its data, limits, and how answers are generated.
+        choice: which model.
+        answerer: that model.
+        options: what is shown beside an answer.
+
+    Raises:
+        InputError: the data cannot be read.
+    """
+
+    def __init__(self, config: Config, choice: str, answerer: LoadedModel, options: AskOptions) -> None:
+        self._answerer, self._options = answerer, options
+        self._model = Batches(answerer)
+        self._data = ThreadPoolExecutor(1, "data")
+        # A tokenizer cannot be used by two threads.
+        self._encoder = copy.deepcopy(answerer.encoder)
+        # SQLite's connections belong to the thread that made them.
+        self._book = self._data.submit(OpenBook.of, config, choice, options.sources).result()
+
+    def close(self) -> None:
+        """Answer what is under way, and end."""
+        self._data.shutdown()
+        self._model.close()
+
+    async def prepare(self, asked: Asked) -> Prepared:
+        """Look a question up and encode its prompt.
+
+        Raises:
+            ApiError: the prompt does not fit the model's context.
+        """
+        return await asyncio.get_running_loop().run_in_executor(self._data, self._prepare, asked)
+
+    def _prepare(self, asked: Asked) -> Prepared:
+        question = tidy(asked.question)
+        notices = list(dict.fromkeys([*emergency_notices(tidy(asked.typed)), *emergency_notices(question)]))
+        options = replace(
+            self._options,
+            also_model=self._options.also_model or asked.also_model,
+            anyway=self._options.anyway or asked.anyway,
+        )
+        found = self._book.look_up(question)
+        if options.is_settled(found):
+            return Prepared(question, notices, found, [], None)
+        found = replace(found, passages=self._book.passages(question, self._encoder))
+        make_state = functools.partial(ServedState, stops=asked.stops)
+        lent = replace(self._answerer, encoder=self._encoder)
+        try:
+            (prompted,) = prompt_questions(lent, [question], asked.settings, [found.passages], make_state)
+        except InputError as error:
+            raise ApiError(400, error.message, "context_length_exceeded") from error
+        return Prepared(question, notices, found, self._book.shown_beside(question), prompted)
+
+    async def answer(self, asked: Asked, prepared: Prepared) -> AsyncGenerator[str | dict[str, Any], None]:
+        """Yield the pieces of an answer (empty ones while it waits), and at last what ``ask --json`` prints.
+
+        Closing the iterator ends the answer at its next token.
+
+        Raises:
+            ApiError: the model failed.
+        """
+        before = [f"{notice}\n\n" for notice in prepared.notices]
+        if prepared.prompted is None:
+            data = open_book.as_json(prepared.question, prepared.found)
+            data["notices"] = list(dict.fromkeys([*prepared.notices, *data["notices"]]))
+            text = data["answer"] if asked.bare else "".join([*before, _settled(data)])
+            for part in filter(None, [text]):
+                yield part
+            yield data
+            return
+        if not asked.bare:
+            if prepared.found.reviewed is not None:
+                row = prepared.found.reviewed
+                before.append(f"Reviewed answer, word for word: {row.title}\n\n{row.text}\n\nThe model's answer:\n\n")
+            for part in before:
+                yield part
+        async for piece in self._pieces(asked, prepared.prompted):
+            yield piece
+        answer = prepared.prompted.answer()
+        data = as_json(answer, self._answerer, prepared.found, prepared.beside)
+        data["notices"] = list(dict.fromkeys([*prepared.notices, *data["notices"]]))
+        lines = open_book.source_lines(prepared.found.passages, data["cited"])
+        if lines and not asked.bare:
+            yield SOURCES + "\n".join(lines)
+        yield data
+
+    async def _pieces(self, asked: Asked, prompted: Prompted) -> AsyncGenerator[str, None]:
+        loop = asyncio.get_running_loop()
+        events: asyncio.Queue[str | MedqaError | None] = asyncio.Queue()
+
+        def tell(event: str | MedqaError | None) -> None:
+            with contextlib.suppress(RuntimeError):  # the loop has ended
+                loop.call_soon_threadsafe(events.put_nowait, event)
+
+        state = prompted.state
+        assert isinstance(state, ServedState)
+        self._model.submit(Row(prompted, state, asked.settings, tell, tell))
+        try:
+            while True:
+                try:
+                    event = await asyncio.wait_for(events.get(), SECONDS_BETWEEN_SIGNS)
+                except TimeoutError:
+                    yield ""
+                    continue
+                if event is None:
+                    return
+                if isinstance(event, MedqaError):
+                    raise ApiError(500, event.message)
+                yield event
+        finally:
+            state.is_cancelled = True
+
+
+def _settled(data: dict[str, Any]) -> str:
+    """Return what a reader sees where no model answers."""
+    return f"{data['answer']}\n\n{open_book.REVIEWED_NOTICE}" if data["reviewed"] else open_book.NOTHING_NEAR
