@@ -35,8 +35,8 @@ Only `model.name_or_path` has to be set, and what to convert: `data.source`, or 
     medqa config schema   # print a JSON schema, for completion in editors
 
 - `--set section.key=value` overrides the file for one call and can be repeated; the value is YAML.
-- Without a `medqa.yaml` and without `-c`, `medqa merge`, `ask`, `eval`, `review` and `serve` take the configuration that
-  the run in `run_dir` was trained with.
+- Without a `medqa.yaml` and without `-c`, `medqa merge`, `ask`, `eval`, `review` and `serve` take the configuration of
+  the run in `run_dir`.
 - Paths are relative to the current folder. Names are those of Transformers and PEFT.
 - The defaults are the settings of the original Llama-2-7B run on one GPU with 16 GB. For a small model see
   [the examples](../examples).

@@ -195,19 +195,6 @@ def prompt_questions(
     ]
 
 
-def _new_states(
-    answerer: LoadedModel, prompts: Sequence[Sequence[int]], num_sources: Sequence[int], config: GenerateConfig
-) -> list[StoppingState]:
-    """Return a state for each answer, with the room that its prompt leaves."""
-    encoder, retries = answerer.encoder, config.loop_retries
-    stop_ids = frozenset(encoder.contract.stop_token_ids)
-    limits = [
-        max_answer_tokens(answerer, len(prompt), config.max_new_tokens, count)
-        for prompt, count in zip(prompts, num_sources, strict=True)
-    ]
-    return [StoppingState(encoder.decode_answer, stop_ids, limit, retries) for limit in limits]
-
-
 def encode_asked(
     encoder: PromptEncoder, questions: Sequence[str], passages: Sequence[Sequence[Passage]]
 ) -> list[list[int]]:
