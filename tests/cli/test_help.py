@@ -19,9 +19,11 @@ from medqa_cli.config.json_schema import json_schema
 
 Medqa = Callable[..., Outcome]
 
-COMMANDS = ["convert", "train", "merge", "ask", "serve", "eval", "config"]
+COMMANDS = ["convert", "train", "merge", "ask", "serve", "eval", "review", "config"]
 CONFIG_COMMANDS = ["init", "check", "show", "schema"]
-ALL = [[], *([name] for name in COMMANDS), *(["config", name] for name in CONFIG_COMMANDS)]
+REVIEW_COMMANDS = ["make"]
+GROUPS = {"config": CONFIG_COMMANDS, "review": REVIEW_COMMANDS}
+ALL = [[], *([name] for name in COMMANDS), *([group, name] for group, names in GROUPS.items() for name in names)]
 INIT, CONVERT = "medqa config init", "medqa convert FILE"
 
 
@@ -66,7 +68,7 @@ def test_help_has_examples_that_the_program_takes(medqa: Medqa, words: list[str]
             )
 
 
-@pytest.mark.parametrize(("words", "names"), [([], COMMANDS), (["config"], CONFIG_COMMANDS)])
+@pytest.mark.parametrize(("words", "names"), [([], COMMANDS), *(([group], names) for group, names in GROUPS.items())])
 def test_commands_are_listed_in_the_order_of_use_with_a_whole_sentence(
     medqa: Medqa, words: list[str], names: list[str]
 ) -> None:

@@ -6,6 +6,7 @@ Each message is a JSON object that ends with a zero byte; Chromium reads them fr
 from __future__ import annotations
 
 import base64
+import contextlib
 import fcntl
 import json
 import os
@@ -78,6 +79,10 @@ class Chromium:
         return self
 
     def __exit__(self, *_: object) -> None:
+        # As a user closes it: what pages keep is on the disk then.
+        with contextlib.suppress(BrowserError, OSError, subprocess.TimeoutExpired):
+            self.send("Browser.close")
+            self._process.wait(timeout=20)
         os.close(self._write)
         os.close(self._read)
         self._process.terminate()
@@ -124,11 +129,19 @@ class Chromium:
             raise BrowserError(f"{script}: {found['exceptionDetails']}")
         return found["result"].get("value")
 
-    def press(self, key: str) -> None:
-        """Press and release a key: ``Tab``, ``Enter``."""
-        codes = {"Tab": (9, ""), "Enter": (13, "\r")}
-        code, text = codes[key]
-        shared = {"key": key, "code": key, "windowsVirtualKeyCode": code}
+    def press(self, key: str, code: str = "") -> None:
+        """Press and release a key: ``Tab``, ``Enter``, ``Escape``, a letter or a digit.
+
+        Args:
+            key: what it writes, or its name.
+            code: its place on an American keyboard; empty: where the letter or the digit stands there.
+        """
+        numbers = {"Tab": 9, "Enter": 13, "Escape": 27, " ": 32}
+        place = {" ": "Space"}.get(key) or (
+            f"{'Digit' if key.isdigit() else 'Key'}{key.upper()}" if len(key) == 1 else key
+        )
+        text = {"Enter": "\r"}.get(key, key if len(key) == 1 else "")
+        shared = {"key": key, "code": code or place, "windowsVirtualKeyCode": numbers.get(key) or ord(key.upper()[0])}
         self.send("Input.dispatchKeyEvent", type="keyDown" if text else "rawKeyDown", text=text, **shared)
         self.send("Input.dispatchKeyEvent", type="keyUp", **shared)
 

@@ -54,7 +54,7 @@ def make(config: Config, **changes: Any) -> tuple[Key, dict[str, Any]]:
     return read_key(Path(made["key"])), made
 
 
-def given_back(key: Key, rater: str, **changes: Any) -> dict[str, Any]:
+def given_back(key: Key, rater: str, /, **changes: Any) -> dict[str, Any]:
     """Return what the page of a rater saves who says yes to everything about X, no about Y, and that X is better."""
     pairs = [
         {

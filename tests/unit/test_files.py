@@ -48,6 +48,7 @@ def test_run_folder_paths_are_those_that_the_docs_name() -> None:
         "gguf_dir": "runs/x/gguf",
         "eval_dir": "runs/x/eval",
         "results_path": "runs/x/eval/results.json",
+        "review_dir": "runs/x/review",
     }
 
 

@@ -91,7 +91,7 @@ config_app = typer.Typer(
 review_app = typer.Typer(
     help="Have answers judged by people, blind, and measure what they say.",
     epilog=examples(
-        "medqa review make --raters anna,ben  write a page for each of two raters",
+        "medqa review make  write the pages on which raters judge answers",
     ),
     no_args_is_help=True,
     rich_markup_mode=None,

@@ -13,7 +13,7 @@ from medqa_cli.cli import app
 
 @app.command(
     "medqa review make --raters anna,ben  a page for each of two raters",
-    "medqa review make --raters anna,ben,carl --questions 60 --double 15  15 questions go to all three",
+    "medqa review make --questions 60 --double 15  15 of the 60 go to all raters",
     "medqa review make --raters anna --xlsx  also as a spreadsheet",
     name="make",
     group=app.review_app,
@@ -39,9 +39,10 @@ def make(
     overrides: app.SetOption = None,
     as_json: app.JsonOption = False,
 ) -> None:
-    """Write a page for each rater: questions, each with two answers whose writers are hidden.
+    """Write a page for each rater, who judges blind.
 
-    The pages need no network. key.json says whose answer is whose: it stays with you.
+    It shows questions, each with two answers whose writers are hidden, and needs no network. key.json says whose answer
+    is whose: it stays with you.
     """
     console.use_json(as_json)
     settings = app.load_for_run(config, overrides).config

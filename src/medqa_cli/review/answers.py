@@ -40,8 +40,10 @@ def questions_with_answers(config: Config, models: Sequence[str], count: int) ->
     """
     run = RunFolder(Path(config.run_dir))
     path = run.eval_dir / SAMPLES_NAME
-    samples = read_samples(path)
     written = [name for name in models if name != REFERENCE]
+    if not path.exists():
+        raise InputError(f"no answers in {path}", f"generate them: {_command(written)} --limit {2 * count}")
+    samples = read_samples(path)
     for name in written:
         if name not in samples:
             known = [*samples, REFERENCE]

@@ -19,6 +19,7 @@ MOST_CRITERIA = 5  # a key of the keyboard for each of both answers
 _OWN = "review_form"
 _ID = re.compile(r"[a-z][a-z0-9_]{0,39}")
 _RESERVED = ("better", "remark")
+_CHOICES = ("answer_yes", "answer_no")
 _GAP = re.compile(r"\{(\w+)\}")
 _HINT = "its form is that of resources/review_form.yaml in the package: docs/review.md"
 
@@ -81,6 +82,10 @@ def _read(path: Path) -> dict[Any, Any]:
         raise InputError(
             f"review.criteria: {path} is missing", "name a YAML file, or leave review.criteria out"
         ) from error
+    except yaml.MarkedYAMLError as error:
+        line = f"line {error.problem_mark.line + 1}: " if error.problem_mark is not None else ""
+        hint = "put texts with : ? # or quotation marks between quotes"
+        raise InputError(f"review.criteria: {path} cannot be read as YAML: {line}{error.problem}", hint) from error
     except (OSError, ValueError, RecursionError, yaml.YAMLError) as error:
         raise InputError(f"review.criteria: {path} cannot be read as YAML: {first_line(error)}", _HINT) from error
     if not isinstance(value, dict):
@@ -111,6 +116,9 @@ def _words(value: Any, own: Mapping[str, str], path: Path) -> dict[str, str]:
             raise InputError(f"{path}: words has no {str(name)!r}{did_you_mean(str(name), own)}", _HINT)
         if not isinstance(text, str) or not text.strip():
             raise InputError(f"{path}: words.{name} is {text!r}; expected a text", "put yes, no and numbers in quotes")
+        if name in _CHOICES and re.search(r'[,"]', text):
+            expected = "a text without comma and quotation mark, for the list in a spreadsheet"
+            raise InputError(f"{path}: words.{name} is {text!r}; expected {expected}", _HINT)
         if strange := set(_GAP.findall(text)) - set(_GAP.findall(own[name])):
             raise InputError(f"{path}: words.{name} has {{{min(strange)}}}, which is not filled in here", _HINT)
     return {name: text.strip() for name, text in value.items()}

@@ -123,15 +123,21 @@ def _rows(review: str, rater: str, shown: Sequence[Shown], form: Form) -> Iterat
 
 
 def _pieces(text: str) -> Iterator[str]:
-    """Yield a text in pieces that a row can show, cut at the ends of lines and else between words."""
+    """Yield a text in pieces that a row can show, cut at the ends of lines, else between words, else anywhere."""
     piece = ""
-    for line in text.splitlines():
-        for start in range(0, max(len(line), 1), _LONGEST_CELL):
-            part = line[start : start + _LONGEST_CELL]
-            if piece and len(piece) + len(part) > _LONGEST_CELL // 2:
+    for line in text.split("\n"):
+        while len(line) > _LONGEST_CELL:
+            if piece:
                 yield piece
                 piece = ""
-            piece = f"{piece}\n{part}" if piece else part
+            cut = line.rfind(" ", 1, _LONGEST_CELL) + 1 or _LONGEST_CELL
+            yield line[:cut]
+            line = line[cut:]
+        if piece and len(piece) + len(line) >= _LONGEST_CELL:
+            yield piece
+            piece = line
+        else:
+            piece = f"{piece}\n{line}" if piece else line
     yield piece
 
 

@@ -1,0 +1,231 @@
+"""``medqa review make``: what it writes, for whom, and that no page says whose answer is whose."""
+
+from __future__ import annotations
+
+import json
+import re
+import stat
+from collections import Counter
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from helpers.commands import Outcome
+from helpers.reviews import MODELS, SAYS, given_back, make, measured_run, samples_of
+from medqa_cli.config.schema import Config, ReviewConfig
+from medqa_cli.errors import InputError
+from medqa_cli.evaluation.samples import write_samples
+from medqa_cli.review.judgments import read_judgments, read_key
+from medqa_cli.review.make import Request, make_review
+
+
+def pages_of(made: dict[str, Any]) -> list[Path]:
+    return [Path(file) for own in made["raters"].values() for file in own["files"]]
+
+
+def test_questions_are_shared_out_and_the_doubles_go_to_all(tmp_path: Path) -> None:
+    key, made = make(measured_run(tmp_path), num_questions=20, raters=("anna", "ben", "carl"), num_shared=5)
+    assert (made["questions"], made["shared"]) == (20, 5)
+    asked = Counter(pair.question_id for pair in key.pairs)
+    assert sorted(asked.values()) == [1] * 15 + [3] * 5
+    shared = {pair.question_id for pair in key.pairs if pair.shared}
+    assert shared == {question for question, count in asked.items() if count == 3}
+    for question in shared:
+        # The same two models, whichever side they stand on.
+        assert len({frozenset((pair.x, pair.y)) for pair in key.pairs if pair.question_id == question}) == 1
+    assert len({pair.topic for pair in key.pairs}) == 10
+    assert len({pair.id for pair in key.pairs}) == len(key.pairs) == 30
+
+
+def test_a_key_holds_the_answers_that_its_samples_have(tmp_path: Path) -> None:
+    key, _ = make(measured_run(tmp_path))
+    for pair in key.pairs:
+        for model in (pair.x, pair.y):
+            assert key.samples[pair.question_id][model] == f"Of {pair.topic}: {SAYS[model]}"
+    assert key.models == MODELS
+
+
+def test_a_single_rater_has_no_doubles(tmp_path: Path) -> None:
+    key, made = make(measured_run(tmp_path), raters=("anna",))
+    assert made["shared"] == 0
+    assert not any(pair.shared for pair in key.pairs)
+
+
+def test_rows_that_ask_the_same_are_asked_once(tmp_path: Path) -> None:
+    config = measured_run(tmp_path, questions=["What is pain?", "What is pain?", "what is  pain"])
+    key, _ = make(config, num_questions=40)
+    assert len({pair.question_id for pair in key.pairs}) == 31
+
+
+def test_the_same_options_make_the_same_review_and_leave_returned_files_alone(tmp_path: Path) -> None:
+    config = measured_run(tmp_path)
+    key, made = make(config, spreadsheets=True)
+    before = {path: path.read_bytes() for path in [*pages_of(made), Path(made["key"])]}
+    returned = Path(made["folder"]) / "review-anna.json"
+    returned.write_text(json.dumps(given_back(key, "anna")))
+    again, made_again = make(config, spreadsheets=True)
+    assert again == key
+    assert {path: path.read_bytes() for path in before} == before
+    assert made_again["moved"] is None
+    assert len(read_judgments([returned], again)[0]) == len(key.pairs_of("anna"))
+
+
+@pytest.mark.parametrize(
+    "changes",
+    [{"num_questions": 11}, {"raters": ("anna", "eve")}, {"num_shared": 5}, {"models": ("adapter", "base")}],
+)
+def test_another_review_is_refused_and_forced_aside_with_its_key(tmp_path: Path, changes: dict[str, Any]) -> None:
+    config = measured_run(tmp_path)
+    key, made = make(config)
+    with pytest.raises(InputError, match=f"holds the review {key.review} of 'anna', 'ben'") as caught:
+        make(config, **changes)
+    assert "--force" in caught.value.hint
+    assert read_key(Path(made["key"])) == key
+    other, forced = make(config, **changes, force=True)
+    assert other.review != key.review
+    assert read_key(Path(forced["moved"]) / "key.json") == key
+    assert len(list(Path(forced["folder"]).iterdir())) == len(pages_of(forced)) + 1
+
+
+def test_other_answers_or_another_seed_make_another_review(tmp_path: Path) -> None:
+    config = measured_run(tmp_path)
+    key, _ = make(config)
+    with pytest.raises(InputError, match="holds the review"):
+        make(Config(run_dir=config.run_dir, seed=7))
+    samples = Path(config.run_dir) / "eval" / "samples.jsonl"
+    samples.write_text(samples.read_text().replace("Rest and fluids", "Rest and tea"))
+    assert make(config, force=True)[0].review != key.review
+
+
+def test_a_damaged_key_is_not_overwritten(tmp_path: Path) -> None:
+    config = measured_run(tmp_path)
+    _, made = make(config)
+    Path(made["key"]).write_text("{")
+    with pytest.raises(InputError, match="whose key cannot be read"):
+        make(config)
+    assert Path(make(config, force=True)[1]["moved"]).name == "review-damaged"
+
+
+def test_only_the_owner_may_read_what_is_written(tmp_path: Path) -> None:
+    _, made = make(measured_run(tmp_path), spreadsheets=True)
+    folder = Path(made["folder"])
+    assert stat.S_IMODE(folder.stat().st_mode) == 0o700
+    files = list(folder.iterdir())
+    assert len(files) == 5
+    assert {stat.S_IMODE(path.stat().st_mode) for path in files} == {0o600}
+
+
+def test_a_folder_that_all_may_read_is_closed(tmp_path: Path) -> None:
+    config = measured_run(tmp_path)
+    folder = Path(config.run_dir) / "review"
+    folder.mkdir(mode=0o755)
+    make(config)
+    assert stat.S_IMODE(folder.stat().st_mode) == 0o700
+
+
+def visible(page: Path) -> str:
+    """What stands in a page, or in all parts of a spreadsheet, without its policy (``base-uri``)."""
+    if page.suffix == ".html":
+        return re.sub(r"<meta http-equiv.*", "", page.read_text(encoding="utf-8"))
+    import zipfile
+
+    with zipfile.ZipFile(page) as archive:
+        return "".join(archive.read(name).decode() for name in archive.namelist())
+
+
+def test_no_page_names_a_model_a_path_a_figure_or_a_question_of_the_data(tmp_path: Path) -> None:
+    config = measured_run(tmp_path)
+    lines = [json.loads(line) for line in (Path(config.run_dir) / "eval/samples.jsonl").read_text().splitlines()]
+    for line in lines:
+        line |= {"nll_sum": 123.456, "answer_tokens": 7890}
+    (Path(config.run_dir) / "eval/samples.jsonl").write_text("".join(json.dumps(line) + "\n" for line in lines))
+    key, made = make(config, spreadsheets=True)
+    forbidden = ["adapter", "base", "merged", "reference", "medqa_cli", "lora", "rouge", "nll", "123.456", "7890"]
+    forbidden += [config.run_dir, str(tmp_path), "samples.jsonl", "key.json", "row-", "finish_reason"]
+    for page in pages_of(made):
+        text = visible(page)
+        own = key.pairs_of(page.stem.removeprefix("review-"))
+        assert all(pair.id in text and pair.question in text for pair in own)
+        found = [word for word in forbidden if re.search(rf"\b{re.escape(word)}\b", text, re.IGNORECASE)]
+        assert found == [], page.name
+        assert not any(pair.id in text for pair in key.pairs if pair.rater not in page.name)
+
+
+def test_a_planted_name_is_found_by_the_search(tmp_path: Path) -> None:
+    _, made = make(measured_run(tmp_path, answers={"adapter": "I am the adapter."}))
+    assert any(re.search(r"\badapter\b", visible(page)) for page in pages_of(made))
+
+
+def test_answers_that_were_not_generated_name_the_command(tmp_path: Path) -> None:
+    config = measured_run(tmp_path)
+    path = Path(config.run_dir) / "eval" / "samples.jsonl"
+    path.write_text(re.sub(r'"answer": "[^"]*"', '"answer": null', path.read_text()))
+    with pytest.raises(InputError, match=r"no answers of 'adapter': only likelihoods") as caught:
+        make(config)
+    assert caught.value.hint.startswith("generate them: medqa eval --model adapter,base --set eval.metrics=all")
+
+
+@pytest.mark.parametrize(
+    ("changes", "message"),
+    [
+        ({"models": ("adapter", "merged")}, "holds no answers of 'merged', but of 'adapter', 'base', 'reference'"),
+        ({"models": ("adapter", "bose")}, r"'bose', .*did you mean 'base'\?"),
+        ({"models": ("adapter",)}, "--models must name two or more"),
+        ({"models": ("adapter", "base", "base")}, "--models must name two or more models, each once"),
+        ({"raters": ()}, "--raters must name one or more"),
+        ({"raters": ("anna", "Anna")}, "--raters must name one or more raters, each once"),
+        ({"raters": ("../anna",)}, r"'../anna' cannot be part of a file name"),
+        ({"raters": ("a" * 41,)}, "cannot be part of a file name"),
+        ({"num_shared": 13}, "--double 13: more than the 12 of --questions"),
+    ],
+)
+def test_a_wrong_option_has_its_message(tmp_path: Path, changes: dict[str, Any], message: str) -> None:
+    config = measured_run(tmp_path)
+    with pytest.raises(InputError, match=message) as caught:
+        make(config, **changes)
+    assert caught.value.hint
+    assert not (Path(config.run_dir) / "review").exists()
+
+
+def test_without_samples_the_command_is_named(tmp_path: Path) -> None:
+    with pytest.raises(InputError, match="no answers in") as caught:
+        make_review(Config(run_dir=str(tmp_path)), Request(12, ("anna",), MODELS))
+    assert caught.value.hint == "generate them: medqa eval --model adapter,base --set eval.metrics=all --limit 24"
+
+
+def test_criteria_of_a_file_stand_on_the_page_and_in_the_key(tmp_path: Path) -> None:
+    config = measured_run(tmp_path)
+    form = tmp_path / "form.yaml"
+    form.write_text(
+        "language: de\ncriteria: [{id: richtig, text: 'Ist sie <richtig>?', good: true}]\n"
+        "words: {title: Begutachtung, answer_yes: Ja, answer_no: Nein}\n",
+        encoding="utf-8",
+    )
+    config = Config(run_dir=config.run_dir, review=ReviewConfig(criteria=str(form)))
+    key, made = make(config)
+    assert [criterion.id for criterion in key.criteria] == ["richtig"]
+    text = pages_of(made)[0].read_text(encoding="utf-8")
+    assert '<html lang="de">' in text
+    assert text.count("Ist sie &lt;richtig&gt;?") == 2 * len(key.pairs_of("anna"))
+    assert text.count("> Ja<") + text.count(">Ja<") == 2 * len(key.pairs_of("anna"))
+
+
+def test_the_command_writes_a_review_and_says_what_to_do(tmp_path: Path, medqa: Callable[..., Outcome]) -> None:
+    config = measured_run(tmp_path)
+    write_samples(
+        Path(config.run_dir) / "eval" / "samples.jsonl",
+        [own for name in ("adapter", "base") for own in samples_of(name)],
+    )
+    done = medqa("review", "make", "--raters", "anna, ben", "--questions", "50", "--set", f"run_dir={config.run_dir}")
+    assert done.code == 0, done.err
+    assert "50 questions were asked for, and there are 30" in done.err
+    assert "review-anna.html: 20 questions for anna" in done.out
+    assert "30 questions, 10 of them for all raters; answers of adapter, base, reference" in done.out
+    assert "medqa review score" in done.out
+    refused = medqa("review", "make", "--raters", "anna", "--set", f"run_dir={config.run_dir}")
+    assert refused.code == 2
+    assert "--force" in refused.err
+    as_json = medqa("review", "make", "--raters", "anna", "--force", "--json", "--set", f"run_dir={config.run_dir}")
+    assert json.loads(as_json.out)["raters"]["anna"]["questions"] == 30
