@@ -121,8 +121,8 @@ def serve() -> None:
     except MemoryError:
         pickle.dump(("memory", ("", traceback.format_exc())), results)
     except Exception as error:  # a library's, of whatever kind: one message for all of them
-        said = str(error).strip()
-        message = f"{type(error).__name__}: {said}" if said else type(error).__name__
+        reason = str(error).strip()
+        message = f"{type(error).__name__}: {reason}" if reason else type(error).__name__
         pickle.dump(("failed", (message, traceback.format_exc())), results)
     with contextlib.suppress(BrokenPipeError):
         results.flush()
@@ -228,13 +228,13 @@ class _Child:
         if code == -signal.SIGINT:
             raise KeyboardInterrupt
         self._said.seek(0)
-        said = self._said.read().decode("utf-8", "replace").strip()
+        output = self._said.read().decode("utf-8", "replace").strip()
         if self._fault:
-            return self._fault, ("", said)
-        if any(phrase in said for phrase in _OUT_OF_MEMORY):
-            return "memory", ("", said)
+            return self._fault, ("", output)
+        if any(phrase in output for phrase in _OUT_OF_MEMORY):
+            return "memory", ("", output)
         name = signal.Signals(-code).name if code < 0 and -code in set(signal.Signals) else f"exit code {code}"
-        return "crashed", (name, said)
+        return "crashed", (name, output)
 
     def close(self) -> None:
         self._closed.set()
@@ -276,7 +276,7 @@ def _memory_of(pid: int) -> int:
 
 
 def _failed(what: str, kind: str, message: str, hint: str, limits: Limits) -> InputError:
-    said = " ".join(message.split())[:_SHOWN_CHARACTERS]
+    reason = " ".join(message.split())[:_SHOWN_CHARACTERS]
     refusal = f"{what} cannot be {limits.action}"
     limited = f"{hint}; {limits.raised_by}" if limits.raised_by else hint
     if kind == "time":
@@ -285,5 +285,5 @@ def _failed(what: str, kind: str, message: str, hint: str, limits: Limits) -> In
         most = f"{limits.memory_bytes >> 20:,} MiB"
         return InputError(f"{refusal}: that takes more than {most} of memory", limited)
     if kind == "crashed":
-        return InputError(f"{refusal}: it crashes the library that reads it ({said})", hint)
-    return InputError(f"{refusal}: {said}", hint)
+        return InputError(f"{refusal}: it crashes the library that reads it ({reason})", hint)
+    return InputError(f"{refusal}: {reason}", hint)

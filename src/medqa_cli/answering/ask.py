@@ -39,11 +39,11 @@ class AskOptions:
     also_model: bool = False
     anyway: bool = False
 
-    def is_settled(self, found: Lookup) -> bool:
+    def is_settled(self, lookup: Lookup) -> bool:
         """Tell whether no model is to answer."""
-        if found.reviewed is not None:
+        if lookup.reviewed is not None:
             return not self.also_model
-        return found.nothing_near and not self.anyway
+        return lookup.nothing_near and not self.anyway
 
 
 def _load(config: Config, choice: str, *, batches: bool = False) -> LoadedModel:
@@ -97,8 +97,8 @@ def ask_several(config: Config, choices: Sequence[str], question: str, options: 
         device = answerer.device
         del answerer
         free_unused_memory(device)
-    ends = [f"{each['finish_reason']}, {each['answer_tokens']} tokens, {each['seconds']} s" for each in answers]
-    texts = [each["answer"] for each in answers]
+    ends = [f"{answer['finish_reason']}, {answer['answer_tokens']} tokens, {answer['seconds']} s" for answer in answers]
+    texts = [answer["answer"] for answer in answers]
     data = {"question": question, "answers": answers}
 
     def show() -> None:
@@ -126,9 +126,9 @@ def ask_file(config: Config, choice: str, name: str, out: Path | None, options: 
     weights = {"adapter": run.adapter_dir, "merged": run.merged_dir}.get(choice, Path(choice))
 
     def look_up(question: str) -> tuple[Lookup, bool]:
-        found = book.look_up(question)
-        settled = options.is_settled(found)
-        return (found if settled else replace(found, passages=book.passages(question, answerer.encoder))), settled
+        lookup = book.look_up(question)
+        settled = options.is_settled(lookup)
+        return (lookup if settled else replace(lookup, passages=book.passages(question, answerer.encoder))), settled
 
     answers = batch.answer_file(
         answerer,
@@ -203,13 +203,13 @@ def _answer_and_show(
     question = generate.tidy(question)
     if not question:
         raise generate.EMPTY
-    found = book.look_up(question)
-    if options.is_settled(found):
-        settled = open_book.as_json(question, found)
-        console.result(settled, lambda: _show_settled(found))
+    lookup = book.look_up(question)
+    if options.is_settled(lookup):
+        settled = open_book.as_json(question, lookup)
+        console.result(settled, lambda: _show_settled(lookup))
         return settled
-    if found.reviewed is not None and not console.json_enabled():
-        _show_settled(found)
+    if lookup.reviewed is not None and not console.json_enabled():
+        _show_settled(lookup)
     answerer = load()
     passages = book.passages(question, answerer.encoder)
     if console.json_enabled():
@@ -225,7 +225,7 @@ def _answer_and_show(
             raise
         stream.end()
     beside = book.shown_beside(question)
-    data = generate.as_json(answer, answerer, replace(found, passages=passages), beside)
+    data = generate.as_json(answer, answerer, replace(lookup, passages=passages), beside)
     console.result(data, lambda: _show_sources(passages, beside, book, data))
     if answer.finish_reason == "repetition":
         console.warn(f"the model began to repeat itself; the answer was cut there ({answer.answer_tokens} tokens)")
@@ -237,13 +237,13 @@ def _answer_and_show(
     return data
 
 
-def _show_settled(found: Lookup) -> None:
+def _show_settled(lookup: Lookup) -> None:
     """Show the answer of the row that asks the same, or that nothing is near."""
-    if found.reviewed is None:
+    if lookup.reviewed is None:
         console.line(open_book.NOTHING_NEAR)
         console.note("--anyway lets the model answer")
         return
-    row = found.reviewed
+    row = lookup.reviewed
     console.line(f"Reviewed answer, word for word: {row.title}")
     console.line()
     console.line(row.text)

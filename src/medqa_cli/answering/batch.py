@@ -106,17 +106,17 @@ def _json_rows(text: str, name: str, wanted: ColumnNames) -> Iterator[AskedRow]:
     for number, line in enumerate(_LINE_END.split(text), start=1):
         if not line.strip():
             continue
-        place = f"{name}:{number}"
+        location = f"{name}:{number}"
         try:
             value = _without_surrogates(json.loads(line))
         except (ValueError, RecursionError) as error:
-            raise InputError(f"{place}: no valid JSON: {error}", "each line is one object") from error
+            raise InputError(f"{location}: no valid JSON: {error}", "each line is one object") from error
         if isinstance(value, str):
             yield AskedRow(value, {})
             continue
         if not isinstance(value, dict):
-            raise InputError(f"{place}: expected an object or a text, found {json.dumps(value)[:40]}")
-        yield _asked(value, find_columns(wanted, list(value), place), place)
+            raise InputError(f"{location}: expected an object or a text, found {json.dumps(value)[:40]}")
+        yield _asked(value, find_columns(wanted, list(value), location), location)
 
 
 def _without_surrogates(value: Any) -> Any:
@@ -146,20 +146,20 @@ def _table_rows(name: str, wanted: ColumnNames) -> Iterator[AskedRow]:
             )
         if not any((cell_text(cell) or "").strip() for cell in row.cells):
             continue
-        place = f"{name}:{row.line}"
+        location = f"{name}:{row.line}"
         if len(row.cells) != len(names):
             raise InputError(
-                f"{place}: {len(row.cells)} cells, but the header has {len(names)}",
+                f"{location}: {len(row.cells)} cells, but the header has {len(names)}",
                 "put quotes around cells that hold the delimiter",
             )
-        yield _asked(dict(zip(names, row.cells, strict=True)), columns, place)
+        yield _asked(dict(zip(names, row.cells, strict=True)), columns, location)
 
 
-def _asked(row: Mapping[str, Any], columns: Columns, place: str) -> AskedRow:
+def _asked(row: Mapping[str, Any], columns: Columns, location: str) -> AskedRow:
     """Return the question of a row; Alpaca's input follows its instruction, as ``medqa convert`` reads them."""
     column = columns.names[columns.question]
     if not isinstance(row[column], str):
-        raise InputError(f"{place}: the question under {column!r} is not text")
+        raise InputError(f"{location}: the question under {column!r} is not text")
     question, others = row[column], {key: cell for key, cell in row.items() if key != column}
     more = None if columns.input is None else row[columns.names[columns.input]]
     if isinstance(more, str) and more.strip():

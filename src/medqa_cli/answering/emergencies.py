@@ -50,7 +50,7 @@ def kinds_in(question: str) -> list[Kind]:
     return [
         kind
         for kind in kinds()
-        if any(negation.search(text[: found.start()]) is None for sign in kind.signs for found in sign.finditer(text))
+        if any(negation.search(text[: match.start()]) is None for sign in kind.signs for match in sign.finditer(text))
     ]
 
 

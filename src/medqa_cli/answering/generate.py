@@ -207,18 +207,18 @@ def encode_asked(
 
 
 def as_json(
-    answer: Answer, answerer: LoadedModel, found: Lookup | None = None, beside: Sequence[Passage] = ()
+    answer: Answer, answerer: LoadedModel, lookup: Lookup | None = None, beside: Sequence[Passage] = ()
 ) -> dict[str, Any]:
     """Return the object that ``ask --json`` prints.
 
     Args:
         answer: the answer.
         answerer: the model that gave it.
-        found: what the data said before, and the passages in the prompt.
+        lookup: what the data said before, and the passages in the prompt.
         beside: passages that the model did not see.
     """
-    found = found or Lookup()
-    shown = found.passages or beside
+    lookup = lookup or Lookup()
+    shown = lookup.passages or beside
     # What declines needs no support.
     texts = [f"{passage.title} {passage.text}" for passage in shown] + [answerer.encoder.contract.text.decline]
     return {
@@ -237,7 +237,7 @@ def as_json(
         },
         "notices": [*emergency_notices(answer.question), NOTICE],
         "sources": [passage.as_json() for passage in shown],
-        **keys_of(found, answer.text),
+        **keys_of(lookup, answer.text),
         "unsupported_sentences": unsupported_sentences(without_marks(answer.text), texts) if shown else [],
     }
 

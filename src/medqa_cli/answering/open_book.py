@@ -109,9 +109,9 @@ class OpenBook:
         return self.index.nearest(question, self.num_beside) if self.index is not None and self.num_beside else []
 
 
-def as_json(question: str, found: Lookup) -> dict[str, Any]:
+def as_json(question: str, lookup: Lookup) -> dict[str, Any]:
     """Return the object of ``ask --json`` for a question that no model answers."""
-    row = found.reviewed
+    row = lookup.reviewed
     return {
         "question": question,
         "answer": row.text if row else "",
@@ -124,18 +124,18 @@ def as_json(question: str, found: Lookup) -> dict[str, Any]:
         "model": None,
         "notices": [*emergency_notices(question), REVIEWED_NOTICE if row else NOTHING_NEAR],
         "sources": [row.as_json()] if row else [],
-        **keys_of(found, ""),
+        **keys_of(lookup, ""),
         "unsupported_sentences": [],
     }
 
 
-def keys_of(found: Lookup, answer: str) -> dict[str, Any]:
+def keys_of(lookup: Lookup, answer: str) -> dict[str, Any]:
     """Return the keys of ``ask --json`` about the data: which row asks the same, and which passages are cited."""
-    numbers = dict.fromkeys(number for number in cited(answer) if 0 < number <= len(found.passages))
+    numbers = dict.fromkeys(number for number in cited(answer) if 0 < number <= len(lookup.passages))
     return {
-        "reviewed": found.reviewed.as_json() if found.reviewed else None,
-        "nothing_near": found.nothing_near,
-        "cited": [found.passages[number - 1].id for number in numbers],
+        "reviewed": lookup.reviewed.as_json() if lookup.reviewed else None,
+        "nothing_near": lookup.nothing_near,
+        "cited": [lookup.passages[number - 1].id for number in numbers],
     }
 
 

@@ -116,13 +116,13 @@ def _check_options(
         raise InputError(f"--compare {compare!r} has an empty name", "run: medqa ask --compare base,adapter")
 
 
-def _question(given: str | None) -> str:
-    if given is None:
+def _question(question: str | None) -> str:
+    if question is None:
         if sys.stdin.isatty():
             raise InputError("no question", 'ask like this: medqa ask "How to treat glaucoma?"')
-        given = sys.stdin.buffer.read().decode("utf-8", errors="replace")
+        question = sys.stdin.buffer.read().decode("utf-8", errors="replace")
     # A terminal in another encoding passes bytes that Python keeps as lone surrogates: no tokenizer takes those.
-    given = given.encode("utf-8", errors="surrogateescape").decode("utf-8", errors="replace")
-    if not given.strip():
+    question = question.encode("utf-8", errors="surrogateescape").decode("utf-8", errors="replace")
+    if not question.strip():
         raise InputError("the question is empty", 'ask like this: medqa ask "How to treat glaucoma?"')
-    return given
+    return question

@@ -107,8 +107,8 @@ def check(config: app.ConfigOption = None, overrides: app.SetOption = None, as_j
     """Check the configuration without loading data or models."""
     console.use_json(as_json)
     loaded = load(config, overrides or ())
-    place = str(loaded.path) if loaded.path else f"no {DEFAULT_NAME} in this folder: all values are defaults"
-    console.result({"valid": True, "path": str(loaded.path or "")}, lambda: console.line(f"{place}: no problem found"))
+    origin = str(loaded.path) if loaded.path else f"no {DEFAULT_NAME} in this folder: all values are defaults"
+    console.result({"valid": True, "path": str(loaded.path or "")}, lambda: console.line(f"{origin}: no problem found"))
     if app.is_fresh(config, loaded.config):
         console.hint(app.START)
 

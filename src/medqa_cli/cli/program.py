@@ -128,8 +128,8 @@ def ending_with_a_message(command: Callable[P, R]) -> Callable[P, R]:
 def _explained(error: Exception) -> MedqaError | None:
     """Return the message for full memory, a full disk or a name that cannot be used; None for any other error."""
     if (cause := _out_of_memory(error)) is not None:
-        said = f": {first_line(cause)}" if str(cause).strip() else ""
-        return MedqaError(f"memory ran out{said}", _MORE_ROOM)
+        reason = f": {first_line(cause)}" if str(cause).strip() else ""
+        return MedqaError(f"memory ran out{reason}", _MORE_ROOM)
     if isinstance(error, RuntimeError) and str(error).startswith("Symlink loop"):
         return InputError(str(error), "name another file or folder")
     if not isinstance(error, OSError) or isinstance(error, BrokenPipeError):

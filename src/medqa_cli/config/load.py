@@ -96,8 +96,8 @@ class _Reading:
 
     def report(self, origin: str, line: float, message: str) -> None:
         """Keep a problem; ``line`` 0: it concerns the whole file."""
-        place = origin if line in (0, _OVERRIDE) else f"{origin}:{line}"
-        self.problems.append((line, f"{place}: {message}"))
+        location = origin if line in (0, _OVERRIDE) else f"{origin}:{line}"
+        self.problems.append((line, f"{location}: {message}"))
 
     def read_file(self, path: Path) -> None:
         """Read a YAML file."""
@@ -107,7 +107,7 @@ class _Reading:
         try:
             document = parse(read_text(path))
         except UnreadableError as error:
-            self.report(f"{file}{error.place}", 0, error.message)
+            self.report(f"{file}{error.location}", 0, error.message)
             self.hint = error.hint or self.hint
             return
         if document is None or (not document.value and not document.problems and not isinstance(document.value, list)):

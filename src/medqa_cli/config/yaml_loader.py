@@ -58,12 +58,12 @@ for _tag, _pattern, _first in (
 
 
 class UnreadableError(Exception):
-    """The text is not a single YAML document. ``place`` is "", ":LINE" or ":LINE:COLUMN"."""
+    """The text is not a single YAML document. ``location`` is "", ":LINE" or ":LINE:COLUMN"."""
 
-    def __init__(self, message: str, place: str = "", hint: str = "") -> None:
+    def __init__(self, message: str, location: str = "", hint: str = "") -> None:
         super().__init__(message)
         self.message = message
-        self.place = place
+        self.location = location
         self.hint = hint
 
 
@@ -262,10 +262,10 @@ def _resolve(loader: type[yaml.SafeLoader], text: str) -> str:
 
 def _explain(error: yaml.MarkedYAMLError) -> UnreadableError:
     mark = error.problem_mark or error.context_mark
-    place = f":{mark.line + 1}:{mark.column + 1}" if mark is not None else ""
+    location = f":{mark.line + 1}:{mark.column + 1}" if mark is not None else ""
     problem = error.problem or "no reason given"
     if problem == "but found another document":
-        return UnreadableError("a second document begins here (---); keep one document", place)
+        return UnreadableError("a second document begins here (---); keep one document", location)
     advice = ""
     if "'\\t'" in problem:
         advice = "; indent with spaces, YAML allows no tabs"
@@ -276,7 +276,7 @@ def _explain(error: yaml.MarkedYAMLError) -> UnreadableError:
     elif "cannot start any token" in problem:
         advice = "; put the text in quotes"
     context = f"{error.context}, " if error.context else ""
-    return UnreadableError(f"not valid YAML: {context}{problem}{advice}", place)
+    return UnreadableError(f"not valid YAML: {context}{problem}{advice}", location)
 
 
 def foreign_tag(node: Node) -> str | None:

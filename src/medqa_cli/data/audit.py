@@ -31,9 +31,9 @@ MOST_EXAMPLES = 5
 
 @dataclass
 class _Split:
-    """The keys of the rows of one split, and the place of each: its file and number."""
+    """The keys of the rows of one split, and the location of each: its file and number."""
 
-    places: list[str] = field(default_factory=list)
+    locations: list[str] = field(default_factory=list)
     questions: list[bytes] = field(default_factory=list)
     answers: list[bytes] = field(default_factory=list)
     topics: list[tuple[bytes, ...]] = field(default_factory=list)
@@ -46,7 +46,7 @@ class _Split:
 
 @dataclass(frozen=True)
 class Audit:
-    """The counts; ``examples`` name places of leaks, never texts.
+    """The counts; ``examples`` name locations of leaks, never texts.
 
     ``short_answers``: held-out rows whose answer says little, so that it counts as shared only with its question.
     """
@@ -151,13 +151,13 @@ def _audit(
         for split in splits.values():  # a column with one value on all rows is no help
             split.topics = split.question_topics
     # Of the rows that are no paraphrases.
-    given = [
+    keys = [
         (topics, page)
         for split in splits.values()
         for topics, page, is_copy in zip(split.topics, split.pages, split.is_paraphrase, strict=True)
         if not is_copy
     ]
-    all_topics, all_pages = [topics for topics, _ in given], [page for _, page in given]
+    all_topics, all_pages = [topics for topics, _ in keys], [page for _, page in keys]
     if by_page is None:
         by_page = pages_tell(all_topics, all_pages)
     if by_page:
@@ -165,18 +165,18 @@ def _audit(
             split.topics = [(*topics, page) for topics, page in zip(split.topics, split.pages, strict=True)]
     topics = count_topics(all_pages if by_page else all_topics)
     little = {name: sketches.of_little_meaning(splits[name].sketches) for name in HELD_OUT}
-    found = {name: _shared(name, splits, sketches, little[name], bool(topics.doubt)) for name in HELD_OUT}
+    leaks = {name: _shared(name, splits, sketches, little[name], bool(topics.doubt)) for name in HELD_OUT}
     examples = [
         {"leak": kind, "row": row, "also": other}
-        for kinds in found.values()
+        for kinds in leaks.values()
         for kind, hits in kinds.items()
         for row, other in (hits or [])[:MOST_EXAMPLES]
     ]
     return Audit(
-        {name: len(splits[name].places) - sum(splits[name].is_paraphrase) for name in SPLITS},
+        {name: len(splits[name].locations) - sum(splits[name].is_paraphrase) for name in SPLITS},
         sum(sum(split.is_paraphrase) for split in splits.values()),
         {name: splits[name].unusable for name in SPLITS},
-        {name: {kind: None if hits is None else len(hits) for kind, hits in found[name].items()} for name in HELD_OUT},
+        {name: {kind: None if hits is None else len(hits) for kind, hits in leaks[name].items()} for name in HELD_OUT},
         {name: len(rows) for name, rows in little.items()},
         topics,
         examples,
@@ -198,8 +198,8 @@ def _foreign_rows(files: Sequence[Path], wanted: ColumnNames) -> Iterator[tuple[
             if isinstance(row, UnreadRow) or unusable(row.question, row.answer, row.topic):
                 yield None
             else:
-                place = f"{path.name}:{row.line or row.row}"
-                yield place, QaRow("", row.question, row.answer, row.topic, row.source)
+                location = f"{path.name}:{row.line or row.row}"
+                yield location, QaRow("", row.question, row.answer, row.topic, row.source)
 
 
 def _read(rows: Iterable[tuple[str, QaRow] | None], sketches: RowSketches, name: str, is_own: bool) -> _Split:
@@ -209,7 +209,7 @@ def _read(rows: Iterable[tuple[str, QaRow] | None], sketches: RowSketches, name:
             if located is None:
                 split.unusable += 1
                 continue
-            place, row = located
+            location, row = located
             topic = topic_of(row.question, row.topic)
             # In medqa's own files the topics are final: it dropped a useless column before.
             question_topic = topic if is_own else topic_of(row.question, "")
@@ -217,7 +217,7 @@ def _read(rows: Iterable[tuple[str, QaRow] | None], sketches: RowSketches, name:
             answer = key_of(normalized_answer)
             split.sketches.append(len(sketches))
             sketches.add(row.question, normalized_answer, answer)
-            split.places.append(place)
+            split.locations.append(location)
             split.questions.append(key_of(normalize(row.question)))
             split.answers.append(answer)
             split.pages.append(page_key(row.source))
@@ -235,10 +235,12 @@ def _topic_keys(topic: str) -> tuple[bytes, ...]:
 def _shared(
     name: str, splits: dict[str, _Split], sketches: RowSketches, little: set[int], topics_in_doubt: bool
 ) -> dict[str, list[tuple[str, str]] | None]:
-    """Return for each kind of leak the places of the held-out rows concerned, each with that of a partner."""
+    """Return for each kind of leak the locations of the held-out rows concerned, each with that of a partner."""
     held_out, others = splits[name], [splits[other] for other in HELD_OUT[name]]
-    place_of = {sketch: place for other in others for sketch, place in zip(other.sketches, other.places, strict=True)}
-    copy_of = _near_copies(held_out.sketches, list(place_of), sketches, little)
+    location_of = {
+        sketch: location for other in others for sketch, location in zip(other.sketches, other.locations, strict=True)
+    }
+    copy_of = _near_copies(held_out.sketches, list(location_of), sketches, little)
 
     def answers(split: _Split) -> list[tuple[bytes, ...]]:
         # An answer that says little is shared only with its question.
@@ -253,8 +255,8 @@ def _shared(
         "question": _hits(held_out, others, lambda split: [(key,) for key in split.questions]),
         "answer": _hits(held_out, others, answers),
         "near_duplicate_answer": [
-            (place, place_of[copy_of[row]])
-            for place, row in zip(held_out.places, held_out.sketches, strict=True)
+            (location, location_of[copy_of[row]])
+            for location, row in zip(held_out.locations, held_out.sketches, strict=True)
             if row in copy_of
         ],
         "topic": topics if topics or (are_known and not topics_in_doubt) else None,
@@ -273,15 +275,15 @@ def _near_copies(held_out: list[int], others: list[int], sketches: RowSketches, 
 def _hits(
     held_out: _Split, others: Sequence[_Split], keys_of: Callable[[_Split], Sequence[tuple[bytes, ...]]]
 ) -> list[tuple[str, str]]:
-    """Return the places of the held-out rows that share a key with another row, each with the place of the first."""
+    """Return the locations of the held-out rows that share a key with another row, each with that of the first one."""
     first: dict[bytes, str] = {}
     for other in others:
-        for keys, place in zip(keys_of(other), other.places, strict=True):
+        for keys, location in zip(keys_of(other), other.locations, strict=True):
             for key in keys:
-                first.setdefault(key, place)
+                first.setdefault(key, location)
     hits = []
-    for keys, place in zip(keys_of(held_out), held_out.places, strict=True):
+    for keys, location in zip(keys_of(held_out), held_out.locations, strict=True):
         shared = next((first[key] for key in keys if key in first), None)
         if shared is not None:
-            hits.append((place, shared))
+            hits.append((location, shared))
     return hits

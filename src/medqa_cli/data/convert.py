@@ -82,9 +82,9 @@ def convert(
     started = time.perf_counter()
     stage_seconds: dict[str, float] = {}
     with _timed(stage_seconds, "open"):
-        found = find_documents(data.documents, out_dir, local_paths(sources))
+        listing = find_documents(data.documents, out_dir, local_paths(sources))
         opened = _open(sources, data, out_dir, force)
-        documents = read_documents(found, data, column_names(data)) if found.files else Documents()
+        documents = read_documents(listing, data, column_names(data)) if listing.files else Documents()
     # Resolved, because a link to a folder has to stay a link.
     with _writing(out_dir), atomic_dir(out_dir.resolve()) as folder:
         report = _convert_into(

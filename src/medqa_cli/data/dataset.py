@@ -94,16 +94,16 @@ def iterate_split(data_dir: Path, split: str) -> Iterator[QaRow]:
         raise InputError(f"{path} cannot be read: {error.strerror}", "run: medqa convert FILE") from error
 
 
-def _row(line: bytes, place: str) -> QaRow:
+def _row(line: bytes, location: str) -> QaRow:
     try:
         value = json.loads(line.decode("utf-8"))
     except (ValueError, RecursionError) as error:
-        raise InputError(f"{place}: damaged line: {error}", "run medqa convert again") from error
+        raise InputError(f"{location}: damaged line: {error}", "run medqa convert again") from error
     if not isinstance(value, dict):
-        raise InputError(f"{place}: damaged line: not an object", "run medqa convert again")
+        raise InputError(f"{location}: damaged line: not an object", "run medqa convert again")
     wrong = [key for key in _KEYS if not isinstance(value.get(key), str)]
     if wrong:
-        raise InputError(f"{place}: damaged line: no text under {', '.join(wrong)}", "run medqa convert again")
+        raise InputError(f"{location}: damaged line: no text under {', '.join(wrong)}", "run medqa convert again")
     paraphrase_of = value.get("paraphrase_of")
     return QaRow(
         **{key: value[key] for key in _KEYS}, paraphrase_of=paraphrase_of if isinstance(paraphrase_of, str) else ""
@@ -173,15 +173,15 @@ def check_replaceable(out_dir: Path, name: str, paths: Sequence[Path], sha256: s
         return
     if not resolved.is_dir():
         raise InputError(f"{out_dir} is a file; expected a folder to write", "choose another: --out DIR")
-    found = sorted(entry.name for entry in resolved.iterdir())
-    if not found:
+    names = sorted(entry.name for entry in resolved.iterdir())
+    if not names:
         return
     report = report_of(resolved)
     if report is None:
         raise InputError(
-            f"{out_dir} holds files that medqa convert did not write: {listed(found)}", "choose another: --out DIR"
+            f"{out_dir} holds files that medqa convert did not write: {listed(names)}", "choose another: --out DIR"
         )
-    foreign = [name for name in found if name not in OWN_FILES]
+    foreign = [name for name in names if name not in OWN_FILES]
     if foreign:
         raise InputError(
             f"{out_dir} also holds {listed(foreign)}, which would be lost", "move it away, or choose another: --out DIR"

@@ -211,8 +211,8 @@ def drop_column_of_one_topic(filtered: Filtered, opened: SourceRows) -> None:
     if keys is None or opened.columns.topic is None:
         return
     filtered.keys, filtered.by_question = keys, True
-    given = filtered.column.rows_given
-    rows = f"all {len(keys):,} rows" if given == len(keys) else f"all {given:,} rows that name one"
+    num_given = filtered.column.rows_given
+    rows = f"all {len(keys):,} rows" if num_given == len(keys) else f"all {num_given:,} rows that name one"
     console.warn(
         f"column {opened.columns.names[opened.columns.topic]!r} holds the same topic on {rows}: "
         "topics are taken from the questions instead"

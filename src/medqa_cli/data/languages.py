@@ -44,8 +44,8 @@ class LatinLanguage(NamedTuple):
 def latin_languages() -> Mapping[str, LatinLanguage]:
     """Return the languages written in Latin letters, by their ISO 639-1 codes."""
     return {
-        code: LatinLanguage(told["letters"], frozenset(told["words"].split()))
-        for code, told in load_yaml("languages")["latin"].items()
+        code: LatinLanguage(entry["letters"], frozenset(entry["words"].split()))
+        for code, entry in load_yaml("languages")["latin"].items()
     }
 
 
@@ -55,12 +55,12 @@ def _votes() -> dict[str, tuple[tuple[str, float], ...]]:
 
     A single letter from a to z says little, since lists and abbreviations hold them too.
     """
-    said: dict[str, list[str]] = {}
+    codes_of: dict[str, list[str]] = {}
     for code, (letters, words) in latin_languages().items():
         for sign in {*letters, *words}:
-            said.setdefault(sign, []).append(code)
-    weights = {sign: 1.5 if not sign.isascii() else 0.2 if len(sign) == 1 else 1.0 for sign in said}
-    return {sign: tuple((code, weights[sign] / len(codes)) for code in codes) for sign, codes in said.items()}
+            codes_of.setdefault(sign, []).append(code)
+    weights = {sign: 1.5 if not sign.isascii() else 0.2 if len(sign) == 1 else 1.0 for sign in codes_of}
+    return {sign: tuple((code, weights[sign] / len(codes)) for code in codes) for sign, codes in codes_of.items()}
 
 
 @cache
@@ -141,10 +141,11 @@ def _language_by_script(text: str) -> str:
         return ""
     if counts.get("ja", 0) * 20 > counts.get("zh", 0) and "zh" in counts:
         return "ja"  # its nouns are written with Chinese signs
-    found = max(counts, key=lambda language: counts[language])
+    commonest = max(counts, key=lambda language: counts[language])
     letters = frozenset(text.lower())
     return next(
-        (language for language, own in table["by_letters"].get(found, ()) if not letters.isdisjoint(own)), found
+        (language for language, alphabet in table["by_letters"].get(commonest, ()) if not letters.isdisjoint(alphabet)),
+        commonest,
     )
 
 

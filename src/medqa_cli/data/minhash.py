@@ -94,9 +94,9 @@ def shingle_sets(texts: Iterable[str]) -> Iterator[NDArray[np.uint64]]:
     """
     words, lengths = list[str](), list[int]()
     for text in texts:
-        own = words_of(text)
-        words += own if len(own) >= SHINGLE_WORDS else [text] * SHINGLE_WORDS
-        lengths.append(len(own))
+        of_text = words_of(text)
+        words += of_text if len(of_text) >= SHINGLE_WORDS else [text] * SHINGLE_WORDS
+        lengths.append(len(of_text))
         if len(words) >= WORDS_AT_A_TIME:
             yield from _sets(words, lengths)
             words, lengths = [], []
@@ -142,9 +142,9 @@ def are_near(one: NDArray[np.uint64], others: Sequence[NDArray[np.uint64]], thre
     """
     sizes = np.array([len(other) for other in others])
     joined = np.concatenate(others)
-    place = np.searchsorted(one, joined)
-    place[place == len(one)] = 0
-    shared = np.add.reduceat(one[place] == joined, np.cumsum(sizes) - sizes, dtype=np.int64)
+    position = np.searchsorted(one, joined)
+    position[position == len(one)] = 0
+    shared = np.add.reduceat(one[position] == joined, np.cumsum(sizes) - sizes, dtype=np.int64)
     smaller = np.minimum(sizes, len(one))
     overlapping = shared / (len(one) + sizes - shared) >= threshold
     return np.asarray(overlapping & ((smaller >= SHORT_RUNS) | (shared == smaller)))
@@ -175,8 +175,8 @@ def signature(items: NDArray[np.uint64]) -> NDArray[np.uint32]:
         some = permuted[:, : len(part)]
         np.multiply(factors, part, out=some)
         some += offsets
-        found = some.min(axis=1)
-        least = found if least is None else np.minimum(least, found)
+        minima = some.min(axis=1)
+        least = minima if least is None else np.minimum(least, minima)
     assert least is not None, "a set without items has no signature"
     return least
 
@@ -244,7 +244,7 @@ class NearSearch:
 
     def find(self, asked: Numbers) -> Numbers:
         """Return for each sketch the index of a target that is a near copy, or ``NOT_FOUND``."""
-        found = np.full(len(asked), NOT_FOUND, dtype=np.int64)
+        copies = np.full(len(asked), NOT_FOUND, dtype=np.int64)
         for start in range(0, len(asked), QUERY_BLOCK):
             block = np.arange(start, min(start + QUERY_BLOCK, len(asked)))
             low, high = self._buckets(asked[block])
@@ -253,12 +253,12 @@ class NearSearch:
             full = [high[band] > low[band] for band in looks]
             numbers = [block[full[band]] for band in looks]
             targets = [self._order[band][low[band][full[band]]] for band in looks]
-            self._look(asked, found, np.concatenate(numbers), np.concatenate(targets))
+            self._look(asked, copies, np.concatenate(numbers), np.concatenate(targets))
             # Where all answers are alike, each bucket holds all of them: the quick check has found one by then.
-            open_ = found[block] == NOT_FOUND
+            open_ = copies[block] == NOT_FOUND
             for part, part_low, part_high in _parts(block[open_], low[:, open_], high[:, open_]):
-                self._look(asked, found, *self._all_of_buckets(part, part_low, part_high))
-        return found
+                self._look(asked, copies, *self._all_of_buckets(part, part_low, part_high))
+        return copies
 
     def _buckets(self, asked: Numbers) -> tuple[Numbers, Numbers]:
         """Return where in each band's order the targets with the same key begin and end: shape (bands, asked)."""
@@ -283,7 +283,7 @@ class NearSearch:
         distinct = np.unique(np.concatenate(pairs))
         return distinct // len(self._targets), distinct % len(self._targets)
 
-    def _look(self, asked: Numbers, found: Numbers, numbers: Numbers, targets: Numbers) -> None:
+    def _look(self, asked: Numbers, copies: Numbers, numbers: Numbers, targets: Numbers) -> None:
         """Compare pairs, and note for each number in ``asked`` the first target that is a near copy."""
         for start in range(0, len(numbers), PAIR_BLOCK):
             part = slice(start, start + PAIR_BLOCK)
@@ -299,8 +299,8 @@ class NearSearch:
             distinct, first = np.unique(left_numbers, return_index=True)
             # Without a pair there is nothing to cut, which np.split returns as one empty piece.
             for number, candidates in zip(distinct.tolist(), np.split(left_targets, first[1:]), strict=False):
-                if found[number] == NOT_FOUND:
-                    found[number] = self._first_near(int(asked[number]), candidates.tolist())
+                if copies[number] == NOT_FOUND:
+                    copies[number] = self._first_near(int(asked[number]), candidates.tolist())
 
     def _first_near(self, asked: int, candidates: list[int]) -> int:
         one = self._read_set(asked)

@@ -89,7 +89,7 @@ class RowSketches(AbstractContextManager["RowSketches"]):
             for each of ``rows`` the number of one of ``others`` whose answer is equal or a near copy, and where it says
             little the question as well; or ``NOT_FOUND``.
         """
-        found = dict.fromkeys(rows, NOT_FOUND)
+        copies = dict.fromkeys(rows, NOT_FOUND)
         telling = [[row for row in side if row not in little] for side in (rows, others)]
         searches = [(self._answers, *telling)]
         if little:
@@ -102,8 +102,8 @@ class RowSketches(AbstractContextManager["RowSketches"]):
         for numbers, asked, candidates in searches:
             row_of = dict(zip([numbers[row] for row in candidates], candidates, strict=True))
             near = self._sketches.near([numbers[row] for row in asked], list(row_of))
-            found |= {row: row_of[other] for row, other in zip(asked, near, strict=True) if other != NOT_FOUND}
-        return [found[row] for row in rows]
+            copies |= {row: row_of[other] for row, other in zip(asked, near, strict=True) if other != NOT_FOUND}
+        return [copies[row] for row in rows]
 
 
 class TextSketches(AbstractContextManager["TextSketches"]):
@@ -173,9 +173,9 @@ class TextSketches(AbstractContextManager["TextSketches"]):
         sketch_of = np.array(self._sketch_of_text, dtype=np.int64)
         asked, position = np.unique(sketch_of[np.asarray(texts)], return_inverse=True)
         targets, first = np.unique(sketch_of[np.asarray(others)], return_index=True)
-        found = np.full(len(asked), NOT_FOUND, dtype=np.int64)
+        copies = np.full(len(asked), NOT_FOUND, dtype=np.int64)
         equal = np.isin(asked, targets)
-        found[equal] = np.searchsorted(targets, asked[equal])
+        copies[equal] = np.searchsorted(targets, asked[equal])
         if not equal.all():
             self._band_keys, self._signatures = [np.concatenate(self._band_keys)], [np.concatenate(self._signatures)]
             # A copy: an array that numpy shares could not grow when more texts are added.
@@ -183,9 +183,9 @@ class TextSketches(AbstractContextManager["TextSketches"]):
             search = NearSearch(
                 self._threshold, sizes, self._band_keys[0], self._signatures[0], self.set_of_sketch, targets
             )
-            found[~equal] = search.find(asked[~equal])
+            copies[~equal] = search.find(asked[~equal])
         numbers = np.append(np.asarray(others)[first], NOT_FOUND)  # index -1 stays -1
-        return [int(number) for number in numbers[found][position]]
+        return [int(number) for number in numbers[copies][position]]
 
     def sketch_of(self, number: int) -> int:
         """Return the sketch of a text, by its number: equal texts have the same."""

@@ -136,5 +136,5 @@ class Asked:
         if self._kind is not None:
             return float(kind == self._kind)
         hints = [kinds for stem, kinds in self._hints.items() if stem not in named]
-        told = sum((kind in kinds) / len(kinds) for kinds in hints)
-        return (told + (PLAIN if kind == "information" else 0.0)) / (len(hints) + PLAIN)
+        score = sum((kind in kinds) / len(kinds) for kinds in hints)
+        return (score + (PLAIN if kind == "information" else 0.0)) / (len(hints) + PLAIN)

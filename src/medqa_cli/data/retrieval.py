@@ -174,16 +174,16 @@ class PassageIndex:
     def _ranked(self, asked: Asked) -> list[tuple[Likeness, Passage]]:
         """Return the passages that may be the nearest, in their order."""
         numbers = dict.fromkeys([*self._by_title(asked), *self._by_bm25(self._rarest(asked), _CANDIDATES)])
-        found = [(asked.by_title(passage.title), passage) for passage in self._passages(list(numbers))]
+        ranked = [(asked.by_title(passage.title), passage) for passage in self._passages(list(numbers))]
         # A document's title says little: each of them is read.
-        found.sort(key=lambda pair: (pair[1].kind != "document", -pair[0].score))
-        num_documents = sum(passage.kind == "document" for _, passage in found)
-        found = [
+        ranked.sort(key=lambda pair: (pair[1].kind != "document", -pair[0].score))
+        num_documents = sum(passage.kind == "document" for _, passage in ranked)
+        ranked = [
             (asked.with_text(likeness, passage.text, passage.kind == "document"), passage)
-            for likeness, passage in found[: num_documents + _READ]
+            for likeness, passage in ranked[: num_documents + _READ]
         ]
-        found.sort(key=lambda pair: -pair[0].score)
-        return [(likeness, replace(passage, score=round(likeness.score, 3))) for likeness, passage in found]
+        ranked.sort(key=lambda pair: -pair[0].score)
+        return [(likeness, replace(passage, score=round(likeness.score, 3))) for likeness, passage in ranked]
 
     def _by_title(self, asked: Asked) -> list[int]:
         """Return the numbers of the passages whose titles share the most with the question, short titles first."""
@@ -225,18 +225,18 @@ class PassageIndex:
         """Return the numbers of the passages that hold any of the words, the nearest by BM25 first."""
         if not words:
             return []
-        found = self._database.execute(
+        rows = self._database.execute(
             "SELECT rowid FROM words WHERE words MATCH ? ORDER BY bm25(words, ?, ?), 1 LIMIT ?",
             (" OR ".join(f'"{word}"' for word in words), *_WEIGHTS, limit),
         )
-        return [number for (number,) in found]
+        return [number for (number,) in rows]
 
     def _passages(self, numbers: Sequence[int]) -> list[Passage]:
         """Return passages in the order of their numbers' list."""
-        found = self._database.execute(
+        rows = self._database.execute(
             f"SELECT number, {_COLUMNS} FROM passages WHERE number IN ({', '.join(map(str, numbers))})"
         )
-        passages = {number: _passage(values) for number, *values in found}
+        passages = {number: _passage(values) for number, *values in rows}
         if len(passages) < len(set(numbers)):
             raise sqlite3.DatabaseError("passages are missing")
         return [passages[number] for number in numbers]

@@ -120,10 +120,10 @@ def _patterns() -> tuple[re.Pattern[str], ...]:
 
 def _stripped(text: str, start: re.Pattern[str], end: re.Pattern[str]) -> str:
     first, last = 0, len(text)
-    while found := start.match(text, first):
-        first = found.end()
-    while found := end.search(text, max(first, last - _REACH), last):
-        last = found.start()
+    while match := start.match(text, first):
+        first = match.end()
+    while match := end.search(text, max(first, last - _REACH), last):
+        last = match.start()
         while last > first and text[last - 1].isspace():
             last -= 1
     rest = text[first:last].strip()
@@ -143,7 +143,7 @@ def has_more_turns(question: str, answer: str) -> bool:
     if turns:
         start, shown = turns[0].start(), load_pattern("speakers", "examples")
         is_shown = shown.search(question) or shown.search(answer, max(0, start - _LOOKED_AT), start)
-        if not is_shown and any(_is_next(turn, turns[place:]) for place, turn in enumerate(turns)):
+        if not is_shown and any(_is_next(turn, turns[index:]) for index, turn in enumerate(turns)):
             return True
     turns = _turns(question)
     return bool(turns) and _is_patient(turns[-1]) and any(not _is_patient(turn) and _speaks(turn) for turn in turns)
@@ -205,8 +205,8 @@ def _is_patient(turn: re.Match[str]) -> bool:
 
 def _speaks(turn: re.Match[str]) -> bool:
     """Tell whether what stands behind a speaker's name, up to the next one, is said by somebody."""
-    said = _said(turn)
-    return load_pattern("speakers", "speech").search(said) is not None and _DEFINES.match(said) is None
+    speech = _said(turn)
+    return load_pattern("speakers", "speech").search(speech) is not None and _DEFINES.match(speech) is None
 
 
 def _said(turn: re.Match[str]) -> str:

@@ -79,6 +79,6 @@ class Vocabulary:
 
     def _count(self, stem: str) -> tuple[int, int]:
         if stem not in self._counts:
-            found = self._database.execute("SELECT titles, passages FROM frequencies WHERE stem = ?", (stem,))
-            self._counts[stem] = found.fetchone() or (0, 0)
+            rows = self._database.execute("SELECT titles, passages FROM frequencies WHERE stem = ?", (stem,))
+            self._counts[stem] = rows.fetchone() or (0, 0)
         return self._counts[stem]

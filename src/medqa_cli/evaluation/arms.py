@@ -69,12 +69,12 @@ def make_arms(
         for number, (row, asked) in enumerate(zip(before, questions.rows, strict=True)):
             answers = answering(row)
             other = questions.rows[_of_another_topic(before, number)]
-            found = {
+            by_arm = {
                 OPEN_BOOK: sources.find(asked.question),
                 ABSENT: sources.find(asked.question, lambda passage: not answers(passage)),  # noqa: B023
                 WRONG_TOPIC: sources.find(other.question, _about_something_else(row)),
             }
-            for name, shown in found.items():
+            for name, shown in by_arm.items():
                 arms[name].passages.append(shown)
                 # What a passage was left out for may be cut off where it is shown: in the two others none answers.
                 gold = (n for n, passage in enumerate(shown, start=1) if name == OPEN_BOOK and answers(passage))

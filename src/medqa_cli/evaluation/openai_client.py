@@ -129,10 +129,10 @@ def _ask(served: ServedModel, config: GenerateConfig, calls: Calls, question: st
 
 def _not_in_form(served: ServedModel, answer: object) -> MedqaError:
     try:
-        said = ascii(answer)[:_SHOWN]
+        shown = ascii(answer)[:_SHOWN]
     except RecursionError:
-        said = "nested too deeply to be shown"
-    return MedqaError(f"{served.url} gave an answer that is not in OpenAI's form: {said}", "see the server's own log")
+        shown = "nested too deeply to be shown"
+    return MedqaError(f"{served.url} gave an answer that is not in OpenAI's form: {shown}", "see the server's own log")
 
 
 class _Watch(contextlib.ExitStack):

@@ -49,21 +49,21 @@ class _Model:
     weights: WeightFiles
 
 
-def parse_types(given: Sequence[str] | None, more: Sequence[str] | None = None) -> tuple[str, ...]:
+def parse_types(values: Sequence[str] | None, more: Sequence[str] | None = None) -> tuple[str, ...]:
     """Return the requested file types, each once.
 
     Args:
-        given: values of ``--gguf``, each one type or several with commas.
+        values: values of ``--gguf``, each one type or several with commas.
         more: words after the options: ``--gguf f16 q8_0`` leaves q8_0 there.
 
     Raises:
         InputError: one is not known, there are words without ``--gguf``, or it is empty.
     """
-    if more and not given:
+    if more and not values:
         raise InputError(f"merge takes no argument; got: {' '.join(more)}", "GGUF files: medqa merge --gguf q8_0")
-    words = ",".join([*(given or ()), *(more or ())]).split(",")
+    words = ",".join([*(values or ()), *(more or ())]).split(",")
     names = dict.fromkeys(word.strip().lower() for word in words if word.strip())
-    if given and not names:
+    if values and not names:
         raise InputError(
             "--gguf names no file type", f"choose among {', '.join(llama.FILE_TYPES)}, e.g. --gguf f16,q8_0"
         )

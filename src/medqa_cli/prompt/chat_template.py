@@ -55,8 +55,8 @@ def find_chat_template(tokenizer: Any, contract: PromptContract) -> str:
     It is for tools that do not encode with this tokenizer: they differ in who adds the BOS, and llama.cpp drops one
     that the template writes.
     """
-    own = [tokenizer.chat_template] if isinstance(tokenizer.chat_template, str) else []
-    candidates = [*own, *_candidates(contract, tokenizer)]
+    existing = [tokenizer.chat_template] if isinstance(tokenizer.chat_template, str) else []
+    candidates = [*existing, *_candidates(contract, tokenizer)]
     probes = (*_TEXT_PROBES, "What is " + " ".join(contract.text.markers) + "?")
     exact = _first_exact(
         candidates,
@@ -69,9 +69,9 @@ def find_chat_template(tokenizer: Any, contract: PromptContract) -> str:
 
 
 def _candidates(contract: PromptContract, tokenizer: Any) -> Iterator[str]:
-    own = tokenizer.chat_template
-    if contract.text.template == "chat" and isinstance(own, str):
-        pinned = pin_template(own)
+    template = tokenizer.chat_template
+    if contract.text.template == "chat" and isinstance(template, str):
+        pinned = pin_template(template)
         if contract.text.system:
             # The contract's system line comes first where a conversation has none.
             message = f"{{'role': 'system', 'content': {_literal(contract.text.system)}}}"
@@ -107,15 +107,17 @@ def _written_from(contract: PromptContract, start: str) -> str:
     question = "message['content']" + "".join(
         f" | replace({_literal(marker)}, {_literal(f'{marker[0]} {marker[1:]}')})" for marker in text.markers
     )
-    given = "messages[0]['role'] == 'system'"
+    is_given = "messages[0]['role'] == 'system'"
     around_system = text.split_at_system()
     if around_system and text.system:
         before, after = around_system
-        system = f"{{% set system = messages[0]['content'] if {given} else {_literal(text.system)} %}}"
+        system = f"{{% set system = messages[0]['content'] if {is_given} else {_literal(text.system)} %}}"
         head = f"{_literal(start + before)} + system + {_literal(after)}"
     else:
         refusal = "{{ raise_exception('this model was tuned without such a system message') }}"
-        system = f"{{% if {given} and messages[0]['content'] != {_literal(text.system or '')} %}}{refusal}{{% endif %}}"
+        system = (
+            f"{{% if {is_given} and messages[0]['content'] != {_literal(text.system or '')} %}}{refusal}{{% endif %}}"
+        )
         head = _literal(start + text.before_question)
     answer = f"{_literal(text.answer_prefix)} + message['content'] + {_literal(contract.end_token)}"
     return (

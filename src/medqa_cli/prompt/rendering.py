@@ -92,8 +92,8 @@ def _render(environment: Any, template: str, values: Mapping[str, Any]) -> Rende
     except MemoryError:
         raise
     except Exception as error:  # the template's expressions can raise any class
-        said = " ".join(str(error).split()) or type(error).__name__
-        return Rendered(None, said[:300], getattr(error, "lineno", None))
+        reason = " ".join(str(error).split()) or type(error).__name__
+        return Rendered(None, reason[:300], getattr(error, "lineno", None))
     text = "".join(written)
     if any("\ud800" <= character <= "\udfff" for character in text):
         return Rendered(None, "it writes half of a surrogate pair")
@@ -148,8 +148,8 @@ def _guarded_namespace() -> type:
 
     class Namespace(jinja2.utils.Namespace):
         def __init__(*args: Any, **kwargs: Any) -> None:
-            self, *given = args
-            values = dict(*given, **kwargs)
+            self, *mappings = args
+            values = dict(*mappings, **kwargs)
             for name in values:
                 refuse_inner(name)
             jinja2.utils.Namespace.__init__(self, values)

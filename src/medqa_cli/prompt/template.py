@@ -270,8 +270,8 @@ def _render_prompts(source: str, config: PromptConfig, values: Sequence[dict[str
     texts = []
     for rendered in render_prompts(source, values, what=config.template):
         if rendered.text is None:
-            place = f"{config.template}:{rendered.line}" if rendered.line else config.template
-            raise InputError(f"{place}: the template fails: {rendered.refusal}")
+            location = f"{config.template}:{rendered.line}" if rendered.line else config.template
+            raise InputError(f"{location}: the template fails: {rendered.refusal}")
         texts.append(rendered.text)
     return texts
 
@@ -291,7 +291,7 @@ def pin_template(source: str) -> str:
     if _switches_thinking(source):
         head += _NO_THOUGHTS
     if _prints_date(source):
-        formats = dict.fromkeys(found["format"] for found in _DATE_CALL.finditer(source))
+        formats = dict.fromkeys(call["format"] for call in _DATE_CALL.finditer(source))
         cases = "".join(
             f"{{% {'elif' if number else 'if'} format == '{name}' %}}{PINNED_DATE.strftime(name)}"
             for number, name in enumerate(formats)

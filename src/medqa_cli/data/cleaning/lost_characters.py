@@ -80,8 +80,8 @@ def _repairs() -> tuple[dict[str, str], re.Pattern[str], frozenset[str]]:
     signs = frozenset(
         lost
         for damaged, repair in repairs.items()
-        for lost, found in zip(re.split("[ -]", damaged), re.split("[ -]", repair), strict=False)
-        if lost != found
+        for lost, repaired in zip(re.split("[ -]", damaged), re.split("[ -]", repair), strict=False)
+        if lost != repaired
     )
     words = "|".join(f"{letter}(?:{'|'.join(rests)})" for letter, rests in branches.items())
     return repairs, re.compile(f"{_WORD_START}(?:{words})"), signs
@@ -100,7 +100,7 @@ def lost_letters(text: str) -> str:
     if signs.isdisjoint(text.translate(_TO_SPACES).split()):
         return text
     return pattern.sub(
-        lambda found: found[0] if _is_quoted_from_elsewhere(text, *found.span()) else repairs[found[0]], text
+        lambda word: word[0] if _is_quoted_from_elsewhere(text, *word.span()) else repairs[word[0]], text
     )
 
 
@@ -157,16 +157,16 @@ def outside_addresses(change: Callable[[str], str]) -> Callable[[str], str]:
             return new
         addresses: list[str] = []
 
-        def hide(found: re.Match[str]) -> str:
-            address = found[0].rstrip(_BEHIND)
+        def hide(match: re.Match[str]) -> str:
+            address = match[0].rstrip(_BEHIND)
             addresses.append(address)
-            return _STANDS_FOR + found[0][len(address) :]
+            return _STANDS_FOR + match[0][len(address) :]
 
-        def hide_in_word(found: re.Match[str]) -> str:
-            word = found[0]
+        def hide_in_word(match: re.Match[str]) -> str:
+            word = match[0]
             if not _ADDRESS_SIGN.search(word):
                 return word
-            return hide(found) if len(word) > _LONGEST_SEARCHED else _ADDRESS.sub(hide, word)
+            return hide(match) if len(word) > _LONGEST_SEARCHED else _ADDRESS.sub(hide, word)
 
         pieces = change(_ANY_WORD.sub(hide_in_word, text)).split(_STANDS_FOR)
         if len(pieces) != len(addresses) + 1:

@@ -100,9 +100,9 @@ def _character(entity: re.Match[str]) -> str:
 
 def _without_tags(text: str) -> str:
     text = _without_hidden(text)
-    found = list(_any_tag().finditer(text))
-    comparisons = _comparisons(found)
-    tags = [tag for tag in found if tag.start() not in comparisons]
+    all_tags = list(_any_tag().finditer(text))
+    comparisons = _comparisons(all_tags)
+    tags = [tag for tag in all_tags if tag.start() not in comparisons]
     if not tags:
         return text
     if any(tag[2].casefold() in ("p", "br", "div") for tag in tags):
@@ -110,7 +110,7 @@ def _without_tags(text: str) -> str:
         rejoined = _WRAPPED.sub(" ", text)
         if rejoined != text:
             return _without_tags(rejoined)
-    raised = _RAISED.sub(lambda found: found[1].translate(_TO_RAISED), text)
+    raised = _RAISED.sub(lambda match: match[1].translate(_TO_RAISED), text)
     if raised != text:
         return _without_tags(raised)
     lines = [line.strip(" \t\xa0") for line in _Writer().write(text, tags).split("\n")]
@@ -257,11 +257,11 @@ def _is_clear(text: str, sign: re.Match[str], bare: bool) -> bool:
         bare: the text has no other backslashes.
     """
     before, after = text[max(0, sign.start() - _WINDOW) : sign.start()], text[sign.end() : sign.end() + 2]
-    said = before.rstrip(" \t")[-1:]
+    last_sign = before.rstrip(" \t")[-1:]
     if sign[0] == "\\r\\n" or after == "\\n" or before.endswith("\\n"):
         return True
-    if said != before[-1:] and not after[:1].isalnum():  # "the \n character", but "Rest. \n - drink" is clear
-        return said in _SENTENCE_ENDS or after.strip() in ("-", "•", "*", "–")
+    if last_sign != before[-1:] and not after[:1].isalnum():  # "the \n character", but "Rest. \n - drink" is clear
+        return last_sign in _SENTENCE_ENDS or after.strip() in ("-", "•", "*", "–")
     if after[:1].isupper():
-        return bare or said in _SENTENCE_ENDS
+        return bare or last_sign in _SENTENCE_ENDS
     return not (after[:1].islower() and unicodedata.name(after[0], "").startswith("LATIN"))

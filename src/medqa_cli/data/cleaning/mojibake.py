@@ -127,9 +127,9 @@ def _as_a_whole(text: str) -> str:
         return ""
     read, encodings = {}, load_yaml("encodings")["mojibake"]["written_in"].split()
     for data in sources:
-        found = recognize(data)
-        if found.reading is not None and not found.doubt and found.reading.codec in encodings:
-            right = found.reading.text
+        recognition = recognize(data)
+        if recognition.reading is not None and not recognition.doubt and recognition.reading.codec in encodings:
+            right = recognition.reading.text
             if not _SUSPICIOUS.search(right) and _may_be(right, text):
                 read[right] = probability(right)
     best = max(read, key=lambda right: read[right], default="")

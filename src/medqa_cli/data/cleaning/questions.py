@@ -52,8 +52,8 @@ def what_is_are(question: str) -> str:
     Returns:
         the question; without an X it stays as it is.
     """
-    found = _WHAT_IS_ARE.match(question)
-    return f"What is {question[found.end() :]}" if found else question
+    match = _WHAT_IS_ARE.match(question)
+    return f"What is {question[match.end() :]}" if match else question
 
 
 def question_echo(question: str, answer: str) -> str:

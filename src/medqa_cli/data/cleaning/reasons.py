@@ -190,9 +190,9 @@ def _is_only_a_question(question: str, answer: str) -> bool:
         return False
     # It says the question again: no word that the question lacks, but for those that only put a question.
     asked = {word.casefold() for word in _WORD.findall(question)}
-    said = {word.casefold() for word in _WORD.findall(_ASIDE.sub(" ", text))}
+    words = {word.casefold() for word in _WORD.findall(_ASIDE.sub(" ", text))}
     frame = load_words("clarifying_questions", "question_words")
-    if said & asked - frame and said <= asked | frame:
+    if words & asked - frame and words <= asked | frame:
         return True
     if _clarifying("to_oneself").search(question) or len(_LIST_ITEM.findall(text)) > 1:
         return False

@@ -37,7 +37,7 @@ class DocumentFile:
 
 
 @dataclass
-class Found:
+class DocumentListing:
     """The documents in their order, and by suffix the number of other files in the folders."""
 
     files: list[DocumentFile] = field(default_factory=list)
@@ -56,7 +56,7 @@ def document_kind(name: str) -> str:
     return "table" if table_suffix(name) not in ("", NOTE_SUFFIX) else ""
 
 
-def find_documents(documents: str | Sequence[str] | None, out_dir: Path, sources: Sequence[Path]) -> Found:
+def find_documents(documents: str | Sequence[str] | None, out_dir: Path, sources: Sequence[Path]) -> DocumentListing:
     """Return the documents.
 
     Args:
@@ -68,10 +68,10 @@ def find_documents(documents: str | Sequence[str] | None, out_dir: Path, sources
         InputError: one is missing or of another kind, lies in the data folder or holds it or a source; no folder
             holds any document.
     """
-    found = Found()
+    listing = DocumentListing()
     named = [documents] if isinstance(documents, str) else list(documents or ())
     if not named:
-        return found
+        return listing
     resolved = [_real(Path(path)) for path in named]
     twice = next((path for path, count in Counter(resolved).items() if count > 1), None)
     if twice is not None:
@@ -81,21 +81,21 @@ def find_documents(documents: str | Sequence[str] | None, out_dir: Path, sources
         _check_apart(path, out_dir, sources)
         try:
             if path.is_dir():
-                _look_through(path, f"{name}/" if len(named) > 1 else "", found)
+                _look_through(path, f"{name}/" if len(named) > 1 else "", listing)
             else:
                 _check_file(path)
-                found.files.append(DocumentFile(path, name, str(path), is_named=True))
+                listing.files.append(DocumentFile(path, name, str(path), is_named=True))
         except OSError as error:
             raise InputError(f"{path} cannot be read: {error.strerror or error}", "check its permissions") from error
     # A file that is named may also lie in a folder that is named.
-    first = {_real(file.path): file for file in reversed(found.files)}
-    found.files = [file for file in found.files if first[_real(file.path)] is file]
-    if not found.files:
-        others = f"only {counted(found.others)}" if found.others else "no files"
+    first = {_real(file.path): file for file in reversed(listing.files)}
+    listing.files = [file for file in listing.files if first[_real(file.path)] is file]
+    if not listing.files:
+        others = f"only {counted(listing.others)}" if listing.others else "no files"
         raise InputError(
             f"data.documents: {', '.join(named)} holds no documents; found {others}", f"the documents are {_KNOWN}"
         )
-    return found
+    return listing
 
 
 def _check_apart(path: Path, out_dir: Path, sources: Sequence[Path]) -> None:
@@ -130,7 +130,7 @@ def _check_file(path: Path) -> None:
         )
 
 
-def _look_through(folder: Path, prefix: str, found: Found) -> None:
+def _look_through(folder: Path, prefix: str, listing: DocumentListing) -> None:
     """Take the documents in a folder; links to folders are not followed, hidden files are passed over."""
 
     def fail(error: OSError) -> None:
@@ -144,16 +144,16 @@ def _look_through(folder: Path, prefix: str, found: Found) -> None:
                 "name the folder that holds documents alone",
             )
         linked = [name for name in folders if Path(directory, name).is_symlink()]
-        found.others.update({"links to folders": len(linked)} if linked else {})
+        listing.others.update({"links to folders": len(linked)} if linked else {})
         folders[:] = [name for name in folders if not _is_hidden(name)]
         paths += [Path(directory, name).relative_to(folder).as_posix() for name in names if not _is_hidden(name)]
     for name in sorted(paths, key=os.fsencode):
         path = folder / name
         if document_kind(name) and not odd_kind(path):
             shown = os.fsencode(name).decode("utf-8", "backslashreplace")
-            found.files.append(DocumentFile(path, f"{prefix}{shown}", f"{folder}/{shown}", is_named=False))
+            listing.files.append(DocumentFile(path, f"{prefix}{shown}", f"{folder}/{shown}", is_named=False))
         else:
-            found.others[path.suffix.lower() or "no suffix"] += 1
+            listing.others[path.suffix.lower() or "no suffix"] += 1
 
 
 def _real(path: Path) -> Path:

@@ -12,7 +12,7 @@ from medqa_cli.config.schema import DataConfig
 from medqa_cli.data.cleaning.mojibake import mojibake
 from medqa_cli.data.cleaning.rules import clean, enabled_rules, one_line
 from medqa_cli.data.documents.decoding import decoded_page, decoded_text
-from medqa_cli.data.documents.finding import DocumentFile, Found, document_kind
+from medqa_cli.data.documents.finding import DocumentFile, DocumentListing, document_kind
 from medqa_cli.data.documents.html_page import read_page
 from medqa_cli.data.documents.passages import cut
 from medqa_cli.data.documents.pdf import check_installed, read_pdf
@@ -59,13 +59,13 @@ class Documents:
     report: dict[str, Any] = field(default_factory=dict)
 
 
-def read_documents(found: Found, data: DataConfig, wanted: ColumnNames) -> Documents:
+def read_documents(listing: DocumentListing, data: DataConfig, wanted: ColumnNames) -> Documents:
     """Read the documents.
 
     One that cannot be read is left out with a warning where it is part of a folder.
 
     Args:
-        found: what ``finding.find_documents`` returned.
+        listing: what ``finding.find_documents`` returned.
         data: the section of the config.
         wanted: the columns and the encoding that the config names, and its caps.
 
@@ -73,13 +73,13 @@ def read_documents(found: Found, data: DataConfig, wanted: ColumnNames) -> Docum
         InputError: a document that is named cannot be read or holds no text, or none of them can be used; there are
             PDF files, and what reads them is not installed.
     """
-    if any(document_kind(file.name) == "pdf" for file in found.files):
+    if any(document_kind(file.name) == "pdf" for file in listing.files):
         check_installed()
     documents, taken = Documents(), Counter[str]()
     files: list[dict[str, Any]] = []
     skipped: list[dict[str, str]] = []
     with console.status("reading documents ...") as tell:
-        for file in found.files:
+        for file in listing.files:
             tell(f"reading {file.name} ...")
             try:
                 contents = _contents(file, data, wanted)
@@ -93,9 +93,9 @@ def read_documents(found: Found, data: DataConfig, wanted: ColumnNames) -> Docum
     if not files:
         reasons = "; ".join(one["reason"] for one in skipped[:_SHOWN_REASONS])
         raise InputError(f"none of {len(skipped):,} documents can be used: {reasons}", "see docs/data.md, Documents")
-    if found.others:
-        console.warn(f"not read as documents: {counted(found.others)}")
-    others = dict(sorted(found.others.items()))
+    if listing.others:
+        console.warn(f"not read as documents: {counted(listing.others)}")
+    others = dict(sorted(listing.others.items()))
     documents.report = {"files": files, "passages": len(documents.passages), "skipped": skipped, "others": others}
     return documents
 

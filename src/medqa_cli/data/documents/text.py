@@ -49,7 +49,7 @@ def _front_matter(raw: list[str]) -> tuple[str, int]:
         return "", 0
     for number, line in enumerate(raw[1:_MOST_FRONT_LINES], start=1):
         if line.rstrip() in ("---", "..."):
-            titles = [found[2] for found in map(_FRONT_TITLE.match, raw[1:number]) if found]
+            titles = [title[2] for title in map(_FRONT_TITLE.match, raw[1:number]) if title]
             return (one_line(titles[0]) if titles else ""), number + 1
     return "", 0
 
@@ -89,8 +89,8 @@ def _parts(raw: list[str], is_markdown: bool, repair: Repair) -> Iterator[Part]:
 
 
 def _heading(text: str, following: str, is_after_text: bool) -> tuple[int, str] | None:
-    if found := _HEADING.match(text):
-        return len(found[1]), found[2]
+    if match := _HEADING.match(text):
+        return len(match[1]), match[2]
     is_underlined = _UNDERLINE.match(following) and not _UNDERLINE.match(text) and any(map(str.isalnum, text))
     if is_underlined and not is_after_text and "|" not in text and not LIST_ITEM.match(text):
         return (1 if "=" in following else 2), text.strip()

@@ -313,8 +313,8 @@ def _cut(word: str) -> str:
 def _tokens(data: bytes, codecs: Sequence[str]) -> Iterator[bytes]:
     pages = code_pages()
     east_asian = any(pages[codec].script.endswith(_EAST_ASIAN) for codec in codecs if codec in pages)
-    for found in (_BETWEEN_SPACES if east_asian else _LETTERS).finditer(data):
-        yield found[0]
+    for match in (_BETWEEN_SPACES if east_asian else _LETTERS).finditer(data):
+        yield match[0]
 
 
 def _candidates(readings: Sequence[Reading]) -> tuple[Reading, ...]:
@@ -326,10 +326,10 @@ def _candidates(readings: Sequence[Reading]) -> tuple[Reading, ...]:
         is_plausible = weights[reading.codec] >= _PLAUSIBLE and not _NO_LETTER_IN_A_WORD.search(reading.text)
         return not is_plausible, order.index(reading.codec)
 
-    found: dict[str, Reading] = {}
+    by_letters: dict[str, Reading] = {}
     for reading in sorted((one for one in readings if weights[one.codec] > _CANDIDATE), key=rank):
-        found.setdefault(letters_of(reading.text), reading)
-    return tuple(found.values())[:_MOST_CANDIDATES]
+        by_letters.setdefault(letters_of(reading.text), reading)
+    return tuple(by_letters.values())[:_MOST_CANDIDATES]
 
 
 def _weight_as_candidate(reading: Reading) -> float:

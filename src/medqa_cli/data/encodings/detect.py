@@ -230,8 +230,8 @@ def _look_at_lines(path: Path) -> _Sample:
             continue
         if len(drawn) < SAMPLED_LINES:
             drawn.append(line)
-        elif (place := generator.randrange(sample.older)) < SAMPLED_LINES:
-            drawn[place] = line
+        elif (index := generator.randrange(sample.older)) < SAMPLED_LINES:
+            drawn[index] = line
     sample.head = b"".join(older)
     sample.spread = b"".join(drawn or older) if len(older) < sample.older else b""
     return sample
@@ -307,11 +307,11 @@ def _of_lines(shown: str, description: str, sample: _Sample, codec: str) -> Enco
     lines, are = (f"{sample.older:,} lines of it", "are") if sample.older > 1 else ("1 line of it", "is")
     name = "damaged" if codec == line_codec.NOTHING else code_pages()[codec].name
     if codec == line_codec.NOTHING:
-        told = "and in no encoding that can be told: the signs in question are lost"
+        reason = "and in no encoding that can be told: the signs in question are lost"
     else:
-        told = f"as where files of two kinds were joined; read as {name}: look at the rows"
+        reason = f"as where files of two kinds were joined; read as {name}: look at the rows"
     first = f"the first: line {sample.first_older:,}"
-    warning = f"{shown}: {lines} {are} no UTF-8 ({first}), {told}"
+    warning = f"{shown}: {lines} {are} no UTF-8 ({first}), {reason}"
     return Encoding(f"{line_codec.LINES}{codec}", "replace", f"{description}, {lines} {name}", (warning,))
 
 
@@ -320,9 +320,9 @@ def _warnings(shown: str, reading: Reading, doubt: Sequence[Reading]) -> tuple[s
         others = list({other.codec: other for other in doubt}.values())[:MOST_DOUBTED]
         data = others[0].data
         of_same_bytes = replace(reading, data=data, text=data.decode(reading.codec, "replace"))
-        told = f"is no UTF-8 and read as {reading.name}, but only a few words tell: "
+        reason = f"is no UTF-8 and read as {reading.name}, but only a few words tell: "
         return (
-            f"{shown} {told}{as_shown([of_same_bytes, *others])}. If the first is wrong, name "
+            f"{shown} {reason}{as_shown([of_same_bytes, *others])}. If the first is wrong, name "
             "the one that is right: --set data.encoding=NAME",
         )
     if reading.codec == WINDOWS_1252:

@@ -82,7 +82,7 @@ def best_latin_share(text: str) -> float:
 
 def is_of_several_languages(text: str) -> bool:
     """Tell whether most of the words with letters beyond ASCII have letters that no single language has together."""
-    words = [found[0] for found in _HIGH_WORD.finditer(text)]
+    words = [match[0] for match in _HIGH_WORD.finditer(text)]
     return 2 * sum(best_latin_share(word) < 1 for word in words) > len(words)
 
 
@@ -93,12 +93,12 @@ class _LatinLetters:
         self._good, self._bad = _signs(text, lambda sign: False)
         self._letters: Counter[str] = Counter()
         letters = all_high = 0
-        for found in _HIGH_WORD.finditer(text):
-            word = found[0]
+        for match in _HIGH_WORD.finditer(text):
+            word = match[0]
             high = [letter for letter in word if letter > "\x7f"]
             if len(word) > 1:  # "è", "à"
                 letters, all_high = letters + len(word), all_high + len(high)
-            if _has_case_of_a_word(word) and (len(word) > 1 or _may_stand_alone(text, found.start())):
+            if _has_case_of_a_word(word) and (len(word) > 1 or _may_stand_alone(text, match.start())):
                 self._letters.update("ı" if letter == "İ" else letter.lower() for letter in high)
             else:
                 self._bad += len(high)
@@ -134,11 +134,11 @@ def _signs(text: str, belongs: Callable[[str], bool]) -> tuple[int, int]:
         belongs: tells signs of its script, which are not counted.
     """
     good = bad = 0
-    for found in _NOT_ASCII.finditer(text):
-        sign = found[0]
+    for match in _NOT_ASCII.finditer(text):
+        sign = match[0]
         if (sign.isalpha() and sign not in _SIGNS) or belongs(sign):
             continue
-        at = found.start()
+        at = match.start()
         if unicodedata.combining(sign):
             bad += not text[at - 1 : at].isalpha() and not unicodedata.combining(text[at - 1 : at] or " ")
             continue
@@ -165,7 +165,7 @@ def is_in_place(text: str, at: int) -> bool:
 
 def is_ordinary(word: str) -> bool:
     """Tell whether what a word holds beyond ASCII is nothing but signs where English writes them: ``m²``, ``don’t``."""
-    beyond = [found.start() for found in _NOT_ASCII.finditer(word)]
+    beyond = [match.start() for match in _NOT_ASCII.finditer(word)]
     return not any(word[at].isalpha() and word[at] not in _SIGNS for at in beyond) and (
         all(is_in_place(word, at) for at in beyond) and _NO_CONTRACTION.search(word) is None
     )
@@ -203,8 +203,8 @@ def _in_script(text: str, script: str) -> float:
     good, bad = _signs(text, lambda sign: first <= ord(sign) <= last)
     letters: Counter[str] = Counter()
     capitals = words = 0
-    for found in _HIGH_WORD.finditer(text):
-        word = found[0]
+    for match in _HIGH_WORD.finditer(text):
+        word = match[0]
         high = [letter for letter in word if letter > "\x7f"]
         if (
             len(high) == len(word)

@@ -105,14 +105,14 @@ class _Folder:
         def fail(error: OSError) -> None:
             raise error
 
-        found = {}
+        paths = {}
         for folder, _, names in os.walk(path, onerror=fail):
             for name in names:
                 file = Path(folder) / name
                 # False for what vanished, for broken links and for links in a circle.
                 if file.is_file():
-                    found[_printable(file.relative_to(path).as_posix())] = file
-        self._files = _in_order(found)
+                    paths[_printable(file.relative_to(path).as_posix())] = file
+        self._files = _in_order(paths)
         self.members = {name: file.stat().st_size for name, file in self._files.items()}
 
     def open(self, member: str) -> IO[bytes]:

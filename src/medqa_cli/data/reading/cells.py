@@ -267,10 +267,10 @@ def _messages(body: str) -> Exchange:
         return _talk("\n".join(messages))
     turns: list[tuple[str, str]] = []
     for message in messages:
-        told = _turns(message)
-        if not told:
+        parts = _turns(message)
+        if not parts:
             return Exchange("", problem=NOT_RENDERED)
-        turns += told
+        turns += parts
     return _exchange_of_turns("messages", turns)
 
 

@@ -220,8 +220,8 @@ def _options(wanted: ColumnNames, header: Sequence[str]) -> tuple[int, ...]:
     unnamed = _without(wanted, header)
     signs: dict[str, int] = {}
     for index, name in enumerate(unnamed):
-        if found := _OPTION_NAME.fullmatch(name.strip().casefold()):
-            signs.setdefault(found[1] or found[2], index)
+        if match := _OPTION_NAME.fullmatch(name.strip().casefold()):
+            signs.setdefault(match[1] or match[2], index)
     for first in ("a", "1"):
         run = list(itertools.takewhile(signs.__contains__, (chr(ord(first) + step) for step in range(len(signs)))))
         if len(run) > 1:
@@ -237,29 +237,29 @@ def _optional(names: Sequence[str], header: Sequence[str], taken: Set[int]) -> i
 
 
 def _named(role: str, name: str, header: Sequence[str], file: object) -> int:
-    found = _matches(header, name)
-    if not found:
+    matches = _matches(header, name)
+    if not matches:
         raise InputError(
             f"{file}: data.{role}_column is '{name}', but the columns are {listed(header)}{did_you_mean(name, header)}",
             f"name one of them: --set data.{role}_column=NAME",
         )
-    return _only(role, found, header, file)
+    return _only(role, matches, header, file)
 
 
 def _candidates(role: str, header: Sequence[str], barred: Sequence[int]) -> list[int]:
     first, *others = CANDIDATES[role]
-    found = _matches(header, first) or [index for name in others for index in _matches(header, name)]
-    return [index for index in found if index not in barred]
+    matches = _matches(header, first) or [index for name in others for index in _matches(header, name)]
+    return [index for index in matches if index not in barred]
 
 
-def _only(role: str, found: Sequence[int], header: Sequence[str], file: object) -> int:
-    if len(found) > 1:
+def _only(role: str, matches: Sequence[int], header: Sequence[str], file: object) -> int:
+    if len(matches) > 1:
         raise InputError(
-            f"{file}: {len(found)} columns could hold the {role}: {listed([header[index] for index in found])}; "
+            f"{file}: {len(matches)} columns could hold the {role}: {listed([header[index] for index in matches])}; "
             f"the columns are {listed(header)}",
             f"name one: --set data.{role}_column=NAME (rename columns that share a name)",
         )
-    return found[0]
+    return matches[0]
 
 
 def _matches(header: Sequence[str], name: str) -> list[int]:
@@ -290,9 +290,9 @@ def missing_column(
     expected = " and ".join(f"one named {listed(CANDIDATES[role])}" for role in roles)
     likely: dict[str, str] = {}
     for role in roles:
-        if found := _likely(role, [name for name in free if name not in likely.values()]):
-            likely[role] = found
-    names = " and ".join(f"'{name}'" for name in likely.values())
+        if column := _likely(role, [column for column in free if column not in likely.values()]):
+            likely[role] = column
+    names = " and ".join(f"'{column}'" for column in likely.values())
     meant = f"; did you mean {names}?" if likely else ""
     settings = " ".join(setting(role, likely.get(role, "NAME")) for role in roles)
     return InputError(
@@ -323,10 +323,10 @@ def _likely(role: str, names: Sequence[str]) -> str | None:
     """Return the name that most likely holds the question or the answer, or None."""
     known = _LIKELY[role]
     ranked = []
-    for place, name in enumerate(names):
+    for index, name in enumerate(names):
         words = [word.casefold() for word in _WORDS.findall(name)]
         hits = [known.index(word) for word in words if word in known]
         if hits and not _NEVER.intersection(words):
             extra = min((_LIKELIER.index(word) for word in words if word in _LIKELIER), default=len(_LIKELIER))
-            ranked.append((min(hits), extra, place, name))
+            ranked.append((min(hits), extra, index, name))
     return min(ranked)[-1] if ranked else None

@@ -92,7 +92,7 @@ class _Format:
     def reader(self, lines: Iterator[str], strict: bool) -> Iterator[list[str]]:
         if self.escapes:
             lines = (
-                _ESCAPED.sub(lambda found: '""' if found[1] == '"' else found[1], line) if "\\" in line else line
+                _ESCAPED.sub(lambda escaped: '""' if escaped[1] == '"' else escaped[1], line) if "\\" in line else line
                 for line in lines
             )
         return csv.reader(lines, delimiter=self.delimiter, skipinitialspace=self.skip_spaces, strict=strict)
@@ -116,9 +116,9 @@ def read_delimited(file: TableFile, wanted: ColumnNames) -> CellTable:
     form, columns = _detect(file, encoding, wanted)
     form.escapes = _escapes_quotes(file, form, columns, wanted.caps)
     kind = "TSV" if form.delimiter == "\t" else "CSV"
-    told = f", below {form.titles} lines of title" if form.titles else ""
-    told += ", quotes escaped with backslashes" if form.escapes else ""
-    description = f"{kind}, {encoding.description}, delimiter {_shown(form.delimiter)}{told}"
+    details = f", below {form.titles} lines of title" if form.titles else ""
+    details += ", quotes escaped with backslashes" if form.escapes else ""
+    description = f"{kind}, {encoding.description}, delimiter {_shown(form.delimiter)}{details}"
     form.any_width = not wanted.answers
     return CellTable(description, columns, _rows(file, form, columns, wanted.caps))
 

@@ -48,10 +48,10 @@ class HubId:
 
 def parse_hub_id(text: str) -> HubId | None:
     """Return the parts of a hub id, or None where the text has another form."""
-    found = _ID.fullmatch(text)
-    if found is None or ".." in found["name"] or "--" in found["name"]:
+    match = _ID.fullmatch(text)
+    if match is None or ".." in match["name"] or "--" in match["name"]:
         return None
-    return HubId(found["name"], found["revision"], found["config"], found["split"] or None)
+    return HubId(match["name"], match["revision"], match["config"], match["split"] or None)
 
 
 def open_hub(text: str, prefix: str, wanted: ColumnNames) -> Opened:

@@ -317,9 +317,9 @@ def _of_texts(value: Mapping[str, str], file: object) -> tuple[str, list[Any]]:
 def _only_list(value: Mapping[str, Any], file: object) -> tuple[str, list[Any]]:
     lists = {key: item for key, item in value.items() if isinstance(item, list)}
     with_objects = {key: item for key, item in lists.items() if _are_records(item)}
-    for found in (lists, with_objects):
-        if len(found) == 1:
-            return "", next(iter(found.values()))
+    for candidates in (lists, with_objects):
+        if len(candidates) == 1:
+            return "", next(iter(candidates.values()))
     what = f"an object with the keys {listed(list(value))} and {len(lists)} lists"
     if len(with_objects) > 1:
         raise InputError(
@@ -329,7 +329,7 @@ def _only_list(value: Mapping[str, Any], file: object) -> tuple[str, list[Any]]:
     raise _shapeless(file, what)
 
 
-def _shapeless(file: object, found: str) -> InputError:
+def _shapeless(file: object, content: str) -> InputError:
     return InputError(
-        f"{file} holds {found}; expected a list of objects, or an object with one such list", _FROM_PANDAS
+        f"{file} holds {content}; expected a list of objects, or an object with one such list", _FROM_PANDAS
     )

@@ -63,8 +63,8 @@ class _Window:
     def peek(self) -> str:
         """Return the next character that is no white space, or nothing at the end."""
         while True:
-            found = _SPACE.match(self._buffer, self._position)
-            self._position = found.end() if found else self._position
+            match = _SPACE.match(self._buffer, self._position)
+            self._position = match.end() if match else self._position
             if self._position < len(self._buffer) or self._ended:
                 return self._buffer[self._position : self._position + 1]
             self._read_on()

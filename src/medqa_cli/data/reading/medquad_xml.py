@@ -37,8 +37,8 @@ def read_source(path: Path, member: str) -> Rows:
         rows = read_document(path.read_bytes(), member, path.name)
     for row in rows:
         if isinstance(row, UnreadRow) and row.reason in _REPAIRS:
-            place = f"{path}:{row.line}" if row.line else str(path)
-            raise InputError(f"{place} cannot be read: {row.text}", _REPAIRS[row.reason])
+            location = f"{path}:{row.line}" if row.line else str(path)
+            raise InputError(f"{location} cannot be read: {row.text}", _REPAIRS[row.reason])
         yield row
 
 

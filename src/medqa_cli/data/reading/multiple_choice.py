@@ -54,14 +54,14 @@ def read_options(cells: Sequence[object], names: Sequence[str]) -> list[Option] 
     return _filled((name.strip()[-1].upper(), text[0]) for name, text in zip(names, texts, strict=True))
 
 
-def choices_in(columns: Columns, told: int, rows: Sequence[CellRow]) -> list[tuple[object, list[Option]]]:
+def choices_in(columns: Columns, column: int, rows: Sequence[CellRow]) -> list[tuple[object, list[Option]]]:
     """Return the cell of a column that may tell the right option, and the options, of those rows that have options."""
     names = [columns.names[index] for index in columns.options]
-    found = [
-        (row.cells[told], read_options([row.cells[index] for index in columns.options], names))
+    choices = [
+        (row.cells[column], read_options([row.cells[index] for index in columns.options], names))
         for row in (rows if names else ())
     ]
-    return [(answer, options) for answer, options in found if options]
+    return [(answer, options) for answer, options in choices if options]
 
 
 def asked_with(question: str, options: Sequence[Option]) -> str:
@@ -87,10 +87,10 @@ def first_number(rows: Iterable[tuple[object, Sequence[Option]]]) -> int | None:
     numbers: Counter[int] = Counter()
     lasts = texts = labels = num_options = 0
     for cell, options in rows:
-        told = told_by(cell)
-        if _is_mask(told, options):
+        items = told_by(cell)
+        if _is_mask(items, options):
             continue
-        for number in (number for answer in told for number in _numbers(answer) if number >= 0):
+        for number in (number for item in items for number in _numbers(item) if number >= 0):
             numbers[number] += 1
             lasts += number == _places(options)
             texts += any(_folded(option.text) == str(number) for option in options)
@@ -110,7 +110,7 @@ def told_by(cell: object) -> list[object]:
     """Return what a cell tells: the items of a list, also of one written as text, or the cell alone."""
     value = parsed(cell) if isinstance(cell, str) else cell
     if isinstance(value, list | tuple | set):
-        return [told for item in value for told in told_by(item)] or [""]
+        return [text for item in value for text in told_by(item)] or [""]
     return list(read_cell(value).texts) if isinstance(value, Mapping) else [cell]
 
 
@@ -126,23 +126,23 @@ def resolve(answer: object, options: Sequence[Option], first: int | None) -> str
         the text, several with ``; `` between where it names several; the answer itself where it is an answer in words;
         None where it is a sign for an option that there is not, or a list that holds anything else than options.
     """
-    told = told_by(answer)
-    if _is_mask(told, options):
-        marked = zip(options, map(cell_text, told), strict=True)
+    items = told_by(answer)
+    if _is_mask(items, options):
+        marked = zip(options, map(cell_text, items), strict=True)
         return "; ".join(option.text for option, mark in marked if _folded(mark or "") in ("1", "true")) or None
-    if len(told) == 1:
-        return _resolve_one(told[0], options, first)
-    found = [_resolve_one(item, options, first) for item in told]
+    if len(items) == 1:
+        return _resolve_one(items[0], options, first)
+    names = [_resolve_one(item, options, first) for item in items]
     texts = {option.text for option in options}
-    if not found or any(text not in texts for text in found):
+    if not names or any(text not in texts for text in names):
         return None
-    return "; ".join(dict.fromkeys(text for text in found if text is not None))
+    return "; ".join(dict.fromkeys(text for text in names if text is not None))
 
 
-def _is_mask(told: Sequence[object], options: Sequence[Option]) -> bool:
+def _is_mask(items: Sequence[object], options: Sequence[Option]) -> bool:
     """Tell whether a list tells of each option whether it is right; [0, 1] of two options may name both."""
-    signs = {_folded(cell_text(item) or "") for item in told}
-    return len(told) == len(options) > 1 and (signs <= {"true", "false"} or (signs <= {"0", "1"} and len(told) > 2))
+    signs = {_folded(cell_text(item) or "") for item in items}
+    return len(items) == len(options) > 1 and (signs <= {"true", "false"} or (signs <= {"0", "1"} and len(items) > 2))
 
 
 def _resolve_one(answer: object, options: Sequence[Option], first: int | None) -> str | None:
@@ -155,10 +155,10 @@ def _resolve_one(answer: object, options: Sequence[Option], first: int | None) -
         if first is None:
             return by_text.get(_folded(text), of_label)
         return of_label or _at(number - first, options) or by_text.get(_folded(text))
-    if found := _NAMED.fullmatch(text):
-        sign = found[1].casefold()
-        place = int(sign) - (first or 0) if sign.isdigit() else string.ascii_lowercase.index(sign)
-        return by_label.get(sign) or _at(place, options) or by_text.get(_folded(text))
+    if match := _NAMED.fullmatch(text):
+        sign = match[1].casefold()
+        index = int(sign) - (first or 0) if sign.isdigit() else string.ascii_lowercase.index(sign)
+        return by_label.get(sign) or _at(index, options) or by_text.get(_folded(text))
     if _folded(text) in by_text:
         return by_text[_folded(text)]
     if _SEVERAL.fullmatch(text) and all(sign.casefold() in by_label for sign in re.findall("[A-H]", text)):
@@ -182,8 +182,8 @@ def names_an_option(answer: object, options: Sequence[Option]) -> bool:
 def names_by_sign(answer: object, options: Sequence[Option]) -> bool:
     """Tell whether an answer names one of the options by its letter or its number."""
     texts = {_folded(option.text) for option in options}
-    told = [_folded(cell_text(item) or "") for item in told_by(answer)]
-    return names_an_option(answer, options) and not texts.issuperset(told)
+    named = [_folded(cell_text(item) or "") for item in told_by(answer)]
+    return names_an_option(answer, options) and not texts.issuperset(named)
 
 
 def is_sign(answer: object) -> bool:
@@ -192,13 +192,13 @@ def is_sign(answer: object) -> bool:
     return bool(re.fullmatch(r"[(\[]?[A-Ha-h][)\].]?", text)) or bool(_SEVERAL.fullmatch(text) and len(text) < 10)
 
 
-def _at(place: int, options: Sequence[Option]) -> str | None:
+def _at(index: int, options: Sequence[Option]) -> str | None:
     """Return the text of the option at a place, counted from 0; an option without a text has a place, too."""
     for labels in (string.ascii_uppercase, [str(number) for number in range(1, 1 + _places(options))]):
         if all(option.label.upper() in labels for option in options):
             by_label = {option.label.upper(): option.text for option in options}
-            return by_label.get(labels[place]) if 0 <= place < len(labels) else None
-    return options[place].text if 0 <= place < len(options) else None
+            return by_label.get(labels[index]) if 0 <= index < len(labels) else None
+    return options[index].text if 0 <= index < len(options) else None
 
 
 def _places(options: Sequence[Option]) -> int:
@@ -249,8 +249,8 @@ def _in_one(cell: object) -> list[Option] | None:
         texts = [str(item) for item in cell]
         labels = [_LABELED.match(text) for text in texts]
         expected = list(string.ascii_uppercase[: len(texts)])
-        if texts and [found and found[1].upper() for found in labels] == expected:
-            texts = [text[found.end() :] for text, found in zip(texts, labels, strict=True) if found]
+        if texts and [label and label[1].upper() for label in labels] == expected:
+            texts = [text[label.end() :] for text, label in zip(texts, labels, strict=True) if label]
         return _filled(zip(string.ascii_uppercase, texts, strict=False))
     labeled: list[tuple[str, str]] = []
     for letter, item in zip(string.ascii_uppercase, cell, strict=False):
@@ -268,12 +268,12 @@ def _of_text(text: str) -> list[Option] | None:
     if not text.strip():
         return []
     signs: list[re.Match[str]] = []
-    for found in _LABEL_IN_LINE.finditer(text):
-        if found[1] == string.ascii_uppercase[len(signs)]:
-            signs.append(found)
+    for label in _LABEL_IN_LINE.finditer(text):
+        if label[1] == string.ascii_uppercase[len(signs)]:
+            signs.append(label)
     if len(signs) < 2 or text[: signs[0].start()].strip(" ([（"):
         return None
-    ends = [found.start() for found in signs[1:]] + [len(text)]
+    ends = [label.start() for label in signs[1:]] + [len(text)]
     return _filled(
-        (found[1], text[found.end() : end].strip(" \n\t;|，；")) for found, end in zip(signs, ends, strict=True)
+        (label[1], text[label.end() : end].strip(" \n\t;|，；")) for label, end in zip(signs, ends, strict=True)
     )

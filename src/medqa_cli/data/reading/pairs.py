@@ -132,9 +132,9 @@ def _really_used(columns: Columns, first: Sequence[CellRow]) -> Columns:
 
 def _are_options(columns: Columns, first: Sequence[CellRow]) -> bool:
     """Tell whether columns that are letters by name hold options: one is named as right, or there are several texts."""
-    for told in (columns.answer, columns.correct):
-        if told is not None and any(
-            multiple_choice.names_an_option(*choice) for choice in multiple_choice.choices_in(columns, told, first)
+    for column in (columns.answer, columns.correct):
+        if column is not None and any(
+            multiple_choice.names_an_option(*choice) for choice in multiple_choice.choices_in(columns, column, first)
         ):
             return True
     cells = [cell_text(row.cells[index]) for row in first for index in columns.options]
@@ -163,9 +163,9 @@ def _is_input(columns: Columns, beside: int, first: Sequence[CellRow]) -> bool:
 def _is_from(answer: str, passage: str) -> bool:
     """Tell whether an answer stands in a passage, or most of its longer words do where the passage is much longer."""
     words = {word for word in answer.split() if len(word) > SHORT_WORD}
-    told, held = normalize(answer), normalize(passage)
-    if f" {told} " in f" {held} " or (not told.isascii() and told in held):
-        return bool(words) or " " in told or not told.isascii()  # "no" stands in many a text
+    inner, outer = normalize(answer), normalize(passage)
+    if f" {inner} " in f" {outer} " or (not inner.isascii() and inner in outer):
+        return bool(words) or " " in inner or not inner.isascii()  # "no" stands in many a text
     return len(passage) >= 2 * len(answer) and 2 * sum(word in passage for word in words) > len(words) > 2
 
 
@@ -225,7 +225,7 @@ def _with_options(form: _Form, first: Sequence[CellRow]) -> tuple[_Form, str]:
     signs = sum(multiple_choice.names_by_sign(answer, options) for answer, options in answers)
     # Beside a column of signs a second one holds nothing else.
     by_sign = 2 * signs > len(answers) if columns.correct is None else signs == len(answers)
-    told = f"{column} as it stands"
+    meaning = f"{column} as it stands"
     if columns.answer_is_named and not by_sign:
         form = replace(form, verbatim=True)
     else:
@@ -238,10 +238,10 @@ def _with_options(form: _Form, first: Sequence[CellRow]) -> tuple[_Form, str]:
                 "write letters (A, B, ...) or the texts of the options into it",
             ) from error
         if any(multiple_choice.names_an_option(answer, options) for answer, options in answers):
-            told = f"the text of the option that {column} names"
+            meaning = f"the text of the option that {column} names"
     names = " ".join(f"'{columns.names[index]}'" for index in columns.options)
     return form, (
-        f"multiple-choice questions: the options ({names}) are put behind each question, and the answer is {told}"
+        f"multiple-choice questions: the options ({names}) are put behind each question, and the answer is {meaning}"
     )
 
 
@@ -340,8 +340,8 @@ def _chosen(row: CellRow, form: _Form, question: str, answer: Read) -> RawRow | 
         if multiple_choice.is_sign(text) and not form.verbatim:
             detail = f"column '{columns.names[columns.options[0]]}' holds no options that can be told apart"
             return _unread(row, form, "unresolved_option", question, text, detail)
-        told = [optional_text(cell) or "" for cell in cells]
-        return _raw(row, form, "\n".join(filter(str.strip, [question, *told])), text)
+        texts = [optional_text(cell) or "" for cell in cells]
+        return _raw(row, form, "\n".join(filter(str.strip, [question, *texts])), text)
     cell = text if answer.wordings else row.cells[columns.answer]
     resolved = text if form.verbatim else multiple_choice.resolve(cell, options, form.first_option)
     if resolved is None and len(answer.texts) > 1 and not answer.wordings:

@@ -31,19 +31,19 @@ class Caps:
     reader_bytes: int = 1 << 30
     reader_seconds: float = 30.0
 
-    def check_row(self, size: int, place: str) -> None:
+    def check_row(self, size: int, location: str) -> None:
         """Check that a row, or what may be one, is no longer than a row may be.
 
         Args:
             size: in characters, none of which takes less than a byte.
-            place: file and line or row.
+            location: file and line or row.
 
         Raises:
             InputError: it is.
         """
         if size > self.row_bytes:
             raise InputError(
-                f"{place} holds more than {self.row_bytes:,} bytes in one row",
+                f"{location} holds more than {self.row_bytes:,} bytes in one row",
                 "check whether it is a table of questions and answers; if it is, raise data.max_row_bytes",
             )
 

@@ -70,10 +70,10 @@ def check_sources(sources: Sequence[str]) -> None:
     seen: set[Path | str] = set()
     all_named: list[Path | str] = [*local_paths(sources), *filter(looks_like_hub_id, sources)]
     for named in all_named:
-        place = named.resolve() if isinstance(named, Path) else named
-        if place in seen:
+        key = named.resolve() if isinstance(named, Path) else named
+        if key in seen:
             raise InputError(f"{named} is named twice as a source", "name it once")
-        seen.add(place)
+        seen.add(key)
     for source in sources:
         if not looks_like_hub_id(source):
             with _reported(source):
@@ -177,10 +177,10 @@ def _check_local(source: str) -> None:
     if not path.is_file():
         raise InputError(f"{path} is neither a file nor a folder", "copy its content to a file")
     if not _is_file_of_data(path):
-        found = f"'{path.suffix}'" if path.suffix else "no suffix"
+        suffix = f"'{path.suffix}'" if path.suffix else "no suffix"
         known = ", ".join([*TABLE_SUFFIXES, DOCUMENT_SUFFIX, *ARCHIVE_SUFFIXES])
         raise InputError(
-            f"{path}: unknown format ({found}); expected {known}, or one of the tables packed (.csv.gz)",
+            f"{path}: unknown format ({suffix}); expected {known}, or one of the tables packed (.csv.gz)",
             "export it as CSV (spreadsheet programs: 'CSV UTF-8'), or rename it if it is one of these",
         )
     check_content(TableFile(path, str(path)))
@@ -233,7 +233,7 @@ def _find_contents(container: Container, shown: str) -> tuple[list[str], list[st
         )
     if not documents and not tables:
         suffixes = Counter(PurePosixPath(name).suffix or "no suffix" for name in members)
-        found = f"only {counted(suffixes)}" if members else "no files"
+        counts = f"only {counted(suffixes)}" if members else "no files"
         *known, last = (DOCUMENT_SUFFIX, *(suffix for suffix in TABLE_SUFFIXES if suffix != NOTE_SUFFIX))
         hint = f"name a file, or a folder or archive that holds {', '.join(known)} or {last} files"
         saved = next((name for name in members if name.endswith(".arrow")), None)
@@ -243,7 +243,7 @@ def _find_contents(container: Container, shown: str) -> tuple[list[str], list[st
                 "a data set that was saved to disk is read as Parquet: "
                 f"python -c \"import datasets; datasets.load_from_disk('{folder}').to_parquet('{folder}.parquet')\""
             )
-        raise InputError(f"{shown} holds no XML documents and no tables; found {found}", hint)
+        raise InputError(f"{shown} holds no XML documents and no tables; found {counts}", hint)
     return documents, tables, about, len(members) - len(documents) - len(tables) - len(about)
 
 
@@ -335,18 +335,18 @@ def _all_rows(opened: Sequence[Opened], open_files: contextlib.ExitStack) -> Row
 def _describe(opened: Sequence[Opened]) -> str:
     """Return the formats found; of several sources each with its name, and with columns that differ from the first."""
     first = opened[0].tables[0].columns.describe()
-    told = []
-    for one in opened:
+    descriptions = []
+    for item in opened:
         kinds: dict[str, int] = {}
-        for table in one.tables:
+        for table in item.tables:
             columns = table.columns.describe()
             kind = table.description if columns == first else f"{table.description} (columns: {columns})"
             kinds[kind] = kinds.get(kind, 0) + 1
         shown = [f"{count:,} tables: {kind}" if count > 1 else kind for kind, count in kinds.items()]
         more = f" and {len(shown) - MOST_DESCRIBED} other kinds" if len(shown) > MOST_DESCRIBED else ""
         text = "; ".join(shown[:MOST_DESCRIBED]) + more
-        told.append(text if len(opened) == 1 else f"{one.source}: {text}")
-    return "; ".join(told)
+        descriptions.append(text if len(opened) == 1 else f"{item.source}: {text}")
+    return "; ".join(descriptions)
 
 
 @contextlib.contextmanager

@@ -37,17 +37,17 @@ LEAST_ROWS_A_PAGE = 1.5
 LARGEST_SHARE_OF_A_PAGE = 1 / 20
 
 
-def topic_of(question: str, given: str) -> str:
+def topic_of(question: str, column_text: str) -> str:
     """Return the topic of a row.
 
     Args:
         question: the question.
-        given: the text of the topic column; empty: none, or no such column.
+        column_text: the text of the topic column; empty: none, or no such column.
 
     Returns:
         the topic on one line; empty where neither names one.
     """
-    return given_topic(given) or asked_topic(question)
+    return given_topic(column_text) or asked_topic(question)
 
 
 def given_topic(text: str) -> str:
@@ -147,22 +147,22 @@ class ColumnOfOneTopic:
     _named: list[tuple[bytes, ...]] = field(default_factory=list)
     _tells: bool = False
 
-    def watch(self, given: tuple[bytes, ...], named: Callable[[], str]) -> str:
+    def watch(self, keys: tuple[bytes, ...], named: Callable[[], str]) -> str:
         """Look at the next row.
 
         Args:
-            given: the keys of the topic that the column gives; none: it gives no topic.
+            keys: the keys of the topic that the column gives; none: it gives no topic.
             named: returns the topic that the question names.
 
         Returns:
             the topic that the question names; an empty text once the column has shown two topics.
         """
-        if self._tells or (given and self._given and given != self._given):
+        if self._tells or (keys and self._given and keys != self._given):
             self._tells, self._named = True, []
             return ""
         topic = named()
-        self._given = given or self._given
-        self.rows_given += bool(given)
+        self._given = keys or self._given
+        self.rows_given += bool(keys)
         self._named.append(tuple(key_of(name) for name in topic_names(topic)))
         return topic
 

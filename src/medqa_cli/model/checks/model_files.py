@@ -124,8 +124,8 @@ def _check_section(checks: Checks, values: Mapping[str, Any]) -> None:
         checks.kind(name, dict, "an object")
         _check_rope(checks, name, values.get(name))
     for key in _keys("implementations"):
-        given = values.get(key)
-        named = [*given.values()] if isinstance(given, dict) else [given]
+        value = values.get(key)
+        named = [*value.values()] if isinstance(value, dict) else [value]
         foreign = [one for one in named if isinstance(one, str) and "/" in one]
         if foreign:
             raise InputError(

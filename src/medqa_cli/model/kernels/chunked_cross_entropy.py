@@ -94,8 +94,8 @@ def _one_at_a_time(
             results.append(logits if targets is None else _losses_of(logits, targets[indices]))
         order += indices
         start += length
-    place = sorted(range(len(order)), key=order.__getitem__)
-    together = torch.cat(results)[place]
+    inverse = sorted(range(len(order)), key=order.__getitem__)
+    together = torch.cat(results)[inverse]
     return together if targets is not None else CausalLMOutput(logits=together[None])
 
 

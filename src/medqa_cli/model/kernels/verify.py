@@ -350,13 +350,10 @@ class _Proof:
 _ASKS_FOR = "packed: "
 
 
-def _distances(found: _Numbers, truth: _Numbers) -> dict[str, float]:
+def _distances(numbers: _Numbers, truth: _Numbers) -> dict[str, float]:
     """Return how far numbers are apart; what is finite in neither is not."""
-    both = {name: (values, truth[name]) for name, values in found.items()}
-    return {
-        name: float(torch.where(one.isfinite() | other.isfinite(), one - other, 0.0).norm())
-        for name, (one, other) in both.items()
-    }
+    both = {name: (values, truth[name]) for name, values in numbers.items()}
+    return {name: float(torch.where(a.isfinite() | b.isfinite(), a - b, 0.0).norm()) for name, (a, b) in both.items()}
 
 
 def _reasons(
