@@ -94,6 +94,11 @@ class RunFolder:
         """Pages, key, judgments and figures of the review."""
         return self.path / "review"
 
+    @property
+    def review_results_path(self) -> Path:
+        """The figures of the review."""
+        return self.review_dir / "results.json"
+
 
 def odd_kind(path: Path) -> str:
     """Return what a path is, in words, if it is neither a file nor a folder; otherwise an empty text."""

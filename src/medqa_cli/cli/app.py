@@ -92,6 +92,7 @@ review_app = typer.Typer(
     help="Have answers judged by people, blind, and measure what they say.",
     epilog=examples(
         "medqa review make  write the pages on which raters judge answers",
+        "medqa review score review-*.json  what they say, with intervals",
     ),
     no_args_is_help=True,
     rich_markup_mode=None,

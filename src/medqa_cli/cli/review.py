@@ -1,4 +1,4 @@
-"""``medqa review``: answers are judged by people, blind."""
+"""``medqa review``: answers are judged by people, blind; what they say is scored, and exported for training."""
 
 from __future__ import annotations
 
@@ -9,6 +9,10 @@ import typer
 
 from medqa_cli import console
 from medqa_cli.cli import app
+
+
+def _at_home(paths: list[Path]) -> list[Path]:
+    return [app.at_home(path) or path for path in paths]
 
 
 @app.command(
@@ -69,3 +73,38 @@ def _show_made(made: dict[str, Any]) -> None:
     console.line("the pages hold questions and answers: give them to their raters only, by a safe way")
     folder = Path(made["folder"])
     console.line(f"when their files are back: medqa review score {folder / 'review-*.json'}")
+
+
+@app.command(
+    "medqa review score review-anna.json review-ben.json  figures with intervals",
+    "medqa review score review-*.json --fail-on 'adapter.could_harm > 0.05'  a gate",
+    name="score",
+    group=app.review_app,
+)
+def score(
+    files: Annotated[list[Path], typer.Argument(help="What the raters saved: .json, or .xlsx.", callback=_at_home)],
+    fail_on: Annotated[
+        list[str] | None,
+        typer.Option(
+            "--fail-on", metavar="EXPR", help="Exit 1 if 'adapter-base.win_rate < 0.5' or the like; repeatable."
+        ),
+    ] = None,
+    config: app.RunConfigOption = None,
+    overrides: app.SetOption = None,
+    as_json: app.JsonOption = False,
+) -> None:
+    """Say which answers were preferred, how sure that is, and how far raters agree.
+
+    The figures go to review/results.json in the run's folder, and into report.html.
+    """
+    console.use_json(as_json)
+    settings = app.load_for_run(config, overrides).config
+    from medqa_cli.evaluation import gate
+    from medqa_cli.review import report
+    from medqa_cli.review import score as worker
+
+    conditions = gate.parse_conditions(fail_on or (), worker.figure_names(settings))
+    results = worker.score_review(settings, files)
+    path = app.run_folder(settings).review_results_path
+    console.result(results, lambda: report.show(results, path))
+    gate.check_gate(conditions, results)

@@ -83,36 +83,41 @@ class Condition:
     right: Figure | float
 
 
-def parse_conditions(texts: Sequence[str]) -> list[Condition]:
+def parse_conditions(texts: Sequence[str], known: Sequence[str] | None = None) -> list[Condition]:
     """Parse the conditions before any work is done.
+
+    Args:
+        texts: as they were typed.
+        known: the names of figures; None: the metrics of the evaluation.
 
     Raises:
         InputError: one is not in the grammar, or names an unknown metric.
     """
+    known = all_names() if known is None else known
     conditions = []
     for text in texts:
         match = _CONDITION.fullmatch(text)
         if match is None:
             raise InputError(f"--fail-on '{text}' is not a condition", _EXAMPLE)
-        left, right = _figure(match["left"], text), match["right"]
+        left, right = _figure(match["left"], text, known), match["right"]
         conditions.append(
             Condition(
                 " ".join(text.split()),
                 left,
                 match["operator"],
-                float(right) if _NUMBER.fullmatch(right) else _figure(right, text),
+                float(right) if _NUMBER.fullmatch(right) else _figure(right, text, known),
             )
         )
     return conditions
 
 
-def _figure(word: str, text: str) -> Figure:
+def _figure(word: str, text: str, known: Sequence[str]) -> Figure:
     match = _FIGURE.fullmatch(word)
     if match is None:
         raise InputError(f"--fail-on '{text}': '{word}' is neither a figure nor a number", _EXAMPLE)
-    if match["metric"] not in all_names():
-        meant = did_you_mean(match["metric"], all_names())
-        raise InputError(f"--fail-on '{text}': unknown metric '{match['metric']}'{meant}", ", ".join(all_names()))
+    if match["metric"] not in known:
+        meant = did_you_mean(match["metric"], known)
+        raise InputError(f"--fail-on '{text}': unknown metric '{match['metric']}'{meant}", ", ".join(known))
     return Figure(match["name"], match["metric"], match["set"])
 
 

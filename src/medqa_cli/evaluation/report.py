@@ -196,12 +196,18 @@ def _tables_that_fit(widths: Sequence[int], limit: int) -> list[list[int]]:
     return tables
 
 
-def make_page(results: Mapping[str, Any], samples: Mapping[str, Sequence[Sample]]) -> str:
+def make_page(
+    results: Mapping[str, Any],
+    samples: Mapping[str, Sequence[Sample]],
+    review: Mapping[str, Any] | None = None,
+) -> str:
     """Return the page as text.
 
     Args:
         results: the content of ``results.json``.
         samples: by model, all with the same questions in the same order.
+        review: the content of ``review/results.json``, with ``current``: whether the judged answers are still these;
+            None: nobody has judged them.
     """
     # The model whose cases are ordered and, if it was measured, the base that it is compared with.
     compared = [next((name for name in samples if name != "base"), "base")]
@@ -222,16 +228,23 @@ def make_page(results: Mapping[str, Any], samples: Mapping[str, Sequence[Sample]
         "baseline_sentences": baseline_sentences,
         "memorization_sentences": memorization_sentences,
         "panels_of": _panels,
+        "percent": _percent,
         "rows_of": _rows,
         "verdict": verdict,
     }
     return environment.get_template("report.html.j2").render(
         results=results,
+        review=review,
         models=", ".join(samples),
         legend=legend,
         topics=sorted({sample.topic for sample in next(iter(samples.values())) if sample.topic}),
         questions=_questions(samples, compared),
     )
+
+
+def _percent(figure: Mapping[str, Any], sign: str = "") -> str:
+    value, low, high = (f"{100 * number:{sign}.0f}" for number in (figure["value"], *figure["ci95"]))
+    return f"{value} % [{low}, {high}]"
 
 
 def _rows(measured: Mapping[str, Any]) -> list[Row]:

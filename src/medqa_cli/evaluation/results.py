@@ -20,7 +20,14 @@ from medqa_cli.evaluation.memorization.section import is_sound, with_memorizatio
 from medqa_cli.evaluation.metrics import confusion_parts, in_group, metric, text_metrics
 from medqa_cli.evaluation.overlap import overlap_settings
 from medqa_cli.evaluation.report import make_page
-from medqa_cli.evaluation.samples import GREEDY, Sample, read_samples, topic_keys, write_samples
+from medqa_cli.evaluation.samples import (
+    GREEDY,
+    Sample,
+    digest_of_answer,
+    read_samples,
+    topic_keys,
+    write_samples,
+)
 from medqa_cli.files import RunFolder, atomic_file, read_json, write_json
 
 SAMPLES_NAME = "samples.jsonl"
@@ -244,9 +251,41 @@ def write_all(run: RunFolder, samples: Samples, baselines: Samples, results: dic
 
 
 def _write_figures(run: RunFolder, samples: Samples, results: dict[str, Any]) -> None:
-    with atomic_file(run.eval_dir / REPORT_NAME) as file:
-        file.write(make_page(results, samples))
+    _write_page(run, samples, results)
     write_json(run.results_path, results)
+
+
+def _write_page(run: RunFolder, samples: Samples, results: Mapping[str, Any]) -> None:
+    with atomic_file(run.eval_dir / REPORT_NAME) as file:
+        file.write(make_page(results, samples, _review_of(run, samples)))
+
+
+def show_review(run: RunFolder) -> None:
+    """Write the page of the last evaluation again, with what the clinicians said (``review/results.json``).
+
+    Raises:
+        InputError: the samples or the results of the evaluation are damaged.
+    """
+    samples = read_samples(run.eval_dir / SAMPLES_NAME)
+    if results := _results_before(run.results_path):
+        measured = results.get("models", {})
+        _write_page(run, {name: of_model for name, of_model in samples.items() if name in measured} or samples, results)
+
+
+def _review_of(run: RunFolder, samples: Samples) -> dict[str, Any] | None:
+    """Return the results of the run's review, with whether they are of these answers (``current``); None: none."""
+    path = run.review_results_path
+    review = read_json(path) if path.is_file() else None
+    if not isinstance(review, dict) or not isinstance(review.get("answers"), dict):
+        return None
+    now = {name: {sample.id: sample.answer for sample in of_model} for name, of_model in samples.items()}
+    same = [
+        (answer := now[name].get(question)) is not None and digest_of_answer(answer) == digest
+        for name, judged in review["answers"].items()
+        if name in now
+        for question, digest in judged.items()
+    ]
+    return {**review, "current": all(same)}
 
 
 def rescore(config: Config, models: Sequence[str] | None) -> dict[str, Any]:

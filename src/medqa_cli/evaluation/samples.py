@@ -5,13 +5,14 @@ A file of samples is enough to compute every metric again (``medqa eval --rescor
 
 from __future__ import annotations
 
+import hashlib
 import itertools
 import json
 from collections import Counter, defaultdict
 from collections.abc import Callable, Iterable, Sequence
 from dataclasses import MISSING, asdict, dataclass, fields
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, Protocol
 
 from medqa_cli import console
 from medqa_cli.data.dataset import QaRow
@@ -62,6 +63,18 @@ class Sample:
     gold: tuple[int, ...] = ()
     cited: tuple[int, ...] = ()
     declined: bool | None = None
+
+
+class Asked(Protocol):
+    """A question with its topic: a row, a sample, a pair of a review."""
+
+    @property
+    def question(self) -> str:
+        """Its text."""
+
+    @property
+    def topic(self) -> str:
+        """What it is about; empty: unknown."""
 
 
 @dataclass(frozen=True)
@@ -137,7 +150,7 @@ def kind_of(question: str) -> str:
     return OTHER if form is None else form.kind
 
 
-def topic_keys(rows: Sequence[QaRow] | Sequence[Sample]) -> list[str]:
+def topic_keys(rows: Sequence[Asked]) -> list[str]:
     """Return what each row is about: a name of its topic, or its question where the topic is unknown.
 
     Topics that share a name are one: "COPD" and "chronic obstructive pulmonary disease (COPD)".
@@ -222,6 +235,11 @@ def samples_of(
             )
         )
     return samples
+
+
+def digest_of_answer(answer: str) -> str:
+    """Return what tells whether an answer is still the one that was judged."""
+    return hashlib.sha256(answer.encode("utf-8", "surrogatepass")).hexdigest()[:16]
 
 
 def write_samples(path: Path, samples: Iterable[Sample]) -> None:

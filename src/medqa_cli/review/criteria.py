@@ -18,7 +18,7 @@ from medqa_cli.spelling import did_you_mean, listed
 MOST_CRITERIA = 5  # a key of the keyboard for each of both answers
 _OWN = "review_form"
 _ID = re.compile(r"[a-z][a-z0-9_]{0,39}")
-_RESERVED = ("better", "remark")
+_RESERVED = ("better", "remark", "win_rate")
 _CHOICES = ("answer_yes", "answer_no")
 _GAP = re.compile(r"\{(\w+)\}")
 _HINT = "its form is that of resources/review_form.yaml in the package: docs/review.md"
@@ -98,7 +98,7 @@ def _criterion(value: Any, place: str) -> Criterion:
         raise InputError(f"{place} must have the keys id, text and good", _HINT)
     name, text, good = value["id"], value["text"], value["good"]
     if not isinstance(name, str) or not _ID.fullmatch(name) or name in _RESERVED:
-        expected = f"small letters, digits and _, and not {' or '.join(_RESERVED)}"
+        expected = f"small letters, digits and _, and none of {', '.join(_RESERVED)}"
         raise InputError(f"{place}: id is {name!r}; expected {expected}", _HINT)
     if not isinstance(text, str) or not text.strip():
         raise InputError(f"{place}: text is {text!r}; expected a question", "put a text with a colon in quotes")

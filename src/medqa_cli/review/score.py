@@ -1,0 +1,96 @@
+"""``medqa review score``: from the raters' files to ``results.json`` and the section of ``report.html``."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from pathlib import Path
+from typing import Any
+
+from medqa_cli import console
+from medqa_cli.config.schema import Config
+from medqa_cli.errors import InputError
+from medqa_cli.evaluation.results import SAMPLES_NAME, show_review
+from medqa_cli.evaluation.samples import Sample, digest_of_answer, read_samples
+from medqa_cli.files import RunFolder, write_json
+from medqa_cli.review.automatic import against_raters
+from medqa_cli.review.criteria import Criterion
+from medqa_cli.review.figures import WIN_RATE, Review
+from medqa_cli.review.judgments import KEY_NAME, Judgment, read_judgments, read_key
+from medqa_cli.review.raters import describe_raters
+from medqa_cli.review.report import sentences
+
+
+def figure_names(config: Config) -> list[str]:
+    """Return the names of the figures that a run's review has, such as ``could_harm`` and ``win_rate``.
+
+    Raises:
+        InputError: there is no review.
+    """
+    key = read_key(RunFolder(Path(config.run_dir)).review_dir / KEY_NAME)
+    return [*(criterion.id for criterion in key.criteria), WIN_RATE]
+
+
+def score_review(config: Config, paths: Sequence[Path]) -> dict[str, Any]:
+    """Score what the raters of a run's review gave back; return the content of ``results.json``, which is written.
+
+    Args:
+        config: the run, and the seed of the draws.
+        paths: the raters' files.
+
+    Raises:
+        InputError: there is no review, or no judgment that can be used.
+    """
+    run = RunFolder(Path(config.run_dir))
+    key = read_key(run.review_dir / KEY_NAME)
+    judgments, problems = read_judgments(paths, key)
+    if not judgments:
+        raise InputError("\n".join(["nothing can be scored", *problems]), "give the files that the raters saved")
+    for problem in problems:
+        console.warn(problem)
+    samples_path = run.eval_dir / SAMPLES_NAME
+    samples = read_samples(samples_path) if samples_path.is_file() else {}
+    results = {"review": key.review, **make_results(judgments, key.criteria, samples, key.samples, config.seed)}
+    results["problems"] = problems
+    write_json(run.review_results_path, results, private=True)
+    if samples:
+        show_review(run)
+    return results
+
+
+def make_results(
+    judgments: Sequence[Judgment],
+    criteria: Sequence[Criterion],
+    samples: Mapping[str, Sequence[Sample]],
+    shown: Mapping[str, Mapping[str, str]],
+    seed: int,
+) -> dict[str, Any]:
+    """Compute every figure of a review.
+
+    Args:
+        judgments: of all raters, at least one.
+        criteria: what was asked about each answer.
+        samples: of the evaluation, by model; empty: no automatic figure is compared.
+        shown: the answers that the raters saw, by question and model.
+        seed: of the draws for the intervals of agreement.
+    """
+    review = Review(judgments, {criterion.id: criterion.good for criterion in criteria})
+    asked = dict.fromkeys(judgment.pair.question_id for judgment in judgments)
+    results = {
+        "questions": len(asked),
+        "topics": review.num_topics,
+        "judgments": len(judgments),
+        "criteria": [{"id": one.id, "text": one.text, "good": one.good} for one in criteria],
+        "raters": describe_raters(judgments),
+        "models": review.model_figures(),
+        "differences": review.differences(),
+        "control": review.control(),
+        "agreement": review.agreements(seed),
+        "automatic": against_raters(review, samples, shown),
+        # Tells whether an evaluation is still of the answers that were judged.
+        "answers": {
+            name: {question: digest_of_answer(shown[question][name]) for question in asked if name in shown[question]}
+            for name in dict.fromkeys(name for question in asked for name in shown.get(question, {}))
+        },
+        "settings": {"seed": seed},
+    }
+    return {**results, "summary": sentences(results)}
