@@ -7,6 +7,7 @@ filled in are locked, without a password. It is read by python-calamine in a pro
 from __future__ import annotations
 
 import re
+import unicodedata
 import zipfile
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
@@ -21,7 +22,8 @@ from medqa_cli.review.criteria import Form
 SHEET_SUFFIXES = (".xlsx", ".xlsm", ".xls", ".ods")
 _MARK = "medqa review 1"
 _MOST_UNPACKED = 256 << 20
-_LONGEST_CELL = 2000  # characters; Excel shows a row of at most 27 lines
+# No program makes a row higher by itself when it opens the file, and Excel shows at most 409 points of one.
+_LINE_WIDTH, _LINE_POINTS, _MOST_LINES = 90, 15, 24
 _OFFICE = "http://schemas.openxmlformats.org/officeDocument/2006/relationships"
 _SHEETS = "http://schemas.openxmlformats.org/spreadsheetml/2006/main"
 _PACKAGE = "http://schemas.openxmlformats.org/package/2006"
@@ -29,8 +31,8 @@ _TYPES = "application/vnd.openxmlformats-officedocument.spreadsheetml"
 # XML 1.0 has no such characters, and Excel takes _x000A_ in a text for one of them.
 _NO_XML = re.compile("[\x00-\x08\x0b\x0c\x0e-\x1f\ud800-\udfff\ufffe\uffff]")
 _ESCAPED = re.compile(r"_(?=x[0-9A-Fa-f]{4}_)")
-# Numbers of the styles below: locked text, locked and bold, to be filled in.
-_PLAIN, _BOLD, _OPEN = 0, 1, 2
+# Numbers of the styles below: locked text, locked and bold, to be filled in. 0 is that of all other cells.
+_PLAIN, _BOLD, _OPEN = 1, 2, 3
 _STYLES = f"""<styleSheet xmlns="{_SHEETS}">
 <fonts count="2"><font><sz val="11"/><name val="Calibri"/></font><font><b/><sz val="11"/><name val="Calibri"/></font>
 </fonts><fills count="3"><fill><patternFill patternType="none"/></fill><fill><patternFill patternType="gray125"/></fill>
@@ -38,11 +40,13 @@ _STYLES = f"""<styleSheet xmlns="{_SHEETS}">
 <borders count="2"><border><left/><right/><top/><bottom/><diagonal/></border><border><left style="thin"/>
 <right style="thin"/><top style="thin"/><bottom style="thin"/><diagonal/></border></borders>
 <cellStyleXfs count="1"><xf numFmtId="0" fontId="0" fillId="0" borderId="0"/></cellStyleXfs>
-<cellXfs count="3"><xf numFmtId="49" fontId="0" fillId="0" borderId="0" xfId="0" applyAlignment="1"><alignment
- vertical="top" wrapText="1"/></xf><xf numFmtId="49" fontId="1" fillId="0" borderId="0" xfId="0" applyFont="1"
- applyAlignment="1"><alignment vertical="top" wrapText="1"/></xf><xf numFmtId="49" fontId="0" fillId="2" borderId="1"
- xfId="0" applyFill="1" applyBorder="1" applyAlignment="1" applyProtection="1"><alignment vertical="top" wrapText="1"/>
-<protection locked="0"/></xf></cellXfs>
+<cellXfs count="4"><xf numFmtId="0" fontId="0" fillId="0" borderId="0" xfId="0"/>
+<xf numFmtId="49" fontId="0" fillId="0" borderId="0" xfId="0" applyAlignment="1">
+<alignment vertical="top" wrapText="1"/></xf>
+<xf numFmtId="49" fontId="1" fillId="0" borderId="0" xfId="0" applyFont="1" applyAlignment="1">
+<alignment vertical="top" wrapText="1"/></xf>
+<xf numFmtId="49" fontId="0" fillId="2" borderId="1" xfId="0" applyFill="1" applyBorder="1" applyAlignment="1"
+ applyProtection="1"><alignment vertical="top" wrapText="1"/><protection locked="0"/></xf></cellXfs>
 <cellStyles count="1"><cellStyle name="Normal" xfId="0" builtinId="0"/></cellStyles></styleSheet>"""
 
 
@@ -126,19 +130,27 @@ def _pieces(text: str) -> Iterator[str]:
     """Yield a text in pieces that a row can show, cut at the ends of lines, else between words, else anywhere."""
     piece = ""
     for line in text.split("\n"):
-        while len(line) > _LONGEST_CELL:
+        while num_lines(line) > _MOST_LINES:
             if piece:
                 yield piece
                 piece = ""
-            cut = line.rfind(" ", 1, _LONGEST_CELL) + 1 or _LONGEST_CELL
+            # Half of it where a letter may take two places.
+            longest = _LINE_WIDTH * _MOST_LINES // (1 if line.isascii() else 2)
+            cut = line.rfind(" ", 1, longest) + 1 or longest
             yield line[:cut]
             line = line[cut:]
-        if piece and len(piece) + len(line) >= _LONGEST_CELL:
+        joined = f"{piece}\n{line}" if piece else line
+        if num_lines(joined) > _MOST_LINES:
             yield piece
-            piece = line
-        else:
-            piece = f"{piece}\n{line}" if piece else line
+            joined = line
+        piece = joined
     yield piece
+
+
+def num_lines(text: str) -> int:
+    """Return how many lines a text takes in the second column; letters such as the Chinese ones take two places."""
+    widths = (sum(1 + (unicodedata.east_asian_width(letter) in "WF") for letter in line) for line in text.split("\n"))
+    return sum(max(1, -(-width // _LINE_WIDTH)) for width in widths)
 
 
 def _sheet(rows: Sequence[_Row]) -> str:
@@ -150,19 +162,22 @@ def _sheet(rows: Sequence[_Row]) -> str:
             cells.append(f'<c r="C{line}" s="{_OPEN}"/>')
             if row.choices:
                 lists.setdefault(row.choices, []).append(f"C{line}")
-        body.append(f'<row r="{line}">{"".join(cells)}</row>')
+        height = _LINE_POINTS * num_lines(row.text)
+        body.append(f'<row r="{line}" ht="{height}" customHeight="1">{"".join(cells)}</row>')
     checks = "".join(
         f'<dataValidation type="list" allowBlank="1" showErrorMessage="1" sqref="{" ".join(places)}">'
         f"<formula1>{escape(chr(34) + choices + chr(34))}</formula1></dataValidation>"
         for choices, places in lists.items()
     )
     return (
-        f'<worksheet xmlns="{_SHEETS}"><sheetViews><sheetView workbookViewId="0" showGridLines="0"/></sheetViews>'
+        f'<worksheet xmlns="{_SHEETS}"><sheetPr><pageSetUpPr fitToPage="1"/></sheetPr>'
+        '<sheetViews><sheetView workbookViewId="0" showGridLines="0"/></sheetViews>'
         '<cols><col min="1" max="1" width="3" customWidth="1" hidden="1"/>'
         '<col min="2" max="2" width="100" customWidth="1"/><col min="3" max="3" width="30" customWidth="1"/></cols>'
         f"<sheetData>{''.join(body)}</sheetData>"
         '<sheetProtection sheet="1" objects="1" scenarios="1" formatColumns="0" formatRows="0"/>'
-        f'<dataValidations count="{len(lists)}">{checks}</dataValidations></worksheet>'
+        f'<dataValidations count="{len(lists)}">{checks}</dataValidations>'
+        '<pageSetup orientation="landscape" fitToHeight="0"/></worksheet>'
     )
 
 

@@ -19,6 +19,7 @@ from medqa_cli.errors import InputError
 from medqa_cli.evaluation.samples import write_samples
 from medqa_cli.review.judgments import read_judgments, read_key
 from medqa_cli.review.make import Request, make_review
+from medqa_cli.review.workbook import sheet_cells
 
 
 def pages_of(made: dict[str, Any]) -> list[Path]:
@@ -123,6 +124,22 @@ def test_a_folder_that_all_may_read_is_closed(tmp_path: Path) -> None:
     folder.mkdir(mode=0o755)
     make(config)
     assert stat.S_IMODE(folder.stat().st_mode) == 0o700
+
+
+def test_x_and_y_of_the_key_are_x_and_y_of_the_page_and_of_the_spreadsheet(tmp_path: Path) -> None:
+    key, made = make(measured_run(tmp_path), spreadsheets=True)
+    page, sheet = (Path(file) for file in made["raters"]["anna"]["files"])
+    sections = page.read_text(encoding="utf-8").split('<section class="pair" data-id="')[1:]
+    column = [row[1] for row in sheet_cells(sheet)]
+    starts = [place for place, text in enumerate(column) if re.fullmatch(r"Question \d+ of 8", text)]
+    assert len(sections) == len(starts) == 8
+    for pair, section, start in zip(key.pairs_of("anna"), sections, starts, strict=True):
+        assert section.startswith(pair.id)
+        said = [f"Of {pair.topic}: {SAYS[model]}" for model in (pair.x, pair.y)]
+        assert re.findall(r'<section class="answer" data-side="(\w)"', section) == ["x", "y"]
+        assert re.findall(r'<div class="text"[^>]*>([^<]*)</div>', section) == said
+        rows = column[start:][:20]
+        assert [rows[rows.index(f"Answer {side}") + 1] for side in "XY"] == said
 
 
 def visible(page: Path) -> str:

@@ -13,7 +13,7 @@ import pytest
 from helpers.reviews import make, measured_run
 from helpers.spreadsheets import SHEETS, write_xlsx
 from medqa_cli.review.judgments import Key, read_judgments
-from medqa_cli.review.workbook import Shown, sheet_cells, write_workbook
+from medqa_cli.review.workbook import Shown, num_lines, sheet_cells, write_workbook
 
 SHEET = "xl/worksheets/sheet1.xml"
 LONG = "A long line of words. " * 400
@@ -33,12 +33,12 @@ def filled(source: Path, target: Path, answer: Callable[[str], str]) -> Path:
         for name in archive.namelist():
             text = archive.read(name).decode()
             if name == SHEET:
-                rows = re.findall(r'<row r="\d+">.*?</row>', text, re.DOTALL)
+                rows = re.findall(r'<row r="\d+"[^>]*>.*?</row>', text, re.DOTALL)
                 for row in rows:
                     code = re.search(r'<c r="A\d+"[^>]*><is><t[^>]*>(.*?)</t>', row)
                     if code and (value := answer(code[1])):
-                        cell = rf'<c r="C\1" s="2" t="inlineStr"><is><t>{value}</t></is></c>'
-                        text = text.replace(row, re.sub(r'<c r="C(\d+)" s="2"/>', cell, row))
+                        cell = rf'<c r="C\1" s="3" t="inlineStr"><is><t>{value}</t></is></c>'
+                        text = text.replace(row, re.sub(r'<c r="C(\d+)" s="3"/>', cell, row))
             copy.writestr(name, text)
     return target
 
@@ -200,19 +200,33 @@ def test_the_spreadsheet_of_another_review_is_named(review: tuple[Key, Path], tm
 
 def test_texts_are_texts_whole_and_in_pieces_that_a_row_can_show(review: tuple[Key, Path], tmp_path: Path) -> None:
     key, _ = review
-    texts = ["=1+1", "<b>&amp;</b>", "_x0041_ and \x07", LONG, "one\n\n  two", " "]
+    texts = [
+        "=1+1",
+        "<b>&amp;</b>",
+        "_x0041_ and \x07",
+        LONG,
+        "one\n\n  two",
+        " ",
+        "語" * 3000,
+        "\n".join(["line"] * 99),
+    ]
     path = tmp_path / "a.xlsx"
     write_workbook(path, "r", "anna", [Shown(f"p{n}", text, text, "other") for n, text in enumerate(texts)], key.form)
     cells = sheet_cells(path)
     column = [row[1] for row in cells]
-    assert max(map(len, column)) <= 2000
+    assert max(map(num_lines, column)) == 24
     shown = "\n".join(column)
     for text in ("=1+1", "<b>&amp;</b>", "_x0041_ and \ufffd", "one\n\n  two"):
         assert shown.count(f"\n{text}\n") == 2, text
     assert " ".join(column).count("A long line of words.") == 2 * 400
     assert key.form.words["empty"] in column
+    assert ("".join(column).count("語"), "\n".join(column).split("\n").count("line")) == (2 * 3000, 2 * 99)
     with zipfile.ZipFile(path) as archive:
         sheet = ElementTree.fromstring(archive.read(SHEET))
+    # Each row is as high as its text; Excel shows no more than 409 points.
+    heights = [int(row.get("ht", "0")) for row in sheet.iter(f"{{{SHEETS}}}row")]
+    assert heights == [15 * num_lines(text) for text in column]
+    assert max(heights) == 360
     kinds = {cell.get("t") for cell in sheet.iter(f"{{{SHEETS}}}c")}
     assert kinds == {"inlineStr", None}
     assert not list(sheet.iter(f"{{{SHEETS}}}f"))
@@ -224,7 +238,7 @@ def test_only_the_cells_to_fill_in_are_open_and_offer_their_choices(review: tupl
         sheet = ElementTree.fromstring(archive.read(SHEET))
     assert sheet.find(f"{{{SHEETS}}}sheetProtection") is not None
     style_of = {cell.get("r"): cell.get("s") for cell in sheet.iter(f"{{{SHEETS}}}c")}
-    opened = {place for place, style in style_of.items() if style == "2"}
+    opened = {place for place, style in style_of.items() if style == "3"}
     assert len(opened) == 6 * (2 * 5 + 2)
     checks = {
         check.findtext(f"{{{SHEETS}}}formula1"): (check.get("sqref") or "").split()
