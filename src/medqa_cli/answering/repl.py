@@ -31,8 +31,8 @@ Type a question. Each one stands alone unless /follow is on, since the model was
 def following(earlier_question: str, earlier_answer: str, question: str) -> str:
     """Return a question behind the question and answer before it."""
     # Its marks number other sources than those of the next answer.
-    said = without_marks(earlier_answer)
-    return f"Earlier question: {earlier_question} Earlier answer: {said} Question: {question}"
+    answer = without_marks(earlier_answer)
+    return f"Earlier question: {earlier_question} Earlier answer: {answer} Question: {question}"
 
 
 @dataclass

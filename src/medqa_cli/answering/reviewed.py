@@ -56,9 +56,9 @@ def asks_the_same(asked: Iterable[QuestionType], title: str, index: PassageIndex
         return False
     names = _names(form.topic)
     return any(
-        one.kind == form.kind and _alike(name, other, index) >= same_thing
-        for one in asked
-        for name in _names(one.topic)
+        form_asked.kind == form.kind and _alike(name, other, index) >= same_thing
+        for form_asked in asked
+        for name in _names(form_asked.topic)
         for other in names
     )
 

@@ -126,14 +126,14 @@ def _sets(words: list[str], lengths: Sequence[int]) -> list[NDArray[np.uint64]]:
     return [mixed[start:end][is_new[start:end]] for start, end in sets]
 
 
-def are_near(one: NDArray[np.uint64], others: Sequence[NDArray[np.uint64]], threshold: float) -> NDArray[np.bool_]:
+def are_near(items: NDArray[np.uint64], others: Sequence[NDArray[np.uint64]], threshold: float) -> NDArray[np.bool_]:
     """Tell which of several texts are near copies of one: their sets overlap by the threshold or more.
 
     A short text says one thing, so that one word more or less at its edge may leave a copy, but another word does not:
     "a fracture of the jaw" is not "a fracture of the rib". There one set has to hold the other as well.
 
     Args:
-        one: a set as ``shingle_sets`` yields it.
+        items: a set as ``shingle_sets`` yields it.
         others: at least one such set.
         threshold: of the size of the intersection divided by that of the union (Jaccard), above 0 and at most 1.
 
@@ -142,11 +142,11 @@ def are_near(one: NDArray[np.uint64], others: Sequence[NDArray[np.uint64]], thre
     """
     sizes = np.array([len(other) for other in others])
     joined = np.concatenate(others)
-    position = np.searchsorted(one, joined)
-    position[position == len(one)] = 0
-    shared = np.add.reduceat(one[position] == joined, np.cumsum(sizes) - sizes, dtype=np.int64)
-    smaller = np.minimum(sizes, len(one))
-    overlapping = shared / (len(one) + sizes - shared) >= threshold
+    position = np.searchsorted(items, joined)
+    position[position == len(items)] = 0
+    shared = np.add.reduceat(items[position] == joined, np.cumsum(sizes) - sizes, dtype=np.int64)
+    smaller = np.minimum(sizes, len(items))
+    overlapping = shared / (len(items) + sizes - shared) >= threshold
     return np.asarray(overlapping & ((smaller >= SHORT_RUNS) | (shared == smaller)))
 
 
@@ -303,7 +303,7 @@ class NearSearch:
                     copies[number] = self._first_near(int(asked[number]), candidates.tolist())
 
     def _first_near(self, asked: int, candidates: list[int]) -> int:
-        one = self._read_set(asked)
+        items = self._read_set(asked)
         for start in range(0, len(candidates), SETS_AT_A_TIME):
             part = candidates[start : start + SETS_AT_A_TIME]
             if self._items_cached > MOST_ITEMS_CACHED:
@@ -313,7 +313,7 @@ class NearSearch:
                 if index not in self._sets:
                     self._sets[index] = self._read_set(int(self._targets[index]))
                     self._items_cached += len(self._sets[index])
-            near = np.flatnonzero(are_near(one, [self._sets[index] for index in part], self._threshold))
+            near = np.flatnonzero(are_near(items, [self._sets[index] for index in part], self._threshold))
             if len(near):
                 return part[int(near[0])]
         return NOT_FOUND

@@ -92,8 +92,8 @@ def _difference(old: str, new: str) -> tuple[str, str]:
     return _shown(old, start, len(old) - same), _shown(new, start, len(new) - same)
 
 
-def _shared_length(one: str, other: str) -> int:
-    return sum(1 for _ in itertools.takewhile(lambda pair: pair[0] == pair[1], zip(one, other, strict=False)))
+def _shared_length(a: str, b: str) -> int:
+    return sum(1 for _ in itertools.takewhile(lambda pair: pair[0] == pair[1], zip(a, b, strict=False)))
 
 
 def _shown(text: str, start: int, end: int) -> str:

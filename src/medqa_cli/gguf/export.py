@@ -130,7 +130,7 @@ def export_gguf(
     stops = [translated.tokens[token_id] for token_id in contract.stop_token_ids]
     with atomic_file(out_dir / MODELFILE_NAME) as file:
         file.write(modelfile(contract, f"{name}-{best}.gguf", stops, generate, llama.context_length(config)))
-    names = {Path(one["path"]).name for one in written}
+    names = {Path(file["path"]).name for file in written}
     if older := sorted(path.name for path in out_dir.glob("*.gguf") if path.name not in names):
         console.warn(f"{out_dir} also holds files of earlier exports: {', '.join(older)}")
     return written

@@ -281,7 +281,7 @@ def _steps(part: dict[str, Any] | None) -> list[dict[str, Any]]:
     if not part:
         return []
     inner = part.get("pretokenizers") or part.get("normalizers")
-    return [step for one in inner for step in _steps(one)] if inner else [part]
+    return [step for inner_part in inner for step in _steps(inner_part)] if inner else [part]
 
 
 def _texts_between(prompt: str, added: list[str]) -> list[str]:

@@ -132,7 +132,7 @@ def paired_difference(first: list[packing.AnswerScore], second: list[packing.Ans
     The error is that of a ratio estimate over questions (Cochran, Sampling Techniques, 1977, section 6.4); infinite
     where there is one question only.
     """
-    sums = [one.nll_sum - two.nll_sum for one, two in zip(first, second, strict=True)]
+    sums = [a.nll_sum - b.nll_sum for a, b in zip(first, second, strict=True)]
     tokens = [score.num_tokens for score in first]
     mean = sum(sums) / sum(tokens)
     count = len(sums)

@@ -317,10 +317,10 @@ class WeightFiles:
 
     def are_equal(self, first: str, second: str) -> bool:
         """Tell whether two tensors hold the same values in the same type and shape."""
-        one, other = self.tensors[first], self.tensors[second]
-        if (one.type_name, one.shape) != (other.type_name, other.shape):
+        tensor, other = self.tensors[first], self.tensors[second]
+        if (tensor.type_name, tensor.shape) != (other.type_name, other.shape):
             return False
-        return all(self.rows(first, a, b).equal(self.rows(second, a, b)) for a, b in row_ranges(one.shape))
+        return all(self.rows(first, a, b).equal(self.rows(second, a, b)) for a, b in row_ranges(tensor.shape))
 
     def close(self) -> None:
         """Close the file that is open; the next read opens it again."""

@@ -66,7 +66,7 @@ def render_prompts(template: str, values: Sequence[Mapping[str, Any]], *, what: 
     Raises:
         InputError: rendering does not end, or takes too much memory.
     """
-    sets = [dict(one) for one in values]
+    sets = [dict(variables) for variables in values]
     return call(_render_all, [template], {"strict": True}, sets, what=what, hint=_HINT, limits=_LIMITS)[0]
 
 
@@ -75,7 +75,7 @@ def _render_all(
 ) -> list[list[Rendered]]:
     """Render everything; runs in the child."""
     environment = _environment(**settings)
-    return [[_render(environment, template, one) for one in values] for template in templates]
+    return [[_render(environment, template, variables) for variables in values] for template in templates]
 
 
 def _render(environment: Any, template: str, values: Mapping[str, Any]) -> Rendered:

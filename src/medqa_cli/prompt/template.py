@@ -266,7 +266,7 @@ def _render_prompts(source: str, config: PromptConfig, values: Sequence[dict[str
 
         # These are ours and safe. Their final newline is meant, unlike the one that an editor adds to a file.
         environment = jinja2.Environment(undefined=jinja2.StrictUndefined, keep_trailing_newline=True, autoescape=False)
-        return [environment.from_string(source).render(**one) for one in values]
+        return [environment.from_string(source).render(**variables) for variables in values]
     texts = []
     for rendered in render_prompts(source, values, what=config.template):
         if rendered.text is None:

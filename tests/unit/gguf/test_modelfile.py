@@ -172,7 +172,7 @@ def go_render(template: str, **values: str) -> str:
     return re.sub(r"\{\{(.*?)\}\}", action, template)
 
 
-@pytest.mark.parametrize("system", [SYSTEM, None, 'Say "yes" or {{ no }}.', "{{ .Prompt }}"])
+@pytest.mark.parametrize("system", [SYSTEM, None, 'Say """yes""" or {{ no }}.', "{{ .Prompt }}"])
 @pytest.mark.parametrize("kind", ["bos", "chatml"])
 def test_the_modelfile_renders_the_contracts_prompt(
     request: pytest.FixtureRequest, template_name: str, system: str | None, kind: str

@@ -102,10 +102,13 @@ def test_generation_config_and_tied_parts_follow_the_contract(tmp_path: Path) ->
     base = tmp_path / "base"
     base.mkdir()
     (base / "config.json").write_text('{"tie_word_embeddings": true, "text_config": {"tie_word_embeddings": true}}')
+    # As Llama-2's was first published: a temperature without sampling; and end tokens of another contract.
+    (base / "generation_config.json").write_text('{"eos_token_id": 7, "temperature": 0.6, "max_length": 4096}')
     contract = make_contract(PromptConfig(template="llama2"), tokenizer)
     assert write_companions(tmp_path, base, contract, tokenizer)
     found = json.loads((tmp_path / "generation_config.json").read_text())
-    assert found == {"eos_token_id": [2], "bos_token_id": 1}
+    kept = {"temperature": 0.6, "max_length": 4096}
+    assert found == {**kept, "eos_token_id": [2], "bos_token_id": 1, "do_sample": True}
     write_config(tmp_path, base, untied=True)
     untied = {"tie_word_embeddings": False}
     assert json.loads((tmp_path / "config.json").read_text()) == {**untied, "text_config": untied}

@@ -39,7 +39,7 @@ class Rule:
     apply: Callable[[str, str], tuple[str, str]]
     doc: str
     enabled: bool = True
-    uncovers: bool = False
+    rerun_after: bool = False
     languages: Sequence[str] | None = None
     if_unknown: bool = True
 
@@ -158,13 +158,13 @@ def clean(question: str, answer: str, enabled: Sequence[str]) -> Cleaned:
         the cleaned texts and which rules changed them.
     """
     changed: set[str] = set()
-    has_uncovered = True
-    while has_uncovered:
-        has_uncovered = False
+    is_rerun = True
+    while is_rerun:
+        is_rerun = False
         for name in enabled:
             cleaned = RULES[name].applied(question, answer)
             if cleaned != (question, answer):
                 question, answer = cleaned
                 changed.add(name)
-                has_uncovered |= RULES[name].uncovers
+                is_rerun |= RULES[name].rerun_after
     return Cleaned(question, answer, tuple(name for name in enabled if name in changed))

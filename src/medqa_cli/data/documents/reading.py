@@ -91,7 +91,7 @@ def read_documents(listing: DocumentListing, data: DataConfig, wanted: ColumnNam
             else:
                 files.append(_taken_into(documents, file, contents, taken))
     if not files:
-        reasons = "; ".join(one["reason"] for one in skipped[:_SHOWN_REASONS])
+        reasons = "; ".join(entry["reason"] for entry in skipped[:_SHOWN_REASONS])
         raise InputError(f"none of {len(skipped):,} documents can be used: {reasons}", "see docs/data.md, Documents")
     if listing.others:
         console.warn(f"not read as documents: {counted(listing.others)}")
@@ -104,9 +104,9 @@ def _taken_into(documents: Documents, file: DocumentFile, contents: _Contents, t
     """Add the contents of a document, tell its warnings, and return its entry in the report."""
     for warning in contents.warnings:
         console.warn(warning)
-    for title, text, place, topic in contents.passages:
-        passage_id = f"doc-{unique_id(key_of(file.name, place, text), taken)}"
-        documents.passages.append(Passage(passage_id, "document", title, text, topic, file.name, place))
+    for title, text, location, topic in contents.passages:
+        passage_id = f"doc-{unique_id(key_of(file.name, location, text), taken)}"
+        documents.passages.append(Passage(passage_id, "document", title, text, topic, file.name, location))
     documents.texts += contents.texts
     documents.pairs += contents.pairs
     sha256, count = sha256_of_file(file.path), len(contents.passages)
@@ -136,7 +136,7 @@ def _text(document: Document) -> _Contents:
     contents = _Contents(document.title, warnings=list(document.warnings))
     for section in document.sections:
         title = ": ".join(dict.fromkeys([document.title, *section.headings]))
-        contents.passages += [(title, text, place, "") for text, place in cut(section)]
+        contents.passages += [(title, text, location, "") for text, location in cut(section)]
         contents.texts.append(section.text)
     return contents
 

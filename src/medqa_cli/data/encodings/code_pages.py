@@ -280,10 +280,10 @@ def _small_words(text: str, languages: Collection[str], longest: int = 99) -> in
     return sum(word in known and len(word) <= longest for word in text.lower().split())
 
 
-def deciding_words(one: Reading, other: Reading) -> list[tuple[str, str]]:
+def deciding_words(a: Reading, b: Reading) -> list[tuple[str, str]]:
     """Return the words in which two readings of the same bytes differ, each once, as both have them."""
-    tokens = list(dict.fromkeys(_tokens(one.data, (one.codec, other.codec))))[:_MOST_WORDS]
-    pairs = ((token.decode(one.codec, "replace"), token.decode(other.codec, "replace")) for token in tokens)
+    tokens = list(dict.fromkeys(_tokens(a.data, (a.codec, b.codec))))[:_MOST_WORDS]
+    pairs = ((token.decode(a.codec, "replace"), token.decode(b.codec, "replace")) for token in tokens)
     return [(mine, its) for mine, its in pairs if mine != its and any(map(str.isalpha, mine + its))]
 
 
@@ -327,7 +327,7 @@ def _candidates(readings: Sequence[Reading]) -> tuple[Reading, ...]:
         return not is_plausible, order.index(reading.codec)
 
     by_letters: dict[str, Reading] = {}
-    for reading in sorted((one for one in readings if weights[one.codec] > _CANDIDATE), key=rank):
+    for reading in sorted((reading for reading in readings if weights[reading.codec] > _CANDIDATE), key=rank):
         by_letters.setdefault(letters_of(reading.text), reading)
     return tuple(by_letters.values())[:_MOST_CANDIDATES]
 
@@ -346,8 +346,8 @@ def letters_of(text: str) -> str:
     return "".join(filter(str.isalpha, text))
 
 
-def _differs_much(one: Reading, other: Reading) -> bool:
+def _differs_much(reading: Reading, other: Reading) -> bool:
     """Tell whether two readings belong to different scripts, or have different letters in more than a few places."""
-    pairs = list(zip(one.text, other.text, strict=False))
+    pairs = list(zip(reading.text, other.text, strict=False))
     high = sum(1 for a, b in pairs if a > "\x7f" or b > "\x7f")
-    return len(one.text) != len(other.text) or sum(a != b for a, b in pairs) > 0.02 * high
+    return len(reading.text) != len(other.text) or sum(a != b for a, b in pairs) > 0.02 * high

@@ -106,21 +106,24 @@ def open_sources(sources: Sequence[str], wanted: ColumnNames) -> SourceRows:
         rows = _all_rows(opened, stack.pop_all())
     # The first row, so that its source's errors come now.
     first = list(itertools.islice(rows, 1))
-    tables = [table for one in opened for table in one.tables]
+    tables = [table for source in opened for table in source.tables]
     # Each warning once, with the number of tables that it is about where it is not about all.
     counts = Counter(warning for table in tables for warning in dict.fromkeys(table.warnings))
     of_tables = [
         warning if count == len(tables) else f"{warning} (in {count:,} of {len(tables):,} tables)"
         for warning, count in counts.items()
     ]
-    licenses = {one.license for one in opened}
+    licenses = {source.license for source in opened}
     return SourceRows(
         _describe(opened),
         tables[0].columns,
         itertools.chain(first, rows),
-        {f"{one.source} (commit {one.commit})" if one.commit else one.source: one.sha256 for one in opened},
+        {
+            f"{source.source} (commit {source.commit})" if source.commit else source.source: source.sha256
+            for source in opened
+        },
         licenses.pop() if len(licenses) == 1 else None,
-        (*(warning for one in opened for warning in one.warnings), *of_tables),
+        (*(warning for source in opened for warning in source.warnings), *of_tables),
     )
 
 
@@ -318,16 +321,16 @@ def _stated_license(container: Container, about: list[str]) -> str | None:
 
 def _all_rows(opened: Sequence[Opened], open_files: contextlib.ExitStack) -> Rows:
     with open_files:
-        for one in opened:
+        for source in opened:
             empty = True
-            with _reported(one.source):
-                for table in one.tables:
+            with _reported(source.source):
+                for table in source.tables:
                     for row in table.rows:
                         empty = False
                         yield row
             if empty:
                 raise InputError(
-                    f"{one.source} has no data rows, only the columns {one.tables[0].columns.describe()}",
+                    f"{source.source} has no data rows, only the columns {source.tables[0].columns.describe()}",
                     "give a file with at least one row",
                 )
 

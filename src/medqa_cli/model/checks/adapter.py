@@ -113,7 +113,7 @@ def _match_all(patterns: list[str], names: list[str]) -> None:
 def _texts(value: Any) -> Iterable[str]:
     if isinstance(value, str):
         return [value]
-    return [one for one in value or () if isinstance(one, str)]
+    return [item for item in value or () if isinstance(item, str)]
 
 
 def _check_layers(checks: Checks, values: dict[str, Any]) -> None:
@@ -123,11 +123,11 @@ def _check_layers(checks: Checks, values: dict[str, Any]) -> None:
         ("alpha_pattern", 0, _MOST_ALPHA, is_number, f"numbers from 0 to {_MOST_ALPHA:g}"),
     ):
         checks.kind(key, dict, f"an object with {words}")
-        if not all(is_kind(one) and low <= one <= most for one in (values.get(key) or {}).values()):
+        if not all(is_kind(number) and low <= number <= most for number in (values.get(key) or {}).values()):
             checks.refuse(key, f"an object with {words}")
     layers: Any = values.get("layers_to_transform")
     listed = layers if isinstance(layers, list) else [layers]
-    if layers is not None and not all(is_integer(one) and one in range(_MOST_LAYERS) for one in listed):
+    if layers is not None and not all(is_integer(number) and number in range(_MOST_LAYERS) for number in listed):
         checks.refuse("layers_to_transform", "numbers of layers")
     repeated = values.get("layer_replication")
     if repeated is not None:

@@ -194,7 +194,7 @@ def _check_values(header: GgufHeader, num_bytes: int) -> None:
     for name in _SIZES:
         value = values.get(f"{architecture}.{name}")
         elements = value if isinstance(value, list) else [] if value is None else [value]
-        if not all(type(one) is int and 0 < one < 1 << 31 for one in elements):
+        if not all(type(element) is int and 0 < element < 1 << 31 for element in elements):
             raise BadHeader(f"{architecture}.{name} is {value}, expected a number above 0")
         sizes[name] = max(elements, default=1)
     if sizes["block_count"] > min(_MOST_LAYERS, max(1, len(header.tensors))):

@@ -116,9 +116,9 @@ class Checks:
         """Check for one of these values."""
         value = self._values.get(key)
         if value is not None and not any(
-            value is one or (value == one and type(value) is type(one)) for one in allowed
+            value is option or (value == option and type(value) is type(option)) for option in allowed
         ):
-            self.refuse(key, "one of " + ", ".join(str(one) for one in allowed))
+            self.refuse(key, "one of " + ", ".join(str(option) for option in allowed))
 
     def refuse(self, key: str, expected: str) -> None:
         """Raise: the value of ``key`` is not what is expected."""
@@ -137,7 +137,7 @@ def is_number(value: Any) -> bool:
 
 def are_token_ids(value: Any) -> bool:
     """Tell whether it is a list of token ids."""
-    return isinstance(value, list) and all(is_integer(one) and one >= 0 for one in value)
+    return isinstance(value, list) and all(is_integer(item) and item >= 0 for item in value)
 
 
 def shown(value: Any) -> str:

@@ -99,7 +99,9 @@ def _check_section(checks: Checks, values: Mapping[str, Any]) -> None:
         for name in names.split():
             sizes = values.get(name)
             # Some architectures give one value for each layer.
-            if not (isinstance(sizes, list) and sizes and all(is_integer(one) and 0 <= one <= most for one in sizes)):
+            if not (
+                isinstance(sizes, list) and sizes and all(is_integer(size) and 0 <= size <= most for size in sizes)
+            ):
                 checks.integer(name, 0 if name in _keys("may_be_zero") else 1, most)
     for name in _keys("epsilons"):
         checks.number(name, 0.0, 0.1)
@@ -126,7 +128,7 @@ def _check_section(checks: Checks, values: Mapping[str, Any]) -> None:
     for key in _keys("implementations"):
         value = values.get(key)
         named = [*value.values()] if isinstance(value, dict) else [value]
-        foreign = [one for one in named if isinstance(one, str) and "/" in one]
+        foreign = [item for item in named if isinstance(item, str) and "/" in item]
         if foreign:
             raise InputError(
                 f"{checks.path}: {key} names {shown(foreign[0])}, program code of a hub repository, which medqa does "
@@ -171,7 +173,7 @@ def _check_against_files(folder: Path, prefix: str, values: Mapping[str, Any]) -
 def _size(values: Mapping[str, Any], name: str) -> int:
     value = values.get(name)
     sizes = value if isinstance(value, list) else [value]
-    return max((one for one in sizes if isinstance(one, int)), default=1)
+    return max((size for size in sizes if isinstance(size, int)), default=1)
 
 
 def check_tokenizer(folder: Path) -> None:
