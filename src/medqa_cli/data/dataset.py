@@ -24,6 +24,7 @@ REJECTED_NAME = "rejected.jsonl"
 LENGTHS_NAME = "lengths.png"
 INDEX_NAME = "index.sqlite"
 CANARIES_NAME = "canaries.jsonl"
+IDENTIFIERS_NAME = "identifiers.jsonl"
 OWN_FILES = frozenset(
     {
         REPORT_NAME,
@@ -32,6 +33,7 @@ OWN_FILES = frozenset(
         CARD_NAME,
         INDEX_NAME,
         CANARIES_NAME,
+        IDENTIFIERS_NAME,
         *(f"{split}.jsonl" for split in SPLITS),
     }
 )

@@ -15,6 +15,8 @@ from medqa_cli.config.schema import DataConfig
 from medqa_cli.data.cleaning.mojibake import garbled_words, mojibake
 from medqa_cli.data.cleaning.reasons import enabled_reasons, how_to_keep, non_answer
 from medqa_cli.data.cleaning.rules import clean, enabled_rules
+from medqa_cli.data.identifiers.finding import find_in_row
+from medqa_cli.data.identifiers.finds import PlainFind, plain
 from medqa_cli.data.languages import told_language
 from medqa_cli.data.normalize import NONE, RowKeys, is_empty, normalize, row_keys
 from medqa_cli.data.reading.rows import RawRow, SourceRows, UnreadRow
@@ -29,6 +31,7 @@ ROWS_PER_UPDATE = 1000
 _LENGTH_BYTES = 8
 # With fewer than this many kept of so many rows, the rest is not read.
 ROWS_BEFORE_GIVING_UP, FEWEST_KEPT = 500_000, 50
+IDENTIFIER = "identifier"
 _GENERAL_ADVICE = "check the file, or whether data.question_column and data.answer_column name the right columns"
 # What to do where no row can be used, by the reason.
 _ADVICE = {
@@ -61,6 +64,7 @@ class SpooledRow(NamedTuple):
         changed: names of the cleaning rules that changed it.
         language: of its answer.
         garbled: a garbled part of it, shown to the user.
+        finds: what identifies a person in it, as in the fields of ``finds.Find``.
     """
 
     row: int
@@ -79,6 +83,7 @@ class SpooledRow(NamedTuple):
     changed: tuple[str, ...] = ()
     language: str = ""
     garbled: str = ""
+    finds: tuple[PlainFind, ...] = ()
 
     @property
     def place(self) -> str:
@@ -230,6 +235,7 @@ class _RowFilter:
         self._sketches = sketches
         self._has_topic_column = has_topic_column
         self._repaired = mojibake if "mojibake" in self._rules else str
+        self._identifiers = data.identifiers
 
     def apply(self, row: RawRow | UnreadRow) -> SpooledRow:
         """Return the row as rejected, with a reason, or with its cleaned texts."""
@@ -244,6 +250,10 @@ class _RowFilter:
         topic = topic_given or self._question_topic(row, question)
         if reason := unusable(question, answer) or non_answer(question, answer, self._reasons):
             return as_read(row, reason)
+        finds = find_in_row(question, answer)
+        if finds and self._identifiers == "reject":
+            kinds = ", ".join(sorted({find.kind for find in finds}))
+            return as_read(row, IDENTIFIER)._replace(detail=kinds, finds=plain(finds))
         normalized_answer = normalize(answer)
         keys = row_keys(question, answer, normalized_answer, topic_names(topic), row.source)
         if reason := self._duplicates.reason(keys):
@@ -266,6 +276,7 @@ class _RowFilter:
             changed=changed,
             language=told_language(answer, question),
             garbled=garbled_words(question) or garbled_words(answer),
+            finds=plain(finds),
         )
 
     def _question_topic(self, row: RawRow, question: str) -> str:

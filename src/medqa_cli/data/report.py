@@ -49,6 +49,7 @@ def conversion_counts(
         "topics": _topics(columns, filtered, places, by_page),
         "encoding": {"named": data.encoding, "garbled_rows": written.garbled},
         "languages": dict(_by_count(written.languages)),
+        "identifiers": written.identifiers.as_json(data.identifiers),
         "cleaning": {rule: written.changed[rule] for rule in enabled_rules(data.cleaning)},
     }
 

@@ -12,8 +12,10 @@ from typing import Any, TextIO
 
 from medqa_cli.config.schema import DataConfig
 from medqa_cli.data.canaries import Canary
-from medqa_cli.data.dataset import REJECTED_NAME, SPLITS
-from medqa_cli.data.filtering import Filtered, SpooledRow, read_spooled
+from medqa_cli.data.dataset import IDENTIFIERS_NAME, REJECTED_NAME, SPLITS
+from medqa_cli.data.filtering import IDENTIFIER, Filtered, SpooledRow, read_spooled
+from medqa_cli.data.identifiers.counting import FoundCounts
+from medqa_cli.data.identifiers.recorded import Recorder, salt_of
 from medqa_cli.data.normalize import RowKeys, key_of, normalize
 from medqa_cli.data.token_lengths import TokenLengths
 from medqa_cli.data.topics.paraphrases import paraphrase
@@ -40,6 +42,7 @@ class Written:
         garbled_rows: the place of the first of them, each with a part of its text.
         paraphrases: number of paraphrases.
         canary_rows: rows of planted canaries, each copy counted.
+        identifiers: what identifies persons in the rows.
     """
 
     splits: dict[str, int] = field(default_factory=lambda: dict.fromkeys(SPLITS, 0))
@@ -51,6 +54,7 @@ class Written:
     garbled_rows: list[str] = field(default_factory=list)
     paraphrases: int = 0
     canary_rows: int = 0
+    identifiers: FoundCounts = field(default_factory=FoundCounts)
 
 
 def write_rows(
@@ -84,7 +88,12 @@ def write_rows(
     with contextlib.ExitStack() as stack:
         files = {name: stack.enter_context(_create(folder / f"{name}.jsonl")) for name in SPLITS}
         files["rejected"] = stack.enter_context(_create(folder / REJECTED_NAME))
-        writer = _Writer(files, filtered, data.paraphrases_per_question, seed, render, lengths, bool(canaries))
+        recorder = None
+        if data.identifiers == "report":
+            recorder = stack.enter_context(Recorder(folder / IDENTIFIERS_NAME, salt_of(filtered.sha256, str(seed))))
+        writer = _Writer(
+            files, filtered, data.paraphrases_per_question, seed, render, lengths, bool(canaries), recorder
+        )
         for row in read_spooled(spool_path):
             if row.reason:
                 writer.reject(row)
@@ -109,6 +118,7 @@ class _Writer:
         render: Render,
         lengths: TokenLengths | None,
         plants: bool,
+        recorder: Recorder | None,
     ) -> None:
         self.written = Written()
         self._files = files
@@ -116,11 +126,14 @@ class _Writer:
         self._render = render
         self._lengths = lengths
         self._adds_rows = bool(paraphrases_per_question) or plants
+        self._recorder = recorder
         self._taken_ids: Counter[str] = Counter()
         self._questions = {key.question for key in filtered.keys} if paraphrases_per_question else set()
 
     def reject(self, row: SpooledRow) -> None:
         self.written.rejected[row.reason] += 1
+        if row.reason == IDENTIFIER:
+            self.written.identifiers.add(row.finds, "")
         self.written.examples.setdefault(row.reason, row.place)
         _write_line(self._files["rejected"], row.rejected())
 
@@ -133,6 +146,10 @@ class _Writer:
             written.garbled += 1
             if len(written.garbled_rows) < SHOWN_GARBLED:
                 written.garbled_rows.append(f"{row.place} {row.garbled}")
+        if row.finds:
+            written.identifiers.add(row.finds, split)
+            if split == "train" and self._recorder is not None:
+                self._recorder.add(row_id, row.question, row.answer, row.finds)
         text = self._write(split, row_id, row.question, row, "")
         if self._lengths is not None:
             self._lengths.add(row.answer, text)

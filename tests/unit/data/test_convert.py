@@ -100,6 +100,7 @@ def test_each_row_is_in_a_split_or_rejected(messy: Path, tmp_path: Path) -> None
         "topics",
         "encoding",
         "languages",
+        "identifiers",
         "cleaning",
         "leakage",
         "short_answers",

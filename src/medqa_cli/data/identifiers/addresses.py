@@ -1,0 +1,86 @@
+"""Postal addresses and postcodes of persons. Those of institutes, and names of places alone, stay."""
+
+from __future__ import annotations
+
+import functools
+import re
+from collections.abc import Iterator
+
+from medqa_cli.data.identifiers.finds import Span, Text
+from medqa_cli.resources import load_pattern, load_words
+
+_PUBLIC_REACH = 140
+_UK = re.compile(
+    r"(?P<area>[A-Z](?<![\w-].)[A-Z]?)(?:\d[A-Z]|\d{1,2})\s\d(?!TH|ST|RD|ND|HT)[ABD-HJLNP-UW-Z]{2}(?![\w-])"
+)
+_CANADA = re.compile(r"[ABCEGHJ-NPRSTVXY](?<![\w-].)\d[ABCEGHJ-NPRSTV-Z][ -]\d[ABCEGHJ-NPRSTV-Z]\d(?![\w-])")
+_ZIP = re.compile(r"\d(?<![\w.-].)\d{4}(?:-\d{4})?(?![\w-])")
+_ENDS = re.compile(r"(?:straße|strasse|str\.|weg|platz|gasse|straat|laan|gracht|gatan|vägen) \d")
+_CODE = re.compile(r"\d{4,6}|[a-z]{1,2}\d[a-z\d]? ?\d[a-z]{2}")
+
+
+@functools.cache
+def _pattern(name: str) -> re.Pattern[str]:
+    """Return the pattern of a table, letters as they are."""
+    return load_pattern("identifiers", name, re.NOFLAG)
+
+
+def find_addresses(text: Text) -> Iterator[Span]:
+    """Yield the addresses and postcodes of persons, each as one span from the house to the postcode."""
+    found = sorted({span for span in _parts(text) if not _is_public(text, *span)})
+    start = end = -1
+    for first, last in found:
+        # Street, town and postcode, with only a comma or a line between, are one address.
+        if end >= 0 and first <= end + 3 and not text.text[end:first].strip(" ,\n"):
+            end = max(end, last)
+            continue
+        if end >= 0:
+            yield Span(start, end, "address")
+        start, end = first, last
+    if end >= 0:
+        yield Span(start, end, "address")
+
+
+def _parts(text: Text) -> Iterator[tuple[int, int]]:
+    words = text.words
+    if not words.isdisjoint(load_words("identifiers", "street_words")):
+        for match in _pattern("street").finditer(text.text):
+            yield match.span()
+        if "box" in words or "postfach" in words:
+            for match in load_pattern("identifiers", "post_box").finditer(text.text):
+                yield match.span()
+    if not words.isdisjoint(load_words("identifiers", "clear_street_words")):
+        for match in _pattern("clear_street").finditer(text.lower):
+            if _has_context(text, *match.span()):
+                yield match.span()
+    if not words.isdisjoint(load_words("identifiers", "foreign_street_words")) or _ENDS.search(text.lower):
+        for match in _pattern("foreign_street").finditer(text.text):
+            yield match.span()
+    if text.has_long_number:
+        for match in _ZIP.finditer(text.text):
+            town = _pattern("town_before").search(text.text, max(match.start() - 60, 0), match.start())
+            if town:
+                yield town.start(), match.end()
+    if text.has_code:
+        for match in _UK.finditer(text.text):
+            if match["area"] in load_words("identifiers", "uk_areas"):
+                yield match.span()
+        for match in _CANADA.finditer(text.text):
+            yield match.span()
+    if not words.isdisjoint(load_words("identifiers", "postcode_words")):
+        for match in load_pattern("identifiers", "postcode").finditer(text.text):
+            yield match.span(1)
+
+
+def _has_context(text: Text, start: int, end: int) -> bool:
+    """Tell whether words around say that somebody lives there, or a postcode follows."""
+    before = load_pattern("identifiers", "lives").search(text.before(start, 60))
+    return bool(before) or bool(_CODE.search(text.after(end, 45)))
+
+
+def _is_public(text: Text, start: int, end: int) -> bool:
+    """Tell whether an address is of an institute: one stands before it, or a web address or a free number beside it."""
+    around = text.before(start, _PUBLIC_REACH) + " # " + text.after(end, 60)
+    if not load_pattern("identifiers", "public_body").search(around):
+        return False
+    return not load_pattern("identifiers", "lives").search(text.before(start, 60))

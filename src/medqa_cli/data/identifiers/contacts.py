@@ -1,0 +1,214 @@
+"""How a person is reached: e-mail addresses, web profiles, phone and fax numbers, IP addresses.
+
+Addresses and numbers of the public (helplines, institutes, clearing houses) stay.
+"""
+
+from __future__ import annotations
+
+import ipaddress
+import re
+from collections.abc import Iterator
+
+from medqa_cli.data.identifiers.finds import Span, Text
+from medqa_cli.resources import load_pattern, load_words
+
+_LABEL = r"[a-z0-9](?:[a-z0-9-]{0,61}[a-z0-9])?"
+_EMAIL = re.compile(
+    rf"(?<![\w.+%-])(?P<local>[^\W_](?:[\w.+%'-]{{0,62}}[\w+-])?)\s?@\s?(?P<domain>(?:{_LABEL}\.){{1,4}}[a-z]{{2,24}}"
+    rf"|{_LABEL}\s?\.\s?(?:com|org|net|edu|de|fr|es|it|co\.uk))"
+    r"(?![\w-])"
+)
+# anna.lee (at) mail (dot) com, anna lee at gmail dot com
+_SPELLED_EMAIL = re.compile(
+    r"(?<![\w.+-])(?P<local>[\w+-]+(?:\s?(?:\.|\(dot\)|\[dot\]|\bdot\b)\s?[\w+-]+){0,3})\s?(?:\(at\)|\[at\]|\{at\}|\bat\b)\s?"
+    rf"(?P<domain>{_LABEL}(?:(?:\s?(?:\(dot\)|\[dot\]|\{{dot\}}|\bdot\b)\s?|\.){_LABEL}){{0,2}}"
+    r"(?:\s?(?:\(dot\)|\[dot\]|\{dot\}|\bdot\b)\s?|\.)(?:com|org|net|edu|info|me|us|uk|ca|au|de|fr|es|it|nl|pl|in|io))\b"
+)
+_PROFILE_SITES = (
+    r"facebook\.com|fb\.com|instagram\.com|twitter\.com|x\.com|linkedin\.com|tiktok\.com|snapchat\.com|threads\.net"
+    r"|pinterest\.com|reddit\.com|github\.com|vk\.com|t\.me|myspace\.com|tumblr\.com|patreon\.com|medium\.com|xing\.com"
+    r"|quora\.com|flickr\.com|youtube\.com|soundcloud\.com|strava\.com"
+)
+_PROFILE = re.compile(
+    rf"(?<![\w.@-])(?:https?://)?(?:[a-z]{{1,3}}\.)?(?:{_PROFILE_SITES})/(?:in/|u/|user/|users/|pub/|add/|profile/|people/|c/)?"
+    r"@?(?P<handle>[\w.%-]*[\w%-])(?:/[\w.%-]*)*"
+)
+_OTHER_PROFILE = re.compile(
+    r"(?<![\w.@-])(?:https?://|www\.)[\w.-]+/(?:[\w.-]+/){0,2}(?:~|(?:users?|profiles?|members?|patients?|u)/)"
+    r"(?P<handle>[\w.%-]*[\w%-])/?"
+)
+_PROFILE_PARTS = ("/~", "/user", "/profile", "/member", "/patient", "/u/")
+_OWN_SITE = re.compile(
+    r"(?<![\w.@-])(?:https?://)?(?P<handle>[\w-]+)\.(?:blogspot|wordpress|tumblr|livejournal)\.com\b"
+)
+_NOT_HANDLES = frozenset(
+    [
+        "watch",
+        "pages",
+        "groups",
+        "events",
+        "hashtag",
+        "search",
+        "share",
+        "sharer",
+        "intent",
+        "home",
+        "login",
+        "company",
+        "school",
+        "r",
+        "wiki",
+        "playlist",
+        "channel",
+        "explore",
+        "p",
+        "reel",
+        "status",
+        "embed",
+        "posts",
+        "article",
+        "topic",
+        "questions",
+    ]
+)
+_HANDLE = re.compile(r"(?<![\w.@/])@(?P<handle>[a-z_][\w.]{2,28}\w)(?![\w@])")
+
+# Each begins with a sign of few kinds, so that a search passes quickly over all else; what must not stand before it is
+# looked at behind its first sign.
+_NANP = re.compile(
+    r"(?:[2-9](?<![\w.+-].)\d\d|1(?<![\w.+-].)[\s.-]{0,3}(?:\(\s?[2-9]\d\d\s?\)|[2-9]\d\d)|\+(?<![\w+].)\s?1[\s.-]{0,3}(?:\(\s?[2-9]\d\d\s?\)"
+    r"|[2-9]\d\d)|\((?<![\w+-].)\s?[2-9]\d\d\s?\))[\s./·–-]{0,3}[2-9]\d\d[\s.·–-]{1,3}\d{4}"
+    r"(?:\s?(?:x|ext\.?|extension)\s?\d{1,6})?(?![\w-]|\.\d)"
+)
+_INTERNATIONAL = re.compile(r"[+0](?<![\w+].)(?:(?<=0)0|(?<=\+)\s?)[1-9]\d{0,2}(?:[\s./()–-]{0,2}\d){6,13}(?![\w-])")
+_WITH_ZERO = re.compile(r"[(0](?<![\w.,+/-].)(?:(?<=\()0)?[1-9]\d{0,4}\)?(?:[\s/–-]{1,2}\d{2,8}){1,5}(?![\w-]|[.,]\d)")
+_ANY_NUMBER = re.compile(r"[+(\d](?<![\w.,+/-].)(?:\s?\d|(?<=\d))(?:[\s().–/-]{0,3}\d){6,14}(?![\w-]|[.,]\d)")
+_LOCAL = re.compile(r"\d(?<![\w.,+/-].)\d\d[\s.–-]\d{4}(?![\w-]|[.,]\d)")
+_PHONES = ((_NANP, True), (_INTERNATIONAL, True), (_WITH_ZERO, True), (_ANY_NUMBER, False), (_LOCAL, False))
+_FREE_OF_CHARGE = re.compile(r"(?:1|001|0)?8(?:00|33|44|55|66|77|88)\d{7}|0?800\d{4,8}|0?300\d{7}|116\d{3}")
+_CUE_REACH, _FAX_REACH, _PUBLIC_REACH = 45, 22, 110
+
+_IPV4 = re.compile(r"\d(?<![\w.].)\d{0,2}(?:\.\d{1,3}){3}(?![\w]|\.\d)")
+_IPV6 = re.compile(r"(?<![\w:.])(?:[0-9a-f]{0,4}:){2,7}[0-9a-f]{0,4}(?![\w:])")
+
+
+def find_contacts(text: Text) -> Iterator[Span]:
+    """Yield the e-mail addresses, profiles, phone and fax numbers and IP addresses of persons."""
+    if "@" in text.text or ("at" in text.words and not text.words.isdisjoint(load_words("identifiers", "mail_words"))):
+        yield from _emails(text)
+    yield from _profiles(text)
+    if text.has_long_number:
+        yield from _phones(text)
+        yield from _ips(text)
+    elif "::" in text.text:
+        yield from _ips(text)
+
+
+def _emails(text: Text) -> Iterator[Span]:
+    patterns = [_EMAIL] if "@" in text.text else []
+    if "at" in text.words:
+        patterns.append(_SPELLED_EMAIL)
+    for pattern in patterns:
+        for found in pattern.finditer(text.lower):
+            domain = re.sub(r"\s", "", found["domain"])
+            local = found["local"]
+            if pattern is _SPELLED_EMAIL and not _is_mail_domain(domain):
+                continue
+            if load_pattern("identifiers", "public_mail").search(f"{local}@{domain}"):
+                continue
+            yield Span(*found.span(), "email")
+
+
+def _is_mail_domain(domain: str) -> bool:
+    """Tell whether a domain whose "at" was written as a word is one: "at health.com" alone is too little."""
+    spelled = "dot" in domain or "(" in domain or "[" in domain
+    return spelled or domain.split(".")[0] in load_words("identifiers", "mail_words")
+
+
+def _profiles(text: Text) -> Iterator[Span]:
+    if "/" in text.text:
+        sites = not text.words.isdisjoint(load_words("identifiers", "profile_sites"))
+        others = any(part in text.lower for part in _PROFILE_PARTS)
+        for pattern in (*(_PROFILE,) * sites, *(_OTHER_PROFILE,) * others):
+            for found in pattern.finditer(text.lower):
+                if not _is_public_handle(found["handle"]):
+                    yield Span(*found.span(), "profile")
+    if not text.words.isdisjoint(("blogspot", "wordpress", "tumblr", "livejournal")):
+        for found in _OWN_SITE.finditer(text.lower):
+            if not _is_public_handle(found["handle"]) and found["handle"] != "www":
+                yield Span(*found.span(), "profile")
+    if "@" in text.text:
+        for found in _HANDLE.finditer(text.lower):
+            if not _is_public_handle(found["handle"]):
+                yield Span(*found.span(), "profile")
+    if not text.words.isdisjoint(load_words("identifiers", "profile_words")):
+        for found in load_pattern("identifiers", "handle").finditer(text.lower):
+            if re.search(r"[\d_.]", found[1]) or "@" in found[0] or ":" in found[0]:
+                yield Span(*found.span(1), "profile")
+
+
+def _is_public_handle(handle: str) -> bool:
+    return handle in _NOT_HANDLES or bool(load_pattern("identifiers", "public_handle").search(handle))
+
+
+def _phones(text: Text) -> Iterator[Span]:
+    for pattern, is_certain in _PHONES:
+        if not is_certain and text.words.isdisjoint(load_words("identifiers", "phone_words")):
+            continue
+        for found in pattern.finditer(text.text):
+            kind = _phone_kind(text, found, is_certain, pattern)
+            if kind:
+                start = found.start() + (found[0][0] == "(" and found[0].count("(") > found[0].count(")"))
+                yield Span(start, found.end(), kind)
+
+
+def _phone_kind(text: Text, found: re.Match[str], is_certain: bool, pattern: re.Pattern[str]) -> str:
+    """Return "phone" or "fax", or nothing for what is another number or belongs to the public."""
+    digits = re.sub(r"\D", "", re.split(r"x|ext", found[0])[0])
+    before = text.before(found.start(), _CUE_REACH)
+    if pattern is _WITH_ZERO and not 9 <= len(digits) <= 12:
+        return ""
+    if _is_date(found[0]) or (not is_certain and not load_pattern("identifiers", "phone_cue").search(before)):
+        return ""
+    fax = load_pattern("identifiers", "fax_cue").search(text.before(found.start(), _FAX_REACH))
+    if _FREE_OF_CHARGE.fullmatch(digits) and not fax:
+        return ""
+    around = text.before(found.start(), _PUBLIC_REACH) + " # " + text.after(found.end(), 40)
+    if load_pattern("identifiers", "public_body").search(around):
+        own = load_pattern("identifiers", "own_number").search(text.before(found.start(), _CUE_REACH))
+        if not own:
+            return ""
+    if load_pattern("identifiers", "other_number").search(text.before(found.start(), 18)):
+        return ""
+    return "fax" if fax else "phone"
+
+
+def _is_date(number: str) -> bool:
+    """Tell whether a number with its separators is a date or two, or years."""
+    return bool(
+        re.fullmatch(
+            r"\(?(?:\d{1,2}([./-])\d{1,2}\1(?:19|20)\d\d|(?:19|20)\d\d[-/.]\d\d[-/.]\d\d|(?:19|20)\d\d\s?[-–/]\s?(?:19|20)\d\d)\)?",
+            number.strip(),
+        )
+    )
+
+
+def _ips(text: Text) -> Iterator[Span]:
+    if text.text.count(".") >= 3:
+        for found in _IPV4.finditer(text.text):
+            if all(int(part) <= 255 for part in found[0].split(".")) and not load_pattern(
+                "identifiers", "version"
+            ).search(text.before(found.start(), 14)):
+                yield Span(*found.span(), "ip")
+    if text.text.count(":") >= 2:
+        for found in _IPV6.finditer(text.lower):
+            if len(found[0]) >= 6 and re.search(r"[a-f]|::", found[0]) and _is_ipv6(found[0]):
+                yield Span(*found.span(), "ip")
+
+
+def _is_ipv6(value: str) -> bool:
+    try:
+        ipaddress.IPv6Address(value)
+    except ValueError:
+        return False
+    return True

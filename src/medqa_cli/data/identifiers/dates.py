@@ -1,0 +1,176 @@
+"""Dates that belong to a person: with a day, or with a month where words before say what happened to whom.
+
+A year alone stays (45 CFR 164.514(b)(2)(i)(C) leaves it), and so do dates of approvals, laws and publications.
+"""
+
+from __future__ import annotations
+
+import functools
+import re
+from collections.abc import Iterator
+from dataclasses import dataclass
+
+from medqa_cli.data.identifiers.finds import Span, Text
+from medqa_cli.resources import load_pattern, load_words, load_yaml
+
+# Each begins with a digit, so that a search passes quickly over all else.
+_NUMERIC = re.compile(
+    r"(?:(?P<a>\d(?<![\w/.,+-].)\d?)\s?(?P<s>[/.–-])\s?(?P<b>\d{1,2})\s?(?P=s)\s?(?P<y>(?:19|20)\d\d|['’]?\d\d)"
+    r"|(?P<iso_y>[12](?<![\w/.,+-].)(?:(?<=1)9|(?<=2)0)\d\d)(?P<t>[/.–-])(?P<iso_m>\d{1,2})(?P=t)(?P<iso_d>\d{1,2}))(?![\w/]|[.,-]\d)"
+)
+_MONTH_YEAR = re.compile(r"(?P<m>[01](?<![\w/.,+-].)\d?|[2-9](?<![\w/.,+-].))/(?P<y>(?:19|20)\d\d)(?![\w/]|[.,-]\d)")
+_DAY_MONTH = re.compile(
+    r"(?P<m>[01](?<![\w/.,+-].)\d?|[2-9](?<![\w/.,+-].))/(?P<d>0?[1-9]|[12]\d|3[01])(?![\w/%]|[.,-]\d)"
+)
+_NUMBERS = re.compile(r"\d\s?[/.–-]\s?\d")
+# Names of months that are words of a text more often.
+_MAY = re.compile(r"[Mm]ay\.?,? (?:the )?\d")
+_DAY_OF_MAY = re.compile(r"\d(?:st|nd|rd|th)?(?: of)?[ -][Mm]ay\b")
+_BEFORE_MONTH, _BEHIND_MONTH = 24, 60
+_CUE_REACH, _NEAR_CUE_REACH = 60, 30
+
+
+@dataclass(frozen=True)
+class WrittenDate:
+    """A date and the places of its parts in the text; a part that is not there is None."""
+
+    start: int
+    end: int
+    day: tuple[int, int] | None
+    month: tuple[int, int]
+    year: tuple[int, int] | None
+
+
+@functools.cache
+def months() -> dict[str, int]:
+    """Return the number of each month's name, in small letters, without a point: ``{"jan": 1, "january": 1, ...}``."""
+    names = load_yaml("identifiers")["months"]
+    return {
+        name: number for language in names.values() for number, row in enumerate(language, 1) for name in row.split()
+    }
+
+
+@functools.cache
+def _certain_months() -> frozenset[str]:
+    return frozenset(months()) - {"may", "mar", "mars", "mai"}
+
+
+def _has_may(text: Text) -> bool:
+    """Tell whether the month of May stands beside a day or a year, and not only the verb."""
+    return "may" in text.words and bool(_MAY.search(text.text) or _DAY_OF_MAY.search(text.text))
+
+
+@functools.cache
+def _month_names() -> re.Pattern[str]:
+    return re.compile(rf"(?:{'|'.join(sorted(months(), key=len, reverse=True))})\b")
+
+
+@functools.cache
+def _written() -> re.Pattern[str]:
+    """Return the pattern of a date whose month is a name."""
+    table = load_yaml("identifiers")
+    month = "|".join(sorted(months(), key=len, reverse=True))
+    day = rf"(?:\d{{1,2}}(?:st|nd|rd|th|er|\.|º|°)?|{'|'.join(sorted(ordinals(), key=len, reverse=True))})"
+    year = rf"(?:(?:19|20)\d\d|['’]\d\d|{table['year_in_words']})"
+    of = r"(?:\s+(?:of|de|del|di))?"
+    return re.compile(
+        rf"(?<![\w-])(?:(?P<d1>{day})[\s-]*{of}\s*[-\s]?\s*(?P<m1>{month})\b\.?(?:{of}[\s,/-]+(?:in\s+)?(?P<y1>{year})(?![\w]))?"
+        rf"|(?P<m2>{month})\b\.?[\s-]*(?:the\s+)?(?P<d2>{day})(?!\w|\s?(?:%|mg\b|ml\b|-?year)|;)(?:\s*,?\s+(?:of\s+)?(?P<y2>{year})(?!\w))?"
+        rf"|(?P<m3>{month})\b\.?(?:,|\s+of)?\s+(?P<y3>{year})(?!\w))",
+        re.IGNORECASE,
+    )
+
+
+@functools.cache
+def ordinals() -> dict[str, int]:
+    """Return the number of each day in words: ``{"first": 1, ..., "thirty-first": 31}``, also with a space."""
+    ones = load_yaml("identifiers")["ordinals"].split()
+    named = dict(zip(ones, [*range(1, 21), 30], strict=True))
+    for tens, number in (("twenty", 20), ("thirty", 30)):
+        for ordinal, one in list(zip(ones, range(1, 10), strict=False)):
+            if number + one <= 31:
+                named |= {f"{tens}{sign}{ordinal}": number + one for sign in "- "}
+    return named
+
+
+def dates_in(text: Text) -> Iterator[WrittenDate]:
+    """Yield all dates of a text, whosever they are."""
+    if _NUMBERS.search(text.text):
+        for pattern in (_NUMERIC, _MONTH_YEAR, _DAY_MONTH):
+            for found in pattern.finditer(text.text):
+                if (date := _numeric(found)) is not None:
+                    yield date
+    if not text.words.isdisjoint(_certain_months()) or _has_may(text):
+        end = 0
+        for month in _month_names().finditer(text.lower):
+            written = _written().search(text.text, max(end, month.start() - _BEFORE_MONTH), month.end() + _BEHIND_MONTH)
+            if written is None or not written.start() <= month.start() < written.end():
+                continue
+            found, end = written, written.end()
+            which = "1" if found["m1"] else "2" if found["m2"] else "3"
+            day = None if which == "3" else found.span(f"d{which}")
+            year = found.span(f"y{which}") if found[f"y{which}"] else None
+            if found[f"m{which}"] == "may" and year is None:
+                continue  # "type 2 may be"
+            if day is not None and not 1 <= day_number(found[f"d{which}"]) <= 31:
+                continue
+            end = max(place[1] for place in (day, year, found.span(f"m{which}")) if place)
+            yield WrittenDate(found.start(), end, day, found.span(f"m{which}"), year)
+
+
+def day_number(written: str) -> int:
+    """Return the number of a day that is written in digits or words; 0: it is none."""
+    digits = re.match(r"\d+", written)
+    if digits:
+        return int(digits[0])
+    return ordinals().get(re.sub(r"\s+", " ", written.lower()), 0)
+
+
+def _numeric(found: re.Match[str]) -> WrittenDate | None:
+    groups = found.groupdict()
+    start, end = found.span()
+    if groups.get("iso_y"):
+        year, month, day = found.span("iso_y"), found.span("iso_m"), found.span("iso_d")
+    elif "a" in groups:
+        if len(groups["y"]) < 4 and re.search(r"\s", found[0]):
+            return None
+        first, second = int(groups["a"]), int(groups["b"])
+        if groups["s"] == "." and len(groups["y"]) < 4:
+            return None
+        month_first = second > 12 or (first <= 12 and groups["s"] != ".")
+        month, day = (found.span("a"), found.span("b")) if month_first else (found.span("b"), found.span("a"))
+        year = found.span("y")
+    elif "y" in groups:
+        return WrittenDate(start, end, None, found.span("m"), found.span("y"))
+    else:
+        return WrittenDate(start, end, found.span("d"), found.span("m"), None)
+    text = found.string
+    if not (1 <= int(text[slice(*month)]) <= 12 and 1 <= int(text[slice(*day)]) <= 31):
+        return None
+    return WrittenDate(start, end, day, month, year)
+
+
+def find_dates(text: Text) -> Iterator[Span]:
+    """Yield the dates that belong to a person."""
+    for date in dates_in(text):
+        if _is_personal(text, date):
+            yield Span(date.start, date.end, "date")
+
+
+def _is_personal(text: Text, date: WrittenDate) -> bool:
+    before = text.before(date.start, _CUE_REACH)
+    near = before[-_NEAR_CUE_REACH:]
+    if load_pattern("identifiers", "date_cue").search(near):
+        return True
+    is_vague = date.day is None or (date.year is None and date.month[1] - date.month[0] <= 2)
+    # A month and a year: a cue must say so. 3/4 is something else.
+    if is_vague and (date.year is None or not load_pattern("identifiers", "date_cue_before").search(before)):
+        return False
+    sentence = text.sentence(date.start, date.end)
+    if load_pattern("identifiers", "public_date").search(sentence) and not load_pattern("identifiers", "self").search(
+        sentence
+    ):
+        return False
+    if date.day is not None and load_pattern("identifiers", "date_cue_before").search(before):
+        return True
+    return not load_words("identifiers", "persons").isdisjoint(re.findall(r"[^\W\d_]+", sentence))

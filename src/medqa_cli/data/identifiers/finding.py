@@ -1,0 +1,47 @@
+"""All rules on one row: which parts of its question and answer identify a person."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable
+
+from medqa_cli.data.identifiers.addresses import find_addresses
+from medqa_cli.data.identifiers.contacts import find_contacts
+from medqa_cli.data.identifiers.dates import find_dates
+from medqa_cli.data.identifiers.finds import Find, Span, Text
+from medqa_cli.data.identifiers.names import find_names, repeated
+from medqa_cli.data.identifiers.numbers import find_numbers
+
+# Where two finds overlap the earlier kind stays; of one kind the longer one.
+_ORDER = ("email", "profile", "ip", "account", "record", "device", "fax", "phone", "date", "address", "age", "name")
+_RANK = {kind: rank for rank, kind in enumerate(_ORDER)}
+
+
+def find_in_row(question: str, answer: str) -> tuple[Find, ...]:
+    """Return what identifies a person in a row, in the order of the texts; no two of a field overlap.
+
+    A name that is found in one of the texts is found wherever else it stands in the row.
+    """
+    texts = {"question": Text(question), "answer": Text(answer)}
+    spans = {field: _found(text) for field, text in texts.items()}
+    names = frozenset(
+        texts[field].text[start:end] for field, found in spans.items() for start, end, kind in found if kind == "name"
+    )
+    if names:
+        for field, text in texts.items():
+            spans[field] = _apart([*spans[field], *repeated(text, names)])
+    return tuple(Find(field, *span) for field, found in spans.items() for span in found)
+
+
+def _found(text: Text) -> list[Span]:
+    return _apart(
+        span for find in (find_contacts, find_numbers, find_dates, find_addresses, find_names) for span in find(text)
+    )
+
+
+def _apart(spans: Iterable[Span]) -> list[Span]:
+    """Return the spans that stay where some overlap, in the order of the text."""
+    kept: list[Span] = []
+    for span in sorted(set(spans), key=lambda span: (_RANK[span.kind], span.start - span.end, span.start)):
+        if all(span.end <= other.start or other.end <= span.start for other in kept):
+            kept.append(span)
+    return sorted(kept)

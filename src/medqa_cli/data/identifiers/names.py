@@ -1,0 +1,384 @@
+"""Names of persons: behind words that say that one follows, or a first name of the tables before a surname.
+
+Eponyms (Parkinson's disease), institutes (Johns Hopkins) and discoverers of old stay. What is written in small letters
+counts where the words are in the tables or nothing else can follow ("mrs kowalczyk").
+"""
+
+from __future__ import annotations
+
+import functools
+import re
+from collections.abc import Iterator
+from importlib.resources import files
+
+from medqa_cli.data.identifiers.finds import Span, Text
+from medqa_cli.resources import load_pattern, load_words, load_yaml
+
+_LARGE = "".join(
+    chr(c) for c in (*range(0x41, 0x250), *range(0x370, 0x530), *range(0x1E00, 0x1F00)) if chr(c).isupper()
+)
+_APOSTROPHE = "['’ʼ`]"
+_LETTERS = r"[^\W\d_]"
+# Taken as a whole or not at all: no part of a word is tried.
+_CAPITAL = (
+    rf"[{_LARGE}]{_LETTERS}*+(?:{_APOSTROPHE}{_LETTERS}++)*+(?:[-‐‑]{_LETTERS}++(?:{_APOSTROPHE}{_LETTERS}++)?+)*+"
+)
+_INITIAL = rf"(?:[{_LARGE}]\.\s?-?)*[{_LARGE}]\.(?![{_LARGE}])|[{_LARGE}](?![\w'’])"
+_PARTICLE = (
+    r"(?:van|von|vom|zu|der|den|de|del|della|dela|di|da|do|dos|das|du|la|le|lo|el|al|bin|bint|ibn|ben|abu|ter|ten|af"
+    r"|st\.?|y|e)"
+)
+_GAP = r"[ \xa0]{1,2}"
+_NAME = rf"(?:{_CAPITAL}|{_INITIAL})(?:{_GAP}(?:(?i:{_PARTICLE}){_GAP}){{0,2}}(?:{_CAPITAL}|{_INITIAL})){{0,3}}"
+_SMALL = r"[^\W\d_]+(?:['’-][^\W\d_]+)*"
+_SMALL_NAME = rf"{_SMALL}(?:{_GAP}{_SMALL}){{0,3}}"
+_SHOUTED_SHARE = 0.7
+_NAME_ENDING = re.compile(rf"(?<![\w'’.-]){_NAME}$")
+_POSSESSIVE = re.compile(r"['’]s?$")
+_ODD_SURNAME = re.compile(r"(?:o|d|n)['’]\w{3,}|mc[a-z]{3,}|mac[a-z]{4,}|fitz\w{3,}")
+
+
+@functools.cache
+def first_names() -> frozenset[str]:
+    """Return the first names of the table, in small letters."""
+    return _table("first_names")
+
+
+@functools.cache
+def surnames() -> frozenset[str]:
+    """Return the surnames of the table, in small letters."""
+    return _table("surnames")
+
+
+def _table(name: str) -> frozenset[str]:
+    text = files("medqa_cli.resources").joinpath(f"{name}.txt").read_text(encoding="utf-8")
+    return frozenset(word for line in text.splitlines() if not line.startswith("#") for word in line.split())
+
+
+@functools.cache
+def _cue(name: str) -> re.Pattern[str]:
+    """Return the pattern of a cue, in small letters, that ends where a name begins."""
+    words = "".join(load_yaml("identifiers")["name_cues"][name].splitlines())
+    return re.compile(rf"(?<![^\W_])(?:{words})$")
+
+
+@functools.cache
+def _last_words() -> dict[str, tuple[str, ...]]:
+    """Return for each last word of a cue, in small letters and without signs, the cues that may end with it."""
+    cues: dict[str, list[str]] = {}
+    for cue in load_yaml("identifiers")["name_cues"]:
+        for word in load_words("identifiers", f"{cue}_ends"):
+            cues.setdefault(word, []).append(cue)
+    return {word: tuple(names) for word, names in cues.items()}
+
+
+@functools.cache
+def _tables() -> frozenset[str]:
+    return first_names() | surnames()
+
+
+@functools.cache
+def _certain_names() -> frozenset[str]:
+    """Return the names of the tables that are no other words."""
+    return _tables() - load_words("identifiers", "ambiguous", "common", "no_names", "small_common", "eponyms")
+
+
+# A capital behind a space or a bracket but not at the beginning of a sentence, unless an abbreviation is before it.
+_LARGE_WORD = re.compile(
+    rf"[ \xa0\n(\[\"“](?=[{_LARGE}])"
+    r"(?:(?<=[^.!?\n\s].)|(?<=[DdMmFf][rs]\. )|(?<=[Mm]rs\. )|(?<=rof\. )|(?<=[MD][RS]\. ))"
+)
+_CLOSING_REACH = 60
+_LINE_START = re.compile(rf"[.!?\n]\s*(?=[{_LARGE}])")
+_LAST_WORD = re.compile(r"([^\W_]+)[\s'’.,:;!?=()\"“–—-]*$")
+_LAST_REACH, _CUE_REACH = 26, 90
+_NAME_HERE = re.compile(_NAME)
+_SMALL_NAME_HERE = re.compile(_SMALL_NAME)
+_REVERSED_REST = re.compile(rf",\s({_CAPITAL})(?:\s[{_LARGE}]\b\.?)?")
+_PAIR = re.compile(rf"[{_LARGE}](?<![\w'’.-].)[^\W\d_]++(?=[ \xa0,][ \xa0]?(?:[a-z]{{1,3}}[ \xa0])?[{_LARGE}])")
+_SMALL_PAIR = re.compile(rf"({_SMALL}){_GAP}({_SMALL})")
+_BEHIND_NAME = re.compile(
+    r", (?:R\.?N|D\.O|N\.P|PA-C|Ph\.?\s?D|L\.?C\.?S\.?W|LMFT|LMHC|Psy\.?D|DDS|D\.M\.D|DMD|LPC|CRNP|FRCP|MBBS|APRN|FNP"
+    r"|DNP|M\.?S\.?W|M\.D|MD(?![\s,]*\d)|MRCP|FACS|MFT|\(?(?:DOB|dob|D\.O\.B|MRN|mrn|SSN)"
+    r"|an? \d{1,3}[ -](?:year|yr|y/?o|month|week|day)|\d{1,3}(?: ?yo| ?y/o|[ -]years?[ -]old| ?yrs?\b))\b"
+)
+
+
+def find_names(text: Text) -> Iterator[Span]:
+    """Yield the names of persons; the same name elsewhere in the row is found by ``repeated``."""
+    shouted = _is_shouted(text.text)
+    if not shouted:
+        yield from _behind_cues(text)
+        yield from _bare(text)
+        yield from _before_cues(text)
+    yield from _in_small_letters(text, shouted)
+
+
+def _behind_cues(text: Text) -> Iterator[Span]:
+    """Yield the capitalized names behind a cue."""
+    last_words = _last_words()
+    if text.words.isdisjoint(last_words):
+        return
+    places = [found.end() for found in _LARGE_WORD.finditer(text.text)]
+    # "Thanks.\nMaria" at the end.
+    places += [found.end() for found in _LINE_START.finditer(text.text, max(len(text.text) - _CLOSING_REACH, 0))]
+    for place in places:
+        before = text.lower[max(place - _LAST_REACH, 0) : place]
+        last = _LAST_WORD.search(before)
+        cues = last_words.get(last[1]) if last else None
+        if cues is None:
+            continue
+        for cue in cues:
+            if cue in _of_table() and not _starts_in_table(text, place):
+                continue
+            if _cue(cue).search(text.lower, max(place - _CUE_REACH, 0), place) and _is_written_so(text, place, cue):
+                span = _cued(text, place, cue)
+                if span is not None:
+                    yield span
+                    break
+
+
+def _of_table() -> frozenset[str]:
+    return load_words("identifiers", "table_cues")
+
+
+def _starts_in_table(text: Text, place: int) -> bool:
+    word = re.compile(_SMALL).match(text.lower, place)
+    return word is not None and _POSSESSIVE.sub("", word[0]) in _certain_names()
+
+
+def _is_written_so(text: Text, place: int, cue: str) -> bool:
+    """Tell whether "MS", "DR" or "MR" before a place is a title and no disease or picture."""
+    if cue != "title":
+        return True
+    title = re.search(r"([A-Za-z]+)(\.?)\s*$", text.text[max(place - 12, 0) : place])
+    if title is None:
+        return True
+    return title[1] not in ("MS", "DR", "MR") and (bool(title[2]) or title[1] != "ms")
+
+
+def _cued(text: Text, place: int, cue: str) -> Span | None:
+    """Return the capitalized name at a place behind a cue."""
+    sure = cue in load_words("identifiers", "sure_cues")
+    found = _NAME_HERE.match(text.text, place)
+    if found is None:
+        return None
+    start, end = _trimmed(text, *found.span())
+    if start >= end or not _may_be_name(text, start, end, sure):
+        return None
+    if cue in ("label", "role"):
+        rest = _REVERSED_REST.match(text.text, end)
+        if rest and rest[1].lower() not in load_words("identifiers", "common", "no_names"):
+            end = rest.end()
+    if cue in ("closing", "greeting") and not load_pattern("identifiers", f"{cue}_behind").match(text.lower, end):
+        return None
+    return Span(start, end, "name")
+
+
+def _before_cues(text: Text) -> Iterator[Span]:
+    """Yield the names before a degree, an age, or "was admitted"; those in no table before a degree or an age only."""
+    for follows in _BEHIND_NAME.finditer(text.text):
+        found = _NAME_ENDING.search(text.text, max(follows.start() - 60, 0), follows.start())
+        if found is not None:
+            start, end = found.span()
+            words = text.lower[start:end].split()
+            none = load_words("identifiers", "common", "no_names", "eponyms")
+            while words and words[0].strip(".,") in none:
+                start += len(words[0]) + 1
+                words = words[1:]
+            has_initial = any(re.fullmatch(r"[^\W\d_]\.", word) for word in words[1:])
+            known = not _tables().isdisjoint(words) and len(words) > 1
+            if (has_initial or known) and none.isdisjoint(words) and _may_be_name(text, start, end, is_sure=True):
+                yield Span(start, end, "name")
+    for name in text.words & _certain_names() & first_names():
+        for place in _places(text.lower, name):
+            found = _NAME_HERE.match(text.text, place)
+            if found and load_pattern("identifiers", "name_follows", re.NOFLAG).match(text.text, found.end()):
+                start, end = _trimmed(text, *found.span())
+                if end == found.end() and _may_be_name(text, start, end, is_sure=False):
+                    yield Span(start, end, "name")
+
+
+def _places(text: str, word: str) -> Iterator[int]:
+    """Yield where a word begins in a text."""
+    place = text.find(word)
+    while place >= 0:
+        end = place + len(word)
+        if not (text[place - 1 : place].isalnum() or text[end : end + 1].isalnum()):
+            yield place
+        place = text.find(word, end)
+
+
+def _is_shouted(text: str) -> bool:
+    """Tell whether a text is in capitals throughout, so that they tell nothing."""
+    head = text[:60]
+    if head != head.upper():
+        return False
+    letters = [c for c in text[:400] if c.isalpha()]
+    return len(letters) > 12 and sum(map(str.isupper, letters)) > _SHOUTED_SHARE * len(letters)
+
+
+def _trimmed(text: Text, start: int, end: int) -> tuple[int, int]:
+    """Cut a run of capitalized words at the first that is no name, and the possessive at its end."""
+    words = list(re.finditer(r"[^\s\xa0]+", text.text[start:end]))
+    kept_end = 0
+    for number, word in enumerate(words):
+        plain = _POSSESSIVE.sub("", word[0]).lower()
+        is_initial = len(plain.strip(".")) == 1 and (word[0].endswith(".") or 0 < number < len(words) - 1)
+        if not is_initial and plain.strip(".") in load_words("identifiers", "no_names", "common"):
+            break
+        if re.fullmatch(_PARTICLE, plain) and number and word[0] == word[0].lower():
+            continue
+        kept_end = word.start() + len(_POSSESSIVE.sub("", word[0]))
+        if kept_end < word.end():
+            break
+    # A full stop that ends a sentence is no part, that of an initial is.
+    value = text.text[start : start + kept_end]
+    if value.endswith(".") and not re.search(rf"(?:^|[\s.]){_INITIAL}$", value):
+        kept_end -= 1
+    return start, start + kept_end
+
+
+def _small_name_end(lower: str, start: int, end: int, sure: bool) -> int:
+    """Return where a name in small letters ends; its start: there is none."""
+    taken = start
+    common = load_words("identifiers", "common", "no_names", "small_common")
+    previous_is_first = False
+    for number, word in enumerate(re.finditer(_SMALL, lower[start:end])):
+        plain = _POSSESSIVE.sub("", word[0])
+        in_tables = plain in first_names() or plain in surnames() or bool(_ODD_SURNAME.fullmatch(plain))
+        if plain in common or len(plain) < 2:
+            break
+        if not in_tables and not (sure and (number == 0 or previous_is_first)):
+            break
+        if number and not in_tables and len(plain) < 4:
+            break
+        previous_is_first = number == 0 and plain in first_names()
+        taken = start + word.start() + len(plain)
+        if len(plain) < len(word[0]):
+            break
+    return taken
+
+
+def _may_be_name(text: Text, start: int, end: int, is_sure: bool) -> bool:
+    """Tell whether a name is a person's, and not a disease's, an institute's or a discoverer's."""
+    value = text.lower[start:end]
+    words = re.findall(r"[^\W\d_]+(?:['’-][^\W\d_]+)*", value)
+    if not words or (all(len(word) < 2 for word in words) and not is_sure):
+        return False
+    if load_pattern("identifiers", "eponym_follows").match(text.after(end, 60)):
+        return False
+    if load_pattern("identifiers", "discoverer").search(text.before(start, 70) + " # " + text.after(end, 70)):
+        return False
+    if not is_sure:
+        if not load_words("identifiers", "eponyms").isdisjoint(words):
+            return False
+        if text.text[start:end].isupper() and not (len(words) > 1 and _tables().issuperset(words)):
+            return False  # NASH, HAE
+    return not any(name in value for name in load_yaml("identifiers")["famous"])
+
+
+def _bare(text: Text) -> Iterator[Span]:
+    """Yield first names of the table with a surname behind, and "Surname, First name"."""
+    ambiguous = load_words("identifiers", "ambiguous")
+    none = load_words("identifiers", "common", "no_names")
+    for found in _PAIR.finditer(text.text):
+        plain = found[0].lower()
+        if plain not in _tables() or plain in none:
+            continue
+        if text.text[found.end()] == ",":
+            rest = _REVERSED_REST.match(text.text, found.end())
+            is_last = plain in surnames() and plain not in first_names()
+            if rest and is_last and rest[1].lower() in first_names() - ambiguous:
+                found_name = Span(found.start(), rest.end(), "name")
+                yield from [found_name] * _may_be_name(text, found.start(), rest.end(), is_sure=False)
+            continue
+        whole = _NAME_HERE.match(text.text, found.start())
+        if plain not in first_names() or whole is None:
+            continue
+        before = _LAST_WORD.search(text.lower, max(found.start() - _LAST_REACH, 0), found.start())
+        if before and before.end(1) + 1 == found.start() and before[1] in load_words("identifiers", "before_no_name"):
+            continue
+        start, end = _trimmed(text, *whole.span())
+        parts = text.lower[start:end].split()
+        last = parts[-1].strip(".")
+        if len(parts) < 2 or len(last) < 2 or (plain in ambiguous and last not in surnames() - ambiguous):
+            continue
+        if len(last) == 2 and text.text[end - 2 : end].isupper():
+            continue  # authors in a list of papers: Rolland MO
+        if _may_be_name(text, start, end, is_sure=False):
+            yield Span(start, end, "name")
+
+
+def _in_small_letters(text: Text, shouted: bool) -> Iterator[Span]:
+    """Yield names that are written in small letters, or in capitals like the whole text."""
+    lower = text.lower
+    for cue, signs in load_yaml("identifiers")["sure_signs"].items():
+        # What only a name can follow, whatever it is.
+        if not any(sign in lower for sign in signs):
+            continue
+        pattern = load_pattern("identifiers", f"{cue}_in_small")
+        for found in pattern.finditer(lower):
+            if not shouted and not _is_written_so(text, found.end(), cue):
+                continue
+            yield from _small(text, found.end(), cue, shouted, is_sure=True)
+    for name in text.words & _certain_names():
+        if shouted or name in text.text:
+            for place in _places(lower, name):
+                if shouted or text.text[place] == lower[place]:
+                    yield from _in_table(text, place, shouted)
+
+
+def _in_table(text: Text, place: int, shouted: bool) -> Iterator[Span]:
+    """Yield a name of the tables in small letters, behind a cue or with a surname behind it."""
+    lower = text.lower
+    last = _LAST_WORD.search(lower[max(place - _LAST_REACH, 0) : place])
+    cues = _last_words().get(last[1], ()) if last else ()
+    cue = next((cue for cue in cues if _cue(cue).search(lower, max(place - _CUE_REACH, 0), place)), None)
+    if cue is not None:
+        yield from _small(text, place, cue, shouted, is_sure=False)
+        return
+    pair = _SMALL_PAIR.match(lower, place)
+    if pair is None or pair[1] not in first_names():
+        return
+    surname = _POSSESSIVE.sub("", pair[2])
+    if surname in _certain_names() & surnames() or _ODD_SURNAME.fullmatch(surname):
+        end = pair.start(2) + len(surname)
+        if _may_be_name(text, place, end, is_sure=False):
+            yield Span(place, end, "name")
+
+
+def _small(text: Text, place: int, cue: str, shouted: bool, *, is_sure: bool) -> Iterator[Span]:
+    """Yield the name at a place behind a cue, if it is one and in small letters."""
+    found = _SMALL_NAME_HERE.match(text.lower, place)
+    if found is None or (not shouted and text.text[place] != text.lower[place]):
+        return
+    end = _small_name_end(text.lower, *found.span(), is_sure)
+    if end <= place or not _may_be_name(text, place, end, is_sure):
+        return
+    if cue in ("closing", "greeting") and not load_pattern("identifiers", f"{cue}_behind").match(text.lower, end):
+        return
+    yield Span(place, end, "name")
+
+
+def repeated(text: Text, names: frozenset[str]) -> Iterator[Span]:
+    """Yield the places where a part of a name stands by itself, as it was written where it was found.
+
+    Args:
+        text: a text of the row.
+        names: the names that were found anywhere in the row.
+    """
+    parts = {part for name in names for part in re.findall(_SMALL, name) if _tells(part)}
+    if not parts:
+        return
+    either = "|".join(re.escape(part) for part in sorted(parts, key=len, reverse=True))
+    for found in re.finditer(rf"(?<![\w-])(?:{either})(?![\w-])", text.text):
+        if not load_pattern("identifiers", "eponym_follows").match(text.after(found.end(), 60)):
+            yield Span(*found.span(), "name")
+
+
+def _tells(part: str) -> bool:
+    plain = part.lower()
+    if len(part) < 3 or plain in load_words("identifiers", "common", "no_names", "eponyms"):
+        return False
+    return part[0].isupper() or (plain not in load_words("identifiers", "ambiguous"))

@@ -1,0 +1,174 @@
+"""Numbers that a person has: of records, insurances and social security, devices, accounts, cards, licenses; ages.
+
+A number counts where its form is certain (a check digit, or a form that nothing else has) or where words before it say
+what it is. The check digits: Luhn for cards and IMEI, ISO 7064 MOD 97-10 for IBAN, modulo 97 for the French NIR,
+modulo 11 for the NHS number, the letter of the Spanish DNI (modulo 23).
+"""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Callable, Iterable, Iterator
+
+from medqa_cli.data.identifiers.finds import Span, Text
+from medqa_cli.resources import load_pattern, load_words
+
+# Each begins with a sign of few kinds, so that a search passes quickly over all else; what must not stand before it is
+# looked at behind its first sign.
+_SSN = re.compile(r"\d(?<![\w.+/-].)\d\d(?P<s>[ –-])\d\d(?P=s)\d{4}(?![\w/-]|\.\d)")
+_MBI = re.compile(
+    r"[1-9](?<![\w-].)[AC-HJKMNP-RT-Y][AC-HJKMNP-RT-Y\d]\d[ -]?[AC-HJKMNP-RT-Y][AC-HJKMNP-RT-Y\d]\d[ -]?"
+    r"[AC-HJKMNP-RT-Y]{2}\d\d(?![\w-])"
+)
+_NINO = re.compile(
+    r"[A-CEGHJ-PR-TW-Z](?<![\w-].)[A-CEGHJ-NPR-TW-Z](?<!BG|GB|NK|KN|TN|NT|ZZ)(?P<s>[ -]?)\d\d(?P=s)\d\d(?P=s)\d\d(?P=s)"
+    r"[A-D](?![\w-])"
+)
+_NIR = re.compile(r"[12](?<![\w.-].) ?\d\d ?(?:0[1-9]|1[0-2]|[2-9]\d) ?\d[\dAB] ?\d{3} ?\d{3} ?\d\d(?![\w-])")
+_CODICE = re.compile(r"[A-Z](?<![\w-].)[A-Z]{5}\d\d[A-EHLMPRST]\d\d[A-Z]\d{3}[A-Z](?![\w-])")
+_DNI = re.compile(r"(?:\d(?<![\w.-].)\d{7}|[XYZ](?<![\w-].)-?\d{7})[ -]?[A-HJ-NP-TV-Z](?![\w-])")
+_CARD = re.compile(
+    r"(?:3(?<![\w.+/-].)\d{3}[ -]?\d{6}[ -]?\d{5}|[2-6](?<![\w.+/-].)\d{3}(?P<s>[ -]?)\d{4}(?P=s)\d{4}(?P=s)\d{1,7})"
+    r"(?![\w/-]|\.\d)"
+)
+_IBAN = re.compile(r"[A-Z](?<![\w-].)[A-Z]\d\d(?: ?[A-Z0-9]{4}){2,7}(?: ?[A-Z0-9]{1,3})?(?![\w-])")
+_MAC = re.compile(r"[0-9A-Fa-f](?<![\w:-].)[0-9A-Fa-f](?P<s>[:-])(?:[0-9A-Fa-f]{2}(?P=s)){4}[0-9A-Fa-f]{2}(?![\w:-])")
+_UDI = re.compile(r"\(01\) ?\d{14}(?: ?\((?:10|11|17|21)\) ?[\w-]{1,20})*")
+# What may be the number of something: it has a digit in front or behind five letters.
+_VALUE = re.compile(r"\d(?<![\d].)[\w./-]*(?: \d{3}[\w./-]*)*")
+_LETTERS_BEFORE = re.compile(r"[A-Za-z][A-Za-z./-]{0,4}$")
+_CUE_REACH = 64
+
+_DNI_LETTERS = "TRWAGMYFPDXBNJZSQVHLCKE"
+
+_AGE = re.compile(r"(?:9(?<![\w.,/–-].)\d|1(?<![\w.,/–-].)(?:[01]\d|2[0-5]))(?![\w%]|[.,/]\d|\s?[-–]\s?\d)")
+_AGE_WORDS = re.compile(
+    r"\b(?:ninety(?:[ -](?:one|two|three|four|five|six|seven|eight|nine))?"
+    r"|(?:a|one) hundred(?: and)?(?: (?:one|two|three|four|five|six|seven|eight|nine|ten))?)\b"
+)
+
+
+def find_numbers(text: Text) -> Iterator[Span]:
+    """Yield the numbers of records, insurances, devices, accounts and licenses, and the ages over 89."""
+    if any(map(text.text.__contains__, "0123456789")):
+        if text.has_long_number:
+            yield from _certain(text, _OF_DIGITS)
+        if text.has_code:
+            yield from _certain(text, _OF_LETTERS)
+        if max(text.text.count(":"), text.text.count("-")) >= 5:
+            yield from _certain(text, ((_MAC, "device", _always),))
+        yield from _behind_cues(text)
+    yield from _ages(text)
+
+
+def _certain(text: Text, rules: Iterable[Rule]) -> Iterator[Span]:
+    for pattern, kind, is_one in rules:
+        for found in pattern.finditer(text.text):
+            if is_one(found[0]):
+                yield Span(*found.span(), kind)
+
+
+def _behind_cues(text: Text) -> Iterator[Span]:
+    """Yield what stands behind "record number" and the like."""
+    kinds = [kind for kind in _CUED if not text.words.isdisjoint(load_words("identifiers", f"{kind}_words"))]
+    if not kinds:
+        return
+    for found in _VALUE.finditer(text.text):
+        if found.end() - found.start() < 3:
+            continue
+        start = found.start()
+        letters = _LETTERS_BEFORE.search(text.text, max(start - 5, 0), start)
+        if letters and (letters.start() == 0 or not text.text[letters.start() - 1].isalnum()):
+            start = letters.start()
+        value = text.text[start : found.end()].rstrip(" .-/")
+        if not _is_number(value):
+            continue
+        before = text.before(start, _CUE_REACH)
+        for kind in kinds:
+            if load_pattern("identifiers", f"{kind}_number").search(before):
+                yield Span(start, start + len(value), kind)
+                break
+
+
+def _is_number(value: str) -> bool:
+    """Tell whether a value behind "account number" or the like may be one: it has digits enough, and is no date."""
+    digits, letters = sum(map(str.isdigit, value)), sum(map(str.isalpha, value))
+    return (digits >= 4 or (digits >= 3 and letters >= 2)) and not re.fullmatch(
+        r"(?:19|20)\d\d|\d{1,2}[./-]\d{1,2}[./-](?:\d\d){1,2}", value
+    )
+
+
+def _ages(text: Text) -> Iterator[Span]:
+    found_ages = list(_AGE.finditer(text.text))
+    if "ninety" in text.words or "hundred" in text.words:
+        found_ages += _AGE_WORDS.finditer(text.lower)
+    for found in found_ages:
+        before, after = text.before(found.start(), 40), text.after(found.end(), 40)
+        if load_pattern("identifiers", "age_of_many").search(before):
+            continue
+        if (
+            load_pattern("identifiers", "age_after").match(after)
+            and not load_pattern("identifiers", "ages_of_many").match(after)
+        ) or (
+            load_pattern("identifiers", "age_before").search(before)
+            and not load_pattern("identifiers", "not_years").match(after)
+        ):
+            yield Span(*found.span(), "age")
+
+
+def _digits(value: str) -> list[int]:
+    return [int(c) for c in value if c.isdigit()]
+
+
+def luhn(value: str) -> bool:
+    """Tell whether the digits pass the check of ISO/IEC 7812-1, annex B."""
+    total = 0
+    for place, digit in enumerate(reversed(_digits(value))):
+        total += digit if place % 2 == 0 else sum(divmod(2 * digit, 10))
+    return total % 10 == 0
+
+
+def _is_card(value: str) -> bool:
+    return 13 <= len(_digits(value)) <= 19 and value[0] in "3456" and luhn(value)
+
+
+def _is_iban(value: str) -> bool:
+    plain = re.sub(r"[^A-Z0-9]", "", value.upper())
+    if not 15 <= len(plain) <= 34:
+        return False
+    return int("".join(str(int(c, 36)) for c in plain[4:] + plain[:4])) % 97 == 1
+
+
+def _is_nhs(value: str) -> bool:
+    digits = _digits(value)
+    check = 11 - sum(d * w for d, w in zip(digits, range(10, 1, -1), strict=False)) % 11
+    return check != 10 and check % 11 == digits[9]
+
+
+def _is_nir(value: str) -> bool:
+    plain = value.replace(" ", "").replace("2A", "19").replace("2B", "18")
+    return plain.isdigit() and 97 - int(plain[:13]) % 97 == int(plain[13:])
+
+
+def _is_dni(value: str) -> bool:
+    plain = re.sub(r"[ -]", "", value)
+    number = plain[:-1].replace("X", "0").replace("Y", "1").replace("Z", "2")
+    return _DNI_LETTERS[int(number) % 23] == plain[-1]
+
+
+def _always(value: str) -> bool:
+    return True
+
+
+Rule = tuple[re.Pattern[str], str, Callable[[str], bool]]
+_OF_DIGITS: tuple[Rule, ...] = (
+    (_SSN, "record", _always),
+    (_NINO, "record", _always),
+    (_NIR, "record", _is_nir),
+    (_DNI, "record", _is_dni),
+    (_CARD, "account", _is_card),
+    (_IBAN, "account", _is_iban),
+    (_UDI, "device", _always),
+)
+_OF_LETTERS: tuple[Rule, ...] = ((_MBI, "record", _always), (_CODICE, "record", _always))
+_CUED = ("record", "device", "account")

@@ -1,0 +1,153 @@
+"""``identifiers.jsonl`` of a data folder: where identifiers stand in the training rows, for the commands after convert.
+
+The first line is an object with ``format`` and ``salt``. Each other line is a find: ``id`` of the row, ``field``
+(question or answer), ``start`` and ``end`` (characters, ``end`` excluded), ``kind``, and ``hash``, the value's keyed
+hash. The value itself is not in the file; it is looked up in ``train.jsonl``, and the hash tells whether it is still
+there. There is no file where nothing was found, or where what was found was replaced or rejected.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import json
+import os
+from collections.abc import Iterable, Iterator
+from dataclasses import asdict, dataclass
+from pathlib import Path
+from typing import IO, Any
+
+from medqa_cli.data.dataset import IDENTIFIERS_NAME, QaRow, iterate_split
+from medqa_cli.data.identifiers.finds import PlainFind
+from medqa_cli.errors import InputError
+
+FORMAT = 1
+HASH_BYTES = 16
+_FIELDS = ("question", "answer")
+
+
+@dataclass(frozen=True)
+class RecordedFind:
+    """A find in a training row: characters from ``start`` to before ``end`` of its ``field``."""
+
+    id: str
+    field: str
+    start: int
+    end: int
+    kind: str
+    hash: str
+
+
+@dataclass(frozen=True)
+class FoundValue:
+    """A find with its row and the value that stands there. The value must not be printed or written."""
+
+    find: RecordedFind
+    row: QaRow
+    value: str
+
+
+def salt_of(*parts: str) -> str:
+    """Return the salt of a data set in hexadecimal digits, from what it is made of: the same again each time."""
+    return hashlib.blake2b("\0".join(("identifiers", *parts)).encode(), digest_size=HASH_BYTES).hexdigest()
+
+
+def hash_of(value: str, salt: str) -> str:
+    """Return the keyed hash of a value, in hexadecimal digits."""
+    data = value.encode("utf-8", "surrogatepass")
+    return hashlib.blake2b(data, digest_size=HASH_BYTES, key=bytes.fromhex(salt)).hexdigest()
+
+
+class Recorder:
+    """Writes the file, so that only its owner can read it; none where nothing is added."""
+
+    def __init__(self, path: Path, salt: str) -> None:
+        self._path, self._salt = path, salt
+        self._file: IO[str] | None = None
+
+    def __enter__(self) -> Recorder:
+        return self
+
+    def __exit__(self, *error: object) -> None:
+        if self._file is not None:
+            self._file.close()
+
+    def add(self, row_id: str, question: str, answer: str, finds: Iterable[PlainFind]) -> None:
+        """Write the finds of a row."""
+        if self._file is None:
+            self._file = open(self._path, "x", encoding="utf-8", newline="\n", opener=_private)  # noqa: SIM115
+            self._file.write(json.dumps({"format": FORMAT, "salt": self._salt}) + "\n")
+        for field, start, end, kind in finds:
+            value = (question if field == "question" else answer)[start:end]
+            find = RecordedFind(row_id, field, start, end, kind, hash_of(value, self._salt))
+            self._file.write(json.dumps(asdict(find), ensure_ascii=False) + "\n")
+
+
+def _private(path: str, flags: int) -> int:
+    return os.open(path, flags, 0o600)
+
+
+def read_recorded(data_dir: Path) -> tuple[str, list[RecordedFind]]:
+    """Read the finds of the training rows.
+
+    Args:
+        data_dir: the folder that ``medqa convert`` wrote.
+
+    Returns:
+        the salt and the finds in the order of the rows; empty where there is no file.
+
+    Raises:
+        InputError: the file is damaged.
+    """
+    path = data_dir / IDENTIFIERS_NAME
+    try:
+        lines = path.read_text(encoding="utf-8").splitlines()
+        head = json.loads(lines[0])
+        if head["format"] != FORMAT:
+            raise InputError(f"{path} has format {head['format']}; expected {FORMAT}", "run medqa convert again")
+        bytes.fromhex(head["salt"])
+        return head["salt"], [_find(json.loads(line)) for line in lines[1:]]
+    except FileNotFoundError:
+        return "", []
+    except (OSError, ValueError, KeyError, IndexError, TypeError, RecursionError) as error:
+        raise InputError(f"{path} cannot be read: {error}", "run medqa convert again") from error
+
+
+def _find(entry: dict[str, Any]) -> RecordedFind:
+    find = RecordedFind(**entry)
+    places = (find.start, find.end)
+    if find.field not in _FIELDS or not all(type(place) is int for place in places) or not 0 <= find.start < find.end:
+        raise ValueError("a line is no find")
+    return find
+
+
+def found_values(data_dir: Path) -> Iterator[FoundValue]:
+    """Look up the finds of the training rows in ``train.jsonl``.
+
+    Args:
+        data_dir: the folder that ``medqa convert`` wrote.
+
+    Yields:
+        the finds with their rows and values, in the order of the rows.
+
+    Raises:
+        InputError: a file is missing or damaged, or a text is no longer what was found.
+    """
+    salt, finds = read_recorded(data_dir)
+    by_row: dict[str, list[RecordedFind]] = {}
+    for find in finds:
+        by_row.setdefault(find.id, []).append(find)
+    for row in iterate_split(data_dir, "train") if by_row else ():
+        for find in by_row.pop(row.id, ()):
+            text = row.question if find.field == "question" else row.answer
+            value = text[find.start : find.end]
+            if hash_of(value, salt) != find.hash:
+                raise InputError(
+                    f"{data_dir / IDENTIFIERS_NAME}: row {find.id} is no longer what was looked through",
+                    "run medqa convert again",
+                )
+            yield FoundValue(find, row, value)
+    if by_row:
+        raise InputError(
+            f"{data_dir / IDENTIFIERS_NAME} names {len(by_row):,} rows that train.jsonl lacks",
+            "run medqa convert again",
+        )
