@@ -93,6 +93,7 @@ review_app = typer.Typer(
     epilog=examples(
         "medqa review make  write the pages on which raters judge answers",
         "medqa review score review-*.json  what they say, with intervals",
+        "medqa review export --format dpo review-*.json  pairs to train on",
     ),
     no_args_is_help=True,
     rich_markup_mode=None,

@@ -9,6 +9,7 @@ import typer
 
 from medqa_cli import console
 from medqa_cli.cli import app
+from medqa_cli.errors import InputError
 
 
 def _at_home(paths: list[Path]) -> list[Path]:
@@ -108,3 +109,36 @@ def score(
     path = app.run_folder(settings).review_results_path
     console.result(results, lambda: report.show(results, path))
     gate.check_gate(conditions, results)
+
+
+@app.command(
+    "medqa review export --format dpo review-anna.json review-ben.json  pairs to train on",
+    "medqa review export --format dpo review-*.json --out pairs.jsonl  to a file of your choice",
+    name="export",
+    group=app.review_app,
+)
+def export(
+    files: Annotated[list[Path], typer.Argument(help="What the raters saved: .json, or .xlsx.", callback=_at_home)],
+    form: Annotated[
+        str, typer.Option("--format", metavar="dpo", help="Preference pairs, as TRL and others read them.")
+    ] = "dpo",
+    out: Annotated[
+        Path | None,
+        typer.Option("--out", metavar="FILE", help="File to write; default: review/dpo.jsonl.", callback=app.at_home),
+    ] = None,
+    config: app.RunConfigOption = None,
+    overrides: app.SetOption = None,
+    as_json: app.JsonOption = False,
+) -> None:
+    """Write the answers that raters preferred beside those that they did not, as JSON Lines.
+
+    Ties and pairs of which raters prefer different answers are left out.
+    """
+    console.use_json(as_json)
+    if form != "dpo":
+        raise InputError(f"--format {form}: unknown", "--format dpo writes preference pairs")
+    settings = app.load_for_run(config, overrides).config
+    from medqa_cli.review import preferences as worker
+
+    exported = worker.export_pairs(settings, files, out)
+    console.result(exported, lambda: worker.show(exported))

@@ -10,6 +10,7 @@ import json
 from collections.abc import Sequence
 from dataclasses import asdict, dataclass, replace
 from pathlib import Path
+from typing import Any
 
 from medqa_cli.config.schema import PromptConfig
 from medqa_cli.errors import InputError
@@ -78,19 +79,32 @@ class PromptContract:
         path = folder / PROMPT_FILE_NAME
         try:
             payload = json.loads(path.read_text(encoding="utf-8"))
-            version = payload.pop("format_version")
+        except FileNotFoundError as error:
+            raise InputError(f"{path} is missing: {folder} was not made by medqa") from error
+        except (OSError, ValueError, RecursionError) as error:
+            raise InputError(f"{path} is damaged: {error}", "train again, or restore the file") from error
+        return cls.of_json(payload, path)
+
+    @classmethod
+    def of_json(cls, payload: Any, path: Path) -> PromptContract:
+        """Return the contract that the content of ``prompt.json`` is, as the file ``path`` holds it.
+
+        Raises:
+            InputError: it is damaged or of a newer format.
+        """
+        try:
+            values = dict(payload)
+            version = values.pop("format_version")
             if version not in FORMAT_VERSIONS:
                 raise InputError(
                     f"{path} has format {version}; this medqa reads formats 1 and {FORMAT_VERSIONS[-1]}", "update medqa"
                 )
-            text = payload.pop("text")
+            text = dict(values.pop("text"))
             text["markers"] = tuple(text["markers"])
-            payload["stop_token_ids"] = tuple(payload["stop_token_ids"])
-            contract = cls(text=PromptText(**text), **payload)
+            values["stop_token_ids"] = tuple(values["stop_token_ids"])
+            contract = cls(text=PromptText(**text), **values)
             contract.require_types()
-        except FileNotFoundError as error:
-            raise InputError(f"{path} is missing: {folder} was not made by medqa") from error
-        except (OSError, ValueError, LookupError, TypeError, AttributeError, RecursionError) as error:
+        except (ValueError, LookupError, TypeError, AttributeError) as error:
             raise InputError(f"{path} is damaged: {error}", "train again, or restore the file") from error
         return contract
 

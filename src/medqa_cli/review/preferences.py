@@ -1,0 +1,135 @@
+"""``medqa review export``: preference pairs from judgments, as TRL, Axolotl and LLaMA-Factory read them.
+
+One JSON object a line with ``prompt``, ``chosen`` and ``rejected`` (TRL's standard preference format with an explicit
+prompt), and ``rater`` and ``strength``, which trainers pass over. Prompt and answers are text of the prompt contract:
+one behind the other they are what the adapter was trained on, without the tokens that a tokenizer or trainer adds at
+the beginning and the end.
+"""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+from medqa_cli import console
+from medqa_cli.config.schema import Config
+from medqa_cli.errors import InputError
+from medqa_cli.files import RunFolder, atomic_file
+from medqa_cli.prompt.encoder import PROMPT_FILE_NAME, PromptContract
+from medqa_cli.prompt.template import PromptText
+from medqa_cli.review.figures import TIE, judged_pairs, preference
+from medqa_cli.review.judgments import KEY_NAME, Judgment, read_judgments, read_key
+
+PAIRS_NAME = "dpo.jsonl"
+
+
+@dataclass(frozen=True)
+class Exported:
+    """The pairs, as they are written, and how many comparisons were left out, by reason.
+
+    ``ties``: all raters judged both equal; ``disputed``: raters preferred different ones; ``not_judged``: nobody could
+    judge; ``same_answer``: both texts are the same.
+    """
+
+    pairs: list[dict[str, Any]]
+    left_out: dict[str, int]
+
+
+def export_pairs(config: Config, paths: Sequence[Path], out: Path | None) -> dict[str, Any]:
+    """Write the preference pairs of a run's review, for the owner only; return what was written and left out.
+
+    Args:
+        config: the run.
+        paths: the raters' files.
+        out: None: ``review/dpo.jsonl`` in the run's folder.
+
+    Raises:
+        InputError: there is no review, no pair, or no prompt to write before the answers.
+    """
+    run = RunFolder(Path(config.run_dir))
+    key = read_key(run.review_dir / KEY_NAME)
+    if not key.prompt:
+        raise InputError(
+            f"{run.review_dir / KEY_NAME} has no prompt: the review was made before an adapter was trained",
+            "train one, then make the review again: medqa review make --force",
+        )
+    contract = PromptContract.of_json(key.prompt, run.review_dir / KEY_NAME)
+    adapters = run.adapter_dir / PROMPT_FILE_NAME
+    if adapters.is_file() and PromptContract.load(run.adapter_dir) != contract:
+        console.warn(f"{adapters} is another prompt than that of the review, which is written")
+    judgments, problems = read_judgments(paths, key)
+    for problem in problems:
+        console.warn(problem)
+    found = preference_pairs(judgments, key.samples, contract.text)
+    if not found.pairs:
+        raise InputError(f"no pair to export: {_reasons(found.left_out)}", "judge more questions")
+    target = run.review_dir / PAIRS_NAME if out is None else out
+    with atomic_file(target, private=True) as file:
+        for pair in found.pairs:
+            file.write(json.dumps(pair, ensure_ascii=False) + "\n")
+    return {"path": str(target), "pairs": len(found.pairs), "left_out": found.left_out}
+
+
+def preference_pairs(
+    judgments: Sequence[Judgment], answers: Mapping[str, Mapping[str, str]], text: PromptText
+) -> Exported:
+    """Return a pair for each question and pair of models of which raters prefer one, and none the other.
+
+    Args:
+        judgments: of all raters.
+        answers: by question and model.
+        text: how a question is asked.
+
+    Returns:
+        ``rater``: names, comma-separated; ``strength``: the share of raters who prefer it; the others find both equal.
+    """
+    pairs: list[dict[str, Any]] = []
+    left_out = dict.fromkeys(("ties", "disputed", "not_judged", "same_answer"), 0)
+    for (first, second), of_models in judged_pairs(judgments).items():
+        by_question: dict[str, list[Judgment]] = {}
+        for judgment in of_models:
+            by_question.setdefault(judgment.pair.question_id, []).append(judgment)
+        for question, of_question in by_question.items():
+            said = [(judgment, value) for judgment in of_question if (value := preference(judgment, first)) is not None]
+            values = {value for _, value in said}
+            one, other = answers[question][first], answers[question][second]
+            reason = _why_not(values, one == other)
+            if reason is not None:
+                left_out[reason] += 1
+                continue
+            chosen, rejected = (one, other) if 1.0 in values else (other, one)
+            deciding = [judgment.pair.rater for judgment, value in said if value != TIE]
+            pairs.append(
+                {
+                    "prompt": text.prompt(of_question[0].pair.question),
+                    "chosen": text.answer_prefix + text.defuse(chosen),
+                    "rejected": text.answer_prefix + text.defuse(rejected),
+                    "rater": ",".join(deciding),
+                    "strength": len(deciding) / len(said),
+                }
+            )
+    return Exported(pairs, left_out)
+
+
+def _why_not(values: set[float], is_same: bool) -> str | None:
+    """Return why nothing can be learned from what raters said of two answers; None: something can."""
+    if not values:
+        return "not_judged"
+    if is_same:
+        return "same_answer"
+    if {0.0, 1.0} <= values:
+        return "disputed"
+    return "ties" if values == {TIE} else None
+
+
+def _reasons(left_out: Mapping[str, int]) -> str:
+    return ", ".join(f"{count} {reason.replace('_', ' ')}" for reason, count in left_out.items())
+
+
+def show(exported: Mapping[str, Any]) -> None:
+    """Print what was written and left out."""
+    console.line(f"wrote {exported['path']}: {exported['pairs']} pairs; left out: {_reasons(exported['left_out'])}")
+    console.line("it holds questions and answers; train on it with: medqa train --method dpo")
