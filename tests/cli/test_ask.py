@@ -275,6 +275,25 @@ def test_where_nothing_is_near_no_answer_is_given(
     assert (as_json["answer"], as_json["finish_reason"], as_json["nothing_near"]) == ("", "nothing_near", True)
 
 
+def test_where_the_data_asks_something_else_no_answer_is_given(
+    workspace: Path, medqa: Medqa, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    asked = "Is gout inherited?"
+    with monkeypatch.context() as without_model:
+        refuse_to_load(without_model)
+        plain = medqa("ask", *OPEN, asked)
+        as_json = json.loads(medqa("ask", *OPEN, "--json", asked).out)
+    assert plain.out.startswith("The data speaks of this, but no row asks what this question asks")
+    assert "--anyway" in plain.err
+    assert (as_json["answer"], as_json["finish_reason"], as_json["nothing_near"]) == ("", "nothing_answers", False)
+    anyway = json.loads(medqa("ask", *OPEN, "--anyway", "--json", asked).out)
+    assert anyway["nothing_answers"]
+    assert anyway["answer"]
+    assert [source["id"] for source in anyway["sources"]] == ["r1"]
+    # Without passages in its prompt a model answers from memory.
+    assert json.loads(medqa("ask", *OPEN, "--sources", "0", "--json", asked).out)["answer"]
+
+
 def test_anyway_lets_the_model_answer_and_says_that_nothing_is_near(workspace: Path, medqa: Medqa) -> None:
     as_json = json.loads(medqa("ask", *OPEN, "--anyway", "--json", "Which oil does a motorcycle need?").out)
     assert as_json["nothing_near"]

@@ -32,7 +32,8 @@ class AskOptions:
 
     ``sources``: for a model with sources in its prompt how many, for another one how many reference answers are shown;
     None: as it was trained, and none shown. ``also_model``: the model answers too where a row asks the same;
-    ``anyway``: it answers where nothing is near.
+    ``anyway``: it answers where nothing is near, or nothing near
+    asks the same.
     """
 
     sources: int | None = None
@@ -43,7 +44,7 @@ class AskOptions:
         """Tell whether no model is to answer."""
         if lookup.reviewed is not None:
             return not self.also_model
-        return lookup.nothing_near and not self.anyway
+        return lookup.ending is not None and not self.anyway
 
 
 def _load(config: Config, choice: str, *, batches: bool = False) -> LoadedModel:
@@ -238,9 +239,10 @@ def _answer_and_show(
 
 
 def _show_settled(lookup: Lookup) -> None:
-    """Show the answer of the row that asks the same, or that nothing is near."""
+    """Show the answer of the row that asks the same, or that the data holds none."""
     if lookup.reviewed is None:
-        console.line(open_book.NOTHING_NEAR)
+        assert lookup.ending is not None
+        console.line(lookup.ending[1])
         console.note("--anyway lets the model answer")
         return
     row = lookup.reviewed

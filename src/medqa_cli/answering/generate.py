@@ -38,6 +38,7 @@ KEYS = (
     "sources",
     "reviewed",
     "nothing_near",
+    "nothing_answers",
     "cited",
     "unsupported_sentences",
 )

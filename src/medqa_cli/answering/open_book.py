@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
@@ -12,6 +12,7 @@ from medqa_cli.answering.reviewed import reviewed_row
 from medqa_cli.config.schema import Config
 from medqa_cli.data.dataset import INDEX_NAME
 from medqa_cli.data.grounding import Sources
+from medqa_cli.data.ranking import all_words
 from medqa_cli.data.retrieval import Passage, PassageIndex
 from medqa_cli.files import RunFolder, sha256_of_file
 from medqa_cli.prompt.encoder import PROMPT_FILE_NAME, PromptContract, PromptEncoder
@@ -26,18 +27,34 @@ NOTHING_NEAR = (
     "local emergency number."
 )
 
+NOTHING_ANSWERS = (
+    "The data speaks of this, but no row asks what this question asks, so no answer is given. Ask a clinician. In an "
+    "emergency call your local emergency number."
+)
+
 
 @dataclass(frozen=True)
 class Lookup:
     """What the data says to one question.
 
     ``reviewed``: the row of the training split that asks the same; ``nothing_near``: whether the data holds nothing
-    close; ``passages``: what stands in the prompt, as it is shown there.
+    close; ``nothing_answers``: whether all that is close asks something else; ``passages``: what stands in the prompt,
+    as it is shown there.
     """
 
     reviewed: Passage | None = None
     nothing_near: bool = False
+    nothing_answers: bool = False
     passages: tuple[Passage, ...] = ()
+
+    @property
+    def ending(self) -> tuple[str, str] | None:
+        """The finish reason and the notice of an answer that needs no model; None: the data settles nothing."""
+        if self.reviewed is not None:
+            return "reviewed", REVIEWED_NOTICE
+        if self.nothing_near:
+            return "nothing_near", NOTHING_NEAR
+        return ("nothing_answers", NOTHING_ANSWERS) if self.nothing_answers else None
 
 
 class OpenBook:
@@ -92,10 +109,15 @@ class OpenBook:
         return [self.count, self.rules, self.num_beside, digest]
 
     def look_up(self, question: str) -> Lookup:
-        """Return what the two rules find; the passages need the prompt's tokenizer."""
+        """Return what the rules find; the passages need the prompt's tokenizer."""
         if self.index is None or not self.rules:
             return Lookup()
-        return Lookup(reviewed_row(question, self.index), not self.index.nearest(question, 1))
+        lookup = Lookup(reviewed_row(question, self.index), not self.index.nearest(question, 1))
+        # Without passages in its prompt a model answers from memory.
+        if lookup.ending is not None or not self.count:
+            return lookup
+        read = self.index.search(all_words(question), self.count)
+        return replace(lookup, nothing_answers=not self.index.may_answer(question, read))
 
     def passages(self, question: str, encoder: PromptEncoder) -> tuple[Passage, ...]:
         """Return the passages that stand before a question, as they are shown there."""
@@ -112,17 +134,19 @@ class OpenBook:
 def as_json(question: str, lookup: Lookup) -> dict[str, Any]:
     """Return the object of ``ask --json`` for a question that no model answers."""
     row = lookup.reviewed
+    assert lookup.ending is not None
+    finish_reason, notice = lookup.ending
     return {
         "question": question,
         "answer": row.text if row else "",
-        "finish_reason": "reviewed" if row else "nothing_near",
+        "finish_reason": finish_reason,
         "complete": row is not None,
         "prompt_tokens": 0,
         "answer_tokens": 0,
         "loop_retries": 0,
         "seconds": 0.0,
         "model": None,
-        "notices": [*emergency_notices(question), REVIEWED_NOTICE if row else NOTHING_NEAR],
+        "notices": [*emergency_notices(question), notice],
         "sources": [row.as_json()] if row else [],
         **keys_of(lookup, ""),
         "unsupported_sentences": [],
@@ -135,6 +159,7 @@ def keys_of(lookup: Lookup, answer: str) -> dict[str, Any]:
     return {
         "reviewed": lookup.reviewed.as_json() if lookup.reviewed else None,
         "nothing_near": lookup.nothing_near,
+        "nothing_answers": lookup.nothing_answers,
         "cited": [lookup.passages[number - 1].id for number in numbers],
     }
 

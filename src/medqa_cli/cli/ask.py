@@ -55,7 +55,7 @@ def ask(
         bool, typer.Option("--also-model", help="Let the model answer too where the data has a reviewed answer.")
     ] = False,
     anyway: Annotated[
-        bool, typer.Option("--anyway", help="Let the model answer where nothing in the data is near.")
+        bool, typer.Option("--anyway", help="Let the model answer where nothing in the data is near, or asks the same.")
     ] = False,
     config: app.RunConfigOption = None,
     overrides: app.SetOption = None,

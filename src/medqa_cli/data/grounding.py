@@ -51,6 +51,10 @@ class Sources:
         passages = self._index.search(all_words(question), self.count if count is None else count, accept)
         return [self.shown(passage) for passage in passages]
 
+    def may_answer(self, question: str, passages: Sequence[Passage]) -> bool:
+        """Tell whether any of the passages may answer a question; where there are none, nothing speaks against it."""
+        return not passages or self._index.may_answer(question, passages)
+
     def by_bm25(self, question: str) -> Passage | None:
         """Return the first passage of plain full-text search, as it is shown; None where no word is found."""
         return next(map(self.shown, self._index.by_bm25(question, 1)), None)

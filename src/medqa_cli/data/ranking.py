@@ -131,6 +131,18 @@ class Asked:
         is_named = likeness.shared >= max(NAMED * likeness.title, self._least_named) > 0
         return is_named or likeness.held >= CLOSE * self._weight > 0
 
+    def may_be_answered_by(self, title: str) -> bool:
+        """Tell whether a row of this title may answer: it asks what this question may ask, about what this one names.
+
+        A title that is no question of a known form tells nothing, so that its row may answer too.
+        """
+        form = form_of(title)
+        if form is None:
+            return True
+        likeness = self.by_title(title)
+        is_named = likeness.shared >= NAMED * likeness.title > 0
+        return is_named and self._same_kind(form.kind, likeness.named) > 0
+
     def _same_kind(self, kind: str, named: frozenset[str]) -> float:
         """Tell by 0 to 1 whether the question asks a kind, from the words that are not what it is about."""
         if self._kind is not None:

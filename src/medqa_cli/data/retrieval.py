@@ -161,6 +161,12 @@ class PassageIndex:
             nearest = self._ranked(asked)[: max(count, _CLOSE_AMONG)]
             return [passage for likeness, passage in nearest if asked.is_close(likeness)][:count]
 
+    def may_answer(self, question: str, passages: Iterable[Passage]) -> bool:
+        """Tell whether any of the passages may answer: a document, or a row whose title asks nothing else."""
+        asked = Asked(all_words(question), form_of(question), self._vocabulary)
+        with self._damage_told():
+            return any(passage.kind == "document" or asked.may_be_answered_by(passage.title) for passage in passages)
+
     def by_bm25(self, question: str, count: int) -> list[Passage]:
         """Return at most ``count`` passages as plain full-text search orders them, by BM25 of title and text alone."""
         with self._damage_told():

@@ -24,14 +24,28 @@ FIRST_PASSAGE, BM25_PASSAGE, GOLD_PASSAGE = "first_passage", "bm25_passage", "go
 
 @dataclass(frozen=True)
 class Arm:
-    """The passages before each question, and which of them (from 1) hold its answer."""
+    """The passages before each question, which of them (from 1) hold its answer, and whether all ask something else.
+
+    Where they do, ``ask`` declines without a model.
+    """
 
     passages: list[list[Passage]]
     gold: list[tuple[int, ...]]
+    nothing_answers: list[bool]
 
     def prompts(self, questions: Questions, encoder: PromptEncoder) -> list[str]:
-        """Return each row's question behind its passages."""
-        return [behind(shown, row.question, encoder) for row, shown in zip(questions.rows, self.passages, strict=True)]
+        """Return each row's question behind its passages, where they may answer it."""
+        return [
+            behind(shown, row.question, encoder)
+            for row, shown, settled in zip(questions.rows, self.passages, self.nothing_answers, strict=True)
+            if not settled
+        ]
+
+    def with_declined(self, answers: Sequence[GeneratedAnswer], decline: str) -> list[GeneratedAnswer]:
+        """Return the answers to ``prompts`` and, for the other questions, the words that decline."""
+        by_model = iter(answers)
+        declined = GeneratedAnswer(decline, "stop", 0)
+        return [declined if settled else next(by_model) for settled in self.nothing_answers]
 
 
 def ask_in_other_words(questions: Questions, seed: int) -> Questions:
@@ -46,7 +60,12 @@ def ask_in_other_words(questions: Questions, seed: int) -> Questions:
 
 
 def make_arms(
-    questions: Questions, before: Sequence[QaRow], held_out: Sequence[QaRow], data_dir: Path, encoder: PromptEncoder
+    questions: Questions,
+    before: Sequence[QaRow],
+    held_out: Sequence[QaRow],
+    data_dir: Path,
+    encoder: PromptEncoder,
+    rules: bool,
 ) -> tuple[dict[str, Arm], list[Passage | None]]:
     """Find the passages of each arm, and for each question the first one of plain full-text search.
 
@@ -60,10 +79,11 @@ def make_arms(
         held_out: all rows of the split.
         data_dir: the folder that ``medqa convert`` wrote.
         encoder: its contract has sources.
+        rules: whether a question is declined by the titles alone where they all ask something else, as ``ask`` does.
     """
     passages = chain(PassageIndex.of_folder(data_dir).passages(), map(passage_of, held_out))
     sources = Sources(PassageIndex(passages), encoder)
-    arms: dict[str, Arm] = {name: Arm([], []) for name in ARMS}
+    arms: dict[str, Arm] = {name: Arm([], [], []) for name in ARMS}
     by_bm25 = []
     with console.progress("finding sources", len(before)) as bar:
         for number, (row, asked) in enumerate(zip(before, questions.rows, strict=True)):
@@ -79,6 +99,7 @@ def make_arms(
                 # What a passage was left out for may be cut off where it is shown: in the two others none answers.
                 gold = (n for n, passage in enumerate(shown, start=1) if name == OPEN_BOOK and answers(passage))
                 arms[name].gold.append(tuple(gold))
+                arms[name].nothing_answers.append(rules and not sources.may_answer(asked.question, shown))
             by_bm25.append(sources.by_bm25(asked.question))
             bar.update(number + 1)
     return arms, by_bm25

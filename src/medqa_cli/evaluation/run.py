@@ -6,6 +6,7 @@ import importlib.metadata
 from collections.abc import Mapping, Sequence
 from dataclasses import asdict
 from pathlib import Path
+from statistics import fmean
 from typing import Any
 
 from medqa_cli import console, distributed, hub
@@ -84,7 +85,7 @@ def evaluate(config: Config, models: Sequence[str], limit: int | None) -> dict[s
         def write() -> dict[str, Any]:
             baselines = _baselines(config, encoder, questions)
             baselines |= {name: _copies(name, questions, texts) for name, texts in copies.items()}
-            settings = _settings(config, limit, encoder if arms else None)
+            settings = _settings(config, limit, encoder, arms)
             results = make_results(samples, baselines, choices, config.eval, config.seed, settings)
             if search is not None:
                 found = search.results(pairs_of(local), config)
@@ -112,7 +113,8 @@ def _open_book(
     if encoder is None or not encoder.contract.text.sources or not text_metrics(config.eval.metric_names):
         return questions, {}, {}
     asked = ask_in_other_words(questions, config.seed)
-    arms, by_bm25 = make_arms(asked, questions.rows, held_out, Path(config.data.dir), encoder)
+    rules = config.sources.reviewed_first is not False
+    arms, by_bm25 = make_arms(asked, questions.rows, held_out, Path(config.data.dir), encoder, rules)
     return asked, arms, passage_baselines(questions.rows, arms, by_bm25, encoder)
 
 
@@ -239,9 +241,8 @@ def _answers(
             answers[name + GREEDY] = without_marks_of(plain) if arms else plain
         for arm_name, arm in arms.items():
             prompts = arm.prompts(questions, encoder)
-            answers[name + arm_name], _ = generate_answers(
-                loaded, encoder, prompts, config.generate, journal, arm=arm_name
-            )
+            made, _ = generate_answers(loaded, encoder, prompts, config.generate, journal, arm=arm_name)
+            answers[name + arm_name] = arm.with_declined(made, encoder.contract.text.decline)
     return answers
 
 
@@ -264,8 +265,10 @@ def _copies(name: str, questions: Questions, texts: Sequence[str]) -> list[Sampl
     return [baseline_sample(sample, name, text) for sample, text in zip(plain, texts, strict=True)]
 
 
-def _settings(config: Config, limit: int | None, open_book: PromptEncoder | None = None) -> dict[str, Any]:
-    """Return the settings that ``results.json`` names; ``open_book``: the encoder, where models got sources."""
+def _settings(
+    config: Config, limit: int | None, encoder: PromptEncoder | None, arms: Mapping[str, Arm]
+) -> dict[str, Any]:
+    """Return the settings that ``results.json`` names; ``arms``: of models that got sources."""
     settings: dict[str, Any] = {
         "limit": limit,
         "metrics": list(config.eval.metric_names),
@@ -280,9 +283,10 @@ def _settings(config: Config, limit: int | None, open_book: PromptEncoder | None
         "repetition_penalty": config.generate.repetition_penalty,
         "no_repeat_ngram_size": config.generate.no_repeat_ngram_size,
     }
-    if open_book is not None:
-        text = open_book.contract.text
+    if encoder is not None and arms:
+        text = encoder.contract.text
         settings |= {"open_book": True, "sources": text.sources, "source_tokens": text.source_tokens}
+        settings["declined_by_titles"] = {name: fmean(arm.nothing_answers) for name, arm in arms.items()}
     return settings
 
 
@@ -301,7 +305,7 @@ def _fingerprint(
     """
     weights = [path for folder in folders for path in sorted(folder.glob("*")) if path.suffix in _FILES_OF_A_MODEL]
     return {
-        "settings": _settings(config, None) | {"metrics": None},
+        "settings": _settings(config, None, None, {}) | {"metrics": None},
         "batch_size": config.eval.batch_size,
         "model": asdict(config.model),
         "questions": questions.texts,

@@ -161,4 +161,4 @@ class Service:
 
 def _settled(data: dict[str, Any]) -> str:
     """Return what a reader sees where no model answers."""
-    return f"{data['answer']}\n\n{open_book.REVIEWED_NOTICE}" if data["reviewed"] else open_book.NOTHING_NEAR
+    return "\n\n".join(filter(None, [data["answer"], data["notices"][-1]]))

@@ -191,6 +191,7 @@ def test_the_json_of_an_answer(chatml_tokenizer: Any) -> None:
         "sources": [],
         "reviewed": None,
         "nothing_near": False,
+        "nothing_answers": False,
         "cited": [],
         "unsupported_sentences": [],
     }
@@ -225,8 +226,10 @@ def test_sentences_that_no_source_supports(chatml_tokenizer: Any, text: str, uns
 def test_an_object_has_the_same_keys_whoever_answers(chatml_tokenizer: Any) -> None:
     answer = Answer(QUESTION, "A disease.", "stop", 20, 3, 0, 1.0)
     by_model = as_json(answer, make_answerer(chatml_tokenizer), Lookup(passages=(PASSAGE,)))
-    settled = [open_book.as_json(QUESTION, found) for found in (Lookup(PASSAGE), Lookup(nothing_near=True))]
-    assert [list(found) for found in (by_model, *settled)] == [list(generate.KEYS)] * 3
+    lookups = (Lookup(PASSAGE), Lookup(nothing_near=True), Lookup(nothing_answers=True))
+    settled = [open_book.as_json(QUESTION, found) for found in lookups]
+    assert [list(found) for found in (by_model, *settled)] == [list(generate.KEYS)] * 4
+    assert [found["finish_reason"] for found in settled] == ["reviewed", "nothing_near", "nothing_answers"]
 
 
 def test_sources_that_do_not_fit_the_context_are_named(chatml_tokenizer: Any) -> None:

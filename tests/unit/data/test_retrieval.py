@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import sqlite3
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -181,6 +182,27 @@ def test_nearest_tells_what_is_asked_from_the_form_or_the_words(question: str, b
         "What causes hepatitis B?",
     )
     assert index.nearest(question, 3)[0].id == best
+
+
+@pytest.mark.parametrize(
+    ("question", "expected"),
+    [
+        ("What is the treatment for gout?", [False, True, False, False]),
+        ("by which signs can I recognize gout", [True, False, True, False]),  # "what is it" may tell signs too
+        ("Tell me about gout.", [True, False, False, False]),
+        ("What are the treatments for pseudogout?", [False, False, False, False]),
+        ("What are the treatments for diabetes?", [False, False, False, True]),
+    ],
+)
+def test_a_row_may_answer_what_its_title_asks_about_what_it_names(question: str, expected: list[bool]) -> None:
+    titles = ("What is gout?", "What are the treatments for gout?", "What are the symptoms of gout?")
+    index = index_of(*titles, "How to treat diabetes?", "Living with gout")
+    *rows, free = index.passages()
+    assert [index.may_answer(question, [row]) for row in rows] == expected
+    assert index.may_answer(question, rows) == any(expected)
+    # A title that is no question tells nothing, and neither does that of a document.
+    assert index.may_answer(question, [free])
+    assert index.may_answer(question, [replace(rows[0], kind="document")])
 
 
 def test_nearest_finds_what_only_a_document_says() -> None:

@@ -78,7 +78,7 @@ def test_questions_are_asked_in_other_words_and_keep_their_references(questions:
 
 def test_each_arm_holds_what_its_name_says(questions: Questions, data_dir: Path, encoder: PromptEncoder) -> None:
     asked = ask_in_other_words(questions, 7)
-    arms, _ = make_arms(asked, questions.rows, questions.rows, data_dir, encoder)
+    arms, _ = make_arms(asked, questions.rows, questions.rows, data_dir, encoder, rules=False)
     assert tuple(arms) == ARMS
     for number, row in enumerate(questions.rows):
         shown = {name: [passage.id for passage in arm.passages[number]] for name, arm in arms.items()}
@@ -94,7 +94,7 @@ def test_each_arm_holds_what_its_name_says(questions: Questions, data_dir: Path,
 
 def test_prompts_of_an_arm_hold_its_passages(questions: Questions, data_dir: Path, encoder: PromptEncoder) -> None:
     asked = ask_in_other_words(questions, 7)
-    arm = make_arms(asked, questions.rows, questions.rows, data_dir, encoder)[0][OPEN_BOOK]
+    arm = make_arms(asked, questions.rows, questions.rows, data_dir, encoder, rules=False)[0][OPEN_BOOK]
     for prompt, row, shown in zip(arm.prompts(asked, encoder), asked.rows, arm.passages, strict=True):
         assert prompt.endswith(f"\n\n{row.question}")
         assert [prompt.count(f"[{n}] {passage.title}\n{passage.text}") for n, passage in enumerate(shown, 1)] == [
@@ -108,13 +108,36 @@ def test_the_copies_are_the_first_passage_and_the_rows_answer(
     questions: Questions, data_dir: Path, encoder: PromptEncoder
 ) -> None:
     asked = ask_in_other_words(questions, 7)
-    arms, by_bm25 = make_arms(asked, questions.rows, questions.rows, data_dir, encoder)
+    arms, by_bm25 = make_arms(asked, questions.rows, questions.rows, data_dir, encoder, rules=False)
     copies = passage_baselines(questions.rows, arms, by_bm25, encoder)
     index = PassageIndex(map(passage_of, [*rows_of(TRAIN), *questions.rows]))
     plain = [index.by_bm25(row.question, 1) for row in asked.rows]
     assert copies[BM25_PASSAGE] == [found[0].text if found else "" for found in plain]
     assert copies[FIRST_PASSAGE] == [shown[0].text for shown in arms[OPEN_BOOK].passages]
     assert copies[GOLD_PASSAGE] == [row.answer for row in questions.rows]
+
+
+def test_a_question_that_no_title_asks_is_declined_without_the_model(
+    questions: Questions, data_dir: Path, encoder: PromptEncoder
+) -> None:
+    asked = ask_in_other_words(questions, 7)
+    arms, _ = make_arms(asked, questions.rows, questions.rows, data_dir, encoder, rules=True)
+    expected = {OPEN_BOOK: False, ABSENT: True, WRONG_TOPIC: True}
+    for name, arm in arms.items():
+        assert arm.nothing_answers == [expected[name]] * len(asked.rows)
+        assert len(arm.prompts(asked, encoder)) == (0 if expected[name] else len(asked.rows))
+
+
+def test_declined_questions_keep_their_places_among_the_answers(
+    questions: Questions, data_dir: Path, encoder: PromptEncoder
+) -> None:
+    arm = make_arms(questions, questions.rows, questions.rows, data_dir, encoder, rules=False)[0][OPEN_BOOK]
+    arm = replace(arm, nothing_answers=[True, False, False, True, False, True])
+    prompts = arm.prompts(questions, encoder)
+    made = [GeneratedAnswer(prompt.splitlines()[-1], "stop", 3) for prompt in prompts]
+    texts = [answer.text for answer in arm.with_declined(made, DECLINE)]
+    asked = [row.question for row in questions.rows]
+    assert texts == [DECLINE, asked[1], asked[2], DECLINE, asked[4], DECLINE]
 
 
 def sample_of(**changes: Any) -> Sample:
@@ -174,7 +197,7 @@ def test_marks_of_closed_book_answers_are_taken_out_too() -> None:
 def test_samples_of_an_arm_come_back_from_their_file(
     questions: Questions, data_dir: Path, encoder: PromptEncoder, tmp_path: Path
 ) -> None:
-    arm = make_arms(questions, questions.rows, questions.rows, data_dir, encoder)[0][OPEN_BOOK]
+    arm = make_arms(questions, questions.rows, questions.rows, data_dir, encoder, rules=False)[0][OPEN_BOOK]
     answers = [GeneratedAnswer(f"Rest helps [{n % 4}]. [1]", "stop", 5) for n in range(len(questions.rows))]
     samples = arm_samples("adapter_open_book", questions, arm, answers, DECLINE)
     assert {sample.answer for sample in samples} == {"Rest helps."}
