@@ -30,7 +30,7 @@ One YAML file, `medqa.yaml` in the current folder or the file of `-c FILE`, with
 Only `model.name_or_path` has to be set, and what to convert: `data.source`, or `medqa convert FILE`.
 
     medqa config init     # write a commented medqa.yaml for this machine
-    medqa config check    # say all mistakes at once, each with its line
+    medqa config check    # list all problems at once, each with its line
     medqa config show     # print each value, and where it came from
     medqa config schema   # print a JSON schema, for completion in editors
 

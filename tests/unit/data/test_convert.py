@@ -25,6 +25,7 @@ from medqa_cli.data.convert import convert
 from medqa_cli.data.dataset import QaRow, read_split
 from medqa_cli.data.normalize import normalize
 from medqa_cli.data.report import check_counts, show
+from medqa_cli.data.retrieval import PassageIndex
 from medqa_cli.data.token_lengths import TokenLengths, percentile
 from medqa_cli.errors import InputError, MedqaError
 
@@ -162,11 +163,20 @@ def test_same_input_config_and_seed_give_the_same_bytes(messy: Path, tmp_path: P
     for name in ("one", "two"):
         run(messy, tmp_path / name, max_rows=60)
     run(messy, tmp_path / "other", seed=7, max_rows=60)
+    for name, seed in (("whole", 42), ("whole, split otherwise", 7)):
+        run(messy, tmp_path / name, seed=seed)
     for name in set(FILES) - {"report.json"}:
         content = (tmp_path / "one" / name).read_bytes()
         assert content
         assert content == (tmp_path / "two" / name).read_bytes()
-    assert (tmp_path / "one/test.jsonl").read_bytes() != (tmp_path / "other/test.jsonl").read_bytes()
+    # Another seed draws other rows, and splits the same rows otherwise.
+    drawn, drawn_otherwise, whole, split_otherwise = (
+        {split: {row["id"] for row in lines_of(tmp_path / name / f"{split}.jsonl")} for split in SPLITS}
+        for name in ("one", "other", "whole", "whole, split otherwise")
+    )
+    assert set().union(*drawn.values()) != set().union(*drawn_otherwise.values())
+    assert set().union(*whole.values()) == set().union(*split_otherwise.values())
+    assert whole["test"] != split_otherwise["test"]
     reports = [json.loads((tmp_path / name / "report.json").read_text()) for name in ("one", "two")]
     for report in reports:
         assert report.pop("seconds") >= sum(report.pop("stage_seconds").values()) - 0.1
@@ -393,6 +403,9 @@ def test_paraphrases_are_made_of_training_questions_only(tmp_path: Path, capsys:
             assert row["id"].startswith(original["id"] + "-p")
             assert row["text"] == render(row["question"], row["answer"])
     assert len({normalize(row["question"]) for row in train}) == len(train)
+    # An answer is found once, not once for each wording of its question.
+    passages = list(PassageIndex.of_folder(tmp_path / "out").passages())
+    assert sorted(passage.id for passage in passages) == sorted(originals)
     assert "paraphrase_of" not in lines_of(tmp_path / "plain/train.jsonl")[0]
 
 

@@ -151,7 +151,7 @@ def test_where_the_system_line_stands(chatml_tokenizer: Any) -> None:
 def parse(text: str) -> dict[str, list[str]]:
     """Read a Modelfile as Ollama's parser does: a command, then the rest of the line or text in (triple) quotes."""
     found: dict[str, list[str]] = {}
-    pattern = r'^(FROM|TEMPLATE|SYSTEM|PARAMETER \w+) (?:"""(.*?)"""|"([^"\n]*)"|([^"\n]*))$'
+    pattern = r'^(FROM|TEMPLATE|SYSTEM|PARAMETER \w+) (?:"""((?:(?!""").)*)"""|"([^"\n]*)"|([^"\n]*))$'
     end = 0
     for match in re.finditer(pattern, text, flags=re.S | re.M):
         assert not text[end : match.start()].strip()
