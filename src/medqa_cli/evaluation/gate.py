@@ -156,7 +156,9 @@ def require_measured(conditions: Sequence[Condition], config: Config, models: Se
             # Only where a source holds the answer can an answer cite it.
             names = [name for name in arms if name.endswith(OPEN_BOOK) or figure.metric != "citation_recall"]
         if metric(figure.metric).group == "memorization":
-            names = [*local, *("-".join(pair) for pair in pairs_of(local))]
+            # Only rates of the same rows are compared.
+            pairs = pairs_of(local) if figure.metric == "memorized_rate" else ()
+            names = [*local, *("-".join(pair) for pair in pairs)]
         if figure.name not in names:
             meant = did_you_mean(figure.name, names)
             known = f"measured: {', '.join(names)}" if names else "it is of answers with sources: prompt.sources"

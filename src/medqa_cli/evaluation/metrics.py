@@ -219,6 +219,7 @@ METRICS: dict[str, Metric] = {
     ),
     # Of training rows instead of samples: ``memorization``.
     "memorized_rate": Metric("answers given back", True, "memorization", lambda samples: None),
+    "exposure": Metric("bits of planted numbers", True, "memorization", lambda samples: None, digits=2),
     # Of multiple-choice items instead of samples: ``confusion_parts``.
     "accuracy": Metric("accuracy", False, "choice", lambda samples: None, accuracy_of_sums),
     "macro_f1": Metric("macro-F1", False, "choice", lambda samples: None, macro_f1_of_sums),

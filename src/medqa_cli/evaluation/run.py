@@ -181,6 +181,9 @@ def _measure(
                 predicted[name][loaded.name] = predictions(likelihoods)
             if search is not None:
                 search.in_packed(loaded, journal)
+    if search is not None and any(search.cases.values()):
+        for loaded in each_model(local, run, config, packed=False):
+            search.in_batches(loaded, journal)
     choices = {
         name: _choice_results(config, of_set, {model: predicted[name][model] for model in local})
         for name, of_set in items.items()

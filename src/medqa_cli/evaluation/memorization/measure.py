@@ -10,10 +10,13 @@ from typing import Any
 import numpy as np
 
 from medqa_cli.config.schema import Config
+from medqa_cli.data.canaries import read_canaries
 from medqa_cli.data.dataset import QaRow, read_split
 from medqa_cli.evaluation.bootstrap import ClusterBootstrap, as_json, better_of, ratio_of_sums
+from medqa_cli.evaluation.memorization.cases import CANDIDATES, Case, canary_cases
+from medqa_cli.evaluation.memorization.ranks import Likelihoods, encoded, exposure, rank, score_cases, verdict
 from medqa_cli.evaluation.memorization.rates import share
-from medqa_cli.evaluation.memorization.section import HELD_OUT, TRAIN, verbatim_sentences
+from medqa_cli.evaluation.memorization.section import HELD_OUT, TRAIN, canary_sentences, verbatim_sentences
 from medqa_cli.evaluation.memorization.verbatim import (
     BEGINNING,
     TOKENS,
@@ -34,19 +37,34 @@ ByModel = dict[str, dict[str, list[Recited]]]
 
 @dataclass
 class Search:
-    """What is looked for, and what was found so far: by model and set of texts."""
+    """What is looked for, and what was found so far: by model, and by set of texts or group of cases.
+
+    ``cases`` and ``candidates``: identifiers by group, and the token ids of each with each of its candidates.
+    """
 
     texts: Mapping[str, Texts]
+    cases: Mapping[str, list[Case]]
+    candidates: Mapping[str, list[list[list[int]]]]
     recited: ByModel = field(default_factory=dict)
+    likelihoods: dict[str, dict[str, list[Likelihoods]]] = field(default_factory=dict)
 
     def fingerprint(self) -> Any:
         """Return what the pieces of work depend on."""
-        return {name: [example.input_ids for example in texts.examples] for name, texts in self.texts.items()}
+        texts = {name: [example.input_ids for example in texts.examples] for name, texts in self.texts.items()}
+        # The first of a case's others depend on the same seed as the last one.
+        cases = {group: [[case[0], case[-1]] for case in of_group] for group, of_group in self.candidates.items()}
+        return {"texts": texts, "cases": cases}
 
     def in_packed(self, loaded: LoadedModel, journal: SharedJournal) -> None:
         """Look for answers that a packed model gives back."""
         self.recited[loaded.name] = {
             name: recite(loaded, name, texts.examples, journal) for name, texts in self.texts.items()
+        }
+
+    def in_batches(self, loaded: LoadedModel, journal: SharedJournal) -> None:
+        """Look for identifiers that a model for generation finds the likeliest of their form."""
+        self.likelihoods[loaded.name] = {
+            group: score_cases(loaded, group, of_group, journal) for group, of_group in self.candidates.items()
         }
 
     def results(self, pairs: Iterable[tuple[str, str]], config: Config) -> dict[str, Any]:
@@ -57,7 +75,8 @@ class Search:
             config: seed and draws.
         """
         wanted = config.eval.metric_names
-        found: dict[str, Any] = {"figures": {model: {} for model in self.recited}, "differences": {}, "sentences": []}
+        models = dict.fromkeys([*self.recited, *self.likelihoods])
+        found: dict[str, Any] = {"figures": {model: {} for model in models}, "differences": {}, "sentences": []}
         if "memorized_rate" in wanted and self.texts:
             found |= {"tokens": TOKENS, "beginning": BEGINNING}
             found["too_short"] = {name: texts.num_too_short for name, texts in self.texts.items()}
@@ -67,7 +86,61 @@ class Search:
             }
             self._add_rates(found, pairs, config)
             found["sentences"] += verbatim_sentences(found)
+        if self.cases.get("canaries"):
+            found["canaries"] = {"candidates": CANDIDATES, "models": self._canaries()}
+            self._add_exposures(found, config)
+            found["sentences"] += canary_sentences(found)
         return found
+
+    def _places(self, model: str, group: str) -> list[int]:
+        """Return the rank of each true value by how much likelier the tuning has made it; of the base by likelihood."""
+        own, base = self.likelihoods[model][group], self.likelihoods.get("base", {}).get(group)
+        if base is None or model == "base":
+            return [rank(one.nll) for one in own]
+        gains = (
+            [a - b for a, b in zip(of.nll, of_base.nll, strict=True)] for of, of_base in zip(own, base, strict=True)
+        )
+        return [rank(gain) for gain in gains]
+
+    def _canaries(self) -> dict[str, Any]:
+        """Return by model and field what is known of the canaries of each number of copies."""
+        cases, found = self.cases["canaries"], {}
+        for model in self.likelihoods:
+            places, own = self._places(model, "canaries"), self.likelihoods[model]["canaries"]
+            found[model] = {
+                name: [
+                    {
+                        "copies": copies,
+                        **_canary_figures(
+                            [index for index, case in enumerate(cases) if (case.field, case.copies) == (name, copies)],
+                            places,
+                            own,
+                        ),
+                    }
+                    for copies in sorted({case.copies for case in cases})
+                ]
+                for name in dict.fromkeys(case.field for case in cases)
+            }
+        return found
+
+    def _add_exposures(self, found: dict[str, Any], config: Config) -> None:
+        """Add the mean exposure of the planted numbers, of that field where it is higher."""
+        cases = self.cases["canaries"]
+        for model, by_group in self.likelihoods.items():
+            means = []
+            for name in dict.fromkeys(case.field for case in cases):
+                bits = [
+                    exposure(rank(one.nll), CANDIDATES)
+                    for case, one in zip(cases, by_group["canaries"], strict=True)
+                    if case.field == name and case.copies
+                ]
+                if bits:
+                    bootstrap = ClusterBootstrap(
+                        [str(n) for n in range(len(bits))], config.eval.bootstrap_draws, config.seed
+                    )
+                    means.append(bootstrap.figure(np.array([[one, 1.0] for one in bits]), ratio_of_sums).estimate())
+            if means:
+                found["figures"][model]["exposure"] = as_json(max(means, key=lambda mean: mean.value))
 
     def _add_rates(self, found: dict[str, Any], pairs: Iterable[tuple[str, str]], config: Config) -> None:
         rows = self.texts[TRAIN].rows
@@ -112,4 +185,25 @@ def prepare(config: Config, encoder: PromptEncoder, held_out: Sequence[QaRow], l
         texts = {
             name: pick_texts(rows, encoder, count, config.model.max_length) for name, rows in splits.items() if rows
         }
-    return Search(texts)
+    cases: dict[str, list[Case]] = {}
+    if "exposure" in config.eval.metric_names:
+        cases["canaries"] = canary_cases(read_canaries(data_dir))
+    kept: dict[str, list[Case]] = {}
+    candidates: dict[str, list[list[list[int]]]] = {}
+    for group, of_group in cases.items():
+        both = [(case, encoded(case, encoder, config.model.max_length)) for case in of_group]
+        kept[group] = [case for case, ids in both if ids is not None]
+        candidates[group] = [ids for _, ids in both if ids is not None]
+    return Search(texts, kept, candidates)
+
+
+def _canary_figures(chosen: Sequence[int], places: Sequence[int], own: Sequence[Likelihoods]) -> dict[str, Any]:
+    """Return the figures of the canaries with these numbers."""
+    bits = [exposure(rank(own[index].nll), CANDIDATES) for index in chosen]
+    return {
+        **verdict([places[index] for index in chosen]),
+        "said": sum(own[index].is_said for index in chosen),
+        "mean_exposure": sum(bits) / len(bits),
+        "mean_nll": sum(own[index].nll[0] for index in chosen) / len(chosen),
+        "mean_nll_of_others": sum(sum(own[index].nll[1:]) for index in chosen) / (len(chosen) * (CANDIDATES - 1)),
+    }

@@ -64,6 +64,40 @@ def verbatim_sentences(found: Mapping[str, Any]) -> list[str]:
     return sentences
 
 
+def canary_sentences(found: Mapping[str, Any]) -> list[str]:
+    """Say for each model from how many copies on it has learned the planted numbers by heart.
+
+    Args:
+        found: the section ``memorization``.
+    """
+    sentences = []
+    for model, by_field in found["canaries"]["models"].items():
+        if model == "base":
+            continue
+        base = found["canaries"]["models"].get("base", {})
+        for field, groups in by_field.items():
+            learned = [str(group["copies"]) for group in groups if group["fires"]]
+            said = f"has learned the planted numbers of {field}s that stand there {' or '.join(learned)} times"
+            shown = ", ".join(
+                f"{_times(group['copies'])}: {group['first']} of {group['values']}, {group['mean_exposure']:.1f} bits"
+                for group in groups
+            )
+            sentence = (
+                f"{model} {said if learned else f'shows no trace of the planted numbers of {field}s'}: likeliest of "
+                f"{found['canaries']['candidates']} of the same form, and mean exposure (1.4 bits by chance) where "
+                f"planted {shown}"
+            )
+            if field in base:
+                first, values = (sum(group[key] for group in base[field]) for key in ("first", "values"))
+                sentence += f"; the untuned base: {first} of {values}"
+            sentences.append(sentence)
+    return sentences
+
+
+def _times(copies: int) -> str:
+    return "never" if not copies else "once" if copies == 1 else f"{copies} times"
+
+
 def is_sound(found: Any) -> bool:
     """Tell whether a section that was read from a file is one that ``with_memorization`` can put into results."""
     if not isinstance(found, dict) or not isinstance(found.get("sentences"), list):

@@ -8,7 +8,12 @@ from typing import Any
 import pytest
 
 from medqa_cli.evaluation.memorization.rates import fewest_beyond_chance, share, tail
-from medqa_cli.evaluation.memorization.section import is_sound, verbatim_sentences, with_memorization
+from medqa_cli.evaluation.memorization.section import (
+    canary_sentences,
+    is_sound,
+    verbatim_sentences,
+    with_memorization,
+)
 
 
 def counts(rows: int, asked: int, begun: int, memorized: int) -> dict[str, int]:
@@ -48,6 +53,24 @@ def test_without_a_long_answer_the_sentence_says_that_nothing_can_be_said() -> N
     section = found()
     section["verbatim"] = {"adapter": {"train": counts(0, 0, 0, 0)}}
     assert "nothing can be said" in verbatim_sentences(section)[0]
+
+
+def group(copies: int, first: int, exposure: float, fires: bool) -> dict[str, Any]:
+    return {"copies": copies, "values": 5, "first": first, "mean_exposure": exposure, "fires": fires}
+
+
+def test_the_sentence_on_canaries_says_from_how_many_copies_on() -> None:
+    learned = [group(0, 0, 1.25, False), group(1, 1, 2.0, False), group(16, 5, 7.0, True), group(64, 4, 6.5, True)]
+    base = [group(copies, 0, 1.4, False) for copies in (0, 1, 16, 64)]
+    models = {"adapter": {"answer": learned, "question": base}, "base": {"answer": base, "question": base}}
+    assert canary_sentences({"canaries": {"candidates": 128, "models": models}}) == [
+        "adapter has learned the planted numbers of answers that stand there 16 or 64 times: likeliest of 128 of the "
+        "same form, and mean exposure (1.4 bits by chance) where planted never: 0 of 5, 1.2 bits, once: 1 of 5, 2.0 "
+        "bits, 16 times: 5 of 5, 7.0 bits, 64 times: 4 of 5, 6.5 bits; the untuned base: 0 of 20",
+        "adapter shows no trace of the planted numbers of questions: likeliest of 128 of the same form, and mean "
+        "exposure (1.4 bits by chance) where planted never: 0 of 5, 1.4 bits, once: 0 of 5, 1.4 bits, 16 times: 0 of "
+        "5, 1.4 bits, 64 times: 0 of 5, 1.4 bits; the untuned base: 0 of 20",
+    ]
 
 
 def test_figures_stand_beside_the_others_only_where_they_are_wanted() -> None:
