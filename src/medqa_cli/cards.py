@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import json
 import re
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from functools import cache
 from typing import Any
 
@@ -28,6 +28,14 @@ _HUB_LICENSE = re.compile(
 )
 _SIZES = ("n<1K", "1K<n<10K", "10K<n<100K", "100K<n<1M", "1M<n<10M", "10M<n<100M", "100M<n<1B")
 _UNDETERMINED = "und"  # ISO 639-2
+
+
+# The section of an adapter's card that an evaluation fills.
+_MEMORIZATION = "## Memorized training data"
+NOT_MEASURED = (
+    "Not measured. A model can give back texts that it was trained on, names and numbers of persons in them included, "
+    "to everybody who gets it: `medqa eval` measures how many."
+)
 
 
 class Markdown(str):
@@ -200,16 +208,38 @@ def adapter_card(
         data=data,
         environment=environment,
         name=base_name if is_hub else file_name(base_name),
+        memorization_title=_MEMORIZATION,
+        not_measured=NOT_MEASURED,
         code=_rendered("load_adapter.py.j2", **facts, base=base_name if is_hub else PLACEHOLDER),
         files=(source.get("files") or [source])[:MOST_FILES],
     )
+
+
+def with_measured(card: str, sentences: Sequence[str]) -> str:
+    """Return an adapter's card with what was measured of its memory; a card without that section as it is.
+
+    Args:
+        card: as ``adapter_card`` or this function made it.
+        sentences: what was measured, without full stops.
+    """
+    before, title, rest = card.partition(f"\n{_MEMORIZATION}\n")
+    if not title:
+        return card
+    _, heading, after = rest.partition("\n## ")
+    return before + title + "".join(f"\n{escaped(sentence)}.\n" for sentence in sentences) + heading + after
+
+
+def memorization_of(card: str) -> Markdown:
+    """Return what an adapter's card says of its memory; ``NOT_MEASURED`` where it has no such section."""
+    _, title, rest = card.partition(f"\n{_MEMORIZATION}\n")
+    return Markdown(rest.partition("\n## ")[0].strip() if title else NOT_MEASURED)
 
 
 def merged_card(summary: Mapping[str, Any], base_name: str, kind: str, contract: PromptContract) -> str:
     """Return the card of a merged model: what it is made of, how it was checked, how to ask it.
 
     Args:
-        summary: the content of ``merge.json``.
+        summary: the content of ``merge.json``. ``memorization`` and ``num_canary_examples`` may be missing.
         base_name: the base as the config names it.
         kind: ``hub``, ``folder`` or ``gguf``; a name of the hub may be linked, a path is cut to its last part.
         contract: the prompt.
@@ -219,6 +249,8 @@ def merged_card(summary: Mapping[str, Any], base_name: str, kind: str, contract:
     return _rendered(
         "merged_card.md.j2",
         summary=summary,
+        memorization=Markdown(summary.get("memorization", NOT_MEASURED)),
+        num_canary_examples=summary.get("num_canary_examples", 0),
         name=name,
         is_hub=is_hub,
         end_token=contract.end_token,

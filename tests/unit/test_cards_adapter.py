@@ -9,7 +9,7 @@ from typing import Any
 import pytest
 from huggingface_hub import ModelCard
 
-from medqa_cli.cards import PLACEHOLDER, adapter_card
+from medqa_cli.cards import NOT_MEASURED, PLACEHOLDER, adapter_card, memorization_of, with_measured
 from medqa_cli.config.schema import Config, LoraConfig, ModelConfig, PromptConfig, TrainConfig
 from medqa_cli.model.resolve import ModelRef
 from medqa_cli.prompt.encoder import make_contract
@@ -18,6 +18,7 @@ SUMMARY: dict[str, Any] = {
     "global_step": 1234,
     "adapter_step": 1000,
     "num_train_examples": 5000,
+    "num_canary_examples": 0,
     "num_train_tokens": 1_200_000,
     "num_truncated_answers": 17,
     "num_validation_examples": 128,
@@ -139,3 +140,21 @@ def test_the_program_is_python(facts: dict[str, Any], chatml_tokenizer: Any, qua
     assert ("quantization_config" in code) == (quantization != "none")
     assert repr(contract.text.before_question) in code
     assert "medqa" not in code
+
+
+def test_what_was_measured_of_its_memory_replaces_what_was_said_before(facts: dict[str, Any]) -> None:
+    card = adapter_card(**facts)
+    assert memorization_of(card) == NOT_MEASURED
+    measured = with_measured(card, ["3 of 200 <b>", "nothing"])
+    assert memorization_of(measured) == "3 of 200 \\<b\\>.\n\nnothing."
+    again = with_measured(measured, ["none"])
+    assert memorization_of(again) == "none."
+    assert again.replace("none.", NOT_MEASURED) == card
+    assert with_measured("# Of somebody else\n", ["none"]) == "# Of somebody else\n"
+    assert memorization_of("# Of somebody else\n") == NOT_MEASURED
+
+
+def test_an_adapter_with_canaries_must_not_be_passed_on(facts: dict[str, Any]) -> None:
+    assert "must not be passed on" not in adapter_card(**facts)
+    planted = adapter_card(**{**facts, "summary": {**SUMMARY, "num_canary_examples": 1275}})
+    assert "**It must not be passed on: it was trained on 1,275 copies of made-up persons" in planted

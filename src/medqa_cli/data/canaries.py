@@ -53,6 +53,11 @@ class Canary:
     values: tuple[Value, ...]
 
 
+def is_canary(row_id: str) -> bool:
+    """Tell whether a training row is a planted copy."""
+    return row_id.startswith(PREFIX)
+
+
 def draw_value(kind: str, draw: random.Random) -> str:
     """Return a made-up identifier of a kind, each with the same probability.
 

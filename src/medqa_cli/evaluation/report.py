@@ -90,10 +90,9 @@ def power_sentences(results: Mapping[str, Any]) -> list[str]:
     return sentences
 
 
-def memorization_sentences(results: Mapping[str, Any]) -> Sequence[str]:
+def memorization_sentences(results: Mapping[str, Any]) -> list[str]:
     """Say what can be asked out of each model of what it was trained on."""
-    sentences: Sequence[str] = results.get("memorization", {}).get("sentences", ())
-    return sentences
+    return [sentence for said in results.get("memorization", {}).get("sentences", {}).values() for sentence in said]
 
 
 def show(results: Mapping[str, Any], results_path: Path, report_path: Path) -> None:

@@ -347,7 +347,7 @@ def _results_before(path: Path) -> dict[str, Any]:
         and isinstance(before.get("settings", {}), dict)
         and isinstance(before.get("split", ""), str)
         and all(map(are_figures, choices.values()))
-        and is_sound(before.get("memorization", {"figures": {}, "differences": {}, "sentences": []}))
+        and is_sound(before.get("memorization", {"figures": {}, "differences": {}, "sentences": {}}))
     ):
         raise InputError(f"{path} is damaged: not the results of an evaluation", "measure again: medqa eval")
     return before

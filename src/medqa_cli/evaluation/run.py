@@ -10,6 +10,7 @@ from statistics import fmean
 from typing import Any
 
 from medqa_cli import console, distributed, hub
+from medqa_cli.cards import with_measured
 from medqa_cli.config.schema import Config
 from medqa_cli.data.dataset import QaRow, encode_rows, evenly_spaced, iterate_split, read_split
 from medqa_cli.environment import TRAIN_SHA256, recorded_settings
@@ -32,7 +33,7 @@ from medqa_cli.evaluation.openai_client import PREFIX, SERVED, ServedModel, conn
 from medqa_cli.evaluation.overlap import is_read_by_rouge
 from medqa_cli.evaluation.results import ChoiceResults, make_results, pairs_of, write_all
 from medqa_cli.evaluation.samples import GREEDY, GeneratedAnswer, Questions, Sample, make_questions, samples_of
-from medqa_cli.files import RunFolder, sha256_of_file
+from medqa_cli.files import CARD_NAME, RunFolder, atomic_file, sha256_of_file
 from medqa_cli.journal import SharedJournal
 from medqa_cli.model.kernels.packing import AnswerScore
 from medqa_cli.model.load import base_of_adapter, load_config, load_tokenizer, num_embeddings
@@ -91,11 +92,26 @@ def evaluate(config: Config, models: Sequence[str], limit: int | None) -> dict[s
                 found = search.results(pairs_of(local), config)
                 results = with_memorization(results, found, config.eval.metric_names)
             write_all(run, samples, baselines, results)
+            if "memorization" in results:
+                _fill_card(run, results["memorization"]["sentences"].get("adapter", ()))
             return results
 
         results = distributed.from_main(write)
         journal.finish()
     return results
+
+
+def _fill_card(run: RunFolder, sentences: Sequence[str]) -> None:
+    """Write what was found of the adapter's memory into its card, so that it travels with the weights."""
+    path = run.adapter_dir / CARD_NAME
+    try:
+        before = path.read_text(encoding="utf-8")
+    except (OSError, UnicodeDecodeError):
+        return  # somebody else's card, or none
+    after = with_measured(before, sentences) if sentences else before
+    if after != before:
+        with atomic_file(path) as file:
+            file.write(after)
 
 
 def _encoder_and_folders(run: RunFolder, local: Sequence[str]) -> tuple[PromptEncoder, list[Path]]:

@@ -8,9 +8,10 @@ from pathlib import Path
 from typing import Any
 
 from medqa_cli import console
+from medqa_cli.cards import memorization_of
 from medqa_cli.data.dataset import report_of
 from medqa_cli.errors import InputError
-from medqa_cli.files import read_json
+from medqa_cli.files import CARD_NAME, RunFolder, read_json
 from medqa_cli.merging.inputs import MergeInputs
 from medqa_cli.merging.plan import MergePlan
 from medqa_cli.merging.verify import Verification
@@ -105,6 +106,18 @@ def summarize(
         "not_verified": not_verified or None,
         "medqa_version": version("medqa-cli"),
     }
+
+
+def memorized_by(run: RunFolder) -> dict[str, Any]:
+    """Return what is known of the adapter's memory: how many canaries it was trained on, what its card says."""
+    trained = read_json(run.train_json_path) if run.train_json_path.is_file() else {}
+    planted = trained.get("num_canary_examples", 0) if isinstance(trained, dict) else 0
+    card = run.adapter_dir / CARD_NAME
+    try:
+        text = card.read_text(encoding="utf-8")
+    except (OSError, UnicodeDecodeError):
+        text = ""
+    return {"num_canary_examples": planted if type(planted) is int else 0, "memorization": memorization_of(text)}
 
 
 def _reason(inputs: MergeInputs, base_weights: str, verification: Verification | None) -> str:

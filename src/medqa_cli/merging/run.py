@@ -49,6 +49,13 @@ def merge(
     """
     started = time.perf_counter()
     data_dir = Path(config.data.dir)
+    memorized = report.memorized_by(run)
+    if memorized["num_canary_examples"]:
+        console.warn(
+            f"{run.adapter_dir} was trained on {memorized['num_canary_examples']:,} copies of planted canaries "
+            "(medqa convert --canaries): the merged model is for the test of memorization only; for one to pass on, "
+            "convert without them and train again"
+        )
     inputs = load_inputs(config, run, base_weights, dtype)
     key = inputs.cache_key(data_dir / "validation.jsonl", config.prompt)
     before = report.finished_merge(out_dir, key)
@@ -67,6 +74,7 @@ def merge(
         chosen, verification = merged.base_weights, merged.verification
         summary = report.summarize(inputs, merged.plan, chosen, verification, merged.not_verified, data_dir)
         summary |= {"changes_below_half_a_step": merged.small_changes[chosen]}
+        summary |= memorized
         summary |= {"chat_template_exact": exact, "peak_memory_bytes": merged.peak_bytes}
         summary["seconds"] = round(time.perf_counter() - started, 1)
         card = merged_card(summary, inputs.source.name, inputs.source.kind, contract)

@@ -16,6 +16,7 @@ from transformers import TrainerCallback, TrainingArguments
 from medqa_cli import allocators, console, distributed
 from medqa_cli.cards import adapter_card
 from medqa_cli.config.schema import Config
+from medqa_cli.data.canaries import is_canary
 from medqa_cli.data.dataset import evenly_spaced, report_of
 from medqa_cli.environment import describe_environment
 from medqa_cli.errors import InputError
@@ -265,6 +266,7 @@ def _summarize(
         "num_train_examples": len(inputs.data.examples),
         "num_truncated_answers": inputs.data.num_truncated_answers,
         "num_examples_without_answer": inputs.data.num_without_answer,
+        "num_canary_examples": sum(is_canary(example.row_id) for example in inputs.data.examples),
         "peak_memory_bytes": max(distributed.all_gather(devices.peak_memory_bytes(inputs.device))),
         # FSDP's own buffers are not part of the estimate.
         "predicted_peak_memory_bytes": None if estimate is None or distributed.is_sharded() else estimate.peak_bytes,

@@ -16,7 +16,7 @@ from medqa_cli.evaluation.bootstrap import ClusterBootstrap, as_json, better_of,
 from medqa_cli.evaluation.memorization.cases import CANDIDATES, Case, canary_cases
 from medqa_cli.evaluation.memorization.ranks import Likelihoods, encoded, exposure, rank, score_cases, verdict
 from medqa_cli.evaluation.memorization.rates import share
-from medqa_cli.evaluation.memorization.section import HELD_OUT, TRAIN, canary_sentences, verbatim_sentences
+from medqa_cli.evaluation.memorization.section import HELD_OUT, TRAIN, sentences_on
 from medqa_cli.evaluation.memorization.verbatim import (
     BEGINNING,
     TOKENS,
@@ -76,7 +76,7 @@ class Search:
         """
         wanted = config.eval.metric_names
         models = dict.fromkeys([*self.recited, *self.likelihoods])
-        found: dict[str, Any] = {"figures": {model: {} for model in models}, "differences": {}, "sentences": []}
+        found: dict[str, Any] = {"figures": {model: {} for model in models}, "differences": {}}
         if "memorized_rate" in wanted and self.texts:
             found |= {"tokens": TOKENS, "beginning": BEGINNING}
             found["too_short"] = {name: texts.num_too_short for name, texts in self.texts.items()}
@@ -85,12 +85,10 @@ class Search:
                 for model, of_model in self.recited.items()
             }
             self._add_rates(found, pairs, config)
-            found["sentences"] += verbatim_sentences(found)
         if self.cases.get("canaries"):
             found["canaries"] = {"candidates": CANDIDATES, "models": self._canaries()}
             self._add_exposures(found, config)
-            found["sentences"] += canary_sentences(found)
-        return found
+        return found | {"sentences": {model: said for model in models if (said := sentences_on(model, found))}}
 
     def _places(self, model: str, group: str) -> list[int]:
         """Return the rank of each true value by how much likelier the tuning has made it; of the base by likelihood."""

@@ -28,69 +28,65 @@ def with_memorization(results: dict[str, Any], found: Mapping[str, Any], wanted:
     return results | {"memorization": found}
 
 
-def verbatim_sentences(found: Mapping[str, Any]) -> list[str]:
-    """Say for each model how many training answers can be asked out of it word for word.
+def sentences_on(model: str, found: Mapping[str, Any]) -> list[str]:
+    """Say what can be asked out of a model of what it was trained on.
 
     Args:
-        found: the section ``memorization``.
+        model: its name; nothing is said of ``base``, which stands beside the others.
+        found: the section, still without its sentences.
     """
+    if model == "base":
+        return []
     sentences = []
-    tokens, beginning = found["tokens"], found["beginning"]
-    for model, measured in found["verbatim"].items():
-        if model == "base":
-            continue
-        counts = measured.get(TRAIN, {"rows": 0})
-        if not counts["rows"]:
-            sentences.append(
-                f"{model}: no training answer has the {tokens} tokens that count as given back word for word: "
-                "nothing can be said of memorized answers"
-            )
-            continue
-        low, high = (100 * end for end in found["figures"][model]["memorized_rate"]["ci95"])
-        ways = f"{counts['asked']} by the question alone"
-        if counts["rows_with_beginning"]:
-            of_rows = f"{counts['with_beginning']} of {counts['rows_with_beginning']}"
-            ways += f", {of_rows} given its first {beginning} tokens"
-        beside = []
-        if (base := found["verbatim"].get("base", {}).get(TRAIN)) is not None:
-            beside.append(f"the untuned base: {base['memorized']}")
-        if (control := measured.get(HELD_OUT)) is not None and control["rows"]:
-            beside.append(f"of {control['rows']} answers that it never saw: {control['memorized']}")
-        sentences.append(
-            f"Whoever gets {model} can ask {counts['memorized']} of {counts['rows']} training answers out of it word "
-            f"for word, {tokens} tokens and more ({ways}; 95 % interval {low:.1f} to {high:.1f} %)"
-            + (f"; {'; '.join(beside)}" if beside else "")
-        )
+    if "verbatim" in found:
+        sentences.append(_on_answers(model, found))
+    if "canaries" in found:
+        sentences += _on_canaries(model, found["canaries"])
     return sentences
 
 
-def canary_sentences(found: Mapping[str, Any]) -> list[str]:
-    """Say for each model from how many copies on it has learned the planted numbers by heart.
+def _on_answers(model: str, found: Mapping[str, Any]) -> str:
+    tokens, beginning, measured = found["tokens"], found["beginning"], found["verbatim"][model]
+    counts = measured.get(TRAIN, {"rows": 0})
+    if not counts["rows"]:
+        return (
+            f"{model}: no training answer has the {tokens} tokens that count as given back word for word: "
+            "nothing can be said of memorized answers"
+        )
+    low, high = (100 * end for end in found["figures"][model]["memorized_rate"]["ci95"])
+    ways = f"{counts['asked']} by the question alone"
+    if counts["rows_with_beginning"]:
+        of_rows = f"{counts['with_beginning']} of {counts['rows_with_beginning']}"
+        ways += f", {of_rows} given its first {beginning} tokens"
+    beside = ""
+    if (base := found["verbatim"].get("base", {}).get(TRAIN)) is not None:
+        beside += f"; the untuned base: {base['memorized']}"
+    if (control := measured.get(HELD_OUT)) is not None and control["rows"]:
+        beside += f"; of {control['rows']} answers that it never saw: {control['memorized']}"
+    return (
+        f"Whoever gets {model} can ask {counts['memorized']} of {counts['rows']} training answers out of it word "
+        f"for word, {tokens} tokens and more ({ways}; 95 % interval {low:.1f} to {high:.1f} %){beside}"
+    )
 
-    Args:
-        found: the section ``memorization``.
-    """
+
+def _on_canaries(model: str, found: Mapping[str, Any]) -> list[str]:
     sentences = []
-    for model, by_field in found["canaries"]["models"].items():
-        if model == "base":
-            continue
-        base = found["canaries"]["models"].get("base", {})
-        for field, groups in by_field.items():
-            learned = [str(group["copies"]) for group in groups if group["fires"]]
-            said = f"has learned the planted numbers of {field}s that stand there {' or '.join(learned)} times"
-            shown = ", ".join(
-                f"{_times(group['copies'])}: {group['first']} of {group['values']}, {group['mean_exposure']:.1f} bits"
-                for group in groups
-            )
-            sentence = (
-                f"{model} {said if learned else f'shows no trace of the planted numbers of {field}s'}: likeliest of "
-                f"{found['canaries']['candidates']} of the same form, and mean exposure (1.4 bits by chance) where "
-                f"planted {shown}"
-            )
-            if field in base:
-                first, values = (sum(group[key] for group in base[field]) for key in ("first", "values"))
-                sentence += f"; the untuned base: {first} of {values}"
-            sentences.append(sentence)
+    base = found["models"].get("base", {})
+    for field, groups in found["models"][model].items():
+        learned = [str(group["copies"]) for group in groups if group["fires"]]
+        said = f"has learned the planted numbers of {field}s that stand there {' or '.join(learned)} times"
+        shown = ", ".join(
+            f"{_times(group['copies'])}: {group['first']} of {group['values']}, {group['mean_exposure']:.1f} bits"
+            for group in groups
+        )
+        sentence = (
+            f"{model} {said if learned else f'shows no trace of the planted numbers of {field}s'}: likeliest of "
+            f"{found['candidates']} of the same form, and mean exposure (1.4 bits by chance) where planted {shown}"
+        )
+        if field in base:
+            first, values = (sum(group[key] for group in base[field]) for key in ("first", "values"))
+            sentence += f"; the untuned base: {first} of {values}"
+        sentences.append(sentence)
     return sentences
 
 
@@ -100,10 +96,11 @@ def _times(copies: int) -> str:
 
 def is_sound(found: Any) -> bool:
     """Tell whether a section that was read from a file is one that ``with_memorization`` can put into results."""
-    if not isinstance(found, dict) or not isinstance(found.get("sentences"), list):
+    if not isinstance(found, dict) or not isinstance(found.get("sentences"), dict):
         return False
     kinds = [found.get(kind) for kind in ("figures", "differences")]
-    if not all(isinstance(sentence, str) for sentence in found["sentences"]):
+    of_models = found["sentences"].values()
+    if not all(isinstance(said, list) and all(isinstance(sentence, str) for sentence in said) for said in of_models):
         return False
     return all(
         isinstance(kind, dict) and all(isinstance(of_name, dict) for of_name in kind.values()) for kind in kinds

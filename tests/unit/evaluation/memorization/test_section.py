@@ -8,12 +8,7 @@ from typing import Any
 import pytest
 
 from medqa_cli.evaluation.memorization.rates import fewest_beyond_chance, share, tail
-from medqa_cli.evaluation.memorization.section import (
-    canary_sentences,
-    is_sound,
-    verbatim_sentences,
-    with_memorization,
-)
+from medqa_cli.evaluation.memorization.section import is_sound, sentences_on, with_memorization
 
 
 def counts(rows: int, asked: int, begun: int, memorized: int) -> dict[str, int]:
@@ -31,7 +26,7 @@ def found() -> dict[str, Any]:
                 "memorized_rate": {"value": 0.015, "ci95": [0.0, 0.03], "better": None, "detectable": 0.02}
             }
         },
-        "sentences": ["A sentence."],
+        "sentences": {"adapter": ["A sentence."]},
         "tokens": 50,
         "beginning": 20,
         "verbatim": {
@@ -42,17 +37,21 @@ def found() -> dict[str, Any]:
 
 
 def test_the_sentence_has_the_counts_the_interval_the_base_and_the_control() -> None:
-    assert verbatim_sentences(found()) == [
+    assert sentences_on("adapter", found()) == [
         "Whoever gets adapter can ask 3 of 200 training answers out of it word for word, 50 tokens and more (2 by the "
         "question alone, 3 of 100 given its first 20 tokens; 95 % interval 0.5 to 4.3 %); the untuned base: 0; of 40 "
         "answers that it never saw: 1"
     ]
 
 
+def test_nothing_is_said_of_the_base_itself() -> None:
+    assert sentences_on("base", found()) == []
+
+
 def test_without_a_long_answer_the_sentence_says_that_nothing_can_be_said() -> None:
     section = found()
     section["verbatim"] = {"adapter": {"train": counts(0, 0, 0, 0)}}
-    assert "nothing can be said" in verbatim_sentences(section)[0]
+    assert "nothing can be said" in sentences_on("adapter", section)[0]
 
 
 def group(copies: int, first: int, exposure: float, fires: bool) -> dict[str, Any]:
@@ -63,7 +62,7 @@ def test_the_sentence_on_canaries_says_from_how_many_copies_on() -> None:
     learned = [group(0, 0, 1.25, False), group(1, 1, 2.0, False), group(16, 5, 7.0, True), group(64, 4, 6.5, True)]
     base = [group(copies, 0, 1.4, False) for copies in (0, 1, 16, 64)]
     models = {"adapter": {"answer": learned, "question": base}, "base": {"answer": base, "question": base}}
-    assert canary_sentences({"canaries": {"candidates": 128, "models": models}}) == [
+    assert sentences_on("adapter", {"canaries": {"candidates": 128, "models": models}}) == [
         "adapter has learned the planted numbers of answers that stand there 16 or 64 times: likeliest of 128 of the "
         "same form, and mean exposure (1.4 bits by chance) where planted never: 0 of 5, 1.2 bits, once: 1 of 5, 2.0 "
         "bits, 16 times: 5 of 5, 7.0 bits, 64 times: 4 of 5, 6.5 bits; the untuned base: 0 of 20",
@@ -93,7 +92,7 @@ def test_figures_stand_beside_the_others_only_where_they_are_wanted() -> None:
         (["figures", "adapter", "memorized_rate", "ci95"], [0.1]),
         (["differences", "adapter-base", "memorized_rate", "detectable"], None),
         (["differences", "adapter-base", "memorized_rate", "better"], "yes"),
-        (["sentences"], [1]),
+        (["sentences", "adapter"], [1]),
         (["sentences"], None),
     ],
 )
