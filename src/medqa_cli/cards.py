@@ -135,6 +135,7 @@ def data_card(
         paraphrases=report.get("paraphrases", 0),
         topics=report.get("topics"),
         documents=report.get("documents"),
+        identifiers=report.get("identifiers"),
         canaries=report.get("canaries"),
         shared=dict.fromkeys(kind for counts in report["leakage"].values() for kind in counts),
         settings=settings,

@@ -28,6 +28,7 @@ EXAMPLES_SHOWN = 10
     "medqa convert  the table of data.source",
     "medqa convert jan.csv feb.xlsx  several at once",
     "medqa convert questions.csv --show hpo_block  what a rule changes",
+    "medqa convert questions.csv --show identifiers  what looks like patient data",
     "medqa convert --audit some/folder  what the splits there share",
 )
 def convert(
@@ -50,7 +51,10 @@ def convert(
     show: Annotated[
         str | None,
         typer.Option(
-            "--show", metavar="RULE", help="Convert nothing; show what a rule or reason does.", show_default=False
+            "--show",
+            metavar="RULE",
+            help="Convert nothing; show what a rule or reason does, or 'identifiers'.",
+            show_default=False,
         ),
     ] = None,
     canaries: Annotated[
@@ -158,7 +162,7 @@ def _audit(folder: Path, config: Config) -> None:
 
 
 def _show_rule(rule: str, sources: Sequence[str], config: Config) -> None:
-    """Show some rows before and after a cleaning rule, or that a reason leaves out.
+    """Show some rows before and after a cleaning rule, or that a reason leaves out, or what identifies persons.
 
     Raises:
         InputError: a source is wrong.
@@ -166,10 +170,15 @@ def _show_rule(rule: str, sources: Sequence[str], config: Config) -> None:
     """
     from medqa_cli.data import report
     from medqa_cli.data.convert import column_names
+    from medqa_cli.data.identifiers import showing
     from medqa_cli.data.reading.sources import open_sources
     from medqa_cli.data.rule_examples import rule_examples
 
     opened = open_sources(sources, column_names(config.data))
+    if rule == showing.NAME:
+        found = showing.identifier_examples(opened, config.data.cleaning, EXAMPLES_SHOWN, config.seed)
+        console.result([asdict(example) for example in found], lambda: report.show_identifiers(found))
+        return
     shown = rule_examples(opened, rule, config.data.cleaning, EXAMPLES_SHOWN, config.seed)
     console.result([asdict(example) for example in shown], lambda: report.show_rule(rule, shown))
 

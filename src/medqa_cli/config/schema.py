@@ -192,9 +192,10 @@ class DataConfig:
     canary_copies: Annotated[tuple[Annotated[int, Constraint(ge=0)], ...], _List] = field(
         (1, 4, 16, 64), "How often each canary is planted; they take turns. 0: not at all, as a control."
     )
-    identifiers: Literal["report", "reject"] = field(
+    identifiers: Literal["report", "replace", "reject"] = field(
         "report",
-        "What becomes of names, dates, numbers and addresses of persons: they are counted, or their rows are rejected.",
+        "What becomes of names, dates, numbers and addresses of persons: they are counted, others of the same form are "
+        "put for them, or their rows are rejected.",
     )
     max_row_bytes: int = field(4 << 20, "A source with a longer row than this is refused.", ge=1024)
     max_expanded_bytes: int = field(

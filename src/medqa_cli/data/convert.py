@@ -40,7 +40,13 @@ from medqa_cli.data.languages import has_other_languages
 from medqa_cli.data.near_duplicates import RowSketches
 from medqa_cli.data.reading.rows import Caps, ColumnNames, SourceRows
 from medqa_cli.data.reading.sources import local_paths, open_sources
-from medqa_cli.data.report import check_counts, conversion_counts, warn_of_frequent_reasons, warn_of_garbled
+from medqa_cli.data.report import (
+    check_counts,
+    conversion_counts,
+    warn_of_frequent_reasons,
+    warn_of_garbled,
+    warn_of_identifiers,
+)
 from medqa_cli.data.retrieval import passage_of, write_index
 from medqa_cli.data.splitting import place_rows
 from medqa_cli.data.token_lengths import TokenLengths
@@ -150,7 +156,7 @@ def _convert_into(
     spool_path, sets_path = folder / SPOOL_NAME, folder / SETS_NAME
     with RowSketches(sets_path, data.near_duplicate_threshold) as sketches:
         with _timed(stage_seconds, "read and clean"):
-            filtered = filter_rows(opened, data, spool_path, sketches)
+            filtered = filter_rows(opened, data, seed, spool_path, sketches)
         check_something_kept(filtered, name)
         drop_column_of_one_topic(filtered, opened)
         with _timed(stage_seconds, "split and purge"), console.status("splitting ..."):
@@ -174,6 +180,7 @@ def _convert_into(
     sets_path.unlink()
     warn_of_frequent_reasons(filtered, written)
     warn_of_garbled(written)
+    warn_of_identifiers(written.identifiers.as_json(data.identifiers), written.splits["train"])
     source: dict[str, Any] = {"path": name, "sha256": _sha256(opened) or filtered.sha256}
     if len(opened.digests) > 1:
         source["files"] = [{"path": path, "sha256": digest} for path, digest in opened.digests.items()]

@@ -6,7 +6,7 @@ import hashlib
 import marshal
 from collections import Counter
 from collections.abc import Collection, Iterator
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, BinaryIO, NamedTuple
 
@@ -17,6 +17,7 @@ from medqa_cli.data.cleaning.reasons import enabled_reasons, how_to_keep, non_an
 from medqa_cli.data.cleaning.rules import clean, enabled_rules
 from medqa_cli.data.identifiers.finding import find_in_row
 from medqa_cli.data.identifiers.finds import PlainFind, plain
+from medqa_cli.data.identifiers.replacing import replace_finds
 from medqa_cli.data.languages import told_language
 from medqa_cli.data.normalize import NONE, RowKeys, is_empty, normalize, row_keys
 from medqa_cli.data.reading.rows import RawRow, SourceRows, UnreadRow
@@ -155,19 +156,20 @@ class Filtered:
             self.first_rejected = f"{spooled.place}: {spooled.reason}{detail}"
 
 
-def filter_rows(opened: SourceRows, data: DataConfig, spool_path: Path, sketches: RowSketches) -> Filtered:
+def filter_rows(opened: SourceRows, data: DataConfig, seed: int, spool_path: Path, sketches: RowSketches) -> Filtered:
     """Clean and filter all rows of a source.
 
     Args:
         opened: the source.
         data: the section of the config.
+        seed: draws what is put for identifiers.
         spool_path: the file to write all rows to, for the second pass.
         sketches: gets each row that passed, in the order of ``Filtered.keys``.
 
     Raises:
         InputError: next to none of many rows can be used.
     """
-    row_filter = _RowFilter(data, sketches, has_topic_column=opened.columns.topic is not None)
+    row_filter = _RowFilter(data, seed, sketches, has_topic_column=opened.columns.topic is not None)
     filtered = row_filter.filtered
     digest = hashlib.sha256()
     with open(spool_path, "wb") as spool, console.status("reading and cleaning ...") as show_status:
@@ -227,7 +229,7 @@ def drop_column_of_one_topic(filtered: Filtered, opened: SourceRows) -> None:
 class _RowFilter:
     """Cleans one row after the other and decides whether it passes."""
 
-    def __init__(self, data: DataConfig, sketches: RowSketches, has_topic_column: bool) -> None:
+    def __init__(self, data: DataConfig, seed: int, sketches: RowSketches, has_topic_column: bool) -> None:
         self.filtered = Filtered()
         self._rules = enabled_rules(data.cleaning)
         self._reasons = enabled_reasons(data.reasons)
@@ -235,10 +237,22 @@ class _RowFilter:
         self._sketches = sketches
         self._has_topic_column = has_topic_column
         self._repaired = mojibake if "mojibake" in self._rules else str
-        self._identifiers = data.identifiers
+        self._identifiers, self._seed = data.identifiers, seed
 
     def apply(self, row: RawRow | UnreadRow) -> SpooledRow:
         """Return the row as rejected, with a reason, or with its cleaned texts."""
+        spooled = self._applied(row)
+        if spooled.reason and self._identifiers == "replace":
+            question, answer = self._with_stand_ins(spooled.raw_question, spooled.raw_answer)
+            text, detail = self._with_stand_ins(spooled.text, spooled.detail)
+            spooled = spooled._replace(raw_question=question, raw_answer=answer, text=text, detail=detail)
+        return spooled
+
+    def _with_stand_ins(self, question: str, answer: str) -> tuple[str, str]:
+        replaced = replace_finds(question, answer, find_in_row(question, answer), self._seed)
+        return replaced.question, replaced.answer
+
+    def _applied(self, row: RawRow | UnreadRow) -> SpooledRow:
         if isinstance(row, UnreadRow):
             if row.otherwise is None or row.reason in self._reasons:
                 return as_read(row, row.reason)
@@ -246,14 +260,25 @@ class _RowFilter:
         if reason := unusable(row.question, row.answer, row.topic, row.source):
             return as_read(row, reason)
         question, answer, changed = clean(row.question, row.answer, self._rules)
-        topic_given = given_topic(self._repaired(row.topic)) if row.topic else ""
-        topic = topic_given or self._question_topic(row, question)
         if reason := unusable(question, answer) or non_answer(question, answer, self._reasons):
             return as_read(row, reason)
         finds = find_in_row(question, answer)
         if finds and self._identifiers == "reject":
             kinds = ", ".join(sorted({find.kind for find in finds}))
             return as_read(row, IDENTIFIER)._replace(detail=kinds, finds=plain(finds))
+        if finds and self._identifiers == "replace":
+            replaced = replace_finds(question, answer, finds, self._seed)
+            question, answer = replaced.question, replaced.answer
+            # What was read is the replaced row from here on: its topic, its keys, and rejected.jsonl.
+            row = replace(
+                row,
+                question=question,
+                answer=answer,
+                topic=replaced.applied(row.topic),
+                source=replaced.applied(row.source),
+            )
+        topic_given = given_topic(self._repaired(row.topic)) if row.topic else ""
+        topic = topic_given or self._question_topic(row, question)
         normalized_answer = normalize(answer)
         keys = row_keys(question, answer, normalized_answer, topic_names(topic), row.source)
         if reason := self._duplicates.reason(keys):

@@ -13,6 +13,8 @@ from medqa_cli.data.cleaning.reasons import REASONS, how_to_keep
 from medqa_cli.data.cleaning.rules import enabled_rules
 from medqa_cli.data.dataset import INDEX_NAME, LENGTHS_NAME, REJECTED_NAME, SPLITS
 from medqa_cli.data.filtering import Filtered
+from medqa_cli.data.identifiers.finds import KINDS as KINDS_OF_IDENTIFIERS
+from medqa_cli.data.identifiers.showing import IdentifierExample
 from medqa_cli.data.languages import UNKNOWN, has_other_languages
 from medqa_cli.data.reading.rows import Columns
 from medqa_cli.data.rule_examples import RuleExample
@@ -142,6 +144,7 @@ def show(report: dict[str, Any], advice: str, out_dir: Path) -> None:
             f"canaries: {planted['planted']:,} made-up rows, {planted['rows']:,} with their copies, in train and not "
             "counted above: what is trained on them is for the test of memorization only, see medqa eval"
         )
+    _show_identifiers(report["identifiers"])
     if report["tokens"] is not None:
         answer = report["tokens"]["answer"]
         console.line("tokens of an answer: " + ", ".join(f"{name} {count:,}" for name, count in answer.items()))
@@ -149,6 +152,50 @@ def show(report: dict[str, Any], advice: str, out_dir: Path) -> None:
     files = "README.md, report.json" + (f", {LENGTHS_NAME}" if report["tokens"] else "")
     rejected = f"; the rejected rows: {REJECTED_NAME}" if rows["rejected"] else ""
     console.line(f"written to {out_dir} ({files}{rejected})")
+
+
+def _show_identifiers(found: dict[str, Any]) -> None:
+    """Print how many identifiers of persons there are of each kind, or that there is none."""
+    languages = ", ".join(found["languages"])
+    if not found["kinds"]:
+        console.line(f"identifiers of persons: none found (the rules know {languages})")
+        return
+    lines = [
+        [KINDS_OF_IDENTIFIERS[kind], *(f"{counts[name]:,}" for name in ("finds", "rows", "train_rows"))]
+        for kind, counts in found["kinds"].items()
+    ]
+    lines.append(["any of them", "", f"{found['rows']:,}", f"{found['train_rows']:,}"])
+    what = {"report": "", "replace": ", replaced by stand-ins", "reject": ", their rows rejected"}[found["setting"]]
+    console.table(
+        f"what looks like identifiers of persons (the rules know {languages}){what}",
+        lines,
+        header=("kind", "finds", "rows", "train rows"),
+    )
+
+
+def warn_of_identifiers(found: dict[str, Any], train_rows: int) -> None:
+    """Warn of training rows that hold identifiers of persons; no value is shown."""
+    if found["setting"] != "report" or not found["train_rows"]:
+        return
+    kinds = ", ".join(
+        f"{KINDS_OF_IDENTIFIERS[kind]} {counts['train_rows']:,}"
+        for kind, counts in found["kinds"].items()
+        if counts["train_rows"]
+    )
+    console.warn(
+        f"{found['train_rows']:,} of {train_rows:,} training rows hold what looks like identifiers of persons "
+        f"({kinds}); a model that is trained on them may give them away. Look: medqa convert --show identifiers; put "
+        "others for them: --set data.identifiers=replace"
+    )
+
+
+def show_identifiers(shown: Sequence[IdentifierExample]) -> None:
+    """Print finds in their context."""
+    if not shown:
+        console.line("no identifiers of persons were found in this source")
+    for example in shown:
+        console.line(f"{example.file or 'row'} {example.row}, {example.field}, {example.kind}: {example.found}")
+        console.line(f"  {example.context}")
 
 
 def show_audit(audit: Audit, folder: Path) -> None:

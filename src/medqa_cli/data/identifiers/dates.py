@@ -24,7 +24,7 @@ _DAY_MONTH = re.compile(
 )
 _NUMBERS = re.compile(r"\d\s?[/.–-]\s?\d")
 # Names of months that are words of a text more often.
-_MAY = re.compile(r"[Mm]ay\.?,? (?:the )?\d")
+_MAY = re.compile(r"[Mm]ay\.?,? (?:the )?(?:\d|[a-z-]+(?:st|nd|rd|th)\b)|of [Mm]ay\b")
 _DAY_OF_MAY = re.compile(r"\d(?:st|nd|rd|th)?(?: of)?[ -][Mm]ay\b")
 _BEFORE_MONTH, _BEHIND_MONTH = 24, 60
 _CUE_REACH, _NEAR_CUE_REACH = 60, 30
@@ -52,7 +52,7 @@ def months() -> dict[str, int]:
 
 @functools.cache
 def _certain_months() -> frozenset[str]:
-    return frozenset(months()) - {"may", "mar", "mars", "mai"}
+    return frozenset(months()) - {"may"}
 
 
 def _has_may(text: Text) -> bool:
@@ -150,14 +150,19 @@ def _numeric(found: re.Match[str]) -> WrittenDate | None:
     return WrittenDate(start, end, day, month, year)
 
 
-def find_dates(text: Text) -> Iterator[Span]:
-    """Yield the dates that belong to a person."""
+def find_dates(text: Text, *, is_of_person: bool) -> Iterator[Span]:
+    """Yield the dates that belong to a person.
+
+    Args:
+        text: the text.
+        is_of_person: something else in the row identifies a person: a date with a day then needs no words around it.
+    """
     for date in dates_in(text):
-        if _is_personal(text, date):
+        if _is_personal(text, date, is_of_person=is_of_person):
             yield Span(date.start, date.end, "date")
 
 
-def _is_personal(text: Text, date: WrittenDate) -> bool:
+def _is_personal(text: Text, date: WrittenDate, *, is_of_person: bool) -> bool:
     before = text.before(date.start, _CUE_REACH)
     near = before[-_NEAR_CUE_REACH:]
     if load_pattern("identifiers", "date_cue").search(near):
@@ -171,6 +176,8 @@ def _is_personal(text: Text, date: WrittenDate) -> bool:
         sentence
     ):
         return False
+    if is_of_person and date.day is not None and date.year is not None:
+        return True
     if date.day is not None and load_pattern("identifiers", "date_cue_before").search(before):
         return True
     return not load_words("identifiers", "persons").isdisjoint(re.findall(r"[^\W\d_]+", sentence))

@@ -23,6 +23,11 @@ def find_in_row(question: str, answer: str) -> tuple[Find, ...]:
     """
     texts = {"question": Text(question), "answer": Text(answer)}
     spans = {field: _found(text) for field, text in texts.items()}
+    is_of_person = any(spans.values())
+    for field, text in texts.items():
+        dates = list(find_dates(text, is_of_person=is_of_person))
+        if dates:
+            spans[field] = _apart([*spans[field], *dates])
     names = frozenset(
         texts[field].text[start:end] for field, found in spans.items() for start, end, kind in found if kind == "name"
     )
@@ -33,9 +38,7 @@ def find_in_row(question: str, answer: str) -> tuple[Find, ...]:
 
 
 def _found(text: Text) -> list[Span]:
-    return _apart(
-        span for find in (find_contacts, find_numbers, find_dates, find_addresses, find_names) for span in find(text)
-    )
+    return _apart(span for find in (find_contacts, find_numbers, find_addresses, find_names) for span in find(text))
 
 
 def _apart(spans: Iterable[Span]) -> list[Span]:

@@ -21,7 +21,8 @@ _APOSTROPHE = "['’ʼ`]"
 _LETTERS = r"[^\W\d_]"
 # Taken as a whole or not at all: no part of a word is tried.
 _CAPITAL = (
-    rf"[{_LARGE}]{_LETTERS}*+(?:{_APOSTROPHE}{_LETTERS}++)*+(?:[-‐‑]{_LETTERS}++(?:{_APOSTROPHE}{_LETTERS}++)?+)*+"
+    rf"[{_LARGE}](?:{_LETTERS}++|(?={_APOSTROPHE}))(?:{_APOSTROPHE}{_LETTERS}++)*+"
+    rf"(?:[-‐‑]{_LETTERS}++(?:{_APOSTROPHE}{_LETTERS}++)?+)*+"
 )
 _INITIAL = rf"(?:[{_LARGE}]\.\s?-?)*[{_LARGE}]\.(?![{_LARGE}])|[{_LARGE}](?![\w'’])"
 _PARTICLE = (
@@ -29,7 +30,8 @@ _PARTICLE = (
     r"|st\.?|y|e)"
 )
 _GAP = r"[ \xa0]{1,2}"
-_NAME = rf"(?:{_CAPITAL}|{_INITIAL})(?:{_GAP}(?:(?i:{_PARTICLE}){_GAP}){{0,2}}(?:{_CAPITAL}|{_INITIAL})){{0,3}}"
+_PART = rf"(?:{_INITIAL}|{_CAPITAL})"
+_NAME = rf"{_PART}(?:{_GAP}(?:(?i:{_PARTICLE}){_GAP}){{0,2}}{_PART}){{0,3}}"
 _SMALL = r"[^\W\d_]+(?:['’-][^\W\d_]+)*"
 _SMALL_NAME = rf"{_SMALL}(?:{_GAP}{_SMALL}){{0,3}}"
 _SHOUTED_SHARE = 0.7
@@ -78,7 +80,7 @@ def _tables() -> frozenset[str]:
 
 
 @functools.cache
-def _certain_names() -> frozenset[str]:
+def certain_names() -> frozenset[str]:
     """Return the names of the tables that are no other words."""
     return _tables() - load_words("identifiers", "ambiguous", "common", "no_names", "small_common", "eponyms")
 
@@ -91,7 +93,12 @@ _LARGE_WORD = re.compile(
 _CLOSING_REACH = 60
 _LINE_START = re.compile(rf"[.!?\n]\s*(?=[{_LARGE}])")
 _LAST_WORD = re.compile(r"([^\W_]+)[\s'’.,:;!?=()\"“–—-]*$")
-_LAST_REACH, _CUE_REACH = 26, 90
+_LAST_REACH = 26
+# The longest of each cue, in characters.
+_REACH = {
+    "title": 16, "self": 34, "iam": 12, "label": 40, "role": 36, "relation": 54, "named": 44, "closing": 52,
+    "greeting": 26, "foreign": 24,
+}  # fmt: skip
 _NAME_HERE = re.compile(_NAME)
 _SMALL_NAME_HERE = re.compile(_SMALL_NAME)
 _REVERSED_REST = re.compile(rf",\s({_CAPITAL})(?:\s[{_LARGE}]\b\.?)?")
@@ -131,11 +138,15 @@ def _behind_cues(text: Text) -> Iterator[Span]:
         for cue in cues:
             if cue in _of_table() and not _starts_in_table(text, place):
                 continue
-            if _cue(cue).search(text.lower, max(place - _CUE_REACH, 0), place) and _is_written_so(text, place, cue):
+            if _stands_before(text, cue, place) and _is_written_so(text, place, cue):
                 span = _cued(text, place, cue)
                 if span is not None:
                     yield span
                     break
+
+
+def _stands_before(text: Text, cue: str, place: int) -> bool:
+    return _cue(cue).search(text.lower, max(place - _REACH[cue], 0), place) is not None
 
 
 def _of_table() -> frozenset[str]:
@@ -144,7 +155,7 @@ def _of_table() -> frozenset[str]:
 
 def _starts_in_table(text: Text, place: int) -> bool:
     word = re.compile(_SMALL).match(text.lower, place)
-    return word is not None and _POSSESSIVE.sub("", word[0]) in _certain_names()
+    return word is not None and _POSSESSIVE.sub("", word[0]) in certain_names()
 
 
 def _is_written_so(text: Text, place: int, cue: str) -> bool:
@@ -190,7 +201,7 @@ def _before_cues(text: Text) -> Iterator[Span]:
             known = not _tables().isdisjoint(words) and len(words) > 1
             if (has_initial or known) and none.isdisjoint(words) and _may_be_name(text, start, end, is_sure=True):
                 yield Span(start, end, "name")
-    for name in text.words & _certain_names() & first_names():
+    for name in text.words & certain_names() & first_names():
         for place in _places(text.lower, name):
             found = _NAME_HERE.match(text.text, place)
             if found and load_pattern("identifiers", "name_follows", re.NOFLAG).match(text.text, found.end()):
@@ -322,7 +333,7 @@ def _in_small_letters(text: Text, shouted: bool) -> Iterator[Span]:
             if not shouted and not _is_written_so(text, found.end(), cue):
                 continue
             yield from _small(text, found.end(), cue, shouted, is_sure=True)
-    for name in text.words & _certain_names():
+    for name in text.words & certain_names():
         if shouted or name in text.text:
             for place in _places(lower, name):
                 if shouted or text.text[place] == lower[place]:
@@ -334,7 +345,7 @@ def _in_table(text: Text, place: int, shouted: bool) -> Iterator[Span]:
     lower = text.lower
     last = _LAST_WORD.search(lower[max(place - _LAST_REACH, 0) : place])
     cues = _last_words().get(last[1], ()) if last else ()
-    cue = next((cue for cue in cues if _cue(cue).search(lower, max(place - _CUE_REACH, 0), place)), None)
+    cue = next((cue for cue in cues if _stands_before(text, cue, place)), None)
     if cue is not None:
         yield from _small(text, place, cue, shouted, is_sure=False)
         return
@@ -342,7 +353,7 @@ def _in_table(text: Text, place: int, shouted: bool) -> Iterator[Span]:
     if pair is None or pair[1] not in first_names():
         return
     surname = _POSSESSIVE.sub("", pair[2])
-    if surname in _certain_names() & surnames() or _ODD_SURNAME.fullmatch(surname):
+    if surname in certain_names() & surnames() or _ODD_SURNAME.fullmatch(surname):
         end = pair.start(2) + len(surname)
         if _may_be_name(text, place, end, is_sure=False):
             yield Span(place, end, "name")
