@@ -7,6 +7,7 @@ import hashlib
 import json
 import re
 from collections.abc import Sequence
+from types import SimpleNamespace
 
 from markupsafe import Markup
 
@@ -45,7 +46,8 @@ def make_page(review: str, rater: str, shown: Sequence[Shown], form: Form) -> st
     environment.globals |= {"filled": _filled, "sha256": _sha256}
     return environment.get_template("review.html.j2").render(
         language=form.language,
-        words=form.words,
+        # Not as a mapping: `words.copy` would be its method.
+        words=SimpleNamespace(**form.words),
         rater=rater,
         file=file,
         pairs=shown,

@@ -47,7 +47,7 @@ def test_a_list_of_criteria_is_enough_and_words_replace_those_of_the_same_name(t
         ("criteria: [{id: a, text: 'b?'}]", "criterion 1 must have the keys id, text and good"),
         ("criteria: [{id: A b, text: 'b?', good: true}]", "id is 'A b'; expected small letters"),
         ("criteria: [{id: no, text: 'b?', good: true}]", "id is False; expected small letters"),
-        ("criteria: [{id: better, text: 'b?', good: true}]", "and not better or remark"),
+        ("criteria: [{id: better, text: 'b?', good: true}]", "and none of better, remark, win_rate"),
         ("criteria: [{id: a, text: '', good: true}]", "text is ''; expected a question"),
         ("criteria: [{id: a, text: 'b?', good: 1}]", "good is 1; expected true"),
         ("criteria: [{id: a, text: 'b?', good: true}, {id: a, text: 'c?', good: true}]", "have the same id"),

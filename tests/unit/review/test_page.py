@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import base64
 import hashlib
+import html
 import json
 import re
 import shutil
@@ -99,6 +100,16 @@ def test_words_that_the_script_takes_are_given_to_it() -> None:
     template = resources.files("medqa_cli.resources").joinpath("review.html.j2").read_text(encoding="utf-8")
     everywhere = used | set(re.findall(r"words\.(\w+)", template)) | {"answer_x", "answer_y", "for_sheet"}
     assert set(load_form(None).words) == everywhere
+
+
+def test_each_word_of_the_form_stands_on_the_page() -> None:
+    page = page_of("a?", " ")
+    data = json.loads(next(text for kind, text in Page(page).inline if kind == "script"))
+    plain = "\n".join([html.unescape(page), *data["words"].values()])
+    for name, text in load_form(None).words.items():
+        if name != "for_sheet":
+            assert max(re.split(r"\{\w+\}", text), key=len).strip() in plain, name
+    assert "built-in" not in page
 
 
 def test_the_page_computes_the_checksum_that_the_reader_expects() -> None:
