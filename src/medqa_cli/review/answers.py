@@ -74,5 +74,5 @@ def _question(number: int, samples: Mapping[str, Sequence[Sample]], models: Sequ
 
 
 def _command(models: Sequence[str]) -> str:
-    own = [name for name in models if name in ("adapter", "base", "merged")]
-    return f"medqa eval --model {','.join(own or ('adapter', 'base'))} --set eval.metrics=all"
+    local = [name for name in models if name in ("adapter", "base", "merged")]
+    return f"medqa eval --model {','.join(local or ('adapter', 'base'))} --set eval.metrics=all"

@@ -53,13 +53,13 @@ def load_form(path: Path | None) -> Form:
     Raises:
         InputError: the file is missing or no YAML, or something in it is not as it should be.
     """
-    own = load_yaml(_OWN)
+    default = load_yaml(_OWN)
     if path is None:
-        return Form(tuple(Criterion(**of_one) for of_one in own["criteria"]), own["language"], own["words"])
+        return Form(tuple(Criterion(**of_one) for of_one in default["criteria"]), default["language"], default["words"])
     value = _read(path)
-    if unknown := sorted(map(str, value.keys() - own.keys())):
-        raise InputError(f"{path}: unknown key {listed(unknown[:1])}{did_you_mean(unknown[0], own)}", _HINT)
-    language = value.get("language", own["language"])
+    if unknown := sorted(map(str, value.keys() - default.keys())):
+        raise InputError(f"{path}: unknown key {listed(unknown[:1])}{did_you_mean(unknown[0], default)}", _HINT)
+    language = value.get("language", default["language"])
     if not isinstance(language, str) or not re.fullmatch(r"[A-Za-z]{2,8}(-[A-Za-z0-9]{1,8})*", language):
         raise InputError(f"{path}: language is {language!r}; expected a tag such as en or pt-BR", _HINT)
     criteria = value.get("criteria")
@@ -69,7 +69,7 @@ def load_form(path: Path | None) -> Form:
     for name, values in (("id", [one.id for one in read]), ("text", [one.text for one in read])):
         if len(set(values)) < len(values):
             raise InputError(f"{path}: two criteria have the same {name}", f"give each a {name} of its own")
-    return Form(read, language, {**own["words"], **_words(value.get("words") or {}, own["words"], path)})
+    return Form(read, language, {**default["words"], **_words(value.get("words") or {}, default["words"], path)})
 
 
 def _read(path: Path) -> dict[Any, Any]:
@@ -93,32 +93,32 @@ def _read(path: Path) -> dict[Any, Any]:
     return value
 
 
-def _criterion(value: Any, place: str) -> Criterion:
+def _criterion(value: Any, location: str) -> Criterion:
     if not isinstance(value, dict) or set(value) != {"id", "text", "good"}:
-        raise InputError(f"{place} must have the keys id, text and good", _HINT)
+        raise InputError(f"{location} must have the keys id, text and good", _HINT)
     name, text, good = value["id"], value["text"], value["good"]
     if not isinstance(name, str) or not _ID.fullmatch(name) or name in _RESERVED:
         expected = f"small letters, digits and _, and none of {', '.join(_RESERVED)}"
-        raise InputError(f"{place}: id is {name!r}; expected {expected}", _HINT)
+        raise InputError(f"{location}: id is {name!r}; expected {expected}", _HINT)
     if not isinstance(text, str) or not text.strip():
-        raise InputError(f"{place}: text is {text!r}; expected a question", "put a text with a colon in quotes")
+        raise InputError(f"{location}: text is {text!r}; expected a question", "put a text with a colon in quotes")
     if not isinstance(good, bool):
-        raise InputError(f"{place}: good is {good!r}; expected true (yes is good) or false", _HINT)
+        raise InputError(f"{location}: good is {good!r}; expected true (yes is good) or false", _HINT)
     return Criterion(name, " ".join(text.split()), good)
 
 
-def _words(value: Any, own: Mapping[str, str], path: Path) -> dict[str, str]:
+def _words(value: Any, default: Mapping[str, str], path: Path) -> dict[str, str]:
     """Return the words of a file; each fills the same gaps as the one that it replaces."""
     if not isinstance(value, dict):
         raise InputError(f"{path}: words must be a mapping of names to texts", _HINT)
     for name, text in value.items():
-        if name not in own:
-            raise InputError(f"{path}: words has no {str(name)!r}{did_you_mean(str(name), own)}", _HINT)
+        if name not in default:
+            raise InputError(f"{path}: words has no {str(name)!r}{did_you_mean(str(name), default)}", _HINT)
         if not isinstance(text, str) or not text.strip():
             raise InputError(f"{path}: words.{name} is {text!r}; expected a text", "put yes, no and numbers in quotes")
         if name in _CHOICES and re.search(r'[,"]', text):
             expected = "a text without comma and quotation mark, for the list in a spreadsheet"
             raise InputError(f"{path}: words.{name} is {text!r}; expected {expected}", _HINT)
-        if strange := set(_GAP.findall(text)) - set(_GAP.findall(own[name])):
+        if strange := set(_GAP.findall(text)) - set(_GAP.findall(default[name])):
             raise InputError(f"{path}: words.{name} has {{{min(strange)}}}, which is not filled in here", _HINT)
     return {name: text.strip() for name, text in value.items()}

@@ -36,10 +36,12 @@ def spread(items: Sequence[T], topics: Sequence[Hashable], count: int, seed: int
         of_topic[topic].append(item)
     lists = list(of_topic.values())
     rng.shuffle(lists)
-    for own in lists:
-        rng.shuffle(own)
+    for of_one_topic in lists:
+        rng.shuffle(of_one_topic)
     rounds = max(map(len, lists), default=0)
-    return [own[number] for number in range(rounds) for own in lists if number < len(own)][:count]
+    return [of_one_topic[number] for number in range(rounds) for of_one_topic in lists if number < len(of_one_topic)][
+        :count
+    ]
 
 
 def deal(questions: Sequence[T], raters: Sequence[str], num_shared: int) -> tuple[list[T], dict[str, list[T]]]:
@@ -81,16 +83,16 @@ def _equally(kinds: Sequence[Contest], count: int, rng: random.Random) -> list[C
 def sides(drawn: Sequence[Contest], seed: int, rater: str) -> list[Contest]:
     """Return each contest with its models in the order X, Y for one rater: each stands on the left equally often."""
     rng = random.Random(f"{seed} sides {rater}")
-    places: dict[Contest, list[int]] = defaultdict(list)
-    for place, contest in enumerate(drawn):
-        places[contest].append(place)
+    indices: dict[Contest, list[int]] = defaultdict(list)
+    for index, contest in enumerate(drawn):
+        indices[contest].append(index)
     turned = [False] * len(drawn)
-    for of_contest in places.values():
+    for of_contest in indices.values():
         first = rng.randrange(2)
         turns = [(number + first) % 2 == 1 for number in range(len(of_contest))]
         rng.shuffle(turns)
-        for place, turn in zip(of_contest, turns, strict=True):
-            turned[place] = turn
+        for index, turn in zip(of_contest, turns, strict=True):
+            turned[index] = turn
     return [contest[::-1] if turn else contest for contest, turn in zip(drawn, turned, strict=True)]
 
 

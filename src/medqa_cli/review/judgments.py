@@ -123,18 +123,18 @@ def read_key(path: Path) -> Key:
     if not isinstance(value, dict) or not isinstance(value.get("pairs"), list) or "samples" not in value:
         raise InputError(f"{path} is not the key of a review", hint)
     if value.get("format_version") != FORMAT_VERSION:
-        found = ascii(value.get("format_version"))[:40]
-        raise InputError(f"{path} has format {found}; this medqa reads format {FORMAT_VERSION}", "update medqa")
+        version = ascii(value.get("format_version"))[:40]
+        raise InputError(f"{path} has format {version}; this medqa reads format {FORMAT_VERSION}", "update medqa")
     try:
-        form = Form(tuple(Criterion(**own) for own in value["criteria"]), value["language"], value["words"])
+        form = Form(tuple(Criterion(**criterion) for criterion in value["criteria"]), value["language"], value["words"])
         names = [field.name for field in fields(Pair)]
-        pairs = tuple(Pair(**{name: own[name] for name in names}) for own in value["pairs"])
+        pairs = tuple(Pair(**{name: fields_of_pair[name] for name in names}) for fields_of_pair in value["pairs"])
         models, raters = tuple(value["models"]), tuple(value["raters"])
         key = Key(value["review"], form, models, raters, pairs, value["samples"], value["prompt"])
         changed = [
             pair.id
-            for pair, own in zip(pairs, value["pairs"], strict=True)
-            if pair.rater not in raters or own["answers_sha256"] != answers_sha256(pair, key.samples)
+            for pair, fields_of_pair in zip(pairs, value["pairs"], strict=True)
+            if pair.rater not in raters or fields_of_pair["answers_sha256"] != answers_sha256(pair, key.samples)
         ]
         texts = [key.review, form.language, *models, *raters, *form.words.values()]
         texts += [text for criterion in form.criteria for text in (criterion.id, criterion.text)]
@@ -198,9 +198,9 @@ def _of_rater(rater: str, files: Sequence[Returned], key: Key, problems: list[st
     others = {pair.id: pair.rater for pair in key.pairs if pair.rater != rater}
     for name, entry in entries.items():
         if name in others:
-            problems.append(f"{entry.place}: a pair of {others[name]}, in a file of {rater}: left out")
+            problems.append(f"{entry.location}: a pair of {others[name]}, in a file of {rater}: left out")
         elif name not in {pair.id for pair in pairs}:
-            problems.append(f"{entry.place}: no pair of this review has this id: left out")
+            problems.append(f"{entry.location}: no pair of this review has this id: left out")
     judgments = [_judgment(pair, entries[pair.id]) for pair in pairs if pair.id in entries]
     missing = [number for number, pair in enumerate(pairs, start=1) if pair.id not in entries]
     if missing:

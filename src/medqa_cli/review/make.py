@@ -120,10 +120,10 @@ def make_key(questions: Sequence[Question], request: Request, form: Form, seed: 
     for rater in raters:
         asked = [*shared, *alone[rater]]
         drawn = sides([*of_all, *contests(models, len(alone[rater]), seed, rater)], seed, rater)
-        for place in order(len(asked), seed, rater):
-            question, (x, y) = asked[place], drawn[place]
+        for index in order(len(asked), seed, rater):
+            question, (x, y) = asked[index], drawn[index]
             name = _digest(f"{review}/{rater}/{question.id}", _PAIR_ID_LENGTH)
-            is_shared = place < len(shared)
+            is_shared = index < len(shared)
             pairs.append(Pair(name, rater, question.id, question.text, question.topic, x, y, is_shared))
             samples.setdefault(question.id, {}).update({x: question.answers[x], y: question.answers[y]})
     return Key(review, form, models, raters, tuple(pairs), samples, prompt)
@@ -154,12 +154,12 @@ def _make_room(folder: Path, key: Key, force: bool) -> Path | None:
         if earlier.review == key.review:
             return None
         name = earlier.review
-        found = f"the review {name} of {listed(earlier.raters)}"
+        description = f"the review {name} of {listed(earlier.raters)}"
     except InputError as error:
-        name, found = "damaged", f"a review whose key cannot be read ({error.message})"
+        name, description = "damaged", f"a review whose key cannot be read ({error.message})"
     if not force:
         raise InputError(
-            f"{folder} holds {found}, made from other answers or with other options",
+            f"{folder} holds {description}, made from other answers or with other options",
             "score it first; then --force moves that folder aside and makes a new one",
         )
     numbers = ("", *(f"-{number}" for number in range(2, 1000)))

@@ -26,11 +26,11 @@ _SAVE_AGAIN = "ask the rater to press Save again: the browser keeps what was ent
 class Entry:
     """What stands in a file on one pair.
 
-    ``place``: for messages, may be empty; ``x``, ``y``: an answer for each criterion of the form.
+    ``location``: for messages; ``x``, ``y``: an answer for each criterion of the form.
     """
 
     id: str
-    place: str
+    location: str
     x: Mapping[str, bool | None]
     y: Mapping[str, bool | None]
     better: str | None
@@ -143,48 +143,48 @@ def _read_json(path: Path) -> Any:
         raise InputError(f"{path} is damaged: {error}", _SAVE_AGAIN) from error
 
 
-def _entry(value: Any, place: str, form: Form, problems: list[str]) -> Entry | None:
+def _entry(value: Any, location: str, form: Form, problems: list[str]) -> Entry | None:
     """Return what stands on one pair; None: nothing that can be used."""
     if not isinstance(value, dict) or not isinstance(value.get("id"), str):
-        problems.append(f"{place}: no judgment with the id of a pair: left out")
+        problems.append(f"{location}: no judgment with the id of a pair: left out")
         return None
-    place = f"{place} ({value['id'][:_SHOWN]})"
+    location = f"{location} ({value['id'][:_SHOWN]})"
     if "check" in value and value["check"] != check_of(value):
-        problems.append(f"{place}: changed after it was saved, or damaged: left out")
+        problems.append(f"{location}: changed after it was saved, or damaged: left out")
         return None
     answers: dict[str, dict[str, bool | None]] = {}
     for side in ("x", "y"):
         given = value.get(side)
         if given is not None and not isinstance(given, dict):
-            problems.append(f"{place}: {side} is {_shown(given)}; expected yes or no by criterion: not counted")
+            problems.append(f"{location}: {side} is {_shown(given)}; expected yes or no by criterion: not counted")
         given = given if isinstance(given, dict) else {}
         for name in given.keys() - set(form.ids):
-            problems.append(f"{place}: {side} has the unknown criterion {_shown(name)}: not counted")
-        answers[side] = {name: _yes_or_no(given.get(name), f"{place}: {side}.{name}", problems) for name in form.ids}
+            problems.append(f"{location}: {side} has the unknown criterion {_shown(name)}: not counted")
+        answers[side] = {name: _yes_or_no(given.get(name), f"{location}: {side}.{name}", problems) for name in form.ids}
     better, cannot = value.get("better"), value.get("cannot_judge", False)
     if better is not None and better not in VERDICTS:
-        problems.append(f"{place}: better is {_shown(better)}; expected x, y, equal or null: not counted")
+        problems.append(f"{location}: better is {_shown(better)}; expected x, y, equal or null: not counted")
         better = None
     if not isinstance(cannot, bool):
-        problems.append(f"{place}: cannot_judge is {_shown(cannot)}; expected true or false: not counted")
+        problems.append(f"{location}: cannot_judge is {_shown(cannot)}; expected true or false: not counted")
         cannot = False
     if cannot and better is not None:
-        problems.append(f"{place}: says both which answer is better and that the rater cannot judge: left out")
+        problems.append(f"{location}: says both which answer is better and that the rater cannot judge: left out")
         return None
     remark, seconds = value.get("remark") or "", value.get("seconds")
     if not isinstance(remark, str):
-        problems.append(f"{place}: remark is {_shown(remark)}; expected a text: not counted")
+        problems.append(f"{location}: remark is {_shown(remark)}; expected a text: not counted")
         remark = ""
     if seconds is not None and not (type(seconds) in (int, float) and math.isfinite(seconds) and seconds >= 0):
-        problems.append(f"{place}: seconds is {_shown(seconds)}; expected a number of 0 or more: not counted")
+        problems.append(f"{location}: seconds is {_shown(seconds)}; expected a number of 0 or more: not counted")
         seconds = None
-    return Entry(value["id"], place, answers["x"], answers["y"], better, cannot, _whole(remark), seconds)
+    return Entry(value["id"], location, answers["x"], answers["y"], better, cannot, _whole(remark), seconds)
 
 
-def _yes_or_no(value: Any, place: str, problems: list[str]) -> bool | None:
+def _yes_or_no(value: Any, location: str, problems: list[str]) -> bool | None:
     if value is None or isinstance(value, bool):
         return value
-    problems.append(f"{place} is {_shown(value)}; expected true, false or null: not counted")
+    problems.append(f"{location} is {_shown(value)}; expected true, false or null: not counted")
     return None
 
 
@@ -222,31 +222,33 @@ def merged(files: Sequence[Returned], problems: list[str]) -> dict[str, Entry]:
     is, neither does.
     """
     ordered = sorted(files, key=lambda file: file.saved)
-    found: dict[str, list[tuple[Returned, Entry]]] = {}
+    by_pair: dict[str, list[tuple[Returned, Entry]]] = {}
     for file in ordered:
-        own: set[str] = set()
+        ids: set[str] = set()
         for entry in file.entries:
-            if entry.id in own:
-                problems.append(f"{entry.place}: a second judgment of this pair in the file: left out")
+            if entry.id in ids:
+                problems.append(f"{entry.location}: a second judgment of this pair in the file: left out")
             elif not entry.is_empty:
-                found.setdefault(entry.id, []).append((file, entry))
-            own.add(entry.id)
+                by_pair.setdefault(entry.id, []).append((file, entry))
+            ids.add(entry.id)
     used: dict[str, Entry] = {}
     twice, later, undecided = 0, 0, []
-    for name, several in found.items():
+    for name, several in by_pair.items():
         twice += len(several) > 1
         said = [entry.said for _, entry in several]
         times = [file.saved for file, _ in several]
-        if all(own == said[0] for own in said) or (times[-1] and times[-1] > max(times[:-1])):
-            later += any(own != said[0] for own in said)
+        if all(judgment == said[0] for judgment in said) or (times[-1] and times[-1] > max(times[:-1])):
+            later += any(judgment != said[0] for judgment in said)
             used[name] = several[-1][1]
         else:
-            undecided.append(several[-1][1].place)
+            undecided.append(several[-1][1].location)
     if len(files) > 1:
         names = ", ".join(str(file.path) for file in ordered)
         problems.append(
             f"{len(files)} files of {files[0].rater} ({names}): {twice} pairs stand in several and count once"
             + (f"; {later} of them differ, and the later file counts" if later else "")
         )
-    problems += [f"{place}: judged in two ways in two files, none of which is later: left out" for place in undecided]
+    problems += [
+        f"{location}: judged in two ways in two files, none of which is later: left out" for location in undecided
+    ]
     return used

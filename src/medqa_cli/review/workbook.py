@@ -165,9 +165,9 @@ def _sheet(rows: Sequence[_Row]) -> str:
         height = _LINE_POINTS * num_lines(row.text)
         body.append(f'<row r="{line}" ht="{height}" customHeight="1">{"".join(cells)}</row>')
     checks = "".join(
-        f'<dataValidation type="list" allowBlank="1" showErrorMessage="1" sqref="{" ".join(places)}">'
+        f'<dataValidation type="list" allowBlank="1" showErrorMessage="1" sqref="{" ".join(cells)}">'
         f"<formula1>{escape(chr(34) + choices + chr(34))}</formula1></dataValidation>"
-        for choices, places in lists.items()
+        for choices, cells in lists.items()
     )
     return (
         f'<worksheet xmlns="{_SHEETS}"><sheetPr><pageSetUpPr fitToPage="1"/></sheetPr>'
@@ -181,11 +181,11 @@ def _sheet(rows: Sequence[_Row]) -> str:
     )
 
 
-def _cell(place: str, text: str, style: int) -> str:
+def _cell(name: str, text: str, style: int) -> str:
     if not text:
-        return f'<c r="{place}" s="{style}"/>'
+        return f'<c r="{name}" s="{style}"/>'
     shown = escape(_ESCAPED.sub("_x005F_", _NO_XML.sub("\ufffd", text)))
-    return f'<c r="{place}" s="{style}" t="inlineStr"><is><t xml:space="preserve">{shown}</t></is></c>'
+    return f'<c r="{name}" s="{style}" t="inlineStr"><is><t xml:space="preserve">{shown}</t></is></c>'
 
 
 def read_workbook(path: Path, form: Form, problems: list[str]) -> dict[str, Any]:
@@ -219,31 +219,31 @@ def read_workbook(path: Path, form: Form, problems: list[str]) -> dict[str, Any]
     for line, code, text, value in rows:
         name, _, field = code.partition(" ")
         side, _, criterion = field.partition(".")
-        place = f"{path}, row {line}"
+        location = f"{path}, row {line}"
         if not value:
             continue
         is_entry = field in ("better", "remark") or (side in ("x", "y") and criterion)
         if not is_entry:
-            problems.append(f"{place}: {ascii(value)[:40]} stands where nothing is asked: not counted")
+            problems.append(f"{location}: {ascii(value)[:40]} stands where nothing is asked: not counted")
             continue
         if code in filled:
-            problems.append(f"{place}: a second row of '{field}' of the same pair: not counted")
+            problems.append(f"{location}: a second row of '{field}' of the same pair: not counted")
             continue
         filled.add(code)
         if criterion in texts and text != texts[criterion]:
-            problems.append(f"{place}: the first column does not belong to this question: not counted")
+            problems.append(f"{location}: the first column does not belong to this question: not counted")
             continue
         pair = pairs.setdefault(name, {"id": name, "x": {}, "y": {}, "better": None, "cannot_judge": False})
         if field == "remark":
             pair["remark"] = value
         elif field == "better":
-            _better(value, pair, place, form, problems)
+            _better(value, pair, location, form, problems)
         else:
-            pair[side][criterion] = _yes_or_no(value, place, form, problems)
+            pair[side][criterion] = _yes_or_no(value, location, form, problems)
     return {"format_version": 1, **facts, "pairs": list(pairs.values())}
 
 
-def _better(value: str, pair: dict[str, Any], place: str, form: Form, problems: list[str]) -> None:
+def _better(value: str, pair: dict[str, Any], location: str, form: Form, problems: list[str]) -> None:
     given = value.casefold().strip()
     known = {form.words[name].casefold(): name[0] for name in ("x_better", "y_better")}
     known |= {form.words["equal"].casefold(): "equal", "x": "x", "y": "y", "equal": "equal", "=": "equal"}
@@ -252,16 +252,16 @@ def _better(value: str, pair: dict[str, Any], place: str, form: Form, problems: 
     elif given in known:
         pair["better"] = known[given]
     else:
-        problems.append(f"{place}: {ascii(value)[:40]} is none of X, Y, equal and cannot: not counted")
+        problems.append(f"{location}: {ascii(value)[:40]} is none of X, Y, equal and cannot: not counted")
 
 
-def _yes_or_no(value: str, place: str, form: Form, problems: list[str]) -> bool | None:
+def _yes_or_no(value: str, location: str, form: Form, problems: list[str]) -> bool | None:
     given = value.casefold().strip()
     if given in ("yes", "y", "true", "1", form.words["answer_yes"].casefold()):
         return True
     if given in ("no", "n", "false", "0", form.words["answer_no"].casefold()):
         return False
-    problems.append(f"{place}: {ascii(value)[:40]} is neither yes nor no: not counted")
+    problems.append(f"{location}: {ascii(value)[:40]} is neither yes nor no: not counted")
     return None
 
 
@@ -279,10 +279,10 @@ def sheet_cells(path: Path) -> list[list[str]]:
                 raise InputError(f"{path} unpacks to over {_MOST_UNPACKED >> 20} MiB", "a review has some kilobytes")
     try:
         workbook = CalamineWorkbook.from_path(path)
-        found: list[list[str]] = []
+        cells: list[list[str]] = []
         for name in workbook.sheet_names:
             rows = [[_text(cell) for cell in row] for row in workbook.get_sheet_by_name(name).iter_rows()]
-            found = found or rows
+            cells = cells or rows
             if any(row[:1] == [_MARK] for row in rows):
                 return rows
     except PasswordError as error:
@@ -290,7 +290,7 @@ def sheet_cells(path: Path) -> list[list[str]]:
     except (CalamineError, zipfile.BadZipFile) as error:
         hint = "open it and save it again as .xlsx"
         raise InputError(f"{path} cannot be read as a spreadsheet: {error}", hint) from error
-    return found
+    return cells
 
 
 def _text(value: object) -> str:
