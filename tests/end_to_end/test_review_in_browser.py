@@ -193,6 +193,71 @@ def test_twelve_questions_are_rated_by_keyboard_with_the_browser_closed_in_the_m
     assert (seconds[5] or 0) >= 1.1
 
 
+NO_MEMORY = (
+    "Object.defineProperty(window, 'localStorage', { get() { throw new DOMException('no', 'SecurityError'); } })"
+)
+
+
+def test_without_a_memory_the_page_says_so_and_goes_on_from_a_saved_file(
+    browser: Chromium, review: tuple[Key, Path], tmp_path: Path
+) -> None:
+    key, page = review
+    browser.send("Page.addScriptToEvaluateOnNewDocument", source=NO_MEMORY)
+    browser.open(page, 390, "light")
+    assert browser.run("document.getElementById('memory').checkVisibility()") is True
+    type_in(browser, range(3))
+    browser.press("s")
+    saved = tmp_path / "review-anna.json"
+    saved.write_text(browser.run("document.getElementById('text').value"))
+    browser.send("Page.navigate", url="about:blank")
+    browser.open(page, 390, "light")
+    progress = "document.getElementById('progress').textContent"
+    assert browser.run(progress) == "0 of 12 rated"
+    # What was judged here meanwhile stays.
+    browser.press("c")
+    node = browser.send("DOM.getDocument")["root"]["nodeId"]
+    field = browser.send("DOM.querySelector", nodeId=node, selector="#file")["nodeId"]
+    for name, content, told_there, count in (
+        ("other.json", saved.read_text().replace(key.review, "0" * 16), "This is not a saved file of this page.", 1),
+        ("damaged.json", "{", "This is not a saved file of this page.", 1),
+        ("review-anna.json", saved.read_text(), "2 judgments were read from the file.", 3),
+    ):
+        (tmp_path / name).write_text(content)
+        browser.send("DOM.setFileInputFiles", nodeId=field, files=[str(tmp_path / name)])
+        deadline = time.monotonic() + 20
+        while browser.run("document.getElementById('status').textContent") != told_there:
+            assert time.monotonic() < deadline, browser.run("document.getElementById('status').textContent")
+        assert browser.run(progress) == f"{count} of 12 rated"
+    browser.press("s")
+    saved.write_text(browser.run("document.getElementById('text').value"))
+    judgments, _ = read_judgments([saved], key)
+    assert [own.pair for own in judgments] == list(key.pairs[:3])
+    assert judgments[0].better is None
+    for number in (1, 2):
+        assert (list(judgments[number].x.values()), list(judgments[number].y.values())) == expected(number)[:2]
+    assert told(browser) == []
+
+
+def test_keys_go_by_their_place_where_they_write_no_latin_letter_or_digit(
+    browser: Chromium, review: tuple[Key, Path]
+) -> None:
+    _, page = review
+    browser.open(page, 1280, "light")
+    checked = (
+        "[...document.querySelectorAll('.pair:not([hidden]) input:checked')].map((item) => item.name + item.value)"
+    )
+    browser.press("&", "Digit1")  # French, without the shift key
+    browser.press("\u00e0", "Digit0")
+    browser.press("\u0447", "KeyX")  # Russian
+    assert browser.run(checked) == ["q1x1yes", "q1y5yes", "q1betterx"]
+    browser.press("y", "KeyZ")  # German: the letter counts, where it is one
+    assert browser.run(checked)[-1] == "q1bettery"
+    browser.run("document.getElementById('keys').click()")
+    browser.press("x")
+    browser.press("n")
+    assert browser.run(checked)[-1] == "q1bettery"
+
+
 def test_tab_reaches_everything_and_says_what_it_is(browser: Chromium, review: tuple[Key, Path]) -> None:
     key, page = review
     browser.open(page, 390, "light")

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import itertools
 from collections import Counter
 
 import pytest
@@ -77,6 +78,13 @@ def test_each_model_stands_on_the_left_as_often_as_on_the_right_for_each_rater()
         assert abs(left["adapter"] - left["base"]) <= 1
     assert sides(drawn, 3, "anna") != sides(drawn, 3, "ben")
     assert sides(drawn, 3, "anna") == sides(drawn, 3, "anna")
+
+
+def test_the_side_of_a_model_does_not_tell_the_next_one() -> None:
+    drawn = [sides([("adapter", "base")] * 10, seed, "anna") for seed in range(200)]
+    same = sum(first == second for shown in drawn for first, second in itertools.pairwise(shown))
+    # Five and five: 4/9 of the neighbors are the same, with a standard deviation of about 21.
+    assert 720 < same < 880
 
 
 def test_the_model_that_gets_one_more_left_place_is_drawn() -> None:

@@ -283,9 +283,16 @@ def test_of_two_files_of_a_rater_each_pair_counts_once_and_the_later_one_where_t
         ]
 
 
-def test_two_files_that_differ_and_do_not_tell_which_is_later_lose_only_what_differs(key: Key, tmp_path: Path) -> None:
-    other = saved(key, tmp_path, lambda value: value["pairs"][3].update(better="equal"), "other.json")
-    judgments, problems = read(key, saved(key, tmp_path), other)
+@pytest.mark.parametrize("time", [{}, {"saved": "2026-12-01T09:00:00.000Z"}, {"saved": 7}])
+def test_two_files_that_differ_and_do_not_tell_which_is_later_lose_only_what_differs(
+    key: Key, tmp_path: Path, time: dict[str, Any]
+) -> None:
+    def other(value: dict[str, Any]) -> None:
+        value |= time
+        value["pairs"][3] |= {"better": "equal"}
+
+    paths = saved(key, tmp_path, lambda value: value.update(time)), saved(key, tmp_path, other, "other.json")
+    judgments, problems = read(key, *paths)
     assert [own.pair for own in judgments] == [pair for number, pair in enumerate(key.pairs_of("anna")) if number != 3]
     assert "8 pairs stand in several and count once" in problems[0]
     assert problems[1].endswith("judged in two ways in two files, none of which is later: left out")

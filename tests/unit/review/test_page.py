@@ -9,6 +9,7 @@ import json
 import re
 import shutil
 import subprocess
+from dataclasses import replace
 from html.parser import HTMLParser
 from importlib import resources
 from typing import Any
@@ -80,6 +81,22 @@ def test_a_text_that_ends_the_script_ends_nothing() -> None:
     tags = [tag for tag, _ in Page(text).tags]
     assert (tags.count("script"), tags.count("img")) == (2, 0)
     assert text.count("&lt;/script&gt;&lt;script&gt;alert(1)") == 3
+
+
+def test_a_word_that_ends_the_script_ends_nothing() -> None:
+    form = load_form(None)
+    form = replace(form, words={**form.words, "copied": END})
+    page = Page(make_page("0123456789abcdef", "anna", [Shown("p0", "a?", "b", "c")], form))
+    assert [tag for tag, _ in page.tags].count("script") == 2
+    data = json.loads(next(text for kind, text in page.inline if kind == "script"))
+    assert data["words"]["copied"] == END
+
+
+def test_what_no_reader_sees_is_shown_as_a_mark() -> None:
+    page = page_of("bell\x07 \u202emg 05")
+    assert page.count("bell\ufffd \ufffdmg 05") == 3
+    assert "\x07" not in page
+    assert "\u202e" not in page
 
 
 def test_a_page_has_a_section_for_each_question_and_only_the_first_is_open() -> None:
