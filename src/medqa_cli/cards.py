@@ -236,6 +236,17 @@ def memorization_of(card: str) -> Markdown:
     return Markdown(rest.partition("\n## ")[0].strip() if title else NOT_MEASURED)
 
 
+def preference_card(before: str, config: Config, summary: Mapping[str, Any]) -> str:
+    """Return the card of an adapter that was trained further on preferences: its earlier card with a section more.
+
+    Args:
+        before: the card of the adapter before; empty: it had none.
+        config: the configuration of this training.
+        summary: the content of ``train.json``.
+    """
+    return f"{before.rstrip()}\n\n{_rendered('preference_card.md.j2', config=config, summary=summary)}".lstrip()
+
+
 def merged_card(summary: Mapping[str, Any], base_name: str, kind: str, contract: PromptContract) -> str:
     """Return the card of a merged model: what it is made of, how it was checked, how to ask it.
 

@@ -23,6 +23,7 @@ RECORDED_PACKAGES = (
     "accelerate",
     "datasets",
     "tokenizers",
+    "trl",
     "medqa-cli",
 )
 

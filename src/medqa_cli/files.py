@@ -99,6 +99,11 @@ class RunFolder:
         """The figures of the review."""
         return self.review_dir / "results.json"
 
+    @property
+    def preferences_path(self) -> Path:
+        """The preference pairs of the review, to train on."""
+        return self.review_dir / "dpo.jsonl"
+
 
 def odd_kind(path: Path) -> str:
     """Return what a path is, in words, if it is neither a file nor a folder; otherwise an empty text."""

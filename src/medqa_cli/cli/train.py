@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from enum import StrEnum
+from pathlib import Path
 from typing import Annotated
 
 import typer
@@ -12,12 +14,20 @@ from medqa_cli.config.load import load
 from medqa_cli.errors import InputError
 
 
+class Method(StrEnum):
+    """What is learned from: answers, or which of two answers is preferred."""
+
+    SFT = "sft"
+    DPO = "dpo"
+
+
 @app.command(
     "medqa train  train by medqa.yaml",
     "medqa train --plan  what it takes, if it fits",
     "medqa train --plan --gpu-memory 16  the same for another card",
     "medqa train --resume  go on after a stop",
     "medqa train --set run_dir=runs/b --set lora.r=16  another run, another rank",
+    "medqa train --method dpo  the adapter further, on a review's preferences",
 )
 def train(
     resume: Annotated[bool, typer.Option("--resume", help="Go on from the newest checkpoint.")] = False,
@@ -39,6 +49,27 @@ def train(
     probe: Annotated[
         bool, typer.Option("--probe", help="With --plan: load the weights and time two steps as well.")
     ] = False,
+    method: Annotated[
+        Method, typer.Option("--method", help="sft: on the data; dpo: the run's adapter further, on preference pairs.")
+    ] = Method.SFT,
+    pairs: Annotated[
+        Path | None,
+        typer.Option(
+            "--pairs",
+            metavar="FILE",
+            help="With --method dpo: the pairs; default: review/dpo.jsonl of the run.",
+            callback=app.at_home,
+        ),
+    ] = None,
+    out: Annotated[
+        Path | None,
+        typer.Option(
+            "--out",
+            metavar="DIR",
+            help="With --method dpo: the run folder to write; default: run_dir with -dpo.",
+            callback=app.at_home,
+        ),
+    ] = None,
     config: app.ConfigOption = None,
     overrides: app.SetOption = None,
     as_json: app.JsonOption = False,
@@ -48,6 +79,13 @@ def train(
     Ctrl-C saves a checkpoint.
     """
     console.use_json(as_json)
+    if method is Method.DPO:
+        if resume or plan or probe or gpu_memory is not None:
+            raise InputError("--method dpo takes neither --resume nor --plan", "it starts over with --restart")
+        _train_on_pairs(config, overrides or [], pairs, out, restart=restart)
+        return
+    if pairs is not None or out is not None:
+        raise InputError("--pairs and --out belong to --method dpo", "name the folder with --set run_dir=DIR")
     # First: to agree, several ranks import torch.
     allocators.keep_freed_memory()
     with distributed.raise_on_all_ranks():
@@ -68,6 +106,23 @@ def train(
     summary = worker.train(loaded.config, run, resolved_yaml(loaded), resume=resume, restart=restart)
     console.result(summary, lambda: outcome.show(summary, run))
     distributed.leave_group()
+
+
+def _train_on_pairs(
+    config: Path | None, overrides: list[str], pairs: Path | None, out: Path | None, *, restart: bool
+) -> None:
+    """Train the adapter of the run that the config names further, into another run's folder."""
+    chosen = app.load_for_run(config, overrides)
+    start = app.require_adapter(chosen.config, config)
+    target = out or start.path.with_name(f"{start.path.name}-dpo")
+    from medqa_cli.config.dump import resolved_yaml
+    from medqa_cli.training import dpo as worker
+
+    loaded = load(chosen.path, [*overrides, f"run_dir={target}"])
+    summary = worker.train_on_pairs(
+        loaded.config, start, pairs or start.preferences_path, resolved_yaml(loaded), restart=restart
+    )
+    console.result(summary, lambda: worker.show(summary, app.run_folder(loaded.config)))
 
 
 def _check_options(resume: bool, restart: bool, plan: bool, *, for_plan: bool) -> None:

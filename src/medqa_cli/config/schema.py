@@ -400,6 +400,19 @@ class TrainConfig:
 
 
 @dataclass(frozen=True)
+class DpoConfig:
+    """How `medqa train --method dpo` trains an adapter further on pairs of which clinicians prefer one answer."""
+
+    learning_rate: float = field(1e-5, "Highest learning rate; it falls to 0.", gt=0)
+    beta: float = field(0.1, "The higher, the nearer the adapter stays to what it was (arXiv 2305.18290).", gt=0)
+    num_train_epochs: float = field(3.0, "Passes over the pairs.", gt=0)
+    max_steps: Literal[-1] | PositiveInt = field(
+        -1, "Stop after this many optimizer steps; -1: determined by num_train_epochs."
+    )
+    pairs_per_step: int = field(8, "Pairs behind one optimizer step; one at a time goes through the model.", ge=1)
+
+
+@dataclass(frozen=True)
 class GenerateConfig:
     """How answers are decoded."""
 
@@ -528,6 +541,7 @@ class Config:
     model: ModelConfig = field(ModelConfig, commands="train merge ask eval serve")
     lora: LoraConfig = field(LoraConfig, commands="train")
     train: TrainConfig = field(TrainConfig, commands="train")
+    dpo: DpoConfig = field(DpoConfig, commands="train")
     generate: GenerateConfig = field(GenerateConfig)
     eval: EvalConfig = field(EvalConfig, commands="eval")
     review: ReviewConfig = field(ReviewConfig, commands="review")

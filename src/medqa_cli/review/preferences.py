@@ -23,8 +23,6 @@ from medqa_cli.prompt.template import PromptText
 from medqa_cli.review.figures import TIE, judged_pairs, preference
 from medqa_cli.review.judgments import KEY_NAME, Judgment, read_judgments, read_key
 
-PAIRS_NAME = "dpo.jsonl"
-
 
 @dataclass(frozen=True)
 class Exported:
@@ -66,7 +64,7 @@ def export_pairs(config: Config, paths: Sequence[Path], out: Path | None) -> dic
     found = preference_pairs(judgments, key.samples, contract.text)
     if not found.pairs:
         raise InputError(f"no pair to export: {_reasons(found.left_out)}", "judge more questions")
-    target = run.review_dir / PAIRS_NAME if out is None else out
+    target = run.preferences_path if out is None else out
     with atomic_file(target, private=True) as file:
         for pair in found.pairs:
             file.write(json.dumps(pair, ensure_ascii=False) + "\n")
