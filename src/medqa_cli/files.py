@@ -1,6 +1,7 @@
-"""The run folder, which files may be read, files and folders that appear whole or not at all, and JSON.
+"""The run folder, who may read what is written, files and folders that appear whole or not at all, and JSON.
 
-Temporary files may hold somebody's questions and answers. A killed run leaves them, and the next one removes them. A
+What the program writes holds questions, answers or weights that were tuned on them, so only its owner may read it
+(``for_the_owner``). Temporary files hold such texts too. A killed run leaves them, and the next one removes them. A
 running process holds a lock on its temporary files, so that others leave them alone. Windows has no such lock: there
 only files are removed, since open ones cannot be.
 """
@@ -17,6 +18,7 @@ import shutil
 import stat
 import sys
 import tempfile
+import time
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 from pathlib import Path
@@ -25,7 +27,54 @@ from typing import IO, Any
 from medqa_cli.errors import InputError
 
 CARD_NAME = "README.md"
+ACCESS_VARIABLE = "MEDQA_FILE_ACCESS"
+_OWNER_ONLY = 0o077  # the umask that leaves files 0600 and folders 0700
 _RANDOM = r"[a-z0-9_]{8}"  # of tempfile
+
+
+# That of the shell, while this process has another.
+_umask_of_shell: int | None = None
+
+
+@contextlib.contextmanager
+def for_the_owner() -> Iterator[None]:
+    """Let this process and its children write files that nobody but their owner can read: 0600, folders 0700.
+
+    By its umask, so that no library that writes a file is forgotten. With ``MEDQA_FILE_ACCESS=umask`` the umask of the
+    shell decides.
+
+    Raises:
+        InputError: the variable has another value.
+    """
+    global _umask_of_shell
+    chosen = os.environ.get(ACCESS_VARIABLE) or "owner"
+    if chosen not in ("owner", "umask"):
+        raise InputError(
+            f"{ACCESS_VARIABLE} is {chosen!r}", "owner: only you can read what medqa writes; umask: as umask says"
+        )
+    if chosen == "umask":
+        yield
+        return
+    before = os.umask(_OWNER_ONLY)
+    _umask_of_shell = before
+    try:
+        yield
+    finally:
+        _umask_of_shell = None
+        os.umask(before)
+
+
+@contextlib.contextmanager
+def as_umask_says() -> Iterator[None]:
+    """Let the umask of the shell decide inside: for downloads of public models into a cache that others may share."""
+    if _umask_of_shell is None:
+        yield
+        return
+    before = os.umask(_umask_of_shell)
+    try:
+        yield
+    finally:
+        os.umask(before)
 
 
 @dataclass(frozen=True)
@@ -286,6 +335,46 @@ def sweep(path: Path) -> None:
                     entry.rename(path)
                 else:
                     remove(entry)
+
+
+def sweep_folder(folder: Path) -> list[Path]:
+    """Remove what killed runs left in a folder of medqa's own, whatever they were writing; see ``sweep``.
+
+    Returns:
+        temporary files and folders that are still there: another run holds them, or they cannot be removed.
+    """
+    left = re.compile(rf"\.(?P<name>.+)\.{_RANDOM}\.(tmp|old)")
+
+    def found() -> list[str]:
+        with contextlib.suppress(OSError):
+            return [entry.name for entry in sorted(folder.iterdir()) if left.fullmatch(entry.name)]
+        return []
+
+    for name in found():
+        match = left.fullmatch(name)
+        assert match is not None
+        sweep(folder / match["name"])
+    return [folder / name for name in found()]
+
+
+def old_scratch_folders(age_seconds: float) -> list[Path]:
+    """Return this user's scratch folders in the system's temporary folder that are older than this.
+
+    A killed run leaves them, with texts in them; nothing tells whether a long run still needs one.
+    """
+    now, mine = time.time(), getattr(os, "getuid", lambda: None)()
+    old = []
+    with contextlib.suppress(OSError):
+        for path in sorted(Path(tempfile.gettempdir()).glob("medqa-*")):
+            with contextlib.suppress(OSError):
+                status = path.lstat()
+                if (
+                    stat.S_ISDIR(status.st_mode)
+                    and now - status.st_mtime > age_seconds
+                    and mine in (None, status.st_uid)
+                ):
+                    old.append(path)
+    return old
 
 
 @contextlib.contextmanager

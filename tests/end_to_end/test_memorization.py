@@ -4,6 +4,8 @@ from __future__ import annotations
 
 import json
 import shutil
+import stat
+import sys
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
@@ -130,6 +132,29 @@ def test_a_figure_that_no_row_tells_is_undefined_and_fails_the_gate(folder: Path
     outcome = medqa("eval", "--set", METRICS, "--fail-on", "adapter.exposure > 6")
     assert outcome.code == 1
     assert "adapter.exposure is undefined" in outcome.err
+
+
+@pytest.mark.skipif(sys.platform == "win32", reason="modes of POSIX")
+def test_nobody_but_the_owner_reads_what_was_written(trained: Path) -> None:
+    modes = {
+        path.relative_to(trained).as_posix(): stat.S_IMODE(path.stat().st_mode)
+        for name in ("data", "run")
+        for path in [trained / name, *(trained / name).rglob("*")]
+    }
+    assert len(modes) > 20
+    assert not {name: oct(mode) for name, mode in modes.items() if mode & 0o077}
+
+
+def test_what_a_killed_run_left_is_removed_at_the_next_start(folder: Path, medqa: Medqa) -> None:
+    left = [
+        folder / "run/.merged.abcdefgh.tmp",
+        folder / "run/eval/.samples.jsonl.abcdefgh.tmp",
+        folder / ".data.abcdefgh.tmp",
+    ]
+    for path in left:
+        path.write_text("secret")
+    assert medqa("eval", "--rescore", "--set", METRICS).code == 0
+    assert not any(path.exists() for path in left)
 
 
 def test_merge_warns_and_its_card_says_so(folder: Path, medqa: Medqa) -> None:

@@ -8,6 +8,9 @@ import importlib.metadata
 import json
 import os
 import stat
+import subprocess
+import sys
+import tempfile
 from collections.abc import Callable, Iterator
 from pathlib import Path
 
@@ -15,7 +18,20 @@ import pytest
 
 from medqa_cli.environment import describe_environment
 from medqa_cli.errors import InputError
-from medqa_cli.files import RunFolder, atomic_dir, atomic_file, read_json, sha256_of_file, write_json
+from medqa_cli.files import (
+    ACCESS_VARIABLE,
+    RunFolder,
+    as_umask_says,
+    atomic_dir,
+    atomic_file,
+    for_the_owner,
+    held,
+    old_scratch_folders,
+    read_json,
+    sha256_of_file,
+    sweep_folder,
+    write_json,
+)
 
 
 class StoppedError(Exception):
@@ -200,3 +216,73 @@ def test_the_environment_names_the_commit(tmp_path: Path, monkeypatch: pytest.Mo
 def test_without_git_there_is_no_commit(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setenv("PATH", "")
     assert describe_environment()["git_commit"] is None
+
+
+def mode_of(path: Path) -> int:
+    return stat.S_IMODE(path.stat().st_mode)
+
+
+def write_some(folder: Path) -> set[int]:
+    """Write in each way that there is, by libraries too; return the modes."""
+    with atomic_file(folder / "atomic") as file:
+        file.write("x")
+    with atomic_dir(folder / "new") as new:
+        (new / "plain").write_text("x")
+    subprocess.run([sys.executable, "-c", "open('child', 'w')"], cwd=folder, check=True)
+    return {mode_of(path) for path in (folder / "atomic", folder / "new/plain", folder / "child")} | {
+        mode_of(folder / "new") << 12
+    }
+
+
+@pytest.mark.skipif(sys.platform == "win32", reason="modes of POSIX")
+def test_what_is_written_is_the_owners_alone_unless_the_variable_leaves_it_to_the_umask(
+    tmp_path: Path, umask: int, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.delenv(ACCESS_VARIABLE, raising=False)
+    with for_the_owner():
+        (tmp_path / "a").mkdir()
+        assert write_some(tmp_path / "a") == {0o600, 0o700 << 12}
+        with as_umask_says():
+            (tmp_path / "cache").write_text("x")
+    assert mode_of(tmp_path / "cache") == 0o666 & ~umask
+    assert os.umask(umask) == umask
+    monkeypatch.setenv(ACCESS_VARIABLE, "umask")
+    with for_the_owner(), as_umask_says():
+        (tmp_path / "b").mkdir()
+        assert write_some(tmp_path / "b") == {0o666 & ~umask, (0o777 & ~umask) << 12}
+    monkeypatch.setenv(ACCESS_VARIABLE, "everybody")
+    with pytest.raises(InputError, match="MEDQA_FILE_ACCESS is 'everybody'"), for_the_owner():
+        pass
+
+
+def test_a_stricter_umask_comes_back_afterwards(umask: int) -> None:
+    with pytest.raises(ValueError, match="x"), for_the_owner():
+        raise ValueError("x")
+    assert os.umask(umask) == umask
+
+
+def test_all_leftovers_of_a_folder_are_removed_and_those_in_use_are_named(tmp_path: Path) -> None:
+    for name in (
+        ".samples.jsonl.abcdefgh.tmp",
+        ".merged.abcdefgh.old",
+        ".a.b.abcdefgh.tmp",
+        "samples.jsonl",
+        ".hidden",
+    ):
+        (tmp_path / name).write_text("x")
+    with held(tmp_path / ".a.b.abcdefgh.tmp"):
+        assert sweep_folder(tmp_path) == [tmp_path / ".a.b.abcdefgh.tmp"]
+    # An old one that was moved out of the way comes back.
+    assert {path.name for path in tmp_path.iterdir()} == {"merged", ".a.b.abcdefgh.tmp", "samples.jsonl", ".hidden"}
+    assert sweep_folder(tmp_path) == []
+    assert sweep_folder(tmp_path / "missing") == []
+
+
+def test_old_scratch_folders_are_named(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(tempfile, "tempdir", str(tmp_path))
+    for name in ("medqa-old", "medqa-new", "other-old"):
+        (tmp_path / name).mkdir()
+        if name.endswith("old"):
+            os.utime(tmp_path / name, (1, 1))
+    (tmp_path / "medqa-file").write_text("x")
+    assert old_scratch_folders(3600) == [tmp_path / "medqa-old"]

@@ -17,10 +17,12 @@ from medqa_cli.cli.program import ending_with_a_message
 from medqa_cli.config.load import DEFAULT_NAME, Loaded, load
 from medqa_cli.config.schema import Config
 from medqa_cli.errors import InputError
-from medqa_cli.files import RunFolder
+from medqa_cli.files import RunFolder, old_scratch_folders, sweep, sweep_folder
 
 CONVERT = "medqa convert FILE"
 START = f"start with: medqa config init (writes {DEFAULT_NAME} for this machine), then: {CONVERT}"
+
+_OLD_SECONDS = 24 * 3600  # of a scratch folder that no run needs any more, most likely
 
 P = ParamSpec("P")
 R = TypeVar("R")
@@ -149,6 +151,19 @@ def load_for_run(config: Path | None, overrides: list[str] | None) -> Loaded:
     if loaded.path is None and recorded.is_file():
         return load(recorded, overrides or ())
     return loaded
+
+
+def clear_leftovers(settings: Config) -> None:
+    """Remove what killed runs left beside the data and in the run's folders; name what is still there."""
+    run, data_dir = run_folder(settings), Path(settings.data.dir)
+    sweep(Path(os.path.realpath(data_dir)))
+    still_there = [path for folder in (run.path, run.eval_dir, run.gguf_dir) for path in sweep_folder(folder)]
+    still_there += old_scratch_folders(_OLD_SECONDS)
+    if still_there:
+        console.warn(
+            f"left by a killed run, or in use by another one: {', '.join(map(str, still_there))}; it may hold texts of "
+            "the data: delete it if no medqa runs"
+        )
 
 
 def run_folder(settings: Config) -> RunFolder:

@@ -89,6 +89,7 @@ def convert(
         raise InputError(
             "no source: neither an argument nor data.source names a file", app.before_convert(config, settings)
         )
+    app.clear_leftovers(settings)
     if show is not None:
         _show_rule(show, chosen, settings)
     else:

@@ -48,6 +48,8 @@ def evaluate(
     from medqa_cli.evaluation import gate, report, results
 
     conditions = gate.parse_conditions(fail_on or ())
+    if distributed.is_main():
+        app.clear_leftovers(settings)
     if rescore:
         # By one rank, as no other file is written by several.
         measured = distributed.from_main(lambda: results.rescore(settings, models))

@@ -48,6 +48,7 @@ def merge(
     console.use_json(as_json)
     settings = app.load_for_run(config, overrides).config
     run = app.require_adapter(settings, config)
+    app.clear_leftovers(settings)
     from medqa_cli.gguf import export
     from medqa_cli.merging import report
     from medqa_cli.merging import run as worker

@@ -20,7 +20,7 @@ from typing import TYPE_CHECKING, ParamSpec, TypeVar
 
 from medqa_cli import console, distributed, hub
 from medqa_cli.errors import InputError, Interrupted, MedqaError, first_line
-from medqa_cli.files import is_full_disk
+from medqa_cli.files import for_the_owner, is_full_disk
 from medqa_cli.streams import prepare_streams
 
 if TYPE_CHECKING:
@@ -68,7 +68,7 @@ def main() -> None:
     if not distributed.is_main():
         console.mute()
     try:
-        with _ended_like_ctrl_c():
+        with _ended_like_ctrl_c(), for_the_owner():
             # Also as python -m medqa_cli: help and the shells' completion name the command that people type.
             app(prog_name="medqa")
     except KeyboardInterrupt:  # while a command was still being imported

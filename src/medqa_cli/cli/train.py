@@ -92,6 +92,8 @@ def train(
         _check_options(resume, restart, plan, for_plan=probe or gpu_memory is not None)
         loaded = load(config, overrides or ())
         app.require_data(loaded.config, config)
+        if distributed.is_main():
+            app.clear_leftovers(loaded.config)
     if plan:
         from medqa_cli.training import plan as planner
 

@@ -18,7 +18,7 @@ from typing import Literal
 
 from medqa_cli import console, hub
 from medqa_cli.errors import InputError, MedqaError, first_line
-from medqa_cli.files import atomic_dir, is_full_disk, sha256_of_file
+from medqa_cli.files import as_umask_says, atomic_dir, is_full_disk, sha256_of_file
 from medqa_cli.model.checks.gguf_header import read_header, refuse_what_would_be_lost
 from medqa_cli.model.checks.loading import THREE_WAYS, loading
 from medqa_cli.model.weights import WEIGHT_FILES, shard_names
@@ -165,7 +165,8 @@ def described_folder(location: str, revision: str | None, what: str) -> Path:
 def _snapshot(repository: str, revision: str | None) -> Path:
     from huggingface_hub import snapshot_download
 
-    return Path(snapshot_download(repository, revision=revision, allow_patterns=_DESCRIBING, tqdm_class=None))
+    with as_umask_says():
+        return Path(snapshot_download(repository, revision=revision, allow_patterns=_DESCRIBING, tqdm_class=None))
 
 
 def base_folder(source: ModelRef) -> Path:
@@ -214,6 +215,7 @@ def _from_hub(source: ModelRef, name: str) -> Path | None:
     from huggingface_hub.errors import EntryNotFoundError
 
     try:
-        return Path(hf_hub_download(source.location, name, revision=source.revision))
+        with as_umask_says():
+            return Path(hf_hub_download(source.location, name, revision=source.revision))
     except EntryNotFoundError:  # also: not in the cache, and no network
         return None
