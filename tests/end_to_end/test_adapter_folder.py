@@ -8,15 +8,16 @@ import subprocess
 import sys
 from collections.abc import Callable
 from pathlib import Path
+from typing import Any
 
 import pytest
 from transformers import AutoTokenizer
 
 from helpers.commands import Outcome
+from helpers.models import make_tiny_model
 from medqa_cli.cards import PLACEHOLDER
 from medqa_cli.prompt.encoder import PromptContract, PromptEncoder
 
-TEMPLATES = ("chat", "llama2")
 # Runs the programs that it is given by folder, each in its folder, without medqa; prints what each one says.
 RUN_ALL = """
 import contextlib, io, json, os, sys
@@ -33,15 +34,23 @@ print(json.dumps(said))
 
 
 def test_the_card_of_an_adapter_tells_how_to_load_it_without_medqa(
-    tmp_path: Path, tiny_model_dir: Path, medqa: Callable[..., Outcome], monkeypatch: pytest.MonkeyPatch
+    tmp_path: Path,
+    tiny_model_dir: Path,
+    bos_tokenizer: Any,
+    medqa: Callable[..., Outcome],
+    monkeypatch: pytest.MonkeyPatch,
 ) -> None:
+    # Llama 2's tokenizer puts a BOS before a text, which ChatML's does not.
+    with_bos = tmp_path / "with-bos"
+    make_tiny_model(len(bos_tokenizer)).save_pretrained(with_bos)
+    bos_tokenizer.save_pretrained(with_bos)
     programs, answers = {}, {}
-    for template in TEMPLATES:
+    for template, base in (("chat", tiny_model_dir), ("llama2", with_bos)):
         folder = tmp_path / template
         folder.mkdir()
         monkeypatch.chdir(folder)
-        answers[str(folder / "run/adapter")] = train_and_ask(template, tiny_model_dir, medqa)
-        programs[str(folder / "run/adapter")] = program_of_the_card(folder / "run/adapter", tiny_model_dir)
+        answers[str(folder / "run/adapter")] = train_and_ask(template, base, medqa)
+        programs[str(folder / "run/adapter")] = program_of_the_card(folder / "run/adapter", base)
     environment = {name: value for name, value in os.environ.items() if name != "PYTHONPATH"}
     command = [sys.executable, "-c", RUN_ALL, json.dumps(programs)]
     done = subprocess.run(command, env=environment, capture_output=True, text=True, check=False)
@@ -49,7 +58,7 @@ def test_the_card_of_an_adapter_tells_how_to_load_it_without_medqa(
     assert json.loads(done.stdout.splitlines()[-1]) == answers
 
 
-def train_and_ask(template: str, tiny_model_dir: Path, medqa: Callable[..., Outcome]) -> str:
+def train_and_ask(template: str, base: Path, medqa: Callable[..., Outcome]) -> str:
     """Train in the current folder; return the adapter's answer, which is not the base's."""
     names = ("glaucoma", "asthma", "gout", "angina", "anemia", "eczema", "migraine", "mumps")
     rows = [
@@ -63,7 +72,7 @@ def train_and_ask(template: str, tiny_model_dir: Path, medqa: Callable[..., Outc
 data: {{source: qa.csv, dir: data}}
 run_dir: run
 prompt: {{template: {template}, system: Answer the Question}}
-model: {{name_or_path: {tiny_model_dir}, double_quantization: true, max_length: 128, compute_dtype: float32}}
+model: {{name_or_path: {base}, double_quantization: true, max_length: 128, compute_dtype: float32}}
 lora: {{r: 4, lora_alpha: 16, target_modules: all-linear, lora_dropout: 0.0}}
 train: {{max_steps: 12, learning_rate: 1e-2, gradient_checkpointing: false}}
 generate: {{max_new_tokens: 16}}
@@ -81,7 +90,7 @@ generate: {{max_new_tokens: 16}}
     return str(answers[0])
 
 
-def program_of_the_card(adapter: Path, tiny_model_dir: Path) -> str:
+def program_of_the_card(adapter: Path, base: Path) -> str:
     """Check the folder; return the program in its card, with the base's place and for a short answer."""
     assert {path.name for path in adapter.iterdir()} == {
         "adapter_config.json",
@@ -101,6 +110,6 @@ def program_of_the_card(adapter: Path, tiny_model_dir: Path) -> str:
     assert str(adapter.parent.parent) not in card
     code = card.partition("```python\n")[2].partition("\n```")[0]
     assert PLACEHOLDER in code
-    program = code.replace(PLACEHOLDER, str(tiny_model_dir))
+    program = code.replace(PLACEHOLDER, str(base))
     assert "max_new_tokens=256" in program
     return program.replace("max_new_tokens=256", "max_new_tokens=16")
