@@ -1,1 +1,1 @@
-"""Held-out figures with intervals and floors."""
+"""Held-out figures with intervals and baselines."""
