@@ -112,4 +112,6 @@ def program_of_the_card(adapter: Path, base: Path) -> str:
     assert PLACEHOLDER in code
     program = code.replace(PLACEHOLDER, str(base))
     assert "max_new_tokens=256" in program
+    # Double quantization changes too little to be seen in the answer of a tiny model.
+    assert 'quant_type="nf4", bnb_4bit_use_double_quant=True, bnb_4bit_compute_dtype=torch.float32' in program
     return program.replace("max_new_tokens=256", "max_new_tokens=16")
