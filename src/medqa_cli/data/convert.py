@@ -181,10 +181,8 @@ def _convert_into(
     warn_of_frequent_reasons(filtered, written)
     warn_of_garbled(written)
     warn_of_identifiers(written.identifiers.as_json(data.identifiers), written.splits["train"])
-    source: dict[str, Any] = {"path": name, "sha256": _sha256(opened) or filtered.sha256}
-    if len(opened.digests) > 1:
-        source["files"] = [{"path": path, "sha256": digest} for path, digest in opened.digests.items()]
-    report = {"source": source} | conversion_counts(opened.columns, filtered, places, by_page, written, data)
+    report: dict[str, Any] = {"source": _source(name, opened, filtered.sha256)}
+    report |= conversion_counts(opened.columns, filtered, places, by_page, written, data)
     report |= {"leakage": audit.leakage, "short_answers": audit.short_answers}
     if canaries:
         report["canaries"] = {"planted": len(canaries), "copies": list(data.canary_copies), "rows": written.canary_rows}
@@ -195,6 +193,14 @@ def _convert_into(
     report |= {"tokens": None if lengths is None else lengths.summary()}
     check_counts(report)
     return report
+
+
+def _source(name: str, opened: SourceRows, sha256_of_rows: str) -> dict[str, Any]:
+    """Return the entry of the source in the report; sources that are no files are known by their rows."""
+    source: dict[str, Any] = {"path": name, "sha256": _sha256(opened) or sha256_of_rows}
+    if len(opened.digests) > 1:
+        source["files"] = [{"path": path, "sha256": digest} for path, digest in opened.digests.items()]
+    return source
 
 
 def _sha256(opened: SourceRows) -> str | None:

@@ -61,13 +61,9 @@ def evaluate(config: Config, models: Sequence[str], limit: int | None) -> dict[s
     """
     hub.name_repository(config.model.name_or_path)
     run = RunFolder(Path(config.run_dir))
-    local, addresses = _local_and_served(models)
+    local, addresses = _local_and_served(models, run, config)
     rows = _rows(config, run)
     items = read_choice_files(config.eval.multiple_choice)
-    if "merged" in local and not run.merged_dir.is_dir():
-        raise InputError(f"no merged model in {run.merged_dir}", "make one: medqa merge")
-    if addresses and not text_metrics(config.eval.metric_names):
-        raise InputError("only answers can be measured for a served model", "set eval.metrics to all, or leave it out")
     served = connect(addresses[0], config.prompt.system) if addresses else None
     encoder, folders = _encoder_and_folders(run, local) if local else (None, [])
     questions = make_questions(rows, evenly_spaced(rows, limit), encoder, config.model.max_length)
@@ -134,8 +130,8 @@ def _open_book(
     return asked, arms, passage_baselines(questions.rows, arms, by_bm25, encoder)
 
 
-def _local_and_served(names: Sequence[str]) -> tuple[tuple[str, ...], list[str]]:
-    """Tell models that are loaded here from addresses of servers."""
+def _local_and_served(names: Sequence[str], run: RunFolder, config: Config) -> tuple[tuple[str, ...], list[str]]:
+    """Tell models that are loaded here from addresses of servers; refuse what cannot be measured."""
     addresses = [name for name in names if name.startswith(PREFIX)]
     local = tuple(name for name in names if name not in addresses)
     unknown = [name for name in local if name not in MODEL_NAMES]
@@ -144,6 +140,10 @@ def _local_and_served(names: Sequence[str]) -> tuple[tuple[str, ...], list[str]]
         raise InputError(f"--model: unknown model {', '.join(unknown) or '(none)'}", known)
     if len(addresses) > 1:
         raise InputError("--model names two servers", "measure one after the other, each with a run_dir of its own")
+    if "merged" in local and not run.merged_dir.is_dir():
+        raise InputError(f"no merged model in {run.merged_dir}", "make one: medqa merge")
+    if addresses and not text_metrics(config.eval.metric_names):
+        raise InputError("only answers can be measured for a served model", "set eval.metrics to all, or leave it out")
     return local, addresses
 
 

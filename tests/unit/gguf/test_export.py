@@ -161,6 +161,10 @@ def test_types_are_those_of_llama_quantize(exported: Any) -> None:
     ]
 
 
+def test_the_modelfile_names_the_file_that_answers_best_for_its_size(exported: Any) -> None:
+    assert "FROM ./tiny-q8_0.gguf\n" in (exported.folder / "gguf" / "Modelfile").read_text()
+
+
 def test_the_row_order_turns_one_rope_into_the_other() -> None:
     """Transformers rotates row i with row i + d/2, llama.cpp neighbors: the scores of attention must be the same."""
     from transformers.models.llama.modeling_llama import apply_rotary_pos_emb
