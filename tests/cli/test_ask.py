@@ -98,7 +98,7 @@ def test_an_emergency_is_told_before_the_model_is_loaded(
     def fails(*_: Any, **__: Any) -> None:
         raise RuntimeError("loading")
 
-    monkeypatch.setattr(asking, "load_model", fails)
+    monkeypatch.setattr(asking.engines, "load_answerer", fails)
     written: list[str] = []
     monkeypatch.setattr(asking.console, "line", lambda text="": written.append(text))
     with pytest.raises(RuntimeError, match="loading"):
@@ -110,7 +110,7 @@ def test_an_emergency_is_told_before_the_model_is_loaded(
 def test_a_file_is_answered_by_a_model_for_batches(
     workspace: Path, medqa: Medqa, monkeypatch: pytest.MonkeyPatch, words: list[str], batches: bool
 ) -> None:
-    from medqa_cli.answering import ask as asking
+    from medqa_cli.model import load as loading
 
     Path("questions.txt").write_text("What is gout?\nWhat is asthma?\n", encoding="utf-8")
     asked_for: list[bool] = []
@@ -119,8 +119,8 @@ def test_a_file_is_answered_by_a_model_for_batches(
         asked_for.append(batches)
         return own(*given, batches=batches)
 
-    own = asking.load_model
-    monkeypatch.setattr(asking, "load_model", load)
+    own = loading.load_model
+    monkeypatch.setattr(loading, "load_model", load)
     done = medqa("ask", "--model", "base", *words)
     assert done.code == 0, done.err
     assert asked_for == [batches]
@@ -234,7 +234,7 @@ def refuse_to_load(monkeypatch: pytest.MonkeyPatch) -> None:
     def fails(*_: Any, **__: Any) -> None:
         raise AssertionError("a model was loaded")
 
-    monkeypatch.setattr(asking, "load_model", fails)
+    monkeypatch.setattr(asking.engines, "load_answerer", fails)
 
 
 def test_a_question_that_a_row_asks_gets_the_answer_of_that_row_without_a_model(

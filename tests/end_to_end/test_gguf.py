@@ -56,7 +56,8 @@ def test_merge_writes_gguf_files_that_answer_as_the_merged_model(trained: Path, 
     written = json.loads(outcome.out)["gguf"]
     folder = Path("runs/tiny/gguf")
     assert [one["path"] for one in written] == [str(folder / f"tiny-{kind}.gguf") for kind in ("f16", "q8_0", "q4_0")]
-    assert {path.name for path in folder.iterdir()} == {Path(one["path"]).name for one in written} | {"Modelfile"}
+    beside = {"Modelfile", "gguf.json", "prompt"}
+    assert {path.name for path in folder.iterdir()} == {Path(one["path"]).name for one in written} | beside
     assert "PARAMETER num_predict 32\n" in (folder / "Modelfile").read_text()
     contract = PromptContract.load(Path("runs/tiny/merged"))
     tokenizer = AutoTokenizer.from_pretrained(folder, gguf_file="tiny-f16.gguf")

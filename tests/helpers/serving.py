@@ -12,6 +12,7 @@ from starlette.testclient import TestClient
 
 from medqa_cli.answering.ask import AskOptions
 from medqa_cli.config.schema import Config
+from medqa_cli.model.llama_model import LlamaModel
 from medqa_cli.model.load import LoadedModel
 from medqa_cli.serving.app import Server
 from medqa_cli.serving.metrics import Metrics
@@ -22,7 +23,7 @@ NAME = "tiny"
 
 @contextlib.contextmanager
 def serving(
-    config: Config, answerer: LoadedModel, options: AskOptions | None = None, **how: Any
+    config: Config, answerer: LoadedModel | LlamaModel, options: AskOptions | None = None, **how: Any
 ) -> Iterator[TestClient]:
     """Yield a client of a server; ``how``: further arguments of ``Server``."""
     service = Service(config, "base", answerer, options or AskOptions())

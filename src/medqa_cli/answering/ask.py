@@ -6,10 +6,10 @@ from collections import Counter
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import asdict, dataclass, replace
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from medqa_cli import console
-from medqa_cli.answering import batch, generate, open_book
+from medqa_cli.answering import batch, engines, generate, open_book
 from medqa_cli.answering.emergencies import emergency_notices
 from medqa_cli.answering.open_book import Lookup, OpenBook
 from medqa_cli.answering.repl import Conversation
@@ -17,8 +17,9 @@ from medqa_cli.config.schema import Config, GenerateConfig
 from medqa_cli.data.retrieval import Passage, PassageIndex
 from medqa_cli.errors import MedqaError
 from medqa_cli.files import RunFolder
-from medqa_cli.model.devices import free_unused_memory
-from medqa_cli.model.load import LoadedModel, load_model
+
+if TYPE_CHECKING:
+    from medqa_cli.answering.engines import Answerer
 
 NOTHING_CLOSE = "nothing close in the data: no reference answer to check this answer against"
 REFERENCES = "Nearest reference answers, for you to check (the model did not see them here):"
@@ -47,10 +48,6 @@ class AskOptions:
         return lookup.ending is not None and not self.anyway
 
 
-def _load(config: Config, choice: str, *, batches: bool = False) -> LoadedModel:
-    return load_model(choice, RunFolder(Path(config.run_dir)), config.model, config.prompt, batches=batches)
-
-
 def ask_one(config: Config, choice: str, question: str, options: AskOptions) -> None:
     """Answer one question: streamed to stdout, or one JSON object.
 
@@ -66,7 +63,7 @@ def ask_one(config: Config, choice: str, question: str, options: AskOptions) -> 
     # Before the model loads: a notice of an emergency must not wait.
     show_emergency(question)
     book = OpenBook.of(config, choice, options.sources)
-    _answer_and_show(lambda: _load(config, choice), question, config.generate, book, options)
+    _answer_and_show(lambda: engines.load_answerer(config, choice), question, config.generate, book, options)
 
 
 def show_emergency(question: str) -> None:
@@ -89,15 +86,13 @@ def ask_several(config: Config, choices: Sequence[str], question: str, options: 
     answers = []
     listed: Sequence[Passage] = ()
     for choice in choices:
-        book, answerer = OpenBook.of(config, choice, options.sources), _load(config, choice)
+        book, answerer = OpenBook.of(config, choice, options.sources), engines.load_answerer(config, choice)
         passages = book.passages(question, answerer.encoder)
         answer = generate.answer_question(answerer, question, config.generate, passages=passages)
         answers.append(generate.as_json(answer, answerer, Lookup(passages=passages)))
         listed = max(listed, passages, key=len)
         # One after the other: two models at once may not fit.
-        device = answerer.device
-        del answerer
-        free_unused_memory(device)
+        engines.release(answerer)
     ends = [f"{answer['finish_reason']}, {answer['answer_tokens']} tokens, {answer['seconds']} s" for answer in answers]
     texts = [answer["answer"] for answer in answers]
     data = {"question": question, "answers": answers}
@@ -122,7 +117,7 @@ def ask_file(config: Config, choice: str, name: str, out: Path | None, options: 
     if out is not None:
         batch.require_new(out)
     book = OpenBook.of(config, choice, options.sources)
-    answerer = _load(config, choice, batches=True)
+    answerer = engines.load_answerer(config, choice, batches=True)
     run = RunFolder(Path(config.run_dir))
     weights = {"adapter": run.adapter_dir, "merged": run.merged_dir}.get(choice, Path(choice))
 
@@ -170,7 +165,7 @@ def converse(config: Config, choice: str, options: AskOptions, change: Callable[
         InputError: the model is not usable.
     """
     settings = config.generate
-    answerer, book = _load(config, choice), OpenBook.of(config, choice, options.sources)
+    answerer, book = engines.load_answerer(config, choice), OpenBook.of(config, choice, options.sources)
 
     def answer(question: str) -> dict[str, Any]:
         show_emergency(question)
@@ -183,7 +178,7 @@ def converse(config: Config, choice: str, options: AskOptions, change: Callable[
     def use_model(name: str) -> str:
         nonlocal answerer, book
         if name:
-            answerer, book = _load(config, name), OpenBook.of(config, name, options.sources)
+            answerer, book = engines.load_answerer(config, name), OpenBook.of(config, name, options.sources)
         return f"{answerer.name} on {answerer.source.name} answers"
 
     def set_key(key: str, value: str) -> str:
@@ -195,7 +190,7 @@ def converse(config: Config, choice: str, options: AskOptions, change: Callable[
 
 
 def _answer_and_show(
-    load: Callable[[], LoadedModel], question: str, settings: GenerateConfig, book: OpenBook, options: AskOptions
+    load: Callable[[], Answerer], question: str, settings: GenerateConfig, book: OpenBook, options: AskOptions
 ) -> dict[str, Any]:
     """Show what the data says, an answer, how it ended, and its sources; return it as JSON.
 

@@ -14,11 +14,10 @@ import sys
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import asdict, dataclass, replace
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from medqa_cli import console
-from medqa_cli.answering import generate, open_book
-from medqa_cli.answering.decode import pick_batch_size
+from medqa_cli.answering import engines, generate, open_book
 from medqa_cli.answering.open_book import Lookup
 from medqa_cli.config.schema import GenerateConfig
 from medqa_cli.data.encodings.detect import detect_encoding
@@ -30,7 +29,9 @@ from medqa_cli.data.retrieval import Passage
 from medqa_cli.errors import InputError, Interrupted
 from medqa_cli.files import atomic_file, odd_kind, remove, sweep
 from medqa_cli.journal import Journal, fingerprint, read_journal
-from medqa_cli.model.load import LoadedModel
+
+if TYPE_CHECKING:
+    from medqa_cli.answering.engines import Answerer
 
 STANDARD_INPUT = "-"
 _TABLES = (".csv", ".tsv")
@@ -168,7 +169,7 @@ def _asked(row: Mapping[str, Any], columns: Columns, location: str) -> AskedRow:
 
 
 def answer_file(
-    answerer: LoadedModel,
+    answerer: Answerer,
     rows: Sequence[AskedRow],
     config: GenerateConfig,
     out: Path | None,
@@ -213,7 +214,7 @@ def answer_file(
 
 
 def _answer_missing(
-    answerer: LoadedModel,
+    answerer: Answerer,
     rows: Sequence[AskedRow],
     config: GenerateConfig,
     look_up: LookUp,
@@ -226,7 +227,7 @@ def _answer_missing(
     keep({number: answer for number, answer in settled.items() if number not in done})
     # Sorted by length: a batch is padded to its longest prompt.
     waiting = sorted((number for number in lengths if number not in done), key=lambda number: (lengths[number], number))
-    size = pick_batch_size(answerer.model, answerer.device, answerer.dtype, config, max(lengths.values(), default=1))
+    size = engines.rows_at_once(answerer, config, max(lengths.values(), default=1))
     with console.progress("answering", len(rows)) as bar:
         bar.update(len(done))
         for start in range(0, len(waiting), size):
@@ -250,7 +251,7 @@ def _answer_missing(
 
 
 def _look_up_rows(
-    answerer: LoadedModel, rows: Sequence[AskedRow], config: GenerateConfig, look_up: LookUp
+    answerer: Answerer, rows: Sequence[AskedRow], config: GenerateConfig, look_up: LookUp
 ) -> tuple[dict[int, Lookup], dict[int, int], Answers]:
     """Ask the data before the model.
 
@@ -345,9 +346,9 @@ def _partial_path(out: Path) -> Path:
     return out.with_name(f"{out.name}.partial")
 
 
-def identity_of(answerer: LoadedModel, choice: str, weights: Path) -> dict[str, Any]:
+def identity_of(answerer: Answerer, choice: str, weights: Path) -> dict[str, Any]:
     """Return what identifies a model: names, template, and size and time of its weight files."""
-    identity: dict[str, Any] = {"model": choice, "base": answerer.source.name, "dtype": str(answerer.dtype)}
+    identity: dict[str, Any] = {"model": choice, **engines.identity(answerer)}
     identity["prompt"] = repr(answerer.encoder.contract)
     if weights.is_dir():
         files = sorted(path for path in weights.glob("*.safetensors") if path.is_file())

@@ -5,9 +5,9 @@ from __future__ import annotations
 import time
 from collections.abc import Callable, Collection, Sequence
 from dataclasses import dataclass
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
-from medqa_cli.answering.decode import decode_batch
+from medqa_cli.answering import engines
 from medqa_cli.answering.emergencies import emergency_notices
 from medqa_cli.answering.open_book import Lookup, keys_of
 from medqa_cli.answering.stopping import Decode, StoppingState
@@ -15,9 +15,11 @@ from medqa_cli.config.schema import GenerateConfig
 from medqa_cli.data.grounding import behind
 from medqa_cli.data.retrieval import Passage, unsupported_sentences
 from medqa_cli.errors import InputError
-from medqa_cli.model.load import LoadedModel
 from medqa_cli.prompt.encoder import PromptEncoder
 from medqa_cli.prompt.sources import without_marks
+
+if TYPE_CHECKING:
+    from medqa_cli.answering.engines import Answerer
 
 NOTICE = (
     "This answer was written by a language model and may be wrong. It is not medical advice: ask a clinician. "
@@ -99,7 +101,7 @@ def tidy(question: str) -> str:
 
 
 def answer_question(
-    answerer: LoadedModel,
+    answerer: Answerer,
     question: str,
     config: GenerateConfig,
     *,
@@ -122,7 +124,7 @@ def answer_question(
 
 
 def answer_questions(
-    answerer: LoadedModel,
+    answerer: Answerer,
     questions: Sequence[str],
     config: GenerateConfig,
     *,
@@ -156,12 +158,12 @@ def answer_questions(
                 on_finished(row)
 
     prompts, states = [one.ids for one in prompted], [one.state for one in prompted]
-    decode_batch(answerer.model, answerer.device, prompts, states, config, follow)
+    engines.decode(answerer, prompts, states, config, follow)
     return [one.answer() for one in prompted]
 
 
 def prompt_questions(
-    answerer: LoadedModel,
+    answerer: Answerer,
     questions: Sequence[str],
     config: GenerateConfig,
     passages: Sequence[Sequence[Passage]] = (),
@@ -208,7 +210,7 @@ def encode_asked(
 
 
 def as_json(
-    answer: Answer, answerer: LoadedModel, lookup: Lookup | None = None, beside: Sequence[Passage] = ()
+    answer: Answer, answerer: Answerer, lookup: Lookup | None = None, beside: Sequence[Passage] = ()
 ) -> dict[str, Any]:
     """Return the object that ``ask --json`` prints.
 
@@ -231,11 +233,7 @@ def as_json(
         "answer_tokens": answer.answer_tokens,
         "loop_retries": answer.loop_retries,
         "seconds": round(answer.seconds, 3),
-        "model": {
-            "name": answerer.name,
-            "base": answerer.source.name,
-            "template": answerer.encoder.contract.text.template,
-        },
+        "model": engines.describe(answerer),
         "notices": [*emergency_notices(answer.question), NOTICE],
         "sources": [passage.as_json() for passage in shown],
         **keys_of(lookup, answer.text),
@@ -243,17 +241,17 @@ def as_json(
     }
 
 
-def max_answer_tokens(answerer: LoadedModel, prompt_tokens: int, max_new_tokens: int, num_sources: int = 0) -> int:
+def max_answer_tokens(answerer: Answerer, prompt_tokens: int, max_new_tokens: int, num_sources: int = 0) -> int:
     """Return how many tokens an answer may have.
 
     Raises:
         InputError: the prompt fills the model's context.
     """
-    context = getattr(answerer.model.config, "max_position_embeddings", None) or prompt_tokens + max_new_tokens
+    context = engines.context_length(answerer) or prompt_tokens + max_new_tokens
     if prompt_tokens >= context:
         who = f"the question and {num_sources} sources make" if num_sources else "the question makes"
         raise InputError(
             f"{who} a prompt of {prompt_tokens} tokens, but the model's context is {context} tokens",
             "ask with fewer sources: --sources 1" if num_sources > 1 else "ask a shorter question",
         )
-    return min(max_new_tokens, int(context) - prompt_tokens)
+    return min(max_new_tokens, context - prompt_tokens)

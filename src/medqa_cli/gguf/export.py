@@ -10,7 +10,7 @@ import json
 import re
 import time
 from collections import Counter
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from math import prod
 from pathlib import Path
@@ -21,21 +21,21 @@ import gguf
 from medqa_cli import console
 from medqa_cli.config.schema import GenerateConfig
 from medqa_cli.errors import InputError
-from medqa_cli.files import RunFolder, atomic_file, atomic_path, lack_of_room
+from medqa_cli.files import RunFolder, atomic_file, atomic_path, lack_of_room, read_json
 from medqa_cli.gguf import llama
 from medqa_cli.gguf.llama import PlannedTensor
 from medqa_cli.gguf.tokenizer import GgufTokenizer, read_tokenizer
+from medqa_cli.model.gguf_record import BEST_FIRST, PROMPT_FOLDER, RECORD_NAME, GgufRecord, Stamp
 from medqa_cli.model.load import base_of_adapter, load_tokenizer
-from medqa_cli.model.weights import WeightFiles
+from medqa_cli.model.weights import WeightFiles, adapter_file, weight_paths
 from medqa_cli.prompt.chat_template import find_chat_template
 from medqa_cli.prompt.encoder import PROMPT_FILE_NAME, PromptContract
+from medqa_cli.prompt.fast_tokenizer import TOKENIZER_FILE_NAME
 
 MODELFILE_NAME = "Modelfile"
 # A larger window only costs memory: the tuned answers are short.
 _LARGEST_CONTEXT = 4096
 _ROOM_FOR_A_QUESTION = 1024
-# q8_0 answers as f16 does (docs/gguf.md) at half the size.
-_BEST_FIRST = ("q8_0", "f16", "q4_0")
 
 
 @dataclass(frozen=True)
@@ -126,7 +126,7 @@ def export_gguf(
         raise InputError(problem, "make room, or ask for fewer types: --gguf q8_0")
     written = [_write_file(out_dir / f"{name}-{kind}.gguf", model, kind, plan) for kind, plan in plans.items()]
     model.weights.close()
-    best = next(kind for kind in _BEST_FIRST if kind in plans)
+    best = next(kind for kind in BEST_FIRST if kind in plans)
     stops = [translated.tokens[token_id] for token_id in contract.stop_token_ids]
     with atomic_file(out_dir / MODELFILE_NAME) as file:
         file.write(modelfile(contract, f"{name}-{best}.gguf", stops, generate, llama.context_length(config)))
@@ -191,7 +191,38 @@ def export_run(
     run: RunFolder, merged_dir: Path, types: Sequence[str], generate: GenerateConfig
 ) -> list[dict[str, Any]]:
     """Export the merged model of a run into its own folder, under the run's name (see ``export_gguf``)."""
-    return export_gguf(merged_dir, PromptContract.load(merged_dir), types, run.gguf_dir, _name_of(run), generate)
+    contract, record = PromptContract.load(merged_dir), run.gguf_dir / RECORD_NAME
+    record.unlink(missing_ok=True)  # what follows may be interrupted
+    written = export_gguf(merged_dir, contract, types, run.gguf_dir, _name_of(run), generate)
+    _record(run, merged_dir, contract, {one["type"]: Path(one["path"]) for one in written})
+    return written
+
+
+def _record(run: RunFolder, merged_dir: Path, contract: PromptContract, files: Mapping[str, Path]) -> None:
+    """Write what ``medqa ask`` needs to answer from the files: prompt, tokenizer, and of what they were made."""
+    fast = getattr(load_tokenizer(str(merged_dir)), "backend_tokenizer", None)
+    if fast is None:  # a tokenizer in Python: Transformers has to be there
+        return
+    folder = run.gguf_dir / PROMPT_FOLDER
+    with atomic_path(folder / TOKENIZER_FILE_NAME) as temporary:
+        fast.save(str(temporary))
+    contract.save(folder)
+    GgufRecord(
+        files={kind: Stamp.of(path) for kind, path in files.items()},
+        base=base_of_adapter(run.adapter_dir).name,
+        adapter=Stamp.of(adapter_file(run.adapter_dir)),
+        merged=tuple(Stamp.of(path, hashed=False) for path in weight_paths(merged_dir)),
+        agreement=_agreement(merged_dir),
+    ).save(run.gguf_dir)
+
+
+def _agreement(merged_dir: Path) -> float | None:
+    """Return how often the merged model and base + adapter take the same token, as ``merge.json`` has it."""
+    try:
+        found = read_json(merged_dir / "merge.json")["verification"]["top1_agreement"]
+    except (InputError, LookupError, TypeError):
+        return None
+    return found if isinstance(found, float | int) else None
 
 
 def show(written: Sequence[dict[str, Any]], run: RunFolder) -> None:

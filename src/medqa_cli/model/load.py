@@ -37,7 +37,8 @@ _OTHER_BASE = "it was trained on another base, or on one with a resized vocabula
 class LoadedModel:
     """A model in memory with the encoder of its prompts.
 
-    ``name``: as it was chosen; ``source``: its base, or itself without an adapter; ``dtype``: of its matrix products.
+    ``name``: as it was chosen; ``source``: its base, or itself without an adapter; ``dtype``: of its matrix products;
+    ``quantization``: of its frozen weights.
     """
 
     name: str
@@ -46,6 +47,7 @@ class LoadedModel:
     encoder: PromptEncoder
     device: torch.device
     dtype: torch.dtype
+    quantization: str = "none"
 
 
 def load_model(
@@ -97,7 +99,7 @@ def load_model(
     if packed:
         settle_way(model, source.name, dtype, trains=False, fuses=is_tuned)
     encoder = PromptEncoder(contract, tokenizer, num_embeddings(model.config))
-    return LoadedModel(choice, source, model, encoder, device, dtype)
+    return LoadedModel(choice, source, model, encoder, device, dtype, quantized_how(choice, config).quantization)
 
 
 def _find_untuned(choice: str, run: RunFolder, config: ModelConfig) -> ModelRef:

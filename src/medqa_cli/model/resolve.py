@@ -21,7 +21,6 @@ from medqa_cli.errors import InputError, MedqaError, first_line
 from medqa_cli.files import as_umask_says, atomic_dir, is_full_disk, sha256_of_file
 from medqa_cli.model.checks.gguf_header import read_header, refuse_what_would_be_lost
 from medqa_cli.model.checks.loading import THREE_WAYS, loading
-from medqa_cli.model.weights import WEIGHT_FILES, shard_names
 
 PACKAGE_PREFIX = "package:"
 _HUB_ID = re.compile(r"[\w.-]+(/[\w.-]+)?")
@@ -67,11 +66,8 @@ def find_base(
         )
     if len(name_or_path) > _MOST_NAME or any(len(part) > _MOST_PART for part in name_or_path.split("/")):
         raise InputError(f"{named_by}: no file system has a name as long as {name_or_path[:60]} ...", THREE_WAYS)
-    if name_or_path.startswith(PACKAGE_PREFIX):
-        path = _package_file(name_or_path.removeprefix(PACKAGE_PREFIX), named_by)
-    else:
-        path = Path(name_or_path).expanduser()
-    if path.suffix.lower() == ".gguf":
+    path = _path_of(name_or_path, named_by)
+    if is_gguf(path):
         if not path.is_file():
             raise InputError(f"{named_by}: no file {name_or_path}", THREE_WAYS)
         return ModelRef(name_or_path, str(_converted_gguf(path)), "gguf")
@@ -84,6 +80,50 @@ def find_base(
     if by_user:
         hub.name_repository(name_or_path)
     return ModelRef(name_or_path, name_or_path, "hub", revision)
+
+
+def gguf_file(name_or_path: str | None, *, named_by: str = "model.name_or_path") -> Path | None:
+    """Return the GGUF file that a name stands for; None: it stands for something else, or for a file that is not there.
+
+    Raises:
+        InputError: the package that it names is not installed or has no such file.
+    """
+    if not name_or_path or len(name_or_path) > _MOST_NAME:
+        return None
+    path = _path_of(name_or_path, named_by)
+    return path if is_gguf(path) and path.is_file() else None
+
+
+def is_gguf(path: Path) -> bool:
+    """Tell whether a path is that of a GGUF file, by its name."""
+    return path.suffix.lower() == ".gguf"
+
+
+def _path_of(name_or_path: str, named_by: str) -> Path:
+    if name_or_path.startswith(PACKAGE_PREFIX):
+        return _package_file(name_or_path.removeprefix(PACKAGE_PREFIX), named_by)
+    return Path(name_or_path).expanduser()
+
+
+def gguf_tokenizer_folder(path: Path) -> Path:
+    """Return a folder with the tokenizer of a GGUF file, as Transformers reads it; it is made once and kept.
+
+    Raises:
+        InputError: the file holds no tokenizer that Transformers reads.
+    """
+    key = f"{path.stem}-{sha256_of_file(path)[:16]}-v{_CACHE_VERSION}"
+    for folder in (cache_dir() / "models" / key, cache_dir() / "tokenizers" / key):
+        if (folder / "tokenizer.json").is_file():
+            return folder
+    try:
+        with contextlib.redirect_stderr(io.StringIO()), atomic_dir(folder) as temporary:
+            read_header(path)
+            _save_tokenizer(path, temporary)
+    except (MedqaError, MemoryError):
+        raise
+    except Exception as error:  # as of _converted_gguf
+        raise InputError(f"cannot read the tokenizer in {path.name}: {first_line(error)}", THREE_WAYS) from error
+    return folder
 
 
 def cache_dir() -> Path:
@@ -126,7 +166,7 @@ def _converted_gguf(path: Path) -> Path:
 
 def _dequantize(path: Path, folder: Path) -> None:
     import torch
-    from transformers import AutoModelForCausalLM, AutoTokenizer, GgufConfig
+    from transformers import AutoModelForCausalLM, GgufConfig
 
     from medqa_cli.model.checks.loaded_weights import LoadedWeights
 
@@ -144,6 +184,12 @@ def _dequantize(path: Path, folder: Path) -> None:
     )
     LoadedWeights().check(model, info, path.name)
     model.save_pretrained(folder)
+    _save_tokenizer(path, folder)
+
+
+def _save_tokenizer(path: Path, folder: Path) -> None:
+    from transformers import AutoTokenizer
+
     tokenizer = AutoTokenizer.from_pretrained(path.parent, gguf_file=path.name, trust_remote_code=False)
     tokenizer.save_pretrained(folder)
 
@@ -178,6 +224,8 @@ def base_folder(source: ModelRef) -> Path:
     if source.kind != "hub":
         return Path(source.location)
     from huggingface_hub.errors import HfHubHTTPError
+
+    from medqa_cli.model.weights import WEIGHT_FILES, shard_names  # needs torch, which a GGUF file does without
 
     hub.ask_only_what_is_named()
     _require_reachable(source.location)

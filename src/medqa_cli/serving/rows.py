@@ -1,19 +1,26 @@
-"""The thread of the model: questions of many callers, those that wait in one batch."""
+"""The thread of the model: questions of many callers, answered together."""
 
 from __future__ import annotations
 
+import functools
 import queue
 import threading
 import time
-from collections.abc import Callable, Collection, Sequence
+from abc import ABC, abstractmethod
+from collections.abc import Callable, Collection, Iterable, Sequence
 from dataclasses import dataclass
+from typing import TYPE_CHECKING
 
-from medqa_cli.answering.decode import decode_batch, pick_batch_size
+from medqa_cli.answering import engines
 from medqa_cli.answering.generate import Prompted
+from medqa_cli.answering.llama_rows import Rows
 from medqa_cli.answering.stopping import Decode, StoppingState
 from medqa_cli.config.schema import GenerateConfig
 from medqa_cli.errors import MedqaError, first_line
-from medqa_cli.model.load import LoadedModel
+from medqa_cli.model.llama_model import LlamaModel
+
+if TYPE_CHECKING:
+    from medqa_cli.answering.engines import Answerer
 
 
 class ServedState(StoppingState):
@@ -87,16 +94,21 @@ class Row:
     on_text: Callable[[str], None]
     on_end: Callable[[MedqaError | None], None]
 
+    def follow(self, started: float) -> None:
+        """Pass on what the state has after a token; ``started``: when the row began."""
+        if piece := self.state.new_text():
+            self.on_text(piece)
+        if self.state.finish_reason is not None:
+            self.prompted.seconds = time.perf_counter() - started
+            self.on_end(None)
 
-class Batches:
-    """Answers rows with one model, in a thread of its own.
 
-    What waits when a batch ends is the next one; rows with other settings wait for one more.
-    """
+class ModelThread(ABC):
+    """Answers rows with one model, in a thread of its own."""
 
-    def __init__(self, answerer: LoadedModel) -> None:
-        self._answerer = answerer
+    def __init__(self) -> None:
         self._waiting: queue.SimpleQueue[Row | None] = queue.SimpleQueue()
+        self._is_open = True
         self._thread = threading.Thread(target=self._run, name="model", daemon=True)
         self._thread.start()
 
@@ -109,52 +121,114 @@ class Batches:
         self._waiting.put(None)
         self._thread.join()
 
+    def _arrived(self, wait: bool) -> list[Row]:
+        """Return the rows that came; ``wait``: for one at least, while more may come."""
+        rows = []
+        while self._is_open and (wait or not self._waiting.empty()):
+            row = self._waiting.get()
+            if row is None:
+                self._is_open = False
+            else:
+                rows.append(row)
+            wait = False
+        return rows
+
     def _run(self) -> None:
         held: list[Row] = []
-        is_open = True
-        while is_open or held:
-            # Without work: wait for some.
-            while is_open and (not held or not self._waiting.empty()):
-                row = self._waiting.get()
-                if row is None:
-                    is_open = False
-                else:
-                    held.append(row)
-            if not held:
-                return
-            # Nobody waits for these any more.
-            held = [row for row in held if not row.state.is_cancelled]
-            if not held:
-                continue
-            key = _decoding(held[0].settings)
-            alike = [row for row in held if _decoding(row.settings) == key]
-            batch = alike[: self._most_rows(alike)]
-            held = [row for row in held if all(row is not other for other in batch)]
-            self._answer(batch)
+        while self._is_open or held or self._is_busy():
+            held += self._arrived(wait=not held and not self._is_busy())
+            # Nobody waits for those that are cancelled.
+            held = self._continue([row for row in held if not row.state.is_cancelled])
 
-    def _most_rows(self, rows: Sequence[Row]) -> int:
-        model, longest = self._answerer, max(len(row.prompted.ids) for row in rows)
-        return pick_batch_size(model.model, model.device, model.dtype, rows[0].settings, longest)
+    def _is_busy(self) -> bool:
+        """Tell whether rows that began go on at the next call of ``_continue``."""
+        return False
+
+    @abstractmethod
+    def _continue(self, rows: list[Row]) -> list[Row]:
+        """Answer some rows, or all of them a little; return those that have not begun."""
+
+    def _fail(self, rows: Iterable[Row], error: Exception) -> None:
+        told = error if isinstance(error, MedqaError) else MedqaError(f"the model failed: {first_line(error)}")
+        for row in rows:
+            if row.state.finish_reason is None:
+                row.on_end(told)
+
+
+class Batches(ModelThread):
+    """Over Transformers: what waits when a batch ends is the next one; rows with other settings wait for one more."""
+
+    def __init__(self, answerer: Answerer) -> None:
+        self._answerer = answerer
+        super().__init__()
+
+    def _continue(self, rows: list[Row]) -> list[Row]:
+        if not rows:
+            return []
+        key = _decoding(rows[0].settings)
+        alike = [row for row in rows if _decoding(row.settings) == key]
+        longest = max(len(row.prompted.ids) for row in alike)
+        batch = alike[: engines.rows_at_once(self._answerer, rows[0].settings, longest)]
+        self._answer(batch)
+        return [row for row in rows if all(row is not other for other in batch)]
 
     def _answer(self, rows: Sequence[Row]) -> None:
         started = time.perf_counter()
 
         def follow(number: int) -> None:
-            row = rows[number]
-            if piece := row.state.new_text():
-                row.on_text(piece)
-            if row.state.finish_reason is not None:
-                row.prompted.seconds = time.perf_counter() - started
-                row.on_end(None)
+            rows[number].follow(started)
 
         prompts, states = [row.prompted.ids for row in rows], [row.state for row in rows]
         try:
-            decode_batch(self._answerer.model, self._answerer.device, prompts, states, rows[0].settings, follow)
+            engines.decode(self._answerer, prompts, states, rows[0].settings, follow)
         except Exception as error:  # the other callers go on being answered
-            told = error if isinstance(error, MedqaError) else MedqaError(f"the model failed: {first_line(error)}")
-            for row in rows:
-                if row.state.finish_reason is None:
-                    row.on_end(told)
+            self._fail(rows, error)
+
+
+class Continuous(ModelThread):
+    """Over llama.cpp: rows join and leave at any step, each with its own settings."""
+
+    def __init__(self, answerer: LlamaModel, most: int, max_new_tokens: int, longest_prompt: int) -> None:
+        """Make room.
+
+        Args:
+            answerer: the model.
+            most: rows at one time, if they fit into memory.
+            max_new_tokens: of an answer.
+            longest_prompt: in tokens.
+        """
+        weights = answerer.weights
+        tokens_each = min(weights.context_length, longest_prompt + max_new_tokens)
+        self._context = weights.open(weights.pick_sequences(most, tokens_each), tokens_each)
+        self._rows = Rows(self._context)
+        self._under_way: list[Row] = []
+        super().__init__()
+
+    def close(self) -> None:
+        """Answer what waits, and end."""
+        super().close()
+        self._context.close()
+
+    def _is_busy(self) -> bool:
+        return bool(self._under_way)
+
+    def _continue(self, rows: list[Row]) -> list[Row]:
+        while rows and self._rows.has_room:
+            row = rows.pop(0)
+            self._under_way.append(row)
+            # The time of a row counts from here.
+            self._rows.add(
+                row.prompted.ids, row.state, row.settings, functools.partial(row.follow, time.perf_counter())
+            )
+        try:
+            if len(self._rows):
+                self._rows.step()
+        except Exception as error:  # callers that come later are answered
+            self._rows.clear()
+            self._fail(self._under_way, error)
+            self._under_way = []
+        self._under_way = [row for row in self._under_way if row.state.finish_reason is None]
+        return rows
 
 
 def _decoding(settings: GenerateConfig) -> tuple[float, ...]:

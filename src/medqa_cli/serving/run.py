@@ -13,11 +13,11 @@ import uvicorn
 from uvicorn.protocols.http.h11_impl import H11Protocol
 
 from medqa_cli import console
+from medqa_cli.answering import engines
 from medqa_cli.answering.ask import AskOptions
 from medqa_cli.config.schema import Config
 from medqa_cli.errors import InputError
 from medqa_cli.files import RunFolder
-from medqa_cli.model.load import load_model
 from medqa_cli.serving.app import Server
 from medqa_cli.serving.feedback import Feedback
 from medqa_cli.serving.guard import is_loopback
@@ -121,7 +121,7 @@ def run(config: Config, choice: str, host: str, port: int, options: AskOptions, 
         verdicts = Feedback(feedback, name) if feedback is not None else None
         if verdicts is not None:
             stack.callback(verdicts.close)
-        answerer = load_model(choice, RunFolder(Path(config.run_dir)), config.model, config.prompt, batches=True)
+        answerer = engines.load_answerer(config, choice, batches=True)
         service = Service(config, choice, answerer, options)
         stack.callback(service.close)
         server = Server(service, config, name, Metrics(), key=key, on_loopback=is_loopback(host), feedback=verdicts)

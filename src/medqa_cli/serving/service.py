@@ -13,9 +13,9 @@ import functools
 from collections.abc import AsyncGenerator
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass, replace
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
-from medqa_cli.answering import open_book
+from medqa_cli.answering import engines, open_book
 from medqa_cli.answering.ask import AskOptions
 from medqa_cli.answering.emergencies import emergency_notices
 from medqa_cli.answering.generate import Prompted, as_json, prompt_questions, tidy
@@ -23,11 +23,15 @@ from medqa_cli.answering.open_book import Lookup, OpenBook
 from medqa_cli.config.schema import Config
 from medqa_cli.data.retrieval import Passage
 from medqa_cli.errors import InputError, MedqaError
-from medqa_cli.model.load import LoadedModel
+from medqa_cli.model.llama_model import LlamaModel
 from medqa_cli.serving.requests import SOURCES, ApiError, Asked
-from medqa_cli.serving.rows import Batches, Row, ServedState
+from medqa_cli.serving.rows import Batches, Continuous, ModelThread, Row, ServedState
+
+if TYPE_CHECKING:
+    from medqa_cli.answering.engines import Answerer
 
 SECONDS_BETWEEN_SIGNS = 15.0  # of life, while a question waits
+_LONG_PROMPT = 1024  # tokens, without sources: each answer of llama.cpp has room for so many
 
 
 @dataclass(frozen=True)
@@ -57,9 +61,19 @@ class Service:
         InputError: the data cannot be read.
     """
 
-    def __init__(self, config: Config, choice: str, answerer: LoadedModel, options: AskOptions) -> None:
+    def __init__(self, config: Config, choice: str, answerer: Answerer, options: AskOptions) -> None:
         self._answerer, self._options = answerer, options
-        self._model = Batches(answerer)
+        self._model: ModelThread
+        if isinstance(answerer, LlamaModel):
+            most = min(engines.rows_at_once(answerer, config.generate, _LONG_PROMPT), config.serve.max_requests)
+            # Titles of sources take room beside their texts.
+            text = answerer.encoder.contract.text
+            longest = _LONG_PROMPT + 2 * text.sources * text.source_tokens
+            self._longest_prompt: int | None = longest
+            self._model = Continuous(answerer, most, config.generate.max_new_tokens, longest)
+        else:
+            self._longest_prompt = None
+            self._model = Batches(answerer)
         self._data = ThreadPoolExecutor(1, "data")
         # A tokenizer cannot be used by two threads.
         self._encoder = copy.deepcopy(answerer.encoder)
@@ -97,6 +111,9 @@ class Service:
             (prompted,) = prompt_questions(lent, [question], asked.settings, [found.passages], make_state)
         except InputError as error:
             raise ApiError(400, error.message, "context_length_exceeded") from error
+        if self._longest_prompt is not None and len(prompted.ids) > self._longest_prompt:
+            what = f"a prompt of {len(prompted.ids):,} tokens; at most {self._longest_prompt:,} are read here"
+            raise ApiError(400, f"the question makes {what}", "context_length_exceeded")
         return Prepared(question, notices, found, self._book.shown_beside(question), prompted)
 
     async def answer(self, asked: Asked, prepared: Prepared) -> AsyncGenerator[str | dict[str, Any], None]:

@@ -18,6 +18,7 @@ import pytest
 pytest.importorskip("starlette", reason="the extra serve is not installed")
 
 from helpers.serving import NAME, chat, events_of, serving, write_rows
+from medqa_cli.answering import engines
 from medqa_cli.answering.ask import AskOptions
 from medqa_cli.answering.emergencies import emergency_notices
 from medqa_cli.answering.generate import KEYS, NOTICE, answer_question
@@ -26,7 +27,6 @@ from medqa_cli.config.schema import Config, GenerateConfig, ModelConfig, PromptC
 from medqa_cli.errors import MedqaError
 from medqa_cli.files import RunFolder
 from medqa_cli.model.load import LoadedModel, load_model
-from medqa_cli.serving import rows
 from medqa_cli.serving.app import Server
 from medqa_cli.serving.feedback import Feedback
 from medqa_cli.serving.metrics import Metrics
@@ -132,13 +132,13 @@ def test_a_reviewed_answer_and_nothing_near_need_no_model(
     answerer: LoadedModel, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     config = open_book_config(tmp_path)
-    real, decoded = rows.decode_batch, []
+    real, decoded = engines.decode, []
 
     def noted(*given: Any) -> None:
         decoded.append(given)
         real(*given)
 
-    monkeypatch.setattr(rows, "decode_batch", noted)
+    monkeypatch.setattr(engines, "decode", noted)
     with serving(config, answerer) as client:
         reviewed = client.post(CHAT, json=chat("How do you treat gout?")).json()
         bare = client.post(CHAT, json=chat("How do you treat gout?", medqa={"content": "answer"})).json()
@@ -211,14 +211,14 @@ def test_max_tokens_shortens_and_never_lengthens(answerer: LoadedModel) -> None:
 def test_what_fails_in_the_model_is_one_error_and_the_next_question_is_answered(
     answerer: LoadedModel, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    real, faults = rows.decode_batch, [MedqaError("not finite", ""), RuntimeError("secret question"), None, None]
+    real, faults = engines.decode, [MedqaError("not finite", ""), RuntimeError("secret question"), None, None]
 
     def failing(*given: Any) -> None:
         if (fault := faults.pop(0)) is not None:
             raise fault
         real(*given)
 
-    monkeypatch.setattr(rows, "decode_batch", failing)
+    monkeypatch.setattr(engines, "decode", failing)
     with serving(CONFIG, answerer) as client:
         broken = client.post(CHAT, json=chat("What is gout?"))
         streamed = client.post(CHAT, json=chat("What is gout?", stream=True))
@@ -234,14 +234,14 @@ def test_what_fails_in_the_model_is_one_error_and_the_next_question_is_answered(
 def test_more_requests_than_allowed_are_refused_and_places_come_back(
     answerer: LoadedModel, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    real, begun, go = rows.decode_batch, threading.Event(), threading.Event()
+    real, begun, go = engines.decode, threading.Event(), threading.Event()
 
     def slow(*given: Any) -> None:
         begun.set()
         assert go.wait(30)
         real(*given)
 
-    monkeypatch.setattr(rows, "decode_batch", slow)
+    monkeypatch.setattr(engines, "decode", slow)
     config = replace(CONFIG, serve=ServeConfig(max_requests=1))
     with serving(config, answerer) as client, ThreadPoolExecutor(1) as pool:
         first = pool.submit(client.post, CHAT, json=chat("What is gout?"))
@@ -311,9 +311,9 @@ def test_a_caller_who_leaves_frees_the_model_and_the_place(
 ) -> None:
     """The application is called as a server calls it; the connection ends after the second piece."""
     config = replace(CONFIG, generate=GenerateConfig(max_new_tokens=400, loop_retries=50))
-    real, states, left = rows.decode_batch, [], threading.Event()
+    real, states, left = engines.decode, [], threading.Event()
 
-    def noted(model: Any, device: Any, prompts: Any, given: Any, settings: Any, follow: Any) -> None:
+    def noted(model: Any, prompts: Any, given: Any, settings: Any, follow: Any) -> None:
         states.extend(given)
 
         def slow(row: int) -> None:
@@ -321,9 +321,9 @@ def test_a_caller_who_leaves_frees_the_model_and_the_place(
             if len(given[row].ids) > 20:
                 assert left.wait(30)
 
-        real(model, device, prompts, given, settings, slow)
+        real(model, prompts, given, settings, slow)
 
-    monkeypatch.setattr(rows, "decode_batch", noted)
+    monkeypatch.setattr(engines, "decode", noted)
     service, metrics = Service(config, "base", answerer, AskOptions()), Metrics()
     app = Server(service, config, NAME, metrics).app
     body = json.dumps(chat("What is gout?", stream=True)).encode()

@@ -1,0 +1,141 @@
+"""Which GGUF file llama.cpp answers from, if it does; and that model with its prompt contract, without torch."""
+
+from __future__ import annotations
+
+import sys
+from collections import Counter
+from dataclasses import dataclass
+from math import prod
+from pathlib import Path
+
+from medqa_cli.config.schema import Config
+from medqa_cli.errors import InputError, first_line
+from medqa_cli.files import RunFolder
+from medqa_cli.model import llamacpp
+from medqa_cli.model.checks.gguf_header import GgufHeader, read_header
+from medqa_cli.model.gguf_record import BEST_FIRST, PROMPT_FOLDER, GgufRecord
+from medqa_cli.model.llamacpp import LlamaWeights
+from medqa_cli.model.resolve import ModelRef, gguf_file, gguf_tokenizer_folder
+from medqa_cli.prompt.encoder import PROMPT_FILE_NAME, PromptContract, PromptEncoder, make_contract
+from medqa_cli.prompt.fast_tokenizer import TOKENIZER_FILE_NAME, FastTokenizer
+
+
+@dataclass
+class LlamaModel:
+    """A model of llama.cpp in memory with the encoder of its prompts.
+
+    ``name``: as it was chosen; ``source``: its base, or itself; ``quantization``: of most of its weights;
+    ``agreement``: how often the merged model that it was made of and base + adapter take the same token, if known.
+    """
+
+    name: str
+    source: ModelRef
+    weights: LlamaWeights
+    encoder: PromptEncoder
+    file: Path
+    quantization: str
+    agreement: float | None = None
+
+
+@dataclass(frozen=True)
+class _Found:
+    file: Path
+    source: ModelRef
+    tokenizer_folder: Path | None  # None: made of the file
+    agreement: float | None = None
+
+
+def llama_model(config: Config, choice: str) -> LlamaModel | None:
+    """Load the GGUF file that stands for a model, where ``generate.engine`` lets llama.cpp answer; None: it does not.
+
+    Args:
+        config: the run, the engine, and how a model is asked that has no prompt contract beside it.
+        choice: as ``load_model`` takes it.
+
+    Raises:
+        InputError: ``generate.engine`` is ``llamacpp`` and there is no such file, or it cannot be used.
+    """
+    engine = config.generate.engine
+    if engine == "transformers":
+        return None
+    if engine == "auto" and (not llamacpp.is_installed() or _has_gpu()):
+        return None
+    found = _find(config, choice)
+    if found is None:
+        if engine == "auto":
+            return None
+        raise InputError(
+            f"generate.engine is llamacpp, and there is no GGUF file of {choice} as it is now",
+            "write one: medqa merge --gguf q8_0; or take --set generate.engine=auto",
+        )
+    try:
+        return _loaded(config, choice, found)
+    except InputError:
+        # Transformers may read what llama.cpp does not know; it says itself what is wrong with the file.
+        if engine == "llamacpp":
+            raise
+        return None
+
+
+def _has_gpu() -> bool:
+    """Tell whether Transformers would compute on a GPU; torch, which knows, takes seconds to import."""
+    if sys.platform == "darwin":
+        return True  # left to Transformers: MPS is not looked for without torch
+    return any(map(Path.exists, (Path("/dev/nvidiactl"), Path("/dev/kfd"), Path("/dev/dxg"))))
+
+
+def _find(config: Config, choice: str) -> _Found | None:
+    run = RunFolder(Path(config.run_dir))
+    if choice in ("adapter", "merged"):
+        return _of_run(run, choice)
+    name = config.model.name_or_path if choice == "base" else choice
+    path = gguf_file(name, named_by="model.name_or_path" if choice == "base" else "--model")
+    return None if path is None else _Found(path, ModelRef(str(name), str(path), "gguf"), None)
+
+
+def _of_run(run: RunFolder, choice: str) -> _Found | None:
+    record, prompt = GgufRecord.load(run.gguf_dir), run.gguf_dir / PROMPT_FOLDER
+    if record is None or not all((prompt / name).is_file() for name in (PROMPT_FILE_NAME, TOKENIZER_FILE_NAME)):
+        return None
+    made_of = [(run.adapter_dir, (record.adapter,)), (run.merged_dir, record.merged)][choice == "merged"]
+    folder, stamps = made_of
+    if not all(stamp.fits(folder / stamp.name) for stamp in stamps):
+        return None
+    for kind in BEST_FIRST:
+        stamp = record.files.get(kind)
+        if stamp is not None and stamp.fits(run.gguf_dir / stamp.name):
+            source = ModelRef(record.base if choice == "adapter" else str(run.merged_dir), str(run.gguf_dir), "gguf")
+            return _Found(run.gguf_dir / stamp.name, source, prompt, record.agreement)
+    return None
+
+
+def _loaded(config: Config, choice: str, found: _Found) -> LlamaModel:
+    try:
+        header = read_header(found.file)
+    except (NotImplementedError, ValueError, OSError) as error:
+        raise InputError(f"{found.file} is not a GGUF file that can be used: {first_line(error)}") from error
+    folder = found.tokenizer_folder or gguf_tokenizer_folder(found.file)
+    folders = [folder, RunFolder(Path(config.run_dir)).adapter_dir]
+    contracts = [PromptContract.load(one) for one in folders if (one / PROMPT_FILE_NAME).is_file()]
+    if contracts:
+        contract = contracts[0]
+    else:
+        from medqa_cli.model.load import load_tokenizer
+
+        contract = make_contract(config.prompt, load_tokenizer(str(folder)))
+    weights = LlamaWeights(found.file)
+    encoder = PromptEncoder(contract, FastTokenizer(folder / TOKENIZER_FILE_NAME), weights.vocabulary_size)
+    quantization = _type_of_most(header)
+    return LlamaModel(choice, found.source, weights, encoder, found.file, quantization, found.agreement)
+
+
+def _type_of_most(header: GgufHeader) -> str:
+    """Return the type that most values of the matrices have, as file names have it."""
+    from gguf.constants import GGMLQuantizationType
+
+    counts: Counter[int] = Counter()
+    for tensor in header.tensors:
+        if len(tensor.shape) > 1:
+            counts[tensor.kind] += prod(tensor.shape)
+    kinds = {int(kind): kind.name.lower() for kind in GGMLQuantizationType}
+    return kinds.get(counts.most_common(1)[0][0], "unknown") if counts else "unknown"

@@ -1,0 +1,244 @@
+"""Answers through llama.cpp: those of Transformers from the same weights, without torch, only from the right file."""
+
+from __future__ import annotations
+
+import json
+import os
+import shutil
+import subprocess
+import sys
+from collections.abc import Callable, Sequence
+from concurrent.futures import ThreadPoolExecutor
+from dataclasses import replace
+from pathlib import Path
+from typing import Any
+
+import pytest
+import torch
+
+pytest.importorskip("xllamacpp", reason="the extra fast is not installed")
+
+from helpers.commands import Outcome, fails, run_in
+from helpers.serving import chat, serving
+from medqa_cli.answering import engines
+from medqa_cli.answering.engines import load_answerer
+from medqa_cli.answering.generate import answer_question, prompt_questions
+from medqa_cli.config.load import load
+from medqa_cli.config.schema import Config, GenerateConfig
+from medqa_cli.model.llama_model import LlamaModel
+from medqa_cli.model.load import LoadedModel, load_tokenizer
+from medqa_cli.prompt.fast_tokenizer import FastTokenizer
+
+Medqa = Callable[..., Outcome]
+QUESTIONS = [f"What is {name}?" for name in ("gout", "asthma", "a cold", "flu", "a rash", "rest", "pain", "measles")]
+LLAMA = "generate.engine=llamacpp"
+PLAIN = "generate.engine=transformers"
+NEAR = 0.1  # of logits that span some 20
+
+
+@pytest.fixture(scope="module")
+def merged_once(tmp_path_factory: pytest.TempPathFactory, talking_model_dir: Path) -> Path:
+    folder = tmp_path_factory.mktemp("llamacpp") / "trained"
+    shutil.copytree(talking_model_dir, folder / "model")
+    rows = [f"What is disease {i}?,Disease {i} is number {i * 7} of the list of diseases." for i in range(40)]
+    (folder / "qa.csv").write_text("question,answer\n" + "\n".join(rows) + "\n", encoding="utf-8")
+    (folder / "medqa.yaml").write_text(
+        """
+run_dir: runs/tiny
+data: {source: qa.csv, dir: data, validation_fraction: 0.1, test_fraction: 0.2}
+prompt: {template: chat}
+model: {name_or_path: model, max_length: 64, compute_dtype: float32, quantization: none}
+lora: {r: 4, lora_alpha: 16, target_modules: all-linear}
+train: {max_steps: 2, learning_rate: 1e-2, gradient_checkpointing: false}
+generate: {max_new_tokens: 40}
+""",
+        encoding="utf-8",
+    )
+    run_in(folder, "convert")
+    run_in(folder, "train")
+    run_in(folder, "merge", "--gguf", "f16")
+    return folder
+
+
+@pytest.fixture
+def merged(merged_once: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
+    """A folder with a run of its own, the current one."""
+    shutil.copytree(merged_once, tmp_path / "trained")
+    monkeypatch.chdir(tmp_path / "trained")
+    return tmp_path / "trained"
+
+
+def settings(*changes: str) -> Config:
+    return load(None, changes).config
+
+
+def ask(medqa: Medqa, *words: str, file: str = "What is gout?") -> dict[str, Any]:
+    outcome = medqa("ask", "--json", *words, file)
+    assert outcome.code == 0, outcome.err
+    found: dict[str, Any] = json.loads(outcome.out)
+    return found
+
+
+def test_the_files_of_a_run_answer_on_a_cpu_and_say_so(merged: Path, medqa: Medqa) -> None:
+    names = {path.name for path in Path("runs/tiny/gguf").iterdir()}
+    assert names == {"tiny-f16.gguf", "Modelfile", "gguf.json", "prompt"}
+    for choice in ("adapter", "merged"):
+        found = ask(medqa, "--model", choice)
+        assert (found["model"]["engine"], found["model"]["quantization"]) == ("llamacpp", "f16")
+        assert found["model"]["name"] == choice
+    told = medqa("ask", "What is gout?").err
+    assert "llama.cpp answers from tiny-f16.gguf: the merged model, which takes the adapter's token in " in told
+    plain = ask(medqa, "--set", PLAIN)
+    assert (plain["model"]["engine"], plain["model"]["base"]) == ("transformers", "model")
+
+
+def ids_of(answerer: Any, questions: Sequence[str], config: GenerateConfig) -> list[list[int]]:
+    asked = prompt_questions(answerer, questions, config)
+    engines.decode(answerer, [one.ids for one in asked], [one.state for one in asked], config, lambda row: None)
+    return [one.state.ids for one in asked]
+
+
+def lead(slow: LoadedModel, question: str, ids: list[int], others: list[int]) -> float:
+    """How far apart Transformers has the two tokens where two answers part; 0: they are the same."""
+    same = next((n for n, (a, b) in enumerate(zip(ids, others, strict=False)) if a != b), None)
+    if same is None:
+        assert ids == others
+        return 0.0
+    prompt = slow.encoder.encode_prompt(question)
+    with torch.inference_mode():
+        logits = slow.model(torch.tensor([[*prompt, *ids[:same]]])).logits[0, -1]
+    return abs(float(logits[ids[same]] - logits[others[same]]))
+
+
+def test_greedy_tokens_are_those_of_transformers_but_for_near_ties(merged: Path) -> None:
+    """From the same f16 weights; llama.cpp rounds what it multiplies to f16 as well, so that near ties may turn."""
+    config = settings(LLAMA)
+    fast, slow = load_answerer(config, "merged"), load_answerer(settings(PLAIN), "merged")
+    assert isinstance(fast, LlamaModel)
+    assert isinstance(slow, LoadedModel)
+    expected = ids_of(slow, QUESTIONS, config.generate)
+    alone = [ids_of(fast, [question], config.generate)[0] for question in QUESTIONS]
+    together = ids_of(fast, QUESTIONS, config.generate)
+    for found in (alone, together):
+        leads = [lead(slow, *three) for three in zip(QUESTIONS, expected, found, strict=True)]
+        assert max(leads) < NEAR
+        assert leads.count(0.0) >= len(QUESTIONS) - 3
+    assert len(set(map(tuple, alone))) == len(QUESTIONS)
+    pieces: list[str] = []
+    answer = answer_question(fast, QUESTIONS[0], config.generate, write=pieces.append)
+    assert answer.text == "".join(pieces) == fast.encoder.decode_answer(alone[0])
+
+
+def test_a_file_of_questions_is_answered_in_batches(merged: Path, medqa: Medqa) -> None:
+    Path("asked.txt").write_text("\n".join(QUESTIONS), encoding="utf-8")
+    done = medqa("ask", "--file", "asked.txt", "--set", LLAMA, "--set", "generate.batch_size=3")
+    assert done.code == 0, done.err
+    answers = [json.loads(line) for line in done.out.splitlines()]
+    assert [one["question"] for one in answers] == QUESTIONS
+    assert {one["model"]["engine"] for one in answers} == {"llamacpp"}
+    alone = ask(medqa, "--set", LLAMA, file=QUESTIONS[0])
+    assert {key: answers[0][key] for key in ("answer", "prompt_tokens")} == {
+        key: alone[key] for key in ("answer", "prompt_tokens")
+    }
+
+
+def test_served_answers_are_those_that_each_question_gets_alone(merged: Path) -> None:
+    """Each with a limit of its own; where others run beside it a near tie may turn."""
+    config = settings(LLAMA, "generate.batch_size=3")
+    answerer = load_answerer(config, "merged")
+    limits = [40 - 3 * number for number in range(len(QUESTIONS))]
+    bodies = [chat(question, max_tokens=limit) for question, limit in zip(QUESTIONS, limits, strict=True)]
+    expected = [
+        answer_question(answerer, question, replace(config.generate, max_new_tokens=limit)).text
+        for question, limit in zip(QUESTIONS, limits, strict=True)
+    ]
+    with serving(config, answerer) as client, ThreadPoolExecutor(len(QUESTIONS)) as pool:
+
+        def served(body: dict[str, Any]) -> dict[str, Any]:
+            found: dict[str, Any] = client.post("/v1/chat/completions", json=body).json()["medqa"]
+            return found
+
+        at_once = [one["answer"] for one in pool.map(served, bodies)]
+        one_by_one = [served(body) for body in bodies]
+        long = client.post("/v1/chat/completions", json=chat("What is gout? " * 200))
+    assert [one["answer"] for one in one_by_one] == expected
+    assert {one["model"]["engine"] for one in one_by_one} == {"llamacpp"}
+    assert sum(map(str.__eq__, at_once, expected)) >= len(QUESTIONS) - 3
+    assert all(found[:4] == wanted[:4] for found, wanted in zip(at_once, expected, strict=True))
+    assert (long.status_code, long.json()["error"]["code"]) == (400, "context_length_exceeded")
+
+
+RUN_AND_LIST_MODULES = """
+import sys
+from medqa_cli.cli.program import main
+try:
+    main()
+finally:
+    print(sorted(sys.modules.keys() & {"torch", "transformers", "peft"}), file=sys.stderr)
+"""
+
+
+@pytest.mark.parametrize("words", [["What is gout?"], ["--model", "merged", "--json", "What is gout?"]])
+def test_neither_torch_nor_transformers_is_imported(merged: Path, words: list[str]) -> None:
+    command = [sys.executable, "-c", RUN_AND_LIST_MODULES, "ask", *words]
+    done = subprocess.run(command, capture_output=True, text=True, check=False, env={**os.environ, "COLUMNS": "200"})
+    assert (done.returncode, done.stderr.splitlines()[-1]) == (0, "[]")
+    assert len(done.stdout) > 10
+
+
+def test_another_adapter_or_another_file_is_not_answered_for(merged: Path, medqa: Medqa) -> None:
+    adapter, gguf = Path("runs/tiny/adapter/adapter_model.safetensors"), Path("runs/tiny/gguf/tiny-f16.gguf")
+    os.utime(adapter, ns=(1, 1))  # copied, and still the same
+    os.utime(gguf, ns=(1, 1))
+    assert ask(medqa)["model"]["engine"] == "llamacpp"
+    for path, choice in ((gguf, "merged"), (adapter, "adapter")):
+        kept = path.read_bytes()
+        path.write_bytes(kept[:-1] + bytes([kept[-1] ^ 1]))
+        os.utime(path, ns=(2, 2))
+        assert ask(medqa, "--model", choice)["model"]["engine"] == "transformers"
+        fails(
+            medqa("ask", "--model", choice, "--set", LLAMA, "What is gout?"), 2, "no GGUF file of", "medqa merge --gguf"
+        )
+        path.write_bytes(kept)
+    for damage in ("{", '{"format_version": 1}', '{"format_version": 9}', "[]"):
+        Path("runs/tiny/gguf/gguf.json").write_text(damage, encoding="utf-8")
+        assert ask(medqa)["model"]["engine"] == "transformers"
+
+
+def test_a_file_that_is_named_answers_by_itself(merged: Path, medqa: Medqa, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("MEDQA_CACHE_DIR", str(merged / "cache"))
+    shutil.move("runs/tiny/gguf/tiny-f16.gguf", "alone.gguf")
+    expected = ask(medqa, "--model", "merged")  # Transformers: the file has gone
+    found = ask(medqa, "--model", "alone.gguf")
+    assert (expected["model"]["engine"], found["model"]["engine"]) == ("transformers", "llamacpp")
+    assert found["answer"] == expected["answer"]
+    assert not (merged / "cache/models").exists()  # it was not dequantized
+
+
+@pytest.mark.parametrize("change", ["cut", "header", "values"])
+def test_a_damaged_file_ends_with_a_message(
+    merged: Path, medqa: Medqa, monkeypatch: pytest.MonkeyPatch, change: str
+) -> None:
+    monkeypatch.setenv("MEDQA_CACHE_DIR", str(merged / "cache"))
+    content = Path("runs/tiny/gguf/tiny-f16.gguf").read_bytes()
+    damaged = {
+        "cut": content[: len(content) // 2],
+        "header": b"GGUF" + bytes([255] * 20) + content[24:],
+        "values": content.replace(b"llama.block_count", b"llama.block_cound"),
+    }
+    Path("bad.gguf").write_bytes(damaged[change])
+    fails(medqa("ask", "--model", "bad.gguf", "--set", LLAMA, "What is gout?"), 2, "bad.gguf")
+
+
+def test_the_tokenizer_beside_the_files_is_transformers_own(merged: Path) -> None:
+    own, fast = load_tokenizer("runs/tiny/merged"), FastTokenizer(Path("runs/tiny/gguf/prompt/tokenizer.json"))
+    texts = ["What is gout?", "<|im_start|>user\n<|im_end|>", "naïve ☕ 日本語 a  b\t\n\nc", " lead", "", "x" * 300]
+    for split in (False, True):
+        ids = own(texts, add_special_tokens=False, split_special_tokens=split)["input_ids"]
+        assert fast(texts, add_special_tokens=False, split_special_tokens=split)["input_ids"] == ids
+        decoded = [own.decode(one, skip_special_tokens=True, clean_up_tokenization_spaces=False) for one in ids]
+        assert [fast.decode(one, skip_special_tokens=True) for one in ids] == decoded
+    assert len(fast) == len(own)
+    assert {i: token.content for i, token in fast.added_tokens_decoder.items()} == {
+        i: str(token) for i, token in own.added_tokens_decoder.items()
+    }
