@@ -1,0 +1,195 @@
+"""How fast answers through llama.cpp are, and whether their tokens are those of Transformers.
+
+    python benchmarks/ask_llamacpp.py [--model FILE.gguf] [--tokens 64] [--rounds 3] [--skip-cold] [--skip-parity]
+
+One run prints tokens/s of medqa through llama.cpp, of llama.cpp itself on the same file (the server of the package
+``xllamacpp``, asked with the same token ids), of medqa through Transformers and of plain ``generate``: alone and in
+batches of 8 and 64, greedy, no end token; per second and per second of processor, which is what counts on a machine
+that has other work. Then the seconds from a cold start to the first text, and how many of 50 greedy answers from f16
+weights have the tokens that Transformers gives from the same weights in float32: where two part, how far apart
+Transformers has the two tokens.
+"""
+
+from __future__ import annotations
+
+import argparse
+import dataclasses
+import statistics
+import sys
+import tempfile
+import time
+from collections.abc import Callable
+from concurrent.futures import ThreadPoolExecutor
+from pathlib import Path
+from typing import Any
+
+from ask import FORMS, MODEL, TOPICS, first_text, plain_batch, without_end
+from figures import add_json_option, write_figures
+
+QUESTIONS = [form.format(topic) for form in FORMS for topic in TOPICS]
+BATCHES = (8, 64)
+
+
+class Server:
+    """llama.cpp's own server in this process, asked with token ids."""
+
+    def __init__(self, path: Path, threads: int, at_once: int) -> None:
+        import xllamacpp
+
+        params = xllamacpp.CommonParams()
+        params.model.path = str(path)
+        params.n_parallel, params.n_ctx = at_once, at_once * 512
+        params.cpuparams.n_threads = params.cpuparams_batch.n_threads = threads
+        params.verbosity = 0
+        self._server, self._pool = xllamacpp.Server(params), ThreadPoolExecutor(at_once)
+
+    def make(self, prompts: list[list[int]], tokens: int) -> int:
+        """Continue the prompts together; return the number of tokens made."""
+        return sum(self._pool.map(lambda prompt: self._one(prompt, tokens), prompts))
+
+    def _one(self, prompt: list[int], tokens: int) -> int:
+        body = {"prompt": prompt, "n_predict": tokens, "temperature": 0, "ignore_eos": True, "cache_prompt": False}
+        return int(self._server.handle_completions(body)["tokens_predicted"])
+
+
+def measured(ways: dict[str, Callable[[], int]], rounds: int) -> dict[str, dict[str, float]]:
+    """Print and return the medians of tokens per second and per second of processor."""
+    rates: dict[str, list[tuple[float, float]]] = {name: [] for name in ways}
+    for _ in range(rounds):
+        for name, way in ways.items():
+            started, processor = time.perf_counter(), time.process_time()
+            made = way()
+            rates[name].append((made / (time.perf_counter() - started), made / (time.process_time() - processor)))
+    found = {}
+    for name, pairs in rates.items():
+        wall, own = (statistics.median(column) for column in zip(*pairs, strict=True))
+        found[name] = {"per_second": wall, "per_processor_second": own}
+        print(f"{name}: {wall:.1f} tokens/s, {own:.1f} per second of processor", flush=True)
+    return found
+
+
+def speed(name: str, path: Path, location: str, tokens: int, rounds: int) -> dict[str, Any]:
+    """Print and return tokens/s of the four ways."""
+    from medqa_cli.answering.engines import load_answerer
+    from medqa_cli.answering.generate import answer_questions
+    from medqa_cli.config.schema import Config, GenerateConfig, ModelConfig, PromptConfig
+    from medqa_cli.model.llamacpp import pick_threads
+
+    base = Config(run_dir="nowhere", prompt=PromptConfig(template="chat"))
+    model = ModelConfig(name_or_path=name, quantization="none")
+    engines = {
+        engine: without_end(
+            load_answerer(
+                dataclasses.replace(base, model=model, generate=GenerateConfig(engine=engine)), "base", batches=True
+            )
+        )
+        for engine in ("llamacpp", "transformers")
+    }
+    config = GenerateConfig(max_new_tokens=tokens, loop_retries=0)
+    encoder, plain = engines["llamacpp"].encoder, engines["transformers"]
+
+    def ours(engine: str, asked: list[str]) -> int:
+        return sum(answer.answer_tokens for answer in answer_questions(engines[engine], asked, config))
+
+    found: dict[str, Any] = {}
+    for size in (1, *BATCHES):
+        asked = [QUESTIONS[number % len(QUESTIONS)] for number in range(size)]
+        server, prompts = Server(path, pick_threads(), size), encoder.encode_prompts(asked)
+        print(f"{size} at once")
+        found[str(size)] = measured(
+            {
+                "medqa, llama.cpp": lambda asked=asked: ours("llamacpp", asked),  # type: ignore[misc]
+                "llama.cpp itself": lambda server=server, prompts=prompts: server.make(prompts, tokens),  # type: ignore[misc]
+                "medqa, Transformers": lambda asked=asked: ours("transformers", asked),  # type: ignore[misc]
+                "Transformers": lambda asked=asked: plain_batch(plain.model, plain, asked, tokens),  # type: ignore[misc]
+            },
+            rounds,
+        )
+    return found
+
+
+def cold_start(name: str, rounds: int = 5) -> dict[str, float]:
+    """Print and return the seconds from the start of ``medqa ask`` to its first text, by engine."""
+    question, found = "How to treat glaucoma?", {}
+    with tempfile.TemporaryDirectory() as folder:
+        for engine in ("llamacpp", "transformers"):
+            settings = ("prompt.template=plain", "generate.max_new_tokens=20", f"generate.engine={engine}")
+            settings += ("model.quantization=none", f"model.name_or_path={name}")
+            command = [sys.executable, "-m", "medqa_cli", "ask", "--model", "base", question]
+            for setting in settings:
+                command += ["--set", setting]
+            found[engine] = statistics.median([first_text(command, Path(folder)) for _ in range(rounds + 1)][1:])
+            print(f"first text from a cold start, {engine}: {found[engine]:.2f} s", flush=True)
+    return found
+
+
+def parity(location: str, tokens: int) -> dict[str, Any]:
+    """Print and return how many of 50 greedy answers from f16 weights are those of Transformers, and the near ties."""
+    import torch
+
+    from medqa_cli.answering import engines
+    from medqa_cli.answering.generate import prompt_questions
+    from medqa_cli.config.schema import Config, GenerateConfig, ModelConfig, PromptConfig
+    from medqa_cli.files import RunFolder
+    from medqa_cli.gguf.export import export_gguf
+    from medqa_cli.model.load import load_model
+
+    config = GenerateConfig(max_new_tokens=tokens, engine="llamacpp")
+    model, prompt = ModelConfig(quantization="none", compute_dtype="float32"), PromptConfig(template="chat")
+    slow = load_model(location, RunFolder(Path("nowhere")), model, prompt)
+    with tempfile.TemporaryDirectory() as folder:
+        (written,) = export_gguf(Path(location), slow.encoder.contract, ["f16"], Path(folder), "same", config)
+        fast = engines.load_answerer(Config(run_dir="nowhere", prompt=prompt, generate=config), written["path"])
+
+        def answers(answerer: Any, question: str) -> list[int]:
+            (asked,) = prompt_questions(answerer, [question], config)
+            engines.decode(answerer, [asked.ids], [asked.state], config, lambda row: None)
+            return list(asked.state.ids)
+
+        leads = []
+        for question in QUESTIONS:
+            own, other = answers(fast, question), answers(slow, question)
+            if own == other:
+                continue
+            at = next((n for n, (a, b) in enumerate(zip(own, other, strict=False)) if a != b), None)
+            if at is None:
+                leads.append(float("inf"))
+                continue
+            ids = [*slow.encoder.encode_prompt(question), *other[:at]]
+            with torch.inference_mode():
+                logits = slow.model(torch.tensor([ids])).logits[0, -1]
+            leads.append(float(logits[other[at]] - logits[own[at]]))
+            print(f"  {question} parts at token {at}: Transformers has the two {leads[-1]:.4f} apart")
+    same = len(QUESTIONS) - len(leads)
+    print(f"greedy answers from f16 weights: {same} of {len(QUESTIONS)} with the same tokens")
+    return {"same": same, "questions": len(QUESTIONS), "leads": leads}
+
+
+def main() -> None:
+    """Measure and print."""
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument("--model", default=MODEL, help="a GGUF file")
+    parser.add_argument("--tokens", type=int, default=64)
+    parser.add_argument("--rounds", type=int, default=3)
+    parser.add_argument("--skip-cold", action="store_true")
+    parser.add_argument("--skip-speed", action="store_true")
+    parser.add_argument("--skip-parity", action="store_true")
+    add_json_option(parser)
+    options = parser.parse_args()
+    from medqa_cli.model.resolve import find_base, gguf_file
+
+    path, location = gguf_file(options.model), find_base(options.model).location
+    if path is None:
+        sys.exit(f"{options.model} is not a GGUF file")
+    figures: dict[str, Any] = {}
+    if not options.skip_cold:
+        figures["cold_start"] = cold_start(options.model)
+    if not options.skip_speed:
+        figures["tokens_per_second"] = speed(options.model, path, location, options.tokens, options.rounds)
+    if not options.skip_parity:
+        figures["parity"] = parity(location, options.tokens)
+    write_figures(options.json, figures)
+
+
+if __name__ == "__main__":
+    main()
