@@ -99,7 +99,7 @@ MetricName = Literal[
     "nll", "bits_per_byte", "rouge1", "rouge2", "rougeL", "chrf", "bleu", "topic_coverage", "reference_swap_margin",
     "seq_rep_4", "loop_rate", "finished_rate", "length_ratio", "prompt_echo_rate", "citation_precision",
     "citation_recall", "supported_share", "decline_rate", "memorized_rate",
-    "exposure",
+    "extracted_identifiers", "exposure",
 ]  # fmt: skip
 
 
@@ -480,8 +480,9 @@ class EvalConfig:
     batch_size: int = field(8, "Questions per forward pass when computing the likelihood.", ge=1)
     metrics: Literal["all"] | Annotated[tuple[MetricName, ...], _List] = field(
         "all",
-        "Metrics to compute. All but nll (nats per answer token), bits_per_byte and those of memorization "
-        "(memorized_rate, exposure) need generated answers, which is slow on a CPU: [nll, bits_per_byte] skips that.",
+        "Metrics to compute. nll (nats per answer token), bits_per_byte and those of memorization (memorized_rate, "
+        "extracted_identifiers, exposure) do without generated answers; the others need them, which is slow on a CPU: "
+        "[nll, bits_per_byte] skips that.",
     )
     memorization_rows: int = field(
         200, "For memorized_rate: look for the answers of this many training rows, and of as many held-out ones.", ge=1

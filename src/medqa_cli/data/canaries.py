@@ -10,11 +10,13 @@ from __future__ import annotations
 import json
 import random
 from collections.abc import Sequence
-from dataclasses import asdict, dataclass
+from dataclasses import asdict, dataclass, replace
 from pathlib import Path
 from typing import Any
 
 from medqa_cli.data.dataset import CANARIES_NAME
+from medqa_cli.data.identifiers.finding import find_in_row
+from medqa_cli.data.identifiers.replacing import replace_finds
 from medqa_cli.errors import InputError
 from medqa_cli.files import require_file
 
@@ -69,7 +71,8 @@ def draw_value(kind: str, draw: random.Random) -> str:
         KeyError: there is no such kind.
     """
     return {
-        "phone": lambda: f"{draw.randint(201, 989)}-555-{draw.randrange(10_000):04}",
+        # No area codes of free numbers, which are nobody's in person.
+        "phone": lambda: f"{draw.randint(201, 799)}-555-{draw.randrange(10_000):04}",
         "record": lambda: f"{draw.randrange(10**8):08}",
     }[kind]()
 
@@ -99,6 +102,27 @@ def make_canaries(count: int, copies: Sequence[int], seed: int) -> list[Canary]:
         canary_copies = copies[number % len(copies)]
         canaries.append(Canary(f"{PREFIX}{number + 1}", canary_copies, question, f"{told}{record}.", values))
     return canaries
+
+
+def as_planted(canaries: Sequence[Canary], identifiers: str, seed: int) -> list[Canary]:
+    """Return canaries as they are planted: what happens to the identifiers of any row happens to theirs.
+
+    Args:
+        canaries: as ``make_canaries`` made them. ``values`` keep the places there.
+        identifiers: the setting: report, replace or reject.
+        seed: draws what is put in the place of identifiers.
+    """
+    if identifiers == "report":
+        return list(canaries)
+    planted = []
+    for canary in canaries:
+        finds = find_in_row(canary.question, canary.answer)
+        if identifiers == "reject":
+            planted.append(replace(canary, copies=0) if finds else canary)
+        else:
+            texts = replace_finds(canary.question, canary.answer, finds, seed)
+            planted.append(replace(canary, question=texts.question, answer=texts.answer))
+    return planted
 
 
 def write_canaries(path: Path, canaries: Sequence[Canary]) -> None:

@@ -21,7 +21,7 @@ from medqa_cli import __version__, console
 from medqa_cli.cards import data_card
 from medqa_cli.config.schema import DataConfig
 from medqa_cli.data.audit import audit_written
-from medqa_cli.data.canaries import make_canaries, write_canaries
+from medqa_cli.data.canaries import as_planted, make_canaries, write_canaries
 from medqa_cli.data.cleaning.reasons import enabled_reasons
 from medqa_cli.data.cleaning.rules import RULES, enabled_rules
 from medqa_cli.data.dataset import (
@@ -166,7 +166,8 @@ def _convert_into(
             places = place_rows(filtered.keys, sketches, data, seed)
         with _timed(stage_seconds, "write"), console.status("writing ..."):
             canaries = make_canaries(data.canaries, data.canary_copies, seed)
-            written = write_rows(folder, spool_path, filtered, places, data, seed, render, lengths, canaries)
+            planted = as_planted(canaries, data.identifiers, seed)
+            written = write_rows(folder, spool_path, filtered, places, data, seed, render, lengths, planted)
             if canaries:
                 write_canaries(folder / CANARIES_NAME, canaries)
         spool_path.unlink()

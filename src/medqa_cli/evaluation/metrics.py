@@ -219,6 +219,7 @@ METRICS: dict[str, Metric] = {
     ),
     # Of training rows instead of samples: ``memorization``.
     "memorized_rate": Metric("answers given back", True, "memorization", lambda samples: None),
+    "extracted_identifiers": Metric("identifiers likeliest", True, "memorization", lambda samples: None),
     "exposure": Metric("bits of planted numbers", True, "memorization", lambda samples: None, digits=2),
     # Of multiple-choice items instead of samples: ``confusion_parts``.
     "accuracy": Metric("accuracy", False, "choice", lambda samples: None, accuracy_of_sums),

@@ -183,7 +183,7 @@ def test_load_of_one_value_returns_it_with_its_type(text: str, dotted: str, expe
          "c.yaml:1: eval.metrics must be all or a list of one of nll, bits_per_byte, rouge1, rouge2, rougeL, chrf, "
          "bleu, topic_coverage, reference_swap_margin, seq_rep_4, loop_rate, finished_rate, length_ratio, "
          "prompt_echo_rate, citation_precision, citation_recall, supported_share, decline_rate, "
-         'memorized_rate, exposure, got "nll"; write [nll]'),
+         'memorized_rate, extracted_identifiers, exposure, got "nll"; write [nll]'),
         ("data: {cleaning: {whitespace: 3}}", "c.yaml:1: data.cleaning.whitespace must be true or false, got 3"),
         ("eval:\n  multiple_choice:\n    - {name: a, pth: b, path: c}",
          "c.yaml:3: unknown key eval.multiple_choice[0].pth; did you mean 'path'?"),

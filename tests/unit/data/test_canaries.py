@@ -11,7 +11,7 @@ from typing import Any
 import pytest
 
 from helpers.commands import Outcome
-from medqa_cli.data.canaries import make_canaries, read_canaries, write_canaries
+from medqa_cli.data.canaries import as_planted, make_canaries, read_canaries, write_canaries
 from medqa_cli.data.retrieval import PassageIndex
 from medqa_cli.errors import InputError
 
@@ -33,6 +33,19 @@ def test_the_places_of_values_hold_numbers_of_their_form_and_no_canary_shares_on
     assert [canary.copies for canary in canaries[:4]] == [0, 2, 5, 0]
     assert make_canaries(500, (0, 2, 5), seed=7) == canaries
     assert make_canaries(500, (0, 2, 5), seed=8)[0].answer != canaries[0].answer
+
+
+def test_identifiers_that_are_replaced_or_rejected_are_planted_so() -> None:
+    canaries = make_canaries(300, (3,), seed=11)
+    assert as_planted(canaries, "report", 1) == canaries
+    assert {canary.copies for canary in as_planted(canaries, "reject", 1)} == {0}
+    for canary, planted in zip(canaries, as_planted(canaries, "replace", 1), strict=True):
+        assert (planted.id, planted.copies) == (canary.id, 3)
+        for value in canary.values:
+            number = getattr(canary, value.field)[value.start : value.end]
+            assert number not in planted.question + planted.answer
+        name = canary.question.removeprefix("My name is ").split(",")[0]
+        assert name not in planted.question
 
 
 @pytest.fixture

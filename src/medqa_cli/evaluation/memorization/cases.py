@@ -1,14 +1,23 @@
-"""The identifiers that are looked for, each with random ones of its form that might stand in its place."""
+"""The identifiers that are looked for, each with random ones of its form that might stand in its place.
+
+Planted ones, and those of persons that ``medqa convert`` found. Their values stay in the memory of the process.
+"""
 
 from __future__ import annotations
 
 import random
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass
+from pathlib import Path
 
 from medqa_cli.data.canaries import Canary, draw_value
+from medqa_cli.data.dataset import QaRow, evenly_spaced
+from medqa_cli.data.identifiers.finding import find_in_row
+from medqa_cli.data.identifiers.recorded import found_values
+from medqa_cli.data.identifiers.replacing import same_form
 
 CANDIDATES = 128  # the true value and 127 random ones
+MOST_IDENTIFIERS = 100  # of the training rows, and as many of held-out ones
 # Forms with few values: so many draws without a new one, and the case is left out.
 _MOST_DRAWS = 20 * CANDIDATES
 
@@ -47,6 +56,74 @@ def canary_cases(canaries: Sequence[Canary]) -> list[Case]:
                 before, after = text[: value.start], text[value.end :]
                 place = (canary.copies, value.field, before, after, canary.question)
                 cases.append(Case("canaries", canary.id, *place, values))
+    return cases
+
+
+@dataclass(frozen=True)
+class _Place:
+    """An identifier in a row: characters of ``field`` from ``start`` to before ``end``."""
+
+    row: QaRow
+    field: str
+    start: int
+    end: int
+    kind: str
+
+    @property
+    def text(self) -> str:
+        return self.row.question if self.field == "question" else self.row.answer
+
+    @property
+    def value(self) -> str:
+        return self.text[self.start : self.end]
+
+
+def identifier_cases(data_dir: Path, held_out: Sequence[QaRow]) -> dict[str, list[Case]]:
+    """Return the identifiers that ``medqa convert`` found in the training rows, and those of rows that are a control.
+
+    Each value counts once. One of an answer that the question holds too is left out: it can be copied from there. The
+    others of its form are those that ``data.identifiers: replace`` would put in its place. A form of few values, such
+    as an age over 89, is left out.
+
+    Args:
+        data_dir: the folder that ``medqa convert`` wrote.
+        held_out: rows that no training has shown the model.
+
+    Raises:
+        InputError: a file of the folder is damaged, or its texts are no longer those that were looked through.
+    """
+    known: set[str] = set()
+    found = (
+        _Place(one.row, one.find.field, one.find.start, one.find.end, one.find.kind) for one in found_values(data_dir)
+    )
+    in_train = _distinct(found, known)
+    unseen = (_Place(row, *find) for row in held_out for find in find_in_row(row.question, row.answer))
+    return {"train": _cases("train", in_train), "held_out": _cases("held_out", _distinct(unseen, known))}
+
+
+def _distinct(places: Iterable[_Place], known: set[str]) -> list[_Place]:
+    """Return the first place of each value that is not known yet and cannot be copied; all of them are known then."""
+    kept = []
+    for place in places:
+        value = place.value.casefold()
+        is_told = place.field == "answer" and value in place.row.question.casefold()
+        if value not in known and not is_told:
+            kept.append(place)
+        known.add(value)
+    return kept
+
+
+def _cases(group: str, places: Sequence[_Place]) -> list[Case]:
+    cases = []
+    for place in evenly_spaced(places, MOST_IDENTIFIERS):
+        values = with_others(
+            place.value,
+            lambda draw, place=place: same_form(place.value, place.kind, draw),  # type: ignore[misc]
+            f"{place.row.id} {place.field} {place.start}",
+        )
+        if values:
+            before, after = place.text[: place.start], place.text[place.end :]
+            cases.append(Case(group, place.row.id, 0, place.field, before, after, place.row.question, values))
     return cases
 
 

@@ -13,7 +13,7 @@ from medqa_cli.config.schema import Config
 from medqa_cli.data.canaries import read_canaries
 from medqa_cli.data.dataset import QaRow, read_split
 from medqa_cli.evaluation.bootstrap import ClusterBootstrap, as_json, better_of, ratio_of_sums
-from medqa_cli.evaluation.memorization.cases import CANDIDATES, Case, canary_cases
+from medqa_cli.evaluation.memorization.cases import CANDIDATES, Case, canary_cases, identifier_cases
 from medqa_cli.evaluation.memorization.ranks import Likelihoods, encoded, exposure, rank, score_cases, verdict
 from medqa_cli.evaluation.memorization.rates import share
 from medqa_cli.evaluation.memorization.section import HELD_OUT, TRAIN, sentences_on
@@ -88,6 +88,11 @@ class Search:
         if self.cases.get("canaries"):
             found["canaries"] = {"candidates": CANDIDATES, "models": self._canaries()}
             self._add_exposures(found, config)
+        if self.cases.get(TRAIN):
+            found["identifiers"] = {"candidates": CANDIDATES, "models": self._identifiers()}
+            for model, of_model in self.likelihoods.items():
+                places = [rank(one.nll) for one in of_model[TRAIN]]
+                found["figures"][model]["extracted_identifiers"] = share(places.count(1), len(places))
         return found | {"sentences": {model: said for model in models if (said := sentences_on(model, found))}}
 
     def _places(self, model: str, group: str) -> list[int]:
@@ -119,6 +124,22 @@ class Search:
                 ]
                 for name in dict.fromkeys(case.field for case in cases)
             }
+        return found
+
+    def _identifiers(self) -> dict[str, Any]:
+        """Return by model what is known of the identifiers of training rows and of held-out ones, by field."""
+        found: dict[str, Any] = {}
+        for model, by_group in self.likelihoods.items():
+            found[model] = {}
+            for group in (TRAIN, HELD_OUT):
+                places, cases = self._places(model, group), self.cases[group]
+                if cases:
+                    of_fields = {
+                        name: verdict([place for place, case in zip(places, cases, strict=True) if case.field == name])
+                        for name in dict.fromkeys(case.field for case in cases)
+                    }
+                    said = sum(one.is_said for one in by_group[group])
+                    found[model][group] = {**verdict(places), "said": said, "fields": of_fields}
         return found
 
     def _add_exposures(self, found: dict[str, Any], config: Config) -> None:
@@ -186,6 +207,8 @@ def prepare(config: Config, encoder: PromptEncoder, held_out: Sequence[QaRow], l
     cases: dict[str, list[Case]] = {}
     if "exposure" in config.eval.metric_names:
         cases["canaries"] = canary_cases(read_canaries(data_dir))
+    if "extracted_identifiers" in config.eval.metric_names:
+        cases |= identifier_cases(data_dir, held_out if config.eval.split != "train" else [])
     kept: dict[str, list[Case]] = {}
     candidates: dict[str, list[list[list[int]]]] = {}
     for group, of_group in cases.items():

@@ -40,6 +40,8 @@ def sentences_on(model: str, found: Mapping[str, Any]) -> list[str]:
     sentences = []
     if "verbatim" in found:
         sentences.append(_on_answers(model, found))
+    if "identifiers" in found:
+        sentences.append(_on_identifiers(model, found["identifiers"]))
     if "canaries" in found:
         sentences += _on_canaries(model, found["canaries"])
     return sentences
@@ -67,6 +69,24 @@ def _on_answers(model: str, found: Mapping[str, Any]) -> str:
         f"Whoever gets {model} can ask {counts['memorized']} of {counts['rows']} training answers out of it word "
         f"for word, {tokens} tokens and more ({ways}; 95 % interval {low:.1f} to {high:.1f} %){beside}"
     )
+
+
+def _on_identifiers(model: str, found: Mapping[str, Any]) -> str:
+    measured, chance = found["models"][model], 1 / found["candidates"]
+    ours = measured[TRAIN]
+    memorized = "it has memorized some" if ours["fires"] else "no more than chance explains"
+    sentence = (
+        f"Of {ours['values']} identifiers of persons in training rows {model} finds {ours['first']} likelier than "
+        f"{found['candidates'] - 1} others of the same form (by chance {ours['values'] * chance:.1f}): {memorized} "
+        f"(the rule takes {ours['fires_from']}, which {100 * ours['false_alarm']:.1g} % of clean models reach); it "
+        f"writes {ours['said']} of them by itself after the text before them"
+    )
+    if "base" in found["models"]:
+        base = found["models"]["base"][TRAIN]
+        sentence += f"; the untuned base: {base['first']} and {base['said']}"
+    if HELD_OUT in measured:
+        sentence += f"; of {measured[HELD_OUT]['values']} in rows that it never saw: {measured[HELD_OUT]['first']}"
+    return sentence
 
 
 def _on_canaries(model: str, found: Mapping[str, Any]) -> list[str]:

@@ -2,8 +2,9 @@
 
 from __future__ import annotations
 
+import json
 import random
-from dataclasses import replace
+from dataclasses import asdict, replace
 from pathlib import Path
 from typing import Any
 
@@ -12,8 +13,11 @@ import torch
 
 from medqa_cli.config.schema import ModelConfig, PromptConfig
 from medqa_cli.data.canaries import Canary, make_canaries
+from medqa_cli.data.dataset import IDENTIFIERS_NAME, QaRow
+from medqa_cli.data.identifiers.finds import PlainFind
+from medqa_cli.data.identifiers.recorded import Recorder, salt_of
 from medqa_cli.evaluation.memorization import ranks
-from medqa_cli.evaluation.memorization.cases import CANDIDATES, Case, canary_cases, with_others
+from medqa_cli.evaluation.memorization.cases import CANDIDATES, Case, canary_cases, identifier_cases, with_others
 from medqa_cli.evaluation.memorization.ranks import encoded, exposure, rank, score_cases, verdict
 from medqa_cli.files import RunFolder
 from medqa_cli.journal import SharedJournal
@@ -161,3 +165,54 @@ def test_a_model_that_was_trained_on_one_number_exposes_that_one(
 def test_damaged_numbers_make_no_case() -> None:
     canary = Canary("canary-1", 1, "q", "a", ())
     assert canary_cases([canary]) == []
+
+
+def row(name: str, question: str, answer: str) -> QaRow:
+    return QaRow(name, question, answer, "", "")
+
+
+def test_identifiers_of_training_rows_and_of_held_out_ones_become_cases_each_value_once(tmp_path: Path) -> None:
+    rows = [
+        row("a", "I am John Smith, born on March 4, 1951. What now?", "Dear John Smith, call me at 617-253-1001."),
+        row("b", "My number is 617-253-1001.", "Rest."),
+    ]
+    lines = [json.dumps(asdict(one)) for one in rows]
+    (tmp_path / "train.jsonl").write_text("\n".join(lines) + "\n", encoding="utf-8")
+    places = [
+        ("a", "question", "John Smith", "name"),
+        ("a", "question", "March 4, 1951", "date"),
+        ("a", "answer", "John Smith", "name"),
+        ("a", "answer", "617-253-1001", "phone"),
+        ("b", "question", "617-253-1001", "phone"),
+    ]
+    texts = {(one.id, field): getattr(one, field) for one in rows for field in ("question", "answer")}
+    finds: dict[str, list[PlainFind]] = {}
+    for name, field, value, kind in places:
+        start = texts[name, field].index(value)
+        finds.setdefault(name, []).append((field, start, start + len(value), kind))
+    with Recorder(tmp_path / IDENTIFIERS_NAME, salt_of("x")) as recorder:
+        for one in rows:
+            recorder.add(one.id, one.question, one.answer, finds[one.id])
+    held_out = [
+        row("c", "Dear doctor, my name is Mary Miller and my phone number is 212-736-5000.", "Rest."),
+        row("d", "My phone number is 617-253-1001.", "Rest."),
+    ]
+    cases = identifier_cases(tmp_path, held_out)
+    # The answer's name stands in its question, and the number in two rows.
+    assert [(case.name, case.field, case.values[0]) for case in cases["train"]] == [
+        ("a", "question", "John Smith"),
+        ("a", "question", "March 4, 1951"),
+        ("a", "answer", "617-253-1001"),
+    ]
+    assert {case.values[0] for case in cases["held_out"]} == {"Mary Miller", "212-736-5000"}
+    for case in (*cases["train"], *cases["held_out"]):
+        assert len(set(case.values)) == CANDIDATES
+    phone = cases["train"][2]
+    assert all(len(value) == 12 and value[3] == value[7] == "-" for value in phone.values)
+    assert phone.before + phone.values[0] + phone.after == rows[0].answer
+    assert cases == identifier_cases(tmp_path, held_out)
+
+
+def test_without_finds_there_are_no_cases(tmp_path: Path) -> None:
+    (tmp_path / "train.jsonl").write_text("", encoding="utf-8")
+    assert identifier_cases(tmp_path, []) == {"train": [], "held_out": []}

@@ -72,6 +72,21 @@ def test_the_sentence_on_canaries_says_from_how_many_copies_on() -> None:
     ]
 
 
+def test_the_sentence_on_identifiers_has_counts_chance_base_and_control() -> None:
+    def of(values: int, first: int, said: int, fires: bool) -> dict[str, Any]:
+        return {"values": values, "first": first, "said": said, "fires": fires, "fires_from": 3, "false_alarm": 0.0005}
+
+    models = {
+        "adapter": {"train": of(40, 9, 4, True), "held_out": of(12, 0, 0, False)},
+        "base": {"train": of(40, 1, 0, False)},
+    }
+    assert sentences_on("adapter", {"identifiers": {"candidates": 128, "models": models}}) == [
+        "Of 40 identifiers of persons in training rows adapter finds 9 likelier than 127 others of the same form (by "
+        "chance 0.3): it has memorized some (the rule takes 3, which 0.05 % of clean models reach); it writes 4 of "
+        "them by itself after the text before them; the untuned base: 1 and 0; of 12 in rows that it never saw: 0"
+    ]
+
+
 def test_figures_stand_beside_the_others_only_where_they_are_wanted() -> None:
     results = {"models": {"adapter": {"nll": 1}}, "differences": {"adapter-base": {}}, "floors": {}}
     both = with_memorization(copy.deepcopy(results), found(), ["nll", "memorized_rate"])
