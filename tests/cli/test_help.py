@@ -21,7 +21,7 @@ Medqa = Callable[..., Outcome]
 
 COMMANDS = ["convert", "train", "merge", "ask", "serve", "eval", "review", "config"]
 CONFIG_COMMANDS = ["init", "check", "show", "schema"]
-REVIEW_COMMANDS = ["make"]
+REVIEW_COMMANDS = ["make", "score", "export"]
 GROUPS = {"config": CONFIG_COMMANDS, "review": REVIEW_COMMANDS}
 ALL = [[], *([name] for name in COMMANDS), *([group, name] for group, names in GROUPS.items() for name in names)]
 INIT, CONVERT = "medqa config init", "medqa convert FILE"

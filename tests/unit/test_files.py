@@ -65,6 +65,8 @@ def test_run_folder_paths_are_those_that_the_docs_name() -> None:
         "eval_dir": "runs/x/eval",
         "results_path": "runs/x/eval/results.json",
         "review_dir": "runs/x/review",
+        "review_results_path": "runs/x/review/results.json",
+        "preferences_path": "runs/x/review/dpo.jsonl",
     }
 
 

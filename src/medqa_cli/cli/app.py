@@ -93,9 +93,9 @@ config_app = typer.Typer(
 review_app = typer.Typer(
     help="Have answers judged by people, blind, and measure what they say.",
     epilog=examples(
-        "medqa review make  write the pages on which raters judge answers",
+        "medqa review make  write the pages on which raters judge",
         "medqa review score review-*.json  what they say, with intervals",
-        "medqa review export --format dpo review-*.json  pairs to train on",
+        "medqa review export review-*.json  pairs to train on",
     ),
     no_args_is_help=True,
     rich_markup_mode=None,

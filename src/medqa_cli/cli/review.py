@@ -77,8 +77,8 @@ def _show_made(made: dict[str, Any]) -> None:
 
 
 @app.command(
-    "medqa review score review-anna.json review-ben.json  figures with intervals",
-    "medqa review score review-*.json --fail-on 'adapter.could_harm > 0.05'  a gate",
+    "medqa review score review-*.json  figures with intervals",
+    "medqa review score a.json b.json --fail-on 'adapter.could_harm > 0.05'",
     name="score",
     group=app.review_app,
 )
@@ -94,7 +94,7 @@ def score(
     overrides: app.SetOption = None,
     as_json: app.JsonOption = False,
 ) -> None:
-    """Say which answers were preferred, how sure that is, and how far raters agree.
+    """Say which answers were preferred, and how sure that is.
 
     The figures go to review/results.json in the run's folder, and into report.html.
     """
@@ -112,8 +112,8 @@ def score(
 
 
 @app.command(
-    "medqa review export --format dpo review-anna.json review-ben.json  pairs to train on",
-    "medqa review export --format dpo review-*.json --out pairs.jsonl  to a file of your choice",
+    "medqa review export --format dpo review-*.json  pairs to train on",
+    "medqa review export a.json b.json --out pairs.jsonl  to another file",
     name="export",
     group=app.review_app,
 )

@@ -27,7 +27,7 @@ class Method(StrEnum):
     "medqa train --plan --gpu-memory 16  the same for another card",
     "medqa train --resume  go on after a stop",
     "medqa train --set run_dir=runs/b --set lora.r=16  another run, another rank",
-    "medqa train --method dpo  the adapter further, on a review's preferences",
+    "medqa train --method dpo  further, on preferences",
 )
 def train(
     resume: Annotated[bool, typer.Option("--resume", help="Go on from the newest checkpoint.")] = False,

@@ -308,14 +308,19 @@ def unsupported_sentences(answer: str, texts: Sequence[str]) -> list[str]:
 
     A hint, not a proof: common words are not a common meaning, and a true sentence may use other words.
     """
-    known = [{_stem(word) for word in content_words(text)} for text in texts]
+    known = [content_stems(text) for text in texts]
     unsupported = []
     for start, end in pairwise([0, *sentence_ends(answer)]):
         sentence = answer[start:end].strip()
-        words = {_stem(word) for word in content_words(sentence)}
+        words = content_stems(sentence)
         if words and not any(len(words & held) >= SUPPORTED * len(words) for held in known):
             unsupported.append(sentence)
     return unsupported
+
+
+def content_stems(text: str) -> set[str]:
+    """Return the words of a text that carry its meaning, without common endings."""
+    return {_stem(word) for word in content_words(text)}
 
 
 def _stem(word: str) -> str:

@@ -12,7 +12,8 @@ from dataclasses import dataclass
 from functools import cache
 from typing import Any
 
-from medqa_cli.evaluation.metrics import METRICS, in_group, metric, stemmed_words, text_metrics
+from medqa_cli.data.retrieval import content_stems
+from medqa_cli.evaluation.metrics import METRICS, in_group, metric, text_metrics
 from medqa_cli.evaluation.samples import Sample
 from medqa_cli.review.figures import TIE, Review, compared, judged_pairs, preference
 from medqa_cli.review.judgments import REFERENCE
@@ -51,9 +52,9 @@ def _of_one(name: str) -> Callable[[Sample], float]:
 
 
 def words_found(sample: Sample) -> float:
-    """Return the share of the words of the reference, stems without repetitions, that stand in the answer."""
-    wanted = set(stemmed_words(sample.references[0]))
-    return len(wanted & set(stemmed_words(sample.answer or ""))) / len(wanted) if wanted else math.nan
+    """Return the share of the words of the reference that stand in the answer, as the support of sentences is told."""
+    wanted = content_stems(sample.references[0])
+    return len(wanted & content_stems(sample.answer or "")) / len(wanted) if wanted else math.nan
 
 
 def against_raters(

@@ -350,3 +350,4 @@ def show(summary: dict[str, Any], run: RunFolder) -> None:
     console.table("Training on preferences completed", rows)
     console.line(f"adapter: {run.adapter_dir}   log: {run.train_log_path}")
     console.line(f"measure it: medqa eval --set run_dir={run.path}")
+    console.line("the questions of the review are learned now: what it says to others tells how good it is")
