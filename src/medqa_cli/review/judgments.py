@@ -13,6 +13,7 @@ from dataclasses import asdict, dataclass, fields
 from pathlib import Path
 from typing import Any, Literal, cast
 
+from medqa_cli import console
 from medqa_cli.errors import InputError
 from medqa_cli.files import read_json
 from medqa_cli.review.criteria import Criterion, Form
@@ -136,20 +137,23 @@ def read_key(path: Path) -> Key:
             for pair, fields_of_pair in zip(pairs, value["pairs"], strict=True)
             if pair.rater not in raters or fields_of_pair["answers_sha256"] != answers_sha256(pair, key.samples)
         ]
-        texts = [key.review, form.language, *models, *raters, *form.words.values()]
+        texts = [key.review, form.language, *models, *raters, *form.words, *form.words.values()]
         texts += [text for criterion in form.criteria for text in (criterion.id, criterion.text)]
+        texts += [text for pair in pairs for text in (pair.id, pair.question_id, pair.topic)]
+        texts += [text for answers in key.samples.values() for text in answers.values()]
+        switches = [*(pair.shared for pair in pairs), *(criterion.good for criterion in form.criteria)]
         if not all(isinstance(text, str) for text in texts) or type(key.prompt) is not dict:
             raise TypeError("a text is no text")
-        if not all(type(pair.shared) is bool and isinstance(pair.topic, str) for pair in pairs):
-            raise TypeError("a pair has values of other types")
+        if not all(isinstance(switch, bool) for switch in switches):
+            raise TypeError("true or false is neither")
+        if len({pair.id for pair in pairs}) < len(pairs):
+            raise ValueError("two pairs have the same id")
     except (KeyError, TypeError, ValueError, AttributeError) as error:
         raise InputError(f"{path} is damaged: {type(error).__name__}: {error}", hint) from error
     if changed:
         raise InputError(
             f"{path} was changed: the answers of {listed(changed[:3])} are not those that were shown", hint
         )
-    if len({pair.id for pair in pairs}) < len(pairs):
-        raise InputError(f"{path} was changed: two pairs have the same id", hint)
     return key
 
 
@@ -185,7 +189,8 @@ def read_judgments(paths: Sequence[Path], key: Key) -> tuple[list[Judgment], lis
     judgments: list[Judgment] = []
     for rater in key.raters:
         judgments += _of_rater(rater, by_rater[rater], key, problems)
-    return judgments, problems
+    # An id or a path may hold what no file and no terminal takes.
+    return judgments, [console.printable(problem) for problem in problems]
 
 
 def _of_rater(rater: str, files: Sequence[Returned], key: Key, problems: list[str]) -> list[Judgment]:

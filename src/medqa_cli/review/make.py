@@ -18,7 +18,7 @@ from medqa_cli.files import RunFolder, atomic_file, atomic_path, read_json, writ
 from medqa_cli.prompt.encoder import PROMPT_FILE_NAME
 from medqa_cli.review.answers import Question, questions_with_answers
 from medqa_cli.review.criteria import Form, load_form
-from medqa_cli.review.draw import contests, deal, order, sides
+from medqa_cli.review.draw import Contest, contests, deal, order, sides
 from medqa_cli.review.judgments import KEY_NAME, Key, Pair, read_key
 from medqa_cli.review.page import make_page
 from medqa_cli.review.workbook import Shown, write_workbook
@@ -111,21 +111,22 @@ def make_key(questions: Sequence[Question], request: Request, form: Form, seed: 
     num_shared = min(DEFAULT_SHARED if request.num_shared is None else request.num_shared, len(questions))
     num_shared = num_shared if len(raters) > 1 else 0
     shared, alone = deal(questions, raters, num_shared)
-    facts = [seed, models, raters, num_shared, [asdict(criterion) for criterion in form.criteria]]
-    facts += [[asdict(question) for question in questions]]
-    review = _digest(json.dumps(facts), _ID_LENGTH)
     of_all = contests(models, len(shared), seed, "all")
-    pairs: list[Pair] = []
-    samples: dict[str, dict[str, str]] = {}
+    asked: list[tuple[str, Question, Contest, bool]] = []
     for rater in raters:
-        asked = [*shared, *alone[rater]]
+        of_rater = [*shared, *alone[rater]]
         drawn = sides([*of_all, *contests(models, len(alone[rater]), seed, rater)], seed, rater)
-        for index in order(len(asked), seed, rater):
-            question, (x, y) = asked[index], drawn[index]
-            name = _digest(f"{review}/{rater}/{question.id}", _PAIR_ID_LENGTH)
-            is_shared = index < len(shared)
-            pairs.append(Pair(name, rater, question.id, question.text, question.topic, x, y, is_shared))
-            samples.setdefault(question.id, {}).update({x: question.answers[x], y: question.answers[y]})
+        asked += [(rater, of_rater[i], drawn[i], i < len(shared)) for i in order(len(of_rater), seed, rater)]
+    # All that the pages and the key say: what was saved on a page fits no key but its own.
+    facts: list[Any] = [[asdict(criterion) for criterion in form.criteria], models, raters]
+    facts += [[rater, asdict(question), contest, is_shared] for rater, question, contest, is_shared in asked]
+    review = _digest(json.dumps(facts), _ID_LENGTH)
+    samples: dict[str, dict[str, str]] = {}
+    pairs: list[Pair] = []
+    for rater, question, (x, y), is_shared in asked:
+        name = _digest(f"{review}/{rater}/{question.id}", _PAIR_ID_LENGTH)
+        pairs.append(Pair(name, rater, question.id, question.text, question.topic, x, y, is_shared))
+        samples.setdefault(question.id, {}).update({x: question.answers[x], y: question.answers[y]})
     return Key(review, form, models, raters, tuple(pairs), samples, prompt)
 
 

@@ -17,6 +17,7 @@ from medqa_cli.review.criteria import Form
 from medqa_cli.review.returned import FORMAT_VERSION
 from medqa_cli.review.workbook import Shown
 
+_FROM_THE_RIGHT = ("ar", "dv", "fa", "he", "ku", "ps", "ur", "yi")
 # Words that the script fills in while the page is used.
 _OF_SCRIPT = ("progress", "last", "saved", "copied", "went_on", "other_file", "is_rated", "is_begun", "is_open")
 
@@ -46,6 +47,7 @@ def make_page(review: str, rater: str, shown: Sequence[Shown], form: Form) -> st
     environment.globals |= {"filled": _filled, "sha256": _sha256}
     return environment.get_template("review.html.j2").render(
         language=form.language,
+        direction="rtl" if form.language.partition("-")[0] in _FROM_THE_RIGHT else "ltr",
         # Not as a mapping: `words.copy` would be its method.
         words=SimpleNamespace(**form.words),
         rater=rater,

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import json
-import math
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -18,6 +17,7 @@ FORMAT_VERSION = 1
 CANNOT = "cannot"
 VERDICTS = ("x", "y", "equal")
 _MOST_BYTES = 64 << 20
+_LONGEST = 10**7  # seconds, a third of a year
 _SHOWN = 40  # characters of a value in a message
 _SAVE_AGAIN = "ask the rater to press Save again: the browser keeps what was entered"
 
@@ -175,8 +175,10 @@ def _entry(value: Any, location: str, form: Form, problems: list[str]) -> Entry 
     if not isinstance(remark, str):
         problems.append(f"{location}: remark is {_shown(remark)}; expected a text: not counted")
         remark = ""
-    if seconds is not None and not (type(seconds) in (int, float) and math.isfinite(seconds) and seconds >= 0):
-        problems.append(f"{location}: seconds is {_shown(seconds)}; expected a number of 0 or more: not counted")
+    if seconds is not None and not (type(seconds) in (int, float) and 0 <= seconds <= _LONGEST):  # not true of NaN
+        problems.append(
+            f"{location}: seconds is {_shown(seconds)}; expected a number from 0 to {_LONGEST:,}: not counted"
+        )
         seconds = None
     return Entry(value["id"], location, answers["x"], answers["y"], better, cannot, _whole(remark), seconds)
 

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import os
+import random
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
@@ -162,12 +163,17 @@ WRONG: dict[str, tuple[Callable[[dict[str, Any]], Any], str, bool]] = {
     ),
     "negative seconds": (
         lambda value: value["pairs"][0].update(seconds=-1),
-        "seconds is -1; expected a number of 0 or more: not counted",
+        "seconds is -1; expected a number from 0 to 10,000,000: not counted",
         True,
     ),
     "endless seconds": (
         lambda value: value["pairs"][0].update(seconds=float("inf")),
-        "seconds is inf; expected a number of 0 or more: not counted",
+        "seconds is inf; expected a number from 0 to 10,000,000: not counted",
+        True,
+    ),
+    "seconds without end": (
+        lambda value: value["pairs"][0].update(seconds=10**400),
+        "expected a number from 0 to 10,000,000: not counted",
         True,
     ),
     "changed after it was saved": (
@@ -205,6 +211,12 @@ def test_a_wrong_entry_is_named_and_the_others_count(key: Key, tmp_path: Path, c
         ]
         # Nothing but the wrong value is lost.
         assert same.count(False) <= 1
+
+
+def test_what_is_said_of_an_odd_id_can_be_written_and_shown(key: Key, tmp_path: Path) -> None:
+    path = saved(key, tmp_path, lambda value: value["pairs"][0].update(id="\ud800\x1b[31m"))
+    _, problems = read(key, path)
+    assert problems[0] == f"{path}, entry 1 (\ufffd\ufffd[31m): no pair of this review has this id: left out"
 
 
 def test_a_pair_of_another_rater_is_left_out(key: Key, tmp_path: Path) -> None:
@@ -306,6 +318,41 @@ def test_a_file_that_an_editor_saved_in_another_encoding_is_read(key: Key, tmp_p
     assert len(read(key, path)[0]) == 8
 
 
+ODD: tuple[Any, ...] = (None, True, 0, -1, 10**400, float("nan"), "", "x", "yes", "\ud800", "\x00", [], {}, ["x"])
+
+
+def damaged(value: Any, rng: random.Random) -> Any:
+    """Return the value with one odd value somewhere in it, or one part missing."""
+    if isinstance(value, dict) and value:
+        name = rng.choice(list(value))
+        rest = {key: part for key, part in value.items() if key != name}
+        return rest if rng.random() < 0.1 else {**rest, name: damaged(value[name], rng)}
+    if isinstance(value, list) and value:
+        index = rng.randrange(len(value))
+        return [*value[:index], damaged(value[index], rng), *value[index + 1 :]]
+    return rng.choice(ODD)
+
+
+def test_odd_values_anywhere_end_in_judgments_and_sentences_never_in_an_error(key: Key, tmp_path: Path) -> None:
+    rng = random.Random(5)
+    num_used = 0
+    for _ in range(300):
+        path = tmp_path / "review-anna.json"
+        value = given_back(key, "anna")
+        value["pairs"] = damaged(damaged(value["pairs"], rng), rng)
+        path.write_text(json.dumps(value if rng.random() < 0.9 else damaged(value, rng)))
+        judgments, problems = read_judgments([path], key)
+        num_used += len(judgments)
+        assert len({judgment.pair.id for judgment in judgments}) == len(judgments)
+        for judgment in judgments:
+            assert {*judgment.x.values(), *judgment.y.values()} <= {True, False, None}
+            assert judgment.better in ("x", "y", "equal", None)
+            judgment.remark.encode()
+        "".join(problems).encode()
+    # Most damage leaves the other seven pairs alone.
+    assert 300 * 6 < num_used < 300 * 8
+
+
 def test_a_right_checksum_is_taken_and_any_change_of_what_was_said_breaks_it(key: Key) -> None:
     entry = given_back(key, "anna")["pairs"][0]
     check = check_of(entry)
@@ -346,8 +393,11 @@ BAD_KEYS: dict[str, tuple[Callable[[dict[str, Any]], Any], str]] = {
     "an unknown rater": (lambda value: value["pairs"][0].update(rater="eve"), "was changed: the answers of"),
     "an id twice": (
         lambda value: value["pairs"][1].update(id=value["pairs"][0]["id"]),
-        "was changed: two pairs have the same id",
+        "is damaged: ValueError: two pairs have the same id",
     ),
+    "an id of another type": (lambda value: value["pairs"][1].update(id=[]), "is damaged: TypeError"),
+    "an answer nobody sees": (lambda value: value["samples"].update(other=1.5), "is damaged: AttributeError"),
+    "good as a word": (lambda value: value["criteria"][0].update(good="yes"), "is damaged: TypeError"),
     "models of another type": (lambda value: value.update(models=[1, 2]), "is damaged: TypeError"),
 }
 

@@ -100,6 +100,16 @@ def test_other_answers_or_another_seed_make_another_review(tmp_path: Path) -> No
     assert make(config, force=True)[0].review != key.review
 
 
+def test_a_review_that_draws_other_sides_has_another_id(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Else what was saved on a page would be read with the sides of another one."""
+    config = measured_run(tmp_path)
+    key, _ = make(config)
+    monkeypatch.setattr("medqa_cli.review.make.sides", lambda drawn, *_: [contest[::-1] for contest in drawn])
+    turned, _ = make(config, force=True)
+    assert turned.review != key.review
+    assert not {pair.id for pair in turned.pairs} & {pair.id for pair in key.pairs}
+
+
 def test_a_damaged_key_is_not_overwritten(tmp_path: Path) -> None:
     config = measured_run(tmp_path)
     _, made = make(config)
@@ -224,7 +234,7 @@ def test_criteria_of_a_file_stand_on_the_page_and_in_the_key(tmp_path: Path) -> 
     key, made = make(config)
     assert [criterion.id for criterion in key.criteria] == ["richtig"]
     text = pages_of(made)[0].read_text(encoding="utf-8")
-    assert '<html lang="de">' in text
+    assert '<html lang="de" dir="ltr">' in text
     assert text.count("Ist sie &lt;richtig&gt;?") == 2 * len(key.pairs_of("anna"))
     assert text.count("> Ja<") + text.count(">Ja<") == 2 * len(key.pairs_of("anna"))
 
