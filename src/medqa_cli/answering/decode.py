@@ -199,7 +199,8 @@ class _Choice:
             for penalty in self._penalties:
                 scores[index : index + 1] = penalty(ids, scores[index : index + 1])
         for index, state in enumerate(states):
-            if state.num_retries:
+            # At the first token the words that decline may be forbidden.
+            if state.num_retries or not state.ids:
                 for token_id, bias in state.biases(int(scores[index].argmax())).items():
                     scores[index, token_id] += bias
         if not self._sampled:

@@ -192,10 +192,14 @@ def prompt_questions(
         max_answer_tokens(answerer, len(prompt), config.max_new_tokens, count)
         for prompt, count in zip(prompts, counts, strict=True)
     ]
-    return [
+    prompted = [
         Prompted(question, prompt, make_state(encoder.decode_answer, stop_ids, limit, config.loop_retries))
         for question, prompt, limit in zip(asked, prompts, limits, strict=True)
     ]
+    for each, shown in zip(prompted, passages, strict=False):
+        if any(passage.answers for passage in shown):
+            each.state.forbid(encoder.decline_token_id)
+    return prompted
 
 
 def encode_asked(

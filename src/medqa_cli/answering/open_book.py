@@ -11,7 +11,7 @@ from medqa_cli.answering.emergencies import emergency_notices
 from medqa_cli.answering.reviewed import reviewed_row
 from medqa_cli.config.schema import Config
 from medqa_cli.data.dataset import INDEX_NAME
-from medqa_cli.data.grounding import Sources
+from medqa_cli.data.grounding import Sources, none_answers
 from medqa_cli.data.ranking import all_words
 from medqa_cli.data.retrieval import Passage, PassageIndex
 from medqa_cli.files import RunFolder, sha256_of_file
@@ -117,14 +117,16 @@ class OpenBook:
         if lookup.ending is not None or not self.count:
             return lookup
         read = self.index.search(all_words(question), self.count)
-        return replace(lookup, nothing_answers=not self.index.may_answer(question, read))
+        return replace(lookup, nothing_answers=none_answers(self.index.judged(question, read)))
 
     def passages(self, question: str, encoder: PromptEncoder) -> tuple[Passage, ...]:
         """Return the passages that stand before a question, as they are shown there."""
         # A base with a prompt of its own, such as a merged model, may have been trained without sources.
         if self.index is None or not self.count or not encoder.contract.text.sources:
             return ()
-        return tuple(Sources(self.index, encoder).find(question, count=self.count))
+        sources = Sources(self.index, encoder)
+        passages = sources.find(question, count=self.count)
+        return tuple(sources.judged(question, passages) if self.rules else passages)
 
     def shown_beside(self, question: str) -> list[Passage]:
         """Return the reference answers to show beside an answer that did not see them."""

@@ -73,6 +73,10 @@ class StoppingState:
         self.went_back = False
         self.num_retries = 0
 
+    def forbid(self, token_id: int) -> None:
+        """Forbid a token as the next one."""
+        self._forbidden.setdefault(len(self.ids), set()).add(token_id)
+
     def biases(self, best: int) -> Mapping[int, float]:
         """What is added to the scores of the next token, by id.
 
@@ -132,8 +136,8 @@ class StoppingState:
             kept += 1
         self._settled_ids = kept
         self.num_retries += 1
-        self._forbidden.setdefault(kept, set()).add(self.ids[kept])
-        self.ids = self.ids[:kept]
+        repeated, self.ids = self.ids[kept], self.ids[:kept]
+        self.forbid(repeated)
         self._watch = LoopWatch()
         for token_id in self.ids:
             self._watch.add(token_id)

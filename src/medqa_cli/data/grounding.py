@@ -51,9 +51,9 @@ class Sources:
         passages = self._index.search(all_words(question), self.count if count is None else count, accept)
         return [self.shown(passage) for passage in passages]
 
-    def may_answer(self, question: str, passages: Sequence[Passage]) -> bool:
-        """Tell whether any of the passages may answer a question; where there are none, nothing speaks against it."""
-        return not passages or self._index.may_answer(question, passages)
+    def judged(self, question: str, passages: Sequence[Passage]) -> list[Passage]:
+        """Return passages with what their titles tell about a question, as of ``PassageIndex.judged``."""
+        return self._index.judged(question, passages)
 
     def by_bm25(self, question: str) -> Passage | None:
         """Return the first passage of plain full-text search, as it is shown; None where no word is found."""
@@ -63,6 +63,11 @@ class Sources:
         """Return a passage with title and text as they stand in the prompt."""
         shown = self.encoder.source_text
         return replace(passage, title=shown(passage.title), text=shown(passage.text))
+
+
+def none_answers(passages: Sequence[Passage]) -> bool:
+    """Tell whether the titles of all passages tell that they do not answer; there is at least one."""
+    return bool(passages) and all(passage.answers is False for passage in passages)
 
 
 def behind(passages: Sequence[Passage], question: str, encoder: PromptEncoder) -> str:

@@ -19,6 +19,7 @@ from medqa_cli.resources import load_yaml
 MISSING = 0.5  # what a word of the title costs that the question lacks
 SAME_KIND = 0.5  # what asking the same adds to the words that both share
 PLAIN = 0.5  # words that tell what is asked, at which "what is it" is as likely as what they tell
+LIKELY = 0.6  # from which a kind is what is asked: one word tells it, and none tells another
 IN_TEXT = 0.05  # what a word counts that only the text of a row has
 IN_DOCUMENT = 0.5  # what a word counts that only the text of a document has
 # A close passage holds this share of the question's words, each weighed by its rarity, ...
@@ -128,20 +129,25 @@ class Asked:
 
     def is_close(self, likeness: Likeness) -> bool:
         """Tell whether a passage is near enough to say something about the question."""
-        is_named = likeness.shared >= max(NAMED * likeness.title, self._least_named) > 0
-        return is_named or likeness.held >= CLOSE * self._weight > 0
+        return self._is_named(likeness) or likeness.held >= CLOSE * self._weight > 0
 
-    def may_be_answered_by(self, title: str) -> bool:
-        """Tell whether a row of this title may answer: it asks what this question may ask, about what this one names.
+    def _is_named(self, likeness: Likeness) -> bool:
+        return likeness.shared >= max(NAMED * likeness.title, self._least_named) > 0
 
-        A title that is no question of a known form tells nothing, so that its row may answer too.
+    def is_answered_by(self, title: str) -> bool | None:
+        """Tell whether a row of this title answers.
+
+        True: it asks the same about the same; False: it asks what this question cannot ask, or names what it does not
+        name; None: the title is no question of a known form, or the question may ask something else too.
         """
         form = form_of(title)
         if form is None:
-            return True
+            return None
         likeness = self.by_title(title)
-        is_named = likeness.shared >= NAMED * likeness.title > 0
-        return is_named and self._same_kind(form.kind, likeness.named) > 0
+        kind = self._same_kind(form.kind, likeness.named)
+        if kind == 0 or not likeness.shared >= NAMED * likeness.title > 0:
+            return False
+        return True if kind >= LIKELY and self._is_named(likeness) else None
 
     def _same_kind(self, kind: str, named: frozenset[str]) -> float:
         """Tell by 0 to 1 whether the question asks a kind, from the words that are not what it is about."""

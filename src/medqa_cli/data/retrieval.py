@@ -44,7 +44,8 @@ class Passage:
 
     ``title``: the row's question, or the document's title; ``text``: the row's answer, or the part; ``source``: that of
     the row, or the document's path; ``place``: where in the document, such as ``page 3``; ``score``: higher is
-    nearer, comparable within one question only.
+    nearer, comparable within one question only; ``answers``: whether its title tells that it answers a question, or
+    that it does not (``PassageIndex.judged``).
     """
 
     id: str
@@ -55,6 +56,7 @@ class Passage:
     source: str
     place: str = ""
     score: float = 0.0
+    answers: bool | None = None
 
     def as_json(self) -> dict[str, Any]:
         """Return what ``ask --json`` prints of it under ``sources``."""
@@ -161,11 +163,14 @@ class PassageIndex:
             nearest = self._ranked(asked)[: max(count, _CLOSE_AMONG)]
             return [passage for likeness, passage in nearest if asked.is_close(likeness)][:count]
 
-    def may_answer(self, question: str, passages: Iterable[Passage]) -> bool:
-        """Tell whether any of the passages may answer: a document, or a row whose title asks nothing else."""
+    def judged(self, question: str, passages: Iterable[Passage]) -> list[Passage]:
+        """Return passages with ``answers``: what the titles of rows tell; that of a document tells nothing."""
         asked = Asked(all_words(question), form_of(question), self._vocabulary)
         with self._damage_told():
-            return any(passage.kind == "document" or asked.may_be_answered_by(passage.title) for passage in passages)
+            return [
+                replace(passage, answers=asked.is_answered_by(passage.title) if passage.kind == "row" else None)
+                for passage in passages
+            ]
 
     def by_bm25(self, question: str, count: int) -> list[Passage]:
         """Return at most ``count`` passages as plain full-text search orders them, by BM25 of title and text alone."""

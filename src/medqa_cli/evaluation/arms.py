@@ -9,7 +9,7 @@ from pathlib import Path
 
 from medqa_cli import console
 from medqa_cli.data.dataset import QaRow
-from medqa_cli.data.grounding import Sources, answering, behind, in_other_words
+from medqa_cli.data.grounding import Sources, answering, behind, in_other_words, none_answers
 from medqa_cli.data.normalize import normalize
 from medqa_cli.data.retrieval import Passage, PassageIndex, passage_of
 from medqa_cli.data.topics.topics import topic_names
@@ -24,14 +24,20 @@ FIRST_PASSAGE, BM25_PASSAGE, GOLD_PASSAGE = "first_passage", "bm25_passage", "go
 
 @dataclass(frozen=True)
 class Arm:
-    """The passages before each question, which of them (from 1) hold its answer, and whether all ask something else.
-
-    Where they do, ``ask`` declines without a model.
-    """
+    """The passages before each question, and which of them (from 1) hold its answer."""
 
     passages: list[list[Passage]]
     gold: list[tuple[int, ...]]
-    nothing_answers: list[bool]
+
+    @property
+    def nothing_answers(self) -> list[bool]:
+        """Whether the titles decline, by question."""
+        return [none_answers(shown) for shown in self.passages]
+
+    @property
+    def must_answer(self) -> list[bool]:
+        """Whether a title tells that its passage answers, of the questions that the titles do not decline."""
+        return [any(passage.answers for passage in shown) for shown in self.passages if not none_answers(shown)]
 
     def prompts(self, questions: Questions, encoder: PromptEncoder) -> list[str]:
         """Return each row's question behind its passages, where they may answer it."""
@@ -79,11 +85,11 @@ def make_arms(
         held_out: all rows of the split.
         data_dir: the folder that ``medqa convert`` wrote.
         encoder: its contract has sources.
-        rules: whether a question is declined by the titles alone where they all ask something else, as ``ask`` does.
+        rules: whether the titles of the passages may decline a question, or forbid to decline it, as in ``ask``.
     """
     passages = chain(PassageIndex.of_folder(data_dir).passages(), map(passage_of, held_out))
     sources = Sources(PassageIndex(passages), encoder)
-    arms: dict[str, Arm] = {name: Arm([], [], []) for name in ARMS}
+    arms: dict[str, Arm] = {name: Arm([], []) for name in ARMS}
     by_bm25 = []
     with console.progress("finding sources", len(before)) as bar:
         for number, (row, asked) in enumerate(zip(before, questions.rows, strict=True)):
@@ -95,11 +101,10 @@ def make_arms(
                 WRONG_TOPIC: sources.find(other.question, _about_something_else(row)),
             }
             for name, shown in by_arm.items():
-                arms[name].passages.append(shown)
+                arms[name].passages.append(sources.judged(asked.question, shown) if rules else shown)
                 # What a passage was left out for may be cut off where it is shown: in the two others none answers.
                 gold = (n for n, passage in enumerate(shown, start=1) if name == OPEN_BOOK and answers(passage))
                 arms[name].gold.append(tuple(gold))
-                arms[name].nothing_answers.append(rules and not sources.may_answer(asked.question, shown))
             by_bm25.append(sources.by_bm25(asked.question))
             bar.update(number + 1)
     return arms, by_bm25

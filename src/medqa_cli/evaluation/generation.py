@@ -117,10 +117,15 @@ class WholeAnswer:
         self.num_retries = 0
         self.ids: list[int] = []
         self.finish_reason: str | None = None
+        self._forbidden_first: int | None = None
+
+    def forbid(self, token_id: int) -> None:
+        """Forbid a token as the first one."""
+        self._forbidden_first = token_id
 
     def biases(self, best: int) -> Mapping[int, float]:
-        """Nothing is added to any score."""
-        return {}
+        """Nothing is added to any score but that of a forbidden first token."""
+        return {} if self.ids or self._forbidden_first is None else {self._forbidden_first: -math.inf}
 
     def add(self, token_id: int) -> None:
         """Take the next token; the end token is not part of the answer."""
@@ -152,6 +157,7 @@ def generate_answers(
     config: GenerateConfig,
     journal: SharedJournal,
     arm: str = "",
+    must_answer: Sequence[bool] = (),
 ) -> tuple[list[GeneratedAnswer], list[GeneratedAnswer]]:
     """Answer each question, in the order given; finished pieces are taken from the journal.
 
@@ -162,6 +168,7 @@ def generate_answers(
         config: the limit of new tokens, the batch size, the penalties and the retries; decoding is always greedy.
         journal: where finished pieces are kept.
         arm: of the sources; it tells these answers from others of the model. No plain ones are made there.
+        must_answer: which of the answers may not begin with the words that decline; empty: none.
 
     Returns:
         the answers as ``ask`` gives them, and plain greedy ones, of which nothing is cut and which stay in their loops.
@@ -176,14 +183,20 @@ def generate_answers(
     longest = max((len(prompt) for prompt in prompts), default=1)
     at_once = pick_batch_size(loaded.model, loaded.device, loaded.dtype, config, longest)
 
-    def compute(part: Sequence[Sequence[int]], _: Callable[[int], None]) -> list[list[list[Any]]]:
-        limits = [config.max_new_tokens if not context else min(config.max_new_tokens, context - len(p)) for p in part]
+    def compute(part: Sequence[tuple[list[int], bool]], _: Callable[[int], None]) -> list[list[list[Any]]]:
+        room = [context - len(ids) if context else config.max_new_tokens for ids, _ in part]
+        limits = [min(config.max_new_tokens, left) for left in room]
         answers, plain = _decode_twice(loaded, encoder, part, limits, at_once, config, with_plain=not arm)
         return [[_as_list(answer), _as_list(whole)] for answer, whole in zip(answers, plain, strict=True)]
 
     name = loaded.name + arm
     values = journal.map(
-        f"answers/{name}/{size}", compute, prompts, size=size, title=f"answering with {name}", length=len
+        f"answers/{name}/{size}",
+        compute,
+        list(zip(prompts, must_answer or [False] * len(prompts), strict=True)),
+        size=size,
+        title=f"answering with {name}",
+        length=lambda item: len(item[0]),
     )
     return [GeneratedAnswer(*answer) for answer, _ in values], [GeneratedAnswer(*plain) for _, plain in values]
 
@@ -191,7 +204,7 @@ def generate_answers(
 def _decode_twice(
     loaded: LoadedModel,
     encoder: PromptEncoder,
-    prompts: Sequence[Sequence[int]],
+    questions: Sequence[tuple[list[int], bool]],
     limits: Sequence[int],
     at_once: int,
     config: GenerateConfig,
@@ -200,17 +213,23 @@ def _decode_twice(
 ) -> tuple[Sequence[WholeAnswer | StoppingState], Sequence[WholeAnswer | StoppingState]]:
     """Return the finished states of answers as ``ask`` gives them, and of plain greedy ones.
 
-    Without retries both are the plain ones; not ``with_plain``: both are those of ``ask``.
+    Without retries both are the plain ones; not ``with_plain``: both are those of ``ask``. ``questions``: ids of
+    each prompt, and whether its answer may not decline.
     """
+    prompts = [ids for ids, _ in questions]
     greedy = replace(config, temperature=0.0)
     stop_ids = encoder.contract.stop_token_ids
     # A prompt that fills the context has no answer, and takes nothing from the others.
     asked = [index for index, limit in enumerate(limits) if limit > 0]
     states = [StoppingState(encoder.decode_answer, stop_ids, limit, config.loop_retries) for limit in limits]
+    plain = [WholeAnswer(encoder.decode_answer, stop_ids, limit) for limit in limits]
+    for (_, must_answer), state, whole in zip(questions, states, plain, strict=True):
+        if must_answer:
+            state.forbid(encoder.decline_token_id)
+            whole.forbid(encoder.decline_token_id)
     if not with_plain and config.loop_retries:
         _decode(loaded, prompts, states, asked, at_once, greedy)
         return states, states
-    plain = [WholeAnswer(encoder.decode_answer, stop_ids, limit) for limit in limits]
     _decode(loaded, prompts, plain, asked, at_once, greedy)
     if not config.loop_retries:
         return plain, plain

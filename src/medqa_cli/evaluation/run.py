@@ -260,7 +260,9 @@ def _answers(
             answers[name + GREEDY] = without_marks_of(plain) if arms else plain
         for arm_name, arm in arms.items():
             prompts = arm.prompts(questions, encoder)
-            made, _ = generate_answers(loaded, encoder, prompts, config.generate, journal, arm=arm_name)
+            made, _ = generate_answers(
+                loaded, encoder, prompts, config.generate, journal, arm=arm_name, must_answer=arm.must_answer
+            )
             answers[name + arm_name] = arm.with_declined(made, encoder.contract.text.decline)
     return answers
 

@@ -272,6 +272,11 @@ class PromptEncoder:
         """Count the tokens of plain texts, special tokens not added."""
         return [len(ids) for ids in self._encode(list(texts))] if texts else []
 
+    @property
+    def decline_token_id(self) -> int:
+        """The id with which an answer begins that says that no source answers."""
+        return self._encode_answers([self.contract.text.answer_prefix + self.contract.text.decline])[0][0]
+
     def decode_answer(self, token_ids: Sequence[int]) -> str:
         """Turn generated ids into text, without control tokens."""
         return str(

@@ -188,21 +188,24 @@ def test_nearest_tells_what_is_asked_from_the_form_or_the_words(question: str, b
     ("question", "expected"),
     [
         ("What is the treatment for gout?", [False, True, False, False]),
-        ("by which signs can I recognize gout", [True, False, True, False]),  # "what is it" may tell signs too
+        ("by which signs can I recognize gout", [None, False, True, False]),  # "what is it" may tell signs too
         ("Tell me about gout.", [True, False, False, False]),
         ("What are the treatments for pseudogout?", [False, False, False, False]),
         ("What are the treatments for diabetes?", [False, False, False, True]),
+        # A page on diabetes may say something about it, and may not.
+        ("What are the treatments for neonatal diabetes in twins?", [False, False, False, None]),
     ],
 )
-def test_a_row_may_answer_what_its_title_asks_about_what_it_names(question: str, expected: list[bool]) -> None:
+def test_a_title_tells_what_its_row_answers(question: str, expected: list[bool | None]) -> None:
     titles = ("What is gout?", "What are the treatments for gout?", "What are the symptoms of gout?")
-    index = index_of(*titles, "How to treat diabetes?", "Living with gout")
-    *rows, free = index.passages()
-    assert [index.may_answer(question, [row]) for row in rows] == expected
-    assert index.may_answer(question, rows) == any(expected)
+    index = index_of(*titles, "How to treat diabetes?", "Living with gout", "Twins", "Neonatal care")
+    rows = list(index.passages())
+    judged = index.judged(question, rows)
+    assert [passage.answers for passage in judged[:4]] == expected
+    assert [replace(passage, answers=None) for passage in judged] == rows
     # A title that is no question tells nothing, and neither does that of a document.
-    assert index.may_answer(question, [free])
-    assert index.may_answer(question, [replace(rows[0], kind="document")])
+    assert {passage.answers for passage in judged[4:]} == {None}
+    assert index.judged(question, [replace(rows[0], kind="document")])[0].answers is None
 
 
 def test_nearest_finds_what_only_a_document_says() -> None:

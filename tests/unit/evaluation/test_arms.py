@@ -126,18 +126,26 @@ def test_a_question_that_no_title_asks_is_declined_without_the_model(
     for name, arm in arms.items():
         assert arm.nothing_answers == [expected[name]] * len(asked.rows)
         assert len(arm.prompts(asked, encoder)) == (0 if expected[name] else len(asked.rows))
+    for passages, gold in zip(arms[OPEN_BOOK].passages, arms[OPEN_BOOK].gold, strict=True):
+        assert [number for number, passage in enumerate(passages, 1) if passage.answers] == list(gold)
+    assert arms[OPEN_BOOK].must_answer == [True] * len(asked.rows)
 
 
 def test_declined_questions_keep_their_places_among_the_answers(
     questions: Questions, data_dir: Path, encoder: PromptEncoder
 ) -> None:
     arm = make_arms(questions, questions.rows, questions.rows, data_dir, encoder, rules=False)[0][OPEN_BOOK]
-    arm = replace(arm, nothing_answers=[True, False, False, True, False, True])
+    answers = [None, False, True, False, None, False]
+    judged = [
+        [replace(passage, answers=told) for passage in shown] for told, shown in zip(answers, arm.passages, strict=True)
+    ]
+    arm = replace(arm, passages=judged)
     prompts = arm.prompts(questions, encoder)
     made = [GeneratedAnswer(prompt.splitlines()[-1], "stop", 3) for prompt in prompts]
     texts = [answer.text for answer in arm.with_declined(made, DECLINE)]
     asked = [row.question for row in questions.rows]
-    assert texts == [DECLINE, asked[1], asked[2], DECLINE, asked[4], DECLINE]
+    assert texts == [asked[0], DECLINE, asked[2], DECLINE, asked[4], DECLINE]
+    assert arm.must_answer == [False, True, False]
 
 
 def sample_of(**changes: Any) -> Sample:

@@ -17,6 +17,7 @@ from medqa_cli.answering.decode import decode_batch
 from medqa_cli.answering.generate import answer_question
 from medqa_cli.config.schema import GenerateConfig, PromptConfig
 from medqa_cli.data.dataset import QaRow
+from medqa_cli.data.retrieval import Passage
 from medqa_cli.evaluation import generation
 from medqa_cli.evaluation.generation import WholeAnswer, generate_answers
 from medqa_cli.evaluation.samples import make_questions
@@ -197,3 +198,36 @@ def test_questions_without_room_for_an_answer_are_told_and_left_out(
     assert answer.startswith(scored)
     assert found.answer_bytes == [len(scored)]
     assert scored
+
+
+@pytest.mark.parametrize("loop_retries", [0, 2])
+def test_answers_that_must_not_decline_begin_otherwise_as_in_ask(
+    loaded: LoadedModel, chatml_tokenizer: Any, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, loop_retries: int
+) -> None:
+    config = replace(CONFIG, loop_retries=loop_retries)
+    contract = make_contract(PromptConfig(template="chat", sources=1), chatml_tokenizer)
+    encoder = PromptEncoder(contract, chatml_tokenizer)
+    firsts = [answer.ids[0] for answer in decoded(loaded, encoder, QUESTIONS)]
+    # As if the words that decline began as this model answers the first question.
+    monkeypatch.setattr(PromptEncoder, "decline_token_id", firsts[0])
+    with SharedJournal(tmp_path, 1) as journal:
+        free, _ = generate_answers(loaded, encoder, QUESTIONS, config, journal, "_free")
+        must, _ = generate_answers(loaded, encoder, QUESTIONS, config, journal, "_must", [True] * len(QUESTIONS))
+        only_first = [number == 0 for number in range(len(QUESTIONS))]
+        one, _ = generate_answers(loaded, encoder, QUESTIONS, config, journal, "_one", only_first)
+    declined = [first == firsts[0] for first in firsts]
+    assert [a != b for a, b in zip(free, must, strict=True)] == declined
+    assert one == [must[0], *free[1:]]
+    passage = Passage("r1", "row", "What is gout?", "Gout hurts.", "", "", answers=True)
+    prompt = encoder.with_sources(QUESTIONS[0], [(passage.title, passage.text)])
+    monkeypatch.setattr(PromptEncoder, "decline_token_id", decoded(loaded, encoder, [prompt])[0].ids[0])
+    texts = []
+    with SharedJournal(tmp_path / "ask", 1) as journal:
+        for answers in (None, True):
+            (found,), _ = generate_answers(loaded, encoder, [prompt], config, journal, f"_{answers}", [bool(answers)])
+            shown = [replace(passage, answers=answers)]
+            asked = answer_question(replace(loaded, encoder=encoder), QUESTIONS[0], config, passages=[shown[0]])
+            texts.append(asked.text)
+            if loop_retries:  # without them ask still cuts at a loop
+                assert asked.text == found.text
+    assert texts[0] != texts[1]

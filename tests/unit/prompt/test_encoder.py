@@ -432,3 +432,11 @@ def test_an_end_token_beyond_the_embeddings_is_refused_at_once() -> None:
     tokenizer.add_special_tokens({"eos_token": "<|end|>"})
     with pytest.raises(InputError, match=rf"token id {size} \('<\|end\|>'\), but the model has embeddings for {size}"):
         PromptEncoder(make_contract(PromptConfig(template="plain"), tokenizer), tokenizer, size)
+
+
+@pytest.mark.parametrize("template", ["chat", "llama2", "plain"])
+def test_the_token_that_declines_is_the_first_that_training_learns(chatml_tokenizer: Any, template: str) -> None:
+    config = PromptConfig(template=template, sources=2, decline="Nothing here answers this.")
+    encoder = PromptEncoder(make_contract(config, chatml_tokenizer), chatml_tokenizer)
+    (example,) = encoder.encode_examples(["What is gout?"], [config.decline], 500)
+    assert encoder.decline_token_id == next(label for label in example.labels if label >= 0)
