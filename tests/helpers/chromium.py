@@ -111,13 +111,13 @@ class Chromium:
         result: dict[str, Any] = answer["result"]
         return result
 
-    def open(self, path: Path, width: int, scheme: str) -> None:
-        """Show a file in a window of ``width`` CSS pixels, in the scheme ``light`` or ``dark``, without motion."""
+    def open(self, page: Path | str, width: int, scheme: str) -> None:
+        """Show a file or an address, ``width`` CSS pixels wide, in the scheme ``light`` or ``dark``, without motion."""
         self.send("Emulation.setDeviceMetricsOverride", width=width, height=900, deviceScaleFactor=1, mobile=False)
         features = {"prefers-color-scheme": scheme, "prefers-reduced-motion": "reduce"}
         self.send("Emulation.setEmulatedMedia", features=[{"name": n, "value": v} for n, v in features.items()])
         self.events.clear()
-        self.send("Page.navigate", url=path.as_uri())
+        self.send("Page.navigate", url=page if isinstance(page, str) else page.as_uri())
         deadline = time.monotonic() + PATIENCE
         while not any(event["method"] == "Page.loadEventFired" for event in self.events):
             self.events.append(self._receive(deadline))
