@@ -18,7 +18,7 @@ from helpers.paths import TESTS
 
 FIRST, COUNT = int(os.environ.get("MEDQA_FUZZ_FIRST", "0")), int(os.environ.get("MEDQA_FUZZ_COUNT", "0"))
 DOORS = ["settings", "data", "sheets", "documents", "samples", "served"]
-DOORS += ["config", "weights", "tokenizer", "template", "adapter", "gguf"]
+DOORS += ["config", "weights", "tokenizer", "template", "adapter", "gguf", "requests"]
 
 pytestmark = pytest.mark.skipif(sys.platform == "win32", reason="the inputs are tried in a fork")
 

@@ -27,12 +27,12 @@ from medqa_cli.serving.service import Service
 KEY_VARIABLE = "MEDQA_SERVE_KEY"
 _SHORTEST_KEY = 16
 _MOST_HEADER_BYTES = 16 << 10
-_SECONDS_FOR_HEADERS = 30.0
+SECONDS_FOR_HEADERS = 30.0
 # Beside those that are answered or wait: connections that are kept open, health checks.
 _MORE_CONNECTIONS = 256
 
 
-class _Protocol(H11Protocol):
+class Protocol(H11Protocol):
     """Ends a connection on which no request arrives in time; uvicorn itself waits for ever for the rest of a header."""
 
     _before: Any = False  # the request at the last look; None: there was none yet
@@ -40,7 +40,7 @@ class _Protocol(H11Protocol):
     def connection_made(self, transport: Any) -> None:
         """Begin to watch a new connection."""
         super().connection_made(transport)
-        asyncio.get_running_loop().call_later(_SECONDS_FOR_HEADERS, self._check)
+        asyncio.get_running_loop().call_later(SECONDS_FOR_HEADERS, self._check)
 
     def _check(self) -> None:
         if self.transport.is_closing():
@@ -50,7 +50,7 @@ class _Protocol(H11Protocol):
             self.transport.close()
             return
         self._before = request
-        asyncio.get_running_loop().call_later(_SECONDS_FOR_HEADERS, self._check)
+        asyncio.get_running_loop().call_later(SECONDS_FOR_HEADERS, self._check)
 
 
 def key_for(host: str) -> str | None:
@@ -127,7 +127,7 @@ def run(config: Config, choice: str, host: str, port: int, options: AskOptions, 
         server = Server(service, config, name, Metrics(), key=key, on_loopback=is_loopback(host), feedback=verdicts)
         settings = uvicorn.Config(
             server.app,
-            http=_Protocol,
+            http=Protocol,
             ws="none",
             loop="asyncio",
             lifespan="off",

@@ -11,12 +11,12 @@ import resource
 import sys
 from collections import Counter
 
-from helpers.fuzz import eval_doors, file_doors, gguf_door, model_doors
+from helpers.fuzz import eval_doors, file_doors, gguf_door, model_doors, serve_door
 from helpers.fuzz.driver import attack
 from helpers.fuzz.seeds import CHOSEN
 
 # Those that need no model first: their children are smaller.
-DOORS = file_doors.DOORS | eval_doors.DOORS | model_doors.DOORS | gguf_door.DOORS
+DOORS = file_doors.DOORS | eval_doors.DOORS | model_doors.DOORS | gguf_door.DOORS | serve_door.DOORS
 
 
 def processor_seconds() -> float:
