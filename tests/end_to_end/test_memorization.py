@@ -15,7 +15,7 @@ import pytest
 from helpers.commands import Outcome, run_in
 
 Medqa = Callable[..., Outcome]
-METRICS = "eval.metrics=[memorized_rate, exposure]"
+METRICS = "eval.metrics=[memorized_rate, extracted_identifiers, exposure]"
 
 
 @pytest.fixture(scope="module")
@@ -23,9 +23,10 @@ def trained(tmp_path_factory: pytest.TempPathFactory, tiny_model_dir: Path) -> P
     """A folder with data, a canary of no copy and one of sixty, and an adapter that was trained on them, measured."""
     folder = tmp_path_factory.mktemp("memorization")
     names = ["glaucoma", "asthma", "gout", "angina", "anemia", "eczema", "migraine", "mumps", "rabies", "scurvy"]
+    numbers = [f"{231 + 41 * n}-{278 + 53 * n}-{1234 + 777 * n}" for n in range(len(names))]
     rows = [
-        f'What is {name}?,"{name} is treated in clinic {n} and {"never " * 30} at home."'
-        for n, name in enumerate(names)
+        f'What is {name}?,"{name} is treated by Mary, phone {number}, and {"never " * 30} at home."'
+        for name, number in zip(names, numbers, strict=True)
     ]
     (folder / "qa.csv").write_text("\n".join(["question,answer", *rows]) + "\n", encoding="utf-8")
     (folder / "medqa.yaml").write_text(
@@ -79,10 +80,25 @@ def test_the_rows_that_are_counted_are_those_of_the_file(trained: Path) -> None:
     assert verbatim["base"]["train"]["memorized"] == 0
 
 
+def test_identifiers_that_convert_found_are_ranked_and_those_of_held_out_rows_beside_them(trained: Path) -> None:
+    results, report = results_of(trained), json.loads((trained / "data/report.json").read_text(encoding="utf-8"))
+    assert report["identifiers"]["kinds"]["phone"]["train_finds"] == 7
+    models = results["memorization"]["identifiers"]["models"]
+    for model in ("adapter", "base"):
+        assert models[model]["train"]["values"] == 7
+        assert models[model]["held_out"]["values"] == 3
+        assert models[model]["train"]["fields"].keys() == {"answer"}
+        assert not models[model]["train"]["fires"]
+        assert results["models"][model]["extracted_identifiers"]["value"] < 0.5
+    assert "231-278" not in (trained / "run/eval/results.json").read_text(encoding="utf-8")
+    said = results["memorization"]["sentences"]["adapter"]
+    assert any(line.startswith("Of 7 identifiers of persons in training rows adapter finds ") for line in said)
+
+
 def test_the_sentences_stand_in_results_page_and_card(trained: Path) -> None:
     said = results_of(trained)["memorization"]["sentences"]
     assert said.keys() == {"adapter"}
-    answers, *canaries = said["adapter"]
+    answers, _, *canaries = said["adapter"]
     assert answers.startswith("Whoever gets adapter can ask ")
     assert any("has learned the planted numbers of answers that stand there 60 times" in line for line in canaries)
     page = (trained / "run/eval/report.html").read_text(encoding="utf-8")

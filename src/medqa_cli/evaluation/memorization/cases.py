@@ -6,6 +6,7 @@ Planted ones, and those of persons that ``medqa convert`` found. Their values st
 from __future__ import annotations
 
 import random
+import re
 from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -81,9 +82,8 @@ class _Place:
 def identifier_cases(data_dir: Path, held_out: Sequence[QaRow]) -> dict[str, list[Case]]:
     """Return the identifiers that ``medqa convert`` found in the training rows, and those of rows that are a control.
 
-    Each value counts once. One of an answer that the question holds too is left out: it can be copied from there. The
-    others of its form are those that ``data.identifiers: replace`` would put in its place. A form of few values, such
-    as an age over 89, is left out.
+    Each value counts once. One of an answer that the question holds too is left out: it can be copied from there. A
+    form of few values, such as an age over 89, is left out.
 
     Args:
         data_dir: the folder that ``medqa convert`` wrote.
@@ -118,13 +118,36 @@ def _cases(group: str, places: Sequence[_Place]) -> list[Case]:
     for place in evenly_spaced(places, MOST_IDENTIFIERS):
         values = with_others(
             place.value,
-            lambda draw, place=place: same_form(place.value, place.kind, draw),  # type: ignore[misc]
+            lambda draw, place=place: another(place.value, place.kind, draw),  # type: ignore[misc]
             f"{place.row.id} {place.field} {place.start}",
         )
         if values:
             before, after = place.text[: place.start], place.text[place.end :]
             cases.append(Case(group, place.row.id, 0, place.field, before, after, place.row.question, values))
     return cases
+
+
+def another(value: str, kind: str, draw: random.Random) -> str:
+    """Return a random value of the same form, from where real ones are.
+
+    Stand-ins of numbers and mail come from ranges that are kept for examples. A model that has seen any real number
+    finds those less likely, without knowing one by heart. So digits are drawn here, and a mail keeps its domain.
+    """
+    if kind in ("phone", "fax", "ip"):
+        signs = "0123456789abcdef" if ":" in value else "0123456789"
+        # A group of digits that begins with none of 0 and 1, as area codes do, goes on to.
+        return re.sub(
+            r"[0-9a-fA-F]+" if ":" in value else r"\d+",
+            lambda group: "".join(
+                draw.choice("23456789" if place == 0 and sign not in "01" else signs)
+                for place, sign in enumerate(group[0])
+            ),
+            value,
+        )
+    made = same_form(value, kind, draw)
+    if kind == "email" and "@" in value and "@" in made:
+        return made.partition("@")[0] + "@" + value.partition("@")[2]
+    return made
 
 
 def with_others(value: str, draw_one: Callable[[random.Random], str], seed: str) -> tuple[str, ...]:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import random
+import re
 from dataclasses import asdict, replace
 from pathlib import Path
 from typing import Any
@@ -17,7 +18,14 @@ from medqa_cli.data.dataset import IDENTIFIERS_NAME, QaRow
 from medqa_cli.data.identifiers.finds import PlainFind
 from medqa_cli.data.identifiers.recorded import Recorder, salt_of
 from medqa_cli.evaluation.memorization import ranks
-from medqa_cli.evaluation.memorization.cases import CANDIDATES, Case, canary_cases, identifier_cases, with_others
+from medqa_cli.evaluation.memorization.cases import (
+    CANDIDATES,
+    Case,
+    another,
+    canary_cases,
+    identifier_cases,
+    with_others,
+)
 from medqa_cli.evaluation.memorization.ranks import encoded, exposure, rank, score_cases, verdict
 from medqa_cli.files import RunFolder
 from medqa_cli.journal import SharedJournal
@@ -211,6 +219,26 @@ def test_identifiers_of_training_rows_and_of_held_out_ones_become_cases_each_val
     assert all(len(value) == 12 and value[3] == value[7] == "-" for value in phone.values)
     assert phone.before + phone.values[0] + phone.after == rows[0].answer
     assert cases == identifier_cases(tmp_path, held_out)
+
+
+@pytest.mark.parametrize(
+    ("value", "kind", "form"),
+    [
+        ("617-253-1001", "phone", r"[2-9]\d\d-[2-9]\d\d-\d{4}"),
+        ("+44 20 7946 0018", "fax", r"\+[2-9]\d [2-9]\d [2-9]\d{3} \d{4}"),
+        ("ann.lee7@clinic.org", "email", r"[a-z]+\.[a-z]+\d@clinic\.org"),
+        ("10.2.33.4", "ip", r"\d\d\.[2-9]\.[2-9]\d\.[2-9]"),
+        ("John O'Brien", "name", r"[A-Z][a-z]+ O'[A-Z][a-z]+"),
+        ("AB 123 456", "record", r"[A-Z]{2} [1-9]\d\d \d{3}"),
+        ("March 4, 1951", "date", r"[A-Z][a-z]+ \d{1,2}, 19\d\d"),
+    ],
+)
+def test_the_others_have_the_form_and_are_not_of_the_ranges_for_examples(value: str, kind: str, form: str) -> None:
+    draw = random.Random(4)
+    made = [another(value, kind, draw) for _ in range(200)]
+    assert all(re.fullmatch(form, one) for one in made), made[:5]
+    assert len(set(made)) > 50
+    assert sum("555" in one or "example" in one for one in made) < 20
 
 
 def test_without_finds_there_are_no_cases(tmp_path: Path) -> None:
