@@ -3,9 +3,9 @@
     python benchmarks/kqa_figures.py NLI_medical_annotator.csv [--json FILE]
 
 The file is K-QA's (Manes et al., BioNLP 2024, github.com/Itaymanes/K-QA, MIT): for each pair whether the answer
-entails, contradicts or does not mention the claim, by three physicians. Printed are how far they agree, and for each figure of
-``medqa review score``, with the claim as the reference, the area under the ROC curve: how often it is higher for a pair
-that most of them call entailed (or contradicted) than for another. Intervals: 95 %, over questions.
+entails, contradicts or does not mention the claim, by three physicians. Printed are how far they agree, and for each
+figure of ``medqa review score``, with the claim as the reference, the area under the ROC curve: how often it is higher
+for a pair that most of them call entailed (or contradicted) than for another. Intervals: 95 %, over questions.
 """
 
 from __future__ import annotations
