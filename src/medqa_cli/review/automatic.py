@@ -16,7 +16,6 @@ from medqa_cli.data.retrieval import content_stems
 from medqa_cli.evaluation.metrics import METRICS, in_group, metric, text_metrics
 from medqa_cli.evaluation.samples import Sample
 from medqa_cli.review.figures import TIE, Review, compared, judged_pairs, preference
-from medqa_cli.review.judgments import REFERENCE
 
 # Not one of eval's: shares of words alone reward length. Here it is the yardstick that the others have to beat.
 WORDS_FOUND = "words_found"
@@ -62,7 +61,7 @@ def against_raters(
 ) -> dict[str, Any]:
     """Return for each automatic figure the share of pairs in which it prefers the answer that the rater preferred.
 
-    Pairs with a reference are left out, as most figures compare with it; and pairs that were judged equal. A figure
+    Pairs with a reference have no figures, which compare with it; pairs that were judged equal are left out. A figure
     that is the same for both answers counts half.
 
     Args:
@@ -73,7 +72,7 @@ def against_raters(
     by_model = {model: {sample.id: sample for sample in of_model} for model, of_model in samples.items()}
     decided: list[tuple[str, str, Sample, Sample, bool]] = []
     for (first, second), judgments in judged_pairs(review.judgments).items():
-        for judgment in judgments if REFERENCE not in (first, second) else ():
+        for judgment in judgments:
             question, won = judgment.pair.question_id, preference(judgment, first)
             pair = [by_model.get(model, {}).get(question) for model in (first, second)]
             same = [s is not None and s.answer == shown.get(question, {}).get(s.model) for s in pair]

@@ -82,9 +82,8 @@ def test_a_preference_of_all_questions_is_shown_and_harm_less_often_is_better(wo
 
 
 def test_one_topic_shows_nothing() -> None:
-    same = [
-        replace(one, pair=replace(one.pair, topic="asthma")) for one in [judgment(n, "x", GOOD, BAD) for n in range(12)]
-    ]
+    judged = [judgment(n, "x", GOOD, BAD) for n in range(400)]
+    same = [replace(one, pair=replace(one.pair, topic="asthma")) for one in judged]
     found = Review(same, CRITERIA).differences()["adapter-base"]["win_rate"]
     assert (found["topics"], found["better"]) == (1, None)
 

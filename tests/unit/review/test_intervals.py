@@ -130,6 +130,16 @@ def test_raters_who_differ_make_the_interval_wider_and_more_questions_do_not_hel
     assert mean(judged({"anna": 10, "ben": 4}, 400)).low < 0.5
 
 
+def test_both_parts_make_the_interval_with_satterthwaites_degrees_of_freedom() -> None:
+    values = {"anna": [1.0] * 9 + [0.0] * 3, "ben": [1.0] * 4 + [0.0] * 8, "carl": [1.0] * 7 + [0.0] * 5}
+    found = mean([Cell(f"{r}{n}", f"{r}{n}", r, v) for r, of in values.items() for n, v in enumerate(of)])
+    topics, raters = found.topic_variance, found.rater_variance
+    assert raters > 0.1 * topics
+    freedom = (topics + raters) ** 2 / (topics**2 / 35 + raters**2 / 3)
+    size = found.value * (1 - found.value) / (topics + raters)
+    assert (found.low, found.high) == pytest.approx(score_interval(found.value, size, t_quantile(freedom)))
+
+
 def test_questions_to_settle_would_show_a_distance_like_the_one_seen() -> None:
     few = mean(cells([1.0] * 23 + [0.0] * 17))
     assert few.low < 0.5 < few.high
