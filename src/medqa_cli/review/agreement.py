@@ -13,7 +13,8 @@ from typing import Any, Literal
 
 import numpy as np
 
-from medqa_cli.evaluation.bootstrap import ClusterBootstrap, FloatArray, as_json, ratio_of_sums
+from medqa_cli.evaluation.bootstrap import ClusterBootstrap, Estimate, FloatArray, as_json, ratio_of_sums
+from medqa_cli.review.intervals import score_interval, t_quantile
 
 # nominal: two values are the same or not; interval: the further apart, the worse (X better, equal, Y better).
 Level = Literal["nominal", "interval"]
@@ -47,11 +48,14 @@ def agreement(units: Sequence[Unit], level: Level, seed: int) -> dict[str, Any] 
     domain = sorted({value for unit in units for value in unit.values})
     counts = np.array([[unit.values.count(value) for value in domain] for unit in units], dtype=np.float64)
     bootstrap = ClusterBootstrap([unit.topic for unit in units], _DRAWS, seed)
-    raw = bootstrap.figure(_agreeing_pairs(counts), ratio_of_sums)
+    raw = bootstrap.figure(_agreeing_pairs(counts), ratio_of_sums).estimate()
+    if raw.value in (0.0, 1.0):  # the same in every draw
+        quantile = t_quantile(max(1, bootstrap.num_clusters - 1))
+        raw = Estimate(raw.value, *score_interval(raw.value, bootstrap.num_clusters, quantile))
     found: dict[str, Any] = {
         "units": len(units),
         "pairs": int((counts.sum(axis=1) * (counts.sum(axis=1) - 1) / 2).sum()),
-        "raw": as_json(raw.estimate()),
+        "raw": as_json(raw),
         "alpha": None,
     }
     if len(domain) > 1:

@@ -198,5 +198,5 @@ def compared(mean: Mean, tie: float, *, higher_is_better: bool) -> dict[str, Any
         **as_json(mean),
         "better": (mean.value > tie) == higher_is_better if shown else None,
         "detectable": mean.detectable(),
-        "more_questions": None if needed is None else max(0, needed - mean.num_questions),
+        "more_questions": None if needed is None else max(1, needed - mean.num_questions),
     }

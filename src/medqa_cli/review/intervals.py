@@ -97,7 +97,12 @@ def mean_over_questions(cells: Sequence[Cell], low: float = 0.0, high: float = 1
     # Satterthwaite; the share that is known beforehand counts as one rater.
     known = topic_part**2 / max(1, num_topics - 1) + rater_part**2 / num_raters
     freedom = max(1.0, variance**2 / known) if known > 0 else max(1.0, num_topics - 1.0)
-    size = _effective_size(value, variance, of_questions)
+    if not (variance > _NOTHING and 0 < value < 1):
+        # Where all questions have the same value: as if one more had been all high and one all low.
+        of_questions = np.append(of_questions, (0.0, 1.0))
+        topic_part = variance = float(of_questions.var()) / len(of_questions)
+    middle = float(of_questions.mean())
+    size = middle * (1 - middle) / variance
     start, end = score_interval(value, size, t_quantile(freedom))
     scale = high - low
     return Mean(
@@ -138,23 +143,6 @@ def _rater_part(topics: _IndexArray, raters: _IndexArray, weights: FloatArray, v
     total = float(weights @ (values - weights @ values) ** 2)
     between = ((num_raters - 1) * seen + _RATERS_SHARE * total) / num_raters
     return max(0.0, between) * float(shares @ shares)
-
-
-def _effective_size(value: float, variance: float, of_questions: FloatArray) -> float:
-    """Return how many independent yes-or-no questions have a mean of this variance.
-
-    Where all questions have the same value, as if one more had been all high and one all low.
-
-    Args:
-        value: the mean, from 0 to 1.
-        variance: of the mean.
-        of_questions: float64, ``(questions,)``: the mean of each.
-    """
-    if variance > _NOTHING and 0 < value < 1:
-        return value * (1 - value) / variance
-    padded = np.append(of_questions, (0.0, 1.0))
-    middle = float(padded.mean())
-    return middle * (1 - middle) * len(padded) / float(padded.var())
 
 
 def score_interval(value: float, size: float, quantile: float) -> tuple[float, float]:

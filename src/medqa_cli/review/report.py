@@ -7,6 +7,7 @@ from pathlib import Path
 from typing import Any
 
 from medqa_cli import console
+from medqa_cli.evaluation.metrics import STRIPPED
 from medqa_cli.review.figures import TIE, WIN_RATE
 
 _CONTROL = {
@@ -14,6 +15,7 @@ _CONTROL = {
     False: "either the references are poor, or these raters do not see what makes an answer good",
     None: "no difference shown; too few pairs, answers as good as the references, or raters who do not see it",
 }
+_FEW_TOPICS = 5
 _MANY_QUESTIONS = 2000  # nobody judges more
 
 
@@ -31,12 +33,18 @@ def verdict(figure: Mapping[str, Any]) -> str:
 def _more_questions(figure: Mapping[str, Any]) -> str:
     if figure["better"] is not None:
         return ""
+    if figure["topics"] < _FEW_TOPICS:
+        return "; too few topics to say more"
     more = figure["more_questions"]
     if more is None:
         return "; more questions alone would not show one as small as this: ask more raters"
     if more > _MANY_QUESTIONS:
         return f"; more than {_MANY_QUESTIONS:,} more questions would be needed to show one as small as this"
     return f"; {more:,} more questions would show one as large as this, in 80 of 100 cases"
+
+
+def _counted(questions: int) -> str:
+    return f"{questions} question{'' if questions == 1 else 's'}"
 
 
 def sentences(results: Mapping[str, Any]) -> list[str]:
@@ -47,7 +55,7 @@ def sentences(results: Mapping[str, Any]) -> list[str]:
             first, second = pair.split("-", 1)
             rate = figures[WIN_RATE]
             said.append(
-                f"{first} against {second}: preferred in {percent(rate)} of {rate['questions']} questions, ties count "
+                f"{first} against {second}: preferred in {percent(rate)} of {_counted(rate['questions'])}, ties count "
                 f"half: {verdict(rate)}{_more_questions(rate)}"
             )
     if (control := results["control"]) is not None:
@@ -151,12 +159,19 @@ def _show_raters(raters: Mapping[str, Mapping[str, Any]]) -> None:
 def _show_automatic(figures: Mapping[str, Mapping[str, Any]]) -> None:
     rows = [
         [found["title"], percent(found), str(found["pairs"]), _said_of_figure(found)]
-        for found in sorted(figures.values(), key=lambda found: -found["value"])
+        for name, found in sorted(figures.items(), key=lambda item: -item[1]["value"])
+        # What is the same for both answers of every pair tells nothing; nor does a figure twice.
+        if found["ties"] < found["pairs"] and not _is_repeated(name, figures)
     ]
     if rows:
         console.table(
             "Automatic figures that prefer the rater's answer (a coin: 50 %)", rows, ["", "agree", "pairs", "shown"]
         )
+
+
+def _is_repeated(name: str, figures: Mapping[str, Mapping[str, Any]]) -> bool:
+    plain = figures.get(name.removesuffix(STRIPPED), {})
+    return name.endswith(STRIPPED) and plain.get("ci95") == figures[name]["ci95"]
 
 
 def _said_of_figure(found: Mapping[str, Any]) -> str:

@@ -11,6 +11,7 @@ import contextlib
 import copy
 import importlib.util
 import json
+import logging
 import os
 import time
 from collections.abc import Iterator, Sequence
@@ -294,6 +295,7 @@ def _silent_libraries() -> Iterator[None]:
 
     # Read at each call, also where the variable of the same name is not set.
     constants.HF_HUB_DISABLE_TELEMETRY = True
+    logging.getLogger("trl").setLevel(logging.ERROR)  # it warns of the row that is replaced
     had_bars = not datasets.are_progress_bars_disabled()
     datasets.disable_progress_bars()
     try:

@@ -60,5 +60,6 @@ def test_one_value_everywhere_leaves_alpha_undefined_and_no_doubles_everything()
     found = agreement([Unit("a", (1.0, 1.0)), Unit("b", (1.0, 1.0))], "nominal", 1)
     assert found is not None
     assert found["raw"]["value"] == 1
+    assert found["raw"]["ci95"][0] < 0.5
     assert found["alpha"] is None
     assert agreement([Unit("a", (1.0,)), Unit("b", ())], "nominal", 1) is None

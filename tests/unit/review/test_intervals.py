@@ -156,6 +156,8 @@ def test_an_interval_is_not_empty_where_all_say_the_same(value: float, low: floa
     found = mean(cells([value] * 40))
     assert found.value == value
     assert (found.low, found.high) == pytest.approx((low, high), abs=0.01)
+    # Two more questions, one of each kind, would vary as much.
+    assert found.topic_variance == pytest.approx(np.var([value] * 40 + [0, 1]) / 42)
 
 
 def test_nothing_judged_has_no_mean() -> None:

@@ -132,6 +132,15 @@ def test_no_usable_file_is_an_error_that_names_each(config: Config, tmp_path: Pa
     assert not RunFolder(Path(config.run_dir)).review_results_path.exists()
 
 
+def test_few_topics_are_told_and_no_number_of_questions_is_made_up(config: Config, tmp_path: Path) -> None:
+    key, _ = make(config, num_questions=2, num_shared=0, raters=("anna",), models=("adapter", "base"))
+    path = tmp_path / "review-anna.json"
+    path.write_text(json.dumps(prefers(key, "anna", ("adapter", "base"))))
+    results = score_review(config, [path])
+    assert results["differences"]["adapter-base"]["win_rate"]["better"] is None
+    assert any("of 2 questions" in sentence and "too few topics" in sentence for sentence in results["summary"])
+
+
 def test_a_rater_who_always_takes_the_left_answer_is_named(config: Config, tmp_path: Path) -> None:
     key, _ = make(config, num_questions=24, num_shared=6)
     path = tmp_path / "review-anna.json"
