@@ -82,16 +82,21 @@ def merge(
         summary |= {"inputs": key, "files": report.file_sizes(folder)}
         write_json(folder / report.MERGE_FILE_NAME, summary)
         if verification is not None and (problem := verification.problem(chosen)):
-            failed = out_dir.with_name(f"{out_dir.name}.failed")
-            shutil.rmtree(failed, ignore_errors=True)
-            folder.rename(failed)
-            raise MedqaError(
-                f"the model merged into {chosen} weights does not answer like base + adapter: {problem}; it was moved "
-                f"to {failed}, {out_dir} is unchanged",
-                f"the figures are in {failed / report.MERGE_FILE_NAME}; try the other --base-weights, or use the "
-                "adapter as it is",
-            )
+            raise _set_aside(folder, out_dir, chosen, problem)
     return summary
+
+
+def _set_aside(folder: Path, out_dir: Path, base_weights: str, problem: str) -> MedqaError:
+    """Move a model that does not answer like base + adapter beside the output folder; return the error."""
+    failed = out_dir.with_name(f"{out_dir.name}.failed")
+    shutil.rmtree(failed, ignore_errors=True)
+    folder.rename(failed)
+    return MedqaError(
+        f"the model merged into {base_weights} weights does not answer like base + adapter: {problem}; it was moved "
+        f"to {failed}, {out_dir} is unchanged",
+        f"the figures are in {failed / report.MERGE_FILE_NAME}; try the other --base-weights, or use the "
+        "adapter as it is",
+    )
 
 
 def _examples_to_compare(
