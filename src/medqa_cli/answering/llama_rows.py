@@ -5,6 +5,7 @@ The same states, the same choice of a token as in ``decode``, in NumPy.
 
 from __future__ import annotations
 
+import bisect
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any, Protocol
@@ -88,7 +89,9 @@ class Rows:
 
     def add(self, prompt: Sequence[int], state: RowState, config: GenerateConfig, on_token: Callable[[], None]) -> None:
         """Add a row; ``on_token`` is called after it took a token. A state that has ids goes on from them."""
-        self._rows.append(_Row(prompt, state, config, on_token, self._free.pop()))
+        # llama.cpp computes sequences together whose numbers follow each other: no gaps, and in their order.
+        self._rows.append(_Row(prompt, state, config, on_token, self._free.pop(0)))
+        self._rows.sort(key=lambda row: row.sequence)
 
     def step(self) -> None:
         """Read what is new of each row, and give those that were read to their end the next token.
@@ -139,7 +142,7 @@ class Rows:
 
     def _leave(self, row: _Row) -> None:
         self._context.forget(row.sequence, 0)
-        self._free.append(row.sequence)
+        bisect.insort(self._free, row.sequence)
 
 
 def choose(

@@ -29,26 +29,28 @@ class TorchContext:
     def __init__(self, model: Any, num_sequences: int, tokens_at_once: int = 512, forgets: bool = True) -> None:
         self._model, self._forgets = model, forgets
         self.num_sequences, self.tokens_at_once = num_sequences, tokens_at_once
-        self._ids: dict[int, list[int]] = {number: [] for number in range(num_sequences)}
+        self.read_of: dict[int, list[int]] = {number: [] for number in range(num_sequences)}
         self.parts_read: list[list[int]] = []
 
     def read(self, parts: Sequence[tuple[int, int, Sequence[int], bool]]) -> dict[int, Any]:
         self.parts_read.append([len(ids) for _, _, ids, _ in parts])
+        # In any other order llama.cpp computes each sequence by itself.
+        assert [part[0] for part in parts] == sorted(part[0] for part in parts)
         assert sum(self.parts_read[-1]) <= self.tokens_at_once
         found = {}
         for sequence, position, ids, is_wanted in parts:
-            assert position == len(self._ids[sequence])
+            assert position == len(self.read_of[sequence])
             assert len(ids) > 0
-            self._ids[sequence] += ids
+            self.read_of[sequence] += ids
             if is_wanted:
                 with torch.inference_mode():
-                    found[sequence] = self._model(torch.tensor([self._ids[sequence]])).logits[0, -1].numpy()
+                    found[sequence] = self._model(torch.tensor([self.read_of[sequence]])).logits[0, -1].numpy()
         return found
 
     def forget(self, sequence: int, position: int) -> bool:
         if position and not self._forgets:
             return False
-        del self._ids[sequence][position:]
+        del self.read_of[sequence][position:]
         return True
 
 
@@ -121,6 +123,8 @@ def test_after_a_failure_there_is_room_again_and_later_rows_are_whole(looping: A
         rows.step()
     assert (len(rows), rows.has_room) == (0, True)
     rows.add(prompts(1)[0], states[2], GREEDY, lambda: None)
+    rows.step()
+    assert [number for number, ids in context.read_of.items() if ids] == [0]  # the lowest that is free
     while len(rows):
         rows.step()
     assert states[2].finish_reason is not None
