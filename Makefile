@@ -44,6 +44,7 @@ quickstart: $(VENV)/.installed
 	@echo 'curves:     runs/quickstart/loss.png, train.jsonl, train.json'
 	@echo 'evaluation: runs/quickstart/eval/results.json'
 	@echo 'merged:     runs/quickstart/merged'
+	@echo 'a page:     $(RUN) serve $(QUICK)      (http://127.0.0.1:8088, this machine only)'
 
 lint: $(VENV)/.installed
 	$(BIN)/ruff check .
