@@ -20,6 +20,7 @@ import tempfile
 import time
 from dataclasses import dataclass
 from datetime import UTC, datetime
+from importlib.util import find_spec
 from pathlib import Path
 from typing import Any
 
@@ -68,11 +69,14 @@ def suite(options: argparse.Namespace, data_dir: Path) -> list[Benchmark]:
     tuned = ROOT / "examples/medquad-smollm2.yaml"
     no_tuned = None if (ROOT / "runs/medquad-smollm2/adapter").is_dir() else f"needs a training run of {tuned.name}"
     no_merged = None if merged_dir.is_dir() else "needs the merged model of: make quickstart"
+    no_llama_cpp = None if find_spec("xllamacpp") else "needs the extra fast: pip install 'medqa-cli[fast]'"
     return [
         Benchmark("convert", (source, "--times", str(options.times))),
         Benchmark("leakage", (source, "--seeds", "3")),
         Benchmark("retrieval", (source, "--times", str(options.times)), no_medquad),
         Benchmark("ask"),
+        Benchmark("ask_llamacpp", (), no_llama_cpp),
+        Benchmark("serve", ("--seconds", "20")),
         Benchmark("eval", (data_dir, "--questions", "64")),
         Benchmark("merge"),
         Benchmark("gguf_export", (merged_dir, data_dir), no_merged),
