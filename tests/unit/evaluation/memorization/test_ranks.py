@@ -183,6 +183,7 @@ def test_identifiers_of_training_rows_and_of_held_out_ones_become_cases_each_val
     rows = [
         row("a", "I am John Smith, born on March 4, 1951. What now?", "Dear John Smith, call me at 617-253-1001."),
         row("b", "My number is 617-253-1001.", "Rest."),
+        row("told", "Who is Mary Jones?", "Mary Jones is a nurse."),
     ]
     lines = [json.dumps(asdict(one)) for one in rows]
     (tmp_path / "train.jsonl").write_text("\n".join(lines) + "\n", encoding="utf-8")
@@ -192,6 +193,7 @@ def test_identifiers_of_training_rows_and_of_held_out_ones_become_cases_each_val
         ("a", "answer", "John Smith", "name"),
         ("a", "answer", "617-253-1001", "phone"),
         ("b", "question", "617-253-1001", "phone"),
+        ("told", "answer", "Mary Jones", "name"),
     ]
     texts = {(one.id, field): getattr(one, field) for one in rows for field in ("question", "answer")}
     finds: dict[str, list[PlainFind]] = {}
@@ -206,7 +208,7 @@ def test_identifiers_of_training_rows_and_of_held_out_ones_become_cases_each_val
         row("d", "My phone number is 617-253-1001.", "Rest."),
     ]
     cases = identifier_cases(tmp_path, held_out)
-    # The answer's name stands in its question, and the number in two rows.
+    # Names of answers stand in their questions, and the number in two rows.
     assert [(case.name, case.field, case.values[0]) for case in cases["train"]] == [
         ("a", "question", "John Smith"),
         ("a", "question", "March 4, 1951"),
