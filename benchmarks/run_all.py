@@ -73,6 +73,7 @@ def suite(options: argparse.Namespace, data_dir: Path) -> list[Benchmark]:
     return [
         Benchmark("convert", (source, "--times", str(options.times))),
         Benchmark("leakage", (source, "--seeds", "3")),
+        Benchmark("identifiers", ("--corpus", source), absent("faker")),
         Benchmark("retrieval", (source, "--times", str(options.times)), no_medquad),
         Benchmark("ask"),
         Benchmark("ask_llamacpp", (), no_llama_cpp),

@@ -87,7 +87,16 @@ def test_every_script_is_in_the_list_or_is_a_part_of_one() -> None:
     listed = subprocess.run(
         [sys.executable, "benchmarks/run_all.py", "--list"], cwd=ROOT, capture_output=True, text=True, check=True
     ).stdout
-    parts = {"figures", "picture", "run_all", "off_template_questions", "look_alikes", "gguf_llama_cpp"}
+    parts = {
+        "figures",
+        "picture",
+        "run_all",
+        "off_template_questions",
+        "look_alikes",
+        "gguf_llama_cpp",
+        "identifier_texts",
+        "identifiers_presidio",
+    }
     scripts = {path.stem for path in (ROOT / "benchmarks").glob("*.py")} - parts
     assert {line.split("benchmarks/")[1].split(".py")[0] for line in listed.splitlines()} == scripts
 
@@ -112,3 +121,27 @@ def test_look_alikes_are_asked_by_no_row(monkeypatch: pytest.MonkeyPatch) -> Non
     }  # fmt: skip
     assert ("another number", "What are the treatments for type 47 diabetes?") in made
     assert "What is heart failure?" not in generator.of("What is right heart failure?").values()
+
+
+def test_identifiers_are_scored_by_what_is_covered(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.syspath_prepend(str(ROOT / "benchmarks"))
+    module, texts = importlib.import_module("identifiers"), importlib.import_module("identifier_texts")
+    made = texts.Made("Ann Lee called 617-555-0142 on May 3", ((0, 7, "name"), (15, 27, "phone")))
+    clean = texts.Made("Nothing here", ())
+    # Half of the name; the whole number and a word more; a wrong date; a find where nothing is.
+    found = [[(0, 3, "name"), (8, 27, "phone"), (31, 36, "date")], [(0, 7, "name")]]
+    scored = module.score([made, clean], found)
+    assert {kind: rate["hits"] for kind, rate in scored["recall"].items()} == {"name": 0, "phone": 1}
+    assert {kind: (rate["hits"], rate["count"]) for kind, rate in scored["precision"].items()} == {
+        "name": (1, 2), "phone": (1, 1), "date": (0, 1),
+    }  # fmt: skip
+    assert scored["clean_texts_touched"]["share"] == 1
+    assert module.interval(95, 100) == pytest.approx((0.888, 0.978), abs=1e-3)
+
+
+def test_nothing_is_found_in_the_texts_without_identifiers(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.syspath_prepend(str(ROOT / "benchmarks"))
+    module, texts = importlib.import_module("identifiers"), importlib.import_module("identifier_texts")
+    without = texts.make("without", 120, 7)
+    assert len({made.text for made in without}) > 90
+    assert [made.text for made, spans in zip(without, module.ours(without), strict=True) if spans] == []

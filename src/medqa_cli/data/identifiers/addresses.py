@@ -15,7 +15,24 @@ _UK = re.compile(
 )
 _CANADA = re.compile(r"[ABCEGHJ-NPRSTVXY](?<![\w-].)\d[ABCEGHJ-NPRSTV-Z][ -]\d[ABCEGHJ-NPRSTV-Z]\d(?![\w-])")
 _ZIP = re.compile(r"\d(?<![\w.-].)\d{4}(?:-\d{4})?(?![\w-])")
-_ENDS = re.compile(r"(?:straße|strasse|str\.|weg|platz|gasse|straat|laan|gracht|gatan|vägen) \d")
+# What stands behind the number of a house, and behind the digits of a British postcode's first half.
+_HOUSE = re.compile(r"(?:-\d{1,4})?[A-Za-z]?,?\s+[^\Wa-z]")
+_INWARD = re.compile(r"[a-z]? \d[a-z]{2}\b")
+_ENDINGS = (
+    "straße ",
+    "strasse ",
+    "str. ",
+    "weg ",
+    "platz ",
+    "allee ",
+    "gasse ",
+    "straat ",
+    "laan ",
+    "gracht ",
+    "-ring ",
+    "damm ",
+    "ufer ",
+)
 _CODE = re.compile(r"\d{4,6}|[a-z]{1,2}\d[a-z\d]? ?\d[a-z]{2}")
 
 
@@ -43,20 +60,36 @@ def find_addresses(text: Text) -> Iterator[Span]:
 
 def _parts(text: Text) -> Iterator[tuple[int, int]]:
     words = text.words
+    if not text.numbers:
+        return
     if not words.isdisjoint(load_words("identifiers", "street_words")):
-        for match in _pattern("street").finditer(text.text):
-            yield match.span()
+        for start, end in text.numbers:
+            if _HOUSE.match(text.text, end) and (match := _pattern("street").match(text.text, start)):
+                yield match.span()
         if "box" in words or "postfach" in words:
             for match in load_pattern("identifiers", "post_box").finditer(text.text):
                 yield match.span()
     if not words.isdisjoint(load_words("identifiers", "clear_street_words")):
-        for match in _pattern("clear_street").finditer(text.lower):
-            if _has_context(text, *match.span()):
-                yield match.span()
-    if not words.isdisjoint(load_words("identifiers", "foreign_street_words")) or _ENDS.search(text.lower):
+        for start, end in text.numbers:
+            if text.lower[end : end + 1].isspace() or text.lower[end + 1 : end + 2].isspace():
+                match = _pattern("clear_street").match(text.lower, start)
+                if match and _has_context(text, *match.span()):
+                    yield match.span()
+    if not words.isdisjoint(load_words("identifiers", "foreign_street_words")) or (
+        text.has_long_number and any(map(text.lower.__contains__, _ENDINGS))
+    ):
         for match in _pattern("foreign_street").finditer(text.text):
             yield match.span()
+    if any(_INWARD.match(text.lower, end) for _, end in text.numbers):
+        for match in _pattern("to_postcode").finditer(text.lower):
+            if match[1].upper() in load_words("identifiers", "uk_areas"):
+                yield match.span()
     if text.has_long_number:
+        for match in _pattern("to_zip").finditer(text.lower):
+            yield match.span()
+        if any(map(text.lower.__contains__, _ENDINGS)):
+            for match in _pattern("german_street").finditer(text.lower):
+                yield match.span()
         for match in _ZIP.finditer(text.text):
             town = _pattern("town_before").search(text.text, max(match.start() - 60, 0), match.start())
             if town:

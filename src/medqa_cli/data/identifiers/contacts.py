@@ -82,7 +82,7 @@ _NANP = re.compile(
 )
 _INTERNATIONAL = re.compile(r"[+0](?<![\w+].)(?:(?<=0)0|(?<=\+)\s?)[1-9]\d{0,2}(?:[\s./()–-]{0,2}\d){6,13}(?![\w-])")
 _WITH_ZERO = re.compile(r"[(0](?<![\w.,+/-].)(?:(?<=\()0)?[1-9]\d{0,4}\)?(?:[\s/–-]{1,2}\d{2,8}){1,5}(?![\w-]|[.,]\d)")
-_ANY_NUMBER = re.compile(r"[+(\d](?<![\w.,+/-].)(?:\s?\d|(?<=\d))(?:[\s().–/-]{0,3}\d){6,14}(?![\w-]|[.,]\d)")
+_ANY_NUMBER = re.compile(r"[+(\d](?<![\w.,+/-].)(?:\s?\d|(?<=\d))(?:(?:[ .()–-]{0,2}|/)\d){6,14}(?![\w-]|[.,]\d)")
 _LOCAL = re.compile(r"\d(?<![\w.,+/-].)\d\d[\s.–-]\d{4}(?![\w-]|[.,]\d)")
 _PHONES = ((_NANP, True), (_INTERNATIONAL, True), (_WITH_ZERO, True), (_ANY_NUMBER, False), (_LOCAL, False))
 _FREE_OF_CHARGE = re.compile(r"(?:1|001|0)?8(?:00|33|44|55|66|77|88)\d{7}|0?800\d{4,8}|0?300\d{7}|116\d{3}")
@@ -100,7 +100,7 @@ def find_contacts(text: Text) -> Iterator[Span]:
     if text.has_long_number:
         yield from _phones(text)
         yield from _ips(text)
-    elif "::" in text.text:
+    elif "::" in text.text or text.text.count(":") >= 7:
         yield from _ips(text)
 
 
@@ -127,7 +127,7 @@ def _is_mail_domain(domain: str) -> bool:
 
 def _profiles(text: Text) -> Iterator[Span]:
     if "/" in text.text:
-        sites = not text.words.isdisjoint(load_words("identifiers", "profile_sites"))
+        sites = any(part in text.lower for part in (".com/", ".net/", "t.me/"))
         others = any(part in text.lower for part in _PROFILE_PARTS)
         for pattern in (*(_PROFILE,) * sites, *(_OTHER_PROFILE,) * others):
             for found in pattern.finditer(text.lower):

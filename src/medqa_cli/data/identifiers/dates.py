@@ -22,11 +22,11 @@ _MONTH_YEAR = re.compile(r"(?P<m>[01](?<![\w/.,+-].)\d?|[2-9](?<![\w/.,+-].))/(?
 _DAY_MONTH = re.compile(
     r"(?P<m>[01](?<![\w/.,+-].)\d?|[2-9](?<![\w/.,+-].))/(?P<d>0?[1-9]|[12]\d|3[01])(?![\w/%]|[.,-]\d)"
 )
-_NUMBERS = re.compile(r"\d\s?[/.–-]\s?\d")
 # Names of months that are words of a text more often.
-_MAY = re.compile(r"[Mm]ay\.?,? (?:the )?(?:\d|[a-z-]+(?:st|nd|rd|th)\b)|of [Mm]ay\b")
-_DAY_OF_MAY = re.compile(r"\d(?:st|nd|rd|th)?(?: of)?[ -][Mm]ay\b")
-_BEFORE_MONTH, _BEHIND_MONTH = 24, 60
+_MAY = re.compile(r"(?:[Mm]ay|MAY)\.?,? (?:the )?(?:\d|[a-z-]+(?:st|nd|rd|th)\b)|(?:of [Mm]ay|OF MAY)\b")
+_DAY_OF_MAY = re.compile(r"\d(?:st|nd|rd|th)?(?: of)?[ -](?:[Mm]ay|MAY)\b")
+_ORDINAL = re.compile(r"\d+(?:st|nd|rd|th)")
+_BEFORE_MONTH, _BEHIND_MONTH = 28, 60
 _CUE_REACH, _NEAR_CUE_REACH = 60, 30
 
 
@@ -60,9 +60,15 @@ def _has_may(text: Text) -> bool:
     return "may" in text.words and bool(_MAY.search(text.text) or _DAY_OF_MAY.search(text.text))
 
 
-@functools.cache
-def _month_names() -> re.Pattern[str]:
-    return re.compile(rf"(?:{'|'.join(sorted(months(), key=len, reverse=True))})\b")
+def _month_places(text: Text) -> list[tuple[int, int]]:
+    """Return where names of months stand, in the order of the text."""
+    places = []
+    for name in text.words & months().keys():
+        place = text.lower.find(name)
+        while place >= 0:
+            places.append((place, place + len(name)))
+            place = text.lower.find(name, place + len(name))
+    return sorted(places)
 
 
 @functools.cache
@@ -74,8 +80,8 @@ def _written() -> re.Pattern[str]:
     year = rf"(?:(?:19|20)\d\d|['’]\d\d|{table['year_in_words']})"
     of = r"(?:\s+(?:of|de|del|di))?"
     return re.compile(
-        rf"(?<![\w-])(?:(?P<d1>{day})[\s-]*{of}\s*[-\s]?\s*(?P<m1>{month})\b\.?(?:{of}[\s,/-]+(?:in\s+)?(?P<y1>{year})(?![\w]))?"
-        rf"|(?P<m2>{month})\b\.?[\s-]*(?:the\s+)?(?P<d2>{day})(?!\w|\s?(?:%|mg\b|ml\b|-?year)|;)(?:\s*,?\s+(?:of\s+)?(?P<y2>{year})(?!\w))?"
+        rf"(?<![\w-])(?:(?:the\s+)?(?P<d1>{day})[\s-]*{of}\s*[-\s]?\s*(?P<m1>{month})\b\.?(?:{of}[\s,/-]+(?:in\s+)?(?P<y1>{year})(?![\w]))?"
+        rf"|(?P<m2>{month})\b\.?[\s-]*(?:the\s+)?(?P<d2>{day})(?!\w|\s?(?:%|mg\b|ml\b|-?year)|;\d)(?:\s*,?\s+(?:of\s+)?(?P<y2>{year})(?!\w))?"
         rf"|(?P<m3>{month})\b\.?(?:,|\s+of)?\s+(?P<y3>{year})(?!\w))",
         re.IGNORECASE,
     )
@@ -95,22 +101,22 @@ def ordinals() -> dict[str, int]:
 
 def dates_in(text: Text) -> Iterator[WrittenDate]:
     """Yield all dates of a text, whosever they are."""
-    if _NUMBERS.search(text.text):
-        for pattern in (_NUMERIC, _MONTH_YEAR, _DAY_MONTH):
-            for found in pattern.finditer(text.text):
-                if (date := _numeric(found)) is not None:
-                    yield date
+    patterns = [_NUMERIC] * text.may_have_dates + [_MONTH_YEAR, _DAY_MONTH] * text.has_fractions
+    for pattern in patterns:
+        for found in pattern.finditer(text.text):
+            if (date := _numeric(found)) is not None:
+                yield date
     if not text.words.isdisjoint(_certain_months()) or _has_may(text):
         end = 0
-        for month in _month_names().finditer(text.lower):
-            written = _written().search(text.text, max(end, month.start() - _BEFORE_MONTH), month.end() + _BEHIND_MONTH)
-            if written is None or not written.start() <= month.start() < written.end():
+        for start, month_end in _month_places(text):
+            written = _written().search(text.text, max(end, start - _BEFORE_MONTH), month_end + _BEHIND_MONTH)
+            if written is None or not written.start() <= start < written.end():
                 continue
             found, end = written, written.end()
             which = "1" if found["m1"] else "2" if found["m2"] else "3"
             day = None if which == "3" else found.span(f"d{which}")
             year = found.span(f"y{which}") if found[f"y{which}"] else None
-            if found[f"m{which}"] == "may" and year is None:
+            if found[f"m{which}"] == "may" and year is None and not (day and _ORDINAL.match(found[f"d{which}"])):
                 continue  # "type 2 may be"
             if day is not None and not 1 <= day_number(found[f"d{which}"]) <= 31:
                 continue
@@ -176,7 +182,7 @@ def _is_personal(text: Text, date: WrittenDate, *, is_of_person: bool) -> bool:
         sentence
     ):
         return False
-    if is_of_person and date.day is not None and date.year is not None:
+    if is_of_person and not is_vague:
         return True
     if date.day is not None and load_pattern("identifiers", "date_cue_before").search(before):
         return True

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from collections.abc import Iterable
 
 from medqa_cli.data.identifiers.addresses import find_addresses
@@ -13,6 +14,8 @@ from medqa_cli.data.identifiers.numbers import find_numbers
 
 # Where two finds overlap the earlier kind stays; of one kind the longer one.
 _ORDER = ("email", "profile", "ip", "account", "record", "device", "fax", "phone", "date", "address", "age", "name")
+_NUMBER_BEHIND = re.compile(r"\s?\(\s?([A-Za-z]{0,3}-?\d[\d -]{3,14}[A-Za-z]?)\s?\)")
+_FEWEST_DIGITS = 5
 _RANK = {kind: rank for rank, kind in enumerate(_ORDER)}
 
 
@@ -33,8 +36,17 @@ def find_in_row(question: str, answer: str) -> tuple[Find, ...]:
     )
     if names:
         for field, text in texts.items():
-            spans[field] = _apart([*spans[field], *repeated(text, names)])
+            behind = [_number_behind(text, span) for span in spans[field] if span.kind == "name"]
+            spans[field] = _apart([*spans[field], *repeated(text, names), *(span for span in behind if span)])
     return tuple(Find(field, *span) for field, found in spans.items() for span in found)
+
+
+def _number_behind(text: Text, name: Span) -> Span | None:
+    """Return the record number in brackets behind a name: Anna Lee (A-118273)."""
+    found = _NUMBER_BEHIND.match(text.text, name.end)
+    if found is None or sum(map(str.isdigit, found[1])) < _FEWEST_DIGITS:
+        return None
+    return Span(*found.span(1), "record")
 
 
 def _found(text: Text) -> list[Span]:

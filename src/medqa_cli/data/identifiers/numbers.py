@@ -1,8 +1,8 @@
 """Numbers that a person has: of records, insurances and social security, devices, accounts, cards, licenses; ages.
 
 A number counts where its form is certain (a check digit, or a form that nothing else has) or where words before it say
-what it is. The check digits: Luhn for cards and IMEI, ISO 7064 MOD 97-10 for IBAN, modulo 97 for the French NIR,
-modulo 11 for the NHS number, the letter of the Spanish DNI (modulo 23).
+what it is. The check digits: Luhn for cards, ISO 7064 MOD 97-10 for IBAN, modulo 97 for the French NIR, the letter of
+the Spanish DNI (modulo 23).
 """
 
 from __future__ import annotations
@@ -50,7 +50,7 @@ _AGE_WORDS = re.compile(
 
 def find_numbers(text: Text) -> Iterator[Span]:
     """Yield the numbers of records, insurances, devices, accounts and licenses, and the ages over 89."""
-    if any(map(text.text.__contains__, "0123456789")):
+    if text.numbers or ":" in text.text or "-" in text.text:
         if text.has_long_number:
             yield from _certain(text, _OF_DIGITS)
         if text.has_code:
@@ -73,7 +73,12 @@ def _behind_cues(text: Text) -> Iterator[Span]:
     kinds = [kind for kind in _CUED if not text.words.isdisjoint(load_words("identifiers", f"{kind}_words"))]
     if not kinds:
         return
-    for found in _VALUE.finditer(text.text):
+    end = 0
+    for place, _ in text.numbers:
+        found = _VALUE.match(text.text, place) if place >= end else None
+        if found is None:
+            continue
+        end = found.end()
         if found.end() - found.start() < 3:
             continue
         start = found.start()
@@ -99,7 +104,11 @@ def _is_number(value: str) -> bool:
 
 
 def _ages(text: Text) -> Iterator[Span]:
-    found_ages = list(_AGE.finditer(text.text))
+    found_ages = [
+        found
+        for start, end in text.numbers
+        if 2 <= end - start <= 3 and text.text[start] in "91" and (found := _AGE.match(text.text, start))
+    ]
     if "ninety" in text.words or "hundred" in text.words:
         found_ages += _AGE_WORDS.finditer(text.lower)
     for found in found_ages:
@@ -129,7 +138,7 @@ def luhn(value: str) -> bool:
 
 
 def _is_card(value: str) -> bool:
-    return 13 <= len(_digits(value)) <= 19 and value[0] in "3456" and luhn(value)
+    return 13 <= len(_digits(value)) <= 19 and value[0] in "23456" and luhn(value)
 
 
 def _is_iban(value: str) -> bool:
@@ -137,12 +146,6 @@ def _is_iban(value: str) -> bool:
     if not 15 <= len(plain) <= 34:
         return False
     return int("".join(str(int(c, 36)) for c in plain[4:] + plain[:4])) % 97 == 1
-
-
-def _is_nhs(value: str) -> bool:
-    digits = _digits(value)
-    check = 11 - sum(d * w for d, w in zip(digits, range(10, 1, -1), strict=False)) % 11
-    return check != 10 and check % 11 == digits[9]
 
 
 def _is_nir(value: str) -> bool:

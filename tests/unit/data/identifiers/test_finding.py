@@ -38,7 +38,7 @@ def found(question: str, answer: str = "") -> list[tuple[str, str]]:
         (
             "I was discharged on the twenty-third of may nineteen ninety-nine.",
             "date",
-            "twenty-third of may nineteen ninety-nine",
+            "the twenty-third of may nineteen ninety-nine",
         ),
         ("Ich bin am 3. März 1987 geboren, me and my wife.", "date", "3. März 1987"),
         ("my appointment is on 14 sept 2021", "date", "14 sept 2021"),
@@ -85,6 +85,9 @@ def test_an_identifier_is_found_as_a_whole(text: str, kind: str, value: str) -> 
         "The Charcot-Marie-Tooth, Guillain-Barré and Ehlers-Danlos syndromes",
         "Lou Gehrig's disease was first described by Jean-Martin Charcot.",
         "St. John's wort may interact with warfarin; ask at Johns Hopkins Hospital.",
+        "Some have a Mary Walker phenomenon, others a John Thomas sign.",
+        "The rash was first described by Robert Miller in children.",
+        "You can call 1-800-555-1234 at any time.",
         "MS Patients may see a DR Specialist after an MR Scan.",
         "Take 500 mg of metformin twice a day, or 2.5 ml of a 1:1000 solution.",
         "HbA1c 7.2 %, CD4 350, LDL 130 mg/dL, blood pressure 120/80, pulse 95.",
