@@ -86,6 +86,9 @@ def suite(options: argparse.Namespace, data_dir: Path) -> list[Benchmark]:
         Benchmark("harness_parity", (options.pubmedqa or "",), no_pubmedqa or absent("lm_eval")),
         Benchmark("paraphrases", (source,), no_medquad),
         Benchmark("decoding", (tuned,), no_tuned),
+        Benchmark("review_intervals", ("--draws", "200")),
+        Benchmark("kqa_figures", missing="needs K-QA's NLI_medical_annotator.csv: start it by itself"),
+        Benchmark("memorization", missing="trains for a long time: start it by itself"),
     ]
 
 
