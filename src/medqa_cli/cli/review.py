@@ -130,7 +130,7 @@ def export(
     overrides: app.SetOption = None,
     as_json: app.JsonOption = False,
 ) -> None:
-    """Write the answers that raters preferred beside those that they did not, as JSON Lines.
+    """Write preferred answers beside the others, to train on.
 
     Ties and pairs of which raters prefer different answers are left out.
     """
