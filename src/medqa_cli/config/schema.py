@@ -505,7 +505,7 @@ class ReviewConfig:
     criteria: FilePath | None = field(
         None,
         "YAML file with the yes-or-no questions about each answer and the words of the page; null: those of medqa. "
-        "docs/review.md has the form.",
+        "docs/review_figures.md has the form.",
     )
 
 

@@ -21,7 +21,7 @@ _ID = re.compile(r"[a-z][a-z0-9_]{0,39}")
 _RESERVED = ("better", "remark", "win_rate")
 _CHOICES = ("answer_yes", "answer_no")
 _GAP = re.compile(r"\{(\w+)\}")
-_HINT = "its form is that of resources/review_form.yaml in the package: docs/review.md"
+_HINT = "its form is that of resources/review_form.yaml in the package: docs/review_figures.md"
 
 
 @dataclass(frozen=True)
