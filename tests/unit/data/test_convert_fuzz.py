@@ -13,7 +13,7 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-from hypothesis import given
+from hypothesis import example, given
 from hypothesis import strategies as st
 
 from helpers.encodings import is_no_utf8
@@ -265,6 +265,17 @@ def broken_tables(draw: st.DrawFn) -> tuple[bytes, int]:
     return header + line_end + body, 2 * count
 
 
+# What is drawn depends on the modules that are loaded: a quote that is never closed is drawn in some runs only.
+UNCLOSED = (
+    "question,answer\r\nWhat is gout {}?,A disease of the joints {}.\r\nWhat is mumps {}?,A disease of glands {}.\r\n"
+    'Is gout {} rare?,"It is not rare {}.\r\n'
+)
+
+
+@example(
+    table=(UNCLOSED.format(*map(mark_of, range(6))).encode(), 6),
+    data=DataConfig(validation_fraction=0.0, test_fraction=0.0),
+)
 @given(table=broken_tables(), data=CONFIGS)
 def check_broken_table(table: tuple[bytes, int], data: DataConfig, seen: Counter[str]) -> None:
     content, marks = table
