@@ -15,14 +15,14 @@ from medqa_cli.config.load import load
 EXAMPLES = ROOT / "examples"
 
 
-@pytest.mark.parametrize("name", ["quickstart", "llama2-7b-qlora", "medquad-smollm2"])
+@pytest.mark.parametrize("name", ["quickstart", "llama2-7b-qlora", "medquad-smollm2", "medquad-smollm2-sources"])
 def test_example_is_valid(name: str) -> None:
     assert load(EXAMPLES / f"{name}.yaml").config.model.name_or_path
 
 
 def test_there_is_no_untested_example() -> None:
     launchers = {"accelerate_fsdp.yaml"}  # for accelerate launch, not for medqa; test_several_ranks.py runs it
-    own = {"quickstart.yaml", "llama2-7b-qlora.yaml", "medquad-smollm2.yaml"}
+    own = {"quickstart.yaml", "llama2-7b-qlora.yaml", "medquad-smollm2.yaml", "medquad-smollm2-sources.yaml"}
     assert {path.name for path in EXAMPLES.glob("*.yaml")} == own | launchers
 
 
