@@ -37,7 +37,7 @@ from medqa_cli.training import checkpoints, outcome
 from medqa_cli.training.resume import lock, prepare_run_folder
 
 _KEYS = ("prompt", "chosen", "rejected")
-_EXPORT = "write them with: medqa review export --format dpo"
+_EXPORT = "write them with: medqa review export --format dpo review-*.json"
 _LONGEST_LINE = 1 << 25  # characters
 
 
