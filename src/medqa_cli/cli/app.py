@@ -46,6 +46,25 @@ SetOption = Annotated[
     ),
 ]
 JsonOption = Annotated[bool, typer.Option("--json", help="Print one JSON object on stdout instead of tables.")]
+# Of ask and serve.
+ModelOption = Annotated[str, typer.Option("--model", help="adapter, merged, base, or a folder, GGUF file or hub id.")]
+SourcesOption = Annotated[
+    int | None,
+    typer.Option(
+        "--sources",
+        min=0,
+        max=100,
+        help="Passages before the question, if the model was trained with such (0: none); else reference answers "
+        "beside the answer.",
+        show_default=False,
+    ),
+]
+AlsoModelOption = Annotated[
+    bool, typer.Option("--also-model", help="Let the model answer too where the data has a reviewed answer.")
+]
+AnywayOption = Annotated[
+    bool, typer.Option("--anyway", help="Let the model answer where nothing in the data is near, or asks the same.")
+]
 OutOption = Annotated[Path | None, typer.Option("--out", help="Folder to write.", show_default=False, callback=at_home)]
 
 

@@ -26,9 +26,7 @@ def ask(
     question: Annotated[
         str | None, typer.Argument(help="The question; default: standard input, or a conversation.", show_default=False)
     ] = None,
-    model: Annotated[
-        str, typer.Option("--model", help="adapter, merged, base, or a folder, GGUF file or hub id.")
-    ] = "adapter",
+    model: app.ModelOption = "adapter",
     compare: Annotated[
         str | None, typer.Option("--compare", metavar="A,B", help="Show the answers of several models side by side.")
     ] = None,
@@ -40,23 +38,9 @@ def ask(
         Path | None,
         typer.Option("--out", metavar="FILE", help="With --file: the JSON Lines to write.", callback=app.at_home),
     ] = None,
-    sources: Annotated[
-        int | None,
-        typer.Option(
-            "--sources",
-            min=0,
-            max=100,
-            help="Passages before the question, if the model was trained with such (0: none); else reference answers "
-            "to show.",
-            show_default=False,
-        ),
-    ] = None,
-    also_model: Annotated[
-        bool, typer.Option("--also-model", help="Let the model answer too where the data has a reviewed answer.")
-    ] = False,
-    anyway: Annotated[
-        bool, typer.Option("--anyway", help="Let the model answer where nothing in the data is near, or asks the same.")
-    ] = False,
+    sources: app.SourcesOption = None,
+    also_model: app.AlsoModelOption = False,
+    anyway: app.AnywayOption = False,
     config: app.RunConfigOption = None,
     overrides: app.SetOption = None,
     as_json: app.JsonOption = False,

@@ -16,6 +16,9 @@ def _at_home(paths: list[Path]) -> list[Path]:
     return [app.at_home(path) or path for path in paths]
 
 
+FilesArgument = Annotated[list[Path], typer.Argument(help="What the raters saved: .json, or .xlsx.", callback=_at_home)]
+
+
 @app.command(
     "medqa review make --raters anna,ben  a page for each of two raters",
     "medqa review make --questions 60 --double 15  15 of the 60 go to all raters",
@@ -83,7 +86,7 @@ def _show_made(made: dict[str, Any]) -> None:
     group=app.review_app,
 )
 def score(
-    files: Annotated[list[Path], typer.Argument(help="What the raters saved: .json, or .xlsx.", callback=_at_home)],
+    files: FilesArgument,
     fail_on: Annotated[
         list[str] | None,
         typer.Option(
@@ -118,7 +121,7 @@ def score(
     group=app.review_app,
 )
 def export(
-    files: Annotated[list[Path], typer.Argument(help="What the raters saved: .json, or .xlsx.", callback=_at_home)],
+    files: FilesArgument,
     form: Annotated[
         str, typer.Option("--format", metavar="dpo", help="Preference pairs, as TRL and others read them.")
     ] = "dpo",

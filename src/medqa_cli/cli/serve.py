@@ -20,28 +20,12 @@ from medqa_cli.errors import MedqaError
     "medqa serve --host 0.0.0.0  for other machines, with a key",
 )
 def serve(
-    model: Annotated[
-        str, typer.Option("--model", help="adapter, merged, base, or a folder, GGUF file or hub id.")
-    ] = "adapter",
+    model: app.ModelOption = "adapter",
     host: Annotated[str, typer.Option("--host", help="Address to listen on.")] = "127.0.0.1",
     port: Annotated[int, typer.Option("--port", min=0, max=65535, help="Port to listen on; 0: any free one.")] = 8088,
-    sources: Annotated[
-        int | None,
-        typer.Option(
-            "--sources",
-            min=0,
-            max=100,
-            help="Passages before the question, if the model was trained with such (0: none); else reference answers "
-            "beside the answer.",
-            show_default=False,
-        ),
-    ] = None,
-    also_model: Annotated[
-        bool, typer.Option("--also-model", help="Let the model answer too where the data has a reviewed answer.")
-    ] = False,
-    anyway: Annotated[
-        bool, typer.Option("--anyway", help="Let the model answer where nothing in the data is near.")
-    ] = False,
+    sources: app.SourcesOption = None,
+    also_model: app.AlsoModelOption = False,
+    anyway: app.AnywayOption = False,
     feedback: Annotated[
         Path | None,
         typer.Option(
