@@ -303,7 +303,7 @@ class ModelConfig:
     compute_dtype: ComputeDtype = field(
         "auto",
         "Data type of the matrix products; auto: on a GPU bfloat16 if the hardware supports it, else float16; on a CPU "
-        "bfloat16 with AMX, else float32.",
+        "bfloat16 where its products are faster (with AMX, and with AVX512-BF16 on some), else float32.",
     )
     max_length: int = field(
         1024,

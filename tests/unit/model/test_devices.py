@@ -2,12 +2,14 @@
 
 from __future__ import annotations
 
+import itertools
 from types import SimpleNamespace
 
 import pytest
 import torch
 
 from medqa_cli.errors import InputError
+from medqa_cli.model import devices
 from medqa_cli.model.devices import describe_device, peak_memory_bytes, pick_compute_dtype, pick_device
 
 CPU = torch.device("cpu")
@@ -90,10 +92,31 @@ def test_auto_on_a_gpu(monkeypatch: pytest.MonkeyPatch, capability: tuple[int, i
     assert asked == [CUDA]
 
 
-@pytest.mark.parametrize(("has_amx", "expected"), [(True, torch.bfloat16), (False, torch.float32)])
-def test_auto_on_the_cpu(monkeypatch: pytest.MonkeyPatch, has_amx: bool, expected: torch.dtype) -> None:
+@pytest.mark.parametrize(
+    ("has_amx", "has_avx512_bf16", "float32_ms", "bfloat16_ms", "expected"),
+    [
+        (True, True, 1.0, 1.0, torch.bfloat16),
+        (False, True, 1.6, 0.6, torch.bfloat16),
+        (False, True, 1.0, 2.0, torch.float32),
+        (False, True, 1.2, 1.0, torch.float32),
+        (False, False, 1.6, 0.6, torch.float32),  # emulated: not even measured
+    ],
+)
+def test_auto_on_the_cpu_is_bfloat16_with_amx_or_where_its_products_are_faster(
+    monkeypatch: pytest.MonkeyPatch,
+    has_amx: bool,
+    has_avx512_bf16: bool,
+    float32_ms: float,
+    bfloat16_ms: float,
+    expected: torch.dtype,
+) -> None:
     monkeypatch.setattr(torch.cpu, "_is_amx_tile_supported", lambda: has_amx)
+    monkeypatch.setattr(torch.cpu, "_is_avx512_bf16_supported", lambda: has_avx512_bf16)
+    times = {torch.float32: itertools.cycle([9.0, float32_ms]), torch.bfloat16: itertools.cycle([9.0, bfloat16_ms])}
+    monkeypatch.setattr(devices, "_product_seconds", lambda dtype: next(times[dtype]))
+    devices.has_fast_bfloat16.cache_clear()
     assert pick_compute_dtype("auto", CPU) == expected
+    devices.has_fast_bfloat16.cache_clear()
 
 
 @pytest.mark.parametrize(("platform", "expected"), [("linux", 5 * 1024), ("darwin", 5)])
