@@ -122,6 +122,8 @@ class MedqaTrainer:
             max_steps = math.ceil(self.args.num_train_epochs * steps_per_epoch)
         self._restore_state(checkpoint, max_steps, -(-max_steps // steps_per_epoch))
         self._prepare(checkpoint, max_steps)
+        # All of it: PEFT's wrapper begins in training mode around a base that was loaded for evaluation.
+        self.model_wrapped.train()
         self._clear_gradients()
         self._call("on_train_begin")
         if self.args.eval_on_start:

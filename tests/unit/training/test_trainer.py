@@ -101,6 +101,25 @@ def test_a_step_walks_over_the_frozen_modules_only_in_its_forwards(
     assert walks(4) == walks(2)
 
 
+def test_without_a_validation_split_inputs_are_dropped_and_activations_recomputed(
+    tiny_model_dir: Path, tmp_path: Path
+) -> None:
+    """An evaluation puts all layers into training mode behind it; a run without one begins with the base as loaded."""
+    modes: list[bool] = []
+
+    def passes(recomputed: bool) -> int:
+        model = make_model(tiny_model_dir)
+        modes.clear()
+        model.get_base_model().model.layers[0].mlp.register_forward_pre_hook(
+            lambda layer, *_: modes.append(layer.training and layer.up_proj.lora_dropout.training)
+        )
+        run_steps(model, make_examples([(5, 10)] * 8), tmp_path, max_steps=1, gradient_checkpointing=recomputed)
+        assert all(modes)
+        return len(modes)
+
+    assert passes(recomputed=True) == 2 * passes(recomputed=False)
+
+
 def test_a_launchers_precision_and_accumulation_change_no_number(
     tiny_model_dir: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
