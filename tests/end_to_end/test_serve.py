@@ -184,9 +184,8 @@ def test_what_cannot_be_served_is_said_before_anything_is_loaded(
     monkeypatch.chdir(folder)
     monkeypatch.delenv("MEDQA_SERVE_KEY", raising=False)
     fails(medqa("serve", "--model", "base", "--host", "0.0.0.0"), 2, "MEDQA_SERVE_KEY is not set", "openssl rand")
-    fails(
-        medqa("serve", "--model", "base", "--feedback", "missing/wrong.jsonl", "--port", "0"), 2, "missing/wrong.jsonl"
-    )
+    for name, said in (("missing/wrong.json", "no folder missing"), ("wrong.jsonl", "name it wrong.json")):
+        fails(medqa("serve", "--model", "base", "--feedback", name, "--port", "0"), 2, name, said)
     fails(medqa("serve", "--set", "run_dir=other"), 2, "nothing has been trained")
     with socket.create_server(("127.0.0.1", 0)) as taken:
         port = str(taken.getsockname()[1])

@@ -5,7 +5,6 @@
 
 from __future__ import annotations
 
-import json
 import os
 import threading
 import time
@@ -29,6 +28,7 @@ from medqa_cli.answering.generate import NOTICE
 from medqa_cli.config.schema import Config, GenerateConfig, ModelConfig, PromptConfig, SourcesConfig
 from medqa_cli.files import RunFolder
 from medqa_cli.model.load import load_model
+from medqa_cli.review.judgments import key_beside, read_judgments, read_key
 from medqa_cli.serving.app import Server
 from medqa_cli.serving.feedback import Feedback
 from medqa_cli.serving.metrics import Metrics
@@ -64,7 +64,8 @@ def page(tmp_path_factory: pytest.TempPathFactory, talking_model_dir: Path) -> I
     config = replace(config, data=replace(config.data, dir=str(folder / "data")))
     model = ModelConfig(quantization="none", compute_dtype="float32")
     answerer = load_model(str(talking_model_dir), RunFolder(folder), model, PromptConfig(template="chat"))
-    service, feedback = Service(config, "base", answerer, AskOptions(sources=2)), Feedback(folder / "wrong.jsonl", NAME)
+    service = Service(config, "base", answerer, AskOptions(sources=2))
+    feedback = Feedback(folder / "wrong.json", "base", answerer.encoder.contract)
     app = Server(service, config, NAME, Metrics(), feedback=feedback).app
     listening = listen("127.0.0.1", 0)
     served = uvicorn.Server(uvicorn.Config(app, log_config=None, lifespan="off"))
@@ -73,11 +74,10 @@ def page(tmp_path_factory: pytest.TempPathFactory, talking_model_dir: Path) -> I
     program = find_chromium()
     assert program is not None
     with Chromium(program, folder / "profile") as browser:
-        yield Page(browser, f"http://127.0.0.1:{listening.getsockname()[1]}/", folder / "wrong.jsonl")
+        yield Page(browser, f"http://127.0.0.1:{listening.getsockname()[1]}/", folder / "wrong.json")
     served.should_exit = True
     thread.join(30)
     service.close()
-    feedback.close()
 
 
 def wait_for(page: Page, expression: str) -> Any:
@@ -117,10 +117,10 @@ def test_an_answer_is_asked_for_by_keyboard_and_fits_the_window(page: Page, widt
     assert NOTICE in text
     # The keyboard reaches what comes after the answer.
     reached = set()
-    for _ in range(12):
+    for _ in range(13):
         browser.press("Tab")
         reached.add(browser.run("document.activeElement.id || document.activeElement.tagName"))
-    assert {"ask", "wrong", "remark", "send"} <= reached
+    assert {"ask", "wrong", "remark", "correction", "send"} <= reached
     assert browser.run(OVERFLOWING) == []
     assert browser.run(FAINT) == []
     assert told(browser) == []
@@ -178,11 +178,19 @@ def test_a_verdict_by_keyboard_is_written_to_the_file(page: Page) -> None:
     browser.press(" ")
     browser.run("document.getElementById('remark').focus()")
     browser.send("Input.insertText", text="The dose is missing.")
+    browser.run("document.getElementById('correction').focus()")
+    browser.send("Input.insertText", text="Gout is treated with 50 mg.")
     browser.run("document.getElementById('send').focus()")
     browser.press("Enter")
     wait_for(page, "document.getElementById('reported').textContent.startsWith('Written')")
-    (line,) = page.verdicts.read_text(encoding="utf-8").splitlines()
-    found = json.loads(line)
-    assert (found["question"], found["verdict"]) == ("How do you treat gout?", "wrong")
-    assert (found["answer"], found["remark"]) == (ROWS[0][2], "The dose is missing.")
+    key = read_key(key_beside(page.verdicts))
+    ((judgment,), problems) = read_judgments([page.verdicts], key)
+    pair = judgment.pair
+    assert problems == []
+    # The row's own answer was shown: no model wrote it.
+    assert (pair.question, pair.x, judgment.x["correct"], judgment.better) == (
+        "How do you treat gout?", "reference", False, "y"
+    )  # fmt: skip
+    assert key.samples[pair.question_id] == {"reference": ROWS[0][2], "correction": "Gout is treated with 50 mg."}
+    assert judgment.remark == "The dose is missing."
     keep(page, "reported-1280-light")

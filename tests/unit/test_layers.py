@@ -63,7 +63,7 @@ ALLOWED: dict[str, set[str]] = {
     "answering": _GROUND | {"data", "model", "answering"},
     "evaluation": _GROUND | {"data", "model", "evaluation"} | _WORKERS,
     "review": _GROUND | {"data", "model", "evaluation", "review"} | _WORKERS,
-    "serving": _GROUND | {"data", "model", "answering", "serving"},
+    "serving": _GROUND | {"data", "model", "answering", "review", "serving"},
     "cli": {"__init__", "cli", "data", "gguf", "model", "evaluation", "review", "serving"} | _GROUND | _WORKERS,
     "__main__": {"cli"},
 }

@@ -82,6 +82,7 @@ def _show_made(made: dict[str, Any]) -> None:
 @app.command(
     "medqa review score review-*.json  figures with intervals",
     "medqa review score a.json b.json --fail-on 'adapter.could_harm > 0.05'",
+    "medqa review score wrong.json  what readers reported at medqa serve",
     name="score",
     group=app.review_app,
 )
@@ -104,12 +105,15 @@ def score(
     console.use_json(as_json)
     settings = app.load_for_run(config, overrides).config
     from medqa_cli.evaluation import gate
-    from medqa_cli.review import report
+    from medqa_cli.review import report, reports
     from medqa_cli.review import score as worker
 
-    conditions = gate.parse_conditions(fail_on or (), worker.figure_names(settings))
+    conditions = gate.parse_conditions(fail_on, worker.figure_names(settings, files)) if fail_on else []
     results = worker.score_review(settings, files)
-    path = app.run_folder(settings).review_results_path
+    path = worker.results_path(settings, files)
+    if "reports" in results:
+        console.result(results, lambda: reports.show(results, files[0], path))
+        return
     console.result(results, lambda: report.show(results, path))
     gate.check_gate(conditions, results)
 

@@ -16,7 +16,7 @@ from medqa_cli.errors import MedqaError
 @app.command(
     "medqa serve  a page and OpenAI's API",
     "medqa serve --model merged --port 9000  another model and port",
-    "medqa serve --feedback wrong.jsonl  a button for wrong answers",
+    "medqa serve --feedback wrong.json  a button for wrong answers",
     "medqa serve --host 0.0.0.0  for other machines, with a key",
 )
 def serve(
@@ -31,7 +31,7 @@ def serve(
         typer.Option(
             "--feedback",
             metavar="FILE",
-            help="Let readers report wrong or harmful answers; their lines are added to this file.",
+            help="Let readers report wrong or harmful answers, into this .json: for medqa review score and export.",
             callback=app.at_home,
         ),
     ] = None,

@@ -37,14 +37,18 @@ class PromptContract:
     end_token_id: int
     stop_token_ids: tuple[int, ...]
 
-    def save(self, folder: Path) -> None:
-        """Write ``prompt.json`` into ``folder``."""
+    def as_json(self) -> dict[str, Any]:
+        """Return the content of ``prompt.json``."""
         payload = {"format_version": 2 if self.text.sources else 1, **asdict(self)}
         if not self.text.sources:
             for key in _SOURCE_KEYS:
                 del payload["text"][key]
+        return payload
+
+    def save(self, folder: Path) -> None:
+        """Write ``prompt.json`` into ``folder``."""
         (folder / PROMPT_FILE_NAME).write_text(
-            json.dumps(payload, ensure_ascii=False, indent=2) + "\n", encoding="utf-8"
+            json.dumps(self.as_json(), ensure_ascii=False, indent=2) + "\n", encoding="utf-8"
         )
 
     def require_types(self) -> None:

@@ -25,6 +25,8 @@ Verdict = Literal["x", "y", "equal"]
 
 KEY_NAME = "key.json"
 REFERENCE = "reference"  # the model's name of the row's own answer
+# Of what readers reported at ``medqa serve``: the rater, and the names of what they wrote instead and of no answer.
+READERS, CORRECTION, NO_ANSWER = "readers", "correction", "none"
 
 
 @dataclass(frozen=True)
@@ -68,7 +70,8 @@ class Key:
 
     ``review``: id of the review; ``form``: what was asked about each answer; ``pairs``: those of each rater in the
     order of the page; ``samples``: by question and model, the answers that were shown; ``prompt``: the prompt contract
-    of the adapter (``prompt.json``), empty where there is none.
+    of the adapter (``prompt.json``), empty where there is none; ``is_sample``: whether the questions were drawn, and
+    not reported by readers who chose what to report.
     """
 
     review: str
@@ -78,6 +81,7 @@ class Key:
     pairs: tuple[Pair, ...]
     samples: Mapping[str, Mapping[str, str]]
     prompt: Mapping[str, Any]
+    is_sample: bool = True
 
     @property
     def criteria(self) -> tuple[Criterion, ...]:
@@ -101,6 +105,7 @@ class Key:
             "pairs": [{**asdict(pair), "answers_sha256": answers_sha256(pair, self.samples)} for pair in self.pairs],
             "samples": {question: dict(answers) for question, answers in self.samples.items()},
             "prompt": dict(self.prompt),
+            "is_sample": self.is_sample,
         }
 
 
@@ -109,6 +114,25 @@ def answers_sha256(pair: Pair, samples: Mapping[str, Mapping[str, str]]) -> str:
     answers = samples[pair.question_id]
     shown = "\0".join((pair.question, answers[pair.x], answers[pair.y]))
     return hashlib.sha256(shown.encode("utf-8", "surrogatepass")).hexdigest()
+
+
+def key_beside(path: Path) -> Path:
+    """Return where the key is of a file that ``medqa serve --feedback`` wrote."""
+    return path.with_name(f"{path.stem}.key.json")
+
+
+def find_key(paths: Sequence[Path], review_dir: Path) -> Path:
+    """Return where the key of files is: beside them, or in the folder of the run's review.
+
+    Raises:
+        InputError: they have several keys.
+    """
+    own = [path for path in dict.fromkeys(path.resolve() for path in paths) if key_beside(path).is_file()]
+    if not own:
+        return review_dir / KEY_NAME
+    if len({path.resolve() for path in paths}) > 1:
+        raise InputError(f"{own[0]} holds what readers reported and has a key of its own", "give that file alone")
+    return key_beside(own[0])
 
 
 def read_key(path: Path) -> Key:
@@ -131,7 +155,8 @@ def read_key(path: Path) -> Key:
         names = [field.name for field in fields(Pair)]
         pairs = tuple(Pair(**{name: fields_of_pair[name] for name in names}) for fields_of_pair in value["pairs"])
         models, raters = tuple(value["models"]), tuple(value["raters"])
-        key = Key(value["review"], form, models, raters, pairs, value["samples"], value["prompt"])
+        is_sample = value.get("is_sample", True)
+        key = Key(value["review"], form, models, raters, pairs, value["samples"], value["prompt"], is_sample)
         changed = [
             pair.id
             for pair, fields_of_pair in zip(pairs, value["pairs"], strict=True)
@@ -141,7 +166,7 @@ def read_key(path: Path) -> Key:
         texts += [text for criterion in form.criteria for text in (criterion.id, criterion.text)]
         texts += [text for pair in pairs for text in (pair.id, pair.question_id, pair.topic)]
         texts += [text for answers in key.samples.values() for text in answers.values()]
-        switches = [*(pair.shared for pair in pairs), *(criterion.good for criterion in form.criteria)]
+        switches = [key.is_sample, *(pair.shared for pair in pairs), *(criterion.good for criterion in form.criteria)]
         if not all(isinstance(text, str) for text in texts) or type(key.prompt) is not dict:
             raise TypeError("a text is no text")
         if not all(isinstance(switch, bool) for switch in switches):

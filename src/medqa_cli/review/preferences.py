@@ -21,7 +21,7 @@ from medqa_cli.files import RunFolder, atomic_file
 from medqa_cli.prompt.encoder import PROMPT_FILE_NAME, PromptContract
 from medqa_cli.prompt.template import PromptText
 from medqa_cli.review.figures import TIE, judged_pairs, preference
-from medqa_cli.review.judgments import KEY_NAME, Judgment, read_judgments, read_key
+from medqa_cli.review.judgments import Judgment, find_key, read_judgments, read_key
 
 
 @dataclass(frozen=True)
@@ -42,29 +42,33 @@ def export_pairs(config: Config, paths: Sequence[Path], out: Path | None) -> dic
     Args:
         config: the run.
         paths: the raters' files.
-        out: None: ``review/dpo.jsonl`` in the run's folder.
+        out: None: ``review/dpo.jsonl`` in the run's folder; of what readers reported, a file beside it.
 
     Raises:
         InputError: there is no review, no pair, or no prompt to write before the answers.
     """
     run = RunFolder(Path(config.run_dir))
-    key = read_key(run.review_dir / KEY_NAME)
+    path = find_key(paths, run.review_dir)
+    key = read_key(path)
     if not key.prompt:
         raise InputError(
-            f"{run.review_dir / KEY_NAME} has no prompt: the review was made before an adapter was trained",
+            f"{path} has no prompt: the review was made before an adapter was trained",
             "train one, then make the review again: medqa review make --force",
         )
-    contract = PromptContract.of_json(key.prompt, run.review_dir / KEY_NAME)
+    contract = PromptContract.of_json(key.prompt, path)
     adapters = run.adapter_dir / PROMPT_FILE_NAME
     if adapters.is_file() and PromptContract.load(run.adapter_dir) != contract:
         console.warn(f"{adapters} is another prompt than that of the review, which is written")
+    if contract.text.sources and not key.is_sample:
+        console.warn("the answers were written behind sources, which the prompts of these pairs do not have")
     judgments, problems = read_judgments(paths, key)
     for problem in problems:
         console.warn(problem)
     found = preference_pairs(judgments, key.samples, contract.text)
     if not found.pairs:
-        raise InputError(f"no pair to export: {_reasons(found.left_out)}", "judge more questions")
-    target = run.preferences_path if out is None else out
+        hint = "judge more questions" if key.is_sample else "only reports that say what should stand there make a pair"
+        raise InputError(f"no pair to export: {_reasons(found.left_out)}", hint)
+    target = out or (run.preferences_path if key.is_sample else paths[0].with_suffix(".dpo.jsonl"))
     with atomic_file(target, private=True) as file:
         for pair in found.pairs:
             file.write(json.dumps(pair, ensure_ascii=False) + "\n")

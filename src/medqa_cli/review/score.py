@@ -15,23 +15,41 @@ from medqa_cli.files import RunFolder, write_json
 from medqa_cli.review.automatic import against_raters
 from medqa_cli.review.criteria import Criterion
 from medqa_cli.review.figures import WIN_RATE, Review
-from medqa_cli.review.judgments import KEY_NAME, Judgment, read_judgments, read_key
+from medqa_cli.review.judgments import KEY_NAME, Judgment, find_key, read_judgments, read_key
 from medqa_cli.review.raters import describe_raters
 from medqa_cli.review.report import sentences
+from medqa_cli.review.reports import counted
 
 
-def figure_names(config: Config) -> list[str]:
-    """Return the names of the figures that a run's review has, such as ``could_harm`` and ``win_rate``.
+def figure_names(config: Config, paths: Sequence[Path]) -> list[str]:
+    """Return the names of the figures that a review has, such as ``could_harm`` and ``win_rate``.
 
     Raises:
-        InputError: there is no review.
+        InputError: there is no review, or the files hold what readers reported.
     """
-    key = read_key(RunFolder(Path(config.run_dir)).review_dir / KEY_NAME)
+    path = find_key(paths, RunFolder(Path(config.run_dir)).review_dir)
+    key = read_key(path)
+    if not key.is_sample:
+        raise InputError(
+            f"--fail-on: the answers in {path} were reported by readers, who choose what they report",
+            "a drawn sample has figures to go by: medqa review make",
+        )
     return [*(criterion.id for criterion in key.criteria), WIN_RATE]
 
 
+def results_path(config: Config, paths: Sequence[Path]) -> Path:
+    """Return where the results are written: in the folder of the review, or beside what readers reported."""
+    run = RunFolder(Path(config.run_dir))
+    path = find_key(paths, run.review_dir)
+    if path.parent == run.review_dir and path.name == KEY_NAME:
+        return run.review_results_path
+    return path.with_name(f"{path.name.removesuffix('.key.json')}.results.json")
+
+
 def score_review(config: Config, paths: Sequence[Path]) -> dict[str, Any]:
-    """Score what the raters of a run's review gave back; return the content of ``results.json``, which is written.
+    """Score what the raters of a review gave back; return the content of its results, which are written.
+
+    Reports of readers are counted only.
 
     Args:
         config: the run, and the seed of the draws.
@@ -41,12 +59,16 @@ def score_review(config: Config, paths: Sequence[Path]) -> dict[str, Any]:
         InputError: there is no review, or no judgment that can be used.
     """
     run = RunFolder(Path(config.run_dir))
-    key = read_key(run.review_dir / KEY_NAME)
+    key = read_key(find_key(paths, run.review_dir))
     judgments, problems = read_judgments(paths, key)
     if not judgments:
         raise InputError("\n".join(["nothing can be scored", *problems]), "give the files that the raters saved")
     for problem in problems:
         console.warn(problem)
+    if not key.is_sample:
+        counts = {"review": key.review, **counted(judgments, key.samples), "problems": problems}
+        write_json(results_path(config, paths), counts, private=True)
+        return counts
     samples_path = run.eval_dir / SAMPLES_NAME
     samples = read_samples(samples_path) if samples_path.is_file() else {}
     results = {"review": key.review, **make_results(judgments, key.criteria, samples, key.samples, config.seed)}

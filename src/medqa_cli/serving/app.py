@@ -112,7 +112,7 @@ class Server:
 
     async def _take_feedback(self, request: Request) -> Response:
         assert self._feedback is not None
-        self._feedback.add(read_json(await self._body(request)))
+        await asyncio.to_thread(self._feedback.add, read_json(await self._body(request)))
         return JSONResponse({"status": "written"})
 
     async def _answer(self, request: Request, *, is_chat: bool) -> Response:

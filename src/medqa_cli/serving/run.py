@@ -19,7 +19,7 @@ from medqa_cli.config.schema import Config
 from medqa_cli.errors import InputError
 from medqa_cli.files import RunFolder
 from medqa_cli.serving.app import Server
-from medqa_cli.serving.feedback import Feedback
+from medqa_cli.serving.feedback import Feedback, require_feedback_file
 from medqa_cli.serving.guard import is_loopback
 from medqa_cli.serving.metrics import Metrics
 from medqa_cli.serving.service import Service
@@ -109,7 +109,7 @@ def run(config: Config, choice: str, host: str, port: int, options: AskOptions, 
         host: address or name to listen on.
         port: where.
         options: what is shown beside answers.
-        feedback: the file for readers' verdicts; None: none.
+        feedback: the file for what readers report; None: none.
 
     Raises:
         InputError: the address, the key, the model, the data or the file are not usable.
@@ -118,10 +118,10 @@ def run(config: Config, choice: str, host: str, port: int, options: AskOptions, 
     name = name_of(choice, config)
     with contextlib.ExitStack() as stack:
         listening = stack.enter_context(listen(host, port))
-        verdicts = Feedback(feedback, name) if feedback is not None else None
-        if verdicts is not None:
-            stack.callback(verdicts.close)
+        if feedback is not None:
+            require_feedback_file(feedback)
         answerer = engines.load_answerer(config, choice, batches=True)
+        verdicts = None if feedback is None else Feedback(feedback, choice, answerer.encoder.contract)
         service = Service(config, choice, answerer, options)
         stack.callback(service.close)
         server = Server(service, config, name, Metrics(), key=key, on_loopback=is_loopback(host), feedback=verdicts)

@@ -13,6 +13,7 @@ import json
 import random
 import socket
 import sys
+import tempfile
 import threading
 from pathlib import Path
 from typing import Any
@@ -32,7 +33,10 @@ CHAT = {
     "stop": ["never"], "n": 1, "seed": 3, "medqa": {"content": "answer", "anyway": True},
 }  # fmt: skip
 COMPLETION = {"model": "tiny", "prompt": "What is gout?", "max_tokens": 3, "stop": "x", "echo": False}
-FEEDBACK = {"question": "What is gout?", "answer": "A disease.", "verdict": "wrong", "remark": "no", "id": "chatcmpl-1"}
+FEEDBACK = {
+    "question": "What is gout?", "answer": "A disease.", "verdict": "wrong", "remark": "no", "correction": "Ask.",
+    "finish_reason": "stop",
+}  # fmt: skip
 PATHS = {"/v1/chat/completions": CHAT, "/v1/completions": COMPLETION, "/feedback": FEEDBACK}
 HEADERS = [
     "Host: evil.example", "Host: 127.0.0.1:1", "Host:", "Origin: null", "Origin: http://127.0.0.1",
@@ -63,8 +67,11 @@ def server() -> int:
 
     application.SECONDS_FOR_A_BODY = run.SECONDS_FOR_HEADERS = 0.3  # for those that promise more than they send
     config = Config(generate=GenerateConfig(max_new_tokens=3), serve=ServeConfig(max_body_bytes=50_000))
-    service = Service(config, "base", make_answerer(make_chatml_tokenizer(), [300, 301]), AskOptions())
-    app = Server(service, config, "tiny", Metrics(), feedback=Feedback(Path("/dev/null"), "tiny")).app
+    answerer = make_answerer(make_chatml_tokenizer(), [300, 301])
+    service = Service(config, "base", answerer, AskOptions())
+    reports = Path(tempfile.mkdtemp()) / "wrong.json"
+    feedback = Feedback(reports, "tiny", answerer.encoder.contract)
+    app = Server(service, config, "tiny", Metrics(), feedback=feedback).app
     listening = run.listen("127.0.0.1", 0)
     settings = uvicorn.Config(
         app, log_config=None, lifespan="off", http=run.Protocol, h11_max_incomplete_event_size=16 << 10

@@ -28,7 +28,6 @@ from medqa_cli.errors import MedqaError
 from medqa_cli.files import RunFolder
 from medqa_cli.model.load import LoadedModel, load_model
 from medqa_cli.serving.app import Server
-from medqa_cli.serving.feedback import Feedback
 from medqa_cli.serving.metrics import Metrics
 from medqa_cli.serving.service import Service
 
@@ -283,27 +282,6 @@ def test_the_page_allows_its_own_script_and_style_and_nothing_else(answerer: Loa
     assert NOTICE in response.text
     assert "Report" not in response.text  # no file for it
     assert re.search(r"""(src|href)=["'](?!data:,)""", response.text) is None
-
-
-def test_a_verdict_of_a_reader_is_a_line_of_the_file(answerer: LoadedModel, tmp_path: Path) -> None:
-    path = tmp_path / "wrong.jsonl"
-    path.write_text('{"earlier": true}\n', encoding="utf-8")
-    feedback = Feedback(path, NAME)
-    given = {"question": "What is gout?", "answer": "A \ud83dplant.", "verdict": "harmful", "remark": "no"}
-    with serving(CONFIG, answerer, feedback=feedback) as client:
-        page = client.get("/").text
-        body = json.dumps(given)
-        sent = client.post("/feedback", content=body, headers={"Content-Type": "application/json"})
-        changes: list[dict[str, Any]] = [{"verdict": "fine"}, {"answer": 3}, {"question": " "}, {"remark": "x" * 6000}]
-        refused = [client.post("/feedback", json={**given, "answer": "", **one}).status_code for one in changes]
-    feedback.close()
-    assert "Report" in page
-    assert (sent.status_code, refused) == (200, [400] * 4)
-    earlier, line = path.read_text(encoding="utf-8").splitlines()
-    found = json.loads(line)
-    assert json.loads(earlier) == {"earlier": True}
-    assert (found["question"], found["answer"], found["verdict"]) == ("What is gout?", "A \ufffdplant.", "harmful")
-    assert (found["model"], found["remark"]) == (NAME, "no")
 
 
 def test_a_caller_who_leaves_frees_the_model_and_the_place(
