@@ -196,6 +196,8 @@ def prompt_questions(
         Prompted(question, prompt, make_state(encoder.decode_answer, stop_ids, limit, config.loop_retries))
         for question, prompt, limit in zip(asked, prompts, limits, strict=True)
     ]
+    for each in prompted:
+        each.state.num_sources = encoder.contract.text.sources
     for each, shown in zip(prompted, passages, strict=False):
         if any(passage.answers for passage in shown):
             each.state.forbid(encoder.decline_token_id)

@@ -17,6 +17,7 @@ from typing import Literal
 
 from medqa_cli.data.normalize import normalize
 from medqa_cli.prompt.sentence_ends import sentence_ends
+from medqa_cli.prompt.sources import start_of_open_mark, start_of_wrong_mark
 
 FinishReason = Literal["stop", "length", "repetition"]
 Decode = Callable[[Sequence[int]], str]
@@ -51,6 +52,9 @@ class StoppingState:
         limit: the most tokens that it may have.
         loop_retries: how often the answer may leave a loop: it goes back to the first word that repeats, and that
             token is forbidden there.
+
+    ``num_sources``: sources that the answer may cite. A mark that names none of them, or the same twice in a row, is
+    left like a loop: small models count on after ``[1]``.
     """
 
     def __init__(
@@ -68,6 +72,8 @@ class StoppingState:
         # Start of the sentences at the end of the text that repeat earlier ones; None: the last one is new.
         self._repeats_from: int | None = None
         self._sentences_loop = False
+        self._wrong_mark: int | None = None  # where it begins in the text
+        self.num_sources = 0
         self.ids: list[int] = []
         self.finish_reason: FinishReason | None = None
         self.went_back = False
@@ -106,9 +112,11 @@ class StoppingState:
             self.ids.append(token_id)
             self._watch.add(token_id)
             self._check_sentences(token_id)
+            if self.num_sources and "]" in self._decode([token_id]):
+                self._wrong_mark = start_of_wrong_mark(self._decode(self.ids), self.num_sources)
             checked = len(self.ids) % _CHECK_EVERY == 0 and len(self.ids) > _CHECK_EVERY
             repeats_much = checked and seq_rep_4(self._decode(self.ids)) > MOST_REPEATED_SO_FAR
-            if self._watch.period is not None or self._sentences_loop or repeats_much:
+            if self._watch.period is not None or self._sentences_loop or repeats_much or self._wrong_mark is not None:
                 self.went_back = self._leave_loop(repeats_much)
                 self.finish_reason = None if self.went_back else "repetition"
             elif len(self.ids) >= self._limit:
@@ -123,16 +131,22 @@ class StoppingState:
         repeats_from = self._repeats_from if self._sentences_loop else None
         if repeats_from is None and repeats_much:
             repeats_from = start_of_repeats(self._decode(self.ids))
-        if (matched := self._watch.matched_in_loop) is not None:
+        if self._wrong_mark is not None:
+            kept = self._num_ids_up_to(self._wrong_mark)
+        elif (matched := self._watch.matched_in_loop) is not None:
             kept = len(self.ids) - matched
         elif repeats_from is not None:
-            kept = bisect_right(range(len(self.ids)), repeats_from, key=lambda n: len(self._decode(self.ids[: n + 1])))
+            kept = self._num_ids_up_to(repeats_from)
         else:
             return False
         # Text before the place of an earlier retry may have been shown.
         kept = max(kept, self._settled_ids)
         # A full stop, a new line or the sign of a list item may stand there again; what follows it must not.
-        while kept < len(self.ids) - 1 and not any(map(str.isalnum, self._decode([self.ids[kept]]))):
+        while (
+            self._wrong_mark is None
+            and kept < len(self.ids) - 1
+            and not any(map(str.isalnum, self._decode([self.ids[kept]])))
+        ):
             kept += 1
         self._settled_ids = kept
         self.num_retries += 1
@@ -142,7 +156,12 @@ class StoppingState:
         for token_id in self.ids:
             self._watch.add(token_id)
         self._find_repeated_sentences()
+        self._wrong_mark = None
         return True
+
+    def _num_ids_up_to(self, position: int) -> int:
+        """Return how many ids make the text up to a position."""
+        return bisect_right(range(len(self.ids)), position, key=lambda n: len(self._decode(self.ids[: n + 1])))
 
     def new_text(self) -> str:
         """Return the text that is final, whatever comes next, and was not returned before.
@@ -158,6 +177,8 @@ class StoppingState:
             if len(text) <= self._shown or text.endswith("\ufffd"):
                 return ""
             text = text[: self._settled(text)]
+            if self.num_sources:
+                text = text[: start_of_open_mark(text)]
         piece = text[self._shown :]
         self._shown = max(self._shown, len(text))
         return piece
@@ -199,6 +220,8 @@ class StoppingState:
 
     def _without_loop(self) -> str:
         """Return the text up to the loop's second round, and a few tokens more if they complete a sentence."""
+        if self._wrong_mark is not None:
+            return self._decode(self.ids)[: self._wrong_mark].rstrip()
         settled = len(self._decode(self.ids[: self._settled_ids]))
         if self._sentences_loop and self._repeats_from is not None:
             return self._decode(self.ids)[: max(self._repeats_from, self._shown, settled)].rstrip()

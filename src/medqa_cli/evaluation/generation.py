@@ -224,6 +224,7 @@ def _decode_twice(
     states = [StoppingState(encoder.decode_answer, stop_ids, limit, config.loop_retries) for limit in limits]
     plain = [WholeAnswer(encoder.decode_answer, stop_ids, limit) for limit in limits]
     for (_, must_answer), state, whole in zip(questions, states, plain, strict=True):
+        state.num_sources = encoder.contract.text.sources
         if must_answer:
             state.forbid(encoder.decline_token_id)
             whole.forbid(encoder.decline_token_id)

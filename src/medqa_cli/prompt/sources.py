@@ -11,6 +11,8 @@ from collections.abc import Sequence
 
 INTRODUCTION = "Answer from these sources and cite them, such as [1]:"
 _MARK = re.compile(r"\[(\d{1,3})\]")
+_MARKS_AT_END = re.compile(r"(?:[ \t]*\[\d{1,3}\])+$")
+_OPEN_MARK_AT_END = re.compile(r"[ \t]*\[\d{0,3}$")
 # Both are tried at the start of a run of white space only: at each place in it they would take time with its square.
 _WHITE_SPACE = re.compile(r"\s+")
 _SPACE_BEFORE_MARK = re.compile(r"(?<![ \t])[ \t]*\[\d{1,3}\]")
@@ -41,6 +43,28 @@ def with_sources(question: str, sources: Sequence[tuple[str, str]]) -> str:
 def cited(answer: str) -> list[int]:
     """Return the numbers of the sources that an answer cites, in their order, repeated ones too."""
     return [int(mark) for mark in _MARK.findall(answer)]
+
+
+def start_of_wrong_mark(text: str, num_sources: int) -> int | None:
+    """Return where the mark at the end of a text begins if it names no source, or one that the marks just before it
+    name too; None: there is no such mark.
+
+    Args:
+        text: an answer so far.
+        num_sources: 1 to ``num_sources`` can be cited.
+    """
+    run = _MARKS_AT_END.search(text)
+    if run is None:
+        return None
+    *earlier, last = _MARK.finditer(run[0])
+    is_right = 0 < int(last[1]) <= num_sources and last[1] not in {mark[1] for mark in earlier}
+    return None if is_right else run.start() + (earlier[-1].end() if earlier else 0)
+
+
+def start_of_open_mark(text: str) -> int:
+    """Return where a mark begins that may still be unfinished at the end of a text; its length: there is none."""
+    mark = _OPEN_MARK_AT_END.search(text)
+    return mark.start() if mark else len(text)
 
 
 def without_marks(answer: str) -> str:

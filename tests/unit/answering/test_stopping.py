@@ -256,6 +256,51 @@ def test_the_token_that_led_into_the_loop_is_forbidden_there_and_only_there() ->
     assert (state.went_back, state.biases(1)) == (False, {})
 
 
+# Marks of sources
+
+MARKED = ["Gout", " hurts", ".", " [", "1", "]"]
+
+
+def marked(pieces: Sequence[str], num_sources: int, retries: int) -> tuple[StoppingState, list[str], dict[str, float]]:
+    """Feed tokens given by their text; return the state, the shown pieces, and the biases after the last of them."""
+    known = ["", *dict.fromkeys(pieces)]
+    state = StoppingState(lambda ids: "".join(known[i] for i in ids).strip(), {STOP}, 500, retries)
+    state.num_sources = num_sources
+    shown = []
+    for piece in pieces:
+        state.add(known.index(piece))
+        shown.append(state.new_text())
+    return state, shown, {known[token_id]: bias for token_id, bias in state.biases(known.index(".")).items()}
+
+
+def test_a_mark_that_names_no_source_is_left_before_any_of_it_is_shown() -> None:
+    state, shown, biases = marked([*MARKED, " [", "2", "]", " [", "3", "]"], 2, 1)
+    assert state.went_back
+    assert state.text() == "".join(shown) == "Gout hurts. [1] [2]"
+    assert biases[" ["] == -math.inf
+
+
+def test_a_mark_twice_in_a_row_is_left_but_not_where_words_stand_between() -> None:
+    assert marked([*MARKED, " [", "1", "]"], 2, 1)[0].text() == "Gout hurts. [1]"
+    state, shown, _ = marked([*MARKED, " Rest", ".", " [", "1", "]"], 2, 1)
+    assert not state.went_back
+    assert state.text() == "Gout hurts. [1] Rest. [1]"
+    assert state.text().startswith("".join(shown))
+
+
+def test_a_wrong_mark_ends_an_answer_that_may_not_go_back() -> None:
+    state, shown, _ = marked([*MARKED, " [", "2", "]"], 1, 0)
+    assert state.finish_reason == "repetition"
+    assert state.text() == "".join(shown) == "Gout hurts. [1]"
+
+
+def test_numbers_in_brackets_stay_in_an_answer_without_sources() -> None:
+    state, shown, _ = marked([*MARKED, " [", "1", "]", " [", "7", "]"], 0, 1)
+    assert not state.went_back
+    assert state.text() == "Gout hurts. [1] [1] [7]"
+    assert state.text().startswith("".join(shown))
+
+
 def test_the_end_is_likelier_with_each_retry_but_only_where_a_sentence_or_a_line_ends() -> None:
     known = ["", "\n", "Eyes", ".", " hurt", " e", "g"]
     state = StoppingState(lambda ids: "".join(known[i] for i in ids).strip(), {STOP}, 500, 3, end_bonus=1.5)
