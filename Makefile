@@ -32,11 +32,13 @@ quickstart: $(VENV)/.installed
 	$(RUN) train $(QUICK) --restart
 	$(RUN) eval $(QUICK)
 	@echo '--- base model: How to treat glaucoma?'
-	$(RUN) ask $(QUICK) --model base "How to treat glaucoma?"
-	@echo '--- tuned model: How to treat glaucoma?'
+	$(RUN) ask $(QUICK) --model base --sources 0 "How to treat glaucoma?"
+	@echo '--- tuned model, from memory: How to treat glaucoma?'
+	$(RUN) ask $(QUICK) --sources 0 "How to treat glaucoma?"
+	@echo '--- tuned model, with sources from the data and its leaflets: How to treat glaucoma?'
 	$(RUN) ask $(QUICK) "How to treat glaucoma?"
 	@echo '--- the answer of a row that asks the same, without a model: How do you treat asthma?'
-	$(RUN) ask $(QUICK) --set sources.reviewed_first=true "How do you treat asthma?"
+	$(RUN) ask $(QUICK) "How do you treat asthma?"
 	$(RUN) merge $(QUICK)
 	@echo
 	@echo 'data:       data/quickstart      (train, validation, test, rejected.jsonl, report.json)'

@@ -270,6 +270,13 @@ class SourcesConfig:
     absent: Literal["decline", "answer"] = field(
         "decline", "What is learned where no source answers: prompt.decline, or the answer without a mark."
     )
+    headings: float = field(
+        0.3,
+        "Probability that the title of a training row's passage is shown as a heading, as leaflets have them "
+        "(Glaucoma: treatment), and not as the question of its row.",
+        ge=0,
+        le=1,
+    )
     reviewed_first: Literal["auto"] | bool = field(
         "auto",
         "Give the answer of a training row, word for word, where the question asks what that row asks, and no answer "

@@ -17,7 +17,7 @@ from medqa_cli.data.normalize import normalize, rank_of
 from medqa_cli.data.ranking import all_words
 from medqa_cli.data.retrieval import Passage, PassageIndex, passage_of
 from medqa_cli.data.topics.paraphrases import paraphrase
-from medqa_cli.data.topics.question_types import recognize
+from medqa_cli.data.topics.question_types import OTHER, recognize
 from medqa_cli.data.topics.topics import topic_names
 from medqa_cli.prompt.encoder import PromptEncoder
 from medqa_cli.prompt.sources import with_mark
@@ -117,7 +117,24 @@ def _grounded(row: QaRow, original: QaRow, sources: Sources, config: SourcesConf
         answer = with_mark(gold.text, passages.index(gold) + 1)
     else:
         answer = decline if config.absent == "decline" else row.answer
+    passages = [
+        replace(passage, title=as_heading(passage.title)) if draw.random() < config.headings else passage
+        for passage in passages
+    ]
     return replace(row, question=behind(passages, question, sources.encoder), answer=answer)
+
+
+def as_heading(question: str) -> str:
+    """Return a question in the words of a leaflet's heading, "Glaucoma: treatment"; as it is where its form is unknown.
+
+    The passages of documents have such titles, and a model that has only read questions above passages takes them for
+    the beginning of an answer.
+    """
+    form = recognize(question)
+    if form is None or form.kind == OTHER:
+        return question
+    topic = form.topic[:1].upper() + form.topic[1:]
+    return topic if form.kind == "information" else f"{topic}: {form.kind}"
 
 
 def in_other_words(question: str, seed: int) -> str:

@@ -8,7 +8,7 @@ import pytest
 
 from medqa_cli.config.schema import PromptConfig, SourcesConfig
 from medqa_cli.data.dataset import QaRow
-from medqa_cli.data.grounding import Sources, answering, ground_rows, in_other_words
+from medqa_cli.data.grounding import Sources, answering, as_heading, ground_rows, in_other_words
 from medqa_cli.data.retrieval import Passage, PassageIndex, passage_of
 from medqa_cli.prompt.encoder import PromptEncoder, make_contract
 from medqa_cli.prompt.sources import INTRODUCTION, cited, without_marks
@@ -35,7 +35,7 @@ def sources(chatml_tokenizer: Any) -> Sources:
 
 
 def test_with_gold_always_the_answer_cites_the_passage_that_holds_it(sources: Sources) -> None:
-    rows = ground_rows(ROWS, sources, SourcesConfig(gold=1, closed_book=0), DECLINE, seed=1)
+    rows = ground_rows(ROWS, sources, SourcesConfig(gold=1, closed_book=0, headings=0), DECLINE, seed=1)
     positions = []
     for row, before in zip(rows, ROWS, strict=True):
         block, question = row.question.rsplit("\n\n", 1)
@@ -50,8 +50,41 @@ def test_with_gold_always_the_answer_cites_the_passage_that_holds_it(sources: So
     assert set(positions) == {1, 2, 3}
 
 
+def test_titles_are_shown_as_headings_in_the_share_of_the_config_and_nothing_else_changes(sources: Sources) -> None:
+    plain = ground_rows(ROWS, sources, SourcesConfig(gold=1, closed_book=0, headings=0), DECLINE, seed=1)
+    headed = ground_rows(ROWS, sources, SourcesConfig(gold=1, closed_book=0, headings=1), DECLINE, seed=1)
+    some = ground_rows(ROWS, sources, SourcesConfig(gold=1, closed_book=0, headings=0.5), DECLINE, seed=1)
+    titles = {row.question for row in ROWS}
+    num_headings = 0
+    for row, with_headings, mixed in zip(plain, headed, some, strict=True):
+        assert row.answer == with_headings.answer == mixed.answer
+        lines, headings, either = (each.question.splitlines() for each in (row, with_headings, mixed))
+        for line, heading, one in zip(lines, headings, either, strict=True):
+            assert one in (line, heading)
+            if line[4:] in titles:
+                assert heading == f"{line[:4]}{as_heading(line[4:])}" != line
+                num_headings += one == heading
+            else:
+                assert line == heading
+    assert 25 <= num_headings <= 65  # of 90 passages
+
+
+@pytest.mark.parametrize(
+    ("question", "heading"),
+    [
+        ("What are the treatments for Glaucoma?", "Glaucoma: treatment"),
+        ("How is asthma treated?", "Asthma: treatment"),
+        ("What is (are) gout ?", "Gout"),
+        ("How is anemia diagnosed?", "Anemia: exams and tests"),
+        ("Why does my knee hurt when I run?", "Why does my knee hurt when I run?"),
+    ],
+)
+def test_a_question_as_the_heading_of_a_leaflet(question: str, heading: str) -> None:
+    assert as_heading(question) == heading
+
+
 def test_without_gold_nothing_that_answers_is_shown_and_the_row_declines(sources: Sources) -> None:
-    rows = ground_rows(ROWS, sources, SourcesConfig(gold=0, closed_book=0), DECLINE, seed=1)
+    rows = ground_rows(ROWS, sources, SourcesConfig(gold=0, closed_book=0, headings=0), DECLINE, seed=1)
     for row, before in zip(rows, ROWS, strict=True):
         assert row.question.startswith(INTRODUCTION)
         assert before.answer not in row.question
@@ -88,7 +121,7 @@ def test_rows_are_drawn_in_the_shares_of_the_config_and_by_themselves(sources: S
 def test_a_long_answer_is_learned_as_far_as_it_is_shown(sources: Sources) -> None:
     answer = "Gout hurts. " + " ".join(f"Sentence {n} says one thing more." for n in range(60))
     row = QaRow("long", "What is gout?", answer, "gout", "test")
-    (grounded,) = ground_rows([row], sources, SourcesConfig(gold=1, closed_book=0), DECLINE, seed=1)
+    (grounded,) = ground_rows([row], sources, SourcesConfig(gold=1, closed_book=0, headings=0), DECLINE, seed=1)
     learned = without_marks(grounded.answer)
     assert answer.startswith(learned)
     assert learned.endswith(".")
@@ -98,14 +131,14 @@ def test_a_long_answer_is_learned_as_far_as_it_is_shown(sources: Sources) -> Non
 
 def test_a_paraphrase_keeps_its_words_and_has_its_rows_answer_as_gold(sources: Sources) -> None:
     row = QaRow("r0-0-p1", "glaucoma, what is that", ROWS[0].answer, "glaucoma", "test", paraphrase_of="r0-0")
-    (grounded,) = ground_rows([row], sources, SourcesConfig(gold=1, closed_book=0), DECLINE, seed=1)
+    (grounded,) = ground_rows([row], sources, SourcesConfig(gold=1, closed_book=0, headings=0), DECLINE, seed=1)
     assert grounded.question.endswith("\n\nglaucoma, what is that")
     assert grounded.question.count(ROWS[0].answer) == 1
 
 
 def test_the_gold_passage_of_a_paraphrase_stands_under_the_question_of_its_row(sources: Sources) -> None:
     row = QaRow("r0-0-p1", "glaucoma, what is that", ROWS[0].answer, "glaucoma", "test", paraphrase_of="r0-0")
-    *_, grounded = ground_rows([*ROWS, row], sources, SourcesConfig(gold=1, closed_book=0), DECLINE, seed=1)
+    *_, grounded = ground_rows([*ROWS, row], sources, SourcesConfig(gold=1, closed_book=0, headings=0), DECLINE, seed=1)
     block, question = grounded.question.rsplit("\n\n", 1)
     assert question == row.question
     # As ask will find it: the question is not the title of the passage that answers, word for word.
@@ -115,7 +148,7 @@ def test_the_gold_passage_of_a_paraphrase_stands_under_the_question_of_its_row(s
 
 def test_a_row_for_which_nothing_is_found_stays_closed_book(sources: Sources) -> None:
     row = QaRow("x", "Xyzzy?", "Plugh.", "", "test")
-    assert ground_rows([row], sources, SourcesConfig(gold=0, closed_book=0), DECLINE, seed=1) == [row]
+    assert ground_rows([row], sources, SourcesConfig(gold=0, closed_book=0, headings=0), DECLINE, seed=1) == [row]
 
 
 @pytest.mark.parametrize(
