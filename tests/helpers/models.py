@@ -118,3 +118,69 @@ def make_tiny_model(vocabulary_size: int, **changes: Any) -> Any:
     torch.manual_seed(0)
     values = {"vocab_size": vocabulary_size, **TINY_SIZES, "bos_token_id": 1, "eos_token_id": 2}
     return LlamaForCausalLM(LlamaConfig(**values | changes))
+
+
+# The form of Gemma's own template: it has no system message and calls the assistant "model".
+GEMMA_CHAT = (
+    "{{ bos_token }}{% if messages[0]['role'] == 'system' %}{{ raise_exception('System role not supported') }}"
+    "{% endif %}{% for message in messages %}{% set role = 'model' if message['role'] == 'assistant' else "
+    "message['role'] %}{{ '<start_of_turn>' + role + '\n' + message['content'] | trim + '<end_of_turn>\n' }}"
+    "{% endfor %}{% if add_generation_prompt %}{{ '<start_of_turn>model\n' }}{% endif %}"
+)
+
+
+def make_qwen_tokenizer() -> Any:
+    """A tokenizer of Qwen2's class: byte-level pieces of words that its own regular expression cuts, NFC, no BOS."""
+    from tokenizers import Tokenizer, models, pre_tokenizers, trainers
+    from transformers import Qwen2Tokenizer
+
+    plain = Tokenizer(models.BPE())
+    plain.pre_tokenizer = Qwen2Tokenizer()._tokenizer.pre_tokenizer
+    trainer = trainers.BpeTrainer(
+        vocab_size=600, initial_alphabet=pre_tokenizers.ByteLevel.alphabet(), show_progress=False
+    )
+    plain.train_from_iterator([*CORPUS, *TEXTS_TO_CUT], trainer)
+    saved = json.loads(plain.to_str())["model"]
+    tokenizer = Qwen2Tokenizer(vocab=saved["vocab"], merges=[tuple(pair) for pair in saved["merges"]])
+    tokenizer.add_special_tokens({"additional_special_tokens": ["<|im_start|>", "<|im_end|>"]})
+    tokenizer.add_tokens(["<think>", "</think>"])
+    tokenizer.eos_token = "<|im_end|>"
+    tokenizer.chat_template = CHATML
+    return tokenizer
+
+
+def make_gemma_tokenizer() -> Any:
+    """A tokenizer of Gemma's class: SentencePiece-like, bytes for what is unknown, runs of spaces and line ends."""
+    from tokenizers import AddedToken, Tokenizer, models, trainers
+    from transformers import GemmaTokenizer
+    from transformers.tokenization_utils_base import generate_merges
+
+    plain = Tokenizer(models.BPE())
+    words = [
+        f"{'▁' * (number > 0)}{word}" for text in CORPUS + TEXTS_TO_CUT for number, word in enumerate(text.split())
+    ]
+    plain.train_from_iterator(words, trainers.BpeTrainer(vocab_size=350, show_progress=False))
+    special = ["<pad>", "<eos>", "<bos>", "<unk>", "<mask>", "<start_of_turn>", "<end_of_turn>"]
+    runs = ["\n" * count for count in range(1, 5)] + ["▁" * count for count in range(2, 5)]
+    names = [*special, *runs, *(f"<0x{value:02X}>" for value in range(256))]
+    learned = sorted((one for one in plain.get_vocab().items() if one[0] not in names), key=lambda one: one[1])
+    vocab = {name: number for number, name in enumerate([*names, *(piece for piece, _ in learned)])}
+    scores = {name: 0.0 if name in runs else -float(number) for name, number in vocab.items() if number >= len(special)}
+    pieces = {name: score for name, score in scores.items() if not name.startswith("<0x")}
+    merges = [tuple(pair) for pair in generate_merges(vocab, pieces)]
+    tokenizer = GemmaTokenizer(vocab=vocab, merges=merges, add_bos_token=True)
+    tokenizer.add_special_tokens({"additional_special_tokens": ["<start_of_turn>", "<end_of_turn>"]})
+    tokenizer.add_tokens([AddedToken(run, normalized=False) for run in runs])
+    tokenizer.chat_template = GEMMA_CHAT
+    return tokenizer
+
+
+# Of medical texts what tokenizers cut otherwise: units, digits, signs, other scripts, white space.
+TEXTS_TO_CUT = [
+    "Take 2.5 mg/kg of acetaminophen every 4-6 h (max. 4,000 mg/day); I'VE got SpO2 98% at 37.2 °C.",
+    "β-blockers ≥10 µg/mL, 5×10⁹/L, pH≤7.35 → ICD-10: E11.9?",
+    "naïve café Überempfindlichkeit 日本語の質問 вопрос о боли مرحبا 😀👩‍⚕️",
+    "  two  spaces,   three\tand a tab \n\nnew line\r\n\r\n   \nend  ",
+    "1234567890 12 345 6 000 mmHg140/90mmHg x²+y₂ ½ Ⅳ",
+    "don't can't WE'LL they'd o'clock 'quoted' \"double\" (bracketed) [square] {curly} <tag> & co.",
+]

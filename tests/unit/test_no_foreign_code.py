@@ -83,7 +83,7 @@ def says_yes(monkeypatch: pytest.MonkeyPatch) -> list[str]:
 
 
 def loaders() -> dict[str, Callable[[Path], Any]]:
-    from medqa_cli.gguf.llama import read_config
+    from medqa_cli.gguf.architecture import read_known_model
     from medqa_cli.merging.architecture import build_architecture
     from medqa_cli.model.load import load_base, load_config, load_tokenizer
     from medqa_cli.model.resolve import find_base
@@ -94,7 +94,7 @@ def loaders() -> dict[str, Callable[[Path], Any]]:
         "tokenizer": lambda folder: load_tokenizer(str(folder)),
         "model": lambda folder: load_base(find_base(str(folder), None), settings, CPU, torch.float32, packed=False),
         "merge": build_architecture,
-        "gguf": lambda folder: read_config(str(folder)),
+        "gguf": lambda folder: read_known_model(str(folder)),
     }
 
 
@@ -176,7 +176,7 @@ def test_an_adapter_names_no_module_to_import(
 
 @pytest.mark.parametrize("name", ["../outside.safetensors", "/outside.safetensors", "a/../../outside.safetensors"])
 def test_an_index_names_files_of_its_folder_only(name: str, tiny_model_dir: Path, tmp_path: Path) -> None:
-    from medqa_cli.gguf.llama import open_weights
+    from medqa_cli.gguf.tensors import open_weights
 
     folder = tmp_path / "model"
     shutil.copytree(tiny_model_dir, folder)

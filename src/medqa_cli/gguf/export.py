@@ -22,8 +22,9 @@ from medqa_cli import console
 from medqa_cli.config.schema import GenerateConfig
 from medqa_cli.errors import InputError
 from medqa_cli.files import RunFolder, atomic_file, atomic_path, lack_of_room, read_json
-from medqa_cli.gguf import llama
-from medqa_cli.gguf.llama import PlannedTensor
+from medqa_cli.gguf import tensors
+from medqa_cli.gguf.architecture import KnownModel, read_known_model
+from medqa_cli.gguf.tensors import PlannedTensor
 from medqa_cli.gguf.tokenizer import GgufTokenizer, read_tokenizer
 from medqa_cli.model.gguf_record import BEST_FIRST, PROMPT_FOLDER, RECORD_NAME, GgufRecord, Stamp
 from medqa_cli.model.load import base_of_adapter, load_tokenizer
@@ -43,7 +44,7 @@ class _Model:
     """What all files of one model share."""
 
     name: str
-    config: Any
+    known: KnownModel
     tokenizer: GgufTokenizer
     chat_template: str
     weights: WeightFiles
@@ -65,12 +66,13 @@ def parse_types(values: Sequence[str] | None, more: Sequence[str] | None = None)
     names = dict.fromkeys(word.strip().lower() for word in words if word.strip())
     if values and not names:
         raise InputError(
-            "--gguf names no file type", f"choose among {', '.join(llama.FILE_TYPES)}, e.g. --gguf f16,q8_0"
+            "--gguf names no file type", f"choose among {', '.join(tensors.FILE_TYPES)}, e.g. --gguf f16,q8_0"
         )
     for name in names:
-        if name not in llama.FILE_TYPES:
+        if name not in tensors.FILE_TYPES:
             raise InputError(
-                f"--gguf {name}: no such file type", f"choose among {', '.join(llama.FILE_TYPES)}, e.g. --gguf f16,q8_0"
+                f"--gguf {name}: no such file type",
+                f"choose among {', '.join(tensors.FILE_TYPES)}, e.g. --gguf f16,q8_0",
             )
     return tuple(names)
 
@@ -82,9 +84,9 @@ def require_exportable(adapter_dir: Path) -> None:
         InputError: its base or its tokenizer is of a kind that medqa does not write as GGUF.
     """
     base = base_of_adapter(adapter_dir)
-    config = llama.read_config(base.location, base.revision)
+    known = read_known_model(base.location, base.revision)
     if (adapter_dir / PROMPT_FILE_NAME).is_file():  # an adapter that medqa did not train may have none
-        read_tokenizer(load_tokenizer(str(adapter_dir)), config.vocab_size, PromptContract.load(adapter_dir))
+        read_tokenizer(load_tokenizer(str(adapter_dir)), known.config.vocab_size, PromptContract.load(adapter_dir))
 
 
 def export_gguf(
@@ -108,11 +110,11 @@ def export_gguf(
         InputError: the model is of another kind, damaged, or does not fit the disk.
         MedqaError: its weights cannot be written in that type.
     """
-    config = llama.read_config(str(merged_dir))
+    known = read_known_model(str(merged_dir))
     tokenizer = load_tokenizer(str(merged_dir))
-    translated = read_tokenizer(tokenizer, config.vocab_size, contract)
-    model = _Model(name, config, translated, find_chat_template(tokenizer, contract), llama.open_weights(merged_dir))
-    plans = {kind: llama.plan_tensors(config, model.weights.tensors, kind) for kind in types}
+    translated = read_tokenizer(tokenizer, known.config.vocab_size, contract)
+    model = _Model(name, known, translated, find_chat_template(tokenizer, contract), tensors.open_weights(merged_dir))
+    plans = {kind: tensors.plan_tensors(known, model.weights.tensors, kind) for kind in types}
     for warning in translated.warnings:
         console.warn(f"GGUF: {warning}")
     try:
@@ -129,7 +131,7 @@ def export_gguf(
     best = next(kind for kind in BEST_FIRST if kind in plans)
     stops = [translated.tokens[token_id] for token_id in contract.stop_token_ids]
     with atomic_file(out_dir / MODELFILE_NAME) as file:
-        file.write(modelfile(contract, f"{name}-{best}.gguf", stops, generate, llama.context_length(config)))
+        file.write(modelfile(contract, f"{name}-{best}.gguf", stops, generate, known.context_length))
     names = {Path(file["path"]).name for file in written}
     if older := sorted(path.name for path in out_dir.glob("*.gguf") if path.name not in names):
         console.warn(f"{out_dir} also holds files of earlier exports: {', '.join(older)}")
@@ -249,7 +251,7 @@ def _write_file(path: Path, model: _Model, kind: str, plan: Sequence[PlannedTens
     started = time.perf_counter()
     try:
         with atomic_path(path) as temporary:
-            writer = gguf.GGUFWriter(temporary, llama.ARCHITECTURE)
+            writer = gguf.GGUFWriter(temporary, model.known.architecture)
             with contextlib.closing(writer):
                 _write_content(writer, path.name, model, kind, plan)
     except OSError as error:
@@ -277,11 +279,11 @@ def _write_content(
     writer.add_size_label(gguf.size_label(parameters, parameters, 0, 0))
     writer.add_file_type(gguf.LlamaFileType[f"MOSTLY_{kind.upper()}"])
     writer.add_quantization_version(gguf.GGML_QUANT_VERSION)
-    llama.add_hyperparameters(writer, model.config)
+    model.known.add_hyperparameters(writer)
     model.tokenizer.add_to(writer, model.chat_template)
     for tensor in plan:
         writer.add_tensor_info(tensor.name, tensor.byte_shape, tensor.dtype, tensor.num_bytes, raw_dtype=tensor.type)
-    factors = llama.rope_factors(model.config)
+    factors = model.known.rope_factors()
     if factors is not None:
         writer.add_tensor_info("rope_freqs.weight", factors.shape, factors.dtype, factors.nbytes)
     writer.write_header_to_file()
@@ -289,7 +291,7 @@ def _write_content(
     writer.write_ti_data_to_file()
     with console.progress(f"writing {file_name}", len(plan)) as progress:
         for done, tensor in enumerate(plan, start=1):
-            writer.write_tensor_data(llama.convert(model.weights, tensor))
+            writer.write_tensor_data(tensors.convert(model.weights, tensor))
             progress.update(done)
     if factors is not None:
         writer.write_tensor_data(factors)

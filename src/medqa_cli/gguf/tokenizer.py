@@ -13,7 +13,7 @@ from typing import Any
 from gguf import TokenType
 
 from medqa_cli.errors import InputError
-from medqa_cli.gguf.llama import unsupported
+from medqa_cli.gguf.architecture import unsupported
 from medqa_cli.prompt.encoder import PromptContract
 from medqa_cli.resources import load_yaml
 
@@ -267,6 +267,10 @@ def _prefix_rule(saved: dict[str, Any]) -> str:
     steps = _steps(saved.get("pre_tokenizer"))
     normalizers = _steps(saved.get("normalizer"))
     replace = {"type": "Replace", "pattern": {"String": " "}, "content": _SPACE}
+    # Gemma cuts text at spaces, of which the normalizer has left none.
+    at_spaces = {"type": "Split", "pattern": {"String": " "}, "behavior": "MergedWithPrevious", "invert": False}
+    if normalizers == [replace] and steps == [at_spaces]:
+        return "never"
     if not steps and normalizers in ([{"type": "Prepend", "prepend": _SPACE}, replace], [replace]):
         return "every text" if len(normalizers) == 2 else "never"
     whole_text = {"type": "Metaspace", "replacement": _SPACE, "split": False}

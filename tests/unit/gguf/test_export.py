@@ -19,9 +19,10 @@ from safetensors.torch import load_file, save_file
 from helpers.models import TINY_SIZES, make_bos_tokenizer, make_chatml_tokenizer
 from medqa_cli.config.schema import GenerateConfig, PromptConfig
 from medqa_cli.errors import InputError, MedqaError
-from medqa_cli.gguf import llama
+from medqa_cli.gguf import tensors as gguf_tensors
+from medqa_cli.gguf.architecture import read_known_model
 from medqa_cli.gguf.export import export_gguf, parse_types
-from medqa_cli.gguf.llama import llama_row_order, read_config, rope_factors
+from medqa_cli.gguf.tensors import llama_row_order
 from medqa_cli.prompt.encoder import PromptContract, PromptEncoder, make_contract
 
 pytestmark = pytest.mark.usefixtures("unconfined")
@@ -240,7 +241,7 @@ def test_shards_and_small_pieces_make_the_same_files(
     save(tmp_path / "many" / "merged", model, chatml_tokenizer, "chat", max_shard_size="40KB")
     assert len(list((tmp_path / "many" / "merged").glob("*.safetensors"))) > 2
     run(tmp_path / "one" / "merged", contract, TYPES)
-    monkeypatch.setattr(llama, "CHUNK_VALUES", 100)
+    monkeypatch.setattr(gguf_tensors, "CHUNK_VALUES", 100)
     run(tmp_path / "many" / "merged", contract, TYPES)
     for kind in TYPES:
         one, many = (tmp_path / part / "gguf" / f"tiny-{kind}.gguf" for part in ("one", "many"))
@@ -331,7 +332,7 @@ def test_rope_scaling_is_written_as_the_model_computes_it(tmp_path: Path, chatml
     )
     run(tmp_path / "merged", contract)
     metadata, found = fields(tmp_path / "gguf" / "tiny-f16.gguf"), tensors(tmp_path / "gguf" / "tiny-f16.gguf")
-    config = read_config(str(tmp_path / "merged"))
+    config = read_known_model(str(tmp_path / "merged")).config
     plain = 10000.0 ** -(np.arange(0, 16, 2) / 16)
     if kind == "linear":
         assert "rope_freqs.weight" not in found
@@ -347,7 +348,7 @@ def test_rope_scaling_is_written_as_the_model_computes_it(tmp_path: Path, chatml
 
 
 def test_plain_rope_has_no_factors(merged: tuple[Path, PromptContract]) -> None:
-    assert rope_factors(read_config(str(merged[0]))) is None
+    assert read_known_model(str(merged[0])).rope_factors() is None
 
 
 def test_mistral_and_its_sliding_window(tmp_path: Path, bos_tokenizer: Any, capsys: pytest.CaptureFixture[str]) -> None:
@@ -366,7 +367,7 @@ def test_mistral_and_its_sliding_window(tmp_path: Path, bos_tokenizer: Any, caps
 @pytest.mark.parametrize(
     ("changes", "said"),
     [
-        ({"architectures": ["Qwen2ForCausalLM"]}, "the model is a Qwen2ForCausalLM"),
+        ({"architectures": ["Phi3ForCausalLM"]}, "the model is a Phi3ForCausalLM"),
         ({"architectures": None}, "the model is a unknown"),
         ({"hidden_act": "gelu"}, "its activation is gelu"),
         (
@@ -412,7 +413,7 @@ def pack(state: dict[str, torch.Tensor]) -> None:
     ("change", "said"),
     [
         (drop, r"should have model.layers.1.mlp.up_proj.weight of shape \(128, 64\); found: none"),
-        (add, "tensors that a Llama does not have: model.layers.0.self_attn.q_norm.weight"),
+        (add, "tensors that a llama model does not have: model.layers.0.self_attn.q_norm.weight"),
         (reshape, r"model.norm.weight of shape \(64,\); found: shape \(32,\)"),
         (pack, "model.norm.weight holds U8"),
     ],
@@ -455,7 +456,7 @@ def test_a_shard_that_shrinks_while_it_is_exported(
     merged: tuple[Path, PromptContract], monkeypatch: pytest.MonkeyPatch
 ) -> None:
     folder, contract = merged
-    real = llama.plan_tensors
+    real = gguf_tensors.plan_tensors
 
     def plan_and_cut(*arguments: Any) -> Any:
         planned = real(*arguments)
@@ -463,7 +464,7 @@ def test_a_shard_that_shrinks_while_it_is_exported(
         path.write_bytes(path.read_bytes()[:-100])
         return planned
 
-    monkeypatch.setattr(llama, "plan_tensors", plan_and_cut)
+    monkeypatch.setattr(gguf_tensors, "plan_tensors", plan_and_cut)
     with pytest.raises(InputError, match=r"model\.safetensors is damaged: ") as caught:
         run(folder, contract)
     assert caught.value.hint == "merge again: medqa merge"
@@ -544,7 +545,7 @@ def test_an_interrupted_export_leaves_what_was_there(
     out_dir = folder.parent / "gguf"
     before = {path.name: path.read_bytes() for path in out_dir.iterdir()}
     assert set(before) == {"tiny-f16.gguf", "Modelfile"}
-    convert, seen = llama.convert, []
+    convert, seen = gguf_tensors.convert, []
 
     def fail_late(weights: Any, tensor: Any) -> Any:
         seen.append(tensor.name)
@@ -552,7 +553,7 @@ def test_an_interrupted_export_leaves_what_was_there(
             raise failure
         return convert(weights, tensor) * 0
 
-    monkeypatch.setattr(llama, "convert", fail_late)
+    monkeypatch.setattr(gguf_tensors, "convert", fail_late)
     with pytest.raises(raised):
         run(folder, contract, ("f16", "q8_0"))
     assert len(seen) == 8

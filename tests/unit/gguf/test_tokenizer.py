@@ -225,6 +225,11 @@ def split_words(saved: dict[str, Any]) -> None:
     saved["pre_tokenizer"] = {"type": "Metaspace", "replacement": "▁", "prepend_scheme": "first", "split": True}
 
 
+def at_spaces(saved: dict[str, Any]) -> None:
+    saved["normalizer"] = None
+    saved |= AT_SPACES
+
+
 def twice(saved: dict[str, Any]) -> None:
     add_token("▁a b", 420, special=False)(saved)
     add_token(" a b", 421, special=False)(saved)
@@ -236,6 +241,7 @@ def twice(saved: dict[str, Any]) -> None:
         (without_a_byte, "lacks some of the 256 byte tokens"),
         (unigram, "its tokenizer is a Unigram model"),
         (split_words, r"prepares text in a way .* \(Metaspace\)"),
+        (at_spaces, r"prepares text in a way .* \(Split\)"),
         (twice, "two tokens of the tokenizer have the same text"),
     ],
 )
@@ -260,6 +266,12 @@ PREPEND = {
 }
 
 
+# As in Gemma.
+AT_SPACES = {
+    "pre_tokenizer": {"type": "Split", "pattern": {"String": " "}, "behavior": "MergedWithPrevious", "invert": False}
+}
+
+
 def metaspace(scheme: str) -> dict[str, Any]:
     step = {"type": "Metaspace", "replacement": "▁", "prepend_scheme": scheme, "split": False}
     return {"normalizer": None, "pre_tokenizer": step}
@@ -271,6 +283,7 @@ def metaspace(scheme: str) -> dict[str, Any]:
         (PREPEND, "[INST] ", " [/INST]", (True, True)),
         (PREPEND, "<u>", "<a> go", (True, True)),
         ({"normalizer": PREPEND["normalizer"]["normalizers"][1]}, "<u>", "<a>", (False, True)),
+        (AT_SPACES | {"normalizer": PREPEND["normalizer"]["normalizers"][1]}, "<u>", " <a>", (False, True)),
         (metaspace("never"), "Q: ", "<a>", (False, True)),
         (metaspace("always"), "<u>", "<a>", (True, True)),
         (metaspace("always"), "<u>", "<a> go", (True, False)),  # " go": no second space, where llama.cpp puts one

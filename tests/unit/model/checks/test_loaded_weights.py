@@ -14,7 +14,7 @@ from helpers.models import make_tiny_model
 from medqa_cli.config.schema import GenerateConfig, ModelConfig, PromptConfig, Quantization
 from medqa_cli.errors import InputError
 from medqa_cli.gguf import export as gguf_export
-from medqa_cli.gguf import llama
+from medqa_cli.gguf import tensors as gguf_tensors
 from medqa_cli.merging.architecture import build_architecture, stored_names
 from medqa_cli.model.load import load_base
 from medqa_cli.model.resolve import ModelRef, find_base
@@ -146,9 +146,9 @@ def test_a_gguf_file_without_a_tensor_is_refused(
     monkeypatch.setenv("MEDQA_CACHE_DIR", str(tmp_path / "cache"))
     chatml_tokenizer.save_pretrained(base)
     contract = make_contract(PromptConfig(template="chat"), chatml_tokenizer)
-    plan = llama.plan_tensors
+    plan = gguf_tensors.plan_tensors
     monkeypatch.setattr(
-        llama,
+        gguf_tensors,
         "plan_tensors",
         lambda *given: [tensor for tensor in plan(*given) if tensor.name != "blk.1.ffn_down.weight"],
     )
