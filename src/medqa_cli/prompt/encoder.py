@@ -177,8 +177,9 @@ class PromptEncoder:
         around = text.before_question + text.after_question
         added = {token_id: str(token) for token_id, token in tokenizer.added_tokens_decoder.items()}
         special = {i for i, token in tokenizer.added_tokens_decoder.items() if getattr(token, "special", True)}
-        # Control tokens: all special ones, and added ones that the template itself uses to mark turns.
-        self._control = {i: token for i, token in added.items() if i in special or token in around}
+        # Control tokens: all special ones, and added ones that the template itself uses to mark turns; not Gemma's line
+        # breaks, which are added tokens and stand in questions and answers as well.
+        self._control = {i: token for i, token in added.items() if i in special or (token in around and token.strip())}
         specials = list(self._control.values())
         self._prefix_special, self._prefix_text = _split_after_last(text.before_question, specials)
         after = text.after_question

@@ -8,7 +8,7 @@ from typing import Any, ClassVar
 
 import pytest
 
-from helpers.models import CHATML, make_bos_tokenizer, make_chatml_tokenizer
+from helpers.models import CHATML, make_bos_tokenizer, make_chatml_tokenizer, make_gemma_tokenizer
 from medqa_cli.config.schema import PromptConfig
 from medqa_cli.errors import InputError
 from medqa_cli.prompt.encoder import IGNORE_INDEX, PromptContract, PromptEncoder, make_contract
@@ -440,3 +440,16 @@ def test_the_token_that_declines_is_the_first_that_training_learns(chatml_tokeni
     encoder = PromptEncoder(make_contract(config, chatml_tokenizer), chatml_tokenizer)
     (example,) = encoder.encode_examples(["What is gout?"], [config.decline], 500)
     assert encoder.decline_token_id == next(label for label in example.labels if label >= 0)
+
+
+def test_line_breaks_that_are_added_tokens_stay_in_questions_and_answers() -> None:
+    """As in Gemma's tokenizer, whose template has them between the turns."""
+    tokenizer = make_gemma_tokenizer()
+    encoder = PromptEncoder(make_contract(PromptConfig(template="chat", system=None), tokenizer), tokenizer)
+    assert tokenizer.convert_tokens_to_ids("\n") in tokenizer.added_tokens_decoder
+    text = "Rest.\n\nThen:\n- drink"
+    (example,) = encoder.encode_examples([text], [text], 200)
+    answer = [label for label in example.labels if label != IGNORE_INDEX]
+    whole = tokenizer(encoder.contract.text.render(text, text))["input_ids"]
+    assert example.input_ids == [*whole, encoder.contract.end_token_id]
+    assert encoder.decode_answer(answer) == text
