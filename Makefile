@@ -15,7 +15,8 @@ PIP    := $(BIN)/python -m pip install --quiet --disable-pip-version-check --no-
 help:
 	@echo "make quickstart   set up .venv, then convert, train, eval, ask and merge on the sample data"
 	@echo "make test         set up .venv, then lint, types and all tests"
-	@echo "make fuzz         a thousand hostile inputs at every door, and as many examples of each property (COUNT, FIRST)"
+	@echo "make fuzz         a thousand hostile inputs at every door, and as many examples of each property (COUNT, FIRST,"
+	@echo "                  DOORS=requests: one door)"
 	@echo "make lint         lint and types only"
 	@echo "make bench        all benchmarks, their figures and a picture of them (installs TRL)"
 
@@ -60,10 +61,11 @@ test: $(VENV)/.installed
 pytest: $(VENV)/.installed
 	OMP_NUM_THREADS=1 $(BIN)/python -m pytest -n logical --maxprocesses 4 --dist loadfile --no-loadscope-reorder
 
-# The tests try some forty chosen seeds a door and 300 examples; FIRST=1000 tries other inputs.
+# The tests try some forty chosen seeds a door and 300 examples; FIRST=1000 tries other inputs, DOORS=requests one door.
 fuzz: $(VENV)/.installed
 	MEDQA_FUZZ_COUNT=$(or $(COUNT),1000) MEDQA_FUZZ_FIRST=$(or $(FIRST),0) MEDQA_FUZZ_EXAMPLES=$(or $(COUNT),1000) \
-	  OMP_NUM_THREADS=1 $(BIN)/python -m pytest tests/unit/test_doors.py $$(grep -rl '^from hypothesis' tests/unit)
+	  MEDQA_FUZZ_DOORS="$(DOORS)" OMP_NUM_THREADS=1 $(BIN)/python -m pytest tests/unit/test_doors.py \
+	  $(if $(DOORS),,$$(grep -rl '^from hypothesis' tests/unit))
 
 # make bench MEDQUAD=file.csv PUBMEDQA=ori_pqal.json ONLY="ask eval"; without MEDQUAD: on the sample.
 bench: $(VENV)/.installed

@@ -19,6 +19,10 @@ from helpers.paths import TESTS
 FIRST, COUNT = int(os.environ.get("MEDQA_FUZZ_FIRST", "0")), int(os.environ.get("MEDQA_FUZZ_COUNT", "0"))
 DOORS = ["settings", "data", "sheets", "documents", "samples", "served"]
 DOORS += ["config", "weights", "tokenizer", "template", "adapter", "gguf", "requests"]
+# Only these, as in make fuzz DOORS=requests.
+CHOSEN_DOORS = os.environ.get("MEDQA_FUZZ_DOORS", "").split()
+assert set(CHOSEN_DOORS) <= set(DOORS), f"MEDQA_FUZZ_DOORS: none of {', '.join(DOORS)}"
+DOORS = CHOSEN_DOORS or DOORS
 
 pytestmark = pytest.mark.skipif(sys.platform == "win32", reason="the inputs are tried in a fork")
 
@@ -26,7 +30,7 @@ pytestmark = pytest.mark.skipif(sys.platform == "win32", reason="the inputs are 
 @pytest.fixture(scope="module")
 def tried() -> dict[str, list[list[object]]]:
     """For each door how its inputs ended: seed, outcome, what was said, seconds. One process: torch comes in once."""
-    command = [sys.executable, "-m", "helpers.fuzz", str(FIRST), str(COUNT)]
+    command = [sys.executable, "-m", "helpers.fuzz", str(FIRST), str(COUNT), *DOORS]
     done = subprocess.run(command, cwd=TESTS, capture_output=True, text=True, check=False)
     assert done.returncode == 0, done.stderr[-2000:]
     found: dict[str, list[list[object]]] = json.loads(done.stdout)

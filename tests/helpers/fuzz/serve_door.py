@@ -1,7 +1,7 @@
 """The door of ``medqa serve``: a real server on the loopback gets changed requests, cut ones and other bytes.
 
 An answer of 200 counts as loaded, any of 400 to 499 as refused; a 500, no answer, a traceback or a server that does not
-answer the next right request is a fault.
+answer a right request is a fault. One in ten is followed by a right one; a server that has ended is found by the next.
 """
 
 from __future__ import annotations
@@ -46,7 +46,7 @@ HEADERS = [
     "Upgrade: websocket",
     "Authorization: Bearer \xff\xfe", "X: " + "x" * 9000, "Cookie: " + "a=b; " * 500, "Sec-Fetch-Site: cross-site",
 ]  # fmt: skip
-SECONDS = 20.0
+SECONDS, RIGHT = 20.0, 0.1
 
 
 @functools.cache
@@ -86,8 +86,9 @@ def requests(rng: random.Random, folder: Path) -> None:
     port, said = server(), io.StringIO()
     with contextlib.redirect_stderr(said):
         status = send(port, make(rng), rng)
-        right = send(port, request("/v1/completions", json.dumps(COMPLETION).encode(), []), None)
-    assert right == 200, f"the next request got {right}"
+        if rng.random() < RIGHT:
+            right = send(port, request("/v1/completions", json.dumps(COMPLETION).encode(), []), None)
+            assert right == 200, f"the next request got {right}"
     assert "Traceback" not in said.getvalue(), said.getvalue()[-300:]
     if status is None or 400 <= status < 500:
         raise InputError(f"status {status}", "")
