@@ -1,13 +1,16 @@
 """How fast answers through llama.cpp are, and whether their tokens are those of Transformers.
 
-    python benchmarks/ask_llamacpp.py [--model FILE.gguf] [--tokens 64] [--rounds 3] [--skip-cold] [--skip-parity]
+    python benchmarks/ask_llamacpp.py [--model FILE.gguf] [--tokens 64] [--rounds 3] [--short] [--parity]
 
 One run prints tokens/s of medqa through llama.cpp, of llama.cpp itself on the same file (the server of the package
 ``xllamacpp``, asked with the same token ids), of medqa through Transformers and of plain ``generate``: alone and in
-batches of 8 and 64, greedy, no end token; per second and per second of processor, which is what counts on a machine
-that has other work. Then the seconds from a cold start to the first text, and how many of 50 greedy answers from f16
-weights have the tokens that Transformers gives from the same weights in float32: where two part, how far apart
-Transformers has the two tokens.
+batches of 8 and 64, greedy, no end token, prompts included; per second and per second of processor, which is what
+counts on a machine that has other work. Then the seconds from a cold start to the first text, each in a process of its
+own. ``--short``: a third of it, to see that it runs.
+
+``--parity`` prints instead how many of 50 greedy answers from f16 weights have the tokens that Transformers gives from
+the same weights in float32, and where two part, how far apart Transformers has the two tokens. It takes a quarter of an
+hour.
 """
 
 from __future__ import annotations
@@ -18,16 +21,26 @@ import statistics
 import sys
 import tempfile
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 from typing import Any
 
-from ask import FORMS, MODEL, TOPICS, first_text, plain_batch, without_end
+from ask import FORMS, MODEL, PLAIN, TOPICS, first_text, plain_batch, without_end
 from figures import add_json_option, write_figures
 
 QUESTIONS = [form.format(topic) for form in FORMS for topic in TOPICS]
 BATCHES = (8, 64)
+LLAMA = """
+import sys
+import xllamacpp
+path, threads, question = sys.argv[1:]
+params = xllamacpp.CommonParams()
+params.model.path, params.n_ctx, params.verbosity = path, 512, 0
+params.cpuparams.n_threads = params.cpuparams_batch.n_threads = int(threads)
+found = xllamacpp.Server(params).handle_completions({"prompt": question, "n_predict": 1, "temperature": 0})
+print(found["choices"][0]["text"], flush=True)
+"""
 
 
 class Server:
@@ -49,7 +62,7 @@ class Server:
 
     def _one(self, prompt: list[int], tokens: int) -> int:
         body = {"prompt": prompt, "n_predict": tokens, "temperature": 0, "ignore_eos": True, "cache_prompt": False}
-        return int(self._server.handle_completions(body)["tokens_predicted"])
+        return int(self._server.handle_completions(body)["usage"]["completion_tokens"])
 
 
 def measured(ways: dict[str, Callable[[], int]], rounds: int) -> dict[str, dict[str, float]]:
@@ -68,8 +81,8 @@ def measured(ways: dict[str, Callable[[], int]], rounds: int) -> dict[str, dict[
     return found
 
 
-def speed(name: str, path: Path, location: str, tokens: int, rounds: int) -> dict[str, Any]:
-    """Print and return tokens/s of the four ways."""
+def speed(name: str, path: Path, sizes: Sequence[int], tokens: int, rounds: int) -> dict[str, Any]:
+    """Print and return tokens/s of the four ways, by the number of questions at once."""
     from medqa_cli.answering.engines import load_answerer
     from medqa_cli.answering.generate import answer_questions
     from medqa_cli.config.schema import Config, GenerateConfig, ModelConfig, PromptConfig
@@ -92,7 +105,7 @@ def speed(name: str, path: Path, location: str, tokens: int, rounds: int) -> dic
         return sum(answer.answer_tokens for answer in answer_questions(engines[engine], asked, config))
 
     found: dict[str, Any] = {}
-    for size in (1, *BATCHES):
+    for size in sizes:
         asked = [QUESTIONS[number % len(QUESTIONS)] for number in range(size)]
         server, prompts = Server(path, pick_threads(), size), encoder.encode_prompts(asked)
         print(f"{size} at once")
@@ -105,21 +118,47 @@ def speed(name: str, path: Path, location: str, tokens: int, rounds: int) -> dic
             },
             rounds,
         )
+        ratios = {
+            key: found[str(size)]["medqa, llama.cpp"][key] / found[str(size)]["llama.cpp itself"][key]
+            for key in ("per_second", "per_processor_second")
+        }
+        found[str(size)]["ratio"] = ratios
+        print(f"medqa over llama.cpp itself: {ratios['per_second']:.2f}, {ratios['per_processor_second']:.2f}")
+        del server  # its keys and values
     return found
 
 
-def cold_start(name: str, rounds: int = 5) -> dict[str, float]:
-    """Print and return the seconds from the start of ``medqa ask`` to its first text, by engine."""
-    question, found = "How to treat glaucoma?", {}
+def cold_start(name: str, path: Path, location: str, rounds: int) -> dict[str, float]:
+    """Print and return the seconds from the start of a process to its first text, started in turn."""
+    from medqa_cli.model.devices import pick_compute_dtype, pick_device
+    from medqa_cli.model.llamacpp import pick_threads
+
+    question = "How to treat glaucoma?"
+
+    def ours(engine: str) -> list[str]:
+        settings = ("prompt.template=chat", "generate.max_new_tokens=20", f"generate.engine={engine}")
+        settings += ("model.quantization=none", f"model.name_or_path={name}")
+        command = [sys.executable, "-m", "medqa_cli", "ask", "--model", "base", question]
+        return [*command, *(word for setting in settings for word in ("--set", setting))]
+
+    dtype = str(pick_compute_dtype("auto", pick_device())).removeprefix("torch.")
+    ways = {
+        "medqa, llama.cpp": ours("llamacpp"),
+        "llama.cpp itself": [sys.executable, "-c", LLAMA, str(path), str(pick_threads()), question],
+        "medqa, Transformers": ours("transformers"),
+        "Transformers": [sys.executable, "-c", PLAIN, location, dtype, question],
+    }
+    seconds: dict[str, list[float]] = {name: [] for name in ways}
     with tempfile.TemporaryDirectory() as folder:
-        for engine in ("llamacpp", "transformers"):
-            settings = ("prompt.template=plain", "generate.max_new_tokens=20", f"generate.engine={engine}")
-            settings += ("model.quantization=none", f"model.name_or_path={name}")
-            command = [sys.executable, "-m", "medqa_cli", "ask", "--model", "base", question]
-            for setting in settings:
-                command += ["--set", setting]
-            found[engine] = statistics.median([first_text(command, Path(folder)) for _ in range(rounds + 1)][1:])
-            print(f"first text from a cold start, {engine}: {found[engine]:.2f} s", flush=True)
+        # In the first round files come from the disk, and medqa makes the contract of the file's prompt.
+        for number in range(rounds + 1):
+            for way, command in ways.items():
+                took = first_text(command, Path(folder))
+                seconds[way] += [took] if number else []
+    found = {way: statistics.median(of_way) for way, of_way in seconds.items()}
+    print("first text from a cold start")
+    for way, median in found.items():
+        print(f"{way}: {median:.2f} s", flush=True)
     return found
 
 
@@ -147,7 +186,8 @@ def parity(location: str, tokens: int) -> dict[str, Any]:
             return list(asked.state.ids)
 
         leads = []
-        for question in QUESTIONS:
+        for number, question in enumerate(QUESTIONS, start=1):
+            print(f"{number} of {len(QUESTIONS)}", file=sys.stderr, flush=True)
             own, other = answers(fast, question), answers(slow, question)
             if own == other:
                 continue
@@ -159,7 +199,7 @@ def parity(location: str, tokens: int) -> dict[str, Any]:
             with torch.inference_mode():
                 logits = slow.model(torch.tensor([ids])).logits[0, -1]
             leads.append(float(logits[other[at]] - logits[own[at]]))
-            print(f"  {question} parts at token {at}: Transformers has the two {leads[-1]:.4f} apart")
+            print(f"  {question} parts at token {at}: Transformers has the two {leads[-1]:.4f} apart", flush=True)
     same = len(QUESTIONS) - len(leads)
     print(f"greedy answers from f16 weights: {same} of {len(QUESTIONS)} with the same tokens")
     return {"same": same, "questions": len(QUESTIONS), "leads": leads}
@@ -171,9 +211,8 @@ def main() -> None:
     parser.add_argument("--model", default=MODEL, help="a GGUF file")
     parser.add_argument("--tokens", type=int, default=64)
     parser.add_argument("--rounds", type=int, default=3)
-    parser.add_argument("--skip-cold", action="store_true")
-    parser.add_argument("--skip-speed", action="store_true")
-    parser.add_argument("--skip-parity", action="store_true")
+    parser.add_argument("--short", action="store_true")
+    parser.add_argument("--parity", action="store_true")
     add_json_option(parser)
     options = parser.parse_args()
     from medqa_cli.model.resolve import find_base, gguf_file
@@ -181,13 +220,12 @@ def main() -> None:
     path, location = gguf_file(options.model), find_base(options.model).location
     if path is None:
         sys.exit(f"{options.model} is not a GGUF file")
-    figures: dict[str, Any] = {}
-    if not options.skip_cold:
-        figures["cold_start"] = cold_start(options.model)
-    if not options.skip_speed:
-        figures["tokens_per_second"] = speed(options.model, path, location, options.tokens, options.rounds)
-    if not options.skip_parity:
-        figures["parity"] = parity(location, options.tokens)
+    if options.parity:
+        figures: dict[str, Any] = {"parity": parity(location, options.tokens)}
+    else:
+        rounds, sizes = (1, (1, BATCHES[0])) if options.short else (options.rounds, (1, *BATCHES))
+        figures = {"tokens_per_second": speed(options.model, path, sizes, options.tokens, rounds)}
+        figures["cold_start"] = cold_start(options.model, path, location, rounds)
     write_figures(options.json, figures)
 
 
