@@ -6,12 +6,15 @@ says.
 
 from __future__ import annotations
 
+import mmap
 import re
 import struct
 from dataclasses import dataclass
 from math import prod
 from pathlib import Path
-from typing import IO, Any
+from typing import Any
+
+from medqa_cli.model.checks.ggml_types import GGML_TYPES
 
 # Formats of struct by the type's number; 8 is a text, 9 an array (https://github.com/ggml-org/ggml, docs/gguf.md).
 _SCALARS = {0: "B", 1: "b", 2: "H", 3: "h", 4: "I", 5: "i", 6: "f", 7: "?", 10: "Q", 11: "q", 12: "d"}
@@ -68,8 +71,10 @@ def read_header(path: Path) -> GgufHeader:
         BadHeader: it does not go with the file, or speaks of more than any model has.
     """
     size = path.stat().st_size
-    with open(path, "rb") as file:
-        header = _Reader(file, size).header()
+    if not size:
+        raise BadHeader("it is empty")
+    with open(path, "rb") as file, mmap.mmap(file.fileno(), 0, access=mmap.ACCESS_READ) as content:
+        header = _Reader(content).header()
     _check_values(header, size)
     _check_places(header, size)
     return header
@@ -99,9 +104,8 @@ def refuse_what_would_be_lost(header: GgufHeader) -> None:
 
 
 class _Reader:
-    def __init__(self, file: IO[bytes], size: int) -> None:
-        self._file = file
-        self._size = size
+    def __init__(self, content: mmap.mmap) -> None:
+        self._content, self._size, self._at = content, len(content), 0
 
     def header(self) -> GgufHeader:
         if self._take(4) != b"GGUF":
@@ -126,7 +130,7 @@ class _Reader:
             tensors.append(GgufTensor(name, shape, self._number("I"), self._number("Q")))
         if len({tensor.name for tensor in tensors}) != len(tensors):
             raise BadHeader("two of its tensors have the same name")
-        return GgufHeader(values, tensors, self._file.tell())
+        return GgufHeader(values, tensors, self._at)
 
     def _value(self, kind: int, name: str) -> Any:
         if kind == _TEXT:
@@ -138,11 +142,15 @@ class _Reader:
             raise BadHeader(f"{name} is an array of arrays")
         if inner == _TEXT:
             count = self._count(_MOST_ELEMENTS, 8, f"elements of {name}")
-            return [self._text() for _ in range(count)][:8]
+            shown = [self._text() for _ in range(min(count, 8))]
+            self._skip_texts(count - len(shown))
+            return shown
         width = struct.calcsize(f"<{self._format(inner, name)}")
         count = self._count(_MOST_ELEMENTS, width, f"elements of {name}")
-        raw = self._take(count * width)
-        return list(struct.unpack_from(f"<{min(count, 8)}{self._format(inner, name)}", raw))
+        shown = min(count, 8)
+        raw = self._take(shown * width)
+        self._at += (count - shown) * width  # there is room for them
+        return list(struct.unpack(f"<{shown}{self._format(inner, name)}", raw))
 
     def _format(self, kind: int, name: str) -> str:
         if kind not in _SCALARS:
@@ -155,7 +163,7 @@ class _Reader:
     def _count(self, most: int, least_bytes: int, what: str) -> int:
         """Read a count of things that take at least so many bytes each."""
         count = int(self._number("Q"))
-        if count > most or count * least_bytes > self._size - self._file.tell():
+        if count > most or count * least_bytes > self._size - self._at:
             raise BadHeader(f"it speaks of {count:,} {what}, for which there is no room in its {self._size:,} bytes")
         return count
 
@@ -168,10 +176,23 @@ class _Reader:
             raise BadHeader("a name in it holds other characters than letters, digits, '.', '_' and '-'")
         return name
 
+    def _skip_texts(self, count: int) -> None:
+        """Go behind so many texts: a vocabulary has 100,000, and a file is asked at each start."""
+        length_at, content, at = struct.Struct("<Q").unpack_from, self._content, self._at
+        try:
+            for _ in range(count):
+                at += 8 + length_at(content, at)[0]
+        except (struct.error, OverflowError) as error:
+            raise BadHeader("it is cut short") from error
+        if at > self._size:
+            raise BadHeader("it is cut short")
+        self._at = at
+
     def _take(self, count: int) -> bytes:
-        taken = self._file.read(count)
+        taken = self._content[self._at : self._at + count]
         if len(taken) != count:
             raise BadHeader("it is cut short")
+        self._at += count
         return taken
 
 
@@ -215,15 +236,12 @@ def _check_values(header: GgufHeader, num_bytes: int) -> None:
 
 def _check_places(header: GgufHeader, num_bytes: int) -> None:
     """Check that the tensors lie one behind the other and end in the file, as llama.cpp does."""
-    from gguf import GGML_QUANT_SIZES, GGMLQuantizationType
-
-    known = {int(kind): sizes for kind, sizes in GGML_QUANT_SIZES.items() if isinstance(kind, GGMLQuantizationType)}
     alignment = header.values.get("general.alignment", 32)
     expected = 0
     for tensor in sorted(header.tensors, key=lambda tensor: tensor.offset):
-        if tensor.kind not in known:
+        if tensor.kind not in GGML_TYPES:
             raise BadHeader(f"the tensor {tensor.name} is of type {tensor.kind}, which is none")
-        block, block_bytes = known[tensor.kind]
+        _, block, block_bytes = GGML_TYPES[tensor.kind]
         if not tensor.shape or tensor.shape[0] % block:
             raise BadHeader(f"the tensor {tensor.name} has rows that do not divide into blocks of {block}")
         if tensor.offset != expected:

@@ -1,0 +1,12 @@
+"""The table of GGUF's types is that of the package ``gguf``."""
+
+from __future__ import annotations
+
+from gguf import GGML_QUANT_SIZES, GGMLQuantizationType
+
+from medqa_cli.model.checks.ggml_types import GGML_TYPES
+
+
+def test_names_and_sizes_are_those_of_the_package() -> None:
+    theirs = {int(kind): (kind.name.lower(), *GGML_QUANT_SIZES[kind]) for kind in GGMLQuantizationType}
+    assert {kind: tuple(known) for kind, known in GGML_TYPES.items()} == theirs
