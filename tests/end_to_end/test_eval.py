@@ -163,13 +163,14 @@ def test_a_batch_gives_the_answers_that_ask_gives(whole: dict[str, bytes], folde
 def test_a_killed_run_goes_on_and_gives_the_same_files(
     whole: dict[str, bytes], folder: Path, medqa: Medqa, monkeypatch: pytest.MonkeyPatch
 ) -> None:
+    from medqa_cli.answering import decode as decoding
     from medqa_cli.evaluation import generation, multiple_choice
 
     for name in FILES:
         (folder / "run/eval" / name).unlink()
     calls = {"answers": 0, "likelihood": 0, "choices": 0}
     die_at = {"answers": 2}
-    plain = generation.decode_batch
+    plain = decoding.decode_batch
 
     def decode(*arguments: Any) -> Any:
         calls["answers"] += 1
@@ -186,7 +187,7 @@ def test_a_killed_run_goes_on_and_gives_the_same_files(
 
         monkeypatch.setattr(module, name, call)
 
-    monkeypatch.setattr(generation, "decode_batch", decode)
+    monkeypatch.setattr(decoding, "decode_batch", decode)
     counted(generation, "score_answers", "likelihood")
     counted(multiple_choice, "_log_likelihoods", "choices")
     killed = medqa("eval", "--json")
@@ -320,7 +321,7 @@ def test_rescore_without_json_prints_every_table(whole: dict[str, bytes], folder
 def test_likelihood_alone_generates_nothing(
     whole: dict[str, bytes], folder: Path, medqa: Medqa, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr("medqa_cli.evaluation.generation.decode_batch", None)
+    monkeypatch.setattr("medqa_cli.answering.decode.decode_batch", None)
     before = json.loads(whole["results.json"])
     try:
         outcome = medqa("eval", "--json", "--set", "eval.metrics=[nll]", "--set", "eval.multiple_choice=[]")

@@ -87,7 +87,8 @@ def test_the_files_of_a_run_answer_on_a_cpu_and_say_so(merged: Path, medqa: Medq
         assert (found["model"]["engine"], found["model"]["quantization"]) == ("llamacpp", "f16")
         assert found["model"]["name"] == choice
     told = medqa("ask", "What is gout?").err
-    assert "llama.cpp answers from tiny-f16.gguf: the merged model, which takes the adapter's token in " in told
+    assert "llama.cpp answers from tiny-f16.gguf: the merged model in f16, which takes the adapter's token in " in told
+    assert "mean KL" in told
     plain = ask(medqa, "--set", PLAIN)
     assert (plain["model"]["engine"], plain["model"]["base"]) == ("transformers", "model")
 
@@ -174,16 +175,98 @@ from medqa_cli.cli.program import main
 try:
     main()
 finally:
-    print(sorted(sys.modules.keys() & {"torch", "transformers", "peft"}), file=sys.stderr)
+    print(sorted({name.partition(".")[0] for name in sys.modules} & set(HEAVY)), file=sys.stderr)
 """
+# Half a second and more in all, before the first word: none of them is needed for it.
+HEAVY = ("torch", "transformers", "peft", "gguf", "huggingface_hub", "pandas", "jinja2", "requests", "httpx", "tqdm")
+HEAVY += ("charset_normalizer", "asyncio", "openpyxl", "python_calamine", "sympy", "scipy", "PIL", "starlette")
 
 
 @pytest.mark.parametrize("words", [["What is gout?"], ["--model", "merged", "--json", "What is gout?"]])
-def test_neither_torch_nor_transformers_is_imported(merged: Path, words: list[str]) -> None:
-    command = [sys.executable, "-c", RUN_AND_LIST_MODULES, "ask", *words]
+def test_nothing_heavy_is_imported(merged: Path, words: list[str]) -> None:
+    script = RUN_AND_LIST_MODULES.replace("HEAVY", repr(HEAVY))
+    command = [sys.executable, "-c", script, "ask", *words]
     done = subprocess.run(command, capture_output=True, text=True, check=False, env={**os.environ, "COLUMNS": "200"})
     assert (done.returncode, done.stderr.splitlines()[-1]) == (0, "[]")
     assert len(done.stdout) > 10
+
+
+def test_a_named_file_is_asked_without_transformers_from_the_second_time_on(merged: Path) -> None:
+    """Its contract is made once and kept; another prompt is another contract."""
+    shutil.move("runs/tiny/gguf/tiny-f16.gguf", "alone.gguf")
+    shutil.rmtree("runs")
+    script = RUN_AND_LIST_MODULES.replace("HEAVY", repr(HEAVY))
+    command = [sys.executable, "-c", script, "ask", "--model", "alone.gguf", "--set", LLAMA, "What is gout?"]
+    environment = {**os.environ, "COLUMNS": "200", "MEDQA_CACHE_DIR": str(merged / "cache")}
+    first, second = (
+        subprocess.run(command, capture_output=True, text=True, check=True, env=environment) for _ in range(2)
+    )
+    assert "transformers" in first.stderr.splitlines()[-1]
+    assert second.stderr.splitlines()[-1] == "[]"
+    assert second.stdout == first.stdout
+    assert len(list((merged / "cache/contracts").iterdir())) == 1
+
+
+def test_eval_answers_through_llamacpp_and_says_so(merged: Path, medqa: Medqa) -> None:
+    metrics = ("--set", "eval.metrics=[nll, rougeL]", "--set", "eval.bootstrap_draws=100")
+    chosen = ("--model", "adapter,merged", *metrics)
+    done = medqa("eval", "--json", *chosen, "--set", LLAMA)
+    assert done.code == 0, done.err
+    by = {"engine": "llamacpp", "quantization": "f16", "file": "tiny-f16.gguf"}
+    found = json.loads(done.out)
+    assert found["settings"]["answered_by"] == {"adapter": by, "merged": by}
+    assert "written by llama.cpp from tiny-f16.gguf" in Path("runs/tiny/eval/report.html").read_text()
+    samples = [json.loads(line) for line in Path("runs/tiny/eval/samples.jsonl").read_text().splitlines()]
+    measured = {one["question"]: one for one in samples if one["model"] == "adapter"}
+    Path("asked.txt").write_text("\n".join(measured), encoding="utf-8")
+    asked = medqa("ask", "--file", "asked.txt", "--set", LLAMA)
+    answers = [json.loads(line) for line in asked.out.splitlines()]
+    same = [one["answer"] == measured[one["question"]]["answer"] for one in answers]
+    assert sum(same) >= len(same) - 2  # near ties
+    fails(medqa("eval", *metrics, "--set", LLAMA), 2, "no GGUF file of base")
+    # Beside a base without a file all answers are those of Transformers, so that they compare.
+    plain = medqa("eval", "--json", *metrics)
+    assert {one["engine"] for one in json.loads(plain.out)["settings"]["answered_by"].values()} == {"transformers"}
+    # The likelihoods are those of Transformers in both.
+    likelihoods = [one["models"]["adapter"]["nll"]["value"] for one in (found, json.loads(plain.out))]
+    assert likelihoods[0] == likelihoods[1]
+
+
+def test_what_a_file_costs_is_measured_when_it_is_written(merged: Path, medqa: Medqa) -> None:
+    done = medqa("merge", "--json", "--gguf", "f16,q4_0")
+    assert done.code == 0, done.err
+    costs = {file["type"]: file["cost"] for file in json.loads(done.out)["gguf"]}
+    fine, coarse = costs["f16"], costs["q4_0"]
+    assert fine["top1_agreement"] > 0.97
+    assert 0 <= fine["mean_kl"] < 1e-3 < coarse["mean_kl"]
+    assert abs(fine["answer_nll"] - fine["adapter_nll"]) < 1e-2
+    # The reference's likelihood is that of the comparison of the merge, on the same questions.
+    merge = json.loads(done.out)["verification"]
+    assert merge["answer_tokens"] == fine["answer_tokens"]
+    assert abs(merge["answer_nll"]["adapter"] - fine["adapter_nll"]) < 1e-5
+    recorded = json.loads(Path("runs/tiny/gguf/gguf.json").read_text())["costs"]
+    assert recorded == costs
+
+
+@pytest.mark.parametrize(
+    ("engine", "has_file", "is_fast", "num_questions", "expected"),
+    [
+        ("auto", True, False, 64, True),
+        ("auto", True, True, 64, False),
+        ("auto", True, True, 15, True),
+        ("auto", False, False, 64, False),
+        ("llamacpp", False, True, 64, True),
+        ("transformers", True, False, 1, False),
+    ],
+)
+def test_many_questions_go_to_the_engine_that_answers_them_sooner(
+    monkeypatch: pytest.MonkeyPatch, engine: str, has_file: bool, is_fast: bool, num_questions: int, expected: bool
+) -> None:
+    dtype = torch.bfloat16 if is_fast else torch.float32
+    monkeypatch.setattr("medqa_cli.model.devices.pick_compute_dtype", lambda name, device: dtype)
+    monkeypatch.setattr(engines, "llama_file", lambda config, choice: Path("a.gguf") if has_file else None)
+    config = Config(generate=GenerateConfig(engine=engine))  # type: ignore[arg-type]
+    assert engines.llama_answers_many(config, ["adapter", "merged"], num_questions) is expected
 
 
 def test_another_adapter_or_another_file_is_not_answered_for(merged: Path, medqa: Medqa) -> None:

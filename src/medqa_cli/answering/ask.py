@@ -9,10 +9,9 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from medqa_cli import console
-from medqa_cli.answering import batch, engines, generate, open_book
+from medqa_cli.answering import engines, generate, open_book
 from medqa_cli.answering.emergencies import emergency_notices
 from medqa_cli.answering.open_book import Lookup, OpenBook
-from medqa_cli.answering.repl import Conversation
 from medqa_cli.config.schema import Config, GenerateConfig
 from medqa_cli.data.retrieval import Passage, PassageIndex
 from medqa_cli.errors import MedqaError
@@ -113,11 +112,13 @@ def ask_file(config: Config, choice: str, name: str, out: Path | None, options: 
         MedqaError: some questions could not be answered; all others are.
         Interrupted: Ctrl-C; the answers so far are kept.
     """
+    from medqa_cli.answering import batch  # with it all readers of tables; a single question waits for none of them
+
     rows = batch.read_questions(name, config.data.question_column, config.data.encoding)
     if out is not None:
         batch.require_new(out)
     book = OpenBook.of(config, choice, options.sources)
-    answerer = engines.load_answerer(config, choice, batches=True)
+    answerer = engines.load_answerer(config, choice, batches=True, num_questions=len(rows))
     run = RunFolder(Path(config.run_dir))
     weights = {"adapter": run.adapter_dir, "merged": run.merged_dir}.get(choice, Path(choice))
 
@@ -164,6 +165,8 @@ def converse(config: Config, choice: str, options: AskOptions, change: Callable[
     Raises:
         InputError: the model is not usable.
     """
+    from medqa_cli.answering.repl import Conversation
+
     settings = config.generate
     answerer, book = engines.load_answerer(config, choice), OpenBook.of(config, choice, options.sources)
 

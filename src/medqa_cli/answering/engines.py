@@ -5,16 +5,17 @@ torch is imported only where Transformers answers.
 
 from __future__ import annotations
 
+import functools
+from collections import deque
 from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from medqa_cli import console
-from medqa_cli.answering.llama_rows import Rows
-from medqa_cli.answering.stopping import StoppingState
+from medqa_cli.answering.llama_rows import Rows, RowState
 from medqa_cli.config.schema import Config, GenerateConfig
 from medqa_cli.files import RunFolder
-from medqa_cli.model.llama_model import LlamaModel, llama_model
+from medqa_cli.model.llama_model import LlamaModel, llama_file, llama_model
 
 if TYPE_CHECKING:
     from medqa_cli.model.load import LoadedModel
@@ -22,34 +23,85 @@ if TYPE_CHECKING:
     Answerer = LoadedModel | LlamaModel
 
 MOST_ROWS_OF_LLAMA = 32  # more gain little on a CPU: docs/experiments.md
+# Where products are fast in bfloat16, Transformers answers this many and more sooner: docs/experiments.md, 2026-12-01.
+FEW_QUESTIONS = 16
 
 
-def load_answerer(config: Config, choice: str, *, batches: bool = False) -> Answerer:
+def load_answerer(config: Config, choice: str, *, batches: bool = False, num_questions: int = 1) -> Answerer:
     """Load the model that ``--model`` names into the engine of ``generate.engine``.
 
     Args:
         config: the run, its model, and the engine.
         choice: as ``load_model`` takes it.
         batches: for many answers at once.
+        num_questions: how many will be asked; ``auto`` takes the engine that answers so many sooner.
 
     Raises:
         InputError: it is not there, or not for that engine.
     """
     with console.status("loading ..."):
-        found = llama_model(config, choice)
+        found = None
+        if config.generate.engine != "auto" or llama_answers_many(config, [choice], num_questions):
+            found = llama_model(config, choice)
     if found is None:
         from medqa_cli.model.load import load_model
 
         return load_model(choice, RunFolder(Path(config.run_dir)), config.model, config.prompt, batches=batches)
     if choice == "adapter":
-        agrees = (
-            "" if found.agreement is None else f", which takes the adapter's token in {found.agreement:.2%} of cases"
-        )
         console.note(
-            f"llama.cpp answers from {found.file.name}: the merged model{agrees}, in {found.quantization}; "
+            f"llama.cpp answers from {found.file.name}: the merged model in {found.quantization}{_difference(found)}; "
             "the adapter itself: --set generate.engine=transformers"
         )
     return found
+
+
+def _difference(found: LlamaModel) -> str:
+    """Say how far a GGUF file is from base + adapter, if that was measured."""
+    if found.cost:
+        worse = found.cost["answer_nll"] - found.cost["adapter_nll"]
+        return (
+            f", which takes the adapter's token in {found.cost['top1_agreement']:.2%} of cases (mean KL "
+            f"{found.cost['mean_kl']:.1e} nats, held-out answers {worse:+.4f} nats a token)"
+        )
+    if found.agreement is not None:
+        return (
+            f"; before it was written in that type it took the adapter's token in {found.agreement:.2%} of cases, what "
+            "the type costs was not measured"
+        )
+    return ""
+
+
+def llama_answers_many(config: Config, choices: Sequence[str], num_questions: int) -> bool:
+    """Tell whether llama.cpp answers many questions, for all of these models.
+
+    Only then: answers of two engines do not compare.
+    """
+    if config.generate.engine != "auto":
+        return config.generate.engine == "llamacpp"
+    if any(llama_file(config, choice) is None for choice in choices):
+        return False
+    return not _is_faster_in_batches(num_questions)
+
+
+def _is_faster_in_batches(num_questions: int) -> bool:
+    """Tell whether Transformers answers so many questions faster on this CPU than llama.cpp does."""
+    if num_questions < FEW_QUESTIONS:
+        return False
+    import torch
+
+    from medqa_cli.model.devices import pick_compute_dtype
+
+    return pick_compute_dtype("auto", torch.device("cpu")) == torch.bfloat16
+
+
+def llama_files(config: Config, choices: Sequence[str]) -> dict[str, Any]:
+    """Return name, size and time of the GGUF files from which llama.cpp would answer, by model."""
+    files = {choice: llama_file(config, choice) for choice in choices}
+    return {
+        choice: [path.name, path.stat().st_size, path.stat().st_mtime_ns]
+        for choice, path in files.items()
+        if path is not None
+    }
 
 
 def release(answerer: Answerer) -> None:
@@ -66,13 +118,21 @@ def release(answerer: Answerer) -> None:
 
 def describe(answerer: Answerer) -> dict[str, Any]:
     """Return what ``ask --json`` says of a model."""
+    by = describe_engine(answerer)
     return {
         "name": answerer.name,
         "base": answerer.source.name,
         "template": answerer.encoder.contract.text.template,
-        "engine": "llamacpp" if isinstance(answerer, LlamaModel) else "transformers",
-        "quantization": answerer.quantization,
+        "engine": by["engine"],
+        "quantization": by["quantization"],
     }
+
+
+def describe_engine(answerer: Answerer) -> dict[str, Any]:
+    """Return what computes the answers: ``engine``, ``quantization``, and the ``file`` of llama.cpp, else None."""
+    if isinstance(answerer, LlamaModel):
+        return {"engine": "llamacpp", "quantization": answerer.quantization, "file": answerer.file.name}
+    return {"engine": "transformers", "quantization": answerer.quantization, "file": None}
 
 
 def identity(answerer: Answerer) -> dict[str, Any]:
@@ -103,27 +163,49 @@ def rows_at_once(answerer: Answerer, config: GenerateConfig, longest_prompt: int
 def decode(
     answerer: Answerer,
     prompts: Sequence[Sequence[int]],
-    states: Sequence[StoppingState],
+    states: Sequence[RowState],
     config: GenerateConfig,
-    on_token: Callable[[int], None],
+    on_token: Callable[[int], None] = lambda row: None,
+    at_once: int | None = None,
 ) -> None:
     """Let the model continue all prompts until each state has a finish reason, as ``decode_batch`` does.
+
+    Args:
+        answerer: the model.
+        prompts: ids of each prompt.
+        states: one for each prompt; one that has ids goes on from them.
+        config: how tokens are chosen.
+        on_token: called with the number of a row after it took a token.
+        at_once: how many go on together; None: all.
 
     Raises:
         MedqaError: the logits are not finite, or there is no room.
     """
+    at_once = min(at_once or len(prompts), len(prompts))
+    if not prompts:
+        return
     if not isinstance(answerer, LlamaModel):
         from medqa_cli.answering.decode import decode_batch
 
-        decode_batch(answerer.model, answerer.device, prompts, states, config, on_token)
+        for start in range(0, len(prompts), at_once):
+            batch = slice(start, start + at_once)
+            follow = functools.partial(_shifted, on_token, start)
+            decode_batch(answerer.model, answerer.device, prompts[batch], states[batch], config, follow)
         return
     tokens_each = max(len(prompt) for prompt in prompts) + config.max_new_tokens
-    context = answerer.weights.open(len(prompts), min(tokens_each, answerer.weights.context_length))
+    context = answerer.weights.open(at_once, min(tokens_each, answerer.weights.context_length))
+    waiting = deque(enumerate(zip(prompts, states, strict=True)))
     try:
         rows = Rows(context)
-        for number, (prompt, state) in enumerate(zip(prompts, states, strict=True)):
-            rows.add(prompt, state, config, lambda number=number: on_token(number))  # type: ignore[misc]
-        while len(rows):
+        while waiting or len(rows):
+            # A row that ends makes room for the next one.
+            while waiting and rows.has_room:
+                number, (prompt, state) = waiting.popleft()
+                rows.add(prompt, state, config, functools.partial(on_token, number))
             rows.step()
     finally:
         context.close()
+
+
+def _shifted(on_token: Callable[[int], None], start: int, row: int) -> None:
+    on_token(start + row)

@@ -50,7 +50,7 @@ def merge(
     run = app.require_adapter(settings, config)
     app.clear_leftovers(settings)
     from medqa_cli.gguf import export
-    from medqa_cli.merging import report
+    from medqa_cli.merging import gguf_cost, report
     from medqa_cli.merging import run as worker
 
     types = export.parse_types(gguf, more_types)
@@ -62,10 +62,13 @@ def merge(
     if warning := report.small_changes_warning(summary.get("changes_below_half_a_step"), types):
         console.warn(warning)
     files = export.export_run(run, out_dir, types, settings.generate) if types else []
+    if files:
+        gguf_cost.measure(settings, run, out_dir, files)
 
     def show() -> None:
         report.show(summary, out_dir)
         if types:
             export.show(files, run)
+            gguf_cost.show(files)
 
     console.result({**summary, "gguf": files} if types else summary, show)

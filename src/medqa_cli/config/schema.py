@@ -426,9 +426,10 @@ class GenerateConfig:
     engine: Literal["auto", "transformers", "llamacpp"] = field(
         "auto",
         "What computes answers; llamacpp: llama.cpp (extra fast), from the run's GGUF file or the one that is named; "
-        "auto: that on a CPU where such a file is there and still that of the adapter, else Transformers. `medqa eval` "
-        "uses Transformers.",
-        commands="ask serve",
+        "auto: that on a CPU where such a file is there and still that of the adapter, else Transformers; and "
+        "Transformers for 16 questions and more (ask --file, eval) where the CPU is fast in bfloat16. Likelihoods are "
+        "always those of Transformers.",
+        commands="ask eval serve",
     )
     max_new_tokens: int = field(
         512, "Maximum length of an answer, in tokens, without the prompt.", ge=1, commands="merge ask eval serve"

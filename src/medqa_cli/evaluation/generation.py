@@ -8,10 +8,12 @@ from __future__ import annotations
 import math
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import replace
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from medqa_cli import console, distributed
-from medqa_cli.answering.decode import MOST_ROWS, RowState, decode_batch, pick_batch_size
+from medqa_cli.answering import engines
+from medqa_cli.answering.decode import MOST_ROWS
+from medqa_cli.answering.llama_rows import RowState
 from medqa_cli.answering.stopping import Decode, StoppingState
 from medqa_cli.config.schema import Config, GenerateConfig
 from medqa_cli.errors import MedqaError
@@ -23,6 +25,9 @@ from medqa_cli.model.kernels.packing import AnswerScore, score_answers
 from medqa_cli.model.kernels.verify import settle_way
 from medqa_cli.model.load import LoadedModel, load_base, load_model
 from medqa_cli.prompt.encoder import Example, PromptEncoder
+
+if TYPE_CHECKING:
+    from medqa_cli.answering.engines import Answerer
 
 # Forwards in a piece of work that a second start finds done.
 _FORWARDS_PER_PIECE = 8
@@ -69,6 +74,21 @@ def each_model(names: Sequence[str], run: RunFolder, config: Config, *, packed: 
         merged = load_model("merged", run, config.model, config.prompt, **how)
         yield from lent(merged)
         free_unused_memory(merged.device)
+
+
+def each_answerer(names: Sequence[str], run: RunFolder, config: Config, num_questions: int) -> Iterator[Answerer]:
+    """Yield the models that write answers: all through llama.cpp or all through Transformers, so that they compare.
+
+    Raises:
+        InputError: a model is not there, or not for the engine that ``generate.engine`` names.
+    """
+    if not engines.llama_answers_many(config, names, num_questions):
+        yield from each_model(names, run, config, packed=False)
+        return
+    for name in names:
+        answerer = engines.load_answerer(config, name, batches=True)
+        yield answerer
+        engines.release(answerer)
 
 
 def score_likelihood(
@@ -151,7 +171,7 @@ class WholeAnswer:
 
 
 def generate_answers(
-    loaded: LoadedModel,
+    loaded: Answerer,
     encoder: PromptEncoder,
     questions: Sequence[str],
     config: GenerateConfig,
@@ -162,7 +182,7 @@ def generate_answers(
     """Answer each question, in the order given; finished pieces are taken from the journal.
 
     Args:
-        loaded: a model for generation, not a packed one.
+        loaded: a model for generation, not a packed one, or one of llama.cpp.
         encoder: its prompt contract.
         questions: plain texts, or as they stand behind their sources.
         config: the limit of new tokens, the batch size, the penalties and the retries; decoding is always greedy.
@@ -174,14 +194,14 @@ def generate_answers(
         the answers as ``ask`` gives them, and plain greedy ones, of which nothing is cut and which stay in their loops.
         Without ``loop_retries`` both are the plain ones.
     """
-    context = getattr(loaded.model.config, "max_position_embeddings", None)
+    context = engines.context_length(loaded)
     prompts = encoder.encode_prompts(questions)
     _tell_of_full_prompts(loaded.name + arm, prompts, context)
     # The same pieces in every run, whatever the memory of a rank or of the next start.
     size = MOST_ROWS if config.batch_size == "auto" else config.batch_size
     size = min(size, max(1, -(-len(prompts) // distributed.world_size())))
     longest = max((len(prompt) for prompt in prompts), default=1)
-    at_once = pick_batch_size(loaded.model, loaded.device, loaded.dtype, config, longest)
+    at_once = engines.rows_at_once(loaded, config, longest)
 
     def compute(part: Sequence[tuple[list[int], bool]], _: Callable[[int], None]) -> list[list[list[Any]]]:
         room = [context - len(ids) if context else config.max_new_tokens for ids, _ in part]
@@ -190,8 +210,9 @@ def generate_answers(
         return [[_as_list(answer), _as_list(whole)] for answer, whole in zip(answers, plain, strict=True)]
 
     name = loaded.name + arm
+    engine = engines.describe_engine(loaded)["engine"]
     values = journal.map(
-        f"answers/{name}/{size}",
+        f"answers/{name}/{size}/{engine}",  # which engine is faster may turn out otherwise at the next start
         compute,
         list(zip(prompts, must_answer or [False] * len(prompts), strict=True)),
         size=size,
@@ -202,7 +223,7 @@ def generate_answers(
 
 
 def _decode_twice(
-    loaded: LoadedModel,
+    loaded: Answerer,
     encoder: PromptEncoder,
     questions: Sequence[tuple[list[int], bool]],
     limits: Sequence[int],
@@ -255,15 +276,13 @@ def _tell_of_full_prompts(name: str, prompts: Sequence[Sequence[int]], context: 
 
 
 def _decode(
-    loaded: LoadedModel,
+    loaded: Answerer,
     prompts: Sequence[Sequence[int]],
     states: Sequence[RowState],
     indices: Sequence[int],
     at_once: int,
     config: GenerateConfig,
 ) -> None:
-    """Continue the prompts with these indices, ``at_once`` in a batch."""
-    for start in range(0, len(indices), at_once):
-        batch = indices[start : start + at_once]
-        prompts_of_batch, states_of_batch = [prompts[index] for index in batch], [states[index] for index in batch]
-        decode_batch(loaded.model, loaded.device, prompts_of_batch, states_of_batch, config)
+    """Continue the prompts with these indices, ``at_once`` together."""
+    asked, of_them = [prompts[index] for index in indices], [states[index] for index in indices]
+    engines.decode(loaded, asked, of_them, config, at_once=at_once)

@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import difflib
 from collections.abc import Callable, Mapping, Sequence
+from itertools import chain
 from pathlib import Path
 from typing import Any
 
@@ -57,6 +58,17 @@ def baseline_sentences(results: Mapping[str, Any]) -> list[str]:
                     f"{model} is not shown to be better than the baseline {baseline} in {', '.join(names)}"
                 )
     return sentences
+
+
+def engine_sentences(results: Mapping[str, Any]) -> list[str]:
+    """Say what wrote the answers of the models that were loaded here, where it was llama.cpp."""
+    answered_by = results["settings"].get("answered_by")  # of a file, where figures are computed again
+    return [
+        f"the answers of {name} were written by llama.cpp from {by.get('file')} ({by.get('quantization')}); "
+        "likelihoods are those of Transformers"
+        for name, by in (answered_by.items() if isinstance(answered_by, dict) else ())
+        if isinstance(by, dict) and by.get("engine") == "llamacpp"
+    ]
 
 
 def copy_sentences(results: Mapping[str, Any]) -> list[str]:
@@ -128,7 +140,8 @@ def show(results: Mapping[str, Any], results_path: Path, report_path: Path) -> N
     console.line(
         f"[95 % interval]: bootstrap over {settings['clusters']} {unit}, {settings['bootstrap_draws']:,} draws"
     )
-    for sentence in (*baseline_sentences(results), *copy_sentences(results), *power_sentences(results)):
+    said = (baseline_sentences(results), copy_sentences(results), power_sentences(results))
+    for sentence in chain(engine_sentences(results), *said):
         console.line(sentence)
     for sentence in memorization_sentences(results):
         console.line(sentence)
@@ -225,6 +238,7 @@ def make_page(
     )
     environment.globals |= {
         "baseline_sentences": baseline_sentences,
+        "engine_sentences": engine_sentences,
         "memorization_sentences": memorization_sentences,
         "panels_of": _panels,
         "percent": _percent,

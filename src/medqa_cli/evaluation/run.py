@@ -10,6 +10,7 @@ from statistics import fmean
 from typing import Any
 
 from medqa_cli import console, distributed, hub
+from medqa_cli.answering import engines
 from medqa_cli.cards import with_measured
 from medqa_cli.config.schema import Config
 from medqa_cli.data.dataset import QaRow, encode_rows, evenly_spaced, iterate_split, read_split
@@ -24,7 +25,7 @@ from medqa_cli.evaluation.arms import (
     without_marks_of,
 )
 from medqa_cli.evaluation.baselines import UNIGRAM, baseline_answers, baseline_sample, unigram_scores
-from medqa_cli.evaluation.generation import each_model, generate_answers, score_likelihood
+from medqa_cli.evaluation.generation import each_answerer, each_model, generate_answers, score_likelihood
 from medqa_cli.evaluation.memorization.measure import Search, prepare
 from medqa_cli.evaluation.memorization.section import with_memorization
 from medqa_cli.evaluation.metrics import in_group, text_metrics
@@ -70,11 +71,15 @@ def evaluate(config: Config, models: Sequence[str], limit: int | None) -> dict[s
     questions, arms, copies = _open_book(config, encoder, rows, questions)
     search = None if encoder is None else prepare(config, encoder, rows, limit)
     fingerprint = _fingerprint(config, folders, served, questions, arms, items, search)
+    if local and text_metrics(config.eval.metric_names):
+        fingerprint["answered_by"] = [config.generate.engine, engines.llama_files(config, local)]
     with SharedJournal(run.eval_dir, fingerprint) as journal:
         if journal.num_done:
             console.note(f"resuming an interrupted evaluation: {journal.num_done} pieces of work are done")
         try:
-            samples, choices = _measure(config, run, local, served, encoder, questions, arms, items, search, journal)
+            samples, choices, answered_by = _measure(
+                config, run, local, served, encoder, questions, arms, items, search, journal
+            )
         except KeyboardInterrupt:
             message = f"interrupted; {journal.num_done} finished pieces of work are kept"
             raise Interrupted(message, "give the same command again to resume") from None
@@ -82,7 +87,7 @@ def evaluate(config: Config, models: Sequence[str], limit: int | None) -> dict[s
         def write() -> dict[str, Any]:
             baselines = _baselines(config, encoder, questions)
             baselines |= {name: _copies(name, questions, texts) for name, texts in copies.items()}
-            settings = _settings(config, limit, encoder, arms)
+            settings = {**_settings(config, limit, encoder, arms), "answered_by": answered_by}
             results = make_results(samples, baselines, choices, config.eval, config.seed, settings)
             if search is not None:
                 found = search.results(pairs_of(local), config)
@@ -178,14 +183,15 @@ def _measure(
     items: ItemsByName,
     search: Search | None,
     journal: SharedJournal,
-) -> tuple[dict[str, list[Sample]], dict[str, ChoiceResults]]:
-    """Return the samples by model, and the multiple-choice predictions by set."""
+) -> tuple[dict[str, list[Sample]], dict[str, ChoiceResults], dict[str, dict[str, Any]]]:
+    """Return the samples by model, the multiple-choice predictions by set, and what wrote each model's answers."""
     wants_answers = bool(text_metrics(config.eval.metric_names))
     wants_likelihood = any(name in in_group("likelihood") for name in config.eval.metric_names)
     if served is not None and (wants_likelihood or items):
         console.note("likelihood and multiple choice need the weights: not measured for the served model")
     scores: dict[str, list[AnswerScore]] = {}
     answers: dict[str, list[GeneratedAnswer]] = {}
+    answered_by: dict[str, dict[str, Any]] = {}
     predicted: dict[str, dict[str, list[int]]] = {name: {} for name in items}
     if local and (wants_likelihood or items or search is not None):
         tokenizer = load_tokenizer(str(run.adapter_dir))
@@ -206,7 +212,7 @@ def _measure(
         if local
     }
     if encoder is not None and wants_answers:
-        answers = _answers(config, run, local, encoder, questions, arms, journal)
+        answers, answered_by = _answers(config, run, local, encoder, questions, arms, journal)
     if served is not None:
         answers[SERVED] = served_answers(served, questions.texts, config.generate, journal)
     names = [name for model in local for name in (model, model + GREEDY) if name == model or name in answers]
@@ -216,7 +222,7 @@ def _measure(
         decline = encoder.contract.text.decline
         for name, arm in ((model + arm, arm) for model in local for arm in arms):
             samples[name] = arm_samples(name, questions, arms[arm], answers[name], decline)
-    return samples, choices
+    return samples, choices, answered_by
 
 
 def _choice_results(
@@ -241,8 +247,11 @@ def _answers(
     questions: Questions,
     arms: Mapping[str, Arm],
     journal: SharedJournal,
-) -> dict[str, list[GeneratedAnswer]]:
-    """Return each model's answers, its plain greedy ones where those are others, and those of each row in each arm."""
+) -> tuple[dict[str, list[GeneratedAnswer]], dict[str, dict[str, Any]]]:
+    """Return each model's answers, its plain greedy ones where those are others, and those of each row in each arm.
+
+    Beside them: which engine wrote each model's answers, from which quantization and file.
+    """
     asked, ways = questions.texts, 1 + len(arms)
     if len(asked) * len(local) * ways > _MANY_ANSWERS:
         console.note(
@@ -251,8 +260,10 @@ def _answers(
             "Faster: --limit N, or --set 'eval.metrics=[nll, bits_per_byte]'"
         )
     answers: dict[str, list[GeneratedAnswer]] = {}
-    for loaded in each_model(local, run, config, packed=False):
+    answered_by: dict[str, dict[str, Any]] = {}
+    for loaded in each_answerer(local, run, config, len(asked) * ways):
         name = loaded.name
+        answered_by[name] = engines.describe_engine(loaded)
         closed, plain = generate_answers(loaded, encoder, asked, config.generate, journal)
         # Marks count no more here than in the arms.
         answers[name] = without_marks_of(closed) if arms else closed
@@ -264,7 +275,7 @@ def _answers(
                 loaded, encoder, prompts, config.generate, journal, arm=arm_name, must_answer=arm.must_answer
             )
             answers[name + arm_name] = arm.with_declined(made, encoder.contract.text.decline)
-    return answers
+    return answers, answered_by
 
 
 def _baselines(config: Config, encoder: PromptEncoder | None, questions: Questions) -> dict[str, list[Sample]]:

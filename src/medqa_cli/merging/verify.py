@@ -268,15 +268,17 @@ def compare(
     return verification
 
 
-def pick_examples(rows: Sequence[QaRow], encoder: PromptEncoder, max_length: int) -> list[Example]:
+def pick_examples(
+    rows: Sequence[QaRow], encoder: PromptEncoder, max_length: int, wanted_tokens: int = _WANTED_TOKENS
+) -> list[Example]:
     """Encode rows spread over the whole split until they have enough answer tokens; always the same ones."""
     rows = evenly_spaced(rows, _MAX_ROWS)
     encoded = encoder.encode_examples([row.question for row in rows], [row.answer for row in rows], max_length)
     examples = [example for example in encoded if example.num_answer_tokens]
     total = sum(example.num_answer_tokens for example in examples)
-    count = math.ceil(len(examples) * _WANTED_TOKENS / total) if total else 0
+    count = math.ceil(len(examples) * wanted_tokens / total) if total else 0
     chosen = evenly_spaced(examples, count)
-    while count < len(examples) and sum(example.num_answer_tokens for example in chosen) < _WANTED_TOKENS:
+    while count < len(examples) and sum(example.num_answer_tokens for example in chosen) < wanted_tokens:
         count += 1
         chosen = evenly_spaced(examples, count)
     return chosen

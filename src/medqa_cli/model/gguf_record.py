@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
-from dataclasses import asdict, dataclass
+from dataclasses import asdict, dataclass, field
 from pathlib import Path
 from typing import Any
 
@@ -16,6 +16,7 @@ PROMPT_FOLDER = "prompt"
 _VERSION = 1
 # q8_0 answers as f16 does (docs/gguf.md) at half the size.
 BEST_FIRST = ("q8_0", "f16", "q4_0")
+COST_FIGURES = ("top1_agreement", "mean_kl", "answer_nll", "adapter_nll")
 
 
 @dataclass(frozen=True)
@@ -49,7 +50,8 @@ class GgufRecord:
 
     ``files`` by type; ``base``: the name of the adapter's base; ``adapter``: its weights; ``merged``: the weight files
     of the model that was written as GGUF; ``agreement``: how often it and base + adapter take the same token
-    (``merge.json``), if that was measured.
+    (``merge.json``), if that was measured; ``costs``: by type, how far the file's logits are from those of base +
+    adapter (``top1_agreement``, ``mean_kl``, ``answer_nll``, ``adapter_nll``), empty where that was not measured.
     """
 
     files: Mapping[str, Stamp]
@@ -57,6 +59,7 @@ class GgufRecord:
     adapter: Stamp
     merged: tuple[Stamp, ...]
     agreement: float | None = None
+    costs: Mapping[str, Mapping[str, float]] = field(default_factory=dict)
 
     def save(self, folder: Path) -> None:
         """Write ``gguf.json``."""
@@ -73,8 +76,12 @@ class GgufRecord:
             merged, agreement, base = tuple(map(_stamp, found["merged"])), found["agreement"], found["base"]
             if not isinstance(base, str) or not isinstance(agreement, float | int | None):
                 return None
-            return cls(files, base, _stamp(found["adapter"]), merged, agreement)
-        except (InputError, ValueError, LookupError, TypeError):
+            costs = found.get("costs", {})
+            figures = [value for cost in costs.values() for value in (cost[name] for name in COST_FIGURES)]
+            if not all(isinstance(value, float | int) for value in figures):
+                return None
+            return cls(files, base, _stamp(found["adapter"]), merged, agreement, costs)
+        except (InputError, ValueError, LookupError, TypeError, AttributeError):
             return None
 
 

@@ -2,22 +2,30 @@
 
 from __future__ import annotations
 
+import contextlib
 import sys
+import threading
 from collections import Counter
-from dataclasses import dataclass
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+from hashlib import sha256
 from math import prod
 from pathlib import Path
+from typing import Self
 
-from medqa_cli.config.schema import Config
+from medqa_cli.config.schema import Config, PromptConfig
 from medqa_cli.errors import InputError, first_line
-from medqa_cli.files import RunFolder
+from medqa_cli.files import RunFolder, atomic_dir
 from medqa_cli.model import llamacpp
+from medqa_cli.model.checks.ggml_types import GGML_TYPES
 from medqa_cli.model.checks.gguf_header import GgufHeader, read_header
 from medqa_cli.model.gguf_record import BEST_FIRST, PROMPT_FOLDER, GgufRecord
 from medqa_cli.model.llamacpp import LlamaWeights
-from medqa_cli.model.resolve import ModelRef, gguf_file, gguf_tokenizer_folder
+from medqa_cli.model.resolve import ModelRef, cache_dir, gguf_file, gguf_tokenizer_folder
 from medqa_cli.prompt.encoder import PROMPT_FILE_NAME, PromptContract, PromptEncoder, make_contract
 from medqa_cli.prompt.fast_tokenizer import TOKENIZER_FILE_NAME, FastTokenizer
+
+_CONTRACT_VERSION = 1  # raise it when contracts are made in another way
 
 
 @dataclass
@@ -25,7 +33,8 @@ class LlamaModel:
     """A model of llama.cpp in memory with the encoder of its prompts.
 
     ``name``: as it was chosen; ``source``: its base, or itself; ``quantization``: of most of its weights;
-    ``agreement``: how often the merged model that it was made of and base + adapter take the same token, if known.
+    ``agreement``: how often the merged model that it was made of and base + adapter take the same token, if known;
+    ``cost``: how far the file's logits are from those of base + adapter, as ``gguf.json`` has it, empty if unknown.
     """
 
     name: str
@@ -35,6 +44,7 @@ class LlamaModel:
     file: Path
     quantization: str
     agreement: float | None = None
+    cost: Mapping[str, float] = field(default_factory=dict)
 
 
 @dataclass(frozen=True)
@@ -43,6 +53,7 @@ class _Found:
     source: ModelRef
     tokenizer_folder: Path | None  # None: made of the file
     agreement: float | None = None
+    cost: Mapping[str, float] = field(default_factory=dict)
 
 
 def llama_model(config: Config, choice: str) -> LlamaModel | None:
@@ -56,13 +67,9 @@ def llama_model(config: Config, choice: str) -> LlamaModel | None:
         InputError: ``generate.engine`` is ``llamacpp`` and there is no such file, or it cannot be used.
     """
     engine = config.generate.engine
-    if engine == "transformers":
-        return None
-    if engine == "auto" and (not llamacpp.is_installed() or _has_gpu()):
-        return None
-    found = _find(config, choice)
+    found = _allowed(config, choice)
     if found is None:
-        if engine == "auto":
+        if engine != "llamacpp":
             return None
         raise InputError(
             f"generate.engine is llamacpp, and there is no GGUF file of {choice} as it is now",
@@ -75,6 +82,19 @@ def llama_model(config: Config, choice: str) -> LlamaModel | None:
         if engine == "llamacpp":
             raise
         return None
+
+
+def llama_file(config: Config, choice: str) -> Path | None:
+    """Return the GGUF file from which ``llama_model`` would answer; None: from none."""
+    found = _allowed(config, choice)
+    return None if found is None else found.file
+
+
+def _allowed(config: Config, choice: str) -> _Found | None:
+    engine = config.generate.engine
+    if engine == "transformers" or (engine == "auto" and (not llamacpp.is_installed() or _has_gpu())):
+        return None
+    return _find(config, choice)
 
 
 def _has_gpu() -> bool:
@@ -105,7 +125,7 @@ def _of_run(run: RunFolder, choice: str) -> _Found | None:
         stamp = record.files.get(kind)
         if stamp is not None and stamp.fits(run.gguf_dir / stamp.name):
             source = ModelRef(record.base if choice == "adapter" else str(run.merged_dir), str(run.gguf_dir), "gguf")
-            return _Found(run.gguf_dir / stamp.name, source, prompt, record.agreement)
+            return _Found(run.gguf_dir / stamp.name, source, prompt, record.agreement, record.costs.get(kind, {}))
     return None
 
 
@@ -114,28 +134,75 @@ def _loaded(config: Config, choice: str, found: _Found) -> LlamaModel:
         header = read_header(found.file)
     except (NotImplementedError, ValueError, OSError) as error:
         raise InputError(f"{found.file} is not a GGUF file that can be used: {first_line(error)}") from error
-    folder = found.tokenizer_folder or gguf_tokenizer_folder(found.file)
-    folders = [folder, RunFolder(Path(config.run_dir)).adapter_dir]
-    contracts = [PromptContract.load(one) for one in folders if (one / PROMPT_FILE_NAME).is_file()]
-    if contracts:
-        contract = contracts[0]
-    else:
-        from medqa_cli.model.load import load_tokenizer
-
-        contract = make_contract(config.prompt, load_tokenizer(str(folder)))
-    weights = LlamaWeights(found.file)
-    encoder = PromptEncoder(contract, FastTokenizer(folder / TOKENIZER_FILE_NAME), weights.vocabulary_size)
+    with _Loading(found.file) as loading:  # while the tokenizer is read
+        folder = found.tokenizer_folder or gguf_tokenizer_folder(found.file)
+        folders = [folder, RunFolder(Path(config.run_dir)).adapter_dir]
+        contracts = [PromptContract.load(one) for one in folders if (one / PROMPT_FILE_NAME).is_file()]
+        contract = contracts[0] if contracts else _contract_of(config.prompt, folder)
+        tokenizer = FastTokenizer(folder / TOKENIZER_FILE_NAME)
+        weights = loading.weights()
+        encoder = PromptEncoder(contract, tokenizer, weights.vocabulary_size)
     quantization = _type_of_most(header)
-    return LlamaModel(choice, found.source, weights, encoder, found.file, quantization, found.agreement)
+    return LlamaModel(choice, found.source, weights, encoder, found.file, quantization, found.agreement, found.cost)
+
+
+class _Loading:
+    """Weights that load in another thread; they are released if the block ends with an error."""
+
+    def __init__(self, path: Path) -> None:
+        self._path = path
+        self._found: LlamaWeights | BaseException | None = None
+        self._thread = threading.Thread(target=self._load, name="weights")
+
+    def __enter__(self) -> Self:
+        self._thread.start()
+        return self
+
+    def __exit__(self, kind: object, *_: object) -> None:
+        self._thread.join()
+        if kind is not None and isinstance(self._found, LlamaWeights):
+            self._found.close()
+
+    def _load(self) -> None:
+        try:
+            self._found = LlamaWeights(self._path)
+        except BaseException as error:  # raised by weights()
+            self._found = error
+
+    def weights(self) -> LlamaWeights:
+        """Wait for them.
+
+        Raises:
+            InputError: they cannot be loaded.
+        """
+        self._thread.join()
+        if isinstance(self._found, LlamaWeights):
+            return self._found
+        assert self._found is not None
+        raise self._found
+
+
+def _contract_of(prompt: PromptConfig, folder: Path) -> PromptContract:
+    """Return how a model is asked that has no contract beside it.
+
+    To make a contract takes Transformers, which takes seconds to import: it is made once and kept.
+    """
+    key = sha256(repr((_CONTRACT_VERSION, prompt)).encode()).hexdigest()[:16]
+    kept = cache_dir() / "contracts" / f"{folder.name}-{key}"
+    with contextlib.suppress(InputError):
+        return PromptContract.load(kept)
+    from medqa_cli.model.load import load_tokenizer
+
+    contract = make_contract(prompt, load_tokenizer(str(folder)))
+    with contextlib.suppress(InputError), atomic_dir(kept) as temporary:
+        contract.save(temporary)
+    return contract
 
 
 def _type_of_most(header: GgufHeader) -> str:
     """Return the type that most values of the matrices have, as file names have it."""
-    from gguf.constants import GGMLQuantizationType
-
     counts: Counter[int] = Counter()
     for tensor in header.tensors:
         if len(tensor.shape) > 1:
             counts[tensor.kind] += prod(tensor.shape)
-    kinds = {int(kind): kind.name.lower() for kind in GGMLQuantizationType}
-    return kinds.get(counts.most_common(1)[0][0], "unknown") if counts else "unknown"
+    return GGML_TYPES[counts.most_common(1)[0][0]].name if counts else "unknown"

@@ -232,29 +232,54 @@ class LlamaContext:
         Raises:
             MedqaError: llama.cpp failed.
         """
-        batch, count = self._batch, 0
+        count = 0
         last: dict[int, int] = {}
         for sequence, position, ids, is_wanted in parts:
-            for offset, token_id in enumerate(ids):
-                batch.token[count] = token_id
-                batch.pos[count] = position + offset
-                batch.n_seq_id[count] = 1
-                batch.seq_id[count][0] = sequence
-                batch.logits[count] = 0
+            for offset, token_id in enumerate(ids, start=1):
+                self._put(count, token_id, position + offset - 1, sequence, is_wanted and offset == len(ids))
                 count += 1
             if is_wanted:
                 last[sequence] = count - 1
-                batch.logits[count - 1] = 1
-        batch.n_tokens = count
-        status = self._library.llama_decode(self._context, batch)
+        self._decode(count)
+        # Copied: the next call writes over them.
+        return {sequence: self._logits(index).copy() for sequence, index in last.items()}
+
+    def logits_at(self, ids: Sequence[int], places: Sequence[int]) -> NDArray[np.float32]:
+        """Return the logits after the tokens at these places of a text, ``(N, V)``; the first sequence is used for it.
+
+        Raises:
+            MedqaError: llama.cpp failed.
+        """
+        found = np.empty((len(places), self._vocabulary_size), np.float32)
+        row_of = {place: row for row, place in enumerate(places)}
+        self.forget(0, 0)
+        for start in range(0, len(ids), self.tokens_at_once):
+            part = range(start, min(start + self.tokens_at_once, len(ids)))
+            for place in part:
+                self._put(place - start, ids[place], place, 0, place in row_of)
+            self._decode(len(part))
+            for place in row_of.keys() & set(part):
+                found[row_of[place]] = self._logits(place - start)
+        self.forget(0, 0)
+        return found
+
+    def _put(self, index: int, token_id: int, position: int, sequence: int, is_wanted: bool) -> None:
+        batch = self._batch
+        batch.token[index] = token_id
+        batch.pos[index] = position
+        batch.n_seq_id[index] = 1
+        batch.seq_id[index][0] = sequence
+        batch.logits[index] = is_wanted
+
+    def _decode(self, count: int) -> None:
+        self._batch.n_tokens = count
+        status = self._library.llama_decode(self._context, self._batch)
         if status:
             raise MedqaError(f"llama.cpp failed at {count} tokens (status {status})", "try fewer answers at once")
-        size = (self._vocabulary_size,)
-        # Copied: the next call writes over them.
-        return {
-            sequence: np.ctypeslib.as_array(self._library.llama_get_logits_ith(self._context, index), size).copy()
-            for sequence, index in last.items()
-        }
+
+    def _logits(self, index: int) -> NDArray[np.float32]:
+        pointer = self._library.llama_get_logits_ith(self._context, index)
+        return np.ctypeslib.as_array(pointer, (self._vocabulary_size,))
 
     def forget(self, sequence: int, position: int) -> bool:
         """Forget the tokens of a sequence from a position on; False: it cannot forget a part, and nothing is done."""
