@@ -16,6 +16,7 @@ import torch
 
 from medqa_cli.errors import InputError
 from medqa_cli.model.checks.loading import loading
+from medqa_cli.model.experts import separate_experts, without_joining
 from medqa_cli.model.load import load_config
 from medqa_cli.model.quantization import four_bit_layers
 
@@ -72,8 +73,12 @@ def model_without_weights(config: Any, folder: Path) -> Any:
         return AutoModelForCausalLM.from_config(config, trust_remote_code=False)
 
 
-def build_architecture(folder: Path) -> tuple[Architecture, Any]:
-    """Describe the model of a folder.
+def build_architecture(folder: Path, stored: Iterable[str] = ()) -> tuple[Architecture, Any]:
+    """Describe the model of a folder, with the experts of a mixture as layers of their own if its files have them so.
+
+    Args:
+        folder: of the model.
+        stored: names in its weight files; without them experts stay as Transformers joins them.
 
     Returns:
         What is known of it, and the model itself, whose parameters are on the meta device.
@@ -85,14 +90,15 @@ def build_architecture(folder: Path) -> tuple[Architecture, Any]:
 
     kinds: dict[type, LayerKind] = {torch.nn.Linear: "linear", Conv1D: "conv1d", torch.nn.Embedding: "embedding"}
     config = load_config(str(folder))
-    stored = getattr(config, "quantization_config", None)
-    if stored:
-        method = stored.get("quant_method") if isinstance(stored, dict) else stored.quant_method
+    quantized = getattr(config, "quantization_config", None)
+    if quantized:
+        method = quantized.get("quant_method") if isinstance(quantized, dict) else quantized.quant_method
         raise InputError(
             f"the base model in {folder} is stored quantized ({method}): an adapter cannot be added to such weights",
             "train and merge on the 16-bit version of the model",
         )
     model = model_without_weights(config, folder)
+    separate_experts(model, stored)
     embedding = None
     with contextlib.suppress(NotImplementedError):
         embedding = model.get_input_embeddings()
@@ -117,7 +123,7 @@ def stored_names(model: Any, names: Iterable[str]) -> StoredNames:
     from transformers.conversion_mapping import get_model_conversion_mapping
     from transformers.core_model_loading import WeightConverter, WeightRenaming, rename_source_key
 
-    transforms = get_model_conversion_mapping(model)
+    transforms = without_joining(get_model_conversion_mapping(model), model)
     renamings = [entry for entry in transforms if isinstance(entry, WeightRenaming)]
     converters = [entry for entry in transforms if isinstance(entry, WeightConverter)]
     parameters = model.state_dict()

@@ -117,7 +117,7 @@ def plan_merge(inputs: MergeInputs) -> MergePlan:
         InputError: they do not fit, or the adapter changes nothing.
     """
     adapter = AdapterFile(inputs.adapter_dir)
-    architecture, model = build_architecture(inputs.base.folder)
+    architecture, model = build_architecture(inputs.base.folder, inputs.base.names)
     quantization, kind = None, inputs.trained.quantization
     if kind == "nf4" or kind == "fp4":
         quantization = FourBit(kind, inputs.trained.double_quantization, inputs.compute_dtype, inputs.device)
@@ -237,6 +237,9 @@ def _check_layers(architecture: Architecture, names: StoredNames, adapter: Adapt
             raise InputError(f"the adapter is damaged: the magnitude of {module} is {size}", "train again")
     for parameter, key in adapter.replacements.items():
         if parameter not in architecture.shapes:
+            experts = f"{parameter.rpartition('.')[0]}.0."
+            if any(name.startswith(experts) for name in architecture.shapes):
+                raise _joined(parameter)
             raise InputError(f"the adapter holds {parameter}, which the base model does not have", _HINT)
         if adapter.shapes[key] != architecture.shapes[parameter]:
             raise InputError(
@@ -247,11 +250,15 @@ def _check_layers(architecture: Architecture, names: StoredNames, adapter: Adapt
     changed = {*(f"{module}.weight" for module in adapter.updates), *adapter.replacements}
     joined = sorted(changed - names.of_parameter.keys()) if names.rearranged else []
     if joined:
-        raise InputError(
-            f"the adapter changes {joined[0]}, which the weight files hold in pieces that Transformers joins while "
-            "loading; merging into such layers is not supported",
-            "merge with PEFT's merge_and_unload, or train adapters on the attention layers only",
-        )
+        raise _joined(joined[0])
+
+
+def _joined(parameter: str) -> InputError:
+    return InputError(
+        f"the adapter changes {parameter}, which the weight files hold in pieces that Transformers joins while "
+        "loading; merging into such layers is not supported",
+        "merge with PEFT's merge_and_unload, or train adapters on the attention layers only",
+    )
 
 
 def _check_complete(plan: MergePlan) -> None:

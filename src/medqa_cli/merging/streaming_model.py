@@ -15,6 +15,7 @@ import torch.nn.functional as F
 
 from medqa_cli.errors import MedqaError
 from medqa_cli.merging.architecture import stored_names, ties
+from medqa_cli.model.experts import separate_experts
 from medqa_cli.model.kernels.attention import own_attention, use_packed_attention
 from medqa_cli.model.kernels.chunked_cross_entropy import install_answer_losses
 from medqa_cli.model.load import load_config
@@ -66,6 +67,7 @@ def streamed_model(config_dir: Path, source: WeightSource, device: torch.device,
         model = AutoModelForCausalLM.from_config(
             config, attn_implementation=own_attention(config), dtype=torch.float32, trust_remote_code=False
         )
+    separate_experts(model, source.names)
     _connect(model, source, device)
     install_answer_losses(model)
     use_packed_attention(model)

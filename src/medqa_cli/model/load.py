@@ -22,12 +22,13 @@ from medqa_cli.model.checks.loaded_weights import LoadedWeights, watching_quanti
 from medqa_cli.model.checks.loading import loading
 from medqa_cli.model.checks.model_files import CONFIG_NAME, check_config, check_layer_types, check_tokenizer
 from medqa_cli.model.devices import pick_compute_dtype, pick_device
+from medqa_cli.model.experts import loading_separate_experts, separate_experts
 from medqa_cli.model.kernels.attention import own_attention, use_packed_attention
 from medqa_cli.model.kernels.chunked_cross_entropy import install_answer_losses
 from medqa_cli.model.kernels.verify import settle_way
 from medqa_cli.model.lora import refuse_dora_on_int8_cpu
 from medqa_cli.model.resolve import ModelRef, base_folder, described_folder, find_base
-from medqa_cli.model.weights import adapter_file, check_weight_files, tensors_of_file
+from medqa_cli.model.weights import WeightFiles, adapter_file, check_weight_files, tensors_of_file
 from medqa_cli.prompt.encoder import PROMPT_FILE_NAME, PromptContract, PromptEncoder, make_contract
 
 _OTHER_BASE = "it was trained on another base, or on one with a resized vocabulary: take that one"
@@ -230,8 +231,15 @@ def _with_weights(
     folder = base_folder(source)
     check_weight_files(folder)
     # Watching imports bitsandbytes, which takes a second and is not needed for whole weights.
-    watching = nullcontext(LoadedWeights()) if config.quantization == "none" else watching_quantization()
-    with console.status(f"loading {source.name} ..."), loading("model", source.location), watching as weights:
+    is_plain = config.quantization == "none"
+    watching = nullcontext(LoadedWeights()) if is_plain else watching_quantization()
+    separating = nullcontext() if is_plain else loading_separate_experts(WeightFiles.open(folder).names)
+    with (
+        console.status(f"loading {source.name} ..."),
+        loading("model", source.location),
+        separating,
+        watching as weights,
+    ):
         model, info = AutoModelForCausalLM.from_pretrained(
             folder,
             dtype=dtype,
@@ -259,6 +267,8 @@ def empty_base(hf_config: Any, config: ModelConfig, dtype: torch.dtype) -> Any:
             attn_implementation=own_attention(hf_config),
             trust_remote_code=False,
         )
+        if dtype == torch.float32:
+            separate_experts(base)  # PyTorch has no sizes for products with joined ones in this type
         quantization.quantize_without_content(base, config, dtype)
     return base
 

@@ -26,6 +26,7 @@ import torch
 from medqa_cli import console
 from medqa_cli.config.schema import LoraConfig, ModelConfig
 from medqa_cli.errors import InputError, first_line
+from medqa_cli.model.experts import experts_of
 from medqa_cli.model.resolve import ModelRef, base_folder
 from medqa_cli.model.weights import WeightFiles
 
@@ -119,7 +120,13 @@ def find_targets(model: Any, config: LoraConfig) -> Targets:
     from transformers.pytorch_utils import Conv1D
 
     layers = (torch.nn.Linear, Conv1D)
-    names = [name for name, module in model.named_modules() if isinstance(module, layers)]
+    # Experts that quantization made layers of their own stay as they are, like those that are parameters.
+    inside_experts = tuple(f"{name}." for name in experts_of(model))
+    names = [
+        name
+        for name, module in model.named_modules()
+        if isinstance(module, layers) and not name.startswith(inside_experts)
+    ]
     if config.target_modules == "auto":
         targets = _automatic(model, names)
     elif config.target_modules == "all-linear":
@@ -162,7 +169,7 @@ def _all_but_experts(model: Any, names: Sequence[str]) -> Targets:
     output, modules = model.get_output_embeddings(), dict(model.named_modules())
     leaves = sorted({name.rpartition(".")[2] for name in names if modules[name] is not output})
     kept = _as_peft_takes(model, leaves)
-    if kept == leaves and _as_peft_takes(model, "all-linear"):
+    if kept == leaves and not experts_of(model) and _as_peft_takes(model, "all-linear"):
         return Targets("all-linear")
     note = (
         f"lora.target_modules: all-linear: {', '.join(kept)} get an adapter; experts are not linear layers and get none"

@@ -13,6 +13,7 @@ from medqa_cli import console
 from medqa_cli.config.schema import ModelConfig, Quantization
 from medqa_cli.errors import InputError
 from medqa_cli.model.devices import dtype_name, free_memory_bytes
+from medqa_cli.model.experts import separate_experts
 
 # Transformers' and bitsandbytes' defaults (Params4bit; quantize_4bit with compress_statistics), which loading uses.
 WEIGHTS_PER_BLOCK = 64
@@ -198,6 +199,7 @@ def quantize_without_content(base: Any, config: ModelConfig, dtype: torch.dtype)
         return
     from transformers.quantizers.auto import AutoHfQuantizer
 
+    separate_experts(base)
     AutoHfQuantizer.from_config(settings, pre_quantized=False).preprocess_model(model=base, device_map={"": "cpu"})
     base.is_loaded_in_4bit = config.quantization in ("nf4", "fp4")
     base.is_loaded_in_8bit = config.quantization == "int8"
