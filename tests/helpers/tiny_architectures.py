@@ -358,7 +358,7 @@ Every type that Transformers {transformers} knows as a causal language model, tr
 losses and gradients of three examples, as medqa computes them, against Transformers' own forward pass of one at a time.
 They agree within 1e-5 (of the loss, where it is above 1 nat) for each type that is not refused.
 
-The table says what came of the type; what counts for a model is that medqa **tries the loaded model itself** before it
+The tables say what came of a type; what counts for a model is that medqa **tries the loaded model itself** before it
 is trained, scored, or compared after a merge, with two short examples, forward and (where it is trained) backward:
 
 - *packed*: several examples end to end in one forward pass, without padding.
@@ -369,7 +369,10 @@ is trained, scored, or compared after a merge, with two short examples, forward 
 Layers that medqa replaces by faster ones, and losses that it takes from a part of the logits at a time, are tried in
 the same way, and each keeps its own code where that computes something else.
 
-Written by `python tools/architectures_page.py`; a test holds it.
+Written by `python tools/architectures_page.py`; tests hold it.
+"""
+_ALL = """
+## All types
 
 | type | computed | why |
 |---|---|---|
@@ -380,4 +383,8 @@ def page(rows: Iterable[str]) -> str:
     """Return docs/architectures.md."""
     import transformers
 
-    return PAGE_HEAD.format(transformers=transformers.__version__) + "\n".join(rows) + "\n"
+    from helpers.todays_models import todays_table
+
+    rows = list(rows)
+    todays = todays_table({row.split("|")[1].strip(): row for row in rows})
+    return PAGE_HEAD.format(transformers=transformers.__version__) + todays + _ALL + "\n".join(rows) + "\n"

@@ -11,7 +11,8 @@ PAGE = ROOT / "docs" / "architectures.md"
 
 
 def rows() -> dict[str, str]:
-    lines = [line for line in PAGE.read_text(encoding="utf-8").splitlines() if line.startswith("| ")]
+    table = PAGE.read_text(encoding="utf-8").partition("\n## All types\n")[2]
+    lines = [line for line in table.splitlines() if line.startswith("| ")]
     return {line.split("|")[1].strip(): line for line in lines[1:]}
 
 
