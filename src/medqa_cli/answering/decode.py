@@ -138,7 +138,7 @@ class _Batch:
         if "logits_to_keep" in self._accepted:
             # The logits of a whole prompt are large, and only the last are used. An index copies that position: with a
             # mere view PyTorch multiplies row by row, with a copy of a frozen output layer for each.
-            more["logits_to_keep"] = torch.tensor([input_ids.shape[1] - 1], device=input_ids.device)
+            more["logits_to_keep"] = torch.full((1,), input_ids.shape[1] - 1, device=input_ids.device)
         output = self._model(
             input_ids=input_ids, attention_mask=self._mask, past_key_values=self._cache, use_cache=True, **more
         )

@@ -17,6 +17,7 @@ from dataclasses import asdict, dataclass
 from typing import Any
 
 import torch
+import torch.nn.functional as F
 from torch._subclasses.fake_tensor import FakeTensorMode
 from torch.utils._python_dispatch import TorchDispatchMode
 from torch.utils._pytree import tree_leaves
@@ -25,7 +26,8 @@ from medqa_cli.config.schema import LoraConfig, ModelConfig
 from medqa_cli.errors import MedqaError
 from medqa_cli.model.kernels import attention
 from medqa_cli.model.kernels.chunked_cross_entropy import chunks_as_on, install_answer_losses
-from medqa_cli.model.kernels.fused_layers import casting_once, fuse_layers
+from medqa_cli.model.kernels.fused_layers import fuse_layers
+from medqa_cli.model.kernels.lora_products import casting_once, keeping_constants
 from medqa_cli.model.kernels.packing import answer_token_losses, examples_at_once, pack
 from medqa_cli.model.load import empty_base, quiet_libraries
 from medqa_cli.model.lora import add_lora
@@ -119,7 +121,11 @@ class ShapeModel:
         Raises:
             UnknownMemoryError: a layer needs real numbers.
         """
-        with _unknown_where_it_fails(), _as_on(device_type, self._dtype, has_flash):
+        with (
+            _unknown_where_it_fails(),
+            _as_on(device_type, self._dtype, has_flash),
+            keeping_constants(recomputed),
+        ):
             memories = [model.step_memory(largest, recomputed, several_forwards) for model in self._models]
         if len(memories) == 1:
             return memories[0]
@@ -192,12 +198,25 @@ def _as_on(device_type: str, dtype: torch.dtype, has_flash: bool) -> Iterator[No
         attention.attention_as_on(device_type, has_flash and is_autocast),
         ExitStack() as stack,
     ):
+        if device_type == "cuda":
+            stack.callback(setattr, F, "dropout", F.dropout)
+            F.dropout = _dropout_as_on_cuda
         if is_autocast and device_type == "cuda":
             # PEFT's layers ask whether CUDA has autocast on, and cast by themselves where it has not.
             stack.callback(torch.set_autocast_enabled, "cuda", torch.is_autocast_enabled("cuda"))
             torch.set_autocast_enabled("cuda", True)
         with torch.autocast("cpu", dtype, enabled=is_autocast), casting_once(device_type == "cuda"):
             yield
+
+
+def _dropout_as_on_cuda(
+    input: torch.Tensor,
+    p: float = 0.5,
+    training: bool = True,
+    inplace: bool = False,
+) -> torch.Tensor:
+    """Keep a mask of one byte a number; on the CPU it is as wide as the numbers."""
+    return torch.native_dropout(input, p, True)[0] if training and p > 0 else input
 
 
 def _with_layers(hf_config: Any, count: int) -> Any:

@@ -23,7 +23,7 @@ from transformers.trainer_callback import CallbackHandler, DefaultFlowCallback, 
 
 from medqa_cli import distributed
 from medqa_cli.model.kernels import packing
-from medqa_cli.model.kernels.fused_layers import casting_once
+from medqa_cli.model.kernels.lora_products import casting_once, keeping_constants
 from medqa_cli.model.lora import all_finite
 from medqa_cli.prompt.encoder import Example
 from medqa_cli.training import arguments, checkpoints, fsdp
@@ -295,7 +295,7 @@ class MedqaTrainer:
             max_examples=packing.examples_at_once(self.model),
             same_number_on_all_ranks=self._is_sharded,
         )
-        with casting_once(device.type == "cuda"):
+        with casting_once(device.type == "cuda"), keeping_constants(self.args.activation_checkpointing):
             for number, group in enumerate(forwards + fillers, start=1):
                 batch = packing.pack(group, device)
                 # Gradients are exchanged once a step, in the last backward pass.

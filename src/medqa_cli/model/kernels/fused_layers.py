@@ -11,11 +11,12 @@ from __future__ import annotations
 
 import types
 from collections.abc import Collection, Iterator
-from contextlib import contextmanager
 from typing import Any
 
 import torch
 import torch.nn.functional as F
+
+from medqa_cli.model.kernels.lora_products import gated_silu_lora_linear, lora_linear
 
 _Grads = tuple[torch.Tensor | None, ...]
 
@@ -122,7 +123,7 @@ def _lora_forward(self: Any, x: torch.Tensor, *args: Any, **kwargs: Any) -> Any:
         x = x.to(torch.get_autocast_dtype(device_type))
     # The adapter's input after dropout; None where it is ``x`` itself.
     dropped = self.lora_dropout[name](x) if self.training and _dropout_probability(self, name) else None
-    return _LoraLinear.apply(
+    return lora_linear(
         x, dropped, self.lora_A[name].weight, self.lora_B[name].weight, self.get_base_layer(), self.scaling[name]
     )
 
@@ -132,7 +133,7 @@ def _gated_silu_forward(self: Any, x: torch.Tensor) -> Any:
     name = _active_adapter(down) if hasattr(down, "lora_A") and hasattr(down, "plain_forward") else None
     if name is None or (down.training and _dropout_probability(down, name)):
         return down(_GatedSilu.apply(gate, up))
-    return _GatedSiluLoraLinear.apply(
+    return gated_silu_lora_linear(
         gate, up, down.lora_A[name].weight, down.lora_B[name].weight, down.get_base_layer(), down.scaling[name]
     )
 
@@ -158,165 +159,6 @@ def rms_norm_in_one_kernel(x: torch.Tensor, weight: torch.Tensor, epsilon: float
 
 def _dropout_probability(module: Any, name: str) -> float:
     return float(getattr(module.lora_dropout[name], "p", 0.0))
-
-
-def _dense_weight(base: Any, dtype: torch.dtype) -> tuple[torch.Tensor, bool]:
-    """Return the frozen weight ``(out, in)`` in ``dtype``, and whether it is a copy that may be overwritten."""
-    state = getattr(base.weight, "quant_state", None)
-    if state is None:
-        weight = base.weight.detach()
-        return weight.to(dtype), weight.dtype != dtype
-    import bitsandbytes as bnb
-
-    return bnb.functional.dequantize_4bit(base.weight.detach(), state).to(dtype), True
-
-
-def _sum_is_exact_enough(dtype: torch.dtype) -> bool:
-    """Tell whether W + s B A may be summed before the product: in 16 bits the small update would round away."""
-    return dtype == torch.float32
-
-
-def _adapted_weight(base: Any, lora_a: torch.Tensor, lora_b: torch.Tensor, scaling: float) -> torch.Tensor:
-    weight, owned = _dense_weight(base, torch.float32)
-    return torch.addmm(weight, lora_b, lora_a, alpha=scaling, out=weight if owned else None)
-
-
-# Trained weights in the type of the products, by storage and type; None: each use casts them again. No context
-# variable, since autograd runs the backward pass of a GPU in a thread of its own.
-_casts: dict[tuple[int, torch.dtype], torch.Tensor] | None = None
-
-
-@contextmanager
-def casting_once(wanted: bool = True) -> Iterator[None]:
-    """Keep the trained weights' casts to the type of the products: they are needed in forward, recompute and backward.
-
-    For the forward and backward passes of a step, between which no optimizer changes a weight.
-    """
-    global _casts
-    before, _casts = _casts, {} if wanted else None
-    try:
-        yield
-    finally:
-        _casts = before
-
-
-def _cast(weight: torch.Tensor, dtype: torch.dtype) -> torch.Tensor:
-    if _casts is None or weight.dtype == dtype:
-        return weight.to(dtype)
-    key = (weight.untyped_storage()._cdata, dtype)
-    if key not in _casts:
-        _casts[key] = weight.detach().to(dtype)
-    return _casts[key]
-
-
-def _product(
-    x: torch.Tensor, dropped: torch.Tensor | None, lora_a: torch.Tensor, lora_b: torch.Tensor, base: Any, scaling: float
-) -> torch.Tensor:
-    """Return x W' + bias + s (dropped A') B' for two-dimensional ``x`` of shape (tokens, in)."""
-    if dropped is None and _sum_is_exact_enough(x.dtype):
-        return F.linear(x, _adapted_weight(base, lora_a, lora_b, scaling), base.bias)
-    weight, _ = _dense_weight(base, x.dtype)
-    y = F.linear(x, weight, None if base.bias is None else base.bias.to(x.dtype))
-    narrow = torch.mm(x if dropped is None else dropped, _cast(lora_a, x.dtype).t())  # (tokens, r)
-    return y.addmm_(narrow, _cast(lora_b, x.dtype).t(), alpha=scaling)
-
-
-def _product_backward(
-    grad: torch.Tensor,
-    x: torch.Tensor,
-    dropped: torch.Tensor | None,
-    lora: tuple[torch.Tensor, torch.Tensor],
-    base: Any,
-    scaling: float,
-    needs_input: bool,
-) -> tuple[torch.Tensor | None, torch.Tensor | None, torch.Tensor, torch.Tensor]:
-    """Return the gradients of x, dropped, A and B; ``grad`` and ``x`` are two-dimensional."""
-    lora_a, lora_b = lora
-    source = x if dropped is None else dropped
-    narrow_a, narrow_b = _cast(lora_a, x.dtype), _cast(lora_b, x.dtype)
-    narrow = torch.mm(source, narrow_a.t())  # (tokens, r)
-    narrow_grad = torch.mm(grad, narrow_b).mul_(scaling)  # (tokens, r)
-    grad_b = torch.mm(grad.t(), narrow).mul_(scaling).to(lora_b.dtype)
-    grad_a = torch.mm(narrow_grad.t(), source).to(lora_a.dtype)
-    grad_x = grad_dropped = None
-    if dropped is not None:
-        grad_dropped = torch.mm(narrow_grad, narrow_a)
-        grad_x = torch.mm(grad, _dense_weight(base, grad.dtype)[0]) if needs_input else None
-    elif needs_input and _sum_is_exact_enough(grad.dtype):
-        grad_x = torch.mm(grad, _adapted_weight(base, lora_a, lora_b, scaling))
-    elif needs_input:
-        grad_x = torch.mm(grad, _dense_weight(base, grad.dtype)[0]).addmm_(narrow_grad, narrow_a)
-    return grad_x, grad_dropped, grad_a, grad_b
-
-
-class _LoraLinear(torch.autograd.Function):
-    """x W' + s A' B' in one step; keeps the input and the adapter, never the dequantized weight."""
-
-    @staticmethod
-    def forward(
-        ctx: Any,
-        x: torch.Tensor,
-        dropped: torch.Tensor | None,
-        lora_a: torch.Tensor,
-        lora_b: torch.Tensor,
-        base: Any,
-        scaling: float,
-    ) -> torch.Tensor:
-        ctx.save_for_backward(x, dropped, lora_a, lora_b)
-        ctx.base, ctx.scaling = base, scaling
-        with torch.autocast(x.device.type, enabled=False):
-            flat = None if dropped is None else dropped.flatten(0, -2)
-            return _product(x.flatten(0, -2), flat, lora_a, lora_b, base, scaling).view(*x.shape[:-1], -1)
-
-    @staticmethod
-    def backward(ctx: Any, *grads: torch.Tensor) -> _Grads:
-        x, dropped, lora_a, lora_b = ctx.saved_tensors
-        grad = grads[0].flatten(0, -2)
-        flat = None if dropped is None else dropped.flatten(0, -2)
-        grad_x, grad_dropped, grad_a, grad_b = _product_backward(
-            grad, x.flatten(0, -2), flat, (lora_a, lora_b), ctx.base, ctx.scaling, ctx.needs_input_grad[0]
-        )
-        return (
-            None if grad_x is None else grad_x.view(x.shape),
-            None if grad_dropped is None else grad_dropped.view(x.shape),
-            grad_a,
-            grad_b,
-            None,
-            None,
-        )
-
-
-class _GatedSiluLoraLinear(torch.autograd.Function):
-    """The LoRA layer after silu(gate) * up; the product is made again in the backward pass instead of kept."""
-
-    @staticmethod
-    def forward(
-        ctx: Any,
-        gate: torch.Tensor,
-        up: torch.Tensor,
-        lora_a: torch.Tensor,
-        lora_b: torch.Tensor,
-        base: Any,
-        scaling: float,
-    ) -> torch.Tensor:
-        ctx.save_for_backward(gate, up, lora_a, lora_b)
-        ctx.base, ctx.scaling = base, scaling
-        with torch.autocast(gate.device.type, enabled=False):
-            x = F.silu(gate).mul_(up).flatten(0, -2)
-            return _product(x, None, lora_a, lora_b, base, scaling).view(*gate.shape[:-1], -1)
-
-    @staticmethod
-    def backward(ctx: Any, *grads: torch.Tensor) -> _Grads:
-        gate, up, lora_a, lora_b = ctx.saved_tensors
-        activated = F.silu(gate)
-        x = activated * up
-        grad_x, _, grad_a, grad_b = _product_backward(
-            grads[0].flatten(0, -2), x.flatten(0, -2), None, (lora_a, lora_b), ctx.base, ctx.scaling, True
-        )
-        assert grad_x is not None
-        grad_x = grad_x.view(x.shape)
-        grad_gate = torch.ops.aten.silu_backward(torch.mul(grad_x, up, out=x), gate)
-        return grad_gate, grad_x.mul_(activated), grad_a, grad_b, None, None
 
 
 class _GatedSilu(torch.autograd.Function):

@@ -15,7 +15,8 @@ from transformers.models.llama.modeling_llama import LlamaRMSNorm
 from helpers.training import make_examples
 from medqa_cli.config.schema import LoraConfig, ModelConfig
 from medqa_cli.errors import InputError
-from medqa_cli.model.kernels.fused_layers import _RmsNorm, casting_once, fuse_layers, rms_norm_in_one_kernel
+from medqa_cli.model.kernels.fused_layers import _RmsNorm, fuse_layers, rms_norm_in_one_kernel
+from medqa_cli.model.kernels.lora_products import casting_once
 from medqa_cli.model.kernels.packing import answer_token_losses, pack
 from medqa_cli.model.load import load_base
 from medqa_cli.model.lora import add_lora

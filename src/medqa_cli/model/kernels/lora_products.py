@@ -1,0 +1,297 @@
+"""A frozen (4-bit or plain) linear layer with a LoRA adapter as one function of autograd, alone or behind a gated SiLU.
+
+Kept for the backward pass are the inputs and the adapter, never a dequantized weight. They are kept before anything is
+computed: where activations are recomputed, PyTorch stops as soon as it has all that was kept, so that a layer's last
+product is not computed a second time.
+"""
+
+from __future__ import annotations
+
+import copy
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from typing import Any
+
+import torch
+import torch.nn.functional as F
+
+_Grads = tuple[torch.Tensor | None, ...]
+
+# Trained weights in the type of the products, by storage and type; None: each use casts them again. No context
+# variable, since autograd runs the backward pass of a GPU in a thread of its own.
+_casts: dict[tuple[int, torch.dtype], torch.Tensor] | None = None
+_keeps_constants = False
+
+
+@contextmanager
+def casting_once(wanted: bool = True) -> Iterator[None]:
+    """Keep the trained weights' casts to the type of the products: they are needed in forward, recompute and backward.
+
+    For the forward and backward passes of a step, between which no optimizer changes a weight.
+    """
+    global _casts
+    before, _casts = _casts, {} if wanted else None
+    try:
+        yield
+    finally:
+        _casts = before
+
+
+@contextmanager
+def keeping_constants(wanted: bool = True) -> Iterator[None]:
+    """Keep the constants of twice quantized weights from a forward pass to its backward pass: 1/16 byte a weight.
+
+    For models whose layers are recomputed: then it is those of one layer at a time, which are there only from its
+    recomputation to its backward pass.
+    """
+    global _keeps_constants
+    before, _keeps_constants = _keeps_constants, wanted
+    try:
+        yield
+    finally:
+        _keeps_constants = before
+
+
+def lora_linear(
+    x: torch.Tensor,
+    dropped: torch.Tensor | None,
+    lora_a: torch.Tensor,
+    lora_b: torch.Tensor,
+    base: Any,
+    scaling: float,
+) -> torch.Tensor:
+    """Return x W' + bias + s (dropped A') B': ``(..., out)``.
+
+    Args:
+        x: ``(..., in)``.
+        dropped: the adapter's input after dropout; None where it is ``x`` itself.
+        lora_a: A, ``(r, in)``.
+        lora_b: B, ``(out, r)``.
+        base: the frozen layer.
+        scaling: s.
+    """
+
+    def compute(constants: torch.Tensor | None) -> torch.Tensor:
+        flat = None if dropped is None else dropped.flatten(0, -2)
+        y = _product(x.flatten(0, -2), flat, (lora_a, lora_b), base, scaling, constants)
+        return y.view(*x.shape[:-1], -1)
+
+    return _with_gradient(_LoraLinear, x, dropped, lora_a, lora_b, base, scaling, compute=compute)
+
+
+def gated_silu_lora_linear(
+    gate: torch.Tensor, up: torch.Tensor, lora_a: torch.Tensor, lora_b: torch.Tensor, base: Any, scaling: float
+) -> torch.Tensor:
+    """Return ``lora_linear`` of silu(gate) * up, which is made again in the backward pass instead of kept."""
+
+    def compute(constants: torch.Tensor | None) -> torch.Tensor:
+        x = F.silu(gate).mul_(up).flatten(0, -2)
+        return _product(x, None, (lora_a, lora_b), base, scaling, constants).view(*gate.shape[:-1], -1)
+
+    return _with_gradient(_GatedSiluLoraLinear, gate, up, lora_a, lora_b, base, scaling, compute=compute)
+
+
+def _with_gradient(
+    function: Any, x: torch.Tensor, *inputs: Any, compute: Callable[[torch.Tensor | None], torch.Tensor]
+) -> torch.Tensor:
+    """Let ``function`` keep the inputs, then compute; its backward pass gets the gradient of what was computed."""
+    with torch.autocast(x.device.type, enabled=False):
+        constants = _constants_of(inputs[-2])
+        if not torch.is_grad_enabled():
+            return compute(constants)
+        place = function.apply(x, *inputs, constants)
+        result: torch.Tensor = _Computed.apply(place, lambda: compute(constants))
+    return result
+
+
+class _Computed(torch.autograd.Function):
+    """Computes what stands in the place of a tensor without content, and hands the gradient on to it."""
+
+    @staticmethod
+    def forward(ctx: Any, place: torch.Tensor, compute: Callable[[], torch.Tensor]) -> torch.Tensor:
+        return compute()
+
+    @staticmethod
+    def backward(ctx: Any, *grads: torch.Tensor) -> _Grads:
+        return grads[0], None
+
+
+def _place(x: torch.Tensor, base: Any) -> torch.Tensor:
+    """Return a tensor of the output's shape and type that takes no memory."""
+    return x.new_empty(1).expand(*x.shape[:-1], base.out_features)
+
+
+class _LoraLinear(torch.autograd.Function):
+    """Keeps the inputs of ``lora_linear``; its result has no content."""
+
+    @staticmethod
+    def forward(
+        ctx: Any,
+        x: torch.Tensor,
+        dropped: torch.Tensor | None,
+        lora_a: torch.Tensor,
+        lora_b: torch.Tensor,
+        base: Any,
+        scaling: float,
+        constants: torch.Tensor | None,
+    ) -> torch.Tensor:
+        ctx.save_for_backward(x, dropped, lora_a, lora_b, constants)
+        ctx.base, ctx.scaling = base, scaling
+        return _place(x, base)
+
+    @staticmethod
+    def backward(ctx: Any, *grads: torch.Tensor) -> _Grads:
+        x, dropped, lora_a, lora_b, constants = ctx.saved_tensors
+        flat = None if dropped is None else dropped.flatten(0, -2)
+        grad_x, grad_dropped, grad_a, grad_b = _product_backward(
+            grads[0].flatten(0, -2),
+            x.flatten(0, -2),
+            flat,
+            (lora_a, lora_b),
+            ctx.base,
+            ctx.scaling,
+            constants,
+            needs_input=ctx.needs_input_grad[0],
+        )
+        wide = (None if grad is None else grad.view(x.shape) for grad in (grad_x, grad_dropped))
+        return (*wide, grad_a, grad_b, None, None, None)
+
+
+class _GatedSiluLoraLinear(torch.autograd.Function):
+    """Keeps the inputs of ``gated_silu_lora_linear``; its result has no content."""
+
+    @staticmethod
+    def forward(
+        ctx: Any,
+        gate: torch.Tensor,
+        up: torch.Tensor,
+        lora_a: torch.Tensor,
+        lora_b: torch.Tensor,
+        base: Any,
+        scaling: float,
+        constants: torch.Tensor | None,
+    ) -> torch.Tensor:
+        ctx.save_for_backward(gate, up, lora_a, lora_b, constants)
+        ctx.base, ctx.scaling = base, scaling
+        return _place(gate, base)
+
+    @staticmethod
+    def backward(ctx: Any, *grads: torch.Tensor) -> _Grads:
+        gate, up, lora_a, lora_b, constants = ctx.saved_tensors
+        activated = F.silu(gate)
+        x = activated * up
+        grad_x, _, grad_a, grad_b = _product_backward(
+            grads[0].flatten(0, -2),
+            x.flatten(0, -2),
+            None,
+            (lora_a, lora_b),
+            ctx.base,
+            ctx.scaling,
+            constants,
+            needs_input=True,
+        )
+        assert grad_x is not None
+        grad_x = grad_x.view(x.shape)
+        grad_gate = torch.ops.aten.silu_backward(torch.mul(grad_x, up, out=x), gate)
+        return grad_gate, grad_x.mul_(activated), grad_a, grad_b, None, None, None
+
+
+def _constants_of(base: Any) -> torch.Tensor | None:
+    """Return the scales of blocks of a twice quantized weight, where they are kept; as ``dequantize_4bit`` makes them.
+
+    ``(blocks,)`` float32 (bitsandbytes 0.50, functional.py).
+    """
+    state = getattr(base.weight, "quant_state", None)
+    if not _keeps_constants or state is None or not state.nested:
+        return None
+    import bitsandbytes as bnb
+
+    constants: torch.Tensor = bnb.functional.dequantize_blockwise(state.absmax, state.state2)
+    constants += state.offset
+    return constants.float()
+
+
+def _dense_weight(base: Any, dtype: torch.dtype, constants: torch.Tensor | None = None) -> tuple[torch.Tensor, bool]:
+    """Return the frozen weight ``(out, in)`` in ``dtype``, and whether it is a copy that may be overwritten."""
+    state = getattr(base.weight, "quant_state", None)
+    if state is None:
+        weight = base.weight.detach()
+        return weight.to(dtype), weight.dtype != dtype
+    import bitsandbytes as bnb
+
+    if constants is not None:
+        state = copy.copy(state)
+        state.absmax, state.nested = constants, False
+    return bnb.functional.dequantize_4bit(base.weight.detach(), state).to(dtype), True
+
+
+def _sum_is_exact_enough(dtype: torch.dtype) -> bool:
+    """Tell whether W + s B A may be summed before the product: in 16 bits the small update would round away."""
+    return dtype == torch.float32
+
+
+def _adapted_weight(
+    base: Any, lora: tuple[torch.Tensor, torch.Tensor], scaling: float, constants: torch.Tensor | None
+) -> torch.Tensor:
+    weight, owned = _dense_weight(base, torch.float32, constants)
+    return torch.addmm(weight, lora[1], lora[0], alpha=scaling, out=weight if owned else None)
+
+
+def _cast(weight: torch.Tensor, dtype: torch.dtype) -> torch.Tensor:
+    if _casts is None or weight.dtype == dtype:
+        return weight.to(dtype)
+    key = (weight.untyped_storage()._cdata, dtype)
+    if key not in _casts:
+        _casts[key] = weight.detach().to(dtype)
+    return _casts[key]
+
+
+def _scaled_product(first: torch.Tensor, second: torch.Tensor, scaling: float) -> torch.Tensor:
+    """Return s times a product of matrices, in one kernel; what is added is not read where ``beta`` is 0."""
+    return torch.addmm(first.new_empty(()), first, second, beta=0, alpha=scaling)
+
+
+def _product(
+    x: torch.Tensor,
+    dropped: torch.Tensor | None,
+    lora: tuple[torch.Tensor, torch.Tensor],
+    base: Any,
+    scaling: float,
+    constants: torch.Tensor | None,
+) -> torch.Tensor:
+    """Return x W' + bias + s (dropped A') B' for two-dimensional ``x`` of shape (tokens, in)."""
+    if dropped is None and _sum_is_exact_enough(x.dtype):
+        return F.linear(x, _adapted_weight(base, lora, scaling, constants), base.bias)
+    weight, _ = _dense_weight(base, x.dtype, constants)
+    y = F.linear(x, weight, None if base.bias is None else base.bias.to(x.dtype))
+    narrow = torch.mm(x if dropped is None else dropped, _cast(lora[0], x.dtype).t())  # (tokens, r)
+    return y.addmm_(narrow, _cast(lora[1], x.dtype).t(), alpha=scaling)
+
+
+def _product_backward(
+    grad: torch.Tensor,
+    x: torch.Tensor,
+    dropped: torch.Tensor | None,
+    lora: tuple[torch.Tensor, torch.Tensor],
+    base: Any,
+    scaling: float,
+    constants: torch.Tensor | None,
+    *,
+    needs_input: bool,
+) -> tuple[torch.Tensor | None, torch.Tensor | None, torch.Tensor, torch.Tensor]:
+    """Return the gradients of x, dropped, A and B; ``grad`` and ``x`` are two-dimensional."""
+    source = x if dropped is None else dropped
+    narrow_a, narrow_b = _cast(lora[0], x.dtype), _cast(lora[1], x.dtype)
+    narrow = torch.mm(source, narrow_a.t())  # (tokens, r)
+    narrow_grad = _scaled_product(grad, narrow_b, scaling)  # (tokens, r)
+    grad_b = _scaled_product(grad.t(), narrow, scaling).to(lora[1].dtype)
+    grad_a = torch.mm(narrow_grad.t(), source).to(lora[0].dtype)
+    grad_x = grad_dropped = None
+    if dropped is not None:
+        grad_dropped = torch.mm(narrow_grad, narrow_a)
+        grad_x = torch.mm(grad, _dense_weight(base, grad.dtype, constants)[0]) if needs_input else None
+    elif needs_input and _sum_is_exact_enough(grad.dtype):
+        grad_x = torch.mm(grad, _adapted_weight(base, lora, scaling, constants))
+    elif needs_input:
+        grad_x = torch.mm(grad, _dense_weight(base, grad.dtype, constants)[0]).addmm_(narrow_grad, narrow_a)
+    return grad_x, grad_dropped, grad_a, grad_b
