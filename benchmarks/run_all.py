@@ -89,6 +89,7 @@ def suite(options: argparse.Namespace, data_dir: Path) -> list[Benchmark]:
         Benchmark("review_intervals", ("--draws", "200")),
         Benchmark("kqa_figures", missing="needs K-QA's NLI_medical_annotator.csv: start it by itself"),
         Benchmark("memorization", missing="trains for a long time: start it by itself"),
+        Benchmark("gpu", missing="needs a GPU for 14 minutes: start it by itself"),
     ]
 
 

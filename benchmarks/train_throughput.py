@@ -2,11 +2,13 @@
 
     python benchmarks/train_throughput.py [--source MEDQUAD.csv] [--steps 6]        # CPU: SmolLM2-135M
     python benchmarks/train_throughput.py --shape llama2-7b                          # CUDA: random weights, no download
+    python benchmarks/train_throughput.py --shape llama2-7b --optim paged_adamw_32bit --max-length 1024 --gpu-memory 16
 
 TRL runs three times: at its defaults (padded, gradient checkpointing, bfloat16), with the number type that medqa chose
 for the device, and at its fastest setting that keeps examples apart here (padding-free needs a flash kernel; without it
 no gradient checkpointing). Each side runs in a process of its own, one after the other. Losses of each step must
 agree within 1 %, otherwise the ratio means nothing and the script exits with 1. Tokens are those that are not padding.
+``--sides`` also takes "trl liger" and "unsloth", where these packages are installed (a GPU is needed for both).
 """
 
 from __future__ import annotations
@@ -32,6 +34,7 @@ SAMPLE = ROOT / "examples/data/consumer_health_qa.csv"
 TOLERANCE = 0.01
 STEP_EXAMPLES = 8  # 2 x 4
 SIDES = ("trl defaults", "trl same type", "trl fastest", "medqa")
+MORE_SIDES = ("trl liger", "unsloth")
 # Llama-2-7B's config.json (meta-llama/Llama-2-7b-hf); the weights are random.
 LLAMA2_7B = {
     "vocab_size": 32_000,
@@ -44,6 +47,12 @@ LLAMA2_7B = {
     "rms_norm_eps": 1e-5,
     "tie_word_embeddings": False,
 }
+# The same in small, to walk through this script without a GPU.
+TINY = {**LLAMA2_7B, "hidden_size": 64, "intermediate_size": 128, "num_hidden_layers": 4, "num_attention_heads": 4}
+TINY["num_key_value_heads"] = 4
+SHAPES = {"llama2-7b": LLAMA2_7B, "tiny": TINY}
+# Tokens of the tokenizer that is made for random weights.
+VOCABULARY = 8000
 
 
 def main() -> int:
@@ -79,11 +88,15 @@ def parse() -> argparse.Namespace:
     parser.add_argument("--steps", type=int, default=6)
     parser.add_argument("--warmup-steps", type=int, default=2, help="steps left out of the timing")
     parser.add_argument("--max-length", type=int, default=512, help="longest example in tokens")
-    parser.add_argument("--shape", choices=["smollm2-135m", "llama2-7b"], default="smollm2-135m")
+    parser.add_argument("--shape", choices=["smollm2-135m", *SHAPES], default="smollm2-135m")
     parser.add_argument("--sides", default=",".join(SIDES), help="comma-separated; medqa must be among them")
     parser.add_argument("--max-tokens-per-forward", type=int, help="medqa: tokens in one forward pass; default: auto")
+    parser.add_argument("--optim", default="adamw_torch", help="of all sides; on a CPU a paged one is not paged")
+    parser.add_argument(
+        "--gpu-memory", type=float, metavar="GB", help="medqa: as planned for such a card; PyTorch may take no more"
+    )
     add_json_option(parser)
-    parser.add_argument("--side", choices=SIDES, help=argparse.SUPPRESS)
+    parser.add_argument("--side", choices=[*SIDES, *MORE_SIDES], help=argparse.SUPPRESS)
     return parser.parse_args()
 
 
@@ -115,6 +128,8 @@ def run_side(options: argparse.Namespace) -> dict[str, Any]:
 
         allocators.keep_freed_memory()  # as `medqa train` does
     os.environ.setdefault("TRANSFORMERS_VERBOSITY", "error")
+    if options.side == "unsloth":
+        import unsloth  # noqa: F401 -- it changes Transformers and TRL, and must come first
     from transformers import TrainerCallback
 
     from medqa_cli.model.devices import peak_memory_bytes, pick_device
@@ -126,14 +141,18 @@ def run_side(options: argparse.Namespace) -> dict[str, Any]:
             ends.append(time.perf_counter())
 
     examples = load_examples(options)
-    make = make_medqa if options.side == "medqa" else make_trl
-    trainer = make(options, examples, Clock())
+    facts: dict[str, Any] = {}
+    if options.side == "medqa":
+        trainer, facts = make_medqa(options, examples, Clock())
+    else:
+        trainer = make_trl(options, examples, Clock())
     trainer.train()
     tokens = sum(len(example.input_ids) for example in examples[STEP_EXAMPLES * options.warmup_steps :])
     return {
         "losses": [line["loss"] for line in trainer.state.log_history if "loss" in line],
         "tokens_per_second": tokens / (ends[-1] - ends[options.warmup_steps - 1]),
         "peak_memory_bytes": peak_memory_bytes(pick_device()),
+        **facts,
     }
 
 
@@ -147,32 +166,19 @@ def settings() -> Any:
 def load_examples(options: argparse.Namespace) -> list[Any]:
     """Encode rows of the file, drawn by a fixed seed."""
     from medqa_cli.model.load import load_tokenizer
-    from medqa_cli.model.resolve import find_base
     from medqa_cli.prompt.encoder import PromptEncoder, make_contract
 
     config = settings()
-    tokenizer = load_tokenizer(find_base(config.model.name_or_path).location)
+    tokenizer = load_tokenizer(base_and_lora(options)[0].location)
     encoder = PromptEncoder(make_contract(config.prompt, tokenizer), tokenizer)
     csv.field_size_limit(2**31 - 1)
     with open(options.source, encoding="utf-8", newline="") as file:
         rows = [row for row in csv.DictReader(file) if row["question"].strip() and row["answer"].strip()]
     random.Random(0).shuffle(rows)
     rows = rows[: STEP_EXAMPLES * options.steps]
-    examples = encoder.encode_examples(
-        [row["question"] for row in rows], [row["answer"] for row in rows], options.max_length
+    return list(
+        encoder.encode_examples([row["question"] for row in rows], [row["answer"] for row in rows], options.max_length)
     )
-    if options.shape == "llama2-7b":  # the ids of a larger vocabulary, folded into Llama's
-        return [folded(example, LLAMA2_7B["vocab_size"]) for example in examples]
-    return examples
-
-
-def folded(example: Any, vocabulary_size: Any) -> Any:
-    """Return the example with its ids below ``vocabulary_size``; random weights do not mind."""
-    from medqa_cli.prompt.encoder import IGNORE_INDEX, Example
-
-    ids = [token % vocabulary_size for token in example.input_ids]
-    labels = [i if label != IGNORE_INDEX else label for i, label in zip(ids, example.labels, strict=True)]
-    return Example(ids, labels, example.truncated)
 
 
 def base_and_lora(options: argparse.Namespace) -> tuple[Any, Any, Any]:
@@ -187,29 +193,53 @@ def base_and_lora(options: argparse.Namespace) -> tuple[Any, Any, Any]:
         return find_base(config.model.name_or_path), config.model, config.lora
     # The original run's adapter; dropout off, as no two programs draw the same.
     lora = dataclasses.replace(LoraConfig(), lora_dropout=0.0)
-    return find_base(str(random_llama())), ModelConfig(compute_dtype="auto"), lora
+    return find_base(str(random_base(options.shape))), ModelConfig(compute_dtype="auto"), lora
 
 
-def random_llama() -> Path:
-    """Write Llama-2-7B's shape with random bfloat16 weights once (13 GB) and return the folder."""
+def random_base(shape: str) -> Path:
+    """Write a shape with random bfloat16 weights and a tokenizer once (13 GB for 7B), and return the folder."""
     import torch
-    from transformers import LlamaConfig, LlamaForCausalLM
+    from transformers import AutoModelForCausalLM, LlamaConfig
 
     from medqa_cli.files import atomic_dir
     from medqa_cli.model.resolve import cache_dir
 
-    folder = cache_dir() / "benchmark-random-llama2-7b"
+    folder = cache_dir() / f"benchmark-random-{shape}"
     if not folder.is_dir():
         torch.manual_seed(0)
+        config = LlamaConfig(**SHAPES[shape], bos_token_id=1, eos_token_id=2)
         with torch.device("cuda" if torch.cuda.is_available() else "cpu"):
-            model = LlamaForCausalLM(LlamaConfig(**LLAMA2_7B, dtype=torch.bfloat16)).to(torch.bfloat16)
+            model = AutoModelForCausalLM.from_config(config, dtype=torch.bfloat16)
         with atomic_dir(folder) as temporary:
             model.save_pretrained(temporary)
+            small_tokenizer().save_pretrained(temporary)
         del model
         if torch.cuda.is_available():
             torch.cuda.empty_cache()
             torch.cuda.reset_peak_memory_stats()
     return folder
+
+
+def small_tokenizer() -> Any:
+    """Make a byte-level tokenizer of the sample's words, with a chat template."""
+    from tokenizers import Tokenizer, decoders, models, pre_tokenizers, trainers
+    from transformers import PreTrainedTokenizerFast
+
+    tokenizer = Tokenizer(models.BPE())
+    tokenizer.pre_tokenizer = pre_tokenizers.ByteLevel(add_prefix_space=False)
+    tokenizer.decoder = decoders.ByteLevel()
+    special = ["<unk>", "<s>", "</s>"]
+    alphabet = pre_tokenizers.ByteLevel.alphabet()
+    trainer = trainers.BpeTrainer(
+        vocab_size=VOCABULARY, special_tokens=special, initial_alphabet=alphabet, show_progress=False
+    )
+    tokenizer.train_from_iterator(SAMPLE.read_text(encoding="utf-8").splitlines(), trainer)
+    template = (
+        "{% for message in messages %}{{ '<s>' + message['role'] + '\n' + message['content'] + '</s>\n' }}{% endfor %}"
+        "{% if add_generation_prompt %}{{ '<s>assistant\n' }}{% endif %}"
+    )
+    names = dict(zip(("unk_token", "bos_token", "eos_token"), special, strict=True))
+    return PreTrainedTokenizerFast(tokenizer_object=tokenizer, chat_template=template, pad_token="</s>", **names)
 
 
 def make_model(options: argparse.Namespace, *, packed: bool) -> Any:
@@ -239,52 +269,71 @@ def make_model(options: argparse.Namespace, *, packed: bool) -> Any:
     return add_lora(base, lora, source.name, None)
 
 
-def make_medqa(options: argparse.Namespace, examples: list[Any], clock: Any) -> Any:
-    """Build medqa's trainer, examples in file order."""
+def make_medqa(options: argparse.Namespace, examples: list[Any], clock: Any) -> tuple[Any, dict[str, Any]]:
+    """Build medqa's trainer, examples in file order; return it, and what its plan says."""
+    import torch
+
     from medqa_cli.config.schema import Config, TrainConfig
-    from medqa_cli.model.devices import pick_compute_dtype, pick_device
-    from medqa_cli.model.kernels.fused_layers import fuse_layers
+    from medqa_cli.model.devices import GB, pick_compute_dtype, pick_device
+    from medqa_cli.model.kernels.attention import has_flash_attention
+    from medqa_cli.model.kernels.fused_layers import fuse_layers, use_liger_kernels
     from medqa_cli.training.arguments import make_training_arguments
-    from medqa_cli.training.estimate import MemoryEstimator, device_at_hand
+    from medqa_cli.training.estimate import MemoryEstimator, Target, device_at_hand
     from medqa_cli.training.trainer import MedqaTrainer
 
     device = pick_device()
     dtype = pick_compute_dtype("auto", device)
-    checkpointing: Any = True if options.shape == "llama2-7b" else "auto"  # as the original run
+    target = device_at_hand(device)
+    checkpointing: Any = "auto"
+    if options.gpu_memory is not None:
+        size = round(options.gpu_memory * GB)
+        has_flash = device.type == "cuda" and has_flash_attention(device)
+        if device.type == "cuda":
+            torch.cuda.set_per_process_memory_fraction(min(1.0, size / target.total_bytes))
+        target = Target(device.type, size, size, target.program_bytes, has_flash=has_flash)
+    elif options.shape in SHAPES:
+        checkpointing = True  # as the original run
     config = TrainConfig(
         max_steps=options.steps,
         logging_steps=1,
         save_steps=10**6,
-        optim="adamw_torch",
+        optim=options.optim,
         gradient_checkpointing=checkpointing,
     )
-    target = device_at_hand(device)
     model = make_model(options, packed=True)
     estimator = MemoryEstimator(model.get_base_model().config, examples, dtype, target)
     _, base, lora = base_and_lora(options)
-    limits = estimator.predict(Config(model=base, lora=lora, train=config)).limits
+    planned = estimator.predict(Config(model=base, lora=lora, train=config))
+    use_liger_kernels(model.get_base_model(), device)  # as `medqa train` does, where the package is installed
     fuse_layers(model)
     args = make_training_arguments(
-        replace(config, gradient_checkpointing=limits.recomputed),
+        replace(config, gradient_checkpointing=planned.limits.recomputed),
         seed=0,
         output_dir=Path(tempfile.mkdtemp()),
         device=device,
         compute_dtype=dtype,
     )
     args.save_strategy, args.train_sampling_strategy = "no", "sequential"
-    return MedqaTrainer(
+    max_tokens = options.max_tokens_per_forward or planned.limits.max_tokens
+    trainer = MedqaTrainer(
         model=model,
         args=args,
         examples=examples,
         validation=[],
-        max_tokens_per_forward=options.max_tokens_per_forward or limits.max_tokens,
+        max_tokens_per_forward=max_tokens,
         compute_dtype=dtype,
         callbacks=[clock],
     )
+    return trainer, {
+        "predicted_peak_memory_bytes": planned.peak_bytes,
+        "max_tokens_per_forward": max_tokens,
+        "gradient_checkpointing": planned.limits.recomputed,
+        "available_memory_bytes": target.available_bytes,
+    }
 
 
 def make_trl(options: argparse.Namespace, examples: list[Any], clock: Any) -> Any:
-    """Build TRL's SFTTrainer for one of its three sides: same rows, labels and optimizer."""
+    """Build TRL's SFTTrainer for one of its sides, or with Unsloth's model: same rows, labels and optimizer."""
     import torch
     from datasets import Dataset
     from trl import SFTConfig, SFTTrainer
@@ -292,7 +341,7 @@ def make_trl(options: argparse.Namespace, examples: list[Any], clock: Any) -> An
     from medqa_cli.config.schema import TrainConfig
     from medqa_cli.model.devices import pick_compute_dtype, pick_device
     from medqa_cli.model.load import load_tokenizer
-    from medqa_cli.model.resolve import find_base
+    from medqa_cli.training.arguments import optimizer_on
 
     ours, device = TrainConfig(), pick_device()
     rows = [{"input_ids": e.input_ids, "completion_mask": [int(label != -100) for label in e.labels]} for e in examples]
@@ -302,6 +351,8 @@ def make_trl(options: argparse.Namespace, examples: list[Any], clock: Any) -> An
     if options.side == "trl fastest":
         special["gradient_checkpointing"] = False
         special["padding_free"] = device.type == "cuda" and has_flash_attention()
+    if options.side == "trl liger":
+        special["use_liger_kernel"] = True
     args = SFTConfig(
         output_dir=tempfile.mkdtemp(),
         max_steps=options.steps,
@@ -311,7 +362,7 @@ def make_trl(options: argparse.Namespace, examples: list[Any], clock: Any) -> An
         lr_scheduler_type=ours.lr_scheduler_type,
         weight_decay=ours.weight_decay,
         max_grad_norm=ours.max_grad_norm,
-        optim="adamw_torch",
+        optim=optimizer_on(options.optim, device),
         max_length=options.max_length,
         completion_only_loss=True,
         train_sampling_strategy="sequential",
@@ -322,15 +373,32 @@ def make_trl(options: argparse.Namespace, examples: list[Any], clock: Any) -> An
         use_cpu=device.type == "cpu",
         **special,
     )
-    model = make_model(options, packed=False)
+    model = unsloth_model(options) if options.side == "unsloth" else make_model(options, packed=False)
     if special.get("padding_free"):
         model.set_attn_implementation("flash_attention_2")
     return SFTTrainer(
         model=model,
         args=args,
         train_dataset=Dataset.from_list(rows),
-        processing_class=load_tokenizer(find_base(settings().model.name_or_path).location),
+        processing_class=load_tokenizer(base_and_lora(options)[0].location),
         callbacks=[clock],
+    )
+
+
+def unsloth_model(options: argparse.Namespace) -> Any:
+    """Load the base as Unsloth's users do. Never tried: it needs a GPU."""
+    from unsloth import FastLanguageModel
+
+    source, _, lora = base_and_lora(options)
+    model, _ = FastLanguageModel.from_pretrained(source.location, max_seq_length=options.max_length, load_in_4bit=True)
+    return FastLanguageModel.get_peft_model(
+        model,
+        r=lora.r,
+        target_modules=["q_proj", "v_proj"],  # PEFT's choice for Llama, which the original run took
+        lora_alpha=lora.lora_alpha,
+        lora_dropout=0.0,
+        use_gradient_checkpointing="unsloth",
+        random_state=0,
     )
 
 

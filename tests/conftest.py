@@ -14,7 +14,9 @@ from hypothesis import HealthCheck, settings
 from helpers.commands import Outcome, Starter, run_main
 from helpers.models import make_bos_tokenizer, make_chatml_tokenizer, make_tiny_model
 
-os.environ.update(HF_HUB_OFFLINE="1", NO_COLOR="1", COLUMNS="200", CUDA_VISIBLE_DEVICES="")
+os.environ.update(HF_HUB_OFFLINE="1", NO_COLOR="1", COLUMNS="200")
+if os.environ.get("MEDQA_TEST_DEVICE") != "cuda":  # tests/gpu, by benchmarks/gpu.py
+    os.environ["CUDA_VISIBLE_DEVICES"] = ""
 
 # The same examples in every run; ``make fuzz`` tries more of them.
 settings.register_profile(

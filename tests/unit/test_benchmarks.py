@@ -94,6 +94,7 @@ def test_every_script_is_in_the_list_or_is_a_part_of_one() -> None:
         "off_template_questions",
         "look_alikes",
         "gguf_llama_cpp",
+        "gpu_stages",
         "identifier_texts",
         "identifiers_presidio",
     }

@@ -36,7 +36,7 @@ def pretend(name: str) -> None:
     torch.Tensor.pin_memory = lambda self, *_: self  # type: ignore[method-assign]
     torch.nn.functional.rms_norm = norm_in_one_kernel  # type: ignore[assignment]
     torch.nn.functional.scaled_dot_product_attention = efficient_attention  # type: ignore[assignment]
-    torch.ops.aten.silu_backward = silu_backward
+    torch.ops.aten.silu_backward = silu_backward  # type: ignore[attr-defined]
     # Fake tensors and those of the inference mode do not mix.
     torch.inference_mode = inference_mode  # type: ignore[assignment, misc]
 
