@@ -36,8 +36,18 @@ _TABLE = _NormalizeTable()
 
 def normalize(text: str) -> str:
     """Return the text without case, punctuation and spacing, for comparison; a text of nothing else stays as it is."""
-    plain = unicodedata.normalize("NFKC", text).casefold().translate(_TABLE)
-    return " ".join(plain.split()) or text.strip()
+    return _normalized(text)[0]
+
+
+def normalized_words(text: str) -> list[str]:
+    """Return the words of the normalized text; callers must not change the list."""
+    return _normalized(text)[1]
+
+
+@functools.lru_cache(maxsize=8)  # the texts of a row are asked for several times, one row after the other
+def _normalized(text: str) -> tuple[str, list[str]]:
+    words = unicodedata.normalize("NFKC", text).casefold().translate(_TABLE).split()
+    return " ".join(words) or text.strip(), words
 
 
 def signs(text: str) -> str:

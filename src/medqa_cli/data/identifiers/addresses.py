@@ -6,10 +6,12 @@ import functools
 import re
 from collections.abc import Iterator
 
-from medqa_cli.data.identifiers.finds import Span, Text
+from medqa_cli.data.identifiers.finds import Span
+from medqa_cli.data.identifiers.text import Text
 from medqa_cli.resources import load_pattern, load_words
 
 _PUBLIC_REACH = 140
+_ZIP_DIGITS = 5
 _UK = re.compile(
     r"(?P<area>[A-Z](?<![\w-].)[A-Z]?)(?:\d[A-Z]|\d{1,2})\s\d(?!TH|ST|RD|ND|HT)[ABD-HJLNP-UW-Z]{2}(?![\w-])"
 )
@@ -59,50 +61,53 @@ def find_addresses(text: Text) -> Iterator[Span]:
 
 
 def _parts(text: Text) -> Iterator[tuple[int, int]]:
-    words = text.words
     if not text.numbers:
         return
-    if not words.isdisjoint(load_words("identifiers", "street_words")):
+    if "street_words" in text.tables:
         for start, end in text.numbers:
             if _HOUSE.match(text.text, end) and (match := _pattern("street").match(text.text, start)):
                 yield match.span()
-        if "box" in words or "postfach" in words:
+        if "box_words" in text.tables:
             for match in load_pattern("identifiers", "post_box").finditer(text.text):
                 yield match.span()
-    if not words.isdisjoint(load_words("identifiers", "clear_street_words")):
+    if "clear_street_words" in text.tables:
         for start, end in text.numbers:
             if text.lower[end : end + 1].isspace() or text.lower[end + 1 : end + 2].isspace():
                 match = _pattern("clear_street").match(text.lower, start)
                 if match and _has_context(text, *match.span()):
                     yield match.span()
-    if not words.isdisjoint(load_words("identifiers", "foreign_street_words")) or (
-        text.has_long_number and any(map(text.lower.__contains__, _ENDINGS))
-    ):
+    if "foreign_street_words" in text.tables or (text.has_long_number and any(map(text.lower.__contains__, _ENDINGS))):
         for match in _pattern("foreign_street").finditer(text.text):
             yield match.span()
-    if any(_INWARD.match(text.lower, end) for _, end in text.numbers):
-        for match in _pattern("to_postcode").finditer(text.lower):
+    if any(text.lower[start - 1 : start].isalpha() and _INWARD.match(text.lower, end) for start, end in text.numbers):
+        for match in text.matches(_pattern("to_postcode"), 0, small=True):
             if match[1].upper() in load_words("identifiers", "uk_areas"):
                 yield match.span()
     if text.has_long_number:
-        for match in _pattern("to_zip").finditer(text.lower):
-            yield match.span()
+        if any(_is_zip(text.lower, start, end) for start, end in text.numbers):
+            for match in text.matches(_pattern("to_zip"), 0, small=True):
+                yield match.span()
         if any(map(text.lower.__contains__, _ENDINGS)):
             for match in _pattern("german_street").finditer(text.lower):
                 yield match.span()
-        for match in _ZIP.finditer(text.text):
+        for match in text.matches(_ZIP, 0):
             town = _pattern("town_before").search(text.text, max(match.start() - 60, 0), match.start())
             if town:
                 yield town.start(), match.end()
     if text.has_code:
-        for match in _UK.finditer(text.text):
+        for match in text.matches(_UK, 1, 2):
             if match["area"] in load_words("identifiers", "uk_areas"):
                 yield match.span()
-        for match in _CANADA.finditer(text.text):
+        for match in text.matches(_CANADA, 1):
             yield match.span()
-    if not words.isdisjoint(load_words("identifiers", "postcode_words")):
+    if "postcode_words" in text.tables:
         for match in load_pattern("identifiers", "postcode").finditer(text.text):
             yield match.span(1)
+
+
+def _is_zip(lower: str, start: int, end: int) -> bool:
+    """Tell whether a number may be a code behind the name of a state."""
+    return end - start == _ZIP_DIGITS and lower[start - 1 : start].isspace() and lower[start - 2] not in "0123456789"
 
 
 def _has_context(text: Text, start: int, end: int) -> bool:

@@ -9,7 +9,8 @@ import ipaddress
 import re
 from collections.abc import Iterator
 
-from medqa_cli.data.identifiers.finds import Span, Text
+from medqa_cli.data.identifiers.finds import Span
+from medqa_cli.data.identifiers.text import Text
 from medqa_cli.resources import load_pattern, load_words
 
 _LABEL = r"[a-z0-9](?:[a-z0-9-]{0,61}[a-z0-9])?"
@@ -84,7 +85,14 @@ _INTERNATIONAL = re.compile(r"[+0](?<![\w+].)(?:(?<=0)0|(?<=\+)\s?)[1-9]\d{0,2}(
 _WITH_ZERO = re.compile(r"[(0](?<![\w.,+/-].)(?:(?<=\()0)?[1-9]\d{0,4}\)?(?:[\s/–-]{1,2}\d{2,8}){1,5}(?![\w-]|[.,]\d)")
 _ANY_NUMBER = re.compile(r"[+(\d](?<![\w.,+/-].)(?:\s?\d|(?<=\d))(?:(?:[ .()–-]{0,2}|/)\d){6,14}(?![\w-]|[.,]\d)")
 _LOCAL = re.compile(r"\d(?<![\w.,+/-].)\d\d[\s.–-]\d{4}(?![\w-]|[.,]\d)")
-_PHONES = ((_NANP, True), (_INTERNATIONAL, True), (_WITH_ZERO, True), (_ANY_NUMBER, False), (_LOCAL, False))
+# Each with how many characters before the first digits it may begin, and whether it needs no words before it.
+_PHONES = (
+    (_NANP, (0, 1, 2), True),
+    (_INTERNATIONAL, (0, 1, 2), True),
+    (_WITH_ZERO, (0, 1), True),
+    (_ANY_NUMBER, (0, 1, 2), False),
+    (_LOCAL, (0,), False),
+)
 _FREE_OF_CHARGE = re.compile(r"(?:1|001|0)?8(?:00|33|44|55|66|77|88)\d{7}|0?800\d{4,8}|0?300\d{7}|116\d{3}")
 _CUE_REACH, _FAX_REACH, _PUBLIC_REACH = 45, 22, 110
 
@@ -94,7 +102,7 @@ _IPV6 = re.compile(r"(?<![\w:.])(?:[0-9a-f]{0,4}:){2,7}[0-9a-f]{0,4}(?![\w:])")
 
 def find_contacts(text: Text) -> Iterator[Span]:
     """Yield the e-mail addresses, profiles, phone and fax numbers and IP addresses of persons."""
-    if "@" in text.text or ("at" in text.words and not text.words.isdisjoint(load_words("identifiers", "mail_words"))):
+    if "@" in text.text or ("at_words" in text.tables and "mail_words" in text.tables):
         yield from _emails(text)
     yield from _profiles(text)
     if text.has_long_number:
@@ -106,7 +114,7 @@ def find_contacts(text: Text) -> Iterator[Span]:
 
 def _emails(text: Text) -> Iterator[Span]:
     patterns = [_EMAIL] if "@" in text.text else []
-    if "at" in text.words:
+    if "at_words" in text.tables:
         patterns.append(_SPELLED_EMAIL)
     for pattern in patterns:
         for found in pattern.finditer(text.lower):
@@ -127,13 +135,13 @@ def _is_mail_domain(domain: str) -> bool:
 
 def _profiles(text: Text) -> Iterator[Span]:
     if "/" in text.text:
-        sites = any(part in text.lower for part in (".com/", ".net/", "t.me/"))
-        others = any(part in text.lower for part in _PROFILE_PARTS)
+        sites = ".com/" in text.lower or ".net/" in text.lower or "t.me/" in text.lower
+        others = any(map(text.lower.__contains__, _PROFILE_PARTS))
         for pattern in (*(_PROFILE,) * sites, *(_OTHER_PROFILE,) * others):
             for found in pattern.finditer(text.lower):
                 if not _is_public_handle(found["handle"]):
                     yield Span(*found.span(), "profile")
-    if not text.words.isdisjoint(("blogspot", "wordpress", "tumblr", "livejournal")):
+    if "own_site_words" in text.tables:
         for found in _OWN_SITE.finditer(text.lower):
             if not _is_public_handle(found["handle"]) and found["handle"] != "www":
                 yield Span(*found.span(), "profile")
@@ -141,7 +149,7 @@ def _profiles(text: Text) -> Iterator[Span]:
         for found in _HANDLE.finditer(text.lower):
             if not _is_public_handle(found["handle"]):
                 yield Span(*found.span(), "profile")
-    if not text.words.isdisjoint(load_words("identifiers", "profile_words")):
+    if "profile_words" in text.tables:
         for found in load_pattern("identifiers", "handle").finditer(text.lower):
             if re.search(r"[\d_.]", found[1]) or "@" in found[0] or ":" in found[0]:
                 yield Span(*found.span(1), "profile")
@@ -152,10 +160,10 @@ def _is_public_handle(handle: str) -> bool:
 
 
 def _phones(text: Text) -> Iterator[Span]:
-    for pattern, is_certain in _PHONES:
-        if not is_certain and text.words.isdisjoint(load_words("identifiers", "phone_words")):
+    for pattern, before, is_certain in _PHONES:
+        if not is_certain and "phone_words" not in text.tables:
             continue
-        for found in pattern.finditer(text.text):
+        for found in text.matches(pattern, *before):
             kind = _phone_kind(text, found, is_certain, pattern)
             if kind:
                 start = found.start() + (found[0][0] == "(" and found[0].count("(") > found[0].count(")"))
@@ -195,7 +203,7 @@ def _is_date(number: str) -> bool:
 
 def _ips(text: Text) -> Iterator[Span]:
     if text.text.count(".") >= 3:
-        for found in _IPV4.finditer(text.text):
+        for found in text.matches(_IPV4, 0):
             if all(int(part) <= 255 for part in found[0].split(".")) and not load_pattern(
                 "identifiers", "version"
             ).search(text.before(found.start(), 14)):

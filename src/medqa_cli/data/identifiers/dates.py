@@ -10,7 +10,9 @@ import re
 from collections.abc import Iterator
 from dataclasses import dataclass
 
-from medqa_cli.data.identifiers.finds import Span, Text
+from medqa_cli.data.identifiers.finds import Span
+from medqa_cli.data.identifiers.text import Text
+from medqa_cli.data.identifiers.word_tables import months
 from medqa_cli.resources import load_pattern, load_words, load_yaml
 
 # Each begins with a digit, so that a search passes quickly over all else.
@@ -23,10 +25,15 @@ _DAY_MONTH = re.compile(
     r"(?P<m>[01](?<![\w/.,+-].)\d?|[2-9](?<![\w/.,+-].))/(?P<d>0?[1-9]|[12]\d|3[01])(?![\w/%]|[.,-]\d)"
 )
 # Names of months that are words of a text more often.
-_MAY = re.compile(r"(?:[Mm]ay|MAY)\.?,? (?:the )?(?:\d|[a-z-]+(?:st|nd|rd|th)\b)|(?:of [Mm]ay|OF MAY)\b")
-_DAY_OF_MAY = re.compile(r"\d(?:st|nd|rd|th)?(?: of)?[ -](?:[Mm]ay|MAY)\b")
+_MAY = re.compile(
+    r"(?:[Mm]ay|MAY)(?:\.?,? (?:the )?(?:\d|[a-z-]+(?:st|nd|rd|th)\b)"
+    r"|(?:(?<=of .ay)|(?<=OF MAY))\b"
+    r"|(?:(?<=\d[ -].{3})|(?<=\d(?:st|nd|rd|th)[ -].{3})|(?<=\d of[ -].{3})|(?<=\d(?:st|nd|rd|th) of[ -].{3}))\b)"
+)
 _ORDINAL = re.compile(r"\d+(?:st|nd|rd|th)")
 _BEFORE_MONTH, _BEHIND_MONTH = 28, 60
+_WORD_BEHIND = re.compile(r"[\W_]*([^\W_]+)")
+_WORD_BEFORE = re.compile(r"([^\W_]+)[\W_]*$")
 _CUE_REACH, _NEAR_CUE_REACH = 60, 30
 
 
@@ -41,23 +48,25 @@ class WrittenDate:
     year: tuple[int, int] | None
 
 
-@functools.cache
-def months() -> dict[str, int]:
-    """Return the number of each month's name, in small letters, without a point: ``{"jan": 1, "january": 1, ...}``."""
-    names = load_yaml("identifiers")["months"]
-    return {
-        name: number for language in names.values() for number, row in enumerate(language, 1) for name in row.split()
-    }
-
-
-@functools.cache
-def _certain_months() -> frozenset[str]:
-    return frozenset(months()) - {"may"}
-
-
 def _has_may(text: Text) -> bool:
     """Tell whether the month of May stands beside a day or a year, and not only the verb."""
-    return "may" in text.words and bool(_MAY.search(text.text) or _DAY_OF_MAY.search(text.text))
+    if "may" not in text.tables:
+        return False
+    place = text.lower.find("may")
+    while place >= 0:
+        if _MAY.match(text.text, place):
+            return True
+        place = text.lower.find("may", place + 3)
+    return False
+
+
+def _may_be_of_date(text: Text, start: int, end: int) -> bool:
+    """Tell whether a day or a year may stand beside the name of a month, so that the slow pattern is worth its time."""
+    behind = _WORD_BEHIND.match(text.lower, end)
+    if behind is not None and (behind[1][0].isdecimal() or behind[1] in _beside_months()):
+        return True
+    before = _WORD_BEFORE.search(text.lower, max(start - _BEFORE_MONTH, 0), start)
+    return before is not None and (not before[1].isalpha() or before[1] in _beside_months())
 
 
 def _month_places(text: Text) -> list[tuple[int, int]]:
@@ -68,7 +77,15 @@ def _month_places(text: Text) -> list[tuple[int, int]]:
         while place >= 0:
             places.append((place, place + len(name)))
             place = text.lower.find(name, place + len(name))
-    return sorted(places)
+    return sorted(place for place in places if _may_be_of_date(text, *place))
+
+
+@functools.cache
+def _beside_months() -> frozenset[str]:
+    """Return the words that may stand beside a month's name in a date, apart from digits."""
+    return frozenset(word for day in ordinals() for word in re.split("[ -]", day)) | load_words(
+        "identifiers", "beside_months"
+    )
 
 
 @functools.cache
@@ -103,10 +120,10 @@ def dates_in(text: Text) -> Iterator[WrittenDate]:
     """Yield all dates of a text, whosever they are."""
     patterns = [_NUMERIC] * text.may_have_dates + [_MONTH_YEAR, _DAY_MONTH] * text.has_fractions
     for pattern in patterns:
-        for found in pattern.finditer(text.text):
+        for found in text.matches(pattern, 0):
             if (date := _numeric(found)) is not None:
                 yield date
-    if not text.words.isdisjoint(_certain_months()) or _has_may(text):
+    if "months" in text.tables or _has_may(text):
         end = 0
         for start, month_end in _month_places(text):
             written = _written().search(text.text, max(end, start - _BEFORE_MONTH), month_end + _BEHIND_MONTH)

@@ -8,9 +8,10 @@ from collections.abc import Iterable
 from medqa_cli.data.identifiers.addresses import find_addresses
 from medqa_cli.data.identifiers.contacts import find_contacts
 from medqa_cli.data.identifiers.dates import find_dates
-from medqa_cli.data.identifiers.finds import Find, Span, Text
+from medqa_cli.data.identifiers.finds import Find, Span
 from medqa_cli.data.identifiers.names import find_names, repeated
 from medqa_cli.data.identifiers.numbers import find_numbers
+from medqa_cli.data.identifiers.text import Text
 
 # Where two finds overlap the earlier kind stays; of one kind the longer one.
 _ORDER = ("email", "profile", "ip", "account", "record", "device", "fax", "phone", "date", "address", "age", "name")
@@ -26,11 +27,13 @@ def find_in_row(question: str, answer: str) -> tuple[Find, ...]:
     """
     texts = {"question": Text(question), "answer": Text(answer)}
     spans = {field: _found(text) for field, text in texts.items()}
-    is_of_person = any(spans.values())
+    is_of_person = bool(spans["question"] or spans["answer"])
     for field, text in texts.items():
         dates = list(find_dates(text, is_of_person=is_of_person))
         if dates:
             spans[field] = _apart([*spans[field], *dates])
+    if not (spans["question"] or spans["answer"]):
+        return ()
     names = frozenset(
         texts[field].text[start:end] for field, found in spans.items() for start, end, kind in found if kind == "name"
     )
@@ -50,7 +53,8 @@ def _number_behind(text: Text, name: Span) -> Span | None:
 
 
 def _found(text: Text) -> list[Span]:
-    return _apart(span for find in (find_contacts, find_numbers, find_addresses, find_names) for span in find(text))
+    spans = [*find_contacts(text), *find_numbers(text), *find_addresses(text), *find_names(text)]
+    return _apart(spans) if spans else spans
 
 
 def _apart(spans: Iterable[Span]) -> list[Span]:

@@ -10,8 +10,9 @@ from __future__ import annotations
 import re
 from collections.abc import Callable, Iterable, Iterator
 
-from medqa_cli.data.identifiers.finds import Span, Text
-from medqa_cli.resources import load_pattern, load_words
+from medqa_cli.data.identifiers.finds import Span
+from medqa_cli.data.identifiers.text import Text
+from medqa_cli.resources import load_pattern
 
 # Each begins with a sign of few kinds, so that a search passes quickly over all else; what must not stand before it is
 # looked at behind its first sign.
@@ -38,6 +39,7 @@ _UDI = re.compile(r"\(01\) ?\d{14}(?: ?\((?:10|11|17|21)\) ?[\w-]{1,20})*")
 _VALUE = re.compile(r"\d(?<![\d].)[\w./-]*(?: \d{3}[\w./-]*)*")
 _LETTERS_BEFORE = re.compile(r"[A-Za-z][A-Za-z./-]{0,4}$")
 _CUE_REACH = 64
+_FEWEST_PAIRS = 4
 
 _DNI_LETTERS = "TRWAGMYFPDXBNJZSQVHLCKE"
 
@@ -55,22 +57,27 @@ def find_numbers(text: Text) -> Iterator[Span]:
             yield from _certain(text, _OF_DIGITS)
         if text.has_code:
             yield from _certain(text, _OF_LETTERS)
-        if max(text.text.count(":"), text.text.count("-")) >= 5:
-            yield from _certain(text, ((_MAC, "device", _always),))
+        if _has_pairs(text.text, ":") or _has_pairs(text.text, "-"):
+            yield from (Span(*found.span(), "device") for found in _MAC.finditer(text.text))
         yield from _behind_cues(text)
     yield from _ages(text)
 
 
+def _has_pairs(text: str, sign: str) -> bool:
+    """Tell whether a sign stands between four pairs of characters, as in the number of a network card."""
+    return text.count(sign) > _FEWEST_PAIRS and [len(part) for part in text.split(sign)[1:-1]].count(2) >= _FEWEST_PAIRS
+
+
 def _certain(text: Text, rules: Iterable[Rule]) -> Iterator[Span]:
-    for pattern, kind, is_one in rules:
-        for found in pattern.finditer(text.text):
+    for pattern, before, kind, is_one in rules:
+        for found in text.matches(pattern, *before):
             if is_one(found[0]):
                 yield Span(*found.span(), kind)
 
 
 def _behind_cues(text: Text) -> Iterator[Span]:
     """Yield what stands behind "record number" and the like."""
-    kinds = [kind for kind in _CUED if not text.words.isdisjoint(load_words("identifiers", f"{kind}_words"))]
+    kinds = [kind for kind in _CUED if f"{kind}_words" in text.tables]
     if not kinds:
         return
     end = 0
@@ -109,7 +116,7 @@ def _ages(text: Text) -> Iterator[Span]:
         for start, end in text.numbers
         if 2 <= end - start <= 3 and text.text[start] in "91" and (found := _AGE.match(text.text, start))
     ]
-    if "ninety" in text.words or "hundred" in text.words:
+    if "old_age_words" in text.tables:
         found_ages += _AGE_WORDS.finditer(text.lower)
     for found in found_ages:
         before, after = text.before(found.start(), 40), text.after(found.end(), 40)
@@ -163,15 +170,16 @@ def _always(value: str) -> bool:
     return True
 
 
-Rule = tuple[re.Pattern[str], str, Callable[[str], bool]]
+# A pattern, how many characters before the first digits it may begin, the kind, and the check.
+Rule = tuple[re.Pattern[str], tuple[int, ...], str, Callable[[str], bool]]
 _OF_DIGITS: tuple[Rule, ...] = (
-    (_SSN, "record", _always),
-    (_NINO, "record", _always),
-    (_NIR, "record", _is_nir),
-    (_DNI, "record", _is_dni),
-    (_CARD, "account", _is_card),
-    (_IBAN, "account", _is_iban),
-    (_UDI, "device", _always),
+    (_SSN, (0,), "record", _always),
+    (_NINO, (2, 3), "record", _always),
+    (_NIR, (0,), "record", _is_nir),
+    (_DNI, (0, 1, 2), "record", _is_dni),
+    (_CARD, (0,), "account", _is_card),
+    (_IBAN, (2,), "account", _is_iban),
+    (_UDI, (1,), "device", _always),
 )
-_OF_LETTERS: tuple[Rule, ...] = ((_MBI, "record", _always), (_CODICE, "record", _always))
+_OF_LETTERS: tuple[Rule, ...] = ((_MBI, (0,), "record", _always), (_CODICE, (6,), "record", _always))
 _CUED = ("record", "device", "account")

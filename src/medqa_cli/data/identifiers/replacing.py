@@ -14,9 +14,10 @@ from collections.abc import Sequence
 from dataclasses import dataclass, field
 from datetime import date, timedelta
 
-from medqa_cli.data.identifiers.dates import WrittenDate, dates_in, day_number, months, ordinals
-from medqa_cli.data.identifiers.finds import Find, Text
-from medqa_cli.data.identifiers.names import certain_names, first_names, surnames
+from medqa_cli.data.identifiers.dates import WrittenDate, dates_in, day_number, ordinals
+from medqa_cli.data.identifiers.finds import Find
+from medqa_cli.data.identifiers.text import Text
+from medqa_cli.data.identifiers.word_tables import certain_names, first_names, months, surnames
 from medqa_cli.resources import load_words, load_yaml
 
 _NEAREST_DAYS, _FARTHEST_DAYS = 30, 400

@@ -1,0 +1,108 @@
+"""Names that are written in small letters, or in capitals like the whole text.
+
+They count where the words are in the tables or nothing else can follow ("mrs kowalczyk").
+"""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Iterator
+
+from medqa_cli.data.identifiers.finds import Span
+from medqa_cli.data.identifiers.name_cues import (
+    SMALL_NEEDS,
+    all_cues,
+    is_title,
+    last_words,
+    possible_cues,
+    stands_before,
+)
+from medqa_cli.data.identifiers.name_forms import (
+    GAP,
+    NO_NAME_ENDING,
+    ODD_SURNAME,
+    POSSESSIVE,
+    SMALL,
+    SMALL_NAME_HERE,
+    may_be_name,
+    no_signature,
+    small_name_end,
+)
+from medqa_cli.data.identifiers.text import Text
+from medqa_cli.data.identifiers.word_tables import certain_names, first_names, surnames
+from medqa_cli.resources import load_pattern, load_yaml
+
+_CLOSING_REACH, _SIGN_REACH, _LAST_REACH = 60, 40, 26
+# At the beginning of a sentence, in a text that has small letters only.
+_SUBJECT = re.compile(
+    rf"(?:\A|[.!?:] )({SMALL} (?:[^\W\d_]\. )?{SMALL})"
+    r"(?= \((?:age|dob|mrn|born)|, an? \d{1,3}-year| (?:was admitted|was seen|underwent|presented)\b)"
+)
+_SIGNED = re.compile(rf"(?:[.!?]\s+|\S [-–—~]\s?)({SMALL})\s*\Z")
+_PAIR = re.compile(rf"({SMALL}){GAP}({SMALL})")
+_LAST_WORD = re.compile(r"([^\W_]+)[\s'’.,:;!?=()\"“–—-]*$")
+
+
+def find_small_names(text: Text) -> Iterator[Span]:
+    """Yield the names that are written in small letters, or in capitals like the whole text."""
+    if "sign_words" in text.tables:
+        yield from _behind_sure_cues(text)
+    lower = text.lower
+    if text.is_shouted or text.text == lower:
+        signed = _SIGNED.search(lower, max(len(lower) - _CLOSING_REACH, 0)) if "self_words" in text.tables else None
+        if signed and signed[1] not in no_signature() and not NO_NAME_ENDING.search(signed[1]):
+            yield Span(*signed.span(1), "name")
+        for found in _SUBJECT.finditer(lower) if "subject_words" in text.tables else ():
+            if no_signature().isdisjoint(found[1].split()):
+                yield Span(*found.span(1), "name")
+    for name in text.words & certain_names() if "certain_names" in text.tables else ():
+        if text.is_shouted or name in text.text:
+            for place in text.places(name):
+                if text.is_shouted or text.text[place] == lower[place]:
+                    yield from _in_table(text, place)
+
+
+def _behind_sure_cues(text: Text) -> Iterator[Span]:
+    """Yield names behind what only a name can follow, whatever it is."""
+    lower = text.lower
+    for cue in possible_cues(text, SMALL_NEEDS):
+        pattern = load_pattern("identifiers", f"{cue}_in_small")
+        for sign in load_yaml("identifiers")["sure_signs"][cue]:
+            place = lower.find(sign)
+            while place >= 0:
+                found = pattern.search(lower, max(place - _SIGN_REACH, 0), place + 2 * _SIGN_REACH)
+                if found and (cue != "title" or text.is_shouted or is_title(text, found.end())):
+                    yield from _small(text, found.end(), cue, is_sure=True)
+                place = lower.find(sign, place + len(sign))
+
+
+def _in_table(text: Text, place: int) -> Iterator[Span]:
+    """Yield a name of the tables in small letters, behind a cue or with a surname behind it."""
+    lower = text.lower
+    last = _LAST_WORD.search(lower[max(place - _LAST_REACH, 0) : place])
+    cues = last_words(all_cues()).get(last[1], ()) if last else ()
+    cue = next((cue for cue in cues if stands_before(text, cue, place)), None)
+    if cue is not None:
+        yield from _small(text, place, cue, is_sure=False)
+        return
+    pair = _PAIR.match(lower, place)
+    if pair is None or pair[1] not in first_names():
+        return
+    surname = POSSESSIVE.sub("", pair[2])
+    if surname in certain_names() & surnames() or ODD_SURNAME.fullmatch(surname):
+        end = pair.start(2) + len(surname)
+        if may_be_name(text, place, end, is_sure=False):
+            yield Span(place, end, "name")
+
+
+def _small(text: Text, place: int, cue: str, *, is_sure: bool) -> Iterator[Span]:
+    """Yield the name at a place behind a cue, if it is one and in small letters."""
+    found = SMALL_NAME_HERE.match(text.lower, place)
+    if found is None or (not text.is_shouted and text.text[place] != text.lower[place]):
+        return
+    end = small_name_end(text.lower, *found.span(), is_sure)
+    if end <= place or not may_be_name(text, place, end, is_sure):
+        return
+    if cue in ("closing", "greeting") and not load_pattern("identifiers", f"{cue}_behind").match(text.lower, end):
+        return
+    yield Span(place, end, "name")

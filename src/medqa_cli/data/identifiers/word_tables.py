@@ -1,0 +1,122 @@
+"""The words that the rules ask for, each with the names of the tables that hold it.
+
+Rules ask some fifty times whether a text has a word of some table. One pass over its words answers all of them.
+"""
+
+from __future__ import annotations
+
+import functools
+from importlib.resources import files
+
+from medqa_cli.resources import load_words, load_yaml
+
+# Words without which a rule finds nothing; of identifiers.yaml.
+_ASKED = (
+    "at_words",
+    "mail_words",
+    "profile_words",
+    "own_site_words",
+    "phone_words",
+    "record_words",
+    "device_words",
+    "account_words",
+    "old_age_words",
+    "street_words",
+    "box_words",
+    "clear_street_words",
+    "foreign_street_words",
+    "postcode_words",
+    "sign_words",
+    "self_words",
+    "degree_words",
+    "age_words",
+    "subject_words",
+)
+
+
+@functools.cache
+def first_names() -> frozenset[str]:
+    """Return the first names of the table, in small letters."""
+    return _names("first_names")
+
+
+@functools.cache
+def surnames() -> frozenset[str]:
+    """Return the surnames of the table, in small letters."""
+    return _names("surnames")
+
+
+def _names(table: str) -> frozenset[str]:
+    text = files("medqa_cli.resources").joinpath(f"{table}.txt").read_text(encoding="utf-8")
+    return frozenset(word for line in text.splitlines() if not line.startswith("#") for word in line.split())
+
+
+@functools.cache
+def all_names() -> frozenset[str]:
+    """Return the names of both tables."""
+    return first_names() | surnames()
+
+
+@functools.cache
+def certain_names() -> frozenset[str]:
+    """Return the names of the tables that are no other words."""
+    return all_names() - load_words("identifiers", "ambiguous", "common", "no_names", "small_common", "eponyms")
+
+
+@functools.cache
+def bare_names() -> frozenset[str]:
+    """Return the names of the tables that may be one without any word before them."""
+    return all_names() - load_words("identifiers", "common", "no_names")
+
+
+@functools.cache
+def months() -> dict[str, int]:
+    """Return the number of each month's name, in small letters, without a point: ``{"jan": 1, "january": 1, ...}``."""
+    names = load_yaml("identifiers")["months"]
+    return {
+        name: number for language in names.values() for number, row in enumerate(language, 1) for name in row.split()
+    }
+
+
+@functools.cache
+def certain_months() -> frozenset[str]:
+    """Return the names of months that are no other words."""
+    return frozenset(months()) - {"may"}
+
+
+@functools.cache
+def tables_of_words() -> dict[str, frozenset[str]]:
+    """Return for each word of any table the names of the tables that hold it."""
+    holding: dict[str, list[str]] = {}
+    for name, words in _tables().items():
+        for word in words:
+            holding.setdefault(word, []).append(name)
+    shared: dict[tuple[str, ...], frozenset[str]] = {}
+    return {word: shared.setdefault(tuple(names), frozenset(names)) for word, names in holding.items()}
+
+
+@functools.cache
+def known_words() -> frozenset[str]:
+    """Return the words of all tables."""
+    return frozenset(tables_of_words())
+
+
+@functools.cache
+def _tables() -> dict[str, frozenset[str]]:
+    tables = {name: load_words("identifiers", name) for name in _ASKED}
+    tables |= {f"{cue}_ends": load_words("identifiers", f"{cue}_ends") for cue in load_yaml("identifiers")["name_cues"]}
+    for section in ("cue_needs", "small_needs"):
+        for cue, groups in load_yaml("identifiers")[section].items():
+            tables |= {need(section, cue, place): frozenset(group.split()) for place, group in enumerate(groups)}
+    return tables | {
+        "bare_names": bare_names(),
+        "certain_names": certain_names(),
+        "months": certain_months(),
+        "may": frozenset({"may"}),
+        "ends": frozenset().union(*(words for name, words in tables.items() if name.endswith("_ends"))),
+    }
+
+
+def need(section: str, cue: str, place: int) -> str:
+    """Return the name of the table that a group of words in ``cue_needs`` or ``small_needs`` makes."""
+    return f"{section} {cue} {place}"
