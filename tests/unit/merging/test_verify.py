@@ -122,12 +122,21 @@ def test_biases_and_other_layers_are_streamed_too(tmp_path: Path, chatml_tokeniz
         torch.testing.assert_close(answer_logits(streamed, batch), answer_logits(loaded, batch), rtol=1e-5, atol=1e-5)
 
 
-def test_experts_that_loading_joins_cannot_be_streamed(tmp_path: Path) -> None:
+def test_experts_are_streamed_where_they_can_be_layers_of_their_own(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
     from transformers import MixtralConfig, MixtralForCausalLM
 
     sizes = {"hidden_size": 64, "intermediate_size": 64, "num_hidden_layers": 1, "num_attention_heads": 4}
     config = MixtralConfig(vocab_size=300, num_key_value_heads=2, num_local_experts=2, **sizes)
-    MixtralForCausalLM(config).save_pretrained(tmp_path)
+    model = MixtralForCausalLM(config).eval()
+    model.save_pretrained(tmp_path)
+    streamed = streamed_model(tmp_path, WeightFiles.open(tmp_path), CPU, untied=False)
+    use_own_attention(streamed)
+    ids = torch.arange(5, 45).view(2, 20)
+    with torch.inference_mode():
+        torch.testing.assert_close(streamed(input_ids=ids).logits, model(input_ids=ids).logits, rtol=1e-5, atol=1e-5)
+    monkeypatch.setattr("medqa_cli.model.experts._is_plain", lambda module: False)
     with pytest.raises(NotStreamable, match="experts"):
         streamed_model(tmp_path, WeightFiles.open(tmp_path), CPU, untied=False)
 
