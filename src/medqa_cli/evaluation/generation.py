@@ -82,7 +82,8 @@ def each_answerer(names: Sequence[str], run: RunFolder, config: Config, num_ques
     Raises:
         InputError: a model is not there, or not for the engine that ``generate.engine`` names.
     """
-    if not engines.llama_answers_many(config, names, num_questions):
+    # What is measured of the machine for it may differ between ranks.
+    if not distributed.from_main(lambda: engines.llama_answers_many(config, names, num_questions)):
         yield from each_model(names, run, config, packed=False)
         return
     for name in names:

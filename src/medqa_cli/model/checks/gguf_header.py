@@ -147,10 +147,10 @@ class _Reader:
             return shown
         width = struct.calcsize(f"<{self._format(inner, name)}")
         count = self._count(_MOST_ELEMENTS, width, f"elements of {name}")
-        shown = min(count, 8)
-        raw = self._take(shown * width)
-        self._at += (count - shown) * width  # there is room for them
-        return list(struct.unpack(f"<{shown}{self._format(inner, name)}", raw))
+        taken = min(count, 8)
+        raw = self._take(taken * width)
+        self._at += (count - taken) * width  # there is room for them
+        return list(struct.unpack(f"<{taken}{self._format(inner, name)}", raw))
 
     def _format(self, kind: int, name: str) -> str:
         if kind not in _SCALARS:
