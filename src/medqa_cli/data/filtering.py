@@ -20,7 +20,7 @@ from medqa_cli.data.identifiers.finds import PlainFind, plain
 from medqa_cli.data.identifiers.replacing import replace_finds
 from medqa_cli.data.languages import told_language
 from medqa_cli.data.normalize import NONE, RowKeys, is_empty, normalize, row_keys
-from medqa_cli.data.reading.rows import RawRow, SourceRows, UnreadRow
+from medqa_cli.data.reading.rows import RawRow, Rows, SourceRows, UnreadRow
 from medqa_cli.data.topics.topics import ColumnOfOneTopic, asked_topic, given_topic, topic_names
 from medqa_cli.errors import InputError
 from medqa_cli.spelling import counted
@@ -30,6 +30,7 @@ if TYPE_CHECKING:
 
 ROWS_PER_UPDATE = 1000
 _LENGTH_BYTES = 8
+_BATCH_ROWS, _BATCH_CHARACTERS = 64, 1 << 18
 # With fewer than this many kept of so many rows, the rest is not read.
 ROWS_BEFORE_GIVING_UP, FEWEST_KEPT = 500_000, 50
 IDENTIFIER = "identifier"
@@ -173,11 +174,10 @@ def filter_rows(opened: SourceRows, data: DataConfig, seed: int, spool_path: Pat
     filtered = row_filter.filtered
     digest = hashlib.sha256()
     with open(spool_path, "wb") as spool, console.status("reading and cleaning ...") as show_status:
-        for row in opened.rows:
+        for row, spooled in row_filter.apply(opened.rows):
             filtered.read += 1
             last = row.text if isinstance(row, UnreadRow) else row.topic
             digest.update(f"{row.question}\0{row.answer}\0{last}\0".encode("utf-8", "surrogatepass"))
-            spooled = row_filter.apply(row)
             if spooled.reason:
                 filtered.count_rejected(row, spooled)
             write_spooled(spool, spooled)
@@ -226,6 +226,41 @@ def drop_column_of_one_topic(filtered: Filtered, opened: SourceRows) -> None:
     )
 
 
+class _Cleaned(NamedTuple):
+    """A row that is usable by itself, and its cleaned texts with the rules that changed them."""
+
+    row: RawRow
+    question: str
+    answer: str
+    changed: tuple[str, ...]
+
+
+class _Searched(NamedTuple):
+    """A cleaned row with what identifies a person in it, as in the fields of ``Find``, and its normalized texts."""
+
+    row: RawRow
+    question: str
+    answer: str
+    changed: tuple[str, ...]
+    finds: tuple[PlainFind, ...]
+    normalized_question: str
+    normalized_answer: str
+
+
+def _in_batches(rows: Rows) -> Iterator[list[RawRow | UnreadRow]]:
+    """Yield the rows in lists that are short and hold little text."""
+    batch: list[RawRow | UnreadRow] = []
+    size = 0
+    for row in rows:
+        batch.append(row)
+        size += len(row.question) + len(row.answer)
+        if len(batch) == _BATCH_ROWS or size >= _BATCH_CHARACTERS:
+            yield batch
+            batch, size = [], 0
+    if batch:
+        yield batch
+
+
 class _RowFilter:
     """Cleans one row after the other and decides whether it passes."""
 
@@ -239,20 +274,27 @@ class _RowFilter:
         self._repaired = mojibake if "mojibake" in self._rules else str
         self._identifiers, self._seed = data.identifiers, seed
 
-    def apply(self, row: RawRow | UnreadRow) -> SpooledRow:
-        """Return the row as rejected, with a reason, or with its cleaned texts."""
-        spooled = self._applied(row)
-        if spooled.reason and self._identifiers == "replace":
-            question, answer = self._with_stand_ins(spooled.raw_question, spooled.raw_answer)
-            text, detail = self._with_stand_ins(spooled.text, spooled.detail)
-            spooled = spooled._replace(raw_question=question, raw_answer=answer, text=text, detail=detail)
-        return spooled
+    def apply(self, rows: Rows) -> Iterator[tuple[RawRow | UnreadRow, SpooledRow]]:
+        """Yield each row as it was read, and as rejected, with a reason, or with its cleaned texts."""
+        for some in _in_batches(rows):
+            # One step after the other on some rows takes a third less time than all steps on one row after the other:
+            # the code and the tables of a step stay in the processor's caches.
+            cleaned = [self._cleaned(row) for row in some]
+            searched = [made if isinstance(made, SpooledRow) else self._searched(made) for made in cleaned]
+            for row, made in zip(some, searched, strict=True):
+                spooled = made if isinstance(made, SpooledRow) else self._judged(made)
+                if spooled.reason and self._identifiers == "replace":
+                    question, answer = self._with_stand_ins(spooled.raw_question, spooled.raw_answer)
+                    text, detail = self._with_stand_ins(spooled.text, spooled.detail)
+                    spooled = spooled._replace(raw_question=question, raw_answer=answer, text=text, detail=detail)
+                yield row, spooled
 
     def _with_stand_ins(self, question: str, answer: str) -> tuple[str, str]:
         replaced = replace_finds(question, answer, find_in_row(question, answer), self._seed)
         return replaced.question, replaced.answer
 
-    def _applied(self, row: RawRow | UnreadRow) -> SpooledRow:
+    def _cleaned(self, row: RawRow | UnreadRow) -> _Cleaned | SpooledRow:
+        """Return the row with its cleaned texts, or as rejected, whatever the other rows are."""
         if isinstance(row, UnreadRow):
             if row.otherwise is None or row.reason in self._reasons:
                 return as_read(row, row.reason)
@@ -262,6 +304,11 @@ class _RowFilter:
         question, answer, changed = clean(row.question, row.answer, self._rules)
         if reason := unusable(question, answer) or non_answer(question, answer, self._reasons):
             return as_read(row, reason)
+        return _Cleaned(row, question, answer, changed)
+
+    def _searched(self, cleaned: _Cleaned) -> _Searched | SpooledRow:
+        """Return a cleaned row with its identifiers, or with what is put for them, or as rejected for them."""
+        row, question, answer, changed = cleaned
         finds = find_in_row(question, answer)
         if finds and self._identifiers == "reject":
             kinds = ", ".join(sorted({find.kind for find in finds}))
@@ -277,15 +324,20 @@ class _RowFilter:
                 topic=replaced.applied(row.topic),
                 source=replaced.applied(row.source),
             )
+        # Normalized here, as the search has just asked for it.
+        return _Searched(row, question, answer, changed, plain(finds), normalize(question), normalize(answer))
+
+    def _judged(self, searched: _Searched) -> SpooledRow:
+        """Return the row as rejected for the rows before it, or with its texts."""
+        row, question, answer, changed, finds, *normalized = searched
         topic_given = given_topic(self._repaired(row.topic)) if row.topic else ""
         topic = topic_given or self._question_topic(row, question)
-        normalized_answer = normalize(answer)
-        keys = row_keys(question, answer, normalized_answer, topic_names(topic), row.source)
+        keys = row_keys((question, answer), normalized, topic_names(topic), row.source)
         if reason := self._duplicates.reason(keys):
             return as_read(row, reason)
         self.filtered.keys.append(keys)
         self.filtered.asked.append(not topic_given and topic != "")
-        self._sketches.add(question, normalized_answer, keys.answer)
+        self._sketches.add(question, normalized[1], keys.answer)
         question_topic = ""
         if self._has_topic_column:
             question_topic = self.filtered.column.watch(
@@ -301,7 +353,7 @@ class _RowFilter:
             changed=changed,
             language=told_language(answer, question),
             garbled=garbled_words(question) or garbled_words(answer),
-            finds=plain(finds),
+            finds=finds,
         )
 
     def _question_topic(self, row: RawRow, question: str) -> str:

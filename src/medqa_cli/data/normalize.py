@@ -102,23 +102,20 @@ def page_key(source: str) -> bytes:
     return key_of("page", normalize(source.split("#")[0]))
 
 
-def row_keys(
-    question: str, answer: str, normalized_answer: str, topic_names: Sequence[str], source: str = ""
-) -> RowKeys:
+def row_keys(texts: Sequence[str], normalized: Sequence[str], topic_names: Sequence[str], source: str = "") -> RowKeys:
     """Return the keys of a row.
 
     Args:
-        question: the question, cleaned.
-        answer: the answer, cleaned.
-        normalized_answer: what ``normalize`` makes of it.
+        texts: the question and the answer, cleaned.
+        normalized: what ``normalize`` makes of them.
         topic_names: the names of its topic; none: it has no topic.
         source: what it is from, such as the address of a page.
     """
-    normalized_question = normalize(question)
+    question, answer = normalized
     return RowKeys(
-        key_of(normalized_question, normalized_answer, signs(question), signs(answer)),
-        key_of(normalized_question),
-        key_of(normalized_answer),
+        key_of(question, answer, *map(signs, texts)),
+        key_of(question),
+        key_of(answer),
         tuple(key_of(name) for name in topic_names),
         page_key(source),
     )

@@ -539,7 +539,7 @@ def test_cells_that_only_look_empty(text: str) -> None:
 def test_screen_rejects_duplicates_and_surplus_copies() -> None:
     duplicates = DuplicateFilter(2, enabled_reasons({}))
     pairs = [("q1", "A!"), ("Q1?", "a"), ("q2", "a"), ("q3", "a"), ("q1", "b"), ("q3", "a")]
-    assert [duplicates.reason(row_keys(question, answer, normalize(answer), [])) for question, answer in pairs] == [
+    assert [duplicates.reason(row_keys(pair, [*map(normalize, pair)], [])) for pair in pairs] == [
         None,
         "exact_duplicate",
         None,
