@@ -56,6 +56,8 @@ def describe_environment() -> dict[str, Any]:
             ["git", "rev-parse", "HEAD"],
             capture_output=True,
             text=True,
+            encoding="utf-8",
+            errors="replace",
             timeout=5,
             check=True,
             stdin=subprocess.DEVNULL,

@@ -64,7 +64,10 @@ ALLOWED: dict[str, set[str]] = {
     "evaluation": _GROUND | {"data", "model", "evaluation"} | _WORKERS,
     "review": _GROUND | {"data", "model", "evaluation", "review"} | _WORKERS,
     "serving": _GROUND | {"data", "model", "answering", "review", "serving"},
-    "cli": {"__init__", "cli", "data", "gguf", "model", "evaluation", "review", "serving"} | _GROUND | _WORKERS,
+    "doctor": _GROUND | {"data", "model", "doctor"} | _WORKERS,
+    "cli": {"__init__", "cli", "data", "doctor", "gguf", "model", "evaluation", "review", "serving"}
+    | _GROUND
+    | _WORKERS,
     "__main__": {"cli"},
 }
 # Which parts may import these at all.

@@ -92,6 +92,7 @@ app = typer.Typer(
         "medqa eval --limit 200  measure it on held-out questions",
         'medqa ask "How to treat glaucoma?"  ask it',
         "medqa serve  a page to ask it, and OpenAI's API",
+        "medqa doctor  check that this machine computes right",
         "medqa COMMAND --help  more on a command, with examples",
         title="First steps",
     ),

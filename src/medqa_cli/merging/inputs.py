@@ -19,6 +19,7 @@ from medqa_cli.errors import InputError
 from medqa_cli.files import CARD_NAME, RunFolder, sha256_of_file
 from medqa_cli.model.devices import DTYPES, describe_device, dtype_name, pick_compute_dtype, pick_device
 from medqa_cli.model.load import base_of_adapter
+from medqa_cli.model.quantization import require_bitsandbytes
 from medqa_cli.model.resolve import ModelRef, base_folder
 from medqa_cli.model.weights import FLOAT_TYPES, WeightFiles
 from medqa_cli.prompt.encoder import PROMPT_FILE_NAME
@@ -106,6 +107,8 @@ def load_inputs(config: Config, run: RunFolder, base_weights: BaseWeights, dtype
     hub.name_repository(config.model.name_or_path)
     source = base_of_adapter(run.adapter_dir)
     trained = _trained_model(run, config.model)
+    if trained.quantization in ("nf4", "fp4"):
+        require_bitsandbytes(trained.quantization)
     device = pick_device()
     environment = recorded_environment(run)
     recorded = DTYPES.get(str(environment.get("compute_dtype")))

@@ -31,6 +31,10 @@ _BUILD_FOR_OLD_CARDS = "cu126"
 # Between the two CPUs measured, 0.5 and 2.3. Other work of a step gains nothing from bfloat16.
 _LEAST_BFLOAT16_SPEEDUP = 1.3
 _PRODUCT_TRIALS = 32
+_ELSEWHERE = (
+    "medqa computes on NVIDIA's and AMD's GPUs or on the CPU; a small model trains on this CPU as it is, a large one "
+    "wants a machine with such a GPU"
+)
 DTYPES = {"bfloat16": torch.bfloat16, "float16": torch.float16, "float32": torch.float32}
 
 
@@ -95,14 +99,14 @@ def unused_gpu() -> str | None:
         )
     # On both, bitsandbytes' and medqa's ways of computing were made for the CPU and CUDA only.
     if torch.backends.mps.is_available():
-        return "the GPU of this Mac (MPS) is not used: medqa computes on CUDA or on the CPU"
+        return f"the GPU of this Mac (MPS) is not used: {_ELSEWHERE}"
     if torch.xpu.is_available():
-        return f"the Intel GPU ({torch.xpu.get_device_name()}) is not used: medqa computes on CUDA or on the CPU"
+        return f"the Intel GPU ({torch.xpu.get_device_name()}) is not used: {_ELSEWHERE}"
     return None
 
 
 def _unused_nvidia_gpu() -> str:
-    driver = _nvidia_driver_version()
+    driver = nvidia_driver_version()
     known = f"NVIDIA driver {driver}" if driver else "NVIDIA driver of unknown version"
     build = next((name for oldest, name in _BUILD_FOR_DRIVER if driver and _branch(driver) >= oldest), None)
     update = f"update the driver to {_BUILD_FOR_DRIVER[0][0]} or newer"
@@ -129,13 +133,16 @@ def _unused_nvidia_gpu() -> str:
     return "; ".join(reasons)
 
 
-def _nvidia_driver_version() -> str | None:
+def nvidia_driver_version() -> str | None:
+    """Return the version of this machine's NVIDIA driver; None: there is none, or it does not say."""
     try:
         text = _NVIDIA_DRIVER.read_text(encoding="utf-8", errors="replace")
     except OSError:
         command = ["nvidia-smi", "--query-gpu=driver_version", "--format=csv,noheader"]
         try:
-            done = subprocess.run(command, capture_output=True, text=True, timeout=10, stdin=subprocess.DEVNULL)
+            done = subprocess.run(
+                command, capture_output=True, encoding="utf-8", errors="replace", timeout=10, stdin=subprocess.DEVNULL
+            )
         except (OSError, subprocess.SubprocessError):
             return None
         text = done.stdout if done.returncode == 0 else ""

@@ -205,6 +205,8 @@ def load_base(
             computed wrongly on this CPU.
     """
     quiet_libraries()
+    if config.quantization != "none":
+        quantization.require_bitsandbytes(config.quantization)
     hf_config = load_config(source.location, source.revision)
     quantization.refuse_other_quantization(hf_config, config, source.name)
     model = _with_weights(hf_config, source, config, "cpu" if sharded else str(device), dtype, sharded=sharded)

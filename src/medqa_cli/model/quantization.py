@@ -5,13 +5,14 @@ Also the faults of bitsandbytes 0.50 that loading guards against: docs/footguns.
 
 from __future__ import annotations
 
+import sys
 from typing import Any, get_args
 
 import torch
 
 from medqa_cli import console
 from medqa_cli.config.schema import ModelConfig, Quantization
-from medqa_cli.errors import InputError
+from medqa_cli.errors import InputError, first_line
 from medqa_cli.model.devices import dtype_name, free_memory_bytes
 from medqa_cli.model.experts import separate_experts
 
@@ -25,11 +26,16 @@ _NOTEWORTHY_SHARE = 0.02
 
 
 def quantization_config(config: ModelConfig, dtype: torch.dtype, *, sharded: bool) -> Any:
-    """Return Transformers' quantization config; None: no quantization. Arguments as of ``load_base``."""
+    """Return Transformers' quantization config; None: no quantization. Arguments as of ``load_base``.
+
+    Raises:
+        InputError: bitsandbytes is needed and not there.
+    """
     from transformers import BitsAndBytesConfig
 
     if config.quantization == "none":
         return None
+    require_bitsandbytes(config.quantization)
     if config.quantization == "int8":
         return BitsAndBytesConfig(load_in_8bit=True)
     return BitsAndBytesConfig(
@@ -40,6 +46,29 @@ def quantization_config(config: ModelConfig, dtype: torch.dtype, *, sharded: boo
         # The same bytes either way. FSDP divides floating-point tensors only and leaves others whole on every device.
         bnb_4bit_quant_storage=dtype if sharded else torch.uint8,
     )
+
+
+def require_bitsandbytes(kind: str) -> None:
+    """Check that weights can be quantized; what is not quantized does without bitsandbytes.
+
+    Raises:
+        InputError: bitsandbytes is not installed, or does not start here.
+    """
+    advice = "or set model.quantization: none, which takes four times the memory of nf4 for the base"
+    try:
+        import bitsandbytes  # noqa: F401
+    except ModuleNotFoundError as error:
+        if error.name != "bitsandbytes":
+            raise
+        raise InputError(
+            f"model.quantization is {kind}, and the package bitsandbytes is not installed",
+            f"install it: pip install 'bitsandbytes>=0.50'; {advice}",
+        ) from error
+    except Exception as error:  # its native library does not fit this system
+        raise InputError(
+            f"model.quantization is {kind}, and bitsandbytes does not start here: {first_line(error)}",
+            f"install it anew: pip install --force-reinstall 'bitsandbytes>=0.50'; {advice}",
+        ) from error
 
 
 def refuse_other_quantization(hf_config: Any, config: ModelConfig, name: str) -> None:
@@ -162,9 +191,11 @@ def dequantize_layers(model: torch.nn.Module, dtype: torch.dtype) -> int:
         model: not yet wrapped by PEFT.
         dtype: of the matrix products; the kernel would dequantize to it, too.
     """
+    layers = four_bit_layers(model)
+    if not layers:
+        return 0
     import bitsandbytes as bnb
 
-    layers = four_bit_layers(model)
     names = {id(layer): name for name, layer in model.named_modules()}
     for layer in layers:
         weight: Any = layer.weight
@@ -181,9 +212,18 @@ def dequantize_layers(model: torch.nn.Module, dtype: torch.dtype) -> int:
 
 def four_bit_layers(model: torch.nn.Module) -> list[Any]:
     """Return the layers that bitsandbytes holds in 4 bits."""
-    import bitsandbytes as bnb
+    return _layers_of(model, "Linear4bit")
 
-    return [module for module in model.modules() if isinstance(module, bnb.nn.Linear4bit)]
+
+def eight_bit_layers(model: torch.nn.Module) -> list[Any]:
+    """Return the layers that bitsandbytes holds in 8 bits."""
+    return _layers_of(model, "Linear8bitLt")
+
+
+def _layers_of(model: torch.nn.Module, name: str) -> list[Any]:
+    # Where nobody has imported the package, which may not be there, no model has its layers.
+    bnb: Any = sys.modules.get("bitsandbytes")
+    return [] if bnb is None else [module for module in model.modules() if isinstance(module, getattr(bnb.nn, name))]
 
 
 def quantize_without_content(base: Any, config: ModelConfig, dtype: torch.dtype) -> None:

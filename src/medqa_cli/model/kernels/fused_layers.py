@@ -17,6 +17,7 @@ import torch
 import torch.nn.functional as F
 
 from medqa_cli.model.kernels.lora_products import gated_silu_lora_linear, lora_linear
+from medqa_cli.model.quantization import four_bit_layers
 
 _Grads = tuple[torch.Tensor | None, ...]
 
@@ -69,13 +70,15 @@ def first_layers(model: torch.nn.Module) -> dict[str, Any]:
 
 
 def _fitting(model: torch.nn.Module) -> Iterator[tuple[str, Any]]:
-    import bitsandbytes as bnb
     from peft.tuners.lora import LoraLayer
 
+    four_bit = {id(layer) for layer in four_bit_layers(model)}
     norms_are_fused = uses_liger_kernels(model)
     module: Any
     for module in model.modules():
-        if isinstance(module, LoraLayer) and type(module.get_base_layer()) in (torch.nn.Linear, bnb.nn.Linear4bit):
+        if isinstance(module, LoraLayer) and (
+            type(base := module.get_base_layer()) is torch.nn.Linear or id(base) in four_bit
+        ):
             yield LORA_LINEAR, module
         elif _is_gated_silu(module):
             yield GATED_SILU, module

@@ -13,7 +13,7 @@ from typing import Any
 
 import torch
 
-from medqa_cli.model.quantization import four_bit_layers
+from medqa_cli.model.quantization import eight_bit_layers, four_bit_layers
 from medqa_cli.prompt.encoder import IGNORE_INDEX, Example
 
 # Tokens of the two examples: more than the windows and the convolutions that are tried.
@@ -148,8 +148,6 @@ def in_float32(causal_lm: Any) -> Iterator[None]:
     Quantized weights stay as they are and are multiplied in float32. Of the vocabulary only the first tokens are there,
     since all of it in float32 may take more memory than the training.
     """
-    import bitsandbytes as bnb
-
     tables = [
         layer for layer in (causal_lm.get_input_embeddings(), causal_lm.get_output_embeddings()) if layer is not None
     ]
@@ -163,7 +161,7 @@ def in_float32(causal_lm: Any) -> Iterator[None]:
     before += [(layer, "compute_dtype", layer.compute_dtype) for layer in four_bit]
     # The type that 4-bit weights are rounded to when they are dequantized.
     before += [(layer.weight.quant_state, "dtype", layer.weight.quant_state.dtype) for layer in four_bit]
-    eight_bit = [module for module in causal_lm.modules() if isinstance(module, bnb.nn.Linear8bitLt)]
+    eight_bit = eight_bit_layers(causal_lm)
     try:
         for parameter in parameters:
             rows = parameter.data[:_VOCABULARY] if id(parameter) in cut | biases else parameter.data

@@ -299,6 +299,11 @@ def wrong_backward(*arguments: Any) -> torch.Tensor:
     return out + 0.1 * (out - out.detach())
 
 
+def wrong_beyond_a_block(*arguments: Any) -> torch.Tensor:
+    out = right_kernel(*arguments)
+    return torch.cat([out[:, :140], out[:, 140:] * 1.1], 1)
+
+
 def refusing_kernel(*arguments: Any) -> torch.Tensor:
     raise RuntimeError("head_size should be a multiple of 8\nand more")
 
@@ -309,6 +314,7 @@ def refusing_kernel(*arguments: Any) -> torch.Tensor:
         (right_kernel, ""),
         (wrong_kernel, "heads of 16 in torch.bfloat16: its numbers are off"),
         (wrong_backward, "heads of 16 in torch.bfloat16: its numbers are off"),
+        (wrong_beyond_a_block, "heads of 16 in torch.bfloat16: its numbers are off"),
         (refusing_kernel, "heads of 16 in torch.bfloat16: head_size should be a multiple of 8"),
     ],
 )

@@ -1,0 +1,109 @@
+"""What one check found: a figure with its bound, what is wrong, or why nothing could be checked."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Callable
+from dataclasses import asdict, dataclass
+from typing import Any, Literal
+
+from medqa_cli.errors import MedqaError, first_line
+
+Status = Literal["ok", "slower", "wrong", "not checked"]
+_MARKS: dict[Status, str] = {"ok": "ok", "slower": "slower", "wrong": "WRONG", "not checked": "not checked"}
+
+
+class NotChecked(Exception):
+    """There is nothing to check here; the text says why."""
+
+
+@dataclass(frozen=True)
+class Measured:
+    """The outcome of a comparison.
+
+    ``figure``: how far apart two ways of computing the same are; ``bound``: the most that rounding explains;
+    ``what``: what the figure is, as it stands behind it; ``problem``: what else is wrong; ``instead``: what medqa does
+    by itself about that problem, so that the figure is right all the same; empty: nothing.
+    """
+
+    figure: float
+    bound: float
+    what: str
+    problem: str = ""
+    instead: str = ""
+
+    @property
+    def status(self) -> Status:
+        """``ok`` if the figure is within its bound (NaN is not), ``slower`` if medqa had to see to that."""
+        if not self.figure <= self.bound or (self.problem and not self.instead):
+            return "wrong"
+        return "slower" if self.problem else "ok"
+
+
+@dataclass(frozen=True)
+class Finding:
+    """One line of the report.
+
+    ``model``: which one was tried, empty where none was; ``needed``: the config needs it; ``text``: the figure in
+    words, what is wrong, or why it was not checked; ``instead``: as of ``Measured``.
+    """
+
+    check: str
+    model: str
+    status: Status
+    needed: bool
+    text: str
+    figure: float | None = None
+    bound: float | None = None
+    instead: str = ""
+
+    @property
+    def fails(self) -> bool:
+        """Whether something that the config needs is wrong."""
+        return self.status == "wrong" and self.needed
+
+    def as_json(self) -> dict[str, Any]:
+        """Return what ``--json`` prints; a figure that is no number is null."""
+        finite = {key: value for key in ("figure", "bound") if _is_finite(value := getattr(self, key))}
+        return {**asdict(self), "figure": None, "bound": None, **finite, "fails": self.fails}
+
+    def line(self) -> str:
+        """Return the line that is shown."""
+        name = f"{self.check} ({self.model})" if self.model else self.check
+        head = f"{_MARKS[self.status]:<11}  {name}: {self.text}"
+        if self.status not in ("slower", "wrong"):
+            return head
+        then = f"; medqa {self.instead}" if self.instead else ""
+        unneeded = "" if self.needed else "; your config does not use it"
+        return f"{head}{then}{unneeded}; please report this line with what stands under 'machine' above"
+
+
+def examine(check: str, model: str, measure: Callable[[], Measured], *, needed: bool = True) -> Finding:
+    """Run a check; whatever it raises is something wrong, except for lack of memory that is the machine's.
+
+    Args:
+        check: its name.
+        model: the one that is tried.
+        measure: compares.
+        needed: the config needs what is checked.
+    """
+    try:
+        measured = measure()
+    except NotChecked as reason:
+        return Finding(check, model, "not checked", needed, str(reason))
+    except MedqaError as error:
+        return Finding(check, model, "wrong", needed, error.message)
+    except MemoryError:
+        raise
+    except Exception as error:  # a kernel, a driver, a library: what is broken here is what the check is for
+        return Finding(check, model, "wrong", needed, f"it fails: {first_line(error)}")
+    text = "; ".join(part for part in (measured.problem, _compared(measured)) if part)
+    return Finding(check, model, measured.status, needed, text, measured.figure, measured.bound, measured.instead)
+
+
+def _compared(measured: Measured) -> str:
+    return f"{measured.figure:.2g} {measured.what} (at most {measured.bound:.2g})"
+
+
+def _is_finite(value: float | None) -> bool:
+    return value is not None and math.isfinite(value)

@@ -1,0 +1,124 @@
+"""The same computed by Transformers and PEFT alone, on the CPU in float32, one example at a time: what is right."""
+
+from __future__ import annotations
+
+import copy
+from collections.abc import Callable, Iterator, Sequence
+from dataclasses import dataclass
+from typing import Any
+
+import torch
+import torch.nn.functional as F
+
+from medqa_cli.doctor.subject import Subject
+from medqa_cli.model.lora import add_lora
+from medqa_cli.prompt.encoder import IGNORE_INDEX, Example
+
+_CPU = torch.device("cpu")
+
+
+@dataclass(frozen=True)
+class Numbers:
+    """``losses``: of the answer tokens, ``(N,)``; ``gradients``: of their mean, all in one row; float32, on the CPU."""
+
+    losses: torch.Tensor
+    gradients: torch.Tensor
+
+    def apart(self, other: Numbers) -> float:
+        """Return how far the other's numbers are from these, relative to their size: the larger of the two figures."""
+        return max(relative(self.losses, other.losses), relative(self.gradients, other.gradients))
+
+
+def relative(right: torch.Tensor, other: torch.Tensor) -> float:
+    """Return the distance of two tensors of one shape relative to the norm of the first; infinite where it is zero."""
+    size = float(right.norm())
+    return float((right - other).norm()) / size if size else float("inf")
+
+
+def trained(model: Any) -> list[tuple[str, torch.Tensor]]:
+    """Return the parameters that are trained, in the order of their names."""
+    return sorted((name, p) for name, p in model.named_parameters() if p.requires_grad)
+
+
+def in_a_row(tensors: Sequence[torch.Tensor]) -> torch.Tensor:
+    """Return all values in one row: float32, on the CPU."""
+    return torch.cat([tensor.detach().float().cpu().flatten() for tensor in tensors])
+
+
+def numbers_of(model: Any, losses_of: Callable[[], Iterator[torch.Tensor]]) -> Numbers:
+    """Compute the numbers from the losses of one forward pass after another."""
+    parameters = [parameter for _, parameter in trained(model)]
+    sums = [torch.zeros_like(parameter, dtype=torch.float32) for parameter in parameters]
+    seen = []
+    for losses in losses_of():
+        seen.append(losses.detach())
+        gradients = torch.autograd.grad(losses.float().sum(), parameters, allow_unused=True)
+        for total, gradient in zip(sums, gradients, strict=True):
+            if gradient is not None:
+                total += gradient
+    losses = in_a_row(seen)
+    return Numbers(losses, in_a_row(sums) / len(losses))
+
+
+def plain_losses(model: Any, example: Example) -> torch.Tensor:
+    """Return the losses of an example's answer tokens by the model's own forward pass: ``(N,)`` float32."""
+    device = next(model.parameters()).device
+    ids = torch.tensor([example.input_ids], device=device)
+    targets = torch.tensor(example.labels, device=device)[1:]
+    logits = model(input_ids=ids, use_cache=False).logits[0, :-1].float()
+    return F.cross_entropy(logits, targets, reduction="none", ignore_index=IGNORE_INDEX)[targets != IGNORE_INDEX]
+
+
+def plain_numbers(model: Any, examples: Sequence[Example]) -> Numbers:
+    """Return the numbers of examples one by one, by the model's own forward pass."""
+    return numbers_of(model, lambda: (plain_losses(model, example) for example in examples))
+
+
+def plain_model(subject: Subject, like: Any) -> Any:
+    """Return the model as Transformers loads it whole, on the CPU in float32, with the adapter of PEFT.
+
+    Args:
+        subject: whose base.
+        like: the model that medqa loaded, whose adapter and quantized weights it gets.
+    """
+    base = plain_base(subject, like.get_base_model())
+    model = add_lora(base.requires_grad_(False), subject.config.lora, "", None)
+    values = dict(trained(like))
+    for name, parameter in trained(model):
+        parameter.data.copy_(values[name].detach())
+    return model.eval()
+
+
+def plain_base(subject: Subject, like: Any) -> Any:
+    """Return the base as Transformers loads it, on the CPU in float32, with the weights that quantization left."""
+    from transformers import AutoModelForCausalLM
+
+    base = AutoModelForCausalLM.from_pretrained(
+        subject.base_dir, dtype=torch.float32, local_files_only=True, trust_remote_code=False
+    )
+    modules = dict(base.named_modules())
+    with torch.no_grad():
+        for name, layer in like.named_modules():
+            layer = layer.get_base_layer() if hasattr(layer, "get_base_layer") else layer
+            if (weight := dense_weight(layer)) is not None:
+                modules[name.removesuffix(".base_layer")].weight.copy_(weight.cpu())
+    return base.eval()
+
+
+def dense_weight(layer: Any) -> torch.Tensor | None:
+    """Return a quantized layer's weight ``(out, in)`` float32, by bitsandbytes' own code; None: it is not quantized."""
+    if getattr(getattr(layer, "weight", None), "quant_state", None) is not None:
+        import bitsandbytes as bnb
+
+        state = copy.copy(layer.weight.quant_state)
+        state.dtype = torch.float32  # otherwise it is rounded to the type of the products
+        weight: torch.Tensor = bnb.functional.dequantize_4bit(layer.weight.data, state)
+        return weight
+    weight_of, state = getattr(layer, "weight", None), getattr(layer, "state", None)
+    values, scales = getattr(state, "CB", None), getattr(state, "SCB", None)
+    if scales is None:  # as before the first forward pass
+        values, scales = getattr(weight_of, "data", None), getattr(weight_of, "SCB", None)
+    if values is None or scales is None:
+        return None
+    dense: torch.Tensor = values.float() * (scales.float() / 127)[:, None]
+    return dense

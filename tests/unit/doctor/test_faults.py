@@ -1,0 +1,193 @@
+"""A fault put into one path of the product is found by the check of that path, and by no other."""
+
+from __future__ import annotations
+
+import shutil
+from collections.abc import Callable, Iterator
+from functools import partial
+from typing import Any
+
+import bitsandbytes as bnb
+import pytest
+import torch
+from accelerate import Accelerator
+
+from helpers.commands import save_no_picture
+from helpers.training import remembered_shape
+from medqa_cli.answering import decode
+from medqa_cli.config.schema import Config, LoraConfig, ModelConfig
+from medqa_cli.doctor import adapters
+from medqa_cli.doctor import run as doctor
+from medqa_cli.doctor.finding import Finding, examine
+from medqa_cli.doctor.subject import Subject, tiny_subject
+from medqa_cli.merging import weights
+from medqa_cli.model.kernels import packing
+from medqa_cli.model.kernels.cpu_attention import CpuAttention
+from medqa_cli.model.kernels.fused_layers import KINDS
+from medqa_cli.model.kernels.verify import Way, use_way
+from medqa_cli.training import arguments
+
+CPU = torch.device("cpu")
+CONFIG = Config(model=ModelConfig(quantization="nf4", compute_dtype="float32"), lora=LoraConfig(lora_dropout=0.1))
+Patch = pytest.MonkeyPatch
+
+
+@pytest.fixture(scope="module")
+def trained(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Subject]:
+    """A tiny Llama with its adapter."""
+    with pytest.MonkeyPatch.context() as patch, doctor.quiet():
+        patch.setattr("medqa_cli.training.estimate.ShapeModel", remembered_shape)
+        patch.setattr("matplotlib.figure.Figure.savefig", save_no_picture)
+        subject = tiny_subject(CONFIG, tmp_path_factory.mktemp("doctor"), CPU, torch.float32)
+        adapters.batched_is_alone(subject)
+        yield subject
+
+
+@pytest.fixture
+def tiny(trained: Subject, unconfined: None) -> Iterator[Subject]:
+    """The same, before anything was merged."""
+    with doctor.quiet():
+        yield trained
+    shutil.rmtree(trained.run.path / "merged-by-doctor", ignore_errors=True)
+
+
+@pytest.fixture
+def one_way(monkeypatch: Patch) -> None:
+    """The fastest way is taken for right, as it is: trying it takes a third of the time."""
+
+    def fastest(model: Any, *args: Any, fuses: bool = True, **kwargs: Any) -> Way:
+        way = Way(True, True, KINDS if fuses else ())
+        use_way(model, way)
+        return way
+
+    for module in ("training.setup", "merging.run", "model.load"):
+        monkeypatch.setattr(f"medqa_cli.{module}.settle_way", fastest)
+
+
+def findings(subject: Subject) -> dict[str, Finding]:
+    checks = [*doctor.checks_of_the_device(CONFIG, CPU), *doctor.checks_of_a_model()]
+    return {check.name: examine(check.name, "", partial(check.measure, subject)) for check in checks}
+
+
+NOT_ON_A_CPU = {"paged optimizer", "float16 scaling", "flash = softmax"}
+
+
+def test_a_sound_machine_has_nothing_wrong(tiny: Subject) -> None:
+    found = findings(tiny)
+    assert {name for name, finding in found.items() if finding.status == "not checked"} == NOT_ON_A_CPU
+    told = [finding.line() for finding in found.values() if finding.status not in ("ok", "not checked")]
+    assert told == []
+    # Not near its bound, where another machine would be beyond it.
+    near = {name: f.figure for name, f in found.items() if f.bound and f.figure is not None and f.figure > f.bound / 5}
+    assert near == {}
+
+
+def constants_off(patch: Patch) -> None:
+    own = bnb.functional.quantize_4bit
+
+    def quantize(*args: Any, **kwargs: Any) -> Any:
+        packed, state = own(*args, **kwargs)
+        state.absmax = state.absmax * 1.01
+        return packed, state
+
+    patch.setattr(bnb.functional, "quantize_4bit", quantize)
+
+
+def short_examples_see_each_other(patch: Patch) -> None:
+    """Both in the choice of a way and in the check, not in the attention that is tried by itself."""
+    own = CpuAttention.forward
+
+    def forward(ctx: Any, query: Any, key: Any, value: Any, lengths: Any, scale: Any) -> Any:
+        seen = lengths if max(lengths) >= 128 else (sum(lengths),)
+        return own(ctx, query, key, value, seen, scale)
+
+    patch.setattr(CpuAttention, "forward", staticmethod(forward))
+
+
+def long_examples_see_less(patch: Patch) -> None:
+    own = CpuAttention.forward
+
+    def forward(ctx: Any, query: Any, key: Any, value: Any, lengths: Any, scale: Any) -> Any:
+        out = own(ctx, query, key, value, lengths, scale)
+        return out * 1.01 if max(lengths) >= 128 else out
+
+    patch.setattr(CpuAttention, "forward", staticmethod(forward))
+
+
+def gradients_too_large(patch: Patch) -> None:
+    own = Accelerator.backward
+    patch.setattr(Accelerator, "backward", lambda self, loss: own(self, loss * 1.01))
+
+
+def other_dropout_when_recomputed(patch: Patch) -> None:
+    settings = {**arguments._IN_EVERY_TRAINING["activation_checkpointing_kwargs"], "preserve_rng_state": False}
+    patch.setitem(arguments._IN_EVERY_TRAINING, "activation_checkpointing_kwargs", settings)
+
+
+def padding_is_seen(patch: Patch) -> None:
+    own = decode._Batch.__init__
+
+    def start(self: Any, *args: Any) -> None:
+        own(self, *args)
+        self._mask.fill_(1)
+
+    patch.setattr(decode._Batch, "__init__", start)
+
+
+def merged_too_much(patch: Patch) -> None:
+    own = weights._TensorMerge._with_delta
+    patch.setattr(weights._TensorMerge, "_with_delta", lambda self, n, v: v + 1.01 * (own(self, n, v) - v))
+
+
+def second_moment_forgets(patch: Patch) -> None:
+    own = arguments.Trainer.get_optimizer_cls_and_kwargs
+
+    def chosen(*args: Any) -> Any:
+        optimizer_class, settings = own(*args)
+        return optimizer_class, settings | ({"betas": (0.9, 0.99)} if "betas" in settings else {})
+
+    patch.setattr(arguments.Trainer, "get_optimizer_cls_and_kwargs", staticmethod(chosen))
+
+
+FAULTS: dict[str, Callable[[Patch], None]] = {
+    "NF4 there and back": constants_off,
+    "attention = softmax": long_examples_see_less,
+    "step = the CPU's in float32": gradients_too_large,
+    "recomputed = kept": other_dropout_when_recomputed,
+    "answers batched = alone": padding_is_seen,
+    "merge = PEFT's": merged_too_much,
+    "optimizer = AdamW": second_moment_forgets,
+}
+
+
+@pytest.mark.parametrize("fault", FAULTS)
+def test_a_fault_is_found_by_its_check_alone(fault: str, tiny: Subject, one_way: None, monkeypatch: Patch) -> None:
+    FAULTS[fault](monkeypatch)
+    assert {name for name, finding in findings(tiny).items() if finding.status in ("slower", "wrong")} == {fault}
+
+
+def test_where_packing_is_wrong_examples_go_alone_and_all_else_is_right(tiny: Subject, monkeypatch: Patch) -> None:
+    short_examples_see_each_other(monkeypatch)
+    found = findings(tiny)
+    assert {name: f.status for name, f in found.items() if f.status in ("slower", "wrong")} == {
+        "packed = alone": "slower"
+    }
+    assert "one at a time" in found["packed = alone"].line()
+
+
+def test_a_fault_that_the_choice_of_a_way_overlooks_is_found_by_comparing(
+    tiny: Subject, one_way: None, monkeypatch: Patch
+) -> None:
+    """``settle_way`` tries two short examples; here the third of a forward pass comes out wrong."""
+    own = packing.packed_batch
+
+    def batch(ids: Any, lengths: Any, positions: Any, targets: Any, owners: Any, device: Any) -> Any:
+        return own(ids, lengths, positions - (owners > 1), targets, owners, device)
+
+    monkeypatch.setattr(packing, "packed_batch", batch)
+    found = findings(tiny)
+    assert {name for name, f in found.items() if f.status == "wrong"} == {
+        "packed = alone",
+        "step = the CPU's in float32",
+    }
+    assert found["packed = alone"].fails
