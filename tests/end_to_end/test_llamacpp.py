@@ -130,13 +130,22 @@ def test_greedy_tokens_are_those_of_transformers_but_for_near_ties(merged: Path)
     assert answer.text == "".join(pieces) == fast.encoder.decode_answer(alone[0])
 
 
-def test_a_file_of_questions_is_answered_in_batches(merged: Path, medqa: Medqa) -> None:
+def test_a_file_of_questions_is_answered_in_batches(
+    merged: Path, medqa: Medqa, monkeypatch: pytest.MonkeyPatch
+) -> None:
     Path("asked.txt").write_text("\n".join(QUESTIONS), encoding="utf-8")
     done = medqa("ask", "--file", "asked.txt", "--set", LLAMA, "--set", "generate.batch_size=3")
     assert done.code == 0, done.err
     answers = [json.loads(line) for line in done.out.splitlines()]
     assert [one["question"] for one in answers] == QUESTIONS
     assert {one["model"]["engine"] for one in answers} == {"llamacpp"}
+    # auto, and so many that a batch of Transformers is faster where bfloat16 is.
+    Path("asked.txt").write_text("\n".join(QUESTIONS * 2), encoding="utf-8")
+    for is_fast, engine in ((True, "transformers"), (False, "llamacpp")):
+        dtype = torch.bfloat16 if is_fast else torch.float32
+        monkeypatch.setattr("medqa_cli.model.devices.pick_compute_dtype", lambda name, device, dtype=dtype: dtype)
+        done = medqa("ask", "--file", "asked.txt", "--set", "generate.max_new_tokens=2")
+        assert {json.loads(line)["model"]["engine"] for line in done.out.splitlines()} == {engine}
     alone = ask(medqa, "--set", LLAMA, file=QUESTIONS[0])
     assert {key: answers[0][key] for key in ("answer", "prompt_tokens")} == {
         key: alone[key] for key in ("answer", "prompt_tokens")

@@ -40,9 +40,8 @@ def load_answerer(config: Config, choice: str, *, batches: bool = False, num_que
         InputError: it is not there, or not for that engine.
     """
     with console.status("loading ..."):
-        found = None
-        if config.generate.engine != "auto" or llama_answers_many(config, [choice], num_questions):
-            found = llama_model(config, choice)
+        batches_are_faster = config.generate.engine == "auto" and _is_faster_in_batches(num_questions)
+        found = None if batches_are_faster else llama_model(config, choice)
     if found is None:
         from medqa_cli.model.load import load_model
 
