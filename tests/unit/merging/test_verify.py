@@ -303,11 +303,10 @@ def test_comparing_in_batches_gives_the_same_sums(
     assert [score.num_tokens for score in parts.adapter_scores] == [e.num_answer_tokens for e in examples]
 
 
-def test_questions_are_spread_and_enough(chatml_tokenizer: Any, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_questions_are_spread_and_enough(chatml_tokenizer: Any) -> None:
     encoder = PromptEncoder(make_contract(PromptConfig(template="chat"), chatml_tokenizer), chatml_tokenizer)
     rows = [QaRow(str(i), f"What is number {i}?", "It is a number. " * (1 + i % 7), "", "") for i in range(90)]
-    monkeypatch.setattr(verify, "_WANTED_TOKENS", 600)
-    chosen = pick_examples(rows, encoder, 400)
+    chosen = pick_examples(rows, encoder, 400, 600)
     tokens = [example.num_answer_tokens for example in chosen]
     assert 600 <= sum(tokens) < 600 + 3 * max(tokens)
     everything = pick_examples(rows[:5], encoder, 400)
