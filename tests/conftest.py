@@ -37,6 +37,7 @@ LONGEST = [
     "test_merge.py",
     "test_doors.py",
     "test_architectures.py",
+    "test_model_types.py",
     "test_resume.py",
     "test_smollm2.py",
     "test_eval.py",

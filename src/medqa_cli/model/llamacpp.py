@@ -13,7 +13,7 @@ import functools
 import importlib.util
 import os
 from collections.abc import Sequence
-from ctypes import POINTER, c_bool, c_char_p, c_float, c_int8, c_int32, c_uint8, c_uint32, c_void_p
+from ctypes import POINTER, c_bool, c_char_p, c_float, c_int8, c_int32, c_size_t, c_uint8, c_uint32, c_void_p
 from pathlib import Path
 from typing import Any
 
@@ -27,6 +27,7 @@ PACKAGE = "xllamacpp"
 INSTALL = "install it: pip install 'medqa-cli[fast]'"
 _TOKENS_AT_ONCE = 512  # of prompts, in one call
 _ROOM_FOR_A_STRUCT = 1024  # bytes; llama.h's largest has fewer than 200
+_ROOM_FOR_A_VALUE = 256  # bytes
 _CONTEXT_STEP = 256  # llama.cpp rounds the room of a sequence up to it
 _SHARE_OF_MEMORY = 0.25  # of the free memory, for keys and values
 _KEY_BYTES = 2  # float16
@@ -73,6 +74,7 @@ _FUNCTIONS: dict[str, tuple[Any, tuple[Any, ...]]] = {
     "llama_model_n_head": (c_int32, (c_void_p,)),
     "llama_model_n_head_kv": (c_int32, (c_void_p,)),
     "llama_model_n_embd": (c_int32, (c_void_p,)),
+    "llama_model_meta_val_str": (c_int32, (c_void_p, c_char_p, c_char_p, c_size_t)),
     "llama_vocab_n_tokens": (c_int32, (c_void_p,)),
     "llama_context_default_params": (_ContextParams, ()),
     "llama_init_from_model": (c_void_p, (c_void_p, _ContextParams)),
@@ -155,9 +157,18 @@ class LlamaWeights:
     def token_bytes(self) -> int:
         """Return the bytes of keys and values of one token."""
         library, model = self._library, self._model
-        head_size = library.llama_model_n_embd(model) // max(1, library.llama_model_n_head(model))
+        # Where the file says it: heads of Qwen3 and Gemma are larger than their part of the width.
+        stated = self._metadata(f"{self._metadata('general.architecture')}.attention.key_length")
+        own_part = library.llama_model_n_embd(model) // max(1, library.llama_model_n_head(model))
+        head_size = int(stated) if stated.isdecimal() else own_part
         per_layer = library.llama_model_n_head_kv(model) * head_size * 2 * _KEY_BYTES
         return int(library.llama_model_n_layer(model) * per_layer)
+
+    def _metadata(self, key: str) -> str:
+        """Return a value of the file's header as text; empty: it has none."""
+        text = ctypes.create_string_buffer(_ROOM_FOR_A_VALUE)
+        self._library.llama_model_meta_val_str(self._model, key.encode(), text, len(text))
+        return text.value.decode(errors="replace")
 
     def pick_sequences(self, wanted: int, tokens_each: int) -> int:
         """Return how many sequences of so many tokens fit into a quarter of the free memory, at most ``wanted``."""

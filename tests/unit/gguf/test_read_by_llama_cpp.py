@@ -102,6 +102,13 @@ def test_greedy_tokens_of_twenty_prompts_are_those_of_transformers(exported: Any
     assert float(own.std()) > 1
 
 
+def test_the_memory_of_a_token_is_that_of_its_keys_and_values_in_16_bits(exported: Any) -> None:
+    config = exported.model.config
+    size = getattr(config, "head_dim", None) or config.hidden_size // config.num_attention_heads
+    expected = config.num_hidden_layers * config.num_key_value_heads * size * 2 * 2
+    assert exported.weights.token_bytes() == expected
+
+
 def test_a_prompt_has_the_ids_of_the_tokenizer(exported: Any) -> None:
     for question, ids in zip(QUESTIONS, exported.encoder.encode_prompts(QUESTIONS), strict=True):
         # llama.cpp adds the BOS itself where the file says so.
