@@ -23,8 +23,8 @@ import yaml
 
 ROOT = Path(__file__).resolve().parents[1]
 QUESTION = "How to treat glaucoma?"
-# Losses of the same steps in one process, started with and without a launcher.
-SAME_LOSSES = 1e-3
+# How far losses of the same steps may be apart with and without a launcher: a GPU may sum in another order.
+SAME_LOSSES = 1e-4
 
 
 @dataclass(frozen=True)
@@ -210,7 +210,7 @@ def quickstart_settings(place: Place, run: str) -> list[str]:
         base = train_throughput.random_base(place.shape)
         settings += [
             f"model.name_or_path={base}",
-            "model.max_length=64",
+            "model.max_length=256",
             "data.max_rows=60",
             "generate.max_new_tokens=8",
         ]
@@ -254,7 +254,7 @@ def accelerate(place: Place) -> None:
     alone, launched = losses_of(place.out / "quickstart"), losses_of(place.out / "accelerate")
     apart = max(abs(one - other) / one for one, other in zip(alone, launched, strict=True))
     figure("largest difference of losses", apart)
-    if not apart <= SAME_LOSSES:
+    if not apart <= (0.0 if place.dry_run else SAME_LOSSES):
         sys.exit(1)
 
 
