@@ -162,7 +162,7 @@ def optimizer_is_adamw(config: Config, device: torch.device) -> Measured:
     module = torch.nn.Linear(_PAGED_FROM[1], _PAGED_FROM[0], bias=False, device=device)
     module.weight.data.copy_(start)
     train = replace(config.train, weight_decay=0.1, learning_rate=1e-2, report_to="none")
-    with tempfile.TemporaryDirectory(prefix="medqa-doctor-") as folder:
+    with tempfile.TemporaryDirectory(prefix="medqa-doctor-", ignore_cleanup_errors=True) as folder:
         args = make_training_arguments(
             train, seed=config.seed, output_dir=Path(folder), device=device, compute_dtype=torch.float32
         )

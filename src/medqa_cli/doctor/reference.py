@@ -3,15 +3,22 @@
 from __future__ import annotations
 
 import copy
-from collections.abc import Callable, Iterator, Sequence
+import shutil
+import tempfile
+from collections.abc import Callable, Collection, Iterator, Sequence
 from dataclasses import dataclass
+from pathlib import Path
 from typing import Any
 
 import torch
 import torch.nn.functional as F
+from safetensors.torch import save_file
 
+from medqa_cli.doctor.finding import NotChecked
 from medqa_cli.doctor.subject import Subject
+from medqa_cli.model.checks.model_files import CONFIG_NAME
 from medqa_cli.model.lora import add_lora
+from medqa_cli.model.weights import WeightFiles
 from medqa_cli.prompt.encoder import IGNORE_INDEX, Example
 
 _CPU = torch.device("cpu")
@@ -31,6 +38,7 @@ class Numbers:
 
 def relative(right: torch.Tensor, other: torch.Tensor) -> float:
     """Return the distance of two tensors of one shape relative to the norm of the first; infinite where it is zero."""
+    right, other = right.detach(), other.detach()
     size = float(right.norm())
     return float((right - other).norm()) / size if size else float("inf")
 
@@ -90,19 +98,43 @@ def plain_model(subject: Subject, like: Any) -> Any:
 
 
 def plain_base(subject: Subject, like: Any) -> Any:
-    """Return the base as Transformers loads it, on the CPU in float32, with the weights that quantization left."""
+    """Return the base as Transformers loads it, on the CPU in float32, with the weights that quantization left.
+
+    They are written to a folder of their own under the names of the base's files, so that Transformers makes of them
+    what it makes of those, such as the joined experts of a mixture.
+    """
     from transformers import AutoModelForCausalLM
 
-    base = AutoModelForCausalLM.from_pretrained(
-        subject.base_dir, dtype=torch.float32, local_files_only=True, trust_remote_code=False
-    )
-    modules = dict(base.named_modules())
-    with torch.no_grad():
-        for name, layer in like.named_modules():
-            layer = layer.get_base_layer() if hasattr(layer, "get_base_layer") else layer
-            if (weight := dense_weight(layer)) is not None:
-                modules[name.removesuffix(".base_layer")].weight.copy_(weight.cpu())
+    files = WeightFiles.open(subject.base_dir)
+    weights = {name: files.whole(name) for name in files.tensors}
+    files.close()
+    for path, layer in like.named_modules():
+        layer = layer.get_base_layer() if hasattr(layer, "get_base_layer") else layer
+        if (dense := dense_weight(layer)) is not None:
+            name = _stored_name(f"{path.removesuffix('.base_layer')}.weight", weights)
+            weights[name] = dense.cpu().reshape(weights[name].shape)
+    with tempfile.TemporaryDirectory(prefix="medqa-doctor-", ignore_cleanup_errors=True) as folder:
+        shutil.copy(subject.base_dir / CONFIG_NAME, folder)
+        save_file(weights, Path(folder, "model.safetensors"), metadata={"format": "pt"})
+        base = AutoModelForCausalLM.from_pretrained(
+            folder, dtype=torch.float32, local_files_only=True, trust_remote_code=False
+        )
     return base.eval()
+
+
+def _stored_name(name: str, stored: Collection[str]) -> str:
+    """Return the name in the files of a weight of the model: it may have another one in the middle, as Mixtral's have.
+
+    Raises:
+        NotChecked: the files have none, or several, that begin and end alike.
+    """
+    if name in stored:
+        return name
+    parts = name.split(".")
+    alike = [other for other in stored if other.split(".")[:3] == parts[:3] and other.split(".")[-4:] == parts[-4:]]
+    if len(alike) != 1:
+        raise NotChecked(f"the files hold no {name}, so that there is no plain model to compare with")
+    return alike[0]
 
 
 def dense_weight(layer: Any) -> torch.Tensor | None:

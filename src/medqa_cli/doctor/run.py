@@ -75,7 +75,7 @@ def diagnose(
         tell(f"  {line}")
     tell("checks")
     deadline = None if full else started + MOST_SECONDS
-    with tempfile.TemporaryDirectory(prefix="medqa-doctor-") as folder, quiet():
+    with tempfile.TemporaryDirectory(prefix="medqa-doctor-", ignore_cleanup_errors=True) as folder, quiet():
         for finding in _findings(config, Path(folder), device, dtype, deadline, full=full):
             add(finding)
     return {

@@ -137,7 +137,7 @@ def take_step(
         gradient_checkpointing=subject.config.train.gradient_checkpointing if recomputed is None else recomputed,
     )
     before = in_a_row([parameter for _, parameter in trained(model)])
-    with tempfile.TemporaryDirectory(prefix="medqa-doctor-") as folder:
+    with tempfile.TemporaryDirectory(prefix="medqa-doctor-", ignore_cleanup_errors=True) as folder:
         trainer = MedqaTrainer(
             model=model,
             args=make_training_arguments(
