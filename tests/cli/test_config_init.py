@@ -130,8 +130,13 @@ def test_what_has_to_be_installed_or_accepted_comes_first(medqa: Medqa, monkeypa
     assert SMALL_MODEL_INSTALL not in medqa("config", "init", "--force").out
     large = json.loads(medqa("config", "init", "--force", "--gpu-memory", "16", "--json").out)
     assert large["model"] == LARGE_MODEL
-    assert "license" in large["next"][0]
-    assert "hf auth login" in large["next"][0]
+    assert large["next"][0].startswith("medqa convert")  # nothing has to be accepted
+    assert {"name": "google/medgemma-4b-it", "license": "Health AI Developer Foundations terms", "gated": True} in (
+        large["others"]
+    )
+    told = medqa("config", "init", "--force", "--gpu-memory", "16").out
+    assert "meta-llama/Llama-3.1-8B-Instruct (8.0 billion, Llama 3.1 Community License, gated)" in told
+    assert "hf auth login" in told
 
 
 def test_a_gpu_of_no_size(medqa: Medqa, folder: Path) -> None:

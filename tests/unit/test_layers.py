@@ -292,7 +292,7 @@ finally:
     [
         (["--help"], 0, "convert"),
         ([], 2, "medqa config init"),
-        (["config", "init", "--gpu-memory", "16"], 0, "Llama-2-7b"),
+        (["config", "init", "--gpu-memory", "16"], 0, "Qwen3-8B"),
         (["config", "check"], 0, "no problem found"),
         (["config", "show"], 0, "learning_rate"),
         (["ask", "What is glaucoma?"], 2, "nothing has been trained"),

@@ -57,12 +57,13 @@ def init(
         from medqa_cli.data.reading.sources import check_sources
 
         check_sources([data])
-    from medqa_cli.config.dump import preset_for
+    from medqa_cli.config.dump import other_models, preset_for
 
     machine, memory_gb = _machine(gpu_memory)
     chosen = preset_for(memory_gb)
+    others = other_models(chosen.model, memory_gb)
     with atomic_file(out) as file:
-        file.write(chosen.filled_in(machine, data))
+        file.write(chosen.filled_in(machine, data, others))
     steps = _next_steps(chosen, out, gpu_memory, data)
     result = {"path": str(out), "machine": machine, "gpu_memory_gb": memory_gb, "model": chosen.model}
 
@@ -71,11 +72,17 @@ def init(
         console.line(f"model: {chosen.model}")
         for reason in chosen.why:
             console.line(f"  - {reason}")
+        console.line(
+            "other models that fit, by medqa's plan (gated: accept the license on the hub, then: hf auth login):"
+        )
+        for other in others:
+            console.line(f"  - {other.name} ({other.terms})")
         console.line("next (--plan tells whether it fits, before anything is loaded):")
         for step in steps:
             console.line(f"  {step}")
 
-    console.result({**result, "why": chosen.why, "next": steps}, show)
+    named = [{"name": other.name, "license": other.license, "gated": other.gated} for other in others]
+    console.result({**result, "why": chosen.why, "others": named, "next": steps}, show)
 
 
 def _machine(gpu_memory_gb: float | None) -> tuple[str, float | None]:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import re
+from collections.abc import Sequence
 from dataclasses import asdict, dataclass, is_dataclass
 from importlib.resources import files
 from typing import Any
@@ -20,6 +21,26 @@ _PLAIN_TEXT = re.compile(r"[A-Za-z_./][A-Za-z0-9_./-]*")
 # The line of a preset that shows where data.source goes, and the column of its comments.
 _SOURCE_LINE = re.compile(r"^  # source: .*$", re.MULTILINE)
 _PRESET_COMMENT_COLUMN = 42
+_MODEL_LINE = re.compile(r"^  name_or_path: .*$", re.MULTILINE)
+# What fits a GPU of this size is small enough for a CPU to be tried on.
+_CPU_GB = 3.8
+
+
+@dataclass(frozen=True)
+class BaseModel:
+    """A base model to start from; ``resources/base_models.yaml`` has all of them, and says what the fields mean."""
+
+    name: str
+    parameters: str
+    license: str
+    gated: bool
+    least_gb: float
+    shape: dict[str, Any]
+
+    @property
+    def terms(self) -> str:
+        """Its size, its license, and whether that has to be accepted first."""
+        return f"{self.parameters}, {self.license}{', gated' if self.gated else ''}"
 
 
 @dataclass(frozen=True)
@@ -42,14 +63,19 @@ class Preset:
         """``model.name_or_path``."""
         return str(yaml.safe_load(self.text)["model"]["name_or_path"])
 
-    def filled_in(self, machine: str, source: str | None = None) -> str:
+    def filled_in(self, machine: str, source: str | None = None, others: Sequence[BaseModel] = ()) -> str:
         """Return the file to write.
 
         Args:
             machine: what it was chosen for, in words.
             source: ``data.source``; None: a commented line shows where it goes.
+            others: models that stand as comments behind the one that is chosen.
         """
         text = self.text.replace("MACHINE", _in_a_comment(machine), 1)
+        lines = [
+            f"{f'  # name_or_path: {other.name}':{_PRESET_COMMENT_COLUMN + 12}}  # {other.terms}" for other in others
+        ]
+        text = _MODEL_LINE.sub(lambda line: "\n".join([line[0], *lines]), text, count=1)
         if source is None:
             return text
         key = f"  source: {written(source, nullable=True)}"
@@ -61,6 +87,13 @@ def preset_for(gpu_memory_gb: float | None) -> Preset:
     """Return the preset for a GPU's memory in GB of 10**9 bytes; None: there is no GPU."""
     memory = -1.0 if gpu_memory_gb is None else gpu_memory_gb
     return next(preset for fields in load_yaml("presets") if memory < (preset := Preset(**fields)).below_gb)
+
+
+def other_models(chosen: str, gpu_memory_gb: float | None) -> list[BaseModel]:
+    """Return the models beside the chosen one that can be trained there, free ones first; None: without a GPU."""
+    memory = _CPU_GB if gpu_memory_gb is None else gpu_memory_gb
+    models = [BaseModel(**fields) for fields in load_yaml("base_models")]
+    return [model for model in models if model.least_gb <= memory and model.name != chosen]
 
 
 def resolved_yaml(loaded: Loaded) -> str:

