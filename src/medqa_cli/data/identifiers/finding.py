@@ -9,6 +9,7 @@ from medqa_cli.data.identifiers.addresses import find_addresses
 from medqa_cli.data.identifiers.contacts import find_contacts
 from medqa_cli.data.identifiers.dates import find_dates
 from medqa_cli.data.identifiers.finds import Find, Span
+from medqa_cli.data.identifiers.name_cues import CUE_NEEDS, possible_cues
 from medqa_cli.data.identifiers.names import find_names, repeated
 from medqa_cli.data.identifiers.numbers import find_numbers
 from medqa_cli.data.identifiers.text import Text
@@ -17,6 +18,23 @@ from medqa_cli.data.identifiers.text import Text
 _ORDER = ("email", "profile", "ip", "account", "record", "device", "fax", "phone", "date", "address", "age", "name")
 _NUMBER_BEHIND = re.compile(r"\s?\(\s?([A-Za-z]{0,3}-?\d[\d -]{3,14}[A-Za-z]?)\s?\)")
 _FEWEST_DIGITS = 5
+# Of these a text without digits has one, or five colons or hyphens, or the words of a cue, if anything is in it.
+_SIGNS = ("@", "/", "\n", " (", "::")
+_TELLING = frozenset(
+    (
+        "mail_words",
+        "profile_words",
+        "own_site_words",
+        "old_age_words",
+        "sign_words",
+        "self_words",
+        "subject_words",
+        "degree_words",
+        "bare_names",
+        "certain_names",
+    )
+)
+_FEWEST_SIGNS = 5
 _RANK = {kind: rank for rank, kind in enumerate(_ORDER)}
 
 
@@ -52,7 +70,20 @@ def _number_behind(text: Text, name: Span) -> Span | None:
     return Span(*found.span(1), "record")
 
 
+def _is_clear(text: Text) -> bool:
+    """Tell whether a text lacks all that any rule but that of dates asks for, as most short questions do."""
+    return (
+        not text.numbers
+        and _TELLING.isdisjoint(text.tables)
+        and not any(map(text.text.__contains__, _SIGNS))
+        and max(text.text.count(":"), text.text.count("-")) < _FEWEST_SIGNS
+        and not possible_cues(text, CUE_NEEDS)
+    )
+
+
 def _found(text: Text) -> list[Span]:
+    if _is_clear(text):
+        return []
     spans = [*find_contacts(text), *find_numbers(text), *find_addresses(text), *find_names(text)]
     return _apart(spans) if spans else spans
 

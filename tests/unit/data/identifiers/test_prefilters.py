@@ -8,7 +8,7 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from medqa_cli.data.identifiers import addresses, contacts, dates, names, numbers
+from medqa_cli.data.identifiers import addresses, contacts, dates, finding, names, numbers
 from medqa_cli.data.identifiers.finding import find_in_row
 from medqa_cli.data.identifiers.name_cues import CUE_NEEDS, SMALL_NEEDS, all_cues, possible_cues, stands_before
 from medqa_cli.data.identifiers.text import Text
@@ -133,6 +133,15 @@ def test_capitals_within_a_sentence_are_those_of_the_pattern(text: str) -> None:
     assert all(text[place - 2] == "." for place in expected - set(found))
     if Text(text).words & names._abbreviations(all_cues()):
         assert set(found) == expected
+
+
+@settings(max_examples=200, deadline=None, database=None, derandomize=True)
+@given(st.lists(st.one_of(st.sampled_from(sorted(known_words())), NUMBERS, SENTENCE_PARTS), max_size=10).map(" ".join))
+def test_a_text_that_is_passed_over_as_a_whole_has_no_finds(text: str) -> None:
+    found = finding.find_in_row(text, text.capitalize())
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(finding, "_is_clear", lambda text: False)
+        assert finding.find_in_row(text, text.capitalize()) == found
 
 
 @settings(max_examples=200, deadline=None, database=None, derandomize=True)
