@@ -5,7 +5,7 @@ from __future__ import annotations
 import re
 
 import pytest
-from hypothesis import given, settings
+from hypothesis import example, given, settings
 from hypothesis import strategies as st
 
 from medqa_cli.data.identifiers import addresses, contacts, dates, finding, names, numbers
@@ -97,7 +97,11 @@ def test_a_pattern_is_matched_at_numbers_as_by_a_search(text: str) -> None:
         assert [found.span() for found in Text(text).matches(pattern, *before)] == expected, pattern
 
 
-def test_each_pattern_that_is_matched_at_numbers_matches_one_of_those() -> None:
+def test_each_pattern_that_is_matched_at_numbers_matches_one_of_those_alone() -> None:
+    for text in _NUMBERS:
+        for pattern, before in AT_NUMBERS:
+            expected = [found.span() for found in pattern.finditer(text)]
+            assert [found.span() for found in Text(text).matches(pattern, *before)] == expected, (pattern, text)
     missing = [pattern for pattern, _ in AT_NUMBERS if not any(map(pattern.search, _NUMBERS))]
     assert not missing
 
@@ -110,6 +114,11 @@ DATE_PARTS = st.sampled_from(
 
 @settings(max_examples=400, deadline=None, database=None, derandomize=True)
 @given(st.lists(DATE_PARTS, min_size=2, max_size=9).map(" ".join))
+@example("May the third")
+@example("the third of May")
+@example("3. märz")
+@example("March of nineteen ninety-nine")
+@example("in June, twenty oh five")
 def test_dates_are_the_same_whatever_stands_beside_the_month(text: str) -> None:
     found = list(dates.dates_in(Text(text)))
     with pytest.MonkeyPatch.context() as patch:
