@@ -1,7 +1,9 @@
 """medqa as Windows would run it: without the modules, functions and signals that only POSIX systems have.
 
 A stand-in on this system: medqa's own modules, and no others, get an ``os``, ``signal`` and ``sys`` that have only what
-Windows has, and cannot import what is not there. What Windows does otherwise with files is not tested.
+Windows has, and cannot import what is not there. Files that are open or mapped cannot be renamed, replaced or removed,
+nor folders that hold such, and a rename replaces nothing. Texts are read and written in the code page of the machine
+where nobody says otherwise; here that is ASCII.
 """
 
 from __future__ import annotations
@@ -73,6 +75,38 @@ def import_as_on_windows(name, globals=None, locals=None, fromlist=(), level=0):
 
 builtins.__import__ = import_as_on_windows
 
+WORKSPACE = os.getcwd() + os.sep
+
+
+def in_use(path):
+    # What of a path, or below it, this process has open or mapped; only in the workspace.
+    path = os.path.abspath(path)
+    if not path.startswith(WORKSPACE):
+        return None
+    names = [os.readlink(f"/proc/self/fd/{number}") for number in map(str, range(256))
+             if os.path.lexists(f"/proc/self/fd/{number}")]
+    with open("/proc/self/maps", encoding="utf-8") as maps:
+        names += [line.split(maxsplit=5)[5].strip() for line in maps if line.count("/")]
+    # Folders that are open are locks of POSIX systems, which Windows has not.
+    return next((n for n in names if (n == path or n.startswith(path + os.sep)) and not os.path.isdir(n)), None)
+
+
+def as_windows_does(function, looks_at, replaces):
+    def call(source, *more, **options):
+        for path in (source, *more)[:looks_at]:
+            if isinstance(path, (str, os.PathLike)) and options.get("dir_fd") is None and (name := in_use(path)):
+                raise PermissionError(13, f"[WinError 32] in use: {name}", os.fspath(path))
+        if not replaces and more and os.path.lexists(more[0]):
+            raise FileExistsError(17, "[WinError 183] it exists", os.fspath(more[0]))
+        return function(source, *more, **options)
+
+    return call
+
+
+os.rename = as_windows_does(os.rename, 1, False)
+os.replace = as_windows_does(os.replace, 2, True)
+os.unlink = os.remove = as_windows_does(os.unlink, 1, True)
+
 from medqa_cli.cli.program import main
 
 for arguments in json.loads(sys.argv[1]):
@@ -98,14 +132,16 @@ generate: {{max_new_tokens: 4}}
 
 @pytest.mark.skipif(sys.platform == "win32", reason="the real thing is at hand")
 def test_the_commands_run_without_what_windows_lacks(tmp_path: Path, tiny_model_dir: Path) -> None:
-    rows = [f"What is disease {i}?,Disease {i} is number {i * 7} and it is long." for i in range(30)]
+    rows = [f"What is disease {i}é?,Disease {i} is number {i * 7} µg and it is long." for i in range(30)]
     (tmp_path / "qa.csv").write_text("question,answer\n" + "\n".join(rows) + "\n", encoding="utf-8")
     (tmp_path / "medqa.yaml").write_text(CONFIG.format(model=tiny_model_dir), encoding="utf-8")
-    commands = [["--help"], ["convert"], ["train"], ["ask", "What is disease 3?"], ["merge"]]
+    again = ["train", "--restart"]
+    commands = [["--help"], ["convert"], ["convert"], ["train"], again, ["ask", "What is disease 3?"], ["merge"]]
     done = subprocess.run(
-        [sys.executable, "-c", AS_ON_WINDOWS, json.dumps(commands)],
+        [sys.executable, "-X", "utf8=0", "-c", AS_ON_WINDOWS, json.dumps(commands)],
         cwd=tmp_path,
-        env={**os.environ, "OMP_NUM_THREADS": "1"},
+        # A code page without the letters of the data.
+        env={**os.environ, "OMP_NUM_THREADS": "1", "LC_ALL": "POSIX", "PYTHONCOERCECLOCALE": "0"},
         capture_output=True,
         text=True,
         timeout=300,

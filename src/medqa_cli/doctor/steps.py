@@ -90,7 +90,7 @@ def _packed_numbers(model: Any, examples: Sequence[Example], device: torch.devic
     return numbers_of(model, losses)
 
 
-class _NoCheckpoint(TrainerCallback):  # type: ignore[misc]
+class _NoCheckpoint(TrainerCallback):
     """Takes back the wish for a checkpoint behind the last step: nobody goes on from it."""
 
     def on_step_end(self, args: Any, state: Any, control: Any, **others: Any) -> None:

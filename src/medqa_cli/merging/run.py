@@ -147,6 +147,8 @@ class MergedModel:
             self.peak_bytes = self.peak_bytes or peak_memory_bytes(torch.device("cpu"))
             if not self.not_verified:
                 self.compare(examples)
+                # What was compared maps the files, and Windows neither replaces nor moves files that are in use.
+                free_unused_memory(self.inputs.device)
             if type_name == types[-1] or (self.verification is not None and self.verification.fits(one_type)):
                 break
             if self.verification is not None:
@@ -221,6 +223,8 @@ class MergedModel:
         for name in measured.names:
             if _digest(files.raw_blocks(name)) != _digest(measured.raw_blocks(name)):
                 raise MedqaError(f"{name} was not written as it was computed: the disk or the memory is faulty")
+        files.close()
+        measured.release()
 
 
 def _digest(blocks: Iterable[memoryview]) -> bytes:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import shutil
 from collections.abc import Callable, Iterator
+from dataclasses import replace
 from functools import partial
 from typing import Any
 
@@ -11,21 +12,22 @@ import bitsandbytes as bnb
 import pytest
 import torch
 from accelerate import Accelerator
+from accelerate.state import AcceleratorState
 
 from helpers.commands import save_no_picture
 from helpers.training import remembered_shape
 from medqa_cli.answering import decode
 from medqa_cli.config.schema import Config, LoraConfig, ModelConfig
-from medqa_cli.doctor import adapters
+from medqa_cli.doctor import adapters, kernels, steps
 from medqa_cli.doctor import run as doctor
 from medqa_cli.doctor.finding import Finding, examine
 from medqa_cli.doctor.subject import Subject, tiny_subject
 from medqa_cli.merging import weights
-from medqa_cli.model.kernels import packing
+from medqa_cli.model.kernels import attention, packing
 from medqa_cli.model.kernels.cpu_attention import CpuAttention
 from medqa_cli.model.kernels.fused_layers import KINDS
 from medqa_cli.model.kernels.verify import Way, use_way
-from medqa_cli.training import arguments
+from medqa_cli.training import arguments, trainer
 
 CPU = torch.device("cpu")
 CONFIG = Config(model=ModelConfig(quantization="nf4", compute_dtype="float32"), lora=LoraConfig(lora_dropout=0.1))
@@ -191,3 +193,43 @@ def test_a_fault_that_the_choice_of_a_way_overlooks_is_found_by_comparing(
         "step = the CPU's in float32",
     }
     assert found["packed = alone"].fails
+
+
+@pytest.fixture
+def scaled(monkeypatch: Patch) -> Iterator[None]:
+    """The trainer scales losses on the CPU as it does on a GPU in float16."""
+    own = trainer._make_accelerator
+
+    def make(model: Any, args: Any) -> Accelerator:
+        accelerator = own(model, args)
+        accelerator.scaler = torch.amp.GradScaler("cpu")
+        accelerator.native_amp = True
+        monkeypatch.setattr(accelerator.state, "_mixed_precision", "fp16")
+        return accelerator
+
+    monkeypatch.setattr(trainer, "_make_accelerator", make)
+    yield
+    AcceleratorState._reset_state(reset_partial_state=True)
+
+
+def test_float16_steps_are_scaled_and_a_fault_of_the_scaler_is_found(
+    tiny: Subject, one_way: None, scaled: None, monkeypatch: Patch
+) -> None:
+    sound = steps.scaled_is_plain(tiny)
+    assert sound.status == "ok", sound
+    own = torch.amp.GradScaler.scale
+    monkeypatch.setattr(torch.amp.GradScaler, "scale", lambda self, loss: own(self, loss) * 1.1)
+    assert steps.scaled_is_plain(tiny).status == "wrong"
+
+
+def test_a_flash_kernel_that_is_off_is_found_and_not_used(tiny: Subject, monkeypatch: Patch) -> None:
+    def off(query: Any, key: Any, value: Any, lengths: Any, scale: Any, window: Any) -> torch.Tensor:
+        return 1.1 * attention._attention_per_example(query, key, value, lengths, scale, window, dropout=0.0)
+
+    monkeypatch.setattr(attention, "_flash_takes", lambda query, dropout: True)
+    monkeypatch.setattr(attention, "_varlen_kernel", lambda device_type: off)
+    monkeypatch.setattr(attention, "_problems", {})
+    finding = examine("flash = softmax", "", lambda: kernels.attention_is_plain(replace(tiny, dtype=torch.bfloat16)))
+    assert finding.status == "slower"
+    assert "heads of 16 in torch.bfloat16: its numbers are off" in finding.line()
+    assert "medqa takes one example at a time" in finding.line()
