@@ -187,7 +187,18 @@ finally:
     print(sorted({name.partition(".")[0] for name in sys.modules} & set(HEAVY)), file=sys.stderr)
 """
 # Half a second and more in all, before the first word: none of them is needed for it.
-HEAVY = ("torch", "transformers", "peft", "gguf", "huggingface_hub", "pandas", "jinja2", "requests", "httpx", "tqdm")
+HEAVY: tuple[str, ...] = (
+    "torch",
+    "transformers",
+    "peft",
+    "gguf",
+    "huggingface_hub",
+    "pandas",
+    "jinja2",
+    "requests",
+    "httpx",
+    "tqdm",
+)
 HEAVY += ("charset_normalizer", "asyncio", "openpyxl", "python_calamine", "sympy", "scipy", "PIL", "starlette")
 
 
