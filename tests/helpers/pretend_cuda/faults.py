@@ -120,16 +120,6 @@ def _mask_on_the_cpu(own: Any) -> Any:
     return make
 
 
-def _row_by_row(own: Any) -> Any:
-    def choose(self: Any, logits: Any, histories: Any, states: Any) -> Any:
-        chosen = own(self, logits, histories, states)
-        for index in range(len(states)):
-            int(chosen[index])
-        return chosen
-
-    return choose
-
-
 def _score_by_score(losses: torch.Tensor, batch: Any) -> list[packing.AnswerScore]:
     by_example = (losses[batch.example_of_target == index] for index in range(len(batch.example_lengths)))
     return [packing.AnswerScore(float(part.sum(dtype=torch.float64)), len(part)) for part in by_example]
@@ -143,22 +133,12 @@ def _walking(own: Any) -> Any:
     return clear
 
 
-def _reading_the_sum(own: Any) -> Any:
-    def step(self: Any, model: Any, examples: Any) -> Any:
-        total = own(self, model, examples)
-        float(self._loss_since_logged)
-        return total
-
-    return step
-
-
 def _with_flash(own: Any) -> Any:
     return lambda device_type, has_flash: own(device_type, True)
 
 
 FAULTS: dict[str, Callable[[], Any]] = {
     "starts of examples in 64 bits": _starts_as(dtype=torch.int64),
-    "starts of examples on the CPU": _starts_as(device="cpu"),
     "a window that is a token short": _asking_flash_for(lambda window: (window[0] - 1, window[1])),
     "attention to later tokens": _asking_flash_for(lambda window: (-1, -1)),
     "the adapter is not cast": _changed(lora_products, "_cast", lambda own: lambda weight, dtype: weight),
@@ -171,9 +151,7 @@ FAULTS: dict[str, Callable[[], Any]] = {
     "the forward pass looks at its losses": _changed(packing, "answer_token_losses", _looking_at_losses),
     "float16 without its scaler": _changed(arguments, "make_training_arguments", _without_scaler),
     "a step walks over all modules": _changed(trainer.MedqaTrainer, "_clear_gradients", _walking),
-    "a step reads the sum of losses": _changed(trainer.MedqaTrainer, "training_step", _reading_the_sum),
     "the plan sees flash on a T4": _changed(memory_profile.attention, "attention_as_on", _with_flash),
     "the mask of padding on the CPU": _changed(decode._Batch, "__init__", _mask_on_the_cpu),
-    "tokens are read row by row": _changed(decode._Choice, "__call__", _row_by_row),
     "scores are read one by one": _changed(packing, "scores_of", lambda own: _score_by_score),
 }  # fmt: skip

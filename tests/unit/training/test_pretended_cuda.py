@@ -61,7 +61,6 @@ STEPS: dict[str, dict[str, Any]] = {
         "dtype": "float16", "model": NONE, "lora": {**ALL_LINEAR, "use_dora": True}, "recomputed": True,
     },
     "T4, nf4": ON_T4,
-    "T4, nf4 twice quantized, recomputed": {**ON_T4, "model": TWICE, "recomputed": True},
     "T4, int8, q and v, dropout": {**ON_T4, "model": INT8, "lora": QUERY_AND_VALUE},
     "Mistral with a window": {"architecture": "Mistral", "shape": {**SHAPE, "sliding_window": WINDOW}},
     "Qwen2 with biases": {"architecture": "Qwen2", "recomputed": True},
@@ -85,7 +84,6 @@ SCORINGS = {
 # Each is found by what is asserted of the healthy case: the fault, the case, and the words of what is then said.
 FAULTS = {
     "starts of examples in 64 bits": ("nf4", "the flash kernel would refuse"),
-    "starts of examples on the CPU": ("nf4", "cpu"),
     "a window that is a token short": ("Mistral with a window", "flash was asked for"),
     "attention to later tokens": ("nf4", "flash was asked for"),
     "the adapter is not cast": ("nf4", "of different types"),
@@ -99,9 +97,7 @@ FAULTS = {
     "the plan sees flash on a T4": ("T4, nf4", "the plan"),
     "float16 without its scaler": ("float16 with its scaler", "the scaler"),
     "a step walks over all modules": ("AdamW in one kernel", "modules visited"),
-    "a step reads the sum of losses": ("AdamW in one kernel", "waits"),
     "the mask of padding on the CPU": ("greedy", "waits"),
-    "tokens are read row by row": ("greedy", "waits"),
     "scores are read one by one": ("scoring", "waits"),
 }
 
