@@ -143,7 +143,7 @@ def parse(body: Mapping[str, Any], config: Config, model: str, *, is_chat: bool)
         _flag(options, "also_model"),
         _flag(options, "anyway"),
         how,
-        tuple(name[:_LONGEST_NAME] for name in dict.fromkeys(ignored))[:_MOST_NAMED],
+        tuple(whole(name[:_LONGEST_NAME]) for name in dict.fromkeys(ignored))[:_MOST_NAMED],
     )
 
 

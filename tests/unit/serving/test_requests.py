@@ -101,6 +101,10 @@ def test_neutral_values_and_parts_of_text_are_taken_and_the_rest_is_named() -> N
 def test_names_without_effect_are_bounded() -> None:
     found = ask(**{f"{'x' * 500}{number}": 1 for number in range(100)})
     assert sum(map(len, found.ignored)) <= 20 * 60
+    # No response can hold half a character.
+    assert parse(read_json(b'{"model": "m", "prompt": "x", "\\ud800": 1}'), CONFIG, "m", is_chat=False).ignored == (
+        "\ufffd",
+    )
 
 
 def test_a_question_that_is_too_long_is_refused_with_the_turns_before_it() -> None:
