@@ -103,8 +103,12 @@ def plain_base(subject: Subject, like: Any) -> Any:
     They are written to a folder of their own under the names of the base's files, so that Transformers makes of them
     what it makes of those, such as the joined experts of a mixture.
     """
-    from transformers import AutoModelForCausalLM
+    from transformers import AutoConfig, AutoModelForCausalLM
+    from transformers.pytorch_utils import Conv1D
 
+    with torch.device("meta"):
+        empty = AutoModelForCausalLM.from_config(AutoConfig.from_pretrained(subject.base_dir, local_files_only=True))
+    stored_transposed = {path for path, module in empty.named_modules() if isinstance(module, Conv1D)}
     files = WeightFiles.open(subject.base_dir)
     weights = {name: files.whole(name) for name in files.tensors}
     files.close()
@@ -112,7 +116,9 @@ def plain_base(subject: Subject, like: Any) -> Any:
         layer = layer.get_base_layer() if hasattr(layer, "get_base_layer") else layer
         if (dense := dense_weight(layer)) is not None:
             name = _stored_name(f"{path.removesuffix('.base_layer')}.weight", weights)
-            weights[name] = dense.cpu().reshape(weights[name].shape)
+            if path.removesuffix(".base_layer") in stored_transposed:
+                dense = dense.T
+            weights[name] = dense.cpu().contiguous()
     with tempfile.TemporaryDirectory(prefix="medqa-doctor-", ignore_cleanup_errors=True) as folder:
         shutil.copy(subject.base_dir / CONFIG_NAME, folder)
         save_file(weights, Path(folder, "model.safetensors"), metadata={"format": "pt"})

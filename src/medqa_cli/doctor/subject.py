@@ -179,6 +179,9 @@ def reduced(hf_config: Any) -> Any:
     for name, size in sizes.items():
         if getattr(text, name, None) is not None or name in _SPECIAL_IDS:
             setattr(text, name, size)
+    for name, value in list(vars(text).items()):
+        if "drop" in name and isinstance(value, float):  # of its own, as GPT-2's: a step has to be one that is repeated
+            setattr(text, name, 0.0)
     for name, most in _MOST.items():
         if isinstance(value := getattr(text, name, None), int) and not isinstance(value, bool):
             setattr(text, name, min(value, most))
