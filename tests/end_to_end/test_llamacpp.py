@@ -25,7 +25,7 @@ from medqa_cli.answering.engines import load_answerer
 from medqa_cli.answering.generate import answer_question, prompt_questions
 from medqa_cli.config.load import load
 from medqa_cli.config.schema import Config, GenerateConfig
-from medqa_cli.model.llama_model import LlamaModel
+from medqa_cli.model.gguf_model import LlamaModel
 from medqa_cli.model.load import LoadedModel, load_tokenizer
 from medqa_cli.prompt.fast_tokenizer import FastTokenizer
 

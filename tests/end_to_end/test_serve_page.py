@@ -31,7 +31,7 @@ from medqa_cli.model.load import load_model
 from medqa_cli.review.judgments import key_beside, read_judgments, read_key
 from medqa_cli.serving.app import Server
 from medqa_cli.serving.feedback import Feedback
-from medqa_cli.serving.metrics import Metrics
+from medqa_cli.serving.prometheus import Metrics
 from medqa_cli.serving.run import listen
 from medqa_cli.serving.service import Service
 

@@ -12,10 +12,10 @@ from starlette.testclient import TestClient
 
 from medqa_cli.answering.ask import AskOptions
 from medqa_cli.config.schema import Config
-from medqa_cli.model.llama_model import LlamaModel
+from medqa_cli.model.gguf_model import LlamaModel
 from medqa_cli.model.load import LoadedModel
 from medqa_cli.serving.app import Server
-from medqa_cli.serving.metrics import Metrics
+from medqa_cli.serving.prometheus import Metrics
 from medqa_cli.serving.service import Service
 
 NAME = "tiny"

@@ -12,10 +12,10 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from medqa_cli import console
-from medqa_cli.answering.llama_rows import Rows, RowState
+from medqa_cli.answering.llamacpp_decode import Rows, RowState
 from medqa_cli.config.schema import Config, GenerateConfig
 from medqa_cli.files import RunFolder
-from medqa_cli.model.llama_model import LlamaModel, llama_file, llama_model
+from medqa_cli.model.gguf_model import LlamaModel, llama_file, llama_model
 
 if TYPE_CHECKING:
     from medqa_cli.model.load import LoadedModel

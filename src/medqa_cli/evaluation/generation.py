@@ -13,7 +13,7 @@ from typing import TYPE_CHECKING, Any
 from medqa_cli import console, distributed
 from medqa_cli.answering import engines
 from medqa_cli.answering.decode import MOST_ROWS
-from medqa_cli.answering.llama_rows import RowState
+from medqa_cli.answering.llamacpp_decode import RowState
 from medqa_cli.answering.stopping import Decode, StoppingState
 from medqa_cli.config.schema import Config, GenerateConfig
 from medqa_cli.errors import MedqaError

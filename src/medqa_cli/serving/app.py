@@ -18,8 +18,8 @@ from starlette.types import ASGIApp, Receive, Scope, Send
 from medqa_cli.config.schema import Config
 from medqa_cli.serving.feedback import Feedback
 from medqa_cli.serving.guard import Guard
-from medqa_cli.serving.metrics import TYPE, Metrics
 from medqa_cli.serving.page import Page
+from medqa_cli.serving.prometheus import TYPE, Metrics
 from medqa_cli.serving.requests import ApiError, Asked, parse, read_json
 from medqa_cli.serving.responses import ALIVE, Form
 from medqa_cli.serving.responses import event as event_of

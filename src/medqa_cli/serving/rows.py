@@ -13,11 +13,11 @@ from typing import TYPE_CHECKING
 
 from medqa_cli.answering import engines
 from medqa_cli.answering.generate import Prompted
-from medqa_cli.answering.llama_rows import Rows
+from medqa_cli.answering.llamacpp_decode import Rows
 from medqa_cli.answering.stopping import Decode, StoppingState
 from medqa_cli.config.schema import GenerateConfig
 from medqa_cli.errors import MedqaError, first_line
-from medqa_cli.model.llama_model import LlamaModel
+from medqa_cli.model.gguf_model import LlamaModel
 
 if TYPE_CHECKING:
     from medqa_cli.answering.engines import Answerer

@@ -21,7 +21,7 @@ from medqa_cli.files import RunFolder
 from medqa_cli.serving.app import Server
 from medqa_cli.serving.feedback import Feedback, require_feedback_file
 from medqa_cli.serving.guard import is_loopback
-from medqa_cli.serving.metrics import Metrics
+from medqa_cli.serving.prometheus import Metrics
 from medqa_cli.serving.service import Service
 
 KEY_VARIABLE = "MEDQA_SERVE_KEY"

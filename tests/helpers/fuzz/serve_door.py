@@ -62,7 +62,7 @@ def server() -> int:
     from medqa_cli.serving import run
     from medqa_cli.serving.app import Server
     from medqa_cli.serving.feedback import Feedback
-    from medqa_cli.serving.metrics import Metrics
+    from medqa_cli.serving.prometheus import Metrics
     from medqa_cli.serving.service import Service
 
     application.SECONDS_FOR_A_BODY = run.SECONDS_FOR_HEADERS = 0.3  # for those that promise more than they send

@@ -28,7 +28,7 @@ from medqa_cli.errors import MedqaError
 from medqa_cli.files import RunFolder
 from medqa_cli.model.load import LoadedModel, load_model
 from medqa_cli.serving.app import Server
-from medqa_cli.serving.metrics import Metrics
+from medqa_cli.serving.prometheus import Metrics
 from medqa_cli.serving.service import Service
 
 ROWS = [

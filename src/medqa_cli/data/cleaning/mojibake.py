@@ -12,7 +12,7 @@ import unicodedata
 from collections.abc import Collection
 from functools import cache, lru_cache, partial
 
-from medqa_cli.data.encodings.code_pages import ENOUGH, recognize
+from medqa_cli.data.encodings.code_pages import ENOUGH, guess_code_page
 from medqa_cli.data.encodings.plausibility import latin_share, probability
 from medqa_cli.data.languages import latin_languages, likeliest_language
 from medqa_cli.resources import load_yaml
@@ -127,7 +127,7 @@ def _as_a_whole(text: str) -> str:
         return ""
     read, encodings = {}, load_yaml("encodings")["mojibake"]["written_in"].split()
     for data in sources:
-        recognition = recognize(data)
+        recognition = guess_code_page(data)
         if recognition.reading is not None and not recognition.doubt and recognition.reading.codec in encodings:
             right = recognition.reading.text
             if not _SUSPICIOUS.search(right) and _may_be(right, text):

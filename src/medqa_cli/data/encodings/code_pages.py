@@ -112,7 +112,7 @@ class Recognized:
     doubt: tuple[Reading, ...] = ()
 
 
-def recognize(data: bytes, language: str = "") -> Recognized:
+def guess_code_page(data: bytes, language: str = "") -> Recognized:
     """Find the older encoding of a text.
 
     Args:
@@ -147,10 +147,10 @@ def better_than(data: bytes, codec: str) -> tuple[Reading, Reading] | None:
     """Return the reading in the encoding that a user named and one that makes more sense; None where there is none.
 
     Args:
-        data: as for ``recognize``.
+        data: as for ``guess_code_page``.
         codec: any text codec of Python.
     """
-    recognized = recognize(data)
+    recognized = guess_code_page(data)
     best = recognized.reading or next(iter(recognized.candidates), None)
     text = data.decode(codec, "replace")
     if best is None or (letters_of(best.text) == letters_of(text) and best_latin_share(text) >= ENOUGH):

@@ -22,8 +22,8 @@ from medqa_cli.data.encodings.code_pages import (
     as_shown,
     better_than,
     code_pages,
+    guess_code_page,
     is_latin,
-    recognize,
 )
 from medqa_cli.data.encodings.plausibility import best_latin_share
 from medqa_cli.data.languages import UNKNOWN, language_of, likeliest_language
@@ -270,7 +270,7 @@ def _older_encoding(path: Path, shown: str, description: str, wrong: tuple[int, 
     bare = without_utf8.encode("ascii", "surrogateescape")
     # At last as if nothing were known of the language: the other lines may be in another one.
     for data, of_language in dict.fromkeys([(sample.head, language), (bare, language), (bare, "")]):
-        head = recognize(data, of_language)
+        head = guess_code_page(data, of_language)
         if head.reading is not None:
             break
     if head.reading is None:
@@ -291,7 +291,7 @@ def _older_encoding(path: Path, shown: str, description: str, wrong: tuple[int, 
     )
     if sample.utf8 or is_joined:
         return _of_lines(shown, description, sample, codec)
-    spread = recognize(sample.spread, language) if sample.spread else head
+    spread = guess_code_page(sample.spread, language) if sample.spread else head
     other = spread.reading
     if other is not None and other.codec != codec and other.data.decode(codec, "replace") != other.text:
         raise InputError(

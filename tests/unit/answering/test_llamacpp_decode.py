@@ -15,7 +15,7 @@ from transformers.generation.logits_process import TemperatureLogitsWarper, TopP
 
 from helpers.models import looping_model
 from medqa_cli.answering.decode import decode_batch
-from medqa_cli.answering.llama_rows import Rows, choose
+from medqa_cli.answering.llamacpp_decode import Rows, choose
 from medqa_cli.answering.stopping import StoppingState
 from medqa_cli.config.schema import GenerateConfig
 from medqa_cli.errors import MedqaError
