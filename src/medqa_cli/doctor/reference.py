@@ -107,7 +107,8 @@ def plain_base(subject: Subject, like: Any) -> Any:
     from transformers.pytorch_utils import Conv1D
 
     with torch.device("meta"):
-        empty = AutoModelForCausalLM.from_config(AutoConfig.from_pretrained(subject.base_dir, local_files_only=True))
+        shape = AutoConfig.from_pretrained(subject.base_dir, local_files_only=True, trust_remote_code=False)
+        empty = AutoModelForCausalLM.from_config(shape, trust_remote_code=False)
     stored_transposed = {path for path, module in empty.named_modules() if isinstance(module, Conv1D)}
     files = WeightFiles.open(subject.base_dir)
     weights = {name: files.whole(name) for name in files.tensors}

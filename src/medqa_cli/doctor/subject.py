@@ -228,12 +228,13 @@ def _write_base(shape: Any, folder: Path) -> None:
 
     quiet_libraries()
     with torch.device("meta"):
-        size = sum(p.numel() for p in AutoModelForCausalLM.from_config(copy.deepcopy(shape)).parameters())
+        full = AutoModelForCausalLM.from_config(copy.deepcopy(shape), trust_remote_code=False)
+        size = sum(p.numel() for p in full.parameters())
     if size > _MOST_PARAMETERS:
         raise NotChecked(f"{shape.model_type} stays too large however small its config: {size:,} parameters")
     with torch.random.fork_rng([]):
         torch.manual_seed(11)
-        model = AutoModelForCausalLM.from_config(shape, dtype=torch.float32)
+        model = AutoModelForCausalLM.from_config(shape, dtype=torch.float32, trust_remote_code=False)
         generator = torch.Generator().manual_seed(12)
         for parameter in model.parameters():
             if parameter.dim() > 1:
