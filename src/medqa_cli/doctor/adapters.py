@@ -79,7 +79,9 @@ def merge_is_peft(subject: Subject) -> Measured:
     config = _in_float32(subject.config)
     out = subject.run.path / "merged-by-doctor"
     merging.merge(config, subject.run, out, weights, "float32")
-    merged = AutoModelForCausalLM.from_pretrained(out, dtype=torch.float32, local_files_only=True)
+    merged = AutoModelForCausalLM.from_pretrained(
+        out, dtype=torch.float32, local_files_only=True, trust_remote_code=False
+    )
     loaded = load_model("base", subject.run, config.model, config.prompt, packed=True)
     like = loaded.model if weights == "nf4" else torch.nn.Module()
     base = plain_base(subject, like)

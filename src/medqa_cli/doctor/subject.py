@@ -141,7 +141,7 @@ def _config_of(name: str, revision: str | None) -> Any:
     if path is not None:  # its header says all; turning it into a folder takes half a minute
         from transformers import AutoConfig
 
-        return AutoConfig.from_pretrained(path.parent, gguf_file=path.name)
+        return AutoConfig.from_pretrained(path.parent, gguf_file=path.name, trust_remote_code=False)
     source = find_base(name, revision)
     return load_config(source.location, source.revision)
 
