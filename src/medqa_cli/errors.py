@@ -5,9 +5,19 @@
 
 from __future__ import annotations
 
+import errno
+import re
 from collections.abc import Sequence
 
 _SHOWN_CHARACTERS = 300  # of what a library says
+# How CUDA and ROCm, their libraries (cuBLAS, cuDNN, hipBLAS, ...), PyTorch's CPU allocator on each system, and the
+# system itself report it.
+_MEMORY_ERRORS = re.compile(
+    r"(CUDA|HIP|Triton|driver|device)\b.*\bout of memory|STATUS_ALLOC_FAILED"
+    r"|(cuda|hip)Error(MemoryAllocation|OutOfMemory)|rocblas_status_memory_error"
+    r"|DefaultCPUAllocator: (can't allocate|not enough) memory|std::bad_alloc|cannot allocate memory",
+    re.IGNORECASE,
+)
 
 
 class MedqaError(Exception):
@@ -57,3 +67,17 @@ def first_line(error: BaseException) -> str:
     if isinstance(error, KeyError | IndexError | AttributeError | TypeError | AssertionError) or not message:
         message = f"{type(error).__name__}: {message}" if message else type(error).__name__
     return message if len(message) <= _SHOWN_CHARACTERS else f"{message[:_SHOWN_CHARACTERS]} ..."
+
+
+def out_of_memory(error: BaseException | None) -> BaseException | None:
+    """Return the error that reports full memory: this one or one of its causes; None: neither does."""
+    while error is not None:
+        # By name and text: torch is not imported for commands that do without, and only some of its errors of this
+        # kind have a class of their own.
+        by_class = isinstance(error, MemoryError) or type(error).__name__ == "OutOfMemoryError"
+        by_number = isinstance(error, OSError) and error.errno == errno.ENOMEM
+        by_text = not isinstance(error, MedqaError) and _MEMORY_ERRORS.search(first_line(error)) is not None
+        if by_class or by_number or by_text:
+            return error
+        error = error.__cause__
+    return None

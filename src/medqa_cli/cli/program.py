@@ -6,11 +6,9 @@ Nothing heavy is imported at the top, so that ``medqa --help`` answers at once.
 from __future__ import annotations
 
 import contextlib
-import errno
 import functools
 import logging
 import os
-import re
 import signal
 import sys
 import threading
@@ -19,7 +17,7 @@ from collections.abc import Callable, Iterator
 from typing import TYPE_CHECKING, ParamSpec, TypeVar
 
 from medqa_cli import console, distributed, hub
-from medqa_cli.errors import InputError, Interrupted, MedqaError, first_line
+from medqa_cli.errors import InputError, Interrupted, MedqaError, first_line, out_of_memory
 from medqa_cli.files import for_the_owner, is_full_disk
 from medqa_cli.streams import prepare_streams
 
@@ -30,14 +28,6 @@ _MORE_ROOM = (
     "close what else uses the memory, or lower train.max_tokens_per_forward, model.max_length, eval.batch_size or "
     "generate.batch_size, or take a smaller base; medqa train --plan reports what a training run takes, --resume "
     "continues from its last checkpoint"
-)
-# How CUDA and ROCm, their libraries (cuBLAS, cuDNN, hipBLAS, ...), PyTorch's CPU allocator on each system, and the
-# system itself report it.
-_MEMORY_ERRORS = re.compile(
-    r"(CUDA|HIP|Triton|driver|device)\b.*\bout of memory|STATUS_ALLOC_FAILED"
-    r"|(cuda|hip)Error(MemoryAllocation|OutOfMemory)|rocblas_status_memory_error"
-    r"|DefaultCPUAllocator: (can't allocate|not enough) memory|std::bad_alloc|cannot allocate memory",
-    re.IGNORECASE,
 )
 _SHOWN_OF_A_NAME = 200
 
@@ -127,7 +117,7 @@ def ending_with_a_message(command: Callable[P, R]) -> Callable[P, R]:
 
 def _explained(error: Exception) -> MedqaError | None:
     """Return the message for full memory, a full disk or a name that cannot be used; None for any other error."""
-    if (cause := _out_of_memory(error)) is not None:
+    if (cause := out_of_memory(error)) is not None:
         reason = f": {first_line(cause)}" if str(cause).strip() else ""
         return MedqaError(f"memory ran out{reason}", _MORE_ROOM)
     if isinstance(error, RuntimeError) and str(error).startswith("Symlink loop"):
@@ -144,17 +134,3 @@ def _explained(error: Exception) -> MedqaError | None:
         name = f"{name[:60]}...{name[-60:]} ({len(name):,} letters)"
     what = f"{name} cannot be used: {error.strerror or error}"
     return InputError(what, "check the name, its permissions and the disk")
-
-
-def _out_of_memory(error: BaseException | None) -> BaseException | None:
-    """Return the error that reports full memory: this one or one of its causes; None: neither does."""
-    while error is not None:
-        # By name and text: torch is not imported for commands that do without, and only some of its errors of this
-        # kind have a class of their own.
-        by_class = isinstance(error, MemoryError) or type(error).__name__ == "OutOfMemoryError"
-        by_number = isinstance(error, OSError) and error.errno == errno.ENOMEM
-        by_text = not isinstance(error, MedqaError) and _MEMORY_ERRORS.search(first_line(error)) is not None
-        if by_class or by_number or by_text:
-            return error
-        error = error.__cause__
-    return None

@@ -7,7 +7,7 @@ from collections.abc import Callable
 from dataclasses import asdict, dataclass
 from typing import Any, Literal
 
-from medqa_cli.errors import MedqaError, first_line
+from medqa_cli.errors import MedqaError, first_line, out_of_memory
 
 Status = Literal["ok", "slower", "wrong", "not checked"]
 _MARKS: dict[Status, str] = {"ok": "ok", "slower": "slower", "wrong": "WRONG", "not checked": "not checked"}
@@ -79,7 +79,7 @@ class Finding:
 
 
 def examine(check: str, model: str, measure: Callable[[], Measured], *, needed: bool = True) -> Finding:
-    """Run a check; whatever it raises is something wrong, except for lack of memory that is the machine's.
+    """Run a check; whatever it raises is something wrong, but where memory runs out nothing is checked.
 
     Args:
         check: its name.
@@ -93,9 +93,9 @@ def examine(check: str, model: str, measure: Callable[[], Measured], *, needed: 
         return Finding(check, model, "not checked", needed, str(reason))
     except MedqaError as error:
         return Finding(check, model, "wrong", needed, error.message)
-    except MemoryError:
-        raise
     except Exception as error:  # a kernel, a driver, a library: what is broken here is what the check is for
+        if (cause := out_of_memory(error)) is not None:
+            return Finding(check, model, "not checked", needed, f"memory ran out: {first_line(cause)}")
         return Finding(check, model, "wrong", needed, f"it fails: {first_line(error)}")
     text = "; ".join(part for part in (measured.problem, _compared(measured)) if part)
     return Finding(check, model, measured.status, needed, text, measured.figure, measured.bound, measured.instead)

@@ -17,7 +17,7 @@ from pathlib import Path
 from typing import Literal
 
 from medqa_cli import console, hub
-from medqa_cli.errors import InputError, MedqaError, first_line
+from medqa_cli.errors import InputError, MedqaError, first_line, out_of_memory
 from medqa_cli.files import as_umask_says, atomic_dir, is_full_disk, sha256_of_file
 from medqa_cli.model.checks.gguf_header import read_header, refuse_what_would_be_lost
 from medqa_cli.model.checks.loading import THREE_WAYS, loading
@@ -157,7 +157,7 @@ def _converted_gguf(path: Path) -> Path:
     except (MedqaError, MemoryError):
         raise
     except Exception as error:  # Transformers and gguf meet odd files with errors of every kind
-        if (isinstance(error, OSError) and is_full_disk(error)) or "can't allocate memory" in str(error):
+        if (isinstance(error, OSError) and is_full_disk(error)) or out_of_memory(error) is not None:
             raise
         message = str(error).strip().partition("\n")[0] or type(error).__name__
         raise InputError(f"cannot read {path.name} as a GGUF model: {message[:300]}", THREE_WAYS) from error

@@ -19,7 +19,7 @@ from typing import Any
 import torch
 from safetensors import SafetensorError, safe_open
 
-from medqa_cli.errors import InputError, first_line
+from medqa_cli.errors import InputError, first_line, out_of_memory
 from medqa_cli.model.checks.loading import AGAIN, read_object
 
 SAFETENSORS_INDEX = "model.safetensors.index.json"
@@ -200,9 +200,9 @@ def pytorch_tensors(path: Path) -> dict[str, torch.Tensor]:
     """
     try:
         content = torch.load(path, map_location="cpu", weights_only=True, mmap=True)
-    except (MemoryError, torch.OutOfMemoryError):
-        raise
     except Exception as error:  # what a damaged pickle raises is of every class
+        if out_of_memory(error) is not None:
+            raise
         raise InputError(
             f"{path} is damaged, cut short or of PyTorch's old format: {first_line(error)}",
             "copy or download it again, or take the safetensors version of the model",

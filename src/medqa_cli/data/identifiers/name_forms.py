@@ -34,6 +34,8 @@ REVERSED_REST = re.compile(rf",\s({CAPITAL})(?:\s[{LARGE}]\b\.?)?")
 POSSESSIVE = re.compile(r"['’]s?$")
 NO_NAME_ENDING = re.compile(r"(?:ed|ing|ly|tion|ness|ment|ology|itis|emia|ine)$")
 ODD_SURNAME = re.compile(r"(?:o|d|n)['’]\w{3,}|mc[a-z]{3,}|mac[a-z]{4,}|fitz\w{3,}")
+LAST_WORD = re.compile(r"([^\W_]+)[\s'’.,:;!?=()\"“–—-]*$")
+"""The last word of a text, and the marks behind it."""
 _NEXT_WORD = re.compile(r"\s([^\W\d_]+)")
 _WHOLE_WORD = re.compile(r"[^\s\xa0]+")
 _SMALL_WORD = re.compile(rf"(?P<initial>[^\W\d_]\.)|{SMALL}")

@@ -15,6 +15,7 @@ from medqa_cli.data.identifiers.name_forms import (
     CAPITAL,
     GAP,
     LARGE,
+    LAST_WORD,
     NAME,
     NAME_HERE,
     PART,
@@ -39,7 +40,6 @@ _ABBREVIATION = re.compile("(?:[dmf][rs]|mrs|rof)$")
 _CLOSING_REACH, _LAST_REACH = 60, 26
 _MARKS = " \xa0\n.,:;!?=()[]\"'’“”–—-"
 _LAST_PART = re.compile(r"[^\w]")
-_LAST_WORD = re.compile(r"([^\W_]+)[\s'’.,:;!?=()\"“–—-]*$")
 _SIGNED_SHORT = re.compile(rf"(?:(?<=[.!?])\s+|(?<=[^\s]) [-–—~]\s?)({CAPITAL})\s*\Z")
 _SIGNED = re.compile(rf"\n({PART}(?:{GAP}{PART}){{1,2}})\s*\Z")
 _LINE_START = re.compile(rf"[.!?\n]\s*(?=[{LARGE}])")
@@ -242,7 +242,7 @@ def _bare_name(text: Text, found: re.Match[str], plain: str, ambiguous: frozense
     whole = NAME_HERE.match(text.text, found.start())
     if plain not in first_names() or whole is None:
         return
-    before = _LAST_WORD.search(text.lower, max(found.start() - _LAST_REACH, 0), found.start())
+    before = LAST_WORD.search(text.lower, max(found.start() - _LAST_REACH, 0), found.start())
     if before and before.end(1) + 1 == found.start() and before[1] in load_words("identifiers", "before_no_name"):
         return
     start, end = trimmed(text, *whole.span())

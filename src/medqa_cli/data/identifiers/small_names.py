@@ -19,6 +19,7 @@ from medqa_cli.data.identifiers.name_cues import (
 )
 from medqa_cli.data.identifiers.name_forms import (
     GAP,
+    LAST_WORD,
     NO_NAME_ENDING,
     ODD_SURNAME,
     POSSESSIVE,
@@ -40,7 +41,6 @@ _SUBJECT = re.compile(
 )
 _SIGNED = re.compile(rf"(?:[.!?]\s+|\S [-–—~]\s?)({SMALL})\s*\Z")
 _PAIR = re.compile(rf"({SMALL}){GAP}({SMALL})")
-_LAST_WORD = re.compile(r"([^\W_]+)[\s'’.,:;!?=()\"“–—-]*$")
 
 
 def find_small_names(text: Text) -> Iterator[Span]:
@@ -79,7 +79,7 @@ def _behind_sure_cues(text: Text) -> Iterator[Span]:
 def _in_table(text: Text, place: int) -> Iterator[Span]:
     """Yield a name of the tables in small letters, behind a cue or with a surname behind it."""
     lower = text.lower
-    last = _LAST_WORD.search(lower[max(place - _LAST_REACH, 0) : place])
+    last = LAST_WORD.search(lower[max(place - _LAST_REACH, 0) : place])
     cues = last_words(all_cues()).get(last[1], ()) if last else ()
     cue = next((cue for cue in cues if stands_before(text, cue, place)), None)
     if cue is not None:

@@ -9,7 +9,7 @@ from pathlib import Path
 from typing import Any
 
 from medqa_cli import hub
-from medqa_cli.errors import InputError, MedqaError, first_line
+from medqa_cli.errors import InputError, MedqaError, first_line, out_of_memory
 from medqa_cli.files import is_full_disk
 
 NO_FOREIGN_CODE = "medqa runs no program code of a model: take a model that the installed Transformers knows itself"
@@ -40,11 +40,8 @@ def loading(what: str, location: str | Path, hint: str = THREE_WAYS) -> Iterator
     except (MedqaError, MemoryError, KeyboardInterrupt):
         raise
     except BaseException as error:
-        kind = type(error).__name__
-        is_full = isinstance(error, OSError) and is_full_disk(error)
-        # Torch's errors, for GPUs and for the CPU.
-        is_full = is_full or kind == "OutOfMemoryError" or "can't allocate memory" in str(error)
-        if is_full or not (isinstance(error, Exception) or kind == "PanicException"):
+        is_full = (isinstance(error, OSError) and is_full_disk(error)) or out_of_memory(error) is not None
+        if is_full or not (isinstance(error, Exception) or type(error).__name__ == "PanicException"):
             raise
         message = first_line(error)
         # Transformers' words where a repository wants to run a program of its own.

@@ -16,7 +16,7 @@ import torch
 import torch.nn.functional as F
 
 from medqa_cli import console, distributed
-from medqa_cli.errors import InputError, first_line
+from medqa_cli.errors import InputError, first_line, out_of_memory
 from medqa_cli.model.kernels import reduced_model
 from medqa_cli.model.kernels.attention import NotPackableError, kernel_problems, use_own_attention, use_packed_attention
 from medqa_cli.model.kernels.chunked_cross_entropy import use_whole_logits
@@ -27,7 +27,6 @@ from medqa_cli.model.kernels.packing import answer_token_losses, pack
 TIMES_ROUNDING = 16.0
 _HINT = "take a model of another architecture: docs/architectures.md lists those that were tried"
 # Errors that say nothing about the architecture.
-_FATAL = (torch.OutOfMemoryError, MemoryError)
 
 _Numbers = dict[str, torch.Tensor]
 
@@ -231,9 +230,9 @@ class _Proof:
             noise = _distances(numbers(self._moved(inputs)), plain)
             fuse_layers(layer, kinds)
             return "which computes something else" if self._apart(numbers(inputs), plain, noise) else ""
-        except _FATAL:
-            raise
         except Exception as error:  # whatever comes of a layer that only looked as if it could be replaced
+            if out_of_memory(error) is not None:
+                raise
             return f"since fused ones fail ({first_line(error)})"
         finally:
             unfuse_layers(layer)
@@ -253,9 +252,9 @@ class _Proof:
         )
         try:
             return self._numbers(losses, self._trained())
-        except _FATAL:
-            raise
         except Exception as error:  # whatever an architecture raises that wants more than tokens
+            if out_of_memory(error) is not None:
+                raise
             raise _PlainForwardError(
                 f"{self._name}: a {self._type} model does not compute a plain text by itself ({first_line(error)})",
                 _HINT,
@@ -283,11 +282,11 @@ class _Proof:
         use_way(self._model, way)
         try:
             return self._apart(self._numbers(self._losses, self._trained()), truth, noise)
-        except _FATAL:
-            raise
         except NotPackableError as error:
             return f"{_ASKS_FOR}{error.message}"
         except Exception as error:  # whatever an architecture raises in a way that is not its own
+            if out_of_memory(error) is not None:
+                raise
             return first_line(error)
 
     def _losses(self) -> torch.Tensor:
@@ -302,9 +301,9 @@ class _Proof:
         try:
             with self._autocast():
                 self._losses()
-        except _FATAL:
-            raise
         except Exception as error:  # whatever an architecture wants for its training
+            if out_of_memory(error) is not None:
+                raise
             raise InputError(
                 f"{self._name}: the forward pass of a {self._type} model fails in training ({first_line(error)})",
                 _HINT,
