@@ -17,7 +17,8 @@ from typing import Any, Self, TypeVar
 
 from medqa_cli import console, distributed
 from medqa_cli.errors import InputError
-from medqa_cli.files import atomic_file, remove, sweep
+from medqa_cli.files import atomic_file
+from medqa_cli.leftovers import remove, sweep
 
 T = TypeVar("T")
 

@@ -25,13 +25,11 @@ from medqa_cli.files import (
     atomic_dir,
     atomic_file,
     for_the_owner,
-    held,
-    old_scratch_folders,
     read_json,
     sha256_of_file,
-    sweep_folder,
     write_json,
 )
+from medqa_cli.leftovers import held, old_scratch_folders, sweep_folder
 
 
 class StoppedError(Exception):

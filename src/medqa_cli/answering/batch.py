@@ -27,8 +27,9 @@ from medqa_cli.data.reading.rows import ColumnNames, Columns, TableFile, UnreadR
 from medqa_cli.data.reading.tables import open_cells
 from medqa_cli.data.retrieval import Passage
 from medqa_cli.errors import InputError, Interrupted
-from medqa_cli.files import atomic_file, odd_kind, remove, sweep
+from medqa_cli.files import atomic_file, odd_kind
 from medqa_cli.journal import Journal, fingerprint, read_journal
+from medqa_cli.leftovers import remove, sweep
 
 if TYPE_CHECKING:
     from medqa_cli.answering.engines import Answerer

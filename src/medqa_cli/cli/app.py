@@ -17,7 +17,8 @@ from medqa_cli.cli.program import ending_with_a_message
 from medqa_cli.config.load import DEFAULT_NAME, Loaded, load
 from medqa_cli.config.schema import Config
 from medqa_cli.errors import InputError
-from medqa_cli.files import RunFolder, old_scratch_folders, sweep, sweep_folder
+from medqa_cli.files import RunFolder
+from medqa_cli.leftovers import old_scratch_folders, sweep, sweep_folder
 
 CONVERT = "medqa convert FILE"
 START = f"start with: medqa config init (writes {DEFAULT_NAME} for this machine), then: {CONVERT}"

@@ -53,7 +53,8 @@ from medqa_cli.data.token_lengths import TokenLengths
 from medqa_cli.data.topics.topics import pages_tell
 from medqa_cli.data.writing import Render, write_rows
 from medqa_cli.errors import MedqaError
-from medqa_cli.files import CARD_NAME, atomic_dir, sweep, write_json
+from medqa_cli.files import CARD_NAME, atomic_dir, write_json
+from medqa_cli.leftovers import sweep
 
 SPOOL_NAME = "spool.tmp"
 SETS_NAME = "sets.tmp"

@@ -12,8 +12,9 @@ import pytest
 
 from medqa_cli.answering.batch import PartialAnswers, require_new
 from medqa_cli.errors import InputError
-from medqa_cli.files import atomic_dir, atomic_file, held, sweep
+from medqa_cli.files import atomic_dir, atomic_file
 from medqa_cli.journal import SharedJournal
+from medqa_cli.leftovers import held, sweep
 
 pytestmark = pytest.mark.skipif(sys.platform == "win32", reason="fork and locks of POSIX")
 
