@@ -24,7 +24,7 @@ from medqa_cli.answering import engines
 from medqa_cli.answering.engines import load_answerer
 from medqa_cli.answering.generate import answer_question, prompt_questions
 from medqa_cli.config.load import load
-from medqa_cli.config.schema import Config, GenerateConfig
+from medqa_cli.config.schema import Config, GenerateConfig, ModelConfig
 from medqa_cli.model.gguf_model import LlamaModel
 from medqa_cli.model.load import LoadedModel, load_tokenizer
 from medqa_cli.prompt.fast_tokenizer import FastTokenizer
@@ -287,6 +287,23 @@ def test_many_questions_go_to_the_engine_that_answers_them_sooner(
     monkeypatch.setattr(engines, "llama_file", lambda config, choice: Path("a.gguf") if has_file else None)
     config = Config(generate=GenerateConfig(engine=engine))  # type: ignore[arg-type]
     assert engines.llama_answers_many(config, ["adapter", "merged"], num_questions) is expected
+
+
+@pytest.mark.parametrize(
+    ("fast", "named", "expected"),
+    [("bfloat16", "float32", True), ("float32", "bfloat16", True), ("bfloat16", "bfloat16", False)],
+)
+def test_the_type_that_the_config_names_decides_whether_transformers_is_sooner(
+    monkeypatch: pytest.MonkeyPatch, fast: str, named: str, expected: bool
+) -> None:
+    """Transformers in float32, or in a bfloat16 that is emulated, is slower than llama.cpp."""
+    monkeypatch.setattr(
+        "medqa_cli.model.devices.pick_compute_dtype",
+        lambda name, device: getattr(torch, fast if name == "auto" else name),
+    )
+    monkeypatch.setattr(engines, "llama_file", lambda config, choice: Path("a.gguf"))
+    config = Config(model=ModelConfig(compute_dtype=named))  # type: ignore[arg-type]
+    assert engines.llama_answers_many(config, ["adapter"], 64) is expected
 
 
 def test_another_adapter_or_another_file_is_not_answered_for(merged: Path, medqa: Medqa) -> None:

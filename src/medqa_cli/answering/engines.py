@@ -40,7 +40,7 @@ def load_answerer(config: Config, choice: str, *, batches: bool = False, num_que
         InputError: it is not there, or not for that engine.
     """
     with console.status("loading ..."):
-        batches_are_faster = config.generate.engine == "auto" and _is_faster_in_batches(num_questions)
+        batches_are_faster = config.generate.engine == "auto" and _is_faster_in_batches(config, num_questions)
         found = None if batches_are_faster else llama_model(config, choice)
     if found is None:
         from medqa_cli.model.load import load_model
@@ -79,18 +79,19 @@ def llama_answers_many(config: Config, choices: Sequence[str], num_questions: in
         return config.generate.engine == "llamacpp"
     if any(llama_file(config, choice) is None for choice in choices):
         return False
-    return not _is_faster_in_batches(num_questions)
+    return not _is_faster_in_batches(config, num_questions)
 
 
-def _is_faster_in_batches(num_questions: int) -> bool:
-    """Tell whether Transformers answers so many questions faster on this CPU than llama.cpp does."""
+def _is_faster_in_batches(config: Config, num_questions: int) -> bool:
+    """Tell whether Transformers, in the type of the config, answers so many questions faster than llama.cpp here."""
     if num_questions < FEW_QUESTIONS:
         return False
     import torch
 
     from medqa_cli.model.devices import pick_compute_dtype
 
-    return pick_compute_dtype("auto", torch.device("cpu")) == torch.bfloat16
+    kinds = {pick_compute_dtype(name, torch.device("cpu")) for name in ("auto", config.model.compute_dtype)}
+    return kinds == {torch.bfloat16}
 
 
 def llama_files(config: Config, choices: Sequence[str]) -> dict[str, Any]:
