@@ -66,9 +66,11 @@ def test_whatever_a_check_raises_is_a_finding() -> None:
     assert ended[2].line() == "not checked  a = b: there is no GPU"
 
 
-def test_full_memory_is_the_machines_own_error() -> None:
+@pytest.mark.parametrize("error", [MemoryError(), RuntimeError("CUDA error: out of memory")])
+def test_where_memory_runs_out_nothing_was_checked(error: Exception) -> None:
     def check() -> Measured:
-        raise MemoryError
+        raise error
 
-    with pytest.raises(MemoryError):
-        examine("a = b", "", check)
+    finding = examine("a = b", "", check)
+    assert (finding.status, finding.fails) == ("not checked", False)
+    assert finding.text.startswith("memory ran out")
