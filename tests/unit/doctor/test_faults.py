@@ -21,6 +21,7 @@ from medqa_cli.config.schema import Config, LoraConfig, ModelConfig
 from medqa_cli.doctor import adapters, kernels, steps
 from medqa_cli.doctor import run as doctor
 from medqa_cli.doctor.finding import Finding, examine
+from medqa_cli.doctor.speed import Run
 from medqa_cli.doctor.subject import Subject, tiny_subject
 from medqa_cli.merging import weights
 from medqa_cli.model.kernels import attention, packing
@@ -220,6 +221,46 @@ def test_float16_steps_are_scaled_and_a_fault_of_the_scaler_is_found(
     own = torch.amp.GradScaler.scale
     monkeypatch.setattr(torch.amp.GradScaler, "scale", lambda self, loss: own(self, loss) * 1.1)
     assert steps.scaled_is_plain(tiny).status == "wrong"
+
+
+@pytest.fixture
+def paged_on_the_cpu(monkeypatch: Patch) -> None:
+    """bitsandbytes' paged AdamW computes on the CPU, its state in plain memory."""
+
+    def page(self: Any, parameter: torch.Tensor, dtype: torch.dtype = torch.float32) -> Any:
+        buffer: Any = torch.zeros_like(parameter, dtype=dtype)
+        buffer.is_paged = True
+        return buffer
+
+    monkeypatch.setattr(bnb.optim.optimizer.Optimizer8bit, "get_state_buffer", page)
+    monkeypatch.setattr(bnb.functional, "prefetch_tensor", lambda *args, **kwargs: None)
+    for module in (kernels, arguments):
+        monkeypatch.setattr(module, "optimizer_on", lambda name, device: name)
+
+
+PAGED = replace(CONFIG, train=replace(CONFIG.train, optim="paged_adamw_32bit"))
+
+
+def test_the_paged_optimizer_computes_adamw(paged_on_the_cpu: None) -> None:
+    measured = kernels.optimizer_is_adamw(PAGED, CPU)
+    assert measured.status == "ok", measured
+    assert measured.what.endswith("paged_adamw_32bit, state paged")
+
+
+def test_a_page_that_loses_the_optimizers_state_is_found(paged_on_the_cpu: None, monkeypatch: Patch) -> None:
+    monkeypatch.setattr(bnb.functional, "prefetch_tensor", lambda state, *args, **kwargs: state.zero_())
+    assert kernels.optimizer_is_adamw(PAGED, CPU).status == "wrong"
+
+
+@pytest.mark.parametrize(("losses", "status"), [([2.0, 1.9], "ok"), ([2.0, 1.7], "wrong"), ([2.0], "wrong")])
+def test_two_ranks_whose_losses_are_not_those_of_one_are_found(
+    losses: list[float], status: str, tiny: Subject, monkeypatch: Patch
+) -> None:
+    monkeypatch.setattr(torch.cuda, "device_count", lambda: 2)
+    monkeypatch.setattr(Run, "_train", lambda self, ranks: {"losses": losses if ranks == 2 else [2.0, 1.9]})
+    monkeypatch.setattr("medqa_cli.doctor.speed.write_data", lambda folder, **sizes: None)
+    run = Run(replace(tiny, device=torch.device("cuda")))
+    assert examine("two ranks", "", run.two_ranks).status == status
 
 
 def test_a_flash_kernel_that_is_off_is_found_and_not_used(tiny: Subject, monkeypatch: Patch) -> None:
