@@ -6,6 +6,7 @@ A contract is made from a template and a tokenizer and saved as ``prompt.json`` 
 
 from __future__ import annotations
 
+import bisect
 import json
 from collections.abc import Sequence
 from dataclasses import asdict, dataclass, replace
@@ -14,15 +15,24 @@ from typing import Any
 
 from medqa_cli.config.schema import PromptConfig
 from medqa_cli.errors import InputError
+from medqa_cli.prompt.given import NOTHING, Given
 from medqa_cli.prompt.sentence_ends import last_cut, sentence_ends, word_ends
 from medqa_cli.prompt.sources import shown_text, with_sources
-from medqa_cli.prompt.template import PromptText, Tokenizer, chat_end_token_id, make_prompt_text
+from medqa_cli.prompt.template import (
+    EarlierText,
+    PromptText,
+    Tokenizer,
+    chat_end_token_id,
+    make_earlier,
+    make_prompt_text,
+)
 
 IGNORE_INDEX = -100
 PROMPT_FILE_NAME = "prompt.json"
-# 2: with sources, which an older medqa would leave out without a word.
-FORMAT_VERSIONS = (1, 2)
+# 2: with sources, 3: with earlier turns or a context. An older medqa would leave them out without a word.
+FORMAT_VERSIONS = (1, 2, 3)
 _SOURCE_KEYS = ("sources", "source_tokens", "decline")
+_GIVEN_KEYS = ("earlier", "context")
 _MOST_SOURCES = 100  # as of ask --sources
 
 
@@ -39,10 +49,10 @@ class PromptContract:
 
     def as_json(self) -> dict[str, Any]:
         """Return the content of ``prompt.json``."""
-        payload = {"format_version": 2 if self.text.sources else 1, **asdict(self)}
-        if not self.text.sources:
-            for key in _SOURCE_KEYS:
-                del payload["text"][key]
+        has_given = self.text.earlier is not None or self.text.context
+        payload = {"format_version": 3 if has_given else 2 if self.text.sources else 1, **asdict(self)}
+        for key in (*(() if self.text.sources else _SOURCE_KEYS), *(() if has_given else _GIVEN_KEYS)):
+            del payload["text"][key]
         return payload
 
     def save(self, folder: Path) -> None:
@@ -72,6 +82,12 @@ class PromptContract:
             raise TypeError(f"sources is more than {_MOST_SOURCES}")
         if not isinstance(text.decline, str) or (text.sources and not (text.source_tokens and text.decline.strip())):
             raise TypeError("a contract with sources needs source_tokens and decline")
+        if type(text.context) is not bool:
+            raise TypeError("context is not true or false")
+        if text.earlier is not None:
+            *around, limit = vars(text.earlier).values()
+            if not all(isinstance(value, str) for value in around) or type(limit) is not int or limit < 1:
+                raise TypeError("earlier does not hold texts and a number of tokens")
 
     @classmethod
     def load(cls, folder: Path) -> PromptContract:
@@ -101,10 +117,12 @@ class PromptContract:
             version = values.pop("format_version")
             if version not in FORMAT_VERSIONS:
                 raise InputError(
-                    f"{path} has format {version}; this medqa reads formats 1 and {FORMAT_VERSIONS[-1]}", "update medqa"
+                    f"{path} has format {version}; this medqa reads formats 1 to {FORMAT_VERSIONS[-1]}", "update medqa"
                 )
             text = dict(values.pop("text"))
             text["markers"] = tuple(text["markers"])
+            if text.get("earlier") is not None:
+                text["earlier"] = EarlierText(**text["earlier"])
             values["stop_token_ids"] = tuple(values["stop_token_ids"])
             contract = cls(text=PromptText(**text), **values)
             contract.require_types()
@@ -118,13 +136,14 @@ class Example:
     """One training example. ``input_ids`` and ``labels`` have the same length; the prompt is labeled -100.
 
     ``truncated``: the answer was cut to fit ``max_length`` and has no end token; ``row_id``: id of its row in the data
-    folder, empty if there is none.
+    folder, empty if there is none; ``turns_left_out``: earlier turns for which the prompt has no room.
     """
 
     input_ids: list[int]
     labels: list[int]
     truncated: bool
     row_id: str = ""
+    turns_left_out: int = 0
 
     @property
     def num_answer_tokens(self) -> int:
@@ -132,8 +151,21 @@ class Example:
         return sum(label != IGNORE_INDEX for label in self.labels)
 
 
-def make_contract(config: PromptConfig, tokenizer: Tokenizer) -> PromptContract:
+def room_for_earlier(max_length: int) -> int:
+    """Return how many tokens a prompt with earlier turns may have: half of ``max_length``, the rest is the answer's."""
+    return max(1, max_length // 2)
+
+
+def make_contract(
+    config: PromptConfig, tokenizer: Tokenizer, earlier_tokens: int = 0, *, context: bool = False
+) -> PromptContract:
     """Bind the template to a tokenizer: BOS, end token, stop tokens.
+
+    Args:
+        config: template, system line, sources.
+        tokenizer: that of the model.
+        earlier_tokens: most tokens of a prompt with earlier turns; 0: the model learns none.
+        context: whether the model learns questions with a context.
 
     Raises:
         InputError: the tokenizer has no end token, or the template is unusable.
@@ -147,8 +179,13 @@ def make_contract(config: PromptConfig, tokenizer: Tokenizer) -> PromptContract:
     if end_id is None:
         raise InputError("the tokenizer has no end-of-text token, so the model could never learn to stop")
     stop_ids = tuple(dict.fromkeys(i for i in (end_id, tokenizer.eos_token_id) if i is not None))
+    if earlier_tokens:
+        earlier = make_earlier(config, tokenizer, text, str(tokenizer.decode([end_id])), earlier_tokens)
+        if adds_bos and tokenizer.bos_token:
+            earlier = replace(earlier, opening=earlier.opening.removeprefix(tokenizer.bos_token))
+        text = replace(text, earlier=earlier)
     return PromptContract(
-        text=text,
+        text=replace(text, context=context),
         adds_bos=adds_bos,
         bos_token_id=tokenizer.bos_token_id if adds_bos else None,
         end_token=str(tokenizer.decode([end_id])),
@@ -175,17 +212,17 @@ class PromptEncoder:
         self._tokenizer = tokenizer
         text = contract.text
         around = text.before_question + text.after_question
+        if text.earlier is not None:
+            around += (
+                text.earlier.opening + text.earlier.after_question + text.earlier.between + text.earlier.before_last
+            )
         added = {token_id: str(token) for token_id, token in tokenizer.added_tokens_decoder.items()}
         special = {i for i, token in tokenizer.added_tokens_decoder.items() if getattr(token, "special", True)}
         # Control tokens: all special ones, and added ones that the template itself uses to mark turns; not Gemma's line
         # breaks, which are added tokens and stand in questions and answers as well.
         self._control = {i: token for i, token in added.items() if i in special or (token in around and token.strip())}
-        specials = list(self._control.values())
-        self._prefix_special, self._prefix_text = _split_after_last(text.before_question, specials)
-        after = text.after_question
-        start = min((after.find(token) for token in specials if token in after), default=len(after))
-        self._suffix_text, self._suffix_special = after[:start], after[start:]
-        _, self._answer_context = _split_after_last(text.after_question, specials)
+        self._control_texts = list(self._control.values())
+        _, self._answer_context = _split_after_last(text.after_question, self._control_texts)
         self._answer_context_ids = self._plain([self._answer_context])[0] if self._answer_context else []
         highest = max(len(tokenizer) - 1, *added, contract.end_token_id)
         self._num_embeddings = num_embeddings if num_embeddings is not None and highest >= num_embeddings else None
@@ -202,46 +239,108 @@ class PromptEncoder:
         """Number of tokens of an example besides its rendered text: the end token, and BOS where there is one."""
         return 1 if self.contract.bos_token_id is None else 2
 
-    def encode_prompt(self, question: str) -> list[int]:
+    def encode_prompt(self, question: str, given: Given = NOTHING) -> list[int]:
         """Return the ids of the prompt for one question, with BOS if the model has one."""
-        return self.encode_prompts([question])[0]
+        return self.encode_prompts([question], [given])[0]
 
-    def encode_prompts(self, questions: Sequence[str]) -> list[list[int]]:
-        """Return the prompt ids of many questions; raises InputError if the model has no embedding for one.
+    def encode_prompts(self, questions: Sequence[str], given: Sequence[Given] = ()) -> list[list[int]]:
+        """Return the prompt ids of many questions, each with what is given with it (empty: with nothing).
 
         A question without control tokens is encoded together with its prompt, as any other tool would; control tokens
-        in a question are encoded as plain text, so that it cannot forge a turn.
+        in a question are encoded as plain text, so that it cannot forge a turn. So are those in what is given. Whole
+        earlier turns are left out, the earliest first, where the prompt has no room for them (``fitted``).
+
+        Raises:
+            InputError: the model has no embedding for an id, or the contract no place for what is given.
         """
+        return self._encode_all(questions, self._all_fitted(questions, given))
+
+    def fitted(self, question: str, given: Given) -> Given:
+        """Return what is given without the earliest turns for which the prompt has no room.
+
+        Raises:
+            InputError: the contract has no place for earlier turns, or for a context.
+        """
+        text = self.contract.text
+        if given.context and not text.context:
+            raise InputError("this model was trained without contexts", "write it into the question")
+        if not given.earlier:
+            return given
+        if text.earlier is None:
+            raise InputError("this model was trained on single questions", "ask a question that stands alone")
+        limit = text.earlier.max_tokens
+
+        def is_short(left_out: int) -> bool:
+            return len(self._encode_all([question], [given.without_first(left_out)])[0]) <= limit
+
+        return given.without_first(bisect.bisect_left(range(len(given.earlier)), True, key=is_short))
+
+    def _all_fitted(self, questions: Sequence[str], given: Sequence[Given]) -> list[Given]:
+        if not given:
+            return [NOTHING] * len(questions)
+        return [self.fitted(*asked) if asked[1] else NOTHING for asked in zip(questions, given, strict=True)]
+
+    def _encode_all(self, questions: Sequence[str], given: Sequence[Given]) -> list[list[int]]:
+        """Return the prompt ids of questions with all that is given."""
         if not questions:
             return []
-        text = self.contract.text
-        safe = [text.defuse(question) for question in questions]
+        prompts = [self.contract.text.pieces(*asked) for asked in zip(questions, given, strict=True)]
         bos = [self.contract.bos_token_id] if self.contract.bos_token_id is not None else []
-        whole = self._encode([text.before_question + question + text.after_question for question in safe])
-        prompts = []
-        for question, ids in zip(safe, whole, strict=True):
-            if self._holds_control(question):
-                middle = self._prefix_text + self._without_control(question) + self._suffix_text
-                special = (self._prefix_special, self._suffix_special)
-                head, tail = (self._encode([part])[0] if part else [] for part in special)
-                ids = head + self._plain([middle])[0] + tail
+        whole = self._encode(["".join(pieces) for pieces in prompts])
+        encoded = []
+        for pieces, ids in zip(prompts, whole, strict=True):
+            if any(self._holds_control(piece) for piece in pieces[1::2]):
+                ids = self._encode_apart(pieces)
             self._check_ids(bos + ids)
-            prompts.append(bos + ids)
-        return prompts
+            encoded.append(bos + ids)
+        return encoded
 
-    def encode_examples(self, questions: Sequence[str], answers: Sequence[str], max_length: int) -> list[Example]:
+    def _encode_apart(self, pieces: Sequence[str]) -> list[int]:
+        """Encode control tokens in the template's pieces as such, and those in pieces of others as plain text."""
+        ids: list[int] = []
+        plain = ""
+        for number, piece in enumerate(pieces):
+            if number % 2:
+                plain += self._without_control(piece)
+                continue
+            before, special, after = self._around_control(
+                piece, is_first=number == 0, is_last=number + 1 == len(pieces)
+            )
+            plain += before
+            if special:
+                ids += (self._plain([plain])[0] if plain else []) + self._encode([special])[0]
+                plain = after
+        return ids + (self._plain([plain])[0] if plain else [])
+
+    def _around_control(self, text: str, *, is_first: bool, is_last: bool) -> tuple[str, str, str]:
+        """Return a text up to its first control token, from there to the end of the last one, and what follows.
+
+        Nothing comes before the first piece and nothing after the last, so these are encoded whole to their end.
+        """
+        head, tail = _split_after_last(text, self._control_texts)
+        if not head:
+            return text, "", ""
+        start = 0 if is_first else min(text.find(token) for token in self._control_texts if token in text)
+        return (text[:start], text[start:], "") if is_last else (head[:start], head[start:], tail)
+
+    def encode_examples(
+        self, questions: Sequence[str], answers: Sequence[str], max_length: int, given: Sequence[Given] = ()
+    ) -> list[Example]:
         """Return one example per pair; only the answer's tokens and its end token are learned.
 
         The answer of an example longer than ``max_length`` tokens is cut, at the end of a sentence if possible
         (``last_cut``), and has no end token. If the prompt alone fills ``max_length``, nothing is supervised; the
         caller counts and skips such examples. Raises InputError if the model has no embedding for an id.
         """
-        prompts = self.encode_prompts(questions)
+        kept = self._all_fitted(questions, given)
+        prompts = self._encode_all(questions, kept)
+        left_out = [len(one.earlier) - len(other.earlier) for one, other in zip(given or kept, kept, strict=True)]
         # What leads into an answer, and the answer without forged turns.
         prefix, defuse = self.contract.text.answer_prefix, self.contract.text.defuse
         texts = [prefix + self._without_control(defuse(answer)) for answer in answers]
         examples = []
-        for prompt, text, answer in zip(prompts, texts, self._encode_answers(texts), strict=True):
+        encoded = self._encode_answers(texts)
+        for prompt, text, answer, turns in zip(prompts, texts, encoded, left_out, strict=True):
             room = max(0, max_length - len(prompt))
             supervised = [*answer, self.contract.end_token_id]
             truncated = len(supervised) > room
@@ -249,7 +348,8 @@ class PromptEncoder:
                 supervised = answer[: self._num_kept(text, answer, room)]
             self._check_ids(supervised)
             prompt = prompt[:max_length]
-            examples.append(Example(prompt + supervised, [IGNORE_INDEX] * len(prompt) + supervised, truncated))
+            labels = [IGNORE_INDEX] * len(prompt) + supervised
+            examples.append(Example(prompt + supervised, labels, truncated, turns_left_out=turns))
         return examples
 
     def with_sources(self, question: str, passages: Sequence[tuple[str, str]]) -> str:

@@ -16,6 +16,7 @@ from typing import Any, Protocol
 from medqa_cli.config.schema import PromptConfig
 from medqa_cli.errors import InputError
 from medqa_cli.files import require_file
+from medqa_cli.prompt.given import NOTHING, Given
 from medqa_cli.prompt.rendering import Rendered, render_chats, render_prompts
 
 # llama2: Meta's generation.py (B_SYS and E_SYS carry their newlines); alpaca: tatsu-lab/stanford_alpaca, train.py.
@@ -26,6 +27,8 @@ _TEMPLATES = {
     "plain": "{% if system %}{{ system }}\n\n{% endif %}Question: {{ question }}\nAnswer:",
 }
 _ANSWER_PREFIXES = {"llama2": " ", "alpaca": "", "plain": " "}
+# What leads into a later question of a conversation: as at first, without the system line.
+_LATER_QUESTIONS = {"llama2": "[INST] ", "alpaca": "### Instruction:\n", "plain": "Question: "}
 _TEXT_MARKERS = (
     "[INST]",
     "[/INST]",
@@ -51,6 +54,8 @@ _OPEN_THOUGHTS = re.compile(
 
 _QUESTION_SLOT = "\ue000question\ue001"
 _ANSWER_SLOT = "\ue000answer\ue001"
+# Of conversations: what is asked and answered in turn, two or three times.
+_TALK_SLOTS = tuple(f"\ue000{what}{number}\ue001" for number in range(1, 4) for what in ("question", "answer"))
 
 
 class Tokenizer(Protocol):
@@ -81,11 +86,27 @@ class Tokenizer(Protocol):
 
 
 @dataclass(frozen=True)
+class EarlierText:
+    """The text around earlier turns, which stand in the prompt as questions and answers of their own.
+
+    A conversation is ``opening`` Q ``after_question`` A (``between`` Q ``after_question`` A)... ``before_last``, and
+    then the last question with what stands behind any. ``max_tokens``: of a prompt with earlier turns.
+    """
+
+    opening: str
+    after_question: str
+    between: str
+    before_last: str
+    max_tokens: int
+
+
+@dataclass(frozen=True)
 class PromptText:
     """The text side of the contract: everything around a question and before its answer.
 
     ``sources``: passages in front of a question, of ``source_tokens`` tokens at most; ``decline``: what is said where
-    none of them answers. Without sources the two others are empty.
+    none of them answers. Without sources the two others are empty. ``earlier``: None for a model that learned no
+    conversations. ``context``: whether it learned questions with a context.
     """
 
     template: str
@@ -97,6 +118,8 @@ class PromptText:
     sources: int = 0
     source_tokens: int = 0
     decline: str = ""
+    earlier: EarlierText | None = None
+    context: bool = False
 
     def defuse(self, text: str) -> str:
         """Break turn markers that are ordinary text (``[INST]`` -> ``[ INST]``), so that no text can forge a turn."""
@@ -104,13 +127,36 @@ class PromptText:
             text = text.replace(marker, f"{marker[0]} {marker[1:]}")
         return text
 
-    def prompt(self, question: str) -> str:
-        """Return the text of the prompt for one question, without BOS."""
-        return self.before_question + self.defuse(question) + self.after_question
+    def prompt(self, question: str, given: Given = NOTHING) -> str:
+        """Return the text of the prompt for one question, without the first BOS."""
+        return "".join(self.pieces(question, given))
 
-    def render(self, question: str, answer: str) -> str:
+    def pieces(self, question: str, given: Given = NOTHING) -> list[str]:
+        """Return the prompt in pieces: text of the template and, between two of these, text of others, defused.
+
+        The context stands before the first question, an empty line between.
+
+        Raises:
+            InputError: the contract has no place for earlier turns.
+        """
+        if not given:
+            return [self.before_question, self.defuse(question), self.after_question]
+        asked = [*(turn.question for turn in given.earlier), question]
+        if given.context:
+            asked[0] = f"{given.context}\n\n{asked[0]}"
+        if not given.earlier:
+            return [self.before_question, self.defuse(asked[0]), self.after_question]
+        if self.earlier is None:
+            raise InputError("this prompt has no place for earlier turns", "ask a question that stands alone")
+        pieces = [self.earlier.opening]
+        for number, turn in enumerate(given.earlier):
+            pieces += [self.defuse(asked[number]), self.earlier.after_question, self.defuse(turn.answer)]
+            pieces.append(self.earlier.between if number + 1 < len(given.earlier) else self.earlier.before_last)
+        return [*pieces, self.defuse(question), self.after_question]
+
+    def render(self, question: str, answer: str, given: Given = NOTHING) -> str:
         """Return prompt and answer as one text, without BOS and end token: a tokenizer or trainer adds those."""
-        return self.prompt(question) + self.answer_prefix + self.defuse(answer)
+        return self.prompt(question, given) + self.answer_prefix + self.defuse(answer)
 
     def split_at_system(self) -> tuple[str, str] | None:
         """Return the text before and after the system line, up to the question; None if that is ambiguous."""
@@ -207,6 +253,76 @@ def prompt_notes(config: PromptConfig, tokenizer: Tokenizer) -> list[str]:
             "the chat template has no place for prompt.system: it stands at the beginning of the question's turn"
         )
     return notes
+
+
+def make_earlier(
+    config: PromptConfig, tokenizer: Tokenizer, text: PromptText, end_token: str, max_tokens: int
+) -> EarlierText:
+    """Return the text around earlier turns.
+
+    A chat template says it itself. In the built-in templates an answer ends as it was learned, and a later question
+    has no system line; with a template of the user's it has the whole prompt again.
+
+    Args:
+        config: template and system line.
+        tokenizer: that of the model.
+        text: of a single question.
+        end_token: that ends an answer.
+        max_tokens: of a prompt with earlier turns.
+
+    Raises:
+        InputError: the chat template does not keep earlier turns as they are.
+    """
+    if config.template == "chat":
+        return _chat_earlier(config, tokenizer, text, max_tokens)
+    bos = tokenizer.bos_token or "" if config.template == "llama2" else ""  # Meta's: each turn has its own
+    if bos and list(tokenizer("a")["input_ids"])[:1] != [tokenizer.bos_token_id]:
+        bos = ""
+    later = end_token + bos + _LATER_QUESTIONS.get(config.template, text.before_question)
+    return EarlierText(text.before_question, text.after_question + text.answer_prefix, later, later, max_tokens)
+
+
+def _chat_earlier(config: PromptConfig, tokenizer: Tokenizer, text: PromptText, max_tokens: int) -> EarlierText:
+    specials = {name: value for name, value in tokenizer.special_tokens_map.items() if isinstance(value, str)}
+    is_folded = bool(config.system) and _rendered_once(config, tokenizer, folded=False) is None
+    lead = [{"role": "system", "content": str(config.system)}] if config.system and not is_folded else []
+    texts = [f"{config.system}\n\n{_TALK_SLOTS[0]}" if is_folded else _TALK_SLOTS[0], *_TALK_SLOTS[1:-1]]
+    messages = [
+        *lead,
+        *({"role": ("user", "assistant")[number % 2], "content": content} for number, content in enumerate(texts)),
+    ]
+    rendered = render_chats(
+        [pin_template(tokenizer.get_chat_template())],
+        [messages[: len(messages) - 2], messages],
+        specials,
+        add_generation_prompt=[True, True],
+        what="the model's chat template",
+    )[0]
+    short, long = (
+        _between_slots(one.text or "", _TALK_SLOTS[:count]) for one, count in zip(rendered, (3, 5), strict=True)
+    )
+    # The two agree, and so does the end with that of a single question.
+    if short and long and (short[:2], short[2:]) == (long[:2], long[4:]) and long[1] == long[3]:
+        opening, after_question, before_last, after = short
+        has_system = not config.system or str(config.system).strip() in opening + before_last
+        if has_system and text.after_question.startswith(after):
+            return EarlierText(opening, after_question, long[2], before_last, max_tokens)
+    why = next((one.refusal for one in rendered if one.refusal), "it changes them or leaves them out")
+    raise InputError(
+        f"the model's chat template has no fixed place for earlier turns: {why}",
+        "set prompt.template to llama2, alpaca or plain; or learn first turns only: --set data.turns=first",
+    )
+
+
+def _between_slots(rendered: str, slots: Sequence[str]) -> list[str]:
+    """Return the texts around slots that stand in their order, each once; empty where they do not."""
+    parts = []
+    for slot in slots:
+        before, found, rendered = rendered.partition(slot)
+        if not found or slot in rendered:
+            return []
+        parts.append(before)
+    return [] if any(slot in part for part in (*parts, rendered) for slot in _TALK_SLOTS) else [*parts, rendered]
 
 
 def _rendered_chat(config: PromptConfig, tokenizer: Tokenizer) -> tuple[str, str]:

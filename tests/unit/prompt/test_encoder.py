@@ -311,7 +311,7 @@ def test_save_and_load(tokenizer: Any, template: str, tmp_path: Path) -> None:
 
 def test_a_newer_prompt_file_asks_for_a_newer_medqa(tmp_path: Path) -> None:
     (tmp_path / "prompt.json").write_text('{"format_version": 99, "parts": []}')
-    with pytest.raises(InputError, match="has format 99; this medqa reads formats 1 and 2"):
+    with pytest.raises(InputError, match="has format 99; this medqa reads formats 1 to 3"):
         PromptContract.load(tmp_path)
 
 
