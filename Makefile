@@ -18,7 +18,7 @@ help:
 	@echo "make fuzz         a thousand hostile inputs at every door, and as many examples of each property (COUNT, FIRST,"
 	@echo "                  DOORS=requests: one door)"
 	@echo "make lint         lint and types only"
-	@echo "make bench        all benchmarks, their figures and a picture of them (installs TRL)"
+	@echo "make bench        all benchmarks: their figures, docs/figures.md and a picture (installs TRL)"
 
 # torch first, by itself: every later install then finds the pinned build in place.
 $(VENV)/.installed: pyproject.toml constraints.txt

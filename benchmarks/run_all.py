@@ -5,7 +5,8 @@
 Each runs in a process of its own; what it prints is shown. ``benchmarks/results.json`` gets one entry for each: its
 figures, how long it took, when and on what machine. Entries of benchmarks that did not run this time stay. One that
 lacks something (a file, a package, an earlier run) is left out with the reason. Exits with 1 where one failed.
-``benchmarks/picture.py`` draws the file. Run it while nothing else runs: most of the figures are times.
+``benchmarks/picture.py`` draws the file, ``benchmarks/figures_page.py`` writes docs/figures.md from it. Run it while
+nothing else runs: most of the figures are times.
 """
 
 from __future__ import annotations
@@ -24,6 +25,7 @@ from importlib.util import find_spec
 from pathlib import Path
 from typing import Any
 
+import figures_page
 import picture
 from figures import write_figures
 
@@ -196,7 +198,9 @@ def main() -> int:
             if entry["status"] == "failed":
                 failed.append(benchmark.name)
     picture.draw(entries, PICTURE)
-    print(f"\nfigures: {RESULTS.relative_to(ROOT)}\npicture: {PICTURE.relative_to(ROOT)}")
+    figures_page.PAGE.write_text(figures_page.page(entries), encoding="utf-8")
+    for what, path in (("figures", RESULTS), ("page", figures_page.PAGE), ("picture", PICTURE)):
+        print(f"{what}: {path.relative_to(ROOT)}")
     if failed:
         print(f"failed: {', '.join(failed)}", file=sys.stderr)
     return int(bool(failed))

@@ -1,4 +1,4 @@
-"""What the README and the pages of docs/ say: printed blocks are what the commands print, links and files are there."""
+"""What the README and the pages of docs/ say: commands and what they print are real, links and files are there."""
 
 from __future__ import annotations
 
@@ -13,14 +13,14 @@ import pytest
 
 from helpers.paths import ROOT
 
-PAGES = [ROOT / "README.md", *sorted((ROOT / "docs").glob("*.md"))]
+PAGES = [ROOT / "README.md", ROOT / "CONTRIBUTING.md", ROOT / "CHANGELOG.md", *sorted((ROOT / "docs").rglob("*.md"))]
 # Blocks of output begin with the command that printed them.
 COMMAND = re.compile(r"^    \$ (medqa .*)$", re.MULTILINE)
 SECONDS = re.compile(r"\(\d+\.\d s\)")
 
 
 def printed_blocks() -> list[tuple[str, str]]:
-    text = (ROOT / "README.md").read_text(encoding="utf-8")
+    text = (ROOT / "docs/quickstart.md").read_text(encoding="utf-8")
     blocks = []
     for match in COMMAND.finditer(text):
         lines = []
@@ -37,7 +37,7 @@ def normal(text: str) -> str:
     return "\n".join(line.rstrip() for line in SECONDS.sub("(N s)", text).strip().splitlines())
 
 
-def test_the_readme_shows_output() -> None:
+def test_the_page_of_the_quickstart_shows_output() -> None:
     assert [command.split()[1] for command, _ in printed_blocks()] == ["convert", "train"]
 
 
@@ -49,12 +49,22 @@ def test_a_block_of_output_is_what_the_command_prints(command: str, printed: str
     assert normal(done.stdout) == normal(printed)
 
 
+def anchors(page: Path) -> set[str]:
+    """The names by which GitHub links to the headings of a page."""
+    headings = re.findall(r"^#+ (.*)$", page.read_text(encoding="utf-8"), re.MULTILINE)
+    return {re.sub(r"[^\w\- ]", "", heading.lower()).replace(" ", "-") for heading in headings}
+
+
 @pytest.mark.parametrize("page", PAGES, ids=lambda page: page.name)
 def test_links_lead_somewhere(page: Path) -> None:
     text = page.read_text(encoding="utf-8")
-    targets = [target for target in re.findall(r"\]\(([^)#]+)(?:#[^)]*)?\)", text) if "://" not in target]
-    missing = [target for target in targets if not (page.parent / target).exists()]
-    assert not missing
+    targets = [*re.findall(r"\]\(([^)]+)\)", text), *re.findall(r'<img src="([^"]+)"', text)]
+    for target in targets:
+        path, _, anchor = target.partition("#")
+        if "://" not in target:
+            linked = page.parent / path if path else page
+            assert linked.exists(), target
+            assert not anchor or anchor in anchors(linked), target
 
 
 @pytest.mark.parametrize("page", PAGES, ids=lambda page: page.name)

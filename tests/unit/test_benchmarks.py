@@ -83,12 +83,65 @@ def test_what_failed_or_was_left_out_is_not_drawn(run_all: Any, tmp_path: Path) 
     assert not (tmp_path / "none.png").exists()
 
 
+def test_the_page_of_figures_is_made_of_the_results(run_all: Any) -> None:
+    entries = json.loads((ROOT / "benchmarks/results.json").read_text(encoding="utf-8"))
+    assert run_all.figures_page.page(entries) == (ROOT / "docs/figures.md").read_text(encoding="utf-8")
+
+
+def leaves(value: Any) -> int:
+    if isinstance(value, dict) and "ci95" not in value:
+        return sum(map(leaves, value.values()))
+    return sum(map(leaves, value)) if value and isinstance(value, list) and isinstance(value[0], dict) else 1
+
+
+@pytest.mark.parametrize(
+    ("figures", "table"),
+    [
+        ({"share": {"value": 0.125, "ci95": [0.1, 0.25]}}, ["| share | 0.125 [0.1, 0.25] |"]),
+        ({"f": {"share": 0.5, "count": 3, "ci95": [0.0, 1.0]}}, ["| f | 0.5 [0, 1] |"]),
+        ({"peak_bytes": 2**31, "used_bytes": 2**20, "rows": 1234567}, ["| peak | 2.00 GiB |", "| used | 1 MiB |"]),
+        ({"none": None, "yes": True, "empty": [], "q8_0": 12345.6}, ["| empty | none |", "| q8_0 | 12,346 |"]),
+        ({"a": {"x": 1, "y": 2}, "b": {"x": 3, "y": 4}}, ["|  | x | y |", "| b | 3 | 4 |"]),
+        ({"rows": [{"of": "a|b", "n": 1}, {"of": "c", "n": 2}]}, ["**rows**", "| 1 | a\\|b | 1 |"]),
+        ({"a": {"x": 1}, "b": {"deep": {"y": 2, "z": {"w": 3}}}}, ["| a, x | 1 |", "**b, deep**", "| z, w | 3 |"]),
+    ],
+)
+def test_groups_with_the_same_names_share_a_table(run_all: Any, figures: dict[str, Any], table: list[str]) -> None:
+    blocks = "\n".join(run_all.figures_page._blocks("", figures))
+    assert all(line in blocks.split("\n") for line in table), blocks
+
+
+@pytest.mark.parametrize("name", sorted(json.loads((ROOT / "benchmarks/results.json").read_text())))
+def test_the_page_drops_no_figure_of_a_benchmark(run_all: Any, name: str) -> None:
+    figures = json.loads((ROOT / "benchmarks/results.json").read_text(encoding="utf-8"))[name]["figures"]
+    tables = [block.split("\n") for block in run_all.figures_page._blocks("", figures) if block.startswith("| ")]
+    shown = 0
+    for header, _, *rows in (table[:-1] for table in tables):
+        assert header.startswith(("| figure |", "|  |"))
+        shown += sum(cell != "" for row in rows for cell in row[2:-2].split(" | ")[1:])
+    assert shown == leaves(figures)
+
+
+def test_what_failed_and_what_was_not_run_is_said_on_the_page(run_all: Any) -> None:
+    entry = {"command": "python benchmarks/ask.py", "date": "2026-12-01", "machine": run_all.machine()}
+    text = run_all.figures_page.page(
+        {
+            "ask": {**entry, "status": "left out", "reason": "needs a GPU"},
+            "eval": {**entry, "status": "failed", "exit_code": 1, "seconds": 2.0, "figures": {"ratio": 2}},
+        }
+    )
+    assert "not run on 1 December 2026, machine A: needs a GPU." in text
+    assert "**It failed (exit code 1).**" in text.replace("\n", " ")
+    assert "| ratio | 2 |" in text
+
+
 def test_every_script_is_in_the_list_or_is_a_part_of_one() -> None:
     listed = subprocess.run(
         [sys.executable, "benchmarks/run_all.py", "--list"], cwd=ROOT, capture_output=True, text=True, check=True
     ).stdout
     parts = {
         "figures",
+        "figures_page",
         "picture",
         "run_all",
         "off_template_questions",
