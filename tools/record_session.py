@@ -11,6 +11,7 @@ from __future__ import annotations
 import argparse
 import os
 import re
+import shutil
 import subprocess
 import sys
 import tempfile
@@ -21,6 +22,7 @@ from rich.console import Console
 from rich.text import Text
 
 ROOT = Path(__file__).resolve().parents[1]
+SAMPLE = ROOT / "src/medqa_cli/resources/quickstart"
 WIDTH = 104
 
 
@@ -34,18 +36,18 @@ class Step:
 
 
 STEPS = (
-    Step("medqa convert -c examples/quickstart.yaml", 12, 3),
-    Step("medqa train -c examples/quickstart.yaml --restart", 4, 10),
-    Step("medqa eval -c examples/quickstart.yaml", 14, 2),
-    Step('medqa ask -c examples/quickstart.yaml "How to treat glaucoma?"', 12, 3),
+    Step("medqa convert", 12, 3),
+    Step("medqa train", 4, 10),
+    Step("medqa eval", 14, 2),
+    Step('medqa ask "How to treat glaucoma?"', 12, 3),
 )
 
 
-def run(command: str) -> list[str]:
-    """Run a command and return the lines that it printed, notices and answers in the order in which they came."""
+def run(command: str, folder: Path) -> list[str]:
+    """Run a command in a folder; return the lines that it printed, notices and answers in the order of their coming."""
     environment = {**os.environ, "COLUMNS": str(WIDTH), "PATH": f"{Path(sys.executable).parent}:{os.environ['PATH']}"}
     done = subprocess.run(
-        command, shell=True, cwd=ROOT, env=environment, stdout=subprocess.PIPE, stderr=subprocess.STDOUT, text=True
+        command, shell=True, cwd=folder, env=environment, stdout=subprocess.PIPE, stderr=subprocess.STDOUT, text=True
     )
     if done.returncode:
         sys.exit(f"{command}\n{done.stdout}\nended with exit code {done.returncode}")
@@ -89,11 +91,13 @@ def main() -> int:
     parser.add_argument("--out", type=Path, default=ROOT / "docs/images/session.svg")
     options = parser.parse_args()
     outputs = []
-    for step in STEPS:
-        print(f"$ {step.command}", flush=True)
-        lines = run(step.command)
-        print("\n".join(lines), flush=True)
-        outputs.append((step.command, shown(lines, step)))
+    with tempfile.TemporaryDirectory() as name:
+        folder = Path(shutil.copytree(SAMPLE, Path(name) / "quickstart"))
+        for step in STEPS:
+            print(f"$ {step.command}", flush=True)
+            lines = run(step.command, folder)
+            print("\n".join(lines), flush=True)
+            outputs.append((step.command, shown(lines, step)))
     draw(outputs, options.out)
     return 0
 

@@ -1,10 +1,10 @@
 """Asks the page of ``medqa serve`` a question in Chromium and keeps what it shows as docs/images/serve.png.
 
-    python tools/serve_picture.py [--config examples/quickstart.yaml] [--model base] [--out FILE]
+    python tools/serve_picture.py [--config FILE] [--model base] [--out FILE]
 
-Converts the config's data into a temporary folder and serves the model beside them (``adapter`` once it is trained).
-The question is one that a row of the sample data asks in other words: its reviewed answer is shown, word for word.
-Nothing is made up; it takes about a minute.
+Converts the config's data (the quickstart's) into a temporary folder and serves the model beside them; a trained one:
+``--config quickstart/medqa.yaml --model adapter``. The question is one that a row of the sample data asks in other
+words: its reviewed answer is shown, word for word. Nothing is made up; it takes about a minute.
 """
 
 from __future__ import annotations
@@ -37,10 +37,10 @@ def start(config: Path, model: str, folder: Path) -> tuple[subprocess.Popen[str]
     """Convert the data, start the server in a folder; return it and its address."""
     medqa = [sys.executable, "-m", "medqa_cli"]
     chosen = ["-c", str(config), "--set", f"data.dir={folder / 'data'}", "--set", "sources.reviewed_first=true"]
-    subprocess.run([*medqa, "convert", *chosen], cwd=ROOT, check=True, stdout=subprocess.DEVNULL)
+    subprocess.run([*medqa, "convert", *chosen], cwd=config.parent, check=True, stdout=subprocess.DEVNULL)
     command = [*medqa, "serve", *chosen, "--model", model, "--port", "0"]
     command += ["--feedback", str(folder / "wrong.json")]
-    process = subprocess.Popen(command, cwd=ROOT, stderr=subprocess.PIPE, text=True, env={**os.environ})
+    process = subprocess.Popen(command, cwd=config.parent, stderr=subprocess.PIPE, text=True, env={**os.environ})
     assert process.stderr is not None
     for line in process.stderr:
         if found := re.search(r"http://127\.0\.0\.1:\d+", line):
@@ -70,7 +70,7 @@ def take(browser: Chromium, url: str, out: Path) -> None:
 def main() -> None:
     """Serve, ask, keep the picture."""
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
-    parser.add_argument("--config", type=Path, default=ROOT / "examples/quickstart.yaml")
+    parser.add_argument("--config", type=Path, default=ROOT / "src/medqa_cli/resources/quickstart/medqa.yaml")
     parser.add_argument("--model", default="base")
     parser.add_argument("--out", type=Path, default=ROOT / "docs/images/serve.png")
     options = parser.parse_args()
@@ -78,7 +78,7 @@ def main() -> None:
     if program is None:
         sys.exit("Chromium is not installed")
     folder = Path(tempfile.mkdtemp(prefix="serve-picture-"))
-    process, url = start(options.config, options.model, folder)
+    process, url = start(options.config.resolve(), options.model, folder)
     try:
         with Chromium(program, folder / "profile") as browser:
             take(browser, url, options.out)

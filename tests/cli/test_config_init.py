@@ -124,9 +124,9 @@ def test_a_place_that_cannot_be_written(folder: Path, medqa: Medqa) -> None:
 
 
 def test_what_has_to_be_installed_or_accepted_comes_first(medqa: Medqa, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr("medqa_cli.cli.config.importlib.util.find_spec", lambda name: None)
+    monkeypatch.setattr("importlib.util.find_spec", lambda name: None)
     assert json.loads(medqa("config", "init", "--json").out)["next"][0] == SMALL_MODEL_INSTALL
-    monkeypatch.setattr("medqa_cli.cli.config.importlib.util.find_spec", lambda name: object())
+    monkeypatch.setattr("importlib.util.find_spec", lambda name: object())
     assert SMALL_MODEL_INSTALL not in medqa("config", "init", "--force").out
     large = json.loads(medqa("config", "init", "--force", "--gpu-memory", "16", "--json").out)
     assert large["model"] == LARGE_MODEL

@@ -19,7 +19,7 @@ from medqa_cli.config.json_schema import json_schema
 
 Medqa = Callable[..., Outcome]
 
-COMMANDS = ["convert", "train", "merge", "ask", "serve", "eval", "doctor", "review", "config"]
+COMMANDS = ["quickstart", "convert", "train", "merge", "ask", "serve", "eval", "doctor", "review", "config"]
 CONFIG_COMMANDS = ["init", "check", "show", "schema"]
 REVIEW_COMMANDS = ["make", "score", "export"]
 GROUPS = {"config": CONFIG_COMMANDS, "review": REVIEW_COMMANDS}

@@ -11,7 +11,7 @@ from pathlib import Path
 
 import pytest
 
-from helpers.paths import ROOT
+from helpers.paths import ROOT, SAMPLE
 
 PAGES = [ROOT / "README.md", ROOT / "CONTRIBUTING.md", ROOT / "CHANGELOG.md", *sorted((ROOT / "docs").rglob("*.md"))]
 # Blocks of output begin with the command that printed them.
@@ -43,9 +43,9 @@ def test_the_page_of_the_quickstart_shows_output() -> None:
 
 @pytest.mark.parametrize(("command", "printed"), printed_blocks(), ids=lambda text: text.split("\n")[0][:30])
 def test_a_block_of_output_is_what_the_command_prints(command: str, printed: str, tmp_path: Path) -> None:
-    shutil.copytree(ROOT / "examples", tmp_path / "examples")
+    folder = shutil.copytree(SAMPLE, tmp_path / "quickstart")
     words = [sys.executable, "-m", "medqa_cli", *shlex.split(command)[1:]]
-    done = subprocess.run(words, cwd=tmp_path, stdout=subprocess.PIPE, stderr=subprocess.STDOUT, text=True)
+    done = subprocess.run(words, cwd=folder, stdout=subprocess.PIPE, stderr=subprocess.STDOUT, text=True)
     assert normal(done.stdout) == normal(printed)
 
 

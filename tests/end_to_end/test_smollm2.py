@@ -9,14 +9,14 @@ from pathlib import Path
 import pytest
 
 from helpers.commands import Outcome
-from helpers.paths import ROOT
+from helpers.paths import SAMPLE
 
 
 @pytest.fixture
 def settings(tmp_path: Path) -> tuple[str, ...]:
     values = {
-        "data.source": ROOT / "examples/data/consumer_health_qa.csv",
-        "data.documents": ROOT / "examples/data/documents",
+        "data.source": SAMPLE / "consumer_health_qa.csv",
+        "data.documents": SAMPLE / "documents",
         "data.dir": tmp_path / "data",
         "run_dir": tmp_path / "run",
         "data.max_rows": 40,
@@ -28,7 +28,7 @@ def settings(tmp_path: Path) -> tuple[str, ...]:
         "generate.max_new_tokens": 24,
         "eval.bootstrap_draws": 500,
     }
-    options = ["-c", str(ROOT / "examples/quickstart.yaml")]
+    options = ["-c", str(SAMPLE / "medqa.yaml")]
     for key, value in values.items():
         options += ["--set", f"{key}={value}"]
     return tuple(options)

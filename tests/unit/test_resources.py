@@ -1,17 +1,13 @@
-"""The tables under ``resources``: that each holds what its reader expects, and that the package carries them."""
+"""The tables under ``resources``: that each holds what its reader expects."""
 
 from __future__ import annotations
 
 import codecs
 import re
-import tomllib
 import unicodedata
-from fnmatch import fnmatch
-from pathlib import Path
 
 import pytest
 
-import medqa_cli
 from medqa_cli.answering.emergencies import kinds
 from medqa_cli.data.encodings.code_pages import code_pages
 from medqa_cli.data.encodings.plausibility import JUDGES
@@ -19,17 +15,6 @@ from medqa_cli.data.languages import language_of, latin_languages
 from medqa_cli.data.reading.cells import parse_exchange
 from medqa_cli.data.speakers import ASSISTANT, SYSTEM, USER, marks, persons, role_of
 from medqa_cli.resources import load_pattern, load_yaml
-
-RESOURCES = Path(medqa_cli.__file__).parent / "resources"
-
-
-def test_each_file_of_resources_is_packed_into_the_wheel() -> None:
-    project = tomllib.loads((RESOURCES.parents[2] / "pyproject.toml").read_text(encoding="utf-8"))
-    patterns = project["tool"]["setuptools"]["package-data"]["medqa_cli"]
-    files = [path for path in RESOURCES.rglob("*") if path.is_file() and path.suffix not in (".py", ".pyc")]
-    assert len(files) > 8
-    names = [path.relative_to(RESOURCES.parent).as_posix() for path in files]
-    assert [name for name in names if not any(fnmatch(name, pattern) for pattern in patterns)] == []
 
 
 def test_languages_have_lower_case_letters_and_words_of_their_own() -> None:

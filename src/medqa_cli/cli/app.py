@@ -86,6 +86,7 @@ def examples(*calls: str, title: str = "Examples") -> str:
 app = typer.Typer(
     help="From a spreadsheet of medical questions and answers to a tuned language model, with honest figures.",
     epilog=examples(
+        "medqa quickstart  try every step on sample data",
         "medqa config init  write medqa.yaml for this machine",
         "medqa convert questions.csv  clean and split the data",
         "medqa train --plan  what the training will take",
@@ -112,7 +113,7 @@ config_app = typer.Typer(
     rich_markup_mode=None,
 )
 review_app = typer.Typer(
-    help="Have answers judged by people, blind, and measure what they say.",
+    help="Let people judge answers, blind, and measure what they say.",
     epilog=examples(
         "medqa review make  write the pages on which raters judge",
         "medqa review score review-*.json  what they say, with intervals",

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import importlib.util
 import os
 import shlex
 from pathlib import Path
@@ -102,7 +101,7 @@ def _next_steps(chosen: Preset, out: Path, gpu_memory_gb: float | None, data: st
     """Return the commands to type next, in order."""
     named = "" if out == Path(DEFAULT_NAME) else f" -c {shlex.quote(str(out))}"
     steps = []
-    if chosen.needs and not (chosen.package and importlib.util.find_spec(chosen.package)):
+    if not chosen.is_ready:
         steps.append(chosen.needs)
     steps.append(f"medqa convert{'' if data is not None else ' FILE'}{named}")
     plan = f" --gpu-memory {gpu_memory_gb:g}" if gpu_memory_gb is not None else ""

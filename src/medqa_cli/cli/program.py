@@ -38,7 +38,7 @@ R = TypeVar("R")
 def load_commands() -> typer.Typer:
     """Return the program with all of its commands."""
     # Help lists them in the order of their import: that in which a newcomer needs them.
-    from medqa_cli.cli import convert, train, merge, ask, serve, eval, doctor, review, config  # noqa: F401, I001
+    from medqa_cli.cli import quickstart, convert, train, merge, ask, serve, eval, doctor, review, config  # noqa: F401, I001
     from medqa_cli.cli.app import app
 
     return app

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import importlib.util
 import re
 from collections.abc import Sequence
 from dataclasses import asdict, dataclass, is_dataclass
@@ -57,6 +58,11 @@ class Preset:
     def text(self) -> str:
         """The file in the package."""
         return files("medqa_cli.resources").joinpath(f"presets/{self.name}.yaml").read_text(encoding="utf-8")
+
+    @property
+    def is_ready(self) -> bool:
+        """Whether nothing has to be done before its model can be used, as far as one sees."""
+        return not self.needs or (self.package != "" and importlib.util.find_spec(self.package) is not None)
 
     @property
     def model(self) -> str:

@@ -51,9 +51,9 @@ def test_every_key_is_described(key: str) -> None:
 def test_the_commands_are_those_of_the_program() -> None:
     program = load_commands()
     names = [command.name or command.callback.__name__ for command in program.registered_commands if command.callback]
-    # ``config`` acts on no key, and ``doctor`` tries what the others do with theirs.
+    # ``config`` acts on no key; ``doctor`` and ``quickstart`` do with them what the others do.
     names += [group.name for group in program.registered_groups if group.name not in (None, "config")]
-    assert sorted(names) == sorted([*COMMANDS, "doctor"])
+    assert sorted(names) == sorted([*COMMANDS, "doctor", "quickstart"])
 
 
 def test_long_lists_of_names_stand_below_their_table() -> None:

@@ -9,21 +9,23 @@ from pathlib import Path
 import pytest
 
 from helpers.original_run import HAS_OWN_VALUE, ORIGINAL, value_at
-from helpers.paths import ROOT
+from helpers.paths import ROOT, SAMPLE
 from medqa_cli.config.load import load
 
 EXAMPLES = ROOT / "examples"
+OWN = ("llama2-7b-qlora.yaml", "medquad-smollm2.yaml", "medquad-smollm2-sources.yaml")
 
 
-@pytest.mark.parametrize("name", ["quickstart", "llama2-7b-qlora", "medquad-smollm2", "medquad-smollm2-sources"])
-def test_example_is_valid(name: str) -> None:
-    assert load(EXAMPLES / f"{name}.yaml").config.model.name_or_path
+@pytest.mark.parametrize(
+    "path", [*(EXAMPLES / name for name in OWN), SAMPLE / "medqa.yaml"], ids=lambda path: path.name
+)
+def test_example_is_valid(path: Path) -> None:
+    assert load(path).config.model.name_or_path
 
 
 def test_there_is_no_untested_example() -> None:
     launchers = {"accelerate_fsdp.yaml"}  # for accelerate launch, not for medqa; test_several_ranks.py runs it
-    own = {"quickstart.yaml", "llama2-7b-qlora.yaml", "medquad-smollm2.yaml", "medquad-smollm2-sources.yaml"}
-    assert {path.name for path in EXAMPLES.glob("*.yaml")} == own | launchers
+    assert {path.name for path in EXAMPLES.glob("*.yaml")} == {*OWN} | launchers
 
 
 def test_the_llama2_example_is_the_original_run() -> None:
@@ -49,7 +51,7 @@ def test_the_defaults_are_those_of_the_original_run(tmp_path: Path, monkeypatch:
 
 
 def test_sample_data_has_its_topics_faults_and_lengths() -> None:
-    with open(EXAMPLES / "data/consumer_health_qa.csv", encoding="utf-8", newline="") as file:
+    with open(SAMPLE / "consumer_health_qa.csv", encoding="utf-8", newline="") as file:
         rows = list(csv.DictReader(file))
     assert list(rows[0]) == ["question", "answer"]
     good = [row for row in rows if row["question"].strip() and row["answer"].strip()]

@@ -13,7 +13,7 @@ import yaml
 
 from helpers.base_models import least_gb, settings_of_presets
 from helpers.original_run import value_at
-from helpers.paths import ROOT
+from helpers.paths import SAMPLE
 from medqa_cli.config.dump import Preset, other_models, preset_for
 from medqa_cli.config.load import Loaded, load
 from medqa_cli.config.schema import KEYS
@@ -153,7 +153,7 @@ def test_the_least_memory_of_a_model_is_that_of_the_plan(name: str, tmp_path: Pa
 
 
 def test_the_small_model_is_that_of_the_quickstart() -> None:
-    example = yaml.safe_load((ROOT / "examples/quickstart.yaml").read_text(encoding="utf-8"))
+    example = yaml.safe_load((SAMPLE / "medqa.yaml").read_text(encoding="utf-8"))
     assert example["model"]["name_or_path"] == SMALL_MODEL
     assert SMALL_MODEL.startswith(f"package:{preset_for(None).package}/")
     assert preset_for(None).needs in THREE_WAYS  # the same version as elsewhere

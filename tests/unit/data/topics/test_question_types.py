@@ -10,12 +10,12 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from helpers.paths import ROOT, SHARED_DATA
+from helpers.paths import SAMPLE, SHARED_DATA
 from medqa_cli.data.normalize import normalize
 from medqa_cli.data.topics.question_types import LONGEST_QUESTION, QuestionType, recognize
 
 MEDQUAD = SHARED_DATA / "medquad/medquad.csv"
-SAMPLE = ROOT / "examples/data/consumer_health_qa.csv"
+TABLE = SAMPLE / "consumer_health_qa.csv"
 
 
 @pytest.mark.parametrize(
@@ -173,7 +173,7 @@ def test_the_topic_equals_medquads_focus() -> None:
 
 
 def test_the_sample_data() -> None:
-    with open(SAMPLE, encoding="utf-8", newline="") as file:
+    with open(TABLE, encoding="utf-8", newline="") as file:
         questions = [row["question"] for row in csv.DictReader(file) if row["question"].strip()]
     unknown = [question for question in questions if recognize(question) is None]
     assert len(questions) == 276
