@@ -1,6 +1,6 @@
 """How fast answers through llama.cpp are, and whether their tokens are those of Transformers.
 
-    python benchmarks/ask_llamacpp.py [--model FILE.gguf] [--tokens 64] [--rounds 3] [--short] [--parity]
+    python benchmarks/ask_llamacpp.py [--model FILE.gguf] [--tokens 64] [--rounds 5] [--short] [--parity]
 
 One run prints tokens/s of medqa through llama.cpp, of llama.cpp itself on the same file (the server of the package
 ``xllamacpp``, asked with the same token ids), of medqa through Transformers and of plain ``generate``: alone and in
@@ -16,8 +16,10 @@ hour.
 from __future__ import annotations
 
 import argparse
-import dataclasses
+import functools
+import json
 import statistics
+import subprocess
 import sys
 import tempfile
 import time
@@ -31,6 +33,12 @@ from figures import add_json_option, write_figures
 
 QUESTIONS = [form.format(topic) for form in FORMS for topic in TOPICS]
 BATCHES = (8, 64)
+WAYS = {
+    "medqa, llama.cpp": "medqa llamacpp",
+    "llama.cpp itself": "llama.cpp",
+    "medqa, Transformers": "medqa transformers",
+    "Transformers": "transformers",
+}
 LLAMA = """
 import sys
 import xllamacpp
@@ -65,66 +73,104 @@ class Server:
         return int(self._server.handle_completions(body)["usage"]["completion_tokens"])
 
 
-def measured(ways: dict[str, Callable[[], int]], rounds: int) -> dict[str, dict[str, float]]:
-    """Print and return the medians of tokens per second and per second of processor."""
-    rates: dict[str, list[tuple[float, float]]] = {name: [] for name in ways}
-    for _ in range(rounds):
-        for name, way in ways.items():
-            started, processor = time.perf_counter(), time.process_time()
-            made = way()
-            rates[name].append((made / (time.perf_counter() - started), made / (time.process_time() - processor)))
-    found = {}
-    for name, pairs in rates.items():
-        wall, own = (statistics.median(column) for column in zip(*pairs, strict=True))
-        found[name] = {"per_second": wall, "per_processor_second": own}
-        print(f"{name}: {wall:.1f} tokens/s, {own:.1f} per second of processor", flush=True)
-    return found
+class Side:
+    """One way to answer, in a process of its own: two pools of OpenMP threads in one process slow each other down."""
+
+    def __init__(self, way: str, options: argparse.Namespace) -> None:
+        command = [sys.executable, __file__, "--model", options.model, "--tokens", str(options.tokens), "--way", way]
+        self._process = subprocess.Popen(command, stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True)
+
+    def run(self, size: int) -> tuple[float, float]:
+        """Answer so many questions at once; return tokens per second and per second of processor."""
+        assert self._process.stdin is not None
+        assert self._process.stdout is not None
+        print(size, file=self._process.stdin, flush=True)
+        answer = self._process.stdout.readline()
+        if not answer:
+            sys.exit(f"a side ended with code {self._process.wait()}")
+        wall, processor = json.loads(answer)
+        return wall, processor
+
+    def end(self) -> None:
+        """Let the process end."""
+        self._process.communicate()
 
 
-def speed(name: str, path: Path, sizes: Sequence[int], tokens: int, rounds: int) -> dict[str, Any]:
-    """Print and return tokens/s of the four ways, by the number of questions at once."""
+def run_side(options: argparse.Namespace) -> None:
+    """Answer as many questions as each line of standard input says, and print how fast that was."""
+    answer = {"medqa": medqa_side, "llama.cpp": llama_side, "transformers": transformers_side}
+    kind, _, engine = options.way.partition(" ")
+    make = answer[kind](options, engine)
+    for line in sys.stdin:
+        asked = [QUESTIONS[number % len(QUESTIONS)] for number in range(int(line))]
+        started, processor = time.perf_counter(), time.process_time()
+        made = make(asked)
+        rates = [made / (time.perf_counter() - started), made / (time.process_time() - processor)]
+        print(json.dumps(rates), flush=True)
+
+
+def load(options: argparse.Namespace, engine: str) -> Any:
+    """Load the model into an engine, with no token that ends an answer."""
     from medqa_cli.answering.engines import load_answerer
-    from medqa_cli.answering.generate import answer_questions
     from medqa_cli.config.schema import Config, GenerateConfig, ModelConfig, PromptConfig
+
+    config = Config(
+        run_dir="nowhere",
+        prompt=PromptConfig(template="chat"),
+        model=ModelConfig(name_or_path=options.model, quantization="none"),
+        generate=GenerateConfig(engine=engine),  # type: ignore[arg-type]
+    )
+    return without_end(load_answerer(config, "base", batches=True))
+
+
+def medqa_side(options: argparse.Namespace, engine: str) -> Callable[[list[str]], int]:
+    """Return what answers with medqa."""
+    from medqa_cli.answering.generate import answer_questions
+    from medqa_cli.config.schema import GenerateConfig
+
+    answerer, config = load(options, engine), GenerateConfig(max_new_tokens=options.tokens, loop_retries=0)
+    return lambda asked: sum(answer.answer_tokens for answer in answer_questions(answerer, asked, config))
+
+
+def llama_side(options: argparse.Namespace, engine: str) -> Callable[[list[str]], int]:
+    """Return what answers with llama.cpp's own server: one for each number of questions."""
     from medqa_cli.model.llamacpp import pick_threads
+    from medqa_cli.model.resolve import gguf_file
 
-    base = Config(run_dir="nowhere", prompt=PromptConfig(template="chat"))
-    model = ModelConfig(name_or_path=name, quantization="none")
-    engines = {
-        engine: without_end(
-            load_answerer(
-                dataclasses.replace(base, model=model, generate=GenerateConfig(engine=engine)), "base", batches=True
-            )
-        )
-        for engine in ("llamacpp", "transformers")
-    }
-    config = GenerateConfig(max_new_tokens=tokens, loop_retries=0)
-    encoder, plain = engines["llamacpp"].encoder, engines["transformers"]
+    path, encoder = gguf_file(options.model), load(options, "llamacpp").encoder
+    assert path is not None
+    server = functools.lru_cache(maxsize=1)(lambda size: Server(path, pick_threads(), size))
+    return lambda asked: server(len(asked)).make(encoder.encode_prompts(asked), options.tokens)
 
-    def ours(engine: str, asked: list[str]) -> int:
-        return sum(answer.answer_tokens for answer in answer_questions(engines[engine], asked, config))
 
+def transformers_side(options: argparse.Namespace, engine: str) -> Callable[[list[str]], int]:
+    """Return what answers with plain ``generate``."""
+    answerer = load(options, "transformers")
+    return lambda asked: plain_batch(answerer.model, answerer, asked, options.tokens)
+
+
+def speed(options: argparse.Namespace, sizes: Sequence[int], rounds: int) -> dict[str, Any]:
+    """Print and return the medians of tokens/s of the four ways, by the number of questions at once."""
+    sides = {name: Side(way, options) for name, way in WAYS.items()}
     found: dict[str, Any] = {}
     for size in sizes:
-        asked = [QUESTIONS[number % len(QUESTIONS)] for number in range(size)]
-        server, prompts = Server(path, pick_threads(), size), encoder.encode_prompts(asked)
         print(f"{size} at once")
-        found[str(size)] = measured(
-            {
-                "medqa, llama.cpp": lambda asked=asked: ours("llamacpp", asked),  # type: ignore[misc]
-                "llama.cpp itself": lambda server=server, prompts=prompts: server.make(prompts, tokens),  # type: ignore[misc]
-                "medqa, Transformers": lambda asked=asked: ours("transformers", asked),  # type: ignore[misc]
-                "Transformers": lambda asked=asked: plain_batch(plain.model, plain, asked, tokens),  # type: ignore[misc]
-            },
-            rounds,
-        )
-        ratios = {
-            key: found[str(size)]["medqa, llama.cpp"][key] / found[str(size)]["llama.cpp itself"][key]
-            for key in ("per_second", "per_processor_second")
-        }
-        found[str(size)]["ratio"] = ratios
-        print(f"medqa over llama.cpp itself: {ratios['per_second']:.2f}, {ratios['per_processor_second']:.2f}")
-        del server  # its keys and values
+        for side in sides.values():  # what is made at the first time: contexts, compiled kernels
+            side.run(size)
+        rates: dict[str, list[tuple[float, float]]] = {name: [] for name in sides}
+        for _ in range(rounds):
+            for name, side in sides.items():
+                rates[name].append(side.run(size))
+        found[str(size)] = of_size = {}
+        for name, pairs in rates.items():
+            wall, processor = (statistics.median(column) for column in zip(*pairs, strict=True))
+            of_size[name] = {"per_second": wall, "per_processor_second": processor}
+            print(f"{name}: {wall:.1f} tokens/s, {processor:.1f} per second of processor", flush=True)
+        own, other = of_size["medqa, llama.cpp"], of_size["llama.cpp itself"]
+        of_size["ratio"] = {key: own[key] / other[key] for key in own}
+        print("medqa over llama.cpp itself: {per_second:.2f}, {per_processor_second:.2f}".format(**of_size["ratio"]))
+    for side in sides.values():
+        side.end()
     return found
 
 
@@ -210,11 +256,15 @@ def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--model", default=MODEL, help="a GGUF file")
     parser.add_argument("--tokens", type=int, default=64)
-    parser.add_argument("--rounds", type=int, default=3)
+    parser.add_argument("--rounds", type=int, default=5)
     parser.add_argument("--short", action="store_true")
     parser.add_argument("--parity", action="store_true")
     add_json_option(parser)
+    parser.add_argument("--way", choices=list(WAYS.values()), help=argparse.SUPPRESS)
     options = parser.parse_args()
+    if options.way:
+        run_side(options)
+        return
     from medqa_cli.model.resolve import find_base, gguf_file
 
     path, location = gguf_file(options.model), find_base(options.model).location
@@ -224,7 +274,7 @@ def main() -> None:
         figures: dict[str, Any] = {"parity": parity(location, options.tokens)}
     else:
         rounds, sizes = (1, (1, BATCHES[0])) if options.short else (options.rounds, (1, *BATCHES))
-        figures = {"tokens_per_second": speed(options.model, path, sizes, options.tokens, rounds)}
+        figures = {"tokens_per_second": speed(options, sizes, rounds)}
         figures["cold_start"] = cold_start(options.model, path, location, rounds)
     write_figures(options.json, figures)
 

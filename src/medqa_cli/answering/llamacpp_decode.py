@@ -160,11 +160,14 @@ def choose(
     Raises:
         MedqaError: the logits are not finite.
     """
-    if not np.isfinite(logits.max()):
+    best = int(logits.argmax())  # of NaN too, if there is one
+    if not np.isfinite(logits[best]):
         raise MedqaError(
             "the model gives no numbers (NaN or infinite) for the next token",
             "its GGUF file is broken: write it again with medqa merge --gguf, or --set generate.engine=transformers",
         )
+    if config.repetition_penalty == 1 and not (config.no_repeat_ngram_size or state.num_retries or config.temperature):
+        return best
     if config.repetition_penalty != 1:
         seen = np.unique(np.asarray(history))
         scores, penalty = logits[seen], np.float32(config.repetition_penalty)

@@ -207,7 +207,8 @@ class StoppingState:
 
     def _check_sentences(self, token_id: int) -> None:
         """If a token may have ended a sentence, check whether an earlier sentence equals it."""
-        if any(mark in self._decode([token_id]) for mark in _MARKS):
+        text = self._decode([token_id])
+        if any(mark in text for mark in _MARKS):
             self._find_repeated_sentences()
 
     def _find_repeated_sentences(self) -> None:

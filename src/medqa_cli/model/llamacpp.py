@@ -87,7 +87,7 @@ _FUNCTIONS: dict[str, tuple[Any, tuple[Any, ...]]] = {
     "llama_batch_init": (_Batch, (c_int32, c_int32, c_int32)),
     "llama_batch_free": (None, (_Batch,)),
     "llama_decode": (c_int32, (c_void_p, _Batch)),
-    "llama_get_logits_ith": (POINTER(c_float), (c_void_p, c_int32)),
+    "llama_get_logits_ith": (c_void_p, (c_void_p, c_int32)),
     "llama_get_memory": (c_void_p, (c_void_p,)),
     "llama_memory_seq_rm": (c_bool, (c_void_p, c_int32, c_int32, c_int32)),
 }
@@ -198,6 +198,7 @@ class LlamaContext:
 
     def __init__(self, library: Any, model: Any, vocabulary_size: int, num_sequences: int, tokens_each: int) -> None:
         self._library, self._vocabulary_size = library, vocabulary_size
+        self._logits_type = c_float * vocabulary_size
         self.num_sequences = num_sequences
         self.tokens_each = -(-tokens_each // _CONTEXT_STEP) * _CONTEXT_STEP
         self.tokens_at_once = min(self.tokens_each * num_sequences, max(_TOKENS_AT_ONCE, num_sequences))
@@ -238,7 +239,7 @@ class LlamaContext:
                 wanted; all together ``tokens_at_once`` ids at most.
 
         Returns:
-            the ``(V,)`` logits by sequence.
+            the ``(V,)`` logits by sequence, which may be changed; the next call writes over them.
 
         Raises:
             MedqaError: llama.cpp failed.
@@ -252,8 +253,7 @@ class LlamaContext:
             if is_wanted:
                 last[sequence] = count - 1
         self._decode(count)
-        # Copied: the next call writes over them.
-        return {sequence: self._logits(index).copy() for sequence, index in last.items()}
+        return {sequence: self._logits(index) for sequence, index in last.items()}
 
     def logits_at(self, ids: Sequence[int], places: Sequence[int]) -> NDArray[np.float32]:
         """Return the logits after the tokens at these places of a text, ``(N, V)``; the first sequence is used for it.
@@ -289,8 +289,9 @@ class LlamaContext:
             raise MedqaError(f"llama.cpp failed at {count} tokens (status {status})", "try fewer answers at once")
 
     def _logits(self, index: int) -> NDArray[np.float32]:
-        pointer = self._library.llama_get_logits_ith(self._context, index)
-        return np.ctypeslib.as_array(pointer, (self._vocabulary_size,))
+        address = self._library.llama_get_logits_ith(self._context, index)
+        values: Any = self._logits_type.from_address(address)
+        return np.frombuffer(values, np.float32)
 
     def forget(self, sequence: int, position: int) -> bool:
         """Forget the tokens of a sequence from a position on; False: it cannot forget a part, and nothing is done."""
