@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import itertools
 import re
 import shlex
 import shutil
@@ -10,8 +11,13 @@ import sys
 from pathlib import Path
 
 import pytest
+import typer
+from typer.core import TyperGroup
 
 from helpers.paths import ROOT, SAMPLE
+from medqa_cli.cli.program import load_commands
+from medqa_cli.config.load import load
+from medqa_cli.config.schema import KEYS, SECTIONS
 
 PAGES = [ROOT / "README.md", ROOT / "CONTRIBUTING.md", ROOT / "CHANGELOG.md", *sorted((ROOT / "docs").rglob("*.md"))]
 # Blocks of output begin with the command that printed them.
@@ -65,6 +71,54 @@ def test_links_lead_somewhere(page: Path) -> None:
             linked = page.parent / path if path else page
             assert linked.exists(), target
             assert not anchor or anchor in anchors(linked), target
+
+
+PROGRAM = typer.main.get_command(load_commands())
+LONGEST_LINE = 120
+# What a page says now; experiments are of their day.
+TODAYS = [page for page in PAGES if page.parent.name != "experiments"]
+
+
+def typed_commands(text: str) -> list[list[str]]:
+    """The words behind ``medqa`` of each command in a block of code, or in a span that has more than its name."""
+    fenced = "\n".join(re.findall(r"^```\n(.*?)^```", text, re.MULTILINE | re.DOTALL))
+    lines = re.findall(r"^    (?:\$ )?(medqa .*)$", text, re.MULTILINE) + re.findall("^medqa .*", fenced, re.MULTILINE)
+    lines = [line for line in lines if "->" not in line]  # the list of commands in the README
+    lines += [span.replace("\n", " ") for span in re.findall(r"`(medqa [a-z]+ [^`]+)`", text)]
+    calls = []
+    for line in lines:
+        words = shlex.split(line, comments=True)
+        while words:
+            end = next((place for place, word in enumerate(words) if word in ("&&", "|", ">")), len(words))
+            if words[0] == "medqa":
+                calls.append(words[1:end])
+            words = words[end + 1 :]
+    return calls
+
+
+@pytest.mark.parametrize("page", TODAYS, ids=lambda page: page.name)
+def test_commands_and_settings_that_are_named_exist(page: Path) -> None:
+    text = page.read_text(encoding="utf-8")
+    for words in typed_commands(text):
+        command, number = PROGRAM, 0
+        while isinstance(command, TyperGroup) and number < len(words) and words[number] in command.commands:
+            command, number = command.commands[words[number]], number + 1
+        assert number, words
+        options = {option for parameter in command.params for option in parameter.opts} | {"--help", "--version"}
+        assert {word for word in words[number:] if word.startswith("-") and len(word) > 1} <= options, words
+        settings = [value for option, value in itertools.pairwise(words) if option == "--set"]
+        if settings != ["lora.lora_aplha=16"]:  # shown for its message
+            load(None, settings)
+    sections = "|".join(SECTIONS)
+    named = re.findall(rf"`((?:{sections})\.[a-z_0-9]+)(?=[`:= ])", text)
+    assert [key for key in named if key not in KEYS and not key.endswith((".json", ".jsonl"))] == []
+
+
+@pytest.mark.parametrize("page", PAGES, ids=lambda page: page.name)
+def test_prose_is_wrapped(page: Path) -> None:
+    prose = re.sub(r"^```.*?^```", "", page.read_text(encoding="utf-8"), flags=re.MULTILINE | re.DOTALL)
+    lines = [line for line in prose.split("\n") if not line.startswith(("|", "    ", "<td"))]
+    assert [line for line in lines if len(line) > LONGEST_LINE] == []
 
 
 @pytest.mark.parametrize("page", PAGES, ids=lambda page: page.name)
