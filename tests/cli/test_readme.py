@@ -129,6 +129,13 @@ def test_scripts_tests_and_examples_that_are_named_exist(page: Path) -> None:
     assert not missing
 
 
+@pytest.mark.parametrize("page", TODAYS, ids=lambda page: page.name)
+def test_tests_that_are_named_by_the_end_of_their_path_exist(page: Path) -> None:
+    named = set(re.findall(r"`([\w/]*\btest_\w+\.py)`", page.read_text(encoding="utf-8")))
+    there = {path.relative_to(ROOT).as_posix() for path in (ROOT / "tests").rglob("test_*.py")}
+    assert [name for name in named if not any(f"/{path}".endswith(f"/{name}") for path in there)] == []
+
+
 @pytest.mark.parametrize("picture", sorted((ROOT / "docs").rglob("*.svg")), ids=lambda picture: picture.name)
 def test_a_picture_fetches_nothing(picture: Path) -> None:
     text = picture.read_text(encoding="utf-8")
