@@ -8,6 +8,8 @@ TRL runs three times: at its defaults (padded, gradient checkpointing, bfloat16)
 for the device, and at its fastest setting that keeps examples apart here (padding-free needs a flash kernel; without it
 no gradient checkpointing). Each side runs in a process of its own, one after the other. Losses of each step must
 agree within 1 %, otherwise the ratio means nothing and the script exits with 1. Tokens are those that are not padding.
+``--busy 4`` measures medqa once more beside four processes that compute all the time, and prints its speed then beside
+its share of the processors: with C processors, T threads and N others that is T / (T + N), as long as T + N > C.
 ``--sides`` also takes "trl liger" and "unsloth", where these packages are installed (a GPU is needed for both).
 """
 
@@ -22,6 +24,8 @@ import subprocess
 import sys
 import tempfile
 import time
+from collections.abc import Iterator
+from contextlib import contextmanager
 from dataclasses import replace
 from importlib import metadata
 from pathlib import Path
@@ -77,9 +81,29 @@ def main() -> int:
         memory = ours["peak_memory_bytes"] / result["peak_memory_bytes"]
         print(f"medqa / {side}: speed x {ratio:.2f}, memory x {memory:.2f}, losses differ by {difference:.2%} at most")
         ratios[side] = {"speed": ratio, "memory": memory, "largest_loss_difference": difference}
+    if options.busy:
+        with busy_processes(options.busy):
+            results["medqa, busy"] = in_own_process("medqa")
+        show("medqa, busy", results["medqa, busy"])
+        share = results["medqa, busy"]["tokens_per_second"] / ours["tokens_per_second"]
+        fair = min(1.0, ours["threads"] / (ours["threads"] + options.busy))
+        print(f"medqa beside {options.busy} busy processes: {share:.2f} of its speed; its share is {fair:.2f}")
+        ratios["medqa, busy"] = {"speed": share, "share_of_processors": fair}
     figures = {"trl_version": metadata.version("trl"), "sides": results, "medqa_over": ratios}
     write_figures(options.json, figures)
     return int(worst > TOLERANCE)
+
+
+@contextmanager
+def busy_processes(count: int) -> Iterator[None]:
+    """Keep so many processes computing."""
+    started = [subprocess.Popen([sys.executable, "-c", "while True: sum(range(10**6))"]) for _ in range(count)]
+    try:
+        yield
+    finally:
+        for process in started:
+            process.kill()
+            process.wait()
 
 
 def parse() -> argparse.Namespace:
@@ -96,6 +120,7 @@ def parse() -> argparse.Namespace:
     parser.add_argument(
         "--gpu-memory", type=float, metavar="GB", help="medqa: as planned for such a card; PyTorch may take no more"
     )
+    parser.add_argument("--busy", type=int, default=0, metavar="N", help="processes that compute beside medqa")
     add_json_option(parser)
     parser.add_argument("--side", choices=[*SIDES, *MORE_SIDES], help=argparse.SUPPRESS)
     return parser.parse_args()
@@ -131,6 +156,7 @@ def run_side(options: argparse.Namespace) -> dict[str, Any]:
     os.environ.setdefault("TRANSFORMERS_VERBOSITY", "error")
     if options.side == "unsloth":
         import unsloth  # noqa: F401 -- it changes Transformers and TRL, and must come first
+    import torch
     from transformers import TrainerCallback
 
     from medqa_cli.model.devices import peak_memory_bytes, pick_device
@@ -153,6 +179,7 @@ def run_side(options: argparse.Namespace) -> dict[str, Any]:
         "losses": [line["loss"] for line in trainer.state.log_history if "loss" in line],
         "tokens_per_second": tokens / (ends[-1] - ends[options.warmup_steps - 1]),
         "peak_memory_bytes": peak_memory_bytes(pick_device()),
+        "threads": torch.get_num_threads(),
         **facts,
     }
 
