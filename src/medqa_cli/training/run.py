@@ -27,6 +27,7 @@ from medqa_cli.model.lora import check_init
 from medqa_cli.training import arguments, callbacks, fsdp, outcome, setup
 from medqa_cli.training.callbacks import read_log
 from medqa_cli.training.checkpoints import NotWrittenError, full_disk_is_an_error, set_aside
+from medqa_cli.training.core_sharing import sharing_cores
 from medqa_cli.training.data_order import num_steps, validation_interval
 from medqa_cli.training.divergence import DivergedError, DivergenceDetector
 from medqa_cli.training.estimate import ForwardLimits, MemoryEstimate, estimate_here, forward_limits
@@ -164,7 +165,11 @@ def run_loop(
             divergence=divergence,
             early_stopping=early_stopping,
         )
-        with callbacks.stop_on_signal(monitor), arguments.tracker_failures_told(args.report_to):
+        with (
+            callbacks.stop_on_signal(monitor),
+            arguments.tracker_failures_told(args.report_to),
+            sharing_cores(inputs.device.type),
+        ):
             ending = _run_to_the_end(trainer, monitor, early_stopping, checkpoint)
     written_by_main(run, lambda: outcome.plot_losses(read_log(run.train_log_path), run.loss_plot_path))
     return outcome.Outcome(
