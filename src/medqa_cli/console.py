@@ -17,7 +17,7 @@ import unicodedata
 from collections.abc import Callable, Collection, Iterable, Iterator, Sequence
 from dataclasses import dataclass, field
 from types import TracebackType
-from typing import Any, TextIO
+from typing import TYPE_CHECKING, Any, TextIO
 
 from rich.cells import cell_len
 from rich.console import Console, ConsoleOptions, RenderResult
@@ -28,6 +28,11 @@ from rich.text import Text
 from medqa_cli.errors import ConfigError, MedqaError
 from medqa_cli.streams import encodes_all
 
+if TYPE_CHECKING:
+    from rich.live import Live
+
+_SECONDS_BETWEEN_LINES = 30  # of progress where there is no terminal
+_SECONDS_BEFORE_CLOCK = 2
 _OVERRIDES = "\u202d\u202e"
 # JSON escapes the control characters below the space by itself.
 _UNESCAPED_BY_JSON = re.compile(f"[\x7f-\x9f{_OVERRIDES}\ud800-\udfff]")
@@ -40,6 +45,8 @@ class _State:
     json: bool = False
     unmuted: tuple[TextIO, TextIO] | None = None  # stdout and stderr from before ``mute``
     live: list[Console] = field(default_factory=list)  # of the displays that are drawn now
+    doing: str = ""  # what the command does, while none of ``statuses`` says more
+    statuses: list[str] = field(default_factory=list)
     warned_of: set[str] = field(default_factory=set)
 
 
@@ -113,6 +120,13 @@ def begin() -> None:
     _state.warned_of.clear()
 
 
+def end() -> None:
+    """End a command, or wait for the user: nothing is being done any more."""
+    _state.doing = ""
+    _state.statuses.clear()
+    _status_line.draw()
+
+
 def _stdout_console() -> Console:
     """Return the console of stdout; without wrapping, so that a pipe gets whole lines."""
     # emoji=False: a text of the user may hold ":pill:".
@@ -124,6 +138,8 @@ def _stderr_console() -> Console:
     # During a live display all output must go through the console of the display, which moves out of the way.
     if _state.live:
         return _state.live[-1]
+    if _status_line.console is not None and _status_line.console.file is sys.stderr:
+        return _status_line.console
     return Console(stderr=True, highlight=False, soft_wrap=True, emoji=False)
 
 
@@ -134,6 +150,7 @@ def width() -> int:
 
 def result(data: Any, show: Callable[[], None]) -> None:
     """Give a command's result: ``data`` as JSON under ``--json``, otherwise whatever ``show`` prints."""
+    end()
     if json_enabled():
         sys.stdout.write(json_line(data, ascii_only=not encodes_all(sys.stdout)))
         sys.stdout.flush()
@@ -165,14 +182,16 @@ def table(
     for number, row in enumerate(rows):
         cells = [escape(printable(cell)) for cell in row]
         grid.add_row(*[f"[bold red]{cell}[/]" if (number, i) in alarming else cell for i, cell in enumerate(cells)])
-    console = _stdout_console()
-    console.print(grid)
-    console.print()
+    with _status_line.covered():
+        console = _stdout_console()
+        console.print(grid)
+        console.print()
 
 
 def line(text: str = "") -> None:
     """Print one line of a result to stdout."""
-    _stdout_console().print(escape(printable(text)))
+    with _status_line.covered():
+        _stdout_console().print(escape(printable(text)))
 
 
 def json_lines(rows: Iterable[Any]) -> None:
@@ -226,6 +245,7 @@ def hint(text: str) -> None:
 
 def stream(text: str) -> None:
     """Write a piece of an answer to stdout at once, without a newline."""
+    end()
     sys.stdout.write(printable(text))
     sys.stdout.flush()
 
@@ -247,6 +267,7 @@ class AnswerStream:
         if not self._wraps:
             stream(piece)
             return
+        end()
         for character in printable(piece):
             if character.isspace():
                 self._put_word()
@@ -294,10 +315,9 @@ class ProgressHandle:
 
 @contextlib.contextmanager
 def progress(description: str, total: int) -> Iterator[ProgressHandle]:
-    """Show progress on stderr: a live bar on a terminal, nothing by itself elsewhere."""
-    console = _stderr_console()
-    if not console.is_terminal:
-        yield ProgressHandle(lambda completed, status: None)
+    """Show progress on stderr: a live bar on a terminal, elsewhere a line every half minute."""
+    if not is_live():
+        yield ProgressHandle(_now_and_then(description, total))
         return
     from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeRemainingColumn
 
@@ -308,7 +328,7 @@ def progress(description: str, total: int) -> Iterator[ProgressHandle]:
         TextColumn("{task.fields[status]}"),
         TimeRemainingColumn(compact=True),
     )
-    with Progress(*columns, console=console, transient=True) as bar:
+    with _status_line.covered(), Progress(*columns, console=_stderr_console(), transient=True) as bar:
         task = bar.add_task(escape(printable(description)), total=total, status="")
 
         def update(completed: int, status: str) -> None:
@@ -317,15 +337,101 @@ def progress(description: str, total: int) -> Iterator[ProgressHandle]:
         yield ProgressHandle(update)
 
 
+def _now_and_then(description: str, total: int) -> Callable[[int, str], None]:
+    told = time.monotonic()
+
+    def update(completed: int, status: str) -> None:
+        nonlocal told
+        if time.monotonic() - told >= _SECONDS_BETWEEN_LINES and completed < total:
+            told = time.monotonic()
+            note(f"{description}: {completed:,} of {total:,}{f' {status}' if status else ''}")
+
+    return update
+
+
+def doing(text: str) -> None:
+    """Say what the command does from here on, until ``end`` or its result; a line on a terminal shows it."""
+    _state.doing = text
+    _status_line.draw()
+
+
 @contextlib.contextmanager
 def status(text: str) -> Iterator[Callable[[str], None]]:
     """Show what is being done while the block runs, on a terminal only; yields a function that replaces the text."""
-    console = _stderr_console()
-    if not console.is_terminal:
+    if not is_live():
         yield lambda text: None
         return
-    with console.status(escape(printable(text))) as shown:
-        yield lambda text: shown.update(escape(printable(text)))
+    _state.statuses.append(text)
+    _status_line.draw()
+
+    def replace(text: str) -> None:
+        _state.statuses[-1:] = [text]
+
+    try:
+        yield replace
+    finally:
+        del _state.statuses[-1:]
+        _status_line.draw()
+
+
+class _StatusLine:
+    """The line on a terminal that says what is being done and for how long, while nothing else is drawn there.
+
+    ``console``: bound to the terminal, since some work is done while stderr leads elsewhere.
+    """
+
+    def __init__(self) -> None:
+        self.console: Console | None = None
+        self._live: Live | None = None
+        self._is_covered = False
+        self._said, self._since = "", 0.0
+
+    def draw(self) -> None:
+        """Draw the line, or take it away where nothing is being done or another display has its place."""
+        if not self._text() or self._is_covered:
+            if self._live is not None:
+                self._live.stop()
+                self._live = None
+            if not self._text():
+                self.console = None
+            return
+        if self.console is None and is_live():
+            self.console = Console(file=sys.stderr, highlight=False, soft_wrap=True, emoji=False)
+        if self.console is not None and self._live is None:
+            from rich.live import Live
+
+            self._live = Live(self, console=self.console, transient=True, redirect_stdout=False, redirect_stderr=False)
+            self._live.start(refresh=True)
+        elif self._live is not None:
+            self._live.refresh()
+
+    @contextlib.contextmanager
+    def covered(self) -> Iterator[None]:
+        """Let another display have the place."""
+        before, self._is_covered = self._is_covered, True
+        self.draw()
+        try:
+            yield
+        finally:
+            self._is_covered = before
+            self.draw()
+
+    def _text(self) -> str:
+        return (_state.statuses or [_state.doing])[-1]
+
+    def __rich_console__(self, console: Console, options: ConsoleOptions) -> RenderResult:
+        """Draw the line; rich calls this, four times a second."""
+        now, text = time.monotonic(), printable(self._text())
+        if text != self._said:
+            self._said, self._since = text, now
+        frames = "⠋⠙⠹⠸⠼⠴⠦⠧⠇⠏" if _draws(console, "⠋") else "-\\|/"
+        seconds = now - self._since
+        line = Text(no_wrap=True, overflow="ellipsis")
+        line.append(frames[int(now * 4) % len(frames)], "green").append(f" {text}")
+        yield line.append(f" {clock(seconds)}" if seconds >= _SECONDS_BEFORE_CLOCK else "")
+
+
+_status_line = _StatusLine()
 
 
 def is_live() -> bool:
@@ -379,8 +485,9 @@ def run_display(description: str, total: int) -> Iterator[RunDisplay]:
         return
     from rich.live import Live
 
-    console = _stderr_console()
-    with Live(shown, console=console, transient=True, refresh_per_second=2, vertical_overflow="crop"):
+    console = Console(stderr=True, highlight=False, soft_wrap=True, emoji=False)
+    live = Live(shown, console=console, transient=True, refresh_per_second=2, vertical_overflow="crop")
+    with _status_line.covered(), live:
         _state.live.append(console)
         try:
             yield shown

@@ -2,10 +2,11 @@
 
 from __future__ import annotations
 
+import contextlib
 import io
 import json
 import re
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 
 import pytest
 from rich.console import Console
@@ -177,6 +178,101 @@ def test_progress_on_a_terminal_is_drawn_on_stderr(
     assert "scoring" in captured.err
     assert "2/3" in captured.err
     assert "loss [b] 1.5" in captured.err
+
+
+CLEARED = "\x1b[2K"
+
+
+class Terminal(io.StringIO):
+    """What is written to a terminal."""
+
+    def isatty(self) -> bool:
+        return True
+
+    def take(self) -> str:
+        """Return what was written since the last call."""
+        written = self.getvalue()
+        self.seek(0)
+        self.truncate()
+        return written
+
+
+@contextlib.contextmanager
+def at_a_terminal(monkeypatch: pytest.MonkeyPatch) -> Iterator[Terminal]:
+    """Let a command run whose stderr is a terminal."""
+    monkeypatch.setenv("TERM", "xterm")
+    with contextlib.redirect_stderr(Terminal()) as opened:
+        try:
+            yield opened
+        finally:
+            console.end()
+
+
+def test_a_pipe_is_told_of_long_progress_now_and_then_and_of_nothing_else(
+    capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    now: float = 0
+    monkeypatch.setattr("medqa_cli.console.time.monotonic", lambda: now)
+    console.doing("loading the libraries ...")
+    with console.status("loading ..."), console.progress("scoring", 1000) as bar:
+        for now in range(0, 101, 10):
+            bar.update(10 * int(now), "MiB")
+    console.end()
+    assert capsys.readouterr() == (
+        "",
+        "scoring: 300 of 1,000 MiB\nscoring: 600 of 1,000 MiB\nscoring: 900 of 1,000 MiB\n",
+    )
+
+
+def test_a_line_says_what_is_done_and_makes_way_for_results(
+    capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    with at_a_terminal(monkeypatch) as terminal:
+        console.doing("starting \x1b[2J[b] ...")
+        assert "starting \ufffd[2J[b] ..." in terminal.take()
+        with console.status("loading ..."):
+            assert "loading ..." in terminal.take()
+        assert "starting" in terminal.take()
+        console.line("first")
+        assert capsys.readouterr().out == "first\n"
+        # Cleared before, drawn again behind it.
+        cleared, _, drawn_again = terminal.take().rpartition("\x1b[1A" + CLEARED)
+        assert cleared
+        assert "starting" in drawn_again
+        console.result({}, lambda: console.line("last"))
+        assert terminal.take().endswith(CLEARED)
+        with console.status("late ..."):
+            pass
+        assert terminal.take().endswith(CLEARED)
+
+
+def test_notes_and_bars_take_the_place_of_the_line(monkeypatch: pytest.MonkeyPatch) -> None:
+    with at_a_terminal(monkeypatch) as terminal:
+        console.doing("measuring ...")
+        console.note("a note")
+        assert "a note" in terminal.take()
+        with console.progress("scoring", 2):
+            terminal.take()
+            console.doing("thinking ...")
+            assert "thinking" not in terminal.take()
+        assert "thinking" in terminal.take()
+
+
+def test_the_line_stays_at_its_terminal_while_stderr_leads_elsewhere(
+    capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    with at_a_terminal(monkeypatch) as terminal:
+        console.doing("checking ...")
+        with contextlib.redirect_stderr(io.StringIO()) as elsewhere:
+            console.doing("comparing ...")
+            console.note("of a model that nobody has")
+            with console.status("loading it ..."):
+                console.line("checked")
+        assert elsewhere.getvalue() == "of a model that nobody has\n"
+        assert capsys.readouterr().out == "checked\n"
+        shown = terminal.take()
+        assert "comparing" in shown
+        assert "loading" not in shown
 
 
 def drawn(width: int, encoding: str = "utf-8") -> list[str]:

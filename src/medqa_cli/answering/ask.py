@@ -86,6 +86,7 @@ def ask_several(config: Config, choices: Sequence[str], question: str, options: 
     listed: Sequence[Passage] = ()
     for choice in choices:
         book, answerer = OpenBook.of(config, choice, options.sources), engines.load_answerer(config, choice)
+        console.doing(f"{choice} answers ...")
         passages = book.passages(question, answerer.encoder)
         answer = generate.answer_question(answerer, question, config.generate, passages=passages)
         answers.append(generate.as_json(answer, answerer, Lookup(passages=passages)))
@@ -210,6 +211,7 @@ def _answer_and_show(
     if lookup.reviewed is not None and not console.json_enabled():
         _show_settled(lookup)
     answerer = load()
+    console.doing("answering ...")
     passages = book.passages(question, answerer.encoder)
     if console.json_enabled():
         answer = generate.answer_question(answerer, question, settings, passages=passages)

@@ -57,6 +57,7 @@ class Conversation:
             import readline  # noqa: F401
         console.note(f"{HELP.splitlines()[0]} /help shows the commands.")
         while True:
+            console.end()
             try:
                 line = read("medqa> ").strip()
             except KeyboardInterrupt:

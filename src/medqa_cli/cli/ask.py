@@ -62,8 +62,9 @@ def ask(
         app.require_data(settings, config)
     if file is not None:
         allocators.keep_freed_memory()
-    with console.status("starting ..."):
-        from medqa_cli.answering import ask as worker
+    console.doing("loading the libraries ...")
+    from medqa_cli.answering import ask as worker
+
     options = worker.AskOptions(sources, also_model, anyway)
     if file is not None:
         worker.ask_file(settings, model, file, out, options)

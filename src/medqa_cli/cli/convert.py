@@ -111,6 +111,7 @@ def _convert(sources: Sequence[str], out_dir: Path, config: Config, force: bool)
     # Before numpy, and the tokenizer, which takes seconds to load.
     check_sources(sources)
     find_documents(config.data.documents, out_dir, local_paths(sources))
+    console.doing("loading the libraries ...")
     from medqa_cli.data import report
     from medqa_cli.data.convert import convert
 
@@ -153,6 +154,7 @@ def _audit(folder: Path, config: Config) -> None:
         InputError: the folder holds no splits that can be read.
         MedqaError: held-out rows are not held out.
     """
+    console.doing("loading the libraries ...")
     from medqa_cli.data import report
     from medqa_cli.data.audit import audit_folder
     from medqa_cli.data.convert import column_names
@@ -169,6 +171,7 @@ def _show_rule(rule: str, sources: Sequence[str], config: Config) -> None:
         InputError: a source is wrong.
         ConfigError: there is no such rule or reason.
     """
+    console.doing("loading the libraries ...")
     from medqa_cli.data import report
     from medqa_cli.data.convert import column_names
     from medqa_cli.data.identifiers import showing
@@ -176,6 +179,7 @@ def _show_rule(rule: str, sources: Sequence[str], config: Config) -> None:
     from medqa_cli.data.rule_examples import rule_examples
 
     opened = open_sources(sources, column_names(config.data))
+    console.doing("reading and cleaning ...")
     if rule == showing.NAME:
         found = showing.identifier_examples(opened, config.data.cleaning, EXAMPLES_SHOWN, config.seed)
         console.result([asdict(example) for example in found], lambda: report.show_identifiers(found))

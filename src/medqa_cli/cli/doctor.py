@@ -35,6 +35,7 @@ def doctor(
     console.use_json(as_json)
     settings = load(config, overrides or ()).config
     allocators.keep_freed_memory()
+    console.doing("loading the libraries ...")
     from medqa_cli.doctor import run as worker
 
     tell = (lambda line: None) if as_json else console.line

@@ -45,6 +45,7 @@ def evaluate(
     console.use_json(as_json)
     settings = app.load_for_run(config, overrides).config
     models = None if model is None else list(dict.fromkeys(name.strip() for name in model.split(",") if name.strip()))
+    console.doing("loading the libraries ...")
     from medqa_cli.evaluation import gate, report, results
 
     conditions = gate.parse_conditions(fail_on or ())

@@ -49,6 +49,7 @@ def merge(
     settings = app.load_for_run(config, overrides).config
     run = app.require_adapter(settings, config)
     app.clear_leftovers(settings)
+    console.doing("loading the libraries ...")
     from medqa_cli.gguf import export
     from medqa_cli.merging import gguf_cost, report
     from medqa_cli.merging import run as worker
@@ -58,6 +59,7 @@ def merge(
         hub.name_repository(settings.model.name_or_path)
         export.require_exportable(run.adapter_dir)
     out_dir = out or run.merged_dir
+    console.doing("merging ...")
     summary = worker.merge(settings, run, out_dir, base_weights, dtype)
     if warning := report.small_changes_warning(summary.get("changes_below_half_a_step"), types):
         console.warn(warning)

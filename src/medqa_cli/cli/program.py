@@ -111,6 +111,8 @@ def ending_with_a_message(command: Callable[P, R]) -> Callable[P, R]:
             if (explained := _explained(error)) is None:
                 raise
             raise explained from error
+        finally:
+            console.end()
 
     return run
 

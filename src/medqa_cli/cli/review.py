@@ -54,6 +54,7 @@ def make(
     """
     console.use_json(as_json)
     settings = app.load_for_run(config, overrides).config
+    console.doing("loading the libraries ...")
     from medqa_cli.review import make as worker
 
     request = worker.Request(questions, _names(raters), _names(models), double, xlsx, force)
@@ -104,6 +105,7 @@ def score(
     """
     console.use_json(as_json)
     settings = app.load_for_run(config, overrides).config
+    console.doing("loading the libraries ...")
     from medqa_cli.evaluation import gate
     from medqa_cli.review import report, reports
     from medqa_cli.review import score as worker
@@ -145,6 +147,7 @@ def export(
     if form != "dpo":
         raise InputError(f"--format {form}: unknown", "--format dpo writes preference pairs")
     settings = app.load_for_run(config, overrides).config
+    console.doing("loading the libraries ...")
     from medqa_cli.review import preferences as worker
 
     exported = worker.export_pairs(settings, files, out)

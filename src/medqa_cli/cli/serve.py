@@ -53,7 +53,8 @@ def serve(
             "medqa serve needs the packages starlette and uvicorn", "install them: pip install 'medqa-cli[serve]'"
         )
     allocators.keep_freed_memory()
-    with console.status("starting ..."):
-        from medqa_cli.answering.ask import AskOptions
-        from medqa_cli.serving import run as worker
+    console.doing("loading the libraries ...")
+    from medqa_cli.answering.ask import AskOptions
+    from medqa_cli.serving import run as worker
+
     worker.run(settings, model, host, port, AskOptions(sources, also_model, anyway), feedback)

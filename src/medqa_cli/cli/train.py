@@ -94,6 +94,7 @@ def train(
         app.require_data(loaded.config, config)
         if distributed.is_main():
             app.clear_leftovers(loaded.config)
+    console.doing("loading the libraries ...")
     if plan:
         from medqa_cli.training import plan as planner
 
@@ -117,6 +118,7 @@ def _train_on_pairs(
     chosen = app.load_for_run(config, overrides)
     start = app.require_adapter(chosen.config, config)
     target = out or start.path.with_name(f"{start.path.name}-dpo")
+    console.doing("loading the libraries ...")
     from medqa_cli.config.dump import resolved_yaml
     from medqa_cli.training import dpo as worker
 

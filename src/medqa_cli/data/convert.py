@@ -88,6 +88,7 @@ def convert(
     """
     started = time.perf_counter()
     stage_seconds: dict[str, float] = {}
+    console.doing("reading ...")
     with _timed(stage_seconds, "open"):
         listing = find_documents(data.documents, out_dir, local_paths(sources))
         opened = _open(sources, data, out_dir, force)
@@ -97,6 +98,7 @@ def convert(
         report = _convert_into(
             folder, ", ".join(sources), opened, documents, data, seed, render, lengths, stage_seconds
         )
+        console.doing("writing the report ...")
         with _timed(stage_seconds, "report"):
             _write_card(folder, report, opened, Path(sources[0]).name, data, seed)
             if lengths is not None:
@@ -189,7 +191,7 @@ def _convert_into(
     if canaries:
         report["canaries"] = {"planted": len(canaries), "copies": list(data.canary_copies), "rows": written.canary_rows}
     if documents.passages:
-        with _timed(stage_seconds, "open book"):
+        with _timed(stage_seconds, "open book"), console.status("comparing documents with held-out answers ..."):
             open_book = OpenBook(documents.texts, documents.pairs, data.near_duplicate_threshold)
             report["documents"] = documents.report | {"answers_held_out": open_book.count(folder)}
     report |= {"tokens": None if lengths is None else lengths.summary()}

@@ -112,6 +112,7 @@ def _findings(
                 late = "its time was over; --full takes the time that it needs"
                 yield Finding(check.name, subject.name, "not checked", check.needed, late)
                 continue
+            console.doing(f"{check.name}: {subject.name} ...")
             yield examine(check.name, subject.name, partial(check.measure, subject), needed=check.needed)
             free_unused_memory(device)
     if full:
@@ -149,12 +150,15 @@ def checks_of_a_model() -> list[Check]:
 
 
 def _measured(subject: Subject, device: torch.device, dtype: torch.dtype) -> Iterator[Finding]:
+    console.doing("speed of products ...")
     yield from speed.products(device, dtype)
+    console.doing("speed and memory of a training ...")
     run = speed.Run(subject)
     memory = examine("memory = plan", subject.name, run.memory)
     if memory.status != "wrong":
         yield run.speed()
     yield memory
+    console.doing("two ranks ...")
     yield examine("two ranks = one", subject.name, run.two_ranks)
 
 

@@ -63,6 +63,7 @@ def evaluate(config: Config, models: Sequence[str], limit: int | None) -> dict[s
     hub.name_repository(config.model.name_or_path)
     run = RunFolder(Path(config.run_dir))
     local, addresses = _local_and_served(models, run, config)
+    console.doing("reading the questions ...")
     rows = _rows(config, run)
     items = read_choice_files(config.eval.multiple_choice)
     served = connect(addresses[0], config.prompt.system) if addresses else None
@@ -83,6 +84,8 @@ def evaluate(config: Config, models: Sequence[str], limit: int | None) -> dict[s
         except KeyboardInterrupt:
             message = f"interrupted; {journal.num_done} finished pieces of work are kept"
             raise Interrupted(message, "give the same command again to resume") from None
+
+        console.doing("computing the figures ...")
 
         def write() -> dict[str, Any]:
             baselines = _baselines(config, encoder, questions)

@@ -196,6 +196,7 @@ def export_run(
     contract, record = PromptContract.load(merged_dir), run.gguf_dir / RECORD_NAME
     record.unlink(missing_ok=True)  # what follows may be interrupted
     written = export_gguf(merged_dir, contract, types, run.gguf_dir, _name_of(run), generate)
+    console.doing("hashing the files ...")
     _record(run, merged_dir, contract, {one["type"]: Path(one["path"]) for one in written})
     return written
 

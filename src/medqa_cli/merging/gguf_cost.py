@@ -76,6 +76,7 @@ def _costs(config: Config, run: RunFolder, merged_dir: Path, paths: Mapping[str,
         raise InputError("the validation split holds no question that can be scored")
     console.note(f"comparing the GGUF files with base + adapter on {len(examples)} validation questions ...")
     batches = [packing.pack([example], tuned.device) for example in examples]
+    console.doing("comparing base + adapter ...")
     with computing_in(tuned.model, torch.float32):
         expected = [packing.answer_logits(tuned.model, batch).cpu() for batch in batches]
     adapter_nll = packing.mean_nll(
@@ -85,6 +86,7 @@ def _costs(config: Config, run: RunFolder, merged_dir: Path, paths: Mapping[str,
     costs = {}
     for kind, path in paths.items():
         started = time.perf_counter()
+        console.doing(f"comparing {path.name} ...")
         metrics = _compared(path, examples, batches, expected)
         costs[kind] = {
             "questions": len(examples),

@@ -220,9 +220,12 @@ class MergedModel:
         console.note(f"with {better} weights the answers are more likely: writing that model")
         self.write(better)
         files, measured = WeightFiles.open(self.folder), MergedWeights(self.plan.into(better))
-        for name in measured.names:
-            if _digest(files.raw_blocks(name)) != _digest(measured.raw_blocks(name)):
-                raise MedqaError(f"{name} was not written as it was computed: the disk or the memory is faulty")
+        names = list(measured.names)
+        with console.progress("reading back", len(names)) as bar:
+            for number, name in enumerate(names):
+                bar.update(number)
+                if _digest(files.raw_blocks(name)) != _digest(measured.raw_blocks(name)):
+                    raise MedqaError(f"{name} was not written as it was computed: the disk or the memory is faulty")
         files.close()
         measured.release()
 

@@ -146,13 +146,18 @@ def _package_file(spec: str, named_by: str) -> Path:
 
 
 def _converted_gguf(path: Path) -> Path:
-    folder = cache_dir() / "models" / f"{path.stem}-{sha256_of_file(path)[:16]}-v{_CACHE_VERSION}"
+    with console.status(f"looking at {path.name} ..."):
+        folder = cache_dir() / "models" / f"{path.stem}-{sha256_of_file(path)[:16]}-v{_CACHE_VERSION}"
     if (folder / "config.json").is_file():
         return folder
     console.note(f"dequantizing {path.name} once into {folder} ...")
     try:
         # Its progress bars cannot be switched off and would cut through our own output.
-        with contextlib.redirect_stderr(io.StringIO()), atomic_dir(folder) as temporary:
+        with (
+            console.status(f"dequantizing {path.name} ..."),
+            contextlib.redirect_stderr(io.StringIO()),
+            atomic_dir(folder) as temporary,
+        ):
             _dequantize(path, temporary)
     except (MedqaError, MemoryError):
         raise

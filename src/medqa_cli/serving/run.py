@@ -139,6 +139,7 @@ def run(config: Config, choice: str, host: str, port: int, options: AskOptions, 
             limit_concurrency=config.serve.max_requests + _MORE_CONNECTIONS,
         )
         shown = f"[{host}]" if ":" in host.strip("[]") else host
+        console.end()
         console.note(f"{name} answers on http://{shown}:{listening.getsockname()[1]} (Ctrl-C ends it)")
         # The server ends in order and then sends itself the signal again.
         with contextlib.suppress(KeyboardInterrupt):

@@ -83,6 +83,7 @@ def train_on_pairs(
     require_trl()
     run = RunFolder(Path(config.run_dir))
     _check_folders(start, run, restart=restart)
+    console.doing("reading the pairs ...")
     rows = read_pairs(pairs_path)
     loaded = load_model("adapter", start, config.model, config.prompt, batches=True)
     pairs, num_left_out = encode_pairs(rows, loaded.encoder, config.model.max_length)
@@ -90,6 +91,7 @@ def train_on_pairs(
         console.warn(f"{num_left_out} pairs left out: their prompt alone fills model.max_length")
     if not pairs:
         raise InputError(f"no pair of {pairs_path} leaves room for an answer", "raise model.max_length")
+    console.doing("training ...")
     held = lock(run)
     try:
         prepare_run_folder(run, None, restart=restart)
@@ -221,7 +223,8 @@ class _Log(TrainerCallback):
         self.lines.append(line)
         with open(self.path, "a", encoding="utf-8") as file:
             file.write(json.dumps(line) + "\n")
-        console.note(f"step {line['step']}: loss {line['loss']:.4f}, pairs in order {line['rewards_accuracies']:.0%}")
+        in_order = f"pairs in order {line['rewards_accuracies']:.0%}"
+        console.note(f"step {line['step']}/{state.max_steps}: loss {line['loss']:.4f}, {in_order}")
 
 
 def _train(

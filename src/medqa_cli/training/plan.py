@@ -62,6 +62,7 @@ def plan(config: Config, *, gpu_memory_gb: float | None, probe: bool) -> dict[st
         raise InputError("--probe takes steps on the device at hand; --gpu-memory plans for another", "leave one out")
     check_init(config.model, config.lora, sharded=False)
     device = devices.pick_device()
+    console.doing("reading the data ...")
     inputs = setup.prepare(config, device, devices.pick_compute_dtype(config.model.compute_dtype, device))
     target, device_name = device_at_hand(device), devices.describe_device(device)
     if gpu_memory_gb is not None:
@@ -69,6 +70,7 @@ def plan(config: Config, *, gpu_memory_gb: float | None, probe: bool) -> dict[st
         # Who sets float16 has a card without bfloat16, and those have no flash attention either.
         target = Target("cuda", size, size, 0, has_flash=dtype == torch.bfloat16)
         inputs, device_name = replace(inputs, dtype=dtype), f"a GPU with {gpu_memory_gb:g} GB"
+    console.doing("predicting the memory ...")
     base, examples = empty_base(inputs.hf_config, config.model, inputs.dtype), inputs.data.examples
     setup.tell_layers(base, config, inputs.dtype)
     estimator = MemoryEstimator(inputs.hf_config, examples, inputs.dtype, target)

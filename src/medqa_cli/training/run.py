@@ -69,8 +69,11 @@ def train(
     started = time.perf_counter()
     device, dtype, trained_with = _check_settings(config, resolved_config)
     checkpoint = checkpoint_to_go_on_from(run, trained_with, resume=resume, restart=restart)
+    console.doing("reading the data ...")
     inputs = setup.prepare(config, device, dtype)
+    console.doing("predicting the memory ...")
     estimate = estimate_here(config, inputs.hf_config, inputs.data.examples, dtype, device)
+    console.doing("making the adapter ...")
     with distributed.raise_on_all_ranks():
         model = setup.make_model(config, inputs)
         setup.describe_run(config, model, inputs)
@@ -91,6 +94,7 @@ def train(
         written_by_main(run, begin)
         with full_disk_is_an_error(run.path):
             result = run_loop(config, run, model, inputs, estimate, checkpoint)
+        console.doing("saving the adapter ...")
         summary = _summarize(run, result, inputs, estimate, time.perf_counter() - started)
         distributed.from_main(lambda: _raise_if_incomplete(config, run, result, summary))
         return _save(config, run, model, inputs, result, summary, environment)
@@ -171,6 +175,7 @@ def run_loop(
             sharing_cores(inputs.device.type),
         ):
             ending = _run_to_the_end(trainer, monitor, early_stopping, checkpoint)
+    console.doing("drawing the losses ...")
     written_by_main(run, lambda: outcome.plot_losses(read_log(run.train_log_path), run.loss_plot_path))
     return outcome.Outcome(
         *ending,

@@ -78,7 +78,8 @@ def settle_way(model: Any, name: str, dtype: torch.dtype, *, trains: bool, fuses
     proof, limit = _Proof(model, name, dtype, trains), Way(True, True, KINDS if fuses else ())
     reasons: dict[str, None] = {}
     while True:
-        with distributed.raise_on_all_ranks():
+        trying = console.status(f"trying in which ways {name} is computed right ...")
+        with distributed.raise_on_all_ranks(), trying:
             fastest = proof.fastest_way(limit)
         ways = distributed.all_gather(fastest)
         reasons |= dict.fromkeys(reason for way in ways for reason in way.reasons)
