@@ -19,7 +19,9 @@ import time
 
 CONTROL = re.compile(r"\x1b\[[0-9;?]*[A-Za-z]|\x1b\].*?\x07")
 MOVES = re.compile(r"^[⠋⠙⠹⠸⠼⠴⠦⠧⠇⠏]\s*|\s*\d+:\d\d(:\d\d)?\s*$")
+FIGURES = re.compile(r"[\W\d_▁▂▃▄▅▆▇█]+")
 LONG = 2.0  # seconds
+_SAME = 4  # texts back that a display may alternate between
 
 
 def record(command: list[str]) -> tuple[int, list[tuple[float, str]]]:
@@ -45,11 +47,14 @@ def record(command: list[str]) -> tuple[int, list[tuple[float, str]]]:
 def texts(writes: list[tuple[float, str]]) -> list[tuple[float, str]]:
     """Return the lines that appeared, each once for as long as only its figures change."""
     found: list[tuple[float, str]] = []
+    words: list[str] = []
     for seconds, written in writes:
         for line in re.split(r"[\r\n]+", CONTROL.sub("", written)):
             text = MOVES.sub("", MOVES.sub("", line.strip()))
-            if text and (not found or found[-1][1] != text):
+            key = FIGURES.sub(" ", text)
+            if text and key not in words[-_SAME:]:
                 found.append((seconds, text))
+                words.append(key)
     return found
 
 

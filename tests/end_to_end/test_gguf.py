@@ -2,9 +2,10 @@
 
 from __future__ import annotations
 
+import contextlib
 import json
 import shutil
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Any
 
@@ -12,6 +13,7 @@ import pytest
 import torch
 
 from helpers.commands import Outcome, run_in
+from medqa_cli.model.resolve import find_base
 from medqa_cli.prompt.encoder import PromptContract, PromptEncoder
 
 Medqa = Callable[..., Outcome]
@@ -78,11 +80,23 @@ def test_merge_writes_gguf_files_that_answer_as_the_merged_model(trained: Path, 
     assert torch.allclose(logits(gguf_file="tiny-q8_0.gguf", **packed), merged, atol=5e-2)
 
 
-def test_the_table_names_the_files(trained: Path, medqa: Medqa) -> None:
+def test_the_table_names_the_files_and_reading_one_says_how_far_it_is(
+    trained: Path, medqa: Medqa, monkeypatch: pytest.MonkeyPatch
+) -> None:
     outcome = medqa("merge", "--gguf", "q8_0", "--gguf", "q8_0")
     assert outcome.code == 0, outcome.err
     assert "tiny-q8_0.gguf" in outcome.out
     assert "ollama create tiny -f runs/tiny/gguf/Modelfile" in outcome.out
+    told: list[str] = []
+
+    @contextlib.contextmanager
+    def status(text: str) -> Iterator[Callable[[str], None]]:
+        yield told.append
+
+    monkeypatch.setattr("medqa_cli.console.status", status)
+    monkeypatch.setenv("MEDQA_CACHE_DIR", "cache")
+    find_base("runs/tiny/gguf/tiny-q8_0.gguf")
+    assert told[-1] == "dequantizing tiny-q8_0.gguf: 100 % ..."
 
 
 @pytest.mark.parametrize(

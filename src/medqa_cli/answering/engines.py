@@ -42,10 +42,10 @@ def load_answerer(config: Config, choice: str, *, batches: bool = False, num_que
     with console.status("loading ..."):
         batches_are_faster = config.generate.engine == "auto" and _is_faster_in_batches(config, num_questions)
         found = None if batches_are_faster else llama_model(config, choice)
-    if found is None:
-        from medqa_cli.model.load import load_model
+        if found is None:
+            from medqa_cli.model.load import load_model
 
-        return load_model(choice, RunFolder(Path(config.run_dir)), config.model, config.prompt, batches=batches)
+            return load_model(choice, RunFolder(Path(config.run_dir)), config.model, config.prompt, batches=batches)
     if choice == "adapter":
         console.note(
             f"llama.cpp answers from {found.file.name}: the merged model in {found.quantization}{_difference(found)}; "

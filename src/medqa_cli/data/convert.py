@@ -88,7 +88,7 @@ def convert(
     """
     started = time.perf_counter()
     stage_seconds: dict[str, float] = {}
-    console.doing("reading ...")
+    console.doing("converting ...")
     with _timed(stage_seconds, "open"):
         listing = find_documents(data.documents, out_dir, local_paths(sources))
         opened = _open(sources, data, out_dir, force)

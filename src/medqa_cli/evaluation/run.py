@@ -67,6 +67,7 @@ def evaluate(config: Config, models: Sequence[str], limit: int | None) -> dict[s
     rows = _rows(config, run)
     items = read_choice_files(config.eval.multiple_choice)
     served = connect(addresses[0], config.prompt.system) if addresses else None
+    console.doing("preparing the questions ...")
     encoder, folders = _encoder_and_folders(run, local) if local else (None, [])
     questions = make_questions(rows, evenly_spaced(rows, limit), encoder, config.model.max_length)
     questions, arms, copies = _open_book(config, encoder, rows, questions)
@@ -74,6 +75,7 @@ def evaluate(config: Config, models: Sequence[str], limit: int | None) -> dict[s
     fingerprint = _fingerprint(config, folders, served, questions, arms, items, search)
     if local and text_metrics(config.eval.metric_names):
         fingerprint["answered_by"] = [config.generate.engine, engines.llama_files(config, local)]
+    console.doing("measuring ...")
     with SharedJournal(run.eval_dir, fingerprint) as journal:
         if journal.num_done:
             console.note(f"resuming an interrupted evaluation: {journal.num_done} pieces of work are done")

@@ -12,6 +12,7 @@ import importlib.util
 import io
 import os
 import re
+from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Literal
@@ -154,8 +155,8 @@ def _converted_gguf(path: Path) -> Path:
     try:
         # Its progress bars cannot be switched off and would cut through our own output.
         with (
-            console.status(f"dequantizing {path.name} ..."),
-            contextlib.redirect_stderr(io.StringIO()),
+            console.status(f"dequantizing {path.name} ...") as tell,
+            contextlib.redirect_stderr(_Bar(lambda percent: tell(f"dequantizing {path.name}: {percent} % ..."))),
             atomic_dir(folder) as temporary,
         ):
             _dequantize(path, temporary)
@@ -167,6 +168,19 @@ def _converted_gguf(path: Path) -> Path:
         message = str(error).strip().partition("\n")[0] or type(error).__name__
         raise InputError(f"cannot read {path.name} as a GGUF model: {message[:300]}", THREE_WAYS) from error
     return folder
+
+
+class _Bar(io.StringIO):
+    """Takes what the bar of Transformers writes, and tells how far it is, in percent; without it, nothing is told."""
+
+    def __init__(self, tell: Callable[[str], None]) -> None:
+        super().__init__()
+        self._tell = tell
+
+    def write(self, text: str) -> int:
+        if found := re.search(r"de-quantizing.*?(\d+)%", text):
+            self._tell(found[1])
+        return len(text)
 
 
 def _dequantize(path: Path, folder: Path) -> None:

@@ -78,6 +78,7 @@ def train(
         model = setup.make_model(config, inputs)
         setup.describe_run(config, model, inputs)
     environment = _environment(inputs, setup.settle_way_for_training(model, inputs), trained_with)
+    console.doing("training ...")
     with contextlib.ExitStack() as locks:
 
         def begin() -> None:

@@ -78,7 +78,7 @@ def settle_way(model: Any, name: str, dtype: torch.dtype, *, trains: bool, fuses
     proof, limit = _Proof(model, name, dtype, trains), Way(True, True, KINDS if fuses else ())
     reasons: dict[str, None] = {}
     while True:
-        trying = console.status(f"trying in which ways {name} is computed right ...")
+        trying = console.status("trying which fast ways compute right ...")
         with distributed.raise_on_all_ranks(), trying:
             fastest = proof.fastest_way(limit)
         ways = distributed.all_gather(fastest)
