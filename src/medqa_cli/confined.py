@@ -10,30 +10,23 @@ import contextlib
 import os
 import pickle
 import signal
-import subprocess
 import sys
-import tempfile
 import threading
 import traceback
 from collections.abc import Callable, Generator, Iterator
 from dataclasses import dataclass
-from pathlib import Path
 from typing import IO, Any, TypeVar
 
+from medqa_cli.child_process import ChildProcess, begin
 from medqa_cli.errors import InputError, MedqaError
 
 T = TypeVar("T")
 
-_START = (
-    "import sys, pickle; sys.path[:] = pickle.load(sys.stdin.buffer); from medqa_cli import confined; confined.serve()"
-)
 _MOST_AT_ONCE, _SMALL = 64, 1 << 16  # items, and bytes of as many
 _TICK = 0.1  # seconds between two checks of the child
 _FIRST_MEMORY_CHECK = 5  # ticks; most readers are done before, and the check needs an import
 _SHOWN_CHARACTERS = 300  # of what a library says
 _OUT_OF_MEMORY = ("memory allocation of", "bad_alloc", "MemoryError", "out of memory")
-# One thread each, whatever the machine: a thread's stack and arena count as its memory.
-_ONE_THREAD = {"OMP_NUM_THREADS": "1", "ARROW_DEFAULT_MEMORY_POOL": "system", "RAYON_NUM_THREADS": "1"}
 
 
 @dataclass(frozen=True)
@@ -103,12 +96,7 @@ def stream(
 
 def serve() -> None:
     """Be the child: read the call from stdin, and write items to stdout. Only the child's command calls this."""
-    if signal.getsignal(signal.SIGINT) is not signal.SIG_IGN:
-        # Ctrl-C reaches the child too: it dies silently, whatever it is doing.
-        signal.signal(signal.SIGINT, signal.SIG_DFL)
-    results = os.fdopen(os.dup(1), "wb", buffering=1 << 18)
-    # Output of a library is not a result.
-    os.dup2(2, 1)
+    results = begin()
     memory_bytes = pickle.load(sys.stdin.buffer)
     _limit_memory(memory_bytes)
     try:
@@ -156,8 +144,6 @@ def _limit_memory(memory_bytes: int) -> None:
     if sys.platform != "win32":
         import resource
 
-        # A core dump would hold texts.
-        resource.setrlimit(resource.RLIMIT_CORE, (0, 0))
         # Not RLIMIT_AS: reserved memory that is never written does not count. Where the system ignores this limit, the
         # parent checks.
         hard = resource.getrlimit(resource.RLIMIT_DATA)[1]
@@ -187,15 +173,7 @@ class _Child:
 
     def __init__(self, limits: Limits) -> None:
         self._limits = limits
-        self._said: IO[bytes] = tempfile.TemporaryFile(prefix="medqa-")  # noqa: SIM115 - closed by close
-        self._process = subprocess.Popen(
-            [sys.executable, "-I", "-S", "-X", f"utf8={sys.flags.utf8_mode}", "-c", _START],
-            stdin=subprocess.PIPE,
-            stdout=subprocess.PIPE,
-            stderr=self._said,
-            bufsize=1 << 18,
-            env={**os.environ, **_ONE_THREAD},
-        )
+        self._process = ChildProcess("confined")
         self._fault = ""
         self._waited = 0.0
         self._is_waited_for = True
@@ -204,48 +182,30 @@ class _Child:
         self._watcher.start()
 
     def send(self, function: Callable[..., Any], arguments: tuple[object, ...]) -> None:
-        stdin = self._process.stdin
-        assert stdin is not None
-        path = [str(Path(__file__).parent.parent), *(entry or str(Path.cwd()) for entry in sys.path)]
-        # If the child has died before it read them, receive reports it.
-        with contextlib.suppress(BrokenPipeError):
-            for value in (path, self._limits.memory_bytes, (function, arguments)):
-                pickle.dump(value, stdin)
-            stdin.flush()
+        self._process.send(pickle.dumps(self._limits.memory_bytes), pickle.dumps((function, arguments)))
 
     def receive(self) -> tuple[str, Any]:
         """Return the next message, or what ended the child."""
-        stdout = self._process.stdout
-        assert stdout is not None
         self._waited, self._is_waited_for = 0.0, True
         try:
-            kind, value = pickle.load(stdout)
+            kind, value = pickle.load(self._process.stdout)
         except (EOFError, pickle.UnpicklingError):
-            code = self._process.wait()
+            name, output = self._process.how_it_ended()
         else:
             self._is_waited_for = False
             return kind, value
-        if code == -signal.SIGINT:
-            raise KeyboardInterrupt
-        self._said.seek(0)
-        output = self._said.read().decode("utf-8", "replace").strip()
         if self._fault:
             return self._fault, ("", output)
         if any(phrase in output for phrase in _OUT_OF_MEMORY):
             return "memory", ("", output)
-        name = signal.Signals(-code).name if code < 0 and -code in set(signal.Signals) else f"exit code {code}"
         return "crashed", (name, output)
 
     def close(self) -> None:
         self._closed.set()
+        # Before the watcher, which may be looking at it.
         self._process.kill()
-        for pipe in (self._process.stdin, self._process.stdout):
-            assert pipe is not None
-            with contextlib.suppress(OSError):  # what it did not read any more
-                pipe.close()
-        self._process.wait()
         self._watcher.join()
-        self._said.close()
+        self._process.close()
 
     def _watch(self) -> None:
         """Kill the child when a result takes too long, or when it uses too much memory.
