@@ -136,7 +136,8 @@ def test_the_commands_run_without_what_windows_lacks(tmp_path: Path, tiny_model_
     (tmp_path / "qa.csv").write_text("question,answer\n" + "\n".join(rows) + "\n", encoding="utf-8")
     (tmp_path / "medqa.yaml").write_text(CONFIG.format(model=tiny_model_dir), encoding="utf-8")
     again = ["train", "--restart"]
-    commands = [["--help"], ["convert"], ["convert"], ["train"], again, ["ask", "What is disease 3?"], ["merge"]]
+    shared = ["convert", "--workers", "2"]
+    commands = [["--help"], ["convert"], shared, ["train"], again, ["ask", "What is disease 3?"], ["merge"]]
     done = subprocess.run(
         [sys.executable, "-X", "utf8=0", "-c", AS_ON_WINDOWS, json.dumps(commands)],
         cwd=tmp_path,

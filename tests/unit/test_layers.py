@@ -38,6 +38,7 @@ _GROUND = {
     "resources",
     "spelling",
     "streams",
+    "workers",
 }
 _WORKERS = {"training", "merging", "answering"}
 ALLOWED: dict[str, set[str]] = {
@@ -47,6 +48,7 @@ ALLOWED: dict[str, set[str]] = {
     "console": {"errors", "streams"},
     "child_process": set(),
     "confined": {"child_process", "errors"},
+    "workers": {"child_process", "errors"},
     "hub": set(),
     "distributed": {"errors"},
     "resources": set(),

@@ -68,6 +68,18 @@ def convert(
             show_default=False,
         ),
     ] = None,
+    workers: Annotated[
+        int | None,
+        typer.Option(
+            "--workers",
+            metavar="N",
+            help="Processes that share the work; the files are the same for any number. Default: all cores, up to "
+            "8; 1 for a small source.",
+            min=1,
+            max=64,
+            show_default=False,
+        ),
+    ] = None,
     config: app.ConfigOption = None,
     overrides: app.SetOption = None,
     as_json: app.JsonOption = False,
@@ -95,10 +107,10 @@ def convert(
     else:
         if canaries is not None:
             settings = replace(settings, data=replace(settings.data, canaries=canaries))
-        _convert(chosen, out or Path(settings.data.dir), settings, force)
+        _convert(chosen, out or Path(settings.data.dir), settings, force, workers)
 
 
-def _convert(sources: Sequence[str], out_dir: Path, config: Config, force: bool) -> None:
+def _convert(sources: Sequence[str], out_dir: Path, config: Config, force: bool, workers: int | None) -> None:
     """Convert and show the report.
 
     Raises:
@@ -116,7 +128,7 @@ def _convert(sources: Sequence[str], out_dir: Path, config: Config, force: bool)
     from medqa_cli.data.convert import convert
 
     render, lengths = _renderer_and_lengths(config)
-    converted = convert(sources, config.data, config.seed, render, lengths, out_dir, force)
+    converted = convert(sources, config.data, config.seed, render, lengths, out_dir, force, workers)
     console.result(converted, lambda: report.show(converted, lengths.advice() if lengths else "", out_dir))
     _check_no_leak(converted["leakage"], out_dir)
 

@@ -13,8 +13,8 @@ from pathlib import Path
 from typing import Any
 
 from medqa_cli import console
+from medqa_cli.data.cleaning.reasons import unusable
 from medqa_cli.data.dataset import SPLITS, QaRow, find_split_files, iterate_split, report_of
-from medqa_cli.data.filtering import unusable
 from medqa_cli.data.minhash import NOT_FOUND
 from medqa_cli.data.near_duplicates import RowSketches
 from medqa_cli.data.normalize import key_of, normalize, page_key

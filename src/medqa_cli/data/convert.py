@@ -9,11 +9,10 @@ from __future__ import annotations
 import contextlib
 import gc
 import hashlib
-import itertools
 import os
 import time
 from collections.abc import Iterator, Sequence
-from dataclasses import asdict, replace
+from dataclasses import asdict
 from pathlib import Path
 from typing import Any
 
@@ -26,16 +25,14 @@ from medqa_cli.data.cleaning.reasons import enabled_reasons
 from medqa_cli.data.cleaning.rules import RULES, enabled_rules
 from medqa_cli.data.dataset import (
     CANARIES_NAME,
-    INDEX_NAME,
     LENGTHS_NAME,
     REPORT_NAME,
     check_replaceable,
-    iterate_split,
 )
 from medqa_cli.data.documents.finding import find_documents
 from medqa_cli.data.documents.held_out import OpenBook
 from medqa_cli.data.documents.reading import Documents, read_documents
-from medqa_cli.data.filtering import check_something_kept, drop_column_of_one_topic, filter_rows
+from medqa_cli.data.filtering import RowBatches, check_something_kept, drop_column_of_one_topic, filter_rows
 from medqa_cli.data.languages import has_other_languages
 from medqa_cli.data.near_duplicates import RowSketches
 from medqa_cli.data.reading.rows import Caps, ColumnNames, SourceRows
@@ -47,7 +44,8 @@ from medqa_cli.data.report import (
     warn_of_garbled,
     warn_of_identifiers,
 )
-from medqa_cli.data.retrieval import passage_of, write_index
+from medqa_cli.data.retrieval import index_folder
+from medqa_cli.data.row_work import RowSettings
 from medqa_cli.data.splitting import place_rows
 from medqa_cli.data.token_lengths import TokenLengths
 from medqa_cli.data.topics.topics import pages_tell
@@ -55,9 +53,13 @@ from medqa_cli.data.writing import Render, write_rows
 from medqa_cli.errors import MedqaError
 from medqa_cli.files import CARD_NAME, atomic_dir, write_json
 from medqa_cli.leftovers import sweep
+from medqa_cli.workers import Workers, usable_cores
 
 SPOOL_NAME = "spool.tmp"
 SETS_NAME = "sets.tmp"
+# More do not help: this process has to read the rows and to take what the others make of them.
+MOST_WORKERS = 8
+_ON_LOST_WORKER = "where memory ran out, close what else uses it, or start fewer processes: --workers 1"
 
 
 def convert(
@@ -68,10 +70,11 @@ def convert(
     lengths: TokenLengths | None,
     out_dir: Path,
     force: bool = False,
+    workers: int | None = None,
 ) -> dict[str, Any]:
     """Turn spreadsheets into a data folder; return the report, as written to ``report.json``.
 
-    Same input, config and seed give the same bytes, but for the seconds.
+    Same input, config and seed give the same bytes, but for the seconds, whatever the number of workers.
 
     Args:
         sources: files, folders, archives or hub ids.
@@ -81,10 +84,11 @@ def convert(
         lengths: counts the tokens of the rows; None: not measured.
         out_dir: the folder to write, as a whole or not at all.
         force: replace the data folder of another source.
+        workers: processes that share the work; None: as many as help.
 
     Raises:
         InputError: a source, the config or the folder to write is wrong.
-        MedqaError: the folder could not be written, or rows do not add up.
+        MedqaError: the folder could not be written, a process died, or rows do not add up.
     """
     started = time.perf_counter()
     stage_seconds: dict[str, float] = {}
@@ -96,7 +100,7 @@ def convert(
     # Resolved, because a link to a folder has to stay a link.
     with _writing(out_dir), atomic_dir(out_dir.resolve()) as folder:
         report = _convert_into(
-            folder, ", ".join(sources), opened, documents, data, seed, render, lengths, stage_seconds
+            folder, ", ".join(sources), opened, documents, data, seed, render, lengths, workers, stage_seconds
         )
         console.doing("writing the report ...")
         with _timed(stage_seconds, "report"):
@@ -153,19 +157,25 @@ def _convert_into(
     seed: int,
     render: Render,
     lengths: TokenLengths | None,
+    num_workers: int | None,
     stage_seconds: dict[str, float],
 ) -> dict[str, Any]:
     """Write the rows to a folder and return the report, which lacks the seconds."""
     spool_path, sets_path = folder / SPOOL_NAME, folder / SETS_NAME
-    with RowSketches(sets_path, data.near_duplicate_threshold) as sketches:
+    with RowSketches(sets_path, data.near_duplicate_threshold) as sketches, contextlib.ExitStack() as stack:
         with _timed(stage_seconds, "read and clean"):
-            filtered = filter_rows(opened, data, seed, spool_path, sketches)
+            batches = RowBatches(opened.rows)
+            if num_workers is None:
+                num_workers = min(usable_cores(), MOST_WORKERS) if batches.are_many else 1
+            workers = stack.enter_context(Workers(num_workers, _ON_LOST_WORKER))
+            settings = _row_settings(data, seed, opened)
+            filtered = filter_rows(batches, settings, data.max_copies_of_an_answer, spool_path, sketches, workers)
         check_something_kept(filtered, name)
         drop_column_of_one_topic(filtered, opened)
         with _timed(stage_seconds, "split and purge"), console.status("splitting ..."):
             by_page = pages_tell([key.topics for key in filtered.keys], [key.page for key in filtered.keys])
             if by_page:
-                filtered.keys = [replace(key, topics=(*key.topics, key.page)) for key in filtered.keys]
+                filtered.keys = [key._replace(topics=(*key.topics, key.page)) for key in filtered.keys]
             places = place_rows(filtered.keys, sketches, data, seed)
         with _timed(stage_seconds, "write"), console.status("writing ..."):
             canaries = make_canaries(data.canaries, data.canary_copies, seed)
@@ -174,11 +184,11 @@ def _convert_into(
             if canaries:
                 write_canaries(folder / CANARIES_NAME, canaries)
         spool_path.unlink()
+        indexed = workers.beside(index_folder, folder, documents.passages)
         with _timed(stage_seconds, "audit"):
             audit = audit_written(folder, sketches, by_page)
         with _timed(stage_seconds, "index"), console.status("indexing ..."):
-            rows = (passage_of(row) for row in iterate_split(folder, "train") if not row.paraphrase_of)
-            write_index(folder / INDEX_NAME, itertools.chain(rows, documents.passages))
+            indexed()
         if (audit.rows, audit.paraphrases) != (written.splits, written.paraphrases + written.canary_rows):
             raise MedqaError(f"wrote {written.splits} rows but read back {audit.rows}", "check the disk")
     sets_path.unlink()
@@ -197,6 +207,17 @@ def _convert_into(
     report |= {"tokens": None if lengths is None else lengths.summary()}
     check_counts(report)
     return report
+
+
+def _row_settings(data: DataConfig, seed: int, opened: SourceRows) -> RowSettings:
+    return RowSettings(
+        enabled_rules(data.cleaning),
+        enabled_reasons(data.reasons),
+        data.identifiers,
+        data.near_duplicate_threshold,
+        seed,
+        has_topic_column=opened.columns.topic is not None,
+    )
 
 
 def _source(name: str, opened: SourceRows, sha256_of_rows: str) -> dict[str, Any]:

@@ -1,39 +1,35 @@
-"""The first pass of ``medqa convert``: clean each row, find out whether it is kept, spool it, remember its keys."""
+"""The first pass of ``medqa convert``: share the rows out, tell copies, spool all rows, remember their keys."""
 
 from __future__ import annotations
 
 import hashlib
-import marshal
+import itertools
 from collections import Counter
 from collections.abc import Collection, Iterator
-from dataclasses import dataclass, field, replace
+from dataclasses import dataclass, field
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, BinaryIO, NamedTuple
+from typing import BinaryIO
 
 from medqa_cli import console
-from medqa_cli.config.schema import DataConfig
-from medqa_cli.data.cleaning.mojibake import garbled_words, mojibake
-from medqa_cli.data.cleaning.reasons import enabled_reasons, how_to_keep, non_answer
-from medqa_cli.data.cleaning.rules import clean, enabled_rules
-from medqa_cli.data.identifiers.finding import find_in_row
-from medqa_cli.data.identifiers.finds import PlainFind, plain
-from medqa_cli.data.identifiers.replacing import replace_finds
-from medqa_cli.data.languages import told_language
-from medqa_cli.data.normalize import NONE, RowKeys, is_empty, normalize, row_keys
+from medqa_cli.data.cleaning.reasons import how_to_keep
+from medqa_cli.data.near_duplicates import RowSketches
+from medqa_cli.data.normalize import RowKeys
 from medqa_cli.data.reading.rows import RawRow, Rows, SourceRows, UnreadRow
-from medqa_cli.data.topics.topics import ColumnOfOneTopic, asked_topic, given_topic, topic_names
+from medqa_cli.data.row_work import PassingRow, RejectedRow, RowSettings, SomeRows, row_work, without_identifiers
+from medqa_cli.data.sketches import RowSketch
+from medqa_cli.data.spool import SpooledRow, packed, unpacked, write_spooled
+from medqa_cli.data.topics.topics import ColumnOfOneTopic
 from medqa_cli.errors import InputError
 from medqa_cli.spelling import counted
-
-if TYPE_CHECKING:
-    from medqa_cli.data.near_duplicates import RowSketches
+from medqa_cli.workers import Workers
 
 ROWS_PER_UPDATE = 1000
-_LENGTH_BYTES = 8
+# Rows that go through the work together, and the characters from which on fewer do.
 _BATCH_ROWS, _BATCH_CHARACTERS = 64, 1 << 18
+# A source with fewer batches is done before processes that share the work have started.
+_FEWEST_TO_SHARE = 32
 # With fewer than this many kept of so many rows, the rest is not read.
 ROWS_BEFORE_GIVING_UP, FEWEST_KEPT = 500_000, 50
-IDENTIFIER = "identifier"
 _GENERAL_ADVICE = "check the file, or whether data.question_column and data.answer_column name the right columns"
 # What to do where no row can be used, by the reason.
 _ADVICE = {
@@ -44,82 +40,6 @@ _ADVICE = {
     "unresolved_option": "write the text of the right option into the answer's column",
     "impossible_question": "give questions that have an answer",
 }
-
-
-class SpooledRow(NamedTuple):
-    """A row between the two passes: as it was read, and its cleaned texts where it passed the filters.
-
-    Attributes:
-        row: its number in ``file``, from 1.
-        line: its line in the file or the sheet, where there is one.
-        file: empty where the source is one file.
-        reason: why it is rejected. Empty: it passed, and only then the fields from ``question`` on hold anything.
-        raw_question: as it was read.
-        raw_answer: as it was read.
-        text: all of a row that could not be taken apart.
-        detail: more on the reason.
-        question: cleaned.
-        answer: cleaned.
-        topic: of the topic column or of the question.
-        source: what it is from.
-        question_topic: the topic that the question names, while the topic column may be useless.
-        changed: names of the cleaning rules that changed it.
-        language: of its answer.
-        garbled: a garbled part of it, shown to the user.
-        finds: what identifies a person in it, as in the fields of ``finds.Find``.
-    """
-
-    row: int
-    line: int | None
-    file: str
-    reason: str
-    raw_question: str
-    raw_answer: str
-    text: str = ""
-    detail: str = ""
-    question: str = ""
-    answer: str = ""
-    topic: str = ""
-    source: str = ""
-    question_topic: str = ""
-    changed: tuple[str, ...] = ()
-    language: str = ""
-    garbled: str = ""
-    finds: tuple[PlainFind, ...] = ()
-
-    @property
-    def place(self) -> str:
-        """Where the row is, for a message: ``jan.csv row 7 (line 9)``."""
-        line = "" if self.line is None else f" (line {self.line})"
-        return f"{self.file} row {self.row}{line}".lstrip()
-
-    def rejected(self) -> dict[str, Any]:
-        """Return the line of ``rejected.jsonl``."""
-        entry = {"row": self.row, "reason": self.reason, "question": self.raw_question, "answer": self.raw_answer}
-        if self.line is not None:
-            entry["line"] = self.line
-        optional = {"file": self.file, "text": self.text, "detail": self.detail}
-        return entry | {name: value for name, value in optional.items() if value}
-
-
-def as_read(row: RawRow | UnreadRow, reason: str) -> SpooledRow:
-    """Return the row as it was read, with the reason why it is rejected."""
-    if isinstance(row, UnreadRow):
-        return SpooledRow(row.row, row.line, row.file, reason, row.question, row.answer, row.text, row.detail)
-    return SpooledRow(row.row, row.line, row.file, reason, row.question, row.answer)
-
-
-def write_spooled(file: BinaryIO, row: SpooledRow) -> None:
-    """Write one row to a spool file: its length and its fields as Python writes them, in a tenth of JSON's time."""
-    data = marshal.dumps((*row,))
-    file.write(len(data).to_bytes(_LENGTH_BYTES, "little") + data)
-
-
-def read_spooled(path: Path) -> Iterator[SpooledRow]:
-    """Yield the rows of a spool file."""
-    with open(path, "rb") as file:
-        while length := file.read(_LENGTH_BYTES):
-            yield SpooledRow._make(marshal.loads(file.read(int.from_bytes(length, "little"))))
 
 
 @dataclass
@@ -148,49 +68,13 @@ class Filtered:
     first_rejected: str = ""
     sha256: str = ""
 
-    def count_rejected(self, row: RawRow | UnreadRow, spooled: SpooledRow) -> None:
+    def count_rejected(self, spooled: SpooledRow, is_unreadable: bool) -> None:
         """Count a rejected row."""
         self.rejected[spooled.reason] += 1
-        self.unreadable[spooled.reason] += isinstance(row, UnreadRow) and row.otherwise is None
+        self.unreadable[spooled.reason] += is_unreadable
         if not self.first_rejected:
             detail = f": {spooled.detail}" if spooled.detail else ""
             self.first_rejected = f"{spooled.place}: {spooled.reason}{detail}"
-
-
-def filter_rows(opened: SourceRows, data: DataConfig, seed: int, spool_path: Path, sketches: RowSketches) -> Filtered:
-    """Clean and filter all rows of a source.
-
-    Args:
-        opened: the source.
-        data: the section of the config.
-        seed: draws what is put for identifiers.
-        spool_path: the file to write all rows to, for the second pass.
-        sketches: gets each row that passed, in the order of ``Filtered.keys``.
-
-    Raises:
-        InputError: next to none of many rows can be used.
-    """
-    row_filter = _RowFilter(data, seed, sketches, has_topic_column=opened.columns.topic is not None)
-    filtered = row_filter.filtered
-    digest = hashlib.sha256()
-    with open(spool_path, "wb") as spool, console.status("reading and cleaning ...") as show_status:
-        for row, spooled in row_filter.apply(opened.rows):
-            filtered.read += 1
-            last = row.text if isinstance(row, UnreadRow) else row.topic
-            digest.update(f"{row.question}\0{row.answer}\0{last}\0".encode("utf-8", "surrogatepass"))
-            if spooled.reason:
-                filtered.count_rejected(row, spooled)
-            write_spooled(spool, spooled)
-            if filtered.read == ROWS_BEFORE_GIVING_UP and len(filtered.keys) < FEWEST_KEPT:
-                raise InputError(
-                    f"of the first {filtered.read:,} rows only {len(filtered.keys)} can be used: "
-                    f"{counted(filtered.rejected)} (the first: {filtered.first_rejected})",
-                    _GENERAL_ADVICE,
-                )
-            if filtered.read % ROWS_PER_UPDATE == 0:
-                show_status(f"reading and cleaning: {filtered.read:,} rows ...")
-    filtered.sha256 = digest.hexdigest()
-    return filtered
 
 
 def check_something_kept(filtered: Filtered, name: str) -> None:
@@ -226,142 +110,6 @@ def drop_column_of_one_topic(filtered: Filtered, opened: SourceRows) -> None:
     )
 
 
-class _Cleaned(NamedTuple):
-    """A row that is usable by itself, and its cleaned texts with the rules that changed them."""
-
-    row: RawRow
-    question: str
-    answer: str
-    changed: tuple[str, ...]
-
-
-class _Searched(NamedTuple):
-    """A cleaned row with what identifies a person in it, as in the fields of ``Find``, and its normalized texts."""
-
-    row: RawRow
-    question: str
-    answer: str
-    changed: tuple[str, ...]
-    finds: tuple[PlainFind, ...]
-    normalized_question: str
-    normalized_answer: str
-
-
-def _in_batches(rows: Rows) -> Iterator[list[RawRow | UnreadRow]]:
-    """Yield the rows in lists that are short and hold little text."""
-    batch: list[RawRow | UnreadRow] = []
-    size = 0
-    for row in rows:
-        batch.append(row)
-        size += len(row.question) + len(row.answer)
-        if len(batch) == _BATCH_ROWS or size >= _BATCH_CHARACTERS:
-            yield batch
-            batch, size = [], 0
-    if batch:
-        yield batch
-
-
-class _RowFilter:
-    """Cleans one row after the other and decides whether it passes."""
-
-    def __init__(self, data: DataConfig, seed: int, sketches: RowSketches, has_topic_column: bool) -> None:
-        self.filtered = Filtered()
-        self._rules = enabled_rules(data.cleaning)
-        self._reasons = enabled_reasons(data.reasons)
-        self._duplicates = DuplicateFilter(data.max_copies_of_an_answer, self._reasons)
-        self._sketches = sketches
-        self._has_topic_column = has_topic_column
-        self._repaired = mojibake if "mojibake" in self._rules else str
-        self._identifiers, self._seed = data.identifiers, seed
-
-    def apply(self, rows: Rows) -> Iterator[tuple[RawRow | UnreadRow, SpooledRow]]:
-        """Yield each row as it was read, and as rejected, with a reason, or with its cleaned texts."""
-        for some in _in_batches(rows):
-            # One step after the other on some rows takes a third less time than all steps on one row after the other:
-            # the code and the tables of a step stay in the processor's caches.
-            cleaned = [self._cleaned(row) for row in some]
-            searched = [made if isinstance(made, SpooledRow) else self._searched(made) for made in cleaned]
-            for row, made in zip(some, searched, strict=True):
-                spooled = made if isinstance(made, SpooledRow) else self._judged(made)
-                if spooled.reason and self._identifiers == "replace":
-                    question, answer = self._with_stand_ins(spooled.raw_question, spooled.raw_answer)
-                    text, detail = self._with_stand_ins(spooled.text, spooled.detail)
-                    spooled = spooled._replace(raw_question=question, raw_answer=answer, text=text, detail=detail)
-                yield row, spooled
-
-    def _with_stand_ins(self, question: str, answer: str) -> tuple[str, str]:
-        replaced = replace_finds(question, answer, find_in_row(question, answer), self._seed)
-        return replaced.question, replaced.answer
-
-    def _cleaned(self, row: RawRow | UnreadRow) -> _Cleaned | SpooledRow:
-        """Return the row with its cleaned texts, or as rejected, whatever the other rows are."""
-        if isinstance(row, UnreadRow):
-            if row.otherwise is None or row.reason in self._reasons:
-                return as_read(row, row.reason)
-            row = row.otherwise
-        if reason := unusable(row.question, row.answer, row.topic, row.source):
-            return as_read(row, reason)
-        question, answer, changed = clean(row.question, row.answer, self._rules)
-        if reason := unusable(question, answer) or non_answer(question, answer, self._reasons):
-            return as_read(row, reason)
-        return _Cleaned(row, question, answer, changed)
-
-    def _searched(self, cleaned: _Cleaned) -> _Searched | SpooledRow:
-        """Return a cleaned row with its identifiers, or with what is put for them, or as rejected for them."""
-        row, question, answer, changed = cleaned
-        finds = find_in_row(question, answer)
-        if finds and self._identifiers == "reject":
-            kinds = ", ".join(sorted({find.kind for find in finds}))
-            return as_read(row, IDENTIFIER)._replace(detail=kinds, finds=plain(finds))
-        if finds and self._identifiers == "replace":
-            replaced = replace_finds(question, answer, finds, self._seed)
-            question, answer = replaced.question, replaced.answer
-            # What was read is the replaced row from here on: its topic, its keys, and rejected.jsonl.
-            row = replace(
-                row,
-                question=question,
-                answer=answer,
-                topic=replaced.applied(row.topic),
-                source=replaced.applied(row.source),
-            )
-        # Normalized here, as the search has just asked for it.
-        return _Searched(row, question, answer, changed, plain(finds), normalize(question), normalize(answer))
-
-    def _judged(self, searched: _Searched) -> SpooledRow:
-        """Return the row as rejected for the rows before it, or with its texts."""
-        row, question, answer, changed, finds, *normalized = searched
-        topic_given = given_topic(self._repaired(row.topic)) if row.topic else ""
-        topic = topic_given or self._question_topic(row, question)
-        keys = row_keys((question, answer), normalized, topic_names(topic), row.source)
-        if reason := self._duplicates.reason(keys):
-            return as_read(row, reason)
-        self.filtered.keys.append(keys)
-        self.filtered.asked.append(not topic_given and topic != "")
-        self._sketches.add(question, normalized[1], keys.answer)
-        question_topic = ""
-        if self._has_topic_column:
-            question_topic = self.filtered.column.watch(
-                keys.topics if topic_given else (),
-                lambda: self._question_topic(row, question) if topic_given else topic,
-            )
-        return as_read(row, "")._replace(
-            question=question,
-            answer=answer,
-            topic=topic,
-            source=row.source,
-            question_topic=question_topic,
-            changed=changed,
-            language=told_language(answer, question),
-            garbled=garbled_words(question) or garbled_words(answer),
-            finds=finds,
-        )
-
-    def _question_topic(self, row: RawRow, question: str) -> str:
-        """Return the topic that a question names; as it was read comes first, or a name would not match a column's."""
-        raw_question = self._repaired(row.question)
-        return asked_topic(raw_question) or (asked_topic(question) if question != raw_question else "")
-
-
 @dataclass
 class DuplicateFilter:
     """Remembers the keys of the rows that passed, in the order of the file; ``reasons`` are those that count."""
@@ -383,16 +131,117 @@ class DuplicateFilter:
         return None
 
 
-def unusable(question: str, answer: str, *others: str) -> str | None:
-    """Return why a row cannot be used whatever the other rows are, or None; ``others`` are its further texts."""
-    for text in (question, answer, *others):
-        if "\0" in text:
-            return "nul_byte"
-        if not text.isascii():
-            try:
-                text.encode("utf-8")
-            except UnicodeEncodeError:
-                return "invalid_unicode"
-    if is_empty(question):
-        return "empty_question"
-    return "empty_answer" if is_empty(answer) and answer.strip() != NONE else None
+class RowBatches:
+    """The rows of a source in lists that are short and hold little text; to be run through once.
+
+    Attributes:
+        are_many: so many that processes that share the work save time.
+    """
+
+    def __init__(self, rows: Rows) -> None:
+        batches = _in_batches(rows)
+        first = list(itertools.islice(batches, _FEWEST_TO_SHARE))
+        self.are_many = len(first) == _FEWEST_TO_SHARE
+        self._batches = itertools.chain(first, batches)
+
+    def __iter__(self) -> Iterator[list[RawRow | UnreadRow]]:
+        return self._batches
+
+
+def _in_batches(rows: Rows) -> Iterator[list[RawRow | UnreadRow]]:
+    batch: list[RawRow | UnreadRow] = []
+    size = 0
+    for row in rows:
+        batch.append(row)
+        size += len(row.question) + len(row.answer)
+        if len(batch) == _BATCH_ROWS or size >= _BATCH_CHARACTERS:
+            yield batch
+            batch, size = [], 0
+    if batch:
+        yield batch
+
+
+def filter_rows(
+    batches: RowBatches,
+    settings: RowSettings,
+    max_copies: int | None,
+    spool_path: Path,
+    sketches: RowSketches,
+    workers: Workers,
+) -> Filtered:
+    """Clean and filter all rows of a source.
+
+    Args:
+        batches: the rows.
+        settings: what the work on a row has to know.
+        max_copies: ``data.max_copies_of_an_answer``.
+        spool_path: the file to write all rows to, for the second pass.
+        sketches: gets each row that passed, in the order of ``Filtered.keys``.
+        workers: they do the work on the rows; what comes out is the same for any number of them.
+
+    Raises:
+        InputError: next to none of many rows can be used.
+    """
+    with open(spool_path, "wb") as spool, console.status("reading and cleaning ...") as show_status:
+        row_filter = _RowFilter(settings, max_copies, spool, sketches)
+        filtered = row_filter.filtered
+        for told in workers.map(row_work, (settings,), row_filter.pieces(batches)):
+            made = iter(told.sketches)
+            for row in told.rows:
+                if isinstance(row, RejectedRow):
+                    row_filter.reject(unpacked(row.spooled), row.spooled, row.is_unreadable)
+                else:
+                    row_filter.judge(row, next(made))
+                if filtered.read % ROWS_PER_UPDATE == 0:
+                    show_status(f"reading and cleaning: {filtered.read:,} rows ...")
+    filtered.sha256 = row_filter.digest.hexdigest()
+    return filtered
+
+
+class _RowFilter:
+    """Takes what was told of each row, in the order of the source, and says what only the rows before it can say."""
+
+    def __init__(self, settings: RowSettings, max_copies: int | None, spool: BinaryIO, sketches: RowSketches) -> None:
+        self.filtered = Filtered()
+        self.digest = hashlib.sha256()
+        self._settings = settings
+        self._duplicates = DuplicateFilter(max_copies, settings.reasons)
+        self._spool, self._sketches = spool, sketches
+
+    def pieces(self, batches: RowBatches) -> Iterator[SomeRows]:
+        """Yield the rows for those who do the work, and digest them as they were read."""
+        for rows in batches:
+            for row in rows:
+                last = row.text if isinstance(row, UnreadRow) else row.topic
+                self.digest.update(f"{row.question}\0{row.answer}\0{last}\0".encode("utf-8", "surrogatepass"))
+            yield SomeRows(rows, self._settings.has_topic_column and not self.filtered.column.tells)
+
+    def reject(self, row: SpooledRow, spooled: bytes, is_unreadable: bool = False) -> None:
+        """Take a row that is rejected, as it is and packed."""
+        self.filtered.count_rejected(row, is_unreadable)
+        self._count(spooled)
+
+    def judge(self, row: PassingRow, sketch: RowSketch) -> None:
+        """Take a row that is kept unless it is a copy of one before it."""
+        keys = row.keys
+        if reason := self._duplicates.reason(keys):
+            rejected = without_identifiers(unpacked(row.spooled).rejected_for(reason), self._settings)
+            self.reject(rejected, packed(rejected))
+            return
+        self.filtered.keys.append(keys)
+        self.filtered.asked.append(row.is_topic_known and not row.is_topic_given)
+        self._sketches.add_made(keys.answer, sketch)
+        if self._settings.has_topic_column:
+            self.filtered.column.watch(keys.topics if row.is_topic_given else (), row.question_topic)
+        self._count(row.spooled)
+
+    def _count(self, spooled: bytes) -> None:
+        write_spooled(self._spool, spooled)
+        filtered = self.filtered
+        filtered.read += 1
+        if filtered.read == ROWS_BEFORE_GIVING_UP and len(filtered.keys) < FEWEST_KEPT:
+            raise InputError(
+                f"of the first {filtered.read:,} rows only {len(filtered.keys)} can be used: "
+                f"{counted(filtered.rejected)} (the first: {filtered.first_rejected})",
+                _GENERAL_ADVICE,
+            )

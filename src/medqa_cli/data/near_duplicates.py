@@ -18,15 +18,13 @@ from pathlib import Path
 import numpy as np
 from numpy.typing import NDArray
 
-from medqa_cli.data.minhash import NOT_FOUND, NearSearch, band_keys, bands, num_words, shingle_sets, signature
-from medqa_cli.data.normalize import key_of, normalize
+from medqa_cli.data.minhash import NOT_FOUND, NUM_PERM, NearSearch
+from medqa_cli.data.normalize import normalize
+from medqa_cli.data.sketches import SET_ITEM_BYTES, RowSketch, TextSketch, key_of_pair, kind_of, text_sketches
 
-# An answer of so few words, or signs of a script without spaces (yes, an option), is the answer to many questions.
-MOST_WORDS_OF_AN_OPTION, MOST_SIGNS_OF_AN_OPTION = 7, 12
-# A longer answer, of up to so many words, is such an answer where so many different questions of a split have it.
-MOST_WORDS_OF_A_TEMPLATE, QUESTIONS_OF_A_TEMPLATE = 23, 5
+# An answer that is none of an option but short says little where so many different questions of a split have it.
+QUESTIONS_OF_A_TEMPLATE = 5
 PENDING_TEXTS = 1024
-SET_ITEM_BYTES = 8
 
 
 class RowSketches(AbstractContextManager["RowSketches"]):
@@ -58,15 +56,28 @@ class RowSketches(AbstractContextManager["RowSketches"]):
             normalized_answer: the normalized answer.
             answer_key: its key; answers with the same key are taken as equal.
         """
-        words, are_signs = num_words(normalized_answer)
+        is_option, may_say_little = kind_of(normalized_answer)
         self._answers.append(self._sketches.add(normalized_answer, answer_key))
-        self._is_option.append(words <= (MOST_SIGNS_OF_AN_OPTION if are_signs else MOST_WORDS_OF_AN_OPTION))
+        self._is_option.append(is_option)
         pair = NOT_FOUND
-        if words <= MOST_WORDS_OF_A_TEMPLATE:
+        if may_say_little:
             asked = normalize(question)
             # The runs of the question, mixed with the answer: only those of one answer are ever the same.
-            pair = self._sketches.add(asked, key_of("pair", asked, normalized_answer), answer_key)
+            pair = self._sketches.add(asked, key_of_pair(asked, normalized_answer), answer_key)
         self._pairs.append(pair)
+
+    def add_made(self, answer_key: bytes, made: RowSketch) -> None:
+        """Add the next row, whose sketch has been made elsewhere.
+
+        Args:
+            answer_key: the key of its normalized answer.
+            made: by a maker all of whose rows are added in the order in which it made them, but for some rows that
+                share their answer with one that is added before them.
+        """
+        self._answers.append(self._sketches.add_made(answer_key, made.answer))
+        self._is_option.append(made.is_option)
+        pair_key = made.pair_key
+        self._pairs.append(NOT_FOUND if pair_key is None else self._sketches.add_made(pair_key, made.pair))
 
     def of_little_meaning(self, held_out: Sequence[int]) -> set[int]:
         """Return the rows of a split whose answers say too little to be told as copies without their questions."""
@@ -128,9 +139,9 @@ class TextSketches(AbstractContextManager["TextSketches"]):
         self._sizes = array("l")
         self._starts = array("q")
         self._end = 0
-        self._signatures: list[NDArray[np.uint8]] = []
-        self._band_keys: list[NDArray[np.uint32]] = []
-        self._pending: list[tuple[str, int]] = []
+        self._signatures = bytearray()
+        self._band_keys = bytearray()
+        self._pending: list[tuple[str, bytes]] = []
 
     def __exit__(self, *error: object) -> None:
         try:
@@ -149,12 +160,19 @@ class TextSketches(AbstractContextManager["TextSketches"]):
             key: its key; texts with the same key are taken as equal.
             salt: makes runs other ones than those of the same text with another salt.
         """
-        sketch = self._sketch_of_key.setdefault(key, len(self._sketch_of_key))
-        self._sketch_of_text.append(sketch)
-        if sketch == len(self._sizes) + len(self._pending):
-            self._pending.append((normalized, int.from_bytes(salt[:SET_ITEM_BYTES], "little")))
+        if self._is_new(key):
+            self._pending.append((normalized, salt))
             if len(self._pending) == PENDING_TEXTS:
                 self._flush()
+        return len(self._sketch_of_text) - 1
+
+    def add_made(self, key: bytes, made: TextSketch | None) -> int:
+        """Add the next text, by its key and the sketch that has been made of it; None: one with this key is here."""
+        is_new = self._is_new(key)
+        if is_new:
+            assert made is not None, "a text without a sketch has none from before"
+            self._flush()
+            self._keep(made)
         return len(self._sketch_of_text) - 1
 
     def near(self, texts: Sequence[int], others: Sequence[int]) -> list[int]:
@@ -177,12 +195,11 @@ class TextSketches(AbstractContextManager["TextSketches"]):
         equal = np.isin(asked, targets)
         copies[equal] = np.searchsorted(targets, asked[equal])
         if not equal.all():
-            self._band_keys, self._signatures = [np.concatenate(self._band_keys)], [np.concatenate(self._signatures)]
-            # A copy: an array that numpy shares could not grow when more texts are added.
+            # A copy: what numpy shares cannot grow when more texts are added. The others are shared for the search.
             sizes = np.array(self._sizes, dtype=np.int64)
-            search = NearSearch(
-                self._threshold, sizes, self._band_keys[0], self._signatures[0], self.set_of_sketch, targets
-            )
+            signatures = np.frombuffer(self._signatures, dtype=np.uint8).reshape(len(sizes), NUM_PERM)
+            keys = np.frombuffer(self._band_keys, dtype=np.uint32).reshape(len(sizes), -1)
+            search = NearSearch(self._threshold, sizes, keys, signatures, self.set_of_sketch, targets)
             copies[~equal] = search.find(asked[~equal])
         numbers = np.append(np.asarray(others)[first], NOT_FOUND)  # index -1 stays -1
         return [int(number) for number in numbers[copies][position]]
@@ -191,24 +208,25 @@ class TextSketches(AbstractContextManager["TextSketches"]):
         """Return the sketch of a text, by its number: equal texts have the same."""
         return self._sketch_of_text[number]
 
+    def _is_new(self, key: bytes) -> bool:
+        """Number the next text, and tell whether its sketch is still to be kept."""
+        sketch = self._sketch_of_key.setdefault(key, len(self._sketch_of_key))
+        self._sketch_of_text.append(sketch)
+        return sketch == len(self._sizes) + len(self._pending)
+
     def _flush(self) -> None:
-        """Make the sketches of the pending texts: many at a time, as each alone would find the caches cold."""
-        if self._pending:
-            minima = []
-            texts, salts = zip(*self._pending, strict=True)
-            for items, salt in zip(shingle_sets(texts), salts, strict=True):
-                if salt:
-                    items = np.sort(items ^ np.uint64(salt))
-                self._sizes.append(len(items))
-                self._starts.append(self._end)
-                self._end += self._file.write(items.tobytes())
-                minima.append(signature(items))
-            self._pending = []
-            signatures = np.array(minima)
-            self._band_keys.append(band_keys(signatures, *bands(self._threshold)))
-            # The low bytes of the minima estimate as well.
-            self._signatures.append(signatures.astype(np.uint8))
+        """Make the sketches of the pending texts."""
+        pending, self._pending = self._pending, []
+        for made in text_sketches(pending, self._threshold):
+            self._keep(made)
         self._file.flush()
+
+    def _keep(self, made: TextSketch) -> None:
+        self._sizes.append(len(made.items) // SET_ITEM_BYTES)
+        self._starts.append(self._end)
+        self._end += self._file.write(made.items)
+        self._signatures += made.signature
+        self._band_keys += made.band_keys
 
     def set_of_sketch(self, sketch: int) -> NDArray[np.uint64]:
         """Return the set of a sketch."""

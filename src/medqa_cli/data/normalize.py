@@ -7,7 +7,7 @@ import hashlib
 import re
 import unicodedata
 from collections.abc import Sequence
-from dataclasses import dataclass
+from typing import NamedTuple
 
 KEY_BYTES = 16
 # What pandas, SQL, Python and spreadsheets write for a missing value. "NA" and "none" may be answers.
@@ -81,8 +81,7 @@ def is_empty(text: str) -> bool:
     return seen in NOT_A_TEXT or not (seen[:1].isalnum() or any(c.isprintable() and not c.isspace() for c in seen))
 
 
-@dataclass(frozen=True, slots=True)
-class RowKeys:
+class RowKeys(NamedTuple):
     """The keys by which rows are compared; no topic: no key, a topic with two names: two keys.
 
     ``page`` is the key of what the row is from, its source.

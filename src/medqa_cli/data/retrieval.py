@@ -97,7 +97,7 @@ class PassageIndex:
         """
         path = data_dir / INDEX_NAME
         if not path.is_file():
-            return cls(passage_of(row) for row in iterate_split(data_dir, "train") if not row.paraphrase_of)
+            return cls(_row_passages(data_dir))
         index = cls.__new__(cls)
         index._name = str(path)
         with index._damage_told():
@@ -270,6 +270,20 @@ def write_index(path: Path, passages: Iterable[Passage]) -> int:
         database.execute("PRAGMA journal_mode = OFF")
         database.execute("PRAGMA synchronous = OFF")
         return _fill(database, passages)
+
+
+def index_folder(data_dir: Path, documents: Sequence[Passage]) -> int:
+    """Write the index of a data folder, over its training rows and the passages of documents; return how many.
+
+    Raises:
+        InputError: the training rows cannot be read.
+        MedqaError: this Python's SQLite has no full-text search.
+    """
+    return write_index(data_dir / INDEX_NAME, itertools.chain(_row_passages(data_dir), documents))
+
+
+def _row_passages(data_dir: Path) -> Iterator[Passage]:
+    return (passage_of(row) for row in iterate_split(data_dir, "train") if not row.paraphrase_of)
 
 
 def _check_schema(database: sqlite3.Connection) -> None:

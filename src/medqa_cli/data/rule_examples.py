@@ -7,9 +7,8 @@ import itertools
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 
-from medqa_cli.data.cleaning.reasons import REASONS, SHOWN, non_answer
+from medqa_cli.data.cleaning.reasons import REASONS, SHOWN, non_answer, unusable
 from medqa_cli.data.cleaning.rules import RULES, clean, enabled_rules
-from medqa_cli.data.filtering import unusable
 from medqa_cli.data.normalize import key_of, rank_of
 from medqa_cli.data.reading.rows import SourceRows, UnreadRow
 from medqa_cli.errors import ConfigError

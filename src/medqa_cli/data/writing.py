@@ -13,10 +13,12 @@ from typing import Any, TextIO
 from medqa_cli.config.schema import DataConfig
 from medqa_cli.data.canaries import Canary
 from medqa_cli.data.dataset import IDENTIFIERS_NAME, REJECTED_NAME, SPLITS
-from medqa_cli.data.filtering import IDENTIFIER, Filtered, SpooledRow, read_spooled
+from medqa_cli.data.filtering import Filtered
 from medqa_cli.data.identifiers.counting import FoundCounts
 from medqa_cli.data.identifiers.recorded import Recorder, salt_of
 from medqa_cli.data.normalize import RowKeys, key_of, normalize
+from medqa_cli.data.row_work import IDENTIFIER
+from medqa_cli.data.spool import SpooledRow, read_spooled
 from medqa_cli.data.token_lengths import TokenLengths
 from medqa_cli.data.topics.paraphrases import paraphrase
 

@@ -10,9 +10,11 @@ from pathlib import Path
 
 import pytest
 
+from medqa_cli.data import sketches as sketching
 from medqa_cli.data.minhash import MISS_PROBABILITY, NOT_FOUND, NUM_PERM, bands, shingle_sets, words_of
 from medqa_cli.data.near_duplicates import QUESTIONS_OF_A_TEMPLATE, RowSketches, TextSketches
 from medqa_cli.data.normalize import key_of, normalize
+from medqa_cli.data.sketches import SketchMaker
 
 WORDS = [f"w{number}" for number in range(400)]
 
@@ -247,3 +249,27 @@ def test_an_option_or_the_answer_to_many_questions_is_of_little_meaning(
             rows.add(f"What is {name} and how is it treated today?", normalize(answer), key_of(normalize(answer)))
         rows.add("What is lupus?", normalize(" ".join(WORDS[30:50])), b"other")
         assert rows.of_little_meaning(range(len(rows))) == (set(range(questions)) if expected else set())
+
+
+@pytest.mark.parametrize("remembered", [0, 1 << 17])
+def test_sketches_made_elsewhere_are_those_made_here(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, remembered: int
+) -> None:
+    monkeypatch.setattr(sketching, "MOST_KEYS_REMEMBERED", remembered)
+    made_here = texts(200)
+    pairs = [(f"what is illness {number % 20}", answer) for number, answer in enumerate([*made_here, *["yes"] * 40])]
+    keys = [key_of(answer) for _, answer in pairs]
+    makers = [SketchMaker(0.8), SketchMaker(0.8)]
+    with RowSketches(tmp_path / "one", 0.8) as one, RowSketches(tmp_path / "two", 0.8) as two:
+        for (question, answer), key in zip(pairs, keys, strict=True):
+            one.add(question, answer, key)
+        for number, start in enumerate(range(0, len(pairs), 16)):
+            part = slice(start, start + 16)
+            for key, sketch in zip(keys[part], makers[number % 2].sketches(pairs[part], keys[part]), strict=True):
+                two.add_made(key, sketch)
+        rows, others = list(range(0, 240, 2)), list(range(1, 240, 2))
+        little = one.of_little_meaning(rows)
+        assert two.of_little_meaning(rows) == little
+        assert two.near(rows, others, little) == one.near(rows, others, little)
+    assert (tmp_path / "one").read_bytes() == (tmp_path / "two").read_bytes()
+    assert little

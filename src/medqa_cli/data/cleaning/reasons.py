@@ -13,7 +13,7 @@ import unicodedata
 from collections.abc import Callable, Collection, Mapping
 from dataclasses import dataclass
 
-from medqa_cli.data.normalize import NONE
+from medqa_cli.data.normalize import NONE, is_empty
 from medqa_cli.data.speakers import has_more_turns
 from medqa_cli.errors import ConfigError
 from medqa_cli.resources import load_pattern, load_words, load_yaml
@@ -107,6 +107,21 @@ def enabled_reasons(reasons: Mapping[str, bool]) -> frozenset[str]:
         names = [name for name, reason in REASONS.items() if not reason.fixed]
         raise ConfigError(problems, f"the reasons to switch are {listed(names)}")
     return frozenset(name for name, reason in REASONS.items() if reasons.get(name, reason.enabled))
+
+
+def unusable(question: str, answer: str, *others: str) -> str | None:
+    """Return why a row cannot be used whatever the other rows are, or None; ``others`` are its further texts."""
+    for text in (question, answer, *others):
+        if "\0" in text:
+            return "nul_byte"
+        if not text.isascii():
+            try:
+                text.encode("utf-8")
+            except UnicodeEncodeError:
+                return "invalid_unicode"
+    if is_empty(question):
+        return "empty_question"
+    return "empty_answer" if is_empty(answer) and answer.strip() != NONE else None
 
 
 def non_answer(question: str, answer: str, reasons: Collection[str]) -> str | None:

@@ -10,8 +10,8 @@ from numpy.typing import NDArray
 
 from medqa_cli.data.dataset import iterate_split
 from medqa_cli.data.minhash import SHORT_RUNS, num_words, shingle_sets
-from medqa_cli.data.near_duplicates import MOST_SIGNS_OF_AN_OPTION, MOST_WORDS_OF_AN_OPTION
 from medqa_cli.data.normalize import key_of, normalize
+from medqa_cli.data.sketches import MOST_SIGNS_OF_AN_OPTION, MOST_WORDS_OF_AN_OPTION
 
 _ROWS_AT_A_TIME = 1024
 

@@ -10,6 +10,7 @@ from typing import Any
 from medqa_cli import console
 from medqa_cli.config.schema import DataConfig
 from medqa_cli.data.cleaning.mojibake import mojibake
+from medqa_cli.data.cleaning.reasons import unusable
 from medqa_cli.data.cleaning.rules import clean, enabled_rules, one_line
 from medqa_cli.data.documents.decoding import decoded_page, decoded_text
 from medqa_cli.data.documents.finding import DocumentFile, DocumentListing, document_kind
@@ -18,7 +19,6 @@ from medqa_cli.data.documents.passages import cut
 from medqa_cli.data.documents.pdf import check_installed, read_pdf
 from medqa_cli.data.documents.sections import Document, document_of
 from medqa_cli.data.documents.text import read_text
-from medqa_cli.data.filtering import unusable
 from medqa_cli.data.normalize import is_empty, key_of
 from medqa_cli.data.reading.archives import Scratch
 from medqa_cli.data.reading.rows import ColumnNames, PairTable, TableFile, UnreadRow

@@ -6,8 +6,8 @@ import heapq
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
 
+from medqa_cli.data.cleaning.reasons import unusable
 from medqa_cli.data.cleaning.rules import clean, enabled_rules
-from medqa_cli.data.filtering import unusable
 from medqa_cli.data.identifiers.finding import find_in_row
 from medqa_cli.data.identifiers.finds import KINDS
 from medqa_cli.data.normalize import key_of, rank_of

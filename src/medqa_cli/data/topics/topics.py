@@ -8,8 +8,8 @@ from __future__ import annotations
 import functools
 import re
 from collections import Counter
-from collections.abc import Callable, Hashable, Iterable, Sequence
-from dataclasses import dataclass, field, replace
+from collections.abc import Hashable, Iterable, Sequence
+from dataclasses import dataclass, field
 from typing import Any
 
 from medqa_cli.data.cleaning.lost_characters import lost_letters
@@ -139,38 +139,33 @@ class TopicCounts:
 class ColumnOfOneTopic:
     """Detects a topic column that gives all rows the same topic, or all but some that have none, and so is useless.
 
-    As long as it does, the topics that the questions name are kept in its place.
+    As long as it does, the topics that the questions name are kept in its place. ``tells``: it has shown two topics.
     """
 
     _given: tuple[bytes, ...] = ()
     rows_given: int = 0
     _named: list[tuple[bytes, ...]] = field(default_factory=list)
-    _tells: bool = False
+    tells: bool = False
 
-    def watch(self, keys: tuple[bytes, ...], named: Callable[[], str]) -> str:
+    def watch(self, keys: tuple[bytes, ...], named: str) -> None:
         """Look at the next row.
 
         Args:
             keys: the keys of the topic that the column gives; none: it gives no topic.
-            named: returns the topic that the question names.
-
-        Returns:
-            the topic that the question names; an empty text once the column has shown two topics.
+            named: the topic that the question names; does not count once the column has shown two topics.
         """
-        if self._tells or (keys and self._given and keys != self._given):
-            self._tells, self._named = True, []
-            return ""
-        topic = named()
+        if self.tells or (keys and self._given and keys != self._given):
+            self.tells, self._named = True, []
+            return
         self._given = keys or self._given
         self.rows_given += bool(keys)
-        self._named.append(tuple(key_of(name) for name in topic_names(topic)))
-        return topic
+        self._named.append(tuple(key_of(name) for name in topic_names(named)))
 
     def without_it(self, keys: Sequence[RowKeys]) -> list[RowKeys] | None:
         """Return the rows' keys with the topics that their questions name; None where the column has several topics."""
-        if self._tells or 2 * self.rows_given < max(len(keys), 2 * FEWEST_ROWS_OF_ONE_TOPIC):
+        if self.tells or 2 * self.rows_given < max(len(keys), 2 * FEWEST_ROWS_OF_ONE_TOPIC):
             return None
-        return [replace(key, topics=topics) for key, topics in zip(keys, self._named, strict=True)]
+        return [key._replace(topics=topics) for key, topics in zip(keys, self._named, strict=True)]
 
 
 def count_topics(topics: Iterable[Hashable]) -> TopicCounts:

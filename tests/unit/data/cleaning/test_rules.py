@@ -12,9 +12,9 @@ from hypothesis import strategies as st
 
 from helpers.paths import SHARED_DATA
 from medqa_cli.data.cleaning.questions import question_mark_space
-from medqa_cli.data.cleaning.reasons import enabled_reasons
+from medqa_cli.data.cleaning.reasons import enabled_reasons, unusable
 from medqa_cli.data.cleaning.rules import RULES, Cleaned, clean, enabled_rules, tidy_paragraphs
-from medqa_cli.data.filtering import DuplicateFilter, unusable
+from medqa_cli.data.filtering import DuplicateFilter
 from medqa_cli.data.normalize import is_empty, key_of, normalize, row_keys
 from medqa_cli.data.splitting import draw
 from medqa_cli.data.writing import unique_id

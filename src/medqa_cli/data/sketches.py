@@ -1,0 +1,111 @@
+"""What is compared of a row to find near copies: made anywhere, also in worker processes, from its texts alone.
+
+Import this module lazily: it imports numpy.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Sequence
+from typing import NamedTuple
+
+import numpy as np
+
+from medqa_cli.data.minhash import band_keys, bands, num_words, shingle_sets, signature
+from medqa_cli.data.normalize import key_of
+
+# An answer of so few words, or signs of a script without spaces (yes, an option), is the answer to many questions.
+MOST_WORDS_OF_AN_OPTION, MOST_SIGNS_OF_AN_OPTION = 7, 12
+# A longer answer, of up to so many words, is such an answer where many different questions of a split have it.
+_MOST_WORDS_OF_A_TEMPLATE = 23
+SET_ITEM_BYTES = 8
+MOST_KEYS_REMEMBERED = 1 << 17
+
+
+class TextSketch(NamedTuple):
+    """A text as what is compared: its set (uint64), the low bytes of its signature, and its band keys (uint32)."""
+
+    items: bytes
+    signature: bytes
+    band_keys: bytes
+
+
+class RowSketch(NamedTuple):
+    """What ``RowSketches`` keeps of a row.
+
+    ``answer``, ``pair``: None where the same maker has given a sketch with that key before; ``pair_key``: None where
+    the answer is too long to say little.
+    """
+
+    is_option: bool
+    answer: TextSketch | None
+    pair_key: bytes | None
+    pair: TextSketch | None
+
+
+class SketchMaker:
+    """Makes the sketches of rows, anywhere: many at a time, as each alone would find the caches cold.
+
+    Args:
+        threshold: as for ``TextSketches``.
+    """
+
+    def __init__(self, threshold: float) -> None:
+        self._threshold = threshold
+        self._made: set[bytes] = set()
+
+    def sketches(self, rows: Sequence[tuple[str, str]], answer_keys: Sequence[bytes]) -> list[RowSketch]:
+        """Return the sketches of rows.
+
+        Args:
+            rows: the normalized question and answer of each.
+            answer_keys: the keys of the answers.
+        """
+        if len(self._made) > MOST_KEYS_REMEMBERED:
+            self._made.clear()
+        texts: dict[bytes, tuple[str, bytes]] = {}
+        kinds = []
+        for (question, answer), answer_key in zip(rows, answer_keys, strict=True):
+            is_option, may_say_little = kind_of(answer)
+            pair_key = key_of_pair(question, answer) if may_say_little else None
+            kinds.append((is_option, answer_key, pair_key))
+            texts.setdefault(answer_key, (answer, b""))
+            if pair_key is not None:
+                texts.setdefault(pair_key, (question, answer_key))
+        new = [key for key in texts if key not in self._made]
+        self._made.update(new)
+        made = dict(zip(new, text_sketches([texts[key] for key in new], self._threshold), strict=True))
+        return [
+            RowSketch(
+                is_option,
+                made.pop(answer_key, None),
+                pair_key,
+                None if pair_key is None else made.pop(pair_key, None),
+            )
+            for is_option, answer_key, pair_key in kinds
+        ]
+
+
+def kind_of(normalized_answer: str) -> tuple[bool, bool]:
+    """Tell whether an answer is so short that it says little, and whether it does if many questions have it."""
+    words, are_signs = num_words(normalized_answer)
+    is_option = words <= (MOST_SIGNS_OF_AN_OPTION if are_signs else MOST_WORDS_OF_AN_OPTION)
+    return is_option, words <= _MOST_WORDS_OF_A_TEMPLATE
+
+
+def key_of_pair(normalized_question: str, normalized_answer: str) -> bytes:
+    """Return the key of a question with its answer."""
+    return key_of("pair", normalized_question, normalized_answer)
+
+
+def text_sketches(texts: Sequence[tuple[str, bytes]], threshold: float) -> Iterator[TextSketch]:
+    """Yield the sketches of normalized texts, each with a salt that makes its runs others than without."""
+    if not texts:
+        return
+    sets = []
+    for items, (_, salt) in zip(shingle_sets(text for text, _ in texts), texts, strict=True):
+        sets.append(np.sort(items ^ np.uint64(int.from_bytes(salt[:SET_ITEM_BYTES], "little"))) if salt else items)
+    signatures = np.array([signature(items) for items in sets])
+    keys = band_keys(signatures, *bands(threshold))
+    # The low bytes of the minima estimate as well.
+    for items, low, row in zip(sets, signatures.astype(np.uint8), keys, strict=True):
+        yield TextSketch(items.tobytes(), low.tobytes(), row.tobytes())

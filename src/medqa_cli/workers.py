@@ -1,0 +1,235 @@
+"""Processes that share one kind of work on many pieces: results in the order of the pieces, whoever made them.
+
+Each is told once what the work is. Ctrl-C ends them, none outlives its parent, and one that dies is one error. With
+fewer than two processes the work is done in this one.
+"""
+
+from __future__ import annotations
+
+import functools
+import gc
+import os
+import pickle
+import sys
+import threading
+import traceback
+from collections import deque
+from collections.abc import Callable, Iterable, Iterator
+from contextlib import AbstractContextManager
+from queue import SimpleQueue
+from typing import IO, Any, TypeVar
+
+from medqa_cli.child_process import ChildProcess, begin
+from medqa_cli.errors import MedqaError
+
+P = TypeVar("P")
+R = TypeVar("R")
+_Work = tuple[Callable[..., Callable[[Any], Any]], tuple[object, ...]]
+
+_PIECES_AHEAD = 3  # of each process: one in its hands, the others on their way
+_LENGTH_BYTES = 8
+# Seconds after which a thread that computes lets another one read from a pipe; Python's 5 ms leave processes waiting.
+_SWITCH_SECONDS = 0.0005
+# Of objects between two searches for cycles, which such work hardly makes: at Python's 700 they take a fortieth of it.
+_OBJECTS_BEFORE_A_SEARCH = 50_000
+_SHOWN_CHARACTERS = 300
+
+
+class WorkerError(Exception):
+    """The traceback of an error in a worker process: the cause of that error here."""
+
+
+def usable_cores() -> int:
+    """Return how many cores this process may use."""
+    return len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
+
+
+class Workers(AbstractContextManager["Workers"]):
+    """The processes. To be used in a ``with`` statement, whose end ends them.
+
+    Args:
+        count: how many; fewer than two: none, the work is done here.
+        hint: what to do where one of them dies.
+    """
+
+    def __init__(self, count: int, hint: str) -> None:
+        self._switch_seconds = sys.getswitchinterval()
+        self._workers: list[_Worker] = []
+        if count > 1:
+            sys.setswitchinterval(_SWITCH_SECONDS)
+            try:
+                for _ in range(count):
+                    self._workers.append(_Worker(hint))
+            except BaseException as error:
+                self.__exit__()
+                if not isinstance(error, OSError):
+                    raise
+                raise MedqaError(f"worker processes cannot be started: {error.strerror or error}", hint) from error
+
+    def __exit__(self, *error: object) -> None:
+        for worker in self._workers:
+            worker.close()
+        sys.setswitchinterval(self._switch_seconds)
+
+    def map(
+        self, make: Callable[..., Callable[[P], R]], arguments: tuple[object, ...], pieces: Iterable[P]
+    ) -> Iterator[R]:
+        """Yield what ``make(*arguments)`` returns for each piece, in order; to be run through to the end.
+
+        Args:
+            make: at the top level of a module, so that the processes can import it; each calls it once.
+            arguments: must survive pickling, as must pieces and results.
+            pieces: taken as processes become free.
+
+        Raises:
+            MedqaError: a process died.
+            Exception: what the work raised, or the iterator of pieces: then what came before has been yielded.
+        """
+        if not self._workers:
+            yield from map(make(*arguments), pieces)
+            return
+        work = make, arguments
+        errors: list[Exception] = []
+        ahead: deque[_Worker] = deque()
+        for piece in _up_to_an_error(pieces, errors):
+            free = [worker for worker in self._workers if not worker.is_taken]
+            if len(ahead) >= _PIECES_AHEAD * len(free):
+                yield ahead.popleft().receive()
+            worker = min(free, key=_Worker.num_unfinished)
+            worker.send(work, piece)
+            ahead.append(worker)
+        while ahead:
+            yield ahead.popleft().receive()
+        if errors:
+            raise errors[0]
+
+    def beside(self, function: Callable[..., R], *arguments: object) -> Callable[[], R]:
+        """Begin a call in one of the processes, which does nothing else meanwhile; return what waits for its result.
+
+        One at a time. Without processes the call is made when its result is asked for.
+        """
+        if not self._workers:
+            return functools.partial(function, *arguments)
+        worker = self._workers[-1]
+        worker.send((_caller, (function,)), arguments)
+        worker.is_taken = True
+
+        def result() -> R:
+            returned: R = worker.receive()
+            worker.is_taken = False
+            return returned
+
+        return result
+
+
+def _up_to_an_error(pieces: Iterable[P], errors: list[Exception]) -> Iterator[P]:
+    try:
+        yield from pieces
+    except Exception as error:
+        errors.append(error)
+
+
+def _caller(function: Callable[..., R]) -> Callable[[tuple[object, ...]], R]:
+    return lambda arguments: function(*arguments)
+
+
+class _Worker:
+    """One of the processes, and a thread that takes its results as they come."""
+
+    def __init__(self, hint: str) -> None:
+        self.is_taken = False
+        self._hint = hint
+        self._work: _Work | None = None
+        self._num_waited_for = 0
+        # None is the last: it has ended.
+        self._results: SimpleQueue[bytes | None] = SimpleQueue()
+        self._process = ChildProcess("workers")
+        self._thread = threading.Thread(target=self._collect, daemon=True)
+        self._thread.start()
+
+    def num_unfinished(self) -> int:
+        return self._num_waited_for - self._results.qsize()
+
+    def send(self, work: _Work, piece: object) -> None:
+        message = pickle.dumps((None if work is self._work else work, piece))
+        self._work = work
+        self._num_waited_for += 1
+        self._process.send(len(message).to_bytes(_LENGTH_BYTES, "little"), message)
+
+    def receive(self) -> Any:
+        """Return the next of its results, in the order of its pieces."""
+        message = self._results.get()
+        if message is None:
+            self._results.put(None)
+            name, output = self._process.how_it_ended()
+            said = f": {' '.join(output.split())[:_SHOWN_CHARACTERS]}" if output else ""
+            raise MedqaError(f"a worker process ended before its work was done ({name}){said}", self._hint)
+        self._num_waited_for -= 1
+        result, error, trace = pickle.loads(message)
+        if error is None:
+            return result
+        if isinstance(error, MedqaError):
+            raise error
+        raise error from WorkerError(trace)
+
+    def close(self) -> None:
+        self._process.kill()
+        self._thread.join()
+        self._process.close()
+
+    def _collect(self) -> None:
+        try:
+            while (message := _read_message(self._process.stdout)) is not None:
+                self._results.put(message)
+        finally:
+            self._results.put(None)
+
+
+def serve() -> None:
+    """Be a worker: read pieces from stdin until the parent has gone. Only the worker's command calls this."""
+    results = begin()
+    sys.setswitchinterval(_SWITCH_SECONDS)
+    gc.set_threshold(_OBJECTS_BEFORE_A_SEARCH)
+    pieces: SimpleQueue[bytes] = SimpleQueue()
+    # In a thread, so that the parent can go on when it has sent a piece, and its end is noticed in the middle of one.
+    threading.Thread(target=_read_pieces, args=(pieces,), daemon=True).start()
+    do: Callable[[Any], Any] | None = None
+    while True:
+        error: Exception | None = None
+        result, trace = None, ""
+        try:
+            work, piece = pickle.loads(pieces.get())
+            if work is not None:
+                make, arguments = work
+                do = make(*arguments)
+            assert do is not None
+            result = do(piece)
+            message = pickle.dumps((result, None, ""))
+        except Exception as raised:  # whatever it is, the parent raises it
+            error, trace = raised, traceback.format_exc()
+            message = _pickled(error, trace)
+        results.write(len(message).to_bytes(_LENGTH_BYTES, "little") + message)
+        results.flush()
+
+
+def _pickled(error: Exception, trace: str) -> bytes:
+    """Pickle an error; one that cannot be is named."""
+    try:
+        message = pickle.dumps((None, error, trace))
+        pickle.loads(message)
+    except Exception:
+        return pickle.dumps((None, RuntimeError(f"{type(error).__name__}: {error}"), trace))
+    return message
+
+
+def _read_pieces(pieces: SimpleQueue[bytes]) -> None:
+    while (message := _read_message(sys.stdin.buffer)) is not None:
+        pieces.put(message)
+    os._exit(1)
+
+
+def _read_message(file: IO[bytes]) -> bytes | None:
+    """Read one message: its length and as many bytes; None where the file ends, or in the middle of one."""
+    length = int.from_bytes(file.read(_LENGTH_BYTES), "little")
+    message = file.read(length)
+    return message if length and len(message) == length else None
