@@ -121,7 +121,18 @@ def _is_single(value: Any) -> bool:
     """Whether a value fits into a cell: no group, or a figure with its interval."""
     if isinstance(value, list):
         return not any(isinstance(one, dict | list) for one in value)
-    return not isinstance(value, dict) or "ci95" in value or {"value", "low", "high"} <= set(value)
+    return not isinstance(value, dict) or _interval(value) is not None
+
+
+def _interval(group: dict[str, Any]) -> tuple[Any, Any, Any] | None:
+    """Return a figure and the ends of its interval; None where a group is something else."""
+    middle = group.get("value", group.get("share"))
+    ends = group.get("ci95", [group.get("low"), group.get("high")])
+    if not isinstance(ends, list) or len(ends) != 2:
+        return None
+    low, high = ends
+    numbers = all(isinstance(one, int | float) for one in (middle, low, high))
+    return (middle, low, high) if numbers else None
 
 
 def _flat(figures: dict[str, Any], name: str = "") -> Iterator[tuple[str, str]]:
@@ -141,10 +152,10 @@ def _words(key: str) -> str:
 
 def _shown(key: str, value: Any) -> str:
     """Return a figure as a cell: bytes as MiB or GiB, at most four digits of a fraction, an interval in brackets."""
-    if isinstance(value, dict):
-        low, high = value.get("ci95") or (value["low"], value["high"])
-        middle = next(value[name] for name in ("value", "share") if name in value)
-        return f"{_shown(key, middle)} [{_shown(key, low)}, {_shown(key, high)}]"
+    if isinstance(value, dict) and (interval := _interval(value)):
+        middle, low, high = (_shown(key, one) for one in interval)
+        of = f" ({value['hits']:,} of {value['count']:,})" if {"hits", "count"} <= set(value) else ""
+        return f"{middle} [{low}, {high}]{of}"
     if isinstance(value, list):
         return ", ".join(_shown(key, one) for one in value) or "none"
     if value is None or isinstance(value, bool):
