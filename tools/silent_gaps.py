@@ -18,10 +18,11 @@ import sys
 import time
 
 CONTROL = re.compile(r"\x1b\[[0-9;?]*[A-Za-z]|\x1b\].*?\x07")
-MOVES = re.compile(r"^[⠋⠙⠹⠸⠼⠴⠦⠧⠇⠏]\s*|\s*\d+:\d\d(:\d\d)?\s*$")
+SPINNER = "⠋⠙⠹⠸⠼⠴⠦⠧⠇⠏"
+MOVES = re.compile(rf"^[{SPINNER}]\s*|\s*\d+:\d\d(:\d\d)?\s*$")
 FIGURES = re.compile(r"[\W\d_▁▂▃▄▅▆▇█]+")
 LONG = 2.0  # seconds
-_SAME = 4  # texts back that a display may alternate between
+_SAME = 4  # lines of a display, at most
 
 
 def record(command: list[str]) -> tuple[int, list[tuple[float, str]]]:
@@ -52,7 +53,8 @@ def texts(writes: list[tuple[float, str]]) -> list[tuple[float, str]]:
         for line in re.split(r"[\r\n]+", CONTROL.sub("", written)):
             text = MOVES.sub("", MOVES.sub("", line.strip()))
             key = FIGURES.sub(" ", text)
-            if text and key not in words[-_SAME:]:
+            recent = words[-1:] if line.strip()[:1] in SPINNER else words[-_SAME:]
+            if text and key not in recent:
                 found.append((seconds, text))
                 words.append(key)
     return found

@@ -59,7 +59,7 @@ def merge(
         hub.name_repository(settings.model.name_or_path)
         export.require_exportable(run.adapter_dir)
     out_dir = out or run.merged_dir
-    console.doing("merging ...")
+    console.doing("reading base and adapter ...")
     summary = worker.merge(settings, run, out_dir, base_weights, dtype)
     if warning := report.small_changes_warning(summary.get("changes_below_half_a_step"), types):
         console.warn(warning)

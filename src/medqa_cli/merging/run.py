@@ -66,6 +66,7 @@ def merge(
     contract, tokenizer = model_folder.load_contract(run.adapter_dir, inputs.base.folder, config.prompt)
     encoder = PromptEncoder(contract, tokenizer, num_embeddings(load_config(str(inputs.base.folder))))
     examples, not_verified = _examples_to_compare(inputs, plan, data_dir, encoder)
+    console.doing("merging ...")
     with atomic_dir(out_dir) as folder:
         exact = model_folder.write_companions(folder, inputs.base.folder, contract, tokenizer)
         merged = MergedModel(inputs, plan, folder, out_dir, inputs.candidates[0], not_verified)
