@@ -120,6 +120,7 @@ def ask_file(config: Config, choice: str, name: str, out: Path | None, options: 
         batch.require_new(out)
     book = OpenBook.of(config, choice, options.sources)
     answerer = engines.load_answerer(config, choice, batches=True, num_questions=len(rows))
+    console.doing("answering ...")
     run = RunFolder(Path(config.run_dir))
     weights = {"adapter": run.adapter_dir, "merged": run.merged_dir}.get(choice, Path(choice))
 

@@ -97,6 +97,7 @@ def _device(add: Callable[[Finding], None]) -> torch.device:
 def _findings(
     config: Config, folder: Path, device: torch.device, dtype: torch.dtype, deadline: float | None, *, full: bool
 ) -> Iterator[Finding]:
+    console.doing("making small models to try ...")
     tiny = tiny_subject(config, folder / "tiny", device, dtype)
     try:
         own: Subject | None = own_subject(config, folder / "own", device, dtype)

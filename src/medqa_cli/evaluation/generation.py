@@ -54,7 +54,8 @@ def each_model(names: Sequence[str], run: RunFolder, config: Config, *, packed: 
         loaded.model = None
 
     if {"adapter", "base"} & set(names):
-        tuned = load_model("adapter", run, config.model, config.prompt, **how)
+        with console.status("loading ..."):
+            tuned = load_model("adapter", run, config.model, config.prompt, **how)
         if "adapter" in names:
             yield from lent(replace(tuned))
         if "base" in names and tuned.model.peft_config["default"].bias == "none":
@@ -71,7 +72,8 @@ def each_model(names: Sequence[str], run: RunFolder, config: Config, *, packed: 
         tuned.model = None
         free_unused_memory(tuned.device)
     if "merged" in names:
-        merged = load_model("merged", run, config.model, config.prompt, **how)
+        with console.status("loading ..."):
+            merged = load_model("merged", run, config.model, config.prompt, **how)
         yield from lent(merged)
         free_unused_memory(merged.device)
 
