@@ -76,9 +76,11 @@ def _costs(config: Config, run: RunFolder, merged_dir: Path, paths: Mapping[str,
         raise InputError("the validation split holds no question that can be scored")
     console.note(f"comparing the GGUF files with base + adapter on {len(examples)} validation questions ...")
     batches = [packing.pack([example], tuned.device) for example in examples]
-    console.doing("comparing base + adapter ...")
-    with computing_in(tuned.model, torch.float32):
-        expected = [packing.answer_logits(tuned.model, batch).cpu() for batch in batches]
+    expected: list[torch.Tensor] = []
+    with console.progress("computing base + adapter", len(batches)) as bar, computing_in(tuned.model, torch.float32):
+        for batch in batches:
+            bar.update(len(expected))
+            expected.append(packing.answer_logits(tuned.model, batch).cpu())
     adapter_nll = packing.mean_nll(
         [score for logits, batch in zip(expected, batches, strict=True) for score in answer_scores(logits, batch)]
     )
@@ -86,8 +88,8 @@ def _costs(config: Config, run: RunFolder, merged_dir: Path, paths: Mapping[str,
     costs = {}
     for kind, path in paths.items():
         started = time.perf_counter()
-        console.doing(f"comparing {path.name} ...")
-        metrics = _compared(path, examples, batches, expected)
+        with console.progress(f"comparing {path.name}", len(examples)) as bar:
+            metrics = _compared(path, examples, batches, expected, bar)
         costs[kind] = {
             "questions": len(examples),
             **metrics.as_json(),
@@ -102,6 +104,7 @@ def _compared(
     examples: Sequence[Example],
     batches: Sequence[packing.PackedBatch],
     expected: Sequence[torch.Tensor],
+    bar: console.ProgressHandle,
 ) -> LogitMetrics:
     """Return how far a file's logits are from those that are expected, ``(N, V)`` for each example."""
     weights = LlamaWeights(path)
@@ -109,7 +112,8 @@ def _compared(
     try:
         context = weights.open(1, max(len(example.input_ids) for example in examples))
         try:
-            for example, batch, logits in zip(examples, batches, expected, strict=True):
+            for number, (example, batch, logits) in enumerate(zip(examples, batches, expected, strict=True)):
+                bar.update(number)
                 places = batch.logit_positions.tolist()
                 found = torch.from_numpy(context.logits_at(example.input_ids, places))
                 if found.shape != logits.shape:
