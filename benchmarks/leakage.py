@@ -38,7 +38,7 @@ def random_split(source: Path, folder: Path, seed: int) -> Audit:
 def own_split(source: Path, folder: Path, seed: int) -> Audit:
     """Convert with the defaults, without a validation split, and audit."""
     data = DataConfig(test_fraction=TEST_SHARE, validation_fraction=0)
-    convert([str(source)], data, seed, lambda question, answer: "", None, folder / "own")
+    convert([str(source)], data, seed, lambda question, answer, given: "", None, folder / "own")
     return audit_folder(folder / "own", data.near_duplicate_threshold, column_names(data))
 
 

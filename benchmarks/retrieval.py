@@ -204,7 +204,7 @@ def main() -> None:
     options = parser.parse_args()
     with tempfile.TemporaryDirectory() as folder, console.status("converting ..."):
         data_dir = Path(folder) / "data"
-        convert([str(options.source)], DataConfig(), SEED, lambda question, answer: "", None, data_dir)
+        convert([str(options.source)], DataConfig(), SEED, lambda question, answer, given: "", None, data_dir)
         splits = {name: read_split(data_dir, name) for name in SPLITS}
     rows = [row for split in splits.values() for row in split]
     test = random.Random(SEED).sample(splits["test"], min(options.questions, len(splits["test"])))

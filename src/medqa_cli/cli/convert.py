@@ -15,6 +15,7 @@ from medqa_cli.config.load import load
 from medqa_cli.config.schema import Config
 from medqa_cli.data.reading.formats import FORMATS_IN_WORDS
 from medqa_cli.errors import InputError, MedqaError
+from medqa_cli.prompt.given import Given
 
 if TYPE_CHECKING:
     from medqa_cli.data.token_lengths import TokenLengths
@@ -139,16 +140,33 @@ def _renderer_and_lengths(config: Config) -> tuple[Render, TokenLengths | None]:
         from medqa_cli.prompt.template import make_prompt_text
 
         console.note("model.name_or_path is not set: token lengths are not measured")
-        return make_prompt_text(config.prompt).render, None
+        text = make_prompt_text(config.prompt)
+
+        def render_alone(question: str, answer: str, given: Given) -> str:
+            if given.earlier:
+                raise InputError(
+                    "model.name_or_path is not set: what stands between the turns of a conversation is the model's",
+                    "name the model: --set model.name_or_path=... (or learn first turns only: --set data.turns=first)",
+                )
+            return text.render(question, answer, given)
+
+        return render_alone, None
     from medqa_cli.data.token_lengths import TokenLengths
     from medqa_cli.model.load import load_config, load_tokenizer, num_embeddings
     from medqa_cli.model.resolve import find_base
-    from medqa_cli.prompt.encoder import PromptEncoder, make_contract
+    from medqa_cli.prompt.encoder import PromptEncoder, make_contract, room_for_earlier
 
     base = find_base(config.model.name_or_path, config.model.revision)
     tokenizer = load_tokenizer(base.location, base.revision)
     rows = num_embeddings(load_config(base.location, base.revision))
-    encoder = PromptEncoder(make_contract(config.prompt, tokenizer), tokenizer, rows)
+    has_earlier = config.data.turns in ("last", "all")
+    contract = make_contract(
+        config.prompt,
+        tokenizer,
+        room_for_earlier(config.model.max_length) if has_earlier else 0,
+        context=config.data.context_column is not None,
+    )
+    encoder = PromptEncoder(contract, tokenizer, rows)
     lengths = TokenLengths(
         encoder.count_tokens,
         config.model.max_length,
@@ -156,7 +174,14 @@ def _renderer_and_lengths(config: Config) -> tuple[Render, TokenLengths | None]:
         config.prompt.sources,
         config.prompt.source_tokens,
     )
-    return encoder.contract.text.render, lengths
+
+    def render(question: str, answer: str, given: Given) -> str:
+        kept = encoder.fitted(question, given) if given else given
+        lengths.rows_cut += kept is not given and kept != given
+        lengths.turns_left_out += len(given.earlier) - len(kept.earlier)
+        return contract.text.render(question, answer, kept)
+
+    return render, lengths
 
 
 def _audit(folder: Path, config: Config) -> None:

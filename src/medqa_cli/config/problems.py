@@ -251,6 +251,18 @@ def check_together(config: Config) -> Iterator[tuple[tuple[str, ...], str]]:
             f"data.validation_fraction and data.test_fraction must be below 1 together, got {validation} and {test}; "
             "nothing would be left to train on",
         )
+    if config.prompt.sources and config.data.turns in ("last", "all"):
+        yield (
+            ("data.turns", "prompt.sources"),
+            f"data.turns {config.data.turns} and prompt.sources {config.prompt.sources} do not go together: no "
+            "sources are searched for what follows on earlier turns; set prompt.sources to 0, or data.turns to first",
+        )
+    if config.prompt.sources and config.data.context_column is not None:
+        yield (
+            ("data.context_column", "prompt.sources"),
+            f"data.context_column and prompt.sources {config.prompt.sources} do not go together: both stand before the "
+            "question; set prompt.sources to 0, or data.context_column to null",
+        )
     train = config.train
     if train.eval_steps is None and train.early_stopping_patience is not None:
         yield (

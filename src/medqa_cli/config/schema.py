@@ -143,6 +143,17 @@ class DataConfig:
         "Column with the topic (the disease); all rows of a topic go into the same split. "
         "null: detected by its name, else extracted from the question.",
     )
+    turns: Literal["reject", "first", "last", "all"] = field(
+        "reject",
+        "What is learned of a row that holds a conversation: its first answer, its last one or all, each with the "
+        "turns before it in the prompt; reject: nothing, the row is rejected as several_turns.",
+    )
+    context_column: Text | None = field(
+        None,
+        "Column with what belongs to a row's question (a case, notes, a system line) and stands before it in the "
+        "prompt; system: also the system message of a row of messages. null: none.",
+        commands="convert ask",
+    )
     encoding: Text | None = field(
         None,
         "Encoding of the text files (CSV, TSV, JSON, JSONL, .txt), e.g. utf-8, cp1251, gb18030, shift_jis; null: "
@@ -521,10 +532,11 @@ class ReviewConfig:
 class ServeConfig:
     """What `medqa serve` allows; its address is given on the command line."""
 
-    earlier_turns: Literal["leave_out", "before_question"] = field(
-        "leave_out",
-        "Earlier turns of a conversation; leave_out: not shown to the model, which was trained on single questions; "
-        "before_question: the last question and answer stand before the question, as with /follow.",
+    earlier_turns: Literal["auto", "leave_out", "before_question"] = field(
+        "auto",
+        "Earlier turns of a conversation; leave_out: not shown to the model; before_question: they stand before the "
+        "question as the model learned it, of a model that learned single questions the last turn alone, as with "
+        "/follow; auto: before_question if the model learned conversations.",
     )
     max_requests: int = field(
         64, "Requests that are answered or wait for it at one time; further ones are refused.", ge=1

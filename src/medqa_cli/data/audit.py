@@ -22,6 +22,7 @@ from medqa_cli.data.reading.rows import ColumnNames, UnreadRow
 from medqa_cli.data.reading.sources import open_sources
 from medqa_cli.data.topics.topics import LEAST_TOPICS, TopicCounts, count_topics, pages_tell, topic_names, topic_of
 from medqa_cli.errors import InputError, MedqaError
+from medqa_cli.prompt.given import NOTHING, Given
 from medqa_cli.spelling import listed
 
 KINDS = ("question", "answer", "near_duplicate_answer", "topic")
@@ -34,7 +35,7 @@ class _Split:
     """The keys of the rows of one split, and the location of each: its file and number."""
 
     locations: list[str] = field(default_factory=list)
-    questions: list[bytes] = field(default_factory=list)
+    questions: list[tuple[bytes, ...]] = field(default_factory=list)
     answers: list[bytes] = field(default_factory=list)
     topics: list[tuple[bytes, ...]] = field(default_factory=list)
     question_topics: list[tuple[bytes, ...]] = field(default_factory=list)
@@ -199,7 +200,9 @@ def _foreign_rows(files: Sequence[Path], wanted: ColumnNames) -> Iterator[tuple[
                 yield None
             else:
                 location = f"{path.name}:{row.line or row.row}"
-                yield location, QaRow("", row.question, row.answer, row.topic, row.source)
+                talk = row.talk
+                given = NOTHING if talk is None else Given(talk.turns[: row.turn], talk.context)
+                yield location, QaRow("", row.question, row.answer, row.topic, row.source, given=given)
 
 
 def _read(rows: Iterable[tuple[str, QaRow] | None], sketches: RowSketches, name: str, is_own: bool) -> _Split:
@@ -210,15 +213,17 @@ def _read(rows: Iterable[tuple[str, QaRow] | None], sketches: RowSketches, name:
                 split.unusable += 1
                 continue
             location, row = located
-            topic = topic_of(row.question, row.topic)
+            opening = row.given.opening(row.question)
+            topic = topic_of(row.question, row.topic) or (topic_of(opening, "") if row.given else "")
             # In medqa's own files the topics are final: it dropped a useless column before.
             question_topic = topic if is_own else topic_of(row.question, "")
             normalized_answer = normalize(row.answer)
             answer = key_of(normalized_answer)
             split.sketches.append(len(sketches))
-            sketches.add(row.question, normalized_answer, answer)
+            sketches.add(row.asked, normalized_answer, answer)
             split.locations.append(location)
-            split.questions.append(key_of(normalize(row.question)))
+            keys = [key_of(normalize(text)) for text in dict.fromkeys((row.asked, opening))]
+            split.questions.append(tuple(keys))
             split.answers.append(answer)
             split.pages.append(page_key(row.source))
             split.topics.append(_topic_keys(topic))
@@ -252,7 +257,7 @@ def _shared(
     topics = _hits(held_out, others, lambda split: split.topics)
     are_known = any(held_out.topics) and any(any(other.topics) for other in others)
     return {
-        "question": _hits(held_out, others, lambda split: [(key,) for key in split.questions]),
+        "question": _hits(held_out, others, lambda split: split.questions),
         "answer": _hits(held_out, others, answers),
         "near_duplicate_answer": [
             (location, location_of[copy_of[row]])

@@ -12,7 +12,7 @@ import hashlib
 import os
 import time
 from collections.abc import Iterator, Sequence
-from dataclasses import asdict
+from dataclasses import asdict, replace
 from pathlib import Path
 from typing import Any
 
@@ -96,7 +96,7 @@ def convert(
     with _timed(stage_seconds, "open"):
         listing = find_documents(data.documents, out_dir, local_paths(sources))
         opened = _open(sources, data, out_dir, force)
-        documents = read_documents(listing, data, column_names(data)) if listing.files else Documents()
+        documents = read_documents(listing, data, _columns_of_documents(data)) if listing.files else Documents()
     # Resolved, because a link to a folder has to stay a link.
     with _writing(out_dir), atomic_dir(out_dir.resolve()) as folder:
         report = _convert_into(
@@ -145,7 +145,13 @@ def _open(sources: Sequence[str], data: DataConfig, out_dir: Path, force: bool) 
 def column_names(data: DataConfig) -> ColumnNames:
     """Return the columns and the encoding that the config names, and its caps."""
     caps = Caps(data.max_row_bytes, data.max_expanded_bytes, data.max_reader_bytes, data.max_reader_seconds)
-    return ColumnNames(data.question_column, data.answer_column, data.topic_column, data.encoding, caps)
+    names = ColumnNames(data.question_column, data.answer_column, data.topic_column, data.encoding, caps)
+    return replace(names, turns=data.turns, context=data.context_column)
+
+
+def _columns_of_documents(data: DataConfig) -> ColumnNames:
+    """Return the columns of tables whose rows become passages: none of these has anything before it."""
+    return replace(column_names(data), turns="reject", context=None)
 
 
 def _convert_into(

@@ -16,6 +16,7 @@ from medqa_cli.data.reading.formats import NOTE_SUFFIX, table_suffix
 from medqa_cli.errors import InputError, MedqaError
 from medqa_cli.files import CARD_NAME, require_file
 from medqa_cli.prompt.encoder import Example, PromptEncoder
+from medqa_cli.prompt.given import NOTHING, Given, Turn
 from medqa_cli.spelling import listed
 
 SPLITS = ("train", "validation", "test")
@@ -50,7 +51,10 @@ T = TypeVar("T")
 
 @dataclass(frozen=True)
 class QaRow:
-    """One question with its reference answer; ``paraphrase_of``: id of the row whose question it paraphrases."""
+    """One question with its reference answer; ``paraphrase_of``: id of the row whose question it paraphrases.
+
+    ``given``: what stands before the question in the prompt.
+    """
 
     id: str
     question: str
@@ -58,9 +62,16 @@ class QaRow:
     topic: str
     source: str
     paraphrase_of: str = ""
+    given: Given = NOTHING
+
+    @property
+    def asked(self) -> str:
+        """The question in full, with what stands before it: rows are compared by it."""
+        return self.given.before(self.question)
 
 
 _KEYS = tuple(f.name for f in fields(QaRow) if f.default is MISSING)
+_GIVEN_KEYS = {"earlier_turns", "context"}
 
 
 def read_split(data_dir: Path, split: str) -> list[QaRow]:
@@ -107,9 +118,25 @@ def _row(line: bytes, location: str) -> QaRow:
     if wrong:
         raise InputError(f"{location}: damaged line: no text under {', '.join(wrong)}", "run medqa convert again")
     paraphrase_of = value.get("paraphrase_of")
+    given = _given(value, location) if _GIVEN_KEYS & value.keys() else NOTHING
     return QaRow(
-        **{key: value[key] for key in _KEYS}, paraphrase_of=paraphrase_of if isinstance(paraphrase_of, str) else ""
+        **{key: value[key] for key in _KEYS},
+        paraphrase_of=paraphrase_of if isinstance(paraphrase_of, str) else "",
+        given=given,
     )
+
+
+def _given(value: dict[str, Any], location: str) -> Given:
+    try:
+        earlier = tuple(Turn(**turn) for turn in value.get("earlier_turns", ()))
+        given = Given(earlier, value.get("context", ""))
+    except TypeError as error:
+        raise InputError(
+            f"{location}: damaged line: earlier_turns holds no turns", "run medqa convert again"
+        ) from error
+    if not all(isinstance(text, str) for turn in (*earlier, (given.context,)) for text in turn):
+        raise InputError(f"{location}: damaged line: a turn or the context is no text", "run medqa convert again")
+    return given
 
 
 @dataclass(frozen=True)
@@ -117,12 +144,15 @@ class EncodedSplit:
     """Examples that have something to learn, and what happened to the others.
 
     ``num_truncated_answers``: answers cut at ``max_length``, without end token; ``num_without_answer``: rows left out
-    because the prompt alone fills ``max_length``.
+    because the prompt alone fills ``max_length``; ``num_cut_conversations``: rows for whose earlier turns there is not
+    room enough, and ``num_turns_left_out`` such turns.
     """
 
     examples: list[Example]
     num_truncated_answers: int
     num_without_answer: int
+    num_cut_conversations: int = 0
+    num_turns_left_out: int = 0
 
 
 def encode_rows(rows: Sequence[QaRow], encoder: PromptEncoder, max_length: int) -> EncodedSplit:
@@ -134,7 +164,8 @@ def encode_rows(rows: Sequence[QaRow], encoder: PromptEncoder, max_length: int) 
     encoded: list[Example] = []
     for start in range(0, len(rows), _ENCODE_BATCH):
         part = rows[start : start + _ENCODE_BATCH]
-        examples = encoder.encode_examples([row.question for row in part], [row.answer for row in part], max_length)
+        questions, answers = [row.question for row in part], [row.answer for row in part]
+        examples = encoder.encode_examples(questions, answers, max_length, [row.given for row in part])
         encoded += [replace(example, row_id=row.id) for example, row in zip(examples, part, strict=True)]
     kept = [example for example in encoded if example.num_answer_tokens]
     if rows and not kept:
@@ -142,7 +173,9 @@ def encode_rows(rows: Sequence[QaRow], encoder: PromptEncoder, max_length: int) 
             f"no supervised token: all {len(rows)} prompts fill model.max_length = {max_length} tokens by themselves",
             "raise model.max_length, or shorten prompt.system",
         )
-    return EncodedSplit(kept, sum(example.truncated for example in kept), len(encoded) - len(kept))
+    left_out = [example.turns_left_out for example in kept]
+    truncated = sum(example.truncated for example in kept)
+    return EncodedSplit(kept, truncated, len(encoded) - len(kept), sum(map(bool, left_out)), sum(left_out))
 
 
 def evenly_spaced(items: Sequence[T], count: int | None) -> list[T]:

@@ -14,7 +14,7 @@ from medqa_cli import console
 from medqa_cli.data.cleaning.reasons import how_to_keep
 from medqa_cli.data.near_duplicates import RowSketches
 from medqa_cli.data.normalize import RowKeys
-from medqa_cli.data.reading.rows import RawRow, Rows, SourceRows, UnreadRow
+from medqa_cli.data.reading.rows import RawRow, Rows, SourceRows, Talk, UnreadRow
 from medqa_cli.data.row_work import PassingRow, RejectedRow, RowSettings, SomeRows, row_work, without_identifiers
 from medqa_cli.data.sketches import RowSketch
 from medqa_cli.data.spool import SpooledRow, packed, unpacked, write_spooled
@@ -33,7 +33,7 @@ ROWS_BEFORE_GIVING_UP, FEWEST_KEPT = 500_000, 50
 _GENERAL_ADVICE = "check the file, or whether data.question_column and data.answer_column name the right columns"
 # What to do where no row can be used, by the reason.
 _ADVICE = {
-    "several_turns": "medqa learns a question and its answer: write those turns that stand alone as rows of their own",
+    "several_turns": "to learn conversations: --set data.turns=all; or write those turns that stand alone as rows",
     "not_rendered_form": "name the role that asks 'user' and the one that answers 'assistant', the question first",
     "several_answers": "keep the answer that is to be learned, or write each as a row of its own",
     "not_text": "write one text into each cell",
@@ -56,6 +56,11 @@ class Filtered:
         unreadable: the part of ``rejected`` that no setting can keep.
         first_rejected: where and why the first row was rejected.
         sha256: digest of all that was read.
+        conversations: rows of the source with several answers or an open question.
+        answers: of them.
+        open_questions: how many of them end with a question.
+        has_earlier: whether a row that passed has earlier turns.
+        has_context: whether one has a context.
     """
 
     keys: list[RowKeys] = field(default_factory=list)
@@ -67,6 +72,18 @@ class Filtered:
     unreadable: Counter[str] = field(default_factory=Counter)
     first_rejected: str = ""
     sha256: str = ""
+    conversations: int = 0
+    answers: int = 0
+    open_questions: int = 0
+    has_earlier: bool = False
+    has_context: bool = False
+
+    def count_talk(self, talk: Talk) -> None:
+        """Count a row of the source that is a conversation."""
+        if talk.said > 1 or talk.is_open:
+            self.conversations += 1
+            self.answers += talk.said
+            self.open_questions += talk.is_open
 
     def count_rejected(self, spooled: SpooledRow, is_unreadable: bool) -> None:
         """Count a rejected row."""
@@ -210,9 +227,15 @@ class _RowFilter:
 
     def pieces(self, batches: RowBatches) -> Iterator[SomeRows]:
         """Yield the rows for those who do the work, and digest them as they were read."""
+        last_talk: Talk | None = None
         for rows in batches:
             for row in rows:
                 last = row.text if isinstance(row, UnreadRow) else row.topic
+                if isinstance(row, RawRow) and row.talk is not None:
+                    last += f"\0{row.talk.context}"
+                    if row.talk is not last_talk:  # its rows come one after the other
+                        last_talk = row.talk
+                        self.filtered.count_talk(row.talk)
                 self.digest.update(f"{row.question}\0{row.answer}\0{last}\0".encode("utf-8", "surrogatepass"))
             yield SomeRows(rows, self._settings.has_topic_column and not self.filtered.column.tells)
 
@@ -231,6 +254,8 @@ class _RowFilter:
         self.filtered.keys.append(keys)
         self.filtered.asked.append(row.is_topic_known and not row.is_topic_given)
         self._sketches.add_made(keys.answer, sketch)
+        self.filtered.has_earlier |= row.has_earlier
+        self.filtered.has_context |= row.has_context
         if self._settings.has_topic_column:
             self.filtered.column.watch(keys.topics if row.is_topic_given else (), row.question_topic)
         self._count(row.spooled)

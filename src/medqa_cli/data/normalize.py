@@ -85,7 +85,8 @@ class RowKeys(NamedTuple):
     """The keys by which rows are compared; no topic: no key, a topic with two names: two keys.
 
     ``page`` is the key of what the row is from, its source.
-    ``pair`` detects duplicates and respects signs; the others group rows and ignore them.
+    ``pair`` detects duplicates and respects signs; the others group rows and ignore them. ``opening`` is the key of the
+    question with which the conversation of a row begins, if it is one.
     """
 
     pair: bytes
@@ -93,6 +94,7 @@ class RowKeys(NamedTuple):
     answer: bytes
     topics: tuple[bytes, ...]
     page: bytes = b""
+    opening: bytes = b""
 
 
 @functools.lru_cache(maxsize=1 << 14)

@@ -53,7 +53,24 @@ def conversion_counts(
         "languages": dict(_by_count(written.languages)),
         "identifiers": written.identifiers.as_json(data.identifiers),
         "cleaning": {rule: written.changed[rule] for rule in enabled_rules(data.cleaning)},
+        **_conversations(filtered, written, data),
     }
+
+
+def _conversations(filtered: Filtered, written: Written, data: DataConfig) -> dict[str, Any]:
+    """Return the counts of conversations and contexts, where the config asks for some."""
+    counts: dict[str, Any] = {}
+    if data.turns != "reject":
+        counts["conversations"] = {
+            "turns": data.turns,
+            "read": filtered.conversations,
+            "answers": filtered.answers,
+            "open_questions": filtered.open_questions,
+            "rows_with_earlier_turns": written.with_earlier,
+        }
+    if data.context_column is not None:
+        counts["contexts"] = {"column": data.context_column, "rows": written.with_context}
+    return counts
 
 
 def _topics(columns: Columns, filtered: Filtered, places: Sequence[str], by_page: bool) -> dict[str, Any]:
@@ -144,6 +161,7 @@ def show(report: dict[str, Any], advice: str, out_dir: Path) -> None:
             f"canaries: {planted['planted']:,} made-up rows, {planted['rows']:,} with their copies, in train and not "
             "counted above: what is trained on them is for the test of memorization only, see medqa eval"
         )
+    _show_given(report)
     _show_identifiers(report["identifiers"])
     if report["tokens"] is not None:
         answer = report["tokens"]["answer"]
@@ -152,6 +170,25 @@ def show(report: dict[str, Any], advice: str, out_dir: Path) -> None:
     files = "README.md, report.json" + (f", {LENGTHS_NAME}" if report["tokens"] else "")
     rejected = f"; the rejected rows: {REJECTED_NAME}" if rows["rejected"] else ""
     console.line(f"written to {out_dir} ({files}{rejected})")
+
+
+def _show_given(report: dict[str, Any]) -> None:
+    """Print what became of conversations and contexts."""
+    if found := report.get("conversations"):
+        learned = {"first": "the first answer", "last": "the last answer", "all": "each answer"}[found["turns"]]
+        unanswered = f", {found['open_questions']:,} end with a question" if found["open_questions"] else ""
+        console.line(
+            f"conversations: {found['read']:,} with {found['answers']:,} answers{unanswered}; {learned} is a row, "
+            f"{found['rows_with_earlier_turns']:,} rows have earlier turns"
+        )
+    tokens = report["tokens"] or {}
+    if "rows_cut_at_turns" in tokens:
+        console.line(
+            f"  {tokens['rows_cut_at_turns']:,} of them lose {tokens['turns_left_out']:,} earlier turns, which take "
+            "more than half of model.max_length"
+        )
+    if found := report.get("contexts"):
+        console.line(f"contexts: {found['rows']:,} rows have one, of '{found['column']}'")
 
 
 def _show_identifiers(found: dict[str, Any]) -> None:

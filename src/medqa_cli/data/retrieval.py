@@ -283,7 +283,9 @@ def index_folder(data_dir: Path, documents: Sequence[Passage]) -> int:
 
 
 def _row_passages(data_dir: Path) -> Iterator[Passage]:
-    return (passage_of(row) for row in iterate_split(data_dir, "train") if not row.paraphrase_of)
+    # A question that asks about something before it answers nobody else's.
+    rows = iterate_split(data_dir, "train")
+    return (passage_of(row) for row in rows if not row.paraphrase_of and not row.given)
 
 
 def _check_schema(database: sqlite3.Connection) -> None:

@@ -5,6 +5,8 @@ It is done on some rows at a time, in this process or in worker processes.
 
 from __future__ import annotations
 
+import functools
+import itertools
 from collections.abc import Callable, Collection, Sequence
 from dataclasses import dataclass, replace
 from typing import NamedTuple
@@ -12,17 +14,20 @@ from typing import NamedTuple
 from medqa_cli.data.cleaning.mojibake import garbled_words, mojibake
 from medqa_cli.data.cleaning.reasons import non_answer, unusable
 from medqa_cli.data.cleaning.rules import clean
+from medqa_cli.data.conversations import clean_talk, usable_part
 from medqa_cli.data.identifiers.finding import find_in_row
 from medqa_cli.data.identifiers.finds import PlainFind, plain
 from medqa_cli.data.identifiers.replacing import replace_finds
 from medqa_cli.data.languages import told_language
-from medqa_cli.data.normalize import RowKeys, normalize, row_keys
-from medqa_cli.data.reading.rows import RawRow, UnreadRow
+from medqa_cli.data.normalize import RowKeys, key_of, normalize, row_keys
+from medqa_cli.data.reading.rows import RawRow, Talk, UnreadRow
 from medqa_cli.data.sketches import RowSketch, SketchMaker
 from medqa_cli.data.spool import SpooledRow, as_read, packed
 from medqa_cli.data.topics.topics import asked_topic, given_topic, topic_names
+from medqa_cli.prompt.given import NOTHING, Given
 
 IDENTIFIER = "identifier"
+_TALKS_KEPT = 64  # as many as a batch may hold
 
 
 @dataclass(frozen=True)
@@ -69,6 +74,8 @@ class PassingRow(NamedTuple):
         is_topic_given: its topic is from the column.
         is_topic_known: it has a topic.
         question_topic: the topic that the question names, while the column is in doubt.
+        has_earlier: earlier turns stand before its question.
+        has_context: so does a context.
     """
 
     spooled: bytes
@@ -76,6 +83,8 @@ class PassingRow(NamedTuple):
     is_topic_given: bool
     is_topic_known: bool
     question_topic: str
+    has_earlier: bool = False
+    has_context: bool = False
 
 
 class ToldRows(NamedTuple):
@@ -116,6 +125,10 @@ class _RowWork:
         self._settings = settings
         self._sketches = SketchMaker(settings.near_duplicate_threshold)
         self._repaired = mojibake if "mojibake" in settings.rules else str
+        # The rows of a conversation come one after the other.
+        self._clean_talk = functools.lru_cache(maxsize=_TALKS_KEPT)(
+            lambda talk: clean_talk(usable_part(talk), settings.rules, settings.identifiers, settings.seed)
+        )
 
     def told(self, some: SomeRows) -> ToldRows:
         """Return what is told of each row.
@@ -139,6 +152,8 @@ class _RowWork:
             if row.otherwise is None or row.reason in self._settings.reasons:
                 return as_read(row, row.reason)
             row = row.otherwise
+        if row.talk is not None:
+            return self._cleaned_turn(row, row.talk)
         if reason := unusable(row.question, row.answer, row.topic, row.source):
             return as_read(row, reason)
         question, answer, changed = clean(row.question, row.answer, self._settings.rules)
@@ -146,14 +161,34 @@ class _RowWork:
             return as_read(row, reason)
         return _Cleaned(row, question, answer, changed)
 
+    def _cleaned_turn(self, row: RawRow, talk: Talk) -> _Cleaned | SpooledRow:
+        """Return a turn of a conversation; what stands before it is read with it, whether it is learned or not."""
+        if reason := unusable(row.question, row.answer, row.topic, row.source, talk.context):
+            return as_read(row, reason)
+        for number, turn in enumerate(talk.turns[: row.turn], start=1):
+            if reason := unusable(turn.question, turn.answer):
+                return as_read(row, reason)._replace(detail=f"in turn {number}, which stands before it")
+        made = self._clean_talk(talk)
+        question, answer, changed = made.turns[row.turn]
+        if reason := unusable(question, answer) or non_answer(question, answer, self._settings.reasons):
+            return as_read(row, reason)
+        for number, cleaned in enumerate(made.turns[: row.turn], start=1):
+            if reason := unusable(cleaned.question, cleaned.answer):
+                return as_read(row, reason)._replace(detail=f"in turn {number}, once it is cleaned")
+        return _Cleaned(row, question, answer, changed)
+
     def _searched(self, cleaned: _Cleaned) -> _Searched | SpooledRow:
         """Return a cleaned row with its identifiers, or with what is put for them, or as rejected for them."""
         row, question, answer, changed = cleaned
-        finds = find_in_row(question, answer)
+        made = None if row.talk is None else self._clean_talk(row.talk)
+        finds = find_in_row(question, answer) if made is None else tuple(made.finds_of(row.turn))
         if finds and self._settings.identifiers == "reject":
             kinds = ", ".join(sorted({find.kind for find in finds}))
             return as_read(row, IDENTIFIER)._replace(detail=kinds, finds=plain(finds))
-        if finds and self._settings.identifiers == "replace":
+        if made is not None and made.values:
+            topic, source = made.applied(row.topic), made.applied(row.source)
+            row = replace(row, question=question, answer=answer, topic=topic, source=source)
+        elif finds and self._settings.identifiers == "replace":
             replaced = replace_finds(question, answer, finds, self._settings.seed)
             question, answer = replaced.question, replaced.answer
             # What was read is the replaced row from here on: its topic, its keys, and rejected.jsonl.
@@ -165,7 +200,8 @@ class _RowWork:
                 source=replaced.applied(row.source),
             )
         # Normalized here, as the search has just asked for it.
-        return _Searched(row, question, answer, changed, plain(finds), normalize(question), normalize(answer))
+        asked = question if made is None else made.given(row.turn).before(question)
+        return _Searched(row, question, answer, changed, plain(finds), normalize(asked), normalize(answer))
 
     def _rejected(self, row: RawRow | UnreadRow, spooled: SpooledRow) -> RejectedRow:
         is_unreadable = isinstance(row, UnreadRow) and row.otherwise is None
@@ -173,11 +209,12 @@ class _RowWork:
 
     def _passing(self, searched: _Searched, is_column_in_doubt: bool) -> PassingRow:
         row, question, answer, changed, finds, *normalized = searched
+        given = NOTHING if row.talk is None else self._clean_talk(row.talk).given(row.turn)
         topic_given = given_topic(self._repaired(row.topic)) if row.topic else ""
-        topic = topic_given or self._question_topic(row, question)
+        topic = topic_given or self._topic_of_turn(row, question, given)
         question_topic = ""
         if self._settings.has_topic_column and is_column_in_doubt:
-            question_topic = self._question_topic(row, question) if topic_given else topic
+            question_topic = self._topic_of_turn(row, question, given) if topic_given else topic
         spooled = as_read(row, "")._replace(
             question=question,
             answer=answer,
@@ -188,9 +225,19 @@ class _RowWork:
             language=told_language(answer, question),
             garbled=garbled_words(question) or garbled_words(answer),
             finds=finds,
+            earlier=tuple((turn.question, turn.answer) for turn in given.earlier),
+            context=given.context,
         )
-        keys = row_keys((question, answer), normalized, topic_names(topic), row.source)
-        return PassingRow(packed(spooled), keys, topic_given != "", topic != "", question_topic)
+        keys = row_keys((given.before(question), answer), normalized, topic_names(topic), row.source)
+        if given:
+            keys = keys._replace(opening=key_of(normalize(given.opening(question))))
+        told = (topic_given != "", topic != "", question_topic, bool(given.earlier), bool(given.context))
+        return PassingRow(packed(spooled), keys, *told)
+
+    def _topic_of_turn(self, row: RawRow, question: str, given: Given) -> str:
+        """Return the topic of a question, or of the nearest one before it that names one: a later one may say "it"."""
+        earlier = ((replace(row, question=turn.question), turn.question) for turn in given.earlier[::-1])
+        return next(filter(None, itertools.starmap(self._question_topic, [(row, question), *earlier])), "")
 
     def _question_topic(self, row: RawRow, question: str) -> str:
         """Return the topic that a question names; as it was read comes first, or a name would not match a column's."""

@@ -82,6 +82,8 @@ def draw(keys: Sequence[bytes], max_rows: int | None, seed: int) -> list[bool]:
 def assign_splits(keys: Sequence[RowKeys], validation_fraction: float, test_fraction: float, seed: int) -> list[str]:
     """Assign each row to a split; rows with the same question or topic, also through other rows, stay together.
 
+    So do the rows of a conversation, and those of conversations that begin with the same question.
+
     Args:
         keys: the keys of the rows.
         validation_fraction: share of the rows for validation.
@@ -134,7 +136,8 @@ def _groups(keys: Sequence[RowKeys], seed: int) -> list[tuple[int, ...]]:
 
     first_with: dict[tuple[str, bytes], int] = {}
     for row, key in enumerate(keys):
-        for shared in (("question", key.question), *(("topic", topic) for topic in key.topics)):
+        opening = [("question", key.opening)] if key.opening else []
+        for shared in (("question", key.question), *opening, *(("topic", topic) for topic in key.topics)):
             other = first_with.setdefault(shared, row)
             parent[root(row)] = root(other)
     members: dict[int, list[int]] = defaultdict(list)

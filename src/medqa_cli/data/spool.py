@@ -9,6 +9,7 @@ from typing import Any, BinaryIO, NamedTuple
 
 from medqa_cli.data.identifiers.finds import PlainFind
 from medqa_cli.data.reading.rows import RawRow, UnreadRow
+from medqa_cli.prompt.given import Given, Turn
 
 _LENGTH_BYTES = 8
 
@@ -34,6 +35,9 @@ class SpooledRow(NamedTuple):
         language: of its answer.
         garbled: a garbled part of it, shown to the user.
         finds: what identifies a person in it, as in the fields of ``finds.Find``.
+        turn: its number in its conversation, from 1; 0: it is none.
+        earlier: questions and answers of the turns before it, cleaned.
+        context: what belongs to its question, cleaned.
     """
 
     row: int
@@ -53,22 +57,34 @@ class SpooledRow(NamedTuple):
     language: str = ""
     garbled: str = ""
     finds: tuple[PlainFind, ...] = ()
+    turn: int = 0
+    earlier: tuple[tuple[str, str], ...] = ()
+    context: str = ""
+
+    @property
+    def given(self) -> Given:
+        """What stands before the question in the prompt."""
+        return Given(tuple(Turn(*turn) for turn in self.earlier), self.context)
 
     @property
     def place(self) -> str:
         """Where the row is, for a message: ``jan.csv row 7 (line 9)``."""
         line = "" if self.line is None else f" (line {self.line})"
-        return f"{self.file} row {self.row}{line}".lstrip()
+        turn = f", turn {self.turn}" if self.turn else ""
+        return f"{self.file} row {self.row}{line}{turn}".lstrip()
 
     def rejected_for(self, reason: str) -> SpooledRow:
         """Return the row as it was read, with the reason why it is rejected after it had passed."""
-        return SpooledRow(self.row, self.line, self.file, reason, self.raw_question, self.raw_answer)
+        place = (self.row, self.line, self.file)
+        return SpooledRow(*place, reason, self.raw_question, self.raw_answer, turn=self.turn)
 
     def rejected(self) -> dict[str, Any]:
         """Return the line of ``rejected.jsonl``."""
         entry = {"row": self.row, "reason": self.reason, "question": self.raw_question, "answer": self.raw_answer}
         if self.line is not None:
             entry["line"] = self.line
+        if self.turn:
+            entry["turn"] = self.turn
         optional = {"file": self.file, "text": self.text, "detail": self.detail}
         return entry | {name: value for name, value in optional.items() if value}
 
@@ -77,7 +93,8 @@ def as_read(row: RawRow | UnreadRow, reason: str) -> SpooledRow:
     """Return the row as it was read, with the reason why it is rejected."""
     if isinstance(row, UnreadRow):
         return SpooledRow(row.row, row.line, row.file, reason, row.question, row.answer, row.text, row.detail)
-    return SpooledRow(row.row, row.line, row.file, reason, row.question, row.answer)
+    turn = row.turn + 1 if row.talk is not None and row.talk.said > 1 else 0
+    return SpooledRow(row.row, row.line, row.file, reason, row.question, row.answer, turn=turn)
 
 
 def packed(row: SpooledRow) -> bytes:

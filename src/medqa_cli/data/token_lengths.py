@@ -59,6 +59,8 @@ class TokenLengths:
         self._texts: list[str] = []
         self._answer_lengths = array("i")
         self._example_lengths = array("i")
+        self.rows_cut = 0  # rows that lose earlier turns
+        self.turns_left_out = 0
 
     def add(self, answer: str, text: str) -> None:
         """Count one row; tokenizers are called for many rows at once.
@@ -77,10 +79,13 @@ class TokenLengths:
         self._flush()
         lengths = sorted(self._answer_lengths)
         shares = {"p50": 0.5, "p90": 0.9, "p99": 0.99, "max": 1.0}
-        return {
+        summary: dict[str, Any] = {
             "answer": {name: percentile(lengths, share) for name, share in shares.items()},
             "longer_than_max_length": self._num_longer(),
         }
+        if self.rows_cut:
+            summary |= {"rows_cut_at_turns": self.rows_cut, "turns_left_out": self.turns_left_out}
+        return summary
 
     def advice(self) -> str:
         """Return one sentence on what training will do with the examples that are longer than ``max_length``."""

@@ -21,13 +21,14 @@ from medqa_cli.data.row_work import IDENTIFIER
 from medqa_cli.data.spool import SpooledRow, read_spooled
 from medqa_cli.data.token_lengths import TokenLengths
 from medqa_cli.data.topics.paraphrases import paraphrase
+from medqa_cli.prompt.given import Given
 
 SHOWN_GARBLED = 5  # rows
 ID_DIGITS = 16
 CANARY_SOURCE = "canary"
 _ENCODER = json.JSONEncoder(ensure_ascii=False)
-Render = Callable[[str, str], str]
-"""Makes the ``text`` of a question and an answer."""
+Render = Callable[[str, str, Given], str]
+"""Makes the ``text`` of a question and an answer, with what stands before the question."""
 
 
 @dataclass
@@ -45,6 +46,8 @@ class Written:
         paraphrases: number of paraphrases.
         canary_rows: rows of planted canaries, each copy counted.
         identifiers: what identifies persons in the rows.
+        with_earlier: rows with earlier turns.
+        with_context: rows with a context.
     """
 
     splits: dict[str, int] = field(default_factory=lambda: dict.fromkeys(SPLITS, 0))
@@ -57,6 +60,8 @@ class Written:
     paraphrases: int = 0
     canary_rows: int = 0
     identifiers: FoundCounts = field(default_factory=FoundCounts)
+    with_earlier: int = 0
+    with_context: int = 0
 
 
 def write_rows(
@@ -128,6 +133,7 @@ class _Writer:
         self._render = render
         self._lengths = lengths
         self._adds_rows = bool(paraphrases_per_question) or plants
+        self._has_earlier, self._has_context = filtered.has_earlier, filtered.has_context
         self._recorder = recorder
         self._taken_ids: Counter[str] = Counter()
         self._questions = {key.question for key in filtered.keys} if paraphrases_per_question else set()
@@ -144,6 +150,8 @@ class _Writer:
         written.splits[split] += 1
         written.changed.update(row.changed)
         written.languages[row.language] += 1
+        written.with_earlier += bool(row.earlier)
+        written.with_context += bool(row.context)
         if row.garbled:
             written.garbled += 1
             if len(written.garbled_rows) < SHOWN_GARBLED:
@@ -155,7 +163,8 @@ class _Writer:
         text = self._write(split, row_id, row.question, row, "")
         if self._lengths is not None:
             self._lengths.add(row.answer, text)
-        if split == "train" and self._paraphrases_per_question:
+        # What asks about something before it has no other wording.
+        if split == "train" and self._paraphrases_per_question and not row.given:
             count = written.paraphrases
             for question in paraphrase(row.question, self._paraphrases_per_question, self._seed):
                 question_key = key_of(normalize(question))
@@ -172,17 +181,22 @@ class _Writer:
         self.written.canary_rows += canary.copies
 
     def _write(self, split: str, row_id: str, question: str, row: SpooledRow, paraphrase_of: str) -> str:
-        text = self._render(question, row.answer)
-        line = {
+        text = self._render(question, row.answer, row.given)
+        line: dict[str, Any] = {
             "id": row_id,
             "question": question,
             "answer": row.answer,
             "topic": row.topic,
             "source": row.source,
-            "text": text,
         }
+        # In each row, so that all rows have the same keys.
+        if self._has_earlier:
+            line["earlier_turns"] = [turn._asdict() for turn in row.given.earlier]
+        if self._has_context:
+            line["context"] = row.context
+        line["text"] = text
         if self._adds_rows:
-            line["paraphrase_of"] = paraphrase_of  # in each row, so that all rows have the same keys
+            line["paraphrase_of"] = paraphrase_of
         _write_line(self._files[split], line)
         return text
 

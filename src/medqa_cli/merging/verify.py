@@ -273,7 +273,9 @@ def pick_examples(
 ) -> list[Example]:
     """Encode rows spread over the whole split until they have enough answer tokens; always the same ones."""
     rows = evenly_spaced(rows, _MAX_ROWS)
-    encoded = encoder.encode_examples([row.question for row in rows], [row.answer for row in rows], max_length)
+    encoded = encoder.encode_examples(
+        [row.question for row in rows], [row.answer for row in rows], max_length, [row.given for row in rows]
+    )
     examples = [example for example in encoded if example.num_answer_tokens]
     total = sum(example.num_answer_tokens for example in examples)
     count = math.ceil(len(examples) * wanted_tokens / total) if total else 0

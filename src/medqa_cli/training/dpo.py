@@ -189,13 +189,19 @@ def encode_pairs(
     for number, row in enumerate(rows, start=1):
         prompt = row["prompt"]
         is_own = prompt.startswith(text.before_question) and prompt.endswith(text.after_question)
+        inner = prompt[len(text.before_question) : len(prompt) - len(text.after_question)]
+        if text.earlier is not None and text.earlier.before_last in inner:
+            raise InputError(
+                f"pair {number}: its prompt has earlier turns; preferences are learned of questions that stand alone",
+                "leave it out",
+            )
         if not is_own or len(prompt) < len(text.before_question) + len(text.after_question):
             raise InputError(
                 f"pair {number}: its prompt is not one of this adapter, which begins "
                 f"{text.before_question[:60]!a} and ends {text.after_question[-60:]!a}",
                 f"{_EXPORT} in the run of this adapter",
             )
-        questions.append(prompt[len(text.before_question) : len(prompt) - len(text.after_question)])
+        questions.append(inner)
     chosen, rejected = (
         encoder.encode_examples(questions, [row[key].removeprefix(text.answer_prefix) for row in rows], max_length)
         for key in ("chosen", "rejected")

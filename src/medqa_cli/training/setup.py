@@ -24,7 +24,7 @@ from medqa_cli.model.load import load_base, load_config, load_tokenizer, num_emb
 from medqa_cli.model.lora import add_lora, find_targets, init_adapter
 from medqa_cli.model.quantization import tell_unquantized
 from medqa_cli.model.resolve import ModelRef, find_base
-from medqa_cli.prompt.encoder import PromptContract, PromptEncoder, make_contract
+from medqa_cli.prompt.encoder import PromptContract, PromptEncoder, make_contract, room_for_earlier
 from medqa_cli.prompt.template import prompt_notes
 from medqa_cli.training.arguments import optimizer_on
 from medqa_cli.training.data_order import examples_per_step, num_steps
@@ -68,7 +68,16 @@ def prepare(config: Config, device: torch.device, dtype: torch.dtype) -> Trainin
     source = find_base_in_turns(config.model)
     with distributed.raise_on_all_ranks():
         tokenizer = load_tokenizer(source.location, source.revision)
-        contract = make_contract(config.prompt, tokenizer)
+        rows = (*train_rows, *validation_rows)
+        has_earlier, has_context = (any(getattr(row.given, name) for row in rows) for name in ("earlier", "context"))
+        if config.prompt.sources and (has_earlier or has_context):
+            raise InputError(
+                f"{config.data.dir} holds questions with earlier turns or a context, and prompt.sources is "
+                f"{config.prompt.sources}: both stand before the question",
+                "set prompt.sources to 0, or convert again with data.turns: first and data.context_column: null",
+            )
+        earlier_tokens = room_for_earlier(max_length) if has_earlier else 0
+        contract = make_contract(config.prompt, tokenizer, earlier_tokens, context=has_context)
         for note in prompt_notes(config.prompt, tokenizer):
             console.note(note)
         hf_config = load_config(source.location, source.revision)
@@ -84,6 +93,12 @@ def prepare(config: Config, device: torch.device, dtype: torch.dtype) -> Trainin
             console.warn(
                 f"{data.num_truncated_answers} of {len(data.examples)} answers do not fit model.max_length = "
                 f"{max_length}: they are cut and get no end token"
+            )
+        if data.num_cut_conversations:
+            console.note(
+                f"{data.num_cut_conversations} of {len(data.examples)} rows lose earlier turns "
+                f"({data.num_turns_left_out} in all): a prompt with earlier turns has at most {earlier_tokens} tokens, "
+                "half of model.max_length"
             )
         if data.num_without_answer:
             console.warn(

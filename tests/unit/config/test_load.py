@@ -203,6 +203,12 @@ def test_load_of_one_value_returns_it_with_its_type(text: str, dotted: str, expe
         ("train: {eval_steps: null, lr_scheduler_type: reduce_lr_on_plateau}",
          "c.yaml:1: train.lr_scheduler_type reduce_lr_on_plateau needs train.eval_steps; it follows the validation "
          "loss"),
+        ("data: {turns: all}\nprompt: {sources: 3}",
+         "c.yaml:1: data.turns all and prompt.sources 3 do not go together: no sources are searched for what follows "
+         "on earlier turns; set prompt.sources to 0, or data.turns to first"),
+        ("data: {context_column: case}\nprompt: {sources: 3}",
+         "c.yaml:1: data.context_column and prompt.sources 3 do not go together: both stand before the question; set "
+         "prompt.sources to 0, or data.context_column to null"),
         ("data: {encoding: cp1215}", "c.yaml:1: data.encoding must be an encoding that Python knows, e.g. utf-8, "
                                      'cp1251, gb18030 or shift_jis, got "cp1215"; did you mean \'cp1125\'?'),
         ("data: {encoding: punycode}", "c.yaml:1: data.encoding must be an encoding that Python knows, e.g. utf-8, "

@@ -28,6 +28,7 @@ from medqa_cli.data.report import check_counts, show
 from medqa_cli.data.retrieval import PassageIndex
 from medqa_cli.data.token_lengths import TokenLengths, percentile
 from medqa_cli.errors import InputError, MedqaError
+from medqa_cli.prompt.given import NOTHING, Given
 
 FILES = [
     "README.md",
@@ -51,7 +52,7 @@ def no_picture(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr("medqa_cli.data.token_lengths.draw_lengths", draw_no_lengths)
 
 
-def render(question: str, answer: str) -> str:
+def render(question: str, answer: str, given: Given = NOTHING) -> str:
     return f"<{question}>{answer}"
 
 
@@ -605,7 +606,7 @@ class TestWhatIsOverwritten:
         before = self.contents(tmp_path / "out")
         left = [60]
 
-        def failing(question: str, answer: str) -> str:
+        def failing(question: str, answer: str, given: Given = NOTHING) -> str:
             left[0] -= 1
             if not left[0]:
                 raise error
@@ -618,7 +619,7 @@ class TestWhatIsOverwritten:
         assert sorted(path.name for path in tmp_path.iterdir()) == ["messy.csv", "out"]
 
     def test_a_full_disk(self, messy: Path, tmp_path: Path) -> None:
-        def failing(question: str, answer: str) -> str:
+        def failing(question: str, answer: str, given: Given = NOTHING) -> str:
             raise OSError(28, "No space left on device")
 
         with pytest.raises(MedqaError, match="No space left on device") as caught:

@@ -23,6 +23,7 @@ from medqa_cli.data.cleaning.rules import RULES, clean, enabled_rules
 from medqa_cli.data.convert import convert
 from medqa_cli.data.dataset import SPLITS
 from medqa_cli.errors import InputError
+from medqa_cli.prompt.given import NOTHING, Given
 
 ENABLED = enabled_rules({})
 FILES = {"README.md", "index.sqlite", "rejected.jsonl", "report.json", "train.jsonl", "validation.jsonl", "test.jsonl"}
@@ -36,7 +37,7 @@ def _quiet(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(console, "note", lambda text: None)
 
 
-def render(question: str, answer: str) -> str:
+def render(question: str, answer: str, given: Given = NOTHING) -> str:
     return f"<{question}>{answer}"
 
 

@@ -10,7 +10,7 @@ from typing import Any
 
 import pytest
 
-from helpers.models import CHATML, chat_prompt_ids
+from helpers.models import CHATML, chat_prompt_ids, make_gemma_tokenizer
 from medqa_cli.config.schema import PromptConfig
 from medqa_cli.errors import InputError
 from medqa_cli.prompt.chat_template import install_chat_template
@@ -235,3 +235,48 @@ def test_what_is_given_is_compared_in_full() -> None:
     assert replace(TALK, context="c").before("Why?") == "\n".join(("c", *FIRST, *SECOND, "Why?"))
     assert TALK.opening("Why?") == FIRST.question
     assert room_for_earlier(1024) == 512
+
+
+# As Qwen3: the answer to come has an empty block of thoughts, earlier ones have none.
+_NO_THOUGHTS = "{% if enable_thinking is defined and not enable_thinking %}{{ '<think>\n\n</think>\n\n' }}{% endif %}"
+THINKS = CHATML.replace("assistant\n' }}", "assistant\n' }}" + _NO_THOUGHTS)
+# As Mistral: the system line stands in the last question's turn.
+SYSTEM_LAST = (
+    "{% if messages[0]['role'] == 'system' %}{% set system = messages[0]['content'] + '\n\n' %}"
+    "{% set turns = messages[1:] %}{% else %}{% set system = '' %}{% set turns = messages %}{% endif %}"
+    "{% for m in turns %}{% if m['role'] == 'user' %}{{ '<|im_start|>' }}{% if loop.last %}{{ system }}{% endif %}"
+    "{{ m['content'] + '<|im_start|>' }}{% else %}{{ m['content'] + '<|im_end|>' }}{% endif %}{% endfor %}"
+)
+
+
+def with_template(tokenizer: Any, template: str) -> Any:
+    tokenizer = copy.deepcopy(tokenizer)
+    tokenizer.chat_template = template
+    return tokenizer
+
+
+@pytest.mark.parametrize("template", [THINKS, SYSTEM_LAST], ids=["thoughts", "system line last"])
+def test_what_a_chat_template_does_to_the_last_turn_alone_stays_there(chatml_tokenizer: Any, template: str) -> None:
+    tokenizer = with_template(chatml_tokenizer, template)
+    encoder = encoder_for(tokenizer)
+    messages = [{"role": "system", "content": "Answer the Question"}, *messages_of(TALK)]
+    rendered = tokenizer.apply_chat_template(
+        messages, tokenize=False, add_generation_prompt=True, enable_thinking=False
+    )
+    assert encoder.contract.text.prompt(QUESTION, TALK) == rendered
+    assert encoder.encode_prompt(QUESTION, TALK) == tokenizer(rendered)["input_ids"]
+    assert rendered.count("Answer the Question") == 1
+    assert install_chat_template(tokenizer, encoder.contract)
+
+
+def test_a_system_line_that_is_refused_stands_before_the_first_question() -> None:
+    gemma_tokenizer = make_gemma_tokenizer()
+    encoder = encoder_for(gemma_tokenizer)
+    first = Turn(f"Answer the Question\n\n{FIRST.question}", FIRST.answer)
+    messages = messages_of(Given((first, SECOND)))
+    assert encoder.encode_prompt(QUESTION, TALK) == chat_prompt_ids(gemma_tokenizer, messages)
+
+
+def messages_of(given: Given, question: str = QUESTION) -> list[dict[str, str]]:
+    texts = [text for turn in given.earlier for text in turn] + [question]
+    return [{"role": ("user", "assistant")[number % 2], "content": text} for number, text in enumerate(texts)]

@@ -19,6 +19,7 @@ from medqa_cli.files import RunFolder
 from medqa_cli.model.load import load_adapter, load_base
 from medqa_cli.model.resolve import find_base
 from medqa_cli.prompt.encoder import PromptEncoder, make_contract
+from medqa_cli.prompt.given import Given, Turn
 from medqa_cli.training.dpo import encode_pairs, read_pairs
 
 Medqa = Callable[..., Outcome]
@@ -198,3 +199,13 @@ def test_options_of_the_two_methods_are_not_mixed(
     fails(medqa("train", "--method", "dpo", "--resume"), 2, "neither --resume nor --plan")
     fails(medqa("train", "--pairs", "x.jsonl"), 2, "belong to --method dpo")
     fails(medqa("train", "--method", "dpo"), 2, "no adapter")
+
+
+def test_a_pair_with_earlier_turns_is_refused_and_not_learned_as_one_question(chatml_tokenizer: Any) -> None:
+    contract = make_contract(PromptConfig(template="chat"), chatml_tokenizer, 100)
+    encoder = PromptEncoder(contract, chatml_tokenizer)
+    given = Given((Turn("What is gout?", "A disease."),))
+    row = {"prompt": contract.text.prompt("Why?", given), "chosen": "A.", "rejected": "B."}
+    with pytest.raises(InputError, match="pair 1: its prompt has earlier turns"):
+        encode_pairs([row], encoder, 200)
+    assert len(encode_pairs([{**row, "prompt": contract.text.prompt("Why?")}], encoder, 200)[0]) == 1

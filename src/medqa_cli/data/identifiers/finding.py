@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import re
-from collections.abc import Iterable
+from collections.abc import Iterable, Mapping
 
 from medqa_cli.data.identifiers.addresses import find_addresses
 from medqa_cli.data.identifiers.contacts import find_contacts
@@ -43,14 +43,19 @@ def find_in_row(question: str, answer: str) -> tuple[Find, ...]:
 
     A name that is found in one of the texts is found wherever else it stands in the row.
     """
-    texts = {"question": Text(question), "answer": Text(answer)}
+    return find_in_texts({"question": question, "answer": answer})
+
+
+def find_in_texts(named: Mapping[str, str]) -> tuple[Find, ...]:
+    """Return what identifies a person in texts that belong together, by their names; as of ``find_in_row``."""
+    texts = {field: Text(text) for field, text in named.items()}
     spans = {field: _found(text) for field, text in texts.items()}
-    is_of_person = bool(spans["question"] or spans["answer"])
+    is_of_person = any(spans.values())
     for field, text in texts.items():
         dates = list(find_dates(text, is_of_person=is_of_person))
         if dates:
             spans[field] = _apart([*spans[field], *dates])
-    if not (spans["question"] or spans["answer"]):
+    if not any(spans.values()):
         return ()
     names = frozenset(
         texts[field].text[start:end] for field, found in spans.items() for start, end, kind in found if kind == "name"

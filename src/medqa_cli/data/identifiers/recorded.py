@@ -72,7 +72,10 @@ class Recorder:
             self._file.close()
 
     def add(self, row_id: str, question: str, answer: str, finds: Iterable[PlainFind]) -> None:
-        """Write the finds of a row."""
+        """Write the finds of a row; those in what stands before its question are none of its own."""
+        finds = [find for find in finds if find[0] in _FIELDS]
+        if not finds:
+            return
         if self._file is None:
             self._file = open(self._path, "x", encoding="utf-8", newline="\n", opener=_private)  # noqa: SIM115
             self._file.write(json.dumps({"format": FORMAT, "salt": self._salt}) + "\n")

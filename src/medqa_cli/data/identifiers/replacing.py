@@ -10,7 +10,7 @@ import functools
 import hashlib
 import random
 import re
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from datetime import date, timedelta
 
@@ -53,14 +53,32 @@ def replace_finds(question: str, answer: str, finds: Sequence[Find], seed: int) 
         finds: what was found.
         seed: draws the stand-ins, with the texts.
     """
-    digest = hashlib.blake2b(f"{seed}\0{question}\0{answer}".encode("utf-8", "surrogatepass"), digest_size=8).digest()
+    texts, values = replace_in_texts({"question": question, "answer": answer}, finds, seed)
+    return Replaced(texts["question"], texts["answer"], values)
+
+
+def replace_in_texts(
+    named: Mapping[str, str], finds: Sequence[Find], seed: int
+) -> tuple[dict[str, str], dict[str, str]]:
+    """Put stand-ins for the finds of texts that belong together; a value has the same one in all of them.
+
+    Args:
+        named: the texts that were looked through, by name.
+        finds: what was found.
+        seed: draws the stand-ins, with the texts.
+
+    Returns:
+        the texts with stand-ins, and what was put for what.
+    """
+    whole = "\0".join((str(seed), *named.values()))
+    digest = hashlib.blake2b(whole.encode("utf-8", "surrogatepass"), digest_size=8).digest()
     stand_ins = StandIns(random.Random(int.from_bytes(digest, "big")))
-    texts = {"question": question, "answer": answer}
-    for name, text in texts.items():
+    texts = dict(named)
+    for name, text in named.items():
         for find in sorted((find for find in finds if find.field == name), key=lambda find: -find.start):
             value = text[find.start : find.end]
             texts[name] = texts[name][: find.start] + stand_ins.of(value, find.kind) + texts[name][find.end :]
-    return Replaced(texts["question"], texts["answer"], stand_ins.values)
+    return texts, stand_ins.values
 
 
 def same_form(value: str, kind: str, draw: random.Random) -> str:

@@ -3,15 +3,16 @@
 from __future__ import annotations
 
 import heapq
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 
 from medqa_cli.data.cleaning.reasons import unusable
 from medqa_cli.data.cleaning.rules import clean, enabled_rules
+from medqa_cli.data.conversations import clean_talk, usable_part
 from medqa_cli.data.identifiers.finding import find_in_row
-from medqa_cli.data.identifiers.finds import KINDS
+from medqa_cli.data.identifiers.finds import KINDS, Find
 from medqa_cli.data.normalize import key_of, rank_of
-from medqa_cli.data.reading.rows import SourceRows, UnreadRow
+from medqa_cli.data.reading.rows import RawRow, SourceRows, UnreadRow
 
 NAME = "identifiers"
 CONTEXT_CHARACTERS = 60
@@ -57,11 +58,21 @@ def _examples(opened: SourceRows, cleaning: Mapping[str, bool]) -> Iterator[tupl
     for row in opened.rows:
         if isinstance(row, UnreadRow) or unusable(row.question, row.answer):
             continue
-        question, answer, _ = clean(row.question, row.answer, rules)
-        for find in find_in_row(question, answer):
-            text = question if find.field == "question" else answer
+        texts, finds = _looked_through(row, rules)
+        for find in finds:
+            text = texts[find.field]
             first, last = max(find.start - CONTEXT_CHARACTERS, 0), find.end + CONTEXT_CHARACTERS
             parts = (text[first : find.start], ">>", text[find.start : find.end], "<<", text[find.end : last])
             context = "..." * (first > 0) + "".join(parts).replace("\n", "⏎") + "..." * (last < len(text))
-            key = key_of(question, answer, find.field, str(find.start))
+            key = key_of(*texts.values(), find.field, str(find.start))
             yield key, IdentifierExample(row.file, row.row, find.field, find.kind, text[find.start : find.end], context)
+
+
+def _looked_through(row: RawRow, rules: Sequence[str]) -> tuple[Mapping[str, str], Sequence[Find]]:
+    """Return the cleaned texts of a row by their names, and the finds; a conversation is looked through at its end."""
+    if row.talk is None:
+        question, answer, _ = clean(row.question, row.answer, rules)
+        return {"question": question, "answer": answer}, find_in_row(question, answer)
+    talk = usable_part(row.talk)
+    made = clean_talk(talk, rules, "report", 0)
+    return made.texts(), made.finds if row.turn + 1 == len(talk.turns) else ()

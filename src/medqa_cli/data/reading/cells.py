@@ -9,11 +9,12 @@ import json
 import math
 import re
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from functools import cache
 from typing import Any
 
 from medqa_cli.data.speakers import ASSISTANT, SYSTEM, USER, role_of, roles
+from medqa_cli.prompt.given import Turn
 from medqa_cli.resources import load_yaml
 
 LONGEST_LITERAL = 1_000_000  # characters; Python's parser takes some hundred times as many bytes
@@ -45,7 +46,9 @@ class Read:
 class Exchange:
     """What a cell holds: its form (empty: none that is known), and either the two texts or why there are none.
 
-    ``roles``: who speaks, in the order of the turns, where that is why there are none.
+    ``roles``: who speaks, in the order of the turns, where that is why there are none. ``turns``: of a conversation
+    whose questions and answers take turns, the first question first; ``is_open``: its last question has no answer.
+    ``system``: what the system messages before it say.
     """
 
     form: str
@@ -53,6 +56,9 @@ class Exchange:
     answer: str = ""
     problem: str = ""
     roles: tuple[str, ...] = ()
+    turns: tuple[Turn, ...] = ()
+    is_open: bool = False
+    system: str = ""
 
 
 def cell_text(cell: object) -> str | None:
@@ -229,12 +235,29 @@ def _alpaca_marker() -> re.Pattern[str]:
 def _llama2(body: str) -> Exchange:
     form = "Llama 2"
     if body.count("[INST]") > 1 or body.count("[/INST]") > 1:
-        return Exchange(form, problem=SEVERAL_TURNS)
+        exchange = _exchange_of_turns(form, _llama2_turns(body))
+        return exchange if exchange.turns else Exchange(form, problem=SEVERAL_TURNS)
     question, closed, answer = body.removeprefix("[INST]").partition("[/INST]")
     if question.lstrip().startswith("<<SYS>>"):
         _, ended, question = question.partition("<</SYS>>")
         closed = closed and ended
     return _exchange(form, question, answer) if closed else Exchange("", problem=NOT_RENDERED)
+
+
+def _llama2_turns(body: str) -> list[tuple[str, str]]:
+    """Return who says what in a conversation; what is not closed is the last question."""
+    turns: list[tuple[str, str]] = []
+    for part in body.split("[INST]")[1:]:
+        question, closed, answer = part.partition("[/INST]")
+        if not turns and question.lstrip().startswith("<<SYS>>"):
+            system, _, question = question.partition("<</SYS>>")
+            turns.append((SYSTEM, system.replace("<<SYS>>", "", 1)))
+        turns.append((USER, question))
+        for token in (*_BOS_TOKENS, *_END_TOKENS):
+            answer = answer.strip().removesuffix(token)
+        if closed and answer.strip():
+            turns.append((ASSISTANT, answer))
+    return turns
 
 
 def _alpaca(body: str) -> Exchange:
@@ -244,7 +267,14 @@ def _alpaca(body: str) -> Exchange:
     if names in ([_INSTRUCTION, _RESPONSE], [_INSTRUCTION, _INPUT, _RESPONSE]):
         return _exchange(form, "\n".join(filter(None, (text.strip() for text in texts[:-1]))), texts[-1])
     if names.count(_INSTRUCTION) > 1 or names.count(_RESPONSE) > 1:
-        return Exchange(form, problem=SEVERAL_TURNS)
+        turns: list[tuple[str, str]] = []
+        for name, text in zip(names, texts, strict=True):
+            if name == _INPUT and turns and turns[-1][0] == USER:
+                turns[-1] = (USER, "\n".join(filter(None, (turns[-1][1].strip(), text.strip()))))
+            else:
+                turns.append((ASSISTANT if name == _RESPONSE else USER, text))
+        exchange = _exchange_of_turns(form, turns)
+        return exchange if exchange.turns else Exchange(form, problem=SEVERAL_TURNS)
     return Exchange("", problem=NOT_RENDERED)
 
 
@@ -298,12 +328,20 @@ def _talk(body: str) -> Exchange:
 
 def _exchange_of_turns(form: str, turns: list[tuple[str, str]]) -> Exchange:
     roles = [role_of(role) for role, _ in turns]
-    texts = [text for role, (_, text) in zip(roles, turns, strict=True) if role != SYSTEM]
-    match [role for role in roles if role != SYSTEM]:
+    said = [(role, text) for role, (_, text) in zip(roles, turns, strict=True) if role != SYSTEM]
+    num_before = len(turns) - len(said) if SYSTEM not in roles[len(turns) - len(said) :] else 0
+    system = "\n\n".join(text.strip() for _, text in turns[:num_before] if text.strip())
+    match [role for role, _ in said]:
         case ["user", "assistant"]:
-            return _exchange(form, texts[0], texts[1])
+            return replace(_exchange(form, said[0][1], said[1][1]), system=system)
         case [_, _, _, *_] as told if all(told):
-            return Exchange(form, problem=SEVERAL_TURNS)
+            exchange = Exchange(form, problem=SEVERAL_TURNS, system=system)
+            in_turn = told == [USER, ASSISTANT] * (len(told) // 2) + [USER] * (len(told) % 2)
+            if not in_turn or roles[num_before:].count(SYSTEM):
+                return exchange
+            texts = [text.strip() if role == USER else _without_end(text) for role, text in said]
+            pairs = tuple(Turn(*pair) for pair in zip(texts[::2], texts[1::2], strict=False))
+            return replace(exchange, turns=pairs, is_open=len(texts) % 2 == 1)
     return Exchange("", problem=NOT_RENDERED, roles=tuple(role for role, _ in turns))
 
 

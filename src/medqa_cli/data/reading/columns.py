@@ -70,6 +70,7 @@ SOURCE_NAMES = (
 # A question and its answer in one column: a list of messages, or a text with turn markers.
 MESSAGE_NAMES = ("messages", "conversations", "conversation", "dialogue", "dialog", "utterances")
 TEXT_NAMES = ("text",)
+SYSTEM_MESSAGE = "system"  # as data.context_column
 # Alpaca's form: the question is the instruction, and behind it the input where there is one. Under other names the
 # cells have to tell whether it is one.
 INSTRUCTION, INPUT = "instruction", "input"
@@ -126,13 +127,36 @@ def find_columns(wanted: ColumnNames, header: Sequence[str], file: object) -> Co
     taken = {columns.question, columns.answer, *columns.options}
     if columns.input is not None:
         taken.add(columns.input)
+    context, takes_system = _context(wanted, header, file, taken, is_exchange=exchange is not None)
+    if context is not None:
+        taken.add(context)
     topic = _optional(TOPIC_NAMES, header, taken)
     if wanted.topic is not None:
         topic = _named("topic", wanted.topic, header, file)
     elif topic is None:
         topic = _of_kin(_TOPIC_KIN, header, taken)
     source, kind = _optional(SOURCE_NAMES, header, taken), _optional(KIND_NAMES, header, taken)
-    return replace(columns, topic=topic, source=source, kind=kind, history=_of_kin(_HISTORY_KIN, header, set()))
+    history = _of_kin(_HISTORY_KIN, header, set() if context is None else {context})
+    found = replace(columns, topic=topic, source=source, kind=kind, history=history)
+    return replace(found, turns=wanted.turns, context=context, takes_system=takes_system)
+
+
+def _context(
+    wanted: ColumnNames, header: Sequence[str], file: object, taken: Set[int], *, is_exchange: bool
+) -> tuple[int | None, bool]:
+    """Return the column of the context, if one is named, and whether system messages are taken for one."""
+    if wanted.context is None:
+        return None, False
+    takes_system = is_exchange and wanted.context == SYSTEM_MESSAGE
+    if takes_system and not _matches(header, wanted.context):
+        return None, True
+    context = _named("context", wanted.context, header, file)
+    if context in taken:
+        raise InputError(
+            f"{file}: data.context_column is '{wanted.context}', which holds the question, the answer or an option",
+            "name another column: --set data.context_column=NAME",
+        )
+    return context, takes_system
 
 
 def _question_and_answer(wanted: ColumnNames, header: Sequence[str], file: object) -> Columns:
@@ -196,12 +220,14 @@ def _questions_alone(wanted: ColumnNames, header: Sequence[str], file: object) -
         )
     is_instruction = header[question].strip().casefold() == INSTRUCTION
     after = _optional((INPUT,), header, {question}) if is_instruction else None
-    return Columns(tuple(header), question, question, input=after)
+    context = _optional((wanted.context,), header, {question}) if wanted.context is not None else None
+    return Columns(tuple(header), question, question, input=None if after == context else after, context=context)
 
 
 def _without(wanted: ColumnNames, header: Sequence[str]) -> list[str]:
     """Return the names of the columns, without those that the user gave a role."""
-    named = {name.strip().casefold() for name in (wanted.question, wanted.answer, wanted.topic) if name is not None}
+    roles = (wanted.question, wanted.answer, wanted.topic, wanted.context)
+    named = {name.strip().casefold() for name in roles if name is not None}
     return ["" if name.strip().casefold() in named else name for name in header]
 
 

@@ -29,8 +29,10 @@ from medqa_cli.data.reading.cells import (
     turns_in,
 )
 from medqa_cli.data.reading.columns import missing_column, unused_warnings
-from medqa_cli.data.reading.rows import CellRow, CellTable, Columns, PairTable, RawRow, TableFile, UnreadRow
+from medqa_cli.data.reading.rows import CellRow, CellTable, Columns, PairTable, RawRow, TableFile, Talk, UnreadRow
+from medqa_cli.data.reading.talks import rows_of_talk, turns_of_history
 from medqa_cli.errors import InputError
+from medqa_cli.prompt.given import Turn
 from medqa_cli.spelling import listed
 
 ROWS_LOOKED_AT = 1000  # of the first rows, to tell what a form means
@@ -99,8 +101,10 @@ def questions_and_answers(table: CellTable, file: TableFile) -> PairTable:
         for row in itertools.chain(head, rows):
             if isinstance(row, UnreadRow):
                 yield replace(row, question="", answer="") if columns.exchange else row
-            else:
+            elif columns.turns == "reject" and columns.context is None and not columns.takes_system:
                 yield _row(row, form)
+            else:
+                yield from _rows_with_given(row, form)
 
     return PairTable(description, columns, pairs(), (*table.warnings, *warnings))
 
@@ -293,6 +297,36 @@ def _row(row: CellRow, form: _Form) -> RawRow | UnreadRow:
         return made
     detail = f"column '{columns.names[columns.history]}' holds {turns} earlier {'turn' if turns == 1 else 'turns'}"
     return replace(_unread(row, form, SEVERAL_TURNS, made.question, made.answer, detail), otherwise=made)
+
+
+def _rows_with_given(row: CellRow, form: _Form) -> list[RawRow | UnreadRow]:
+    """Return the rows of a conversation, or the one of a question with its context."""
+    columns = form.columns
+    context = "" if columns.context is None else (optional_text(row.cells[columns.context]) or "").strip()
+    if columns.exchange:
+        exchange = parse_exchange(_exchange_text(row, columns))
+        if columns.takes_system:
+            context = "\n\n".join(filter(None, (exchange.system, context)))
+        if not exchange.problem:
+            turns: tuple[Turn, ...] = (Turn(exchange.question, exchange.answer),)
+        elif exchange.turns and columns.turns != "reject":
+            turns = exchange.turns
+        else:
+            return [_row(row, form)]
+        talk = Talk(turns, context, len(turns), exchange.is_open)
+        return list(rows_of_talk(_raw(row, form, *turns[0]), talk, columns.turns))
+    made = _pair(row, form)
+    if isinstance(made, UnreadRow):
+        return [made]
+    turn = Turn(made.question, made.answer)
+    earlier: tuple[Turn, ...] = ()
+    if columns.history is not None and turns_in(row.cells[columns.history]):
+        earlier = turns_of_history(row.cells[columns.history])
+        if not earlier or columns.turns == "reject":
+            (alone,) = rows_of_talk(made, Talk((turn,), context), "reject")
+            rejected = _row(row, form)
+            return [replace(rejected, otherwise=alone) if isinstance(rejected, UnreadRow) else rejected]
+    return list(rows_of_talk(made, Talk((*earlier, turn), context, len(earlier) + 1), columns.turns))
 
 
 def _pair(row: CellRow, form: _Form) -> RawRow | UnreadRow:

@@ -14,6 +14,7 @@ from pathlib import Path
 from typing import Generic, NamedTuple, TextIO, TypeVar
 
 from medqa_cli.errors import InputError
+from medqa_cli.prompt.given import Turn
 from medqa_cli.spelling import listed
 
 LARGEST_RATIO = 100  # text packs to a fifth or a tenth, a bomb to a thousandth
@@ -101,6 +102,7 @@ class ColumnNames:
     told by their bytes), and how much may be read.
 
     ``answers``: whether there have to be any. Of questions alone, a row may have more cells or fewer than the header.
+    ``turns``: what is read of a conversation, as of ``data.turns``.
     """
 
     question: str | None = None
@@ -109,6 +111,8 @@ class ColumnNames:
     encoding: str | None = None
     caps: Caps = field(default_factory=Caps)
     answers: bool = True
+    turns: str = "reject"
+    context: str | None = None
 
 
 @dataclass(frozen=True)
@@ -120,7 +124,8 @@ class Columns:
     ``input``: its text follows the question's (Alpaca); ``input_in_doubt``: only if its cells look like that.
     ``options``: of a multiple-choice question, all in one column or in one each; the answer tells which of them is
     right. ``correct``: another column that tells it. ``answer_is_named``: by the user, and no column that would have
-    been found. ``history``: earlier turns, which a row must not have.
+    been found. ``history``: earlier turns. ``turns``: which turns of a conversation are read, as of ``data.turns``.
+    ``context``: what stands before a question. ``takes_system``: so does the system message of an exchange.
     """
 
     names: tuple[str, ...]
@@ -136,11 +141,23 @@ class Columns:
     input_in_doubt: bool = False
     correct: int | None = None
     answer_is_named: bool = False
+    turns: str = "reject"
+    context: int | None = None
+    takes_system: bool = False
 
     @property
     def used(self) -> tuple[int, ...]:
         """The positions of all columns in use, each once, in the order of the file."""
-        single = (self.question, self.answer, self.topic, self.source, self.kind, self.input, self.history)
+        single = (
+            self.question,
+            self.answer,
+            self.topic,
+            self.source,
+            self.kind,
+            self.input,
+            self.history,
+            self.context,
+        )
         return tuple(sorted({position for position in (*single, *self.options) if position is not None}))
 
     def describe(self) -> str:
@@ -152,7 +169,7 @@ class Columns:
             parts = [f"question '{self.names[self.question]}'{after}", f"answer '{self.names[self.answer]}'"]
         if self.options:
             parts.append("options " + " ".join(f"'{self.names[index]}'" for index in self.options))
-        optional = {"topic": self.topic, "source": self.source, "kind": self.kind}
+        optional = {"context": self.context, "topic": self.topic, "source": self.source, "kind": self.kind}
         parts += [f"{role} '{self.names[index]}'" for role, index in optional.items() if index is not None]
         unused = self.unused()
         return ", ".join(parts) + (f"; not used: {listed([name or '(no name)' for name in unused])}" if unused else "")
@@ -163,11 +180,25 @@ class Columns:
 
 
 @dataclass(frozen=True)
+class Talk:
+    """A conversation as it stands in the source, or a question with its context.
+
+    ``turns``: those that are read; ``said``: how many answers it has; ``is_open``: its last question has no answer.
+    """
+
+    turns: tuple[Turn, ...]
+    context: str = ""
+    said: int = 1
+    is_open: bool = False
+
+
+@dataclass(frozen=True)
 class RawRow:
     """One row as it stands in the source.
 
     ``row`` counts the data rows of ``file`` from 1; ``line`` is that of the text file or of the sheet. ``file`` is
-    empty where the source is one file.
+    empty where the source is one file. ``talk``: the conversation of which question and answer are the turn with the
+    number ``turn``, from 0; None: they stand alone.
     """
 
     row: int
@@ -178,6 +209,8 @@ class RawRow:
     source: str
     file: str = ""
     kind: str = ""
+    talk: Talk | None = None
+    turn: int = 0
 
 
 @dataclass(frozen=True)

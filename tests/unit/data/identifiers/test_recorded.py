@@ -26,7 +26,7 @@ def converted(folder: Path, rows: list[str], **data: Any) -> dict[str, Any]:
     source.write_text("\n".join(["question,answer", *rows]), encoding="utf-8")
     settings = DataConfig(**{"validation_fraction": 0, "test_fraction": 0, **data})
     return convert(
-        [str(source)], settings, 1, lambda question, answer: question + answer, None, folder / "out", force=True
+        [str(source)], settings, 1, lambda question, answer, _: question + answer, None, folder / "out", force=True
     )
 
 

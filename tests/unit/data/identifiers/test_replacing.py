@@ -107,7 +107,7 @@ def test_convert_replaces_in_all_that_it_writes(tmp_path: Path) -> None:
     ]
     source.write_text("\n".join(["question,answer,topic,source", *rows]), encoding="utf-8")
     settings = DataConfig(identifiers="replace", validation_fraction=0, test_fraction=0)
-    report = convert([str(source)], settings, 1, lambda question, answer: question + answer, None, tmp_path / "out")
+    report = convert([str(source)], settings, 1, lambda question, answer, _: question + answer, None, tmp_path / "out")
     assert report["identifiers"]["setting"] == "replace"
     assert report["identifiers"]["kinds"]["phone"] == {"finds": 1, "rows": 1, "train_finds": 1, "train_rows": 1}
     written = {path.name: path.read_bytes() for path in (tmp_path / "out").iterdir()}
@@ -126,7 +126,7 @@ def test_where_nothing_is_found_replacing_changes_no_byte(tmp_path: Path) -> Non
     )
     for setting in SETTINGS:
         settings = DataConfig(identifiers=setting)
-        convert([str(source)], settings, 1, lambda question, answer: question + answer, None, tmp_path / setting)
+        convert([str(source)], settings, 1, lambda question, answer, _: question + answer, None, tmp_path / setting)
     for name in ("train.jsonl", "validation.jsonl", "test.jsonl", "rejected.jsonl"):
         assert len({(tmp_path / setting / name).read_bytes() for setting in SETTINGS}) == 1
 
@@ -139,7 +139,7 @@ def test_what_was_found_is_told_in_counts_and_never_by_value(
     rows = ["My name is Oluwaseun. Why do I cough?,Call 617-555-9142.", "What is asthma?,Asthma narrows the airways."]
     source.write_text("\n".join(["question,answer", *rows]), encoding="utf-8")
     settings = DataConfig(identifiers=setting, validation_fraction=0, test_fraction=0)
-    report = convert([str(source)], settings, 1, lambda question, answer: question + answer, None, tmp_path / "out")
+    report = convert([str(source)], settings, 1, lambda question, answer, _: question + answer, None, tmp_path / "out")
     show(report, "", tmp_path / "out")
     printed = capsys.readouterr()
     assert re.search(r"^phone numbers +1 +1 +[01]$", printed.out, re.MULTILINE)

@@ -709,7 +709,7 @@ def warned(monkeypatch: pytest.MonkeyPatch) -> list[str]:
 def converted(path: Path, out: Path, **data: Any) -> tuple[dict[str, Any], list[dict[str, Any]]]:
     """Convert without holding anything out; return the report and the kept rows."""
     config = DataConfig(validation_fraction=0, test_fraction=0, **data)
-    report = convert([str(path)], config, 42, lambda q, a: q + a, None, out)
+    report = convert([str(path)], config, 42, lambda q, a, _: q + a, None, out)
     return report, [json.loads(line) for line in (out / "train.jsonl").read_text(encoding="utf-8").splitlines()]
 
 
