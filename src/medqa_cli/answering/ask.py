@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import functools
 from collections import Counter
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import asdict, dataclass, replace
@@ -16,6 +17,7 @@ from medqa_cli.config.schema import Config, GenerateConfig
 from medqa_cli.data.retrieval import Passage, PassageIndex
 from medqa_cli.errors import MedqaError
 from medqa_cli.files import RunFolder
+from medqa_cli.prompt.given import Given
 
 if TYPE_CHECKING:
     from medqa_cli.answering.engines import Answerer
@@ -33,12 +35,18 @@ class AskOptions:
     ``sources``: for a model with sources in its prompt how many, for another one how many reference answers are shown;
     None: as it was trained, and none shown. ``also_model``: the model answers too where a row asks the same;
     ``anyway``: it answers where nothing is near, or nothing near
-    asks the same.
+    asks the same. ``context``: what stands before each question, for a model that learned contexts.
     """
 
     sources: int | None = None
     also_model: bool = False
     anyway: bool = False
+    context: str = ""
+
+    @property
+    def given(self) -> Given:
+        """What stands before a question."""
+        return Given(context=self.context)
 
     def is_settled(self, lookup: Lookup) -> bool:
         """Tell whether no model is to answer."""
@@ -62,7 +70,8 @@ def ask_one(config: Config, choice: str, question: str, options: AskOptions) -> 
     # Before the model loads: a notice of an emergency must not wait.
     show_emergency(question)
     book = OpenBook.of(config, choice, options.sources)
-    _answer_and_show(lambda: engines.load_answerer(config, choice), question, config.generate, book, options)
+    load = functools.partial(engines.load_answerer, config, choice)
+    _answer_and_show(load, question, options.given, config.generate, book, options)
 
 
 def show_emergency(question: str) -> None:
@@ -88,7 +97,8 @@ def ask_several(config: Config, choices: Sequence[str], question: str, options: 
         book, answerer = OpenBook.of(config, choice, options.sources), engines.load_answerer(config, choice)
         console.doing(f"{choice} answers ...")
         passages = book.passages(question, answerer.encoder)
-        answer = generate.answer_question(answerer, question, config.generate, passages=passages)
+        asked, given = generate.asked_of(answerer.encoder.contract.text, question, options.given)
+        answer = generate.answer_question(answerer, asked, config.generate, passages=passages, given=given)
         answers.append(generate.as_json(answer, answerer, Lookup(passages=passages)))
         listed = max(listed, passages, key=len)
         # One after the other: two models at once may not fit.
@@ -115,11 +125,14 @@ def ask_file(config: Config, choice: str, name: str, out: Path | None, options: 
     """
     from medqa_cli.answering import batch  # with it all readers of tables; a single question waits for none of them
 
-    rows = batch.read_questions(name, config.data.question_column, config.data.encoding)
+    rows = batch.read_questions(name, config.data.question_column, config.data.encoding, config.data.context_column)
+    rows = [replace(row, context=row.context or options.context) for row in rows]
     if out is not None:
         batch.require_new(out)
     book = OpenBook.of(config, choice, options.sources)
     answerer = engines.load_answerer(config, choice, batches=True, num_questions=len(rows))
+    for row in rows:
+        generate.asked_of(answerer.encoder.contract.text, row.question, Given(context=row.context))
     console.doing("answering ...")
     run = RunFolder(Path(config.run_dir))
     weights = {"adapter": run.adapter_dir, "merged": run.merged_dir}.get(choice, Path(choice))
@@ -172,9 +185,13 @@ def converse(config: Config, choice: str, options: AskOptions, change: Callable[
     settings = config.generate
     answerer, book = engines.load_answerer(config, choice), OpenBook.of(config, choice, options.sources)
 
-    def answer(question: str) -> dict[str, Any]:
-        show_emergency(question)
-        return _answer_and_show(lambda: answerer, question, settings, book, options)
+    def answer(question: str, given: Given) -> dict[str, Any]:
+        asked, given = generate.asked_of(answerer.encoder.contract.text, question, given)
+        show_emergency(asked)
+        return _answer_and_show(lambda: answerer, asked, given, settings, book, options)
+
+    def knows_turns() -> bool:
+        return answerer.encoder.contract.text.earlier is not None
 
     def show_sources(question: str, count: int) -> None:
         index = book.index or PassageIndex.of_folder(Path(config.data.dir))
@@ -191,11 +208,17 @@ def converse(config: Config, choice: str, options: AskOptions, change: Callable[
         settings = change(key, value)
         return f"generate.{key} is {getattr(settings, key)}"
 
-    Conversation(answer, show_sources, use_model, set_key).run()
+    context, follows = options.context, knows_turns()
+    Conversation(answer, knows_turns, show_sources, use_model, set_key, context, follows=follows).run()
 
 
 def _answer_and_show(
-    load: Callable[[], Answerer], question: str, settings: GenerateConfig, book: OpenBook, options: AskOptions
+    load: Callable[[], Answerer],
+    question: str,
+    given: Given,
+    settings: GenerateConfig,
+    book: OpenBook,
+    options: AskOptions,
 ) -> dict[str, Any]:
     """Show what the data says, an answer, how it ended, and its sources; return it as JSON.
 
@@ -204,7 +227,8 @@ def _answer_and_show(
     question = generate.tidy(question)
     if not question:
         raise generate.EMPTY
-    lookup = book.look_up(question)
+    # A question that follows on others asks what none of the data asks in its words.
+    lookup = book.look_up(generate.tidy(given.before(question)))
     if options.is_settled(lookup):
         settled = open_book.as_json(question, lookup)
         console.result(settled, lambda: _show_settled(lookup))
@@ -212,14 +236,19 @@ def _answer_and_show(
     if lookup.reviewed is not None and not console.json_enabled():
         _show_settled(lookup)
     answerer = load()
+    question, given = generate.asked_of(answerer.encoder.contract.text, question, given)
+    kept = answerer.encoder.fitted(question, given)
+    if left_out := len(given.earlier) - len(kept.earlier):
+        console.note(f"{left_out} of {len(given.earlier)} earlier turns are left out: the prompt has no room for them")
     console.doing("answering ...")
     passages = book.passages(question, answerer.encoder)
+    ask = functools.partial(generate.answer_question, answerer, question, settings, passages=passages, given=kept)
     if console.json_enabled():
-        answer = generate.answer_question(answerer, question, settings, passages=passages)
+        answer = ask()
     else:
         stream = console.AnswerStream()
         try:
-            answer = generate.answer_question(answerer, question, settings, passages=passages, write=stream.write)
+            answer = ask(write=stream.write)
         except KeyboardInterrupt:
             # The part that was shown is an answer too.
             stream.end()

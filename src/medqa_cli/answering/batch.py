@@ -30,6 +30,7 @@ from medqa_cli.errors import InputError, Interrupted
 from medqa_cli.files import atomic_file, odd_kind
 from medqa_cli.journal import Journal, fingerprint, read_journal
 from medqa_cli.leftovers import remove, sweep
+from medqa_cli.prompt.given import Given
 
 if TYPE_CHECKING:
     from medqa_cli.answering.engines import Answerer
@@ -48,19 +49,28 @@ LookUp = Callable[[str], tuple[Lookup, bool]]
 
 @dataclass(frozen=True)
 class AskedRow:
-    """One question of a file; ``columns``: the row's other columns, in its order."""
+    """One question of a file; ``columns``: the row's other columns, in its order; ``context``: that of the question."""
 
     question: str
     columns: dict[str, Any]
+    context: str = ""
+
+    @property
+    def given(self) -> Given:
+        """What stands before the question, as the model gets it."""
+        return generate.tidy_given(Given(context=self.context))
 
 
-def read_questions(name: str, question_column: str | None = None, encoding: str | None = None) -> list[AskedRow]:
+def read_questions(
+    name: str, question_column: str | None = None, encoding: str | None = None, context_column: str | None = None
+) -> list[AskedRow]:
     """Read all questions of a file.
 
     Args:
         name: path, or ``-`` for standard input, which holds text lines or JSON Lines.
         question_column: column that holds the question, if the file has it; otherwise it is found by its name.
         encoding: that of the file; None: detected.
+        context_column: column with the context of the question, if the file has it.
 
     Returns:
         the rows in the file's order; a question may be empty where its cell is.
@@ -68,7 +78,7 @@ def read_questions(name: str, question_column: str | None = None, encoding: str 
     Raises:
         InputError: the file is missing or of another format, or it has no question column or no row.
     """
-    wanted = ColumnNames(question=question_column, encoding=encoding, answers=False)
+    wanted = ColumnNames(question=question_column, encoding=encoding, answers=False, context=context_column)
     if name == STANDARD_INPUT:
         text = sys.stdin.buffer.read().decode("utf-8-sig", errors="replace")
         is_json = text.lstrip().startswith("{")
@@ -166,7 +176,10 @@ def _asked(row: Mapping[str, Any], columns: Columns, location: str) -> AskedRow:
     more = None if columns.input is None else row[columns.names[columns.input]]
     if isinstance(more, str) and more.strip():
         question = f"{question}\n\n{more}"
-    return AskedRow(question, others)
+    context = "" if columns.context is None else row[columns.names[columns.context]]
+    if context is not None and not isinstance(context, str):
+        raise InputError(f"{location}: the context under {columns.names[columns.context or 0]!r} is not text")
+    return AskedRow(question, others, context or "")
 
 
 def answer_file(
@@ -202,7 +215,7 @@ def answer_file(
         _answer_missing(answerer, rows, config, look_up, beside, answers, answers.update)
         return [answers[number] for number in sorted(answers)]
     settings = {key: value for key, value in asdict(config).items() if key != "batch_size"}
-    belongs_to = fingerprint([[row.question, row.columns] for row in rows], identity, settings)
+    belongs_to = fingerprint([[row.question, row.columns, row.context] for row in rows], identity, settings)
     with PartialAnswers(out, belongs_to) as partial:
         if partial.pieces:
             console.note(f"resuming after {len(partial.pieces)} of {len(rows)} questions")
@@ -239,6 +252,7 @@ def _answer_missing(
                 [rows[number].question for number in numbers],
                 config,
                 passages=[lookups[number].passages for number in numbers],
+                given=[rows[number].given for number in numbers],
                 on_finished=lambda _, counter=counter: bar.update(next(counter)),  # type: ignore[misc]
             )
             keep(
@@ -268,12 +282,12 @@ def _look_up_rows(
         try:
             if not question:
                 raise InputError("the question is empty")
-            lookups[number], is_settled = look_up(question)
+            lookups[number], is_settled = look_up(generate.tidy(row.given.before(question)))
             if is_settled:
                 settled[number] = _line(row, open_book.as_json(question, lookups[number]))
                 continue
             passages = lookups[number].passages
-            (prompt,) = generate.encode_asked(answerer.encoder, [question], [passages])
+            (prompt,) = generate.encode_asked(answerer.encoder, [question], [passages], [row.given])
             generate.max_answer_tokens(answerer, len(prompt), config.max_new_tokens, len(passages))
             lengths[number] = len(prompt)
         except InputError as error:

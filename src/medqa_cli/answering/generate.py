@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import time
 from collections.abc import Callable, Collection, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING, Any
 
 from medqa_cli.answering import engines
@@ -16,7 +16,9 @@ from medqa_cli.data.grounding import behind
 from medqa_cli.data.retrieval import Passage, unsupported_sentences
 from medqa_cli.errors import InputError
 from medqa_cli.prompt.encoder import PromptEncoder
+from medqa_cli.prompt.given import NOTHING, Given, Turn
 from medqa_cli.prompt.sources import without_marks
+from medqa_cli.prompt.template import PromptText
 
 if TYPE_CHECKING:
     from medqa_cli.answering.engines import Answerer
@@ -106,6 +108,7 @@ def answer_question(
     config: GenerateConfig,
     *,
     passages: Sequence[Passage] = (),
+    given: Given = NOTHING,
     write: Callable[[str], None] | None = None,
 ) -> Answer:
     """Answer one question.
@@ -115,12 +118,13 @@ def answer_question(
         question: plain text; control tokens in it stay text.
         config: decoding.
         passages: what stands before the question, as it is shown there.
+        given: the earlier turns and the context; turns without room are left out.
         write: gets pieces of the answer while it is generated; together they are its text. None: no streaming.
 
     Raises:
         InputError: the question is empty, or prompt and answer cannot fit the model's context.
     """
-    return answer_questions(answerer, [question], config, passages=[passages], write=write)[0]
+    return answer_questions(answerer, [question], config, passages=[passages], given=[given], write=write)[0]
 
 
 def answer_questions(
@@ -129,6 +133,7 @@ def answer_questions(
     config: GenerateConfig,
     *,
     passages: Sequence[Sequence[Passage]] = (),
+    given: Sequence[Given] = (),
     write: Callable[[str], None] | None = None,
     on_finished: Callable[[int], None] | None = None,
 ) -> list[Answer]:
@@ -139,13 +144,14 @@ def answer_questions(
         questions: plain texts.
         config: decoding.
         passages: what stands before each of them; empty: nothing before any.
+        given: likewise earlier turns and contexts.
         write: as of ``answer_question``; for a single question only.
         on_finished: called with the number of an answer when it has ended.
 
     Raises:
         InputError: a question is empty, or its prompt and an answer cannot fit the model's context.
     """
-    prompted = prompt_questions(answerer, questions, config, passages)
+    prompted = prompt_questions(answerer, questions, config, passages, given)
     started = time.perf_counter()
 
     def follow(row: int) -> None:
@@ -167,6 +173,7 @@ def prompt_questions(
     questions: Sequence[str],
     config: GenerateConfig,
     passages: Sequence[Sequence[Passage]] = (),
+    given: Sequence[Given] = (),
     make_state: Callable[[Decode, Collection[int], int, int], StoppingState] = StoppingState,
 ) -> list[Prompted]:
     """Return questions with the ids of their prompts, and states without a token.
@@ -176,6 +183,7 @@ def prompt_questions(
         questions: plain texts.
         config: the limit of an answer, and how often it may leave a loop.
         passages: what stands before each of them; empty: nothing before any.
+        given: likewise earlier turns and contexts.
         make_state: makes the state of an answer from the arguments of ``StoppingState``.
 
     Raises:
@@ -185,7 +193,7 @@ def prompt_questions(
     if not all(asked):
         raise EMPTY
     encoder = answerer.encoder
-    prompts = encode_asked(encoder, asked, passages)
+    prompts = encode_asked(encoder, asked, passages, given)
     stop_ids = frozenset(encoder.contract.stop_token_ids)
     counts = [len(shown) for shown in passages] or [0] * len(prompts)
     limits = [
@@ -205,14 +213,49 @@ def prompt_questions(
 
 
 def encode_asked(
-    encoder: PromptEncoder, questions: Sequence[str], passages: Sequence[Sequence[Passage]]
+    encoder: PromptEncoder,
+    questions: Sequence[str],
+    passages: Sequence[Sequence[Passage]],
+    given: Sequence[Given] = (),
 ) -> list[list[int]]:
-    """Return the ids of the prompts of questions on one line, each behind its passages."""
+    """Return the ids of the prompts of questions on one line, each behind its passages, or what is given with it."""
     if not passages:
-        return encoder.encode_prompts(questions)
-    return encoder.encode_prompts(
-        [behind(shown, question, encoder) for question, shown in zip(questions, passages, strict=True)]
-    )
+        return encoder.encode_prompts(questions, given)
+    shown = [behind(of_question, question, encoder) for question, of_question in zip(questions, passages, strict=True)]
+    return encoder.encode_prompts(shown, given)
+
+
+def asked_of(text: PromptText, question: str, given: Given) -> tuple[str, Given]:
+    """Return a question and what is given with it as a model takes it.
+
+    For one that learned single questions the last turn stands within the question.
+
+    Raises:
+        InputError: there is a context, and the model learned none.
+    """
+    given = tidy_given(given)
+    if given.context and not text.context:
+        raise InputError("this model was trained without contexts", "write it into the question")
+    if given.earlier and text.earlier is None:
+        return following(*given.earlier[-1], question), replace(given, earlier=())
+    return question, given
+
+
+def following(earlier_question: str, earlier_answer: str, question: str) -> str:
+    """Return a question behind the question and answer before it."""
+    # Its marks number other sources than those of the next answer.
+    answer = without_marks(earlier_answer)
+    return f"Earlier question: {earlier_question} Earlier answer: {answer} Question: {question}"
+
+
+def tidy_given(given: Given) -> Given:
+    """Return what is given as the model gets it: questions on one line, and no white space around other texts."""
+    turns = (Turn(tidy(turn.question), turn.answer.strip()) for turn in given.earlier)
+    if not given.context:
+        return Given(tuple(turns))
+    from medqa_cli.data.cleaning.rules import tidy_paragraphs  # with it all rules; few questions have a context
+
+    return Given(tuple(turns), tidy_paragraphs(given.context))
 
 
 def as_json(

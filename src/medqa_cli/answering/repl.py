@@ -16,11 +16,13 @@ from typing import Any
 from medqa_cli import console
 from medqa_cli.errors import InputError, MedqaError
 from medqa_cli.files import atomic_file
-from medqa_cli.prompt.sources import without_marks
+from medqa_cli.prompt.given import Given, Turn
 
 HELP = """\
-Type a question. Each one stands alone unless /follow is on, since the model was trained on single questions.
-  /follow          put the last question and answer before the next question (again: stop that)
+Type a question. Each one stands alone unless /follow is on, as it is for a model that learned conversations.
+  /follow          put earlier questions and answers before the next question (again: stop that)
+  /new             forget the earlier questions and answers
+  /context [TEXT]  put a text before the questions, as a model that learned contexts expects it (alone: none)
   /sources [N]     show the N reference answers nearest to the last question
   /model [NAME]    say which model answers, or take another: adapter, merged, base, a folder, a hub id
   /set KEY VALUE   change a key of the section generate, e.g. /set temperature 0.3
@@ -28,27 +30,25 @@ Type a question. Each one stands alone unless /follow is on, since the model was
   /help  /exit     Ctrl-C stops an answer, Ctrl-D ends the conversation"""
 
 
-def following(earlier_question: str, earlier_answer: str, question: str) -> str:
-    """Return a question behind the question and answer before it."""
-    # Its marks number other sources than those of the next answer.
-    answer = without_marks(earlier_answer)
-    return f"Earlier question: {earlier_question} Earlier answer: {answer} Question: {question}"
-
-
 @dataclass
 class Conversation:
     """A conversation: what its caller supplies, and the answers so far.
 
-    ``answer``: answers a question, shows the answer and returns the object of ``ask --json``; ``show_sources``: shows
-    reference answers; ``use_model`` and ``change``: switch to another model or setting and return a note about it.
+    ``answer``: answers a question with what is given, shows the answer and returns the object of ``ask --json``;
+    ``knows_turns``: tells whether the model learned conversations; ``show_sources``: shows reference answers;
+    ``use_model`` and ``change``: switch to another model or setting and return a note about it. ``begins``: the number
+    of the first answer that the next question may follow.
     """
 
-    answer: Callable[[str], dict[str, Any]]
+    answer: Callable[[str, Given], dict[str, Any]]
+    knows_turns: Callable[[], bool]
     show_sources: Callable[[str, int], None]
     use_model: Callable[[str], str]
     change: Callable[[str, str], str]
+    context: str = ""
     said: list[dict[str, Any]] = field(default_factory=list)
     follows: bool = False
+    begins: int = 0
 
     def run(self, read: Callable[[str], str] = input) -> None:
         """Read lines until ``/exit`` or the end of the input."""
@@ -77,16 +77,19 @@ class Conversation:
                 self._command(line)
             else:
                 line = line.encode("utf-8", errors="surrogateescape").decode("utf-8", errors="replace")
-                question = line
-                if self.follows and self.said:
-                    question = following(self.said[-1]["question"], self.said[-1]["answer"], line)
-                # Kept as it was typed, without the earlier question and answer of /follow.
-                self.said.append({**self.answer(question), "question": line})
+                given = Given(self._earlier() if self.follows else (), self.context)
+                # Kept as it was typed, without the earlier questions and answers of /follow.
+                self.said.append({**self.answer(line, given), "question": line})
         except MedqaError as error:
             console.error(error)
         except KeyboardInterrupt:
             console.line()
             console.note("stopped")
+
+    def _earlier(self) -> tuple[Turn, ...]:
+        """Return the questions and answers so far."""
+        said = ((one["question"], one["answer"]) for one in self.said[self.begins :])
+        return tuple(Turn(question, answer) for question, answer in said if answer.strip())
 
     def _command(self, line: str) -> None:
         name, _, rest = line.partition(" ")
@@ -96,7 +99,14 @@ class Conversation:
         elif name == "/follow":
             self.follows = not self.follows
             warning = "on: the model was trained on single questions, so answers may get worse"
-            console.note(f"/follow is {warning if self.follows else 'off'}")
+            is_on = "on: earlier questions and answers stand before the next one" if self.knows_turns() else warning
+            console.note(f"/follow is {is_on if self.follows else 'off'}")
+        elif name == "/new":
+            self.begins = len(self.said)
+            console.note("the next question stands alone")
+        elif name == "/context":
+            self.context = rest
+            console.note("the context stands before the next questions" if rest else "no context")
         elif name == "/sources":
             last, count = self._last(), rest or "3"
             if not count.isdecimal() or int(count) < 1:

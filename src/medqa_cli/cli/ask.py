@@ -38,6 +38,15 @@ def ask(
         Path | None,
         typer.Option("--out", metavar="FILE", help="With --file: the JSON Lines to write.", callback=app.at_home),
     ] = None,
+    context: Annotated[
+        str | None,
+        typer.Option(
+            "--context",
+            metavar="TEXT",
+            help="What belongs to the question (a case, notes), for a model that learned contexts.",
+            show_default=False,
+        ),
+    ] = None,
     sources: app.SourcesOption = None,
     also_model: app.AlsoModelOption = False,
     anyway: app.AnywayOption = False,
@@ -65,7 +74,7 @@ def ask(
     console.doing("loading the libraries ...")
     from medqa_cli.answering import ask as worker
 
-    options = worker.AskOptions(sources, also_model, anyway)
+    options = worker.AskOptions(sources, also_model, anyway, _as_text(context or ""))
     if file is not None:
         worker.ask_file(settings, model, file, out, options)
     elif compare:
@@ -106,8 +115,15 @@ def _question(question: str | None) -> str:
         if sys.stdin.isatty():
             raise InputError("no question", 'ask like this: medqa ask "How to treat glaucoma?"')
         question = sys.stdin.buffer.read().decode("utf-8", errors="replace")
-    # A terminal in another encoding passes bytes that Python keeps as lone surrogates: no tokenizer takes those.
-    question = question.encode("utf-8", errors="surrogateescape").decode("utf-8", errors="replace")
+    question = _as_text(question)
     if not question.strip():
         raise InputError("the question is empty", 'ask like this: medqa ask "How to treat glaucoma?"')
     return question
+
+
+def _as_text(typed: str) -> str:
+    """Return what was typed without lone surrogates.
+
+    A terminal in another encoding passes bytes that Python keeps as such, and no tokenizer takes them.
+    """
+    return typed.encode("utf-8", errors="surrogateescape").decode("utf-8", errors="replace")

@@ -62,14 +62,14 @@ def baseline_answers(train: Sequence[QaRow], rows: Sequence[QaRow], seed: int) -
         question from the same source about another topic.
     """
     generator = random.Random(seed)
-    index = PassageIndex(Passage(str(n), "row", row.question, "", "", "") for n, row in enumerate(train))
+    index = PassageIndex(Passage(str(n), "row", row.asked, "", "", "") for n, row in enumerate(train))
     topics = topic_keys([*train, *rows])
     same_kind: dict[tuple[str, str], list[tuple[str, QaRow]]] = defaultdict(list)
     for topic, row in zip(topics, train, strict=False):
         same_kind[row.source, kind_of(row.question)].append((topic, row))
 
     def nearest(row: QaRow) -> QaRow:
-        nearest = index.search(all_words(row.question), 1)
+        nearest = index.search(all_words(row.asked), 1)
         return train[int(nearest[0].id) if nearest else 0]
 
     def wrong_topic(row: QaRow, topic: str) -> QaRow:

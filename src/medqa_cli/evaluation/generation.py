@@ -25,6 +25,7 @@ from medqa_cli.model.kernels.packing import AnswerScore, score_answers
 from medqa_cli.model.kernels.verify import settle_way
 from medqa_cli.model.load import LoadedModel, load_base, load_model
 from medqa_cli.prompt.encoder import Example, PromptEncoder
+from medqa_cli.prompt.given import Given
 
 if TYPE_CHECKING:
     from medqa_cli.answering.engines import Answerer
@@ -181,6 +182,7 @@ def generate_answers(
     journal: SharedJournal,
     arm: str = "",
     must_answer: Sequence[bool] = (),
+    given: Sequence[Given] = (),
 ) -> tuple[list[GeneratedAnswer], list[GeneratedAnswer]]:
     """Answer each question, in the order given; finished pieces are taken from the journal.
 
@@ -192,13 +194,14 @@ def generate_answers(
         journal: where finished pieces are kept.
         arm: of the sources; it tells these answers from others of the model. No plain ones are made there.
         must_answer: which of the answers may not begin with the words that decline; empty: none.
+        given: what stands before each question in its conversation; empty: nothing.
 
     Returns:
         the answers as ``ask`` gives them, and plain greedy ones, of which nothing is cut and which stay in their loops.
         Without ``loop_retries`` both are the plain ones.
     """
     context = engines.context_length(loaded)
-    prompts = encoder.encode_prompts(questions)
+    prompts = encoder.encode_prompts(questions, given)
     _tell_of_full_prompts(loaded.name + arm, prompts, context)
     # The same pieces in every run, whatever the memory of a rank or of the next start.
     size = MOST_ROWS if config.batch_size == "auto" else config.batch_size

@@ -10,6 +10,7 @@ from __future__ import annotations
 
 import contextlib
 import http.client
+import itertools
 import json
 import os
 import select
@@ -28,6 +29,7 @@ from medqa_cli.config.schema import GenerateConfig
 from medqa_cli.errors import InputError, MedqaError
 from medqa_cli.evaluation.samples import GeneratedAnswer
 from medqa_cli.journal import SharedJournal
+from medqa_cli.prompt.given import NOTHING, Given
 
 PREFIX = "openai:"
 SERVED = "served"
@@ -72,9 +74,15 @@ def connect(named: str, system: str | None) -> ServedModel:
 
 
 def served_answers(
-    served: ServedModel, questions: Sequence[str], config: GenerateConfig, journal: SharedJournal
+    served: ServedModel,
+    questions: Sequence[str],
+    config: GenerateConfig,
+    journal: SharedJournal,
+    given: Sequence[Given] = (),
 ) -> list[GeneratedAnswer]:
     """Ask each question at temperature 0, several at once; finished pieces are taken from the journal.
+
+    Earlier turns are sent as messages; a context stands before the first question, as a model learns it.
 
     Raises:
         InputError: the server no longer answers.
@@ -86,7 +94,7 @@ def served_answers(
             values = journal.map(
                 f"answers/{SERVED}",
                 lambda part, _: list(pool.map(partial(_ask, served, config, calls), part)),
-                questions,
+                list(zip(questions, given or [NOTHING] * len(questions), strict=True)),
                 size=_AT_ONCE,
                 title=f"answering with {served.model}",
             )
@@ -98,11 +106,16 @@ def served_answers(
     return [GeneratedAnswer(*value) for value in values]
 
 
-def _ask(served: ServedModel, config: GenerateConfig, calls: Calls, question: str) -> list[Any]:
+def _ask(served: ServedModel, config: GenerateConfig, calls: Calls, asked: tuple[str, Given]) -> list[Any]:
+    question, given = asked
     messages = [{"role": "system", "content": served.system}] if served.system else []
+    texts = [text for turn in given.earlier for text in turn] + [question]
+    if given.context:
+        texts[0] = f"{given.context}\n\n{texts[0]}"
+    roles = itertools.cycle(("user", "assistant"))
     body = {
         "model": served.model,
-        "messages": [*messages, {"role": "user", "content": question}],
+        "messages": [*messages, *({"role": next(roles), "content": text} for text in texts)],
         "temperature": 0,
         "max_tokens": config.max_new_tokens,
     }

@@ -219,7 +219,8 @@ def _measure(
     if encoder is not None and wants_answers:
         answers, answered_by = _answers(config, run, local, encoder, questions, arms, journal)
     if served is not None:
-        answers[SERVED] = served_answers(served, questions.texts, config.generate, journal)
+        texts, given = zip(*questions.asked, strict=True)
+        answers[SERVED] = served_answers(served, texts, config.generate, journal, given)
     names = [name for model in local for name in (model, model + GREEDY) if name == model or name in answers]
     names += [SERVED] if served else []
     samples = {name: samples_of(name, questions, scores.get(name), answers.get(name)) for name in names}
@@ -257,7 +258,8 @@ def _answers(
 
     Beside them: which engine wrote each model's answers, from which quantization and file.
     """
-    asked, ways = questions.texts, 1 + len(arms)
+    asked, ways = questions.asked, 1 + len(arms)
+    texts, given = zip(*asked, strict=True)
     if len(asked) * len(local) * ways > _MANY_ANSWERS:
         console.note(
             f"{len(asked)} questions x {len(local)} models{f' x {ways} arms' if arms else ''}, up to "
@@ -269,7 +271,7 @@ def _answers(
     for loaded in each_answerer(local, run, config, len(asked) * ways):
         name = loaded.name
         answered_by[name] = engines.describe_engine(loaded)
-        closed, plain = generate_answers(loaded, encoder, asked, config.generate, journal)
+        closed, plain = generate_answers(loaded, encoder, texts, config.generate, journal, given=given)
         # Marks count no more here than in the arms.
         answers[name] = without_marks_of(closed) if arms else closed
         if config.generate.loop_retries:
@@ -345,7 +347,7 @@ def _fingerprint(
         "settings": _settings(config, None, None, {}) | {"metrics": None},
         "batch_size": config.eval.batch_size,
         "model": asdict(config.model),
-        "questions": questions.texts,
+        "questions": [given.before(question) for question, given in questions.asked],
         "examples": [example.input_ids for example in questions.examples],
         "arms": {name: [[asdict(p) for p in shown] for shown in arm.passages] for name, arm in arms.items()},
         "served": None if served is None else asdict(served),

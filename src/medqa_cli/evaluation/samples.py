@@ -22,6 +22,7 @@ from medqa_cli.data.topics.topics import topic_names
 from medqa_cli.errors import InputError
 from medqa_cli.files import atomic_file, require_file
 from medqa_cli.prompt.encoder import IGNORE_INDEX, Example, PromptEncoder
+from medqa_cli.prompt.given import Given
 
 if TYPE_CHECKING:  # it imports torch, which --rescore does without
     from medqa_cli.model.kernels.packing import AnswerScore
@@ -43,7 +44,8 @@ class Sample:
     not measured; ``answer``: the generated text, None where none was generated; ``finish_reason``: ``stop``, ``length``
     or ``repetition``, None for a text that no model wrote; ``sources``: title and text of the passages before the
     question; ``gold``: the numbers (from 1) of those that hold the answer; ``cited``: those that the answer cites, its
-    marks are not in ``answer``; ``declined``: whether it says that no source answers, None without sources.
+    marks are not in ``answer``; ``declined``: whether it says that no source answers, None without sources;
+    ``earlier``: questions and answers before the question, in turn; ``context``: what belongs to it.
     """
 
     id: str
@@ -63,6 +65,8 @@ class Sample:
     gold: tuple[int, ...] = ()
     cited: tuple[int, ...] = ()
     declined: bool | None = None
+    earlier: tuple[str, ...] = ()
+    context: str = ""
 
 
 class Asked(Protocol):
@@ -100,9 +104,9 @@ class Questions:
     swapped: list[str | None]
 
     @property
-    def texts(self) -> list[str]:
-        """The distinct questions: rows with the same question get the same answer."""
-        return list(dict.fromkeys(row.question for row in self.rows))
+    def asked(self) -> list[tuple[str, Given]]:
+        """The distinct questions, each with what is given: rows that ask the same get the same answer."""
+        return list(dict.fromkeys((row.question, row.given) for row in self.rows))
 
 
 def make_questions(split: list[QaRow], rows: list[QaRow], encoder: PromptEncoder | None, max_length: int) -> Questions:
@@ -120,7 +124,8 @@ def make_questions(split: list[QaRow], rows: list[QaRow], encoder: PromptEncoder
     examples: list[Example] = []
     sizes: list[int] = []
     if encoder is not None:
-        encoded = encoder.encode_examples([row.question for row in rows], [row.answer for row in rows], max_length)
+        texts, given = [row.question for row in rows], [row.given for row in rows]
+        encoded = encoder.encode_examples(texts, [row.answer for row in rows], max_length, given)
         kept = [(row, example) for row, example in zip(rows, encoded, strict=True) if example.num_answer_tokens]
         if not kept:
             raise InputError("no question leaves room for an answer", "raise model.max_length")
@@ -133,13 +138,13 @@ def make_questions(split: list[QaRow], rows: list[QaRow], encoder: PromptEncoder
             sizes.append(len(text.encode()))
     answers: dict[str, list[str]] = {}
     for row in split:
-        answers.setdefault(normalize(row.question), []).append(row.answer)
+        answers.setdefault(normalize(row.asked), []).append(row.answer)
     swapped = dict(zip((row.id for row in split), swapped_references(split), strict=True))
     return Questions(
         rows=rows,
         examples=examples,
         answer_bytes=sizes,
-        references=[tuple(dict.fromkeys([row.answer, *answers[normalize(row.question)]])) for row in rows],
+        references=[tuple(dict.fromkeys([row.answer, *answers[normalize(row.asked)]])) for row in rows],
         swapped=[swapped[row.id] for row in rows],
     )
 
@@ -151,7 +156,7 @@ def kind_of(question: str) -> str:
 
 
 def topic_keys(rows: Sequence[Asked]) -> list[str]:
-    """Return what each row is about: a name of its topic, or its question where the topic is unknown.
+    """Return what each row is about: a name of its topic, or the first question of its conversation without one.
 
     Topics that share a name are one: "COPD" and "chronic obstructive pulmonary disease (COPD)".
     """
@@ -162,11 +167,17 @@ def topic_keys(rows: Sequence[Asked]) -> list[str]:
             name = above[name]
         return name
 
-    names_of_rows = [topic_names(row.topic) or (normalize(row.question),) for row in rows]
+    names_of_rows = [topic_names(row.topic) or (normalize(_opening(row)),) for row in rows]
     for first, *others in names_of_rows:
         for other in others:
             above[top(other)] = top(first)
     return [top(names[0]) for names in names_of_rows]
+
+
+def _opening(row: Asked) -> str:
+    if isinstance(row, QaRow):
+        return row.given.opening(row.question)
+    return row.earlier[0] if isinstance(row, Sample) and row.earlier else row.question
 
 
 def swapped_references(rows: Sequence[QaRow]) -> list[str | None]:
@@ -212,11 +223,11 @@ def samples_of(
         scores: one for each row; None: none.
         answers: one for each of the distinct questions; None: none.
     """
-    by_question = dict(zip(questions.texts, answers, strict=True)) if answers is not None else {}
+    by_question = dict(zip(questions.asked, answers, strict=True)) if answers is not None else {}
     samples = []
     for index, row in enumerate(questions.rows):
         score = scores[index] if scores is not None else None
-        answer = by_question.get(row.question)
+        answer = by_question.get((row.question, row.given))
         samples.append(
             Sample(
                 id=row.id,
@@ -232,6 +243,8 @@ def samples_of(
                 answer=answer.text if answer else None,
                 finish_reason=answer.finish_reason if answer else None,
                 generated_tokens=answer.num_tokens if answer else None,
+                earlier=tuple(text for turn in row.given.earlier for text in turn),
+                context=row.given.context,
             )
         )
     return samples
@@ -246,7 +259,11 @@ def write_samples(path: Path, samples: Iterable[Sample]) -> None:
     """Write one JSON object a line, whole or not at all."""
     with atomic_file(path) as file:
         for sample in samples:
-            file.write(json.dumps(asdict(sample), ensure_ascii=False) + "\n")
+            values = asdict(sample)
+            for name in _GIVEN:
+                if not values[name]:
+                    del values[name]
+            file.write(json.dumps(values, ensure_ascii=False) + "\n")
 
 
 def read_samples(path: Path) -> dict[str, list[Sample]]:
@@ -355,7 +372,10 @@ _RULES: dict[str, _Rule] = {
     "gold": _NUMBERS,
     "cited": _NUMBERS,
     "declined": ("true, false or null", lambda value: value is None or isinstance(value, bool)),
+    "earlier": ("a list of texts", lambda value: isinstance(value, list) and all(map(_is_text, value))),
+    "context": _TEXT,
 }
-_LISTS = ("references", "sources", "gold", "cited")
+_LISTS = ("references", "sources", "gold", "cited", "earlier")
+_GIVEN = ("earlier", "context")  # written where there are any
 _REQUIRED = {field.name for field in fields(Sample) if field.default is MISSING}
 assert list(_RULES) == [field.name for field in fields(Sample)]

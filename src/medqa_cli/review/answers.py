@@ -6,6 +6,7 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
+from medqa_cli import console
 from medqa_cli.config.schema import Config
 from medqa_cli.data.normalize import normalize
 from medqa_cli.errors import InputError
@@ -57,8 +58,18 @@ def questions_with_answers(config: Config, models: Sequence[str], count: int) ->
                 f"generate them: {_command(written)} --limit {2 * count}",
             )
     first = next(iter(samples.values()))
+    following = sum(bool(sample.earlier or sample.context) for sample in first)
+    if following:
+        console.warn(
+            f"{following} of {len(first)} questions follow on earlier turns or have a context, which a review does not "
+            "show: they are left out"
+        )
+    if following == len(first):
+        raise InputError("no question stands alone", "a review needs questions without earlier turns and context")
     rows: dict[str, int] = {}
     for number, sample in enumerate(first):
+        if sample.earlier or sample.context:
+            continue
         if all(samples[name][number].answer is not None for name in written):
             # Rows that ask the same have the same answers.
             rows.setdefault(normalize(sample.question), number)

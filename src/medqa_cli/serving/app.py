@@ -117,7 +117,8 @@ class Server:
 
     async def _answer(self, request: Request, *, is_chat: bool) -> Response:
         began = time.perf_counter()
-        asked = parse(read_json(await self._body(request)), self._config, self._model, is_chat=is_chat)
+        body = read_json(await self._body(request))
+        asked = parse(body, self._config, self._model, self._service.prompt, is_chat=is_chat)
         most = self._config.serve.max_requests
         if self._metrics.under_way >= most:
             raise ApiError(429, f"{most} requests are under way: try again soon", "rate_limit_exceeded")

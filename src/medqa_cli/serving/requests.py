@@ -1,24 +1,29 @@
 """What a request of OpenAI's API asks for: its body, checked and taken apart.
 
-The prompt is the model's own: a system message is left out, and earlier turns are left out or put before the question
-as ``/follow`` does. What is left out is named in the response; what would change its form is refused.
+The prompt is the model's own: a system message is the context of a model that learned contexts and is left out else,
+and earlier turns are left out or put before the question as ``/follow`` does. What is left out is named in the
+response; what would change its form is refused.
 """
 
 from __future__ import annotations
 
+import itertools
 import json
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
 from typing import Any, Literal
 
 from medqa_cli.answering.emergencies import kinds
+from medqa_cli.answering.generate import asked_of
 from medqa_cli.answering.open_book import REVIEWED_NOTICE
-from medqa_cli.answering.repl import following
 from medqa_cli.config.schema import Config, GenerateConfig
+from medqa_cli.prompt.given import NOTHING, Given, Turn
+from medqa_cli.prompt.template import PromptText
 
 EarlierTurns = Literal["none", "left_out", "before_question"]
 SOURCES = "\n\nSources:\n"  # before the list of sources behind an answer
 _ROLES = ("system", "developer", "user", "assistant", "tool", "function")
+_CONTEXT_ROLES, _TURN_ROLES = ("system", "developer"), ("user", "assistant")
 _MOST_STOPS, _LONGEST_STOP = 16, 200
 _MOST_NAMED, _LONGEST_NAME = 20, 60
 _HIGHEST_TEMPERATURE = 2.0
@@ -59,7 +64,7 @@ class Asked:
     """One question and how it is to be answered.
 
     ``typed``: the question without earlier turns; ``bare``: the content is the answer alone, its notices and sources
-    stand beside it; ``ignored``: what of the request has no effect.
+    stand beside it; ``ignored``: what of the request has no effect; ``given``: what stands before the question.
     """
 
     question: str
@@ -74,6 +79,7 @@ class Asked:
     anyway: bool = False
     earlier_turns: EarlierTurns = "none"
     ignored: tuple[str, ...] = ()
+    given: Given = NOTHING
 
 
 def read_json(body: bytes) -> dict[str, Any]:
@@ -95,13 +101,14 @@ def _refuse_constant(name: str) -> Any:
     raise ValueError(name)
 
 
-def parse(body: Mapping[str, Any], config: Config, model: str, *, is_chat: bool) -> Asked:
+def parse(body: Mapping[str, Any], config: Config, model: str, text: PromptText, *, is_chat: bool) -> Asked:
     """Check a body and take it apart.
 
     Args:
         body: the JSON object.
         config: limits, and how answers are generated.
         model: the one that is served.
+        text: how it is asked.
         is_chat: a chat completion rather than a plain one, whose prompt is the question.
 
     Raises:
@@ -112,19 +119,22 @@ def parse(body: Mapping[str, Any], config: Config, model: str, *, is_chat: bool)
         if body.get(key) not in neutral:
             raise ApiError(400, f"{key} is not supported here", "unsupported_value", key)
     ignored = [name for name in body if name not in _READ and body[name] is not None]
+    given = NOTHING
     if is_chat:
-        typed, earlier, more = _from_messages(body.get("messages"))
+        typed, given, more = _from_messages(body.get("messages"), text)
         ignored += more
     else:
-        typed, earlier = _from_prompt(body.get("prompt")), None
-    question = typed
-    how: EarlierTurns = "none"
-    if earlier is not None and config.serve.earlier_turns == "before_question":
-        question, how = following(*earlier, typed), "before_question"
-    elif earlier is not None:
-        how = "left_out"
+        typed = _from_prompt(body.get("prompt"))
+    how: EarlierTurns = "before_question" if given.earlier else "none"
+    wanted = config.serve.earlier_turns
+    if given.earlier and (wanted == "leave_out" or (wanted == "auto" and text.earlier is None)):
+        given, how = replace(given, earlier=()), "left_out"
     longest = config.serve.max_question_characters
-    if len(question) > longest:
+    question, given = asked_of(text, typed, given)
+    if short := len(given.earlier) - len(_last_of(given.earlier, longest)):
+        ignored.append(f"{short} earlier turns, beyond {longest:,} characters")
+        given = given.without_first(short)
+    if max(len(question), len(given.context)) > longest:
         raise ApiError(400, f"the question has more than {longest:,} characters", "context_length_exceeded")
     options = _object(body, "medqa")
     if unknown := set(options) - set(_OPTIONS):
@@ -144,6 +154,7 @@ def parse(body: Mapping[str, Any], config: Config, model: str, *, is_chat: bool)
         _flag(options, "anyway"),
         how,
         tuple(whole(name[:_LONGEST_NAME]) for name in dict.fromkeys(ignored))[:_MOST_NAMED],
+        given,
     )
 
 
@@ -155,31 +166,55 @@ def _check_model(body: Mapping[str, Any], model: str) -> None:
         raise ApiError(404, f"no such model here; /v1/models lists {model}", "model_not_found", "model")
 
 
-def _from_messages(messages: Any) -> tuple[str, tuple[str, str] | None, list[str]]:
-    """Return the question, the question and answer before it if any, and what is left out."""
+def _from_messages(messages: Any, text: PromptText) -> tuple[str, Given, list[str]]:
+    """Return the question, what stands before it, and what is left out."""
     if not isinstance(messages, list) or not messages:
         raise ApiError(400, "messages is not a list of messages", param="messages")
-    turns: list[tuple[str, str]] = []
-    ignored = []
+    said: list[tuple[str, str]] = []
+    contexts, ignored = [], []
     for message in messages:
         role = message.get("role") if isinstance(message, dict) else None
         if role not in _ROLES:
             raise ApiError(400, f"a message has none of the roles {', '.join(_ROLES)}", param="messages")
-        text = _text(message.get("content"))
+        content = _text(message.get("content"))
         if role in ("user", "assistant"):
-            turns.append((role, text))
-        elif text:
+            said.append((role, content))
+        elif content and role in _CONTEXT_ROLES and text.context:
+            contexts.append(content)
+        elif content:
             ignored.append(f"{role} message")
-    if not turns or turns[-1][0] != "user":
+    if not said or said[-1][0] != "user":
         raise ApiError(400, "the last message is not one of the user", param="messages")
-    question = turns.pop()[1]
+    question = said.pop()[1]
     if not question.strip():
         raise ApiError(400, "the question is empty", param="messages")
-    if not turns:
-        return question, None, ignored
-    asked = [text for role, text in turns if role == "user"]
-    answers = [text for role, text in turns if role == "assistant"]
-    return question, (asked[-1] if asked else "", _without_notices(answers[-1] if answers else "")), ignored
+    if not said:
+        return question, Given(context="\n\n".join(contexts)), ignored
+    if text.earlier is None:
+        last = (next((content for role, content in said[::-1] if role == wanted), "") for wanted in _TURN_ROLES)
+        earlier: tuple[Turn, ...] = (Turn(next(last), _without_notices(next(last))),)
+    else:
+        earlier = _pairs(said)
+        if 2 * len(earlier) < len(said):
+            ignored.append("a message without its question or answer")
+    return question, Given(earlier, "\n\n".join(contexts)), ignored
+
+
+def _pairs(said: Sequence[tuple[str, str]]) -> tuple[Turn, ...]:
+    """Return the questions with the answers that follow them; a message without its question or answer is none."""
+    turns = (
+        Turn(question, _without_notices(answer))
+        for (role, question), (next_role, answer) in itertools.pairwise(said)
+        if (role, next_role) == _TURN_ROLES
+    )
+    return tuple(turn for turn in turns if turn.question.strip() and turn.answer.strip())
+
+
+def _last_of(turns: Sequence[Turn], most: int) -> tuple[Turn, ...]:
+    """Return the last turns that have so many characters together."""
+    sizes = itertools.accumulate(len(turn.question) + len(turn.answer) for turn in reversed(turns))
+    count = sum(size <= most for size in sizes)
+    return tuple(turns[len(turns) - count :])
 
 
 def _without_notices(answer: str) -> str:

@@ -24,6 +24,7 @@ from medqa_cli.config.schema import Config
 from medqa_cli.data.retrieval import Passage
 from medqa_cli.errors import InputError, MedqaError
 from medqa_cli.model.gguf_model import LlamaModel
+from medqa_cli.prompt.template import PromptText
 from medqa_cli.serving.requests import SOURCES, ApiError, Asked
 from medqa_cli.serving.rows import Batches, Continuous, ModelThread, Row, ServedState
 
@@ -38,7 +39,7 @@ _LONG_PROMPT = 1024  # tokens, without sources: each answer of llama.cpp has roo
 class Prepared:
     """What the data says to a question, and the prompt; no prompt where no model is to answer.
 
-    ``notices``: of an emergency.
+    ``notices``: of an emergency; ``turns_left_out``: earlier turns for which the prompt has no room.
     """
 
     question: str
@@ -46,6 +47,7 @@ class Prepared:
     found: Lookup
     beside: list[Passage]
     prompted: Prompted | None
+    turns_left_out: int = 0
 
 
 class Service:
@@ -69,6 +71,7 @@ class Service:
             # Titles of sources take room beside their texts.
             text = answerer.encoder.contract.text
             longest = _LONG_PROMPT + 2 * text.sources * text.source_tokens
+            longest = max(longest, text.earlier.max_tokens if text.earlier else 0)
             self._longest_prompt: int | None = longest
             self._model = Continuous(answerer, most, config.generate.max_new_tokens, longest)
         else:
@@ -79,6 +82,11 @@ class Service:
         self._encoder = copy.deepcopy(answerer.encoder)
         # SQLite's connections belong to the thread that made them.
         self._book = self._data.submit(OpenBook.of, config, choice, options.sources).result()
+
+    @property
+    def prompt(self) -> PromptText:
+        """How the model is asked."""
+        return self._answerer.encoder.contract.text
 
     def close(self) -> None:
         """Answer what is under way, and end."""
@@ -101,20 +109,24 @@ class Service:
             also_model=self._options.also_model or asked.also_model,
             anyway=self._options.anyway or asked.anyway,
         )
-        found = self._book.look_up(question)
+        in_full = tidy(asked.given.before(question))
+        notices = list(dict.fromkeys([*notices, *emergency_notices(in_full)]))
+        found = self._book.look_up(in_full)
         if options.is_settled(found):
             return Prepared(question, notices, found, [], None)
         found = replace(found, passages=self._book.passages(question, self._encoder))
         make_state = functools.partial(ServedState, stops=asked.stops)
         lent = replace(self._answerer, encoder=self._encoder)
         try:
-            (prompted,) = prompt_questions(lent, [question], asked.settings, [found.passages], make_state)
+            kept = self._encoder.fitted(question, asked.given)
+            (prompted,) = prompt_questions(lent, [question], asked.settings, [found.passages], [kept], make_state)
         except InputError as error:
             raise ApiError(400, error.message, "context_length_exceeded") from error
         if self._longest_prompt is not None and len(prompted.ids) > self._longest_prompt:
             what = f"a prompt of {len(prompted.ids):,} tokens; at most {self._longest_prompt:,} are read here"
             raise ApiError(400, f"the question makes {what}", "context_length_exceeded")
-        return Prepared(question, notices, found, self._book.shown_beside(question), prompted)
+        left_out = len(asked.given.earlier) - len(kept.earlier)
+        return Prepared(question, notices, found, self._book.shown_beside(question), prompted, left_out)
 
     async def answer(self, asked: Asked, prepared: Prepared) -> AsyncGenerator[str | dict[str, Any], None]:
         """Yield the pieces of an answer (empty ones while it waits), and at last what ``ask --json`` prints.
@@ -144,6 +156,8 @@ class Service:
         answer = prepared.prompted.answer()
         data = as_json(answer, self._answerer, prepared.found, prepared.beside)
         data["notices"] = list(dict.fromkeys([*prepared.notices, *data["notices"]]))
+        if prepared.turns_left_out:
+            data["earlier_turns_left_out"] = prepared.turns_left_out
         lines = open_book.source_lines(prepared.found.passages, data["cited"])
         if lines and not asked.bare:
             yield SOURCES + "\n".join(lines)

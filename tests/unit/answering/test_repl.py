@@ -10,8 +10,14 @@ from typing import Any
 import pytest
 
 from medqa_cli import console
+from medqa_cli.answering.generate import asked_of
 from medqa_cli.answering.repl import Conversation
+from medqa_cli.config.schema import PromptConfig
 from medqa_cli.errors import InputError
+from medqa_cli.prompt.given import Given, Turn
+from medqa_cli.prompt.template import make_prompt_text
+
+TEXT = make_prompt_text(PromptConfig(template="plain"))
 
 
 class Partner:
@@ -20,8 +26,13 @@ class Partner:
     def __init__(self) -> None:
         self.asked: list[str] = []
         self.done: list[Any] = []
+        self.given: list[Given] = []
+        self.learned_turns = False
 
-    def answer(self, question: str) -> dict[str, Any]:
+    def answer(self, question: str, given: Given) -> dict[str, Any]:
+        self.given.append(given)
+        if not self.learned_turns:
+            question, _ = asked_of(TEXT, question, given)
         self.asked.append(question)
         if question == "stop me":
             raise KeyboardInterrupt
@@ -43,11 +54,19 @@ class Partner:
         return f"generate.{key} is {value}"
 
 
-def talk(*lines: str | type[BaseException]) -> tuple[Partner, Conversation]:
+def talk(*lines: str | type[BaseException], learned_turns: bool = False) -> tuple[Partner, Conversation]:
     """Type the lines, an exception being Ctrl-C or Ctrl-D; the end of the lines is Ctrl-D."""
     console.use_json(False)
     partner = Partner()
-    conversation = Conversation(partner.answer, partner.sources, partner.model, partner.change)
+    partner.learned_turns = learned_turns
+    conversation = Conversation(
+        partner.answer,
+        lambda: learned_turns,
+        partner.sources,
+        partner.model,
+        partner.change,
+        follows=learned_turns,
+    )
     typed: Iterator[str | type[BaseException]] = iter(lines)
 
     def read(prompt: str) -> str:
@@ -82,6 +101,22 @@ def test_follow_leaves_out_the_marks_of_the_last_answers_sources() -> None:
         partner.asked[1]
         == "Earlier question: What is gout [2]? Earlier answer: About What is gout? Question: Is it rare?"
     )
+
+
+def test_a_model_that_learned_conversations_follows_from_the_start(capsys: pytest.CaptureFixture[str]) -> None:
+    questions = ("What is gout?", "Is it painful?", "Is it rare?")
+    partner, _ = talk(*questions, "/new", "And asthma?", "/follow", "Why?", "/follow", "How?", learned_turns=True)
+    said = [Turn(question, f"About {question}") for question in questions]
+    assert [given.earlier for given in partner.given[:4]] == [(), tuple(said[:1]), tuple(said[:2]), ()]
+    assert partner.given[4].earlier == ()
+    assert [turn.question for turn in partner.given[5].earlier] == ["And asthma?", "Why?"]
+    assert "the next question stands alone" in (said_now := capsys.readouterr().err)
+    assert "single questions" not in said_now
+
+
+def test_a_context_stands_before_the_next_questions() -> None:
+    partner, _ = talk("/context A man of 60.", "Why?", "How?", "/context", "What?", learned_turns=True)
+    assert [given.context for given in partner.given] == ["A man of 60.", "A man of 60.", ""]
 
 
 def test_ctrl_c_stops_the_answer_and_not_the_program(capsys: pytest.CaptureFixture[str]) -> None:

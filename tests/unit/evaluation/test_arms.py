@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import json
-from dataclasses import replace
+from dataclasses import asdict, replace
 from pathlib import Path
 from typing import Any
 
@@ -57,7 +57,7 @@ def encoder(chatml_tokenizer: Any) -> PromptEncoder:
 
 @pytest.fixture
 def data_dir(tmp_path: Path) -> Path:
-    lines = [{**vars(row), "text": ""} for row in rows_of(TRAIN)]
+    lines = [{**asdict(row), "text": ""} for row in rows_of(TRAIN)]
     (tmp_path / "train.jsonl").write_text("".join(json.dumps(line) + "\n" for line in lines), encoding="utf-8")
     return tmp_path
 

@@ -18,6 +18,7 @@ from medqa_cli.evaluation import openai_client
 from medqa_cli.evaluation.openai_client import ServedModel, connect, served_answers
 from medqa_cli.evaluation.samples import GeneratedAnswer
 from medqa_cli.journal import SharedJournal
+from medqa_cli.prompt.given import NOTHING, Given, Turn
 
 
 class Server(ThreadingHTTPServer):
@@ -261,3 +262,21 @@ def test_an_error_ends_the_calls_that_still_wait(server: Server, tmp_path: Path)
     assert not ended.is_set()
     assert [thread.name for thread in threading.enumerate() if thread.name.startswith("ThreadPoolExecutor")] == []
     ended.set()
+
+
+def test_earlier_turns_are_sent_as_messages_and_a_context_before_the_first_question(
+    server: Server, tmp_path: Path
+) -> None:
+    given = Given((Turn("What is gout?", "A disease."),), "A man of 60.")
+    with SharedJournal(tmp_path, 1) as journal:
+        served_answers(
+            ServedModel(server.url, "tiny", "Be brief."), ["Why?", "Why?"], GenerateConfig(), journal, [given, NOTHING]
+        )
+    assert sorted((body["messages"][1:] for body in server.asked), key=len) == [
+        [{"role": "user", "content": "Why?"}],
+        [
+            {"role": "user", "content": "A man of 60.\n\nWhat is gout?"},
+            {"role": "assistant", "content": "A disease."},
+            {"role": "user", "content": "Why?"},
+        ],
+    ]

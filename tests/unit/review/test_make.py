@@ -7,6 +7,7 @@ import re
 import stat
 from collections import Counter
 from collections.abc import Callable
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -16,7 +17,8 @@ from helpers.commands import Outcome
 from helpers.reviews import MODELS, SAYS, given_back, make, measured_run, samples_of
 from medqa_cli.config.schema import Config, ReviewConfig
 from medqa_cli.errors import InputError
-from medqa_cli.evaluation.samples import write_samples
+from medqa_cli.evaluation.samples import read_samples, write_samples
+from medqa_cli.files import RunFolder
 from medqa_cli.review.judgments import read_judgments, read_key
 from medqa_cli.review.make import Request, make_review
 from medqa_cli.review.workbook import sheet_cells
@@ -256,3 +258,24 @@ def test_the_command_writes_a_review_and_says_what_to_do(tmp_path: Path, medqa: 
     assert "--force" in refused.err
     as_json = medqa("review", "make", "--raters", "anna", "--force", "--json", "--set", f"run_dir={config.run_dir}")
     assert json.loads(as_json.out)["raters"]["anna"]["questions"] == 30
+
+
+def test_questions_that_follow_on_others_are_left_out_and_counted(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    config = measured_run(tmp_path)
+    path = RunFolder(Path(config.run_dir)).eval_dir / "samples.jsonl"
+    following = {"row-0", "row-5"}
+    samples = [
+        replace(sample, earlier=("What is gout?", "A disease."), context="A man.") if sample.id in following else sample
+        for model in ("adapter", "base")
+        for sample in samples_of(model)
+    ]
+    write_samples(path, samples)
+    assert [sample for of_model in read_samples(path).values() for sample in of_model] == samples
+    key, _ = make(config, num_questions=30)
+    assert not following & {pair.question_id for pair in key.pairs}
+    assert "2 of 30 questions follow on earlier turns or have a context" in capsys.readouterr().err
+    write_samples(path, [sample for sample in samples if sample.id in following])
+    with pytest.raises(InputError, match="no question stands alone"):
+        make(config)

@@ -8,15 +8,20 @@ from typing import Any
 
 import pytest
 
-from medqa_cli.config.schema import Config, GenerateConfig, ServeConfig
+from medqa_cli.config.schema import Config, GenerateConfig, PromptConfig, ServeConfig
+from medqa_cli.prompt.given import Given, Turn
+from medqa_cli.prompt.template import EarlierText, make_prompt_text
 from medqa_cli.serving.requests import ApiError, Asked, parse, read_json
 
 CONFIG = Config(generate=GenerateConfig(max_new_tokens=100, temperature=0.0, top_p=0.9))
+TEXT = make_prompt_text(PromptConfig(template="plain"))
+# Of a model that learned conversations and contexts.
+TALKS = replace(TEXT, earlier=EarlierText("", "", "", "", 100), context=True)
 USER = {"role": "user", "content": "What is gout?"}
 
 
 def ask(**body: Any) -> Asked:
-    return parse({"model": "m", "messages": [USER], **body}, CONFIG, "m", is_chat=True)
+    return parse({"model": "m", "messages": [USER], **body}, CONFIG, "m", TEXT, is_chat=True)
 
 
 def refused(**body: Any) -> ApiError:
@@ -102,23 +107,23 @@ def test_names_without_effect_are_bounded() -> None:
     found = ask(**{f"{'x' * 500}{number}": 1 for number in range(100)})
     assert sum(map(len, found.ignored)) <= 20 * 60
     # No response can hold half a character.
-    assert parse(read_json(b'{"model": "m", "prompt": "x", "\\ud800": 1}'), CONFIG, "m", is_chat=False).ignored == (
-        "\ufffd",
-    )
+    assert parse(
+        read_json(b'{"model": "m", "prompt": "x", "\\ud800": 1}'), CONFIG, "m", TEXT, is_chat=False
+    ).ignored == ("\ufffd",)
 
 
 def test_a_question_that_is_too_long_is_refused_with_the_turns_before_it() -> None:
     config = replace(CONFIG, serve=ServeConfig(max_question_characters=50, earlier_turns="before_question"))
-    parse({"model": "m", "messages": [USER]}, config, "m", is_chat=True)
+    parse({"model": "m", "messages": [USER]}, config, "m", TEXT, is_chat=True)
     turns = [USER, {"role": "assistant", "content": "A disease of joints."}, USER]
     with pytest.raises(ApiError) as caught:
-        parse({"model": "m", "messages": turns}, config, "m", is_chat=True)
+        parse({"model": "m", "messages": turns}, config, "m", TEXT, is_chat=True)
     assert caught.value.code == "context_length_exceeded"
 
 
 def test_lone_surrogates_become_a_sign_that_a_tokenizer_takes() -> None:
     body = read_json(json.dumps({"model": "m", "messages": [{"role": "user", "content": "a\ud800b"}]}).encode())
-    assert parse(body, CONFIG, "m", is_chat=True).question == "a\ufffdb"
+    assert parse(body, CONFIG, "m", TEXT, is_chat=True).question == "a\ufffdb"
 
 
 @pytest.mark.parametrize(
@@ -138,5 +143,55 @@ def test_what_is_no_object_of_json_is_refused(body: bytes) -> None:
 @pytest.mark.parametrize("prompt", [None, 3, [1, 2, 3], ["a", "b"], " ", [""]])
 def test_a_prompt_that_is_not_one_text_is_refused(prompt: Any) -> None:
     with pytest.raises(ApiError) as caught:
-        parse({"model": "m", "prompt": prompt}, CONFIG, "m", is_chat=False)
+        parse({"model": "m", "prompt": prompt}, CONFIG, "m", TEXT, is_chat=False)
     assert (caught.value.status, caught.value.param) == (400, "prompt")
+
+
+SAID = [USER, {"role": "assistant", "content": "A disease [1] of\njoints."}]
+LAST = {"role": "user", "content": "Who gets it?"}
+
+
+def asked_of_talks(*messages: Any, text: Any = TALKS, **serve: Any) -> Asked:
+    config = replace(CONFIG, serve=ServeConfig(**serve))
+    return parse({"model": "m", "messages": list(messages)}, config, "m", text, is_chat=True)
+
+
+def test_earlier_turns_stand_before_the_question_as_they_were_learned() -> None:
+    context = {"role": "system", "content": "A man,  60.\n\n\n\nBlind."}
+    found = asked_of_talks(context, *SAID, *SAID, LAST)
+    assert (found.question, found.typed) == ("Who gets it?", "Who gets it?")
+    turn = Turn("What is gout?", "A disease [1] of\njoints.")
+    assert found.given == Given((turn, turn), "A man, 60.\n\nBlind.")
+    assert (found.earlier_turns, found.ignored) == ("before_question", ())
+
+
+def test_the_config_may_leave_them_out() -> None:
+    found = asked_of_talks(*SAID, LAST, earlier_turns="leave_out")
+    assert (found.given, found.earlier_turns) == (Given(), "left_out")
+
+
+def test_a_model_that_learned_single_questions_gets_what_it_got() -> None:
+    found = asked_of_talks(*SAID, LAST, text=TEXT)
+    assert (found.question, found.given, found.earlier_turns) == ("Who gets it?", Given(), "left_out")
+    found = asked_of_talks(*SAID, LAST, text=TEXT, earlier_turns="before_question")
+    assert found.question == (
+        "Earlier question: What is gout? Earlier answer: A disease of\njoints. Question: Who gets it?"
+    )
+    assert (found.given, found.earlier_turns) == (Given(), "before_question")
+    half = asked_of_talks(USER, LAST, text=TEXT, earlier_turns="before_question")
+    assert half.question == "Earlier question: What is gout? Earlier answer:  Question: Who gets it?"
+
+
+@pytest.mark.parametrize("more", [[SAID[1]], [USER], [{"role": "assistant", "content": " "}]])
+def test_a_message_without_its_partner_is_left_out_and_named(more: list[Any]) -> None:
+    found = asked_of_talks(*more, *SAID, LAST)
+    assert len(found.given.earlier) == 1
+    assert found.ignored == ("a message without its question or answer",)
+
+
+def test_turns_beyond_the_limit_of_characters_are_left_out_and_named() -> None:
+    found = asked_of_talks(*SAID, *SAID, *SAID, LAST, max_question_characters=80)
+    assert len(found.given.earlier) == 2
+    assert found.ignored == ("1 earlier turns, beyond 80 characters",)
+    with pytest.raises(ApiError, match="more than 80 characters"):
+        asked_of_talks({"role": "system", "content": "x" * 81}, LAST, max_question_characters=80)

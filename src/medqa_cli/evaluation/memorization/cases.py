@@ -16,6 +16,7 @@ from medqa_cli.data.dataset import QaRow, evenly_spaced
 from medqa_cli.data.identifiers.finding import find_in_row
 from medqa_cli.data.identifiers.recorded import found_values
 from medqa_cli.data.identifiers.replacing import same_form
+from medqa_cli.prompt.given import NOTHING, Given
 
 CANDIDATES = 128  # the true value and 127 random ones
 MOST_IDENTIFIERS = 100  # of the training rows, and as many of held-out ones
@@ -29,7 +30,8 @@ class Case:
 
     ``group``: ``canaries``, ``train`` or ``held_out``; ``name``: which one; ``copies``: how often the row was planted,
     0 for one of the data; ``field``: question or answer; ``before``, ``after``: the text around the value there;
-    ``question``: of the row; ``values``: the true one first, then others of its form, all different.
+    ``question``: of the row, ``given``: what stands before it; ``values``: the true one first, then others of its form,
+    all different.
     """
 
     group: str
@@ -40,6 +42,7 @@ class Case:
     after: str
     question: str
     values: tuple[str, ...]
+    given: Given = NOTHING
 
 
 def canary_cases(canaries: Sequence[Canary]) -> list[Case]:
@@ -106,7 +109,7 @@ def _distinct(places: Iterable[_Place], known: set[str]) -> list[_Place]:
     kept = []
     for place in places:
         value = place.value.casefold()
-        is_told = place.field == "answer" and value in place.row.question.casefold()
+        is_told = place.field == "answer" and value in place.row.asked.casefold()
         if value not in known and not is_told:
             kept.append(place)
         known.add(value)
@@ -123,7 +126,8 @@ def _cases(group: str, places: Sequence[_Place]) -> list[Case]:
         )
         if values:
             before, after = place.text[: place.start], place.text[place.end :]
-            cases.append(Case(group, place.row.id, 0, place.field, before, after, place.row.question, values))
+            row = place.row
+            cases.append(Case(group, row.id, 0, place.field, before, after, row.question, values, row.given))
     return cases
 
 

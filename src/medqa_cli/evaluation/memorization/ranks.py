@@ -42,13 +42,15 @@ def encoded(case: Case, encoder: PromptEncoder, max_length: int) -> list[list[in
     None where training did not see the value: it stands beyond ``max_length``.
     """
     if case.field == "question":
-        texts = encoder.encode_prompts([case.before + value + case.after for value in case.values])
+        asked = [case.before + value + case.after for value in case.values]
+        texts = encoder.encode_prompts(asked, [case.given] * len(asked))
         if len(texts[0]) > max_length:
             return None
     else:
         answers = [case.before + value + case.after[:_BEHIND] for value in case.values]
         # Whole: what is cut would have another end in each.
-        examples = encoder.encode_examples([case.question] * len(answers), answers, _NO_LIMIT)
+        same = [case.question] * len(answers), answers, _NO_LIMIT, [case.given] * len(answers)
+        examples = encoder.encode_examples(*same)
         texts = [example.input_ids for example in examples]
     start = _num_shared(texts)
     behind = _num_shared([text[start:][::-1] for text in texts])

@@ -39,7 +39,9 @@ class Texts:
 def pick_texts(rows: Sequence[QaRow], encoder: PromptEncoder, count: int, max_length: int) -> Texts:
     """Pick rows with an answer of at least ``TOKENS`` tokens, spread evenly; a question in other words is no row."""
     looked = evenly_spaced([row for row in rows if not row.paraphrase_of], _READ_PER_ROW * count)
-    examples = encoder.encode_examples([row.question for row in looked], [row.answer for row in looked], max_length)
+    examples = encoder.encode_examples(
+        [row.question for row in looked], [row.answer for row in looked], max_length, [row.given for row in looked]
+    )
     long = [pair for pair in zip(looked, examples, strict=True) if pair[1].num_answer_tokens >= TOKENS]
     chosen = evenly_spaced(long, count)
     return Texts([row for row, _ in chosen], [_cut(example) for _, example in chosen], len(looked) - len(long))
