@@ -118,7 +118,7 @@ def test_a_template_that_cannot_match_is_admitted(monkeypatch: pytest.MonkeyPatc
     tokenizer = make_bos_tokenizer()
     contract = make_contract(PromptConfig(template="plain", system=None), tokenizer)
     real = PromptEncoder.encode_prompt
-    monkeypatch.setattr(PromptEncoder, "encode_prompt", lambda self, question: [*real(self, question), 5])
+    monkeypatch.setattr(PromptEncoder, "encode_prompt", lambda self, question, given: [*real(self, question), 5])
     assert not install_chat_template(tokenizer, contract)
     assert isinstance(contract, PromptContract)
     assert "Question: " in tokenizer.chat_template
