@@ -47,13 +47,14 @@ def evaluate(
     models = None if model is None else list(dict.fromkeys(name.strip() for name in model.split(",") if name.strip()))
     console.doing("loading the libraries ...")
     from medqa_cli.evaluation import gate, report, results
+    from medqa_cli.evaluation import rescore as again
 
     conditions = gate.parse_conditions(fail_on or ())
     if distributed.is_main():
         app.clear_leftovers(settings)
     if rescore:
         # By one rank, as no other file is written by several.
-        measured = distributed.from_main(lambda: results.rescore(settings, models))
+        measured = distributed.from_main(lambda: again.rescore(settings, models))
     else:
         app.require_data(settings, config)
         # A model that is loaded here takes the run's adapter for its prompt.

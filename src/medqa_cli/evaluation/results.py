@@ -1,4 +1,4 @@
-"""From samples to ``results.json``: metrics with intervals, baselines, differences; written, and made again later.
+"""From samples to ``results.json``: metrics with intervals, baselines, differences; and its files, written.
 
 There the figures of the baselines stand under ``floors``.
 """
@@ -8,15 +8,12 @@ from __future__ import annotations
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from itertools import chain, combinations
-from pathlib import Path
 from typing import Any
 
-from medqa_cli.config.schema import Config, EvalConfig
-from medqa_cli.errors import InputError
+from medqa_cli.config.schema import EvalConfig
 from medqa_cli.evaluation.arms import ARMS, BM25_PASSAGE, FIRST_PASSAGE, OPEN_BOOK
 from medqa_cli.evaluation.baselines import REFERENCE, TRIVIAL, length_baselines
 from medqa_cli.evaluation.bootstrap import ClusterBootstrap, Resampled, as_json, better_of
-from medqa_cli.evaluation.memorization.section import is_sound, with_memorization
 from medqa_cli.evaluation.metrics import confusion_parts, in_group, metric, text_metrics
 from medqa_cli.evaluation.overlap import overlap_settings
 from medqa_cli.evaluation.report import make_page
@@ -24,7 +21,6 @@ from medqa_cli.evaluation.samples import (
     GREEDY,
     Sample,
     digest_of_answer,
-    read_samples,
     topic_keys,
     write_samples,
 )
@@ -247,32 +243,22 @@ def write_all(run: RunFolder, samples: Samples, baselines: Samples, results: dic
     """Write the samples of models and baselines, the page and, last, ``results.json``."""
     write_samples(run.eval_dir / SAMPLES_NAME, chain.from_iterable(samples.values()))
     write_samples(run.eval_dir / FLOORS_NAME, chain.from_iterable(baselines.values()))
-    _write_figures(run, samples, results)
+    write_figures(run, samples, results)
 
 
-def _write_figures(run: RunFolder, samples: Samples, results: dict[str, Any]) -> None:
-    _write_page(run, samples, results)
+def write_figures(run: RunFolder, samples: Samples, results: dict[str, Any]) -> None:
+    """Write the page and, last, ``results.json``."""
+    write_page(run, samples, results)
     write_json(run.results_path, results)
 
 
-def _write_page(run: RunFolder, samples: Samples, results: Mapping[str, Any]) -> None:
+def write_page(run: RunFolder, samples: Samples, results: Mapping[str, Any]) -> None:
+    """Write ``report.html``, with what the clinicians said where they did."""
     with atomic_file(run.eval_dir / REPORT_NAME) as file:
-        file.write(make_page(results, samples, _review_of(run, samples)))
+        file.write(make_page(results, samples, review_of(run, samples)))
 
 
-def show_review(run: RunFolder) -> None:
-    """Write the page of the last evaluation again, with what the clinicians said (``review/results.json``).
-
-    Raises:
-        InputError: the samples or the results of the evaluation are damaged.
-    """
-    samples = read_samples(run.eval_dir / SAMPLES_NAME)
-    if results := _results_before(run.results_path):
-        measured = results.get("models", {})
-        _write_page(run, {name: of_model for name, of_model in samples.items() if name in measured} or samples, results)
-
-
-def _review_of(run: RunFolder, samples: Samples) -> dict[str, Any] | None:
+def review_of(run: RunFolder, samples: Samples) -> dict[str, Any] | None:
     """Return the results of the run's review, with whether they are of these answers (``current``); None: none."""
     path = run.review_results_path
     review = read_json(path) if path.is_file() else None
@@ -286,68 +272,3 @@ def _review_of(run: RunFolder, samples: Samples) -> dict[str, Any] | None:
         for question, digest in judged.items()
     ]
     return {**review, "current": all(same)}
-
-
-def rescore(config: Config, models: Sequence[str] | None) -> dict[str, Any]:
-    """Compute all metrics again from the saved samples; neither models nor data are needed.
-
-    Multiple-choice results and what was memorized are kept: they are not of the samples.
-
-    Args:
-        config: the run, metrics and draws; metrics that the samples cannot give are left out.
-        models: those to report; None: all that were measured.
-
-    Raises:
-        InputError: nothing was measured yet, or one of the models was not.
-    """
-    run = RunFolder(Path(config.run_dir))
-    before = _results_before(run.results_path)
-    samples = read_samples(run.eval_dir / SAMPLES_NAME)
-    missing = [name for name in models or () if name not in samples]
-    if missing:
-        raise InputError(
-            f"--rescore: {run.eval_dir / SAMPLES_NAME} holds no samples of {', '.join(missing)}",
-            f"it holds those of {', '.join(samples)}; measure the others: medqa eval",
-        )
-    floors_path = run.eval_dir / FLOORS_NAME
-    floors = read_samples(floors_path) if floors_path.is_file() and floors_path.stat().st_size else {}
-    ids = [sample.id for sample in next(iter(samples.values()))]
-    if any([sample.id for sample in floor] != ids for floor in floors.values()):
-        raise InputError(f"{floors_path} is about other questions than the samples", "measure again: medqa eval")
-    chosen = {name: samples[name] for name in models or samples}
-    settings = {**before.get("settings", {}), "metrics": list(config.eval.metric_names)}
-    results = make_results(chosen, floors, {}, config.eval, config.seed, settings)
-    results["split"] = before.get("split", config.eval.split)
-    results["multiple_choice"] = before.get("multiple_choice", {})
-    results = with_memorization(results, before.get("memorization", {}), config.eval.metric_names)
-    _write_figures(run, chosen, results)
-    return results
-
-
-def _results_before(path: Path) -> dict[str, Any]:
-    """Return the results of the evaluation, of which some are kept; empty where there are none."""
-
-    def are_figures(choices: Any) -> bool:
-        kinds: list[Any] = (
-            [choices.get(kind) for kind in ("models", "floors", "differences")] if isinstance(choices, dict) else []
-        )
-        if not kinds or not all(isinstance(kind, dict) for kind in kinds) or not isinstance(choices.get("items"), int):
-            return False
-        by_name = [figures for kind in kinds for figures in kind.values()]
-        return all(isinstance(figures, dict) for figures in by_name) and all(
-            name == "choice" or (isinstance(figure, dict) and isinstance(figure.get("value"), int | float))
-            for figures in by_name
-            for name, figure in figures.items()
-        )
-
-    before = read_json(path) if path.is_file() else {}
-    choices = before.get("multiple_choice", {}) if isinstance(before, dict) else None
-    if not (
-        isinstance(choices, dict)
-        and isinstance(before.get("settings", {}), dict)
-        and isinstance(before.get("split", ""), str)
-        and all(map(are_figures, choices.values()))
-        and is_sound(before.get("memorization", {"figures": {}, "differences": {}, "sentences": {}}))
-    ):
-        raise InputError(f"{path} is damaged: not the results of an evaluation", "measure again: medqa eval")
-    return before

@@ -9,7 +9,8 @@ from typing import Any
 from medqa_cli import console
 from medqa_cli.config.schema import Config
 from medqa_cli.errors import InputError
-from medqa_cli.evaluation.results import SAMPLES_NAME, show_review
+from medqa_cli.evaluation.rescore import show_review
+from medqa_cli.evaluation.results import SAMPLES_NAME
 from medqa_cli.evaluation.samples import Sample, digest_of_answer, read_samples
 from medqa_cli.files import RunFolder, write_json
 from medqa_cli.review.automatic import against_raters

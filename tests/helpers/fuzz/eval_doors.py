@@ -59,12 +59,11 @@ def samples(rng: random.Random, folder: Path) -> None:
 
 def rescore_and_show(folder: Path, metrics: Any) -> None:
     from medqa_cli.config.schema import Config, EvalConfig
-    from medqa_cli.evaluation import report, results
+    from medqa_cli.evaluation import report
     from medqa_cli.evaluation.gate import check_gate, parse_conditions
+    from medqa_cli.evaluation.rescore import rescore
 
-    found = results.rescore(
-        Config(run_dir=str(folder), seed=1, eval=EvalConfig(bootstrap_draws=100, metrics=metrics)), None
-    )
+    found = rescore(Config(run_dir=str(folder), seed=1, eval=EvalConfig(bootstrap_draws=100, metrics=metrics)), None)
     with contextlib.redirect_stdout(io.StringIO()):
         report.show(found, folder / "eval/results.json", folder / "eval/report.html")
     check_gate(parse_conditions(["adapter.nll > base.nll", "adapter.rougeL > 1"]), found)
@@ -165,7 +164,7 @@ def warm() -> None:
     """Import what the doors import."""
     import sacrebleu  # noqa: F401
 
-    from medqa_cli.evaluation import gate, openai_client, report, samples  # noqa: F401
+    from medqa_cli.evaluation import gate, openai_client, report, rescore, samples  # noqa: F401
 
 
 DOORS = {"samples": Door(samples, warm), "served": Door(served, warm)}

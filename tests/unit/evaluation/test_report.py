@@ -11,7 +11,8 @@ import pytest
 from medqa_cli import console
 from medqa_cli.config.schema import Config, EvalConfig
 from medqa_cli.evaluation.report import show
-from medqa_cli.evaluation.results import REPORT_NAME, SAMPLES_NAME, rescore
+from medqa_cli.evaluation.rescore import rescore
+from medqa_cli.evaluation.results import REPORT_NAME, SAMPLES_NAME
 from medqa_cli.evaluation.samples import Sample, write_samples
 from medqa_cli.files import RunFolder
 

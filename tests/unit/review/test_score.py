@@ -13,7 +13,7 @@ import pytest
 from helpers.commands import Outcome, fails
 from helpers.reviews import given_back, make, measured_run
 from medqa_cli.config.schema import Config
-from medqa_cli.evaluation.results import rescore, show_review
+from medqa_cli.evaluation.rescore import rescore, show_review
 from medqa_cli.files import RunFolder
 from medqa_cli.review.judgments import Key
 from medqa_cli.review.score import score_review
