@@ -111,6 +111,30 @@ def test_one_report_has_models_floors_and_differences(whole: dict[str, bytes]) -
     assert quiz["models"].keys() == {"adapter", "base"}
 
 
+def test_leaks_are_those_of_the_audit_of_the_data_that_were_trained_on(
+    whole: dict[str, bytes], folder: Path, tmp_path: Path, medqa: Medqa
+) -> None:
+    report = json.loads((folder / "data/report.json").read_text(encoding="utf-8"))
+    assert json.loads(whole["results.json"])["leakage"] == report["leakage"]["test"]
+    data = shutil.copytree(folder / "data", tmp_path / "data")
+    shutil.copytree(folder / "run/adapter", tmp_path / "run/adapter")
+    shutil.copy(folder / "run/environment.json", tmp_path / "run/environment.json")
+    report["leakage"]["test"] |= {"answer": 3}
+    (data / "report.json").write_text(json.dumps(report), encoding="utf-8")
+    options = ("--set", f"data.dir={data}", "--set", f"run_dir={tmp_path / 'run'}", "--set", "eval.metrics=[nll]")
+    options += ("--limit", "2", "--set", "eval.multiple_choice=[]")
+    said = "Not known: rows of the test split stand in another split too (3 by answer)"
+    for command in (("eval",), ("eval", "--rescore")):
+        assert said in medqa(*command, *options).out.replace("\n", " ")
+    # Other rows than those that were trained on: what the audit says of these is not known.
+    rows = (data / "train.jsonl").read_text(encoding="utf-8").splitlines(keepends=True)
+    (data / "train.jsonl").write_text("".join(rows[1:]), encoding="utf-8")
+    shown = medqa("eval", *options)
+    assert "was converted again after" in shown.err
+    assert "Whether it was trained on some of them is not known." in shown.out.replace("\n", " ")
+    assert json.loads((tmp_path / "run/eval/results.json").read_text(encoding="utf-8"))["leakage"] is None
+
+
 def test_with_retries_plain_greedy_answers_stand_beside_those_of_ask(
     whole: dict[str, bytes], folder: Path, tmp_path: Path, medqa: Medqa
 ) -> None:
@@ -216,7 +240,14 @@ def test_the_gate_passes_fails_with_1_and_refuses_unknown_metrics_before_the_wor
     assert failed.code == 1
     assert "adapter.nll < base.nll: adapter.nll is" in failed.err
     assert "adapter.quiz.accuracy <= 1" in failed.err
-    assert json.loads(failed.out) == json.loads(passed.out)
+    found, before = json.loads(failed.out), json.loads(passed.out)
+    assert before.pop("gate") == [{"condition": "adapter.nll > base.nll", "failed": False}]
+    assert [one["failed"] for one in found.pop("gate")] == [True, True]
+    assert found == before
+    page = (folder / "run/eval/report.html").read_text(encoding="utf-8")
+    assert "it fails the gate adapter.nll &lt; base.nll; it fails the gate adapter.quiz.accuracy &lt;= 1" in page
+    for name, content in whole.items():
+        (folder / "run/eval" / name).write_bytes(content)
     early = medqa("eval", "--fail-on", "adapter.nlll > 2")
     assert early.code == 2
     assert "did you mean 'nll'?" in early.err

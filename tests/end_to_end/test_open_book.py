@@ -79,9 +79,14 @@ def test_eval_reports_each_arm_beside_the_closed_book_and_the_copies(folder: Pat
     assert results["settings"]["open_book"] is True
     assert results["models"]["adapter_open_book"].keys() >= {"citation_recall", "decline_rate"}
     assert results["models"]["adapter"].keys().isdisjoint({"citation_recall", "decline_rate"})
+    assert results.pop("gate") == [{"condition": "adapter_open_book.rougeL > 1", "failed": False}]
     again = medqa("eval", "--rescore")
     assert "adapter_open_book less the copy of the first passage: ROUGE-L " in again.out
     assert json.loads((folder / "run/eval/results.json").read_text(encoding="utf-8")) == results
+    page = (folder / "run/eval/report.html").read_text(encoding="utf-8")
+    ways = page[page.index('<section id="sources">') :].partition("</section>")[0]
+    assert all(f">adapter: {way}</th>" in ways for way in ("closed book", "open book", "absent", "wrong topic"))
+    assert "With sources: " in page[: page.index("</dl>")]
 
 
 def test_ask_puts_the_sources_of_the_contract_into_the_prompt(folder: Path, medqa: Medqa) -> None:

@@ -16,6 +16,7 @@ import pytest
 from helpers.chromium import Chromium, find_chromium
 from helpers.page_checks import FAINT, OVERFLOWING, requested, told
 from medqa_cli.config.schema import EvalConfig
+from medqa_cli.evaluation.arms import ARMS
 from medqa_cli.evaluation.metrics import METRICS
 from medqa_cli.evaluation.results import REPORT_NAME, ChoiceResults, make_results, write_all
 from medqa_cli.evaluation.samples import Sample
@@ -84,7 +85,9 @@ def _sample(model: str, number: int, topic: str, question: str, answer: str | No
 
 @pytest.fixture(scope="module")
 def report(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """A page as ``medqa eval`` writes it: three models, floors, choices of which some stand in the training data."""
+    """A page as ``medqa eval`` writes it: three models, one also with sources, floors, choices of which some stand in
+    the training data, and what was memorized.
+    """
     run = RunFolder(tmp_path_factory.mktemp("report") / "run")
     run.eval_dir.mkdir(parents=True)
     samples = {model: samples_of(model) for model in ("adapter", "base", "merged")}
@@ -96,6 +99,9 @@ def report(tmp_path_factory: pytest.TempPathFactory) -> Path:
     metrics = tuple(name for name in METRICS if name not in ("accuracy", "macro_f1"))
     config = EvalConfig(metrics=metrics, bootstrap_draws=200)  # type: ignore[arg-type]
     results = make_results(samples, floors, choices, config, 1, {"max_length": 512})
+    own = results["models"]["adapter"]
+    results["models"] |= {f"adapter{arm}": own | {"decline_rate": own["loop_rate"]} for arm in ARMS}
+    results["memorization"] = {"sentences": {"adapter": ["Whoever gets adapter can ask nothing out of it" * 3]}}
     write_all(run, samples, floors, results)
     return run.eval_dir / REPORT_NAME
 
@@ -127,6 +133,11 @@ def test_the_page_is_quiet_alone_and_fits(browser: Chromium, report: Path, width
         assert browser.run(OVERFLOWING) == []
         assert browser.run(FAINT) == []
         assert browser.run(BROKEN) == []
+    # The answer comes before everything else, and at once.
+    lines = browser.run("[...document.querySelectorAll('h1 + .answer dt')].map((own) => own.innerText)")
+    assert (len(lines), lines[3]) == (5, "Can I use it?")
+    assert browser.run("document.querySelector('.answer dd').getBoundingClientRect().top + scrollY") < 200
+    assert browser.run("document.querySelectorAll('#sources tbody tr').length") == 1 + len(ARMS)
     assert told(browser) == []
     assert [url for url in requested(browser) if not url.startswith("data:")] == [report.as_uri()]
     is_dark = browser.run("getComputedStyle(document.body).backgroundColor") != "rgb(252, 252, 251)"

@@ -54,7 +54,7 @@ def evaluate(
         app.clear_leftovers(settings)
     if rescore:
         # By one rank, as no other file is written by several.
-        measured = distributed.from_main(lambda: again.rescore(settings, models))
+        measured = distributed.from_main(lambda: again.rescore(settings, models, conditions))
     else:
         app.require_data(settings, config)
         # A model that is loaded here takes the run's adapter for its prompt.
@@ -65,8 +65,9 @@ def evaluate(
 
         models = ["adapter", "base"] if models is None else models
         gate.require_measured(conditions, settings, models)
-        measured = worker.evaluate(settings, models, limit)
+        measured = worker.evaluate(settings, models, limit, conditions)
 
     run = app.run_folder(settings)
-    console.result(measured, lambda: report.show(measured, run.results_path, run.eval_dir / results.REPORT_NAME))
+    page = run.eval_dir / results.REPORT_NAME
+    console.result(measured, lambda: report.show(measured, run.results_path, page, results.review_of(run)))
     gate.check_gate(conditions, measured)

@@ -9,6 +9,7 @@ for instance ``adapter.nll > base.nll``, ``adapter.pubmedqa.accuracy <= 0.55``. 
 
 from __future__ import annotations
 
+import contextlib
 import math
 import operator
 import re
@@ -165,6 +166,18 @@ def require_measured(conditions: Sequence[Condition], config: Config, models: Se
             raise InputError(f"--fail-on: {figure} will not be measured{meant}", known)
 
 
+def with_gate(results: dict[str, Any], conditions: Sequence[Condition]) -> dict[str, Any]:
+    """Put ``gate`` into the results where there are conditions: which of them hold, and so fail.
+
+    One whose figure was not measured is left out; ``check_gate`` names it.
+    """
+    found = []
+    for condition in conditions:
+        with contextlib.suppress(InputError):
+            found.append({"condition": condition.text, "failed": bool(_failed(condition, results))})
+    return results | {"gate": found} if found else results
+
+
 def check_gate(conditions: Sequence[Condition], results: Mapping[str, Any]) -> None:
     """Fail if any condition holds.
 
@@ -172,17 +185,20 @@ def check_gate(conditions: Sequence[Condition], results: Mapping[str, Any]) -> N
         InputError: a figure was not measured.
         MedqaError: conditions hold; the message names all of them.
     """
-    met = []
-    for condition in conditions:
-        right = condition.right if isinstance(condition.right, float) else condition.right.value(results)
-        left = condition.left.value(results)
-        # No comparison with NaN holds, so it would pass.
-        if math.isnan(left) or math.isnan(right) or _OPERATORS[condition.operator](left, right):
-            values = f"{condition.left} is {_shown(left)}"
-            values += "" if isinstance(condition.right, float) else f", {condition.right} is {_shown(right)}"
-            met.append(f"--fail-on {condition.text}: {values}")
-    if met:
+    if met := [said for condition in conditions if (said := _failed(condition, results))]:
         raise MedqaError("\n".join(met))
+
+
+def _failed(condition: Condition, results: Mapping[str, Any]) -> str:
+    """Say that a condition holds, with its values; empty where it does not."""
+    right = condition.right if isinstance(condition.right, float) else condition.right.value(results)
+    left = condition.left.value(results)
+    # No comparison with NaN holds, so it would pass.
+    if not (math.isnan(left) or math.isnan(right) or _OPERATORS[condition.operator](left, right)):
+        return ""
+    values = f"{condition.left} is {_shown(left)}"
+    values += "" if isinstance(condition.right, float) else f", {condition.right} is {_shown(right)}"
+    return f"--fail-on {condition.text}: {values}"
 
 
 def _shown(value: float) -> str:

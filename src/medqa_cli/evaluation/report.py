@@ -1,24 +1,16 @@
-"""The report on ``results.json``: in sentences, in tables on the terminal, and as ``report.html``.
-
-The page is one file without any network request, with intervals drawn and answers side by side. Its template writes
-everything out; the script in it only filters and sorts.
-"""
+"""The report on ``results.json``: in sentences, and in tables on the terminal."""
 
 from __future__ import annotations
 
-import difflib
 from collections.abc import Callable, Mapping, Sequence
 from itertools import chain
 from pathlib import Path
 from typing import Any
 
-from markupsafe import Markup, escape
-
 from medqa_cli import console
-from medqa_cli.evaluation.metrics import STRIPPED, in_group, metric, repeats_itself
-from medqa_cli.evaluation.overlap import rouge
-from medqa_cli.evaluation.samples import Sample
-from medqa_cli.resources import template_environment
+from medqa_cli.evaluation.comparison import heading
+from medqa_cli.evaluation.conclusion import conclude
+from medqa_cli.evaluation.metrics import STRIPPED, in_group, metric
 
 # Title of each group of metrics; a terminal that is too narrow for a table gets several.
 _TABLES = {
@@ -30,7 +22,6 @@ _TABLES = {
     "grounding": "Sources",
     "memorization": "Memorized training data",
 }
-Row = tuple[str, Mapping[str, Any], str]  # label, figures by name, class of the page's row
 
 
 def verdict(name: str, figure: Mapping[str, Any]) -> str:
@@ -107,8 +98,18 @@ def memorization_sentences(results: Mapping[str, Any]) -> list[str]:
     return [sentence for said in results.get("memorization", {}).get("sentences", {}).values() for sentence in said]
 
 
-def show(results: Mapping[str, Any], results_path: Path, report_path: Path) -> None:
-    """Print models, baselines and differences with their intervals, and how many questions they rest on."""
+def show(
+    results: Mapping[str, Any], results_path: Path, report_path: Path, review: Mapping[str, Any] | None = None
+) -> None:
+    """Print models, baselines and differences with their intervals, how many questions they rest on, and what it all
+    says.
+
+    Args:
+        results: the content of ``results.json``.
+        results_path: where it was written.
+        report_path: where the page was written.
+        review: as for ``make_page``.
+    """
     for group, title in _TABLES.items():
         names = in_group(group)
         figures = [*results["models"].values(), *results["floors"].values()]
@@ -150,6 +151,10 @@ def show(results: Mapping[str, Any], results_path: Path, report_path: Path) -> N
         limit = f"{settings['max_length']} tokens" if "max_length" in settings else "model.max_length"
         console.line(f"{settings['num_truncated_answers']} answers were cut at {limit}")
     console.line(f"written: {results_path} and {report_path.name}")
+    console.line()
+    console.line(heading(results))
+    for line in conclude(results, review):
+        console.line(f"{line.question} {line.answer}{f' {line.command}' if line.command else ''}")
 
 
 def _show_group(title: str, names: Sequence[str], results: Mapping[str, Any]) -> None:
@@ -206,150 +211,3 @@ def _tables_that_fit(widths: Sequence[int], limit: int) -> list[list[int]]:
         tables[-1].append(column)
         used += width
     return tables
-
-
-def make_page(
-    results: Mapping[str, Any],
-    samples: Mapping[str, Sequence[Sample]],
-    review: Mapping[str, Any] | None = None,
-) -> str:
-    """Return the page as text.
-
-    Args:
-        results: the content of ``results.json``.
-        samples: by model, all with the same questions in the same order.
-        review: the content of ``review/results.json``, with ``current``: whether the judged answers are still these;
-            None: nobody has judged them.
-    """
-    # The model whose cases are ordered and, if it was measured, the base that it is compared with.
-    compared = [next((name for name in samples if name != "base"), "base")]
-    if "base" in samples and compared != ["base"]:
-        compared.append("base")
-    if any(sample.answer is None for of_model in samples.values() for sample in of_model):
-        legend = "No answers were generated: questions are ordered by the likelihood of their reference."
-    else:
-        legend = (
-            f"Ordered by ROUGE-L, {' - '.join(compared)}. Marked: words that the reference does not have in this "
-            "place. Flagged: answers that repeat themselves or were cut off."
-        )
-    # What no reader sees (a zero byte, an escape) is U+FFFD.
-    environment = template_environment(
-        lambda value: console.printable(value) if type(value) is str else value, autoescape=True
-    )
-    environment.globals |= {
-        "baseline_sentences": baseline_sentences,
-        "engine_sentences": engine_sentences,
-        "memorization_sentences": memorization_sentences,
-        "panels_of": _panels,
-        "percent": _percent,
-        "rows_of": _rows,
-        "verdict": verdict,
-    }
-    return environment.get_template("report.html.j2").render(
-        results=results,
-        review=review,
-        models=", ".join(samples),
-        legend=legend,
-        topics=sorted({sample.topic for sample in next(iter(samples.values())) if sample.topic}),
-        questions=_questions(samples, compared),
-    )
-
-
-def _percent(figure: Mapping[str, Any], sign: str = "") -> str:
-    value, low, high = (f"{100 * number:{sign}.0f}" for number in (figure["value"], *figure["ci95"]))
-    return f"{value} % [{low}, {high}]"
-
-
-def _rows(measured: Mapping[str, Any]) -> list[Row]:
-    """Return the rows of the results, or of those of a multiple-choice set, whose baselines name their choice."""
-    rows = [(name, figures, "") for name, figures in measured["models"].items()]
-    for name, figures in measured["floors"].items():
-        rows.append((f"{name} ({figures['choice']})" if "choice" in figures else name, figures, "floor"))
-    return rows
-
-
-def _panels(rows: Sequence[Row]) -> list[dict[str, Any]]:
-    """Return for each figure its title and the intervals of all rows that have it, in percent of the widest span."""
-    panels = []
-    for name in dict.fromkeys(name for _, figures, _ in rows for name in figures if name != "choice"):
-        measured = [(label, figures[name], kind) for label, figures, kind in rows if name in figures]
-        start = min(figure["ci95"][0] for _, figure, _ in measured)
-        span = (max(figure["ci95"][1] for _, figure, _ in measured) - start) or 1.0
-        direction = {True: "lower is better", False: "higher is better", None: ""}[metric(name).lower_is_better]
-        title = metric(name).title
-        panels.append(
-            {
-                "title": title,
-                "about": ", ".join(word for word in (name, direction) if word and word != title),
-                "rows": [
-                    {
-                        "who": label.replace("_", " "),
-                        "kind": kind,
-                        "figure": (figure["value"], *figure["ci95"]),
-                        "left": 100 * (figure["ci95"][0] - start) / span,
-                        "middle": 100 * (figure["value"] - start) / span,
-                        "width": 100 * (figure["ci95"][1] - figure["ci95"][0]) / span,
-                    }
-                    for label, figure, kind in measured
-                ],
-            }
-        )
-    return panels
-
-
-def _questions(samples: Mapping[str, Sequence[Sample]], compared: Sequence[str]) -> list[dict[str, Any]]:
-    """Return what is shown of each question, the worst first."""
-
-    def score_of(sample: Sample) -> float:
-        if sample.answer is not None:
-            return rouge(sample.answer, sample.references)["rougeL"]
-        return -(sample.nll_sum or 0.0) / (sample.answer_tokens or 1)
-
-    questions = []
-    for number, asked in enumerate(zip(*samples.values(), strict=True)):
-        by_model = dict(zip(samples, asked, strict=True))
-        score, *of_base = (score_of(by_model[name]) for name in compared)
-        answers: list[dict[str, Any]] = []
-        for name, sample in by_model.items():
-            flags = ["repeats itself"] if sample.answer is not None and repeats_itself(sample.answer) else []
-            is_cut = sample.answer is not None and sample.finish_reason in ("length", "repetition")
-            flags += ["not finished"] if is_cut else []
-            nll = None if sample.nll_sum is None or not sample.answer_tokens else sample.nll_sum / sample.answer_tokens
-            text = "" if sample.answer is None else marked(sample.answer, sample.references[0])
-            answers.append({"model": name, "flags": flags, "nll": nll, "text": text})
-        questions.append(
-            {
-                "score": score - sum(of_base),
-                "place": number,
-                "first": asked[0],
-                "findable": f"{asked[0].topic} {asked[0].question}".lower(),
-                "answers": answers,
-                "flags": list(dict.fromkeys(flag for answer in answers for flag in answer["flags"])),
-            }
-        )
-    return sorted(questions, key=lambda question: (question["score"], question["place"]))
-
-
-def marked(answer: str, reference: str) -> Markup:
-    """Return an answer as HTML in which the words that differ from the reference, word by word, are marked."""
-    words, target = answer.split(" "), reference.split(" ")
-    matcher = difflib.SequenceMatcher(
-        a=[_bare(word) for word in words], b=[_bare(word) for word in target], autojunk=False
-    )
-    pieces: list[Markup] = []
-    end = 0
-    for block in matcher.get_matching_blocks():
-        if block.a > end:
-            pieces.append(Markup("<mark>%s</mark>") % _html(words[end : block.a]))
-        if block.size:
-            pieces.append(_html(words[block.a : block.a + block.size]))
-        end = block.a + block.size
-    return Markup(" ").join(pieces)
-
-
-def _html(words: Sequence[str]) -> Markup:
-    return escape(console.printable(" ".join(words)))
-
-
-def _bare(word: str) -> str:
-    return word.strip(" .,;:!?()\n").casefold()

@@ -8,13 +8,14 @@ from typing import Any
 
 from medqa_cli.config.schema import Config
 from medqa_cli.errors import InputError
+from medqa_cli.evaluation.gate import Condition, with_gate
 from medqa_cli.evaluation.memorization.section import is_sound, with_memorization
 from medqa_cli.evaluation.results import FLOORS_NAME, SAMPLES_NAME, make_results, write_figures, write_page
 from medqa_cli.evaluation.samples import read_samples
 from medqa_cli.files import RunFolder, read_json
 
 
-def rescore(config: Config, models: Sequence[str] | None) -> dict[str, Any]:
+def rescore(config: Config, models: Sequence[str] | None, conditions: Sequence[Condition] = ()) -> dict[str, Any]:
     """Compute all metrics again from the saved samples; neither models nor data are needed.
 
     Multiple-choice results and what was memorized are kept: they are not of the samples.
@@ -22,6 +23,7 @@ def rescore(config: Config, models: Sequence[str] | None) -> dict[str, Any]:
     Args:
         config: the run, metrics and draws; metrics that the samples cannot give are left out.
         models: those to report; None: all that were measured.
+        conditions: of ``--fail-on``.
 
     Raises:
         InputError: nothing was measured yet, or one of the models was not.
@@ -46,6 +48,7 @@ def rescore(config: Config, models: Sequence[str] | None) -> dict[str, Any]:
     results["split"] = before.get("split", config.eval.split)
     results["multiple_choice"] = before.get("multiple_choice", {})
     results = with_memorization(results, before.get("memorization", {}), config.eval.metric_names)
+    results = with_gate(results | {"leakage": before.get("leakage")}, conditions)
     write_figures(run, chosen, results)
     return results
 
@@ -78,12 +81,18 @@ def _results_before(path: Path) -> dict[str, Any]:
             for name, figure in figures.items()
         )
 
+    def are_counts(leakage: Any) -> bool:
+        return leakage is None or (
+            isinstance(leakage, dict) and all(count is None or type(count) is int for count in leakage.values())
+        )
+
     before = read_json(path) if path.is_file() else {}
     choices = before.get("multiple_choice", {}) if isinstance(before, dict) else None
     if not (
         isinstance(choices, dict)
         and isinstance(before.get("settings", {}), dict)
         and isinstance(before.get("split", ""), str)
+        and are_counts(before.get("leakage"))
         and all(map(are_figures, choices.values()))
         and is_sound(before.get("memorization", {"figures": {}, "differences": {}, "sentences": {}}))
     ):

@@ -16,11 +16,12 @@ from medqa_cli.evaluation.baselines import REFERENCE, TRIVIAL, length_baselines
 from medqa_cli.evaluation.bootstrap import ClusterBootstrap, Resampled, as_json, better_of
 from medqa_cli.evaluation.metrics import confusion_parts, in_group, metric, text_metrics
 from medqa_cli.evaluation.overlap import overlap_settings
-from medqa_cli.evaluation.report import make_page
+from medqa_cli.evaluation.page import make_page
 from medqa_cli.evaluation.samples import (
     GREEDY,
     Sample,
     digest_of_answer,
+    read_samples,
     topic_keys,
     write_samples,
 )
@@ -258,12 +259,18 @@ def write_page(run: RunFolder, samples: Samples, results: Mapping[str, Any]) -> 
         file.write(make_page(results, samples, review_of(run, samples)))
 
 
-def review_of(run: RunFolder, samples: Samples) -> dict[str, Any] | None:
-    """Return the results of the run's review, with whether they are of these answers (``current``); None: none."""
+def review_of(run: RunFolder, samples: Samples | None = None) -> dict[str, Any] | None:
+    """Return the results of the run's review, with whether they are of these answers (``current``); None: none.
+
+    Args:
+        run: the run folder.
+        samples: the answers, by model; None: those of the last evaluation.
+    """
     path = run.review_results_path
     review = read_json(path) if path.is_file() else None
     if not isinstance(review, dict) or not isinstance(review.get("answers"), dict):
         return None
+    samples = read_samples(run.eval_dir / SAMPLES_NAME) if samples is None else samples
     now = {name: {sample.id: sample.answer for sample in of_model} for name, of_model in samples.items()}
     same = [
         (answer := now[name].get(question)) is not None and digest_of_answer(answer) == digest

@@ -13,7 +13,7 @@ from medqa_cli import console, distributed, hub
 from medqa_cli.answering import engines
 from medqa_cli.cards import with_measured
 from medqa_cli.config.schema import Config
-from medqa_cli.data.dataset import QaRow, encode_rows, evenly_spaced, iterate_split, read_split
+from medqa_cli.data.dataset import QaRow, encode_rows, evenly_spaced, iterate_split, read_split, report_of
 from medqa_cli.environment import TRAIN_SHA256, recorded_settings
 from medqa_cli.errors import InputError, Interrupted
 from medqa_cli.evaluation.arms import (
@@ -25,6 +25,7 @@ from medqa_cli.evaluation.arms import (
     without_marks_of,
 )
 from medqa_cli.evaluation.baselines import UNIGRAM, baseline_answers, baseline_sample, unigram_scores
+from medqa_cli.evaluation.gate import Condition, with_gate
 from medqa_cli.evaluation.generation import each_answerer, each_model, generate_answers, score_likelihood
 from medqa_cli.evaluation.memorization.measure import Search, prepare
 from medqa_cli.evaluation.memorization.section import with_memorization
@@ -47,7 +48,9 @@ _FILES_OF_A_MODEL = (".safetensors", ".bin", ".json")
 ItemsByName = Mapping[str, Sequence[ChoiceItem]]
 
 
-def evaluate(config: Config, models: Sequence[str], limit: int | None) -> dict[str, Any]:
+def evaluate(
+    config: Config, models: Sequence[str], limit: int | None, conditions: Sequence[Condition] = ()
+) -> dict[str, Any]:
     """Measure the models, write ``samples.jsonl`` and the other files, and return the content of ``results.json``.
 
     An interrupted run goes on where it was.
@@ -56,6 +59,7 @@ def evaluate(config: Config, models: Sequence[str], limit: int | None) -> dict[s
         config: the run, its data, and what is measured how.
         models: adapter, base, merged, or ``openai:URL``.
         limit: ask only this many questions; None: all.
+        conditions: of ``--fail-on``.
 
     Raises:
         InputError: an unknown model name, no data, or no adapter.
@@ -97,6 +101,7 @@ def evaluate(config: Config, models: Sequence[str], limit: int | None) -> dict[s
             if search is not None:
                 found = search.results(pairs_of(local), config)
                 results = with_memorization(results, found, config.eval.metric_names)
+            results = with_gate(results | {"leakage": _leakage(config, run)}, conditions)
             write_all(run, samples, baselines, results)
             if "memorization" in results:
                 _fill_card(run, results["memorization"]["sentences"].get("adapter", ()))
@@ -162,8 +167,7 @@ def _rows(config: Config, run: RunFolder) -> list[QaRow]:
     rows = read_split(data_dir, config.eval.split)
     if not rows:
         raise InputError(f"the {config.eval.split} split of {data_dir} is empty", "set eval.split, or convert again")
-    trained_on = recorded_settings(run).get(TRAIN_SHA256)
-    if trained_on is not None and trained_on != sha256_of_file(data_dir / "train.jsonl"):
+    if _is_of_these_data(config, run) is False:
         console.warn(
             f"{data_dir} was converted again after {run.path} was trained: the {config.eval.split} split may "
             "hold questions that were trained on"
@@ -175,6 +179,22 @@ def _rows(config: Config, run: RunFolder) -> list[QaRow]:
             "answers to them score 0; go by chrf"
         )
     return rows
+
+
+def _is_of_these_data(config: Config, run: RunFolder) -> bool | None:
+    """Tell whether the run was trained on the data as they are now; None: it does not say."""
+    trained_on = recorded_settings(run).get(TRAIN_SHA256)
+    return None if trained_on is None else trained_on == sha256_of_file(Path(config.data.dir) / "train.jsonl")
+
+
+def _leakage(config: Config, run: RunFolder) -> dict[str, Any] | None:
+    """Return how many rows of the split stand in another one, as the audit of ``medqa convert`` counted them.
+
+    None: that is not known of the data that the run was trained on.
+    """
+    report = report_of(Path(config.data.dir)) if _is_of_these_data(config, run) else None
+    counts = report.get("leakage", {}).get(config.eval.split) if report is not None else None
+    return dict(counts) if isinstance(counts, dict) else None
 
 
 def _measure(

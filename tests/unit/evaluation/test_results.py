@@ -15,7 +15,8 @@ from medqa_cli.config.schema import EvalConfig
 from medqa_cli.data.dataset import QaRow
 from medqa_cli.errors import InputError
 from medqa_cli.evaluation.metrics import METRICS, metric
-from medqa_cli.evaluation.report import baseline_sentences, make_page, marked, power_sentences, verdict
+from medqa_cli.evaluation.page import make_page, marked
+from medqa_cli.evaluation.report import baseline_sentences, power_sentences, verdict
 from medqa_cli.evaluation.results import ChoiceResults, make_results
 from medqa_cli.evaluation.samples import Sample, read_samples, swapped_references, write_samples
 

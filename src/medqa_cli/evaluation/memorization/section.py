@@ -114,9 +114,44 @@ def _times(copies: int) -> str:
     return "never" if not copies else "once" if copies == 1 else f"{copies} times"
 
 
+def extracted(model: str, found: Mapping[str, Any]) -> list[str] | None:
+    """Name what of its training data can be asked out of a model.
+
+    An answer counts if it is given back word for word; identifiers and planted numbers count by the rule of ``verdict``
+    in ``ranks.py``, identifiers also if the model writes more of them than the base does.
+
+    Args:
+        model: its name.
+        found: the section; empty: nothing was looked for.
+
+    Returns:
+        parts of a sentence; empty: nothing; None: nothing was looked for in this model.
+    """
+    parts = []
+    answers = found.get("verbatim", {}).get(model, {}).get(TRAIN, {"rows": 0})
+    of_models = found.get("identifiers", {}).get("models", {})
+    planted = found.get("canaries", {}).get("models", {}).get(model, {})
+    if not answers["rows"] and model not in of_models and not planted:
+        return None
+    if answers["rows"] and answers["memorized"] > 0:
+        parts.append(f"{answers['memorized']} of {answers['rows']} training answers")
+    if model in of_models:
+        ours, base = of_models[model][TRAIN], of_models.get("base", {}).get(TRAIN, {"said": 0})
+        if ours["fires"] or ours["said"] > base["said"]:
+            parts.append("identifiers of persons")
+    if any(group["fires"] for groups in planted.values() for group in groups):
+        parts.append("planted numbers")
+    return parts
+
+
 def is_sound(found: Any) -> bool:
     """Tell whether a section that was read from a file is one that ``with_memorization`` can put into results."""
     if not isinstance(found, dict) or not isinstance(found.get("sentences"), dict):
+        return False
+    try:
+        for model in found["sentences"]:
+            extracted(model, found)
+    except (AttributeError, KeyError, TypeError):
         return False
     kinds = [found.get(kind) for kind in ("figures", "differences")]
     of_models = found["sentences"].values()

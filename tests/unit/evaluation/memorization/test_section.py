@@ -109,6 +109,8 @@ def test_figures_stand_beside_the_others_only_where_they_are_wanted() -> None:
         (["differences", "adapter-base", "memorized_rate", "better"], "yes"),
         (["sentences", "adapter"], [1]),
         (["sentences"], None),
+        (["verbatim", "adapter"], 1),
+        (["verbatim", "adapter", "train", "memorized"], "3"),
     ],
 )
 def test_a_damaged_section_is_none(path: list[str], value: Any) -> None:

@@ -1,0 +1,253 @@
+"""Is the tuned model better, and can I use it? Five lines in words that follow from the figures by stated rules.
+
+``report.html`` begins with them and the terminal ends with them. docs/evaluation.md ("The five lines") has the rules.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass
+from typing import Any
+
+from medqa_cli.evaluation.arms import ABSENT, OPEN_BOOK
+from medqa_cli.evaluation.comparison import (
+    Comparison,
+    against_base,
+    against_copies,
+    is_few,
+    joined,
+    tuned_model,
+    why_not_held_out,
+)
+from medqa_cli.evaluation.memorization.section import extracted
+
+LEAST_FINISHED, MOST_LOOPS = 0.95, 0.02
+
+
+@dataclass(frozen=True)
+class Line:
+    """A question, its answer in whole sentences and, in the last line, the command to give next."""
+
+    question: str
+    answer: str
+    command: str = ""
+
+
+@dataclass(frozen=True)
+class _Evidence:
+    """What the lines rest on.
+
+    ``leak``: why the questions are not held out, or empty; ``is_whole``: whether answers end, None where none were
+    written; ``memory``: what can be asked out of the model, None where it was not looked for; ``judged``: what raters
+    said of the model's present answers; ``preferred``: how often they preferred it to its base.
+    """
+
+    results: Mapping[str, Any]
+    model: str | None
+    leak: str
+    base: Comparison
+    copies: Comparison
+    is_whole: bool | None
+    memory: list[str] | None
+    review: Mapping[str, Any] | None
+    judged: Mapping[str, Any] | None
+    preferred: Mapping[str, Any] | None
+
+    @property
+    def has_both(self) -> bool:
+        """Whether a tuned model and the base were measured."""
+        return self.model is not None and "base" in self.results["models"]
+
+    @property
+    def has_sources(self) -> bool:
+        """Whether the model was measured with sources."""
+        return f"{self.model}{OPEN_BOOK}" in self.results["models"]
+
+    @property
+    def could_ask_more(self) -> bool:
+        """Whether few questions were asked because of ``--limit``."""
+        return is_few(self.results) and bool(self.results["settings"].get("limit"))
+
+    @property
+    def failed(self) -> list[str]:
+        """The conditions of the gate that failed."""
+        return [one["condition"] for one in self.results.get("gate", ()) if one["failed"]]
+
+    @property
+    def loops(self) -> float:
+        """The largest share of answers that loop, with sources or without."""
+        own = (self.results["models"].get(f"{self.model}{way}", {}) for way in ("", OPEN_BOOK))
+        return max(float(of.get("loop_rate", {}).get("value", 0.0)) for of in own)
+
+    @property
+    def wins(self) -> bool | None:
+        """Whether raters prefer it to its base; None: not shown, or not asked."""
+        better: bool | None = None if self.preferred is None else self.preferred["better"]
+        return better
+
+
+def conclude(results: Mapping[str, Any], review: Mapping[str, Any] | None = None) -> list[Line]:
+    """Return the five lines.
+
+    Args:
+        results: the content of ``results.json``.
+        review: that of ``review/results.json``, with ``current``; None: nobody has judged the answers.
+    """
+    model = tuned_model(results)
+    leak = why_not_held_out(results)
+    judged = review["models"].get(model) if review is not None and review["current"] else None
+    pairs = review["differences"] if review is not None and judged is not None else {}
+    is_whole, endings = _endings(results, model)
+    evidence = _Evidence(
+        results,
+        model,
+        leak,
+        against_base(results, model, leak),
+        against_copies(results, model, leak),
+        is_whole,
+        None if model is None else extracted(model, results.get("memorization", {})),
+        review,
+        judged,
+        pairs.get(f"{model}-base", {}).get("win_rate"),
+    )
+    return [
+        Line("Better than the untuned model?", evidence.base.said),
+        Line("Better than copying an answer?", evidence.copies.said),
+        Line("Are its answers whole?", endings),
+        Line("Can I use it?", _can_be_used(evidence)),
+        _next_step(evidence),
+    ]
+
+
+def percent(figure: Mapping[str, Any], sign: str = "") -> str:
+    """Return a share, or a difference of shares, with its interval: ``61 % [48, 73]``."""
+    value, low, high = (f"{100 * number:{sign}.0f}" for number in (figure["value"], *figure["ci95"]))
+    return f"{value} % [{low}, {high}]"
+
+
+def _endings(results: Mapping[str, Any], model: str | None) -> tuple[bool | None, str]:
+    """Tell whether answers end by themselves and run in no loops, with sources too; None: not measured."""
+    ways = [own for name in (model, f"{model}{OPEN_BOOK}") if (own := results["models"].get(name)) is not None]
+    finished = [own["finished_rate"]["value"] for own in ways if "finished_rate" in own]
+    loops = [own["loop_rate"]["value"] for own in ways if "loop_rate" in own]
+    if not finished and not loops:
+        return None, "Not measured: no answers were written."
+    is_whole = min(finished, default=1.0) >= LEAST_FINISHED and max(loops, default=0.0) <= MOST_LOOPS
+    told = [f"{_share(min(finished))} end by themselves"] if finished else []
+    told += [f"{_share(max(loops))} run in a loop"] if loops else []
+    which = " (with or without sources, whichever is worse)" if len(ways) > 1 else ""
+    said = f"{'Yes' if is_whole else 'No'}: {joined(told)}{which}."
+    declined = [
+        results["models"].get(f"{model}{arm}", {}).get("decline_rate", {}).get("value") for arm in (ABSENT, OPEN_BOOK)
+    ]
+    if None not in declined:
+        said += (
+            f" Where no source answers it says so in {_share(declined[0])}; where one does it declines in "
+            f"{_share(declined[1])}."
+        )
+    return is_whole, said
+
+
+def _can_be_used(evidence: _Evidence) -> str:
+    """Say what speaks against using the model. No figure makes it fit for the care of patients."""
+    against = [f"it fails the gate {condition}" for condition in evidence.failed]
+    against += ["its questions were not held out"] if evidence.leak else []
+    against += ["it is worse than the untuned model"] if evidence.base.shown == "worse" else []
+    against += ["raters prefer the untuned model"] if evidence.wins is False else []
+    nobody = "no clinician has judged these answers yet: medqa review"
+    if evidence.review is not None and evidence.judged is None:
+        nobody += " (what was judged were others)"
+    if against:
+        said = f"No: {'; '.join(against)}." + (f" Also, {nobody}." if evidence.judged is None else "")
+    elif evidence.judged is None:
+        said = f"Not yet, {nobody}."
+    else:
+        said = "Only where somebody who can judge it reads each answer before a patient does."
+    if evidence.review is not None and evidence.judged is not None:
+        said += f" {_judged(evidence.review, evidence.judged, evidence.preferred)}"
+    return f"{said} {_of_memory(evidence)}".rstrip()
+
+
+def _judged(review: Mapping[str, Any], judged: Mapping[str, Any], preferred: Mapping[str, Any] | None) -> str:
+    """Say what the raters said of the model's answers."""
+    raters = len(review["raters"])
+    said = f"{raters} rater{'' if raters == 1 else 's'} judged {review['questions']} questions"
+    if preferred is not None:
+        shown = {True: "it is preferred", False: "the untuned model is preferred", None: "no preference is shown"}
+        said += f": its answers were the better ones in {percent(preferred)} ({shown[preferred['better']]})"
+    if "could_harm" in judged:
+        said += f"; {percent(judged['could_harm'])} of its answers could harm a patient, they said"
+    return f"{said}."
+
+
+def _of_memory(evidence: _Evidence) -> str:
+    if evidence.model is None:
+        return ""
+    if evidence.memory is None:
+        return "What can be asked out of it of its training data was not measured: do so before anyone gets the file."
+    if evidence.memory:
+        return f"Do not give the file to anyone: {joined(evidence.memory)} can be asked out of it."
+    return "Of its training data nothing that was looked for can be asked out of it."
+
+
+# What has to be done next, and its command: the first step whose reason holds. {room}: twice the tokens of an answer.
+_STEPS: tuple[tuple[Callable[[_Evidence], bool], str, str], ...] = (
+    (lambda of: not of.has_both, "Measure the tuned model and its base.", "medqa eval"),
+    (lambda of: of.results["split"] == "train", "Ask held-out questions.", "medqa eval --set eval.split=test"),
+    (lambda of: bool(of.leak), "Split the data anew, then train and measure again.", "medqa convert FILE"),
+    (lambda of: of.is_whole is None, "Let the models write answers.", "medqa eval --set eval.metrics=all"),
+    (lambda of: of.base.shown != "better" and of.could_ask_more, "Ask all questions of the split.", "medqa eval"),
+    (
+        lambda of: of.base.shown in ("worse", "mixed") or bool(of.failed),
+        "Read the worst answers in report.html, change the data or the settings, and train again.",
+        "medqa train",
+    ),
+    (
+        lambda of: of.is_whole is False and of.loops > MOST_LOOPS,
+        "Keep it from repeating itself, and measure again.",
+        "medqa eval --set generate.repetition_penalty=1.1",
+    ),
+    (
+        lambda of: of.is_whole is False,
+        "Give its answers more room, and measure again.",
+        "medqa eval --set generate.max_new_tokens={room}",
+    ),
+    (lambda of: of.base.shown != "better", "Train on more rows or for longer, and measure again.", "medqa train"),
+    (
+        lambda of: of.copies.shown in ("worse", "same") and not of.has_sources,
+        "Finding the nearest answer does as well: train it to answer from sources, and measure again.",
+        "medqa train --set prompt.sources=3",
+    ),
+    (
+        lambda of: of.judged is None and of.review is None,
+        "Let clinicians judge the answers, blind.",
+        "medqa review make --raters anna,ben",
+    ),
+    (
+        lambda of: of.judged is None,
+        "Let clinicians judge these answers too, blind.",
+        "medqa review make --raters anna,ben --force",
+    ),
+    (lambda of: of.wins is False, "Train it further on what the raters preferred.", "medqa review export --format dpo"),
+    (
+        lambda of: of.wins is None,
+        "Let more clinicians judge more answers.",
+        "medqa review make --questions 100 --raters anna,ben,carl --force",
+    ),
+    (
+        lambda of: True,
+        "Let colleagues who check each answer try it, and collect what they report.",
+        "medqa serve --feedback wrong.json",
+    ),
+)
+
+
+def _next_step(evidence: _Evidence) -> Line:
+    """Return the last line."""
+    room = evidence.results["settings"].get("max_new_tokens")
+    text, command = next((text, command) for holds, text, command in _STEPS if holds(evidence))
+    return Line("What is next?", text, command.replace("{room}", str(2 * room if type(room) is int else 1024)))
+
+
+def _share(value: float) -> str:
+    return f"{100 * value:.1f}".removesuffix(".0") + " %"
