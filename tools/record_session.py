@@ -38,7 +38,7 @@ class Step:
 STEPS = (
     Step("medqa convert", 12, 3),
     Step("medqa train", 4, 10),
-    Step("medqa eval", 14, 2),
+    Step("medqa eval", 8, 14),
     Step('medqa ask "How to treat glaucoma?"', 12, 3),
 )
 

@@ -384,7 +384,8 @@ def leaves(value: Any, place: str = "") -> dict[str, Any]:
 
 def test_two_ranks_measure_as_one_process(whole: dict[str, bytes], folder: Path, starter: Starter) -> None:
     shutil.copytree("run/adapter", "two/adapter")
-    shutil.copy("run/config.yaml", "two")
+    for name in ("config.yaml", "environment.json"):
+        shutil.copy(f"run/{name}", "two")
     done, other_rank = starter.run_ranks(MEASURE, "--set", "run_dir=two")
     assert (done.returncode, other_rank.returncode) == (0, 0), done.stderr + other_rank.stderr
     written = {path.name: path.read_bytes() for path in Path("two/eval").iterdir()}
