@@ -32,7 +32,7 @@ from medqa_cli.resources import template_environment
 Row = tuple[str, Mapping[str, Any], str]  # label, figures by name, class of the page's row
 _WAYS = {
     "": ("closed book", "the question alone"),
-    OPEN_BOOK: ("open book", "sources, as it finds them; the one that answers can be found"),
+    OPEN_BOOK: ("open book", "sources, one of which may answer"),
     ABSENT: ("absent", "sources, but none that answers"),
     WRONG_TOPIC: ("wrong topic", "sources about something else"),
 }
