@@ -121,8 +121,8 @@ def test_leaks_are_those_of_the_audit_of_the_data_that_were_trained_on(
     shutil.copy(folder / "run/environment.json", tmp_path / "run/environment.json")
     report["leakage"]["test"] |= {"answer": 3}
     (data / "report.json").write_text(json.dumps(report), encoding="utf-8")
-    options = ("--set", f"data.dir={data}", "--set", f"run_dir={tmp_path / 'run'}", "--set", "eval.metrics=[nll]")
-    options = (*options, "--limit", "2", "--set", "eval.multiple_choice=[]")
+    options = ["--set", f"data.dir={data}", "--set", f"run_dir={tmp_path / 'run'}", "--set", "eval.metrics=[nll]"]
+    options += ["--limit", "2", "--set", "eval.multiple_choice=[]"]
     said = "Not known: rows of the test split stand in another split too (3 by answer)"
     for command in (("eval",), ("eval", "--rescore")):
         assert said in medqa(*command, *options).out.replace("\n", " ")
