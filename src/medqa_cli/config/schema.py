@@ -376,6 +376,11 @@ class TrainConfig:
         True,
         "Recompute activations in the backward pass: slower, far less memory; auto: on a GPU that is short of memory.",
     )
+    compile: Literal["auto"] | bool = field(
+        "auto",
+        "Compile the decoder layers (torch.compile); on a CPU with a C++ compiler only; auto: in a run so long that it "
+        "pays.",
+    )
     learning_rate: float = field(2e-4, "Peak learning rate; lower it if the loss jumps.", gt=0)
     lr_scheduler_type: Scheduler = field(
         "constant",

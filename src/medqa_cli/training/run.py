@@ -18,7 +18,7 @@ from medqa_cli.cards import adapter_card
 from medqa_cli.config.schema import Config
 from medqa_cli.data.canaries import is_canary
 from medqa_cli.data.dataset import evenly_spaced, report_of
-from medqa_cli.environment import describe_environment
+from medqa_cli.environment import describe_environment, recorded_environment
 from medqa_cli.errors import InputError
 from medqa_cli.files import RunFolder, atomic_file, write_json
 from medqa_cli.model import devices
@@ -27,6 +27,7 @@ from medqa_cli.model.lora import check_init
 from medqa_cli.training import arguments, callbacks, fsdp, outcome, setup
 from medqa_cli.training.callbacks import read_log
 from medqa_cli.training.checkpoints import NotWrittenError, full_disk_is_an_error, set_aside
+from medqa_cli.training.compiling import settle_compiling
 from medqa_cli.training.core_sharing import sharing_cores
 from medqa_cli.training.data_order import num_steps, validation_interval
 from medqa_cli.training.divergence import DivergedError, DivergenceDetector
@@ -77,7 +78,11 @@ def train(
     with distributed.raise_on_all_ranks():
         model = setup.make_model(config, inputs)
         setup.describe_run(config, model, inputs)
-    environment = _environment(inputs, setup.settle_way_for_training(model, inputs), trained_with)
+    way = setup.settle_way_for_training(model, inputs)
+    before = recorded_environment(run).get("compiled_layers", False) if checkpoint is not None else None
+    limits = _forward_limits(config, inputs, estimate)
+    is_compiled = settle_compiling(config, model, inputs, way, recomputes=limits.recomputed, before=before)
+    environment = _environment(inputs, way, trained_with, is_compiled=is_compiled)
     console.doing("training ...")
     with contextlib.ExitStack() as locks:
 
@@ -119,7 +124,9 @@ def _check_settings(config: Config, resolved_config: str) -> tuple[torch.device,
     return device, dtype, trained_with
 
 
-def _environment(inputs: setup.TrainingInputs, way: Way, trained_with: dict[str, Any]) -> dict[str, Any]:
+def _environment(
+    inputs: setup.TrainingInputs, way: Way, trained_with: dict[str, Any], *, is_compiled: bool
+) -> dict[str, Any]:
     """Return the content of ``environment.json``."""
     return {
         **describe_environment(),
@@ -128,6 +135,7 @@ def _environment(inputs: setup.TrainingInputs, way: Way, trained_with: dict[str,
         "compute_dtype": devices.dtype_name(inputs.dtype),
         "num_processes": distributed.world_size(),
         "forwards": way.as_json(),
+        "compiled_layers": is_compiled,
         "trained_with": trained_with,
     }
 
@@ -151,7 +159,7 @@ def run_loop(
         checkpoint: where to go on from.
     """
     validation = evenly_spaced(inputs.validation.examples, MAX_VALIDATION_EXAMPLES)
-    limits = estimate.limits if estimate else forward_limits(config.model, config.train, inputs.device, inputs.dtype)
+    limits = _forward_limits(config, inputs, estimate)
     args = _arguments(config, run, inputs, limits, len(validation), is_resumed=checkpoint is not None)
     divergence = DivergenceDetector()
     log = distributed.from_main(lambda: read_log(run.train_log_path))
@@ -187,6 +195,12 @@ def run_loop(
         num_validation_examples=len(validation),
         early_stopping=early_stopping,
     )
+
+
+def _forward_limits(config: Config, inputs: setup.TrainingInputs, estimate: MemoryEstimate | None) -> ForwardLimits:
+    if estimate is not None:
+        return estimate.limits
+    return forward_limits(config.model, config.train, inputs.device, inputs.dtype)
 
 
 def _arguments(

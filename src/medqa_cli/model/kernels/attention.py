@@ -22,6 +22,7 @@ import torch.nn.functional as F
 from torch._subclasses.fake_tensor import FakeTensor
 
 from medqa_cli.errors import MedqaError, first_line, out_of_memory
+from medqa_cli.model.kernels import operators
 from medqa_cli.model.kernels.cpu_attention import CpuAttention
 
 PACKED_ATTENTION = "medqa_packed"
@@ -45,7 +46,7 @@ def packed_attention(
     attention_mask: torch.Tensor | None,
     dropout: float = 0.0,
     scaling: float | None = None,
-    example_lengths: tuple[int, ...] | None = None,
+    example_lengths: tuple[int, ...] | torch.Tensor | None = None,
     sliding_window: int | None = None,
     **others: Any,
 ) -> tuple[torch.Tensor, None]:
@@ -59,7 +60,7 @@ def packed_attention(
         attention_mask: must be None; the examples' lengths say all.
         dropout: of the attention.
         scaling: factor on the scores; None: 1/sqrt(head_dim).
-        example_lengths: tokens per example.
+        example_lengths: tokens per example; a tensor of ``operators.lengths_tensor`` in compiled layers.
         sliding_window: tokens that a token sees at most; None: all before it.
         others: what else the model asks for; must be nothing that changes the result.
 
@@ -69,12 +70,18 @@ def packed_attention(
     Raises:
         NotPackableError: the model asks for something else, or its layers do not pass the examples' lengths on.
     """
-    _refuse_other_attention(query, key, value, attention_mask, example_lengths, others)
-    assert example_lengths is not None
     if torch.is_autocast_enabled(query.device.type):
         # Rotated with float32 angles, query and key come wider than value where the norms are float32.
         wanted = torch.get_autocast_dtype(query.device.type)
         query, key, value = (tensor.to(wanted) for tensor in (query, key, value))
+    if isinstance(example_lengths, torch.Tensor):
+        unusual = [attention_mask, sliding_window, dropout or None, _unknown_keywords(others) or None]
+        if any(found is not None for found in unusual) or query.shape[-1] != value.shape[-1]:
+            raise NotPackableError("its attention has a mask, a window, dropout or more")
+        scale = scaling if scaling is not None else query.shape[-1] ** -0.5
+        return operators.attention(query, key, value, example_lengths, scale)[0], None
+    _refuse_other_attention(query, key, value, attention_mask, example_lengths, others)
+    assert example_lengths is not None
     window = sliding_window if sliding_window is not None and max(example_lengths) > sliding_window else None
     scale = scaling if scaling is not None else query.shape[-1] ** -0.5
     like_sized = query.shape[-1] == value.shape[-1]
@@ -95,10 +102,7 @@ def _refuse_other_attention(
     example_lengths: tuple[int, ...] | None,
     others: dict[str, Any],
 ) -> None:
-    known = {*_WITHOUT_EFFECT, "is_causal"}
-    asked = sorted(
-        name for name, wanted in others.items() if name not in known and not (wanted is None or wanted is False)
-    )
+    asked = _unknown_keywords(others)
     reason = ""
     if attention_mask is not None:
         reason = "its attention has a mask of its own"
@@ -112,6 +116,14 @@ def _refuse_other_attention(
         reason = "its attention sees other tokens than the examples'"
     if reason:
         raise NotPackableError(reason)
+
+
+def _unknown_keywords(others: dict[str, Any]) -> list[str]:
+    """Return the keywords, in order, that may ask for something else than causal attention."""
+    known = {*_WITHOUT_EFFECT, "is_causal"}
+    return sorted(
+        name for name, wanted in others.items() if name not in known and not (wanted is None or wanted is False)
+    )
 
 
 # Which device the CPU's tensors stand for: itself, a GPU with a variable-length flash kernel, or one without.

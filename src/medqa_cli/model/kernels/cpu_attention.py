@@ -27,18 +27,7 @@ class CpuAttention(torch.autograd.Function):
         scale: float,
     ) -> torch.Tensor:
         """Return ``(1, T, heads, head_dim)`` for a query ``(1, heads, T, head_dim)``, key and value with kv_heads."""
-        _, heads, tokens, head_dim = query.shape
-        group = heads // key.shape[1]
-        out = query.new_empty(1, tokens, heads, head_dim)
-        log_sums = query.new_empty(heads, tokens, dtype=torch.float32)
-        for start, end in _spans(lengths):
-            k, v = (tensor[:, :, start:end].repeat_interleave(group, 1) for tensor in (key, value))
-            part, part_log_sums = torch.ops.aten._scaled_dot_product_flash_attention_for_cpu(
-                query[:, :, start:end], k, v, 0.0, True, scale=scale
-            )
-            out[:, start:end] = part.transpose(1, 2)
-            # The kernel gives (1, heads, L), in the layout that suits it.
-            log_sums[:, start:end] = part_log_sums[0]
+        out, log_sums = attend(query, key, value, lengths, scale)
         ctx.save_for_backward(query, key, value, out, log_sums)
         ctx.lengths, ctx.scale = lengths, scale
         return out
@@ -46,23 +35,55 @@ class CpuAttention(torch.autograd.Function):
     @staticmethod
     def backward(ctx: Any, *grads: torch.Tensor) -> tuple[torch.Tensor | None, ...]:
         """Return the gradients of query, key and value, a block of queries at a time."""
-        query, key, value, out, log_sums = ctx.saved_tensors
-        # In the layout (T, heads, head_dim), which the layers before it want back.
-        sums = tuple(
-            tensor.new_zeros(tensor.shape[2], tensor.shape[1], tensor.shape[3]).transpose(0, 1)
-            for tensor in (query, key, value)
+        return *attend_backward(grads[0], *ctx.saved_tensors, ctx.lengths, ctx.scale), None, None
+
+
+def attend(
+    query: torch.Tensor, key: torch.Tensor, value: torch.Tensor, lengths: tuple[int, ...], scale: float
+) -> tuple[torch.Tensor, torch.Tensor]:
+    """Return what ``CpuAttention`` does, and the log-sum-exp of the scores: ``(heads, T)`` float32."""
+    _, heads, tokens, head_dim = query.shape
+    group = heads // key.shape[1]
+    out = query.new_empty(1, tokens, heads, head_dim)
+    log_sums = query.new_empty(heads, tokens, dtype=torch.float32)
+    for start, end in _spans(lengths):
+        k, v = (tensor[:, :, start:end].repeat_interleave(group, 1) for tensor in (key, value))
+        part, part_log_sums = torch.ops.aten._scaled_dot_product_flash_attention_for_cpu(
+            query[:, :, start:end], k, v, 0.0, True, scale=scale
         )
-        rows = (query[0], grads[0][0].transpose(0, 1), out[0].transpose(0, 1), log_sums)
-        for start, end in _spans(ctx.lengths):
-            for first in range(start, end, QUERY_BLOCK):
-                last = min(first + QUERY_BLOCK, end)
-                _add_gradients(
-                    tuple(tensor[:, first:last] for tensor in rows),
-                    (key[0, :, start:last], value[0, :, start:last]),
-                    (sums[0][:, first:last], sums[1][:, start:last], sums[2][:, start:last]),
-                    ctx.scale,
-                )
-        return sums[0][None], sums[1][None], sums[2][None], None, None
+        out[:, start:end] = part.transpose(1, 2)
+        # The kernel gives (1, heads, L), in the layout that suits it.
+        log_sums[:, start:end] = part_log_sums[0]
+    return out, log_sums
+
+
+def attend_backward(
+    grad: torch.Tensor,
+    query: torch.Tensor,
+    key: torch.Tensor,
+    value: torch.Tensor,
+    out: torch.Tensor,
+    log_sums: torch.Tensor,
+    lengths: tuple[int, ...],
+    scale: float,
+) -> tuple[torch.Tensor, torch.Tensor, torch.Tensor]:
+    """Return the gradients of query, key and value for that of ``attend``'s first result."""
+    # In the layout (T, heads, head_dim), which the layers before it want back.
+    sums = tuple(
+        tensor.new_zeros(tensor.shape[2], tensor.shape[1], tensor.shape[3]).transpose(0, 1)
+        for tensor in (query, key, value)
+    )
+    rows = (query[0], grad[0].transpose(0, 1), out[0].transpose(0, 1), log_sums)
+    for start, end in _spans(lengths):
+        for first in range(start, end, QUERY_BLOCK):
+            last = min(first + QUERY_BLOCK, end)
+            _add_gradients(
+                tuple(tensor[:, first:last] for tensor in rows),
+                (key[0, :, start:last], value[0, :, start:last]),
+                (sums[0][:, first:last], sums[1][:, start:last], sums[2][:, start:last]),
+                scale,
+            )
+    return sums[0][None], sums[1][None], sums[2][None]
 
 
 def _spans(lengths: tuple[int, ...]) -> Iterator[tuple[int, int]]:

@@ -16,6 +16,7 @@ from typing import Any
 import torch
 import torch.nn.functional as F
 
+from medqa_cli.model.kernels import operators
 from medqa_cli.model.kernels.lora_products import gated_silu_lora_linear, lora_linear
 from medqa_cli.model.quantization import four_bit_layers
 
@@ -117,7 +118,15 @@ def _active_adapter(module: Any) -> str | None:
     return None if is_trained else name
 
 
+def fused_adapter(layer: Any) -> str | None:
+    """Return the name of the adapter that a layer's fused forward pass computes, without dropout; None: it has none."""
+    name = _active_adapter(layer) if hasattr(layer, "plain_forward") and hasattr(layer, "lora_A") else None
+    return None if name is None or _dropout_probability(layer, name) else name
+
+
 def _lora_forward(self: Any, x: torch.Tensor, *args: Any, **kwargs: Any) -> Any:
+    if torch.compiler.is_compiling():
+        return _compiled_lora_forward(self, x)
     name = _active_adapter(self)
     if name is None or args or kwargs:
         return self.plain_forward(x, *args, **kwargs)
@@ -131,7 +140,17 @@ def _lora_forward(self: Any, x: torch.Tensor, *args: Any, **kwargs: Any) -> Any:
     )
 
 
+def _compiled_lora_forward(self: Any, x: torch.Tensor) -> torch.Tensor:
+    if torch.is_autocast_enabled(x.device.type):
+        x = x.to(torch.get_autocast_dtype(x.device.type))
+    name, number = self.compiled_adapter, self.compiled_number  # of ``compile_layers``
+    product: torch.Tensor = operators.lora_linear(x, self.lora_A[name].weight, self.lora_B[name].weight, number)
+    return product
+
+
 def _gated_silu_forward(self: Any, x: torch.Tensor) -> Any:
+    if torch.compiler.is_compiling():  # the compiler fuses it
+        return self.plain_forward(x)
     gate, up, down = self.gate_proj(x), self.up_proj(x), self.down_proj
     name = _active_adapter(down) if hasattr(down, "lora_A") and hasattr(down, "plain_forward") else None
     if name is None or (down.training and _dropout_probability(down, name)):
@@ -142,6 +161,8 @@ def _gated_silu_forward(self: Any, x: torch.Tensor) -> Any:
 
 
 def _rms_norm_forward(self: Any, hidden_states: torch.Tensor) -> Any:
+    if torch.compiler.is_compiling():
+        return self.plain_forward(hidden_states)
     if hidden_states.is_cuda and hidden_states.dtype == self.weight.dtype and _HAS_RMS_NORM_KERNEL:
         return rms_norm_in_one_kernel(hidden_states, self.weight, self.variance_epsilon)
     return _RmsNorm.apply(hidden_states, self.weight, self.variance_epsilon)

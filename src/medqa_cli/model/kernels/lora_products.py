@@ -73,7 +73,7 @@ def lora_linear(
 
     def compute(constants: torch.Tensor | None) -> torch.Tensor:
         flat = None if dropped is None else dropped.flatten(0, -2)
-        y = _product(x.flatten(0, -2), flat, (lora_a, lora_b), base, scaling, constants)
+        y = product(x.flatten(0, -2), flat, (lora_a, lora_b), base, scaling, constants)
         return y.view(*x.shape[:-1], -1)
 
     return _with_gradient(_LoraLinear, x, dropped, lora_a, lora_b, base, scaling, compute=compute)
@@ -86,7 +86,7 @@ def gated_silu_lora_linear(
 
     def compute(constants: torch.Tensor | None) -> torch.Tensor:
         x = F.silu(gate).mul_(up).flatten(0, -2)
-        return _product(x, None, (lora_a, lora_b), base, scaling, constants).view(*gate.shape[:-1], -1)
+        return product(x, None, (lora_a, lora_b), base, scaling, constants).view(*gate.shape[:-1], -1)
 
     return _with_gradient(_GatedSiluLoraLinear, gate, up, lora_a, lora_b, base, scaling, compute=compute)
 
@@ -143,7 +143,7 @@ class _LoraLinear(torch.autograd.Function):
     def backward(ctx: Any, *grads: torch.Tensor) -> _Grads:
         x, dropped, lora_a, lora_b, constants = ctx.saved_tensors
         flat = None if dropped is None else dropped.flatten(0, -2)
-        grad_x, grad_dropped, grad_a, grad_b = _product_backward(
+        grad_x, grad_dropped, grad_a, grad_b = product_backward(
             grads[0].flatten(0, -2),
             x.flatten(0, -2),
             flat,
@@ -180,7 +180,7 @@ class _GatedSiluLoraLinear(torch.autograd.Function):
         gate, up, lora_a, lora_b, constants = ctx.saved_tensors
         activated = F.silu(gate)
         x = activated * up
-        grad_x, _, grad_a, grad_b = _product_backward(
+        grad_x, _, grad_a, grad_b = product_backward(
             grads[0].flatten(0, -2),
             x.flatten(0, -2),
             None,
@@ -251,7 +251,7 @@ def _scaled_product(first: torch.Tensor, second: torch.Tensor, scaling: float) -
     return torch.addmm(first.new_empty(()), first, second, beta=0, alpha=scaling)
 
 
-def _product(
+def product(
     x: torch.Tensor,
     dropped: torch.Tensor | None,
     lora: tuple[torch.Tensor, torch.Tensor],
@@ -268,7 +268,7 @@ def _product(
     return y.addmm_(narrow, _cast(lora[1], x.dtype).t(), alpha=scaling)
 
 
-def _product_backward(
+def product_backward(
     grad: torch.Tensor,
     x: torch.Tensor,
     dropped: torch.Tensor | None,

@@ -25,14 +25,14 @@ _LEAST_LAYERS = 2
 _VOCABULARY = 4096
 
 
-def short_examples(hf_config: Any) -> list[Example]:
-    """Return two examples of ordinary tokens; all but the first token of each is an answer."""
+def short_examples(hf_config: Any, lengths: tuple[int, ...] = LENGTHS) -> list[Example]:
+    """Return examples of ordinary tokens; all but the first token of each is an answer."""
     text = hf_config.get_text_config()
     special = _special_ids(hf_config) | _special_ids(text)
     ordinary = [i for i in range(min(int(text.vocab_size), _VOCABULARY)) if i not in special]
     generator = torch.Generator().manual_seed(0)
     examples = []
-    for length in LENGTHS:
+    for length in lengths:
         ids = [ordinary[i] for i in torch.randint(len(ordinary), (length,), generator=generator).tolist()]
         examples.append(Example(ids, [IGNORE_INDEX, *ids[1:]], False))
     return examples
@@ -49,17 +49,12 @@ def _special_ids(config: Any) -> set[int]:
 @contextmanager
 def few_layers(causal_lm: Any) -> Iterator[None]:
     """Leave out the layers that only repeat what those before them do, down to two."""
-    count = getattr(causal_lm.config.get_text_config(), "num_hidden_layers", None)
-    stacks = [
-        (parent, name, child)
-        for parent in causal_lm.modules()
-        for name, child in parent.named_children()
-        if isinstance(child, torch.nn.ModuleList) and len(child) == count
-    ]
-    if len(stacks) != 1:
+    stack = _stack_of_layers(causal_lm)
+    if stack is None:
         yield
         return
-    parent, name, layers = stacks[0]
+    parent, name, layers = stack
+    count = len(layers)
     per_layer = [
         value
         for value in vars(causal_lm.config.get_text_config()).values()
@@ -74,6 +69,24 @@ def few_layers(causal_lm: Any) -> Iterator[None]:
         yield
     finally:
         setattr(parent, name, layers)
+
+
+def decoder_layers(causal_lm: Any) -> torch.nn.ModuleList | None:
+    """Return the layers of a model that are stacked upon each other; None: it is not clear which those are."""
+    stack = _stack_of_layers(causal_lm)
+    return None if stack is None else stack[2]
+
+
+def _stack_of_layers(causal_lm: Any) -> tuple[torch.nn.Module, str, torch.nn.ModuleList] | None:
+    """Return the module that holds the layers, their name in it, and the layers."""
+    count = getattr(causal_lm.config.get_text_config(), "num_hidden_layers", None)
+    stacks = [
+        (parent, name, child)
+        for parent in causal_lm.modules()
+        for name, child in parent.named_children()
+        if isinstance(child, torch.nn.ModuleList) and len(child) == count
+    ]
+    return stacks[0] if len(stacks) == 1 else None
 
 
 def _kind_of(layer: torch.nn.Module, index: int) -> list[Any]:

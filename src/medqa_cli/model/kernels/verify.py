@@ -17,16 +17,19 @@ import torch.nn.functional as F
 
 from medqa_cli import console, distributed
 from medqa_cli.errors import InputError, first_line, out_of_memory
-from medqa_cli.model.kernels import reduced_model
+from medqa_cli.model.kernels import compiled_layers, reduced_model
 from medqa_cli.model.kernels.attention import NotPackableError, kernel_problems, use_own_attention, use_packed_attention
 from medqa_cli.model.kernels.chunked_cross_entropy import use_whole_logits
 from medqa_cli.model.kernels.fused_layers import GATED_SILU, KINDS, RMS_NORM, first_layers, fuse_layers, unfuse_layers
 from medqa_cli.model.kernels.packing import answer_token_losses, pack
+from medqa_cli.prompt.encoder import Example
 
 # Tolerance, in multiples of the change that one rounding error of the inputs causes.
 TIMES_ROUNDING = 16.0
 _HINT = "take a model of another architecture: docs/architectures.md lists those that were tried"
-# Errors that say nothing about the architecture.
+# Tokens of the examples through which compiled layers are tried: about as many as a forward pass of a training has,
+# since the compiler divides its loops among threads by the first lengths that it sees.
+_LENGTHS_TO_COMPILE = (391, 633)
 
 _Numbers = dict[str, torch.Tensor]
 
@@ -97,6 +100,24 @@ def settle_way(model: Any, name: str, dtype: torch.dtype, *, trains: bool, fuses
     return way
 
 
+def compile_if_right(model: Any, name: str, dtype: torch.dtype) -> str:
+    """Let the layers of a model that is settled for training compute compiled, if losses and gradients stay the same.
+
+    The lengths are always those, so that each process compiles the same: a resumed run ends with the same bytes.
+
+    Returns:
+        Why they do not, and the model is as before; empty: they do.
+    """
+    causal_lm = _causal_lm(model)
+    if problem := compiled_layers.why_not(causal_lm):
+        return problem
+    proof = _Proof(model, name, dtype, True, reduced_model.short_examples(causal_lm.config, _LENGTHS_TO_COMPILE))
+    problem = proof.problem_of_compiled()
+    if problem:
+        compiled_layers.uncompile_layers(causal_lm)
+    return problem
+
+
 def use_way(model: Any, way: Way) -> None:
     """Let a model compute in this way."""
     causal_lm = _causal_lm(model)
@@ -124,12 +145,14 @@ def _ways(limit: Way) -> Iterator[Way]:
 class _Proof:
     """Compares ways of computing a loaded model with Transformers' own forward pass."""
 
-    def __init__(self, model: Any, name: str, dtype: torch.dtype, trains: bool) -> None:
+    def __init__(
+        self, model: Any, name: str, dtype: torch.dtype, trains: bool, examples: list[Example] | None = None
+    ) -> None:
         self._model, self._name, self._trains = model, name, trains
         self._causal_lm = _causal_lm(model)
         self._type = str(self._causal_lm.config.model_type)
         self._device = next(model.parameters()).device
-        self._examples = reduced_model.short_examples(self._causal_lm.config)
+        self._examples = examples or reduced_model.short_examples(self._causal_lm.config)
         self._own_truth: tuple[_Numbers, dict[str, float]] | None = None
         # LLM.int8() rounds what goes into a layer to 8 bits, but not in ``in_float32``.
         self._unit = 1 / 127 if getattr(self._causal_lm, "is_loaded_in_8bit", False) else torch.finfo(dtype).eps
@@ -248,11 +271,9 @@ class _Proof:
         def losses() -> torch.Tensor:
             return torch.cat([self._plain_losses(example.input_ids) for example in self._examples])
 
-        hook = self._causal_lm.get_input_embeddings().register_forward_hook(
-            lambda module, args, output: self._moved(output) if moved else None
-        )
         try:
-            return self._numbers(losses, self._trained())
+            with self._embeddings_moved(moved):
+                return self._numbers(losses, self._trained())
         except Exception as error:  # whatever an architecture raises that wants more than tokens
             if out_of_memory(error) is not None:
                 raise
@@ -260,6 +281,15 @@ class _Proof:
                 f"{self._name}: a {self._type} model does not compute a plain text by itself ({first_line(error)})",
                 _HINT,
             ) from error
+
+    @contextmanager
+    def _embeddings_moved(self, wanted: bool = True) -> Iterator[None]:
+        """Put rounding errors into the embeddings."""
+        hook = self._causal_lm.get_input_embeddings().register_forward_hook(
+            lambda module, args, output: self._moved(output) if wanted else None
+        )
+        try:
+            yield
         finally:
             hook.remove()
 
@@ -292,6 +322,29 @@ class _Proof:
 
     def _losses(self) -> torch.Tensor:
         return answer_token_losses(self._model, pack(self._examples, self._device))
+
+    def problem_of_compiled(self) -> str:
+        """Compile the layers; say in what they then differ from themselves before. Empty where they do not."""
+
+        def numbers(moved: bool = False) -> _Numbers:
+            with reduced_model.few_layers(self._causal_lm), reduced_model.undisturbed(self._model):
+                self._model.train()  # another graph than in evaluation; dropout there is none
+                with self._embeddings_moved(moved):
+                    return self._numbers(self._losses, self._trained())
+
+        plain = numbers()
+        noise = _distances(numbers(moved=True), plain)
+        compiled_layers.compile_layers(self._causal_lm)
+        try:
+            with compiled_layers.counted_graphs() as counted:
+                problem = self._apart(numbers(), plain, noise)
+        except Exception as error:  # whatever a compiler raises, or what it calls
+            if out_of_memory(error) is not None:
+                raise
+            return f"the compiler fails ({first_line(error)})"
+        if counted["cuts"]:
+            return "the compiler would cut a layer into pieces"
+        return problem
 
     def _refuse_what_only_answers(self, way: Way) -> None:
         """Refuse a model whose forward pass fails in training."""

@@ -1,0 +1,111 @@
+"""Decoder layers through ``torch.compile``: one graph for all layers of a kind and for rows of any length, on a CPU.
+
+The compiler fuses what stands between the matrix products: norms, rotary positions, gates, residuals. LoRA's products
+and the attention stay what they are without it (``operators``). Only passes that keep something for a backward pass are
+compiled: a graph more would have to pay for itself in a few evaluations.
+"""
+
+from __future__ import annotations
+
+import os
+import shutil
+import sys
+import types
+from collections.abc import Iterator
+from contextlib import contextmanager
+from functools import lru_cache
+from typing import Any
+
+import torch
+
+from medqa_cli.model.kernels import operators
+from medqa_cli.model.kernels.fused_layers import fused_adapter
+from medqa_cli.model.kernels.reduced_model import decoder_layers
+from medqa_cli.model.resolve import cache_dir
+
+
+def has_cpp_compiler() -> bool:
+    """Tell whether this machine has the C++ compiler that PyTorch would call; Windows has another one."""
+    return sys.platform != "win32" and shutil.which(os.environ.get("CXX") or _compiler_name()) is not None
+
+
+def _compiler_name() -> str:
+    return "clang++" if sys.platform == "darwin" else "g++"
+
+
+def why_not(causal_lm: Any) -> str:
+    """Return why the layers of this model, with its adapter and fused layers, are not compiled; empty: they can be."""
+    from peft.tuners.lora import LoraLayer
+
+    layers = decoder_layers(causal_lm)
+    if layers is None:
+        return "its layers are not found"
+    adapted = [module for layer in layers for module in layer.modules() if isinstance(module, LoraLayer)]
+    if any(fused_adapter(module) is None for module in adapted):
+        return "an adapter with dropout, or in another form than plain LoRA, is not compiled"
+    return ""
+
+
+def compile_layers(causal_lm: Any) -> None:
+    """Let the decoder layers compute compiled where a gradient is wanted; the first pass through them compiles."""
+    from peft.tuners.lora import LoraLayer
+
+    _set_up_compiler()
+    compiled: dict[type, Any] = {}
+    for layer in decoder_layers(causal_lm) or ():
+        for module in layer.modules():
+            if isinstance(module, LoraLayer):
+                module.compiled_number = operators.number_of(module)
+                module.compiled_adapter = fused_adapter(module)
+        kind = type(layer)
+        if kind not in compiled:
+            compiled[kind] = torch.compile(kind.forward, dynamic=True)
+        layer.forward = types.MethodType(_forward_through(kind.forward, compiled[kind]), layer)
+
+
+def uncompile_layers(causal_lm: Any) -> None:
+    """Let the decoder layers compute as they did before ``compile_layers``."""
+    for layer in decoder_layers(causal_lm) or ():
+        vars(layer).pop("forward", None)  # the class's own appears again
+
+
+def _forward_through(own: Any, compiled: Any) -> Any:
+    def forward(self: Any, *args: Any, example_lengths: tuple[int, ...] | None = None, **kwargs: Any) -> Any:
+        if example_lengths is None:
+            return own(self, *args, **kwargs)
+        if not torch.is_grad_enabled():
+            return own(self, *args, example_lengths=example_lengths, **kwargs)
+        return compiled(self, *args, example_lengths=_lengths_tensor(example_lengths), **kwargs)
+
+    return forward
+
+
+# All layers of a forward pass, and their recomputations, ask for the same one.
+_lengths_tensor = lru_cache(maxsize=2)(operators.lengths_tensor)
+
+
+def _set_up_compiler() -> None:
+    # Not PyTorch's folder, which lies below /tmp under a name that anyone can guess.
+    os.environ.setdefault("TORCHINDUCTOR_CACHE_DIR", str(cache_dir() / "compiled"))
+    import torch._inductor.config as inductor
+
+    # In this process: processes of its own would each import PyTorch, and outlive Ctrl-C.
+    inductor.compile_threads = 1
+    import torch._functorch.config as functorch
+
+    # What the norms and the gate make is made again in the backward pass, where the products want it, and not kept.
+    functorch.ban_recompute_materialized_backward = False
+    torch.compiler.reset()  # graphs of another model with layers of the same class
+
+
+@contextmanager
+def counted_graphs() -> Iterator[dict[str, int]]:
+    """Yield a dictionary that holds, afterwards, how many ``graphs`` were compiled, and how often one was cut."""
+    from torch._dynamo.utils import counters
+
+    def now() -> dict[str, int]:
+        return {"graphs": counters["stats"]["unique_graphs"], "cuts": sum(counters["graph_break"].values())}
+
+    before, counted = now(), dict[str, int]()
+    yield counted
+    counted |= {name: count - before[name] for name, count in now().items()}

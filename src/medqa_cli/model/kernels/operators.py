@@ -1,0 +1,160 @@
+"""LoRA's products and the CPU's attention as operators that ``torch.compile`` takes as they are.
+
+What they compute and what they keep for the backward pass is that of ``lora_products`` and ``cpu_attention``. A graph
+of the compiler takes tensors only: a layer is handed in as its number, and lengths as a tensor.
+"""
+
+from __future__ import annotations
+
+import itertools
+import weakref
+from typing import Any
+
+import torch
+
+from medqa_cli.model.kernels.cpu_attention import attend, attend_backward
+from medqa_cli.model.kernels.lora_products import product, product_backward
+
+# LoRA layers by their number: the base's packed weights and the scale are read there.
+_layers: weakref.WeakValueDictionary[int, Any] = weakref.WeakValueDictionary()
+_numbers = itertools.count()
+
+
+def number_of(layer: torch.nn.Module) -> torch.Tensor:
+    """Return the number, ``()`` int64 on the CPU, by which ``lora_linear`` finds a LoRA layer with one adapter."""
+    number = next(_numbers)
+    _layers[number] = layer
+    return torch.tensor(number)
+
+
+def _base_and_scale(number: torch.Tensor) -> tuple[Any, float]:
+    layer = _layers[int(number)]
+    return layer.get_base_layer(), layer.scaling[layer.active_adapters[0]]
+
+
+@torch.library.custom_op("medqa::lora_linear", mutates_args=())
+def lora_linear(x: torch.Tensor, lora_a: torch.Tensor, lora_b: torch.Tensor, number: torch.Tensor) -> torch.Tensor:
+    """Return x W' + bias + s (x A') B': ``(..., out)`` for ``(..., in)``; W, bias and s are the numbered layer's."""
+    base, scale = _base_and_scale(number)
+    with torch.autocast(x.device.type, enabled=False):
+        return product(x.flatten(0, -2), None, (lora_a, lora_b), base, scale, None).view(*x.shape[:-1], -1)
+
+
+@lora_linear.register_fake
+def _(x: torch.Tensor, lora_a: torch.Tensor, lora_b: torch.Tensor, number: torch.Tensor) -> torch.Tensor:
+    return x.new_empty(*x.shape[:-1], lora_b.shape[0])
+
+
+@torch.library.custom_op("medqa::lora_linear_backward", mutates_args=())
+def _lora_linear_backward(
+    grad: torch.Tensor,
+    x: torch.Tensor,
+    lora_a: torch.Tensor,
+    lora_b: torch.Tensor,
+    number: torch.Tensor,
+    needs_input: bool,
+) -> tuple[torch.Tensor, torch.Tensor, torch.Tensor]:
+    base, scale = _base_and_scale(number)
+    flat = grad.flatten(0, -2), x.flatten(0, -2)
+    with torch.autocast(x.device.type, enabled=False):
+        grad_x, _, grad_a, grad_b = product_backward(
+            *flat, None, (lora_a, lora_b), base, scale, None, needs_input=needs_input
+        )
+    return x.new_empty(0) if grad_x is None else grad_x.view(x.shape), grad_a, grad_b
+
+
+@_lora_linear_backward.register_fake
+def _(
+    grad: torch.Tensor,
+    x: torch.Tensor,
+    lora_a: torch.Tensor,
+    lora_b: torch.Tensor,
+    number: torch.Tensor,
+    needs_input: bool,
+) -> tuple[torch.Tensor, torch.Tensor, torch.Tensor]:
+    return x.new_empty(x.shape if needs_input else (0,)), torch.empty_like(lora_a), torch.empty_like(lora_b)
+
+
+def _keep_lora(ctx: Any, inputs: tuple[Any, ...], output: Any) -> None:
+    ctx.save_for_backward(*inputs)
+
+
+def _lora_gradients(ctx: Any, grad: torch.Tensor) -> tuple[torch.Tensor | None, ...]:
+    needs_input = ctx.needs_input_grad[0]
+    grad_x, grad_a, grad_b = _lora_linear_backward(grad, *ctx.saved_tensors, needs_input)
+    return grad_x if needs_input else None, grad_a, grad_b, None
+
+
+lora_linear.register_autograd(_lora_gradients, setup_context=_keep_lora)
+
+
+def lengths_tensor(lengths: tuple[int, ...]) -> torch.Tensor:
+    """Return the lengths of examples for ``attention``: int64 on the CPU. One alone, which would get graphs of its own,
+    has a zero beside it.
+    """
+    return torch.tensor(lengths if len(lengths) > 1 else [*lengths, 0])
+
+
+def _as_tuple(lengths: torch.Tensor) -> tuple[int, ...]:
+    return tuple(length for length in lengths.tolist() if length)
+
+
+@torch.library.custom_op("medqa::attention", mutates_args=())
+def attention(
+    query: torch.Tensor, key: torch.Tensor, value: torch.Tensor, lengths: torch.Tensor, scale: float
+) -> tuple[torch.Tensor, torch.Tensor]:
+    """Return what ``cpu_attention.attend`` does; lengths: of ``lengths_tensor``."""
+    return attend(query, key, value, _as_tuple(lengths), scale)
+
+
+@attention.register_fake
+def _(
+    query: torch.Tensor, key: torch.Tensor, value: torch.Tensor, lengths: torch.Tensor, scale: float
+) -> tuple[torch.Tensor, torch.Tensor]:
+    _, heads, tokens, head_dim = query.shape
+    return query.new_empty(1, tokens, heads, head_dim), query.new_empty(heads, tokens, dtype=torch.float32)
+
+
+@torch.library.custom_op("medqa::attention_backward", mutates_args=())
+def _attention_backward(
+    grad: torch.Tensor,
+    query: torch.Tensor,
+    key: torch.Tensor,
+    value: torch.Tensor,
+    out: torch.Tensor,
+    log_sums: torch.Tensor,
+    lengths: torch.Tensor,
+    scale: float,
+) -> tuple[torch.Tensor, torch.Tensor, torch.Tensor]:
+    return attend_backward(grad, query, key, value, out, log_sums, _as_tuple(lengths), scale)
+
+
+@_attention_backward.register_fake
+def _(
+    grad: torch.Tensor,
+    query: torch.Tensor,
+    key: torch.Tensor,
+    value: torch.Tensor,
+    out: torch.Tensor,
+    log_sums: torch.Tensor,
+    lengths: torch.Tensor,
+    scale: float,
+) -> tuple[torch.Tensor, torch.Tensor, torch.Tensor]:
+    def like(tensor: torch.Tensor) -> torch.Tensor:
+        _, heads, tokens, head_dim = tensor.shape
+        return tensor.new_empty(1, tokens, heads, head_dim).transpose(1, 2)
+
+    return like(query), like(key), like(value)
+
+
+def _keep_attention(ctx: Any, inputs: tuple[Any, ...], output: tuple[torch.Tensor, torch.Tensor]) -> None:
+    query, key, value, lengths, ctx.scale = inputs
+    ctx.save_for_backward(query, key, value, *output, lengths)
+    ctx.mark_non_differentiable(output[1])
+
+
+def _attention_gradients(ctx: Any, grad: torch.Tensor, _: torch.Tensor) -> tuple[torch.Tensor | None, ...]:
+    return *_attention_backward(grad, *ctx.saved_tensors, ctx.scale), None, None
+
+
+attention.register_autograd(_attention_gradients, setup_context=_keep_attention)

@@ -1,0 +1,92 @@
+"""``train.compile``: when layers are compiled, and why they are not."""
+
+from __future__ import annotations
+
+from dataclasses import replace
+from types import SimpleNamespace
+from typing import Any
+
+import pytest
+import torch
+
+from medqa_cli.config.schema import Config, TrainConfig
+from medqa_cli.errors import InputError
+from medqa_cli.model.kernels.verify import Way
+from medqa_cli.training import compiling
+
+WAY = Way(packed=True, in_chunks=True, fused=())
+
+
+@pytest.fixture
+def tried(monkeypatch: pytest.MonkeyPatch) -> list[str]:
+    """The models whose layers were compiled; the machine has a compiler, and the compiled layers are right."""
+    tried: list[str] = []
+    monkeypatch.setattr(compiling, "has_cpp_compiler", lambda: True)
+    monkeypatch.setattr(compiling, "compile_if_right", lambda model, name, dtype: tried.append(name) or "")
+    return tried
+
+
+def settle(compile_: Any, *, tokens: int = 100, device: str = "cpu", way: Way = WAY, **more: Any) -> bool:
+    """Settle a training of a million parameters on so many tokens."""
+    example = SimpleNamespace(input_ids=range(tokens))
+    inputs: Any = SimpleNamespace(
+        device=torch.device(device),
+        dtype=torch.float32,
+        source=SimpleNamespace(name="it"),
+        data=SimpleNamespace(examples=[example]),
+    )
+    config = Config(train=TrainConfig(compile=compile_))
+    model = torch.nn.Linear(1000, 1000, bias=False)
+    return compiling.settle_compiling(config, model, inputs, way, **{"recomputes": False, "before": None, **more})
+
+
+def test_auto_compiles_where_the_training_is_long_and_true_and_false_do_not_ask(tried: list[str]) -> None:
+    assert not settle("auto", tokens=99_999_999)
+    assert settle("auto", tokens=100_000_000)
+    assert settle(True)
+    assert not settle(False, tokens=100_000_000)
+    assert tried == ["it", "it"]
+
+
+def test_auto_goes_on_as_the_run_began(tried: list[str]) -> None:
+    assert settle("auto", before=True)
+    assert not settle("auto", tokens=100_000_000, before=False)
+
+
+REFUSED: dict[str, dict[str, Any]] = {
+    "on a CPU only": {"device": "cuda"},
+    "activations are recomputed are not compiled (train.gradient_checkpointing)": {"recomputes": True},
+    "one example at a time": {"way": replace(WAY, packed=False)},
+}
+
+
+@pytest.mark.parametrize("reason", REFUSED)
+def test_true_is_refused_with_the_reason_and_auto_goes_without(tried: list[str], reason: str) -> None:
+    with pytest.raises(InputError) as refused:
+        settle(True, **REFUSED[reason])
+    assert reason in refused.value.message
+    assert "train.compile: false" in (refused.value.hint or "")
+    assert not settle("auto", tokens=100_000_000, **REFUSED[reason])
+    assert tried == []
+
+
+def test_without_a_cpp_compiler_true_says_what_to_install(
+    tried: list[str], monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    monkeypatch.undo()
+    monkeypatch.setenv("CXX", "no-such-compiler")
+    with pytest.raises(InputError, match=r"no C\+\+ compiler: install g\+\+"):
+        settle(True)
+    assert not settle("auto", tokens=100_000_000)
+    assert capsys.readouterr().err == ""
+    assert not settle("auto", before=True)
+    assert "goes on without" in capsys.readouterr().err
+
+
+def test_layers_that_compute_something_else_when_compiled_are_not_used(
+    tried: list[str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(compiling, "compile_if_right", lambda *_: "values differ by up to 0.1")
+    with pytest.raises(InputError, match=r"values differ by up to 0\.1"):
+        settle(True)
+    assert not settle("auto", tokens=100_000_000)
