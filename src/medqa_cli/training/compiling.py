@@ -4,6 +4,8 @@ from __future__ import annotations
 
 from typing import Any
 
+import torch
+
 from medqa_cli import console, distributed
 from medqa_cli.config.schema import Config
 from medqa_cli.errors import InputError
@@ -13,9 +15,9 @@ from medqa_cli.model.quantization import num_parameters
 from medqa_cli.training.data_order import num_tokens_of_training
 from medqa_cli.training.setup import TrainingInputs
 
-# Parameters times tokens of a training from which on ``auto`` compiles: twice what pays for half a minute of compiling
-# by 4 % of the time (docs/experiments.md, 2026-12-01).
-_ENOUGH_WORK = 1e14
+# Parameters times tokens of a training for each thread, from which on ``auto`` compiles: about twice what pays for the
+# compiling, which keeps one thread busy (docs/experiments/2026-12.md, "one graph for all layers").
+_ENOUGH_WORK = 5e13
 
 
 def settle_compiling(
@@ -49,7 +51,8 @@ def settle_compiling(
 
 
 def _pays(config: Config, model: Any, inputs: TrainingInputs) -> bool:
-    return num_parameters(model) * num_tokens_of_training(config.train, inputs.data.examples) >= _ENOUGH_WORK
+    work = num_parameters(model) * num_tokens_of_training(config.train, inputs.data.examples)
+    return work >= _ENOUGH_WORK * torch.get_num_threads()
 
 
 def _problem(inputs: TrainingInputs, way: Way, recomputes: bool) -> str:

@@ -85,14 +85,15 @@ _lengths_tensor = lru_cache(maxsize=2)(operators.lengths_tensor)
 
 
 def _set_up_compiler() -> None:
-    # Not PyTorch's folder, which lies below /tmp under a name that anyone can guess.
-    os.environ.setdefault("TORCHINDUCTOR_CACHE_DIR", str(cache_dir() / "compiled"))
+    import torch._functorch.config as functorch
     import torch._inductor.config as inductor
+    from torch._inductor.runtime.cache_dir_utils import default_cache_dir
 
+    # PyTorch's own folder lies below /tmp, under a name that anyone can guess, and is put into the environment.
+    if os.environ.get("TORCHINDUCTOR_CACHE_DIR") in (None, default_cache_dir()):
+        os.environ["TORCHINDUCTOR_CACHE_DIR"] = str(cache_dir() / "compiled")
     # In this process: processes of its own would each import PyTorch, and outlive Ctrl-C.
     inductor.compile_threads = 1
-    import torch._functorch.config as functorch
-
     # What the norms and the gate make is made again in the backward pass, where the products want it, and not kept.
     functorch.ban_recompute_materialized_backward = False
     torch.compiler.reset()  # graphs of another model with layers of the same class
