@@ -35,7 +35,9 @@ class CpuAttention(torch.autograd.Function):
     @staticmethod
     def backward(ctx: Any, *grads: torch.Tensor) -> tuple[torch.Tensor | None, ...]:
         """Return the gradients of query, key and value, a block of queries at a time."""
-        return *attend_backward(grads[0], *ctx.saved_tensors, ctx.lengths, ctx.scale), None, None
+        query, key, value, out, log_sums = ctx.saved_tensors
+        gradients = attend_backward(grads[0], query, key, value, out, log_sums, ctx.lengths, ctx.scale)
+        return *gradients, None, None
 
 
 def attend(
