@@ -43,6 +43,8 @@ def settle_compiling(
     if not problem:
         with console.status("compiling the layers ..."):
             problem = compile_if_right(model, inputs.source.name, inputs.dtype)
+        if problem and wanted == "auto":
+            console.note(f"the layers are not compiled: {problem}")
     if problem and wanted is True:
         raise InputError(f"train.compile: true, but {problem}", "leave it at auto, or set train.compile: false")
     if problem and before:

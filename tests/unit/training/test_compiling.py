@@ -24,7 +24,12 @@ def tried(monkeypatch: pytest.MonkeyPatch) -> list[str]:
     tried: list[str] = []
     monkeypatch.setattr(torch, "get_num_threads", lambda: 2)
     monkeypatch.setattr(compiling, "has_cpp_compiler", lambda: True)
-    monkeypatch.setattr(compiling, "compile_if_right", lambda model, name, dtype: tried.append(name) or "")
+
+    def compile_if_right(model: Any, name: str, dtype: torch.dtype) -> str:
+        tried.append(name)
+        return ""
+
+    monkeypatch.setattr(compiling, "compile_if_right", compile_if_right)
     return tried
 
 
@@ -86,9 +91,10 @@ def test_without_a_cpp_compiler_true_says_what_to_install(
 
 
 def test_layers_that_compute_something_else_when_compiled_are_not_used(
-    tried: list[str], monkeypatch: pytest.MonkeyPatch
+    tried: list[str], monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
 ) -> None:
     monkeypatch.setattr(compiling, "compile_if_right", lambda *_: "values differ by up to 0.1")
     with pytest.raises(InputError, match=r"values differ by up to 0\.1"):
         settle(True)
     assert not settle("auto", tokens=100_000_000)
+    assert "the layers are not compiled: values differ by up to 0.1" in capsys.readouterr().err
