@@ -18,14 +18,13 @@ from dataclasses import dataclass
 from typing import IO, Any, TypeVar
 
 from medqa_cli.child_process import ChildProcess, begin
-from medqa_cli.errors import InputError, MedqaError
+from medqa_cli.errors import SHOWN_CHARACTERS, InputError, MedqaError, out_of_memory
 
 T = TypeVar("T")
 
 _MOST_AT_ONCE, _SMALL = 64, 1 << 16  # items, and bytes of as many
 _TICK = 0.1  # seconds between two checks of the child
 _FIRST_MEMORY_CHECK = 5  # ticks; most readers are done before, and the check needs an import
-_SHOWN_CHARACTERS = 300  # of what a library says
 _OUT_OF_MEMORY = ("memory allocation of", "bad_alloc", "MemoryError", "out of memory")
 
 
@@ -106,12 +105,11 @@ def serve() -> None:
         pickle.dump(("end", None), results)
     except MedqaError as error:
         pickle.dump(("error", error), results)
-    except MemoryError:
-        pickle.dump(("memory", ("", traceback.format_exc())), results)
     except Exception as error:  # a library's, of whatever kind: one message for all of them
+        kind = "failed" if out_of_memory(error) is None else "memory"
         reason = str(error).strip()
         message = f"{type(error).__name__}: {reason}" if reason else type(error).__name__
-        pickle.dump(("failed", (message, traceback.format_exc())), results)
+        pickle.dump((kind, (message, traceback.format_exc())), results)
     with contextlib.suppress(BrokenPipeError):
         results.flush()
     # Do not wait for threads and destructors of a library.
@@ -236,7 +234,7 @@ def _memory_of(pid: int) -> int:
 
 
 def _failed(what: str, kind: str, message: str, hint: str, limits: Limits) -> InputError:
-    reason = " ".join(message.split())[:_SHOWN_CHARACTERS]
+    reason = " ".join(message.split())[:SHOWN_CHARACTERS]
     refusal = f"{what} cannot be {limits.action}"
     limited = f"{hint}; {limits.raised_by}" if limits.raised_by else hint
     if kind == "time":

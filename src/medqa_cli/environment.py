@@ -1,4 +1,4 @@
-"""``environment.json`` of a run: what one needs to repeat its training, and the settings that it is bound to."""
+"""What a run needs to know of its machine, and ``environment.json``: what one needs to repeat a training."""
 
 from __future__ import annotations
 
@@ -26,6 +26,11 @@ RECORDED_PACKAGES = (
     "trl",
     "medqa-cli",
 )
+
+
+def usable_cores() -> list[int]:
+    """Return the numbers of the cores that this process may use."""
+    return sorted(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else list(range(os.cpu_count() or 1))
 
 
 def recorded_environment(run: RunFolder) -> dict[str, Any]:

@@ -9,7 +9,7 @@ import errno
 import re
 from collections.abc import Sequence
 
-_SHOWN_CHARACTERS = 300  # of what a library says
+SHOWN_CHARACTERS = 300  # of what a library says
 # How CUDA and ROCm, their libraries (cuBLAS, cuDNN, hipBLAS, ...), PyTorch's CPU allocator on each system, and the
 # system itself report it.
 _MEMORY_ERRORS = re.compile(
@@ -66,7 +66,7 @@ def first_line(error: BaseException) -> str:
         message = f"{message} {' '.join(rest.split())}"
     if isinstance(error, KeyError | IndexError | AttributeError | TypeError | AssertionError) or not message:
         message = f"{type(error).__name__}: {message}" if message else type(error).__name__
-    return message if len(message) <= _SHOWN_CHARACTERS else f"{message[:_SHOWN_CHARACTERS]} ..."
+    return message if len(message) <= SHOWN_CHARACTERS else f"{message[:SHOWN_CHARACTERS]} ..."
 
 
 def out_of_memory(error: BaseException | None) -> BaseException | None:

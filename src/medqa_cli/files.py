@@ -19,7 +19,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import IO, Any
 
-from medqa_cli.errors import InputError
+from medqa_cli.errors import InputError, out_of_memory
 from medqa_cli.leftovers import held, remove, sweep
 
 CARD_NAME = "README.md"
@@ -214,6 +214,19 @@ def read_json(path: Path) -> Any:
         raise InputError(f"{path} is missing") from error
     except (OSError, ValueError, RecursionError) as error:
         raise InputError(f"{path} cannot be read as JSON: {error}") from error
+
+
+@contextlib.contextmanager
+def reading_from(source: str) -> Iterator[None]:
+    """Turn an error of the disk into an InputError that names the source; memory that runs out stays what it is."""
+    try:
+        yield
+    except OSError as error:
+        if out_of_memory(error) is not None:
+            raise
+        raise InputError(
+            f"{source} cannot be read: {error.strerror or error}", "check its permissions and the disk"
+        ) from error
 
 
 def is_full_disk(error: OSError) -> bool:

@@ -20,7 +20,7 @@ from queue import SimpleQueue
 from typing import IO, Any, TypeVar
 
 from medqa_cli.child_process import ChildProcess, begin
-from medqa_cli.errors import MedqaError
+from medqa_cli.errors import SHOWN_CHARACTERS, MedqaError
 
 P = TypeVar("P")
 R = TypeVar("R")
@@ -32,16 +32,10 @@ _LENGTH_BYTES = 8
 _SWITCH_SECONDS = 0.0005
 # Of objects between two searches for cycles, which such work hardly makes: at Python's 700 they take a fortieth of it.
 _OBJECTS_BEFORE_A_SEARCH = 50_000
-_SHOWN_CHARACTERS = 300
 
 
 class WorkerError(Exception):
     """The traceback of an error in a worker process: the cause of that error here."""
-
-
-def usable_cores() -> int:
-    """Return how many cores this process may use."""
-    return len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
 
 
 class Workers(AbstractContextManager["Workers"]):
@@ -125,7 +119,7 @@ class Workers(AbstractContextManager["Workers"]):
 def _up_to_an_error(pieces: Iterable[P], errors: list[Exception]) -> Iterator[P]:
     try:
         yield from pieces
-    except Exception as error:
+    except Exception as error:  # whatever a source raises: map raises it after what came before
         errors.append(error)
 
 
@@ -162,7 +156,7 @@ class _Worker:
         if message is None:
             self._results.put(None)
             name, output = self._process.how_it_ended()
-            said = f": {' '.join(output.split())[:_SHOWN_CHARACTERS]}" if output else ""
+            said = f": {' '.join(output.split())[:SHOWN_CHARACTERS]}" if output else ""
             raise MedqaError(f"a worker process ended before its work was done ({name}){said}", self._hint)
         self._num_waited_for -= 1
         result, error, trace = pickle.loads(message)
@@ -217,7 +211,7 @@ def _pickled(error: Exception, trace: str) -> bytes:
     try:
         message = pickle.dumps((None, error, trace))
         pickle.loads(message)
-    except Exception:
+    except Exception:  # whatever the pickling of a foreign error raises
         return pickle.dumps((None, RuntimeError(f"{type(error).__name__}: {error}"), trace))
     return message
 

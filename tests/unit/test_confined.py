@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import ctypes
+import errno
 import os
 import re
 import signal
@@ -67,6 +68,10 @@ def fill_memory() -> int:
     return len(bytearray(1 << 32))
 
 
+def be_refused_memory() -> None:
+    raise OSError(errno.ENOMEM, os.strerror(errno.ENOMEM))
+
+
 def fill_memory_slowly() -> int:
     return len([bytearray(1 << 20) for _ in range(1 << 12)])
 
@@ -110,6 +115,7 @@ def test_our_own_errors_come_through_as_they_are() -> None:
         (loop_with_the_lock, r"a\.xlsx cannot be read: nothing came out of it in 1 seconds"),
         (sleep, r"a\.xlsx cannot be read: nothing came out of it in 1 seconds"),
         (fill_memory, r"a\.xlsx cannot be read: that takes more than 200 MiB of memory"),
+        (be_refused_memory, r"a\.xlsx cannot be read: that takes more than 200 MiB of memory"),
         (fill_memory_slowly, r"a\.xlsx cannot be read: that takes more than 200 MiB of memory"),
         pytest.param(abort, r"a\.xlsx cannot be read: it crashes .* \(SIGABRT\)", marks=POSIX),
         pytest.param(read_null, r"a\.xlsx cannot be read: it crashes .* \(SIGSEGV\)", marks=POSIX),

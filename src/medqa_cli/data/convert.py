@@ -50,10 +50,11 @@ from medqa_cli.data.splitting import place_rows
 from medqa_cli.data.token_lengths import TokenLengths
 from medqa_cli.data.topics.topics import pages_tell
 from medqa_cli.data.writing import Render, write_rows
+from medqa_cli.environment import usable_cores
 from medqa_cli.errors import MedqaError
 from medqa_cli.files import CARD_NAME, atomic_dir, write_json
 from medqa_cli.leftovers import sweep
-from medqa_cli.workers import Workers, usable_cores
+from medqa_cli.workers import Workers
 
 SPOOL_NAME = "spool.tmp"
 SETS_NAME = "sets.tmp"
@@ -172,7 +173,7 @@ def _convert_into(
         with _timed(stage_seconds, "read and clean"):
             batches = RowBatches(opened.rows)
             if num_workers is None:
-                num_workers = min(usable_cores(), MOST_WORKERS) if batches.are_many else 1
+                num_workers = min(len(usable_cores()), MOST_WORKERS) if batches.are_many else 1
             workers = stack.enter_context(Workers(num_workers, _ON_LOST_WORKER))
             settings = _row_settings(data, seed, opened)
             filtered = filter_rows(batches, settings, data.max_copies_of_an_answer, spool_path, sketches, workers)

@@ -21,6 +21,7 @@ import numpy as np
 import psutil
 from numpy.typing import NDArray
 
+from medqa_cli.environment import usable_cores
 from medqa_cli.errors import InputError, MedqaError
 
 PACKAGE = "xllamacpp"
@@ -124,7 +125,7 @@ def _library() -> Any:
 
 def pick_threads() -> int:
     """Return how many threads compute: ``OMP_NUM_THREADS``, else the cores that this process may use."""
-    usable = len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
+    usable = len(usable_cores())
     given = os.environ.get("OMP_NUM_THREADS", "")
     if given.isdecimal() and int(given) > 0:
         return int(given)

@@ -9,7 +9,6 @@ Python keeps OpenMP threads of its own, all asleep. What is computed, and in whi
 
 from __future__ import annotations
 
-import os
 import sys
 import threading
 import time
@@ -19,6 +18,8 @@ from typing import NamedTuple
 
 import psutil
 import torch
+
+from medqa_cli.environment import usable_cores
 
 _SECONDS = 2.0  # between two looks
 _BUSY, _IDLE = 0.2, 0.1  # shares of the cores that others use: from here on they are busy, below that idle
@@ -38,12 +39,11 @@ class CoreTimes(NamedTuple):
 
 def core_times() -> CoreTimes:
     """Read how the cores were used up to now."""
-    cores = sorted(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else range(os.cpu_count() or 1)
     by_core = psutil.cpu_times(percpu=True)
     # "guest" is a part of "user".
     spent = [
         sum(getattr(by_core[core], name, 0.0) for name in ("user", "nice", "system", "irq", "softirq", "steal"))
-        for core in cores
+        for core in usable_cores()
         if core < len(by_core)
     ]
     own = psutil.Process().cpu_times()

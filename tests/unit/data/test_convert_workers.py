@@ -197,7 +197,7 @@ def test_a_small_source_is_converted_in_this_process_and_a_large_one_is_shared_o
         return Workers(1, hint)
 
     monkeypatch.setattr(conversion, "Workers", start)
-    monkeypatch.setattr(conversion, "usable_cores", lambda: 64)
+    monkeypatch.setattr(conversion, "usable_cores", lambda: range(64))
     source = write_csv(tmp_path / "rows.csv", [[f"What is {n}?", f"It is {n}.", "", ""] for n in range(70)])
     for rows_of_a_batch in (64, 2):
         monkeypatch.setattr(filtering, "_BATCH_ROWS", rows_of_a_batch)

@@ -26,7 +26,7 @@ from medqa_cli.data.reading.tables import open_table
 from medqa_cli.data.retrieval import Passage
 from medqa_cli.data.writing import unique_id
 from medqa_cli.errors import InputError
-from medqa_cli.files import sha256_of_file
+from medqa_cli.files import reading_from, sha256_of_file
 from medqa_cli.spelling import counted
 
 # The cleaning rules that are for any text, besides mojibake and white space; those for answers are for tables alone.
@@ -120,12 +120,8 @@ def _contents(file: DocumentFile, data: DataConfig, wanted: ColumnNames) -> _Con
         InputError: it cannot be read, or holds no text.
     """
     kind = document_kind(file.name)
-    try:
+    with reading_from(file.shown):
         contents = _table(file, data, wanted) if kind == "table" else _text(_document(kind, file, data, wanted))
-    except OSError as error:
-        raise InputError(
-            f"{file.shown} cannot be read: {error.strerror or error}", "check its permissions and the disk"
-        ) from error
     if not contents.passages:
         rows = "no row with a question and an answer" if kind == "table" else "no text"
         raise InputError(f"{file.shown} holds {rows}", "take it out of data.documents, or look at what is in it")

@@ -27,7 +27,7 @@ from medqa_cli.data.reading.rows import (
     TableFile,
     opened_again,
 )
-from medqa_cli.errors import InputError
+from medqa_cli.errors import InputError, out_of_memory
 from medqa_cli.spelling import did_you_mean, listed
 
 _ID = re.compile(
@@ -136,8 +136,6 @@ def _reported(hub_id: HubId) -> Iterator[None]:
     name = hub_id.name
     try:
         yield
-    except MemoryError:
-        raise
     except DatasetNotFoundError as error:
         raise InputError(
             f"the hub has no data set '{name}' that you may read: {error}",
@@ -151,6 +149,8 @@ def _reported(hub_id: HubId) -> Iterator[None]:
             f"hf download {name} --repo-type dataset --local-dir DIR, and then: medqa convert DIR",
         ) from error
     except Exception as error:  # of httpx, pyarrow, fsspec, zlib and its own readers: no class in common
+        if out_of_memory(error) is not None:
+            raise
         hint = f"download it (hf download {name} --repo-type dataset --local-dir DIR) and name the file to convert"
         if "scripts are no longer supported" in str(error):
             hint = f"it needs its own program code, which medqa does not run; {hint}"

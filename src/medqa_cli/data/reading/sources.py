@@ -11,7 +11,7 @@ import hashlib
 import itertools
 import re
 from collections import Counter
-from collections.abc import Iterator, Sequence
+from collections.abc import Sequence
 from pathlib import Path, PurePosixPath
 
 from medqa_cli.data.dataset import REPORT_NAME
@@ -39,7 +39,7 @@ from medqa_cli.data.reading.rows import (
 )
 from medqa_cli.data.reading.tables import check_content, open_table
 from medqa_cli.errors import InputError
-from medqa_cli.files import sha256_of_file
+from medqa_cli.files import reading_from, sha256_of_file
 from medqa_cli.spelling import counted, did_you_mean, distinct_ends, listed
 
 MOST_DESCRIBED = 5
@@ -76,7 +76,7 @@ def check_sources(sources: Sequence[str]) -> None:
         seen.add(key)
     for source in sources:
         if not looks_like_hub_id(source):
-            with _reported(source):
+            with reading_from(source):
                 _check_local(source)
 
 
@@ -101,7 +101,7 @@ def open_sources(sources: Sequence[str], wanted: ColumnNames) -> SourceRows:
         stack.callback(scratch.close)
         opened = []
         for source, name in zip(sources, names, strict=True):
-            with _reported(source):
+            with reading_from(source):
                 opened.append(_open(source, name, wanted, scratch))
         rows = _all_rows(opened, stack.pop_all())
     # The first row, so that its source's errors come now.
@@ -323,7 +323,7 @@ def _all_rows(opened: Sequence[Opened], open_files: contextlib.ExitStack) -> Row
     with open_files:
         for source in opened:
             empty = True
-            with _reported(source.source):
+            with reading_from(source.source):
                 for table in source.tables:
                     for row in table.rows:
                         empty = False
@@ -350,14 +350,3 @@ def _describe(opened: Sequence[Opened]) -> str:
         text = "; ".join(shown[:MOST_DESCRIBED]) + more
         descriptions.append(text if len(opened) == 1 else f"{item.source}: {text}")
     return "; ".join(descriptions)
-
-
-@contextlib.contextmanager
-def _reported(source: str) -> Iterator[None]:
-    """Turn an error of the disk into one that names the source."""
-    try:
-        yield
-    except OSError as error:
-        raise InputError(
-            f"{source} cannot be read: {error.strerror or error}", "check its permissions and the disk"
-        ) from error

@@ -65,12 +65,7 @@ def _lora_linear_backward(
 
 @_lora_linear_backward.register_fake
 def _(
-    grad: torch.Tensor,
-    x: torch.Tensor,
-    lora_a: torch.Tensor,
-    lora_b: torch.Tensor,
-    number: torch.Tensor,
-    needs_input: bool,
+    grad: torch.Tensor, x: torch.Tensor, lora_a: torch.Tensor, lora_b: torch.Tensor, number: Any, needs_input: bool
 ) -> tuple[torch.Tensor, torch.Tensor, torch.Tensor]:
     return x.new_empty(x.shape if needs_input else (0,)), torch.empty_like(lora_a), torch.empty_like(lora_b)
 
@@ -131,14 +126,7 @@ def _attention_backward(
 
 @_attention_backward.register_fake
 def _(
-    grad: torch.Tensor,
-    query: torch.Tensor,
-    key: torch.Tensor,
-    value: torch.Tensor,
-    out: torch.Tensor,
-    log_sums: torch.Tensor,
-    lengths: torch.Tensor,
-    scale: float,
+    grad: torch.Tensor, query: torch.Tensor, key: torch.Tensor, value: torch.Tensor, *others: Any
 ) -> tuple[torch.Tensor, torch.Tensor, torch.Tensor]:
     def like(tensor: torch.Tensor) -> torch.Tensor:
         _, heads, tokens, head_dim = tensor.shape

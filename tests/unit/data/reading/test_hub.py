@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import errno
 import os
 import subprocess
 import sys
@@ -150,9 +151,10 @@ def test_what_is_no_id_is_not_asked_for(hub: FakeHub) -> None:
     assert hub.asked == []
 
 
-def test_too_little_memory_is_no_fault_of_the_hub(hub: FakeHub) -> None:
-    hub.error = MemoryError()
-    with pytest.raises(MemoryError):
+@pytest.mark.parametrize("error", [MemoryError(), OSError(errno.ENOMEM, "Cannot allocate memory")])
+def test_too_little_memory_is_no_fault_of_the_hub(error: Exception, hub: FakeHub) -> None:
+    hub.error = error
+    with pytest.raises(type(error)):
         rows_of("owner/name")
 
 
