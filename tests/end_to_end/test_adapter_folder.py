@@ -16,7 +16,8 @@ from transformers import AutoTokenizer
 from helpers.commands import Outcome
 from helpers.models import make_tiny_model
 from medqa_cli.cards import PLACEHOLDER
-from medqa_cli.prompt.encoder import PromptContract, PromptEncoder
+from medqa_cli.prompt.contract import PromptContract
+from medqa_cli.prompt.encoder import PromptEncoder
 
 # Runs the programs that it is given by folder, each in its folder, without medqa; prints what each one says.
 RUN_ALL = """

@@ -22,7 +22,8 @@ from medqa_cli.config.load import load
 from medqa_cli.config.schema import Config
 from medqa_cli.data.dataset import QaRow, encode_rows, read_split
 from medqa_cli.model.load import LoadedModel
-from medqa_cli.prompt.encoder import IGNORE_INDEX, PromptContract
+from medqa_cli.prompt.contract import PromptContract
+from medqa_cli.prompt.encoder import IGNORE_INDEX
 from medqa_cli.prompt.given import Turn
 from medqa_cli.serving.requests import parse
 from medqa_cli.serving.service import Service

@@ -65,7 +65,8 @@ def test_the_file_has_the_ids_and_the_greedy_tokens_of_the_merged_model(merged: 
 
     from helpers.llama_cpp import llama_ids
     from medqa_cli.model.llamacpp import LlamaWeights
-    from medqa_cli.prompt.encoder import PromptContract, PromptEncoder
+    from medqa_cli.prompt.contract import PromptContract
+    from medqa_cli.prompt.encoder import PromptEncoder
 
     contract = PromptContract.load(merged / "run/merged")
     encoder = PromptEncoder(contract, AutoTokenizer.from_pretrained(merged / "run/merged"))

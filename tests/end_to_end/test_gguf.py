@@ -14,7 +14,8 @@ import torch
 
 from helpers.commands import Outcome, run_in
 from medqa_cli.model.resolve import find_base
-from medqa_cli.prompt.encoder import PromptContract, PromptEncoder
+from medqa_cli.prompt.contract import PromptContract
+from medqa_cli.prompt.encoder import PromptEncoder
 
 Medqa = Callable[..., Outcome]
 

@@ -23,7 +23,8 @@ from helpers.tiny_architectures import tiny_model
 from helpers.todays_models import TODAYS
 from medqa_cli.data.dataset import read_split
 from medqa_cli.model.memory_profile import ShapeModel, UnknownMemoryError
-from medqa_cli.prompt.encoder import IGNORE_INDEX, PromptContract, PromptEncoder
+from medqa_cli.prompt.contract import PromptContract
+from medqa_cli.prompt.encoder import IGNORE_INDEX, PromptEncoder
 
 Medqa = Callable[..., Outcome]
 

@@ -12,7 +12,8 @@ from helpers.models import make_tiny_model
 from medqa_cli.config.schema import PromptConfig
 from medqa_cli.model.load import LoadedModel
 from medqa_cli.model.resolve import ModelRef
-from medqa_cli.prompt.encoder import PromptEncoder, make_contract
+from medqa_cli.prompt.contract import make_contract
+from medqa_cli.prompt.encoder import PromptEncoder
 
 
 class ScriptedLlama(LlamaForCausalLM):

@@ -12,7 +12,7 @@ from huggingface_hub import ModelCard
 from medqa_cli.cards import NOT_MEASURED, PLACEHOLDER, adapter_card, memorization_of, with_measured
 from medqa_cli.config.schema import Config, LoraConfig, ModelConfig, PromptConfig, TrainConfig
 from medqa_cli.model.resolve import ModelRef
-from medqa_cli.prompt.encoder import make_contract
+from medqa_cli.prompt.contract import make_contract
 
 SUMMARY: dict[str, Any] = {
     "global_step": 1234,

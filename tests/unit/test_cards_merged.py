@@ -9,7 +9,7 @@ import pytest
 import yaml
 
 from medqa_cli.cards import merged_card
-from medqa_cli.prompt.encoder import PromptContract
+from medqa_cli.prompt.contract import PromptContract
 
 SUMMARY: dict[str, Any] = {
     "base_weights": "nf4",

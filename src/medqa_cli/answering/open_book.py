@@ -15,7 +15,8 @@ from medqa_cli.data.grounding import Sources, none_answers
 from medqa_cli.data.ranking import all_words
 from medqa_cli.data.retrieval import Passage, PassageIndex
 from medqa_cli.files import RunFolder, sha256_of_file
-from medqa_cli.prompt.encoder import PROMPT_FILE_NAME, PromptContract, PromptEncoder
+from medqa_cli.prompt.contract import PROMPT_FILE_NAME, PromptContract
+from medqa_cli.prompt.encoder import PromptEncoder
 from medqa_cli.prompt.sources import cited
 
 REVIEWED_NOTICE = (

@@ -154,7 +154,8 @@ def _renderer_and_lengths(config: Config) -> tuple[Render, TokenLengths | None]:
     from medqa_cli.data.token_lengths import TokenLengths
     from medqa_cli.model.load import load_config, load_tokenizer, num_embeddings
     from medqa_cli.model.resolve import find_base
-    from medqa_cli.prompt.encoder import PromptEncoder, make_contract, room_for_earlier
+    from medqa_cli.prompt.contract import make_contract, room_for_earlier
+    from medqa_cli.prompt.encoder import PromptEncoder
 
     base = find_base(config.model.name_or_path, config.model.revision)
     tokenizer = load_tokenizer(base.location, base.revision)

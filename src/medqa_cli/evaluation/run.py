@@ -39,7 +39,8 @@ from medqa_cli.files import CARD_NAME, RunFolder, atomic_file, sha256_of_file
 from medqa_cli.journal import SharedJournal
 from medqa_cli.model.kernels.packing import AnswerScore
 from medqa_cli.model.load import base_of_adapter, load_config, load_tokenizer, num_embeddings
-from medqa_cli.prompt.encoder import PromptContract, PromptEncoder
+from medqa_cli.prompt.contract import PromptContract
+from medqa_cli.prompt.encoder import PromptEncoder
 
 MODEL_NAMES = ("adapter", "base", "merged")
 # On a CPU a small model writes some ten tokens a second in each answer of a batch.

@@ -30,7 +30,7 @@ from medqa_cli.model.gguf_record import BEST_FIRST, PROMPT_FOLDER, RECORD_NAME, 
 from medqa_cli.model.load import base_of_adapter, load_tokenizer
 from medqa_cli.model.weights import WeightFiles, adapter_file, weight_paths
 from medqa_cli.prompt.chat_template import find_chat_template
-from medqa_cli.prompt.encoder import PROMPT_FILE_NAME, PromptContract
+from medqa_cli.prompt.contract import PROMPT_FILE_NAME, PromptContract
 from medqa_cli.prompt.fast_tokenizer import TOKENIZER_FILE_NAME
 
 MODELFILE_NAME = "Modelfile"

@@ -14,7 +14,7 @@ from gguf import TokenType
 
 from medqa_cli.errors import InputError
 from medqa_cli.gguf.architecture import unsupported
-from medqa_cli.prompt.encoder import PromptContract
+from medqa_cli.prompt.contract import PromptContract
 from medqa_cli.resources import load_yaml
 
 _SPACE = "▁"

@@ -22,7 +22,7 @@ from medqa_cli.model.load import base_of_adapter
 from medqa_cli.model.quantization import require_bitsandbytes
 from medqa_cli.model.resolve import ModelRef, base_folder
 from medqa_cli.model.weights import FLOAT_TYPES, WeightFiles
-from medqa_cli.prompt.encoder import PROMPT_FILE_NAME
+from medqa_cli.prompt.contract import PROMPT_FILE_NAME
 
 BaseWeights = Literal["nf4", "original", "auto"]
 

@@ -26,7 +26,7 @@ from medqa_cli.model.devices import dtype_name
 from medqa_cli.model.load import load_tokenizer
 from medqa_cli.model.weights import SAFETENSORS_FILE, SAFETENSORS_INDEX, StoredTensor
 from medqa_cli.prompt.chat_template import install_chat_template
-from medqa_cli.prompt.encoder import PROMPT_FILE_NAME, PromptContract, make_contract
+from medqa_cli.prompt.contract import PROMPT_FILE_NAME, PromptContract, make_contract
 
 _TOKENIZER_FILES = ("tokenizer.json", "tokenizer.model", "vocab.json", "tokenizer_config.json")
 # Next to the weights: tokenizer, configs, room for the file system.

@@ -22,7 +22,8 @@ from medqa_cli.model.checks.gguf_header import GgufHeader, read_header
 from medqa_cli.model.gguf_record import BEST_FIRST, PROMPT_FOLDER, GgufRecord
 from medqa_cli.model.llamacpp import LlamaWeights
 from medqa_cli.model.resolve import ModelRef, cache_dir, gguf_file, gguf_tokenizer_folder
-from medqa_cli.prompt.encoder import PROMPT_FILE_NAME, PromptContract, PromptEncoder, make_contract
+from medqa_cli.prompt.contract import PROMPT_FILE_NAME, PromptContract, make_contract
+from medqa_cli.prompt.encoder import PromptEncoder
 from medqa_cli.prompt.fast_tokenizer import TOKENIZER_FILE_NAME, FastTokenizer
 
 _CONTRACT_VERSION = 1  # raise it when contracts are made in another way

@@ -29,7 +29,8 @@ from medqa_cli.model.kernels.verify import settle_way
 from medqa_cli.model.lora import refuse_dora_on_int8_cpu
 from medqa_cli.model.resolve import ModelRef, base_folder, described_folder, find_base
 from medqa_cli.model.weights import WeightFiles, adapter_file, check_weight_files, tensors_of_file
-from medqa_cli.prompt.encoder import PROMPT_FILE_NAME, PromptContract, PromptEncoder, make_contract
+from medqa_cli.prompt.contract import PROMPT_FILE_NAME, PromptContract, make_contract
+from medqa_cli.prompt.encoder import PromptEncoder
 
 _OTHER_BASE = "it was trained on another base, or on one with a resized vocabulary: take that one"
 

@@ -10,7 +10,8 @@ import json
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from typing import Any, TypeVar
 
-from medqa_cli.prompt.encoder import PromptContract, PromptEncoder
+from medqa_cli.prompt.contract import PromptContract
+from medqa_cli.prompt.encoder import PromptEncoder
 from medqa_cli.prompt.given import NOTHING, Given, Turn
 from medqa_cli.prompt.rendering import Rendered, render_chats
 from medqa_cli.prompt.template import EarlierText, pin_template

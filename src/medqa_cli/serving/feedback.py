@@ -17,7 +17,7 @@ from typing import Any
 
 from medqa_cli.errors import InputError, MedqaError
 from medqa_cli.files import atomic_file, read_json
-from medqa_cli.prompt.encoder import PromptContract
+from medqa_cli.prompt.contract import PromptContract
 from medqa_cli.review.criteria import load_form
 from medqa_cli.review.judgments import (
     CORRECTION,

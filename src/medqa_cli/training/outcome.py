@@ -22,7 +22,7 @@ from medqa_cli.model.checks.adapter import ADAPTER_CONFIG_NAME, is_b_matrix
 from medqa_cli.model.lora import as_plain_lora, plain_lora_config
 from medqa_cli.model.weights import ADAPTER_FILES
 from medqa_cli.prompt.chat_template import install_chat_template
-from medqa_cli.prompt.encoder import PromptContract
+from medqa_cli.prompt.contract import PromptContract
 from medqa_cli.training import checkpoints
 from medqa_cli.training.callbacks import EarlyStopping
 from medqa_cli.training.checkpoints import NotWrittenError, checkpoint_at

@@ -24,7 +24,8 @@ from medqa_cli.model.load import load_base, load_config, load_tokenizer, num_emb
 from medqa_cli.model.lora import add_lora, find_targets, init_adapter
 from medqa_cli.model.quantization import tell_unquantized
 from medqa_cli.model.resolve import ModelRef, find_base
-from medqa_cli.prompt.encoder import PromptContract, PromptEncoder, make_contract, room_for_earlier
+from medqa_cli.prompt.contract import PromptContract, make_contract, room_for_earlier
+from medqa_cli.prompt.encoder import PromptEncoder
 from medqa_cli.prompt.template import prompt_notes
 from medqa_cli.training.arguments import optimizer_on
 from medqa_cli.training.data_order import examples_per_step, num_steps

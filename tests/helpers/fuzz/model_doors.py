@@ -34,7 +34,7 @@ def good_files() -> Path:
     from helpers.models import make_chatml_tokenizer, make_tiny_model
     from medqa_cli.config.schema import LoraConfig, PromptConfig
     from medqa_cli.model.lora import add_lora
-    from medqa_cli.prompt.encoder import make_contract
+    from medqa_cli.prompt.contract import make_contract
 
     torch.set_num_threads(1)
     confine_by_forking()
@@ -198,7 +198,8 @@ def tokenizer(rng: random.Random, folder: Path) -> None:
 def open_tokenizer(folder: Path) -> None:
     from medqa_cli.config.schema import PromptConfig
     from medqa_cli.model.load import load_tokenizer
-    from medqa_cli.prompt.encoder import PromptEncoder, make_contract
+    from medqa_cli.prompt.contract import make_contract
+    from medqa_cli.prompt.encoder import PromptEncoder
 
     loaded = load_tokenizer(str(folder))
     encoder = PromptEncoder(make_contract(PromptConfig(template="llama2"), loaded), loaded)
@@ -233,7 +234,8 @@ def template(rng: random.Random, folder: Path) -> None:
 def open_template(folder: Path) -> None:
     from medqa_cli.config.schema import PromptConfig
     from medqa_cli.model.load import load_tokenizer
-    from medqa_cli.prompt.encoder import PromptEncoder, make_contract
+    from medqa_cli.prompt.contract import make_contract
+    from medqa_cli.prompt.encoder import PromptEncoder
 
     loaded = load_tokenizer(str(folder))
     contract = make_contract(PromptConfig(template="chat"), loaded)
@@ -260,7 +262,7 @@ def open_adapter(folder: Path, base: Path) -> None:
     from medqa_cli.merging.adapter_file import AdapterFile, expected_tensors
     from medqa_cli.model.load import base_of_adapter, load_adapter
     from medqa_cli.model.resolve import ModelRef
-    from medqa_cli.prompt.encoder import PromptContract
+    from medqa_cli.prompt.contract import PromptContract
 
     errors: list[BaseException] = []
     with collected(errors):

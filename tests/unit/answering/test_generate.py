@@ -18,7 +18,8 @@ from medqa_cli.config.schema import GenerateConfig, PromptConfig
 from medqa_cli.data.retrieval import Passage
 from medqa_cli.errors import InputError, MedqaError
 from medqa_cli.model.load import LoadedModel
-from medqa_cli.prompt.encoder import PromptEncoder, make_contract
+from medqa_cli.prompt.contract import make_contract
+from medqa_cli.prompt.encoder import PromptEncoder
 
 QUESTION = "What is glaucoma?"
 # Two, three and four bytes a character, at the end of an answer too; the tiny tokenizers know none of them.

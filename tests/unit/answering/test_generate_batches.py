@@ -24,7 +24,8 @@ from medqa_cli.config.schema import GenerateConfig, PromptConfig
 from medqa_cli.errors import InputError, Interrupted
 from medqa_cli.model.load import LoadedModel
 from medqa_cli.model.resolve import ModelRef
-from medqa_cli.prompt.encoder import PromptEncoder, make_contract
+from medqa_cli.prompt.contract import make_contract
+from medqa_cli.prompt.encoder import PromptEncoder
 
 QUESTIONS = [
     "What is glaucoma?",

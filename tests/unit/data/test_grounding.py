@@ -10,7 +10,8 @@ from medqa_cli.config.schema import PromptConfig, SourcesConfig
 from medqa_cli.data.dataset import QaRow
 from medqa_cli.data.grounding import Sources, answering, as_heading, ground_rows, in_other_words
 from medqa_cli.data.retrieval import Passage, PassageIndex, passage_of
-from medqa_cli.prompt.encoder import PromptEncoder, make_contract
+from medqa_cli.prompt.contract import make_contract
+from medqa_cli.prompt.encoder import PromptEncoder
 from medqa_cli.prompt.sources import INTRODUCTION, cited, without_marks
 
 DISEASES = ("glaucoma", "asthma", "gout", "anemia", "migraine", "eczema", "mumps", "rabies", "scurvy", "tetanus")

@@ -30,7 +30,8 @@ from medqa_cli.evaluation.arms import (
 )
 from medqa_cli.evaluation.metrics import metric
 from medqa_cli.evaluation.samples import GeneratedAnswer, Questions, Sample, make_questions, read_samples, write_samples
-from medqa_cli.prompt.encoder import PromptEncoder, make_contract
+from medqa_cli.prompt.contract import make_contract
+from medqa_cli.prompt.encoder import PromptEncoder
 
 KINDS = {
     "What is {}?": "{} is a disease of the {} kind, known for long.",

@@ -24,7 +24,8 @@ from medqa_cli.evaluation.samples import make_questions
 from medqa_cli.journal import SharedJournal
 from medqa_cli.model.load import LoadedModel
 from medqa_cli.model.resolve import ModelRef
-from medqa_cli.prompt.encoder import PromptEncoder, make_contract
+from medqa_cli.prompt.contract import make_contract
+from medqa_cli.prompt.encoder import PromptEncoder
 
 QUESTIONS = [f"{ask} {name}{'?' * (1 + n % 3)}" for n, (ask, name) in enumerate(
     (ask, name) for ask in ("What is", "How to treat", "What are the symptoms and causes of") for name in

@@ -156,7 +156,8 @@ def test_log_likelihoods_are_those_of_the_harness(
     from medqa_cli.config.schema import ModelConfig, PromptConfig
     from medqa_cli.model.load import load_base
     from medqa_cli.model.resolve import find_base
-    from medqa_cli.prompt.encoder import PromptEncoder, make_contract
+    from medqa_cli.prompt.contract import make_contract
+    from medqa_cli.prompt.encoder import PromptEncoder
 
     prompts = ["Question: What is glaucoma?\nAnswer:", "Abstract: " + "asthma is treated. " * 200 + "\nAnswer:"]
     items = [ChoiceItem(str(number), "", prompt, choices, 0) for number, prompt in enumerate(prompts * 10)]

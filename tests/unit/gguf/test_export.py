@@ -23,7 +23,8 @@ from medqa_cli.gguf import tensors as gguf_tensors
 from medqa_cli.gguf.architecture import read_known_model
 from medqa_cli.gguf.export import export_gguf, parse_types
 from medqa_cli.gguf.tensors import llama_row_order
-from medqa_cli.prompt.encoder import PromptContract, PromptEncoder, make_contract
+from medqa_cli.prompt.contract import PromptContract, make_contract
+from medqa_cli.prompt.encoder import PromptEncoder
 
 pytestmark = pytest.mark.usefixtures("unconfined")
 

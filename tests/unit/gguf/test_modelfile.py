@@ -14,7 +14,8 @@ from helpers.models import CHATML, LLAMA_CHAT
 from medqa_cli.config.schema import GenerateConfig, PromptConfig
 from medqa_cli.gguf.export import modelfile
 from medqa_cli.prompt.chat_template import find_chat_template
-from medqa_cli.prompt.encoder import PromptContract, PromptEncoder, make_contract
+from medqa_cli.prompt.contract import PromptContract, make_contract
+from medqa_cli.prompt.encoder import PromptEncoder
 
 pytestmark = pytest.mark.usefixtures("unconfined")
 

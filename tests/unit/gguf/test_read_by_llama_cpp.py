@@ -15,7 +15,8 @@ from helpers.models import TEXTS_TO_CUT, make_chatml_tokenizer, make_gemma_token
 from medqa_cli.config.schema import GenerateConfig, PromptConfig
 from medqa_cli.gguf.export import export_gguf
 from medqa_cli.model.llamacpp import LlamaWeights
-from medqa_cli.prompt.encoder import PromptEncoder, make_contract
+from medqa_cli.prompt.contract import make_contract
+from medqa_cli.prompt.encoder import PromptEncoder
 
 SIZES: dict[str, Any] = {
     "hidden_size": 64,

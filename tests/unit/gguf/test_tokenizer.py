@@ -16,7 +16,7 @@ from helpers.models import CORPUS
 from medqa_cli.config.schema import PromptConfig
 from medqa_cli.errors import InputError
 from medqa_cli.gguf.tokenizer import GgufTokenizer, byte_level_name, read_tokenizer, space_prefix
-from medqa_cli.prompt.encoder import PromptContract, make_contract
+from medqa_cli.prompt.contract import PromptContract, make_contract
 
 LLAMA3 = (
     "(?i:'s|'t|'re|'ve|'m|'ll|'d)|[^\\r\\n\\p{L}\\p{N}]?\\p{L}+|\\p{N}{1,3}| ?[^\\s\\p{L}\\p{N}]+[\\r\\n]*"

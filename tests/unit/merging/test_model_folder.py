@@ -15,7 +15,8 @@ from helpers.models import chat_prompt_ids, make_bos_tokenizer, make_chatml_toke
 from medqa_cli.config.schema import PromptConfig
 from medqa_cli.merging.model_folder import write_companions, write_config
 from medqa_cli.prompt.chat_template import PROBES, install_chat_template
-from medqa_cli.prompt.encoder import PromptContract, PromptEncoder, make_contract
+from medqa_cli.prompt.contract import PromptContract, make_contract
+from medqa_cli.prompt.encoder import PromptEncoder
 
 pytestmark = pytest.mark.usefixtures("unconfined")
 

@@ -31,7 +31,8 @@ from medqa_cli.model.kernels.packing import AnswerScore, answer_logits, pack, sc
 from medqa_cli.model.load import load_base
 from medqa_cli.model.resolve import ModelRef
 from medqa_cli.model.weights import WeightFiles
-from medqa_cli.prompt.encoder import Example, PromptEncoder, make_contract
+from medqa_cli.prompt.contract import make_contract
+from medqa_cli.prompt.encoder import Example, PromptEncoder
 
 CPU = torch.device("cpu")
 

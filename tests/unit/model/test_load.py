@@ -12,7 +12,7 @@ from medqa_cli.config.schema import ModelConfig, PromptConfig
 from medqa_cli.errors import InputError
 from medqa_cli.files import RunFolder
 from medqa_cli.model.load import load_model, load_tokenizer, quantized_how
-from medqa_cli.prompt.encoder import make_contract
+from medqa_cli.prompt.contract import make_contract
 
 PLAIN = ModelConfig(quantization="none", compute_dtype="float32")
 

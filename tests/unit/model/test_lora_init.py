@@ -18,7 +18,7 @@ from medqa_cli.model.kernels.packing import answer_token_losses, pack
 from medqa_cli.model.load import base_of_adapter, load_adapter, load_base
 from medqa_cli.model.lora import add_lora, as_plain_lora, check_init, init_adapter
 from medqa_cli.model.resolve import find_base
-from medqa_cli.prompt.encoder import make_contract
+from medqa_cli.prompt.contract import make_contract
 from medqa_cli.training.outcome import _make_plain, save_adapter
 
 CPU = torch.device("cpu")

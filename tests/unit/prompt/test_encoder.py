@@ -11,7 +11,8 @@ import pytest
 from helpers.models import CHATML, make_bos_tokenizer, make_chatml_tokenizer, make_gemma_tokenizer
 from medqa_cli.config.schema import PromptConfig
 from medqa_cli.errors import InputError
-from medqa_cli.prompt.encoder import IGNORE_INDEX, PromptContract, PromptEncoder, make_contract
+from medqa_cli.prompt.contract import PromptContract, make_contract
+from medqa_cli.prompt.encoder import IGNORE_INDEX, PromptEncoder
 from medqa_cli.prompt.template import make_prompt_text
 
 QUESTION = "What is glaucoma?"

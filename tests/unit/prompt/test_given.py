@@ -14,7 +14,8 @@ from helpers.models import CHATML, chat_prompt_ids, make_gemma_tokenizer
 from medqa_cli.config.schema import PromptConfig
 from medqa_cli.errors import InputError
 from medqa_cli.prompt.chat_template import install_chat_template
-from medqa_cli.prompt.encoder import IGNORE_INDEX, PromptContract, PromptEncoder, make_contract, room_for_earlier
+from medqa_cli.prompt.contract import PromptContract, make_contract, room_for_earlier
+from medqa_cli.prompt.encoder import IGNORE_INDEX, PromptEncoder
 from medqa_cli.prompt.given import NOTHING, Given, Turn
 
 TEMPLATES = ("llama2", "chat", "alpaca", "plain")

@@ -15,7 +15,8 @@ from medqa_cli.config.schema import PromptConfig
 from medqa_cli.errors import InputError
 from medqa_cli.prompt import rendering
 from medqa_cli.prompt.chat_template import install_chat_template
-from medqa_cli.prompt.encoder import PromptEncoder, make_contract
+from medqa_cli.prompt.contract import make_contract
+from medqa_cli.prompt.encoder import PromptEncoder
 from medqa_cli.prompt.template import closed_thoughts, pin_template, prompt_notes
 
 pytestmark = pytest.mark.usefixtures("unconfined")

@@ -15,7 +15,8 @@ from helpers.commands import Outcome, fails
 from helpers.reviews import given_back, make, measured_run
 from medqa_cli.config.schema import PromptConfig
 from medqa_cli.files import RunFolder
-from medqa_cli.prompt.encoder import PromptEncoder, make_contract
+from medqa_cli.prompt.contract import make_contract
+from medqa_cli.prompt.encoder import PromptEncoder
 from medqa_cli.prompt.template import make_prompt_text
 from medqa_cli.review.judgments import Judgment, Pair, Verdict
 from medqa_cli.review.preferences import preference_pairs

@@ -18,7 +18,8 @@ from medqa_cli.errors import InputError
 from medqa_cli.files import RunFolder
 from medqa_cli.model.load import load_adapter, load_base
 from medqa_cli.model.resolve import find_base
-from medqa_cli.prompt.encoder import PromptEncoder, make_contract
+from medqa_cli.prompt.contract import make_contract
+from medqa_cli.prompt.encoder import PromptEncoder
 from medqa_cli.prompt.given import Given, Turn
 from medqa_cli.training.dpo import encode_pairs, read_pairs
 
@@ -147,7 +148,7 @@ def test_a_4_bit_base_trains_in_float32_and_asks_nobody(
 
 def encoded(run: RunFolder) -> list[Any]:
     from medqa_cli.model.load import load_tokenizer
-    from medqa_cli.prompt.encoder import PromptContract
+    from medqa_cli.prompt.contract import PromptContract
 
     encoder = PromptEncoder(PromptContract.load(run.adapter_dir), load_tokenizer(str(run.adapter_dir)))
     return encode_pairs(read_pairs(run.preferences_path), encoder, 96)[0]

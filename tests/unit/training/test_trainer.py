@@ -234,7 +234,8 @@ def test_a_tracker_that_fails_when_it_starts_is_an_input_error(
 def test_encode_rows_counts_what_it_cuts_and_leaves_out(chatml_tokenizer: Any) -> None:
     from medqa_cli.config.schema import PromptConfig
     from medqa_cli.data.dataset import QaRow
-    from medqa_cli.prompt.encoder import PromptEncoder, make_contract
+    from medqa_cli.prompt.contract import make_contract
+    from medqa_cli.prompt.encoder import PromptEncoder
 
     encoder = PromptEncoder(make_contract(PromptConfig(template="chat"), chatml_tokenizer), chatml_tokenizer)
     rows = [

@@ -30,7 +30,8 @@ from medqa_cli.evaluation.memorization.ranks import encoded, exposure, rank, sco
 from medqa_cli.files import RunFolder
 from medqa_cli.journal import SharedJournal
 from medqa_cli.model.load import LoadedModel, load_model
-from medqa_cli.prompt.encoder import PromptEncoder, make_contract
+from medqa_cli.prompt.contract import make_contract
+from medqa_cli.prompt.encoder import PromptEncoder
 
 
 @pytest.fixture(scope="module")

@@ -17,7 +17,8 @@ from medqa_cli.evaluation.memorization.verbatim import Recited, figures, pick_te
 from medqa_cli.files import RunFolder
 from medqa_cli.journal import SharedJournal
 from medqa_cli.model.load import LoadedModel, load_model
-from medqa_cli.prompt.encoder import IGNORE_INDEX, Example, PromptEncoder, make_contract
+from medqa_cli.prompt.contract import make_contract
+from medqa_cli.prompt.encoder import IGNORE_INDEX, Example, PromptEncoder
 
 QUESTIONS = ["What is glaucoma?", "How to treat asthma?", "Answer the Question about diseases.", "Is it treated?"]
 

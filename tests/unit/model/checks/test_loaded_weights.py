@@ -19,7 +19,7 @@ from medqa_cli.merging.architecture import build_architecture, stored_names
 from medqa_cli.model.load import load_base
 from medqa_cli.model.resolve import ModelRef, find_base
 from medqa_cli.model.weights import WeightFiles
-from medqa_cli.prompt.encoder import make_contract
+from medqa_cli.prompt.contract import make_contract
 
 Weights = dict[str, torch.Tensor]
 EVERY_WAY: tuple[Quantization, ...] = ("none", "nf4", "int8")
