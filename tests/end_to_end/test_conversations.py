@@ -180,6 +180,12 @@ def check_ask(medqa: Callable[..., Outcome], workspace: Path) -> None:
     one = json.loads(medqa("ask", "--json", "--context", row.given.context, row.question).out)
     alone = json.loads(medqa("ask", "--json", row.question).out)
     assert one["prompt_tokens"] > alone["prompt_tokens"]
+    urgent = "My father's face is drooping and he can't lift his arm."
+    told = medqa("ask", "--context", urgent, "What should I do?")
+    assert told.out.startswith("Call your local emergency number now."), told.err
+    assert len(json.loads(medqa("ask", "--json", "--context", urgent, "What should I do?").out)["notices"]) == 2
+    (workspace / "urgent.jsonl").write_text(json.dumps({"question": "What should I do?", "system": urgent}) + "\n")
+    assert len(json.loads(medqa("ask", "--file", "urgent.jsonl").out)["notices"]) == 2
     lines = [{"question": row.question, "system": row.given.context}, {"question": row.question, "system": ""}]
     (workspace / "asked.jsonl").write_text("".join(json.dumps(line) + "\n" for line in lines))
     answered = medqa("ask", "--file", "asked.jsonl")

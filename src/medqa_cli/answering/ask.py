@@ -68,15 +68,15 @@ def ask_one(config: Config, choice: str, question: str, options: AskOptions) -> 
         InputError: the question, the model or the data are not usable.
     """
     # Before the model loads: a notice of an emergency must not wait.
-    show_emergency(question)
+    show_emergency(question, options.given)
     book = OpenBook.of(config, choice, options.sources)
     load = functools.partial(engines.load_answerer, config, choice)
     _answer_and_show(load, question, options.given, config.generate, book, options)
 
 
-def show_emergency(question: str) -> None:
+def show_emergency(question: str, given: Given) -> None:
     """Print the notices of an emergency on stdout before the answer; --json puts them into its object."""
-    notices = emergency_notices(question)
+    notices = emergency_notices(question, given)
     if notices and not console.json_enabled():
         for notice in notices:
             console.line(notice)
@@ -89,7 +89,7 @@ def ask_several(config: Config, choices: Sequence[str], question: str, options: 
     Raises:
         InputError: as of ``ask_one``.
     """
-    show_emergency(question)
+    show_emergency(question, options.given)
     question = generate.tidy(question)
     answers = []
     listed: Sequence[Passage] = ()
@@ -187,7 +187,7 @@ def converse(config: Config, choice: str, options: AskOptions, change: Callable[
 
     def answer(question: str, given: Given) -> dict[str, Any]:
         asked, given = generate.asked_of(answerer.encoder.contract.text, question, given)
-        show_emergency(asked)
+        show_emergency(asked, given)
         return _answer_and_show(lambda: answerer, asked, given, settings, book, options)
 
     def knows_turns() -> bool:
@@ -230,7 +230,7 @@ def _answer_and_show(
     # A question that follows on others asks what none of the data asks in its words.
     lookup = book.look_up(generate.tidy(given.before(question)))
     if options.is_settled(lookup):
-        settled = open_book.as_json(question, lookup)
+        settled = open_book.as_json(question, lookup, given)
         console.result(settled, lambda: _show_settled(lookup))
         return settled
     if lookup.reviewed is not None and not console.json_enabled():

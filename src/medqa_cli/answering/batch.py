@@ -284,7 +284,7 @@ def _look_up_rows(
                 raise InputError("the question is empty")
             lookups[number], is_settled = look_up(generate.tidy(row.given.before(question)))
             if is_settled:
-                settled[number] = _line(row, open_book.as_json(question, lookups[number]))
+                settled[number] = _line(row, open_book.as_json(question, lookups[number], row.given))
                 continue
             passages = lookups[number].passages
             (prompt,) = generate.encode_asked(answerer.encoder, [question], [passages], [row.given])

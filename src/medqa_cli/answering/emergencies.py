@@ -11,6 +11,7 @@ import functools
 import re
 from dataclasses import dataclass
 
+from medqa_cli.prompt.given import NOTHING, Given
 from medqa_cli.resources import compiled, load_yaml
 
 _compiled = functools.partial(compiled, "emergencies")
@@ -54,9 +55,14 @@ def kinds_in(question: str) -> list[Kind]:
     ]
 
 
-def emergency_notices(question: str) -> list[str]:
-    """Return the notices to show before anything else; none for most questions."""
-    return [kind.notice for kind in kinds_in(question)[:2]]
+def emergency_notices(question: str, given: Given = NOTHING) -> list[str]:
+    """Return the notices to show before anything else; none for most questions.
+
+    The signs may stand in the question, in its context, or only in all of the conversation together.
+    """
+    texts = dict.fromkeys((question, given.context, given.before(question)))
+    found = dict.fromkeys(kind for text in texts for kind in kinds_in(text))
+    return [kind.notice for kind in found][:2]
 
 
 def _is_about_someone_now(text: str) -> bool:

@@ -53,13 +53,14 @@ EMPTY = InputError("the question is empty", 'ask like this: medqa ask "How to tr
 class Prompted:
     """A question that can be answered: it on one line, the ids of its prompt, and the state of its answer.
 
-    ``seconds``: from the start of its batch to its end.
+    ``seconds``: from the start of its batch to its end; ``given``: what stands before the question.
     """
 
     question: str
     ids: list[int]
     state: StoppingState
     seconds: float = 0.0
+    given: Given = NOTHING
 
     def answer(self) -> Answer:
         """Return the answer that the state holds."""
@@ -71,6 +72,7 @@ class Prompted:
             answer_tokens=len(self.state.ids),
             loop_retries=self.state.num_retries,
             seconds=self.seconds,
+            given=self.given,
         )
 
 
@@ -80,7 +82,8 @@ class Answer:
 
     ``finish_reason``: ``stop`` at the end token, ``length`` at ``max_new_tokens`` or a full context, ``repetition``
     in a loop. ``text`` is cut back to a sentence in the last two cases; ``answer_tokens`` counts its tokens without the
-    end token; ``loop_retries``: how often it left a loop. ``seconds``: from the start of its batch.
+    end token; ``loop_retries``: how often it left a loop. ``seconds``: from the start of its batch. ``given``: what
+    stood before the question.
     """
 
     question: str
@@ -90,6 +93,7 @@ class Answer:
     answer_tokens: int
     loop_retries: int
     seconds: float
+    given: Given = NOTHING
 
     @property
     def complete(self) -> bool:
@@ -206,6 +210,8 @@ def prompt_questions(
     ]
     for each in prompted:
         each.state.num_sources = encoder.contract.text.sources
+    for each, of_question in zip(prompted, given, strict=False):
+        each.given = of_question
     for each, shown in zip(prompted, passages, strict=False):
         if any(passage.answers for passage in shown):
             each.state.forbid(encoder.decline_token_id)
@@ -283,7 +289,7 @@ def as_json(
         "loop_retries": answer.loop_retries,
         "seconds": round(answer.seconds, 3),
         "model": engines.describe(answerer),
-        "notices": [*emergency_notices(answer.question), NOTICE],
+        "notices": [*emergency_notices(answer.question, answer.given), NOTICE],
         "sources": [passage.as_json() for passage in shown],
         **keys_of(lookup, answer.text),
         "unsupported_sentences": unsupported_sentences(without_marks(answer.text), texts) if shown else [],

@@ -17,6 +17,7 @@ from medqa_cli.data.retrieval import Passage, PassageIndex
 from medqa_cli.files import RunFolder, sha256_of_file
 from medqa_cli.prompt.contract import PROMPT_FILE_NAME, PromptContract
 from medqa_cli.prompt.encoder import PromptEncoder
+from medqa_cli.prompt.given import NOTHING, Given
 from medqa_cli.prompt.sources import cited
 
 REVIEWED_NOTICE = (
@@ -134,8 +135,8 @@ class OpenBook:
         return self.index.nearest(question, self.num_beside) if self.index is not None and self.num_beside else []
 
 
-def as_json(question: str, lookup: Lookup) -> dict[str, Any]:
-    """Return the object of ``ask --json`` for a question that no model answers."""
+def as_json(question: str, lookup: Lookup, given: Given = NOTHING) -> dict[str, Any]:
+    """Return the object of ``ask --json`` for a question, with what is given with it, that no model answers."""
     row = lookup.reviewed
     assert lookup.ending is not None
     finish_reason, notice = lookup.ending
@@ -149,7 +150,7 @@ def as_json(question: str, lookup: Lookup) -> dict[str, Any]:
         "loop_retries": 0,
         "seconds": 0.0,
         "model": None,
-        "notices": [*emergency_notices(question), notice],
+        "notices": [*emergency_notices(question, given), notice],
         "sources": [row.as_json()] if row else [],
         **keys_of(lookup, ""),
         "unsupported_sentences": [],

@@ -103,14 +103,14 @@ class Service:
 
     def _prepare(self, asked: Asked) -> Prepared:
         question = tidy(asked.question)
-        notices = list(dict.fromkeys([*emergency_notices(tidy(asked.typed)), *emergency_notices(question)]))
         options = replace(
             self._options,
             also_model=self._options.also_model or asked.also_model,
             anyway=self._options.anyway or asked.anyway,
         )
         in_full = tidy(asked.given.before(question))
-        notices = list(dict.fromkeys([*notices, *emergency_notices(in_full)]))
+        notices = [*emergency_notices(tidy(asked.typed)), *emergency_notices(question, asked.given)]
+        notices = list(dict.fromkeys(notices))
         found = self._book.look_up(in_full)
         if options.is_settled(found):
             return Prepared(question, notices, found, [], None)

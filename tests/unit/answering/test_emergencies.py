@@ -17,6 +17,7 @@ import pytest
 
 from helpers.paths import TESTS
 from medqa_cli.answering.emergencies import Kind, emergency_notices, kinds, kinds_in
+from medqa_cli.prompt.given import Given, Turn
 
 
 def emergencies_in(question: str) -> list[str]:
@@ -94,6 +95,25 @@ def test_a_notice_is_short_and_fits_every_country(kind: Kind) -> None:
     assert notice.startswith("Call your local emergency number now.")
     assert len(notice) < 260
     assert re.search(r"\d", notice) is None
+
+
+@pytest.mark.parametrize(
+    "given",
+    [
+        Given(context="My father's face is drooping and he can't lift his arm."),
+        Given((Turn("My father's face is drooping and he can't lift his arm.", "Since when?"),)),
+    ],
+)
+def test_an_emergency_before_the_question_is_told(given: Given) -> None:
+    question = "What should I do?"
+    assert emergency_notices(question) == []
+    (notice,) = emergency_notices(question, given)
+    assert "stroke" in notice
+
+
+def test_the_same_emergency_in_question_and_context_is_told_once() -> None:
+    question = "My father's face is drooping, what should I do?"
+    assert emergency_notices(question, Given(context=question)) == emergency_notices(question)
 
 
 def test_at_most_two_notices_come_before_an_answer() -> None:
