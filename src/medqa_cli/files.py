@@ -72,6 +72,10 @@ def as_umask_says() -> Iterator[None]:
         os.umask(before)
 
 
+# What --model calls the models of a run; of two, the first is expected to be the better one.
+MODEL_NAMES = ("gguf", "merged", "adapter", "base")
+
+
 @dataclass(frozen=True)
 class RunFolder:
     """The paths below ``run_dir``: docs/files.md."""
@@ -122,6 +126,10 @@ class RunFolder:
     def gguf_dir(self) -> Path:
         """The merged model as GGUF files, and an Ollama Modelfile."""
         return self.path / "gguf"
+
+    def weights_dir(self, choice: str) -> Path:
+        """Return the folder of a model of this run, ``adapter``, ``merged`` or ``gguf``; else the choice as a path."""
+        return {"adapter": self.adapter_dir, "merged": self.merged_dir, "gguf": self.gguf_dir}.get(choice, Path(choice))
 
     @property
     def eval_dir(self) -> Path:

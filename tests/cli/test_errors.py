@@ -700,7 +700,7 @@ def test_a_question_longer_than_the_context(trained: Path, medqa: Medqa) -> None
 
 @pytest.mark.parametrize(("given", "named"), [("tuned", "tuned"), ("adapter,bse", "bse"), (",", "(none)")])
 def test_eval_of_an_unknown_model(trained: Path, medqa: Medqa, given: str, named: str) -> None:
-    fails(medqa("eval", "--model", given), 2, f"unknown model {named}", "adapter, base, merged")
+    fails(medqa("eval", "--model", given), 2, f"unknown model {named}", "adapter, base, gguf, merged")
 
 
 def test_eval_of_a_merged_model_that_was_not_made(trained: Path, medqa: Medqa, monkeypatch: pytest.MonkeyPatch) -> None:

@@ -306,6 +306,38 @@ def test_the_type_that_the_config_names_decides_whether_transformers_is_sooner(
     assert engines.llama_answers_many(config, ["adapter"], 64) is expected
 
 
+def test_eval_measures_the_gguf_file_in_llamacpp_beside_the_others(merged: Path, medqa: Medqa) -> None:
+    item = {"question": "Which?", "options": dict.fromkeys("ABCD", "x"), "answer_idx": "A"}
+    Path("items.jsonl").write_text(json.dumps(item) + "\n", encoding="utf-8")
+    sets = ("--set", "eval.multiple_choice=[{name: few, path: items.jsonl}]", "--set", PLAIN)
+    done = medqa("eval", "--json", "--model", "gguf,adapter,merged", *sets)
+    assert done.code == 0, done.err
+    found = json.loads(done.out)
+    # The merged weights in f16, computed by another program.
+    gguf, whole = (found["models"][name]["nll"]["value"] for name in ("gguf", "merged"))
+    assert gguf == pytest.approx(whole, abs=1e-3)
+    assert gguf != whole
+    engine_of = {name: by["engine"] for name, by in found["settings"]["answered_by"].items()}
+    assert engine_of == {"gguf": "llamacpp", "adapter": "transformers", "merged": "transformers"}
+    assert {"gguf-merged", "gguf-adapter", "merged-adapter", "gguf-gguf_greedy"} <= set(found["differences"])
+    assert set(found["multiple_choice"]["few"]["models"]) == {"adapter", "merged"}
+    assert "not measured for the GGUF file" in done.err
+    alone = medqa("eval", "--json", "--model", "gguf", *sets)
+    assert alone.code == 0, alone.err
+    assert json.loads(alone.out)["models"]["gguf"]["nll"] == found["models"]["gguf"]["nll"]
+    gate = medqa("eval", "--model", "gguf", *sets, "--fail-on", "gguf.few.accuracy < 1")
+    fails(gate, 2, "gguf.few.accuracy will not be measured")
+    assert ask(medqa, "--model", "gguf", "--set", PLAIN)["model"]["engine"] == "llamacpp"
+    os.utime("runs/tiny/adapter/adapter_model.safetensors", ns=(2, 2))
+    assert ask(medqa, "--model", "gguf")["model"]["quantization"] == "f16"  # copied, and still the same
+    with Path("runs/tiny/adapter/adapter_model.safetensors").open("r+b") as file:
+        file.seek(-1, os.SEEK_END)
+        file.write(b"\x01")
+    message = "no GGUF file of the adapter as it is now in runs/tiny/gguf"
+    fails(medqa("eval", "--model", "gguf"), 2, message, "medqa merge --gguf q8_0")
+    fails(medqa("ask", "--model", "gguf", "What is gout?"), 2, message)
+
+
 def test_another_adapter_or_another_file_is_not_answered_for(merged: Path, medqa: Medqa) -> None:
     adapter, gguf = Path("runs/tiny/adapter/adapter_model.safetensors"), Path("runs/tiny/gguf/tiny-f16.gguf")
     os.utime(adapter, ns=(1, 1))  # copied, and still the same

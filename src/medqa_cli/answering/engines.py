@@ -15,7 +15,7 @@ from medqa_cli import console
 from medqa_cli.answering.llamacpp_decode import Rows, RowState
 from medqa_cli.config.schema import Config, GenerateConfig
 from medqa_cli.files import RunFolder
-from medqa_cli.model.gguf_model import LlamaModel, llama_file, llama_model
+from medqa_cli.model.gguf_model import OF_RUN, LlamaModel, llama_file, llama_model
 
 if TYPE_CHECKING:
     from medqa_cli.model.load import LoadedModel
@@ -32,7 +32,7 @@ def load_answerer(config: Config, choice: str, *, batches: bool = False, num_que
 
     Args:
         config: the run, its model, and the engine.
-        choice: as ``load_model`` takes it.
+        choice: as ``load_model`` takes it, or ``gguf``: the run's GGUF file, through llama.cpp.
         batches: for many answers at once.
         num_questions: how many will be asked; ``auto`` takes the engine that answers so many sooner.
 
@@ -40,16 +40,19 @@ def load_answerer(config: Config, choice: str, *, batches: bool = False, num_que
         InputError: it is not there, or not for that engine.
     """
     with console.status("loading ..."):
-        batches_are_faster = config.generate.engine == "auto" and _is_faster_in_batches(config, num_questions)
+        batches_are_faster = (
+            choice != OF_RUN and config.generate.engine == "auto" and _is_faster_in_batches(config, num_questions)
+        )
         found = None if batches_are_faster else llama_model(config, choice)
         if found is None:
             from medqa_cli.model.load import load_model
 
             return load_model(choice, RunFolder(Path(config.run_dir)), config.model, config.prompt, batches=batches)
-    if choice == "adapter":
+    if choice in ("adapter", OF_RUN):
+        otherwise = "; the adapter itself: --set generate.engine=transformers" if choice == "adapter" else ""
         console.note(
-            f"llama.cpp answers from {found.file.name}: the merged model in {found.quantization}{_difference(found)}; "
-            "the adapter itself: --set generate.engine=transformers"
+            f"llama.cpp answers from {found.file.name}: the merged model in {found.quantization}{_difference(found)}"
+            f"{otherwise}"
         )
     return found
 

@@ -48,7 +48,9 @@ SetOption = Annotated[
 ]
 JsonOption = Annotated[bool, typer.Option("--json", help="Print one JSON object on stdout instead of tables.")]
 # Of ask and serve.
-ModelOption = Annotated[str, typer.Option("--model", help="adapter, merged, base, or a folder, GGUF file or hub id.")]
+ModelOption = Annotated[
+    str, typer.Option("--model", help="adapter, merged, gguf, base, or a folder, GGUF file or hub id.")
+]
 SourcesOption = Annotated[
     int | None,
     typer.Option(

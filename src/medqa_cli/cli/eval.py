@@ -13,7 +13,7 @@ from medqa_cli.cli import app
 @app.command(
     "medqa eval  adapter and base",
     "medqa eval --limit 200  on 200 of them",
-    "medqa eval --model adapter,base,merged  the merged model as well",
+    "medqa eval --model adapter,base,gguf  the GGUF file as well",
     "medqa eval --fail-on 'adapter.nll > base.nll'  a gate for CI",
     name="eval",
 )
@@ -22,7 +22,7 @@ def evaluate(
         str | None,
         typer.Option(
             "--model",
-            help="Models to measure, comma-separated: adapter, base, merged, openai:URL. Default: adapter,base.",
+            help="Models to measure, comma-separated: adapter, base, merged, gguf, openai:URL. Default: adapter,base.",
             show_default=False,
         ),
     ] = None,

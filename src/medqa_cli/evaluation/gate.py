@@ -25,6 +25,7 @@ from medqa_cli.evaluation.metrics import STRIPPED, all_names, in_group, metric, 
 from medqa_cli.evaluation.openai_client import PREFIX, SERVED
 from medqa_cli.evaluation.results import MAJORITY, pairs_of
 from medqa_cli.evaluation.samples import GREEDY
+from medqa_cli.model.gguf_model import OF_RUN
 from medqa_cli.spelling import did_you_mean
 
 _OPERATORS: Mapping[str, Callable[[float, float], bool]] = {
@@ -137,6 +138,7 @@ def require_measured(conditions: Sequence[Condition], config: Config, models: Se
     measured = {*metrics, *text_metrics(metrics)}
     sets = [choices.name for choices in config.eval.multiple_choice]
     local = [name for name in models if not name.startswith(PREFIX)]
+    of_weights = [name for name in local if name != OF_RUN]
     plain = [name + GREEDY for name in local if config.generate.loop_retries]
     arms = [name + arm for name in local for arm in (ARMS if config.prompt.sources else ())]
     models = [*local, *plain, *arms, *([SERVED] if len(local) < len(models) else [])]
@@ -152,14 +154,15 @@ def require_measured(conditions: Sequence[Condition], config: Config, models: Se
             name = figure.metric.removesuffix(STRIPPED)
             raise InputError(f"--fail-on: eval.metrics leaves out {name}", f"add {name} to eval.metrics, or all")
         floors = (*TRIVIAL, GOLD_PASSAGE, CUT_REFERENCE, REFERENCE) if figure.set_name is None else (MAJORITY,)
-        names = [*models, *floors, *("-".join(pair) for pair in pairs_of(models))]
+        asked = models if figure.set_name is None else of_weights
+        names = [*asked, *floors, *("-".join(pair) for pair in pairs_of(asked))]
         if metric(figure.metric).group == "grounding":
             # Only where a source holds the answer can an answer cite it.
             names = [name for name in arms if name.endswith(OPEN_BOOK) or figure.metric != "citation_recall"]
         if metric(figure.metric).group == "memorization":
             # Only rates of the same rows are compared.
-            pairs = pairs_of(local) if figure.metric == "memorized_rate" else ()
-            names = [*local, *("-".join(pair) for pair in pairs)]
+            pairs = pairs_of(of_weights) if figure.metric == "memorized_rate" else ()
+            names = [*of_weights, *("-".join(pair) for pair in pairs)]
         if figure.name not in names:
             meant = did_you_mean(figure.name, names)
             known = f"measured: {', '.join(names)}" if names else "it is of answers with sources: prompt.sources"

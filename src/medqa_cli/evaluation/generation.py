@@ -10,6 +10,8 @@ from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import replace
 from typing import TYPE_CHECKING, Any
 
+import torch
+
 from medqa_cli import console, distributed
 from medqa_cli.answering import engines
 from medqa_cli.answering.decode import MOST_ROWS
@@ -21,7 +23,8 @@ from medqa_cli.evaluation.samples import GeneratedAnswer
 from medqa_cli.files import RunFolder
 from medqa_cli.journal import SharedJournal
 from medqa_cli.model.devices import free_unused_memory
-from medqa_cli.model.kernels.packing import AnswerScore, score_answers
+from medqa_cli.model.gguf_model import OF_RUN, LlamaModel
+from medqa_cli.model.kernels.packing import AnswerScore, pack, score_answers, scores_of_logits
 from medqa_cli.model.kernels.verify import settle_way
 from medqa_cli.model.load import LoadedModel, load_base, load_model
 from medqa_cli.prompt.encoder import Example, PromptEncoder
@@ -35,12 +38,12 @@ _FORWARDS_PER_PIECE = 8
 
 
 def each_model(names: Sequence[str], run: RunFolder, config: Config, *, packed: bool) -> Iterator[LoadedModel]:
-    """Yield adapter, base and merged where they are named; base and adapter share their weights.
+    """Yield adapter, base and merged where they are named; base and adapter share their weights. No GGUF file is.
 
     Each is released before the next one loads (its ``model`` is then None), since two at once may not fit.
 
     Args:
-        names: adapter, base or merged.
+        names: of ``MODEL_NAMES``.
         run: the folder of the run.
         config: how they are loaded.
         packed: for likelihoods (padding-free forward passes) rather than for generation.
@@ -82,13 +85,16 @@ def each_model(names: Sequence[str], run: RunFolder, config: Config, *, packed: 
 def each_answerer(names: Sequence[str], run: RunFolder, config: Config, num_questions: int) -> Iterator[Answerer]:
     """Yield the models that write answers: all through llama.cpp or all through Transformers, so that they compare.
 
+    Only a GGUF file, which is measured as other tools run it, is always llama.cpp's.
+
     Raises:
         InputError: a model is not there, or not for the engine that ``generate.engine`` names.
     """
+    loaded_here = [name for name in names if name != OF_RUN]
     # What is measured of the machine for it may differ between ranks.
-    if not distributed.from_main(lambda: engines.llama_answers_many(config, names, num_questions)):
-        yield from each_model(names, run, config, packed=False)
-        return
+    if not distributed.from_main(lambda: engines.llama_answers_many(config, loaded_here, num_questions)):
+        yield from each_model(loaded_here, run, config, packed=False)
+        names = [name for name in names if name == OF_RUN]
     for name in names:
         answerer = engines.load_answerer(config, name, batches=True)
         yield answerer
@@ -96,29 +102,34 @@ def each_answerer(names: Sequence[str], run: RunFolder, config: Config, num_ques
 
 
 def score_likelihood(
-    loaded: LoadedModel, examples: Sequence[Example], batch_size: int, journal: SharedJournal
+    loaded: Answerer, examples: Sequence[Example], batch_size: int, journal: SharedJournal
 ) -> list[AnswerScore]:
     """Score each example's answer, in the order given; finished pieces are taken from the journal.
+
+    A model of Transformers was loaded with ``packed=True``. A GGUF file's logits are llama.cpp's own.
 
     Raises:
         MedqaError: a likelihood is not a finite number.
     """
 
     def compute(part: Sequence[Example], on_progress: Callable[[int], None]) -> list[tuple[float, int]]:
-        scores = score_answers(
-            loaded.model,
-            part,
-            batch_size=batch_size,
-            device=loaded.device,
-            dtype=loaded.dtype,
-            on_progress=on_progress,
-        )
+        if isinstance(loaded, LlamaModel):
+            scores = _scores_of_gguf(loaded, part, on_progress)
+            kind, hint = loaded.quantization, "write another type: medqa merge --gguf f16"
+        else:
+            scores = score_answers(
+                loaded.model,
+                part,
+                batch_size=batch_size,
+                device=loaded.device,
+                dtype=loaded.dtype,
+                on_progress=on_progress,
+            )
+            kind = str(loaded.dtype)
+            hint = "set model.compute_dtype to float32 (or bfloat16), then give the same command again"
         broken = sum(not math.isfinite(score.nll_sum) for score in scores)
         if broken:
-            raise MedqaError(
-                f"{loaded.name}: {broken} of {len(scores)} likelihoods are not finite in {loaded.dtype}",
-                "set model.compute_dtype to float32 (or bfloat16), then give the same command again",
-            )
+            raise MedqaError(f"{loaded.name}: {broken} of {len(scores)} likelihoods are not finite in {kind}", hint)
         return [(score.nll_sum, score.num_tokens) for score in scores]
 
     values = journal.map(
@@ -130,6 +141,22 @@ def score_likelihood(
         length=lambda example: len(example.input_ids),
     )
     return [AnswerScore(nll_sum, num_tokens) for nll_sum, num_tokens in values]
+
+
+def _scores_of_gguf(
+    loaded: LlamaModel, examples: Sequence[Example], on_progress: Callable[[int], None]
+) -> list[AnswerScore]:
+    scores: list[AnswerScore] = []
+    context = loaded.weights.open(1, max(len(example.input_ids) for example in examples))
+    try:
+        for example in examples:
+            batch = pack([example], torch.device("cpu"))
+            logits = context.logits_at(example.input_ids, batch.logit_positions.tolist())
+            scores += scores_of_logits(torch.from_numpy(logits), batch)
+            on_progress(len(scores))
+    finally:
+        context.close()
+    return scores
 
 
 class WholeAnswer:

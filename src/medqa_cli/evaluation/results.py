@@ -25,7 +25,7 @@ from medqa_cli.evaluation.samples import (
     topic_keys,
     write_samples,
 )
-from medqa_cli.files import RunFolder, atomic_file, read_json, write_json
+from medqa_cli.files import MODEL_NAMES, RunFolder, atomic_file, read_json, write_json
 
 SAMPLES_NAME = "samples.jsonl"
 FLOORS_NAME = "floors.jsonl"
@@ -33,7 +33,6 @@ REPORT_NAME = "report.html"
 Samples = Mapping[str, Sequence[Sample]]  # by model or baseline
 
 MAJORITY = "majority"  # the baseline of a multiple-choice set: the commonest choice
-_ORDER = ("merged", "adapter", "base")
 # Metrics of the references themselves; in the others they would be compared with themselves.
 _OF_REFERENCES = ("seq_rep_4", "loop_rate", "topic_coverage")
 # People wrote the answers of the trivial answerers, so they read well: only their content is compared.
@@ -135,7 +134,7 @@ def pairs_of(models: Iterable[str]) -> Iterator[tuple[str, str]]:
     names = list(models)
     whole = [name for name in names if not name.endswith((GREEDY, *ARMS))]
     # Stable: other names, of samples from elsewhere, keep their order and come first.
-    yield from combinations(sorted(whole, key=lambda name: _ORDER.index(name) if name in _ORDER else -1), 2)
+    yield from combinations(sorted(whole, key=lambda name: MODEL_NAMES.index(name) if name in MODEL_NAMES else -1), 2)
     yield from ((name, name + GREEDY) for name in whole if name + GREEDY in names)
     yield from ((name + arm, name) for name in whole for arm in ARMS if name + arm in names)
 

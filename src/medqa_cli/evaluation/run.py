@@ -35,14 +35,14 @@ from medqa_cli.evaluation.openai_client import PREFIX, SERVED, ServedModel, conn
 from medqa_cli.evaluation.overlap import is_read_by_rouge
 from medqa_cli.evaluation.results import ChoiceResults, make_results, pairs_of, write_all
 from medqa_cli.evaluation.samples import GREEDY, GeneratedAnswer, Questions, Sample, make_questions, samples_of
-from medqa_cli.files import CARD_NAME, RunFolder, atomic_file, sha256_of_file
+from medqa_cli.files import CARD_NAME, MODEL_NAMES, RunFolder, atomic_file, sha256_of_file
 from medqa_cli.journal import SharedJournal
+from medqa_cli.model.gguf_model import OF_RUN, require_file_of_run
 from medqa_cli.model.kernels.packing import AnswerScore
 from medqa_cli.model.load import base_of_adapter, load_config, load_tokenizer, num_embeddings
 from medqa_cli.prompt.contract import PromptContract
 from medqa_cli.prompt.encoder import PromptEncoder
 
-MODEL_NAMES = ("adapter", "base", "merged")
 # On a CPU a small model writes some ten tokens a second in each answer of a batch.
 _MANY_ANSWERS = 50
 _FILES_OF_A_MODEL = (".safetensors", ".bin", ".json")
@@ -58,7 +58,7 @@ def evaluate(
 
     Args:
         config: the run, its data, and what is measured how.
-        models: adapter, base, merged, or ``openai:URL``.
+        models: of ``MODEL_NAMES``, or ``openai:URL``.
         limit: ask only this many questions; None: all.
         conditions: of ``--fail-on``.
 
@@ -76,7 +76,7 @@ def evaluate(
     encoder, folders = _encoder_and_folders(run, local) if local else (None, [])
     questions = make_questions(rows, evenly_spaced(rows, limit), encoder, config.model.max_length)
     questions, arms, copies = _open_book(config, encoder, rows, questions)
-    search = None if encoder is None else prepare(config, encoder, rows, limit)
+    search = None if encoder is None or set(local) == {OF_RUN} else prepare(config, encoder, rows, limit)
     fingerprint = _fingerprint(config, folders, served, questions, arms, items, search)
     if local and text_metrics(config.eval.metric_names):
         fingerprint["answered_by"] = [config.generate.engine, engines.llama_files(config, local)]
@@ -100,7 +100,7 @@ def evaluate(
             settings = {**_settings(config, limit, encoder, arms), "answered_by": answered_by}
             results = make_results(samples, baselines, choices, config.eval, config.seed, settings)
             if search is not None:
-                found = search.results(pairs_of(local), config)
+                found = search.results(pairs_of(name for name in local if name != OF_RUN), config)
                 results = with_memorization(results, found, config.eval.metric_names)
             results = with_gate(results | {"leakage": _leakage(config, run)}, conditions)
             write_all(run, samples, baselines, results)
@@ -152,12 +152,14 @@ def _local_and_served(names: Sequence[str], run: RunFolder, config: Config) -> t
     local = tuple(name for name in names if name not in addresses)
     unknown = [name for name in local if name not in MODEL_NAMES]
     if unknown or not names:
-        known = f"known: {', '.join(MODEL_NAMES)}, or {PREFIX}URL of a server"
+        known = f"known: {', '.join(sorted(MODEL_NAMES))}, or {PREFIX}URL of a server"
         raise InputError(f"--model: unknown model {', '.join(unknown) or '(none)'}", known)
     if len(addresses) > 1:
         raise InputError("--model names two servers", "measure one after the other, each with a run_dir of its own")
     if "merged" in local and not run.merged_dir.is_dir():
         raise InputError(f"no merged model in {run.merged_dir}", "make one: medqa merge")
+    if OF_RUN in local:
+        require_file_of_run(config)
     if addresses and not text_metrics(config.eval.metric_names):
         raise InputError("only answers can be measured for a served model", "set eval.metrics to all, or leave it out")
     return local, addresses
@@ -215,6 +217,8 @@ def _measure(
     wants_likelihood = any(name in in_group("likelihood") for name in config.eval.metric_names)
     if served is not None and (wants_likelihood or items):
         console.note("likelihood and multiple choice need the weights: not measured for the served model")
+    if OF_RUN in local and (items or search is not None):
+        console.note("multiple choice and memorization are of the weights as trained: not measured for the GGUF file")
     scores: dict[str, list[AnswerScore]] = {}
     answers: dict[str, list[GeneratedAnswer]] = {}
     answered_by: dict[str, dict[str, Any]] = {}
@@ -229,13 +233,15 @@ def _measure(
                 predicted[name][loaded.name] = predictions(likelihoods)
             if search is not None:
                 search.in_packed(loaded, journal)
+    if wants_likelihood and OF_RUN in local:
+        file = engines.load_answerer(config, OF_RUN, batches=True)
+        scores[OF_RUN] = score_likelihood(file, questions.examples, config.eval.batch_size, journal)
+        engines.release(file)
     if search is not None and any(search.cases.values()):
         for loaded in each_model(local, run, config, packed=False):
             search.in_batches(loaded, journal)
     choices = {
-        name: _choice_results(config, of_set, {model: predicted[name][model] for model in local})
-        for name, of_set in items.items()
-        if local
+        name: _choice_results(config, of_set, predicted[name]) for name, of_set in items.items() if predicted[name]
     }
     if encoder is not None and wants_answers:
         answers, answered_by = _answers(config, run, local, encoder, questions, arms, journal)

@@ -15,7 +15,7 @@ from medqa_cli.config.schema import Config
 from medqa_cli.data.dataset import read_split
 from medqa_cli.errors import InputError
 from medqa_cli.files import RunFolder
-from medqa_cli.merging.verify import LogitMetrics, answer_scores, computing_in, pick_examples
+from medqa_cli.merging.verify import LogitMetrics, computing_in, pick_examples
 from medqa_cli.model import llamacpp
 from medqa_cli.model.devices import free_memory_bytes
 from medqa_cli.model.gguf_record import GgufRecord
@@ -81,9 +81,8 @@ def _costs(config: Config, run: RunFolder, merged_dir: Path, paths: Mapping[str,
         for batch in batches:
             bar.update(len(expected))
             expected.append(packing.answer_logits(tuned.model, batch).cpu())
-    adapter_nll = packing.mean_nll(
-        [score for logits, batch in zip(expected, batches, strict=True) for score in answer_scores(logits, batch)]
-    )
+    scores = [packing.scores_of_logits(logits, batch) for logits, batch in zip(expected, batches, strict=True)]
+    adapter_nll = packing.mean_nll([score for of_batch in scores for score in of_batch])
     reference_seconds = time.perf_counter() - started
     costs = {}
     for kind, path in paths.items():

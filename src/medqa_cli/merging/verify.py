@@ -56,11 +56,6 @@ _WORKING_BYTES = 1 << 30
 _COPIES_WHILE_QUANTIZING = 8
 
 
-def answer_scores(logits: torch.Tensor, batch: packing.PackedBatch) -> list[packing.AnswerScore]:
-    """Return the likelihood of each answer of a batch; ``logits``: ``(N, V)``, as ``answer_logits`` gives them."""
-    return packing.scores_of(F.cross_entropy(logits, batch.targets, reduction="none"), batch)
-
-
 @dataclass
 class LogitMetrics:
     """How far a model's logits are from the reference's: sums over answer tokens, and its score of each answer."""
@@ -82,7 +77,7 @@ class LogitMetrics:
     def add_batch(self, reference: torch.Tensor, logits: torch.Tensor, batch: packing.PackedBatch) -> None:
         """Count in the logits of one batch, and score its answers."""
         self.add(reference, logits)
-        self.scores += answer_scores(logits, batch)
+        self.scores += packing.scores_of_logits(logits, batch)
 
     @property
     def mean_kl(self) -> float:
@@ -254,7 +249,7 @@ def compare(
         ):
             batch = packing.pack(group, device)
             expected = packing.answer_logits(reference, batch)
-            verification.adapter_scores += answer_scores(expected, batch)
+            verification.adapter_scores += packing.scores_of_logits(expected, batch)
             for name, model in candidates.items():
                 verification.candidates[name].add_batch(expected, packing.answer_logits(model, batch), batch)
             if verification.noise_floor.num_tokens < noise_tokens:

@@ -26,6 +26,7 @@ from medqa_cli.prompt.contract import PROMPT_FILE_NAME, PromptContract, make_con
 from medqa_cli.prompt.encoder import PromptEncoder
 from medqa_cli.prompt.fast_tokenizer import TOKENIZER_FILE_NAME, FastTokenizer
 
+OF_RUN = "gguf"  # the choice of a run's own file, which llama.cpp answers whatever generate.engine says
 _CONTRACT_VERSION = 1  # raise it when contracts are made in another way
 
 
@@ -62,15 +63,17 @@ def llama_model(config: Config, choice: str) -> LlamaModel | None:
 
     Args:
         config: the run, the engine, and how a model is asked that has no prompt contract beside it.
-        choice: as ``load_model`` takes it.
+        choice: as ``load_model`` takes it, or ``gguf``: the run's own file, whatever the engine.
 
     Raises:
-        InputError: ``generate.engine`` is ``llamacpp`` and there is no such file, or it cannot be used.
+        InputError: only llama.cpp may answer, and there is no such file, or it cannot be used.
     """
-    engine = config.generate.engine
+    is_needed = choice == OF_RUN or config.generate.engine == "llamacpp"
+    if choice == OF_RUN:
+        require_file_of_run(config)
     found = _allowed(config, choice)
     if found is None:
-        if engine != "llamacpp":
+        if not is_needed:
             return None
         raise InputError(
             f"generate.engine is llamacpp, and there is no GGUF file of {choice} as it is now",
@@ -80,9 +83,24 @@ def llama_model(config: Config, choice: str) -> LlamaModel | None:
         return _loaded(config, choice, found)
     except InputError:
         # Transformers may read what llama.cpp does not know; it says itself what is wrong with the file.
-        if engine == "llamacpp":
+        if is_needed:
             raise
         return None
+
+
+def require_file_of_run(config: Config) -> None:
+    """Check that the run has a GGUF file of its adapter as it is now, and that llama.cpp is there.
+
+    Raises:
+        InputError: it is not.
+    """
+    run = RunFolder(Path(config.run_dir))
+    if _of_run(run, OF_RUN) is None:
+        raise InputError(
+            f"no GGUF file of the adapter as it is now in {run.gguf_dir}", "write one: medqa merge --gguf q8_0"
+        )
+    if not llamacpp.is_installed():
+        raise InputError("llama.cpp, which answers from GGUF files, is not installed", llamacpp.INSTALL)
 
 
 def llama_file(config: Config, choice: str) -> Path | None:
@@ -92,7 +110,7 @@ def llama_file(config: Config, choice: str) -> Path | None:
 
 
 def _allowed(config: Config, choice: str) -> _Found | None:
-    engine = config.generate.engine
+    engine = "llamacpp" if choice == OF_RUN else config.generate.engine
     if engine == "transformers" or (engine == "auto" and (not llamacpp.is_installed() or _has_gpu())):
         return None
     return _find(config, choice)
@@ -107,7 +125,7 @@ def _has_gpu() -> bool:
 
 def _find(config: Config, choice: str) -> _Found | None:
     run = RunFolder(Path(config.run_dir))
-    if choice in ("adapter", "merged"):
+    if choice in ("adapter", "merged", OF_RUN):
         return _of_run(run, choice)
     name = config.model.name_or_path if choice == "base" else choice
     path = gguf_file(name, named_by="model.name_or_path" if choice == "base" else "--model")
@@ -125,7 +143,7 @@ def _of_run(run: RunFolder, choice: str) -> _Found | None:
     for kind in BEST_FIRST:
         stamp = record.files.get(kind)
         if stamp is not None and stamp.fits(run.gguf_dir / stamp.name):
-            source = ModelRef(record.base if choice == "adapter" else str(run.merged_dir), str(run.gguf_dir), "gguf")
+            source = ModelRef(str(run.merged_dir) if choice == "merged" else record.base, str(run.gguf_dir), "gguf")
             return _Found(run.gguf_dir / stamp.name, source, prompt, record.agreement, record.costs.get(kind, {}))
     return None
 

@@ -12,7 +12,7 @@ from medqa_cli.data.normalize import normalize
 from medqa_cli.errors import InputError
 from medqa_cli.evaluation.results import SAMPLES_NAME
 from medqa_cli.evaluation.samples import Sample, read_samples, topic_keys
-from medqa_cli.files import RunFolder
+from medqa_cli.files import MODEL_NAMES, RunFolder
 from medqa_cli.review.draw import spread
 from medqa_cli.review.judgments import REFERENCE
 from medqa_cli.spelling import did_you_mean, listed
@@ -85,5 +85,5 @@ def _question(number: int, samples: Mapping[str, Sequence[Sample]], models: Sequ
 
 
 def _command(models: Sequence[str]) -> str:
-    local = [name for name in models if name in ("adapter", "base", "merged")]
+    local = [name for name in models if name in MODEL_NAMES]
     return f"medqa eval --model {','.join(local or ('adapter', 'base'))} --set eval.metrics=all"

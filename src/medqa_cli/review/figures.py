@@ -11,13 +11,14 @@ from collections.abc import Callable, Iterable, Mapping, Sequence
 from typing import Any
 
 from medqa_cli.evaluation.samples import topic_keys
+from medqa_cli.files import MODEL_NAMES
 from medqa_cli.review.agreement import Level, Unit, agreement
 from medqa_cli.review.intervals import Cell, Mean, mean_over_questions
 from medqa_cli.review.judgments import REFERENCE, Judgment
 
 WIN_RATE = "win_rate"
 TIE = 0.5
-_ORDER = (REFERENCE, "other models", "merged", "adapter", "base")
+_ORDER = (REFERENCE, "other models", *MODEL_NAMES)
 # By rater, question and what was judged: the values that were given.
 _Values = Mapping[tuple[str, str], list[float]]
 

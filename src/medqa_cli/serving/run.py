@@ -17,7 +17,7 @@ from medqa_cli.answering import engines
 from medqa_cli.answering.ask import AskOptions
 from medqa_cli.config.schema import Config
 from medqa_cli.errors import InputError
-from medqa_cli.files import RunFolder
+from medqa_cli.files import MODEL_NAMES, RunFolder
 from medqa_cli.serving.app import Server
 from medqa_cli.serving.feedback import Feedback, require_feedback_file
 from medqa_cli.serving.guard import is_loopback
@@ -77,7 +77,7 @@ def key_for(host: str) -> str | None:
 
 def name_of(choice: str, config: Config) -> str:
     """Return the name under which a model is listed: that of its run, or of its folder or file."""
-    if choice in ("adapter", "merged", "base"):
+    if choice in MODEL_NAMES:
         return f"{RunFolder(Path(config.run_dir)).path.resolve().name}-{choice}"
     return Path(choice).name or choice
 

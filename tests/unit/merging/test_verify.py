@@ -19,7 +19,6 @@ from medqa_cli.merging.streaming_model import NotStreamable, largest_activation,
 from medqa_cli.merging.verify import (
     LogitMetrics,
     Verification,
-    answer_scores,
     compare,
     computing_in,
     memory_needed_bytes,
@@ -27,7 +26,7 @@ from medqa_cli.merging.verify import (
     pick_examples,
 )
 from medqa_cli.model.kernels.attention import use_own_attention
-from medqa_cli.model.kernels.packing import AnswerScore, answer_logits, pack, score_answers
+from medqa_cli.model.kernels.packing import AnswerScore, answer_logits, pack, score_answers, scores_of_logits
 from medqa_cli.model.load import load_base
 from medqa_cli.model.resolve import ModelRef
 from medqa_cli.model.weights import WeightFiles
@@ -70,7 +69,7 @@ def test_scores_are_those_of_the_evaluation(tiny_model_dir: Path, chatml_tokeniz
     expected = score_answers(model, examples, batch_size=2, device=CPU, dtype=torch.float32)
     with torch.inference_mode():
         batch = pack(examples, CPU)
-        found = answer_scores(answer_logits(model, batch), batch)
+        found = scores_of_logits(answer_logits(model, batch), batch)
     assert [score.num_tokens for score in found] == [score.num_tokens for score in expected]
     assert [score.nll_sum for score in found] == pytest.approx([score.nll_sum for score in expected], rel=1e-5)
 

@@ -13,6 +13,7 @@ from typing import Any, TypeVar
 
 import numpy as np
 import torch
+import torch.nn.functional as F
 
 from medqa_cli.model.kernels.attention import is_packed
 from medqa_cli.prompt.encoder import IGNORE_INDEX, Example
@@ -189,6 +190,11 @@ def score_answers(
     finally:
         model.train(was_training)
     return scores
+
+
+def scores_of_logits(logits: torch.Tensor, batch: PackedBatch) -> list[AnswerScore]:
+    """Return the score of each answer of a batch; ``logits``: ``(N, V)``, as ``answer_logits`` gives them."""
+    return scores_of(F.cross_entropy(logits, batch.targets, reduction="none"), batch)
 
 
 def scores_of(losses: torch.Tensor, batch: PackedBatch) -> list[AnswerScore]:
