@@ -170,10 +170,14 @@ def run_side(options: argparse.Namespace) -> dict[str, Any]:
     examples = load_examples(options)
     facts: dict[str, Any] = {}
     if options.side == "medqa":
+        from medqa_cli.training.core_sharing import sharing_cores
+
         trainer, facts = make_medqa(options, examples, Clock())
+        with sharing_cores(pick_device().type):  # as `medqa train` does
+            trainer.train()
     else:
         trainer = make_trl(options, examples, Clock())
-    trainer.train()
+        trainer.train()
     tokens = sum(len(example.input_ids) for example in examples[STEP_EXAMPLES * options.warmup_steps :])
     return {
         "losses": [line["loss"] for line in trainer.state.log_history if "loss" in line],
