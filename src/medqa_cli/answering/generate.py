@@ -18,7 +18,7 @@ from medqa_cli.errors import InputError
 from medqa_cli.prompt.encoder import PromptEncoder
 from medqa_cli.prompt.given import NOTHING, Given, Turn
 from medqa_cli.prompt.sources import without_marks
-from medqa_cli.prompt.template import PromptText
+from medqa_cli.prompt.text import PromptText
 
 if TYPE_CHECKING:
     from medqa_cli.answering.engines import Answerer

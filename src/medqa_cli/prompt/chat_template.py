@@ -14,7 +14,8 @@ from medqa_cli.prompt.contract import PromptContract
 from medqa_cli.prompt.encoder import PromptEncoder
 from medqa_cli.prompt.given import NOTHING, Given, Turn
 from medqa_cli.prompt.rendering import Rendered, render_chats
-from medqa_cli.prompt.template import EarlierText, pin_template
+from medqa_cli.prompt.template import pin_template
+from medqa_cli.prompt.text import EarlierText
 
 T = TypeVar("T")
 # Questions of the usual kinds: plain, with signs and other scripts, on two lines, with turn markers typed by hand.

@@ -13,14 +13,8 @@ from typing import Any
 
 from medqa_cli.config.schema import PromptConfig
 from medqa_cli.errors import InputError
-from medqa_cli.prompt.template import (
-    EarlierText,
-    PromptText,
-    Tokenizer,
-    chat_end_token_id,
-    make_earlier,
-    make_prompt_text,
-)
+from medqa_cli.prompt.template import chat_end_token_id, make_earlier, make_prompt_text
+from medqa_cli.prompt.text import EarlierText, PromptText, Tokenizer
 
 PROMPT_FILE_NAME = "prompt.json"
 # 2: with sources, 3: with earlier turns or a context. An older medqa would leave them out without a word.

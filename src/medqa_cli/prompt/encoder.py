@@ -14,7 +14,7 @@ from medqa_cli.prompt.contract import PromptContract
 from medqa_cli.prompt.given import NOTHING, Given
 from medqa_cli.prompt.sentence_ends import last_cut, sentence_ends, word_ends
 from medqa_cli.prompt.sources import shown_text, with_sources
-from medqa_cli.prompt.template import Tokenizer
+from medqa_cli.prompt.text import Tokenizer
 
 IGNORE_INDEX = -100
 

@@ -19,7 +19,7 @@ from medqa_cli.config.schema import Config
 from medqa_cli.errors import InputError
 from medqa_cli.files import RunFolder, atomic_file
 from medqa_cli.prompt.contract import PROMPT_FILE_NAME, PromptContract
-from medqa_cli.prompt.template import PromptText
+from medqa_cli.prompt.text import PromptText
 from medqa_cli.review.figures import TIE, judged_pairs, preference
 from medqa_cli.review.judgments import Judgment, find_key, read_judgments, read_key
 

@@ -18,7 +18,7 @@ from medqa_cli.answering.generate import asked_of
 from medqa_cli.answering.open_book import REVIEWED_NOTICE
 from medqa_cli.config.schema import Config, GenerateConfig
 from medqa_cli.prompt.given import NOTHING, Given, Turn
-from medqa_cli.prompt.template import PromptText
+from medqa_cli.prompt.text import PromptText
 
 EarlierTurns = Literal["none", "left_out", "before_question"]
 SOURCES = "\n\nSources:\n"  # before the list of sources behind an answer

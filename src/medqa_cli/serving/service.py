@@ -24,7 +24,7 @@ from medqa_cli.config.schema import Config
 from medqa_cli.data.retrieval import Passage
 from medqa_cli.errors import InputError, MedqaError
 from medqa_cli.model.gguf_model import LlamaModel
-from medqa_cli.prompt.template import PromptText
+from medqa_cli.prompt.text import PromptText
 from medqa_cli.serving.requests import SOURCES, ApiError, Asked
 from medqa_cli.serving.rows import Batches, Continuous, ModelThread, Row, ServedState
 

@@ -10,7 +10,8 @@ import pytest
 
 from medqa_cli.config.schema import Config, GenerateConfig, PromptConfig, ServeConfig
 from medqa_cli.prompt.given import Given, Turn
-from medqa_cli.prompt.template import EarlierText, make_prompt_text
+from medqa_cli.prompt.template import make_prompt_text
+from medqa_cli.prompt.text import EarlierText
 from medqa_cli.serving.requests import ApiError, Asked, parse, read_json
 
 CONFIG = Config(generate=GenerateConfig(max_new_tokens=100, temperature=0.0, top_p=0.9))
