@@ -3,7 +3,7 @@
     python benchmarks/identifiers.py [--presidio PYTHON --spacy-model FOLDER] [--corpus FILE.csv ...]
 
 Makes 1,000 texts with identifiers of twelve kinds in odd spellings and 1,000 without, from templates and names that the
-rules were not made on (identifier_templates.yaml). An identifier counts as found where the finds cover nine tenths of
+rules were not made on (identifier_templates.yaml); ``--texts independent`` takes texts of another hand. An identifier counts as found where the finds cover nine tenths of
 its letters and digits; a find counts as right where half of it lies in an identifier. ``PYTHON`` is that of an
 environment with presidio-analyzer, ``FOLDER`` a spaCy model. ``--corpus`` counts the rows of tables of questions and
 answers in which anything is found. Intervals are Wilson's, at 95 %.
@@ -23,6 +23,7 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
+import identifier_texts_independent
 from figures import add_json_option, write_figures
 from identifier_texts import Made, make
 
@@ -76,6 +77,13 @@ def score(texts: Sequence[Made], finds: Sequence[Spans]) -> dict[str, Any]:
         "precision_all": rate(sum(right.values()), sum(claimed.values())),
         "clean_texts_touched": rate(touched, without),
     }
+
+
+def texts_of(which: str, count: int, seed: int) -> list[Made]:
+    """Return texts with identifiers and as many without."""
+    if which == "independent":
+        return [made for sort in (True, False) for made in identifier_texts_independent.make(sort, count, seed)]
+    return make(which, count, seed) + make("without", count, seed)
 
 
 def ours(texts: Sequence[Made]) -> list[Spans]:
@@ -133,7 +141,7 @@ def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__.split("\n")[0])
     parser.add_argument("--count", type=int, default=1000, help="texts with identifiers, and as many without")
     parser.add_argument("--seed", type=int, default=2026)
-    parser.add_argument("--texts", choices=("measured", "rules"), default="measured", help="rules: those to work on")
+    parser.add_argument("--texts", choices=("measured", "rules", "independent"), default="measured")
     parser.add_argument("--presidio", type=Path, metavar="PYTHON", help="of an environment with presidio-analyzer")
     parser.add_argument("--spacy-model", type=Path, metavar="FOLDER", help="the spaCy model that it loads")
     parser.add_argument("--corpus", type=Path, action="append", default=[], help="a table of questions and answers")
@@ -142,7 +150,7 @@ def main() -> None:
     options = parser.parse_args()
     if options.misses and options.texts != "rules":
         sys.exit("--misses would make the measured texts known to whoever writes the rules; add --texts rules")
-    texts = make(options.texts, options.count, options.seed) + make("without", options.count, options.seed)
+    texts = texts_of(options.texts, options.count, options.seed)
     sides = {"medqa": ours(texts)}
     if options.presidio is not None:
         sides |= presidio(texts, options.presidio, options.spacy_model)
