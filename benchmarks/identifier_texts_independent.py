@@ -44,11 +44,9 @@ def part_of_file(which: str) -> Any:
 
 def make(with_identifiers: bool, count: int, seed: int) -> list[Made]:
     """Return texts with identifiers or without; text number n is made from template n modulo their number."""
-    from faker import Faker
-
     chosen = part_of_file("with" if with_identifiers else "without")
     draw = random.Random(f"independent {with_identifiers} {seed}")
-    fakers = {locale: Faker(locale) for locale in LOCALES} if with_identifiers else {}
+    fakers = _fakers() if with_identifiers else {}
     texts = []
     for number in range(count):
         locale = draw.choices(tuple(LOCALES), tuple(LOCALES.values()))[0]
@@ -57,6 +55,12 @@ def make(with_identifiers: bool, count: int, seed: int) -> list[Made]:
         values = _Values(fakers[locale], locale, draw) if with_identifiers else None
         texts.append(_filled(chosen[number % len(chosen)], values, draw))
     return texts
+
+
+def _fakers() -> dict[str, Any]:
+    from faker import Faker
+
+    return {locale: Faker(locale) for locale in LOCALES}
 
 
 def _filled(template: str, values: _Values | None, draw: random.Random) -> Made:

@@ -3,10 +3,11 @@
     python benchmarks/identifiers.py [--presidio PYTHON --spacy-model FOLDER] [--corpus FILE.csv ...]
 
 Makes 1,000 texts with identifiers of twelve kinds in odd spellings and 1,000 without, from templates and names that the
-rules were not made on (identifier_templates.yaml); ``--texts independent`` takes texts of another hand. An identifier counts as found where the finds cover nine tenths of
-its letters and digits; a find counts as right where half of it lies in an identifier. ``PYTHON`` is that of an
-environment with presidio-analyzer, ``FOLDER`` a spaCy model. ``--corpus`` counts the rows of tables of questions and
-answers in which anything is found. Intervals are Wilson's, at 95 %.
+rules were not made on (identifier_templates.yaml), or with ``--texts independent`` from templates by a hand that had
+not seen the rules. An identifier counts as found where the finds cover nine tenths of its letters and digits; a find
+counts as right where half of it lies in an identifier. ``PYTHON`` is that of an environment with presidio-analyzer,
+``FOLDER`` a spaCy model. ``--corpus`` counts the rows of tables of questions and answers in which anything is found.
+Intervals are Wilson's, at 95 %.
 """
 
 from __future__ import annotations

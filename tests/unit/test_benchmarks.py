@@ -150,6 +150,7 @@ def test_every_script_is_in_the_list_or_is_a_part_of_one() -> None:
         "gguf_llama_cpp",
         "gpu_stages",
         "identifier_texts",
+        "identifier_texts_independent",
         "identifiers_presidio",
     }
     scripts = {path.stem for path in (ROOT / "benchmarks").glob("*.py")} - parts
