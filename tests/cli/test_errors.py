@@ -118,6 +118,26 @@ def test_a_wrong_override(workspace: Path, medqa: Medqa, override: str) -> None:
     fails(medqa("config", "check", "--set", override), 2, f"--set {override}: ")
 
 
+@pytest.mark.parametrize(
+    ("words", "said"),
+    [
+        (["\u2013set", "seed=1"], ["'\u2013set' is no option", "EN DASH", "type: --set"]),
+        (["\u2014\u2014set", "seed=1"], ["EM DASH", "type: --set"]),
+        (["-\uff0dset=seed=1"], ["FULLWIDTH HYPHEN-MINUS", "type: --set=seed=1"]),
+        (["--set", "seed", "=", "1"], ["--set seed = has a space before its '='", "type: --set seed=1"]),
+        (["--set", "seed", "=1"], ["type: --set seed=1"]),
+        (["--set", "seed", "="], ["type: --set seed=VALUE"]),
+        (["--set", "seed\uff1d1"], ["must have the form section.key=value", "did you mean 'seed=1'?"]),
+    ],
+)
+def test_signs_that_only_look_right_are_named(workspace: Path, medqa: Medqa, words: list[str], said: list[str]) -> None:
+    fails(medqa("config", "check", *words), 2, *said)
+
+
+def test_a_question_may_begin_with_a_dash(workspace: Path, medqa: Medqa) -> None:
+    fails(medqa("ask", "\u2013 what is gout?"), 2, "no adapter")
+
+
 # The spreadsheet
 
 

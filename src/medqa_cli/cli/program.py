@@ -9,11 +9,13 @@ import contextlib
 import functools
 import logging
 import os
+import re
 import signal
 import sys
 import threading
+import unicodedata
 import warnings
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Sequence
 from typing import TYPE_CHECKING, ParamSpec, TypeVar
 
 from medqa_cli import console, distributed, hub
@@ -30,6 +32,9 @@ _MORE_ROOM = (
     "continues from its last checkpoint"
 )
 _SHOWN_OF_A_NAME = 200
+# What text programs and input methods make of the hyphens of an option.
+_OTHER_DASHES = "\u2010\u2011\u2012\u2013\u2014\u2015\u2212\ufe63\uff0d"
+_OPTION_WITH_OTHER_DASHES = re.compile(rf"-*[{_OTHER_DASHES}][-{_OTHER_DASHES}]*([a-z][a-z-]*(?:=.*)?)")
 
 P = ParamSpec("P")
 R = TypeVar("R")
@@ -59,6 +64,7 @@ def main() -> None:
         console.mute()
     try:
         with _ended_like_ctrl_c(), for_the_owner():
+            _refuse_mistyped(sys.argv[1:])
             # Also as python -m medqa_cli: help and the shells' completion name the command that people type.
             app(prog_name="medqa")
     except KeyboardInterrupt:  # while a command was still being imported
@@ -79,6 +85,24 @@ def main() -> None:
         # The reader of our output went away (medqa ask ... | head): nothing is wrong, nothing more can be written.
         os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
         sys.exit(1)
+
+
+def _refuse_mistyped(words: Sequence[str]) -> None:
+    """Refuse what looks right to whoever typed or pasted it, and would be called an unexpected argument.
+
+    Raises:
+        InputError: an option begins with other dashes than hyphens, or ``--set`` has a space before its ``=``.
+    """
+    for word in words:
+        if mistyped := _OPTION_WITH_OTHER_DASHES.fullmatch(word):
+            dash = next(character for character in word if character in _OTHER_DASHES)
+            raise InputError(
+                f"'{word}' is no option: '{dash}' is not a hyphen but {unicodedata.name(dash)}",
+                f"type: --{mistyped[1]}",
+            )
+    for word, key, sign, value in zip(words, words[1:], words[2:], [*words[3:], "VALUE"], strict=False):
+        if word == "--set" and "=" not in key and sign.startswith("="):
+            raise InputError(f"--set {key} {sign} has a space before its '='", f"type: --set {key}={sign[1:] or value}")
 
 
 @contextlib.contextmanager

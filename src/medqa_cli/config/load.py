@@ -8,6 +8,7 @@ from __future__ import annotations
 import json
 import math
 import os
+import unicodedata
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -15,6 +16,7 @@ from typing import TYPE_CHECKING, Any
 
 from medqa_cli.config.schema import KEYS, SECTIONS, Config
 from medqa_cli.errors import ConfigError
+from medqa_cli.spelling import suggestion
 
 if TYPE_CHECKING:
     from medqa_cli.config.yaml_loader import Document
@@ -131,6 +133,8 @@ class _Reading:
         problem, key = "", dotted
         if not separator or not dotted:
             problem = "must have the form section.key=value, e.g. train.learning_rate=1e-4"
+            if "=" in (plain := unicodedata.normalize("NFKC", override)):  # it has a full-width one
+                problem += suggestion(printable(plain))
         elif dotted in SECTIONS:
             problem = f"{dotted} is a section; set one of its keys, e.g. --set {dotted}.{example_of(dotted)}=VALUE"
         elif whole is not None:
