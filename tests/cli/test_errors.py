@@ -70,6 +70,28 @@ def test_a_command_before_its_turn(workspace: Path, medqa: Medqa, arguments: lis
     fails(medqa(*arguments), 2, *said)
 
 
+@pytest.mark.parametrize("command", [["train"], ["eval"], ["ask", "What is gout?"]])
+def test_a_command_in_a_folder_where_nothing_was_done(
+    tmp_path: Path, medqa: Medqa, monkeypatch: pytest.MonkeyPatch, command: list[str]
+) -> None:
+    monkeypatch.chdir(tmp_path)
+    fails(medqa(*command), 2, "start with: medqa config init", "go to the folder where you did")
+
+
+def test_a_config_of_another_folder_does_not_bring_its_data(
+    trained: Path, medqa: Medqa, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    (trained / "elsewhere").mkdir()
+    monkeypatch.chdir(trained / "elsewhere")
+    fails(medqa("train", "-c", "../medqa.yaml"), 2, "nothing has been converted yet", "../data is there", "cd ..")
+    fails(medqa("ask", "What is gout?", "-c", "../medqa.yaml"), 2, "../run/adapter is there", "cd ..")
+
+
+def test_a_stopped_training_is_gone_on_with(trained: Path, medqa: Medqa) -> None:
+    shutil.rmtree("run/adapter")
+    fails(medqa("ask", "What is gout?"), 2, "nothing has been trained there yet", "medqa train --resume")
+
+
 def test_eval_before_training(workspace: Path, medqa: Medqa) -> None:
     assert medqa("convert", "qa.csv").code == 0
     fails(medqa("eval"), 2, "nothing has been trained there yet", "medqa train")

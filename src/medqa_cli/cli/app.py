@@ -23,6 +23,8 @@ from medqa_cli.leftovers import old_scratch_folders, sweep, sweep_folder
 CONVERT = "medqa convert FILE"
 START = f"start with: medqa config init (writes {DEFAULT_NAME} for this machine), then: {CONVERT}"
 
+_OR_GO_THERE = "; or, if you have done so, go to the folder where you did: medqa works in the current one"
+
 _OLD_SECONDS = 24 * 3600  # of a scratch folder that no run needs any more, most likely
 
 P = ParamSpec("P")
@@ -198,8 +200,11 @@ def run_folder(settings: Config) -> RunFolder:
 def require_data(settings: Config, config: Path | None) -> None:
     """Fail before the slow imports if nothing has been converted yet; ``config``: the file that was named."""
     if not has_data(settings.data.dir):
-        hint = before_convert(config, settings)
-        raise InputError(f"no data in {settings.data.dir}: nothing has been converted yet", hint)
+        hint = _in_another_folder(Path(settings.data.dir), config) or before_convert(config, settings)
+        raise InputError(
+            f"no data in {settings.data.dir}: nothing has been converted yet",
+            f"{hint}{_OR_GO_THERE}" if is_fresh(config, settings) else hint,
+        )
 
 
 def require_adapter(settings: Config, config: Path | None) -> RunFolder:
@@ -208,13 +213,23 @@ def require_adapter(settings: Config, config: Path | None) -> RunFolder:
     if not (run.adapter_dir / "adapter_config.json").is_file():
         first = "" if has_data(settings.data.dir) else f"{CONVERT}   and then: "
         elsewhere = "or name another run: -c FILE or --set run_dir=DIR; or ask --model base"
+        hint = f"train one with: {first}medqa train   ({elsewhere})"
+        if any(run.checkpoints_dir.glob("checkpoint-*")):
+            hint = "a training was stopped there; go on with it: medqa train --resume"
+        elif is_fresh(config, settings):
+            hint = f"{START}, then: medqa train{_OR_GO_THERE}"
         raise InputError(
             f"no adapter in {run.adapter_dir}: nothing has been trained there yet",
-            f"{START}, then: medqa train"
-            if is_fresh(config, settings)
-            else f"train one with: {first}medqa train   ({elsewhere})",
+            _in_another_folder(run.adapter_dir, config) or hint,
         )
     return run
+
+
+def _in_another_folder(path: Path, config: Path | None) -> str:
+    """Return the hint for a path that is missing here and lies beside the config that was named; empty if not there."""
+    if config is None or path.is_absolute() or not (config.parent / path).exists():
+        return ""
+    return f"{config.parent / path} is there, but paths are those of the current folder: cd {config.parent}"
 
 
 def has_data(data_dir: str) -> bool:

@@ -45,6 +45,11 @@ def evaluate(
     console.use_json(as_json)
     settings = app.load_for_run(config, overrides).config
     models = None if model is None else list(dict.fromkeys(name.strip() for name in model.split(",") if name.strip()))
+    if not rescore:
+        app.require_data(settings, config)
+        # A model that is loaded here takes the run's adapter for its prompt.
+        if not models or any(not name.startswith("openai:") for name in models):
+            app.require_adapter(settings, config)
     console.doing("loading the libraries ...")
     from medqa_cli.evaluation import gate, report, results
     from medqa_cli.evaluation import rescore as again
@@ -56,10 +61,6 @@ def evaluate(
         # By one rank, as no other file is written by several.
         measured = distributed.from_main(lambda: again.rescore(settings, models, conditions))
     else:
-        app.require_data(settings, config)
-        # A model that is loaded here takes the run's adapter for its prompt.
-        if not models or any(not name.startswith("openai:") for name in models):
-            app.require_adapter(settings, config)
         allocators.keep_freed_memory()
         from medqa_cli.evaluation import run as worker
 
