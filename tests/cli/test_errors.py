@@ -364,7 +364,8 @@ def test_a_second_ctrl_c_stops_at_once(trained: Path, medqa: Medqa, monkeypatch:
 
     monkeypatch.setattr("medqa_cli.training.trainer.MedqaTrainer.train", interrupted)
     outcome = medqa("train", "--set", "run_dir=new")
-    fails(outcome, 130, "before the first checkpoint; nothing was saved", "start again with: medqa train")
+    again = "start again with: medqa train --set run_dir=new"  # the same run
+    fails(outcome, 130, "before the first checkpoint; nothing was saved", again)
     assert "warning: stopping at once" in outcome.err
     assert not Path("new/adapter").exists()
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import shlex
 from enum import StrEnum
 from pathlib import Path
 from typing import Annotated
@@ -11,7 +12,7 @@ import typer
 from medqa_cli import allocators, console, distributed
 from medqa_cli.cli import app
 from medqa_cli.config.load import load
-from medqa_cli.errors import InputError
+from medqa_cli.errors import InputError, Interrupted
 
 
 class Method(StrEnum):
@@ -100,13 +101,21 @@ def train(
 
         figures = planner.plan(loaded.config, gpu_memory_gb=gpu_memory, probe=probe)
         console.result(figures, lambda: planner.show(figures))
+        if figures["fits"] and not probe and gpu_memory is None:
+            console.hint("how long it takes: medqa train --plan --probe (loads the weights and takes two steps)")
         return
     from medqa_cli.config.dump import resolved_yaml
     from medqa_cli.training import outcome
     from medqa_cli.training import run as worker
 
     run = app.run_folder(loaded.config)
-    summary = worker.train(loaded.config, run, resolved_yaml(loaded), resume=resume, restart=restart)
+    try:
+        summary = worker.train(loaded.config, run, resolved_yaml(loaded), resume=resume, restart=restart)
+    except Interrupted as stopped:
+        # Whoever goes on has to give the same settings again.
+        settings = [word for setting in overrides or () for word in ("--set", setting)]
+        words = [*(["-c", str(config)] if config else []), *settings]
+        raise Interrupted(stopped.message, f"{stopped.hint} {shlex.join(words)}".rstrip()) from None
     console.result(summary, lambda: outcome.show(summary, run))
     distributed.leave_group()
 

@@ -71,9 +71,9 @@ class Throughput:
 
 
 def trend_of(losses: Sequence[float]) -> str:
-    """Return ``falling``, ``rising`` or ``level``: the newer half against the older; empty where there are too few.
+    """Return ``falling``, ``rising`` or ``no clear trend``: the newer half against the older; empty where too few.
 
-    Level means that the halves differ by less than two standard errors of that difference.
+    There is no clear trend where the halves differ by less than two standard errors of that difference.
     """
     half = len(losses) // 2
     if len(losses) < _MIN_FOR_TREND:
@@ -82,7 +82,7 @@ def trend_of(losses: Sequence[float]) -> str:
     difference = fmean(newer) - fmean(older)
     error = math.sqrt((pvariance(older) + pvariance(newer)) / half)
     if abs(difference) <= 2 * error:
-        return "level"
+        return "no clear trend"
     return "falling" if difference < 0 else "rising"
 
 
@@ -117,8 +117,11 @@ class TrainingMonitor(TrainerCallback):
         ]
 
     def on_train_begin(self, args: TrainingArguments, state: TrainerState, control: TrainerControl, **_: Any) -> None:
-        """Start the clock: an evaluation may come before the first step."""
+        """Start the clock: an evaluation may come before the first step. Show where a resumed run goes on."""
         self.throughput.start()
+        if state.global_step:
+            console.note(f"going on from the checkpoint of step {state.global_step} of {state.max_steps}")
+            self._display.update(state.global_step, self._figures(args, state))
 
     def on_step_begin(self, args: TrainingArguments, state: TrainerState, control: TrainerControl, **_: Any) -> None:
         """Start the clock of a step."""

@@ -65,11 +65,11 @@ class Display(console.RunDisplay):
 class Run:
     """Drives a monitor the way the Trainer does."""
 
-    def __init__(self, log_path: Path, clock: Clock | None = None) -> None:
+    def __init__(self, log_path: Path, clock: Clock | None = None, step: int = 0) -> None:
         self.display = Display()
         self.guard = DivergenceDetector()
         self.monitor = TrainingMonitor(log_path, self.display, self.guard, lambda: 3 * GIB)
-        self.state = TrainerState(max_steps=10, epoch=0.0, num_input_tokens_seen=0)
+        self.state = TrainerState(max_steps=10, epoch=0.0, num_input_tokens_seen=0, global_step=step)
         self.control = TrainerControl()
         self.clock = clock
         self.monitor.on_train_begin(ARGS, self.state, self.control)
@@ -145,6 +145,12 @@ def test_on_a_terminal_the_display_tells_and_only_looks_are_printed(
     assert capsys.readouterr() == ("", "step 0/10: validation loss 3.0000 (the base model)\n")
 
 
+def test_a_resumed_run_shows_where_it_goes_on(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    run = Run(tmp_path / "train.jsonl", step=6)
+    assert [done for done, _ in run.display.shown] == [6]
+    assert capsys.readouterr().err == "going on from the checkpoint of step 6 of 10\n"
+
+
 def test_looks_are_told_beside_the_best(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
     run = Run(tmp_path / "train.jsonl")
     for loss in (1.0, 3.0, 2.0, 2.5):  # the base model's is no adapter's
@@ -160,6 +166,19 @@ def test_looks_are_told_beside_the_best(tmp_path: Path, capsys: pytest.CaptureFi
         "validation loss 2.5000 (best: 2.0000 at step 2)",
         "validation loss 2.2500 (best: 2.0000 at step 2)",
     ]
+
+
+@pytest.mark.parametrize(
+    ("losses", "trend"),
+    [
+        ([3.0, 2.9, 2.8, 2.7, 2.2, 2.1, 2.0, 1.9], "falling"),
+        ([2.0, 2.1, 2.2, 2.3, 2.8, 2.9, 3.0, 3.1], "rising"),
+        ([3.1, 2.0, 2.9, 2.2, 2.8, 2.1, 2.7, 2.0], "no clear trend"),
+        ([3.0, 2.0, 1.0], ""),
+    ],
+)
+def test_a_trend_is_told_where_it_is_beyond_noise(losses: list[float], trend: str) -> None:
+    assert callbacks.trend_of(losses) == trend
 
 
 def test_a_norm_that_is_not_finite_leaves_the_log_json(tmp_path: Path) -> None:
