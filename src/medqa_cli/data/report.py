@@ -167,6 +167,8 @@ def show(report: dict[str, Any], advice: str, out_dir: Path) -> None:
         answer = report["tokens"]["answer"]
         console.line("tokens of an answer: " + ", ".join(f"{name} {count:,}" for name, count in answer.items()))
         console.line(advice)
+    if cleaned:
+        console.line(f"what a rule changes: medqa convert --show {cleaned[0][0]}")
     files = "README.md, report.json" + (f", {LENGTHS_NAME}" if report["tokens"] else "")
     rejected = f"; the rejected rows: {REJECTED_NAME}" if rows["rejected"] else ""
     console.line(f"written to {out_dir} ({files}{rejected})")

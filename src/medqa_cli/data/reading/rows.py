@@ -171,8 +171,11 @@ class Columns:
             parts.append("options " + " ".join(f"'{self.names[index]}'" for index in self.options))
         optional = {"context": self.context, "topic": self.topic, "source": self.source, "kind": self.kind}
         parts += [f"{role} '{self.names[index]}'" for role, index in optional.items() if index is not None]
-        unused = self.unused()
-        return ", ".join(parts) + (f"; not used: {listed([name or '(no name)' for name in unused])}" if unused else "")
+        named = [name for name in self.unused() if name]
+        unused = [listed(named)] if named else []
+        if nameless := len(self.unused()) - len(named):
+            unused.append(f"{nameless} column{'s' if nameless > 1 else ''} without a name")
+        return ", ".join(parts) + (f"; not used: {' and '.join(unused)}" if unused else "")
 
     def unused(self) -> list[str]:
         """Return the names of the columns that are not used."""

@@ -600,8 +600,14 @@ def test_a_column_of_questions_for_answers_is_said(tmp_path: Path) -> None:
 
 def test_columns_that_are_not_used_are_listed(tmp_path: Path) -> None:
     opened = read(tmp_path / "a.csv", f",id,question,answer\n0,1,{Q1},{A1}\n")
-    assert opened.columns.describe() == "question 'question', answer 'answer'; not used: '(no name)', 'id'"
+    used = "question 'question', answer 'answer'"
+    assert opened.columns.describe() == f"{used}; not used: 'id' and 1 column without a name"
     assert opened.warnings == ()
+
+
+def test_columns_without_a_name_are_counted(tmp_path: Path) -> None:
+    opened = read(tmp_path / "a.csv", f";question;answer;;\n0;{Q1};{A1};;\n")
+    assert opened.columns.describe() == "question 'question', answer 'answer'; not used: 3 columns without a name"
 
 
 @pytest.mark.parametrize(
