@@ -56,11 +56,14 @@ def make_page(
     if "base" in samples and compared != ["base"]:
         compared.append("base")
     if any(sample.answer is None for of_model in samples.values() for sample in of_model):
-        legend = "No answers were generated: questions are ordered by the likelihood of their reference."
+        legend = (
+            "No answers were generated. The score is the log-likelihood of the reference per token, "
+            f"{' - '.join(compared)}: the higher the better."
+        )
     else:
         legend = (
-            f"Ordered by ROUGE-L, {' - '.join(compared)}. Marked: words that the reference does not have in this "
-            "place. Flagged: answers that repeat themselves or were cut off."
+            f"The score is ROUGE-L, {' - '.join(compared)}: the higher the better. Marked: words that the reference "
+            "does not have in this place. Flagged: answers that repeat themselves or were cut off."
         )
     # What no reader sees (a zero byte, an escape) is U+FFFD.
     environment = template_environment(
