@@ -192,6 +192,9 @@ def converse(config: Config, choice: str, options: AskOptions, change: Callable[
     def knows_turns() -> bool:
         return answerer.encoder.contract.text.earlier is not None
 
+    def knows_context() -> bool:
+        return answerer.encoder.contract.text.context
+
     def show_sources(question: str, count: int) -> None:
         index = book.index or PassageIndex.of_folder(Path(config.data.dir))
         _show_references(index.nearest(question, count), [], REFERENCES if book.count == 0 else NEAREST)
@@ -208,7 +211,10 @@ def converse(config: Config, choice: str, options: AskOptions, change: Callable[
         return f"generate.{key} is {getattr(settings, key)}"
 
     context, follows = options.context, knows_turns()
-    Conversation(answer, knows_turns, show_sources, use_model, set_key, context, follows=follows).run()
+    conversation = Conversation(
+        answer, knows_turns, knows_context, show_sources, use_model, set_key, context, follows=follows
+    )
+    conversation.run()
 
 
 def _answer_and_show(

@@ -35,13 +35,14 @@ class Conversation:
     """A conversation: what its caller supplies, and the answers so far.
 
     ``answer``: answers a question with what is given, shows the answer and returns the object of ``ask --json``;
-    ``knows_turns``: tells whether the model learned conversations; ``show_sources``: shows reference answers;
-    ``use_model`` and ``change``: switch to another model or setting and return a note about it. ``begins``: the number
-    of the first answer that the next question may follow.
+    ``knows_turns``, ``knows_context``: tell whether the model learned conversations, or contexts; ``show_sources``:
+    shows reference answers; ``use_model`` and ``change``: switch to another model or setting and return a note about
+    it. ``begins``: the number of the first answer that the next question may follow.
     """
 
     answer: Callable[[str, Given], dict[str, Any]]
     knows_turns: Callable[[], bool]
+    knows_context: Callable[[], bool]
     show_sources: Callable[[str, int], None]
     use_model: Callable[[str], str]
     change: Callable[[str, str], str]
@@ -105,6 +106,8 @@ class Conversation:
             self.begins = len(self.said)
             console.note("the next question stands alone")
         elif name == "/context":
+            if rest and not self.knows_context():
+                raise InputError("this model was trained without contexts", "write it into the question")
             self.context = rest
             console.note("the context stands before the next questions" if rest else "no context")
         elif name == "/sources":

@@ -62,6 +62,7 @@ def talk(*lines: str | type[BaseException], learned_turns: bool = False) -> tupl
     conversation = Conversation(
         partner.answer,
         lambda: learned_turns,
+        lambda: learned_turns,
         partner.sources,
         partner.model,
         partner.change,
@@ -117,6 +118,12 @@ def test_a_model_that_learned_conversations_follows_from_the_start(capsys: pytes
 def test_a_context_stands_before_the_next_questions() -> None:
     partner, _ = talk("/context A man of 60.", "Why?", "How?", "/context", "What?", learned_turns=True)
     assert [given.context for given in partner.given] == ["A man of 60.", "A man of 60.", ""]
+
+
+def test_a_context_for_a_model_that_learned_none_is_refused_at_once(capsys: pytest.CaptureFixture[str]) -> None:
+    partner, _ = talk("/context A man of 60.", "Why?")
+    assert "trained without contexts" in capsys.readouterr().err
+    assert [given.context for given in partner.given] == [""]  # the next question is answered
 
 
 def test_ctrl_c_stops_the_answer_and_not_the_program(capsys: pytest.CaptureFixture[str]) -> None:
