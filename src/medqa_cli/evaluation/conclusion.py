@@ -196,7 +196,12 @@ _STEPS: tuple[tuple[Callable[[_Evidence], bool], str, str], ...] = (
     (lambda of: of.results["split"] == "train", "Ask held-out questions.", "medqa eval --set eval.split=test"),
     (lambda of: bool(of.leak), "Split the data anew, then train and measure again.", "medqa convert FILE"),
     (lambda of: of.is_whole is None, "Let the models write answers.", "medqa eval --set eval.metrics=all"),
-    (lambda of: of.base.shown != "better" and of.could_ask_more, "Ask all questions of the split.", "medqa eval"),
+    # From here on answers were written: a config may say that none are.
+    (
+        lambda of: of.base.shown != "better" and of.could_ask_more,
+        "Ask all questions of the split.",
+        "medqa eval --set eval.metrics=all",
+    ),
     (
         lambda of: of.base.shown in ("worse", "mixed") or bool(of.failed),
         "Read the worst answers in report.html, change the data or the settings, and train again.",
@@ -205,12 +210,12 @@ _STEPS: tuple[tuple[Callable[[_Evidence], bool], str, str], ...] = (
     (
         lambda of: of.is_whole is False and of.loops > MOST_LOOPS,
         "Keep it from repeating itself, and measure again.",
-        "medqa eval --set generate.repetition_penalty=1.1",
+        "medqa eval --set eval.metrics=all --set generate.repetition_penalty=1.1",
     ),
     (
         lambda of: of.is_whole is False,
         "Give its answers more room, and measure again.",
-        "medqa eval --set generate.max_new_tokens={room}",
+        "medqa eval --set eval.metrics=all --set generate.max_new_tokens={room}",
     ),
     (lambda of: of.base.shown != "better", "Train on more rows or for longer, and measure again.", "medqa train"),
     (

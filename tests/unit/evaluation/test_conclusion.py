@@ -233,8 +233,13 @@ def test_a_model_with_sources_is_held_against_copies_of_them_and_says_when_it_de
     ("finished", "loops", "expected", "command"),
     [
         (0.95, 0.02, "Yes: 95 % end by themselves and 2 % run in a loop.", "medqa review make --raters anna,ben"),
-        (0.949, 0.0, "No: 94.9 % end by", "medqa eval --set generate.max_new_tokens=512"),
-        (1.0, 0.021, "No: 100 % end by themselves and 2.1 % run", "medqa eval --set generate.repetition_penalty=1.1"),
+        (0.949, 0.0, "No: 94.9 % end by", "medqa eval --set eval.metrics=all --set generate.max_new_tokens=512"),
+        (
+            1.0,
+            0.021,
+            "No: 100 % end by themselves and 2.1 % run",
+            "medqa eval --set eval.metrics=all --set generate.repetition_penalty=1.1",
+        ),
     ],
 )
 def test_answers_are_whole_from_95_percent_ended_and_at_most_2_percent_loops(
@@ -283,7 +288,7 @@ def test_fewer_than_100_questions_or_30_topics_are_few(questions: int, topics: i
     assert ("These are few: only large differences show." in said(found)[0]) is is_few
     assert step(found) == "medqa train"
     found["settings"]["limit"] = questions
-    assert step(found) == ("medqa eval" if is_few else "medqa train")
+    assert step(found) == ("medqa eval --set eval.metrics=all" if is_few else "medqa train")
 
 
 def test_memorized_answers_and_identifiers_forbid_to_give_the_file_away() -> None:
