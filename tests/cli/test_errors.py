@@ -156,6 +156,10 @@ def test_signs_that_only_look_right_are_named(workspace: Path, medqa: Medqa, wor
     fails(medqa("config", "check", *words), 2, *said)
 
 
+def test_an_option_before_the_command_is_named(workspace: Path, medqa: Medqa) -> None:
+    fails(medqa("-c", "medqa.yaml", "ask", "What is gout?"), 2, "-c stands before the command", "medqa ask -c")
+
+
 def test_a_question_may_begin_with_a_dash(workspace: Path, medqa: Medqa) -> None:
     fails(medqa("ask", "\u2013 what is gout?"), 2, "no adapter")
 

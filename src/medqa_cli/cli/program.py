@@ -91,8 +91,11 @@ def _refuse_mistyped(words: Sequence[str]) -> None:
     """Refuse what looks right to whoever typed or pasted it, and would be called an unexpected argument.
 
     Raises:
-        InputError: an option begins with other dashes than hyphens, or ``--set`` has a space before its ``=``.
+        InputError: an option begins with other dashes than hyphens or stands before the command, or ``--set`` has a
+            space before its ``=``.
     """
+    if words and words[0] in ("-c", "--config", "--set", "--json"):
+        raise InputError(f"{words[0]} stands before the command", f"type it behind: medqa ask {words[0]} ...")
     for word in words:
         if mistyped := _OPTION_WITH_OTHER_DASHES.fullmatch(word):
             dash = next(character for character in word if character in _OTHER_DASHES)
