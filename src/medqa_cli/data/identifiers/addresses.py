@@ -38,6 +38,21 @@ _ENDINGS = (
 _CODE = re.compile(r"\d{4,6}|[a-z]{1,2}\d[a-z\d]? ?\d[a-z]{2}")
 
 
+_CAPITAL_BEHIND = re.compile(r"(?:[-/]\d{1,5})?[A-Za-z]?,?\s[^\Wa-z]")
+# Kerkstraat 12, 1017 AB Amsterdam: the rest of Europe writes the code before the town.
+_WORDS_BEFORE = re.compile(
+    r"(?<![\w-])(?!(?:Table|Figure|Phase|Grade|Chapter|Stage|Type|Section|Part|Volume|Step|Level|Class|Page|Version|Group"
+    r"|Week|January|February|March|April|June|July|August|September|October|November|December)\b)"
+    r"[A-ZÀ-Þ][\w.-]{3,}(?:\s[A-ZÀ-Þ][\w.-]+)?\s\Z"
+)
+_TOWN_BEHIND = re.compile(
+    r"\s?[a-z]?(?:/\d{1,4})?,\s(?:[A-Z]{1,2}-)?(?:\d{5}|\d{4}\s?[A-Z]{2}|\d{2}-\d{3}|\d{3}\s\d{2})\s[A-ZÀ-Þ][\w-]+"
+)
+_LIVES = ("live", "living", "resid", "moved to", "address", "i, ", "ship to", "send", "deliver")
+_FLAT_BEFORE = re.compile(r"(?<![\w-])(?:flat|unit|studio|level|h\.?\s?no\.?)\s?\Z")
+_CODE_BEHIND = re.compile(r",\s(?:[A-Z]-)?\d{5,6}(?:\s[A-ZÀ-Þ][\w-]+)?(?![\w.])")
+
+
 @functools.cache
 def _pattern(name: str) -> re.Pattern[str]:
     """Return the pattern of a table, letters as they are."""
@@ -55,7 +70,9 @@ def find_addresses(text: Text) -> Iterator[Span]:
             continue
         if end >= 0:
             yield Span(start, end, "address")
-        start, end = first, last
+        flat = _FLAT_BEFORE.search(text.lower, max(first - 9, 0), first)
+        code = _CODE_BEHIND.match(text.text, last)
+        start, end = flat.start() if flat else first, code.end() if code else last
     if end >= 0:
         yield Span(start, end, "address")
 
@@ -76,6 +93,7 @@ def _parts(text: Text) -> Iterator[tuple[int, int]]:
                 match = _pattern("clear_street").match(text.lower, start)
                 if match and _has_context(text, *match.span()):
                     yield match.span()
+    yield from _of_any_street(text)
     if "foreign_street_words" in text.tables or (text.has_long_number and any(map(text.lower.__contains__, _ENDINGS))):
         for match in _pattern("foreign_street").finditer(text.text):
             yield match.span()
@@ -103,6 +121,22 @@ def _parts(text: Text) -> Iterator[tuple[int, int]]:
     if "postcode_words" in text.tables:
         for match in load_pattern("identifiers", "postcode").finditer(text.text):
             yield match.span(1)
+
+
+def _of_any_street(text: Text) -> Iterator[tuple[int, int]]:
+    """Yield streets that lack the words of one, where "lives at", a unit, or the code of a town tells."""
+    lives = any(map(text.lower.__contains__, _LIVES))
+    for start, end in text.numbers:
+        if _CAPITAL_BEHIND.match(text.text, end):
+            match = _pattern("coded_street").match(text.text, start)
+            if not match and lives and load_pattern("identifiers", "lived_before").search(text.before(start, 56)):
+                match = _pattern("lived_at").match(text.text, start)
+            if match:
+                yield match.span()
+        behind = _TOWN_BEHIND.match(text.text, end)
+        before = _WORDS_BEFORE.search(text.text, max(start - 40, 0), start) if behind else None
+        if before and behind:
+            yield before.start(), behind.end()
 
 
 def _is_zip(lower: str, start: int, end: int) -> bool:

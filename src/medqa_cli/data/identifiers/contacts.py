@@ -25,6 +25,7 @@ _SPELLED_EMAIL = re.compile(
     rf"(?P<domain>{_LABEL}(?:(?:\s?(?:\(dot\)|\[dot\]|\{{dot\}}|\bdot\b)\s?|\.){_LABEL}){{0,2}}"
     r"(?:\s?(?:\(dot\)|\[dot\]|\{dot\}|\bdot\b)\s?|\.)(?:com|org|net|edu|info|me|us|uk|ca|au|de|fr|es|it|nl|pl|in|io))\b"
 )
+SPELLED_AT = ("(at)", "[at]", "{at}")
 _PROFILE_SITES = (
     r"facebook\.com|fb\.com|instagram\.com|twitter\.com|x\.com|linkedin\.com|tiktok\.com|snapchat\.com|threads\.net"
     r"|pinterest\.com|reddit\.com|github\.com|vk\.com|t\.me|myspace\.com|tumblr\.com|patreon\.com|medium\.com|xing\.com"
@@ -72,6 +73,8 @@ _NOT_HANDLES = frozenset(
         "questions",
     ]
 )
+# u/anna_lee-82; "5 u/ml" and "u/kg" are units.
+_REDDIT = re.compile(r"(?<![\w.])/?u/(?P<handle>(?=[a-z_-]{0,19}[\d_-])[a-z][\w-]{2,19}(?:\.\w+)?)(?![\w/])")
 _HANDLE = re.compile(r"(?<![\w.@/])@(?P<handle>[a-z_][\w.]{2,28}\w)(?![\w@])")
 
 # Each begins with a sign of few kinds, so that a search passes quickly over all else; what must not stand before it is
@@ -81,7 +84,10 @@ _NANP = re.compile(
     r"|[2-9]\d\d)|\((?<![\w+-].)\s?[2-9]\d\d\s?\))[\s./·–-]{0,3}[2-9]\d\d[\s.·–-]{1,3}\d{4}"
     r"(?:\s?(?:x|ext\.?|extension)\s?\d{1,6})?(?![\w-]|\.\d)"
 )
-_INTERNATIONAL = re.compile(r"[+0](?<![\w+].)(?:(?<=0)0|(?<=\+)\s?)[1-9]\d{0,2}(?:[\s./()–-]{0,2}\d){6,13}(?![\w-])")
+_INTERNATIONAL = re.compile(
+    r"[+0](?<![\w+].)(?:(?<=0)0|(?<=\+)\s?)[1-9]\d{0,2}(?:[\s./()–-]{0,2}\d){6,13}"
+    r"(?:\s?(?:x|ext\.?)\s?\d{1,6})?(?![\w-])"
+)
 _WITH_ZERO = re.compile(r"[(0](?<![\w.,+/-].)(?:(?<=\()0)?[1-9]\d{0,4}\)?(?:[\s/–-]{1,2}\d{2,8}){1,5}(?![\w-]|[.,]\d)")
 _ANY_NUMBER = re.compile(r"[+(\d](?<![\w.,+/-].)(?:\s?\d|(?<=\d))(?:(?:[ .()–-]{0,2}|/)\d){6,14}(?![\w-]|[.,]\d)")
 _LOCAL = re.compile(r"\d(?<![\w.,+/-].)\d\d[\s.–-]\d{4}(?![\w-]|[.,]\d)")
@@ -102,7 +108,7 @@ _IPV6 = re.compile(r"(?<![\w:.])(?:[0-9a-f]{0,4}:){2,7}[0-9a-f]{0,4}(?![\w:])")
 
 def find_contacts(text: Text) -> Iterator[Span]:
     """Yield the e-mail addresses, profiles, phone and fax numbers and IP addresses of persons."""
-    if "@" in text.text or ("at_words" in text.tables and "mail_words" in text.tables):
+    if "@" in text.text or _has_spelled_at(text) or ("at_words" in text.tables and "mail_words" in text.tables):
         yield from _emails(text)
     yield from _profiles(text)
     if text.has_long_number:
@@ -112,24 +118,28 @@ def find_contacts(text: Text) -> Iterator[Span]:
         yield from _ips(text)
 
 
+def _has_spelled_at(text: Text) -> bool:
+    return any(map(text.lower.__contains__, SPELLED_AT))
+
+
 def _emails(text: Text) -> Iterator[Span]:
     patterns = [_EMAIL] if "@" in text.text else []
-    if "at_words" in text.tables:
+    if "at_words" in text.tables or _has_spelled_at(text):
         patterns.append(_SPELLED_EMAIL)
     for pattern in patterns:
         for found in pattern.finditer(text.lower):
             domain = re.sub(r"\s", "", found["domain"])
             local = found["local"]
-            if pattern is _SPELLED_EMAIL and not _is_mail_domain(domain):
+            if pattern is _SPELLED_EMAIL and not _is_mail_domain(found[0], domain):
                 continue
             if load_pattern("identifiers", "public_mail").search(f"{local}@{domain}"):
                 continue
             yield Span(*found.span(), "email")
 
 
-def _is_mail_domain(domain: str) -> bool:
+def _is_mail_domain(value: str, domain: str) -> bool:
     """Tell whether a domain whose "at" was written as a word is one: "at health.com" alone is too little."""
-    spelled = "dot" in domain or "(" in domain or "[" in domain
+    spelled = "dot" in domain or "(" in domain or "[" in domain or any(map(value.__contains__, SPELLED_AT))
     return spelled or domain.split(".")[0] in load_words("identifiers", "mail_words")
 
 
@@ -137,7 +147,8 @@ def _profiles(text: Text) -> Iterator[Span]:
     if "/" in text.text:
         sites = ".com/" in text.lower or ".net/" in text.lower or "t.me/" in text.lower
         others = any(map(text.lower.__contains__, _PROFILE_PARTS))
-        for pattern in (*(_PROFILE,) * sites, *(_OTHER_PROFILE,) * others):
+        reddit = "u/" in text.lower
+        for pattern in (*(_PROFILE,) * sites, *(_OTHER_PROFILE,) * others, *(_REDDIT,) * reddit):
             for found in pattern.finditer(text.lower):
                 if not _is_public_handle(found["handle"]):
                     yield Span(*found.span(), "profile")

@@ -6,7 +6,7 @@ import re
 from collections.abc import Iterable, Mapping
 
 from medqa_cli.data.identifiers.addresses import find_addresses
-from medqa_cli.data.identifiers.contacts import find_contacts
+from medqa_cli.data.identifiers.contacts import SPELLED_AT, find_contacts
 from medqa_cli.data.identifiers.dates import find_dates
 from medqa_cli.data.identifiers.finds import Find, Span
 from medqa_cli.data.identifiers.name_cues import CUE_NEEDS, possible_cues
@@ -17,9 +17,11 @@ from medqa_cli.data.identifiers.text import Text
 # Where two finds overlap the earlier kind stays; of one kind the longer one.
 _ORDER = ("email", "profile", "ip", "account", "record", "device", "fax", "phone", "date", "address", "age", "name")
 _NUMBER_BEHIND = re.compile(r"\s?\(\s?([A-Za-z]{0,3}-?\d[\d -]{3,14}[A-Za-z]?)\s?\)")
+# Anna Lee, 92, a farmer; Anna Lee (92).
+_AGE_BEHIND = re.compile(r"(?:,\s|\s\()(9\d|1[01]\d|ninety(?:[ -][a-z]{3,5})?)(?=[,)])", re.IGNORECASE)
 _FEWEST_DIGITS = 5
 # Of these a text without digits has one, or five colons or hyphens, or the words of a cue, if anything is in it.
-_SIGNS = ("@", "/", "\n", " (", "::")
+_SIGNS = ("@", "/", "\n", " (", "::", *SPELLED_AT)
 _TELLING = frozenset(
     (
         "mail_words",
@@ -62,7 +64,8 @@ def find_in_texts(named: Mapping[str, str]) -> tuple[Find, ...]:
     )
     if names:
         for field, text in texts.items():
-            behind = [_number_behind(text, span) for span in spans[field] if span.kind == "name"]
+            people = [span for span in spans[field] if span.kind == "name"]
+            behind = [find(text, span) for span in people for find in (_number_behind, _age_behind)]
             spans[field] = _apart([*spans[field], *repeated(text, names), *(span for span in behind if span)])
     return tuple(Find(field, *span) for field, found in spans.items() for span in found)
 
@@ -73,6 +76,12 @@ def _number_behind(text: Text, name: Span) -> Span | None:
     if found is None or sum(map(str.isdigit, found[1])) < _FEWEST_DIGITS:
         return None
     return Span(*found.span(1), "record")
+
+
+def _age_behind(text: Text, name: Span) -> Span | None:
+    """Return the age over 89 behind a name."""
+    found = _AGE_BEHIND.match(text.text, name.end)
+    return None if found is None else Span(*found.span(1), "age")
 
 
 def _is_clear(text: Text) -> bool:

@@ -11,13 +11,13 @@ from medqa_cli.resources import load_words, load_yaml
 
 # The longest of each cue, in characters.
 _REACH = {
-    "title": 16, "self": 34, "iam": 12, "label": 40, "role": 36, "relation": 54, "named": 44, "closing": 52,
-    "greeting": 26, "foreign": 24, "person_is": 50, "the_person": 22, "document": 26,
+    "title": 16, "self": 34, "iam": 14, "label": 40, "role": 36, "relation": 54, "named": 44, "closing": 52,
+    "greeting": 46, "foreign": 24, "person_is": 50, "the_person": 30, "document": 26,
 }  # fmt: skip
 # What stands in each cue of which the last word is a common one.
 _SIGNS_OF = {
     "self": ("name", "call", "go by"),
-    "iam": ("i am", "i'm", "i’m", "im", "this is", "it's", "it’s", "here is", "signed"),
+    "iam": ("i am", "i'm", "i’m", "im", "this is", "it's", "it’s", " its", "i,", "here is", "signed"),
     "role": (":", "=", "-", "–", " by", "att", "ask for"),
     "person_is": ("my ", "his ", "her ", "our ", "their "),
     "document": (
@@ -37,7 +37,7 @@ _TITLE = re.compile(r"([A-Za-z]+)(\.?)\s*$")
 CUE_NEEDS, SMALL_NEEDS = "cue_needs", "small_needs"
 # One of these stands in a text with the cue, unless one of the words does.
 _PHRASES = {
-    (CUE_NEEDS, "iam"): ("this is", "it's", "it’s", "here is"),
+    (CUE_NEEDS, "iam"): ("this is", "it's", "it’s", " its", "i,", "here is"),
     (CUE_NEEDS, "role"): (":", "=", "–"),
     (SMALL_NEEDS, "role"): (":",),
 }

@@ -17,13 +17,13 @@ CAPITAL = (
     rf"(?:[-‐‑]{_LETTERS}++(?:{_APOSTROPHE}{_LETTERS}++)?+)*+"
 )
 _INITIAL = rf"(?:[{LARGE}]\.\s?-?)*[{LARGE}]\.(?![{LARGE}])|[{LARGE}](?![\w'’])"
-_PARTICLE = (
+PARTICLE = (
     r"(?:van|von|vom|zu|der|den|de|del|della|dela|di|da|do|dos|das|du|la|le|lo|el|al|bin|bint|ibn|ben|abu|ter|ten|af"
     r"|st\.?|y|e)"
 )
 GAP = r"[ \xa0]{1,2}"
 PART = rf"(?:{_INITIAL}|{CAPITAL})"
-NAME = rf"{PART}(?:{GAP}(?:(?i:{_PARTICLE}){GAP}){{0,2}}{PART}){{0,3}}"
+NAME = rf"{PART}(?:{GAP}(?:(?i:{PARTICLE}){GAP}){{0,2}}{PART}){{0,3}}"
 SMALL = r"[^\W\d_]+(?:['’-][^\W\d_]+)*"
 _SMALL_NAME = rf"(?:[^\W\d_]\.\s?){{0,2}}{SMALL}(?:{GAP}(?:[^\W\d_]\.|{SMALL})){{0,3}}"
 
@@ -40,7 +40,7 @@ _NEXT_WORD = re.compile(r"\s([^\W\d_]+)")
 _WHOLE_WORD = re.compile(r"[^\s\xa0]+")
 _SMALL_WORD = re.compile(rf"(?P<initial>[^\W\d_]\.)|{SMALL}")
 _ENDS_WITH_INITIAL = re.compile(rf"(?:^|[\s.]){_INITIAL}$")
-_IS_PARTICLE = re.compile(_PARTICLE)
+_IS_PARTICLE = re.compile(PARTICLE)
 _PLAIN_WORD = re.compile(SMALL)
 
 

@@ -19,6 +19,7 @@ from medqa_cli.data.identifiers.name_forms import (
     NAME,
     NAME_HERE,
     PART,
+    PARTICLE,
     POSSESSIVE,
     REVERSED_REST,
     SMALL,
@@ -37,22 +38,26 @@ _LARGE_WORD = re.compile(
     r"(?:(?<=[^.!?\n\s].)|(?<=[DdMmFf][rs]\. )|(?<=[Mm]rs\. )|(?<=rof\. )|(?<=[MD][RS]\. ))"
 )
 _ABBREVIATION = re.compile("(?:[dmf][rs]|mrs|rof)$")
-_CLOSING_REACH, _LAST_REACH = 60, 26
+_CLOSING_REACH, _LAST_REACH, _PARTICLES_REACH = 60, 26, 16
 _MARKS = " \xa0\n.,:;!?=()[]\"'’“”–—-"
 _LAST_PART = re.compile(r"[^\w]")
 _SIGNED_SHORT = re.compile(rf"(?:(?<=[.!?])\s+|(?<=[^\s]) [-–—~]\s?)({CAPITAL})\s*\Z")
 _SIGNED = re.compile(rf"\n({PART}(?:{GAP}{PART}){{1,2}})\s*\Z")
 _LINE_START = re.compile(rf"[.!?\n]\s*(?=[{LARGE}])")
 _ENDS_WITH_NAME = re.compile(rf"(?<![\w'’.-]){NAME}$")
+_GREETED = re.compile(r"(?:hi|hello|hey|good (?:morning|afternoon|evening))(?: all| there)?[.,!]? \Z")
 _SMALL_HERE = re.compile(SMALL)
 _IS_INITIAL = re.compile(r"[^\W\d_]\.")
 _PAIR = re.compile(rf"[{LARGE}](?<![\w'’.-].)[^\W\d_]++(?=[ \xa0,][ \xa0]?(?:[a-z]{{1,3}}[ \xa0])?[{LARGE}])")
 _BEHIND_NAME = re.compile(
-    r", (?:R\.?N|D\.O|N\.P|PA-C|Ph\.?\s?D|L\.?C\.?S\.?W|LMFT|LMHC|Psy\.?D|DDS|D\.M\.D|DMD|LPC|CRNP|FRCP|MBBS|APRN|FNP"
-    r"|DNP|M\.?S\.?W|M\.D|MD(?![\s,]*\d)|MRCP|FACS|MFT|\(?(?:DOB|dob|D\.O\.B|MRN|mrn|SSN)"
+    r", (?:Pharm\.?D|DVM|R\.?N|D\.O|N\.P|PA-C|Ph\.?\s?D|L\.?C\.?S\.?W|LMFT|LMHC|Psy\.?D|DDS|D\.M\.D|DMD|LPC|CRNP|FRCP"
+    r"|MBBS|APRN|FNP|DNP|M\.?S\.?W|M\.D|MD(?![\s,]*\d)|MRCP|FACS|MFT|\(?(?:DOB|dob|D\.O\.B|MRN|mrn|SSN)"
     r"|an? \d{1,3}[ -](?:year|yr|y/?o|month|week|day)|\d{1,3}(?: ?yo| ?y/o|[ -]years?[ -]old| ?yrs?\b))\b"
 )
 _IN_BRACKETS = re.compile(r" \((?:[Aa]ged? \d|DOB|dob|born|MRN|mrn|\d{1,3}(?: ?yo| ?y/o|[ -]years?[ -]old))")
+_HERE = re.compile(r" here(?=[.,!])")
+# Those that begin a surname: Dr. van der Berg.
+_PARTICLES_BEFORE = re.compile(rf"(?<![\w'’-])(?:{PARTICLE}{GAP}){{1,3}}\Z")
 _AND_NAME = re.compile(rf",? (?:and|&) ({CAPITAL})")
 
 
@@ -78,14 +83,18 @@ def _behind_cues(text: Text) -> Iterator[Span]:
     # "Thanks.\nMaria" at the end.
     places += [found.end() for found in _LINE_START.finditer(text.text, max(len(text.text) - _CLOSING_REACH, 0))]
     for place in places:
-        words = text.lower[max(place - _LAST_REACH, 0) : place].rstrip(_MARKS).rsplit(None, 1)
+        start, words = place, text.lower[max(place - _LAST_REACH, 0) : place].rstrip(_MARKS).rsplit(None, 1)
+        if words and words[-1] in load_words("identifiers", "particles"):
+            particles = _PARTICLES_BEFORE.search(text.text, max(place - _PARTICLES_REACH, 0), place)
+            start = particles.start() if particles else place
+            words = text.lower[max(start - _LAST_REACH, 0) : start].rstrip(_MARKS).rsplit(None, 1)
         for cue in last.get(_LAST_PART.split(words[-1])[-1] if words else "", ()):
-            if not stands_before(text, cue, place) or (cue == "title" and not is_title(text, place)):
+            if not stands_before(text, cue, start) or (cue == "title" and not is_title(text, start)):
                 continue
             if cue not in _of_table() or _starts_in_table(text, place) or _is_followed(text, place, cue):
                 span = _cued(text, place, cue)
                 if span is not None:
-                    yield span
+                    yield span._replace(start=start)
                     yield from _joined(text, span, cue)
                     break
 
@@ -145,7 +154,8 @@ def _is_followed(text: Text, place: int, cue: str) -> bool:
         return False
     if cue == "role" and load_pattern("identifiers", "role_of_many").search(text.before(place, 20)):
         return load_pattern("identifiers", "role_behind").match(text.lower, found.end()) is not None
-    is_whole = len(words) > 1 and cue != "the_person" and not (found[0].isupper() and not text.is_shouted)
+    is_code = found[0].isupper() and not text.is_shouted and all_names().isdisjoint(words)
+    is_whole = len(words) > 1 and (cue != "the_person" or len(words[0]) == 1) and not is_code
     rest = REVERSED_REST.match(text.text, found.end()) if cue == "the_person" else None
     end = rest.end() if rest else found.end()
     return is_whole or load_pattern("identifiers", f"{cue}_behind").match(text.lower, end) is not None
@@ -192,7 +202,10 @@ def _before_cues(text: Text) -> Iterator[Span]:
             has_initial = any(_IS_INITIAL.fullmatch(word) for word in words[1:])
             # "Silver Spring, MD" is a place.
             known = len(words) > 1 and not (follows[0] == ", MD" and all_names().isdisjoint(words))
-            if (has_initial or known) and none.isdisjoint(words) and may_be_name(text, start, end, is_sure=False):
+            is_sure = has_initial or not all_names().isdisjoint(words)
+            if follows[0] == " here" and not (is_sure or _GREETED.search(text.before(start, 18))):
+                continue
+            if (has_initial or known) and none.isdisjoint(words) and may_be_name(text, start, end, is_sure):
                 yield Span(start, end, "name")
     for name in text.words & certain_names() & first_names() if "certain_names" in text.tables else ():
         for place in text.places(name):
@@ -208,6 +221,8 @@ def _behind_names(text: Text) -> Iterator[re.Match[str]]:
     if "degree_words" in text.tables or (text.numbers and ("age_words" in text.tables or _has_glued_years(text))):
         yield from _BEHIND_NAME.finditer(text.text)
     yield from _IN_BRACKETS.finditer(text.text)
+    if "here" in text.words:
+        yield from _HERE.finditer(text.text)
 
 
 def _has_glued_years(text: Text) -> bool:

@@ -36,7 +36,13 @@ _IBAN = re.compile(r"[A-Z](?<![\w-].)[A-Z]\d\d(?: ?[A-Z0-9]{4}){2,7}(?: ?[A-Z0-9
 _MAC = re.compile(r"[0-9A-Fa-f](?<![\w:-].)[0-9A-Fa-f](?P<s>[:-])(?:[0-9A-Fa-f]{2}(?P=s)){4}[0-9A-Fa-f]{2}(?![\w:-])")
 _UDI = re.compile(r"\(01\) ?\d{14}(?: ?\((?:10|11|17|21)\) ?[\w-]{1,20})*")
 # What may be the number of something: it has a digit in front or behind five letters.
-_VALUE = re.compile(r"\d(?<![\d].)[\w./-]*(?: \d{3}[\w./-]*)*")
+_VALUE = re.compile(r"\d(?<![\d].)(?:\d(?: \d\d){2,4}(?![\w.,])|[\w./-]*(?: \d{3}[\w./-]*)*)")
+# The number of a vehicle and that of its plate, behind the word; a plate of 12 beans is none.
+_VEHICLE_WORDS = ("vin", "chassis", "plate", "plates")
+_VEHICLE = re.compile(
+    r"\w+[\s:#]*(?i:(?:number|no\.?|is|was)[\s:]+)?"
+    r"((?i:[A-HJ-NPR-Z\d]{17})|[A-Z]{1,3}[ -](?:[A-Z]{1,2} ?)?\d{2,4}(?: ?[A-Z]{1,3})?)\b"
+)
 _LETTERS_BEFORE = re.compile(r"[A-Za-z][A-Za-z./-]{0,4}$")
 _CUE_REACH = 64
 _FEWEST_PAIRS = 4
@@ -60,6 +66,9 @@ def find_numbers(text: Text) -> Iterator[Span]:
         if _has_pairs(text.text, ":") or _has_pairs(text.text, "-"):
             yield from (Span(*found.span(), "device") for found in _MAC.finditer(text.text))
         yield from _behind_cues(text)
+        for word in text.words.intersection(_VEHICLE_WORDS):
+            matches = (_VEHICLE.match(text.text, place) for place in text.places(word))
+            yield from (Span(*found.span(1), "device") for found in matches if found)
     yield from _ages(text)
 
 

@@ -40,6 +40,8 @@ _SUBJECT = re.compile(
     r"(?= \((?:age|dob|mrn|born)|, an? \d{1,3}-year| (?:was admitted|was seen|underwent|presented)\b)"
 )
 _SIGNED = re.compile(rf"(?:[.!?]\s+|\S [-–—~]\s?)({SMALL})\s*\Z")
+_DEGREE = re.compile(r", (?:m\.?d|r\.?n|ph\.?d|l\.?c\.?s\.?w|mbbs|pharmd|dds|dnp|aprn|psyd|lmft|frcp|mrcp)(?![\w-])")
+_BEFORE_DEGREE = re.compile(rf"(?<![\w'’.-])(?:{SMALL} |[^\W\d_]\. )(?:[^\W\d_]\. )?{SMALL}\Z")
 _PAIR = re.compile(rf"({SMALL}){GAP}({SMALL})")
 
 
@@ -55,11 +57,27 @@ def find_small_names(text: Text) -> Iterator[Span]:
         for found in _SUBJECT.finditer(lower) if "subject_words" in text.tables else ():
             if no_signature().isdisjoint(found[1].split()):
                 yield Span(*found.span(1), "name")
+    if "degree_words" in text.tables:
+        yield from _before_degrees(text)
     for name in text.words & certain_names() if "certain_names" in text.tables else ():
         if text.is_shouted or name in text.text:
             for place in text.places(name):
                 if text.is_shouted or text.text[place] == lower[place]:
                     yield from _in_table(text, place)
+
+
+def _before_degrees(text: Text) -> Iterator[Span]:
+    """Yield two names, or an initial and a name, before a degree."""
+    for degree in _DEGREE.finditer(text.lower):
+        found = _BEFORE_DEGREE.search(text.lower, max(degree.start() - 40, 0), degree.start())
+        if found is None or not (text.is_shouted or text.text[found.start() : found.end()] == found[0]):
+            continue
+        start, words = found.start(), found[0].split()
+        if words[0] in no_signature() and len(words) > 2:
+            start, words = start + len(words[0]) + 1, words[1:]
+        is_name = no_signature().isdisjoint(words) and not any(map(NO_NAME_ENDING.search, words))
+        if is_name and may_be_name(text, start, found.end(), is_sure=True):
+            yield Span(start, found.end(), "name")
 
 
 def _behind_sure_cues(text: Text) -> Iterator[Span]:
