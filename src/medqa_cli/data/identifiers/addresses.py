@@ -41,8 +41,8 @@ _CODE = re.compile(r"\d{4,6}|[a-z]{1,2}\d[a-z\d]? ?\d[a-z]{2}")
 _CAPITAL_BEHIND = re.compile(r"(?:[-/]\d{1,5})?[A-Za-z]?,?\s[^\Wa-z]")
 # Kerkstraat 12, 1017 AB Amsterdam: the rest of Europe writes the code before the town.
 _WORDS_BEFORE = re.compile(
-    r"(?<![\w-])(?!(?:Table|Figure|Phase|Grade|Chapter|Stage|Type|Section|Part|Volume|Step|Level|Class|Page|Version|Group"
-    r"|Week|January|February|March|April|June|July|August|September|October|November|December)\b)"
+    r"(?<![\w-])(?!(?i:Table|Figure|Phase|Grade|Chapter|Stage|Type|Section|Part|Volume|Step|Level|Class|Page|Version|Group"
+    r"|Week|January|February|March|April|May|June|July|August|September|October|November|December)\b)"
     r"[A-ZÀ-Þ][\w.-]{3,}(?:\s[A-ZÀ-Þ][\w.-]+)?\s\Z"
 )
 _TOWN_BEHIND = re.compile(

@@ -136,6 +136,7 @@ def test_an_identifier_is_found_as_a_whole(text: str, kind: str, value: str) -> 
         "Factor I, Factor II and its Receptor; von Willebrand factor and de Quervain tenosynovitis",
         "Thank you for your question. Aspirin helps. Good morning. Dialysis here.",
         "I was bitten by a Jack Russell in Sierra Leone. The page was last reviewed on March 3, 2019.",
+        "THE PAGE WAS LAST REVIEWED ON APRIL 3, 2015 BY THE BOARD.",
         "Phase 2, 10 Centers, 12345 Patients; Table 3, 20892 Rows; Grade 3 Toxicity, A1C and B12",
     ],
 )
