@@ -4,18 +4,22 @@
 
 Prints each text that appeared, with the seconds since Enter; then when the first one came, the longest time in which
 nothing was written, and texts that stood for long without a figure that moves. A line that counts its seconds is one
-text.
+text. In brackets: seconds of processor time of the command and its processes, which other programs on the machine do
+not lengthen.
 """
 
 from __future__ import annotations
 
 import codecs
+import contextlib
 import itertools
 import os
 import pty
 import re
 import sys
 import time
+from pathlib import Path
+from typing import NamedTuple
 
 CONTROL = re.compile(r"\x1b\[[0-9;?]*[A-Za-z]|\x1b\].*?\x07")
 SPINNER = "⠋⠙⠹⠸⠼⠴⠦⠧⠇⠏"
@@ -25,14 +29,41 @@ LONG = 2.0  # seconds
 _SAME = 4  # lines of a display, at most
 
 
-def record(command: list[str]) -> tuple[int, list[tuple[float, str]]]:
-    """Run a command at a terminal of its own; return its exit code and each write with its time, in seconds."""
+class Moment(NamedTuple):
+    """Since Enter, in seconds."""
+
+    clock: float
+    processor: float
+
+    def __sub__(self, earlier: Moment) -> Moment:
+        return Moment(self.clock - earlier.clock, self.processor - earlier.processor)
+
+    def __str__(self) -> str:
+        return f"{self.clock:.2f} s ({self.processor:.2f})"
+
+
+START = Moment(0.0, 0.0)
+
+
+def processor_seconds(session: int) -> float:
+    """Return what the processes of a session have used, and those of their children that have ended."""
+    ticks = 0
+    for entry in Path("/proc").glob("[0-9]*/stat"):
+        with contextlib.suppress(OSError):  # it ended meanwhile
+            fields = entry.read_text(encoding="utf-8", errors="replace").rpartition(")")[2].split()
+            if int(fields[3]) == session:
+                ticks += sum(int(field) for field in fields[11:15])
+    return ticks / os.sysconf("SC_CLK_TCK")
+
+
+def record(command: list[str]) -> tuple[int, list[tuple[Moment, str]]]:
+    """Run a command at a terminal of its own; return its exit code and each write with its moment."""
     started = time.monotonic()
     child, terminal = pty.fork()
     if child == 0:
         os.environ.setdefault("TERM", "xterm")
         os.execvp(command[0], command)
-    writes: list[tuple[float, str]] = []
+    writes: list[tuple[Moment, str]] = []
     decoder = codecs.getincrementaldecoder("utf-8")("replace")
     while True:
         try:
@@ -41,21 +72,21 @@ def record(command: list[str]) -> tuple[int, list[tuple[float, str]]]:
             break
         if not piece:
             break
-        writes.append((time.monotonic() - started, decoder.decode(piece)))
+        writes.append((Moment(time.monotonic() - started, processor_seconds(child)), decoder.decode(piece)))
     return os.waitstatus_to_exitcode(os.waitpid(child, 0)[1]), writes
 
 
-def texts(writes: list[tuple[float, str]]) -> list[tuple[float, str]]:
+def texts(writes: list[tuple[Moment, str]]) -> list[tuple[Moment, str]]:
     """Return the lines that appeared, each once for as long as only its figures change."""
-    found: list[tuple[float, str]] = []
+    found: list[tuple[Moment, str]] = []
     words: list[str] = []
-    for seconds, written in writes:
+    for moment, written in writes:
         for line in re.split(r"[\r\n]+", CONTROL.sub("", written)):
             text = MOVES.sub("", MOVES.sub("", line.strip()))
             key = FIGURES.sub(" ", text)
             recent = words[-1:] if line.strip()[:1] in SPINNER else words[-_SAME:]
             if text and key not in recent:
-                found.append((seconds, text))
+                found.append((moment, text))
                 words.append(key)
     return found
 
@@ -65,17 +96,17 @@ def main() -> int:
     if len(sys.argv) < 2:
         sys.exit(__doc__)
     code, writes = record(sys.argv[1:])
-    times = [seconds for seconds, _ in writes]
+    moments = [moment for moment, _ in writes]
     shown = texts(writes)
-    for seconds, text in shown:
-        print(f"{seconds:8.2f}  {text[:110]}")
-    print(f"\nexit code {code}; first output after {times[0] if times else float('nan'):.2f} s")
-    gaps = [(after - before, before) for before, after in zip([0.0, *times], times, strict=False)]
-    for gap, before in sorted(gaps, reverse=True)[:5]:
-        print(f"nothing was written for {gap:.2f} s from {before:.2f} s on")
+    for moment, text in shown:
+        print(f"{moment.clock:8.2f} ({moment.processor:6.2f})  {text[:110]}")
+    print(f"\nexit code {code}; first output after {moments[0] if moments else 'never'}")
+    gaps = [(after - before, before) for before, after in itertools.pairwise([START, *moments])]
+    for gap, before in sorted(gaps, reverse=True, key=lambda pair: pair[0].processor)[:5]:
+        print(f"nothing was written for {gap} from {before} on")
     for (begun, text), (ended, _) in itertools.pairwise(shown):
-        if ended - begun >= LONG:
-            print(f"{ended - begun:6.1f} s: {text[:100]}")
+        if (ended - begun).processor >= LONG:
+            print(f"{ended - begun}: {text[:100]}")
     return code
 
 
