@@ -441,7 +441,10 @@ def is_live() -> bool:
 
 
 class RunDisplay:
-    """The display of a long run: its progress on a line with a bar, and figures below, as the window's width allows."""
+    """The display of a long run: its progress on a line with a bar, and figures below, as the window's width allows.
+
+    Behind the figures stands the text of ``status`` while one is shown.
+    """
 
     def __init__(self, description: str, total: int) -> None:
         self._description = description
@@ -467,7 +470,7 @@ class RunDisplay:
         bar = f"  {full * filled}{empty * (bar_width - filled)}" if bar_width >= 8 else ""
         yield Text(head, no_wrap=True, overflow="ellipsis") + Text(bar, style="cyan")
         rows: list[str] = []
-        for figure in self._figures:
+        for figure in (*self._figures, *map(printable, _state.statuses[-1:])):
             if rows and cell_len(rows[-1]) + 3 + cell_len(figure) <= options.max_width:
                 rows[-1] += f"   {figure}"
             else:

@@ -295,6 +295,12 @@ def test_a_run_on_a_wide_window() -> None:
     ]
 
 
+def test_a_run_shows_what_is_done_between_its_steps(monkeypatch: pytest.MonkeyPatch) -> None:
+    with at_a_terminal(monkeypatch), console.status("scoring \x1b[2J ..."):
+        assert drawn(120)[-1].endswith("   1:12 left   scoring \ufffd[2J ...")
+    assert drawn(120)[-1].endswith("   1:12 left")
+
+
 def test_a_run_on_a_narrow_window_keeps_each_figure_whole() -> None:
     assert drawn(36) == [
         "training 26/52  50%  0:00  ━━━━─────",

@@ -69,6 +69,7 @@ def _costs(config: Config, run: RunFolder, merged_dir: Path, paths: Mapping[str,
     if needed > free_memory_bytes(torch.device("cpu")):
         raise InputError(f"that takes about {needed / 2**30:.1f} GiB of memory")
     started = time.perf_counter()
+    console.doing("comparing the GGUF files ...")
     tuned = load_model("adapter", run, config.model, config.prompt, packed=True)
     rows = read_split(data_dir, "validation")
     examples = pick_examples(rows, tuned.encoder, config.model.max_length, _WANTED_TOKENS)

@@ -21,7 +21,7 @@ from transformers import TrainerCallback, TrainingArguments, set_seed
 from transformers.integrations import get_reporting_integration_callbacks
 from transformers.trainer_callback import CallbackHandler, DefaultFlowCallback, TrainerControl, TrainerState
 
-from medqa_cli import distributed
+from medqa_cli import console, distributed
 from medqa_cli.model.kernels import packing
 from medqa_cli.model.kernels.lora_products import casting_once, keeping_constants
 from medqa_cli.model.lora import all_finite
@@ -330,16 +330,17 @@ class MedqaTrainer:
             # As many forward passes on each rank, however long its examples are.
             longest = max(len(example.input_ids) for example in self.validation)
             size, max_tokens = max(1, min(size, self._max_tokens_per_forward // longest)), None
-        scores = packing.score_answers(
-            self.model,
-            [*examples, *fill],
-            batch_size=size,
-            max_tokens=max_tokens,
-            device=self.args.device,
-            dtype=self._compute_dtype,
-        )
-        # In the order of the split, whichever rank scored them.
-        parts = distributed.all_gather(scores[: len(examples)])
+        with console.status("scoring the validation rows ..."):
+            scores = packing.score_answers(
+                self.model,
+                [*examples, *fill],
+                batch_size=size,
+                max_tokens=max_tokens,
+                device=self.args.device,
+                dtype=self._compute_dtype,
+            )
+            # In the order of the split, whichever rank scored them.
+            parts = distributed.all_gather(scores[: len(examples)])
         all_scores = [parts[i % num_ranks][i // num_ranks] for i in range(len(self.validation))]
         metrics = {"eval_loss": packing.mean_nll(all_scores)}
         if not math.isfinite(metrics["eval_loss"]):
