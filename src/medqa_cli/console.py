@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import contextlib
 import json
+import math
 import os
 import re
 import shutil
@@ -48,6 +49,7 @@ class _State:
     doing: str = ""  # what the command does, while none of ``statuses`` says more
     statuses: list[str] = field(default_factory=list)
     warned_of: set[str] = field(default_factory=set)
+    told: float = math.inf  # when a line of progress was last printed, or the command began; no command: never
 
 
 _state = _State()
@@ -116,13 +118,14 @@ def json_enabled() -> bool:
 
 
 def begin() -> None:
-    """Begin a command: earlier warnings are forgotten."""
+    """Begin a command: earlier warnings are forgotten, and progress is first told half a minute from now."""
     _state.warned_of.clear()
+    _state.told = time.monotonic()
 
 
 def end() -> None:
     """End a command, or wait for the user: nothing is being done any more."""
-    _state.doing = ""
+    _state.doing, _state.told = "", math.inf
     _state.statuses.clear()
     _status_line.draw()
 
@@ -319,9 +322,10 @@ def progress(description: str, total: int) -> Iterator[ProgressHandle]:
     if not is_live():
         yield ProgressHandle(_now_and_then(description, total))
         return
-    from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeRemainingColumn
+    from rich.progress import BarColumn, MofNCompleteColumn, Progress, SpinnerColumn, TextColumn, TimeRemainingColumn
 
     columns = (
+        SpinnerColumn("dots" if _draws(_stderr_console(), "⠋") else "line"),  # the first piece may take minutes
         TextColumn("{task.description}"),
         BarColumn(),
         MofNCompleteColumn(),
@@ -338,14 +342,12 @@ def progress(description: str, total: int) -> Iterator[ProgressHandle]:
 
 
 def _now_and_then(description: str, total: int) -> Callable[[int, str], None]:
-    told = time.monotonic()
-
     def update(completed: int, status: str) -> None:
-        nonlocal told
-        if time.monotonic() - told >= _SECONDS_BETWEEN_LINES and completed < total:
-            told = time.monotonic()
+        if time.monotonic() - _state.told >= _SECONDS_BETWEEN_LINES and completed < total:
+            _state.told = time.monotonic()
             note(f"{description}: {completed:,} of {total:,}{f' {status}' if status else ''}")
 
+    update(0, "")  # work of a single piece has no update on its way
     return update
 
 

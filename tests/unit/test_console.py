@@ -213,14 +213,20 @@ def test_a_pipe_is_told_of_long_progress_now_and_then_and_of_nothing_else(
 ) -> None:
     now: float = 0
     monkeypatch.setattr("medqa_cli.console.time.monotonic", lambda: now)
+    console.begin()
     console.doing("loading the libraries ...")
     with console.status("loading ..."), console.progress("scoring", 1000) as bar:
         for now in range(0, 101, 10):
             bar.update(10 * int(now), "MiB")
+    for name in ("adapter", "base", "merged"):  # each answers in one piece
+        with console.progress(f"answering with {name}", 23) as bar:
+            now += 20
+            bar.update(23)
     console.end()
     assert capsys.readouterr() == (
         "",
-        "scoring: 300 of 1,000 MiB\nscoring: 600 of 1,000 MiB\nscoring: 900 of 1,000 MiB\n",
+        "scoring: 300 of 1,000 MiB\nscoring: 600 of 1,000 MiB\nscoring: 900 of 1,000 MiB\n"
+        "answering with base: 0 of 23\n",
     )
 
 
@@ -252,7 +258,7 @@ def test_notes_and_bars_take_the_place_of_the_line(monkeypatch: pytest.MonkeyPat
         console.note("a note")
         assert "a note" in terminal.take()
         with console.progress("scoring", 2):
-            terminal.take()
+            assert re.search(r"[⠋⠙⠹⠸] scoring ", terminal.take())  # turns while nothing is finished
             console.doing("thinking ...")
             assert "thinking" not in terminal.take()
         assert "thinking" in terminal.take()
