@@ -362,6 +362,21 @@ def test_a_training_whose_memory_cannot_be_predicted_runs(
     assert json.loads(Path("new/train.json").read_text())["predicted_peak_memory_bytes"] is None
 
 
+def test_a_run_that_cannot_be_written_is_refused_before_anything_is_loaded(
+    trained: Path, medqa: Medqa, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    asked = []
+
+    def access(path: Path, mode: int) -> bool:
+        asked.append((Path(path), mode))
+        return False
+
+    monkeypatch.setattr("medqa_cli.cli.app.os.access", access)
+    monkeypatch.setattr("medqa_cli.training.run.train", lambda *_, **__: pytest.fail("the training began"))
+    fails(medqa("train", "--set", "run_dir=new/deep"), 2, "run_dir: cannot write new/deep: Permission denied")
+    assert asked == [(trained, os.W_OK | os.X_OK)]
+
+
 def test_a_second_ctrl_c_stops_at_once(trained: Path, medqa: Medqa, monkeypatch: pytest.MonkeyPatch) -> None:
     def interrupted(*_: Any, **__: Any) -> None:
         raise KeyboardInterrupt

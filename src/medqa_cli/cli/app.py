@@ -5,6 +5,7 @@ A command is a function with options that imports its worker inside and shows it
 
 from __future__ import annotations
 
+import errno
 import os
 from collections.abc import Callable
 from pathlib import Path
@@ -204,6 +205,15 @@ def require_data(settings: Config, config: Path | None) -> None:
         raise InputError(
             f"no data in {settings.data.dir}: nothing has been converted yet",
             f"{hint}{_OR_GO_THERE}" if is_fresh(config, settings) else hint,
+        )
+
+
+def require_writable(run: RunFolder) -> None:
+    """Fail before the slow imports if the run's folder, or the one that it is to be made in, cannot be written."""
+    place = next(folder for folder in (run.path, *run.path.absolute().parents) if os.path.lexists(folder))
+    if place.is_dir() and not os.access(place, os.W_OK | os.X_OK):
+        raise InputError(
+            f"run_dir: cannot write {run.path}: {os.strerror(errno.EACCES)}", "name another folder: --set run_dir=DIR"
         )
 
 

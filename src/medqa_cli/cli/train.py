@@ -93,6 +93,8 @@ def train(
         _check_options(resume, restart, plan, for_plan=probe or gpu_memory is not None)
         loaded = load(config, overrides or ())
         app.require_data(loaded.config, config)
+        if not plan:
+            app.require_writable(app.run_folder(loaded.config))
         if distributed.is_main():
             app.clear_leftovers(loaded.config)
     console.doing("loading the libraries ...")
