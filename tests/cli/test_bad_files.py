@@ -42,8 +42,8 @@ REFUSED: dict[str, list[str]] = {
     # Columns.
     "no_header.csv": ["'What is gout?', 'Gout is a form of arthritis.'", "without a header line", *QUESTION_COLUMN],
     "other_language.csv": [
-        "the columns are 'Frage', 'Antwort'; did you mean 'Frage' and 'Antwort'?",
-        "name them: --set data.question_column=Frage --set data.answer_column=Antwort",
+        "the columns are 'Frage Text', 'Antwort Text'; did you mean 'Frage Text' and 'Antwort Text'?",
+        "name them: --set 'data.question_column=Frage Text' --set 'data.answer_column=Antwort Text'",
     ],
     "one_column.csv": ["no answer column found; expected one named 'answer'", "are 'question'", *ONE_COLUMN],
     "unknown_delimiter.csv": ["the columns are 'question^answer'", *ONE_COLUMN],

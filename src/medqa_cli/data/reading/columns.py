@@ -21,17 +21,31 @@ CANDIDATES = {
     "question": ("question", "questions", "q", "query", "prompt", "instruction", "input", "qtext"),
     "answer": ("answer", "answers", "a", "response", "output", "completion", "target"),
 }
+# The same words in other languages, which count where a file has none of the above.
+_ABROAD = {
+    "question": re.findall(
+        r"\S+",
+        """frage fragen pregunta preguntas domanda domande pergunta perguntas vraag vragen fråga frågor spørgsmål
+        spørsmål kysymys pytanie otázka întrebare kérdés soru вопрос питання ερώτηση سؤال שאלה پرسش प्रश्न सवाल
+        pertanyaan คำถาม 问题 問題 质问 質問 提问 질문""",
+    ),
+    "answer": re.findall(
+        r"\S+",
+        """antwort antworten réponse réponses respuesta respuestas risposta risposte resposta respostas antwoord
+        antwoorden svar vastaus odpowiedź odpověď odpoveď răspuns válasz cevap yanıt ответ відповідь απάντηση جواب إجابة
+        תשובה پاسخ उत्तर जवाब jawaban คำตอบ 回答 答案 答复 답변""",
+    ),
+}
 # Words in the names of columns that are no candidates and yet are likely to hold it; the likelier first.
 _LIKELY = {
     "question": re.findall(
         r"\S+",
-        """question questions frage fragen pregunta preguntas domanda pytanie pergunta fråga 问题 問題 質問 提问 ask
-        query body title description prompt instruction patient user human qtext context""",
+        """question questions ask query body title description prompt instruction patient user human qtext context""",
     ),
     "answer": re.findall(
         r"\S+",
-        """answer answers antwort antworten respuesta respuestas risposta odpowiedź resposta réponse svar 回答 答案 答复
-        response reply output completion ideal solution doctor physician assistant gpt correct chosen target""",
+        """answer answers response reply output completion ideal solution doctor physician assistant gpt correct chosen
+        target""",
     ),
 }
 # Of two names that both hold such a word: questionText rather than questionTitle, and questionID never.
@@ -60,6 +74,7 @@ _TOPIC_KIN = re.compile(
     r"(?:topic|focus)s?(?: (?:drug|disease|condition|medication|medicine|area|name|entity|term|title|concept))?"
     r"|(?:medical|health) condition|(?:disease|condition|illness|disorder|drug|medication|medicine|entity)(?: name)?"
     r"|illness|disorder|diagnosis|main entity|fact ?sheet|(?:page|document|article) title"
+    r"|thema|krankheit|erkrankung|diagnose|maladie|enfermedad|malattia|doença|choroba|ziekte|болезнь|заболевание|疾病"
 )
 KIND_NAMES = ("qtype", "question_type")
 # What a row is from; rows from one page stay together where topics do not tell what belongs together.
@@ -116,7 +131,7 @@ def find_columns(wanted: ColumnNames, header: Sequence[str], file: object) -> Co
         return _questions_alone(wanted, header, file)
     exchange = None
     if wanted.question is None and wanted.answer is None:
-        known = [any(_matches(header, name) for name in names) for names in CANDIDATES.values()]
+        known = [bool(_candidates(role, header, ())) for role in CANDIDATES]
         # `prompt` beside `messages` is a copy of its first turn; `question` beside `text` lacks an answer column.
         names = () if all(known) else MESSAGE_NAMES if any(known) else (*MESSAGE_NAMES, *TEXT_NAMES)
         exchange = _optional(names, header, set())
@@ -210,7 +225,7 @@ def _question_and_answer(wanted: ColumnNames, header: Sequence[str], file: objec
 def _questions_alone(wanted: ColumnNames, header: Sequence[str], file: object) -> Columns:
     """Find the question, and behind Alpaca's instruction its input, in a file that need not have answers."""
     # The config names the column of the training data; a file of questions may have another.
-    names = (*([wanted.question] if wanted.question is not None else []), *CANDIDATES["question"])
+    names = (*([wanted.question] if wanted.question is not None else []), *CANDIDATES["question"], *_ABROAD["question"])
     question = _optional(names, header, set())
     if question is None:
         expected = f"'{wanted.question}' or 'question'" if wanted.question is not None else "'question'"
@@ -274,7 +289,9 @@ def _named(role: str, name: str, header: Sequence[str], file: object) -> int:
 
 def _candidates(role: str, header: Sequence[str], barred: Sequence[int]) -> list[int]:
     first, *others = CANDIDATES[role]
-    matches = _matches(header, first) or [index for name in others for index in _matches(header, name)]
+    matches = _matches(header, first)
+    for names in (others, _ABROAD[role]):
+        matches = matches or [index for name in names for index in _matches(header, name)]
     return [index for index in matches if index not in barred]
 
 
@@ -292,6 +309,28 @@ def _matches(header: Sequence[str], name: str) -> list[int]:
     exact = [index for index, column in enumerate(header) if column == name]
     folded = name.strip().casefold()
     return exact or [index for index, column in enumerate(header) if column.strip().casefold() == folded]
+
+
+def likeliest_header(heads: Sequence[Sequence[Sequence[str]]], wanted: ColumnNames) -> tuple[int, Sequence[str]]:
+    """Return the row that a message calls the header where none has the columns, and which of the tables it is from.
+
+    Args:
+        heads: the first rows of each table, at least one; their header is the first with more than a title in it.
+        wanted: the columns that the user named.
+    """
+    headers = [next((row for row in head if _num_filled(row) > 1), head[0]) for head in heads]
+
+    def rank(header: Sequence[str]) -> tuple[int, bool]:
+        named = {"question": wanted.question, "answer": wanted.answer}
+        known = [_likely(role, header) or (name and _matches(header, name)) for role, name in named.items()]
+        return sum(map(bool, known)), _num_filled(header) > 1
+
+    best = max(range(len(headers)), key=lambda index: rank(headers[index]))
+    return best, headers[best]
+
+
+def _num_filled(row: Sequence[str]) -> int:
+    return sum(bool(cell.strip()) for cell in row)
 
 
 def setting(role: str, name: str) -> str:
@@ -347,7 +386,7 @@ def unused_warnings(columns: Columns) -> list[str]:
 
 def _likely(role: str, names: Sequence[str]) -> str | None:
     """Return the name that most likely holds the question or the answer, or None."""
-    known = _LIKELY[role]
+    known = [*_ABROAD[role], *_LIKELY[role]]
     ranked = []
     for index, name in enumerate(names):
         words = [word.casefold() for word in _WORDS.findall(name)]

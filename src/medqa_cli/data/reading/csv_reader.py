@@ -16,7 +16,7 @@ from typing import TextIO
 
 from medqa_cli.data.encodings.detect import Encoding, detect_encoding
 from medqa_cli.data.encodings.line_codec import BLOCK
-from medqa_cli.data.reading.columns import MOST_TITLES, find_columns
+from medqa_cli.data.reading.columns import MOST_TITLES, find_columns, likeliest_header
 from medqa_cli.data.reading.rows import Caps, CellRow, CellTable, ColumnNames, Columns, EmptyTable, TableFile, UnreadRow
 from medqa_cli.errors import InputError
 
@@ -116,7 +116,7 @@ def read_delimited(file: TableFile, wanted: ColumnNames) -> CellTable:
     form, columns = _detect(file, encoding, wanted)
     form.escapes = _escapes_quotes(file, form, columns, wanted.caps)
     kind = "TSV" if form.delimiter == "\t" else "CSV"
-    details = f", below {form.titles} lines of title" if form.titles else ""
+    details = f", below {form.titles} line{'s' * (form.titles > 1)} of title" if form.titles else ""
     details += ", quotes escaped with backslashes" if form.escapes else ""
     description = f"{kind}, {encoding.description}, delimiter {_shown(form.delimiter)}{details}"
     form.any_width = not wanted.answers
@@ -142,10 +142,14 @@ def _detect(file: TableFile, encoding: Encoding, wanted: ColumnNames) -> tuple[_
                 with contextlib.suppress(InputError):
                     columns = find_columns(wanted, header[0], file)
                     return _Format(encoding, delimiter, header[0], titles), columns
-    headers = {delimiter: head[0] for delimiter, head in heads.items()}
+    headers = {
+        # Within a title alone, or a column alone, a delimiter is a sign of the text.
+        delimiter: likeliest_header([head], wanted)[1] if len(head[0]) > 1 else head[0]
+        for delimiter, head in heads.items()
+    }
     widest = max(headers, key=lambda delimiter: len(headers[delimiter]))
     try:
-        return _Format(encoding, widest, headers[widest]), find_columns(wanted, headers[widest], file)
+        return _Format(encoding, widest, list(headers[widest])), find_columns(wanted, headers[widest], file)
     except InputError as error:
         if len(headers[widest]) > 1:
             raise

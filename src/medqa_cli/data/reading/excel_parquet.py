@@ -13,7 +13,7 @@ from collections.abc import Iterator
 from typing import Any
 
 from medqa_cli.data.reading.archives import damage_reported
-from medqa_cli.data.reading.columns import MOST_TITLES, find_columns
+from medqa_cli.data.reading.columns import MOST_TITLES, find_columns, likeliest_header
 from medqa_cli.data.reading.rows import CellRow, CellTable, ColumnNames, EmptyTable, Expansion, TableFile
 from medqa_cli.errors import InputError
 from medqa_cli.spelling import listed
@@ -41,27 +41,29 @@ def read_excel(file: TableFile, wanted: ColumnNames) -> CellTable:
         with damage_reported(file.shown), zipfile.ZipFile(file.path) as packed:
             unpacked_size = sum(info.file_size for info in packed.infolist())
         Expansion(file.path, file.shown, wanted.caps).add(unpacked_size)
-    headers, fitting = [], []
+    heads, fitting = {}, []
     with _workbook_errors(file):
         workbook = CalamineWorkbook.from_path(file.path)
         for name in workbook.sheet_names:
             sheet = workbook.get_sheet_by_name(name)
             head = [[cell.strip() for cell in row] for _, row in itertools.islice(_filled(sheet), MOST_TITLES + 1)]
             if head:
-                headers.append((name, head[0]))
+                heads[name] = head
             # The header is the first row that has the columns, below a title.
             for titles, header in enumerate(head):
                 with contextlib.suppress(InputError):
                     fitting.append((name, sheet, titles, find_columns(wanted, header, file)))
                     break
     num_sheets = len(workbook.sheet_names)
-    if not headers:
+    if not heads:
         raise EmptyTable(f"{file} is empty: its {num_sheets} sheets hold no cells", "give a filled one")
-    if not fitting:  # for its message: what the first sheet lacks
-        find_columns(wanted, headers[0][1], f"{file}, sheet '{headers[0][0]}'")
-    (name, sheet, titles, columns), *others = fitting
-    also = f"; not read: {listed([other[0] for other in others])}, with such columns too" if others else ""
-    titled = f", below {titles} lines of title" if titles else ""
+    if not fitting:  # for its message: what the likeliest sheet lacks
+        at, likeliest = likeliest_header(list(heads.values()), wanted)
+        others = f" (of {listed(list(heads))})" if len(heads) > 1 else ""
+        find_columns(wanted, likeliest, f"{file}, sheet '{list(heads)[at]}'{others}")
+    (name, sheet, titles, columns), *more = fitting
+    also = f"; not read: {listed([other[0] for other in more])}, with such columns too" if more else ""
+    titled = f", below {titles} line{'s' * (titles > 1)} of title" if titles else ""
 
     def rows() -> Iterator[CellRow]:
         with _workbook_errors(file):

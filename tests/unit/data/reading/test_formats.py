@@ -84,6 +84,10 @@ def test_the_first_sheet_that_has_the_columns(tmp_path: Path) -> None:
         ({"Empty": []}, "is empty: its 1 sheets hold no cells"),
         ({"Empty": [], "Notes": [["title", "body"]]}, "sheet 'Notes': no question column found"),
         ({"QA": [["question", "answer"]]}, "has no data rows"),
+        (
+            {"Cover": [["As of May"]], "FAQ": [["Our FAQ", None], ["No.", "Ask", "Reply text"]]},
+            r"sheet 'FAQ' \(of 'Cover', 'FAQ'\): .* columns are 'No\.', 'Ask', 'Reply text'; did you mean 'Ask' and",
+        ),
     ],
 )
 def test_spreadsheets_without_rows(tmp_path: Path, sheets: dict[str, list[list[str]]], said: str) -> None:

@@ -501,7 +501,7 @@ def test_head_qa_is_read(tmp_path: Path, first: int) -> None:
 def test_a_title_above_the_header_of_a_sheet(tmp_path: Path) -> None:
     path = write_xlsx(tmp_path / "a.xlsx", {"FAQ": [["Our questions", None], ["question", "answer"], [Q1, A1]]})
     opened = open_sources([str(path)], ColumnNames())
-    assert "below 1 lines of title" in opened.description
+    assert "below 1 line of title" in opened.description
     assert pairs(opened) == PAIR
 
 
@@ -611,18 +611,37 @@ def test_columns_without_a_name_are_counted(tmp_path: Path) -> None:
 
 
 @pytest.mark.parametrize(
+    ("header", "question", "answer", "topic"),
+    [
+        ("Nr,FRAGE,Antwort,Thema", "FRAGE", "Antwort", "Thema"),
+        ("pregunta,respuesta,enfermedad", "pregunta", "respuesta", "enfermedad"),
+        ("问题,回答,疾病", "问题", "回答", "疾病"),
+        ("Frage,question,answer,Krankheit", "question", "answer", "Krankheit"),  # the English name wins
+    ],
+)
+def test_columns_are_found_by_their_names_in_other_languages(
+    tmp_path: Path, header: str, question: str, answer: str, topic: str
+) -> None:
+    names = header.split(",")
+    opened = read(tmp_path / "a.csv", f"{header}\n{','.join('x' for _ in names)}\n")
+    columns = opened.columns
+    assert (names[columns.question], names[columns.answer]) == (question, answer)
+    assert columns.topic is not None
+    assert names[columns.topic] == topic
+
+
+@pytest.mark.parametrize(
     ("header", "hint"),
     [
         ("questionText,answerText", "--set data.question_column=questionText --set data.answer_column=answerText"),
         ("QUESTION,CONTEXTS,final_decision,LONG_ANSWER", "--set data.answer_column=LONG_ANSWER"),
         ("department,title,ask,answer", "--set data.question_column=ask"),
         ("Question Text,answer", "--set 'data.question_column=Question Text'"),
-        ("Fragen,Antwort", "--set data.question_column=Fragen --set data.answer_column=Antwort"),
+        ("Frage Text,Antwort", "--set 'data.question_column=Frage Text'"),
         ("questionID,questionTitle,questionText,answer", "--set data.question_column=questionText"),
         ("id,body,ideal_answer", "--set data.question_column=body --set data.answer_column=ideal_answer"),
         ("context,target", "--set data.question_column=context"),
         ("question,Free_form_answer,Must_have", "--set data.answer_column=Free_form_answer"),
-        ("问题,回答", "--set 'data.question_column=问题' --set 'data.answer_column=回答'"),
     ],
 )
 def test_the_hint_for_a_near_name_works(tmp_path: Path, header: str, hint: str) -> None:

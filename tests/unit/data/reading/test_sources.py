@@ -207,6 +207,8 @@ def test_named_columns_are_found_whatever_their_case(tmp_path: Path) -> None:
         ("question,answer\n1,x\n", {"topic": "focus"}, ["data.topic_column", "'question', 'answer'"]),
         ("question,answer\n1,x\n", {"answer": "question"}, ["one column"]),
         ("\nWhat is flu?,An infection\n", {}, ["'What is flu?'", "header line"]),
+        ("Our FAQ,,\nNo.,ask,reply\n1,x,y\n", {}, ["are 'No.', 'ask', 'reply'", "data.answer_column=reply"]),
+        ("Our FAQ,,\nNo.,Ask,answer\n1,x,y\n", {"question": "asks"}, ["did you mean 'Ask'?"]),
     ],
 )
 def test_columns_that_cannot_be_found(
