@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING, Any
 
 from medqa_cli import console
 from medqa_cli.answering import engines, generate, open_book
-from medqa_cli.answering.emergencies import emergency_notices
+from medqa_cli.answering.emergencies import emergency_notices, with_limit
 from medqa_cli.answering.open_book import Lookup, OpenBook
 from medqa_cli.config.schema import Config, GenerateConfig
 from medqa_cli.data.retrieval import Passage, PassageIndex
@@ -112,7 +112,7 @@ def ask_several(config: Config, choices: Sequence[str], question: str, options: 
         _list_sources(listed)
 
     console.result(data, show)
-    console.note(generate.NOTICE)
+    console.note(with_limit(generate.NOTICE, question))
 
 
 def ask_file(config: Config, choice: str, name: str, out: Path | None, options: AskOptions) -> None:
@@ -236,10 +236,10 @@ def _answer_and_show(
     lookup = book.look_up(generate.tidy(given.before(question)))
     if options.is_settled(lookup):
         settled = open_book.as_json(question, lookup, given)
-        console.result(settled, lambda: _show_settled(lookup))
+        console.result(settled, lambda: _show_settled(lookup, question))
         return settled
     if lookup.reviewed is not None and not console.json_enabled():
-        _show_settled(lookup)
+        _show_settled(lookup, question)
     answerer = load()
     question, given = generate.asked_of(answerer.encoder.contract.text, question, given)
     kept = answerer.encoder.fitted(question, given)
@@ -257,7 +257,7 @@ def _answer_and_show(
         except KeyboardInterrupt:
             # The part that was shown is an answer too.
             stream.end()
-            console.note(generate.NOTICE)
+            console.note(with_limit(generate.NOTICE, question))
             raise
         stream.end()
     beside = book.shown_beside(question)
@@ -269,15 +269,15 @@ def _answer_and_show(
         is_full = answer.answer_tokens < settings.max_new_tokens
         limit = "the model's context is full" if is_full else "generate.max_new_tokens"
         console.warn(f"the answer was cut at {answer.answer_tokens} tokens ({limit})")
-    console.note(generate.NOTICE)
+    console.note(data["notices"][-1])
     return data
 
 
-def _show_settled(lookup: Lookup) -> None:
+def _show_settled(lookup: Lookup, question: str) -> None:
     """Show the answer of the row that asks the same, or that the data holds none."""
     if lookup.reviewed is None:
         assert lookup.ending is not None
-        console.line(lookup.ending[1])
+        console.line(with_limit(lookup.ending[1], question))
         console.note("--anyway lets the model answer")
         return
     row = lookup.reviewed
@@ -286,7 +286,7 @@ def _show_settled(lookup: Lookup) -> None:
     console.line(row.text)
     console.line()
     console.line(f"From the data: {row.id}, {', '.join(filter(None, (row.topic, row.source)))}")
-    console.note(open_book.REVIEWED_NOTICE)
+    console.note(with_limit(open_book.REVIEWED_NOTICE, question))
 
 
 def _show_sources(

@@ -11,10 +11,13 @@ import functools
 import re
 from dataclasses import dataclass
 
+from medqa_cli.data.languages import UNKNOWN, likeliest_language
 from medqa_cli.prompt.given import NOTHING, Given
 from medqa_cli.resources import compiled, load_yaml
 
 _compiled = functools.partial(compiled, "emergencies")
+# Behind a notice that ends with what to do in an emergency.
+ONLY_ENGLISH = " Signs of an emergency are looked for in English questions only, not in this one."
 _PLAIN = str.maketrans({"’": "'", "‘": "'", "`": "'", "“": '"', "”": '"'})
 
 
@@ -63,6 +66,12 @@ def emergency_notices(question: str, given: Given = NOTHING) -> list[str]:
     texts = dict.fromkeys((question, given.context, given.before(question)))
     found = dict.fromkeys(kind for text in texts for kind in kinds_in(text))
     return [kind.notice for kind in found][:2]
+
+
+def with_limit(notice: str, question: str) -> str:
+    """Return the notice of an answer, which says so where the question is in a language that the rules do not know."""
+    is_read = likeliest_language(question) in ("en", UNKNOWN)
+    return notice if is_read else notice + ONLY_ENGLISH
 
 
 def _is_about_someone_now(text: str) -> bool:

@@ -16,7 +16,7 @@ from collections import Counter
 import pytest
 
 from helpers.paths import TESTS
-from medqa_cli.answering.emergencies import Kind, emergency_notices, kinds, kinds_in
+from medqa_cli.answering.emergencies import ONLY_ENGLISH, Kind, emergency_notices, kinds, kinds_in, with_limit
 from medqa_cli.prompt.given import Given, Turn
 
 
@@ -121,3 +121,24 @@ def test_at_most_two_notices_come_before_an_answer() -> None:
     assert len(emergencies_in(question)) > 2
     assert len(emergency_notices(question)) == 2
     assert emergency_notices("How to treat glaucoma?") == []
+
+
+@pytest.mark.parametrize(
+    "question",
+    [
+        "Hilfe, mein Kind atmet nicht",
+        "Was ist Asthma?",
+        "Mon père ne respire plus",
+        "mi hijo no respira",
+        "哮喘怎么治疗",
+    ],
+)
+def test_an_answer_in_another_language_says_that_no_emergency_was_looked_for(question: str) -> None:
+    assert emergency_notices(question) == []
+    assert with_limit("Ask a clinician.", question) == "Ask a clinician." + ONLY_ENGLISH
+
+
+def test_an_answer_in_english_does_not_say_so() -> None:
+    said = [row["question"] for row in LABELED if with_limit("", row["question"])]
+    assert [question for question in said if not emergency_notices(question)] == []
+    assert len(said) <= 0.01 * len(LABELED)
