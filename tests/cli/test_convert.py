@@ -15,6 +15,7 @@ from pathlib import Path
 import pytest
 
 from helpers.commands import Outcome
+from helpers.spreadsheets import Cell, write_xlsx
 from medqa_cli.data.retrieval import PassageIndex
 
 Medqa = Callable[..., Outcome]
@@ -226,3 +227,21 @@ def test_a_terminated_conversion_leaves_no_texts(workspace: Path) -> None:
     assert "Traceback" not in err
     assert "interrupted" in err
     assert list((workspace / "data").iterdir()) == []
+
+
+def test_what_is_known_less_of_rows_that_are_not_in_english_is_said(workspace: Path, medqa: Medqa) -> None:
+    illnesses = ("Gicht", "Asthma", "Migräne", "Arthrose", "Epilepsie", "Depression", "Borreliose", "Scharlach")
+    rows: list[list[Cell]] = [["Unsere Fragen", None], ["Frage", "Antwort"], [None, None]]
+    for illness in illnesses:
+        rows.append([f"Wie wird {illness} behandelt?", f"Bei {illness} hilft die Ärztin, die das Mittel auswählt."])
+        rows.append([f"Woran erkenne ich {illness}?", f"Die Zeichen von {illness} sind je nach Person verschieden."])
+    rows[3][1] = f"{rows[3][1]} Herr Uwe Müller weiß mehr."
+    write_xlsx(workspace / "fragen.xlsx", {"Deckblatt": [["Stand: Mai"]], "Fragen": rows})
+    outcome = medqa(
+        "convert", "fragen.xlsx", "--set", "data.validation_fraction=0.2", "--set", "data.test_fraction=0.2"
+    )
+    assert outcome.code == 0, outcome.err
+    assert "(16 rows are not in English, whose questions alone tell a topic)" in outcome.err
+    assert "more is overlooked in the 16 rows that are in other languages" in outcome.out
+    shown = medqa("convert", "fragen.xlsx", "--show", "identifiers").out
+    assert "row 1 (line 4), answer, name: Uwe Müller" in shown

@@ -115,9 +115,14 @@ def has_other_languages(counts: Mapping[str, int]) -> bool:
     Args:
         counts: rows by language.
     """
-    others = sum(count for language, count in counts.items() if language not in ("en", UNKNOWN))
+    others = num_foreign(counts)
     rows = sum(counts.values())
     return others >= _ROWS_WORTH_A_LINE or (100 * others > rows and others > (rows > 1))
+
+
+def num_foreign(counts: Mapping[str, int]) -> int:
+    """Return how many rows are known to be in another language than English; ``counts``: rows by language."""
+    return sum(count for language, count in counts.items() if language not in ("en", UNKNOWN))
 
 
 def told_language(text: str, beside: str, tell: Callable[[str], str] = language_of) -> str:

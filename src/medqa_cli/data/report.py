@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -15,8 +15,8 @@ from medqa_cli.data.dataset import INDEX_NAME, LENGTHS_NAME, REJECTED_NAME, SPLI
 from medqa_cli.data.filtering import Filtered
 from medqa_cli.data.identifiers.finds import KINDS as KINDS_OF_IDENTIFIERS
 from medqa_cli.data.identifiers.showing import IdentifierExample
-from medqa_cli.data.languages import UNKNOWN, has_other_languages
-from medqa_cli.data.reading.rows import Columns
+from medqa_cli.data.languages import UNKNOWN, has_other_languages, num_foreign
+from medqa_cli.data.reading.rows import Columns, place_of
 from medqa_cli.data.rule_examples import RuleExample
 from medqa_cli.data.topics.topics import count_topics
 from medqa_cli.data.writing import Written
@@ -48,7 +48,7 @@ def conversion_counts(
         },
         "splits": written.splits,
         "paraphrases": written.paraphrases,
-        "topics": _topics(columns, filtered, places, by_page),
+        "topics": _topics(columns, filtered, places, by_page, written.languages),
         "encoding": {"named": data.encoding, "garbled_rows": written.garbled},
         "languages": dict(_by_count(written.languages)),
         "identifiers": written.identifiers.as_json(data.identifiers),
@@ -73,13 +73,17 @@ def _conversations(filtered: Filtered, written: Written, data: DataConfig) -> di
     return counts
 
 
-def _topics(columns: Columns, filtered: Filtered, places: Sequence[str], by_page: bool) -> dict[str, Any]:
+def _topics(
+    columns: Columns, filtered: Filtered, places: Sequence[str], by_page: bool, spoken: Mapping[str, int]
+) -> dict[str, Any]:
     column = columns.source if by_page else None if filtered.by_question else columns.topic
     keys = zip(filtered.keys, places, strict=True)
     counts = count_topics(key.page if by_page else key.topics for key, place in keys if place in SPLITS)
     if counts.known and counts.doubt:
+        foreign = num_foreign(spoken)
+        why = f" ({foreign:,} rows are not in English, whose questions alone tell a topic)" if foreign else ""
         console.warn(
-            f"{counts.doubt}: whether held-out rows share their topic with train is not known; "
+            f"{counts.doubt}{why}: whether held-out rows share their topic with train is not known; "
             "a column that names what a row is about, or the page it is from, would tell: --set data.topic_column=NAME"
         )
     name = None if column is None else columns.names[column]
@@ -163,6 +167,9 @@ def show(report: dict[str, Any], advice: str, out_dir: Path) -> None:
         )
     _show_given(report)
     _show_identifiers(report["identifiers"])
+    if has_other_languages(report["languages"]):
+        foreign = num_foreign(report["languages"])
+        console.line(f"  more is overlooked in the {foreign:,} rows that are in other languages: read some yourself")
     if report["tokens"] is not None:
         answer = report["tokens"]["answer"]
         console.line("tokens of an answer: " + ", ".join(f"{name} {count:,}" for name, count in answer.items()))
@@ -233,7 +240,9 @@ def show_identifiers(shown: Sequence[IdentifierExample]) -> None:
     if not shown:
         console.line("no identifiers of persons were found in this source")
     for example in shown:
-        console.line(f"{example.file or 'row'} {example.row}, {example.field}, {example.kind}: {example.found}")
+        console.line(
+            f"{place_of(example.file, example.row, example.line)}, {example.field}, {example.kind}: {example.found}"
+        )
         console.line(f"  {example.context}")
 
 
@@ -297,7 +306,7 @@ def show_rule(rule: str, examples: list[RuleExample]) -> None:
     if not examples:
         console.line(f"{rule} {'takes' if is_reason else 'changes'} no row of this source")
     for example in examples:
-        console.line(f"{example.file or 'row'} {example.row}, {example.field}")
+        console.line(f"{place_of(example.file, example.row, example.line)}, {example.field}")
         console.line(f"  {'left out' if is_reason else 'before'}: {example.before}")
         if not is_reason:
             console.line(f"  after:  {example.after}")

@@ -27,6 +27,7 @@ class RuleExample:
 
     file: str
     row: int
+    line: int | None
     field: str
     before: str
     after: str
@@ -76,10 +77,10 @@ def _examples(opened: SourceRows, rule: str, earlier: Sequence[str]) -> Iterator
             for field in ("question", "answer"):
                 old, new = getattr(before, field), getattr(after, field)
                 if old != new:
-                    yield key_of(old), RuleExample(row.file, row.row, field, *_difference(old, new))
+                    yield key_of(old), RuleExample(row.file, row.row, row.line, field, *_difference(old, new))
         elif non_answer(before.question, before.answer, (rule,)):
             shown = _shown(before.answer, 0, len(before.answer))
-            yield key_of(row.question, row.answer), RuleExample(row.file, row.row, "answer", shown, "")
+            yield key_of(row.question, row.answer), RuleExample(row.file, row.row, row.line, "answer", shown, "")
 
 
 def _difference(old: str, new: str) -> tuple[str, str]:

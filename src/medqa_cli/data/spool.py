@@ -8,7 +8,7 @@ from pathlib import Path
 from typing import Any, BinaryIO, NamedTuple
 
 from medqa_cli.data.identifiers.finds import PlainFind
-from medqa_cli.data.reading.rows import RawRow, UnreadRow
+from medqa_cli.data.reading.rows import RawRow, UnreadRow, place_of
 from medqa_cli.prompt.given import Given, Turn
 
 _LENGTH_BYTES = 8
@@ -69,9 +69,7 @@ class SpooledRow(NamedTuple):
     @property
     def place(self) -> str:
         """Where the row is, for a message: ``jan.csv row 7 (line 9)``."""
-        line = "" if self.line is None else f" (line {self.line})"
-        turn = f", turn {self.turn}" if self.turn else ""
-        return f"{self.file} row {self.row}{line}{turn}".lstrip()
+        return place_of(self.file, self.row, self.line) + (f", turn {self.turn}" if self.turn else "")
 
     def rejected_for(self, reason: str) -> SpooledRow:
         """Return the row as it was read, with the reason why it is rejected after it had passed."""

@@ -24,6 +24,7 @@ class IdentifierExample:
 
     file: str
     row: int
+    line: int | None
     field: str
     kind: str
     found: str
@@ -61,11 +62,12 @@ def _examples(opened: SourceRows, cleaning: Mapping[str, bool]) -> Iterator[tupl
         texts, finds = _looked_through(row, rules)
         for find in finds:
             text = texts[find.field]
+            found = text[find.start : find.end]
             first, last = max(find.start - CONTEXT_CHARACTERS, 0), find.end + CONTEXT_CHARACTERS
-            parts = (text[first : find.start], ">>", text[find.start : find.end], "<<", text[find.end : last])
+            parts = (text[first : find.start], ">>", found, "<<", text[find.end : last])
             context = "..." * (first > 0) + "".join(parts).replace("\n", "⏎") + "..." * (last < len(text))
             key = key_of(*texts.values(), find.field, str(find.start))
-            yield key, IdentifierExample(row.file, row.row, find.field, find.kind, text[find.start : find.end], context)
+            yield key, IdentifierExample(row.file, row.row, row.line, find.field, find.kind, found, context)
 
 
 def _looked_through(row: RawRow, rules: Sequence[str]) -> tuple[Mapping[str, str], Sequence[Find]]:

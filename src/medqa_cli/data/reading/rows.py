@@ -195,6 +195,11 @@ class Talk:
     is_open: bool = False
 
 
+def place_of(file: str, row: int, line: int | None) -> str:
+    """Return where a row is, for a message: ``jan.csv row 7 (line 9)``; of a sheet the line is the row as it shows."""
+    return f"{file} row {row}{'' if line is None else f' (line {line})'}".lstrip()
+
+
 @dataclass(frozen=True)
 class RawRow:
     """One row as it stands in the source.
