@@ -8,9 +8,10 @@ from __future__ import annotations
 
 import functools
 import re
-from collections.abc import Sequence
+from collections.abc import Sequence, Set
 from dataclasses import dataclass, replace
 
+from medqa_cli.data.languages import latin_languages, likeliest_language
 from medqa_cli.data.topics.question_types import OTHER, QuestionType, recognize
 from medqa_cli.data.vocabulary import Vocabulary
 from medqa_cli.resources import load_yaml
@@ -31,6 +32,9 @@ NAMED_OF_TOPIC = 0.5
 NAMED_OF_QUESTION = 0.13
 _MOST_WORDS_OF_A_NAME = 4  # "What is different in the genome of somebody with gout" is no name
 _WORD = re.compile(r"(?!(?<=['’])s\b)\b\w+")  # no possessive
+_ADDRESSED = frozenset(re.findall(r"\w+", "sie ihnen ihr ihre ihren ihrem ihrer ihres was wie wann wo wer"))
+# Languages that write "gout attack" as one word.
+_COMPOUNDING = frozenset(("da", "de", "fi", "hu", "nl", "no", "sv"))
 STOP_WORDS = frozenset(
     _WORD.findall(
         "a about after all also an and any are as at be been but by can could do does for from give had has have how "
@@ -39,6 +43,22 @@ STOP_WORDS = frozenset(
         "will with would you your"
     )
 )
+
+
+@functools.cache
+def _small_words(code: str) -> frozenset[str]:
+    """Return the words of a language that carry no meaning, with the English ones."""
+    language = latin_languages().get(code)
+    return STOP_WORDS if language is None or code == "en" else STOP_WORDS | language.words
+
+
+def german_nouns(text: str) -> list[str]:
+    """Return the nouns of a German text, in lower case: what it writes with a capital, but for addressing the reader.
+
+    The first word of a question is none ("Hilft ..."): it has its capital from its place.
+    """
+    words = _WORD.findall(text)[text.rstrip().endswith("?") :]
+    return [word.lower() for word in dict.fromkeys(words) if word[0].isupper() and word.lower() not in _ADDRESSED]
 
 
 def all_words(text: str) -> list[str]:
@@ -51,9 +71,9 @@ def content_words(text: str) -> list[str]:
     return [word for word in all_words(text) if word not in STOP_WORDS and len(word) > 1]
 
 
-def naming_words(text: str) -> list[str]:
-    """Return ``content_words`` with numbers and single letters: "type 1", "hepatitis B"."""
-    return [word for word in all_words(text) if word not in STOP_WORDS]
+def naming_words(text: str, small: Set[str] = STOP_WORDS) -> list[str]:
+    """Return ``content_words`` with numbers and single letters: "type 1", "hepatitis B"; ``small``: those left out."""
+    return [word for word in all_words(text) if word not in small]
 
 
 @functools.cache
@@ -93,25 +113,38 @@ class Asked:
         words: of the question, in lower case, in their order.
         form: its kind and topic where its form tells.
         vocabulary: stems words and weighs stems.
+        text: the question as it was typed; empty: only its words are known.
     """
 
-    def __init__(self, words: Sequence[str], form: QuestionType | None, vocabulary: Vocabulary) -> None:
+    def __init__(self, words: Sequence[str], form: QuestionType | None, vocabulary: Vocabulary, text: str = "") -> None:
+        language = likeliest_language(text or " ".join(words))
+        self._small = _small_words(language)
+        if language in _COMPOUNDING:
+            words = [part for word in words for part in vocabulary.parts(word)]
         if form and form.kind == "information" and len(naming_words(form.topic)) > _MOST_WORDS_OF_A_NAME:
             form = None
         self._kind = None if form is None or form.kind == OTHER else form.kind
         self._vocabulary = vocabulary
         stems = {word: vocabulary.stem(word) for word in words}
         # Of each stem that names something one word that has it.
-        self.words = {stem: word for word, stem in stems.items() if word not in STOP_WORDS}
+        self.words = {stem: word for word, stem in stems.items() if word not in self._small}
         self._hints = {stem: kinds for word, stem in stems.items() if (kinds := _kinds_of_words().get(word))}
         self._about = vocabulary.stems(naming_words(form.topic)) if form else self.words.keys() - self._hints.keys()
+        # The verbs and small words around German nouns say little, and a small index has seen few of them.
+        nouns = german_nouns(text) if language == "de" and form is None else []
+        self._by_nouns = bool(nouns)
+        if nouns:
+            self._about = vocabulary.stems([part for noun in nouns for part in vocabulary.parts(noun)])
         self._weight = vocabulary.weight(self._about)
         self._least_named = self._weight * (NAMED_OF_TOPIC if form else NAMED_OF_QUESTION)
 
     def by_title(self, title: str) -> Likeness:
         """Compare with a passage's title."""
         form = form_of(title)
-        words = naming_words(form.topic) if form else [w for w in naming_words(title) if w not in _kinds_of_words()]
+        words = naming_words(form.topic if form else title, self._small)
+        if form is None and self._by_nouns:
+            words = german_nouns(title) or words
+        words = words if form else [word for word in words if word not in _kinds_of_words()]
         named = frozenset(self._vocabulary.stems(words))
         shared = self._vocabulary.weight(named & self.words.keys())
         missing = self._vocabulary.weight(named - self.words.keys())

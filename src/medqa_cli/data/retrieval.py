@@ -159,13 +159,13 @@ class PassageIndex:
     def nearest(self, question: str, count: int) -> list[Passage]:
         """Return at most ``count`` passages, the nearest first; none where nothing is close to the question."""
         with self._damage_told():
-            asked = Asked(all_words(question), form_of(question), self._vocabulary)
+            asked = Asked(all_words(question), form_of(question), self._vocabulary, question)
             nearest = self._ranked(asked)[: max(count, _CLOSE_AMONG)]
             return [passage for likeness, passage in nearest if asked.is_close(likeness)][:count]
 
     def judged(self, question: str, passages: Iterable[Passage]) -> list[Passage]:
         """Return passages with ``answers``: what the titles of rows tell; that of a document tells nothing."""
-        asked = Asked(all_words(question), form_of(question), self._vocabulary)
+        asked = Asked(all_words(question), form_of(question), self._vocabulary, question)
         with self._damage_told():
             return [
                 replace(passage, answers=asked.is_answered_by(passage.title) if passage.kind == "row" else None)

@@ -7,6 +7,8 @@ import sqlite3
 from collections.abc import Iterable, Sequence
 
 TOKENIZER = "porter unicode61"
+_LEAST_PART = 4  # letters of a part of a compound
+_LINKS = ("", "s", "es", "n", "en", "er", "e")  # between the parts: "Geburtstag"
 
 
 def count_words(database: sqlite3.Connection) -> None:
@@ -58,6 +60,21 @@ class Vocabulary:
             pieces.setdefault(number, []).append(stem)
         self._database.execute("DELETE FROM temp.given")
         self._stems |= {word: " ".join(pieces.get(number, [word])) for number, word in enumerate(words)}
+
+    def parts(self, word: str) -> list[str]:
+        """Return the two words of the index that a word is made of which it does not have, else the word itself.
+
+        So a question about a "Gichtanfall" finds what is said of "Gicht" and "Anfall".
+        """
+        if self.num_passages(self.stem(word)):
+            return [word]
+        for end in range(len(word) - _LEAST_PART, _LEAST_PART - 1, -1):
+            for link in _LINKS:
+                first, last = word[:end].removesuffix(link), word[end:]
+                is_linked = len(first) == end - len(link) >= _LEAST_PART
+                if is_linked and all(self.num_passages(self.stem(part)) for part in (first, last)):
+                    return [first, last]
+        return [word]
 
     def num_titles(self, stem: str) -> int:
         """Return how many titles hold the stem."""

@@ -57,6 +57,46 @@ def test_questions_of_other_things_have_no_nearest_rows(library: PassageIndex, q
     assert library.nearest(question, 3) == []
 
 
+GERMAN = [
+    ("Wie wird Gicht behandelt?", "Im Anfall helfen Kühlen und Ibuprofen, später Allopurinol."),
+    ("Können Sie mir erklären, was Migräne bedeutet?", "Von Migräne spricht man bei anfallsartigen Kopfschmerzen."),
+    ("Woran erkenne ich Tinnitus?", "Ein Pfeifen oder Rauschen im Ohr, auch in der Nacht."),
+    ("Welche Behandlung gibt es bei Asthma?", "Ein Spray mit Kortison, und ein Spray für den Notfall."),
+    ("Was hilft gegen Heuschnupfen?", "Antihistaminika helfen. Bitte setzen Sie nichts eigenmächtig ab."),
+]
+
+
+@pytest.fixture
+def german_library(tmp_path: Path) -> PassageIndex:
+    lines = [
+        {"id": f"r{n}", "question": question, "answer": answer, "topic": "", "source": "test"}
+        for n, (question, answer) in enumerate(GERMAN)
+    ]
+    (tmp_path / "train.jsonl").write_text("".join(json.dumps(line) + "\n" for line in lines), encoding="utf-8")
+    return PassageIndex.of_folder(tmp_path)
+
+
+@pytest.mark.parametrize(
+    ("question", "nearest"),
+    [
+        ("Was kann ich bei einem Gichtanfall selbst tun?", "r0"),  # Gicht + Anfall
+        ("Was hilft gegen Migräne?", "r1"),
+        ("Wie benutze ich mein Asthmaspray richtig?", "r3"),
+        ("Hilft Ibuprofen bei Gicht?", "r0"),  # "Hilft" has its capital from its place
+        ("Was mache ich bei Heuschnupfen?", "r4"),
+    ],
+)
+def test_a_german_question_finds_what_its_nouns_name(german_library: PassageIndex, question: str, nearest: str) -> None:
+    assert german_library.nearest(question, 1)[0].id == nearest
+
+
+@pytest.mark.parametrize(
+    "question", ["Was hilft gegen Malaria?", "Wo kann ich mein Auto parken?", "Wie wird ein Tennisarm behandelt?"]
+)
+def test_a_german_question_about_another_thing_has_no_nearest_rows(german_library: PassageIndex, question: str) -> None:
+    assert german_library.nearest(question, 3) == []
+
+
 @pytest.mark.parametrize("question", ['gout" OR "gout', "gout AND NOT gout*", "NOT gout", "-gout", "^gout + gout"])
 def test_the_syntax_of_the_search_is_plain_text(library: PassageIndex, question: str) -> None:
     assert [each.id for each in library.nearest(question, 5)] == ["r5"]
