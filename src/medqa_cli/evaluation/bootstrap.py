@@ -37,21 +37,22 @@ class Estimate:
 class Resampled:
     """A figure, and in each draw: ``draws`` is float64, ``(draws,)``, NaN where a draw leaves it undefined.
 
-    ``tail``: share of the draws outside of each end of the interval.
+    ``num_clusters``: those that add anything to the figure, as topics do where only some questions have one.
     """
 
     value: float
     draws: FloatArray
-    tail: float
+    num_clusters: int
 
     def __sub__(self, other: Resampled) -> Resampled:
         """Return the paired difference: both must come from the same draws."""
-        return Resampled(self.value - other.value, self.draws - other.draws, self.tail)
+        return Resampled(self.value - other.value, self.draws - other.draws, min(self.num_clusters, other.num_clusters))
 
     def estimate(self) -> Estimate:
         """Return the value with its 95 % interval."""
+        tail = expanded_tail(self.num_clusters)
         # A draw without any question that the figure is defined for says nothing about it.
-        low, high = np.nanquantile(self.draws, [self.tail, 1 - self.tail])
+        low, high = np.nanquantile(self.draws, [tail, 1 - tail])
         return Estimate(self.value, float(low), float(high))
 
     def detectable(self) -> float:
@@ -72,7 +73,6 @@ class ClusterBootstrap:
         keys = {key: index for index, key in enumerate(dict.fromkeys(clusters))}
         self.num_clusters = len(keys)
         self._cluster_of = np.array([keys[key] for key in clusters])
-        self._tail = expanded_tail(self.num_clusters)
         generator = np.random.default_rng(seed)
         # (draws, clusters): how often each cluster was drawn.
         self._weights = generator.multinomial(
@@ -89,7 +89,7 @@ class ClusterBootstrap:
         sums = np.zeros((self.num_clusters, parts.shape[1]))
         np.add.at(sums, self._cluster_of, parts)
         value = float(reduce(sums.sum(axis=0, keepdims=True))[0])
-        return Resampled(value, reduce(self._weights @ sums), self._tail)
+        return Resampled(value, reduce(self._weights @ sums), int((sums != 0).any(axis=1).sum()))
 
 
 def better_of(difference: Estimate, *, lower_is_better: bool) -> bool | None:

@@ -125,7 +125,9 @@ def against_base(results: Mapping[str, Any], model: str | None, leak: str) -> Co
 
 
 def _how_many(results: Mapping[str, Any]) -> str:
-    topics = f" about {results['topics']:,} topics" if results["topics"] else ""
+    # Where some questions have no topic, how many there are is not known.
+    is_told = results["topics"] and results["topics"] == results["settings"].get("clusters", results["topics"])
+    topics = f" about {results['topics']:,} topics" if is_told else ""
     few = " These are few: only large differences show." if is_few(results) else ""
     unknown = "" if results.get("leakage") else " Whether it was trained on some of them is not known."
     return f"{results['questions']:,} questions{topics} were asked.{few}{unknown}"

@@ -132,15 +132,16 @@ def show(
                 rest = contaminated["unseen"]
                 _show_group(f"{name}: the other {rest['items']} items", in_group("choice"), rest)
     settings = results["settings"]
-    topics = f", {results['topics']} topics" if results["topics"] else ""
+    clusters = settings["clusters"]
+    # A question without a topic stands for itself.
+    is_told = results["topics"] == clusters
+    topics = f", {results['topics']} topics" if is_told else ""
     console.line(
         f"{results['split']} split, {results['questions']} questions{topics}, "
         f"{settings['answer_tokens']:,} reference tokens"
     )
-    unit = "topics" if results["topics"] else "questions"
-    console.line(
-        f"[95 % interval]: bootstrap over {settings['clusters']} {unit}, {settings['bootstrap_draws']:,} draws"
-    )
+    unit = "topics" if is_told else "topics, or questions without one" if results["topics"] else "questions"
+    console.line(f"[95 % interval]: bootstrap over {clusters} {unit}, {settings['bootstrap_draws']:,} draws")
     said = (baseline_sentences(results), copy_sentences(results), power_sentences(results))
     for sentence in chain(engine_sentences(results), *said):
         console.line(sentence)

@@ -96,9 +96,9 @@ def make_results(
         "topics": len({topic for topic, sample in zip(topics, first, strict=True) if sample.topic}) or None,
         "models": {name: _as_json(figures) for name, figures in models.items()},
         "floors": {name: _as_json(figures) for name, figures in floors.items() if figures},
-        "differences": _differences(models, bootstrap.num_clusters),
-        "floors_not_beaten": _not_beaten(models, floors, bootstrap.num_clusters),
-        **_against_copies(models, floors, bootstrap.num_clusters),
+        "differences": _differences(models),
+        "floors_not_beaten": _not_beaten(models, floors),
+        **_against_copies(models, floors),
         "multiple_choice": {name: _choice_results(part, config, seed) for name, part in choices.items()},
         "settings": {
             **settings,
@@ -139,11 +139,11 @@ def pairs_of(models: Iterable[str]) -> Iterator[tuple[str, str]]:
     yield from ((name + arm, name) for name in whole for arm in ARMS if name + arm in names)
 
 
-def _differences(models: Mapping[str, Mapping[str, Resampled]], num_clusters: int) -> dict[str, Any]:
+def _differences(models: Mapping[str, Mapping[str, Resampled]]) -> dict[str, Any]:
     """Compare each pair of models on the same draws."""
     return {
         f"{first}-{second}": {
-            name: _difference(name, models[first][name] - models[second][name], num_clusters)
+            name: _difference(name, models[first][name] - models[second][name])
             for name in models[first]
             if name in models[second]
         }
@@ -152,7 +152,7 @@ def _differences(models: Mapping[str, Mapping[str, Resampled]], num_clusters: in
 
 
 def _not_beaten(
-    models: Mapping[str, Mapping[str, Resampled]], floors: Mapping[str, Mapping[str, Resampled]], num_clusters: int
+    models: Mapping[str, Mapping[str, Resampled]], floors: Mapping[str, Mapping[str, Resampled]]
 ) -> dict[str, dict[str, dict[str, bool | None]]]:
     """Return for each model and trivial answerer the metrics in which it is not shown to be better, on the same draws.
 
@@ -166,20 +166,20 @@ def _not_beaten(
         for floor in TRIVIAL:
             figures = floors.get(floor, {})
             for name in (name for name in _OF_CONTENT if name in measured and name in figures):
-                better = _difference(name, measured[name] - figures[name], num_clusters)["better"]
+                better = _difference(name, measured[name] - figures[name])["better"]
                 if better is not True:
                     not_beaten.setdefault(floor, {})[name] = better
     return of_models
 
 
 def _against_copies(
-    models: Mapping[str, Mapping[str, Resampled]], floors: Mapping[str, Mapping[str, Resampled]], num_clusters: int
+    models: Mapping[str, Mapping[str, Resampled]], floors: Mapping[str, Mapping[str, Resampled]]
 ) -> dict[str, Any]:
     """Compare each model with an open book to the copies of a passage, on the same draws."""
     return {
         key: {
             model: {
-                name: _difference(name, measured[name] - floors[copy][name], num_clusters)
+                name: _difference(name, measured[name] - floors[copy][name])
                 for name in _OF_CONTENT
                 if name in measured and name in floors[copy]
             }
@@ -191,10 +191,10 @@ def _against_copies(
     }
 
 
-def _difference(name: str, difference: Resampled, num_clusters: int) -> dict[str, Any]:
+def _difference(name: str, difference: Resampled) -> dict[str, Any]:
     lower_is_better = metric(name).lower_is_better
     # One cluster is the same in every draw: its interval has no width and shows nothing.
-    decided = num_clusters > 1 and lower_is_better is not None
+    decided = difference.num_clusters > 1 and lower_is_better is not None
     better = better_of(difference.estimate(), lower_is_better=bool(lower_is_better)) if decided else None
     return {**as_json(difference.estimate()), "better": better, "detectable": difference.detectable()}
 
@@ -235,7 +235,7 @@ def _choice_figures(results: ChoiceResults, draws: int, seed: int) -> dict[str, 
         "choices": list(results.choices),
         "models": {name: _as_json(figures) for name, figures in models.items()},
         "floors": {MAJORITY: floor},
-        "differences": _differences(models, bootstrap.num_clusters),
+        "differences": _differences(models),
     }
 
 

@@ -120,6 +120,11 @@ def test_the_first_line_says_what_the_three_intervals_say(
     assert first.endswith("200 questions about 80 topics were asked.")
 
 
+def test_the_number_of_topics_is_not_said_where_some_questions_have_none() -> None:
+    settings = {"max_new_tokens": 256, "limit": None, "clusters": 190}
+    assert said(results(settings=settings))[0].endswith("200 questions were asked.")
+
+
 def test_a_model_without_its_base_or_a_base_alone_answers_nothing() -> None:
     alone = results()
     del alone["models"]["base"], alone["differences"]["adapter-base"]

@@ -205,6 +205,20 @@ def test_rows_of_topics_that_share_a_name_are_drawn_together() -> None:
     assert (results["topics"], results["settings"]["clusters"]) == (2, 2)
 
 
+def test_a_figure_that_one_topic_alone_decides_shows_no_difference() -> None:
+    topics = ("gout", "", "", "", "")
+    answers = {"adapter": "gout " * 3, "base": "nothing " * 3}
+    found = results_of(
+        {
+            name: [sample(n, name, answer, topic=topic) for n, topic in enumerate(topics)]
+            for name, answer in answers.items()
+        }
+    )
+    coverage = found["differences"]["adapter-base"]["topic_coverage"]
+    assert (coverage["value"], coverage["better"]) == (1.0, None)
+    assert (found["topics"], found["settings"]["clusters"]) == (1, 5)
+
+
 def test_several_references_count() -> None:
     both = ("Nothing alike at all.", good(0))
     figures = results_of({"base": [sample(0, "base", good(0), references=both), sample(2, "base", good(2))]})
