@@ -239,12 +239,15 @@ class MemoryEstimator:
         weights = plain.base_bytes + plain.adapter_bytes + plain.gradient_bytes
         weights += round(plain.num_trainable * _state_bytes(name))
         free = self.target.free_bytes - self._program_bytes() - weights // self.target.num_shards
-        # Twice the fastest size with room to spare: then recomputing buys nothing.
+        configured = config.train.max_tokens_per_forward
         enough = max(max_length, enough_tokens(device_type, self._dtype))
-        plentiful = tokens_that_fit(plain.activation_bytes / tokens, free) >= 2 * enough
+        most = enough if configured == "auto" else configured
+        largest, _ = largest_forward(examples, config.train, most, shape.examples_at_once)
+        # Twice the largest forward pass with room to spare: then recomputing buys nothing.
+        plentiful = tokens_that_fit(plain.activation_bytes / tokens, free) >= 2 * num_tokens(largest)
         recomputed = uses_checkpointing(config.train, torch.device(device_type), plentiful)
-        if config.train.max_tokens_per_forward != "auto":
-            return ForwardLimits(config.train.max_tokens_per_forward, recomputed)
+        if configured != "auto":
+            return ForwardLimits(configured, recomputed)
         kept = self._step(shape, probe, recomputed=True).activation_bytes if recomputed else plain.activation_bytes
         return ForwardLimits(tokens_per_forward(kept / tokens, free, device_type, self._dtype, max_length), recomputed)
 

@@ -84,6 +84,19 @@ def test_predict_largest_forward_of_a_model_computed_one_at_a_time_is_the_longes
     assert estimate.largest_forward_tokens == tokens
 
 
+@pytest.mark.parametrize(("times", "recomputed"), [(2, True), (6, False)])
+def test_auto_recomputes_unless_the_free_memory_holds_the_largest_step_several_times(
+    estimator: MemoryEstimator, times: int, recomputed: bool
+) -> None:
+    """The four examples have 239 tokens: room for the 16,384 of the fastest forward pass is not needed."""
+    roomy = estimator.predict(CONFIG)
+    step = roomy.step
+    weights = step.base_bytes + step.adapter_bytes + step.gradient_bytes + roomy.optimizer_bytes
+    free = weights + times * step.activation_bytes
+    small = MemoryEstimator(estimator._hf_config, EXAMPLES, torch.float32, Target("cuda", free, free, 0))
+    assert small.predict(CONFIG).limits.recomputed is recomputed
+
+
 def predicted_state_bytes(estimator: MemoryEstimator, name: Optimizer) -> float:
     """Bytes of optimizer state per trained parameter."""
     estimate = estimator.predict(replace(CONFIG, train=replace(CONFIG.train, optim=name)))
