@@ -98,6 +98,15 @@ def test_another_file_is_named_in_what_comes_next(folder: Path, medqa: Medqa) ->
     assert not (folder / "medqa.yaml").exists()
 
 
+@pytest.mark.parametrize("name", ["a10.yaml", "my configs/a b: #1.yaml"])
+def test_two_configs_do_not_write_over_each_other(folder: Path, medqa: Medqa, name: str) -> None:
+    assert medqa("config", "init").code == 0
+    assert medqa("config", "init", "--out", name).code == 0
+    first, second = load(None).config, load(Path(name)).config
+    assert (first.run_dir, first.data.dir) == ("runs/medqa", "data/medqa")
+    assert (second.run_dir, second.data.dir) == (f"runs/{Path(name).stem}", f"data/{Path(name).stem}")
+
+
 def test_the_source_is_set(folder: Path, medqa: Medqa) -> None:
     (folder / "qa.csv").write_text("question,answer\nWhat is gout?,A disease of the joints.\n")
     said = json.loads(medqa("config", "init", "--data", "qa.csv", "--json").out)
@@ -135,6 +144,7 @@ def test_what_has_to_be_installed_or_accepted_comes_first(medqa: Medqa, monkeypa
         large["others"]
     )
     told = medqa("config", "init", "--force", "--gpu-memory", "16").out
+    assert "by medqa's plan a GPU with 9.8 GB is enough for it" in told
     assert "meta-llama/Llama-3.1-8B-Instruct (8.0 billion, Llama 3.1 Community License, gated)" in told
     assert "hf auth login" in told
 

@@ -62,14 +62,14 @@ def init(
     chosen = preset_for(memory_gb)
     others = other_models(chosen.model, memory_gb)
     with atomic_file(out) as file:
-        file.write(chosen.filled_in(machine, data, others))
+        file.write(chosen.filled_in(machine, data, others, out.stem))
     steps = _next_steps(chosen, out, gpu_memory, data)
     result = {"path": str(out), "machine": machine, "gpu_memory_gb": memory_gb, "model": chosen.model}
 
     def show() -> None:
         console.line(f"wrote {out} for: {machine}")
         console.line(f"model: {chosen.model}")
-        for reason in chosen.why:
+        for reason in chosen.reasons:
             console.line(f"  - {reason}")
         console.line(
             "other models that fit, by medqa's plan (gated: accept the license on the hub, then: hf auth login):"
@@ -81,7 +81,7 @@ def init(
             console.line(f"  {step}")
 
     named = [{"name": other.name, "license": other.license, "gated": other.gated} for other in others]
-    console.result({**result, "why": chosen.why, "others": named, "next": steps}, show)
+    console.result({**result, "why": chosen.reasons, "others": named, "next": steps}, show)
 
 
 def _machine(gpu_memory_gb: float | None) -> tuple[str, float | None]:

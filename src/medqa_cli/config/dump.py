@@ -19,8 +19,10 @@ from medqa_cli.resources import load_yaml
 # A longer value pushes its own comment to the right, not everybody's.
 _COMMENT_COLUMN_LIMIT = 60
 _PLAIN_TEXT = re.compile(r"[A-Za-z_./][A-Za-z0-9_./-]*")
-# The line of a preset that shows where data.source goes, and the column of its comments.
-_SOURCE_LINE = re.compile(r"^  # source: .*$", re.MULTILINE)
+# The lines of a preset that `medqa config init` fills in, with their comments, and the column of those.
+_RUN_LINE = re.compile(r"^run_dir: .*# (.*)$", re.MULTILINE)
+_DATA_LINE = re.compile(r"^  dir: .*# (.*)$", re.MULTILINE)
+_SOURCE_LINE = re.compile(r"^  # source: .*# (your table).*$", re.MULTILINE)
 _PRESET_COMMENT_COLUMN = 42
 _MODEL_LINE = re.compile(r"^  name_or_path: .*$", re.MULTILINE)
 # What fits a GPU of this size is small enough for a CPU to be tried on.
@@ -69,24 +71,38 @@ class Preset:
         """``model.name_or_path``."""
         return str(yaml.safe_load(self.text)["model"]["name_or_path"])
 
-    def filled_in(self, machine: str, source: str | None = None, others: Sequence[BaseModel] = ()) -> str:
+    @property
+    def reasons(self) -> list[str]:
+        """Why it was chosen, and on how small a GPU its model can be trained."""
+        least = [model.least_gb for model in _base_models() if model.name == self.model]
+        return [*self.why, *(f"by medqa's plan a GPU with {gb:g} GB is enough for it" for gb in least)]
+
+    def filled_in(
+        self, machine: str, source: str | None = None, others: Sequence[BaseModel] = (), name: str = "medqa"
+    ) -> str:
         """Return the file to write.
 
         Args:
             machine: what it was chosen for, in words.
             source: ``data.source``; None: a commented line shows where it goes.
             others: models that stand as comments behind the one that is chosen.
+            name: of the run and of the data, so that two configs in a folder do not write over each other.
         """
         text = self.text.replace("MACHINE", _in_a_comment(machine), 1)
         lines = [
             f"{f'  # name_or_path: {other.name}':{_PRESET_COMMENT_COLUMN + 12}}  # {other.terms}" for other in others
         ]
         text = _MODEL_LINE.sub(lambda line: "\n".join([line[0], *lines]), text, count=1)
-        if source is None:
-            return text
-        key = f"  source: {written(source, nullable=True)}"
-        line = f"{key:{_PRESET_COMMENT_COLUMN}}  # your table of questions and answers"
-        return _SOURCE_LINE.sub(lambda _: line, text, count=1)
+        for line, key, value in ((_RUN_LINE, "run_dir", f"runs/{name}"), (_DATA_LINE, "  dir", f"data/{name}")):
+            text = _with_value(text, line, f"{key}: {written(value)}")
+        return (
+            text if source is None else _with_value(text, _SOURCE_LINE, f"  source: {written(source, nullable=True)}")
+        )
+
+
+def _with_value(text: str, line: re.Pattern[str], key_and_value: str) -> str:
+    """Return a preset with another value in a line, whose comment is the group of the pattern."""
+    return line.sub(lambda found: f"{key_and_value:{_PRESET_COMMENT_COLUMN}}  # {found[1]}", text, count=1)
 
 
 def preset_for(gpu_memory_gb: float | None) -> Preset:
@@ -98,8 +114,11 @@ def preset_for(gpu_memory_gb: float | None) -> Preset:
 def other_models(chosen: str, gpu_memory_gb: float | None) -> list[BaseModel]:
     """Return the models beside the chosen one that can be trained there, free ones first; None: without a GPU."""
     memory = _CPU_GB if gpu_memory_gb is None else gpu_memory_gb
-    models = [BaseModel(**fields) for fields in load_yaml("base_models")]
-    return [model for model in models if model.least_gb <= memory and model.name != chosen]
+    return [model for model in _base_models() if model.least_gb <= memory and model.name != chosen]
+
+
+def _base_models() -> list[BaseModel]:
+    return [BaseModel(**fields) for fields in load_yaml("base_models")]
 
 
 def resolved_yaml(loaded: Loaded) -> str:
