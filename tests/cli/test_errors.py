@@ -92,6 +92,13 @@ def test_a_stopped_training_is_gone_on_with(trained: Path, medqa: Medqa) -> None
     fails(medqa("ask", "What is gout?"), 2, "nothing has been trained there yet", "medqa train --resume")
 
 
+def test_the_way_to_the_data_is_what_the_config_takes(workspace: Path, medqa: Medqa) -> None:
+    shutil.copy("medqa.yaml", "b.yaml")
+    fails(medqa("train", "-c", "b.yaml"), 2, "nothing has been converted yet", "run: medqa convert FILE -c b.yaml")
+    named = ("-c", "b.yaml", "--set", "data.source=qa.csv")
+    fails(medqa("train", *named), 2, "nothing has been converted yet", "run: medqa convert -c b.yaml")
+
+
 def test_eval_before_training(workspace: Path, medqa: Medqa) -> None:
     assert medqa("convert", "qa.csv").code == 0
     fails(medqa("eval"), 2, "nothing has been trained there yet", "medqa train")

@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import errno
 import os
+import shlex
 from collections.abc import Callable
 from pathlib import Path
 from typing import Annotated, Any, ParamSpec, TypeVar
@@ -221,11 +222,11 @@ def require_adapter(settings: Config, config: Path | None) -> RunFolder:
     """Return the run's folder; fail before the slow imports if nothing has been trained in it yet."""
     run = run_folder(settings)
     if not (run.adapter_dir / "adapter_config.json").is_file():
-        first = "" if has_data(settings.data.dir) else f"{CONVERT}   and then: "
+        first = "" if has_data(settings.data.dir) else f"{_convert(config, settings)}   and then: "
         elsewhere = "or name another run: -c FILE or --set run_dir=DIR; or ask --model base"
-        hint = f"train one with: {first}medqa train   ({elsewhere})"
+        hint = f"train one with: {first}medqa train{same_options(config)}   ({elsewhere})"
         if any(run.checkpoints_dir.glob("checkpoint-*")):
-            hint = "a training was stopped there; go on with it: medqa train --resume"
+            hint = f"a training was stopped there; go on with it: medqa train --resume{same_options(config)}"
         elif is_fresh(config, settings):
             hint = f"{START}, then: medqa train{_OR_GO_THERE}"
         raise InputError(
@@ -254,4 +255,18 @@ def is_fresh(config: Path | None, settings: Config) -> bool:
 
 def before_convert(config: Path | None, settings: Config) -> str:
     """Return the hint for a command that misses the data."""
-    return START if is_fresh(config, settings) else f"run: {CONVERT}"
+    return START if is_fresh(config, settings) else f"run: {_convert(config, settings)}"
+
+
+def _convert(config: Path | None, settings: Config) -> str:
+    """Return the call that converts what the config names, or a FILE where it names nothing."""
+    return f"{'medqa convert' if settings.data.source else CONVERT}{same_options(config)}"
+
+
+def same_options(config: Path | None, overrides: list[str] | None = None) -> str:
+    """Return the options that name the config, to put behind the next command."""
+    options = [
+        *(["-c", str(config)] if config is not None else []),
+        *(w for o in overrides or () for w in ("--set", o)),
+    ]
+    return f" {shlex.join(options)}" if options else ""

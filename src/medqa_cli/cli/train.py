@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import shlex
 from enum import StrEnum
 from pathlib import Path
 from typing import Annotated
@@ -115,9 +114,7 @@ def train(
         summary = worker.train(loaded.config, run, resolved_yaml(loaded), resume=resume, restart=restart)
     except Interrupted as stopped:
         # Whoever goes on has to give the same settings again.
-        settings = [word for setting in overrides or () for word in ("--set", setting)]
-        words = [*(["-c", str(config)] if config else []), *settings]
-        raise Interrupted(stopped.message, f"{stopped.hint} {shlex.join(words)}".rstrip()) from None
+        raise Interrupted(stopped.message, f"{stopped.hint}{app.same_options(config, overrides)}") from None
     console.result(summary, lambda: outcome.show(summary, run))
     distributed.leave_group()
 
