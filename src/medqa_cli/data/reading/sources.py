@@ -166,7 +166,7 @@ def _check_local(source: str) -> None:
         _find_contents(open_container(path, Caps()), str(path))
         return
     if not path.exists():
-        hint = "check the name, or data.source in medqa.yaml"
+        hint = "check the name, on the command line or in data.source"
         if parse_hub_id(str(path)) and path.parent.is_dir():
             hint = f"{hint} (a folder {path.parent} is here, so this is a path and no data set of the hub)"
         if path.is_symlink():

