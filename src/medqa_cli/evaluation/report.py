@@ -149,8 +149,8 @@ def show(
         console.line(sentence)
     if settings["num_truncated_answers"]:
         # Without the results of before, --rescore does not know the limit.
-        limit = f"{settings['max_length']} tokens" if "max_length" in settings else "model.max_length"
-        console.line(f"{settings['num_truncated_answers']} answers were cut at {limit}")
+        limit = f" = {settings['max_length']}" if "max_length" in settings else ""
+        console.line(f"{settings['num_truncated_answers']} reference answers were cut at model.max_length{limit}")
     console.line(f"written: {results_path} and {report_path.name}")
     console.line()
     console.line(heading(results))

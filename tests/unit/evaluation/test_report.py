@@ -87,7 +87,7 @@ def test_cut_answers_and_items_seen_in_training_are_told(capsys: pytest.CaptureF
     assert "0.250 [0.150, 0.350]" in text
     assert "1 items of seen are in the training data; without them:" in text
     assert "seen: the other" not in text
-    assert "3 answers were cut at 9 tokens" in text
+    assert "3 reference answers were cut at model.max_length = 9" in text
 
 
 def test_rescore_without_results_shows_cut_answers_with_no_known_limit(
@@ -101,4 +101,4 @@ def test_rescore_without_results_shows_cut_answers_with_no_known_limit(
     write_samples(run.eval_dir / SAMPLES_NAME, [sample])
     config = Config(run_dir=str(tmp_path), eval=EvalConfig(bootstrap_draws=100, metrics=("nll",)))
     show(rescore(config, None), run.results_path, run.eval_dir / REPORT_NAME)
-    assert "1 answers were cut at model.max_length" in capsys.readouterr().out
+    assert "1 reference answers were cut at model.max_length\n" in capsys.readouterr().out
