@@ -126,7 +126,8 @@ def _check_file(path: Path) -> None:
         raise InputError(f"data.documents: {path} is {kind}; expected a file or a folder", "copy its content to a file")
     if not document_kind(path.name):
         raise InputError(
-            f"data.documents: {path} is no document that medqa reads; expected {_KNOWN}", "save its text as .txt"
+            f"data.documents: {path} is no document that medqa reads; expected {_KNOWN}",
+            "save it as .pdf, or its text as .txt",
         )
 
 

@@ -94,7 +94,7 @@ def read_documents(listing: DocumentListing, data: DataConfig, wanted: ColumnNam
         reasons = "; ".join(entry["reason"] for entry in skipped[:_SHOWN_REASONS])
         raise InputError(f"none of {len(skipped):,} documents can be used: {reasons}", "see docs/data.md, Documents")
     if listing.others:
-        console.warn(f"not read as documents: {counted(listing.others)}")
+        console.warn(f"not read as documents: {counted(listing.others)}; save as .pdf, .html or .txt what should be")
     others = dict(sorted(listing.others.items()))
     documents.report = {"files": files, "passages": len(documents.passages), "skipped": skipped, "others": others}
     return documents

@@ -179,7 +179,7 @@ def test_documents_of_a_folder_that_cannot_be_used_are_left_out_and_told(tmp_pat
     assert documents.report["others"] == {".docx": 1}
     assert len(said) == 12
     assert all(line.startswith("left out of the documents: ") for line in said[:11])
-    assert said[11] == "not read as documents: 1 .docx"
+    assert said[11] == "not read as documents: 1 .docx; save as .pdf, .html or .txt what should be"
 
 
 @pytest.mark.skipif(os.geteuid() == 0, reason="root may read everything")
