@@ -206,12 +206,12 @@ def test_no_room_for_the_scratch_file(leaky: Path, monkeypatch: pytest.MonkeyPat
 
 def test_columns_and_topics_that_the_user_names(tmp_path: Path) -> None:
     for name, topic in (("train", "Gout"), ("test", "gout")):
-        write_csv(tmp_path / f"{name}.csv", [[f"q {name}", f"a {name}", topic]], ("frage", "antwort", "thema"))
+        write_csv(tmp_path / f"{name}.csv", [[f"q {name}", f"a {name}", topic]], ("col_a", "col_b", "col_c"))
     with pytest.raises(InputError, match="no question column found"):
         audit(tmp_path)
-    found = audit(tmp_path, question="frage", answer="antwort", topic="thema")
+    found = audit(tmp_path, question="col_a", answer="col_b", topic="col_c")
     assert found.leakage["test"] == {**NONE, "topic": 1}
-    unknown = audit(tmp_path, question="frage", answer="antwort")
+    unknown = audit(tmp_path, question="col_a", answer="col_b")
     assert unknown.leakage["test"] == {**NONE, "topic": None}
 
 
