@@ -214,14 +214,40 @@ def _measure(
 ) -> tuple[dict[str, list[Sample]], dict[str, ChoiceResults], dict[str, dict[str, Any]]]:
     """Return the samples by model, the multiple-choice predictions by set, and what wrote each model's answers."""
     wants_answers = bool(text_metrics(config.eval.metric_names))
-    wants_likelihood = any(name in in_group("likelihood") for name in config.eval.metric_names)
-    if served is not None and (wants_likelihood or items):
+    if served is not None and (_wants_likelihood(config) or items):
         console.note("likelihood and multiple choice need the weights: not measured for the served model")
-    if OF_RUN in local and (items or search is not None):
-        console.note("multiple choice and memorization are of the weights as trained: not measured for the GGUF file")
-    scores: dict[str, list[AnswerScore]] = {}
+    scores, choices = _scored(config, run, local, questions, items, search, journal)
     answers: dict[str, list[GeneratedAnswer]] = {}
     answered_by: dict[str, dict[str, Any]] = {}
+    if encoder is not None and wants_answers:
+        answers, answered_by = _answers(config, run, local, encoder, questions, arms, journal)
+    if served is not None:
+        texts, given = zip(*questions.asked, strict=True)
+        answers[SERVED] = served_answers(served, texts, config.generate, journal, given)
+    names = [name for model in local for name in (model, model + GREEDY) if name == model or name in answers]
+    names += [SERVED] if served else []
+    samples = {name: samples_of(name, questions, scores.get(name), answers.get(name)) for name in names}
+    if encoder is not None and wants_answers:
+        decline = encoder.contract.text.decline
+        for name, arm in ((model + arm, arm) for model in local for arm in arms):
+            samples[name] = arm_samples(name, questions, arms[arm], answers[name], decline)
+    return samples, choices, answered_by
+
+
+def _scored(
+    config: Config,
+    run: RunFolder,
+    local: Sequence[str],
+    questions: Questions,
+    items: ItemsByName,
+    search: Search | None,
+    journal: SharedJournal,
+) -> tuple[dict[str, list[AnswerScore]], dict[str, ChoiceResults]]:
+    """Return the likelihoods of the references by model, the predictions by set; look for what was memorized."""
+    if OF_RUN in local and (items or search is not None):
+        console.note("multiple choice and memorization are of the weights as trained: not measured for the GGUF file")
+    wants_likelihood = _wants_likelihood(config)
+    scores: dict[str, list[AnswerScore]] = {}
     predicted: dict[str, dict[str, list[int]]] = {name: {} for name in items}
     if local and (wants_likelihood or items or search is not None):
         tokenizer = load_tokenizer(str(run.adapter_dir))
@@ -240,22 +266,13 @@ def _measure(
     if search is not None and any(search.cases.values()):
         for loaded in each_model(local, run, config, packed=False):
             search.in_batches(loaded, journal)
-    choices = {
+    return scores, {
         name: _choice_results(config, of_set, predicted[name]) for name, of_set in items.items() if predicted[name]
     }
-    if encoder is not None and wants_answers:
-        answers, answered_by = _answers(config, run, local, encoder, questions, arms, journal)
-    if served is not None:
-        texts, given = zip(*questions.asked, strict=True)
-        answers[SERVED] = served_answers(served, texts, config.generate, journal, given)
-    names = [name for model in local for name in (model, model + GREEDY) if name == model or name in answers]
-    names += [SERVED] if served else []
-    samples = {name: samples_of(name, questions, scores.get(name), answers.get(name)) for name in names}
-    if encoder is not None and wants_answers:
-        decline = encoder.contract.text.decline
-        for name, arm in ((model + arm, arm) for model in local for arm in arms):
-            samples[name] = arm_samples(name, questions, arms[arm], answers[name], decline)
-    return samples, choices, answered_by
+
+
+def _wants_likelihood(config: Config) -> bool:
+    return any(name in in_group("likelihood") for name in config.eval.metric_names)
 
 
 def _choice_results(
@@ -315,7 +332,7 @@ def _answers(
 def _baselines(config: Config, encoder: PromptEncoder | None, questions: Questions) -> dict[str, list[Sample]]:
     train = read_split(Path(config.data.dir), "train")
     baselines: dict[str, list[Sample]] = {}
-    if encoder is not None and any(name in in_group("likelihood") for name in config.eval.metric_names):
+    if encoder is not None and _wants_likelihood(config):
         encoded = encode_rows(train, encoder, config.model.max_length)
         scores = unigram_scores(encoded.examples, questions.examples, encoder.vocabulary_size)
         baselines[UNIGRAM] = samples_of(UNIGRAM, questions, scores, None)

@@ -239,7 +239,7 @@ def _train(
     """Train ``loaded.model`` in place; return the lines of ``train.jsonl``. TRL may give ``tokenizer`` a pad token."""
     with _silent_libraries():
         from datasets import Dataset
-        from trl import DPOConfig, DPOTrainer
+        from trl import DPOTrainer
 
         keep_weights_differentiable(loaded.model)
         if (bias := loaded.model.peft_config["default"].bias) != "none":
@@ -249,31 +249,10 @@ def _train(
                 "train one with lora.bias: none",
             )
         loaded.model.set_adapter("default")  # loaded for answers, it was frozen
-        is_half = loaded.dtype in (torch.bfloat16, torch.float16) and loaded.device.type != "cpu"
-        args = DPOConfig(
-            output_dir=str(run.checkpoints_dir),
-            learning_rate=config.dpo.learning_rate,
-            beta=config.dpo.beta,
-            num_train_epochs=config.dpo.num_train_epochs,
-            max_steps=config.dpo.max_steps,
-            per_device_train_batch_size=1,
-            gradient_accumulation_steps=config.dpo.pairs_per_step,
-            max_grad_norm=config.train.max_grad_norm,
-            gradient_checkpointing=loaded.device.type == "cuda",
-            bf16=is_half and loaded.dtype == torch.bfloat16,
-            fp16=is_half and loaded.dtype == torch.float16,
-            use_cpu=loaded.device.type == "cpu",
-            max_length=None,  # the pairs are cut already
-            logging_steps=1,
-            save_strategy="no",
-            report_to="none",
-            disable_tqdm=True,
-            seed=config.seed,
-        )
         log = _Log(run.train_log_path)
         trainer = DPOTrainer(
             model=loaded.model,
-            args=args,
+            args=_arguments(config, run, loaded),
             # TRL tokenizes texts in its own way; what stands here is replaced below.
             train_dataset=Dataset.from_list([{"prompt": "a", "chosen": "b", "rejected": "c"}]),
             processing_class=tokenizer,
@@ -294,6 +273,32 @@ def _train(
     with contextlib.suppress(OSError):
         run.checkpoints_dir.rmdir()  # Transformers makes it, and nothing is kept there
     return log.lines
+
+
+def _arguments(config: Config, run: RunFolder, loaded: LoadedModel) -> Any:
+    from trl import DPOConfig
+
+    is_half = loaded.dtype in (torch.bfloat16, torch.float16) and loaded.device.type != "cpu"
+    return DPOConfig(
+        output_dir=str(run.checkpoints_dir),
+        learning_rate=config.dpo.learning_rate,
+        beta=config.dpo.beta,
+        num_train_epochs=config.dpo.num_train_epochs,
+        max_steps=config.dpo.max_steps,
+        per_device_train_batch_size=1,
+        gradient_accumulation_steps=config.dpo.pairs_per_step,
+        max_grad_norm=config.train.max_grad_norm,
+        gradient_checkpointing=loaded.device.type == "cuda",
+        bf16=is_half and loaded.dtype == torch.bfloat16,
+        fp16=is_half and loaded.dtype == torch.float16,
+        use_cpu=loaded.device.type == "cpu",
+        max_length=None,  # the pairs are cut already
+        logging_steps=1,
+        save_strategy="no",
+        report_to="none",
+        disable_tqdm=True,
+        seed=config.seed,
+    )
 
 
 @contextlib.contextmanager
