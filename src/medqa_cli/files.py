@@ -127,7 +127,7 @@ class RunFolder:
         """The merged model as GGUF files, and an Ollama Modelfile."""
         return self.path / "gguf"
 
-    def weights_dir(self, choice: str) -> Path:
+    def folder_of(self, choice: str) -> Path:
         """Return the folder of a model of this run, ``adapter``, ``merged`` or ``gguf``; else the choice as a path."""
         return {"adapter": self.adapter_dir, "merged": self.merged_dir, "gguf": self.gguf_dir}.get(choice, Path(choice))
 

@@ -134,7 +134,7 @@ def ask_file(config: Config, choice: str, name: str, out: Path | None, options: 
     for row in rows:
         generate.asked_of(answerer.encoder.contract.text, row.question, Given(context=row.context))
     console.doing("answering ...")
-    weights = RunFolder(Path(config.run_dir)).weights_dir(choice)
+    weights = RunFolder(Path(config.run_dir)).folder_of(choice)
 
     def look_up(question: str) -> tuple[Lookup, bool]:
         lookup = book.look_up(question)

@@ -90,7 +90,7 @@ class OpenBook:
             InputError: the data or the contract cannot be read.
         """
         run = RunFolder(Path(config.run_dir))
-        folders = [run.weights_dir(choice), run.adapter_dir]
+        folders = [run.folder_of(choice), run.adapter_dir]
         contracts = [PromptContract.load(folder) for folder in folders if (folder / PROMPT_FILE_NAME).is_file()]
         trained_with = contracts[0].text.sources if contracts else config.prompt.sources
         first = config.sources.reviewed_first

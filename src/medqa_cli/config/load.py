@@ -133,7 +133,7 @@ class _Reading:
         problem, key = "", dotted
         if not separator or not dotted:
             problem = "must have the form section.key=value, e.g. train.learning_rate=1e-4"
-            if "=" in (plain := unicodedata.normalize("NFKC", override)):  # it has a full-width one
+            if not separator and "=" in (plain := unicodedata.normalize("NFKC", override)):  # a full-width one
                 problem += suggestion(printable(plain))
         elif dotted in SECTIONS:
             problem = f"{dotted} is a section; set one of its keys, e.g. --set {dotted}.{example_of(dotted)}=VALUE"
