@@ -29,7 +29,7 @@ def merge(
         Literal["nf4", "original", "auto"],
         typer.Option(
             "--base-weights",
-            help="Base to merge into: as 4-bit training saw it, unquantized, or what answers better.",
+            help="Base to merge into: as training saw it, unquantized, or auto: the first unless the second is better.",
         ),
     ] = "auto",
     dtype: Annotated[

@@ -131,8 +131,11 @@ def _reason(inputs: MergeInputs, base_weights: str, verification: Verification |
     other = next(name for name in verification.candidates if name != base_weights)
     nll = {name: metrics.nll for name, metrics in verification.candidates.items()}
     reason = f"answer NLL {nll[base_weights]:.4f}, with {other} weights {nll[other]:.4f} nats per token"
-    problem = verification.problem(other)
-    return f"{reason}; with {other} weights {problem}" if problem else reason
+    if problem := verification.problem(other):
+        return f"{reason}; with {other} weights {problem}"
+    if nll[other] < nll[base_weights]:
+        return f"{reason}, which chance explains; these are the weights of the training"
+    return reason
 
 
 def _describe_data(data_dir: Path) -> dict[str, Any] | None:

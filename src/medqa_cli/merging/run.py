@@ -208,7 +208,7 @@ class MergedModel:
         self.verification.largest_activation = max(map(largest_activation, candidates.values()))
 
     def take_the_better(self) -> None:
-        """Under ``auto`` choose the base weights that answer better; write that model if it is the other one.
+        """Under ``auto`` choose the base weights by the comparison; write that model if it is the other one.
 
         Raises:
             MedqaError: the files do not hold the weights that were measured before they were written.
@@ -218,7 +218,7 @@ class MergedModel:
         better = self.verification.better()
         if better == self.base_weights:
             return
-        console.note(f"with {better} weights the answers are more likely: writing that model")
+        console.note(f"by that comparison {better} weights are taken: writing that model")
         self.write(better)
         files, measured = WeightFiles.open(self.folder), MergedWeights(self.plan.into(better))
         names = list(measured.names)

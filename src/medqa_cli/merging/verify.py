@@ -183,9 +183,16 @@ class Verification:
         return ""
 
     def better(self) -> str:
-        """Return the candidate with the lower answer NLL among those that meet their bounds; else among all."""
-        fit = [name for name in self.candidates if not self.problem(name)]
-        return min(fit or self.candidates, key=lambda name: self.candidates[name].nll)
+        """Return the candidate to write, among those that meet their bounds; else among all.
+
+        That is the one on the weights that training saw, which is the model that is evaluated, unless the answers are
+        likelier on the other ones by more than chance explains.
+        """
+        fit = [name for name in self.candidates if not self.problem(name)] or list(self.candidates)
+        likelier = min(fit, key=lambda name: self.candidates[name].nll)
+        trained = next((name for name in fit if name in self.faithful), likelier)
+        gain, error = paired_difference(self.candidates[trained].scores, self.candidates[likelier].scores)
+        return likelier if gain > 1.96 * error else trained
 
     def as_json(self, chosen: str) -> dict[str, Any]:
         """Return ``verification`` of ``merge.json``."""
