@@ -32,6 +32,7 @@ MIN_TOP1_AGREEMENT = 0.99
 MAX_MEAN_KL = 1e-3
 # With fewer tokens a single near tie could decide: then only the divergence is bounded.
 _TOKENS_FOR_TOP1 = 1000
+_ERRORS_OF_CHANCE = 1.96  # standard errors: 95 % of differences that are none lie within
 # One percent of perplexity: nats per answer token.
 NLL_TOLERANCE = 0.01
 
@@ -175,7 +176,7 @@ class Verification:
                 )
             return ""
         worse, error = paired_difference(measured.scores, self.adapter_scores)
-        if worse > NLL_TOLERANCE and worse > 1.96 * error:
+        if worse > NLL_TOLERANCE and worse > _ERRORS_OF_CHANCE * error:
             return (
                 f"its answers are less likely than the adapter's by {worse:.4f} nats per token "
                 f"(standard error {error:.4f}; up to {NLL_TOLERANCE} is tolerated)"
@@ -192,7 +193,7 @@ class Verification:
         likelier = min(fit, key=lambda name: self.candidates[name].nll)
         trained = next((name for name in fit if name in self.faithful), likelier)
         gain, error = paired_difference(self.candidates[trained].scores, self.candidates[likelier].scores)
-        return likelier if gain > 1.96 * error else trained
+        return likelier if gain > _ERRORS_OF_CHANCE * error else trained
 
     def as_json(self, chosen: str) -> dict[str, Any]:
         """Return ``verification`` of ``merge.json``."""

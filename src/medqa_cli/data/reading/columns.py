@@ -311,6 +311,11 @@ def _matches(header: Sequence[str], name: str) -> list[int]:
     return exact or [index for index, column in enumerate(header) if column.strip().casefold() == folded]
 
 
+def titles_in_words(count: int) -> str:
+    """Return what is said of lines of title above a header; empty: there are none."""
+    return f", below {count} line{'s' * (count > 1)} of title" if count else ""
+
+
 def likeliest_header(heads: Sequence[Sequence[Sequence[str]]], wanted: ColumnNames) -> tuple[int, Sequence[str]]:
     """Return the row that a message calls the header where none has the columns, and which of the tables it is from.
 

@@ -16,7 +16,7 @@ from typing import TextIO
 
 from medqa_cli.data.encodings.detect import Encoding, detect_encoding
 from medqa_cli.data.encodings.line_codec import BLOCK
-from medqa_cli.data.reading.columns import MOST_TITLES, find_columns, likeliest_header
+from medqa_cli.data.reading.columns import MOST_TITLES, find_columns, likeliest_header, titles_in_words
 from medqa_cli.data.reading.rows import Caps, CellRow, CellTable, ColumnNames, Columns, EmptyTable, TableFile, UnreadRow
 from medqa_cli.errors import InputError
 
@@ -116,7 +116,7 @@ def read_delimited(file: TableFile, wanted: ColumnNames) -> CellTable:
     form, columns = _detect(file, encoding, wanted)
     form.escapes = _escapes_quotes(file, form, columns, wanted.caps)
     kind = "TSV" if form.delimiter == "\t" else "CSV"
-    details = f", below {form.titles} line{'s' * (form.titles > 1)} of title" if form.titles else ""
+    details = titles_in_words(form.titles)
     details += ", quotes escaped with backslashes" if form.escapes else ""
     description = f"{kind}, {encoding.description}, delimiter {_shown(form.delimiter)}{details}"
     form.any_width = not wanted.answers

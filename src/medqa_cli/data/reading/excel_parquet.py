@@ -13,7 +13,7 @@ from collections.abc import Iterator
 from typing import Any
 
 from medqa_cli.data.reading.archives import damage_reported
-from medqa_cli.data.reading.columns import MOST_TITLES, find_columns, likeliest_header
+from medqa_cli.data.reading.columns import MOST_TITLES, find_columns, likeliest_header, titles_in_words
 from medqa_cli.data.reading.rows import CellRow, CellTable, ColumnNames, EmptyTable, Expansion, TableFile
 from medqa_cli.errors import InputError
 from medqa_cli.spelling import listed
@@ -63,7 +63,7 @@ def read_excel(file: TableFile, wanted: ColumnNames) -> CellTable:
         find_columns(wanted, likeliest, f"{file}, sheet '{list(heads)[at]}'{others}")
     (name, sheet, titles, columns), *more = fitting
     also = f"; not read: {listed([other[0] for other in more])}, with such columns too" if more else ""
-    titled = f", below {titles} line{'s' * (titles > 1)} of title" if titles else ""
+    titled = titles_in_words(titles)
 
     def rows() -> Iterator[CellRow]:
         with _workbook_errors(file):
