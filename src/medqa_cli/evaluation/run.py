@@ -2,11 +2,8 @@
 
 from __future__ import annotations
 
-import importlib.metadata
 from collections.abc import Mapping, Sequence
-from dataclasses import asdict
 from pathlib import Path
-from statistics import fmean
 from typing import Any
 
 from medqa_cli import console, distributed, hub
@@ -35,6 +32,7 @@ from medqa_cli.evaluation.openai_client import PREFIX, SERVED, ServedModel, conn
 from medqa_cli.evaluation.overlap import is_read_by_rouge
 from medqa_cli.evaluation.results import ChoiceResults, make_results, pairs_of, write_all
 from medqa_cli.evaluation.samples import GREEDY, GeneratedAnswer, Questions, Sample, make_questions, samples_of
+from medqa_cli.evaluation.settings import fingerprint_of, named_settings
 from medqa_cli.files import CARD_NAME, MODEL_NAMES, RunFolder, atomic_file, sha256_of_file
 from medqa_cli.journal import SharedJournal
 from medqa_cli.model.gguf_model import OF_RUN, require_file_of_run
@@ -45,7 +43,6 @@ from medqa_cli.prompt.encoder import PromptEncoder
 
 # On a CPU a small model writes some ten tokens a second in each answer of a batch.
 _MANY_ANSWERS = 50
-_FILES_OF_A_MODEL = (".safetensors", ".bin", ".json")
 ItemsByName = Mapping[str, Sequence[ChoiceItem]]
 
 
@@ -77,9 +74,7 @@ def evaluate(
     questions = make_questions(rows, evenly_spaced(rows, limit), encoder, config.model.max_length)
     questions, arms, copies = _open_book(config, encoder, rows, questions)
     search = None if encoder is None or set(local) == {OF_RUN} else prepare(config, encoder, rows, limit)
-    fingerprint = _fingerprint(config, folders, served, questions, arms, items, search)
-    if local and text_metrics(config.eval.metric_names):
-        fingerprint["answered_by"] = [config.generate.engine, engines.llama_files(config, local)]
+    fingerprint = fingerprint_of(config, local, folders, served, questions, arms, items, search)
     console.doing("measuring ...")
     with SharedJournal(run.eval_dir, fingerprint) as journal:
         if journal.num_done:
@@ -97,7 +92,7 @@ def evaluate(
         def write() -> dict[str, Any]:
             baselines = _baselines(config, encoder, questions)
             baselines |= {name: _copies(name, questions, texts) for name, texts in copies.items()}
-            settings = {**_settings(config, limit, encoder, arms), "answered_by": answered_by}
+            settings = {**named_settings(config, limit, encoder, arms), "answered_by": answered_by}
             results = make_results(samples, baselines, choices, config.eval, config.seed, settings)
             if search is not None:
                 found = search.results(pairs_of(name for name in local if name != OF_RUN), config)
@@ -346,58 +341,3 @@ def _copies(name: str, questions: Questions, texts: Sequence[str]) -> list[Sampl
     """Return the samples of a baseline that gives each row one of the texts."""
     plain = samples_of("", questions, None, None)
     return [baseline_sample(sample, name, text) for sample, text in zip(plain, texts, strict=True)]
-
-
-def _settings(
-    config: Config, limit: int | None, encoder: PromptEncoder | None, arms: Mapping[str, Arm]
-) -> dict[str, Any]:
-    """Return the settings that ``results.json`` names; ``arms``: of models that got sources."""
-    settings: dict[str, Any] = {
-        "limit": limit,
-        "metrics": list(config.eval.metric_names),
-        "memorization_rows": config.eval.memorization_rows,
-        "max_length": config.model.max_length,
-        "quantization": config.model.quantization,
-        "double_quantization": config.model.double_quantization,
-        "compute_dtype": config.model.compute_dtype,
-        "max_new_tokens": config.generate.max_new_tokens,
-        "decoding": "greedy",
-        "loop_retries": config.generate.loop_retries,
-        "repetition_penalty": config.generate.repetition_penalty,
-        "no_repeat_ngram_size": config.generate.no_repeat_ngram_size,
-    }
-    if encoder is not None and arms:
-        text = encoder.contract.text
-        settings |= {"open_book": True, "sources": text.sources, "source_tokens": text.source_tokens}
-        settings["declined_by_titles"] = {name: fmean(arm.nothing_answers) for name, arm in arms.items()}
-    return settings
-
-
-def _fingerprint(
-    config: Config,
-    folders: Sequence[Path],
-    served: ServedModel | None,
-    questions: Questions,
-    arms: Mapping[str, Arm],
-    items: ItemsByName,
-    search: Search | None,
-) -> dict[str, Any]:
-    """Return everything that pieces of work depend on; if any of it changes, an interrupted run starts again.
-
-    ``folders``: of the models; a base from the hub has none, its revision stands for it.
-    """
-    weights = [path for folder in folders for path in sorted(folder.glob("*")) if path.suffix in _FILES_OF_A_MODEL]
-    return {
-        "settings": _settings(config, None, None, {}) | {"metrics": None},
-        "batch_size": config.eval.batch_size,
-        "model": asdict(config.model),
-        "questions": [given.before(question) for question, given in questions.asked],
-        "examples": [example.input_ids for example in questions.examples],
-        "arms": {name: [[asdict(p) for p in shown] for shown in arm.passages] for name, arm in arms.items()},
-        "served": None if served is None else asdict(served),
-        "multiple_choice": {name: [asdict(item) for item in of_set] for name, of_set in items.items()},
-        "memorization": None if search is None else search.fingerprint(),
-        # Weights may be many gigabytes: size and time stand for their content.
-        "weights": {str(path): [path.stat().st_size, path.stat().st_mtime_ns] for path in weights},
-        "packages": {name: importlib.metadata.version(name) for name in ("torch", "transformers")},
-    }
