@@ -322,9 +322,13 @@ def test_eval_measures_the_gguf_file_in_llamacpp_beside_the_others(merged: Path,
     assert {"gguf-merged", "gguf-adapter", "merged-adapter", "gguf-gguf_greedy"} <= set(found["differences"])
     assert set(found["multiple_choice"]["few"]["models"]) == {"adapter", "merged"}
     assert "not measured for the GGUF file" in done.err
+    assert done.err.count("llama.cpp answers from tiny-f16.gguf") == 1  # loaded once
     alone = medqa("eval", "--json", "--model", "gguf", *sets)
     assert alone.code == 0, alone.err
     assert json.loads(alone.out)["models"]["gguf"]["nll"] == found["models"]["gguf"]["nll"]
+    scored = medqa("eval", "--json", "--model", "gguf", *sets, "--set", "eval.metrics=[nll]")
+    assert json.loads(scored.out)["models"]["gguf"]["nll"] == found["models"]["gguf"]["nll"]
+    assert scored.err.count("llama.cpp answers from tiny-f16.gguf") == 1
     gate = medqa("eval", "--model", "gguf", *sets, "--fail-on", "gguf.few.accuracy < 1")
     fails(gate, 2, "gguf.few.accuracy will not be measured")
     assert ask(medqa, "--model", "gguf", "--set", PLAIN)["model"]["engine"] == "llamacpp"

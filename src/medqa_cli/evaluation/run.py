@@ -2,9 +2,9 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from medqa_cli import console, distributed, hub
 from medqa_cli.answering import engines
@@ -40,6 +40,9 @@ from medqa_cli.model.kernels.packing import AnswerScore
 from medqa_cli.model.load import base_of_adapter, load_config, load_tokenizer, num_embeddings
 from medqa_cli.prompt.contract import PromptContract
 from medqa_cli.prompt.encoder import PromptEncoder
+
+if TYPE_CHECKING:
+    from medqa_cli.answering.engines import Answerer
 
 # On a CPU a small model writes some ten tokens a second in each answer of a batch.
 _MANY_ANSWERS = 50
@@ -214,8 +217,16 @@ def _measure(
     scores, choices = _scored(config, run, local, questions, items, search, journal)
     answers: dict[str, list[GeneratedAnswer]] = {}
     answered_by: dict[str, dict[str, Any]] = {}
+
+    def score_file(loaded: Answerer) -> None:
+        if loaded.name == OF_RUN and _wants_likelihood(config):
+            scores[OF_RUN] = score_likelihood(loaded, questions.examples, config.eval.batch_size, journal)
+
     if encoder is not None and wants_answers:
-        answers, answered_by = _answers(config, run, local, encoder, questions, arms, journal)
+        answers, answered_by = _answers(config, run, local, encoder, questions, arms, journal, score_file)
+    elif OF_RUN in local and _wants_likelihood(config):
+        for loaded in each_answerer([OF_RUN], run, config, 0):
+            score_file(loaded)
     if served is not None:
         texts, given = zip(*questions.asked, strict=True)
         answers[SERVED] = served_answers(served, texts, config.generate, journal, given)
@@ -238,7 +249,10 @@ def _scored(
     search: Search | None,
     journal: SharedJournal,
 ) -> tuple[dict[str, list[AnswerScore]], dict[str, ChoiceResults]]:
-    """Return the likelihoods of the references by model, the predictions by set; look for what was memorized."""
+    """Return the likelihoods of the references by model, the predictions by set; look for what was memorized.
+
+    The GGUF file is not among the models: it is scored while it is loaded to answer.
+    """
     if OF_RUN in local and (items or search is not None):
         console.note("multiple choice and memorization are of the weights as trained: not measured for the GGUF file")
     wants_likelihood = _wants_likelihood(config)
@@ -254,10 +268,6 @@ def _scored(
                 predicted[name][loaded.name] = predictions(likelihoods)
             if search is not None:
                 search.in_packed(loaded, journal)
-    if wants_likelihood and OF_RUN in local:
-        file = engines.load_answerer(config, OF_RUN, batches=True)
-        scores[OF_RUN] = score_likelihood(file, questions.examples, config.eval.batch_size, journal)
-        engines.release(file)
     if search is not None and any(search.cases.values()):
         for loaded in each_model(local, run, config, packed=False):
             search.in_batches(loaded, journal)
@@ -292,10 +302,12 @@ def _answers(
     questions: Questions,
     arms: Mapping[str, Arm],
     journal: SharedJournal,
+    on_loaded: Callable[[Answerer], None],
 ) -> tuple[dict[str, list[GeneratedAnswer]], dict[str, dict[str, Any]]]:
     """Return each model's answers, its plain greedy ones where those are others, and those of each row in each arm.
 
-    Beside them: which engine wrote each model's answers, from which quantization and file.
+    Beside them: which engine wrote each model's answers, from which quantization and file. ``on_loaded`` is called with
+    each model before it answers.
     """
     asked, ways = questions.asked, 1 + len(arms)
     texts, given = zip(*asked, strict=True)
@@ -308,6 +320,7 @@ def _answers(
     answers: dict[str, list[GeneratedAnswer]] = {}
     answered_by: dict[str, dict[str, Any]] = {}
     for loaded in each_answerer(local, run, config, len(asked) * ways):
+        on_loaded(loaded)
         name = loaded.name
         answered_by[name] = engines.describe_engine(loaded)
         closed, plain = generate_answers(loaded, encoder, texts, config.generate, journal, given=given)
