@@ -23,7 +23,7 @@ from medqa_cli.config.schema import DataConfig
 from medqa_cli.data import convert as conversion
 from medqa_cli.data import filtering
 from medqa_cli.data.convert import convert
-from medqa_cli.data.reading import pairs
+from medqa_cli.data.reading import table_form
 from medqa_cli.errors import InputError, MedqaError
 from medqa_cli.workers import Workers
 
@@ -152,7 +152,7 @@ def test_a_row_that_is_too_long_is_named_by_its_line_after_the_progress_before_i
     monkeypatch.setattr(console, "status", lambda text: contextlib.nullcontext(shown.append))
     monkeypatch.setattr(filtering, "ROWS_PER_UPDATE", 30)
     for peek in ("ROWS_LOOKED_AT", "ROWS_FOR_FORM"):
-        monkeypatch.setattr(pairs, peek, 5)
+        monkeypatch.setattr(table_form, peek, 5)
     rows = [[f"What is {number}?", "long " * (500 if number in (90, 95) else 5), "", ""] for number in range(120)]
     source = write_csv(tmp_path / "rows.csv", rows)
     settings = DataConfig(max_row_bytes=2000)
