@@ -89,7 +89,7 @@ def test_one_part_alone_prints() -> None:
     """Whatever goes past ``console`` would go past its replacing too."""
     found = []
     for path in sorted(SOURCE.rglob("*.py")):
-        if path == SOURCE / "console.py":
+        if path.parent == SOURCE / "console":
             continue
         for node in ast.walk(ast.parse(path.read_text(encoding="utf-8"))):
             if not isinstance(node, ast.Call):

@@ -212,7 +212,7 @@ def test_a_pipe_is_told_of_long_progress_now_and_then_and_of_nothing_else(
     capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
 ) -> None:
     now: float = 0
-    monkeypatch.setattr("medqa_cli.console.time.monotonic", lambda: now)
+    monkeypatch.setattr("time.monotonic", lambda: now)
     console.begin()
     console.doing("loading the libraries ...")
     with console.status("loading ..."), console.progress("scoring", 1000) as bar:
