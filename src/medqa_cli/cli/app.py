@@ -7,7 +7,6 @@ from __future__ import annotations
 
 import errno
 import os
-import shlex
 from collections.abc import Callable
 from pathlib import Path
 from typing import Annotated, Any, ParamSpec, TypeVar
@@ -15,17 +14,13 @@ from typing import Annotated, Any, ParamSpec, TypeVar
 import typer
 
 from medqa_cli import __version__, console
+from medqa_cli.cli import hints
 from medqa_cli.cli.program import ending_with_a_message
-from medqa_cli.config.load import DEFAULT_NAME, Loaded, load
+from medqa_cli.config.load import Loaded, load
 from medqa_cli.config.schema import Config
 from medqa_cli.errors import InputError
 from medqa_cli.files import RunFolder
 from medqa_cli.leftovers import old_scratch_folders, sweep, sweep_folder
-
-CONVERT = "medqa convert FILE"
-START = f"start with: medqa config init (writes {DEFAULT_NAME} for this machine), then: {CONVERT}"
-
-_OR_GO_THERE = "; or, if you have done so, go to the folder where you did: medqa works in the current one"
 
 _OLD_SECONDS = 24 * 3600  # of a scratch folder that no run needs any more, most likely
 
@@ -166,9 +161,9 @@ def _root(
 ) -> None:
     if ctx.invoked_subcommand is None:
         console.note(ctx.get_help())
-        if is_fresh(None, Config()):
+        if hints.is_fresh(None, Config()):
             console.note("")
-            console.hint(START)
+            console.hint(hints.START)
         raise typer.Exit(InputError.exit_code)
 
 
@@ -201,11 +196,9 @@ def run_folder(settings: Config) -> RunFolder:
 
 def require_data(settings: Config, config: Path | None) -> None:
     """Fail before the slow imports if nothing has been converted yet; ``config``: the file that was named."""
-    if not has_data(settings.data.dir):
-        hint = _in_another_folder(Path(settings.data.dir), config) or before_convert(config, settings)
+    if not hints.has_data(settings.data.dir):
         raise InputError(
-            f"no data in {settings.data.dir}: nothing has been converted yet",
-            f"{hint}{_OR_GO_THERE}" if is_fresh(config, settings) else hint,
+            f"no data in {settings.data.dir}: nothing has been converted yet", hints.without_data(config, settings)
         )
 
 
@@ -222,51 +215,8 @@ def require_adapter(settings: Config, config: Path | None) -> RunFolder:
     """Return the run's folder; fail before the slow imports if nothing has been trained in it yet."""
     run = run_folder(settings)
     if not (run.adapter_dir / "adapter_config.json").is_file():
-        first = "" if has_data(settings.data.dir) else f"{_convert(config, settings)}   and then: "
-        elsewhere = "or name another run: -c FILE or --set run_dir=DIR; or ask --model base"
-        hint = f"train one with: {first}medqa train{same_options(config)}   ({elsewhere})"
-        if any(run.checkpoints_dir.glob("checkpoint-*")):
-            hint = f"a training was stopped there; go on with it: medqa train --resume{same_options(config)}"
-        elif is_fresh(config, settings):
-            hint = f"{START}, then: medqa train{_OR_GO_THERE}"
         raise InputError(
             f"no adapter in {run.adapter_dir}: nothing has been trained there yet",
-            _in_another_folder(run.adapter_dir, config) or hint,
+            hints.without_adapter(run, config, settings),
         )
     return run
-
-
-def _in_another_folder(path: Path, config: Path | None) -> str:
-    """Return the hint for a path that is missing here and lies beside the config that was named; empty if not there."""
-    if config is None or path.is_absolute() or not (config.parent / path).exists():
-        return ""
-    return f"{config.parent / path} is there, but paths are those of the current folder: cd {config.parent}"
-
-
-def has_data(data_dir: str) -> bool:
-    """Tell whether something has been converted into the folder."""
-    return (Path(data_dir) / "train.jsonl").is_file()
-
-
-def is_fresh(config: Path | None, settings: Config) -> bool:
-    """Tell whether nothing has been done here yet: there is no config, named or in this folder, and no data."""
-    return config is None and not os.path.lexists(DEFAULT_NAME) and not has_data(settings.data.dir)
-
-
-def before_convert(config: Path | None, settings: Config) -> str:
-    """Return the hint for a command that misses the data."""
-    return START if is_fresh(config, settings) else f"run: {_convert(config, settings)}"
-
-
-def _convert(config: Path | None, settings: Config) -> str:
-    """Return the call that converts what the config names, or a FILE where it names nothing."""
-    return f"{'medqa convert' if settings.data.source else CONVERT}{same_options(config)}"
-
-
-def same_options(config: Path | None, overrides: list[str] | None = None) -> str:
-    """Return the options that name the config, to put behind the next command."""
-    options = [
-        *(["-c", str(config)] if config is not None else []),
-        *(w for o in overrides or () for w in ("--set", o)),
-    ]
-    return f" {shlex.join(options)}" if options else ""

@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING, Annotated
 import typer
 
 from medqa_cli import console
-from medqa_cli.cli import app
+from medqa_cli.cli import app, hints
 from medqa_cli.config.load import DEFAULT_NAME, load
 from medqa_cli.errors import InputError
 from medqa_cli.files import atomic_file
@@ -115,8 +115,8 @@ def check(config: app.ConfigOption = None, overrides: app.SetOption = None, as_j
     loaded = load(config, overrides or ())
     origin = str(loaded.path) if loaded.path else f"no {DEFAULT_NAME} in this folder: all values are defaults"
     console.result({"valid": True, "path": str(loaded.path or "")}, lambda: console.line(f"{origin}: no problem found"))
-    if app.is_fresh(config, loaded.config):
-        console.hint(app.START)
+    if hints.is_fresh(config, loaded.config):
+        console.hint(hints.START)
 
 
 @app.command(
@@ -132,8 +132,8 @@ def show(config: app.ConfigOption = None, overrides: app.SetOption = None, as_js
     from medqa_cli.config.dump import resolved_dict, resolved_yaml
 
     console.result(resolved_dict(loaded), lambda: console.line(resolved_yaml(loaded).rstrip("\n")))
-    if app.is_fresh(config, loaded.config):
-        console.hint(app.START)
+    if hints.is_fresh(config, loaded.config):
+        console.hint(hints.START)
 
 
 @app.command("medqa config schema > medqa.schema.json", group=app.config_app)

@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING, Annotated
 import typer
 
 from medqa_cli import console
-from medqa_cli.cli import app
+from medqa_cli.cli import app, hints
 from medqa_cli.config.load import load
 from medqa_cli.config.schema import Config
 from medqa_cli.data.reading.formats import FORMATS_IN_WORDS
@@ -100,7 +100,7 @@ def convert(
     chosen = sources or ([named] if isinstance(named, str) else list(named or ()))
     if not chosen:
         raise InputError(
-            "no source: neither an argument nor data.source names a file", app.before_convert(config, settings)
+            "no source: neither an argument nor data.source names a file", hints.before_convert(config, settings)
         )
     app.clear_leftovers(settings)
     if show is not None:

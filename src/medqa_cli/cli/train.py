@@ -9,7 +9,7 @@ from typing import Annotated
 import typer
 
 from medqa_cli import allocators, console, distributed
-from medqa_cli.cli import app
+from medqa_cli.cli import app, hints
 from medqa_cli.config.load import load
 from medqa_cli.errors import InputError, Interrupted
 
@@ -114,7 +114,7 @@ def train(
         summary = worker.train(loaded.config, run, resolved_yaml(loaded), resume=resume, restart=restart)
     except Interrupted as stopped:
         # Whoever goes on has to give the same settings again.
-        raise Interrupted(stopped.message, f"{stopped.hint}{app.same_options(config, overrides)}") from None
+        raise Interrupted(stopped.message, f"{stopped.hint}{hints.same_options(config, overrides)}") from None
     console.result(summary, lambda: outcome.show(summary, run))
     distributed.leave_group()
 
