@@ -163,8 +163,35 @@ def test_signs_that_only_look_right_are_named(workspace: Path, medqa: Medqa, wor
     fails(medqa("config", "check", *words), 2, *said)
 
 
-def test_an_option_before_the_command_is_named(workspace: Path, medqa: Medqa) -> None:
-    fails(medqa("-c", "medqa.yaml", "ask", "What is gout?"), 2, "-c stands before the command", "medqa ask -c")
+@pytest.mark.parametrize(
+    ("words", "option", "right"),
+    [
+        (["-c", "medqa.yaml", "ask", "What is gout?"], "-c", "medqa ask -c ..."),
+        (["--set=seed=1", "config", "check"], "--set", "medqa config check --set ..."),
+        (["--limit", "3"], "--limit", "medqa eval --limit ..."),
+    ],
+)
+def test_an_option_before_the_command_is_named(
+    workspace: Path, medqa: Medqa, words: list[str], option: str, right: str
+) -> None:
+    fails(medqa(*words), 2, f"{option} stands before the command", right)
+
+
+def test_an_option_of_the_program_and_one_of_nobody_are_left_to_it(workspace: Path, medqa: Medqa) -> None:
+    assert medqa("--version").code == 0
+    unknown = medqa("--nothing")
+    assert (unknown.code, "No such option: --nothing" in unknown.err) == (2, True)
+
+
+def test_a_bug_is_shown_by_the_hook_of_the_console(medqa: Medqa, monkeypatch: pytest.MonkeyPatch) -> None:
+    """That of ``console.mute``: on the other ranks of a training nothing else reaches the terminal."""
+
+    def hook(*_: Any) -> None:
+        return
+
+    monkeypatch.setattr(sys, "excepthook", hook)
+    assert medqa("--version").code == 0
+    assert sys.excepthook is hook
 
 
 def test_a_question_may_begin_with_a_dash(workspace: Path, medqa: Medqa) -> None:

@@ -16,7 +16,7 @@ import threading
 import unicodedata
 import warnings
 from collections.abc import Callable, Iterator, Sequence
-from typing import TYPE_CHECKING, ParamSpec, TypeVar
+from typing import TYPE_CHECKING, Any, ParamSpec, TypeVar
 
 from medqa_cli import console, distributed, hub
 from medqa_cli.errors import InputError, Interrupted, MedqaError, first_line, out_of_memory
@@ -25,6 +25,7 @@ from medqa_cli.streams import prepare_streams
 
 if TYPE_CHECKING:
     import typer
+    from typer.core import TyperGroup
 
 _MORE_ROOM = (
     "close what else uses the memory, or lower train.max_tokens_per_forward, model.max_length, eval.batch_size or "
@@ -59,14 +60,14 @@ def main() -> None:
     logging.getLogger("accelerate").setLevel(logging.ERROR)
     warnings.filterwarnings("ignore", module=r"(transformers|peft|bitsandbytes|torch|accelerate)(\.|$)")
     os.environ.setdefault("TRANSFORMERS_VERBOSITY", "error")
-    app = load_commands()
+    program = _program()
     if not distributed.is_main():
         console.mute()
     try:
         with _ended_like_ctrl_c(), for_the_owner():
-            _refuse_mistyped(sys.argv[1:])
+            _refuse_mistyped(sys.argv[1:], program)
             # Also as python -m medqa_cli: help and the shells' completion name the command that people type.
-            app(prog_name="medqa")
+            program(prog_name="medqa")
     except KeyboardInterrupt:  # while a command was still being imported
         sys.exit(Interrupted.exit_code)
     except MedqaError as error:
@@ -87,15 +88,27 @@ def main() -> None:
         sys.exit(1)
 
 
-def _refuse_mistyped(words: Sequence[str]) -> None:
+def _program() -> TyperGroup:
+    """Return the program as it is called; ``Typer`` itself would put a hook for exceptions before the console's."""
+    from typer.core import TyperGroup
+    from typer.main import get_command
+
+    program = get_command(load_commands())
+    assert isinstance(program, TyperGroup)
+    return program
+
+
+def _refuse_mistyped(words: Sequence[str], program: TyperGroup) -> None:
     """Refuse what looks right to whoever typed or pasted it, and would be called an unexpected argument.
 
     Raises:
         InputError: an option begins with other dashes than hyphens or stands before the command, or ``--set`` has a
             space before its ``=``.
     """
-    if words and words[0] in ("-c", "--config", "--set", "--json"):
-        raise InputError(f"{words[0]} stands before the command", f"type it behind: medqa ask {words[0]} ...")
+    option = words[0].partition("=")[0] if words else ""
+    if option.startswith("-") and not _takes(program, option) and (takers := list(_commands_with(option, program))):
+        typed = [taker for taker in takers if taker.split()[1] in words]
+        raise InputError(f"{option} stands before the command", f"type it behind: {(typed or takers)[0]} {option} ...")
     for word in words:
         if mistyped := _OPTION_WITH_OTHER_DASHES.fullmatch(word):
             dash = next(character for character in word if character in _OTHER_DASHES)
@@ -106,6 +119,19 @@ def _refuse_mistyped(words: Sequence[str]) -> None:
     for word, key, sign, value in zip(words, words[1:], words[2:], [*words[3:], "VALUE"], strict=False):
         if word == "--set" and "=" not in key and sign.startswith("="):
             raise InputError(f"--set {key} {sign} has a space before its '='", f"type: --set {key}={sign[1:] or value}")
+
+
+def _takes(command: Any, option: str) -> bool:
+    return any(option in parameter.opts for parameter in command.params)
+
+
+def _commands_with(option: str, group: Any, name: str = "medqa") -> Iterator[str]:
+    """Yield the commands that take an option, as they are typed; their class is private to Typer."""
+    for below, command in group.commands.items():
+        if hasattr(command, "commands"):
+            yield from _commands_with(option, command, f"{name} {below}")
+        elif _takes(command, option):
+            yield f"{name} {below}"
 
 
 @contextlib.contextmanager
