@@ -248,29 +248,36 @@ def _answer_and_show(
     console.doing("answering ...")
     passages = book.passages(question, answerer.encoder)
     ask = functools.partial(generate.answer_question, answerer, question, settings, passages=passages, given=kept)
-    if console.json_enabled():
-        answer = ask()
-    else:
-        stream = console.AnswerStream()
-        try:
-            answer = ask(write=stream.write)
-        except KeyboardInterrupt:
-            # The part that was shown is an answer too.
-            stream.end()
-            console.note(with_limit(generate.NOTICE, question))
-            raise
-        stream.end()
+    answer = ask() if console.json_enabled() else _streamed(ask, question)
     beside = book.shown_beside(question)
     data = generate.as_json(answer, answerer, replace(lookup, passages=passages), beside)
     console.result(data, lambda: _show_sources(passages, beside, book, data))
+    _warn_of_cut(answer, settings)
+    console.note(data["notices"][-1])
+    return data
+
+
+def _streamed(ask: Callable[..., generate.Answer], question: str) -> generate.Answer:
+    """Let the model answer, and show its words as they come."""
+    stream = console.AnswerStream()
+    try:
+        answer = ask(write=stream.write)
+    except KeyboardInterrupt:
+        # The part that was shown is an answer too.
+        stream.end()
+        console.note(with_limit(generate.NOTICE, question))
+        raise
+    stream.end()
+    return answer
+
+
+def _warn_of_cut(answer: generate.Answer, settings: GenerateConfig) -> None:
     if answer.finish_reason == "repetition":
         console.warn(f"the model began to repeat itself; the answer was cut there ({answer.answer_tokens} tokens)")
     elif answer.finish_reason == "length":
         is_full = answer.answer_tokens < settings.max_new_tokens
         limit = "the model's context is full" if is_full else "generate.max_new_tokens"
         console.warn(f"the answer was cut at {answer.answer_tokens} tokens ({limit})")
-    console.note(data["notices"][-1])
-    return data
 
 
 def _show_settled(lookup: Lookup, question: str) -> None:

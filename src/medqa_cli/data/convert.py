@@ -32,7 +32,7 @@ from medqa_cli.data.dataset import (
 from medqa_cli.data.documents.finding import find_documents
 from medqa_cli.data.documents.held_out import OpenBook
 from medqa_cli.data.documents.reading import Documents, read_documents
-from medqa_cli.data.filtering import RowBatches, check_something_kept, drop_column_of_one_topic, filter_rows
+from medqa_cli.data.filtering import Filtered, RowBatches, check_something_kept, drop_column_of_one_topic, filter_rows
 from medqa_cli.data.languages import has_other_languages
 from medqa_cli.data.near_duplicates import RowSketches
 from medqa_cli.data.reading.rows import Caps, ColumnNames, SourceRows
@@ -49,7 +49,7 @@ from medqa_cli.data.row_work import RowSettings
 from medqa_cli.data.splitting import place_rows
 from medqa_cli.data.token_lengths import TokenLengths
 from medqa_cli.data.topics.topics import pages_tell
-from medqa_cli.data.writing import Render, write_rows
+from medqa_cli.data.writing import Render, Written, write_rows
 from medqa_cli.environment import usable_cores
 from medqa_cli.errors import MedqaError
 from medqa_cli.files import CARD_NAME, atomic_dir, write_json
@@ -180,9 +180,7 @@ def _convert_into(
         check_something_kept(filtered, name)
         drop_column_of_one_topic(filtered, opened)
         with _timed(stage_seconds, "split and purge"), console.status("splitting ..."):
-            by_page = pages_tell([key.topics for key in filtered.keys], [key.page for key in filtered.keys])
-            if by_page:
-                filtered.keys = [key._replace(topics=(*key.topics, key.page)) for key in filtered.keys]
+            by_page = _join_pages(filtered)
             places = place_rows(filtered.keys, sketches, data, seed)
         with _timed(stage_seconds, "write"), console.status("writing ..."):
             canaries = make_canaries(data.canaries, data.canary_copies, seed)
@@ -199,9 +197,7 @@ def _convert_into(
         if (audit.rows, audit.paraphrases) != (written.splits, written.paraphrases + written.canary_rows):
             raise MedqaError(f"wrote {written.splits} rows but read back {audit.rows}", "check the disk")
     sets_path.unlink()
-    warn_of_frequent_reasons(filtered, written)
-    warn_of_garbled(written)
-    warn_of_identifiers(written.identifiers.as_json(data.identifiers), written.splits["train"])
+    _warn_of_rows(filtered, written, data)
     report: dict[str, Any] = {"source": _source(name, opened, filtered.sha256)}
     report |= conversion_counts(opened.columns, filtered, places, by_page, written, data)
     report |= {"leakage": audit.leakage, "short_answers": audit.short_answers}
@@ -214,6 +210,20 @@ def _convert_into(
     report |= {"tokens": None if lengths is None else lengths.summary()}
     check_counts(report)
     return report
+
+
+def _join_pages(filtered: Filtered) -> bool:
+    """Let rows of one page share a topic, where topics tell nothing; return whether they do."""
+    by_page = pages_tell([key.topics for key in filtered.keys], [key.page for key in filtered.keys])
+    if by_page:
+        filtered.keys = [key._replace(topics=(*key.topics, key.page)) for key in filtered.keys]
+    return by_page
+
+
+def _warn_of_rows(filtered: Filtered, written: Written, data: DataConfig) -> None:
+    warn_of_frequent_reasons(filtered, written)
+    warn_of_garbled(written)
+    warn_of_identifiers(written.identifiers.as_json(data.identifiers), written.splits["train"])
 
 
 def _row_settings(data: DataConfig, seed: int, opened: SourceRows) -> RowSettings:

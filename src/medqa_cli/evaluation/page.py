@@ -55,16 +55,6 @@ def make_page(
     compared = [next((name for name in samples if name != "base"), "base")]
     if "base" in samples and compared != ["base"]:
         compared.append("base")
-    if any(sample.answer is None for of_model in samples.values() for sample in of_model):
-        legend = (
-            "No answers were generated. The score is the log-likelihood of the reference per token, "
-            f"{' - '.join(compared)}: the higher the better."
-        )
-    else:
-        legend = (
-            f"The score is ROUGE-L, {' - '.join(compared)}: the higher the better. Marked: words that the reference "
-            "does not have in this place. Flagged: answers that repeat themselves or were cut off."
-        )
     # What no reader sees (a zero byte, an escape) is U+FFFD.
     environment = template_environment(
         lambda value: console.printable(value) if type(value) is str else value, autoescape=True
@@ -89,9 +79,22 @@ def make_page(
         lines=conclude(results, review),
         ways=_with_sources(results),
         models=", ".join(name for name in samples if not name.endswith((GREEDY, *ARMS))),
-        legend=legend,
+        legend=_legend(samples, compared),
         topics=sorted({sample.topic for sample in next(iter(samples.values())) if sample.topic}),
         questions=_questions(samples, compared),
+    )
+
+
+def _legend(samples: Mapping[str, Sequence[Sample]], compared: Sequence[str]) -> str:
+    """Say what the score of a question is; ``compared``: the model and, if it was measured, the base."""
+    if any(sample.answer is None for of_model in samples.values() for sample in of_model):
+        return (
+            "No answers were generated. The score is the log-likelihood of the reference per token, "
+            f"{' - '.join(compared)}: the higher the better."
+        )
+    return (
+        f"The score is ROUGE-L, {' - '.join(compared)}: the higher the better. Marked: words that the reference does "
+        "not have in this place. Flagged: answers that repeat themselves or were cut off."
     )
 
 

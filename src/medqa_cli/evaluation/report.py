@@ -110,6 +110,17 @@ def show(
         report_path: where the page was written.
         review: as for ``make_page``.
     """
+    _show_tables(results)
+    _show_multiple_choice(results)
+    _show_what_they_rest_on(results)
+    console.line(f"written: {results_path} and {report_path.name}")
+    console.line()
+    console.line(heading(results))
+    for line in conclude(results, review):
+        console.line(f"{line.question} {line.answer}{f' {line.command}' if line.command else ''}")
+
+
+def _show_tables(results: Mapping[str, Any]) -> None:
     for group, title in _TABLES.items():
         names = in_group(group)
         figures = [*results["models"].values(), *results["floors"].values()]
@@ -124,6 +135,9 @@ def show(
             console.line()
         else:
             _show_group(title, names, results)
+
+
+def _show_multiple_choice(results: Mapping[str, Any]) -> None:
     for name, choices in results["multiple_choice"].items():
         _show_group(f"{name}: {choices['items']} multiple-choice items", in_group("choice"), choices)
         if contaminated := choices.get("contaminated"):
@@ -131,6 +145,10 @@ def show(
             if "unseen" in contaminated:
                 rest = contaminated["unseen"]
                 _show_group(f"{name}: the other {rest['items']} items", in_group("choice"), rest)
+
+
+def _show_what_they_rest_on(results: Mapping[str, Any]) -> None:
+    """Print how many questions and topics there were, what computed the figures, and what else bears on them."""
     settings = results["settings"]
     clusters = settings["clusters"]
     # A question without a topic stands for itself.
@@ -151,11 +169,6 @@ def show(
         # Without the results of before, --rescore does not know the limit.
         limit = f" = {settings['max_length']}" if "max_length" in settings else ""
         console.line(f"{settings['num_truncated_answers']} reference answers were cut at model.max_length{limit}")
-    console.line(f"written: {results_path} and {report_path.name}")
-    console.line()
-    console.line(heading(results))
-    for line in conclude(results, review):
-        console.line(f"{line.question} {line.answer}{f' {line.command}' if line.command else ''}")
 
 
 def _show_group(title: str, names: Sequence[str], results: Mapping[str, Any]) -> None:

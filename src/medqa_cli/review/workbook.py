@@ -199,13 +199,7 @@ def read_workbook(path: Path, form: Form, problems: list[str]) -> dict[str, Any]
     Raises:
         InputError: it cannot be read, or is no spreadsheet of a review.
     """
-    limits = confined.Limits(30.0, 1 << 30)
-    hint = "open it and save it again as .xlsx"
-    cells = confined.call(sheet_cells, path, what=str(path), hint=hint, limits=limits)
-    rows: list[tuple[int, str, str, str]] = []
-    for line, row in enumerate(cells, start=1):
-        code, text, value, *_ = (*row, "", "", "")
-        rows.append((line, code, text, value))
+    rows = _read_cells(path)
     codes = {code for _, code, _, _ in rows}
     facts = dict(code.split(" ", 1) for code in codes if code.startswith(("review ", "rater ")))
     if _MARK not in codes or facts.keys() != {"review", "rater"}:
@@ -241,6 +235,17 @@ def read_workbook(path: Path, form: Form, problems: list[str]) -> dict[str, Any]
         else:
             pair[side][criterion] = _yes_or_no(value, location, form, problems)
     return {"format_version": 1, **facts, "pairs": list(pairs.values())}
+
+
+def _read_cells(path: Path) -> list[tuple[int, str, str, str]]:
+    """Return the number and the first three cells of each row, read in a process with limits."""
+    limits = confined.Limits(30.0, 1 << 30)
+    hint = "open it and save it again as .xlsx"
+    rows = []
+    for line, row in enumerate(confined.call(sheet_cells, path, what=str(path), hint=hint, limits=limits), start=1):
+        code, text, value, *_ = (*row, "", "", "")
+        rows.append((line, code, text, value))
+    return rows
 
 
 def _better(value: str, pair: dict[str, Any], location: str, form: Form, problems: list[str]) -> None:

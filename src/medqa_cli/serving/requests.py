@@ -136,11 +136,7 @@ def parse(body: Mapping[str, Any], config: Config, model: str, text: PromptText,
         given = given.without_first(short)
     if max(len(question), len(given.context)) > longest:
         raise ApiError(400, f"the question has more than {longest:,} characters", "context_length_exceeded")
-    options = _object(body, "medqa")
-    if unknown := set(options) - set(_OPTIONS):
-        raise ApiError(400, f"medqa has no option {sorted(unknown)[0][:_LONGEST_NAME]!r}", param="medqa")
-    if options.get("content") not in (None, "shown", "answer"):
-        raise ApiError(400, "medqa.content is neither shown nor answer", param="medqa")
+    options = _options(body)
     return Asked(
         question,
         typed,
@@ -156,6 +152,16 @@ def parse(body: Mapping[str, Any], config: Config, model: str, text: PromptText,
         tuple(whole(name[:_LONGEST_NAME]) for name in dict.fromkeys(ignored))[:_MOST_NAMED],
         given,
     )
+
+
+def _options(body: Mapping[str, Any]) -> Mapping[str, Any]:
+    """Return what a body asks of medqa alone."""
+    options = _object(body, "medqa")
+    if unknown := set(options) - set(_OPTIONS):
+        raise ApiError(400, f"medqa has no option {sorted(unknown)[0][:_LONGEST_NAME]!r}", param="medqa")
+    if options.get("content") not in (None, "shown", "answer"):
+        raise ApiError(400, "medqa.content is neither shown nor answer", param="medqa")
+    return options
 
 
 def _check_model(body: Mapping[str, Any], model: str) -> None:

@@ -86,24 +86,14 @@ def train_on_pairs(
     console.doing("reading the pairs ...")
     rows = read_pairs(pairs_path)
     loaded = load_model("adapter", start, config.model, config.prompt, batches=True)
-    pairs, num_left_out = encode_pairs(rows, loaded.encoder, config.model.max_length)
-    if num_left_out:
-        console.warn(f"{num_left_out} pairs left out: their prompt alone fills model.max_length")
-    if not pairs:
-        raise InputError(f"no pair of {pairs_path} leaves room for an answer", "raise model.max_length")
+    pairs = _pairs_that_fit(rows, loaded, pairs_path, config.model.max_length)
     console.doing("training ...")
     held = lock(run)
     try:
         prepare_run_folder(run, None, restart=restart)
         with atomic_file(run.config_path) as file:
             file.write(resolved_config)
-        environment = {
-            **recorded_environment(start),
-            **describe_environment(),
-            "device": devices.describe_device(loaded.device),
-            "started_from": {"run": start.path.name, "adapter_sha256": sha256_of_file(adapter_file(start.adapter_dir))},
-        }
-        write_json(run.environment_path, environment)
+        write_json(run.environment_path, _environment(start, loaded))
         tokenizer = load_tokenizer(str(start.adapter_dir))
         log = _train(config, run, loaded, copy.deepcopy(tokenizer), pairs)
         summary = _summary(log, pairs, loaded, time.perf_counter() - started)
@@ -121,6 +111,26 @@ def train_on_pairs(
         if held is not None:
             os.close(held)
     return summary
+
+
+def _pairs_that_fit(
+    rows: Sequence[dict[str, str]], loaded: LoadedModel, pairs_path: Path, max_length: int
+) -> list[PreferencePair]:
+    pairs, num_left_out = encode_pairs(rows, loaded.encoder, max_length)
+    if num_left_out:
+        console.warn(f"{num_left_out} pairs left out: their prompt alone fills model.max_length")
+    if not pairs:
+        raise InputError(f"no pair of {pairs_path} leaves room for an answer", "raise model.max_length")
+    return pairs
+
+
+def _environment(start: RunFolder, loaded: LoadedModel) -> dict[str, Any]:
+    return {
+        **recorded_environment(start),
+        **describe_environment(),
+        "device": devices.describe_device(loaded.device),
+        "started_from": {"run": start.path.name, "adapter_sha256": sha256_of_file(adapter_file(start.adapter_dir))},
+    }
 
 
 def _check_folders(start: RunFolder, run: RunFolder, *, restart: bool) -> None:

@@ -90,23 +90,27 @@ def prepare(config: Config, device: torch.device, dtype: torch.dtype) -> Trainin
             validation_rows = ground_rows(validation_rows, sources, config.sources, decline, config.seed)
         data = encode_rows(train_rows, encoder, max_length)
         validation = encode_rows(validation_rows, encoder, max_length)
-        if data.num_truncated_answers:
-            console.warn(
-                f"{data.num_truncated_answers} of {len(data.examples)} answers do not fit model.max_length = "
-                f"{max_length}: they are cut and get no end token"
-            )
-        if data.num_cut_conversations:
-            console.note(
-                f"{data.num_cut_conversations} of {len(data.examples)} rows lose earlier turns "
-                f"({data.num_turns_left_out} in all): a prompt with earlier turns has at most {earlier_tokens} tokens, "
-                "half of model.max_length"
-            )
-        if data.num_without_answer:
-            console.warn(
-                f"{data.num_without_answer} rows left out: their prompt alone fills model.max_length = {max_length}"
-                + (f" (with {contract.text.sources} sources)" if contract.text.sources else "")
-            )
+        _tell_what_does_not_fit(data, max_length, earlier_tokens, contract.text.sources)
     return TrainingInputs(device, dtype, source, hf_config, tokenizer, contract, data, validation)
+
+
+def _tell_what_does_not_fit(data: EncodedSplit, max_length: int, earlier_tokens: int, num_sources: int) -> None:
+    if data.num_truncated_answers:
+        console.warn(
+            f"{data.num_truncated_answers} of {len(data.examples)} answers do not fit model.max_length = "
+            f"{max_length}: they are cut and get no end token"
+        )
+    if data.num_cut_conversations:
+        console.note(
+            f"{data.num_cut_conversations} of {len(data.examples)} rows lose earlier turns "
+            f"({data.num_turns_left_out} in all): a prompt with earlier turns has at most {earlier_tokens} tokens, "
+            "half of model.max_length"
+        )
+    if data.num_without_answer:
+        console.warn(
+            f"{data.num_without_answer} rows left out: their prompt alone fills model.max_length = {max_length}"
+            + (f" (with {num_sources} sources)" if num_sources else "")
+        )
 
 
 def find_base_in_turns(config: ModelConfig) -> ModelRef:

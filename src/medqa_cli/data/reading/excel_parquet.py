@@ -14,7 +14,7 @@ from typing import Any
 
 from medqa_cli.data.reading.archives import damage_reported
 from medqa_cli.data.reading.columns import MOST_TITLES, find_columns, likeliest_header, titles_in_words
-from medqa_cli.data.reading.rows import CellRow, CellTable, ColumnNames, EmptyTable, Expansion, TableFile
+from medqa_cli.data.reading.rows import CellRow, CellTable, ColumnNames, Columns, EmptyTable, Expansion, TableFile
 from medqa_cli.errors import InputError
 from medqa_cli.spelling import listed
 
@@ -41,19 +41,9 @@ def read_excel(file: TableFile, wanted: ColumnNames) -> CellTable:
         with damage_reported(file.shown), zipfile.ZipFile(file.path) as packed:
             unpacked_size = sum(info.file_size for info in packed.infolist())
         Expansion(file.path, file.shown, wanted.caps).add(unpacked_size)
-    heads, fitting = {}, []
     with _workbook_errors(file):
         workbook = CalamineWorkbook.from_path(file.path)
-        for name in workbook.sheet_names:
-            sheet = workbook.get_sheet_by_name(name)
-            head = [[cell.strip() for cell in row] for _, row in itertools.islice(_filled(sheet), MOST_TITLES + 1)]
-            if head:
-                heads[name] = head
-            # The header is the first row that has the columns, below a title.
-            for titles, header in enumerate(head):
-                with contextlib.suppress(InputError):
-                    fitting.append((name, sheet, titles, find_columns(wanted, header, file)))
-                    break
+        heads, fitting = _sheets(workbook, wanted, file)
     num_sheets = len(workbook.sheet_names)
     if not heads:
         raise EmptyTable(f"{file} is empty: its {num_sheets} sheets hold no cells", "give a filled one")
@@ -72,6 +62,27 @@ def read_excel(file: TableFile, wanted: ColumnNames) -> CellTable:
                 yield CellRow(row, line, cells)
 
     return CellTable(f"spreadsheet, sheet '{name}' of {num_sheets}{titled}{also}", columns, rows())
+
+
+def _sheets(
+    workbook: Any, wanted: ColumnNames, file: TableFile
+) -> tuple[dict[str, list[list[str]]], list[tuple[str, Any, int, Columns]]]:
+    """Return the first rows of each filled sheet by name; and name, sheet, titles and columns of those that have them.
+
+    ``titles``: how many rows stand before the header.
+    """
+    heads, fitting = {}, []
+    for name in workbook.sheet_names:
+        sheet = workbook.get_sheet_by_name(name)
+        head = [[cell.strip() for cell in row] for _, row in itertools.islice(_filled(sheet), MOST_TITLES + 1)]
+        if head:
+            heads[name] = head
+        # The header is the first row that has the columns, below a title.
+        for titles, header in enumerate(head):
+            with contextlib.suppress(InputError):
+                fitting.append((name, sheet, titles, find_columns(wanted, header, file)))
+                break
+    return heads, fitting
 
 
 @contextlib.contextmanager
