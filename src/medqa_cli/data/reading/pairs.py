@@ -1,12 +1,13 @@
 """Makes a question and an answer of the cells of each row, in every form that a table has.
 
-A row that holds more than one question and one answer is handed on as unread.
+Of a conversation each answer that is learned is a row, with the turns before it and with its context. What cannot be
+used is handed on as unread.
 """
 
 from __future__ import annotations
 
 import itertools
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import replace
 
 from medqa_cli.data.reading import multiple_choice
@@ -18,12 +19,12 @@ from medqa_cli.data.reading.cells import (
     json_text,
     optional_text,
     parse_exchange,
+    parsed,
     read_cell,
     turns_in,
 )
 from medqa_cli.data.reading.rows import CellRow, CellTable, PairTable, RawRow, TableFile, Talk, UnreadRow
 from medqa_cli.data.reading.table_form import NO_INPUT, Form, exchange_text, first_rows, form_of_table
-from medqa_cli.data.reading.talks import rows_of_talk, turns_of_history
 from medqa_cli.prompt.given import Turn
 from medqa_cli.spelling import listed
 
@@ -102,6 +103,51 @@ def _rows_with_given(row: CellRow, form: Form) -> list[RawRow | UnreadRow]:
             rejected = _row(row, form)
             return [replace(rejected, otherwise=alone) if isinstance(rejected, UnreadRow) else rejected]
     return list(rows_of_talk(made, Talk((*earlier, turn), context, len(earlier) + 1), columns.turns))
+
+
+def rows_of_talk(row: RawRow, talk: Talk, turns: str) -> list[RawRow]:
+    """Return a row for each answer of a conversation that is learned.
+
+    Args:
+        row: its place, topic and source; a question without more stays as it is.
+        talk: all of its turns.
+        turns: as of ``data.turns``; ``reject`` for a question with a context.
+    """
+    if turns == "first":
+        talk = replace(talk, turns=talk.turns[:1])
+    if talk.said == 1 and not talk.context and not talk.is_open:
+        return [row]
+    last = len(talk.turns) - 1
+    return [
+        replace(row, question=turn.question, answer=turn.answer, talk=talk, turn=number)
+        for number, turn in enumerate(talk.turns)
+        if number == last or turns == "all"
+    ]
+
+
+def turns_of_history(cell: object) -> tuple[Turn, ...]:
+    """Return the turns that a history holds: messages, or a list of pairs of a question and its answer.
+
+    Args:
+        cell: the cell of a row; a list may be written down as text.
+
+    Returns:
+        the earliest first; empty where it is neither, or the last question has no answer.
+    """
+    value = parsed(cell) if isinstance(cell, str) else cell
+    if not isinstance(value, Sequence) or isinstance(value, str | bytes):
+        return ()
+    pairs = [list(item) if isinstance(item, list | tuple) else item for item in value]
+    if all(isinstance(item, list) and len(item) == 2 for item in pairs):
+        texts = [[cell_text(part) for part in pair] for pair in pairs]
+        if all(text is not None for pair in texts for text in pair):
+            return tuple(Turn(str(question).strip(), str(answer).strip()) for question, answer in texts)
+    if not all(isinstance(item, Mapping) for item in pairs):
+        return ()
+    exchange = parse_exchange(json_text(pairs))
+    if exchange.form and not exchange.problem:
+        return (Turn(exchange.question, exchange.answer),)
+    return () if exchange.is_open else exchange.turns
 
 
 def _pair(row: CellRow, form: Form) -> RawRow | UnreadRow:
