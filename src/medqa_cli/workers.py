@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import functools
 import gc
+import importlib
 import os
 import pickle
 import sys
@@ -44,16 +45,17 @@ class Workers(AbstractContextManager["Workers"]):
     Args:
         count: how many; fewer than two: none, the work is done here.
         hint: what to do where one of them dies.
+        module: imported by each when it starts, so that their work can begin at once.
     """
 
-    def __init__(self, count: int, hint: str) -> None:
+    def __init__(self, count: int, hint: str, module: str = "") -> None:
         self._switch_seconds = sys.getswitchinterval()
         self._workers: list[_Worker] = []
         if count > 1:
             sys.setswitchinterval(_SWITCH_SECONDS)
             try:
                 for _ in range(count):
-                    self._workers.append(_Worker(hint))
+                    self._workers.append(_Worker(hint, module))
             except BaseException as error:
                 self.__exit__()
                 if not isinstance(error, OSError):
@@ -130,7 +132,7 @@ def _caller(function: Callable[..., R]) -> Callable[[tuple[object, ...]], R]:
 class _Worker:
     """One of the processes, and a thread that takes its results as they come."""
 
-    def __init__(self, hint: str) -> None:
+    def __init__(self, hint: str, module: str) -> None:
         self.is_taken = False
         self._hint = hint
         self._work: _Work | None = None
@@ -140,14 +142,19 @@ class _Worker:
         self._process = ChildProcess("workers")
         self._thread = threading.Thread(target=self._collect, daemon=True)
         self._thread.start()
+        if module:
+            self._send(module)
 
     def num_unfinished(self) -> int:
         return self._num_waited_for - self._results.qsize()
 
     def send(self, work: _Work, piece: object) -> None:
-        message = pickle.dumps((None if work is self._work else work, piece))
+        self._send((None if work is self._work else work, piece))
         self._work = work
         self._num_waited_for += 1
+
+    def _send(self, content: object) -> None:
+        message = pickle.dumps(content)
         self._process.send(len(message).to_bytes(_LENGTH_BYTES, "little"), message)
 
     def receive(self) -> Any:
@@ -192,17 +199,21 @@ def serve() -> None:
         error: Exception | None = None
         result, trace = None, ""
         try:
-            work, piece = pickle.loads(pieces.get())
+            message = pickle.loads(pieces.get())
+            if isinstance(message, str):
+                importlib.import_module(message)
+                continue
+            work, piece = message
             if work is not None:
                 make, arguments = work
                 do = make(*arguments)
             assert do is not None
             result = do(piece)
-            message = pickle.dumps((result, None, ""))
+            packed = pickle.dumps((result, None, ""))
         except Exception as raised:  # whatever it is, the parent raises it
             error, trace = raised, traceback.format_exc()
-            message = _pickled(error, trace)
-        results.write(len(message).to_bytes(_LENGTH_BYTES, "little") + message)
+            packed = _pickled(error, trace)
+        results.write(len(packed).to_bytes(_LENGTH_BYTES, "little") + packed)
         results.flush()
 
 

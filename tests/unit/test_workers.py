@@ -64,6 +64,10 @@ def process_id() -> Callable[[object], int]:
     return lambda piece: os.getpid()
 
 
+def imported(module: str) -> Callable[[object], bool]:
+    return lambda piece: module in sys.modules
+
+
 def slowly(seconds: float) -> int:
     time.sleep(seconds)
     return os.getpid()
@@ -94,6 +98,17 @@ def test_the_work_is_done_in_other_processes_and_each_of_them() -> None:
     assert os.getpid() not in ids
     with Workers(1, HINT) as workers:
         assert set(workers.map(process_id, (), range(3))) == {os.getpid()}
+
+
+def test_a_module_that_was_named_is_imported_before_the_first_piece_comes() -> None:
+    for module in ("", "medqa_cli.data.row_work"):
+        with Workers(2, HINT, module) as workers:
+            assert set(workers.map(imported, ("medqa_cli.data.row_work",), range(9))) == {bool(module)}
+
+
+def test_a_named_module_that_is_missing_is_the_error_of_the_first_result() -> None:
+    with Workers(2, HINT, "medqa_cli.no_such_module") as workers, pytest.raises(ModuleNotFoundError):
+        list(workers.map(process_id, (), range(3)))
 
 
 def test_pieces_and_results_larger_than_a_pipe_do_not_block_each_other() -> None:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 from collections.abc import Sequence
 from dataclasses import asdict, replace
 from pathlib import Path
@@ -120,16 +121,19 @@ def _convert(sources: Sequence[str], out_dir: Path, config: Config, force: bool,
     """
     from medqa_cli.data.documents.finding import find_documents
     from medqa_cli.data.reading.sources import check_sources, local_paths
+    from medqa_cli.data.row_workers import early_row_workers
 
     # Before numpy, and the tokenizer, which takes seconds to load.
     check_sources(sources)
     find_documents(config.data.documents, out_dir, local_paths(sources))
     console.doing("loading the libraries ...")
-    from medqa_cli.data import report
-    from medqa_cli.data.convert import convert
+    early = early_row_workers(local_paths(sources), workers)
+    with early or contextlib.nullcontext():
+        from medqa_cli.data import report
+        from medqa_cli.data.convert import convert
 
-    render, lengths = _renderer_and_lengths(config)
-    converted = convert(sources, config.data, config.seed, render, lengths, out_dir, force, workers)
+        render, lengths = _renderer_and_lengths(config)
+        converted = convert(sources, config.data, config.seed, render, lengths, out_dir, force, early or workers)
     console.result(converted, lambda: report.show(converted, lengths.advice() if lengths else "", out_dir))
     _check_no_leak(converted["leakage"], out_dir)
 

@@ -46,11 +46,11 @@ from medqa_cli.data.report import (
 )
 from medqa_cli.data.retrieval import index_folder
 from medqa_cli.data.row_work import RowSettings
+from medqa_cli.data.row_workers import row_workers
 from medqa_cli.data.splitting import place_rows
 from medqa_cli.data.token_lengths import TokenLengths
 from medqa_cli.data.topics.topics import pages_tell
 from medqa_cli.data.writing import Render, Written, write_rows
-from medqa_cli.environment import usable_cores
 from medqa_cli.errors import MedqaError
 from medqa_cli.files import CARD_NAME, atomic_dir, write_json
 from medqa_cli.leftovers import sweep
@@ -58,9 +58,6 @@ from medqa_cli.workers import Workers
 
 SPOOL_NAME = "spool.tmp"
 SETS_NAME = "sets.tmp"
-# More do not help: this process has to read the rows and to take what the others make of them.
-MOST_WORKERS = 8
-_ON_LOST_WORKER = "where memory ran out, close what else uses it, or start fewer processes: --workers 1"
 
 
 def convert(
@@ -71,7 +68,7 @@ def convert(
     lengths: TokenLengths | None,
     out_dir: Path,
     force: bool = False,
-    workers: int | None = None,
+    workers: Workers | int | None = None,
 ) -> dict[str, Any]:
     """Turn spreadsheets into a data folder; return the report, as written to ``report.json``.
 
@@ -85,7 +82,7 @@ def convert(
         lengths: counts the tokens of the rows; None: not measured.
         out_dir: the folder to write, as a whole or not at all.
         force: replace the data folder of another source.
-        workers: processes that share the work; None: as many as help.
+        workers: processes that share the work, or how many to start; None: as many as help.
 
     Raises:
         InputError: a source, the config or the folder to write is wrong.
@@ -164,7 +161,7 @@ def _convert_into(
     seed: int,
     render: Render,
     lengths: TokenLengths | None,
-    num_workers: int | None,
+    workers: Workers | int | None,
     stage_seconds: dict[str, float],
 ) -> dict[str, Any]:
     """Write the rows to a folder and return the report, which lacks the seconds."""
@@ -172,9 +169,8 @@ def _convert_into(
     with RowSketches(sets_path, data.near_duplicate_threshold) as sketches, contextlib.ExitStack() as stack:
         with _timed(stage_seconds, "read and clean"):
             batches = RowBatches(opened.rows)
-            if num_workers is None:
-                num_workers = min(len(usable_cores()), MOST_WORKERS) if batches.are_many else 1
-            workers = stack.enter_context(Workers(num_workers, _ON_LOST_WORKER))
+            if not isinstance(workers, Workers):
+                workers = stack.enter_context(row_workers(workers, batches.are_many))
             settings = _row_settings(data, seed, opened)
             filtered = filter_rows(batches, settings, data.max_copies_of_an_answer, spool_path, sketches, workers)
         check_something_kept(filtered, name)
