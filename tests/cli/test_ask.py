@@ -254,6 +254,27 @@ def test_a_question_that_a_row_asks_gets_the_answer_of_that_row_without_a_model(
     assert not as_json["nothing_near"]
 
 
+def test_a_file_whose_questions_the_data_settles_is_answered_without_a_model(
+    workspace: Path, medqa: Medqa, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    questions = [{"question": text} for text in ("How to treat gout?", "Which oil does a motorcycle need?", " ")]
+    (workspace / "questions.jsonl").write_text("".join(json.dumps(line) + "\n" for line in questions))
+    command = ("ask", *OPEN, "--file", "questions.jsonl", "--out")
+    assert medqa(*command, "with.jsonl", "--also-model").code == 1  # the empty question
+    with_model = [json.loads(line) for line in (workspace / "with.jsonl").read_text().splitlines()]
+    refuse_to_load(monkeypatch)
+    outcome = medqa(*command, "without.jsonl")
+    assert outcome.code == 1
+    assert "1 of 3 questions could not be answered" in outcome.err
+    without = [json.loads(line) for line in (workspace / "without.jsonl").read_text().splitlines()]
+    assert [line.get("finish_reason") for line in without] == ["reviewed", "nothing_near", None]
+    assert without[0]["reviewed"] == with_model[0]["reviewed"]
+    assert without[1:] == with_model[1:]
+    assert [line["question"] for line in map(json.loads, medqa(*command[:-1]).out.splitlines())] == [
+        line["question"] for line in questions
+    ]
+
+
 def test_the_model_also_answers_a_reviewed_question_on_request(workspace: Path, medqa: Medqa) -> None:
     plain = medqa("ask", *OPEN, "--also-model", "How to treat gout?")
     as_json = json.loads(medqa("ask", *OPEN, "--also-model", "--json", "How to treat gout?").out)

@@ -20,6 +20,7 @@ from medqa_cli.files import RunFolder
 from medqa_cli.prompt.given import Given
 
 if TYPE_CHECKING:
+    from medqa_cli.answering.batch import AskedRow, LookUp
     from medqa_cli.answering.engines import Answerer
 
 NOTHING_CLOSE = "nothing close in the data: no reference answer to check this answer against"
@@ -118,6 +119,8 @@ def ask_several(config: Config, choices: Sequence[str], question: str, options: 
 def ask_file(config: Config, choice: str, name: str, out: Path | None, options: AskOptions) -> None:
     """Answer the questions of a file; ``out``: the JSON Lines to write, None: stdout.
 
+    The model is not loaded where the data settles every question.
+
     Raises:
         InputError: the file, the output or the model are not usable.
         MedqaError: some questions could not be answered; all others are.
@@ -130,26 +133,19 @@ def ask_file(config: Config, choice: str, name: str, out: Path | None, options: 
     if out is not None:
         batch.require_new(out)
     book = OpenBook.of(config, choice, options.sources)
-    answerer = engines.load_answerer(config, choice, batches=True, num_questions=len(rows))
-    for row in rows:
-        generate.asked_of(answerer.encoder.contract.text, row.question, Given(context=row.context))
-    console.doing("answering ...")
-    weights = RunFolder(Path(config.run_dir)).folder_of(choice)
 
+    @functools.cache
     def look_up(question: str) -> tuple[Lookup, bool]:
         lookup = book.look_up(question)
-        settled = options.is_settled(lookup)
-        return (lookup if settled else replace(lookup, passages=book.passages(question, answerer.encoder))), settled
+        return lookup, options.is_settled(lookup)
 
-    answers = batch.answer_file(
-        answerer,
-        rows,
-        config.generate,
-        out,
-        [batch.identity_of(answerer, choice, weights), asdict(options), book.identity()],
-        look_up,
-        book.shown_beside,
-    )
+    # Answers that were interrupted had a model, whose identity tells whether they go on.
+    interrupted = out is not None and batch.is_interrupted(out)
+    answers = None if interrupted else batch.answers_of_the_data(rows, look_up)
+    if answers is None:
+        answers = _answers_of_model(config, choice, rows, out, options, book, look_up)
+    elif out is not None:
+        batch.write_answers(out, answers)
     reasons = Counter(answer.get("finish_reason", "error") for answer in answers)
     listed = ", ".join(f"{count} {reason}" for reason, count in sorted(reasons.items()))
     if out is None:
@@ -165,6 +161,32 @@ def ask_file(config: Config, choice: str, name: str, out: Path | None, options: 
         raise MedqaError(
             f"{reasons['error']} of {len(answers)} questions could not be answered", "'error' in their lines says why"
         )
+
+
+def _answers_of_model(
+    config: Config,
+    choice: str,
+    rows: Sequence[AskedRow],
+    out: Path | None,
+    options: AskOptions,
+    book: OpenBook,
+    look_up: LookUp,
+) -> list[dict[str, Any]]:
+    """Load the model and answer the rows of a file, as ``batch.answer_file`` does."""
+    from medqa_cli.answering import batch
+
+    answerer = engines.load_answerer(config, choice, batches=True, num_questions=len(rows))
+    for row in rows:
+        generate.asked_of(answerer.encoder.contract.text, row.question, Given(context=row.context))
+    console.doing("answering ...")
+    weights = RunFolder(Path(config.run_dir)).folder_of(choice)
+
+    def with_passages(question: str) -> tuple[Lookup, bool]:
+        lookup, settled = look_up(question)
+        return (lookup if settled else replace(lookup, passages=book.passages(question, answerer.encoder))), settled
+
+    identity = [batch.identity_of(answerer, choice, weights), asdict(options), book.identity()]
+    return batch.answer_file(answerer, rows, config.generate, out, identity, with_passages, book.shown_beside)
 
 
 def converse(config: Config, choice: str, options: AskOptions, change: Callable[[str, str], GenerateConfig]) -> None:

@@ -182,6 +182,31 @@ def _asked(row: Mapping[str, Any], columns: Columns, location: str) -> AskedRow:
     return AskedRow(question, others, context or "")
 
 
+def is_interrupted(out: Path) -> bool:
+    """Tell whether answers of an interrupted run stand beside ``out``."""
+    return _partial_path(out).exists()
+
+
+def answers_of_the_data(rows: Sequence[AskedRow], look_up: LookUp) -> list[dict[str, Any]] | None:
+    """Return the lines of ``answer_file`` where the data settles each row; None: some row needs the model."""
+    answers = []
+    for row in rows:
+        try:
+            _, answer = _asked_of_the_data(row, look_up)
+        except InputError as error:
+            answer = _refused(row, error)
+        if answer is None:
+            return None
+        answers.append(answer)
+    return answers
+
+
+def write_answers(out: Path, answers: Sequence[Mapping[str, Any]]) -> None:
+    """Write the lines of ``answer_file`` as JSON Lines, all at once."""
+    with atomic_file(out) as file:
+        file.writelines(json.dumps(answer, ensure_ascii=False, allow_nan=False) + "\n" for answer in answers)
+
+
 def answer_file(
     answerer: Answerer,
     rows: Sequence[AskedRow],
@@ -278,21 +303,36 @@ def _look_up_rows(
     lengths: dict[int, int] = {}
     settled: Answers = {}
     for number, row in enumerate(rows):
-        question = generate.tidy(row.question)
         try:
-            if not question:
-                raise InputError("the question is empty")
-            lookups[number], is_settled = look_up(generate.tidy(row.given.before(question)))
-            if is_settled:
-                settled[number] = _line(row, open_book.as_json(question, lookups[number], row.given))
+            lookups[number], answer = _asked_of_the_data(row, look_up)
+            if answer is not None:
+                settled[number] = answer
                 continue
-            passages = lookups[number].passages
+            passages, question = lookups[number].passages, generate.tidy(row.question)
             (prompt,) = generate.encode_asked(answerer.encoder, [question], [passages], [row.given])
             generate.max_answer_tokens(answerer, len(prompt), config.max_new_tokens, len(passages))
             lengths[number] = len(prompt)
         except InputError as error:
-            settled[number] = _line(row, {"question": row.question, "answer": None, "error": error.message})
+            settled[number] = _refused(row, error)
     return lookups, lengths, settled
+
+
+def _asked_of_the_data(row: AskedRow, look_up: LookUp) -> tuple[Lookup, dict[str, Any] | None]:
+    """Return what the data says to a row's question, and the row's line if that settles it.
+
+    Raises:
+        InputError: the question is empty.
+    """
+    question = generate.tidy(row.question)
+    if not question:
+        raise InputError("the question is empty")
+    lookup, is_settled = look_up(generate.tidy(row.given.before(question)))
+    return lookup, _line(row, open_book.as_json(question, lookup, row.given)) if is_settled else None
+
+
+def _refused(row: AskedRow, error: InputError) -> dict[str, Any]:
+    """Return the line of a row that cannot be asked."""
+    return _line(row, {"question": row.question, "answer": None, "error": error.message})
 
 
 def _line(row: AskedRow, answer: dict[str, Any]) -> dict[str, Any]:
@@ -329,8 +369,7 @@ class PartialAnswers(Journal):
     def finish(self) -> list[dict[str, Any]]:
         """Write all answers in the order of their questions, delete the partial file and return the answers."""
         answers = [self.pieces[number] for number in sorted(self.pieces)]
-        with atomic_file(self._out) as file:
-            file.writelines(json.dumps(answer, ensure_ascii=False, allow_nan=False) + "\n" for answer in answers)
+        write_answers(self._out, answers)
         self.close()
         if not remove(self.path):
             console.warn(f"{self._out} is written, but {self.path} could not be deleted")

@@ -7,7 +7,7 @@ from __future__ import annotations
 
 import difflib
 import re
-from collections.abc import Mapping, Sequence
+from collections.abc import Collection, Mapping, Sequence
 from typing import Any
 
 from markupsafe import Markup, escape
@@ -19,10 +19,12 @@ from medqa_cli.evaluation.conclusion import conclude, percent
 from medqa_cli.evaluation.metrics import in_group, metric, repeats_itself
 from medqa_cli.evaluation.overlap import rouge
 from medqa_cli.evaluation.report import (
+    NOTHING_STRIPPED,
     baseline_sentences,
     copy_sentences,
     engine_sentences,
     memorization_sentences,
+    nothing_stripped,
     power_sentences,
     verdict,
 )
@@ -67,6 +69,8 @@ def make_page(
         "power_sentences": power_sentences,
         "likelihood_in_words": likelihood_in_words,
         "verdict_first": _verdict_first,
+        "hidden": in_group("stripped") if nothing_stripped(results) else (),
+        "nothing_stripped": NOTHING_STRIPPED,
         "panels_of": _panels,
         "percent": percent,
         "rows_of": _rows,
@@ -129,10 +133,10 @@ def _rows(measured: Mapping[str, Any]) -> list[Row]:
     return rows
 
 
-def _panels(rows: Sequence[Row]) -> list[dict[str, Any]]:
+def _panels(rows: Sequence[Row], hidden: Collection[str]) -> list[dict[str, Any]]:
     """Return for each figure its title and the intervals of all rows that have it, in percent of the widest span."""
     panels = []
-    for name in dict.fromkeys(name for _, figures, _ in rows for name in figures if name != "choice"):
+    for name in dict.fromkeys(name for _, figures, _ in rows for name in figures if name not in ("choice", *hidden)):
         measured = [(label, figures[name], kind) for label, figures, kind in rows if name in figures]
         start = min(figure["ci95"][0] for _, figure, _ in measured)
         span = (max(figure["ci95"][1] for _, figure, _ in measured) - start) or 1.0

@@ -24,6 +24,18 @@ _TABLES = {
 }
 
 
+NOTHING_STRIPPED = "Overlap, boilerplate stripped: the same figures; there was nothing to strip"
+
+
+def nothing_stripped(results: Mapping[str, Any]) -> bool:
+    """Tell whether each stripped figure is the plain one; False where none was measured."""
+    figures = [*results["models"].values(), *results["floors"].values()]
+    pairs = [
+        (of[name], of[name.removesuffix(STRIPPED)]) for of in figures for name in in_group("stripped") if name in of
+    ]
+    return bool(pairs) and all(stripped == plain for stripped, plain in pairs)
+
+
 def verdict(name: str, figure: Mapping[str, Any]) -> str:
     """Return in words what a difference shows: better, worse, different (where neither is good), or nothing."""
     if figure["better"] is not None:
@@ -122,19 +134,11 @@ def show(
 
 def _show_tables(results: Mapping[str, Any]) -> None:
     for group, title in _TABLES.items():
-        names = in_group(group)
-        figures = [*results["models"].values(), *results["floors"].values()]
-        pairs = [
-            (measured[name], measured[name.removesuffix(STRIPPED)])
-            for measured in figures
-            for name in names
-            if name in measured
-        ]
-        if group == "stripped" and pairs and all(stripped == plain for stripped, plain in pairs):
-            console.line("Overlap, boilerplate stripped: the same figures; there was nothing to strip")
+        if group == "stripped" and nothing_stripped(results):
+            console.line(NOTHING_STRIPPED)
             console.line()
         else:
-            _show_group(title, names, results)
+            _show_group(title, in_group(group), results)
 
 
 def _show_multiple_choice(results: Mapping[str, Any]) -> None:

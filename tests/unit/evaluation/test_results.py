@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import math
+from dataclasses import replace
 from html.parser import HTMLParser
 from pathlib import Path
 from typing import Any
@@ -234,6 +235,19 @@ def test_boilerplate_is_stripped_from_both_sides() -> None:
     figures = results_of({"base": plain}, ["rouge1"])["models"]["base"]
     assert figures["rouge1"]["value"] == pytest.approx(2 * (4 / 6) ** 2 / (8 / 6))
     assert figures["rouge1_stripped"]["value"] == 0
+
+
+def test_stripped_figures_stand_on_the_page_only_where_something_was_stripped() -> None:
+    tailed = sample(0, "base", f"{good(0)}\n\nNIH: National Heart, Lung, and Blood Institute")
+    plain = sample(0, "base", good(0))
+    pages = [
+        make_page(results_of(by_model, ["rouge1"]), by_model)
+        for own in (tailed, plain)
+        for by_model in [{"base": [own], "adapter": [replace(plain, model="adapter")]}]
+    ]
+    assert ["ROUGE-1 stripped" in page for page in pages] == [True, False]
+    assert ["rouge1_stripped" in page for page in pages] == [True, False]
+    assert ["there was nothing to strip" in page for page in pages] == [False, True]
 
 
 def test_multiple_choice_figures_with_the_majority_line() -> None:
