@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import time
 from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Any
@@ -10,6 +11,7 @@ from typing import Any
 import pytest
 
 from helpers.commands import Outcome
+from medqa_cli.config.schema import Config
 from medqa_cli.doctor import run as doctor
 from medqa_cli.doctor.finding import Finding
 
@@ -58,6 +60,20 @@ def test_nothing_is_left_behind(medqa: Medqa, folder: Path, monkeypatch: pytest.
     finding(monkeypatch, SOUND)
     medqa("doctor")
     assert list(folder.iterdir()) == []
+
+
+def test_loading_does_not_count_against_its_time(monkeypatch: pytest.MonkeyPatch) -> None:
+    deadlines = []
+
+    def found(*args: Any, full: bool) -> list[Finding]:
+        deadlines.append(args[-1])
+        return [SOUND]
+
+    monkeypatch.setattr(doctor, "_findings", found)
+    now = time.monotonic()
+    report = doctor.diagnose(Config(), started=now - 3600)
+    assert deadlines[0] >= now + doctor.MOST_SECONDS
+    assert report["seconds"] >= 3600
 
 
 def test_when_its_time_is_over_the_rest_is_said_not_to_be_checked(

@@ -231,6 +231,10 @@ class _Log(TrainerCallback):
         self.path = path
         self.lines: list[dict[str, Any]] = []
 
+    def on_train_begin(self, args: Any, state: Any, control: Any, **kwargs: Any) -> None:
+        """Say how many steps there will be: the first may take minutes."""
+        console.note(f"{state.max_steps:,} optimizer steps; pairs in each: {args.gradient_accumulation_steps}")
+
     def on_log(self, args: Any, state: Any, control: Any, logs: Any = None, **kwargs: Any) -> None:
         """Keep the losses and what TRL calls rewards."""
         if "loss" not in (logs or {}):

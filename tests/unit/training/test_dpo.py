@@ -92,6 +92,7 @@ def test_the_preferred_answers_become_likelier_and_the_run_can_be_evaluated(
     assert outcome.code == 0, outcome.err
     summary = json.loads(outcome.out)
     assert summary["global_step"] == 6
+    assert outcome.err.index("6 optimizer steps") < outcome.err.index("step 1/6: loss")
     # Before the first step the adapter is its own reference.
     assert summary["train_loss"][0] == pytest.approx(math.log(2), abs=1e-4)
     assert summary["train_loss"][1] < 0.68
