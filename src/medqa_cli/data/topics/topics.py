@@ -14,6 +14,7 @@ from typing import Any
 
 from medqa_cli.data.cleaning.lost_characters import lost_letters
 from medqa_cli.data.cleaning.rules import one_line
+from medqa_cli.data.languages import UNKNOWN, language_of
 from medqa_cli.data.normalize import RowKeys, is_empty, key_of
 from medqa_cli.data.topics import topic_phrases
 from medqa_cli.data.topics.medical_terms import compared, synonyms
@@ -65,7 +66,8 @@ def asked_topic(question: str) -> str:
         form = recognize(asking[1])
     if form is not None and (thing := topic_phrases.thing_of(_in_a_sentence(form.topic, question))):
         return thing
-    if len(question) > topic_phrases.LONGEST_PLAIN_QUESTION:
+    # Without a form an illness alone tells, and many have the same name in other languages: "¿Qué es el glaucoma?".
+    if len(question) > topic_phrases.LONGEST_PLAIN_QUESTION or language_of(question) not in ("en", UNKNOWN):
         return ""
     return topic_phrases.only_thing_in(question) or topic_phrases.bare_thing(_in_a_sentence(question, question))
 

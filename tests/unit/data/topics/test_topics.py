@@ -491,6 +491,18 @@ def test_no_name_stands_in_two_lines_of_the_synonyms() -> None:
 
 
 @pytest.mark.parametrize(
+    ("question", "topic"),
+    [
+        ("¿Qué es el glaucoma?", ""),
+        ("¿Cómo noto que tengo psoriasis?", ""),
+        ("glaucoma", "glaucoma"),
+    ],
+)
+def test_a_question_in_another_language_names_no_topic(question: str, topic: str) -> None:
+    assert topic_of(question, "") == topic
+
+
+@pytest.mark.parametrize(
     ("header", "topic"),
     [
         (["Question", "Focus (Drug)", "Question Type", "Answer"], "Focus (Drug)"),
