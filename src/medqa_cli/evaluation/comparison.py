@@ -160,7 +160,7 @@ def against_copies(results: Mapping[str, Any], model: str | None, leak: str) -> 
             if (of := results.get(key, {}).get(model + OPEN_BOOK)) is not None
         }
         shown, with_sources = _beaten(results, model + OPEN_BOOK, opened)
-        said = f"Without sources: {said} With sources: {with_sources}"
+        said = f"With sources: {with_sources} Without sources: {said}"
     return Comparison(shown, said[0].upper() + said[1:])
 
 
@@ -170,25 +170,29 @@ def _beaten(
     """Say which baselines a model beats; ``better``: by baseline and figure, None where no difference is shown."""
     own, floors, words = results["models"][model], results["floors"], _deciding(results)
 
-    def those(result: bool | None) -> list[str]:
-        found = []
-        for floor, figures in better.items():
-            names = [name for name, of_figure in figures.items() if of_figure is result]
-            if names:
-                told = joined([_in_words(words[name], name, own, floors[floor]) for name in names])
-                found.append(f"{_BASELINES[floor]} in {told}")
-        return found
+    def those(result: bool | None) -> dict[str, list[str]]:
+        found = {floor: [name for name, of in figures.items() if of is result] for floor, figures in better.items()}
+        return {floor: names for floor, names in found.items() if names}
 
     if not any(better.values()):
         return "unknown", "not measured."
-    same = f"no difference is seen from {'; '.join(those(None))}"
+    # Baselines are told together where no difference is seen in the same figures.
+    by_figures: dict[str, list[str]] = {}
+    for floor, names in those(None).items():
+        by_figures.setdefault(joined([words[name].partition(" (")[0] for name in names]), []).append(_BASELINES[floor])
+    same = "; ".join(f"{joined(found)} in {figures}" for figures, found in by_figures.items())
+    same = f"no difference is seen from {same}"
     if worse := those(False):
-        return "worse", f"no, it is worse than {'; '.join(worse)}{f'; {same}' if those(None) else ''}."
-    names = joined([_BASELINES[floor] for floor, figures in better.items() if figures])
-    if not those(None):
-        return "better", f"yes, it is better than {names}."
+        told = [
+            f"{_BASELINES[floor]} in {joined([_in_words(words[name], name, own, floors[floor]) for name in names])}"
+            for floor, names in worse.items()
+        ]
+        return "worse", f"no, it is worse than {'; '.join(told)}.{f' N{same[1:]}.' if by_figures else ''}"
+    beaten = joined([_BASELINES[floor] for floor, figures in better.items() if figures])
+    if not by_figures:
+        return "better", f"yes, it is better than {beaten}."
     if all(any(figures.values()) for figures in better.values() if figures):
-        return "partly", f"partly, it is better than {names}, but {same}."
+        return "partly", f"partly, it is better than {beaten}, but {same}."
     return "same", f"not shown, {same}."
 
 

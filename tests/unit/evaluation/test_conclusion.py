@@ -165,19 +165,26 @@ def test_where_rouge_reads_nothing_chrf_decides() -> None:
             {"nearest_question": {"rougeL": None}},
             "Partly, it is better than a copy of the answer to the nearest training question and a training answer "
             "about another topic, but no difference is seen from a copy of the answer to the nearest training question "
-            "in overlap with the references (ROUGE-L 0.300 against 0.250).",
+            "in overlap with the references.",
             "make",
         ),
         (
             {"nearest_question": {"rougeL": None, "topic_coverage": None}},
             "Not shown, no difference is seen from a copy of the answer to the nearest training question in overlap "
-            "with the references (ROUGE-L 0.300 against 0.250) and words of the topic (0.500 against 0.450).",
+            "with the references and words of the topic.",
             "sources",
+        ),
+        (
+            {"nearest_question": {"topic_coverage": None}, "wrong_topic": {"topic_coverage": None}},
+            "Partly, it is better than a copy of the answer to the nearest training question and a training answer "
+            "about another topic, but no difference is seen from a copy of the answer to the nearest training question "
+            "and a training answer about another topic in words of the topic.",
+            "make",
         ),
         (
             {"nearest_question": {"rougeL": False}, "wrong_topic": {"topic_coverage": None}},
             "No, it is worse than a copy of the answer to the nearest training question in overlap with the references "
-            "(ROUGE-L 0.300 against 0.250); no difference is seen from a training answer about another topic in words ",
+            "(ROUGE-L 0.300 against 0.250). No difference is seen from a training answer about another topic in words ",
             "sources",
         ),
     ],
@@ -217,9 +224,9 @@ def grounded(open_book: tuple[bool | None, bool | None]) -> dict[str, Any]:
 def test_a_model_with_sources_is_held_against_copies_of_them_and_says_when_it_declines() -> None:
     _, copies, endings, _, _ = said(grounded((True, True)))
     assert copies == (
-        "Without sources: yes, it is better than a copy of the answer to the nearest training question and a training "
-        "answer about another topic. With sources: yes, it is better than a copy of the first source and a copy of the "
-        "first source of plain full-text search."
+        "With sources: yes, it is better than a copy of the first source and a copy of the first source of plain "
+        "full-text search. Without sources: yes, it is better than a copy of the answer to the nearest training "
+        "question and a training answer about another topic."
     )
     assert endings == (
         "Yes: 97 % end by themselves and 0 % run in a loop (with or without sources, whichever is worse). Where no "
@@ -229,7 +236,7 @@ def test_a_model_with_sources_is_held_against_copies_of_them_and_says_when_it_de
     assert (
         "With sources: no, it is worse than a copy of the first source in overlap with the references (ROUGE-L 0.600 "
     )
-    assert "against 0.500); no difference is seen from a copy of the first source in words of the" in copies
+    assert "against 0.500). No difference is seen from a copy of the first source in words of the topic." in copies
     # It has sources already.
     assert step(grounded((False, None))) == "medqa review make --raters anna,ben"
 
