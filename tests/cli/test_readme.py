@@ -85,7 +85,7 @@ def typed_commands(text: str) -> list[list[str]]:
     """The words behind ``medqa`` of each command in a block of code, or in a span that has more than its name."""
     fenced = "\n".join(re.findall(r"^```\n(.*?)^```", text, re.MULTILINE | re.DOTALL))
     lines = re.findall(r"^    (?:\$ )?(medqa .*)$", text, re.MULTILINE) + re.findall("^medqa .*", fenced, re.MULTILINE)
-    lines = [line for line in lines if "->" not in line]  # the list of commands in the README
+    lines = [line for line in lines if "->" not in line]  # the list of commands in docs/README.md
     lines += [span.replace("\n", " ") for span in re.findall(r"`(medqa [a-z]+ [^`]+)`", text)]
     calls = []
     for line in lines:
