@@ -2,13 +2,15 @@
 
     python tools/record_session.py [--out FILE]
 
-Nothing is made up or tidied: each command runs for real, and what it printed is shown with its first and last lines; a
-line in the middle says how many are left out. Takes as long as the quickstart (six to ten minutes on two cores).
+Nothing is made up or tidied: each command runs for real, and of what it printed the lines that ``STEPS`` names are
+shown; a line between them says how many are left out. None of them holds a time or a speed. Takes as long as the
+quickstart (six to ten minutes on two cores).
 """
 
 from __future__ import annotations
 
 import argparse
+import itertools
 import os
 import re
 import shutil
@@ -23,23 +25,23 @@ from rich.text import Text
 
 ROOT = Path(__file__).resolve().parents[1]
 SAMPLE = ROOT / "src/medqa_cli/resources/quickstart"
-WIDTH = 104
+WIDTH = 92
 
 
 @dataclass(frozen=True)
 class Step:
-    """A command as one types it; ``head`` and ``tail``: how many of its lines are shown."""
+    """A command as one types it; ``head``: how many first lines are shown; ``keep``: how further ones begin."""
 
     command: str
     head: int
-    tail: int
+    keep: tuple[str, ...]
 
 
 STEPS = (
-    Step("medqa convert", 12, 3),
-    Step("medqa train", 4, 10),
-    Step("medqa eval", 8, 14),
-    Step('medqa ask "How to treat glaucoma?"', 12, 3),
+    Step("medqa convert", 1, ("read  ", "kept  ")),
+    Step("medqa train", 1, ("step 0/", "step 52/52: validation", "adapter:")),
+    Step("medqa eval", 0, ("Likelihood ", "adapter  ", "base  ", "adapter - base  ", "Better than the untuned model?")),
+    Step('medqa ask "How to treat glaucoma?"', 1, ("[1] ",)),
 )
 
 
@@ -55,11 +57,15 @@ def run(command: str, folder: Path) -> list[str]:
 
 
 def shown(lines: list[str], step: Step) -> list[str]:
-    """Return the lines that the picture has."""
-    left_out = len(lines) - step.head - step.tail
-    if left_out <= 1:
-        return lines
-    return [*lines[: step.head], f"    ... {left_out} more lines ...", *lines[len(lines) - step.tail :]]
+    """Return the lines that the picture has, in their order; warn of beginnings that no line has."""
+    for start in step.keep:
+        if not any(line.startswith(start) for line in lines):
+            print(f"warning: no line begins with {start!r}; STEPS names lines of an older medqa", file=sys.stderr)
+    kept = lines[: step.head]
+    for keep, group in itertools.groupby(lines[step.head :], lambda line: line.startswith(step.keep)):
+        found = list(group)
+        kept += found if keep else [f"    ... {len(found)} more line{'s' if len(found) > 1 else ''} ..."]
+    return kept
 
 
 def without_web_fonts(svg: str) -> str:
