@@ -58,10 +58,11 @@ def ask_in_other_words(questions: Questions, seed: int) -> Questions:
     """Return the questions in words of the paraphrase bank, where it has some; the references stay."""
     rows = [replace(row, question=in_other_words(row.question, seed)) for row in questions.rows]
     same = sum(row.question == before.question for row, before in zip(rows, questions.rows, strict=True))
-    console.note(
-        f"{len(rows) - same} of {len(rows)} questions are asked in other words than the file's; with sources it is an "
-        "open book: the answers of the split are in the index"
-    )
+    if same == len(rows):
+        console.note("the questions are asked in the words of the file: no other words are known for any of them")
+    else:
+        console.note(f"{len(rows) - same} of {len(rows)} questions are asked in other words than the file's")
+    console.note("with sources it is an open book: the answers of the split are among them")
     return replace(questions, rows=rows)
 
 

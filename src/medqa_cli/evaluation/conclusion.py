@@ -65,8 +65,9 @@ class _Evidence:
 
     @property
     def could_ask_more(self) -> bool:
-        """Whether few questions were asked because of ``--limit``."""
-        return is_few(self.results) and bool(self.results["settings"].get("limit"))
+        """Whether few questions were asked because of ``--limit``, which a small split does not reach."""
+        limit = self.results["settings"].get("limit")
+        return is_few(self.results) and bool(limit) and self.results["questions"] >= limit
 
     @property
     def failed(self) -> list[str]:
@@ -154,13 +155,13 @@ def _can_be_used(evidence: _Evidence) -> str:
     against += ["its questions were not held out"] if evidence.leak else []
     against += ["it is worse than the untuned model"] if evidence.base.shown == "worse" else []
     against += ["raters prefer the untuned model"] if evidence.wins is False else []
-    nobody = "no clinician has judged these answers yet: medqa review"
+    nobody = "no clinician has judged these answers: medqa review"
     if evidence.review is not None and evidence.judged is None:
         nobody += " (what was judged were others)"
     if against:
         said = f"No: {'; '.join(against)}." + (f" Also, {nobody}." if evidence.judged is None else "")
     elif evidence.judged is None:
-        said = f"Not yet, {nobody}."
+        said = f"Not yet: {nobody}."
     else:
         said = "Only where somebody who can judge it reads each answer before a patient does."
     if evidence.review is not None and evidence.judged is not None:

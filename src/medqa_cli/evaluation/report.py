@@ -8,6 +8,7 @@ from pathlib import Path
 from typing import Any
 
 from medqa_cli import console
+from medqa_cli.evaluation.arms import ABSENT, WRONG_TOPIC
 from medqa_cli.evaluation.comparison import heading
 from medqa_cli.evaluation.conclusion import conclude
 from medqa_cli.evaluation.metrics import STRIPPED, in_group, metric
@@ -47,9 +48,14 @@ def verdict(name: str, figure: Mapping[str, Any]) -> str:
 
 
 def baseline_sentences(results: Mapping[str, Any]) -> list[str]:
-    """Say for each model in which metrics it is not shown to be better than a trivial answerer."""
+    """Say for each model in which metrics it is not shown to be better than a trivial answerer.
+
+    Nothing is said of answers from sources among which the right one was left out on purpose.
+    """
     sentences = []
     for model, baselines in results.get("floors_not_beaten", {}).items():
+        if model.endswith((ABSENT, WRONG_TOPIC)):
+            continue
         for baseline, figures in baselines.items():
             names = [
                 f"{metric(name).title}{'' if better is None else ' (worse)'}"

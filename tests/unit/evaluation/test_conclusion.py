@@ -25,7 +25,7 @@ QUESTIONS = [
     "Can I use it?",
     "What is next?",
 ]
-NOBODY = "no clinician has judged these answers yet: medqa review"
+NOBODY = "no clinician has judged these answers: medqa review"
 DO_NOT_GIVE = "Do not give the file to anyone: "
 
 
@@ -301,6 +301,8 @@ def test_fewer_than_100_questions_or_30_topics_are_few(questions: int, topics: i
     assert step(found) == "medqa train"
     found["settings"]["limit"] = questions
     assert step(found) == ("medqa eval --set eval.metrics=all" if is_few else "medqa train")
+    found["settings"]["limit"] = questions + 1  # the split has no more
+    assert step(found) == "medqa train"
 
 
 def test_memorized_answers_and_identifiers_forbid_to_give_the_file_away() -> None:
@@ -323,15 +325,15 @@ def test_memorized_answers_and_identifiers_forbid_to_give_the_file_away() -> Non
 @pytest.mark.parametrize(
     ("judged", "begins", "command"),
     [
-        (None, f"Not yet, {NOBODY}.", "medqa review make --raters anna,ben"),
+        (None, f"Not yet: {NOBODY}.", "medqa review make --raters anna,ben"),
         (
             review(current=False),
-            f"Not yet, {NOBODY} (what was judged were others).",
+            f"Not yet: {NOBODY} (what was judged were others).",
             "medqa review make --raters anna,ben --force",
         ),
         (
             review(models=("merged", "base")),
-            f"Not yet, {NOBODY} (what was judged were others).",
+            f"Not yet: {NOBODY} (what was judged were others).",
             "medqa review make --raters anna,ben --force",
         ),
         (
@@ -409,7 +411,7 @@ def test_no_case_calls_a_model_safe_and_each_names_a_command_that_exists() -> No
         assert not any(word in text.lower() for word in ("safe", "reliable", "trust", "approved"))
         assert text.count("Do not give the file") <= 1
     for use in {lines[3].answer for lines in cases}:
-        assert use.startswith(("No: ", f"Not yet, {NOBODY}", "Only where somebody who can judge it reads each answer"))
+        assert use.startswith(("No: ", f"Not yet: {NOBODY}", "Only where somebody who can judge it reads each answer"))
     commands = {lines[-1].command for lines in cases}
     assert len(commands) >= 7
     # The commands of that page are tested.
