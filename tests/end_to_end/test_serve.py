@@ -15,6 +15,7 @@ from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 from typing import Any
 
+import openai
 import pytest
 
 pytest.importorskip("starlette", reason="the extra serve is not installed")
@@ -90,8 +91,7 @@ def body(question: str, **more: Any) -> dict[str, Any]:
 
 
 def test_the_openai_package_asks_and_streams(server: Served) -> None:
-    openai = pytest.importorskip("openai", reason="the package openai is not installed")
-    client = openai.OpenAI(base_url=server.url, api_key="any", max_retries=0)
+    client: Any = openai.OpenAI(base_url=server.url, api_key="any", max_retries=0)
     (listed,) = client.models.list().data
     asked = {"model": listed.id, "messages": [{"role": "user", "content": "What is gout?"}]}
     whole = client.chat.completions.create(**asked)
