@@ -7,9 +7,11 @@ import re
 from collections.abc import Iterator
 
 from medqa_cli.data.identifiers.finds import Span
+from medqa_cli.data.identifiers.home_addresses import FLAT_BEFORE, at_home, coded_towns, town_behind
 from medqa_cli.data.identifiers.text import Text
 from medqa_cli.resources import load_pattern, load_words
 
+_LONG_WORD = re.compile(r"[^\W\d_]{4,}")
 _PUBLIC_REACH = 140
 _ZIP_DIGITS = 5
 _UK = re.compile(
@@ -49,7 +51,6 @@ _TOWN_BEHIND = re.compile(
     r"\s?[a-z]?(?:/\d{1,4})?,\s(?:[A-Z]{1,2}-)?(?:\d{5}|\d{4}\s?[A-Z]{2}|\d{2}-\d{3}|\d{3}\s\d{2})\s[A-ZÀ-Þ][\w-]+"
 )
 _LIVES = ("live", "living", "resid", "moved to", "address", "i, ", "ship to", "send", "deliver")
-_FLAT_BEFORE = re.compile(r"(?<![\w-])(?:flat|unit|studio|level|h\.?\s?no\.?)\s?\Z")
 _CODE_BEHIND = re.compile(r",\s(?:[A-Z]-)?\d{5,6}(?:\s[A-ZÀ-Þ][\w-]+)?(?![\w.])")
 
 
@@ -70,8 +71,8 @@ def find_addresses(text: Text) -> Iterator[Span]:
             continue
         if end >= 0:
             yield Span(start, end, "address")
-        flat = _FLAT_BEFORE.search(text.lower, max(first - 9, 0), first)
-        code = _CODE_BEHIND.match(text.text, last)
+        flat = FLAT_BEFORE.search(text.lower, max(first - 9, 0), first)
+        code = _CODE_BEHIND.match(text.text, last) or town_behind(text, last)
         start, end = flat.start() if flat else first, code.end() if code else last
     if end >= 0:
         yield Span(start, end, "address")
@@ -80,6 +81,9 @@ def find_addresses(text: Text) -> Iterator[Span]:
 def _parts(text: Text) -> Iterator[tuple[int, int]]:
     if not text.numbers:
         return
+    if text.is_shouted:
+        # Words of four letters and more get one capital; codes of states and countries keep theirs.
+        text = Text(_LONG_WORD.sub(lambda word: word[0].capitalize(), text.text))
     if "street_words" in text.tables:
         for start, end in text.numbers:
             if _HOUSE.match(text.text, end) and (match := _pattern("street").match(text.text, start)):
@@ -94,6 +98,10 @@ def _parts(text: Text) -> Iterator[tuple[int, int]]:
                 if match and _has_context(text, *match.span()):
                     yield match.span()
     yield from _of_any_street(text)
+    if "home_words" in text.tables:
+        yield from at_home(text)
+    if text.has_long_number:
+        yield from coded_towns(text)
     if "foreign_street_words" in text.tables or (text.has_long_number and any(map(text.lower.__contains__, _ENDINGS))):
         for match in _pattern("foreign_street").finditer(text.text):
             yield match.span()

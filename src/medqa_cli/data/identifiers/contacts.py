@@ -74,7 +74,9 @@ _NOT_HANDLES = frozenset(
     ]
 )
 # u/anna_lee-82; "5 u/ml" and "u/kg" are units.
-_REDDIT = re.compile(r"(?<![\w.])/?u/(?P<handle>(?=[a-z_-]{0,19}[\d_-])[a-z][\w-]{2,19}(?:\.\w+)?)(?![\w/])")
+_REDDIT = re.compile(
+    r"(?<![\w.])/?u/(?P<handle>(?=[a-z_-]{0,19}(?:[\d_-]|\.[a-z]{3}))[a-z][\w-]{2,19}(?:\.\w+)?)(?![\w/])"
+)
 _HANDLE = re.compile(r"(?<![\w.@/])@(?P<handle>[a-z_][\w.]{2,28}\w)(?![\w@])")
 
 # Each begins with a sign of few kinds, so that a search passes quickly over all else; what must not stand before it is
@@ -88,8 +90,11 @@ _INTERNATIONAL = re.compile(
     r"[+0](?<![\w+].)(?:(?<=0)0|(?<=\+)\s?)[1-9]\d{0,2}(?:[\s./()–-]{0,2}\d){6,13}"
     r"(?:\s?(?:x|ext\.?)\s?\d{1,6})?(?![\w-])"
 )
-_WITH_ZERO = re.compile(r"[(0](?<![\w.,+/-].)(?:(?<=\()0)?[1-9]\d{0,4}\)?(?:[\s/–-]{1,2}\d{2,8}){1,5}(?![\w-]|[.,]\d)")
-_ANY_NUMBER = re.compile(r"[+(\d](?<![\w.,+/-].)(?:\s?\d|(?<=\d))(?:(?:[ .()–-]{0,2}|/)\d){6,14}(?![\w-]|[.,]\d)")
+_WITH_ZERO = re.compile(r"[(0](?<![\w.,+/-].)(?:(?<=\()0)?[1-9]\d{0,4}\)?(?:[\s/–-]{1,3}\d{2,8}){1,5}(?![\w-]|[.,]\d)")
+_ANY_NUMBER = re.compile(
+    r"[+(\d](?<![\w.,+/-].)(?:\s?\d|(?<=\d))(?:(?:[ .()–-]{0,2}|/)\d){6,14}"
+    r"(?:\s?(?:[xX]|ext\.?)\s?\d{1,6})?(?![\w-]|[.,]\d)"
+)
 _LOCAL = re.compile(r"\d(?<![\w.,+/-].)\d\d[\s.–-]\d{4}(?![\w-]|[.,]\d)")
 # Each with how many characters before the first digits it may begin, and whether it needs no words before it.
 _PHONES = (
@@ -156,6 +161,10 @@ def _profiles(text: Text) -> Iterator[Span]:
         for found in _OWN_SITE.finditer(text.lower):
             if not _is_public_handle(found["handle"]) and found["handle"] != "www":
                 yield Span(*found.span(), "profile")
+    if "own_page_words" in text.tables and "." in text.text:
+        for found in load_pattern("identifiers", "own_pages").finditer(text.lower):
+            if not _is_public_handle(found[1]):
+                yield Span(*found.span(1), "profile")
     if "@" in text.text:
         for found in _HANDLE.finditer(text.lower):
             if not _is_public_handle(found["handle"]):
@@ -183,7 +192,7 @@ def _phones(text: Text) -> Iterator[Span]:
 
 def _phone_kind(text: Text, found: re.Match[str], is_certain: bool, pattern: re.Pattern[str]) -> str:
     """Return "phone" or "fax", or nothing for what is another number or belongs to the public."""
-    digits = re.sub(r"\D", "", re.split(r"x|ext", found[0])[0])
+    digits = re.sub(r"\D", "", re.split(r"[xX]|ext", found[0])[0])
     before = text.before(found.start(), _CUE_REACH)
     if pattern is _WITH_ZERO and not 9 <= len(digits) <= 12:
         return ""

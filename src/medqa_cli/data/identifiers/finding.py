@@ -9,16 +9,21 @@ from medqa_cli.data.identifiers.addresses import find_addresses
 from medqa_cli.data.identifiers.contacts import SPELLED_AT, find_contacts
 from medqa_cli.data.identifiers.dates import find_dates
 from medqa_cli.data.identifiers.finds import Find, Span
+from medqa_cli.data.identifiers.home_addresses import address_behind
 from medqa_cli.data.identifiers.name_cues import CUE_NEEDS, possible_cues
 from medqa_cli.data.identifiers.names import find_names, repeated
 from medqa_cli.data.identifiers.numbers import find_numbers
 from medqa_cli.data.identifiers.text import Text
+from medqa_cli.data.identifiers.typing_errors import mended
 
 # Where two finds overlap the earlier kind stays; of one kind the longer one.
 _ORDER = ("email", "profile", "ip", "account", "record", "device", "fax", "phone", "date", "address", "age", "name")
 _NUMBER_BEHIND = re.compile(r"\s?\(\s?([A-Za-z]{0,3}-?\d[\d -]{3,14}[A-Za-z]?)\s?\)")
 # Anna Lee, 92, a farmer; Anna Lee (92).
 _AGE_BEHIND = re.compile(r"(?:,\s|\s\()(9\d|1[01]\d|ninety(?:[ -][a-z]{3,5})?)(?=[,)])", re.IGNORECASE)
+_PHONE_BEHIND = re.compile(
+    r"(?: \([a-z -]{2,15}\))?,? \(?(?:tel|phone|mobile|cell|ph)?[.:]? ?(\(?[+0-9](?:[ ./()-]{0,2}\d){6,13})(?![\w/-])"
+)
 _FEWEST_DIGITS = 5
 # Of these a text without digits has one, or five colons or hyphens, or the words of a cue, if anything is in it.
 _SIGNS = ("@", "/", "\n", " (", "::", *SPELLED_AT)
@@ -50,7 +55,8 @@ def find_in_row(question: str, answer: str) -> tuple[Find, ...]:
 
 def find_in_texts(named: Mapping[str, str]) -> tuple[Find, ...]:
     """Return what identifies a person in texts that belong together, by their names; as of ``find_in_row``."""
-    texts = {field: Text(text) for field, text in named.items()}
+    whole = {field: mended(Text(text)) for field, text in named.items()}
+    texts = {field: each.text for field, each in whole.items()}
     spans = {field: _found(text) for field, text in texts.items()}
     is_of_person = any(spans.values())
     for field, text in texts.items():
@@ -65,9 +71,9 @@ def find_in_texts(named: Mapping[str, str]) -> tuple[Find, ...]:
     if names:
         for field, text in texts.items():
             people = [span for span in spans[field] if span.kind == "name"]
-            behind = [find(text, span) for span in people for find in (_number_behind, _age_behind)]
+            behind = [find(text, span) for span in people for find in _BEHIND_NAMES]
             spans[field] = _apart([*spans[field], *repeated(text, names), *(span for span in behind if span)])
-    return tuple(Find(field, *span) for field, found in spans.items() for span in found)
+    return tuple(Find(field, *whole[field].written(span)) for field, found in spans.items() for span in found)
 
 
 def _number_behind(text: Text, name: Span) -> Span | None:
@@ -82,6 +88,16 @@ def _age_behind(text: Text, name: Span) -> Span | None:
     """Return the age over 89 behind a name."""
     found = _AGE_BEHIND.match(text.text, name.end)
     return None if found is None else Span(*found.span(1), "age")
+
+
+def _phone_behind(text: Text, name: Span) -> Span | None:
+    """Return the phone number behind a name: (Anna Lee, 0151 234567)."""
+    found = _PHONE_BEHIND.match(text.text, name.end)
+    return None if found is None else Span(*found.span(1), "phone")
+
+
+# What may stand behind a name and is one of the same person.
+_BEHIND_NAMES = (_number_behind, _age_behind, _phone_behind, address_behind)
 
 
 def _is_clear(text: Text) -> bool:

@@ -18,19 +18,25 @@ _REACH = {
 _SIGNS_OF = {
     "self": ("name", "call", "go by"),
     "iam": ("i am", "i'm", "i’m", "im", "this is", "it's", "it’s", " its", "i,", "here is", "signed"),
-    "role": (":", "=", "-", "–", " by", "att", "ask for"),
+    "role": (":", "=", "-", "–", " (", " by", "att", "fao", "ask for", "according to", "spoke "),
     "person_is": ("my ", "his ", "her ", "our ", "their "),
     "document": (
+        "order", "referral", "request", "message", "appoint", "booking", "refill", "bill", "statement", "certificate",
+        "paperwork", "call", "mail", "consult", "sample", "plan",
         "summary of", "report", "record", "chart", "file", "letter", "result", "note", "prescription", "biopsy", "scan",
         "lab",
     ),
     "named": (" named", " called", " name", "mine", "ours", "hers", "his", "call"),
     "closing": (
         "thank", "thx", "ty", "regards", "best", "sincerely", "cheers", "yours", "love", "warm", "bless", "respect",
-        "cordial", "grat", "signed", "hugs", "xoxo", "grüße", "saludos",
+        "cordial", "grat", "signed", "hugs", "xoxo", "grüße", "saludos", "help", "care", "well", "luck",
+        "soon", "there",
+        "bless", "stay", "day", "weekend", "tia", "merci", "danke", "gracias", "obrigad", "pozdraw",
+        "atenta", "mfg", "lg",
     ),
     "foreign": (
-        "hei", "name", "nom", "llamo", "chiam", "chamo", "heet", "heter", "nazyw", "imię", "jmen", "зовут", "звати",
+        "hei", "name", "nom", "llamo", "appell", "chiam", "chamo", "heet", "heter", "nazyw", "imię", "jmen",
+        "зовут", "звати",
     ),
 }  # fmt: skip
 _TITLE = re.compile(r"([A-Za-z]+)(\.?)\s*$")
@@ -38,13 +44,42 @@ CUE_NEEDS, SMALL_NEEDS = "cue_needs", "small_needs"
 # One of these stands in a text with the cue, unless one of the words does.
 _PHRASES = {
     (CUE_NEEDS, "iam"): ("this is", "it's", "it’s", " its", "i,", "here is"),
-    (CUE_NEEDS, "role"): (":", "=", "–"),
-    (SMALL_NEEDS, "role"): (":",),
+    (CUE_NEEDS, "role"): (":", "=", "–", " ("),
+    (SMALL_NEEDS, "role"): (":", " ("),
 }
 _ALONE = {
     "iam": frozenset(["im", "am", "m", "signed"]),
     "role": frozenset(
-        ["attn", "attention", "ask", "signed", "dictated", "written", "reviewed", "seen", "referred", "posted", "sent"]
+        [
+            "attn",
+            "attention",
+            "att",
+            "fao",
+            "ask",
+            "according",
+            "spoke",
+            "signed",
+            "dictated",
+            "written",
+            "reviewed",
+            "seen",
+            "referred",
+            "posted",
+            "sent",
+            "treated",
+            "examined",
+            "prepared",
+            "ordered",
+            "booked",
+            "rip",
+            "patient",
+            "prescriber",
+            "surgeon",
+            "consultant",
+            "order",
+            "message",
+            "letter",
+        ]
     ),
 }
 

@@ -5,7 +5,7 @@ from __future__ import annotations
 import re
 
 from medqa_cli.data.identifiers.text import Text
-from medqa_cli.data.identifiers.word_tables import all_names
+from medqa_cli.data.identifiers.word_tables import all_names, common_words
 from medqa_cli.resources import load_pattern, load_words, load_yaml
 
 LARGE = "".join(chr(c) for c in (*range(0x41, 0x250), *range(0x370, 0x530), *range(0x1E00, 0x1F00)) if chr(c).isupper())
@@ -29,10 +29,18 @@ _SMALL_NAME = rf"(?:[^\W\d_]\.\s?){{0,2}}{SMALL}(?:{GAP}(?:[^\W\d_]\.|{SMALL})){
 
 NAME_HERE = re.compile(NAME)
 SMALL_NAME_HERE = re.compile(_SMALL_NAME)
+BEHIND_SIGNATURE = r"(?:\sx+|,\s(?:mum|mom|mother|dad|father|age|from|\d)[^.,!?\n]{0,20})?[\s.!]*\Z"
+"""What may stand behind the name under a message: an "x", or "mum of 3"."""
 REVERSED_REST = re.compile(rf",\s({CAPITAL})(?:\s[{LARGE}]\b\.?)?")
 """What follows a surname: ", Jane B."."""
 POSSESSIVE = re.compile(r"['’]s?$")
 NO_NAME_ENDING = re.compile(r"(?:ed|ing|ly|tion|ness|ment|ology|itis|emia|ine)$")
+_LONG = 7
+_OF_MEDICINE = re.compile(
+    r"(?:mab|nib|pril|sartan|olol|cillin|mycin|azole|statin|vir|zepam|pine|tine|prazole|formin|gliptin|parin|xaban|oid"
+    r"|osis|oma|pathy|algia|ectomy|scopy|plasty|gram|graphy|uria|trophy|solone|sone|caine|triptan|lukast|thiazide|semide"
+    r"|tide|opia|plegia|itides|oses|edema|rrhea|rrhoea|genic|ase|cyte|penia|philia|emic|otic|etic)s?$"
+)
 ODD_SURNAME = re.compile(r"(?:o|d|n)['’]\w{3,}|mc[a-z]{3,}|mac[a-z]{4,}|fitz\w{3,}")
 LAST_WORD = re.compile(r"([^\W_]+)[\s'’.,:;!?=()\"“–—-]*$")
 """The last word of a text, and the marks behind it."""
@@ -44,6 +52,25 @@ _IS_PARTICLE = re.compile(PARTICLE)
 _PLAIN_WORD = re.compile(SMALL)
 
 
+def is_common(word: str) -> bool:
+    """Tell whether a word in small letters is of the language or of medicine, and no name of the tables."""
+    if word in common_words():
+        return True
+    if word in all_names():
+        return False
+    return (
+        NO_NAME_ENDING.search(word) is not None
+        or (len(word) > _LONG and _OF_MEDICINE.search(word) is not None)
+        or word.removesuffix("s") in common_words()
+        or word.split("'")[0].split("’")[0] in common_words()
+    )
+
+
+def is_unknown(word: str) -> bool:
+    """Tell whether a word in small letters may be a name of no table: it is no word of the language or of medicine."""
+    return len(word) > 2 and word not in load_words("identifiers", "eponyms", "ambiguous") and not is_common(word)
+
+
 def trimmed(text: Text, start: int, end: int) -> tuple[int, int]:
     """Cut a run of capitalized words at the first that is no name, and the possessive at its end."""
     words = list(_WHOLE_WORD.finditer(text.text[start:end]))
@@ -51,6 +78,8 @@ def trimmed(text: Text, start: int, end: int) -> tuple[int, int]:
     for number, word in enumerate(words):
         plain = POSSESSIVE.sub("", word[0]).lower()
         is_initial = len(plain.strip(".")) == 1 and (word[0].endswith(".") or 0 < number < len(words) - 1)
+        # JL Rosales
+        is_initial |= len(plain) == 2 and word[0].isupper() and number < len(words) - 1 and not text.is_shouted
         if not is_initial and plain.strip(".") in load_words("identifiers", "no_names", "common"):
             break
         if _IS_PARTICLE.fullmatch(plain) and number and word[0] == word[0].lower():
@@ -68,29 +97,42 @@ def trimmed(text: Text, start: int, end: int) -> tuple[int, int]:
 def small_name_end(lower: str, start: int, end: int, sure: bool) -> int:
     """Return where a name in small letters ends; its start: there is none.
 
-    A word of no table counts behind a sure cue: the first one, and a later one before a mark or a common word.
+    A word of no table counts as the first one behind a sure cue, and behind a name of the tables.
     """
-    taken, names = start, 0
+    taken, names, has_initial = start, 0, False
     common = load_words("identifiers", "common", "no_names", "small_common")
+    particles = load_words("identifiers", "particles")
     for word in _SMALL_WORD.finditer(lower[start:end]):
         if word["initial"]:
+            has_initial = sure
             continue
         plain = POSSESSIVE.sub("", word[0])
-        if plain in load_words("identifiers", "particles") and names == 0 and sure and len(plain) > 1:
+        # van der berg; k. j. moon, written kj
+        is_part = plain in particles and plain not in all_names() and (sure or names)
+        is_part |= names == 0 and len(plain) == 2 and sure and _NEXT_WORD.match(lower, start + word.end()) is not None
+        if is_part and len(plain) > 1 and plain not in common:
             continue
         if plain in common or len(plain) < 2:
             break
         if plain not in all_names() and not ODD_SURNAME.fullmatch(plain):
-            if not sure or NO_NAME_ENDING.search(plain):
+            if (not sure and not names) or (not has_initial and any(map(is_common, plain.split("-")))):
                 break
             behind = _NEXT_WORD.match(lower, start + word.end())
-            if names and not (len(plain) > 2 and (behind is None or behind[1] in common)):
+            if names and not (len(plain) > 2 and (behind is None or is_common(behind[1]) or behind[1] in particles)):
                 break
+        elif names and plain in load_words("identifiers", "ambiguous") and not _ends_name(lower, start + word.end()):
+            break
         names += 1
         taken = start + word.start() + len(plain)
         if len(plain) < len(word[0]):
             break
     return taken
+
+
+def _ends_name(lower: str, end: int) -> bool:
+    """Tell whether a mark or a common word stands behind a place."""
+    behind = _NEXT_WORD.match(lower, end)
+    return behind is None or is_common(behind[1])
 
 
 def may_be_name(text: Text, start: int, end: int, is_sure: bool) -> bool:
@@ -109,7 +151,7 @@ def may_be_name(text: Text, start: int, end: int, is_sure: bool) -> bool:
         if (
             text.text[start:end].isupper()
             and not text.is_shouted
-            and not (len(words) > 1 and all_names().issuperset(words))
+            and not (len(words) > 1 and (all_names().issuperset(words) or not all(map(is_common, words))))
         ):
             return False  # NASH, HAE
     return not any(name in value for name in load_yaml("identifiers")["famous"])

@@ -12,36 +12,47 @@ from collections.abc import Iterator
 from medqa_cli.data.identifiers.finds import Span
 from medqa_cli.data.identifiers.name_cues import CUE_NEEDS, is_title, last_words, possible_cues, stands_before
 from medqa_cli.data.identifiers.name_forms import (
+    BEHIND_SIGNATURE,
     CAPITAL,
     GAP,
     LARGE,
     LAST_WORD,
     NAME,
     NAME_HERE,
+    ODD_SURNAME,
     PART,
     PARTICLE,
     POSSESSIVE,
     REVERSED_REST,
     SMALL,
+    is_common,
+    is_unknown,
     may_be_name,
     no_signature,
     trimmed,
 )
 from medqa_cli.data.identifiers.small_names import find_small_names
 from medqa_cli.data.identifiers.text import Text
-from medqa_cli.data.identifiers.word_tables import all_names, bare_names, certain_names, first_names, surnames
+from medqa_cli.data.identifiers.word_tables import (
+    all_names,
+    bare_names,
+    certain_names,
+    common_words,
+    first_names,
+    surnames,
+)
 from medqa_cli.resources import load_pattern, load_words
 
 # A capital behind a space or a bracket but not at the beginning of a sentence, unless an abbreviation is before it.
 _LARGE_WORD = re.compile(
     rf"[ \xa0\n(\[\"“](?=[{LARGE}])"
-    r"(?:(?<=[^.!?\n\s].)|(?<=[DdMmFf][rs]\. )|(?<=[Mm]rs\. )|(?<=rof\. )|(?<=[MD][RS]\. ))"
+    r"(?:(?<=[^.!?\n\s].)|(?<=[DdMmFf][rs]\. )|(?<=[Mm]rs\. )|(?<=rof\. )|(?<=[MD][RS]\. )|(?<=[Aa]tt\. ))"
 )
-_ABBREVIATION = re.compile("(?:[dmf][rs]|mrs|rof)$")
+_ABBREVIATION = re.compile("(?:[dmf][rs]|mrs|rof|att)$")
 _CLOSING_REACH, _LAST_REACH, _PARTICLES_REACH = 60, 26, 16
 _MARKS = " \xa0\n.,:;!?=()[]\"'’“”–—-"
 _LAST_PART = re.compile(r"[^\w]")
-_SIGNED_SHORT = re.compile(rf"(?:(?<=[.!?])\s+|(?<=[^\s]) [-–—~]\s?)({CAPITAL})\s*\Z")
+_SIGNED_SHORT = re.compile(rf"(?:(?<=[.!?])\s+|(?<=[^\s]) ?[-–—~]\s?)({CAPITAL}){BEHIND_SIGNATURE}")
 _SIGNED = re.compile(rf"\n({PART}(?:{GAP}{PART}){{1,2}})\s*\Z")
 _LINE_START = re.compile(rf"[.!?\n]\s*(?=[{LARGE}])")
 _ENDS_WITH_NAME = re.compile(rf"(?<![\w'’.-]){NAME}$")
@@ -54,10 +65,16 @@ _BEHIND_NAME = re.compile(
     r"|MBBS|APRN|FNP|DNP|M\.?S\.?W|M\.D|MD(?![\s,]*\d)|MRCP|FACS|MFT|\(?(?:DOB|dob|D\.O\.B|MRN|mrn|SSN)"
     r"|an? \d{1,3}[ -](?:year|yr|y/?o|month|week|day)|\d{1,3}(?: ?yo| ?y/o|[ -]years?[ -]old| ?yrs?\b))\b"
 )
-_IN_BRACKETS = re.compile(r" \((?:[Aa]ged? \d|DOB|dob|born|MRN|mrn|\d{1,3}(?: ?yo| ?y/o|[ -]years?[ -]old))")
+_IN_BRACKETS = re.compile(
+    r" \((?:[Aa]ged? \d|(?:DOB|dob|born|geb|MRN|mrn|NHS|nhs|SSN|ID|CHI)\b|\d{1,3}(?: ?yo| ?y/o|[ -]years?[ -]old)"
+    r"|(?:[A-Za-z-]{2,12} ){0,2}(?:[Nn]o|NO|[Nn]umber|[Nn]r|#)\b[.:# ]{0,3}[A-Z]{0,3}\d)"
+)
+_AGED = re.compile(r", (?:1[89]|[2-9]\d|10\d), (?=[a-z])")
 _HERE = re.compile(r" here(?=[.,!])")
 # Those that begin a surname: Dr. van der Berg.
 _PARTICLES_BEFORE = re.compile(rf"(?<![\w'’-])(?:{PARTICLE}{GAP}){{1,3}}\Z")
+_SURNAME_BEFORE = re.compile(rf"(?:\A|[.:\n]\s{{0,2}})({CAPITAL}), \Z")
+_ENDS_LINE = re.compile(r"\s?(?:[.;(\n]|$)")
 _AND_NAME = re.compile(rf",? (?:and|&) ({CAPITAL})")
 
 
@@ -129,9 +146,11 @@ def _signed(text: Text) -> Iterator[Span]:
         signed = _SIGNED_SHORT.search(text.text, end)
     if signed is None or not no_signature().isdisjoint(signed[1].lower().split()):
         return
+    if is_common(signed[1].lower().split()[0]):
+        return
     if " " in signed[1] and certain_names().isdisjoint(signed[1].lower().split()):
         return
-    if may_be_name(text, *signed.span(1), is_sure=False):
+    if may_be_name(text, *signed.span(1), is_sure=signed[1].lower() in certain_names()):
         yield Span(*signed.span(1), "name")
 
 
@@ -150,14 +169,22 @@ def _is_followed(text: Text, place: int, cue: str) -> bool:
     if found is None:
         return False
     words = [word.strip(".") for word in found[0].lower().split()]
-    if not load_words("identifiers", "common", "no_names", "eponyms").isdisjoint(words[:2]):
+    none = load_words("identifiers", "common", "no_names", *["eponyms"] * (first_names().isdisjoint(words[:1])))
+    if not none.isdisjoint(words[:2]):
         return False
     if cue == "role" and load_pattern("identifiers", "role_of_many").search(text.before(place, 20)):
         return load_pattern("identifiers", "role_behind").match(text.lower, found.end()) is not None
     is_code = found[0].isupper() and not text.is_shouted and all_names().isdisjoint(words)
-    is_whole = len(words) > 1 and (cue != "the_person" or len(words[0]) == 1) and not is_code
-    rest = REVERSED_REST.match(text.text, found.end()) if cue == "the_person" else None
+    is_whole = len(words) > 1 and not is_code and (found[0][1] == "." or not all(map(is_common, words)))
+    is_whole &= cue != "the_person" or len(words[0]) < 3 or is_unknown(words[0])
+    rest = REVERSED_REST.match(text.text, found.end()) if cue in ("the_person", "role", "document") else None
     end = rest.end() if rest else found.end()
+    if rest and rest[1].lower() in first_names() - load_words("identifiers", "ambiguous"):
+        return True
+    if rest and (is_unknown(words[0]) or ODD_SURNAME.fullmatch(words[0])) and is_unknown(rest[1].lower()):
+        return True
+    if not is_whole and all(map(is_common, words)):
+        return False
     return is_whole or load_pattern("identifiers", f"{cue}_behind").match(text.lower, end) is not None
 
 
@@ -168,15 +195,32 @@ def _cued(text: Text, place: int, cue: str) -> Span | None:
     if found is None:
         return None
     start, end = trimmed(text, *found.span())
-    if start >= end or not may_be_name(text, start, end, sure or " " in text.text[start:end]):
+    if start >= end and cue == "title":
+        start, end = _surname_that_is_a_word(text, place)
+    rest = REVERSED_REST.match(text.text, end) if cue in ("label", "role", "the_person", "document") else None
+    if rest and rest[1].lower() in load_words("identifiers", "common", "no_names"):
+        rest = None
+    words = text.lower[start:end].split()
+    is_word = start < end and cue not in ("title", "foreign")
+    is_word &= all(map(is_common, words)) if len(words) == 1 else common_words().issuperset(words)
+    if is_word and not (rest and rest[1].lower() in first_names()):
         return None
-    if cue in ("label", "role", "the_person"):
-        rest = REVERSED_REST.match(text.text, end)
-        if rest and rest[1].lower() not in load_words("identifiers", "common", "no_names"):
-            end = rest.end()
+    is_known = text.lower[start:end] in certain_names()  # GUIYING
+    if start >= end or not may_be_name(text, start, end, sure or is_known or " " in text.text[start:end]):
+        return None
+    if rest:
+        end = rest.end()
     if cue in ("closing", "greeting") and not load_pattern("identifiers", f"{cue}_behind").match(text.lower, end):
         return None
     return Span(start, end, "name")
+
+
+def _surname_that_is_a_word(text: Text, place: int) -> tuple[int, int]:
+    """Return the place of a surname of the tables that is a common word as well: Professor Long; none: nothing."""
+    word = _SMALL_HERE.match(text.lower, place)
+    if word is None or word[0] not in surnames() or text.text[place : word.end()] != word[0].capitalize():
+        return place, place
+    return word.span()
 
 
 def _joined(text: Text, span: Span, cue: str) -> Iterator[Span]:
@@ -201,7 +245,9 @@ def _before_cues(text: Text) -> Iterator[Span]:
                 words = words[1:]
             has_initial = any(_IS_INITIAL.fullmatch(word) for word in words[1:])
             # "Silver Spring, MD" is a place.
-            known = len(words) > 1 and not (follows[0] == ", MD" and all_names().isdisjoint(words))
+            plain = [word.strip(".") for word in words]
+            is_place = follows[0] == ", MD" and all_names().isdisjoint(words) and any(map(is_common, plain))
+            known = len(words) > 1 and not is_place and not all(map(is_common, plain))
             is_sure = has_initial or not all_names().isdisjoint(words)
             if follows[0] == " here" and not (is_sure or _GREETED.search(text.before(start, 18))):
                 continue
@@ -221,6 +267,8 @@ def _behind_names(text: Text) -> Iterator[re.Match[str]]:
     if "degree_words" in text.tables or (text.numbers and ("age_words" in text.tables or _has_glued_years(text))):
         yield from _BEHIND_NAME.finditer(text.text)
     yield from _IN_BRACKETS.finditer(text.text)
+    if text.numbers:
+        yield from _AGED.finditer(text.text)
     if "here" in text.words:
         yield from _HERE.finditer(text.text)
 
@@ -237,9 +285,20 @@ def _bare(text: Text) -> Iterator[Span]:
         place = text.lower.find(plain)
         while place >= 0:
             end = place + len(plain)
+            if text.text[place - 2 : place] == ", " and plain in first_names() and plain not in ambiguous:
+                yield from _first_name_behind(text, place, end)
             if text.text[place] != plain[0] and (found := _PAIR.match(text.text, place)) and found.end() == end:
                 yield from _bare_name(text, found, plain, ambiguous)
             place = text.lower.find(plain, end)
+
+
+def _first_name_behind(text: Text, place: int, end: int) -> Iterator[Span]:
+    """Yield "Kowalczyk, Zofia" as a line or a sentence by itself."""
+    found = _SURNAME_BEFORE.search(text.text, max(place - 40, 0), place)
+    if found and text.text[place] != text.lower[place] and _ENDS_LINE.match(text.text, end):
+        words = found[1].lower()
+        if not is_common(words) or words in surnames():
+            yield Span(found.start(1), end, "name")
 
 
 def _bare_name(text: Text, found: re.Match[str], plain: str, ambiguous: frozenset[str]) -> Iterator[Span]:
@@ -262,6 +321,8 @@ def _bare_name(text: Text, found: re.Match[str], plain: str, ambiguous: frozense
         return
     start, end = trimmed(text, *whole.span())
     parts = text.lower[start:end].split()
+    if found[0].isupper() and len(found[0]) > 3 and not text.text[start:end].isupper():
+        return  # DEBRA International
     last = parts[-1].strip(".")
     if len(parts) < 2 or len(last) < 2 or (plain in ambiguous and last not in surnames() - ambiguous):
         return

@@ -18,13 +18,15 @@ from medqa_cli.data.identifiers.name_cues import (
     stands_before,
 )
 from medqa_cli.data.identifiers.name_forms import (
+    BEHIND_SIGNATURE,
     GAP,
     LAST_WORD,
-    NO_NAME_ENDING,
     ODD_SURNAME,
+    PARTICLE,
     POSSESSIVE,
     SMALL,
     SMALL_NAME_HERE,
+    is_common,
     may_be_name,
     no_signature,
     small_name_end,
@@ -37,11 +39,15 @@ _CLOSING_REACH, _SIGN_REACH, _LAST_REACH = 60, 40, 26
 # At the beginning of a sentence, in a text that has small letters only.
 _SUBJECT = re.compile(
     rf"(?:\A|[.!?:] )({SMALL} (?:[^\W\d_]\. )?{SMALL})"
-    r"(?= \((?:age|dob|mrn|born)|, an? \d{1,3}-year| (?:was admitted|was seen|underwent|presented)\b)"
+    r"(?= \((?:age|dob|mrn|born|nhs|ssn|hospital|id\b)|, an? \d{1,3}-year| (?:was admitted|was seen|underwent|presented)\b)"
 )
-_SIGNED = re.compile(rf"(?:[.!?]\s+|\S [-–—~]\s?)({SMALL})\s*\Z")
-_DEGREE = re.compile(r", (?:m\.?d|r\.?n|ph\.?d|l\.?c\.?s\.?w|mbbs|pharmd|dds|dnp|aprn|psyd|lmft|frcp|mrcp)(?![\w-])")
-_BEFORE_DEGREE = re.compile(rf"(?<![\w'’.-])(?:{SMALL} |[^\W\d_]\. )(?:[^\W\d_]\. )?{SMALL}\Z")
+_SIGNED = re.compile(rf"(?:[.!?]\s+|\S ?[-–—~]\s?)({SMALL}){BEHIND_SIGNATURE}")
+_DEGREE = re.compile(
+    r", (?:d\.?o(?= on| of|[.,;]|$)|m\.?d|r\.?n|ph\.?d|l\.?c\.?s\.?w|mbbs|pharmd|dds|dnp|aprn|psyd|lmft|frcp|mrcp)"
+    r"(?![\w-])"
+)
+_BEFORE_DEGREE = re.compile(rf"(?<![\w'’.-])(?:{SMALL} |[^\W\d_]\. )(?:[^\W\d_]\. |{PARTICLE} ){{0,2}}{SMALL}\Z")
+_FIRST_BEHIND = re.compile(rf", ({SMALL})")
 _PAIR = re.compile(rf"({SMALL}){GAP}({SMALL})")
 
 
@@ -50,13 +56,16 @@ def find_small_names(text: Text) -> Iterator[Span]:
     if "sign_words" in text.tables:
         yield from _behind_sure_cues(text)
     lower = text.lower
+    signed = _SIGNED.search(lower, max(len(lower) - _CLOSING_REACH, 0)) if "self_words" in text.tables else None
     if text.is_shouted or text.text == lower:
-        signed = _SIGNED.search(lower, max(len(lower) - _CLOSING_REACH, 0)) if "self_words" in text.tables else None
-        if signed and signed[1] not in no_signature() and not NO_NAME_ENDING.search(signed[1]):
+        if signed and signed[1] not in no_signature() and not is_common(signed[1]):
             yield Span(*signed.span(1), "name")
+        signed = None
         for found in _SUBJECT.finditer(lower) if "subject_words" in text.tables else ():
             if no_signature().isdisjoint(found[1].split()):
                 yield Span(*found.span(1), "name")
+    if signed and signed[1] in certain_names():
+        yield Span(*signed.span(1), "name")
     if "degree_words" in text.tables:
         yield from _before_degrees(text)
     for name in text.words & certain_names() if "certain_names" in text.tables else ():
@@ -75,7 +84,7 @@ def _before_degrees(text: Text) -> Iterator[Span]:
         start, words = found.start(), found[0].split()
         if words[0] in no_signature() and len(words) > 2:
             start, words = start + len(words[0]) + 1, words[1:]
-        is_name = no_signature().isdisjoint(words) and not any(map(NO_NAME_ENDING.search, words))
+        is_name = no_signature().isdisjoint(words) and not any(map(is_common, (words[0].strip("."), words[-1])))
         if is_name and may_be_name(text, start, found.end(), is_sure=True):
             yield Span(start, found.end(), "name")
 
@@ -88,9 +97,9 @@ def _behind_sure_cues(text: Text) -> Iterator[Span]:
         for sign in load_yaml("identifiers")["sure_signs"][cue]:
             place = lower.find(sign)
             while place >= 0:
-                found = pattern.search(lower, max(place - _SIGN_REACH, 0), place + 2 * _SIGN_REACH)
-                if found and (cue != "title" or text.is_shouted or is_title(text, found.end())):
-                    yield from _small(text, found.end(), cue, is_sure=True)
+                for found in pattern.finditer(lower, max(place - _SIGN_REACH, 0), place + 2 * _SIGN_REACH):
+                    if cue != "title" or text.is_shouted or is_title(text, found.end()):
+                        yield from _small(text, found.end(), cue, is_sure=True)
                 place = lower.find(sign, place + len(sign))
 
 
@@ -121,6 +130,9 @@ def _small(text: Text, place: int, cue: str, *, is_sure: bool) -> Iterator[Span]
     end = small_name_end(text.lower, *found.span(), is_sure)
     if end <= place or not may_be_name(text, place, end, is_sure):
         return
+    rest = _FIRST_BEHIND.match(text.lower, end) if cue in ("role", "label") else None
+    if rest and rest[1] in first_names() & certain_names():
+        end = rest.end()
     if cue in ("closing", "greeting") and not load_pattern("identifiers", f"{cue}_behind").match(text.lower, end):
         return
     yield Span(place, end, "name")

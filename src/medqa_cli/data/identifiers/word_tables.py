@@ -16,6 +16,7 @@ _ASKED = (
     "mail_words",
     "profile_words",
     "own_site_words",
+    "own_page_words",
     "phone_words",
     "record_words",
     "device_words",
@@ -26,6 +27,7 @@ _ASKED = (
     "clear_street_words",
     "foreign_street_words",
     "postcode_words",
+    "home_words",
     "sign_words",
     "self_words",
     "degree_words",
@@ -37,16 +39,22 @@ _ASKED = (
 @functools.cache
 def first_names() -> frozenset[str]:
     """Return the first names of the table, in small letters."""
-    return _names("first_names")
+    return _words("first_names")
 
 
 @functools.cache
 def surnames() -> frozenset[str]:
     """Return the surnames of the table, in small letters."""
-    return _names("surnames")
+    return _words("surnames")
 
 
-def _names(table: str) -> frozenset[str]:
+@functools.cache
+def common_words() -> frozenset[str]:
+    """Return common words that are no names, in small letters, most of them without plurals and regular endings."""
+    return _words("common_words") | load_words("identifiers", "common", "no_names", "small_common", "no_name_words")
+
+
+def _words(table: str) -> frozenset[str]:
     text = files("medqa_cli.resources").joinpath(f"{table}.txt").read_text(encoding="utf-8")
     return frozenset(word for line in text.splitlines() if not line.startswith("#") for word in line.split())
 
@@ -109,12 +117,33 @@ def _tables() -> dict[str, frozenset[str]]:
         for cue, groups in load_yaml("identifiers")[section].items():
             tables |= {need(section, cue, place): frozenset(group.split()) for place, group in enumerate(groups)}
     return tables | {
+        "mistyped_words": frozenset(mistyped_words()),
+        "glue_words": glue_words(),
         "bare_names": bare_names(),
         "certain_names": certain_names(),
         "months": certain_months(),
         "may": frozenset({"may"}),
         "ends": frozenset().union(*(words for name, words in tables.items() if name.endswith("_ends"))),
     }
+
+
+@functools.cache
+def glue_words() -> frozenset[str]:
+    """Return the words behind which a mark and a name may stand without a space: ``dr.Lee``."""
+    return load_words("identifiers", "glue_words")
+
+
+@functools.cache
+def mistyped_words() -> dict[str, str]:
+    """Return for each likely typing error the word that was meant: ``{"sisetr": "sister", ...}``."""
+    none = common_words() | all_names()
+    found = {}
+    for word in sorted(load_words("identifiers", "often_mistyped")):
+        for place in range(1, len(word)):
+            swapped = word[: place - 1] + word[place] + word[place - 1] + word[place + 1 :]
+            forms = (word[:place] + word[place + 1 :], word[:place] + word[place - 1 :], swapped)
+            found.update({form: word for form in forms if form not in none and form.removesuffix("s") not in none})
+    return found
 
 
 def need(section: str, cue: str, place: int) -> str:

@@ -1,0 +1,70 @@
+"""Addresses that words around tell, whatever the street is called: behind "lives at", a person's name, a code."""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Iterator
+
+from medqa_cli.data.identifiers.finds import Span
+from medqa_cli.data.identifiers.text import Text
+from medqa_cli.resources import load_pattern, load_words
+
+FLAT_BEFORE = re.compile(r"(?<![\w-])(?:flat|unit|studio|level|h\.?\s?no\.?)\s?\Z")
+"""What may stand before the number of a house."""
+_CUE_REACH, _TOWN_REACH, _SHORTEST = 60, 20, 7
+_CODED_TOWN = re.compile(r"(?:D|CH|A|F|NL|B|SE|DK)-\d{4,5}\s[A-ZÀ-Þ][\w-]+(?:\s(?:am|an der|im)\s[A-Z]\w+)?")
+_TOWN_WITH_CODE = re.compile(r"\d{5}\s[A-ZÀ-Þ][\w-]{2,}(?:\s(?:am|an der|im|sur|la|le)\s[A-Z]\w+)?")
+_BEFORE_TOWN = re.compile(r"\b(?:wohn\w*|aus|in|nach|habite|vivo en|abito a|woon in|mieszkam w)\s$")
+_LETTERS = re.compile(r"[^\W\d_]{2,}")
+
+
+def town_behind(text: Text, end: int) -> re.Match[str] | None:
+    """Return the town behind a street, if one stands there."""
+    found = load_pattern("identifiers", "town_behind", re.NOFLAG).match(text.text, end)
+    return found if found and _is_place(found[0]) else None
+
+
+def _is_place(value: str) -> bool:
+    """Tell whether an address does not begin with a common word or the name of a month."""
+    words = _LETTERS.findall(value.lower())
+    return bool(words) and words[0] not in load_words("identifiers", "common", "months_and_days")
+
+
+def address_behind(text: Text, name: Span) -> Span | None:
+    """Return the address behind the name of a person: Anna Lee, 33 Rebecca Byway, 2641."""
+    if not text.numbers:
+        return None
+    found = load_pattern("identifiers", "street_behind_name", re.NOFLAG).match(text.text, name.end)
+    if found is None or not _is_place(found[1]):
+        return None
+    if load_pattern("identifiers", "no_street_behind_name", re.NOFLAG).match(found[1]):
+        return None
+    if load_pattern("identifiers", "public_body").search(text.after(found.end(), _CUE_REACH)):
+        return None
+    return Span(*found.span(1), "address")
+
+
+def at_home(text: Text) -> Iterator[tuple[int, int]]:
+    """Yield what begins with the number of a house behind "lives at" and the like, up to a mark."""
+    for start, _ in text.numbers:
+        flat = FLAT_BEFORE.search(text.lower, max(start - 9, 0), start)
+        first = flat.start() if flat else start
+        if not load_pattern("identifiers", "at_home").search(text.before(first, _CUE_REACH)):
+            continue
+        if load_pattern("identifiers", "no_street").match(text.lower, start):
+            continue
+        found = load_pattern("identifiers", "any_street").match(text.lower, start)
+        if found is not None and found.end() - start >= _SHORTEST:
+            yield first, found.end()
+
+
+def coded_towns(text: Text) -> Iterator[tuple[int, int]]:
+    """Yield towns with the code before them: D-79106 Freiburg, and behind "wohne in" without the country."""
+    for start, _ in text.numbers:
+        if text.text[start - 1 : start] == "-":
+            for back in (2, 3):
+                coded = _CODED_TOWN.match(text.text, start - back) if start >= back else None
+                if coded and not text.text[max(start - back - 1, 0) : start - back].isalnum():
+                    yield coded.span()
+        elif (town := _TOWN_WITH_CODE.match(text.text, start)) and _BEFORE_TOWN.search(text.before(start, _TOWN_REACH)):
+            yield town.span()
