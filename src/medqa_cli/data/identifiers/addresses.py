@@ -7,7 +7,13 @@ import re
 from collections.abc import Iterator
 
 from medqa_cli.data.identifiers.finds import Span
-from medqa_cli.data.identifiers.home_addresses import FLAT_BEFORE, at_home, coded_towns, town_behind
+from medqa_cli.data.identifiers.home_addresses import (
+    FLAT_BEFORE,
+    at_home,
+    coded_towns,
+    streets_before_numbers,
+    town_behind,
+)
 from medqa_cli.data.identifiers.text import Text
 from medqa_cli.resources import load_pattern, load_words
 
@@ -100,6 +106,7 @@ def _parts(text: Text) -> Iterator[tuple[int, int]]:
     yield from _of_any_street(text)
     if "home_words" in text.tables:
         yield from at_home(text)
+        yield from streets_before_numbers(text)
     if text.has_long_number:
         yield from coded_towns(text)
     if "foreign_street_words" in text.tables or (text.has_long_number and any(map(text.lower.__contains__, _ENDINGS))):

@@ -29,7 +29,7 @@ SPELLED_AT = ("(at)", "[at]", "{at}")
 _PROFILE_SITES = (
     r"facebook\.com|fb\.com|instagram\.com|twitter\.com|x\.com|linkedin\.com|tiktok\.com|snapchat\.com|threads\.net"
     r"|pinterest\.com|reddit\.com|github\.com|vk\.com|t\.me|myspace\.com|tumblr\.com|patreon\.com|medium\.com|xing\.com"
-    r"|quora\.com|flickr\.com|youtube\.com|soundcloud\.com|strava\.com"
+    r"|quora\.com|flickr\.com|youtube\.com|soundcloud\.com|fb\.me|wa\.me|linktr\.ee|strava\.com"
 )
 _PROFILE = re.compile(
     rf"(?<![\w.@-])(?:https?://)?(?:[a-z]{{1,3}}\.)?(?:{_PROFILE_SITES})/(?:in/|u/|user/|users/|pub/|add/|profile/|people/|c/)?"
@@ -75,7 +75,7 @@ _NOT_HANDLES = frozenset(
 )
 # u/anna_lee-82; "5 u/ml" and "u/kg" are units.
 _REDDIT = re.compile(
-    r"(?<![\w.])/?u/(?P<handle>(?=[a-z_-]{0,19}(?:[\d_-]|\.[a-z]{3}))[a-z][\w-]{2,19}(?:\.\w+)?)(?![\w/])"
+    r"(?<![\w.])/?u/(?P<handle>(?=[a-z_-]{0,29}(?:[\d_-]|\.[a-z]{2}))[a-z][\w-]{2,29}(?:\.\w+)?)(?![\w/])"
 )
 _HANDLE = re.compile(r"(?<![\w.@/])@(?P<handle>[a-z_][\w.]{2,28}\w)(?![\w@])")
 
@@ -150,7 +150,7 @@ def _is_mail_domain(value: str, domain: str) -> bool:
 
 def _profiles(text: Text) -> Iterator[Span]:
     if "/" in text.text:
-        sites = ".com/" in text.lower or ".net/" in text.lower or "t.me/" in text.lower
+        sites = ".com/" in text.lower or ".net/" in text.lower or ".me/" in text.lower
         others = any(map(text.lower.__contains__, _PROFILE_PARTS))
         reddit = "u/" in text.lower
         for pattern in (*(_PROFILE,) * sites, *(_OTHER_PROFILE,) * others, *(_REDDIT,) * reddit):

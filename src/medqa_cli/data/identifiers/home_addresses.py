@@ -2,19 +2,33 @@
 
 from __future__ import annotations
 
+import functools
 import re
 from collections.abc import Iterator
 
 from medqa_cli.data.identifiers.finds import Span
 from medqa_cli.data.identifiers.text import Text
+from medqa_cli.data.identifiers.word_tables import common_words
 from medqa_cli.resources import load_pattern, load_words
 
 FLAT_BEFORE = re.compile(r"(?<![\w-])(?:flat|unit|studio|level|h\.?\s?no\.?)\s?\Z")
 """What may stand before the number of a house."""
-_CUE_REACH, _TOWN_REACH, _SHORTEST = 60, 20, 7
+_CUE_REACH, _TOWN_REACH, _SHORTEST, _CODE = 60, 30, 7, 5
 _CODED_TOWN = re.compile(r"(?:D|CH|A|F|NL|B|SE|DK)-\d{4,5}\s[A-ZÀ-Þ][\w-]+(?:\s(?:am|an der|im)\s[A-Z]\w+)?")
 _TOWN_WITH_CODE = re.compile(r"\d{5}\s[A-ZÀ-Þ][\w-]{2,}(?:\s(?:am|an der|im|sur|la|le)\s[A-Z]\w+)?")
-_BEFORE_TOWN = re.compile(r"\b(?:wohn\w*|aus|in|nach|habite|vivo en|abito a|woon in|mieszkam w)\s$")
+_BEFORE_TOWN = re.compile(
+    r"\b(?:wohn\w*(?: in)?|str\w*\.? \w+ in|aus|nach|habite|vivo en|abito a|woon in|mieszkam w)\s$"
+)
+_STREET_REACH = 48
+_STREET_BEFORE = re.compile(
+    r"(?<![\w-])((?:(?:ul|al|os|pl|[Cc]alle|[Vv]ia|[Rr]ua)\.?\s)?(?:[A-ZÀ-Þ][\w'’.-]+,?\s){1,4})\Z"
+)
+_NUMBER_REST = re.compile(r"\s?[a-z]?(?:[/-]\d{1,4})?(?![\w.])")
+# One of these stands just before, but for the words of a flat.
+_LAST_WORDS = frozenset(
+    ("at", "on", "to", "from", "of", "in", "am", "is", "address", "au", "en", "der", "up", "home")
+    + ("dirección", "anschrift", "adresse")
+)
 _LETTERS = re.compile(r"[^\W\d_]{2,}")
 
 
@@ -47,6 +61,9 @@ def address_behind(text: Text, name: Span) -> Span | None:
 def at_home(text: Text) -> Iterator[tuple[int, int]]:
     """Yield what begins with the number of a house behind "lives at" and the like, up to a mark."""
     for start, _ in text.numbers:
+        before = text.before(start, 24).split()
+        if not before or not (before[-1].endswith(":") or _LAST_WORDS.intersection(before[-3:])):
+            continue
         flat = FLAT_BEFORE.search(text.lower, max(start - 9, 0), start)
         first = flat.start() if flat else start
         if not load_pattern("identifiers", "at_home").search(text.before(first, _CUE_REACH)):
@@ -58,13 +75,37 @@ def at_home(text: Text) -> Iterator[tuple[int, int]]:
             yield first, found.end()
 
 
+@functools.cache
+def _no_streets() -> frozenset[str]:
+    """Return the words that are no street with a number behind them: Room 12, Ward 3."""
+    return common_words() | load_words("identifiers", "ambiguous")
+
+
+def streets_before_numbers(text: Text) -> Iterator[tuple[int, int]]:
+    """Yield streets whose number stands behind them, behind "lives at" and the like: Wohlgemutring 3."""
+    for start, end in text.numbers:
+        word = text.text.rfind(" ", 0, max(start - 1, 0)) + 1
+        if word >= start - 2 or not text.text[word].isupper() or not text.text[start - 1].isspace():
+            continue
+        street = _STREET_BEFORE.search(text.text, max(start - _STREET_REACH, 0), start)
+        if street is None or street[1].split()[0].lower() in _no_streets() or not _is_place(street[1]):
+            continue
+        if load_pattern("identifiers", "at_home").search(text.before(street.start(), _CUE_REACH)):
+            rest = _NUMBER_REST.match(text.text, end)
+            yield street.start(1), rest.end() if rest else end
+
+
 def coded_towns(text: Text) -> Iterator[tuple[int, int]]:
     """Yield towns with the code before them: D-79106 Freiburg, and behind "wohne in" without the country."""
-    for start, _ in text.numbers:
+    for start, end in text.numbers:
         if text.text[start - 1 : start] == "-":
             for back in (2, 3):
                 coded = _CODED_TOWN.match(text.text, start - back) if start >= back else None
                 if coded and not text.text[max(start - back - 1, 0) : start - back].isalnum():
                     yield coded.span()
-        elif (town := _TOWN_WITH_CODE.match(text.text, start)) and _BEFORE_TOWN.search(text.before(start, _TOWN_REACH)):
+        elif (
+            end - start == _CODE
+            and (town := _TOWN_WITH_CODE.match(text.text, start))
+            and _BEFORE_TOWN.search(text.before(start, _TOWN_REACH))
+        ):
             yield town.span()

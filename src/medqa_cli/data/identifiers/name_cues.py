@@ -17,7 +17,8 @@ _REACH = {
 # What stands in each cue of which the last word is a common one.
 _SIGNS_OF = {
     "self": ("name", "call", "go by"),
-    "iam": ("i am", "i'm", "i’m", "im", "this is", "it's", "it’s", " its", "i,", "here is", "signed"),
+    "iam": ("i am", "i'm", "i’m", "im", "this is", "it's", "it’s", " its", "i,", "here is", "signed", "bin", "soy",
+        "suis", "jestem"),
     "role": (":", "=", "-", "–", " (", " by", "att", "fao", "ask for", "according to", "spoke "),
     "person_is": ("my ", "his ", "her ", "our ", "their "),
     "document": (
@@ -35,6 +36,7 @@ _SIGNS_OF = {
         "atenta", "mfg", "lg",
     ),
     "foreign": (
+        "mein", "mi ", "mon ", "ma ", "meu ", "minha ", "mia ", "mio ", "mijn ",
         "hei", "name", "nom", "llamo", "appell", "chiam", "chamo", "heet", "heter", "nazyw", "imię", "jmen",
         "зовут", "звати",
     ),
@@ -48,7 +50,7 @@ _PHRASES = {
     (SMALL_NEEDS, "role"): (":", " ("),
 }
 _ALONE = {
-    "iam": frozenset(["im", "am", "m", "signed"]),
+    "iam": frozenset(["im", "am", "m", "signed", "bin", "soy", "suis", "jestem"]),
     "role": frozenset(
         [
             "attn",

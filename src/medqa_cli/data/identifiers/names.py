@@ -46,7 +46,8 @@ from medqa_cli.resources import load_pattern, load_words
 # A capital behind a space or a bracket but not at the beginning of a sentence, unless an abbreviation is before it.
 _LARGE_WORD = re.compile(
     rf"[ \xa0\n(\[\"“](?=[{LARGE}])"
-    r"(?:(?<=[^.!?\n\s].)|(?<=[DdMmFf][rs]\. )|(?<=[Mm]rs\. )|(?<=rof\. )|(?<=[MD][RS]\. )|(?<=[Aa]tt\. ))"
+    r"(?:(?<=[^.!?\n\s].)|(?<=[^.!?\n\s] [(\[\"“])|(?<=[DdMmFf][rs]\. )|(?<=[Mm]rs\. )"
+    r"|(?<=rof\. )|(?<=[MD][RS]\. )|(?<=[Aa]tt\. ))"
 )
 _ABBREVIATION = re.compile("(?:[dmf][rs]|mrs|rof|att)$")
 _CLOSING_REACH, _LAST_REACH, _PARTICLES_REACH = 60, 26, 16
@@ -75,6 +76,7 @@ _HERE = re.compile(r" here(?=[.,!])")
 _PARTICLES_BEFORE = re.compile(rf"(?<![\w'’-])(?:{PARTICLE}{GAP}){{1,3}}\Z")
 _SURNAME_BEFORE = re.compile(rf"(?:\A|[.:\n]\s{{0,2}})({CAPITAL}), \Z")
 _ENDS_LINE = re.compile(r"\s?(?:[.;(\n]|$)")
+_SHORT_IM = re.compile(r"\bim\s\Z")
 _AND_NAME = re.compile(rf",? (?:and|&) ({CAPITAL})")
 
 
@@ -172,19 +174,30 @@ def _is_followed(text: Text, place: int, cue: str) -> bool:
     none = load_words("identifiers", "common", "no_names", *["eponyms"] * (first_names().isdisjoint(words[:1])))
     if not none.isdisjoint(words[:2]):
         return False
+    if cue == "iam" and _SHORT_IM.search(text.before(place, 4)):  # German: im Harn
+        return load_pattern("identifiers", "iam_behind").match(text.lower, found.end()) is not None
     if cue == "role" and load_pattern("identifiers", "role_of_many").search(text.before(place, 20)):
         return load_pattern("identifiers", "role_behind").match(text.lower, found.end()) is not None
     is_code = found[0].isupper() and not text.is_shouted and all_names().isdisjoint(words)
-    is_whole = len(words) > 1 and not is_code and (found[0][1] == "." or not all(map(is_common, words)))
+    is_whole = (
+        len(words) > 1
+        and not is_code
+        and (found[0][1] == "." or any(len(word) > 2 and not is_common(word) for word in words))
+    )
     is_whole &= cue != "the_person" or len(words[0]) < 3 or is_unknown(words[0])
     rest = REVERSED_REST.match(text.text, found.end()) if cue in ("the_person", "role", "document") else None
     end = rest.end() if rest else found.end()
     if rest and rest[1].lower() in first_names() - load_words("identifiers", "ambiguous"):
         return True
-    if rest and (is_unknown(words[0]) or ODD_SURNAME.fullmatch(words[0])) and is_unknown(rest[1].lower()):
+    if (
+        rest
+        and (is_unknown(words[0]) or words[0] in surnames() or ODD_SURNAME.fullmatch(words[0]))
+        and is_unknown(rest[1].lower())
+    ):
         return True
     if not is_whole and all(map(is_common, words)):
         return False
+    is_whole |= cue == "iam" and is_unknown(words[0]) and not is_code
     return is_whole or load_pattern("identifiers", f"{cue}_behind").match(text.lower, end) is not None
 
 
@@ -201,9 +214,9 @@ def _cued(text: Text, place: int, cue: str) -> Span | None:
     if rest and rest[1].lower() in load_words("identifiers", "common", "no_names"):
         rest = None
     words = text.lower[start:end].split()
-    is_word = start < end and cue not in ("title", "foreign")
+    is_word = start < end and (cue == "label" or cue in _of_table())
     is_word &= all(map(is_common, words)) if len(words) == 1 else common_words().issuperset(words)
-    if is_word and not (rest and rest[1].lower() in first_names()):
+    if is_word and not (rest and (rest[1].lower() in first_names() or is_unknown(rest[1].lower()))):
         return None
     is_known = text.lower[start:end] in certain_names()  # GUIYING
     if start >= end or not may_be_name(text, start, end, sure or is_known or " " in text.text[start:end]):

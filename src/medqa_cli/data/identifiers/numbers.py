@@ -49,7 +49,7 @@ _FEWEST_PAIRS = 4
 
 _DNI_LETTERS = "TRWAGMYFPDXBNJZSQVHLCKE"
 
-_AGE = re.compile(r"(?:9(?<![\w.,/–-].)\d|1(?<![\w.,/–-].)(?:[01]\d|2[0-5]))(?![\w%]|[.,/]\d|\s?[-–]\s?\d)")
+_AGE = re.compile(r"(?:9(?<![\w.,/–-].)\d|1(?<![\w.,/–-].)(?:[01]\d|2[0-5]))(?!(?!y[ro/])[\w%]|[.,/]\d|\s?[-–]\s?\d)")
 _AGE_WORDS = re.compile(
     r"\b(?:ninety(?:[ -](?:one|two|three|four|five|six|seven|eight|nine))?"
     r"|(?:a|one) hundred(?: and)?(?: (?:one|two|three|four|five|six|seven|eight|nine|ten))?)\b"

@@ -6,7 +6,7 @@ They count where the words are in the tables or nothing else can follow ("mrs ko
 from __future__ import annotations
 
 import re
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
 
 from medqa_cli.data.identifiers.finds import Span
 from medqa_cli.data.identifiers.name_cues import (
@@ -36,10 +36,12 @@ from medqa_cli.data.identifiers.word_tables import certain_names, first_names, s
 from medqa_cli.resources import load_pattern, load_yaml
 
 _CLOSING_REACH, _SIGN_REACH, _LAST_REACH = 60, 40, 26
+_SIGN_WITHIN = frozenset(["self", "named", "foreign"])
 # At the beginning of a sentence, in a text that has small letters only.
 _SUBJECT = re.compile(
     rf"(?:\A|[.!?:] )({SMALL} (?:[^\W\d_]\. )?{SMALL})"
-    r"(?= \((?:age|dob|mrn|born|nhs|ssn|hospital|id\b)|, an? \d{1,3}-year| (?:was admitted|was seen|underwent|presented)\b)"
+    r"(?= \((?:age|dob|mrn|born|nhs|ssn|hospital|id\b)|, an? \d{1,3}-year"
+    r"| (?:was admitted|was seen|underwent|presented)\b)"
 )
 _SIGNED = re.compile(rf"(?:[.!?]\s+|\S ?[-–—~]\s?)({SMALL}){BEHIND_SIGNATURE}")
 _DEGREE = re.compile(
@@ -97,10 +99,20 @@ def _behind_sure_cues(text: Text) -> Iterator[Span]:
         for sign in load_yaml("identifiers")["sure_signs"][cue]:
             place = lower.find(sign)
             while place >= 0:
-                for found in pattern.finditer(lower, max(place - _SIGN_REACH, 0), place + 2 * _SIGN_REACH):
+                for found in _at_sign(pattern, lower, place, cue):
                     if cue != "title" or text.is_shouted or is_title(text, found.end()):
                         yield from _small(text, found.end(), cue, is_sure=True)
                 place = lower.find(sign, place + len(sign))
+
+
+def _at_sign(pattern: re.Pattern[str], lower: str, place: int, cue: str) -> Iterable[re.Match[str]]:
+    """Return the matches of a cue at one of its signs: those that begin with it, or lie around it."""
+    if cue in _SIGN_WITHIN:
+        return pattern.finditer(lower, max(place - _SIGN_REACH, 0), place + 2 * _SIGN_REACH)
+    if lower[place - 1 : place].isalnum():
+        return ()
+    found = pattern.match(lower, place, place + 3 * _SIGN_REACH)
+    return (found,) if found else ()
 
 
 def _in_table(text: Text, place: int) -> Iterator[Span]:

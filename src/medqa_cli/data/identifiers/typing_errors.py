@@ -5,8 +5,8 @@ The rules look at the mended text, and what they find is told by its places in t
 
 from __future__ import annotations
 
-import functools
 import re
+from collections.abc import Iterator
 from typing import NamedTuple
 
 from medqa_cli.data.identifiers.finds import Span
@@ -14,7 +14,7 @@ from medqa_cli.data.identifiers.text import Text
 from medqa_cli.data.identifiers.word_tables import glue_words, mistyped_words
 
 _WORD = re.compile(r"[^\W\d_]{4,}")
-_LONGEST = 4_000
+_LONGEST, _LONGEST_MAIL = 4_000, 30
 
 
 class Mended(NamedTuple):
@@ -38,10 +38,18 @@ class Mended(NamedTuple):
         return place + shift
 
 
-@functools.cache
-def _glued() -> re.Pattern[str]:
-    words = "|".join(sorted(glue_words()))
-    return re.compile(rf"(?<![\w@/.-])(?:{words})[.,!:](?=[^\W\d_]{{2}}(?![\w.-]*@))")
+def _glued(text: Text) -> Iterator[int]:
+    """Yield where a space is missing between a mark and a name: dr.Lee."""
+    lower = text.lower
+    for word in text.words & glue_words():
+        for mark in ".,!:":
+            place = lower.find(word + mark)
+            while place >= 0:
+                end = place + len(word) + 1
+                is_word = place == 0 or not (lower[place - 1].isalnum() or lower[place - 1] in "@/.-")
+                if is_word and lower[end : end + 2].isalpha() and "@" not in lower[end : end + _LONGEST_MAIL]:
+                    yield end
+                place = lower.find(word + mark, end)
 
 
 def mended(text: Text) -> Mended:
@@ -49,7 +57,7 @@ def mended(text: Text) -> Mended:
     has_errors = "mistyped_words" in text.tables
     edits = []
     if "glue_words" in text.tables and len(text.text) <= _LONGEST:
-        edits += [(found.end(), found.end(), " ") for found in _glued().finditer(text.lower)]
+        edits += [(place, place, " ") for place in _glued(text)]
     if has_errors:
         for found in _WORD.finditer(text.lower):
             if right := mistyped_words().get(found[0]):

@@ -136,7 +136,7 @@ def glue_words() -> frozenset[str]:
 @functools.cache
 def mistyped_words() -> dict[str, str]:
     """Return for each likely typing error the word that was meant: ``{"sisetr": "sister", ...}``."""
-    none = common_words() | all_names()
+    none = common_words() | all_names() | load_words("identifiers", *_ASKED)
     found = {}
     for word in sorted(load_words("identifiers", "often_mistyped")):
         for place in range(1, len(word)):

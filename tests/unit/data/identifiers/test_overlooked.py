@@ -1,0 +1,137 @@
+"""Identifiers that were overlooked once, by the way people write them, and what looks like them and stays."""
+
+from __future__ import annotations
+
+import pytest
+
+from medqa_cli.data.identifiers.finding import find_in_row
+from medqa_cli.data.identifiers.text import Text
+from medqa_cli.data.identifiers.typing_errors import mended
+from medqa_cli.data.identifiers.word_tables import all_names, common_words, mistyped_words
+
+
+def found(text: str) -> list[tuple[str, str]]:
+    return [(find.kind, text[find.start : find.end]) for find in find_in_row(text, "")]
+
+
+@pytest.mark.parametrize(
+    ("text", "value"),
+    [
+        # Typing errors in the word before it, and a missing space.
+        ("My sisetr Zofia has a cough.", "Zofia"),
+        ("my huband tomasz takes warfarin", "tomasz"),
+        ("I saw Professro Okonkwo.", "Okonkwo"),
+        ("my psychiatrist dr.Morales gave it", "Morales"),
+        ("Thnaks, Priyanka", "Priyanka"),
+        # Small letters.
+        ("my doctor, isabela borges, says so", "isabela borges"),
+        ("thanks tania!! it helped", "tania"),
+        ("my son's name is c. cook, he is 4", "c. cook"),
+        ("hope this helps, zofia", "zofia"),
+        ("the letter from dr. abhimanyu lodwal was late", "abhimanyu lodwal"),
+        ("is it safe for my panic? - lisa", "lisa"),
+        ("seen by ifeoma adebayo, d.o., today", "ifeoma adebayo"),
+        # Capitals and initials.
+        ("Hi, I'm KARINA, and I cough.", "KARINA"),
+        ("Surgeon K. Lodwal. No pain.", "K. Lodwal"),
+        ("Bonjour, je m'appelle JL Oyelaran. Merci", "JL Oyelaran"),
+        # Surnames that are words.
+        ("Professor Long would start with it.", "Long"),
+        ("Dr. Cook said no.", "Cook"),
+        # Of no table, and cues of everyday messages.
+        ("Call me Oyinkansola, please.", "Oyinkansola"),
+        ("Hello, I am Oyinkansola, mother of two.", "Oyinkansola"),
+        ("RIP Kiaan O’Connor, you fought well.", "Kiaan O’Connor"),
+        ("Hang in there! Lodwala x", "Lodwala"),
+        ("Lab order for Lodwal Mbeki (11/6/1963)", "Lodwal Mbeki"),
+        ("According to Güngören Zengin, it works.", "Güngören Zengin"),
+        ("My brother-in-law Bryan is a carrier.", "Bryan"),
+        ("The nurse (Chioma) told me so.", "Chioma"),
+        ("Transfer note. Cherek, Zofia. Room 12.", "Cherek, Zofia"),
+        ("Message from MacLeod, Chinwe: it is red.", "MacLeod, Chinwe"),
+        ("Fax it, att. Joshua de la Cruz. Thanks", "Joshua de la Cruz"),
+        # Other languages.
+        ("Familie Brandt fragt nach Ibuprofen.", "Brandt"),
+        ("Meine Tochter Annelie hat Fieber.", "Annelie"),
+        ("mi hija Ximena tiene fiebre", "Ximena"),
+    ],
+)
+def test_a_name_is_found_however_people_write_it(text: str, value: str) -> None:
+    assert ("name", value) in found(text)
+
+
+@pytest.mark.parametrize(
+    ("text", "kind", "value"),
+    [
+        ("I live at 12 Rue de la Paix, 75002 Paris.", "address", "12 Rue de la Paix, 75002 Paris"),
+        ("can you deliver insulin to 80359 david tunnel?", "address", "80359 david tunnel"),
+        ("SEND MY RESULTS TO H.NO. 78, DANI MARG, BARANAGAR.", "address", "H.NO. 78, DANI MARG, BARANAGAR"),
+        ("I moved to 464 maple ave, Fresno and need help", "address", "464 maple ave, Fresno"),
+        ("cc: Dr. Lance Holt, 33 Rebecca Byway, 2641", "address", "33 Rebecca Byway, 2641"),
+        ("Ich wohne in 79106 Freiburg.", "address", "79106 Freiburg"),
+        ("Send it to Wohlgemutring 3, please.", "address", "Wohlgemutring 3"),
+        ("My address is GPO Box 1123, Perth WA 6001", "address", "GPO Box 1123, Perth WA 6001"),
+        ("Tel. 0761 / 270-34567", "phone", "0761 / 270-34567"),
+        ("Daughter (Kabir Grewal, 9861606103) informed.", "phone", "9861606103"),
+        ("Mon numéro est le 22 288 69 99.", "phone", "22 288 69 99"),
+        ("my fax number is 913-188-8290 ext 988", "fax", "913-188-8290 ext 988"),
+        ("Meine Mutter ist 93 Jahre alt.", "age", "93"),
+        ("I write for my father (101 years).", "age", "101"),
+        ("He's a 97yo veteran", "age", "97"),
+        ("My blog is at http://www.lodwalmbeki.net today", "profile", "http://www.lodwalmbeki.net"),
+        ("Ask u/karl.spiess about it", "profile", "u/karl.spiess"),
+        ("Aadhaar 4920 2345 9371", "record", "4920 2345 9371"),
+        ("License no . 733738697", "account", "733738697"),
+    ],
+)
+def test_numbers_ages_and_places_are_found_however_people_write_them(text: str, kind: str, value: str) -> None:
+    assert (kind, value) in found(text)
+
+
+@pytest.mark.parametrize(
+    "text",
+    [
+        "Im Harn zu Steinen; auch im Blut Kristalle.",
+        "DEBRA International helps families.",
+        "Name: Ozempic. Dose: 5 mg. Name: methotrexate",
+        "Will Jack Daniel's or Queen Anne's lace help? Dr. Scholl's pads do.",
+        "Susan G. Komen\nToll-free: 1-800-273-8255",
+        "I met the nurse (RN) and the doctor (MD).",
+        "This may be used when a patient cannot have surgery.",
+        "A patient bill of rights. The patient has dyspnea, fever.",
+        "To search, go to: http://www.ncbi.nlm.nih.gov/PubMed",
+        "According to Cancer Research, it helps. According to the Mayo Clinic, too.",
+        "my mom recieved meds and my son cant sleep",
+        "call me back tomorrow, call me crazy",
+        "Thanks everyone! Thank you guys, take care",
+        "I was sent to Ward 3 and moved to 20 mg. I live in 2 places.",
+        "I moved to 2 tablets a day, and was moved to 10 different doctors.",
+        "Treated by Radiation Oncology. Results of Phase II.",
+        "Survival was 95 % at 10 years (90 percent).",
+        "One in 10000 Americans takes it.",
+    ],
+)
+def test_what_looks_like_them_stays(text: str) -> None:
+    assert found(text) == []
+
+
+def test_a_find_behind_a_typing_error_has_its_place_in_the_text_as_it_was_written() -> None:
+    text = "My daugher Zofia and my husbannd Tomasz see dr.Okonkwo. My sisetr Maria too."
+    assert found(text) == [("name", name) for name in ("Zofia", "Tomasz", "Okonkwo", "Maria")]
+
+
+def test_a_text_without_typing_errors_is_not_changed() -> None:
+    text = Text("My daughter and my sisters see Dr. Okonkwo, her patience ends.")
+    assert mended(text).text is text
+    assert mended(text).changes == ()
+
+
+def test_no_word_or_name_is_taken_for_a_typing_error() -> None:
+    assert not (common_words() | all_names()) & mistyped_words().keys()
+    assert mistyped_words()["sisetr"] == "sister"
+
+
+def test_no_name_of_the_tables_is_in_the_file_of_common_words() -> None:
+    for name in ("zofia", "smith", "maria", "kowalczyk"):
+        assert name not in common_words()
+    assert {"cough", "kidney", "sleep"} <= common_words()
