@@ -7,6 +7,7 @@ import re
 from collections.abc import Iterator
 
 from medqa_cli.data.identifiers.finds import Span
+from medqa_cli.data.identifiers.name_forms import is_common
 from medqa_cli.data.identifiers.text import Text
 from medqa_cli.data.identifiers.word_tables import common_words
 from medqa_cli.resources import load_pattern, load_words
@@ -25,10 +26,7 @@ _STREET_BEFORE = re.compile(
 )
 _NUMBER_REST = re.compile(r"\s?[a-z]?(?:[/-]\d{1,4})?(?![\w.])")
 # One of these stands just before, but for the words of a flat.
-_LAST_WORDS = frozenset(
-    ("at", "on", "to", "from", "of", "in", "am", "is", "address", "au", "en", "der", "up", "home")
-    + ("dirección", "anschrift", "adresse")
-)
+_LAST_WORDS = frozenset(("at", "on", "to", "from", "of", "in", "am", "is", "address", "au", "en", "der", "up", "home"))
 _LETTERS = re.compile(r"[^\W\d_]{2,}")
 
 
@@ -58,6 +56,13 @@ def address_behind(text: Text, name: Span) -> Span | None:
     return Span(*found.span(1), "address")
 
 
+def _may_be_street(value: str) -> bool:
+    """Tell whether a number with words is no amount: a mark is inside, or a word of streets, or one that is no word."""
+    words = _LETTERS.findall(value)
+    streets = load_words("identifiers", "street_words", "foreign_street_words")
+    return "," in value or not streets.isdisjoint(words) or not all(map(is_common, words))
+
+
 def at_home(text: Text) -> Iterator[tuple[int, int]]:
     """Yield what begins with the number of a house behind "lives at" and the like, up to a mark."""
     for start, _ in text.numbers:
@@ -71,7 +76,7 @@ def at_home(text: Text) -> Iterator[tuple[int, int]]:
         if load_pattern("identifiers", "no_street").match(text.lower, start):
             continue
         found = load_pattern("identifiers", "any_street").match(text.lower, start)
-        if found is not None and found.end() - start >= _SHORTEST:
+        if found is not None and found.end() - start >= _SHORTEST and _may_be_street(found[0]):
             yield first, found.end()
 
 

@@ -60,10 +60,15 @@ def is_common(word: str) -> bool:
         return False
     return (
         NO_NAME_ENDING.search(word) is not None
-        or (len(word) > _LONG and _OF_MEDICINE.search(word) is not None)
+        or is_medicine(word)
         or word.removesuffix("s") in common_words()
         or word.split("'")[0].split("’")[0] in common_words()
     )
+
+
+def is_medicine(word: str) -> bool:
+    """Tell whether a word in small letters ends as drugs and diseases do."""
+    return len(word) > _LONG and _OF_MEDICINE.search(word) is not None and word not in all_names()
 
 
 def is_unknown(word: str) -> bool:

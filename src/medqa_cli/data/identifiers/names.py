@@ -26,6 +26,7 @@ from medqa_cli.data.identifiers.name_forms import (
     REVERSED_REST,
     SMALL,
     is_common,
+    is_medicine,
     is_unknown,
     may_be_name,
     no_signature,
@@ -216,6 +217,8 @@ def _cued(text: Text, place: int, cue: str) -> Span | None:
     words = text.lower[start:end].split()
     is_word = start < end and (cue == "label" or cue in _of_table())
     is_word &= all(map(is_common, words)) if len(words) == 1 else common_words().issuperset(words)
+    if cue in ("closing", "greeting") and any(map(is_medicine, words)):
+        return None
     if is_word and not (rest and (rest[1].lower() in first_names() or is_unknown(rest[1].lower()))):
         return None
     is_known = text.lower[start:end] in certain_names()  # GUIYING
