@@ -54,10 +54,10 @@ _WORDS_BEFORE = re.compile(
     r"[A-ZÀ-Þ][\w.-]{3,}(?:\s[A-ZÀ-Þ][\w.-]+)?\s\Z"
 )
 _TOWN_BEHIND = re.compile(
-    r"\s?[a-z]?(?:/\d{1,4})?,\s(?:[A-Z]{1,2}-)?(?:\d{5}|\d{4}\s?[A-Z]{2}|\d{2}-\d{3}|\d{3}\s\d{2})\s[A-ZÀ-Þ][\w-]+"
+    r"\s?[a-z]?(?:/\d{1,4})?,\s(?:[A-Z]{1,2}-)?(?:\d{5}|\d{4}\s?[A-Z]{2}|\d{2}-\d{3}|\d{3}\s\d{2}|(?!19|20)\d{4})\s[A-ZÀ-Þ][\w-]+"
 )
 _LIVES = ("live", "living", "resid", "moved to", "address", "i, ", "ship to", "send", "deliver")
-_CODE_BEHIND = re.compile(r",\s(?:[A-Z]-)?\d{5,6}(?:\s[A-ZÀ-Þ][\w-]+)?(?![\w.])")
+_CODE_BEHIND = re.compile(r"(?:,\s[A-Z][\w-]+)?\s?[-–]\s?\d{6}\b|,\s(?:[A-Z]-)?\d{5,6}(?:\s[A-ZÀ-Þ][\w-]+)?(?![\w.])")
 
 
 @functools.cache

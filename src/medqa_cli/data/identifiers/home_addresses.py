@@ -12,7 +12,9 @@ from medqa_cli.data.identifiers.text import Text
 from medqa_cli.data.identifiers.word_tables import common_words
 from medqa_cli.resources import load_pattern, load_words
 
-FLAT_BEFORE = re.compile(r"(?<![\w-])(?:flat|unit|studio|level|h\.?\s?no\.?)\s?\Z")
+FLAT_BEFORE = re.compile(
+    r"(?<![\w-])(?:flat|unit|studio|level|plot(?: no\.?)?|house no\.?|door no\.?|h\.?\s?no\.?)\s?\Z"
+)
 """What may stand before the number of a house."""
 _CUE_REACH, _TOWN_REACH, _SHORTEST, _CODE = 60, 30, 7, 5
 _CODED_TOWN = re.compile(r"(?:D|CH|A|F|NL|B|SE|DK)-\d{4,5}\s[A-ZÀ-Þ][\w-]+(?:\s(?:am|an der|im)\s[A-Z]\w+)?")
@@ -69,7 +71,7 @@ def at_home(text: Text) -> Iterator[tuple[int, int]]:
         before = text.before(start, 24).split()
         if not before or not (before[-1].endswith(":") or _LAST_WORDS.intersection(before[-3:])):
             continue
-        flat = FLAT_BEFORE.search(text.lower, max(start - 9, 0), start)
+        flat = FLAT_BEFORE.search(text.lower, max(start - 10, 0), start)
         first = flat.start() if flat else start
         if not load_pattern("identifiers", "at_home").search(text.before(first, _CUE_REACH)):
             continue

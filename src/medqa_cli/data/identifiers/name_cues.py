@@ -18,7 +18,7 @@ _REACH = {
 _SIGNS_OF = {
     "self": ("name", "call", "go by"),
     "iam": ("i am", "i'm", "i’m", "im", "this is", "it's", "it’s", " its", "i,", "here is", "signed", "bin", "soy",
-        "suis", "jestem"),
+        "suis", "jestem", "self"),
     "role": (":", "=", "-", "–", " (", " by", "att", "fao", "ask for", "according to", "spoke "),
     "person_is": ("my ", "his ", "her ", "our ", "their "),
     "document": (
@@ -33,7 +33,7 @@ _SIGNS_OF = {
         "cordial", "grat", "signed", "hugs", "xoxo", "grüße", "saludos", "help", "care", "well", "luck",
         "soon", "there",
         "bless", "stay", "day", "weekend", "tia", "merci", "danke", "gracias", "obrigad", "pozdraw",
-        "atenta", "mfg", "lg",
+        "atenta", "mfg", "lg", "ta,",
     ),
     "foreign": (
         "mein", "mi ", "mon ", "ma ", "meu ", "minha ", "mia ", "mio ", "mijn ",
@@ -50,7 +50,7 @@ _PHRASES = {
     (SMALL_NEEDS, "role"): (":", " ("),
 }
 _ALONE = {
-    "iam": frozenset(["im", "am", "m", "signed", "bin", "soy", "suis", "jestem"]),
+    "iam": frozenset(["im", "am", "m", "signed", "bin", "soy", "suis", "jestem", "self", "myself"]),
     "role": frozenset(
         [
             "attn",

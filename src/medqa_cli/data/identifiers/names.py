@@ -47,11 +47,12 @@ from medqa_cli.resources import load_pattern, load_words
 # A capital behind a space or a bracket but not at the beginning of a sentence, unless an abbreviation is before it.
 _LARGE_WORD = re.compile(
     rf"[ \xa0\n(\[\"“](?=[{LARGE}])"
-    r"(?:(?<=[^.!?\n\s].)|(?<=[^.!?\n\s] [(\[\"“])|(?<=[DdMmFf][rs]\. )|(?<=[Mm]rs\. )"
+    r"(?:(?<=[^.!?\n\s].)|(?<=[^.!?\n\s] [ (\[\"“])|(?<=[DdMmFf][rs]\. )|(?<=[Mm]rs\. )"
     r"|(?<=rof\. )|(?<=[MD][RS]\. )|(?<=[Aa]tt\. ))"
 )
 _ABBREVIATION = re.compile("(?:[dmf][rs]|mrs|rof|att)$")
 _CLOSING_REACH, _LAST_REACH, _PARTICLES_REACH = 60, 26, 16
+_LONG = 5
 _MARKS = " \xa0\n.,:;!?=()[]\"'’“”–—-"
 _LAST_PART = re.compile(r"[^\w]")
 _SIGNED_SHORT = re.compile(rf"(?:(?<=[.!?])\s+|(?<=[^\s]) ?[-–—~]\s?)({CAPITAL}){BEHIND_SIGNATURE}")
@@ -71,6 +72,7 @@ _IN_BRACKETS = re.compile(
     r" \((?:[Aa]ged? \d|(?:DOB|dob|born|geb|MRN|mrn|NHS|nhs|SSN|ID|CHI)\b|\d{1,3}(?: ?yo| ?y/o|[ -]years?[ -]old)"
     r"|(?:[A-Za-z-]{2,12} ){0,2}(?:[Nn]o|NO|[Nn]umber|[Nn]r|#)\b[.:# ]{0,3}[A-Z]{0,3}\d)"
 )
+_IS_AGED = re.compile(r" (?:is|was) an? \d{1,3}[ -]?(?:years?|yr|y/?o|months?|weeks?|days?)[ -]?old")
 _AGED = re.compile(r", (?:1[89]|[2-9]\d|10\d), (?=[a-z])")
 _HERE = re.compile(r" here(?=[.,!])")
 # Those that begin a surname: Dr. van der Berg.
@@ -198,7 +200,8 @@ def _is_followed(text: Text, place: int, cue: str) -> bool:
         return True
     if not is_whole and all(map(is_common, words)):
         return False
-    is_whole |= cue == "iam" and is_unknown(words[0]) and not is_code
+    is_marked = cue == "iam" or (cue == "role" and text.before(place, 2).strip()[-1:] in (":", "=", "-", "(", "–"))
+    is_whole |= is_marked and is_unknown(words[0]) and not is_code
     return is_whole or load_pattern("identifiers", f"{cue}_behind").match(text.lower, end) is not None
 
 
@@ -221,7 +224,8 @@ def _cued(text: Text, place: int, cue: str) -> Span | None:
         return None
     if is_word and not (rest and (rest[1].lower() in first_names() or is_unknown(rest[1].lower()))):
         return None
-    is_known = text.lower[start:end] in certain_names()  # GUIYING
+    value = text.lower[start:end]
+    is_known = value in certain_names() or (len(value) >= _LONG and is_unknown(value))  # GUIYING, and no MRSA
     if start >= end or not may_be_name(text, start, end, sure or is_known or " " in text.text[start:end]):
         return None
     if rest:
@@ -264,6 +268,7 @@ def _before_cues(text: Text) -> Iterator[Span]:
             plain = [word.strip(".") for word in words]
             is_place = follows[0] == ", MD" and all_names().isdisjoint(words) and any(map(is_common, plain))
             known = len(words) > 1 and not is_place and not all(map(is_common, plain))
+            known |= follows.re is _IS_AGED and len(words) == 1 and is_unknown(words[0])
             is_sure = has_initial or not all_names().isdisjoint(words)
             if follows[0] == " here" and not (is_sure or _GREETED.search(text.before(start, 18))):
                 continue
@@ -285,6 +290,8 @@ def _behind_names(text: Text) -> Iterator[re.Match[str]]:
     yield from _IN_BRACKETS.finditer(text.text)
     if text.numbers:
         yield from _AGED.finditer(text.text)
+        if "age_words" in text.tables:
+            yield from _IS_AGED.finditer(text.text)
     if "here" in text.words:
         yield from _HERE.finditer(text.text)
 

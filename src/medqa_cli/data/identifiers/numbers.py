@@ -38,10 +38,10 @@ _UDI = re.compile(r"\(01\) ?\d{14}(?: ?\((?:10|11|17|21)\) ?[\w-]{1,20})*")
 # What may be the number of something: it has a digit in front or behind five letters.
 _VALUE = re.compile(r"\d(?<![\d].)(?:\d(?: \d\d){2,4}(?![\w.,])|[\w./-]*(?: \d{3}[\w./-]*)*)")
 # The number of a vehicle and that of its plate, behind the word; a plate of 12 beans is none.
-_VEHICLE_WORDS = ("vin", "chassis", "plate", "plates")
+_VEHICLE_WORDS = ("reg", "registration", "vin", "chassis", "plate", "plates")
 _VEHICLE = re.compile(
     r"\w+[\s:#]*(?i:(?:number|no\.?|is|was)[\s:]+)?"
-    r"((?i:[A-HJ-NPR-Z\d]{17})|[A-Z]{1,3}[ -](?:[A-Z]{1,2} ?)?\d{2,4}(?: ?[A-Z]{1,3})?)\b"
+    r"((?i:[A-HJ-NPR-Z\d]{17})|[A-Z]{2}\d{2}\s?[A-Z]{3}|[A-Z]{1,3}[ -](?:[A-Z]{1,2} ?)?\d{2,4}(?: ?[A-Z]{1,3})?)\b"
 )
 _LETTERS_BEFORE = re.compile(r"[A-Za-z][A-Za-z./-]{0,4}$")
 _CUE_REACH = 64
@@ -49,7 +49,10 @@ _FEWEST_PAIRS = 4
 
 _DNI_LETTERS = "TRWAGMYFPDXBNJZSQVHLCKE"
 
-_AGE = re.compile(r"(?:9(?<![\w.,/–-].)\d|1(?<![\w.,/–-].)(?:[01]\d|2[0-5]))(?!(?!y[ro/])[\w%]|[.,/]\d|\s?[-–]\s?\d)")
+_AGE = re.compile(
+    r"(?:9(?<![\w.,/–-].)\d|1(?<![\w.,/–-].)(?:[01]\d|2[0-5]))"
+    r"(?!(?!y[ro/]|[FMfm]\b|(?:th|st|nd|rd) birthday)[\w%]|[.,/]\d|\s?[-–]\s?\d)"
+)
 _AGE_WORDS = re.compile(
     r"\b(?:ninety(?:[ -](?:one|two|three|four|five|six|seven|eight|nine))?"
     r"|(?:a|one) hundred(?: and)?(?: (?:one|two|three|four|five|six|seven|eight|nine|ten))?)\b"

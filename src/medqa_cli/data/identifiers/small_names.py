@@ -5,6 +5,7 @@ They count where the words are in the tables or nothing else can follow ("mrs ko
 
 from __future__ import annotations
 
+import functools
 import re
 from collections.abc import Iterable, Iterator
 
@@ -32,7 +33,7 @@ from medqa_cli.data.identifiers.name_forms import (
     small_name_end,
 )
 from medqa_cli.data.identifiers.text import Text
-from medqa_cli.data.identifiers.word_tables import certain_names, first_names, surnames
+from medqa_cli.data.identifiers.word_tables import certain_names, first_names, known_words, surnames
 from medqa_cli.resources import load_pattern, load_yaml
 
 _CLOSING_REACH, _SIGN_REACH, _LAST_REACH = 60, 40, 26
@@ -49,6 +50,7 @@ _DEGREE = re.compile(
     r"(?![\w-])"
 )
 _BEFORE_DEGREE = re.compile(rf"(?<![\w'’.-])(?:{SMALL} |[^\W\d_]\. )(?:[^\W\d_]\. |{PARTICLE} ){{0,2}}{SMALL}\Z")
+_WORDS = re.compile(r"[^\W_]+")
 _FIRST_BEHIND = re.compile(rf", ({SMALL})")
 _PAIR = re.compile(rf"({SMALL}){GAP}({SMALL})")
 
@@ -91,13 +93,20 @@ def _before_degrees(text: Text) -> Iterator[Span]:
             yield Span(start, found.end(), "name")
 
 
+@functools.cache
+def _signs(cue: str) -> tuple[tuple[str, frozenset[str]], ...]:
+    """Return the signs of a cue, each with its words as far as tables hold them."""
+    signs = load_yaml("identifiers")["sure_signs"][cue]
+    return tuple((sign, known_words().intersection(_WORDS.findall(sign))) for sign in signs)
+
+
 def _behind_sure_cues(text: Text) -> Iterator[Span]:
     """Yield names behind what only a name can follow, whatever it is."""
     lower = text.lower
     for cue in possible_cues(text, SMALL_NEEDS):
         pattern = load_pattern("identifiers", f"{cue}_in_small")
-        for sign in load_yaml("identifiers")["sure_signs"][cue]:
-            place = lower.find(sign)
+        for sign, words in _signs(cue):
+            place = lower.find(sign) if words <= text.words else -1
             while place >= 0:
                 for found in _at_sign(pattern, lower, place, cue):
                     if cue != "title" or text.is_shouted or is_title(text, found.end()):

@@ -141,8 +141,8 @@ def mistyped_words() -> dict[str, str]:
     for word in sorted(load_words("identifiers", "often_mistyped")):
         for place in range(1, len(word)):
             swapped = word[: place - 1] + word[place] + word[place - 1] + word[place + 1 :]
-            forms = (word[:place] + word[place + 1 :], word[:place] + word[place - 1 :], swapped)
-            forms += tuple(word[:place] + vowel + word[place + 1 :] for vowel in "aeiou" if word[place] in "aeiou")
+            forms = [word[:place] + word[place + 1 :], word[:place] + word[place - 1 :], swapped]
+            forms += [word[:place] + vowel + word[place + 1 :] for vowel in "aeiou" if word[place] in "aeiou"]
             found.update({form: word for form in forms if form not in none and form.removesuffix("s") not in none})
     return found
 
