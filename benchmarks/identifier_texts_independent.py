@@ -1,7 +1,8 @@
-"""Texts for ``benchmarks/identifiers.py --texts independent``, written by a hand that had not seen the rules.
+"""Texts for ``benchmarks/identifiers.py --texts independent`` and ``third``: by two hands that had not seen the rules.
 
 The values are Faker's or drawn here, in the forms of many countries; each text has a country, a spelling of its own
-(small letters, capitals, typing mistakes, missing spaces), and each value may have an odd one.
+(small letters, capitals, typing mistakes, missing spaces), and each value may have an odd one. A file of templates may
+have ``locales`` and ``kinds`` of its own, and put a template under its country.
 """
 
 from __future__ import annotations
@@ -19,7 +20,7 @@ from typing import Any
 import yaml
 from identifier_texts import Made
 
-TEMPLATES = Path(__file__).with_name("identifier_templates_independent.yaml")
+HANDS = ("independent", "third")
 LOCALES = {"en_US": 9, "en_GB": 3, "en_IN": 2, "en_AU": 2, "en_CA": 1, "en_IE": 1, "de_DE": 1, "fr_FR": 1, "es_MX": 1}
 LOCALES |= {"pl_PL": 1, "nl_NL": 1, "sv_SE": 1, "tr_TR": 1, "pt_BR": 1, "ja_JP": 1, "zh_CN": 1}
 STYLES = {"plain": 60, "lower": 14, "upper": 4, "typos": 15, "spaces": 7}
@@ -37,44 +38,49 @@ KINDS |= {kind: kind for kind in ("age", "phone", "fax", "email", "ip")}
 
 
 @cache
-def part_of_file(which: str) -> Any:
-    """Return a part of the file of templates, by its key."""
-    return yaml.safe_load(TEMPLATES.read_text(encoding="utf-8"))[which]
+def parts_of_file(hand: str) -> dict[str, Any]:
+    """Return the file of templates of one of ``HANDS``."""
+    path = Path(__file__).with_name(f"identifier_templates_{hand}.yaml")
+    return {"locales": LOCALES, "kinds": {}} | yaml.safe_load(path.read_text(encoding="utf-8"))
 
 
-def make(with_identifiers: bool, count: int, seed: int) -> list[Made]:
+def make(hand: str, with_identifiers: bool, count: int, seed: int) -> list[Made]:
     """Return texts with identifiers or without; text number n is made from template n modulo their number."""
-    chosen = part_of_file("with" if with_identifiers else "without")
-    draw = random.Random(f"independent {with_identifiers} {seed}")
-    fakers = _fakers() if with_identifiers else {}
+    parts = parts_of_file(hand)
+    chosen, locales = parts["with" if with_identifiers else "without"], parts["locales"]
+    draw = random.Random(f"{hand} {with_identifiers} {seed}")
     texts = []
     for number in range(count):
-        locale = draw.choices(tuple(LOCALES), tuple(LOCALES.values()))[0]
+        locale, template = draw.choices(tuple(locales), tuple(locales.values()))[0], chosen[number % len(chosen)]
+        if isinstance(template, dict):
+            ((locale, template),) = template.items()
+        values = None
         if with_identifiers:
-            fakers[locale].seed_instance(draw.randrange(2**32))
-        values = _Values(fakers[locale], locale, draw) if with_identifiers else None
-        texts.append(_filled(chosen[number % len(chosen)], values, draw))
+            values = _Values(_faker(locale), locale, parts, draw)
+            values.fake.seed_instance(draw.randrange(2**32))
+        texts.append(_filled(template, parts, values, draw))
     return texts
 
 
-def _fakers() -> dict[str, Any]:
+@cache
+def _faker(locale: str) -> Any:
     from faker import Faker
 
-    return {locale: Faker(locale) for locale in LOCALES}
+    return Faker(locale)
 
 
-def _filled(template: str, values: _Values | None, draw: random.Random) -> Made:
-    style = draw.choices(tuple(STYLES), tuple(STYLES.values()))[0]
+def _filled(template: str, parts: dict[str, Any], values: _Values | None, draw: random.Random) -> Made:
+    style, kinds = draw.choices(tuple(STYLES), tuple(STYLES.values()))[0], KINDS | parts["kinds"]
     text, spans = "", []
     for part in re.split(r"(\{\w+\})", template):
         if not part.startswith("{"):
             text += _styled(part, style, draw)
             continue
         slot = part[1:-1]
-        value = values.of(slot) if values else str(draw.choice(part_of_file("fillers")[slot]))
+        value = values.of(slot) if values else str(draw.choice(parts["fillers"][slot]))
         value = value.lower() if style == "lower" else value.upper() if style == "upper" else value
         if values:
-            spans.append((len(text), len(text) + len(value), KINDS.get(slot, "name")))
+            spans.append((len(text), len(text) + len(value), kinds.get(slot, "name")))
         text += value
     return Made(text, tuple(spans))
 
@@ -112,8 +118,8 @@ def _ascii(name: str) -> str:
 class _Values:
     """The made-up identifiers of one text: a method or a form of the file for each slot."""
 
-    def __init__(self, fake: Any, locale: str, draw: random.Random) -> None:
-        self.fake, self.locale, self.draw = fake, locale, draw
+    def __init__(self, fake: Any, locale: str, parts: dict[str, Any], draw: random.Random) -> None:
+        self.fake, self.locale, self.parts, self.draw = fake, locale, parts, draw
         self.romanized = locale in ("ja_JP", "zh_CN")
 
     def of(self, slot: str) -> str:
@@ -124,7 +130,7 @@ class _Values:
     def _form(self, part: str, key: str) -> str:
         """Return a form of the file, with digits for ``#``, capitals for ``?``, and hexadecimal digits for ``^``."""
         signs = {"#": string.digits, "?": "ABCDEFGHJKLMNPRSTUVWXYZ", "^": "0123456789abcdef"}
-        form = str(self.draw.choice(part_of_file(part)[key]))
+        form = str(self.draw.choice(self.parts[part][key]))
         return "".join(self.draw.choice(signs[sign]) if sign in signs else sign for sign in form)
 
     def _spelled(self, name: str) -> str:
@@ -171,7 +177,7 @@ class _Values:
     def _written(self, day: datetime.date) -> str:
         ending = "th" if 10 < day.day < 20 else {1: "st", 2: "nd", 3: "rd"}.get(day.day % 10, "th")
         numeric = "{d:%m/%d/%Y}" if self.locale == "en_US" else "{d:%d/%m/%Y}"
-        form = self.draw.choice((numeric, numeric, *part_of_file("dates")))
+        form = self.draw.choice((numeric, numeric, *self.parts["dates"]))
         return str(form.format(d=day, month=MONTHS[day.month - 1], mon=MONTHS[day.month - 1][:3], ending=ending))
 
     def date(self) -> str:
@@ -205,7 +211,7 @@ class _Values:
     def phone(self) -> str:
         """Return a number as Faker or a person of the country writes it."""
         if self.locale == "zh_CN" or self.draw.random() < 0.5:
-            return self._form("phones", self.locale if self.locale in part_of_file("phones") else "en_US")
+            return self._form("phones", self.locale if self.locale in self.parts["phones"] else "en_US")
         return str(self.fake.phone_number())
 
     fax = phone
@@ -215,7 +221,7 @@ class _Values:
         given, family = (
             "".join(sign for sign in _ascii(name).lower() if sign.isalpha()) for name in (self._given(), self._family())
         )
-        form = self.draw.choice(part_of_file(part))
+        form = self.draw.choice(self.parts[part])
         return str(form.format(first=given, last=family, two=self.draw.randrange(10, 100)))
 
     def handle_bare(self) -> str:
@@ -228,7 +234,7 @@ class _Values:
 
     def profile_url(self) -> str:
         """Return the page of a person on a social site."""
-        return str(self.draw.choice(part_of_file("sites"))) + self._filled("handles")
+        return str(self.draw.choice(self.parts["sites"])) + self._filled("handles")
 
     def blog(self) -> str:
         """Return the address of a person's own pages."""

@@ -206,17 +206,20 @@ def test_nothing_is_found_in_the_texts_without_identifiers(monkeypatch: pytest.M
     assert [made.text for made, spans in zip(without, module.ours(without), strict=True) if spans] == []
 
 
-def test_the_texts_of_another_hand_say_where_their_identifiers_stand(monkeypatch: pytest.MonkeyPatch) -> None:
+@pytest.mark.parametrize("hand", ["independent", "third"])
+def test_the_texts_of_another_hand_say_where_their_identifiers_stand(
+    hand: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
     monkeypatch.syspath_prepend(str(ROOT / "benchmarks"))
     module = importlib.import_module("identifier_texts_independent")
+    parts = module.parts_of_file(hand)
     values = types.SimpleNamespace(of={"first": "Zoë", "phone": "617 555 0142"}.__getitem__)
     for seed in range(40):  # every style of writing
-        made = module._filled("Please call {first}, my wife: {phone}.", values, random.Random(seed))
+        made = module._filled("Please call {first}, my wife: {phone}.", parts, values, random.Random(seed))
         found = [(made.text[start:end].lower(), kind) for start, end, kind in made.spans]
         assert found == [("zoë", "name"), ("617 555 0142", "phone")]
-    slots = {
-        which: set(re.findall(r"\{(\w+)\}", " ".join(module.part_of_file(which)))) for which in ("with", "without")
-    }
-    assert slots["without"] == set(module.part_of_file("fillers"))
-    assert all(hasattr(module._Values, slot) or slot in module.part_of_file("forms") for slot in slots["with"])
-    assert not any(made.spans for made in module.make(False, 91, 1))
+    slots = {which: set(re.findall(r"\{(\w+)\}", str(parts[which]))) for which in ("with", "without")}
+    assert slots["without"] == set(parts["fillers"])
+    assert all(hasattr(module._Values, slot) or slot in parts["forms"] for slot in slots["with"])
+    assert set(parts["kinds"]) <= slots["with"]
+    assert not any(made.spans for made in module.make(hand, False, 91, 1))
