@@ -48,7 +48,8 @@ def main() -> None:
     model = load_base(source, how, device, dtype, packed=False, batches=True)
     encoder = PromptEncoder(make_contract(PromptConfig(template="chat"), tokenizer), tokenizer)
     questions = [row.question for row in evenly_spaced(read_split(arguments.data_dir, "test"), arguments.questions)]
-    config = GenerateConfig(max_new_tokens=arguments.max_new_tokens)
+    # Without retries both ways do the same work: plain greedy answers.
+    config = GenerateConfig(max_new_tokens=arguments.max_new_tokens, loop_retries=0)
 
     answerer = LoadedModel("base", source, model, encoder, device, dtype)
     answer_question(answerer, "warm up", GenerateConfig(max_new_tokens=4))
@@ -58,9 +59,9 @@ def main() -> None:
 
     started = time.perf_counter()
     with tempfile.TemporaryDirectory() as folder, SharedJournal(Path(folder), 0) as journal:
-        answers = generate_answers(answerer, encoder, questions, config, journal)
+        answers, _ = generate_answers(answerer, encoder, questions, config, journal)
     seconds = time.perf_counter() - started
-    speed = sum(answer.num_tokens for answer in answers) / seconds
+    speed = sum(answer.num_tokens or 0 for answer in answers) / seconds
     print(f"{source.name}, {arguments.quantization}, {dtype}, {device}, {torch.get_num_threads()} threads")
     print(f"one by one:    {alone_speed:8.1f} answer tokens/s ({len(alone)} questions)")
     print(f"in batches:    {speed:8.1f} answer tokens/s ({len(questions)} questions, {seconds:.0f} s)")
