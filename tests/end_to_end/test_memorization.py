@@ -85,14 +85,14 @@ def test_identifiers_that_convert_found_are_ranked_and_those_of_held_out_rows_be
     assert report["identifiers"]["kinds"]["phone"]["train_finds"] == 7
     models = results["memorization"]["identifiers"]["models"]
     for model in ("adapter", "base"):
-        assert models[model]["train"]["values"] == 7
+        assert models[model]["train"]["values"] == 8  # seven numbers and the name
         assert models[model]["held_out"]["values"] == 3
         assert models[model]["train"]["fields"].keys() == {"answer"}
         assert not models[model]["train"]["fires"]
         assert results["models"][model]["extracted_identifiers"]["value"] < 0.5
     assert "231-278" not in (trained / "run/eval/results.json").read_text(encoding="utf-8")
     said = results["memorization"]["sentences"]["adapter"]
-    assert any(line.startswith("Of 7 identifiers of persons in training rows adapter finds ") for line in said)
+    assert any(line.startswith("Of 8 identifiers of persons in training rows adapter finds ") for line in said)
 
 
 def test_the_sentences_stand_in_results_page_and_card(trained: Path) -> None:
