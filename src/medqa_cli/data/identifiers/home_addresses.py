@@ -44,12 +44,24 @@ def _is_place(value: str) -> bool:
     return bool(words) and words[0] not in load_words("identifiers", "common", "months_and_days")
 
 
+@functools.cache
+def _no_streets() -> frozenset[str]:
+    """Return the words that are no street with a number behind them: Room 12, Ward 3."""
+    return common_words() | load_words("identifiers", "ambiguous")
+
+
+def _is_street(text: Text, value: str) -> bool:
+    """Tell whether the words before a number are no other thing that has one (Room 12), and no code (SVNR 2057)."""
+    first = value.split()[0]
+    return (text.is_shouted or not first.isupper()) and first.lower() not in _no_streets() and _is_place(value)
+
+
 def address_behind(text: Text, name: Span) -> Span | None:
     """Return the address behind the name of a person: Anna Lee, 33 Rebecca Byway, 2641."""
     if not text.numbers:
         return None
     found = load_pattern("identifiers", "street_behind_name", re.NOFLAG).match(text.text, name.end)
-    if found is None or not _is_place(found[1]):
+    if found is None or not (_is_street(text, found[2]) if found[2] else _is_place(found[1])):
         return None
     if load_pattern("identifiers", "no_street_behind_name", re.NOFLAG).match(found[1]):
         return None
@@ -82,12 +94,6 @@ def at_home(text: Text) -> Iterator[tuple[int, int]]:
             yield first, found.end()
 
 
-@functools.cache
-def _no_streets() -> frozenset[str]:
-    """Return the words that are no street with a number behind them: Room 12, Ward 3."""
-    return common_words() | load_words("identifiers", "ambiguous")
-
-
 def streets_before_numbers(text: Text) -> Iterator[tuple[int, int]]:
     """Yield streets whose number stands behind them, behind "lives at" and the like: Wohlgemutring 3."""
     for start, end in text.numbers:
@@ -95,7 +101,7 @@ def streets_before_numbers(text: Text) -> Iterator[tuple[int, int]]:
         if word >= start - 2 or not text.text[word].isupper() or not text.text[start - 1].isspace():
             continue
         street = _STREET_BEFORE.search(text.text, max(start - _STREET_REACH, 0), start)
-        if street is None or street[1].split()[0].lower() in _no_streets() or not _is_place(street[1]):
+        if street is None or not _is_street(text, street[1]):
             continue
         if load_pattern("identifiers", "at_home").search(text.before(street.start(), _CUE_REACH)):
             rest = _NUMBER_REST.match(text.text, end)

@@ -3,8 +3,11 @@
 from __future__ import annotations
 
 import pytest
+from hypothesis import given
+from hypothesis import strategies as st
 
 from medqa_cli.data.identifiers.finding import find_in_row
+from medqa_cli.data.identifiers.finds import Span
 from medqa_cli.data.identifiers.text import Text
 from medqa_cli.data.identifiers.typing_errors import mended
 from medqa_cli.data.identifiers.word_tables import all_names, common_words, mistyped_words
@@ -113,6 +116,34 @@ def test_numbers_ages_and_places_are_found_however_people_write_them(text: str, 
 )
 def test_what_looks_like_them_stays(text: str) -> None:
     assert found(text) == []
+
+
+@pytest.mark.parametrize(
+    "behind", ["Medicare 8797 24349 7", "SVNR 2057/0613, for a rash", "MRN 864201", "DOB 06/11/1963", "Ward 12, today"]
+)
+def test_a_number_with_a_word_behind_a_name_is_no_address(behind: str) -> None:
+    assert not [value for kind, value in found(f"I saw Mr Lodwal Mbeki, {behind}") if kind == "address"]
+
+
+@pytest.mark.parametrize(
+    "street", ["Corredor Lodwal 972", "Backtorget 58, Sandviken", "ul. Wilcza 23/57, 24-315", "Flat 12, Lodwal Rise"]
+)
+def test_an_address_behind_a_name_ends_with_its_last_word(street: str) -> None:
+    assert ("address", street) in found(f"cc: Dr. Lance Holt, {street} (flat in the yard)")
+
+
+@given(
+    st.lists(
+        st.sampled_from(["my", "sisetr", "huband", "dr.lee", "Thnaks,", "é", "DR.Lee", " ", "\n", "x"]), max_size=12
+    )
+)
+def test_what_is_no_typing_error_keeps_its_place(words: list[str]) -> None:
+    written = " ".join(words)
+    made = mended(Text(written))
+    for place, character in enumerate(made.text.text):
+        if not any(start <= place < end for start, end, _, _ in made.changes):
+            span = made.written(Span(place, place + 1, "name"))
+            assert written[span.start : span.end] == character
 
 
 def test_a_find_behind_a_typing_error_has_its_place_in_the_text_as_it_was_written() -> None:
