@@ -19,7 +19,7 @@ from medqa_cli.evaluation.openai_client import ServedModel
 from medqa_cli.evaluation.samples import Questions
 from medqa_cli.prompt.encoder import PromptEncoder
 
-_FILES_OF_A_MODEL = (".safetensors", ".bin", ".json")
+_FILES_OF_A_MODEL = (".safetensors", ".bin", ".gguf", ".json")
 
 
 def named_settings(
