@@ -11,6 +11,7 @@ import os
 import random
 import resource
 import signal
+import sys
 import tempfile
 import time
 import traceback
@@ -84,6 +85,9 @@ def _try_all(name: str, door: Door, seeds: Sequence[int], results: Connection) -
     own = int(Path("/proc/self/statm").read_text().split()[5]) * resource.getpagesize()  # data, as the limit counts it
     resource.setrlimit(resource.RLIMIT_DATA, (own + MEMORY_BYTES, own + MEMORY_BYTES))
     resource.setrlimit(resource.RLIMIT_CORE, (0, 0))
+    if torch := sys.modules.get("torch"):
+        # Two loading threads that both renew PyTorch's pool of threads behind a fork fail ("Invalid thread pool!").
+        torch.set_num_threads(torch.get_num_threads())
     for seed in seeds:
         with tempfile.TemporaryDirectory(ignore_cleanup_errors=True) as folder:
             os.chdir(folder)
