@@ -3,11 +3,11 @@
     python benchmarks/identifiers.py [--presidio PYTHON --spacy-model FOLDER] [--corpus FILE.csv ...]
 
 Makes 1,000 texts with identifiers of twelve kinds in odd spellings and 1,000 without, from templates and names that the
-rules were not made on (identifier_templates.yaml), or with ``--texts independent`` or ``third`` from templates by two
-hands that had not seen the rules. An identifier counts as found where the finds cover nine tenths of its letters and
-digits; a find counts as right where half of it lies in an identifier. ``PYTHON`` is that of an environment with
-presidio-analyzer, ``FOLDER`` a spaCy model. ``--corpus`` counts the rows of tables of questions and answers in which
-anything is found. Intervals are Wilson's, at 95 %.
+rules were not made on (identifier_templates.yaml), or with ``--texts independent``, ``third`` or ``fourth`` from
+templates by three hands that had not seen the rules. An identifier counts as found where the finds cover nine tenths of
+its letters and digits; a find counts as right where half of it lies in an identifier. ``PYTHON`` is that of an
+environment with presidio-analyzer, ``FOLDER`` a spaCy model. ``--corpus`` counts the rows of tables of questions and
+answers in which anything is found. Intervals are Wilson's, at 95 %.
 """
 
 from __future__ import annotations
@@ -143,7 +143,8 @@ def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__.split("\n")[0])
     parser.add_argument("--count", type=int, default=1000, help="texts with identifiers, and as many without")
     parser.add_argument("--seed", type=int, default=2026)
-    parser.add_argument("--texts", choices=("measured", "rules", *HANDS), default="measured")
+    whose = "templates by this project, or by another hand: independent, third or fourth"
+    parser.add_argument("--texts", choices=("measured", "rules", *HANDS), default="measured", help=whose)
     parser.add_argument("--presidio", type=Path, metavar="PYTHON", help="of an environment with presidio-analyzer")
     parser.add_argument("--spacy-model", type=Path, metavar="FOLDER", help="the spaCy model that it loads")
     parser.add_argument("--corpus", type=Path, action="append", default=[], help="a table of questions and answers")
