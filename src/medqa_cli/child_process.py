@@ -16,10 +16,15 @@ import tempfile
 from pathlib import Path
 from typing import IO
 
+if sys.platform == "linux":
+    import fcntl
+
 _START = (
     "import sys, pickle; sys.path[:] = pickle.load(sys.stdin.buffer); from medqa_cli import {module}; {module}.serve()"
 )
 _BUFFER_BYTES = 1 << 18
+# On Linux: room for some messages, so that no side waits for the other, which computes, to read the next 64 KiB.
+_PIPE_BYTES = 1 << 20
 # One thread each, whatever the machine: a thread's stack and arena count as its memory.
 _ONE_THREAD = {"OMP_NUM_THREADS": "1", "ARROW_DEFAULT_MEMORY_POOL": "system", "RAYON_NUM_THREADS": "1"}
 _ENDED_BY_CTRL_C = (-signal.SIGINT, 0xC000013A)  # the second on Windows
@@ -50,6 +55,10 @@ class ChildProcess:
         assert self._process.stdin is not None
         assert self._process.stdout is not None
         self._stdin, self.stdout = self._process.stdin, self._process.stdout
+        if sys.platform == "linux":
+            for pipe in (self._stdin, self.stdout):
+                with contextlib.suppress(OSError):  # more than a user may have
+                    fcntl.fcntl(pipe, fcntl.F_SETPIPE_SZ, _PIPE_BYTES)
         path = [str(Path(__file__).parent.parent), *(entry or str(Path.cwd()) for entry in sys.path)]
         self.send(pickle.dumps(path))
 

@@ -1,7 +1,7 @@
 """Processes that share one kind of work on many pieces: results in the order of the pieces, whoever made them.
 
-Each is told once what the work is. Ctrl-C ends them, none outlives its parent, and one that dies is one error. With
-fewer than two processes the work is done in this one.
+This process is one of them: it takes a piece whenever the others have enough. Each of the others is told once what the
+work is. Ctrl-C ends them, none outlives its parent, and one that dies is one error.
 """
 
 from __future__ import annotations
@@ -27,7 +27,9 @@ P = TypeVar("P")
 R = TypeVar("R")
 _Work = tuple[Callable[..., Callable[[Any], Any]], tuple[object, ...]]
 
-_PIECES_AHEAD = 3  # of each process: one in its hands, the others on their way
+_PIECES_AHEAD = 3  # of each other process: one in its hands, the others on their way
+# Results that wait for an earlier one, a process: a piece may take as long as so many others.
+_RESULTS_AHEAD = 8
 _LENGTH_BYTES = 8
 # Seconds after which a thread that computes lets another one read from a pipe; Python's 5 ms leave processes waiting.
 _SWITCH_SECONDS = 0.0005
@@ -43,19 +45,19 @@ class Workers(AbstractContextManager["Workers"]):
     """The processes. To be used in a ``with`` statement, whose end ends them.
 
     Args:
-        count: how many; fewer than two: none, the work is done here.
+        count: how many, this one included; fewer than two: no other is started.
         hint: what to do where one of them dies.
         module: imported by each when it starts, so that their work can begin at once.
     """
 
     def __init__(self, count: int, hint: str, module: str = "") -> None:
         self._switch_seconds = sys.getswitchinterval()
-        self._workers: list[_Worker] = []
+        self._others: list[_Worker] = []
         if count > 1:
             sys.setswitchinterval(_SWITCH_SECONDS)
             try:
-                for _ in range(count):
-                    self._workers.append(_Worker(hint, module))
+                for _ in range(count - 1):
+                    self._others.append(_Worker(hint, module))
             except BaseException as error:
                 self.__exit__()
                 if not isinstance(error, OSError):
@@ -63,7 +65,7 @@ class Workers(AbstractContextManager["Workers"]):
                 raise MedqaError(f"worker processes cannot be started: {error.strerror or error}", hint) from error
 
     def __exit__(self, *error: object) -> None:
-        for worker in self._workers:
+        for worker in self._others:
             worker.close()
         sys.setswitchinterval(self._switch_seconds)
 
@@ -81,32 +83,38 @@ class Workers(AbstractContextManager["Workers"]):
             MedqaError: a process died.
             Exception: what the work raised, or the iterator of pieces: then what came before has been yielded.
         """
-        if not self._workers:
+        if not self._others:
             yield from map(make(*arguments), pieces)
             return
         work = make, arguments
+        here = _Here(work)
         errors: list[Exception] = []
-        ahead: deque[_Worker] = deque()
+        ahead: deque[_Worker | _Here] = deque()
+        most_ahead = _RESULTS_AHEAD * (len(self._others) + 1)
         for piece in _up_to_an_error(pieces, errors):
-            free = [worker for worker in self._workers if not worker.is_taken]
-            if len(ahead) >= _PIECES_AHEAD * len(free):
+            free = [worker for worker in self._others if not worker.is_taken]
+            worker = min(free, key=_Worker.num_unfinished, default=None)
+            if worker is not None and worker.num_unfinished() < _PIECES_AHEAD:
+                worker.send(work, piece)
+                ahead.append(worker)
+            else:
+                here.do(piece)
+                ahead.append(here)
+            while ahead and (ahead[0].is_ready() or len(ahead) >= most_ahead):
                 yield ahead.popleft().receive()
-            worker = min(free, key=_Worker.num_unfinished)
-            worker.send(work, piece)
-            ahead.append(worker)
         while ahead:
             yield ahead.popleft().receive()
         if errors:
             raise errors[0]
 
     def beside(self, function: Callable[..., R], *arguments: object) -> Callable[[], R]:
-        """Begin a call in one of the processes, which does nothing else meanwhile; return what waits for its result.
+        """Begin a call in another process, which does nothing else meanwhile; return what waits for its result.
 
-        One at a time. Without processes the call is made when its result is asked for.
+        One at a time. Without others the call is made when its result is asked for.
         """
-        if not self._workers:
+        if not self._others:
             return functools.partial(function, *arguments)
-        worker = self._workers[-1]
+        worker = self._others[-1]
         worker.send((_caller, (function,)), arguments)
         worker.is_taken = True
 
@@ -129,8 +137,35 @@ def _caller(function: Callable[..., R]) -> Callable[[tuple[object, ...]], R]:
     return lambda arguments: function(*arguments)
 
 
+class _Here:
+    """The work as this process does it; its results wait for those of the pieces before."""
+
+    def __init__(self, work: _Work) -> None:
+        self._work = work
+        self._do: Callable[[Any], Any] | None = None
+        self._results: deque[tuple[Any, Exception | None]] = deque()
+
+    def do(self, piece: object) -> None:
+        try:
+            if self._do is None:
+                make, arguments = self._work
+                self._do = make(*arguments)
+            self._results.append((self._do(piece), None))
+        except Exception as error:  # whatever it is, it is raised in its turn
+            self._results.append((None, error))
+
+    def is_ready(self) -> bool:
+        return True
+
+    def receive(self) -> Any:
+        result, error = self._results.popleft()
+        if error is not None:
+            raise error
+        return result
+
+
 class _Worker:
-    """One of the processes, and a thread that takes its results as they come."""
+    """One of the other processes, and a thread that takes its results as they come."""
 
     def __init__(self, hint: str, module: str) -> None:
         self.is_taken = False
@@ -147,6 +182,9 @@ class _Worker:
 
     def num_unfinished(self) -> int:
         return self._num_waited_for - self._results.qsize()
+
+    def is_ready(self) -> bool:
+        return not self._results.empty()
 
     def send(self, work: _Work, piece: object) -> None:
         self._send((None if work is self._work else work, piece))

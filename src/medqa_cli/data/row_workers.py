@@ -17,10 +17,11 @@ _ON_LOST_WORKER = "where memory ran out, close what else uses it, or start fewer
 
 
 def row_workers(count: int | None, are_many: bool = True) -> Workers:
-    """Start the processes; to be ended by a ``with`` statement.
+    """Start the processes beside this one; to be ended by a ``with`` statement.
 
     Args:
-        count: how many; None: one for each core, up to ``MOST_WORKERS``, or none where the rows are not many.
+        count: how many, this one included; None: one for each core, up to ``MOST_WORKERS``, or this one alone where the
+            rows are not many.
         are_many: there are so many rows that sharing saves time.
     """
     if count is None:

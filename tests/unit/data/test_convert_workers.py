@@ -238,7 +238,7 @@ def test_a_number_of_workers_that_cannot_be_is_refused(medqa: Callable[..., Outc
 def test_ctrl_c_ends_the_command_and_its_workers_and_leaves_nothing(tmp_path: Path) -> None:
     rows = [[f"What is illness {n}?", " ".join(random.Random(n).choices(WORDS, k=40)), "", ""] for n in range(20_000)]
     write_csv(tmp_path / "rows.csv", rows)
-    command = [sys.executable, "-m", "medqa_cli", "convert", "rows.csv", "--out", "out", "--workers", "2"]
+    command = [sys.executable, "-m", "medqa_cli", "convert", "rows.csv", "--out", "out", "--workers", "3"]
     # An ignored SIGINT would be inherited where the tests run in the background of a shell.
     restore = lambda: signal.signal(signal.SIGINT, signal.default_int_handler)  # noqa: E731
     parent = subprocess.Popen(command, cwd=tmp_path, stdout=subprocess.PIPE, stderr=subprocess.PIPE, preexec_fn=restore)
