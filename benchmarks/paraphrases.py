@@ -50,7 +50,7 @@ def train(source: Path, folder: Path, paraphrases: int, options: argparse.Namesp
 
 def losses(run_dir: Path, test_dir: Path, options: argparse.Namespace) -> dict[str, tuple[str, float, int]]:
     """Score one adapter on one wording; return topic, summed loss and number of tokens by row id."""
-    settings = ["-c", run_dir / "config.yaml", "--set", f"data.dir={test_dir}"]
+    settings = ["-c", run_dir / "config.yaml", "--set", f"data.dir={test_dir}", "--set", "eval.metrics=[nll]"]
     medqa("eval", *settings, "--model", "adapter", "--limit", options.questions)
     lines = (run_dir / "eval" / "samples.jsonl").read_text(encoding="utf-8").splitlines()
     rows = [json.loads(line) for line in lines]
