@@ -78,7 +78,9 @@ class Conversation:
                 self._command(line)
             else:
                 line = line.encode("utf-8", errors="surrogateescape").decode("utf-8", errors="replace")
-                given = Given(self._earlier() if self.follows else (), self.context)
+                said = self.said[self.begins :] if self.follows else []
+                turns = [Turn(one["question"], one["answer"]) for one in said if one["answer"].strip()]
+                given = Given(tuple(turns), self.context)
                 # Kept as it was typed, without the earlier questions and answers of /follow.
                 self.said.append({**self.answer(line, given), "question": line})
         except MedqaError as error:
@@ -86,11 +88,6 @@ class Conversation:
         except KeyboardInterrupt:
             console.line()
             console.note("stopped")
-
-    def _earlier(self) -> tuple[Turn, ...]:
-        """Return the questions and answers so far."""
-        said = ((one["question"], one["answer"]) for one in self.said[self.begins :])
-        return tuple(Turn(question, answer) for question, answer in said if answer.strip())
 
     def _command(self, line: str) -> None:
         name, _, rest = line.partition(" ")

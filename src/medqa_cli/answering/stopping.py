@@ -111,8 +111,10 @@ class StoppingState:
         else:
             self.ids.append(token_id)
             self._watch.add(token_id)
-            self._check_sentences(token_id)
-            if self.num_sources and "]" in self._decode([token_id]):
+            text = self._decode([token_id])
+            if any(mark in text for mark in _MARKS):  # it may have ended a sentence
+                self._find_repeated_sentences()
+            if self.num_sources and "]" in text:
                 self._wrong_mark = start_of_wrong_mark(self._decode(self.ids), self.num_sources)
             checked = len(self.ids) % _CHECK_EVERY == 0 and len(self.ids) > _CHECK_EVERY
             repeats_much = checked and seq_rep_4(self._decode(self.ids)) > MOST_REPEATED_SO_FAR
@@ -204,12 +206,6 @@ class StoppingState:
         if len(self.ids) > self._limit // 2 or any(sentence.startswith(begun) for sentence in sentences):
             return end if self._repeats_from is None else min(end, self._repeats_from)
         return len(text) if self._repeats_from is None else self._repeats_from
-
-    def _check_sentences(self, token_id: int) -> None:
-        """If a token may have ended a sentence, check whether an earlier sentence equals it."""
-        text = self._decode([token_id])
-        if any(mark in text for mark in _MARKS):
-            self._find_repeated_sentences()
 
     def _find_repeated_sentences(self) -> None:
         # A word is added so that a full stop at the very end counts.

@@ -94,7 +94,9 @@ def convert(
     with _timed(stage_seconds, "open"):
         listing = find_documents(data.documents, out_dir, local_paths(sources))
         opened = _open(sources, data, out_dir, force)
-        documents = read_documents(listing, data, _columns_of_documents(data)) if listing.files else Documents()
+        # No passage of a table has anything before it.
+        columns = replace(column_names(data), turns="reject", context=None)
+        documents = read_documents(listing, data, columns) if listing.files else Documents()
     # Resolved, because a link to a folder has to stay a link.
     with _writing(out_dir), atomic_dir(out_dir.resolve()) as folder:
         report = _convert_into(
@@ -145,11 +147,6 @@ def column_names(data: DataConfig) -> ColumnNames:
     caps = Caps(data.max_row_bytes, data.max_expanded_bytes, data.max_reader_bytes, data.max_reader_seconds)
     names = ColumnNames(data.question_column, data.answer_column, data.topic_column, data.encoding, caps)
     return replace(names, turns=data.turns, context=data.context_column)
-
-
-def _columns_of_documents(data: DataConfig) -> ColumnNames:
-    """Return the columns of tables whose rows become passages: none of these has anything before it."""
-    return replace(column_names(data), turns="reject", context=None)
 
 
 def _convert_into(

@@ -43,23 +43,19 @@ class Vocabulary:
 
     def stems(self, words: Sequence[str]) -> set[str]:
         """Return the stems of words, as the index has them."""
-        known = self._stems
-        if new := [word for word in words if word not in known]:
-            self._learn(new)
-        return {known[word] for word in words}
+        if new := [word for word in words if word not in self._stems]:
+            self._database.executemany("INSERT INTO temp.given(rowid, word) VALUES (?, ?)", enumerate(new))
+            pieces: dict[int, list[str]] = {}
+            for number, stem in self._database.execute("SELECT doc, term FROM temp.given_stems ORDER BY doc, offset"):
+                pieces.setdefault(number, []).append(stem)
+            self._database.execute("DELETE FROM temp.given")
+            self._stems |= {word: " ".join(pieces.get(number, [word])) for number, word in enumerate(new)}
+        return {self._stems[word] for word in words}
 
     def stem(self, word: str) -> str:
         """Return the stem of a word."""
         (stem,) = self.stems([word])
         return stem
-
-    def _learn(self, words: Sequence[str]) -> None:
-        self._database.executemany("INSERT INTO temp.given(rowid, word) VALUES (?, ?)", enumerate(words))
-        pieces: dict[int, list[str]] = {}
-        for number, stem in self._database.execute("SELECT doc, term FROM temp.given_stems ORDER BY doc, offset"):
-            pieces.setdefault(number, []).append(stem)
-        self._database.execute("DELETE FROM temp.given")
-        self._stems |= {word: " ".join(pieces.get(number, [word])) for number, word in enumerate(words)}
 
     def parts(self, word: str) -> list[str]:
         """Return the two words of the index that a word is made of which it does not have, else the word itself.

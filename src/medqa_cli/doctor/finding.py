@@ -64,8 +64,11 @@ class Finding:
 
     def as_json(self) -> dict[str, Any]:
         """Return what ``--json`` prints; a figure that is no number is null."""
-        finite = {key: value for key in ("figure", "bound") if _is_finite(value := getattr(self, key))}
-        return {**asdict(self), "figure": None, "bound": None, **finite, "fails": self.fails}
+        figures = {"figure": self.figure, "bound": self.bound}
+        finite = {
+            name: value if value is not None and math.isfinite(value) else None for name, value in figures.items()
+        }
+        return {**asdict(self), **finite, "fails": self.fails}
 
     def line(self) -> str:
         """Return the line that is shown."""
@@ -97,13 +100,6 @@ def examine(check: str, model: str, measure: Callable[[], Measured], *, needed: 
         if (cause := out_of_memory(error)) is not None:
             return Finding(check, model, "not checked", needed, f"memory ran out: {first_line(cause)}")
         return Finding(check, model, "wrong", needed, f"it fails: {first_line(error)}")
-    text = "; ".join(part for part in (measured.problem, _compared(measured)) if part)
+    compared = f"{measured.figure:.2g} {measured.what} (at most {measured.bound:.2g})"
+    text = "; ".join(filter(None, [measured.problem, compared]))
     return Finding(check, model, measured.status, needed, text, measured.figure, measured.bound, measured.instead)
-
-
-def _compared(measured: Measured) -> str:
-    return f"{measured.figure:.2g} {measured.what} (at most {measured.bound:.2g})"
-
-
-def _is_finite(value: float | None) -> bool:
-    return value is not None and math.isfinite(value)

@@ -50,7 +50,8 @@ def packed_is_alone(subject: Subject) -> Measured:
     device, dtype = subject.device, subject.dtype
     with reduced_model.in_float32(model.get_base_model()):
         together = _packed_numbers(model, examples, device, torch.float32)
-    truth = plain_numbers(plain_model(subject, model), _in_order(model, examples))
+    in_order = [example for group in _forwards(model, examples) for example in group]
+    truth = plain_numbers(plain_model(subject, model), in_order)
     problems = list(way.reasons)
     if dtype != torch.float32:
         in_own_type = truth.apart(_packed_numbers(model, examples, device, dtype))
@@ -75,10 +76,6 @@ def _forwards(model: Any, examples: Sequence[Example]) -> list[list[Example]]:
         max_examples=packing.examples_at_once(model),
         same_number_on_all_ranks=False,
     )[0]
-
-
-def _in_order(model: Any, examples: Sequence[Example]) -> list[Example]:
-    return [example for group in _forwards(model, examples) for example in group]
 
 
 def _packed_numbers(model: Any, examples: Sequence[Example], device: torch.device, dtype: torch.dtype) -> Numbers:

@@ -17,7 +17,7 @@ from typing import Any
 
 import torch
 
-from medqa_cli.config.schema import Config, DataConfig, GenerateConfig, LoraConfig, PromptConfig
+from medqa_cli.config.schema import Config, DataConfig, GenerateConfig, PromptConfig
 from medqa_cli.data.dataset import SPLITS
 from medqa_cli.doctor.finding import NotChecked
 from medqa_cli.errors import MedqaError, first_line
@@ -198,7 +198,8 @@ def _made(name: str, shape: Any, config: Config, folder: Path, device: torch.dev
         data=DataConfig(dir=str(data_dir)),
         prompt=PromptConfig(template="plain", system=None),
         model=replace(config.model, name_or_path=str(base_dir), revision=None, max_length=256),
-        lora=_lora_of(config.lora),
+        # Of a rank that fits small layers, from PEFT's own start.
+        lora=replace(config.lora, r=min(config.lora.r, 8), init_lora_weights="default"),
         train=replace(
             config.train,
             max_steps=3,
@@ -216,11 +217,6 @@ def _made(name: str, shape: Any, config: Config, folder: Path, device: torch.dev
         generate=GenerateConfig(engine="transformers", max_new_tokens=12, loop_retries=0),
     )
     return Subject(name, small, device, dtype)
-
-
-def _lora_of(lora: LoraConfig) -> LoraConfig:
-    """Return the user's adapter, of a rank that fits small layers, from PEFT's own start."""
-    return replace(lora, r=min(lora.r, 8), init_lora_weights="default")
 
 
 def _write_base(shape: Any, folder: Path) -> None:

@@ -113,7 +113,11 @@ def _allowed(config: Config, choice: str) -> _Found | None:
     engine = "llamacpp" if choice == OF_RUN else config.generate.engine
     if engine == "transformers" or (engine == "auto" and (not llamacpp.is_installed() or _has_gpu())):
         return None
-    return _find(config, choice)
+    if choice in ("adapter", "merged", OF_RUN):
+        return _of_run(RunFolder(Path(config.run_dir)), choice)
+    name = config.model.name_or_path if choice == "base" else choice
+    path = gguf_file(name, named_by="model.name_or_path" if choice == "base" else "--model")
+    return None if path is None else _Found(path, ModelRef(str(name), str(path), "gguf"), None)
 
 
 def _has_gpu() -> bool:
@@ -121,15 +125,6 @@ def _has_gpu() -> bool:
     if sys.platform == "darwin":
         return True  # left to Transformers: MPS is not looked for without torch
     return any(map(Path.exists, (Path("/dev/nvidiactl"), Path("/dev/kfd"), Path("/dev/dxg"))))
-
-
-def _find(config: Config, choice: str) -> _Found | None:
-    run = RunFolder(Path(config.run_dir))
-    if choice in ("adapter", "merged", OF_RUN):
-        return _of_run(run, choice)
-    name = config.model.name_or_path if choice == "base" else choice
-    path = gguf_file(name, named_by="model.name_or_path" if choice == "base" else "--model")
-    return None if path is None else _Found(path, ModelRef(str(name), str(path), "gguf"), None)
 
 
 def _of_run(run: RunFolder, choice: str) -> _Found | None:

@@ -101,9 +101,18 @@ def is_gguf(path: Path) -> bool:
 
 
 def _path_of(name_or_path: str, named_by: str) -> Path:
-    if name_or_path.startswith(PACKAGE_PREFIX):
-        return _package_file(name_or_path.removeprefix(PACKAGE_PREFIX), named_by)
-    return Path(name_or_path).expanduser()
+    if not name_or_path.startswith(PACKAGE_PREFIX):
+        return Path(name_or_path).expanduser()
+    package, _, inner = name_or_path.removeprefix(PACKAGE_PREFIX).partition("/")
+    # find_spec looks the package up without running its code.
+    spec_of_package = importlib.util.find_spec(package) if package.isidentifier() else None
+    if spec_of_package is None or not spec_of_package.submodule_search_locations:
+        hint = f"run: {SMALL_MODEL_INSTALL}" if package == SMALL_MODEL_PACKAGE else f"install it, or: {THREE_WAYS}"
+        raise InputError(f"{named_by}: the Python package {package!r} is not installed", hint)
+    path = Path(next(iter(spec_of_package.submodule_search_locations))) / inner
+    if ".." in Path(inner).parts or not path.is_file():
+        raise InputError(f"{named_by}: the package {package} ships no file {inner!r}", THREE_WAYS)
+    return path
 
 
 def gguf_tokenizer_folder(path: Path) -> Path:
@@ -132,19 +141,6 @@ def cache_dir() -> Path:
     if chosen := os.environ.get("MEDQA_CACHE_DIR"):
         return Path(chosen)
     return Path(os.environ.get("XDG_CACHE_HOME") or Path.home() / ".cache") / "medqa"
-
-
-def _package_file(spec: str, named_by: str) -> Path:
-    package, _, inner = spec.partition("/")
-    # find_spec looks the package up without running its code.
-    spec_of_package = importlib.util.find_spec(package) if package.isidentifier() else None
-    if spec_of_package is None or not spec_of_package.submodule_search_locations:
-        hint = f"run: {SMALL_MODEL_INSTALL}" if package == SMALL_MODEL_PACKAGE else f"install it, or: {THREE_WAYS}"
-        raise InputError(f"{named_by}: the Python package {package!r} is not installed", hint)
-    path = Path(next(iter(spec_of_package.submodule_search_locations))) / inner
-    if ".." in Path(inner).parts or not path.is_file():
-        raise InputError(f"{named_by}: the package {package} ships no file {inner!r}", THREE_WAYS)
-    return path
 
 
 def _converted_gguf(path: Path) -> Path:

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
 from dataclasses import dataclass, replace
 from typing import NamedTuple
 
@@ -30,18 +29,13 @@ class Given:
 
     def before(self, question: str) -> str:
         """Return a question behind all that is given, as one text: rows that are compared ask the same in full."""
-        return "\n".join([*self._texts(), question])
+        turns = [text for turn in self.earlier for text in turn]
+        return "\n".join([*([self.context] if self.context else []), *turns, question])
 
     def opening(self, question: str) -> str:
         """Return the question with which the conversation of a question begins, behind its context."""
         first = self.earlier[0].question if self.earlier else question
         return f"{self.context}\n{first}" if self.context else first
-
-    def _texts(self) -> Iterator[str]:
-        if self.context:
-            yield self.context
-        for turn in self.earlier:
-            yield from turn
 
 
 NOTHING = Given()

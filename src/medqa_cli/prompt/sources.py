@@ -20,11 +20,8 @@ _SPACE_BEFORE_MARK = re.compile(r"(?<![ \t])[ \t]*\[\d{1,3}\]")
 
 def shown_text(text: str) -> str:
     """Return a text as it stands in the block: without marks and blank lines, of which the block has its own."""
-    return _WHITE_SPACE.sub(_one_line_end, _MARK.sub(r"(\1)", text)).strip()
-
-
-def _one_line_end(white_space: re.Match[str]) -> str:
-    return "\n" if white_space[0].count("\n") > 1 else white_space[0]
+    unmarked = _MARK.sub(r"(\1)", text)
+    return _WHITE_SPACE.sub(lambda space: "\n" if space[0].count("\n") > 1 else space[0], unmarked).strip()
 
 
 def with_sources(question: str, sources: Sequence[tuple[str, str]]) -> str:

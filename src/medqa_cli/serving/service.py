@@ -140,7 +140,8 @@ class Service:
         if prepared.prompted is None:
             data = open_book.as_json(prepared.question, prepared.found)
             data["notices"] = list(dict.fromkeys([*prepared.notices, *data["notices"]]))
-            text = data["answer"] if asked.bare else "".join([*before, _settled(data)])
+            settled = "\n\n".join(filter(None, [data["answer"], data["notices"][-1]]))
+            text = data["answer"] if asked.bare else "".join([*before, settled])
             for part in filter(None, [text]):
                 yield part
             yield data
@@ -188,8 +189,3 @@ class Service:
                 yield event
         finally:
             state.is_cancelled = True
-
-
-def _settled(data: dict[str, Any]) -> str:
-    """Return what a reader sees where no model answers."""
-    return "\n\n".join(filter(None, [data["answer"], data["notices"][-1]]))

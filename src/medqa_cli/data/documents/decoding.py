@@ -6,7 +6,7 @@ import codecs
 import re
 from pathlib import Path
 
-from medqa_cli.data.encodings.detect import Encoding, detect_encoding
+from medqa_cli.data.encodings.detect import detect_encoding
 from medqa_cli.errors import InputError
 
 LARGEST_TEXT = 10_000_000  # bytes; War and Peace has 3 million
@@ -32,7 +32,12 @@ def decoded_text(path: Path, shown: str, named: str | None) -> tuple[str, tuple[
     size = path.stat().st_size
     if size > LARGEST_TEXT:
         raise InputError(f"{shown} has {size:,} bytes; at most {LARGEST_TEXT:,} are read", "split it into smaller ones")
-    encoding = _encoding(path, shown, named)
+    try:
+        encoding = detect_encoding(path, shown)
+    except InputError:
+        if named is None:
+            raise
+        encoding = detect_encoding(path, shown, named)
     text = path.read_bytes().decode(encoding.codec, encoding.errors)
     if "\0" in text:
         raise InputError(f"{shown} holds NUL bytes: it is no text", "open it and save it as text in UTF-8")
@@ -53,15 +58,6 @@ def decoded_page(path: Path, shown: str, named: str | None) -> tuple[str, tuple[
         except UnicodeDecodeError:
             pass  # its bytes tell more than its words
     return decoded_text(path, shown, named)
-
-
-def _encoding(path: Path, shown: str, named: str | None) -> Encoding:
-    try:
-        return detect_encoding(path, shown)
-    except InputError:
-        if named is None:
-            raise
-        return detect_encoding(path, shown, named)
 
 
 def _declared(content: bytes) -> str:

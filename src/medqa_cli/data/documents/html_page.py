@@ -142,7 +142,9 @@ class _Reader(HTMLParser):
         if self._num_hidden or (self._counts["header"] and not self._level):
             return
         if not self._place and data.strip():
-            self._place = f"line {self._line_of(data)}"
+            # The line of the first word: the parser stands at the start of the text.
+            line = self.getpos()[0] + data[: len(data) - len(data.lstrip())].count("\n")
+            self._place = f"line {line}"
             self._is_main = self._in_main()
         self._pieces.append(data.replace("\0", " "))
 
@@ -184,7 +186,3 @@ class _Reader(HTMLParser):
             raised = "".join(self._pieces[starts[-1] + 1 :]).strip()
             is_number = 0 < len(raised) <= _MOST_RAISED and not raised.translate(_RAISED).strip("⁰¹²³⁴⁵⁶⁷⁸⁹⁺⁻")
             self._pieces[starts[-1] :] = [raised.translate(_RAISED) if is_number else raised]
-
-    def _line_of(self, data: str) -> int:
-        """Return the line of the first word in a text that begins at the parser's position."""
-        return self.getpos()[0] + data[: len(data) - len(data.lstrip())].count("\n")

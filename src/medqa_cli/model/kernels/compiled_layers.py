@@ -26,11 +26,8 @@ from medqa_cli.model.resolve import cache_dir
 
 def has_cpp_compiler() -> bool:
     """Tell whether this machine has the C++ compiler that PyTorch would call; Windows has another one."""
-    return sys.platform != "win32" and shutil.which(os.environ.get("CXX") or _compiler_name()) is not None
-
-
-def _compiler_name() -> str:
-    return "clang++" if sys.platform == "darwin" else "g++"
+    name = os.environ.get("CXX") or ("clang++" if sys.platform == "darwin" else "g++")
+    return sys.platform != "win32" and shutil.which(name) is not None
 
 
 def why_not(causal_lm: Any) -> str:
