@@ -107,14 +107,14 @@ def score(
     settings = app.load_for_run(config, overrides).config
     console.doing("loading the libraries ...")
     from medqa_cli.evaluation import gate
-    from medqa_cli.review import report, reports
+    from medqa_cli.review import report
     from medqa_cli.review import score as worker
 
     conditions = gate.parse_conditions(fail_on, worker.figure_names(settings, files)) if fail_on else []
     results = worker.score_review(settings, files)
     path = worker.results_path(settings, files)
     if "reports" in results:
-        console.result(results, lambda: reports.show(results, files[0], path))
+        console.result(results, lambda: report.show_reports(results, files[0], path))
         return
     console.result(results, lambda: report.show(results, path))
     gate.check_gate(conditions, results)

@@ -48,18 +48,22 @@ def agreement(units: Sequence[Unit], level: Level, seed: int) -> dict[str, Any] 
     domain = sorted({value for unit in units for value in unit.values})
     counts = np.array([[unit.values.count(value) for value in domain] for unit in units], dtype=np.float64)
     bootstrap = ClusterBootstrap([unit.topic for unit in units], _DRAWS, seed)
-    raw = bootstrap.figure(_agreeing_pairs(counts), ratio_of_sums).estimate()
+    raters = counts.sum(axis=1)
+    pairs = raters * (raters - 1) / 2
+    agreeing: FloatArray = np.stack([(counts * (counts - 1)).sum(axis=1) / 2, pairs], axis=1)
+    raw = bootstrap.figure(agreeing, ratio_of_sums).estimate()
     if raw.value in (0.0, 1.0):  # the same in every draw
         quantile = t_quantile(max(1, bootstrap.num_clusters - 1))
         raw = Estimate(raw.value, *score_interval(raw.value, bootstrap.num_clusters, quantile))
     found: dict[str, Any] = {
         "units": len(units),
-        "pairs": int((counts.sum(axis=1) * (counts.sum(axis=1) - 1) / 2).sum()),
+        "pairs": int(pairs.sum()),
         "raw": as_json(raw),
         "alpha": None,
     }
     if len(domain) > 1:
-        distances = _distances(domain, level)
+        apart = np.subtract.outer(domain, domain)
+        distances: FloatArray = (apart != 0).astype(np.float64) if level == "nominal" else apart**2
         resampled = bootstrap.figure(coincidences(counts), lambda sums: alpha_of_sums(sums, distances))
         found["alpha"] = {**as_json(resampled.estimate()), "value": alpha(units, level)}
     return found
@@ -106,16 +110,3 @@ def alpha_of_sums(sums: FloatArray, distances: FloatArray) -> FloatArray:
     seen = np.einsum("nij,ij->n", observed, distances)
     alphas: FloatArray = 1 - np.divide(seen, chance, out=np.full(len(sums), np.nan), where=chance > 0)
     return alphas
-
-
-def _agreeing_pairs(counts: FloatArray) -> FloatArray:
-    raters = counts.sum(axis=1)
-    parts: FloatArray = np.stack([(counts * (counts - 1)).sum(axis=1) / 2, raters * (raters - 1) / 2], axis=1)
-    return parts
-
-
-def _distances(domain: Sequence[float], level: Level) -> FloatArray:
-    values = np.array(domain)
-    apart = values[:, None] - values[None, :]
-    squares: FloatArray = (apart != 0).astype(np.float64) if level == "nominal" else apart**2
-    return squares

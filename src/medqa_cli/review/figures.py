@@ -1,4 +1,4 @@
-"""From judgments to figures: who wins, what each model's answers are like, what raters agree on.
+"""From judgments to figures: who wins, what each model's answers are like, what raters agree on, how each judged.
 
 Every figure is a mean over questions with an interval for other topics and raters (``intervals``). Figures of two
 models are paired: they come from the same raters and questions.
@@ -6,18 +6,24 @@ models are paired: they come from the same raters and questions.
 
 from __future__ import annotations
 
+import math
 from collections import defaultdict
-from collections.abc import Callable, Iterable, Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
+from statistics import median
 from typing import Any
 
 from medqa_cli.evaluation.samples import topic_keys
 from medqa_cli.files import MODEL_NAMES
 from medqa_cli.review.agreement import Level, Unit, agreement
-from medqa_cli.review.intervals import Cell, Mean, mean_over_questions
+from medqa_cli.review.intervals import Cell, Mean, mean_over_questions, score_interval, t_quantile
 from medqa_cli.review.judgments import REFERENCE, Judgment
 
 WIN_RATE = "win_rate"
 TIE = 0.5
+# Of raters without a preference for a side, one in a hundred is named.
+_SIDE_P = 0.01
+# Nobody reads a question and two answers in less.
+_TOO_FAST_SECONDS = 5.0
 _ORDER = (REFERENCE, "other models", *MODEL_NAMES)
 # By rater, question and what was judged: the values that were given.
 _Values = Mapping[tuple[str, str], list[float]]
@@ -113,7 +119,11 @@ class Review:
         )
 
     def _win_rate(self, first: str, judgments: Sequence[Judgment]) -> dict[str, Any] | None:
-        given = _by_cell(judgments, lambda judgment: preference(judgment, first))
+        given: dict[tuple[str, str], list[float]] = {}
+        for judgment in judgments:
+            value = preference(judgment, first)
+            if value is not None:
+                given.setdefault((judgment.pair.rater, judgment.pair.question_id), []).append(value)
         mean = self.mean(given)
         if mean is None:
             return None
@@ -161,17 +171,6 @@ class Review:
         return said
 
 
-def _by_cell(
-    judgments: Iterable[Judgment], value_of: Callable[[Judgment], float | None]
-) -> dict[tuple[str, str], list[float]]:
-    given: dict[tuple[str, str], list[float]] = {}
-    for judgment in judgments:
-        value = value_of(judgment)
-        if value is not None:
-            given.setdefault((judgment.pair.rater, judgment.pair.question_id), []).append(value)
-    return given
-
-
 def _mean(values: Sequence[float]) -> float:
     return sum(values) / len(values)
 
@@ -201,3 +200,36 @@ def compared(mean: Mean, tie: float, *, higher_is_better: bool) -> dict[str, Any
         "detectable": mean.detectable(),
         "more_questions": None if needed is None else max(1, needed - mean.num_questions),
     }
+
+
+def describe_raters(judgments: Sequence[Judgment]) -> dict[str, Any]:
+    """Return by rater: counts, the share of X among the decided pairs, whether it is more than chance, the pace."""
+    raters = dict.fromkeys(judgment.pair.rater for judgment in judgments)
+    return {rater: _describe([one for one in judgments if one.pair.rater == rater]) for rater in raters}
+
+
+def _describe(judgments: Sequence[Judgment]) -> dict[str, Any]:
+    verdicts = [judgment.better for judgment in judgments]
+    decided, x = sum(verdict in ("x", "y") for verdict in verdicts), verdicts.count("x")
+    seconds = [judgment.seconds for judgment in judgments if judgment.seconds is not None]
+    side: dict[str, Any] | None = None
+    if decided:
+        low, high = score_interval(x / decided, decided, t_quantile(math.inf))
+        p_value = two_sided_p(x, decided)
+        side = {"value": x / decided, "ci95": [low, high], "p": p_value, "biased": p_value < _SIDE_P}
+    return {
+        "judged": sum(verdict is not None for verdict in verdicts),
+        "equal": verdicts.count("equal"),
+        "cannot_judge": verdicts.count(None),
+        "remarks": sum(bool(judgment.remark.strip()) for judgment in judgments),
+        "x_share": side,
+        "median_seconds": round(median(seconds), 1) if seconds else None,
+        "faster_than_reading": sum(value < _TOO_FAST_SECONDS for value in seconds),
+    }
+
+
+def two_sided_p(successes: int, trials: int) -> float:
+    """Return how likely a fair coin is at least as far from half (exact binomial test)."""
+    distance = abs(2 * successes - trials)
+    far = sum(math.comb(trials, k) for k in range(trials + 1) if abs(2 * k - trials) >= distance)
+    return float(far / 2**trials)

@@ -17,7 +17,7 @@ from medqa_cli import console
 from medqa_cli.errors import InputError
 from medqa_cli.files import read_json
 from medqa_cli.review.criteria import Criterion, Form
-from medqa_cli.review.returned import FORMAT_VERSION, Entry, Returned, merged, read_returned
+from medqa_cli.review.returned import FORMAT_VERSION, Returned, merged, read_returned
 from medqa_cli.spelling import listed
 
 Side = Literal["x", "y"]
@@ -231,7 +231,11 @@ def _of_rater(rater: str, files: Sequence[Returned], key: Key, problems: list[st
             problems.append(f"{entry.location}: a pair of {others[name]}, in a file of {rater}: left out")
         elif name not in {pair.id for pair in pairs}:
             problems.append(f"{entry.location}: no pair of this review has this id: left out")
-    judgments = [_judgment(pair, entries[pair.id]) for pair in pairs if pair.id in entries]
+    judgments = [
+        Judgment(pair, said.x, said.y, cast("Verdict | None", said.better), said.remark, said.seconds)
+        for pair in pairs
+        if (said := entries.get(pair.id)) is not None
+    ]
     missing = [number for number, pair in enumerate(pairs, start=1) if pair.id not in entries]
     if missing:
         problems.append(f"{rater}: {_questions(missing)} of {len(pairs)} not rated")
@@ -250,7 +254,3 @@ def _of_rater(rater: str, files: Sequence[Returned], key: Key, problems: list[st
 def _questions(numbers: Sequence[int]) -> str:
     shown = ", ".join(map(str, numbers[:10])) + (", ..." if len(numbers) > 10 else "")
     return f"{len(numbers)} questions ({shown})" if len(numbers) > 1 else f"question {shown}"
-
-
-def _judgment(pair: Pair, entry: Entry) -> Judgment:
-    return Judgment(pair, entry.x, entry.y, cast("Verdict | None", entry.better), entry.remark, entry.seconds)

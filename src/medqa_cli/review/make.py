@@ -16,9 +16,8 @@ from medqa_cli.config.schema import Config
 from medqa_cli.errors import InputError
 from medqa_cli.files import RunFolder, atomic_file, atomic_path, read_json, write_json
 from medqa_cli.prompt.contract import PROMPT_FILE_NAME
-from medqa_cli.review.answers import Question, questions_with_answers
 from medqa_cli.review.criteria import Form, load_form
-from medqa_cli.review.draw import Contest, contests, deal, order, sides
+from medqa_cli.review.draw import Contest, Question, contests, deal, order, questions_with_answers, sides
 from medqa_cli.review.judgments import KEY_NAME, Key, Pair, read_key
 from medqa_cli.review.page import make_page
 from medqa_cli.review.workbook import Shown, write_workbook

@@ -9,6 +9,7 @@ from typing import Any
 from medqa_cli import console
 from medqa_cli.evaluation.metrics import STRIPPED
 from medqa_cli.review.figures import TIE, WIN_RATE
+from medqa_cli.review.judgments import NO_ANSWER, key_beside
 
 _CONTROL = {
     True: "these raters tell good answers from others",
@@ -43,10 +44,6 @@ def _more_questions(figure: Mapping[str, Any]) -> str:
     return f"; {more:,} more questions would show one as large as this, in 80 of 100 cases"
 
 
-def _counted(questions: int) -> str:
-    return f"{questions} question{'' if questions == 1 else 's'}"
-
-
 def sentences(results: Mapping[str, Any]) -> list[str]:
     """Return what a review shows and what it does not, the most important first."""
     said = []
@@ -54,9 +51,10 @@ def sentences(results: Mapping[str, Any]) -> list[str]:
         if WIN_RATE in figures:
             first, second = pair.split("-", 1)
             rate = figures[WIN_RATE]
+            questions = f"{rate['questions']} question{'' if rate['questions'] == 1 else 's'}"
             said.append(
-                f"{first} against {second}: preferred in {percent(rate)} of {_counted(rate['questions'])}, ties count "
-                f"half: {verdict(rate)}{_more_questions(rate)}"
+                f"{first} against {second}: preferred in {percent(rate)} of {questions}, ties count half: "
+                f"{verdict(rate)}{_more_questions(rate)}"
             )
     if (control := results["control"]) is not None:
         counts = f"{control['won']} won, {control['equal']} equal, {control['lost']} lost"
@@ -157,22 +155,28 @@ def _show_raters(raters: Mapping[str, Mapping[str, Any]]) -> None:
 
 
 def _show_automatic(figures: Mapping[str, Mapping[str, Any]]) -> None:
-    rows = [
-        [found["title"], percent(found), str(found["pairs"]), _said_of_figure(found)]
-        for name, found in sorted(figures.items(), key=lambda item: -item[1]["value"])
+    shown = {True: "better than a coin", False: "worse than a coin", None: "no better than a coin"}
+    rows = []
+    for name, found in sorted(figures.items(), key=lambda item: -item[1]["value"]):
+        plain = figures.get(name.removesuffix(STRIPPED), {})
+        is_repeated = name.endswith(STRIPPED) and plain.get("ci95") == found["ci95"]
         # What is the same for both answers of every pair tells nothing; nor does a figure twice.
-        if found["ties"] < found["pairs"] and not _is_repeated(name, figures)
-    ]
+        if found["ties"] < found["pairs"] and not is_repeated:
+            rows.append([found["title"], percent(found), str(found["pairs"]), shown[found["better"]]])
     if rows:
         console.table(
             "Automatic figures that prefer the rater's answer (a coin: 50 %)", rows, ["", "agree", "pairs", "shown"]
         )
 
 
-def _is_repeated(name: str, figures: Mapping[str, Mapping[str, Any]]) -> bool:
-    plain = figures.get(name.removesuffix(STRIPPED), {})
-    return name.endswith(STRIPPED) and plain.get("ci95") == figures[name]["ci95"]
-
-
-def _said_of_figure(found: Mapping[str, Any]) -> str:
-    return {True: "better than a coin", False: "worse than a coin", None: "no better than a coin"}[found["better"]]
+def show_reports(results: Mapping[str, Any], path: Path, results_path: Path) -> None:
+    """Print the counts of what readers reported; ``path``: of the reports."""
+    rows = [
+        ["no answer was given" if name == NO_ANSWER else name, *map(str, counts.values())]
+        for name, counts in results["models"].items()
+    ]
+    console.table("Reported answers", rows, ["whose", "reports", "wrong", "could harm", "corrected"])
+    console.line(f"{results['reports']} reports of {results['questions']} questions; texts: {key_beside(path)}")
+    for sentence in results["summary"]:
+        console.line(sentence)
+    console.line(f"written: {results_path}")

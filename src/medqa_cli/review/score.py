@@ -15,11 +15,14 @@ from medqa_cli.evaluation.samples import Sample, digest_of_answer, read_samples
 from medqa_cli.files import RunFolder, write_json
 from medqa_cli.review.automatic import against_raters
 from medqa_cli.review.criteria import Criterion
-from medqa_cli.review.figures import WIN_RATE, Review
+from medqa_cli.review.figures import WIN_RATE, Review, describe_raters
 from medqa_cli.review.judgments import KEY_NAME, Judgment, find_key, read_judgments, read_key
-from medqa_cli.review.raters import describe_raters
 from medqa_cli.review.report import sentences
-from medqa_cli.review.reports import counted
+
+# What readers reported is counted, and has no shares.
+_NO_SHARE = (
+    "Readers choose what they report: this does not say how often answers are wrong. medqa review make draws a sample."
+)
 
 
 def figure_names(config: Config, paths: Sequence[Path]) -> list[str]:
@@ -67,7 +70,7 @@ def score_review(config: Config, paths: Sequence[Path]) -> dict[str, Any]:
     for problem in problems:
         console.warn(problem)
     if not key.is_sample:
-        counts = {"review": key.review, **counted(judgments, key.samples), "problems": problems}
+        counts = {"review": key.review, **count_reports(judgments, key.samples), "problems": problems}
         write_json(results_path(config, paths), counts, private=True)
         return counts
     samples_path = run.eval_dir / SAMPLES_NAME
@@ -117,3 +120,22 @@ def make_results(
         "settings": {"seed": seed},
     }
     return {**results, "summary": sentences(results)}
+
+
+def count_reports(judgments: Sequence[Judgment], samples: Mapping[str, Mapping[str, str]]) -> dict[str, Any]:
+    """Count reports by whose answer they are about (``x`` of their pair).
+
+    Args:
+        judgments: the reports.
+        samples: answers and corrections, by report and writer.
+    """
+    models: dict[str, dict[str, int]] = {}
+    for judgment in judgments:
+        pair = judgment.pair
+        counts = models.setdefault(pair.x, dict.fromkeys(("reports", "wrong", "harmful", "corrected"), 0))
+        counts["reports"] += 1
+        counts["wrong"] += judgment.x.get("correct") is False
+        counts["harmful"] += judgment.x.get("could_harm") is True
+        counts["corrected"] += bool(samples[pair.question_id][pair.y])
+    questions = {judgment.pair.question for judgment in judgments}
+    return {"reports": len(judgments), "questions": len(questions), "models": models, "summary": [_NO_SHARE]}

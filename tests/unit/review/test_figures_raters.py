@@ -4,8 +4,8 @@ from __future__ import annotations
 
 import pytest
 
+from medqa_cli.review.figures import describe_raters, two_sided_p
 from medqa_cli.review.judgments import Judgment, Pair, Verdict
-from medqa_cli.review.raters import describe_raters, two_sided_p
 
 
 def judgment(number: int, better: Verdict | None, rater: str = "anna", seconds: float | None = None) -> Judgment:
