@@ -3,7 +3,10 @@
 from __future__ import annotations
 
 import asyncio
+import base64
 import contextlib
+import hashlib
+import re
 import time
 from collections.abc import AsyncGenerator, Awaitable, Callable
 from typing import Any
@@ -15,10 +18,11 @@ from starlette.responses import HTMLResponse, JSONResponse, PlainTextResponse, R
 from starlette.routing import Route
 from starlette.types import ASGIApp, Receive, Scope, Send
 
+from medqa_cli.answering.generate import NOTICE
 from medqa_cli.config.schema import Config
+from medqa_cli.resources import template_environment
 from medqa_cli.serving.feedback import Feedback
-from medqa_cli.serving.guard import Guard
-from medqa_cli.serving.page import Page
+from medqa_cli.serving.guard import CLOSED, Guard
 from medqa_cli.serving.prometheus import TYPE, Metrics
 from medqa_cli.serving.requests import ApiError, Asked, parse, read_json
 from medqa_cli.serving.responses import ALIVE, Form
@@ -225,6 +229,30 @@ class Server:
         if size > most:
             raise too_large
         return b"".join(parts)
+
+
+class Page:
+    """The page for people, which holds its style and its script, and the policy that lets nothing else in.
+
+    Args:
+        model: the name of the one that answers.
+        has_feedback: whether readers can call an answer wrong or harmful.
+        needs_key: whether the page has to ask for the key.
+    """
+
+    def __init__(self, model: str, *, has_feedback: bool, needs_key: bool) -> None:
+        template = template_environment(lambda value: value, autoescape=True).get_template("serve.html.j2")
+        self.text = template.render(model=model, notice=NOTICE, has_feedback=has_feedback, needs_key=needs_key)
+        sources = {
+            f"{kind}-src": " ".join(map(_hash_of, re.findall(rf"<{kind}>(.*?)</{kind}>", self.text, re.DOTALL)))
+            for kind in ("script", "style")
+        }
+        allowed = "; ".join(f"{name} {hashes}" for name, hashes in sources.items())
+        self.policy = f"{CLOSED}; connect-src 'self'; img-src data:; {allowed}"
+
+
+def _hash_of(text: str) -> str:
+    return f"'sha256-{base64.b64encode(hashlib.sha256(text.encode()).digest()).decode()}'"
 
 
 class _Streamed(StreamingResponse):
