@@ -822,7 +822,7 @@ def test_eval_of_two_files_of_one_name(trained: Path, medqa: Medqa) -> None:
 
 
 def test_eval_says_that_many_answers_take_long(trained: Path, medqa: Medqa, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr("medqa_cli.evaluation.run._MANY_ANSWERS", 1)
+    monkeypatch.setattr("medqa_cli.evaluation.measuring._MANY_ANSWERS", 1)
     outcome = medqa("eval", "--model", "adapter,base", "--limit", "1")
     assert outcome.code == 0, outcome.err
     assert "1 questions x 2 models, up to 8 tokens an answer; an interrupted run can be resumed" in outcome.err

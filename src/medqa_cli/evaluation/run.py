@@ -2,51 +2,39 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Sequence
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 from medqa_cli import console, distributed, hub
-from medqa_cli.answering import engines
 from medqa_cli.cards import with_measured
 from medqa_cli.config.schema import Config
-from medqa_cli.data.dataset import QaRow, encode_rows, evenly_spaced, iterate_split, read_split, report_of
+from medqa_cli.data.dataset import QaRow, encode_rows, evenly_spaced, read_split, report_of
 from medqa_cli.environment import TRAIN_SHA256, recorded_settings
 from medqa_cli.errors import InputError, Interrupted
 from medqa_cli.evaluation.arms import (
     Arm,
-    arm_samples,
     ask_in_other_words,
     make_arms,
     passage_baselines,
-    without_marks_of,
 )
 from medqa_cli.evaluation.baselines import UNIGRAM, baseline_answers, baseline_sample, unigram_scores
 from medqa_cli.evaluation.gate import Condition, with_gate
-from medqa_cli.evaluation.generation import each_answerer, each_model, generate_answers, score_likelihood
-from medqa_cli.evaluation.memorization.measure import Search, prepare
+from medqa_cli.evaluation.measuring import Work, measure
+from medqa_cli.evaluation.memorization.measure import prepare
 from medqa_cli.evaluation.memorization.section import with_memorization
-from medqa_cli.evaluation.metrics import in_group, text_metrics
-from medqa_cli.evaluation.multiple_choice import ChoiceItem, contaminated, predictions, read_choice_files, score_choices
-from medqa_cli.evaluation.openai_client import PREFIX, SERVED, ServedModel, connect, served_answers
+from medqa_cli.evaluation.metrics import text_metrics
+from medqa_cli.evaluation.multiple_choice import read_choice_files
+from medqa_cli.evaluation.openai_client import PREFIX, connect
 from medqa_cli.evaluation.overlap import is_read_by_rouge
-from medqa_cli.evaluation.results import ChoiceResults, make_results, pairs_of, write_all
-from medqa_cli.evaluation.samples import GREEDY, GeneratedAnswer, Questions, Sample, make_questions, samples_of
-from medqa_cli.evaluation.settings import fingerprint_of, named_settings
+from medqa_cli.evaluation.results import make_results, pairs_of, write_all
+from medqa_cli.evaluation.samples import Questions, Sample, make_questions, samples_of
 from medqa_cli.files import CARD_NAME, MODEL_NAMES, RunFolder, atomic_file, sha256_of_file
 from medqa_cli.journal import SharedJournal
 from medqa_cli.model.gguf_model import OF_RUN, require_file_of_run
-from medqa_cli.model.kernels.packing import AnswerScore
 from medqa_cli.model.load import base_of_adapter, load_config, load_tokenizer, num_embeddings
 from medqa_cli.prompt.contract import PromptContract
 from medqa_cli.prompt.encoder import PromptEncoder
-
-if TYPE_CHECKING:
-    from medqa_cli.answering.engines import Answerer
-
-# On a CPU a small model writes some ten tokens a second in each answer of a batch.
-_MANY_ANSWERS = 50
-ItemsByName = Mapping[str, Sequence[ChoiceItem]]
 
 
 def evaluate(
@@ -67,31 +55,14 @@ def evaluate(
     """
     hub.name_repository(config.model.name_or_path)
     run = RunFolder(Path(config.run_dir))
-    local, addresses = _local_and_served(models, run, config)
-    console.doing("reading the questions ...")
-    rows = _rows(config, run)
-    items = read_choice_files(config.eval.multiple_choice)
-    served = connect(addresses[0], config.prompt.system) if addresses else None
-    console.doing("preparing the questions ...")
-    encoder: PromptEncoder | None = None
-    folders: list[Path] = []
-    if local:
-        base = base_of_adapter(run.adapter_dir)
-        contract, tokenizer = PromptContract.load(run.adapter_dir), load_tokenizer(str(run.adapter_dir))
-        encoder = PromptEncoder(contract, tokenizer, num_embeddings(load_config(base.location, base.revision)))
-        folders = [run.adapter_dir, Path(base.location), *([run.merged_dir] if "merged" in local else [])]
-    questions = make_questions(rows, evenly_spaced(rows, limit), encoder, config.model.max_length)
-    questions, arms, copies = _open_book(config, encoder, rows, questions)
-    search = None if encoder is None or set(local) == {OF_RUN} else prepare(config, encoder, rows, limit)
-    fingerprint = fingerprint_of(config, local, folders, served, questions, arms, items, search)
+    work, copies = _prepare(config, run, models, limit)
+    fingerprint = work.fingerprint()
     console.doing("measuring ...")
     with SharedJournal(run.eval_dir, fingerprint) as journal:
         if journal.num_done:
             console.note(f"resuming an interrupted evaluation: {journal.num_done} pieces of work are done")
         try:
-            samples, choices, answered_by = _measure(
-                config, run, local, served, encoder, questions, arms, items, search, journal
-            )
+            samples, choices, answered_by = measure(work, journal)
         except KeyboardInterrupt:
             message = f"interrupted; {journal.num_done} finished pieces of work are kept"
             raise Interrupted(message, "give the same command again to resume") from None
@@ -99,12 +70,12 @@ def evaluate(
         console.doing("computing the figures ...")
 
         def write() -> dict[str, Any]:
-            baselines = _baselines(config, encoder, questions)
-            baselines |= {name: _copies(name, questions, texts) for name, texts in copies.items()}
-            settings = {**named_settings(config, limit, encoder, arms), "answered_by": answered_by}
+            baselines = _baselines(work)
+            baselines |= {name: _copies(name, work.questions, texts) for name, texts in copies.items()}
+            settings = {**work.settings(limit), "answered_by": answered_by}
             results = make_results(samples, baselines, choices, config.eval, config.seed, settings)
-            if search is not None:
-                found = search.results(pairs_of(name for name in local if name != OF_RUN), config)
+            if work.search is not None:
+                found = work.search.results(pairs_of(name for name in work.local if name != OF_RUN), config)
                 results = with_memorization(results, found, config.eval.metric_names)
             results = with_gate(results | {"leakage": _leakage(config, run)}, conditions)
             write_all(run, samples, baselines, results)
@@ -115,6 +86,23 @@ def evaluate(
         results = distributed.from_main(write)
         journal.finish()
     return results
+
+
+def _prepare(
+    config: Config, run: RunFolder, models: Sequence[str], limit: int | None
+) -> tuple[Work, dict[str, list[str]]]:
+    """Return what is measured, and the texts of the baselines that copy a passage."""
+    local, addresses = _local_and_served(models, run, config)
+    console.doing("reading the questions ...")
+    rows = _rows(config, run)
+    items = read_choice_files(config.eval.multiple_choice)
+    served = connect(addresses[0], config.prompt.system) if addresses else None
+    console.doing("preparing the questions ...")
+    encoder, folders = _encoder_and_folders(run, local) if local else (None, [])
+    questions = make_questions(rows, evenly_spaced(rows, limit), encoder, config.model.max_length)
+    questions, arms, copies = _open_book(config, encoder, rows, questions)
+    search = None if encoder is None or set(local) == {OF_RUN} else prepare(config, encoder, rows, limit)
+    return Work(config, run, local, folders, served, encoder, questions, arms, items, search), copies
 
 
 def _fill_card(run: RunFolder, sentences: Sequence[str]) -> None:
@@ -128,6 +116,14 @@ def _fill_card(run: RunFolder, sentences: Sequence[str]) -> None:
     if after != before:
         with atomic_file(path) as file:
             file.write(after)
+
+
+def _encoder_and_folders(run: RunFolder, local: Sequence[str]) -> tuple[PromptEncoder, list[Path]]:
+    """Return the prompt encoder of the run's adapter, and the folders that hold the weights of the models."""
+    base = base_of_adapter(run.adapter_dir)
+    contract, tokenizer = PromptContract.load(run.adapter_dir), load_tokenizer(str(run.adapter_dir))
+    encoder = PromptEncoder(contract, tokenizer, num_embeddings(load_config(base.location, base.revision)))
+    return encoder, [run.adapter_dir, Path(base.location), *([run.merged_dir] if "merged" in local else [])]
 
 
 def _open_book(
@@ -196,153 +192,15 @@ def _leakage(config: Config, run: RunFolder) -> dict[str, Any] | None:
     return dict(counts) if isinstance(counts, dict) else None
 
 
-def _measure(
-    config: Config,
-    run: RunFolder,
-    local: Sequence[str],
-    served: ServedModel | None,
-    encoder: PromptEncoder | None,
-    questions: Questions,
-    arms: Mapping[str, Arm],
-    items: ItemsByName,
-    search: Search | None,
-    journal: SharedJournal,
-) -> tuple[dict[str, list[Sample]], dict[str, ChoiceResults], dict[str, dict[str, Any]]]:
-    """Return the samples by model, the multiple-choice predictions by set, and what wrote each model's answers."""
-    wants_answers = bool(text_metrics(config.eval.metric_names))
-    if served is not None and (_wants_likelihood(config) or items):
-        console.note("likelihood and multiple choice need the weights: not measured for the served model")
-    scores, choices = _scored(config, run, local, questions, items, search, journal)
-    answers: dict[str, list[GeneratedAnswer]] = {}
-    answered_by: dict[str, dict[str, Any]] = {}
-
-    def score_file(loaded: Answerer) -> None:
-        if loaded.name == OF_RUN and _wants_likelihood(config):
-            scores[OF_RUN] = score_likelihood(loaded, questions.examples, config.eval.batch_size, journal)
-
-    if encoder is not None and wants_answers:
-        answers, answered_by = _answers(config, run, local, encoder, questions, arms, journal, score_file)
-    elif OF_RUN in local and _wants_likelihood(config):
-        for loaded in each_answerer([OF_RUN], run, config, 0):
-            score_file(loaded)
-    if served is not None:
-        texts, given = zip(*questions.asked, strict=True)
-        answers[SERVED] = served_answers(served, texts, config.generate, journal, given)
-    names = [name for model in local for name in (model, model + GREEDY) if name == model or name in answers]
-    names += [SERVED] if served else []
-    samples = {name: samples_of(name, questions, scores.get(name), answers.get(name)) for name in names}
-    if encoder is not None and wants_answers:
-        decline = encoder.contract.text.decline
-        for name, arm in ((model + arm, arm) for model in local for arm in arms):
-            samples[name] = arm_samples(name, questions, arms[arm], answers[name], decline)
-    return samples, choices, answered_by
-
-
-def _scored(
-    config: Config,
-    run: RunFolder,
-    local: Sequence[str],
-    questions: Questions,
-    items: ItemsByName,
-    search: Search | None,
-    journal: SharedJournal,
-) -> tuple[dict[str, list[AnswerScore]], dict[str, ChoiceResults]]:
-    """Return the likelihoods of the references by model, the predictions by set; look for what was memorized.
-
-    The GGUF file is not among the models: it is scored while it is loaded to answer.
-    """
-    if OF_RUN in local and (items or search is not None):
-        console.note("multiple choice and memorization are of the weights as trained: not measured for the GGUF file")
-    wants_likelihood = _wants_likelihood(config)
-    scores: dict[str, list[AnswerScore]] = {}
-    predicted: dict[str, dict[str, list[int]]] = {name: {} for name in items}
-    if local and (wants_likelihood or items or search is not None):
-        tokenizer = load_tokenizer(str(run.adapter_dir))
-        for loaded in each_model(local, run, config, packed=True):
-            if wants_likelihood:
-                scores[loaded.name] = score_likelihood(loaded, questions.examples, config.eval.batch_size, journal)
-            for name in items:
-                likelihoods = score_choices(loaded, tokenizer, name, items[name], journal)
-                predicted[name][loaded.name] = predictions(likelihoods)
-            if search is not None:
-                search.in_packed(loaded, journal)
-    if search is not None and any(search.cases.values()):
-        for loaded in each_model(local, run, config, packed=False):
-            search.in_batches(loaded, journal)
-    return scores, {
-        name: _choice_results(config, of_set, predicted[name]) for name, of_set in items.items() if predicted[name]
-    }
-
-
-def _wants_likelihood(config: Config) -> bool:
-    return any(name in in_group("likelihood") for name in config.eval.metric_names)
-
-
-def _choice_results(
-    config: Config, items: Sequence[ChoiceItem], predicted: Mapping[str, Sequence[int]]
-) -> ChoiceResults:
-    """Return the results of a multiple-choice set; ``predicted``: the choice for each item, by model."""
-    seen = contaminated([item.question for item in items], iterate_split(Path(config.data.dir), "train"))
-    return ChoiceResults(
-        items[0].choices,
-        tuple(item.gold for item in items),
-        predicted,
-        tuple(item.id for item in items),
-        frozenset(item.id for item, is_seen in zip(items, seen, strict=True) if is_seen),
-    )
-
-
-def _answers(
-    config: Config,
-    run: RunFolder,
-    local: Sequence[str],
-    encoder: PromptEncoder,
-    questions: Questions,
-    arms: Mapping[str, Arm],
-    journal: SharedJournal,
-    on_loaded: Callable[[Answerer], None],
-) -> tuple[dict[str, list[GeneratedAnswer]], dict[str, dict[str, Any]]]:
-    """Return each model's answers, its plain greedy ones where those are others, and those of each row in each arm.
-
-    Beside them: which engine wrote each model's answers, from which quantization and file. ``on_loaded`` is called with
-    each model before it answers.
-    """
-    asked, ways = questions.asked, 1 + len(arms)
-    texts, given = zip(*asked, strict=True)
-    if len(asked) * len(local) * ways > _MANY_ANSWERS:
-        console.note(
-            f"{len(asked)} questions x {len(local)} models{f' x {ways} arms' if arms else ''}, up to "
-            f"{config.generate.max_new_tokens} tokens an answer; an interrupted run can be resumed. "
-            "Faster: --limit N, or --set 'eval.metrics=[nll, bits_per_byte]'"
-        )
-    answers: dict[str, list[GeneratedAnswer]] = {}
-    answered_by: dict[str, dict[str, Any]] = {}
-    for loaded in each_answerer(local, run, config, len(asked) * ways):
-        on_loaded(loaded)
-        name = loaded.name
-        answered_by[name] = engines.describe_engine(loaded)
-        closed, plain = generate_answers(loaded, encoder, texts, config.generate, journal, given=given)
-        # Marks count no more here than in the arms.
-        answers[name] = without_marks_of(closed) if arms else closed
-        if config.generate.loop_retries:
-            answers[name + GREEDY] = without_marks_of(plain) if arms else plain
-        for arm_name, arm in arms.items():
-            prompts = arm.prompts(questions, encoder)
-            made, _ = generate_answers(
-                loaded, encoder, prompts, config.generate, journal, arm=arm_name, must_answer=arm.must_answer
-            )
-            answers[name + arm_name] = arm.with_declined(made, encoder.contract.text.decline)
-    return answers, answered_by
-
-
-def _baselines(config: Config, encoder: PromptEncoder | None, questions: Questions) -> dict[str, list[Sample]]:
+def _baselines(work: Work) -> dict[str, list[Sample]]:
+    config, encoder, questions = work.config, work.encoder, work.questions
     train = read_split(Path(config.data.dir), "train")
     baselines: dict[str, list[Sample]] = {}
-    if encoder is not None and _wants_likelihood(config):
+    if encoder is not None and work.wants_likelihood:
         encoded = encode_rows(train, encoder, config.model.max_length)
         scores = unigram_scores(encoded.examples, questions.examples, encoder.vocabulary_size)
         baselines[UNIGRAM] = samples_of(UNIGRAM, questions, scores, None)
-    if text_metrics(config.eval.metric_names) and train:
+    if work.wants_answers and train:
         for name, answers in baseline_answers(train, questions.rows, config.seed).items():
             baselines[name] = _copies(name, questions, answers)
     return baselines

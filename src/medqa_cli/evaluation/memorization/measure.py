@@ -2,9 +2,11 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
+from statistics import NormalDist
 from typing import Any
 
 import numpy as np
@@ -15,7 +17,6 @@ from medqa_cli.data.dataset import QaRow, read_split
 from medqa_cli.evaluation.bootstrap import ClusterBootstrap, as_json, better_of, ratio_of_sums
 from medqa_cli.evaluation.memorization.cases import CANDIDATES, Case, canary_cases, identifier_cases
 from medqa_cli.evaluation.memorization.ranks import Likelihoods, encoded, exposure, rank, score_cases, verdict
-from medqa_cli.evaluation.memorization.rates import share
 from medqa_cli.evaluation.memorization.section import HELD_OUT, TRAIN, sentences_on
 from medqa_cli.evaluation.memorization.verbatim import (
     BEGINNING,
@@ -32,6 +33,7 @@ from medqa_cli.journal import SharedJournal
 from medqa_cli.model.load import LoadedModel
 from medqa_cli.prompt.encoder import PromptEncoder
 
+_Z = NormalDist().inv_cdf(0.975)
 ByModel = dict[str, dict[str, list[Recited]]]
 
 
@@ -228,3 +230,21 @@ def _canary_figures(chosen: Sequence[int], places: Sequence[int], own: Sequence[
         "mean_nll": sum(own[index].nll[0] for index in chosen) / len(chosen),
         "mean_nll_of_others": sum(sum(own[index].nll[1:]) for index in chosen) / (len(chosen) * (CANDIDATES - 1)),
     }
+
+
+def share(count: int, whole: int) -> dict[str, Any]:
+    """Return a share with its 95 % interval, as ``results.json`` keeps figures.
+
+    The interval is Wilson's (1927, "Probable inference", without continuity correction): it has a width where the
+    count is 0, which a bootstrap has not.
+
+    Args:
+        count: how many.
+        whole: of how many, at least 1.
+    """
+    rate, spread = count / whole, _Z**2 / whole
+    middle = (rate + spread / 2) / (1 + spread)
+    half = _Z / (1 + spread) * math.sqrt(rate * (1 - rate) / whole + spread / (4 * whole))
+    # At both ends exactly so, but for rounding.
+    low, high = 0.0 if count == 0 else middle - half, 1.0 if count == whole else middle + half
+    return {"value": rate, "ci95": [low, high]}

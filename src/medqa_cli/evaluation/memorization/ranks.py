@@ -22,7 +22,6 @@ import torch
 from medqa_cli.answering.decode import make_cache
 from medqa_cli.errors import MedqaError
 from medqa_cli.evaluation.memorization.cases import CANDIDATES, Case
-from medqa_cli.evaluation.memorization.rates import fewest_beyond_chance, tail
 from medqa_cli.journal import SharedJournal
 from medqa_cli.model.load import LoadedModel
 from medqa_cli.prompt.encoder import PromptEncoder
@@ -188,3 +187,15 @@ def verdict(places: Sequence[int]) -> dict[str, Any]:
         "false_alarm": tail(needed, len(places), CHANCE),
         "fires": first >= needed,
     }
+
+
+def fewest_beyond_chance(trials: int, chance: float, level: float) -> int:
+    """Return the least number of hits that chance gives with a probability of at most ``level``; more than 0."""
+    return next(least for least in range(1, trials + 2) if tail(least, trials, chance) <= level)
+
+
+def tail(least: int, trials: int, chance: float) -> float:
+    """Return the probability of at least ``least`` hits in ``trials``, each a hit with probability ``chance``."""
+    return sum(
+        math.comb(trials, hits) * chance**hits * (1 - chance) ** (trials - hits) for hits in range(least, trials + 1)
+    )

@@ -7,7 +7,8 @@ from typing import Any
 
 import pytest
 
-from medqa_cli.evaluation.memorization.rates import fewest_beyond_chance, share, tail
+from medqa_cli.evaluation.memorization.measure import share
+from medqa_cli.evaluation.memorization.ranks import fewest_beyond_chance, tail
 from medqa_cli.evaluation.memorization.section import is_sound, sentences_on, with_memorization
 
 
