@@ -20,8 +20,9 @@ from medqa_cli.files import RunFolder
 from medqa_cli.prompt.given import Given
 
 if TYPE_CHECKING:
-    from medqa_cli.answering.batch import AskedRow, LookUp
+    from medqa_cli.answering.batch import LookUp
     from medqa_cli.answering.engines import Answerer
+    from medqa_cli.answering.question_files import AskedRow
 
 NOTHING_CLOSE = "nothing close in the data: no reference answer to check this answer against"
 REFERENCES = "Nearest reference answers, for you to check (the model did not see them here):"
@@ -126,9 +127,11 @@ def ask_file(config: Config, choice: str, name: str, out: Path | None, options: 
         MedqaError: some questions could not be answered; all others are.
         Interrupted: Ctrl-C; the answers so far are kept.
     """
-    from medqa_cli.answering import batch  # with it all readers of tables; a single question waits for none of them
+    # With it all readers of tables; a single question waits for none of them.
+    from medqa_cli.answering import batch, question_files
 
-    rows = batch.read_questions(name, config.data.question_column, config.data.encoding, config.data.context_column)
+    data = config.data
+    rows = question_files.read_questions(name, data.question_column, data.encoding, data.context_column)
     rows = [replace(row, context=row.context or options.context) for row in rows]
     if out is not None:
         batch.require_new(out)

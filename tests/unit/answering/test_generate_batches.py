@@ -16,9 +16,9 @@ from transformers.cache_utils import DynamicLayer
 from helpers.models import looping_model
 from medqa_cli.answering import batch, generate
 from medqa_cli.answering import decode as decoding
-from medqa_cli.answering.batch import AskedRow
 from medqa_cli.answering.decode import SPARE, GrowingLayer, decode_batch
 from medqa_cli.answering.generate import answer_question, answer_questions
+from medqa_cli.answering.question_files import AskedRow
 from medqa_cli.answering.stopping import StoppingState
 from medqa_cli.config.schema import GenerateConfig, PromptConfig
 from medqa_cli.errors import InputError, Interrupted

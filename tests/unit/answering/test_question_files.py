@@ -8,7 +8,7 @@ from pathlib import Path
 
 import pytest
 
-from medqa_cli.answering.batch import AskedRow, read_questions
+from medqa_cli.answering.question_files import AskedRow, read_questions
 from medqa_cli.errors import InputError
 
 
