@@ -23,12 +23,7 @@ from medqa_cli.data.audit import audit_written
 from medqa_cli.data.canaries import as_planted, make_canaries, write_canaries
 from medqa_cli.data.cleaning.reasons import enabled_reasons
 from medqa_cli.data.cleaning.rules import RULES, enabled_rules
-from medqa_cli.data.dataset import (
-    CANARIES_NAME,
-    LENGTHS_NAME,
-    REPORT_NAME,
-    check_replaceable,
-)
+from medqa_cli.data.dataset import CANARIES_NAME, LENGTHS_NAME, REPORT_NAME, check_replaceable
 from medqa_cli.data.documents.finding import find_documents
 from medqa_cli.data.documents.held_out import OpenBook
 from medqa_cli.data.documents.reading import Documents, read_documents

@@ -64,11 +64,10 @@ class Finding:
 
     def as_json(self) -> dict[str, Any]:
         """Return what ``--json`` prints; a figure that is no number is null."""
-        figures = {"figure": self.figure, "bound": self.bound}
-        finite = {
-            name: value if value is not None and math.isfinite(value) else None for name, value in figures.items()
-        }
-        return {**asdict(self), **finite, "fails": self.fails}
+        found = {**asdict(self), "fails": self.fails}
+        for key in ("figure", "bound"):
+            found[key] = found[key] if found[key] is not None and math.isfinite(found[key]) else None
+        return found
 
     def line(self) -> str:
         """Return the line that is shown."""

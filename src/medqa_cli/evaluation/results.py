@@ -17,14 +17,7 @@ from medqa_cli.evaluation.bootstrap import ClusterBootstrap, Resampled, as_json,
 from medqa_cli.evaluation.metrics import confusion_parts, in_group, metric, text_metrics
 from medqa_cli.evaluation.overlap import overlap_settings
 from medqa_cli.evaluation.page import make_page
-from medqa_cli.evaluation.samples import (
-    GREEDY,
-    Sample,
-    digest_of_answer,
-    read_samples,
-    topic_keys,
-    write_samples,
-)
+from medqa_cli.evaluation.samples import GREEDY, Sample, digest_of_answer, read_samples, topic_keys, write_samples
 from medqa_cli.files import MODEL_NAMES, RunFolder, atomic_file, read_json, write_json
 
 SAMPLES_NAME = "samples.jsonl"

@@ -12,12 +12,7 @@ from medqa_cli.config.schema import Config
 from medqa_cli.data.dataset import QaRow, encode_rows, evenly_spaced, read_split, report_of
 from medqa_cli.environment import TRAIN_SHA256, recorded_settings
 from medqa_cli.errors import InputError, Interrupted
-from medqa_cli.evaluation.arms import (
-    Arm,
-    ask_in_other_words,
-    make_arms,
-    passage_baselines,
-)
+from medqa_cli.evaluation.arms import Arm, ask_in_other_words, make_arms, passage_baselines
 from medqa_cli.evaluation.baselines import UNIGRAM, baseline_answers, baseline_sample, unigram_scores
 from medqa_cli.evaluation.gate import Condition, with_gate
 from medqa_cli.evaluation.measuring import Work, measure
@@ -98,7 +93,13 @@ def _prepare(
     items = read_choice_files(config.eval.multiple_choice)
     served = connect(addresses[0], config.prompt.system) if addresses else None
     console.doing("preparing the questions ...")
-    encoder, folders = _encoder_and_folders(run, local) if local else (None, [])
+    encoder: PromptEncoder | None = None
+    folders: list[Path] = []
+    if local:
+        base = base_of_adapter(run.adapter_dir)
+        contract, tokenizer = PromptContract.load(run.adapter_dir), load_tokenizer(str(run.adapter_dir))
+        encoder = PromptEncoder(contract, tokenizer, num_embeddings(load_config(base.location, base.revision)))
+        folders = [run.adapter_dir, Path(base.location), *([run.merged_dir] if "merged" in local else [])]
     questions = make_questions(rows, evenly_spaced(rows, limit), encoder, config.model.max_length)
     questions, arms, copies = _open_book(config, encoder, rows, questions)
     search = None if encoder is None or set(local) == {OF_RUN} else prepare(config, encoder, rows, limit)
@@ -116,14 +117,6 @@ def _fill_card(run: RunFolder, sentences: Sequence[str]) -> None:
     if after != before:
         with atomic_file(path) as file:
             file.write(after)
-
-
-def _encoder_and_folders(run: RunFolder, local: Sequence[str]) -> tuple[PromptEncoder, list[Path]]:
-    """Return the prompt encoder of the run's adapter, and the folders that hold the weights of the models."""
-    base = base_of_adapter(run.adapter_dir)
-    contract, tokenizer = PromptContract.load(run.adapter_dir), load_tokenizer(str(run.adapter_dir))
-    encoder = PromptEncoder(contract, tokenizer, num_embeddings(load_config(base.location, base.revision)))
-    return encoder, [run.adapter_dir, Path(base.location), *([run.merged_dir] if "merged" in local else [])]
 
 
 def _open_book(

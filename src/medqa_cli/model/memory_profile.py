@@ -163,11 +163,7 @@ class _OneDepth:
 
     def _step_memory(self, largest: Sequence[Example], recomputed: bool, several_forwards: bool) -> StepMemory:
         model, live = self._model, _LiveBytes(self._model)
-        if recomputed:
-            # The state of the random numbers is 5 KB, and asking a GPU for it would need one.
-            self.causal_lm.activation_checkpointing_enable({"use_reentrant": False, "preserve_rng_state": False})
-        else:
-            self.causal_lm.activation_checkpointing_disable()
+        _switch_checkpointing(self.causal_lm, recomputed)
         trained = [p for p in model.parameters() if p.requires_grad]
         with self._mode, live:
             for parameter in trained:
@@ -302,6 +298,14 @@ def _watched(layers: torch.nn.Module, live: _LiveBytes) -> Iterator[list[int]]:
         yield seen
     finally:
         handle.remove()
+
+
+def _switch_checkpointing(causal_lm: Any, recomputed: bool) -> None:
+    if recomputed:
+        # The state of the random numbers is 5 KB, and asking a GPU for it would need one.
+        causal_lm.activation_checkpointing_enable({"use_reentrant": False, "preserve_rng_state": False})
+    else:
+        causal_lm.activation_checkpointing_disable()
 
 
 def _bytes_of(tensors: Sequence[torch.Tensor]) -> int:

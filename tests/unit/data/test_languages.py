@@ -9,13 +9,7 @@ import pytest
 
 from helpers.paths import SHARED_DATA
 from medqa_cli.data.cleaning.rules import clean, enabled_rules
-from medqa_cli.data.languages import (
-    UNKNOWN,
-    has_other_languages,
-    language_of,
-    likeliest_language,
-    told_language,
-)
+from medqa_cli.data.languages import UNKNOWN, has_other_languages, language_of, likeliest_language, told_language
 
 MEDQUAD = SHARED_DATA / "medquad/medquad_two_columns.csv"
 

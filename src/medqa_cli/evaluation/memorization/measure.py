@@ -18,15 +18,7 @@ from medqa_cli.evaluation.bootstrap import ClusterBootstrap, as_json, better_of,
 from medqa_cli.evaluation.memorization.cases import CANDIDATES, Case, canary_cases, identifier_cases
 from medqa_cli.evaluation.memorization.ranks import Likelihoods, encoded, exposure, rank, score_cases, verdict
 from medqa_cli.evaluation.memorization.section import HELD_OUT, TRAIN, sentences_on
-from medqa_cli.evaluation.memorization.verbatim import (
-    BEGINNING,
-    TOKENS,
-    Recited,
-    Texts,
-    figures,
-    pick_texts,
-    recite,
-)
+from medqa_cli.evaluation.memorization.verbatim import BEGINNING, TOKENS, Recited, Texts, figures, pick_texts, recite
 from medqa_cli.evaluation.metrics import in_group
 from medqa_cli.evaluation.samples import topic_keys
 from medqa_cli.journal import SharedJournal

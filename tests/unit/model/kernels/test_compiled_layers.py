@@ -13,12 +13,7 @@ from helpers.models import make_tiny_model
 from helpers.training import CPU, make_examples
 from medqa_cli.config.schema import LoraConfig, ModelConfig
 from medqa_cli.model.kernels import operators
-from medqa_cli.model.kernels.compiled_layers import (
-    compile_layers,
-    counted_graphs,
-    uncompile_layers,
-    why_not,
-)
+from medqa_cli.model.kernels.compiled_layers import compile_layers, counted_graphs, uncompile_layers, why_not
 from medqa_cli.model.kernels.cpu_attention import CpuAttention
 from medqa_cli.model.kernels.fused_layers import fuse_layers
 from medqa_cli.model.kernels.packing import answer_token_losses, pack
