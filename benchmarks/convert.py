@@ -177,7 +177,7 @@ def main() -> None:
     parser.add_argument("source", type=Path, help="a CSV file with the columns question and answer, e.g. MedQuAD")
     parser.add_argument("--times", type=int, default=50, help="how many times as many rows; 1: only the file itself")
     parser.add_argument("--workers", type=int, nargs="+", default=[1, 2], help="the numbers of workers to measure")
-    parser.add_argument("--work-dir", type=Path, help="for the large file and the outputs, 8 GB at 50 times MedQuAD")
+    parser.add_argument("--work-dir", type=Path, help="for the large file and the outputs, 10 GB at 50 times MedQuAD")
     add_json_option(parser)
     options = parser.parse_args()
     counts: list[int] = options.workers

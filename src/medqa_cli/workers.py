@@ -92,7 +92,7 @@ class Workers(AbstractContextManager["Workers"]):
         ahead: deque[_Worker | _Here] = deque()
         most_ahead = _RESULTS_AHEAD * (len(self._others) + 1)
         for piece in _up_to_an_error(pieces, errors):
-            free = [worker for worker in self._others if not worker.is_taken]
+            free = [worker for worker in self._others if not worker.is_called()]
             worker = min(free, key=_Worker.num_unfinished, default=None)
             if worker is not None and worker.num_unfinished() < _PIECES_AHEAD:
                 worker.send(work, piece)
@@ -108,22 +108,14 @@ class Workers(AbstractContextManager["Workers"]):
             raise errors[0]
 
     def beside(self, function: Callable[..., R], *arguments: object) -> Callable[[], R]:
-        """Begin a call in another process, which does nothing else meanwhile; return what waits for its result.
+        """Begin a call in another process, which gets no pieces until it is done; return what waits for its result.
 
         One at a time. Without others the call is made when its result is asked for.
         """
         if not self._others:
             return functools.partial(function, *arguments)
-        worker = self._others[-1]
-        worker.send((_caller, (function,)), arguments)
-        worker.is_taken = True
-
-        def result() -> R:
-            returned: R = worker.receive()
-            worker.is_taken = False
-            return returned
-
-        return result
+        self._others[-1].call((_caller, (function,)), arguments)
+        return self._others[-1].returned
 
 
 def _up_to_an_error(pieces: Iterable[P], errors: list[Exception]) -> Iterator[P]:
@@ -168,12 +160,13 @@ class _Worker:
     """One of the other processes, and a thread that takes its results as they come."""
 
     def __init__(self, hint: str, module: str) -> None:
-        self.is_taken = False
         self._hint = hint
         self._work: _Work | None = None
         self._num_waited_for = 0
         # None is the last: it has ended.
         self._results: SimpleQueue[bytes | None] = SimpleQueue()
+        self._is_called = False
+        self._returned = b""
         self._process = ChildProcess("workers")
         self._thread = threading.Thread(target=self._collect, daemon=True)
         self._thread.start()
@@ -195,15 +188,41 @@ class _Worker:
         message = pickle.dumps(content)
         self._process.send(len(message).to_bytes(_LENGTH_BYTES, "little"), message)
 
+    def call(self, work: _Work, arguments: object) -> None:
+        """Let it do something beside what is shared out."""
+        self.send(work, arguments)
+        self._is_called = True
+
+    def is_called(self) -> bool:
+        """Tell whether it is still at it."""
+        if self._is_called and self.is_ready():
+            message = self._results.get()
+            if message is None:
+                self._results.put(None)
+            else:
+                self._returned, self._is_called = message, False
+                self._num_waited_for -= 1
+        return self._is_called
+
+    def returned(self) -> Any:
+        """Return what it was called for."""
+        if self.is_called():
+            self._is_called = False
+            return self.receive()
+        return self._unpacked(self._returned)
+
     def receive(self) -> Any:
         """Return the next of its results, in the order of its pieces."""
         message = self._results.get()
+        self._num_waited_for -= 1
+        return self._unpacked(message)
+
+    def _unpacked(self, message: bytes | None) -> Any:
         if message is None:
             self._results.put(None)
             name, output = self._process.how_it_ended()
             said = f": {' '.join(output.split())[:SHOWN_CHARACTERS]}" if output else ""
             raise MedqaError(f"a worker process ended before its work was done ({name}){said}", self._hint)
-        self._num_waited_for -= 1
         result, error, trace = pickle.loads(message)
         if error is None:
             return result

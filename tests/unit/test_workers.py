@@ -203,6 +203,26 @@ def test_a_call_goes_on_beside_the_work_of_the_others() -> None:
         assert workers.beside(slowly, 0)() == os.getpid()
 
 
+def test_a_process_that_has_done_its_call_takes_pieces_again_and_keeps_the_result() -> None:
+    with Workers(2, HINT) as workers:
+        asked = workers.beside(slowly, 0.0)
+        ids = set(workers.map(slow_process_id, (), range(100)))
+        assert ids == {os.getpid(), asked()}
+        assert len(ids) == 2
+
+
+@POSIX
+def test_a_process_that_dies_in_its_call_leaves_the_pieces_to_the_others(
+    children: Callable[[], list[psutil.Process]],
+) -> None:
+    with Workers(2, HINT) as workers:
+        asked = workers.beside(slowly, 60)
+        children()[0].kill()
+        assert set(workers.map(slow_process_id, (), range(20))) == {os.getpid()}
+        with pytest.raises(MedqaError, match=r"ended before its work was done \(SIGKILL\)"):
+            asked()
+
+
 PARENT = """
 import sys
 sys.path.insert(0, {folder!r})

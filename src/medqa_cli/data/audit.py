@@ -6,28 +6,33 @@ Works on any folder of train, validation and test files, under the names that th
 from __future__ import annotations
 
 import functools
+import itertools
 import tempfile
+from collections import deque
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import Any
+from typing import Any, NamedTuple
 
 from medqa_cli import console
 from medqa_cli.data.cleaning.reasons import unusable
-from medqa_cli.data.dataset import SPLITS, QaRow, find_split_files, iterate_split, report_of
+from medqa_cli.data.compared import ComparedRow, compared, lines_work
+from medqa_cli.data.dataset import SPLITS, QaRow, find_split_files, report_of, row_of_line, split_lines
 from medqa_cli.data.minhash import NOT_FOUND
 from medqa_cli.data.near_duplicates import RowSketches
-from medqa_cli.data.normalize import key_of, normalize, page_key
+from medqa_cli.data.normalize import normalize
 from medqa_cli.data.reading.rows import ColumnNames, UnreadRow
 from medqa_cli.data.reading.sources import open_sources
-from medqa_cli.data.topics.topics import LEAST_TOPICS, TopicCounts, count_topics, pages_tell, topic_names, topic_of
+from medqa_cli.data.topics.topics import LEAST_TOPICS, TopicCounts, count_topics, pages_tell
 from medqa_cli.errors import InputError, MedqaError
 from medqa_cli.prompt.given import NOTHING, Given
 from medqa_cli.spelling import listed
+from medqa_cli.workers import Workers
 
 KINDS = ("question", "answer", "near_duplicate_answer", "topic")
 HELD_OUT = {"test": ("train", "validation"), "validation": ("train",)}
 MOST_EXAMPLES = 5
+_LINES_OF_A_PIECE = 64
 
 
 @dataclass
@@ -65,7 +70,7 @@ class Audit:
         return vars(self) | {"topics": self.topics.as_json()}
 
 
-def audit_written(folder: Path, sketches: RowSketches, by_page: bool) -> Audit:
+def audit_written(folder: Path, sketches: RowSketches, by_page: bool, workers: Workers) -> Audit:
     """Audit the files that ``medqa convert`` is writing.
 
     Args:
@@ -73,6 +78,7 @@ def audit_written(folder: Path, sketches: RowSketches, by_page: bool) -> Audit:
         sketches: those of the conversion. Each answer is found there by the hash of its text as it was read back; only
             one that the conversion did not see, which would be a bug, gets a new sketch.
         by_page: rows from one page were kept together, and so count as those of one topic.
+        workers: they read the rows; what comes out is the same for any number of them.
 
     Returns:
         for ``test`` the number of rows that share a question, an answer, a near copy of the answer or a topic with
@@ -82,7 +88,7 @@ def audit_written(folder: Path, sketches: RowSketches, by_page: bool) -> Audit:
     Raises:
         InputError: a file is missing or damaged.
     """
-    return _audit({name: _own_rows(folder, name) for name in SPLITS}, sketches, by_page, is_own=True)
+    return _audit({name: _own_rows(folder, name, workers) for name in SPLITS}, sketches, by_page)
 
 
 def audit_folder(folder: Path, threshold: float, wanted: ColumnNames) -> Audit:
@@ -107,16 +113,17 @@ def audit_folder(folder: Path, threshold: float, wanted: ColumnNames) -> Audit:
         console.warn(f"ignored, because the name says no split: {listed([path.name for path in others])}")
     report = report_of(folder)
     by_page = None if report is None else bool(report.get("topics", {}).get("pages"))
-    rows: dict[str, Iterator[tuple[str, QaRow] | None]] = {
-        name: _own_rows(folder, name) if report is not None else _foreign_rows(split_files[name], wanted)
-        for name in SPLITS
-    }
     try:
         with (
+            Workers(1, "") as workers,
             tempfile.TemporaryDirectory(prefix="medqa-") as scratch,
             RowSketches(Path(scratch, "audit.tmp"), threshold) as sketches,
         ):
-            audit = _audit(rows, sketches, by_page, is_own=report is not None)
+            rows: dict[str, Iterator[_Read | None]] = {
+                name: _own_rows(folder, name, workers) if report is not None else _foreign_rows(files, wanted)
+                for name, files in split_files.items()
+            }
+            audit = _audit(rows, sketches, by_page)
     except OSError as error:
         raise MedqaError(
             f"auditing {folder} failed: {error.strerror or error}",
@@ -139,13 +146,16 @@ def _check_looked(folder: Path, audit: Audit) -> None:
         )
 
 
-def _audit(
-    rows: Mapping[str, Iterator[tuple[str, QaRow] | None]],
-    sketches: RowSketches,
-    by_page: bool | None,
-    is_own: bool,
-) -> Audit:
-    splits = {name: _read(rows[name], sketches, name, is_own) for name in SPLITS}
+class _Read(NamedTuple):
+    """A row as it was read: its file and number, what is compared of it, and what reads its texts again."""
+
+    location: str
+    compared: ComparedRow
+    again: Callable[[], QaRow]
+
+
+def _audit(rows: Mapping[str, Iterator[_Read | None]], sketches: RowSketches, by_page: bool | None) -> Audit:
+    splits = {name: _read(rows[name], sketches, name) for name in SPLITS}
     if sum(len(split.topics) for split in splits.values()) >= LEAST_TOPICS and (
         len({topics for split in splits.values() for topics in split.topics}) == 1
     ):
@@ -184,14 +194,24 @@ def _audit(
     )
 
 
-def _own_rows(folder: Path, split: str) -> Iterator[tuple[str, QaRow]]:
-    """Yield the rows of a split that medqa wrote, each with its file and number."""
-    for number, row in enumerate(iterate_split(folder, split), start=1):
-        yield f"{split}.jsonl:{number}", row
+def _own_rows(folder: Path, split: str, workers: Workers) -> Iterator[_Read]:
+    """Yield the rows of a split that medqa wrote."""
+    waiting: deque[list[tuple[bytes, str]]] = deque()
+
+    def pieces() -> Iterator[list[tuple[bytes, str]]]:
+        lines = split_lines(folder, split)
+        while piece := list(itertools.islice(lines, _LINES_OF_A_PIECE)):
+            waiting.append(piece)
+            yield piece
+
+    numbers = itertools.count(1)
+    for rows in workers.map(lines_work, (), pieces()):
+        for row, line in zip(rows, waiting.popleft(), strict=True):
+            yield _Read(f"{split}.jsonl:{next(numbers)}", row, functools.partial(row_of_line, *line))
 
 
-def _foreign_rows(files: Sequence[Path], wanted: ColumnNames) -> Iterator[tuple[str, QaRow] | None]:
-    """Yield the rows of the files of a split, each with its file and number; None for one that cannot be used."""
+def _foreign_rows(files: Sequence[Path], wanted: ColumnNames) -> Iterator[_Read | None]:
+    """Yield the rows of the files of a split; None for one that cannot be used."""
     for path in files:
         if not path.stat().st_size:
             continue  # an empty split
@@ -202,39 +222,34 @@ def _foreign_rows(files: Sequence[Path], wanted: ColumnNames) -> Iterator[tuple[
                 location = f"{path.name}:{row.line or row.row}"
                 talk = row.talk
                 given = NOTHING if talk is None else Given(talk.turns[: row.turn], talk.context)
-                yield location, QaRow("", row.question, row.answer, row.topic, row.source, given=given)
+                qa_row = QaRow("", row.question, row.answer, row.topic, row.source, given=given)
+                yield _Read(location, compared(qa_row, is_own=False), functools.partial(_same, qa_row))
 
 
-def _read(rows: Iterable[tuple[str, QaRow] | None], sketches: RowSketches, name: str, is_own: bool) -> _Split:
+def _same(row: QaRow) -> QaRow:
+    return row
+
+
+def _read(rows: Iterable[_Read | None], sketches: RowSketches, name: str) -> _Split:
     split = _Split()
     with console.status(f"auditing {name} ..."):
-        for located in rows:
-            if located is None:
+        for read in rows:
+            if read is None:
                 split.unusable += 1
                 continue
-            location, row = located
-            opening = row.given.opening(row.question)
-            topic = topic_of(row.question, row.topic) or (topic_of(opening, "") if row.given else "")
-            # In medqa's own files the topics are final: it dropped a useless column before.
-            question_topic = topic if is_own else topic_of(row.question, "")
-            normalized_answer = normalize(row.answer)
-            answer = key_of(normalized_answer)
+            row = read.compared
             split.sketches.append(len(sketches))
-            sketches.add(row.asked, normalized_answer, answer)
-            split.locations.append(location)
-            keys = [key_of(normalize(text)) for text in dict.fromkeys((row.asked, opening))]
-            split.questions.append(tuple(keys))
-            split.answers.append(answer)
-            split.pages.append(page_key(row.source))
-            split.topics.append(_topic_keys(topic))
-            split.question_topics.append(_topic_keys(question_topic))
-            split.is_paraphrase.append(bool(row.paraphrase_of))
+            if not sketches.add_known(row.answer, row.kind):
+                texts = read.again()
+                sketches.add(texts.asked, normalize(texts.answer), row.answer)
+            split.locations.append(read.location)
+            split.questions.append(row.questions)
+            split.answers.append(row.answer)
+            split.pages.append(row.page)
+            split.topics.append(row.topics)
+            split.question_topics.append(row.question_topics)
+            split.is_paraphrase.append(row.is_paraphrase)
     return split
-
-
-@functools.lru_cache(maxsize=1 << 16)
-def _topic_keys(topic: str) -> tuple[bytes, ...]:
-    return tuple(key_of(name) for name in topic_names(topic))
 
 
 def _shared(

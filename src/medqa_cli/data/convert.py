@@ -39,13 +39,12 @@ from medqa_cli.data.report import (
     warn_of_garbled,
     warn_of_identifiers,
 )
-from medqa_cli.data.retrieval import index_folder
 from medqa_cli.data.row_work import RowSettings
 from medqa_cli.data.row_workers import row_workers
 from medqa_cli.data.splitting import place_rows
 from medqa_cli.data.token_lengths import TokenLengths
 from medqa_cli.data.topics.topics import pages_tell
-from medqa_cli.data.writing import Render, Written, write_rows
+from medqa_cli.data.writing import Render, Written, index_rows, write_rows
 from medqa_cli.errors import MedqaError
 from medqa_cli.files import CARD_NAME, atomic_dir, write_json
 from medqa_cli.leftovers import sweep
@@ -170,18 +169,18 @@ def _convert_into(
         with _timed(stage_seconds, "split and purge"), console.status("splitting ..."):
             by_page = _join_pages(filtered)
             places = place_rows(filtered.keys, sketches, data, seed)
+        indexed = workers.beside(index_rows, folder, spool_path, places, filtered.by_question, documents.passages)
         with _timed(stage_seconds, "write"), console.status("writing ..."):
             canaries = make_canaries(data.canaries, data.canary_copies, seed)
             planted = as_planted(canaries, data.identifiers, seed)
             written = write_rows(folder, spool_path, filtered, places, data, seed, render, lengths, planted)
             if canaries:
                 write_canaries(folder / CANARIES_NAME, canaries)
-        spool_path.unlink()
-        indexed = workers.beside(index_folder, folder, documents.passages)
         with _timed(stage_seconds, "audit"):
-            audit = audit_written(folder, sketches, by_page)
+            audit = audit_written(folder, sketches, by_page, workers)
         with _timed(stage_seconds, "index"), console.status("indexing ..."):
             indexed()
+        spool_path.unlink()
         if (audit.rows, audit.paraphrases) != (written.splits, written.paraphrases + written.canary_rows):
             raise MedqaError(f"wrote {written.splits} rows but read back {audit.rows}", "check the disk")
     sets_path.unlink()

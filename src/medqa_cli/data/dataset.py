@@ -92,6 +92,16 @@ def iterate_split(data_dir: Path, split: str) -> Iterator[QaRow]:
     Raises:
         InputError: the folder or the file is missing, or a line is damaged.
     """
+    for line, location in split_lines(data_dir, split):
+        yield row_of_line(line, location)
+
+
+def split_lines(data_dir: Path, split: str) -> Iterator[tuple[bytes, str]]:
+    """Yield the lines of one split as they stand in its file, each with its location, for ``row_of_line``.
+
+    Raises:
+        InputError: the folder or the file is missing.
+    """
     if split not in SPLITS:
         raise InputError(f"no split is named '{split}'; there are {', '.join(SPLITS)}")
     path = data_dir / f"{split}.jsonl"
@@ -99,7 +109,7 @@ def iterate_split(data_dir: Path, split: str) -> Iterator[QaRow]:
     try:
         with open(path, "rb") as file:
             for number, line in enumerate(file, start=1):
-                yield _row(line, f"{path}:{number}")
+                yield line, f"{path}:{number}"
     except FileNotFoundError as error:
         missing = "" if not data_dir.is_dir() else f": {path.name} is missing"
         raise InputError(f"no data in {data_dir}{missing}", "run: medqa convert FILE") from error
@@ -107,7 +117,12 @@ def iterate_split(data_dir: Path, split: str) -> Iterator[QaRow]:
         raise InputError(f"{path} cannot be read: {error.strerror}", "run: medqa convert FILE") from error
 
 
-def _row(line: bytes, location: str) -> QaRow:
+def row_of_line(line: bytes, location: str) -> QaRow:
+    """Read the row in a line.
+
+    Raises:
+        InputError: the line is damaged.
+    """
     try:
         value = json.loads(line.decode("utf-8"))
     except (ValueError, RecursionError) as error:

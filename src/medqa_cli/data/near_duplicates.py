@@ -20,7 +20,7 @@ from numpy.typing import NDArray
 
 from medqa_cli.data.minhash import NOT_FOUND, NUM_PERM, NearSearch
 from medqa_cli.data.normalize import normalize
-from medqa_cli.data.sketches import SET_ITEM_BYTES, RowSketch, TextSketch, key_of_pair, kind_of, text_sketches
+from medqa_cli.data.sketches import SET_ITEM_BYTES, AnswerKind, RowSketch, TextSketch, kind_of, text_sketches
 
 # An answer that is none of an option but short says little where so many different questions of a split have it.
 QUESTIONS_OF_A_TEMPLATE = 5
@@ -56,15 +56,19 @@ class RowSketches(AbstractContextManager["RowSketches"]):
             normalized_answer: the normalized answer.
             answer_key: its key; answers with the same key are taken as equal.
         """
-        is_option, may_say_little = kind_of(normalized_answer)
+        asked = normalize(question)
+        is_option, pair_key = kind_of(asked, normalized_answer)
         self._answers.append(self._sketches.add(normalized_answer, answer_key))
         self._is_option.append(is_option)
-        pair = NOT_FOUND
-        if may_say_little:
-            asked = normalize(question)
-            # The runs of the question, mixed with the answer: only those of one answer are ever the same.
-            pair = self._sketches.add(asked, key_of_pair(asked, normalized_answer), answer_key)
-        self._pairs.append(pair)
+        # The runs of the question, mixed with the answer: only those of one answer are ever the same.
+        self._pairs.append(NOT_FOUND if pair_key is None else self._sketches.add(asked, pair_key, answer_key))
+
+    def add_known(self, answer_key: bytes, kind: AnswerKind) -> bool:
+        """Add the next row where its answer, and its question if that counts, have a sketch; return whether they do."""
+        if not self._sketches.has(answer_key) or (kind.pair_key is not None and not self._sketches.has(kind.pair_key)):
+            return False
+        self.add_made(answer_key, RowSketch(kind.is_option, None, kind.pair_key, None))
+        return True
 
     def add_made(self, answer_key: bytes, made: RowSketch) -> None:
         """Add the next row, whose sketch has been made elsewhere.
@@ -174,6 +178,10 @@ class TextSketches(AbstractContextManager["TextSketches"]):
             self._flush()
             self._keep(made)
         return len(self._sketch_of_text) - 1
+
+    def has(self, key: bytes) -> bool:
+        """Tell whether a text with this key has been added."""
+        return key in self._sketch_of_key
 
     def near(self, texts: Sequence[int], others: Sequence[int]) -> list[int]:
         """Search for near copies.

@@ -272,16 +272,6 @@ def write_index(path: Path, passages: Iterable[Passage]) -> int:
         return _fill(database, passages)
 
 
-def index_folder(data_dir: Path, documents: Sequence[Passage]) -> int:
-    """Write the index of a data folder, over its training rows and the passages of documents; return how many.
-
-    Raises:
-        InputError: the training rows cannot be read.
-        MedqaError: this Python's SQLite has no full-text search.
-    """
-    return write_index(data_dir / INDEX_NAME, itertools.chain(_row_passages(data_dir), documents))
-
-
 def _row_passages(data_dir: Path) -> Iterator[Passage]:
     # A question that asks about something before it answers nobody else's.
     rows = iterate_split(data_dir, "train")

@@ -215,6 +215,9 @@ class _RowWork:
         question_topic = ""
         if self._settings.has_topic_column and is_column_in_doubt:
             question_topic = self._topic_of_turn(row, question, given) if topic_given else topic
+        keys = row_keys((given.before(question), answer), normalized, topic_names(topic), row.source)
+        if given:
+            keys = keys._replace(opening=key_of(normalize(given.opening(question))))
         spooled = as_read(row, "")._replace(
             question=question,
             answer=answer,
@@ -227,10 +230,8 @@ class _RowWork:
             finds=finds,
             earlier=tuple((turn.question, turn.answer) for turn in given.earlier),
             context=given.context,
+            pair=keys.pair,
         )
-        keys = row_keys((given.before(question), answer), normalized, topic_names(topic), row.source)
-        if given:
-            keys = keys._replace(opening=key_of(normalize(given.opening(question))))
         told = (topic_given != "", topic != "", question_topic, bool(given.earlier), bool(given.context))
         return PassingRow(packed(spooled), keys, *told)
 

@@ -42,6 +42,17 @@ class RowSketch(NamedTuple):
     pair: TextSketch | None
 
 
+class AnswerKind(NamedTuple):
+    """What kind of answer a row has.
+
+    ``is_option``: it is so short that it says little. ``pair_key``: of its question with it, where it says little if
+    many questions have it; None: it is too long for that.
+    """
+
+    is_option: bool
+    pair_key: bytes | None
+
+
 class SketchMaker:
     """Makes the sketches of rows, anywhere: many at a time, as each alone would find the caches cold.
 
@@ -65,8 +76,7 @@ class SketchMaker:
         texts: dict[bytes, tuple[str, bytes]] = {}
         kinds = []
         for (question, answer), answer_key in zip(rows, answer_keys, strict=True):
-            is_option, may_say_little = kind_of(answer)
-            pair_key = key_of_pair(question, answer) if may_say_little else None
+            is_option, pair_key = kind_of(question, answer)
             kinds.append((is_option, answer_key, pair_key))
             texts.setdefault(answer_key, (answer, b""))
             if pair_key is not None:
@@ -85,16 +95,13 @@ class SketchMaker:
         ]
 
 
-def kind_of(normalized_answer: str) -> tuple[bool, bool]:
-    """Tell whether an answer is so short that it says little, and whether it does if many questions have it."""
+def kind_of(normalized_question: str, normalized_answer: str) -> AnswerKind:
+    """Return what kind of answer a row has."""
     words, are_signs = num_words(normalized_answer)
     is_option = words <= (MOST_SIGNS_OF_AN_OPTION if are_signs else MOST_WORDS_OF_AN_OPTION)
-    return is_option, words <= _MOST_WORDS_OF_A_TEMPLATE
-
-
-def key_of_pair(normalized_question: str, normalized_answer: str) -> bytes:
-    """Return the key of a question with its answer."""
-    return key_of("pair", normalized_question, normalized_answer)
+    if words > _MOST_WORDS_OF_A_TEMPLATE:
+        return AnswerKind(is_option, None)
+    return AnswerKind(is_option, key_of("pair", normalized_question, normalized_answer))
 
 
 def text_sketches(texts: Sequence[tuple[str, bytes]], threshold: float) -> Iterator[TextSketch]:

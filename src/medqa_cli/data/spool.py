@@ -38,6 +38,7 @@ class SpooledRow(NamedTuple):
         turn: its number in its conversation, from 1; 0: it is none.
         earlier: questions and answers of the turns before it, cleaned.
         context: what belongs to its question, cleaned.
+        pair: the key of its question with its answer, of which its id is made.
     """
 
     row: int
@@ -60,6 +61,7 @@ class SpooledRow(NamedTuple):
     turn: int = 0
     earlier: tuple[tuple[str, str], ...] = ()
     context: str = ""
+    pair: bytes = b""
 
     @property
     def given(self) -> Given:

@@ -1,22 +1,27 @@
-"""The second pass of ``medqa convert``: write each spooled row to its split or to ``rejected.jsonl``, and count."""
+"""The second pass of ``medqa convert``: write each spooled row to its split or to ``rejected.jsonl``, and count.
+
+Likewise, and at the same time where there are several processes, the training rows to the index.
+"""
 
 from __future__ import annotations
 
 import contextlib
+import itertools
 import json
 from collections import Counter
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import Any, TextIO
+from typing import Any, NamedTuple, TextIO
 
 from medqa_cli.config.schema import DataConfig
 from medqa_cli.data.canaries import Canary
-from medqa_cli.data.dataset import IDENTIFIERS_NAME, REJECTED_NAME, SPLITS
+from medqa_cli.data.dataset import IDENTIFIERS_NAME, INDEX_NAME, REJECTED_NAME, SPLITS
 from medqa_cli.data.filtering import Filtered
 from medqa_cli.data.identifiers.counting import FoundCounts
 from medqa_cli.data.identifiers.recorded import Recorder, salt_of
-from medqa_cli.data.normalize import RowKeys, key_of, normalize
+from medqa_cli.data.normalize import key_of, normalize
+from medqa_cli.data.retrieval import Passage, write_index
 from medqa_cli.data.row_work import IDENTIFIER
 from medqa_cli.data.spool import SpooledRow, read_spooled
 from medqa_cli.data.token_lengths import TokenLengths
@@ -91,7 +96,6 @@ def write_rows(
     Returns:
         the counts.
     """
-    passed = zip(filtered.keys, places, strict=True)
     with contextlib.ExitStack() as stack:
         files = {name: stack.enter_context(_create(folder / f"{name}.jsonl")) for name in SPLITS}
         files["rejected"] = stack.enter_context(_create(folder / REJECTED_NAME))
@@ -101,15 +105,11 @@ def write_rows(
         writer = _Writer(
             files, filtered, data.paraphrases_per_question, seed, render, lengths, bool(canaries), recorder
         )
-        for row in read_spooled(spool_path):
-            if row.reason:
-                writer.reject(row)
-                continue
-            key, place = next(passed)
-            if place in SPLITS:
-                writer.keep(row._replace(topic=row.question_topic) if filtered.by_question else row, key, place)
+        for placed in placed_rows(spool_path, places, filtered.by_question):
+            if placed.split:
+                writer.keep(placed)
             else:
-                writer.reject(row._replace(reason=place))
+                writer.reject(placed.row)
         for canary in canaries:
             writer.plant(canary)
     return writer.written
@@ -135,7 +135,6 @@ class _Writer:
         self._adds_rows = bool(paraphrases_per_question) or plants
         self._has_earlier, self._has_context = filtered.has_earlier, filtered.has_context
         self._recorder = recorder
-        self._taken_ids: Counter[str] = Counter()
         self._questions = {key.question for key in filtered.keys} if paraphrases_per_question else set()
 
     def reject(self, row: SpooledRow) -> None:
@@ -145,8 +144,8 @@ class _Writer:
         self.written.examples.setdefault(row.reason, row.place)
         _write_line(self._files["rejected"], row.rejected())
 
-    def keep(self, row: SpooledRow, key: RowKeys, split: str) -> None:
-        written, row_id = self.written, unique_id(key.pair, self._taken_ids)
+    def keep(self, placed: PlacedRow) -> None:
+        written, (row, split, row_id) = self.written, placed
         written.splits[split] += 1
         written.changed.update(row.changed)
         written.languages[row.language] += 1
@@ -201,11 +200,65 @@ class _Writer:
         return text
 
 
+class PlacedRow(NamedTuple):
+    """A row as it is written: its split and its id, both empty where it is rejected."""
+
+    row: SpooledRow
+    split: str
+    id: str
+
+
+def placed_rows(path: Path, places: Sequence[str], by_question: bool) -> Iterator[PlacedRow]:
+    """Yield the rows of a spool file as they are written.
+
+    Args:
+        path: the spool file.
+        places: for each row that passed its split, or why it is rejected.
+        by_question: topics are those that the questions name.
+    """
+    next_place = iter(places)
+    taken: Counter[str] = Counter()
+    for row in read_spooled(path):
+        place = "" if row.reason else next(next_place)
+        if place in SPLITS:
+            placed = row._replace(topic=row.question_topic) if by_question else row
+            yield PlacedRow(placed, place, unique_id(row.pair, taken))
+        else:
+            yield PlacedRow(row._replace(reason=place) if place else row, "", "")
+
+
 def unique_id(pair: bytes, taken: Counter[str]) -> str:
     """Return the id of a row: 16 digits of its key, with ``-2`` for the second row that has the same ones."""
     short = pair.hex()[:ID_DIGITS]
     taken[short] += 1
     return short if taken[short] == 1 else f"{short}-{taken[short]}"
+
+
+def index_rows(
+    folder: Path, spool_path: Path, places: Sequence[str], by_question: bool, documents: Sequence[Passage]
+) -> int:
+    """Write the index of a data folder, over the training rows that are being written and the passages of documents.
+
+    Args:
+        folder: the folder.
+        spool_path: what ``filtering.filter_rows`` wrote.
+        places: for each row that passed its split, or why it is rejected.
+        by_question: topics are those that the questions name.
+        documents: the passages of documents.
+
+    Returns:
+        the number of passages.
+
+    Raises:
+        MedqaError: this Python's SQLite has no full-text search.
+    """
+    # A question that asks about something before it answers nobody else's.
+    rows = (
+        Passage(row_id, "row", row.question, row.answer, row.topic, row.source)
+        for row, split, row_id in placed_rows(spool_path, places, by_question)
+        if split == "train" and not row.given
+    )
+    return write_index(folder / INDEX_NAME, itertools.chain(rows, documents))
 
 
 def _create(path: Path) -> TextIO:
