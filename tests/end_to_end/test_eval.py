@@ -401,8 +401,9 @@ def test_two_ranks_measure_as_one_process(whole: dict[str, bytes], folder: Path,
             nll_sum = pytest.approx(other["nll_sum"], rel=1e-5) if scored else None
             assert own == {**other, "nll_sum": nll_sum}, name
     assert any(row["nll_sum"] is not None for row in samples_of(whole["samples.jsonl"]))
-    expected_leaves = leaves(json.loads(whole["results.json"]))
-    found_leaves = leaves(json.loads(written["results.json"]))
+    expected_results, found_results = (json.loads(files["results.json"]) for files in (whole, written))
+    assert (expected_results.pop("options"), found_results.pop("options")) == ([], ["--set", "run_dir=two"])
+    expected_leaves, found_leaves = leaves(expected_results), leaves(found_results)
     assert found_leaves.keys() == expected_leaves.keys()
     for place, value in expected_leaves.items():
         assert found_leaves[place] == (

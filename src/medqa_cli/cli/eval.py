@@ -7,7 +7,7 @@ from typing import Annotated
 import typer
 
 from medqa_cli import allocators, console, distributed
-from medqa_cli.cli import app
+from medqa_cli.cli import app, hints
 
 
 @app.command(
@@ -54,19 +54,20 @@ def evaluate(
     from medqa_cli.evaluation import gate, report, results
     from medqa_cli.evaluation import rescore as again
 
+    options = hints.config_options(config, overrides)
     conditions = gate.parse_conditions(fail_on or ())
     if distributed.is_main():
         app.clear_leftovers(settings)
     if rescore:
         # By one rank, as no other file is written by several.
-        measured = distributed.from_main(lambda: again.rescore(settings, models, conditions))
+        measured = distributed.from_main(lambda: again.rescore(settings, models, conditions, options))
     else:
         allocators.keep_freed_memory()
         from medqa_cli.evaluation import run as worker
 
         models = ["adapter", "base"] if models is None else models
         gate.require_measured(conditions, settings, models)
-        measured = worker.evaluate(settings, models, limit, conditions)
+        measured = worker.evaluate(settings, models, limit, conditions, options)
 
     run = app.run_folder(settings)
     page = run.eval_dir / results.REPORT_NAME

@@ -41,11 +41,14 @@ def before_convert(config: Path | None, settings: Config) -> str:
 
 def same_options(config: Path | None, overrides: list[str] | None = None) -> str:
     """Return the options that name the config, to put behind the next command."""
-    options = [
-        *(["-c", str(config)] if config is not None else []),
-        *(w for o in overrides or () for w in ("--set", o)),
-    ]
+    options = config_options(config, overrides)
     return f" {shlex.join(options)}" if options else ""
+
+
+def config_options(config: Path | None, overrides: list[str] | None = None) -> list[str]:
+    """Return the options that name the config, as they were given."""
+    named = [] if config is None else ["-c", str(config)]
+    return named + [word for override in overrides or () for word in ("--set", override)]
 
 
 def is_fresh(config: Path | None, settings: Config) -> bool:

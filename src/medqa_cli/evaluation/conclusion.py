@@ -5,6 +5,7 @@
 
 from __future__ import annotations
 
+import shlex
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from typing import Any
@@ -249,10 +250,17 @@ _STEPS: tuple[tuple[Callable[[_Evidence], bool], str, str], ...] = (
 
 
 def _next_step(evidence: _Evidence) -> Line:
-    """Return the last line."""
+    """Return the last line; its command names the config as the evaluation did."""
     room = evidence.results["settings"].get("max_new_tokens")
     text, command = next((text, command) for holds, text, command in _STEPS if holds(evidence))
-    return Line("What is next?", text, command.replace("{room}", str(2 * room if type(room) is int else 1024)))
+    command = command.replace("{room}", str(2 * room if type(room) is int else 1024))
+    options = evidence.results.get("options", [])
+    for option, value in zip(options[::2], options[1::2], strict=True):
+        is_said = f" --set {value.partition('=')[0]}=" in command
+        is_of_eval = option == "--set" and value.startswith("eval.")
+        if not is_said and (not is_of_eval or command.startswith("medqa eval")):
+            command += f" {option} {shlex.quote(value)}"
+    return Line("What is next?", text, command)
 
 
 def _share(value: float) -> str:

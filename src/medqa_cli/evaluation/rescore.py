@@ -15,7 +15,12 @@ from medqa_cli.evaluation.samples import read_samples
 from medqa_cli.files import RunFolder, read_json
 
 
-def rescore(config: Config, models: Sequence[str] | None, conditions: Sequence[Condition] = ()) -> dict[str, Any]:
+def rescore(
+    config: Config,
+    models: Sequence[str] | None,
+    conditions: Sequence[Condition] = (),
+    options: Sequence[str] = (),
+) -> dict[str, Any]:
     """Compute all metrics again from the saved samples; neither models nor data are needed.
 
     Multiple-choice results and what was memorized are kept: they are not of the samples.
@@ -24,6 +29,7 @@ def rescore(config: Config, models: Sequence[str] | None, conditions: Sequence[C
         config: the run, metrics and draws; metrics that the samples cannot give are left out.
         models: those to report; None: all that were measured.
         conditions: of ``--fail-on``.
+        options: those of the command line that name the config, for results that do not say so themselves.
 
     Raises:
         InputError: nothing was measured yet, or one of the models was not.
@@ -44,11 +50,12 @@ def rescore(config: Config, models: Sequence[str] | None, conditions: Sequence[C
         raise InputError(f"{floors_path} is about other questions than the samples", "measure again: medqa eval")
     chosen = {name: samples[name] for name in models or samples}
     settings = {**before.get("settings", {}), "metrics": list(config.eval.metric_names)}
+    kept = {"leakage": before.get("leakage"), "options": before.get("options", list(options))}
     results = make_results(chosen, floors, {}, config.eval, config.seed, settings)
     results["split"] = before.get("split", config.eval.split)
     results["multiple_choice"] = before.get("multiple_choice", {})
     results = with_memorization(results, before.get("memorization", {}), config.eval.metric_names)
-    results = with_gate(results | {"leakage": before.get("leakage")}, conditions)
+    results = with_gate(results | kept, conditions)
     write_figures(run, chosen, results)
     return results
 
@@ -86,6 +93,9 @@ def _results_before(path: Path) -> dict[str, Any]:
             isinstance(leakage, dict) and all(count is None or type(count) is int for count in leakage.values())
         )
 
+    def are_options(options: Any) -> bool:
+        return isinstance(options, list) and len(options) % 2 == 0 and all(isinstance(word, str) for word in options)
+
     before = read_json(path) if path.is_file() else {}
     choices = before.get("multiple_choice", {}) if isinstance(before, dict) else None
     if not (
@@ -93,6 +103,7 @@ def _results_before(path: Path) -> dict[str, Any]:
         and isinstance(before.get("settings", {}), dict)
         and isinstance(before.get("split", ""), str)
         and are_counts(before.get("leakage"))
+        and are_options(before.get("options", []))
         and all(map(are_figures, choices.values()))
         and is_sound(before.get("memorization", {"figures": {}, "differences": {}, "sentences": {}}))
     ):

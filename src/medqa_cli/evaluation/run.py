@@ -33,7 +33,11 @@ from medqa_cli.prompt.encoder import PromptEncoder
 
 
 def evaluate(
-    config: Config, models: Sequence[str], limit: int | None, conditions: Sequence[Condition] = ()
+    config: Config,
+    models: Sequence[str],
+    limit: int | None,
+    conditions: Sequence[Condition] = (),
+    options: Sequence[str] = (),
 ) -> dict[str, Any]:
     """Measure the models, write ``samples.jsonl`` and the other files, and return the content of ``results.json``.
 
@@ -44,6 +48,7 @@ def evaluate(
         models: of ``MODEL_NAMES``, or ``openai:URL``.
         limit: ask only this many questions; None: all.
         conditions: of ``--fail-on``.
+        options: those of the command line that name the config, for the command that is given next.
 
     Raises:
         InputError: an unknown model name, no data, or no adapter.
@@ -72,7 +77,7 @@ def evaluate(
             if work.search is not None:
                 found = work.search.results(pairs_of(name for name in work.local if name != OF_RUN), config)
                 results = with_memorization(results, found, config.eval.metric_names)
-            results = with_gate(results | {"leakage": _leakage(config, run)}, conditions)
+            results = with_gate(results | {"leakage": _leakage(config, run), "options": list(options)}, conditions)
             write_all(run, samples, baselines, results)
             if "memorization" in results:
                 _fill_card(run, results["memorization"]["sentences"].get("adapter", ()))

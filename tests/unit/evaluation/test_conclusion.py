@@ -403,6 +403,27 @@ def every_case() -> list[list[Line]]:
     return cases
 
 
+@pytest.mark.parametrize(
+    ("options", "expected"),
+    [
+        ([], "medqa eval --set eval.metrics=all"),
+        (["-c", "my runs/b.yaml"], "medqa eval --set eval.metrics=all -c 'my runs/b.yaml'"),
+        (
+            ["-c", "b.yaml", "--set", "eval.metrics=[nll]", "--set", "run_dir=b"],
+            "medqa eval --set eval.metrics=all -c b.yaml --set run_dir=b",
+        ),
+    ],
+)
+def test_next_command_names_the_config_as_the_evaluation_did(options: list[str], expected: str) -> None:
+    found = results(models={"adapter": {"nll": figure(1.5)}, "base": {"nll": figure(2.0)}}, options=options)
+    assert step(found) == expected
+
+
+def test_next_command_that_is_no_evaluation_leaves_out_settings_of_one() -> None:
+    found = results(options=["--set", "eval.limit=9", "--set", "run_dir=b"])
+    assert step(found) == "medqa review make --raters anna,ben --set run_dir=b"
+
+
 def test_no_case_calls_a_model_safe_and_each_names_a_command_that_exists() -> None:
     cases = every_case()
     texts = {" ".join(f"{line.question} {line.answer}" for line in lines) for lines in cases}
