@@ -18,7 +18,7 @@ from medqa_cli.config.schema import Config
 from medqa_cli.data.normalize import normalize
 from medqa_cli.errors import InputError
 from medqa_cli.evaluation.results import SAMPLES_NAME
-from medqa_cli.evaluation.samples import read_samples, topic_keys
+from medqa_cli.evaluation.samples import Sample, read_samples, topic_keys
 from medqa_cli.files import MODEL_NAMES, RunFolder
 from medqa_cli.review.judgments import REFERENCE
 from medqa_cli.spelling import did_you_mean, listed
@@ -52,24 +52,8 @@ def questions_with_answers(config: Config, models: Sequence[str], count: int) ->
     Raises:
         InputError: there are no samples, or none with answers of a model.
     """
-    run = RunFolder(Path(config.run_dir))
-    path = run.eval_dir / SAMPLES_NAME
     written = [name for name in models if name != REFERENCE]
-    if not path.exists():
-        raise InputError(f"no answers in {path}", f"generate them: {_command(written)} --limit {2 * count}")
-    samples = read_samples(path)
-    for name in written:
-        if name not in samples:
-            known = [*samples, REFERENCE]
-            raise InputError(
-                f"{path} holds no answers of '{name}', but of {listed(known)}{did_you_mean(name, known)}",
-                f"measure it: {_command(written)}; or leave it out: --models {','.join(known[:3])}",
-            )
-        if all(sample.answer is None for sample in samples[name]):
-            raise InputError(
-                f"{path} holds no answers of '{name}': only likelihoods were measured",
-                f"generate them: {_command(written)} --limit {2 * count}",
-            )
+    samples = _read_answers(RunFolder(Path(config.run_dir)).eval_dir / SAMPLES_NAME, written, count)
     first = next(iter(samples.values()))
     following = sum(bool(sample.earlier or sample.context) for sample in first)
     if following:
@@ -94,6 +78,26 @@ def questions_with_answers(config: Config, models: Sequence[str], count: int) ->
         answers = {m: row.references[0] if m == REFERENCE else samples[m][number].answer or "" for m in models}
         drawn.append(Question(row.id, row.question, row.topic, answers))
     return drawn
+
+
+def _read_answers(path: Path, written: Sequence[str], count: int) -> dict[str, list[Sample]]:
+    """Read the samples of an evaluation, and refuse them where a model that is named has written no answers."""
+    if not path.exists():
+        raise InputError(f"no answers in {path}", f"generate them: {_command(written)} --limit {2 * count}")
+    samples = read_samples(path)
+    for name in written:
+        if name not in samples:
+            known = [*samples, REFERENCE]
+            raise InputError(
+                f"{path} holds no answers of '{name}', but of {listed(known)}{did_you_mean(name, known)}",
+                f"measure it: {_command(written)}; or leave it out: --models {','.join(known[:3])}",
+            )
+        if all(sample.answer is None for sample in samples[name]):
+            raise InputError(
+                f"{path} holds no answers of '{name}': only likelihoods were measured",
+                f"generate them: {_command(written)} --limit {2 * count}",
+            )
+    return samples
 
 
 def _command(models: Sequence[str]) -> str:
