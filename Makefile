@@ -50,7 +50,8 @@ test: $(VENV)/.installed
 pytest: $(VENV)/.installed
 	OMP_NUM_THREADS=1 $(BIN)/python -m pytest -n logical --maxprocesses 4 --dist loadfile --no-loadscope-reorder
 
-# The tests try some forty chosen seeds a door and 300 examples; FIRST=1000 tries other inputs, DOORS=requests one door.
+# The tests try some forty chosen seeds a door, and 100 or 300 examples of a property. FIRST=1000 tries other inputs,
+# DOORS=requests one door.
 fuzz: $(VENV)/.installed
 	MEDQA_FUZZ_COUNT=$(or $(COUNT),1000) MEDQA_FUZZ_FIRST=$(or $(FIRST),0) MEDQA_FUZZ_EXAMPLES=$(or $(COUNT),1000) \
 	  MEDQA_FUZZ_DOORS="$(DOORS)" OMP_NUM_THREADS=1 $(BIN)/python -m pytest tests/unit/test_doors.py \

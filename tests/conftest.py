@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import gc
 import os
+import sys
 from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Any
@@ -18,33 +19,36 @@ os.environ.update(HF_HUB_OFFLINE="1", NO_COLOR="1", COLUMNS="200")
 if os.environ.get("MEDQA_TEST_DEVICE") != "cuda":  # tests/gpu, by benchmarks/gpu.py
     os.environ["CUDA_VISIBLE_DEVICES"] = ""
 
-# The same examples in every run; ``make fuzz`` tries more of them.
-settings.register_profile(
-    "tests",
-    max_examples=int(os.environ.get("MEDQA_FUZZ_EXAMPLES", "300")),
-    derandomize=True,
-    database=None,
-    deadline=None,
-    suppress_health_check=[HealthCheck.too_slow, HealthCheck.data_too_large],
-)
+# The same examples in every run; ``make fuzz`` tries more of them. A property whose examples take long has fewer.
+for name, examples in {"tests": 300, "slow": 100}.items():
+    settings.register_profile(
+        name,
+        max_examples=int(os.environ.get("MEDQA_FUZZ_EXAMPLES", examples)),
+        derandomize=True,
+        database=None,
+        deadline=None,
+        suppress_health_check=[HealthCheck.too_slow, HealthCheck.data_too_large],
+    )
 settings.load_profile("tests")
 
 
-# Files that take half a minute and more. They come first: the last files of a run are short, and no worker waits.
+# Files that take 20 seconds and more. They come first: the last files of a run are short, and no worker waits.
 LONGEST = [
-    "test_several_ranks.py",
-    "test_errors.py",
-    "test_merge.py",
     "test_doors.py",
-    "test_architectures.py",
-    "test_model_types.py",
+    "test_several_ranks.py",
     "test_resume.py",
-    "test_smollm2.py",
+    "test_merge.py",
+    "test_architectures.py",
+    "test_errors.py",
     "test_eval.py",
+    "test_model_types.py",
+    "test_smollm2.py",
     "test_variants.py",
     "test_medquad.py",
     "test_convert_fuzz.py",
     "test_network.py",
+    "test_llamacpp.py",
+    "test_plan.py",
 ]
 
 
@@ -53,11 +57,16 @@ def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
     items.sort(key=lambda item: rank.get(item.path.name, len(rank)))
 
 
-@pytest.fixture(scope="module", autouse=True)
-def modules_not_collected() -> None:
+_imported = 0
+
+
+def pytest_runtest_setup() -> None:
     """Python no longer looks for garbage in what is imported: that took a seventh of the tests' time."""
-    gc.collect()
-    gc.freeze()
+    global _imported
+    if len(sys.modules) > _imported:
+        _imported = len(sys.modules)
+        gc.collect()
+        gc.freeze()
 
 
 @pytest.fixture(scope="session")

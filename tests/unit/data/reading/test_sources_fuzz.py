@@ -10,7 +10,7 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-from hypothesis import example, given
+from hypothesis import example, given, settings
 from hypothesis import strategies as st
 
 from helpers.encodings import is_no_utf8
@@ -21,6 +21,7 @@ from medqa_cli.data.reading.sources import open_sources
 from medqa_cli.errors import InputError
 
 Row = RawRow | UnreadRow
+SLOW = settings.get_profile("slow")
 
 # Pieces that mean something to a reader of CSV, beside bytes that mean nothing.
 PIECES = st.sampled_from(
@@ -150,6 +151,7 @@ LINES = st.one_of(
 )
 
 
+@SLOW
 @given(st.lists(LINES, max_size=10), st.sampled_from([b"\n", b"\r\n", b"\n\n"]))
 @example([b"x\x1b$@"], b"\n")
 @example([b"x\x1b$@ab", b"x\x1b$B!!\x1b(J"], b"\r\n")
@@ -177,6 +179,7 @@ def test_a_streamed_list_is_what_the_whole_is(values: list[object], block: int, 
             list(json_stream.stream_list(io.StringIO(text[:-1])))
 
 
+@SLOW
 @given(
     content=st.binary(max_size=60)
     | st.lists(LINES, max_size=4).map(lambda values: b"[" + b",".join(values) + b"]")
