@@ -19,7 +19,7 @@ from helpers.commands import Outcome, Starter
 from medqa_cli.training import checkpoints
 from medqa_cli.training.checkpoints import numbered_checkpoints, problem_of, step_of
 
-STEPS = 40
+STEPS = 28
 
 
 def adapter_bytes(run_dir: str) -> bytes:
@@ -51,7 +51,7 @@ prompt: {{template: chat}}
 model: {{name_or_path: {tiny_model_dir}, max_length: 64, compute_dtype: float32}}
 lora: {{r: 4, target_modules: all-linear, lora_dropout: 0.2}}
 train: {{num_train_epochs: 20, max_steps: {STEPS}, learning_rate: 5e-3, lr_scheduler_type: cosine, save_steps: 7,
-         logging_steps: 1, eval_steps: 10, gradient_checkpointing: true}}
+         logging_steps: 1, eval_steps: 8, gradient_checkpointing: true}}
 """,
         encoding="utf-8",
     )
@@ -86,7 +86,7 @@ def test_resumed_equals_uninterrupted(workspace: Path, medqa: Callable[..., Outc
     refused = medqa("train", "--set", "run_dir=broken")
     assert refused.code == 2
     assert "--resume" in refused.err
-    interrupt("broken", starter, signal.SIGTERM, 20, "--resume")
+    interrupt("broken", starter, signal.SIGTERM, 14, "--resume")
 
     assert starter.run("train", "--resume", run_dir="broken") == 0
     assert adapter_bytes("broken") == adapter_bytes("whole")
@@ -143,7 +143,7 @@ def test_killed_again_and_again(workspace: Path, starter: Starter) -> None:
         start = newest_whole_step("killed") if Path("killed/checkpoints").is_dir() else 0
         go_on = ("--resume",) if start else ()
         resumed += bool(go_on)
-        step = start + drawn.randint(1, 7) if kills < 7 else None
+        step = start + drawn.randint(1, 7) if kills < 4 else None
         code = starter.run(
             "train", *go_on, *settings, run_dir="killed", step=step, delay=drawn.random() / 10, sent=signal.SIGKILL
         )
@@ -153,8 +153,8 @@ def test_killed_again_and_again(workspace: Path, starter: Starter) -> None:
         kills += 1
         reached = max(line["step"] for line in lines("killed"))
         assert reached - newest_whole_step("killed") <= 4
-    assert kills >= 5
-    assert resumed >= 5
+    assert kills >= 4
+    assert resumed >= 3
 
     assert adapter_bytes("killed") == adapter_bytes("unkilled")
     assert lines("killed") == lines("unkilled")
@@ -220,7 +220,7 @@ def small_disk(workspace: Path) -> Iterator[str]:
 
 
 def test_a_disk_that_is_really_full(small_disk: str, medqa: Callable[..., Outcome]) -> None:
-    settings = ("--set", f"run_dir={small_disk}", "--set", "train.eval_steps=null")
+    settings = ("--set", f"run_dir={small_disk}", "--set", "train.eval_steps=null", "--set", "train.max_steps=40")
     outcome = medqa("train", *settings)
     assert outcome.code == 1, outcome.err
     said = [line for line in outcome.err.splitlines() if "checkpoints of about" in line or line.startswith("step 1/")]

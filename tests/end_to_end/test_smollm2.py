@@ -26,7 +26,8 @@ def settings(tmp_path: Path) -> tuple[str, ...]:
         "train.warmup_ratio": 0,
         "train.eval_steps": "null",
         "generate.max_new_tokens": 24,
-        "eval.bootstrap_draws": 500,
+        "eval.metrics": "[nll]",
+        "eval.bootstrap_draws": 100,
     }
     options = ["-c", str(SAMPLE / "medqa.yaml")]
     for key, value in values.items():

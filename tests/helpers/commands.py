@@ -9,7 +9,7 @@ import socket
 import subprocess
 import sys
 import tempfile
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import IO, Any
@@ -104,14 +104,20 @@ class Starter:
         self.errors = done.stderr
         return done.returncode
 
-    def run_ranks(self, script: str, *arguments: str) -> list[subprocess.CompletedProcess[str]]:
-        """Run ``script`` twice at once, as torchrun would; return both outcomes, by rank."""
+    def run_ranks(
+        self, script: str | None, *arguments: str, environment: Mapping[str, str] | None = None, **watched: Any
+    ) -> list[subprocess.CompletedProcess[str]]:
+        """Run ``script`` (None: ``medqa``) twice at once, as torchrun would; return both outcomes, by rank.
+
+        ``watched``: the ``signal`` that rank 1 gets once the log ``watch`` has reached ``step``.
+        """
         with socket.socket() as free:
             free.bind(("127.0.0.1", 0))
             shared = {"MASTER_ADDR": "127.0.0.1", "MASTER_PORT": str(free.getsockname()[1]), "WORLD_SIZE": "2"}
         start = {"script": script, "arguments": arguments}
         ranks = [{"RANK": str(rank), "LOCAL_RANK": str(rank), "LOCAL_WORLD_SIZE": "2"} for rank in range(2)]
-        return self._run([{**start, "environment": shared | rank} for rank in ranks], watch=None)
+        starts = [{**start, "environment": {**(environment or {}), **shared, **rank}} for rank in ranks]
+        return self._run(starts, **{"watch": None, "delay": 0.0, **watched})
 
     def close(self) -> None:
         assert self._process.stdin is not None

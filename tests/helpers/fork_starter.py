@@ -3,7 +3,7 @@
 A program of its own, not part of pytest's process, whose threads would not survive a fork. Reads one JSON object a line
 from standard input: ``folder``, in which to run, and ``starts``, all of which run at once. Each has ``arguments``, the
 ``script`` that gets them (None: ``medqa``), variables of the ``environment``, and files for what goes to ``out`` and
-``errors``. With ``watch`` the first one gets a ``signal`` once that log has reached ``step`` and ``delay`` seconds have
+``errors``. With ``watch`` the last one gets a ``signal`` once that log has reached ``step`` and ``delay`` seconds have
 passed. Answers with the list of exit codes; that of a process which a signal ended is its negative number.
 """
 
@@ -18,8 +18,23 @@ import time
 from pathlib import Path
 from typing import Any
 
+from medqa_cli.cli.program import load_commands
+
 POLL_SECONDS = 0.005
-MODULES = ["bitsandbytes", "peft", "medqa_cli.data.convert", "medqa_cli.training.run", "medqa_cli.evaluation.run"]
+# What the commands import, at once or on the way: a child that has to import takes seconds more.
+MODULES = [
+    "bitsandbytes",
+    "matplotlib.backends.backend_agg",
+    "matplotlib.figure",
+    "nltk",
+    "peft.tuners.lora.bnb",
+    "peft.utils.transformers_weight_conversion",
+    "pydantic.type_adapter",
+    "medqa_cli.data.convert",
+    "medqa_cli.evaluation.rescore",
+    "medqa_cli.evaluation.run",
+    "medqa_cli.training.run",
+]
 
 
 def reached(log: Path, step: int) -> bool:
@@ -67,16 +82,16 @@ def serve(job: dict[str, Any]) -> list[int]:
         if child == 0:
             run_child(job["folder"], start)
         running[child] = number
-    first, sent = next(iter(running)), job["watch"] is None
+    last, sent = child, job["watch"] is None
     codes = [0] * len(running)
     while running:
         for child in list(running):
             ended, status = os.waitpid(child, os.WNOHANG)
             if ended:
                 codes[running.pop(child)] = os.waitstatus_to_exitcode(status)
-        if not sent and first in running and reached(Path(job["folder"], job["watch"]), job["step"]):
+        if not sent and last in running and reached(Path(job["folder"], job["watch"]), job["step"]):
             time.sleep(job["delay"])
-            os.kill(first, job["signal"])
+            os.kill(last, job["signal"])
             sent = True
         time.sleep(POLL_SECONDS)
     return codes
@@ -86,6 +101,7 @@ def main() -> None:
     """Import everything once, then serve until standard input ends."""
     for module in MODULES:
         importlib.import_module(module)
+    load_commands()
     for line in sys.stdin:
         print(json.dumps(serve(json.loads(line))), flush=True)
 
