@@ -23,7 +23,9 @@ from medqa_cli.config.schema import DataConfig
 from medqa_cli.data import convert as conversion
 from medqa_cli.data import filtering, row_workers
 from medqa_cli.data.convert import convert
+from medqa_cli.data.dataset import read_split
 from medqa_cli.data.reading import table_form
+from medqa_cli.data.retrieval import PassageIndex, passage_of
 from medqa_cli.errors import InputError, MedqaError
 from medqa_cli.workers import Workers
 
@@ -74,6 +76,14 @@ def contents(folder: Path) -> dict[str, bytes]:
     return found
 
 
+def check_index(folder: Path) -> None:
+    """The index holds the training rows as they are read back, but for paraphrases, canaries and follow-up turns."""
+    rows = [row for row in read_split(folder, "train") if not row.paraphrase_of and not row.given]
+    indexed = [passage for passage in PassageIndex.of_folder(folder).passages() if passage.kind == "row"]
+    assert indexed == [passage_of(row) for row in rows]
+    assert rows
+
+
 @pytest.fixture
 def small_batches(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(filtering, "_BATCH_ROWS", 5)
@@ -120,6 +130,7 @@ def test_any_number_of_workers_writes_the_same_bytes_and_says_the_same(
     assert [row["row"] for row in map(json.loads, files["rejected.jsonl"].splitlines())] == sorted(
         row["row"] for row in map(json.loads, files["rejected.jsonl"].splitlines())
     )
+    check_index(tmp_path / "out1")
     for count in counts[1:]:
         other, other_said = made[count]
         assert {name for name in files if files[name] != other.get(name)} == set()
@@ -140,7 +151,35 @@ def test_a_column_that_holds_one_topic_is_told_the_same_by_any_number_of_workers
         convert([str(source)], DataConfig(), 1, "{}|{}".format, None, tmp_path / f"out{count}", workers=count)
         made.append((contents(tmp_path / f"out{count}"), capsys.readouterr().err))
     assert made[0] == made[1]
+    check_index(tmp_path / "out2")
     assert ("holds the same topic on all" in made[0][1]) == ("flu" not in topics)
+
+
+@pytest.mark.usefixtures("small_batches")
+def test_conversations_with_contexts_and_canaries_are_written_the_same_by_any_number_of_workers(
+    tmp_path: Path,
+) -> None:
+    source = tmp_path / "talks.jsonl"
+    with open(source, "w", encoding="utf-8") as file:
+        for number in range(90):
+            said = [
+                f"What is illness {number % 40}?",
+                f"It is number {number}.",
+                "Is it bad?",
+                f"No, {number} is mild.",
+            ]
+            turns = [{"role": "assistant" if n % 2 else "user", "content": text} for n, text in enumerate(said)]
+            talk = {"messages": turns[: 2 + number % 3], "note": f"Seen {number} times." if number % 4 else ""}
+            file.write(json.dumps(talk) + "\n")
+    settings = DataConfig(turns="all", context_column="note", canaries=3, paraphrases_per_question=1)
+    made = []
+    for count in (1, 2, 3):
+        out = tmp_path / f"out{count}"
+        convert([str(source)], settings, 5, "{}|{}|{}".format, None, out, workers=count)
+        made.append(contents(out))
+    check_index(tmp_path / "out3")
+    assert json.loads(made[0]["report.json"])["conversations"]["answers"] == 90
+    assert made[0] == made[1] == made[2]
 
 
 @pytest.mark.usefixtures("small_batches")
