@@ -13,7 +13,7 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-from hypothesis import example, given, settings
+from hypothesis import example, given
 from hypothesis import strategies as st
 
 from helpers.encodings import is_no_utf8
@@ -26,7 +26,6 @@ from medqa_cli.errors import InputError
 from medqa_cli.prompt.given import NOTHING, Given
 
 ENABLED = enabled_rules({})
-SLOW = settings.get_profile("slow")  # 50 ms an example
 FILES = {"README.md", "index.sqlite", "rejected.jsonl", "report.json", "train.jsonl", "validation.jsonl", "test.jsonl"}
 
 Pair = tuple[str, str]
@@ -274,7 +273,6 @@ UNCLOSED = (
 )
 
 
-@SLOW
 @example(
     table=(UNCLOSED.format(*map(mark_of, range(6))).encode(), 6),
     data=DataConfig(validation_fraction=0.0, test_fraction=0.0),
@@ -318,7 +316,6 @@ ANY_STARTS = st.sampled_from(
 )
 
 
-@SLOW
 @given(start=ANY_STARTS, pieces=st.lists(ANY_PIECES, max_size=25), data=CONFIGS)
 def check_bytes(start: bytes, pieces: list[bytes], data: DataConfig, seen: Counter[str]) -> None:
     result = converted(start + b"".join(pieces), data)
@@ -328,4 +325,4 @@ def check_bytes(start: bytes, pieces: list[bytes], data: DataConfig, seen: Count
 def test_any_bytes_are_converted_or_refused() -> None:
     seen: Counter[str] = Counter()
     check_bytes(seen=seen)
-    assert min(seen["converted"], seen["refused"]) >= 10
+    assert min(seen["converted"], seen["refused"]) >= 30
