@@ -21,6 +21,7 @@ import yaml
 from identifier_texts import Made
 
 HANDS = ("independent", "third", "fourth")
+HALVES = ("both", "even", "odd")
 LOCALES = {"en_US": 9, "en_GB": 3, "en_IN": 2, "en_AU": 2, "en_CA": 1, "en_IE": 1, "de_DE": 1, "fr_FR": 1, "es_MX": 1}
 LOCALES |= {"pl_PL": 1, "nl_NL": 1, "sv_SE": 1, "tr_TR": 1, "pt_BR": 1, "ja_JP": 1, "zh_CN": 1}
 STYLES = {"plain": 60, "lower": 14, "upper": 4, "typos": 15, "spaces": 7}
@@ -44,8 +45,11 @@ def parts_of_file(hand: str) -> dict[str, Any]:
     return {"locales": LOCALES, "kinds": {}} | yaml.safe_load(path.read_text(encoding="utf-8"))
 
 
-def make(hand: str, with_identifiers: bool, count: int, seed: int) -> list[Made]:
-    """Return texts with identifiers or without; text number n is made from template n modulo their number."""
+def make(hand: str, with_identifiers: bool, count: int, seed: int, half: str = "both") -> list[Made]:
+    """Return texts with identifiers or without; text number n is made from template n modulo their number.
+
+    Of ``count`` texts those of templates at ``even`` or ``odd`` places are kept; they are the same ones as in ``both``.
+    """
     parts = parts_of_file(hand)
     chosen, locales = parts["with" if with_identifiers else "without"], parts["locales"]
     draw = random.Random(f"{hand} {with_identifiers} {seed}")
@@ -58,7 +62,9 @@ def make(hand: str, with_identifiers: bool, count: int, seed: int) -> list[Made]
         if with_identifiers:
             values = _Values(_faker(locale), locale, parts, draw)
             values.fake.seed_instance(draw.randrange(2**32))
-        texts.append(_filled(template, parts, values, draw))
+        made = _filled(template, parts, values, draw)
+        if half in ("both", HALVES[1 + number % len(chosen) % 2]):
+            texts.append(made)
     return texts
 
 

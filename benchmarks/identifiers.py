@@ -4,10 +4,12 @@
 
 Makes 1,000 texts with identifiers of twelve kinds in odd spellings and 1,000 without, from templates and names that the
 rules were not made on (identifier_templates.yaml), or with ``--texts independent``, ``third`` or ``fourth`` from
-templates by three hands that had not seen the rules. An identifier counts as found where the finds cover nine tenths of
-its letters and digits; a find counts as right where half of it lies in an identifier. ``PYTHON`` is that of an
-environment with presidio-analyzer, ``FOLDER`` a spaCy model. ``--corpus`` counts the rows of tables of questions and
-answers in which anything is found. Intervals are Wilson's, at 95 %.
+templates by three hands that had not seen the rules. ``--half`` keeps the texts of every second template of such a
+hand: those at even places of the third hand's file were looked at while the rules were mended, those at odd places were
+not. An identifier counts as found where the finds cover nine tenths of its letters and digits; a find counts as right
+where half of it lies in an identifier. ``PYTHON`` is that of an environment with presidio-analyzer, ``FOLDER`` a spaCy
+model. ``--corpus`` counts the rows of tables of questions and answers in which anything is found. Intervals are
+Wilson's, at 95 %.
 """
 
 from __future__ import annotations
@@ -27,7 +29,7 @@ from typing import Any
 import identifier_texts_independent
 from figures import add_json_option, write_figures
 from identifier_texts import Made, make
-from identifier_texts_independent import HANDS
+from identifier_texts_independent import HALVES, HANDS
 
 from medqa_cli.data.cleaning.rules import clean, enabled_rules
 from medqa_cli.data.identifiers.finding import find_in_row
@@ -81,10 +83,12 @@ def score(texts: Sequence[Made], finds: Sequence[Spans]) -> dict[str, Any]:
     }
 
 
-def texts_of(which: str, count: int, seed: int) -> list[Made]:
-    """Return texts with identifiers and as many without."""
+def texts_of(which: str, count: int, seed: int, half: str = "both") -> list[Made]:
+    """Return texts with identifiers and as many without; of a hand's, those of every second template if so asked."""
     if which in HANDS:
-        return [made for sort in (True, False) for made in identifier_texts_independent.make(which, sort, count, seed)]
+        return [
+            made for sort in (True, False) for made in identifier_texts_independent.make(which, sort, count, seed, half)
+        ]
     return make(which, count, seed) + make("without", count, seed)
 
 
@@ -145,19 +149,25 @@ def main() -> None:
     parser.add_argument("--seed", type=int, default=2026)
     whose = "templates by this project, or by another hand: independent, third or fourth"
     parser.add_argument("--texts", choices=("measured", "rules", *HANDS), default="measured", help=whose)
+    parser.add_argument("--half", choices=HALVES, default="both", help="texts of templates at even or odd places")
     parser.add_argument("--presidio", type=Path, metavar="PYTHON", help="of an environment with presidio-analyzer")
     parser.add_argument("--spacy-model", type=Path, metavar="FOLDER", help="the spaCy model that it loads")
     parser.add_argument("--corpus", type=Path, action="append", default=[], help="a table of questions and answers")
     parser.add_argument("--misses", action="store_true", help="print what is missed of the texts to work on")
     add_json_option(parser)
     options = parser.parse_args()
-    if options.misses and options.texts != "rules":
-        sys.exit("--misses would make the measured texts known to whoever writes the rules; add --texts rules")
-    texts = texts_of(options.texts, options.count, options.seed)
+    if options.half != "both" and options.texts not in HANDS:
+        sys.exit(f"--half is for the texts of other hands; add --texts {' or --texts '.join(HANDS)}")
+    if options.misses and options.texts != "rules" and (options.texts, options.half) != ("third", "even"):
+        sys.exit(
+            "--misses would make the measured texts known to whoever writes the rules; add --texts rules, or --texts"
+            " third --half even"
+        )
+    texts = texts_of(options.texts, options.count, options.seed, options.half)
     sides = {"medqa": ours(texts)}
     if options.presidio is not None:
         sides |= presidio(texts, options.presidio, options.spacy_model)
-    figures: dict[str, Any] = {"texts": options.texts, "sides": {}, "corpora": {}}
+    figures: dict[str, Any] = {"texts": options.texts, "half": options.half, "sides": {}, "corpora": {}}
     for name, finds in sides.items():
         figures["sides"][name] = scored = score(texts, finds)
         show(name, scored)

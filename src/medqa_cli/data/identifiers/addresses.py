@@ -14,7 +14,10 @@ from medqa_cli.data.identifiers.home_addresses import (
     streets_before_numbers,
     town_behind,
 )
+from medqa_cli.data.identifiers.name_forms import LAST_WORD
+from medqa_cli.data.identifiers.personal_addresses import personal_streets
 from medqa_cli.data.identifiers.text import Text
+from medqa_cli.data.identifiers.word_tables import months
 from medqa_cli.resources import load_pattern, load_words
 
 _LONG_WORD = re.compile(r"[^\W\d_]{4,}")
@@ -66,9 +69,15 @@ def _pattern(name: str) -> re.Pattern[str]:
     return load_pattern("identifiers", name, re.NOFLAG)
 
 
-def find_addresses(text: Text) -> Iterator[Span]:
-    """Yield the addresses and postcodes of persons, each as one span from the house to the postcode."""
-    found = sorted({span for span in _parts(text) if not _is_public(text, *span)})
+def find_addresses(text: Text, *, is_personal: bool = False) -> Iterator[Span]:
+    """Yield the addresses and postcodes of persons, each as one span from the house to the postcode.
+
+    Args:
+        text: the text.
+        is_personal: it is about one person, and so is any street with a number.
+    """
+    parts = [*_parts(text), *(personal_streets(text) if is_personal and text.numbers else ())]
+    found = sorted({span for span in parts if not _is_public(text, *span, is_personal=is_personal)})
     start = end = -1
     for first, last in found:
         # Street, town and postcode, with only a comma or a line between, are one address.
@@ -142,6 +151,9 @@ def _of_any_street(text: Text) -> Iterator[tuple[int, int]]:
     """Yield streets that lack the words of one, where "lives at", a unit, or the code of a town tells."""
     lives = any(map(text.lower.__contains__, _LIVES))
     for start, end in text.numbers:
+        before = LAST_WORD.search(text.lower, max(start - 12, 0), start)
+        if before and before[1] in months():
+            continue
         if _CAPITAL_BEHIND.match(text.text, end):
             match = _pattern("coded_street").match(text.text, start)
             if not match and lives and load_pattern("identifiers", "lived_before").search(text.before(start, 56)):
@@ -165,9 +177,11 @@ def _has_context(text: Text, start: int, end: int) -> bool:
     return bool(before) or bool(_CODE.search(text.after(end, 45)))
 
 
-def _is_public(text: Text, start: int, end: int) -> bool:
+def _is_public(text: Text, start: int, end: int, *, is_personal: bool) -> bool:
     """Tell whether an address is of an institute: one stands before it, or a web address or a free number beside it."""
     around = text.before(start, _PUBLIC_REACH) + " # " + text.after(end, 60)
+    if is_personal:  # somebody's number of Medicare
+        around = around.replace("medicare", "")
     if not load_pattern("identifiers", "public_body").search(around):
         return False
     return not load_pattern("identifiers", "lives").search(text.before(start, 60))

@@ -11,6 +11,7 @@ from collections.abc import Iterator
 
 from medqa_cli.data.identifiers.finds import Span
 from medqa_cli.data.identifiers.text import Text
+from medqa_cli.data.identifiers.word_tables import certain_names, first_names
 from medqa_cli.resources import load_pattern, load_words
 
 _LABEL = r"[a-z0-9](?:[a-z0-9-]{0,61}[a-z0-9])?"
@@ -43,6 +44,10 @@ _PROFILE_PARTS = ("/~", "/user", "/profile", "/member", "/patient", "/u/")
 _OWN_SITE = re.compile(
     r"(?<![\w.@-])(?:https?://)?(?P<handle>[\w-]+)\.(?:blogspot|wordpress|tumblr|livejournal)\.com\b"
 )
+_SITE = re.compile(
+    r"(?<![\w.@-])(?:https?://)?(?:www\.)?(?P<rest>(?:[a-z0-9-]+\.)+(?:com|net|org|me|info|co|io|de|fr|es|it|uk|ca|au|in|nl|pl|se|eu|blog)\b(?:/[\w./~@%-]*\w)?)"
+)
+_LETTERS = re.compile(r"[a-z]{4,}")
 _NOT_HANDLES = frozenset(
     [
         "watch",
@@ -104,20 +109,31 @@ _PHONES = (
     (_ANY_NUMBER, (0, 1, 2), False),
     (_LOCAL, (0,), False),
 )
+_DIGITS = re.compile(r"\d+")
+_MARKED = re.compile(r"[./]|\([^)]*\Z")
 _FREE_OF_CHARGE = re.compile(r"(?:1|001|0)?8(?:00|33|44|55|66|77|88)\d{7}|0?800\d{4,8}|0?300\d{7}|116\d{3}")
-_CUE_REACH, _FAX_REACH, _PUBLIC_REACH = 45, 22, 110
+_CUE_REACH, _FAX_REACH, _PUBLIC_REACH, _LONG_NUMBER, _MOST_GROUPS = 45, 22, 110, 9, 6
 
 _IPV4 = re.compile(r"\d(?<![\w.].)\d{0,2}(?:\.\d{1,3}){3}(?![\w]|\.\d)")
 _IPV6 = re.compile(r"(?<![\w:.])(?:[0-9a-f]{0,4}:){2,7}[0-9a-f]{0,4}(?![\w:])")
 
 
-def find_contacts(text: Text) -> Iterator[Span]:
-    """Yield the e-mail addresses, profiles, phone and fax numbers and IP addresses of persons."""
+def find_contacts(text: Text, *, is_personal: bool = False) -> Iterator[Span]:
+    """Yield the e-mail addresses, profiles, phone and fax numbers and IP addresses of persons.
+
+    Args:
+        text: the text.
+        is_personal: it is about one person, and so is any number as long as that of a phone.
+    """
     if "@" in text.text or _has_spelled_at(text) or ("at_words" in text.tables and "mail_words" in text.tables):
         yield from _emails(text)
     yield from _profiles(text)
+    if is_personal and "." in text.text:
+        for found in _SITE.finditer(text.lower):
+            if not _is_public_handle(found[0]) and any(map(_holds_name, _LETTERS.findall(found["rest"]))):
+                yield Span(*found.span(), "profile")
     if text.has_long_number:
-        yield from _phones(text)
+        yield from _phones(text, is_personal=is_personal)
         yield from _ips(text)
     elif "::" in text.text or text.text.count(":") >= 7:
         yield from _ips(text)
@@ -175,19 +191,33 @@ def _profiles(text: Text) -> Iterator[Span]:
                 yield Span(*found.span(1), "profile")
 
 
+def _holds_name(word: str) -> bool:
+    """Tell whether a word in small letters is a name of the tables, or a long first name and more."""
+    return word in certain_names() or any(
+        word[:end] in certain_names() & first_names() for end in range(5, len(word) - 2)
+    )
+
+
 def _is_public_handle(handle: str) -> bool:
     return handle in _NOT_HANDLES or bool(load_pattern("identifiers", "public_handle").search(handle))
 
 
-def _phones(text: Text) -> Iterator[Span]:
+def _phones(text: Text, *, is_personal: bool) -> Iterator[Span]:
     for pattern, before, is_certain in _PHONES:
-        if not is_certain and "phone_words" not in text.tables:
+        if not is_certain and "phone_words" not in text.tables and not is_personal:
             continue
         for found in text.matches(pattern, *before):
-            kind = _phone_kind(text, found, is_certain, pattern)
+            is_long = is_personal and _is_long(found[0])
+            kind = _phone_kind(text, found, is_certain or is_long, pattern)
             if kind:
                 start = found.start() + (found[0][0] == "(" and found[0].count("(") > found[0].count(")"))
                 yield Span(start, found.end(), kind)
+
+
+def _is_long(value: str) -> bool:
+    """Tell whether a number is as long as that of a phone, in few groups, and none with decimals."""
+    groups = _DIGITS.findall(value)
+    return sum(map(len, groups)) >= _LONG_NUMBER and len(groups) <= _MOST_GROUPS and not _MARKED.search(value)
 
 
 def _phone_kind(text: Text, found: re.Match[str], is_certain: bool, pattern: re.Pattern[str]) -> str:

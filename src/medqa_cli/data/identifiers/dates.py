@@ -24,6 +24,11 @@ _MONTH_YEAR = re.compile(r"(?P<m>[01](?<![\w/.,+-].)\d?|[2-9](?<![\w/.,+-].))/(?
 _DAY_MONTH = re.compile(
     r"(?P<m>[01](?<![\w/.,+-].)\d?|[2-9](?<![\w/.,+-].))/(?P<d>0?[1-9]|[12]\d|3[01])(?![\w/%]|[.,-]\d)"
 )
+# Forms that other numbers have as well, and so only count where a text is about one person: 12.03.19, 12 03 2019,
+# 12Mar2019, 12-Mar-19.
+_SPARSE = re.compile(
+    r"(?P<a>\d(?<![\w/.,+-].)\d?)(?P<s>[. ])(?P<b>\d{1,2})(?P=s)(?P<y>(?:(?<=\.)\d\d|(?:19|20)\d\d))(?![\w/]|[.,-]\d)"
+)
 # Names of months that are words of a text more often.
 _MAY = re.compile(
     r"(?:[Mm]ay|MAY)(?:\.?,? (?:the )?(?:\d|[a-z-]+(?:st|nd|rd|th)\b)"
@@ -105,6 +110,15 @@ def _written() -> re.Pattern[str]:
 
 
 @functools.cache
+def _glued() -> re.Pattern[str]:
+    """Return the pattern of a date whose month is a name, with marks or nothing between."""
+    month = "|".join(sorted(months(), key=len, reverse=True))
+    return re.compile(
+        rf"(?P<d>\d(?<![\w/.,+-].)\d?)[-./ ]?(?P<m>{month})[-./ ]?(?P<y>(?:19|20)\d\d|\d\d)(?![\w/]|[.,-]\d)"
+    )
+
+
+@functools.cache
 def ordinals() -> dict[str, int]:
     """Return the number of each day in words: ``{"first": 1, ..., "thirty-first": 31}``, also with a space."""
     ones = load_yaml("identifiers")["ordinals"].split()
@@ -116,13 +130,16 @@ def ordinals() -> dict[str, int]:
     return named
 
 
-def dates_in(text: Text) -> Iterator[WrittenDate]:
-    """Yield all dates of a text, whosever they are."""
+def dates_in(text: Text, *, in_any_form: bool = False) -> Iterator[WrittenDate]:
+    """Yield all dates of a text, whosever they are; in a form that other numbers have as well only if so asked."""
     patterns = [_NUMERIC] * text.may_have_dates + [_MONTH_YEAR, _DAY_MONTH] * text.has_fractions
-    for pattern in patterns:
+    for pattern in (*patterns, *[_SPARSE] * in_any_form):
         for found in text.matches(pattern, 0):
             if (date := _numeric(found)) is not None:
                 yield date
+    for found in text.matches(_glued(), 0, small=True) if in_any_form else ():
+        if 1 <= int(found["d"]) <= 31:
+            yield WrittenDate(*found.span(), found.span("d"), found.span("m"), found.span("y"))
     if "months" in text.tables or _has_may(text):
         end = 0
         for start, month_end in _month_places(text):
@@ -155,12 +172,10 @@ def _numeric(found: re.Match[str]) -> WrittenDate | None:
     if groups.get("iso_y"):
         year, month, day = found.span("iso_y"), found.span("iso_m"), found.span("iso_d")
     elif "a" in groups:
-        if len(groups["y"]) < 4 and re.search(r"\s", found[0]):
+        if found.re is not _SPARSE and len(groups["y"]) < 4 and (groups["s"] == "." or re.search(r"\s", found[0])):
             return None
         first, second = int(groups["a"]), int(groups["b"])
-        if groups["s"] == "." and len(groups["y"]) < 4:
-            return None
-        month_first = second > 12 or (first <= 12 and groups["s"] != ".")
+        month_first = second > 12 or (first <= 12 and groups["s"] not in (".", " "))
         month, day = (found.span("a"), found.span("b")) if month_first else (found.span("b"), found.span("a"))
         year = found.span("y")
     elif "y" in groups:
@@ -173,34 +188,44 @@ def _numeric(found: re.Match[str]) -> WrittenDate | None:
     return WrittenDate(start, end, day, month, year)
 
 
-def find_dates(text: Text, *, is_of_person: bool) -> Iterator[Span]:
+def find_dates(text: Text, *, is_of_person: bool, is_personal: bool = False) -> Iterator[Span]:
     """Yield the dates that belong to a person.
 
     Args:
         text: the text.
         is_of_person: something else in the row identifies a person: a date with a day then needs no words around it.
+        is_personal: the row is about one person: a month with its year needs none either.
     """
-    for date in dates_in(text):
-        if _is_personal(text, date, is_of_person=is_of_person):
+    for date in dates_in(text, in_any_form=is_personal):
+        if _belongs(text, date, is_of_person=is_of_person or is_personal, is_personal=is_personal):
             yield Span(date.start, date.end, "date")
 
 
-def _is_personal(text: Text, date: WrittenDate, *, is_of_person: bool) -> bool:
+def _belongs(text: Text, date: WrittenDate, *, is_of_person: bool, is_personal: bool) -> bool:
     before = text.before(date.start, _CUE_REACH)
     near = before[-_NEAR_CUE_REACH:]
     if load_pattern("identifiers", "date_cue").search(near):
         return True
-    is_vague = date.day is None or (date.year is None and date.month[1] - date.month[0] <= 2)
-    # A month and a year: a cue must say so. 3/4 is something else.
-    if is_vague and (date.year is None or not load_pattern("identifiers", "date_cue_before").search(before)):
+    if is_personal and load_pattern("identifiers", "score_before").search(near):
         return False
-    sentence = text.sentence(date.start, date.end)
-    if load_pattern("identifiers", "public_date").search(sentence) and not load_pattern("identifiers", "self").search(
-        sentence
+    is_fraction = date.year is None and date.month[1] - date.month[0] <= 2
+    is_vague = date.day is None or is_fraction
+    if is_personal and is_fraction and load_pattern("identifiers", "day_before").search(near):
+        return True
+    # A month and a year: a cue must say so. 3/4 is something else.
+    if (is_vague and (date.year is None or not is_personal)) and (
+        date.year is None or not load_pattern("identifiers", "date_cue_before").search(before)
     ):
         return False
+    sentence = text.sentence(date.start, date.end)
+    has_person = not load_words("identifiers", "persons").isdisjoint(re.findall(r"[^\W\d_]+", sentence))
+    if load_pattern("identifiers", "public_date").search(sentence):
+        if not load_pattern("identifiers", "self").search(sentence) and not (is_personal and has_person):
+            return False
+    elif is_personal and (has_person or not is_vague):
+        return True
     if is_of_person and not is_vague:
         return True
-    if date.day is not None and load_pattern("identifiers", "date_cue_before").search(before):
-        return True
-    return not load_words("identifiers", "persons").isdisjoint(re.findall(r"[^\W\d_]+", sentence))
+    return has_person or (
+        date.day is not None and load_pattern("identifiers", "date_cue_before").search(before) is not None
+    )

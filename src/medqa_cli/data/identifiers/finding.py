@@ -10,9 +10,11 @@ from medqa_cli.data.identifiers.contacts import SPELLED_AT, find_contacts
 from medqa_cli.data.identifiers.dates import find_dates
 from medqa_cli.data.identifiers.finds import Find, Span
 from medqa_cli.data.identifiers.home_addresses import address_behind
-from medqa_cli.data.identifiers.name_cues import CUE_NEEDS, possible_cues
+from medqa_cli.data.identifiers.name_scores import find_scored_names
 from medqa_cli.data.identifiers.names import find_names, repeated
 from medqa_cli.data.identifiers.numbers import find_numbers
+from medqa_cli.data.identifiers.person_texts import is_about_one_person
+from medqa_cli.data.identifiers.personal_numbers import find_personal_numbers
 from medqa_cli.data.identifiers.text import Text
 from medqa_cli.data.identifiers.typing_errors import mended
 
@@ -25,7 +27,7 @@ _PHONE_BEHIND = re.compile(
     r"(?: \([a-z -]{2,15}\))?,? \(?(?:tel|phone|mobile|cell|ph)?[.:]? ?(\(?[+0-9](?:[ ./()-]{0,2}\d){6,13})(?![\w/-])"
 )
 _FEWEST_DIGITS = 5
-# Of these a text without digits has one, or five colons or hyphens, or the words of a cue, if anything is in it.
+# Of these a text about nobody that has no digits has one, or five colons or hyphens, if anything is in it.
 _SIGNS = ("@", "/", "\n", " (", "::", *SPELLED_AT)
 _TELLING = frozenset(
     (
@@ -33,8 +35,6 @@ _TELLING = frozenset(
         "profile_words",
         "own_site_words",
         "old_age_words",
-        "sign_words",
-        "self_words",
         "subject_words",
         "degree_words",
         "bare_names",
@@ -57,10 +57,11 @@ def find_in_texts(named: Mapping[str, str]) -> tuple[Find, ...]:
     """Return what identifies a person in texts that belong together, by their names; as of ``find_in_row``."""
     whole = {field: mended(Text(text)) for field, text in named.items()}
     texts = {field: each.text for field, each in whole.items()}
-    spans = {field: _found(text) for field, text in texts.items()}
+    is_personal = any(map(is_about_one_person, texts.values()))
+    spans = {field: _found(text, is_personal=is_personal) for field, text in texts.items()}
     is_of_person = any(spans.values())
     for field, text in texts.items():
-        dates = list(find_dates(text, is_of_person=is_of_person))
+        dates = list(find_dates(text, is_of_person=is_of_person, is_personal=is_personal))
         if dates:
             spans[field] = _apart([*spans[field], *dates])
     if not any(spans.values()):
@@ -101,27 +102,39 @@ _BEHIND_NAMES = (_number_behind, _age_behind, _phone_behind, address_behind)
 
 
 def _is_clear(text: Text) -> bool:
-    """Tell whether a text lacks all that any rule but that of dates asks for, as most short questions do."""
+    """Tell whether a text about nobody lacks all that any rule but that of dates asks for, as most questions do."""
     return (
         not text.numbers
         and _TELLING.isdisjoint(text.tables)
         and not any(map(text.text.__contains__, _SIGNS))
         and max(text.text.count(":"), text.text.count("-")) < _FEWEST_SIGNS
-        and not possible_cues(text, CUE_NEEDS)
     )
 
 
-def _found(text: Text) -> list[Span]:
-    if _is_clear(text):
+def _found(text: Text, *, is_personal: bool) -> list[Span]:
+    if not is_personal and _is_clear(text):
         return []
-    spans = [*find_contacts(text), *find_numbers(text), *find_addresses(text), *find_names(text)]
+    spans = [*find_contacts(text, is_personal=is_personal), *find_numbers(text)]
+    spans += [*find_addresses(text, is_personal=is_personal), *find_names(text, is_personal=is_personal)]
+    if is_personal:
+        others = [span for span in find_personal_numbers(text) if not _touches(span, _not_within(span, spans))]
+        spans = [*spans, *others, *find_scored_names(text)]
     return _apart(spans) if spans else spans
+
+
+def _not_within(span: Span, others: Iterable[Span]) -> list[Span]:
+    """Return the other spans but those of its kind that a span covers."""
+    return [o for o in others if o.kind != span.kind or o.start < span.start or o.end > span.end]
+
+
+def _touches(span: Span, others: Iterable[Span]) -> bool:
+    return any(span.start < other.end and other.start < span.end for other in others)
 
 
 def _apart(spans: Iterable[Span]) -> list[Span]:
     """Return the spans that stay where some overlap, in the order of the text."""
     kept: list[Span] = []
     for span in sorted(set(spans), key=lambda span: (_RANK[span.kind], span.start - span.end, span.start)):
-        if all(span.end <= other.start or other.end <= span.start for other in kept):
+        if not _touches(span, kept):
             kept.append(span)
     return sorted(kept)

@@ -78,18 +78,25 @@ _HERE = re.compile(r" here(?=[.,!])")
 # Those that begin a surname: Dr. van der Berg.
 _PARTICLES_BEFORE = re.compile(rf"(?<![\w'’-])(?:{PARTICLE}{GAP}){{1,3}}\Z")
 _SURNAME_BEFORE = re.compile(rf"(?:\A|[.:\n]\s{{0,2}})({CAPITAL}), \Z")
-_ENDS_LINE = re.compile(r"\s?(?:[.;(\n]|$)")
+_ENDS_LINE = re.compile(r"\s?(?:[.;(\n–-]|$)")
 _SHORT_IM = re.compile(r"\bim\s\Z")
 _AND_NAME = re.compile(rf",? (?:and|&) ({CAPITAL})")
 
 
-def find_names(text: Text) -> Iterator[Span]:
-    """Yield the names of persons; the same name elsewhere in the row is found by ``repeated``."""
+def find_names(text: Text, *, is_personal: bool) -> Iterator[Span]:
+    """Yield the names of persons; the same name elsewhere in the row is found by ``repeated``.
+
+    Args:
+        text: the text.
+        is_personal: it is about one person; others have few names behind cues, and none in small letters.
+    """
     if not text.is_shouted:
-        yield from _behind_cues(text)
+        if is_personal:
+            yield from _behind_cues(text)
         yield from _bare(text)
         yield from _before_cues(text)
-    yield from find_small_names(text)
+    if is_personal:
+        yield from find_small_names(text)
 
 
 def _behind_cues(text: Text) -> Iterator[Span]:

@@ -230,7 +230,7 @@ class StandIns:
 
     def _date(self, value: str) -> str:
         """Return the date moved by the days of the row, each part written as before."""
-        written = next(iter(dates_in(Text(value))), None)
+        written = next(iter(dates_in(Text(value), in_any_form=True)), None)
         if written is None:
             return self._signs(value)
         moved = _date_of(value, written, self._days)

@@ -38,6 +38,7 @@ class Text:
     Attributes:
         text: the text.
         lower: the text in small letters, each at the place of the large one.
+        all_words: its words, in small letters, each as often as it is there.
         words: those of its words that a table holds, in small letters.
         tables: the names of the tables that hold any of its words.
         shape: of an ASCII text: ``A`` for each capital, ``0`` for a digit, a space for a space, a quotation mark or an
@@ -60,6 +61,7 @@ class Text:
             self.shape = b""
             words = _WORD.findall(self.lower)
             has_digits = _HAS_DIGIT.search(text) is not None
+        self.all_words = words
         self.words = known_words().intersection(words)
         self.tables: frozenset[str] = frozenset().union(*map(tables_of_words().__getitem__, self.words))
         self.numbers = [found.span() for found in _DIGITS.finditer(text)] if has_digits else []

@@ -33,6 +33,7 @@ _ASKED = (
     "degree_words",
     "age_words",
     "subject_words",
+    "first_street_words",
 )
 
 
@@ -46,6 +47,18 @@ def first_names() -> frozenset[str]:
 def surnames() -> frozenset[str]:
     """Return the surnames of the table, in small letters."""
     return _words("surnames")
+
+
+@functools.cache
+def more_first_names() -> frozenset[str]:
+    """Return rarer first names that are in no other table, in small letters."""
+    return _words("more_first_names")
+
+
+@functools.cache
+def medical_words() -> frozenset[str]:
+    """Return words of medicine that are in no other table, in small letters."""
+    return _words("medical_words")
 
 
 @functools.cache
@@ -75,6 +88,18 @@ def certain_names() -> frozenset[str]:
 def bare_names() -> frozenset[str]:
     """Return the names of the tables that may be one without any word before them."""
     return all_names() - load_words("identifiers", "common", "no_names")
+
+
+@functools.cache
+def weights(section: str) -> dict[str, float]:
+    """Return the weights that were learned for a section, by the names of their features; that of "" is the constant.
+
+    Args:
+        section: ``text`` for words that tell whether a text is about one person, ``name`` for features of a word.
+    """
+    lines = files("medqa_cli.resources").joinpath("name_weights.txt").read_text(encoding="utf-8").splitlines()
+    pairs = (line[len(section) + 1 :].rsplit("\t", 1) for line in lines if line.startswith(f"{section} "))
+    return {name: float(weight) for name, weight in pairs}
 
 
 @functools.cache

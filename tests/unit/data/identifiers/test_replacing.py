@@ -100,7 +100,7 @@ def test_convert_replaces_in_all_that_it_writes(tmp_path: Path) -> None:
     source = tmp_path / "rows.csv"
     rows = [
         "My name is Oluwaseun. I cough.,Hello Oluwaseun. Call 617-555-9142.,Oluwaseun's cough,file of Oluwaseun",
-        "What does Oluwaseun have?,See above,x,y",  # rejected, and found by no cue
+        "What does Oluwaseun have?,See above,x,y",  # rejected
         "My name is Oluwaseun; what is it?,See above,x,y",
         "What is asthma?,Asthma narrows the airways.,asthma,leaflet",
         "What is gout?,Gout is a disease of the joints.,gout,leaflet",
@@ -114,7 +114,7 @@ def test_convert_replaces_in_all_that_it_writes(tmp_path: Path) -> None:
     assert "identifiers.jsonl" not in written
     for name, data in written.items():
         assert b"555-9142" not in data, name
-        assert data.count(b"Oluwaseun") == (name == "rejected.jsonl"), name
+        assert b"Oluwaseun" not in data, name
     lines = [json.loads(line) for line in written["train.jsonl"].splitlines()]
     assert lines[1]["question"] == "What is asthma?"
 

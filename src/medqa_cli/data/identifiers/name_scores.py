@@ -1,0 +1,231 @@
+"""Names of persons in a text that is about one person, by what the words beside them are.
+
+Each word that may be a name gets a score: the sum of the weights of its features, which ``tools/name_weights.py`` has
+learned from made-up texts. In other texts the rules of ``names.py`` are alone.
+"""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Iterator
+from typing import NamedTuple
+
+from medqa_cli.data.identifiers.finds import Span
+from medqa_cli.data.identifiers.name_forms import may_be_name
+from medqa_cli.data.identifiers.text import Text
+from medqa_cli.data.identifiers.word_sorts import UNKNOWN, class_of, sort_of, sound_of
+from medqa_cli.data.identifiers.word_tables import weights
+from medqa_cli.resources import load_words
+
+_TOKEN = re.compile(r"[^\W\d_]+(?:['’ʼ`‐‑-][^\W\d_]+)*|\d[\d.,/:-]*")
+_GAP_SIGN = re.compile(r"[^\s]")
+_SIGNS = {",": ",", ":": ":", "=": ":", "(": "(", "[": "(", ")": ")", "]": ")", ".": ".", "!": ".", "?": ".", ";": ";"}
+_SIGNS |= {"-": "-", "–": "-", "—": "-", ">": ">", "<": "<", "/": "/", "@": "@", "*": "*", '"': '"', "“": '"', "”": '"'}
+_GLUE = frozenset("@/_.\\")
+_LONGEST, _LONG = 6_000, 5
+LEAST, LEAST_OF_NONE, LEAST_BESIDE, MOST_UNKNOWN = 1.0, 1.5, -1.0, 0.4
+
+
+class Token(NamedTuple):
+    """A word or a number: its place, itself in small letters without a possessive, and what is before it."""
+
+    start: int
+    end: int
+    plain: str
+    gap: str
+
+
+def tokens(text: Text) -> list[Token]:
+    """Return the words and numbers of a text."""
+    found, last = [], 0
+    for match in _TOKEN.finditer(text.text, 0, _LONGEST):
+        start, end = match.span()
+        plain = text.lower[start:end]
+        if plain[-2:] in ("'s", "’s"):
+            plain = plain[:-2]
+        found.append(Token(start, end, plain, _gap(text.text[last:start]) if last else "^"))
+        last = end
+    return found
+
+
+def _gap(between: str) -> str:
+    """Return what stands between two words as one sign: a line, a mark, or a space."""
+    if "\n" in between:
+        return "n"
+    sign = _GAP_SIGN.search(between)
+    return " " if sign is None else _SIGNS.get(sign[0], "~")
+
+
+def shape_of(text: Text, token: Token) -> str:
+    """Return how a word is written, and whether it begins a sentence."""
+    written = text.text[token.start : token.end]
+    if text.is_shouted:
+        return "shouted"
+    if not written[0].isupper():
+        return "small"
+    if len(written) > 1 and written.replace("'s", "").replace("’s", "").isupper():
+        return "capitals"
+    return "Begins" if token.gap in "^.n>*" else "Large"
+
+
+def features(text: Text, words: list[Token], place: int) -> list[str]:
+    """Return the features of a word that may be a name."""
+    token = words[place]
+    sort, shape = sort_of(token.plain), shape_of(text, token)
+    kind = f"{sort}/{shape}"
+    before = words[place - 1] if place else None
+    second = words[place - 2] if place > 1 else None
+    after = words[place + 1] if place + 1 < len(words) else None
+    left = _beside(text, before, token.gap)
+    right = _beside(text, after, after.gap if after else "$")
+    written = text.text[token.start : token.end]
+    is_owner = len(token.plain) < len(written)
+    left_class = class_of(before.plain) if before else "^"
+    second_class = class_of(second.plain) if second else "^"
+    right_class = class_of(after.plain) if after else "$"
+    found = [
+        f"k {kind}", f"s {sort}", f"h {shape}", f"l {left}", f"r {right}", f"lg {token.gap}",
+        f"rg {after.gap if after else '$'}",
+        f"lc {left_class}", f"rc {right_class}", f"kl {kind} {left}", f"kr {kind} {right}", f"sl {sort} {left_class}",
+        f"sr {sort} {right_class}", f"hl {shape} {left}", f"hr {shape} {right}", f"ll {second_class} {left_class}",
+        f"lr {left_class} {right_class}", f"gap {token.gap}{after.gap if after else '$'} {sort}",
+    ]  # fmt: skip
+    if sort in UNKNOWN:
+        found += [
+            f"o {sound_of(token.plain)}",
+            f"oh {sound_of(token.plain)} {shape}",
+            f"n {min(len(token.plain), 4)} {shape}",
+        ]
+    if is_owner:
+        found += ["own", f"own {kind}"]
+    if not text.is_shouted and text.text == text.lower:
+        found.append(f"low {sort}")
+    return found
+
+
+def _beside(text: Text, token: Token | None, gap: str) -> str:
+    """Return a neighbor's class, how it is written, and what is between."""
+    if token is None:
+        return gap
+    name = class_of(token.plain)
+    large = "+" if text.text[token.start].isupper() and not text.is_shouted else ""
+    return f"{gap}{name}{large}"
+
+
+def candidates(text: Text, words: list[Token]) -> list[int]:
+    """Return the places of the words that may be names."""
+    return [place for place, token in enumerate(words) if _may_be_name(text, words, place, token)]
+
+
+def _are_alike(text: Text, token: Token, other: Token) -> bool:
+    return text.text[token.start].isupper() == text.text[other.start].isupper()
+
+
+def _may_be_name(text: Text, words: list[Token], place: int, token: Token) -> bool:
+    """Tell whether a word is no number, no part of a web address, no abbreviation, and none of the language."""
+    sort = "" if token.plain[0].isdigit() else sort_of(token.plain)
+    if not sort:
+        return False
+    if text.text[token.start - 1 : token.start] in _GLUE and token.start:
+        return False
+    behind = text.text[token.end : token.end + 2]
+    if behind[:1] in _GLUE - {".", ""} or (behind[:1] == "." and behind[1:].isalnum()):
+        return False
+    if sort == "eponym":
+        return place > 0 and class_of(words[place - 1].plain) in ("title", "first", "both", "more", "odd first")
+    before = words[place - 1].plain if place else ""
+    after = words[place + 1] if place + 1 < len(words) else None
+    shape = shape_of(text, token)
+    if sort in UNKNOWN and before == "im" and shape == "Large":  # German: im Harn
+        return False
+    if shape == "capitals" and after and after.gap == " " and shape_of(text, after) == "Large":  # DEBRA International
+        return False
+    is_short = sort in UNKNOWN and len(token.plain) < _LONG
+    return not (is_short and shape == "capitals")
+
+
+def find_scored_names(text: Text) -> Iterator[Span]:
+    """Yield the names of persons in a text that is about one person."""
+    words, table = tokens(text), weights("name")
+    scores = {
+        place: table[""] + sum(table.get(feature, 0.0) for feature in features(text, words, place))
+        for place in candidates(text, words)
+    }
+    unknown = {place for place in scores if sort_of(words[place].plain) in UNKNOWN}
+    if len(unknown) > MOST_UNKNOWN * len(words) and len(words) >= _LONG:  # another language
+        scores = {place: score for place, score in scores.items() if place not in unknown}
+    taken = {place for place, score in scores.items() if score > (LEAST_OF_NONE if place in unknown else LEAST)}
+    # The other name of somebody needs less.
+    for place, score in scores.items():
+        for other in (place - 1, place + 1):
+            if (
+                other in taken
+                and score > LEAST_BESIDE
+                and _are_alike(text, words[place], words[other])
+                and _are_one(text, words, *sorted((place, other)))
+            ):
+                taken = taken | {place}
+    yield from joined(text, words, sorted(taken))
+
+
+def joined(text: Text, words: list[Token], taken: list[int]) -> Iterator[Span]:
+    """Yield names from the words of them: those side by side are one, with initials and particles between."""
+    start = end = -1
+    last = -9
+    for place in taken:
+        token = words[place]
+        if start >= 0 and _are_one(text, words, last, place):
+            end, last = _end_of(text, token), place
+            continue
+        if start >= 0:
+            yield from _whole(text, start, end)
+        start, end, last = _start_of(text, words, place), _end_of(text, token), place
+    if start >= 0:
+        yield from _whole(text, start, end)
+
+
+def _whole(text: Text, start: int, end: int) -> Iterator[Span]:
+    if may_be_name(text, start, end, is_sure=True):
+        yield Span(start, end, "name")
+
+
+def _end_of(text: Text, token: Token) -> int:
+    return token.start + len(token.plain)
+
+
+def _are_one(text: Text, words: list[Token], last: int, place: int) -> bool:
+    """Tell whether two words are of one name: side by side, or with initials and particles between."""
+    if words[last].end - words[last].start > len(words[last].plain):
+        return False
+    particles = load_words("identifiers", "particles")
+    for between in range(last + 1, place + 1):
+        gap = text.text[words[between - 1].end : words[between].start]
+        is_initial = len(words[between - 1].plain) == 1
+        if gap.strip(" \xa0") not in (("", ".") if is_initial else ("",)) or "\n" in gap:
+            return False
+        plain = words[between].plain
+        if between < place and not (plain in particles or len(plain) == 1):
+            return False
+    return True
+
+
+def _start_of(text: Text, words: list[Token], place: int) -> int:
+    """Return where a name begins whose first whole word stands at a place: at its initials or particles."""
+    start = words[place].start
+    for before in range(place - 1, max(place - 4, -1), -1):
+        token = words[before]
+        gap, written = text.text[token.end : start], text.text[token.start : token.end]
+        is_initial = len(written) == 1 and gap in (". ", " ", ".") and token.plain != "i"
+        is_initial &= written.isupper() or gap[:1] == "."
+        is_part = len(written) == 2 and _are_initials(text, written)
+        if not (is_initial or (gap == " " and (is_part or token.plain in load_words("identifiers", "leading")))):
+            break
+        start = token.start
+    return start
+
+
+def _are_initials(text: Text, written: str) -> bool:
+    """Tell whether two letters are those of given names: JL Rosales, jl rosales."""
+    if written.isupper() and not text.is_shouted:
+        return written not in ("MS", "DR", "MR")
+    return written.islower() and text.text == text.lower and sort_of(written) == "unknown"

@@ -1,0 +1,154 @@
+"""What is found only in a text about one person, and stays where the text is about many."""
+
+from __future__ import annotations
+
+import pytest
+
+from medqa_cli.data.identifiers import name_scores
+from medqa_cli.data.identifiers.finding import find_in_row
+from medqa_cli.data.identifiers.person_texts import is_about_one_person
+from medqa_cli.data.identifiers.text import Text
+from medqa_cli.data.identifiers.word_tables import weights
+
+
+def found(text: str, answer: str = "") -> list[tuple[str, str]]:
+    return [
+        (find.kind, {"question": text, "answer": answer}[find.field][find.start : find.end])
+        for find in find_in_row(text, answer)
+    ]
+
+
+@pytest.mark.parametrize(
+    "text",
+    [
+        "My gran fell last night and her wrist is swollen.",
+        "hi doc, i have a rash since tuesday, what shall i do",
+        "Pt seen today, 67 y/o M with CHF. Discharged on furosemide.",
+        "Thank you for referring this pleasant lady. She complains of dizziness.",
+    ],
+)
+def test_a_text_of_a_patient_or_a_clinic_is_about_one_person(text: str) -> None:
+    assert is_about_one_person(Text(text))
+
+
+@pytest.mark.parametrize(
+    "text",
+    [
+        "What are the symptoms of Leigh syndrome ?",
+        "How many people are affected by Noonan syndrome ?",
+        "Noonan syndrome is a genetic disorder. The signs and symptoms include short stature and heart defects. It is"
+        " inherited in an autosomal dominant pattern, which means one copy of the altered gene in each cell causes it.",
+        "The treatment of hepatitis depends on the type. Most people need no treatment, and some are given antivirals.",
+    ],
+)
+def test_a_page_of_an_encyclopedia_is_about_nobody(text: str) -> None:
+    assert not is_about_one_person(Text(text))
+
+
+@pytest.mark.parametrize(
+    ("text", "kind", "value"),
+    [
+        # Names that no cue announces, of the tables or beside one.
+        ("I worry about Priyanka. She has not eaten since the operation.", "name", "Priyanka"),
+        ("Could it be mumps? Zoltan has swollen cheeks and my other boy is fine.", "name", "Zoltan"),
+        ("We sat next to Amara Obikwelu on the coach and she has scabies.", "name", "Amara Obikwelu"),
+        ("does tomasz have to stay in bed? he is bored and my mum is away", "name", "tomasz"),
+        # Dates without a word that says what happened.
+        ("My cough is back. It was the same in March 2019 and nobody helped me.", "date", "March 2019"),
+        ("Home visit 12.03.19, my left heel is sore.", "date", "12.03.19"),
+        ("My cast came off 4 Apr 2022 but I still limp.", "date", "4 Apr 2022"),
+        ("Seen in clinic 3-Mar-19. Pt well, discharged.", "date", "3-Mar-19"),
+        ("Seen in clinic 03Mar2019. Pt well, discharged.", "date", "03Mar2019"),
+        ("My last bleed was on 3/14 and I am worried.", "date", "3/14"),
+        # Ages.
+        ("My nan will be 94 in spring and they want to operate.", "age", "94"),
+        ("Pt is a 93F w/ h/o AF, seen today after a fall.", "age", "93"),
+        ("patient aged ninety-four years with delirium, seen by me today", "age", "ninety-four"),
+        # Numbers behind any word for one, and codes.
+        ("Booking ref 6570-0-132: can I take my pills before the scan?", "record", "6570-0-132"),
+        ("My sample CT20431187 is lost, do I have to give blood again?", "record", "CT20431187"),
+        ("Crashed my car, plate KA 05 MN 1234, and my neck hurts.", "device", "KA 05 MN 1234"),
+        # Streets.
+        ("Grandpa fell at 16 Hannah Walk this morning, he is on clopidogrel.", "address", "16 Hannah Walk"),
+        ("My mother lives in Backtorget 58, can the nurse come?", "address", "Backtorget 58"),
+        ("Please send it to me, ul. Wilcza 23/57, I am alone.", "address", "ul. Wilcza 23/57"),
+    ],
+)
+def test_in_a_text_about_one_person_fewer_words_are_needed(text: str, kind: str, value: str) -> None:
+    assert (kind, value) in found(text)
+
+
+@pytest.mark.parametrize(
+    "text",
+    [
+        "My mother has Parkinson's and my father had Hodgkin's. Should I worry?",
+        "I took Zoloft, then Lexapro, then 10 Tylenol. My doctor is away.",
+        "I was at St Mary's in Leeds on Friday and my knee still hurts.",
+        "My sats are 91 to 95 at night, my pulse is 95, I weigh 97 kg and my waist is 102.",
+        "I walked 10,000 steps on 24/7 standby duty, my feet are swollen 50/50.",
+        "My BP was 120/80 during 2019. I had 12 units and 4000 ml of fluid.",
+        "My report says MTHFR C677T, HFE H63D/C282Y and BRCA1 c.5266dup. Do I worry?",
+        "My bottle says NDC 0093-7198-56. Is it the pill I had before?",
+        "My app shows 2.10.0.11406 since the update. I miss alarms.",
+        "The FDA approved lecanemab on July 6, 2023. My doctor has not heard of it.",
+        "My nurse called the poison line, 1-800-222-1222, for me.",
+    ],
+)
+def test_what_is_nobodys_stays_in_a_text_about_one_person(text: str) -> None:
+    assert found(text) == []
+
+
+@pytest.mark.parametrize(
+    "text",
+    [
+        "The disorder is caused by mutations in a gene. The signs and symptoms include 12.03.19 and 3/14 of the cases.",
+        "People aged 94 are treated like other adults. The gene CT20431187 is expressed in most cells.",
+    ],
+)
+def test_the_same_stays_in_a_text_about_many(text: str) -> None:
+    assert found("What are the treatments for gout ?", text) == []
+
+
+def test_a_row_is_about_one_person_if_one_of_its_texts_is() -> None:
+    answer = "The symptoms of a hernia include pain, and these are often caused by a cough. Priyanka has them."
+    assert found("What are the symptoms of a hernia ?", answer) == []
+    assert ("name", "Priyanka") in found("My daughter has a lump in her groin. What should I do?", answer)
+
+
+def test_each_weight_is_of_a_feature_that_a_word_can_have() -> None:
+    sorts = [
+        "k",
+        "s",
+        "h",
+        "l",
+        "r",
+        "lg",
+        "rg",
+        "lc",
+        "rc",
+        "kl",
+        "kr",
+        "sl",
+        "sr",
+        "hl",
+        "hr",
+        "ll",
+        "lr",
+        "gap",
+        "o",
+        "oh",
+        "n",
+        "own",
+        "low",
+    ]
+    assert {feature.split(" ")[0] for feature in weights("name")} <= {"", *sorts}
+    assert max(map(abs, weights("name").values())) < 20
+
+
+def test_words_side_by_side_are_one_name_with_initials_and_particles_between() -> None:
+    text = Text("seen by J. R. Okafor de la Cruz-Obi, my nurse")
+    words = name_scores.tokens(text)
+    taken = [place for place, word in enumerate(words) if word.plain in ("okafor", "cruz-obi")]
+    assert [text.text[start:end] for start, end, _ in name_scores.joined(text, words, taken)] == [
+        "J. R. Okafor de la Cruz-Obi"
+    ]
