@@ -21,8 +21,8 @@ import numpy.typing as npt
 from figures import add_json_option, write_figures
 
 from medqa_cli.evaluation.samples import Sample
-from medqa_cli.review.agreement import Unit, agreement
-from medqa_cli.review.automatic import automatic_figures
+from medqa_cli.review.figures import Unit, agreement
+from medqa_cli.review.score import automatic_figures
 
 LABELS = ("Entailment", "Neutral", "Contradiction")
 RESAMPLES = 1000

@@ -32,7 +32,7 @@ from look_alikes import LookAlikes
 from off_template_questions import off_template
 
 from medqa_cli import console
-from medqa_cli.answering import reviewed
+from medqa_cli.answering import open_book
 from medqa_cli.config.schema import DataConfig
 from medqa_cli.data.convert import convert
 from medqa_cli.data.dataset import SPLITS, QaRow, read_split
@@ -89,16 +89,16 @@ def recall(index: PassageIndex, asked: Asked) -> dict[str, float]:
 def know_half_of_the_bank() -> None:
     """Leave every second wording out of the rule, drawn by its text."""
     half = {
-        kind: [reviewed.pattern_of(text) for texts in groups.values() for text in texts if key_of(text)[0] % 2]
+        kind: [open_book.pattern_of(text) for texts in groups.values() for text in texts if key_of(text)[0] % 2]
         for kind, groups in load_yaml("paraphrases").items()
     }
-    reviewed.wordings = lambda: half  # type: ignore[assignment]
+    open_book.wordings = lambda: half  # type: ignore[assignment]
 
 
 def is_known(row: QaRow, question: str) -> bool:
     """Tell whether the rule knows the wording in which a question asks for a row."""
     form = recognize(row.question)
-    matches = [pattern.fullmatch(question) for pattern in reviewed.wordings().get(form.kind, [])] if form else []
+    matches = [pattern.fullmatch(question) for pattern in open_book.wordings().get(form.kind, [])] if form else []
     return any(compared(match[1]) == compared(form.topic) for match in matches if match and form)
 
 
@@ -130,13 +130,13 @@ def at_threshold(
     wrong = 0
     for name, asked in positives.items():
         for row, question in asked:
-            if passage := reviewed.reviewed_row(question, index, threshold):
+            if passage := open_book.reviewed_row(question, index, threshold):
                 good = is_as_good(row, passage)
                 right[name] += good
                 wrong += not good
         figures["recall"][name] = [right[name], len(asked)]
     for name, questions in negatives.items():
-        answered = sum(reviewed.reviewed_row(question, index, threshold) is not None for question in questions)
+        answered = sum(open_book.reviewed_row(question, index, threshold) is not None for question in questions)
         figures["answered"][name] = [answered, len(questions)]
         wrong += answered
     # Of wordings that the rule does not know, with all look-alikes.

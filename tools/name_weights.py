@@ -31,12 +31,12 @@ sys.path.insert(0, str(ROOT / "benchmarks"))
 import identifier_texts  # noqa: E402
 import identifier_texts_independent as hands  # noqa: E402
 
-from medqa_cli.data.identifiers import name_scores, person_texts  # noqa: E402
+from medqa_cli.data.identifiers import finding, name_scores  # noqa: E402
 from medqa_cli.data.identifiers.text import Text  # noqa: E402
 from medqa_cli.data.normalize import normalized_words  # noqa: E402
 
 TARGET = ROOT / "src/medqa_cli/resources/name_weights.txt"
-HEADER = "# Weights of data/identifiers/person_texts.py (words) and name_scores.py. Written by tools/name_weights.py.\n"
+HEADER = "# Weights of data/identifiers/finding.py (words) and name_scores.py. Written by tools/name_weights.py.\n"
 TEXTS, ROUNDS, STEPS, FEWEST, SMALLEST = 12, 1_500, 400, 4, 0.05
 COPIES, FIRST_PERSON = 3, frozenset(("i", "my", "me", "im", "we", "our"))
 PENALTY_NAMES, PENALTY_WORDS = 4.0, 3.0
@@ -166,7 +166,7 @@ def fit_names(samples: Sequence[Sample]) -> dict[str, float]:
 def fit_texts(samples: Sequence[Sample]) -> dict[str, float]:
     """Fit the weights of the words of a text."""
     known = [sample for sample in samples if sample.is_personal is not None]
-    rows = [sorted(set(_without_names(sample)) & person_texts.telling_words()) for sample in known]
+    rows = [sorted(set(_without_names(sample)) & finding.telling_words()) for sample in known]
     return fit(rows, [bool(sample.is_personal) for sample in known], [1.0] * len(rows), PENALTY_WORDS)
 
 
@@ -207,7 +207,7 @@ def held_out(samples: Sequence[Sample]) -> None:
         out = set(groups[third::3])
         kept = [sample for sample in samples if sample.group not in out]
         fitted = {"name": fit_names(kept), "text": fit_texts(kept)}
-        name_scores.weights = person_texts.weights = fitted.__getitem__
+        name_scores.weights = finding.weights = fitted.__getitem__
         for sample in samples:
             if sample.group in out:
                 _count(sample, counted.setdefault(sample.group.rsplit(" ", 1)[0], Counter()))
@@ -221,7 +221,7 @@ def held_out(samples: Sequence[Sample]) -> None:
 
 def _count(sample: Sample, count: Counter[str]) -> None:
     text = Text(sample.text)
-    is_personal = person_texts.is_about_one_person(text)
+    is_personal = finding.is_about_one_person(text)
     count.update(texts=1, personal=is_personal)
     finds = list(name_scores.find_scored_names(text)) if is_personal else []
     covered = {place for start, end, _ in finds for place in range(start, end)}

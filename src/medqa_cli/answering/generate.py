@@ -16,8 +16,7 @@ from medqa_cli.data.grounding import behind
 from medqa_cli.data.retrieval import Passage, unsupported_sentences
 from medqa_cli.errors import InputError
 from medqa_cli.prompt.encoder import PromptEncoder
-from medqa_cli.prompt.given import NOTHING, Given, Turn
-from medqa_cli.prompt.sources import without_marks
+from medqa_cli.prompt.given import NOTHING, Given, Turn, without_marks
 from medqa_cli.prompt.text import PromptText
 
 if TYPE_CHECKING:

@@ -16,8 +16,8 @@ from itertools import pairwise
 from typing import Literal
 
 from medqa_cli.data.normalize import normalize
+from medqa_cli.prompt.given import start_of_open_mark, start_of_wrong_mark
 from medqa_cli.prompt.sentence_ends import sentence_ends
-from medqa_cli.prompt.sources import start_of_open_mark, start_of_wrong_mark
 
 FinishReason = Literal["stop", "length", "repetition"]
 Decode = Callable[[Sequence[int]], str]

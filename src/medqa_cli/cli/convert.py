@@ -121,7 +121,7 @@ def _convert(sources: Sequence[str], out_dir: Path, config: Config, force: bool,
     """
     from medqa_cli.data.documents.finding import find_documents
     from medqa_cli.data.reading.sources import check_sources, local_paths
-    from medqa_cli.data.row_workers import early_row_workers
+    from medqa_cli.data.row_work import early_row_workers
 
     # Before numpy, and the tokenizer, which takes seconds to load.
     check_sources(sources)
@@ -216,14 +216,13 @@ def _show_rule(rule: str, sources: Sequence[str], config: Config) -> None:
     console.doing("loading the libraries ...")
     from medqa_cli.data import report
     from medqa_cli.data.convert import column_names
-    from medqa_cli.data.identifiers import showing
+    from medqa_cli.data.examples import IDENTIFIERS, identifier_examples, rule_examples
     from medqa_cli.data.reading.sources import open_sources
-    from medqa_cli.data.rule_examples import rule_examples
 
     opened = open_sources(sources, column_names(config.data))
     console.doing("reading and cleaning ...")
-    if rule == showing.NAME:
-        found = showing.identifier_examples(opened, config.data.cleaning, EXAMPLES_SHOWN, config.seed)
+    if rule == IDENTIFIERS:
+        found = identifier_examples(opened, config.data.cleaning, EXAMPLES_SHOWN, config.seed)
         console.result([asdict(example) for example in found], lambda: report.show_identifiers(found))
         return
     shown = rule_examples(opened, rule, config.data.cleaning, EXAMPLES_SHOWN, config.seed)

@@ -16,13 +16,13 @@ from typing import Any, NamedTuple
 
 from medqa_cli import console
 from medqa_cli.data.cleaning.reasons import unusable
-from medqa_cli.data.compared import ComparedRow, compared, lines_work
 from medqa_cli.data.dataset import SPLITS, QaRow, find_split_files, report_of, row_of_line, split_lines
 from medqa_cli.data.minhash import NOT_FOUND
 from medqa_cli.data.near_duplicates import RowSketches
 from medqa_cli.data.normalize import normalize
 from medqa_cli.data.reading.rows import ColumnNames, UnreadRow
 from medqa_cli.data.reading.sources import open_sources
+from medqa_cli.data.sketches import ComparedRow, compared, lines_work
 from medqa_cli.data.topics.topics import LEAST_TOPICS, TopicCounts, count_topics, pages_tell
 from medqa_cli.errors import InputError, MedqaError
 from medqa_cli.prompt.given import NOTHING, Given

@@ -20,7 +20,7 @@ from medqa_cli.data.topics.paraphrases import paraphrase
 from medqa_cli.data.topics.question_types import OTHER, recognize
 from medqa_cli.data.topics.topics import topic_names
 from medqa_cli.prompt.encoder import PromptEncoder
-from medqa_cli.prompt.sources import with_mark
+from medqa_cli.prompt.given import with_mark
 
 # Share of the five-word runs of the shorter of two texts that the other one holds, from which they are copies.
 _COPY = 0.5

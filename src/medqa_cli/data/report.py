@@ -12,12 +12,11 @@ from medqa_cli.data.audit import HELD_OUT, KINDS, Audit
 from medqa_cli.data.cleaning.reasons import REASONS, how_to_keep
 from medqa_cli.data.cleaning.rules import enabled_rules
 from medqa_cli.data.dataset import INDEX_NAME, LENGTHS_NAME, REJECTED_NAME, SPLITS
+from medqa_cli.data.examples import IdentifierExample, RuleExample
 from medqa_cli.data.filtering import Filtered
 from medqa_cli.data.identifiers.finds import KINDS as KINDS_OF_IDENTIFIERS
-from medqa_cli.data.identifiers.showing import IdentifierExample
 from medqa_cli.data.languages import UNKNOWN, has_other_languages, num_foreign
 from medqa_cli.data.reading.rows import Columns, place_of
-from medqa_cli.data.rule_examples import RuleExample
 from medqa_cli.data.topics.topics import count_topics
 from medqa_cli.data.writing import Written
 from medqa_cli.errors import MedqaError

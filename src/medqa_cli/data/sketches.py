@@ -1,17 +1,20 @@
-"""What is compared of a row to find near copies: made anywhere, also in worker processes, from its texts alone.
+"""What is compared of a row to find near copies and what splits share, from the row alone, in any process.
 
 Import this module lazily: it imports numpy.
 """
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Sequence
+import functools
+from collections.abc import Callable, Iterator, Sequence
 from typing import NamedTuple
 
 import numpy as np
 
+from medqa_cli.data.dataset import QaRow, row_of_line
 from medqa_cli.data.minhash import band_keys, bands, num_words, shingle_sets, signature
-from medqa_cli.data.normalize import key_of
+from medqa_cli.data.normalize import key_of, normalize, page_key
+from medqa_cli.data.topics.topics import topic_names, topic_of
 
 # An answer of so few words, or signs of a script without spaces (yes, an option), is the answer to many questions.
 MOST_WORDS_OF_AN_OPTION, MOST_SIGNS_OF_AN_OPTION = 7, 12
@@ -19,6 +22,56 @@ MOST_WORDS_OF_AN_OPTION, MOST_SIGNS_OF_AN_OPTION = 7, 12
 _MOST_WORDS_OF_A_TEMPLATE = 23
 SET_ITEM_BYTES = 8
 MOST_KEYS_REMEMBERED = 1 << 17
+
+
+class ComparedRow(NamedTuple):
+    """A row as it is compared.
+
+    Attributes:
+        questions: keys of the question with what stands before it, and of that with which its conversation begins.
+        answer: key of the answer.
+        kind: what kind of answer it is.
+        topics: keys of the names of its topic.
+        question_topics: of that which the question names, whatever its topic is.
+        page: key of its source.
+        is_paraphrase: it is one of another row.
+    """
+
+    questions: tuple[bytes, ...]
+    answer: bytes
+    kind: AnswerKind
+    topics: tuple[bytes, ...]
+    question_topics: tuple[bytes, ...]
+    page: bytes
+    is_paraphrase: bool
+
+
+def compared(row: QaRow, is_own: bool) -> ComparedRow:
+    """Return a row as it is compared; ``is_own``: medqa wrote it, so that its topic is final."""
+    opening = row.given.opening(row.question)
+    topic = topic_of(row.question, row.topic) or (topic_of(opening, "") if row.given else "")
+    # In medqa's own files the topics are final: it dropped a useless column before.
+    question_topic = topic if is_own else topic_of(row.question, "")
+    asked, answer = normalize(row.asked), normalize(row.answer)
+    return ComparedRow(
+        (key_of(asked),) if opening == row.asked else (key_of(asked), key_of(normalize(opening))),
+        key_of(answer),
+        kind_of(asked, answer),
+        _topic_keys(topic),
+        _topic_keys(question_topic),
+        page_key(row.source),
+        bool(row.paraphrase_of),
+    )
+
+
+@functools.lru_cache(maxsize=1 << 16)
+def _topic_keys(topic: str) -> tuple[bytes, ...]:
+    return tuple(key_of(name) for name in topic_names(topic))
+
+
+def lines_work() -> Callable[[Sequence[tuple[bytes, str]]], list[ComparedRow]]:
+    """Return what reads some lines of a split that medqa wrote, each with its location, as rows that are compared."""
+    return lambda lines: [compared(row_of_line(*line), is_own=True) for line in lines]
 
 
 class TextSketch(NamedTuple):

@@ -18,8 +18,7 @@ from medqa_cli.config.schema import DataConfig
 from medqa_cli.data.canaries import Canary
 from medqa_cli.data.dataset import IDENTIFIERS_NAME, INDEX_NAME, REJECTED_NAME, SPLITS
 from medqa_cli.data.filtering import Filtered
-from medqa_cli.data.identifiers.counting import FoundCounts
-from medqa_cli.data.identifiers.recorded import Recorder, salt_of
+from medqa_cli.data.identifiers.recorded import FoundCounts, Recorder, salt_of
 from medqa_cli.data.normalize import key_of, normalize
 from medqa_cli.data.retrieval import Passage, write_index
 from medqa_cli.data.row_work import IDENTIFIER

@@ -1,20 +1,47 @@
-"""What this machine is and has: versions, device, driver, memory, disk, cores, optional packages."""
+"""What this machine is and has, and with ``--full`` how fast it is.
+
+Versions, device, driver, memory, disk, cores, optional packages; the speed of products and of a training, its memory
+beside the prediction, and two ranks.
+"""
 
 from __future__ import annotations
 
 import contextlib
 import importlib.metadata
 import importlib.util
+import json
 import os
 import platform
 import shutil
+import subprocess
+import sys
+import time
+from dataclasses import asdict, replace
 from pathlib import Path
 from typing import Any
 
 import torch
 
+from medqa_cli.config.schema import Config
+from medqa_cli.doctor.finding import Finding, Measured, NotChecked
+from medqa_cli.doctor.steps import bound_of
+from medqa_cli.doctor.subject import Subject, write_data
 from medqa_cli.environment import RECORDED_PACKAGES
+from medqa_cli.errors import MedqaError
+from medqa_cli.files import read_json
 from medqa_cli.model import devices
+from medqa_cli.model.devices import dtype_name
+from medqa_cli.training.callbacks import read_log
+
+_SIDE = {"cuda": 8192, "cpu": 1024}  # of the matrices of a product
+_SECONDS = 0.5
+_STEPS = 8
+_ROWS, _WORDS = 64, 60
+_RUN_SECONDS = 600
+# Of a training that was measured, over its prediction: --plan promises that it does not run out of memory.
+_MOST_OF_PLAN = 1.1
+_RANK_VARIABLES = ("RANK", "LOCAL_RANK", "WORLD_SIZE", "MASTER_ADDR", "MASTER_PORT")
+
 
 # Packages that are used where they are there: module, name on the package index, what for.
 _OPTIONAL = (
@@ -26,6 +53,126 @@ _OPTIONAL = (
     ("starlette", "starlette", "medqa serve"),
     ("pypdf", "pypdf", "documents in PDF"),
 )
+
+
+def products(device: torch.device, dtype: torch.dtype) -> list[Finding]:
+    """Return how fast matrix products are, in the type of the training and in float32."""
+    return [_product(device, kind) for kind in dict.fromkeys((dtype, torch.float32))]
+
+
+def _product(device: torch.device, dtype: torch.dtype) -> Finding:
+    side = _SIDE[device.type]
+    a, b = (torch.randn((side, side), device=device, dtype=dtype) for _ in range(2))
+    a @ b  # kernels are chosen, or compiled, at the first one
+    _wait_for(device)
+    count, started = 0, time.perf_counter()
+    while time.perf_counter() - started < _SECONDS:
+        a @ b
+        _wait_for(device)
+        count += 1
+    speed = 2 * side**3 * count / (time.perf_counter() - started) / 1e12
+    text = f"{speed:.3g} TFLOP/s in {dtype_name(dtype)}, matrices of {side} x {side}"
+    return Finding("products", "", "ok", False, text, speed)
+
+
+def _wait_for(device: torch.device) -> None:
+    if device.type == "cuda":
+        torch.cuda.synchronize(device)
+
+
+class Run:
+    """A longer training in a process of its own, so that its memory is its own."""
+
+    def __init__(self, subject: Subject) -> None:
+        folder = subject.run.path.parent / "speed"
+        write_data(folder / "data", rows=_ROWS, words=_WORDS)
+        train = replace(
+            subject.config.train,
+            max_steps=_STEPS,
+            save_steps=_STEPS,
+            per_device_train_batch_size=8,
+            gradient_accumulation_steps=1,
+        )
+        self._subject, self._folder = subject, folder
+        self._config = replace(subject.config, train=train, data=replace(subject.config.data, dir=str(folder / "data")))
+        self._summaries: dict[int, dict[str, Any]] = {}
+
+    def summary(self, ranks: int = 1) -> dict[str, Any]:
+        """Train once; return ``train.json`` and the losses of the steps.
+
+        Raises:
+            MedqaError: it fails.
+        """
+        if ranks not in self._summaries:
+            self._summaries[ranks] = self._train(ranks)
+        return self._summaries[ranks]
+
+    def _train(self, ranks: int) -> dict[str, Any]:
+        run_dir = self._folder / f"run-{ranks}"
+        share = self._config.train.per_device_train_batch_size // ranks
+        train = replace(self._config.train, per_device_train_batch_size=share)
+        path = self._folder / f"config-{ranks}.yaml"
+        # JSON is YAML.
+        path.write_text(json.dumps(_plain(replace(self._config, run_dir=str(run_dir), train=train))), encoding="utf-8")
+        launcher = ["-m", "torch.distributed.run", "--standalone", f"--nproc-per-node={ranks}"] if ranks > 1 else []
+        command = [sys.executable, *launcher, "-m", "medqa_cli", "train", "-c", str(path), "--json"]
+        environment = {name: value for name, value in os.environ.items() if name not in _RANK_VARIABLES}
+        done = subprocess.run(
+            command,
+            capture_output=True,
+            text=True,
+            encoding="utf-8",
+            errors="replace",
+            env=environment,
+            stdin=subprocess.DEVNULL,
+            timeout=_RUN_SECONDS,
+            check=False,
+        )
+        if done.returncode:
+            said = [line for line in done.stderr.splitlines() if line.startswith("error:")]
+            last = said or done.stderr.strip().splitlines()[-1:] or ["it said nothing"]
+            raise MedqaError(f"medqa train on {ranks} process(es) ends with code {done.returncode}: {last[0]}")
+        summary: dict[str, Any] = read_json(run_dir / "train.json")
+        losses = [line["loss"] for line in read_log(run_dir / "train.jsonl") if "loss" in line]
+        return {**summary, "losses": losses}
+
+    def speed(self) -> Finding:
+        """Return how fast the training is."""
+        speed = float(self.summary()["tokens_per_second"])
+        text = f"{speed:,.0f} tokens per second, which says more of a large model with `medqa train --plan --probe`"
+        return Finding("training", self._subject.name, "ok", False, text, speed)
+
+    def memory(self) -> Measured:
+        """Compare the measured peak with the predicted one.
+
+        Raises:
+            NotChecked: nothing was predicted.
+        """
+        summary = self.summary()
+        predicted, measured = summary["predicted_peak_memory_bytes"], summary["peak_memory_bytes"]
+        if not predicted:
+            raise NotChecked("the memory of this architecture cannot be predicted")
+        sizes = f"{measured / 2**20:,.0f} MiB measured, {predicted / 2**20:,.0f} MiB predicted"
+        return Measured(measured / predicted, _MOST_OF_PLAN, f"of the predicted peak: {sizes}")
+
+    def two_ranks(self) -> Measured:
+        """Compare the losses of two processes with those of one.
+
+        Raises:
+            NotChecked: there are no two GPUs.
+        """
+        if self._subject.device.type != "cuda" or torch.cuda.device_count() < 2:
+            raise NotChecked("there are no two GPUs")
+        one, two = self.summary(1)["losses"], self.summary(2)["losses"]
+        apart = max(abs(a / b - 1) for a, b in zip(two, one, strict=True))
+        return Measured(apart, bound_of(self._subject, self._subject.dtype), f"apart in the losses of {len(one)} steps")
+
+
+def _plain(config: Config) -> dict[str, Any]:
+    """Return the config's sections as they stand in a file."""
+    kept = ("run_dir", "seed", "data", "prompt", "model", "lora", "train", "generate")
+    plain: dict[str, Any] = json.loads(json.dumps(asdict(config), default=list))
+    return {name: plain[name] for name in kept}
 
 
 def describe(device: torch.device, dtype: torch.dtype, folder: Path) -> dict[str, Any]:

@@ -16,7 +16,7 @@ import torch
 
 from medqa_cli import console, distributed
 from medqa_cli.config.schema import Config
-from medqa_cli.doctor import adapters, kernels, machine, speed, steps
+from medqa_cli.doctor import adapters, kernels, machine, steps
 from medqa_cli.doctor.finding import Finding, Measured, NotChecked, examine
 from medqa_cli.doctor.subject import Subject, own_subject, tiny_subject
 from medqa_cli.errors import InputError
@@ -153,9 +153,9 @@ def checks_of_a_model() -> list[Check]:
 
 def _measured(subject: Subject, device: torch.device, dtype: torch.dtype) -> Iterator[Finding]:
     console.doing("speed of products ...")
-    yield from speed.products(device, dtype)
+    yield from machine.products(device, dtype)
     console.doing("speed and memory of a training ...")
-    run = speed.Run(subject)
+    run = machine.Run(subject)
     memory = examine("memory = plan", subject.name, run.memory)
     if memory.status != "wrong":
         yield run.speed()

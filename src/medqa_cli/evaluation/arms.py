@@ -15,7 +15,7 @@ from medqa_cli.data.retrieval import Passage, PassageIndex, passage_of
 from medqa_cli.data.topics.topics import topic_names
 from medqa_cli.evaluation.samples import GeneratedAnswer, Questions, Sample, kind_of, samples_of
 from medqa_cli.prompt.encoder import PromptEncoder
-from medqa_cli.prompt.sources import cited, without_marks
+from medqa_cli.prompt.given import cited, without_marks
 
 OPEN_BOOK, ABSENT, WRONG_TOPIC = "_open_book", "_absent", "_wrong_topic"
 ARMS = (OPEN_BOOK, ABSENT, WRONG_TOPIC)

@@ -17,8 +17,7 @@ from medqa_cli.config.schema import Config, PromptConfig
 from medqa_cli.errors import InputError, first_line
 from medqa_cli.files import RunFolder, atomic_dir
 from medqa_cli.model import llamacpp
-from medqa_cli.model.checks.ggml_types import GGML_TYPES
-from medqa_cli.model.checks.gguf_header import GgufHeader, read_header
+from medqa_cli.model.checks.gguf_header import GGML_TYPES, GgufHeader, read_header
 from medqa_cli.model.gguf_record import BEST_FIRST, PROMPT_FOLDER, GgufRecord
 from medqa_cli.model.llamacpp import LlamaWeights
 from medqa_cli.model.resolve import ModelRef, cache_dir, gguf_file, gguf_tokenizer_folder

@@ -11,9 +11,8 @@ from dataclasses import dataclass
 
 from medqa_cli.errors import InputError
 from medqa_cli.prompt.contract import PromptContract
-from medqa_cli.prompt.given import NOTHING, Given
+from medqa_cli.prompt.given import NOTHING, Given, shown_text, with_sources
 from medqa_cli.prompt.sentence_ends import last_cut, sentence_ends, word_ends
-from medqa_cli.prompt.sources import shown_text, with_sources
 from medqa_cli.prompt.text import Tokenizer
 
 IGNORE_INDEX = -100

@@ -12,7 +12,7 @@ from medqa_cli.data.grounding import Sources, answering, as_heading, ground_rows
 from medqa_cli.data.retrieval import Passage, PassageIndex, passage_of
 from medqa_cli.prompt.contract import make_contract
 from medqa_cli.prompt.encoder import PromptEncoder
-from medqa_cli.prompt.sources import INTRODUCTION, cited, without_marks
+from medqa_cli.prompt.given import INTRODUCTION, cited, without_marks
 
 DISEASES = ("glaucoma", "asthma", "gout", "anemia", "migraine", "eczema", "mumps", "rabies", "scurvy", "tetanus")
 KINDS = {

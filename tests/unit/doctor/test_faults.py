@@ -21,7 +21,7 @@ from medqa_cli.config.schema import Config, LoraConfig, ModelConfig
 from medqa_cli.doctor import adapters, kernels, steps
 from medqa_cli.doctor import run as doctor
 from medqa_cli.doctor.finding import Finding, examine
-from medqa_cli.doctor.speed import Run
+from medqa_cli.doctor.machine import Run
 from medqa_cli.doctor.subject import Subject, tiny_subject
 from medqa_cli.merging import weights
 from medqa_cli.model.kernels import attention, packing
@@ -258,7 +258,7 @@ def test_two_ranks_whose_losses_are_not_those_of_one_are_found(
 ) -> None:
     monkeypatch.setattr(torch.cuda, "device_count", lambda: 2)
     monkeypatch.setattr(Run, "_train", lambda self, ranks: {"losses": losses if ranks == 2 else [2.0, 1.9]})
-    monkeypatch.setattr("medqa_cli.doctor.speed.write_data", lambda folder, **sizes: None)
+    monkeypatch.setattr("medqa_cli.doctor.machine.write_data", lambda folder, **sizes: None)
     run = Run(replace(tiny, device=torch.device("cuda")))
     assert examine("two ranks", "", run.two_ranks).status == status
 

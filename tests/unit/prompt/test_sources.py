@@ -12,7 +12,7 @@ from medqa_cli.config.schema import PromptConfig
 from medqa_cli.errors import InputError
 from medqa_cli.prompt.contract import PromptContract, make_contract
 from medqa_cli.prompt.encoder import PromptEncoder
-from medqa_cli.prompt.sources import cited, shown_text, with_mark, with_sources, without_marks
+from medqa_cli.prompt.given import cited, shown_text, with_mark, with_sources, without_marks
 
 TEMPLATES = ("llama2", "chat", "alpaca", "plain")
 

@@ -1,8 +1,9 @@
-"""Reads the documents into passages: the door of ``medqa convert``."""
+"""Reads the documents into passages, cut at the ends of sentences: the door of ``medqa convert``."""
 
 from __future__ import annotations
 
 from collections import Counter
+from collections.abc import Iterator
 from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Any
@@ -12,13 +13,12 @@ from medqa_cli.config.schema import DataConfig
 from medqa_cli.data.cleaning.mojibake import mojibake
 from medqa_cli.data.cleaning.reasons import unusable
 from medqa_cli.data.cleaning.rules import clean, enabled_rules, one_line
-from medqa_cli.data.documents.decoding import decoded_page, decoded_text
 from medqa_cli.data.documents.finding import DocumentFile, DocumentListing, document_kind
 from medqa_cli.data.documents.html_page import read_page
-from medqa_cli.data.documents.passages import cut
 from medqa_cli.data.documents.pdf import check_installed, read_pdf
-from medqa_cli.data.documents.sections import Document, document_of
-from medqa_cli.data.documents.text import read_text
+from medqa_cli.data.documents.sections import Document, Section, document_of
+from medqa_cli.data.documents.text import decoded_page, decoded_text, read_text
+from medqa_cli.data.minhash import words_of
 from medqa_cli.data.normalize import is_empty, key_of
 from medqa_cli.data.reading.archives import Scratch
 from medqa_cli.data.reading.rows import ColumnNames, PairTable, TableFile, UnreadRow
@@ -27,11 +27,82 @@ from medqa_cli.data.retrieval import Passage
 from medqa_cli.data.writing import unique_id
 from medqa_cli.errors import InputError
 from medqa_cli.files import reading_from, sha256_of_file
+from medqa_cli.prompt.sentence_ends import sentence_ends, word_ends
 from medqa_cli.spelling import counted
+
+# Some 220 tokens: three passages, a question and its answer fit into a window of 1024. Longer ones are about several
+# things and rank worse; much shorter ones tear apart what belongs together.
+MOST_WORDS = 160
+# A shorter end of a section stays with what is before it.
+FEWEST_WORDS = 40
+# In this many characters there are taken to be as many words, whatever their spaces: no passage is endless.
+_MOST_CHARACTERS = 12 * MOST_WORDS
+
 
 # The cleaning rules that are for any text, besides mojibake and white space; those for answers are for tables alone.
 _OF_A_LINE = ("embedded_pictures", "html")
 _SHOWN_REASONS = 3
+
+
+def cut(section: Section) -> Iterator[tuple[str, str]]:
+    """Yield the text and the place of each passage."""
+    text = section.text
+    for start, end in _spans(text):
+        lead = len(text[start:end]) - len(text[start:end].lstrip())
+        yield text[start:end].strip(), section.place_at(start + lead)
+
+
+def _spans(text: str) -> list[tuple[int, int]]:
+    """Return where passages begin and end: at the end of a paragraph where one is in the second half."""
+    spans: list[tuple[int, int]] = []
+    start = end = size = 0
+    paragraph, size_of_paragraphs = 0, 0
+    for stop in _ends(text):
+        more = _size(text[end:stop])
+        while size and size + more > MOST_WORDS:
+            is_late = 2 * size_of_paragraphs >= MOST_WORDS
+            cut_at, cut_size = (paragraph, size_of_paragraphs) if is_late else (end, size)
+            spans.append((start, cut_at))
+            start, size, size_of_paragraphs = cut_at, size - cut_size, 0
+        end, size = stop, size + more
+        if text.startswith("\n\n", end):
+            paragraph, size_of_paragraphs = end, size
+    if spans and size < FEWEST_WORDS:
+        start, _ = spans.pop()
+    return [*spans, (start, end)] if end > start else spans
+
+
+def _ends(text: str) -> Iterator[int]:
+    """Yield where sentences end, and between them where a sentence is too long for a passage."""
+    start = 0
+    for end in sentence_ends(text):
+        if _size(text[start:end]) > MOST_WORDS:
+            yield from _ends_within(text, start, end)
+        yield end
+        start = end
+
+
+def _ends_within(text: str, start: int, end: int) -> Iterator[int]:
+    sentence = text[start:end]
+    at = kept = 0
+    for stop in [*word_ends(sentence), len(sentence)]:
+        if kept > at and _size(sentence[at:stop]) > MOST_WORDS:
+            at = kept
+            yield start + at
+        while (room := _room(sentence[at : min(stop, at + _MOST_CHARACTERS)])) < stop - at:
+            at += room
+            yield start + at
+        kept = stop
+
+
+def _room(text: str) -> int:
+    """Return how many characters of a text without spaces fit into a passage."""
+    return len(text) * MOST_WORDS // max(MOST_WORDS, _size(text))
+
+
+def _size(text: str) -> int:
+    """Return the number of words; in scripts without spaces each sign is one."""
+    return max(len(words_of(text)), len(text) * MOST_WORDS // _MOST_CHARACTERS)
 
 
 @dataclass

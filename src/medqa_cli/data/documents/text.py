@@ -1,13 +1,29 @@
-"""Reads text and Markdown: headings, paragraphs, and in Markdown what marks up a line."""
+"""Text files: decodes them and web pages, and reads the headings and paragraphs of text and Markdown.
+
+They are decoded by their bytes, by what a page declares, or as the config says where both fail.
+"""
 
 from __future__ import annotations
 
+import codecs
 import re
 from collections.abc import Callable, Iterator
+from pathlib import Path
 
 from medqa_cli.data.cleaning.rules import one_line
 from medqa_cli.data.documents.sections import Line, Part, flowed, usual_width
+from medqa_cli.data.encodings.detect import detect_encoding
+from medqa_cli.errors import InputError
 from medqa_cli.prompt.sentence_ends import LIST_ITEM
+
+LARGEST_TEXT = 10_000_000  # bytes; War and Peace has 3 million
+_DECLARED_WITHIN = 4096  # bytes from the start of a page
+_DECLARED = re.compile(
+    rb"<(?:meta\s[^<>]{0,500}?charset|\?xml\s[^<>]{0,200}?encoding)\s*=\s*[\"']?\s*([\w.:-]{1,40})", re.IGNORECASE
+)
+# What browsers take for it.
+_WINDOWS = {"iso8859-1": "cp1252", "ascii": "cp1252", "iso8859-9": "cp1254", "gb2312": "gb18030", "gbk": "gb18030"}
+
 
 _HEADING = re.compile(r" {0,3}(#{1,6})[ \t]+(.*?)(?:[ \t]+#+)?[ \t]*\Z")
 _UNDERLINE = re.compile(r" {0,3}(?:={3,}|-{3,})[ \t]*\Z")
@@ -19,9 +35,71 @@ _LINK = re.compile(r"\[([^\[\]\n]{1,300})\]\([^()\n]{0,2000}\)")
 _BOLD = re.compile(r"(?<!\w)(\*\*|__)(?=\S)([^*_\n]{1,500}?)(?<=\S)\1(?!\w)")
 _FRONT_TITLE = re.compile(r"title:\s*([\"']?)(.+?)\1\s*\Z")
 _MOST_FRONT_LINES = 100
-
 Repair = Callable[[str], str]
 """What the cleaning rules make of one line."""
+
+
+def decoded_text(path: Path, shown: str, named: str | None) -> tuple[str, tuple[str, ...]]:
+    """Return the text of a file, and warnings.
+
+    Args:
+        path: the file.
+        shown: what messages call it.
+        named: the encoding to take where the bytes do not tell one; None: none.
+
+    Raises:
+        InputError: it is too large, no text, or in no encoding that can be told.
+    """
+    size = path.stat().st_size
+    if size > LARGEST_TEXT:
+        raise InputError(f"{shown} has {size:,} bytes; at most {LARGEST_TEXT:,} are read", "split it into smaller ones")
+    try:
+        encoding = detect_encoding(path, shown)
+    except InputError:
+        if named is None:
+            raise
+        encoding = detect_encoding(path, shown, named)
+    text = path.read_bytes().decode(encoding.codec, encoding.errors)
+    if "\0" in text:
+        raise InputError(f"{shown} holds NUL bytes: it is no text", "open it and save it as text in UTF-8")
+    return text, encoding.warnings
+
+
+def decoded_page(path: Path, shown: str, named: str | None) -> tuple[str, tuple[str, ...]]:
+    """Return the text of a web page, and warnings: in the encoding that it declares, where that fits.
+
+    What is valid UTF-8 is read as UTF-8. Arguments and errors are those of ``decoded_text``.
+    """
+    with open(path, "rb") as file:
+        content = file.read(LARGEST_TEXT)
+    declared = _declared(content)
+    if declared and not _is_utf8(content):
+        try:
+            return content.decode(declared), ()
+        except UnicodeDecodeError:
+            pass  # its bytes tell more than its words
+    return decoded_text(path, shown, named)
+
+
+def _declared(content: bytes) -> str:
+    """Return the codec that a page declares; nothing where it is none of text, or needs a mark that is looked at."""
+    declaration = _DECLARED.search(content[:_DECLARED_WITHIN])
+    if declaration is None:
+        return ""
+    try:
+        codec = codecs.lookup(declaration[1].decode("ascii"))
+        "".encode(codec.name)
+    except (LookupError, UnicodeError):
+        return ""
+    return "" if codec.name.startswith("utf") else _WINDOWS.get(codec.name, codec.name)
+
+
+def _is_utf8(content: bytes) -> bool:
+    try:
+        content.decode("utf-8")
+    except UnicodeDecodeError:
+        return False
+    return True
 
 
 def read_text(text: str, is_markdown: bool, repair: Repair) -> tuple[str, list[Part]]:

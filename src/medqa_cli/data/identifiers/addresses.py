@@ -11,11 +11,11 @@ from medqa_cli.data.identifiers.home_addresses import (
     FLAT_BEFORE,
     at_home,
     coded_towns,
+    personal_streets,
     streets_before_numbers,
     town_behind,
 )
 from medqa_cli.data.identifiers.name_forms import LAST_WORD
-from medqa_cli.data.identifiers.personal_addresses import personal_streets
 from medqa_cli.data.identifiers.text import Text
 from medqa_cli.data.identifiers.word_tables import months
 from medqa_cli.resources import load_pattern, load_words

@@ -1,9 +1,16 @@
-"""All rules on one row: which parts of its question and answer identify a person."""
+"""All rules on one row: which parts of its question and answer identify a person.
+
+The rules look at a text whose typing errors in words before names are mended, and what they find is told by its places
+in the text as it was written. Where a text is about one person, more rules look at it: what looks like an identifier
+there most likely is one.
+"""
 
 from __future__ import annotations
 
+import functools
 import re
-from collections.abc import Iterable, Mapping
+from collections.abc import Iterable, Iterator, Mapping
+from typing import NamedTuple
 
 from medqa_cli.data.identifiers.addresses import find_addresses
 from medqa_cli.data.identifiers.contacts import SPELLED_AT, find_contacts
@@ -13,11 +20,15 @@ from medqa_cli.data.identifiers.home_addresses import address_behind
 from medqa_cli.data.identifiers.name_scores import find_scored_names
 from medqa_cli.data.identifiers.names import find_names, repeated
 from medqa_cli.data.identifiers.numbers import find_numbers
-from medqa_cli.data.identifiers.person_texts import is_about_one_person
 from medqa_cli.data.identifiers.personal_numbers import find_personal_numbers
 from medqa_cli.data.identifiers.text import Text
-from medqa_cli.data.identifiers.typing_errors import mended
+from medqa_cli.data.identifiers.word_tables import glue_words, mistyped_words, weights
+from medqa_cli.resources import load_words
 
+LEAST = 1.0
+"""The least score of a text about one person."""
+_WORD = re.compile(r"[^\W\d_]{4,}")
+_LONGEST, _LONGEST_MAIL = 4_000, 30
 # Where two finds overlap the earlier kind stays; of one kind the longer one.
 _ORDER = ("email", "profile", "ip", "account", "record", "device", "fax", "phone", "date", "address", "age", "name")
 _NUMBER_BEHIND = re.compile(r"\s?\(\s?([A-Za-z]{0,3}-?\d[\d -]{3,14}[A-Za-z]?)\s?\)")
@@ -138,3 +149,81 @@ def _apart(spans: Iterable[Span]) -> list[Span]:
         if not _touches(span, kept):
             kept.append(span)
     return sorted(kept)
+
+
+class Mended(NamedTuple):
+    """A text without typing errors, and for each change its start and end there and in the text as it was written."""
+
+    text: Text
+    changes: tuple[tuple[int, int, int, int], ...]
+
+    def written(self, span: Span) -> Span:
+        """Return where a part of the mended text stands in the text as it was written."""
+        return span._replace(start=self._place(span.start, is_end=False), end=self._place(span.end, is_end=True))
+
+    def _place(self, place: int, *, is_end: bool) -> int:
+        shift = 0
+        for start, end, written_start, written_end in self.changes:
+            if place < start or (is_end and place <= start):
+                break
+            if place < end:
+                return written_end if is_end else written_start
+            shift = written_end - end
+        return place + shift
+
+
+def _glued(text: Text) -> Iterator[int]:
+    """Yield where a space is missing between a mark and a name: dr.Lee."""
+    lower = text.lower
+    for word in text.words & glue_words():
+        for mark in ".,!:":
+            place = lower.find(word + mark)
+            while place >= 0:
+                end = place + len(word) + 1
+                is_word = place == 0 or not (lower[place - 1].isalnum() or lower[place - 1] in "@/.-")
+                if is_word and lower[end : end + 2].isalpha() and "@" not in lower[end : end + _LONGEST_MAIL]:
+                    yield end
+                place = lower.find(word + mark, end)
+
+
+def mended(text: Text) -> Mended:
+    """Return a text without typing errors in words that stand before names; the text itself where it has none."""
+    has_errors = "mistyped_words" in text.tables
+    edits = []
+    if "glue_words" in text.tables and len(text.text) <= _LONGEST:
+        edits += [(place, place, " ") for place in _glued(text)]
+    if has_errors:
+        for found in _WORD.finditer(text.lower):
+            if right := mistyped_words().get(found[0]):
+                edits.append((found.start(), found.end(), _in_case(right, text.text[found.start() : found.end()])))
+    if not edits:
+        return Mended(text, ())
+    pieces, changes, taken, length = [], [], 0, 0
+    for start, end, right in sorted(edits):
+        pieces += [text.text[taken:start], right]
+        length += start - taken
+        changes.append((length, length + len(right), start, end))
+        length, taken = length + len(right), end
+    return Mended(Text("".join(pieces) + text.text[taken:]), tuple(changes))
+
+
+def _in_case(right: str, written: str) -> str:
+    if written.isupper():
+        return right.upper()
+    return right.capitalize() if written[0].isupper() else right
+
+
+def telling_words() -> frozenset[str]:
+    """Return the words that may tell; of which way, the weights say."""
+    return load_words("identifiers", "telling_words")
+
+
+def is_about_one_person(text: Text) -> bool:
+    """Tell whether a text is about one person."""
+    table = weights("text")
+    return table[""] + sum(map(table.__getitem__, _weighed().intersection(text.all_words))) > LEAST
+
+
+@functools.cache
+def _weighed() -> frozenset[str]:
+    return frozenset(weights("text")) - {""}

@@ -1,4 +1,7 @@
-"""Addresses that words around tell, whatever the street is called: behind "lives at", a person's name, a code."""
+"""Streets and towns told by what is around them, whatever the street is called: "lives at", a person's name, a code.
+
+In a text about one person a number beside words that streets have is enough, of many countries, in any letters.
+"""
 
 from __future__ import annotations
 
@@ -7,10 +10,39 @@ import re
 from collections.abc import Iterator
 
 from medqa_cli.data.identifiers.finds import Span
-from medqa_cli.data.identifiers.name_forms import is_common
+from medqa_cli.data.identifiers.name_forms import is_common, is_medicine
 from medqa_cli.data.identifiers.text import Text
-from medqa_cli.data.identifiers.word_tables import common_words
+from medqa_cli.data.identifiers.word_tables import all_names, common_words
 from medqa_cli.resources import load_pattern, load_words
+
+_WORD = r"[^\W\d_][\w'’.-]*"
+_FLAT = (
+    r"(?:(?:flat|unit|apt\.?|apartment|studio|suite|level|block|plot(?: no\.?)?|house(?: no\.?)?|door no\.?"
+    r"|h\.?\s?no\.?|no\.?|số)\s?[\w/-]{1,6},?\s)?"
+)
+_UNIT = (
+    r"(?:,?\s(?:apt|apartment|suite|ste|unit|flat|room|floor|interior|piano|puerta|piso|appartamento|edif|depto|bl|sc|ap)\b"
+    r"\.?\s?\#?\s?\w{1,5}){0,4}"
+)
+_NUMBER = r"\d(?<![\w.,/$£€-].)\d{0,5}[a-z]?(?:[/-]\d{1,4}[a-z]?)?"
+# 16 Hannah Walk Suite 4; 27, avenue de Reynaud
+_NUMBER_FIRST = re.compile(rf"{_NUMBER},?\s(?P<words>{_WORD}(?:\s{_WORD}){{0,4}})")
+_FLAT_BEFORE = re.compile(rf"(?<![\w-]){_FLAT}\Z")
+_UNIT_BEHIND = re.compile(_UNIT)
+_AMOUNT = r"\s?(?:mg|ml|kg|cm|mm|days?|weeks?|months?|years?|hours?|times|points?)\b"
+_NUMBER_BEHIND = re.compile(
+    rf",?\s(?:n[ro]?[.º°]?\s?)?\d{{1,4}}[a-z]?(?:[/-]\d{{1,4}}[a-z]?)?(?![\w%]|[.,]\d|{_AMOUNT})"
+)
+_LARGE_BEFORE = re.compile(r"(?<![\w-])(?:[A-ZÀ-Þ][\w’'.-]+\s){1,2}\Z")
+_TOWN_WITH_ANY_CODE = re.compile(
+    r",\s?(?:[A-Z]{1,2}-)?(?:\d{4,6}|\d{5}-\d{3,4}|\d{2}-\d{3}|\d{3}\s\d{2})(?:\s[A-Z]{2})?(?:\s[^\W\d_][\w'’-]+)(?:\s[A-ZÀ-Þ][\w'’-]+){0,3}(?!\w)"
+)
+_WORDS = re.compile(_WORD)
+_NUMBER_ALONE = re.compile(rf"[a-z]?(?:[/-]\d{{1,4}}[a-z]?)?(?=[,.;!?\n)]|\s[a-z]|\Z)(?!{_AMOUNT}|[.,]\d)")
+_TOWN_NEXT = re.compile(r",\s(?:\d{4,6}|\d{2}-\d{3}|\d{3}\s\d{2})\s[A-ZÀ-Þ][a-zà-þ]")
+_UNKNOWN_BEHIND = re.compile(rf"{_NUMBER},?\s((?:[A-ZÀ-ỹ][\w'’-]+\s?){{1,4}})(?<!\s)")
+_LONGEST_FLAT, _LONGEST_SHORT = 24, 5
+
 
 FLAT_BEFORE = re.compile(
     r"(?<![\w-])(?:flat|unit|studio|level|plot(?: no\.?)?|house no\.?|door no\.?|h\.?\s?no\.?)\s?\Z"
@@ -30,6 +62,97 @@ _NUMBER_REST = re.compile(r"\s?[a-z]?(?:[/-]\d{1,4})?(?![\w.])")
 # One of these stands just before, but for the words of a flat.
 _LAST_WORDS = frozenset(("at", "on", "to", "from", "of", "in", "am", "is", "address", "au", "en", "der", "up", "home"))
 _LETTERS = re.compile(r"[^\W\d_]{2,}")
+
+
+@functools.cache
+def _street_words() -> frozenset[str]:
+    return load_words("identifiers", "street_words", "more_street_words", "foreign_street_words")
+
+
+def personal_streets(text: Text) -> Iterator[tuple[int, int]]:
+    """Yield streets with their numbers, wherever they stand in the text."""
+    yield from _behind_numbers(text)
+    for found in load_pattern("identifiers", "street_with_ending").finditer(text.lower):
+        number = _NUMBER_BEHIND.match(text.lower, found.end())
+        if number and _is_street_word(text, *found.span()):
+            before = _LARGE_BEFORE.search(text.text, max(found.start() - 30, 0), found.start())
+            yield before.start() if before and not text.is_shouted else found.start(), _with_town(text, number.end())
+    if not load_words("identifiers", "first_street_words").isdisjoint(text.words):
+        for found in load_pattern("identifiers", "street_after").finditer(text.lower):
+            rest = found.end()
+            if number := _NUMBER_BEHIND.match(text.lower, rest):
+                yield found.start(), _with_town(text, number.end())
+    yield from _before_numbers(text)
+
+
+def _with_town(text: Text, end: int) -> int:
+    """Return the end of what follows a street: the number of a flat, a code and a town."""
+    unit = _UNIT_BEHIND.match(text.lower, end)
+    end = unit.end() if unit else end
+    town = _TOWN_WITH_ANY_CODE.match(text.text, end)
+    return town.end() if town else end
+
+
+def _behind_numbers(text: Text) -> Iterator[tuple[int, int]]:
+    """Yield streets behind their numbers: 16 Hannah Walk."""
+    for start, _ in text.numbers:
+        found = _NUMBER_FIRST.match(text.lower, start)
+        if found is None or load_pattern("identifiers", "no_street").match(text.lower, start):
+            continue
+        flat = _FLAT_BEFORE.search(text.lower, max(start - _LONGEST_FLAT, 0), start)
+        first = flat.start() if flat else start
+        words = list(_WORDS.finditer(text.lower, *found.span("words")))
+        ends = [place for place, word in enumerate(words) if word[0].endswith(".") and len(word[0]) > _LONGEST_SHORT]
+        words = words[: ends[0] + 1] if ends else words
+        is_cued = load_pattern("identifiers", "place_before").search(text.before(first, 40)) is not None
+        for place, word in enumerate(words):
+            is_street = word[0].strip(".") in _street_words() and (
+                place or word[0] in load_words("identifiers", "first_street_words")
+            )
+            if not is_street:
+                continue
+            others = words[:place] or words[1:]
+            is_large = not text.is_shouted and any(text.text[other.start()].isupper() for other in others)
+            names = is_large or not all(is_common(other[0].strip(".")) for other in others)
+            end = word.end() if place else words[min(len(words) - 1, 2)].end()
+            is_whole = is_cued and _TOWN_WITH_ANY_CODE.match(text.text, end) is not None
+            if is_whole or (names and (is_cued or is_large)):
+                yield first, _with_town(text, end)
+                break
+
+
+def _before_numbers(text: Text) -> Iterator[tuple[int, int]]:
+    """Yield streets of any name behind "at" or before a town: at Jurkovićeva 707; at 12 Nguyễn Chí Thanh."""
+    if text.is_shouted:
+        return
+    for start, end in text.numbers:
+        found = load_pattern("identifiers", "any_street_before", re.NOFLAG).search(text.text, max(start - 50, 0), start)
+        number = _NUMBER_ALONE.match(text.text, end)
+        if found and number and (found[1] or _TOWN_NEXT.match(text.text, number.end())) and _is_unknown(found[2]):
+            yield found.start(2), _with_town(text, number.end())
+        found = _UNKNOWN_BEHIND.match(text.text, start)
+        if (
+            found
+            and _is_unknown(found[1])
+            and load_pattern("identifiers", "lived_before_number").search(text.before(start, 40))
+        ):
+            yield start, _with_town(text, found.end())
+
+
+def _is_unknown(value: str) -> bool:
+    """Tell whether one of some words is of no table, and none a common one."""
+    words = [word.lower().strip(".") for word in _WORDS.findall(value)]
+    none = load_words("identifiers", "no_names", "common", "months_and_days", "ambiguous")
+    return bool(words) and not any(word in common_words() or word in none or is_medicine(word) for word in words)
+
+
+def _is_street_word(text: Text, start: int, end: int) -> bool:
+    """Tell whether a word with the ending of a street is none of the language: during 2019, spring 2020."""
+    word = text.lower[start:end]
+    last = re.split(r"[\s-]", word)[-1]
+    if last in common_words() or (last in all_names() and "-" not in word):
+        return False
+    return not (last.endswith("ing") and (last[:-3] in common_words() or last[:-3] + "e" in common_words()))
 
 
 def town_behind(text: Text, end: int) -> re.Match[str] | None:

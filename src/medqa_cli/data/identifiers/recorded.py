@@ -1,9 +1,11 @@
-"""``identifiers.jsonl`` of a data folder: where identifiers stand in the training rows, for the commands after convert.
+"""What is kept of the finds: how many there are of each kind, in how many rows, and ``identifiers.jsonl``.
 
-The first line is an object with ``format`` and ``salt``. Each other line is a find: ``id`` of the row, ``field``
-(question or answer), ``start`` and ``end`` (characters, ``end`` excluded), ``kind``, and ``hash``, the value's keyed
-hash. The value itself is not in the file; it is looked up in ``train.jsonl``, and the hash tells whether it is still
-there. There is no file where nothing was found, or where what was found was replaced or rejected.
+The counts are what report.json, the card and the table say. The file says where identifiers stand in the training rows,
+for the commands after convert. Its first line is an object with ``format`` and ``salt``. Each other line is a find:
+``id`` of the row, ``field`` (question or answer), ``start`` and ``end`` (characters, ``end`` excluded), ``kind``, and
+``hash``, the value's keyed hash. The value itself is not in the file; it is looked up in ``train.jsonl``, and the hash
+tells whether it is still there. There is no file where nothing was found, or where what was found was replaced or
+rejected.
 """
 
 from __future__ import annotations
@@ -11,18 +13,64 @@ from __future__ import annotations
 import hashlib
 import json
 import os
+from collections import Counter
 from collections.abc import Iterable, Iterator
-from dataclasses import asdict, dataclass
+from dataclasses import asdict, dataclass, field
 from pathlib import Path
 from typing import IO, Any
 
 from medqa_cli.data.dataset import IDENTIFIERS_NAME, QaRow, iterate_split
-from medqa_cli.data.identifiers.finds import PlainFind
+from medqa_cli.data.identifiers.finds import KINDS, LANGUAGES, PlainFind
 from medqa_cli.errors import InputError
+
+_TRAIN = "train"
+
 
 FORMAT = 1
 HASH_BYTES = 16
 _FIELDS = ("question", "answer")
+
+
+@dataclass
+class FoundCounts:
+    """Finds and rows by kind, of all rows looked through and of those of train; never a value."""
+
+    finds: Counter[str] = field(default_factory=Counter)
+    rows: Counter[str] = field(default_factory=Counter)
+    train_finds: Counter[str] = field(default_factory=Counter)
+    train_rows: Counter[str] = field(default_factory=Counter)
+    rows_with_any: int = 0
+    train_rows_with_any: int = 0
+
+    def add(self, finds: Iterable[PlainFind], split: str) -> None:
+        """Count the finds of one row; ``split`` is empty where it is rejected for them."""
+        kinds = Counter(kind for _, _, _, kind in finds)
+        self.finds.update(kinds)
+        self.rows.update(kinds.keys())
+        self.rows_with_any += 1
+        if split == _TRAIN:
+            self.train_finds.update(kinds)
+            self.train_rows.update(kinds.keys())
+            self.train_rows_with_any += 1
+
+    def as_json(self, setting: str) -> dict[str, Any]:
+        """Return the part of ``report.json``; ``setting``: what became of the finds."""
+        return {
+            "setting": setting,
+            "languages": [*LANGUAGES],
+            "rows": self.rows_with_any,
+            "train_rows": self.train_rows_with_any,
+            "kinds": {
+                kind: {
+                    "finds": self.finds[kind],
+                    "rows": self.rows[kind],
+                    "train_finds": self.train_finds[kind],
+                    "train_rows": self.train_rows[kind],
+                }
+                for kind in KINDS
+                if self.finds[kind]
+            },
+        }
 
 
 @dataclass(frozen=True)
@@ -79,9 +127,9 @@ class Recorder:
         if self._file is None:
             self._file = open(self._path, "x", encoding="utf-8", newline="\n", opener=_private)  # noqa: SIM115
             self._file.write(json.dumps({"format": FORMAT, "salt": self._salt}) + "\n")
-        for field, start, end, kind in finds:
-            value = (question if field == "question" else answer)[start:end]
-            find = RecordedFind(row_id, field, start, end, kind, hash_of(value, self._salt))
+        for name, start, end, kind in finds:
+            value = (question if name == "question" else answer)[start:end]
+            find = RecordedFind(row_id, name, start, end, kind, hash_of(value, self._salt))
             self._file.write(json.dumps(asdict(find), ensure_ascii=False) + "\n")
 
 

@@ -1,7 +1,7 @@
 """Checks that the header of a GGUF file matches its bytes: counts, lengths, alignment, shapes, sizes of the model.
 
 The library that reads these files takes counts as they stand, and Transformers builds as many layers as the header
-says.
+says. The table of tensor types is the package ``gguf``'s, which takes half a second to import.
 """
 
 from __future__ import annotations
@@ -12,9 +12,7 @@ import struct
 from dataclasses import dataclass
 from math import prod
 from pathlib import Path
-from typing import Any
-
-from medqa_cli.model.checks.ggml_types import GGML_TYPES
+from typing import Any, NamedTuple
 
 # Formats of struct by the type's number; 8 is a text, 9 an array (https://github.com/ggml-org/ggml, docs/gguf.md).
 _SCALARS = {0: "B", 1: "b", 2: "H", 3: "h", 4: "I", 5: "i", 6: "f", 7: "?", 10: "Q", 11: "q", 12: "d"}
@@ -39,6 +37,53 @@ _SIZES = (
     "rope.dimension_count",
 )
 _NAME = re.compile(r"[a-z0-9_.\-]+", re.I)
+
+
+class GgmlType(NamedTuple):
+    """A type of values: its name, how many values are packed together, and in how many bytes."""
+
+    name: str
+    block: int
+    block_bytes: int
+
+
+# By number: https://github.com/ggml-org/ggml, docs/gguf.md.
+GGML_TYPES: dict[int, GgmlType] = {
+    0: GgmlType("f32", 1, 4),
+    1: GgmlType("f16", 1, 2),
+    2: GgmlType("q4_0", 32, 18),
+    3: GgmlType("q4_1", 32, 20),
+    6: GgmlType("q5_0", 32, 22),
+    7: GgmlType("q5_1", 32, 24),
+    8: GgmlType("q8_0", 32, 34),
+    9: GgmlType("q8_1", 32, 40),
+    10: GgmlType("q2_k", 256, 84),
+    11: GgmlType("q3_k", 256, 110),
+    12: GgmlType("q4_k", 256, 144),
+    13: GgmlType("q5_k", 256, 176),
+    14: GgmlType("q6_k", 256, 210),
+    15: GgmlType("q8_k", 256, 292),
+    16: GgmlType("iq2_xxs", 256, 66),
+    17: GgmlType("iq2_xs", 256, 74),
+    18: GgmlType("iq3_xxs", 256, 98),
+    19: GgmlType("iq1_s", 256, 50),
+    20: GgmlType("iq4_nl", 32, 18),
+    21: GgmlType("iq3_s", 256, 110),
+    22: GgmlType("iq2_s", 256, 82),
+    23: GgmlType("iq4_xs", 256, 136),
+    24: GgmlType("i8", 1, 1),
+    25: GgmlType("i16", 1, 2),
+    26: GgmlType("i32", 1, 4),
+    27: GgmlType("i64", 1, 8),
+    28: GgmlType("f64", 1, 8),
+    29: GgmlType("iq1_m", 256, 56),
+    30: GgmlType("bf16", 1, 2),
+    34: GgmlType("tq1_0", 256, 54),
+    35: GgmlType("tq2_0", 256, 66),
+    39: GgmlType("mxfp4", 32, 17),
+    40: GgmlType("nvfp4", 64, 36),
+    41: GgmlType("q1_0", 128, 18),
+}
 
 
 class BadHeader(ValueError):

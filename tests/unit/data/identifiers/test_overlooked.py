@@ -6,10 +6,9 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from medqa_cli.data.identifiers.finding import find_in_row
+from medqa_cli.data.identifiers.finding import find_in_row, mended
 from medqa_cli.data.identifiers.finds import Span
 from medqa_cli.data.identifiers.text import Text
-from medqa_cli.data.identifiers.typing_errors import mended
 from medqa_cli.data.identifiers.word_tables import all_names, common_words, mistyped_words
 
 

@@ -5,8 +5,7 @@ from __future__ import annotations
 import pytest
 
 from medqa_cli.data.identifiers import name_scores
-from medqa_cli.data.identifiers.finding import find_in_row
-from medqa_cli.data.identifiers.person_texts import is_about_one_person
+from medqa_cli.data.identifiers.finding import find_in_row, is_about_one_person
 from medqa_cli.data.identifiers.text import Text
 from medqa_cli.data.identifiers.word_tables import weights
 

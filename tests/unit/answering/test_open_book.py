@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import pytest
 
-from medqa_cli.answering.reviewed import SAME_THING, forms_of, reviewed_row
+from medqa_cli.answering.open_book import SAME_THING, forms_of, reviewed_row
 from medqa_cli.data.retrieval import Passage, PassageIndex
 from medqa_cli.data.topics.question_types import QuestionType
 

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from gguf import GGML_QUANT_SIZES, GGMLQuantizationType
 
-from medqa_cli.model.checks.ggml_types import GGML_TYPES
+from medqa_cli.model.checks.gguf_header import GGML_TYPES
 
 
 def test_names_and_sizes_are_those_of_the_package() -> None:
