@@ -1,10 +1,10 @@
 """Takes the README's pictures of two pages in Chromium: docs/images/serve.png and docs/images/report.png.
 
-    python tools/page_pictures.py report quickstart/runs/medqa/eval/report.html
+    python tools/page_pictures.py report DIR/runs/medqa/eval/report.html
     python tools/page_pictures.py serve [--config FILE] [--model base]
 
 Each picture ends below the part that matters: the five lines of the report, or an answer with its sources. The report
-is that of the quickstart's model after ``medqa eval --set eval.metrics=all --limit 24``.
+is that of the run that ``record_session.py --folder DIR`` keeps: both pictures show the same figures.
 
 ``serve`` converts the config's data (the quickstart's) into a temporary folder and serves the model beside them; a
 trained one: ``--config quickstart/medqa.yaml --model adapter``. The question is one that a row of the sample data asks

@@ -1,10 +1,11 @@
 """Runs the quickstart's commands and draws what they printed as the README's picture, docs/images/session.svg.
 
-    python tools/record_session.py [--out FILE]
+    python tools/record_session.py [--out FILE] [--folder DIR]
 
 Nothing is made up or tidied: each command runs for real, and of what it printed the lines that ``STEPS`` names are
-shown; a line between them says how many are left out. None of them holds a time or a speed. Takes as long as the
-quickstart (six to ten minutes on two cores).
+shown; a line between them says how many are left out. None of them holds a time or a speed. The answers are measured,
+so that it takes longer than the quickstart (some 15 minutes on two cores). ``DIR`` keeps the run, of whose report
+``page_pictures.py`` takes the other picture.
 """
 
 from __future__ import annotations
@@ -40,7 +41,11 @@ class Step:
 STEPS = (
     Step("medqa convert", 1, ("read  ", "kept  ")),
     Step("medqa train", 1, ("step 0/", "step 52/52: validation", "adapter:")),
-    Step("medqa eval", 0, ("Likelihood ", "adapter  ", "base  ", "adapter - base  ", "Better than the untuned model?")),
+    Step(
+        "medqa eval --set eval.metrics=all",
+        0,
+        ("Likelihood ", "adapter  ", "base  ", "adapter - base  ", "Better than the untuned model?"),
+    ),
     Step('medqa ask "How to treat glaucoma?"', 1, ("[1] ",)),
 )
 
@@ -95,10 +100,11 @@ def main() -> int:
     """Run and draw."""
     parser = argparse.ArgumentParser(description=__doc__.split("\n")[0])
     parser.add_argument("--out", type=Path, default=ROOT / "docs/images/session.svg")
+    parser.add_argument("--folder", type=Path, help="a new folder that keeps the run")
     options = parser.parse_args()
     outputs = []
     with tempfile.TemporaryDirectory() as name:
-        folder = Path(shutil.copytree(SAMPLE, Path(name) / "quickstart"))
+        folder = Path(shutil.copytree(SAMPLE, options.folder or Path(name) / "quickstart"))
         for step in STEPS:
             print(f"$ {step.command}", flush=True)
             lines = run(step.command, folder)

@@ -12,7 +12,7 @@ import hashlib
 import os
 import time
 from collections.abc import Iterator, Sequence
-from dataclasses import asdict, replace
+from dataclasses import asdict, dataclass, replace
 from pathlib import Path
 from typing import Any
 
@@ -92,9 +92,8 @@ def convert(
         documents = read_documents(listing, data, columns) if listing.files else Documents()
     # Resolved, because a link to a folder has to stay a link.
     with _writing(out_dir), atomic_dir(out_dir.resolve()) as folder:
-        report = _convert_into(
-            folder, ", ".join(sources), opened, documents, data, seed, render, lengths, workers, stage_seconds
-        )
+        inputs = _Inputs(", ".join(sources), opened, documents, data, seed, render, lengths)
+        report = _convert_into(folder, inputs, workers, stage_seconds)
         console.doing("writing the report ...")
         with _timed(stage_seconds, "report"):
             _write_card(folder, report, opened, Path(sources[0]).name, data, seed)
@@ -142,19 +141,24 @@ def column_names(data: DataConfig) -> ColumnNames:
     return replace(names, turns=data.turns, context=data.context_column)
 
 
+@dataclass(frozen=True)
+class _Inputs:
+    """What is converted, and how."""
+
+    name: str
+    opened: SourceRows
+    documents: Documents
+    data: DataConfig
+    seed: int
+    render: Render
+    lengths: TokenLengths | None
+
+
 def _convert_into(
-    folder: Path,
-    name: str,
-    opened: SourceRows,
-    documents: Documents,
-    data: DataConfig,
-    seed: int,
-    render: Render,
-    lengths: TokenLengths | None,
-    workers: Workers | int | None,
-    stage_seconds: dict[str, float],
+    folder: Path, inputs: _Inputs, workers: Workers | int | None, stage_seconds: dict[str, float]
 ) -> dict[str, Any]:
     """Write the rows to a folder and return the report, which lacks the seconds."""
+    data, seed, opened = inputs.data, inputs.seed, inputs.opened
     spool_path, sets_path = folder / SPOOL_NAME, folder / SETS_NAME
     with RowSketches(sets_path, data.near_duplicate_threshold) as sketches, contextlib.ExitStack() as stack:
         with _timed(stage_seconds, "read and clean"):
@@ -163,16 +167,19 @@ def _convert_into(
                 workers = stack.enter_context(row_workers(workers, batches.are_many))
             settings = _row_settings(data, seed, opened)
             filtered = filter_rows(batches, settings, data.max_copies_of_an_answer, spool_path, sketches, workers)
-        check_something_kept(filtered, name)
+        check_something_kept(filtered, inputs.name)
         drop_column_of_one_topic(filtered, opened)
         with _timed(stage_seconds, "split and purge"), console.status("splitting ..."):
             by_page = _join_pages(filtered)
             places = place_rows(filtered.keys, sketches, data, seed)
-        indexed = workers.beside(index_rows, folder, spool_path, places, filtered.by_question, documents.passages)
+        passages = inputs.documents.passages
+        indexed = workers.beside(index_rows, folder, spool_path, places, filtered.by_question, passages)
         with _timed(stage_seconds, "write"), console.status("writing ..."):
             canaries = make_canaries(data.canaries, data.canary_copies, seed)
             planted = as_planted(canaries, data.identifiers, seed)
-            written = write_rows(folder, spool_path, filtered, places, data, seed, render, lengths, planted)
+            written = write_rows(
+                folder, spool_path, filtered, places, data, seed, inputs.render, inputs.lengths, planted
+            )
             if canaries:
                 write_canaries(folder / CANARIES_NAME, canaries)
         with _timed(stage_seconds, "audit"):
@@ -184,18 +191,24 @@ def _convert_into(
             raise MedqaError(f"wrote {written.splits} rows but read back {audit.rows}", "check the disk")
     sets_path.unlink()
     _warn_of_rows(filtered, written, data)
-    report: dict[str, Any] = {"source": _source(name, opened, filtered.sha256)}
+    report: dict[str, Any] = {"source": _source(inputs.name, opened, filtered.sha256)}
     report |= conversion_counts(opened.columns, filtered, places, by_page, written, data)
     report |= {"leakage": audit.leakage, "short_answers": audit.short_answers}
     if canaries:
         report["canaries"] = {"planted": len(canaries), "copies": list(data.canary_copies), "rows": written.canary_rows}
-    if documents.passages:
+    if passages:
         with _timed(stage_seconds, "open book"), console.status("comparing documents with held-out answers ..."):
-            open_book = OpenBook(documents.texts, documents.pairs, data.near_duplicate_threshold)
-            report["documents"] = documents.report | {"answers_held_out": open_book.count(folder)}
-    report |= {"tokens": None if lengths is None else lengths.summary()}
+            report["documents"] = _documents(folder, inputs)
+    report |= {"tokens": None if inputs.lengths is None else inputs.lengths.summary()}
     check_counts(report)
     return report
+
+
+def _documents(folder: Path, inputs: _Inputs) -> dict[str, Any]:
+    """Return the entry of the documents in the report."""
+    documents = inputs.documents
+    open_book = OpenBook(documents.texts, documents.pairs, inputs.data.near_duplicate_threshold)
+    return documents.report | {"answers_held_out": open_book.count(folder)}
 
 
 def _join_pages(filtered: Filtered) -> bool:
