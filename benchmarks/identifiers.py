@@ -3,13 +3,13 @@
     python benchmarks/identifiers.py [--presidio PYTHON --spacy-model FOLDER] [--corpus FILE.csv ...]
 
 Makes 1,000 texts with identifiers of twelve kinds in odd spellings and 1,000 without, from templates and names that the
-rules were not made on (identifier_templates.yaml), or with ``--texts independent``, ``third`` or ``fourth`` from
-templates by three hands that had not seen the rules. ``--half`` keeps the texts of every second template of such a
-hand: those at even places of the third hand's file were looked at while the rules were mended, those at odd places were
-not. An identifier counts as found where the finds cover nine tenths of its letters and digits; a find counts as right
-where half of it lies in an identifier. ``PYTHON`` is that of an environment with presidio-analyzer, ``FOLDER`` a spaCy
-model. ``--corpus`` counts the rows of tables of questions and answers in which anything is found. Intervals are
-Wilson's, at 95 %.
+rules were not made on (identifier_templates.yaml), or with ``--texts independent``, ``third``, ``fourth`` or
+``fifth`` from templates by four hands that had not seen the rules. ``--half`` keeps the texts of every second template
+of such a hand: those at even places of the third hand's file were looked at while the rules were mended, those at odd
+places were not. An identifier counts as found where the finds cover nine tenths of its letters and digits; a find
+counts as right where half of it lies in an identifier. ``PYTHON`` is that of an environment with presidio-analyzer,
+``FOLDER`` a spaCy model. ``--corpus`` counts the rows of tables of questions and answers in which anything is found.
+Intervals are Wilson's, at 95 %.
 """
 
 from __future__ import annotations
@@ -147,7 +147,7 @@ def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__.split("\n")[0])
     parser.add_argument("--count", type=int, default=1000, help="texts with identifiers, and as many without")
     parser.add_argument("--seed", type=int, default=2026)
-    whose = "templates by this project, or by another hand: independent, third or fourth"
+    whose = "templates by this project, or by another hand: independent, third, fourth or fifth"
     parser.add_argument("--texts", choices=("measured", "rules", *HANDS), default="measured", help=whose)
     parser.add_argument("--half", choices=HALVES, default="both", help="texts of templates at even or odd places")
     parser.add_argument("--presidio", type=Path, metavar="PYTHON", help="of an environment with presidio-analyzer")

@@ -207,7 +207,7 @@ def test_nothing_is_found_in_the_texts_without_identifiers(monkeypatch: pytest.M
     assert [made.text for made, spans in zip(without, module.ours(without), strict=True) if spans] == []
 
 
-@pytest.mark.parametrize("hand", ["independent", "third", "fourth"])
+@pytest.mark.parametrize("hand", ["independent", "third", "fourth", "fifth"])
 def test_the_texts_of_another_hand_say_where_their_identifiers_stand(
     hand: str, monkeypatch: pytest.MonkeyPatch
 ) -> None:
