@@ -12,6 +12,7 @@ from medqa_cli.answering.emergencies import kinds
 from medqa_cli.data.encodings.code_pages import code_pages
 from medqa_cli.data.encodings.plausibility import JUDGES
 from medqa_cli.data.languages import language_of, latin_languages
+from medqa_cli.data.ranking import SMALL, without_accents
 from medqa_cli.data.reading.cells import parse_exchange
 from medqa_cli.data.speakers import ASSISTANT, SYSTEM, USER, marks, persons, role_of
 from medqa_cli.resources import load_pattern, load_yaml
@@ -210,6 +211,32 @@ def test_encodings_of_damaged_texts_are_known_and_their_languages_have_letters()
     assert all(codecs.lookup(codec) for codec in table["decoded_as"])
     assert {*table["written_in"].split(), *table["pages_of_languages"]} <= set(code_pages())
     assert all(latin_languages()[code].letters for codes in table["pages_of_languages"].values() for code in codes)
+
+
+def test_question_words_are_of_kinds_that_questions_have_and_without_accents() -> None:
+    tables = load_yaml("question_words")
+    assert [*tables] == ["en", "es", "fr", "it", "pt", "de"]
+    kinds = set(load_yaml("question_types")["forms"]) | {"support groups", "stages"}
+    for language, table in tables.items():
+        assert {*table} - {SMALL} <= kinds, language
+        assert (SMALL in table) == (language != "en")  # those of English are STOP_WORDS
+        words = {kind: text.split() for kind, text in table.items()}
+        assert all(len(set(each)) == len(each) for each in words.values()), language
+        if language != "en":
+            assert words[SMALL] == sorted(words[SMALL]), language
+            known = {without_accents(word) for word in latin_languages()[language].words}
+            telling = [word for kind, each in words.items() if kind != SMALL for word in each]
+            assert len(set(telling)) == len(telling), language
+            assert not {*words[SMALL]} & ({*telling} | known), language
+            assert all(re.fullmatch("[a-zß]+", word) for word in words[SMALL] + telling), language
+
+
+def test_word_endings_are_of_languages_that_have_question_words() -> None:
+    table = load_yaml("word_endings")
+    assert {*table} == {*load_yaml("question_words")} - {"en"}
+    for endings in table.values():
+        assert len(set(endings.split())) == len(endings.split())
+        assert all(re.fullmatch("[a-z]{1,7}", ending) for ending in endings.split())
 
 
 def test_emergency_patterns_compile_and_name_only_words_of_their_table() -> None:

@@ -19,7 +19,6 @@ from medqa_cli.config.schema import Config
 from medqa_cli.data.dataset import INDEX_NAME
 from medqa_cli.data.grounding import Sources, none_answers
 from medqa_cli.data.normalize import normalize, signs
-from medqa_cli.data.ranking import all_words
 from medqa_cli.data.retrieval import Passage, PassageIndex
 from medqa_cli.data.topics.medical_terms import compared
 from medqa_cli.data.topics.question_types import OTHER, QuestionType, recognize
@@ -213,7 +212,7 @@ class OpenBook:
         # Without passages in its prompt a model answers from memory.
         if lookup.ending is not None or not self.count:
             return lookup
-        read = self.index.search(all_words(question), self.count)
+        read = self.index.search(question, self.count)
         return replace(lookup, nothing_answers=none_answers(self.index.judged(question, read)))
 
     def passages(self, question: str, encoder: PromptEncoder) -> tuple[Passage, ...]:

@@ -14,7 +14,6 @@ from medqa_cli.config.schema import SourcesConfig
 from medqa_cli.data.dataset import QaRow
 from medqa_cli.data.minhash import shingle_sets
 from medqa_cli.data.normalize import normalize, rank_of
-from medqa_cli.data.ranking import all_words
 from medqa_cli.data.retrieval import Passage, PassageIndex, passage_of
 from medqa_cli.data.topics.paraphrases import paraphrase
 from medqa_cli.data.topics.question_types import OTHER, recognize
@@ -48,7 +47,7 @@ class Sources:
             accept: tells which passages may be among them.
             count: how many.
         """
-        passages = self._index.search(all_words(question), self.count if count is None else count, accept)
+        passages = self._index.search(question, self.count if count is None else count, accept)
         return [self.shown(passage) for passage in passages]
 
     def judged(self, question: str, passages: Sequence[Passage]) -> list[Passage]:

@@ -1,17 +1,19 @@
 """How near a passage is to a question: what both are about, weighed by how rare its words are, and what both ask.
 
 A title is compared by its topic alone where it is a question of a known form: of "What causes heart failure?" the words
-"heart failure". What a question asks is its form too, and in free words those that ``question_words.yaml`` lists.
+"heart failure". What a question asks is its form too, and in free words those that ``question_words.yaml`` lists for
+its language. Words of another language than English count only where passages are in it.
 """
 
 from __future__ import annotations
 
 import functools
 import re
-from collections.abc import Sequence, Set
+import unicodedata
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, replace
 
-from medqa_cli.data.languages import latin_languages, likeliest_language
+from medqa_cli.data.languages import language_of, latin_languages, likeliest_language
 from medqa_cli.data.topics.question_types import OTHER, QuestionType, recognize
 from medqa_cli.data.vocabulary import Vocabulary
 from medqa_cli.resources import load_yaml
@@ -31,7 +33,9 @@ NAMED = 0.9
 NAMED_OF_TOPIC = 0.5
 NAMED_OF_QUESTION = 0.13
 _MOST_WORDS_OF_A_NAME = 4  # "What is different in the genome of somebody with gout" is no name
+SMALL = "small"  # the table of words that say nothing, in question_words.yaml
 _WORD = re.compile(r"(?!(?<=['’])s\b)\b\w+")  # no possessive
+_MEASURED = re.compile(r"\d\d+")  # a blood pressure of 190
 _ADDRESSED = frozenset(re.findall(r"\w+", "sie ihnen ihr ihre ihren ihrem ihrer ihres was wie wann wo wer"))
 # Languages that write "gout attack" as one word.
 _COMPOUNDING = frozenset(("da", "de", "fi", "hu", "nl", "no", "sv"))
@@ -45,11 +49,85 @@ STOP_WORDS = frozenset(
 )
 
 
+@dataclass(frozen=True)
+class LanguageWords:
+    """What single words of a language say.
+
+    ``small``: those that carry no meaning, beside ``STOP_WORDS``; ``kinds``: what words tell to be asked;
+    ``is_folded``: whether both are without accents, so that they are known however they are typed.
+    """
+
+    small: frozenset[str]
+    kinds: Mapping[str, frozenset[str]]
+    is_folded: bool
+
+    def is_small(self, word: str) -> bool:
+        """Tell whether a word in lower case carries no meaning."""
+        return word in STOP_WORDS or self._key(word) in self.small
+
+    def naming(self, words: Iterable[str]) -> list[str]:
+        """Return those of words in lower case that carry meaning and do not tell what is asked."""
+        if self.is_folded:
+            return [word for word in words if not self.is_small(word) and not self.kinds_of(word)]
+        small, kinds = self.small, self.kinds
+        return [word for word in words if word not in STOP_WORDS and word not in small and word not in kinds]
+
+    def is_of_its_own(self, word: str) -> bool:
+        """Tell whether a word in lower case is one that the language's own lists hold."""
+        return self._key(word) in self.small or (self.is_folded and self._key(word) in self.kinds)
+
+    def kinds_of(self, word: str) -> frozenset[str]:
+        """Return the kinds of questions that a word in lower case tells."""
+        return self.kinds.get(self._key(word), frozenset())
+
+    def _key(self, word: str) -> str:
+        return without_accents(word) if self.is_folded else word
+
+
 @functools.cache
-def _small_words(code: str) -> frozenset[str]:
-    """Return the words of a language that carry no meaning, with the English ones."""
-    language = latin_languages().get(code)
-    return STOP_WORDS if language is None or code == "en" else STOP_WORDS | language.words
+def words_of(language: str, *, with_table: bool = True) -> LanguageWords:
+    """Return the words of a language by its ISO 639-1 code; the English ones for one that is not known.
+
+    Args:
+        language: the code.
+        with_table: whether the language's table in ``question_words.yaml`` is read, if it has one.
+    """
+    tables = load_yaml("question_words")
+    is_folded = with_table and language in tables and language != "en"
+    kinds: dict[str, set[str]] = {}
+    for kind, words in tables[language if is_folded else "en"].items():
+        for word in words.split() if kind != SMALL else ():
+            kinds.setdefault(word, set()).add(kind)
+    latin = latin_languages()
+    small = latin[language].words if language in latin and language != "en" else frozenset()
+    if is_folded:
+        # A word that tells what is asked is looked for.
+        small = frozenset([*map(without_accents, small), *tables[language][SMALL].split()]).difference(kinds)
+    return LanguageWords(small, {word: frozenset(names) for word, names in kinds.items()}, is_folded)
+
+
+def without_accents(text: str) -> str:
+    """Return a text without the accents of its letters, as patients type it: "sintomas"."""
+    if text.isascii():
+        return text
+    return "".join(sign for sign in unicodedata.normalize("NFD", text) if not unicodedata.combining(sign))
+
+
+def language_of_question(text: str, held: Sequence[str]) -> str:
+    """Tell the language of a question; ``held``: those of the passages, the commonest first.
+
+    A question is short and often typed without accents: where the passages are not in English, it is taken to be in
+    their language, unless it is English.
+    """
+    told = likeliest_language(text)
+    if not held or held[0] == "en" or told in held:
+        return told
+    if language_of(text) != "en":
+        return held[0]
+    # "me" and "come" are Spanish, too.
+    words, english, theirs = all_words(text), latin_languages()["en"].words | STOP_WORDS, words_of(held[0])
+    num_english = sum(word in english for word in words)
+    return "en" if num_english > sum(theirs.is_of_its_own(word) for word in words) else held[0]
 
 
 def german_nouns(text: str) -> list[str]:
@@ -71,18 +149,9 @@ def content_words(text: str) -> list[str]:
     return [word for word in all_words(text) if word not in STOP_WORDS and len(word) > 1]
 
 
-def naming_words(text: str, small: Set[str] = STOP_WORDS) -> list[str]:
-    """Return ``content_words`` with numbers and single letters: "type 1", "hepatitis B"; ``small``: those left out."""
-    return [word for word in all_words(text) if word not in small]
-
-
-@functools.cache
-def _kinds_of_words() -> dict[str, frozenset[str]]:
-    kinds: dict[str, set[str]] = {}
-    for kind, words in load_yaml("question_words").items():
-        for word in words.split():
-            kinds.setdefault(word, set()).add(kind)
-    return {word: frozenset(names) for word, names in kinds.items()}
+def naming_words(text: str) -> list[str]:
+    """Return ``content_words`` with numbers and single letters: "type 1", "hepatitis B"."""
+    return [word for word in all_words(text) if word not in STOP_WORDS]
 
 
 @functools.lru_cache(maxsize=1 << 14)
@@ -96,13 +165,13 @@ class Likeness:
     """How near one passage is to a question, in weights of words.
 
     ``named``: stems of the title's words; ``title``: their weight; ``shared``: of those that the question has as well;
-    ``held``: of the words that the question is about, those that title or text have; ``score``: orders passages.
+    ``held``: stems of the words that the question is about which title or text have; ``score``: orders passages.
     """
 
     named: frozenset[str]
     title: float
     shared: float
-    held: float
+    held: frozenset[str]
     score: float
 
 
@@ -117,8 +186,10 @@ class Asked:
     """
 
     def __init__(self, words: Sequence[str], form: QuestionType | None, vocabulary: Vocabulary, text: str = "") -> None:
-        language = likeliest_language(text or " ".join(words))
-        self._small = _small_words(language)
+        held = vocabulary.languages
+        language = language_of_question(text or " ".join(words), held)
+        self._is_language_held = language in held
+        self._language_words = words_of(language, with_table=self._is_language_held)
         if language in _COMPOUNDING:
             words = [part for word in words for part in vocabulary.parts(word)]
         if form and form.kind == "information" and len(naming_words(form.topic)) > _MOST_WORDS_OF_A_NAME:
@@ -127,42 +198,64 @@ class Asked:
         self._vocabulary = vocabulary
         stems = {word: vocabulary.stem(word) for word in words}
         # Of each stem that names something one word that has it.
-        self.words = {stem: word for word, stem in stems.items() if word not in self._small}
-        self._hints = {stem: kinds for word, stem in stems.items() if (kinds := _kinds_of_words().get(word))}
-        self._about = vocabulary.stems(naming_words(form.topic)) if form else self.words.keys() - self._hints.keys()
+        self.words = {stem: word for word, stem in stems.items() if not self.is_small(word)}
+        self._hints = {stem: kinds for word, stem in stems.items() if (kinds := self._language_words.kinds_of(word))}
+        about = vocabulary.stems(naming_words(form.topic)) if form else self.words.keys() - self._hints.keys()
         # The verbs and small words around German nouns say little, and a small index has seen few of them.
         nouns = german_nouns(text) if language == "de" and form is None else []
+        nouns = self._language_words.naming(nouns)
         self._by_nouns = bool(nouns)
         if nouns:
-            self._about = vocabulary.stems([part for noun in nouns for part in vocabulary.parts(noun)])
+            about = vocabulary.stems([part for noun in nouns for part in vocabulary.parts(noun)])
+            about = about - self._hints.keys() or about
+        is_folded = self._language_words.is_folded
+        self._about = frozenset(stem for stem in about if not (is_folded and _MEASURED.fullmatch(stem)))
         self._weight = vocabulary.weight(self._about)
         self._least_named = self._weight * (NAMED_OF_TOPIC if form else NAMED_OF_QUESTION)
+
+    def is_small(self, word: str) -> bool:
+        """Tell whether a word in lower case carries no meaning in the question's language."""
+        return self._language_words.is_small(word)
+
+    def is_in_nearly_all(self, word: str) -> bool:
+        """Tell whether nearly all passages hold a word, such as "what", as it is small in their language."""
+        return word in STOP_WORDS or (self._is_language_held and self.is_small(word))
 
     def by_title(self, title: str) -> Likeness:
         """Compare with a passage's title."""
         form = form_of(title)
-        words = naming_words(form.topic if form else title, self._small)
-        if form is None and self._by_nouns:
-            words = german_nouns(title) or words
-        words = words if form else [word for word in words if word not in _kinds_of_words()]
+        if form:
+            words = [word for word in all_words(form.topic) if not self.is_small(word)]
+        else:
+            nouns = german_nouns(title) if self._by_nouns else []
+            words = self._language_words.naming(nouns or all_words(title))
         named = frozenset(self._vocabulary.stems(words))
         shared = self._vocabulary.weight(named & self.words.keys())
         missing = self._vocabulary.weight(named - self.words.keys())
         kind = self._same_kind(form.kind, named) if form else 0.0
         score = shared * (1 + SAME_KIND * kind) - MISSING * missing
-        held = self._vocabulary.weight(named & self._about)
-        return Likeness(named, shared + missing, shared, held, score)
+        return Likeness(named, shared + missing, shared, named & self._about, score)
 
     def with_text(self, likeness: Likeness, passage_text: str, is_document: bool) -> Likeness:
         """Compare with a passage's text as well; that of a document says more than its title."""
         others = self.words.keys() & self._vocabulary.stems(all_words(passage_text)) - likeness.named
         in_text = self._vocabulary.weight(others)
         score = likeness.shared + IN_DOCUMENT * in_text if is_document else likeness.score + IN_TEXT * in_text
-        return replace(likeness, held=self._vocabulary.weight((others | likeness.named) & self._about), score=score)
+        return replace(likeness, held=self._about & (others | likeness.named), score=score)
+
+    def with_neighbors(self, likeness: Likeness, neighbors: Iterable[Likeness]) -> Likeness:
+        """Count to a document's passage what those beside it hold: below "Salt" a leaflet names the illness no more.
+
+        Not in English, whose weights were set without.
+        """
+        if not self._language_words.is_folded or not likeness.held:
+            return likeness
+        held = (stem for neighbor in neighbors for stem in neighbor.held)
+        return replace(likeness, held=likeness.held.union(held))
 
     def is_close(self, likeness: Likeness) -> bool:
         """Tell whether a passage is near enough to say something about the question."""
-        return self._is_named(likeness) or likeness.held >= CLOSE * self._weight > 0
+        return self._is_named(likeness) or self._vocabulary.weight(likeness.held) >= CLOSE * self._weight > 0
 
     def _is_named(self, likeness: Likeness) -> bool:
         return likeness.shared >= max(NAMED * likeness.title, self._least_named) > 0

@@ -18,7 +18,7 @@ from pathlib import Path
 from typing import Any, Literal
 
 from medqa_cli.data.dataset import INDEX_NAME, QaRow, iterate_split
-from medqa_cli.data.ranking import STOP_WORDS, Asked, Likeness, all_words, content_words, form_of
+from medqa_cli.data.ranking import Asked, Likeness, all_words, content_words, form_of
 from medqa_cli.data.vocabulary import TOKENIZER, Vocabulary, count_words
 from medqa_cli.errors import InputError, MedqaError
 from medqa_cli.prompt.sentence_ends import sentence_ends
@@ -33,6 +33,7 @@ _COLUMNS = "id, kind, title, text, topic, source, place"
 # Of the passages that are compared with the question in full: by title, and by BM25 of title and text.
 _CANDIDATES_BY_TITLE = 60
 _CANDIDATES = 20
+_BESIDE = 10  # passages of a document before and behind one that are about the same
 _READ = 20  # of the rows among them, those whose texts are read
 # Places of words that are read for one question; words that more passages hold are left out where rarer ones are there.
 _MOST_POSTINGS = 10_000
@@ -121,30 +122,31 @@ class PassageIndex:
             raise InputError(f"{self._name} cannot be read: {error}", "run medqa convert again") from error
 
     def search(
-        self, words: Sequence[str], count: int, accept: Callable[[Passage], bool] = lambda passage: True
+        self, question: str, count: int, accept: Callable[[Passage], bool] = lambda passage: True
     ) -> list[Passage]:
-        """Return at most ``count`` passages that hold any of the words, the nearest first.
+        """Return at most ``count`` passages that hold any word of a question, the nearest first.
 
         Args:
-            words: as ``all_words`` or ``content_words`` return them.
+            question: plain text.
             count: the most passages.
             accept: tells which of them count.
         """
-        if not words:
+        if not (words := all_words(question)):
             return []
         with self._damage_told():
-            return list(itertools.islice(filter(accept, self._one_after_the_other(words)), count))
+            return list(itertools.islice(filter(accept, self._one_after_the_other(question, words)), count))
 
-    def _one_after_the_other(self, words: Sequence[str]) -> Iterator[Passage]:
+    def _one_after_the_other(self, question: str, words: Sequence[str]) -> Iterator[Passage]:
         """Yield each passage that holds any of the words, the nearest first; those further down by BM25 alone."""
         seen: set[str] = set()
-        for _, passage in self._ranked(Asked(words, form_of(" ".join(words)), self._vocabulary)):
+        asked = Asked(words, form_of(" ".join(words)), self._vocabulary, question)
+        for _, passage in self._ranked(asked):
             seen.add(passage.id)
             yield passage
-        # Nearly all passages hold words such as "what".
-        named = [word for word in words if word not in STOP_WORDS] or words
+        named = [word for word in words if not asked.is_in_nearly_all(word)] or words
+        queries = [self._vocabulary.query(word) for word in named]
         limit, num_seen = _CANDIDATES, 0
-        while len(numbers := self._by_bm25(named, limit)) > num_seen:
+        while len(numbers := self._by_bm25(queries, limit)) > num_seen:
             for passage in self._passages(numbers[num_seen:]):
                 if passage.id not in seen:
                     yield passage
@@ -175,7 +177,7 @@ class PassageIndex:
     def by_bm25(self, question: str, count: int) -> list[Passage]:
         """Return at most ``count`` passages as plain full-text search orders them, by BM25 of title and text alone."""
         with self._damage_told():
-            return self._passages(self._by_bm25(content_words(question), count))
+            return self._passages(self._by_bm25([f'"{word}"' for word in content_words(question)], count))
 
     def weight(self, words: Iterable[str]) -> float:
         """Return how much words say together: the rarer, the more."""
@@ -184,17 +186,29 @@ class PassageIndex:
 
     def _ranked(self, asked: Asked) -> list[tuple[Likeness, Passage]]:
         """Return the passages that may be the nearest, in their order."""
-        numbers = dict.fromkeys([*self._by_title(asked), *self._by_bm25(self._rarest(asked), _CANDIDATES)])
-        ranked = [(asked.by_title(passage.title), passage) for passage in self._passages(list(numbers))]
+        numbers = list(dict.fromkeys([*self._by_title(asked), *self._by_bm25(self._rarest(asked), _CANDIDATES)]))
+        passages = dict(zip(numbers, self._passages(numbers), strict=True))
+        by_title = {number: asked.by_title(passage.title) for number, passage in passages.items()}
         # A document's title says little: each of them is read.
-        ranked.sort(key=lambda pair: (pair[1].kind != "document", -pair[0].score))
-        num_documents = sum(passage.kind == "document" for _, passage in ranked)
-        ranked = [
-            (asked.with_text(likeness, passage.text, passage.kind == "document"), passage)
-            for likeness, passage in ranked[: num_documents + _READ]
-        ]
-        ranked.sort(key=lambda pair: -pair[0].score)
-        return [(likeness, replace(passage, score=round(likeness.score, 3))) for likeness, passage in ranked]
+        numbers.sort(key=lambda number: (passages[number].kind != "document", -by_title[number].score))
+        documents = [number for number in numbers if passages[number].kind == "document"]
+        likenesses = {
+            number: asked.with_text(by_title[number], passages[number].text, passages[number].kind == "document")
+            for number in numbers[: len(documents) + _READ]
+        }
+        likenesses |= {
+            number: asked.with_neighbors(
+                likenesses[number],
+                [
+                    likenesses[other]
+                    for other in documents
+                    if abs(other - number) <= _BESIDE and passages[other].source == passages[number].source
+                ],
+            )
+            for number in documents
+        }
+        ranked = sorted(likenesses.items(), key=lambda each: -each[1].score)
+        return [(likeness, replace(passages[number], score=round(likeness.score, 3))) for number, likeness in ranked]
 
     def _by_title(self, asked: Asked) -> list[int]:
         """Return the numbers of the passages whose titles share the most with the question, short titles first."""
@@ -205,7 +219,7 @@ class PassageIndex:
             if num_seen > _MOST_POSTINGS and shared:
                 break
             for (number,) in self._database.execute(
-                "SELECT rowid FROM titles WHERE titles MATCH ?", (f'"{asked.words[stem]}"',)
+                "SELECT rowid FROM titles WHERE titles MATCH ?", (self._vocabulary.query(asked.words[stem]),)
             ):
                 shared[number] += self._vocabulary.weight([stem])
         if not shared:
@@ -222,23 +236,23 @@ class PassageIndex:
         return above + [number for (number,) in shortest]
 
     def _rarest(self, asked: Asked) -> list[str]:
-        """Return words that few enough passages hold to be read for one question, in any case the rarest."""
+        """Return queries for words that few enough passages hold to be read for one question, at least the rarest."""
         rare: list[str] = []
         num_seen = 0
         for stem in sorted(asked.words, key=self._vocabulary.num_passages):
             num_seen += self._vocabulary.num_passages(stem)
             if num_seen > _MOST_POSTINGS and rare:
                 break
-            rare.append(asked.words[stem])
+            rare.append(self._vocabulary.query(asked.words[stem]))
         return rare
 
-    def _by_bm25(self, words: Sequence[str], limit: int) -> list[int]:
-        """Return the numbers of the passages that hold any of the words, the nearest by BM25 first."""
-        if not words:
+    def _by_bm25(self, queries: Sequence[str], limit: int) -> list[int]:
+        """Return the numbers of the passages that fit any of the queries, the nearest by BM25 first."""
+        if not queries:
             return []
         rows = self._database.execute(
             "SELECT rowid FROM words WHERE words MATCH ? ORDER BY bm25(words, ?, ?), 1 LIMIT ?",
-            (" OR ".join(f'"{word}"' for word in words), *_WEIGHTS, limit),
+            (" OR ".join(queries), *_WEIGHTS, limit),
         )
         return [number for (number,) in rows]
 

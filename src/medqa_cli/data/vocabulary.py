@@ -3,11 +3,20 @@
 from __future__ import annotations
 
 import math
+import re
 import sqlite3
+from collections import Counter
 from collections.abc import Iterable, Sequence
+from functools import cached_property
+
+from medqa_cli.data.languages import UNKNOWN, language_of
+from medqa_cli.resources import load_yaml
 
 TOKENIZER = "porter unicode61"
 _LEAST_PART = 4  # letters of a part of a compound
+_LOOKED_AT = 100  # passages whose language is told
+_LEAST_SHARE = 0.1  # of them, in a language that the index holds
+_LEAST_ROOT = 3  # letters of a word before an ending that is cut off
 _LINKS = ("", "s", "es", "n", "en", "er", "e")  # between the parts: "Geburtstag"
 
 
@@ -41,6 +50,18 @@ class Vocabulary:
         database.execute("CREATE VIRTUAL TABLE temp.given_stems USING fts5vocab(temp, given, instance)")
         (self._num_passages,) = database.execute("SELECT coalesce(max(number), 0) FROM passages").fetchone()
 
+    @cached_property
+    def languages(self) -> tuple[str, ...]:
+        """The languages that a tenth or more of the passages are in (ISO 639-1), the commonest first."""
+        numbers = range(1, self._num_passages + 1, max(1, self._num_passages // _LOOKED_AT))
+        texts = self._database.execute(
+            "SELECT title || '\n' || substr(text, 1, 600) FROM passages "
+            f"WHERE number IN ({', '.join(map(str, numbers))}) AND typeof(title) = 'text' AND typeof(text) = 'text'"
+        )
+        told = Counter(language_of(text) for (text,) in texts)
+        del told[UNKNOWN]
+        return tuple(code for code, count in told.most_common() if count >= _LEAST_SHARE * told.total())
+
     def stems(self, words: Sequence[str]) -> set[str]:
         """Return the stems of words, as the index has them."""
         if new := [word for word in words if word not in self._stems]:
@@ -49,7 +70,9 @@ class Vocabulary:
             for number, stem in self._database.execute("SELECT doc, term FROM temp.given_stems ORDER BY doc, offset"):
                 pieces.setdefault(number, []).append(stem)
             self._database.execute("DELETE FROM temp.given")
-            self._stems |= {word: " ".join(pieces.get(number, [word])) for number, word in enumerate(new)}
+            self._stems |= {
+                word: " ".join(map(self._root, pieces.get(number, [word]))) for number, word in enumerate(new)
+            }
         return {self._stems[word] for word in words}
 
     def stem(self, word: str) -> str:
@@ -90,8 +113,36 @@ class Vocabulary:
             total += weights[stem]
         return total
 
+    def query(self, word: str) -> str:
+        """Return the query of FTS5 for the passages that may hold a word, or another form of it."""
+        stem = self.stem(word)
+        if self._endings is None or " " in stem:
+            return f'"{word}"'
+        return " OR ".join(f'"{spelling}"*' for spelling in self._spellings(stem))
+
     def _count(self, stem: str) -> tuple[int, int]:
         if stem not in self._counts:
-            rows = self._database.execute("SELECT titles, passages FROM frequencies WHERE stem = ?", (stem,))
-            self._counts[stem] = rows.fetchone() or (0, 0)
+            counts = [
+                counts
+                for spelling in self._spellings(stem)
+                for other, *counts in self._database.execute(
+                    "SELECT stem, titles, passages FROM frequencies WHERE stem BETWEEN ? AND ?",
+                    (spelling, spelling if self._endings is None else f"{spelling}\U0010ffff"),
+                )
+                if self._root(other) == stem
+            ]
+            self._counts[stem] = (sum(titles for titles, _ in counts), sum(passages for _, passages in counts))
         return self._counts[stem]
+
+    @cached_property
+    def _endings(self) -> re.Pattern[str] | None:
+        """Those of the language that most passages are in; None: English, which SQLite's stemmer knows, or unknown."""
+        endings = load_yaml("word_endings").get(next(iter(self.languages), ""))
+        return None if endings is None else re.compile(rf"(?<=\w{{{_LEAST_ROOT}}})(?:{'|'.join(endings.split())})\Z")
+
+    def _root(self, stem: str) -> str:
+        """Return a stem without the endings of the passages' language; "œil" and "oeil" are one word."""
+        return stem if self._endings is None else self._endings.sub("", stem.replace("œ", "oe"))
+
+    def _spellings(self, root: str) -> Iterable[str]:
+        return dict.fromkeys((root, root.replace("oe", "œ"))) if self._endings is not None else (root,)

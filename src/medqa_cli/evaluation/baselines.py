@@ -11,7 +11,6 @@ from dataclasses import replace
 from typing import TYPE_CHECKING
 
 from medqa_cli.data.dataset import QaRow
-from medqa_cli.data.ranking import all_words
 from medqa_cli.data.retrieval import Passage, PassageIndex
 from medqa_cli.evaluation.arms import BM25_PASSAGE, FIRST_PASSAGE
 from medqa_cli.evaluation.samples import Sample, kind_of, topic_keys
@@ -69,7 +68,7 @@ def baseline_answers(train: Sequence[QaRow], rows: Sequence[QaRow], seed: int) -
         same_kind[row.source, kind_of(row.question)].append((topic, row))
 
     def nearest(row: QaRow) -> QaRow:
-        nearest = index.search(all_words(row.asked), 1)
+        nearest = index.search(row.asked, 1)
         return train[int(nearest[0].id) if nearest else 0]
 
     def wrong_topic(row: QaRow, topic: str) -> QaRow:
