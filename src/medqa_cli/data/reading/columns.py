@@ -74,7 +74,8 @@ _TOPIC_KIN = re.compile(
     r"(?:topic|focus)s?(?: (?:drug|disease|condition|medication|medicine|area|name|entity|term|title|concept))?"
     r"|(?:medical|health) condition|(?:disease|condition|illness|disorder|drug|medication|medicine|entity)(?: name)?"
     r"|illness|disorder|diagnosis|main entity|fact ?sheet|(?:page|document|article) title"
-    r"|thema|krankheit|erkrankung|diagnose|maladie|enfermedad|malattia|doença|choroba|ziekte|болезнь|заболевание|疾病"
+    r"|thema|krankheit|erkrankung|diagnose|th[eè]me|maladie|tema|enfermedad|argomento|malattia|doença|choroba|ziekte"
+    r"|болезнь|заболевание|疾病"
 )
 KIND_NAMES = ("qtype", "question_type")
 # What a row is from; rows from one page stay together where topics do not tell what belongs together.

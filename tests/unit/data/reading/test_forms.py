@@ -614,6 +614,10 @@ def test_columns_without_a_name_are_counted(tmp_path: Path) -> None:
     ("header", "question", "answer", "topic"),
     [
         ("Nr,FRAGE,Antwort,Thema", "FRAGE", "Antwort", "Thema"),
+        ("Tema,Pregunta,Respuesta", "Pregunta", "Respuesta", "Tema"),
+        ("Thème,Question,Réponse", "Question", "Réponse", "Thème"),
+        ("Argomento,Domanda,Risposta", "Domanda", "Risposta", "Argomento"),
+        ("Tema,Pergunta,Resposta", "Pergunta", "Resposta", "Tema"),
         ("pregunta,respuesta,enfermedad", "pregunta", "respuesta", "enfermedad"),
         ("问题,回答,疾病", "问题", "回答", "疾病"),
         ("Frage,question,answer,Krankheit", "question", "answer", "Krankheit"),  # the English name wins
