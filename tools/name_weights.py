@@ -33,6 +33,7 @@ import identifier_texts_independent as hands  # noqa: E402
 
 from medqa_cli.data.identifiers import finding, name_scores  # noqa: E402
 from medqa_cli.data.identifiers.text import Text  # noqa: E402
+from medqa_cli.data.languages import likeliest_language  # noqa: E402
 from medqa_cli.data.normalize import normalized_words  # noqa: E402
 
 TARGET = ROOT / "src/medqa_cli/resources/name_weights.txt"
@@ -223,7 +224,7 @@ def _count(sample: Sample, count: Counter[str]) -> None:
     text = Text(sample.text)
     is_personal = finding.is_about_one_person(text)
     count.update(texts=1, personal=is_personal)
-    finds = list(name_scores.find_scored_names(text)) if is_personal else []
+    finds = list(name_scores.find_scored_names(text, likeliest_language(text.text))) if is_personal else []
     covered = {place for start, end, _ in finds for place in range(start, end)}
     for start, end in sample.names:
         signs = [place for place in range(start, end) if sample.text[place].isalnum()]

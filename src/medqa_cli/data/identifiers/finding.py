@@ -23,6 +23,7 @@ from medqa_cli.data.identifiers.numbers import find_numbers
 from medqa_cli.data.identifiers.personal_numbers import find_personal_numbers
 from medqa_cli.data.identifiers.text import Text
 from medqa_cli.data.identifiers.word_tables import glue_words, mistyped_words, weights
+from medqa_cli.data.languages import likeliest_language
 from medqa_cli.resources import load_words
 
 LEAST = 1.0
@@ -69,7 +70,8 @@ def find_in_texts(named: Mapping[str, str]) -> tuple[Find, ...]:
     whole = {field: mended(Text(text)) for field, text in named.items()}
     texts = {field: each.text for field, each in whole.items()}
     is_personal = any(map(is_about_one_person, texts.values()))
-    spans = {field: _found(text, is_personal=is_personal) for field, text in texts.items()}
+    language = likeliest_language("\n".join(text.text for text in texts.values())) if is_personal else ""
+    spans = {field: _found(text, language, is_personal=is_personal) for field, text in texts.items()}
     is_of_person = any(spans.values())
     for field, text in texts.items():
         dates = list(find_dates(text, is_of_person=is_of_person, is_personal=is_personal))
@@ -122,14 +124,14 @@ def _is_clear(text: Text) -> bool:
     )
 
 
-def _found(text: Text, *, is_personal: bool) -> list[Span]:
+def _found(text: Text, language: str, *, is_personal: bool) -> list[Span]:
     if not is_personal and _is_clear(text):
         return []
     spans = [*find_contacts(text, is_personal=is_personal), *find_numbers(text)]
     spans += [*find_addresses(text, is_personal=is_personal), *find_names(text, is_personal=is_personal)]
     if is_personal:
         others = [span for span in find_personal_numbers(text) if not _touches(span, _not_within(span, spans))]
-        spans = [*spans, *others, *find_scored_names(text)]
+        spans = [*spans, *others, *find_scored_names(text, language)]
     return _apart(spans) if spans else spans
 
 

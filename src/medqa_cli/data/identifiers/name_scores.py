@@ -27,6 +27,7 @@ from medqa_cli.data.identifiers.word_tables import (
     tables_of_words,
     weights,
 )
+from medqa_cli.data.languages import UNKNOWN as UNKNOWN_LANGUAGE
 from medqa_cli.resources import load_words, load_yaml
 
 UNKNOWN = frozenset(("unknown", "typo", "medicine"))
@@ -270,8 +271,12 @@ def _may_be_name(text: Text, words: list[Token], place: int, token: Token) -> bo
     return not (is_short and shape == "capitals")
 
 
-def find_scored_names(text: Text) -> Iterator[Span]:
-    """Yield the names of persons in a text that is about one person."""
+def find_scored_names(text: Text, language: str) -> Iterator[Span]:
+    """Yield the names of persons in a text that is about one person.
+
+    The weights are those of English. In another language words with a capital letter within a sentence are looked at,
+    and in German, which writes nouns so, only those that are names.
+    """
     words, table = tokens(text), weights("name")
     scores = {
         place: table[""] + sum(table.get(feature, 0.0) for feature in features(text, words, place))
@@ -280,6 +285,12 @@ def find_scored_names(text: Text) -> Iterator[Span]:
     unknown = {place for place in scores if sort_of(words[place].plain) in UNKNOWN}
     if len(unknown) > MOST_UNKNOWN * len(words) and len(words) >= _LONG:  # another language
         scores = {place: score for place, score in scores.items() if place not in unknown}
+    if language not in ("en", UNKNOWN_LANGUAGE):
+        scores = {
+            place: score
+            for place, score in scores.items()
+            if shape_of(text, words[place]) == "Large" and not (place in unknown and language == "de")
+        }
     taken = {place for place, score in scores.items() if score > (LEAST_OF_NONE if place in unknown else LEAST)}
     # The other name of somebody needs less.
     for place, score in scores.items():

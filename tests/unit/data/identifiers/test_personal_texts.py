@@ -2,12 +2,17 @@
 
 from __future__ import annotations
 
+import csv
+from pathlib import Path
+
 import pytest
 
 from medqa_cli.data.identifiers import name_scores
 from medqa_cli.data.identifiers.finding import find_in_row, is_about_one_person
 from medqa_cli.data.identifiers.text import Text
 from medqa_cli.data.identifiers.word_tables import weights
+
+CLINICS = Path(__file__).parents[3] / "data" / "clinics"
 
 
 def found(text: str, answer: str = "") -> list[tuple[str, str]]:
@@ -151,3 +156,23 @@ def test_words_side_by_side_are_one_name_with_initials_and_particles_between() -
     assert [text.text[start:end] for start, end, _ in name_scores.joined(text, words, taken)] == [
         "J. R. Okafor de la Cruz-Obi"
     ]
+
+
+@pytest.mark.parametrize("language", ["de", "es", "fr", "it", "pt"])
+def test_medicine_in_another_language_holds_hardly_a_name(language: str) -> None:
+    with open(CLINICS / language / "rows.csv", encoding="utf-8", newline="") as file:
+        rows = [row[-2:] for row in csv.reader(file)]
+    assert len(rows) > 20
+    assert len([finds for question, answer in rows if (finds := found(question, answer))]) <= 1
+
+
+@pytest.mark.parametrize(
+    ("text", "name"),
+    [
+        ("Mi hija tiene fiebre desde ayer. La vio el doctor Ramírez Ortega y le dio paracetamol.", "Ramírez Ortega"),
+        ("Bonjour, je m'appelle Marie Lefèvre, j'ai mal au dos depuis lundi.", "Marie Lefèvre"),
+        ("Meine Mutter nimmt Ramipril. Frau Dr. Sabine Krüger sagt, sie soll es absetzen.", "Sabine Krüger"),
+    ],
+)
+def test_names_with_capitals_are_found_in_another_language(text: str, name: str) -> None:
+    assert ("name", name) in found(text)
