@@ -4,8 +4,8 @@ r"""Writes src/medqa_cli/resources/name_weights.txt: what tells a text about one
         shared/data/kqa/questions_w_answers.jsonl
 
 Two logistic regressions with a quadratic penalty, fitted by full gradients, seeded: words of texts, and features of
-words (``name_scores.features``). They see the benchmark's templates but the third hand's at odd places, the sentences
-of ``name_weights.yaml`` beside this file, and rows of the three files, in which nobody is named but a few authors.
+words (``name_scores.features``). They see the benchmark's templates of the first four sets, the sentences of
+``name_weights.yaml`` beside this file, and rows of the three files, in which nobody is named but a few authors.
 ``--held-out`` fits on two thirds of the templates three times and prints how much is found in the rest.
 """
 
@@ -38,6 +38,7 @@ from medqa_cli.data.normalize import normalized_words  # noqa: E402
 
 TARGET = ROOT / "src/medqa_cli/resources/name_weights.txt"
 HEADER = "# Weights of data/identifiers/finding.py (words) and name_scores.py. Written by tools/name_weights.py.\n"
+SEEN_HANDS = ("independent", "third", "fourth")
 TEXTS, ROUNDS, STEPS, FEWEST, SMALLEST = 12, 1_500, 400, 4, 0.05
 COPIES, FIRST_PERSON = 3, frozenset(("i", "my", "me", "im", "we", "our"))
 PENALTY_NAMES, PENALTY_WORDS = 4.0, 3.0
@@ -59,13 +60,11 @@ def from_templates(seed: int) -> list[Sample]:
         templates = yaml.safe_load(identifier_texts.TEMPLATES.read_text(encoding="utf-8"))[which]
         made = identifier_texts.make(which, TEXTS * len(templates), seed)
         samples += [_sample(one, f"{which} {n % len(templates)}", which) for n, one in enumerate(made)]
-    for hand in hands.HANDS[:2]:
-        half = "even" if hand == "third" else "both"
+    for hand in SEEN_HANDS:
         for which in ("with", "without"):
             count = len(hands.parts_of_file(hand)[which])
-            made = hands.make(hand, which == "with", TEXTS * count, seed, half)
-            places = [n % count for n in range(TEXTS * count) if half == "both" or n % count % 2 == 0]
-            samples += [_sample(one, f"{hand} {which} {n}", which) for n, one in zip(places, made, strict=True)]
+            made = hands.make(hand, which == "with", TEXTS * count, seed)
+            samples += [_sample(one, f"{hand} {which} {n % count}", which) for n, one in enumerate(made)]
     return samples
 
 

@@ -14,6 +14,7 @@ from medqa_cli.data.identifiers.home_addresses import (
     personal_streets,
     streets_before_numbers,
     town_behind,
+    with_town,
 )
 from medqa_cli.data.identifiers.name_forms import LAST_WORD
 from medqa_cli.data.identifiers.text import Text
@@ -87,8 +88,9 @@ def find_addresses(text: Text, *, is_personal: bool = False) -> Iterator[Span]:
         if end >= 0:
             yield Span(start, end, "address")
         flat = FLAT_BEFORE.search(text.lower, max(first - 9, 0), first)
-        code = _CODE_BEHIND.match(text.text, last) or town_behind(text, last)
-        start, end = flat.start() if flat else first, code.end() if code else last
+        towns = (_CODE_BEHIND.match(text.text, last), town_behind(text, last))
+        ends = [town.end() for town in towns if town]
+        start, end = flat.start() if flat else first, max(*ends, with_town(text, last) if is_personal else last, last)
     if end >= 0:
         yield Span(start, end, "address")
 
@@ -103,9 +105,9 @@ def _parts(text: Text) -> Iterator[tuple[int, int]]:
         for start, end in text.numbers:
             if _HOUSE.match(text.text, end) and (match := _pattern("street").match(text.text, start)):
                 yield match.span()
-        if "box_words" in text.tables:
-            for match in load_pattern("identifiers", "post_box").finditer(text.text):
-                yield match.span()
+    if "box_words" in text.tables:
+        for match in load_pattern("identifiers", "post_box").finditer(text.text):
+            yield match.span()
     if "clear_street_words" in text.tables:
         for start, end in text.numbers:
             if text.lower[end : end + 1].isspace() or text.lower[end + 1 : end + 2].isspace():

@@ -10,6 +10,7 @@ import re
 from collections.abc import Iterator
 
 from medqa_cli.data.identifiers.finds import Span
+from medqa_cli.data.identifiers.name_forms import is_unknown
 from medqa_cli.data.identifiers.text import Text
 from medqa_cli.data.identifiers.word_tables import certain_names, first_names
 from medqa_cli.resources import load_pattern, load_words
@@ -24,7 +25,7 @@ _EMAIL = re.compile(
 _SPELLED_EMAIL = re.compile(
     r"(?<![\w.+-])(?P<local>[\w+-]+(?:\s?(?:\.|\(dot\)|\[dot\]|\bdot\b)\s?[\w+-]+){0,3})\s?(?:\(at\)|\[at\]|\{at\}|\bat\b)\s?"
     rf"(?P<domain>{_LABEL}(?:(?:\s?(?:\(dot\)|\[dot\]|\{{dot\}}|\bdot\b)\s?|\.){_LABEL}){{0,2}}"
-    r"(?:\s?(?:\(dot\)|\[dot\]|\{dot\}|\bdot\b)\s?|\.)(?:com|org|net|edu|info|me|us|uk|ca|au|de|fr|es|it|nl|pl|in|io))\b"
+    r"(?:\s?(?:\(dot\)|\[dot\]|\{dot\}|\bdot\b)\s?|\.)[a-z]{2,10})\b"
 )
 SPELLED_AT = ("(at)", "[at]", "{at}")
 _PROFILE_SITES = (
@@ -42,7 +43,7 @@ _OTHER_PROFILE = re.compile(
 )
 _PROFILE_PARTS = ("/~", "/user", "/profile", "/member", "/patient", "/u/")
 _OWN_SITE = re.compile(
-    r"(?<![\w.@-])(?:https?://)?(?P<handle>[\w-]+)\.(?:blogspot|wordpress|tumblr|livejournal)\.com\b"
+    r"(?<![\w.@-])(?:https?://)?(?P<handle>[\w-]+)\.(?:blogspot|wordpress|tumblr|livejournal|substack|weebly|wixsite|typepad)\.com\b(?:/[\w./-]*\w)?"
 )
 _SITE = re.compile(
     r"(?<![\w.@-])(?:https?://)?(?:www\.)?(?P<rest>(?:[a-z0-9-]+\.)+(?:com|net|org|me|info|co|io|de|fr|es|it|uk|ca|au|in|nl|pl|se|eu|blog)\b(?:/[\w./~@%-]*\w)?)"
@@ -82,7 +83,11 @@ _NOT_HANDLES = frozenset(
 _REDDIT = re.compile(
     r"(?<![\w.])/?u/(?P<handle>(?=[a-z_-]{0,29}(?:[\d_-]|\.[a-z]{2}))[a-z][\w-]{2,29}(?:\.\w+)?)(?![\w/])"
 )
-_HANDLE = re.compile(r"(?<![\w.@/])@(?P<handle>[a-z_][\w.]{2,28}\w)(?![\w@])")
+_ACCOUNT_NAME = re.compile(
+    r"(?<![\w.@/#-])(?:(?P<name>[A-Za-z\d]{2,}(?:_[A-Za-z\d]+)+|[A-Za-z]{4,}\d{2,4}|[A-Za-z]{6,}\d)|u/(?P<user>[a-z]{6,29})"
+    r"|@ (?P<other>[\w.]{4,30}))(?![\w@/]|\.\w)"
+)
+_HANDLE = re.compile(r"(?<![\w.@/])@(?P<handle>[a-z_][\w.-]{2,28}\w)(?![\w@])")
 
 # Each begins with a sign of few kinds, so that a search passes quickly over all else; what must not stand before it is
 # looked at behind its first sign.
@@ -96,6 +101,8 @@ _INTERNATIONAL = re.compile(
     r"(?:\s?(?:x|ext\.?)\s?\d{1,6})?(?![\w-])"
 )
 _WITH_ZERO = re.compile(r"[(0](?<![\w.,+/-].)(?:(?<=\()0)?[1-9]\d{0,4}\)?(?:[\s/–-]{1,3}\d{2,8}){1,5}(?![\w-]|[.,]\d)")
+# 01.99.00.22.97, 076/306.59.98, (06)52/954-1820
+_WITH_POINTS = re.compile(r"[(0](?<![\w.,+/-].)(?:(?<=\()0)?\d{1,4}\)?(?:[\s./-]{0,2}\d{2,4}){2,4}(?![\w-]|[.,]\d)")
 _ANY_NUMBER = re.compile(
     r"[+(\d](?<![\w.,+/-].)(?:\s?\d|(?<=\d))(?:(?:[ .()–-]{0,2}|/)\d){6,14}"
     r"(?:\s?(?:[xX]|ext\.?)\s?\d{1,6})?(?![\w-]|[.,]\d)"
@@ -106,16 +113,19 @@ _PHONES = (
     (_NANP, (0, 1, 2), True),
     (_INTERNATIONAL, (0, 1, 2), True),
     (_WITH_ZERO, (0, 1), True),
+    (_WITH_POINTS, (0, 1), False),
     (_ANY_NUMBER, (0, 1, 2), False),
     (_LOCAL, (0,), False),
 )
 _DIGITS = re.compile(r"\d+")
 _MARKED = re.compile(r"[./]|\([^)]*\Z")
-_FREE_OF_CHARGE = re.compile(r"(?:1|001|0)?8(?:00|33|44|55|66|77|88)\d{7}|0?800\d{4,8}|0?300\d{7}|116\d{3}")
+_FREE_OF_CHARGE = re.compile(
+    r"(?:1|001|0)?8(?:00|33|44|55|66|77|88)\d{7}|1[38]00\d{6}|0?800\d{4,8}|0?300\d{7}|116\d{3}"
+)
 _CUE_REACH, _FAX_REACH, _PUBLIC_REACH, _LONG_NUMBER, _MOST_GROUPS = 45, 22, 110, 9, 6
 
 _IPV4 = re.compile(r"\d(?<![\w.].)\d{0,2}(?:\.\d{1,3}){3}(?![\w]|\.\d)")
-_IPV6 = re.compile(r"(?<![\w:.])(?:[0-9a-f]{0,4}:){2,7}[0-9a-f]{0,4}(?![\w:])")
+_IPV6 = re.compile(r"(?<![\w:.])(?:[0-9a-f]{0,4}:){2,7}[0-9a-f]{0,4}(?!\w|:[\w:])")
 
 
 def find_contacts(text: Text, *, is_personal: bool = False) -> Iterator[Span]:
@@ -132,6 +142,8 @@ def find_contacts(text: Text, *, is_personal: bool = False) -> Iterator[Span]:
         for found in _SITE.finditer(text.lower):
             if not _is_public_handle(found[0]) and any(map(_holds_name, _LETTERS.findall(found["rest"]))):
                 yield Span(*found.span(), "profile")
+    if is_personal:
+        yield from _personal_handles(text)
     if text.has_long_number:
         yield from _phones(text, is_personal=is_personal)
         yield from _ips(text)
@@ -191,6 +203,16 @@ def _profiles(text: Text) -> Iterator[Span]:
                 yield Span(*found.span(1), "profile")
 
 
+def _personal_handles(text: Text) -> Iterator[Span]:
+    """Yield what only names of accounts look like: mama_bear_30, dana86, u/drgriffin, and @ with a space."""
+    for found in _ACCOUNT_NAME.finditer(text.text):
+        handle = (found["name"] or found["other"] or found["user"]).lower()
+        words = _LETTERS.findall(handle)
+        is_one = "_" in handle or found["user"] or any(_holds_name(word) or is_unknown(word) for word in words)
+        if words and is_one and not _is_public_handle(handle):
+            yield Span(*found.span("other" if found["other"] else 0), "profile")
+
+
 def _holds_name(word: str) -> bool:
     """Tell whether a word in small letters is a name of the tables, or a long first name and more."""
     return word in certain_names() or any(
@@ -207,7 +229,7 @@ def _phones(text: Text, *, is_personal: bool) -> Iterator[Span]:
         if not is_certain and "phone_words" not in text.tables and not is_personal:
             continue
         for found in text.matches(pattern, *before):
-            is_long = is_personal and _is_long(found[0])
+            is_long = is_personal and (pattern is _WITH_POINTS or _is_long(found[0]))
             kind = _phone_kind(text, found, is_certain or is_long, pattern)
             if kind:
                 start = found.start() + (found[0][0] == "(" and found[0].count("(") > found[0].count(")"))
@@ -224,7 +246,7 @@ def _phone_kind(text: Text, found: re.Match[str], is_certain: bool, pattern: re.
     """Return "phone" or "fax", or nothing for what is another number or belongs to the public."""
     digits = re.sub(r"\D", "", re.split(r"[xX]|ext", found[0])[0])
     before = text.before(found.start(), _CUE_REACH)
-    if pattern is _WITH_ZERO and not 9 <= len(digits) <= 12:
+    if pattern in (_WITH_ZERO, _WITH_POINTS) and not 9 <= len(digits) <= 12:
         return ""
     if _is_date(found[0]) or (not is_certain and not load_pattern("identifiers", "phone_cue").search(before)):
         return ""

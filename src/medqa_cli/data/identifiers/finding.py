@@ -13,6 +13,7 @@ from collections.abc import Iterable, Iterator, Mapping
 from typing import NamedTuple
 
 from medqa_cli.data.identifiers.addresses import find_addresses
+from medqa_cli.data.identifiers.ages import find_ages, find_personal_ages, in_words
 from medqa_cli.data.identifiers.contacts import SPELLED_AT, find_contacts
 from medqa_cli.data.identifiers.dates import find_dates
 from medqa_cli.data.identifiers.finds import Find, Span
@@ -23,18 +24,21 @@ from medqa_cli.data.identifiers.numbers import find_numbers
 from medqa_cli.data.identifiers.personal_numbers import find_personal_numbers
 from medqa_cli.data.identifiers.text import Text
 from medqa_cli.data.identifiers.word_tables import glue_words, mistyped_words, weights
-from medqa_cli.data.languages import likeliest_language
+from medqa_cli.data.languages import UNKNOWN, likeliest_language
 from medqa_cli.resources import load_words
 
-LEAST = 1.0
-"""The least score of a text about one person."""
+LEAST, LEAST_ALONE, LEAST_OF_OTHER = 1.0, -1.0, -3.0
+"""The least score of a text about one person, whatever the others of its row are; where the least of these is no page
+about many; and that least.
+"""
 _WORD = re.compile(r"[^\W\d_]{4,}")
 _LONGEST, _LONGEST_MAIL = 4_000, 30
 # Where two finds overlap the earlier kind stays; of one kind the longer one.
 _ORDER = ("email", "profile", "ip", "account", "record", "device", "fax", "phone", "date", "address", "age", "name")
 _NUMBER_BEHIND = re.compile(r"\s?\(\s?([A-Za-z]{0,3}-?\d[\d -]{3,14}[A-Za-z]?)\s?\)")
-# Anna Lee, 92, a farmer; Anna Lee (92).
-_AGE_BEHIND = re.compile(r"(?:,\s|\s\()(9\d|1[01]\d|ninety(?:[ -][a-z]{3,5})?)(?=[,)])", re.IGNORECASE)
+# Anna Lee, 92, a farmer; Anna Lee (92); Anna Lee 92F.
+_BEFORE_AGE = re.compile(r"(?:,\s?|\s\(?|\s[mf],?\s)(?=[a-z\d])")
+_AGE_BEHIND = re.compile(r"(?:9\d|1[01]\d)(?=[,).;]|\s?(?:[mf]|yo|y/o|yrs?|years?)\b|\s?\Z)")
 _PHONE_BEHIND = re.compile(
     r"(?: \([a-z -]{2,15}\))?,? \(?(?:tel|phone|mobile|cell|ph)?[.:]? ?(\(?[+0-9](?:[ ./()-]{0,2}\d){6,13})(?![\w/-])"
 )
@@ -69,7 +73,7 @@ def find_in_texts(named: Mapping[str, str]) -> tuple[Find, ...]:
     """Return what identifies a person in texts that belong together, by their names; as of ``find_in_row``."""
     whole = {field: mended(Text(text)) for field, text in named.items()}
     texts = {field: each.text for field, each in whole.items()}
-    is_personal = any(map(is_about_one_person, texts.values()))
+    is_personal = is_about_one_person(*texts.values())
     language = likeliest_language("\n".join(text.text for text in texts.values())) if is_personal else ""
     spans = {field: _found(text, language, is_personal=is_personal) for field, text in texts.items()}
     is_of_person = any(spans.values())
@@ -100,8 +104,11 @@ def _number_behind(text: Text, name: Span) -> Span | None:
 
 def _age_behind(text: Text, name: Span) -> Span | None:
     """Return the age over 89 behind a name."""
-    found = _AGE_BEHIND.match(text.text, name.end)
-    return None if found is None else Span(*found.span(1), "age")
+    before = _BEFORE_AGE.match(text.lower, name.end)
+    if before is None:
+        return None
+    found = _AGE_BEHIND.match(text.lower, before.end()) or in_words().match(text.lower, before.end())
+    return None if found is None else Span(*found.span(), "age")
 
 
 def _phone_behind(text: Text, name: Span) -> Span | None:
@@ -127,17 +134,24 @@ def _is_clear(text: Text) -> bool:
 def _found(text: Text, language: str, *, is_personal: bool) -> list[Span]:
     if not is_personal and _is_clear(text):
         return []
-    spans = [*find_contacts(text, is_personal=is_personal), *find_numbers(text)]
+    spans = [*find_contacts(text, is_personal=is_personal), *find_numbers(text), *find_ages(text)]
     spans += [*find_addresses(text, is_personal=is_personal), *find_names(text, is_personal=is_personal)]
     if is_personal:
-        others = [span for span in find_personal_numbers(text) if not _touches(span, _not_within(span, spans))]
+        more = [*find_personal_ages(text), *find_personal_numbers(text)]
+        others = [span for span in more if not _touches(span, _not_within(span, spans))]
         spans = [*spans, *others, *find_scored_names(text, language)]
     return _apart(spans) if spans else spans
 
 
 def _not_within(span: Span, others: Iterable[Span]) -> list[Span]:
-    """Return the other spans but those of its kind that a span covers."""
-    return [o for o in others if o.kind != span.kind or o.start < span.start or o.end > span.end]
+    """Return the other spans but those that a span covers and that are of its kind, or of a later one and shorter."""
+    return [
+        o
+        for o in others
+        if o.start < span.start
+        or o.end > span.end
+        or (o.kind != span.kind and (_RANK[o.kind] < _RANK[span.kind] or o[:2] == span[:2]))
+    ]
 
 
 def _touches(span: Span, others: Iterable[Span]) -> bool:
@@ -220,10 +234,18 @@ def telling_words() -> frozenset[str]:
     return load_words("identifiers", "telling_words")
 
 
-def is_about_one_person(text: Text) -> bool:
-    """Tell whether a text is about one person."""
+def is_about_one_person(*texts: Text) -> bool:
+    """Tell whether a text of a row is about one person; none is that is empty, or foreign without a telling word."""
     table = weights("text")
-    return table[""] + sum(map(table.__getitem__, _weighed().intersection(text.all_words))) > LEAST
+    scores = []
+    for text in texts:
+        telling = _weighed().intersection(text.all_words)
+        is_own = telling or not load_words("identifiers", "telling_foreign_words").isdisjoint(text.all_words)
+        if is_own or (text.all_words and likeliest_language(text.text) in ("en", UNKNOWN)):
+            scores.append(table[""] + sum(map(table.__getitem__, telling)))
+    if not scores:
+        return False
+    return max(scores) > LEAST or (max(scores) > LEAST_ALONE and min(scores) > LEAST_OF_OTHER)
 
 
 @functools.cache

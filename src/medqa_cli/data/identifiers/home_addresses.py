@@ -22,7 +22,7 @@ _FLAT = (
 )
 _UNIT = (
     r"(?:,?\s(?:apt|apartment|suite|ste|unit|flat|room|floor|interior|piano|puerta|piso|appartamento|edif|depto|bl|sc|ap)\b"
-    r"\.?\s?\#?\s?\w{1,5}){0,4}"
+    r"\.?\s?\#?\s?(?:[a-z]?\d{1,5}[a-z]?|[a-z])(?!\w)){0,4}"
 )
 _NUMBER = r"\d(?<![\w.,/$£€-].)\d{0,5}[a-z]?(?:[/-]\d{1,4}[a-z]?)?"
 # 16 Hannah Walk Suite 4; 27, avenue de Reynaud
@@ -34,10 +34,29 @@ _NUMBER_BEHIND = re.compile(
     rf",?\s(?:n[ro]?[.º°]?\s?)?\d{{1,4}}[a-z]?(?:[/-]\d{{1,4}}[a-z]?)?(?![\w%]|[.,]\d|{_AMOUNT})"
 )
 _LARGE_BEFORE = re.compile(r"(?<![\w-])(?:[A-ZÀ-Þ][\w’'.-]+\s){1,2}\Z")
+_ANY_CODE = (
+    r"(?:(?:[A-Z]{1,2}-)?(?:\d{5}-\d{3,4}|\d{4}-\d{3}|\d{3}-\d{4}|\d{2}-\d{3}|\d{3}\s\d{2}|\d{4}\s?[A-Z]{2}|\d{4,6})(?!\d)"
+    r"|[A-Z]{1,2}\d[A-Z\d]?\s?\d[A-Z]{2}|[A-Z]\d[A-Z]\s?\d[A-Z]\d|[AC-FHKNPRTV-Y]\d[\dW]\s?[AC-FHKNPRTV-Y\d]{4})"
+)
+_TOWN = (
+    r"(?:(?:St|TP)\.\s)?[A-ZÀ-Þ][\w'’-]+"
+    r"(?:[\s-](?:am|an der|ob der|im|sur|la|le|los|de|del|da|do|upon|[A-ZÀ-Þ][\w'’-]+)){0,3}"
+)
 _TOWN_WITH_ANY_CODE = re.compile(
-    r",\s?(?:[A-Z]{1,2}-)?(?:\d{4,6}|\d{5}-\d{3,4}|\d{2}-\d{3}|\d{3}\s\d{2})(?:\s[A-Z]{2})?(?:\s[^\W\d_][\w'’-]+)(?:\s[A-ZÀ-Þ][\w'’-]+){0,3}(?!\w)"
+    rf"\s?,\s?{_ANY_CODE}(?:\s[A-Z]{{2}})?,?\s{_TOWN}(?!\w)|\s?,\s{_TOWN},?\s(?:[A-Z]{{2,3}},?\s)?{_ANY_CODE}(?!\w)"
+)
+_SMALL_TOWN = r"[^\W\d_]{3,}(?:(?:\s[^\W\d_]{2,}){1,2}(?=\s?[,.;:\n)]|\Z))?"
+_SMALL_TOWN_WITH_CODE = re.compile(
+    rf"\s?,\s?(?:\d{{5}}-\d{{3,4}}|\d{{4}}-\d{{3}}|\d{{2}}-\d{{3}}|\d{{3}}\s\d{{2}}|\d{{4,6}})\s{_SMALL_TOWN}"
+    rf"|\s?,\s{_SMALL_TOWN},?\s(?:[a-z]{{2,3}},?\s(?=\d))?"
+    r"(?:\d{4,6}|[a-z]{1,2}\d[a-z\d]?\s?\d[a-z]{2}|[a-z]\d[a-z]\s?\d[a-z]\d)(?!\w)"
 )
 _WORDS = re.compile(_WORD)
+_HOUSE_OF_NAME = re.compile(
+    rf"(?<![\w-])(?:flat|studio|apartment|apt\.?|unit)\s\d{{1,4}}[a-z]?,\s(?P<words>{_WORD}\s{_WORD})(?=\s?[,.;\n]|\s[a-z]|\Z)"
+)
+# Šestinski vijenac 4, 03918 Delnice
+_BEFORE_CODED = re.compile(r"(?<![\w-])[A-ZÀ-Ž][\w'’.-]+(?:\s[\w'’.-]+){0,2}\s\Z")
 _NUMBER_ALONE = re.compile(rf"[a-z]?(?:[/-]\d{{1,4}}[a-z]?)?(?=[,.;!?\n)]|\s[a-z]|\Z)(?!{_AMOUNT}|[.,]\d)")
 _TOWN_NEXT = re.compile(r",\s(?:\d{4,6}|\d{2}-\d{3}|\d{3}\s\d{2})\s[A-ZÀ-Þ][a-zà-þ]")
 _UNKNOWN_BEHIND = re.compile(rf"{_NUMBER},?\s((?:[A-ZÀ-ỹ][\w'’-]+\s?){{1,4}})(?<!\s)")
@@ -76,20 +95,33 @@ def personal_streets(text: Text) -> Iterator[tuple[int, int]]:
         number = _NUMBER_BEHIND.match(text.lower, found.end())
         if number and _is_street_word(text, *found.span()):
             before = _LARGE_BEFORE.search(text.text, max(found.start() - 30, 0), found.start())
-            yield before.start() if before and not text.is_shouted else found.start(), _with_town(text, number.end())
+            yield before.start() if before and not text.is_shouted else found.start(), with_town(text, number.end())
     if not load_words("identifiers", "first_street_words").isdisjoint(text.words):
         for found in load_pattern("identifiers", "street_after").finditer(text.lower):
             rest = found.end()
             if number := _NUMBER_BEHIND.match(text.lower, rest):
-                yield found.start(), _with_town(text, number.end())
+                yield found.start(), with_town(text, number.end())
     yield from _before_numbers(text)
+    yield from _within_houses(text)
 
 
-def _with_town(text: Text, end: int) -> int:
+def _within_houses(text: Text) -> Iterator[tuple[int, int]]:
+    """Yield flats of houses that have names: Flat 61, Kevin Points."""
+    if not load_words("identifiers", "flat_words").isdisjoint(text.words):
+        for found in _HOUSE_OF_NAME.finditer(text.lower):
+            words = [word[0].strip(".") for word in _WORDS.finditer(found["words"])]
+            is_large = text.text[found.start("words") : found.end("words")].istitle() and not all(map(is_common, words))
+            if is_large or not _street_words().isdisjoint((words[-1], words[-1].removesuffix("s"))):
+                yield found.start(), with_town(text, found.end())
+
+
+def with_town(text: Text, end: int) -> int:
     """Return the end of what follows a street: the number of a flat, a code and a town."""
     unit = _UNIT_BEHIND.match(text.lower, end)
     end = unit.end() if unit else end
     town = _TOWN_WITH_ANY_CODE.match(text.text, end)
+    if town is None and text.text == text.lower:
+        town = _SMALL_TOWN_WITH_CODE.match(text.text, end)
     return town.end() if town else end
 
 
@@ -100,6 +132,7 @@ def _behind_numbers(text: Text) -> Iterator[tuple[int, int]]:
         if found is None or load_pattern("identifiers", "no_street").match(text.lower, start):
             continue
         flat = _FLAT_BEFORE.search(text.lower, max(start - _LONGEST_FLAT, 0), start)
+        flat = flat if flat and flat[0] else FLAT_BEFORE.search(text.lower, max(start - _LONGEST_FLAT, 0), start)
         first = flat.start() if flat else start
         words = list(_WORDS.finditer(text.lower, *found.span("words")))
         ends = [place for place, word in enumerate(words) if word[0].endswith(".") and len(word[0]) > _LONGEST_SHORT]
@@ -115,9 +148,12 @@ def _behind_numbers(text: Text) -> Iterator[tuple[int, int]]:
             is_large = not text.is_shouted and any(text.text[other.start()].isupper() for other in others)
             names = is_large or not all(is_common(other[0].strip(".")) for other in others)
             end = word.end() if place else words[min(len(words) - 1, 2)].end()
-            is_whole = is_cued and _TOWN_WITH_ANY_CODE.match(text.text, end) is not None
+            is_whole = is_cued and (
+                word[0].strip(".") in load_words("identifiers", "certain_streets")
+                or _TOWN_WITH_ANY_CODE.match(text.text, end) is not None
+            )
             if is_whole or (names and (is_cued or is_large)):
-                yield first, _with_town(text, end)
+                yield first, with_town(text, end)
                 break
 
 
@@ -129,14 +165,22 @@ def _before_numbers(text: Text) -> Iterator[tuple[int, int]]:
         found = load_pattern("identifiers", "any_street_before", re.NOFLAG).search(text.text, max(start - 50, 0), start)
         number = _NUMBER_ALONE.match(text.text, end)
         if found and number and (found[1] or _TOWN_NEXT.match(text.text, number.end())) and _is_unknown(found[2]):
-            yield found.start(2), _with_town(text, number.end())
+            yield found.start(2), with_town(text, number.end())
+        coded = _BEFORE_CODED.search(text.text, max(start - 45, 0), start) if number else None
+        if (
+            coded
+            and number
+            and _TOWN_WITH_ANY_CODE.match(text.text, number.end())
+            and not is_common(coded[0].split()[0].lower())
+        ):
+            yield coded.start(), with_town(text, number.end())
         found = _UNKNOWN_BEHIND.match(text.text, start)
         if (
             found
             and _is_unknown(found[1])
             and load_pattern("identifiers", "lived_before_number").search(text.before(start, 40))
         ):
-            yield start, _with_town(text, found.end())
+            yield start, with_town(text, found.end())
 
 
 def _is_unknown(value: str) -> bool:
@@ -204,7 +248,7 @@ def at_home(text: Text) -> Iterator[tuple[int, int]]:
     """Yield what begins with the number of a house behind "lives at" and the like, up to a mark."""
     for start, _ in text.numbers:
         before = text.before(start, 24).split()
-        if not before or not (before[-1].endswith(":") or _LAST_WORDS.intersection(before[-3:])):
+        if not before or not (before[-1][-1] in ":=|" or _LAST_WORDS.intersection(before[-3:])):
             continue
         flat = FLAT_BEFORE.search(text.lower, max(start - 10, 0), start)
         first = flat.start() if flat else start

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import functools
 import re
 
 from medqa_cli.data.identifiers.text import Text
@@ -35,7 +36,7 @@ REVERSED_REST = re.compile(rf",\s({CAPITAL})(?:\s[{LARGE}]\b\.?)?")
 """What follows a surname: ", Jane B."."""
 POSSESSIVE = re.compile(r"['’]s?$")
 NO_NAME_ENDING = re.compile(r"(?:ed|ing|ly|tion|ness|ment|ology|itis|emia|ine)$")
-_LONG = 7
+_LONG, _FAMOUS_REACH = 7, 20
 _OF_MEDICINE = re.compile(
     r"(?:mab|nib|pril|sartan|olol|cillin|mycin|azole|statin|vir|zepam|pine|tine|prazole|formin|gliptin|parin|xaban|oid"
     r"|osis|oma|pathy|algia|ectomy|scopy|plasty|gram|graphy|uria|trophy|solone|sone|caine|triptan|lukast|thiazide|semide"
@@ -146,6 +147,8 @@ def may_be_name(text: Text, start: int, end: int, is_sure: bool) -> bool:
     words = _PLAIN_WORD.findall(value)
     if not words or (all(len(word) < 2 for word in words) and not is_sure):
         return False
+    if load_words("not_names", "peoples").issuperset(words):
+        return False
     if load_pattern("identifiers", "eponym_follows").match(text.after(end, 60)):
         return False
     if load_pattern("identifiers", "discoverer").search(text.before(start, 70) + " # " + text.after(end, 70)):
@@ -159,7 +162,16 @@ def may_be_name(text: Text, start: int, end: int, is_sure: bool) -> bool:
             and not (len(words) > 1 and (all_names().issuperset(words) or not all(map(is_common, words))))
         ):
             return False  # NASH, HAE
-    return not any(name in value for name in load_yaml("identifiers")["famous"])
+    if load_pattern("identifiers", "institute_before").search(text.before(start, 30)):
+        return False
+    famous = _famous().finditer(text.lower, max(start - _FAMOUS_REACH, 0), end + _FAMOUS_REACH)
+    return not any(found.start() < end and start < found.end() for found in famous)
+
+
+@functools.cache
+def _famous() -> re.Pattern[str]:
+    """Return the pattern of what is written like names and is none: Dr Pepper, Robert Koch."""
+    return re.compile("|".join(map(re.escape, load_yaml("identifiers")["famous"])))
 
 
 def no_signature() -> frozenset[str]:

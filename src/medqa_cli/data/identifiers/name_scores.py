@@ -9,29 +9,42 @@ from __future__ import annotations
 
 import functools
 import re
+import unicodedata
 from collections import Counter
 from collections.abc import Iterator
 from math import log
 from typing import NamedTuple
 
 from medqa_cli.data.identifiers.finds import Span
-from medqa_cli.data.identifiers.name_forms import NO_NAME_ENDING, ODD_SURNAME, is_common, is_medicine, may_be_name
+from medqa_cli.data.identifiers.name_cues import all_cues, is_title, last_words, stands_before
+from medqa_cli.data.identifiers.name_forms import (
+    LAST_WORD,
+    NO_NAME_ENDING,
+    ODD_SURNAME,
+    is_common,
+    is_medicine,
+    may_be_name,
+)
 from medqa_cli.data.identifiers.text import Text
 from medqa_cli.data.identifiers.word_tables import (
     certain_names,
     common_words,
     first_names,
     medical_words,
+    months,
     more_first_names,
+    more_surnames,
+    no_names,
     surnames,
     tables_of_words,
     weights,
 )
 from medqa_cli.data.languages import UNKNOWN as UNKNOWN_LANGUAGE
-from medqa_cli.resources import load_words, load_yaml
+from medqa_cli.resources import load_pattern, load_words, load_yaml
 
 UNKNOWN = frozenset(("unknown", "typo", "medicine"))
 """The sorts of words that are in no table."""
+_PLAIN_LETTERS = str.maketrans({"ł": "l", "ı": "i", "ß": "ss", "ø": "o", "đ": "d", "æ": "ae", "œ": "oe", "þ": "th"})
 _PARTS = re.compile(r"[-‐‑]")
 _FEWEST, _SHORTEST_TYPO = 2, 5
 
@@ -40,8 +53,8 @@ _TOKEN = re.compile(r"[^\W\d_]+(?:['’ʼ`‐‑-][^\W\d_]+)*|\d[\d.,/:-]*")
 _GAP_SIGN = re.compile(r"[^\s]")
 _SIGNS = {",": ",", ":": ":", "=": ":", "(": "(", "[": "(", ")": ")", "]": ")", ".": ".", "!": ".", "?": ".", ";": ";"}
 _GLUE = frozenset("@/_.\\")
-_LONGEST, _LONG = 6_000, 5
-LEAST, LEAST_OF_NONE, LEAST_BESIDE, MOST_UNKNOWN = 1.0, 1.5, -1.0, 0.4
+_LONGEST, _LONG, _LAST_REACH = 6_000, 5, 26
+LEAST, LEAST_OF_NONE, LEAST_BESIDE, MOST_UNKNOWN = 0.0, 1.0, -1.0, 0.4
 
 
 @functools.cache
@@ -68,17 +81,28 @@ def sort_of(word: str) -> str:
         return ""
     if word not in certain_names() and "ends" in tables_of_words().get(word, ()):
         return ""
-    if word in load_words("identifiers", "eponyms"):
-        return "eponym"
     is_first, is_last = word in first_names(), word in surnames()
-    if (is_first or is_last) and word in load_words("identifiers", "ambiguous", "no_name_words"):
+    if word in load_words("identifiers", "eponyms"):
+        return "first eponym" if is_first else "eponym"
+    if (is_first or is_last) and (
+        word in no_names() or word in load_words("identifiers", "ambiguous", "no_name_words")
+    ):
         return "odd first" if is_first else "odd last"
     if is_first or is_last:
         return "both" if is_first and is_last else "first" if is_first else "last"
     if ODD_SURNAME.fullmatch(word):
         return "last"
+    if word in no_names() or word in months():
+        return ""
     if word in more_first_names():
         return "more"
+    if word in more_surnames():
+        return "more last"
+    if not word.isascii() and (plain := _without_accents(word)) != word:
+        if plain in first_names() or plain in more_first_names():
+            return "more"
+        if plain in surnames() or plain in more_surnames():
+            return "more last"
     if word in common_words() or word in medical_words() or word.removesuffix("s") in medical_words():
         return ""
     if len(word) < _FEWEST:
@@ -95,6 +119,11 @@ def sort_of(word: str) -> str:
     if is_common(word):
         return ""
     return "typo" if _is_typo(word) else "unknown"
+
+
+def _without_accents(word: str) -> str:
+    decomposed = unicodedata.normalize("NFKD", word.translate(_PLAIN_LETTERS))
+    return "".join(sign for sign in decomposed if not unicodedata.combining(sign))
 
 
 def _is_typo(word: str) -> bool:
@@ -130,7 +159,8 @@ def _stem(word: str) -> str:
 def _sounds() -> dict[str, float]:
     """Return for each run of three letters how much more frequent it is in names than elsewhere, as a logarithm."""
     counts = []
-    for words in (first_names() | surnames() | more_first_names(), common_words()):
+    names = first_names() | surnames() | more_first_names() | more_surnames()
+    for words in (names, common_words() | medical_words()):
         counts.append(Counter(run for word in words for run in _runs(word)))
     totals = [sum(each.values()) for each in counts]
     runs = counts[0].keys() | counts[1].keys()
@@ -223,11 +253,42 @@ def features(text: Text, words: list[Token], place: int) -> list[str]:
             f"oh {sound_of(token.plain)} {shape}",
             f"n {min(len(token.plain), 4)} {shape}",
         ]
+    cue = _cue_before(text, words, place)
+    if cue:
+        found += [f"c {cue}", f"c {cue} {sort}", f"c {cue} {shape}", f"c {cue} {right}"]
+    follows = load_pattern("identifiers", "name_follows", re.NOFLAG).match(text.text, token.end)
+    if follows:
+        found += ["follows", f"follows {sort}"]
     if is_owner:
         found += ["own", f"own {kind}"]
+    if shape in ("Large", "Begins", "capitals") and _stands_small(text, token.plain):
+        found += ["also small", f"also small {sort}"]
     if not text.is_shouted and text.text == text.lower:
         found.append(f"low {sort}")
     return found
+
+
+def _cue_before(text: Text, words: list[Token], place: int) -> str:
+    """Return the cue that stands before the words that may be one name with the one at a place."""
+    while place and words[place].gap == " " and words[place - 1].plain[0].isalpha() and sort_of(words[place - 1].plain):
+        place -= 1
+    start = _start_of(text, words, place)
+    last = LAST_WORD.search(text.lower, max(start - _LAST_REACH, 0), start)
+    for cue in last_words(all_cues()).get(last[1], ()) if last else ():
+        if stands_before(text, cue, start) and (cue != "title" or is_title(text, start)):
+            return cue
+    return ""
+
+
+def _stands_small(text: Text, word: str) -> bool:
+    """Tell whether a word that is written large stands elsewhere in small letters."""
+    place = text.text.find(word)
+    while place >= 0:
+        end = place + len(word)
+        if not (text.text[place - 1 : place].isalnum() or text.text[end : end + 1].isalnum()):
+            return True
+        place = text.text.find(word, end)
+    return False
 
 
 def _beside(text: Text, token: Token | None, gap: str) -> str:
@@ -252,18 +313,20 @@ def _may_be_name(text: Text, words: list[Token], place: int, token: Token) -> bo
     """Tell whether a word is no number, no part of a web address, no abbreviation, and none of the language."""
     sort = "" if token.plain[0].isdigit() else sort_of(token.plain)
     if not sort:
+        return _may_be_word_as_name(text, words, place, token)
+    if token.plain in load_words("identifiers", "leading"):
         return False
     if text.text[token.start - 1 : token.start] in _GLUE and token.start:
         return False
     behind = text.text[token.end : token.end + 2]
     if behind[:1] in _GLUE - {".", ""} or (behind[:1] == "." and behind[1:].isalnum()):
         return False
-    if sort == "eponym":
+    if sort == "eponym" and shape_of(text, token) == "small":
         return place > 0 and class_of(words[place - 1].plain) in ("title", "first", "both", "more", "odd first")
     before = words[place - 1].plain if place else ""
     after = words[place + 1] if place + 1 < len(words) else None
     shape = shape_of(text, token)
-    if sort in UNKNOWN and before == "im" and shape == "Large":  # German: im Harn
+    if sort in UNKNOWN | {"more last"} and before == "im" and shape == "Large":  # German: im Harn
         return False
     if shape == "capitals" and after and after.gap == " " and shape_of(text, after) == "Large":  # DEBRA International
         return False
@@ -271,11 +334,24 @@ def _may_be_name(text: Text, words: list[Token], place: int, token: Token) -> bo
     return not (is_short and shape == "capitals")
 
 
+def _may_be_word_as_name(text: Text, words: list[Token], place: int, token: Token) -> bool:
+    """Tell whether a common word that is written large may be a name: behind a title or a first name."""
+    if shape_of(text, token) != "Large" or len(token.plain) < _FEWEST or token.gap not in " .:" or not place:
+        return False
+    if token.plain in load_words("identifiers", "no_names") or token.plain[0].isdigit() or token.plain in _classes():
+        return False
+    before = words[place - 1]
+    if len(before.plain) == 1:
+        return before.plain != "i"
+    sort = class_of(before.plain)
+    return sort == "title" or (sort in ("first", "more") and not text.text[before.start : before.end].isupper())
+
+
 def find_scored_names(text: Text, language: str) -> Iterator[Span]:
     """Yield the names of persons in a text that is about one person.
 
-    The weights are those of English. In another language words with a capital letter within a sentence are looked at,
-    and in German, which writes nouns so, only those that are names.
+    The weights are those of English. In another language words behind a cue and those with a capital letter within a
+    sentence are looked at, and in German, which writes nouns so, of these only those that are names.
     """
     words, table = tokens(text), weights("name")
     scores = {
@@ -286,10 +362,15 @@ def find_scored_names(text: Text, language: str) -> Iterator[Span]:
     if len(unknown) > MOST_UNKNOWN * len(words) and len(words) >= _LONG:  # another language
         scores = {place: score for place, score in scores.items() if place not in unknown}
     if language not in ("en", UNKNOWN_LANGUAGE):
+        rare = (
+            unknown | {place for place in scores if sort_of(words[place].plain) == "more last"}
+            if language == "de"
+            else ()
+        )
         scores = {
             place: score
             for place, score in scores.items()
-            if shape_of(text, words[place]) == "Large" and not (place in unknown and language == "de")
+            if (shape_of(text, words[place]) == "Large" and place not in rare) or _cue_before(text, words, place)
         }
     taken = {place for place, score in scores.items() if score > (LEAST_OF_NONE if place in unknown else LEAST)}
     # The other name of somebody needs less.

@@ -1,4 +1,4 @@
-"""Numbers that a person has: of records, insurances and social security, devices, accounts, cards, licenses; ages.
+"""Numbers that a person has: of records, insurances and social security, devices, accounts, cards, licenses.
 
 A number counts where its form is certain (a check digit, or a form that nothing else has) or where words before it say
 what it is. The check digits: Luhn for cards, ISO 7064 MOD 97-10 for IBAN, modulo 97 for the French NIR, the letter of
@@ -49,18 +49,9 @@ _FEWEST_PAIRS = 4
 
 _DNI_LETTERS = "TRWAGMYFPDXBNJZSQVHLCKE"
 
-_AGE = re.compile(
-    r"(?:9(?<![\w.,/–-].)\d|1(?<![\w.,/–-].)(?:[01]\d|2[0-5]))"
-    r"(?!(?!y[ro/]|[FMfm]\b|(?:th|st|nd|rd) birthday)[\w%]|[.,/]\d|\s?[-–]\s?\d)"
-)
-_AGE_WORDS = re.compile(
-    r"\b(?:ninety(?:[ -](?:one|two|three|four|five|six|seven|eight|nine))?"
-    r"|(?:a|one) hundred(?: and)?(?: (?:one|two|three|four|five|six|seven|eight|nine|ten))?)\b"
-)
-
 
 def find_numbers(text: Text) -> Iterator[Span]:
-    """Yield the numbers of records, insurances, devices, accounts and licenses, and the ages over 89."""
+    """Yield the numbers of records, insurances, devices, accounts and licenses."""
     if text.numbers or ":" in text.text or "-" in text.text:
         if text.has_long_number:
             yield from _certain(text, _OF_DIGITS)
@@ -72,7 +63,6 @@ def find_numbers(text: Text) -> Iterator[Span]:
         for word in text.words.intersection(_VEHICLE_WORDS):
             matches = (_VEHICLE.match(text.text, place) for place in text.places(word))
             yield from (Span(*found.span(1), "device") for found in matches if found)
-    yield from _ages(text)
 
 
 def _has_pairs(text: str, sign: str) -> bool:
@@ -120,28 +110,6 @@ def _is_number(value: str) -> bool:
     return (digits >= 4 or (digits >= 3 and letters >= 2)) and not re.fullmatch(
         r"(?:19|20)\d\d|\d{1,2}[./-]\d{1,2}[./-](?:\d\d){1,2}", value
     )
-
-
-def _ages(text: Text) -> Iterator[Span]:
-    found_ages = [
-        found
-        for start, end in text.numbers
-        if 2 <= end - start <= 3 and text.text[start] in "91" and (found := _AGE.match(text.text, start))
-    ]
-    if "old_age_words" in text.tables:
-        found_ages += _AGE_WORDS.finditer(text.lower)
-    for found in found_ages:
-        before, after = text.before(found.start(), 40), text.after(found.end(), 40)
-        if load_pattern("identifiers", "age_of_many").search(before):
-            continue
-        if (
-            load_pattern("identifiers", "age_after").match(after)
-            and not load_pattern("identifiers", "ages_of_many").match(after)
-        ) or (
-            load_pattern("identifiers", "age_before").search(before)
-            and not load_pattern("identifiers", "not_years").match(after)
-        ):
-            yield Span(*found.span(), "age")
 
 
 def _digits(value: str) -> list[int]:

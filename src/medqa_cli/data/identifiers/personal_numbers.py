@@ -1,4 +1,4 @@
-"""Ages and codes in a text about one person, where they need fewer words around than elsewhere."""
+"""Codes and long numbers in a text about one person, where they need fewer words around than elsewhere."""
 
 from __future__ import annotations
 
@@ -6,32 +6,53 @@ import re
 from collections.abc import Iterator
 
 from medqa_cli.data.identifiers.finds import Span
+from medqa_cli.data.identifiers.name_forms import LAST_WORD
 from medqa_cli.data.identifiers.text import Text
+from medqa_cli.data.identifiers.word_tables import common_words, months
 from medqa_cli.resources import load_pattern
 
-_OLD = re.compile(
-    r"(?:9\d|1[01]\d)(?![\d%/:°]|[.,]\d|\s?[-–]\s?\d|(?:th|st|nd|rd)\b(?! birthday)|[a-z]{2,3}\b(?<!yo)(?<!yrs)(?<!yr))"
-)
-_OLD_IN_WORDS = re.compile(
-    r"\b(?:ninety(?:[ -](?:one|two|three|four|five|six|seven|eight|nine))?"
-    r"|(?:a|one) hundred(?: and)?(?: (?:one|two|three|four|five|six|seven|eight|nine|ten|eleven|twelve))?)\b"
-)
 # A number with letters, marks or spaces in it: 6570-0-132, KA 05 MN 1234, S23-14553.
 _CODE = re.compile(
-    r"(?<![\w@.])(?:[A-Za-z]{1,5}[- /]?)?\d"
-    r"(?:[\dA-Za-z]|[-/.](?=\w)| (?=\d{2,}|[A-Z]{1,3} ?\d)| (?:/ )?(?=\d(?: / \d)?(?![\w.,])))*"
+    r"(?<![\w@])(?<!\d\.)(?:[A-Za-z]{1,6}[-/]?|[A-Z]{1,4} |[a-z]{1,2} |\(\w{1,3}\)\s?)?\d"
+    r"(?:[\dA-Za-z]|[-/.](?=\w)| (?=\d{2,}|[A-Z]{1,3} ?\d)| (?:/ )?(?=\d(?: / \d)?(?!\w|[.,]\d)))*"
+)
+# Letters behind the last digits: 4608995 X.
+_REST = re.compile(r" [A-Z]{1,2}(?![\w-])| [b-hj-z](?![\w-])")
+# Behind "plate": 123 ABC, ux 65 sse.
+_PLATE = re.compile(
+    r"\b(?:plates?|tag|reg(?:istration)?)\b[\s.:#(-]{0,3}(?:(?:no|number|is|was)\b[\s.:]{0,2}){0,2}"
+    r"([a-z]{1,3}[ -]?(?:[a-z]{1,2} )?\d{1,4}(?:[ -]?[a-z]{1,3})?|\d{1,4}[ -]?[a-z]{2,3}(?:[ -]?\d{1,4})?)(?![\w-])"
+)
+# A codice fiscale, a CPF, the number of a network card as Cisco writes it, an IBAN behind the word.
+_FORMS = (
+    (re.compile(r"(?<!\w)[a-z]{3} ?[a-z]{3} ?\d\d[a-z]\d\d ?[a-z]\d{3}[a-z](?!\w)"), "record"),
+    (re.compile(r"(?<!\d)\d{3}\.\d{3}\.\d{3}-\d\d(?!\w)"), "record"),
+    (re.compile(r"(?<!\w)(?=[a-f]*\d)(?=[\d.]*[a-f])[\da-f]{4}\.[\da-f]{4}\.[\da-f]{4}(?!\w)"), "device"),
+    (re.compile(r"(?<=iban )(?:is )?[a-z]{2}\d\d(?: ?[a-z\d]{4}){2,7}(?: ?[a-z\d]{1,3}\b)?(?!\w)"), "account"),
 )
 _WHOLE_CODE = re.compile(r"(?<![\w@./:-])[A-Z\d](?:[A-Z\d]|[-/](?=[A-Z\d]))++(?![\w@./-]*[@/])(?![\w-])")
+_SMALL_CODE = re.compile(r"(?<![\w@./:-])[a-z\d](?:[a-z\d]|[-/](?=[a-z\d]))++(?![\w@./-]*[@/])(?![\w-])")
+_BOOKING = re.compile(r"(?<![\w@./-])(?=[A-Z]*\d)(?=\d*[A-Z])[A-Z\d]{5,8}(?![\w-])")
+# Alone: seven digits or more, and eight in groups.
+_LONG_NUMBER = re.compile(r"\d(?<![\w@,:/+-].)(?<!\d\..)\d{6,11}(?![\w@/-]|[.,]\d)")
+_GROUPED = re.compile(r"\d(?<![\w@/+-].)(?<!\d[.,:].)\d{1,5}(?:-\d{1,7}){1,4}(?![\w@/-]|[.,]\d)")
+_FEWEST_GROUPED = 8
 # An account for payments: 9876543210@bank.
 _PAY = re.compile(r"(?<![\w.@+-])[\w.+-]{3,}@[a-z]{2,}(?!\w|[.@-]\w)")
 _FOUR_DIGITS = re.compile(r"\d{4}")
 # Years, fractions, ranges.
-_NO_CODE = re.compile(r"(?:19|20)\d\d(?:[-/](?:19|20)?\d\d)?|\d{1,3}/\d{1,3}|0\d{3}-\d{4}|\d{1,4}-\d{1,4}")
+_NO_CODE = re.compile(r"(?:19|20)\d\d(?:[-/](?:19|20)?\d\d)?|\d{1,3}/\d{1,3}|\d{1,3}-\d{1,3}|\d{4}-\d{1,3}")
 _GROUPS = re.compile(r"\d+(?:[-/]\d+)+")
-_CUE_REACH, _SENTENCE_REACH, _FEWEST_SIGNS, _FEWEST_DIGITS = 40, 48, 6, 4
+# Dates, phone numbers, postcodes.
+_NO_GROUPS = re.compile(
+    r"(?:1-)?\d{3}-\d{3}-\d{4}|\d{5}-\d{4}|[0-2]\d[0-5]\d-[0-2]\d[0-5]\d"
+    r"|(?:19|20)\d\d-\d{1,2}-\d{1,2}|\d{1,2}-\d{1,2}-(?:19|20)?\d\d|(?:19|20)\d\d-(?:19|20)\d\d"
+)
+_AMOUNT = re.compile(r"\d+[a-z]{0,5}")
+_CUE_REACH, _FEWEST_SIGNS, _FEWEST_DIGITS = 40, 6, 4
 _DEVICE = re.compile(
-    r"serial|s/n|\bsn\b|device|implant|pump|pacemaker|cpap|monitor|sensor|plate|imei|vin\b|mac\b|model|car\b|lead\b|lens|hip"
-    r"|knee|stent|valve|icd\b|meter"
+    r"serial|\bser\b|s/n|\bsn\b|device|implant|pump|pacemaker|cpap|monitor|sensor|plate|imei|vin\b|mac\b|model|car\b|lead\b|lens"
+    r"|hip\b|knee|stent|valve|icd\b|meter|frame|chair|scooter|hearing|aids?\b|transmitter|\btag\b"
 )
 _ACCOUNT = re.compile(
     r"account|acct|a/c|card|licen[cs]e|passport|bank|iban|upi|customer|invoice|billing|refund|paid|routing"
@@ -39,61 +60,68 @@ _ACCOUNT = re.compile(
 
 
 def find_personal_numbers(text: Text) -> Iterator[Span]:
-    """Yield the ages over 89, and the codes and long numbers of a person."""
-    lower = text.lower
-    ages = [found for start, _ in text.numbers if lower[start] in "91" and (found := _OLD.match(lower, start))]
-    if "old_age_words" in text.tables:
-        ages += _OLD_IN_WORDS.finditer(lower)
-    for found in ages:
-        if _is_age(text, *found.span()):
-            yield Span(*found.span(), "age")
-    if "@" in lower:
-        yield from (Span(*found.span(), "account") for found in _PAY.finditer(lower))
+    """Yield the codes and long numbers of a person."""
+    if "@" in text.lower:
+        yield from (Span(*found.span(), "account") for found in _PAY.finditer(text.lower))
     if text.numbers:
         yield from _codes(text)
 
 
-def _is_age(text: Text, start: int, end: int) -> bool:
-    """Tell whether a number from 90 to 119 may be an age: words of ages are beside it and none of measuring before."""
-    if start and (text.lower[start - 1].isalnum() or text.lower[start - 1] in ".,/-–$£€+#@_:"):
-        return False
-    before = text.before(start, _SENTENCE_REACH)
-    after = text.after(end, _CUE_REACH)
-    if load_pattern("identifiers", "measured_before").search(before):
-        return False
-    if load_pattern("identifiers", "age_of_many").search(before[-18:]) and not before.endswith("age of "):
-        return False
-    if load_pattern("identifiers", "ages_of_many").match(after) or load_pattern("identifiers", "not_years").match(
-        after
-    ):
-        return load_pattern("identifiers", "old_behind").match(after) is not None
-    return (
-        load_pattern("identifiers", "old_behind").match(after) is not None
-        or load_pattern("identifiers", "old_before").search(before) is not None
-    )
-
-
 def _codes(text: Text) -> Iterator[Span]:
     """Yield the codes that stand behind "no." and the like, and those of a form that nothing else has."""
-    for found in _WHOLE_CODE.finditer(text.text):
+    whole = _SMALL_CODE if text.text == text.lower else _WHOLE_CODE
+    for found in whole.finditer(text.text):
         value = found[0]
-        is_long = len(value) >= _FEWEST_SIGNS and _FOUR_DIGITS.search(value)
-        if is_long and not _GROUPS.fullmatch(value) and _is_own(text, *found.span()):
+        is_long = len(value) >= _FEWEST_SIGNS and _FOUR_DIGITS.search(value) is not None
+        if is_long and not _GROUPS.fullmatch(value) and not _AMOUNT.fullmatch(value) and _is_own(text, *found.span()):
+            yield Span(*found.span(), _kind(text, found.start()))
+    for pattern, kind in _FORMS:
+        yield from (Span(*found.span(), kind) for found in pattern.finditer(text.lower))
+    if any(map(text.lower.__contains__, ("plate", " tag ", " reg"))):
+        yield from (Span(*found.span(1), "device") for found in _PLATE.finditer(text.lower) if _is_plate(found[1]))
+    for found in text.matches(_LONG_NUMBER, 0):
+        if _is_own(text, *found.span()):
+            yield Span(*found.span(), _kind(text, found.start()))
+    for found in text.matches(_GROUPED, 0):
+        is_long = sum(map(str.isdigit, found[0])) >= _FEWEST_GROUPED and not _NO_GROUPS.fullmatch(found[0])
+        if is_long and _is_own(text, *found.span()):
             yield Span(*found.span(), _kind(text, found.start()))
     for start, _ in text.numbers:
-        before = text.before(start, _CUE_REACH)
-        cue = load_pattern("identifiers", "number_cue").search(before)
-        if cue is None:
-            continue
-        first = start - (len(before) - cue.end(1))
-        code = _CODE.match(text.text, first) or _CODE.match(text.text, start)
-        if code is None:
-            continue
-        value = code[0].rstrip(" .-/")
-        digits, letters = sum(map(str.isdigit, value)), sum(map(str.isalpha, value))
-        start, end = code.start(), code.start() + len(value)
-        if (digits >= _FEWEST_DIGITS or (digits >= 3 and letters >= 2)) and _is_own(text, start, end):
-            yield Span(start, end, _kind(text, start))
+        code = _cued_code(text, start)
+        if code is not None and _is_own(text, *code):
+            yield Span(*code, _kind(text, code[0]))
+
+
+def _is_plate(value: str) -> bool:
+    """Tell whether no word is in what stands behind "plate": a plate of 12 beans is none."""
+    return not any(part in common_words() for part in re.findall("[a-z]{2,}", value))
+
+
+def _cued_code(text: Text, number: int) -> tuple[int, int] | None:
+    """Return the place of a code that stands behind a word for one and whose first digit is at a place."""
+    before = text.before(number, _CUE_REACH)
+    cue = load_pattern("identifiers", "number_cue").search(before)
+    if cue is None:
+        return None
+    first = number - (len(before) - cue.end(1))
+    code = _CODE.match(text.text, first) or _CODE.match(text.text, number)
+    if code is None:
+        return None
+    value = code[0].rstrip(" .-/")
+    digits, letters = sum(map(str.isdigit, value)), sum(map(str.isalpha, value))
+    start, end = code.start(), code.start() + len(value)
+    word = LAST_WORD.search(text.before(start, _CUE_REACH))
+    if word and word[1] in months():
+        return None
+    if digits >= _FEWEST_DIGITS and not text.is_shouted and (rest := _REST.match(text.text, end)):
+        return start, rest.end()
+    if digits >= _FEWEST_DIGITS or (digits >= 3 and letters >= 2):
+        return start, end
+    place = text.text.rfind(" ", 0, number) + 1
+    booking = _BOOKING.match(text.text, place)
+    if booking and load_pattern("identifiers", "booking_cue").search(text.before(place, _CUE_REACH)):
+        return booking.span()
+    return None
 
 
 def _is_own(text: Text, start: int, end: int) -> bool:

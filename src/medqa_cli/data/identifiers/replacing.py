@@ -161,13 +161,14 @@ class StandIns:
         return _WORD.sub(other, value)
 
     def _age(self, value: str) -> str:
-        ages = [str(age) for age in range(90, 100)] if value.isdigit() and len(value) == 2 else None
-        if ages:
-            return self._draw.choice(ages)
-        if value.isdigit():
-            return str(self._draw.randint(100, 110))
-        words = load_yaml("identifiers")["ages_in_words"]
-        return str(like(self._draw.choice(words), value))
+        digits = re.match(r"\d+", value)
+        if digits:
+            age = self._draw.randint(90, 99) if len(digits[0]) == 2 else self._draw.randint(100, 110)
+            return f"{age}{_ordinal_ending(age) if digits.end() < len(value) else ''}"
+        words = self._draw.choice(load_yaml("identifiers")["ages_in_words"])
+        if not value.lower().startswith(("nin", "a", "one")):  # of another language
+            return str(self._draw.randint(90, 99))
+        return str(like(words, value))
 
     def _phone(self, value: str) -> str:
         digits = [c for c in value if c.isdecimal()]
@@ -325,14 +326,23 @@ def _day_like(day: int, model: str, pads: bool) -> str:
     if digits:
         ending = model[digits.end() :]
         if ending.lower() in ("st", "nd", "rd", "th"):
-            new = "th" if day in (11, 12, 13) else {1: "st", 2: "nd", 3: "rd"}.get(day % 10, "th")
+            new = _ordinal_ending(day)
             ending = like(new, ending) if ending.isupper() else new
         return (f"{day:02}" if pads else str(day)) + ending
+    for words in load_yaml("identifiers")["days_in_words"].values():
+        if model.lower() in words.split():
+            return like(words.split()[day - 1], model)
+    if model.lower() not in ordinals():
+        return str(day)
     sign = " " if " " in model else "-"
     name = next(
         name for name, number in ordinals().items() if number == day and (sign in name or day <= 20 or day == 30)
     )
     return like(name, model)
+
+
+def _ordinal_ending(number: int) -> str:
+    return "th" if number % 100 in (11, 12, 13) else {1: "st", 2: "nd", 3: "rd"}.get(number % 10, "th")
 
 
 def _year_like(year: int, model: str) -> str:

@@ -13,7 +13,7 @@ _WORD = re.compile(r"[^\W_]+")
 _HAS_DIGIT = re.compile(r"\d")
 _LONGEST_GAP, _LONG = 3, 5
 _SHOUTED_SHARE = 0.7
-_SENTENCE_ENDS = re.compile(r"[.!?](?=\s+[^\Wa-z])|\n")
+_SENTENCE_ENDS = re.compile(r"(?<![SDM][tr])(?<!Mrs)[.!?](?=\s+[^\Wa-z])|\n")
 # Of ASCII: a capital, a digit, what stands before a word, what stands before a sentence, anything else.
 _SHAPES = bytes(
     ord(shape)

@@ -34,6 +34,7 @@ _ASKED = (
     "age_words",
     "subject_words",
     "first_street_words",
+    "flat_words",
 )
 
 
@@ -56,6 +57,12 @@ def more_first_names() -> frozenset[str]:
 
 
 @functools.cache
+def more_surnames() -> frozenset[str]:
+    """Return rarer surnames that are in no other table, in small letters."""
+    return _words("more_surnames")
+
+
+@functools.cache
 def medical_words() -> frozenset[str]:
     """Return words of medicine that are in no other table, in small letters."""
     return _words("medical_words")
@@ -64,7 +71,14 @@ def medical_words() -> frozenset[str]:
 @functools.cache
 def common_words() -> frozenset[str]:
     """Return common words that are no names, in small letters, most of them without plurals and regular endings."""
-    return _words("common_words") | load_words("identifiers", "common", "no_names", "small_common", "no_name_words")
+    words = load_words("identifiers", "common", "no_names", "small_common", "no_name_words")
+    return _words("common_words") | words | (no_names() - all_names())
+
+
+@functools.cache
+def no_names() -> frozenset[str]:
+    """Return words of other languages, peoples, places and products; some are names as well."""
+    return load_words("not_names", *load_yaml("not_names"))
 
 
 def _words(table: str) -> frozenset[str]:
