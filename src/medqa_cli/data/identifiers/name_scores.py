@@ -46,15 +46,15 @@ UNKNOWN = frozenset(("unknown", "typo", "medicine"))
 """The sorts of words that are in no table."""
 _PLAIN_LETTERS = str.maketrans({"ł": "l", "ı": "i", "ß": "ss", "ø": "o", "đ": "d", "æ": "ae", "œ": "oe", "þ": "th"})
 _PARTS = re.compile(r"[-‐‑]")
-_FEWEST, _SHORTEST_TYPO = 2, 5
+_FEWEST, _MOST, _SHORTEST_TYPO = 2, 40, 5
 
 
 _TOKEN = re.compile(r"[^\W\d_]+(?:['’ʼ`‐‑-][^\W\d_]+)*|\d[\d.,/:-]*")
 _GAP_SIGN = re.compile(r"[^\s]")
 _SIGNS = {",": ",", ":": ":", "=": ":", "(": "(", "[": "(", ")": ")", "]": ")", ".": ".", "!": ".", "?": ".", ";": ";"}
 _GLUE = frozenset("@/_.\\")
-_LONGEST, _LONG, _LAST_REACH = 6_000, 5, 26
-LEAST, LEAST_OF_NONE, LEAST_BESIDE, MOST_UNKNOWN = 0.0, 1.0, -1.0, 0.4
+_LONG, _LAST_REACH, _MOST_BEFORE = 5, 26, 4
+LEAST, LEAST_OF_NONE, LEAST_BESIDE, MOST_UNKNOWN = -0.5, 0.3, -1.5, 0.4
 
 
 @functools.cache
@@ -105,7 +105,7 @@ def sort_of(word: str) -> str:
             return "more last"
     if word in common_words() or word in medical_words() or word.removesuffix("s") in medical_words():
         return ""
-    if len(word) < _FEWEST:
+    if not _FEWEST <= len(word) <= _MOST:
         return ""
     parts = _PARTS.split(word)
     if len(parts) > 1:
@@ -195,7 +195,7 @@ class Token(NamedTuple):
 def tokens(text: Text) -> list[Token]:
     """Return the words and numbers of a text."""
     found, last = [], 0
-    for match in _TOKEN.finditer(text.text, 0, _LONGEST):
+    for match in _TOKEN.finditer(text.text):
         start, end = match.span()
         plain = text.lower[start:end]
         if plain[-2:] in ("'s", "’s"):
@@ -261,7 +261,7 @@ def features(text: Text, words: list[Token], place: int) -> list[str]:
         found += ["follows", f"follows {sort}"]
     if is_owner:
         found += ["own", f"own {kind}"]
-    if shape in ("Large", "Begins", "capitals") and _stands_small(text, token.plain):
+    if shape in ("Large", "Begins", "capitals") and token.plain in text.small_words:
         found += ["also small", f"also small {sort}"]
     if not text.is_shouted and text.text == text.lower:
         found.append(f"low {sort}")
@@ -270,25 +270,20 @@ def features(text: Text, words: list[Token], place: int) -> list[str]:
 
 def _cue_before(text: Text, words: list[Token], place: int) -> str:
     """Return the cue that stands before the words that may be one name with the one at a place."""
-    while place and words[place].gap == " " and words[place - 1].plain[0].isalpha() and sort_of(words[place - 1].plain):
-        place -= 1
+    for _ in range(_MOST_BEFORE):
+        if (
+            place
+            and words[place].gap == " "
+            and words[place - 1].plain[0].isalpha()
+            and sort_of(words[place - 1].plain)
+        ):
+            place -= 1
     start = _start_of(text, words, place)
     last = LAST_WORD.search(text.lower, max(start - _LAST_REACH, 0), start)
     for cue in last_words(all_cues()).get(last[1], ()) if last else ():
         if stands_before(text, cue, start) and (cue != "title" or is_title(text, start)):
             return cue
     return ""
-
-
-def _stands_small(text: Text, word: str) -> bool:
-    """Tell whether a word that is written large stands elsewhere in small letters."""
-    place = text.text.find(word)
-    while place >= 0:
-        end = place + len(word)
-        if not (text.text[place - 1 : place].isalnum() or text.text[end : end + 1].isalnum()):
-            return True
-        place = text.text.find(word, end)
-    return False
 
 
 def _beside(text: Text, token: Token | None, gap: str) -> str:
@@ -382,7 +377,7 @@ def find_scored_names(text: Text, language: str) -> Iterator[Span]:
                 and _are_alike(text, words[place], words[other])
                 and _are_one(text, words, *sorted((place, other)))
             ):
-                taken = taken | {place}
+                taken.add(place)
     yield from joined(text, words, sorted(taken))
 
 

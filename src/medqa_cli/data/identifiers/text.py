@@ -9,6 +9,7 @@ from medqa_cli.data.identifiers.word_tables import known_words, tables_of_words
 from medqa_cli.data.normalize import normalized_words
 
 _DIGITS = re.compile(r"\d+")
+_LETTERS = re.compile(r"[^\W\d_]+")
 _WORD = re.compile(r"[^\W_]+")
 _HAS_DIGIT = re.compile(r"\d")
 _LONGEST_GAP, _LONG = 3, 5
@@ -67,6 +68,14 @@ class Text:
         self.numbers = [found.span() for found in _DIGITS.finditer(text)] if has_digits else []
         self.is_shouted = text[:60] == text[:60].upper() and _is_shouted(text[:400])
         self._chains: tuple[int, bool, bool] | None = None
+        self._small_words: frozenset[str] | None = None
+
+    @property
+    def small_words(self) -> frozenset[str]:
+        """The words that are written in small letters somewhere."""
+        if self._small_words is None:
+            self._small_words = frozenset(word for word in _LETTERS.findall(self.text) if word.islower())
+        return self._small_words
 
     @property
     def has_long_number(self) -> bool:
