@@ -80,7 +80,6 @@ _PARTICLES_BEFORE = re.compile(rf"(?<![\w'’-])(?:{PARTICLE}{GAP}){{1,3}}\Z")
 _SURNAME_BEFORE = re.compile(rf"(?:\A|[.:\n]\s{{0,2}})({CAPITAL}), \Z")
 _ENDS_LINE = re.compile(r"\s?(?:[.;(\n–-]|$)")
 _SHORT_IM = re.compile(r"\bim\s\Z")
-_AND_NAME = re.compile(rf",? (?:and|&) ({CAPITAL})")
 
 
 def find_names(text: Text, *, is_personal: bool) -> Iterator[Span]:
@@ -124,7 +123,6 @@ def _behind_cues(text: Text) -> Iterator[Span]:
                 span = _cued(text, place, cue)
                 if span is not None:
                     yield span._replace(start=start)
-                    yield from _joined(text, span, cue)
                     break
 
 
@@ -248,15 +246,6 @@ def _surname_that_is_a_word(text: Text, place: int) -> tuple[int, int]:
     if word is None or word[0] not in surnames() or text.text[place : word.end()] != word[0].capitalize():
         return place, place
     return word.span()
-
-
-def _joined(text: Text, span: Span, cue: str) -> Iterator[Span]:
-    """Yield the second name of "my sons Igor and Bohuslav"."""
-    found = _AND_NAME.match(text.text, span.end) if cue in ("relation", "named", "label") else None
-    if found and found[1].lower() not in load_words("identifiers", "common", "no_names", "eponyms"):
-        start, end = trimmed(text, *found.span(1))
-        if start < end and may_be_name(text, start, end, is_sure=False):
-            yield Span(start, end, "name")
 
 
 def _before_cues(text: Text) -> Iterator[Span]:
