@@ -171,7 +171,7 @@ def may_be_name(text: Text, start: int, end: int, is_sure: bool) -> bool:
 @functools.cache
 def _famous() -> re.Pattern[str]:
     """Return the pattern of what is written like names and is none: Dr Pepper, Robert Koch."""
-    return re.compile("|".join(map(re.escape, load_yaml("identifiers")["famous"])))
+    return re.compile(rf"(?<!\w)(?:{'|'.join(map(re.escape, load_yaml('identifiers')['famous']))})")
 
 
 def no_signature() -> frozenset[str]:
