@@ -121,7 +121,7 @@ def _convert(sources: Sequence[str], out_dir: Path, config: Config, force: bool,
     """
     from medqa_cli.data.documents.finding import find_documents
     from medqa_cli.data.reading.sources import check_sources, local_paths
-    from medqa_cli.data.row_work import early_row_workers
+    from medqa_cli.data.row_workers import early_row_workers
 
     # Before numpy, and the tokenizer, which takes seconds to load.
     check_sources(sources)

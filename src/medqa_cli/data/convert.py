@@ -39,7 +39,8 @@ from medqa_cli.data.report import (
     warn_of_garbled,
     warn_of_identifiers,
 )
-from medqa_cli.data.row_work import RowSettings, row_workers
+from medqa_cli.data.row_work import RowSettings
+from medqa_cli.data.row_workers import row_workers
 from medqa_cli.data.splitting import place_rows
 from medqa_cli.data.token_lengths import TokenLengths
 from medqa_cli.data.topics.topics import pages_tell

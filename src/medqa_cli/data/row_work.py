@@ -1,6 +1,6 @@
 """What is told of a row by itself, whatever the other rows are: most of the work of ``medqa convert``.
 
-It is done on some rows at a time, in this process or in worker processes: how many, and when they start, is here too.
+It is done on some rows at a time, in this process or in worker processes.
 """
 
 from __future__ import annotations
@@ -9,7 +9,6 @@ import functools
 import itertools
 from collections.abc import Callable, Collection, Sequence
 from dataclasses import dataclass, replace
-from pathlib import Path
 from typing import NamedTuple
 
 from medqa_cli.data.cleaning.mojibake import garbled_words, mojibake
@@ -25,43 +24,10 @@ from medqa_cli.data.reading.rows import RawRow, Talk, UnreadRow
 from medqa_cli.data.sketches import RowSketch, SketchMaker
 from medqa_cli.data.spool import SpooledRow, as_read, packed
 from medqa_cli.data.topics.topics import asked_topic, given_topic, topic_names
-from medqa_cli.environment import usable_cores
 from medqa_cli.prompt.given import NOTHING, Given
-from medqa_cli.workers import Workers
-
-# More do not help: convert itself has to read the rows and to take what the others make of them.
-MOST_WORKERS = 8
-# Of a table, of which convert can be sure before it has read any of it that sharing saves time.
-MANY_BYTES = 4 << 20
-_WORK = "medqa_cli.data.row_work"
-_ON_LOST_WORKER = "where memory ran out, close what else uses it, or start fewer processes: --workers 1"
-
 
 IDENTIFIER = "identifier"
 _TALKS_KEPT = 64  # as many as a batch may hold
-
-
-def row_workers(count: int | None, are_many: bool = True) -> Workers:
-    """Start the processes beside this one; to be ended by a ``with`` statement.
-
-    Args:
-        count: how many, this one included; None: one for each core, up to ``MOST_WORKERS``, or this one alone where the
-            rows are not many.
-        are_many: there are so many rows that sharing saves time.
-    """
-    if count is None:
-        count = min(len(usable_cores()), MOST_WORKERS) if are_many else 1
-    return Workers(count, _ON_LOST_WORKER, _WORK)
-
-
-def early_row_workers(paths: Sequence[Path], count: int | None) -> Workers | None:
-    """Start the processes before the sources are opened, where they will be needed; None: that shows later.
-
-    They load what they need while this process does.
-    """
-    if count is None and sum(path.stat().st_size for path in paths if path.is_file()) < MANY_BYTES:
-        return None
-    return row_workers(count)
 
 
 @dataclass(frozen=True)

@@ -21,7 +21,7 @@ from helpers.commands import Outcome
 from medqa_cli import console
 from medqa_cli.config.schema import DataConfig
 from medqa_cli.data import convert as conversion
-from medqa_cli.data import filtering, row_work
+from medqa_cli.data import filtering, row_workers
 from medqa_cli.data.convert import convert
 from medqa_cli.data.dataset import read_split
 from medqa_cli.data.reading import table_form
@@ -235,13 +235,13 @@ def test_a_small_source_is_converted_in_this_process_and_a_large_one_is_shared_o
         started.append(count)
         return Workers(1, hint, module)
 
-    monkeypatch.setattr(row_work, "Workers", start)
-    monkeypatch.setattr(row_work, "usable_cores", lambda: range(64))
+    monkeypatch.setattr(row_workers, "Workers", start)
+    monkeypatch.setattr(row_workers, "usable_cores", lambda: range(64))
     source = write_csv(tmp_path / "rows.csv", [[f"What is {n}?", f"It is {n}.", "", ""] for n in range(70)])
     for rows_of_a_batch in (64, 2):
         monkeypatch.setattr(filtering, "_BATCH_ROWS", rows_of_a_batch)
         convert([str(source)], DataConfig(), 1, "{}|{}".format, None, tmp_path / "out")
-    assert started == [1, row_work.MOST_WORKERS]
+    assert started == [1, row_workers.MOST_WORKERS]
 
 
 @pytest.mark.parametrize(("size", "count", "started"), [(99, None, None), (100, None, 3), (99, 2, 2), (100, 1, 1)])
@@ -249,11 +249,11 @@ def test_workers_start_before_a_source_is_opened_where_it_is_large_or_their_numb
     size: int, count: int | None, started: int | None, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     counts: list[int] = []
-    monkeypatch.setattr(row_work, "Workers", lambda count, hint, module: counts.append(count))
-    monkeypatch.setattr(row_work, "usable_cores", lambda: range(3))
-    monkeypatch.setattr(row_work, "MANY_BYTES", 100)
+    monkeypatch.setattr(row_workers, "Workers", lambda count, hint, module: counts.append(count))
+    monkeypatch.setattr(row_workers, "usable_cores", lambda: range(3))
+    monkeypatch.setattr(row_workers, "MANY_BYTES", 100)
     (tmp_path / "rows.csv").write_bytes(b"x" * size)
-    row_work.early_row_workers([tmp_path / "rows.csv", tmp_path], count)
+    row_workers.early_row_workers([tmp_path / "rows.csv", tmp_path], count)
     assert counts == ([] if started is None else [started])
 
 
