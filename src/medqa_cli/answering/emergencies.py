@@ -11,13 +11,14 @@ import functools
 import re
 from dataclasses import dataclass
 
-from medqa_cli.data.languages import UNKNOWN, likeliest_language
+from medqa_cli.data.languages import UNKNOWN, language_of, likeliest_language
 from medqa_cli.prompt.given import NOTHING, Given
 from medqa_cli.resources import compiled, load_yaml
 
 _compiled = functools.partial(compiled, "emergencies")
 # Behind a notice that ends with what to do in an emergency.
 ONLY_ENGLISH = " Signs of an emergency are looked for in English questions only, not in this one."
+PERHAPS_NOT_ENGLISH = " Signs of an emergency are looked for in English questions only."
 _PLAIN = str.maketrans({"’": "'", "‘": "'", "`": "'", "“": '"', "”": '"'})
 
 
@@ -69,9 +70,10 @@ def emergency_notices(question: str, given: Given = NOTHING) -> list[str]:
 
 
 def with_limit(notice: str, question: str) -> str:
-    """Return the notice of an answer, which says so where the question is in a language that the rules do not know."""
-    is_read = likeliest_language(question) in ("en", UNKNOWN)
-    return notice if is_read else notice + ONLY_ENGLISH
+    """Return the notice of an answer, which says so where the question is, or may be, of a language not looked at."""
+    if language_of(question) == "en":
+        return notice
+    return notice + (PERHAPS_NOT_ENGLISH if likeliest_language(question) in ("en", UNKNOWN) else ONLY_ENGLISH)
 
 
 def _is_about_someone_now(text: str) -> bool:

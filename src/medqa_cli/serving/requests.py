@@ -13,7 +13,7 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
 from typing import Any, Literal
 
-from medqa_cli.answering.emergencies import ONLY_ENGLISH, kinds
+from medqa_cli.answering.emergencies import ONLY_ENGLISH, PERHAPS_NOT_ENGLISH, kinds
 from medqa_cli.answering.generate import asked_of
 from medqa_cli.answering.open_book import REVIEWED_NOTICE
 from medqa_cli.config.schema import Config, GenerateConfig
@@ -227,7 +227,8 @@ def _without_notices(answer: str) -> str:
     """Return an earlier answer without what was put before and behind it."""
     for kind in kinds():
         answer = answer.removeprefix(kind.notice).lstrip()
-    return answer.partition(SOURCES)[0].removesuffix(ONLY_ENGLISH).removesuffix(REVIEWED_NOTICE).rstrip()
+    answer = answer.partition(SOURCES)[0].removesuffix(ONLY_ENGLISH).removesuffix(PERHAPS_NOT_ENGLISH)
+    return answer.removesuffix(REVIEWED_NOTICE).rstrip()
 
 
 def _from_prompt(prompt: Any) -> str:

@@ -16,7 +16,15 @@ from collections import Counter
 import pytest
 
 from helpers.paths import TESTS
-from medqa_cli.answering.emergencies import ONLY_ENGLISH, Kind, emergency_notices, kinds, kinds_in, with_limit
+from medqa_cli.answering.emergencies import (
+    ONLY_ENGLISH,
+    PERHAPS_NOT_ENGLISH,
+    Kind,
+    emergency_notices,
+    kinds,
+    kinds_in,
+    with_limit,
+)
 from medqa_cli.prompt.given import Given, Turn
 
 
@@ -138,7 +146,24 @@ def test_an_answer_in_another_language_says_that_no_emergency_was_looked_for(que
     assert with_limit("Ask a clinician.", question) == "Ask a clinician." + ONLY_ENGLISH
 
 
-def test_an_answer_in_english_does_not_say_so() -> None:
-    said = [row["question"] for row in LABELED if with_limit("", row["question"])]
+@pytest.mark.parametrize(
+    "question",
+    [
+        "no puedo respirar",
+        "Quiero morirme, me he tomado todas las pastillas",
+        "me cuesta respirar y tengo los labios azules",
+        "me duele mucho el pecho y el brazo izquierdo",
+        "non respiro",
+        "convulsiones",
+    ],
+)
+def test_an_answer_says_what_is_looked_at_where_the_language_is_in_doubt(question: str) -> None:
+    assert with_limit("Ask a clinician.", question) == "Ask a clinician." + PERHAPS_NOT_ENGLISH
+
+
+def test_an_answer_in_english_hardly_ever_says_so() -> None:
+    said = [row["question"] for row in LABELED if with_limit("", row["question"]) == ONLY_ENGLISH]
     assert [question for question in said if not emergency_notices(question)] == []
     assert len(said) <= 0.01 * len(LABELED)
+    doubted = [row["question"] for row in LABELED if with_limit("", row["question"])]
+    assert len(doubted) <= 0.05 * len(LABELED)
