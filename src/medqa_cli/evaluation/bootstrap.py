@@ -10,9 +10,11 @@ sums of each draw.
 
 from __future__ import annotations
 
+import math
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from statistics import NormalDist
+from typing import Any
 
 import numpy as np
 import numpy.typing as npt
@@ -26,7 +28,7 @@ _POWER_80 = 2.8
 
 @dataclass(frozen=True)
 class Estimate:
-    """A figure and its 95 % interval."""
+    """A figure and its 95 % interval; both ends are NaN where a single cluster decides it."""
 
     value: float
     low: float
@@ -50,14 +52,19 @@ class Resampled:
 
     def estimate(self) -> Estimate:
         """Return the value with its 95 % interval."""
+        if self.num_clusters < 2:  # the same in every draw
+            return Estimate(self.value, math.nan, math.nan)
         tail = expanded_tail(self.num_clusters)
         # A draw without any question that the figure is defined for says nothing about it.
         low, high = np.nanquantile(self.draws, [tail, 1 - tail])
         return Estimate(self.value, float(low), float(high))
 
     def detectable(self) -> float:
-        """Return the least true size that a sample like this shows in 80 of 100 cases (two-sided test at 5 %)."""
-        return _POWER_80 * float(np.nanstd(self.draws))
+        """Return the least true size that a sample like this shows in 80 of 100 cases (two-sided test at 5 %).
+
+        NaN where a single cluster decides the figure.
+        """
+        return math.nan if self.num_clusters < 2 else _POWER_80 * float(np.nanstd(self.draws))
 
 
 class ClusterBootstrap:
@@ -100,8 +107,19 @@ def better_of(difference: Estimate, *, lower_is_better: bool) -> bool | None:
 
 
 def as_json(estimate: Estimate) -> Mapping[str, object]:
-    """Return the form that ``results.json`` uses."""
-    return {"value": estimate.value, "ci95": [estimate.low, estimate.high]}
+    """Return the form that ``results.json`` uses: null for both ends where there is no interval."""
+    return {"value": estimate.value, "ci95": [number_or_none(estimate.low), number_or_none(estimate.high)]}
+
+
+def number_or_none(number: float) -> float | None:
+    """Return a number as JSON can hold it: None for NaN."""
+    return None if math.isnan(number) else number
+
+
+def with_interval(figure: Mapping[str, Any], form: str) -> str:
+    """Return a figure of ``results.json`` in a number format: ``0.30 [0.20, 0.40]``, or its value alone."""
+    value, low, high = ("" if number is None else f"{number:{form}}" for number in (figure["value"], *figure["ci95"]))
+    return f"{value} [{low}, {high}]" if low else value
 
 
 def ratio_of_sums(sums: FloatArray) -> FloatArray:
@@ -112,13 +130,11 @@ def ratio_of_sums(sums: FloatArray) -> FloatArray:
 
 
 def expanded_tail(num_clusters: int) -> float:
-    """Return the share of draws to leave out at each end of a 95 % interval over so many clusters.
+    """Return the share of draws to leave out at each end of a 95 % interval over so many clusters, two or more.
 
     2.5 % for many; less for few, by sqrt(n / (n - 1)) and by Student's t in place of the normal quantile (its series in
     1 / degrees of freedom: Abramowitz and Stegun 26.7.5).
     """
-    if num_clusters < 2:
-        return 0.025
     z, freedom = NormalDist().inv_cdf(0.975), num_clusters - 1
     t = z + (z**3 + z) / (4 * freedom) + (5 * z**5 + 16 * z**3 + 3 * z) / (96 * freedom**2)
     return NormalDist().cdf(-t * (num_clusters / freedom) ** 0.5)

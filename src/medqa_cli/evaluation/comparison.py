@@ -73,6 +73,15 @@ def why_not_held_out(results: Mapping[str, Any]) -> str:
     return f"rows of the {results['split']} split stand in another split too ({', '.join(shared)})" if shared else ""
 
 
+def only_one(results: Mapping[str, Any]) -> str:
+    """Say that the questions stand for a single topic, so that figures have no intervals; empty where they do not."""
+    if results["settings"].get("clusters") != 1:
+        return ""
+    if results["questions"] == 1:
+        return "only one question was asked"
+    return f"all questions are {'about one topic' if results['topics'] else 'of one conversation'}"
+
+
 def _deciding(results: Mapping[str, Any]) -> dict[str, str]:
     """Return the figures that decide, each with its words."""
     of_models = results["models"].values()
@@ -103,6 +112,9 @@ def against_base(results: Mapping[str, Any], model: str | None, leak: str) -> Co
         return Comparison("unknown", f"Not known: {leak}, so the figures are too good.")
     if not words:
         return Comparison("unknown", "Not known: neither likelihood nor overlap nor words of the topic were measured.")
+    if single := only_one(results):
+        said = f"Not known: {single}, so nothing can be concluded about others."
+        return Comparison("unknown", f"{said} {_how_many(results)}")
     by_result: dict[bool | None, list[str]] = {True: [], False: [], None: []}
     for name, text in words.items():
         by_result[figures[name]["better"]].append(_in_words(text, name, own, base))
@@ -127,10 +139,17 @@ def against_base(results: Mapping[str, Any], model: str | None, leak: str) -> Co
 def _how_many(results: Mapping[str, Any]) -> str:
     # Where some questions have no topic, how many there are is not known.
     is_told = results["topics"] and results["topics"] == results["settings"].get("clusters", results["topics"])
-    topics = f" about {results['topics']:,} topics" if is_told else ""
-    few = " These are few: only large differences show." if is_few(results) else ""
+    topics = f" about {counted(results['topics'], 'topic')}" if is_told else ""
+    is_short = is_few(results) and not only_one(results)
+    few = " These are few: only large differences show." if is_short else ""
     unknown = "" if results.get("leakage") else " Whether it was trained on some of them is not known."
-    return f"{results['questions']:,} questions{topics} were asked.{few}{unknown}"
+    were = "was" if results["questions"] == 1 else "were"
+    return f"{counted(results['questions'], 'question')}{topics} {were} asked.{few}{unknown}"
+
+
+def counted(count: int, noun: str) -> str:
+    """Return a number with its noun: ``1 topic``, ``2,000 topics``."""
+    return f"{count:,} {noun}{'' if count == 1 else 's'}"
 
 
 def is_few(results: Mapping[str, Any]) -> bool:
@@ -140,7 +159,7 @@ def is_few(results: Mapping[str, Any]) -> bool:
 
 def against_copies(results: Mapping[str, Any], model: str | None, leak: str) -> Comparison:
     """Say whether the tuned model is better than each trivial answerer, also with sources."""
-    if model is None or leak:
+    if model is None or leak or only_one(results):
         return Comparison("unknown", "Not known, for the same reason.")
     own, floors = results["models"][model], results["floors"]
     names = {name: words for name, words in _deciding(results).items() if name in own}

@@ -17,6 +17,7 @@ from medqa_cli.evaluation.comparison import (
     against_copies,
     is_few,
     joined,
+    only_one,
     tuned_model,
     why_not_held_out,
 )
@@ -122,9 +123,11 @@ def conclude(results: Mapping[str, Any], review: Mapping[str, Any] | None = None
 
 
 def percent(figure: Mapping[str, Any], sign: str = "") -> str:
-    """Return a share, or a difference of shares, with its interval: ``61 % [48, 73]``."""
-    value, low, high = (f"{100 * number:{sign}.0f}" for number in (figure["value"], *figure["ci95"]))
-    return f"{value} % [{low}, {high}]"
+    """Return a share, or a difference of shares, with its interval if it has one: ``61 % [48, 73]``."""
+    value, low, high = (
+        None if number is None else f"{100 * number:{sign}.0f}" for number in (figure["value"], *figure["ci95"])
+    )
+    return f"{value} %" if low is None else f"{value} % [{low}, {high}]"
 
 
 def _endings(results: Mapping[str, Any], model: str | None) -> tuple[bool | None, str]:
@@ -203,6 +206,12 @@ _STEPS: tuple[tuple[Callable[[_Evidence], bool], str, str], ...] = (
         lambda of: of.base.shown != "better" and of.could_ask_more,
         "Ask all questions of the split.",
         "medqa eval --set eval.metrics=all",
+    ),
+    (
+        lambda of: bool(only_one(of.results)),
+        "Hold out questions about more topics, with more rows or a larger data.test_fraction; then train and measure "
+        "again.",
+        "medqa convert FILE",
     ),
     (
         lambda of: of.base.shown in ("worse", "mixed") or bool(of.failed),

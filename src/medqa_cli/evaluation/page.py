@@ -14,7 +14,8 @@ from markupsafe import Markup, escape
 
 from medqa_cli import console
 from medqa_cli.evaluation.arms import ABSENT, ARMS, OPEN_BOOK, WRONG_TOPIC
-from medqa_cli.evaluation.comparison import heading, likelihood_in_words
+from medqa_cli.evaluation.bootstrap import with_interval
+from medqa_cli.evaluation.comparison import counted, heading, likelihood_in_words, only_one
 from medqa_cli.evaluation.conclusion import conclude, percent
 from medqa_cli.evaluation.metrics import in_group, metric, repeats_itself
 from medqa_cli.evaluation.overlap import rouge
@@ -65,16 +66,19 @@ def make_page(
         "baseline_sentences": baseline_sentences,
         "engine_sentences": engine_sentences,
         "copy_sentences": copy_sentences,
+        "counted": counted,
         "memorization_sentences": memorization_sentences,
         "power_sentences": power_sentences,
         "likelihood_in_words": likelihood_in_words,
         "verdict_first": _verdict_first,
         "hidden": in_group("stripped") if nothing_stripped(results) else (),
         "nothing_stripped": NOTHING_STRIPPED,
+        "only_one": only_one,
         "panels_of": _panels,
         "percent": percent,
         "rows_of": _rows,
         "verdict": verdict,
+        "with_interval": with_interval,
     }
     return environment.get_template("report.html.j2").render(
         results=results,
@@ -138,8 +142,10 @@ def _panels(rows: Sequence[Row], hidden: Collection[str]) -> list[dict[str, Any]
     panels = []
     for name in dict.fromkeys(name for _, figures, _ in rows for name in figures if name not in ("choice", *hidden)):
         measured = [(label, figures[name], kind) for label, figures, kind in rows if name in figures]
-        start = min(figure["ci95"][0] for _, figure, _ in measured)
-        span = (max(figure["ci95"][1] for _, figure, _ in measured) - start) or 1.0
+        # A figure that a single topic decides has no interval: its value is both ends.
+        ends = [[figure["value"] if end is None else end for end in figure["ci95"]] for _, figure, _ in measured]
+        start = min(low for low, _ in ends)
+        span = (max(high for _, high in ends) - start) or 1.0
         direction = {True: "lower is better", False: "higher is better", None: ""}[metric(name).lower_is_better]
         title = metric(name).title
         panels.append(
@@ -150,12 +156,12 @@ def _panels(rows: Sequence[Row], hidden: Collection[str]) -> list[dict[str, Any]
                     {
                         "who": label.replace("_", " "),
                         "kind": kind,
-                        "figure": (figure["value"], *figure["ci95"]),
-                        "left": 100 * (figure["ci95"][0] - start) / span,
+                        "figure": with_interval(figure, ".3f"),
+                        "left": 100 * (low - start) / span,
                         "middle": 100 * (figure["value"] - start) / span,
-                        "width": 100 * (figure["ci95"][1] - figure["ci95"][0]) / span,
+                        "width": 100 * (high - low) / span,
                     }
-                    for label, figure, kind in measured
+                    for (label, figure, kind), (low, high) in zip(measured, ends, strict=True)
                 ],
             }
         )

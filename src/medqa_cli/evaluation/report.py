@@ -9,7 +9,8 @@ from typing import Any
 
 from medqa_cli import console
 from medqa_cli.evaluation.arms import ABSENT, WRONG_TOPIC
-from medqa_cli.evaluation.comparison import heading
+from medqa_cli.evaluation.bootstrap import with_interval
+from medqa_cli.evaluation.comparison import counted, heading, only_one
 from medqa_cli.evaluation.conclusion import conclude
 from medqa_cli.evaluation.metrics import STRIPPED, in_group, metric
 
@@ -38,12 +39,16 @@ def nothing_stripped(results: Mapping[str, Any]) -> bool:
 
 
 def verdict(name: str, figure: Mapping[str, Any]) -> str:
-    """Return in words what a difference shows: better, worse, different (where neither is good), or nothing."""
+    """Return in words what a difference shows: better, worse, different (where neither is good), or nothing.
+
+    Nothing is known of others from a figure that a single topic decides.
+    """
     if figure["better"] is not None:
         return "better" if figure["better"] else "worse"
     low, high = figure["ci95"]
-    # A single topic is the same in every draw: an interval without width shows nothing.
-    is_seen = low < high and not low <= 0 <= high
+    if low is None:
+        return "not known"
+    is_seen = not low <= 0 <= high
     return "different" if is_seen and metric(name).lower_is_better is None else "no difference shown"
 
 
@@ -101,12 +106,12 @@ def power_sentences(results: Mapping[str, Any]) -> list[str]:
     sentences = []
     for pair, figures in results["differences"].items():
         wanted = ("nll", "rougeL", "topic_coverage")
-        shown = [name for name in wanted if name in figures and figures[name]["detectable"] > 1e-9]
+        shown = [name for name in wanted if name in figures and (figures[name]["detectable"] or 0.0) > 1e-9]
         if shown:
             least = ", ".join(f"{figures[name]['detectable']:.2g} in {name}" for name in shown)
             sentences.append(
-                f"{pair.replace('-', ' - ')}: with {results['questions']} questions, differences smaller than "
-                f"{least} may not show"
+                f"{pair.replace('-', ' - ')}: with {counted(results['questions'], 'question')}, differences "
+                f"smaller than {least} may not show"
             )
     return sentences
 
@@ -163,13 +168,16 @@ def _show_what_they_rest_on(results: Mapping[str, Any]) -> None:
     clusters = settings["clusters"]
     # A question without a topic stands for itself.
     is_told = results["topics"] == clusters
-    topics = f", {results['topics']} topics" if is_told else ""
+    topics = f", {counted(results['topics'], 'topic')}" if is_told else ""
     console.line(
-        f"{results['split']} split, {results['questions']} questions{topics}, "
+        f"{results['split']} split, {counted(results['questions'], 'question')}{topics}, "
         f"{settings['answer_tokens']:,} reference tokens"
     )
     unit = "topics" if is_told else "topics, or questions without one" if results["topics"] else "questions"
-    console.line(f"[95 % interval]: bootstrap over {clusters} {unit}, {settings['bootstrap_draws']:,} draws")
+    if single := only_one(results):
+        console.line(f"no 95 % intervals: {single}")
+    else:
+        console.line(f"[95 % interval]: bootstrap over {clusters} {unit}, {settings['bootstrap_draws']:,} draws")
     said = (baseline_sentences(results), copy_sentences(results), power_sentences(results))
     for sentence in chain(engine_sentences(results), *said):
         console.line(sentence)
@@ -212,8 +220,7 @@ def _show_group(title: str, names: Sequence[str], results: Mapping[str, Any]) ->
 
 
 def _interval(name: str, figure: Mapping[str, Any], sign: str = "") -> str:
-    value, low, high = (f"{number:{sign}.{metric(name).digits}f}" for number in (figure["value"], *figure["ci95"]))
-    return f"{value} [{low}, {high}]"
+    return with_interval(figure, f"{sign}.{metric(name).digits}f")
 
 
 def _widths(rows: Sequence[Sequence[str]], header: Sequence[str]) -> list[int]:

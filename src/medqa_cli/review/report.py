@@ -7,6 +7,8 @@ from pathlib import Path
 from typing import Any
 
 from medqa_cli import console
+from medqa_cli.evaluation.bootstrap import with_interval
+from medqa_cli.evaluation.conclusion import percent
 from medqa_cli.evaluation.metrics import STRIPPED
 from medqa_cli.review.figures import TIE, WIN_RATE
 from medqa_cli.review.judgments import NO_ANSWER, key_beside
@@ -18,12 +20,6 @@ _CONTROL = {
 }
 _FEW_TOPICS = 5
 _MANY_QUESTIONS = 2000  # nobody judges more
-
-
-def percent(figure: Mapping[str, Any], sign: str = "") -> str:
-    """Return a share, or a difference of shares, with its interval: ``61 % [48, 73]``."""
-    value, low, high = (f"{100 * number:{sign}.0f}" for number in (figure["value"], *figure["ci95"]))
-    return f"{value} % [{low}, {high}]"
 
 
 def verdict(figure: Mapping[str, Any]) -> str:
@@ -130,7 +126,7 @@ def _show_agreement(results: Mapping[str, Any]) -> None:
     rows = []
     for name, found in results["agreement"].items():
         alpha = found["alpha"]
-        shown = "undefined" if alpha is None else "{:.2f} [{:.2f}, {:.2f}]".format(alpha["value"], *alpha["ci95"])
+        shown = "undefined" if alpha is None else with_interval(alpha, ".2f")
         label = "which is better" if name == WIN_RATE else name
         rows.append([label, shown, percent(found["raw"]), str(found["units"])])
     if rows:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import math
+import re
 from dataclasses import replace
 from html.parser import HTMLParser
 from pathlib import Path
@@ -15,9 +16,10 @@ import pytest
 from medqa_cli.config.schema import EvalConfig
 from medqa_cli.data.dataset import QaRow
 from medqa_cli.errors import InputError
+from medqa_cli.evaluation.conclusion import conclude
 from medqa_cli.evaluation.metrics import METRICS, metric
 from medqa_cli.evaluation.page import make_page, marked
-from medqa_cli.evaluation.report import baseline_sentences, power_sentences, verdict
+from medqa_cli.evaluation.report import baseline_sentences, power_sentences, show, verdict
 from medqa_cli.evaluation.results import ChoiceResults, make_results
 from medqa_cli.evaluation.samples import Sample, read_samples, swapped_references, write_samples
 
@@ -176,14 +178,14 @@ def test_a_floor_that_is_not_beaten_is_named() -> None:
         ("rougeL", True, [0.1, 0.2], "better"),
         ("rougeL", False, [-0.2, -0.1], "worse"),
         ("rougeL", None, [-0.1, 0.2], "no difference shown"),
-        # One topic alone: an interval without width.
-        ("rougeL", None, [0.2, 0.2], "no difference shown"),
-        ("length_ratio", None, [0.2, 0.2], "no difference shown"),
+        # One topic alone: no interval.
+        ("rougeL", None, [None, None], "not known"),
+        ("length_ratio", None, [None, None], "not known"),
         ("length_ratio", None, [-0.1, 0.2], "no difference shown"),
         ("length_ratio", None, [-0.3, -0.2], "different"),
     ],
 )
-def test_what_a_difference_shows(name: str, better: bool | None, ci95: list[float], expected: str) -> None:
+def test_what_a_difference_shows(name: str, better: bool | None, ci95: list[float | None], expected: str) -> None:
     assert verdict(name, {"value": 0.1, "better": better, "ci95": ci95}) == expected
 
 
@@ -206,7 +208,7 @@ def test_rows_of_topics_that_share_a_name_are_drawn_together() -> None:
     assert (results["topics"], results["settings"]["clusters"]) == (2, 2)
 
 
-def test_a_figure_that_one_topic_alone_decides_shows_no_difference() -> None:
+def test_a_figure_that_one_topic_alone_decides_has_no_interval() -> None:
     topics = ("gout", "", "", "", "")
     answers = {"adapter": "gout " * 3, "base": "nothing " * 3}
     found = results_of(
@@ -216,8 +218,54 @@ def test_a_figure_that_one_topic_alone_decides_shows_no_difference() -> None:
         }
     )
     coverage = found["differences"]["adapter-base"]["topic_coverage"]
-    assert (coverage["value"], coverage["better"]) == (1.0, None)
+    assert coverage == {"value": 1.0, "ci95": [None, None], "better": None, "detectable": None}
     assert (found["topics"], found["settings"]["clusters"]) == (1, 5)
+    assert found["differences"]["adapter-base"]["rougeL"]["ci95"] == [0.0, 0.0]  # of five clusters, all of them alike
+
+
+def test_questions_about_one_topic_have_figures_but_no_intervals_and_show_nothing(
+    capsys: pytest.CaptureFixture[str],
+) -> None:
+    samples = {
+        "adapter": [sample(n, "adapter", good(n), topic="flu") for n in range(10)],
+        "base": [sample(n, "base", "Nothing alike.", topic="flu") for n in range(10)],
+    }
+    results = results_of(samples)
+    figures = [
+        figure
+        for kind in ("models", "floors", "differences")
+        for of_name in results[kind].values()
+        for figure in of_name.values()
+    ]
+    assert {tuple(figure["ci95"]) for figure in figures} == {(None, None)}
+    assert results["differences"]["adapter-base"]["rougeL"]["value"] > 0.3
+    json.dumps(results, allow_nan=False)
+    first, copies, _, _, last = conclude(results | {"leakage": {"topic": 0}})
+    assert first.answer == (
+        "Not known: all questions are about one topic, so nothing can be concluded about others. "
+        "10 questions about 1 topic were asked."
+    )
+    assert copies.answer == "Not known, for the same reason."
+    assert last.command == "medqa convert FILE"
+    show(results, Path("results.json"), Path("report.html"))
+    printed = " ".join(capsys.readouterr().out.split())
+    page = make_page(results, samples)
+    for text in (printed, page):
+        assert "not known" in text
+        assert "no difference shown" not in text
+        assert "no 95 % intervals: all questions are about one topic" in text
+        assert "1 topics" not in text
+        assert not re.search(r"\d \[[-+\d]", text)
+        assert "None" not in text
+    assert "10 questions, 1 topic," in printed
+
+
+def test_a_single_question_without_a_topic_is_called_that() -> None:
+    both = {name: [sample(0, name, good(0), topic="")] for name in ("adapter", "base")}
+    first = conclude(results_of(both) | {"leakage": {"topic": 0}})[0]
+    assert first.answer == (
+        "Not known: only one question was asked, so nothing can be concluded about others. 1 question was asked."
+    )
 
 
 def test_several_references_count() -> None:

@@ -14,7 +14,7 @@ import numpy as np
 from medqa_cli.config.schema import Config
 from medqa_cli.data.canaries import read_canaries
 from medqa_cli.data.dataset import QaRow, read_split
-from medqa_cli.evaluation.bootstrap import ClusterBootstrap, as_json, better_of, ratio_of_sums
+from medqa_cli.evaluation.bootstrap import ClusterBootstrap, as_json, better_of, number_or_none, ratio_of_sums
 from medqa_cli.evaluation.memorization.cases import CANDIDATES, Case, canary_cases, identifier_cases
 from medqa_cli.evaluation.memorization.ranks import Likelihoods, encoded, exposure, rank, score_cases, verdict
 from medqa_cli.evaluation.memorization.section import HELD_OUT, TRAIN, sentences_on
@@ -167,11 +167,10 @@ class Search:
             rates[model] = bootstrap.figure(np.array([[hit, 1.0] for hit in hits]), ratio_of_sums)
         for first, second in pairs:
             difference = rates[first] - rates[second]
-            better = better_of(difference.estimate(), lower_is_better=True) if bootstrap.num_clusters > 1 else None
             found["differences"].setdefault(f"{first}-{second}", {})["memorized_rate"] = {
                 **as_json(difference.estimate()),
-                "better": better,
-                "detectable": difference.detectable(),
+                "better": better_of(difference.estimate(), lower_is_better=True),
+                "detectable": number_or_none(difference.detectable()),
             }
 
 

@@ -160,9 +160,7 @@ def is_sound(found: Any) -> bool:
     return all(
         isinstance(kind, dict) and all(isinstance(of_name, dict) for of_name in kind.values()) for kind in kinds
     ) and all(
-        isinstance(figure, dict)
-        and _are_numbers([figure.get("value"), *_pair(figure.get("ci95"))])
-        and (not is_difference or _is_difference(figure))
+        isinstance(figure, dict) and _is_figure(figure, is_difference=bool(is_difference))
         for is_difference, kind in enumerate(kinds)
         if isinstance(kind, dict)
         for of_name in kind.values()
@@ -170,12 +168,14 @@ def is_sound(found: Any) -> bool:
     )
 
 
-def _is_difference(figure: Mapping[str, Any]) -> bool:
-    return figure.get("better") in (True, False, None) and _are_numbers([figure.get("detectable")])
-
-
-def _pair(value: Any) -> list[Any]:
-    return value if isinstance(value, list) and len(value) == 2 else [None]
+def _is_figure(figure: Mapping[str, Any], *, is_difference: bool) -> bool:
+    ends = figure.get("ci95")
+    if not isinstance(ends, list) or len(ends) != 2 or not _are_numbers([figure.get("value")]):
+        return False
+    drawn = [*ends, *([figure.get("detectable")] if is_difference else [])]
+    # All are null where a single topic decides the figure.
+    is_whole = _are_numbers(drawn) or drawn == [None] * len(drawn)
+    return is_whole and (not is_difference or figure.get("better") in (True, False, None))
 
 
 def _are_numbers(values: Sequence[Any]) -> bool:

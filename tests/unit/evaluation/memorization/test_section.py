@@ -98,6 +98,12 @@ def test_figures_stand_beside_the_others_only_where_they_are_wanted() -> None:
     assert with_memorization(results, {}, ["memorized_rate"]) == results
 
 
+def test_figures_of_a_single_topic_are_sound_without_an_interval() -> None:
+    section = found()
+    section["differences"]["adapter-base"]["memorized_rate"] |= {"ci95": [None, None], "detectable": None}
+    assert is_sound(section)
+
+
 @pytest.mark.parametrize(
     ("path", "value"),
     [
@@ -106,6 +112,7 @@ def test_figures_stand_beside_the_others_only_where_they_are_wanted() -> None:
         (["figures", "adapter", "memorized_rate"], None),
         (["figures", "adapter", "memorized_rate", "value"], "0"),
         (["figures", "adapter", "memorized_rate", "ci95"], [0.1]),
+        (["figures", "adapter", "memorized_rate", "ci95"], [0.1, None]),
         (["differences", "adapter-base", "memorized_rate", "detectable"], None),
         (["differences", "adapter-base", "memorized_rate", "better"], "yes"),
         (["sentences", "adapter"], [1]),
