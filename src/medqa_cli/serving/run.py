@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import contextlib
+import errno
 import os
 import socket
 from pathlib import Path
@@ -27,6 +28,8 @@ from medqa_cli.serving.service import Service
 KEY_VARIABLE = "MEDQA_SERVE_KEY"
 _SHORTEST_KEY = 16
 _MOST_HEADER_BYTES = 16 << 10
+_MOST_PORTS_TRIED = 50
+_FIRST_FREE_TO_ALL = 1024  # ports below may need root
 SECONDS_FOR_HEADERS = 30.0
 # Beside those that are answered or wait: connections that are kept open, health checks.
 _MORE_CONNECTIONS = 256
@@ -89,15 +92,30 @@ def listen(host: str, port: int) -> socket.socket:
         InputError: the address is none of this machine, or in use.
     """
     try:
-        family, *_, address = socket.getaddrinfo(
-            host.strip("[]"), port, type=socket.SOCK_STREAM, flags=socket.AI_PASSIVE
-        )[0]
-        return socket.create_server(address[:2], family=family, backlog=128)
+        return _bound(host, port)
     except (OSError, OverflowError, UnicodeError) as error:
+        hint = "name an address of this machine: --host 127.0.0.1"
+        if getattr(error, "errno", None) in (errno.EADDRINUSE, errno.EACCES):
+            hint = f"end what uses the port, or name another: --port {_free_port_after(host, port)}"
         raise InputError(
-            f"cannot listen on {host}, port {port}: {getattr(error, 'strerror', None) or error}",
-            "end what uses the port, or name another: --port 8089",
+            f"cannot listen on {host}, port {port}: {getattr(error, 'strerror', None) or error}", hint
         ) from error
+
+
+def _bound(host: str, port: int) -> socket.socket:
+    family, *_, address = socket.getaddrinfo(host.strip("[]"), port, type=socket.SOCK_STREAM, flags=socket.AI_PASSIVE)[
+        0
+    ]
+    return socket.create_server(address[:2], family=family, backlog=128)
+
+
+def _free_port_after(host: str, port: int) -> int:
+    """Return the next port on which this machine can listen; 0 (any free one): none is near."""
+    first = max(port + 1, _FIRST_FREE_TO_ALL)
+    for free in range(first, min(first + _MOST_PORTS_TRIED, 1 << 16)):
+        with contextlib.suppress(OSError), _bound(host, free):
+            return free
+    return 0
 
 
 def run(config: Config, choice: str, host: str, port: int, options: AskOptions, feedback: Path | None) -> None:
