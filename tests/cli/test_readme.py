@@ -116,6 +116,15 @@ def test_commands_and_settings_that_are_named_exist(page: Path) -> None:
     assert [key for key in named if key not in KEYS and not key.endswith((".json", ".jsonl"))] == []
 
 
+@pytest.mark.parametrize("name", ["review.md", "review_figures.md"])
+def test_an_evaluation_before_a_review_writes_answers_whatever_the_config_measures(name: str) -> None:
+    """``medqa config init`` writes ``metrics: [nll, bits_per_byte]`` for a CPU, and a review is of answers."""
+    calls = typed_commands((ROOT / "docs" / name).read_text(encoding="utf-8"))
+    before = [one for one, other in itertools.pairwise(calls) if one[0] == "eval" and other[:2] == ["review", "make"]]
+    assert before
+    assert all("eval.metrics=all" in words for words in before)
+
+
 @pytest.mark.parametrize("page", PAGES, ids=lambda page: page.name)
 def test_prose_is_wrapped(page: Path) -> None:
     prose = re.sub(r"^```.*?^```", "", page.read_text(encoding="utf-8"), flags=re.MULTILINE | re.DOTALL)
