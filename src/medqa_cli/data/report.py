@@ -78,8 +78,8 @@ def _topics(
     column = columns.source if by_page else None if filtered.by_question else columns.topic
     keys = zip(filtered.keys, places, strict=True)
     counts = count_topics(key.page if by_page else key.topics for key, place in keys if place in SPLITS)
-    if counts.known and counts.doubt:
-        foreign = num_foreign(spoken)
+    foreign = num_foreign(spoken)
+    if counts.doubt and (counts.known or foreign):
         why = f" ({foreign:,} rows are not in English, whose questions alone tell a topic)" if foreign else ""
         console.warn(
             f"{counts.doubt}{why}: whether held-out rows share their topic with train is not known; "

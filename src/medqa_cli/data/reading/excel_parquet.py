@@ -14,7 +14,16 @@ from typing import Any
 
 from medqa_cli.data.reading.archives import damage_reported
 from medqa_cli.data.reading.columns import MOST_TITLES, find_columns, likeliest_header, titles_in_words
-from medqa_cli.data.reading.rows import CellRow, CellTable, ColumnNames, Columns, EmptyTable, Expansion, TableFile
+from medqa_cli.data.reading.rows import (
+    CellRow,
+    CellTable,
+    ColumnNames,
+    Columns,
+    EmptyTable,
+    Expansion,
+    TableFile,
+    UnreadRow,
+)
 from medqa_cli.errors import InputError
 from medqa_cli.spelling import listed
 
@@ -54,12 +63,16 @@ def read_excel(file: TableFile, wanted: ColumnNames) -> CellTable:
     (name, sheet, titles, columns), *more = fitting
     also = f"; not read: {listed([other[0] for other in more])}, with such columns too" if more else ""
     titled = titles_in_words(titles)
+    header = list(columns.names)
 
-    def rows() -> Iterator[CellRow]:
+    def rows() -> Iterator[CellRow | UnreadRow]:
         with _workbook_errors(file):
             filled = itertools.islice(_filled(sheet), titles + 1, None)
             for row, (line, cells) in enumerate(filled, start=1):
-                yield CellRow(row, line, cells)
+                if [cell.strip() for cell in cells] == header:
+                    yield UnreadRow(row, line, "repeated_header", text="\t".join(cells), file=file.member)
+                else:
+                    yield CellRow(row, line, cells)
 
     return CellTable(f"spreadsheet, sheet '{name}' of {num_sheets}{titled}{also}", columns, rows())
 

@@ -37,6 +37,8 @@ LINKS = (
         ("N/A", "stub"),
         ("n.a.", "stub"),
         ("TBD", "stub"),
+        ("Pendiente.", "stub"),
+        ("siehe oben", "stub"),
         ("Not available.", "stub"),
         ("-", "stub"),
         ("...", "stub"),

@@ -70,6 +70,26 @@ def test_cells_of_a_spreadsheet_are_texts_as_they_are_seen(tmp_path: Path) -> No
     assert [(row.row, row.line) for row in found] == [(1, 3), (2, 4), (3, 5), (4, 6), (5, 7), (6, 9), (7, 10)]
 
 
+def test_a_header_that_stands_again_within_a_sheet_is_no_row(tmp_path: Path) -> None:
+    header: list[Cell] = ["Pregunta", "Respuesta"]
+    sheet = [
+        ["Preguntas de la consulta", None],
+        header,
+        ["¿Qué es el asma?", "Una enfermedad."],
+        header,
+        ["¿Y?", "Sí."],
+    ]
+    opened = read(write_xlsx(tmp_path / "rows.xlsx", {"Hoja1": sheet}))
+    rows = list(opened.rows)
+    assert [(type(row).__name__, row.row, row.line) for row in rows] == [
+        ("RawRow", 1, 3),
+        ("UnreadRow", 2, 4),
+        ("RawRow", 3, 5),
+    ]
+    assert isinstance(rows[1], UnreadRow)
+    assert (rows[1].reason, rows[1].text) == ("repeated_header", "Pregunta\tRespuesta")
+
+
 def test_the_first_sheet_that_has_the_columns(tmp_path: Path) -> None:
     table = [["question", "answer"], ["q1", "a1"]]
     sheets = {"Empty": [], "Notes": [["Some notes"]], "QA": table, "More": [["q", "a"], ["q2", "a2"]]}
