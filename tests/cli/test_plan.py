@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import re
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
@@ -105,7 +106,9 @@ def test_the_prediction_stands_beside_the_measured_peak(converted: Path, medqa: 
     assert summary["predicted_peak_memory_bytes"] > 100 << 20
     assert summary["keeps_freed_memory"] is True
     shown = medqa("train", "--restart")
-    assert "peak memory (predicted " in shown.out
+    rows = dict(re.split(r" {2,}", row) for row in shown.out.splitlines() if row.startswith("peak memory"))
+    assert rows.keys() == {"peak memory, freed memory included", "peak memory in use, as predicted"}
+    assert rows["peak memory in use, as predicted"] == f"{summary['predicted_peak_memory_bytes'] / 2**30:.2f} GiB"
 
 
 @pytest.mark.parametrize(

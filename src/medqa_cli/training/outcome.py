@@ -157,6 +157,7 @@ def summarize(outcome: Outcome, run: RunFolder, log: Sequence[dict[str, Any]]) -
 
 def show(summary: dict[str, Any], run: RunFolder) -> None:
     """Print what was trained, the losses, speed, memory, and where everything lies."""
+    # Labels that no window of 80 columns breaks beside the longest cell: a figure would stand inside of one.
     rows = [
         ["examples", f"{summary['num_train_examples']:,}"],
         ["answers cut at max_length", f"{summary['num_truncated_answers']:,}"],
@@ -167,8 +168,8 @@ def show(summary: dict[str, Any], run: RunFolder) -> None:
     if summary["num_examples_without_answer"]:
         rows.insert(2, ["rows without room for an answer", f"{summary['num_examples_without_answer']:,}"])
     if summary["validation_loss"]:
-        label = f"validation loss before, best, last ({summary['num_validation_examples']} questions)"
-        rows.append([label, _losses(summary["validation_loss"])])
+        rows.append(["validation loss before, best, last", _losses(summary["validation_loss"])])
+        rows.append(["validation questions", f"{summary['num_validation_examples']:,}"])
     step, last, best = summary["adapter_step"], summary["global_step"], summary["best_step"]
     which = f"of step {step:,}, the last"
     if step != last:
@@ -178,15 +179,13 @@ def show(summary: dict[str, Any], run: RunFolder) -> None:
     rows.append(["adapter saved", which])
     if summary["num_skipped_steps"]:
         rows.append(["updates skipped by the loss scaler", f"{summary['num_skipped_steps']:,}"])
-    peak = "peak memory"
-    if (predicted := summary["predicted_peak_memory_bytes"]) is not None:
-        idle = " in use, freed memory kept for speed" if summary["keeps_freed_memory"] else ""
-        peak = f"peak memory (predicted {predicted / 2**30:.2f} GiB{idle})"
-    rows += [
-        ["tokens per second", f"{summary['tokens_per_second']:,.0f}"],
-        [peak, f"{summary['peak_memory_bytes'] / 2**30:.2f} GiB"],
-        ["time", f"{summary['seconds']:.0f} s"],
-    ]
+    rows.append(["tokens per second", f"{summary['tokens_per_second']:,.0f}"])
+    predicted, keeps = summary["predicted_peak_memory_bytes"], summary["keeps_freed_memory"]
+    with_freed = ", freed memory included" if keeps and predicted is not None else ""
+    rows.append([f"peak memory{with_freed}", f"{summary['peak_memory_bytes'] / 2**30:.2f} GiB"])
+    if predicted is not None:
+        rows.append([f"peak memory{' in use' if keeps else ''}, as predicted", f"{predicted / 2**30:.2f} GiB"])
+    rows.append(["time", f"{summary['seconds']:.0f} s"])
     early = ", stopped early" if summary["stop_reason"] == "early_stopping" else ""
     console.table(f"Training {summary['status']}{early}", rows)
     console.line(f"adapter: {run.adapter_dir}   curves: {run.loss_plot_path}   log: {run.train_log_path}")

@@ -12,7 +12,7 @@ from medqa_cli.files import RunFolder
 from medqa_cli.training.callbacks import EarlyStopping
 from medqa_cli.training.checkpoints import HINT, NotWrittenError
 from medqa_cli.training.divergence import DivergedError
-from medqa_cli.training.outcome import Outcome, Status, StopReason, adapter_checkpoint, error_of, plot_losses
+from medqa_cli.training.outcome import Outcome, Status, StopReason, adapter_checkpoint, error_of, plot_losses, show
 
 DATA = Path("data")
 
@@ -104,3 +104,55 @@ def test_losses_are_drawn(tmp_path: Path, log: list[dict[str, float]]) -> None:
     assert picture.startswith(b"\x89PNG")
     assert len(picture) > 10_000
     assert [path.name for path in tmp_path.iterdir()] == ["loss.png"]
+
+
+@pytest.mark.parametrize(
+    ("predicted", "keeps", "expected"),
+    [
+        (
+            2 << 30,
+            True,
+            {"peak memory, freed memory included": "3.00 GiB", "peak memory in use, as predicted": "2.00 GiB"},
+        ),
+        (2 << 30, False, {"peak memory": "3.00 GiB", "peak memory, as predicted": "2.00 GiB"}),
+        (None, True, {"peak memory": "3.00 GiB"}),
+    ],
+)
+def test_no_figure_stands_inside_a_label_on_80_columns(
+    predicted: int | None,
+    keeps: bool,
+    expected: dict[str, str],
+    tmp_path: Path,
+    capsys: pytest.CaptureFixture[str],
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    monkeypatch.setenv("COLUMNS", "80")
+    summary = {
+        "status": "completed",
+        "stop_reason": "max_steps",
+        "num_train_examples": 12_345,
+        "num_truncated_answers": 9,
+        "num_examples_without_answer": 1,
+        "global_step": 12_345,
+        "num_train_tokens": 1_234_567,
+        "train_loss": [10.25, 9.5],
+        "validation_loss": [10.5, 9.25, 9.75],
+        "num_validation_examples": 1_234,
+        "adapter_step": 12_300,
+        "best_step": 12_300,
+        "num_skipped_steps": 3,
+        "predicted_peak_memory_bytes": predicted,
+        "keeps_freed_memory": keeps,
+        "peak_memory_bytes": 3 << 30,
+        "tokens_per_second": 100.0,
+        "seconds": 60.0,
+    }
+    show(summary, RunFolder(tmp_path))
+    table = capsys.readouterr().out.partition("\n\n")[0].splitlines()[1:]
+    rows = {label.rstrip(): value for label, value in (row.rsplit("  ", 1) for row in table)}
+    assert all(label and value.strip() for label, value in rows.items())
+    assert {label: value for label, value in rows.items() if label.startswith("peak memory")} == {
+        label: value.strip() for label, value in expected.items()
+    }
+    assert rows["validation loss before, best, last"].strip() == "10.5000 -> 9.2500 -> 9.7500"
+    assert rows["validation questions"].strip() == "1,234"
