@@ -200,6 +200,8 @@ def _convert_into(
     if passages:
         with _timed(stage_seconds, "open book"), console.status("comparing documents with held-out answers ..."):
             report["documents"] = _documents(folder, inputs)
+        if inputs.lengths is not None:
+            inputs.lengths.add_passages([passage.text for passage in passages])
     report |= {"tokens": None if inputs.lengths is None else inputs.lengths.summary()}
     check_counts(report)
     return report

@@ -59,6 +59,7 @@ class TokenLengths:
         self._texts: list[str] = []
         self._answer_lengths = array("i")
         self._example_lengths = array("i")
+        self._passage_lengths = array("i")
         self.rows_cut = 0  # rows that lose earlier turns
         self.turns_left_out = 0
 
@@ -74,6 +75,12 @@ class TokenLengths:
         if len(self._answers) == BATCH_ROWS:
             self._flush()
 
+    def add_passages(self, texts: Sequence[str]) -> None:
+        """Count passages of documents, where there are sources."""
+        if self._source_tokens is not None:
+            for start in range(0, len(texts), BATCH_ROWS):
+                self._passage_lengths.extend(self._count_tokens(texts[start : start + BATCH_ROWS]))
+
     def summary(self) -> dict[str, Any]:
         """Return ``tokens`` of the report: percentiles of the answers' tokens, number of examples over the limit."""
         self._flush()
@@ -85,10 +92,26 @@ class TokenLengths:
         }
         if self.rows_cut:
             summary |= {"rows_cut_at_turns": self.rows_cut, "turns_left_out": self.turns_left_out}
+        if self._passage_lengths:
+            summary["passages_longer_than_source_tokens"] = self._num_passages_longer()
         return summary
 
+    def _passage_advice(self) -> str:
+        """Return a line on passages that are longer than ``source_tokens``; empty: there are none."""
+        longer = self._num_passages_longer()
+        if not longer:
+            return ""
+        return (
+            f"\n{longer:,} of {len(self._passage_lengths):,} passages of the documents are longer than "
+            f"prompt.source_tokens = {self._source_tokens}: a model is shown only their beginning "
+            f"(the longest: {max(self._passage_lengths):,} tokens)"
+        )
+
     def advice(self) -> str:
-        """Return one sentence on what training will do with the examples that are longer than ``max_length``."""
+        """Return a line on what training will do with the examples that are longer than ``max_length``.
+
+        Another one follows where passages are longer than ``source_tokens``.
+        """
         self._flush()
         lengths = sorted(self._example_lengths)
         longer, rows, longest = self._num_longer(), len(lengths), percentile(lengths, 1.0)
@@ -96,14 +119,14 @@ class TokenLengths:
         if self._source_tokens is not None:
             limit += ", sources included (estimated)"
         if not longer:
-            return f"each of the {rows:,} rows fits {limit} (the longest: {longest:,} tokens)"
+            return f"each of the {rows:,} rows fits {limit} (the longest: {longest:,} tokens){self._passage_advice()}"
         are, answers = ("is", "its answer") if longer == 1 else ("are", "their answers")
         p99 = percentile(lengths, 0.99)
         tail = f"p99 of an example: {p99:,} tokens" if p99 > self._max_length else f"the longest: {longest:,} tokens"
         return (
             f"{longer:,} of {rows:,} rows ({100 * longer / rows:.1f} %) {are} longer than {limit}: "
             f"training cuts {answers} at a sentence end, without end token; "
-            f"raise model.max_length to keep more ({tail})"
+            f"raise model.max_length to keep more ({tail}){self._passage_advice()}"
         )
 
     def draw(self, path: Path) -> None:
@@ -117,6 +140,9 @@ class TokenLengths:
         """
         self._flush()
         draw_lengths(self._answer_lengths, self._example_lengths, self._max_length, path)
+
+    def _num_passages_longer(self) -> int:
+        return sum(length > (self._source_tokens or 0) for length in self._passage_lengths)
 
     def _num_longer(self) -> int:
         return sum(length > self._max_length for length in self._example_lengths)

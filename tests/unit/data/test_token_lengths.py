@@ -52,6 +52,23 @@ def test_sources_make_examples_longer_and_hide_the_rest_of_a_long_answer() -> No
     assert "(the longest: 65 tokens)" in lengths.advice()
 
 
+def test_passages_that_are_shown_in_part_are_counted_and_told() -> None:
+    lengths = TokenLengths(count_words, 75, 1, sources=2, source_tokens=3)
+    lengths.add("an answer", "a question and an answer")
+    assert "passages" not in lengths.advice()
+    lengths.add_passages(["one two three", "one two three four", "one two three four five"])
+    assert lengths.summary()["passages_longer_than_source_tokens"] == 2
+    assert lengths.advice().splitlines()[1:] == [
+        "2 of 3 passages of the documents are longer than prompt.source_tokens = 3: a model is shown only their "
+        "beginning (the longest: 5 tokens)"
+    ]
+    without = TokenLengths(count_words, 75, 1)
+    without.add("an answer", "a question and an answer")
+    without.add_passages(["one two three"])
+    assert "passages" not in without.advice()
+    assert "passages_longer_than_source_tokens" not in without.summary()
+
+
 def test_rows_of_several_batches_are_counted_once() -> None:
     calls: list[int] = []
 
