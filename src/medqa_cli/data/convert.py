@@ -38,6 +38,7 @@ from medqa_cli.data.report import (
     warn_of_frequent_reasons,
     warn_of_garbled,
     warn_of_identifiers,
+    warn_of_one_topic,
 )
 from medqa_cli.data.row_work import RowSettings
 from medqa_cli.data.row_workers import row_workers
@@ -192,6 +193,7 @@ def _convert_into(
             raise MedqaError(f"wrote {written.splits} rows but read back {audit.rows}", "check the disk")
     sets_path.unlink()
     _warn_of_rows(filtered, written, data)
+    warn_of_one_topic(filtered, places)
     report: dict[str, Any] = {"source": _source(inputs.name, opened, filtered.sha256)}
     report |= conversion_counts(opened.columns, filtered, places, by_page, written, data)
     report |= {"leakage": audit.leakage, "short_answers": audit.short_answers}

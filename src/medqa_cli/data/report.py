@@ -23,6 +23,7 @@ from medqa_cli.errors import MedqaError
 
 MOST_REJECTED_IN_SILENCE = 0.2  # fraction of the rows that one reason may take without a warning
 FEWEST_WARNED_OF = 3  # rows
+FEWEST_OF_ONE_TOPIC = 5  # rows
 _SHARED = ("question", "answer", "near copy", "topic")  # the headings of ``audit.KINDS``
 
 
@@ -114,6 +115,17 @@ def warn_of_garbled(written: Written) -> None:
             f"{written.garbled:,} kept rows hold signs that a wrong decoding leaves, or lost characters (U+FFFD); the "
             f"first: {'; '.join(written.garbled_rows)}. They were in the source: export it again as UTF-8"
         )
+
+
+def warn_of_one_topic(filtered: Filtered, places: Sequence[str]) -> None:
+    """Warn of held-out splits whose rows are all about one thing: their figures say nothing about others."""
+    for split in HELD_OUT:
+        topics = [key.topics for key, place in zip(filtered.keys, places, strict=True) if place == split]
+        if len(topics) >= FEWEST_OF_ONE_TOPIC and topics[0] and len(set(topics)) == 1:
+            console.warn(
+                f"all {len(topics):,} rows of {split} are about one topic, so that figures on them say nothing about "
+                "others; rows about more topics, or another seed, would help"
+            )
 
 
 def warn_of_frequent_reasons(filtered: Filtered, written: Written) -> None:

@@ -698,7 +698,16 @@ def test_an_emptied_or_odd_split_is_told(tmp_path: Path, capsys: pytest.CaptureF
     source = write_csv(tmp_path / "in.csv", rows, ("question", "answer", "topic"))
     report = run(source, tmp_path / "out")
     assert report["splits"] == {"train": 30, "validation": 30, "test": 30}
-    assert "the test split holds 30 of 90 rows, not 10 %" in " ".join(capsys.readouterr().err.split())
+    told = " ".join(capsys.readouterr().err.split())
+    assert "the test split holds 30 of 90 rows, not 10 %" in told
+    for split in ("test", "validation"):
+        assert f"all 30 rows of {split} are about one topic, so that figures on them say nothing about others" in told
+
+
+def test_held_out_rows_of_several_topics_are_not_warned_of(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    rows = [[f"question {i}", f"answer {i}", f"category {i % 40}"] for i in range(200)]
+    run(write_csv(tmp_path / "in.csv", rows, ("question", "answer", "topic")), tmp_path / "out")
+    assert "about one topic" not in capsys.readouterr().err
 
 
 def test_what_a_killed_run_left_is_removed(messy: Path, tmp_path: Path) -> None:
