@@ -97,27 +97,35 @@ class SharedJournal:
     Args:
         folder: where the files are; ``finish`` deletes them.
         settings: everything that the pieces depend on, as JSON; pieces of other settings are dropped.
+
+    Attributes:
+        dropped: the pieces of other settings that earlier runs had left; known once it is entered.
     """
 
     def __init__(self, folder: Path, settings: Any) -> None:
         self._folder = folder
         self._belongs_to = fingerprint(settings)
         self._pieces: dict[str, Any] = {}
+        self.dropped: dict[str, Any] = {}
         self._journal: Journal
 
     def __enter__(self) -> Self:
         """Read the pieces of all ranks of earlier runs, and open a file for more."""
 
-        def open_main() -> dict[str, Any]:
+        def open_main() -> tuple[dict[str, Any], dict[str, Any]]:
             pieces: dict[str, Any] = {}
+            dropped: dict[str, Any] = {}
             for path in sorted(self._folder.glob("progress*.jsonl")):
                 with contextlib.suppress(OSError):
-                    pieces |= read_journal(path, self._belongs_to) or {}
+                    if (found := read_journal(path, self._belongs_to)) is None:
+                        dropped |= read_journal(path) or {}
+                    else:
+                        pieces |= found
             # Before the other ranks start their files, which overwrites those of the last run.
             self._journal = Journal(self._folder / "progress.jsonl", self._belongs_to, pieces)
-            return pieces
+            return pieces, dropped
 
-        self._pieces = distributed.from_main(open_main)
+        self._pieces, self.dropped = distributed.from_main(open_main)
         if not distributed.is_main():
             self._journal = Journal(self._folder / f"progress-{distributed.rank()}.jsonl", self._belongs_to, {})
         return self

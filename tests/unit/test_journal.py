@@ -39,10 +39,13 @@ def test_pieces_are_computed_once_and_given_in_their_order(tmp_path: Path) -> No
 
 def test_other_settings_start_anew(tmp_path: Path) -> None:
     with SharedJournal(tmp_path, {"a": 1}) as journal:
+        assert journal.dropped == {}
         journal.run(saying(1))
     with SharedJournal(tmp_path, {"a": 2}) as journal:
-        assert journal.num_done == 0
+        assert (journal.num_done, journal.dropped) == (0, {"piece 0": 1})
         assert journal.run(saying(2)) == [2]
+    with SharedJournal(tmp_path, {"a": 2}) as journal:
+        assert (journal.num_done, journal.dropped) == (1, {})
 
 
 def test_a_torn_line_is_dropped_and_does_not_spoil_the_next(tmp_path: Path) -> None:

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -14,6 +14,7 @@ from medqa_cli.environment import TRAIN_SHA256, recorded_settings
 from medqa_cli.errors import InputError, Interrupted
 from medqa_cli.evaluation.arms import Arm, ask_in_other_words, make_arms, passage_baselines
 from medqa_cli.evaluation.baselines import UNIGRAM, baseline_answers, baseline_sample, unigram_scores
+from medqa_cli.evaluation.comparison import counted
 from medqa_cli.evaluation.gate import Condition, with_gate
 from medqa_cli.evaluation.measuring import Work, measure
 from medqa_cli.evaluation.memorization.measure import prepare
@@ -61,6 +62,8 @@ def evaluate(
     with SharedJournal(run.eval_dir, fingerprint) as journal:
         if journal.num_done:
             console.note(f"resuming an interrupted evaluation: {journal.num_done} pieces of work are done")
+        elif journal.dropped:
+            console.note(what_is_not_used(journal.dropped))
         try:
             samples, choices, answered_by = measure(work, journal)
         except KeyboardInterrupt:
@@ -86,6 +89,15 @@ def evaluate(
         results = distributed.from_main(write)
         journal.finish()
     return results
+
+
+def what_is_not_used(dropped: Mapping[str, Any]) -> str:
+    """Say how much an interrupted evaluation of other settings had finished; ``dropped``: as the journal has it."""
+    answers = sum(
+        len(piece) for name, piece in dropped.items() if name.startswith("answers/") and isinstance(piece, list)
+    )
+    kept = counted(answers, "answer") if answers else f"{counted(len(dropped), 'piece')} of work"
+    return f"not used: {kept} of an interrupted evaluation with other questions, settings or weights; all is made again"
 
 
 def _prepare(
