@@ -124,6 +124,9 @@ def _ask(served: ServedModel, config: GenerateConfig, calls: Calls, asked: tuple
         choice = answer["choices"][0]
         text, tokens = choice["message"]["content"], (answer.get("usage") or {}).get("completion_tokens")
         reason = "stop" if choice["finish_reason"] == "stop" else "length"
+        if isinstance(own := answer.get("medqa"), dict):
+            # ``medqa serve``: in its content stand notices and sources too.
+            text = own["answer"]
     except (KeyError, IndexError, TypeError, AttributeError) as error:
         raise _not_in_form(served, answer) from error
     if not isinstance(text, str | None) or not (tokens is None or (type(tokens) is int and 0 <= tokens < 1 << 40)):

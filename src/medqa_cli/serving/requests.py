@@ -14,7 +14,7 @@ from dataclasses import dataclass, replace
 from typing import Any, Literal
 
 from medqa_cli.answering.emergencies import ONLY_ENGLISH, PERHAPS_NOT_ENGLISH, kinds
-from medqa_cli.answering.generate import asked_of
+from medqa_cli.answering.generate import NOTICE, asked_of
 from medqa_cli.answering.open_book import REVIEWED_NOTICE
 from medqa_cli.config.schema import Config, GenerateConfig
 from medqa_cli.prompt.given import NOTHING, Given, Turn
@@ -227,8 +227,10 @@ def _without_notices(answer: str) -> str:
     """Return an earlier answer without what was put before and behind it."""
     for kind in kinds():
         answer = answer.removeprefix(kind.notice).lstrip()
-    answer = answer.partition(SOURCES)[0].removesuffix(ONLY_ENGLISH).removesuffix(PERHAPS_NOT_ENGLISH)
-    return answer.removesuffix(REVIEWED_NOTICE).rstrip()
+    answer = answer.partition(SOURCES)[0].rstrip()
+    for behind in (ONLY_ENGLISH, PERHAPS_NOT_ENGLISH, NOTICE, REVIEWED_NOTICE):
+        answer = answer.removesuffix(behind)
+    return answer.rstrip()
 
 
 def _from_prompt(prompt: Any) -> str:

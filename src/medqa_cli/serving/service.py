@@ -159,9 +159,10 @@ class Service:
         data["notices"] = list(dict.fromkeys([*prepared.notices, *data["notices"]]))
         if prepared.turns_left_out:
             data["earlier_turns_left_out"] = prepared.turns_left_out
-        lines = open_book.source_lines(prepared.found.passages, data["cited"])
-        if lines and not asked.bare:
-            yield SOURCES + "\n".join(lines)
+        if not asked.bare:
+            if lines := open_book.source_lines(prepared.found.passages, data["cited"]):
+                yield SOURCES + "\n".join(lines)
+            yield f"\n\n{data['notices'][-1]}"
         yield data
 
     async def _pieces(self, asked: Asked, prompted: Prompted) -> AsyncGenerator[str, None]:

@@ -92,6 +92,15 @@ def server(monkeypatch: pytest.MonkeyPatch) -> Iterator[Server]:
     running.server_close()
 
 
+def test_of_medqas_own_server_the_answer_is_taken_without_its_notices_and_sources(
+    server: Server, tmp_path: Path
+) -> None:
+    server.reply = lambda question: completion("Urgent!\n\nGout.\n\nSources:\n[1] r1") | {"medqa": {"answer": "Gout."}}
+    with SharedJournal(tmp_path, 1) as journal:
+        (answer,) = served_answers(connect(f"openai:{server.url}", None), ["What?"], GenerateConfig(), journal)
+    assert answer.text == "Gout."
+
+
 def test_questions_and_answers_keep_their_order_and_are_asked_once(server: Server, tmp_path: Path) -> None:
     questions = [f"What is {name}{n}?" for n in range(20) for name in ("gout", "mumps")]
     served = connect(f"openai:{server.url}/", "Be brief.")

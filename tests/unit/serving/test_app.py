@@ -20,7 +20,7 @@ pytest.importorskip("starlette", reason="the extra serve is not installed")
 from helpers.serving import NAME, chat, events_of, serving, write_rows
 from medqa_cli.answering import engines
 from medqa_cli.answering.ask import AskOptions
-from medqa_cli.answering.emergencies import PERHAPS_NOT_ENGLISH, emergency_notices
+from medqa_cli.answering.emergencies import ONLY_ENGLISH, PERHAPS_NOT_ENGLISH, emergency_notices
 from medqa_cli.answering.generate import KEYS, NOTICE, answer_question
 from medqa_cli.answering.open_book import NOTHING_NEAR, REVIEWED_NOTICE
 from medqa_cli.config.schema import Config, GenerateConfig, ModelConfig, PromptConfig, ServeConfig, SourcesConfig
@@ -59,7 +59,7 @@ def test_an_answer_is_that_of_ask_with_its_ending_and_its_tokens(answerer: Loade
     assert response.status_code == 200
     found = response.json()
     (choice,) = found["choices"]
-    assert choice["message"] == {"role": "assistant", "content": alone.text}
+    assert choice["message"] == {"role": "assistant", "content": f"{alone.text}\n\n{NOTICE}"}
     assert choice["finish_reason"] == ("stop" if alone.complete else "length")
     counts = alone.prompt_tokens, alone.answer_tokens
     assert found["usage"] == {
@@ -109,7 +109,7 @@ def test_questions_at_once_get_the_answers_that_they_get_alone(answerer: LoadedM
         warm = pool.submit(client.post, CHAT, json=chat("What is gout?", temperature=1.5))
         again = client.post(CHAT, json=chat("What is gout?")).json()
         assert warm.result().status_code == 200
-    assert [found["choices"][0]["message"]["content"] for found in at_once] == alone
+    assert [found["medqa"]["answer"] for found in at_once] == alone
     assert again["medqa"]["answer"] == alone[0]
 
 
@@ -120,11 +120,28 @@ def test_the_notice_of_an_emergency_comes_first_and_beside_a_bare_answer(answere
         bare = client.post(CHAT, json=chat(EMERGENCY, medqa={"content": "answer"})).json()
         streamed = events_of(client.post(CHAT, json=chat(EMERGENCY, stream=True)).text)
     answer = bare["choices"][0]["message"]["content"]
-    assert shown["choices"][0]["message"]["content"] == f"{notice}\n\n{answer}"
+    assert shown["choices"][0]["message"]["content"] == f"{notice}\n\n{answer}\n\n{NOTICE}"
     assert shown["medqa"]["answer"] == bare["medqa"]["answer"] == answer
     assert shown["medqa"]["notices"] == bare["medqa"]["notices"] == [notice, NOTICE]
     assert streamed[0]["medqa"] == {"notices": [notice]}
     assert streamed[1]["choices"][0]["delta"] == {"content": f"{notice}\n\n"}
+
+
+@pytest.mark.parametrize("streams", [False, True])
+def test_the_notice_of_an_answer_ends_its_content_in_every_language_unless_it_is_bare(
+    answerer: LoadedModel, streams: bool
+) -> None:
+    def content(body: dict[str, Any]) -> str:
+        text = client.post(CHAT, json={**body, "stream": streams}).text
+        if not streams:
+            return str(json.loads(text)["choices"][0]["message"]["content"])
+        return "".join(event["choices"][0]["delta"].get("content", "") for event in events_of(text))
+
+    spanish = "¿Cómo se trata la gota en las personas mayores?"
+    with serving(CONFIG, answerer) as client:
+        bare = [content(chat(question, medqa={"content": "answer"})) for question in ("What is gout?", spanish)]
+        shown = [content(chat(question)) for question in ("What is gout?", spanish)]
+    assert shown == [f"{bare[0]}\n\n{NOTICE}", f"{bare[1]}\n\n{NOTICE}{ONLY_ENGLISH}"]
 
 
 def test_a_reviewed_answer_and_nothing_near_need_no_model(
@@ -157,7 +174,7 @@ def test_a_reviewed_answer_and_nothing_near_need_no_model(
     assert len(decoded) == 2
     text = both["choices"][0]["message"]["content"]
     assert text.startswith(f"Reviewed answer, word for word: {ROWS[0][1]}\n\n{row}")
-    assert text.endswith(both["medqa"]["answer"])
+    assert text.endswith(f"{both['medqa']['answer']}\n\n{NOTICE}")
     assert len(anyway["medqa"]["answer"]) > 10
 
 
@@ -193,11 +210,11 @@ def test_a_text_of_the_caller_ends_the_answer_and_is_no_part_of_it(answerer: Loa
         ended = client.post(CHAT, json=chat("What is gout?", stop=["never there", stop])).json()
         streamed = events_of(client.post(CHAT, json=chat("What is gout?", stop=stop, stream=True)).text)
     expected = text[: text.index(stop)]
-    assert ended["choices"][0]["message"]["content"] == expected
+    assert ended["choices"][0]["message"]["content"] == f"{expected}\n\n{NOTICE}"
     assert ended["choices"][0]["finish_reason"] == "stop"
     assert ended["usage"]["completion_tokens"] < 24
     pieces = [event["choices"][0]["delta"].get("content", "") for event in streamed]
-    assert "".join(pieces) == expected
+    assert "".join(pieces) == f"{expected}\n\n{NOTICE}"
 
 
 def test_max_tokens_shortens_and_never_lengthens(answerer: LoadedModel) -> None:

@@ -8,11 +8,14 @@ from typing import Any
 
 import pytest
 
+from medqa_cli.answering.emergencies import ONLY_ENGLISH, PERHAPS_NOT_ENGLISH, emergency_notices
+from medqa_cli.answering.generate import NOTICE
+from medqa_cli.answering.open_book import REVIEWED_NOTICE
 from medqa_cli.config.schema import Config, GenerateConfig, PromptConfig, ServeConfig
 from medqa_cli.prompt.given import Given, Turn
 from medqa_cli.prompt.template import make_prompt_text
 from medqa_cli.prompt.text import EarlierText
-from medqa_cli.serving.requests import ApiError, Asked, parse, read_json
+from medqa_cli.serving.requests import SOURCES, ApiError, Asked, parse, read_json
 
 CONFIG = Config(generate=GenerateConfig(max_new_tokens=100, temperature=0.0, top_p=0.9))
 TEXT = make_prompt_text(PromptConfig(template="plain"))
@@ -164,6 +167,15 @@ def test_earlier_turns_stand_before_the_question_as_they_were_learned() -> None:
     turn = Turn("What is gout?", "A disease [1] of\njoints.")
     assert found.given == Given((turn, turn), "A man, 60.\n\nBlind.")
     assert (found.earlier_turns, found.ignored) == ("before_question", ())
+
+
+@pytest.mark.parametrize("notice", [NOTICE, REVIEWED_NOTICE])
+@pytest.mark.parametrize("more", ["", ONLY_ENGLISH, f"{PERHAPS_NOT_ENGLISH}\n"])
+@pytest.mark.parametrize("sources", ["", f"{SOURCES}[1] r1: Gout"])
+def test_an_earlier_answer_is_read_without_its_sources_and_notices(notice: str, more: str, sources: str) -> None:
+    (emergency,) = emergency_notices("My father's face is drooping, what now?")
+    said = {"role": "assistant", "content": f"{emergency}\n\nA disease [1].{sources}\n\n{notice}{more}"}
+    assert asked_of_talks(USER, said, LAST).given.earlier == (Turn("What is gout?", "A disease [1]."),)
 
 
 def test_the_config_may_leave_them_out() -> None:
