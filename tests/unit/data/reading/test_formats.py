@@ -72,7 +72,7 @@ def test_cells_of_a_spreadsheet_are_texts_as_they_are_seen(tmp_path: Path) -> No
 
 def test_a_header_that_stands_again_within_a_sheet_is_no_row(tmp_path: Path) -> None:
     header: list[Cell] = ["Pregunta", "Respuesta"]
-    sheet = [
+    sheet: list[list[Cell]] = [
         ["Preguntas de la consulta", None],
         header,
         ["¿Qué es el asma?", "Una enfermedad."],
