@@ -31,7 +31,7 @@ def samples_of(model: str, questions: Sequence[str] = (), answers: Mapping[str, 
             model=model,
             question=question,
             references=(f"Of {topic}: {answers.get('reference', SAYS['reference'])}",),
-            answer=f"Of {topic}: {answers.get(model, SAYS[model])}",
+            answer=f"Of {topic}: {answers.get(model) or SAYS[model]}",
             finish_reason="stop",
         )
         for number, (topic, question) in enumerate(asked)

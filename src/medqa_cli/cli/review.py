@@ -32,9 +32,14 @@ def make(
         str, typer.Option("--raters", help="Names of the raters, comma-separated; each gets a page.")
     ] = "rater-1,rater-2",
     models: Annotated[
-        str,
-        typer.Option("--models", help="Whose answers: names in samples.jsonl; reference: the answers of the data."),
-    ] = "adapter,base,reference",
+        str | None,
+        typer.Option(
+            "--models",
+            help="Whose answers: names in samples.jsonl; reference: the answers of the data. Default: "
+            "adapter,base,reference; of a model with sources adapter_open_book,base_open_book,reference.",
+            show_default=False,
+        ),
+    ] = None,
     double: Annotated[
         int | None,
         typer.Option(
@@ -56,8 +61,10 @@ def make(
     settings = app.load_for_run(config, overrides).config
     console.doing("loading the libraries ...")
     from medqa_cli.review import make as worker
+    from medqa_cli.review.draw import default_models
 
-    request = worker.Request(questions, _names(raters), _names(models), double, xlsx, force)
+    names = default_models(settings) if models is None else _names(models)
+    request = worker.Request(questions, _names(raters), names, double, xlsx, force)
     made = worker.make_review(settings, request)
     console.result(made, lambda: _show_made(made))
 
@@ -72,8 +79,12 @@ def _show_made(made: dict[str, Any]) -> None:
     for rater, own in made["raters"].items():
         for file in own["files"]:
             console.line(f"wrote {file}: {own['questions']} questions for {rater}")
+    from medqa_cli.evaluation.arms import OPEN_BOOK
+
     shared = f", {made['shared']} of them for all raters" if made["shared"] else ""
-    console.line(f"{made['questions']} questions{shared}; answers of {', '.join(made['models'])}")
+    opened = any(name.endswith(OPEN_BOOK) for name in made["models"])
+    how = f" ({OPEN_BOOK}: with sources, the held-out answers among them)" if opened else ""
+    console.line(f"{made['questions']} questions{shared}; answers of {', '.join(made['models'])}{how}")
     console.line(f"{made['key']} says whose answer is whose: keep it, and give it to no rater")
     console.line("the pages hold questions and answers: give them to their raters only, by a safe way")
     folder = Path(made["folder"])

@@ -98,8 +98,7 @@ def conclude(results: Mapping[str, Any], review: Mapping[str, Any] | None = None
     """
     model = tuned_model(results)
     leak = why_not_held_out(results)
-    judged = review["models"].get(model) if review is not None and review["current"] else None
-    pairs = review["differences"] if review is not None and judged is not None else {}
+    judged, preferred = _of_raters(model, review)
     is_whole, endings = _endings(results, model)
     evidence = _Evidence(
         results,
@@ -111,7 +110,7 @@ def conclude(results: Mapping[str, Any], review: Mapping[str, Any] | None = None
         None if model is None else extracted(model, results.get("memorization", {})),
         review,
         judged,
-        pairs.get(f"{model}-base", {}).get("win_rate"),
+        preferred,
     )
     return [
         Line("Better than the untuned model?", evidence.base.said),
@@ -151,6 +150,19 @@ def _endings(results: Mapping[str, Any], model: str | None) -> tuple[bool | None
             f"{_share(declined[1])}."
         )
     return is_whole, said
+
+
+def _of_raters(
+    model: str | None, review: Mapping[str, Any] | None
+) -> tuple[Mapping[str, Any] | None, Mapping[str, Any] | None]:
+    """Return what raters said of a model's present answers, those with sources first, and how often they won."""
+    if review is None or not review["current"]:
+        return None, None
+    for way in (OPEN_BOOK, ""):
+        if (judged := review["models"].get(f"{model}{way}")) is not None:
+            won = (review["differences"].get(f"{model}{way}-base{of}", {}).get("win_rate") for of in (way, ""))
+            return judged, next((rate for rate in won if rate is not None), None)
+    return None, None
 
 
 def _can_be_used(evidence: _Evidence) -> str:

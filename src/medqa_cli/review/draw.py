@@ -17,6 +17,7 @@ from medqa_cli import console
 from medqa_cli.config.schema import Config
 from medqa_cli.data.normalize import normalize
 from medqa_cli.errors import InputError
+from medqa_cli.evaluation.arms import OPEN_BOOK
 from medqa_cli.evaluation.results import SAMPLES_NAME
 from medqa_cli.evaluation.samples import Sample, read_samples, topic_keys
 from medqa_cli.files import MODEL_NAMES, RunFolder
@@ -39,6 +40,19 @@ class Question:
     text: str
     topic: str
     answers: Mapping[str, str]
+
+
+def default_models(config: Config) -> tuple[str, ...]:
+    """Return whose answers are judged by default: those with sources where a model has them, as its readers do.
+
+    Raises:
+        InputError: the samples of the run cannot be read.
+    """
+    path = RunFolder(Path(config.run_dir)).eval_dir / SAMPLES_NAME
+    samples = read_samples(path) if path.exists() else {}
+    has_answers = {name for name, of_model in samples.items() if any(sample.answer is not None for sample in of_model)}
+    opened = {name: name + OPEN_BOOK for name in ("adapter", "base")}
+    return (*(other if other in has_answers else name for name, other in opened.items()), REFERENCE)
 
 
 def questions_with_answers(config: Config, models: Sequence[str], count: int) -> list[Question]:
@@ -101,7 +115,8 @@ def _read_answers(path: Path, written: Sequence[str], count: int) -> dict[str, l
 
 
 def _command(models: Sequence[str]) -> str:
-    local = [name for name in models if name in MODEL_NAMES]
+    plain = dict.fromkeys(name.removesuffix(OPEN_BOOK) for name in models)
+    local = [name for name in plain if name in MODEL_NAMES]
     return f"medqa eval --model {','.join(local or ('adapter', 'base'))} --set eval.metrics=all"
 
 

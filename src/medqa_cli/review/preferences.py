@@ -17,6 +17,7 @@ from typing import Any
 from medqa_cli import console
 from medqa_cli.config.schema import Config
 from medqa_cli.errors import InputError
+from medqa_cli.evaluation.arms import ARMS
 from medqa_cli.files import RunFolder, atomic_file
 from medqa_cli.prompt.contract import PROMPT_FILE_NAME, PromptContract
 from medqa_cli.prompt.text import PromptText
@@ -59,7 +60,7 @@ def export_pairs(config: Config, paths: Sequence[Path], out: Path | None) -> dic
     adapters = run.adapter_dir / PROMPT_FILE_NAME
     if adapters.is_file() and PromptContract.load(run.adapter_dir) != contract:
         console.warn(f"{adapters} is another prompt than that of the review, which is written")
-    if contract.text.sources and not key.is_sample:
+    if contract.text.sources and (not key.is_sample or any(name.endswith(ARMS) for name in key.models)):
         console.warn("the answers were written behind sources, which the prompts of these pairs do not have")
     judgments, problems = read_judgments(paths, key)
     for problem in problems:

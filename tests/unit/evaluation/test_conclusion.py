@@ -368,6 +368,19 @@ def test_use_goes_by_what_clinicians_said_of_these_answers(
     assert step(results(), judged) == command
 
 
+def test_of_a_model_with_sources_the_answers_with_sources_count_as_judged() -> None:
+    judged = review(models=("adapter", "adapter_open_book"))
+    judged["models"]["adapter_open_book"] = {"could_harm": figure(0.25)}
+    wins = {"win_rate": {**figure(0.2), "better": False}}
+    for base in ("base_open_book", "base"):
+        judged["differences"] = {f"adapter_open_book-{base}": wins}
+        use = said(grounded((True, True)), judged)[3]
+        assert use.startswith("No: raters prefer the untuned model.")
+        assert "; 25 % [24, 26] of its answers could harm" in use
+    alone = review(models=("adapter_open_book",))
+    assert "no clinician" not in said(grounded((True, True)), alone)[3]
+
+
 def test_a_failed_gate_or_a_worse_model_is_a_no_also_after_a_good_review() -> None:
     conditions = parse_conditions(["adapter.nll > 1", "adapter.nll > 9", "adapter.bleu > 1"])
     failed = with_gate(results(), conditions)

@@ -269,6 +269,41 @@ def test_the_command_writes_a_review_and_says_what_to_do(tmp_path: Path, medqa: 
     assert json.loads(as_json.out)["raters"]["anna"]["questions"] == 30
 
 
+@pytest.mark.parametrize("has_answers", [True, False])
+def test_of_a_model_with_sources_the_answers_with_sources_are_judged_by_default(
+    tmp_path: Path, medqa: Callable[..., Outcome], has_answers: bool
+) -> None:
+    config = measured_run(tmp_path)
+    names = ("adapter", "adapter_open_book", "base", "base_open_book")
+    said = {name: f"{name.replace('_', ' ')} says so." for name in names}
+    samples = [sample for name in names for sample in samples_of(name, answers=said)]
+    if not has_answers:
+        samples = [replace(one, answer=None) if one.model.endswith("_open_book") else one for one in samples]
+    write_samples(Path(config.run_dir) / "eval" / "samples.jsonl", samples)
+    made = medqa("review", "make", "--set", f"run_dir={config.run_dir}")
+    assert made.code == 0, made.err
+    key = read_key(Path(config.run_dir) / "review" / "key.json")
+    assert key.models == (("adapter_open_book", "base_open_book", "reference") if has_answers else MODELS)
+    assert ("(_open_book: with sources" in made.out) == has_answers
+    if has_answers:
+        texts = {text for answers in key.samples.values() for text in answers.values()}
+        assert any("adapter open book says" in text for text in texts)
+        assert not any("adapter says" in text for text in texts)
+        returned = tmp_path / "review-rater-1.json"
+        returned.write_text(json.dumps(given_back(key, "rater-1")))
+        gate = "adapter_open_book-base_open_book.win_rate < 0"
+        scored = medqa("review", "score", str(returned), "--fail-on", gate, "--set", f"run_dir={config.run_dir}")
+        assert scored.code == 0, scored.err
+    chosen = medqa("review", "make", "--force", "--models", "adapter,reference", "--set", f"run_dir={config.run_dir}")
+    assert "answers of adapter, reference\n" in chosen.out
+
+
+def test_the_command_for_missing_answers_with_sources_names_the_model(tmp_path: Path) -> None:
+    with pytest.raises(InputError, match="holds no answers of 'adapter_open_book'") as caught:
+        make(measured_run(tmp_path), models=("adapter_open_book", "base"))
+    assert caught.value.hint.startswith("measure it: medqa eval --model adapter,base --set eval.metrics=all")
+
+
 def test_questions_that_follow_on_others_are_left_out_and_counted(
     tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:

@@ -12,8 +12,9 @@ from typing import Any
 import pytest
 
 from helpers.commands import Outcome, fails
-from helpers.reviews import given_back, make, measured_run
+from helpers.reviews import given_back, make, measured_run, samples_of
 from medqa_cli.config.schema import PromptConfig
+from medqa_cli.evaluation.samples import write_samples
 from medqa_cli.files import RunFolder
 from medqa_cli.prompt.contract import make_contract
 from medqa_cli.prompt.encoder import PromptEncoder
@@ -121,3 +122,21 @@ def test_the_command_writes_a_private_file_and_says_what_is_missing(
     assert {pair["chosen"] for pair in pairs} == chosen
     assert all(pair["prompt"].startswith(contract.text.before_question) for pair in pairs)
     fails(medqa("review", "export", "--format", "kto", str(file), *options), 2, "--format dpo")
+
+
+@pytest.mark.parametrize("name", ["adapter", "adapter_open_book"])
+def test_answers_behind_sources_are_exported_with_a_warning(
+    tmp_path: Path, medqa: Medqa, chatml_tokenizer: Any, name: str
+) -> None:
+    config = measured_run(tmp_path)
+    run = RunFolder(Path(config.run_dir))
+    run.adapter_dir.mkdir()
+    make_contract(PromptConfig(template="chat", sources=2), chatml_tokenizer).save(run.adapter_dir)
+    samples = samples_of(name, answers={name: "Rest."}) + samples_of("base")
+    write_samples(run.eval_dir / "samples.jsonl", samples)
+    key, _ = make(config, models=(name, "base"))
+    file = tmp_path / "review-anna.json"
+    file.write_text(json.dumps(given_back(key, "anna")))
+    outcome = medqa("review", "export", str(file), "--set", f"run_dir={config.run_dir}")
+    assert outcome.code == 0
+    assert ("the answers were written behind sources" in outcome.err) == (name != "adapter")
