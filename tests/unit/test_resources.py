@@ -12,7 +12,8 @@ from medqa_cli.answering.emergencies import kinds
 from medqa_cli.data.encodings.code_pages import code_pages
 from medqa_cli.data.encodings.plausibility import JUDGES
 from medqa_cli.data.languages import language_of, latin_languages
-from medqa_cli.data.ranking import SMALL, without_accents
+from medqa_cli.data.normalize import without_accents
+from medqa_cli.data.ranking import SMALL
 from medqa_cli.data.reading.cells import parse_exchange
 from medqa_cli.data.speakers import ASSISTANT, SYSTEM, USER, marks, persons, role_of
 from medqa_cli.resources import load_pattern, load_yaml

@@ -38,8 +38,6 @@ _ABBREVIATION = re.compile(r"\s*\((?=[^)]*[A-Z][^)]*[A-Z])[A-Za-z0-9-]{2,10}\)")
 _PLACE = re.compile(r"\{(?:topic|lower)\}")
 # Of a topic; "a" stays, for the sake of hepatitis A.
 _NO_NAMES = frozenset({"the", "an", "of", "and", "or", "in", "for", "to", "by", "on"})
-
-
 REVIEWED_NOTICE = (
     "This is the answer of a row of the data, word for word. Check that it fits the question. It is not medical "
     "advice: ask a clinician. In an emergency call your local emergency number."

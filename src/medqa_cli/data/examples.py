@@ -21,8 +21,6 @@ from medqa_cli.errors import ConfigError
 from medqa_cli.spelling import did_you_mean, listed
 
 IDENTIFIERS = "identifiers"
-
-
 CONTEXT_CHARACTERS = 60
 LONGEST_SHOWN = 400
 

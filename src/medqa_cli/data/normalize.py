@@ -120,3 +120,10 @@ def row_keys(texts: Sequence[str], normalized: Sequence[str], topic_names: Seque
         tuple(key_of(name) for name in topic_names),
         page_key(source),
     )
+
+
+def without_accents(text: str) -> str:
+    """Return a text without the accents of its letters, as patients type it: "sintomas"."""
+    if text.isascii():
+        return text
+    return "".join(sign for sign in unicodedata.normalize("NFD", text) if not unicodedata.combining(sign))

@@ -9,11 +9,11 @@ from __future__ import annotations
 
 import functools
 import re
-import unicodedata
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, replace
 
 from medqa_cli.data.languages import language_of, latin_languages, likeliest_language
+from medqa_cli.data.normalize import without_accents
 from medqa_cli.data.topics.question_types import OTHER, QuestionType, recognize
 from medqa_cli.data.vocabulary import Vocabulary
 from medqa_cli.resources import load_yaml
@@ -104,13 +104,6 @@ def words_of(language: str, *, with_table: bool = True) -> LanguageWords:
         # A word that tells what is asked is looked for.
         small = frozenset([*map(without_accents, small), *tables[language][SMALL].split()]).difference(kinds)
     return LanguageWords(small, {word: frozenset(names) for word, names in kinds.items()}, is_folded)
-
-
-def without_accents(text: str) -> str:
-    """Return a text without the accents of its letters, as patients type it: "sintomas"."""
-    if text.isascii():
-        return text
-    return "".join(sign for sign in unicodedata.normalize("NFD", text) if not unicodedata.combining(sign))
 
 
 def language_of_question(text: str, held: Sequence[str]) -> str:

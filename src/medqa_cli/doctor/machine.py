@@ -41,8 +41,6 @@ _RUN_SECONDS = 600
 # Of a training that was measured, over its prediction: --plan promises that it does not run out of memory.
 _MOST_OF_PLAN = 1.1
 _RANK_VARIABLES = ("RANK", "LOCAL_RANK", "WORLD_SIZE", "MASTER_ADDR", "MASTER_PORT")
-
-
 # Packages that are used where they are there: module, name on the package index, what for.
 _OPTIONAL = (
     ("bitsandbytes", "bitsandbytes", "4- and 8-bit weights, paged and 8-bit optimizers"),

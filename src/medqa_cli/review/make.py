@@ -34,8 +34,6 @@ from medqa_cli.spelling import listed
 _FROM_THE_RIGHT = ("ar", "dv", "fa", "he", "ku", "ps", "ur", "yi")
 # Words that the script fills in while the page is used.
 _OF_SCRIPT = ("progress", "last", "saved", "copied", "went_on", "other_file", "is_rated", "is_begun", "is_open")
-
-
 DEFAULT_QUESTIONS = 40
 DEFAULT_SHARED = 10
 DEFAULT_RATERS = ("rater-1", "rater-2")

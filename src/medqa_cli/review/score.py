@@ -30,8 +30,6 @@ from medqa_cli.review.report import sentences
 
 # Not one of eval's: shares of words alone reward length. Here it is the yardstick that the others have to beat.
 WORDS_FOUND = "words_found"
-
-
 # What readers reported is counted, and has no shares.
 _NO_SHARE = (
     "Readers choose what they report: this does not say how often answers are wrong. medqa review make draws a sample."

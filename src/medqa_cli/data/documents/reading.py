@@ -37,8 +37,6 @@ MOST_WORDS = 160
 FEWEST_WORDS = 40
 # In this many characters there are taken to be as many words, whatever their spaces: no passage is endless.
 _MOST_CHARACTERS = 12 * MOST_WORDS
-
-
 # The cleaning rules that are for any text, besides mojibake and white space; those for answers are for tables alone.
 _OF_A_LINE = ("embedded_pictures", "html")
 _SHOWN_REASONS = 3

@@ -61,8 +61,6 @@ _NUMBER_ALONE = re.compile(rf"[a-z]?(?:[/-]\d{{1,4}}[a-z]?)?(?=[,.;!?\n)]|\s[a-z
 _TOWN_NEXT = re.compile(r",\s(?:\d{4,6}|\d{2}-\d{3}|\d{3}\s\d{2})\s[A-ZÀ-Þ][a-zà-þ]")
 _UNKNOWN_BEHIND = re.compile(rf"{_NUMBER},?\s((?:[A-ZÀ-ỹ][\w'’-]+\s?){{1,4}})(?<!\s)")
 _LONGEST_FLAT, _LONGEST_SHORT = 24, 5
-
-
 FLAT_BEFORE = re.compile(
     r"(?<![\w-])(?:flat|unit|studio|level|plot(?: no\.?)?|house no\.?|door no\.?|h\.?\s?no\.?)\s?\Z"
 )

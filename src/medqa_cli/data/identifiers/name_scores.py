@@ -1,186 +1,31 @@
-"""Names of persons in a text that is about one person, by what a word and the words beside it are.
+"""Names of persons in a text that is about one person, by what the words beside them are.
 
-A word is of a table or class, or sounds like one. Each word that may be a name gets a score: the sum of the weights of
-its features, which ``tools/name_weights.py`` has learned from made-up texts. In other texts the rules of ``names.py``
-are alone.
+Each word that may be a name gets a score: the sum of the weights of its features, which ``tools/name_weights.py`` has
+learned from made-up texts. In other texts the rules of ``names.py`` are alone.
 """
 
 from __future__ import annotations
 
-import functools
 import re
-import unicodedata
-from collections import Counter
 from collections.abc import Iterator
-from math import log
 from typing import NamedTuple
 
 from medqa_cli.data.identifiers.finds import Span
 from medqa_cli.data.identifiers.name_cues import all_cues, is_title, last_words, stands_before
-from medqa_cli.data.identifiers.name_forms import (
-    LAST_WORD,
-    NO_NAME_ENDING,
-    ODD_SURNAME,
-    is_common,
-    is_medicine,
-    may_be_name,
-)
+from medqa_cli.data.identifiers.name_forms import LAST_WORD, may_be_name
 from medqa_cli.data.identifiers.text import Text
-from medqa_cli.data.identifiers.word_tables import (
-    certain_names,
-    common_words,
-    first_names,
-    medical_words,
-    months,
-    more_first_names,
-    more_surnames,
-    no_names,
-    surnames,
-    tables_of_words,
-    weights,
-)
+from medqa_cli.data.identifiers.word_sorts import FEWEST_LETTERS, UNKNOWN, class_of, near_names, sort_of, sound_of
+from medqa_cli.data.identifiers.word_tables import weights
 from medqa_cli.data.languages import UNKNOWN as UNKNOWN_LANGUAGE
-from medqa_cli.resources import load_pattern, load_words, load_yaml
-
-UNKNOWN = frozenset(("unknown", "typo", "medicine"))
-"""The sorts of words that are in no table."""
-_PLAIN_LETTERS = str.maketrans({"ł": "l", "ı": "i", "ß": "ss", "ø": "o", "đ": "d", "æ": "ae", "œ": "oe", "þ": "th"})
-_PARTS = re.compile(r"[-‐‑]")
-_FEWEST, _MOST, _SHORTEST_TYPO = 2, 40, 5
-
+from medqa_cli.resources import load_pattern, load_words
 
 _TOKEN = re.compile(r"[^\W\d_]+(?:['’ʼ`‐‑-][^\W\d_]+)*|\d[\d.,/:-]*")
 _GAP_SIGN = re.compile(r"[^\s]")
 _SIGNS = {",": ",", ":": ":", "=": ":", "(": "(", "[": "(", ")": ")", "]": ")", ".": ".", "!": ".", "?": ".", ";": ";"}
+_SIGNS |= {"-": "-", "–": "-", "—": "-", ">": ">", "<": "<", "/": "/", "@": "@", "*": "*", '"': '"', "“": '"', "”": '"'}
 _GLUE = frozenset("@/_.\\")
 _LONG, _LAST_REACH, _MOST_BEFORE = 5, 26, 4
 LEAST, LEAST_OF_NONE, LEAST_BESIDE, MOST_UNKNOWN = -0.5, 0.3, -1.5, 0.4
-
-
-@functools.cache
-def _classes() -> dict[str, str]:
-    table = load_yaml("identifiers")["near_names"]
-    return {word: name for name, words in reversed(table.items()) for word in words.split()}
-
-
-@functools.lru_cache(maxsize=1 << 14)
-def class_of(word: str) -> str:
-    """Return what a word beside a name is: its class of ``near_names``, or of which table it is."""
-    if word[0].isdigit():
-        return "0"
-    found = _classes().get(word)
-    if found:
-        return found
-    return sort_of(word) or ("ed" if word.endswith("ed") else "s" if word.endswith("s") else "word")
-
-
-@functools.lru_cache(maxsize=1 << 14)
-def sort_of(word: str) -> str:
-    """Return of which table a word in small letters is that may be a name; none: it is a word of the language."""
-    if word in load_words("identifiers", "common", "no_names", "small_common") or word in _classes():
-        return ""
-    if word not in certain_names() and "ends" in tables_of_words().get(word, ()):
-        return ""
-    is_first, is_last = word in first_names(), word in surnames()
-    if word in load_words("identifiers", "eponyms"):
-        return "first eponym" if is_first else "eponym"
-    if (is_first or is_last) and (
-        word in no_names() or word in load_words("identifiers", "ambiguous", "no_name_words")
-    ):
-        return "odd first" if is_first else "odd last"
-    if is_first or is_last:
-        return "both" if is_first and is_last else "first" if is_first else "last"
-    if ODD_SURNAME.fullmatch(word):
-        return "last"
-    if word in no_names() or word in months():
-        return ""
-    if word in more_first_names():
-        return "more"
-    if word in more_surnames():
-        return "more last"
-    if not word.isascii() and (plain := _without_accents(word)) != word:
-        if plain in first_names() or plain in more_first_names():
-            return "more"
-        if plain in surnames() or plain in more_surnames():
-            return "more last"
-    if word in common_words() or word in medical_words() or word.removesuffix("s") in medical_words():
-        return ""
-    if not _FEWEST <= len(word) <= _MOST:
-        return ""
-    parts = _PARTS.split(word)
-    if len(parts) > 1:
-        if not load_words("identifiers", "eponyms").isdisjoint(parts):
-            return "eponym"
-        if any(part in certain_names() for part in parts):
-            return "first" if parts[0] in first_names() else "last"
-        return "" if any(map(is_common, parts)) else "unknown"
-    if is_medicine(word):
-        return "medicine"
-    if is_common(word):
-        return ""
-    return "typo" if _is_typo(word) else "unknown"
-
-
-def _without_accents(word: str) -> str:
-    decomposed = unicodedata.normalize("NFKD", word.translate(_PLAIN_LETTERS))
-    return "".join(sign for sign in decomposed if not unicodedata.combining(sign))
-
-
-def _is_typo(word: str) -> bool:
-    """Tell whether a word of no table is a common one with a letter twice, missing or swapped with its neighbor."""
-    if len(word) < _SHORTEST_TYPO:
-        return False
-    for place in range(len(word)):
-        without = word[:place] + word[place + 1 :]
-        swapped = word[: place - 1] + word[place] + word[place - 1] + word[place + 1 :] if place else ""
-        if (place and word[place] == word[place - 1] and _is_word(without)) or (swapped and _is_word(swapped)):
-            return True
-        if any(_is_word(word[:place] + letter + word[place:]) for letter in "aeioulnrstdcmphgbyfvwkxqzj"):
-            return True
-    return False
-
-
-def _is_word(word: str) -> bool:
-    return (
-        word in common_words()
-        or word.removesuffix("s") in common_words()
-        or (NO_NAME_ENDING.search(word) is not None and _stem(word) in common_words())
-    )
-
-
-def _stem(word: str) -> str:
-    for ending in ("ed", "ing", "ly", "tion", "ment", "ness"):
-        if word.endswith(ending):
-            return word[: -len(ending)]
-    return word
-
-
-@functools.cache
-def _sounds() -> dict[str, float]:
-    """Return for each run of three letters how much more frequent it is in names than elsewhere, as a logarithm."""
-    counts = []
-    names = first_names() | surnames() | more_first_names() | more_surnames()
-    for words in (names, common_words() | medical_words()):
-        counts.append(Counter(run for word in words for run in _runs(word)))
-    totals = [sum(each.values()) for each in counts]
-    runs = counts[0].keys() | counts[1].keys()
-    return {run: log((counts[0][run] + 1) / totals[0]) - log((counts[1][run] + 1) / totals[1]) for run in runs}
-
-
-def _runs(word: str) -> list[str]:
-    whole = f"^{word}$"
-    return [whole[place : place + 3] for place in range(len(whole) - 2)]
-
-
-@functools.lru_cache(maxsize=1 << 12)
-def sound_of(word: str) -> int:
-    """Return how much a word sounds like a name, from 0 to 5."""
-    runs = _runs(word)
-    score = sum(_sounds().get(run, 0.3) for run in runs) / len(runs)
-    return min(max(int(2.5 + 2.5 * score), 0), 5)
-
-
-_SIGNS |= {"-": "-", "–": "-", "—": "-", ">": ">", "<": "<", "/": "/", "@": "@", "*": "*", '"': '"', "“": '"', "”": '"'}
 
 
 class Token(NamedTuple):
@@ -331,9 +176,9 @@ def _may_be_name(text: Text, words: list[Token], place: int, token: Token) -> bo
 
 def _may_be_word_as_name(text: Text, words: list[Token], place: int, token: Token) -> bool:
     """Tell whether a common word that is written large may be a name: behind a title or a first name."""
-    if shape_of(text, token) != "Large" or len(token.plain) < _FEWEST or token.gap not in " .:" or not place:
+    if shape_of(text, token) != "Large" or len(token.plain) < FEWEST_LETTERS or token.gap not in " .:" or not place:
         return False
-    if token.plain in load_words("identifiers", "no_names") or token.plain[0].isdigit() or token.plain in _classes():
+    if token.plain in load_words("identifiers", "no_names") or token.plain[0].isdigit() or token.plain in near_names():
         return False
     before = words[place - 1]
     if len(before.plain) == 1:

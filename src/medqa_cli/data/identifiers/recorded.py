@@ -24,8 +24,6 @@ from medqa_cli.data.identifiers.finds import KINDS, LANGUAGES, PlainFind
 from medqa_cli.errors import InputError
 
 _TRAIN = "train"
-
-
 FORMAT = 1
 HASH_BYTES = 16
 _FIELDS = ("question", "answer")
