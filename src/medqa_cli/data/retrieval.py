@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import contextlib
 import itertools
+import math
 import sqlite3
 from collections import defaultdict
 from collections.abc import Callable, Iterable, Iterator, Sequence
@@ -182,7 +183,7 @@ class PassageIndex:
     def weight(self, words: Iterable[str]) -> float:
         """Return how much words say together: the rarer, the more."""
         with self._damage_told():
-            return sum(self._vocabulary.weight([self._vocabulary.stem(word)]) for word in words)
+            return math.fsum(self._vocabulary.weight([self._vocabulary.stem(word)]) for word in words)
 
     def _ranked(self, asked: Asked) -> list[tuple[Likeness, Passage]]:
         """Return the passages that may be the nearest, in their order."""

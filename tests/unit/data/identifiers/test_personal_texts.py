@@ -3,6 +3,9 @@
 from __future__ import annotations
 
 import csv
+import os
+import subprocess
+import sys
 from pathlib import Path
 
 import pytest
@@ -197,6 +200,25 @@ def test_words_side_by_side_are_one_name_with_initials_and_particles_between() -
     assert [text.text[start:end] for start, end, _ in name_scores.joined(text, words, taken)] == [
         "J. R. Okafor de la Cruz-Obi"
     ]
+
+
+def test_a_score_at_the_threshold_is_the_same_in_each_process() -> None:
+    text = (
+        "Is hepatitis C curable? Yes. Eigght to twelve weeks of tablts cure more than 95 % of patints, whatever the "
+        "genotype. The virus was identified in 1989."
+    )
+    code = "import sys; from medqa_cli.data.identifiers import finding; print(finding.find_in_row(sys.argv[1], ''))"
+    told = {
+        subprocess.run(
+            [sys.executable, "-c", code, text],
+            env={**os.environ, "PYTHONHASHSEED": seed},
+            capture_output=True,
+            text=True,
+            check=True,
+        ).stdout
+        for seed in ("0", "2", "3", "5")
+    }
+    assert len(told) == 1
 
 
 @pytest.mark.parametrize("language", ["de", "es", "fr", "it", "pt"])
