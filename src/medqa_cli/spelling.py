@@ -50,6 +50,11 @@ def counted(counts: Mapping[str, int]) -> str:
     return ", ".join(f"{count:,} {reason}" for reason, count in ordered)
 
 
+def with_noun(count: int, noun: str) -> str:
+    """Return a number with its noun: ``1 topic``, ``2,000 topics``."""
+    return f"{count:,} {noun}{'' if count == 1 else 's'}"
+
+
 def distinct_ends(paths: Sequence[Sequence[str]]) -> list[str]:
     """Return the shortest ends of paths that differ, so that no name holds more of a machine's folders than it must.
 

@@ -13,6 +13,7 @@ from medqa_cli.evaluation.arms import ARMS, BM25_PASSAGE, FIRST_PASSAGE, OPEN_BO
 from medqa_cli.evaluation.baselines import TRIVIAL
 from medqa_cli.evaluation.metrics import metric
 from medqa_cli.evaluation.samples import GREEDY
+from medqa_cli.spelling import with_noun
 
 # What decides was fixed before anything was measured: of each group the first figure that is not 0 for all models
 # (ROUGE reads only ASCII letters and digits).
@@ -139,17 +140,12 @@ def against_base(results: Mapping[str, Any], model: str | None, leak: str) -> Co
 def _how_many(results: Mapping[str, Any]) -> str:
     # Where some questions have no topic, how many there are is not known.
     is_told = results["topics"] and results["topics"] == results["settings"].get("clusters", results["topics"])
-    topics = f" about {counted(results['topics'], 'topic')}" if is_told else ""
+    topics = f" about {with_noun(results['topics'], 'topic')}" if is_told else ""
     is_short = is_few(results) and not only_one(results)
     few = " These are few: only large differences show." if is_short else ""
     unknown = "" if results.get("leakage") else " Whether it was trained on some of them is not known."
     were = "was" if results["questions"] == 1 else "were"
-    return f"{counted(results['questions'], 'question')}{topics} {were} asked.{few}{unknown}"
-
-
-def counted(count: int, noun: str) -> str:
-    """Return a number with its noun: ``1 topic``, ``2,000 topics``."""
-    return f"{count:,} {noun}{'' if count == 1 else 's'}"
+    return f"{with_noun(results['questions'], 'question')}{topics} {were} asked.{few}{unknown}"
 
 
 def is_few(results: Mapping[str, Any]) -> bool:

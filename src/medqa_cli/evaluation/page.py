@@ -15,7 +15,7 @@ from markupsafe import Markup, escape
 from medqa_cli import console
 from medqa_cli.evaluation.arms import ABSENT, ARMS, OPEN_BOOK, WRONG_TOPIC
 from medqa_cli.evaluation.bootstrap import with_interval
-from medqa_cli.evaluation.comparison import counted, heading, likelihood_in_words, only_one
+from medqa_cli.evaluation.comparison import heading, likelihood_in_words, only_one
 from medqa_cli.evaluation.conclusion import conclude, percent
 from medqa_cli.evaluation.metrics import in_group, metric, repeats_itself
 from medqa_cli.evaluation.overlap import rouge
@@ -31,6 +31,7 @@ from medqa_cli.evaluation.report import (
 )
 from medqa_cli.evaluation.samples import GREEDY, Sample
 from medqa_cli.resources import template_environment
+from medqa_cli.spelling import with_noun
 
 Row = tuple[str, Mapping[str, Any], str]  # label, figures by name, class of the page's row
 _WAYS = {
@@ -66,7 +67,7 @@ def make_page(
         "baseline_sentences": baseline_sentences,
         "engine_sentences": engine_sentences,
         "copy_sentences": copy_sentences,
-        "counted": counted,
+        "with_noun": with_noun,
         "memorization_sentences": memorization_sentences,
         "power_sentences": power_sentences,
         "likelihood_in_words": likelihood_in_words,

@@ -10,9 +10,10 @@ from typing import Any
 from medqa_cli import console
 from medqa_cli.evaluation.arms import ABSENT, WRONG_TOPIC
 from medqa_cli.evaluation.bootstrap import with_interval
-from medqa_cli.evaluation.comparison import counted, heading, only_one
+from medqa_cli.evaluation.comparison import heading, only_one
 from medqa_cli.evaluation.conclusion import conclude
 from medqa_cli.evaluation.metrics import STRIPPED, in_group, metric
+from medqa_cli.spelling import with_noun
 
 # Title of each group of metrics; a terminal that is too narrow for a table gets several.
 _TABLES = {
@@ -110,7 +111,7 @@ def power_sentences(results: Mapping[str, Any]) -> list[str]:
         if shown:
             least = ", ".join(f"{figures[name]['detectable']:.2g} in {name}" for name in shown)
             sentences.append(
-                f"{pair.replace('-', ' - ')}: with {counted(results['questions'], 'question')}, differences "
+                f"{pair.replace('-', ' - ')}: with {with_noun(results['questions'], 'question')}, differences "
                 f"smaller than {least} may not show"
             )
     return sentences
@@ -168,9 +169,9 @@ def _show_what_they_rest_on(results: Mapping[str, Any]) -> None:
     clusters = settings["clusters"]
     # A question without a topic stands for itself.
     is_told = results["topics"] == clusters
-    topics = f", {counted(results['topics'], 'topic')}" if is_told else ""
+    topics = f", {with_noun(results['topics'], 'topic')}" if is_told else ""
     console.line(
-        f"{results['split']} split, {counted(results['questions'], 'question')}{topics}, "
+        f"{results['split']} split, {with_noun(results['questions'], 'question')}{topics}, "
         f"{settings['answer_tokens']:,} reference tokens"
     )
     unit = "topics" if is_told else "topics, or questions without one" if results["topics"] else "questions"

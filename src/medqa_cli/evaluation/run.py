@@ -14,7 +14,6 @@ from medqa_cli.environment import TRAIN_SHA256, recorded_settings
 from medqa_cli.errors import InputError, Interrupted
 from medqa_cli.evaluation.arms import Arm, ask_in_other_words, make_arms, passage_baselines
 from medqa_cli.evaluation.baselines import UNIGRAM, baseline_answers, baseline_sample, unigram_scores
-from medqa_cli.evaluation.comparison import counted
 from medqa_cli.evaluation.gate import Condition, with_gate
 from medqa_cli.evaluation.measuring import Work, measure
 from medqa_cli.evaluation.memorization.measure import prepare
@@ -31,6 +30,7 @@ from medqa_cli.model.gguf_model import OF_RUN, require_file_of_run
 from medqa_cli.model.load import base_of_adapter, load_config, load_tokenizer, num_embeddings
 from medqa_cli.prompt.contract import PromptContract
 from medqa_cli.prompt.encoder import PromptEncoder
+from medqa_cli.spelling import with_noun
 
 
 def evaluate(
@@ -96,7 +96,7 @@ def what_is_not_used(dropped: Mapping[str, Any]) -> str:
     answers = sum(
         len(piece) for name, piece in dropped.items() if name.startswith("answers/") and isinstance(piece, list)
     )
-    kept = counted(answers, "answer") if answers else f"{counted(len(dropped), 'piece')} of work"
+    kept = with_noun(answers, "answer") if answers else f"{with_noun(len(dropped), 'piece')} of work"
     return f"not used: {kept} of an interrupted evaluation with other questions, settings or weights; all is made again"
 
 
