@@ -115,7 +115,7 @@ def train(
     except Interrupted as stopped:
         # Whoever goes on has to give the same settings again.
         raise Interrupted(stopped.message, f"{stopped.hint}{hints.same_options(config, overrides)}") from None
-    console.result(summary, lambda: outcome.show(summary, run))
+    console.result(summary, lambda: outcome.show(summary, run, loaded.config.prompt.sources))
     distributed.leave_group()
 
 

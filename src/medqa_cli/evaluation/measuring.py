@@ -77,9 +77,10 @@ class Work:
     def settings(self, limit: int | None) -> dict[str, Any]:
         """Return the settings that ``results.json`` names."""
         settings = _settings_of_config(self.config, limit)
-        if self.encoder is not None and self.arms:
-            text = self.encoder.contract.text
-            settings |= {"open_book": True, "sources": text.sources, "source_tokens": text.source_tokens}
+        if self.encoder is not None and (text := self.encoder.contract.text).sources:
+            settings |= {"sources": text.sources, "source_tokens": text.source_tokens}
+        if self.arms:
+            settings["open_book"] = True
             settings["declined_by_titles"] = {name: fmean(arm.nothing_answers) for name, arm in self.arms.items()}
         return settings
 

@@ -179,6 +179,10 @@ def _show_what_they_rest_on(results: Mapping[str, Any]) -> None:
         console.line(f"no 95 % intervals: {single}")
     else:
         console.line(f"[95 % interval]: bootstrap over {clusters} {unit}, {settings['bootstrap_draws']:,} draws")
+    if settings.get("sources") and any("nll" in figures for figures in results["models"].values()):
+        console.line(
+            "losses are of questions without sources; the validation loss of medqa train is of those with them"
+        )
     said = (baseline_sentences(results), copy_sentences(results), power_sentences(results))
     for sentence in chain(engine_sentences(results), *said):
         console.line(sentence)

@@ -155,8 +155,8 @@ def summarize(outcome: Outcome, run: RunFolder, log: Sequence[dict[str, Any]]) -
     }
 
 
-def show(summary: dict[str, Any], run: RunFolder) -> None:
-    """Print what was trained, the losses, speed, memory, and where everything lies."""
+def show(summary: dict[str, Any], run: RunFolder, num_sources: int) -> None:
+    """Print what was trained, the losses, speed, memory, and where everything lies; ``num_sources``: of a question."""
     # Labels that no window of 80 columns breaks beside the longest cell: a figure would stand inside of one.
     rows = [
         ["examples", f"{summary['num_train_examples']:,}"],
@@ -188,6 +188,8 @@ def show(summary: dict[str, Any], run: RunFolder) -> None:
     rows.append(["time", f"{summary['seconds']:.0f} s"])
     early = ", stopped early" if summary["stop_reason"] == "early_stopping" else ""
     console.table(f"Training {summary['status']}{early}", rows)
+    if num_sources:
+        console.line("losses are of questions with sources, as they are trained; that of medqa eval is without sources")
     console.line(f"adapter: {run.adapter_dir}   curves: {run.loss_plot_path}   log: {run.train_log_path}")
 
 

@@ -102,3 +102,13 @@ def test_rescore_without_results_shows_cut_answers_with_no_known_limit(
     config = Config(run_dir=str(tmp_path), eval=EvalConfig(bootstrap_draws=100, metrics=("nll",)))
     show(rescore(config, None), run.results_path, run.eval_dir / REPORT_NAME)
     assert "1 reference answers were cut at model.max_length\n" in capsys.readouterr().out
+
+
+@pytest.mark.parametrize("sources", [0, 3])
+def test_losses_without_sources_are_told_where_the_model_was_trained_with_them(
+    capsys: pytest.CaptureFixture[str], sources: int
+) -> None:
+    measured = results()
+    measured["settings"]["sources"] = sources
+    show(measured, Path("results.json"), Path("report.html"))
+    assert ("losses are of questions without sources" in capsys.readouterr().out) == bool(sources)

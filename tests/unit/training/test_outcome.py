@@ -147,8 +147,10 @@ def test_no_figure_stands_inside_a_label_on_80_columns(
         "tokens_per_second": 100.0,
         "seconds": 60.0,
     }
-    show(summary, RunFolder(tmp_path))
-    table = capsys.readouterr().out.partition("\n\n")[0].splitlines()[1:]
+    show(summary, RunFolder(tmp_path), num_sources=3 if keeps else 0)
+    head, _, rest = capsys.readouterr().out.partition("\n\n")
+    assert ("losses are of questions with sources" in rest) == keeps
+    table = head.splitlines()[1:]
     rows = {label.rstrip(): value for label, value in (row.rsplit("  ", 1) for row in table)}
     assert all(label and value.strip() for label, value in rows.items())
     assert {label: value for label, value in rows.items() if label.startswith("peak memory")} == {
