@@ -170,7 +170,15 @@ def optimizer_is_adamw(config: Config, device: torch.device) -> Measured:
     for gradient in gradients:
         module.weight.grad = gradient.to(device)
         optimizer.step()
-    expected = _adamw(start.double(), gradients, train.learning_rate, train.weight_decay)
+    # AdamW (Loshchilov and Hutter, arXiv 1711.05101, algorithm 2), with PyTorch's betas and epsilon.
+    expected = start.double()
+    first, second = torch.zeros_like(expected), torch.zeros_like(expected)
+    for number, gradient in enumerate(gradients, start=1):
+        g = gradient.double()
+        first = 0.9 * first + (1 - 0.9) * g
+        second = 0.999 * second + (1 - 0.999) * g * g
+        step = (first / (1 - 0.9**number)) / ((second / (1 - 0.999**number)).sqrt() + 1e-8)
+        expected = expected * (1 - train.learning_rate * train.weight_decay) - train.learning_rate * step
     off = float((module.weight.detach().double().cpu() - expected).abs().max()) / train.learning_rate
     paged = ", state paged" if "paged" in name else ""
     return Measured(off, 1e-3, f"of a step apart after three, {name}{paged}")
@@ -199,21 +207,3 @@ def flash_is_plain(subject: Subject) -> Measured:
     if not attention.has_flash_attention(subject.device):
         raise NotChecked("this GPU, or this PyTorch, has no flash attention for several examples at once")
     return attention_is_plain(replace(subject, dtype=torch.bfloat16))
-
-
-def _adamw(
-    weights: torch.Tensor,
-    gradients: list[torch.Tensor],
-    rate: float,
-    decay: float,
-    betas: tuple[float, float] = (0.9, 0.999),
-) -> torch.Tensor:
-    """Return the weights after steps of AdamW (Loshchilov and Hutter, arXiv 1711.05101, algorithm 2)."""
-    first, second = torch.zeros_like(weights), torch.zeros_like(weights)
-    for number, gradient in enumerate(gradients, start=1):
-        g = gradient.double()
-        first = betas[0] * first + (1 - betas[0]) * g
-        second = betas[1] * second + (1 - betas[1]) * g * g
-        step = (first / (1 - betas[0] ** number)) / ((second / (1 - betas[1] ** number)).sqrt() + 1e-8)
-        weights = weights * (1 - rate * decay) - rate * step
-    return weights

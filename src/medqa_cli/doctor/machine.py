@@ -22,7 +22,6 @@ from typing import Any
 
 import torch
 
-from medqa_cli.config.schema import Config
 from medqa_cli.doctor.finding import Finding, Measured, NotChecked
 from medqa_cli.doctor.steps import bound_of
 from medqa_cli.doctor.subject import Subject, write_data
@@ -40,6 +39,8 @@ _ROWS, _WORDS = 64, 60
 _RUN_SECONDS = 600
 # Of a training that was measured, over its prediction: --plan promises that it does not run out of memory.
 _MOST_OF_PLAN = 1.1
+# Of the config, as a training takes them.
+_SECTIONS = ("run_dir", "seed", "data", "prompt", "model", "lora", "train", "generate")
 _RANK_VARIABLES = ("RANK", "LOCAL_RANK", "WORLD_SIZE", "MASTER_ADDR", "MASTER_PORT")
 # Packages that are used where they are there: module, name on the package index, what for.
 _OPTIONAL = (
@@ -55,22 +56,20 @@ _OPTIONAL = (
 
 def products(device: torch.device, dtype: torch.dtype) -> list[Finding]:
     """Return how fast matrix products are, in the type of the training and in float32."""
-    return [_product(device, kind) for kind in dict.fromkeys((dtype, torch.float32))]
-
-
-def _product(device: torch.device, dtype: torch.dtype) -> Finding:
-    side = _SIDE[device.type]
-    a, b = (torch.randn((side, side), device=device, dtype=dtype) for _ in range(2))
-    a @ b  # kernels are chosen, or compiled, at the first one
-    _wait_for(device)
-    count, started = 0, time.perf_counter()
-    while time.perf_counter() - started < _SECONDS:
-        a @ b
+    side, findings = _SIDE[device.type], []
+    for kind in dict.fromkeys((dtype, torch.float32)):
+        a, b = (torch.randn((side, side), device=device, dtype=kind) for _ in range(2))
+        a @ b  # kernels are chosen, or compiled, at the first one
         _wait_for(device)
-        count += 1
-    speed = 2 * side**3 * count / (time.perf_counter() - started) / 1e12
-    text = f"{speed:.3g} TFLOP/s in {dtype_name(dtype)}, matrices of {side} x {side}"
-    return Finding("products", "", "ok", False, text, speed)
+        count, started = 0, time.perf_counter()
+        while time.perf_counter() - started < _SECONDS:
+            a @ b
+            _wait_for(device)
+            count += 1
+        speed = 2 * side**3 * count / (time.perf_counter() - started) / 1e12
+        text = f"{speed:.3g} TFLOP/s in {dtype_name(kind)}, matrices of {side} x {side}"
+        findings.append(Finding("products", "", "ok", False, text, speed))
+    return findings
 
 
 def _wait_for(device: torch.device) -> None:
@@ -101,17 +100,15 @@ class Run:
         Raises:
             MedqaError: it fails.
         """
-        if ranks not in self._summaries:
-            self._summaries[ranks] = self._train(ranks)
-        return self._summaries[ranks]
-
-    def _train(self, ranks: int) -> dict[str, Any]:
+        if ranks in self._summaries:
+            return self._summaries[ranks]
         run_dir = self._folder / f"run-{ranks}"
         share = self._config.train.per_device_train_batch_size // ranks
         train = replace(self._config.train, per_device_train_batch_size=share)
+        config = asdict(replace(self._config, run_dir=str(run_dir), train=train))
         path = self._folder / f"config-{ranks}.yaml"
         # JSON is YAML.
-        path.write_text(json.dumps(_plain(replace(self._config, run_dir=str(run_dir), train=train))), encoding="utf-8")
+        path.write_text(json.dumps({name: config[name] for name in _SECTIONS}, default=list), encoding="utf-8")
         launcher = ["-m", "torch.distributed.run", "--standalone", f"--nproc-per-node={ranks}"] if ranks > 1 else []
         command = [sys.executable, *launcher, "-m", "medqa_cli", "train", "-c", str(path), "--json"]
         environment = {name: value for name, value in os.environ.items() if name not in _RANK_VARIABLES}
@@ -132,7 +129,8 @@ class Run:
             raise MedqaError(f"medqa train on {ranks} process(es) ends with code {done.returncode}: {last[0]}")
         summary: dict[str, Any] = read_json(run_dir / "train.json")
         losses = [line["loss"] for line in read_log(run_dir / "train.jsonl") if "loss" in line]
-        return {**summary, "losses": losses}
+        self._summaries[ranks] = {**summary, "losses": losses}
+        return self._summaries[ranks]
 
     def speed(self) -> Finding:
         """Return how fast the training is."""
@@ -166,13 +164,6 @@ class Run:
         return Measured(apart, bound_of(self._subject, self._subject.dtype), f"apart in the losses of {len(one)} steps")
 
 
-def _plain(config: Config) -> dict[str, Any]:
-    """Return the config's sections as they stand in a file."""
-    kept = ("run_dir", "seed", "data", "prompt", "model", "lora", "train", "generate")
-    plain: dict[str, Any] = json.loads(json.dumps(asdict(config), default=list))
-    return {name: plain[name] for name in kept}
-
-
 def describe(device: torch.device, dtype: torch.dtype, folder: Path) -> dict[str, Any]:
     """Return the facts.
 
@@ -185,6 +176,11 @@ def describe(device: torch.device, dtype: torch.dtype, folder: Path) -> dict[str
     for name in RECORDED_PACKAGES:
         with contextlib.suppress(importlib.metadata.PackageNotFoundError):
             versions[name] = importlib.metadata.version(name)
+    gpus = []
+    for number in range(torch.cuda.device_count() if device.type == "cuda" else 0):
+        properties = torch.cuda.get_device_properties(number)
+        capability = ".".join(map(str, torch.cuda.get_device_capability(number)))
+        gpus.append({"name": properties.name, "memory_bytes": int(properties.total_memory), "capability": capability})
     there = next(path for path in (folder, *folder.absolute().parents) if path.exists())
     return {
         "medqa": versions.pop("medqa-cli", None),
@@ -193,7 +189,7 @@ def describe(device: torch.device, dtype: torch.dtype, folder: Path) -> dict[str
         "packages": versions,
         "device": devices.describe_device(device),
         "compute_dtype": devices.dtype_name(dtype),
-        "gpus": _gpus() if device.type == "cuda" else [],
+        "gpus": gpus,
         "driver": devices.nvidia_driver_version(),
         "cuda": torch.version.cuda,
         "rocm": torch.version.hip,
@@ -205,20 +201,6 @@ def describe(device: torch.device, dtype: torch.dtype, folder: Path) -> dict[str
         "cpu_kernels": torch.backends.cpu.get_cpu_capability(),
         "optional": {name: importlib.util.find_spec(module) is not None for module, name, _ in _OPTIONAL},
     }
-
-
-def _gpus() -> list[dict[str, Any]]:
-    found = []
-    for number in range(torch.cuda.device_count()):
-        properties = torch.cuda.get_device_properties(number)
-        found.append(
-            {
-                "name": properties.name,
-                "memory_bytes": int(properties.total_memory),
-                "capability": ".".join(map(str, torch.cuda.get_device_capability(number))),
-            }
-        )
-    return found
 
 
 def lines(facts: dict[str, Any]) -> list[str]:

@@ -118,7 +118,17 @@ def _findings(
             yield examine(check.name, subject.name, partial(check.measure, subject), needed=check.needed)
             free_unused_memory(device)
     if full:
-        yield from _measured(own or tiny, device, dtype)
+        subject = own or tiny
+        console.doing("speed of products ...")
+        yield from machine.products(device, dtype)
+        console.doing("speed and memory of a training ...")
+        run = machine.Run(subject)
+        memory = examine("memory = plan", subject.name, run.memory)
+        if memory.status != "wrong":
+            yield run.speed()
+        yield memory
+        console.doing("two ranks ...")
+        yield examine("two ranks = one", subject.name, run.two_ranks)
 
 
 def checks_of_the_device(config: Config, device: torch.device) -> list[Check]:
@@ -149,19 +159,6 @@ def checks_of_a_model() -> list[Check]:
         Check("answers batched = alone", adapters.batched_is_alone),
         Check("merge = PEFT's", adapters.merge_is_peft),
     ]
-
-
-def _measured(subject: Subject, device: torch.device, dtype: torch.dtype) -> Iterator[Finding]:
-    console.doing("speed of products ...")
-    yield from machine.products(device, dtype)
-    console.doing("speed and memory of a training ...")
-    run = machine.Run(subject)
-    memory = examine("memory = plan", subject.name, run.memory)
-    if memory.status != "wrong":
-        yield run.speed()
-    yield memory
-    console.doing("two ranks ...")
-    yield examine("two ranks = one", subject.name, run.two_ranks)
 
 
 @contextlib.contextmanager

@@ -123,7 +123,15 @@ def own_subject(config: Config, folder: Path, device: torch.device, dtype: torch
     if name is None:
         raise NotChecked("model.name_or_path is not set, so that there is no architecture of your own to try")
     try:
-        hf_config = _config_of(name, config.model.revision)
+        quiet_libraries()
+        path = gguf_file(name)
+        if path is not None:  # its header says all; turning it into a folder takes half a minute
+            from transformers import AutoConfig
+
+            hf_config = AutoConfig.from_pretrained(path.parent, gguf_file=path.name, trust_remote_code=False)
+        else:
+            source = find_base(name, config.model.revision)
+            hf_config = load_config(source.location, source.revision)
     except MedqaError as error:
         raise NotChecked(f"the description of {name} is not here: {error.message}") from error
     kind = str(hf_config.get_text_config().model_type)
@@ -133,17 +141,6 @@ def own_subject(config: Config, folder: Path, device: torch.device, dtype: torch
         raise
     except Exception as error:  # whatever an architecture raises with sizes that it was not made for; full memory too
         raise NotChecked(f"{kind} cannot be made small: {first_line(error)}") from error
-
-
-def _config_of(name: str, revision: str | None) -> Any:
-    quiet_libraries()
-    path = gguf_file(name)
-    if path is not None:  # its header says all; turning it into a folder takes half a minute
-        from transformers import AutoConfig
-
-        return AutoConfig.from_pretrained(path.parent, gguf_file=path.name, trust_remote_code=False)
-    source = find_base(name, revision)
-    return load_config(source.location, source.revision)
 
 
 def reduced(hf_config: Any) -> Any:

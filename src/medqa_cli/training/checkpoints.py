@@ -160,15 +160,14 @@ def problem_of(checkpoint: Path) -> str | None:
     missing = [name for name in sorted(hashes) if not (checkpoint / name).is_file()]
     if missing:
         return f"incomplete ({', '.join(missing)} missing)"
-    damaged = [name for name in sorted(hashes) if _differs(checkpoint / name, *hashes[name])]
+    damaged = []
+    for name, (size, sha256) in sorted(hashes.items()):
+        path = checkpoint / name
+        with contextlib.suppress(OSError):
+            if path.stat().st_size == size and sha256_of_file(path) == sha256:
+                continue
+        damaged.append(name)
     return f"damaged ({', '.join(damaged)})" if damaged else None
-
-
-def _differs(path: Path, size: int, sha256: str) -> bool:
-    try:
-        return path.stat().st_size != size or sha256_of_file(path) != sha256
-    except OSError:
-        return True
 
 
 def _write_manifest(folder: Path, step: int, scheduled: bool) -> None:

@@ -36,8 +36,11 @@ def settle_compiling(
     Raises:
         InputError: it is ``true``, and they cannot be compiled.
     """
-    wanted = config.train.compile
-    if wanted is False or (wanted == "auto" and not (_pays(config, model, inputs) if before is None else before)):
+    wanted, pays = config.train.compile, before
+    if wanted == "auto" and pays is None:
+        work = num_parameters(model) * num_tokens_of_training(config.train, inputs.data.examples)
+        pays = work >= _ENOUGH_WORK * torch.get_num_threads()
+    if wanted is False or (wanted == "auto" and not pays):
         return False
     problem = _problem(inputs, way, recomputes)
     if not problem:
@@ -50,11 +53,6 @@ def settle_compiling(
     if problem and before:
         console.warn(f"the run was begun with compiled layers and goes on without, to other last digits: {problem}")
     return not problem
-
-
-def _pays(config: Config, model: Any, inputs: TrainingInputs) -> bool:
-    work = num_parameters(model) * num_tokens_of_training(config.train, inputs.data.examples)
-    return work >= _ENOUGH_WORK * torch.get_num_threads()
 
 
 def _problem(inputs: TrainingInputs, way: Way, recomputes: bool) -> str:

@@ -12,7 +12,6 @@ import copy
 import importlib.util
 import json
 import logging
-import os
 import time
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
@@ -34,7 +33,7 @@ from medqa_cli.model.quantization import keep_weights_differentiable
 from medqa_cli.model.weights import adapter_file
 from medqa_cli.prompt.encoder import PromptEncoder
 from medqa_cli.training import checkpoints, outcome
-from medqa_cli.training.resume import lock, prepare_run_folder
+from medqa_cli.training.resume import locked, prepare_run_folder
 
 _KEYS = ("prompt", "chosen", "rejected")
 _EXPORT = "write them with: medqa review export --format dpo review-*.json"
@@ -88,8 +87,7 @@ def train_on_pairs(
     loaded = load_model("adapter", start, config.model, config.prompt, batches=True)
     pairs = _pairs_that_fit(rows, loaded, pairs_path, config.model.max_length)
     console.doing("training ...")
-    held = lock(run)
-    try:
+    with locked(run):
         prepare_run_folder(run, None, restart=restart)
         with atomic_file(run.config_path) as file:
             file.write(resolved_config)
@@ -98,18 +96,17 @@ def train_on_pairs(
         log = _train(config, run, loaded, copy.deepcopy(tokenizer), pairs)
         summary = _summary(log, pairs, loaded, time.perf_counter() - started)
         write_json(run.train_json_path, {**summary, "adapter_step": None})
+        card_path = start.adapter_dir / CARD_NAME
+        card_before = card_path.read_text(encoding="utf-8", errors="replace") if card_path.is_file() else ""
         outcome.save_adapter(
             run.adapter_dir,
             loaded.model,
             None,
             tokenizer=tokenizer,
             contract=loaded.encoder.contract,
-            card=preference_card(_card_before(start), config, summary),
+            card=preference_card(card_before, config, summary),
         )
         write_json(run.train_json_path, summary)
-    finally:
-        if held is not None:
-            os.close(held)
     return summary
 
 
@@ -360,11 +357,6 @@ def _summary(
         "peak_memory_bytes": devices.peak_memory_bytes(loaded.device),
         "seconds": round(seconds, 1),
     }
-
-
-def _card_before(start: RunFolder) -> str:
-    path = start.adapter_dir / CARD_NAME
-    return path.read_text(encoding="utf-8", errors="replace") if path.is_file() else ""
 
 
 def show(summary: dict[str, Any], run: RunFolder) -> None:

@@ -8,7 +8,6 @@ from __future__ import annotations
 import json
 import tempfile
 import time
-from collections.abc import Iterator
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
@@ -117,9 +116,18 @@ def advise(estimator: MemoryEstimator, config: Config, estimate: MemoryEstimate)
     Returns:
         ``change`` of the config (key: value), ``peak_bytes`` predicted once it and those before it are made, ``fits``.
     """
+    # What may save memory; the estimate shows which of them do.
+    length = config.model.max_length
+    changes: list[dict[str, Any]] = [{"train.gradient_checkpointing": True}, {"train.max_tokens_per_forward": length}]
+    if config.model.quantization not in ("nf4", "fp4"):
+        changes.append({"model.quantization": "nf4"})
+    changes.append({"model.double_quantization": True})
+    while length // 2 >= LEAST_MAX_LENGTH:
+        length //= 2
+        changes.append({"model.max_length": length, "train.max_tokens_per_forward": length})
     advice: list[dict[str, Any]] = []
     current, lowest = config, estimate.peak_bytes
-    for change in _changes(config):
+    for change in changes:
         changed = _with(current, change)
         after = estimator.predict(changed)
         if after.peak_bytes >= lowest:
@@ -133,19 +141,6 @@ def advise(estimator: MemoryEstimator, config: Config, estimate: MemoryEstimate)
                 return [{"change": change, "peak_bytes": by_itself.peak_bytes, "fits": True}]
             break
     return advice
-
-
-def _changes(config: Config) -> Iterator[dict[str, Any]]:
-    """Yield changes of the config that may save memory; the estimate shows which ones do."""
-    length = config.model.max_length
-    yield {"train.gradient_checkpointing": True}
-    yield {"train.max_tokens_per_forward": length}
-    if config.model.quantization not in ("nf4", "fp4"):
-        yield {"model.quantization": "nf4"}
-    yield {"model.double_quantization": True}
-    while length // 2 >= LEAST_MAX_LENGTH:
-        length //= 2
-        yield {"model.max_length": length, "train.max_tokens_per_forward": length}
 
 
 def _with(config: Config, change: dict[str, Any]) -> Config:

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import contextlib
-import os
 import time
 from dataclasses import replace
 from functools import partial
@@ -22,7 +21,6 @@ from medqa_cli.environment import describe_environment, recorded_environment
 from medqa_cli.errors import InputError
 from medqa_cli.files import RunFolder, atomic_file, write_json
 from medqa_cli.model import devices
-from medqa_cli.model.kernels.verify import Way
 from medqa_cli.model.lora import check_init
 from medqa_cli.training import arguments, callbacks, fsdp, outcome, setup
 from medqa_cli.training.callbacks import read_log
@@ -35,7 +33,7 @@ from medqa_cli.training.estimate import ForwardLimits, MemoryEstimate, estimate_
 from medqa_cli.training.resume import (
     bound_to,
     checkpoint_to_go_on_from,
-    lock,
+    locked,
     prepare_run_folder,
     warn_if_disk_is_small,
     written_by_main,
@@ -75,21 +73,14 @@ def train(
     console.doing("predicting the memory ...")
     estimate = estimate_here(config, inputs.hf_config, inputs.data.examples, dtype, device)
     console.doing("making the adapter ...")
-    with distributed.raise_on_all_ranks():
-        model = setup.make_model(config, inputs)
-        setup.describe_run(config, model, inputs)
-    way = setup.settle_way_for_training(model, inputs)
-    before = recorded_environment(run).get("compiled_layers", False) if checkpoint is not None else None
-    limits = _forward_limits(config, inputs, estimate)
-    is_compiled = settle_compiling(config, model, inputs, way, recomputes=limits.recomputed, before=before)
-    environment = _environment(inputs, way, trained_with, is_compiled=is_compiled)
+    was_compiled = recorded_environment(run).get("compiled_layers", False) if checkpoint is not None else None
+    model, environment = _settled_model(config, inputs, estimate, trained_with, was_compiled)
     console.doing("training ...")
     with contextlib.ExitStack() as locks:
 
         def begin() -> None:
             # Only now: whatever was wrong with data, model or config has left an earlier training run untouched.
-            if (held := lock(run)) is not None:
-                locks.callback(os.close, held)
+            locks.enter_context(locked(run))
             prepare_run_folder(run, checkpoint, restart=restart)
             steps = num_steps(config.train, len(inputs.data.examples))
             warn_if_disk_is_small(run, config.train, steps, model.get_nb_trainable_parameters()[0])
@@ -101,8 +92,7 @@ def train(
         with full_disk_is_an_error(run.path):
             result = run_loop(config, run, model, inputs, estimate, checkpoint)
         console.doing("saving the adapter ...")
-        summary = _summarize(run, result, inputs, estimate, time.perf_counter() - started)
-        distributed.from_main(lambda: _raise_if_incomplete(config, run, result, summary))
+        summary = _summarize(config, run, result, inputs, estimate, time.perf_counter() - started)
         return _save(config, run, model, inputs, result, summary, environment)
 
 
@@ -124,11 +114,21 @@ def _check_settings(config: Config, resolved_config: str) -> tuple[torch.device,
     return device, dtype, trained_with
 
 
-def _environment(
-    inputs: setup.TrainingInputs, way: Way, trained_with: dict[str, Any], *, is_compiled: bool
-) -> dict[str, Any]:
-    """Return the content of ``environment.json``."""
-    return {
+def _settled_model(
+    config: Config,
+    inputs: setup.TrainingInputs,
+    estimate: MemoryEstimate | None,
+    trained_with: dict[str, Any],
+    was_compiled: bool | None,
+) -> tuple[Any, dict[str, Any]]:
+    """Return the model with its adapter, in the fastest way that is right, and the content of ``environment.json``."""
+    with distributed.raise_on_all_ranks():
+        model = setup.make_model(config, inputs)
+        setup.describe_run(config, model, inputs)
+    way = setup.settle_way_for_training(model, inputs)
+    recomputes = _forward_limits(config, inputs, estimate).recomputed
+    is_compiled = settle_compiling(config, model, inputs, way, recomputes=recomputes, before=was_compiled)
+    return model, {
         **describe_environment(),
         "device": devices.describe_device(inputs.device),
         "unused_gpu": devices.unused_gpu() if inputs.device.type == "cpu" else None,
@@ -183,18 +183,10 @@ def run_loop(
             arguments.tracker_failures_told(args.report_to),
             sharing_cores(inputs.device.type),
         ):
-            ending = _run_to_the_end(trainer, monitor, early_stopping, checkpoint)
+            result = _run_to_the_end(trainer, monitor, early_stopping, checkpoint)
     console.doing("drawing the losses ...")
     written_by_main(run, lambda: outcome.plot_losses(read_log(run.train_log_path), run.loss_plot_path))
-    return outcome.Outcome(
-        *ending,
-        global_step=trainer.state.global_step,
-        num_tokens=trainer.state.num_input_tokens_seen,
-        tokens_per_second=monitor.throughput.tokens_per_second,
-        num_skipped_steps=divergence.num_skipped_steps,
-        num_validation_examples=len(validation),
-        early_stopping=early_stopping,
-    )
+    return result
 
 
 def _forward_limits(config: Config, inputs: setup.TrainingInputs, estimate: MemoryEstimate | None) -> ForwardLimits:
@@ -241,8 +233,8 @@ def _run_to_the_end(
     monitor: callbacks.TrainingMonitor,
     early_stopping: callbacks.EarlyStopping,
     checkpoint: Path | None,
-) -> tuple[outcome.Status, outcome.StopReason, DivergedError | NotWrittenError | None]:
-    """Train; return how it ended: ``status``, ``stop_reason`` and ``error`` of the outcome."""
+) -> outcome.Outcome:
+    """Train; return how it ended, with the error that ended it if one did."""
     status: outcome.Status = "interrupted"
     reason: outcome.StopReason = "signal"
     raised: DivergedError | NotWrittenError | None = None
@@ -275,18 +267,33 @@ def _run_to_the_end(
     if raised is not None:
         # Trackers close their runs here.
         trainer.callback_handler.on_train_end(trainer.args, trainer.state, trainer.control)
-    return status, reason, raised
+    return outcome.Outcome(
+        status,
+        reason,
+        raised,
+        global_step=trainer.state.global_step,
+        num_tokens=trainer.state.num_input_tokens_seen,
+        tokens_per_second=monitor.throughput.tokens_per_second,
+        num_skipped_steps=trainer.divergence.num_skipped_steps,
+        num_validation_examples=len(trainer.validation),
+        early_stopping=early_stopping,
+    )
 
 
 def _summarize(
+    config: Config,
     run: RunFolder,
     result: outcome.Outcome,
     inputs: setup.TrainingInputs,
     estimate: MemoryEstimate | None,
     seconds: float,
 ) -> dict[str, Any]:
-    """Return the content of ``train.json`` without the adapter's step."""
-    return {
+    """Return the content of ``train.json`` without the adapter's step.
+
+    Raises:
+        MedqaError: there is no adapter to save; ``train.json`` is written.
+    """
+    summary = {
         **distributed.from_main(lambda: outcome.summarize(result, run, read_log(run.train_log_path))),
         "num_train_examples": len(inputs.data.examples),
         "num_truncated_answers": inputs.data.num_truncated_answers,
@@ -299,15 +306,16 @@ def _summarize(
         "seconds": round(seconds, 1),
     }
 
+    def raise_if_incomplete() -> None:
+        error = outcome.error_of(result, run, Path(config.data.dir))
+        if error is not None:
+            # On a full disk it may not find room either; the message says what matters.
+            with contextlib.suppress(OSError, InputError):
+                write_json(run.train_json_path, summary)
+            raise error
 
-def _raise_if_incomplete(config: Config, run: RunFolder, result: outcome.Outcome, summary: dict[str, Any]) -> None:
-    error = outcome.error_of(result, run, Path(config.data.dir))
-    if error is None:
-        return
-    # On a full disk it may not find room either; the message says what matters.
-    with contextlib.suppress(OSError, InputError):
-        write_json(run.train_json_path, summary)
-    raise error
+    distributed.from_main(raise_if_incomplete)
+    return summary
 
 
 def _save(

@@ -257,7 +257,7 @@ def test_two_ranks_whose_losses_are_not_those_of_one_are_found(
     losses: list[float], status: str, tiny: Subject, monkeypatch: Patch
 ) -> None:
     monkeypatch.setattr(torch.cuda, "device_count", lambda: 2)
-    monkeypatch.setattr(Run, "_train", lambda self, ranks: {"losses": losses if ranks == 2 else [2.0, 1.9]})
+    monkeypatch.setattr(Run, "summary", lambda self, ranks: {"losses": losses if ranks == 2 else [2.0, 1.9]})
     monkeypatch.setattr("medqa_cli.doctor.machine.write_data", lambda folder, **sizes: None)
     run = Run(replace(tiny, device=torch.device("cuda")))
     assert examine("two ranks", "", run.two_ranks).status == status

@@ -31,7 +31,7 @@ from medqa_cli.training.checkpoints import (
     set_aside,
     writing,
 )
-from medqa_cli.training.resume import latest_checkpoint, lock, prepare_run_folder
+from medqa_cli.training.resume import latest_checkpoint, locked, prepare_run_folder
 
 FILES = {"adapter_model.safetensors": b"weights", "optimizer.pt": b"moments" * 100, "part/0.bin": b""}
 
@@ -320,14 +320,14 @@ def test_a_full_disk_is_told_wherever_it_is_met(tmp_path: Path, number: int) -> 
 
 def test_two_trainings_do_not_share_a_folder(tmp_path: Path) -> None:
     run = RunFolder(tmp_path / "run")
-    held = lock(run)
-    assert held is not None
-    with pytest.raises(InputError, match="another medqa train is running"):
-        lock(run)
-    os.close(held)
-    again = lock(run)
-    assert again is not None
-    os.close(again)
+    with (
+        locked(run),
+        pytest.raises(InputError, match="another medqa train is running"),
+        locked(run),
+    ):
+        raise AssertionError("two hold the lock")
+    with locked(run):
+        pass
     assert list((tmp_path / "run").iterdir()) == []  # nothing is left behind
 
 
@@ -341,11 +341,13 @@ def test_where_there_are_no_locks_a_training_goes_without(tmp_path: Path, monkey
         raise OSError(errno.ENOLCK, os.strerror(errno.ENOLCK))
 
     monkeypatch.setattr(fcntl, "flock", refuse)
-    assert lock(RunFolder(tmp_path)) is None
+    with locked(RunFolder(tmp_path)):
+        pass
     with pytest.raises(OSError, match="Bad file descriptor"):
         os.fstat(closed[0])
     monkeypatch.setitem(sys.modules, "fcntl", None)  # Windows
-    assert lock(RunFolder(tmp_path)) is None
+    with locked(RunFolder(tmp_path)):
+        pass
     assert len(closed) == 1
 
 
