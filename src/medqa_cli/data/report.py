@@ -40,7 +40,7 @@ def conversion_counts(
         written: what the second pass wrote.
         data: the section of the config.
     """
-    return {
+    counts: dict[str, Any] = {
         "rows": {
             "read": filtered.read,
             "kept": sum(written.splits.values()),
@@ -53,13 +53,7 @@ def conversion_counts(
         "languages": dict(_by_count(written.languages)),
         "identifiers": written.identifiers.as_json(data.identifiers),
         "cleaning": {rule: written.changed[rule] for rule in enabled_rules(data.cleaning)},
-        **_conversations(filtered, written, data),
     }
-
-
-def _conversations(filtered: Filtered, written: Written, data: DataConfig) -> dict[str, Any]:
-    """Return the counts of conversations and contexts, where the config asks for some."""
-    counts: dict[str, Any] = {}
     if data.turns != "reject":
         counts["conversations"] = {
             "turns": data.turns,

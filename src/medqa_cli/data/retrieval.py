@@ -38,6 +38,8 @@ _BESIDE = 10  # passages of a document before and behind one that are about the 
 _READ = 20  # of the rows among them, those whose texts are read
 # Places of words that are read for one question; words that more passages hold are left out where rarer ones are there.
 _MOST_POSTINGS = 10_000
+_ENDINGS = ("ing", "es", "ed", "s")  # the first that fits is cut off
+_LEAST_STEM = 4  # letters that have to be left
 
 
 @dataclass(frozen=True)
@@ -99,7 +101,9 @@ class PassageIndex:
         """
         path = data_dir / INDEX_NAME
         if not path.is_file():
-            return cls(_row_passages(data_dir))
+            # A question that asks about something before it answers nobody else's.
+            rows = iterate_split(data_dir, "train")
+            return cls(passage_of(row) for row in rows if not row.paraphrase_of and not row.given)
         index = cls.__new__(cls)
         index._name = str(path)
         with index._damage_told():
@@ -287,12 +291,6 @@ def write_index(path: Path, passages: Iterable[Passage]) -> int:
         return _fill(database, passages)
 
 
-def _row_passages(data_dir: Path) -> Iterator[Passage]:
-    # A question that asks about something before it answers nobody else's.
-    rows = iterate_split(data_dir, "train")
-    return (passage_of(row) for row in rows if not row.paraphrase_of and not row.given)
-
-
 def _check_schema(database: sqlite3.Connection) -> None:
     """Check that the tables are ours: a view or a trigger of somebody else's could compute for ever."""
     query = "SELECT name, sql FROM sqlite_master WHERE type IN ('view', 'trigger') OR name IN (?, ?, ?, ?)"
@@ -345,13 +343,9 @@ def unsupported_sentences(answer: str, texts: Sequence[str]) -> list[str]:
 
 
 def content_stems(text: str) -> set[str]:
-    """Return the words of a text that carry its meaning, without common endings."""
-    return {_stem(word) for word in content_words(text)}
-
-
-def _stem(word: str) -> str:
-    """Cut off common endings, just enough for ``symptoms`` to equal ``symptom``."""
-    for ending in ("ing", "es", "ed", "s"):
-        if word.endswith(ending) and len(word) - len(ending) >= 4:
-            return word[: -len(ending)]
-    return word
+    """Return the words of a text that carry its meaning, without common endings: ``symptoms`` equals ``symptom``."""
+    stems = set()
+    for word in content_words(text):
+        endings = [ending for ending in _ENDINGS if word.endswith(ending) and len(word) - len(ending) >= _LEAST_STEM]
+        stems.add(word.removesuffix(endings[0]) if endings else word)
+    return stems

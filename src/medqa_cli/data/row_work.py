@@ -6,7 +6,6 @@ It is done on some rows at a time, in this process or in worker processes.
 from __future__ import annotations
 
 import functools
-import itertools
 from collections.abc import Callable, Collection, Sequence
 from dataclasses import dataclass, replace
 from typing import NamedTuple
@@ -138,10 +137,13 @@ class _RowWork:
         """
         cleaned = [self._cleaned(row) for row in some.rows]
         searched = [made if isinstance(made, SpooledRow) else self._searched(made) for made in cleaned]
-        told = [
-            self._rejected(row, made) if isinstance(made, SpooledRow) else self._passing(made, some.is_column_in_doubt)
-            for row, made in zip(some.rows, searched, strict=True)
-        ]
+        told: list[RejectedRow | PassingRow] = []
+        for row, made in zip(some.rows, searched, strict=True):
+            if isinstance(made, SpooledRow):
+                is_unreadable = isinstance(row, UnreadRow) and row.otherwise is None
+                told.append(RejectedRow(packed(without_identifiers(made, self._settings)), is_unreadable))
+            else:
+                told.append(self._passing(made, some.is_column_in_doubt))
         texts = [made[-2:] for made in searched if isinstance(made, _Searched)]
         answer_keys = [row.keys.answer for row in told if isinstance(row, PassingRow)]
         return ToldRows(told, self._sketches.sketches(texts, answer_keys))
@@ -203,10 +205,6 @@ class _RowWork:
         asked = question if made is None else made.given(row.turn).before(question)
         return _Searched(row, question, answer, changed, plain(finds), normalize(asked), normalize(answer))
 
-    def _rejected(self, row: RawRow | UnreadRow, spooled: SpooledRow) -> RejectedRow:
-        is_unreadable = isinstance(row, UnreadRow) and row.otherwise is None
-        return RejectedRow(packed(without_identifiers(spooled, self._settings)), is_unreadable)
-
     def _passing(self, searched: _Searched, is_column_in_doubt: bool) -> PassingRow:
         row, question, answer, changed, finds, *normalized = searched
         given = NOTHING if row.talk is None else self._clean_talk(row.talk).given(row.turn)
@@ -237,13 +235,13 @@ class _RowWork:
 
     def _topic_of_turn(self, row: RawRow, question: str, given: Given) -> str:
         """Return the topic of a question, or of the nearest one before it that names one: a later one may say "it"."""
-        earlier = ((replace(row, question=turn.question), turn.question) for turn in given.earlier[::-1])
-        return next(filter(None, itertools.starmap(self._question_topic, [(row, question), *earlier])), "")
-
-    def _question_topic(self, row: RawRow, question: str) -> str:
-        """Return the topic that a question names; as it was read comes first, or a name would not match a column's."""
-        raw_question = self._repaired(row.question)
-        return asked_topic(raw_question) or (asked_topic(question) if question != raw_question else "")
+        earlier = [turn.question for turn in given.earlier[::-1]]
+        for raw, cleaned in zip([row.question, *earlier], [question, *earlier], strict=True):
+            # As it was read comes first, or a name would not match a column's.
+            raw = self._repaired(raw)
+            if topic := asked_topic(raw) or (asked_topic(cleaned) if cleaned != raw else ""):
+                return topic
+        return ""
 
 
 def without_identifiers(rejected: SpooledRow, settings: RowSettings) -> SpooledRow:

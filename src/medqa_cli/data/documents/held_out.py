@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import itertools
 from collections.abc import Sequence
 from pathlib import Path
 
@@ -32,21 +33,13 @@ class OpenBook:
 
     def count(self, folder: Path) -> dict[str, int]:
         """Return for validation and test how many rows of a data folder have their answers in the documents."""
-        return {split: self._count(folder, split) for split in ("validation", "test")}
-
-    def _count(self, folder: Path, split: str) -> int:
-        count = 0
-        rows: list[tuple[str, str]] = []
-        for row in iterate_split(folder, split):
-            rows.append((normalize(row.question), normalize(row.answer)))
-            if len(rows) == _ROWS_AT_A_TIME:
-                count += self._held(rows)
-                rows = []
-        return count + self._held(rows)
-
-    def _held(self, rows: Sequence[tuple[str, str]]) -> int:
-        sets = shingle_sets(answer for _, answer in rows)
-        return sum(self._holds(question, answer, runs) for (question, answer), runs in zip(rows, sets, strict=True))
+        counts = dict.fromkeys(("validation", "test"), 0)
+        for split in counts:
+            rows = ((normalize(row.question), normalize(row.answer)) for row in iterate_split(folder, split))
+            while some := list(itertools.islice(rows, _ROWS_AT_A_TIME)):
+                sets = shingle_sets(answer for _, answer in some)
+                counts[split] += sum(self._holds(*texts, runs) for texts, runs in zip(some, sets, strict=True))
+        return counts
 
     def _holds(self, question: str, answer: str, runs: NDArray[np.uint64]) -> bool:
         words, are_signs = num_words(answer)

@@ -106,13 +106,16 @@ class _Reader(HTMLParser):
         if tag in ("ul", "ol"):
             self._lists.append(0 if tag == "ol" else None)
         elif tag == "li" and not self._num_hidden:
-            self._begin_item()
+            number = self._lists[-1] if self._lists else None
+            if number is not None:
+                self._lists[-1] = number = number + 1
+            self._pieces = ["- " if number is None else f"{number}. "]
         elif tag in _CELLS and self._place:
             self._pieces.append(" | ")
         elif tag in _HEADINGS:
             self._level = int(tag[1])
         elif tag == "sup":
-            self._pieces.append("\0")  # the mark at which _raise looks; the text has none
+            self._pieces.append("\0")  # the mark at which its end looks; the text has none
         self._open.append((tag, is_hidden))
         self._counts[tag] += 1
         self._num_hidden += is_hidden
@@ -120,8 +123,12 @@ class _Reader(HTMLParser):
     def handle_endtag(self, tag: str) -> None:
         if not self._counts[tag]:
             return
-        if tag == "sup":
-            self._raise()
+        marks = [at for at, piece in enumerate(self._pieces) if piece == "\0"] if tag == "sup" else []
+        if marks:
+            # The digits of a power are written as raised ones: 10⁹ is not 109.
+            raised = "".join(self._pieces[marks[-1] + 1 :]).strip()
+            is_number = 0 < len(raised) <= _MOST_RAISED and not raised.translate(_RAISED).strip("⁰¹²³⁴⁵⁶⁷⁸⁹⁺⁻")
+            self._pieces[marks[-1] :] = [raised.translate(_RAISED) if is_number else raised]
         while self._open:
             name, is_hidden = self._open.pop()
             self._counts[name] -= 1
@@ -172,17 +179,3 @@ class _Reader(HTMLParser):
             self._level = 0
             if tag in self._tags.paragraphs and not self._counts["li"]:
                 self._gap = "\n\n"
-
-    def _begin_item(self) -> None:
-        if self._lists and self._lists[-1] is not None:
-            self._lists[-1] += 1
-        number = self._lists[-1] if self._lists else None
-        self._pieces = ["- " if number is None else f"{number}. "]
-
-    def _raise(self) -> None:
-        """Write the digits between the tags of a power as raised ones: 10⁹ is not 109."""
-        starts = [at for at, piece in enumerate(self._pieces) if piece == "\0"]
-        if starts:
-            raised = "".join(self._pieces[starts[-1] + 1 :]).strip()
-            is_number = 0 < len(raised) <= _MOST_RAISED and not raised.translate(_RAISED).strip("⁰¹²³⁴⁵⁶⁷⁸⁹⁺⁻")
-            self._pieces[starts[-1] :] = [raised.translate(_RAISED) if is_number else raised]

@@ -43,16 +43,8 @@ _SHOWN_REASONS = 3
 
 
 def cut(section: Section) -> Iterator[tuple[str, str]]:
-    """Yield the text and the place of each passage."""
-    text = section.text
-    for start, end in _spans(text):
-        lead = len(text[start:end]) - len(text[start:end].lstrip())
-        yield text[start:end].strip(), section.place_at(start + lead)
-
-
-def _spans(text: str) -> list[tuple[int, int]]:
-    """Return where passages begin and end: at the end of a paragraph where one is in the second half."""
-    spans: list[tuple[int, int]] = []
+    """Yield the text and the place of each passage; it ends with a paragraph where one ends in its second half."""
+    text, spans = section.text, list[tuple[int, int]]()
     start = end = size = 0
     paragraph, size_of_paragraphs = 0, 0
     for stop in _ends(text):
@@ -67,7 +59,11 @@ def _spans(text: str) -> list[tuple[int, int]]:
             paragraph, size_of_paragraphs = end, size
     if spans and size < FEWEST_WORDS:
         start, _ = spans.pop()
-    return [*spans, (start, end)] if end > start else spans
+    if end > start:
+        spans.append((start, end))
+    for start, end in spans:
+        lead = len(text[start:end]) - len(text[start:end].lstrip())
+        yield text[start:end].strip(), section.place_at(start + lead)
 
 
 def _ends(text: str) -> Iterator[int]:
@@ -157,8 +153,16 @@ def read_documents(listing: DocumentListing, data: DataConfig, wanted: ColumnNam
                     raise
                 console.warn(f"left out of the documents: {error.message} ({error.hint})")
                 skipped.append({"path": file.name, "reason": error.message})
-            else:
-                files.append(_taken_into(documents, file, contents, taken))
+                continue
+            for warning in contents.warnings:
+                console.warn(warning)
+            for title, text, location, topic in contents.passages:
+                passage_id = f"doc-{unique_id(key_of(file.name, location, text), taken)}"
+                documents.passages.append(Passage(passage_id, "document", title, text, topic, file.name, location))
+            documents.texts += contents.texts
+            documents.pairs += contents.pairs
+            sha256, count = sha256_of_file(file.path), len(contents.passages)
+            files.append({"path": file.name, "sha256": sha256, "title": contents.title, "passages": count})
     if not files:
         reasons = "; ".join(entry["reason"] for entry in skipped[:_SHOWN_REASONS])
         raise InputError(f"none of {len(skipped):,} documents can be used: {reasons}", "see docs/data.md, Documents")
@@ -169,19 +173,6 @@ def read_documents(listing: DocumentListing, data: DataConfig, wanted: ColumnNam
     return documents
 
 
-def _taken_into(documents: Documents, file: DocumentFile, contents: _Contents, taken: Counter[str]) -> dict[str, Any]:
-    """Add the contents of a document, tell its warnings, and return its entry in the report."""
-    for warning in contents.warnings:
-        console.warn(warning)
-    for title, text, location, topic in contents.passages:
-        passage_id = f"doc-{unique_id(key_of(file.name, location, text), taken)}"
-        documents.passages.append(Passage(passage_id, "document", title, text, topic, file.name, location))
-    documents.texts += contents.texts
-    documents.pairs += contents.pairs
-    sha256, count = sha256_of_file(file.path), len(contents.passages)
-    return {"path": file.name, "sha256": sha256, "title": contents.title, "passages": count}
-
-
 def _contents(file: DocumentFile, data: DataConfig, wanted: ColumnNames) -> _Contents:
     """Read one document.
 
@@ -190,19 +181,18 @@ def _contents(file: DocumentFile, data: DataConfig, wanted: ColumnNames) -> _Con
     """
     kind = document_kind(file.name)
     with reading_from(file.shown):
-        contents = _table(file, data, wanted) if kind == "table" else _text(_document(kind, file, data, wanted))
+        if kind == "table":
+            contents = _table(file, data, wanted)
+        else:
+            document = _document(kind, file, data, wanted)
+            contents = _Contents(document.title, warnings=list(document.warnings))
+            for section in document.sections:
+                title = ": ".join(dict.fromkeys([document.title, *section.headings]))
+                contents.passages += [(title, text, location, "") for text, location in cut(section)]
+                contents.texts.append(section.text)
     if not contents.passages:
         rows = "no row with a question and an answer" if kind == "table" else "no text"
         raise InputError(f"{file.shown} holds {rows}", "take it out of data.documents, or look at what is in it")
-    return contents
-
-
-def _text(document: Document) -> _Contents:
-    contents = _Contents(document.title, warnings=list(document.warnings))
-    for section in document.sections:
-        title = ": ".join(dict.fromkeys([document.title, *section.headings]))
-        contents.passages += [(title, text, location, "") for text, location in cut(section)]
-        contents.texts.append(section.text)
     return contents
 
 

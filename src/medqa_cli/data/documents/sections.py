@@ -86,20 +86,17 @@ def document_of(parts: Sequence[Part], stated: str, name: str, warnings: Sequenc
     """
     parts = [part._replace(level=0) if len(part.text) > LONGEST_HEADING else part for part in parts if part.text]
     top = next((at for at, part in enumerate(parts) if part.level == 1), None)
-    if top is None and not stated and parts and (parts[0].level or _is_title_line(parts)):
-        top = 0
+    if top is None and not stated and parts:
+        line = parts[0].text
+        stands_alone = len(parts) > 1 and (parts[1].level > 0 or parts[1].gap.startswith("\n"))
+        is_text = line.endswith(_NO_TITLE) or line.startswith("|") or LIST_ITEM.match(line)
+        if parts[0].level or (stands_alone and len(line) <= LONGEST_TITLE_LINE and not is_text):
+            top = 0
     title = parts[top].text if top is not None else stated or name
     if top is None and parts and parts[0].text.casefold() == title.casefold():
         top = 0
     kept = [part for at, part in enumerate(parts) if at != top]
     return Document(title, tuple(_sections(kept)), tuple(warnings))
-
-
-def _is_title_line(parts: Sequence[Part]) -> bool:
-    line = parts[0].text
-    stands_alone = len(parts) > 1 and (parts[1].level > 0 or parts[1].gap.startswith("\n"))
-    is_text = line.endswith(_NO_TITLE) or line.startswith("|") or LIST_ITEM.match(line)
-    return stands_alone and len(line) <= LONGEST_TITLE_LINE and not is_text
 
 
 def _sections(parts: Iterable[Part]) -> Iterator[Section]:
@@ -180,16 +177,15 @@ def _joined(line: str, following: str, width: int, hyphenated: frozenset[str] | 
     if LIST_ITEM.match(following) or line.startswith("|") or following.startswith("|"):
         return line, "\n"
     if line.endswith(_HYPHENS) and following[0].isalpha() and line[-2:-1].isalpha():
-        return (line[:-1] if _is_divided(line, following, hyphenated) else line), ""
+        # A word that was divided here has no hyphen of its own, as Magen-Darm has.
+        start, end = _LAST_WORD.search(line), _FIRST_WORD.match(following)
+        is_divided = line.endswith(_SOFT_HYPHEN) or (
+            hyphenated is not None
+            and not following[0].isupper()
+            and start is not None
+            and end is not None
+            and f"{start[0]}-{end[0]}".lower() not in hyphenated
+        )
+        return (line[:-1] if is_divided else line), ""
     is_full = len(line) >= max(_FULL * width, _NARROWEST)
     return line, " " if is_full or following[0].islower() or line.endswith(",") else "\n"
-
-
-def _is_divided(line: str, following: str, hyphenated: frozenset[str] | None) -> bool:
-    """Tell whether a word was divided at the end of a line, and has no hyphen of its own, as Magen-Darm has."""
-    if line.endswith(_SOFT_HYPHEN):
-        return True
-    start, end = _LAST_WORD.search(line), _FIRST_WORD.match(following)
-    if hyphenated is None or start is None or end is None or following[0].isupper():
-        return False
-    return f"{start[0]}-{end[0]}".lower() not in hyphenated

@@ -160,7 +160,9 @@ def _parts(raw: list[str], is_markdown: bool, repair: Repair) -> Iterator[Part]:
         if not fence and (_UNDERLINE.match(text) or (is_markdown and _RULE.match(text))):
             # A row of dashes inside a table parts nothing.
             text = "" if "|" not in text else "|"
-        lines += _repaired(text, number, is_markdown and not fence, repair)
+        if text != "|":
+            text = repair(_unmarked(_QUOTE.sub("", text)) if is_markdown and not fence else text)
+            lines += [Line(one_line(line), f"line {number}") for line in text.split("\n")]
     yield from flowed(lines, width)
 
 
@@ -171,14 +173,6 @@ def _heading(text: str, following: str, is_after_text: bool) -> tuple[int, str] 
     if is_underlined and not is_after_text and "|" not in text and not LIST_ITEM.match(text):
         return (1 if "=" in following else 2), text.strip()
     return None
-
-
-def _repaired(text: str, number: int, is_marked_up: bool, repair: Repair) -> Iterator[Line]:
-    if text == "|":
-        return
-    text = repair(_unmarked(_QUOTE.sub("", text)) if is_marked_up else text)
-    for line in text.split("\n"):
-        yield Line(one_line(line), f"line {number}")
 
 
 def _unmarked(text: str) -> str:
