@@ -81,7 +81,11 @@ def find_in_texts(named: Mapping[str, str]) -> tuple[Find, ...]:
     for field, text in texts.items():
         dates = list(find_dates(text, is_of_person=is_of_person, is_personal=is_personal))
         if dates:
-            spans[field] = _apart([*spans[field], *dates])
+            # Flat 2/19, Elm Road is no day, 2023-05-12 14:30 no number of a phone.
+            homes = [span for span in spans[field] if span.kind == "address"]
+            dates = [date for date in dates if not any(_is_part(date, home) for home in homes)]
+            others = [span for span in spans[field] if not any(_is_part(span, date) for date in dates)]
+            spans[field] = _apart([*others, *dates])
     if not any(spans.values()):
         return ()
     names = frozenset(
@@ -153,6 +157,10 @@ def _not_within(span: Span, others: Iterable[Span]) -> list[Span]:
         or o.end > span.end
         or (o.kind != span.kind and (_RANK[o.kind] < _RANK[span.kind] or o[:2] == span[:2]))
     ]
+
+
+def _is_part(span: Span, other: Span) -> bool:
+    return other.start <= span.start and span.end <= other.end and other[:2] != span[:2]
 
 
 def _touches(span: Span, others: Iterable[Span]) -> bool:

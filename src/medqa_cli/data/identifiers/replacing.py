@@ -14,10 +14,10 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from datetime import date, timedelta
 
-from medqa_cli.data.identifiers.dates import WrittenDate, dates_in, day_number, ordinals
 from medqa_cli.data.identifiers.finds import Find
 from medqa_cli.data.identifiers.text import Text
-from medqa_cli.data.identifiers.word_tables import certain_names, first_names, months, surnames
+from medqa_cli.data.identifiers.word_tables import certain_names, first_names, surnames
+from medqa_cli.data.identifiers.written_dates import ROMAN, WrittenDate, dates_in, day_number, month_number, ordinals
 from medqa_cli.resources import load_words, load_yaml
 
 _NEAREST_DAYS, _FARTHEST_DAYS = 30, 400
@@ -231,15 +231,17 @@ class StandIns:
 
     def _date(self, value: str) -> str:
         """Return the date moved by the days of the row, each part written as before."""
-        written = next(iter(dates_in(Text(value), in_any_form=True)), None)
+        written = max(dates_in(Text(value), in_any_form=True), key=lambda date: date.end - date.start, default=None)
         if written is None:
             return self._signs(value)
-        moved = _date_of(value, written, self._days)
-        numbers = re.findall(r"\d+", value)
+        moved = _date_of(value, written, written.day, self._days)
+        numbers = re.findall(r"\d+", value[written.start : written.end])
         pads = any(number.startswith("0") for number in numbers) or (len(numbers) == 3 and len(numbers[0]) == 4)
         parts = [(written.month, _month_like(moved, value[slice(*written.month)], pads))]
-        if written.day:
-            parts.append((written.day, _day_like(moved.day, value[slice(*written.day)], pads)))
+        for place in (written.day, *written.others):
+            if place:
+                day = _date_of(value, written, place, self._days).day
+                parts.append((place, _day_like(day, value[slice(*place)], pads)))
         if written.year:
             parts.append((written.year, _year_like(moved.year, value[slice(*written.year)])))
         for (start, end), text in sorted(parts, reverse=True):
@@ -264,10 +266,10 @@ def _stand_in_surnames() -> list[str]:
     return sorted(name for name in certain_names() & surnames() if 3 < len(name) < 10 and name.isascii())
 
 
-def _date_of(value: str, written: WrittenDate, days: int) -> date:
-    month_text = value[slice(*written.month)].lower()
-    month = int(month_text) if month_text.isdigit() else months()[month_text]
-    day = day_number(value[slice(*written.day)]) if written.day else 15
+def _date_of(value: str, written: WrittenDate, place: tuple[int, int] | None, days: int) -> date:
+    """Return the day at a place of a date moved by some days; where it has none the middle of its month."""
+    month = month_number(value[slice(*written.month)])
+    day = day_number(value[slice(*place)]) if place else 15
     year = _year_of(value[slice(*written.year)]) if written.year else _YEAR_OF_NONE
     try:
         return date(year, month, day) + timedelta(days=days)
@@ -312,6 +314,8 @@ def _years_in_words(year: int) -> tuple[str, ...]:
 def _month_like(moved: date, model: str, pads: bool) -> str:
     if model.isdigit():
         return f"{moved.month:02}" if pads else str(moved.month)
+    if model.lower() in ROMAN:
+        return like(ROMAN[moved.month - 1], model)
     for language in load_yaml("identifiers")["months"].values():
         names = [row.split() for row in language]
         for row in names:

@@ -8,7 +8,7 @@ import pytest
 from hypothesis import example, given, settings
 from hypothesis import strategies as st
 
-from medqa_cli.data.identifiers import addresses, contacts, dates, finding, names, numbers
+from medqa_cli.data.identifiers import addresses, contacts, finding, names, numbers, written_dates
 from medqa_cli.data.identifiers.finding import find_in_row
 from medqa_cli.data.identifiers.name_cues import CUE_NEEDS, SMALL_NEEDS, all_cues, possible_cues, stands_before
 from medqa_cli.data.identifiers.text import Text
@@ -19,7 +19,7 @@ AT_NUMBERS = [
     *((pattern, before) for pattern, before, _ in contacts._PHONES),
     (contacts._IPV4, (0,)),
     *((pattern, before) for pattern, before, _, _ in (*numbers._OF_DIGITS, *numbers._OF_LETTERS)),
-    *((pattern, (0,)) for pattern in (dates._NUMERIC, dates._MONTH_YEAR, dates._DAY_MONTH)),
+    *((pattern, (0,)) for pattern in (written_dates._NUMERIC, written_dates._MONTH_YEAR, written_dates._DAY_MONTH)),
     (addresses._ZIP, (0,)),
     (addresses._UK, (1, 2)),
     (addresses._CANADA, (1,)),
@@ -120,10 +120,10 @@ DATE_PARTS = st.sampled_from(
 @example("March of nineteen ninety-nine")
 @example("in June, twenty oh five")
 def test_dates_are_the_same_whatever_stands_beside_the_month(text: str) -> None:
-    found = list(dates.dates_in(Text(text)))
+    found = list(written_dates.dates_in(Text(text)))
     with pytest.MonkeyPatch.context() as patch:
-        patch.setattr(dates, "_may_be_of_date", lambda *place: True)
-        assert list(dates.dates_in(Text(text))) == found
+        patch.setattr(written_dates, "_may_be_of_date", lambda *place: True)
+        assert list(written_dates.dates_in(Text(text))) == found
 
 
 SENTENCE_PARTS = st.sampled_from(

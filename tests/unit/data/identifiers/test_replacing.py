@@ -14,10 +14,10 @@ import pytest
 
 from medqa_cli.config.schema import DataConfig
 from medqa_cli.data.convert import convert
-from medqa_cli.data.identifiers.dates import dates_in
 from medqa_cli.data.identifiers.finding import find_in_row
 from medqa_cli.data.identifiers.replacing import Replaced, replace_finds, same_form
 from medqa_cli.data.identifiers.text import Text
+from medqa_cli.data.identifiers.written_dates import dates_in
 from medqa_cli.data.report import show
 
 Setting = Literal["report", "replace", "reject"]
