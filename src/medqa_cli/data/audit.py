@@ -129,21 +129,17 @@ def audit_folder(folder: Path, threshold: float, wanted: ColumnNames) -> Audit:
             f"auditing {folder} failed: {error.strerror or error}",
             "check the free space of the temporary folder (TMPDIR)",
         ) from error
-    _check_looked(folder, audit)
-    return audit
-
-
-def _check_looked(folder: Path, audit: Audit) -> None:
-    """Check that there was something to compare: zero leaks among zero rows would look like a pass."""
     for name, count in audit.unusable.items():
         if count:
             console.warn(f"{count:,} {name} rows hold no question and answer and were ignored")
+    # Zero leaks among zero rows would look like a pass.
     if not audit.rows["train"] or not (audit.rows["test"] or audit.rows["validation"]):
         usable = ", ".join(f"{count:,} in {name}" for name, count in audit.rows.items())
         raise InputError(
             f"{folder}: nothing to compare: usable rows: {usable}",
             "check the files, or name the columns: --set data.question_column=... --set data.answer_column=...",
         )
+    return audit
 
 
 class _Read(NamedTuple):
@@ -260,7 +256,11 @@ def _shared(
     location_of = {
         sketch: location for other in others for sketch, location in zip(other.sketches, other.locations, strict=True)
     }
-    copy_of = _near_copies(held_out.sketches, list(location_of), sketches, little)
+    # Only what is near some held-out row can be near this one: so the few are searched for the many, not the reverse.
+    near_any = sketches.near(list(location_of), held_out.sketches, little)
+    candidates = [row for row, other in zip(location_of, near_any, strict=True) if other != NOT_FOUND]
+    near = sketches.near(held_out.sketches, candidates, little)
+    copy_of = {row: other for row, other in zip(held_out.sketches, near, strict=True) if other != NOT_FOUND}
 
     def answers(split: _Split) -> list[tuple[bytes, ...]]:
         # An answer that says little is shared only with its question.
@@ -281,15 +281,6 @@ def _shared(
         ],
         "topic": topics if topics or (are_known and not topics_in_doubt) else None,
     }
-
-
-def _near_copies(held_out: list[int], others: list[int], sketches: RowSketches, little: set[int]) -> dict[int, int]:
-    """Return for each held-out row that has near copies among the others the number of one of them."""
-    # Only what is near some held-out row can be near this one: so the few are searched for the many, not the reverse.
-    near_any = sketches.near(others, held_out, little)
-    candidates = [row for row, other in zip(others, near_any, strict=True) if other != NOT_FOUND]
-    near = sketches.near(held_out, candidates, little)
-    return {row: other for row, other in zip(held_out, near, strict=True) if other != NOT_FOUND}
 
 
 def _hits(

@@ -133,25 +133,22 @@ def row_of_line(line: bytes, location: str) -> QaRow:
     if wrong:
         raise InputError(f"{location}: damaged line: no text under {', '.join(wrong)}", "run medqa convert again")
     paraphrase_of = value.get("paraphrase_of")
-    given = _given(value, location) if _GIVEN_KEYS & value.keys() else NOTHING
+    given = NOTHING
+    if _GIVEN_KEYS & value.keys():
+        try:
+            earlier = tuple(Turn(**turn) for turn in value.get("earlier_turns", ()))
+            given = Given(earlier, value.get("context", ""))
+        except TypeError as error:
+            raise InputError(
+                f"{location}: damaged line: earlier_turns holds no turns", "run medqa convert again"
+            ) from error
+        if not all(isinstance(text, str) for turn in (*earlier, (given.context,)) for text in turn):
+            raise InputError(f"{location}: damaged line: a turn or the context is no text", "run medqa convert again")
     return QaRow(
         **{key: value[key] for key in _KEYS},
         paraphrase_of=paraphrase_of if isinstance(paraphrase_of, str) else "",
         given=given,
     )
-
-
-def _given(value: dict[str, Any], location: str) -> Given:
-    try:
-        earlier = tuple(Turn(**turn) for turn in value.get("earlier_turns", ()))
-        given = Given(earlier, value.get("context", ""))
-    except TypeError as error:
-        raise InputError(
-            f"{location}: damaged line: earlier_turns holds no turns", "run medqa convert again"
-        ) from error
-    if not all(isinstance(text, str) for turn in (*earlier, (given.context,)) for text in turn):
-        raise InputError(f"{location}: damaged line: a turn or the context is no text", "run medqa convert again")
-    return given
 
 
 @dataclass(frozen=True)

@@ -16,7 +16,7 @@ from medqa_cli.data.conversations import clean_talk, usable_part
 from medqa_cli.data.identifiers.finding import find_in_row
 from medqa_cli.data.identifiers.finds import KINDS, Find
 from medqa_cli.data.normalize import key_of, rank_of
-from medqa_cli.data.reading.rows import RawRow, SourceRows, UnreadRow
+from medqa_cli.data.reading.rows import SourceRows, UnreadRow
 from medqa_cli.errors import ConfigError
 from medqa_cli.spelling import did_you_mean, listed
 
@@ -66,7 +66,16 @@ def _finds_in_rows(opened: SourceRows, cleaning: Mapping[str, bool]) -> Iterator
     for row in opened.rows:
         if isinstance(row, UnreadRow) or unusable(row.question, row.answer):
             continue
-        texts, finds = _looked_through(row, rules)
+        texts: Mapping[str, str]
+        finds: Sequence[Find]
+        if row.talk is None:
+            question, answer, _ = clean(row.question, row.answer, rules)
+            texts, finds = {"question": question, "answer": answer}, find_in_row(question, answer)
+        else:
+            # A conversation is looked through at its end.
+            talk = usable_part(row.talk)
+            made = clean_talk(talk, rules, "report", 0)
+            texts, finds = made.texts(), made.finds if row.turn + 1 == len(talk.turns) else ()
         for find in finds:
             text = texts[find.field]
             found = text[find.start : find.end]
@@ -75,16 +84,6 @@ def _finds_in_rows(opened: SourceRows, cleaning: Mapping[str, bool]) -> Iterator
             context = "..." * (first > 0) + "".join(parts).replace("\n", "⏎") + "..." * (last < len(text))
             key = key_of(*texts.values(), find.field, str(find.start))
             yield key, IdentifierExample(row.file, row.row, row.line, find.field, find.kind, found, context)
-
-
-def _looked_through(row: RawRow, rules: Sequence[str]) -> tuple[Mapping[str, str], Sequence[Find]]:
-    """Return the cleaned texts of a row by their names, and the finds; a conversation is looked through at its end."""
-    if row.talk is None:
-        question, answer, _ = clean(row.question, row.answer, rules)
-        return {"question": question, "answer": answer}, find_in_row(question, answer)
-    talk = usable_part(row.talk)
-    made = clean_talk(talk, rules, "report", 0)
-    return made.texts(), made.finds if row.turn + 1 == len(talk.turns) else ()
 
 
 @dataclass(frozen=True)

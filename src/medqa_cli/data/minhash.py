@@ -247,7 +247,15 @@ class NearSearch:
         copies = np.full(len(asked), NOT_FOUND, dtype=np.int64)
         for start in range(0, len(asked), QUERY_BLOCK):
             block = np.arange(start, min(start + QUERY_BLOCK, len(asked)))
-            low, high = self._buckets(asked[block])
+            # Where in each band's order the targets with the same key begin and end: shape (bands, block).
+            keys = self._keys[asked[block]]
+            low = np.zeros((keys.shape[1], len(block)), dtype=np.int64)
+            high = np.zeros_like(low)
+            for band, ordered in enumerate(self._sorted):
+                # Most keys are no target's: one lookup in a table saves the search.
+                some = np.flatnonzero(self._tables[band][keys[:, band] >> self._shift])
+                low[band, some] = np.searchsorted(ordered, keys[some, band], "left")
+                high[band, some] = np.searchsorted(ordered, keys[some, band], "right")
             # One pair from each of the first bands.
             looks = range(min(QUICK_LOOKS, len(self._order)))
             full = [high[band] > low[band] for band in looks]
@@ -259,18 +267,6 @@ class NearSearch:
             for part, part_low, part_high in _parts(block[open_], low[:, open_], high[:, open_]):
                 self._look(asked, copies, *self._all_of_buckets(part, part_low, part_high))
         return copies
-
-    def _buckets(self, asked: Numbers) -> tuple[Numbers, Numbers]:
-        """Return where in each band's order the targets with the same key begin and end: shape (bands, asked)."""
-        keys = self._keys[asked]
-        low = np.zeros((keys.shape[1], len(asked)), dtype=np.int64)
-        high = np.zeros_like(low)
-        for band, ordered in enumerate(self._sorted):
-            # Most keys are no target's: one lookup in a table saves the search.
-            some = np.flatnonzero(self._tables[band][keys[:, band] >> self._shift])
-            low[band, some] = np.searchsorted(ordered, keys[some, band], "left")
-            high[band, some] = np.searchsorted(ordered, keys[some, band], "right")
-        return low, high
 
     def _all_of_buckets(self, block: Numbers, low: Numbers, high: Numbers) -> tuple[Numbers, Numbers]:
         """Return all pairs (number in ``asked``, index of a target) that share a bucket, each once."""

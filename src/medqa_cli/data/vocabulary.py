@@ -105,12 +105,11 @@ class Vocabulary:
 
     def weight(self, stems: Iterable[str]) -> float:
         """Return how much stems say together, whatever their order: the rarer, the more."""
-        return math.fsum(map(self._weight_of, stems))
-
-    def _weight_of(self, stem: str) -> float:
-        if stem not in self._weights:
-            self._weights[stem] = math.log(1 + self._num_passages / (1 + self.num_passages(stem)))
-        return self._weights[stem]
+        stems = list(stems)
+        for stem in stems:
+            if stem not in self._weights:
+                self._weights[stem] = math.log(1 + self._num_passages / (1 + self.num_passages(stem)))
+        return math.fsum(self._weights[stem] for stem in stems)
 
     def query(self, word: str) -> str:
         """Return the query of FTS5 for the passages that may hold a word, or another form of it."""

@@ -75,11 +75,20 @@ def mojibake(text: str) -> str:
         the text with the repairs that are certain; twice-decoded texts in as many steps as they need. A text of which a
         part would stay wrong is returned as it is.
     """
-    if text.isascii():
-        return text
-    repaired = text
-    while (better := _step(repaired)) != repaired:
-        repaired = better
+    repaired, before = text, ""
+    while repaired != before and not repaired.isascii():
+        before = repaired
+        repaired = _as_a_whole(before) or _of_another_page(before)
+        if repaired:
+            continue
+        repaired = _GARBLED.sub(_decoded, before)
+        if repaired == before:
+            break
+        # A single letter may be anything, but not beside words of its script that were garbled in the same way.
+        if scripts := _scripts(repaired) - _scripts(before):
+            repaired = _GARBLED.sub(partial(_decoded, scripts=scripts), repaired)
+        # Beside letters that were garbled, what lost its last byte is as certain.
+        repaired = _LOST_QUOTE.sub("”", _LOST_SPACE.sub(_grave, repaired))
     return text if repaired != text and looks_garbled(repaired.replace("\ufffd", "")) else repaired
 
 
@@ -93,21 +102,6 @@ def _byte_tables() -> tuple[dict[int, int], ...]:
         controls = {byte: byte for byte in range(0x80, 0xA0)} if codec.startswith("cp125") else {}
         tables.append(controls | {ord(sign): byte for byte, sign in shown.items()})
     return tuple(tables)
-
-
-def _step(text: str) -> str:
-    if text.isascii():
-        return text
-    if whole := _as_a_whole(text) or _of_another_page(text):
-        return whole
-    repaired = _GARBLED.sub(_decoded, text)
-    if repaired == text:
-        return text
-    # A single letter may be anything, but not beside words of its script that were garbled in the same way.
-    scripts = _scripts(repaired) - _scripts(text)
-    repaired = _GARBLED.sub(partial(_decoded, scripts=scripts), repaired) if scripts else repaired
-    # Beside letters that were garbled, what lost its last byte is as certain.
-    return _LOST_QUOTE.sub("”", _LOST_SPACE.sub(_grave, repaired))
 
 
 def _grave(lost: re.Match[str]) -> str:

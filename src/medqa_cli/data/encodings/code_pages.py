@@ -295,7 +295,11 @@ def as_shown(readings: Sequence[Reading]) -> str:
     """
     codecs = [reading.codec for reading in readings]
     tokens = dict.fromkeys(_tokens(readings[0].data, codecs))
-    read = {token: [_cut(token.decode(codec, "replace")) for codec in codecs] for token in list(tokens)[:_MOST_WORDS]}
+    read: dict[bytes, list[str]] = {}
+    for token in list(tokens)[:_MOST_WORDS]:
+        decoded = [token.decode(codec, "replace") for codec in codecs]
+        words = ["".join(sign if sign.isprintable() else "\ufffd" for sign in word) for word in decoded]
+        read[token] = [word if len(word) <= _LONGEST_SHOWN else f"{word[:_LONGEST_SHOWN]}..." for word in words]
     # The words that tell most readings apart; of these, those of an ordinary length.
     best = sorted(read, key=lambda token: (-len(set(read[token])), abs(len(token) - _ORDINARY)))[:_SHOWN_WORDS]
     best = [token for token in best if len(set(read[token])) > 1] or best
@@ -303,11 +307,6 @@ def as_shown(readings: Sequence[Reading]) -> str:
         f"{codec} reads " + " and ".join(f'"{read[token][number]}"' for token in best)
         for number, codec in enumerate(codecs)
     )
-
-
-def _cut(word: str) -> str:
-    shown = "".join(sign if sign.isprintable() else "\ufffd" for sign in word)
-    return shown if len(shown) <= _LONGEST_SHOWN else f"{shown[:_LONGEST_SHOWN]}..."
 
 
 def _tokens(data: bytes, codecs: Sequence[str]) -> Iterator[bytes]:
@@ -319,7 +318,15 @@ def _tokens(data: bytes, codecs: Sequence[str]) -> Iterator[bytes]:
 
 def _candidates(readings: Sequence[Reading]) -> tuple[Reading, ...]:
     """Return the probable readings, each with other letters than those before it; of equals the commoner first."""
-    weights = {reading.codec: _weight_as_candidate(reading) for reading in readings}
+    weights: dict[str, float] = {}
+    for reading in readings:
+        weight = reading.score
+        if is_latin(reading.codec) and weight < ENOUGH:
+            rarity = _CANDIDATE_OF_RARE if code_pages()[reading.codec].is_rare else 1.0
+            weight = max(weight, _OF_ANY_LANGUAGE * rarity * best_latin_share(reading.text))
+            if reading.codec == WINDOWS_1252:  # so common that it is shown in any case
+                weight = max(weight, _LEAST_OF_COMMON)
+        weights[reading.codec] = weight
     order = list(code_pages())
 
     def rank(reading: Reading) -> tuple[bool, int]:
@@ -330,15 +337,6 @@ def _candidates(readings: Sequence[Reading]) -> tuple[Reading, ...]:
     for reading in sorted((reading for reading in readings if weights[reading.codec] > _CANDIDATE), key=rank):
         by_letters.setdefault(letters_of(reading.text), reading)
     return tuple(by_letters.values())[:_MOST_CANDIDATES]
-
-
-def _weight_as_candidate(reading: Reading) -> float:
-    if not is_latin(reading.codec) or reading.score >= ENOUGH:
-        return reading.score
-    rarity = _CANDIDATE_OF_RARE if code_pages()[reading.codec].is_rare else 1.0
-    if reading.codec == WINDOWS_1252:  # so common that it is shown in any case
-        return max(reading.score, _LEAST_OF_COMMON, _OF_ANY_LANGUAGE * best_latin_share(reading.text))
-    return max(reading.score, _OF_ANY_LANGUAGE * rarity * best_latin_share(reading.text))
 
 
 def letters_of(text: str) -> str:

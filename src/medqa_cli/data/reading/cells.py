@@ -235,29 +235,24 @@ def _alpaca_marker() -> re.Pattern[str]:
 def _llama2(body: str) -> Exchange:
     form = "Llama 2"
     if body.count("[INST]") > 1 or body.count("[/INST]") > 1:
-        exchange = _exchange_of_turns(form, _llama2_turns(body))
+        turns: list[tuple[str, str]] = []
+        for part in body.split("[INST]")[1:]:
+            question, closed, answer = part.partition("[/INST]")
+            if not turns and question.lstrip().startswith("<<SYS>>"):
+                system, _, question = question.partition("<</SYS>>")
+                turns.append((SYSTEM, system.replace("<<SYS>>", "", 1)))
+            turns.append((USER, question))  # what is not closed is the last question
+            for token in (*_BOS_TOKENS, *_END_TOKENS):
+                answer = answer.strip().removesuffix(token)
+            if closed and answer.strip():
+                turns.append((ASSISTANT, answer))
+        exchange = _exchange_of_turns(form, turns)
         return exchange if exchange.turns else Exchange(form, problem=SEVERAL_TURNS)
     question, closed, answer = body.removeprefix("[INST]").partition("[/INST]")
     if question.lstrip().startswith("<<SYS>>"):
         _, ended, question = question.partition("<</SYS>>")
         closed = closed and ended
     return _exchange(form, question, answer) if closed else Exchange("", problem=NOT_RENDERED)
-
-
-def _llama2_turns(body: str) -> list[tuple[str, str]]:
-    """Return who says what in a conversation; what is not closed is the last question."""
-    turns: list[tuple[str, str]] = []
-    for part in body.split("[INST]")[1:]:
-        question, closed, answer = part.partition("[/INST]")
-        if not turns and question.lstrip().startswith("<<SYS>>"):
-            system, _, question = question.partition("<</SYS>>")
-            turns.append((SYSTEM, system.replace("<<SYS>>", "", 1)))
-        turns.append((USER, question))
-        for token in (*_BOS_TOKENS, *_END_TOKENS):
-            answer = answer.strip().removesuffix(token)
-        if closed and answer.strip():
-            turns.append((ASSISTANT, answer))
-    return turns
 
 
 def _alpaca(body: str) -> Exchange:

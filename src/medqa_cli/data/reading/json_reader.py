@@ -129,7 +129,12 @@ def _cell_table(description: str, records: Iterator[_Record], wanted: ColumnName
             f"{file}: none of the first {len(head):,} entries is a JSON object; expected one per question",
             f"write each like this: {EXAMPLE}",
         )
-    if (holder := _holder(objects, wanted)) is not None:
+    keys = list(dict.fromkeys(key for item in objects for key in item))
+    # Where the items lack the columns, an object in each may have them: {"id": 1, "qa": {"question": ..., ...}}.
+    holders = [key for key in keys if all(isinstance(item.get(key), dict | None) for item in objects)]
+    held = [_opened_up(item, holders[0]) for item in objects if item.get(holders[0])] if len(holders) == 1 else []
+    holder = holders[0] if held and not _has_columns(keys, wanted) and _has_columns(held[0], wanted) else None
+    if holder is not None:
         objects = [_opened_up(item, holder) for item in objects]
         description = f"{description}, '{holder}' taken apart"
     columns = find_columns(wanted, list(dict.fromkeys(key for item in objects for key in item)), file)
@@ -203,17 +208,6 @@ def _spread(items: Iterable[Any]) -> Iterator[_Record]:
             yield _Record({"messages": item})
         else:
             yield _Record(_unwrapped(item))
-
-
-def _holder(items: list[dict[str, Any]], wanted: ColumnNames) -> str | None:
-    """Return the key under which each item holds an object with the columns, where the items themselves have none.
-
-    ``{"id": 1, "qa": {"question": ..., "answer": ...}}``
-    """
-    keys = list(dict.fromkeys(key for item in items for key in item))
-    holders = [key for key in keys if all(isinstance(item.get(key), dict | None) for item in items)]
-    held = [_opened_up(item, holders[0]) for item in items if item.get(holders[0])] if len(holders) == 1 else []
-    return holders[0] if held and not _has_columns(keys, wanted) and _has_columns(held[0], wanted) else None
 
 
 def _opened_up(item: Any, key: str) -> Any:

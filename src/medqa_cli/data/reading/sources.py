@@ -95,7 +95,10 @@ def open_sources(sources: Sequence[str], wanted: ColumnNames) -> SourceRows:
             is wrong further on in a source is raised while its rows are read.
     """
     check_sources(sources)
-    names = _names(sources)
+    names = [""]  # what stands for each source in the ``file`` of its rows
+    if len(sources) > 1:
+        parts = [(source,) if looks_like_hub_id(source) else Path(source).resolve().parts for source in sources]
+        names = distinct_ends(parts)
     with contextlib.ExitStack() as stack:
         scratch = Scratch()
         stack.callback(scratch.close)
@@ -189,14 +192,6 @@ def _check_local(source: str) -> None:
     check_content(TableFile(path, str(path)))
 
 
-def _names(sources: Sequence[str]) -> list[str]:
-    """Return what stands for each source in the ``file`` of its rows: nothing for a single one, else a short name."""
-    if len(sources) == 1:
-        return [""]
-    parts = [(source,) if looks_like_hub_id(source) else Path(source).resolve().parts for source in sources]
-    return distinct_ends(parts)  # no source is named twice
-
-
 def _open(source: str, name: str, wanted: ColumnNames, scratch: Scratch) -> Opened:
     prefix = f"{name}/" if name else ""
     if looks_like_hub_id(source):
@@ -276,7 +271,21 @@ def _open_folder(source: str, prefix: str, wanted: ColumnNames, scratch: Scratch
         description = f"MedQuAD XML, {len(documents):,} documents{passed}"
         tables: list[PairTable] = [PairTable(description, medquad_xml.COLUMNS, rows)]
     else:
-        tables, warnings = _open_tables(container, names, path, prefix, wanted, scratch)
+        tables, empty = [], dict[str, EmptyTable]()
+        files = [
+            TableFile(container.path_of(name, scratch), f"{path}/{name}", prefix + name, container.expansion)
+            for name in names
+        ]
+        for name, table_file in zip(names, files, strict=True):
+            try:
+                tables.append(opened_again(functools.partial(open_table, table_file, wanted, scratch)))
+            except EmptyTable as error:
+                empty[name] = error
+        if not tables:
+            raise next(iter(empty.values()))
+        if empty:
+            shown = f"{len(empty):,} of {len(names):,} tables in {path}: {listed(list(empty))}"
+            warnings = (f"passed over, since they hold no rows: {shown}",)
     if path.is_dir():
         total = hashlib.sha256()
         for name in documents or names:
@@ -286,27 +295,6 @@ def _open_folder(source: str, prefix: str, wanted: ColumnNames, scratch: Scratch
     else:
         digest = sha256_of_file(path)
     return Opened(source, tables, digest, license=_stated_license(container, about), warnings=warnings)
-
-
-def _open_tables(
-    container: Container, names: list[str], path: Path, prefix: str, wanted: ColumnNames, scratch: Scratch
-) -> tuple[list[PairTable], tuple[str, ...]]:
-    """Open the tables that are not empty; a warning names the others."""
-    tables = []
-    empty: dict[str, EmptyTable] = {}
-    files = [
-        TableFile(container.path_of(name, scratch), f"{path}/{name}", prefix + name, container.expansion)
-        for name in names
-    ]
-    for name, file in zip(names, files, strict=True):
-        try:
-            tables.append(opened_again(functools.partial(open_table, file, wanted, scratch)))
-        except EmptyTable as error:
-            empty[name] = error
-    if not tables:
-        raise next(iter(empty.values()))
-    shown = f"{len(empty):,} of {len(names):,} tables in {path}: {listed(list(empty))}"
-    return tables, (f"passed over, since they hold no rows: {shown}",) if empty else ()
 
 
 def _stated_license(container: Container, about: list[str]) -> str | None:

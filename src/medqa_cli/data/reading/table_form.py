@@ -4,6 +4,7 @@ column that holds a whole exchange; which columns are what their names promise, 
 
 from __future__ import annotations
 
+import contextlib
 import itertools
 import re
 from collections import Counter
@@ -60,7 +61,11 @@ def first_rows(rows: Iterator[CellRow | UnreadRow], columns: Columns) -> list[Ce
     head = list(itertools.islice(rows, ROWS_LOOKED_AT if looks_far else ROWS_FOR_FORM))
     last = head
     # Numbers of options: read on until one tells whether they count from 0 or from 1.
-    while last and len(head) < ROWS_READ_ON and columns.options and not _numbering_is_told(last, columns):
+    while last and len(head) < ROWS_READ_ON and columns.options:
+        cells = [row for row in last if isinstance(row, CellRow)]
+        with contextlib.suppress(ValueError):
+            multiple_choice.first_number(multiple_choice.choices_in(columns, columns.answer, cells))
+            break
         last = list(itertools.islice(rows, ROWS_LOOKED_AT))
         head += last
     return head
@@ -90,15 +95,6 @@ def form_of_table(table: CellTable, first: Sequence[CellRow], file: TableFile) -
         warnings.append(told_of_options)
     warnings += _told_of_cells(first, columns)
     return replace(form, description=description, warnings=tuple(warnings))
-
-
-def _numbering_is_told(rows: Sequence[CellRow | UnreadRow], columns: Columns) -> bool:
-    cells = [row for row in rows if isinstance(row, CellRow)]
-    try:
-        multiple_choice.first_number(multiple_choice.choices_in(columns, columns.answer, cells))
-    except ValueError:
-        return False
-    return True
 
 
 def _really_used(columns: Columns, first: Sequence[CellRow]) -> Columns:
