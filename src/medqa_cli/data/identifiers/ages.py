@@ -17,11 +17,13 @@ _AGE = re.compile(
 # Also 94/F, and behind any sign: the words around tell.
 _OLD = re.compile(
     r"(?:9\d|1[01]\d)(?![\d%:°]|['’]?s\b|/(?!\s?[fm]\b)|[.,]\d|\s?[-–]\s?\d|[a-z]{2,3}\b(?<!yo)(?<!yr)(?<!yrs)(?<!th)(?<!st)(?<!nd)(?<!rd)"
-    r"|(?:th|st|nd|rd)\b(?! (?:birth|b-?day|year\b)))"
+    r"|(?:th|st|nd|rd)\b(?= (?:percentile|centile|day|visit|session|time|floor|street|st\b|ave|anniversary|edition)))"
 )
 _ORDINAL_ENDINGS = ("th", "st", "nd", "rd")
 _NO_NUMBER_BEFORE = ".,/-–$£€+#@_:"
-_SEX_BEFORE = re.compile(r"\b[fm]\s?/\s?\Z")
+_GLUED_BEFORE = re.compile(r"(?:\b[fm]\s?/\s?|\baged?[:=-]?)\Z")
+# Lee, Anna / 94 / side room
+_FIELD_BEFORE, _FIELD_BEHIND = re.compile(r"[^\W\d_]{2,}\s[/|]\s\Z"), re.compile(r"\s[/|]\s[^\W\d_]")
 _REACH, _BEHIND = 48, 40
 
 
@@ -74,11 +76,18 @@ def _is_age(text: Text, start: int, end: int) -> bool:
     """Tell whether a number may be an age: words of ages are beside it, and none of measuring before it."""
     before, after = text.before(start, _REACH), text.after(end, _BEHIND)
     sign = text.lower[start - 1 : start]
-    if sign and (sign.isalnum() or sign in _NO_NUMBER_BEFORE) and not _SEX_BEFORE.search(before):
+    if sign and (sign.isalnum() or sign in _NO_NUMBER_BEFORE) and not _GLUED_BEFORE.search(before):
         return False
+    if after[:2] in _ORDINAL_ENDINGS and not load_pattern("identifiers", "old_behind").match(after):
+        return bool(
+            load_pattern("identifiers", "birthday_before").search(before)
+            and load_pattern("identifiers", "birthday_behind").match(after)
+        )
     is_old = load_pattern("identifiers", "old_behind").match(after) is not None
     if load_pattern("identifiers", "measured_before").search(before):
         return False
+    if _FIELD_BEFORE.search(before) and _FIELD_BEHIND.match(after):
+        return True
     if load_pattern("identifiers", "old_surely_before").search(before):
         return load_pattern("identifiers", "amount_behind").match(after) is None
     if load_pattern("identifiers", "age_of_many").search(before[-18:]) and not before.endswith("age of "):
