@@ -96,20 +96,13 @@ def held(path: Path) -> Iterator[bool]:
     try:
         try:
             fcntl.flock(handle, fcntl.LOCK_EX | fcntl.LOCK_NB)
-            is_ours = True
+            # The run that held it may have removed or renamed it in the meantime.
+            is_ours = os.path.samestat(os.fstat(handle), path.lstat())
         except OSError:
             is_ours = False
-        # The run that held it may have removed or renamed it in the meantime.
-        yield is_ours and _is_still_there(handle, path)
+        yield is_ours
     finally:
         os.close(handle)
-
-
-def _is_still_there(handle: int, path: Path) -> bool:
-    try:
-        return os.path.samestat(os.fstat(handle), path.lstat())
-    except OSError:
-        return False
 
 
 def remove(path: Path) -> bool:

@@ -10,7 +10,7 @@ import json
 import re
 import time
 from collections import Counter
-from collections.abc import Mapping, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass
 from math import prod
 from pathlib import Path
@@ -152,7 +152,15 @@ def modelfile(
         generate: decoding, as ``medqa ask`` does it.
         context: the model's largest context, in tokens.
     """
-    template, system = _go_template(contract)
+    text = contract.text
+    parts, system = text.split_at_system(), text.system
+    # A Modelfile has no escape for quotes in SYSTEM: such a line stays in the template.
+    if parts is None or system is None or '"' in system:
+        before, system = _plain(text.before_question), None
+    else:
+        before = _plain(parts[0]) + "{{ .System }}" + _plain(parts[1])
+    prompt = before + "{{ .Prompt }}" + _plain(text.after_question)
+    template = prompt + "{{ .Response }}" + _plain(contract.end_token)
     lines = [f"FROM ./{model_file}", f'TEMPLATE """{template}"""']
     if system is not None:
         lines.append(f'SYSTEM """{system}"""')
@@ -171,19 +179,6 @@ def modelfile(
     return "\n".join(lines) + "\n"
 
 
-def _go_template(contract: PromptContract) -> tuple[str, str | None]:
-    """Return the Go template, and the system line if it can be set apart from it."""
-    text = contract.text
-    parts = text.split_at_system()
-    # A Modelfile has no escape for quotes in SYSTEM: such a line stays in the template.
-    if parts is None or text.system is None or '"' in text.system:
-        before, system = _plain(text.before_question), None
-    else:
-        before, system = _plain(parts[0]) + "{{ .System }}" + _plain(parts[1]), text.system
-    prompt = before + "{{ .Prompt }}" + _plain(text.after_question)
-    return prompt + "{{ .Response }}" + _plain(contract.end_token), system
-
-
 def _plain(text: str) -> str:
     """Escape what Go's template engine and the Modelfile's triple quotes would take for their own."""
     return re.sub(r'[{"]+', lambda match: "{{ " + json.dumps(match[0]) + " }}", text)
@@ -192,40 +187,33 @@ def _plain(text: str) -> str:
 def export_run(
     run: RunFolder, merged_dir: Path, types: Sequence[str], generate: GenerateConfig
 ) -> list[dict[str, Any]]:
-    """Export the merged model of a run into its own folder, under the run's name (see ``export_gguf``)."""
+    """Export the merged model of a run into its own folder, under the run's name (see ``export_gguf``).
+
+    Beside the files comes what ``medqa ask`` needs to answer from them: prompt, tokenizer, and of what they were made.
+    """
     contract, record = PromptContract.load(merged_dir), run.gguf_dir / RECORD_NAME
     record.unlink(missing_ok=True)  # what follows may be interrupted
     written = export_gguf(merged_dir, contract, types, run.gguf_dir, _name_of(run), generate)
     console.doing("hashing the files ...")
-    _record(run, merged_dir, contract, {one["type"]: Path(one["path"]) for one in written})
-    return written
-
-
-def _record(run: RunFolder, merged_dir: Path, contract: PromptContract, files: Mapping[str, Path]) -> None:
-    """Write what ``medqa ask`` needs to answer from the files: prompt, tokenizer, and of what they were made."""
     fast = getattr(load_tokenizer(str(merged_dir)), "backend_tokenizer", None)
     if fast is None:  # a tokenizer in Python: Transformers has to be there
-        return
+        return written
     folder = run.gguf_dir / PROMPT_FOLDER
     with atomic_path(folder / TOKENIZER_FILE_NAME) as temporary:
         fast.save(str(temporary))
     contract.save(folder)
+    try:  # how often it and base + adapter take the same token
+        agreement = read_json(merged_dir / "merge.json")["verification"]["top1_agreement"]
+    except (InputError, LookupError, TypeError):
+        agreement = None
     GgufRecord(
-        files={kind: Stamp.of(path) for kind, path in files.items()},
+        files={one["type"]: Stamp.of(Path(one["path"])) for one in written},
         base=base_of_adapter(run.adapter_dir).name,
         adapter=Stamp.of(adapter_file(run.adapter_dir)),
         merged=tuple(Stamp.of(path, hashed=False) for path in weight_paths(merged_dir)),
-        agreement=_agreement(merged_dir),
+        agreement=agreement if isinstance(agreement, float | int) else None,
     ).save(run.gguf_dir)
-
-
-def _agreement(merged_dir: Path) -> float | None:
-    """Return how often the merged model and base + adapter take the same token, as ``merge.json`` has it."""
-    try:
-        found = read_json(merged_dir / "merge.json")["verification"]["top1_agreement"]
-    except (InputError, LookupError, TypeError):
-        return None
-    return found if isinstance(found, float | int) else None
+    return written
 
 
 def show(written: Sequence[dict[str, Any]], run: RunFolder) -> None:

@@ -195,11 +195,7 @@ def _is_plain(module: torch.nn.Module) -> bool:
 
     if {name for name, _ in module.named_parameters(recurse=False)} != set(_JOINED) or not hasattr(module, "act_fn"):
         return False
-    code, plain = (_own_code(kind) for kind in (type(module), MixtralExperts))
+    # Below the choice among other implementations.
+    forwards: list[Any] = [type(module).forward, MixtralExperts.forward]
+    code, plain = (getattr(forward, "__wrapped__", forward).__code__ for forward in forwards)
     return (code.co_code, code.co_names, code.co_consts) == (plain.co_code, plain.co_names, plain.co_consts)
-
-
-def _own_code(kind: Any) -> Any:
-    """Return the byte code of a module's own forward pass, below the choice among other implementations."""
-    forward = kind.forward
-    return getattr(forward, "__wrapped__", forward).__code__

@@ -17,7 +17,7 @@ from medqa_cli.config.schema import Config, PromptConfig
 from medqa_cli.errors import InputError, first_line
 from medqa_cli.files import RunFolder, atomic_dir
 from medqa_cli.model import llamacpp
-from medqa_cli.model.checks.gguf_header import GGML_TYPES, GgufHeader, read_header
+from medqa_cli.model.checks.gguf_header import GGML_TYPES, read_header
 from medqa_cli.model.gguf_record import BEST_FIRST, PROMPT_FOLDER, GgufRecord
 from medqa_cli.model.llamacpp import LlamaWeights
 from medqa_cli.model.resolve import ModelRef, cache_dir, gguf_file, gguf_tokenizer_folder
@@ -110,20 +110,16 @@ def llama_file(config: Config, choice: str) -> Path | None:
 
 def _allowed(config: Config, choice: str) -> _Found | None:
     engine = "llamacpp" if choice == OF_RUN else config.generate.engine
-    if engine == "transformers" or (engine == "auto" and (not llamacpp.is_installed() or _has_gpu())):
+    # Whether Transformers would compute on a GPU, without torch, which takes seconds to import; a Mac may have MPS.
+    devices = (Path("/dev/nvidiactl"), Path("/dev/kfd"), Path("/dev/dxg"))
+    has_gpu = sys.platform == "darwin" or any(map(Path.exists, devices))
+    if engine == "transformers" or (engine == "auto" and (has_gpu or not llamacpp.is_installed())):
         return None
     if choice in ("adapter", "merged", OF_RUN):
         return _of_run(RunFolder(Path(config.run_dir)), choice)
     name = config.model.name_or_path if choice == "base" else choice
     path = gguf_file(name, named_by="model.name_or_path" if choice == "base" else "--model")
     return None if path is None else _Found(path, ModelRef(str(name), str(path), "gguf"), None)
-
-
-def _has_gpu() -> bool:
-    """Tell whether Transformers would compute on a GPU; torch, which knows, takes seconds to import."""
-    if sys.platform == "darwin":
-        return True  # left to Transformers: MPS is not looked for without torch
-    return any(map(Path.exists, (Path("/dev/nvidiactl"), Path("/dev/kfd"), Path("/dev/dxg"))))
 
 
 def _of_run(run: RunFolder, choice: str) -> _Found | None:
@@ -155,7 +151,12 @@ def _loaded(config: Config, choice: str, found: _Found) -> LlamaModel:
         tokenizer = FastTokenizer(folder / TOKENIZER_FILE_NAME)
         weights = loading.weights()
         encoder = PromptEncoder(contract, tokenizer, weights.vocabulary_size)
-    quantization = _type_of_most(header)
+    num_values: Counter[int] = Counter()
+    for tensor in header.tensors:
+        if len(tensor.shape) > 1:
+            num_values[tensor.kind] += prod(tensor.shape)
+    # As file names have it: the type of most values of the matrices.
+    quantization = GGML_TYPES[num_values.most_common(1)[0][0]].name if num_values else "unknown"
     return LlamaModel(choice, found.source, weights, encoder, found.file, quantization, found.agreement, found.cost)
 
 
@@ -210,12 +211,3 @@ def _contract_of(prompt: PromptConfig, folder: Path) -> PromptContract:
     with contextlib.suppress(InputError), atomic_dir(kept) as temporary:
         contract.save(temporary)
     return contract
-
-
-def _type_of_most(header: GgufHeader) -> str:
-    """Return the type that most values of the matrices have, as file names have it."""
-    counts: Counter[int] = Counter()
-    for tensor in header.tensors:
-        if len(tensor.shape) > 1:
-            counts[tensor.kind] += prod(tensor.shape)
-    return GGML_TYPES[counts.most_common(1)[0][0]].name if counts else "unknown"

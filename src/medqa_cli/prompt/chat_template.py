@@ -95,21 +95,16 @@ def _candidates(contract: PromptContract, tokenizer: Any) -> Iterator[str]:
             )
             pinned = head + pinned
         yield pinned
-        if more := _missing_end(pinned, contract, tokenizer):
-            yield f"{pinned}{{% if add_generation_prompt %}}{{{{ {_literal(more)} }}}}{{% endif %}}"
+        # Some lack the end of the contract's prompt: what closes a block of thoughts.
+        question = PROBES[0]
+        prompt = contract.text.before_question + question + contract.text.after_question
+        rendered = _rendered([pinned], [[{"role": "user", "content": question}]], tokenizer)[0][0].text
+        beginning = _without_bos(rendered or "", contract, tokenizer)
+        if rendered is not None and beginning != prompt and prompt.startswith(beginning):
+            end = _literal(prompt.removeprefix(beginning))
+            yield f"{pinned}{{% if add_generation_prompt %}}{{{{ {end} }}}}{{% endif %}}"
     # A tokenizer may mark a word boundary at the start of a text only, and after a BOS a text no longer starts there.
     yield from (_written_from(contract, _bos(contract, tokenizer) + space) for space in ("", " "))
-
-
-def _missing_end(template: str, contract: PromptContract, tokenizer: Any) -> str:
-    """Return the end of the contract's prompt that the template lacks: what closes a block of thoughts."""
-    question = PROBES[0]
-    rendered = _rendered([template], [[{"role": "user", "content": question}]], tokenizer)[0][0].text
-    if rendered is None:
-        return ""
-    rendered = _without_bos(rendered, contract, tokenizer)
-    wanted = contract.text.before_question + question + contract.text.after_question
-    return wanted.removeprefix(rendered) if wanted.startswith(rendered) else ""
 
 
 def _written_from(contract: PromptContract, start: str) -> str:
@@ -199,18 +194,17 @@ def _first_exact(
         read: turns a rendered text into a result.
     """
     system = [{"role": "system", "content": contract.text.system}] if contract.text.system else []
-    conversations = [[*lead, *_messages(*asked)] for asked in wanted for lead in ([], system)]
+    conversations = []
+    for question, given in wanted:
+        texts = [*(text for turn in given.earlier for text in turn), question]
+        messages = [{"role": ("user", "assistant")[number % 2], "content": text} for number, text in enumerate(texts)]
+        conversations += [messages, [*system, *messages]]
     expected = [value for value in wanted.values() for _ in range(2)]
-    for index, texts in enumerate(_rendered(templates, conversations, tokenizer)):
-        pairs = zip(texts, expected, strict=True)
-        if all(rendered.text is not None and read(rendered.text) == value for rendered, value in pairs):
+    for index, rendered in enumerate(_rendered(templates, conversations, tokenizer)):
+        pairs = zip(rendered, expected, strict=True)
+        if all(one.text is not None and read(one.text) == value for one, value in pairs):
             return index
     return None
-
-
-def _messages(question: str, given: Given) -> list[dict[str, str]]:
-    texts = [text for turn in given.earlier for text in turn] + [question]
-    return [{"role": ("user", "assistant")[number % 2], "content": text} for number, text in enumerate(texts)]
 
 
 def _rendered(

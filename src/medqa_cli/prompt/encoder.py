@@ -147,25 +147,18 @@ class PromptEncoder:
             if number % 2:
                 plain += self._without_control(piece)
                 continue
-            before, special, after = self._around_control(
-                piece, is_first=number == 0, is_last=number + 1 == len(pieces)
-            )
-            plain += before
-            if special:
-                ids += (self._plain([plain])[0] if plain else []) + self._encode([special])[0]
-                plain = after
+            head, tail = _split_after_last(piece, self._control_texts)
+            if not head:
+                plain += piece
+                continue
+            # From the first control token to the end of the last one. Nothing comes before the first piece and nothing
+            # after the last, so these are encoded whole to their end.
+            start = 0 if number == 0 else min(piece.find(token) for token in self._control_texts if token in piece)
+            special, after = (head[start:], tail) if number + 1 < len(pieces) else (piece[start:], "")
+            plain += piece[:start]
+            ids += (self._plain([plain])[0] if plain else []) + self._encode([special])[0]
+            plain = after
         return ids + (self._plain([plain])[0] if plain else [])
-
-    def _around_control(self, text: str, *, is_first: bool, is_last: bool) -> tuple[str, str, str]:
-        """Return a text up to its first control token, from there to the end of the last one, and what follows.
-
-        Nothing comes before the first piece and nothing after the last, so these are encoded whole to their end.
-        """
-        head, tail = _split_after_last(text, self._control_texts)
-        if not head:
-            return text, "", ""
-        start = 0 if is_first else min(text.find(token) for token in self._control_texts if token in text)
-        return (text[:start], text[start:], "") if is_last else (head[:start], head[start:], tail)
 
     def encode_examples(
         self, questions: Sequence[str], answers: Sequence[str], max_length: int, given: Sequence[Given] = ()

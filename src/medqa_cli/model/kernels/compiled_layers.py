@@ -45,9 +45,19 @@ def why_not(causal_lm: Any) -> str:
 
 def compile_layers(causal_lm: Any) -> None:
     """Let the decoder layers compute compiled where a gradient is wanted; the first pass through them compiles."""
+    import torch._functorch.config as functorch
+    import torch._inductor.config as inductor
     from peft.tuners.lora import LoraLayer
+    from torch._inductor.runtime.cache_dir_utils import default_cache_dir
 
-    _set_up_compiler()
+    # PyTorch's own folder lies below /tmp, under a name that anyone can guess, and is put into the environment.
+    if os.environ.get("TORCHINDUCTOR_CACHE_DIR") in (None, default_cache_dir()):
+        os.environ["TORCHINDUCTOR_CACHE_DIR"] = str(cache_dir() / "compiled")
+    # In this process: processes of its own would each import PyTorch, and outlive Ctrl-C.
+    inductor.compile_threads = 1
+    # What the norms and the gate make is made again in the backward pass, where the products want it, and not kept.
+    functorch.ban_recompute_materialized_backward = False
+    torch.compiler.reset()  # graphs of another model with layers of the same class
     compiled: dict[type, Any] = {}
     for layer in decoder_layers(causal_lm) or ():
         for module in layer.modules():
@@ -79,21 +89,6 @@ def _forward_through(own: Any, compiled: Any) -> Any:
 
 # All layers of a forward pass, and their recomputations, ask for the same one.
 _lengths_tensor = lru_cache(maxsize=2)(operators.lengths_tensor)
-
-
-def _set_up_compiler() -> None:
-    import torch._functorch.config as functorch
-    import torch._inductor.config as inductor
-    from torch._inductor.runtime.cache_dir_utils import default_cache_dir
-
-    # PyTorch's own folder lies below /tmp, under a name that anyone can guess, and is put into the environment.
-    if os.environ.get("TORCHINDUCTOR_CACHE_DIR") in (None, default_cache_dir()):
-        os.environ["TORCHINDUCTOR_CACHE_DIR"] = str(cache_dir() / "compiled")
-    # In this process: processes of its own would each import PyTorch, and outlive Ctrl-C.
-    inductor.compile_threads = 1
-    # What the norms and the gate make is made again in the backward pass, where the products want it, and not kept.
-    functorch.ban_recompute_materialized_backward = False
-    torch.compiler.reset()  # graphs of another model with layers of the same class
 
 
 @contextmanager

@@ -196,8 +196,14 @@ class _Proof:
                 if in_windows is not None and not problem:
                     with reduced_model.short_windows(self._causal_lm):
                         problem = self._problem_of(way, in_windows, noise)
-            problems[way] = problem or self._problem_in_own_type(way)
-            if not problems[way]:
+            if not problem and self._unit != torch.finfo(torch.float32).eps:
+                # Right in float32; in the model's own type it may not be.
+                if self._own_truth is None:
+                    truth_in_type = self._truth()
+                    self._own_truth = truth_in_type, _distances(self._truth(moved=True), truth_in_type)
+                problem = self._problem_of(way, *self._own_truth)
+            problems[way] = problem
+            if not problem:
                 self._refuse_what_only_answers(way)
                 return replace(way, reasons=_reasons(way, limit, packable, own_code, problems))
         raise InputError(
@@ -216,15 +222,6 @@ class _Proof:
                 yield
         finally:
             self._unit, self._dtype = before
-
-    def _problem_in_own_type(self, way: Way) -> str:
-        """Say in what a way that is right in float32 is wrong in the model's own type; empty where it is not."""
-        if self._unit == torch.finfo(torch.float32).eps:
-            return ""
-        if self._own_truth is None:
-            truth = self._truth()
-            self._own_truth = truth, _distances(self._truth(moved=True), truth)
-        return self._problem_of(way, *self._own_truth)
 
     def _problem_of_layer(self, layer: Any, kind: str, kinds: tuple[str, ...]) -> str:
         """Say what is wrong with the first layer of a kind when it, and those of ``kinds`` in it, are fused.
