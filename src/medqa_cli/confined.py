@@ -97,7 +97,14 @@ def serve() -> None:
     """Be the child: read the call from stdin, and write items to stdout. Only the child's command calls this."""
     results = begin()
     memory_bytes = pickle.load(sys.stdin.buffer)
-    _limit_memory(memory_bytes)
+    if sys.platform != "win32":
+        import resource
+
+        # Not RLIMIT_AS: reserved memory that is never written does not count. Where the system ignores this limit, the
+        # parent checks.
+        hard = resource.getrlimit(resource.RLIMIT_DATA)[1]
+        most = memory_bytes if hard == resource.RLIM_INFINITY else min(memory_bytes, hard)
+        resource.setrlimit(resource.RLIMIT_DATA, (most, hard))
     try:
         function, arguments = pickle.load(sys.stdin.buffer)
         _end_with_the_parent()
@@ -136,17 +143,6 @@ def _write_items(items: Iterator[object], results: IO[bytes]) -> None:
 
 def _once(function: Callable[..., T], arguments: tuple[object, ...]) -> Iterator[T]:
     yield function(*arguments)
-
-
-def _limit_memory(memory_bytes: int) -> None:
-    if sys.platform != "win32":
-        import resource
-
-        # Not RLIMIT_AS: reserved memory that is never written does not count. Where the system ignores this limit, the
-        # parent checks.
-        hard = resource.getrlimit(resource.RLIMIT_DATA)[1]
-        most = memory_bytes if hard == resource.RLIM_INFINITY else min(memory_bytes, hard)
-        resource.setrlimit(resource.RLIMIT_DATA, (most, hard))
 
 
 def _end_with_the_parent() -> None:

@@ -176,14 +176,14 @@ class _Reading:
     def build(self) -> Config:
         """Return the configuration of the valid values; report keys that do not fit together."""
         from medqa_cli.config.json_schema import adapter
-        from medqa_cli.config.problems import check_together
+        from medqa_cli.config.problems import check_names, check_together
 
         nested: dict[str, Any] = {}
         for key, value in self.values.items():
             section, _, name = key.rpartition(".")
             (nested.setdefault(section, {}) if section else nested)[name] = value
         config = adapter().validate_json(json.dumps(nested), strict=True)
-        for keys, message in check_together(config):
+        for keys, message in (*check_together(config), *check_names(config)):
             if not self.unsure.intersection(keys):
                 self.report(*self.origins[next(key for key in keys if key in self.origins)], message)
         return config

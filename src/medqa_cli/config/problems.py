@@ -238,7 +238,7 @@ def _advice(node: Node, schema: dict[str, Any]) -> str:
 
 
 def check_together(config: Config) -> Iterator[tuple[tuple[str, ...], str]]:
-    """Check the keys of a whole configuration that must fit together, the encoding and the template's path.
+    """Check the keys of a whole configuration that must fit together.
 
     Yields:
         The keys that a problem depends on, the one to name first; and the problem.
@@ -274,6 +274,14 @@ def check_together(config: Config) -> Iterator[tuple[tuple[str, ...], str]]:
             ("train.lr_scheduler_type", "train.eval_steps"),
             f"train.lr_scheduler_type {train.lr_scheduler_type} needs train.eval_steps; it follows the validation loss",
         )
+
+
+def check_names(config: Config) -> Iterator[tuple[tuple[str, ...], str]]:
+    """Check the names of an encoding and of a template, or of the file that holds one.
+
+    Yields:
+        The key, by itself; and the problem.
+    """
     encoding = config.data.encoding
     if encoding is not None and not _is_text_codec(encoding):
         known = filter(_is_text_codec, sorted({*aliases.aliases, *aliases.aliases.values()}))

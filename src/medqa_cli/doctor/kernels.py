@@ -5,7 +5,6 @@ from __future__ import annotations
 import tempfile
 from dataclasses import replace
 from pathlib import Path
-from typing import Any
 
 import torch
 import torch.nn.functional as F
@@ -47,7 +46,16 @@ def weights_come_back(subject: Subject, kind: Quantization = "nf4", *, double: b
     files = WeightFiles.open(subject.base_dir)
     stored = {name: files.whole(name).float() for name in files.tensors}
     files.close()
-    products = _products(base, subject.device)
+    # What the quantized layers make of one and of many rows: their inputs and outputs, on the CPU.
+    products, generator = {}, torch.Generator().manual_seed(5)
+    for name, layer in base.named_modules():
+        if "bitsandbytes" not in type(layer).__module__ or not hasattr(layer, "in_features"):
+            continue
+        x = torch.randn((18, layer.in_features), generator=generator)
+        with torch.no_grad():
+            on_device = x.to(subject.device)
+            one, many = layer(on_device[None, :1]), layer(on_device[None, 1:])
+        products[name] = x, torch.cat([one[0], many[0]]).float().cpu()
     worst = 0.0
     if kind != "int8":
         quantization.dequantize_layers(base, torch.float32)
@@ -65,20 +73,6 @@ def weights_come_back(subject: Subject, kind: Quantization = "nf4", *, double: b
     if not compared:
         raise NotChecked(f"loading made no {kind} layer")
     return Measured(worst, _VALUES, f"of a block's largest weight apart, in {compared} layers and their products")
-
-
-def _products(base: Any, device: torch.device) -> dict[str, tuple[torch.Tensor, torch.Tensor]]:
-    """Return what the quantized layers make of one and of many rows: their inputs and outputs, on the CPU."""
-    made, generator = {}, torch.Generator().manual_seed(5)
-    for name, layer in base.named_modules():
-        if "bitsandbytes" not in type(layer).__module__ or not hasattr(layer, "in_features"):
-            continue
-        x = torch.randn((18, layer.in_features), generator=generator)
-        with torch.no_grad():
-            on_device = x.to(device)
-            one, many = layer(on_device[None, :1]), layer(on_device[None, 1:])
-        made[name] = x, torch.cat([one[0], many[0]]).float().cpu()
-    return made
 
 
 def _distance(dense: torch.Tensor, stored: torch.Tensor, kind: Quantization, double: bool) -> float:

@@ -5,7 +5,7 @@ from __future__ import annotations
 import copy
 import shutil
 import tempfile
-from collections.abc import Callable, Collection, Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -102,6 +102,9 @@ def plain_base(subject: Subject, like: Any) -> Any:
 
     They are written to a folder of their own under the names of the base's files, so that Transformers makes of them
     what it makes of those, such as the joined experts of a mixture.
+
+    Raises:
+        NotChecked: the files hold no weight under the name of the model's, or several that begin and end alike.
     """
     from transformers import AutoConfig, AutoModelForCausalLM
     from transformers.pytorch_utils import Conv1D
@@ -115,11 +118,18 @@ def plain_base(subject: Subject, like: Any) -> Any:
     files.close()
     for path, layer in like.named_modules():
         layer = layer.get_base_layer() if hasattr(layer, "get_base_layer") else layer
-        if (dense := dense_weight(layer)) is not None:
-            name = _stored_name(f"{path.removesuffix('.base_layer')}.weight", weights)
-            if path.removesuffix(".base_layer") in stored_transposed:
-                dense = dense.T
-            weights[name] = dense.cpu().contiguous()
+        if (dense := dense_weight(layer)) is None:
+            continue
+        path = path.removesuffix(".base_layer")
+        name = f"{path}.weight"
+        if name not in weights:
+            # In the files it may have another name in the middle, as Mixtral's weights have.
+            parts = name.split(".")
+            alike = [one for one in weights if one.split(".")[:3] == parts[:3] and one.split(".")[-4:] == parts[-4:]]
+            if len(alike) != 1:
+                raise NotChecked(f"the files hold no {name}, so that there is no plain model to compare with")
+            name = alike[0]
+        weights[name] = (dense.T if path in stored_transposed else dense).cpu().contiguous()
     with tempfile.TemporaryDirectory(prefix="medqa-doctor-", ignore_cleanup_errors=True) as folder:
         shutil.copy(subject.base_dir / CONFIG_NAME, folder)
         save_file(weights, Path(folder, "model.safetensors"), metadata={"format": "pt"})
@@ -127,21 +137,6 @@ def plain_base(subject: Subject, like: Any) -> Any:
             folder, dtype=torch.float32, local_files_only=True, trust_remote_code=False
         )
     return base.eval()
-
-
-def _stored_name(name: str, stored: Collection[str]) -> str:
-    """Return the name in the files of a weight of the model: it may have another one in the middle, as Mixtral's have.
-
-    Raises:
-        NotChecked: the files have none, or several, that begin and end alike.
-    """
-    if name in stored:
-        return name
-    parts = name.split(".")
-    alike = [other for other in stored if other.split(".")[:3] == parts[:3] and other.split(".")[-4:] == parts[-4:]]
-    if len(alike) != 1:
-        raise NotChecked(f"the files hold no {name}, so that there is no plain model to compare with")
-    return alike[0]
 
 
 def dense_weight(layer: Any) -> torch.Tensor | None:

@@ -217,7 +217,8 @@ def _made(name: str, shape: Any, config: Config, folder: Path, device: torch.dev
 
 
 def _write_base(shape: Any, folder: Path) -> None:
-    from transformers import AutoModelForCausalLM
+    from tokenizers import Tokenizer, decoders, models, pre_tokenizers
+    from transformers import AutoModelForCausalLM, PreTrainedTokenizerFast
 
     quiet_libraries()
     with torch.device("meta"):
@@ -235,22 +236,14 @@ def _write_base(shape: Any, folder: Path) -> None:
             # The same numbers in every type that the base may be loaded in.
             parameter.data.copy_(parameter.data.bfloat16())
         model.save_pretrained(folder)
-    _tokenizer().save_pretrained(folder)
-
-
-def _tokenizer() -> Any:
-    """Return a tokenizer of single bytes: no text is too odd for it, and no file is needed."""
-    from tokenizers import Tokenizer, decoders, models, pre_tokenizers
-    from transformers import PreTrainedTokenizerFast
-
-    special = ["<pad>", "<s>", "</s>"]
-    pieces = special + sorted(pre_tokenizers.ByteLevel.alphabet())
+    # A tokenizer of single bytes: no text is too odd for it, and no file is needed.
+    pieces = ["<pad>", "<s>", "</s>", *sorted(pre_tokenizers.ByteLevel.alphabet())]
     tokenizer = Tokenizer(models.BPE({piece: number for number, piece in enumerate(pieces)}, []))
     tokenizer.pre_tokenizer = pre_tokenizers.ByteLevel(add_prefix_space=False)
     tokenizer.decoder = decoders.ByteLevel()
-    return PreTrainedTokenizerFast(
+    PreTrainedTokenizerFast(
         tokenizer_object=tokenizer, pad_token="<pad>", bos_token="<s>", eos_token="</s>", unk_token="<pad>"
-    )
+    ).save_pretrained(folder)
 
 
 def write_data(folder: Path, rows: int = 8, words: int = 4) -> None:

@@ -7,6 +7,7 @@ split differently is refused or reported.
 from __future__ import annotations
 
 import json
+import re
 from dataclasses import dataclass, field, replace
 from typing import Any
 
@@ -227,7 +228,10 @@ def space_prefix(saved: dict[str, Any], contract: PromptContract, added: list[st
         InputError: the tokenizer cuts text in another way before merging.
     """
     rule = _prefix_rule(saved)
-    texts = _texts_between(contract.text.before_question + "\0" + contract.text.after_question, added)
+    prompt = contract.text.before_question + "\0" + contract.text.after_question
+    # The texts between added tokens, of which the longest wins where several fit, as in both tokenizers.
+    longest_first = sorted(filter(None, added), key=len, reverse=True)
+    texts = re.split("|".join(map(re.escape, longest_first)), prompt) if longest_first else [prompt]
     starts_with_text = bool(texts and texts[0])
     followers = [text for text in texts[1:] if text]
     if rule == "never":
@@ -286,18 +290,3 @@ def _steps(part: dict[str, Any] | None) -> list[dict[str, Any]]:
         return []
     inner = part.get("pretokenizers") or part.get("normalizers")
     return [step for inner_part in inner for step in _steps(inner_part)] if inner else [part]
-
-
-def _texts_between(prompt: str, added: list[str]) -> list[str]:
-    """Cut a prompt at its added tokens; the longest wins where several fit, as in both tokenizers."""
-    texts, rest = [""], prompt
-    by_length = sorted((token for token in added if token), key=len, reverse=True)
-    while rest:
-        token = next((token for token in by_length if rest.startswith(token)), None)
-        if token:
-            texts.append("")
-            rest = rest[len(token) :]
-        else:
-            texts[-1] += rest[0]
-            rest = rest[1:]
-    return texts

@@ -107,8 +107,18 @@ def load_inputs(config: Config, run: RunFolder, base_weights: BaseWeights, dtype
     hub.name_repository(config.model.name_or_path)
     source = base_of_adapter(run.adapter_dir)
     trained = _trained_model(run, config.model)
+    candidates: tuple[str, ...]
     if trained.quantization in ("nf4", "fp4"):
         require_bitsandbytes(trained.quantization)
+        candidates = ("original", "nf4") if base_weights == "original" else ("nf4", "original")
+    elif base_weights == "nf4":
+        kind = "unquantized" if trained.quantization == "none" else trained.quantization
+        raise InputError(
+            f"--base-weights nf4: the adapter was trained on {kind} weights, not on 4-bit ones",
+            "merge into the original weights: --base-weights original (or auto)",
+        )
+    else:
+        candidates = ("original",)
     device = pick_device()
     environment = recorded_environment(run)
     recorded = DTYPES.get(str(environment.get("compute_dtype")))
@@ -116,7 +126,7 @@ def load_inputs(config: Config, run: RunFolder, base_weights: BaseWeights, dtype
     same_device = environment.get("device") == describe_device(device)
     return MergeInputs(
         adapter_dir=run.adapter_dir,
-        candidates=_candidates(base_weights, trained.quantization),
+        candidates=candidates,
         source=source,
         base=WeightFiles.open(base_folder(source)),
         trained=trained,
@@ -132,18 +142,6 @@ def load_inputs(config: Config, run: RunFolder, base_weights: BaseWeights, dtype
             "max_length": config.model.max_length,
         },
     )
-
-
-def _candidates(base_weights: BaseWeights, quantization: str) -> tuple[str, ...]:
-    if quantization in ("nf4", "fp4"):
-        return ("original", "nf4") if base_weights == "original" else ("nf4", "original")
-    if base_weights == "nf4":
-        kind = "unquantized" if quantization == "none" else quantization
-        raise InputError(
-            f"--base-weights nf4: the adapter was trained on {kind} weights, not on 4-bit ones",
-            "merge into the original weights: --base-weights original (or auto)",
-        )
-    return ("original",)
 
 
 def _trained_model(run: RunFolder, model: ModelConfig) -> ModelConfig:

@@ -65,7 +65,18 @@ def write_companions(folder: Path, base_dir: Path, contract: PromptContract, tok
     Raises:
         InputError: the base's config cannot be read.
     """
-    _write_generation_config(folder, base_dir, contract)
+    path = base_dir / "generation_config.json"
+    generation = read_json(path) if path.is_file() else {}
+    if not isinstance(generation, dict):
+        raise InputError(f"{path} is damaged: not an object", "copy or download it again")
+    generation["eos_token_id"] = list(contract.stop_token_ids)
+    if contract.bos_token_id is not None:
+        generation["bos_token_id"] = contract.bos_token_id
+    # Early Llama-2 folders name a temperature without sampling, which Transformers no longer takes.
+    is_set = any(generation.get(key) not in (None, 1.0) for key in ("temperature", "top_p"))
+    if is_set and not generation.get("do_sample"):
+        generation["do_sample"] = True
+    (folder / path.name).write_text(json.dumps(generation, indent=2) + "\n", encoding="utf-8")
     same = install_chat_template(tokenizer, contract)
     tokenizer.save_pretrained(folder)
     contract.save(folder)
@@ -101,20 +112,6 @@ def write_config(folder: Path, base_dir: Path, *, untied: bool, dtype: torch.dty
             if isinstance(part, dict) and part.get("tie_word_embeddings"):
                 part["tie_word_embeddings"] = False
     write_json(folder / "config.json", config)
-
-
-def _write_generation_config(folder: Path, base_dir: Path, contract: PromptContract) -> None:
-    path = base_dir / "generation_config.json"
-    config = read_json(path) if path.is_file() else {}
-    if not isinstance(config, dict):
-        raise InputError(f"{path} is damaged: not an object", "copy or download it again")
-    config["eos_token_id"] = list(contract.stop_token_ids)
-    if contract.bos_token_id is not None:
-        config["bos_token_id"] = contract.bos_token_id
-    # Early Llama-2 folders name a temperature without sampling, which Transformers no longer takes.
-    if not config.get("do_sample") and any(config.get(key) not in (None, 1.0) for key in ("temperature", "top_p")):
-        config["do_sample"] = True
-    (folder / "generation_config.json").write_text(json.dumps(config, indent=2) + "\n", encoding="utf-8")
 
 
 def make_shards(groups: Sequence[Sequence[StoredTensor]]) -> Shards:

@@ -102,23 +102,19 @@ def _connect(model: Any, source: WeightSource, device: torch.device) -> None:
         if type(module) is torch.nn.Linear:
             bias = _whole(source, names[f"{path}.bias"]) if module.bias is not None else None
             model.set_submodule(path, _StreamedLinear(source, names[f"{path}.weight"], bias, device))
-        elif type(module) is torch.nn.Embedding:
+            continue
+        if type(module) is torch.nn.Embedding:
             model.set_submodule(path, _StreamedEmbedding(source, names[f"{path}.weight"], device))
-        else:
-            _load_parameters(module, path, source, names)
-
-
-def _load_parameters(module: torch.nn.Module, path: str, source: WeightSource, names: dict[str, str]) -> None:
-    """Load the parameters of any other module, usually a norm."""
-    prefix = f"{path}." if path else ""
-    for name in list(module._parameters):
-        if module._parameters[name] is not None:
-            module._parameters[name] = torch.nn.Parameter(
-                _whole(source, names[prefix + name]).float(), requires_grad=False
-            )
-    for name, buffer in list(module._buffers.items()):
-        if buffer is not None and prefix + name in names:
-            module._buffers[name] = _whole(source, names[prefix + name]).to(buffer.dtype)
+            continue
+        # Any other module, usually a norm, gets its own parameters and buffers now.
+        prefix = f"{path}." if path else ""
+        for name, parameter in list(module._parameters.items()):
+            if parameter is not None:
+                values = _whole(source, names[prefix + name]).float()
+                module._parameters[name] = torch.nn.Parameter(values, requires_grad=False)
+        for name, buffer in list(module._buffers.items()):
+            if buffer is not None and prefix + name in names:
+                module._buffers[name] = _whole(source, names[prefix + name]).to(buffer.dtype)
 
 
 def _whole(source: WeightSource, name: str) -> torch.Tensor:

@@ -203,24 +203,21 @@ def show(plan: dict[str, Any]) -> None:
         rows.append(["measured in two steps", gib(plan["probe"]["measured_peak_memory_bytes"])])
     rows.append(["available on the device", gib(plan["available_memory_bytes"])])
     console.table("Memory", rows)
-    _show_advice(plan)
+    if plan["fits"]:
+        console.line("it fits")
+    else:
+        helps = bool(plan["advice"]) and plan["advice"][-1]["fits"]
+        console.line(
+            "it does not fit; it does with these changes, each on top of those above:"
+            if helps
+            else "it does not fit, and no setting makes it fit; the least that it takes:"
+        )
+        for line in plan["advice"]:
+            change = " ".join(f"--set {key}={json.dumps(value)}" for key, value in line["change"].items())
+            console.line(f"  {change.replace(chr(34), '')}   predicted peak {gib(line['peak_bytes'])}")
+        if not helps:
+            console.line("take a smaller base model, or share it among several GPUs: docs/several_gpus.md")
     if probe := plan["probe"]:
         seconds = probe["training_seconds"]
         duration = "unknown" if seconds is None else console.clock(seconds)
         console.line(f"at {probe['tokens_per_second']:,.0f} tokens per second the training takes {duration}")
-
-
-def _show_advice(plan: dict[str, Any]) -> None:
-    if plan["fits"]:
-        console.line("it fits")
-        return
-    advice = plan["advice"]
-    if not advice or not advice[-1]["fits"]:
-        console.line("it does not fit, and no setting makes it fit; the least that it takes:")
-    else:
-        console.line("it does not fit; it does with these changes, each on top of those above:")
-    for line in advice:
-        change = " ".join(f"--set {key}={json.dumps(value)}" for key, value in line["change"].items())
-        console.line(f"  {change.replace(chr(34), '')}   predicted peak {gib(line['peak_bytes'])}")
-    if not advice or not advice[-1]["fits"]:
-        console.line("take a smaller base model, or share it among several GPUs: docs/several_gpus.md")

@@ -58,7 +58,24 @@ def check_config(folder: Path) -> dict[str, Any]:
     content = read_object(path)
     for prefix, values in _sections(content, ""):
         _check_section(Checks(path, values, _HINT), values)
-        _check_against_files(folder, prefix, values)
+        if not any((folder / name).is_file() for name in WEIGHT_FILES):
+            continue  # a folder without weights, of a tokenizer or a plan
+        # Can the largest matrices stand in the weight files at all? A loose bound, of one bit per weight: it keeps a
+        # wrong digit from taking all memory. Whether each shape is right is seen when the weights are loaded.
+        num_bytes = sum(file.stat().st_size for file in weight_paths(folder))
+        widths, inner = (max((_size(values, name) for name in _keys(kind)), default=1) for kind in ("widths", "inner"))
+        layers = max((_size(values, name) for name in _keys("layers")), default=1)
+        learns_positions = values.get("model_type") in _keys("learned_positions")
+        positions = "max_position_embeddings" if learns_positions else "n_positions"
+        matrices = {"layers": layers * widths * inner}
+        matrices |= {name: _size(values, name) * widths for name in ("vocab_size", positions)}
+        for rows, factors in matrices.items():
+            if factors > 8 * num_bytes + _ALWAYS_FITS:
+                raise InputError(
+                    f"{path} does not go with the weights beside it: {prefix}{rows} and the widths make "
+                    f"{factors:,} numbers, the files have {num_bytes:,} bytes",
+                    "take config.json and weights from the same model",
+                )
     return content
 
 
@@ -144,30 +161,6 @@ def _check_rope(checks: Checks, name: str, rope: Any) -> None:
             _check_rope(checks, name, value)
         elif key in ("rope_theta", "factor") and value is not None and not (is_number(value) and 0 < value <= 1e15):
             checks.refuse(name, f"a positive number as its {key}, not {shown(value)}")
-
-
-def _check_against_files(folder: Path, prefix: str, values: Mapping[str, Any]) -> None:
-    """Check that the largest matrices that the sizes speak of can stand in the weight files at all.
-
-    A loose bound, of one bit per weight: it keeps a wrong digit from taking all memory. Whether each shape is right is
-    seen when the weights are loaded.
-    """
-    if not any((folder / name).is_file() for name in WEIGHT_FILES):
-        return  # a folder without weights, of a tokenizer or a plan
-    num_bytes = sum(path.stat().st_size for path in weight_paths(folder))
-    most = 8 * num_bytes + _ALWAYS_FITS
-    widths, inner = (max((_size(values, name) for name in _keys(kind)), default=1) for kind in ("widths", "inner"))
-    layers = max((_size(values, name) for name in _keys("layers")), default=1)
-    positions = "max_position_embeddings" if values.get("model_type") in _keys("learned_positions") else "n_positions"
-    matrices = {"layers": layers * widths * inner}
-    matrices |= {name: _size(values, name) * widths for name in ("vocab_size", positions)}
-    for rows, factors in matrices.items():
-        if factors > most:
-            raise InputError(
-                f"{folder / CONFIG_NAME} does not go with the weights beside it: {prefix}{rows} and the widths make "
-                f"{factors:,} numbers, the files have {num_bytes:,} bytes",
-                "take config.json and weights from the same model",
-            )
 
 
 def _size(values: Mapping[str, Any], name: str) -> int:

@@ -60,9 +60,20 @@ def few_layers(causal_lm: Any) -> Iterator[None]:
         for value in vars(causal_lm.config.get_text_config()).values()
         if isinstance(value, list | tuple) and len(value) == count
     ]
-    kinds = [
-        (_kind_of(layer, index), [repr(value[index]) for value in per_layer]) for index, layer in enumerate(layers)
-    ]
+    # What tells a layer from others: classes, settings and shapes of all that it is made of, and its own of the config.
+    kinds = []
+    for index, layer in enumerate(layers):
+        parts = []
+        for path, module in layer.named_modules():
+            settings = {
+                key: value
+                for key, value in vars(module).items()
+                if isinstance(value, bool | float | str | None)
+                or (isinstance(value, int) and not (value == index and ("layer" in key or "idx" in key)))
+            }
+            shapes = [tuple(parameter.shape) for parameter in module._parameters.values() if parameter is not None]
+            parts.append((path, type(module).__name__, settings, shapes))
+        kinds.append((parts, [repr(value[index]) for value in per_layer]))
     needed = max(_LEAST_LAYERS, 1 + max(kinds.index(kind) for kind in kinds))
     setattr(parent, name, layers[:needed] if needed < len(layers) else layers)
     try:
@@ -87,21 +98,6 @@ def _stack_of_layers(causal_lm: Any) -> tuple[torch.nn.Module, str, torch.nn.Mod
         if isinstance(child, torch.nn.ModuleList) and len(child) == count
     ]
     return stacks[0] if len(stacks) == 1 else None
-
-
-def _kind_of(layer: torch.nn.Module, index: int) -> list[Any]:
-    """Return what tells a layer from others: classes, settings and shapes of all that it is made of."""
-    kind: list[Any] = []
-    for path, module in layer.named_modules():
-        settings = {
-            name: value
-            for name, value in vars(module).items()
-            if isinstance(value, bool | float | str | None)
-            or (isinstance(value, int) and not (value == index and ("layer" in name or "idx" in name)))
-        }
-        shapes = [tuple(parameter.shape) for parameter in module._parameters.values() if parameter is not None]
-        kind.append((path, type(module).__name__, settings, shapes))
-    return kind
 
 
 @contextmanager
