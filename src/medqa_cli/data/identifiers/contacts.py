@@ -85,7 +85,7 @@ _REDDIT = re.compile(
 )
 _ACCOUNT_NAME = re.compile(
     r"(?<![\w.@/#-])(?:(?P<name>[A-Za-z\d]{2,}(?:_[A-Za-z\d]+)+|[A-Za-z]{4,}\d{2,4}|[A-Za-z]{6,}\d)|u/(?P<user>[a-z]{6,29})"
-    r"|@ (?P<other>[\w.]{4,30}))(?![\w@/]|\.\w)"
+    r"|@ (?P<other>[\w.]{4,30}))(?![\w@/]|[.-]\w)"
 )
 _HANDLE = re.compile(r"(?<![\w.@/])@(?P<handle>[a-z_][\w.-]{2,28}\w)(?![\w@])")
 

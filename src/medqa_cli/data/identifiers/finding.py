@@ -59,6 +59,7 @@ _TELLING = frozenset(
     )
 )
 _FEWEST_SIGNS = 5
+_NUMBERS = frozenset(("account", "record", "device", "fax", "phone"))
 _RANK = {kind: rank for rank, kind in enumerate(_ORDER)}
 
 
@@ -143,20 +144,25 @@ def _found(text: Text, language: str, *, is_personal: bool) -> list[Span]:
     spans += [*find_addresses(text, is_personal=is_personal), *find_names(text, is_personal=is_personal)]
     if is_personal:
         more = [*find_personal_ages(text), *find_personal_numbers(text)]
-        others = [span for span in more if not _touches(span, _not_within(span, spans))]
+        others = [span for span in more if not _touches(span, [other for other in spans if _stands(other, span)])]
         spans = [*spans, *others, *find_scored_names(text, language)]
     return _apart(spans) if spans else spans
 
 
-def _not_within(span: Span, others: Iterable[Span]) -> list[Span]:
-    """Return the other spans but those that a span covers and that are of its kind, or of a later one and shorter."""
-    return [
-        o
-        for o in others
-        if o.start < span.start
-        or o.end > span.end
-        or (o.kind != span.kind and (_RANK[o.kind] < _RANK[span.kind] or o[:2] == span[:2]))
-    ]
+def _stands(other: Span, span: Span) -> bool:
+    """Tell whether a span must give way to another one where they touch.
+
+    It need not where it covers one of its kind, or a shorter one of a later kind, nor where both are numbers and
+    it covers more: then they are one number, of which each rule saw a part.
+    """
+    if span.start <= other.start and other.end <= span.end:
+        is_earlier = _RANK[other.kind] < _RANK[span.kind] and not _are_numbers(other, span)
+        return other.kind != span.kind and (is_earlier or other[:2] == span[:2])
+    return (other.start <= span.start and span.end <= other.end) or not _are_numbers(other, span)
+
+
+def _are_numbers(*spans: Span) -> bool:
+    return _NUMBERS.issuperset(span.kind for span in spans)
 
 
 def _is_part(span: Span, other: Span) -> bool:
@@ -168,11 +174,15 @@ def _touches(span: Span, others: Iterable[Span]) -> bool:
 
 
 def _apart(spans: Iterable[Span]) -> list[Span]:
-    """Return the spans that stay where some overlap, in the order of the text."""
+    """Return the spans that stay where some overlap, in the order of the text; numbers grow by those they overlap."""
     kept: list[Span] = []
     for span in sorted(set(spans), key=lambda span: (_RANK[span.kind], span.start - span.end, span.start)):
-        if not _touches(span, kept):
+        met = [other for other in kept if _touches(span, [other])]
+        if not met:
             kept.append(span)
+        elif len(met) == 1 and _are_numbers(span, met[0]):
+            kept.remove(met[0])
+            kept.append(Span(min(span.start, met[0].start), max(span.end, met[0].end), met[0].kind))
     return sorted(kept)
 
 

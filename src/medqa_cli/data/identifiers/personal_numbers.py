@@ -2,26 +2,20 @@
 
 from __future__ import annotations
 
+import functools
 import re
 from collections.abc import Iterator
 
 from medqa_cli.data.identifiers.finds import Span
-from medqa_cli.data.identifiers.name_forms import LAST_WORD
+from medqa_cli.data.identifiers.labelled_codes import is_of_product, labelled_codes
 from medqa_cli.data.identifiers.text import Text
-from medqa_cli.data.identifiers.word_tables import common_words, months
-from medqa_cli.resources import load_pattern
+from medqa_cli.data.identifiers.word_tables import common_words
+from medqa_cli.resources import load_pattern, load_words
 
-# A number with letters, marks or spaces in it: 6570-0-132, KA 05 MN 1234, S23-14553.
-_CODE = re.compile(
-    r"(?<![\w@])(?<!\d\.)(?:[A-Za-z]{1,6}[-/]?|[A-Z]{1,4} |[a-z]{1,2} |\(\w{1,3}\)\s?)?\d"
-    r"(?:[\dA-Za-z]|[-/.](?=\w)| (?=\d{2,}|[A-Z]{1,3} ?\d)| (?:/ )?(?=\d(?: / \d)?(?!\w|[.,]\d)))*"
-)
-# Letters behind the last digits: 4608995 X.
-_REST = re.compile(r" [A-Z]{1,2}(?![\w-])| [b-hj-z](?![\w-])")
-# Behind "plate": 123 ABC, ux 65 sse.
-_PLATE = re.compile(
-    r"\b(?:plates?|tag|reg(?:istration)?)\b[\s.:#(-]{0,3}(?:(?:no|number|is|was)\b[\s.:]{0,2}){0,2}"
-    r"([a-z]{1,3}[ -]?(?:[a-z]{1,2} )?\d{1,4}(?:[ -]?[a-z]{1,3})?|\d{1,4}[ -]?[a-z]{2,3}(?:[ -]?\d{1,4})?)(?![\w-])"
+# Plates: 123 ABC, ux 65 sse, HH-KL 4482, 8KLM442, BRA2E19.
+_PLATE = (
+    r"([a-z]{1,3}[ ·-]{0,2}(?:[a-z]{1,2}[ -]?)?\d{1,5}(?:[ -]?[a-z]{1,3})?|\d{1,4}[ -]?[a-z]{1,3}(?:[ -]?\d{1,4})?"
+    r"|[a-z]{3}\d[a-z]\d\d|\d{2,3} \d{2,3})(?![\w-])"
 )
 # A codice fiscale, a CPF, the number of a network card as Cisco writes it, an IBAN behind the word.
 _FORMS = (
@@ -32,7 +26,6 @@ _FORMS = (
 )
 _WHOLE_CODE = re.compile(r"(?<![\w@./:-])[A-Z\d](?:[A-Z\d]|[-/](?=[A-Z\d]))++(?![\w@./-]*[@/])(?![\w-])")
 _SMALL_CODE = re.compile(r"(?<![\w@./:-])[a-z\d](?:[a-z\d]|[-/](?=[a-z\d]))++(?![\w@./-]*[@/])(?![\w-])")
-_BOOKING = re.compile(r"(?<![\w@./-])(?=[A-Z]*\d)(?=\d*[A-Z])[A-Z\d]{5,8}(?![\w-])")
 # Alone: seven digits or more, and eight in groups.
 _LONG_NUMBER = re.compile(r"\d(?<![\w@,:/+-].)(?<!\d\..)\d{6,11}(?![\w@/-]|[.,]\d)")
 _GROUPED = re.compile(r"\d(?<![\w@/+-].)(?<!\d[.,:].)\d{1,5}(?:-\d{1,7}){1,4}(?![\w@/-]|[.,]\d)")
@@ -46,17 +39,10 @@ _GROUPS = re.compile(r"\d+(?:[-/]\d+)+")
 # Dates, phone numbers, postcodes.
 _NO_GROUPS = re.compile(
     r"(?:1-)?\d{3}-\d{3}-\d{4}|\d{5}-\d{4}|[0-2]\d[0-5]\d-[0-2]\d[0-5]\d"
-    r"|(?:19|20)\d\d-\d{1,2}-\d{1,2}|\d{1,2}-\d{1,2}-(?:19|20)?\d\d|(?:19|20)\d\d-(?:19|20)\d\d"
+    r"|(?:19|20)\d\d-\d{1,2}-\d{1,2}|\d{1,2}-\d{1,2}-(?:19|20)?\d\d|(?:19|20)\d\d-(?:19|20)\d\d|\d{2,3}(?:-\d{2,3}){2,4}"
 )
 _AMOUNT = re.compile(r"\d+[a-z]{0,5}")
-_CUE_REACH, _FEWEST_SIGNS, _FEWEST_DIGITS = 40, 6, 4
-_DEVICE = re.compile(
-    r"serial|\bser\b|s/n|\bsn\b|device|implant|pump|pacemaker|cpap|monitor|sensor|plate|imei|vin\b|mac\b|model|car\b|lead\b|lens"
-    r"|hip\b|knee|stent|valve|icd\b|meter|frame|chair|scooter|hearing|aids?\b|transmitter|\btag\b"
-)
-_ACCOUNT = re.compile(
-    r"account|acct|a/c|card|licen[cs]e|passport|bank|iban|upi|customer|invoice|billing|refund|paid|routing"
-)
+_CUE_REACH, _FEWEST_SIGNS, _FEWEST_OF_PLATE = 40, 6, 4
 
 
 def find_personal_numbers(text: Text) -> Iterator[Span]:
@@ -77,8 +63,8 @@ def _codes(text: Text) -> Iterator[Span]:
             yield Span(*found.span(), _kind(text, found.start()))
     for pattern, kind in _FORMS:
         yield from (Span(*found.span(), kind) for found in pattern.finditer(text.lower))
-    if any(map(text.lower.__contains__, ("plate", " tag ", " reg"))):
-        yield from (Span(*found.span(1), "device") for found in _PLATE.finditer(text.lower) if _is_plate(found[1]))
+    plates = (_plate_at(found.start(1), found[1]) for found in _plates().finditer(text.lower))
+    yield from (plate for plate in plates if plate)
     for found in text.matches(_LONG_NUMBER, 0):
         if _is_own(text, *found.span()):
             yield Span(*found.span(), _kind(text, found.start()))
@@ -86,48 +72,32 @@ def _codes(text: Text) -> Iterator[Span]:
         is_long = sum(map(str.isdigit, found[0])) >= _FEWEST_GROUPED and not _NO_GROUPS.fullmatch(found[0])
         if is_long and _is_own(text, *found.span()):
             yield Span(*found.span(), _kind(text, found.start()))
-    for start, _ in text.numbers:
-        code = _cued_code(text, start)
-        if code is not None and _is_own(text, *code):
-            yield Span(*code, _kind(text, code[0]))
+    yield from (Span(*code, _kind(text, code[0])) for code in labelled_codes(text))
 
 
-def _is_plate(value: str) -> bool:
-    """Tell whether no word is in what stands behind "plate": a plate of 12 beans is none."""
-    return not any(part in common_words() for part in re.findall("[a-z]{2,}", value))
+@functools.cache
+def _plates() -> re.Pattern[str]:
+    return re.compile(load_pattern("identifiers", "plate_word").pattern + _PLATE)
 
 
-def _cued_code(text: Text, number: int) -> tuple[int, int] | None:
-    """Return the place of a code that stands behind a word for one and whose first digit is at a place."""
-    before = text.before(number, _CUE_REACH)
-    cue = load_pattern("identifiers", "number_cue").search(before)
-    if cue is None:
+def _plate_at(place: int, value: str) -> Span | None:
+    """Return a plate without a word behind it, or None where words are in it: a plate of 12 beans is none."""
+    last = re.search(r"[ -]([a-z]{1,3})$", value)
+    if last and _is_word(last[1]):
+        value = value[: last.start()]
+    if sum(map(str.isalnum, value)) < _FEWEST_OF_PLATE or any(map(_is_word, re.findall("[a-z]{2,}", value))):
         return None
-    first = number - (len(before) - cue.end(1))
-    code = _CODE.match(text.text, first) or _CODE.match(text.text, number)
-    if code is None:
-        return None
-    value = code[0].rstrip(" .-/")
-    digits, letters = sum(map(str.isdigit, value)), sum(map(str.isalpha, value))
-    start, end = code.start(), code.start() + len(value)
-    word = LAST_WORD.search(text.before(start, _CUE_REACH))
-    if word and word[1] in months():
-        return None
-    if digits >= _FEWEST_DIGITS and not text.is_shouted and (rest := _REST.match(text.text, end)):
-        return start, rest.end()
-    if digits >= _FEWEST_DIGITS or (digits >= 3 and letters >= 2):
-        return start, end
-    place = text.text.rfind(" ", 0, number) + 1
-    booking = _BOOKING.match(text.text, place)
-    if booking and load_pattern("identifiers", "booking_cue").search(text.before(place, _CUE_REACH)):
-        return booking.span()
-    return None
+    return Span(place, place + len(value), "device")
+
+
+def _is_word(letters: str) -> bool:
+    return letters in (common_words() if len(letters) > 2 else load_words("identifiers", "short_words"))
 
 
 def _is_own(text: Text, start: int, end: int) -> bool:
     """Tell whether a code is no amount, no year, and none of a gene, a trial, a disease or a product."""
     value = text.text[start:end]
-    if _NO_CODE.fullmatch(value):
+    if _NO_CODE.fullmatch(value) or is_of_product(text, start, end):
         return False
     if load_pattern("identifiers", "public_code").match(value):
         return False
@@ -142,8 +112,8 @@ def _is_own(text: Text, start: int, end: int) -> bool:
 def _kind(text: Text, start: int) -> str:
     """Return of what a number is by the last word before it that says so."""
     last, kind = 0, "record"
-    for name, pattern in (("device", _DEVICE), ("account", _ACCOUNT)):
-        for found in pattern.finditer(text.before(start, _CUE_REACH)):
+    for name in ("device", "account"):
+        for found in load_pattern("identifiers", f"{name}_before").finditer(text.before(start, _CUE_REACH)):
             if found.end() > last:
                 last, kind = found.end(), name
     return kind

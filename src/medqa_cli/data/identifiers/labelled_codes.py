@@ -1,0 +1,207 @@
+"""Numbers and codes behind a word that says whose they are, in a text about one person: "policy no. XPW 884 20 1137".
+
+From each number the words before it are read backwards: determiners and the like are passed over, and the first other
+word tells whether a code of somebody stands there. Behind "is", ":" and the like it may be farther away.
+"""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Iterator
+from typing import NamedTuple
+
+from medqa_cli.data.identifiers.text import Text
+from medqa_cli.data.identifiers.word_tables import common_words, months
+from medqa_cli.resources import load_pattern, load_words
+
+# The signs of a code to the left of a digit: the letters of XEA912044381, the part before a colon in 20:C2277000.
+_LEFT = re.compile(r"(?:[^\W_]|(?<=[^\W_])[-/.:])*\Z")
+_LABEL_WITHIN = re.compile(r"([^\W\d_]+)[.:]|([^\W\d_]{5,})[-/]")
+# Letters in front of a code, with a space: NX 901122.
+_LETTERS_BEFORE = re.compile(r"(?<![\w@&/.-])([A-Za-z]{1,5})[ ]\Z")
+_LETTERS_WITHIN = re.compile(r" ([A-Za-z]{1,2}) (?=\d)")
+_GROUP = r"(?!\d{1,3} ?(?:y|yo|y/o|yrs?|years?|[fm]|mg|mcg|ml|kg|cm|mm|bpm|units?|times|days?|weeks?|months?|hours?)\b)"
+_CODE = re.compile(
+    r"[^\W_]+(?:[-/:][^\W_]+|\.(?=[A-Z]{0,2}\d)[^\W_]+)*(?:\(\d\))?"
+    rf"(?:(?: [-/] | ){_GROUP}(?:\d{{2,}}[A-Za-z]?|[A-Z]{{1,4}}\d[A-Z\d]*|[a-z]{{1,3}}\d[a-z\d]*"
+    r"|[A-Z]{1,2} \d{2,}|[b-hj-z] \d{3,})(?:[-/.](?=\d)\w+)*)*"
+    r"(?:[ -]\d(?: ?/ ?\d)?(?![\w%]|[.,:]\d| ?[a-z/-]))?"
+)
+# Letters behind the last digits: 4608995 X, 5584 486 674 VG.
+_REST = re.compile(r"[ -](?:[B-HJ-Z][A-Z]?|A(?! [a-z]))(?![\w'’-])")
+_SMALL_REST = re.compile(r"[ -](?!is\b|my\b)([b-hj-z][a-z]?)(?![\w'’-])")
+_USER_NAME = re.compile(r"\b(?:(?:user|screen)[ -]name|log[ -](?:in|on))\b")
+_LEADER = re.compile(r"\.{2,}|_{2,}|…+")
+_BEHIND_NUMBER = re.compile(r"\b(?:number|no|nr|id|serial|sn)\b[ .:#]{0,3}\Z")
+_TOKEN = re.compile(r"[^\W\d_]+(?:[/&'’-][^\W\d_]+)*|\d+|[^\w\s]|\n")
+_NUMBER_SIGN = re.compile(r"\bn\s?[.º°]+\s?[º°]?|\br\.\s?č\.?")
+_LAST_FOUR = re.compile(r"\b(?:last|final) (?:four|4|six|6)(?: digits)?\b|[x*•]{3,}[ -]?\Z")
+_ENDING = re.compile(r"\b(?:ends|ending) (?:in|with)\b")
+_CURRENCIES = frozenset("$€£₹")
+_STOPS, _LOTS = frozenset(".!?;\n"), frozenset(("lot", "batch", "lote", "lotto"))
+_PREPOSITIONS = frozenset(("at", "for", "and", "to", "by"))
+_OF_PRODUCT, _BESIDE_SERIAL = (
+    re.compile(r"\bref(?:erence)?\W{0,3}\Z"),
+    re.compile(r"\W{0,3}(?:and )?(?:s/?n|serial|lot|udi)\b"),
+)
+_NO_CODE = re.compile(
+    r"(?:19|20)\d\d(?:[-/](?:19|20)?\d\d)?|\d{1,3}/\d{1,3}|[1-9]\d{0,2}-\d{1,3}|\d{1,2}[./]\d{1,2}[./](?:19|20)?\d\d"
+    r"|\d+\.\d+-\d+\.\d+|\d{1,2}(?:\.\d{1,2}){2,}(?:-\w+)?|(?:\w+ )?[cgmnpr]\.\S+"
+    r"|(?:19|20)\d\d([./-])\d\d\1\d\d|\d{1,2}:\d\d(?::\d\d)?|\d+[.,]\d{1,2}|\d+(?:-\d+){2,}(?<=\d{3}-\d{3}-\d{3})"
+)
+_DATE = re.compile(r"(?:0?[1-9]|[12]\d|3[01])-(?:0?[1-9]|[12]\d|3[01])-(?:(?:19|20)?\d\d)")
+# LOINC and CPT: 2345-7, 99213-25.
+_CODE_OF_TEST = re.compile(r"\d{3,5}-\d{1,2}|\d{5}")
+# Seven signs of letters and digits in one piece, with few digits: EXD71UW, M4X8K2.
+_MIXED = re.compile(r"(?=[^\W_]*[A-Za-z])(?=[^\W_]*\d)[A-Za-z\d]{5,10}(?:-[A-Za-z\d]{1,6})?")
+_AMOUNT = re.compile(r"\d+[A-Za-z]+|[A-Za-z]+\d|(?i:covid|omega|vitamin|type|grade|stage)\d+")
+_REACH, _LONGEST, _MOST_LINKS, _MOST_WORDS = 70, 60, 7, 6
+_FEWEST_DIGITS, _FEWEST_FAR_DIGITS, _FEWEST_TOLD_DIGITS = 4, 5, 7
+
+
+class Label(NamedTuple):
+    """The word that tells what a number is of, whether it stands right before it, and whether "is" or ":" does."""
+
+    word: str
+    is_near: bool
+    is_told: bool
+
+
+def labelled_codes(text: Text) -> Iterator[tuple[int, int]]:
+    """Yield the places of the codes that stand behind a word for one."""
+    end = 0
+    for place, _ in text.numbers:
+        if place < end:
+            continue
+        start, stop = _code_at(text, place)
+        value = text.text[start:stop]
+        near = text.before(start, 24)
+        is_ending = (_LAST_FOUR.search(near) or _ENDING.search(near)) is not None
+        if not _may_be_code(text, start, stop, value, is_ending=is_ending):
+            continue
+        label = label_before(text.before(start, _REACH))
+        if label is None or is_of_product(text, start, stop):
+            continue
+        if _fits(value, label, is_small=text.is_shouted or text.text == text.lower):
+            yield start, stop
+            end = stop
+
+
+def is_of_product(text: Text, start: int, end: int) -> bool:
+    """Tell whether a code is the maker's reference beside a serial number: REF 00-8757, S/N 448219."""
+    is_reference = _OF_PRODUCT.search(text.before(start, 14)) is not None
+    return is_reference and _BESIDE_SERIAL.match(text.after(end, 20)) is not None
+
+
+def _code_at(text: Text, place: int) -> tuple[int, int]:
+    """Return the start and end of what may be a code and whose first digits are at a place."""
+    left = _LEFT.search(text.text, max(place - 24, 0), place)
+    start = left.start() if left else place
+    for part in _LABEL_WITHIN.finditer(text.text, start, place):
+        if is_label((part[1] or part[2]).lower()):
+            start = part.end()
+    letters = _LETTERS_BEFORE.search(text.text, max(start - 7, 0), start)
+    if letters and _may_lead(text, letters.start(), letters[1]):
+        start = letters.start()
+    letters_end = letters.end() if letters and start == letters.start() else start
+    found = _CODE.match(text.text, letters_end, letters_end + _LONGEST)
+    if found is None:
+        return place, place
+    end = found.end()
+    for part in _LETTERS_WITHIN.finditer(text.text, found.start(), end):
+        if part[1].lower() in common_words():
+            end = part.start()
+            break
+    end = found.start() + len(text.text[found.start() : end].rstrip(" .-/:"))
+    digits = sum(map(str.isdigit, text.text[start:end]))
+    if digits >= _FEWEST_DIGITS:
+        rest = None if text.is_shouted else _REST.match(text.text, end)
+        if rest is None and (small := _SMALL_REST.match(text.text, end)) and small[1] not in common_words():
+            rest = small
+        end = rest.end() if rest else end
+    return start, end
+
+
+def _may_lead(text: Text, start: int, letters: str) -> bool:
+    """Tell whether letters before a space and digits may be part of a code: NX 901122, and not "of 901122"."""
+    word, is_large = letters.lower(), letters.isupper() and not text.is_shouted
+    if is_label(word):
+        # The number is PID 987780.
+        return is_large and _BEHIND_NUMBER.search(text.before(start, 12)) is not None
+    if word in load_words("identifiers", "label_links", "label_copulas", "other_labels"):
+        return False
+    if is_large:
+        return word != "i"
+    return word not in common_words() and word not in months() and (text.is_shouted or text.text == text.lower)
+
+
+def _may_be_code(text: Text, start: int, end: int, value: str, *, is_ending: bool) -> bool:
+    """Tell whether a value is no amount, no date, and no code of a gene, a trial, a disease or a product."""
+    if start == end or (_NO_CODE.fullmatch(value) and not (is_ending and len(value) == _FEWEST_DIGITS)):
+        return False
+    if load_pattern("identifiers", "public_code").match(value) or text.before(start, 1) in _CURRENCIES:
+        return False
+    return load_pattern("identifiers", "unit_behind").match(text.after(end, 24)) is None
+
+
+def _fits(value: str, label: Label, *, is_small: bool) -> bool:
+    """Tell whether a value is long enough to be a code behind a label, and no date, amount or code of a test."""
+    is_weak = label.word in load_words("identifiers", "weak_labels")
+    if is_weak and (_DATE.fullmatch(value) or (label.is_told and value.isdigit() and len(value) < _FEWEST_TOLD_DIGITS)):
+        return False
+    if label.word in ("code", "codes") and _CODE_OF_TEST.fullmatch(value):
+        return False
+    digits, letters = sum(map(str.isdigit, value)), sum(map(str.isalpha, value))
+    if not label.is_near:
+        return digits >= _FEWEST_FAR_DIGITS or (digits >= 3 and letters >= 2)
+    if digits >= _FEWEST_DIGITS or (digits >= 3 and letters >= 2):
+        return True
+    is_mixed = _MIXED.fullmatch(value) is not None and _AMOUNT.fullmatch(value) is None
+    return is_mixed and (is_small or value.upper() == value)
+
+
+def is_label(word: str) -> bool:
+    """Tell whether a word in small letters says that a number of somebody follows."""
+    labels = load_words("identifiers", "far_labels", "near_labels")
+    parts = word.split("/")
+    if word in labels or (min(map(len, parts)) > 2 and not labels.isdisjoint(parts)):
+        return True
+    endings = tuple(load_words("identifiers", "label_endings"))
+    return len(word) > 5 and word.endswith(endings)
+
+
+def label_before(before: str) -> Label | None:
+    """Return the word that tells what follows, or None where none does.
+
+    Args:
+        before: what stands before a number, in small letters.
+    """
+    before = _USER_NAME.sub("username", before)
+    before = _ENDING.sub(" ", _LAST_FOUR.sub(" ending ", _NUMBER_SIGN.sub(" nr ", _LEADER.sub(":", before))))
+    links, words, is_told, behind = 0, 0, False, ""
+    for token in reversed(_TOKEN.findall(before)):
+        if token in load_words("identifiers", "label_copulas"):
+            is_told = True
+        elif not words and (is_label(token) or (token in _LOTS and _is_implanted(before))):
+            return (
+                None if load_pattern("identifiers", "number_of_other").search(before) else Label(token, True, is_told)
+            )
+        elif is_told and token in load_words("identifiers", "far_labels") and behind != "of":
+            return Label(token, False, is_told)
+        elif not words and (token in load_words("identifiers", "label_links") or (token in ".\n" and not links)):
+            links += 1
+        elif is_told and (
+            token in _PREPOSITIONS or not (token in _STOPS or token in load_words("identifiers", "other_labels"))
+        ):
+            words += 1
+        else:
+            return None
+        if links > _MOST_LINKS or words > _MOST_WORDS:
+            return None
+        behind = token
+    return None
+
+
+def _is_implanted(before: str) -> bool:
+    """Tell whether a lot is that of an implant: of few persons, and on their cards."""
+    return load_pattern("identifiers", "implanted").search(before) is not None

@@ -1,0 +1,105 @@
+"""Numbers and codes behind a word for one, in a text about one person: by family of words and form of the value."""
+
+from __future__ import annotations
+
+import pytest
+
+from medqa_cli.data.identifiers.finding import find_in_row
+from medqa_cli.data.identifiers.labelled_codes import label_before
+
+_KINDS = ("record", "device", "account", "phone")
+
+
+def found(text: str) -> list[str]:
+    return [text[find.start : find.end] for find in find_in_row(text, "") if find.kind in _KINDS]
+
+
+@pytest.mark.parametrize(
+    ("text", "value"),
+    [
+        # Insurers, claims and referrals.
+        ("My mammogram is due but the app says member XPW 884 20 1137 has lapsed.", "XPW 884 20 1137"),
+        ("The number on the front of my policy with Acme is 77-3318-Q, will it pay?", "77-3318-Q"),
+        ("Group/policy... W0051448-02. My knee is swollen.", "W0051448-02"),
+        ("My workers' comp case is WC 2023-118834, my back hurts.", "WC 2023-118834"),
+        ("Referral no. 0009 1827 4433: may I eat before my scope?", "0009 1827 4433"),
+        # Hospitals and laboratories.
+        ("Unit number 00449213, ward 6, he is confused, please advise.", "00449213"),
+        ("PID 88301947 / admitted with cellulitis, my notes are with the team.", "88301947"),
+        ("MRN 52-07-19, she limps. My colleague saw her.", "52-07-19"),
+        ("NHI JBK27RT. My son has croup.", "JBK27RT"),
+        ("Lab no 24:C0188277, my ferritin is 8.", "24:C0188277"),
+        ("The barcode on my urine pot is NX22087714, I forgot my name.", "NX22087714"),
+        ("I am in the migraine study as 016-004 and feel dizzy, doctor.", "016-004"),
+        ("Accession 24-777-9031: my biopsy.", "24-777-9031"),
+        ("My pension letter 30 118827 K 470 says I am frail.", "30 118827 K 470"),
+        # Only the end of one, whatever it looks like.
+        ("SSN ends in 2009 and I was born with a murmur.", "2009"),
+        ("Last 4: 1987. My tinnitus is worse, doctor.", "1987"),
+        # Other languages.
+        ("Fall-Nr. 24/0088173, meine Mutter wurde entlassen.", "24/0088173"),
+        ("n° de dossier 2024-00817, mon mari est malade depuis lundi.", "2024-00817"),
+        ("RUT 12.345.678-5, me duele la rodilla desde el lunes, mi señora también.", "12.345.678-5"),
+        ("Mijn moeder is gevallen, polisnummer 88-1203-44.", "88-1203-44"),
+        ("Minha mãe tem febre, prontuário 0088172-3.", "0088172-3"),
+        ("Mia madre ha la tosse, cartella n. 2024/88172.", "2024/88172"),
+        ("Moja mama ma kaszel, nr kartoteki K/8812/24.", "K/8812/24"),
+        # Accounts, licenses and users.
+        ("Sort code 40-18-22 for my refund, my knee is fine.", "40-18-22"),
+        ("The card ending in 4471 was charged for my visit.", "4471"),
+        ("My user name should be qx448219 and I cannot log in to see my results.", "qx448219"),
+        ("CDL S530 460 288 117, my seizures stopped.", "S530 460 288 117"),
+        ("HPCSA MP 0448219 treated my mother.", "MP 0448219"),
+        # Devices and vehicles.
+        ("My hip is a Stryker, lot # M4X8K2, it squeaks.", "M4X8K2"),
+        ("Transmitter 8GR4K2 died and my sugar is all over.", "8GR4K2"),
+        ("glucose meter KBGT448-Q2190 shows HI and I feel ok", "KBGT448-Q2190"),
+        ("The registration of the van that hit me is LF68 OPH, my leg is broken.", "LF68 OPH"),
+        ("Kennzeichen HH-KL 4482, der Wagen hat meinen Sohn angefahren.", "HH-KL 4482"),
+        ("A truck, number plate b-ql 4117 hit my bicycle and my wrist hurts", "b-ql 4117"),
+        ("Serial number PID 987780, my pump beeps.", "PID 987780"),
+    ],
+)
+def test_a_code_behind_its_label_is_found_as_a_whole(text: str, value: str) -> None:
+    assert value in found(text)
+
+
+@pytest.mark.parametrize(
+    "text",
+    [
+        "My code on the bill is 99213-25 and my sick note says ICD M54.50. Why?",
+        "My report says MTHFR C677T, class 3, of OMIM #219700. Do I worry?",
+        "The model number of my pump is 9500-08.",
+        "My TSH range is 0.27-4.20 in one lab, hba1c 7.2 % in mine.",
+        "The number of platelets in my report is 145000, my doctor is away.",
+        "My visit 12-03-2019, my record of 10482 steps and my bill of $4482 are in the app.",
+        "My lab says B12 of 180 is fine. My watch has version 1.0.0-rc2.",
+        "MY LAB SAYS B12 OF 180 IS FINE, AND MY DOCTOR IS AWAY.",
+        "My OGTT was 92-181-156, my doctor said diet.",
+        "A plate of 12 beans and my card has not come for 2 months.",
+    ],
+)
+def test_the_numbers_of_products_tests_and_amounts_stay(text: str) -> None:
+    assert found(text) == []
+
+
+def test_the_maker_s_reference_stays_beside_a_serial_number() -> None:
+    assert found("My sticker says REF 00-7531 and SN BLQ405948H. May I have an MRI?") == ["BLQ405948H"]
+
+
+@pytest.mark.parametrize(
+    ("before", "label"),
+    [
+        ("mrn: ", "mrn"),
+        ("my patientennummer lautet ", "patientennummer"),
+        ("the sticker on my left wrist says ", "sticker"),
+        ("acct. no. ", "no"),
+        ("last four of my social: ", "social"),
+        ("the catalog number is ", None),
+        ("my record. i walked ", None),
+        ("i paid ", None),
+    ],
+)
+def test_the_nearest_word_that_is_no_link_is_the_label(before: str, label: str | None) -> None:
+    read = label_before(before)
+    assert (read and read.word) == label
