@@ -15,9 +15,19 @@ from medqa_cli.data.cleaning.reasons import how_to_keep
 from medqa_cli.data.near_duplicates import RowSketches
 from medqa_cli.data.normalize import RowKeys
 from medqa_cli.data.reading.rows import RawRow, Rows, SourceRows, Talk, UnreadRow
-from medqa_cli.data.row_work import PassingRow, RejectedRow, RowSettings, SomeRows, row_work, without_identifiers
+from medqa_cli.data.row_work import (
+    PassingRow,
+    RejectedRow,
+    RowSettings,
+    SomeRows,
+    SpooledRow,
+    packed,
+    row_work,
+    unpacked,
+    without_identifiers,
+    write_spooled,
+)
 from medqa_cli.data.sketches import RowSketch
-from medqa_cli.data.spool import SpooledRow, packed, unpacked, write_spooled
 from medqa_cli.data.topics.topics import ColumnOfOneTopic
 from medqa_cli.errors import InputError
 from medqa_cli.spelling import counted

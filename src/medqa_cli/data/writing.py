@@ -21,8 +21,7 @@ from medqa_cli.data.filtering import Filtered
 from medqa_cli.data.identifiers.recorded import FoundCounts, Recorder, salt_of
 from medqa_cli.data.normalize import key_of, normalize
 from medqa_cli.data.retrieval import Passage, write_index
-from medqa_cli.data.row_work import IDENTIFIER
-from medqa_cli.data.spool import SpooledRow, read_spooled
+from medqa_cli.data.row_work import IDENTIFIER, SpooledRow, read_spooled
 from medqa_cli.data.token_lengths import TokenLengths
 from medqa_cli.data.topics.paraphrases import paraphrase
 from medqa_cli.prompt.given import Given

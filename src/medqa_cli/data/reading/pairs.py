@@ -23,24 +23,26 @@ from medqa_cli.data.reading.cells import (
     read_cell,
     turns_in,
 )
-from medqa_cli.data.reading.rows import CellRow, CellTable, PairTable, RawRow, TableFile, Talk, UnreadRow
+from medqa_cli.data.reading.rows import Caps, CellRow, CellTable, PairTable, RawRow, TableFile, Talk, UnreadRow
 from medqa_cli.data.reading.table_form import NO_INPUT, Form, exchange_text, first_rows, form_of_table
 from medqa_cli.prompt.given import Turn
 from medqa_cli.spelling import listed
 
 
-def questions_and_answers(table: CellTable, file: TableFile) -> PairTable:
+def questions_and_answers(table: CellTable, file: TableFile, caps: Caps | None = None) -> PairTable:
     """Make the rows of a table.
 
     Args:
         table: its cells.
         file: where it is from.
+        caps: how large a row may be; None: of any size.
 
     Returns:
         the same rows in the same order, each as question and answer or as unread.
 
     Raises:
-        InputError: none of the first rows holds what the names of the columns promise.
+        InputError: none of the first rows holds what the names of the columns promise; while the rows are read, one is
+            too large.
     """
     rows = iter(table.rows)
     head = first_rows(rows, table.columns)
@@ -49,12 +51,19 @@ def questions_and_answers(table: CellTable, file: TableFile) -> PairTable:
 
     def pairs() -> Iterator[RawRow | UnreadRow]:
         for row in itertools.chain(head, rows):
+            made: list[RawRow | UnreadRow]
             if isinstance(row, UnreadRow):
-                yield replace(row, question="", answer="") if columns.exchange else row
+                made = [replace(row, question="", answer="") if columns.exchange else row]
             elif columns.turns == "reject" and columns.context is None and not columns.takes_system:
-                yield _row(row, form)
+                made = [_row(row, form)]
             else:
-                yield from _rows_with_given(row, form)
+                made = _rows_with_given(row, form)
+            for pair in made:
+                size = len(pair.question) + len(pair.answer)
+                size += len(pair.text if isinstance(pair, UnreadRow) else pair.topic)
+                if caps is not None and size > caps.row_bytes:
+                    caps.check_row(size, f"{file}:{pair.line}" if pair.line else f"{file}, row {pair.row}")
+                yield pair
 
     return PairTable(form.description, columns, pairs(), (*table.warnings, *form.warnings))
 

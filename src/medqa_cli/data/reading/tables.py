@@ -105,7 +105,7 @@ def open_table(file: TableFile, wanted: ColumnNames, scratch: Scratch) -> PairTa
         results = confined.stream(table_and_rows, file, wanted, what=file.shown, hint=hint, limits=limits)
         table = replace(cast(PairTable, next(results)), rows=cast(Rows, results))
     else:
-        table = _read(file, wanted)
+        table = questions_and_answers(_read_cells(file, wanted), file, wanted.caps)
     return replace(table, description=f"{table.description}, unpacked with gzip") if packed else table
 
 
@@ -143,20 +143,6 @@ def _looks_like_json(path: Path, encoding: Encoding) -> bool:
         return _JSON_OBJECTS.match(text.read(1000)) is not None
 
 
-def _read(file: TableFile, wanted: ColumnNames) -> PairTable:
-    table, caps = questions_and_answers(_read_cells(file, wanted), file), wanted.caps
-
-    def capped() -> Rows:
-        for row in table.rows:
-            last = row.text if isinstance(row, UnreadRow) else row.topic
-            size = len(row.question) + len(row.answer) + len(last)
-            if size > caps.row_bytes:
-                caps.check_row(size, f"{file}:{row.line}" if row.line else f"{file}, row {row.row}")
-            yield row
-
-    return replace(table, rows=capped())
-
-
 def _needs_a_process(file: TableFile, wanted: ColumnNames) -> bool:
     """Tell whether a library reads it that may abort or fill the memory, as a JSON object does that is read whole."""
     if file.path.suffix.lower() not in TEXT_SUFFIXES:
@@ -169,7 +155,7 @@ def _needs_a_process(file: TableFile, wanted: ColumnNames) -> bool:
 
 def table_and_rows(file: TableFile, wanted: ColumnNames) -> Iterator[PairTable | RawRow | UnreadRow]:
     """Yield a table without rows, then its rows; runs in a process of its own."""
-    table = _read(file, wanted)
+    table = questions_and_answers(_read_cells(file, wanted), file, wanted.caps)
     yield replace(table, rows=iter(()))
     yield from table.rows
 
