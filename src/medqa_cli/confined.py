@@ -78,19 +78,27 @@ def stream(
     child = _Child(limits)
     try:
         child.send(function, arguments)
-        while True:
+        kind, value = child.receive()
+        while kind == "items":
+            yield from value
             kind, value = child.receive()
-            if kind == "items":
-                yield from value
-            elif kind == "end":
-                return
-            elif kind == "error":
-                raise value
-            else:
-                message, trace = value
-                raise _failed(what, kind, message, hint, limits) from ReaderError(trace)
     finally:
         child.close()
+    if kind == "end":
+        return
+    if kind == "error":
+        raise value
+    message, trace = value
+    reason = " ".join(message.split())[:SHOWN_CHARACTERS]
+    if kind == "time":
+        reason = f"nothing came out of it in {limits.seconds:g} seconds"
+    elif kind == "memory":
+        reason = f"that takes more than {limits.memory_bytes >> 20:,} MiB of memory"
+    elif kind == "crashed":
+        reason = f"it crashes the library that reads it ({reason})"
+    if kind in ("time", "memory") and limits.raised_by:
+        hint = f"{hint}; {limits.raised_by}"
+    raise InputError(f"{what} cannot be {limits.action}: {reason}", hint) from ReaderError(trace)
 
 
 def serve() -> None:
@@ -227,17 +235,3 @@ def _memory_of(pid: int) -> int:
         return int(psutil.Process(pid).memory_info().rss)
     except psutil.Error:
         return 0  # it has ended
-
-
-def _failed(what: str, kind: str, message: str, hint: str, limits: Limits) -> InputError:
-    reason = " ".join(message.split())[:SHOWN_CHARACTERS]
-    refusal = f"{what} cannot be {limits.action}"
-    limited = f"{hint}; {limits.raised_by}" if limits.raised_by else hint
-    if kind == "time":
-        return InputError(f"{refusal}: nothing came out of it in {limits.seconds:g} seconds", limited)
-    if kind == "memory":
-        most = f"{limits.memory_bytes >> 20:,} MiB"
-        return InputError(f"{refusal}: that takes more than {most} of memory", limited)
-    if kind == "crashed":
-        return InputError(f"{refusal}: it crashes the library that reads it ({reason})", hint)
-    return InputError(f"{refusal}: {reason}", hint)

@@ -227,20 +227,29 @@ def space_prefix(saved: dict[str, Any], contract: PromptContract, added: list[st
     Raises:
         InputError: the tokenizer cuts text in another way before merging.
     """
-    rule = _prefix_rule(saved)
+    steps, normalizers = _steps(saved.get("pre_tokenizer")), _steps(saved.get("normalizer"))
+    replace = {"type": "Replace", "pattern": {"String": " "}, "content": _SPACE}
+    # Gemma cuts text at spaces, of which the normalizer has left none.
+    at_spaces = {"type": "Split", "pattern": {"String": " "}, "behavior": "MergedWithPrevious", "invert": False}
+    if normalizers == [replace] and steps == [at_spaces]:
+        return False, True
+    if not steps and normalizers in ([{"type": "Prepend", "prepend": _SPACE}, replace], [replace]):
+        return len(normalizers) == 2, True
+    metaspace = {"type": "Metaspace", "replacement": _SPACE, "split": False}
+    if normalizers or len(steps) != 1 or not metaspace.items() <= steps[0].items():
+        kinds = " + ".join(str(step.get("type")) for step in [*normalizers, *steps]) or "none"
+        raise unsupported(f"its tokenizer prepares text in a way that llama.cpp does not for SentencePiece ({kinds})")
+    scheme = steps[0].get("prepend_scheme", "always")
+    if scheme == "never":
+        return False, True
     prompt = contract.text.before_question + "\0" + contract.text.after_question
     # The texts between added tokens, of which the longest wins where several fit, as in both tokenizers.
     longest_first = sorted(filter(None, added), key=len, reverse=True)
     texts = re.split("|".join(map(re.escape, longest_first)), prompt) if longest_first else [prompt]
-    starts_with_text = bool(texts and texts[0])
-    followers = [text for text in texts[1:] if text]
-    if rule == "never":
-        return False, True
-    if rule == "every text":
-        return True, True
     # Metaspace adds no space to text that begins with one; llama.cpp does.
-    if rule == "first":
-        return starts_with_text, not (starts_with_text and (followers or texts[0].startswith(" ")))
+    if scheme == "first":
+        starts_with_text = bool(texts[0])
+        return starts_with_text, not (starts_with_text and (any(texts[1:]) or texts[0].startswith(" ")))
     return True, not any(text.startswith(" ") for text in texts)
 
 
@@ -264,24 +273,6 @@ def _name_of(steps: list[dict[str, Any]], ignore_merges: bool) -> str | None:
         for entry in load_yaml("gguf_splits")
     }
     return known.get(looked_for)
-
-
-def _prefix_rule(saved: dict[str, Any]) -> str:
-    """Return where the tokenizer puts a space: ``every text``, ``always`` or ``first`` (Metaspace), or ``never``."""
-    steps = _steps(saved.get("pre_tokenizer"))
-    normalizers = _steps(saved.get("normalizer"))
-    replace = {"type": "Replace", "pattern": {"String": " "}, "content": _SPACE}
-    # Gemma cuts text at spaces, of which the normalizer has left none.
-    at_spaces = {"type": "Split", "pattern": {"String": " "}, "behavior": "MergedWithPrevious", "invert": False}
-    if normalizers == [replace] and steps == [at_spaces]:
-        return "never"
-    if not steps and normalizers in ([{"type": "Prepend", "prepend": _SPACE}, replace], [replace]):
-        return "every text" if len(normalizers) == 2 else "never"
-    whole_text = {"type": "Metaspace", "replacement": _SPACE, "split": False}
-    if len(steps) == 1 and not normalizers and whole_text.items() <= steps[0].items():
-        return str(steps[0].get("prepend_scheme", "always"))
-    kinds = " + ".join(str(step.get("type")) for step in [*normalizers, *steps]) or "none"
-    raise unsupported(f"its tokenizer prepares text in a way that llama.cpp does not for SentencePiece ({kinds})")
 
 
 def _steps(part: dict[str, Any] | None) -> list[dict[str, Any]]:

@@ -4,14 +4,13 @@ from __future__ import annotations
 
 import contextlib
 import sys
-import threading
 from collections import Counter
 from collections.abc import Mapping
+from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass, field
 from hashlib import sha256
 from math import prod
 from pathlib import Path
-from typing import Self
 
 from medqa_cli.config.schema import Config, PromptConfig
 from medqa_cli.errors import InputError, first_line
@@ -143,14 +142,20 @@ def _loaded(config: Config, choice: str, found: _Found) -> LlamaModel:
         header = read_header(found.file)
     except (NotImplementedError, ValueError, OSError) as error:
         raise InputError(f"{found.file} is not a GGUF file that can be used: {first_line(error)}") from error
-    with _Loading(found.file) as loading:  # while the tokenizer is read
-        folder = found.tokenizer_folder or gguf_tokenizer_folder(found.file)
-        folders = [folder, RunFolder(Path(config.run_dir)).adapter_dir]
-        contracts = [PromptContract.load(one) for one in folders if (one / PROMPT_FILE_NAME).is_file()]
-        contract = contracts[0] if contracts else _contract_of(config.prompt, folder)
-        tokenizer = FastTokenizer(folder / TOKENIZER_FILE_NAME)
-        weights = loading.weights()
-        encoder = PromptEncoder(contract, tokenizer, weights.vocabulary_size)
+    with ThreadPoolExecutor(1, "weights") as thread:
+        loading = thread.submit(LlamaWeights, found.file)  # while the tokenizer is read
+        try:
+            folder = found.tokenizer_folder or gguf_tokenizer_folder(found.file)
+            folders = [folder, RunFolder(Path(config.run_dir)).adapter_dir]
+            contracts = [PromptContract.load(one) for one in folders if (one / PROMPT_FILE_NAME).is_file()]
+            contract = contracts[0] if contracts else _contract_of(config.prompt, folder)
+            tokenizer = FastTokenizer(folder / TOKENIZER_FILE_NAME)
+            weights = loading.result()
+            encoder = PromptEncoder(contract, tokenizer, weights.vocabulary_size)
+        except BaseException:
+            if loading.exception() is None:
+                loading.result().close()
+            raise
     num_values: Counter[int] = Counter()
     for tensor in header.tensors:
         if len(tensor.shape) > 1:
@@ -158,42 +163,6 @@ def _loaded(config: Config, choice: str, found: _Found) -> LlamaModel:
     # As file names have it: the type of most values of the matrices.
     quantization = GGML_TYPES[num_values.most_common(1)[0][0]].name if num_values else "unknown"
     return LlamaModel(choice, found.source, weights, encoder, found.file, quantization, found.agreement, found.cost)
-
-
-class _Loading:
-    """Weights that load in another thread; they are released if the block ends with an error."""
-
-    def __init__(self, path: Path) -> None:
-        self._path = path
-        self._found: LlamaWeights | BaseException | None = None
-        self._thread = threading.Thread(target=self._load, name="weights")
-
-    def __enter__(self) -> Self:
-        self._thread.start()
-        return self
-
-    def __exit__(self, kind: object, *_: object) -> None:
-        self._thread.join()
-        if kind is not None and isinstance(self._found, LlamaWeights):
-            self._found.close()
-
-    def _load(self) -> None:
-        try:
-            self._found = LlamaWeights(self._path)
-        except BaseException as error:  # raised by weights()
-            self._found = error
-
-    def weights(self) -> LlamaWeights:
-        """Wait for them.
-
-        Raises:
-            InputError: they cannot be loaded.
-        """
-        self._thread.join()
-        if isinstance(self._found, LlamaWeights):
-            return self._found
-        assert self._found is not None
-        raise self._found
 
 
 def _contract_of(prompt: PromptConfig, folder: Path) -> PromptContract:

@@ -93,7 +93,7 @@ class ShapeModel:
         self._num_layers = int(hf_config.get_text_config().num_hidden_layers)
         depths = _FEW_LAYERS if self._num_layers > max(_FEW_LAYERS) else (self._num_layers,)
         with _unknown_where_it_fails():
-            self._models = [_OneDepth(_with_layers(hf_config, depth), model, lora, dtype) for depth in depths]
+            self._models = [_OneDepth(depth, hf_config, model, lora, dtype) for depth in depths]
 
     @property
     def examples_at_once(self) -> int | None:
@@ -137,9 +137,17 @@ class ShapeModel:
 class _OneDepth:
     """The model with some number of layers."""
 
-    def __init__(self, hf_config: Any, model: ModelConfig, lora: LoraConfig, dtype: torch.dtype) -> None:
+    def __init__(
+        self, num_layers: int, hf_config: Any, model: ModelConfig, lora: LoraConfig, dtype: torch.dtype
+    ) -> None:
+        config = copy.deepcopy(hf_config)
+        text = config.get_text_config()
+        text.num_hidden_layers = num_layers
+        if getattr(text, "layer_types", None):
+            with suppress(AttributeError):  # where it follows from the number of layers
+                text.layer_types = text.layer_types[:num_layers]
         self._mode = FakeTensorMode(allow_non_fake_inputs=True)
-        base = empty_base(hf_config, model, dtype).requires_grad_(False)
+        base = empty_base(config, model, dtype).requires_grad_(False)
         with torch.device("meta"):
             self._model = add_lora(base, lora, "", None)
         with self._mode:
@@ -217,17 +225,6 @@ def _dropout_as_on_cuda(
 ) -> torch.Tensor:
     """Keep a mask of one byte a number; on the CPU it is as wide as the numbers."""
     return torch.native_dropout(input, p, True)[0] if training and p > 0 else input
-
-
-def _with_layers(hf_config: Any, count: int) -> Any:
-    """Return the config of the same model with fewer layers."""
-    config = copy.deepcopy(hf_config)
-    text = config.get_text_config()
-    text.num_hidden_layers = count
-    if getattr(text, "layer_types", None):
-        with suppress(AttributeError):  # where it follows from the number of layers
-            text.layer_types = text.layer_types[:count]
-    return config
 
 
 @contextmanager

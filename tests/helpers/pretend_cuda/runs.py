@@ -66,7 +66,8 @@ def model_of(case: dict[str, Any], layers: int) -> memory_profile._OneDepth:
     attention.example_starts.cache_clear()
     memory_profile.quiet_libraries()
     with CUDA:
-        return memory_profile._OneDepth(config_of(case, layers), *sections_of(case), getattr(torch, case["dtype"]))
+        config, dtype = config_of(case, layers), getattr(torch, case["dtype"])
+        return memory_profile._OneDepth(layers, config, *sections_of(case), dtype)
 
 
 def run_step(case: dict[str, Any], layers: int) -> tuple[dict[str, int], Host]:
