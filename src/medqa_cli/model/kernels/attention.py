@@ -275,18 +275,13 @@ def _varlen_kernel(device_type: str) -> VarlenAttention | None:
     """Return the variable-length flash attention of this installation, or None: a T4 or an old PyTorch has none."""
     if device_type != "cuda":
         return None
-    if _torch_kernel_is_whole():
-        return functools.partial(_varlen_attention, _torch_kernel)
+    if importlib.util.find_spec("torch.nn.attention.varlen"):
+        from torch.nn.attention.varlen import varlen_attn
+
+        # The first versions of PyTorch's kernel took less than it is given here.
+        if {"scale", "window_size", "enable_gqa"} <= set(inspect.signature(varlen_attn).parameters):
+            return functools.partial(_varlen_attention, _torch_kernel)
     return functools.partial(_varlen_attention, _flash_attn_kernel) if importlib.util.find_spec("flash_attn") else None
-
-
-def _torch_kernel_is_whole() -> bool:
-    """Tell whether this PyTorch's kernel takes all that it is given here: its first versions took less."""
-    if not importlib.util.find_spec("torch.nn.attention.varlen"):
-        return False
-    from torch.nn.attention.varlen import varlen_attn
-
-    return {"scale", "window_size", "enable_gqa"} <= set(inspect.signature(varlen_attn).parameters)
 
 
 def _varlen_attention(

@@ -57,12 +57,14 @@ def test_attention_example_by_example(heads: int, kv_heads: int) -> None:
 def test_a_flash_kernel_that_takes_less_is_not_used(monkeypatch: pytest.MonkeyPatch) -> None:
     from torch.nn.attention import varlen
 
-    assert attention._torch_kernel_is_whole()
+    find_kernel: Any = attention._varlen_kernel.__wrapped__
+    assert find_kernel("cuda").args == (attention._torch_kernel,)
 
     def first_version(query, key, value, cu_seq_q, cu_seq_k, max_q, max_k, is_causal=False): ...  # type: ignore[no-untyped-def]
 
     monkeypatch.setattr(varlen, "varlen_attn", first_version)
-    assert not attention._torch_kernel_is_whole()
+    kernel = find_kernel("cuda")
+    assert kernel is None or kernel.args == (attention._flash_attn_kernel,)
 
 
 @pytest.mark.parametrize("head_dim", [8, 64])
