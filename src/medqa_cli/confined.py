@@ -15,6 +15,7 @@ import threading
 import traceback
 from collections.abc import Callable, Generator, Iterator
 from dataclasses import dataclass
+from itertools import starmap
 from typing import IO, Any, TypeVar
 
 from medqa_cli.child_process import ChildProcess, begin
@@ -62,7 +63,7 @@ def call(function: Callable[..., T], *arguments: object, what: str, hint: str, l
         MedqaError: the function raised it.
         InputError: the function raised anything else, crashed, or went beyond a limit.
     """
-    results: Generator[T, None, None] = stream(_once, function, arguments, what=what, hint=hint, limits=limits)
+    results: Generator[T, None, None] = stream(starmap, function, [arguments], what=what, hint=hint, limits=limits)
     with contextlib.closing(results):
         return next(results)
 
@@ -147,10 +148,6 @@ def _write_items(items: Iterator[object], results: IO[bytes]) -> None:
     finally:
         if pending:
             results.write(pickle.dumps(("items", pending)))
-
-
-def _once(function: Callable[..., T], arguments: tuple[object, ...]) -> Iterator[T]:
-    yield function(*arguments)
 
 
 def _end_with_the_parent() -> None:

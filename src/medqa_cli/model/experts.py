@@ -8,7 +8,7 @@ quantization, for the memory plan, and for a merge, which writes the files' tens
 from __future__ import annotations
 
 import re
-from collections.abc import Iterable, Iterator, Sequence
+from collections.abc import Iterable, Iterator
 from contextlib import contextmanager
 from typing import Any
 
@@ -54,8 +54,15 @@ class SeparateExperts(torch.nn.Module):
             top_k_index: the experts of each token, ``(tokens, k)`` int64.
             top_k_weights: their weights, ``(tokens, k)``.
         """
+        flat = top_k_index.flatten()
+        # For each expert the places that name it.
+        if isinstance(flat, FakeTensor):  # where only sizes count: as many for each
+            places = torch.arange(len(flat), device=flat.device).tensor_split(self.num_experts)
+        else:
+            counts = torch.bincount(flat, minlength=self.num_experts).tolist()
+            places = flat.argsort(stable=True).split(counts)
         result = torch.zeros_like(hidden_states)
-        for index, chosen in enumerate(self._places(top_k_index)):
+        for index, chosen in enumerate(places):
             if not len(chosen):
                 continue
             tokens = chosen // top_k_index.shape[1]
@@ -64,15 +71,6 @@ class SeparateExperts(torch.nn.Module):
             x = down(self.act_fn(gate(x)) * up(x)) * top_k_weights.flatten()[chosen, None]
             result.index_add_(0, tokens, x.to(result.dtype))
         return result
-
-    def _places(self, top_k_index: torch.Tensor) -> Sequence[torch.Tensor]:
-        """Return, for each expert, the places in the flat ``top_k_index`` that name it."""
-        flat = top_k_index.flatten()
-        if isinstance(flat, FakeTensor):  # where only sizes count: as many for each
-            return torch.arange(len(flat), device=flat.device).tensor_split(self.num_experts)
-        counts = torch.bincount(flat, minlength=self.num_experts).tolist()
-        places: Sequence[torch.Tensor] = flat.argsort(stable=True).split(counts)
-        return places
 
 
 def separate_experts(model: Any, stored: Iterable[str] | None = None) -> None:

@@ -207,24 +207,21 @@ def _as_on(device_type: str, dtype: torch.dtype, has_flash: bool) -> Iterator[No
         ExitStack() as stack,
     ):
         if device_type == "cuda":
+
+            def dropout(
+                input: torch.Tensor, p: float = 0.5, training: bool = True, inplace: bool = False
+            ) -> torch.Tensor:
+                # A mask of one byte a number is kept; on the CPU it is as wide as the numbers.
+                return torch.native_dropout(input, p, True)[0] if training and p > 0 else input
+
             stack.callback(setattr, F, "dropout", F.dropout)
-            F.dropout = _dropout_as_on_cuda
+            F.dropout = dropout
         if is_autocast and device_type == "cuda":
             # PEFT's layers ask whether CUDA has autocast on, and cast by themselves where it has not.
             stack.callback(torch.set_autocast_enabled, "cuda", torch.is_autocast_enabled("cuda"))
             torch.set_autocast_enabled("cuda", True)
         with torch.autocast("cpu", dtype, enabled=is_autocast), casting_once(device_type == "cuda"):
             yield
-
-
-def _dropout_as_on_cuda(
-    input: torch.Tensor,
-    p: float = 0.5,
-    training: bool = True,
-    inplace: bool = False,
-) -> torch.Tensor:
-    """Keep a mask of one byte a number; on the CPU it is as wide as the numbers."""
-    return torch.native_dropout(input, p, True)[0] if training and p > 0 else input
 
 
 @contextmanager

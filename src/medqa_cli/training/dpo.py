@@ -278,7 +278,11 @@ def _train(
                 "install the version of constraints.txt: pip install trl==1.16.0",
             )
         trainer.train_dataset = Dataset.from_list([{key: getattr(pair, key) for key in keys} for pair in pairs])
-        _trained_in_float32(loaded.model)
+        # TRL rounded the trained matrices to bfloat16 on a 4-bit base; its copy "ref" has them unrounded.
+        for name, parameter in loaded.model.named_parameters():
+            if parameter.requires_grad:
+                unrounded = loaded.model.get_parameter(name.replace(".default.", ".ref."))
+                parameter.data = unrounded.detach().float().clone()
         trainer.train()
     loaded.model.delete_adapter("ref")
     with contextlib.suppress(OSError):
@@ -328,14 +332,6 @@ def _silent_libraries() -> Iterator[None]:
     finally:
         if had_bars:
             datasets.enable_progress_bars()
-
-
-def _trained_in_float32(model: Any) -> None:
-    """Give the trained matrices back what TRL rounded to bfloat16 on a 4-bit base: its copy "ref" has it unrounded."""
-    for name, parameter in model.named_parameters():
-        if parameter.requires_grad:
-            source = model.get_parameter(name.replace(".default.", ".ref."))
-            parameter.data = source.detach().float().clone()
 
 
 def _summary(

@@ -299,7 +299,12 @@ def save_adapter(
         else:
             for name in (_WEIGHTS_NAME, ADAPTER_CONFIG_NAME):
                 shutil.copyfile(checkpoint / name, temporary / name)
-        _make_plain(temporary, model)
+        # One that started inside the base's weights (PiSSA) becomes one to the untouched base.
+        plain = as_plain_lora(model, load_file(temporary / _WEIGHTS_NAME))
+        if plain is not None:
+            save_file(plain, temporary / _WEIGHTS_NAME, metadata={"format": "pt"})
+            plain_config = plain_lora_config(read_json(temporary / ADAPTER_CONFIG_NAME))
+            write_json(temporary / ADAPTER_CONFIG_NAME, plain_config)
         _check_weights(temporary / _WEIGHTS_NAME)
         # Its template is how other tools ask; nobody in this process needs to see it.
         own_tokenizer = copy.deepcopy(tokenizer)
@@ -311,14 +316,6 @@ def save_adapter(
         # safetensors makes its files private; those of a result are as readable as the others.
         shutil.copymode(temporary / CARD_NAME, temporary / _WEIGHTS_NAME)
         checkpoints.sync_folder(temporary)
-
-
-def _make_plain(folder: Path, model: Any) -> None:
-    """Rewrite an adapter that started inside the base's weights (PiSSA) as one to the untouched base."""
-    plain = as_plain_lora(model, load_file(folder / _WEIGHTS_NAME))
-    if plain is not None:
-        save_file(plain, folder / _WEIGHTS_NAME, metadata={"format": "pt"})
-        write_json(folder / ADAPTER_CONFIG_NAME, plain_lora_config(read_json(folder / ADAPTER_CONFIG_NAME)))
 
 
 def _check_weights(path: Path) -> None:

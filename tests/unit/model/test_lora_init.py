@@ -19,7 +19,7 @@ from medqa_cli.model.load import base_of_adapter, load_adapter, load_base
 from medqa_cli.model.lora import add_lora, as_plain_lora, check_init, init_adapter
 from medqa_cli.model.resolve import find_base
 from medqa_cli.prompt.contract import make_contract
-from medqa_cli.training.outcome import _make_plain, save_adapter
+from medqa_cli.training.outcome import save_adapter
 
 CPU = torch.device("cpu")
 BATCH = pack(make_examples([(5, 7), (12, 9), (3, 20)]), CPU)
@@ -66,19 +66,20 @@ def test_pissa_starts_as_the_base_and_takes_its_main_directions(tiny_model_dir: 
 
 @pytest.mark.parametrize("scale", [{}, {"use_rslora": True}])
 def test_a_pissa_adapter_is_saved_for_the_untouched_base(
-    tiny_model_dir: Path, tmp_path: Path, scale: dict[str, Any]
+    tiny_model_dir: Path, tmp_path: Path, chatml_tokenizer: Any, scale: dict[str, Any]
 ) -> None:
     model = adapted(tiny_model_dir, "none", init_lora_weights="pissa", **scale)
+    contract = make_contract(PromptConfig(template="chat"), chatml_tokenizer)
     for name, parameter in model.named_parameters():
         if "lora_" in name:
             parameter.data += 0.05 * torch.randn_like(parameter)
     trained = losses(model)
-    model.save_pretrained(tmp_path, save_embedding_layers=False)
-    _make_plain(tmp_path, model)
-    config = json.loads((tmp_path / "adapter_config.json").read_text())
+    adapter_dir = tmp_path / "adapter"
+    save_adapter(adapter_dir, model, None, tokenizer=chatml_tokenizer, contract=contract, card="")
+    config = json.loads((adapter_dir / "adapter_config.json").read_text())
     assert config["r"] == 16
     assert config["init_lora_weights"] is True
-    again = load_adapter(base_of(tiny_model_dir, "none"), tmp_path)
+    again = load_adapter(base_of(tiny_model_dir, "none"), adapter_dir)
     assert (trained - losses(base_of(tiny_model_dir, "none"))).norm() > 0.01
     torch.testing.assert_close(losses(again), trained, rtol=1e-4, atol=1e-4)
 
