@@ -6,6 +6,7 @@ import functools
 import re
 from collections.abc import Iterator
 
+from medqa_cli.data.identifiers.address_parts import grown
 from medqa_cli.data.identifiers.finds import Span
 from medqa_cli.data.identifiers.home_addresses import (
     FLAT_BEFORE,
@@ -14,9 +15,8 @@ from medqa_cli.data.identifiers.home_addresses import (
     personal_streets,
     streets_before_numbers,
     town_behind,
-    with_town,
 )
-from medqa_cli.data.identifiers.name_forms import LAST_WORD
+from medqa_cli.data.identifiers.name_forms import LAST_WORD, with_capitals
 from medqa_cli.data.identifiers.text import Text
 from medqa_cli.data.identifiers.word_tables import months
 from medqa_cli.resources import load_pattern, load_words
@@ -52,16 +52,18 @@ _CODE = re.compile(r"\d{4,6}|[a-z]{1,2}\d[a-z\d]? ?\d[a-z]{2}")
 
 _CAPITAL_BEHIND = re.compile(r"(?:[-/]\d{1,5})?[A-Za-z]?,?\s[^\Wa-z]")
 # Kerkstraat 12, 1017 AB Amsterdam: the rest of Europe writes the code before the town.
-_WORDS_BEFORE = re.compile(
+_WORDS_BEFORE = with_capitals(
     r"(?<![\w-])(?!(?i:Table|Figure|Phase|Grade|Chapter|Stage|Type|Section|Part|Volume|Step|Level|Class|Page|Version|Group"
     r"|Week|January|February|March|April|May|June|July|August|September|October|November|December)\b)"
-    r"[A-ZÀ-Þ][\w.-]{3,}(?:\s[A-ZÀ-Þ][\w.-]+)?\s\Z"
+    r"[A-ZÀ-Þ][\w.-]{3,}(?: [A-ZÀ-Þ][\w.-]+)? \Z"
 )
-_TOWN_BEHIND = re.compile(
+_TOWN_BEHIND = with_capitals(
     r"\s?[a-z]?(?:/\d{1,4})?,\s(?:[A-Z]{1,2}-)?(?:\d{5}|\d{4}\s?[A-Z]{2}|\d{2}-\d{3}|\d{3}\s\d{2}|(?!19|20)\d{4})\s[A-ZÀ-Þ][\w-]+"
 )
 _LIVES = ("live", "living", "resid", "moved to", "address", "i, ", "ship to", "send", "deliver")
-_CODE_BEHIND = re.compile(r"(?:,\s[A-Z][\w-]+)?\s?[-–]\s?\d{6}\b|,\s(?:[A-Z]-)?\d{5,6}(?:\s[A-ZÀ-Þ][\w-]+)?(?![\w.])")
+_CODE_BEHIND = with_capitals(
+    r"(?:,\s[A-Z][\w-]+)?\s?[-–]\s?\d{6}\b|,\s(?:[A-Z]-)?\d{5,6}(?:\s[A-ZÀ-Þ][\w-]+)?(?![\w.])"
+)
 
 
 @functools.cache
@@ -77,30 +79,33 @@ def find_addresses(text: Text, *, is_personal: bool = False) -> Iterator[Span]:
         text: the text.
         is_personal: it is about one person, and so is any street with a number.
     """
+    if text.is_shouted:
+        # Words of four letters and more get one capital; codes of states and countries keep theirs.
+        text = Text(_LONG_WORD.sub(lambda word: word[0].capitalize(), text.text))
+        text.is_shouted = True
     parts = [*_parts(text), *(personal_streets(text) if is_personal and text.numbers else ())]
     found = sorted({span for span in parts if not _is_public(text, *span, is_personal=is_personal)})
-    start = end = -1
-    for first, last in found:
+    whole: list[tuple[int, int]] = []
+    for first, last in sorted(_whole(text, *span, is_personal=is_personal) for span in found):
         # Street, town and postcode, with only a comma or a line between, are one address.
-        if end >= 0 and first <= end + 3 and not text.text[end:first].strip(" ,\n"):
-            end = max(end, last)
-            continue
-        if end >= 0:
-            yield Span(start, end, "address")
-        flat = FLAT_BEFORE.search(text.lower, max(first - 9, 0), first)
-        towns = (_CODE_BEHIND.match(text.text, last), town_behind(text, last))
-        ends = [town.end() for town in towns if town]
-        start, end = flat.start() if flat else first, max(*ends, with_town(text, last) if is_personal else last, last)
-    if end >= 0:
-        yield Span(start, end, "address")
+        if whole and first <= whole[-1][1] + 3 and not text.text[whole[-1][1] : first].strip(" ,\n"):
+            whole[-1] = (whole[-1][0], max(whole[-1][1], last))
+        else:
+            whole.append((first, last))
+    yield from (Span(first, last, "address") for first, last in whole)
+
+
+def _whole(text: Text, first: int, last: int, *, is_personal: bool) -> tuple[int, int]:
+    """Return the place of an address with the flat before it and the town behind it."""
+    flat = FLAT_BEFORE.search(text.lower, max(first - 9, 0), first)
+    towns = (_CODE_BEHIND.match(text.text, last), town_behind(text, last))
+    first, last = flat.start() if flat else first, max([last, *(town.end() for town in towns if town)])
+    return grown(text, first, last) if is_personal else (first, last)
 
 
 def _parts(text: Text) -> Iterator[tuple[int, int]]:
     if not text.numbers:
         return
-    if text.is_shouted:
-        # Words of four letters and more get one capital; codes of states and countries keep theirs.
-        text = Text(_LONG_WORD.sub(lambda word: word[0].capitalize(), text.text))
     if "street_words" in text.tables:
         for start, end in text.numbers:
             if _HOUSE.match(text.text, end) and (match := _pattern("street").match(text.text, start)):

@@ -24,6 +24,7 @@ _NO_NUMBER_BEFORE = ".,/-–$£€+#@_:"
 _GLUED_BEFORE = re.compile(r"(?:\b[fm]\s?/\s?|\baged?[:=-]?)\Z")
 # Lee, Anna / 94 / side room
 _FIELD_BEFORE, _FIELD_BEHIND = re.compile(r"[^\W\d_]{2,}\s[/|]\s\Z"), re.compile(r"\s[/|]\s[^\W\d_]")
+_OLDEST_ALONE = "110"
 _REACH, _BEHIND = 48, 40
 
 
@@ -100,6 +101,7 @@ def _is_age(text: Text, start: int, end: int) -> bool:
         return True
     # Anna, 94, fell; (94); F 94
     return bool(
-        load_pattern("identifiers", "old_weakly_before").search(before)
+        (end - start != len("118") or text.text[start:end] <= _OLDEST_ALONE)
+        and load_pattern("identifiers", "old_weakly_before").search(before)
         and load_pattern("identifiers", "old_weakly_behind").match(after)
     )

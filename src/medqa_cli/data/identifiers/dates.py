@@ -120,10 +120,12 @@ def _is_day_of_month(text: Text, date: WrittenDate, near: str) -> bool:
         ends_sentence = _CAPITAL_BEHIND.match(text.text, date.end) is not None
         return not ends_sentence and load_pattern("identifiers", "day_before").search(near) is not None
     has_event = is_sure or load_pattern("identifiers", "event_before").search(near) is not None
-    if "-" in written:
-        return has_event and load_pattern("identifiers", "day_ends").match(text.lower, date.end) is not None
     first, second = (int(number) for number in re.findall(r"\d+", written))
-    if is_sure and (second != 10 or not near.rstrip(" .,").endswith(_WEEKDAY_ENDINGS)):
+    is_weekday = near.rstrip(" .,").endswith(_WEEKDAY_ENDINGS)
+    if "-" in written:  # and not Monday 8-5
+        has_event &= not is_weekday or max(first, second) > _MONTHS
+        return has_event and load_pattern("identifiers", "day_ends").match(text.lower, date.end) is not None
+    if is_sure and (second != 10 or not is_weekday):
         return True
     if second == 10:  # Sunday: 7/10
         return False

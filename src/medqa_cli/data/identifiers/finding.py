@@ -143,6 +143,8 @@ def _found(text: Text, language: str, *, is_personal: bool) -> list[Span]:
     spans = [*find_contacts(text, is_personal=is_personal), *find_numbers(text), *find_ages(text)]
     spans += [*find_addresses(text, is_personal=is_personal), *find_names(text, is_personal=is_personal)]
     if is_personal:
+        homes = [span for span in spans if span.kind == "address"]
+        spans = [span for span in spans if not any(_is_part(span, home) for home in homes)]
         more = [*find_personal_ages(text), *find_personal_numbers(text)]
         others = [span for span in more if not _touches(span, [other for other in spans if _stands(other, span)])]
         spans = [*spans, *others, *find_scored_names(text, language)]

@@ -9,8 +9,15 @@ import functools
 import re
 from collections.abc import Iterator
 
+from medqa_cli.data.identifiers.address_parts import (
+    chains,
+    end_of_parts,
+    has_code_behind,
+    has_coded_town_behind,
+    labelled,
+)
 from medqa_cli.data.identifiers.finds import Span
-from medqa_cli.data.identifiers.name_forms import is_common, is_medicine
+from medqa_cli.data.identifiers.name_forms import is_common, is_medicine, with_capitals
 from medqa_cli.data.identifiers.text import Text
 from medqa_cli.data.identifiers.word_tables import all_names, common_words
 from medqa_cli.resources import load_pattern, load_words
@@ -20,59 +27,43 @@ _FLAT = (
     r"(?:(?:flat|unit|apt\.?|apartment|studio|suite|level|block|plot(?: no\.?)?|house(?: no\.?)?|door no\.?"
     r"|h\.?\s?no\.?|no\.?|số)\s?[\w/-]{1,6},?\s)?"
 )
-_UNIT = (
-    r"(?:,?\s(?:apt|apartment|suite|ste|unit|flat|room|floor|interior|piano|puerta|piso|appartamento|edif|depto|bl|sc|ap)\b"
-    r"\.?\s?\#?\s?(?:[a-z]?\d{1,5}[a-z]?|[a-z])(?!\w)){0,4}"
-)
 _NUMBER = r"\d(?<![\w.,/$£€-].)\d{0,5}[a-z]?(?:[/-]\d{1,4}[a-z]?)?"
 # 16 Hannah Walk Suite 4; 27, avenue de Reynaud
 _NUMBER_FIRST = re.compile(rf"{_NUMBER},?\s(?P<words>{_WORD}(?:\s{_WORD}){{0,4}})")
 _FLAT_BEFORE = re.compile(rf"(?<![\w-]){_FLAT}\Z")
-_UNIT_BEHIND = re.compile(_UNIT)
 _AMOUNT = r"\s?(?:mg|ml|kg|cm|mm|days?|weeks?|months?|years?|hours?|times|points?)\b"
 _NUMBER_BEHIND = re.compile(
-    rf",?\s(?:n[ro]?[.º°]?\s?)?\d{{1,4}}[a-z]?(?:[/-]\d{{1,4}}[a-z]?)?(?![\w%]|[.,]\d|{_AMOUNT})"
+    rf",?\s(?:n[ro]?[.º°:]{{0,2}}\s?|\#\s?|д\.\s?)?\d{{1,4}}[a-z]?(?:[/-]\d{{1,4}}[a-z]?)?(?![\w%]|[.,]\d|{_AMOUNT})"
 )
-_LARGE_BEFORE = re.compile(r"(?<![\w-])(?:[A-ZÀ-Þ][\w’'.-]+\s){1,2}\Z")
-_ANY_CODE = (
-    r"(?:(?:[A-Z]{1,2}-)?(?:\d{5}-\d{3,4}|\d{4}-\d{3}|\d{3}-\d{4}|\d{2}-\d{3}|\d{3}\s\d{2}|\d{4}\s?[A-Z]{2}|\d{4,6})(?!\d)"
-    r"|[A-Z]{1,2}\d[A-Z\d]?\s?\d[A-Z]{2}|[A-Z]\d[A-Z]\s?\d[A-Z]\d|[AC-FHKNPRTV-Y]\d[\dW]\s?[AC-FHKNPRTV-Y\d]{4})"
-)
-_TOWN = (
-    r"(?:(?:St|TP)\.\s)?[A-ZÀ-Þ][\w'’-]+"
-    r"(?:[\s-](?:am|an der|ob der|im|sur|la|le|los|de|del|da|do|upon|[A-ZÀ-Þ][\w'’-]+)){0,3}"
-)
-_TOWN_WITH_ANY_CODE = re.compile(
-    rf"\s?,\s?{_ANY_CODE}(?:\s[A-Z]{{2}})?,?\s{_TOWN}(?!\w)|\s?,\s{_TOWN},?\s(?:[A-Z]{{2,3}},?\s)?{_ANY_CODE}(?!\w)"
-)
-_SMALL_TOWN = r"[^\W\d_]{3,}(?:(?:\s[^\W\d_]{2,}){1,2}(?=\s?[,.;:\n)]|\Z))?"
-_SMALL_TOWN_WITH_CODE = re.compile(
-    rf"\s?,\s?(?:\d{{5}}-\d{{3,4}}|\d{{4}}-\d{{3}}|\d{{2}}-\d{{3}}|\d{{3}}\s\d{{2}}|\d{{4,6}})\s{_SMALL_TOWN}"
-    rf"|\s?,\s{_SMALL_TOWN},?\s(?:[a-z]{{2,3}},?\s(?=\d))?"
-    r"(?:\d{4,6}|[a-z]{1,2}\d[a-z\d]?\s?\d[a-z]{2}|[a-z]\d[a-z]\s?\d[a-z]\d)(?!\w)"
-)
+_LARGE_BEFORE = with_capitals(r"(?<![\w-])(?:[A-ZÀ-Þ][\w’'.-]+ ){1,2}\Z")
 _WORDS = re.compile(_WORD)
 _HOUSE_OF_NAME = re.compile(
-    rf"(?<![\w-])(?:flat|studio|apartment|apt\.?|unit)\s\d{{1,4}}[a-z]?,\s(?P<words>{_WORD}\s{_WORD})(?=\s?[,.;\n]|\s[a-z]|\Z)"
+    rf"(?<![\w-])(?:flat|studio|apartment|apt\.?|unit)\s\d{{1,4}}[a-z]?,\s(?P<words>{_WORD} {_WORD})"
+    r"(?=\s?[,.;\n]|\s[a-z]|\Z)"
 )
 # Šestinski vijenac 4, 03918 Delnice
-_BEFORE_CODED = re.compile(r"(?<![\w-])[A-ZÀ-Ž][\w'’.-]+(?:\s[\w'’.-]+){0,2}\s\Z")
+_BEFORE_CODED = with_capitals(r"(?<![\w-])[A-ZÀ-Þ][\w'’.-]+(?: [\w'’.-]+){0,2} \Z")
+_NO_STREET_WORDS = frozenset(
+    ("until", "till", "and", "with", "for", "then", "when", "because", "but", "so", "is", "are", "you")
+)
+_SMALL_BEFORE = re.compile(r"(?:\b(?:at|to|in|of|on|from)|[,;:\n])\s?((?:[^\W\d_][\w'’-]{2,} ){1,3})\Z")
 _NUMBER_ALONE = re.compile(rf"[a-z]?(?:[/-]\d{{1,4}}[a-z]?)?(?=[,.;!?\n)]|\s[a-z]|\Z)(?!{_AMOUNT}|[.,]\d)")
-_TOWN_NEXT = re.compile(r",\s(?:\d{4,6}|\d{2}-\d{3}|\d{3}\s\d{2})\s[A-ZÀ-Þ][a-zà-þ]")
-_UNKNOWN_BEHIND = re.compile(rf"{_NUMBER},?\s((?:[A-ZÀ-ỹ][\w'’-]+\s?){{1,4}})(?<!\s)")
+_TOWN_NEXT = with_capitals(r",\s(?:\d{4,6}|\d{2}-\d{3}|\d{3}\s\d{2})\s[A-ZÀ-Þ][a-zà-þ]")
+_UNKNOWN_BEHIND = with_capitals(rf"{_NUMBER},? ((?:[A-ZÀ-Þ][\w'’-]+ ?){{1,4}})(?<!\s)")
 _LONGEST_FLAT, _LONGEST_SHORT = 24, 5
 FLAT_BEFORE = re.compile(
     r"(?<![\w-])(?:flat|unit|studio|level|plot(?: no\.?)?|house no\.?|door no\.?|h\.?\s?no\.?)\s?\Z"
 )
 """What may stand before the number of a house."""
+_SHORT = 4
 _CUE_REACH, _TOWN_REACH, _SHORTEST, _CODE = 60, 30, 7, 5
-_CODED_TOWN = re.compile(r"(?:D|CH|A|F|NL|B|SE|DK)-\d{4,5}\s[A-ZÀ-Þ][\w-]+(?:\s(?:am|an der|im)\s[A-Z]\w+)?")
-_TOWN_WITH_CODE = re.compile(r"\d{5}\s[A-ZÀ-Þ][\w-]{2,}(?:\s(?:am|an der|im|sur|la|le)\s[A-Z]\w+)?")
+_CODED_TOWN = with_capitals(r"(?:D|CH|A|F|NL|B|SE|DK)-\d{4,5}\s[A-ZÀ-Þ][\w-]+(?:\s(?:am|an der|im)\s[A-Z]\w+)?")
+_TOWN_WITH_CODE = with_capitals(r"\d{5}\s[A-ZÀ-Þ][\w-]{2,}(?:\s(?:am|an der|im|sur|la|le)\s[A-Z]\w+)?")
 _BEFORE_TOWN = re.compile(
     r"\b(?:wohn\w*(?: in)?|str\w*\.? \w+ in|aus|nach|habite|vivo en|abito a|woon in|mieszkam w)\s$"
 )
 _STREET_REACH = 48
-_STREET_BEFORE = re.compile(
+_STREET_BEFORE = with_capitals(
     r"(?<![\w-])((?:(?:ul|al|os|pl|[Cc]alle|[Vv]ia|[Rr]ua)\.?\s)?(?:[A-ZÀ-Þ][\w'’.-]+,?\s){1,4})\Z"
 )
 _NUMBER_REST = re.compile(r"\s?[a-z]?(?:[/-]\d{1,4})?(?![\w.])")
@@ -93,14 +84,16 @@ def personal_streets(text: Text) -> Iterator[tuple[int, int]]:
         number = _NUMBER_BEHIND.match(text.lower, found.end())
         if number and _is_street_word(text, *found.span()):
             before = _LARGE_BEFORE.search(text.text, max(found.start() - 30, 0), found.start())
-            yield before.start() if before and not text.is_shouted else found.start(), with_town(text, number.end())
+            yield before.start() if before and not text.is_shouted else found.start(), end_of_parts(text, number.end())
     if not load_words("identifiers", "first_street_words").isdisjoint(text.words):
         for found in load_pattern("identifiers", "street_after").finditer(text.lower):
             rest = found.end()
             if number := _NUMBER_BEHIND.match(text.lower, rest):
-                yield found.start(), with_town(text, number.end())
+                yield found.start(), end_of_parts(text, number.end())
     yield from _before_numbers(text)
     yield from _within_houses(text)
+    yield from chains(text)
+    yield from labelled(text)
 
 
 def _within_houses(text: Text) -> Iterator[tuple[int, int]]:
@@ -110,17 +103,7 @@ def _within_houses(text: Text) -> Iterator[tuple[int, int]]:
             words = [word[0].strip(".") for word in _WORDS.finditer(found["words"])]
             is_large = text.text[found.start("words") : found.end("words")].istitle() and not all(map(is_common, words))
             if is_large or not _street_words().isdisjoint((words[-1], words[-1].removesuffix("s"))):
-                yield found.start(), with_town(text, found.end())
-
-
-def with_town(text: Text, end: int) -> int:
-    """Return the end of what follows a street: the number of a flat, a code and a town."""
-    unit = _UNIT_BEHIND.match(text.lower, end)
-    end = unit.end() if unit else end
-    town = _TOWN_WITH_ANY_CODE.match(text.text, end)
-    if town is None and text.text == text.lower:
-        town = _SMALL_TOWN_WITH_CODE.match(text.text, end)
-    return town.end() if town else end
+                yield found.start(), end_of_parts(text, found.end())
 
 
 def _behind_numbers(text: Text) -> Iterator[tuple[int, int]]:
@@ -137,21 +120,21 @@ def _behind_numbers(text: Text) -> Iterator[tuple[int, int]]:
         words = words[: ends[0] + 1] if ends else words
         is_cued = load_pattern("identifiers", "place_before").search(text.before(first, 40)) is not None
         for place, word in enumerate(words):
-            is_street = word[0].strip(".") in _street_words() and (
-                place or word[0] in load_words("identifiers", "first_street_words")
-            )
+            plain = word[0].strip(".")
+            is_street = plain in (_street_words() if place else load_words("identifiers", "first_street_words"))
             if not is_street:
                 continue
+            if any(other[0] in _NO_STREET_WORDS for other in words[:place]):
+                break
             others = words[:place] or words[1:]
+            if not place and len(plain) < _SHORT and (len(words) < 2 or is_common(words[1][0].strip("."))):  # 30 bd.
+                break
             is_large = not text.is_shouted and any(text.text[other.start()].isupper() for other in others)
             names = is_large or not all(is_common(other[0].strip(".")) for other in others)
             end = word.end() if place else words[min(len(words) - 1, 2)].end()
-            is_whole = is_cued and (
-                word[0].strip(".") in load_words("identifiers", "certain_streets")
-                or _TOWN_WITH_ANY_CODE.match(text.text, end) is not None
-            )
+            is_whole = is_cued and (plain in load_words("identifiers", "certain_streets") or has_code_behind(text, end))
             if is_whole or (names and (is_cued or is_large)):
-                yield first, with_town(text, end)
+                yield first, end_of_parts(text, end)
                 break
 
 
@@ -159,26 +142,42 @@ def _before_numbers(text: Text) -> Iterator[tuple[int, int]]:
     """Yield streets of any name behind "at" or before a town: at Jurkovićeva 707; at 12 Nguyễn Chí Thanh."""
     if text.is_shouted:
         return
+    is_small = text.text == text.lower
     for start, end in text.numbers:
         found = load_pattern("identifiers", "any_street_before", re.NOFLAG).search(text.text, max(start - 50, 0), start)
         number = _NUMBER_ALONE.match(text.text, end)
-        if found and number and (found[1] or _TOWN_NEXT.match(text.text, number.end())) and _is_unknown(found[2]):
-            yield found.start(2), with_town(text, number.end())
+        is_told = found is not None and (
+            found[1] or load_pattern("identifiers", "home_before").search(text.before(found.start(), _CUE_REACH))
+        )
+        if (
+            found
+            and number
+            and (is_told or _TOWN_NEXT.match(text.text, number.end()))
+            and _is_unknown(found[2])
+            and not found[2].isupper()
+        ):
+            yield found.start(2), end_of_parts(text, number.end())
         coded = _BEFORE_CODED.search(text.text, max(start - 45, 0), start) if number else None
         if (
             coded
             and number
-            and _TOWN_WITH_ANY_CODE.match(text.text, number.end())
+            and has_coded_town_behind(text, number.end())
             and not is_common(coded[0].split()[0].lower())
         ):
-            yield coded.start(), with_town(text, number.end())
+            yield coded.start(), end_of_parts(text, number.end())
+        small = _SMALL_BEFORE.search(text.lower, max(start - 45, 0), start) if number and is_small else None
+        if small and number and has_coded_town_behind(text, number.end()) and _is_unknown(small[1]):
+            yield small.start(1), number.end()
         found = _UNKNOWN_BEHIND.match(text.text, start)
         if (
             found
             and _is_unknown(found[1])
+            and not load_pattern("identifiers", "no_street").match(text.lower, start)
             and load_pattern("identifiers", "lived_before_number").search(text.before(start, 40))
         ):
-            yield start, with_town(text, found.end())
+            yield start, end_of_parts(text, found.end())
+        elif found and _may_be_named(found[1]) and has_coded_town_behind(text, found.end()):
+            yield start, found.end()
 
 
 def _is_unknown(value: str) -> bool:
@@ -188,10 +187,19 @@ def _is_unknown(value: str) -> bool:
     return bool(words) and not any(word in common_words() or word in none or is_medicine(word) for word in words)
 
 
+def _may_be_named(value: str) -> bool:
+    """Tell whether some words may be a street: not all common, and none of time or medicine."""
+    words = [word.lower().strip(".") for word in _WORDS.findall(value)]
+    none = load_words("identifiers", "months_and_days", "no_towns")
+    return not all(map(is_common, words)) and not any(word in none or is_medicine(word) for word in words)
+
+
 def _is_street_word(text: Text, start: int, end: int) -> bool:
     """Tell whether a word with the ending of a street is none of the language: during 2019, spring 2020."""
     word = text.lower[start:end]
     last = re.split(r"[\s-]", word)[-1]
+    if "-" in word and last in load_words("identifiers", "street_endings"):
+        return True
     if last in common_words() or (last in all_names() and "-" not in word):
         return False
     return not (last.endswith("ing") and (last[:-3] in common_words() or last[:-3] + "e" in common_words()))
@@ -266,7 +274,8 @@ def streets_before_numbers(text: Text) -> Iterator[tuple[int, int]]:
         if word >= start - 2 or not text.text[word].isupper() or not text.text[start - 1].isspace():
             continue
         street = _STREET_BEFORE.search(text.text, max(start - _STREET_REACH, 0), start)
-        if street is None or not _is_street(text, street[1]):
+        is_amount = load_pattern("identifiers", "no_street").match(text.lower, start) is not None
+        if street is None or is_amount or not _is_street(text, street[1]):
             continue
         if load_pattern("identifiers", "at_home").search(text.before(street.start(), _CUE_REACH)):
             rest = _NUMBER_REST.match(text.text, end)

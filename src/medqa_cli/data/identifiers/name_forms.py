@@ -10,6 +10,13 @@ from medqa_cli.data.identifiers.word_tables import all_names, common_words
 from medqa_cli.resources import load_pattern, load_words, load_yaml
 
 LARGE = "".join(chr(c) for c in (*range(0x41, 0x250), *range(0x370, 0x530), *range(0x1E00, 0x1F00)) if chr(c).isupper())
+
+
+def with_capitals(pattern: str) -> re.Pattern[str]:
+    """Compile a pattern in which ``A-ZÀ-Þ`` stands for the capitals of all alphabets."""
+    return re.compile(pattern.replace("A-ZÀ-Þ", LARGE))
+
+
 _APOSTROPHE = "['’ʼ`]"
 _LETTERS = r"[^\W\d_]"
 # Taken as a whole or not at all: no part of a word is tried.

@@ -1,0 +1,66 @@
+"""Addresses of many countries in a text about one person, whole, and numbers beside words that are none."""
+
+from __future__ import annotations
+
+import pytest
+
+from medqa_cli.data.identifiers.finding import find_in_row
+
+ADDRESSES = [
+    "Apt. 3C, 18 Elm St", "PO Box 2231, Fargo, ND 58102", "Flat 3, 22 Jones Ways, North Kieran, W1A 0AX",
+    "Rose Cottage, Church Road, Thirsk YO7 1AA", "8/543 Ryan Promenade, West Michael, TAS 2814",
+    "Unit 36, 2731 Adaeze Lock", "4 Shop Street, Galway H91 X2P3", "Door No 12, Anna Nagar 3rd Cross, Chennai 600040",
+    "House 5, Road 12, Dhanmondi, Dhaka", "Marga-Wesack-Weg 2567, Berchtesgaden", "Steigerweg 3, CH-3011 Bern",
+    "59, chemin Carpentier, 30333 Cousin", "C/ Mayor 5, 2º A, 28013 Madrid", "Carrera 7 # 45-12, Bogotá",
+    "Piazza Scarpetta 5 Appartamento 19, 54027 Pontremoli", "Rua das Flores, 120, apto 31", "Lunasingel 9, Zeijen",
+    "Kyrkvägen 12, 645 30 Strängnäs", "ul. Wilcza 23/57, 00-544 Warszawa", "Jezuitski trg 344",
+    "Avcinova ulica 598, 4771 Šempeter pri Gorici", "Kossuth utca 12., 7121 Lajostamás",
+    "Atatürk Caddesi No: 12 D:4, Kadıköy, İstanbul", "Brīvības iela 12, Rīga LV-1010", "Số 278 Ngõ 63 Phố Hoàng Diệu",
+    "Lot 5 Blk 12, Sampaguita St., Quezon City",
+]  # fmt: skip
+
+
+def addresses(text: str) -> list[str]:
+    return [text[find.start : find.end].strip(" .") for find in find_in_row(text, "") if find.kind == "address"]
+
+
+@pytest.mark.parametrize("address", ADDRESSES)
+def test_an_address_is_found_whole_behind_words_and_on_a_line(address: str) -> None:
+    assert addresses(f"My mother Anna lives at {address}. Can a nurse come?") == [address.strip(" .")]
+    assert addresses(f"Name: Anna Lee\nAddress: {address}\nTel 0151 234567\nMy dizziness is back.") == [
+        address.strip(" .")
+    ]
+
+
+@pytest.mark.parametrize(
+    "address",
+    [
+        "hauptstraße 12, 79106 freiburg",
+        "flat 0, toby extension, new julia w9t 3pq",
+        "59, chemin carpentier, 30333 cousin",
+    ],
+)
+def test_an_address_in_small_letters_is_found_with_its_town(address: str) -> None:
+    assert addresses(f"my mum is at {address}. can a nurse come") == [address]
+
+
+def test_the_lines_of_a_letterhead_are_an_address_and_a_phone_number() -> None:
+    text = "Best,\nAnna Lee\n01915 Ekene Forks Apt. 944, Ezemouth\nTel. 318.691.6311\nIs my level too high?"
+    finds = [(find.kind, text[find.start : find.end]) for find in find_in_row(text, "")]
+    assert ("address", "01915 Ekene Forks Apt. 944, Ezemouth") in finds
+    assert ("phone", "318.691.6311") in finds
+
+
+@pytest.mark.parametrize(
+    "text",
+    [
+        "My labs: Na 138, K 4.2, Cl 101, HCO3 24, Urea 5.1. LDL 162, HDL 41.",
+        "I was seen in room 12, bed 3, ward 5. GCS 13, BM 4. Mother worried.",
+        "I moved from Texas to Oregon, 3 years ago, and my allergies are worse.",
+        "My gran takes Metformin 500, Lisinopril 10, 30 bd. Wife asks why.",
+        "MY HEART RATE WAS 110 AT REST. AT 58 YOU ARE WELL, MY DOCTOR SAYS.",
+        "My ECG: PR 180, QRS 92, QT 400, axis 30. My doctor said normal.",
+    ],
+)
+def test_values_and_doses_are_no_addresses(text: str) -> None:
+    assert addresses(text) == []
