@@ -10,9 +10,8 @@ import re
 from collections.abc import Iterator
 
 from medqa_cli.data.identifiers.finds import Span
-from medqa_cli.data.identifiers.name_forms import is_unknown
+from medqa_cli.data.identifiers.profiles import find_profiles
 from medqa_cli.data.identifiers.text import Text
-from medqa_cli.data.identifiers.word_tables import certain_names, first_names
 from medqa_cli.resources import load_pattern, load_words
 
 _LABEL = r"[a-z0-9](?:[a-z0-9-]{0,61}[a-z0-9])?"
@@ -21,74 +20,16 @@ _EMAIL = re.compile(
     rf"|{_LABEL}\s?\.\s?(?:com|org|net|edu|de|fr|es|it|co\.uk))"
     r"(?![\w-])"
 )
-# anna.lee (at) mail (dot) com, anna lee at gmail dot com
+# anna.lee (at) mail (dot) com, anna underscore lee at gmail dot com
+_DOT = r"(?:\s?(?:[(\[{<](?:dot|punkt|\.)[)\]}>]|\b(?:dot|punkt|punto|ponto|point)\b)\s?|\.)"
+_JOINT = rf"(?:{_DOT}|\s(?:underscore|dash|hyphen|minus)\s)"
 _SPELLED_EMAIL = re.compile(
-    r"(?<![\w.+-])(?P<local>[\w+-]+(?:\s?(?:\.|\(dot\)|\[dot\]|\bdot\b)\s?[\w+-]+){0,3})\s?(?:\(at\)|\[at\]|\{at\}|\bat\b)\s?"
-    rf"(?P<domain>{_LABEL}(?:(?:\s?(?:\(dot\)|\[dot\]|\{{dot\}}|\bdot\b)\s?|\.){_LABEL}){{0,2}}"
-    r"(?:\s?(?:\(dot\)|\[dot\]|\{dot\}|\bdot\b)\s?|\.)[a-z]{2,10})\b"
+    rf"(?<![\w.+-])(?P<local>[\w+-]+(?:{_JOINT}[\w+-]+){{0,3}})\s?"
+    r"(?:[(\[{<]\s?(?:at|@)\s?[)\]}>]|\b(?:at|arroba|chiocciola|arobase)\b)\s?"
+    rf"(?P<domain>{_LABEL}(?:{_DOT}{_LABEL}){{0,2}}{_DOT}[a-z]{{2,10}})\b"
 )
-SPELLED_AT = ("(at)", "[at]", "{at}")
-_PROFILE_SITES = (
-    r"facebook\.com|fb\.com|instagram\.com|twitter\.com|x\.com|linkedin\.com|tiktok\.com|snapchat\.com|threads\.net"
-    r"|pinterest\.com|reddit\.com|github\.com|vk\.com|t\.me|myspace\.com|tumblr\.com|patreon\.com|medium\.com|xing\.com"
-    r"|quora\.com|flickr\.com|youtube\.com|soundcloud\.com|fb\.me|wa\.me|linktr\.ee|strava\.com"
-)
-_PROFILE = re.compile(
-    rf"(?<![\w.@-])(?:https?://)?(?:[a-z]{{1,3}}\.)?(?:{_PROFILE_SITES})/(?:in/|u/|user/|users/|pub/|add/|profile/|people/|c/)?"
-    r"@?(?P<handle>[\w.%-]*[\w%-])(?:/[\w.%-]*)*"
-)
-_OTHER_PROFILE = re.compile(
-    r"(?<![\w.@-])(?:https?://|www\.)[\w.-]+/(?:[\w.-]+/){0,2}(?:~|(?:users?|profiles?|members?|patients?|u)/)"
-    r"(?P<handle>[\w.%-]*[\w%-])/?"
-)
-_PROFILE_PARTS = ("/~", "/user", "/profile", "/member", "/patient", "/u/")
-_OWN_SITE = re.compile(
-    r"(?<![\w.@-])(?:https?://)?(?P<handle>[\w-]+)\.(?:blogspot|wordpress|tumblr|livejournal|substack|weebly|wixsite|typepad)\.com\b(?:/[\w./-]*\w)?"
-)
-_SITE = re.compile(
-    r"(?<![\w.@-])(?:https?://)?(?:www\.)?(?P<rest>(?:[a-z0-9-]+\.)+(?:com|net|org|me|info|co|io|de|fr|es|it|uk|ca|au|in|nl|pl|se|eu|blog)\b(?:/[\w./~@%-]*\w)?)"
-)
-_LETTERS = re.compile(r"[a-z]{4,}")
-_NOT_HANDLES = frozenset(
-    [
-        "watch",
-        "pages",
-        "groups",
-        "events",
-        "hashtag",
-        "search",
-        "share",
-        "sharer",
-        "intent",
-        "home",
-        "login",
-        "company",
-        "school",
-        "r",
-        "wiki",
-        "playlist",
-        "channel",
-        "explore",
-        "p",
-        "reel",
-        "status",
-        "embed",
-        "posts",
-        "article",
-        "topic",
-        "questions",
-    ]
-)
-# u/anna_lee-82; "5 u/ml" and "u/kg" are units.
-_REDDIT = re.compile(
-    r"(?<![\w.])/?u/(?P<handle>(?=[a-z_-]{0,29}(?:[\d_-]|\.[a-z]{2}))[a-z][\w-]{2,29}(?:\.\w+)?)(?![\w/])"
-)
-_ACCOUNT_NAME = re.compile(
-    r"(?<![\w.@/#-])(?:(?P<name>[A-Za-z\d]{2,}(?:_[A-Za-z\d]+)+|[A-Za-z]{4,}\d{2,4}|[A-Za-z]{6,}\d)|u/(?P<user>[a-z]{6,29})"
-    r"|@ (?P<other>[\w.]{4,30}))(?![\w@/]|[.-]\w)"
-)
-_HANDLE = re.compile(r"(?<![\w.@/])@(?P<handle>[a-z_][\w.-]{2,28}\w)(?![\w@])")
-
+_SPELLED_DOT = re.compile(r"dot|[(\[]|punkt|p[uo]nto")
+SPELLED_AT = ("(at)", "[at]", "{at}", "<at>", "(@)", "[@]")
 # Each begins with a sign of few kinds, so that a search passes quickly over all else; what must not stand before it is
 # looked at behind its first sign.
 _NANP = re.compile(
@@ -120,9 +61,11 @@ _PHONES = (
 _DIGITS = re.compile(r"\d+")
 _MARKED = re.compile(r"[./]|\([^)]*\Z")
 _FREE_OF_CHARGE = re.compile(
-    r"(?:1|001|0)?8(?:00|33|44|55|66|77|88)\d{7}|1[38]00\d{6}|0?800\d{4,8}|0?300\d{7}|116\d{3}"
+    r"(?:1|001|0)?8(?:00|33|44|55|66|77|88)\d{7}|1[38]00\d{6,7}|0?80[058]\d{4,8}|0?3(?:00|45)\d{7}|0?508\d{6}|900\d{6}"
+    r"|116\d{3}"
 )
-_CUE_REACH, _FAX_REACH, _PUBLIC_REACH, _LONG_NUMBER, _MOST_GROUPS = 45, 22, 110, 9, 6
+_SENTENCE_END = re.compile(r"(?<!\bdr)(?<!\bmr)(?<!\bst)(?<!\bno)(?<!mrs)(?<!tel)(?<!ext)(?<!\bph)(?<!fax)[.!?]\s|\n")
+_CUE_REACH, _FAX_REACH, _PUBLIC_REACH, _LONG_NUMBER, _MOST_GROUPS, _FEWEST_READINGS = 45, 30, 110, 9, 6, 4
 
 _IPV4 = re.compile(r"\d(?<![\w.].)\d{0,2}(?:\.\d{1,3}){3}(?![\w]|\.\d)")
 _IPV6 = re.compile(r"(?<![\w:.])(?:[0-9a-f]{0,4}:){2,7}[0-9a-f]{0,4}(?!\w|:[\w:])")
@@ -137,13 +80,7 @@ def find_contacts(text: Text, *, is_personal: bool = False) -> Iterator[Span]:
     """
     if "@" in text.text or _has_spelled_at(text) or ("at_words" in text.tables and "mail_words" in text.tables):
         yield from _emails(text)
-    yield from _profiles(text)
-    if is_personal and "." in text.text:
-        for found in _SITE.finditer(text.lower):
-            if not _is_public_handle(found[0]) and any(map(_holds_name, _LETTERS.findall(found["rest"]))):
-                yield Span(*found.span(), "profile")
-    if is_personal:
-        yield from _personal_handles(text)
+    yield from find_profiles(text, is_personal=is_personal)
     if text.has_long_number:
         yield from _phones(text, is_personal=is_personal)
         yield from _ips(text)
@@ -160,68 +97,22 @@ def _emails(text: Text) -> Iterator[Span]:
     if "at_words" in text.tables or _has_spelled_at(text):
         patterns.append(_SPELLED_EMAIL)
     for pattern in patterns:
-        for found in pattern.finditer(text.lower):
+        place = 0
+        while found := pattern.search(text.lower, place):
             domain = re.sub(r"\s", "", found["domain"])
-            local = found["local"]
             if pattern is _SPELLED_EMAIL and not _is_mail_domain(found[0], domain):
+                # Reached at anna.lee (at) mail (dot) com.
+                place = found.start("domain")
                 continue
-            if load_pattern("identifiers", "public_mail").search(f"{local}@{domain}"):
-                continue
-            yield Span(*found.span(), "email")
+            place = found.end()
+            if not load_pattern("identifiers", "public_mail").search(f"{found['local']}@{domain}"):
+                yield Span(*found.span(), "email")
 
 
 def _is_mail_domain(value: str, domain: str) -> bool:
     """Tell whether a domain whose "at" was written as a word is one: "at health.com" alone is too little."""
-    spelled = "dot" in domain or "(" in domain or "[" in domain or any(map(value.__contains__, SPELLED_AT))
+    spelled = _SPELLED_DOT.search(domain) is not None or any(map(value.__contains__, SPELLED_AT))
     return spelled or domain.split(".")[0] in load_words("identifiers", "mail_words")
-
-
-def _profiles(text: Text) -> Iterator[Span]:
-    if "/" in text.text:
-        sites = ".com/" in text.lower or ".net/" in text.lower or ".me/" in text.lower
-        others = any(map(text.lower.__contains__, _PROFILE_PARTS))
-        reddit = "u/" in text.lower
-        for pattern in (*(_PROFILE,) * sites, *(_OTHER_PROFILE,) * others, *(_REDDIT,) * reddit):
-            for found in pattern.finditer(text.lower):
-                if not _is_public_handle(found["handle"]):
-                    yield Span(*found.span(), "profile")
-    if "own_site_words" in text.tables:
-        for found in _OWN_SITE.finditer(text.lower):
-            if not _is_public_handle(found["handle"]) and found["handle"] != "www":
-                yield Span(*found.span(), "profile")
-    if "own_page_words" in text.tables and "." in text.text:
-        for found in load_pattern("identifiers", "own_pages").finditer(text.lower):
-            if not _is_public_handle(found[1]):
-                yield Span(*found.span(1), "profile")
-    if "@" in text.text:
-        for found in _HANDLE.finditer(text.lower):
-            if not _is_public_handle(found["handle"]):
-                yield Span(*found.span(), "profile")
-    if "profile_words" in text.tables:
-        for found in load_pattern("identifiers", "handle").finditer(text.lower):
-            if re.search(r"[\d_.]", found[1]) or "@" in found[0] or ":" in found[0]:
-                yield Span(*found.span(1), "profile")
-
-
-def _personal_handles(text: Text) -> Iterator[Span]:
-    """Yield what only names of accounts look like: mama_bear_30, dana86, u/drgriffin, and @ with a space."""
-    for found in _ACCOUNT_NAME.finditer(text.text):
-        handle = (found["name"] or found["other"] or found["user"]).lower()
-        words = _LETTERS.findall(handle)
-        is_one = "_" in handle or found["user"] or any(_holds_name(word) or is_unknown(word) for word in words)
-        if words and is_one and not _is_public_handle(handle):
-            yield Span(*found.span("other" if found["other"] else 0), "profile")
-
-
-def _holds_name(word: str) -> bool:
-    """Tell whether a word in small letters is a name of the tables, or a long first name and more."""
-    return word in certain_names() or any(
-        word[:end] in certain_names() & first_names() for end in range(5, len(word) - 2)
-    )
-
-
-def _is_public_handle(handle: str) -> bool:
-    return handle in _NOT_HANDLES or bool(load_pattern("identifiers", "public_handle").search(handle))
 
 
 def _phones(text: Text, *, is_personal: bool) -> Iterator[Span]:
@@ -229,20 +120,22 @@ def _phones(text: Text, *, is_personal: bool) -> Iterator[Span]:
         if not is_certain and "phone_words" not in text.tables and not is_personal:
             continue
         for found in text.matches(pattern, *before):
-            is_long = is_personal and (pattern is _WITH_POINTS or _is_long(found[0]))
-            kind = _phone_kind(text, found, is_certain or is_long, pattern)
+            is_long = is_personal and (pattern in (_WITH_POINTS, _LOCAL) or _is_long(found[0]))
+            kind = _phone_kind(text, found, is_certain or is_long, pattern, is_personal)
             if kind:
                 start = found.start() + (found[0][0] == "(" and found[0].count("(") > found[0].count(")"))
                 yield Span(start, found.end(), kind)
 
 
 def _is_long(value: str) -> bool:
-    """Tell whether a number is as long as that of a phone, in few groups, and none with decimals."""
+    """Tell whether a number is as long as that of a phone, in few groups, and none with decimals or of readings."""
     groups = _DIGITS.findall(value)
-    return sum(map(len, groups)) >= _LONG_NUMBER and len(groups) <= _MOST_GROUPS and not _MARKED.search(value)
+    if sum(map(len, groups)) < _LONG_NUMBER or len(groups) > _MOST_GROUPS or _MARKED.search(value):
+        return False
+    return value[0] in "+(0" or {*map(len, groups)} != {3} or len(groups) < _FEWEST_READINGS
 
 
-def _phone_kind(text: Text, found: re.Match[str], is_certain: bool, pattern: re.Pattern[str]) -> str:
+def _phone_kind(text: Text, found: re.Match[str], is_certain: bool, pattern: re.Pattern[str], is_personal: bool) -> str:
     """Return "phone" or "fax", or nothing for what is another number or belongs to the public."""
     digits = re.sub(r"\D", "", re.split(r"[xX]|ext", found[0])[0])
     before = text.before(found.start(), _CUE_REACH)
@@ -253,14 +146,25 @@ def _phone_kind(text: Text, found: re.Match[str], is_certain: bool, pattern: re.
     fax = load_pattern("identifiers", "fax_cue").search(text.before(found.start(), _FAX_REACH))
     if _FREE_OF_CHARGE.fullmatch(digits) and not fax:
         return ""
-    around = text.before(found.start(), _PUBLIC_REACH) + " # " + text.after(found.end(), 40)
-    if load_pattern("identifiers", "public_body").search(around):
-        own = load_pattern("identifiers", "own_number").search(text.before(found.start(), _CUE_REACH))
-        if not own:
-            return ""
+    if _is_of_public(text, *found.span(), is_personal=is_personal):
+        return ""
     if load_pattern("identifiers", "other_number").search(text.before(found.start(), 18)):
         return ""
     return "fax" if fax else "phone"
+
+
+def _is_of_public(text: Text, start: int, end: int, *, is_personal: bool) -> bool:
+    """Tell whether a number is that of an institute, a helpline or the like, by the words around it.
+
+    In a text about one person only those of its sentence tell.
+    """
+    before, after = text.before(start, _PUBLIC_REACH), text.after(end, 40)
+    if is_personal:
+        before = _SENTENCE_END.split(before)[-1]
+        after = _SENTENCE_END.split(after, 1)[0]
+    if not load_pattern("identifiers", "public_body").search(f"{before} # {after}"):
+        return False
+    return load_pattern("identifiers", "own_number").search(text.before(start, _CUE_REACH)) is None
 
 
 def _is_date(number: str) -> bool:

@@ -1,0 +1,166 @@
+"""Accounts and pages of persons on the web: addresses of pages, handles, names of users.
+
+Pages of the public (institutes, newspapers, groups) stay. In a text about one person more words tell that a name of an
+account follows ("on TikTok as", "posted by"), and any word that is none of the language may be one there.
+"""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Iterator
+
+from medqa_cli.data.identifiers.finds import Span
+from medqa_cli.data.identifiers.name_forms import is_unknown
+from medqa_cli.data.identifiers.text import Text
+from medqa_cli.data.identifiers.word_tables import all_names, certain_names, common_words, first_names
+from medqa_cli.resources import load_pattern, load_words
+
+_PROFILE_SITES = (
+    r"facebook\.com|fb\.com|instagram\.com|twitter\.com|x\.com|linkedin\.com|tiktok\.com|snapchat\.com|threads\.net"
+    r"|pinterest\.com|reddit\.com|github\.com|vk\.com|t\.me|myspace\.com|tumblr\.com|patreon\.com|medium\.com|xing\.com"
+    r"|quora\.com|flickr\.com|youtube\.com|soundcloud\.com|fb\.me|wa\.me|linktr\.ee|strava\.com|twitch\.tv"
+    r"|gofundme\.com|caringbridge\.org|bsky\.app|mastodon\.social|onlyfans\.com|ko-fi\.com|substack\.com|wattpad\.com"
+    r"|goodreads\.com|justgiving\.com|crowdfunder\.co\.uk|about\.me|telegram\.me|deviantart\.com|researchgate\.net"
+    r"|doximity\.com|healthunlocked\.com|disqus\.com"
+)
+_PROFILE = re.compile(
+    rf"(?<![\w.@-])(?:https?://)?(?:[a-z]{{1,3}}\.)?(?:{_PROFILE_SITES})/"
+    r"(?:in/|u/|user/|users/|pub/|add/|profile/|people/|c/|f/|fundraising/|fundraiser/|visit/|athletes/|members?/)?"
+    r"@?(?P<handle>[\w.%-]*[\w%-])(?:/[\w.%-]*)*"
+)
+_OTHER_PROFILE = re.compile(
+    r"(?<![\w.@-])(?:https?://|www\.)[\w.-]+/(?:[\w.-]+/){0,2}(?:~|(?:users?|profiles?|members?|patients?|u)/)"
+    r"(?P<handle>[\w.%-]*[\w%-])/?"
+)
+_PROFILE_PARTS = ("/~", "/user", "/profile", "/member", "/patient", "/u/")
+_OWN_SITE = re.compile(
+    r"(?<![\w.@-])(?:https?://)?(?P<handle>[\w-]+)\.(?:blogspot|wordpress|tumblr|livejournal|substack|weebly|wixsite|typepad"
+    r"|blogger|jimdosite|webnode|over-blog|canalblog|squarespace|neocities|github|carrd|bsky|dreamwidth|altervista|medium)\."
+    r"(?:com|co\.uk|io|net|org|co|social|page|de|fr|it|es)\b(?:/[\w./-]*\w)?"
+)
+_SITE = re.compile(
+    r"(?<![\w.@-])(?P<web>(?:https?://)?(?:www\.)?)(?P<rest>(?:[a-z0-9-]+\.)+(?P<top>[a-z]{2,8})\b(?:/[\w./~@%-]*\w)?)"
+)
+_LETTERS = re.compile(r"[a-z]{4,}")
+# u/anna_lee-82; "5 u/ml" and "u/kg" are units.
+_REDDIT = re.compile(
+    r"(?<![\w.])/?u/(?P<handle>(?=[a-z_-]{0,29}(?:[\d_-]|\.[a-z]))[a-z][\w-]{2,29}(?:\.\w+)*)(?![\w/])"
+)
+_ACCOUNT_NAME = re.compile(
+    r"(?<![\w.@/#-])(?:(?P<name>[A-Za-z\d]{2,}(?:_[A-Za-z\d]+)+|[A-Za-z]{4,}\d{2,4}|[A-Za-z]{6,}\d)|u/(?P<user>[a-z]{6,29})"
+    r"|@ (?P<other>[\w.]{4,30}))(?![\w@/]|[.-]\w)"
+)
+_HANDLE = re.compile(r"(?<![\w.@/])@(?P<handle>[a-z_][\w.-]{2,28}\w)(?![\w@])")
+_WORDS, _CAMEL = re.compile(r"[^\W\d_]{3,}"), re.compile(r"[a-z][A-Z]")
+_SURNAME = re.compile(r"(?:Ma?c|Fitz|De|Di|Du|La|Le|Van|Von|El|Al)[A-Z][a-z]+")
+_ENDING = re.compile(r"(?:ed|ing|ly)$")
+_AMOUNT = re.compile(r"\d+(?:st|nd|rd|th|mg|mcg|ml|yo|yr|yrs|am|pm|hrs?|weeks?|days?|x)")
+_PAGE_REACH, _FEWEST_LETTERS = 90, 5
+
+
+def find_profiles(text: Text, *, is_personal: bool) -> Iterator[Span]:
+    """Yield the accounts and pages of persons.
+
+    Args:
+        text: the text.
+        is_personal: it is about one person.
+    """
+    yield from _profiles(text)
+    if is_personal:
+        yield from _personal_pages(text)
+        yield from _personal_handles(text)
+
+
+def _profiles(text: Text) -> Iterator[Span]:
+    if "/" in text.text:
+        sites = ".com/" in text.lower or ".net/" in text.lower or ".me/" in text.lower
+        others = any(map(text.lower.__contains__, _PROFILE_PARTS))
+        reddit = "u/" in text.lower
+        for pattern in (*(_PROFILE,) * sites, *(_OTHER_PROFILE,) * others, *(_REDDIT,) * reddit):
+            for found in pattern.finditer(text.lower):
+                if not _is_public_handle(found["handle"]):
+                    yield Span(*found.span(), "profile")
+    if "own_site_words" in text.tables:
+        for found in _OWN_SITE.finditer(text.lower):
+            if not _is_public_handle(found["handle"]) and found["handle"] != "www":
+                yield Span(*found.span(), "profile")
+    if "own_page_words" in text.tables and "." in text.text:
+        for found in load_pattern("identifiers", "own_pages").finditer(text.lower):
+            if not _is_public_handle(found[1]):
+                yield Span(*found.span(1), "profile")
+    if "@" in text.text:
+        for found in _HANDLE.finditer(text.lower):
+            if not _is_public_handle(found["handle"]):
+                yield Span(*found.span(), "profile")
+    if "profile_words" in text.tables:
+        for found in load_pattern("identifiers", "handle").finditer(text.lower):
+            if re.search(r"[\d_.]", found[1]) or "@" in found[0] or ":" in found[0]:
+                yield Span(*found.span(1), "profile")
+
+
+def _personal_pages(text: Text) -> Iterator[Span]:
+    """Yield the pages that hold a name, and those that somebody calls their own."""
+    if "." not in text.text:
+        return
+    for found in _SITE.finditer(text.lower):
+        sure = found["web"] or found["top"] in load_words("identifiers", "sure_domains")
+        if _is_public_handle(found[0]) or not (sure or found["top"] in load_words("identifiers", "domains")):
+            continue
+        is_told = load_pattern("identifiers", "page_before").search(text.before(found.start(), _PAGE_REACH)) is not None
+        if (sure and is_told) or any(map(_holds_name, _LETTERS.findall(found["rest"]))):
+            yield Span(*found.span(), "profile")
+
+
+def _personal_handles(text: Text) -> Iterator[Span]:
+    """Yield names of accounts: behind words that say so, and of forms that nothing else has: mama_bear_30."""
+    all_words = frozenset(text.all_words)
+    for table in ("handle_told", "handle_of_poster", "handle_shown", "handle_beside"):
+        if all_words.isdisjoint(load_words("identifiers", f"{table}_needs")):
+            continue
+        for found in load_pattern("identifiers", table).finditer(text.lower):
+            if _is_handle(text.text[slice(*found.span(1))], by_its_form=table == "handle_beside"):
+                yield Span(*found.span(1), "profile")
+    for found in _ACCOUNT_NAME.finditer(text.text):
+        handle = (found["name"] or found["other"] or found["user"]).lower()
+        words = _LETTERS.findall(handle)
+        is_one = "_" in handle or found["user"] or any(_holds_name(word) or is_unknown(word) for word in words)
+        if words and is_one and not _is_public_handle(handle):
+            yield Span(*found.span("other" if found["other"] else 0), "profile")
+
+
+def _is_handle(value: str, *, by_its_form: bool) -> bool:
+    """Tell whether a word beside "posted by" or the like is no other word, or has a form that only handles have."""
+    plain = value.lower().strip("@.-_")
+    if _is_public_handle(plain) or plain in load_words("identifiers", "account_sites") | all_names():
+        return False
+    words = _WORDS.findall(plain)
+    if re.search(r"[a-z]\d|\d[a-z]|_|:", plain):
+        return bool(words) and not _AMOUNT.fullmatch(plain)
+    if _CAMEL.search(value) and not _SURNAME.fullmatch(value):
+        return len(plain) >= _FEWEST_LETTERS
+    if len(words) > 1 and (not by_its_form or "." in plain):
+        return any(word in all_names() or _is_no_word(word) for word in words)
+    return not by_its_form and len(plain) >= _FEWEST_LETTERS and (_is_no_word(plain) or _holds_name(plain))
+
+
+def _is_no_word(word: str) -> bool:
+    """Tell whether a word in small letters is none of the language; crohnsyholly ends as one, but on no stem of one."""
+    ending = _ENDING.search(word)
+    if ending is None or word in common_words():
+        return is_unknown(word)
+    stem = word[: ending.start()]
+    stems = {stem, stem + "e", stem + "y", stem + "le", stem[:-1], stem.removesuffix("i") + "y", stem + "l"}
+    return stems.isdisjoint(common_words()) and stem.removesuffix("al") not in common_words()
+
+
+def _holds_name(word: str) -> bool:
+    """Tell whether a word in small letters is a name of the tables, or a long first name and more."""
+    return word in certain_names() or any(
+        word[:end] in certain_names() & first_names() for end in range(5, len(word) - 2)
+    )
+
+
+def _is_public_handle(handle: str) -> bool:
+    return handle in load_words("identifiers", "not_handles") or bool(
+        load_pattern("identifiers", "public_handle").search(handle)
+    )
