@@ -72,6 +72,10 @@ def _pattern(name: str) -> re.Pattern[str]:
     return load_pattern("identifiers", name, re.NOFLAG)
 
 
+# The first digits of a phone are no postcode: SA 0248, FAX 0491 570 539.
+_PHONE_BEHIND = re.compile(r"[,;]?\s(?i:fax|tel|phone|ph|mob|mobile|cell)\b\W{0,3}\d*$")
+
+
 def find_addresses(text: Text, *, is_personal: bool = False) -> Iterator[Span]:
     """Yield the addresses and postcodes of persons, each as one span from the house to the postcode.
 
@@ -92,7 +96,9 @@ def find_addresses(text: Text, *, is_personal: bool = False) -> Iterator[Span]:
             whole[-1] = (whole[-1][0], max(whole[-1][1], last))
         else:
             whole.append((first, last))
-    yield from (Span(first, last, "address") for first, last in whole)
+    yield from (
+        Span(first, first + len(_PHONE_BEHIND.sub("", text.text[first:last])), "address") for first, last in whole
+    )
 
 
 def _whole(text: Text, first: int, last: int, *, is_personal: bool) -> tuple[int, int]:

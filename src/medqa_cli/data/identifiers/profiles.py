@@ -118,8 +118,9 @@ def _personal_handles(text: Text) -> Iterator[Span]:
         if all_words.isdisjoint(load_words("identifiers", f"{table}_needs")):
             continue
         for found in load_pattern("identifiers", table).finditer(text.lower):
-            if _is_handle(text.text[slice(*found.span(1))], by_its_form=table == "handle_beside"):
-                yield Span(*found.span(1), "profile")
+            start, end = found.span(found.lastindex or 0)
+            if _is_handle(text.text[start:end], by_its_form=table == "handle_beside"):
+                yield Span(start, end, "profile")
     for found in _ACCOUNT_NAME.finditer(text.text):
         handle = (found["name"] or found["other"] or found["user"]).lower()
         words = _LETTERS.findall(handle)
@@ -134,8 +135,10 @@ def _is_handle(value: str, *, by_its_form: bool) -> bool:
     if _is_public_handle(plain) or plain in load_words("identifiers", "account_sites") | all_names():
         return False
     words = _WORDS.findall(plain)
+    if not words:
+        return False
     if re.search(r"[a-z]\d|\d[a-z]|_|:", plain):
-        return bool(words) and not _AMOUNT.fullmatch(plain)
+        return _AMOUNT.fullmatch(plain) is None
     if _CAMEL.search(value) and not _SURNAME.fullmatch(value):
         return len(plain) >= _FEWEST_LETTERS
     if len(words) > 1 and (not by_its_form or "." in plain):

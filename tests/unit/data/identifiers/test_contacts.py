@@ -55,6 +55,7 @@ def test_an_account_or_page_of_a_person_is_found(text: str, value: str) -> None:
         "I read www.mayoclinic.org and https://www.orpha.net about my gout.",
         "My pressure is high.no meds help. I felt it on.at night my leg hurts.",
         "Message from my doctor: rest. I was told to thank you: for this, regards",
+        "On 2 May, V. Rupnik wrote: my client at 203.0.113.7 writes again.",
         "Pacjentka po operacji, moja mama ma kaszel.",
     ],
 )
