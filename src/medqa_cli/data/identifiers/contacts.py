@@ -5,6 +5,7 @@ Addresses and numbers of the public (helplines, institutes, clearing houses) sta
 
 from __future__ import annotations
 
+import functools
 import ipaddress
 import re
 from collections.abc import Iterator
@@ -25,11 +26,11 @@ _DOT = r"(?:\s?(?:[(\[{<](?:dot|punkt|\.)[)\]}>]|\b(?:dot|punkt|punto|ponto|poin
 _JOINT = rf"(?:{_DOT}|\s(?:underscore|dash|hyphen|minus)\s)"
 _SPELLED_EMAIL = re.compile(
     rf"(?<![\w.+-])(?P<local>[\w+-]+(?:{_JOINT}[\w+-]+){{0,3}})\s?"
-    r"(?:[(\[{<]\s?(?:at|@)\s?[)\]}>]|\b(?:at|arroba|chiocciola|arobase)\b)\s?"
+    r"(?:[(\[{<]\s?(?:at|a|@)\s?[)\]}>]|\b(?:at|arroba|chiocciola|arobase)\b)\s?"
     rf"(?P<domain>{_LABEL}(?:{_DOT}{_LABEL}){{0,2}}{_DOT}[a-z]{{2,10}})\b"
 )
 _SPELLED_DOT = re.compile(r"dot|[(\[]|punkt|p[uo]nto")
-SPELLED_AT = ("(at)", "[at]", "{at}", "<at>", "(@)", "[@]")
+SPELLED_AT = ("(at)", "[at]", "{at}")
 # Each begins with a sign of few kinds, so that a search passes quickly over all else; what must not stand before it is
 # looked at behind its first sign.
 _NANP = re.compile(
@@ -78,8 +79,7 @@ def find_contacts(text: Text, *, is_personal: bool = False) -> Iterator[Span]:
         text: the text.
         is_personal: it is about one person, and so is any number as long as that of a phone.
     """
-    if "@" in text.text or _has_spelled_at(text) or ("at_words" in text.tables and "mail_words" in text.tables):
-        yield from _emails(text)
+    yield from _emails(text)
     yield from find_profiles(text, is_personal=is_personal)
     if text.has_long_number:
         yield from _phones(text, is_personal=is_personal)
@@ -88,13 +88,10 @@ def find_contacts(text: Text, *, is_personal: bool = False) -> Iterator[Span]:
         yield from _ips(text)
 
 
-def _has_spelled_at(text: Text) -> bool:
-    return any(map(text.lower.__contains__, SPELLED_AT))
-
-
 def _emails(text: Text) -> Iterator[Span]:
     patterns = [_EMAIL] if "@" in text.text else []
-    if "at_words" in text.tables or _has_spelled_at(text):
+    is_spelled = any(map(text.lower.__contains__, SPELLED_AT)) or (bool(patterns) and "@)" in text.text)
+    if is_spelled or ("at_words" in text.tables and "mail_words" in text.tables and _at_mail().search(text.lower)):
         patterns.append(_SPELLED_EMAIL)
     for pattern in patterns:
         place = 0
@@ -109,9 +106,18 @@ def _emails(text: Text) -> Iterator[Span]:
                 yield Span(*found.span(), "email")
 
 
+@functools.cache
+def _at_mail() -> re.Pattern[str]:
+    """Return a pattern that each address has whose "at" is written as a word: "at gmail", "at mail dot"."""
+    words = "|".join(sorted(load_words("identifiers", "mail_words")))
+    return re.compile(
+        rf"\b(?:at|arroba|chiocciola|arobase)\s?(?:{words}|[\w.-]+\s?(?:[(\[{{<]|(?:dot|punkt|p[uo]nto)\b))"
+    )
+
+
 def _is_mail_domain(value: str, domain: str) -> bool:
     """Tell whether a domain whose "at" was written as a word is one: "at health.com" alone is too little."""
-    spelled = _SPELLED_DOT.search(domain) is not None or any(map(value.__contains__, SPELLED_AT))
+    spelled = _SPELLED_DOT.search(domain) is not None or any(map(value.__contains__, SPELLED_AT)) or "@)" in value
     return spelled or domain.split(".")[0] in load_words("identifiers", "mail_words")
 
 

@@ -163,7 +163,7 @@ def _fits(value: str, label: Label, *, is_small: bool) -> bool:
 def is_label(word: str) -> bool:
     """Tell whether a word in small letters says that a number of somebody follows."""
     labels = load_words("identifiers", "far_labels", "near_labels")
-    parts = word.split("/")
+    parts = re.split("[/-]", word)
     if word in labels or (min(map(len, parts)) > 2 and not labels.isdisjoint(parts)):
         return True
     endings = tuple(load_words("identifiers", "label_endings"))

@@ -17,12 +17,14 @@ _PLATE = (
     r"([a-z]{1,3}[ ·-]{0,2}(?:[a-z]{1,2}[ -]?)?\d{1,5}(?:[ -]?[a-z]{1,3})?|\d{1,4}[ -]?[a-z]{1,3}(?:[ -]?\d{1,4})?"
     r"|[a-z]{3}\d[a-z]\d\d|\d{2,3} \d{2,3})(?![\w-])"
 )
-# A codice fiscale, a CPF, the number of a network card as Cisco writes it, an IBAN behind the word.
+# A codice fiscale, a CPF, the number of a network card as Cisco writes it, an IBAN behind the word, a UUID, a wallet.
 _FORMS = (
     (re.compile(r"(?<!\w)[a-z]{3} ?[a-z]{3} ?\d\d[a-z]\d\d ?[a-z]\d{3}[a-z](?!\w)"), "record"),
     (re.compile(r"(?<!\d)\d{3}\.\d{3}\.\d{3}-\d\d(?!\w)"), "record"),
     (re.compile(r"(?<!\w)(?=[a-f]*\d)(?=[\d.]*[a-f])[\da-f]{4}\.[\da-f]{4}\.[\da-f]{4}(?!\w)"), "device"),
     (re.compile(r"(?<=iban )(?:is )?[a-z]{2}\d\d(?: ?[a-z\d]{4}){2,7}(?: ?[a-z\d]{1,3}\b)?(?!\w)"), "account"),
+    (re.compile(r"(?<![\w-])[\da-f]{8}(?:-[\da-f]{4}){3}-[\da-f]{12}(?![\w-])"), "device"),
+    (re.compile(r"(?<!\w)(?:bc1|0x|[13])(?=[a-z]*\d)(?=\d*[a-z])[a-z\d]{25,62}(?!\w)"), "account"),
 )
 _WHOLE_CODE = re.compile(r"(?<![\w@./:-])[A-Z\d](?:[A-Z\d]|[-/](?=[A-Z\d]))++(?![\w@./-]*[@/])(?![\w-])")
 _SMALL_CODE = re.compile(r"(?<![\w@./:-])[a-z\d](?:[a-z\d]|[-/](?=[a-z\d]))++(?![\w@./-]*[@/])(?![\w-])")
@@ -112,7 +114,7 @@ def _is_own(text: Text, start: int, end: int) -> bool:
 def _kind(text: Text, start: int) -> str:
     """Return of what a number is by the last word before it that says so."""
     last, kind = 0, "record"
-    for name in ("device", "account"):
+    for name in ("device", "account", "phone"):
         for found in load_pattern("identifiers", f"{name}_before").finditer(text.before(start, _CUE_REACH)):
             if found.end() > last:
                 last, kind = found.end(), name

@@ -21,17 +21,23 @@ _PROFILE_SITES = (
     r"|quora\.com|flickr\.com|youtube\.com|soundcloud\.com|fb\.me|wa\.me|linktr\.ee|strava\.com|twitch\.tv"
     r"|gofundme\.com|caringbridge\.org|bsky\.app|mastodon\.social|onlyfans\.com|ko-fi\.com|substack\.com|wattpad\.com"
     r"|goodreads\.com|justgiving\.com|crowdfunder\.co\.uk|about\.me|telegram\.me|deviantart\.com|researchgate\.net"
-    r"|doximity\.com|healthunlocked\.com|disqus\.com"
+    r"|doximity\.com|healthunlocked\.com|disqus\.com|gofund\.me|everydayhero\.com|etsy\.com|inspire\.com|spotify\.com"
+    r"|venmo\.com|paypal\.me|cash\.app|deezer\.com|last\.fm|steamcommunity\.com|buymeacoffee\.com|zocdoc\.com"
 )
 _PROFILE = re.compile(
     rf"(?<![\w.@-])(?:https?://)?(?:[a-z]{{1,3}}\.)?(?:{_PROFILE_SITES})/"
-    r"(?:in/|u/|user/|users/|pub/|add/|profile/|people/|c/|f/|fundraising/|fundraiser/|visit/|athletes/|members?/)?"
+    r"(?:in/|u/|user/|users/|pub/|add/|profile/|people/|c/|f/|fundraising/|fundraiser/|visit/|athletes/|members?/|site/|m/|shop/|us/|status/|channel/)?"
     r"@?(?P<handle>[\w.%-]*[\w%-])(?:/[\w.%-]*)*"
 )
 _OTHER_PROFILE = re.compile(
     r"(?<![\w.@-])(?:https?://|www\.)[\w.-]+/(?:[\w.-]+/){0,2}(?:~|(?:users?|profiles?|members?|patients?|u)/)"
     r"(?P<handle>[\w.%-]*[\w%-])/?"
 )
+_PERSONAL_PAGE = re.compile(
+    r"(?<![\w.@-])(?:https?://)?[\w-]+(?:\.[\w-]+)*\.[a-z]{2,8}/(?:[\w.-]+/){0,3}"
+    r"(?:~|(?:users?|profiles?|members?|u|people|authors?|accounts?)/)@?(?P<handle>[\w.%-]*[\w%-])/?"
+)
+_SITE_ENDS, _RARE_ENDS = (".com/", ".net/", ".me/"), (".tv/", ".ee/", ".org/", ".app/", ".social/", ".uk/", ".fm/")
 _PROFILE_PARTS = ("/~", "/user", "/profile", "/member", "/patient", "/u/")
 _OWN_SITE = re.compile(
     r"(?<![\w.@-])(?:https?://)?(?P<handle>[\w-]+)\.(?:blogspot|wordpress|tumblr|livejournal|substack|weebly|wixsite|typepad"
@@ -47,7 +53,7 @@ _REDDIT = re.compile(
     r"(?<![\w.])/?u/(?P<handle>(?=[a-z_-]{0,29}(?:[\d_-]|\.[a-z]))[a-z][\w-]{2,29}(?:\.\w+)*)(?![\w/])"
 )
 _ACCOUNT_NAME = re.compile(
-    r"(?<![\w.@/#-])(?:(?P<name>[A-Za-z\d]{2,}(?:_[A-Za-z\d]+)+|[A-Za-z]{4,}\d{2,4}|[A-Za-z]{6,}\d)|u/(?P<user>[a-z]{6,29})"
+    r"(?<![\w.@/#-])(?:(?P<name>[A-Za-z\d]{2,}(?:_[A-Za-z\d]+)+|[A-Za-z]{4,}\d{2,4}|[A-Za-z]{6,}\d)|u/(?P<user>[A-Za-z]{6,29})"
     r"|@ (?P<other>[\w.]{4,30}))(?![\w@/]|[.-]\w)"
 )
 _HANDLE = re.compile(r"(?<![\w.@/])@(?P<handle>[a-z_][\w.-]{2,28}\w)(?![\w@])")
@@ -65,15 +71,16 @@ def find_profiles(text: Text, *, is_personal: bool) -> Iterator[Span]:
         text: the text.
         is_personal: it is about one person.
     """
-    yield from _profiles(text)
+    yield from _profiles(text, is_personal=is_personal)
     if is_personal:
         yield from _personal_pages(text)
         yield from _personal_handles(text)
 
 
-def _profiles(text: Text) -> Iterator[Span]:
+def _profiles(text: Text, *, is_personal: bool) -> Iterator[Span]:
     if "/" in text.text:
-        sites = ".com/" in text.lower or ".net/" in text.lower or ".me/" in text.lower
+        ends = _SITE_ENDS + _RARE_ENDS if is_personal else _SITE_ENDS
+        sites = any(map(text.lower.__contains__, ends))
         others = any(map(text.lower.__contains__, _PROFILE_PARTS))
         reddit = "u/" in text.lower
         for pattern in (*(_PROFILE,) * sites, *(_OTHER_PROFILE,) * others, *(_REDDIT,) * reddit):
@@ -102,6 +109,9 @@ def _personal_pages(text: Text) -> Iterator[Span]:
     """Yield the pages that hold a name, and those that somebody calls their own."""
     if "." not in text.text:
         return
+    for found in _PERSONAL_PAGE.finditer(text.lower) if "/" in text.text else ():
+        if not _is_public_handle(found["handle"]):
+            yield Span(*found.span(), "profile")
     for found in _SITE.finditer(text.lower):
         sure = found["web"] or found["top"] in load_words("identifiers", "sure_domains")
         if _is_public_handle(found[0]) or not (sure or found["top"] in load_words("identifiers", "domains")):
@@ -113,18 +123,17 @@ def _personal_pages(text: Text) -> Iterator[Span]:
 
 def _personal_handles(text: Text) -> Iterator[Span]:
     """Yield names of accounts: behind words that say so, and of forms that nothing else has: mama_bear_30."""
-    all_words = frozenset(text.all_words)
     for table in ("handle_told", "handle_of_poster", "handle_shown", "handle_beside"):
-        if all_words.isdisjoint(load_words("identifiers", f"{table}_needs")):
+        if load_words("identifiers", f"{table}_needs").isdisjoint(text.all_words):
             continue
-        for found in load_pattern("identifiers", table).finditer(text.lower):
+        for found in load_pattern("identifiers", table, re.NOFLAG).finditer(text.lower):
             start, end = found.span(found.lastindex or 0)
             if _is_handle(text.text[start:end], by_its_form=table == "handle_beside"):
                 yield Span(start, end, "profile")
     for found in _ACCOUNT_NAME.finditer(text.text):
         handle = (found["name"] or found["other"] or found["user"]).lower()
         words = _LETTERS.findall(handle)
-        is_one = "_" in handle or found["user"] or any(_holds_name(word) or is_unknown(word) for word in words)
+        is_one = "_" in handle or any(_holds_name(word) or _is_no_word(word) for word in words)
         if words and is_one and not _is_public_handle(handle):
             yield Span(*found.span("other" if found["other"] else 0), "profile")
 

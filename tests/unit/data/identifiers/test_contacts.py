@@ -24,6 +24,9 @@ def found(text: str) -> list[tuple[str, str]]:
         ("You find me on the other board as grumpyholly, my gut is a mess.", "grumpyholly"),
         ('She signs as "justholly" but it is my daughter who writes.', "justholly"),
         ("I'm hollyguts on Reddit and my sister has lupus.", "hollyguts"),
+        ("my tiktok gutlesstess shows how I walk, my knee is better", "gutlesstess"),
+        ("IG - gutlesstess for pics of my scar", "gutlesstess"),
+        ("I post under gutlesstess, my knee is worse", "gutlesstess"),
         # Posters.
         ("User hollyguts asked Mar 10: my cortisol is low, what now?", "hollyguts"),
         ("In reply to holly.guts26: no, I would not stop my pills.", "holly.guts26"),
@@ -32,6 +35,8 @@ def found(text: str) -> list[tuple[str, str]]:
         ("Thanks to holly.guts for the tip, my cramps are gone.", "holly.guts"),
         ("I asked u/holly.g.guts and she told me to rest my knee.", "u/holly.g.guts"),
         # Pages.
+        ("My knee: patient.info/forums/profiles/gutlesstess-448", "patient.info/forums/profiles/gutlesstess-448"),
+        ("I stream my chemo on twitch.tv/gutlesstess most days", "twitch.tv/gutlesstess"),
         ("Follow my kidney journey at www.beansandbags.example, I post my labs.", "www.beansandbags.example"),
         ("I write about my son's spina bifida on wheelsandwaffles.blog most days.", "wheelsandwaffles.blog"),
         (

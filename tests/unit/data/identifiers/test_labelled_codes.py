@@ -44,6 +44,8 @@ def found(text: str) -> list[str]:
         ("Minha mãe tem febre, prontuário 0088172-3.", "0088172-3"),
         ("Mia madre ha la tosse, cartella n. 2024/88172.", "2024/88172"),
         ("Moja mama ma kaszel, nr kartoteki K/8812/24.", "K/8812/24"),
+        ("nr legitymacji AB 448219, mój syn ma gorączkę", "AB 448219"),
+        ("mutuelle n° adhérent 0044 8219, mes lunettes", "0044 8219"),
         # Accounts, licenses and users.
         ("Sort code 40-18-22 for my refund, my knee is fine.", "40-18-22"),
         ("The card ending in 4471 was charged for my visit.", "4471"),
@@ -57,6 +59,7 @@ def found(text: str) -> list[str]:
         ("The registration of the van that hit me is LF68 OPH, my leg is broken.", "LF68 OPH"),
         ("Kennzeichen HH-KL 4482, der Wagen hat meinen Sohn angefahren.", "HH-KL 4482"),
         ("A truck, number plate b-ql 4117 hit my bicycle and my wrist hurts", "b-ql 4117"),
+        ("Device 3f2504e0-4f89-11d3-9a0c-0305e82c3301 of my health app", "3f2504e0-4f89-11d3-9a0c-0305e82c3301"),
         ("Serial number PID 987780, my pump beeps.", "PID 987780"),
     ],
 )
