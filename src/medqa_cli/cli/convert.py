@@ -19,6 +19,7 @@ from medqa_cli.errors import InputError, MedqaError
 from medqa_cli.prompt.given import Given
 
 if TYPE_CHECKING:
+    from medqa_cli.data.identifiers.model_finds import ModelSearch
     from medqa_cli.data.token_lengths import TokenLengths
     from medqa_cli.data.writing import Render
 
@@ -127,15 +128,32 @@ def _convert(sources: Sequence[str], out_dir: Path, config: Config, force: bool,
     check_sources(sources)
     find_documents(config.data.documents, out_dir, local_paths(sources))
     console.doing("loading the libraries ...")
+    search = _model_search(config)
     early = early_row_workers(local_paths(sources), workers)
     with early or contextlib.nullcontext():
         from medqa_cli.data import report
         from medqa_cli.data.convert import convert
 
         render, lengths = _renderer_and_lengths(config)
-        converted = convert(sources, config.data, config.seed, render, lengths, out_dir, force, early or workers)
+        processes = early or workers
+        converted = convert(sources, config.data, config.seed, render, lengths, out_dir, force, processes, search)
     console.result(converted, lambda: report.show(converted, lengths.advice() if lengths else "", out_dir))
     _check_no_leak(converted["leakage"], out_dir)
+
+
+def _model_search(config: Config) -> ModelSearch | None:
+    """Load the model that looks for identifiers beside the rules; None: the config names none.
+
+    Raises:
+        InputError: it is not there, cannot be used, or has no label of an identifier.
+    """
+    path = config.data.identifiers_model
+    if path is None:
+        return None
+    from medqa_cli.data.identifiers.model_finds import ModelSearch
+    from medqa_cli.model.token_labels import load_token_labeler
+
+    return ModelSearch(load_token_labeler(path, "data.identifiers_model"), path)
 
 
 def _renderer_and_lengths(config: Config) -> tuple[Render, TokenLengths | None]:
@@ -219,11 +237,12 @@ def _show_rule(rule: str, sources: Sequence[str], config: Config) -> None:
     from medqa_cli.data.examples import IDENTIFIERS, identifier_examples, rule_examples
     from medqa_cli.data.reading.sources import open_sources
 
+    search = _model_search(config) if rule == IDENTIFIERS else None
     opened = open_sources(sources, column_names(config.data))
     console.doing("reading and cleaning ...")
     if rule == IDENTIFIERS:
-        found = identifier_examples(opened, config.data.cleaning, EXAMPLES_SHOWN, config.seed)
-        console.result([asdict(example) for example in found], lambda: report.show_identifiers(found))
+        found = identifier_examples(opened, config.data.cleaning, EXAMPLES_SHOWN, config.seed, search)
+        console.result([example.as_json() for example in found], lambda: report.show_identifiers(found))
         return
     shown = rule_examples(opened, rule, config.data.cleaning, EXAMPLES_SHOWN, config.seed)
     console.result([asdict(example) for example in shown], lambda: report.show_rule(rule, shown))

@@ -208,6 +208,11 @@ class DataConfig:
         "What becomes of names, dates, numbers and addresses of persons: they are counted, others of the same form are "
         "put for them, or their rows are rejected.",
     )
+    identifiers_model: FilePath | None = field(
+        None,
+        "Folder of a token-classification model on this machine (config.json, safetensors, tokenizer) that looks for "
+        "identifiers beside the rules; nothing is downloaded. It takes far more time than the rules. null: rules only.",
+    )
     max_row_bytes: int = field(4 << 20, "A source with a longer row than this is refused.", ge=1024)
     max_expanded_bytes: int = field(
         128 << 20,

@@ -12,13 +12,16 @@ import random
 from collections.abc import Sequence
 from dataclasses import asdict, dataclass, replace
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from medqa_cli.data.dataset import CANARIES_NAME
 from medqa_cli.data.identifiers.finding import find_in_row
 from medqa_cli.data.identifiers.replacing import replace_finds
 from medqa_cli.errors import InputError
 from medqa_cli.files import require_file
+
+if TYPE_CHECKING:
+    from medqa_cli.data.identifiers.model_finds import ModelSearch
 
 PREFIX = "canary-"
 _FIELDS = ("question", "answer")
@@ -104,19 +107,22 @@ def make_canaries(count: int, copies: Sequence[int], seed: int) -> list[Canary]:
     return canaries
 
 
-def as_planted(canaries: Sequence[Canary], identifiers: str, seed: int) -> list[Canary]:
+def as_planted(
+    canaries: Sequence[Canary], identifiers: str, seed: int, search: ModelSearch | None = None
+) -> list[Canary]:
     """Return canaries as they are planted: what happens to the identifiers of any row happens to theirs.
 
     Args:
         canaries: as ``make_canaries`` made them. ``values`` keep the places there.
         identifiers: the setting: report, replace or reject.
         seed: draws what is put in the place of identifiers.
+        search: looks for identifiers; None: the rules do.
     """
     if identifiers == "report":
         return list(canaries)
     planted = []
     for canary in canaries:
-        finds = find_in_row(canary.question, canary.answer)
+        finds = find_in_row(canary.question, canary.answer, search)
         if identifiers == "reject":
             planted.append(replace(canary, copies=0) if finds else canary)
         else:

@@ -8,6 +8,7 @@ from __future__ import annotations
 import itertools
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field, replace
+from typing import TYPE_CHECKING
 
 from medqa_cli.data.cleaning.mojibake import mojibake
 from medqa_cli.data.cleaning.reasons import unusable
@@ -17,6 +18,9 @@ from medqa_cli.data.identifiers.finds import Find
 from medqa_cli.data.identifiers.replacing import Replaced, replace_in_texts
 from medqa_cli.data.reading.rows import Talk
 from medqa_cli.prompt.given import Given, Turn
+
+if TYPE_CHECKING:
+    from medqa_cli.data.identifiers.model_finds import ModelSearch
 
 GIVEN = "given"
 """The ``field`` of a find in what stands before a question."""
@@ -65,7 +69,9 @@ def usable_part(talk: Talk) -> Talk:
     return replace(talk, turns=tuple(turns))
 
 
-def clean_talk(talk: Talk, rules: Sequence[str], identifiers: str, seed: int) -> CleanTalk:
+def clean_talk(
+    talk: Talk, rules: Sequence[str], identifiers: str, seed: int, search: ModelSearch | None = None
+) -> CleanTalk:
     """Clean a conversation and look for identifiers in it.
 
     Of the cleaning rules ``mojibake`` and the white space of ``whitespace`` are for a context.
@@ -75,12 +81,13 @@ def clean_talk(talk: Talk, rules: Sequence[str], identifiers: str, seed: int) ->
         rules: names of the rules that are on.
         identifiers: as of ``data.identifiers``.
         seed: draws the stand-ins.
+        search: looks for identifiers; None: the rules do.
     """
     context = mojibake(talk.context) if "mojibake" in rules else talk.context
     context = tidy_paragraphs(context) if "whitespace" in rules else context.strip()
     turns = [clean(turn.question, turn.answer, rules) for turn in talk.turns]
     texts = _texts(context, turns)
-    finds = find_in_texts(texts)
+    finds = find_in_texts(texts) if search is None else search.find(texts)
     if not finds or identifiers != "replace":
         return CleanTalk(context, tuple(turns), finds)
     texts, values = replace_in_texts(texts, finds, seed)

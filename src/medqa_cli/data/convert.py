@@ -14,7 +14,7 @@ import time
 from collections.abc import Iterator, Sequence
 from dataclasses import asdict, dataclass, replace
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from medqa_cli import __version__, console
 from medqa_cli.cards import data_card
@@ -45,11 +45,14 @@ from medqa_cli.data.row_workers import row_workers
 from medqa_cli.data.splitting import place_rows
 from medqa_cli.data.token_lengths import TokenLengths
 from medqa_cli.data.topics.topics import pages_tell
-from medqa_cli.data.writing import Render, Written, index_rows, write_rows
+from medqa_cli.data.writing import Render, index_rows, write_rows
 from medqa_cli.errors import MedqaError
 from medqa_cli.files import CARD_NAME, atomic_dir, write_json
 from medqa_cli.leftovers import sweep
 from medqa_cli.workers import Workers
+
+if TYPE_CHECKING:
+    from medqa_cli.data.identifiers.model_finds import ModelSearch
 
 SPOOL_NAME = "spool.tmp"
 SETS_NAME = "sets.tmp"
@@ -64,6 +67,7 @@ def convert(
     out_dir: Path,
     force: bool = False,
     workers: Workers | int | None = None,
+    search: ModelSearch | None = None,
 ) -> dict[str, Any]:
     """Turn spreadsheets into a data folder; return the report, as written to ``report.json``.
 
@@ -78,11 +82,14 @@ def convert(
         out_dir: the folder to write, as a whole or not at all.
         force: replace the data folder of another source.
         workers: processes that share the work, or how many to start; None: as many as help.
+        search: the model of ``data.identifiers_model``.
 
     Raises:
         InputError: a source, the config or the folder to write is wrong.
         MedqaError: the folder could not be written, a process died, or rows do not add up.
     """
+    if (data.identifiers_model is None) != (search is None):
+        raise ValueError("search has to be the model of data.identifiers_model")
     started = time.perf_counter()
     stage_seconds: dict[str, float] = {}
     console.doing("converting ...")
@@ -94,7 +101,11 @@ def convert(
         documents = read_documents(listing, data, columns) if listing.files else Documents()
     # Resolved, because a link to a folder has to stay a link.
     with _writing(out_dir), atomic_dir(out_dir.resolve()) as folder:
-        inputs = _Inputs(", ".join(sources), opened, documents, data, seed, render, lengths)
+        inputs = _Inputs(", ".join(sources), opened, documents, data, seed, render, lengths, search)
+        if search is not None:
+            console.doing("counting rows ...")  # a second look at the sources, as the model takes far longer
+            inputs = replace(inputs, num_rows=sum(1 for _ in open_sources(sources, column_names(data)).rows))
+            console.doing("converting ...")
         report = _convert_into(folder, inputs, workers, stage_seconds)
         console.doing("writing the report ...")
         with _timed(stage_seconds, "report"):
@@ -154,6 +165,8 @@ class _Inputs:
     seed: int
     render: Render
     lengths: TokenLengths | None
+    search: ModelSearch | None
+    num_rows: int = 0
 
 
 def _convert_into(
@@ -168,7 +181,16 @@ def _convert_into(
             if not isinstance(workers, Workers):
                 workers = stack.enter_context(row_workers(workers, batches.are_many))
             settings = _row_settings(data, seed, opened)
-            filtered = filter_rows(batches, settings, data.max_copies_of_an_answer, spool_path, sketches, workers)
+            filtered = filter_rows(
+                batches,
+                settings,
+                data.max_copies_of_an_answer,
+                spool_path,
+                sketches,
+                workers,
+                inputs.search,
+                inputs.num_rows,
+            )
         check_something_kept(filtered, inputs.name)
         drop_column_of_one_topic(filtered, opened)
         with _timed(stage_seconds, "split and purge"), console.status("splitting ..."):
@@ -178,7 +200,7 @@ def _convert_into(
         indexed = workers.beside(index_rows, folder, spool_path, places, filtered.by_question, passages)
         with _timed(stage_seconds, "write"), console.status("writing ..."):
             canaries = make_canaries(data.canaries, data.canary_copies, seed)
-            planted = as_planted(canaries, data.identifiers, seed)
+            planted = as_planted(canaries, data.identifiers, seed, inputs.search)
             written = write_rows(
                 folder, spool_path, filtered, places, data, seed, inputs.render, inputs.lengths, planted
             )
@@ -192,10 +214,14 @@ def _convert_into(
         if (audit.rows, audit.paraphrases) != (written.splits, written.paraphrases + written.canary_rows):
             raise MedqaError(f"wrote {written.splits} rows but read back {audit.rows}", "check the disk")
     sets_path.unlink()
-    _warn_of_rows(filtered, written, data)
+    model = None if inputs.search is None else inputs.search.as_json()
+    identifiers = written.identifiers.as_json(data.identifiers, model)
+    warn_of_frequent_reasons(filtered, written)
+    warn_of_garbled(written)
+    warn_of_identifiers(identifiers, written.splits["train"])
     warn_of_one_topic(filtered, places)
     report: dict[str, Any] = {"source": _source(inputs.name, opened, filtered.sha256)}
-    report |= conversion_counts(opened.columns, filtered, places, by_page, written, data)
+    report |= conversion_counts(opened.columns, filtered, places, by_page, written, data, identifiers)
     report |= {"leakage": audit.leakage, "short_answers": audit.short_answers}
     if canaries:
         report["canaries"] = {"planted": len(canaries), "copies": list(data.canary_copies), "rows": written.canary_rows}
@@ -222,12 +248,6 @@ def _join_pages(filtered: Filtered) -> bool:
     if by_page:
         filtered.keys = [key._replace(topics=(*key.topics, key.page)) for key in filtered.keys]
     return by_page
-
-
-def _warn_of_rows(filtered: Filtered, written: Written, data: DataConfig) -> None:
-    warn_of_frequent_reasons(filtered, written)
-    warn_of_garbled(written)
-    warn_of_identifiers(written.identifiers.as_json(data.identifiers), written.splits["train"])
 
 
 def _row_settings(data: DataConfig, seed: int, opened: SourceRows) -> RowSettings:

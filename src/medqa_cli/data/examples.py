@@ -8,7 +8,8 @@ from __future__ import annotations
 import heapq
 import itertools
 from collections.abc import Iterator, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import asdict, dataclass
+from typing import TYPE_CHECKING, Any
 
 from medqa_cli.data.cleaning.reasons import REASONS, SHOWN, non_answer, unusable
 from medqa_cli.data.cleaning.rules import RULES, clean, enabled_rules
@@ -20,6 +21,9 @@ from medqa_cli.data.reading.rows import SourceRows, UnreadRow
 from medqa_cli.errors import ConfigError
 from medqa_cli.spelling import did_you_mean, listed
 
+if TYPE_CHECKING:
+    from medqa_cli.data.identifiers.model_finds import ModelSearch
+
 IDENTIFIERS = "identifiers"
 CONTEXT_CHARACTERS = 60
 LONGEST_SHOWN = 400
@@ -27,7 +31,10 @@ LONGEST_SHOWN = 400
 
 @dataclass(frozen=True)
 class IdentifierExample:
-    """A find; ``context`` is the text around it, with the find between >> and << and line breaks as ⏎."""
+    """A find; ``context`` is the text around it, with the find between >> and << and line breaks as ⏎.
+
+    ``by_model``: the rules alone do not find it, or not all of it.
+    """
 
     file: str
     row: int
@@ -36,10 +43,15 @@ class IdentifierExample:
     kind: str
     found: str
     context: str
+    by_model: bool = False
+
+    def as_json(self) -> dict[str, Any]:
+        """Return its fields; ``by_model`` only where it is true."""
+        return {name: value for name, value in asdict(self).items() if name != "by_model" or value}
 
 
 def identifier_examples(
-    opened: SourceRows, cleaning: Mapping[str, bool], count: int, seed: int
+    opened: SourceRows, cleaning: Mapping[str, bool], count: int, seed: int, search: ModelSearch | None = None
 ) -> list[IdentifierExample]:
     """Draw finds of each kind from the rows of a source, as they are after cleaning.
 
@@ -48,20 +60,23 @@ def identifier_examples(
         cleaning: the section ``data.cleaning``.
         count: most finds of a kind to return.
         seed: draws them.
+        search: looks for them; None: the rules do.
 
     Returns:
         the finds by kind, and of one kind in the order of the source; rows that ``convert`` rejects are among them.
     """
     drawn: dict[str, list[tuple[bytes, int, IdentifierExample]]] = {kind: [] for kind in KINDS}
     ranked = {kind: drawn[kind] for kind in KINDS}
-    for number, (key, example) in enumerate(_finds_in_rows(opened, cleaning)):
+    for number, (key, example) in enumerate(_finds_in_rows(opened, cleaning, search)):
         rank = bytes(255 - byte for byte in rank_of(seed, "show", key))  # the heap drops its smallest
         push = heapq.heappush if len(ranked[example.kind]) < count else heapq.heappushpop
         push(ranked[example.kind], (rank, number, example))
     return [example for kind in KINDS for _, _, example in sorted(drawn[kind], key=lambda item: item[1])]
 
 
-def _finds_in_rows(opened: SourceRows, cleaning: Mapping[str, bool]) -> Iterator[tuple[bytes, IdentifierExample]]:
+def _finds_in_rows(
+    opened: SourceRows, cleaning: Mapping[str, bool], search: ModelSearch | None
+) -> Iterator[tuple[bytes, IdentifierExample]]:
     rules = enabled_rules(cleaning)
     for row in opened.rows:
         if isinstance(row, UnreadRow) or unusable(row.question, row.answer):
@@ -70,11 +85,11 @@ def _finds_in_rows(opened: SourceRows, cleaning: Mapping[str, bool]) -> Iterator
         finds: Sequence[Find]
         if row.talk is None:
             question, answer, _ = clean(row.question, row.answer, rules)
-            texts, finds = {"question": question, "answer": answer}, find_in_row(question, answer)
+            texts, finds = {"question": question, "answer": answer}, find_in_row(question, answer, search)
         else:
             # A conversation is looked through at its end.
             talk = usable_part(row.talk)
-            made = clean_talk(talk, rules, "report", 0)
+            made = clean_talk(talk, rules, "report", 0, search)
             texts, finds = made.texts(), made.finds if row.turn + 1 == len(talk.turns) else ()
         for find in finds:
             text = texts[find.field]
@@ -83,7 +98,8 @@ def _finds_in_rows(opened: SourceRows, cleaning: Mapping[str, bool]) -> Iterator
             parts = (text[first : find.start], ">>", found, "<<", text[find.end : last])
             context = "..." * (first > 0) + "".join(parts).replace("\n", "⏎") + "..." * (last < len(text))
             key = key_of(*texts.values(), find.field, str(find.start))
-            yield key, IdentifierExample(row.file, row.row, row.line, find.field, find.kind, found, context)
+            place = (row.file, row.row, row.line, find.field)
+            yield key, IdentifierExample(*place, find.kind, found, context, find.by_model)
 
 
 @dataclass(frozen=True)

@@ -2,13 +2,14 @@
 
 from __future__ import annotations
 
+import contextlib
 import hashlib
 import itertools
 from collections import Counter
 from collections.abc import Collection, Iterator
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import BinaryIO
+from typing import TYPE_CHECKING, BinaryIO
 
 from medqa_cli import console
 from medqa_cli.data.cleaning.reasons import how_to_keep
@@ -32,6 +33,9 @@ from medqa_cli.data.topics.topics import ColumnOfOneTopic
 from medqa_cli.errors import InputError
 from medqa_cli.spelling import counted
 from medqa_cli.workers import Workers
+
+if TYPE_CHECKING:
+    from medqa_cli.data.identifiers.model_finds import ModelSearch
 
 ROWS_PER_UPDATE = 1000
 # Rows that go through the work together, and the characters from which on fewer do.
@@ -195,6 +199,8 @@ def filter_rows(
     spool_path: Path,
     sketches: RowSketches,
     workers: Workers,
+    search: ModelSearch | None = None,
+    num_rows: int = 0,
 ) -> Filtered:
     """Clean and filter all rows of a source.
 
@@ -205,14 +211,26 @@ def filter_rows(
         spool_path: the file to write all rows to, for the second pass.
         sketches: gets each row that passed, in the order of ``Filtered.keys``.
         workers: they do the work on the rows; what comes out is the same for any number of them.
+        search: a model that looks for identifiers; then this process alone does the work, as the model is in it.
+        num_rows: how many rows there are, to show how far ``search`` is.
 
     Raises:
         InputError: next to none of many rows can be used.
     """
-    with open(spool_path, "wb") as spool, console.status("reading and cleaning ...") as show_status:
-        row_filter = _RowFilter(settings, max_copies, spool, sketches)
+    with (
+        open(spool_path, "wb") as spool,
+        contextlib.ExitStack() as stack,
+        console.status("reading and cleaning ...") as show_status,
+    ):
+        row_filter = _RowFilter(settings, max_copies, spool, sketches, search)
         filtered = row_filter.filtered
-        for told in workers.map(row_work, (settings,), row_filter.pieces(batches)):
+        if search is None:
+            work = workers.map(row_work, (settings,), row_filter.pieces(batches))
+        else:
+            bar = stack.enter_context(console.progress("rows searched by the model", num_rows))
+            do = row_work(settings, search, lambda rows: bar.update(filtered.read + rows))
+            work = map(do, row_filter.pieces(batches))
+        for told in work:
             made = iter(told.sketches)
             for row in told.rows:
                 if isinstance(row, RejectedRow):
@@ -228,10 +246,17 @@ def filter_rows(
 class _RowFilter:
     """Takes what was told of each row, in the order of the source, and says what only the rows before it can say."""
 
-    def __init__(self, settings: RowSettings, max_copies: int | None, spool: BinaryIO, sketches: RowSketches) -> None:
+    def __init__(
+        self,
+        settings: RowSettings,
+        max_copies: int | None,
+        spool: BinaryIO,
+        sketches: RowSketches,
+        search: ModelSearch | None,
+    ) -> None:
         self.filtered = Filtered()
         self.digest = hashlib.sha256()
-        self._settings = settings
+        self._settings, self._search = settings, search
         self._duplicates = DuplicateFilter(max_copies, settings.reasons)
         self._spool, self._sketches = spool, sketches
 
@@ -258,7 +283,7 @@ class _RowFilter:
         """Take a row that is kept unless it is a copy of one before it."""
         keys = row.keys
         if reason := self._duplicates.reason(keys):
-            rejected = without_identifiers(unpacked(row.spooled).rejected_for(reason), self._settings)
+            rejected = without_identifiers(unpacked(row.spooled).rejected_for(reason), self._settings, self._search)
             self.reject(rejected, packed(rejected))
             return
         self.filtered.keys.append(keys)

@@ -28,7 +28,13 @@ _SHARED = ("question", "answer", "near copy", "topic")  # the headings of ``audi
 
 
 def conversion_counts(
-    columns: Columns, filtered: Filtered, places: Sequence[str], by_page: bool, written: Written, data: DataConfig
+    columns: Columns,
+    filtered: Filtered,
+    places: Sequence[str],
+    by_page: bool,
+    written: Written,
+    data: DataConfig,
+    identifiers: dict[str, Any],
 ) -> dict[str, Any]:
     """Return the part of ``report.json`` that counts rows.
 
@@ -39,6 +45,7 @@ def conversion_counts(
         by_page: rows of one page were kept together, because their topics do not show what belongs together.
         written: what the second pass wrote.
         data: the section of the config.
+        identifiers: the entry of identifiers.
     """
     counts: dict[str, Any] = {
         "rows": {
@@ -51,7 +58,7 @@ def conversion_counts(
         "topics": _topics(columns, filtered, places, by_page, written.languages),
         "encoding": {"named": data.encoding, "garbled_rows": written.garbled},
         "languages": dict(_by_count(written.languages)),
-        "identifiers": written.identifiers.as_json(data.identifiers),
+        "identifiers": identifiers,
         "cleaning": {rule: written.changed[rule] for rule in enabled_rules(data.cleaning)},
     }
     if data.turns != "reject":
@@ -207,20 +214,26 @@ def _show_given(report: dict[str, Any]) -> None:
 
 def _show_identifiers(found: dict[str, Any]) -> None:
     """Print how many identifiers of persons there are of each kind, or that there is none."""
-    languages = ", ".join(found["languages"])
+    how = f"the rules know {', '.join(found['languages'])}"
+    if "model" in found:
+        how += f"; beside them looked the model in {found['model']['path']}"
     if not found["kinds"]:
-        console.line(f"identifiers of persons: none found (the rules know {languages})")
+        console.line(f"identifiers of persons: none found ({how})")
         return
+    columns = {"finds": "finds", "by_model": "by the model only", "rows": "rows", "train_rows": "train rows"}
+    if "model" not in found:
+        del columns["by_model"]
     lines = [
-        [KINDS_OF_IDENTIFIERS[kind], *(f"{counts[name]:,}" for name in ("finds", "rows", "train_rows"))]
+        [KINDS_OF_IDENTIFIERS[kind], *(f"{counts[name]:,}" for name in columns)]
         for kind, counts in found["kinds"].items()
     ]
-    lines.append(["any of them", "", f"{found['rows']:,}", f"{found['train_rows']:,}"])
+    whole = {"rows": f"{found['rows']:,}", "train_rows": f"{found['train_rows']:,}"}
+    lines.append(["any of them", *(whole.get(name, "") for name in columns)])
     what = {"report": "", "replace": ", replaced by stand-ins", "reject": ", their rows rejected"}[found["setting"]]
     console.table(
-        f"what looks like identifiers of persons (the rules know {languages}){what}",
+        f"what looks like identifiers of persons ({how}){what}",
         lines,
-        header=("kind", "finds", "rows", "train rows"),
+        header=("kind", *columns.values()),
     )
 
 
@@ -246,7 +259,8 @@ def show_identifiers(shown: Sequence[IdentifierExample]) -> None:
         console.line("no identifiers of persons were found in this source")
     for example in shown:
         console.line(
-            f"{place_of(example.file, example.row, example.line)}, {example.field}, {example.kind}: {example.found}"
+            f"{place_of(example.file, example.row, example.line)}, {example.field}, {example.kind}"
+            f"{' (by the model)' if example.by_model else ''}: {example.found}"
         )
         console.line(f"  {example.context}")
 

@@ -11,7 +11,7 @@ import marshal
 from collections.abc import Callable, Collection, Iterator, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
-from typing import Any, BinaryIO, NamedTuple
+from typing import TYPE_CHECKING, Any, BinaryIO, NamedTuple
 
 from medqa_cli.data.cleaning.mojibake import garbled_words, mojibake
 from medqa_cli.data.cleaning.reasons import non_answer, unusable
@@ -26,6 +26,9 @@ from medqa_cli.data.reading.rows import RawRow, Talk, UnreadRow, place_of
 from medqa_cli.data.sketches import RowSketch, SketchMaker
 from medqa_cli.data.topics.topics import asked_topic, given_topic, topic_names
 from medqa_cli.prompt.given import NOTHING, Given, Turn
+
+if TYPE_CHECKING:
+    from medqa_cli.data.identifiers.model_finds import ModelSearch
 
 IDENTIFIER = "identifier"
 _TALKS_KEPT = 64  # as many as a batch may hold
@@ -200,19 +203,27 @@ class _Searched(NamedTuple):
     normalized_answer: str
 
 
-def row_work(settings: RowSettings) -> Callable[[SomeRows], ToldRows]:
-    """Return what does the work on some rows; called once in each process that does it."""
-    return _RowWork(settings).told
+def row_work(
+    settings: RowSettings, search: ModelSearch | None = None, tell: Callable[[int], None] = lambda rows: None
+) -> Callable[[SomeRows], ToldRows]:
+    """Return what does the work on some rows; called once in each process that does it.
+
+    Args:
+        settings: what it has to know.
+        search: looks for identifiers; None: the rules do.
+        tell: is told now and then how many of the rows ``search`` has looked through.
+    """
+    return _RowWork(settings, search, tell).told
 
 
 class _RowWork:
-    def __init__(self, settings: RowSettings) -> None:
-        self._settings = settings
+    def __init__(self, settings: RowSettings, search: ModelSearch | None, tell: Callable[[int], None]) -> None:
+        self._settings, self._search, self._tell = settings, search, tell
         self._sketches = SketchMaker(settings.near_duplicate_threshold)
         self._repaired = mojibake if "mojibake" in settings.rules else str
         # The rows of a conversation come one after the other.
         self._clean_talk = functools.lru_cache(maxsize=_TALKS_KEPT)(
-            lambda talk: clean_talk(usable_part(talk), settings.rules, settings.identifiers, settings.seed)
+            lambda talk: clean_talk(usable_part(talk), settings.rules, settings.identifiers, settings.seed, search)
         )
 
     def told(self, some: SomeRows) -> ToldRows:
@@ -222,12 +233,16 @@ class _RowWork:
         code and the tables of a step stay in the processor's caches.
         """
         cleaned = [self._cleaned(row) for row in some.rows]
+        if self._search is not None:
+            texts_of_rows = [text for made in cleaned for text in self._looked_through(made)]
+            self._search.prepare(texts_of_rows, lambda share: self._tell(int(share * len(some.rows))))
         searched = [made if isinstance(made, SpooledRow) else self._searched(made) for made in cleaned]
         told: list[RejectedRow | PassingRow] = []
         for row, made in zip(some.rows, searched, strict=True):
             if isinstance(made, SpooledRow):
                 is_unreadable = isinstance(row, UnreadRow) and row.otherwise is None
-                told.append(RejectedRow(packed(without_identifiers(made, self._settings)), is_unreadable))
+                rejected = without_identifiers(made, self._settings, self._search)
+                told.append(RejectedRow(packed(rejected), is_unreadable))
             else:
                 told.append(self._passing(made, some.is_column_in_doubt))
         texts = [made[-2:] for made in searched if isinstance(made, _Searched)]
@@ -265,11 +280,18 @@ class _RowWork:
                 return as_read(row, reason)._replace(detail=f"in turn {number}, once it is cleaned")
         return _Cleaned(row, question, answer, changed)
 
+    def _looked_through(self, made: _Cleaned | SpooledRow) -> tuple[str, ...]:
+        """Return the texts of a row that are looked through by themselves; a conversation has been by now."""
+        if isinstance(made, _Cleaned):
+            return () if made.row.talk is not None else (made.question, made.answer)
+        is_replaced = self._settings.identifiers == "replace"
+        return (made.raw_question, made.raw_answer, made.text, made.detail) if is_replaced else ()
+
     def _searched(self, cleaned: _Cleaned) -> _Searched | SpooledRow:
         """Return a cleaned row with its identifiers, or with what is put for them, or as rejected for them."""
         row, question, answer, changed = cleaned
         made = None if row.talk is None else self._clean_talk(row.talk)
-        finds = find_in_row(question, answer) if made is None else tuple(made.finds_of(row.turn))
+        finds = find_in_row(question, answer, self._search) if made is None else tuple(made.finds_of(row.turn))
         if finds and self._settings.identifiers == "reject":
             kinds = ", ".join(sorted({find.kind for find in finds}))
             return as_read(row, IDENTIFIER)._replace(detail=kinds, finds=plain(finds))
@@ -330,17 +352,17 @@ class _RowWork:
         return ""
 
 
-def without_identifiers(rejected: SpooledRow, settings: RowSettings) -> SpooledRow:
+def without_identifiers(rejected: SpooledRow, settings: RowSettings, search: ModelSearch | None = None) -> SpooledRow:
     """Return a rejected row with stand-ins for what identifies a person in it, where the config wants them."""
     if settings.identifiers != "replace":
         return rejected
-    question, answer = _with_stand_ins(rejected.raw_question, rejected.raw_answer, settings.seed)
-    text, detail = _with_stand_ins(rejected.text, rejected.detail, settings.seed)
+    question, answer = _with_stand_ins(rejected.raw_question, rejected.raw_answer, settings.seed, search)
+    text, detail = _with_stand_ins(rejected.text, rejected.detail, settings.seed, search)
     return rejected._replace(raw_question=question, raw_answer=answer, text=text, detail=detail)
 
 
-def _with_stand_ins(question: str, answer: str, seed: int) -> tuple[str, str]:
-    replaced = replace_finds(question, answer, find_in_row(question, answer), seed)
+def _with_stand_ins(question: str, answer: str, seed: int, search: ModelSearch | None) -> tuple[str, str]:
+    replaced = replace_finds(question, answer, find_in_row(question, answer, search), seed)
     return replaced.question, replaced.answer
 
 

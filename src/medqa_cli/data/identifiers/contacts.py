@@ -61,8 +61,8 @@ _PHONES = (
 )
 _DIGITS = re.compile(r"\d+")
 _MARKED = re.compile(r"[./]|\([^)]*\Z")
-_FREE_OF_CHARGE = re.compile(
-    r"(?:1|001|0)?8(?:00|33|44|55|66|77|88)\d{7}|1[38]00\d{6,7}|0?80[058]\d{4,8}|0?3(?:00|45)\d{7}|0?508\d{6}|900\d{6}"
+FREE_OF_CHARGE = re.compile(
+    r"(?:1|001|0)?8(?:00|33|44|55|66|77|88)\d{7}|1[38]00\d{6,7}|0?80[058]\d{4,8}|0?300\d{7}|0345\d{7}|0?508\d{6}|900\d{6}"
     r"|116\d{3}"
 )
 _SENTENCE_END = re.compile(r"(?<!\bdr)(?<!\bmr)(?<!\bst)(?<!\bno)(?<!mrs)(?<!tel)(?<!ext)(?<!\bph)(?<!fax)[.!?]\s|\n")
@@ -150,16 +150,16 @@ def _phone_kind(text: Text, found: re.Match[str], is_certain: bool, pattern: re.
     if _is_date(found[0]) or (not is_certain and not load_pattern("identifiers", "phone_cue").search(before)):
         return ""
     fax = load_pattern("identifiers", "fax_cue").search(text.before(found.start(), _FAX_REACH))
-    if _FREE_OF_CHARGE.fullmatch(digits) and not fax:
+    if FREE_OF_CHARGE.fullmatch(digits) and not fax:
         return ""
-    if _is_of_public(text, *found.span(), is_personal=is_personal):
+    if is_of_public(text, *found.span(), is_personal=is_personal):
         return ""
     if load_pattern("identifiers", "other_number").search(text.before(found.start(), 18)):
         return ""
     return "fax" if fax else "phone"
 
 
-def _is_of_public(text: Text, start: int, end: int, *, is_personal: bool) -> bool:
+def is_of_public(text: Text, start: int, end: int, *, is_personal: bool) -> bool:
     """Tell whether a number is that of an institute, a helpline or the like, by the words around it.
 
     In a text about one person only those of its sentence tell.

@@ -11,7 +11,7 @@ import functools
 import math
 import re
 from collections.abc import Iterable, Iterator, Mapping
-from typing import NamedTuple
+from typing import TYPE_CHECKING, NamedTuple
 
 from medqa_cli.data.identifiers.addresses import find_addresses
 from medqa_cli.data.identifiers.ages import find_ages, find_personal_ages, in_words
@@ -27,6 +27,9 @@ from medqa_cli.data.identifiers.text import Text
 from medqa_cli.data.identifiers.word_tables import glue_words, mistyped_words, weights
 from medqa_cli.data.languages import UNKNOWN, likeliest_language
 from medqa_cli.resources import load_words
+
+if TYPE_CHECKING:
+    from medqa_cli.data.identifiers.model_finds import ModelSearch
 
 LEAST, LEAST_ALONE, LEAST_OF_OTHER = 1.0, -1.0, -3.0
 """The least score of a text about one person, whatever the others of its row are; where the least of these is no page
@@ -63,12 +66,14 @@ _NUMBERS = frozenset(("account", "record", "device", "fax", "phone"))
 _RANK = {kind: rank for rank, kind in enumerate(_ORDER)}
 
 
-def find_in_row(question: str, answer: str) -> tuple[Find, ...]:
+def find_in_row(question: str, answer: str, search: ModelSearch | None = None) -> tuple[Find, ...]:
     """Return what identifies a person in a row, in the order of the texts; no two of a field overlap.
 
-    A name that is found in one of the texts is found wherever else it stands in the row.
+    A name that is found in one of the texts is found wherever else it stands in the row. ``search``: a model that
+    looks beside the rules; None: there is none.
     """
-    return find_in_texts({"question": question, "answer": answer})
+    texts = {"question": question, "answer": answer}
+    return find_in_texts(texts) if search is None else search.find(texts)
 
 
 def find_in_texts(named: Mapping[str, str]) -> tuple[Find, ...]:

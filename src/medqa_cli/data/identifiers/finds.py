@@ -34,18 +34,22 @@ class Span(NamedTuple):
 
 
 class Find(NamedTuple):
-    """A part of a row that identifies a person: characters of ``field`` (question or answer), ``end`` excluded."""
+    """A part of a row that identifies a person: characters of ``field`` (question or answer), ``end`` excluded.
+
+    ``by_model``: the rules alone do not find it, or not all of it.
+    """
 
     field: str
     start: int
     end: int
     kind: str
+    by_model: bool = False
 
 
-PlainFind = tuple[str, int, int, str]
+PlainFind = tuple[str, int, int, str, bool]
 """The fields of a find, as they are spooled."""
 
 
 def plain(finds: Iterable[Find]) -> tuple[PlainFind, ...]:
     """Return finds in the form that is spooled."""
-    return tuple((find.field, find.start, find.end, find.kind) for find in finds)
+    return tuple((*find,) for find in finds)

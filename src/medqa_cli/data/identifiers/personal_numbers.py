@@ -61,18 +61,18 @@ def _codes(text: Text) -> Iterator[Span]:
     for found in whole.finditer(text.text):
         value = found[0]
         is_long = len(value) >= _FEWEST_SIGNS and _FOUR_DIGITS.search(value) is not None
-        if is_long and not _GROUPS.fullmatch(value) and not _AMOUNT.fullmatch(value) and _is_own(text, *found.span()):
+        if is_long and not _GROUPS.fullmatch(value) and not _AMOUNT.fullmatch(value) and is_own(text, *found.span()):
             yield Span(*found.span(), _kind(text, found.start()))
     for pattern, kind in _FORMS:
         yield from (Span(*found.span(), kind) for found in pattern.finditer(text.lower))
     plates = (_plate_at(found.start(1), found[1]) for found in _plates().finditer(text.lower))
     yield from (plate for plate in plates if plate)
     for found in text.matches(_LONG_NUMBER, 0):
-        if _is_own(text, *found.span()):
+        if is_own(text, *found.span()):
             yield Span(*found.span(), _kind(text, found.start()))
     for found in text.matches(_GROUPED, 0):
         is_long = sum(map(str.isdigit, found[0])) >= _FEWEST_GROUPED and not _NO_GROUPS.fullmatch(found[0])
-        if is_long and _is_own(text, *found.span()):
+        if is_long and is_own(text, *found.span()):
             yield Span(*found.span(), _kind(text, found.start()))
     yield from (Span(*code, _kind(text, code[0])) for code in labelled_codes(text))
 
@@ -96,7 +96,7 @@ def _is_word(letters: str) -> bool:
     return letters in (common_words() if len(letters) > 2 else load_words("identifiers", "short_words"))
 
 
-def _is_own(text: Text, start: int, end: int) -> bool:
+def is_own(text: Text, start: int, end: int) -> bool:
     """Tell whether a code is no amount, no year, and none of a gene, a trial, a disease or a product."""
     value = text.text[start:end]
     if _NO_CODE.fullmatch(value) or is_of_product(text, start, end):

@@ -14,7 +14,7 @@ import hashlib
 import json
 import os
 from collections import Counter
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterable, Iterator, Mapping
 from dataclasses import asdict, dataclass, field
 from pathlib import Path
 from typing import IO, Any
@@ -31,9 +31,13 @@ _FIELDS = ("question", "answer")
 
 @dataclass
 class FoundCounts:
-    """Finds and rows by kind, of all rows looked through and of those of train; never a value."""
+    """Finds and rows by kind, of all rows looked through and of those of train; never a value.
+
+    ``by_model``: of ``finds``, those that the rules alone do not find, or not as long.
+    """
 
     finds: Counter[str] = field(default_factory=Counter)
+    by_model: Counter[str] = field(default_factory=Counter)
     rows: Counter[str] = field(default_factory=Counter)
     train_finds: Counter[str] = field(default_factory=Counter)
     train_rows: Counter[str] = field(default_factory=Counter)
@@ -42,8 +46,10 @@ class FoundCounts:
 
     def add(self, finds: Iterable[PlainFind], split: str) -> None:
         """Count the finds of one row; ``split`` is empty where it is rejected for them."""
-        kinds = Counter(kind for _, _, _, kind in finds)
+        finds = list(finds)
+        kinds = Counter(kind for _, _, _, kind, _ in finds)
         self.finds.update(kinds)
+        self.by_model.update(kind for _, _, _, kind, by_model in finds if by_model)
         self.rows.update(kinds.keys())
         self.rows_with_any += 1
         if split == _TRAIN:
@@ -51,10 +57,16 @@ class FoundCounts:
             self.train_rows.update(kinds.keys())
             self.train_rows_with_any += 1
 
-    def as_json(self, setting: str) -> dict[str, Any]:
-        """Return the part of ``report.json``; ``setting``: what became of the finds."""
+    def as_json(self, setting: str, model: Mapping[str, Any] | None = None) -> dict[str, Any]:
+        """Return the part of ``report.json``.
+
+        Args:
+            setting: what became of the finds.
+            model: what is told of the model that looked beside the rules; None: there was none.
+        """
         return {
             "setting": setting,
+            **({} if model is None else {"model": dict(model)}),
             "languages": [*LANGUAGES],
             "rows": self.rows_with_any,
             "train_rows": self.train_rows_with_any,
@@ -64,6 +76,7 @@ class FoundCounts:
                     "rows": self.rows[kind],
                     "train_finds": self.train_finds[kind],
                     "train_rows": self.train_rows[kind],
+                    **({} if model is None else {"by_model": self.by_model[kind]}),
                 }
                 for kind in KINDS
                 if self.finds[kind]
@@ -125,7 +138,7 @@ class Recorder:
         if self._file is None:
             self._file = open(self._path, "x", encoding="utf-8", newline="\n", opener=_private)  # noqa: SIM115
             self._file.write(json.dumps({"format": FORMAT, "salt": self._salt}) + "\n")
-        for name, start, end, kind in finds:
+        for name, start, end, kind, _ in finds:
             value = (question if name == "question" else answer)[start:end]
             find = RecordedFind(row_id, name, start, end, kind, hash_of(value, self._salt))
             self._file.write(json.dumps(asdict(find), ensure_ascii=False) + "\n")

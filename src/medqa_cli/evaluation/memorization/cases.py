@@ -100,7 +100,11 @@ def identifier_cases(data_dir: Path, held_out: Sequence[QaRow]) -> dict[str, lis
         _Place(one.row, one.find.field, one.find.start, one.find.end, one.find.kind) for one in found_values(data_dir)
     )
     in_train = _distinct(found, known)
-    unseen = (_Place(row, *find) for row in held_out for find in find_in_row(row.question, row.answer))
+    unseen = (
+        _Place(row, find.field, find.start, find.end, find.kind)
+        for row in held_out
+        for find in find_in_row(row.question, row.answer)
+    )
     return {"train": _cases("train", in_train), "held_out": _cases("held_out", _distinct(unseen, known))}
 
 

@@ -200,7 +200,7 @@ def test_identifiers_of_training_rows_and_of_held_out_ones_become_cases_each_val
     finds: dict[str, list[PlainFind]] = {}
     for name, field, value, kind in places:
         start = texts[name, field].index(value)
-        finds.setdefault(name, []).append((field, start, start + len(value), kind))
+        finds.setdefault(name, []).append((field, start, start + len(value), kind, False))
     with Recorder(tmp_path / IDENTIFIERS_NAME, salt_of("x")) as recorder:
         for one in rows:
             recorder.add(one.id, one.question, one.answer, finds[one.id])
