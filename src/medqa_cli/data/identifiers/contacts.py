@@ -50,6 +50,7 @@ _ANY_NUMBER = re.compile(
     r"(?:\s?(?:[xX]|ext\.?)\s?\d{1,6})?(?![\w-]|[.,]\d)"
 )
 _LOCAL = re.compile(r"\d(?<![\w.,+/-].)\d\d[\s.–-]\d{4}(?![\w-]|[.,]\d)")
+_CLEAR_LOCAL = re.compile(r"[2-9]\d\d[.–-]\d{4}")
 # Each with how many characters before the first digits it may begin, and whether it needs no words before it.
 _PHONES = (
     (_NANP, (0, 1, 2), True),
@@ -126,7 +127,12 @@ def _phones(text: Text, *, is_personal: bool) -> Iterator[Span]:
         if not is_certain and "phone_words" not in text.tables and not is_personal:
             continue
         for found in text.matches(pattern, *before):
-            is_long = is_personal and (pattern in (_WITH_POINTS, _LOCAL) or _is_long(found[0]))
+            is_local = (
+                pattern is _LOCAL
+                and _CLEAR_LOCAL.fullmatch(found[0])
+                and not text.before(found.start(), 2)[:1].isdigit()
+            )
+            is_long = is_personal and (pattern is _WITH_POINTS or is_local or _is_long(found[0]))
             kind = _phone_kind(text, found, is_certain or is_long, pattern, is_personal)
             if kind:
                 start = found.start() + (found[0][0] == "(" and found[0].count("(") > found[0].count(")"))
@@ -155,6 +161,8 @@ def _phone_kind(text: Text, found: re.Match[str], is_certain: bool, pattern: re.
     if is_of_public(text, *found.span(), is_personal=is_personal):
         return ""
     if load_pattern("identifiers", "other_number").search(text.before(found.start(), 18)):
+        return ""
+    if pattern is _ANY_NUMBER and load_pattern("identifiers", "unit_behind").match(text.after(found.end(), 24)):
         return ""
     return "fax" if fax else "phone"
 

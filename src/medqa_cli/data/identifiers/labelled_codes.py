@@ -40,14 +40,13 @@ _ENDING = re.compile(r"\b(?:ends|ending) (?:in|with)\b")
 _CURRENCIES = frozenset("$€£₹")
 _STOPS, _LOTS = frozenset(".!?;\n"), frozenset(("lot", "batch", "lote", "lotto"))
 _PREPOSITIONS = frozenset(("at", "for", "and", "to", "by"))
-_OF_PRODUCT, _BESIDE_SERIAL = (
-    re.compile(r"\bref(?:erence)?\W{0,3}\Z"),
-    re.compile(r"\W{0,3}(?:and )?(?:s/?n|serial|lot|udi)\b"),
-)
+_OF_PRODUCT, _MARK = re.compile(r"\bref(?:erence)?\W{0,3}\Z"), re.compile(r"\bREF \Z")
+_BESIDE_SERIAL = re.compile(r"\W{0,3}(?:and )?(?:s/?n|serial|lot|udi)\b")
+# Years, blood pressures, ranges, dates, versions, variants of genes, times, decimals.
 _NO_CODE = re.compile(
-    r"(?:19|20)\d\d(?:[-/](?:19|20)?\d\d)?|\d{1,3}/\d{1,3}|[1-9]\d{0,2}-\d{1,3}|\d{1,2}[./]\d{1,2}[./](?:19|20)?\d\d"
-    r"|\d+\.\d+-\d+\.\d+|\d{1,2}(?:\.\d{1,2}){2,}(?:-\w+)?|(?:\w+ )?[cgmnpr]\.\S+"
-    r"|(?:19|20)\d\d([./-])\d\d\1\d\d|\d{1,2}:\d\d(?::\d\d)?|\d+[.,]\d{1,2}|\d+(?:-\d+){2,}(?<=\d{3}-\d{3}-\d{3})"
+    r"(?:19|20)\d\d(?:[-/](?:19|20)?\d\d)?|\d{1,3}/\d{1,3}(?: \d{2,3}/\d{2,3})*|[1-9]\d{0,2}-\d{1,3}"
+    r"|\d+\.\d+-\d+\.\d+|\d{1,2}[./]\d{1,2}[./](?:19|20)?\d\d|(?:19|20)\d\d([./-])\d\d\1\d\d"
+    r"|\d{1,2}(?:\.\d{1,2}){2,}(?:-\w+)?|(?:\w+ )?[cgmnpr]\.\S+|\d{1,2}:\d\d(?::\d\d)?|\d+[.,]\d{1,2}"
 )
 _DATE = re.compile(r"(?:0?[1-9]|[12]\d|3[01])-(?:0?[1-9]|[12]\d|3[01])-(?:(?:19|20)?\d\d)")
 # LOINC and CPT: 2345-7, 99213-25.
@@ -88,9 +87,11 @@ def labelled_codes(text: Text) -> Iterator[tuple[int, int]]:
 
 
 def is_of_product(text: Text, start: int, end: int) -> bool:
-    """Tell whether a code is the maker's reference beside a serial number: REF 00-8757, S/N 448219."""
-    is_reference = _OF_PRODUCT.search(text.before(start, 14)) is not None
-    return is_reference and _BESIDE_SERIAL.match(text.after(end, 20)) is not None
+    """Tell whether a code is the maker's reference: REF 00-8757; ref 00-8757, S/N 448219."""
+    if not _OF_PRODUCT.search(text.before(start, 14)):
+        return False
+    is_mark = _MARK.search(text.text, max(start - 6, 0), start) is not None and not text.is_shouted
+    return is_mark or _BESIDE_SERIAL.match(text.after(end, 20)) is not None
 
 
 def _code_at(text: Text, place: int) -> tuple[int, int]:
@@ -116,7 +117,11 @@ def _code_at(text: Text, place: int) -> tuple[int, int]:
     digits = sum(map(str.isdigit, text.text[start:end]))
     if digits >= _FEWEST_DIGITS:
         rest = None if text.is_shouted else _REST.match(text.text, end)
-        if rest is None and (small := _SMALL_REST.match(text.text, end)) and small[1] not in common_words():
+        if (
+            rest is None
+            and (small := _SMALL_REST.match(text.text, end))
+            and small[1] not in common_words() | load_words("identifiers", "short_words")
+        ):
             rest = small
         end = rest.end() if rest else end
     return start, end
@@ -183,9 +188,8 @@ def label_before(before: str) -> Label | None:
         if token in load_words("identifiers", "label_copulas"):
             is_told = True
         elif not words and (is_label(token) or (token in _LOTS and _is_implanted(before))):
-            return (
-                None if load_pattern("identifiers", "number_of_other").search(before) else Label(token, True, is_told)
-            )
+            is_other = load_pattern("identifiers", "number_of_other").search(before) and not _is_implanted(before)
+            return None if is_other else Label(token, True, is_told)
         elif is_told and token in load_words("identifiers", "far_labels") and behind != "of":
             return Label(token, False, is_told)
         elif not words and (token in load_words("identifiers", "label_links") or (token in ".\n" and not links)):

@@ -43,7 +43,7 @@ _NO_GROUPS = re.compile(
     r"(?:1-)?\d{3}-\d{3}-\d{4}|\d{5}-\d{4}|[0-2]\d[0-5]\d-[0-2]\d[0-5]\d"
     r"|(?:19|20)\d\d-\d{1,2}-\d{1,2}|\d{1,2}-\d{1,2}-(?:19|20)?\d\d|(?:19|20)\d\d-(?:19|20)\d\d|\d{2,3}(?:-\d{2,3}){2,4}"
 )
-_AMOUNT = re.compile(r"\d+[a-z]{0,5}")
+_AMOUNT = re.compile(r"\d+[a-z]{0,5}|[A-Za-z]{1,4}-?(?:19|20)\d\d")
 _CUE_REACH, _FEWEST_SIGNS, _FEWEST_OF_PLATE = 40, 6, 4
 
 

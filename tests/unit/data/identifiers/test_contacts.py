@@ -91,6 +91,7 @@ def test_a_phone_or_fax_of_a_person_is_found(text: str, value: str) -> None:
         "Carers can ring 0808 808 00 00, my nurse said.",
         "My son ate a berry, the poison line in Berlin is 030 19240.",
         "Our clinic (front desk 555-0134, fax 555-0135) gives vaccines on weekdays.",
+        "Alarm 104-1302 on my pump. The suicide line 0800 689 5652 is free.",
         "Medicaid answers at 212-555-0144, my doctor said.",
     ],
 )

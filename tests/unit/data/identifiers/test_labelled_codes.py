@@ -79,6 +79,8 @@ def test_a_code_behind_its_label_is_found_as_a_whole(text: str, value: str) -> N
         "My lab says B12 of 180 is fine. My watch has version 1.0.0-rc2.",
         "MY LAB SAYS B12 OF 180 IS FINE, AND MY DOCTOR IS AWAY.",
         "My OGTT was 92-181-156, my doctor said diet.",
+        "My pump shows error code E-4402, my son needs cannula REF MMT-242 and my drops are of batch number ABX1204.",
+        "My log: 142/88 151/92 138/84. I run 40-50 km and have form DS-2019.",
         "A plate of 12 beans and my card has not come for 2 months.",
     ],
 )
