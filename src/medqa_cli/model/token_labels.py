@@ -32,7 +32,8 @@ _OUTSIDE = "O"
 _BEGINS, _ENDS = frozenset("BSUW"), frozenset("ESLUW")
 _LONE_SURROGATE = re.compile("[\ud800-\udfff]")
 # Letters, digits and the marks upon them, but those of scripts without spaces.
-_OF_WORD = r"(?:[^\W_\u3040-\u30ff\u3400-\u9fff]|[\u0300-\u036f])"
+_MARK = re.compile("[\u0300-\u036f]")
+_OF_WORD = rf"(?:[^\W_\u3040-\u30ff\u3400-\u9fff]|{_MARK.pattern})"
 _WITHIN_WORD = re.compile(_OF_WORD * 2)
 
 
@@ -45,12 +46,18 @@ class LabeledPart(NamedTuple):
 
 
 class _Window(NamedTuple):
-    """Tokens that go through the model together; ``first``: of its text's tokens, the number of its first one."""
+    """Tokens that go through the model together.
+
+    ``first``: of its text's tokens, the number of its first one; ``content``: which of ``ids`` are tokens of the text.
+    """
 
     text: int
     first: int
     is_last: bool
-    encoding: Any
+    ids: list[int]
+    type_ids: list[int]
+    places: list[tuple[int, int]]
+    words: list[int | None]
     content: list[int]
 
 
@@ -70,8 +77,8 @@ class _Tokens:
             behind = float("inf") if window.is_last else len(window.content) - 1 - number
             token, shown = window.first + number, min(before, behind)
             if token == len(self.places):
-                self.places.append(window.encoding.offsets[place])
-                self.words.append(window.encoding.word_ids[place])
+                self.places.append(window.places[place])
+                self.words.append(window.words[place])
                 self.labels.append(label)
                 self._shown.append(shown)
             elif shown > self._shown[token]:
@@ -119,12 +126,12 @@ class TokenLabeler:
         """
         windows = [window for number, text in enumerate(texts) for window in self._windows(number, text)]
         labels: list[list[int]] = [[] for _ in windows]
-        order = sorted(range(len(windows)), key=lambda place: len(windows[place].encoding.ids))
-        total, done = sum(len(window.encoding.ids) for window in windows), 0
+        order = sorted(range(len(windows)), key=lambda place: len(windows[place].ids))
+        total, done = sum(len(window.ids) for window in windows), 0
         for batch in self._batches(windows, order):
             for place, found in zip(batch, self._labels_of([windows[place] for place in batch]), strict=True):
                 labels[place] = found
-                done += len(windows[place].encoding.ids)
+                done += len(windows[place].ids)
             tell(done / total)
         tokens = [_Tokens() for _ in texts]
         for window, found in zip(windows, labels, strict=True):
@@ -145,13 +152,16 @@ class TokenLabeler:
         for place, encoding in enumerate(encodings):
             content = [token for token, is_added in enumerate(encoding.special_tokens_mask) if not is_added]
             first = place * (self._room - self._overlap)
-            yield _Window(number, first, place == len(encodings) - 1, encoding, content)
+            is_last = place == len(encodings) - 1
+            # Each of these makes a new list whenever it is asked for.
+            lists = (encoding.ids, encoding.type_ids, encoding.offsets, encoding.word_ids)
+            yield _Window(number, first, is_last, *lists, content)
 
     def _batches(self, windows: Sequence[_Window], order: Sequence[int]) -> Iterator[list[int]]:
         """Yield windows of about one length, as many as the device takes at once."""
         batch: list[int] = []
         for place in order:
-            if batch and (len(batch) + 1) * len(windows[place].encoding.ids) > _BATCH_TOKENS[self._device.type]:
+            if batch and (len(batch) + 1) * len(windows[place].ids) > _BATCH_TOKENS[self._device.type]:
                 yield batch
                 batch = []
             batch.append(place)
@@ -162,11 +172,11 @@ class TokenLabeler:
         """Return the number of the likeliest label of each token of some windows, without those of the tokenizer."""
         import torch
 
-        length = len(windows[-1].encoding.ids)
+        length = len(windows[-1].ids)
         columns = {
-            "input_ids": ([window.encoding.ids for window in windows], self._tokenizer.pad_token_id or 0),
-            "attention_mask": ([[1] * len(window.encoding.ids) for window in windows], 0),
-            "token_type_ids": ([window.encoding.type_ids for window in windows], 0),
+            "input_ids": ([window.ids for window in windows], self._tokenizer.pad_token_id or 0),
+            "attention_mask": ([[1] * len(window.ids) for window in windows], 0),
+            "token_type_ids": ([window.type_ids for window in windows], 0),
         }
         inputs = {
             name: torch.tensor([row + [padding] * (length - len(row)) for row in rows], device=self._device)
@@ -216,7 +226,9 @@ def _words(text: str, tokens: _Tokens) -> Iterator[tuple[int, int, int]]:
             start += 1
         if start == end:
             continue
-        if last is not None and (start < last[1] or (word == last_word and _is_within_word(text, start))):
+        is_marked = _MARK.search(text, max(start - 1, 0), start + 1) is not None  # some tokenizers cut words there
+        is_same = (word == last_word or is_marked) and _is_within_word(text, start)
+        if last is not None and (start < last[1] or is_same):
             last = (last[0], max(end, last[1]), last[2])
         else:
             if last is not None:

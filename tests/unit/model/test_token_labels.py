@@ -6,9 +6,11 @@ import json
 import random
 import string
 from pathlib import Path
+from types import SimpleNamespace
 from typing import Any
 
 import pytest
+import torch
 
 from helpers.token_classifier import save_classifier
 from medqa_cli.errors import InputError
@@ -47,6 +49,47 @@ def people(tmp_path_factory: pytest.TempPathFactory) -> TokenLabeler:
 def test_parts_stand_where_the_words_stand(people: TokenLabeler, text: str, parts: list[tuple[str, str]]) -> None:
     assert people.labels == ("DATE", "PER")
     assert found(people, text) == parts
+
+
+@pytest.mark.parametrize("kind", ["bytes", "sentence pieces"])
+def test_words_are_the_same_for_tokenizers_of_other_kinds(kind: str) -> None:
+    from tokenizers import Tokenizer, models, pre_tokenizers, trainers
+    from transformers import PreTrainedTokenizerFast
+
+    text = "Zofi\u0301a Lee  and O'Brien: \U0001f600 Dr. Smith-Jones at 5"
+    special = ["<unk>", "<pad>"]
+    if kind == "bytes":
+        made = Tokenizer(models.BPE())
+        made.pre_tokenizer = pre_tokenizers.ByteLevel(add_prefix_space=False)
+        alphabet = pre_tokenizers.ByteLevel.alphabet()
+        trainer: Any = trainers.BpeTrainer(vocab_size=270, special_tokens=special, initial_alphabet=alphabet)
+    else:
+        made = Tokenizer(models.Unigram())
+        made.pre_tokenizer = pre_tokenizers.Metaspace()
+        trainer = trainers.UnigramTrainer(vocab_size=45, special_tokens=special, unk_token="<unk>")
+    made.train_from_iterator([text] * 9, trainer)
+    tokenizer = PreTrainedTokenizerFast(tokenizer_object=made, model_max_length=20, pad_token="<pad>")
+
+    class EachWord:
+        config = SimpleNamespace(id2label={0: "O", 1: "S-ID"}, max_position_embeddings=22)
+
+        def __call__(self, input_ids: torch.Tensor, **_: Any) -> SimpleNamespace:
+            return SimpleNamespace(logits=torch.tensor([0.0, 1.0]).expand(*input_ids.shape, 2))
+
+    words = [word for word, _ in found(TokenLabeler(EachWord(), tokenizer, torch.device("cpu")), text)]
+    assert words == [
+        "Zofi\u0301a",
+        "Lee",
+        "and",
+        "O",
+        "'",
+        "Brien",
+        ":",
+        "\U0001f600",
+        "Dr",
+        ".",
+        *["Smith", "-", "Jones", "at", "5"],
+    ]
 
 
 @pytest.mark.parametrize(
