@@ -151,6 +151,8 @@ class TokenLabeler:
         encodings = encoded.encodings
         for place, encoding in enumerate(encodings):
             content = [token for token, is_added in enumerate(encoding.special_tokens_mask) if not is_added]
+            if not content:  # of an empty text
+                continue
             first = place * (self._room - self._overlap)
             is_last = place == len(encodings) - 1
             # Each of these makes a new list whenever it is asked for.
@@ -274,7 +276,7 @@ def _loaded(folder: Path, path: str, named_by: str) -> TokenLabeler:
     from medqa_cli.model.checks.loaded_weights import LoadedWeights
     from medqa_cli.model.checks.loading import loading
     from medqa_cli.model.devices import pick_device
-    from medqa_cli.model.load import load_config, load_tokenizer
+    from medqa_cli.model.load import load_config, load_tokenizer, num_embeddings
     from medqa_cli.model.weights import check_weight_files
 
     config = load_config(str(folder))
@@ -290,6 +292,13 @@ def _loaded(folder: Path, path: str, named_by: str) -> TokenLabeler:
             f"{named_by}: the tokenizer in {path} does not tell where its tokens stand, expected a fast one "
             "(tokenizer.json)",
             "load it with AutoTokenizer where it can be converted, and save it with save_pretrained",
+        )
+    rows, highest = num_embeddings(config), max(tokenizer.get_vocab().values(), default=0)
+    if rows is not None and highest >= rows:
+        raise InputError(
+            f"{named_by}: the tokenizer in {path} has tokens up to number {highest:,}, and the model only the first "
+            f"{rows:,}",
+            "take tokenizer and weights from the same model",
         )
     tokenizer.truncation_side = "right"
     check_weight_files(folder)

@@ -76,7 +76,9 @@ def test_words_are_the_same_for_tokenizers_of_other_kinds(kind: str) -> None:
         def __call__(self, input_ids: torch.Tensor, **_: Any) -> SimpleNamespace:
             return SimpleNamespace(logits=torch.tensor([0.0, 1.0]).expand(*input_ids.shape, 2))
 
-    words = [word for word, _ in found(TokenLabeler(EachWord(), tokenizer, torch.device("cpu")), text)]
+    labeler = TokenLabeler(EachWord(), tokenizer, torch.device("cpu"))
+    assert found(labeler, "") == []  # this tokenizer adds nothing
+    words = [word for word, _ in found(labeler, text)]
     assert words == [
         "Zofi\u0301a",
         "Lee",
@@ -190,6 +192,14 @@ def test_a_model_that_does_not_classify_tokens_is_refused(tmp_path: Path) -> Non
     folder = save_classifier(tmp_path, NAMES)
     BertModel.from_pretrained(folder).save_pretrained(folder)
     with pytest.raises(InputError, match=r"lack 2 weights of the model: classifier\.bias, classifier\.weight"):
+        load(folder)
+
+
+def test_a_tokenizer_of_another_model_is_refused(tmp_path: Path) -> None:
+    folder = save_classifier(tmp_path / "one", NAMES)
+    larger = save_classifier(tmp_path / "other", {**NAMES, "more": "O"})
+    (folder / "tokenizer.json").write_bytes((larger / "tokenizer.json").read_bytes())
+    with pytest.raises(InputError, match=r"has tokens up to number \d+, and the model only the first \d+"):
         load(folder)
 
 
