@@ -7,7 +7,7 @@ from __future__ import annotations
 
 import codecs
 import re
-from collections.abc import Callable, Iterator
+from collections.abc import Callable
 from pathlib import Path
 
 from medqa_cli.data.cleaning.rules import one_line
@@ -116,7 +116,31 @@ def read_text(text: str, is_markdown: bool, repair: Repair) -> tuple[str, list[P
     if is_markdown:
         raw = _without_comments("\n".join(["", *raw[first:]] if first else raw)).split("\n")
         raw[:0] = [""] * max(0, first - 1)
-    return title, list(_parts(raw, is_markdown, repair))
+    parts: list[Part] = []
+    lines: list[Line] = []
+    width = usual_width(Line(line.strip(), "") for line in raw)
+    fence = ""
+    for number, (text, following) in enumerate(zip(raw, [*raw[1:], ""], strict=True), start=1):
+        marks = _FENCE.match(text) if is_markdown else None
+        if marks and (not fence or marks[1].startswith(fence)):
+            fence = "" if fence else marks[1]
+            lines.append(Line("", ""))
+            continue
+        heading = None if fence else _heading(text, following, is_after_text=bool(lines and lines[-1].text))
+        if heading is not None:
+            parts += flowed(lines, width)
+            lines = []
+            level, words = heading
+            heading_text = one_line(repair(_unmarked(words) if is_markdown else words))
+            parts.append(Part(heading_text, f"line {number}", level=level))
+            continue
+        if not fence and (_UNDERLINE.match(text) or (is_markdown and _RULE.match(text))):
+            # A row of dashes inside a table parts nothing.
+            text = "" if "|" not in text else "|"
+        if text != "|":
+            text = repair(_unmarked(_QUOTE.sub("", text)) if is_markdown and not fence else text)
+            lines += [Line(one_line(line), f"line {number}") for line in text.split("\n")]
+    return title, [*parts, *flowed(lines, width)]
 
 
 def _front_matter(raw: list[str]) -> tuple[str, int]:
@@ -137,33 +161,6 @@ def _without_comments(text: str) -> str:
         pieces += [text[end:start], "\n" * text.count("\n", start, stop)]
         end = stop + len("-->")
     return "".join([*pieces, text[end:]])
-
-
-def _parts(raw: list[str], is_markdown: bool, repair: Repair) -> Iterator[Part]:
-    lines: list[Line] = []
-    width = usual_width(Line(line.strip(), "") for line in raw)
-    fence = ""
-    for number, (text, following) in enumerate(zip(raw, [*raw[1:], ""], strict=True), start=1):
-        marks = _FENCE.match(text) if is_markdown else None
-        if marks and (not fence or marks[1].startswith(fence)):
-            fence = "" if fence else marks[1]
-            lines.append(Line("", ""))
-            continue
-        heading = None if fence else _heading(text, following, is_after_text=bool(lines and lines[-1].text))
-        if heading is not None:
-            yield from flowed(lines, width)
-            lines = []
-            level, words = heading
-            title = one_line(repair(_unmarked(words) if is_markdown else words))
-            yield Part(title, f"line {number}", level=level)
-            continue
-        if not fence and (_UNDERLINE.match(text) or (is_markdown and _RULE.match(text))):
-            # A row of dashes inside a table parts nothing.
-            text = "" if "|" not in text else "|"
-        if text != "|":
-            text = repair(_unmarked(_QUOTE.sub("", text)) if is_markdown and not fence else text)
-            lines += [Line(one_line(line), f"line {number}") for line in text.split("\n")]
-    yield from flowed(lines, width)
 
 
 def _heading(text: str, following: str, is_after_text: bool) -> tuple[int, str] | None:

@@ -114,7 +114,17 @@ def read_delimited(file: TableFile, wanted: ColumnNames) -> CellTable:
     csv.field_size_limit(LARGEST_CELL)
     encoding = detect_encoding(file.path, file.shown, wanted.encoding)
     form, columns = _detect(file, encoding, wanted)
-    form.escapes = _escapes_quotes(file, form, columns, wanted.caps)
+    with open(file.path, "rb") as content:
+        end = b""
+        while (block := content.read(BLOCK)) and b'\\"' not in end + block:
+            end = block[-1:]
+    if block:
+        # Backslashes stand before quotes: they escape them where fewer rows of the whole file are broken when read so.
+        broken = []
+        for form.escapes in (False, True):
+            rows = _rows(file, form, columns, wanted.caps)
+            broken.append(sum(isinstance(row, UnreadRow) and row.reason in _BROKEN for row in rows))
+        form.escapes = broken[1] < broken[0]
     kind = "TSV" if form.delimiter == "\t" else "CSV"
     details = titles_in_words(form.titles)
     details += ", quotes escaped with backslashes" if form.escapes else ""
@@ -177,21 +187,6 @@ def _head(file: TableFile, encoding: Encoding, delimiter: str, caps: Caps) -> li
     if any("\0" in name for name in head[0]):
         raise InputError(f"{file} is not plain text: it has NUL bytes in its first line", "save it as 'CSV UTF-8'")
     return head
-
-
-def _escapes_quotes(file: TableFile, form: _Format, columns: Columns, caps: Caps) -> bool:
-    """Tell whether the file has backslashes before its quotes: as a whole, fewer rows are broken when read so."""
-    with open(file.path, "rb") as content:
-        end = b""
-        while (block := content.read(BLOCK)) and b'\\"' not in end + block:
-            end = block[-1:]
-    if not block:
-        return False
-    broken = []
-    for form.escapes in (False, True):
-        rows = _rows(file, form, columns, caps)
-        broken.append(sum(isinstance(row, UnreadRow) and row.reason in _BROKEN for row in rows))
-    return broken[1] < broken[0]
 
 
 def _names(header: Sequence[str]) -> list[str]:

@@ -97,7 +97,13 @@ def open_table(file: TableFile, wanted: ColumnNames, scratch: Scratch) -> PairTa
             copy_unpacked(unpacking, unpacked, expansion)
         file = replace(file, path=target)
     check_content(file)
-    if _needs_a_process(file, wanted):
+    # What reads it may abort or fill the memory: a library, or a JSON object that is read whole.
+    suffix = file.path.suffix.lower()
+    needs_a_process = suffix not in TEXT_SUFFIXES
+    if not needs_a_process and file.path.stat().st_size > _READ_WHOLE:
+        encoding = detect_encoding(file.path, file.shown, wanted.encoding)
+        needs_a_process = suffix == ".json" or _looks_like_json(file.path, encoding)
+    if needs_a_process:
         hint = "open it and save it again, or as 'CSV UTF-8'"
         raised_by = "if you trust it, raise data.max_reader_bytes or data.max_reader_seconds"
         limits = confined.Limits(wanted.caps.reader_seconds, wanted.caps.reader_bytes, raised_by)
@@ -141,16 +147,6 @@ def _looks_like_json(path: Path, encoding: Encoding) -> bool:
     """Tell whether a text file begins like objects of JSON, whatever its name says."""
     with open(path, encoding=encoding.codec, errors=encoding.errors) as text:
         return _JSON_OBJECTS.match(text.read(1000)) is not None
-
-
-def _needs_a_process(file: TableFile, wanted: ColumnNames) -> bool:
-    """Tell whether a library reads it that may abort or fill the memory, as a JSON object does that is read whole."""
-    if file.path.suffix.lower() not in TEXT_SUFFIXES:
-        return True
-    if file.path.stat().st_size <= _READ_WHOLE:
-        return False
-    encoding = detect_encoding(file.path, file.shown, wanted.encoding)
-    return file.path.suffix.lower() == ".json" or _looks_like_json(file.path, encoding)
 
 
 def table_and_rows(file: TableFile, wanted: ColumnNames) -> Iterator[PairTable | RawRow | UnreadRow]:
