@@ -181,30 +181,21 @@ def _can_be_used(evidence: _Evidence) -> str:
     else:
         said = "Only where somebody who can judge it reads each answer before a patient does."
     if evidence.review is not None and evidence.judged is not None:
-        said += f" {_judged(evidence.review, evidence.judged, evidence.preferred)}"
-    return f"{said} {_of_memory(evidence)}".rstrip()
-
-
-def _judged(review: Mapping[str, Any], judged: Mapping[str, Any], preferred: Mapping[str, Any] | None) -> str:
-    """Say what the raters said of the model's answers."""
-    raters = len(review["raters"])
-    said = f"{raters} rater{'' if raters == 1 else 's'} judged {review['questions']} questions"
-    if preferred is not None:
-        shown = {True: "it is preferred", False: "the untuned model is preferred", None: "no preference is shown"}
-        said += f": its answers were the better ones in {percent(preferred)} ({shown[preferred['better']]})"
-    if "could_harm" in judged:
-        said += f"; {percent(judged['could_harm'])} of its answers could harm a patient, they said"
-    return f"{said}."
-
-
-def _of_memory(evidence: _Evidence) -> str:
-    if evidence.model is None:
-        return ""
-    if evidence.memory is None:
-        return "What can be asked out of it of its training data was not measured: do so before anyone gets the file."
+        raters = len(evidence.review["raters"])
+        said += f" {raters} rater{'' if raters == 1 else 's'} judged {evidence.review['questions']} questions"
+        if (rate := evidence.preferred) is not None:
+            shown = {True: "it is preferred", False: "the untuned model is preferred", None: "no preference is shown"}
+            said += f": its answers were the better ones in {percent(rate)} ({shown[rate['better']]})"
+        if "could_harm" in evidence.judged:
+            said += f"; {percent(evidence.judged['could_harm'])} of its answers could harm a patient, they said"
+        said += "."
     if evidence.memory:
-        return f"Do not give the file to anyone: {joined(evidence.memory)} can be asked out of it."
-    return "Of its training data nothing that was looked for can be asked out of it."
+        said += f" Do not give the file to anyone: {joined(evidence.memory)} can be asked out of it."
+    elif evidence.memory is not None:
+        said += " Of its training data nothing that was looked for can be asked out of it."
+    elif evidence.model is not None:
+        said += " What can be asked out of it of its training data was not measured: do so before anyone gets the file."
+    return said
 
 
 # What has to be done next, and its command: the first step whose reason holds. {room}: twice the tokens of an answer.

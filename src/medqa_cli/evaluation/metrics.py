@@ -86,24 +86,11 @@ def topic_words(topic: str) -> frozenset[str]:
     return words - frozenset(stemmed_words(_FUNCTION_WORDS)) or words
 
 
-def _ended_in_loop(sample: Sample, answer: str) -> bool:
-    # One that was cut at a loop shows it no more.
-    return sample.finish_reason == "repetition" or has_loop(answer)
-
-
 def _reference_swap_margin(sample: Sample) -> tuple[float, float] | None:
     if sample.answer is None or sample.swap_reference is None:
         return None
     # One reference against one: the best of several would favor the sample's own side.
     return rouge_l(sample.answer, sample.references[0]) - rouge_l(sample.answer, sample.swap_reference), 1.0
-
-
-def _citation_precision(sample: Sample) -> tuple[float, float] | None:
-    return (len(set(sample.cited) & set(sample.gold)), len(sample.cited)) if sample.cited else None
-
-
-def _citation_recall(sample: Sample) -> tuple[float, float] | None:
-    return (float(not set(sample.cited).isdisjoint(sample.gold)), 1.0) if sample.gold else None
 
 
 def _supported_share(sample: Sample) -> tuple[float, float] | None:
@@ -189,7 +176,13 @@ METRICS: dict[str, Metric] = {
     "topic_coverage": Metric("topic words covered", False, "topic", _ratio(_topic_coverage)),
     "reference_swap_margin": Metric("ROUGE-L own - swapped", False, "topic", _ratio(_reference_swap_margin)),
     "seq_rep_4": Metric("repeated 4-grams", True, "behavior", _mean(lambda sample, answer: seq_rep_4(answer))),
-    "loop_rate": Metric("share that loop", True, "behavior", _mean(_ended_in_loop)),
+    "loop_rate": Metric(
+        "share that loop",
+        True,
+        "behavior",
+        # One that was cut at a loop shows it no more.
+        _mean(lambda sample, answer: sample.finish_reason == "repetition" or has_loop(answer)),
+    ),
     "finished_rate": Metric(
         "share finished",
         False,
@@ -208,8 +201,18 @@ METRICS: dict[str, Metric] = {
         "behavior",
         _mean(lambda sample, answer: echoes_question(sample.question, answer)),
     ),
-    "citation_precision": Metric("citations that answer", False, "grounding", _ratio(_citation_precision)),
-    "citation_recall": Metric("answers that cite it", False, "grounding", _ratio(_citation_recall)),
+    "citation_precision": Metric(
+        "citations that answer",
+        False,
+        "grounding",
+        _ratio(lambda s: (len(set(s.cited) & set(s.gold)), len(s.cited)) if s.cited else None),
+    ),
+    "citation_recall": Metric(
+        "answers that cite it",
+        False,
+        "grounding",
+        _ratio(lambda s: (float(not set(s.cited).isdisjoint(s.gold)), 1.0) if s.gold else None),
+    ),
     "supported_share": Metric("sentences supported", False, "grounding", _ratio(_supported_share)),
     "decline_rate": Metric(
         "share that declines",

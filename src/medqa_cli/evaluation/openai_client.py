@@ -202,8 +202,12 @@ class Calls:
                         raise http.client.IncompleteRead(content, response.length)
                     return json.loads(content)
         except urllib.error.HTTPError as error:
+            try:
+                said = _shown(error.read(_SHOWN).decode(errors="replace"))
+            except (OSError, http.client.HTTPException, ValueError):
+                said = "(the rest of the answer is missing)"
             hint = "set the variable MEDQA_API_KEY to its key" if error.code == 401 else "see the server's own log"
-            raise InputError(f"{url} refused: {error.code} {_shown(error.reason)}: {_said(error)}", hint) from error
+            raise InputError(f"{url} refused: {error.code} {_shown(error.reason)}: {said}", hint) from error
         except (OSError, http.client.HTTPException, ValueError, RecursionError) as error:
             if watch.is_late:
                 raise InputError(f"{url} did not finish its answer in time", "see the server's own log") from error
@@ -240,13 +244,6 @@ class Calls:
 def _cut(sock: socket.socket) -> None:
     with contextlib.suppress(OSError):  # it has ended
         sock.shutdown(socket.SHUT_RDWR)
-
-
-def _said(error: urllib.error.HTTPError) -> str:
-    try:
-        return _shown(error.read(_SHOWN).decode(errors="replace"))
-    except (OSError, http.client.HTTPException, ValueError):
-        return "(the rest of the answer is missing)"
 
 
 def _shown(text: object) -> str:

@@ -134,33 +134,24 @@ def show(
         report_path: where the page was written.
         review: as for ``make_page``.
     """
-    _show_tables(results)
-    _show_multiple_choice(results)
-    _show_what_they_rest_on(results)
-    console.line(f"written: {results_path} and {report_path.name}")
-    console.line()
-    console.line(heading(results))
-    for line in conclude(results, review):
-        console.line(f"{line.question} {line.answer}{f' {line.command}' if line.command else ''}")
-
-
-def _show_tables(results: Mapping[str, Any]) -> None:
     for group, title in _TABLES.items():
         if group == "stripped" and nothing_stripped(results):
             console.line(NOTHING_STRIPPED)
             console.line()
         else:
             _show_group(title, in_group(group), results)
-
-
-def _show_multiple_choice(results: Mapping[str, Any]) -> None:
     for name, choices in results["multiple_choice"].items():
         _show_group(f"{name}: {choices['items']} multiple-choice items", in_group("choice"), choices)
         if contaminated := choices.get("contaminated"):
             console.line(f"{len(contaminated['ids'])} items of {name} are in the training data; without them:")
-            if "unseen" in contaminated:
-                rest = contaminated["unseen"]
+            if rest := contaminated.get("unseen"):
                 _show_group(f"{name}: the other {rest['items']} items", in_group("choice"), rest)
+    _show_what_they_rest_on(results)
+    console.line(f"written: {results_path} and {report_path.name}")
+    console.line()
+    console.line(heading(results))
+    for line in conclude(results, review):
+        console.line(f"{line.question} {line.answer}{f' {line.command}' if line.command else ''}")
 
 
 def _show_what_they_rest_on(results: Mapping[str, Any]) -> None:

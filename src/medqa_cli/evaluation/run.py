@@ -118,7 +118,13 @@ def _prepare(
         encoder = PromptEncoder(contract, tokenizer, num_embeddings(load_config(base.location, base.revision)))
         folders = [run.adapter_dir, Path(base.location), *([run.merged_dir] if "merged" in local else [])]
     questions = make_questions(rows, evenly_spaced(rows, limit), encoder, config.model.max_length)
-    questions, arms, copies = _open_book(config, encoder, rows, questions)
+    arms: dict[str, Arm] = {}
+    copies: dict[str, list[str]] = {}
+    if encoder is not None and encoder.contract.text.sources and text_metrics(config.eval.metric_names):
+        before, questions = questions.rows, ask_in_other_words(questions, config.seed)
+        rules = config.sources.reviewed_first is not False
+        arms, by_bm25 = make_arms(questions, before, rows, Path(config.data.dir), encoder, rules)
+        copies = passage_baselines(before, arms, by_bm25, encoder)
     search = None if encoder is None or set(local) == {OF_RUN} else prepare(config, encoder, rows, limit)
     return Work(config, run, local, folders, served, encoder, questions, arms, items, search), copies
 
@@ -134,18 +140,6 @@ def _fill_card(run: RunFolder, sentences: Sequence[str]) -> None:
     if after != before:
         with atomic_file(path) as file:
             file.write(after)
-
-
-def _open_book(
-    config: Config, encoder: PromptEncoder | None, held_out: Sequence[QaRow], questions: Questions
-) -> tuple[Questions, dict[str, Arm], dict[str, list[str]]]:
-    """Return the questions as they are asked, the arms with sources, and the baselines that copy a passage."""
-    if encoder is None or not encoder.contract.text.sources or not text_metrics(config.eval.metric_names):
-        return questions, {}, {}
-    asked = ask_in_other_words(questions, config.seed)
-    rules = config.sources.reviewed_first is not False
-    arms, by_bm25 = make_arms(asked, questions.rows, held_out, Path(config.data.dir), encoder, rules)
-    return asked, arms, passage_baselines(questions.rows, arms, by_bm25, encoder)
 
 
 def _local_and_served(names: Sequence[str], run: RunFolder, config: Config) -> tuple[tuple[str, ...], list[str]]:

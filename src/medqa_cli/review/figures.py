@@ -143,32 +143,26 @@ class Review:
 
     def agreements(self, seed: int) -> dict[str, Any]:
         """Return how far raters agree who judged the same: on the better answer (``win_rate``), and by criterion."""
-        found = {WIN_RATE: self._agreement(self._verdicts(), "interval", seed)}
-        for name in self.criteria:
-            found[name] = self._agreement(self._answers(name), "nominal", seed)
-        return {name: one for name, one in found.items() if one is not None}
-
-    def _agreement(self, said: Mapping[Any, Mapping[str, float]], level: Level, seed: int) -> dict[str, Any] | None:
-        units = [Unit(self._topics[key[0]], tuple(by_rater.values())) for key, by_rater in said.items()]
-        return agreement(units, level, seed)
-
-    def _verdicts(self) -> dict[Any, dict[str, float]]:
-        said: dict[Any, dict[str, float]] = defaultdict(dict)
+        verdicts: dict[Any, dict[str, float]] = defaultdict(dict)
         for judgment in self.judgments:
             # Sides are shuffled by rater: what is compared is which model won.
             first, second = sorted((judgment.pair.x, judgment.pair.y))
             value = preference(judgment, first)
             if value is not None:
-                said[judgment.pair.question_id, first, second][judgment.pair.rater] = value
-        return said
+                verdicts[judgment.pair.question_id, first, second][judgment.pair.rater] = value
+        found = {WIN_RATE: self._agreement(verdicts, "interval", seed)}
+        for name in self.criteria:
+            answers: dict[Any, dict[str, float]] = defaultdict(dict)
+            for model in models_of(self.judgments):
+                for (rater, question), values in self._said_of(model, name).items():
+                    # A rater who saw the answer in two pairs gave it twice; the first is what the others compare with.
+                    answers[question, model][rater] = values[0]
+            found[name] = self._agreement(answers, "nominal", seed)
+        return {name: one for name, one in found.items() if one is not None}
 
-    def _answers(self, criterion: str) -> dict[Any, dict[str, float]]:
-        said: dict[Any, dict[str, float]] = defaultdict(dict)
-        for model in models_of(self.judgments):
-            for (rater, question), values in self._said_of(model, criterion).items():
-                # A rater who saw the answer in two pairs gave it twice; the first is what the others compare with.
-                said[question, model][rater] = values[0]
-        return said
+    def _agreement(self, said: Mapping[Any, Mapping[str, float]], level: Level, seed: int) -> dict[str, Any] | None:
+        units = [Unit(self._topics[key[0]], tuple(by_rater.values())) for key, by_rater in said.items()]
+        return agreement(units, level, seed)
 
 
 def _mean(values: Sequence[float]) -> float:
@@ -204,28 +198,27 @@ def compared(mean: Mean, tie: float, *, higher_is_better: bool) -> dict[str, Any
 
 def describe_raters(judgments: Sequence[Judgment]) -> dict[str, Any]:
     """Return by rater: counts, the share of X among the decided pairs, whether it is more than chance, the pace."""
-    raters = dict.fromkeys(judgment.pair.rater for judgment in judgments)
-    return {rater: _describe([one for one in judgments if one.pair.rater == rater]) for rater in raters}
-
-
-def _describe(judgments: Sequence[Judgment]) -> dict[str, Any]:
-    verdicts = [judgment.better for judgment in judgments]
-    decided, x = sum(verdict in ("x", "y") for verdict in verdicts), verdicts.count("x")
-    seconds = [judgment.seconds for judgment in judgments if judgment.seconds is not None]
-    side: dict[str, Any] | None = None
-    if decided:
-        low, high = score_interval(x / decided, decided, t_quantile(math.inf))
-        p_value = two_sided_p(x, decided)
-        side = {"value": x / decided, "ci95": [low, high], "p": p_value, "biased": p_value < _SIDE_P}
-    return {
-        "judged": sum(verdict is not None for verdict in verdicts),
-        "equal": verdicts.count("equal"),
-        "cannot_judge": verdicts.count(None),
-        "remarks": sum(bool(judgment.remark.strip()) for judgment in judgments),
-        "x_share": side,
-        "median_seconds": round(median(seconds), 1) if seconds else None,
-        "faster_than_reading": sum(value < _TOO_FAST_SECONDS for value in seconds),
-    }
+    described = {}
+    for rater in dict.fromkeys(judgment.pair.rater for judgment in judgments):
+        own = [judgment for judgment in judgments if judgment.pair.rater == rater]
+        verdicts = [judgment.better for judgment in own]
+        decided, x = sum(verdict in ("x", "y") for verdict in verdicts), verdicts.count("x")
+        seconds = [judgment.seconds for judgment in own if judgment.seconds is not None]
+        side: dict[str, Any] | None = None
+        if decided:
+            low, high = score_interval(x / decided, decided, t_quantile(math.inf))
+            p_value = two_sided_p(x, decided)
+            side = {"value": x / decided, "ci95": [low, high], "p": p_value, "biased": p_value < _SIDE_P}
+        described[rater] = {
+            "judged": sum(verdict is not None for verdict in verdicts),
+            "equal": verdicts.count("equal"),
+            "cannot_judge": verdicts.count(None),
+            "remarks": sum(bool(judgment.remark.strip()) for judgment in own),
+            "x_share": side,
+            "median_seconds": round(median(seconds), 1) if seconds else None,
+            "faster_than_reading": sum(value < _TOO_FAST_SECONDS for value in seconds),
+        }
+    return described
 
 
 def two_sided_p(successes: int, trials: int) -> float:

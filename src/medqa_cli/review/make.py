@@ -113,10 +113,16 @@ def make_review(config: Config, request: Request) -> dict[str, Any]:
     questions = questions_with_answers(config, request.models, request.num_questions)
     if len(questions) < request.num_questions:
         console.warn(f"{request.num_questions} questions were asked for, and there are {len(questions)}: all are taken")
-    key = make_key(questions, request, form, config.seed, _prompt(run))
+    prompt_path = run.adapter_dir / PROMPT_FILE_NAME
+    prompt = read_json(prompt_path) if prompt_path.is_file() else {}
+    key = make_key(questions, request, form, config.seed, prompt if isinstance(prompt, dict) else {})
     folder = run.review_dir
     moved = _make_room(folder, key, request.force)
-    _private_folder(folder)
+    try:
+        folder.mkdir(mode=0o700, parents=True, exist_ok=True)
+        folder.chmod(0o700)
+    except OSError as error:
+        raise InputError(f"cannot write {folder}: {error.strerror}") from error
     written = {rater: _write_pages(folder, key, rater, request.spreadsheets) for rater in key.raters}
     write_json(folder / KEY_NAME, key.as_json(), private=True)
     same = sum(len(set(answers.values())) < len(answers) for answers in key.samples.values())
@@ -191,14 +197,6 @@ def _digest(text: str, length: int) -> str:
     return hashlib.sha256(text.encode("utf-8", "surrogatepass")).hexdigest()[:length]
 
 
-def _prompt(run: RunFolder) -> dict[str, Any]:
-    path = run.adapter_dir / PROMPT_FILE_NAME
-    if not path.is_file():
-        return {}
-    prompt = read_json(path)
-    return prompt if isinstance(prompt, dict) else {}
-
-
 def _make_room(folder: Path, key: Key, force: bool) -> Path | None:
     """Move another review out of the way if ``force``; return where it is now.
 
@@ -224,14 +222,6 @@ def _make_room(folder: Path, key: Key, force: bool) -> Path | None:
     moved = next(path for number in numbers if not (path := folder.with_name(f"{folder.name}-{name}{number}")).exists())
     folder.rename(moved)
     return moved
-
-
-def _private_folder(folder: Path) -> None:
-    try:
-        folder.mkdir(mode=0o700, parents=True, exist_ok=True)
-        folder.chmod(0o700)
-    except OSError as error:
-        raise InputError(f"cannot write {folder}: {error.strerror}") from error
 
 
 def _write_pages(folder: Path, key: Key, rater: str, spreadsheets: bool) -> list[Path]:

@@ -61,13 +61,7 @@ def sentences(results: Mapping[str, Any]) -> list[str]:
         said.append("one rater: the intervals are for other questions, not for other raters")
     if not results["agreement"] and len(results["raters"]) > 1:
         said.append("no question was judged by two raters, so nothing is known of their agreement: --double")
-    said += _about_raters(results["raters"])
-    return said
-
-
-def _about_raters(raters: Mapping[str, Mapping[str, Any]]) -> list[str]:
-    said = []
-    for rater, about in raters.items():
+    for rater, about in results["raters"].items():
         side = about["x_share"]
         if side is not None and side["biased"]:
             decided = about["judged"] - about["equal"]

@@ -101,23 +101,26 @@ class Search:
 
     def _canaries(self) -> dict[str, Any]:
         """Return by model and field what is known of the canaries of each number of copies."""
-        cases, found = self.cases["canaries"], {}
+        cases = self.cases["canaries"]
+        found: dict[str, dict[str, list[dict[str, Any]]]] = {}
         for model in self.likelihoods:
             places, own = self._places(model, "canaries"), self.likelihoods[model]["canaries"]
-            found[model] = {
-                name: [
-                    {
-                        "copies": copies,
-                        **_canary_figures(
-                            [index for index, case in enumerate(cases) if (case.field, case.copies) == (name, copies)],
-                            places,
-                            own,
-                        ),
-                    }
-                    for copies in sorted({case.copies for case in cases})
-                ]
-                for name in dict.fromkeys(case.field for case in cases)
-            }
+            found[model] = {name: [] for name in dict.fromkeys(case.field for case in cases)}
+            for name, groups in found[model].items():
+                for copies in sorted({case.copies for case in cases}):
+                    chosen = [n for n, case in enumerate(cases) if (case.field, case.copies) == (name, copies)]
+                    bits = [exposure(rank(own[n].nll), CANDIDATES) for n in chosen]
+                    nll_of_others = sum(sum(own[n].nll[1:]) for n in chosen)
+                    groups.append(
+                        {
+                            "copies": copies,
+                            **verdict([places[n] for n in chosen]),
+                            "said": sum(own[n].is_said for n in chosen),
+                            "mean_exposure": sum(bits) / len(bits),
+                            "mean_nll": sum(own[n].nll[0] for n in chosen) / len(chosen),
+                            "mean_nll_of_others": nll_of_others / (len(chosen) * (CANDIDATES - 1)),
+                        }
+                    )
         return found
 
     def _identifiers(self) -> dict[str, Any]:
@@ -209,18 +212,6 @@ def prepare(config: Config, encoder: PromptEncoder, held_out: Sequence[QaRow], l
         kept[group] = [case for case, ids in both if ids is not None]
         candidates[group] = [ids for _, ids in both if ids is not None]
     return Search(texts, kept, candidates)
-
-
-def _canary_figures(chosen: Sequence[int], places: Sequence[int], own: Sequence[Likelihoods]) -> dict[str, Any]:
-    """Return the figures of the canaries with these numbers."""
-    bits = [exposure(rank(own[index].nll), CANDIDATES) for index in chosen]
-    return {
-        **verdict([places[index] for index in chosen]),
-        "said": sum(own[index].is_said for index in chosen),
-        "mean_exposure": sum(bits) / len(bits),
-        "mean_nll": sum(own[index].nll[0] for index in chosen) / len(chosen),
-        "mean_nll_of_others": sum(sum(own[index].nll[1:]) for index in chosen) / (len(chosen) * (CANDIDATES - 1)),
-    }
 
 
 def share(count: int, whole: int) -> dict[str, Any]:

@@ -95,23 +95,20 @@ def _on_canaries(model: str, found: Mapping[str, Any]) -> list[str]:
     for field, groups in found["models"][model].items():
         learned = [str(group["copies"]) for group in groups if group["fires"]]
         said = f"has learned the planted numbers of {field}s that stand there {' or '.join(learned)} times"
-        shown = ", ".join(
-            f"{_times(group['copies'])}: {group['first']} of {group['values']}, {group['mean_exposure']:.1f} bits"
-            for group in groups
-        )
+        shown = []
+        for group in groups:
+            times = {0: "never", 1: "once"}.get(group["copies"], f"{group['copies']} times")
+            shown.append(f"{times}: {group['first']} of {group['values']}, {group['mean_exposure']:.1f} bits")
         sentence = (
             f"{model} {said if learned else f'shows no trace of the planted numbers of {field}s'}: likeliest of "
-            f"{found['candidates']} of the same form, and mean exposure (1.4 bits by chance) where planted {shown}"
+            f"{found['candidates']} of the same form, and mean exposure (1.4 bits by chance) where planted "
+            f"{', '.join(shown)}"
         )
         if field in base:
             first, values = (sum(group[key] for group in base[field]) for key in ("first", "values"))
             sentence += f"; the untuned base: {first} of {values}"
         sentences.append(sentence)
     return sentences
-
-
-def _times(copies: int) -> str:
-    return "never" if not copies else "once" if copies == 1 else f"{copies} times"
 
 
 def extracted(model: str, found: Mapping[str, Any]) -> list[str] | None:

@@ -44,12 +44,11 @@ def pick_texts(rows: Sequence[QaRow], encoder: PromptEncoder, count: int, max_le
     )
     long = [pair for pair in zip(looked, examples, strict=True) if pair[1].num_answer_tokens >= TOKENS]
     chosen = evenly_spaced(long, count)
-    return Texts([row for row, _ in chosen], [_cut(example) for _, example in chosen], len(looked) - len(long))
-
-
-def _cut(example: Example) -> Example:
-    end = len(example.labels) - example.num_answer_tokens + BEGINNING + TOKENS
-    return replace(example, input_ids=example.input_ids[:end], labels=example.labels[:end])
+    cut = []
+    for _, example in chosen:
+        end = len(example.labels) - example.num_answer_tokens + BEGINNING + TOKENS
+        cut.append(replace(example, input_ids=example.input_ids[:end], labels=example.labels[:end]))
+    return Texts([row for row, _ in chosen], cut, len(looked) - len(long))
 
 
 @dataclass(frozen=True)
