@@ -59,7 +59,14 @@ def ask(
     The answer streams to stdout. It is not medical advice.
     """
     console.use_json(as_json)
-    _check_options(question, compare, file, out, sources)
+    if out is not None and file is None:
+        raise InputError("--out belongs to --file", "run: medqa ask --file QUESTIONS --out answers.jsonl")
+    if file is not None and (question is not None or compare is not None):
+        raise InputError("--file takes neither a question nor --compare")
+    if compare is not None and sources:
+        raise InputError("--compare shows no sources", "ask one model: medqa ask --sources 3")
+    if compare is not None and not all(name.strip() for name in compare.split(",")):
+        raise InputError(f"--compare {compare!r} has an empty name", "run: medqa ask --compare base,adapter")
     settings = app.load_for_run(config, overrides).config
     at_terminal = sys.stdin.isatty() and sys.stdout.isatty() and not as_json
     is_conversation = at_terminal and question is None and file is None and compare is None
@@ -95,19 +102,6 @@ def _changing(config: Path | None, overrides: list[str] | None) -> Callable[[str
         return changed
 
     return change
-
-
-def _check_options(
-    question: str | None, compare: str | None, file: str | None, out: Path | None, sources: int | None
-) -> None:
-    if out is not None and file is None:
-        raise InputError("--out belongs to --file", "run: medqa ask --file QUESTIONS --out answers.jsonl")
-    if file is not None and (question is not None or compare is not None):
-        raise InputError("--file takes neither a question nor --compare")
-    if compare is not None and sources:
-        raise InputError("--compare shows no sources", "ask one model: medqa ask --sources 3")
-    if compare is not None and not all(name.strip() for name in compare.split(",")):
-        raise InputError(f"--compare {compare!r} has an empty name", "run: medqa ask --compare base,adapter")
 
 
 def _question(question: str | None) -> str:

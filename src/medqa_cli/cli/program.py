@@ -60,7 +60,12 @@ def main() -> None:
     logging.getLogger("accelerate").setLevel(logging.ERROR)
     warnings.filterwarnings("ignore", module=r"(transformers|peft|bitsandbytes|torch|accelerate)(\.|$)")
     os.environ.setdefault("TRANSFORMERS_VERBOSITY", "error")
-    program = _program()
+    from typer.core import TyperGroup
+    from typer.main import get_command
+
+    # ``Typer`` itself would put a hook for exceptions before the console's.
+    program = get_command(load_commands())
+    assert isinstance(program, TyperGroup)
     if not distributed.is_main():
         console.mute()
     try:
@@ -86,16 +91,6 @@ def main() -> None:
         # The reader of our output went away (medqa ask ... | head): nothing is wrong, nothing more can be written.
         os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
         sys.exit(1)
-
-
-def _program() -> TyperGroup:
-    """Return the program as it is called; ``Typer`` itself would put a hook for exceptions before the console's."""
-    from typer.core import TyperGroup
-    from typer.main import get_command
-
-    program = get_command(load_commands())
-    assert isinstance(program, TyperGroup)
-    return program
 
 
 def _refuse_mistyped(words: Sequence[str], program: TyperGroup) -> None:

@@ -8,7 +8,6 @@ import signal
 import subprocess
 import sys
 import time
-from collections.abc import Iterator
 from importlib.resources import files
 from pathlib import Path
 from typing import Annotated, NamedTuple
@@ -63,14 +62,24 @@ def quickstart(
     started = time.monotonic()
     changes = [word for change in overrides or () for word in ("--set", change)]
     config = load(SAMPLE / DEFAULT_NAME, overrides or ()).config
-    _require_model(config.model.name_or_path)
+    from medqa_cli.config.dump import preset_for
+
+    small = preset_for(None)
+    if config.model.name_or_path == small.model and not small.is_ready:
+        raise InputError(f"the quickstart's model is not installed: the Python package {small.package}", small.needs)
     _write_sample(out)
     console.line(f"the sample is in {out}: {', '.join(path.name for path in sorted(SAMPLE.iterdir()))}")
     for number, step in enumerate(STEPS, 1):
         words = [*step.words, *changes]
         console.line(f"\n[{number}/{len(STEPS)}] {step.purpose}\n$ {shlex.join(['medqa', *words])}")
         if code := run(words, out):
-            _stopped(words, code)
+            # The command has said why it failed, unless a signal has killed it.
+            if code > 0:
+                raise typer.Exit(code)
+            raise MedqaError(
+                f"medqa {words[0]} was ended by signal {-code} ({signal.Signals(-code).name})",
+                "if nobody sent it, memory ran out: close what else uses it, then run medqa quickstart again",
+            )
     run_folder = RunFolder(out / config.run_dir)
     console.line(f"\ndone in {console.clock(time.monotonic() - started)}; the results:")
     for what, path in (
@@ -89,29 +98,15 @@ def run(words: list[str], folder: Path) -> int:
 
     The peak of its memory is its own then, as its reports say.
     """
-    with _passing_sigterm_on(subprocess.Popen([sys.executable, "-m", "medqa_cli", *words], cwd=folder)) as process:
+    process = subprocess.Popen([sys.executable, "-m", "medqa_cli", *words], cwd=folder)
+    before = signal.signal(signal.SIGTERM, lambda *_: process.terminate())
+    try:
         while True:
             # The terminal's Ctrl-C reaches the command as well, which saves what it has and ends by itself.
             with contextlib.suppress(KeyboardInterrupt):
                 return process.wait()
-
-
-@contextlib.contextmanager
-def _passing_sigterm_on(process: subprocess.Popen[bytes]) -> Iterator[subprocess.Popen[bytes]]:
-    before = signal.signal(signal.SIGTERM, lambda *_: process.terminate())
-    try:
-        yield process
     finally:
         signal.signal(signal.SIGTERM, before)
-
-
-def _require_model(name: str | None) -> None:
-    """Fail before anything is written if the sample's model comes as a package that is not installed."""
-    from medqa_cli.config.dump import preset_for
-
-    small = preset_for(None)
-    if name == small.model and not small.is_ready:
-        raise InputError(f"the quickstart's model is not installed: the Python package {small.package}", small.needs)
 
 
 def _write_sample(folder: Path) -> None:
@@ -133,13 +128,3 @@ def _write_sample(folder: Path) -> None:
         if not (folder / name).exists():
             with atomic_path(folder / name) as temporary:
                 temporary.write_bytes((SAMPLE / name).read_bytes())
-
-
-def _stopped(words: list[str], code: int) -> None:
-    """End as the command has ended; it has said why, unless a signal has killed it."""
-    if code > 0:
-        raise typer.Exit(code)
-    raise MedqaError(
-        f"medqa {words[0]} was ended by signal {-code} ({signal.Signals(-code).name})",
-        "if nobody sent it, memory ran out: close what else uses it, then run medqa quickstart again",
-    )

@@ -11,12 +11,13 @@ from medqa_cli import console
 from medqa_cli.cli import app
 from medqa_cli.errors import InputError
 
-
-def _at_home(paths: list[Path]) -> list[Path]:
-    return [app.at_home(path) or path for path in paths]
-
-
-FilesArgument = Annotated[list[Path], typer.Argument(help="What the raters saved: .json, or .xlsx.", callback=_at_home)]
+FilesArgument = Annotated[
+    list[Path],
+    typer.Argument(
+        help="What the raters saved: .json, or .xlsx.",
+        callback=lambda paths: [app.at_home(path) or path for path in paths],
+    ),
+]
 
 
 @app.command(

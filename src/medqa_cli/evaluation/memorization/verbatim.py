@@ -7,7 +7,7 @@ greedy decoding then writes exactly these. So one forward pass tells, and no ans
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass, replace
 from typing import Any
 
@@ -79,28 +79,22 @@ def recite(loaded: LoadedModel, name: str, examples: Sequence[Example], journal:
 
     def compute(part: Sequence[Example], on_progress: Callable[[int], None]) -> list[tuple[int, int | None]]:
         found: list[tuple[int, int | None]] = []
-        for right in _greedy_is_right(loaded, part):
-            rest = right[BEGINNING:]
-            found.append((_run(right), _run(rest) if len(rest) >= TOKENS else None))
-            on_progress(len(found))
+        limits = (_LOGITS_PER_FORWARD, examples_at_once(loaded.model) or len(part))
+        for group in group_by_size(part, lambda example: (example.num_answer_tokens, 1), limits):
+            batch = pack(group, loaded.device)
+            is_shorter = loaded.dtype != torch.float32
+            with torch.no_grad(), torch.autocast(loaded.device.type, loaded.dtype, enabled=is_shorter):
+                is_likeliest = answer_logits(loaded.model, batch).argmax(-1) == batch.targets
+            for number in range(len(group)):
+                right = is_likeliest[batch.example_of_target == number].tolist()
+                rest = right[BEGINNING:]
+                found.append((_run(right), _run(rest) if len(rest) >= TOKENS else None))
+                on_progress(len(found))
         return found
 
     title = f"looking for memorized answers: {loaded.name}, {name}"
     values = journal.map(f"verbatim/{name}/{loaded.name}", compute, examples, size=_ROWS_PER_PIECE, title=title)
     return [Recited(*value) for value in values]
-
-
-def _greedy_is_right(loaded: LoadedModel, examples: Sequence[Example]) -> Iterator[list[bool]]:
-    """Yield for each example whether each token of its answer is the model's likeliest next one."""
-    most = examples_at_once(loaded.model) or len(examples)
-    limits = (_LOGITS_PER_FORWARD, most)
-    for group in group_by_size(examples, lambda example: (example.num_answer_tokens, 1), limits):
-        batch = pack(group, loaded.device)
-        is_shorter = loaded.dtype != torch.float32
-        with torch.no_grad(), torch.autocast(loaded.device.type, loaded.dtype, enabled=is_shorter):
-            right = answer_logits(loaded.model, batch).argmax(-1) == batch.targets
-        for number in range(len(group)):
-            yield right[batch.example_of_target == number].tolist()
 
 
 def _run(right: Sequence[bool]) -> int:
