@@ -277,7 +277,12 @@ def _answer_and_show(
     beside = book.shown_beside(question)
     data = generate.as_json(answer, answerer, replace(lookup, passages=passages), beside)
     console.result(data, lambda: _show_sources(passages, beside, book, data))
-    _warn_of_cut(answer, settings)
+    if answer.finish_reason == "repetition":
+        console.warn(f"the model began to repeat itself; the answer was cut there ({answer.answer_tokens} tokens)")
+    elif answer.finish_reason == "length":
+        is_full = answer.answer_tokens < settings.max_new_tokens
+        limit = "the model's context is full" if is_full else "generate.max_new_tokens"
+        console.warn(f"the answer was cut at {answer.answer_tokens} tokens ({limit})")
     console.note(data["notices"][-1])
     return data
 
@@ -294,15 +299,6 @@ def _streamed(ask: Callable[..., generate.Answer], question: str) -> generate.An
         raise
     stream.end()
     return answer
-
-
-def _warn_of_cut(answer: generate.Answer, settings: GenerateConfig) -> None:
-    if answer.finish_reason == "repetition":
-        console.warn(f"the model began to repeat itself; the answer was cut there ({answer.answer_tokens} tokens)")
-    elif answer.finish_reason == "length":
-        is_full = answer.answer_tokens < settings.max_new_tokens
-        limit = "the model's context is full" if is_full else "generate.max_new_tokens"
-        console.warn(f"the answer was cut at {answer.answer_tokens} tokens ({limit})")
 
 
 def _show_settled(lookup: Lookup, question: str) -> None:

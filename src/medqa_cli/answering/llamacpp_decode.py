@@ -100,7 +100,17 @@ class Rows:
             MedqaError: llama.cpp failed, or the logits are not finite. No row is under way then.
         """
         try:
-            logits = self._context.read(self._parts())
+            # The last token of each row, and of longer texts as much as there is room for.
+            unread = {row.sequence: row.ids[row.num_read :] for row in self._rows}
+            room = self._context.tokens_at_once - len(self._rows)
+            parts: list[tuple[int, int, Sequence[int], bool]] = []
+            for row in self._rows:
+                ids = unread[row.sequence]
+                taken = ids[: 1 + max(0, room)]
+                room -= len(taken) - 1
+                parts.append((row.sequence, row.num_read, taken, len(taken) == len(ids)))
+                row.num_read += len(taken)
+            logits = self._context.read(parts)
             for row in [row for row in self._rows if row.sequence in logits]:
                 self._take(row, logits[row.sequence])
         except BaseException:
@@ -112,19 +122,6 @@ class Rows:
         for row in self._rows:
             self._leave(row)
         self._rows = []
-
-    def _parts(self) -> list[tuple[int, int, Sequence[int], bool]]:
-        """Return what is to be read: the last token of each row, and of longer texts as much as there is room for."""
-        unread = {row.sequence: row.ids[row.num_read :] for row in self._rows}
-        room = self._context.tokens_at_once - len(self._rows)
-        parts: list[tuple[int, int, Sequence[int], bool]] = []
-        for row in self._rows:
-            ids = unread[row.sequence]
-            taken = ids[: 1 + max(0, room)]
-            room -= len(taken) - 1
-            parts.append((row.sequence, row.num_read, taken, len(taken) == len(ids)))
-            row.num_read += len(taken)
-        return parts
 
     def _take(self, row: _Row, logits: Scores) -> None:
         row.state.add(choose(logits, row.ids, row.state, row.config, self._rng))

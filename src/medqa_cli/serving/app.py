@@ -5,6 +5,7 @@ from __future__ import annotations
 import asyncio
 import base64
 import contextlib
+import functools
 import hashlib
 import re
 import time
@@ -70,23 +71,26 @@ class Server:
             Route("/metrics", self._show_metrics),
             Route("/v1/models", self._list_models),
             Route("/v1/models/{name:path}", self._show_model),
-            Route("/v1/chat/completions", self._chat, methods=["POST"]),
-            Route("/v1/completions", self._complete, methods=["POST"]),
+            Route("/v1/chat/completions", functools.partial(self._answer, is_chat=True), methods=["POST"]),
+            Route("/v1/completions", functools.partial(self._answer, is_chat=False), methods=["POST"]),
         ]
         if feedback is not None:
             routes.append(Route("/feedback", self._take_feedback, methods=["POST"]))
-        self._paths = {route.path for route in routes}
+        paths = {route.path for route in routes}
         handlers: dict[Any, Callable[[Request, Any], Awaitable[Response]]] = {
             ApiError: _refused,
             HTTPException: _no_route,
             Exception: _failed,
         }
         inner = Starlette(routes=routes, exception_handlers=handlers)
-        self.app: ASGIApp = Guard(inner, key, on_loopback, _OPEN_PATHS, self._count)
-
-    def _count(self, path: str, status: int) -> None:
-        # Paths that somebody made up are one.
-        self._metrics.responded(path if path in self._paths else "other", status)
+        self.app: ASGIApp = Guard(
+            inner,
+            key,
+            on_loopback,
+            _OPEN_PATHS,
+            # Paths that somebody made up are one.
+            lambda path, status: metrics.responded(path if path in paths else "other", status),
+        )
 
     async def _show_page(self, request: Request) -> Response:
         return HTMLResponse(self._page.text, headers={"content-security-policy": self._page.policy})
@@ -107,12 +111,6 @@ class Server:
         if request.path_params["name"] != self._model:
             raise ApiError(404, f"no such model here; /v1/models lists {self._model}", "model_not_found", "model")
         return JSONResponse(self._described())
-
-    async def _chat(self, request: Request) -> Response:
-        return await self._answer(request, is_chat=True)
-
-    async def _complete(self, request: Request) -> Response:
-        return await self._answer(request, is_chat=False)
 
     async def _take_feedback(self, request: Request) -> Response:
         assert self._feedback is not None
@@ -243,16 +241,12 @@ class Page:
     def __init__(self, model: str, *, has_feedback: bool, needs_key: bool) -> None:
         template = template_environment(lambda value: value, autoescape=True).get_template("serve.html.j2")
         self.text = template.render(model=model, notice=NOTICE, has_feedback=has_feedback, needs_key=needs_key)
-        sources = {
-            f"{kind}-src": " ".join(map(_hash_of, re.findall(rf"<{kind}>(.*?)</{kind}>", self.text, re.DOTALL)))
-            for kind in ("script", "style")
-        }
-        allowed = "; ".join(f"{name} {hashes}" for name, hashes in sources.items())
-        self.policy = f"{CLOSED}; connect-src 'self'; img-src data:; {allowed}"
-
-
-def _hash_of(text: str) -> str:
-    return f"'sha256-{base64.b64encode(hashlib.sha256(text.encode()).digest()).decode()}'"
+        self.policy = f"{CLOSED}; connect-src 'self'; img-src data:"
+        for kind in ("script", "style"):
+            self.policy += f"; {kind}-src"
+            for element in re.findall(rf"<{kind}>(.*?)</{kind}>", self.text, re.DOTALL):
+                digest = hashlib.sha256(element.encode()).digest()
+                self.policy += f" 'sha256-{base64.b64encode(digest).decode()}'"
 
 
 class _Streamed(StreamingResponse):

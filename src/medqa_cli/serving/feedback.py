@@ -122,10 +122,6 @@ class Feedback:
             raise ApiError(400, "the question is empty", param="question")
         ending = given.get("finish_reason")
         writer = _WRITERS.get(ending, self._model) if isinstance(ending, str) else self._model
-        with self._lock:
-            self._append(texts, verdict, writer)
-
-    def _append(self, texts: Mapping[str, str], verdict: str, writer: str) -> None:
         name = secrets.token_hex(6)
         pair = Pair(name, READERS, name, texts["question"], "", writer, CORRECTION, shared=False)
         samples = {name: {writer: texts["answer"], CORRECTION: texts["correction"]}}
@@ -141,11 +137,12 @@ class Feedback:
             "seconds": None,
         }
         try:
-            self._write(
-                [*self._pairs, {**asdict(pair), "answers_sha256": answers_sha256(pair, samples)}],
-                {**self._samples, **samples},
-                [*self._said, {**said, "time": _now(), "check": check_of(said)}],
-            )
+            with self._lock:
+                self._write(
+                    [*self._pairs, {**asdict(pair), "answers_sha256": answers_sha256(pair, samples)}],
+                    {**self._samples, **samples},
+                    [*self._said, {**said, "time": _now(), "check": check_of(said)}],
+                )
         except (MedqaError, OSError) as error:
             what = error.message if isinstance(error, MedqaError) else error.strerror
             raise ApiError(500, f"what you report cannot be written: {what}") from error

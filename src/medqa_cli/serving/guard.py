@@ -98,7 +98,9 @@ class Guard:
         hosts = headers.getlist("host")
         if len(hosts) != 1:
             raise ApiError(400, "the request has no Host, or several", "wrong_host")
-        if self._on_loopback and _name_of(hosts[0]) not in _LOOPBACK_NAMES:
+        name, colon, port = hosts[0].rpartition(":")
+        name = name if colon and port.isdecimal() else hosts[0]
+        if self._on_loopback and name.lower() not in _LOOPBACK_NAMES:
             what = f"this server answers to {', '.join(_LOOPBACK_NAMES)} only"
             raise ApiError(421, what, "wrong_host")
         origin = headers.get("origin")
@@ -117,12 +119,6 @@ class Guard:
 
 def _digest(key: bytes) -> bytes:
     return hashlib.sha256(key).digest()
-
-
-def _name_of(host: str) -> str:
-    """Return a Host without its port."""
-    name, colon, port = host.rpartition(":")
-    return (name if colon and port.isdecimal() else host).lower()
 
 
 def _netloc(origin: str) -> str:

@@ -131,7 +131,8 @@ def parse(body: Mapping[str, Any], config: Config, model: str, text: PromptText,
         given, how = replace(given, earlier=()), "left_out"
     longest = config.serve.max_question_characters
     question, given = asked_of(text, typed, given)
-    if short := len(given.earlier) - len(_last_of(given.earlier, longest)):
+    sizes = itertools.accumulate(len(turn.question) + len(turn.answer) for turn in reversed(given.earlier))
+    if short := sum(size > longest for size in sizes):
         ignored.append(f"{short} earlier turns, beyond {longest:,} characters")
         given = given.without_first(short)
     if max(len(question), len(given.context)) > longest:
@@ -200,27 +201,15 @@ def _from_messages(messages: Any, text: PromptText) -> tuple[str, Given, list[st
         last = (next((content for role, content in said[::-1] if role == wanted), "") for wanted in _TURN_ROLES)
         earlier: tuple[Turn, ...] = (Turn(next(last), _without_notices(next(last))),)
     else:
-        earlier = _pairs(said)
+        turns = (
+            Turn(question_before, _without_notices(answer))
+            for (role, question_before), (next_role, answer) in itertools.pairwise(said)
+            if (role, next_role) == _TURN_ROLES
+        )
+        earlier = tuple(turn for turn in turns if turn.question.strip() and turn.answer.strip())
         if 2 * len(earlier) < len(said):
             ignored.append("a message without its question or answer")
     return question, Given(earlier, "\n\n".join(contexts)), ignored
-
-
-def _pairs(said: Sequence[tuple[str, str]]) -> tuple[Turn, ...]:
-    """Return the questions with the answers that follow them; a message without its question or answer is none."""
-    turns = (
-        Turn(question, _without_notices(answer))
-        for (role, question), (next_role, answer) in itertools.pairwise(said)
-        if (role, next_role) == _TURN_ROLES
-    )
-    return tuple(turn for turn in turns if turn.question.strip() and turn.answer.strip())
-
-
-def _last_of(turns: Sequence[Turn], most: int) -> tuple[Turn, ...]:
-    """Return the last turns that have so many characters together."""
-    sizes = itertools.accumulate(len(turn.question) + len(turn.answer) for turn in reversed(turns))
-    count = sum(size <= most for size in sizes)
-    return tuple(turns[len(turns) - count :])
 
 
 def _without_notices(answer: str) -> str:

@@ -121,22 +121,18 @@ class ModelThread(ABC):
         self._waiting.put(None)
         self._thread.join()
 
-    def _arrived(self, wait: bool) -> list[Row]:
-        """Return the rows that came; ``wait``: for one at least, while more may come."""
-        rows = []
-        while self._is_open and (wait or not self._waiting.empty()):
-            row = self._waiting.get()
-            if row is None:
-                self._is_open = False
-            else:
-                rows.append(row)
-            wait = False
-        return rows
-
     def _run(self) -> None:
         held: list[Row] = []
         while self._is_open or held or self._is_busy():
-            held += self._arrived(wait=not held and not self._is_busy())
+            # All that came; one at least where nothing else is to do.
+            waits = not held and not self._is_busy()
+            while self._is_open and (waits or not self._waiting.empty()):
+                row = self._waiting.get()
+                if row is None:
+                    self._is_open = False
+                else:
+                    held.append(row)
+                waits = False
             # Nobody waits for those that are cancelled.
             held = self._continue([row for row in held if not row.state.is_cancelled])
 
@@ -169,20 +165,17 @@ class Batches(ModelThread):
         alike = [row for row in rows if _decoding(row.settings) == key]
         longest = max(len(row.prompted.ids) for row in alike)
         batch = alike[: engines.rows_at_once(self._answerer, rows[0].settings, longest)]
-        self._answer(batch)
-        return [row for row in rows if all(row is not other for other in batch)]
-
-    def _answer(self, rows: Sequence[Row]) -> None:
         started = time.perf_counter()
 
         def follow(number: int) -> None:
-            rows[number].follow(started)
+            batch[number].follow(started)
 
-        prompts, states = [row.prompted.ids for row in rows], [row.state for row in rows]
+        prompts, states = [row.prompted.ids for row in batch], [row.state for row in batch]
         try:
             engines.decode(self._answerer, prompts, states, rows[0].settings, follow)
         except Exception as error:  # the other callers go on being answered
-            self._fail(rows, error)
+            self._fail(batch, error)
+        return [row for row in rows if all(row is not other for other in batch)]
 
 
 class Continuous(ModelThread):
