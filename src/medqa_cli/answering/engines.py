@@ -49,28 +49,23 @@ def load_answerer(config: Config, choice: str, *, batches: bool = False, num_que
 
             return load_model(choice, RunFolder(Path(config.run_dir)), config.model, config.prompt, batches=batches)
     if choice in ("adapter", OF_RUN):
+        difference = ""
+        if found.cost:
+            worse = found.cost["answer_nll"] - found.cost["adapter_nll"]
+            difference = (
+                f", which takes the adapter's token in {found.cost['top1_agreement']:.2%} of cases (mean KL "
+                f"{found.cost['mean_kl']:.1e} nats, held-out answers {worse:+.4f} nats a token)"
+            )
+        elif found.agreement is not None:
+            difference = (
+                f"; before it was written in that type it took the adapter's token in {found.agreement:.2%} of cases, "
+                "what the type costs was not measured"
+            )
         otherwise = "; the adapter itself: --set generate.engine=transformers" if choice == "adapter" else ""
         console.note(
-            f"llama.cpp answers from {found.file.name}: the merged model in {found.quantization}{_difference(found)}"
-            f"{otherwise}"
+            f"llama.cpp answers from {found.file.name}: the merged model in {found.quantization}{difference}{otherwise}"
         )
     return found
-
-
-def _difference(found: LlamaModel) -> str:
-    """Say how far a GGUF file is from base + adapter, if that was measured."""
-    if found.cost:
-        worse = found.cost["answer_nll"] - found.cost["adapter_nll"]
-        return (
-            f", which takes the adapter's token in {found.cost['top1_agreement']:.2%} of cases (mean KL "
-            f"{found.cost['mean_kl']:.1e} nats, held-out answers {worse:+.4f} nats a token)"
-        )
-    if found.agreement is not None:
-        return (
-            f"; before it was written in that type it took the adapter's token in {found.agreement:.2%} of cases, what "
-            "the type costs was not measured"
-        )
-    return ""
 
 
 def llama_answers_many(config: Config, choices: Sequence[str], num_questions: int) -> bool:

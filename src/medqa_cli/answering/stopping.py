@@ -178,7 +178,12 @@ class StoppingState:
             # U+FFFD at the end: the last character is not complete yet.
             if len(text) <= self._shown or text.endswith("\ufffd"):
                 return ""
-            text = text[: self._settled(text)]
+            end = _last_sentence_end(text)
+            begun = text[end:].strip()
+            sentences = (text[start:stop].strip() for start, stop in pairwise([0, *sentence_ends(text[:end])]))
+            may_go = len(self.ids) > self._limit // 2 or any(sentence.startswith(begun) for sentence in sentences)
+            settled = end if may_go else len(text)
+            text = text[: settled if self._repeats_from is None else min(settled, self._repeats_from)]
             if self.num_sources:
                 text = text[: start_of_open_mark(text)]
         piece = text[self._shown :]
@@ -197,15 +202,6 @@ class StoppingState:
         first_half = len(self._decode(self.ids[: self._limit // 2]))
         # What was shown cannot be taken back.
         return text[: max(end, self._shown)] if end >= max(1, first_half) else text
-
-    def _settled(self, text: str) -> int:
-        """Return the position up to which the text is final, whatever comes next."""
-        end = _last_sentence_end(text)
-        begun = text[end:].strip()
-        sentences = (text[start:stop].strip() for start, stop in pairwise([0, *sentence_ends(text[:end])]))
-        if len(self.ids) > self._limit // 2 or any(sentence.startswith(begun) for sentence in sentences):
-            return end if self._repeats_from is None else min(end, self._repeats_from)
-        return len(text) if self._repeats_from is None else self._repeats_from
 
     def _find_repeated_sentences(self) -> None:
         # A word is added so that a full stop at the very end counts.

@@ -99,33 +99,27 @@ def preference_pairs(
             said = [(judgment, value) for judgment in of_question if (value := preference(judgment, first)) is not None]
             values = {value for _, value in said}
             one, other = answers[question][first], answers[question][second]
-            reason = _why_not(values, one == other)
-            if reason is not None:
-                left_out[reason] += 1
-                continue
-            chosen, rejected = (one, other) if 1.0 in values else (other, one)
-            deciding = [judgment.pair.rater for judgment, value in said if value != TIE]
-            pairs.append(
-                {
-                    "prompt": text.prompt(of_question[0].pair.question),
-                    "chosen": text.answer_prefix + text.defuse(chosen),
-                    "rejected": text.answer_prefix + text.defuse(rejected),
-                    "rater": ",".join(deciding),
-                    "strength": len(deciding) / len(said),
-                }
-            )
+            if not values:
+                left_out["not_judged"] += 1
+            elif one == other:
+                left_out["same_answer"] += 1
+            elif {0.0, 1.0} <= values:
+                left_out["disputed"] += 1
+            elif values == {TIE}:
+                left_out["ties"] += 1
+            else:
+                chosen, rejected = (one, other) if 1.0 in values else (other, one)
+                deciding = [judgment.pair.rater for judgment, value in said if value != TIE]
+                pairs.append(
+                    {
+                        "prompt": text.prompt(of_question[0].pair.question),
+                        "chosen": text.answer_prefix + text.defuse(chosen),
+                        "rejected": text.answer_prefix + text.defuse(rejected),
+                        "rater": ",".join(deciding),
+                        "strength": len(deciding) / len(said),
+                    }
+                )
     return Exported(pairs, left_out)
-
-
-def _why_not(values: set[float], is_same: bool) -> str | None:
-    """Return why nothing can be learned from what raters said of two answers; None: something can."""
-    if not values:
-        return "not_judged"
-    if is_same:
-        return "same_answer"
-    if {0.0, 1.0} <= values:
-        return "disputed"
-    return "ties" if values == {TIE} else None
 
 
 def _reasons(left_out: Mapping[str, int]) -> str:

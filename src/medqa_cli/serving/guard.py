@@ -104,8 +104,13 @@ class Guard:
             what = f"this server answers to {', '.join(_LOOPBACK_NAMES)} only"
             raise ApiError(421, what, "wrong_host")
         origin = headers.get("origin")
-        if origin is not None and _netloc(origin) != hosts[0].lower():
-            raise ApiError(403, "requests of pages of another origin are refused", "wrong_origin")
+        if origin is not None:
+            try:
+                host_of_origin = urlsplit(origin).netloc.lower()  # empty where there is none: ``null``
+            except ValueError:
+                host_of_origin = ""
+            if host_of_origin != hosts[0].lower():
+                raise ApiError(403, "requests of pages of another origin are refused", "wrong_origin")
         if headers.get("sec-fetch-site", "none") not in ("none", "same-origin"):
             raise ApiError(403, "requests of pages of another origin are refused", "wrong_origin")
         if self._key is not None and path not in self._open_paths:
@@ -119,11 +124,3 @@ class Guard:
 
 def _digest(key: bytes) -> bytes:
     return hashlib.sha256(key).digest()
-
-
-def _netloc(origin: str) -> str:
-    """Return host and port of an origin; empty: it is none, such as ``null``."""
-    try:
-        return urlsplit(origin).netloc.lower()
-    except ValueError:
-        return ""
